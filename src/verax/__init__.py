@@ -1,0 +1,36 @@
+"""Restore a damaged photo with the picture an image generator made of it.
+
+The public names are loaded on first use, so that `import verax` stays light.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from verax.fusion.fuse import Fusion
+    from verax.geometry.register import Registration, register
+    from verax.image import Photo
+    from verax.pipeline import Restoration, restore
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Fusion": "verax.fusion.fuse",
+    "Photo": "verax.image",
+    "Registration": "verax.geometry.register",
+    "Restoration": "verax.pipeline",
+    "register": "verax.geometry.register",
+    "restore": "verax.pipeline",
+}
+
+__all__ = ["Fusion", "Photo", "Registration", "Restoration", "__version__", "register", "restore"]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401  # a module attribute can be anything
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'verax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

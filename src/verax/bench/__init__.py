@@ -1,0 +1,1 @@
+"""The benchmark: plan, runner, engines, store, statistics."""

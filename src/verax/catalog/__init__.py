@@ -1,0 +1,1 @@
+"""Facts as data: models, prompts, datasets; one reader."""

@@ -1,0 +1,52 @@
+"""The `verax` command: wires the groups of verbs and turns our errors into one line and a status.
+
+Heavy imports live inside the verbs, so that `verax --help` stays quick.
+"""
+
+import sys
+
+import typer
+
+import verax
+from verax.errors import InputError, OutputError, VeraxError
+
+app = typer.Typer(
+    name="verax",
+    help="Restore a damaged photo with the picture an image generator made of it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _version(show: bool) -> None:
+    if show:
+        print(f"verax {verax.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Show the version and leave."
+    ),
+) -> None:
+    """Restore a damaged photo with the picture an image generator made of it."""
+
+
+def run() -> None:
+    """Entry point: exit status 2 for bad input or an unwritable result, 1 for other failures."""
+    try:
+        app()
+    except (InputError, OutputError) as exc:
+        print(f"verax: {exc}", file=sys.stderr)
+        sys.exit(2)
+    except VeraxError as exc:
+        print(f"verax: {exc}", file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:
+        sys.exit(0)
+    except KeyboardInterrupt:
+        print("verax: stopped", file=sys.stderr)
+        sys.exit(130)

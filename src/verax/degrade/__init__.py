@@ -1,0 +1,1 @@
+"""How photos go bad: seeded degradations, as values."""

@@ -1,0 +1,1 @@
+"""What the prior changed against the photo."""

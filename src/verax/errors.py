@@ -1,0 +1,118 @@
+"""Every error that Verax raises on purpose.
+
+VeraxError
+├── InputError                 what came in cannot be used (command line: exit status 2)
+│   ├── ImageContractError     an array is not (H, W, 3) float32 in [0, 1]
+│   ├── ImageReadError         a file cannot be read as one picture
+│   ├── SizeMismatchError      two pictures that must share a grid do not
+│   ├── UnknownNameError       no metric, restorer, model, dataset ... of that name
+│   ├── SettingsError          a setting, plan or config file is missing or wrong
+│   └── MissingExtraError      a part that needs an optional install
+├── OutputError                the result cannot be written
+├── ProviderError              the image service did not deliver
+│   ├── ProviderRefused        refused by moderation, with stage and categories; never retried
+│   ├── ProviderRejected       the request is wrong (400, 401, 403, 404, 422); never retried
+│   ├── ProviderBusy           429 or 5xx after the last retry
+│   ├── ProviderUncertain      no answer came; it may still have been billed
+│   └── BudgetExceeded         the call would pass the cost limit; nothing was sent
+└── RunError                   a training or benchmark run cannot go on; what was done is kept
+
+A message has three parts: what was wanted, what came, what to do. Anything else that escapes
+from a public function is a bug.
+"""
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class VeraxError(Exception):
+    """Root of the tree; catch this to catch everything that Verax raises on purpose."""
+
+
+class InputError(VeraxError, ValueError):
+    """What came in cannot be used."""
+
+
+class ImageContractError(InputError):
+    """An array breaks the image contract of `verax.image`."""
+
+
+class ImageReadError(InputError):
+    """A file cannot be read as one picture."""
+
+
+class SizeMismatchError(InputError):
+    """Two pictures that must share one pixel grid do not."""
+
+
+class UnknownNameError(InputError):
+    """A name that no registry knows; the message lists the known ones."""
+
+
+class SettingsError(InputError):
+    """A setting, plan or configuration file is missing or wrong."""
+
+
+class MissingExtraError(InputError):
+    """A part that needs an optional install; the message names the command."""
+
+
+class OutputError(VeraxError):
+    """The result cannot be written; nothing half-written is left behind."""
+
+
+class ProviderError(VeraxError):
+    """The image service did not deliver."""
+
+
+class ProviderRefused(ProviderError):
+    """Refused by the service's moderation.
+
+    Attributes:
+        stage: "input", "output" or "unknown".
+        categories: what the service named, possibly empty.
+    """
+
+    def __init__(
+        self, message: str, *, stage: str = "unknown", categories: Iterable[str] = ()
+    ) -> None:
+        super().__init__(message)
+        self.stage = stage
+        self.categories = tuple(categories)
+
+
+class ProviderRejected(ProviderError):
+    """The service says that the request itself is wrong; repeating it unchanged is useless."""
+
+
+class ProviderBusy(ProviderError):
+    """Too many requests or a failing service, after the last retry."""
+
+
+class ProviderUncertain(ProviderError):
+    """No answer came; the call may have been billed. Repeated only when asked for."""
+
+
+class BudgetExceeded(ProviderError):
+    """The call would pass the cost limit; nothing was sent."""
+
+
+class RunError(VeraxError):
+    """A training or benchmark run cannot go on; what was done is kept."""
+
+
+def choose(registry: Mapping[str, T], name: str, *, kind: str) -> T:
+    """The entry called `name`, or an `UnknownNameError` that lists what there is."""
+    if name in registry:
+        return registry[name]
+    near = get_close_matches(name, registry, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise UnknownNameError(f"unknown {kind} {name!r}{hint} Known: {', '.join(sorted(registry))}")
+
+
+def missing_extra(what: str, extra: str) -> MissingExtraError:
+    """The error for a part whose optional packages are absent."""
+    return MissingExtraError(f"{what} needs more packages: pip install 'verax[{extra}]'")

@@ -1,0 +1,1 @@
+"""Photo, base and registered prior to restoration."""

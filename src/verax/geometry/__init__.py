@@ -1,0 +1,1 @@
+"""Where things are: canvas, transforms, warp, global and local fit, register."""

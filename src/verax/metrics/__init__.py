@@ -1,0 +1,1 @@
+"""How good a restoration is; every number carries its protocol."""

@@ -1,0 +1,91 @@
+"""restore(): the one place that joins the rooms."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verax import image as images
+from verax import restorers
+from verax.fusion.fuse import Fusion, fuse
+from verax.geometry.register import Registration, Warped, apply, register
+from verax.image import Image, Photo
+
+PriorUse = Literal["used", "refused", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Restoration:
+    """A restoration with everything that led to it.
+
+    Attributes:
+        pixels: (H, W, 3) float32 on the photo's grid.
+        photo: what came in.
+        base: the photo restored without the prior.
+        warped: the registered prior, None without one.
+        registration: None without a prior.
+        trust: (H, W, 3) shares from photo, prior's tone, prior's texture.
+        prior: "used", "refused" (the base is returned) or "none".
+    """
+
+    pixels: Image
+    photo: Photo
+    base: Image
+    warped: Warped | None
+    registration: Registration | None
+    trust: NDArray[np.float32]
+    prior: PriorUse
+    scene_state_change: bool
+    notes: tuple[str, ...]
+    seconds: float
+
+
+def restore(
+    photo: Photo | Image | Path | str,
+    prior: Photo | Image | Path | str | None = None,
+    *,
+    restorer: str = "none",
+    fidelity: float = 1.0,
+    fusion: str = "tone",
+) -> Restoration:
+    """Restore a photo, with a prior where one is given.
+
+    `photo` and `prior` are paths, photos or arrays that follow the image contract.
+    """
+    start = time.perf_counter()
+    original = as_photo(photo, name="photo")
+    base = restorers.restore(original.pixels, restorer)
+    registration, warped = None, None
+    if prior is not None:
+        picture = as_photo(prior, name="prior").pixels
+        registration = register(original.pixels, picture)
+        warped = apply(registration, picture, size=(original.width, original.height))
+    fused: Fusion = fuse(
+        original.pixels, base, warped, registration, fidelity=fidelity, mode=fusion
+    )
+    refused = registration is not None and registration.outcome == "foreign"
+    use: PriorUse = "none" if registration is None else "refused" if refused else "used"
+    return Restoration(
+        fused.pixels,
+        original,
+        base,
+        warped,
+        registration,
+        fused.trust,
+        use,
+        fused.scene_state_change,
+        fused.notes,
+        time.perf_counter() - start,
+    )
+
+
+def as_photo(picture: Photo | Image | Path | str, *, name: str) -> Photo:
+    """A photo from a path, a photo or an array."""
+    if isinstance(picture, Photo):
+        return picture
+    if isinstance(picture, (Path, str)):
+        return images.read(picture)
+    return Photo(images.check_image(picture, name=name))

@@ -1,0 +1,1 @@
+"""Where a prior comes from: files, a provider, the simulator."""

@@ -1,0 +1,1 @@
+"""Image services: bytes over HTTP, with a journal that never pays twice."""

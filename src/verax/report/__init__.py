@@ -1,0 +1,1 @@
+"""Tables, plots, pages. Reads stored records only."""

@@ -1,0 +1,1 @@
+"""The Images endpoint and the page for people."""

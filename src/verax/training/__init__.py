@@ -1,0 +1,1 @@
+"""Networks: architecture, data, losses, loop, export. Never calls a provider."""

@@ -1,0 +1,1 @@
+"""The embedded networks (.onnx), each with a model card."""

@@ -1,0 +1,49 @@
+"""What every test shares: a sealed network, no keys, the real pictures where they are."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(os.environ.get("VERAX_PICTURES", Path(__file__).parents[2] / "shared" / "data"))
+
+
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="run the long checks too")
+    parser.addoption("--live", action="store_true", help="run tests that call paid services")
+
+
+def pytest_collection_modifyitems(config, items):
+    for mark in ("slow", "live"):
+        if not config.getoption(f"--{mark}"):
+            skip = pytest.mark.skip(reason=f"run with --{mark}")
+            for item in items:
+                if item.get_closest_marker(mark):
+                    item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def sealed(monkeypatch, tmp_path_factory):
+    """No test reaches beyond this machine, sees a key, or writes into the user's home."""
+    for name in list(os.environ):
+        if name.endswith(("_API_KEY", "_API_TOKEN")) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("VERAX_HOME", str(tmp_path_factory.mktemp("verax_home")))
+    connect = socket.socket.connect
+
+    def local_only(self, address):
+        if isinstance(address, tuple) and address[0] not in {"127.0.0.1", "::1", "localhost"}:
+            self.close()
+            raise AssertionError(f"test tried to reach {address}")
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", local_only)
+
+
+@pytest.fixture(scope="session")
+def pictures() -> Path:
+    """The folder of real pictures; tests that need it skip where it is absent."""
+    if not (SHARED / "manifest.csv").is_file():
+        pytest.skip(f"no real pictures at {SHARED}; set VERAX_PICTURES to their folder")
+    return SHARED
