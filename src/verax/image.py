@@ -111,6 +111,8 @@ def encode(image: Image, *, format: str = "png", like: Photo | None = None) -> b
     return buffer.getvalue()
 
 
-def write(path: Path | str, image: Image, *, like: Photo | None = None) -> None:
+def write(
+    path: Path | str, image: Image, *, like: Photo | None = None, drop_gps: bool = False
+) -> None:
     """Write a picture; with `like`, as that photo came: depth, alpha, profile, metadata."""
     Path(path).write_bytes(encode(image, like=like))

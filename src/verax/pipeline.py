@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from verax.geometry.register import Registration, Warped, apply, register
 from verax.image import Image, Photo
 
 PriorUse = Literal["used", "refused", "none"]
+
+DEFAULT_RESTORER = "none"
+DEFAULT_FUSION = "tone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +50,9 @@ def restore(
     photo: Photo | Image | Path | str,
     prior: Photo | Image | Path | str | None = None,
     *,
-    restorer: str = "none",
+    restorer: str = DEFAULT_RESTORER,
     fidelity: float = 1.0,
-    fusion: str = "tone",
+    fusion: str = DEFAULT_FUSION,
 ) -> Restoration:
     """Restore a photo, with a prior where one is given.
 
@@ -89,3 +92,35 @@ def as_photo(picture: Photo | Image | Path | str, *, name: str) -> Photo:
     if isinstance(picture, (Path, str)):
         return images.read(picture)
     return Photo(images.check_image(picture, name=name))
+
+
+def record(restoration: Restoration) -> dict[str, Any]:
+    """A restoration as JSON: what was used, how far it is trusted, how long it took."""
+    shares = [float(share) for share in restoration.trust.reshape(-1, 3).mean(0, dtype=np.float64)]
+    total = sum(shares)
+    found = restoration.registration
+    return {
+        "width": restoration.photo.width,
+        "height": restoration.photo.height,
+        "prior": restoration.prior,
+        "registration": None if found is None else registration_record(found),
+        "trust": dict(
+            zip(("photo", "tone", "texture"), (share / total for share in shares), strict=True)
+        ),
+        "scene_state_change": restoration.scene_state_change,
+        "notes": list(restoration.notes),
+        "seconds": round(restoration.seconds, 3),
+    }
+
+
+def registration_record(found: Registration) -> dict[str, Any]:
+    """A registration as JSON; the matrix maps prior pixels to photo pixels."""
+    return {
+        "accepted": found.accepted,
+        "outcome": found.outcome,
+        "reason": found.reason,
+        "matrix": [[float(value) for value in row] for row in found.matrix],
+        "p_value": float(found.p_value),
+        "coverage": float(found.coverage),
+        "canvas": found.canvas,
+    }

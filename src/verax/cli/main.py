@@ -8,6 +8,7 @@ import sys
 import typer
 
 import verax
+from verax.cli import restore
 from verax.errors import InputError, OutputError, VeraxError
 
 app = typer.Typer(
@@ -33,6 +34,10 @@ def main(
     ),
 ) -> None:
     """Restore a damaged photo with the picture an image generator made of it."""
+
+
+app.command()(restore.restore)
+app.command()(restore.register)
 
 
 def run() -> None:

@@ -1,0 +1,103 @@
+"""Time and peak memory of the main job at 1, 4 and 24 megapixels, and registration beside peers.
+
+    python benchmarks/pipeline.py [--pictures DIR]
+
+Each size runs in a process of its own, so that the peak memory is that size's own. The photo is
+scikit-image's coffee (CC0) enlarged and darkened, the prior is simulated. With a folder of real
+pictures (one that holds a manifest.csv), registration is also set beside SIFT+MAGSAC and ECC on
+the same real pairs. The last line is JSON.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+SIZES = {1: (1224, 816), 4: (2448, 1632), 24: (6000, 4000)}  # megapixels: width, height
+TARGETS = {"registration": 0.5, "fusion": 0.3}  # seconds at 1 MP
+TARGET_24 = (12.0, 2.5)  # seconds, GB
+
+
+def make_files(folder: Path, width: int, height: int) -> tuple[Path, Path]:
+    """A dark photo and its simulated prior of the given size, as JPEG files."""
+    import cv2
+    import numpy as np
+    from skimage import data
+    from verax.priors.simulated import simulate
+
+    from verax import degrade
+    from verax import image as images
+
+    clean = images.from_uint8(data.coffee())
+    prior = simulate(clean, seed=3).prior
+    photo = degrade.apply(clean, degrade.Degradation("lowlight", 0.5, 3))
+    large = np.clip(cv2.resize(photo, (width, height), interpolation=cv2.INTER_CUBIC), 0, 1)
+    images.write(folder / "photo.jpg", large)
+    images.write(folder / "prior.png", prior)
+    return folder / "photo.jpg", folder / "prior.png"
+
+
+def measure(photo: str, prior: str) -> dict[str, float]:
+    """Seconds per stage and peak memory of one restoration in this process."""
+    from verax import image as images
+    from verax.fusion.fuse import fuse
+    from verax.geometry.register import apply, register
+
+    marks = [time.perf_counter()]
+    fixed, moving = images.read(photo), images.read(prior)
+    marks.append(time.perf_counter())
+    found = register(fixed.pixels, moving.pixels)
+    marks.append(time.perf_counter())
+    warped = apply(found, moving.pixels, size=(fixed.width, fixed.height))
+    marks.append(time.perf_counter())
+    fused = fuse(fixed.pixels, fixed.pixels, warped, found)
+    marks.append(time.perf_counter())
+    images.write(Path(photo).with_name("out.jpg"), fused.pixels, like=fixed)
+    marks.append(time.perf_counter())
+    stages = ("read", "registration", "warp", "fusion", "write")
+    seconds = {name: b - a for name, a, b in zip(stages, marks, marks[1:], strict=True)}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # kB on Linux
+    return {**seconds, "total": marks[-1] - marks[0], "peak_gb": peak}
+
+
+def run_size(megapixels: int, runs: int) -> dict[str, float]:
+    """The median run of one size, each in a fresh process."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = make_files(Path(folder), *SIZES[megapixels])
+        command = [sys.executable, __file__, "--measure", *map(str, files)]
+        rows = [
+            json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+            for _ in range(runs)
+        ]
+    return sorted(rows, key=lambda row: row["total"])[len(rows) // 2]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pictures", type=Path, help="folder of real pictures with manifest.csv")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        print(json.dumps(measure(*options.measure)))
+        return
+    rows = {size: run_size(size, options.runs) for size in SIZES}
+    columns = list(next(iter(rows.values())))
+    print("MP".rjust(4) + "".join(name.rjust(14) for name in columns))
+    for size, row in rows.items():
+        print(f"{size:4d}" + "".join(f"{row[name]:14.2f}" for name in columns))
+    print(f"targets: 1 MP {TARGETS} s; 24 MP {TARGET_24[0]} s and {TARGET_24[1]} GB")
+    beside = None
+    if options.pictures:
+        from registration import beside_peers
+
+        beside = beside_peers(options.pictures)
+    print(json.dumps({"megapixels": rows, "beside_peers": beside}))
+
+
+if __name__ == "__main__":
+    main()

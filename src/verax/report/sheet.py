@@ -1,0 +1,91 @@
+"""One picture that shows a restoration: photo, prior, registered prior, result, trust map."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+from PIL import ImageDraw, ImageFont
+
+from verax.image import Image, from_uint8, to_uint8
+from verax.pipeline import Restoration
+
+PANEL_WIDTH = 480
+MARGIN = 12
+CAPTION = 30
+PAPER, INK = (250, 250, 248), (30, 30, 30)
+# Colour-blind safe (Okabe and Ito, 2008): photo blue, tone orange, texture vermillion.
+TRUST_COLOURS = np.array([[0, 114, 178], [230, 159, 0], [213, 94, 0]], np.float32) / 255
+
+
+def trust_picture(trust: NDArray[np.float32]) -> Image:
+    """The trust map (H, W, 3 shares) as colours: photo blue, tone orange, texture vermillion."""
+    return np.asarray(np.clip(trust @ TRUST_COLOURS, 0, 1), np.float32)
+
+
+def restoration_sheet(restoration: Restoration, prior: Image | None) -> Image:
+    """All the pictures of one restoration with captions and the result in words."""
+    panels: list[tuple[str, Image]] = [("photo", restoration.photo.pixels)]
+    if prior is not None and restoration.warped is not None:
+        panels += [("prior", prior), ("prior on the photo's grid", restoration.warped.pixels)]
+    panels.append(("restoration", restoration.pixels))
+    if prior is not None:
+        panels.append(("trust: blue photo, orange tone", trust_picture(restoration.trust)))
+    return sheet(panels, words=in_words(restoration))
+
+
+def in_words(restoration: Restoration) -> list[str]:
+    """The lines of the text panel."""
+    lines = [f"{restoration.photo.width} x {restoration.photo.height} pixels"]
+    found = restoration.registration
+    if found is not None:
+        photo, tone, texture = restoration.trust.reshape(-1, 3).mean(0)
+        lines += [
+            f"prior {restoration.prior}: {found.reason}",
+            f"p = {found.p_value:.2g}, coverage {found.coverage:.0%}",
+            f"from the photo {photo:.0%}, tone {tone:.0%}, texture {texture:.0%}",
+        ]
+    return [*lines, *restoration.notes]
+
+
+def sheet(panels: Sequence[tuple[str, Image]], *, words: Sequence[str], columns: int = 3) -> Image:
+    """Captioned panels of equal width in rows, then a panel of text."""
+    heights = [round(PANEL_WIDTH * p.shape[0] / p.shape[1]) for _, p in panels]
+    row_height = max(heights) + CAPTION + MARGIN
+    columns = min(columns, len(panels) + 1)
+    rows = -(-(len(panels) + 1) // columns)
+    page = PillowImage.new(
+        "RGB",
+        (columns * (PANEL_WIDTH + MARGIN) + MARGIN, rows * row_height + MARGIN),
+        PAPER,
+    )
+    draw = ImageDraw.Draw(page)
+    font = ImageFont.load_default(17)
+    for index, (caption, picture) in enumerate(panels):
+        x, y = _corner(index, columns, row_height)
+        small = cv2.resize(picture, (PANEL_WIDTH, heights[index]), interpolation=cv2.INTER_AREA)
+        page.paste(PillowImage.fromarray(to_uint8(small)), (x, y + CAPTION))
+        draw.text((x, y + 4), caption, INK, font)
+    x, y = _corner(len(panels), columns, row_height)
+    draw.multiline_text((x, y + CAPTION), _wrapped(words, font), INK, font, spacing=8)
+    return from_uint8(np.asarray(page))
+
+
+def _corner(index: int, columns: int, row_height: int) -> tuple[int, int]:
+    row, column = divmod(index, columns)
+    return MARGIN + column * (PANEL_WIDTH + MARGIN), MARGIN + row * row_height
+
+
+def _wrapped(lines: Sequence[str], font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    out: list[str] = []
+    for line in lines:
+        current = ""
+        for word in line.split():
+            longer = f"{current} {word}".strip()
+            if font.getlength(longer) > PANEL_WIDTH and current:
+                out.append(current)
+                longer = word
+            current = longer
+        out.append(current)
+    return "\n".join(out)
