@@ -1,0 +1,195 @@
+"""What is asked of an image service and what comes back, in the words of the Images API.
+
+A request is a value: the same bytes and parameters have the same fingerprint, on which cache and
+journal are keyed. How a request is spelled for one service is the matter of
+`verax.providers.dialects`; whether a model accepts it, of `verax.providers.rules`.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from typing import Protocol
+
+Scalar = str | int | float | bool
+Keep = Callable[[bytes], None]  # takes the body of a good answer before anybody reads it
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """A picture as it is sent: file bytes, a name for the form, "image/png" or the like."""
+
+    data: bytes = field(repr=False)
+    name: str = "image.png"
+    media_type: str = "image/png"
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.data).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateRequest:
+    """A picture from words alone. What is None is left to the service.
+
+    Attributes:
+        model: the model's full name; "" is never sent.
+        size: "WIDTHxHEIGHT" in pixels, or "auto".
+        n: pictures asked for, 1..10.
+        partial_images: previews while streaming, 0..3.
+        gateway: who is asked, a name of the catalog or a base URL; part of the fingerprint.
+        repeat_index: the same request again, wanted anew: 0, 1, 2 ...; never sent.
+        extra: further fields for one backend, as (name, value), sent as they are.
+        optional: names of fields that may be dropped with a notice where a model or service
+            refuses them; a refused field that is not optional is an error.
+    """
+
+    model: str
+    prompt: str
+    size: str | None = None
+    quality: str | None = None
+    complexity: str | None = None
+    background: str | None = None
+    output_format: str | None = None
+    output_compression: int | None = None
+    moderation: str | None = None
+    n: int = 1
+    stream: bool = False
+    partial_images: int | None = None
+    safety_identifier: str | None = None
+    gateway: str = "openai"
+    repeat_index: int = 0
+    extra: tuple[tuple[str, Scalar], ...] = ()
+    optional: frozenset[str] = frozenset()
+
+    @property
+    def kind(self) -> str:
+        """ "generate" or "edit"."""
+        return "generate"
+
+    def files(self) -> tuple[tuple[str, ImageFile], ...]:
+        """(field name, file) of every picture that is sent."""
+        return ()
+
+    def fields(self) -> dict[str, Scalar]:
+        """Every field that is set, under its name in the Images API, without the pictures."""
+        given = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_SENT}
+        if self.n == 1:
+            del given["n"]
+        if not self.stream:
+            del given["stream"]
+        return {name: value for name, value in given.items() if value is not None} | dict(
+            self.extra
+        )
+
+    def describe(self) -> dict[str, object]:
+        """The whole request as JSON can hold it, each picture as its SHA-256; no secrets."""
+        return {
+            "kind": self.kind,
+            "gateway": self.gateway,
+            "repeat_index": self.repeat_index,
+            "fields": self.fields(),
+            "files": [[name, file.sha256] for name, file in self.files()],
+        }
+
+    def fingerprint(self) -> str:
+        """SHA-256 over exact input bytes, gateway, model, every parameter, repeat index."""
+        text = json.dumps(self.describe(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditRequest(GenerateRequest):
+    """A picture made from pictures and words.
+
+    Attributes:
+        images: 1..16 pictures; mask and markup belong to the first.
+        mask: PNG of the first picture's size, alpha 0 = edit here.
+        markup: transparent PNG of the first picture's size with arrows or circles drawn on it.
+    """
+
+    images: tuple[ImageFile, ...] = ()
+    mask: ImageFile | None = None
+    markup: ImageFile | None = None
+    input_fidelity: str | None = None
+
+    @property
+    def kind(self) -> str:
+        return "edit"
+
+    def files(self) -> tuple[tuple[str, ImageFile], ...]:
+        guides = (("mask", self.mask), ("markup", self.markup))
+        return tuple(("image", image) for image in self.images) + tuple(
+            (name, file) for name, file in guides if file is not None
+        )
+
+
+Request = GenerateRequest | EditRequest
+_NOT_SENT = {"gateway", "repeat_index", "extra", "optional", "images", "mask", "markup"}
+
+
+def repeated(request: Request, index: int) -> Request:
+    """The same request, wanted anew as number `index`."""
+    return replace(request, repeat_index=index)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that the service counted. What it did not split by kind is counted as image."""
+
+    input_text: int = 0
+    input_image: int = 0
+    output_text: int = 0
+    output_image: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedImage:
+    """One returned picture: file bytes, media type, and the real size read from the bytes."""
+
+    data: bytes = field(repr=False)
+    media_type: str
+    width: int
+    height: int
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.data).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class ImagesAnswer:
+    """What came back.
+
+    Attributes:
+        usage: None where the service told none.
+        model, size, quality: what the service says it used, "" where it says nothing.
+        billed_usd: the price that a gateway states itself, None elsewhere.
+        request_id: the service's id of the call, "" without one.
+        raw: body of the answer as JSON, pictures inside; a stream is assembled into one.
+        retries: how often the call was repeated before this answer.
+        notices: what was dropped, converted or differs from the request, in words.
+    """
+
+    images: tuple[GeneratedImage, ...]
+    usage: Usage | None = None
+    model: str = ""
+    size: str = ""
+    quality: str = ""
+    billed_usd: float | None = None
+    request_id: str = ""
+    raw: bytes = field(default=b"", repr=False)
+    retries: int = 0
+    notices: tuple[str, ...] = ()
+
+
+class Send(Protocol):
+    """Asks the service once (retrying only what was surely not billed).
+
+    `keep` receives the body of a good answer before anything else happens to it.
+    Raises ProviderRefused, ProviderRejected or ProviderBusy when surely nothing was delivered,
+    ProviderUncertain when the call may have been billed, ProviderError when an answer came
+    (and was kept) that holds no usable picture.
+    """
+
+    def __call__(self, request: Request, keep: Keep, /) -> ImagesAnswer: ...

@@ -1,0 +1,180 @@
+"""Settings from the environment and one TOML file, read once at the edge; secrets stay masked.
+
+Precedence: environment, then the file (VERAX_CONFIG, else config.toml in the user's configuration
+folder), then the defaults here. Keys come from the environment or the system keyring, never
+from arguments, which every process list shows.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from verax.errors import SettingsError
+
+KEYRING_SERVICE = "verax"
+
+
+class Secret:
+    """A text that no print, log, traceback or pickle shows; `reveal()` is the only way out."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __reduce__(self) -> str:
+        raise TypeError("a secret is not written down")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that the surroundings say. Names are those of VERAX_<NAME> and of the file.
+
+    Attributes:
+        home: folder of journal, cache and probe answers.
+        gateway: whom to ask: a name of the catalog.
+        base_url: another address to ask, "" for the gateway's own.
+        model: the model to ask, "" for the caller's default.
+        local_only: refuse every address beyond this machine.
+        timeout_s: longest silence of a service before a call counts as lost.
+        retries: how often a call that was surely not billed is repeated.
+        concurrency: calls under way at the same time.
+        images_per_minute: 0 for no limit.
+        max_cost: USD for one run, None for no limit.
+        stream: "auto" streams calls that are expected to be long; "always"; "never".
+        environ: what the keys are looked up in; never shown.
+    """
+
+    home: Path
+    gateway: str = "openai"
+    base_url: str = ""
+    model: str = ""
+    local_only: bool = False
+    timeout_s: float = 600.0
+    retries: int = 4
+    concurrency: int = 4
+    images_per_minute: int = 0
+    max_cost: float | None = None
+    stream: str = "auto"
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def key(self, *names: str) -> Secret | None:
+        """The first key of these environment names; then the system keyring; None without one."""
+        for name in names:
+            if self.environ.get(name):
+                return Secret(self.environ[name].strip())
+        found = (_from_keyring(name) for name in names)
+        return next((secret for secret in found if secret), None)
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings from an environment (this process's own by default) and its config file."""
+    environ = os.environ if environ is None else environ
+    values = _read_file(environ.get("VERAX_CONFIG"))
+    known = [f.name for f in fields(Settings) if f.name != "environ"]
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise SettingsError(f"unknown settings {', '.join(unknown)}. Known: {', '.join(known)}")
+    values |= {n: environ[f"VERAX_{n.upper()}"] for n in known if f"VERAX_{n.upper()}" in environ}
+    values.setdefault("home", platformdirs.user_data_dir("verax", appauthor=False))
+    typed = {name: _typed(name, value) for name, value in values.items()}
+    return Settings(**typed, environ=dict(environ))
+
+
+def _read_file(path: str | None) -> dict[str, Any]:
+    file = Path(path) if path else Path(platformdirs.user_config_dir("verax")) / "config.toml"
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if path:
+            raise SettingsError(f"no config file {path}; unset VERAX_CONFIG or write it") from None
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        raise SettingsError(f"{file}: not a readable TOML file: {exc}") from exc
+
+
+def _typed(name: str, value: object) -> Any:  # noqa: ANN401  # as different as the settings
+    try:
+        return _TYPES.get(name, str)(value)
+    except (TypeError, ValueError) as exc:
+        raise SettingsError(f"setting {name}: cannot use {value!r}: {exc}") from exc
+
+
+def _bool(value: object) -> bool:
+    text = str(value).lower()
+    if text in {"1", "true", "yes", "on"}:
+        return True
+    if text in {"0", "false", "no", "off", ""}:
+        return False
+    raise ValueError("want true or false")
+
+
+def _positive(value: object) -> float:
+    number = float(str(value))
+    if not 0.0 < number < float("inf"):
+        raise ValueError("want a number above 0")
+    return number
+
+
+def _count(value: object) -> int:
+    number = int(str(value))
+    if number < 0:
+        raise ValueError("want a whole number, 0 or more")
+    return number
+
+
+def _cost(value: object) -> float:
+    number = float(str(value))
+    if not 0.0 <= number < float("inf"):
+        raise ValueError("want US dollars, 0 or more")
+    return number
+
+
+def _stream(value: object) -> str:
+    if value not in ("auto", "always", "never"):
+        raise ValueError("want auto, always or never")
+    return str(value)
+
+
+_TYPES: dict[str, Any] = {
+    "home": lambda value: Path(str(value)).expanduser(),
+    "local_only": _bool,
+    "timeout_s": _positive,
+    "retries": _count,
+    "concurrency": lambda value: max(1, _count(value)),
+    "images_per_minute": _count,
+    "max_cost": _cost,
+    "stream": _stream,
+}
+
+
+def _from_keyring(name: str) -> Secret | None:
+    try:
+        import keyring
+        from keyring.errors import KeyringError
+    except ImportError:
+        return None
+    try:
+        text = keyring.get_password(KEYRING_SERVICE, name)
+    except KeyringError:  # a machine without a keyring, or a locked one
+        return None
+    return Secret(text) if text else None
