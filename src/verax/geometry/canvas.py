@@ -1,0 +1,222 @@
+"""The legal canvas for a photo: where the photo lies on it, and the exact way back.
+
+A canvas is planned once from sizes alone. `place` puts the photo on it, `retrieve` takes a
+generated picture of that canvas back to the photo's grid. On an untouched picture the two cancel:
+bit for bit at scale 1, to float precision at integer scales (block averages are kept).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from verax.errors import InputError, SizeMismatchError
+from verax.image import Image, check_image
+
+LEAST_SHARE = 1 / 32  # of the canvas that shows the photo; below, padding is all a model would see
+NEARLY_FULL = 0.9  # an integer scale is taken when it is at least this share of the largest one
+NEARLY_LARGEST = 0.97  # a reduced scale may be this much below the largest, for less padding
+
+
+@dataclass(frozen=True, slots=True)
+class SizeRules:
+    """Which sizes a model answers in.
+
+    Attributes:
+        fixed: the only legal (width, height) pairs; empty where sizes are free.
+        multiple: both sides are multiples of it.
+        min_pixels, max_pixels: bounds of width * height.
+        max_edge: the longest side.
+        max_ratio: the longest side over the shortest.
+    """
+
+    fixed: tuple[tuple[int, int], ...] = ()
+    multiple: int = 16
+    min_pixels: int = 655_360
+    max_pixels: int = 8_294_400
+    max_edge: int = 3840
+    max_ratio: float = 3.0
+
+    def allow(self, width: int, height: int) -> bool:
+        """Whether (width, height) is a legal size."""
+        if self.fixed:
+            return (width, height) in self.fixed
+        return (
+            width % self.multiple == 0
+            and height % self.multiple == 0
+            and self.min_pixels <= width * height <= self.max_pixels
+            and max(width, height) <= self.max_edge
+            and max(width, height) <= self.max_ratio * min(width, height)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Canvas:
+    """Where a photo lies on a canvas, in pixels.
+
+    Attributes:
+        photo: (width, height) of the photo.
+        size: (width, height) of the canvas, legal under the rules it was planned with.
+        inner: (width, height) of the photo on the canvas.
+        offset: (left, top) of the photo on the canvas; the rest is reflect padding.
+    """
+
+    photo: tuple[int, int]
+    size: tuple[int, int]
+    inner: tuple[int, int]
+    offset: tuple[int, int]
+
+    @property
+    def scale(self) -> float:
+        """Canvas px per photo px, along the photo's longer side."""
+        longer = int(self.photo[1] > self.photo[0])
+        return self.inner[longer] / self.photo[longer]
+
+    @property
+    def share(self) -> float:
+        """The part of the canvas that shows the photo, 0..1."""
+        return self.inner[0] * self.inner[1] / (self.size[0] * self.size[1])
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """(3, 3) float64, canvas px to photo px."""
+        matrix = np.eye(3)
+        for axis in (0, 1):
+            step = self.photo[axis] / self.inner[axis]
+            matrix[axis, axis] = step
+            matrix[axis, 2] = (0.5 - self.offset[axis]) * step - 0.5
+        return matrix
+
+
+def plan(width: int, height: int, rules: SizeRules | None = None) -> Canvas:
+    """The legal canvas for a photo: an integer scale where one fits, then least padding.
+
+    Small photos are enlarged by the smallest legal integer; photos beyond the maximum are reduced.
+    Raises InputError where no legal canvas shows enough of the photo.
+    """
+    rules = SizeRules() if rules is None else rules
+    if width < 1 or height < 1:
+        raise InputError(f"canvas: want a photo of at least 1x1 px, got {width}x{height}")
+    best = _plan_fixed(width, height, rules) if rules.fixed else _plan_free(width, height, rules)
+    if best is None:
+        raise InputError(f"canvas: no legal size for a {width}x{height} photo under {rules}")
+    if best.share < LEAST_SHARE:
+        raise InputError(
+            f"canvas: a {width}x{height} photo would fill only {best.share:.1%} of the "
+            f"{best.size[0]}x{best.size[1]} canvas; cut it into pieces less long and narrow"
+        )
+    return best
+
+
+def _plan_fixed(width: int, height: int, rules: SizeRules) -> Canvas | None:
+    plans = []
+    for size in rules.fixed:
+        largest = min(size[0] / width, size[1] / height)
+        whole = int(largest)
+        scale = whole if whole >= NEARLY_FULL * largest else largest
+        plans.append(_centred((width, height), size, _scaled((width, height), scale)))
+    return max(plans, key=lambda canvas: canvas.share, default=None)
+
+
+def _plan_free(width: int, height: int, rules: SizeRules) -> Canvas | None:
+    largest = rules.max_edge // max(width, height)
+    for scale in range(1, largest + 1):
+        inner = (width * scale, height * scale)
+        size = _lattice(inner, rules)
+        if rules.allow(*size):
+            return _centred((width, height), size, inner)
+    reduced = list(_fractional(width, height, rules))
+    if not reduced:
+        return None
+    top = max(canvas.scale for canvas in reduced)
+    near = [canvas for canvas in reduced if canvas.scale >= NEARLY_LARGEST * top]
+    return max(near, key=lambda canvas: (canvas.share, canvas.scale))
+
+
+def _fractional(width: int, height: int, rules: SizeRules) -> Iterator[Canvas]:
+    """Canvases that the photo fills along one side, for photos no integer scale suits."""
+    for side in range(rules.multiple, rules.max_edge + 1, rules.multiple):
+        for scale in (side / width, side / height):
+            inner = _scaled((width, height), scale)
+            size = _lattice(inner, rules)
+            if rules.allow(*size):
+                yield _centred((width, height), size, inner)
+
+
+def _lattice(inner: tuple[int, int], rules: SizeRules) -> tuple[int, int]:
+    """The smallest canvas on the lattice, within the ratio, that holds `inner`."""
+    narrowest = max(inner) / rules.max_ratio
+    width, height = (
+        int(-(-max(side, narrowest) // rules.multiple) * rules.multiple) for side in inner
+    )
+    # rounding the longer side up can push a canvas that is exactly at the limit over it
+    if width > rules.max_ratio * height:
+        height += rules.multiple
+    if height > rules.max_ratio * width:
+        width += rules.multiple
+    return width, height
+
+
+def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _centred(photo: tuple[int, int], size: tuple[int, int], inner: tuple[int, int]) -> Canvas:
+    return Canvas(photo, size, inner, ((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2))
+
+
+def place(photo: Image, canvas: Canvas) -> Image:
+    """The photo on its canvas: scaled, centred, padded by reflection. (H, W, 3) in [0, 1]."""
+    check_image(photo, name="photo")
+    if (photo.shape[1], photo.shape[0]) != canvas.photo:
+        raise SizeMismatchError(
+            f"canvas: planned for {canvas.photo[0]}x{canvas.photo[1]} px, "
+            f"got a {photo.shape[1]}x{photo.shape[0]} photo"
+        )
+    inner = _enlarge(photo, canvas) if canvas.scale > 1 else _resize(photo, canvas.inner)
+    left, top = canvas.offset
+    right, bottom = canvas.size[0] - canvas.inner[0] - left, canvas.size[1] - canvas.inner[1] - top
+    return np.pad(inner, ((top, bottom), (left, right), (0, 0)), mode="reflect")
+
+
+def retrieve(generated: Image, canvas: Canvas) -> Image:
+    """A generated picture of the canvas, on the photo's grid. An answer of another size is
+    brought to the canvas's size first."""
+    check_image(generated, name="generated")
+    on_canvas = _resize(generated, canvas.size)
+    left, top = canvas.offset
+    inner = on_canvas[top : top + canvas.inner[1], left : left + canvas.inner[0]]
+    return _resize(inner, canvas.photo)
+
+
+def _resize(image: Image, size: tuple[int, int]) -> Image:
+    """Area average where it shrinks, cubic where it grows; the picture itself at its own size."""
+    if (image.shape[1], image.shape[0]) == size:
+        return image
+    shrinks = size[0] <= image.shape[1] and size[1] <= image.shape[0]
+    resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    return np.asarray(np.clip(resized.reshape(size[1], size[0], 3), 0.0, 1.0), np.float32)
+
+
+def _enlarge(photo: Image, canvas: Canvas) -> Image:
+    """Cubic enlargement whose block averages are the photo's pixels, at an integer scale.
+
+    What the average of a block lacks is taken from its distance to white, what it has too much
+    from its distance to black: exact, and never out of range.
+    """
+    scale = canvas.inner[0] // canvas.photo[0]
+    enlarged = _resize(photo, canvas.inner)
+    if canvas.inner != (photo.shape[1] * scale, photo.shape[0] * scale):
+        return enlarged
+    mean = _resize(enlarged, canvas.photo)
+    tiny = np.float32(1e-6)
+    darker = np.minimum(1, photo / np.maximum(mean, tiny))
+    lighter = np.clip((photo - mean) / np.maximum(1 - mean, tiny), 0, 1)
+    darker, lighter = (
+        cv2.resize(share, canvas.inner, interpolation=cv2.INTER_NEAREST).reshape(enlarged.shape)
+        for share in (darker, lighter)
+    )
+    darkened = enlarged * darker
+    return np.asarray(np.clip(darkened + (1 - darkened) * lighter, 0, 1), np.float32)
