@@ -1,0 +1,112 @@
+"""Smooth random planes, and a stand-in for depth where none was measured.
+
+`pseudo_depth` is NOT physical depth. It is a plausible plane for scattering: far things tend to
+be high in the picture and to have a bright dark channel, and depth changes at edges.
+"""
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from verax.degrade.light import luma
+from verax.image import Image, Plane
+
+Size = tuple[int, int]  # (height, width)
+
+_WORK_PX = 128  # depth is smooth: a small working grid is enough
+
+
+def smooth_noise(size: Size, rng: Generator, *, cells: float) -> Plane:
+    """Smooth noise (H, W) with about `cells` bumps along the short side, mean 0, deviation 1."""
+    height, width = size
+    step = min(height, width) / cells
+    grid = (max(2, round(height / step) + 2), max(2, round(width / step) + 2))
+    coarse = rng.standard_normal(grid, np.float32)
+    # cubic enlargement of white noise keeps about two thirds of its deviation
+    full: Plane = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    return full * np.float32(1.5)
+
+
+def fractal_noise(size: Size, rng: Generator, *, cells: float, octaves: int = 4) -> Plane:
+    """Sum of octaves of smooth noise, halving in strength: clouds, mean about 0, deviation 1."""
+    total = np.zeros(size, np.float32)
+    norm = 0.0
+    for octave in range(octaves):
+        gain = 0.55**octave
+        total += np.float32(gain) * smooth_noise(size, rng, cells=cells * 2**octave)
+        norm += gain * gain
+    return total / np.float32(np.sqrt(norm))
+
+
+def rescale(plane: NDArray[np.float32]) -> Plane:
+    """The plane stretched to [0, 1]; a constant plane gives 0.5."""
+    low, high = float(plane.min()), float(plane.max())
+    if high - low < 1e-6:
+        return np.full(plane.shape, 0.5, np.float32)
+    return (plane - np.float32(low)) * np.float32(1.0 / (high - low))
+
+
+def pseudo_depth(image: Image, rng: Generator) -> Plane:
+    """A plane (H, W) in [0, 1], 1 is far; random in its mix, the same for the same state of rng.
+
+    A tilted ramp, the picture's dark channel, a few flat segments and clouds, smoothed without
+    crossing the picture's edges. Not physical depth.
+    """
+    height, width = image.shape[:2]
+    scale = min(1.0, _WORK_PX / max(height, width))
+    small = (max(8, round(height * scale)), max(8, round(width * scale)))
+    guide = cv2.resize(image, small[::-1], interpolation=cv2.INTER_AREA)
+    weights = rng.uniform([0.3, 0.1, 0.0, 0.05], [1.0, 0.7, 0.5, 0.35]).astype(np.float32)
+    parts = (_ramp(small, rng), _dark_channel(guide), _steps(small, rng), _clouds(small, rng))
+    mixed = sum(w * part for w, part in zip(weights, parts, strict=True))
+    smooth = guided_filter(luma(guide), np.asarray(mixed, np.float32), radius=6, epsilon=4e-3)
+    full = cv2.resize(smooth, (width, height), interpolation=cv2.INTER_LINEAR)
+    return rescale(full)
+
+
+def as_depth(image: Image, rng: Generator, depth: Plane | None) -> Plane:
+    """Relative depth (H, W) in [0, 1]: measured depth over its 95th percentile, or a stand-in.
+
+    Measured depth is in metres; pixels at 0 or NaN (no measurement) are taken as far.
+    """
+    if depth is None:
+        return pseudo_depth(image, rng)
+    known = np.isfinite(depth) & (depth > 0)
+    far = float(np.percentile(depth[known], 95)) if known.any() else 1.0
+    relative = np.where(known, depth, far) / np.float32(far)
+    return np.clip(relative, 0.0, 1.0).astype(np.float32)
+
+
+def guided_filter(guide: Plane, plane: Plane, *, radius: int, epsilon: float) -> Plane:
+    """Smooth `plane` without crossing edges of `guide` (He, Sun and Tang, TPAMI 35(6), 2013)."""
+    side = (2 * radius + 1, 2 * radius + 1)
+    mean_g, mean_p = cv2.blur(guide, side), cv2.blur(plane, side)
+    slope = (cv2.blur(guide * plane, side) - mean_g * mean_p) / (
+        cv2.blur(guide * guide, side) - mean_g * mean_g + np.float32(epsilon)
+    )
+    offset = mean_p - slope * mean_g
+    smooth: Plane = cv2.blur(slope, side) * guide + cv2.blur(offset, side)
+    return smooth
+
+
+def _ramp(size: Size, rng: Generator) -> Plane:
+    """Far at the top, tilted, curved as a ground plane seen from standing height."""
+    tilt, bend = rng.uniform(-0.6, 0.6), rng.uniform(0.6, 2.0)
+    y = np.linspace(1.0, 0.0, size[0], dtype=np.float32)[:, None]
+    x = np.linspace(-0.5, 0.5, size[1], dtype=np.float32)[None, :]
+    return rescale(y + np.float32(tilt) * x) ** np.float32(bend)
+
+
+def _dark_channel(guide: Image) -> Plane:
+    dark = cv2.erode(guide.min(axis=2), np.ones((7, 7), np.uint8))
+    return rescale(dark)
+
+
+def _steps(size: Size, rng: Generator) -> Plane:
+    """Flat patches, as of walls and objects standing at their own distance."""
+    return rescale(np.floor(smooth_noise(size, rng, cells=3.0) * 1.5))
+
+
+def _clouds(size: Size, rng: Generator) -> Plane:
+    return rescale(fractal_noise(size, rng, cells=2.0, octaves=3))
