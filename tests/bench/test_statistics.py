@@ -1,0 +1,102 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from verax.bench import statistics
+from verax.errors import InputError
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def test_the_interval_of_the_mean_is_scipys_percentile_bootstrap():
+    values = rng(1).normal(25, 3, 40)
+    ours = statistics.mean_interval(values, rng=rng())
+    scipys = stats.bootstrap(
+        (values,), np.mean, method="percentile", n_resamples=20000, rng=rng(2)
+    ).confidence_interval
+
+    assert (ours.low, ours.high) == pytest.approx((scipys.low, scipys.high), abs=0.06)
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says():
+    hits = 0
+    for seed in range(300):
+        found = statistics.mean_interval(rng(seed).normal(0, 1, 30), rng=rng(seed + 1000))
+        hits += found.low <= 0 <= found.high
+
+    assert 0.89 <= hits / 300 <= 0.98  # the percentile interval is a little short for n = 30
+
+
+def test_a_single_value_has_no_interval():
+    found = statistics.mean_interval([3.0], rng=rng())
+
+    assert (found.mean, np.isnan(found.low), np.isnan(found.high)) == (3.0, True, True)
+
+
+def test_a_planted_difference_of_03_db_among_30_pictures_is_found():
+    found = 0
+    for seed in range(100):
+        random = rng(seed)
+        base = random.normal(25, 4, 30)
+        found += (
+            statistics.compare(base + random.normal(0.3, 0.35, 30), base, rng=random).p_value < 0.05
+        )
+
+    assert found >= 95
+
+
+@pytest.mark.parametrize("noise", ["normal", "laplace", "standard_t"])
+def test_a_planted_null_raises_false_alarms_in_at_most_5_percent(noise):
+    alarms = 0
+    for seed in range(1000):
+        random = rng(seed)
+        drawn = (
+            random.standard_t(3, 30) if noise == "standard_t" else getattr(random, noise)(size=30)
+        )
+        p = max(statistics.sign_flip_p(drawn, rng=random, draws=999), statistics.wilcoxon_p(drawn))
+        alarms += p < 0.05
+
+    assert alarms <= 50
+
+
+def test_equal_methods_have_p_one_and_half_the_wins():
+    same = statistics.compare([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], rng=rng())
+
+    assert (same.p_value, same.wins, same.difference.mean) == (1.0, 0.5, 0.0)
+
+
+def test_the_sign_flip_p_of_all_positive_differences_is_two_in_two_to_the_n():
+    p = statistics.sign_flip_p(np.full(5, 1.0), rng=rng(), draws=200_000)
+
+    assert p == pytest.approx(2 / 2**5, abs=0.002)
+
+
+def test_holm_adjusts_as_in_his_paper():
+    # worked example: sorted p .01 .013 .014 .04 times 4 3 2 1, made monotone
+    assert statistics.holm([0.01, 0.04, 0.014, 0.013]) == pytest.approx([0.04, 0.04, 0.04, 0.04])
+    assert statistics.holm([0.001, 0.5]) == pytest.approx([0.002, 0.5])
+
+
+def test_ranks_are_certain_when_one_method_always_wins():
+    base = rng(3).normal(25, 4, 20)
+    shares = statistics.rank_shares(np.stack([base, base + 1, base - 1], axis=1), rng=rng())
+
+    np.testing.assert_array_equal(shares, [[0, 1, 0], [1, 0, 0], [0, 0, 1]])
+
+
+def test_ranks_turn_round_where_lower_is_better():
+    table = np.array([[1.0, 2.0], [1.0, 2.0]])
+    low = statistics.rank_shares(table, rng=rng(), higher_is_better=False)
+
+    assert low[0, 0] == 1
+
+
+def test_the_spread_over_repeats_is_the_pooled_standard_deviation():
+    assert statistics.repeat_spread(np.array([[1.0, 3.0], [5.0, 5.0]])) == pytest.approx(1.0)
+
+
+def test_missing_values_are_refused_not_averaged():
+    with pytest.raises(InputError, match="finite"):
+        statistics.mean_interval([1.0, float("nan")], rng=rng())
