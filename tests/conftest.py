@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from service.plugin import service  # noqa: F401  # a fixture for every room
+
 SHARED = Path(os.environ.get("VERAX_PICTURES", Path(__file__).parents[2] / "shared" / "data"))
 
 

@@ -1,0 +1,149 @@
+"""Files and batches of the test service. A batch moves one state further with every look at it.
+
+`State.batch_plan` orders failures: {"expire_after": 2} answers two lines and expires,
+{"fail_lines": {1: "refuse"}} refuses line 1, {"invalid": True} fails validation.
+"""
+
+import base64
+import json
+import time
+from typing import Any
+
+from service import calls, pictures, rules
+from service.rules import Refusal
+
+MOVES = {"validating": "in_progress", "in_progress": "finalizing", "finalizing": "completed"}
+
+
+def files(service: Any, verb: str, tail: str, form: list | None) -> dict | bytes:
+    parts = tail.split("/")
+    if verb == "POST":
+        fields = {name: data for name, file, data in form if not file}
+        name, data = next((file, data) for _, file, data in form if file)
+        return about(service, add_file(service, name, data, fields["purpose"].decode()))
+    if len(parts) == 1:
+        return {"object": "list", "data": [about(service, name) for name in service.files]}
+    if parts[1] not in service.files:
+        raise Refusal(404, f"No such File object: {parts[1]}", "id", "not_found")
+    if verb == "DELETE":
+        del service.files[parts[1]]
+        return {"id": parts[1], "object": "file", "deleted": True}
+    return service.files[parts[1]]["data"] if parts[2:] == ["content"] else about(service, parts[1])
+
+
+def add_file(service: Any, name: str, data: bytes, purpose: str) -> str:
+    with service.lock:
+        key = f"file-{len(service.files) + 1:06d}"
+        service.files[key] = {"data": data, "filename": name, "purpose": purpose}
+    return key
+
+
+def about(service: Any, key: str) -> dict:
+    file = service.files[key]
+    told = {"id": key, "object": "file", "bytes": len(file["data"]), "created_at": 1_760_000_000}
+    return told | {"filename": file["filename"], "purpose": file["purpose"], "status": "processed"}
+
+
+def batches(service: Any, verb: str, tail: str, body: bytes) -> dict:
+    parts = tail.split("/")
+    if verb == "POST" and len(parts) == 1:
+        return create(service, json.loads(body))
+    if len(parts) == 1:
+        return {"object": "list", "data": list(service.batches.values()), "has_more": False}
+    batch = service.batches.get(parts[1])
+    if batch is None:
+        raise Refusal(404, f"No batch found with id '{parts[1]}'.", None, "not_found")
+    if parts[2:] == ["cancel"]:
+        batch["status"] = "cancelled"
+    elif verb == "GET" and batch["status"] in MOVES:
+        advance(service, batch)
+    return batch
+
+
+def create(service: Any, asked: dict) -> dict:
+    file = service.files.get(asked["input_file_id"])
+    if file is None or file["purpose"] != "batch":
+        raise Refusal(400, "input_file_id: want a file with purpose batch", "input_file_id")
+    if asked["completion_window"] != "24h":
+        raise Refusal(400, "completion_window: want 24h", "completion_window", "invalid_value")
+    lines = file["data"].splitlines()
+    if len(lines) > 50_000 or len(file["data"]) > 200_000_000:
+        raise Refusal(400, "The batch file is too large.", "input_file_id", "invalid_value")
+    batch = {
+        "id": f"batch_{len(service.batches) + 1:06d}",
+        "object": "batch",
+        "endpoint": asked["endpoint"],
+        "input_file_id": asked["input_file_id"],
+        "completion_window": "24h",
+        "status": "failed" if service.batch_plan.get("invalid") else "validating",
+        "created_at": int(time.time()),
+        "output_file_id": None,
+        "error_file_id": None,
+        "errors": None,
+        "request_counts": {"total": len(lines), "completed": 0, "failed": 0},
+        "metadata": asked.get("metadata"),
+    }
+    if batch["status"] == "failed":
+        error = {"code": "invalid_json_line", "message": "line 1 is not JSON", "line": 1}
+        batch["errors"] = {"object": "list", "data": [error]}
+    service.batches[batch["id"]] = batch
+    return batch
+
+
+def advance(service: Any, batch: dict) -> None:
+    batch["status"] = MOVES[batch["status"]]
+    if batch["status"] != "completed":
+        return
+    lines = [json.loads(x) for x in service.files[batch["input_file_id"]]["data"].splitlines()]
+    limit = service.batch_plan.get("expire_after", len(lines))
+    good, bad = [], []
+    for index, line in enumerate(lines):
+        answered = answer_line(service, line, index) if index < limit else expired(line)
+        (good if (answered["response"] or {}).get("status_code") == 200 else bad).append(answered)
+    batch["request_counts"] |= {"completed": len(good), "failed": len(bad)}
+    if good:
+        batch["output_file_id"] = write_lines(service, "output", list(reversed(good)))
+    if bad:
+        batch["error_file_id"] = write_lines(service, "errors", bad)
+    if limit < len(lines):
+        batch["status"] = "expired"
+
+
+def write_lines(service: Any, name: str, lines: list[dict]) -> str:
+    data = "".join(json.dumps(line) + "\n" for line in lines).encode()
+    return add_file(service, f"{name}.jsonl", data, "batch_output")
+
+
+def expired(line: dict) -> dict:
+    error = {"code": "batch_expired", "message": "This request could not be executed in time."}
+    return {"id": "x", "custom_id": line["custom_id"], "response": None, "error": error}
+
+
+def answer_line(service: Any, line: dict, index: int) -> dict:
+    try:
+        if service.batch_plan.get("fail_lines", {}).get(index) == "refuse":
+            raise calls.moderation("input")
+        status, body = 200, run_line(service, line)
+    except Refusal as refusal:
+        status, body = refusal.status, {"error": refusal.error}
+    response = {"status_code": status, "request_id": calls.request_id(), "body": body}
+    told = {"id": f"batch_req_{index}", "custom_id": line["custom_id"]}
+    return told | {"response": response, "error": None}
+
+
+def run_line(service: Any, line: dict) -> dict:
+    kind = "edit" if line["url"] == "/v1/images/edits" else "generate"
+    fields = line["body"]
+    rules.check_fields("edit-json" if kind == "edit" else "generate", fields)
+    files = calls.referenced(service.files, fields) if kind == "edit" else []
+    calls.check(kind, fields, files, service.today)
+    painted = calls.paint(kind, fields, files, None)
+    bill = calls.charge(fields, files, painted)
+    service.ledger.bill(
+        **calls.entry(kind, fields, files), usd=bill["usd"] / 2, usage=bill["usage"], step="batch"
+    )
+    form = fields.get("output_format") or "png"
+    data = [base64.b64encode(pictures.encode(picture, form)).decode() for picture in painted]
+    body = {"created": int(time.time()), "data": [{"b64_json": text} for text in data]}
+    body |= calls.described(fields, painted[0].size) | {"usage": bill["usage"]}
+    return rules.check_answer("answer", body)

@@ -1,0 +1,50 @@
+"""The pytest fixture `service`: the test service on a free port, in threads of this process."""
+
+import threading
+from dataclasses import dataclass
+from http.server import ThreadingHTTPServer
+
+import pytest
+
+from service.server import State, serve
+
+
+@dataclass
+class Service:
+    """A running test service.
+
+    Attributes:
+        base_url: to be given to a client, ends in /v1.
+        state: requests seen, files, batches, most_under_way, delay_s (may be set).
+    """
+
+    base_url: str
+    state: State
+    server: ThreadingHTTPServer
+
+    def script(self, steps: list[str]) -> None:
+        """What happens to the next requests for pictures; see `service.server`."""
+        self.state.set_script(steps)
+
+    def ledger(self) -> list[dict]:
+        """Every billed call: usd, usage, model, files (hashes), step."""
+        return self.state.ledger.entries()
+
+    def bill_usd(self) -> float:
+        return self.state.ledger.total_usd()
+
+    def requests(self) -> list[dict]:
+        """What came in, without keys: endpoint, fields, files (name, hash), headers."""
+        return list(self.state.requests)
+
+
+@pytest.fixture
+def service(tmp_path_factory):
+    state = State(tmp_path_factory.mktemp("service") / "ledger.jsonl")
+    server = serve(state)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield Service(f"http://127.0.0.1:{server.server_port}/v1", state, server)
+    server.shutdown()
+    thread.join()
+    server.server_close()

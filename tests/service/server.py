@@ -1,0 +1,323 @@
+"""The test service itself: a real HTTP server that plays the Images API and fails on order.
+
+A script is a list of steps, one taken by each request for pictures; when it is used up, requests
+succeed. Steps (`parse_step` is the whole list):
+
+    ok                     answer as asked
+    429  429:2  429:ms=50  429:date=2  429:absurd  429:text
+                           too many requests: without Retry-After, in seconds, retry-after-ms,
+                           as an HTTP date, 99999 seconds, not a number
+    500  502  503  409  408  401  400
+                           that status; nothing billed
+    html                   502 with a proxy's HTML page
+    refuse:input           moderation before painting; not billed
+    refuse:output          moderation after painting; billed
+    cut-early  cut         drop the line before billing; after billing, before the first byte
+    timeout:30             bill, then stay silent for that many seconds and drop the line
+    slow:0.5               bill, wait, answer (a stream sends comments meanwhile)
+    half                   bill, then only half of the body
+    size:640x480           another size than asked for
+    jpeg                   JPEG bytes although PNG was asked for
+    truncated              a picture file that ends too early, in a whole answer
+    no-usage               an answer without usage
+
+Billed means: written to the ledger and synced before the first byte of the answer.
+"""
+
+import base64
+import email.utils
+import hashlib
+import json
+import re
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from service import batches, billing, calls, pictures, rules
+from service.rules import Refusal
+
+STATUSES = {"400", "401", "408", "409", "500", "502", "503"}
+STEPS = {"ok", "html", "refuse", "cut", "cut-early", "timeout", "slow", "half", "size", "jpeg"}
+STEPS |= {"truncated", "no-usage", "429"}
+
+
+def parse_step(step: str) -> tuple[str, str]:
+    """("429", "ms=50") from "429:ms=50"."""
+    name, _, detail = step.partition(":")
+    if name not in STEPS and name not in STATUSES:
+        raise ValueError(f"unknown step {step!r}. Known: {', '.join(sorted(STEPS | STATUSES))}")
+    return name, detail
+
+
+class State:
+    """Everything the service knows, shared by its threads."""
+
+    def __init__(self, ledger: Path, *, delay_s: float = 0.0, today: str = "2026-11-20") -> None:
+        self.ledger = billing.Ledger(ledger)
+        self.delay_s = delay_s
+        self.today = today
+        self.lock = threading.Lock()
+        self.steps: list[str] = []
+        self.requests: list[dict] = []
+        self.files: dict[str, dict] = {}
+        self.batches: dict[str, dict] = {}
+        self.batch_plan: dict = {}
+        self.under_way = 0
+        self.most_under_way = 0
+
+    def set_script(self, steps: list[str]) -> None:
+        for step in steps:
+            parse_step(step)
+        with self.lock:
+            self.steps = list(steps)
+
+    def next_step(self) -> tuple[str, str]:
+        with self.lock:
+            return parse_step(self.steps.pop(0)) if self.steps else ("ok", "")
+
+    def note(self, entry: dict) -> None:
+        with self.lock:
+            self.requests.append(entry)
+
+
+def serve(state: State, port: int = 0) -> ThreadingHTTPServer:
+    """A server bound to loopback, not yet running; its `state` is reachable from the outside."""
+
+    class Handler(Conversation):
+        service = state
+
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    server.daemon_threads = True
+    return server
+
+
+class Conversation(BaseHTTPRequestHandler):
+    """One connection."""
+
+    service: State
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def log_message(self, *_args) -> None:
+        """Silent: what came in is in `State.requests`."""
+
+    def do_GET(self) -> None:
+        self.answer("GET")
+
+    def do_POST(self) -> None:
+        self.answer("POST")
+
+    def do_DELETE(self) -> None:
+        self.answer("DELETE")
+
+    def answer(self, verb: str) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length)
+        path = self.path.partition("?")[0]
+        try:
+            if path == "/_script":
+                self.service.set_script(json.loads(body))
+                return self.send_json(200, {"steps": len(self.service.steps)})
+            if not (self.headers.get("Authorization") or self.headers.get("api-key")):
+                raise Refusal(401, "You did not provide an API key.", None, "invalid_api_key")
+            self.route(verb, path, body)
+        except Refusal as refusal:
+            body = rules.check_answer("error", {"error": refusal.error})
+            self.send_json(refusal.status, body, refusal.headers)
+        except (BrokenPipeError, ConnectionResetError):
+            self.close_connection = True
+
+    def route(self, verb: str, path: str, body: bytes) -> None:
+        tail = re.sub(r"^.*?/(?=images/|models|files|batches)", "", path)
+        if verb == "POST" and tail in ("images/generations", "images/edits"):
+            return self.pictures(tail, body)
+        if verb == "GET" and tail.startswith("models"):
+            return self.send_json(200, models(tail))
+        if tail.startswith("files"):
+            form = calls.parse_form(self.headers["Content-Type"], body) if verb == "POST" else None
+            found = batches.files(self.service, verb, tail, form)
+            return self.send_bytes(200, found) if isinstance(found, bytes) else self.ok(found)
+        if tail.startswith("batches"):
+            return self.ok(batches.batches(self.service, verb, tail, body))
+        raise Refusal(404, f"Invalid URL ({verb} {path})", None, "unknown_url")
+
+    def ok(self, body: dict) -> None:
+        self.send_json(200, body)
+
+    # pictures
+
+    def pictures(self, endpoint: str, body: bytes) -> None:
+        kind = "edit" if endpoint.endswith("edits") else "generate"
+        fields, files = self.read_request(kind, body)
+        self.service.note(
+            {
+                "endpoint": endpoint,
+                "fields": {k: v for k, v in fields.items() if k not in ("image", "mask", "markup")},
+                "files": [[name, hashlib.sha256(data).hexdigest()] for name, data in files],
+                "headers": {k.lower(): v for k, v in self.headers.items() if not secret(k)},
+                "path": self.path,
+                "time": time.time(),
+            }
+        )
+        step, detail = self.service.next_step()
+        if self.fail_before_billing(step, detail):
+            return
+        with self.service.lock:
+            self.service.under_way += 1
+            self.service.most_under_way = max(self.service.most_under_way, self.service.under_way)
+        try:
+            self.paint_and_send(kind, fields, files, step, detail)
+        finally:
+            with self.service.lock:
+                self.service.under_way -= 1
+
+    def read_request(self, kind: str, body: bytes) -> tuple[dict, list[tuple[str, bytes]]]:
+        content = self.headers.get("Content-Type", "")
+        if content.startswith("multipart/form-data") and kind == "edit":
+            parts = calls.parse_form(content, body)
+            fields, files = calls.typed_form(parts)
+            rules.check_fields("edit-form", fields)
+        elif content.startswith("application/json"):
+            fields = calls.read_json(body)
+            rules.check_fields("edit-json" if kind == "edit" else "generate", fields)
+            files = calls.referenced(self.service.files, fields) if kind == "edit" else []
+        else:
+            raise Refusal(
+                400, f"Unsupported content type {content!r}", None, "invalid_content_type"
+            )
+        calls.check(kind, fields, files, self.service.today)
+        return fields, files
+
+    def fail_before_billing(self, step: str, detail: str) -> bool:
+        if step == "429":
+            refusal = Refusal(429, "Rate limit reached for images per min.", None)
+            refusal.error |= {"type": "rate_limit_error", "code": "rate_limit_exceeded"}
+            refusal.headers = retry_after(detail)
+            raise refusal
+        if step in STATUSES:
+            raise Refusal(int(step), f"scripted {step}", None, "scripted")
+        if step == "refuse" and detail != "output":
+            raise calls.moderation("input")
+        if step == "html":
+            self.send_bytes(502, b"<html><h1>502 Bad Gateway</h1></html>", "text/html")
+        if step == "cut-early":
+            self.drop()
+        return step in ("html", "cut-early")
+
+    def paint_and_send(self, kind, fields, files, step: str, detail: str) -> None:
+        painted = calls.paint(kind, fields, files, size=detail if step == "size" else None)
+        bill = calls.charge(fields, files, painted)
+        self.service.ledger.bill(
+            **calls.entry(kind, fields, files), usd=bill["usd"], usage=bill["usage"], step=step
+        )
+        if step == "refuse":
+            raise calls.moderation("output")
+        if step in ("cut", "timeout"):
+            time.sleep(float(detail or 0))
+            return self.drop()
+        wait = self.service.delay_s + (float(detail) if step == "slow" else 0.0)
+        form = "jpeg" if step == "jpeg" else fields.get("output_format") or "png"
+        data = [pictures.encode(picture, form) for picture in painted]
+        if step == "truncated":
+            data = [picture[: len(picture) // 2] for picture in data]
+        usage = None if step == "no-usage" else bill["usage"]
+        about = calls.described(fields, painted[0].size)
+        if fields.get("stream"):
+            return self.send_stream(kind, fields, about, data, usage, wait, half=step == "half")
+        time.sleep(wait)
+        body = {"created": int(time.time()), **about}
+        body["data"] = [{"b64_json": base64.b64encode(picture).decode()} for picture in data]
+        if usage:
+            body["usage"] = usage
+        raw = json.dumps(rules.check_answer("answer", body)).encode()
+        self.send_bytes(200, raw, "application/json", half=step == "half")
+
+    def send_stream(self, kind, fields, about, data, usage, wait: float, *, half: bool) -> None:
+        name = "image_edit" if kind == "edit" else "image_generation"
+        common = {"created_at": int(time.time()), **about}
+        encoded = [base64.b64encode(picture).decode() for picture in data]
+        events = [
+            {"type": f"{name}.partial_image", "partial_image_index": index, "b64_json": encoded[0]}
+            for index in range(fields.get("partial_images") or 0)
+        ]
+        events += [{"type": f"{name}.completed", "b64_json": text} for text in encoded]
+        if usage:
+            events[-1]["usage"] = usage
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.send_header("x-request-id", calls.request_id())
+        self.end_headers()
+        until = time.monotonic() + wait
+        while time.monotonic() < until:
+            self.chunk(b": still painting\n\n")
+            time.sleep(min(0.1, max(0.0, until - time.monotonic())))
+        for position, event in enumerate(events):
+            event |= common
+            if usage:
+                rules.check_answer(event["type"], event)
+            text = f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
+            if half and position == len(events) - 1:
+                self.chunk(text[: len(text) // 2])
+                return self.drop()
+            self.chunk(text)
+        self.wfile.write(b"0\r\n\r\n")
+
+    # bytes
+
+    def chunk(self, data: bytes) -> None:
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+        self.wfile.flush()
+
+    def send_json(self, status: int, body: dict, headers: dict | None = None) -> None:
+        self.send_bytes(status, json.dumps(body).encode(), "application/json", headers)
+
+    def send_bytes(
+        self, status: int, body: bytes, kind="application/octet-stream", headers=None, *, half=False
+    ) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("x-request-id", calls.request_id())
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body[: len(body) // 2] if half else body)
+        if half:
+            self.wfile.flush()
+            self.drop()
+
+    def drop(self) -> None:
+        """End the connection without another byte."""
+        self.close_connection = True
+        self.connection.close()
+
+
+def secret(header: str) -> bool:
+    return header.lower() in ("authorization", "api-key", "cookie")
+
+
+def retry_after(form: str) -> dict[str, str]:
+    name, _, value = form.partition("=")
+    if name == "ms":
+        return {"retry-after-ms": value}
+    if name == "date":
+        return {"Retry-After": email.utils.formatdate(time.time() + float(value), usegmt=True)}
+    special = {"": {}, "absurd": {"Retry-After": "99999"}, "text": {"Retry-After": "soon"}}
+    return special.get(name, {"Retry-After": name})
+
+
+def models(tail: str) -> dict:
+    def one(name: str) -> dict:
+        ends = rules.MODELS[name]
+        about = {"id": name, "object": "model", "created": 1_760_000_000, "owned_by": "system"}
+        return about | {"shutdown_date": ends}
+
+    wanted = tail.removeprefix("models").strip("/")
+    if not wanted:
+        listed = {"object": "list", "data": [one(name) for name in rules.MODELS]}
+        return rules.check_answer("models", listed)
+    if wanted not in rules.MODELS:
+        raise Refusal(404, f"The model '{wanted}' does not exist", "model", "model_not_found")
+    return one(wanted)
