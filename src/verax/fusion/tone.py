@@ -227,4 +227,4 @@ def local_share(base: Image, exposed: Image, full: Image, prior: Image, weight: 
         taken = np.maximum(share, floor)
         if distance(exposed + taken[..., None] * (full - exposed)) <= goal:
             break
-    return taken.astype(np.float32)
+    return np.asarray(taken, np.float32)
