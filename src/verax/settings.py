@@ -54,6 +54,7 @@ class Settings:
         gateway: whom to ask: a name of the catalog.
         base_url: another address to ask, "" for the gateway's own.
         model: the model to ask, "" for the caller's default.
+        deployment: the model's own name at the service (Azure), "" for the model's name.
         local_only: refuse every address beyond this machine.
         timeout_s: longest silence of a service before a call counts as lost.
         retries: how often a call that was surely not billed is repeated.
@@ -68,6 +69,7 @@ class Settings:
     gateway: str = "openai"
     base_url: str = ""
     model: str = ""
+    deployment: str = ""
     local_only: bool = False
     timeout_s: float = 600.0
     retries: int = 4

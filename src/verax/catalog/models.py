@@ -62,6 +62,7 @@ class Model:
         fields: field -> allowed values, or () for any value.
         refused: field -> why this model refuses it.
         open: nothing is known about it, so no field is refused.
+        default_quality: what Verax asks for when nothing is said; "" leaves it to the service.
         price: None where unknown.
         batch_discount: share of the price that the Batch API takes off, 0..1.
         input_image_tokens: upper estimate of input tokens per picture sent.
@@ -78,6 +79,7 @@ class Model:
     refused: Mapping[str, str] = field(default_factory=dict)
     open: bool = False
     snapshots: tuple[str, ...] = ()
+    default_quality: str = ""
     price: Price | None = None
     batch_discount: float = 0.0
     input_image_tokens: int = 0
@@ -206,6 +208,7 @@ def _family(name: str, families: Mapping[str, Any]) -> Model:
             fields={k: () if v is True else tuple(v) for k, v in entry.get("fields", {}).items()},
             refused=entry.get("refused", {}),
             open=entry.get("open", False),
+            default_quality=entry.get("default_quality", ""),
             price=Price(**entry["price"]) if "price" in entry else None,
             batch_discount=float(entry.get("batch_discount", 0.0)),
             input_image_tokens=entry.get("input_image_tokens", 0),

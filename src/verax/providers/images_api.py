@@ -1,0 +1,270 @@
+"""The client of the Images API: a request in, an answer out, at one service.
+
+`prepare` checks a request against the catalog before anything is sent; `send` asks once. What was
+asked before, what it cost and what may be asked again is the matter of the journal.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date
+from urllib.parse import urlsplit
+
+from verax.catalog.gateways import Gateway, gateway
+from verax.catalog.models import (
+    Limits,
+    Model,
+    find,
+    limits,
+    models,
+    output_tokens,
+    parse_size,
+    unknown,
+)
+from verax.errors import (
+    InputError,
+    ProviderError,
+    ProviderRejected,
+    ProviderUncertain,
+    SettingsError,
+    UnknownNameError,
+)
+from verax.providers import failures, streams
+from verax.providers.answers import read_answer
+from verax.providers.dialects import wire
+from verax.providers.requests import EditRequest, ImagesAnswer, Keep, Request
+from verax.providers.rules import check
+from verax.providers.transport import Reply, Transport
+from verax.settings import Settings
+
+LONG_CALL_TOKENS = 3_000  # output tokens from which a call may outlast an idle proxy (90 s)
+STREAMED_PARTIALS = 2  # bytes in between; each costs what the catalog's limits say
+DATES_FILE = "shutdown-dates.json"
+
+
+@dataclass(frozen=True)
+class Client:
+    """One service, ready to be asked.
+
+    Attributes:
+        known: the models by name, with the service's own end dates.
+        today: the day by which models have ended.
+        deployment: the model's own name at the service, "" for the catalog's.
+        stream: "auto", "always" or "never".
+        ready: whether a key is there where one is needed.
+        preview: takes partial images while a call is under way.
+    """
+
+    gateway: Gateway
+    transport: Transport
+    known: Mapping[str, Model]
+    limits: Limits
+    today: date
+    deployment: str = ""
+    stream: str = "auto"
+    ready: bool = True
+    preview: streams.Preview | None = field(default=None, repr=False)
+
+    @property
+    def address(self) -> str:
+        return str(self.transport.base_url)
+
+    def model(self, name: str) -> Model:
+        """The model, living today; one that only this service knows where it may have its own."""
+        try:
+            model = find(self.known, name, today=self.today)
+        except UnknownNameError:
+            if not (self.gateway.any_model and name):
+                raise
+            return unknown(name)
+        end = self.gateway.ends.get(model.name)
+        if end is not None and self.today >= end:
+            raise InputError(f"model {name} ended at {self.gateway.name} on {end}")
+        return model
+
+    def prepare(self, request: Request) -> tuple[Request, tuple[str, ...]]:
+        """The request as it will be sent, with notices; free, and nothing leaves.
+
+        Raises InputError for everything that cannot work. The result names this service, so its
+        fingerprint is that of this call.
+        """
+        model = self.model(request.model)
+        request = replace(request, gateway=self._name())
+        return check(self._streamed(request, model), model, self.gateway, self.limits)
+
+    def require_key(self) -> None:
+        """Raises SettingsError where a key is needed and there is none."""
+        if not self.ready:
+            names = " or ".join(self.gateway.keys)
+            raise SettingsError(
+                f"no key for {self.gateway.name}; set {names}, or store it: "
+                f"keyring set verax {self.gateway.keys[0]}"
+            )
+
+    def send(self, request: Request, keep: Keep, /) -> ImagesAnswer:
+        """Ask once; `keep` gets the body of a good answer first. Raises as `Send` says."""
+        self.require_key()
+        try:
+            return self._ask(request, keep)
+        except ProviderRejected as exc:
+            if not (request.stream and "stream" in str(exc).lower()):
+                raise
+        plain = replace(request, stream=False, partial_images=None)
+        answer = self._ask(plain, keep)
+        return replace(
+            answer, notices=(*answer.notices, "the service does not stream; asked without")
+        )
+
+    def edit(self, request: EditRequest) -> ImagesAnswer:
+        """Prepare and send, without a journal."""
+        return self.generate(request)
+
+    def generate(self, request: Request) -> ImagesAnswer:
+        """Prepare and send, without a journal."""
+        prepared, notices = self.prepare(request)
+        answer = self.send(prepared, _forget)
+        return replace(answer, notices=(*notices, *answer.notices))
+
+    def shutdown_dates(self) -> dict[str, str]:
+        """End dates that the service itself tells, model -> ISO date; a free call."""
+        self.require_key()
+        try:
+            listed = json.loads(self.transport.get("/models").body)["data"]
+            dates = {m["id"]: m.get("shutdown_date") for m in listed}
+            return {name: date.fromisoformat(d).isoformat() for name, d in dates.items() if d}
+        except (ValueError, KeyError, TypeError) as exc:
+            raise ProviderError(f"{self.gateway.name}: no list of models: {exc!r}") from exc
+
+    def leaving(self, *requests: Request) -> str:
+        """What leaves this machine and to whom, in words, for before the first paid call."""
+        files = {f.sha256: f for request in requests for _, f in request.files()}.values()
+        words = sum(len(request.prompt) for request in requests)
+        pictures = f"{len(files)} picture{'s' * (len(files) != 1)}, "
+        size = (
+            f"{sum(len(f.data) for f in files) / 1e6:.1f} MB, without metadata; " if files else ""
+        )
+        plain = " UNENCRYPTED" if self.transport.base_url.scheme == "http" else ""
+        return (
+            f"Sending{plain} to {self.address} ({self.gateway.name}): "
+            f"{pictures if files else ''}{size}prompts of {words} characters; "
+            f"model {', '.join(sorted({r.model for r in requests}))}"
+        )
+
+    def _name(self) -> str:
+        """Whom a fingerprint names: the service, with its address where that is unusual."""
+        usual = self.address.rstrip("/") == self.gateway.base_url.rstrip("/")
+        where = self.gateway.name if usual else f"{self.gateway.name} {self.address}"
+        return f"{where} {self.deployment}".strip()
+
+    def _streamed(self, request: Request, model: Model) -> Request:
+        if request.stream or request.n > 1 or self.stream == "never":
+            return request
+        if self.stream == "auto" and not _is_long(request, model):
+            return request
+        wishes = request.optional | {"stream", "partial_images"}
+        return replace(
+            request, stream=True, partial_images=STREAMED_PARTIALS, optional=frozenset(wishes)
+        )
+
+    def _ask(self, request: Request, keep: Keep) -> ImagesAnswer:
+        outgoing = wire(request, self.gateway, deployment=self.deployment)
+        collector = streams.Collector(self.preview)
+        try:
+            reply = self.transport.post(outgoing, hear=collector.hear if request.stream else None)
+        except ProviderUncertain:
+            body = collector.body()  # the picture may have come before the line was cut
+            if body is None:
+                raise
+            reply = Reply(body, {"content-type": "application/json"}, 0)
+        body = self._whole(reply, collector)
+        keep(body)
+        return read_answer(
+            body,
+            request=request,
+            fetch=self.transport.fetch,
+            headers=reply.headers,
+            retries=reply.retries,
+        )
+
+    def _whole(self, reply: Reply, collector: streams.Collector) -> bytes:
+        if not reply.is_events:
+            return reply.body
+        if not reply.body.endswith(b"\n\n"):
+            collector.hear(b"\n\n")
+        body = collector.body()
+        if body is not None:
+            return body
+        if collector.error is not None:
+            told = json.dumps(collector.error).encode()
+            status = 400 if failures.said(told).moderated else 504  # may be billed
+            raise failures.failure(
+                status, reply.headers, told, where=self.gateway.name, clean=self.transport.redacted
+            )
+        raise ProviderUncertain(
+            f"{self.gateway.name}: the stream ended without a picture; it may have been billed"
+        )
+
+
+def connect(
+    settings: Settings,
+    *,
+    today: date,
+    transport: Callable[..., Transport] = Transport,
+    preview: streams.Preview | None = None,
+) -> Client:
+    """A client as the settings say: gateway, address, key, local-only. Asks nobody yet."""
+    where = gateway(settings.gateway, changes=settings.home)
+    if settings.base_url and where.name == "openai":
+        where = gateway("custom", changes=settings.home)
+    url = settings.base_url or where.base_url or _from_environment(where, settings)
+    secret = settings.key(*where.keys) if where.keys else None
+    line = transport(
+        url,
+        secret,
+        auth=where.auth,
+        local_only=settings.local_only,
+        timeout_s=settings.timeout_s,
+        retries=settings.retries,
+    )
+    return Client(
+        gateway=where,
+        transport=line,
+        known=models(changes=settings.home, ends=stored_dates(settings, where.name)),
+        limits=limits(changes=settings.home),
+        today=today,
+        deployment=settings.deployment,
+        stream=settings.stream,
+        ready=secret is not None or not where.keys or where.key_optional,
+        preview=preview,
+    )
+
+
+def stored_dates(settings: Settings, name: str) -> dict[str, str]:
+    """End dates that `verax models --refresh` stored for this service."""
+    try:
+        stored = json.loads((settings.home / DATES_FILE).read_text(encoding="utf-8"))
+        return dict(stored.get(name, {}))
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}  # never stored, or half-written: the catalog's dates hold
+
+
+def _from_environment(where: Gateway, settings: Settings) -> str:
+    address = settings.environ.get(where.address, "") if where.address else ""
+    if not address:
+        variable = f" or set {where.address}" if where.address else ""
+        raise SettingsError(f"{where.name} has no fixed address; give --base-url{variable}")
+    root = address.rstrip("/")
+    return root if urlsplit(root).path else root + where.address_suffix
+
+
+def _is_long(request: Request, model: Model) -> bool:
+    """Whether the call may outlast a proxy that cuts idle connections."""
+    if not model.output_grid or request.size in (None, "auto"):
+        return False
+    asked = request.quality or "auto"
+    quality = asked if asked in model.output_grid else model.default_quality
+    return output_tokens(model, quality, parse_size(request.size or "")) > LONG_CALL_TOKENS
+
+
+def _forget(_: bytes) -> None:
+    """Keep nothing: for calls without a journal."""

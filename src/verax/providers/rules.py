@@ -1,0 +1,188 @@
+"""What a model and a service accept, checked before anything is sent or paid.
+
+A field that is refused is dropped with a notice where the request calls it optional; asked for
+explicitly it is an error.
+"""
+
+import io
+from dataclasses import replace
+from typing import Any
+
+from PIL import Image as PillowImage
+
+from verax.catalog.gateways import Gateway
+from verax.catalog.models import Limits, Model, Size, parse_size
+from verax.errors import ImageReadError, InputError, SizeMismatchError
+from verax.providers.requests import EditRequest, ImageFile, Request
+
+MEDIA_TYPES = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP"}
+DATA_URL_CHARACTERS = 20_971_520  # longest data URL that the API takes in JSON
+_CHOOSABLE = (
+    *("size", "quality", "complexity", "background", "output_format", "output_compression"),
+    *("moderation", "n", "stream", "partial_images", "safety_identifier"),
+    *("mask", "markup", "input_fidelity"),
+)
+_EMPTY: dict[str, Any] = {"n": 1, "stream": False}
+
+
+def check(
+    request: Request, model: Model, gateway: Gateway, limits: Limits
+) -> tuple[Request, tuple[str, ...]]:
+    """The request as it may be sent, and what was dropped from it, in words.
+
+    Raises InputError (or a subclass) for everything that this model, this service or the API
+    itself would refuse.
+    """
+    _check_prompt(request.prompt, limits)
+    _check_route(request, gateway)
+    request, notices = _without_refused(request, model, gateway)
+    _check_numbers(request, limits)
+    _check_size(request, model)
+    _check_format(request)
+    if isinstance(request, EditRequest):
+        _check_pictures(request, gateway, limits)
+    return request, notices
+
+
+def _check_prompt(prompt: str, limits: Limits) -> None:
+    if not prompt.strip():
+        raise InputError("the prompt is empty; say what the picture should show or become")
+    if len(prompt) > limits.prompt_characters:
+        raise InputError(
+            f"the prompt has {len(prompt):,} characters; the service takes at most "
+            f"{limits.prompt_characters:,}; shorten it"
+        )
+
+
+def _check_route(request: Request, gateway: Gateway) -> None:
+    if request.kind == "edit" and not gateway.edit:
+        raise InputError(f"{gateway.name} has no edits; use another --gateway for them")
+    for ending in gateway.refused_models:
+        if request.model.endswith(ending):
+            raise InputError(
+                f"{gateway.name} routes {request.model} through a copy of a chat window, where "
+                "size, mask and n have no effect; choose the model's plain name"
+            )
+
+
+def _without_refused(
+    request: Request, model: Model, gateway: Gateway
+) -> tuple[Request, tuple[str, ...]]:
+    notices: list[str] = []
+    dropped: dict[str, Any] = {}
+    for name in _CHOOSABLE:
+        value = getattr(request, name, None)
+        if value is None or value == _EMPTY.get(name):
+            continue
+        reason = _refusal(name, value, model, gateway)
+        if not reason:
+            continue
+        if name not in request.optional:
+            raise InputError(f"{name}: {reason}; leave it out or choose another model or gateway")
+        dropped[name] = _EMPTY.get(name)
+        notices.append(f"{name} not sent: {reason}")
+    if "stream" in dropped:
+        dropped["partial_images"] = None
+    return replace(request, **dropped), tuple(notices)
+
+
+def _refusal(name: str, value: object, model: Model, gateway: Gateway) -> str:
+    """Why this field is refused, "" where it is taken."""
+    if name in gateway.dropped:
+        return f"{gateway.name}: {gateway.dropped[name]}"
+    if name == "mask" and not gateway.mask:
+        return f"{gateway.name} has no masks"
+    known = gateway.fields
+    if (
+        known is not None
+        and name not in known
+        and not (name == "partial_images" and "stream" in known)
+    ):
+        return f"{gateway.name} does not know this field"
+    if name in model.refused:
+        return f"{model.name} refuses it: {model.refused[name]}"
+    allowed = model.fields.get(name, ())
+    if allowed and value not in allowed:
+        return f"{model.name} takes {', '.join(allowed)}, not {value!r}"
+    return ""
+
+
+def _check_numbers(request: Request, limits: Limits) -> None:
+    _in_range("n", request.n, 1, limits.pictures)
+    _in_range("partial_images", request.partial_images, 0, limits.partial_images)
+    _in_range("output_compression", request.output_compression, 0, 100)
+    if request.partial_images is not None and not request.stream:
+        raise InputError("partial_images: only a streamed answer has partial images; set stream")
+    if request.stream and request.n > 1:
+        raise InputError("stream: a streamed answer holds one picture; ask for n = 1")
+
+
+def _in_range(name: str, value: int | None, low: int, high: int) -> None:
+    if value is not None and not low <= value <= high:
+        raise InputError(f"{name}: want {low}..{high}, got {value}")
+
+
+def _check_size(request: Request, model: Model) -> None:
+    if request.size in (None, "auto"):
+        return
+    why = model.sizes.why_not(parse_size(request.size or ""))
+    if why:
+        raise InputError(f"size {request.size} is not legal for {model.name}: {why}")
+
+
+def _check_format(request: Request) -> None:
+    if request.output_format in ("gif", "svg"):
+        raise InputError(
+            f"output_format: Verax reads png, jpeg and webp, not {request.output_format}"
+        )
+    if request.output_compression is not None and request.output_format not in ("jpeg", "webp"):
+        raise InputError("output_compression: only jpeg and webp are compressed; set output_format")
+    if request.background == "transparent" and request.output_format == "jpeg":
+        raise InputError("background: jpeg has no transparency; ask for png or webp")
+
+
+def _check_pictures(request: EditRequest, gateway: Gateway, limits: Limits) -> None:
+    if not 1 <= len(request.images) <= limits.images:
+        raise InputError(f"images: want 1..{limits.images} pictures, got {len(request.images)}")
+    sizes = [_check_picture(image, gateway, limits) for image in request.images]
+    if request.mask and request.markup:
+        raise InputError("mask and markup exclude each other; send one of them")
+    for name, file in request.files():
+        if name != "image":
+            _check_guide(name, file, sizes[0], limits)
+
+
+def _check_picture(image: ImageFile, gateway: Gateway, limits: Limits) -> Size:
+    if image.media_type not in MEDIA_TYPES:
+        raise InputError(f"{image.name}: want {', '.join(MEDIA_TYPES)}, got {image.media_type}")
+    if len(image.data) >= limits.image_bytes:
+        raise InputError(
+            f"{image.name} has {len(image.data) / 1e6:.1f} MB; the service takes less than "
+            f"{limits.image_bytes / 1e6:.0f} MB; send it smaller"
+        )
+    if gateway.body != "multipart" and len(image.data) * 4 / 3 > DATA_URL_CHARACTERS - 64:
+        raise InputError(f"{image.name} is too large for {gateway.name}: at most 15.7 MB in JSON")
+    return opened(image).size
+
+
+def _check_guide(name: str, file: ImageFile, size: Size, limits: Limits) -> None:
+    picture = opened(file)
+    if picture.format != "PNG" or "A" not in picture.getbands():
+        raise InputError(f"{name}: want a PNG with an alpha channel, got {picture.format}")
+    if picture.size != size:
+        raise SizeMismatchError(
+            f"{name} is {picture.width}x{picture.height}, the first picture {size[0]}x{size[1]}; "
+            "both must have the same size"
+        )
+    if len(file.data) >= limits.mask_bytes:
+        raise InputError(f"{name} has {len(file.data) / 1e6:.1f} MB; want less than 4 MB")
+    if picture.getchannel("A").getextrema()[0] == 255:
+        raise InputError(f"{name} has no transparent pixels, so it would have no effect")
+
+
+def opened(file: ImageFile) -> PillowImage.Image:
+    """The picture of a file, its pixels not yet read; raises ImageReadError."""
+    try:
+        return PillowImage.open(io.BytesIO(file.data), formats=list(MEDIA_TYPES.values()))
+    except (OSError, ValueError, PillowImage.DecompressionBombError) as exc:
+        raise ImageReadError(f"{file.name}: want a PNG, JPEG or WebP picture: {exc}") from exc
