@@ -34,7 +34,8 @@ class Collector:
         if not self._completed:
             return None
         last = self._completed[-1]
-        kept = {n: last[n] for n in ("size", "quality", "background", "output_format") if n in last}
+        told = ("size", "quality", "background", "output_format")
+        kept: dict[str, Any] = {name: last[name] for name in told if name in last}
         data = [{"b64_json": event.get("b64_json")} for event in self._completed]
         answer: dict[str, Any] = {"created": last.get("created_at", 0), **kept, "data": data}
         if last.get("usage"):
