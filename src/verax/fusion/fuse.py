@@ -117,7 +117,7 @@ def restore_rows(
     grey = tone.luma(base)
     sigma = noise.noise_plane(grey, curve)
     quiet = np.clip(noise.denoise(base, sigma), 0, 1)
-    lifted = tone.apply_grid(tone.expose(quiet, field.curve), field.grid, rows=rows)
+    lifted = tone.apply(field, tone.expose(quiet, field.curve), rows=rows)
     return np.clip(lifted, 0, 1)
 
 

@@ -13,7 +13,7 @@ grid" (SIGGRAPH 2007); moment matching follows Reinhard et al., "Color transfer 
 (2001), done locally.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -45,12 +45,14 @@ class ToneField:
     Attributes:
         exposure: gain in linear light.
         curve: (CURVE_STEPS + 1,) float32, the exposure as a curve on sRGB values.
-        grid: (LEVELS, gh, gw, 4) float32: gain and colour offset (RGB).
+        gain: (gh, gw, 2) float32, gain of luma and of chroma.
+        offset: (LEVELS, gh, gw, 3) float32, colour offset (RGB).
     """
 
     exposure: float
     curve: NDArray[np.float32]
-    grid: Grid
+    gain: Grid
+    offset: Grid
 
 
 def to_linear(x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -116,41 +118,71 @@ def fit(base: Image, prior: Image, weight: Plane, *, local: bool = True) -> Tone
     exposure = fit_exposure(base, prior, weight)
     curve = exposure_curve(exposure)
     exposed = expose(base, curve)
-    grid = fit_grid(exposed, prior, weight, local=local)
-    full = apply_grid(exposed, grid)
-    share = local_share(base, exposed, full, prior, weight)
-    return ToneField(exposure, curve, damp(grid, share))
+    field = ToneField(exposure, curve, *fit_grid(exposed, prior, weight, local=local))
+    share = local_share(base, exposed, apply(field, exposed), prior, weight)
+    return damp(field, share)
 
 
-def fit_grid(exposed: Image, prior: Image, weight: Plane, *, local: bool) -> Grid:
-    """(LEVELS, gh, gw, 4): gain and offset that move the exposed base onto the prior."""
+def fit_grid(exposed: Image, prior: Image, weight: Plane, *, local: bool) -> tuple[Grid, Grid]:
+    """Gain (gh, gw, 2) and offset (LEVELS, gh, gw, 3), exposed base to prior."""
     size = max(exposed.shape[:2])
-    gain = fit_gain(exposed, prior, weight, size) if local else np.ones_like(weight)
+    agreement = structure_agreement(exposed, prior, weight, size)
+    gain = np.ones((*weight.shape, 2), np.float32)
+    if local:
+        gain = 1 + agreement[..., None] * (fit_gain(exposed, prior, weight, size) - 1)
     mean = blur(exposed, GAIN_SIGMA * size)
-    steady = (1 - gain)[..., None] * mean
-    residual = prior - gain[..., None] * exposed - steady
-    height, width = (-(-n // CELL) for n in weight.shape)
-    offset = np.zeros((LEVELS, height, width, 3), np.float32)
-    for sigma in SIGMAS if local else SIGMAS[:1]:
-        step = grid_means(luma(exposed), residual, weight, sigma * size / CELL, (width, height))
-        offset += step
-        residual = residual - slice_grid(step, luma(exposed))
-    flat = cv2.resize(np.dstack([gain, steady]), (width, height), interpolation=cv2.INTER_AREA)
-    grid = np.broadcast_to(flat, (LEVELS, height, width, 4)).copy()
-    grid[..., 1:] += offset
-    return np.asarray(grid, np.float32)
+    steady = mean - stretch(mean, gain)
+    residual = prior - stretch(exposed, gain) - steady
+    small = tuple(-(-n // CELL) for n in weight.shape[::-1])
+    offset = np.zeros((LEVELS, *small[::-1], 3), np.float32)
+    trusts = (weight, weight * agreement, weight * agreement**2)
+    for sigma, trust in zip(SIGMAS, trusts, strict=True):
+        if local or sigma == SIGMAS[0]:
+            step = grid_means(luma(exposed), residual, trust, sigma * size / CELL, small)
+            offset += step
+            residual = residual - slice_grid(step, luma(exposed))
+    offset += shrink(steady, small)
+    return shrink(gain, small), offset
 
 
-def fit_gain(exposed: Image, prior: Image, weight: Plane, size: int) -> Plane:
-    """Ratio of local luma deviations, prior to exposed base, 1 where both are flat."""
+def shrink(x: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Area-averaged down to (width, height)."""
+    return np.asarray(cv2.resize(x, size, interpolation=cv2.INTER_AREA), np.float32)
+
+
+def stretch(image: Image, gain: Grid) -> Image:
+    """Luma and chroma multiplied by their gains."""
+    y = luma(image)
+    return gain[..., 1:] * image + ((gain[..., 0] - gain[..., 1]) * y)[..., None]
+
+
+def structure_agreement(exposed: Image, prior: Image, weight: Plane, size: int) -> Plane:
+    """(h, w) in [0, 1]: local correlation of the band-passed lumas; flat on flat agrees."""
+    bands = []
+    for picture in (exposed, prior):
+        y = luma(picture)
+        bands.append(blur(y, PRE_BLUR * size) - blur(y, GAIN_SIGMA * size))
+    one, two = bands
+    window = 1.5 * GAIN_SIGMA * size
+    floor = GAIN_FLOOR**2
+    products = blur(np.dstack([one * two, one * one, two * two]), window) + floor
+    rho = products[..., 0] / np.sqrt(products[..., 1] * products[..., 2])
+    return np.clip(rho, 0, 1)
+
+
+def fit_gain(exposed: Image, prior: Image, weight: Plane, size: int) -> Grid:
+    """(h, w, 2) ratios of local luma and chroma deviations, prior to exposed base."""
     deviations = []
     for picture in (exposed, prior):
-        y = blur(luma(picture), PRE_BLUR * size)
-        mean = blur(y, GAIN_SIGMA * size)
-        deviations.append(blur(weight * (y - mean) ** 2, GAIN_SIGMA * size))
-    floor = GAIN_FLOOR**2 * (0.1 + 0.9 * blur(weight, GAIN_SIGMA * size))
+        smooth = blur(picture, PRE_BLUR * size)
+        y = luma(smooth)
+        detail = np.dstack([y, smooth[..., 0] - y, smooth[..., 2] - y])
+        square = (detail - blur(detail, GAIN_SIGMA * size)) ** 2
+        square = np.dstack([square[..., 0], square[..., 1] + square[..., 2]])
+        deviations.append(blur(weight[..., None] * square, GAIN_SIGMA * size))
+    floor = GAIN_FLOOR**2 * (0.1 + 0.9 * blur(weight, GAIN_SIGMA * size))[..., None]
     ratio = np.sqrt((deviations[1] + floor) / (deviations[0] + floor))
-    return np.clip(ratio, *GAIN_RANGE).astype(np.float32)
+    return np.asarray(np.clip(ratio, *GAIN_RANGE), np.float32)
 
 
 def grid_means(
@@ -194,17 +226,27 @@ def slice_grid(grid: Grid, guide: Plane, *, rows: tuple[int, int] | None = None)
     return np.asarray(low + upper_share[..., None] * (high - low), np.float32)
 
 
-def apply_grid(exposed: Image, grid: Grid, *, rows: tuple[int, int] | None = None) -> Image:
-    """gain * exposed + offset, not clipped."""
-    field = slice_grid(grid, luma(exposed), rows=rows)
-    return np.asarray(field[..., :1] * exposed + field[..., 1:], np.float32)
+def apply(field: ToneField, exposed: Image, *, rows: tuple[int, int] | None = None) -> Image:
+    """The local correction of an exposed base (or a stripe of it), not clipped."""
+    first, total = rows or (0, exposed.shape[0])
+    gain = slice_plane(field.gain, exposed.shape[:2], first, total)
+    return stretch(exposed, gain) + slice_grid(field.offset, luma(exposed), rows=rows)
 
 
-def damp(grid: Grid, share: Plane) -> Grid:
-    """The grid with only a share of its correction, per place."""
-    small = cv2.resize(share, grid.shape[2:0:-1], interpolation=cv2.INTER_AREA)[..., None]
-    identity = np.array([1, 0, 0, 0], np.float32)
-    return np.asarray(identity + small * (grid - identity), np.float32)
+def slice_plane(plane: Grid, shape: tuple[int, int], first: int, total: int) -> Grid:
+    """Bilinear look-up of a coarse plane at rows first.. of a picture `total` rows high."""
+    gh, gw = plane.shape[:2]
+    x = (np.arange(shape[1], dtype=np.float32) + 0.5) * (gw / shape[1]) - 0.5
+    y = (np.arange(first, first + shape[0], dtype=np.float32) + 0.5) * (gh / total) - 0.5
+    map_x, map_y = np.meshgrid(x, y)
+    found = cv2.remap(plane, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(found, np.float32)
+
+
+def damp(field: ToneField, share: Plane) -> ToneField:
+    """The field with only a share of its local correction, per place."""
+    small = shrink(share, field.gain.shape[1::-1])[..., None]
+    return replace(field, gain=1 + small * (field.gain - 1), offset=small * field.offset)
 
 
 def local_share(base: Image, exposed: Image, full: Image, prior: Image, weight: Plane) -> Plane:

@@ -1,0 +1,143 @@
+"""Fusion on the real pairs: how near the prior's tone, how true to the photo's edges, how fast.
+
+    python benchmarks/fusion.py [--sheets FOLDER] [--only TEXT]
+
+Needs the folder of real pictures (VERAX_PICTURES, default ../shared/data). Prints one row per
+pair of photo and generated restoration and one JSON line last.
+
+ratio      low-frequency distance restoration-prior over photo-prior (Gaussian, 3 % of the width)
+own        share of strong edges without support, verax.fusion.verify
+sobel      top 5 % Sobel edges with none of the photo's upper 30 % of gradients within 2 px
+canny      Canny edges (thresholds from quantiles) with no low-threshold Canny edge of the
+           contrast-equalised photo within 2 px
+"""
+
+import argparse
+import csv
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from verax import image as images
+from verax.fusion.fuse import fuse
+from verax.fusion.verify import unsupported_edges
+from verax.geometry.register import apply, register
+from verax.image import Image, Plane
+
+HERE = Path(__file__).resolve().parents[1]
+PICTURES = Path(os.environ.get("VERAX_PICTURES", HERE.parent / "shared" / "data"))
+
+
+def pairs(only: str = "") -> list[dict[str, str]]:
+    """Manifest rows of generated restorations, without the free edits."""
+    with (PICTURES / "manifest.csv").open() as lines:
+        rows = [r for r in csv.DictReader(lines) if r["generated"] and r["task"] != "other_edit"]
+    return [r for r in rows if only in r["input"]]
+
+
+def psnr(a: Image, b: Image) -> float:
+    return float(-10 * np.log10(np.mean((a - b) ** 2)))
+
+
+def low_ratio(restored: Image, photo: Image, prior: Image, valid: Plane) -> tuple[float, float]:
+    sigma = 0.03 * photo.shape[1]
+
+    def distance(a: Image) -> float:
+        low = cv2.GaussianBlur((a - prior) * valid[..., None], (0, 0), sigma)
+        return float(np.sqrt((low**2).mean()))
+
+    return distance(restored) / distance(photo), distance(photo)
+
+
+def magnitude(image: Image, sigma: float = 1.0) -> Plane:
+    y = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (0, 0), sigma)
+    return np.hypot(cv2.Sobel(y, cv2.CV_32F, 1, 0), cv2.Sobel(y, cv2.CV_32F, 0, 1))
+
+
+def near(mask: np.ndarray, reach: int = 2) -> np.ndarray:
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    return cv2.dilate(mask.astype(np.uint8), kernel) > 0
+
+
+def sobel_unsupported(restored: Image, photo: Image) -> float:
+    strong, faint = magnitude(restored), magnitude(photo)
+    edges = strong > np.quantile(strong, 0.95)
+    return float((edges & ~near(faint > np.quantile(faint, 0.7))).sum() / edges.sum())
+
+
+def canny(grey: Plane, low: float, high: float) -> np.ndarray:
+    g = cv2.GaussianBlur(grey, (0, 0), 1.2)
+    gx, gy = (cv2.Sobel(g, cv2.CV_32F, *d) for d in ((1, 0), (0, 1)))
+    scale = 2000 / max(float(np.abs([gx, gy]).max()), 1e-6)
+    size = np.hypot(gx, gy) * scale
+    thresholds = np.quantile(size, (low, high))
+    dx, dy = (np.rint(d * scale).astype(np.int16) for d in (gx, gy))
+    return cv2.Canny(dx, dy, *map(float, thresholds), L2gradient=True) > 0
+
+
+def canny_unsupported(restored: Image, photo: Image) -> float:
+    clahe = cv2.createCLAHE(4.0, (8, 8))
+    edges = canny(cv2.cvtColor(restored, cv2.COLOR_RGB2GRAY), 0.9, 0.95)
+    grey = images.to_uint8(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY))
+    shown = canny(clahe.apply(grey).astype(np.float32), 0.5, 0.7)
+    return float((edges & ~near(shown)).sum() / max(edges.sum(), 1))
+
+
+def measure(row: dict[str, str], sheets: Path | None) -> dict[str, Any]:
+    photo, prior = (images.read(PICTURES / row[k]).pixels for k in ("input", "generated"))
+    registration = register(photo, prior)
+    warped = apply(registration, prior, size=(photo.shape[1], photo.shape[0]))
+    start = time.perf_counter()
+    fused = fuse(photo, photo, warped, registration)
+    seconds = time.perf_counter() - start
+    ratio, initial = low_ratio(fused.pixels, photo, warped.pixels, warped.valid)
+    result = {
+        "name": Path(row["input"]).stem,
+        "outcome": registration.outcome,
+        "initial": initial,
+        "ratio": ratio,
+        "own": unsupported_edges(fused.pixels, photo),
+        "own_prior": unsupported_edges(warped.pixels, photo),
+        "sobel": sobel_unsupported(fused.pixels, photo),
+        "canny": canny_unsupported(fused.pixels, photo),
+        "scene_state": fused.scene_state_change,
+        "seconds": seconds,
+    }
+    if row["target"]:
+        target = images.read(PICTURES / row["target"]).pixels
+        target = cv2.resize(target, (photo.shape[1], photo.shape[0]), interpolation=cv2.INTER_AREA)
+        result["psnr"] = [psnr(x, target) for x in (photo, warped.pixels, fused.pixels)]
+    if sheets:
+        tiles = [photo, warped.pixels, fused.pixels, fused.trust]
+        write_sheet(sheets / f"{result['name']}.png", tiles)
+    return result
+
+
+def write_sheet(path: Path, tiles: list[Image]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [np.hstack(tiles[:2]), np.hstack(tiles[2:])]
+    images.write(path, np.ascontiguousarray(np.vstack(rows)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sheets", type=Path)
+    parser.add_argument("--only", default="")
+    options = parser.parse_args()
+    results = [measure(row, options.sheets) for row in pairs(options.only)]
+    columns = ("initial", "ratio", "own", "own_prior", "sobel", "canny", "seconds")
+    print(f"{'pair':24}{'outcome':12}" + "".join(f"{c:>10}" for c in columns) + "  scene")
+    for r in results:
+        numbers = "".join(f"{r[c]:10.3f}" for c in columns)
+        extra = " ".join(f"{x:.2f}" for x in r.get("psnr", ()))
+        print(f"{r['name']:24}{r['outcome']:12}{numbers}  {'change' * r['scene_state']} {extra}")
+    print(json.dumps({"pairs": results}))
+
+
+if __name__ == "__main__":
+    main()
