@@ -13,7 +13,29 @@ def none(photo: Image) -> Image:
     return photo
 
 
-RESTORERS: dict[str, Restorer] = {"none": none}
+def lazy(name: str) -> Restorer:
+    """A restorer of `verax.restorers.classical`, imported when first used."""
+
+    def restorer(photo: Image) -> Image:
+        from verax.restorers import classical
+
+        found: Restorer = getattr(classical, name)
+        return found(photo)
+
+    restorer.__name__ = name
+    return restorer
+
+
+RESTORERS: dict[str, Restorer] = {
+    "none": none,
+    "auto_levels": lazy("auto_levels"),
+    "clahe": lazy("clahe"),
+    "dcp": lazy("dcp"),
+    "gamma": lazy("gamma"),
+    "guided_derain": lazy("guided_derain"),
+    "lime": lazy("lime"),
+    "nlm": lazy("nlm"),
+}
 
 
 def restore(photo: Image, name: str = "none") -> Image:

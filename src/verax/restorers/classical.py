@@ -1,0 +1,133 @@
+"""The classical baselines of the field: photo to base without weights, one function each."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from verax.image import Image, Plane, from_uint8, to_uint8
+
+Float = NDArray[np.float32]
+
+
+def clipped(picture: NDArray[np.floating]) -> Image:
+    """The picture held to [0, 1]."""
+    return np.asarray(np.clip(picture, 0, 1), np.float32)
+
+
+def gamma(photo: Image) -> Image:
+    """The power 0.4: the plainest brightening there is."""
+    return np.asarray(photo**0.4, np.float32)
+
+
+def auto_levels(photo: Image) -> Image:
+    """Each channel stretched so that its 0.5 % and 99.5 % quantiles become 0 and 1."""
+    low, high = np.quantile(photo, (0.005, 0.995), axis=(0, 1)).astype(np.float32)
+    return clipped((photo - low) / np.maximum(high - low, 1 / 255))
+
+
+def clahe(photo: Image) -> Image:
+    """Contrast-limited adaptive histogram equalisation of the lightness, 8x8 tiles.
+
+    Zuiderveld, "Contrast limited adaptive histogram equalization", Graphics Gems IV, 1994.
+    """
+    lab = cv2.cvtColor(photo, cv2.COLOR_RGB2LAB)
+    levels = np.rint(lab[..., 0] * (65535 / 100)).astype(np.uint16)
+    equalised = cv2.createCLAHE(clipLimit=2.0, tileGridSize=(8, 8)).apply(levels)
+    lab[..., 0] = equalised * np.float32(100 / 65535)
+    return clipped(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB))
+
+
+def dcp(photo: Image) -> Image:
+    """Dehazing by the dark channel prior, transmission refined by a guided filter.
+
+    He, Sun, Tang, "Single image haze removal using dark channel prior" (2009), with its values:
+    patch 15 (scaled with the picture), omega 0.95, floor of the transmission 0.1; refinement by
+    "Guided image filtering" (2013), radius 60, eps 1e-3 on the grey photo.
+    """
+    scale = max(photo.shape[:2]) / 600
+    patch = max(3, round(15 * scale))
+    dark = dark_channel(photo, patch)
+    brightest = dark >= np.quantile(dark, 0.999)
+    airlight = np.maximum(photo[brightest].mean(0), 0.05).astype(np.float32)
+    rough = 1 - np.float32(0.95) * dark_channel(np.minimum(photo / airlight, 1), patch)
+    grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
+    transmission = np.maximum(guided_filter(grey, rough, max(4, round(60 * scale)), 1e-3), 0.1)
+    return clipped((photo - airlight) / transmission[..., None] + airlight)
+
+
+def dark_channel(picture: Image, patch: int) -> Plane:
+    """(H, W) minimum over the channels and a square patch."""
+    return np.asarray(cv2.erode(picture.min(2), np.ones((patch, patch), np.uint8)), np.float32)
+
+
+def lime(photo: Image) -> Image:
+    """Brightening by division through an illumination map.
+
+    Guo, Li, Ling, "LIME: low-light image enhancement via illumination map estimation" (2017):
+    the largest channel, smoothed while keeping its edges, to the power 0.8. Their weighted
+    least-squares smoothing is replaced by a guided filter.
+    """
+    rough = photo.max(2)
+    radius = max(4, max(photo.shape[:2]) // 40)
+    light = np.clip(guided_filter(rough, rough, radius, 1e-3), rough, 1)
+    return clipped(photo / np.maximum(light, 1e-2)[..., None] ** np.float32(0.8))
+
+
+def nlm(photo: Image) -> Image:
+    """Non-local means with its strength from the photo's own noise.
+
+    Buades, Coll, Morel, "A non-local algorithm for image denoising" (2005); noise deviation from
+    the median response to the mask of Immerkaer, "Fast noise variance estimation" (1996).
+    """
+    mask = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
+    sigma = np.median(np.abs(cv2.filter2D(photo, -1, mask))) * (255 / 0.6745)
+    strength = float(0.9 * sigma)
+    if strength < 0.5:
+        return photo
+    bgr = np.ascontiguousarray(to_uint8(photo)[..., ::-1])
+    quiet = cv2.fastNlMeansDenoisingColored(bgr, None, strength, strength, 5, 11)
+    return np.ascontiguousarray(from_uint8(quiet)[..., ::-1])
+
+
+def guided_derain(photo: Image) -> Image:
+    """Rain streaks found by their shape, taken out, and the rest guided-filtered.
+
+    Streaks are bright, colourless, thin across and long along. What a horizontal opening removes
+    from the darkest channel is thin; of that, what an opening along one of five near-vertical
+    lines keeps is long. A guided filter evens out what is left, as in Xu et al., "Removing rain
+    and snow in a single image using guided filter" (2012). Level or dense streaks stay.
+    """
+    width = max(9, 2 * round(max(photo.shape[:2]) / 130) + 1)
+    dark = photo.min(2)
+    thin = dark - cv2.morphologyEx(dark, cv2.MORPH_OPEN, np.ones((1, width), np.uint8))
+    lines = [line(width + 2, degrees) for degrees in (60, 75, 90, 105, 120)]
+    long = np.max([cv2.morphologyEx(thin, cv2.MORPH_OPEN, one) for one in lines], axis=0)
+    streaks = cv2.dilate(np.maximum(long - 0.01, 0), np.ones((1, 3), np.uint8))
+    clear = clipped(photo - streaks[..., None])
+    guide = cv2.cvtColor(clear, cv2.COLOR_RGB2GRAY)
+    smooth = [guided_filter(guide, channel, 3, 1e-3) for channel in cv2.split(clear)]
+    return clipped(np.dstack(smooth))
+
+
+def line(length: int, degrees: float) -> NDArray[np.uint8]:
+    """A straight structuring element through its centre, 90 degrees is upright."""
+    centre = length // 2
+    dx = round(centre * np.cos(np.deg2rad(degrees)))
+    dy = round(centre * np.sin(np.deg2rad(degrees)))
+    element = np.zeros((length, length), np.uint8)
+    cv2.line(element, (centre - dx, centre - dy), (centre + dx, centre + dy), 1)
+    return element
+
+
+def guided_filter(guide: Plane, plane: Plane, radius: int, eps: float) -> Plane:
+    """He, Sun, Tang, "Guided image filtering" (2013): grey guide, windows of 2 radius + 1."""
+    size = (2 * radius + 1, 2 * radius + 1)
+
+    def mean(x: Float) -> Float:
+        return np.asarray(cv2.blur(x, size, borderType=cv2.BORDER_REFLECT), np.float32)
+
+    mean_guide, mean_plane = mean(guide), mean(plane)
+    covariance = mean(guide * plane) - mean_guide * mean_plane
+    variance = mean(guide * guide) - mean_guide * mean_guide
+    slope = np.asarray(covariance / (variance + np.float32(eps)), np.float32)
+    return mean(slope) * guide + mean(mean_plane - slope * mean_guide)
