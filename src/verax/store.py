@@ -1,0 +1,198 @@
+"""Where things are kept: a SQLite database in WAL mode, and files named by their SHA-256.
+
+Both survive `kill -9` at any moment and two processes at once. A write is whole or absent: files
+appear under their name only after their bytes are synced, database changes commit in one step.
+Every failure to write is an OutputError; a file that belongs to a newer Verax is refused.
+"""
+
+import hashlib
+import os
+import sqlite3
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from verax.errors import InputError, OutputError
+
+BUSY_S = 60.0  # how long one process waits for another's transaction
+
+
+@contextmanager
+def writing(where: Path | str) -> Iterator[None]:
+    """Turn what the system says about a failed write into an OutputError."""
+    try:
+        yield
+    except (OSError, sqlite3.OperationalError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
+        raise OutputError(f"cannot write {where}: {reason}; free space or choose another") from exc
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """The file holds exactly these bytes afterwards, synced, or what it held before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with draft.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+        _sync_folder(path.parent)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a power cut; some systems cannot open a folder, and need not."""
+    with suppress(PermissionError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+class Blobs:
+    """Files by content: the same bytes are kept once, under their SHA-256."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, sha256: str) -> Path:
+        return self.folder / sha256[:2] / sha256
+
+    def put(self, data: bytes) -> str:
+        """Keep the bytes; their SHA-256, hexadecimal. Synced when this returns."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        path = self.path(sha256)
+        if not path.exists():
+            with writing(path):
+                write_whole(path, data)
+        return sha256
+
+    def get(self, sha256: str) -> bytes:
+        """The bytes; InputError when they are missing or no longer what they were."""
+        path = self.path(sha256)
+        try:
+            data = path.read_bytes()
+        except OSError as exc:
+            raise InputError(f"{path} is missing from the store: {exc.strerror}") from exc
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise InputError(f"{path} was changed: its bytes are not those of its name; remove it")
+        return data
+
+    def remove(self, sha256: str) -> None:
+        with writing(self.path(sha256)):
+            self.path(sha256).unlink(missing_ok=True)
+
+    def __iter__(self) -> Iterator[str]:
+        """The SHA-256 of everything kept."""
+        return (path.name for path in self.folder.glob("??/*") if len(path.name) == 64)
+
+
+def open_database(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
+    """The database at `path`, created or brought up to date.
+
+    `migrations` are SQL scripts; number k brings version k to k + 1. Rows have names. Without
+    `transaction` every statement commits by itself, and is synced. The connection may be handed
+    from thread to thread, not used by two at once. Raises OutputError when it cannot be opened or
+    written, InputError when it was written by a newer Verax.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(
+            path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
+        )
+        try:
+            connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            _migrate(connection, path, migrations)
+        except sqlite3.DatabaseError as exc:
+            connection.close()
+            if isinstance(exc, sqlite3.OperationalError):
+                raise
+            raise InputError(f"{path} is not a database of Verax: {exc}") from exc
+        except InputError:
+            connection.close()
+            raise
+    return connection
+
+
+def _migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> None:
+    if _version(connection) == len(migrations):
+        return
+    with transaction(connection):
+        version = _version(connection)  # another process may have been first
+        if version > len(migrations):
+            raise InputError(
+                f"{path} has version {version}, this Verax knows {len(migrations)}; update Verax"
+            )
+        for script in migrations[version:]:
+            for statement in script.split(";"):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {len(migrations)}")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """All or nothing, and nobody else writes meanwhile."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+class Presence:
+    """A sign of life: a lock on a file, which the system drops when the process ends, however.
+
+    `name` is written into records; `Presence.is_alive(folder, name)` tells other processes whether
+    their writer still lives. Works between containers that share a disk, where process ids do not.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.name = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
+        self.path = folder / self.name
+        with writing(self.path):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+            _lock(self._handle)
+
+    def close(self) -> None:
+        self.path.unlink(missing_ok=True)
+        os.close(self._handle)
+
+    @staticmethod
+    def is_alive(folder: Path, name: str) -> bool:
+        try:
+            handle = os.open(folder / name, os.O_RDWR)
+        except FileNotFoundError:
+            return False
+        try:
+            _lock(handle)
+        except OSError:
+            return True
+        finally:
+            os.close(handle)
+        return False
+
+
+if os.name == "nt":
+    import msvcrt
+
+    def _lock(handle: int) -> None:
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+else:
+    import fcntl
+
+    def _lock(handle: int) -> None:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
