@@ -8,6 +8,7 @@ Every failure to write is an OutputError; a file that belongs to a newer Verax i
 import hashlib
 import os
 import sqlite3
+import sys
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -16,6 +17,7 @@ from pathlib import Path
 from verax.errors import InputError, OutputError
 
 BUSY_S = 60.0  # how long one process waits for another's transaction
+ROOM = ".room"  # ending of a file that only holds space
 
 
 @contextmanager
@@ -51,6 +53,46 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+class Reserved:
+    """Disk space set aside for a file that is yet to come, so that its bytes cannot fail to fit.
+
+    The space is held by `path`.room until `fill` turns that into the file, or `drop` gives it up.
+    """
+
+    def __init__(self, path: Path, size: int) -> None:
+        self.path, self._room = path, path.with_name(path.name + ROOM)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with self._room.open("wb") as file:
+                    _allocate(file.fileno(), size)
+            except BaseException:
+                self.drop()
+                raise
+
+    def fill(self, data: bytes) -> None:
+        """The file holds these bytes, synced, when this returns."""
+        with writing(self.path):
+            with self._room.open("r+b") as file:
+                file.write(data)
+                file.truncate()
+                file.flush()
+                os.fsync(file.fileno())
+            self._room.replace(self.path)
+            _sync_folder(self.path.parent)
+
+    def drop(self) -> None:
+        self._room.unlink(missing_ok=True)
+
+
+def _allocate(handle: int, size: int) -> None:
+    """Really take the blocks; a mere truncate would leave a hole that can fail later."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(handle, 0, size)
+    else:
+        os.write(handle, bytes(size))
 
 
 class Blobs:
@@ -186,7 +228,7 @@ class Presence:
         return False
 
 
-if os.name == "nt":
+if sys.platform == "win32":
     import msvcrt
 
     def _lock(handle: int) -> None:

@@ -1,0 +1,264 @@
+"""Money and pace: what a call costs at least, probably and at most, and how fast calls go out.
+
+The upper bound of an estimate is what a hard limit is held against before anything is sent;
+`usage` in the answer is what was spent, input tokens included. Output tokens follow the catalog.
+Input pictures count as patches of 32 px, at most 1536, each picture being at least 1024 px long:
+OpenAI's rule for vision input. It gives four `usage` values reported for gpt-image-2.5 edits
+exactly, but is not documented for image models, so the upper bound stays the catalog's.
+"""
+
+import io
+import math
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from PIL import Image as PillowImage
+
+from verax.catalog.gateways import gateways
+from verax.catalog.models import (
+    Model,
+    Price,
+    limits,
+    models,
+    output_tokens,
+    parse_size,
+    unknown,
+)
+from verax.errors import InputError
+from verax.providers.requests import Request, Usage
+
+PATCH_PX, MOST_PATCHES, LEAST_EDGE_PX = 32, 1536, 1024
+TEXT_OVERHEAD = 16  # upper bound of tokens beside the prompt's own
+WINDOW_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """US dollars for one or more calls, None where no price is known; `usage` as expected."""
+
+    low_usd: float | None
+    expected_usd: float | None
+    high_usd: float | None
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Tariff:
+    """Prices of the catalog.
+
+    Attributes:
+        known: models by name.
+        free: gateways that send no bill.
+        batch: calls go through the Batch API, at its discount.
+    """
+
+    known: Mapping[str, Model]
+    free: frozenset[str] = frozenset()
+    batch: bool = False
+
+    def estimate(self, request: Request) -> Estimate:
+        """What the request will cost; see `estimate`."""
+        return estimate(request, replace(self._model(request), price=self.price(request)))
+
+    def price(self, request: Request) -> Price | None:
+        """Dollars per million tokens, with all discounts; None where unknown."""
+        if request.gateway in self.free:
+            return Price(0.0, 0.0, 0.0)
+        model = self._model(request)
+        share = 1.0 - model.batch_discount if self.batch else 1.0
+        return model.price and _scaled(model.price, share)
+
+    def _model(self, request: Request) -> Model:
+        owners = (m for m in self.known.values() if request.model in (m.name, *m.snapshots))
+        return next(owners, None) or unknown(request.model)
+
+
+def _scaled(price: Price, share: float) -> Price:
+    text_out = price.image_out if price.text_out is None else price.text_out
+    return Price(
+        price.text_in * share,
+        price.image_in * share,
+        price.image_out * share,
+        text_out=text_out * share,
+    )
+
+
+def load_tariff(*, changes: Path | None = None, batch: bool = False) -> Tariff:
+    """The tariff of the catalog; `changes` is the folder with a user's own tables."""
+    free = {name for name, gateway in gateways(changes=changes).items() if gateway.free}
+    return Tariff(models(changes=changes), frozenset(free), batch)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A hard limit over everything called under one run's name.
+
+    Processes that share a journal and the name share the limit, at once or one after another.
+    Calls without a limit are counted all the same.
+    """
+
+    tariff: Tariff
+    run: str = ""
+    max_cost_usd: float | None = None
+
+
+def cost_usd(usage: Usage, price: Price) -> float:
+    """The price of counted tokens in US dollars."""
+    text_out = price.image_out if price.text_out is None else price.text_out
+    return (
+        usage.input_text * price.text_in
+        + usage.input_image * price.image_in
+        + usage.output_text * text_out
+        + usage.output_image * price.image_out
+    ) / 1e6
+
+
+def estimate(request: Request, model: Model) -> Estimate:
+    """What a request costs at the model's full price.
+
+    Where quality or size are left to the service ("auto") the bounds are the cheapest and dearest
+    it may choose, and "high" at 1024x1024 is expected. Raises InputError for a quality or size
+    that the catalog has no token count for, although it knows the model's price.
+    """
+    price = model.price
+    if price is None or not any((price.text_in, price.image_in, price.image_out)):
+        nothing = None if price is None else 0.0
+        return Estimate(nothing, nothing, nothing, Usage())
+    low, expected, high = _output_tokens(request, model)
+    sizes = [picture_size(file.data) for name, file in request.files() if name != "mask"]
+    patches = [input_image_tokens(*size) for size in sizes]
+    most = sum(max(model.input_image_tokens, count) for count in patches)
+    text = text_tokens(request.prompt)
+    most_text = len(request.prompt.encode()) + TEXT_OVERHEAD  # no token is shorter than a byte
+    usage = Usage(text, sum(patches), 0, expected)
+    return Estimate(
+        cost_usd(Usage(text, sum(patches), 0, low), price),
+        cost_usd(usage, price),
+        cost_usd(Usage(most_text, most, 0, high), price),
+        usage,
+    )
+
+
+def total(estimates: list[Estimate]) -> Estimate:
+    """The sum; None where one of them is."""
+    used = [one.usage for one in estimates]
+    return Estimate(
+        _sum([one.low_usd for one in estimates]),
+        _sum([one.expected_usd for one in estimates]),
+        _sum([one.high_usd for one in estimates]),
+        Usage(
+            sum(one.input_text for one in used),
+            sum(one.input_image for one in used),
+            sum(one.output_text for one in used),
+            sum(one.output_image for one in used),
+        ),
+    )
+
+
+def _sum(prices: list[float | None]) -> float | None:
+    known = [price for price in prices if price is not None]
+    return math.fsum(known) if len(known) == len(prices) else None
+
+
+def _output_tokens(request: Request, model: Model) -> tuple[int, int, int]:
+    """Tokens of all pictures of the answer, previews included: least, expected, most."""
+    previews = (request.partial_images or 0) * limits().partial_image_tokens
+    counts = [
+        output_tokens(model, quality, size)
+        for quality, size in zip(_qualities(request, model), _sizes(request, model), strict=True)
+    ]
+    low, expected, high = (count * request.n for count in counts)
+    return low, expected + previews, high + previews * request.n
+
+
+def _qualities(request: Request, model: Model) -> tuple[str, str, str]:
+    if request.quality not in (None, "auto"):
+        return (str(request.quality),) * 3
+    cheapest, dearest = model.qualities[0], model.qualities[-1]
+    return cheapest, "high" if "high" in model.qualities else dearest, dearest
+
+
+def _sizes(request: Request, model: Model) -> tuple[tuple[int, int], ...]:
+    if request.size not in (None, "auto"):
+        return (parse_size(str(request.size)),) * 3
+    if model.sizes.fixed:
+        by_tokens = sorted(model.sizes.fixed, key=lambda s: output_tokens(model, "high", s))
+        return by_tokens[0], by_tokens[0], by_tokens[-1]
+    side = math.isqrt(model.sizes.max_pixels)  # squares need the most tokens for their pixels
+    return (1536, 1024), (1024, 1024), (side, side)
+
+
+def input_image_tokens(width: int, height: int) -> int:
+    """Patches that a picture of this size is read as."""
+    grow = max(1.0, LEAST_EDGE_PX / max(width, height))
+    width, height = round(width * grow), round(height * grow)
+    patches = math.ceil(width / PATCH_PX) * math.ceil(height / PATCH_PX)
+    if patches <= MOST_PATCHES:
+        return patches
+    shrink = math.sqrt(PATCH_PX**2 * MOST_PATCHES / (width * height))
+    columns, rows = width * shrink / PATCH_PX, height * shrink / PATCH_PX
+    fit = shrink * min(math.floor(columns) / columns, math.floor(rows) / rows)
+    return math.ceil(int(width * fit) / PATCH_PX) * math.ceil(int(height * fit) / PATCH_PX)
+
+
+def text_tokens(text: str) -> int:
+    """About what a tokenizer counts: English words and signs, other scripts by the byte."""
+    pieces = re.findall(r"[A-Za-z]+|\d{1,3}|[^\sA-Za-z\d]", text)
+    return sum(-(-len(piece.encode()) // 10) for piece in pieces)
+
+
+def picture_size(data: bytes) -> tuple[int, int]:
+    """(width, height) of picture bytes, read from the head alone."""
+    try:
+        with PillowImage.open(io.BytesIO(data)) as picture:
+            return picture.size
+    except OSError as exc:
+        raise InputError(f"a file to be sent is not a picture: {exc}") from exc
+
+
+@dataclass
+class Pace:
+    """At most so many calls at once, and so many pictures in any minute; 0 = no limit.
+
+    Threads that share one Pace share its limits. Services count pictures per minute and answer
+    429 beyond; waiting here costs nothing.
+    """
+
+    images_per_minute: int = 0
+    concurrency: int = 0
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    _sent: deque[float] = field(default_factory=deque, init=False, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._places = threading.BoundedSemaphore(self.concurrency or 1_000_000)
+
+    @contextmanager
+    def slot(self, pictures: int = 1) -> Iterator[None]:
+        """Wait for a place and for the minute's allowance, then keep the place for the block."""
+        with self._places:
+            while (wait := self._take(pictures)) > 0:
+                self.sleep(wait)
+            yield
+
+    def _take(self, pictures: int) -> float:
+        """Book pictures and return 0, or the seconds until that can work."""
+        if not self.images_per_minute:
+            return 0.0
+        wanted = min(pictures, self.images_per_minute)  # a call too large for any minute goes alone
+        with self._lock:
+            now = self.clock()
+            while self._sent and now - self._sent[0] >= WINDOW_S:
+                self._sent.popleft()
+            surplus = len(self._sent) + wanted - self.images_per_minute
+            if surplus > 0:
+                return self._sent[surplus - 1] + WINDOW_S - now
+            self._sent.extend([now] * wanted)
+            return 0.0

@@ -1,0 +1,315 @@
+"""The journal: no call is paid twice, no answer that was paid for is lost.
+
+Around every call: (1) a record with the most it can cost is committed and disk space for the answer
+set aside; (2) the request goes out; (3) the body of the answer is synced to disk before anybody
+reads it; (4) the record is closed with the bill. A record left open by a dead process is closed on
+the next start: with the answer where its body is on disk, else as "uncertain".
+
+The answers are the cache: one body per request fingerprint. Two callers of the same request, in
+threads or processes, make one call: the second waits for the first.
+
+States of a call:
+
+    started     under way, or left behind by a dead process until somebody looks
+    done        answered and kept
+    unusable    answered and kept, but without a picture that can be read; probably billed
+    uncertain   no answer came; possibly billed, repeated only when asked for
+    refused     by moderation; the same run does not ask again, another run may
+    failed      surely not billed: rejected, busy, stopped before sending
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+from verax.catalog.models import parse_size
+from verax.errors import (
+    BudgetExceeded,
+    InputError,
+    ProviderBusy,
+    ProviderError,
+    ProviderRefused,
+    ProviderRejected,
+    ProviderUncertain,
+)
+from verax.providers.answers import read_answer, read_usage
+from verax.providers.budget import Budget, Estimate, Pace, cost_usd
+from verax.providers.records import Call, Records, Spent, State
+from verax.providers.requests import ImagesAnswer, Request, Send, Usage
+from verax.store import ROOM, Presence, Reserved, writing
+
+WAIT_S = 0.05  # between looks at a call that somebody else has under way
+BYTES_PER_PIXEL = 4 * 4 / 3  # four channels that do not compress, as base64
+AUTO_PIXELS = 8_294_400  # the largest picture a service may choose
+NOT_SENT = (InputError, ProviderRejected, ProviderBusy)
+ROUNDING_USD = 1e-9
+
+
+class Journal:
+    """The journal in one folder; safe for many threads and processes at once.
+
+    Args:
+        folder: holds journal.sqlite, answers/ and owners/; private to the user.
+        clock, sleep: seconds since 1970, and waiting; arguments for tests.
+
+    Raises OutputError when the folder cannot be written.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.folder = folder
+        self._clock, self._sleep = clock, sleep
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.records = Records(folder / "journal.sqlite")
+        try:
+            self._presence = Presence(folder / "owners")
+            self.settle()
+        except BaseException:
+            self.records.close()
+            raise
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.records.close()
+        self._presence.close()
+
+    def call(
+        self,
+        request: Request,
+        send: Send,
+        *,
+        budget: Budget,
+        retry_uncertain: bool = False,
+        pace: Pace | None = None,
+    ) -> ImagesAnswer:
+        """The answer to a request: the stored one, or that of one call, paid once.
+
+        Raises BudgetExceeded before anything is sent when the call could pass the run's limit;
+        ProviderUncertain when an earlier call of the same request may have been billed and
+        `retry_uncertain` is not set; ProviderRefused when this run was refused already;
+        OutputError when the answer could not be stored; and what `send` raises.
+        """
+        stored = self.stored(request)
+        if stored is not None:
+            return stored
+        estimate = budget.tariff.estimate(request)
+        with (pace or Pace()).slot(request.n):
+            call = self._claim(request, estimate, budget, retry_uncertain)
+            return self._send(call, request, send) if call else self._answer(request)
+
+    def stored(self, request: Request) -> ImagesAnswer | None:
+        """The kept answer to exactly this request; None where there is none.
+
+        Raises ProviderError where the kept answer holds no picture that can be read.
+        """
+        last = self.records.last(request.fingerprint())
+        kept = last is not None and last.state in ("done", "unusable")
+        return self._answer(request) if kept else None
+
+    def spent(self, run: str) -> Spent:
+        """What the calls of a run have cost."""
+        return self.records.spent(run)
+
+    def settle(self) -> list[Call]:
+        """Close the records that dead processes left open; those that became uncertain."""
+        with self.records.change():
+            left = self.records.select(states=("started",))
+            return [call for call in left if self._settled(call) == "uncertain"]
+
+    def body(self, call: Call) -> bytes:
+        """The kept body of a call that was answered. Raises InputError where it is gone."""
+        path = self._path(call.fingerprint)
+        try:
+            return path.read_bytes()
+        except OSError as exc:
+            raise InputError(
+                f"the answer to call {call.id} is gone ({path}: {exc.strerror}); to pay for it "
+                f"again, remove its record: verax journal prune {call.fingerprint[:12]}"
+            ) from exc
+
+    def remove(self, calls: Sequence[Call]) -> int:
+        """Forget calls and their answers; asking again is paid again. Bytes set free.
+
+        Calls under way are left alone.
+        """
+        freed = 0
+        for call in calls:
+            path = self._path(call.fingerprint)
+            with self.records.change():
+                gone = call.state != "started" and self.records.delete(call)
+                if gone and call.state in ("done", "unusable") and path.is_file():
+                    freed += path.stat().st_size
+                    path.unlink()
+        return freed
+
+    def _claim(
+        self, request: Request, estimate: Estimate, budget: Budget, retry_uncertain: bool
+    ) -> Call | None:
+        """A new record, or None where the answer is there by now."""
+        fingerprint = request.fingerprint()
+        while True:
+            with self.records.change():
+                last = self.records.last(fingerprint)
+                state = self._settled(last) if last else ""
+                if state in ("done", "unusable"):
+                    return None
+                if last and state == "uncertain" and not retry_uncertain:
+                    _raise_uncertain(last)
+                if last and state == "refused" and last.run == budget.run:
+                    raise ProviderRefused(
+                        last.message, stage=last.stage, categories=last.categories
+                    )
+                if state != "started" and self._affordable(request, estimate, budget):
+                    return self.records.begin(
+                        fingerprint=fingerprint,
+                        run=budget.run,
+                        owner=self._presence.name,
+                        kind=request.kind,
+                        gateway=request.gateway,
+                        model=request.model,
+                        request=request.describe(),
+                        started=self._clock(),
+                        price=budget.tariff.price(request),
+                        reserved_usd=estimate.high_usd,
+                    )
+            self._sleep(WAIT_S)
+
+    def _affordable(self, request: Request, estimate: Estimate, budget: Budget) -> bool:
+        """Whether the call fits under the limit now; False: perhaps when others have ended."""
+        limit = budget.max_cost_usd
+        if limit is None:
+            return True
+        if estimate.high_usd is None:
+            raise BudgetExceeded(
+                f"no price is known for {request.model} at {request.gateway}, so a cost limit "
+                "cannot be kept; nothing was sent. Add the price to the catalog or drop the limit"
+            )
+        left = limit + ROUNDING_USD - estimate.high_usd
+        if self.spent(budget.run).most_usd <= left:
+            return True
+        for call in self.records.select(states=("started",), run=budget.run):
+            self._settled(call)  # who waits for a dead process waits forever
+        spent = self.spent(budget.run)
+        if spent.billed_usd + spent.possibly_usd <= left:
+            return False
+        raise BudgetExceeded(
+            f"the next call may cost ${estimate.high_usd:.4f}; ${spent.billed_usd:.4f} are billed, "
+            f"${spent.possibly_usd:.4f} more may be, and the limit is ${limit:.4f}; nothing was "
+            "sent. Raise the limit to go on; what was paid for is kept"
+        )
+
+    def _send(self, call: Call, request: Request, send: Send) -> ImagesAnswer:
+        path = self._path(call.fingerprint)
+        try:
+            path.unlink(missing_ok=True)  # of a record that was removed
+            room = Reserved(path, _expected_bytes(request))
+        except BaseException as exc:
+            self._finish(call, "failed", message=str(exc))
+            raise
+        try:
+            answer = send(request, room.fill)
+        except BaseException as exc:
+            self._failed(call, exc)
+            raise
+        finally:
+            room.drop()
+        self._answered(call, path.read_bytes(), answer)
+        return answer
+
+    def _failed(self, call: Call, exc: BaseException) -> None:
+        """Close the record of a call that raised."""
+        path = self._path(call.fingerprint)
+        message = str(exc) or type(exc).__name__
+        if path.is_file():
+            self._answered(call, path.read_bytes())
+        elif isinstance(exc, ProviderRefused):
+            about = {"stage": exc.stage, "categories": exc.categories}
+            self._finish(call, "refused", message=message, **about)
+        else:
+            self._finish(
+                call, "failed" if isinstance(exc, NOT_SENT) else "uncertain", message=message
+            )
+
+    def _settled(self, call: Call) -> State:
+        """The state of a record, after closing it where its process is dead. Inside `change`."""
+        alive = Presence.is_alive(self.folder / "owners", call.owner)
+        if call.state != "started" or alive:
+            return call.state
+        path = self._path(call.fingerprint)
+        if path.is_file():
+            return self._answered(call, path.read_bytes())
+        path.with_name(path.name + ROOM).unlink(missing_ok=True)
+        self._finish(call, "uncertain", message="the process ended before an answer came")
+        return "uncertain"
+
+    def _answered(self, call: Call, body: bytes, answer: ImagesAnswer | None = None) -> State:
+        """Close a record whose answer is on disk."""
+        message = ""
+        if answer is None:
+            try:
+                answer = read_answer(body)
+            except ProviderError as exc:
+                message = str(exc)
+        usage = answer.usage if answer else _usage(body)
+        billed = answer.billed_usd if answer else None
+        if billed is None and usage and call.price:
+            billed = cost_usd(usage, call.price)
+        state: State = "done" if answer else "unusable"
+        about = {"request_id": answer.request_id, "retries": answer.retries} if answer else {}
+        self._finish(call, state, usage=usage, cost_usd=billed, message=message, **about)
+        return state
+
+    def _finish(self, call: Call, state: State, **about: Any) -> None:  # noqa: ANN401
+        self.records.finish(call.id, state, ended=self._clock(), **about)
+
+    def _answer(self, request: Request) -> ImagesAnswer:
+        """The kept answer, as it was when it came."""
+        last = self.records.last(request.fingerprint())
+        if last is None:
+            raise ProviderError("the record of this call was removed meanwhile; ask again")
+        answer = read_answer(self.body(last), request=request, retries=last.retries)
+        return replace(answer, request_id=last.request_id)
+
+    def _path(self, fingerprint: str) -> Path:
+        return self.folder / "answers" / fingerprint[:2] / f"{fingerprint}.json"
+
+
+def _expected_bytes(request: Request) -> int:
+    """Upper bound for the body of an answer."""
+    size = request.size or "auto"
+    pixels = AUTO_PIXELS if size == "auto" else math.prod(parse_size(size))
+    return request.n * int(pixels * BYTES_PER_PIXEL) + 65_536
+
+
+def _usage(body: bytes) -> Usage | None:
+    """The token counts of a body that holds no readable picture."""
+    try:
+        data = json.loads(body)
+    except ValueError:
+        return None
+    return read_usage(data.get("usage")) if isinstance(data, dict) else None
+
+
+def _raise_uncertain(call: Call) -> NoReturn:
+    when = datetime.fromtimestamp(call.started, UTC).strftime("%Y-%m-%d %H:%M")
+    most = "" if call.reserved_usd is None else f" with up to ${call.reserved_usd:.4f}"
+    raise ProviderUncertain(
+        f"the same call went out on {when} UTC and no answer came ({call.message}); it may have "
+        f"been billed{most}. It is repeated only with --retry-uncertain"
+    )

@@ -1,0 +1,215 @@
+"""The table behind the journal: one record per call for pictures.
+
+What a call counts towards its run's limit: the bill where it is known; the most it can be where it
+is not (under way, uncertain, refused after painting, answered without usage); nothing where surely
+nothing was billed.
+"""
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from verax.catalog.models import Price
+from verax.providers.requests import Usage
+from verax.store import open_database, transaction, writing
+
+State = Literal["started", "done", "unusable", "uncertain", "refused", "failed"]
+STATES: tuple[State, ...] = ("started", "done", "unusable", "uncertain", "refused", "failed")
+
+MIGRATIONS = [
+    """
+    CREATE TABLE calls (
+        id INTEGER PRIMARY KEY,
+        fingerprint TEXT NOT NULL,
+        run TEXT NOT NULL,
+        state TEXT NOT NULL,
+        owner TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        gateway TEXT NOT NULL,
+        model TEXT NOT NULL,
+        request TEXT NOT NULL,
+        started REAL NOT NULL,
+        ended REAL,
+        price TEXT,
+        reserved_usd REAL,
+        cost_usd REAL,
+        usage TEXT,
+        request_id TEXT NOT NULL DEFAULT '',
+        retries INTEGER NOT NULL DEFAULT 0,
+        stage TEXT NOT NULL DEFAULT '',
+        categories TEXT NOT NULL DEFAULT '[]',
+        message TEXT NOT NULL DEFAULT ''
+    );
+    CREATE UNIQUE INDEX one_call_per_request ON calls (fingerprint)
+        WHERE state IN ('started', 'done', 'unusable');
+    CREATE INDEX calls_by_fingerprint ON calls (fingerprint, id);
+    CREATE INDEX calls_by_run ON calls (run, id)
+    """,
+]
+
+_SPENT = """
+    SELECT
+        sum(CASE WHEN state IN ('done', 'unusable') THEN coalesce(cost_usd, 0) ELSE 0 END),
+        sum(CASE WHEN state IN ('uncertain', 'done', 'unusable') AND cost_usd IS NULL
+                   OR state = 'refused' AND stage != 'input'
+                 THEN coalesce(reserved_usd, 0) ELSE 0 END),
+        sum(CASE WHEN state = 'started' THEN coalesce(reserved_usd, 0) ELSE 0 END)
+    FROM calls WHERE run = ?
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One record. Times are seconds since 1970, money US dollars.
+
+    Attributes:
+        state: see `verax.providers.journal`.
+        owner: name of the process that made the call; see `verax.store.Presence`.
+        request: the request as its `describe()` tells it; pictures are hashes.
+        price: per million tokens when the call was made, None where unknown.
+        reserved_usd: the most the call could cost, None where unknown.
+        cost_usd: the bill, None where unknown.
+        stage, categories: of a refusal.
+        message: why a call is not "done".
+    """
+
+    id: int
+    fingerprint: str
+    run: str
+    state: State
+    owner: str
+    kind: str
+    gateway: str
+    model: str
+    request: dict[str, Any]
+    started: float
+    ended: float | None
+    price: Price | None
+    reserved_usd: float | None
+    cost_usd: float | None
+    usage: Usage | None
+    request_id: str
+    retries: int
+    stage: str
+    categories: tuple[str, ...]
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Money of a run in US dollars.
+
+    Attributes:
+        billed_usd: known bills.
+        possibly_usd: the most that calls with an unknown bill may have cost.
+        under_way_usd: the most that calls under way may cost.
+    """
+
+    billed_usd: float
+    possibly_usd: float
+    under_way_usd: float
+
+    @property
+    def most_usd(self) -> float:
+        return self.billed_usd + self.possibly_usd + self.under_way_usd
+
+
+class Records:
+    """The table in one database file, for many threads and processes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lock = threading.RLock()
+        self.database = open_database(path, MIGRATIONS)
+
+    def close(self) -> None:
+        self.database.close()
+
+    @contextmanager
+    def change(self) -> Iterator[None]:
+        """A block that sees and changes the table alone: all or nothing."""
+        with self.lock, writing(self.path), transaction(self.database):
+            yield
+
+    def begin(self, **values: Any) -> Call:  # noqa: ANN401  # columns of the table
+        """A new record in state "started". Only inside `change`."""
+        names = ", ".join(values)
+        marks = ", ".join(f":{name}" for name in values)
+        sql = f"INSERT INTO calls (state, {names}) VALUES ('started', {marks})"
+        new = self.database.execute(sql, _stored(values)).lastrowid
+        return self._select("WHERE id = ?", (new,))[0]
+
+    def finish(self, call_id: int, state: State, **values: Any) -> None:  # noqa: ANN401
+        """Close a record."""
+        changes = "".join(f", {name} = :{name}" for name in values)
+        sql = f"UPDATE calls SET state = :state{changes} WHERE id = :id"
+        with self.lock, writing(self.path):
+            self.database.execute(sql, _stored(values) | {"state": state, "id": call_id})
+
+    def last(self, fingerprint: str) -> Call | None:
+        """The newest record of a request that tells something about it; failed ones do not."""
+        found = self._select(
+            "WHERE fingerprint = ? AND state != 'failed' ORDER BY id DESC LIMIT 1", (fingerprint,)
+        )
+        return found[0] if found else None
+
+    def select(
+        self,
+        *,
+        states: Sequence[str] = STATES,
+        run: str | None = None,
+        fingerprint: str = "",
+        before: float = float("inf"),
+    ) -> list[Call]:
+        """Records, oldest first, by state, run, first letters of the fingerprint, and start."""
+        marks = ", ".join("?" * len(states))
+        return self._select(
+            f"WHERE state IN ({marks}) AND (? IS NULL OR run = ?)"
+            " AND substr(fingerprint, 1, ?) = ? AND started < ? ORDER BY id",
+            (*states, run, run, len(fingerprint), fingerprint, before),
+        )
+
+    def spent(self, run: str) -> Spent:
+        with self.lock:
+            row = self.database.execute(_SPENT, (run,)).fetchone()
+        return Spent(*(value or 0.0 for value in row))
+
+    def delete(self, call: Call) -> bool:
+        """Whether the record was there, in that state, and is gone now."""
+        done = self.database.execute(
+            "DELETE FROM calls WHERE id = ? AND state = ?", (call.id, call.state)
+        )
+        return done.rowcount == 1
+
+    def _select(self, tail: str, values: Sequence[Any]) -> list[Call]:
+        with self.lock:
+            rows = self.database.execute(f"SELECT {_COLUMNS} FROM calls {tail}", values).fetchall()
+        return [_call(row) for row in rows]
+
+
+_COLUMNS = ", ".join(f.name for f in fields(Call))
+
+
+def _stored(values: dict[str, Any]) -> dict[str, Any]:
+    """Values as SQLite holds them: records and lists as JSON."""
+
+    def one(value: Any) -> Any:  # noqa: ANN401
+        if isinstance(value, (Usage, Price)):
+            return json.dumps(asdict(value))
+        return json.dumps(value) if isinstance(value, (dict, tuple)) else value
+
+    return {name: one(value) for name, value in values.items()}
+
+
+def _call(row: sqlite3.Row) -> Call:
+    values = dict(row)
+    values["request"] = json.loads(row["request"])
+    values["categories"] = tuple(json.loads(row["categories"]))
+    values["usage"] = row["usage"] and Usage(**json.loads(row["usage"]))
+    values["price"] = row["price"] and Price(**json.loads(row["price"]))
+    return Call(**values)
