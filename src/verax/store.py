@@ -17,6 +17,14 @@ from pathlib import Path
 from verax.errors import InputError, OutputError
 
 BUSY_S = 60.0  # how long one process waits for another's transaction
+_SURROUNDINGS = {  # errors of disk and rights, not of our SQL
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+}
 ROOM = ".room"  # ending of a file that only holds space
 
 
@@ -25,9 +33,16 @@ def writing(where: Path | str) -> Iterator[None]:
     """Turn what the system says about a failed write into an OutputError."""
     try:
         yield
-    except (OSError, sqlite3.OperationalError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
-        raise OutputError(f"cannot write {where}: {reason}; free space or choose another") from exc
+    except OSError as exc:
+        raise _no_write(where, exc.strerror or str(exc)) from exc
+    except sqlite3.OperationalError as exc:
+        if exc.sqlite_errorcode & 0xFF not in _SURROUNDINGS:
+            raise
+        raise _no_write(where, str(exc)) from exc
+
+
+def _no_write(where: Path | str, reason: str) -> OutputError:
+    return OutputError(f"cannot write {where}: {reason}; free space or choose another place")
 
 
 def write_whole(path: Path, data: bytes) -> None:

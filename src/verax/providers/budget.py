@@ -68,7 +68,7 @@ class Tariff:
 
     def price(self, request: Request) -> Price | None:
         """Dollars per million tokens, with all discounts; None where unknown."""
-        if request.gateway in self.free:
+        if request.gateway.partition(" ")[0] in self.free:  # an address may follow the name
             return Price(0.0, 0.0, 0.0)
         model = self._model(request)
         share = 1.0 - model.batch_discount if self.batch else 1.0
