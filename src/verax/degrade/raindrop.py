@@ -24,7 +24,7 @@ def raindrop(image: Image, severity: float, rng: Generator, depth: Plane | None 
     cover = cv2.GaussianBlur(cover, (0, 0), focus)
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     soft = cv2.GaussianBlur(image, (0, 0), 1.5 * enlarge)
-    seen = cv2.remap(soft, x + dx, y + dy, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    seen = cv2.remap(soft, x + dx, y + dy, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
     seen = cv2.GaussianBlur(seen, (0, 0), focus)
     rim = cover * (1 - cover) * 4  # light bends away at the rim: darker there
     shade = np.float32(light) * cover - np.float32(0.12) * rim

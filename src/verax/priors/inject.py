@@ -1,0 +1,229 @@
+"""Known deviations put into a clean photo: what an image generator is simulated to change.
+
+`Deviations` holds exact amounts, all zero by default, so that one can be injected at a time and
+a meter can be held against it. `inject` returns the changed picture with its ground truth. Order:
+objects, texture, residual degradation, warp onto the canvas, tone, sharpening, JPEG.
+
+Points are (x, y); the centre of the top-left pixel is (0, 0). The matrix maps prior px to photo
+px; photo pixel p is found in the prior at inverse(matrix) @ (p + field[p]).
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from verax.degrade.fields import smooth_noise
+from verax.degrade.jpeg import compress
+from verax.errors import SettingsError, SizeMismatchError
+from verax.image import Image, check_image
+from verax.priors.objects import ObjectChange, ObjectEdit, edit
+from verax.priors.texture import resynthesise, sharpen
+from verax.priors.tone import Tone, retone
+
+Canvas = Literal["stretch", "crop", "outpaint", "letterbox"]
+Matrix = NDArray[np.float64]
+Field = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Deviations:
+    """Exact amounts of change; the defaults change nothing.
+
+    Attributes:
+        size: (width, height) of the prior, None for the photo's.
+        canvas: how the photo was brought to that size: "stretch" each axis, "crop" to the
+            shape, "outpaint" beyond the photo, or "letterbox" with plain bars.
+        shift_x, shift_y: how far right and down the prior must be moved to lie on the photo,
+            shares of the photo's width and height.
+        scale_x, scale_y: how much it must be enlarged for that, about the photo's centre.
+        rotation_deg: how far it must be turned, clockwise on screen.
+        perspective_x, perspective_y: how far the corners move, shares of width and height.
+        local: median length of a smooth local displacement, share of the photo's width.
+        local_cells: bumps of that displacement along the short side.
+        objects: things added, removed, moved, duplicated or mirrored.
+        texture: share of the fine detail replaced by invented detail, 0..1.
+        texture_px: detail finer than this many photo px (Gaussian sigma) is meant.
+        sharpening: strength of the final unsharp mask, 0 for none.
+        tone: change of light and colour.
+        residual: share of the given degraded photo that is left in part of the picture, 0..1.
+        jpeg_quality: 1..100, None for no compression.
+    """
+
+    size: tuple[int, int] | None = None
+    canvas: Canvas = "stretch"
+    shift_x: float = 0.0
+    shift_y: float = 0.0
+    scale_x: float = 1.0
+    scale_y: float = 1.0
+    rotation_deg: float = 0.0
+    perspective_x: float = 0.0
+    perspective_y: float = 0.0
+    local: float = 0.0
+    local_cells: float = 4.0
+    objects: tuple[ObjectEdit, ...] = ()
+    texture: float = 0.0
+    texture_px: float = 2.0
+    sharpening: float = 0.0
+    tone: Tone = field(default_factory=Tone)
+    residual: float = 0.0
+    jpeg_quality: int | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.scale_x, self.scale_y, self.texture_px, self.local_cells) <= 0:
+            raise SettingsError("deviations: want scales, texture_px and local_cells above 0")
+        if self.size is not None and min(self.size) < 1:
+            raise SettingsError(f"deviations: want a size of at least 1x1, got {self.size}")
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedPrior:
+    """A simulated prior with its ground truth.
+
+    Attributes:
+        prior: (H', W', 3) the picture.
+        matrix: (3, 3) float64, prior px to photo px.
+        field: (H, W, 2) float32 local displacement (dx, dy) in photo px, None for zero.
+        objects: what was added, removed, moved ..., with masks on the photo's grid.
+        kind: "same" scene as the photo, "foreign", or "photo": the degraded photo itself.
+        deviations: the amounts that were injected.
+    """
+
+    prior: Image
+    matrix: Matrix
+    field: Field | None
+    objects: tuple[ObjectChange, ...]
+    kind: Literal["same", "foreign", "photo"]
+    deviations: Deviations
+
+
+def inject(
+    clean: Image, deviations: Deviations, *, seed: int, degraded: Image | None = None
+) -> SimulatedPrior:
+    """The clean photo with exactly these deviations; a function of its arguments.
+
+    `degraded`, on the grid of `clean`, is what `residual` leaves traces of.
+    """
+    check_image(clean, name="clean")
+    if degraded is not None and degraded.shape != clean.shape:
+        raise SizeMismatchError(f"degraded: want shape {clean.shape}, got {degraded.shape}")
+    height, width = clean.shape[:2]
+    size = deviations.size or (width, height)
+    matrix = drift_matrix(deviations, (width, height)) @ canvas_matrix(
+        (width, height), size, deviations.canvas
+    )
+    streams = np.random.default_rng(seed).spawn(6)  # one each: switching one off moves no other
+    field = local_field((width, height), deviations, streams[0])
+    scene, objects = edit(clean, deviations.objects, streams[1])
+    if deviations.texture > 0:
+        amount, cutoff = deviations.texture, deviations.texture_px
+        scene = resynthesise(scene, streams[2], share=amount, sigma_px=cutoff)
+    if deviations.residual > 0 and degraded is not None:
+        scene = _leave_traces(scene, degraded, deviations.residual, streams[3])
+    prior = _warp(scene, matrix, field, size, letterbox=deviations.canvas == "letterbox")
+    prior = retone(prior, deviations.tone, streams[4])
+    if deviations.sharpening > 0:
+        prior = sharpen(prior, deviations.sharpening)
+    if deviations.jpeg_quality is not None:
+        prior = compress(prior, deviations.jpeg_quality, full_chroma=True)
+    return SimulatedPrior(prior, matrix, field, objects, "same", deviations)
+
+
+def canvas_matrix(photo: tuple[int, int], prior: tuple[int, int], canvas: Canvas) -> Matrix:
+    """Prior px to photo px for sizes (width, height), centred."""
+    sx, sy = photo[0] / prior[0], photo[1] / prior[1]
+    if canvas == "crop":
+        sx = sy = min(sx, sy)
+    elif canvas != "stretch":
+        sx = sy = max(sx, sy)
+    tx = (photo[0] - 1) / 2 - sx * (prior[0] - 1) / 2
+    ty = (photo[1] - 1) / 2 - sy * (prior[1] - 1) / 2
+    return np.array([[sx, 0, tx], [0, sy, ty], [0, 0, 1]], np.float64)
+
+
+def drift_matrix(d: Deviations, photo: tuple[int, int]) -> Matrix:
+    """Where the drift moves photo px, about the photo's centre: photo px to photo px."""
+    width, height = photo
+    angle = np.deg2rad(d.rotation_deg)
+    cos, sin = np.cos(angle), np.sin(angle)
+    px, py = 4 * d.perspective_x / width, 4 * d.perspective_y / height
+    to_centre = np.array([[1, 0, -(width - 1) / 2], [0, 1, -(height - 1) / 2], [0, 0, 1]])
+    turn = np.array([[cos * d.scale_x, -sin * d.scale_y, 0], [sin * d.scale_x, cos * d.scale_y, 0]])
+    project = np.vstack([turn, [px, py, 1]])
+    back = np.array([[1, 0, d.shift_x * width], [0, 1, d.shift_y * height], [0, 0, 1]])
+    return np.asarray(np.linalg.inv(to_centre) @ back @ project @ to_centre, np.float64)
+
+
+def local_field(photo: tuple[int, int], d: Deviations, rng: Generator) -> Field | None:
+    """Smooth displacement (H, W, 2) with median length `local` * width, or None for zero."""
+    if d.local <= 0:
+        return None
+    width, height = photo
+    parts = [
+        smooth_noise((height, width), rng, cells=d.local_cells)
+        + np.float32(0.4) * smooth_noise((height, width), rng, cells=2.5 * d.local_cells)
+        for _ in range(2)
+    ]
+    field = np.stack(parts, 2)
+    length = float(np.median(np.hypot(field[..., 0], field[..., 1])))
+    return np.asarray(field * (d.local * width / max(length, 1e-9)), np.float32)
+
+
+def _warp(
+    scene: Image, matrix: Matrix, field: Field | None, size: tuple[int, int], *, letterbox: bool
+) -> Image:
+    """The scene seen through the inverse of the lookup rule, on a grid of (width, height)."""
+    height, width = scene.shape[:2]
+    if field is None and (width, height) == size and np.allclose(matrix, np.eye(3), atol=1e-9):
+        return scene
+    scene, matrix, field = _to_scale(scene, matrix, field)
+    x, y = _photo_points(matrix, size)
+    if field is not None:
+        x, y = _undo_field(x, y, field)
+    border = cv2.BORDER_CONSTANT if letterbox else cv2.BORDER_REFLECT
+    prior = cv2.remap(scene, x, y, cv2.INTER_CUBIC, borderMode=border)
+    return np.asarray(np.clip(prior, 0.0, 1.0), np.float32)
+
+
+def _to_scale(
+    scene: Image, matrix: Matrix, field: Field | None
+) -> tuple[Image, Matrix, Field | None]:
+    """Shrink a photo larger than the prior first, so that sampling does not alias."""
+    step = float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))  # photo px per prior px
+    if step < 1.25:
+        return scene, matrix, field
+    height, width = scene.shape[:2]
+    small = (max(1, round(width / step)), max(1, round(height / step)))
+    sx, sy = small[0] / width, small[1] / height
+    shrink = np.array([[sx, 0, sx / 2 - 0.5], [0, sy, sy / 2 - 0.5], [0, 0, 1]])
+    scene = cv2.resize(scene, small, interpolation=cv2.INTER_AREA)
+    if field is not None:
+        field = cv2.resize(field, small) * np.array([sx, sy], np.float32)
+    return scene, shrink @ matrix, field
+
+
+def _photo_points(matrix: Matrix, size: tuple[int, int]) -> tuple[Field, Field]:
+    """matrix @ q for every prior pixel q of a (width, height) grid: x and y."""
+    qx = np.arange(size[0], dtype=np.float64)[None, :]
+    qy = np.arange(size[1], dtype=np.float64)[:, None]
+    u, v, w = (row[0] * qx + row[1] * qy + row[2] for row in matrix)
+    return (u / w).astype(np.float32), (v / w).astype(np.float32)
+
+
+def _undo_field(x: Field, y: Field, field: Field) -> tuple[Field, Field]:
+    """Solve p + field[p] = (x, y) for p; the field is smooth, so iteration settles."""
+    px, py = x, y
+    for _ in range(6):
+        moved = cv2.remap(field, px, py, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        px, py = x - moved[..., 0], y - moved[..., 1]
+    return px, py
+
+
+def _leave_traces(scene: Image, degraded: Image, share: float, rng: Generator) -> Image:
+    """Part of the degradation left, more in some places: the mean share is about `share`."""
+    place = smooth_noise(scene.shape[:2], rng, cells=2.0)
+    weight = np.clip(np.float32(share) * (1 + place), 0.0, 1.0)[..., None]
+    return np.asarray(scene + weight * (degraded - scene), np.float32)

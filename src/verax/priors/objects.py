@@ -1,0 +1,181 @@
+"""Things added, removed, moved, duplicated or mirrored in a photo, with masks as ground truth.
+
+A thing is a connected-looking piece of the photo: pixels near a point and close to its colour,
+as many as the asked area. There is no notion of what it is.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from verax.degrade.fields import smooth_noise
+from verax.errors import SettingsError
+from verax.image import Image, Plane
+
+Mask = NDArray[np.bool_]
+Kind = Literal["added", "removed", "moved", "duplicated", "mirrored"]
+KINDS: tuple[Kind, ...] = ("added", "removed", "moved", "duplicated", "mirrored")
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectEdit:
+    """One change: what, the thing's area as a share of the photo, how far as a share of width."""
+
+    kind: Kind
+    area: float = 0.02
+    distance: float = 0.04
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS or not 0 < self.area <= 0.25 or self.distance < 0:
+            raise SettingsError(
+                f"object edit: want a kind of {KINDS}, area in (0, 0.25], distance >= 0; got {self}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectChange:
+    """What was done, on the photo's grid.
+
+    Attributes:
+        kind: as asked.
+        lost: (H, W) bool, where the photo shows a thing that the prior does not.
+        gained: (H, W) bool, where the prior shows a thing that the photo does not.
+        shift: (dx, dy) in photo px from where the thing was to where it is.
+    """
+
+    kind: Kind
+    lost: Mask
+    gained: Mask
+    shift: tuple[float, float]
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """(left, top, right, bottom) around everything changed; right and bottom exclusive."""
+        ys, xs = np.nonzero(self.lost | self.gained)
+        return int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1
+
+
+def edit(
+    clean: Image, edits: tuple[ObjectEdit, ...], rng: Generator
+) -> tuple[Image, tuple[ObjectChange, ...]]:
+    """The photo after the edits, one after another, and what they did."""
+    scene, changes = clean, []
+    for asked in edits:
+        scene, change = _edit(scene, asked, rng)
+        changes.append(change)
+    return scene, tuple(changes)
+
+
+def _edit(scene: Image, asked: ObjectEdit, rng: Generator) -> tuple[Image, ObjectChange]:
+    thing = pick(scene, asked.area, rng)
+    none = np.zeros_like(thing)
+    if asked.kind == "removed":
+        return fill(scene, thing, rng), ObjectChange("removed", thing, none, (0.0, 0.0))
+    if asked.kind == "mirrored":
+        return _mirror(scene, thing)
+    far = asked.kind == "added"
+    shift = _shift(thing, rng, distance=0.3 if far else asked.distance, width=scene.shape[1])
+    pixels, there = _moved(scene, thing, shift)
+    if far:  # a foreign look: mirrored and recoloured stuff from elsewhere in the picture
+        pixels = np.clip(pixels[..., rng.permutation(3)] * rng.uniform(0.6, 1.5), 0.0, 1.0)
+    base = fill(scene, thing, rng) if asked.kind == "moved" else scene
+    weight = _soft(there)
+    out = np.asarray(base + weight * (pixels - base), np.float32)
+    lost = thing if asked.kind == "moved" else none
+    return out, ObjectChange(asked.kind, lost, there, shift)
+
+
+def pick(scene: Image, area: float, rng: Generator) -> Mask:
+    """A piece of the photo of exactly `area` of its pixels (rounded), following its edges."""
+    height, width = scene.shape[:2]
+    radius = np.sqrt(area * height * width / np.pi)
+    cx = rng.uniform(min(radius, width / 2), max(width - radius, width / 2))
+    cy = rng.uniform(min(radius, height / 2), max(height - radius, height / 2))
+    y = (np.arange(height, dtype=np.float32)[:, None] - np.float32(cy)) / np.float32(radius)
+    x = (np.arange(width, dtype=np.float32)[None, :] - np.float32(cx)) / np.float32(radius)
+    soft = cv2.GaussianBlur(scene, (0, 0), max(0.08 * radius, 0.5))
+    colour = soft[int(np.clip(cy, 0, height - 1)), int(np.clip(cx, 0, width - 1))]
+    unlike = np.abs(soft - colour).mean(2)
+    wobble = smooth_noise((height, width), rng, cells=max(2.0, 1.5 * min(height, width) / radius))
+    score = np.hypot(x, y * np.float32(rng.uniform(0.6, 1.4))) + 3 * unlike + 0.12 * wobble
+    count = max(1, round(area * height * width))
+    chosen = np.zeros(height * width, bool)
+    chosen[np.argpartition(score.ravel(), count - 1)[:count]] = True
+    return chosen.reshape(height, width)
+
+
+def fill(scene: Image, hole: Mask, rng: Generator) -> Image:
+    """The hole grown over from its rim, coarse to fine, with detail from beside it."""
+    weight = (~cv2.dilate(hole.view(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)).astype(
+        np.float32
+    )
+    smooth = _push_pull(scene, weight)
+    reach = max(2.0, float(np.sqrt(hole.sum())))
+    angle = rng.uniform(0, 2 * np.pi)
+    detail = scene - cv2.GaussianBlur(scene, (0, 0), max(1.0, 0.1 * reach))
+    donor = _translate(detail, (1.3 * reach * np.cos(angle), 1.3 * reach * np.sin(angle)))
+    filled = np.clip(smooth + donor, 0.0, 1.0)
+    return np.asarray(scene + _soft(hole) * (filled - scene), np.float32)
+
+
+def _push_pull(scene: Image, weight: Plane) -> Image:
+    """Where the weight is 0, the nearest coarser average that knows something."""
+    known = scene * weight[..., None]
+    if min(weight.shape) <= 2:
+        return np.asarray(known.sum((0, 1)) / max(float(weight.sum()), 1e-6) + 0 * scene)
+    half = ((weight.shape[1] + 1) // 2, (weight.shape[0] + 1) // 2)
+    small_weight = cv2.resize(weight, half, interpolation=cv2.INTER_AREA)
+    small = cv2.resize(known, half, interpolation=cv2.INTER_AREA)
+    small = small / np.maximum(small_weight, 1e-6)[..., None]
+    coarse = _push_pull(small, np.minimum(small_weight * 4, 1.0))
+    up = cv2.resize(coarse, weight.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    return np.asarray(known + (1 - weight[..., None]) * up, np.float32)
+
+
+def _mirror(scene: Image, thing: Mask) -> tuple[Image, ObjectChange]:
+    """The thing's box mirrored left to right in place, blended in through the mirrored shape."""
+    xs = np.nonzero(thing.any(0))[0]
+    left, right = int(xs.min()), int(xs.max()) + 1
+    pixels, there = scene.copy(), np.zeros_like(thing)
+    pixels[:, left:right] = scene[:, left:right][:, ::-1]
+    there[:, left:right] = thing[:, left:right] | thing[:, left:right][:, ::-1]
+    out = np.asarray(scene + _soft(there) * (pixels - scene), np.float32)
+    return out, ObjectChange("mirrored", there, there, (0.0, 0.0))
+
+
+def _shift(thing: Mask, rng: Generator, *, distance: float, width: int) -> tuple[float, float]:
+    """A whole-pixel shift of about that share of the width that keeps the thing's middle inside."""
+    height = thing.shape[0]
+    ys, xs = np.nonzero(thing)
+    middle = np.array([xs.mean(), ys.mean()])
+    for _ in range(12):
+        angle = rng.uniform(0, 2 * np.pi)
+        dx, dy = (round(distance * width * part) for part in (np.cos(angle), np.sin(angle)))
+        x, y = middle[0] + dx, middle[1] + dy
+        if 0 <= x < width and 0 <= y < height:
+            break
+    return float(dx), float(dy)
+
+
+def _moved(scene: Image, thing: Mask, shift: tuple[float, float]) -> tuple[Image, Mask]:
+    there = _translate(thing.astype(np.float32), shift, border=cv2.BORDER_CONSTANT) > 0.5
+    return _translate(scene, shift), there
+
+
+def _translate(
+    array: NDArray[np.float32], shift: tuple[float, float], *, border: int = cv2.BORDER_REFLECT
+) -> NDArray[np.float32]:
+    """Content moved by (dx, dy) px."""
+    matrix = np.array([[1, 0, shift[0]], [0, 1, shift[1]]], np.float64)
+    return np.asarray(
+        cv2.warpAffine(array, matrix, array.shape[1::-1], flags=cv2.INTER_LINEAR, borderMode=border)
+    )
+
+
+def _soft(mask: Mask) -> NDArray[np.float32]:
+    """(H, W, 1) weight with a rim of one pixel."""
+    return np.asarray(cv2.GaussianBlur(mask.astype(np.float32), (3, 3), 0.7))[..., None]

@@ -1,0 +1,229 @@
+"""Simulated priors: a clean photo changed the way image generators change one.
+
+No generator is involved, and what comes out is called simulated wherever it appears: it is made
+from the clean photo, so its use in training or scoring gives an upper bound. Ranges follow what
+was measured on real generated pictures: GPT-Image-like drift (shifts of 1-7 %, per-axis scale
+0.86-1.14, things moved by 0.4-2.5 %), or a mild drift well below 1 % as of Nano Banana Pro.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.random import Generator
+
+from verax.image import Image
+from verax.priors.inject import Canvas, Deviations, SimulatedPrior, canvas_matrix, inject
+from verax.priors.objects import KINDS, ObjectChange, ObjectEdit
+from verax.priors.tone import Tone
+
+__all__ = [
+    "FREE_SIZES",
+    "MILD",
+    "ON_GRID",
+    "Deviations",
+    "ObjectChange",
+    "ObjectEdit",
+    "Shares",
+    "SimulatedPrior",
+    "SimulatorSettings",
+    "Tone",
+    "draw",
+    "foreign",
+    "inject",
+    "mix",
+    "simulate",
+]
+
+Range = tuple[float, float]
+
+FIXED_SIZES = ((1024, 1024), (1536, 1024), (1024, 1536))
+FREE_SIZES: tuple[tuple[int, int], ...] = ()  # the photo's own size, rounded to multiples of 16
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatorSettings:
+    """Ranges from which `draw` takes the amounts; a range of equal ends fixes one.
+
+    Attributes:
+        sizes: the (width, height) a generator offers, the nearest in shape is taken; empty:
+            the photo's own size, rounded to multiples of 16; None: exactly the photo's size.
+        canvases: ways of bringing the photo to that size, with their shares.
+        mild: share of draws with the geometry of `MILD` in place of these ranges.
+        shift: deviation and bound of the normal shift, shares of the sides.
+        scale: per axis. rotation_deg, perspective: largest, either way.
+        local: median local displacement, share of the width.
+        objects: how many edits (from, to); areas and distances are shares.
+        texture, texture_px, sharpening: see `Deviations`.
+        exposure_ev: deviation of exposure; contrast, saturation: ranges; warmth_ev, colour,
+            uneven_ev: deviations or upper ends.
+        night: chance of a day-for-night change.
+        residual: largest share of the degradation left (only where a degraded photo is given).
+        jpeg: chance of compression, quality 80-97.
+    """
+
+    sizes: tuple[tuple[int, int], ...] | None = FIXED_SIZES
+    canvases: tuple[tuple[Canvas, float], ...] = (
+        ("stretch", 0.45),
+        ("crop", 0.25),
+        ("outpaint", 0.25),
+        ("letterbox", 0.05),
+    )
+    mild: float = 0.7
+    shift: tuple[float, float] = (0.03, 0.08)
+    scale: Range = (0.86, 1.14)
+    rotation_deg: float = 2.0
+    perspective: float = 0.03
+    local: Range = (0.004, 0.025)
+    objects: tuple[int, int] = (0, 3)
+    object_area: Range = (0.003, 0.04)
+    object_distance: Range = (0.01, 0.06)
+    texture: Range = (0.3, 1.0)
+    texture_px: Range = (0.7, 3.0)
+    sharpening: Range = (0.0, 1.0)
+    exposure_ev: float = 0.5
+    contrast: Range = (0.85, 1.4)
+    saturation: Range = (0.9, 1.4)
+    warmth_ev: float = 0.25
+    colour: float = 0.06
+    uneven_ev: float = 0.5
+    night: float = 0.03
+    residual: float = 0.3
+    jpeg: float = 0.5
+
+
+MILD = SimulatorSettings(
+    mild=0.0,
+    shift=(0.003, 0.01),
+    scale=(0.99, 1.01),
+    rotation_deg=0.2,
+    perspective=0.004,
+    local=(0.0005, 0.004),
+)
+
+# for training crops: the prior on the photo's own grid, as after registration with its errors
+ON_GRID = replace(MILD, sizes=None, canvases=(("stretch", 1.0),), shift=(0.002, 0.006))
+
+
+def simulate(
+    clean: Image,
+    *,
+    seed: int,
+    settings: SimulatorSettings = SimulatorSettings(),
+    degraded: Image | None = None,
+) -> SimulatedPrior:
+    """A simulated prior of a clean photo; a function of its arguments.
+
+    `degraded` is the damaged photo on the same grid; traces of it may be left in the prior.
+    """
+    rng = np.random.default_rng([seed, 0])
+    height, width = clean.shape[:2]
+    deviations = draw(rng, (width, height), settings)
+    return inject(clean, deviations, seed=seed, degraded=degraded)
+
+
+def draw(
+    rng: Generator, photo: tuple[int, int], settings: SimulatorSettings = SimulatorSettings()
+) -> Deviations:
+    """Amounts for a photo of (width, height), from the ranges of the settings."""
+    geometry = MILD if rng.random() < settings.mild else settings
+    shifts = np.clip(rng.normal(0, geometry.shift[0], 2), -geometry.shift[1], geometry.shift[1])
+    middle, half = (np.sum(geometry.scale) / 2, np.ptp(geometry.scale) / 2)
+    scales = middle + half * np.clip(rng.normal(0, 0.45, 2), -1, 1)
+    size = _size(photo, settings)
+    names, shares = zip(*settings.canvases, strict=True)
+    perspective = rng.uniform(-geometry.perspective, geometry.perspective, 2) / 2
+    return Deviations(
+        size=size,
+        canvas=str(rng.choice(names, p=shares)),  # type: ignore[arg-type]
+        shift_x=float(shifts[0]),
+        shift_y=float(shifts[1]),
+        scale_x=float(scales[0]),
+        scale_y=float(scales[1]),
+        rotation_deg=float(rng.uniform(-1, 1) * geometry.rotation_deg),
+        perspective_x=float(perspective[0]),
+        perspective_y=float(perspective[1]),
+        local=float(rng.uniform(*geometry.local)),
+        local_cells=float(rng.uniform(2.0, 6.0)),
+        objects=_objects(rng, settings),
+        texture=float(rng.uniform(*settings.texture)),
+        texture_px=float(rng.uniform(*settings.texture_px)),
+        sharpening=float(rng.uniform(*settings.sharpening)),
+        tone=_tone(rng, settings),
+        residual=float(rng.uniform(0, settings.residual) * (rng.random() < 0.5)),
+        jpeg_quality=int(rng.integers(80, 98)) if rng.random() < settings.jpeg else None,
+    )
+
+
+def foreign(other: Image, *, seed: int, size: tuple[int, int]) -> SimulatedPrior:
+    """A prior of another scene, for a photo of (width, height): matrix and field mean nothing."""
+    changed = simulate(other, seed=seed, settings=replace(ON_GRID, objects=(0, 0)))
+    height, width = changed.prior.shape[:2]
+    matrix = canvas_matrix(size, (width, height), "stretch")
+    return replace(changed, matrix=matrix, field=None, objects=(), kind="foreign")
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """How often training sees a prior that is foreign, absent, or the degraded photo itself."""
+
+    foreign: float = 0.10
+    none: float = 0.10
+    photo: float = 0.05
+
+
+def mix(
+    clean: Image,
+    degraded: Image,
+    other: Image,
+    *,
+    seed: int,
+    settings: SimulatorSettings = ON_GRID,
+    shares: Shares = Shares(),
+) -> SimulatedPrior | None:
+    """What a training step gets as prior: mostly simulated, at times another's, none, or useless.
+
+    `other` is another clean photo. None means that there is no prior.
+    """
+    height, width = clean.shape[:2]
+    pick = float(np.random.default_rng([seed, 1]).random())
+    if pick < shares.none:
+        return None
+    if pick < shares.none + shares.foreign:
+        return foreign(other, seed=seed, size=(width, height))
+    if pick < shares.none + shares.foreign + shares.photo:
+        return SimulatedPrior(degraded, np.eye(3), None, (), "photo", Deviations())
+    return simulate(clean, seed=seed, settings=settings, degraded=degraded)
+
+
+def _size(photo: tuple[int, int], settings: SimulatorSettings) -> tuple[int, int] | None:
+    if settings.sizes is None:
+        return None
+    if not settings.sizes:
+        width, height = (max(16, round(side / 16) * 16) for side in photo)
+        return width, height
+    shape = np.log(photo[0] / photo[1])
+    return min(settings.sizes, key=lambda size: abs(float(np.log(size[0] / size[1]) - shape)))
+
+
+def _objects(rng: Generator, settings: SimulatorSettings) -> tuple[ObjectEdit, ...]:
+    low, high = settings.objects
+    return tuple(
+        ObjectEdit(
+            KINDS[int(rng.integers(len(KINDS)))],
+            area=float(np.exp(rng.uniform(*np.log(settings.object_area)))),
+            distance=float(rng.uniform(*settings.object_distance)),
+        )
+        for _ in range(int(rng.integers(low, high + 1)))
+    )
+
+
+def _tone(rng: Generator, settings: SimulatorSettings) -> Tone:
+    return Tone(
+        exposure_ev=float(np.clip(rng.normal(0, settings.exposure_ev), -1.2, 1.2)),
+        contrast=float(rng.uniform(*settings.contrast)),
+        saturation=float(rng.uniform(*settings.saturation)),
+        warmth_ev=float(rng.normal(0, settings.warmth_ev)),
+        colour=settings.colour,
+        uneven_ev=float(rng.uniform(0, settings.uneven_ev)),
+        night=float(rng.uniform(0.4, 1.0)) if rng.random() < settings.night else 0.0,
+    )
