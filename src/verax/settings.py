@@ -51,7 +51,7 @@ class Settings:
 
     Attributes:
         home: folder of journal, cache and probe answers.
-        gateway: whom to ask: a name of the catalog.
+        gateway: whom to ask: a name of the catalog; "" is OpenAI, or with `base_url` any service.
         base_url: another address to ask, "" for the gateway's own.
         model: the model to ask, "" for the caller's default.
         deployment: the model's own name at the service (Azure), "" for the model's name.
@@ -66,7 +66,7 @@ class Settings:
     """
 
     home: Path
-    gateway: str = "openai"
+    gateway: str = ""
     base_url: str = ""
     model: str = ""
     deployment: str = ""

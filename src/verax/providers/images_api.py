@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from verax.catalog.gateways import Gateway, gateway
@@ -32,11 +33,12 @@ from verax.errors import (
 from verax.providers import failures, streams
 from verax.providers.answers import read_answer
 from verax.providers.dialects import wire
-from verax.providers.requests import EditRequest, ImagesAnswer, Keep, Request
+from verax.providers.requests import EditRequest, GenerateRequest, ImagesAnswer, Keep, Request
 from verax.providers.rules import check
-from verax.providers.transport import Reply, Transport
+from verax.providers.transport import Reply, Transport, local_address
 from verax.settings import Settings
 
+R = TypeVar("R", bound=GenerateRequest)
 LONG_CALL_TOKENS = 3_000  # output tokens from which a call may outlast an idle proxy (90 s)
 STREAMED_PARTIALS = 2  # bytes in between; each costs what the catalog's limits say
 DATES_FILE = "shutdown-dates.json"
@@ -82,7 +84,7 @@ class Client:
             raise InputError(f"model {name} ended at {self.gateway.name} on {end}")
         return model
 
-    def prepare(self, request: Request) -> tuple[Request, tuple[str, ...]]:
+    def prepare(self, request: R) -> tuple[R, tuple[str, ...]]:
         """The request as it will be sent, with notices; free, and nothing leaves.
 
         Raises InputError for everything that cannot work. The result names this service, so its
@@ -156,7 +158,7 @@ class Client:
         where = self.gateway.name if usual else f"{self.gateway.name} {self.address}"
         return f"{where} {self.deployment}".strip()
 
-    def _streamed(self, request: Request, model: Model) -> Request:
+    def _streamed(self, request: R, model: Model) -> R:
         if request.stream or request.n > 1 or self.stream == "never":
             return request
         if self.stream == "auto" and not _is_long(request, model):
@@ -213,11 +215,10 @@ def connect(
     preview: streams.Preview | None = None,
 ) -> Client:
     """A client as the settings say: gateway, address, key, local-only. Asks nobody yet."""
-    where = gateway(settings.gateway, changes=settings.home)
-    if settings.base_url and where.name == "openai":
-        where = gateway("custom", changes=settings.home)
+    usual = "custom" if settings.base_url else "openai"
+    where = gateway(settings.gateway or usual, changes=settings.home)
     url = settings.base_url or where.base_url or _from_environment(where, settings)
-    secret = settings.key(*where.keys) if where.keys else None
+    secret = settings.key(*_key_names(where, url)) if where.keys else None
     line = transport(
         url,
         secret,
@@ -255,6 +256,15 @@ def _from_environment(where: Gateway, settings: Settings) -> str:
         raise SettingsError(f"{where.name} has no fixed address; give --base-url{variable}")
     root = address.rstrip("/")
     return root if urlsplit(root).path else root + where.address_suffix
+
+
+def _key_names(where: Gateway, url: str) -> tuple[str, ...]:
+    """A key goes only to the service it was made for, and to whatever runs on this machine."""
+    try:
+        local_address(urlsplit(url).hostname or "")
+    except SettingsError:
+        return where.keys
+    return (*where.keys, "OPENAI_API_KEY") if where.name == "custom" else where.keys
 
 
 def _is_long(request: Request, model: Model) -> bool:

@@ -6,15 +6,16 @@ explicitly it is an error.
 
 import io
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from PIL import Image as PillowImage
 
 from verax.catalog.gateways import Gateway
 from verax.catalog.models import Limits, Model, Size, parse_size
 from verax.errors import ImageReadError, InputError, SizeMismatchError
-from verax.providers.requests import EditRequest, ImageFile, Request
+from verax.providers.requests import EditRequest, GenerateRequest, ImageFile, Request
 
+R = TypeVar("R", bound=GenerateRequest)
 MEDIA_TYPES = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP"}
 DATA_URL_CHARACTERS = 20_971_520  # longest data URL that the API takes in JSON
 _CHOOSABLE = (
@@ -25,9 +26,7 @@ _CHOOSABLE = (
 _EMPTY: dict[str, Any] = {"n": 1, "stream": False}
 
 
-def check(
-    request: Request, model: Model, gateway: Gateway, limits: Limits
-) -> tuple[Request, tuple[str, ...]]:
+def check(request: R, model: Model, gateway: Gateway, limits: Limits) -> tuple[R, tuple[str, ...]]:
     """The request as it may be sent, and what was dropped from it, in words.
 
     Raises InputError (or a subclass) for everything that this model, this service or the API
@@ -65,9 +64,7 @@ def _check_route(request: Request, gateway: Gateway) -> None:
             )
 
 
-def _without_refused(
-    request: Request, model: Model, gateway: Gateway
-) -> tuple[Request, tuple[str, ...]]:
+def _without_refused(request: R, model: Model, gateway: Gateway) -> tuple[R, tuple[str, ...]]:
     notices: list[str] = []
     dropped: dict[str, Any] = {}
     for name in _CHOOSABLE:

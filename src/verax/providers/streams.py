@@ -15,17 +15,20 @@ class Collector:
 
     def __init__(self, preview: Preview | None = None) -> None:
         self._preview = preview
-        self._rest = b""
+        self._rest: list[bytes] = []  # what has come since the last blank line
         self._completed: list[dict[str, Any]] = []
         self.error: dict[str, Any] | None = None
 
     def hear(self, chunk: bytes) -> None:
         """Take the next bytes. Lines end with LF, CRLF or CR as the standard allows."""
-        text = self._rest + chunk
-        held = text.endswith(b"\r")  # perhaps half of a CRLF
-        text = (text[:-1] if held else text).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        self._rest.append(chunk)
+        if b"\n" not in chunk and b"\r" not in chunk:
+            return  # inside a picture: joining now would copy megabytes again and again
+        text = b"".join(self._rest)
+        held = b"\r" if text.endswith(b"\r") else b""  # perhaps half of a CRLF
+        text = text.removesuffix(held).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         *blocks, rest = text.split(b"\n\n")
-        self._rest = rest + (b"\r" if held else b"")
+        self._rest = [rest + held]
         for block in blocks:
             self._take(block)
 

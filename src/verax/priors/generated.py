@@ -1,0 +1,244 @@
+"""A prior from a provider: photo -> canvas -> request -> answer -> prior.
+
+The photo travels as PNG made from its pixels alone, so no metadata and no GPS position leaves; what
+its alpha hides is painted white. `plan` makes the request without asking anybody, `receive` reads
+the answer, `ask` does both with one call in between.
+"""
+
+import io
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+
+from verax import image as images
+from verax.catalog.models import Model, Sizes
+from verax.catalog.prompts import prompt as task_prompt
+from verax.errors import InputError, SizeMismatchError
+from verax.geometry import canvas as canvases
+from verax.geometry.canvas import Canvas, SizeRules
+from verax.image import Image, Photo, Plane
+from verax.priors.degradation import estimate
+from verax.providers.images_api import Client
+from verax.providers.requests import EditRequest, ImageFile, ImagesAnswer, Request
+
+DEFAULT_MODEL = "gpt-image-2.6-sunburst"
+SAME_RATIO = 0.01  # an answer whose sides differ less in ratio is the canvas at another scale
+Call = Callable[[Request], ImagesAnswer]  # one paid call, through the journal where there is one
+JudgeTask = Callable[[Image], str]  # a picture -> the task it needs
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the user says about the asking; None and "" leave it to Verax or the service.
+
+    Attributes:
+        prompt: the user's own words; they replace the task's prompt.
+        task: a task of the prompt catalog, or "auto".
+        wording: the fidelity sentence that follows the task's prompt.
+        repeat_index: 0, 1, 2 ... to have the same thing again.
+    """
+
+    model: str = DEFAULT_MODEL
+    prompt: str = ""
+    task: str = "auto"
+    wording: str = "default"
+    quality: str | None = None
+    complexity: str | None = None
+    background: str | None = None
+    output_format: str | None = None
+    output_compression: int | None = None
+    moderation: str | None = None
+    input_fidelity: str | None = None
+    safety_identifier: str | None = None
+    n: int = 1
+    repeat_index: int = 0
+
+    def fields(self) -> dict[str, Any]:
+        """What goes into a request unchanged."""
+        own = {"model", "prompt", "task", "wording"}
+        return {k: v for k, v in asdict(self).items() if k not in own and v is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A request that is ready, with what is needed to read its answer.
+
+    Attributes:
+        prompt_name: task, wording and version of the prompt, or "own".
+        notices: what was dropped from the wishes, in words.
+    """
+
+    request: EditRequest
+    canvas: Canvas
+    prompt_name: str
+    notices: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedPrior:
+    """A prior with its passport.
+
+    Attributes:
+        pixels: (H, W, 3) on the photo's grid; at its own size where the service answered in
+            another shape than the canvas, which registration then finds.
+        data: the picture's file as it came, with whatever provenance it carries.
+    """
+
+    pixels: Image
+    data: bytes = field(repr=False)
+    asking: Asking
+    answer: ImagesAnswer
+    notices: tuple[str, ...]
+
+
+def plan(
+    photo: Photo,
+    client: Client,
+    wishes: Wishes | None = None,
+    *,
+    mask: Plane | None = None,
+    markup: Photo | None = None,
+    references: tuple[Photo, ...] = (),
+    judge: JudgeTask = estimate,
+) -> Asking:
+    """The request for a prior of this photo. Free; nothing leaves.
+
+    Args:
+        mask: (H, W), 1 = edit here, on the photo's grid.
+        markup: arrows or circles on a transparent ground, on the photo's grid.
+        references: further pictures that are sent along as they are.
+        judge: names the task where the wishes say "auto".
+
+    Raises InputError for everything that the model or service would refuse.
+    """
+    wishes = wishes or Wishes()
+    model = client.model(wishes.model)
+    canvas = canvases.plan(photo.width, photo.height, size_rules(model.sizes))
+    text, name = _prompt(photo, wishes, judge)
+    wished = wishes.fields()
+    defaults = {k: v for k, v in _defaults(model).items() if k not in wished}
+    request = EditRequest(
+        model=wishes.model,
+        prompt=text,
+        images=(picture_file(flat(photo), canvas), *(_reference(one) for one in references)),
+        mask=None if mask is None else mask_file(mask, canvas),
+        markup=None if markup is None else markup_file(markup, canvas),
+        size=f"{canvas.size[0]}x{canvas.size[1]}",
+        optional=frozenset(defaults),
+        **(defaults | wished),
+    )
+    prepared, notices = client.prepare(request)
+    return Asking(prepared, canvas, name, notices)
+
+
+def receive(asking: Asking, answer: ImagesAnswer, *, index: int = 0) -> GeneratedPrior:
+    """The prior in an answer: brought from the canvas to the photo's grid."""
+    generated = answer.images[index]
+    picture = images.decode(generated.data, name="generated")
+    pixels = flat(picture)
+    notices = [*asking.notices, *answer.notices]
+    width, height = asking.canvas.size
+    if abs(generated.width * height / (generated.height * width) - 1) <= SAME_RATIO:
+        pixels = canvases.retrieve(pixels, asking.canvas)
+    else:
+        notices.append("the answer has another shape than the canvas; registration must find it")
+    return GeneratedPrior(pixels, generated.data, asking, answer, tuple(notices))
+
+
+def ask(
+    photo: Photo,
+    client: Client,
+    wishes: Wishes | None = None,
+    *,
+    call: Call | None = None,
+    mask: Plane | None = None,
+) -> GeneratedPrior:
+    """Plan, call once, receive. `call` is the paid step, by default without a journal."""
+    asking = plan(photo, client, wishes, mask=mask)
+    answer = client.edit(asking.request) if call is None else call(asking.request)
+    return receive(asking, answer)
+
+
+def size_rules(sizes: Sizes) -> SizeRules:
+    """The catalog's size facts as the canvas wants them."""
+    return SizeRules(fixed=sizes.fixed) if sizes.fixed else SizeRules(**asdict(sizes))
+
+
+def flat(photo: Photo) -> Image:
+    """The pixels with what alpha hides painted white: hidden colours would leak into an answer."""
+    if photo.alpha is None:
+        return photo.pixels
+    alpha = photo.alpha[:, :, None]
+    return np.asarray(np.clip(photo.pixels * alpha + (1 - alpha), 0, 1), np.float32)
+
+
+def picture_file(pixels: Image, canvas: Canvas) -> ImageFile:
+    """The photo on its canvas as PNG, made from pixels alone."""
+    return ImageFile(images.encode(canvases.place(pixels, canvas), format="png"), "photo.png")
+
+
+def mask_file(mask: Plane, canvas: Canvas) -> ImageFile:
+    """A mask (1 = edit) on the canvas, as PNG with alpha 0 where to edit.
+
+    Raises SizeMismatchError where the mask is not on the photo's grid.
+    """
+    _on_grid("mask", mask.shape[1], mask.shape[0], canvas)
+    placed = canvases.place(np.repeat(mask[:, :, None], 3, axis=2), canvas)[:, :, 0]
+    alpha = np.where(placed >= 0.5, 0, 255).astype(np.uint8)
+    return ImageFile(_png(np.dstack([np.zeros((*alpha.shape, 3), np.uint8), alpha])), "mask.png")
+
+
+def markup_file(markup: Photo, canvas: Canvas) -> ImageFile:
+    """Drawn arrows or circles on the canvas, transparent elsewhere."""
+    if markup.alpha is None:
+        raise InputError("markup: want a PNG with a transparent ground, got one without alpha")
+    _on_grid("markup", markup.width, markup.height, canvas)
+    colour = canvases.place(markup.pixels, canvas)
+    placed = canvases.place(np.repeat(markup.alpha[:, :, None], 3, axis=2), canvas)[:, :, 0]
+    left, top = canvas.offset
+    inside = np.zeros_like(placed)  # the padding shows mirrored arrows otherwise
+    inside[top : top + canvas.inner[1], left : left + canvas.inner[0]] = 1
+    return ImageFile(_png(images.to_uint8(np.dstack([colour, placed * inside]))), "markup.png")
+
+
+def mask_plane(picture: Photo) -> Plane:
+    """A mask file as a plane, 1 = edit: transparent places, or the white ones without alpha."""
+    if picture.alpha is not None:
+        return np.asarray(1 - picture.alpha, np.float32)
+    return np.asarray(picture.pixels.mean(axis=2), np.float32)
+
+
+def _prompt(photo: Photo, wishes: Wishes, judge: JudgeTask) -> tuple[str, str]:
+    if wishes.prompt:
+        return wishes.prompt, "own"
+    task = judge(photo.pixels) if wishes.task == "auto" else wishes.task
+    found = task_prompt(task, fidelity=wishes.wording)
+    return found.text, found.name
+
+
+def _defaults(model: Model) -> dict[str, Any]:
+    """What Verax asks for when nobody says anything; dropped with a notice where refused."""
+    quality = {"quality": model.default_quality} if model.default_quality else {}
+    return {"output_format": "png", "background": "opaque"} | quality
+
+
+def _reference(photo: Photo) -> ImageFile:
+    return ImageFile(images.encode(flat(photo), format="png"), "reference.png")
+
+
+def _on_grid(what: str, width: int, height: int, canvas: Canvas) -> None:
+    if (width, height) != canvas.photo:
+        raise SizeMismatchError(
+            f"{what} is {width}x{height}, the photo {canvas.photo[0]}x{canvas.photo[1]}; "
+            "both must have the same size"
+        )
+
+
+def _png(levels: NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    PillowImage.fromarray(levels).save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,0 +1,218 @@
+"""What services say, in all their spellings, is understood."""
+
+import base64
+import json
+from datetime import UTC, datetime
+from random import Random
+
+import pytest
+from asking import png
+
+from verax.errors import (
+    ProviderBusy,
+    ProviderError,
+    ProviderRefused,
+    ProviderRejected,
+    ProviderUncertain,
+)
+from verax.providers.answers import read_answer, read_usage
+from verax.providers.failures import failure, may_repeat, said, wait_s
+from verax.providers.requests import Usage
+from verax.providers.streams import Collector
+
+NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+B64 = base64.b64encode(png()).decode()
+
+
+def body(**error):
+    return json.dumps(
+        {"error": {"message": "", "type": "", "param": None, "code": None} | error}
+    ).encode()
+
+
+@pytest.mark.parametrize(
+    ("headers", "message", "seconds"),
+    [
+        ({"retry-after-ms": "250"}, "", 0.25),
+        ({"x-ms-retry-after-ms": "1500"}, "", 1.5),
+        ({"retry-after": "7"}, "", 7.0),
+        ({"retry-after": "0.5"}, "", 0.5),
+        ({"retry-after-ms": "100", "retry-after": "9"}, "", 0.1),
+        ({"retry-after": "Fri, 20 Nov 2026 12:00:30 GMT"}, "", 30.0),
+        ({"retry-after": "Friday, 20-Nov-26 12:00:30 GMT"}, "", 30.0),
+        ({"retry-after": "Fri, 20 Nov 2026 11:00:00 GMT"}, "", 0.0),
+        ({}, "Rate limit reached. Please try again in 12s. Visit ...", 12.0),
+        ({}, "Please try again in 1m2.5s.", 62.5),
+        ({}, "Please try again in 20ms.", 0.02),
+        ({"retry-after": "121"}, "", None),
+        ({"retry-after": "1e99"}, "", None),
+        ({"retry-after": "inf"}, "", None),
+    ],
+)
+def test_the_wish_to_wait_in_all_its_spellings(headers, message, seconds):
+    assert wait_s(headers, body(message=message), 0, Random(1), now=NOW) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-5", "nan", "Fri, 99 Nov 2026"])
+def test_a_wish_that_is_none_gives_the_usual_growing_wait(text):
+    waits = [wait_s({"retry-after": text}, b"", n, Random(1), now=NOW) for n in range(8)]
+
+    assert all(0.375 * 2**n <= w <= 0.5 * 2**n for n, w in enumerate(waits[:4]))
+    assert max(waits) <= 8.0
+
+
+@pytest.mark.parametrize(
+    ("status", "told", "error"),
+    [
+        (400, body(code="moderation_blocked"), ProviderRefused),
+        (400, body(code="content_policy_violation"), ProviderRefused),
+        (400, body(code="contentFilter"), ProviderRefused),
+        (400, body(inner_error={"code": "ResponsibleAIPolicyViolation"}), ProviderRefused),
+        (400, body(code="invalid_value"), ProviderRejected),
+        (401, body(code="invalid_api_key"), ProviderRejected),
+        (402, b'{"error":{"code":"INSUFFICIENT_BALANCE","message":"empty"}}', ProviderRejected),
+        (403, b"", ProviderRejected),
+        (404, b'{"detail":"Not Found"}', ProviderRejected),
+        (413, b"<html><body>Request Entity Too Large</body></html>", ProviderRejected),
+        (429, body(code="insufficient_quota"), ProviderRejected),
+        (429, body(code="rate_limit_exceeded"), ProviderBusy),
+        (500, b"[1]", ProviderBusy),
+        (502, b'{"error":"ALL_PROVIDERS_EXHAUSTED"}', ProviderBusy),
+        (504, b"<html>Gateway Time-out</html>", ProviderUncertain),
+        (524, b"", ProviderUncertain),
+    ],
+)
+def test_every_error_answer_has_its_class(status, told, error):
+    got = failure(status, {}, told, where="service", clean=lambda text: text)
+
+    assert type(got) is error
+    assert may_repeat(status, {}, told) == (error is ProviderBusy)
+
+
+def test_the_service_may_forbid_or_allow_a_repeat():
+    assert not may_repeat(500, {"x-should-retry": "false"}, b"")
+    assert may_repeat(400, {"x-should-retry": "true"}, body(code="x"))
+    assert not may_repeat(504, {"x-should-retry": "true"}, b"")
+
+
+@pytest.mark.parametrize(
+    ("message", "stage"),
+    [
+        ("Your request was rejected as a result of our safety system.", "unknown"),
+        ("Your prompt may contain text that is not allowed.", "input"),
+        ("The generated image was blocked.", "output"),
+    ],
+)
+def test_the_stage_is_read_from_words_where_no_field_tells_it(message, stage):
+    assert said(body(message=message, code="moderation_blocked")).stage == stage
+
+
+def test_categories_are_read_from_words_and_from_azures_filter():
+    results = {"hate": {"filtered": False}, "violence": {"filtered": True}}
+    azure = body(code="contentFilter", inner_error={"content_filter_results": results})
+    openai = body(message="... safety_violations=[sexual, self-harm].")
+
+    assert said(azure).categories == ("violence",)
+    assert said(openai).categories == ("sexual", "self-harm")
+
+
+def test_only_known_usage_keys_count():
+    mixed = {
+        "input_tokens": 768,
+        "output_tokens": 196,
+        "cache_creation_input_tokens": 5,
+        "prompt_tokens": 0,
+        "input_tokens_details": {"text_tokens": 20, "cached": "x"},
+    }
+
+    assert read_usage(mixed) == Usage(20, 748, 0, 196)
+    assert read_usage({"prompt_tokens": 1}) is None
+    assert read_usage({"input_tokens": -1, "output_tokens": True}) is None
+    assert read_usage(None) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "null",
+        "{}",
+        '{"data": []}',
+        '{"data": [{}]}',
+        '{"data": [null]}',
+        '{"data": [{"b64_json": "%%%"}]}',
+        '{"data": [{"b64_json": "aGVsbG8="}]}',
+        '{"data": [{"b64_json": null, "url": "http://127.0.0.1/x.png"}]}',
+        '{"data": "x", "error": {"code": "server_error", "message": "sorry"}}',
+        "<html></html>",
+    ],
+)
+def test_an_answer_without_a_picture_is_an_error_of_ours(text):
+    with pytest.raises(ProviderError):
+        read_answer(text.encode())
+
+
+def test_a_refusal_with_status_200_is_a_refusal():
+    with pytest.raises(ProviderRefused):
+        read_answer(body(code="moderation_blocked", message="no"))
+
+
+def test_a_link_is_fetched_and_a_data_url_is_read():
+    linked = json.dumps({"data": [{"url": "https://x.example/1.png"}]}).encode()
+    inside = json.dumps({"data": [{"b64_json": f"data:image/png;base64,{B64}"}]}).encode()
+
+    fetched = read_answer(linked, fetch=lambda url: png()).images[0]
+
+    assert fetched == read_answer(inside).images[0]
+    assert (fetched.width, fetched.height) == (96, 72)
+
+
+@pytest.mark.parametrize(
+    ("extra", "usd"),
+    [
+        ({"usage": {"cost": 0.04, "input_tokens": 1, "output_tokens": 2}}, 0.04),
+        ({"metadata": {"cost": 0.12, "cost_currency": "USD"}}, 0.12),
+        ({"metadata": {"cost": 0.12, "cost_currency": "EUR"}}, None),
+        ({"usage": {"cost": "free"}}, None),
+        ({}, None),
+    ],
+)
+def test_a_price_that_a_gateway_states_is_read(extra, usd):
+    answer = json.dumps({"data": [{"b64_json": B64}]} | extra).encode()
+
+    assert read_answer(answer).billed_usd == usd
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("step", [1, 7, 10_000])
+def test_a_stream_reads_the_same_however_it_is_cut_and_whatever_ends_its_lines(end, step):
+    usage = {"input_tokens": 1, "output_tokens": 2}
+    events = [
+        {"type": "image_edit.partial_image", "partial_image_index": 0, "b64_json": "QUJD"},
+        {"type": "image_edit.completed", "b64_json": B64, "size": "96x72", "usage": usage},
+    ]
+    lines = [": hello", ""]
+    for event in events:
+        lines += [f"event: {event['type']}", f"data: {json.dumps(event)}", ""]
+    text = (end.join([*lines, "data: [DONE]", ""]) + end).encode()
+    seen = []
+
+    collector = Collector(lambda index, data: seen.append((index, data)))
+    for start in range(0, len(text), step):
+        collector.hear(text[start : start + step])
+    answer = read_answer(collector.body())
+
+    assert seen == [(0, b"QUJD")]
+    assert answer.size == "96x72"
+    assert answer.usage == Usage(0, 1, 0, 2)
+
+
+def test_an_error_in_a_stream_is_held():
+    collector = Collector()
+    collector.hear(
+        b'event: error\ndata: {"type":"error","error":{"code":"moderation_blocked"}}\n\n'
+    )
+
+    assert collector.body() is None
+    assert collector.error["error"]["code"] == "moderation_blocked"
