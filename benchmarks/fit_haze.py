@@ -8,20 +8,21 @@ slight tint. Photos: the training rows of Budgie_CC0 and CLIC2025; every fifth p
 
 import csv
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 from scipy.optimize import least_squares
 
-from verax.image import read
+from verax.image import Image, read
 from verax.metrics.scene import HAZE_FEATURES, haze_features
 
 HAZES = 8
 RIDGE = 0.03
 
 
-def hazy(clean, rng):
+def hazy(clean: Image, rng: np.random.Generator) -> tuple[Image, float]:
     """The picture with haze, and the mean of 1 - t."""
     height, width = clean.shape[:2]
     noise = cv2.resize(rng.normal(size=(5, 5)).astype(np.float32), (width, height), interpolation=2)
@@ -31,7 +32,7 @@ def hazy(clean, rng):
     return np.clip(clean * t + air * (1 - t), 0, 1).astype(np.float32), float(1 - t.mean())
 
 
-def samples(folder):
+def samples(folder: Path) -> Iterator[tuple[bool, np.ndarray, float]]:
     rng = np.random.default_rng(20261120)
     with (folder / "manifest.csv").open() as stream:
         rows = [r for r in csv.DictReader(stream) if r["dataset"] in ("Budgie_CC0", "CLIC2025")]
@@ -45,16 +46,16 @@ def samples(folder):
         yield index % 5 == 0, haze_features(clean), 0.0
 
 
-def logistic(x):
+def logistic(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-x))
 
 
-def main():
+def main() -> None:
     held, features, density = (np.array(c) for c in zip(*samples(Path(sys.argv[1])), strict=True))
     rows = np.hstack([features, np.ones((len(features), 1))])
     train, wanted = rows[~held], density[~held]
 
-    def residuals(weights):
+    def residuals(weights: np.ndarray) -> np.ndarray:
         return np.append(logistic(train @ weights) - wanted, RIDGE * weights)
 
     weights = least_squares(residuals, np.zeros(rows.shape[1])).x
@@ -63,8 +64,10 @@ def main():
         print(f"{name:18s} {weight:+.3f}")
     for name, part in (("fitted", ~held), ("held out", held)):
         error = np.abs(guess - density)[part].mean()
-        print(f"{name}: {part.sum()} pictures, mean error {error:.3f}, "
-              f"r {np.corrcoef(guess[part], density[part])[0, 1]:.3f}")
+        print(
+            f"{name}: {part.sum()} pictures, mean error {error:.3f}, "
+            f"r {np.corrcoef(guess[part], density[part])[0, 1]:.3f}"
+        )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import sys
 import typer
 
 import verax
-from verax.cli import restore
+from verax.cli import measure, restore
 from verax.errors import InputError, OutputError, VeraxError
 
 app = typer.Typer(
@@ -38,6 +38,8 @@ def main(
 
 app.command()(restore.restore)
 app.command()(restore.register)
+app.command()(measure.score)
+app.command()(measure.metrics)
 
 
 def run() -> None:

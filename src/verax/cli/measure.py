@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from verax.cli import pairing
 from verax.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,12 +25,6 @@ class Align(StrEnum):
 
 
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable answer on stdout.")]
-
-
-def add_verbs(app: typer.Typer) -> None:
-    """Add this group's verbs to the command line."""
-    app.command()(score)
-    app.command()(metrics)
 
 
 def metrics(as_json: Json = False) -> None:
@@ -131,7 +126,7 @@ def _score_folder(
 
     if reference is None or not reference.is_dir():
         raise InputError(f"{restored} is a folder, so the reference must be one too")
-    result = score_folders(restored, reference, names, rules)
+    result = score_folders(pairing.by_stem(restored), pairing.by_stem(reference), names, rules)
     if as_json:
         print(json.dumps(_folder_record(result), ensure_ascii=False, indent=2))
     else:

@@ -1,6 +1,6 @@
 """Scores of two folders, matched by name and never by position."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +11,6 @@ from verax.image import Image, read
 from verax.metrics.protocol import Protocol, Score
 from verax.metrics.scoring import DEFAULT_METRICS, score
 
-SUFFIXES = frozenset(
-    ".png .jpg .jpeg .webp .tif .tiff .bmp .avif .heic .heif .jp2 .jxl".split()
-)
 Align = Callable[[Image, Image], Image]
 
 
@@ -58,43 +55,28 @@ class FolderScores:
         }
 
 
-def pictures_by_stem(folder: Path) -> dict[str, Path]:
-    """The pictures of a folder by file name without its ending; two of one name are an error."""
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in SUFFIXES or not path.is_file():
-            continue
-        if path.stem in found:
-            raise InputError(
-                f"{folder}: {found[path.stem].name} and {path.name} share one name; "
-                f"pictures are matched by name, so keep one of them"
-            )
-        found[path.stem] = path
-    if not found:
-        raise InputError(f"{folder}: no picture in this folder")
-    return found
-
-
 def score_folders(
-    restored: Path,
-    reference: Path,
+    restored: Mapping[str, Path],
+    reference: Mapping[str, Path],
     metrics: Sequence[str] = DEFAULT_METRICS,
     protocol: Protocol = Protocol(),
     align: Align | None = None,
 ) -> FolderScores:
-    """Score every picture that both folders have; a failure is a row, not the end."""
-    ours, theirs = pictures_by_stem(restored), pictures_by_stem(reference)
-    common = sorted(ours.keys() & theirs.keys())
+    """Score every picture that both folders have; a failure is a row, not the end.
+
+    The folders are mappings from name to file. Raises InputError when they share no name.
+    """
+    common = sorted(restored.keys() & reference.keys())
     if not common:
         raise InputError(
-            f"{restored} and {reference} share no picture name; pictures are matched by name "
-            f"without its ending, such as 01.png and 01.jpg"
+            f"the two folders ({len(restored)} and {len(reference)} pictures) share no name; "
+            f"pictures are matched by name without its ending, such as 01.png and 01.jpg"
         )
-    rows = [_row(n, ours[n], theirs[n], metrics, protocol, align) for n in common]
+    rows = [_row(n, restored[n], reference[n], metrics, protocol, align) for n in common]
     return FolderScores(
         tuple(rows),
-        tuple(sorted(ours.keys() - theirs.keys())),
-        tuple(sorted(theirs.keys() - ours.keys())),
+        tuple(sorted(restored.keys() - reference.keys())),
+        tuple(sorted(reference.keys() - restored.keys())),
     )
 
 

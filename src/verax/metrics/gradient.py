@@ -34,7 +34,8 @@ def _halved_luma(image: Image) -> Map:
     # an odd side is completed with zeros before averaging 2x2, as in piq
     plane = cv2.copyMakeBorder(plane, 0, height % 2, 0, width % 2, cv2.BORDER_CONSTANT, value=0)
     size = (plane.shape[1] // 2, plane.shape[0] // 2)
-    return cv2.resize(plane, size, interpolation=cv2.INTER_AREA)
+    half: Map = cv2.resize(plane, size, interpolation=cv2.INTER_AREA)
+    return half
 
 
 def _prewitt(plane: Map) -> Map:
@@ -42,12 +43,14 @@ def _prewitt(plane: Map) -> Map:
     border = cv2.BORDER_CONSTANT
     dx = cv2.sepFilter2D(plane, cv2.CV_32F, slope, level, borderType=border)
     dy = cv2.sepFilter2D(plane, cv2.CV_32F, level, slope, borderType=border)
-    return cv2.magnitude(dx, dy)
+    magnitude: Map = cv2.magnitude(dx, dy)
+    return magnitude
 
 
 def luma(image: Image) -> Map:
     """(H, W) luma, 0.299 R + 0.587 G + 0.114 B, in [0, 1]."""
-    return cv2.transform(image, LUMA)
+    plane: Map = cv2.transform(image, LUMA)
+    return plane
 
 
 def edge_precision(restored: Image, reference: Image) -> float:
@@ -65,8 +68,10 @@ def _edges(image: Image) -> NDArray[np.uint8]:
     dx = cv2.sepFilter2D(smooth, cv2.CV_32F, np.array([-0.5, 0, 0.5]), np.ones(1))
     dy = cv2.sepFilter2D(smooth, cv2.CV_32F, np.ones(1), np.array([-0.5, 0, 0.5]))
     unit = 32000.0  # Canny takes 16-bit gradients
-    levels = [np.rint(np.clip(d * unit, -32000, 32000)).astype(np.int16) for d in (dx, dy)]
-    return cv2.Canny(levels[0], levels[1], EDGE_LOW * unit, EDGE_HIGH * unit, L2gradient=True)
+    across, down = (np.rint(np.clip(d * unit, -unit, unit)).astype(np.int16) for d in (dx, dy))
+    return np.asarray(
+        cv2.Canny(across, down, EDGE_LOW * unit, EDGE_HIGH * unit, L2gradient=True), np.uint8
+    )
 
 
 def _share_near(edges: NDArray[np.uint8], others: NDArray[np.uint8]) -> float:

@@ -5,6 +5,7 @@ from its own download. Scores carry pyiqa's version.
 """
 
 from collections.abc import Callable
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
@@ -43,8 +44,9 @@ def learned(name: str) -> Callable[..., float]:
 
 def _model(name: str) -> Callable[..., float]:
     try:
-        import pyiqa
         import torch
+
+        pyiqa = import_module("pyiqa")
     except ImportError as exc:
         raise MissingExtraError(
             f"{name} needs a learned model, which Verax does not ship: pip install pyiqa "

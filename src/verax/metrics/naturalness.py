@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
+from scipy.ndimage import correlate1d
 from scipy.special import gamma
 
 from verax.errors import InputError
@@ -28,7 +29,7 @@ NIQE_BLOCK = 96
 PIQE_BLOCK = 16
 PIQE_ACTIVE = PIQE_FLAT_EDGE = 0.1
 PIQE_EDGE_RUN = 6
-BRISQUE_LUMA = np.array([[0.2125, 0.7154, 0.0721]], np.float32)  # BT.709, as it was trained
+BRISQUE_LUMA = np.array([0.2125, 0.7154, 0.0721])  # BT.709, as it was trained
 SHAPES = np.arange(0.2, 10.0, 0.001)
 SHAPE_RATIOS = gamma(2 / SHAPES) ** 2 / (gamma(1 / SHAPES) * gamma(3 / SHAPES))  # rising
 
@@ -52,7 +53,7 @@ def _parameters() -> dict[str, Floats]:
 
 
 def fit_asymmetric(values: Map) -> Asymmetric:
-    """Fit by moments; the shape comes from a table with steps of 0.001."""
+    """Fit by moments; the shape comes from a table."""
     squares = values.astype(np.float64) ** 2
     left = _root_mean(squares[values < 0])
     right = _root_mean(squares[values >= 0])
@@ -62,7 +63,7 @@ def fit_asymmetric(values: Map) -> Asymmetric:
     ratio = left / right
     balance = (ratio**3 + 1) * (ratio + 1) / (ratio**2 + 1) ** 2
     target = float(np.abs(values).mean(dtype=np.float64)) ** 2 / mean_square * balance
-    shape = float(SHAPES[np.argmin((SHAPE_RATIOS - target) ** 2)])
+    shape = float(np.interp(target, SHAPE_RATIOS, SHAPES))
     width = float(np.sqrt(gamma(1 / shape) / gamma(3 / shape)))
     mean = (right - left) * width * float(gamma(2 / shape) / gamma(1 / shape))
     return Asymmetric(shape, mean, left, right, left * width, right * width)
@@ -72,12 +73,22 @@ def _root_mean(squares: Floats) -> float:
     return float(np.sqrt(squares.mean())) if squares.size else 0.0
 
 
-def mscn(plane: Map, *, floor: float, border: int) -> Map:
-    """Luminance minus its local mean, over its local deviation plus `floor`."""
-    kernel = cv2.getGaussianKernel(TAPS, SIGMA, cv2.CV_32F)
-    mean = cv2.sepFilter2D(plane, cv2.CV_32F, kernel, kernel, borderType=border)
-    square = cv2.sepFilter2D(plane * plane, cv2.CV_32F, kernel, kernel, borderType=border)
-    return np.asarray((plane - mean) / (np.sqrt(np.abs(square - mean * mean)) + floor), np.float32)
+def mscn(plane: Map | Floats, *, floor: float, border: str) -> Map:
+    """Luminance minus its local mean, over its local deviation plus `floor`.
+
+    Sums are rounded to the plane's own type: in flat regions the rounding is all there is, and
+    the published models have seen it that way.
+    """
+    mean = _smooth(plane, border)
+    deviation = np.sqrt(np.abs(_smooth(plane * plane, border) - mean * mean))
+    return np.asarray((plane - mean) / (deviation + floor), np.float32)
+
+
+def _smooth(plane: Map | Floats, border: str) -> Map | Floats:
+    weights = np.exp(-0.5 * (np.arange(TAPS) - TAPS // 2) ** 2 / SIGMA**2)
+    for axis in (0, 1):
+        plane = correlate1d(plane, weights / weights.sum(), axis, mode=border)
+    return plane
 
 
 def niqe(image: Image) -> float:
@@ -91,7 +102,7 @@ def niqe(image: Image) -> float:
     plane = (luma(image) * np.float32(255))[:height, :width]
     half = Pillow.fromarray(plane).resize((width // 2, height // 2), Pillow.Resampling.BICUBIC)
     octaves = [
-        _niqe_features(mscn(p, floor=1.0, border=cv2.BORDER_CONSTANT), block)
+        _niqe_features(mscn(p, floor=1.0, border="constant"), block)
         for p, block in ((plane, NIQE_BLOCK), (np.asarray(half), NIQE_BLOCK // 2))
     ]
     features = np.hstack(octaves)
@@ -125,7 +136,7 @@ def brisque(image: Image) -> float:
             f"brisque: want at least {2 * TAPS} px on each side, "
             f"got {image.shape[1]}x{image.shape[0]}; choose another metric"
         )
-    plane = cv2.transform(image, BRISQUE_LUMA)
+    plane = image.astype(np.float64) @ BRISQUE_LUMA
     half = cv2.resize(plane, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_CUBIC)
     features = np.array(_brisque_features(plane) + _brisque_features(half))
     model = _parameters()
@@ -136,8 +147,8 @@ def brisque(image: Image) -> float:
     return float(kernel @ model["brisque_weights"] - float(model["brisque_rho"]))
 
 
-def _brisque_features(plane: Map) -> list[float]:
-    m = mscn(plane, floor=1 / 255, border=cv2.BORDER_CONSTANT)
+def _brisque_features(plane: Floats) -> list[float]:
+    m = mscn(plane, floor=1 / 255, border="constant")
     centre = fit_asymmetric(m)
     features = [centre.shape, 0.5 * (centre.left**2 + centre.right**2)]
     across, down = m[:, :-1] * m[:, 1:], m[:-1] * m[1:]
@@ -153,10 +164,10 @@ def piqe(image: Image) -> float:
     plane = np.rint(luma(image) * np.float32(255))
     bottom, right = (-side % PIQE_BLOCK for side in plane.shape)
     plane = np.pad(plane, ((0, bottom), (0, right)), mode="symmetric")
-    m = mscn(plane, floor=1.0, border=cv2.BORDER_REPLICATE)
+    m = mscn(plane, floor=1.0, border="nearest")
     rows, columns = (side // PIQE_BLOCK for side in m.shape)
-    blocks = m.reshape(rows, PIQE_BLOCK, columns, PIQE_BLOCK).swapaxes(1, 2)
-    blocks = blocks.reshape(-1, PIQE_BLOCK, PIQE_BLOCK)
+    tiles = m.reshape(rows, PIQE_BLOCK, columns, PIQE_BLOCK).swapaxes(1, 2)
+    blocks: Map = tiles.reshape(-1, PIQE_BLOCK, PIQE_BLOCK)
     variance = blocks.var(axis=(1, 2), ddof=1)
     active = variance > PIQE_ACTIVE
     blocks, variance = blocks[active], variance[active]

@@ -78,7 +78,7 @@ def bank(height: int, width: int) -> Bank:
 def _frequencies(size: int) -> NDArray[np.float64]:
     # Kovesi's grid: odd sizes reach exactly half a cycle per pixel
     steps = np.arange(size) - size // 2
-    return scipy.fft.ifftshift(steps / (size - size % 2))
+    return np.asarray(scipy.fft.ifftshift(steps / (size - size % 2)), np.float64)
 
 
 def responses(plane: Map, filters: Map) -> Complex:
@@ -135,10 +135,10 @@ def _yiq255(image: Image) -> tuple[Map, Map, Map]:
 
 
 def _scharr(plane: Map) -> Map:
-    options = {"scale": 1 / 16, "borderType": cv2.BORDER_CONSTANT}
-    dx = cv2.Scharr(plane, cv2.CV_32F, 1, 0, **options)
-    dy = cv2.Scharr(plane, cv2.CV_32F, 0, 1, **options)
-    return cv2.magnitude(dx, dy)
+    dx = cv2.Scharr(plane, cv2.CV_32F, 1, 0, scale=1 / 16, borderType=cv2.BORDER_CONSTANT)
+    dy = cv2.Scharr(plane, cv2.CV_32F, 0, 1, scale=1 / 16, borderType=cv2.BORDER_CONSTANT)
+    magnitude: Map = cv2.magnitude(dx, dy)
+    return magnitude
 
 
 def _similar(a: Map, b: Map, constant: float) -> Map:
@@ -165,4 +165,5 @@ def cw_ssim(restored: Image, reference: Image) -> float:
 
 
 def _box(plane: Map) -> Map:
-    return cv2.blur(np.ascontiguousarray(plane), (7, 7))
+    mean: Map = cv2.blur(np.ascontiguousarray(plane), (7, 7))
+    return mean

@@ -51,9 +51,7 @@ _LEARNED = Metric(
 
 
 def _learned(name: str, what: str, *, direction: Direction, needs: Needs = "reference") -> Metric:
-    return replace(
-        _LEARNED, what=what, function=learned(name), direction=direction, needs=needs
-    )
+    return replace(_LEARNED, what=what, function=learned(name), direction=direction, needs=needs)
 
 
 METRICS: dict[str, Metric] = {

@@ -37,7 +37,7 @@ def _uicm(levels: Map) -> float:
         mean = float(ordered[cut : ordered.size - cut].mean())
         means.append(mean)
         variances.append(float(((ordered - mean) ** 2).mean()))
-    return float(-0.0268 * np.hypot(*means) + 0.1586 * np.sqrt(sum(variances)))
+    return float(-0.0268 * np.hypot(means[0], means[1]) + 0.1586 * np.sqrt(sum(variances)))
 
 
 def _uism(levels: Map) -> float:

@@ -70,11 +70,14 @@ def _similarity(s2: Map, d2: Map, constant: float) -> Map:
     """(2ab + constant) / (a² + b² + constant), given s² and d² of s = a + b, d = a - b."""
     above = cv2.addWeighted(s2, 0.5, d2, -0.5, constant)
     below = cv2.addWeighted(s2, 0.5, d2, 0.5, constant)
-    return cv2.divide(above, below)
+    ratio: Map = cv2.divide(above, below)
+    return ratio
 
 
 def _blur(plane: Map) -> Map:
-    return cv2.GaussianBlur(plane, (WINDOW, WINDOW), SIGMA, borderType=cv2.BORDER_REFLECT_101)
+    mirror = cv2.BORDER_REFLECT_101
+    blurred: Map = cv2.GaussianBlur(plane, (WINDOW, WINDOW), SIGMA, borderType=mirror)
+    return blurred
 
 
 def _valid(plane: Map) -> Map:
@@ -88,10 +91,9 @@ def _mean(plane: Map) -> float:
 
 def _halve(image: Image) -> Image:
     height, width = (side - side % 2 for side in image.shape[:2])
-    half = cv2.resize(
-        image[:height, :width], (width // 2, height // 2), interpolation=cv2.INTER_AREA
-    )
-    return half.reshape(height // 2, width // 2, image.shape[2])
+    size = (width // 2, height // 2)
+    half = cv2.resize(image[:height, :width], size, interpolation=cv2.INTER_AREA)
+    return np.asarray(half, np.float32).reshape(height // 2, width // 2, image.shape[2])
 
 
 def _check_size(metric: str, image: Image, minimum: int) -> None:

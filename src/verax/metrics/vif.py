@@ -62,4 +62,5 @@ def _information(restored: Map, reference: Map, taps: int) -> tuple[float, float
 def _filter(plane: Map, taps: int) -> Map:
     kernel = cv2.getGaussianKernel(taps, taps / 5, cv2.CV_32F)
     edge = taps // 2
-    return cv2.sepFilter2D(plane, cv2.CV_32F, kernel, kernel)[edge:-edge, edge:-edge]
+    filtered: Map = cv2.sepFilter2D(plane, cv2.CV_32F, kernel, kernel)
+    return filtered[edge:-edge, edge:-edge]
