@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from verax.fusion.fuse import Fusion
     from verax.geometry.register import Registration, register
     from verax.image import Photo
+    from verax.metrics.scoring import score
     from verax.pipeline import Restoration, restore
 
 __version__ = "0.1.0"
@@ -21,9 +22,19 @@ _HOME = {
     "Restoration": "verax.pipeline",
     "register": "verax.geometry.register",
     "restore": "verax.pipeline",
+    "score": "verax.metrics.scoring",
 }
 
-__all__ = ["Fusion", "Photo", "Registration", "Restoration", "__version__", "register", "restore"]
+__all__ = [
+    "Fusion",
+    "Photo",
+    "Registration",
+    "Restoration",
+    "__version__",
+    "register",
+    "restore",
+    "score",
+]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401  # a module attribute can be anything
