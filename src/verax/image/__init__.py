@@ -1,0 +1,60 @@
+"""The image contract: what a picture is inside Verax, and its way in from and out to files.
+
+A picture is an array of shape (H, W, 3), float32, sRGB-encoded, in [0, 1]. Row 0 is the top.
+"""
+
+from verax.image.contract import (
+    MIN_SIDE,
+    Image,
+    Metadata,
+    Photo,
+    Plane,
+    array_sha256,
+    check_image,
+    check_plane,
+    check_size,
+    from_array,
+    from_uint8,
+    to_uint8,
+    to_uint16,
+    without_metadata,
+)
+from verax.image.decode import MAX_PIXELS, decode
+from verax.image.encode import QUALITY, encode
+from verax.image.files import (
+    SUFFIXES,
+    check_target,
+    format_of,
+    read,
+    replace_file,
+    write,
+)
+from verax.image.metadata import without_gps
+
+__all__ = [
+    "MAX_PIXELS",
+    "MIN_SIDE",
+    "QUALITY",
+    "SUFFIXES",
+    "Image",
+    "Metadata",
+    "Photo",
+    "Plane",
+    "array_sha256",
+    "check_image",
+    "check_plane",
+    "check_size",
+    "check_target",
+    "decode",
+    "encode",
+    "format_of",
+    "from_array",
+    "from_uint8",
+    "read",
+    "replace_file",
+    "to_uint8",
+    "to_uint16",
+    "without_gps",
+    "without_metadata",
+    "write",
+]

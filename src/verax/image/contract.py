@@ -1,0 +1,156 @@
+"""What a picture is inside Verax, and the guards that keep it so.
+
+A picture is an array of shape (H, W, 3), float32, sRGB-encoded, in [0, 1]. Row 0 is the top.
+`docs/contract.md` is the long form: pixels, coordinates, colour, alpha, metadata.
+"""
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verax.errors import ImageContractError
+
+Image = NDArray[np.float32]  # (H, W, 3), sRGB, [0, 1]
+Plane = NDArray[np.float32]  # (H, W), [0, 1] unless said otherwise
+
+MIN_SIDE = 16  # px; below it there is nothing to register or to restore
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What a file carried beside its pixels, as raw bytes."""
+
+    icc: bytes | None = None  # the profile the pixels came from and are written back into
+    exif: bytes | None = None  # TIFF-structured; orientation applied and reset to 1, no thumbnail
+    xmp: bytes | None = None
+    dpi: tuple[float, float] | None = None  # horizontal, vertical
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """A picture with what is needed to write it back as it came.
+
+    Attributes:
+        pixels: (H, W, 3) float32 sRGB in [0, 1], upright.
+        alpha: (H, W) float32 in [0, 1], straight, or None when the file had none.
+        bit_depth: bits per channel in the file: 8 or 16, in AVIF and HEIC also 10 or 12.
+        color: "rgb", "grey" or "cmyk": how the file stored it.
+        format: "png", "jpeg", "webp", "tiff", "avif" or "heif"; "" for an array.
+        metadata: ICC profile, EXIF, XMP and resolution.
+        name: file name for messages, "" for an array.
+        sha256: of the file's bytes, or of the array's shape and bytes when there was no file.
+    """
+
+    pixels: Image
+    alpha: Plane | None = None
+    bit_depth: Literal[8, 10, 12, 16] = 8
+    color: Literal["rgb", "grey", "cmyk"] = "rgb"
+    format: str = ""
+    metadata: Metadata = field(default_factory=Metadata)
+    name: str = ""
+    sha256: str = ""
+
+    @property
+    def width(self) -> int:
+        return int(self.pixels.shape[1])
+
+    @property
+    def height(self) -> int:
+        return int(self.pixels.shape[0])
+
+
+def from_array(pixels: Image, *, name: str = "image") -> Photo:
+    """A photo that never was a file; its hash is that of shape and bytes."""
+    check_image(pixels, name=name)
+    return Photo(pixels, sha256=array_sha256(pixels))
+
+
+def without_metadata(photo: Photo) -> Photo:
+    """The photo with nothing but pixels and alpha, for sending out. Written as plain sRGB."""
+    return replace(photo, metadata=Metadata())
+
+
+def array_sha256(array: NDArray[np.float32]) -> str:
+    """Hash of an array's shape and little-endian bytes, the same on every machine."""
+    digest = hashlib.sha256(repr(array.shape).encode())
+    digest.update(np.ascontiguousarray(array, "<f4").data)
+    return digest.hexdigest()
+
+
+def check_image(array: Image, *, name: str = "image") -> Image:
+    """The array itself if it follows the contract; raises ImageContractError otherwise."""
+    if not isinstance(array, np.ndarray):
+        raise ImageContractError(
+            f"{name}: want a numpy array, got {type(array).__name__}; verax.image.read opens files"
+        )
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.float32:
+        raise ImageContractError(
+            f"{name}: want (H, W, 3) float32 in [0, 1], got {array.shape} {array.dtype}; "
+            "verax.image.from_uint8 converts 8-bit levels"
+        )
+    if array.size == 0:
+        raise ImageContractError(f"{name}: want at least one pixel, got {array.shape}")
+    _check_range(array, name)
+    return array
+
+
+def check_plane(plane: Plane, *, size: tuple[int, int], name: str = "plane") -> Plane:
+    """The plane itself if it is (H, W) float32 in [0, 1] of `size` = (width, height)."""
+    if not isinstance(plane, np.ndarray) or plane.dtype != np.float32:
+        got = plane.dtype if isinstance(plane, np.ndarray) else type(plane).__name__
+        raise ImageContractError(f"{name}: want a (H, W) float32 array, got {got}")
+    if plane.shape != (size[1], size[0]):
+        raise ImageContractError(f"{name}: want shape {(size[1], size[0])}, got {plane.shape}")
+    _check_range(plane, name)
+    return plane
+
+
+def _check_range(array: NDArray[np.float32], name: str) -> None:
+    low, high = float(array.min()), float(array.max())
+    if low >= 0.0 and high <= 1.0:  # NaN fails this too
+        return
+    if np.isnan(low):
+        raise ImageContractError(
+            f"{name}: want values in [0, 1], got NaN; numpy.nan_to_num replaces them"
+        )
+    raise ImageContractError(
+        f"{name}: want values in [0, 1], got {low:.3g}..{high:.3g}; divide 8-bit data by 255"
+    )
+
+
+def check_size(image: Image, *, name: str = "photo", minimum: int = MIN_SIDE) -> Image:
+    """The image itself if both sides have `minimum` px; raises ImageContractError otherwise.
+
+    Reading and writing work at any size; restoring and registering do not.
+    """
+    height, width = image.shape[:2]
+    if min(height, width) < minimum:
+        raise ImageContractError(
+            f"{name}: want at least {minimum} px on each side, got {width}x{height}; "
+            "enlarge it or use a larger original"
+        )
+    return image
+
+
+def to_uint8(image: Image) -> NDArray[np.uint8]:
+    """Nearest 8-bit levels of a picture or plane in [0, 1]; values beyond are clipped."""
+    return _levels(image, 8).astype(np.uint8)
+
+
+def to_uint16(image: Image, *, bits: int = 16) -> NDArray[np.uint16]:
+    """Nearest levels 0..2**bits - 1 of a picture or plane in [0, 1]."""
+    return _levels(image, bits).astype(np.uint16)
+
+
+def _levels(image: NDArray[np.float32], bits: int) -> NDArray[np.float32]:
+    levels = np.clip(np.asarray(image, np.float32), 0.0, 1.0)
+    levels *= np.float32(2**bits - 1)
+    return np.rint(levels, out=levels)
+
+
+def from_uint8(levels: NDArray[np.uint8]) -> Image:
+    """A picture or plane from 8-bit levels."""
+    return np.asarray(levels, np.float32) / np.float32(255.0)

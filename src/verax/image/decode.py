@@ -1,0 +1,164 @@
+"""From a file's bytes to a photo: which format, decoded within limits, upright, in sRGB."""
+
+import hashlib
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verax.errors import ImageReadError, VeraxError
+from verax.image import colour, metadata
+from verax.image.contract import Metadata, Photo, Plane, check_image
+from verax.image.lossy import read_avif, read_heif, read_jpeg, read_webp
+from verax.image.png import read_png
+from verax.image.raw import CHANNELS, Raw
+from verax.image.tiff import read_tiff
+
+MAX_PIXELS = 200_000_000  # 2.4 GB as float32; the largest cameras make 150 megapixels
+
+READERS: dict[str, Callable[..., Raw]] = {
+    "png": read_png,
+    "jpeg": read_jpeg,
+    "webp": read_webp,
+    "tiff": read_tiff,
+    "avif": read_avif,
+    "heif": read_heif,
+}
+TITLES = {"png": "PNG", "jpeg": "JPEG", "webp": "WebP", "tiff": "TIFF", "avif": "AVIF"}
+TITLES["heif"] = "HEIC"
+READABLE = "PNG, JPEG, WebP, TIFF, AVIF or HEIC"
+
+STARTS = {
+    b"\x89PNG\r\n\x1a\n": "png",
+    b"\xff\xd8\xff": "jpeg",
+    b"II*\0": "tiff",
+    b"MM\0*": "tiff",
+    b"II+\0": "tiff",
+    b"MM\0+": "tiff",
+}
+HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
+HEIF_BRANDS |= {b"mif1", b"msf1"}
+AVIF_BRANDS = {b"avif", b"avis"}
+OTHERS = {  # named in the message, so that the way out is clear
+    b"GIF8": "a GIF",
+    b"BM": "a BMP",
+    b"%PDF": "a PDF",
+    b"8BPS": "a Photoshop document",
+    b"\x00\x00\x00\x0cJXL ": "a JPEG XL",
+    b"\xff\x0a": "a JPEG XL",
+    b"\x00\x00\x00\x0cjP  ": "a JPEG 2000",
+    b"<svg": "an SVG",
+    b"<?xml": "an XML or SVG",
+    b"PK\x03\x04": "a ZIP",
+    b"\x1f\x8b": "a gzip",
+}
+
+
+def decode(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) -> Photo:
+    """A photo from the bytes of a PNG, JPEG, WebP, TIFF, AVIF or HEIC file.
+
+    `name` stands in messages. A file whose header states more than `max_pixels` is refused
+    before anything is decoded. Raises ImageReadError when the bytes are not one still
+    picture, MissingExtraError for HEIC without the extra `heic`.
+    """
+    format = _format(data, name)
+    try:
+        raw = READERS[format](data, max_pixels=max_pixels)
+        return _photo(raw, format, name, hashlib.sha256(data).hexdigest())
+    except ImageReadError as exc:
+        raise ImageReadError(f"{name}: {exc}") from exc
+    except VeraxError:
+        raise
+    except Exception as exc:  # decoders raise anything on damaged data: one door for all of it
+        raise ImageReadError(
+            f"{name}: want a whole {TITLES[format]} file, got one that does not decode "
+            f"({_one_line(exc)}); it is damaged or cut short: get it again or save it anew"
+        ) from exc
+
+
+def _format(data: bytes, name: str) -> str:
+    for start, format in STARTS.items():
+        if data.startswith(start):
+            return format
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    if data[4:8] == b"ftyp":
+        size = int.from_bytes(data[:4])
+        brands = {data[8:12]} | {data[at : at + 4] for at in range(16, min(size, 256), 4)}
+        if brands & AVIF_BRANDS:
+            return "avif"
+        if brands & HEIF_BRANDS:
+            return "heif"
+    raise ImageReadError(f"{name}: want a {READABLE} picture, got {_kind(data)}")
+
+
+def _kind(data: bytes) -> str:
+    """What the bytes are instead, and what to do."""
+    if not data:
+        return "an empty file; get it again"
+    for start, kind in OTHERS.items():
+        if data.startswith(start):
+            return f"{kind} file; save it as PNG or JPEG"
+    if b"\0" not in data[:512]:
+        return "a text file; check the path"
+    return "a file of another kind; save the picture as PNG or JPEG"
+
+
+def _one_line(exc: Exception) -> str:
+    words = " ".join(str(exc).split())
+    return (words or type(exc).__name__)[:120]
+
+
+def _photo(raw: Raw, format: str, name: str, sha256: str) -> Photo:
+    exif, turned = metadata.upright_exif(raw.exif) if raw.exif else (None, 1)
+    turn = raw.orientation if format == "tiff" else turned
+    turn = turn if turn in TURNS else 1
+    channels = CHANNELS[raw.model]
+    values = np.divide(raw.samples, np.float32(raw.top), dtype=np.float32)
+    alpha = values[..., channels] if values.shape[2] > channels else None
+    values = values[..., :channels]
+    if raw.premultiplied and alpha is not None:
+        values = _straight(values, alpha)
+    icc = raw.icc if colour.usable(raw.icc, raw.model) else None
+    pixels = colour.to_srgb(values, raw.model, icc)
+    return Photo(
+        pixels=check_image(np.ascontiguousarray(TURNS[turn](pixels), np.float32)),
+        alpha=None if alpha is None else np.ascontiguousarray(TURNS[turn](alpha)),
+        bit_depth=raw.bit_depth,
+        color=raw.model,
+        format=format,
+        metadata=Metadata(
+            icc=icc,
+            exif=exif,
+            xmp=metadata.upright_xmp(raw.xmp) if raw.xmp and turn != 1 else raw.xmp,
+            dpi=_sane(raw.dpi, swap=turn >= 5),
+        ),
+        name=name,
+        sha256=sha256,
+    )
+
+
+def _straight(values: NDArray[np.float32], alpha: Plane) -> NDArray[np.float32]:
+    """Colour divided by alpha; black where alpha is 0 and nothing can be known."""
+    shown = np.maximum(alpha, np.float32(1e-6))[..., None]
+    return np.minimum(values / shown, np.float32(1.0))
+
+
+def _sane(dpi: tuple[float, float] | None, *, swap: bool) -> tuple[float, float] | None:
+    if dpi is None or not all(math.isfinite(value) and 0.01 < value < 1e6 for value in dpi):
+        return None
+    return (dpi[1], dpi[0]) if swap else dpi
+
+
+# EXIF orientation: how the stored rows and columns become upright ones
+TURNS: dict[int, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: a.swapaxes(0, 1)[:, ::-1],
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: lambda a: a.swapaxes(0, 1)[::-1],
+}

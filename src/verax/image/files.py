@@ -1,0 +1,132 @@
+"""Photos on disk. What cannot be read or written is said in one line of ours.
+
+A file appears whole or not at all: written beside its target, flushed, then renamed.
+"""
+
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from verax.errors import ImageReadError, OutputError
+from verax.image.contract import Image, Photo
+from verax.image.decode import MAX_PIXELS, READABLE, decode
+from verax.image.encode import QUALITY, encode
+
+MAX_BYTES = 4 << 30  # no picture within MAX_PIXELS is larger
+
+SUFFIXES = {
+    ".png": "png",
+    ".jpg": "jpeg",
+    ".jpeg": "jpeg",
+    ".webp": "webp",
+    ".tif": "tiff",
+    ".tiff": "tiff",
+    ".avif": "avif",
+    ".heic": "heif",
+    ".heif": "heif",
+}
+
+
+def read(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Photo:
+    """A photo from a file. Raises ImageReadError with one line that says what to do."""
+    return decode(_bytes_of(Path(path)), name=Path(path).name, max_pixels=max_pixels)
+
+
+def _bytes_of(path: Path) -> bytes:
+    want = f"{path}: want a {READABLE} file"
+    try:
+        kind = path.stat()
+        if stat.S_ISDIR(kind.st_mode):
+            raise ImageReadError(f"{want}, got a folder; name a picture in it")
+        if not stat.S_ISREG(kind.st_mode):
+            raise ImageReadError(f"{want}, got a device or pipe; save it to a file first")
+        if kind.st_size > MAX_BYTES:
+            raise ImageReadError(f"{want}, got {kind.st_size / 1e9:.1f} GB; check the path")
+        return path.read_bytes()
+    except FileNotFoundError as exc:
+        raise ImageReadError(f"{want}, there is none; check the path") from exc
+    except PermissionError as exc:
+        raise ImageReadError(f"{want}, reading it is not permitted; check its owner") from exc
+    except (OSError, ValueError) as exc:  # ValueError: a path with a null byte
+        raise ImageReadError(f"{want}, reading it failed ({_reason(exc)}); try again") from exc
+
+
+def format_of(path: Path | str) -> str:
+    """The format that a path's suffix asks for; OutputError lists the known suffixes."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in SUFFIXES:
+        got = f"{suffix!r}" if suffix else "none"
+        raise OutputError(
+            f"{path}: want a suffix that names a picture format ({' '.join(SUFFIXES)}), got {got}"
+        )
+    return SUFFIXES[suffix]
+
+
+def write(
+    path: Path | str,
+    image: Image,
+    *,
+    like: Photo | None = None,
+    drop_gps: bool = False,
+    quality: int = QUALITY,
+) -> None:
+    """Write a picture in the format of the path's suffix; with `like`, as that photo came.
+
+    See `encode` for what is taken over. The file is whole or not there, and an older one
+    stays until the new one is complete. Raises OutputError when it cannot be written.
+    """
+    format = format_of(path)
+    check_target(path)
+    replace_file(path, encode(image, format=format, like=like, drop_gps=drop_gps, quality=quality))
+
+
+def check_target(path: Path | str) -> None:
+    """Whether `path` could be written, to be asked before long work; OutputError if not."""
+    target = Path(path)
+    try:
+        if target.is_dir():
+            raise OutputError(f"{path}: want a file to write, got a folder; add a file name")
+        if not target.parent.is_dir():
+            raise OutputError(f"{path}: want an existing folder, there is no {target.parent}")
+        if target.exists():
+            mode = target.stat().st_mode
+            if not stat.S_ISREG(mode):
+                raise OutputError(f"{path}: want an ordinary file, got a device or pipe")
+            if not mode & 0o222:
+                raise OutputError(f"{path}: the file is write-protected; choose another name")
+    except (OSError, ValueError) as exc:
+        raise _unwritable(path, exc) from exc
+
+
+def replace_file(path: Path | str, data: bytes) -> None:
+    """Put `data` at `path` in one step: beside it, flushed to disk, renamed.
+
+    A link is followed; an existing file's permissions are kept.
+    """
+    target = Path(os.path.realpath(path))
+    beside = target.with_name(f".verax-{secrets.token_hex(6)}.tmp")
+    try:
+        try:
+            with beside.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            if target.exists():
+                beside.chmod(stat.S_IMODE(target.stat().st_mode))
+            beside.replace(target)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+    except (OSError, ValueError) as exc:
+        raise _unwritable(path, exc) from exc
+
+
+def _unwritable(path: Path | str, exc: Exception) -> OutputError:
+    return OutputError(
+        f"{path}: cannot be written ({_reason(exc)}); nothing was left behind, choose another place"
+    )
+
+
+def _reason(exc: Exception) -> str:
+    return (isinstance(exc, OSError) and exc.strerror) or " ".join(str(exc).split())

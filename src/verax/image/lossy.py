@@ -1,0 +1,253 @@
+"""JPEG, WebP, AVIF and HEIC, through Pillow, libavif and libheif.
+
+Pillow's format classes are called directly: `PIL.Image.open` would try every other format
+and warn about large pictures by a limit of its own.
+"""
+
+import struct
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from typing import Any
+
+import imagecodecs
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from verax.errors import ImageReadError, missing_extra
+from verax.image import tags
+from verax.image.contract import Metadata
+from verax.image.raw import Depth, Model, Raw, check_frames, check_pixels, planes
+
+EXIF_MARK = b"Exif\0\0"
+SEGMENT = 65533  # most bytes of EXIF or XMP in one JPEG segment, marker and name included
+PIXELS_PER_BYTE = 2048  # no JPEG packs more; a header that claims it is damaged
+SCAN_PIXELS = 2e10  # progressive JPEG: scans times pixels, some minutes of decoding
+PQ, HLG = 16, 18  # transfer characteristics (ITU-T H.273)
+MODES: dict[str, Model] = {"L": "grey", "RGB": "rgb", "CMYK": "cmyk"}
+
+_one_at_a_time = threading.Lock()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No warnings from parsing headers. Filters are global, hence the lock; headers are quick."""
+    with _one_at_a_time, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def read_jpeg(data: bytes, *, max_pixels: int) -> Raw:
+    """The samples of a JPEG file; of a multi-picture file, its first and main picture."""
+    with _quiet():
+        picture = JpegImageFile(BytesIO(data))
+    width, height = picture.size
+    check_pixels(width, height, most=max_pixels)
+    scans = data.count(b"\xff\xda") if picture.info.get("progressive") else 1
+    if width * height > PIXELS_PER_BYTE * len(data) or scans * width * height > SCAN_PIXELS:
+        raise ImageReadError(
+            f"want a plausible JPEG, got {width}x{height} pixels in {len(data)} bytes and "
+            f"{scans} scans; the file is damaged: get it again"
+        )
+    samples = planes(np.asarray(picture))
+    if picture.mode not in MODES:
+        raise ImageReadError(f"want grey, RGB or CMYK, got {picture.mode}; convert it to RGB")
+    exif = _bare_exif(picture.info.get("exif"))
+    return Raw(
+        samples,
+        top=255,
+        model=MODES[picture.mode],
+        icc=picture.info.get("icc_profile"),
+        exif=exif,
+        xmp=picture.info.get("xmp"),
+        dpi=_jfif_dpi(picture.info) or _exif_dpi(exif),
+    )
+
+
+def _jfif_dpi(info: dict[Any, Any]) -> tuple[float, float] | None:
+    factor = {1: 1.0, 2: 2.54}.get(info.get("jfif_unit", 0))
+    if factor is None:
+        return None
+    across, down = info["jfif_density"]
+    return across * factor, down * factor
+
+
+def _exif_dpi(exif: bytes | None) -> tuple[float, float] | None:
+    try:
+        layout = tags.layout_of(exif or b"")
+        return tags.dpi(exif or b"", tags.directory(exif or b"", layout.first, layout), layout)
+    except (ValueError, struct.error):
+        return None
+
+
+def read_webp(data: bytes, *, max_pixels: int) -> Raw:
+    """The samples of a still WebP file."""
+    picture = WebPImageFile(BytesIO(data))
+    check_pixels(*picture.size, most=max_pixels)
+    check_frames(getattr(picture, "n_frames", 1))
+    return _coded(picture, np.asarray(picture), 8)
+
+
+def read_avif(data: bytes, *, max_pixels: int) -> Raw:
+    """The samples of a still AVIF file, at its own depth."""
+    with _quiet():
+        picture = AvifImageFile(BytesIO(data))
+    check_pixels(*picture.size, most=max_pixels)
+    check_frames(getattr(picture, "n_frames", 1))
+    _check_range(_coded_transfer(data))
+    samples = imagecodecs.avif_decode(data)
+    depth: Depth = 8 if samples.dtype == np.uint8 else _avif_depth(data)
+    return _coded(picture, samples, depth)
+
+
+def _avif_depth(data: bytes) -> Depth:
+    """From the AV1 configuration: bit 5 of its third byte tells 12 from 10."""
+    place = data.find(b"av1C")
+    return 12 if data[place + 6] & 0x20 else 10
+
+
+def _coded_transfer(data: bytes) -> int:
+    place = data.find(b"colrnclx")
+    return int.from_bytes(data[place + 10 : place + 12]) if place >= 0 else 0
+
+
+def _check_range(transfer: int) -> None:
+    if transfer in (PQ, HLG):
+        raise ImageReadError(
+            "want a standard-range picture, got high dynamic range (PQ or HLG); "
+            "export it as SDR first"
+        )
+
+
+def _coded(picture: ImageFile, samples: NDArray[Any], depth: Depth) -> Raw:
+    samples = planes(samples)
+    return Raw(
+        samples,
+        top=2**depth - 1,
+        model="grey" if samples.shape[2] < 3 else "rgb",
+        bit_depth=depth,
+        icc=picture.info.get("icc_profile"),
+        exif=_bare_exif(picture.info.get("exif")),
+        xmp=picture.info.get("xmp"),
+    )
+
+
+def read_heif(data: bytes, *, max_pixels: int) -> Raw:
+    """The samples of a HEIC file's main picture; libheif turns it upright itself."""
+    heif = _pillow_heif("Reading HEIC")
+    container = heif.open_heif(BytesIO(data), convert_hdr_to_8bit=False, hdr_to_16bit=False)
+    if data[8:12] in (b"msf1", b"hevc", b"hevs"):
+        check_frames(max(2, len(container)))
+    picture = container[container.primary_index]
+    check_pixels(*picture.size, most=max_pixels)
+    _check_range(picture.info.get("nclx_profile", {}).get("transfer_characteristics", 0))
+    samples = planes(np.asarray(picture))
+    depth: Depth = {10: 10, 12: 12}.get(picture.info["bit_depth"], 8)  # type: ignore[assignment]
+    xmp = picture.info.get("xmp")
+    return Raw(
+        samples,
+        top=255 if samples.dtype == np.uint8 else 2**depth - 1,
+        model="grey" if samples.shape[2] < 3 else "rgb",
+        bit_depth=depth,
+        premultiplied=picture.premultiplied_alpha,
+        icc=picture.info.get("icc_profile"),
+        exif=_bare_exif(picture.info.get("exif")),
+        xmp=bytes(xmp) if xmp else None,
+    )
+
+
+def _pillow_heif(task: str) -> Any:  # noqa: ANN401  # untyped module of an extra
+    try:
+        import pillow_heif
+    except ImportError as exc:
+        raise missing_extra(task, "heic") from exc
+    return pillow_heif
+
+
+def _bare_exif(exif: bytes | None) -> bytes | None:
+    """The TIFF-structured block without the mark that JPEG puts before it."""
+    return exif.removeprefix(EXIF_MARK) if exif else None
+
+
+def write_jpeg(samples: NDArray[Any], metadata: Metadata, *, quality: int) -> bytes:
+    """A JPEG file of (H, W, C) 8-bit grey, RGB or CMYK levels, without chroma subsampling.
+
+    EXIF and XMP that do not fit into one segment are left out.
+    """
+    options = _options(metadata)
+    if len(options.get("exif", b"")) > SEGMENT:
+        del options["exif"]
+    if len(options.get("xmp", b"")) > SEGMENT - 29:
+        del options["xmp"]
+    if metadata.dpi:
+        options["dpi"] = tuple(min(max(round(dpi), 1), 65535) for dpi in metadata.dpi)
+    return _saved(samples, "JPEG", quality=quality, subsampling=0, **options)
+
+
+def write_webp(samples: NDArray[Any], metadata: Metadata, *, quality: int) -> bytes:
+    """A WebP file of (H, W, C) 8-bit RGB or RGBA levels; colour under alpha 0 is kept."""
+    return _saved(samples, "WEBP", quality=quality, exact=True, **_options(metadata))
+
+
+def write_avif(samples: NDArray[Any], depth: Depth, metadata: Metadata, *, quality: int) -> bytes:
+    """An AVIF file of (H, W, C) RGB or RGBA levels of 8, 10 or 12 bits."""
+    if depth == 8:
+        options = _options(metadata)
+        return _saved(samples, "AVIF", quality=quality, subsampling="4:4:4", **options)
+    import cv2  # the one encoder at hand that takes deep pixels and metadata together
+
+    kinds = {"exif": cv2.IMAGE_METADATA_EXIF, "xmp": cv2.IMAGE_METADATA_XMP}
+    kinds["icc"] = cv2.IMAGE_METADATA_ICCP
+    held = {kinds[name]: getattr(metadata, name) for name in kinds if getattr(metadata, name)}
+    order = [2, 1, 0, 3][: samples.shape[2]]
+    done, coded = cv2.imencodeWithMetadata(
+        ".avif",
+        np.ascontiguousarray(samples[..., order]),
+        list(held),
+        [np.frombuffer(body, np.uint8) for body in held.values()],
+        [cv2.IMWRITE_AVIF_DEPTH, depth, cv2.IMWRITE_AVIF_QUALITY, quality],
+    )
+    if not done:
+        raise ValueError("the AVIF encoder gave up")
+    return bytes(coded)
+
+
+def write_heif(samples: NDArray[Any], depth: Depth, metadata: Metadata, *, quality: int) -> bytes:
+    """A HEIC file of (H, W, C) RGB or RGBA levels of 8, 10 or 12 bits."""
+    heif = _pillow_heif("Writing HEIC")
+    mode = "RGB" if samples.shape[2] == 3 else "RGBA"
+    buffer = BytesIO()
+    heif.encode(
+        mode if depth == 8 else f"{mode};{depth}",
+        (samples.shape[1], samples.shape[0]),
+        samples.tobytes(),
+        buffer,
+        quality=quality,
+        chroma=444,
+        bit_depth=depth,
+        **_options(metadata),
+    )
+    return buffer.getvalue()
+
+
+def _options(metadata: Metadata) -> dict[str, Any]:
+    held = {"icc_profile": metadata.icc, "exif": metadata.exif, "xmp": metadata.xmp}
+    if metadata.exif:
+        held["exif"] = EXIF_MARK + metadata.exif
+    return {name: body for name, body in held.items() if body}
+
+
+def _saved(samples: NDArray[Any], format: str, **options: Any) -> bytes:  # noqa: ANN401
+    modes = {1: "L", 3: "RGB", 4: "CMYK" if format == "JPEG" else "RGBA"}
+    mode = modes[samples.shape[2]]
+    size = (samples.shape[1], samples.shape[0])
+    buffer = BytesIO()
+    PillowImage.frombytes(mode, size, samples.tobytes()).save(buffer, format, **options)
+    return buffer.getvalue()
