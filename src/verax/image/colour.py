@@ -72,7 +72,8 @@ def from_srgb(image: Image, model: Model, icc: bytes | None) -> Values:
     if icc is not None and not _is_srgb(icc, model):
         return _transform(image, _srgb(), "rgb", icc, model)
     if model == "grey":
-        return image.mean(axis=2, keepdims=True)
+        grey: Values = image.mean(axis=2, keepdims=True)
+        return grey
     if model == "cmyk":
         return _plain_ink(image)
     return image

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from verax.errors import ImageReadError, VeraxError
 from verax.image import colour, metadata
+from verax.image.codecs import read_avif, read_heif, read_jpeg, read_webp
 from verax.image.contract import Metadata, Photo, Plane, check_image
-from verax.image.lossy import read_avif, read_heif, read_jpeg, read_webp
 from verax.image.png import read_png
 from verax.image.raw import CHANNELS, Raw
 from verax.image.tiff import read_tiff

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from verax.errors import InputError, OutputError, SizeMismatchError, UnknownNameError
 from verax.image import colour
+from verax.image.codecs import write_avif, write_heif, write_jpeg, write_webp
 from verax.image.contract import (
     Image,
     Metadata,
@@ -17,13 +18,12 @@ from verax.image.contract import (
     to_uint8,
     to_uint16,
 )
-from verax.image.lossy import write_avif, write_heif, write_jpeg, write_webp
 from verax.image.metadata import without_gps
 from verax.image.png import write_png
 from verax.image.raw import Depth, Model
 from verax.image.tiff import write_tiff
 
-QUALITY = 95  # of the lossy formats, 1..100; at 95 JPEG errs by about one grey level
+QUALITY = 95  # of JPEG, AVIF and HEIC, 1..100; at 95 they err by about one grey level
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +59,8 @@ def encode(
     Taken over from `like`, as far as the format holds it: depth, alpha, ICC profile (the
     pixels are converted into it), EXIF, XMP, resolution, CMYK, and grey while the picture is
     still grey. Without `like`: 8-bit sRGB and no metadata. `quality` 1..100 is for JPEG,
-    WebP, AVIF and HEIC. Raises InputError for what cannot be written, OutputError when an
-    encoder fails.
+    AVIF and HEIC; the other formats are lossless. Raises InputError for what cannot be
+    written, OutputError when an encoder fails.
     """
     check_image(image)
     format = ALIASES.get(format, format)
@@ -128,7 +128,7 @@ def _write(
     if format == "jpeg":
         return write_jpeg(samples, metadata, quality=quality)
     if format == "webp":
-        return write_webp(samples, metadata, quality=quality)
+        return write_webp(samples, metadata)
     if format == "avif":
         return write_avif(samples, depth, metadata, quality=quality)
     return write_heif(samples, depth, metadata, quality=quality)

@@ -59,7 +59,7 @@ def read_tiff(data: bytes, *, max_pixels: int) -> Raw:
             "save the picture as an ordinary TIFF or PNG"
         )
     samples, alpha = _channels(data, page, layout, samples, photometric)
-    top = 65535 if photometric == PALETTE else 2**bits - 1
+    top = 255 if photometric == PALETTE else 2**bits - 1
     if photometric == WHITE_IS_ZERO:
         samples[..., :1] = top - samples[..., :1]
     return Raw(
@@ -160,9 +160,12 @@ def _channels(
 def _look_up(
     data: bytes, page: Directory, layout: Layout, indices: NDArray[Any]
 ) -> NDArray[np.uint16]:
+    """8-bit colours of palette indices. Writers store a level times 256, times 257, or plain."""
     table = np.array(_numbers(data, page, COLORMAP, layout), np.uint16)
     if table.size % 3 or table.size // 3 <= int(indices.max()):
         raise ImageReadError("want a palette for all colours, got a shorter one; save it as RGB")
+    if table.max() > 255:
+        table >>= 8
     return np.take(table.reshape(3, -1).T, indices, axis=0)
 
 
