@@ -1,0 +1,3 @@
+"""A client of the test service."""
+
+from asking import client, connected, waits  # noqa: F401  # fixtures
