@@ -8,7 +8,11 @@ import sys
 import typer
 
 import verax
-from verax.cli import measure, restore
+from verax.cli import (
+    bench,
+    measure,
+    restore,
+)
 from verax.errors import InputError, OutputError, VeraxError
 
 app = typer.Typer(
@@ -40,6 +44,7 @@ app.command()(restore.restore)
 app.command()(restore.register)
 app.command()(measure.score)
 app.command()(measure.metrics)
+app.add_typer(bench.app, name="bench")
 
 
 def run() -> None:
