@@ -86,12 +86,12 @@ def restore(
 
 
 def as_photo(picture: Photo | Image | Path | str, *, name: str) -> Photo:
-    """A photo from a path, a photo or an array."""
-    if isinstance(picture, Photo):
-        return picture
+    """A photo from a path, a photo or an array, large enough to work with."""
     if isinstance(picture, (Path, str)):
-        return images.read(picture)
-    return Photo(images.check_image(picture, name=name))
+        picture = images.read(picture)
+    photo = picture if isinstance(picture, Photo) else images.from_array(picture, name=name)
+    images.check_size(photo.pixels, name=photo.name or name)
+    return photo
 
 
 def record(restoration: Restoration) -> dict[str, Any]:

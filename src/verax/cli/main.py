@@ -10,6 +10,7 @@ import typer
 import verax
 from verax.cli import (
     bench,
+    demo,
     measure,
     restore,
 )
@@ -44,6 +45,7 @@ app.command()(restore.restore)
 app.command()(restore.register)
 app.command()(measure.score)
 app.command()(measure.metrics)
+app.command()(demo.demo)
 app.add_typer(bench.app, name="bench")
 
 

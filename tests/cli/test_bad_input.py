@@ -1,0 +1,107 @@
+"""Bad input: one clear line, exit status 2, no traceback, no half-written output."""
+
+import os
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+from verax import image as images
+
+
+def text_file(tmp_path):
+    path = tmp_path / "text.png"
+    path.write_text("no picture")
+    return path
+
+
+def empty_file(tmp_path):
+    path = tmp_path / "empty.png"
+    path.touch()
+    return path
+
+
+def truncated(tmp_path):
+    path = tmp_path / "cut.png"
+    images.write(path, np.random.default_rng(0).random((64, 64, 3), np.float32))
+    path.write_bytes(path.read_bytes()[:2000])
+    return path
+
+
+def animated(tmp_path):
+    path = tmp_path / "moving.webp"
+    frames = [PillowImage.new("RGB", (32, 32), (i * 80, 0, 0)) for i in range(3)]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    return path
+
+
+def one_pixel_high(tmp_path):
+    path = tmp_path / "line.png"
+    images.write(path, np.zeros((1, 50, 3), np.float32))
+    return path
+
+
+def missing(tmp_path):
+    return tmp_path / "nowhere.png"
+
+
+@pytest.mark.parametrize(
+    "make", [text_file, empty_file, truncated, animated, one_pixel_high, missing]
+)
+@pytest.mark.parametrize("role", ["photo", "prior"])
+def test_a_bad_file_gives_one_line_and_status_2(verax, pair, tmp_path, make, role):
+    photo, prior = pair
+    bad = make(tmp_path)
+    files = {"photo": photo, "prior": prior} | {role: bad}
+    out = tmp_path / "out.png"
+
+    done = verax("restore", files["photo"], "--prior", files["prior"], "-o", out)
+
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("verax: ")
+    assert bad.name in done.stderr
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--fidelity", "1.5"], "0 to 1"),
+        (["--restorer", "nonesuch"], "nonesuch"),
+        (["--fusion", "nonesuch"], "nonesuch"),
+        (["-o", "missing/folder/out.png"], "missing/folder"),
+        (["-o", "out.docx"], "docx"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_bad_option_says_what_came(verax, pair, tmp_path, arguments, word):
+    photo, prior = pair
+
+    done = verax("restore", photo, "--prior", prior, *arguments, cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert word in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_result_never_replaces_its_photo(verax, pair):
+    photo, prior = pair
+    before = photo.read_bytes()
+
+    done = verax("restore", photo, "--prior", prior, "-o", photo)
+
+    assert done.returncode == 2
+    assert photo.read_bytes() == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_an_unwritable_folder_is_named(verax, pair, tmp_path):
+    photo, prior = pair
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o500)
+
+    done = verax("restore", photo, "--prior", prior, "-o", closed / "out.png")
+
+    assert done.returncode == 2
+    assert "closed" in done.stderr
