@@ -8,12 +8,7 @@ import sys
 import typer
 
 import verax
-from verax.cli import (
-    bench,
-    demo,
-    measure,
-    restore,
-)
+from verax.cli import bench, demo, measure, restore, train
 from verax.errors import InputError, OutputError, VeraxError
 
 app = typer.Typer(
@@ -47,6 +42,8 @@ app.command()(measure.score)
 app.command()(measure.metrics)
 app.command()(demo.demo)
 app.add_typer(bench.app, name="bench")
+app.command()(train.train)
+app.command()(train.export)
 
 
 def run() -> None:

@@ -1,5 +1,1 @@
-"""Datasets: folders, manifests and known layouts become lists of items."""
-
-from verax.datasets.items import Dataset, Item, from_folder, from_manifest, load
-
-__all__ = ["Dataset", "Item", "from_folder", "from_manifest", "load"]
+"""Datasets: layouts, manifests, fetching, verification."""

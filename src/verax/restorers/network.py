@@ -1,0 +1,214 @@
+"""The embedded networks through ONNX Runtime: tone once per photo, detail tile by tile.
+
+The tone network sees the whole photo as a thumbnail and answers with a smooth colour transform.
+The detail network sees tiles of one size with overlap, so memory does not grow with the photo;
+it has no pooled statistics, so tiles and the whole photo agree.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from verax import weights
+from verax.errors import SettingsError
+from verax.image import Image
+
+Floats = NDArray[np.float32]
+
+CONTRACT = "1"  # what this module expects of the files' inputs and outputs
+THUMBNAIL_PIXELS = 192 * 256
+TILE = 512
+OVERLAP = 32  # px cut from each inner side of a tile
+GRID = 16  # px: a network reads its input in blocks, tiles must not shift them
+TONE_TASKS = ("haze", "lowlight", "underwater")  # seen in the whole photo; the others in tiles
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network file ready to run: `multiple` is its size rule, `tasks` names its severities."""
+
+    session: Any
+    kind: str
+    multiple: int
+    tasks: tuple[str, ...]
+
+    def __call__(self, inputs: Floats) -> list[Floats]:
+        """Outputs for inputs (1, C, H, W)."""
+        return [np.asarray(output) for output in self.session.run(None, {"input": inputs})]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What is wrong with a photo: the worst task, its severity, and all severities in [0, 1]."""
+
+    task: str
+    severity: float
+    severities: dict[str, float]
+
+
+@lru_cache(maxsize=4)
+def open_network(path: Path, kind: str) -> Network:
+    """A network file exported by `verax export`; raises SettingsError for any other."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    # a waiting thread must not burn the core that another stage needs
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as exc:  # the runtime raises bare types of its own
+        raise SettingsError(f"{path}: want a network of `verax export`: {exc}") from exc
+    facts = session.get_modelmeta().custom_metadata_map
+    if (facts.get("verax.contract"), facts.get("verax.network")) != (CONTRACT, kind):
+        raise SettingsError(
+            f"{path}: want a {kind} network of contract {CONTRACT}, got "
+            f"{facts.get('verax.network')!r} of {facts.get('verax.contract')!r}; export it again"
+        )
+    tasks = tuple(json.loads(facts["verax.tasks"]))
+    return Network(session, kind, int(facts["verax.multiple"]), tasks)
+
+
+def restore(photo: Image) -> Image:
+    """The base (H, W, 3): the photo restored by the embedded networks, without a prior."""
+    tone, detail = embedded()
+    transform, _ = look(photo, tone)
+    return repair(photo, transform, detail)
+
+
+def estimate(photo: Image) -> Estimate:
+    """Which degradation a photo suffers from most, and how badly."""
+    tone, detail = embedded()
+    transform, whole = look(photo, tone)
+    rows, columns = (_centre(length, TILE) for length in photo.shape[:2])
+    inputs = detail_inputs(photo[rows, columns], toned(photo, transform, rows, columns))
+    local = detail(_padded(inputs, detail.multiple))[2][0]
+    severities = {
+        task: float(whole[i] if task in TONE_TASKS else local[detail.tasks.index(task)])
+        for i, task in enumerate(tone.tasks)
+    }
+    worst = max(severities, key=lambda task: severities[task])
+    return Estimate(worst, severities[worst], severities)
+
+
+def embedded() -> tuple[Network, Network]:
+    """The tone and the detail network that ship with Verax."""
+    return (
+        open_network(weights.path("tone"), "tone"),
+        open_network(weights.path("detail"), "detail"),
+    )
+
+
+def look(photo: Image, tone: Network) -> tuple[Floats, Floats]:
+    """The photo's colour transform (6, h, w) and severities, from its thumbnail."""
+    height, width = photo.shape[:2]
+    scale = math.sqrt(THUMBNAIL_PIXELS / (height * width))
+    rule = tone.multiple
+    size = (max(rule, round(s * scale / rule) * rule) for s in (width, height))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    small = np.clip(cv2.resize(photo, tuple(size), interpolation=method), 0.0, 1.0)
+    transform, severities = tone(_planes(small)[None])
+    return transform[0], severities[0]
+
+
+def toned(
+    photo: Image, transform: Floats, rows: slice = slice(None), columns: slice = slice(None)
+) -> Image:
+    """A part of the photo under its transform: gain and offset, bilinear between its nodes."""
+    part = photo[rows, columns]
+    planes = _sampled(transform, photo.shape[0], rows, axis=1)
+    planes = np.moveaxis(_sampled(planes, photo.shape[1], columns, axis=2), 0, 2)
+    out = part * np.exp(planes[..., :3])
+    out += planes[..., 3:]
+    return np.clip(out, 0.0, 1.0, out=out)
+
+
+def repair(photo: Image, transform: Floats, detail: Network, *, tile: int = TILE) -> Image:
+    """The photo under its transform, repaired tile by tile."""
+    out = np.empty_like(photo)
+    for outer, inner in tiles(photo.shape[0], photo.shape[1], tile=tile):
+        part = toned(photo, transform, *outer)
+        inputs = _padded(detail_inputs(photo[outer], part), detail.multiple)
+        residual = np.moveaxis(detail(inputs)[0][0], 0, 2)
+        restored = part + residual[: part.shape[0], : part.shape[1]]
+        cut = tuple(
+            slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True)
+        )
+        out[inner] = np.clip(restored[cut], 0.0, 1.0)
+    return out
+
+
+def tiles(
+    height: int, width: int, *, tile: int = TILE, overlap: int = OVERLAP
+) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
+    """(what is read, what is kept) per tile; the kept parts cover the picture exactly once."""
+    for top in _spans(height, tile, overlap):
+        for left in _spans(width, tile, overlap):
+            yield (top[0], left[0]), (top[1], left[1])
+
+
+def _spans(length: int, tile: int, overlap: int) -> list[tuple[slice, slice]]:
+    """Spans of at most `tile` px along one side, all starting on the networks' grid."""
+    if length <= tile:
+        return [(slice(0, length), slice(0, length))]
+    step = tile - 2 * overlap
+    count = math.ceil((length - 2 * overlap) / step)
+    last = -(-(length - tile) // GRID) * GRID  # moved inwards, to be about as long as the others
+    starts = [min(k * step, last) for k in range(count)]
+    edges = [0, *(start + overlap for start in starts[1:]), length]
+    return [
+        (slice(start, min(start + tile, length)), slice(edges[k], edges[k + 1]))
+        for k, start in enumerate(starts)
+    ]
+
+
+def detail_inputs(photo: Image, part: Image) -> Floats:
+    """(12, H, W) for the detail network: photo, toned photo, and no prior."""
+    inputs = np.zeros((12, *photo.shape[:2]), np.float32)
+    inputs[:3] = _planes(photo)
+    inputs[3:6] = _planes(part)
+    return inputs
+
+
+def _padded(inputs: Floats, multiple: int) -> Floats:
+    """(1, C, H, W), mirrored at the right and bottom up to the size rule."""
+    height, width = inputs.shape[1:]
+    rows, columns = (_mirrored(length, multiple) for length in (height, width))
+    return np.ascontiguousarray(inputs[None, :, rows][..., columns])
+
+
+def _mirrored(length: int, multiple: int) -> NDArray[np.intp]:
+    """Indices 0..length-1, and back again until the size rule is met."""
+    there = np.arange(length)
+    there_and_back = np.concatenate([there, there[::-1]])
+    return np.resize(there_and_back, length + -length % multiple).astype(np.intp)
+
+
+def _sampled(planes: Floats, length: int, span: slice, *, axis: int) -> Floats:
+    """Planes linearly enlarged to `length` along an axis, only the span of it."""
+    nodes = planes.shape[axis]
+    wanted = np.arange(*span.indices(length), dtype=np.float64)
+    position = np.clip((wanted + 0.5) * nodes / length - 0.5, 0, nodes - 1)
+    left = np.minimum(position.astype(np.intp), max(nodes - 2, 0))
+    share = (position - left).astype(np.float32)
+    shape = [1, 1, 1]
+    shape[axis] = -1
+    weight = share.reshape(shape)
+    first, second = (planes.take(k, axis) for k in (left, np.minimum(left + 1, nodes - 1)))
+    return np.asarray(first + weight * (second - first), np.float32)
+
+
+def _centre(length: int, side: int) -> slice:
+    start = max(0, (length - side) // 2)
+    return slice(start, min(length, start + side))
+
+
+def _planes(picture: Image) -> Floats:
+    return np.ascontiguousarray(np.moveaxis(picture, 2, 0))

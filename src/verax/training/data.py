@@ -1,0 +1,192 @@
+"""Training samples: a pure function of the library, the recipe's mix, the seed and an index.
+
+So a run can stop anywhere and go on with exactly the samples it would have seen, with any number
+of loading processes. A tone sample is a whole photo as a thumbnail; a detail sample is a crop.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from verax.degrade import Degradation, apply
+from verax.image import Image, Plane, from_uint8
+from verax.training.library import Library, Pair, Scene
+from verax.training.nafnet import TASKS
+
+Floats = NDArray[np.float32]
+
+THUMBNAILS = ((6, 8), (6, 8), (8, 6), (7, 7))  # height and width over short / 6, cycled by batch
+CLEAN, REAL = "clean", "real:"  # mix entries beside the tasks; "real:haze" draws real pairs
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Network input (C, H, W), target (3, H, W) and severity per task (10,)."""
+
+    inputs: Floats
+    target: Floats
+    severity: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Degraded photo and reference of one crop, with what was done to it."""
+
+    photo: Image
+    reference: Image
+    task: str
+    severity: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where samples come from; `mix` maps "clean", a task or "real:task" to its weight."""
+
+    library: Library
+    mix: Mapping[str, float]
+    seed: int
+
+    def tone(self, index: int, batch: int, short: int) -> Sample:
+        """Sample `index` for the tone network: a whole, degraded photo as a thumbnail."""
+        rng = np.random.default_rng((self.seed, index))
+        height, width = THUMBNAILS[(index // batch) % len(THUMBNAILS)]
+        size = (height * short // 6, width * short // 6)
+        drawn = self._draw(rng, size, whole=True)
+        return Sample(_planes(drawn.photo), _planes(drawn.reference), drawn.severity)
+
+    def detail(self, index: int, crop: int) -> Sample:
+        """Sample `index` for the detail network: a crop with its toned version, no prior."""
+        rng = np.random.default_rng((self.seed, index))
+        drawn = self._draw(rng, (crop, crop), whole=False)
+        tone, target = _toned(drawn, rng)
+        empty = np.zeros((6, crop, crop), np.float32)
+        inputs = np.concatenate([_planes(drawn.photo), _planes(tone), empty])
+        return Sample(inputs, _planes(target), drawn.severity)
+
+    def _draw(self, rng: Generator, size: tuple[int, int], *, whole: bool) -> Drawn:
+        names = list(self.mix)
+        weights = np.array([self.mix[name] for name in names], np.float64)
+        name = names[int(rng.choice(len(names), p=weights / weights.sum()))]
+        if name.startswith(REAL):
+            task = name.removeprefix(REAL)
+            pairs = [pair for pair in self.library.pairs if pair.task == task]
+            return _real(pairs[int(rng.integers(len(pairs)))], size, rng, whole=whole)
+        scenes = self.library.scenes
+        if name == "haze" and self.library.with_depth() and rng.random() < 0.3:
+            scenes = self.library.with_depth()
+        return _synthetic(scenes[int(rng.integers(len(scenes)))], name, size, rng, whole=whole)
+
+
+def _synthetic(
+    scene: Scene, task: str, size: tuple[int, int], rng: Generator, *, whole: bool
+) -> Drawn:
+    window = _window(scene.photo.shape[:2], size, rng, whole=whole)
+    planes = _cut(from_uint8(scene.photo[window]), size, rng)
+    depth = None if scene.depth is None else _resize(scene.depth[window], size)
+    reference, mirrored = planes
+    if depth is not None and mirrored:
+        depth = np.ascontiguousarray(depth[:, ::-1])
+    severity = np.zeros(len(TASKS), np.float32)
+    if task == CLEAN:
+        return Drawn(reference, reference, task, severity)
+    steps = [Degradation(task, float(rng.uniform(0.08, 1.0)), int(rng.integers(2**31)))]
+    if rng.random() < 0.12:  # photos are rarely bad in one way only
+        extra = str(rng.choice(["noise", "jpeg"]))
+        steps.append(Degradation(extra, float(rng.uniform(0.05, 0.3)), int(rng.integers(2**31))))
+    for step in steps:
+        severity[TASKS.index(step.task)] = step.severity
+    return Drawn(apply(reference, *steps, depth=depth), reference, task, severity)
+
+
+def _real(pair: Pair, size: tuple[int, int], rng: Generator, *, whole: bool) -> Drawn:
+    window = _window(pair.photo.shape[:2], size, rng, whole=whole, scales=(1.0, 1.0))
+    state = int(rng.integers(2**31))
+    photo, reference = (
+        _cut(from_uint8(p[window]), size, np.random.default_rng(state))[0]
+        for p in (pair.photo, pair.reference)
+    )
+    severity = np.zeros(len(TASKS), np.float32)
+    error = float(np.sqrt(np.mean((photo - reference) ** 2)))
+    severity[TASKS.index(pair.task)] = min(1.0, 4.0 * error)  # its deviation, 0.25 being the worst
+    return Drawn(photo, reference, pair.task, severity)
+
+
+def _window(
+    full: tuple[int, ...],
+    size: tuple[int, int],
+    rng: Generator,
+    *,
+    whole: bool,
+    scales: tuple[float, float] = (1.0, 2.4),
+) -> tuple[slice, slice]:
+    """A random window with the aspect of `size`: most of the photo, or a scaled crop of it."""
+    most = min(full[0] / size[0], full[1] / size[1])
+    scale = most * rng.uniform(0.75, 1.0) if whole else min(most, rng.uniform(*scales))
+    height, width = (min(f, round(s * scale)) for f, s in zip(full, size, strict=False))
+    top, left = rng.integers(full[0] - height + 1), rng.integers(full[1] - width + 1)
+    return slice(int(top), int(top) + height), slice(int(left), int(left) + width)
+
+
+def _cut(crop: Image, size: tuple[int, int], rng: Generator) -> tuple[Image, bool]:
+    """The crop at the wanted size, mirrored or not."""
+    resized, mirrored = _resize(crop, size), bool(rng.random() < 0.5)
+    return (np.ascontiguousarray(resized[:, ::-1]) if mirrored else resized), mirrored
+
+
+def _resize(plane: Floats, size: tuple[int, int]) -> Floats:
+    if plane.shape[:2] == size:
+        return plane
+    smaller = plane.shape[0] > size[0]
+    method = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
+    resized = np.asarray(cv2.resize(plane, size[::-1], interpolation=method), np.float32)
+    return resized if plane.ndim == 2 else _clip(resized)
+
+
+def _toned(drawn: Drawn, rng: Generator) -> tuple[Image, Image]:
+    """The photo as a tone network or a prior's tone would hand it on, and the target under it.
+
+    The detail network must leave tone alone: where the tone is off, its target is off likewise.
+    """
+    photo, reference = drawn.photo, drawn.reference
+    if drawn.task == "lowlight":
+        photo = _match_gain(photo, reference, rng)
+    elif drawn.task in ("haze", "underwater"):
+        photo = _match_moments(photo, reference, rng)
+    if rng.random() < 0.7:
+        return photo, reference
+    gain = np.exp2(rng.normal(0.0, 0.25) + rng.normal(0.0, 0.08, 3)).astype(np.float32)
+    offset = np.full(3, rng.normal(0.0, 0.03), np.float32)
+    return _clip(photo * gain + offset), _clip(reference * gain + offset)
+
+
+def _match_gain(photo: Image, reference: Image, rng: Generator) -> Image:
+    sigma = rng.uniform(6.0, 24.0)
+    low, wanted = (cv2.GaussianBlur(p, (0, 0), sigma) for p in (photo, reference))
+    gain = np.minimum(wanted / np.maximum(low, 1e-3), 40.0)
+    return _clip(photo * gain)
+
+
+def _match_moments(photo: Image, reference: Image, rng: Generator) -> Image:
+    sigma = rng.uniform(8.0, 24.0)
+    (m0, s0), (m1, s1) = (_moments(p, sigma) for p in (photo, reference))
+    gain = np.clip(s1 / np.maximum(s0, 1e-2), 0.5, 8.0)
+    return _clip((photo - m0) * gain + m1)
+
+
+def _moments(picture: Image, sigma: float) -> tuple[Floats, Floats]:
+    mean = cv2.GaussianBlur(picture, (0, 0), sigma)
+    square = cv2.GaussianBlur(picture * picture, (0, 0), sigma)
+    return mean, np.sqrt(np.maximum(square - mean * mean, 0.0))
+
+
+def _clip(picture: NDArray[np.floating[Any]]) -> Image:
+    return np.asarray(np.clip(picture, 0.0, 1.0), np.float32)
+
+
+def _planes(picture: Image | Plane) -> Floats:
+    return np.ascontiguousarray(np.moveaxis(picture, 2, 0), np.float32)

@@ -1,0 +1,194 @@
+"""What may be trained on: photos, pairs and depth in memory, and the refusal of test pictures.
+
+A folder with a `manifest.csv` (task, dataset, split, input, target) is read by its rows; any other
+folder is taken as photos without degradation. Rows of the split "train" are trained on, "val"
+rows are for validation, and every other row is a test row. A training photo that is a test picture,
+by its bytes or by its look, is refused.
+"""
+
+import csv
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from verax import image as images
+from verax.errors import SettingsError
+from verax.image import Plane
+
+Levels = NDArray[np.uint8]  # (H, W, 3)
+
+PHOTO_TASKS = ("clean", "depth")
+PAIR_TASKS = {
+    "dehazing": "haze",
+    "deraining": "rain",
+    "desnowing": "snow",
+    "lowlight": "lowlight",
+    "denoising": "noise",
+    "motion_deblur": "motion_blur",
+    "defocus_deblur": "defocus_blur",
+    "underwater": "underwater",
+    "raindrop": "raindrop",
+    "jpeg": "jpeg",
+}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif"}
+LONGEST = 1600  # px: larger photos are kept smaller, memory holds all of them
+# Of 256 bits of the perceptual hash: the same photo at half size as JPEG differs in at most 20,
+# two different photos in 55 or more (measured on 200 photos against 150).
+LOOKALIKE_BITS = 36
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A photo without degradation, 8 bit; depth in metres where it was measured."""
+
+    photo: Levels
+    depth: Plane | None = None
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A degraded photo and its ground truth on the same grid, 8 bit."""
+
+    photo: Levels
+    reference: Levels
+    task: str
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """Everything one training run draws from."""
+
+    scenes: list[Scene]
+    pairs: list[Pair] = field(default_factory=list)
+    sha256: str = ""  # of the sorted file hashes: which data this was
+    licences: tuple[str, ...] = ()
+
+    def with_depth(self) -> list[Scene]:
+        return [scene for scene in self.scenes if scene.depth is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    task: str
+    split: str
+    photo: Path | None
+    reference: Path | None
+    licence: str = ""
+
+
+def load(folders: Iterable[Path | str], *, split: str = "train", shortest: int = 128) -> Library:
+    """The pictures of `folders` that belong to `split`.
+
+    Raises:
+        SettingsError: a folder is missing or empty, a photo is smaller than `shortest` pixels,
+            or a training picture is a test picture.
+    """
+    rows = [row for folder in folders for row in _rows(Path(folder))]
+    chosen = [row for row in rows if row.split == split]
+    if not chosen:
+        raise SettingsError(f"data: want photos of the split {split!r}, found none in {folders}")
+    if split == "train":
+        _refuse_leaks(chosen, [row for row in rows if row.split not in ("train", "val")])
+    scenes = [_scene(row) for row in chosen if row.task in PHOTO_TASKS]
+    pairs = [_pair(row) for row in chosen if row.task in PAIR_TASKS and row.photo]
+    _refuse_small(scenes, shortest)
+    licences = tuple(sorted({row.licence for row in chosen if row.licence}))
+    return Library(scenes, pairs, _digest(chosen), licences)
+
+
+def _rows(folder: Path) -> Iterator[_Row]:
+    if not folder.is_dir():
+        raise SettingsError(f"data: {folder} is not a folder; name folders of photos")
+    manifest = folder / "manifest.csv"
+    if not manifest.is_file():
+        for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES):
+            yield _Row("clean", "train", None, path)
+        return
+    with manifest.open(newline="", encoding="utf-8") as lines:
+        for row in csv.DictReader(lines):
+            photo, target = (folder / row[k] if row[k] else None for k in ("input", "target"))
+            yield _Row(row["task"], row["split"], photo, target, row.get("licence") or "")
+
+
+def _scene(row: _Row) -> Scene:
+    assert row.reference is not None
+    levels = _levels(row.reference)
+    depth_file = row.reference.parents[1] / "depth" / f"{row.reference.stem}.png"
+    depth = _depth(depth_file, levels) if row.task == "depth" else None
+    return Scene(levels, depth, row.reference.name)
+
+
+def _pair(row: _Row) -> Pair:
+    assert row.photo is not None
+    assert row.reference is not None
+    photo, reference = _levels(row.photo), _levels(row.reference)
+    if photo.shape != reference.shape:
+        raise SettingsError(
+            f"data: want one grid, {row.photo.name} is {photo.shape}, its reference "
+            f"{reference.shape}"
+        )
+    return Pair(photo, reference, PAIR_TASKS[row.task], row.photo.name)
+
+
+def _levels(path: Path) -> Levels:
+    pixels = images.read(path).pixels
+    scale = LONGEST / max(pixels.shape[:2])
+    if scale < 1:
+        size = (round(pixels.shape[1] * scale), round(pixels.shape[0] * scale))
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    return images.to_uint8(pixels)
+
+
+def _depth(path: Path, levels: Levels) -> Plane:
+    millimetres = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if millimetres is None or millimetres.shape != levels.shape[:2]:
+        raise SettingsError(f"data: want the depth of {path.stem} on the photo's grid at {path}")
+    return np.asarray(millimetres, np.float32) / np.float32(1000.0)
+
+
+def _refuse_small(scenes: list[Scene], shortest: int) -> None:
+    for scene in scenes:
+        if min(scene.photo.shape[:2]) < shortest:
+            height, width = scene.photo.shape[:2]
+            raise SettingsError(
+                f"data: {scene.name} is {width}x{height}, want at least {shortest} px a side; "
+                "remove it or train on smaller crops"
+            )
+
+
+def _refuse_leaks(training: list[_Row], test: list[_Row]) -> None:
+    kept_back = {p: look(p) for row in test for p in (row.photo, row.reference) if p}
+    if not kept_back:
+        return
+    hashes = {_file_hash(p) for p in kept_back}
+    looks, names = np.stack(list(kept_back.values())), list(kept_back)
+    for path in (p for row in training for p in (row.photo, row.reference) if p):
+        bits = np.count_nonzero(looks != look(path), axis=1)
+        if _file_hash(path) in hashes or bits.min() <= LOOKALIKE_BITS:
+            raise SettingsError(
+                f"data: {path.name} may not be trained on, it is the test picture "
+                f"{names[int(bits.argmin())].name}; remove its row or file"
+            )
+
+
+def look(path: Path) -> NDArray[np.bool_]:
+    """Perceptual hash of 256 bits: signs of horizontal differences of a 17x16 thumbnail."""
+    grey = cv2.cvtColor(images.read(path).pixels, cv2.COLOR_RGB2GRAY)
+    small = cv2.resize(grey, (17, 16), interpolation=cv2.INTER_AREA)
+    return np.asarray(small[:, 1:] > small[:, :-1]).ravel()
+
+
+def _file_hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _digest(rows: list[_Row]) -> str:
+    files = sorted(p for row in rows for p in (row.photo, row.reference) if p)
+    return hashlib.sha256("".join(_file_hash(p) for p in files).encode()).hexdigest()

@@ -1,0 +1,56 @@
+"""What training minimises: distance in space and frequency, and invented structure.
+
+Every function takes (B, 3, H, W) tensors and returns a scalar.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+WINDOW = 9  # px: the photo explains a window of the restoration by one line per window
+
+
+def charbonnier(restored: Tensor, reference: Tensor, *, epsilon: float = 1e-3) -> Tensor:
+    """Mean of sqrt(d**2 + epsilon**2) - epsilon: L1, smooth at zero."""
+    return (torch.sqrt((restored - reference) ** 2 + epsilon**2) - epsilon).mean()
+
+
+def severity(estimated: Tensor, known: Tensor) -> Tensor:
+    """Mean cross-entropy of severities (B, tasks) in [0, 1], 0 where the estimate is right.
+
+    A distance would not do: most severities are 0, and so would be every estimate.
+    """
+    p = estimated.clamp(1e-4, 1 - 1e-4)
+    q = known.clamp(1e-4, 1 - 1e-4)
+    return (q * torch.log(q / p) + (1 - q) * torch.log((1 - q) / (1 - p))).mean()
+
+
+def frequency(restored: Tensor, reference: Tensor) -> Tensor:
+    """Mean distance of the spectra: weighs all scales alike (Cho et al., ICCV 2021)."""
+    return torch.fft.rfft2((restored - reference).float(), norm="ortho").abs().mean()
+
+
+def structure(restored: Tensor, photo: Tensor, reference: Tensor) -> Tensor:
+    """Structure that neither the photo nor the reference has.
+
+    In each window the restoration is fitted by a line in the photo's grey value; what is left is
+    structure that the photo does not show (local-linear model: He, Sun and Tang, TPAMI 2013).
+    As much of it as the reference has is right, more is invented.
+    """
+    guide = photo.mean(1, keepdim=True)
+    left = _unexplained(restored.mean(1, keepdim=True), guide)
+    right = _unexplained(reference.mean(1, keepdim=True), guide)
+    return F.relu(torch.sqrt(left + 1e-6) - torch.sqrt(right + 1e-6)).mean()
+
+
+def _unexplained(plane: Tensor, guide: Tensor) -> Tensor:
+    """Variance of `plane` per window that no line in `guide` explains."""
+    mean_g, mean_p = _box(guide), _box(plane)
+    variance = _box(guide * guide) - mean_g * mean_g
+    covariance = _box(guide * plane) - mean_g * mean_p
+    left = _box(plane * plane) - mean_p * mean_p - covariance**2 / (variance + 1e-4)
+    return F.relu(left)
+
+
+def _box(plane: Tensor) -> Tensor:
+    return F.avg_pool2d(plane, WINDOW, stride=1)

@@ -1,0 +1,212 @@
+"""The two small networks of Verax: tone (whole photo, once) and detail (tiles, anywhere).
+
+Both are gated U-Nets on pixel-unshuffled input: the plan of NAFNet (Chen et al., ECCV 2022:
+no activation but a gate, additive skips, residual on the input) with dense 3x3 convolutions in
+place of normalisation, depthwise convolution and pooled attention. On CPUs dense convolutions run
+at several times the arithmetic rate of depthwise ones, and without pooling a tile and the full
+photo give the same pixels. What needs the whole photo, its exposure, veil and colour cast, is the
+work of the tone network, which sees the whole photo as a thumbnail.
+"""
+
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from verax import degrade
+
+TASKS = tuple(degrade.TASKS)
+TONE_TASKS = ("haze", "lowlight", "underwater")
+DETAIL_INPUTS = 12  # photo 3, toned 3, prior 3, geometric and photometric confidence, validity
+TONE_OUTPUTS = 6  # log gain and offset per channel
+LOW_BAND = 16  # px: what is smoother than this is tone
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Size of a network: `widths` per scale, `blocks` per scale and side, `middle` blocks."""
+
+    unshuffle: int = 2
+    widths: tuple[int, ...] = (32, 64, 128)
+    blocks: int = 2
+    middle: int = 4
+
+    @property
+    def multiple(self) -> int:
+        """Input sides must be multiples of this."""
+        return int(self.unshuffle * 2 ** (len(self.widths) - 1))
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+DETAIL = Shape()
+TONE = Shape(unshuffle=4, widths=(48, 96, 128), blocks=2, middle=3)
+
+
+class GatedBlock(nn.Module):  # type: ignore[misc]  # torch has no types here
+    """x + scale * conv(gate(conv(x))): half of the channels open or close the other half."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.spread = nn.Conv2d(width, width, 3, padding=1)
+        self.merge = nn.Conv2d(width // 2, width, 3, padding=1)
+        self.scale = nn.Parameter(torch.full((width, 1, 1), 0.2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.scale * self.merge(F.glu(self.spread(x), dim=1))
+
+
+class GatedUNet(nn.Module):  # type: ignore[misc]  # torch has no types here
+    """Features at 1/unshuffle of the input, and those of the coarsest scale."""
+
+    def __init__(self, inputs: int, shape: Shape) -> None:
+        super().__init__()
+        widths = shape.widths
+        self.unshuffle = shape.unshuffle
+        self.stem = nn.Conv2d(inputs * shape.unshuffle**2, widths[0], 3, padding=1)
+        self.encoders = nn.ModuleList(_blocks(w, shape.blocks) for w in widths[:-1])
+        self.decoders = nn.ModuleList(_blocks(w, shape.blocks) for w in widths[:-1])
+        pairs = list(pairwise(widths))
+        self.downs = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairs)
+        self.ups = nn.ModuleList(nn.Conv2d(b, 4 * a, 1) for a, b in pairs)
+        self.middle = _blocks(widths[-1], shape.middle)
+
+    def encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        x = self.stem(F.pixel_unshuffle(x, self.unshuffle))
+        skips = []
+        for blocks, down in zip(self.encoders, self.downs, strict=True):
+            x = blocks(x)
+            skips.append(x)
+            x = down(x)
+        return self.middle(x), skips
+
+    def decode(self, x: Tensor, skips: list[Tensor]) -> Tensor:
+        for blocks, up, skip in zip(
+            reversed(self.decoders), reversed(self.ups), reversed(skips), strict=True
+        ):
+            x = blocks(F.pixel_shuffle(up(x), 2) + skip)
+        return x
+
+
+class ToneNet(nn.Module):  # type: ignore[misc]  # torch has no types here
+    """Thumbnail of the whole photo (B, 3, h, w) to its colour transform and its degradation.
+
+    Returns:
+        transform (B, 6, h/2, w/2): natural log of a gain and an offset per channel; both scaled
+            by an estimated severity, so that a good photo keeps its tone.
+        severity (B, 10): estimated severity per task of TASKS, 0 for absent.
+    """
+
+    def __init__(self, shape: Shape = TONE) -> None:
+        super().__init__()
+        width, coarse = shape.widths[0], shape.widths[-1]
+        self.body = GatedUNet(6, shape)
+        self.whole = nn.Sequential(nn.LayerNorm(coarse), nn.Linear(coarse, coarse), nn.GELU())
+        self.steer = nn.Linear(coarse, coarse)
+        self.overall = nn.Linear(coarse, TONE_OUTPUTS)
+        self.severity = nn.Linear(coarse, len(TASKS))
+        self.strength = nn.Linear(coarse, 1)
+        self.head = nn.Conv2d(width, TONE_OUTPUTS * (shape.unshuffle // 2) ** 2, 3, padding=1)
+        self.finer = shape.unshuffle // 2
+        _start_small(self.head)
+        _start_small(self.overall)
+
+    def forward(self, thumbnail: Tensor) -> tuple[Tensor, Tensor]:
+        # the logarithm spreads what lies in the dark, where a linear scale sees only black
+        spread = 0.5 * torch.log(thumbnail + 1 / 255) + 1.25
+        x, skips = self.body.encode(torch.cat([2 * thumbnail - 1, spread], 1))
+        whole = self.whole(x.mean((2, 3)))
+        x = self.body.decode(x + self.steer(whole)[:, :, None, None], skips)
+        strength = torch.sigmoid(self.strength(whole))[:, :, None, None]
+        local = F.pixel_shuffle(self.head(x), self.finer)
+        transform = strength * (local + self.overall(whole)[:, :, None, None])
+        return transform.float(), torch.sigmoid(self.severity(whole)).float()
+
+
+class DetailNet(nn.Module):  # type: ignore[misc]  # torch has no types here
+    """What hides structure: rain, snow, noise, blocks, blur; and the gates for a prior.
+
+    Input (B, 12, H, W): photo, toned photo, registered prior, geometric confidence, photometric
+    confidence, validity; the last six planes are zero without a prior.
+
+    Returns:
+        residual (B, 3, H, W) on the toned photo, scaled by a local strength.
+        gates (B, 2, H, W): shares of the prior's low and high band, in [0, 1], near 0 at start.
+        severity (B, 10): estimated severity per task of TASKS, the mean of local estimates.
+    """
+
+    def __init__(self, shape: Shape = DETAIL) -> None:
+        super().__init__()
+        self.finer = shape.unshuffle
+        self.multiple = shape.multiple
+        self.body = GatedUNet(DETAIL_INPUTS, shape)
+        self.head = nn.Conv2d(shape.widths[0], 5 * shape.unshuffle**2, 3, padding=1)
+        self.local = nn.Conv2d(shape.widths[-1], 1 + len(TASKS), 1)
+        _start_small(self.head)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        coarse, skips = self.body.encode(2 * x - 1)
+        planes = F.pixel_shuffle(self.head(self.body.decode(coarse, skips)), self.finer)
+        local = torch.sigmoid(self.local(coarse))
+        strength = F.interpolate(
+            local[:, :1], scale_factor=self.multiple, mode="bilinear", align_corners=False
+        )
+        gates = torch.sigmoid(planes[:, 3:] - 4.0)
+        return (strength * planes[:, :3]).float(), gates.float(), local[:, 1:].mean((2, 3)).float()
+
+
+def toned(photo: Tensor, transform: Tensor) -> Tensor:
+    """Photo (B, 3, H, W) under a transform (B, 6, h, w), unclipped."""
+    full = F.interpolate(transform, photo.shape[2:], mode="bilinear", align_corners=False)
+    return photo * torch.exp(full[:, :3]) + full[:, 3:]
+
+
+def fused(inputs: Tensor, residual: Tensor, gates: Tensor) -> Tensor:
+    """The restoration (B, 3, H, W) from DetailNet's input and output, unclipped.
+
+    The prior may replace the low band and the high band of the base where it is valid and its
+    registration is trusted; its high band only where its gradients agree with the photo's.
+    """
+    photo, prior = inputs[:, :3], inputs[:, 6:9]
+    trust = inputs[:, 9:10] * inputs[:, 11:12]
+    base = inputs[:, 3:6] + residual
+    low_base, low_prior = _low(base), _low(prior)
+    low = gates[:, :1] * trust * inputs[:, 10:11] * (low_prior - low_base)
+    high = gates[:, 1:] * trust * agreement(photo, prior) * (prior - low_prior - base + low_base)
+    return base + low + high
+
+
+def agreement(photo: Tensor, prior: Tensor) -> Tensor:
+    """(B, 1, H, W) in [0, 1]: how well the two pictures' gradients point the same way."""
+    gx, gy = _gradients(photo), _gradients(prior)
+    dot = sum(_smooth(a * b) for a, b in zip(gx, gy, strict=True))
+    size = [sum(_smooth(a * a) for a in g) for g in (gx, gy)]
+    return (dot / torch.sqrt(size[0] * size[1] + 1e-8)).clamp(0, 1)
+
+
+def _gradients(picture: Tensor) -> tuple[Tensor, Tensor]:
+    grey = F.pad(picture.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+    return grey[..., 1:-1, 2:] - grey[..., 1:-1, :-2], grey[..., 2:, 1:-1] - grey[..., :-2, 1:-1]
+
+
+def _smooth(plane: Tensor) -> Tensor:
+    return F.avg_pool2d(plane, 7, stride=1, padding=3, count_include_pad=False)
+
+
+def _low(picture: Tensor) -> Tensor:
+    small = F.avg_pool2d(picture, LOW_BAND // 2, ceil_mode=True, count_include_pad=False)
+    small = F.avg_pool2d(small, 3, stride=1, padding=1, count_include_pad=False)
+    return F.interpolate(small, picture.shape[2:], mode="bilinear", align_corners=False)
+
+
+def _blocks(width: int, count: int) -> nn.Sequential:
+    return nn.Sequential(*(GatedBlock(width) for _ in range(count)))
+
+
+def _start_small(layer: nn.Conv2d | nn.Linear) -> None:
+    nn.init.normal_(layer.weight, std=1e-3)
+    nn.init.zeros_(layer.bias)

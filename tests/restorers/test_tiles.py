@@ -1,0 +1,44 @@
+import cv2
+import numpy as np
+import pytest
+
+from verax.restorers.network import tiles, toned
+
+
+@pytest.mark.parametrize("size", [(512, 512), (513, 700), (1025, 96), (2000, 1500)])
+def test_kept_parts_cover_every_pixel_once(size):
+    count = np.zeros(size, int)
+    for outer, inner in tiles(*size):
+        count[inner] += 1
+        assert all(o.start <= i.start < i.stop <= o.stop for o, i in zip(outer, inner, strict=True))
+        assert all(o.start % 16 == 0 for o in outer)
+        assert all(min(497, n) <= o.stop - o.start <= 512 for o, n in zip(outer, size, strict=True))
+
+    assert (count == 1).all()
+
+
+@pytest.mark.parametrize("size", [(600, 1200)])
+def test_what_is_kept_is_an_overlap_away_from_inner_borders(size):
+    for outer, inner in tiles(*size):
+        for o, i, n in zip(outer, inner, size, strict=True):
+            assert o.start == 0 or i.start - o.start >= 32
+            assert o.stop == n or o.stop - i.stop >= 32
+
+
+def test_a_part_under_the_transform_is_that_part_of_the_whole():
+    rng = np.random.default_rng(0)
+    photo = rng.random((90, 70, 3), np.float32)
+    transform = rng.normal(0, 0.2, (6, 9, 7)).astype(np.float32)
+    whole = toned(photo, transform)
+
+    assert np.array_equal(toned(photo, transform, slice(20, 61), slice(5, 64)), whole[20:61, 5:64])
+
+
+def test_the_transform_is_enlarged_as_opencv_enlarges():
+    rng = np.random.default_rng(0)
+    photo = np.full((96, 64, 3), 0.25, np.float32)
+    transform = rng.normal(0, 0.2, (6, 12, 8)).astype(np.float32)
+    full = cv2.resize(np.moveaxis(transform, 0, 2), (64, 96), interpolation=cv2.INTER_LINEAR)
+    wanted = np.clip(photo * np.exp(full[..., :3]) + full[..., 3:], 0, 1)
+
+    assert np.abs(toned(photo, transform) - wanted).max() < 1e-4

@@ -1,0 +1,118 @@
+import json
+
+import numpy as np
+import onnx
+import pytest
+import torch
+import toy
+
+from verax.errors import OutputError, RunError, SettingsError
+from verax.restorers import network
+from verax.training import export
+from verax.training.loop import build, load_checkpoint, train
+
+SHAPES = {"tone": toy.TINY_TONE, "detail": toy.TINY}
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    data = toy.folder(tmp_path_factory.mktemp("photos") / "data")
+    runs = tmp_path_factory.mktemp("runs")
+    crops = {"tone": 48, "detail": 32}
+    return {
+        kind: train(
+            toy.recipe(data, network=kind, shape=shape, crop=crops[kind], rate=1e-2), runs / kind
+        ).checkpoint
+        for kind, shape in SHAPES.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def files(checkpoints, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("onnx")
+    for kind, checkpoint in checkpoints.items():
+        export.export(checkpoint, folder / f"{kind}.onnx")
+    return folder
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_the_file_answers_like_torch_on_sizes_it_was_not_traced_with(kind, checkpoints, files):
+    recipe, content = load_checkpoint(checkpoints[kind])
+    net = build(recipe)
+    net.load_state_dict({k: v.half().float() for k, v in content["average"].items()})
+    planes, rule = {"tone": 3, "detail": 12}[kind], recipe.shape.multiple
+    inputs = np.random.default_rng(0).random((1, planes, 7 * rule, 11 * rule), np.float32)
+    got = export.run((files / f"{kind}.onnx").read_bytes(), inputs)
+    with torch.no_grad():
+        wanted = net(torch.from_numpy(inputs))
+
+    assert max(np.abs(a - b.numpy()).max() for a, b in zip(got, wanted, strict=True)) < 2e-3
+
+
+def test_the_file_says_what_it_is(files):
+    facts = {p.key: p.value for p in onnx.load(files / "detail.onnx").metadata_props}
+
+    assert facts["verax.network"] == "detail"
+    assert facts["verax.multiple"] == "4"
+    assert len(facts["verax.weights_sha256"]) == len(facts["verax.data_sha256"]) == 64
+    assert json.loads(facts["verax.recipe"])["steps"] == 2
+
+
+def test_half_precision_weights_halve_the_file(files, checkpoints):
+    _, content = load_checkpoint(checkpoints["detail"])
+    values = sum(v.numel() for v in content["average"].values())
+    facts = {p.key: p.value for p in onnx.load(files / "detail.onnx").metadata_props}
+
+    assert facts["verax.precision"] == "float16 weights"
+    assert (files / "detail.onnx").stat().st_size < 2 * values + 60_000
+
+
+def test_weights_that_do_not_fit_float16_stay_as_they_are(checkpoints, tmp_path):
+    _, content = load_checkpoint(checkpoints["detail"])
+    content["average"]["body.stem.weight"] *= 1e5
+    torch.save(content, tmp_path / "wild.pt")
+
+    try:
+        precision = export.export(tmp_path / "wild.pt", tmp_path / "wild.onnx").precision
+    except RunError:  # such weights may also differ between the two runtimes
+        precision = "float32"
+    assert precision == "float32"
+
+
+def test_what_cannot_be_exported_is_said(checkpoints, tmp_path):
+    with pytest.raises(SettingsError, match="want a checkpoint"):
+        export.export(tmp_path / "none.pt", tmp_path / "x.onnx")
+    with pytest.raises(OutputError, match="cannot be written"):
+        export.export(checkpoints["tone"], tmp_path / "nowhere" / "x.onnx")
+
+
+def test_tiles_and_the_whole_photo_agree(files):
+    photo = toy.scene(1, (150, 203))
+    tone = network.open_network(files / "tone.onnx", "tone")
+    detail = network.open_network(files / "detail.onnx", "detail")
+    transform, _ = network.look(photo, tone)
+    whole = network.repair(photo, transform, detail)
+    tiled = network.repair(photo, transform, detail, tile=96)
+
+    assert np.abs(whole - tiled).max() < 1e-5
+    assert np.abs(whole - photo).max() > 1e-3
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 50), (33, 47), (64, 64)])
+def test_any_size_comes_back_as_it_was(files, size):
+    photo = toy.scene(2, (64, 64))[: size[0], : size[1]]
+    photo = np.ascontiguousarray(photo)
+    transform, _ = network.look(photo, network.open_network(files / "tone.onnx", "tone"))
+    out = network.repair(photo, transform, network.open_network(files / "detail.onnx", "detail"))
+
+    assert out.shape == photo.shape
+    assert out.dtype == np.float32
+    assert 0 <= out.min() <= out.max() <= 1
+
+
+def test_a_file_of_the_other_kind_is_refused(files, tmp_path):
+    with pytest.raises(SettingsError, match="want a tone network of contract 1, got 'detail'"):
+        network.open_network(files / "detail.onnx", "tone")
+    (tmp_path / "x.onnx").write_bytes(b"no")
+    with pytest.raises(SettingsError, match=r"x\.onnx: want a network"):
+        network.open_network(tmp_path / "x.onnx", "tone")

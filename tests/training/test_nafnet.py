@@ -1,0 +1,69 @@
+import pytest
+import torch
+import toy
+
+from verax.training.nafnet import DetailNet, ToneNet, agreement, fused, toned
+
+
+@pytest.fixture
+def inputs():
+    torch.manual_seed(0)
+    return torch.rand(1, 12, 64, 48)
+
+
+def test_networks_start_near_the_photo(inputs):
+    torch.manual_seed(0)
+    transform, _ = ToneNet(toy.TINY_TONE)(inputs[:, :3])
+    residual, gates, _ = DetailNet(toy.TINY)(inputs)
+
+    assert (toned(inputs[:, :3], transform) - inputs[:, :3]).abs().mean() < 0.05
+    assert residual.abs().max() < 0.05
+    assert gates.max() < 0.05
+
+
+def test_the_default_networks_have_the_size_that_ships():
+    sizes = [sum(p.numel() for p in net.parameters()) for net in (ToneNet(), DetailNet())]
+
+    assert all(0.5e6 < size < 2.7e6 for size in sizes)
+
+
+def test_detail_does_not_depend_on_what_is_far_away(inputs):
+    torch.manual_seed(0)
+    net = DetailNet(toy.TINY).eval()
+    wide = torch.cat([inputs, torch.rand(1, 12, 64, 208)], 3)
+    changed = wide.clone()
+    changed[..., 200:] = 0
+
+    with torch.no_grad():
+        first, second = net(wide)[0], net(changed)[0]
+
+    assert torch.equal(first[..., :96], second[..., :96])
+    assert not torch.equal(first[..., 200:], second[..., 200:])
+
+
+def test_the_identity_transform_keeps_the_photo(inputs):
+    assert torch.equal(toned(inputs[:, :3], torch.zeros(1, 6, 8, 6)), inputs[:, :3])
+
+
+@pytest.mark.parametrize("plane", [9, 11], ids=["confidence", "validity"])
+def test_without_trust_the_prior_is_not_used(inputs, plane):
+    residual, gates = torch.zeros(1, 3, 64, 48), torch.ones(1, 2, 64, 48)
+    inputs[:, plane] = 0
+
+    assert torch.equal(fused(inputs, residual, gates), inputs[:, 3:6])
+
+
+def test_open_gates_take_over_a_prior_that_is_the_photo(inputs):
+    inputs[:, 6:9] = inputs[:, :3]
+    inputs[:, 9:] = 1
+    out = fused(inputs, torch.zeros(1, 3, 64, 48), torch.ones(1, 2, 64, 48))
+
+    assert (out - inputs[:, :3]).abs().max() < 1e-3
+
+
+def test_gradients_agree_with_themselves_not_with_a_stranger(inputs):
+    photo, stranger = inputs[:, :3], inputs[:, 3:6]
+
+    assert agreement(photo, 0.3 + 0.4 * photo).min() > 0.9
+    assert agreement(photo, stranger).mean() < 0.2
+    assert agreement(photo, 1 - photo).max() == 0

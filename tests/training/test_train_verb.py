@@ -1,0 +1,51 @@
+import pytest
+import toy
+from typer.testing import CliRunner
+
+from verax.cli.main import app
+from verax.errors import InputError, SettingsError
+
+RECIPE = """
+steps = 2
+crop = 32
+batch = 2
+validation = 0
+mix = { noise = 1.0 }
+shape = { unshuffle = 2, widths = [8, 16], blocks = 1, middle = 1 }
+"""
+
+
+@pytest.fixture
+def verax():
+    def call(*words):
+        return CliRunner().invoke(app, [str(w) for w in words], catch_exceptions=False)
+
+    return call
+
+
+def test_from_photos_to_a_network_file(verax, tmp_path):
+    data = toy.folder(tmp_path / "photos")
+    config = tmp_path / "own.toml"
+    config.write_text(RECIPE)
+
+    trained = verax("train", config, "--data", data, "-o", tmp_path / "run")
+    exported = verax("export", tmp_path / "run" / "checkpoint.pt", "-o", tmp_path / "net.onnx")
+
+    assert "detail network, 2 steps" in trained.output
+    assert "float16 weights" in exported.output
+    assert (tmp_path / "net.onnx").is_file()
+
+
+def test_log_lines_instead_of_a_bar(verax, tmp_path, monkeypatch):
+    monkeypatch.setattr("verax.training.loop.REPORT_EVERY", 1)
+    config = tmp_path / "own.toml"
+    config.write_text(f'data = ["{toy.folder(tmp_path / "photos")}"]' + RECIPE)
+
+    assert '"step": 2, "loss"' in verax("train", config, "-o", tmp_path / "run", "--json").output
+
+
+def test_wrong_calls_are_explained(verax, tmp_path):
+    with pytest.raises(InputError, match="CONFIG file or --recipe"):
+        verax("train")
+    with pytest.raises(SettingsError, match="name at least one folder"):
+        verax("train", "--recipe", "cpu", "-o", tmp_path)
