@@ -8,12 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.errors import SizeMismatchError, UnknownNameError
-from verax.fusion import gates, noise, tone
+from verax.fusion import gates, noise, tone, verify
 from verax.geometry.register import Registration, Warped
 from verax.image import Image, Plane
 
 STRIPE = 256  # rows sliced at a time: bounds memory on large photos
-MARGIN = 12  # rows around a stripe that its filters look at
+MARGIN = 32  # rows around a stripe that its filters look at; both are multiples of noise.COARSE
+MODES = ("tone",)
+COARSE = "the prior could not be placed precisely: only a coarse tone is taken from it"
+CHANGED = (
+    "the prior shows another state of the scene (as night made day): "
+    "light stays the photo's, colour is only hinted at"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +36,27 @@ class Fusion:
 
     pixels: Image
     trust: NDArray[np.float32]
+    scene_state_change: bool
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What the working size decided for the full size.
+
+    Attributes:
+        field: exposure and local tone.
+        sigma: noise deviation over luma.
+        slope: slope of the exposure over luma.
+        noise_level: deviation of the noise that has to go, 0 for none.
+        scene_state_change: the prior shows another state of the scene.
+        notes: what a user should know.
+    """
+
+    field: tone.ToneField
+    sigma: noise.Table
+    slope: noise.Table
+    noise_level: float
     scene_state_change: bool
     notes: tuple[str, ...]
 
@@ -53,44 +80,71 @@ def fuse(
         fidelity: 1 takes only what is proved, 0 is the registered prior itself.
         mode: "tone".
     """
-    if mode != "tone":
-        raise UnknownNameError(f"unknown fusion mode {mode!r} Known: tone")
+    if mode not in MODES:
+        raise UnknownNameError(f"unknown fusion mode {mode!r} Known: {', '.join(MODES)}")
     if photo.shape != base.shape:
         raise SizeMismatchError(f"photo is {photo.shape[:2]}, base is {base.shape[:2]}")
     if warped is None or registration is None or registration.outcome == "foreign":
-        trust = np.zeros_like(photo)
-        trust[..., 0] = 1.0
-        return Fusion(base, trust, False, ())
-    field, curve = fit_field(photo, base, warped, registration)
-    pixels, trust = apply_field(base, field, curve, warped, fidelity)
-    return Fusion(pixels, trust, False, ())
+        return alone(base)
+    recipe = solve(photo, base, warped, registration)
+    if recipe is None:
+        return alone(base, "the prior shows too little of the photo: nothing is taken from it")
+    pixels, trust = carry_out(recipe, base, warped, fidelity)
+    return Fusion(pixels, trust, recipe.scene_state_change, recipe.notes)
 
 
-def fit_field(
-    photo: Image, base: Image, warped: Warped, registration: Registration
-) -> tuple[tone.ToneField, NDArray[np.float32]]:
-    """The tone field, solved at the working size, and the photo's noise."""
+def alone(base: Image, *notes: str) -> Fusion:
+    """The base, all of it from the photo."""
+    trust = np.zeros_like(base)
+    trust[..., 0] = 1.0
+    return Fusion(base, trust, False, notes)
+
+
+def solve(photo: Image, base: Image, warped: Warped, registration: Registration) -> Recipe | None:
+    """Everything that is decided at the working size; None without enough evidence."""
     scale = min(1.0, tone.WORK / max(base.shape[:2]))
     size = (max(1, round(base.shape[1] * scale)), max(1, round(base.shape[0] * scale)))
-
-    def small(x: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.asarray(cv2.resize(x, size, interpolation=cv2.INTER_AREA), np.float32)
-
-    curve = noise.noise_curve(photo)
-    thumbnail = small(base)
-    quiet = noise.denoise(thumbnail, noise.noise_plane(tone.luma(thumbnail), curve) * scale)
-    weight = gates.evidence(small(warped.valid), small(registration.confidence))
+    weight = gates.evidence(
+        tone.shrink(warped.valid, size), tone.shrink(registration.confidence, size)
+    )
+    if weight.mean() < gates.LEAST:
+        return None
+    sigma = noise.noise_table(photo)
+    quiet = noise.denoise(tone.shrink(base, size), scale * float(np.median(sigma)))
+    prior = tone.shrink(warped.pixels, size)
+    exposure = tone.fit_exposure(quiet, prior, weight)
+    exposed = tone.expose(quiet, tone.exposure_curve(exposure))
+    changed = gates.brightness_order(exposed, prior, weight) < gates.ORDER
     local = registration.outcome == "registered"
-    field = tone.fit(np.clip(quiet, 0, 1), small(warped.pixels), weight, local=local)
-    return field, curve
+    if changed:
+        field = tone.fit_hint(quiet, prior, weight)
+    else:
+        field = tone.fit(quiet, prior, weight, exposure, local=local)
+        field = tone.damp(field, 1 - verify.doubt(tone.restored(field, quiet), quiet))
+    notes = tuple(note for note, holds in ((COARSE, not local), (CHANGED, changed)) if holds)
+    slope = tone.slope(field.curve, noise.LEVELS)
+    return Recipe(field, sigma, slope, noise_level(quiet, field, sigma, slope), changed, notes)
 
 
-def apply_field(
-    base: Image,
-    field: tone.ToneField,
-    curve: NDArray[np.float32],
-    warped: Warped,
-    fidelity: float,
+def noise_level(
+    base: Image, field: tone.ToneField, sigma: noise.Table, slope: noise.Table
+) -> float:
+    """The noise deviation where noise has to go, 0 when it has to go nowhere."""
+    need, deviation = noise_need(base, tone.gain_at(field, base.shape), sigma, slope)
+    return float((need * deviation).sum() / max(need.sum(), 1e-9))
+
+
+def noise_need(
+    base: Image, gain: tone.Grid, sigma: noise.Table, slope: noise.Table
+) -> tuple[Plane, Plane]:
+    """Per pixel the share of the noise that has to go, and its deviation."""
+    grey = tone.luma(base)
+    deviation = noise.look_up(sigma, grey)
+    return noise.excess(deviation, noise.look_up(slope, grey) * gain.max(2)), deviation
+
+
+def carry_out(
+    recipe: Recipe, base: Image, warped: Warped, fidelity: float
 ) -> tuple[Image, NDArray[np.float32]]:
     """Restoration and trust map, stripe by stripe."""
     pixels, trust = np.empty_like(base), np.empty_like(base)
@@ -99,26 +153,29 @@ def apply_field(
     def stripe(first: int) -> None:
         last = min(first + STRIPE, height)
         top, bottom = max(0, first - MARGIN), min(height, last + MARGIN)
-        part = restore_rows(base[top:bottom], field, curve, (top, height))
-        inner = slice(first - top, last - top)
+        part = restore_rows(recipe, base[top:bottom], (top, height))
         rows = slice(first, last)
-        mixed = mix(base[rows], part[inner], warped.pixels[rows], warped.valid[rows], fidelity)
-        pixels[rows], trust[rows] = mixed
+        pixels[rows], trust[rows] = mix(
+            base[rows],
+            part[first - top : last - top],
+            warped.pixels[rows],
+            warped.valid[rows],
+            fidelity,
+        )
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(stripe, range(0, height, STRIPE)))
     return pixels, trust
 
 
-def restore_rows(
-    base: Image, field: tone.ToneField, curve: NDArray[np.float32], rows: tuple[int, int]
-) -> Image:
+def restore_rows(recipe: Recipe, base: Image, rows: tuple[int, int]) -> Image:
     """A stripe of the base with the tone field applied, its noise kept out of view."""
-    grey = tone.luma(base)
-    sigma = noise.noise_plane(grey, curve)
-    quiet = np.clip(noise.denoise(base, sigma), 0, 1)
-    lifted = tone.apply(field, tone.expose(quiet, field.curve), rows=rows)
-    return np.clip(lifted, 0, 1)
+    gain = tone.gain_at(recipe.field, base.shape, rows)
+    if recipe.noise_level > 0:
+        need, _ = noise_need(base, gain, recipe.sigma, recipe.slope)
+        base = base + need[..., None] * (noise.denoise(base, recipe.noise_level) - base)
+    exposed = tone.expose(base, recipe.field.curve)
+    return np.clip(tone.apply(recipe.field, exposed, gain=gain, rows=rows), 0, 1)
 
 
 def mix(
@@ -126,13 +183,17 @@ def mix(
 ) -> tuple[Image, NDArray[np.float32]]:
     """Fidelity dial and trust map of one stripe.
 
-    Tone share: the part of the brighter of base and result that the correction made up.
+    Texture is the share of the prior's own pixels. Of the rest, tone is the part of the brighter
+    of base and result that the correction made up, photo what remains.
     """
+    total = np.ones((1, 3), np.float32)
+    made_up = cv2.transform(cv2.absdiff(toned, base), total)
+    tone_share = made_up / np.maximum(cv2.transform(cv2.max(toned, base), total), 1e-6)
     texture = (1 - fidelity) * valid
-    pixels = fidelity * toned + texture[..., None] * prior
-    pixels += ((1 - fidelity) * (1 - valid))[..., None] * base
-    brighter = np.maximum(base, toned).sum(2)
-    tone_share = np.abs(toned - base).sum(2) / np.maximum(brighter, 1e-6)
-    tone_share *= fidelity
-    trust = np.dstack([1 - texture - tone_share, tone_share, texture])
-    return np.clip(pixels, 0, 1), np.clip(trust, 0, 1)
+    tone_share = fidelity * tone_share
+    trust = cv2.merge([1 - texture - tone_share, tone_share, texture])
+    if fidelity == 1:
+        return toned, trust
+    outside = (1 - fidelity) * (1 - valid)
+    pixels = fidelity * toned + texture[..., None] * prior + outside[..., None] * base
+    return np.clip(pixels, 0, 1), trust

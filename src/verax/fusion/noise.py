@@ -7,14 +7,20 @@ from numpy.typing import NDArray
 from verax.image import Image, Plane
 
 KERNEL = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
-BLOCK = 8
+BLOCK = 8  # px, side of the blocks whose deviation is taken
+LEVELS = 256  # entries of a table over luma
 BINS = 12
-VISIBLE = 0.012  # noise below this deviation in the result is left alone
-RADII = (1, 3)  # guided-filter passes
+VISIBLE = 0.012  # a deviation below this (3 of 255 levels) is not seen
+RANGE, REACH = 5.0, 2.0  # bilateral filter: range in noise deviations, Gaussian in px
+COARSE = 4  # chroma is also smoothed on a grid this much coarser: its noise shows as blotches
+COARSE_RANGE, COARSE_REACH = 2.0, 2.5
+NEIGHBOURS = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], np.uint8)
+
+Table = NDArray[np.float32]
 
 
-def noise_curve(image: Image, *, tiles: int = 64, tile: int = 64) -> NDArray[np.float32]:
-    """(BINS,) noise deviation at luma k / (BINS - 1).
+def noise_table(image: Image, *, tiles: int = 64, tile: int = 64) -> Table:
+    """(LEVELS,) noise deviation per channel at every luma.
 
     The difference-of-Laplacians mask of Immerkaer, "Fast noise variance estimation" (1996), in
     blocks; per luma bin the lower quartile of the blocks, so that texture does not count. Large
@@ -23,23 +29,17 @@ def noise_curve(image: Image, *, tiles: int = 64, tile: int = 64) -> NDArray[np.
     deviations, means = [], []
     for part in sample_tiles(image, tiles, tile):
         grey = part.mean(2)
-        high = np.abs(cv2.filter2D(part, -1, KERNEL)).mean(2)[1:-1, 1:-1] * np.sqrt(np.pi / 2)
+        high = np.abs(cv2.filter2D(part, -1, KERNEL)).mean(2) * np.sqrt(np.pi / 2)
         size = (max(1, grey.shape[1] // BLOCK), max(1, grey.shape[0] // BLOCK))
         deviations.append(cv2.resize(high, size, interpolation=cv2.INTER_AREA).ravel())
         means.append(cv2.resize(grey, size, interpolation=cv2.INTER_AREA).ravel())
     sigma, mean = np.concatenate(deviations), np.concatenate(means)
-    levels = np.arange(BINS) / (BINS - 1)
-    found = [
-        np.quantile(sigma[near], 0.25)
-        if (near := np.abs(mean - v) < 1 / (BINS - 1)).sum() >= 8
-        else np.nan
-        for v in levels
-    ]
-    known = np.isfinite(found)
-    if not known.any():
-        return np.full(BINS, np.quantile(sigma, 0.25), np.float32)
-    curve = np.interp(levels, levels[known], np.asarray(found)[known])
-    return np.asarray(curve, np.float32)
+    centres = np.linspace(0, 1, BINS)
+    members = [np.abs(mean - v) < centres[1] for v in centres]
+    known = [k for k, near in enumerate(members) if near.sum() >= min(8, mean.size)]
+    values = [np.quantile(sigma[members[k]], 0.25) for k in known]
+    table = np.interp(np.linspace(0, 1, LEVELS), centres[known], values)
+    return np.asarray(table, np.float32)
 
 
 def sample_tiles(image: Image, tiles: int, tile: int) -> list[Image]:
@@ -53,33 +53,41 @@ def sample_tiles(image: Image, tiles: int, tile: int) -> list[Image]:
     return [image[y : y + tile, x : x + tile] for y in ys for x in xs]
 
 
-def noise_plane(grey: Plane, curve: NDArray[np.float32]) -> Plane:
-    """Noise deviation at every pixel of a luma plane."""
-    table = np.interp(np.linspace(0, 1, 256), np.linspace(0, 1, curve.size), curve)
-    return np.take(table.astype(np.float32), (np.clip(grey, 0, 1) * 255).astype(np.int32))
+def look_up(table: Table, grey: Plane) -> Plane:
+    """The table's value at every pixel of a luma plane."""
+    return np.asarray(np.take(table, (grey * (LEVELS - 1) + 0.5).astype(np.uint8)), np.float32)
 
 
-def denoise(image: Image, sigma: Plane) -> Image:
-    """Edge-preserving smoothing against noise of the given deviation, per pixel.
+def excess(sigma: Plane, gain: Plane) -> Plane:
+    """Share of the noise that has to go so that a gain does not bring it into view.
 
-    Self-guided filter (He, Sun, Tang, "Guided image filtering", 2013) with the noise variance as
-    its regulariser: a window whose variance is all noise is averaged, an edge far above it stays.
+    What remains is as strong as in the photo, or invisible: 1 - max(1 / gain, VISIBLE / (gain
+    sigma)), at least 0.
     """
-    result = image
-    for radius in RADII:
-        result = guided(result, 1.5 * sigma**2, radius)
-    return result
+    kept = np.maximum(sigma, VISIBLE) / np.maximum(gain * sigma, 1e-9)
+    return np.asarray(np.maximum(1 - kept, 0), np.float32)
 
 
-def guided(image: Image, variance: Plane, radius: int) -> Image:
-    """One self-guided pass with joint statistics of the three channels."""
-    size = (2 * radius + 1, 2 * radius + 1)
+def denoise(image: Image, sigma: float) -> Image:
+    """Edge-preserving smoothing against noise of deviation sigma per channel.
 
-    def mean(x: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.asarray(cv2.blur(x, size, borderType=cv2.BORDER_REFLECT), np.float32)
+    Single outliers are held to their neighbours, then a bilateral filter (Tomasi, Manduchi, 1998)
+    whose range follows the noise, then the same on the chroma of a coarse grid.
+    """
+    low = cv2.erode(image, NEIGHBOURS, borderType=cv2.BORDER_REFLECT)
+    high = cv2.dilate(image, NEIGHBOURS, borderType=cv2.BORDER_REFLECT)
+    calm = cv2.bilateralFilter(np.clip(image, low, high), -1, RANGE * sigma, REACH)
+    return np.asarray(np.clip(calm + chroma_blotches(calm, sigma), 0, 1), np.float32)
 
-    centre = mean(image)
-    spread = np.maximum(mean(image * image) - centre * centre, 0).max(2)
-    slope = spread / (spread + variance + 1e-9)
-    slope = slope[..., None]
-    return mean(slope)[..., None] * image + mean((1 - slope) * centre)
+
+def chroma_blotches(image: Image, sigma: float) -> Image:
+    """What to add to a picture to smooth its coarse chroma, luma untouched."""
+    height, width = image.shape[:2]
+    bottom, right = -height % COARSE, -width % COARSE
+    padded = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+    size = (padded.shape[1] // COARSE, padded.shape[0] // COARSE)
+    coarse = cv2.resize(padded, size, interpolation=cv2.INTER_AREA)
+    change = cv2.bilateralFilter(coarse, -1, COARSE_RANGE * sigma, COARSE_REACH) - coarse
+    change -= cv2.cvtColor(change, cv2.COLOR_RGB2GRAY)[..., None]
+    fine = cv2.resize(change, padded.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    return np.asarray(fine[:height, :width], np.float32)

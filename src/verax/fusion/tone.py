@@ -32,6 +32,7 @@ GAIN_RANGE = (0.5, 3.0)
 EVIDENCE = 0.02  # weight at which a window counts half
 TASTE = 0.10  # how far a generator's tone is off without a reason (rms); see docs/log.md
 REACH = 0.6  # share of the low-frequency distance to the prior that is always covered
+HINT = 0.5  # share of the prior's coarse chroma taken when the scene's state has changed
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 CURVE_STEPS = 1 << 14
 
@@ -72,13 +73,18 @@ def luma(image: Image) -> Plane:
     return np.asarray(cv2.transform(image, LUMA[None]), np.float32)
 
 
-def exposure_curve(gain: float) -> NDArray[np.float32]:
-    """sRGB -> sRGB for a gain in linear light; values above 0.8 roll off instead of clipping."""
-    y = gain * to_linear(np.linspace(0, 1, CURVE_STEPS + 1, dtype=np.float32))
+def brighten(values: NDArray[np.float32], gain: float) -> NDArray[np.float32]:
+    """sRGB values after a gain in linear light; above 0.8 they roll off instead of clipping."""
+    y = gain * to_linear(values)
     if gain > 1:
         knee = 0.8
         y = np.where(y < knee, y, 1 - (1 - knee) * np.exp(-(y - knee) / (1 - knee)))
-    return to_srgb(y.astype(np.float32))
+    return to_srgb(np.asarray(y, np.float32))
+
+
+def exposure_curve(gain: float) -> NDArray[np.float32]:
+    """`brighten` as a table over [0, 1]."""
+    return brighten(np.linspace(0, 1, CURVE_STEPS + 1, dtype=np.float32), gain)
 
 
 def expose(image: Image, curve: NDArray[np.float32]) -> Image:
@@ -87,8 +93,14 @@ def expose(image: Image, curve: NDArray[np.float32]) -> Image:
 
 
 def blur(x: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
-    """Gaussian blur with reflected borders."""
-    y = cv2.GaussianBlur(x, (0, 0), max(sigma, 0.3), borderType=cv2.BORDER_REFLECT)
+    """Gaussian blur with reflected borders; wide ones on a coarser grid, where they cost little."""
+    step = int(sigma / 3)
+    if step < 2 or min(x.shape[:2]) < 4 * step:
+        y = cv2.GaussianBlur(x, (0, 0), max(sigma, 0.3), borderType=cv2.BORDER_REFLECT)
+        return np.asarray(y, np.float32)
+    coarse = shrink(x, (-(-x.shape[1] // step), -(-x.shape[0] // step)))
+    y = cv2.GaussianBlur(coarse, (0, 0), sigma / step, borderType=cv2.BORDER_REFLECT)
+    y = cv2.resize(y, x.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     return np.asarray(y, np.float32)
 
 
@@ -102,25 +114,37 @@ def fit_exposure(base: Image, prior: Image, weight: Plane) -> float:
     have = np.quantile(luma(base)[seen], quantiles).astype(np.float32)
     want = np.quantile(luma(prior)[seen], quantiles).astype(np.float32)
     gains = np.exp2(np.linspace(-2, 6, 161))
-    costs = [np.abs(expose(have, exposure_curve(g)) - want).mean() for g in gains]
+    costs = [np.abs(brighten(have, g) - want).mean() for g in gains]
     return float(gains[int(np.argmin(costs))])
 
 
-def fit(base: Image, prior: Image, weight: Plane, *, local: bool = True) -> ToneField:
+def fit(
+    base: Image, prior: Image, weight: Plane, exposure: float, *, local: bool = True
+) -> ToneField:
     """The tone field of a small base and its registered prior, all on one working grid.
 
     Args:
         base: (h, w, 3), noise removed.
         prior: (h, w, 3) registered onto it.
         weight: (h, w) in [0, 1], how much each pixel of the prior counts.
+        exposure: from `fit_exposure`.
         local: False fits only the coarsest level.
     """
-    exposure = fit_exposure(base, prior, weight)
     curve = exposure_curve(exposure)
     exposed = expose(base, curve)
     field = ToneField(exposure, curve, *fit_grid(exposed, prior, weight, local=local))
     share = local_share(base, exposed, apply(field, exposed), prior, weight)
     return damp(field, share)
+
+
+def fit_hint(base: Image, prior: Image, weight: Plane) -> ToneField:
+    """A field for a prior that shows another state of the scene: a share of its chroma, no light.
+
+    Exposure and luma stay the base's; the colour offset is a coarse one, made luma-free.
+    """
+    gain, offset = fit_grid(base, prior, weight, local=False)
+    offset = offset - offset @ LUMA[:, None]
+    return ToneField(1.0, exposure_curve(1.0), np.ones_like(gain), np.float32(HINT) * offset)
 
 
 def fit_grid(exposed: Image, prior: Image, weight: Plane, *, local: bool) -> tuple[Grid, Grid]:
@@ -226,11 +250,37 @@ def slice_grid(grid: Grid, guide: Plane, *, rows: tuple[int, int] | None = None)
     return np.asarray(low + upper_share[..., None] * (high - low), np.float32)
 
 
-def apply(field: ToneField, exposed: Image, *, rows: tuple[int, int] | None = None) -> Image:
-    """The local correction of an exposed base (or a stripe of it), not clipped."""
-    first, total = rows or (0, exposed.shape[0])
-    gain = slice_plane(field.gain, exposed.shape[:2], first, total)
+def apply(
+    field: ToneField,
+    exposed: Image,
+    *,
+    gain: Grid | None = None,
+    rows: tuple[int, int] | None = None,
+) -> Image:
+    """The local correction of an exposed base, not clipped.
+
+    `rows` = (first row, height of the whole picture) for a stripe; `gain` from `gain_at`.
+    """
+    if gain is None:
+        gain = gain_at(field, exposed.shape[:2], rows)
     return stretch(exposed, gain) + slice_grid(field.offset, luma(exposed), rows=rows)
+
+
+def restored(field: ToneField, base: Image) -> Image:
+    """Exposure and local correction of a whole base, clipped."""
+    return np.clip(apply(field, expose(base, field.curve)), 0, 1)
+
+
+def gain_at(field: ToneField, shape: tuple[int, ...], rows: tuple[int, int] | None = None) -> Grid:
+    """(H, W, 2): the field's gains at the pixels of a picture or a stripe of it."""
+    first, total = rows or (0, shape[0])
+    return slice_plane(field.gain, (shape[0], shape[1]), first, total)
+
+
+def slope(curve: NDArray[np.float32], steps: int) -> NDArray[np.float32]:
+    """(steps,) derivative of an exposure curve at evenly spaced values."""
+    values = curve[np.linspace(0, CURVE_STEPS, steps).astype(int)]
+    return np.asarray(np.gradient(values) * (steps - 1), np.float32)
 
 
 def slice_plane(plane: Grid, shape: tuple[int, int], first: int, total: int) -> Grid:
@@ -260,13 +310,14 @@ def local_share(base: Image, exposed: Image, full: Image, prior: Image, weight: 
     change = blur(((full - exposed) ** 2).mean(2), sigma)
     share = change / (change + TASTE**2)
     low = SIGMAS[2] * max(weight.shape)
+    before, missing = blur(exposed - prior, low), blur(full - exposed, low)
 
-    def distance(picture: Image) -> float:
-        return float(np.sqrt((weight[..., None] * blur(picture - prior, low) ** 2).mean()))
+    def distance(difference: Image) -> float:
+        return float(np.sqrt((weight[..., None] * difference**2).mean()))
 
-    goal = (1 - REACH) * distance(base)
-    for floor in np.linspace(0, 1, 21):
+    goal = (1 - REACH) * distance(blur(base - prior, low))
+    for floor in np.linspace(0, 1, 21, dtype=np.float32):
         taken = np.maximum(share, floor)
-        if distance(exposed + taken[..., None] * (full - exposed)) <= goal:
+        if distance(before + taken[..., None] * missing) <= goal:
             break
     return np.asarray(taken, np.float32)

@@ -21,35 +21,38 @@ STRONG = 0.05  # share of pixels that are strong edges
 FAINT = 0.01  # gradient (per px, sRGB) below which nothing is called a strong edge
 OUTSTANDING = 3.0  # photo gradient over its noise
 TOLERANCE = 2  # px
+SPREAD = 0.015  # how far doubt reaches, share of the long side
+DENSITY = 0.1  # share of unsupported edge pixels nearby at which nothing local is kept
 ORIENTATION = 0.7  # cosine between the normals
 
 
-def gradient(image: Image) -> NDArray[np.float32]:
-    """(H, W, 2) luma gradient per px of a picture smoothed by SCALE."""
+def gradient(image: Image) -> tuple[Plane, Plane, Plane]:
+    """Luma gradient per px of a picture smoothed by SCALE: along x, along y, and its length."""
     y = tone.blur(tone.luma(image), SCALE)
-    parts = [cv2.Sobel(y, cv2.CV_32F, *d, ksize=3, scale=1 / 8) for d in ((1, 0), (0, 1))]
-    return np.dstack(parts)
+    dx, dy = (
+        np.asarray(cv2.Sobel(y, cv2.CV_32F, *d, ksize=3, scale=1 / 8), np.float32)
+        for d in ((1, 0), (0, 1))
+    )
+    return dx, dy, np.hypot(dx, dy)
 
 
 def strong_edges(image: Image) -> NDArray[np.bool_]:
     """(H, W) the strongest gradients of a picture."""
-    size = np.linalg.norm(gradient(image), axis=2)
-    return np.asarray(size >= max(FAINT, float(np.quantile(size, 1 - STRONG))))
+    length = gradient(image)[2]
+    return np.asarray(length >= max(FAINT, float(np.quantile(length, 1 - STRONG))))
 
 
 def support(restoration: Image, photo: Image) -> NDArray[np.bool_]:
     """(H, W) where the photo shows an edge of the restoration's orientation nearby."""
-    normal = gradient(restoration)
-    normal /= np.linalg.norm(normal, axis=2, keepdims=True) + 1e-9
-    faint = gradient(photo)
-    size = np.linalg.norm(faint, axis=2)
-    shown = size >= OUTSTANDING * gradient_noise(photo)
+    nx, ny, length = gradient(restoration)
+    dx, dy, faint = gradient(photo)
+    shown = faint >= OUTSTANDING * gradient_noise(photo)
+    dx, dy = dx * shown, dy * shown
     found = np.zeros(shown.shape, bool)
     reach = range(-TOLERANCE, TOLERANCE + 1)
-    for dy, dx in ((dy, dx) for dy in reach for dx in reach if dy * dy + dx * dx <= TOLERANCE**2):
-        there = shift(faint, dy, dx)
-        along = np.abs((there * normal).sum(2))
-        found |= shift(shown, dy, dx) & (along >= ORIENTATION * shift(size, dy, dx))
+    for y, x in ((y, x) for y in reach for x in reach if y * y + x * x <= TOLERANCE**2):
+        along = np.abs(nx * shift(dx, y, x) + ny * shift(dy, y, x))
+        found |= shift(shown, y, x) & (along >= ORIENTATION * length * shift(faint, y, x))
     return found
 
 
@@ -62,7 +65,7 @@ def shift(plane: NDArray[Kind], dy: int, dx: int) -> NDArray[Kind]:
 
 def gradient_noise(photo: Image) -> Plane:
     """(H, W) deviation that the photo's noise gives its gradient, at least a third of a level."""
-    sigma = noise.noise_plane(tone.luma(photo), noise.noise_curve(photo))
+    sigma = noise.look_up(noise.noise_table(photo), tone.luma(photo))
     return np.asarray(np.maximum(0.13 * sigma, 0.33 / 255 / OUTSTANDING), np.float32)
 
 
@@ -72,3 +75,10 @@ def unsupported_edges(restoration: Image, photo: Image) -> float:
     if not strong.any():
         return 0.0
     return float((strong & ~support(restoration, photo)).sum() / strong.sum())
+
+
+def doubt(restoration: Image, photo: Image) -> Plane:
+    """(H, W) in [0, 1]: how far to step back around edges that the photo does not support."""
+    invented = strong_edges(restoration) & ~support(restoration, photo)
+    spread = tone.blur(invented.astype(np.float32), SPREAD * max(invented.shape))
+    return np.asarray(np.clip(spread / DENSITY, 0, 1), np.float32)
