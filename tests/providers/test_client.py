@@ -6,9 +6,9 @@ import traceback
 from dataclasses import replace
 
 import pytest
-from asking import KEY, edit, mask, png
 from PIL import Image
 
+from asking import KEY, edit, mask, png
 from verax.errors import (
     ProviderBusy,
     ProviderError,

@@ -5,9 +5,9 @@ import io
 
 import numpy as np
 import pytest
-from asking import edit, mask, png
 from PIL import Image
 
+from asking import edit, mask, png
 from verax.catalog.gateways import gateway, gateways
 from verax.errors import InputError
 from verax.providers.dialects import json_pictures, wire, with_polarity

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from random import Random
 
 import pytest
-from asking import png
 
+from asking import png
 from verax.errors import (
     ProviderBusy,
     ProviderError,

@@ -1,9 +1,9 @@
 """With local-only nothing leaves this machine, whatever addresses, names and redirects say."""
 
 import pytest
-from asking import edit
 from recorder import recorder
 
+from asking import edit
 from verax.errors import InputError, ProviderRejected, SettingsError
 from verax.providers.transport import Transport, checked_url, local_address
 

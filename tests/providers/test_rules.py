@@ -4,8 +4,8 @@ from dataclasses import replace
 from datetime import date
 
 import pytest
-from asking import edit, mask, png
 
+from asking import edit, mask, png
 from verax.catalog.gateways import gateway
 from verax.catalog.models import find, limits, models
 from verax.errors import ImageReadError, InputError, SizeMismatchError, UnknownNameError

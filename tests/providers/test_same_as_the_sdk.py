@@ -1,9 +1,9 @@
 """The official SDK and our client put the same fields on the wire."""
 
 import pytest
-from asking import KEY, edit, mask, png
 from recorder import recorder
 
+from asking import KEY, edit, mask, png
 from verax.providers.requests import GenerateRequest, ImageFile
 
 EDITS = [

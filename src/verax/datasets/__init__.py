@@ -1,1 +1,5 @@
-"""Datasets: layouts, manifests, fetching, verification."""
+"""Datasets: folders, manifests and known layouts become lists of items."""
+
+from verax.datasets.items import Dataset, Item, from_folder, from_manifest, load
+
+__all__ = ["Dataset", "Item", "from_folder", "from_manifest", "load"]

@@ -1,0 +1,79 @@
+"""Where stages run: threads (default), processes, or Ray Data on many machines.
+
+An engine maps a function over items and yields results as they finish, in any order. It holds a
+bounded number of items at a time, so memory does not grow with the run.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor as ThreadPool
+from itertools import islice
+from multiprocessing import get_context
+from typing import Any, TypeVar
+
+from verax.errors import missing_extra
+
+Out = TypeVar("Out")
+In = TypeVar("In")
+
+BACKLOG = 4  # items waiting per worker
+
+
+def default_workers() -> int:
+    """One per core."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def threads(stage: Callable[[In], Out], items: Iterable[In], *, workers: int) -> Iterator[Out]:
+    """Threads of this process: right for the pipeline, whose work releases the lock."""
+    with ThreadPool(workers) as pool:
+        yield from _bounded(pool, stage, items, workers * BACKLOG)
+
+
+def processes(stage: Callable[[In], Out], items: Iterable[In], *, workers: int) -> Iterator[Out]:
+    """Processes of this machine: right for methods that hold the lock."""
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield from _bounded(pool, stage, items, workers * BACKLOG)
+
+
+def _bounded(
+    pool: Executor, stage: Callable[[In], Out], items: Iterable[In], backlog: int
+) -> Iterator[Out]:
+    source = iter(items)
+    waiting: set[Future[Out]] = {pool.submit(stage, item) for item in islice(source, backlog)}
+    try:
+        while waiting:
+            finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            waiting |= {pool.submit(stage, item) for item in islice(source, len(finished))}
+            for future in finished:
+                yield future.result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def ray_data(
+    stage: Callable[[In], Out], items: Iterable[In], *, workers: int, address: str | None = None
+) -> Iterator[Out]:
+    """Ray Data: the same stage on a cluster; pictures must lie where every machine reads them."""
+    try:
+        import ray
+    except ImportError as exc:
+        raise missing_extra("--engine ray", "ray") from exc
+    if not ray.is_initialized():
+        ray.init(address=address, num_cpus=None if address else workers, include_dashboard=False)
+
+    def run(row: dict[str, Any]) -> dict[str, Any]:
+        return {"out": stage(row["item"])}
+
+    rows = ray.data.from_items([{"item": item} for item in items])
+    for row in rows.map(run, concurrency=workers).iter_rows():
+        yield row["out"]
+
+
+ENGINES: dict[str, Callable[..., Iterator[Any]]] = {
+    "threads": threads,
+    "processes": processes,
+    "ray": ray_data,
+}

@@ -1,0 +1,138 @@
+"""The methods a benchmark can name: each turns a photo (and a prior) into an output.
+
+To add one, write a function and give it a line in METHODS; raise its version when its results
+change, so that stored outputs are not taken for its own.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+
+from verax import pipeline, restorers
+from verax.errors import choose
+from verax.geometry.register import apply, register
+from verax.image import Image
+
+LOW_BAND_SIGMA = 0.02  # of the width
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a method made: the output, or None with the outcome that says why.
+
+    `outcome` is "restored", "registration_refused" (the base stands in), or "abstained".
+    """
+
+    pixels: Image | None
+    outcome: str = "restored"
+    reason: str = ""
+    registration: dict[str, Any] | None = None
+    notes: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A method: `run(photo, prior, argument, fidelity)`; the argument follows a colon."""
+
+    run: Callable[[Image, Image | None, str, float], Made]
+    what: str
+    needs_prior: bool
+    seconds_per_megapixel: float  # rough, for the estimate before a run
+    version: int = 1
+
+
+def fitted(prior: Image, photo: Image) -> Image:
+    """The prior resized to the photo's grid, nothing else (area down, cubic up)."""
+    height, width = photo.shape[:2]
+    if prior.shape[:2] == (height, width):
+        return prior
+    shrinks = prior.shape[1] > width
+    way = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    return np.asarray(
+        np.clip(cv2.resize(prior, (width, height), interpolation=way), 0, 1), np.float32
+    )
+
+
+def identity(photo: Image, prior: Image | None, argument: str, fidelity: float) -> Made:
+    return Made(photo)
+
+
+def restorer(photo: Image, prior: Image | None, argument: str, fidelity: float) -> Made:
+    return Made(restorers.restore(photo, argument))
+
+
+def raw_prior(photo: Image, prior: Image | None, argument: str, fidelity: float) -> Made:
+    return _absent() if prior is None else Made(fitted(prior, photo))
+
+
+def registered_prior(photo: Image, prior: Image | None, argument: str, fidelity: float) -> Made:
+    if prior is None:
+        return _absent()
+    found = register(photo, prior)
+    record = pipeline.registration_record(found)
+    if not found.accepted:
+        return Made(photo, "registration_refused", found.reason, record)
+    warped = apply(found, prior, size=(photo.shape[1], photo.shape[0]))
+    seen = warped.valid[..., None]
+    return Made(np.clip(warped.pixels * seen + photo * (1 - seen), 0, 1), registration=record)
+
+
+def low_band(photo: Image, prior: Image | None, argument: str, fidelity: float) -> Made:
+    """The low band of the registered prior with the high band of the photo."""
+    made = registered_prior(photo, prior, argument, fidelity)
+    if made.pixels is None or made.outcome != "restored":
+        return made
+    sigma = LOW_BAND_SIGMA * photo.shape[1]
+    low = cv2.GaussianBlur(made.pixels - photo, (0, 0), sigma)
+    return Made(np.clip(photo + low, 0, 1), registration=made.registration)
+
+
+def fused(mode: str) -> Callable[[Image, Image | None, str, float], Made]:
+    """The pipeline itself with one way of fusing."""
+
+    def run(photo: Image, prior: Image | None, argument: str, fidelity: float) -> Made:
+        name = argument or pipeline.DEFAULT_RESTORER
+        result = pipeline.restore(photo, prior, restorer=name, fidelity=fidelity, fusion=mode)
+        found = result.registration
+        record = pipeline.registration_record(found) if found else None
+        outcome = "registration_refused" if result.prior == "refused" else "restored"
+        reason = found.reason if found and outcome != "restored" else ""
+        return Made(result.pixels, outcome, reason, record, result.notes)
+
+    return run
+
+
+def _absent() -> Made:
+    return Made(None, "abstained", "this item has no prior of the kind asked for")
+
+
+METHODS: dict[str, Method] = {
+    "identity": Method(identity, "the photo as it is: the do-nothing row", False, 0.1),
+    "restorer": Method(restorer, "restorer:NAME, a restorer or a checkpoint file", False, 2.0),
+    "raw-prior": Method(raw_prior, "the prior resized, nothing else", True, 0.2),
+    "registered-prior": Method(registered_prior, "the prior on the photo's grid", True, 1.0),
+    "low-band": Method(low_band, "low band of the prior, high band of the photo", True, 1.2),
+    "tone": Method(
+        fused("tone"), "full pipeline, tone only; tone:RESTORER for the base", True, 2.0
+    ),
+    "full": Method(
+        fused(pipeline.DEFAULT_FUSION), "full pipeline; full:RESTORER for the base", True, 2.5
+    ),
+}
+
+
+def resolve(name: str) -> tuple[Method, str]:
+    """A method and its argument from a name: tone, full:dcp, restorer:clahe or just clahe."""
+    head, _, argument = name.partition(":")
+    known = METHODS | dict.fromkeys(restorers.RESTORERS, METHODS["restorer"])
+    key = head.replace("_", "-")
+    method = choose(known, key if key in METHODS else head, kind="method")
+    return method, argument or (head if head in restorers.RESTORERS else "")
+
+
+def version_of(name: str) -> str:
+    """Method and version as they enter the key of a work item."""
+    return f"{name}@{resolve(name)[0].version}"

@@ -1,0 +1,189 @@
+"""The record of a run: one folder with run.sqlite and outputs/KEY.png.
+
+Nothing is scored before it is stored; a report, a comparison and a release read only this.
+"""
+
+import json
+import platform
+import sqlite3
+import subprocess
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from verax.errors import InputError, SettingsError
+from verax.store import open_database, transaction
+
+OUTCOMES = ("restored", "refused", "failed", "wrong_size", "registration_refused", "abstained")
+
+MIGRATIONS = (
+    """
+    CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+    CREATE TABLE outputs (
+        key TEXT PRIMARY KEY, dataset TEXT NOT NULL, task TEXT NOT NULL, item TEXT NOT NULL,
+        method TEXT NOT NULL, prior TEXT NOT NULL, degradation TEXT NOT NULL, prompt TEXT NOT NULL,
+        repeat INTEGER NOT NULL, generator TEXT NOT NULL, licence TEXT NOT NULL,
+        outcome TEXT NOT NULL, reason TEXT NOT NULL, seconds REAL NOT NULL, cost_usd REAL NOT NULL,
+        width INTEGER NOT NULL, height INTEGER NOT NULL, registration TEXT NOT NULL,
+        photo TEXT NOT NULL, reference TEXT NOT NULL, sha256 TEXT NOT NULL);
+    CREATE TABLE scores (
+        key TEXT NOT NULL REFERENCES outputs (key), metric TEXT NOT NULL, protocol TEXT NOT NULL,
+        value REAL, reason TEXT NOT NULL, PRIMARY KEY (key, metric, protocol))
+    """,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class OutputRow:
+    """One item under one configuration: what happened. `registration` is JSON or empty."""
+
+    key: str
+    dataset: str
+    task: str
+    item: str
+    method: str
+    prior: str
+    degradation: str
+    prompt: str
+    repeat: int
+    generator: str
+    licence: str
+    outcome: str
+    reason: str
+    seconds: float
+    cost_usd: float
+    width: int
+    height: int
+    registration: str
+    photo: str
+    reference: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRow:
+    """One number of one output; `value` is None when it could not be had, with the reason."""
+
+    key: str
+    metric: str
+    protocol: str
+    value: float | None
+    reason: str = ""
+
+
+class Record:
+    """An open run folder. Not for use by two threads at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.outputs_folder = folder / "outputs"
+        self.connection: sqlite3.Connection = open_database(folder / "run.sqlite", MIGRATIONS)
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def about(self, name: str) -> Any:  # noqa: ANN401  # whatever JSON was stored
+        row = self.connection.execute("SELECT value FROM about WHERE name = ?", (name,)).fetchone()
+        return json.loads(row[0]) if row else None
+
+    def set_about(self, name: str, value: Any) -> None:  # noqa: ANN401  # anything JSON can hold
+        text = json.dumps(value, ensure_ascii=False)
+        self.connection.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (name, text))
+
+    def output_path(self, key: str) -> Path:
+        return self.outputs_folder / f"{key}.png"
+
+    def done(self) -> set[str]:
+        """Keys whose stage 1 is finished, whatever its outcome."""
+        return {row[0] for row in self.connection.execute("SELECT key FROM outputs")}
+
+    def scored(self) -> set[tuple[str, str]]:
+        """(key, metric) of every stored score."""
+        return {(r[0], r[1]) for r in self.connection.execute("SELECT key, metric FROM scores")}
+
+    def add_outputs(self, rows: Sequence[OutputRow]) -> None:
+        with transaction(self.connection):
+            _insert(self.connection, "outputs", rows)
+
+    def add_scores(self, rows: Sequence[ScoreRow]) -> None:
+        with transaction(self.connection):
+            _insert(self.connection, "scores", rows)
+
+    def outputs(self) -> Iterator[OutputRow]:
+        """Every output row, in the order of the plan's groups."""
+        names = ", ".join(field.name for field in fields(OutputRow))
+        order = "task, dataset, item, degradation, method, prior, repeat"
+        for row in self.connection.execute(f"SELECT {names} FROM outputs ORDER BY {order}"):
+            yield OutputRow(*row)
+
+    def scores(self) -> Iterator[ScoreRow]:
+        names = ", ".join(field.name for field in fields(ScoreRow))
+        for row in self.connection.execute(f"SELECT {names} FROM scores"):
+            yield ScoreRow(*row)
+
+
+def _insert(connection: sqlite3.Connection, table: str, rows: Iterable[Any]) -> None:
+    values = [tuple(asdict(row).values()) for row in rows]
+    if values:
+        marks = ", ".join("?" * len(values[0]))
+        connection.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", values)
+
+
+def open_run(folder: Path) -> Record:
+    """An existing run; an error where there is none."""
+    if not (folder / "run.sqlite").is_file():
+        raise SettingsError(
+            f"{folder}: want a run folder with run.sqlite; make one: verax bench run"
+        )
+    record = Record(folder)
+    if record.about("plan") is None:
+        record.close()
+        raise InputError(f"{folder}: the run was stopped before its plan was stored; run it again")
+    return record
+
+
+def environment() -> dict[str, Any]:
+    """What a run depended on: versions, commit and whether the tree was dirty, hardware."""
+    packages = ("verax", "numpy", "opencv-python-headless", "pillow", "scipy", "scikit-image")
+    versions = {name: _version(name) for name in (*packages, "onnxruntime", "torch")}
+    return {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "packages": {name: version for name, version in versions.items() if version},
+        "git": _git(),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def _git() -> dict[str, Any]:
+    """Commit and dirtiness of the tree that holds this package; empty when it is none."""
+
+    def ask(*words: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *words]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        except (OSError, subprocess.SubprocessError):
+            return ""
+        return done.stdout.strip()
+
+    commit = ask("rev-parse", "HEAD")
+    return {"commit": commit, "dirty": bool(ask("status", "--porcelain"))} if commit else {}

@@ -1,0 +1,141 @@
+"""Run a plan: outputs first, scores second, both resumed at the item."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from verax.bench import record as records
+from verax.bench.engines import ENGINES
+from verax.bench.plan import Plan, Work, as_json, differences
+from verax.bench.record import OutputRow, Record, ScoreRow
+from verax.bench.stages import Ask, produce, score
+from verax.errors import SettingsError, choose
+
+FLUSH = 32  # rows per transaction: what a crash can lose, and then makes again
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a run holds after it: counts of every outcome, and how much was new."""
+
+    items: int
+    outcomes: dict[str, int]
+    new_outputs: int
+    new_scores: int
+    cost_usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What is told after every finished item."""
+
+    stage: str  # "outputs" or "scores"
+    finished: int
+    total: int
+    failed: int
+    cost_usd: float
+
+
+def run(
+    plan: Plan,
+    works: Sequence[Work],
+    folder: Path,
+    *,
+    engine: str = "threads",
+    workers: int = 1,
+    ask: Ask | None = None,
+    tell: Callable[[Progress], None] = lambda progress: None,
+    address: str | None = None,
+) -> Summary:
+    """Bring the run in `folder` to the end of its plan. Safe to call again after any stop."""
+    go = partial(choose(ENGINES, engine, kind="engine"), workers=workers)
+    if address is not None:
+        go = partial(go, address=address)
+    record = Record(folder)
+    try:
+        claim(record, plan)
+        new_outputs = _make_outputs(record, works, go, ask, tell)
+        new_scores = _make_scores(record, works, plan.metrics, go, tell)
+        return _summary(record, works, new_outputs, new_scores)
+    finally:
+        record.close()
+
+
+def claim(record: Record, plan: Plan) -> None:
+    """Store the plan in a fresh folder; refuse another plan, with the difference shown."""
+    stored, asked = record.about("plan"), as_json(plan)
+    if stored is None:
+        record.set_about("environment", records.environment())
+        record.set_about("plan", asked)
+    elif stored != asked:
+        lines = "; ".join(differences(stored, asked))
+        raise SettingsError(
+            f"{record.folder} holds a run of another plan ({lines}); choose another folder"
+        )
+    record.outputs_folder.mkdir(parents=True, exist_ok=True)
+
+
+def _make_outputs(
+    record: Record,
+    works: Sequence[Work],
+    go: Callable[..., Iterator[OutputRow]],
+    ask: Ask | None,
+    tell: Callable[[Progress], None],
+) -> int:
+    done = record.done()
+    open_works = [work for work in works if work.key not in done]
+    failed, cost, finished = 0, 0.0, len(works) - len(open_works)
+    stage = partial(produce, folder=record.outputs_folder, ask=ask)
+    for rows in _batches(go(stage, open_works), FLUSH):
+        record.add_outputs(rows)
+        finished += len(rows)
+        failed += sum(row.outcome in ("failed", "refused") for row in rows)
+        cost += sum(row.cost_usd for row in rows)
+        tell(Progress("outputs", finished, len(works), failed, cost))
+    return len(open_works)
+
+
+def _make_scores(
+    record: Record,
+    works: Sequence[Work],
+    names: Sequence[str],
+    go: Callable[..., Iterator[list[ScoreRow]]],
+    tell: Callable[[Progress], None],
+) -> int:
+    scored, wanted = record.scored(), {work.key for work in works}
+    todo = []
+    for row in record.outputs():
+        missing = tuple(name for name in names if (row.key, name) not in scored)
+        if row.key in wanted and row.sha256 and missing:
+            todo.append((row, record.output_path(row.key), missing))
+    finished = failed = 0
+    for answers in _batches(go(_score_task, todo), FLUSH):
+        rows = [row for answer in answers for row in answer]
+        record.add_scores(rows)
+        finished += len(answers)
+        failed += sum(row.value is None for row in rows)
+        tell(Progress("scores", finished, len(todo), failed, 0.0))
+    return len(todo)
+
+
+def _score_task(task: tuple[OutputRow, Path, tuple[str, ...]]) -> list[ScoreRow]:
+    return score(*task)
+
+
+def _batches(source: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(source)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def _summary(record: Record, works: Sequence[Work], outputs: int, scores: int) -> Summary:
+    keys = {work.key for work in works}
+    rows = [row for row in record.outputs() if row.key in keys]
+    counts = Counter(row.outcome for row in rows)
+    cost = sum(row.cost_usd for row in rows)
+    return Summary(len(works), {o: counts[o] for o in records.OUTCOMES}, outputs, scores, cost)

@@ -1,0 +1,159 @@
+"""verax bench: run a benchmark, score it again."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from verax.errors import SettingsError
+
+if TYPE_CHECKING:
+    from verax.bench.plan import Plan
+    from verax.bench.runner import Progress, Summary
+
+app = typer.Typer(
+    help="Benchmarks: datasets x methods x priors, resumable, with every outcome counted.",
+    no_args_is_help=True,
+)
+
+
+@app.command()
+def run(
+    plan_file: Path | None = typer.Argument(None, metavar="[PLAN.toml]", help="A plan as TOML."),
+    dataset: list[str] = typer.Option(
+        [], help="Folder with input/ target/ generated/, manifest CSV, or a name of the catalog."
+    ),
+    task: list[str] = typer.Option([], help="Only items of this task; folders take it as theirs."),
+    method: list[str] = typer.Option([], help="identity, dcp, tone, full, raw-prior, ..."),
+    prior: list[str] = typer.Option([], help="auto, files, simulated, foreign, oracle, none ..."),
+    degrade: list[str] = typer.Option([], help="TASK:SEVERITY, for items without a photo."),
+    metric: list[str] = typer.Option([], help="Metrics to score; see verax metrics."),
+    prompt: list[str] = typer.Option([], help="Prompts by name, where a provider is asked."),
+    repeats: int = typer.Option(1, help="How often a provider is asked for each picture."),
+    limit: int = typer.Option(0, help="At most so many items per dataset and task; 0 is all."),
+    seed: int = typer.Option(0, help="Everything random follows from it."),
+    output: Path = typer.Option(..., "-o", "--output", help="Run folder; an old one is resumed."),
+    engine: str = typer.Option("threads", help="threads, processes or ray."),
+    address: str | None = typer.Option(None, help="Ray cluster to use, with --engine ray."),
+    workers: int = typer.Option(0, help="Workers; 0 is one per core."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Say what would be done, do nothing."),
+    as_json: bool = typer.Option(False, "--json", help="Print the summary as JSON."),
+) -> None:
+    """Run a plan, or go on with it where it stopped."""
+    from verax.bench import plan as plans
+    from verax.bench.engines import default_workers
+    from verax.bench.runner import run as run_plan
+    from verax.datasets import load
+
+    values = {
+        "datasets": tuple(dataset),
+        "methods": tuple(method),
+        "tasks": tuple(task),
+        "priors": tuple(prior),
+        "degradations": tuple(degrade),
+        "metrics": tuple(metric),
+        "prompts": tuple(prompt),
+    }
+    plan = read_plan(plan_file, values, repeats=repeats, limit=limit, seed=seed)
+    datasets = [load(name, task=plan.tasks[0] if plan.tasks else "") for name in plan.datasets]
+    for found in datasets:
+        for remark in found.remarks:
+            print(f"note: {remark}", file=sys.stderr)
+    works = plans.expand(plan, datasets)
+    print(plans.in_words(works), file=sys.stderr)
+    if dry_run:
+        return
+    if address and engine != "ray":
+        raise SettingsError(f"--address goes with --engine ray, not with {engine}")
+    with progress_bar() as tell:
+        summary = run_plan(
+            plan,
+            works,
+            output,
+            engine=engine,
+            workers=workers or default_workers(),
+            tell=tell,
+            address=address,
+        )
+    show(summary, output, as_json=as_json)
+
+
+def read_plan(
+    file: Path | None,
+    flags: dict[str, tuple[str, ...]],
+    *,
+    repeats: int,
+    limit: int,
+    seed: int,
+) -> "Plan":
+    """The plan of the file, or of the flags; not a mixture, so that the file tells all."""
+    from verax.bench import plan as plans
+
+    given = {name: value for name, value in flags.items() if value}
+    if file is not None:
+        if given:
+            raise SettingsError(f"{file} and the flags {', '.join(given)}: give one or the other")
+        if not file.is_file():
+            raise SettingsError(f"{file}: want a plan file (TOML), there is none")
+        return plans.from_toml(file.read_text(encoding="utf-8"), name=str(file))
+    if not (flags["datasets"] and flags["methods"]):
+        raise SettingsError("want a plan file, or at least --dataset and --method")
+    return plans.check(
+        plans.Plan(
+            datasets=flags["datasets"],
+            methods=flags["methods"],
+            repeats=repeats,
+            limit=limit,
+            seed=seed,
+            **{k: v for k, v in given.items() if k not in ("datasets", "methods")},  # type: ignore[arg-type]
+        )
+    )
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[["Progress"], None]]:
+    """A bar on the terminal that shows done, failed and cost; silent where there is none."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("failed {task.fields[failed]}  ${task.fields[cost]:.2f}"),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=console, disable=not console.is_terminal) as bar:
+        rows = {
+            name: bar.add_task(name, total=None, failed=0, cost=0.0)
+            for name in ("outputs", "scores")
+        }
+
+        def tell(now: "Progress") -> None:
+            bar.update(
+                rows[now.stage],
+                completed=now.finished,
+                total=now.total,
+                failed=now.failed,
+                cost=now.cost_usd,
+            )
+
+        yield tell
+
+
+def show(summary: "Summary", folder: Path, *, as_json: bool) -> None:
+    """What the run holds now."""
+    if as_json:
+        print(json.dumps({"run": str(folder), **asdict(summary)}))
+        return
+    counts = ", ".join(f"{n} {name}" for name, n in summary.outcomes.items() if n)
+    print(f"{summary.items} items: {counts}; cost ${summary.cost_usd:.2f}")
+    print(f"{summary.new_outputs} outputs and {summary.new_scores} scores are new; run: {folder}")
+    print(f"next: verax bench report {folder} -o report.html")

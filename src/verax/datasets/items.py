@@ -1,0 +1,168 @@
+"""Items of a dataset: photo, reference and generated picture, matched by name.
+
+Two forms need no registration: a folder with `input/`, `target/` and `generated/` (any of them
+may be missing, partners share their name without suffix), and a manifest, a CSV file with the
+columns task, dataset, split, input, target, generated, generator, licence (paths relative to it).
+"""
+
+import csv
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from verax.errors import SettingsError
+
+ROLES = ("input", "target", "generated")
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif", ".bmp"})
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One picture of a dataset with what belongs to it.
+
+    Attributes:
+        name: unique in the dataset.
+        input: the photo; None where only clean pictures exist (they get degraded).
+        target: the reference on the photo's grid, or None.
+        generated: what a model returned for the photo, or None.
+    """
+
+    name: str
+    task: str
+    dataset: str
+    split: str = ""
+    input: Path | None = None
+    target: Path | None = None
+    generated: Path | None = None
+    generator: str = ""
+    licence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Items with remarks on what was left out and why."""
+
+    name: str
+    items: tuple[Item, ...]
+    remarks: tuple[str, ...] = ()
+
+
+def load(source: str, *, task: str = "") -> Dataset:
+    """A dataset from a folder or a manifest file; a folder's items take `task` as theirs."""
+    path = Path(source)
+    if path.is_file():
+        return from_manifest(path)
+    if (path / "manifest.csv").is_file():
+        return from_manifest(path / "manifest.csv")
+    if path.is_dir():
+        return from_folder(path, task=task or path.name)
+    raise SettingsError(
+        f"{source}: want a folder with input/ and target/, a manifest CSV, or a known name; "
+        "see verax data list"
+    )
+
+
+def from_manifest(path: Path) -> Dataset:
+    """The items of a manifest CSV; a file that is named but absent is an error with all names."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    if not rows or not {"task", "input", "target"} <= set(rows[0]):
+        raise SettingsError(
+            f"{path}: want a CSV with the columns task, input, target (and split, dataset, "
+            f"generated, generator, licence), got {sorted(rows[0]) if rows else 'no rows'}"
+        )
+    items = tuple(_manifest_item(row, path.parent) for row in rows)
+    _require_files(path, items)
+    return Dataset(path.parent.name, _unique(path, items))
+
+
+def _manifest_item(row: dict[str, str], root: Path) -> Item:
+    files = {role: root / row[role] if row.get(role) else None for role in ROLES}
+    first = next((row[role] for role in ROLES if row.get(role)), "")
+    if not first:
+        raise SettingsError(f"{root}: a manifest row names no picture: {row}")
+    return Item(
+        name=first,
+        task=row["task"],
+        dataset=row.get("dataset") or root.name,
+        split=row.get("split") or "",
+        generator=row.get("generator") or "",
+        licence=row.get("licence") or "",
+        **files,
+    )
+
+
+def from_folder(folder: Path, *, task: str) -> Dataset:
+    """The items of a folder with input/, target/, generated/, partners matched by name."""
+    roles = {role: _by_stem(folder / role) for role in ROLES}
+    lead = roles["input"] or roles["target"]
+    if not lead:
+        raise SettingsError(
+            f"{folder}: want a manifest.csv, or the folders input/ and target/ (generated/), "
+            "with pictures of the same names; found none"
+        )
+    items = tuple(
+        Item(
+            name=path.name,
+            task=task,
+            dataset=folder.name,
+            input=roles["input"].get(stem),
+            target=roles["target"].get(stem),
+            generated=roles["generated"].get(stem),
+            generator="unknown" if stem in roles["generated"] else "",
+        )
+        for stem, path in lead.items()
+    )
+    return Dataset(folder.name, items, tuple(_remarks(folder, roles, lead)))
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        return {}
+    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+    twice = [stem for stem, n in Counter(p.stem for p in found).items() if n > 1]
+    if twice:
+        raise SettingsError(
+            f"{folder}: two files share one name: {', '.join(sorted(twice)[:5])}; partners are "
+            "found by name without suffix, keep one of each"
+        )
+    return {p.stem: p for p in found}
+
+
+def _remarks(folder: Path, roles: dict[str, dict[str, Path]], lead: dict[str, Path]) -> list[str]:
+    remarks = []
+    for role in ("target", "generated"):
+        if roles[role]:
+            missing = sorted(set(lead) - set(roles[role]))
+            extra = sorted(set(roles[role]) - set(lead))
+            if missing:
+                remarks.append(f"{folder / role}: no partner for {_some(missing)}")
+            if extra:
+                remarks.append(f"{folder / role}: left out, no photo for {_some(extra)}")
+    return remarks
+
+
+def _some(names: Iterable[str], limit: int = 5) -> str:
+    names = list(names)
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+def _require_files(path: Path, items: tuple[Item, ...]) -> None:
+    files = [file for i in items for file in (i.input, i.target, i.generated) if file is not None]
+    absent = [str(file) for file in files if not file.is_file()]
+    if absent:
+        raise SettingsError(f"{path}: files named but absent: {_some(absent)}")
+
+
+def _unique(path: Path, items: tuple[Item, ...]) -> tuple[Item, ...]:
+    """The items, or an error where two rows lead with the same picture."""
+    counts = Counter(item.name for item in items)
+    twice = [name for name, n in counts.items() if n > 1]
+    if twice:
+        raise SettingsError(
+            f"{path}: several rows for {_some(twice)}; one row per picture, or write the rows of "
+            "each generator into a manifest of its own"
+        )
+    return items

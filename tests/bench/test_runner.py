@@ -1,0 +1,188 @@
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from verax import image as images
+from verax.bench import plan as plans
+from verax.bench.record import OUTCOMES, Record, open_run
+from verax.bench.runner import run
+from verax.datasets import load
+from verax.errors import SettingsError, UnknownNameError
+
+
+def go(folder, dataset, **changes):
+    plan = plans.check(
+        replace(plans.Plan((str(dataset),), ("identity", "raw-prior"), tasks=("dark",)), **changes)
+    )
+    works = plans.expand(plan, [load(str(dataset), task="dark")])
+    return run(plan, works, folder)
+
+
+def rows_of(folder):
+    record = open_run(folder)
+    outputs = {(r.item, r.method, r.prior): (r.outcome, r.sha256) for r in record.outputs()}
+    scores = {(r.key, r.metric): r.value for r in record.scores()}
+    record.close()
+    return outputs, scores
+
+
+def test_every_item_ends_in_one_outcome_and_is_counted(tmp_path, dataset):
+    summary = go(tmp_path / "run", dataset)
+
+    assert summary.items == 8
+    assert summary.outcomes == {**dict.fromkeys(OUTCOMES, 0), "restored": 8}
+    assert summary.new_scores == 8
+
+
+def test_the_identity_scores_what_the_photo_scores(tmp_path, dataset):
+    go(tmp_path / "run", dataset, methods=("identity",))
+
+    record = open_run(tmp_path / "run")
+    value = {r.key: r.value for r in record.scores() if r.metric == "psnr"}
+    for row in record.outputs():
+        photo = images.read(dataset / "input" / row.item).pixels
+        target = images.read(dataset / "target" / row.item).pixels
+        mse = float(np.mean((photo.astype(np.float64) - target) ** 2))
+        assert value[row.key] == pytest.approx(10 * np.log10(1 / mse), abs=1e-3)
+    record.close()
+
+
+def test_a_finished_run_has_nothing_left_to_do(tmp_path, dataset):
+    go(tmp_path / "run", dataset)
+    before = rows_of(tmp_path / "run")
+    again = go(tmp_path / "run", dataset)
+
+    assert (again.new_outputs, again.new_scores) == (0, 0)
+    assert rows_of(tmp_path / "run") == before
+
+
+def test_another_plan_on_the_same_folder_is_refused_with_the_difference(tmp_path, dataset):
+    go(tmp_path / "run", dataset)
+
+    with pytest.raises(SettingsError, match=r"methods: stored .*identity.* asked .*tone"):
+        go(tmp_path / "run", dataset, methods=("tone",))
+
+
+def test_a_poisoned_picture_is_one_failed_row(tmp_path, dataset):
+    copy = tmp_path / "data"
+    shutil.copytree(dataset, copy)
+    broken = copy / "input" / "0002.png"
+    broken.write_bytes(broken.read_bytes()[:90])
+    summary = go(tmp_path / "run", copy)
+
+    assert summary.outcomes["failed"] == 2
+    assert summary.outcomes["restored"] == 6
+
+
+def test_an_item_without_the_asked_prior_abstains_and_stays_counted(tmp_path, dataset):
+    copy = tmp_path / "data"
+    shutil.copytree(dataset, copy)
+    (copy / "generated" / "0001.png").unlink()
+    summary = go(tmp_path / "run", copy, priors=("files",))
+
+    assert summary.items == 8
+    assert summary.outcomes["abstained"] == 1
+
+
+def test_the_oracle_prior_scores_the_cap(tmp_path, dataset):
+    go(tmp_path / "run", dataset, methods=("raw-prior",), priors=("oracle",))
+
+    _, scores = rows_of(tmp_path / "run")
+    assert {v for (_, metric), v in scores.items() if metric == "psnr"} == {100.0}
+
+
+def test_threads_and_processes_give_the_same_record(tmp_path, dataset):
+    plan = plans.Plan((str(dataset),), ("identity", "raw-prior"), tasks=("dark",))
+    works = plans.expand(plan, [load(str(dataset), task="dark")])
+    for engine in ("threads", "processes"):
+        run(plan, works, tmp_path / engine, engine=engine, workers=2)
+
+    assert rows_of(tmp_path / "threads") == rows_of(tmp_path / "processes")
+
+
+def test_a_key_changes_with_everything_that_decides_the_output(dataset):
+    plan = plans.Plan((str(dataset),), ("raw-prior",), tasks=("dark",), priors=("simulated",))
+
+    def keys(changed):
+        return {work.key for work in plans.expand(changed, [load(str(dataset), task="dark")])}
+
+    base = keys(plan)
+    for change in ({"seed": 5}, {"fidelity": 0.5}, {"methods": ("tone",)}, {"priors": ("oracle",)}):
+        assert not base & keys(replace(plan, **change))
+    assert keys(replace(plan, metrics=("psnr",))) == base
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "error"),
+    [
+        ("methods", ("nonesuch",), UnknownNameError),
+        ("priors", ("nonesuch",), UnknownNameError),
+        ("degradations", ("fog:0.5",), UnknownNameError),
+        ("degradations", ("haze:dense",), SettingsError),
+        ("repeats", 0, SettingsError),
+    ],
+)
+def test_a_plan_that_cannot_work_is_refused_before_anything_runs(dataset, field, value, error):
+    plan = replace(plans.Plan((str(dataset),), ("identity",)), **{field: value})
+
+    with pytest.raises(error):
+        plans.check(plan)
+
+
+def test_a_misspelt_field_lists_the_known_ones():
+    with pytest.raises(SettingsError, match=r"method\b.*known: .*methods"):
+        plans.from_toml('datasets = ["x"]\nmethod = ["tone"]')
+
+
+def test_duplicate_names_are_an_error_that_names_them(tmp_path, dataset):
+    copy = tmp_path / "data"
+    shutil.copytree(dataset, copy)
+    shutil.copy(copy / "input" / "0001.png", copy / "input" / "0001.jpg")
+
+    with pytest.raises(SettingsError, match="0001"):
+        load(str(copy))
+
+
+def test_missing_targets_are_told(tmp_path, dataset):
+    copy = tmp_path / "data"
+    shutil.copytree(dataset, copy)
+    (copy / "target" / "0003.png").unlink()
+
+    assert any("0003" in remark for remark in load(str(copy)).remarks)
+
+
+def test_a_killed_run_resumes_to_the_record_of_an_undisturbed_one(tmp_path, dataset):
+    command = [
+        sys.executable, "-m", "verax", "bench", "run", "--dataset", str(dataset), "--task", "dark",
+        "--method", "identity", "--method", "raw-prior", "--method", "tone", "-o",
+    ]  # fmt: skip
+    subprocess.run([*command, str(tmp_path / "calm")], check=True, capture_output=True)
+    chance = random.Random(4)
+    for _ in range(4):
+        process = subprocess.Popen(
+            [*command, str(tmp_path / "killed")],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(chance.uniform(0.5, 1.6))
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    subprocess.run([*command, str(tmp_path / "killed")], check=True, capture_output=True)
+
+    assert rows_of(tmp_path / "killed") == rows_of(tmp_path / "calm")
+
+
+def test_a_run_folder_of_something_else_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match=r"run\.sqlite"):
+        open_run(tmp_path)
+    (tmp_path / "run.sqlite").write_bytes(b"not a database at all, but long enough to look")
+    with pytest.raises(Exception, match="not a database"):
+        Record(tmp_path)
