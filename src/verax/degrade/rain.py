@@ -17,7 +17,7 @@ from verax.image import Image, Plane
 Size = tuple[int, int]
 
 REFERENCE_PX = 600  # streak sizes in px hold for pictures up to this short side
-_LEVELS = 3  # brightness groups per family of streaks
+_LEVELS = 4  # brightness groups per family of streaks
 
 
 def rain(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
@@ -47,7 +47,7 @@ def rain(image: Image, severity: float, rng: Generator, depth: Plane | None = No
 def bars(size: Size, severity: float, rng: Generator, *, angle: float) -> Plane:
     """Light added by drawn streaks, (H, W) >= 0, in one to five directions around `angle`."""
     families = int(rng.choice([1, 2, 3, 4, 5], p=[0.35, 0.25, 0.2, 0.1, 0.1]))
-    cover, bright = rng.uniform(0.25, 1.1), rng.uniform(0.22, 0.5)
+    cover, bright = rng.uniform(0.4, 1.4), rng.uniform(0.2, 0.4)
     smooth, softness = rng.random() < 0.5, rng.uniform(0.3, 0.7)
     layer = np.zeros(size, np.float32)
     for family in range(families):
@@ -59,15 +59,20 @@ def bars(size: Size, severity: float, rng: Generator, *, angle: float) -> Plane:
 
 
 def blurred(size: Size, severity: float, rng: Generator, *, angle: float) -> Plane:
-    """Light added by noise smeared along the fall, (H, W) >= 0."""
-    length, width = rng.uniform(8.0, 40.0), int(rng.choice([1, 1, 2]))
-    density, mean = 10 ** rng.uniform(-2.2, -0.5), rng.uniform(0.08, 0.26)
-    coarse = rng.uniform(1.0, 2.0)
-    grid = (round(size[0] / coarse) + 1, round(size[1] / coarse) + 1)
-    drops = rng.random(grid, np.float32)
-    drops = np.maximum(drops - np.float32(1 - density), 0) / np.float32(density)
-    streaks = cv2.filter2D(drops, -1, _line(length / coarse, angle, width))
-    streaks *= np.float32(severity * mean) / max(float(streaks.mean()), 1e-6)
+    """Light added by noise smeared along the fall, (H, W) >= 0.
+
+    Mean and relative deviation are drawn; on real layers the latter lies between 0.5 and 1.
+    """
+    length, width = rng.uniform(8.0, 32.0), int(rng.choice([1, 2], p=[0.85, 0.15]))
+    mean, variation = rng.uniform(0.08, 0.26), rng.uniform(0.4, 1.15)
+    coarse = max(1.0, rng.uniform(0.5, 1.6))
+    kernel = _line(length / coarse, angle, width)
+    # drops of even strength at random places: variation**2 = 4/3 sum(kernel**2) / density
+    density = min(1.0, 4 / 3 * float((kernel * kernel).sum()) / variation**2)
+    drops = rng.random((round(size[0] / coarse) + 1, round(size[1] / coarse) + 1), np.float32)
+    drops = np.maximum(drops - np.float32(1 - density), 0)
+    streaks = cv2.filter2D(drops, -1, kernel, borderType=cv2.BORDER_REFLECT)
+    streaks *= np.float32(severity * mean / (density * density / 2))
     layer = cv2.resize(streaks, size[::-1], interpolation=cv2.INTER_LINEAR)
     return np.asarray(np.minimum(layer, np.float32(0.9)))
 
@@ -75,7 +80,8 @@ def blurred(size: Size, severity: float, rng: Generator, *, angle: float) -> Pla
 def _family(size: Size, rng: Generator, *, angle: float, cover: float, bright: float) -> Plane:
     """Streaks of one direction covering about the share `cover` of the picture."""
     height, width = size
-    thickness, typical = int(rng.choice([1, 1, 2, 2, 3, 4])), rng.uniform(15.0, 110.0)
+    thickness = int(rng.choice([1, 2, 3], p=[0.5, 0.44, 0.06]))
+    typical = rng.uniform(20.0, 60.0) * thickness**0.6
     reach = 2 * typical  # streaks may start outside
     area = (height + 2 * reach) * (width + 2 * reach)
     most = int(1.1 * area / (typical * thickness)) + 1
@@ -92,7 +98,7 @@ def _family(size: Size, rng: Generator, *, angle: float, cover: float, bright: f
     for level in range(_LEVELS):
         canvas = np.zeros(size, np.uint8)
         cv2.polylines(canvas, list(lines[level::_LEVELS]), False, 255, thickness, smooth, 4)
-        layer += canvas * np.float32(bright * (0.6 + 0.4 * level) / 255.0)
+        layer += canvas * np.float32(bright * (0.4 + 0.4 * level) / 255.0)
     return layer
 
 
