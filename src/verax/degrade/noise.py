@@ -42,11 +42,16 @@ def add_shot_and_read(
     return np.asarray(linear + deviation * rng.standard_normal(linear.shape, np.float32))
 
 
+def white_balance_gains(rng: Generator) -> NDArray[np.float32]:
+    """What a camera multiplies red and blue by, and their noise with them: (3,)."""
+    return np.array([rng.uniform(1.3, 2.4), 1.0, rng.uniform(1.1, 2.0)], np.float32)
+
+
 def _raw(image: Image, severity: float, rng: Generator) -> Image:
     shot = severity**2 * 10 ** rng.uniform(-2.3, -1.5)
     read = severity * 10 ** rng.uniform(-2.2, -1.5)
-    gains = np.array([rng.uniform(1.2, 2.2), 1.0, rng.uniform(1.2, 2.2)], np.float32)
-    sensor = to_linear(image) / gains  # white balance amplifies red and blue noise
+    gains = white_balance_gains(rng)
+    sensor = to_linear(image) / gains
     noisy = add_shot_and_read(sensor, shot=shot, read=read, rng=rng) * gains
     if rng.random() < 0.5:
         clean = to_linear(image)
