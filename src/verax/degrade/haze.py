@@ -47,7 +47,7 @@ def _patchy(image: Image, severity: float, rng: Generator, optical: Plane) -> Im
     beta = np.float32(severity * rng.uniform(*BETA_PATCHY))
     transmission = np.exp(-beta * optical)
     dim, glow, grain = rng.uniform(0.0, 0.35), rng.uniform(0.0, 3.0), rng.uniform(0.0, 3.0)
-    scene = image ** np.float32(1.0 + severity * dim)
+    scene = cv2.pow(image, 1.0 + severity * dim)
     if rng.random() < 0.5:
         soft = cv2.GaussianBlur(scene, (0, 0), max(0.1, severity * glow))
         scene = soft + transmission[..., None] * (scene - soft)

@@ -6,6 +6,7 @@ value follows c * v**p of the bright one in sRGB, c 0.1-0.35 and p 1.4-2.6; the 
 space, nearly independent between channels, of 1-2 levels in red, 1 in green.
 """
 
+import cv2
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
@@ -44,6 +45,6 @@ def _steepen(
     linear: NDArray[np.float32], extra: float, *, by_channel: float
 ) -> NDArray[np.float32]:
     """linear ** (1 + extra); the less by channel, the better the colours stay as they are."""
-    own, shared = np.float32(extra * by_channel), np.float32(extra * (1 - by_channel))
-    brightness = np.maximum(luma(linear), 1e-6)[..., None]
-    return np.asarray(linear ** (1 + own) * brightness**shared, np.float32)
+    own = cv2.pow(linear, 1 + extra * by_channel)
+    shared = cv2.pow(np.maximum(luma(linear), 1e-6), extra * (1 - by_channel))
+    return np.asarray(own * shared[..., None], np.float32)

@@ -2,8 +2,9 @@
 
 "awgn" is the standard test noise, up to sigma 50 of 255. "raw" is Poisson-Gaussian in linear
 light, so shadows are noisier after the sRGB curve, with colour blotches from demosaicking.
-"leftover" is weak, signal dependent, correlated over pixels and channels: measured on real
-camera JPEGs, neighbours correlate by 0.45-0.75 and channels by 0.5-0.9, deviation 2-6 of 255.
+"leftover" is weak, signal dependent, grainy in brightness and blotchy in colour: measured on
+flat parts of real camera JPEGs, neighbours correlate by 0.6-0.8, pixels 4 apart by 0.1-0.3,
+channels by 0.5-0.9, deviation 1-4 of 255.
 """
 
 import cv2
@@ -11,11 +12,12 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from verax.degrade.jpeg import compress
 from verax.degrade.light import luma, to_linear, to_srgb
 from verax.image import Image, Plane
 
 MAX_SIGMA = 50.0  # of 255, at severity 1
-LEFTOVER_SIGMA = 9.0
+LEFTOVER_SIGMA = 7.5
 
 
 def noise(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
@@ -61,16 +63,25 @@ def _raw(image: Image, severity: float, rng: Generator) -> Image:
 
 def _leftover(image: Image, severity: float, rng: Generator) -> Image:
     size = image.shape[:2]
-    shared = rng.uniform(0.5, 0.85)  # share of the noise that is brightness, not colour
-    grain = rng.standard_normal((*size, 3), np.float32) * np.float32(np.sqrt(1 - shared))
-    grain += rng.standard_normal((*size, 1), np.float32) * np.float32(np.sqrt(shared))
-    grain = _blotch(grain, rng)
+    grey = _blurred(rng.standard_normal((*size, 1), np.float32), rng.uniform(0.4, 0.8))
+    colour = _blurred(rng.standard_normal((*size, 3), np.float32), rng.uniform(0.8, 4.0))
+    shared = rng.uniform(0.4, 0.85)  # share of the noise that is brightness, not colour
+    grain = np.float32(np.sqrt(shared)) * grey + np.float32(np.sqrt(1 - shared)) * colour
+    grain *= np.array([rng.uniform(1.0, 1.2), 1.0, rng.uniform(1.0, 1.3)], np.float32)
     level = luma(image)
     slope = rng.uniform(-0.5, 0.3)  # in-camera curves make shadows or mid-tones the noisiest
     strength = 1.0 + slope * (2 * level - 1) - 0.6 * np.maximum(level - 0.75, 0) * 4
-    sigma = severity * LEFTOVER_SIGMA * rng.uniform(0.6, 1.0) / 255.0
-    noisy = image + np.float32(sigma) * strength[..., None] * grain
-    return np.asarray(np.clip(noisy, 0.0, 1.0), np.float32)
+    sigma = severity * LEFTOVER_SIGMA * rng.uniform(0.5, 1.0) / 255.0
+    noisy = np.clip(image + np.float32(sigma) * strength[..., None] * grain, 0.0, 1.0)
+    if rng.random() < 0.5:
+        return compress(noisy, int(98 - severity * rng.uniform(0.0, 12.0)))
+    return np.asarray(noisy, np.float32)
+
+
+def _blurred(grain: NDArray[np.float32], sigma_px: float) -> NDArray[np.float32]:
+    """Smoothed noise of deviation 1, (H, W, C)."""
+    soft = cv2.GaussianBlur(grain, (0, 0), sigma_px).reshape(grain.shape)
+    return np.asarray(soft / max(float(soft.std()), 1e-6))
 
 
 def _blotch(grain: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:

@@ -7,17 +7,17 @@ from numpy.random import Generator
 from verax.image import Image, Plane
 
 REFERENCE_PX = 500  # drop sizes in px hold for pictures up to this short side
-MOST_PER_MEGAPIXEL = 900.0  # drops at severity 1, at REFERENCE_PX
+MOST_PER_MEGAPIXEL = 2600.0  # drops at severity 1, at REFERENCE_PX
 
 
 def raindrop(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
     """Severity scales the number of drops; their size, focus and light are drawn from rng."""
     height, width = image.shape[:2]
     enlarge = max(1.0, min(height, width) / REFERENCE_PX)
-    typical, focus = rng.uniform(4.0, 14.0) * enlarge, rng.uniform(0.8, 3.0) * enlarge
+    typical, focus = rng.uniform(3.0, 11.0) * enlarge, rng.uniform(0.8, 3.0) * enlarge
     rate = MOST_PER_MEGAPIXEL / 1e6 * rng.uniform(0.4, 1.2) * (8.0 / (typical / enlarge)) ** 1.2
     count = int(severity * rate * height * width / enlarge**2 + rng.random())
-    light = rng.uniform(-0.05, 0.12)
+    light = rng.uniform(-0.05, 0.2)
     cover, dx, dy = _drops(
         (height, width), np.random.default_rng(int(rng.integers(2**32))), count, typical
     )
@@ -48,7 +48,7 @@ def _drops(
             continue
         y = (np.arange(y0, y1, dtype=np.float32)[:, None] - np.float32(cy)) / np.float32(axes[1])
         x = (np.arange(x0, x1, dtype=np.float32)[None, :] - np.float32(cx)) / np.float32(axes[0])
-        wobble = np.float32(0.15) * np.sin(3 * np.arctan2(y, x) + np.float32(6.28 * c))
+        wobble = np.float32(0.08) * np.sin(2 * np.arctan2(y, x) + np.float32(6.28 * c))
         inside = (x * x + y * y) < (1 + wobble) ** 2
         power = np.float32(2.0 + 6.0 * c)  # a small lens sees a wide scene
         cover[y0:y1, x0:x1][inside] = 1.0

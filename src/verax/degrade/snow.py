@@ -14,9 +14,9 @@ REFERENCE_PX = 600  # flake sizes in px hold for pictures up to this short side
 _CORNERS = 7
 # radius px (from, to), flakes per 1000 px at severity 1 (from, to), blur px, opacity (from, to)
 _LAYERS = {
-    "fine": ((0.5, 1.1), (2.0, 16.0), 0.4, (0.25, 0.8)),
-    "small": ((1.0, 2.2), (0.7, 4.0), 0.6, (0.5, 1.0)),
-    "medium": ((2.0, 4.0), (0.1, 0.7), 0.9, (0.6, 1.0)),
+    "fine": ((0.5, 1.1), (2.0, 30.0), 0.4, (0.25, 0.8)),
+    "small": ((1.0, 2.2), (0.8, 6.0), 0.6, (0.5, 1.0)),
+    "medium": ((2.0, 4.0), (0.1, 1.0), 0.9, (0.6, 1.0)),
     "large": ((5.0, 14.0), (0.005, 0.05), 3.0, (0.3, 0.7)),
 }
 
@@ -24,7 +24,7 @@ _LAYERS = {
 def snow(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
     """Severity scales the number of flakes and the veil; sizes and wind are drawn from rng."""
     white = np.float32(rng.uniform(0.85, 1.0)) * np.array([0.98, 0.99, 1.0], np.float32)
-    veil = rng.uniform(0.0, 0.55) if rng.random() < 0.7 else 0.0
+    veil = rng.uniform(0.0, 0.8) if rng.random() < 0.8 else 0.0
     cover = flakes(_working_size(image), severity, rng)
     if cover.shape != image.shape[:2]:
         cover = cv2.resize(cover, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)

@@ -26,7 +26,7 @@ def underwater(image: Image, severity: float, rng: Generator, depth: Plane | Non
     """Severity scales both ways through the water; the water is drawn from rng."""
     fade, veil = WATERS[str(rng.choice(list(WATERS)))]
     fade_c = np.array(fade, np.float32) * rng.uniform(0.75, 1.25, 3).astype(np.float32)
-    veil_c = np.array(veil, np.float32) * np.float32(rng.uniform(0.5, 1.6))
+    veil_c = np.array(veil, np.float32) * np.float32(rng.uniform(0.3, 1.2))
     down, away = severity * rng.uniform(0.2, 1.6), severity * rng.uniform(0.3, 2.2)
     reach = np.float32(away) * (np.float32(0.15) + np.float32(0.85) * as_depth(image, rng, depth))
     seen = np.exp(-reach[..., None] * fade_c)
