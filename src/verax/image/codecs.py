@@ -9,6 +9,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -24,13 +25,12 @@ from PIL.WebPImagePlugin import WebPImageFile
 from verax.errors import ImageReadError, missing_extra
 from verax.image import tags
 from verax.image.contract import Metadata
-from verax.image.raw import Depth, Model, Raw, check_frames, check_pixels, planes
+from verax.image.raw import Depth, Model, Raw, check_frames, check_pixels, check_transfer, planes
 
 EXIF_MARK = b"Exif\0\0"
 SEGMENT = 65533  # most bytes of EXIF or XMP in one JPEG segment, marker and name included
 PIXELS_PER_BYTE = 2048  # no JPEG packs more; a header that claims it is damaged
 SCAN_PIXELS = 2e10  # progressive JPEG: scans times pixels, some minutes of decoding
-PQ, HLG = 16, 18  # transfer characteristics (ITU-T H.273)
 MODES: dict[str, Model] = {"L": "grey", "RGB": "rgb", "CMYK": "cmyk"}
 
 _one_at_a_time = threading.Lock()
@@ -101,10 +101,11 @@ def read_avif(data: bytes, *, max_pixels: int) -> Raw:
         picture = AvifImageFile(BytesIO(data))
     check_pixels(*picture.size, most=max_pixels)
     check_frames(getattr(picture, "n_frames", 1))
-    _check_range(_coded_transfer(data))
+    primaries, transfer = _coded_colour(data)
+    check_transfer(transfer)
     samples = imagecodecs.avif_decode(data)
     depth: Depth = 8 if samples.dtype == np.uint8 else _avif_depth(data)
-    return _coded(picture, samples, depth)
+    return replace(_coded(picture, samples, depth), primaries=primaries)
 
 
 def _avif_depth(data: bytes) -> Depth:
@@ -113,17 +114,12 @@ def _avif_depth(data: bytes) -> Depth:
     return 12 if data[place + 6] & 0x20 else 10
 
 
-def _coded_transfer(data: bytes) -> int:
+def _coded_colour(data: bytes) -> tuple[int, int]:
+    """Primaries and transfer from the nclx colour box, zeros without one."""
     place = data.find(b"colrnclx")
-    return int.from_bytes(data[place + 10 : place + 12]) if place >= 0 else 0
-
-
-def _check_range(transfer: int) -> None:
-    if transfer in (PQ, HLG):
-        raise ImageReadError(
-            "want a standard-range picture, got high dynamic range (PQ or HLG); "
-            "export it as SDR first"
-        )
+    if place < 0 or place + 12 > len(data):
+        return 0, 0
+    return struct.unpack_from(">HH", data, place + 8)
 
 
 def _coded(picture: ImageFile, samples: NDArray[Any], depth: Depth) -> Raw:
@@ -147,7 +143,8 @@ def read_heif(data: bytes, *, max_pixels: int) -> Raw:
         check_frames(max(2, len(container)))
     picture = container[container.primary_index]
     check_pixels(*picture.size, most=max_pixels)
-    _check_range(picture.info.get("nclx_profile", {}).get("transfer_characteristics", 0))
+    coded = picture.info.get("nclx_profile", {})
+    check_transfer(coded.get("transfer_characteristics", 0))
     samples = planes(np.asarray(picture))
     depth: Depth = {10: 10, 12: 12}.get(picture.info["bit_depth"], 8)  # type: ignore[assignment]
     xmp = picture.info.get("xmp")
@@ -157,6 +154,7 @@ def read_heif(data: bytes, *, max_pixels: int) -> Raw:
         model="grey" if samples.shape[2] < 3 else "rgb",
         bit_depth=depth,
         premultiplied=picture.premultiplied_alpha,
+        primaries=coded.get("color_primaries", 0),
         icc=picture.info.get("icc_profile"),
         exif=_bare_exif(picture.info.get("exif")),
         xmp=bytes(xmp) if xmp else None,
@@ -224,7 +222,10 @@ def write_avif(samples: NDArray[Any], depth: Depth, metadata: Metadata, *, quali
 
 
 def write_heif(samples: NDArray[Any], depth: Depth, metadata: Metadata, *, quality: int) -> bytes:
-    """A HEIC file of (H, W, C) RGB or RGBA levels of 8, 10 or 12 bits."""
+    """A HEIC file of (H, W, C) RGB or RGBA levels of 8, 10 or 12 bits.
+
+    Colour at half resolution, as phones write it: many viewers show nothing else.
+    """
     heif = _pillow_heif("Writing HEIC")
     mode = "RGB" if samples.shape[2] == 3 else "RGBA"
     buffer = BytesIO()
@@ -234,7 +235,7 @@ def write_heif(samples: NDArray[Any], depth: Depth, metadata: Metadata, *, quali
         samples.tobytes(),
         buffer,
         quality=quality,
-        chroma=444,
+        chroma=420,
         bit_depth=depth,
         **_options(metadata),
     )

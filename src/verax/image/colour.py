@@ -24,12 +24,34 @@ RELATIVE_COLORIMETRIC = 1
 BLACK_POINT_COMPENSATION = 0x2000
 BAND_PIXELS = 1 << 20  # one transform call; bands run side by side
 SAME_COLOUR = 0.5 / 255.0  # a profile this close to sRGB counts as sRGB, so nothing is rounded
+# ITU-T H.273, table 2: red, green, blue; their curve is taken as that of sRGB
+WIDE = {
+    9: ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046)),  # BT.2020
+    12: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060)),  # Display P3
+}
 INK_PERCENT = np.float32(100.0)  # LittleCMS counts float ink in percent
 
 
 @lru_cache(maxsize=1)
 def _srgb() -> bytes:
     return bytes(imagecodecs.cms_profile("srgb"))
+
+
+@lru_cache(maxsize=2)
+def profile_of(primaries: int) -> bytes | None:
+    """A profile for files that number their colour space: Display P3 or BT.2020, else None."""
+    if primaries not in WIDE:
+        return None
+    steps = np.linspace(0.0, 1.0, 1024)
+    curve = np.where(steps <= 0.04045, steps / 12.92, ((steps + 0.055) / 1.055) ** 2.4)
+    return bytes(
+        imagecodecs.cms_profile(
+            "rgb",
+            whitepoint=(0.3127, 0.3290, 1.0),
+            primaries=[value for x, y in WIDE[primaries] for value in (x, y, 1.0)],
+            transferfunction=np.rint(curve * 65535).astype(np.uint16),
+        )
+    )
 
 
 def usable(icc: bytes | None, model: Model) -> bool:

@@ -1,7 +1,6 @@
 """From a file's bytes to a photo: which format, decoded within limits, upright, in sRGB."""
 
 import hashlib
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -120,7 +119,9 @@ def _photo(raw: Raw, format: str, name: str, sha256: str) -> Photo:
     values = values[..., :channels]
     if raw.premultiplied and alpha is not None:
         values = _straight(values, alpha)
-    icc = raw.icc if colour.usable(raw.icc, raw.model) else None
+    dpi = metadata.plausible_dpi(raw.dpi)
+    icc = raw.icc or colour.profile_of(raw.primaries)
+    icc = icc if colour.usable(icc, raw.model) else None
     pixels = colour.to_srgb(values, raw.model, icc)
     return Photo(
         pixels=check_image(np.ascontiguousarray(TURNS[turn](pixels), np.float32)),
@@ -132,7 +133,7 @@ def _photo(raw: Raw, format: str, name: str, sha256: str) -> Photo:
             icc=icc,
             exif=exif,
             xmp=metadata.upright_xmp(raw.xmp) if raw.xmp and turn != 1 else raw.xmp,
-            dpi=_sane(raw.dpi, swap=turn >= 5),
+            dpi=dpi[::-1] if dpi and turn >= 5 else dpi,
         ),
         name=name,
         sha256=sha256,
@@ -143,12 +144,6 @@ def _straight(values: NDArray[np.float32], alpha: Plane) -> NDArray[np.float32]:
     """Colour divided by alpha; black where alpha is 0 and nothing can be known."""
     shown = np.maximum(alpha, np.float32(1e-6))[..., None]
     return np.minimum(values / shown, np.float32(1.0))
-
-
-def _sane(dpi: tuple[float, float] | None, *, swap: bool) -> tuple[float, float] | None:
-    if dpi is None or not all(math.isfinite(value) and 0.01 < value < 1e6 for value in dpi):
-        return None
-    return (dpi[1], dpi[0]) if swap else dpi
 
 
 # EXIF orientation: how the stored rows and columns become upright ones

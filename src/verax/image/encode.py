@@ -18,7 +18,7 @@ from verax.image.contract import (
     to_uint8,
     to_uint16,
 )
-from verax.image.metadata import without_gps
+from verax.image.metadata import plausible_dpi, without_gps
 from verax.image.png import write_png
 from verax.image.raw import Depth, Model
 from verax.image.tiff import write_tiff
@@ -77,7 +77,7 @@ def encode(
     if alpha is not None:
         values = np.concatenate([values, alpha[..., None]], axis=2)
     samples = to_uint8(values) if depth == 8 else to_uint16(values, bits=depth)
-    metadata = replace(photo.metadata, icc=icc)
+    metadata = replace(photo.metadata, icc=icc, dpi=plausible_dpi(photo.metadata.dpi))
     try:
         return _write(samples, format, model, depth, metadata, quality)
     except InputError:

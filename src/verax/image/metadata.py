@@ -95,6 +95,11 @@ def _blank(block: bytearray, gone: Directory, main: Directory, *more: tuple[int,
     block[:8], block[main.start : main.end] = head, kept
 
 
+def plausible_dpi(dpi: tuple[float, float] | None) -> tuple[float, float] | None:
+    """The resolution, or None for one that no picture has and some formats cannot state."""
+    return dpi if dpi and all(0.01 < value < 1e6 for value in dpi) else None
+
+
 def without_gps(photo: Photo) -> Photo:
     """The photo without places: no GPS in EXIF, no GPS or place names in XMP.
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from verax.errors import ImageReadError
 from verax.image.contract import Metadata
-from verax.image.raw import Raw, check_frames, check_pixels, planes
+from verax.image.raw import Raw, check_frames, check_pixels, check_transfer, planes
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, RGB, PALETTE, GREY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6
@@ -68,6 +68,8 @@ def read_png(data: bytes, *, max_pixels: int) -> Raw:
     check_pixels(header.width, header.height, most=max_pixels)
     if b"acTL" in parts and len(parts[b"acTL"][0]) == 8:
         check_frames(struct.unpack(">I", parts[b"acTL"][0][:4])[0])
+    coded = (_first(parts, b"cICP") or b"").ljust(2, b"\0")
+    check_transfer(coded[1])
     samples = planes(imagecodecs.png_decode(_plain_file(header, parts)))
     grey = header.kind in (GREY, GREY_ALPHA)
     return Raw(
@@ -79,6 +81,7 @@ def read_png(data: bytes, *, max_pixels: int) -> Raw:
         exif=_first(parts, b"eXIf"),
         xmp=_xmp(parts),
         dpi=_dpi(parts),
+        primaries=coded[0],
     )
 
 

@@ -10,6 +10,7 @@ from verax.errors import ImageReadError
 
 Model = Literal["rgb", "grey", "cmyk"]
 Depth = Literal[8, 10, 12, 16]
+PQ, HLG = 16, 18  # transfer characteristics (ITU-T H.273)
 CHANNELS: dict[Model, int] = {"grey": 1, "rgb": 3, "cmyk": 4}
 
 
@@ -25,6 +26,8 @@ class Raw:
         bit_depth: 8, 10, 12 or 16.
         premultiplied: colour was stored times alpha.
         orientation: EXIF orientation, 1..8, still to be applied.
+        primaries: the colour space as ITU-T H.273 numbers it, 0 where the file does not say;
+            counts where there is no ICC profile.
     """
 
     samples: NDArray[Any]
@@ -33,6 +36,7 @@ class Raw:
     bit_depth: Depth = 8
     premultiplied: bool = False
     orientation: int = 1
+    primaries: int = 0
     icc: bytes | None = None
     exif: bytes | None = None
     xmp: bytes | None = None
@@ -54,6 +58,15 @@ def check_pixels(width: int, height: int, *, most: int) -> None:
         raise ImageReadError(
             f"want at most {most / 1e6:g} megapixels, the header says {width}x{height} = "
             f"{width * height / 1e6:.0f}; scale it down, or raise max_pixels if you trust it"
+        )
+
+
+def check_transfer(transfer: int) -> None:
+    """High dynamic range has no meaning in [0, 1] sRGB."""
+    if transfer in (PQ, HLG):
+        raise ImageReadError(
+            "want a standard-range picture, got high dynamic range (PQ or HLG); "
+            "export it as SDR first"
         )
 
 
