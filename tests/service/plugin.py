@@ -2,11 +2,10 @@
 
 import threading
 from dataclasses import dataclass
-from http.server import ThreadingHTTPServer
 
 import pytest
 
-from service.server import State, serve
+from service.server import Server, State, serve
 
 
 @dataclass
@@ -20,7 +19,7 @@ class Service:
 
     base_url: str
     state: State
-    server: ThreadingHTTPServer
+    server: Server
 
     def script(self, steps: list[str]) -> None:
         """What happens to the next requests for pictures; see `service.server`."""

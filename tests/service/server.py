@@ -29,6 +29,7 @@ import email.utils
 import hashlib
 import json
 import re
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -81,15 +82,24 @@ class State:
             self.requests.append(entry)
 
 
-def serve(state: State, port: int = 0) -> ThreadingHTTPServer:
-    """A server bound to loopback, not yet running; its `state` is reachable from the outside."""
+class Server(ThreadingHTTPServer):
+    """Many conversations at once; a client that goes away is nothing to report."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def handle_error(self, request, client_address) -> None:
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+
+def serve(state: State, port: int = 0) -> Server:
+    """A server bound to loopback, not yet running."""
 
     class Handler(Conversation):
         service = state
 
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    server.daemon_threads = True
-    return server
+    return Server(("127.0.0.1", port), Handler)
 
 
 class Conversation(BaseHTTPRequestHandler):
@@ -114,6 +124,9 @@ class Conversation(BaseHTTPRequestHandler):
     def answer(self, verb: str) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length)
+        if len(body) < length:  # the client died while sending
+            self.close_connection = True
+            return None
         path = self.path.partition("?")[0]
         try:
             if path == "/_script":
