@@ -27,10 +27,10 @@ def make_files(folder: Path, width: int, height: int) -> tuple[Path, Path]:
     import cv2
     import numpy as np
     from skimage import data
-    from verax.priors.simulated import simulate
 
     from verax import degrade
     from verax import image as images
+    from verax.priors.simulated import simulate
 
     clean = images.from_uint8(data.coffee())
     prior = simulate(clean, seed=3).prior
