@@ -263,11 +263,12 @@ def test_what_a_service_says_about_a_key_is_not_repeated(client):
     assert "abc.def" not in client.transport.redacted(text)
 
 
-def test_what_leaves_and_to_whom_is_said(client, service):
+def test_what_leaves_and_to_whom_is_said(client, service, connected):
     words = client.leaving(edit(), edit())
 
     assert service.base_url in words
-    assert "UNENCRYPTED" in words
+    assert "UNENCRYPTED" not in words
+    assert "UNENCRYPTED" in connected("http://192.0.2.1/v1").leaving(edit())
     assert "1 picture, " in words
     assert "gpt-image-2.6-sunburst" in words
 

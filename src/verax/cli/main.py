@@ -8,7 +8,7 @@ import sys
 import typer
 
 import verax
-from verax.cli import bench, demo, measure, restore, train
+from verax.cli import bench, demo, generate, measure, models, restore, train
 from verax.errors import InputError, OutputError, VeraxError
 
 app = typer.Typer(
@@ -38,6 +38,10 @@ def main(
 
 app.command()(restore.restore)
 app.command()(restore.register)
+app.command()(generate.edit)
+app.command()(generate.generate)
+app.command()(models.models)
+app.command()(models.probe)
 app.command()(measure.score)
 app.command()(measure.metrics)
 app.command()(demo.demo)

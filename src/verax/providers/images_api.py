@@ -5,7 +5,7 @@ asked before, what it cost and what may be asked again is the matter of the jour
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TypeVar
@@ -30,7 +30,7 @@ from verax.errors import (
     SettingsError,
     UnknownNameError,
 )
-from verax.providers import failures, streams
+from verax.providers import failures, learned, streams
 from verax.providers.answers import read_answer
 from verax.providers.dialects import wire
 from verax.providers.requests import EditRequest, GenerateRequest, ImagesAnswer, Keep, Request
@@ -41,7 +41,6 @@ from verax.settings import Settings
 R = TypeVar("R", bound=GenerateRequest)
 LONG_CALL_TOKENS = 3_000  # output tokens from which a call may outlast an idle proxy (90 s)
 STREAMED_PARTIALS = 2  # bytes in between; each costs what the catalog's limits say
-DATES_FILE = "shutdown-dates.json"
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,7 @@ class Client:
         today: the day by which models have ended.
         deployment: the model's own name at the service, "" for the catalog's.
         stream: "auto", "always" or "never".
+        probes: what `verax probe` found here, model -> what was asked -> verdict.
         ready: whether a key is there where one is needed.
         preview: takes partial images while a call is under way.
     """
@@ -64,6 +64,7 @@ class Client:
     today: date
     deployment: str = ""
     stream: str = "auto"
+    probes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     ready: bool = True
     preview: streams.Preview | None = field(default=None, repr=False)
 
@@ -91,8 +92,9 @@ class Client:
         fingerprint is that of this call.
         """
         model = self.model(request.model)
-        request = replace(request, gateway=self._name())
-        return check(self._streamed(request, model), model, self.gateway, self.limits)
+        request = replace(request, gateway=self.name)
+        request, notices = check(self._streamed(request, model), model, self.gateway, self.limits)
+        return request, (*notices, *self._warnings(request))
 
     def require_key(self) -> None:
         """Raises SettingsError where a key is needed and there is none."""
@@ -145,18 +147,36 @@ class Client:
         size = (
             f"{sum(len(f.data) for f in files) / 1e6:.1f} MB, without metadata; " if files else ""
         )
-        plain = " UNENCRYPTED" if self.transport.base_url.scheme == "http" else ""
+        plain = " UNENCRYPTED" if self._in_the_open() else ""
         return (
             f"Sending{plain} to {self.address} ({self.gateway.name}): "
             f"{pictures if files else ''}{size}prompts of {words} characters; "
             f"model {', '.join(sorted({r.model for r in requests}))}"
         )
 
-    def _name(self) -> str:
+    @property
+    def name(self) -> str:
         """Whom a fingerprint names: the service, with its address where that is unusual."""
         usual = self.address.rstrip("/") == self.gateway.base_url.rstrip("/")
         where = self.gateway.name if usual else f"{self.gateway.name} {self.address}"
         return f"{where} {self.deployment}".strip()
+
+    def _in_the_open(self) -> bool:
+        """Whether what is sent can be read on its way."""
+        if self.transport.base_url.scheme == "https":
+            return False
+        try:
+            return not local_address(self.transport.base_url.host)
+        except SettingsError:
+            return True
+
+    def _warnings(self, request: GenerateRequest) -> Iterator[str]:
+        """What a probe found this service to ignore."""
+        probed = self.probes.get(request.model, {})
+        for what in ("size", "mask"):
+            verdict = probed.get(what, "")
+            if verdict.startswith(("ignored", "refused")) and getattr(request, what, None):
+                yield f"{what} was {verdict} (probed {probed.get('asked')})"
 
     def _streamed(self, request: R, model: Model) -> R:
         if request.stream or request.n > 1 or self.stream == "never":
@@ -227,10 +247,11 @@ def connect(
         timeout_s=settings.timeout_s,
         retries=settings.retries,
     )
-    return Client(
+    ends = learned.recall(settings.home, learned.DATES, where.name)
+    client = Client(
         gateway=where,
         transport=line,
-        known=models(changes=settings.home, ends=stored_dates(settings, where.name)),
+        known=models(changes=settings.home, ends=ends),
         limits=limits(changes=settings.home),
         today=today,
         deployment=settings.deployment,
@@ -238,15 +259,7 @@ def connect(
         ready=secret is not None or not where.keys or where.key_optional,
         preview=preview,
     )
-
-
-def stored_dates(settings: Settings, name: str) -> dict[str, str]:
-    """End dates that `verax models --refresh` stored for this service."""
-    try:
-        stored = json.loads((settings.home / DATES_FILE).read_text(encoding="utf-8"))
-        return dict(stored.get(name, {}))
-    except (OSError, ValueError, AttributeError, TypeError):
-        return {}  # never stored, or half-written: the catalog's dates hold
+    return replace(client, probes=learned.recall(settings.home, learned.PROBES, client.name))
 
 
 def _from_environment(where: Gateway, settings: Settings) -> str:

@@ -1,0 +1,102 @@
+"""Candidates of one asking: which calls arrived, put in order, written, told."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from verax.errors import VeraxError
+
+if TYPE_CHECKING:
+    from verax.image import Image, Photo
+    from verax.priors.ranking import Judge
+    from verax.providers.requests import GeneratedImage, GenerateRequest, ImagesAnswer
+
+R = TypeVar("R", bound="GenerateRequest")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One returned picture: the file as it came, the pixels on the photo's grid, its scores."""
+
+    image: "GeneratedImage"
+    pixels: "Image"
+    notices: tuple[str, ...]
+    fingerprint: str
+    scores: Mapping[str, float | None] = field(default_factory=dict)
+
+
+def arrived(
+    requests: Sequence[R], answers: "Sequence[ImagesAnswer | VeraxError]"
+) -> "Iterator[tuple[R, ImagesAnswer]]":
+    """The calls that were answered; the others are told, and raised where none was."""
+    failed = [answer for answer in answers if isinstance(answer, VeraxError)]
+    if len(failed) == len(answers):
+        raise failed[0]
+    for error in failed:
+        print(f"failed: {error}", file=sys.stderr)
+    for request, answer in zip(requests, answers, strict=True):
+        if not isinstance(answer, VeraxError):
+            yield request, answer
+
+
+def write_all(
+    target: Path,
+    found: Sequence[Candidate],
+    judges: "Mapping[str, Judge]",
+    *,
+    like: "Photo | None",
+) -> tuple[list[Path], list[Candidate]]:
+    """Write every candidate, best first: the best to `target`, the others beside it, numbered.
+
+    With `like` the pixels are written as that photo came, else the files exactly as they came,
+    with the suffix of their real format.
+    """
+    from verax import image as images
+    from verax.priors.ranking import rank
+
+    ranking = rank([c.pixels for c in found], judges if len(found) > 1 else {})
+    best = [replace(found[i], scores=_plain(ranking.scores[i])) for i in ranking.order]
+    files = []
+    for number, candidate in enumerate(best, 1):
+        path = target if number == 1 else target.with_stem(f"{target.stem}-{number}")
+        if like is None:
+            suffix = candidate.image.media_type.removeprefix("image/")
+            same = images.format_of(path) == suffix
+            path = path if same else path.with_suffix(f".{suffix}")
+            images.replace_file(path, candidate.image.data)
+        else:
+            same = candidate.pixels.shape == like.pixels.shape
+            images.write(path, candidate.pixels, like=like if same else None)
+        files.append(path)
+    return files, best
+
+
+def tell(files: Sequence[Path], best: Sequence[Candidate], *, as_json: bool) -> None:
+    """The files, best first, for programs or for people."""
+    rows = [
+        {
+            "file": str(path),
+            "width": candidate.pixels.shape[1],
+            "height": candidate.pixels.shape[0],
+            "fingerprint": candidate.fingerprint,
+            "scores": dict(candidate.scores),
+            "notes": list(candidate.notices),
+        }
+        for path, candidate in zip(files, best, strict=True)
+    ]
+    if as_json:
+        print(json.dumps({"candidates": rows}, ensure_ascii=False))
+        return
+    for row, candidate in zip(rows, best, strict=True):
+        scores = "  ".join(f"{name} {value}" for name, value in candidate.scores.items())
+        print(f"{row['file']}  {row['width']}x{row['height']}  {scores}".rstrip())
+        for note in candidate.notices:
+            print(f"note: {note}", file=sys.stderr)
+
+
+def _plain(scores: Mapping[str, float]) -> dict[str, float | None]:
+    """Rounded, and None for what is not a number, so that JSON can hold it."""
+    return {name: round(v, 4) if v == v else None for name, v in scores.items()}

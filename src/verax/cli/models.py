@@ -1,0 +1,142 @@
+"""verax models, verax probe: what can be asked, what it accepts and costs, and what it honours."""
+
+import json
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from verax.cli.paid import (
+    BaseUrl,
+    DryRun,
+    Gateway,
+    LocalOnly,
+    MaxCost,
+    Terms,
+    configured,
+    desk,
+)
+
+if TYPE_CHECKING:
+    from verax.catalog.models import Model
+
+SHOWN_SIZE = (1024, 1024)
+
+
+def models(
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Ask the service for its end dates and keep them.")
+    ] = False,
+    list_gateways: Annotated[
+        bool, typer.Option("--gateways", help="List the services instead of the models.")
+    ] = False,
+    gateway: Gateway = None,
+    base_url: BaseUrl = None,
+    local_only: LocalOnly = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """List the image models: what they accept, what a picture costs, when they end."""
+    from verax.catalog import models as catalog
+    from verax.providers import learned
+    from verax.providers.images_api import connect
+
+    terms = Terms(gateway=gateway, base_url=base_url, local_only=local_only)
+    settings = configured(terms)
+    if list_gateways:
+        return show_gateways(as_json=as_json)
+    today = datetime.now(UTC).date()
+    name = settings.gateway or ("custom" if settings.base_url else "openai")
+    if refresh:
+        dates = connect(settings, today=today).shutdown_dates()
+        learned.keep(settings.home, learned.DATES, name, dates)
+    told = learned.recall(settings.home, learned.DATES, name)
+    known = catalog.models(changes=settings.home, ends=told)
+    if as_json:
+        rows = [catalog.as_json(m) | extras(m, today) for m in known.values()]
+        print(json.dumps({"today": today.isoformat(), "models": rows}, indent=2))
+        return None
+    print(f"{'model':26}{'state':20}{'sizes':26}{'USD per 1024x1024 picture'}")
+    for model in known.values():
+        print(f"{model.name:26}{state(model, today):20}{sizes(model):26}{prices(model)}")
+    print("Output tokens only; pictures sent cost extra. Prices and dates: docs/providers.md.")
+    return None
+
+
+def show_gateways(*, as_json: bool) -> None:
+    """The services of the catalog."""
+    from dataclasses import asdict
+
+    from verax.catalog.gateways import gateways
+
+    known = gateways()
+    if as_json:
+        rows = [asdict(one) for one in known.values()]
+        print(json.dumps({"gateways": rows}, indent=2, default=str))
+        return
+    print(f"{'gateway':20}{'mask':8}{'address':44}{'key'}")
+    for one in known.values():
+        where = one.base_url or (f"${one.address}" if one.address else "--base-url")
+        print(f"{one.name:20}{one.mask or 'no':8}{where:44}{' or '.join(one.keys) or 'none'}")
+
+
+def state(model: "Model", today: date) -> str:
+    if model.ended(today):
+        return f"ended {model.ends}"
+    return f"until {model.ends}" if model.ends else "live"
+
+
+def sizes(model: "Model") -> str:
+    rules = model.sizes
+    if rules.fixed:
+        return f"{len(rules.fixed)} fixed"
+    return f"x{rules.multiple}, {rules.min_pixels / 1e6:.2f}-{rules.max_pixels / 1e6:.1f} MP"
+
+
+def prices(model: "Model") -> str:
+    """Quality with its price at SHOWN_SIZE, cheapest first."""
+    found = picture_prices(model)
+    marked = " (counts of another model)" if model.output_assumed else ""
+    return " ".join(f"{quality} {usd:.4f}" for quality, usd in found.items()) + marked
+
+
+def picture_prices(model: "Model") -> dict[str, float]:
+    from verax.catalog.models import picture_usd
+
+    known = {*model.output_grid, *model.output_table}
+    found = {q: picture_usd(model, q, SHOWN_SIZE) for q in model.qualities if q in known}
+    return {quality: usd for quality, usd in found.items() if usd is not None}
+
+
+def extras(model: "Model", today: date) -> dict[str, Any]:
+    """What a program wants to know beside the record."""
+    shown = f"{SHOWN_SIZE[0]}x{SHOWN_SIZE[1]}"
+    return {"ended": model.ended(today), "picture_usd": {shown: picture_prices(model)}}
+
+
+def probe(
+    model: Annotated[str, typer.Option("--model", help="The model to ask there.")],
+    gateway: Gateway = None,
+    base_url: BaseUrl = None,
+    local_only: LocalOnly = False,
+    max_cost: MaxCost = None,
+    dry_run: DryRun = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Ask a service with a test picture whether size, format and mask are honoured; store it."""
+    from verax.providers import learned
+    from verax.providers import probe as probing
+
+    terms = Terms(gateway, base_url, local_only, max_cost, dry_run=dry_run)
+    with desk(terms) as open_desk:
+        requests = probing.requests(open_desk.client, model)
+        if not open_desk.announce([request for request in requests.values() if request]):
+            return
+        found = probing.probe(requests, open_desk.call, today=open_desk.client.today)
+        home, service = open_desk.settings.home, open_desk.client.name
+        known = learned.recall(home, learned.PROBES, service)
+        learned.keep(home, learned.PROBES, service, known | {model: found})
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    for what, verdict in found.items():
+        print(f"{what:8}{verdict}")

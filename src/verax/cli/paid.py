@@ -1,0 +1,172 @@
+"""What every verb that asks a service shares: options, estimate, announcement, call."""
+
+import sys
+import uuid
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from verax.errors import VeraxError
+
+if TYPE_CHECKING:
+    from verax.providers.budget import Budget, Estimate, Pace
+    from verax.providers.images_api import Client
+    from verax.providers.journal import Journal
+    from verax.providers.requests import ImagesAnswer, Request
+    from verax.settings import Settings
+
+Model = Annotated[str | None, typer.Option("--model", help="See: verax models.")]
+Gateway = Annotated[str | None, typer.Option(help="Whom to ask; see: verax models --gateways.")]
+BaseUrl = Annotated[str | None, typer.Option("--base-url", help="Another address to ask.")]
+LocalOnly = Annotated[
+    bool, typer.Option("--local-only", help="Refuse every address beyond this machine.")
+]
+MaxCost = Annotated[
+    float | None, typer.Option("--max-cost", help="US dollars that this run may cost at most.")
+]
+Run = Annotated[str | None, typer.Option("--run", help="Runs of one name share their --max-cost.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the estimate and ask nobody.")]
+RetryUncertain = Annotated[
+    bool, typer.Option("--retry-uncertain", help="Repeat calls that may have been billed already.")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the paid options of a call say."""
+
+    gateway: str | None = None
+    base_url: str | None = None
+    local_only: bool = False
+    max_cost: float | None = None
+    run: str | None = None
+    dry_run: bool = False
+    retry_uncertain: bool = False
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A service with the journal in front of it; ask through `call` and nothing is paid twice."""
+
+    settings: "Settings"
+    client: "Client"
+    budget: "Budget"
+    pace: "Pace"
+    terms: Terms
+    journal: "Journal | None" = None  # none on a dry run
+
+    def call(self, request: "Request") -> "ImagesAnswer":
+        """The stored answer, or that of one call."""
+        assert self.journal is not None
+        return self.journal.call(
+            request,
+            self.client.send,
+            budget=self.budget,
+            retry_uncertain=self.terms.retry_uncertain,
+            pace=self.pace,
+        )
+
+    def call_all(self, requests: Sequence["Request"]) -> "list[ImagesAnswer | VeraxError]":
+        """Every answer, in order, or why there is none; some calls at once."""
+
+        def one(request: "Request") -> "ImagesAnswer | VeraxError":
+            try:
+                return self.call(request)
+            except VeraxError as exc:
+                return exc
+
+        with ThreadPoolExecutor(self.settings.concurrency) as threads:
+            return list(threads.map(one, requests))
+
+    def estimate(self, requests: Sequence["Request"]) -> "Estimate":
+        """What the requests cost that are not stored yet."""
+        from verax.providers.budget import total
+
+        return total([self.budget.tariff.estimate(request) for request in self._open(requests)])
+
+    def announce(self, requests: Sequence["Request"], notices: Sequence[str] = ()) -> bool:
+        """Say what leaves, to whom, and what it costs; whether to go on and ask."""
+        for notice in dict.fromkeys(notices):
+            print(f"note: {notice}", file=sys.stderr)
+        open_ones = self._open(requests)
+        stored = len(requests) - len(open_ones)
+        if stored:
+            print(f"{stored} of {len(requests)} answers are stored already", file=sys.stderr)
+        price = priced(self.estimate(requests)) if open_ones else "nothing"
+        if self.terms.dry_run:
+            print(f"{len(open_ones)} calls of {self.client.address} would cost {price}")
+            return False
+        if open_ones:
+            self.client.require_key()
+            print(self.client.leaving(*open_ones), file=sys.stderr)
+            print(f"Expected cost: {price}", file=sys.stderr)
+        return True
+
+    def _open(self, requests: Sequence["Request"]) -> "list[Request]":
+        """The requests whose answers are not stored."""
+        journal = self.journal
+        if journal is None:
+            return list(requests)
+        return [r for r in requests if not _is_stored(journal, r)]
+
+
+@contextmanager
+def desk(terms: Terms) -> Iterator[Desk]:
+    """The service that options, environment and config file name, with its journal open."""
+    from verax.providers.budget import Budget, Pace, load_tariff
+    from verax.providers.images_api import connect
+    from verax.providers.journal import Journal
+
+    settings = configured(terms)
+    client = connect(settings, today=datetime.now(UTC).date())
+    budget = Budget(
+        load_tariff(changes=settings.home),
+        terms.run or uuid.uuid4().hex,
+        settings.max_cost if terms.max_cost is None else terms.max_cost,
+    )
+    pace = Pace(settings.images_per_minute, settings.concurrency)
+    folder = journal_folder(settings)
+    try:
+        if terms.dry_run and not folder.exists():
+            yield Desk(settings, client, budget, pace, terms)
+        else:
+            with Journal(folder) as journal:
+                yield Desk(settings, client, budget, pace, terms, journal)
+    finally:
+        client.transport.close()
+
+
+def configured(terms: Terms) -> "Settings":
+    """Settings of the environment and config file, with what the options say on top."""
+    from verax.settings import load
+
+    settings = load()
+    if terms.gateway:
+        settings = replace(settings, gateway=terms.gateway)
+    if terms.base_url:
+        settings = replace(settings, base_url=terms.base_url)
+    return replace(settings, local_only=settings.local_only or terms.local_only)
+
+
+def journal_folder(settings: "Settings") -> Path:
+    return settings.home / "journal"
+
+
+def priced(estimate: "Estimate") -> str:
+    """The estimate in words."""
+    if estimate.expected_usd is None or estimate.high_usd is None:
+        return "an unknown amount: the catalog has no price for this model here"
+    return f"${estimate.expected_usd:.4f}, at most ${estimate.high_usd:.4f}"
+
+
+def _is_stored(journal: "Journal", request: "Request") -> bool:
+    try:
+        return journal.stored(request) is not None
+    except VeraxError:
+        return True  # paid for and unusable: asking again is another repeat
