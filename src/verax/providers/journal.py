@@ -134,7 +134,7 @@ class Journal:
 
     def body(self, call: Call) -> bytes:
         """The kept body of a call that was answered. Raises InputError where it is gone."""
-        path = self._path(call.fingerprint)
+        path = self.path(call.fingerprint)
         try:
             return path.read_bytes()
         except OSError as exc:
@@ -150,7 +150,7 @@ class Journal:
         """
         freed = 0
         for call in calls:
-            path = self._path(call.fingerprint)
+            path = self.path(call.fingerprint)
             with self.records.change():
                 gone = call.state != "started" and self.records.delete(call)
                 if gone and call.state in ("done", "unusable") and path.is_file():
@@ -215,7 +215,7 @@ class Journal:
         )
 
     def _send(self, call: Call, request: Request, send: Send) -> ImagesAnswer:
-        path = self._path(call.fingerprint)
+        path = self.path(call.fingerprint)
         try:
             path.unlink(missing_ok=True)  # of a record that was removed
             room = Reserved(path, _expected_bytes(request))
@@ -234,7 +234,7 @@ class Journal:
 
     def _failed(self, call: Call, exc: BaseException) -> None:
         """Close the record of a call that raised."""
-        path = self._path(call.fingerprint)
+        path = self.path(call.fingerprint)
         message = str(exc) or type(exc).__name__
         if path.is_file():
             self._answered(call, path.read_bytes())
@@ -251,7 +251,7 @@ class Journal:
         alive = Presence.is_alive(self.folder / "owners", call.owner)
         if call.state != "started" or alive:
             return call.state
-        path = self._path(call.fingerprint)
+        path = self.path(call.fingerprint)
         if path.is_file():
             return self._answered(call, path.read_bytes())
         path.with_name(path.name + ROOM).unlink(missing_ok=True)
@@ -286,7 +286,8 @@ class Journal:
         answer = read_answer(self.body(last), request=request, retries=last.retries)
         return replace(answer, request_id=last.request_id)
 
-    def _path(self, fingerprint: str) -> Path:
+    def path(self, fingerprint: str) -> Path:
+        """Where the body of the answer to a request is kept."""
         return self.folder / "answers" / fingerprint[:2] / f"{fingerprint}.json"
 
 

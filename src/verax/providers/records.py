@@ -1,9 +1,4 @@
-"""The table behind the journal: one record per call for pictures.
-
-What a call counts towards its run's limit: the bill where it is known; the most it can be where it
-is not (under way, uncertain, refused after painting, answered without usage); nothing where surely
-nothing was billed.
-"""
+"""The table behind the journal: one record per call for pictures."""
 
 import json
 import sqlite3
@@ -43,7 +38,11 @@ MIGRATIONS = [
         retries INTEGER NOT NULL DEFAULT 0,
         stage TEXT NOT NULL DEFAULT '',
         categories TEXT NOT NULL DEFAULT '[]',
-        message TEXT NOT NULL DEFAULT ''
+        message TEXT NOT NULL DEFAULT '',
+        counted_usd REAL AS (CASE
+            WHEN state = 'failed' OR state = 'refused' AND stage = 'input' THEN 0.0
+            WHEN state IN ('done', 'unusable') THEN coalesce(cost_usd, reserved_usd, 0.0)
+            ELSE coalesce(reserved_usd, 0.0) END)
     );
     CREATE UNIQUE INDEX one_call_per_request ON calls (fingerprint)
         WHERE state IN ('started', 'done', 'unusable');
@@ -51,16 +50,6 @@ MIGRATIONS = [
     CREATE INDEX calls_by_run ON calls (run, id)
     """,
 ]
-
-_SPENT = """
-    SELECT
-        sum(CASE WHEN state IN ('done', 'unusable') THEN coalesce(cost_usd, 0) ELSE 0 END),
-        sum(CASE WHEN state IN ('uncertain', 'done', 'unusable') AND cost_usd IS NULL
-                   OR state = 'refused' AND stage != 'input'
-                 THEN coalesce(reserved_usd, 0) ELSE 0 END),
-        sum(CASE WHEN state = 'started' THEN coalesce(reserved_usd, 0) ELSE 0 END)
-    FROM calls WHERE run = ?
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +65,9 @@ class Call:
         cost_usd: the bill, None where unknown.
         stage, categories: of a refusal.
         message: why a call is not "done".
+        counted_usd: what the call counts towards its run's limit: the bill where it is known; the
+            most it can be where it is not (under way, uncertain, refused after painting, answered
+            without usage); nothing where surely nothing was billed.
     """
 
     id: int
@@ -98,6 +90,7 @@ class Call:
     stage: str
     categories: tuple[str, ...]
     message: str
+    counted_usd: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +168,13 @@ class Records:
         )
 
     def spent(self, run: str) -> Spent:
+        """What the calls of a run have cost."""
+        sums = """SELECT
+            sum(counted_usd) FILTER (WHERE state != 'started' AND cost_usd IS NOT NULL),
+            sum(counted_usd) FILTER (WHERE state != 'started' AND cost_usd IS NULL),
+            sum(counted_usd) FILTER (WHERE state = 'started') FROM calls WHERE run = ?"""
         with self.lock:
-            row = self.database.execute(_SPENT, (run,)).fetchone()
+            row = self.database.execute(sums, (run,)).fetchone()
         return Spent(*(value or 0.0 for value in row))
 
     def delete(self, call: Call) -> bool:

@@ -1,0 +1,203 @@
+"""The verb `journal`: what was asked of services, what it cost, and the answers that are kept."""
+
+import json
+from collections import Counter
+from dataclasses import asdict
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from verax.errors import InputError
+
+if TYPE_CHECKING:
+    from verax.providers.journal import Journal
+    from verax.providers.records import Call
+
+app = typer.Typer(
+    help="What was asked of services, what it cost, and the answers that are kept.",
+    no_args_is_help=True,
+)
+
+
+class State(StrEnum):
+    """States of a call; see `verax.providers.journal`."""
+
+    started = "started"
+    done = "done"
+    unusable = "unusable"
+    uncertain = "uncertain"
+    refused = "refused"
+    failed = "failed"
+
+
+States = Annotated[list[State] | None, typer.Option("--state", help="Only calls in this state.")]
+Run = Annotated[str | None, typer.Option("--run", help="Only calls of this run.")]
+Before = Annotated[
+    datetime | None, typer.Option("--before", formats=["%Y-%m-%d"], help="Only calls before (UTC).")
+]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable answer on stdout.")]
+Calls = Annotated[
+    list[str] | None, typer.Argument(help="Numbers, or at least 8 letters of a fingerprint.")
+]
+
+
+@app.command("list")
+def list_calls(
+    states: States = None, run: Run = None, before: Before = None, as_json: Json = False
+) -> None:
+    """List calls: when, state, what was asked, what it cost. Refusals come with their reason."""
+    with opened() as journal:
+        found = chosen(journal, None, states, run, before)
+    if as_json:
+        print(json.dumps([told(call) for call in found], ensure_ascii=False, indent=2))
+        return
+    for call in found:
+        print(line(call))
+    counts = Counter(call.state for call in found)
+    print(", ".join(f"{count} {state}" for state, count in counts.items()) or "no calls")
+    billed = sum(call.cost_usd or 0.0 for call in found)
+    open_usd = sum(call.counted_usd for call in found) - billed
+    print(f"billed ${billed:.4f}" + (f", possibly ${open_usd:.4f} more" if open_usd else ""))
+
+
+@app.command()
+def show(call: Annotated[str, typer.Argument(help="Number or fingerprint.")]) -> None:
+    """Show everything that is known about a call, as JSON."""
+    with opened() as journal:
+        for found in chosen(journal, [call], None, None, None):
+            entry = told(found)
+            if found.state in ("done", "unusable"):
+                entry["answer"] = str(journal.path(found.fingerprint))
+            print(json.dumps(entry, ensure_ascii=False, indent=2))
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="Where calls.jsonl and the pictures go.")],
+    states: States = None,
+    run: Run = None,
+    before: Before = None,
+) -> None:
+    """Write records as JSON lines, and every kept picture with the exact bytes that came."""
+    from verax.store import write_whole, writing
+
+    with opened() as journal, writing(folder):
+        found = chosen(journal, None, states, run, before)
+        lines = []
+        for call in found:
+            files = exported(journal, call)
+            for name, data in files.items():
+                write_whole(folder / name, data)
+            lines.append(json.dumps(told(call) | {"files": list(files)}, ensure_ascii=False))
+        write_whole(folder / "calls.jsonl", "".join(f"{one}\n" for one in lines).encode())
+    print(f"wrote {len(found)} calls to {folder}")
+
+
+@app.command()
+def prune(
+    calls: Calls = None,
+    states: States = None,
+    run: Run = None,
+    before: Before = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Really remove.")] = False,
+) -> None:
+    """Remove calls and their answers; asking the same again is paid again.
+
+    Uncertain calls are kept unless they are named or --state uncertain is given.
+    """
+    if not (calls or states or run or before):
+        raise InputError("say what to remove: numbers, --state, --run or --before")
+    with opened() as journal:
+        found = chosen(journal, calls, states, run, before)
+        if not (calls or states):
+            found = [call for call in found if call.state != "uncertain"]
+        found = [call for call in found if call.state != "started"]
+        size = sum(answer_bytes(journal, call) for call in found)
+        if yes:
+            size = journal.remove(found)
+    verb = "removed" if yes else "would remove"
+    print(f"{verb} {len(found)} calls and {size / 1e6:.1f} MB" + ("" if yes else "; add --yes"))
+
+
+def opened() -> "Journal":
+    from verax.providers.journal import Journal
+    from verax.settings import load
+
+    return Journal(load().home / "journal")
+
+
+def chosen(
+    journal: "Journal",
+    names: list[str] | None,
+    states: list[State] | None,
+    run: str | None,
+    before: datetime | None,
+) -> "list[Call]":
+    """The calls that the options select; InputError for a name that fits none."""
+    from verax.providers.records import STATES
+
+    found = journal.records.select(
+        states=[state.value for state in states] if states else STATES,
+        run=run,
+        before=before.replace(tzinfo=UTC).timestamp() if before else float("inf"),
+    )
+    if not names:
+        return found
+    picked = [call for call in found if any(fits(call, name) for name in names)]
+    missing = [name for name in names if not any(fits(call, name) for call in found)]
+    if missing:
+        raise InputError(f"no call {missing[0]}; verax journal list shows all")
+    return picked
+
+
+def fits(call: "Call", name: str) -> bool:
+    return name == str(call.id) or (len(name) >= 8 and call.fingerprint.startswith(name))
+
+
+def line(call: "Call") -> str:
+    fields = call.request["fields"]
+    what = " ".join(str(fields[name]) for name in ("size", "quality") if name in fields)
+    cost = "?" if call.cost_usd is None else f"${call.cost_usd:.4f}"
+    if call.cost_usd is None and call.counted_usd:
+        cost = f"≤${call.counted_usd:.4f}"
+    when = datetime.fromtimestamp(call.started, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    head = f"{call.id:5} {when} {call.state:9} {call.kind:8} {call.model} {what} {cost}"
+    reason = f"{call.stage} {'/'.join(call.categories)} {call.message}".strip()
+    return f"{head}\n      {reason}" if reason else head
+
+
+def told(call: "Call") -> dict[str, Any]:
+    """The record as JSON can hold it."""
+    entry = asdict(call) | {"counted_usd": call.counted_usd}
+    del entry["owner"]
+    for name in ("started", "ended"):
+        when = entry[name]
+        entry[name] = when and datetime.fromtimestamp(when, UTC).isoformat(timespec="seconds")
+    return entry
+
+
+def answer_bytes(journal: "Journal", call: "Call") -> int:
+    path = journal.path(call.fingerprint)
+    return path.stat().st_size if call.state in ("done", "unusable") and path.is_file() else 0
+
+
+def exported(journal: "Journal", call: "Call") -> dict[str, bytes]:
+    """File name -> bytes: the pictures of an answer, or its body where they cannot be read."""
+    from verax.errors import ProviderError
+    from verax.providers.answers import read_answer
+
+    if call.state not in ("done", "unusable"):
+        return {}
+    body = journal.body(call)
+    try:
+        images = read_answer(body).images
+    except ProviderError:
+        return {f"{call.id:05}.json": body}
+    endings = [image.media_type.removeprefix("image/") for image in images]
+    return {
+        f"{call.id:05}-{index}.{ending}": image.data
+        for index, (image, ending) in enumerate(zip(images, endings, strict=True))
+    }
