@@ -25,9 +25,9 @@ from PIL.WebPImagePlugin import WebPImageFile
 from verax.errors import ImageReadError, missing_extra
 from verax.image import tags
 from verax.image.contract import Metadata
+from verax.image.metadata import EXIF_MARK
 from verax.image.raw import Depth, Model, Raw, check_frames, check_pixels, check_transfer, planes
 
-EXIF_MARK = b"Exif\0\0"
 SEGMENT = 65533  # most bytes of EXIF or XMP in one JPEG segment, marker and name included
 PIXELS_PER_BYTE = 2048  # no JPEG packs more; a header that claims it is damaged
 SCAN_PIXELS = 2e10  # progressive JPEG: scans times pixels, some minutes of decoding
@@ -59,7 +59,7 @@ def read_jpeg(data: bytes, *, max_pixels: int) -> Raw:
     samples = planes(np.asarray(picture))
     if picture.mode not in MODES:
         raise ImageReadError(f"want grey, RGB or CMYK, got {picture.mode}; convert it to RGB")
-    exif = _bare_exif(picture.info.get("exif"))
+    exif = picture.info.get("exif")
     return Raw(
         samples,
         top=255,
@@ -80,9 +80,10 @@ def _jfif_dpi(info: dict[Any, Any]) -> tuple[float, float] | None:
 
 
 def _exif_dpi(exif: bytes | None) -> tuple[float, float] | None:
+    block = (exif or b"").removeprefix(EXIF_MARK)
     try:
-        layout = tags.layout_of(exif or b"")
-        return tags.dpi(exif or b"", tags.directory(exif or b"", layout.first, layout), layout)
+        layout = tags.layout_of(block)
+        return tags.dpi(block, tags.directory(block, layout.first, layout), layout)
     except (ValueError, struct.error):
         return None
 
@@ -130,7 +131,7 @@ def _coded(picture: ImageFile, samples: NDArray[Any], depth: Depth) -> Raw:
         model="grey" if samples.shape[2] < 3 else "rgb",
         bit_depth=depth,
         icc=picture.info.get("icc_profile"),
-        exif=_bare_exif(picture.info.get("exif")),
+        exif=picture.info.get("exif"),
         xmp=picture.info.get("xmp"),
     )
 
@@ -154,9 +155,10 @@ def read_heif(data: bytes, *, max_pixels: int) -> Raw:
         model="grey" if samples.shape[2] < 3 else "rgb",
         bit_depth=depth,
         premultiplied=picture.premultiplied_alpha,
+        orientation=1,  # libheif has applied the container's own; the EXIF one does not count
         primaries=coded.get("color_primaries", 0),
         icc=picture.info.get("icc_profile"),
-        exif=_bare_exif(picture.info.get("exif")),
+        exif=picture.info.get("exif"),
         xmp=bytes(xmp) if xmp else None,
     )
 
@@ -167,11 +169,6 @@ def _pillow_heif(task: str) -> Any:  # noqa: ANN401  # untyped module of an extr
     except ImportError as exc:
         raise missing_extra(task, "heic") from exc
     return pillow_heif
-
-
-def _bare_exif(exif: bytes | None) -> bytes | None:
-    """The TIFF-structured block without the mark that JPEG puts before it."""
-    return exif.removeprefix(EXIF_MARK) if exif else None
 
 
 def write_jpeg(samples: NDArray[Any], metadata: Metadata, *, quality: int) -> bytes:

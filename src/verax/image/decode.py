@@ -11,7 +11,7 @@ from verax.image import colour, metadata
 from verax.image.codecs import read_avif, read_heif, read_jpeg, read_webp
 from verax.image.contract import Metadata, Photo, Plane, check_image
 from verax.image.png import read_png
-from verax.image.raw import CHANNELS, Raw
+from verax.image.raw import CHANNELS, Raw, one_line
 from verax.image.tiff import read_tiff
 
 MAX_PIXELS = 200_000_000  # 2.4 GB as float32; the largest cameras make 150 megapixels
@@ -61,6 +61,7 @@ def decode(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) ->
     before anything is decoded. Raises ImageReadError when the bytes are not one still
     picture, MissingExtraError for HEIC without the extra `heic`.
     """
+    name = one_line(name)
     format = _format(data, name)
     try:
         raw = READERS[format](data, max_pixels=max_pixels)
@@ -72,7 +73,8 @@ def decode(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) ->
     except Exception as exc:  # decoders raise anything on damaged data: one door for all of it
         raise ImageReadError(
             f"{name}: want a whole {TITLES[format]} file, got one that does not decode "
-            f"({_one_line(exc)}); it is damaged or cut short: get it again or save it anew"
+            f"({one_line(exc) or type(exc).__name__}); it is damaged or cut short: "
+            "get it again or save it anew"
         ) from exc
 
 
@@ -104,15 +106,10 @@ def _kind(data: bytes) -> str:
     return "a file of another kind; save the picture as PNG or JPEG"
 
 
-def _one_line(exc: Exception) -> str:
-    words = " ".join(str(exc).split())
-    return (words or type(exc).__name__)[:120]
-
-
 def _photo(raw: Raw, format: str, name: str, sha256: str) -> Photo:
-    exif, turned = metadata.upright_exif(raw.exif) if raw.exif else (None, 1)
-    turn = raw.orientation if format == "tiff" else turned
-    turn = turn if turn in TURNS else 1
+    exif, turn = metadata.upright_exif(raw.exif) if raw.exif else (None, 1)
+    if raw.orientation is not None:
+        turn = raw.orientation if raw.orientation in TURNS else 1
     channels = CHANNELS[raw.model]
     values = np.divide(raw.samples, np.float32(raw.top), dtype=np.float32)
     alpha = values[..., channels] if values.shape[2] > channels else None

@@ -20,7 +20,7 @@ from verax.image.contract import (
 )
 from verax.image.metadata import plausible_dpi, without_gps
 from verax.image.png import write_png
-from verax.image.raw import Depth, Model
+from verax.image.raw import Depth, Model, one_line
 from verax.image.tiff import write_tiff
 
 QUALITY = 95  # of JPEG, AVIF and HEIC, 1..100; at 95 they err by about one grey level
@@ -68,6 +68,8 @@ def encode(
         raise UnknownNameError(
             f"unknown picture format {format!r}; known: {', '.join(sorted(ABILITIES))}"
         )
+    if not 1 <= quality <= 100:
+        raise InputError(f"quality: want 1 to 100, got {quality}")
     photo = like or Photo(image)
     if drop_gps:
         photo = without_gps(photo)
@@ -85,7 +87,7 @@ def encode(
     except Exception as exc:  # encoders raise anything: one door for all of it
         raise OutputError(
             f"want a {format} file of {image.shape[1]}x{image.shape[0]} px, the encoder failed "
-            f"({' '.join(str(exc).split())[:120]}); write PNG or TIFF instead"
+            f"({one_line(exc)}); write PNG or TIFF instead"
         ) from exc
 
 

@@ -12,6 +12,7 @@ from verax.errors import ImageReadError, OutputError
 from verax.image.contract import Image, Photo
 from verax.image.decode import MAX_PIXELS, READABLE, decode
 from verax.image.encode import QUALITY, encode
+from verax.image.raw import one_line
 
 MAX_BYTES = 4 << 30  # no picture within MAX_PIXELS is larger
 
@@ -34,7 +35,7 @@ def read(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Photo:
 
 
 def _bytes_of(path: Path) -> bytes:
-    want = f"{path}: want a {READABLE} file"
+    want = f"{one_line(path)}: want a {READABLE} file"
     try:
         kind = path.stat()
         if stat.S_ISDIR(kind.st_mode):
@@ -56,9 +57,9 @@ def format_of(path: Path | str) -> str:
     """The format that a path's suffix asks for; OutputError lists the known suffixes."""
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
-        got = f"{suffix!r}" if suffix else "none"
         raise OutputError(
-            f"{path}: want a suffix that names a picture format ({' '.join(SUFFIXES)}), got {got}"
+            f"{one_line(path)}: want a suffix that names a picture format "
+            f"({' '.join(SUFFIXES)}), got {suffix!r}"
         )
     return SUFFIXES[suffix]
 
@@ -76,27 +77,32 @@ def write(
     See `encode` for what is taken over. The file is whole or not there, and an older one
     stays until the new one is complete. Raises OutputError when it cannot be written.
     """
-    format = format_of(path)
-    check_target(path)
+    format = check_target(path)
     replace_file(path, encode(image, format=format, like=like, drop_gps=drop_gps, quality=quality))
 
 
-def check_target(path: Path | str) -> None:
-    """Whether `path` could be written, to be asked before long work; OutputError if not."""
-    target = Path(path)
+def check_target(path: Path | str) -> str:
+    """The format that `path` asks for, if it can be written there; OutputError if not.
+
+    `write` asks it first; callers with long work ahead ask before they begin.
+    """
+    format = format_of(path)
+    target, shown = Path(path), one_line(path)
     try:
-        if target.is_dir():
-            raise OutputError(f"{path}: want a file to write, got a folder; add a file name")
+        mode = target.stat().st_mode if target.exists() else None
         if not target.parent.is_dir():
-            raise OutputError(f"{path}: want an existing folder, there is no {target.parent}")
-        if target.exists():
-            mode = target.stat().st_mode
-            if not stat.S_ISREG(mode):
-                raise OutputError(f"{path}: want an ordinary file, got a device or pipe")
-            if not mode & 0o222:
-                raise OutputError(f"{path}: the file is write-protected; choose another name")
+            raise OutputError(f"{shown}: want an existing folder, there is none; make it first")
+        if not os.access(target.parent, os.W_OK):
+            raise OutputError(f"{shown}: want a folder to write in, this one is write-protected")
     except (OSError, ValueError) as exc:
         raise _unwritable(path, exc) from exc
+    if mode is not None and stat.S_ISDIR(mode):
+        raise OutputError(f"{shown}: want a file to write, got a folder; add a file name")
+    if mode is not None and not stat.S_ISREG(mode):
+        raise OutputError(f"{shown}: want an ordinary file, got a device or pipe; choose another")
+    if mode is not None and not mode & 0o222:
+        raise OutputError(f"{shown}: the file there is write-protected; choose another name")
+    return format
 
 
 def replace_file(path: Path | str, data: bytes) -> None:
@@ -124,9 +130,10 @@ def replace_file(path: Path | str, data: bytes) -> None:
 
 def _unwritable(path: Path | str, exc: Exception) -> OutputError:
     return OutputError(
-        f"{path}: cannot be written ({_reason(exc)}); nothing was left behind, choose another place"
+        f"{one_line(path)}: want to write it, that failed ({_reason(exc)}); "
+        "nothing was left behind, choose another place"
     )
 
 
 def _reason(exc: Exception) -> str:
-    return (isinstance(exc, OSError) and exc.strerror) or " ".join(str(exc).split())
+    return (isinstance(exc, OSError) and exc.strerror) or one_line(exc)

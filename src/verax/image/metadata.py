@@ -14,6 +14,7 @@ from verax.image import tags
 from verax.image.contract import Metadata, Photo
 from verax.image.tags import Directory, Layout
 
+EXIF_MARK = b"Exif\0\0"  # stands before the block in JPEG, sometimes elsewhere
 ORIENTATION, MAKER_NOTE = 0x0112, 0x927C
 PIXEL_WIDTH, PIXEL_HEIGHT = 0xA002, 0xA003
 THUMBNAIL_START, THUMBNAIL_SIZE = 0x0201, 0x0202
@@ -28,6 +29,7 @@ def upright_exif(exif: bytes) -> tuple[bytes | None, int]:
 
     (None, 1) for a block that cannot be parsed.
     """
+    exif = exif.removeprefix(EXIF_MARK)
     try:
         layout = tags.layout_of(exif)
         main = tags.directory(exif, layout.first, layout)

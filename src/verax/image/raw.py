@@ -25,7 +25,7 @@ class Raw:
         model: what the colour channels are.
         bit_depth: 8, 10, 12 or 16.
         premultiplied: colour was stored times alpha.
-        orientation: EXIF orientation, 1..8, still to be applied.
+        orientation: EXIF orientation, 1..8, still to be applied; None: as the EXIF block says.
         primaries: the colour space as ITU-T H.273 numbers it, 0 where the file does not say;
             counts where there is no ICC profile.
     """
@@ -35,12 +35,17 @@ class Raw:
     model: Model
     bit_depth: Depth = 8
     premultiplied: bool = False
-    orientation: int = 1
+    orientation: int | None = None
     primaries: int = 0
     icc: bytes | None = None
     exif: bytes | None = None
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
+
+
+def one_line(text: object) -> str:
+    """A text for a message: of one line, and not endless."""
+    return " ".join(str(text).split())[:200]
 
 
 def planes(samples: NDArray[Any]) -> NDArray[Any]:
