@@ -14,6 +14,7 @@ from verax.image.decode import MAX_PIXELS, READABLE, decode
 from verax.image.encode import QUALITY, encode
 from verax.image.raw import one_line
 
+EFFECTIVE = os.access in os.supports_effective_ids  # ask for the user we act as
 MAX_BYTES = 4 << 30  # no picture within MAX_PIXELS is larger
 
 SUFFIXES = {
@@ -92,7 +93,7 @@ def check_target(path: Path | str) -> str:
         mode = target.stat().st_mode if target.exists() else None
         if not target.parent.is_dir():
             raise OutputError(f"{shown}: want an existing folder, there is none; make it first")
-        if not os.access(target.parent, os.W_OK):
+        if not os.access(target.parent, os.W_OK, effective_ids=EFFECTIVE):
             raise OutputError(f"{shown}: want a folder to write in, this one is write-protected")
     except (OSError, ValueError) as exc:
         raise _unwritable(path, exc) from exc
