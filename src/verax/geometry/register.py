@@ -4,16 +4,28 @@ Points are (x, y) in pixels; the centre of the top-left pixel is (0, 0). The mat
 pixels to photo pixels. Photo pixel p is looked up in the prior at inverse(matrix) @ (p + field[p]).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from verax.geometry.features import Channels, coherence, log_luminance, resize
+from verax.geometry.global_fit import LEVELS, View, aligned, bounded, refine, view
+from verax.geometry.local_fit import Field, fit_field, resize_field, through
+from verax.geometry.search import LONG_SIDE, Found, hypotheses, search
+from verax.geometry.transforms import Matrix, Size, compose, scaled, stretch
+from verax.geometry.verdict import ALPHA, distinctness, evidence, p_value
+from verax.geometry.warp import share_seen, warp
 from verax.image import Image, Plane, check_image
 
 Outcome = Literal["registered", "coarse", "foreign"]
+
+PHOTO_SIDE = 768  # px: long side of the copy that is registered
+PRIOR_SIDE = 1024
+FLAT = 0.004  # deviation of log-luminance below which a picture shows nothing to register
+CHANCE = 0.25  # local correlation that unrelated structure reaches after a local fit
+PROVED = 0.6  # local correlation from which a place counts as registered
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +42,18 @@ class Registration:
         p_value: how likely a foreign picture scores as well.
         coverage: share of the photo that the prior shows, 0..1.
         canvas: how the prior's canvas came about: "stretch", "crop", "letterbox", "outpaint".
+        score: correlation of the orientation channels after registration, at most 1.
     """
 
     outcome: Outcome
     reason: str
-    matrix: NDArray[np.float64]
-    field: NDArray[np.float32] | None
+    matrix: Matrix
+    field: Field | None
     confidence: Plane
     p_value: float
     coverage: float
     canvas: str
+    score: float = 0.0
 
     @property
     def accepted(self) -> bool:
@@ -55,27 +69,122 @@ class Warped:
 
 
 def register(photo: Image, prior: Image) -> Registration:
-    """Find where the prior lies on the photo. A refusal is a result, not an error."""
+    """Find where the prior lies on the photo. A refusal is a result, not an error.
+
+    Works on reduced copies (long sides at most PHOTO_SIDE and PRIOR_SIDE), so that the cost hardly
+    grows with the pictures.
+    """
     check_image(photo, name="photo")
     check_image(prior, name="prior")
-    height, width = photo.shape[:2]
-    sx, sy = width / prior.shape[1], height / prior.shape[0]
-    matrix = np.array([[sx, 0, 0.5 * sx - 0.5], [0, sy, 0.5 * sy - 0.5], [0, 0, 1]], np.float64)
+    small, small_prior = _reduced(photo, PHOTO_SIDE), _reduced(prior, PRIOR_SIDE)
+    size, to_small = _size(photo), stretch(_size(prior), _size(small_prior))
+    flat = [name for name, image in (("photo", small), ("prior", small_prior)) if _is_flat(image)]
+    if flat:
+        reason = f"the {' and the '.join(flat)} show no structure to register"
+        return _refused(reason, stretch(_size(prior), size), size)
+    fit = _fit(small, small_prior)
+    matrix = compose(stretch(_size(small), size), fit.matrix, to_small)
+    outcome, reason = _judge(fit)
+    if outcome == "foreign":
+        return replace(_refused(reason, matrix, size), p_value=fit.p_value, score=fit.score)
+    field, confidence = _detail(fit, size)
     return Registration(
-        "registered",
-        "",
+        outcome,
+        reason,
         matrix,
-        None,
-        np.ones((height, width), np.float32),
-        0.0,
-        1.0,
-        "stretch",
+        field,
+        confidence,
+        fit.p_value,
+        share_seen(matrix, _size(prior), size),
+        fit.canvas,
+        fit.score,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """The global fit between the reduced pictures, and how far it stands out."""
+
+    matrix: Matrix
+    canvas: str
+    score: float
+    p_value: float
+    turned: float  # score of the best mirrored or flipped placement over that of the upright one
+    seen: View  # of the finest level
+    warped: Channels
+    valid: Plane
+
+
+def _fit(photo: Image, prior: Image) -> _Fit:
+    found = _search(photo, prior)
+    matrix, distinct = found.matrix, [found.score / (found.spread + 1e-9)]
+    for level in LEVELS:
+        seen = view(photo, prior, matrix, level)
+        better, score = refine(seen, matrix, level)
+        matrix = better if bounded(better, matrix, _size(photo)) else matrix
+        warped, valid = aligned(seen, matrix)
+        if level.judged:
+            distinct.append(distinctness(seen.photo, warped))
+    turned = max(found.controls) / max(found.score, 1e-9)
+    chance = p_value(evidence(*distinct))
+    return _Fit(matrix, found.canvas, score, chance, turned, seen, warped, valid)
+
+
+def _search(photo: Image, prior: Image) -> Found:
+    sizes = _size(photo), _size(prior)
+    small, double = (
+        log_luminance(image, scaled(_size(image), side / max(_size(image))))
+        for image, side in ((photo, LONG_SIDE), (prior, 2 * LONG_SIDE))
+    )
+    return max(
+        (search(small, double, hypothesis, sizes) for hypothesis in hypotheses(*sizes)),
+        key=lambda found: found.score,
+    )
+
+
+def _judge(fit: _Fit) -> tuple[Outcome, str]:
+    if fit.turned > 1:
+        return "foreign", "the prior fits the photo better mirrored or upside down than upright"
+    if fit.p_value > ALPHA:
+        return "foreign", (
+            f"pictures of other scenes fit as well in {fit.p_value:.1%} of cases; "
+            f"at most {ALPHA:.1%} is allowed"
+        )
+    return "registered", f"pictures of other scenes fit as well in {fit.p_value:.2%} of cases"
+
+
+def _detail(fit: _Fit, size: Size) -> tuple[Field | None, Plane]:
+    """Local field and confidence on the photo's grid."""
+    field = fit_field(fit.seen.photo, fit.warped, fit.valid)
+    warped, valid = fit.warped, fit.valid
+    if field is not None:
+        warped, valid = through(warped, field), through(valid, field)
+    window = max(valid.shape) / 24
+    agreement = coherence(fit.seen.photo, warped, valid, window)
+    confidence = valid * np.clip((agreement - CHANCE) / (PROVED - CHANCE), 0, 1)
+    if field is not None:
+        field = resize_field(field, size)
+    return field, np.asarray(cv2.resize(confidence, size, interpolation=cv2.INTER_LINEAR))
+
+
+def _refused(reason: str, matrix: Matrix, size: Size) -> Registration:
+    nothing = np.zeros((size[1], size[0]), np.float32)
+    return Registration("foreign", reason, matrix, None, nothing, 1.0, 0.0, "stretch")
+
+
+def _reduced(image: Image, side: int) -> Image:
+    return resize(image, scaled(_size(image), min(1.0, side / max(image.shape[:2]))))
+
+
+def _is_flat(image: Image) -> bool:
+    return float(log_luminance(image, _size(image)).std()) < FLAT
 
 
 def apply(registration: Registration, prior: Image, *, size: tuple[int, int]) -> Warped:
     """The prior warped onto a photo grid of (width, height)."""
-    inverse = np.linalg.inv(registration.matrix)
-    pixels = cv2.warpPerspective(prior, np.linalg.inv(inverse), size, flags=cv2.INTER_LINEAR)
-    valid = cv2.warpPerspective(np.ones(prior.shape[:2], np.float32), registration.matrix, size)
-    return Warped(np.clip(pixels, 0, 1).astype(np.float32), valid)
+    check_image(prior, name="prior")
+    return Warped(*warp(prior, registration.matrix, registration.field, size))
+
+
+def _size(image: Image) -> Size:
+    return image.shape[1], image.shape[0]

@@ -1,0 +1,172 @@
+"""What one matrix leaves over: a smooth field of small displacements, where there is evidence.
+
+Block search on orientation channels, coarse to fine: each place of the photo is compared with the
+prior at all displacements within reach. A displacement counts where its peak stands clear of the
+second best and the way back leads home; in between the field is carried on smoothly, and far from
+all evidence it fades to zero.
+"""
+
+from dataclasses import dataclass
+from itertools import product
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from verax.geometry.features import Channels, blur, coherence, resize
+from verax.geometry.transforms import Size, scaled
+from verax.image import Plane
+
+Field = NDArray[np.float32]  # (H, W, 2), displacement (dx, dy) in px of its own grid
+
+CLEAR = 0.06  # correlation by which a peak stands above the best one elsewhere, for full weight
+HOME = 1.5  # px by which the way back may miss
+EVIDENCE = 0.15  # weight of "no displacement" against full evidence
+WEAK = 0.15  # block correlation that counts for nothing
+GAIN = 0.01  # mean coherence by which a field must improve on the matrix alone
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One block search, in px of its own size.
+
+    Attributes:
+        long_side: of the channels compared.
+        reach: largest displacement tried along each axis.
+        block: sigma of the window compared.
+        smooth: sigma of the smoothing of the field.
+    """
+
+    long_side: int
+    reach: int
+    block: float
+    smooth: float
+
+
+def displacement(photo: Channels, warped: Channels, valid: Plane, turn: Round) -> Field:
+    """Smooth field that brings `warped` onto `photo`.
+
+    `warped` at p + field[p] shows what `photo` shows at p.
+    """
+    steps = np.array(list(product(range(-turn.reach, turn.reach + 1), repeat=2)))  # (dy, dx)
+    scores = _volume(photo, warped, valid, steps, turn.block)
+    best = scores.argmax(0)
+    field = _subpixel(scores, best, steps, turn.reach)
+    weight = _weight(scores, best, steps, turn.reach) * valid
+    return _carried_on(field, weight, turn.smooth)
+
+
+def _volume(
+    photo: Channels, warped: Channels, valid: Plane, steps: NDArray[np.intp], block: float
+) -> NDArray[np.float32]:
+    """Block correlation for each displacement: (len(steps), H, W)."""
+    height, width = valid.shape
+    reach = int(steps.max())
+    border = (reach, reach, reach, reach)
+    padded = cv2.copyMakeBorder(warped, *border, cv2.BORDER_CONSTANT, value=0)
+    energy = np.einsum("hwc,hwc->hw", padded, padded)
+    around = blur(energy, block)
+    own = blur(np.einsum("hwc,hwc->hw", photo, photo) * valid, block)
+    floor = float(own.mean() * 0.05) + 1e-9
+    scores = np.empty((len(steps), height, width), np.float32)
+    for score, (dy, dx) in zip(scores, steps + reach, strict=True):
+        moved = np.s_[dy : dy + height, dx : dx + width]
+        cross = blur(np.einsum("hwc,hwc->hw", photo, padded[moved]), block)
+        np.divide(cross, np.sqrt((own + floor) * (around[moved] + floor)), out=score)
+    return scores
+
+
+def _subpixel(
+    scores: NDArray[np.float32], best: NDArray[np.intp], steps: NDArray[np.intp], reach: int
+) -> Field:
+    """Displacement (dx, dy) of the peak, by a parabola through its neighbours along each axis."""
+    side = 2 * reach + 1
+    row, column = best // side, best % side
+    offsets = []
+    for position, stride in ((column, 1), (row, side)):
+        inside = (position > 0) & (position < side - 1)
+        before, peak, after = (
+            np.take_along_axis(scores, np.where(inside, best + move, best)[None], 0)[0]
+            for move in (-stride, 0, stride)
+        )
+        bend = 2 * peak - before - after
+        offsets.append(np.where(inside & (bend > 1e-6), (after - before) / (2 * bend + 1e-9), 0))
+    field = np.stack([steps[best][..., 1] + offsets[0], steps[best][..., 0] + offsets[1]], -1)
+    return np.asarray(field, np.float32)
+
+
+def _weight(
+    scores: NDArray[np.float32], best: NDArray[np.intp], steps: NDArray[np.intp], reach: int
+) -> Plane:
+    """Trust in each peak: high, clear of the second best, and confirmed from the other side."""
+    side = 2 * reach + 1
+    peak = np.take_along_axis(scores, best[None], 0)[0]
+    row, column = best // side, best % side
+    second = np.full_like(peak, -1)
+    for index, score in enumerate(scores):
+        near = (np.abs(row - index // side) <= 2) & (np.abs(column - index % side) <= 2)
+        np.maximum(second, np.where(near, -1, score), out=second)
+    clear = np.clip((peak - np.maximum(second, 0)) / CLEAR, 0, 1) if reach > 2 else 1.0
+    strong = np.clip((peak - WEAK) / (0.5 - WEAK), 0, 1)
+    return np.asarray(strong * clear * _returns(scores, best, steps), np.float32)
+
+
+def _returns(scores: NDArray[np.float32], best: NDArray[np.intp], steps: NDArray[np.intp]) -> Plane:
+    """1 where the best match of the best match is the place itself, within HOME px."""
+    height, width = best.shape
+    back_best = np.full((height, width), -np.inf, np.float32)
+    back = np.zeros((height, width), np.intp)
+    for index, (dy, dx) in enumerate(steps):
+        here = np.s_[max(0, -dy) : height - max(0, dy), max(0, -dx) : width - max(0, dx)]
+        there = np.s_[max(0, dy) : height + min(0, dy), max(0, dx) : width + min(0, dx)]
+        better = scores[index][here] > back_best[there]
+        back_best[there][better] = scores[index][here][better]
+        back[there][better] = index
+    y, x = np.indices(best.shape)
+    there_y = np.clip(y + steps[best][..., 0], 0, height - 1)
+    there_x = np.clip(x + steps[best][..., 1], 0, width - 1)
+    miss = np.linalg.norm(steps[back[there_y, there_x]] - steps[best], axis=-1)
+    return np.asarray(miss <= HOME, np.float32)
+
+
+def _carried_on(field: Field, weight: Plane, sigma: float) -> Field:
+    """Weighted smoothing that fades to zero away from evidence."""
+    around = blur(weight, sigma)
+    smooth = blur(field * weight[..., None], sigma) / (around + EVIDENCE * 0.1)[..., None]
+    return np.asarray(smooth, np.float32)
+
+
+def resize_field(field: Field, size: Size) -> Field:
+    """The field on another grid of the same picture, its lengths in that grid's px."""
+    factor = np.array([size[0] / field.shape[1], size[1] / field.shape[0]], np.float32)
+    resized = cv2.resize(field, size, interpolation=cv2.INTER_LINEAR) * factor
+    return np.asarray(resized, np.float32)
+
+
+def through(channels: NDArray[np.float32], field: Field) -> NDArray[np.float32]:
+    """`channels` looked up at p + field[p]; zero outside."""
+    y, x = np.mgrid[: field.shape[0], : field.shape[1]].astype(np.float32)
+    return np.asarray(
+        cv2.remap(channels, x + field[..., 0], y + field[..., 1], cv2.INTER_LINEAR), np.float32
+    )
+
+
+ROUNDS = (Round(96, 4, 3.0, 6.0), Round(192, 2, 4.0, 8.0))
+
+
+def fit_field(
+    photo: Channels, warped: Channels, valid: Plane, rounds: tuple[Round, ...] = ROUNDS
+) -> Field | None:
+    """The local field, or None where it explains the photo no better than the matrix alone."""
+    field: Field = np.zeros((*valid.shape, 2), np.float32)
+    for turn in rounds:
+        size = scaled((valid.shape[1], valid.shape[0]), turn.long_side / max(valid.shape))
+        field = resize_field(field, size)
+        fixed, moving, left = (resize(array, size) for array in (photo, warped, valid))
+        change = displacement(fixed, through(moving, field), through(left, field), turn)
+        field = through(field, change) + change
+    field = resize_field(field, (valid.shape[1], valid.shape[0]))
+    window = max(valid.shape) / 24
+    before = coherence(photo, warped, valid, window).mean()
+    after = coherence(photo, through(warped, field), through(valid, field), window).mean()
+    return field if after > before + GAIN else None
