@@ -164,7 +164,7 @@ def local_field(photo: tuple[int, int], d: Deviations, rng: Generator) -> Field 
     width, height = photo
     parts = [
         smooth_noise((height, width), rng, cells=d.local_cells)
-        + np.float32(0.4) * smooth_noise((height, width), rng, cells=2.5 * d.local_cells)
+        + np.float32(0.25) * smooth_noise((height, width), rng, cells=2.5 * d.local_cells)
         for _ in range(2)
     ]
     field = np.stack(parts, 2)

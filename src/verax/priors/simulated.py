@@ -54,6 +54,7 @@ class SimulatorSettings:
         local: median local displacement, share of the width.
         objects: how many edits (from, to); areas and distances are shares.
         texture, texture_px, sharpening: see `Deviations`.
+        tone: common strength of the following changes of light and colour.
         exposure_ev: deviation of exposure; contrast, saturation: ranges; warmth_ev, colour,
             uneven_ev: deviations or upper ends.
         night: chance of a day-for-night change.
@@ -68,7 +69,7 @@ class SimulatorSettings:
         ("outpaint", 0.25),
         ("letterbox", 0.05),
     )
-    mild: float = 0.7
+    mild: float = 0.8
     shift: tuple[float, float] = (0.03, 0.08)
     scale: Range = (0.86, 1.14)
     rotation_deg: float = 2.0
@@ -80,7 +81,8 @@ class SimulatorSettings:
     texture: Range = (0.3, 1.0)
     texture_px: Range = (0.7, 3.0)
     sharpening: Range = (0.0, 1.0)
-    exposure_ev: float = 0.5
+    tone: Range = (0.35, 1.0)
+    exposure_ev: float = 0.65
     contrast: Range = (0.85, 1.4)
     saturation: Range = (0.9, 1.4)
     warmth_ev: float = 0.25
@@ -93,15 +95,16 @@ class SimulatorSettings:
 
 MILD = SimulatorSettings(
     mild=0.0,
-    shift=(0.003, 0.01),
-    scale=(0.99, 1.01),
-    rotation_deg=0.2,
-    perspective=0.004,
-    local=(0.0005, 0.004),
+    canvases=(("stretch", 1.0),),
+    shift=(0.002, 0.008),
+    scale=(0.995, 1.005),
+    rotation_deg=0.15,
+    perspective=0.002,
+    local=(0.0003, 0.002),
 )
 
 # for training crops: the prior on the photo's own grid, as after registration with its errors
-ON_GRID = replace(MILD, sizes=None, canvases=(("stretch", 1.0),), shift=(0.002, 0.006))
+ON_GRID = replace(MILD, sizes=None, shift=(0.002, 0.006), local=(0.0005, 0.004))
 
 
 def simulate(
@@ -130,7 +133,7 @@ def draw(
     middle, half = (np.sum(geometry.scale) / 2, np.ptp(geometry.scale) / 2)
     scales = middle + half * np.clip(rng.normal(0, 0.45, 2), -1, 1)
     size = _size(photo, settings)
-    names, shares = zip(*settings.canvases, strict=True)
+    names, shares = zip(*geometry.canvases, strict=True)
     perspective = rng.uniform(-geometry.perspective, geometry.perspective, 2) / 2
     return Deviations(
         size=size,
@@ -142,8 +145,8 @@ def draw(
         rotation_deg=float(rng.uniform(-1, 1) * geometry.rotation_deg),
         perspective_x=float(perspective[0]),
         perspective_y=float(perspective[1]),
-        local=float(rng.uniform(*geometry.local)),
-        local_cells=float(rng.uniform(2.0, 6.0)),
+        local=_log_uniform(rng, geometry.local),
+        local_cells=float(rng.uniform(1.5, 4.5)),
         objects=_objects(rng, settings),
         texture=float(rng.uniform(*settings.texture)),
         texture_px=float(rng.uniform(*settings.texture_px)),
@@ -210,20 +213,26 @@ def _objects(rng: Generator, settings: SimulatorSettings) -> tuple[ObjectEdit, .
     return tuple(
         ObjectEdit(
             KINDS[int(rng.integers(len(KINDS)))],
-            area=float(np.exp(rng.uniform(*np.log(settings.object_area)))),
+            area=_log_uniform(rng, settings.object_area),
             distance=float(rng.uniform(*settings.object_distance)),
         )
         for _ in range(int(rng.integers(low, high + 1)))
     )
 
 
+def _log_uniform(rng: Generator, ends: Range) -> float:
+    """Small values as often as large ones; 0 when the range ends at 0."""
+    return float(np.exp(rng.uniform(*np.log(ends)))) if ends[1] > 0 else 0.0
+
+
 def _tone(rng: Generator, settings: SimulatorSettings) -> Tone:
+    strength = rng.uniform(*settings.tone)  # some generators keep the light, others do not
     return Tone(
-        exposure_ev=float(np.clip(rng.normal(0, settings.exposure_ev), -1.2, 1.2)),
-        contrast=float(rng.uniform(*settings.contrast)),
-        saturation=float(rng.uniform(*settings.saturation)),
-        warmth_ev=float(rng.normal(0, settings.warmth_ev)),
-        colour=settings.colour,
-        uneven_ev=float(rng.uniform(0, settings.uneven_ev)),
+        exposure_ev=float(strength * np.clip(rng.normal(0, settings.exposure_ev), -1.2, 1.2)),
+        contrast=float(1 + strength * (rng.uniform(*settings.contrast) - 1)),
+        saturation=float(1 + strength * (rng.uniform(*settings.saturation) - 1)),
+        warmth_ev=float(strength * rng.normal(0, settings.warmth_ev)),
+        colour=float(strength * settings.colour),
+        uneven_ev=float(strength * rng.uniform(0, settings.uneven_ev)),
         night=float(rng.uniform(0.4, 1.0)) if rng.random() < settings.night else 0.0,
     )
