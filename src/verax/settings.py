@@ -62,6 +62,7 @@ class Settings:
         images_per_minute: 0 for no limit.
         max_cost: USD for one run, None for no limit.
         stream: "auto" streams calls that are expected to be long; "always"; "never".
+        c2pa_certificate, c2pa_key: PEM files that restorations are signed with, "" for unsigned.
         environ: what the keys are looked up in; never shown.
     """
 
@@ -77,6 +78,8 @@ class Settings:
     images_per_minute: int = 0
     max_cost: float | None = None
     stream: str = "auto"
+    c2pa_certificate: str = ""
+    c2pa_key: str = ""
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def key(self, *names: str) -> Secret | None:

@@ -8,7 +8,7 @@ import sys
 import typer
 
 import verax
-from verax.cli import bench, demo, generate, journal, measure, models, restore, train
+from verax.cli import bench, demo, generate, journal, measure, models, provenance, restore, train
 from verax.errors import InputError, OutputError, VeraxError
 
 app = typer.Typer(
@@ -47,6 +47,7 @@ app.command()(measure.metrics)
 app.command()(demo.demo)
 app.add_typer(bench.app, name="bench")
 app.add_typer(journal.app, name="journal")
+app.command()(provenance.provenance)
 app.command()(train.train)
 app.command()(train.export)
 

@@ -1,0 +1,162 @@
+"""Saying where a restoration comes from when nobody signs it: in its XMP, and in a file beside it.
+
+A statement proves nothing and says so. It keeps what would otherwise be lost silently: that photo
+or prior carried credentials, whose they were, and where the originals can be recognised.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+from xml.dom import minidom
+from xml.parsers.expat import ExpatError
+
+from verax import __version__
+from verax.errors import InputError, OutputError
+from verax.image import Photo, replace_file
+from verax.provenance.reading import Provenance, has_manifest, names_remote_manifest, read
+from verax.provenance.signing import WITH_PRIOR, WITHOUT_PRIOR, Credentials, Source, sign
+
+BESIDE = ".provenance.json"  # ending of the file beside a restoration
+IPTC = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
+OWN = "urn:verax:statement:1"
+RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+NOT_SIGNED = (
+    "This statement is not signed and proves nothing. The restoration carries no Content "
+    "Credentials; that does not make it a plain photo."
+)
+_EMPTY = (
+    f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{RDF}"></rdf:RDF></x:xmpmeta>'
+).encode()
+
+
+def would_drop(data: bytes, *, name: str = "the photo") -> str | None:
+    """What is lost when this file is saved anew, in words; None when nothing is."""
+    if has_manifest(data):
+        found = read(data)
+        who = f" by {found.generator}" if found.generator else ""
+        return (
+            f"{name} carries Content Credentials{who} ({found.state}); a saved copy does not. Keep "
+            "the original file, or sign the result: VERAX_C2PA_CERTIFICATE and VERAX_C2PA_KEY"
+        )
+    if names_remote_manifest(data):
+        return f"{name} names Content Credentials that are kept elsewhere; a saved copy breaks them"
+    return None
+
+
+def marked(photo: Photo, *, prior: bool, system: str = "") -> Photo:
+    """The photo with XMP that says how a restoration written like it was made.
+
+    Sets the IPTC digital source type and, with a prior, the AI system that made it. A packet
+    that cannot be parsed is left as it is.
+    """
+    said = {
+        "Iptc4xmpExt:DigitalSourceType": WITH_PRIOR if prior else WITHOUT_PRIOR,
+        "verax:Statement": f"restored by Verax {__version__}"
+        + (" with a generated picture registered to the photo" if prior else ""),
+    }
+    if prior and system:
+        said["Iptc4xmpExt:AISystemUsed"] = system
+    xmp = _with_properties(photo.metadata.xmp or _EMPTY, said)
+    return photo if xmp is None else replace(photo, metadata=replace(photo.metadata, xmp=xmp))
+
+
+def seal(
+    path: Path, photo: Source, prior: Source | None, *, credentials: Credentials | None = None
+) -> tuple[str, ...]:
+    """Finish a written restoration: sign it, or say beside it what it does not carry.
+
+    Notices for the user. Without credentials a file beside the restoration is written only where
+    photo or prior carried credentials, which the restoration then lacks; where nothing is lost,
+    its XMP (see `marked`) is statement enough. Raises as `sign`, OutputError when a file cannot
+    be written; the restoration itself stays whole.
+    """
+    beside = path.with_name(path.name + BESIDE)
+    if credentials is not None:
+        replace_file(path, sign(_bytes(path), photo, prior, credentials))
+        beside.unlink(missing_ok=True)
+        return ()
+    sources = [photo] if prior is None else [photo, prior]
+    lost = [drop for one in sources if (drop := would_drop(one.data, name=one.name))]
+    if not lost:
+        beside.unlink(missing_ok=True)
+        return ()
+    text = json.dumps(statement(_bytes(path), photo, prior), indent=2, ensure_ascii=False)
+    replace_file(beside, f"{text}\n".encode())
+    return (*lost, f"what it was is written in {beside}")
+
+
+def statement(restoration: bytes, photo: Source, prior: Source | None) -> dict[str, Any]:
+    """What is known, as JSON can hold it."""
+    return {
+        "version": 1,
+        "made_by": f"Verax {__version__}",
+        "digital_source_type": WITH_PRIOR if prior else WITHOUT_PRIOR,
+        "signed": False,
+        "note": NOT_SIGNED,
+        "restoration": {"sha256": hashlib.sha256(restoration).hexdigest()},
+        "photo": _source(photo),
+        "prior": prior and _source(prior),
+    }
+
+
+def beside(path: Path) -> tuple[dict[str, Any] | None, bool]:
+    """The statement beside a file, None without one; and whether it speaks of these very bytes."""
+    file = path.with_name(path.name + BESIDE)
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))
+        fits = told["restoration"]["sha256"] == hashlib.sha256(_bytes(path)).hexdigest()
+    except FileNotFoundError:
+        return None, False
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        raise InputError(f"{file}: not a statement of Verax: {exc!r}") from exc
+    return told, fits
+
+
+def _source(source: Source) -> dict[str, Any]:
+    found: Provenance = read(source.data)
+    hashed = hashlib.sha256(source.data).hexdigest()
+    return {"name": source.name, "sha256": hashed, "credentials": asdict(found)}
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as exc:
+        raise OutputError(f"{path}: cannot be read back: {exc.strerror}") from exc
+
+
+def _with_properties(xmp: bytes, said: dict[str, str]) -> bytes | None:
+    """The packet with these properties instead of what it said there; None if not parsable."""
+    if b"<!" in xmp.replace(b"<!--", b""):  # no DTD, no entities
+        return None
+    try:
+        document = minidom.parseString(xmp)
+    except (ExpatError, ValueError, LookupError):
+        return None
+    roots = document.getElementsByTagNameNS(RDF, "RDF")
+    if not roots:
+        return None
+    for name in said:
+        _remove(document, *name.split(":"))
+    new = document.createElementNS(RDF, "rdf:Description")
+    new.setAttribute("rdf:about", "")
+    new.setAttribute("xmlns:rdf", RDF)
+    new.setAttribute("xmlns:Iptc4xmpExt", IPTC)
+    new.setAttribute("xmlns:verax", OWN)
+    for name, value in said.items():
+        new.setAttribute(name, value)
+    roots[0].appendChild(new)
+    return document.toxml().removeprefix('<?xml version="1.0" ?>').encode()
+
+
+def _remove(document: minidom.Document, prefix: str, name: str) -> None:
+    """Take a property out of a packet, written as attribute or as element."""
+    namespace = {"Iptc4xmpExt": IPTC, "verax": OWN}[prefix]
+    for element in document.getElementsByTagNameNS(RDF, "Description"):
+        if element.hasAttributeNS(namespace, name):
+            element.removeAttributeNS(namespace, name)
+    for element in document.getElementsByTagNameNS(namespace, name):
+        if element.parentNode is not None:
+            element.parentNode.removeChild(element)
