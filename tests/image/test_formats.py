@@ -364,3 +364,11 @@ def test_stripping_leaves_pixels_and_alpha():
     like = Photo(np.zeros((4, 4, 3), np.float32), metadata=Metadata(xmp=b"<x/>", dpi=(72, 72)))
 
     assert image.without_metadata(like) == replace(like, metadata=Metadata())
+
+
+@pytest.mark.parametrize("format", ["png", "tiff", "jpeg", "webp", "avif"])
+def test_a_mirrored_view_of_an_array_is_written_like_its_copy(format):
+    picture = np.random.default_rng(0).random((32, 24, 3), np.float32)
+    view = picture[:, ::-1]
+
+    assert images.encode(view, format=format) == images.encode(view.copy(), format=format)

@@ -62,7 +62,7 @@ def encode(
     AVIF and HEIC; the other formats are lossless. Raises InputError for what cannot be
     written, OutputError when an encoder fails.
     """
-    check_image(image)
+    image = np.ascontiguousarray(check_image(image))  # encoders refuse a view with strides
     format = ALIASES.get(format, format)
     if format not in ABILITIES:
         raise UnknownNameError(
