@@ -4,6 +4,7 @@ import io
 import os
 import resource
 import stat
+import sys
 import tempfile
 import threading
 import warnings
@@ -18,7 +19,7 @@ from mutations import seeds
 from PIL import Image as PillowImage
 
 from verax import image
-from verax.errors import ImageContractError, ImageReadError, OutputError
+from verax.errors import ImageContractError, ImageReadError, MissingExtraError, OutputError
 
 GREY = np.full((20, 30, 3), 0.5, np.float32)
 SEEDS = seeds()
@@ -284,3 +285,11 @@ def test_warnings_stay_as_they_were_under_threads():
         list(pool.map(attempt, range(40)))
 
     assert list(warnings.filters) == before
+
+
+def test_heic_without_its_extra_names_the_command(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as if it were not installed
+    with pytest.raises(MissingExtraError, match=r"Reading HEIC .* pip install 'verax\[heic\]'"):
+        image.decode(SEEDS["heif"])
+    with pytest.raises(MissingExtraError, match="Writing HEIC"):
+        image.encode(GREY, format="heif")
