@@ -283,6 +283,28 @@ def test_palette_transparency_becomes_alpha():
     np.testing.assert_array_equal(photo.alpha, np.where(np.asarray(indexed) == 7, 0, 1))
 
 
+@pytest.mark.parametrize(("mode", "bits"), [("L", 8), ("L;10", 10), ("L;12", 12)])
+def test_grey_heic_is_grey(mode, bits):
+    top = 2**bits - 1
+    ramp = np.linspace(0, top, 64).astype(np.uint8 if bits == 8 else np.uint16)
+    levels = np.repeat(ramp[None], 32, axis=0)
+    buffer = io.BytesIO()
+    pillow_heif.encode(mode, (64, 32), levels.tobytes(), buffer, quality=100, bit_depth=bits)
+
+    photo = decode(buffer.getvalue())
+
+    assert (photo.color, photo.bit_depth) == ("grey", bits)
+    assert np.abs(photo.pixels[..., 0] - levels / top).max() < 3 / 255
+
+
+def test_grey_avif_is_grey():
+    levels = np.repeat(np.linspace(0, 255, 64).astype(np.uint8)[None], 32, axis=0)
+
+    photo = decode(imagecodecs.avif_encode(levels, 100, pixelformat="400"))
+
+    assert np.abs(photo.pixels[..., 0] - levels / 255).max() < 3 / 255
+
+
 def test_cmyk_without_profile_is_plain_ink_and_returns():
     pixels = image.from_uint8(smooth())
     like = Photo(pixels, color="cmyk")

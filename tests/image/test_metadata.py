@@ -141,6 +141,29 @@ def test_dropping_gps_leaves_no_place_and_keeps_the_rest(photo, format):
         assert trace not in data.replace(struct.pack(">I", 3077), struct.pack("<I", 3077))
 
 
+def test_a_place_named_twice_goes_twice():
+    block = bytearray(exif_block("<"))
+    block[10:12] = (0x8825).to_bytes(2, "little")  # the maker's entry now is a second pointer
+    block[12:22] = struct.pack("<HII", 4, 1, 200)
+    like = Photo(GREY, metadata=Metadata(exif=bytes(block)))
+
+    kept = image.without_gps(like).metadata.exif
+    exif = PillowImage.Exif()
+    exif.load(kept)
+    assert 0x8825 not in exif
+    assert struct.pack("<I", 3077) not in kept
+
+
+def test_an_xmp_packet_keeps_its_wrapper_when_places_go():
+    packet = b'<?xpacket begin="\xef\xbb\xbf" id="W5M0"?>' + XMP + b'<?xpacket end="w"?>'
+    like = Photo(GREY, metadata=Metadata(xmp=packet))
+
+    cleaned = image.without_gps(like).metadata.xmp
+    assert cleaned.startswith(b"<?xpacket begin=")
+    assert cleaned.endswith(b'<?xpacket end="w"?>')
+    assert b"Kept" in cleaned
+
+
 @pytest.mark.parametrize("format", FORMATS)
 def test_nothing_is_left_for_sending_out(photo, format):
     bare = image.without_metadata(photo)

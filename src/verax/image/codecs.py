@@ -31,6 +31,7 @@ from verax.image.raw import Depth, Model, Raw, check_frames, check_pixels, check
 SEGMENT = 65533  # most bytes of EXIF or XMP in one JPEG segment, marker and name included
 PIXELS_PER_BYTE = 2048  # no JPEG packs more; a header that claims it is damaged
 SCAN_PIXELS = 2e10  # progressive JPEG: scans times pixels, some minutes of decoding
+SEQUENCES = (b"msf1", b"hevc", b"hevs")  # HEIF brands of moving pictures
 MODES: dict[str, Model] = {"L": "grey", "RGB": "rgb", "CMYK": "cmyk"}
 
 _one_at_a_time = threading.Lock()
@@ -140,20 +141,20 @@ def read_heif(data: bytes, *, max_pixels: int) -> Raw:
     """The samples of a HEIC file's main picture; libheif turns it upright itself."""
     heif = _pillow_heif("Reading HEIC")
     container = heif.open_heif(BytesIO(data), convert_hdr_to_8bit=False, hdr_to_16bit=False)
-    if data[8:12] in (b"msf1", b"hevc", b"hevs"):
-        check_frames(max(2, len(container)))
+    if data[8:12] in SEQUENCES:
+        raise ImageReadError("want one still picture, got a HEIC sequence; save a frame as PNG")
     picture = container[container.primary_index]
     check_pixels(*picture.size, most=max_pixels)
     coded = picture.info.get("nclx_profile", {})
     check_transfer(coded.get("transfer_characteristics", 0))
     samples = planes(np.asarray(picture))
-    depth: Depth = {10: 10, 12: 12}.get(picture.info["bit_depth"], 8)  # type: ignore[assignment]
+    bits = 8 if samples.dtype == np.uint8 else int(picture.info["bit_depth"])
     xmp = picture.info.get("xmp")
     return Raw(
         samples,
-        top=255 if samples.dtype == np.uint8 else 2**depth - 1,
+        top=2**bits - 1,
         model="grey" if samples.shape[2] < 3 else "rgb",
-        bit_depth=depth,
+        bit_depth=8 if bits <= 8 else 10 if bits <= 10 else 12,
         premultiplied=picture.premultiplied_alpha,
         orientation=1,  # libheif has applied the container's own; the EXIF one does not count
         primaries=coded.get("color_primaries", 0),

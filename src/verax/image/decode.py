@@ -101,7 +101,7 @@ def _kind(data: bytes) -> str:
     for start, kind in OTHERS.items():
         if data.startswith(start):
             return f"{kind} file; save it as PNG or JPEG"
-    if b"\0" not in data[:512]:
+    if data[:512].isascii() and b"\0" not in data[:512]:
         return "a text file; check the path"
     return "a file of another kind; save the picture as PNG or JPEG"
 

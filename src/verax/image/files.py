@@ -6,6 +6,7 @@ A file appears whole or not at all: written beside its target, flushed, then ren
 import os
 import secrets
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 from verax.errors import ImageReadError, OutputError
@@ -32,7 +33,8 @@ SUFFIXES = {
 
 def read(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Photo:
     """A photo from a file. Raises ImageReadError with one line that says what to do."""
-    return decode(_bytes_of(Path(path)), name=Path(path).name, max_pixels=max_pixels)
+    photo = decode(_bytes_of(Path(path)), name=str(path), max_pixels=max_pixels)
+    return replace(photo, name=Path(path).name)
 
 
 def _bytes_of(path: Path) -> bytes:

@@ -88,13 +88,13 @@ def _drop_thumbnail(block: bytearray, main: Directory, layout: Layout) -> int:
     return end
 
 
-def _blank(block: bytearray, gone: Directory, main: Directory, *more: tuple[int, int]) -> None:
-    """Overwrite a directory and what it points at; header and main directory stay."""
-    head, kept = block[:8], block[main.start : main.end]
+def _blank(block: bytearray, gone: Directory, stays: Directory, *more: tuple[int, int]) -> None:
+    """Overwrite a directory and what it points at; the header and one directory stay."""
+    head, kept = block[:8], block[stays.start : stays.end]
     values = [(entry.start, entry.start + entry.size) for entry in gone.entries.values()]
     for start, end in [*values, *more, (gone.start, gone.end)]:
         block[start:end] = bytes(end - start)
-    block[:8], block[main.start : main.end] = head, kept
+    block[:8], block[stays.start : stays.end] = head, kept
 
 
 def plausible_dpi(dpi: tuple[float, float] | None) -> tuple[float, float] | None:
@@ -120,21 +120,29 @@ def without_gps(photo: Photo) -> Photo:
 
 
 def _exif_without_places(exif: bytes) -> bytes | None:
+    block = bytearray(exif.removeprefix(EXIF_MARK))
     try:
-        layout = tags.layout_of(exif)
-        block = bytearray(exif)
+        layout = tags.layout_of(block)
         main = tags.directory(block, layout.first, layout)
-        if child := tags.numbers(block, main.entries.get(tags.EXIF_IFD), layout):
-            inner = tags.directory(block, child[0], layout)
-            if note := inner.entries.get(MAKER_NOTE):
-                block[note.start : note.start + note.size] = bytes(note.size)
-                _remove(block, inner, MAKER_NOTE, layout)
-        if place := tags.numbers(block, main.entries.get(tags.GPS_IFD), layout):
-            _blank(block, tags.directory(block, place[0], layout), main)
-            _remove(block, main, tags.GPS_IFD, layout)
+        for child in tags.numbers(block, main.entries.get(tags.EXIF_IFD), layout):
+            _remove_all(block, child, MAKER_NOTE, layout)
+            _remove_all(block, child, tags.GPS_IFD, layout)
+        _remove_all(block, layout.first, tags.GPS_IFD, layout)
     except (ValueError, struct.error):
         return None
     return bytes(block)
+
+
+def _remove_all(block: bytearray, offset: int, tag: int, layout: Layout) -> None:
+    """Take a tag out of the directory at `offset`, as often as it is there, and blank its value."""
+    while (held := tags.directory(block, offset, layout)) and tag in held.entries:
+        entry = held.entries[tag]
+        if tag in tags.CHILDREN:
+            for place in tags.numbers(block, entry, layout):
+                _blank(block, tags.directory(block, place, layout), held)
+        else:
+            block[entry.start : entry.start + entry.size] = bytes(entry.size)
+        _remove(block, held, tag, layout)
 
 
 def _remove(block: bytearray, held: Directory, tag: int, layout: Layout) -> None:

@@ -35,7 +35,7 @@ ASSOCIATED, UNASSOCIATED = 1, 2
 # What a picture says about itself; the rest of a TIFF directory describes the file's layout
 DESCRIPTION = {269, 270, 271, 272, 305, 306, 315, 316, 18246, 18249, 33432}
 DESCRIPTION |= {40091, 40092, 40093, 40094, 40095, tags.EXIF_IFD, tags.GPS_IFD}
-MOST_PAGES, MOST_SAMPLES, LARGEST_TILE = 1000, 16, 1 << 24
+MOST_PAGES, MOST_SAMPLES, LARGEST_TILE = 1000, 8, 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
