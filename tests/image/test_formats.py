@@ -393,4 +393,4 @@ def test_a_mirrored_view_of_an_array_is_written_like_its_copy(format):
     picture = np.random.default_rng(0).random((32, 24, 3), np.float32)
     view = picture[:, ::-1]
 
-    assert images.encode(view, format=format) == images.encode(view.copy(), format=format)
+    assert encode(view, format=format) == encode(view.copy(), format=format)
