@@ -72,3 +72,29 @@ def test_a_config_file_that_cannot_be_used_is_an_error(tmp_path, text):
 def test_a_named_config_file_must_exist(tmp_path):
     with pytest.raises(SettingsError, match="no config file"):
         load({"VERAX_CONFIG": str(tmp_path / "none.toml")})
+
+
+def test_a_key_is_found_in_the_system_keyring_after_the_environment(tmp_path):
+    keyring = pytest.importorskip("keyring")
+
+    class Drawer(keyring.backend.KeyringBackend):
+        priority = 1
+
+        def get_password(self, service, username):
+            return {("verax", "OPENAI_API_KEY"): KEY}.get((service, username))
+
+        def set_password(self, service, username, password):
+            raise NotImplementedError
+
+        def delete_password(self, service, username):
+            raise NotImplementedError
+
+    before = keyring.get_keyring()
+    keyring.set_keyring(Drawer())
+    try:
+        found = load({"VERAX_HOME": str(tmp_path)}).key("OTHER_API_KEY", "OPENAI_API_KEY")
+        own = load({"OPENAI_API_KEY": "mine", "VERAX_HOME": "x"}).key("OPENAI_API_KEY")
+    finally:
+        keyring.set_keyring(before)
+
+    assert (found.reveal(), own.reveal()) == (KEY, "mine")

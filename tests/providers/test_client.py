@@ -1,12 +1,14 @@
 """The client against the test service: right requests, failures told apart, nothing paid twice."""
 
 import io
+import json
 import logging
 import traceback
 from dataclasses import replace
 
 import pytest
 from PIL import Image
+from recorder import recorder
 
 from asking import KEY, edit, mask, png
 from verax.errors import (
@@ -213,6 +215,31 @@ def test_half_a_stream_is_uncertain(service, connected):
     with pytest.raises(ProviderUncertain, match="billed"):
         client.edit(edit())
     assert len(service.requests()) == 1
+
+
+def test_a_whole_stream_of_foreign_events_is_kept(connected):
+    events = b'data: {"type": "image.done", "b64_json": "aGVsbG8="}\n\n'
+    kept = []
+    with recorder((200, {"content-type": "text/event-stream"}, events)) as (url, _):
+        client = connected(url, stream="always")
+        request, _ = client.prepare(edit())
+        with pytest.raises(ProviderError, match="is kept"):
+            client.send(request, kept.append)
+
+    assert kept == [events]
+
+
+def test_a_service_that_does_not_stream_is_asked_without(connected):
+    """The refusal names the field, as the API does; it is not billed."""
+    told = {"message": "Unknown parameter: 'stream'.", "code": "unknown_parameter"}
+    refusal = json.dumps({"error": told}).encode()
+    answer = (400, {"content-type": "application/json"}, refusal)
+    with recorder(answer) as (url, heard), pytest.raises(ProviderRejected):
+        connected(url, stream="always").edit(edit())
+
+    names = [[name for name, _, _ in request.parts] for request in heard]
+    assert ["stream" in one for one in names] == [True, False]
+    assert ["partial_images" in one for one in names] == [True, False]
 
 
 def test_heartbeats_keep_a_slow_stream_alive_beyond_the_silence_limit(service, connected):

@@ -80,7 +80,7 @@ def failure(
     where: str,
     clean: Callable[[str], str],
 ) -> ProviderError:
-    """The error for an answer that is not 200; `clean` takes keys out of the service's words."""
+    """The error for an answer that is not 2xx; `clean` takes keys out of the service's words."""
     told = said(body)
     request_id = headers.get("x-request-id", "")
     tail = f" (request {request_id})" if request_id else ""
@@ -105,7 +105,7 @@ def failure(
 
 def may_repeat(status: int, headers: Mapping[str, str], body: bytes) -> bool:
     """Whether the same request may be sent again, because surely nothing was billed."""
-    if status in UNCERTAIN or status == 200:
+    if status in UNCERTAIN or status < 400:
         return False
     told = said(body)
     if told.moderated or told.code.lower() in _NO_MONEY:

@@ -198,7 +198,7 @@ class Client:
             if body is None:
                 raise
             reply = Reply(body, {"content-type": "application/json"}, 0)
-        body = self._whole(reply, collector)
+        body = self._whole(reply, collector, keep)
         keep(body)
         return read_answer(
             body,
@@ -208,7 +208,8 @@ class Client:
             retries=reply.retries,
         )
 
-    def _whole(self, reply: Reply, collector: streams.Collector) -> bytes:
+    def _whole(self, reply: Reply, collector: streams.Collector, keep: Keep) -> bytes:
+        """The answer as one JSON body, also where it came as a stream."""
         if not reply.is_events:
             return reply.body
         if not reply.body.endswith(b"\n\n"):
@@ -222,8 +223,10 @@ class Client:
             raise failures.failure(
                 status, reply.headers, told, where=self.gateway.name, clean=self.transport.redacted
             )
-        raise ProviderUncertain(
-            f"{self.gateway.name}: the stream ended without a picture; it may have been billed"
+        keep(reply.body)
+        raise ProviderError(
+            f"{self.gateway.name}: a whole stream came without a picture that Verax knows; it is "
+            "kept and may have been billed; ask without streaming (VERAX_STREAM=never)"
         )
 
 

@@ -89,12 +89,7 @@ def _refusal(name: str, value: object, model: Model, gateway: Gateway) -> str:
         return f"{gateway.name}: {gateway.dropped[name]}"
     if name == "mask" and not gateway.mask:
         return f"{gateway.name} has no masks"
-    known = gateway.fields
-    if (
-        known is not None
-        and name not in known
-        and not (name == "partial_images" and "stream" in known)
-    ):
+    if gateway.fields is not None and name not in gateway.fields:
         return f"{gateway.name} does not know this field"
     if name in model.refused:
         return f"{model.name} refuses it: {model.refused[name]}"

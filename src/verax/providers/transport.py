@@ -189,7 +189,7 @@ class Transport:
                     raise
                 self._sleep(wait_s({}, b"", attempt, self._random) or 0.0)
                 continue
-            if status == 200:
+            if 200 <= status < 300:
                 return Reply(body, headers, attempt)
             pause = wait_s(headers, body, attempt, self._random)
             if last or pause is None or not may_repeat(status, headers, body):
@@ -209,7 +209,7 @@ class Transport:
                 if total > MAX_BODY_BYTES:
                     raise ProviderError(f"{request.url.host}: the answer is larger than 1 GiB")
                 chunks.append(chunk)
-                if hear is not None and response.status_code == 200:
+                if hear is not None and response.is_success:
                     hear(chunk)
         finally:
             response.close()
