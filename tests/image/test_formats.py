@@ -388,7 +388,7 @@ def test_stripping_leaves_pixels_and_alpha():
     assert image.without_metadata(like) == replace(like, metadata=Metadata())
 
 
-@pytest.mark.parametrize("format", ["png", "tiff", "jpeg", "webp", "avif"])
+@pytest.mark.parametrize("format", ["png", "tiff", "jpeg", "webp", "avif", "heif"])
 def test_a_mirrored_view_of_an_array_is_written_like_its_copy(format):
     picture = np.random.default_rng(0).random((32, 24, 3), np.float32)
     view = picture[:, ::-1]
