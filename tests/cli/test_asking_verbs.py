@@ -82,7 +82,7 @@ def test_an_edit_is_written_on_the_photos_grid_and_the_session_notes_it(at_servi
 
     assert out.pixels.shape == scene.shape
     assert np.abs(out.pixels - scene).mean() < 12 / 255
-    assert "Sending to http://127.0.0.1" in done.stderr
+    assert "To http://127.0.0.1" in done.stderr
     assert "Expected cost: $" in done.stderr
     assert (turn["instruction"], turn["source"]) == ("remove the haze", "original")
 
@@ -109,6 +109,21 @@ def test_turns_go_from_the_original_with_the_accepted_history(at_service, photo)
     assert prompts[2].splitlines()[1:] == ["1. remove the haze", "2. remove the car"]
     assert prompts[3] == "sharpen it"
     assert pictures[0] == pictures[1] == pictures[2] != pictures[3]
+
+
+def test_an_earlier_turn_keeps_its_picture_for_from_last(at_service, photo):
+    edit(photo, "remove the haze")
+    first = photo.with_name("out.png").read_bytes()
+    edit(photo, "make it warmer")
+    edit(photo, "sharpen it", "--reject-last", "--from-last")
+    stored = json.loads(photo.with_name("out.session.json").read_text())["turns"]
+
+    assert photo.with_name("out.turn1.png").read_bytes() == first
+    assert [turn["output"].rpartition("/")[2] for turn in stored] == [
+        "out.turn1.png",
+        "out.turn2.png",
+        "out.png",
+    ]
 
 
 def test_the_best_of_several_is_written_first_and_all_are_kept(at_service, photo):
@@ -160,6 +175,7 @@ def test_a_dry_run_asks_nobody_and_needs_no_key(at_service, photo, monkeypatch):
     done = edit(photo, "remove the haze", "--dry-run")
 
     assert "would cost $" in done.stdout
+    assert "To http://127.0.0.1" in done.stderr
     assert at_service.requests() == []
 
 

@@ -164,6 +164,8 @@ def run_edit(
     if not found:
         return
     like = None if result.as_generated else original
+    state = turns.set_aside(state, result.target)
+    turns.save(file, state)
     files, best = write_all(result.target, found, edit_judges(source.pixels), like=like)
     turn = turns.Turn(
         instruction=wishes.prompt,

@@ -99,12 +99,13 @@ class Desk:
         if stored:
             print(f"{stored} of {len(requests)} answers are stored already", file=sys.stderr)
         price = priced(self.estimate(requests)) if open_ones else "nothing"
+        if open_ones:
+            print(self.client.leaving(*open_ones), file=sys.stderr)
         if self.terms.dry_run:
-            print(f"{len(open_ones)} calls of {self.client.address} would cost {price}")
+            print(f"dry run: {len(open_ones)} calls would cost {price}; nothing was sent")
             return False
         if open_ones:
             self.client.require_key()
-            print(self.client.leaving(*open_ones), file=sys.stderr)
             print(f"Expected cost: {price}", file=sys.stderr)
         return True
 
@@ -123,11 +124,11 @@ def desk(terms: Terms) -> Iterator[Desk]:
     from verax.providers.images_api import connect
     from verax.providers.journal import Journal
 
-    settings = configured(terms)
-    client = connect(settings, today=datetime.now(UTC).date())
+    settings, now = configured(terms), datetime.now(UTC)
+    client = connect(settings, today=now.date())
     budget = Budget(
         load_tariff(changes=settings.home),
-        terms.run or uuid.uuid4().hex,
+        terms.run or f"{now:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}",
         settings.max_cost if terms.max_cost is None else terms.max_cost,
     )
     pace = Pace(settings.images_per_minute, settings.concurrency)

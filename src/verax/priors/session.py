@@ -90,6 +90,19 @@ def last_rejected(session: Session) -> Session:
     return replace(session, turns=tuple(turns))
 
 
+def set_aside(session: Session, target: Path) -> Session:
+    """The session with earlier results of the target's name copied beside it, so that a new one
+    can go there; a service may have answered in another format, so the suffix does not count."""
+    turns = list(session.turns)
+    for index, turn in enumerate(turns):
+        old = Path(turn.output)
+        if old.with_suffix("") == target.resolve().with_suffix("") and old.is_file():
+            aside = old.with_stem(f"{old.stem}.turn{index + 1}")
+            write_whole(aside, old.read_bytes())
+            turns[index] = replace(turn, output=str(aside))
+    return replace(session, turns=tuple(turns))
+
+
 def last_output(session: Session) -> Path:
     """The file of the last accepted turn; InputError where there is none."""
     if not session.accepted():

@@ -147,9 +147,9 @@ class Client:
         size = (
             f"{sum(len(f.data) for f in files) / 1e6:.1f} MB, without metadata; " if files else ""
         )
-        plain = " UNENCRYPTED" if self._in_the_open() else ""
+        plain = ", UNENCRYPTED," if self._in_the_open() else ""
         return (
-            f"Sending{plain} to {self.address} ({self.gateway.name}): "
+            f"To{plain} {self.address} ({self.gateway.name}): "
             f"{pictures if files else ''}{size}prompts of {words} characters; "
             f"model {', '.join(sorted({r.model for r in requests}))}"
         )
