@@ -7,7 +7,7 @@ from numpy.random import Generator
 from verax.image import Image, Plane
 
 REFERENCE_PX = 500  # drop sizes in px hold for pictures up to this short side
-MOST_PER_MEGAPIXEL = 2600.0  # drops at severity 1, at REFERENCE_PX
+MOST_PER_MEGAPIXEL = 4200.0  # drops at severity 1, at REFERENCE_PX
 
 
 def raindrop(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
