@@ -163,7 +163,8 @@ def run_edit(
         found = ask_edits(counter, asking, result.best_of)
     if not found:
         return
-    like = None if result.as_generated else original
+    as_came = result.as_generated or wishes.background == "transparent"  # alpha is kept as it came
+    like = None if as_came else original
     state = turns.set_aside(state, result.target)
     turns.save(file, state)
     files, best = write_all(result.target, found, edit_judges(source.pixels), like=like)
