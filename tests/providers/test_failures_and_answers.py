@@ -2,10 +2,13 @@
 
 import base64
 import json
+from contextlib import suppress
 from datetime import UTC, datetime
 from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from asking import png
 from verax.errors import (
@@ -20,6 +23,24 @@ from verax.providers.failures import failure, may_repeat, said, wait_s
 from verax.providers.requests import Usage
 from verax.providers.streams import Collector
 
+ANY = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+ANY |= st.lists(ANY, max_size=2) | st.dictionaries(st.text(max_size=3), ANY, max_size=2)
+
+
+def objects(*names, **known):
+    """JSON objects with any of these names, holding anything."""
+    return ANY | st.fixed_dictionaries({}, optional=dict.fromkeys(names, ANY) | known)
+
+
+FILTER = objects("code", content_filter_results=objects(hate=objects("filtered")))
+DETAILS = objects("categories", "moderation_stage")
+ERROR = objects("message", "code", "type", "param", inner_error=FILTER, moderation_details=DETAILS)
+USAGE = objects(
+    "input_tokens", "output_tokens", "cost", input_tokens_details=objects("text_tokens")
+)
+PICTURES = st.lists(objects("b64_json", "url"), max_size=2)
+BODY = objects("size", "model", "metadata", error=ERROR, usage=USAGE, data=ANY | PICTURES)
+EVENT = objects("b64_json", "partial_image_index", "usage", "created_at", error=ERROR)
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 B64 = base64.b64encode(png()).decode()
 
@@ -216,3 +237,21 @@ def test_an_error_in_a_stream_is_held():
 
     assert collector.body() is None
     assert collector.error["error"]["code"] == "moderation_blocked"
+
+
+@given(BODY)
+def test_whatever_json_comes_only_our_errors_leave(value):
+    text = json.dumps(value).encode()
+    failure(400, {}, text, where="service", clean=str)
+    with suppress(ProviderError):
+        read_answer(text)
+
+
+@given(st.binary(max_size=60), EVENT)
+def test_whatever_a_stream_holds_it_is_taken(noise, value):
+    collector = Collector(lambda index, data: None)
+    for kind in ("image_edit.partial_image", "image_edit.completed", "x"):
+        event = value | {"type": kind} if isinstance(value, dict) else value
+        collector.hear(noise + b"\n\ndata: " + json.dumps(event).encode() + b"\n\n")
+
+    assert collector.body() is None or json.loads(collector.body())["data"]

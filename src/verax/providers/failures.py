@@ -58,16 +58,17 @@ def said(body: bytes) -> Said:
     if not isinstance(error, dict):
         return Said(str(error)[:500])
     message = str(error.get("message") or error.get("detail") or error)[:2000]
-    inner = error.get("inner_error") or error.get("innererror") or {}
-    codes = {str(error.get("code") or "").lower(), _inner_code(inner)}
-    details = error.get("moderation_details") or {}
-    categories = details.get("categories") if isinstance(details, dict) else None
+    inner = _table(error.get("inner_error") or error.get("innererror"))
+    codes = {str(error.get("code") or "").lower(), str(inner.get("code") or "").lower()}
+    details = _table(error.get("moderation_details"))
+    categories = details.get("categories")
+    listed = categories if isinstance(categories, list) and categories else None
     return Said(
         message=message,
         code=str(error.get("code") or error.get("type") or ""),
         param=str(error.get("param") or ""),
         stage=_stage(details, message),
-        categories=tuple(map(str, categories or _categories(message, inner))),
+        categories=tuple(map(str, listed or _categories(message, inner))),
         moderated=bool(codes & _MODERATION),
     )
 
@@ -173,8 +174,8 @@ def _in_words(message: str) -> float | None:
     return sum(float(number) * units[unit] for number, unit in parts)
 
 
-def _stage(details: object, message: str) -> str:
-    told = details.get("moderation_stage") if isinstance(details, dict) else None
+def _stage(details: Mapping[str, Any], message: str) -> str:
+    told = details.get("moderation_stage")
     if told in ("input", "output"):
         return str(told)
     words = message.lower()
@@ -183,17 +184,17 @@ def _stage(details: object, message: str) -> str:
     return "input" if re.search(r"\b(input|prompt|uploaded)\b", words) else "unknown"
 
 
-def _categories(message: str, inner: object) -> list[str]:
+def _categories(message: str, inner: Mapping[str, Any]) -> list[str]:
     """Categories as the message lists them, or as Azure's filter results name them."""
     found = re.search(r"(?:safety_violations|categories)\s*[=:]\s*\[([^\]]*)\]", message)
     if found:
         return [word.strip(" '\"") for word in found[1].split(",") if word.strip(" '\"")]
-    results: Any = inner.get("content_filter_results", {}) if isinstance(inner, dict) else {}
-    return [name for name, r in results.items() if isinstance(r, dict) and r.get("filtered")]
+    results = _table(inner.get("content_filter_results"))
+    return [name for name, result in results.items() if _table(result).get("filtered")]
 
 
-def _inner_code(inner: object) -> str:
-    return str(inner.get("code") or "").lower() if isinstance(inner, dict) else ""
+def _table(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _plain(body: bytes) -> str:

@@ -57,6 +57,12 @@ class Collector:
         if kind.endswith(".completed"):
             self._completed.append(event)
         elif kind.endswith(".partial_image") and self._preview is not None:
-            self._preview(int(event.get("partial_image_index", 0)), event["b64_json"].encode())
+            self._show(event)
         elif kind == "error" or "error" in event:
             self.error = event
+
+    def _show(self, event: dict[str, Any]) -> None:
+        """Hand a partial image on; one that is not as it should be is passed over."""
+        index, text = event.get("partial_image_index", 0), event.get("b64_json")
+        if self._preview is not None and isinstance(index, int) and isinstance(text, str):
+            self._preview(index, text.encode())
