@@ -157,3 +157,20 @@ def show(summary: "Summary", folder: Path, *, as_json: bool) -> None:
     print(f"{summary.items} items: {counts}; cost ${summary.cost_usd:.2f}")
     print(f"{summary.new_outputs} outputs and {summary.new_scores} scores are new; run: {folder}")
     print(f"next: verax bench report {folder} -o report.html")
+
+
+@app.command()
+def report(
+    folder: Path = typer.Argument(..., metavar="RUN", help="The run folder."),
+    output: Path = typer.Option(Path("report.html"), "-o", "--output", help="The page."),
+) -> None:
+    """Write one HTML page that shows a run; it opens without a network."""
+    from verax.bench.record import open_run
+    from verax.report.page import write_page
+
+    record = open_run(folder)
+    try:
+        write_page(record, output)
+    finally:
+        record.close()
+    print(f"{output}  {output.stat().st_size / 1e6:.1f} MB")
