@@ -33,7 +33,8 @@ def files(service: Any, verb: str, tail: str, form: list | None) -> dict | bytes
 
 def add_file(service: Any, name: str, data: bytes, purpose: str) -> str:
     with service.lock:
-        key = f"file-{len(service.files) + 1:06d}"
+        service.files_ever += 1
+        key = f"file-{service.files_ever:06d}"
         service.files[key] = {"data": data, "filename": name, "purpose": purpose}
     return key
 

@@ -62,6 +62,7 @@ class State:
         self.steps: list[str] = []
         self.requests: list[dict] = []
         self.files: dict[str, dict] = {}
+        self.files_ever = 0
         self.batches: dict[str, dict] = {}
         self.batch_plan: dict = {}
         self.under_way = 0

@@ -26,6 +26,7 @@ class State(StrEnum):
     """States of a call; see `verax.providers.journal`."""
 
     started = "started"
+    batched = "batched"
     done = "done"
     unusable = "unusable"
     uncertain = "uncertain"
@@ -114,7 +115,7 @@ def prune(
         found = chosen(journal, calls, states, run, before)
         if not (calls or states):
             found = [call for call in found if call.state != "uncertain"]
-        found = [call for call in found if call.state != "started"]
+        found = [call for call in found if call.state not in ("started", "batched")]
         size = sum(answer_bytes(journal, call) for call in found)
         if yes:
             size = journal.remove(found)

@@ -11,6 +11,7 @@ threads or processes, make one call: the second waits for the first.
 States of a call:
 
     started     under way, or left behind by a dead process until somebody looks
+    batched     part of a batch whose answers are not fetched yet
     done        answered and kept
     unusable    answered and kept, but without a picture that can be read; probably billed
     uncertain   no answer came; possibly billed, repeated only when asked for
@@ -25,7 +26,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from verax.catalog.models import parse_size
 from verax.errors import (
@@ -38,10 +39,10 @@ from verax.errors import (
     ProviderUncertain,
 )
 from verax.providers.answers import read_answer, read_usage
-from verax.providers.budget import Budget, Estimate, Pace, cost_usd
+from verax.providers.budget import Budget, Estimate, Pace, cost_usd, total
 from verax.providers.records import Call, Records, Spent, State
 from verax.providers.requests import ImagesAnswer, Request, Send, Usage
-from verax.store import ROOM, Presence, Reserved, writing
+from verax.store import ROOM, Presence, Reserved, write_whole, writing
 
 WAIT_S = 0.05  # between looks at a call that somebody else has under way
 BYTES_PER_PIXEL = 4 * 4 / 3  # four channels that do not compress, as base64
@@ -146,13 +147,13 @@ class Journal:
     def remove(self, calls: Sequence[Call]) -> int:
         """Forget calls and their answers; asking again is paid again. Bytes set free.
 
-        Calls under way are left alone.
+        Calls under way, also in batches, are left alone.
         """
         freed = 0
         for call in calls:
             path = self.path(call.fingerprint)
             with self.records.change():
-                gone = call.state != "started" and self.records.delete(call)
+                gone = call.state not in ("started", "batched") and self.records.delete(call)
                 if gone and call.state in ("done", "unusable") and path.is_file():
                     freed += path.stat().st_size
                     path.unlink()
@@ -162,43 +163,103 @@ class Journal:
         self, request: Request, estimate: Estimate, budget: Budget, retry_uncertain: bool
     ) -> Call | None:
         """A new record, or None where the answer is there by now."""
-        fingerprint = request.fingerprint()
         while True:
             with self.records.change():
-                last = self.records.last(fingerprint)
-                state = self._settled(last) if last else ""
+                last, state = self._standing(request)
                 if state in ("done", "unusable"):
                     return None
+                if last and state == "batched":
+                    raise ProviderBusy(
+                        f"this call is part of {last.owner}; fetch its answers first"
+                    )
                 if last and state == "uncertain" and not retry_uncertain:
                     _raise_uncertain(last)
                 if last and state == "refused" and last.run == budget.run:
                     raise ProviderRefused(
                         last.message, stage=last.stage, categories=last.categories
                     )
-                if state != "started" and self._affordable(request, estimate, budget):
-                    return self.records.begin(
-                        fingerprint=fingerprint,
-                        run=budget.run,
-                        owner=self._presence.name,
-                        kind=request.kind,
-                        gateway=request.gateway,
-                        model=request.model,
-                        request=request.describe(),
-                        started=self._clock(),
-                        price=budget.tariff.price(request),
-                        reserved_usd=estimate.high_usd,
-                    )
+                if state != "started" and self._affordable(estimate, budget, request.model):
+                    owner = self._presence.name
+                    return self._begin("started", request, estimate, budget, owner)
             self._sleep(WAIT_S)
 
-    def _affordable(self, request: Request, estimate: Estimate, budget: Budget) -> bool:
-        """Whether the call fits under the limit now; False: perhaps when others have ended."""
+    def queue(
+        self, requests: Sequence[Request], owner: str, *, budget: Budget, retry_uncertain: bool
+    ) -> list[Request]:
+        """Claim for a batch what may be asked; the rest is kept, refused, uncertain or under way.
+
+        Raises BudgetExceeded, and claims nothing, where they do not all fit under the limit.
+        """
+        with self.records.change():
+            asked = []
+            for request in {one.fingerprint(): one for one in requests}.values():
+                last, state = self._standing(request)
+                again = state == "uncertain" and retry_uncertain
+                again |= last is not None and state == "refused" and last.run != budget.run
+                if state == "" or again:
+                    asked.append(request)
+            estimates = [budget.tariff.estimate(request) for request in asked]
+            names = ", ".join(sorted({request.model for request in asked}))
+            if asked and not self._affordable(total(estimates), budget, names):
+                raise ProviderBusy("other calls of this run are under way; try again when they end")
+            for request, estimate in zip(asked, estimates, strict=True):
+                self._begin("batched", request, estimate, budget, owner)
+        return asked
+
+    def take(self, call: Call, body: bytes) -> State:
+        """Keep the answer that a batch brought for a call; its state now."""
+        with writing(self.path(call.fingerprint)):
+            write_whole(self.path(call.fingerprint), body)
+        return self._answered(call, body)
+
+    def give_up(self, call: Call, why: ProviderError) -> None:
+        """Close a call for which a batch brought an error."""
+        self.path(call.fingerprint).unlink(missing_ok=True)
+        self._failed(call, why)
+
+    def now(self) -> float:
+        return self._clock()
+
+    @property
+    def name(self) -> str:
+        """This process, as owner of records."""
+        return self._presence.name
+
+    def lives(self, owner: str) -> bool:
+        """Whether the process of that name still lives."""
+        return Presence.is_alive(self.folder / "owners", owner)
+
+    def _standing(self, request: Request) -> tuple[Call | None, State | Literal[""]]:
+        """The newest record of a request and its state, "" without one. Inside `change`."""
+        last = self.records.last(request.fingerprint())
+        return last, self._settled(last) if last else ""
+
+    def _begin(
+        self, state: State, request: Request, estimate: Estimate, budget: Budget, owner: str
+    ) -> Call:
+        return self.records.begin(
+            state,
+            fingerprint=request.fingerprint(),
+            run=budget.run,
+            owner=owner,
+            kind=request.kind,
+            gateway=request.gateway,
+            model=request.model,
+            request=request.describe(),
+            started=self._clock(),
+            price=budget.tariff.price(request),
+            reserved_usd=estimate.high_usd,
+        )
+
+    def _affordable(self, estimate: Estimate, budget: Budget, model: str) -> bool:
+        """Whether this fits under the limit now; False: perhaps when other calls have ended."""
         limit = budget.max_cost_usd
         if limit is None:
             return True
         if estimate.high_usd is None:
             raise BudgetExceeded(
-                f"no price is known for {request.model} at {request.gateway}, so a cost limit "
-                "cannot be kept; nothing was sent. Add the price to the catalog or drop the limit"
+                f"no price is known for {model}, so a cost limit cannot be kept; nothing was "
+                "sent. Add the price to the catalog or drop the limit"
             )
         left = limit + ROUNDING_USD - estimate.high_usd
         if self.spent(budget.run).most_usd <= left:
@@ -209,7 +270,7 @@ class Journal:
         if spent.billed_usd + spent.possibly_usd <= left:
             return False
         raise BudgetExceeded(
-            f"the next call may cost ${estimate.high_usd:.4f}; ${spent.billed_usd:.4f} are billed, "
+            f"this may cost up to ${estimate.high_usd:.4f}; ${spent.billed_usd:.4f} are billed, "
             f"${spent.possibly_usd:.4f} more may be, and the limit is ${limit:.4f}; nothing was "
             "sent. Raise the limit to go on; what was paid for is kept"
         )
@@ -248,8 +309,7 @@ class Journal:
 
     def _settled(self, call: Call) -> State:
         """The state of a record, after closing it where its process is dead. Inside `change`."""
-        alive = Presence.is_alive(self.folder / "owners", call.owner)
-        if call.state != "started" or alive:
+        if call.state != "started" or self.lives(call.owner):
             return call.state
         path = self.path(call.fingerprint)
         if path.is_file():

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from verax.catalog.models import Price
 from verax.providers.requests import Usage
 from verax.store import open_database, transaction, writing
 
-State = Literal["started", "done", "unusable", "uncertain", "refused", "failed"]
-STATES: tuple[State, ...] = ("started", "done", "unusable", "uncertain", "refused", "failed")
+State = Literal["started", "batched", "done", "unusable", "uncertain", "refused", "failed"]
+STATES: tuple[State, ...] = get_args(State)
 
 MIGRATIONS = [
     """
@@ -45,9 +45,28 @@ MIGRATIONS = [
             ELSE coalesce(reserved_usd, 0.0) END)
     );
     CREATE UNIQUE INDEX one_call_per_request ON calls (fingerprint)
-        WHERE state IN ('started', 'done', 'unusable');
+        WHERE state IN ('started', 'batched', 'done', 'unusable');
     CREATE INDEX calls_by_fingerprint ON calls (fingerprint, id);
-    CREATE INDEX calls_by_run ON calls (run, id)
+    CREATE INDEX calls_by_run ON calls (run, id);
+    CREATE INDEX calls_by_owner ON calls (owner);
+    CREATE TABLE batches (
+        id INTEGER PRIMARY KEY,
+        owner TEXT NOT NULL,
+        address TEXT NOT NULL,
+        endpoint TEXT NOT NULL,
+        created REAL NOT NULL,
+        ended REAL,
+        input_file TEXT NOT NULL DEFAULT '',
+        service_id TEXT NOT NULL DEFAULT '',
+        status TEXT NOT NULL,
+        message TEXT NOT NULL DEFAULT ''
+    );
+    CREATE TABLE uploads (
+        address TEXT NOT NULL,
+        sha256 TEXT NOT NULL,
+        file_id TEXT NOT NULL,
+        PRIMARY KEY (address, sha256)
+    )
     """,
 ]
 
@@ -58,7 +77,7 @@ class Call:
 
     Attributes:
         state: see `verax.providers.journal`.
-        owner: name of the process that made the call; see `verax.store.Presence`.
+        owner: the process that made the call (see `verax.store.Presence`), or its batch.
         request: the request as its `describe()` tells it; pictures are hashes.
         price: per million tokens when the call was made, None where unknown.
         reserved_usd: the most the call could cost, None where unknown.
@@ -99,8 +118,8 @@ class Spent:
 
     Attributes:
         billed_usd: known bills.
-        possibly_usd: the most that calls with an unknown bill may have cost.
-        under_way_usd: the most that calls under way may cost.
+        possibly_usd: the most that calls with an unknown bill may have cost, batches included.
+        under_way_usd: the most that calls under way at this moment may cost.
     """
 
     billed_usd: float
@@ -129,12 +148,12 @@ class Records:
         with self.lock, writing(self.path), transaction(self.database):
             yield
 
-    def begin(self, **values: Any) -> Call:  # noqa: ANN401  # columns of the table
-        """A new record in state "started". Only inside `change`."""
+    def begin(self, state: State, **values: Any) -> Call:  # noqa: ANN401  # columns of the table
+        """A new record. Only inside `change`."""
         names = ", ".join(values)
         marks = ", ".join(f":{name}" for name in values)
-        sql = f"INSERT INTO calls (state, {names}) VALUES ('started', {marks})"
-        new = self.database.execute(sql, _stored(values)).lastrowid
+        sql = f"INSERT INTO calls (state, {names}) VALUES (:state, {marks})"
+        new = self.database.execute(sql, _stored(values) | {"state": state}).lastrowid
         return self._select("WHERE id = ?", (new,))[0]
 
     def finish(self, call_id: int, state: State, **values: Any) -> None:  # noqa: ANN401
@@ -156,21 +175,21 @@ class Records:
         *,
         states: Sequence[str] = STATES,
         run: str | None = None,
-        fingerprint: str = "",
+        owner: str | None = None,
         before: float = float("inf"),
     ) -> list[Call]:
-        """Records, oldest first, by state, run, first letters of the fingerprint, and start."""
+        """Records, oldest first, by state, run, owner, and start."""
         marks = ", ".join("?" * len(states))
         return self._select(
             f"WHERE state IN ({marks}) AND (? IS NULL OR run = ?)"
-            " AND substr(fingerprint, 1, ?) = ? AND started < ? ORDER BY id",
-            (*states, run, run, len(fingerprint), fingerprint, before),
+            " AND (? IS NULL OR owner = ?) AND started < ? ORDER BY id",
+            (*states, run, run, owner, owner, before),
         )
 
     def spent(self, run: str) -> Spent:
         """What the calls of a run have cost."""
         sums = """SELECT
-            sum(counted_usd) FILTER (WHERE state != 'started' AND cost_usd IS NOT NULL),
+            sum(counted_usd) FILTER (WHERE cost_usd IS NOT NULL),
             sum(counted_usd) FILTER (WHERE state != 'started' AND cost_usd IS NULL),
             sum(counted_usd) FILTER (WHERE state = 'started') FROM calls WHERE run = ?"""
         with self.lock:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 
 import httpx2
@@ -150,10 +151,11 @@ class Transport:
 
     def get(self, path: str) -> Reply:
         """A free question such as GET /models."""
-        return self._patiently(
-            lambda: self._http.build_request("GET", self._url(path), headers=self._keys()),
-            paid=False,
-        )
+        return self._free("GET", path)
+
+    def delete(self, path: str) -> Reply:
+        """Have the service delete a file; free."""
+        return self._free("DELETE", path)
 
     def fetch(self, url: str) -> bytes:
         """The bytes behind a link of an answer; the key does not travel with it."""
@@ -166,11 +168,31 @@ class Transport:
             )
         return reply.content
 
+    def download(self, path: str, target: Path) -> None:
+        """GET into a file, however large; free."""
+        with (
+            self._translated(f"downloading {path}", paid=False),
+            self._http.stream("GET", self._url(path), headers=self._keys()) as reply,
+            target.open("wb") as file,
+        ):
+            if reply.status_code != 200:
+                host, body = self.base_url.host, reply.read()
+                clean = self.redacted
+                raise failure(reply.status_code, dict(reply.headers), body, where=host, clean=clean)
+            for chunk in reply.iter_bytes():
+                file.write(chunk)
+
     def redacted(self, text: str) -> str:
         """The text without the key and without anything that looks like one."""
         if self._secret is not None:
             text = text.replace(self._secret.reveal(), "[key]")
         return _KEY_SHAPES.sub("[key]", text)
+
+    def _free(self, method: str, path: str) -> Reply:
+        return self._patiently(
+            lambda: self._http.build_request(method, self._url(path), headers=self._keys()),
+            paid=False,
+        )
 
     def _patiently(
         self,

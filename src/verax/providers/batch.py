@@ -1,0 +1,359 @@
+"""Many requests through the Batch API: half the price, answers within 24 hours.
+
+Requests are claimed in the journal, their pictures uploaded as files, and sent as batches of at
+most 50,000 lines and 200 MB, one model and endpoint each. Everything that must survive this
+process is in the journal's database, so any later process goes on: a batch that was never created
+is given up, one that may have been created is looked for at the service before it is created
+again, answers are fetched once and mapped back by their custom id, the request's fingerprint.
+
+A line that fails or expires is closed in the journal as its error says and can be asked again.
+The uploaded pictures are deleted at the service when the last batch has ended.
+"""
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from verax.errors import ProviderBusy, ProviderError, ProviderRejected, ProviderUncertain
+from verax.providers.budget import Budget
+from verax.providers.dialects import Wire, json_pictures, wire
+from verax.providers.failures import failure
+from verax.providers.images_api import Client
+from verax.providers.journal import Journal
+from verax.providers.records import Call
+from verax.providers.requests import EditRequest, ImageFile, Request
+
+MOST_LINES = 50_000
+MOST_BYTES = 200_000_000
+WINDOW = "24h"
+POLL_S = 30.0
+ENDPOINTS = {"edit": "/v1/images/edits", "generate": "/v1/images/generations"}
+ENDED = ("completed", "failed", "expired", "cancelled")
+LISTED = 100  # newest batches that are looked through for one that may have been created
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One batch. Times are seconds since 1970.
+
+    Attributes:
+        owner: the process that prepares it.
+        address: base URL of the service.
+        status: "preparing" (nothing sent), "creating" (perhaps created), then the service's words.
+        message: why the service failed it.
+    """
+
+    id: int
+    owner: str
+    address: str
+    endpoint: str
+    created: float
+    ended: float | None
+    input_file: str
+    service_id: str
+    status: str
+    message: str
+
+    @property
+    def name(self) -> str:
+        """The owner of its calls in the journal."""
+        return f"batch {self.id}"
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The batches of one service in one journal.
+
+    Attributes:
+        budget: with the tariff of batches (`load_tariff(batch=True)`).
+        most_lines, most_bytes: limits of one batch.
+    """
+
+    client: Client
+    journal: Journal
+    budget: Budget
+    retry_uncertain: bool = False
+    most_lines: int = MOST_LINES
+    most_bytes: int = MOST_BYTES
+    sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
+
+    def run(
+        self,
+        requests: Sequence[Request],
+        *,
+        poll_s: float = POLL_S,
+        report: Callable[[Batch], None] = lambda batch: None,
+    ) -> None:
+        """Send what is not answered yet and wait until every batch has ended.
+
+        May be stopped at any moment and called again. The answers are then in the journal, under
+        `plain(request)`.
+        """
+        self.submit(requests)
+        while still := self.collect():
+            for batch in still:
+                report(batch)
+            self.sleep(poll_s)
+
+    def submit(self, requests: Sequence[Request]) -> list[Batch]:
+        """Send the requests that the journal has no answer to; the new batches.
+
+        Raises BudgetExceeded before anything is uploaded when they do not all fit.
+        """
+        self.client.require_key()
+        self._resume()
+        groups: dict[tuple[str, str], list[Request]] = {}
+        for request in map(plain, requests):
+            groups.setdefault((ENDPOINTS[request.kind], request.model), []).append(request)
+        batches = []
+        for (endpoint, _), members in groups.items():
+            for part in split(members, lines=self.most_lines, size=self.most_bytes):
+                batches += self._submit(endpoint, part)
+        return batches
+
+    def collect(self) -> list[Batch]:
+        """Look at every open batch once, take in the answers of those that ended; the others."""
+        self._resume()
+        still = [batch for batch in self._open() if not self._look(batch)]
+        if not still:
+            self._clear_uploads()
+        return still
+
+    def _submit(self, endpoint: str, requests: Sequence[Request]) -> list[Batch]:
+        batch = self._new(endpoint)
+        try:
+            asked = self.journal.queue(
+                requests, batch.name, budget=self.budget, retry_uncertain=self.retry_uncertain
+            )
+            if not asked:
+                self._drop(batch)
+                return []
+            data = b"".join(self._line(endpoint, request) for request in asked)
+            input_file = self._upload(ImageFile(data, "batch.jsonl", "application/jsonl"), "batch")
+        except BaseException:
+            self._abandon(batch)
+            raise
+        return [self._create(self._change(batch, status="creating", input_file=input_file))]
+
+    def _line(self, endpoint: str, request: Request) -> bytes:
+        """One line of a batch: pictures as ids of uploaded files."""
+        gateway = replace(self.client.gateway, body="json")
+        if isinstance(request, EditRequest):
+            bare = replace(request, images=(), mask=None, markup=None)
+            pictures = json_pictures(request, lambda file: {"file_id": self._uploaded(file)})
+            body = {**(wire(bare, gateway).json or {}), **pictures}
+        else:
+            body = dict(wire(request, gateway).json or {})
+        line = {"custom_id": request.fingerprint(), "method": "POST", "url": endpoint, "body": body}
+        return json.dumps(line).encode() + b"\n"
+
+    def _uploaded(self, file: ImageFile) -> str:
+        """The id of a picture at the service; equal bytes are uploaded once."""
+        records, key = self.journal.records, (self.client.address, file.sha256)
+        with records.lock:
+            row = records.database.execute(
+                "SELECT file_id FROM uploads WHERE address = ? AND sha256 = ?", key
+            ).fetchone()
+        if row:
+            return str(row["file_id"])
+        file_id = self._upload(file, "vision")
+        with records.change():
+            records.database.execute(
+                "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?)", (*key, file_id)
+            )
+        return file_id
+
+    def _upload(self, file: ImageFile, purpose: str) -> str:
+        sent = Wire("/files", form=(("purpose", purpose),), files=(("file", file),))
+        try:
+            return str(_json(self.client.transport.post(sent).body)["id"])
+        except ProviderUncertain as exc:  # an upload costs nothing
+            raise ProviderBusy(f"an upload broke off; nothing was asked yet: {exc}") from exc
+
+    def _create(self, batch: Batch) -> Batch:
+        asked = {
+            "input_file_id": batch.input_file,
+            "endpoint": batch.endpoint,
+            "completion_window": WINDOW,
+        }
+        try:
+            reply = self.client.transport.post(Wire("/batches", json=asked))
+        except ProviderUncertain:
+            raise  # it stays "creating"; the next start looks whether it was
+        except ProviderError:
+            self._abandon(batch)
+            raise
+        told = _json(reply.body)
+        return self._change(batch, status=str(told["status"]), service_id=str(told["id"]))
+
+    def _resume(self) -> None:
+        """Go on where a dead process stopped, or this one after a cut line."""
+        for batch in self._open():
+            if batch.service_id or (batch.owner != self.journal.name and self._lives(batch)):
+                continue
+            if batch.status == "preparing":
+                self._abandon(batch)
+            elif (found := self._find(batch)) is not None:
+                self._change(batch, status=str(found["status"]), service_id=str(found["id"]))
+            else:
+                self._create(batch)
+
+    def _lives(self, batch: Batch) -> bool:
+        return self.journal.lives(batch.owner)
+
+    def _find(self, batch: Batch) -> Mapping[str, Any] | None:
+        """The service's batch of our input file, if it was created."""
+        listed = _json(self.client.transport.get(f"/batches?limit={LISTED}").body)["data"]
+        return next((one for one in listed if one["input_file_id"] == batch.input_file), None)
+
+    def _abandon(self, batch: Batch) -> None:
+        """Close a batch that was never sent, and its calls."""
+        for call in self._calls(batch):
+            self.journal.give_up(call, ProviderBusy("the batch was not sent"))
+        self._change(batch, status="abandoned", ended=self.journal.now())
+
+    def _drop(self, batch: Batch) -> None:
+        with self.journal.records.change():
+            self.journal.records.database.execute("DELETE FROM batches WHERE id = ?", (batch.id,))
+
+    def _clear_uploads(self) -> None:
+        """Delete the uploaded pictures at the service; what it no longer knows is gone anyway."""
+        records, address = self.journal.records, self.client.address
+        with records.lock:
+            rows = records.database.execute(
+                "SELECT file_id FROM uploads WHERE address = ?", (address,)
+            ).fetchall()
+        for row in rows:
+            with suppress(ProviderRejected):
+                self.client.transport.delete(f"/files/{row['file_id']}")
+            with records.change():
+                records.database.execute("DELETE FROM uploads WHERE file_id = ?", (row["file_id"],))
+
+    def _look(self, batch: Batch) -> bool:
+        """Whether the batch has ended and its answers are taken in."""
+        told = _json(self.client.transport.get(f"/batches/{batch.service_id}").body)
+        status = str(told["status"])
+        if status not in ENDED:
+            self._change(batch, status=status)
+            return False
+        calls = {call.fingerprint: call for call in self._calls(batch)}
+        for name in ("output_file_id", "error_file_id"):
+            for line in self._lines(told.get(name)):
+                call = calls.pop(str(line.get("custom_id")), None)
+                if call is not None:
+                    self._take(call, line)
+        message = _errors(told)
+        for call in calls.values():
+            self.journal.give_up(call, _unanswered(status, message))
+        self._change(batch, status=status, ended=self.journal.now(), message=message)
+        return True
+
+    def _take(self, call: Call, line: Mapping[str, Any]) -> None:
+        response = line.get("response") or {}
+        body = json.dumps(response.get("body") or {"error": line.get("error") or {}}).encode()
+        status = int(response.get("status_code") or 0)
+        if status == 200:
+            self.journal.take(call, body)
+            return
+        code = (line.get("error") or {}).get("code", "")
+        if not status:  # expired or cancelled before its turn; not billed
+            self.journal.give_up(call, ProviderBusy(f"not answered by the batch: {code}"))
+            return
+        clean = self.client.transport.redacted
+        where = self.client.gateway.name
+        self.journal.give_up(call, failure(status, {}, body, where=where, clean=clean))
+
+    def _lines(self, file_id: str | None) -> Iterator[Mapping[str, Any]]:
+        """The lines of a result file, which may be far larger than memory."""
+        if not file_id:
+            return
+        with tempfile.TemporaryDirectory(dir=self.journal.folder) as folder:
+            target = Path(folder) / "lines.jsonl"
+            self.client.transport.download(f"/files/{file_id}/content", target)
+            with target.open("rb") as file:
+                yield from (_json(line) for line in file if line.strip())
+
+    def _calls(self, batch: Batch) -> list[Call]:
+        return self.journal.records.select(states=("batched",), owner=batch.name)
+
+    def _new(self, endpoint: str) -> Batch:
+        records = self.journal.records
+        values = (self.journal.name, self.client.address, endpoint, self.journal.now(), "preparing")
+        with records.change():
+            new = records.database.execute(
+                "INSERT INTO batches (owner, address, endpoint, created, status)"
+                " VALUES (?, ?, ?, ?, ?)",
+                values,
+            ).lastrowid
+        return next(batch for batch in self._open() if batch.id == new)
+
+    def _open(self) -> list[Batch]:
+        """Batches at this service that have not ended, oldest first."""
+        records = self.journal.records
+        with records.lock:
+            rows = records.database.execute(
+                "SELECT * FROM batches WHERE address = ? AND ended IS NULL ORDER BY id",
+                (self.client.address,),
+            ).fetchall()
+        return [Batch(**row) for row in rows]
+
+    def _change(self, batch: Batch, **values: Any) -> Batch:  # noqa: ANN401
+        changes = ", ".join(f"{name} = :{name}" for name in values)
+        with self.journal.records.change():
+            self.journal.records.database.execute(
+                f"UPDATE batches SET {changes} WHERE id = :id", values | {"id": batch.id}
+            )
+        return replace(batch, **values)
+
+
+def plain(request: Request) -> Request:
+    """The request as a batch sends it: nothing streams there."""
+    return replace(request, stream=False, partial_images=None)
+
+
+def split(
+    requests: Sequence[Request], *, lines: int = MOST_LINES, size: int = MOST_BYTES
+) -> Iterator[list[Request]]:
+    """Parts of at most so many lines and bytes, in order. Prompts are what makes lines long."""
+    part: list[Request] = []
+    used = 0
+    for request in requests:
+        length = _line_bytes(request)
+        if part and (len(part) == lines or used + length > size):
+            yield part
+            part, used = [], 0
+        part.append(request)
+        used += length
+    if part:
+        yield part
+
+
+def _line_bytes(request: Request) -> int:
+    """Upper bound for the length of a line: 6 bytes per character of JSON, ids of 100 bytes."""
+    return len(json.dumps(request.fields())) * 2 + 200 * len(request.files()) + 500
+
+
+def _unanswered(status: str, message: str) -> ProviderError:
+    if status == "completed":
+        return ProviderUncertain("the batch is complete but holds no answer to this call")
+    return ProviderBusy(f"the batch is {status}: {message or 'this call had no turn'}")
+
+
+def _errors(told: Mapping[str, Any]) -> str:
+    listed: Iterable[Mapping[str, Any]] = (told.get("errors") or {}).get("data") or []
+    return "; ".join(str(one.get("message", "")) for one in listed)[:1000]
+
+
+def _json(data: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(data)
+    except ValueError as exc:
+        raise ProviderError(f"the service answered something that is no JSON: {exc}") from exc
+    if not isinstance(value, dict):
+        raise ProviderError(f"the service answered a JSON {type(value).__name__}, want an object")
+    return value
