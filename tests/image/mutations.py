@@ -5,6 +5,7 @@ import io
 import imagecodecs
 import numpy as np
 import tifffile
+from handmade import interlaced
 from PIL import Image as PillowImage
 
 from verax.image import Metadata, Photo, encode, from_uint8
@@ -56,6 +57,7 @@ def seeds():
         "png-8": ours("png", metadata=full),
         "png-16-alpha": ours("png", metadata=full, bit_depth=16, alpha=alpha),
         "png-palette": _pillow(picture.quantize(30), "PNG", transparency=3),
+        "png-interlaced": interlaced(levels),
         "png-1-bit": _pillow(picture.convert("1"), "PNG"),
         "jpeg": ours("jpeg", metadata=full),
         "jpeg-cmyk": ours("jpeg", color="cmyk"),
@@ -66,6 +68,8 @@ def seeds():
         "tiff-cmyk": ours("tiff", color="cmyk"),
         "tiff-jpeg": _pillow(picture, "TIFF", compression="jpeg"),
         "tiff-g4": _pillow(picture.convert("1"), "TIFF", compression="group4"),
+        "bmp": ours("bmp", metadata=full),
+        "bmp-palette": _pillow(picture.quantize(40), "BMP"),
         "webp": ours("webp", metadata=full, alpha=alpha),
         "webp-lossy": _pillow(picture, "WEBP"),
         "avif": ours("avif", metadata=full),

@@ -1,5 +1,6 @@
 """Six formats in and out: pixels, depth, alpha, grey, CMYK, palette, orientation."""
 
+import hashlib
 import io
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import numpy as np
 import pillow_heif
 import pytest
 import tifffile
+from handmade import chunk, interlaced
 from PIL import Image as PillowImage
 
 from verax import image
@@ -39,6 +41,7 @@ def tiff(levels, **options):
 
 LOSSLESS = [(f, c, d) for f in ("png", "tiff") for c in ("rgb", "grey") for d in (8, 16)]
 LOSSLESS += [("webp", "rgb", 8)]
+INTERLACED = [(1, 1), (2, 5), (5, 2), (8, 8), (13, 22), (33, 64)]
 
 
 @pytest.mark.parametrize(("format", "color", "depth"), LOSSLESS)
@@ -253,11 +256,40 @@ def test_tiff_with_a_thumbnail_page_is_one_picture():
     np.testing.assert_array_equal(image.to_uint16(decode(buffer.getvalue()).pixels), LEVELS)
 
 
-def chunk(kind, body):
-    import struct
-    import zlib
+@pytest.mark.parametrize("size", INTERLACED)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_interlaced_png_is_read_exactly_and_in_silence(size, dtype, channels, capfd):
+    levels = noise((*size, channels), dtype)
 
-    return struct.pack(">I4s", len(body), kind) + body + struct.pack(">I", zlib.crc32(kind + body))
+    photo = decode(interlaced(levels))
+
+    top = np.iinfo(dtype).max
+    colour = levels[..., :3] if channels > 2 else levels[..., :1].repeat(3, axis=2)
+    np.testing.assert_array_equal(np.rint(photo.pixels * top), colour)
+    if channels in (2, 4):
+        np.testing.assert_array_equal(np.rint(photo.alpha * top), levels[..., -1])
+    assert capfd.readouterr() == ("", "")
+
+
+def test_interlaced_palette_is_looked_up():
+    palette = noise((256, 3), np.uint8)
+    indices = noise((19, 27, 1), np.uint8)
+
+    photo = decode(interlaced(indices, palette))
+
+    np.testing.assert_array_equal(image.to_uint8(photo.pixels), palette[indices[..., 0]])
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB"])
+def test_bmp_is_read_and_written(mode):
+    picture = PillowImage.fromarray(smooth()).convert(mode)
+    photo = decode(saved(picture, "BMP"))
+
+    again = decode(encode(photo.pixels, format="bmp", like=photo))
+
+    np.testing.assert_array_equal(image.to_uint8(photo.pixels), np.asarray(picture.convert("RGB")))
+    np.testing.assert_array_equal(again.pixels, photo.pixels)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -325,7 +357,7 @@ def test_cmyk_jpeg_agrees_with_pillow():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (37, 1), (2, 3)])
-@pytest.mark.parametrize("format", ["png", "jpeg", "webp", "tiff", "avif", "heif"])
+@pytest.mark.parametrize("format", ["png", "jpeg", "webp", "tiff", "avif", "heif", "bmp"])
 def test_tiny_pictures_are_read_and_written(format, size):
     pixels = np.full((*size, 3), 0.5, np.float32)
 
@@ -353,7 +385,7 @@ def test_cmyk_photo_written_as_png_is_rgb_in_srgb():
 
 
 def test_unknown_format_lists_the_known_ones():
-    with pytest.raises(UnknownNameError, match="avif, heif, jpeg, png, tiff, webp"):
+    with pytest.raises(UnknownNameError, match="avif, bmp, heif, jpeg, png, tiff, webp"):
         encode(np.zeros((4, 4, 3), np.float32), format="gif")
 
 
@@ -365,8 +397,6 @@ def test_quality_outside_its_range_is_refused():
 def test_hash_is_of_the_bytes_or_of_shape_and_values():
     flat = np.zeros((4, 6, 3), np.float32)
     data = encode(flat)
-    import hashlib
-
     assert decode(data).sha256 == hashlib.sha256(data).hexdigest()
     assert image.from_array(flat).sha256 != image.from_array(flat.reshape(6, 4, 3)).sha256
     # sha256 of b"(1, 1, 3)" and three little-endian 0.5 (00 00 00 3f), from the sha256sum tool

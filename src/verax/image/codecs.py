@@ -1,4 +1,4 @@
-"""JPEG, WebP, AVIF and HEIC, through Pillow, libavif and libheif.
+"""JPEG, WebP, AVIF, HEIC and BMP, through Pillow, libavif and libheif.
 
 Pillow's format classes are called directly: `PIL.Image.open` would try every other format
 and warn about large pictures by a limit of its own.
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.WebPImagePlugin import WebPImageFile
@@ -87,6 +88,20 @@ def _exif_dpi(exif: bytes | None) -> tuple[float, float] | None:
         return tags.dpi(block, tags.directory(block, layout.first, layout), layout)
     except (ValueError, struct.error):
         return None
+
+
+def read_bmp(data: bytes, *, max_pixels: int) -> Raw:
+    """The samples of a BMP file; old data sets come in it."""
+    picture = BmpImageFile(BytesIO(data))
+    check_pixels(*picture.size, most=max_pixels)
+    mode = {"1": "L", "L": "L", "RGBA": "RGBA"}.get(picture.mode, "RGB")
+    samples = planes(np.asarray(picture.convert(mode)))
+    return Raw(
+        samples,
+        top=255,
+        model="grey" if mode == "L" else "rgb",
+        dpi=picture.info.get("dpi"),
+    )
 
 
 def read_webp(data: bytes, *, max_pixels: int) -> Raw:
@@ -185,6 +200,12 @@ def write_jpeg(samples: NDArray[Any], metadata: Metadata, *, quality: int) -> by
     if metadata.dpi:
         options["dpi"] = tuple(min(max(round(dpi), 1), 65535) for dpi in metadata.dpi)
     return _saved(samples, "JPEG", quality=quality, subsampling=0, **options)
+
+
+def write_bmp(samples: NDArray[Any], metadata: Metadata) -> bytes:
+    """A BMP file of (H, W, C) 8-bit grey or RGB levels; of the metadata it holds resolution."""
+    options = {"dpi": metadata.dpi} if metadata.dpi else {}
+    return _saved(samples, "BMP", **options)
 
 
 def write_webp(samples: NDArray[Any], metadata: Metadata) -> bytes:

@@ -38,7 +38,7 @@ class Photo:
         alpha: (H, W) float32 in [0, 1], straight, or None when the file had none.
         bit_depth: bits per channel in the file: 8 or 16, in AVIF and HEIC also 10 or 12.
         color: "rgb", "grey" or "cmyk": how the file stored it.
-        format: "png", "jpeg", "webp", "tiff", "avif" or "heif"; "" for an array.
+        format: "png", "jpeg", "webp", "tiff", "avif", "heif" or "bmp"; "" for an array.
         metadata: ICC profile, EXIF, XMP and resolution.
         name: file name for messages, "" for an array.
         sha256: of the file's bytes, or of the array's shape and bytes when there was no file.

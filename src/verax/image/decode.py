@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from verax.errors import ImageReadError, VeraxError
 from verax.image import colour, metadata
-from verax.image.codecs import read_avif, read_heif, read_jpeg, read_webp
+from verax.image.codecs import read_avif, read_bmp, read_heif, read_jpeg, read_webp
 from verax.image.contract import Metadata, Photo, Plane, check_image
 from verax.image.png import read_png
 from verax.image.raw import CHANNELS, Raw, one_line
@@ -23,10 +23,11 @@ READERS: dict[str, Callable[..., Raw]] = {
     "tiff": read_tiff,
     "avif": read_avif,
     "heif": read_heif,
+    "bmp": read_bmp,
 }
 TITLES = {"png": "PNG", "jpeg": "JPEG", "webp": "WebP", "tiff": "TIFF", "avif": "AVIF"}
-TITLES["heif"] = "HEIC"
-READABLE = "PNG, JPEG, WebP, TIFF, AVIF or HEIC"
+TITLES |= {"heif": "HEIC", "bmp": "BMP"}
+READABLE = "PNG, JPEG, WebP, TIFF, AVIF, HEIC or BMP"
 
 STARTS = {
     b"\x89PNG\r\n\x1a\n": "png",
@@ -35,13 +36,13 @@ STARTS = {
     b"MM\0*": "tiff",
     b"II+\0": "tiff",
     b"MM\0+": "tiff",
+    b"BM": "bmp",
 }
 HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 HEIF_BRANDS |= {b"mif1", b"msf1"}
 AVIF_BRANDS = {b"avif", b"avis"}
 OTHERS = {  # named in the message, so that the way out is clear
     b"GIF8": "a GIF",
-    b"BM": "a BMP",
     b"%PDF": "a PDF",
     b"8BPS": "a Photoshop document",
     b"\x00\x00\x00\x0cJXL ": "a JPEG XL",
@@ -55,7 +56,7 @@ OTHERS = {  # named in the message, so that the way out is clear
 
 
 def decode(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) -> Photo:
-    """A photo from the bytes of a PNG, JPEG, WebP, TIFF, AVIF or HEIC file.
+    """A photo from the bytes of a PNG, JPEG, WebP, TIFF, AVIF, HEIC or BMP file.
 
     `name` stands in messages. A file whose header states more than `max_pixels` is refused
     before anything is decoded. Raises ImageReadError when the bytes are not one still

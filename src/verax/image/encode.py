@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from verax.errors import InputError, OutputError, SizeMismatchError, UnknownNameError
 from verax.image import colour
-from verax.image.codecs import write_avif, write_heif, write_jpeg, write_webp
+from verax.image.codecs import write_avif, write_bmp, write_heif, write_jpeg, write_webp
 from verax.image.contract import (
     Image,
     Metadata,
@@ -33,6 +33,7 @@ class Ability:
     depths: tuple[Depth, ...]
     models: tuple[Model, ...]
     alpha: bool = True
+    icc: bool = True
 
 
 ABILITIES = {
@@ -42,6 +43,7 @@ ABILITIES = {
     "tiff": Ability((8, 16), ("rgb", "grey", "cmyk")),
     "avif": Ability((8, 10, 12), ("rgb",)),
     "heif": Ability((8, 10, 12), ("rgb",)),
+    "bmp": Ability((8,), ("rgb", "grey"), alpha=False, icc=False),
 }
 ALIASES = {"jpg": "jpeg", "tif": "tiff", "heic": "heif"}
 
@@ -73,8 +75,10 @@ def encode(
     photo = like or Photo(image)
     if drop_gps:
         photo = without_gps(photo)
-    model, depth, alpha = _plan(image, photo, ABILITIES[format])
-    icc = photo.metadata.icc if colour.writable(photo.metadata.icc, model) else None
+    can = ABILITIES[format]
+    model, depth, alpha = _plan(image, photo, can)
+    icc = photo.metadata.icc
+    icc = icc if can.icc and colour.writable(icc, model) else None
     values = colour.from_srgb(image, model, icc)
     if alpha is not None:
         values = np.concatenate([values, alpha[..., None]], axis=2)
@@ -129,6 +133,8 @@ def _write(
         return write_tiff(samples, model, metadata)
     if format == "jpeg":
         return write_jpeg(samples, metadata, quality=quality)
+    if format == "bmp":
+        return write_bmp(samples, metadata)
     if format == "webp":
         return write_webp(samples, metadata)
     if format == "avif":

@@ -28,6 +28,7 @@ SUFFIXES = {
     ".avif": "avif",
     ".heic": "heif",
     ".heif": "heif",
+    ".bmp": "bmp",
 }
 
 

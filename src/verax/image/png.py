@@ -1,7 +1,8 @@
 """PNG: chunks and zlib here, filters and pixel layouts in libpng.
 
-libpng gets only what it needs, with a pixel stream of exactly the right length: it prints
-warnings about anything else. The stream is inflated up to that length, so no bomb goes off.
+libpng gets only what it needs, with a pixel stream of exactly the right length and never
+interlaced: it prints warnings about anything else. The stream is inflated up to that
+length, so no bomb goes off.
 Source: PNG specification, third edition (W3C, 2025).
 """
 
@@ -9,9 +10,11 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import imagecodecs
 import numpy as np
+from numpy.typing import NDArray
 
 from verax.errors import ImageReadError
 from verax.image.contract import Metadata
@@ -22,6 +25,7 @@ GREY, RGB, PALETTE, GREY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6
 CHANNELS = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGB_ALPHA: 4}
 DEPTHS = {GREY: (1, 2, 4, 8, 16), PALETTE: (1, 2, 4, 8)}
 # Adam7: first column, first row, column step, row step of each pass
+WHOLE = ((0, 0, 1, 1),)
 PASSES = (
     (0, 0, 8, 8),
     (4, 0, 8, 8),
@@ -45,18 +49,14 @@ class Header:
     kind: int
     interlaced: int
 
-    @property
-    def stream_size(self) -> int:
-        """Bytes of the inflated pixel stream: each row has one byte for its filter."""
-        passes = PASSES if self.interlaced else ((0, 0, 1, 1),)
-        bits = self.depth * CHANNELS[self.kind]
-        total = 0
-        for left, top, across, down in passes:
-            columns = -(-(self.width - left) // across)
-            rows = -(-(self.height - top) // down)
+    def passes(self) -> Iterator[tuple[tuple[int, int, int, int], int, int, int]]:
+        """Of each pass with pixels: its steps, its columns and rows, its bytes in the stream."""
+        for steps in PASSES if self.interlaced else WHOLE:
+            left, top, across, down = steps
+            columns, rows = -(-(self.width - left) // across), -(-(self.height - top) // down)
             if columns > 0 and rows > 0:
-                total += rows * (1 + (columns * bits + 7) // 8)
-        return total
+                row = 1 + (columns * self.depth * CHANNELS[self.kind] + 7) // 8  # 1: its filter
+                yield steps, columns, rows, rows * row
 
 
 def read_png(data: bytes, *, max_pixels: int) -> Raw:
@@ -70,7 +70,7 @@ def read_png(data: bytes, *, max_pixels: int) -> Raw:
         check_frames(struct.unpack(">I", parts[b"acTL"][0][:4])[0])
     coded = (_first(parts, b"cICP") or b"").ljust(2, b"\0")
     check_transfer(coded[1])
-    samples = planes(imagecodecs.png_decode(_plain_file(header, parts)))
+    samples = _samples(header, parts)
     grey = header.kind in (GREY, GREY_ALPHA)
     return Raw(
         samples,
@@ -109,23 +109,46 @@ def _header(body: bytes) -> Header:
     raise ImageReadError("want a PNG file, got one with a broken header; get the file again")
 
 
-def _plain_file(header: Header, parts: dict[bytes, list[bytes]]) -> bytes:
-    """The same picture as a file of bare chunks with an uncompressed stream."""
-    want = header.stream_size
-    inflate = zlib.decompressobj()
-    stream = inflate.decompress(b"".join(parts.get(b"IDAT", [])), want)
+def _samples(header: Header, parts: dict[bytes, list[bytes]]) -> NDArray[Any]:
+    """(H, W, C) levels. Each pass of an interlaced picture is decoded as a picture of its own."""
+    stream, around = _stream(header, parts), _around(header, parts)
+    decoded, start = [], 0
+    for steps, columns, rows, size in header.passes():
+        ihdr = struct.pack(">IIBBBBB", columns, rows, header.depth, header.kind, 0, 0, 0)
+        idat = zlib.compress(stream[start : start + size], 0)
+        chunks = [(b"IHDR", ihdr), *around, (b"IDAT", idat), (b"IEND", b"")]
+        file = SIGNATURE + b"".join(_chunk(kind, body) for kind, body in chunks)
+        decoded.append((steps, planes(imagecodecs.png_decode(file))))
+        start += size
+    first = decoded[0][1]
+    if not header.interlaced:
+        return first
+    samples = np.empty((header.height, header.width, first.shape[2]), first.dtype)
+    for (left, top, across, down), part in decoded:
+        samples[top::down, left::across] = part
+    return samples
+
+
+def _stream(header: Header, parts: dict[bytes, list[bytes]]) -> bytes:
+    """The inflated pixel stream, exactly as long as the header says."""
+    want = sum(size for *_, size in header.passes())
+    stream = zlib.decompressobj().decompress(b"".join(parts.get(b"IDAT", [])), want)
     if len(stream) < want:
         raise ImageReadError(
             f"want {want} bytes of pixels, got {len(stream)}; the file is damaged or cut short: "
             "get it again"
         )
-    chunks = [(b"IHDR", parts[b"IHDR"][0])]
+    return stream
+
+
+def _around(header: Header, parts: dict[bytes, list[bytes]]) -> list[tuple[bytes, bytes]]:
+    """Palette and transparency, as chunks that libpng has nothing to say about."""
+    chunks = []
     if header.kind == PALETTE:
         chunks.append((b"PLTE", _palette(header, parts)))
     if transparent := _transparency(header, parts):
         chunks.append((b"tRNS", transparent))
-    chunks += [(b"IDAT", zlib.compress(stream, 0)), (b"IEND", b"")]
-    return SIGNATURE + b"".join(_chunk(kind, body) for kind, body in chunks)
+    return chunks
 
 
 def _palette(header: Header, parts: dict[bytes, list[bytes]]) -> bytes:
