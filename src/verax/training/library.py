@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as PillowImage
 
 from verax import image as images
 from verax.errors import SettingsError
@@ -180,7 +181,8 @@ def _refuse_leaks(training: list[_Row], test: list[_Row]) -> None:
 
 def look(path: Path) -> NDArray[np.bool_]:
     """Perceptual hash of 256 bits: signs of horizontal differences of a 17x16 thumbnail."""
-    grey = cv2.cvtColor(images.read(path).pixels, cv2.COLOR_RGB2GRAY)
+    with PillowImage.open(path) as picture:
+        grey = np.asarray(picture.convert("L"), np.float32)
     small = cv2.resize(grey, (17, 16), interpolation=cv2.INTER_AREA)
     return np.asarray(small[:, 1:] > small[:, :-1]).ravel()
 

@@ -20,8 +20,8 @@ TONE_MIX = {
     "motion_blur": 0.02, "raindrop": 0.01,
 }  # fmt: skip
 DETAIL_MIX = {
-    "clean": 0.06, "noise": 0.20, "real:noise": 0.12, "rain": 0.27, "real:rain": 0.05,
-    "lowlight": 0.09, "snow": 0.05, "jpeg": 0.05, "motion_blur": 0.04, "defocus_blur": 0.02,
+    "clean": 0.05, "noise": 0.21, "real:noise": 0.12, "rain": 0.31, "real:rain": 0.06,
+    "lowlight": 0.09, "snow": 0.04, "jpeg": 0.04, "motion_blur": 0.02, "defocus_blur": 0.01,
     "haze": 0.03, "underwater": 0.01, "raindrop": 0.01,
 }  # fmt: skip
 
@@ -88,7 +88,7 @@ RECIPES: dict[str, tuple[Recipe, ...]] = {
     # about 2 hours on 2 cores, one of which trains
     "cpu": (
         replace(_TONE, minutes=30, warmup=200),
-        Recipe(minutes=85, compile=True),
+        Recipe(minutes=85, crop=96, compile=True),
     ),
     # 30 minutes of one H200
     "gpu": (
