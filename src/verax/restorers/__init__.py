@@ -1,11 +1,15 @@
 """Photo to base: restoration without a prior."""
 
 from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
 
 from verax.errors import choose
 from verax.image import Image, check_image
 
 Restorer = Callable[[Image], Image]
+
+WEIGHTS = (".pth", ".pt", ".safetensors", ".ckpt")  # a restorer's name may be such a file
 
 
 def none(photo: Image) -> Image:
@@ -13,13 +17,11 @@ def none(photo: Image) -> Image:
     return photo
 
 
-def lazy(name: str) -> Restorer:
-    """A restorer of `verax.restorers.classical`, imported when first used."""
+def lazy(name: str, module: str = "classical") -> Restorer:
+    """A restorer of `verax.restorers.<module>`, imported when first used."""
 
     def restorer(photo: Image) -> Image:
-        from verax.restorers import classical
-
-        found: Restorer = getattr(classical, name)
+        found: Restorer = getattr(import_module(f"verax.restorers.{module}"), name)
         return found(photo)
 
     restorer.__name__ = name
@@ -34,10 +36,19 @@ RESTORERS: dict[str, Restorer] = {
     "gamma": lazy("gamma"),
     "guided_derain": lazy("guided_derain"),
     "lime": lazy("lime"),
+    "network": lazy("restore", "network"),
     "nlm": lazy("nlm"),
 }
 
 
 def restore(photo: Image, name: str = "none") -> Image:
-    """The base: the photo restored without a prior by the restorer called `name`."""
-    return choose(RESTORERS, name, kind="restorer")(check_image(photo, name="photo"))
+    """The base: the photo restored without a prior.
+
+    `name` is a key of RESTORERS, or the path of a weights file that spandrel knows.
+    """
+    check_image(photo, name="photo")
+    if name.endswith(WEIGHTS):
+        from verax.restorers import checkpoint
+
+        return checkpoint.restore(photo, Path(name))
+    return choose(RESTORERS, name, kind="restorer")(photo)

@@ -371,4 +371,4 @@ def _sheet(rows: list[Tensor], path: Path) -> None:
     width = min(row.shape[2] for row in rows)
     strips = [row[:, :, :width] for row in rows[:12]]
     picture = torch.cat(strips, 1).clamp(0, 1).permute(1, 2, 0)
-    images.write(path, picture.cpu().float().numpy().astype(np.float32))
+    images.write(path, np.ascontiguousarray(picture.cpu().numpy(), np.float32))

@@ -1,0 +1,100 @@
+"""PSNR of restorers on the paired test photos, dataset by dataset.
+
+    python benchmarks/networks.py [--restorers none,network,dcp,...] [--tone F --detail F]
+
+Reads the folder named by VERAX_PICTURES (manifest.csv). PSNR in RGB on the photo's grid, no
+border cropped; "matched" scales the result to the reference's mean brightness first. The last
+line is JSON.
+"""
+
+import argparse
+import csv
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from verax import image as images
+from verax import restorers
+from verax.errors import ImageReadError
+from verax.image import Image
+from verax.restorers import network
+
+DATASETS = (
+    "SOTS_indoor", "NHHAZE_like_real", "REVIDE_real", "Rain100H", "DIDMDN", "LOL_eval15",
+    "CBSD68_s25", "PolyU_real", "DDN", "CDD11_OneRestore", "CSD_fig", "UFO120_sample",
+    "EUVP_FUnIE", "GoPro_DeblurGANtf", "RainDrop_sample",
+)  # fmt: skip
+CLEAN = "Kodak24"
+Restorer = Callable[[Image], Image]
+
+
+def pairs(folder: Path, split: str, datasets: list[str]) -> Iterator[tuple[str, Image, Image]]:
+    """Dataset, photo and reference of every readable pair, clean photos against themselves."""
+    with (folder / "manifest.csv").open(newline="", encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    for row in rows:
+        clean = row["dataset"] == CLEAN
+        paired = row["input"] and row["target"] and row["split"] == split
+        if row["dataset"] not in datasets or not (clean or paired):
+            continue
+        try:
+            target = images.read(folder / row["target"]).pixels
+            photo = target if clean else images.read(folder / row["input"]).pixels
+        except ImageReadError:
+            continue
+        if photo.shape == target.shape:
+            name = row["dataset"] + (" (train)" if row["split"] == "train" else "")
+            yield name, photo, target
+
+
+def psnr(picture: Image, reference: Image) -> float:
+    return float(-10 * np.log10(np.mean((picture - reference) ** 2) + 1e-10))
+
+
+def matched(picture: Image, reference: Image) -> Image:
+    gain = float(reference.mean()) / max(float(picture.mean()), 1e-6)
+    return np.clip(picture * np.float32(gain), 0, 1)
+
+
+def embedded(tone: Path | None, detail: Path | None) -> Restorer:
+    """The network restorer, with other files than the embedded ones where given."""
+    if tone is None or detail is None:
+        return network.restore
+    first, second = network.open_network(tone, "tone"), network.open_network(detail, "detail")
+    return lambda photo: network.repair(photo, network.look(photo, first)[0], second)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--restorers", default="none,network")
+    parser.add_argument("--tone", type=Path)
+    parser.add_argument("--detail", type=Path)
+    parser.add_argument("--datasets", default=",".join((*DATASETS, CLEAN)))
+    parser.add_argument("--train", action="store_true", help="the training rows instead")
+    words = parser.parse_args()
+    names = words.restorers.split(",")
+    functions = {n: restorers.RESTORERS[n] for n in names if n != "network"}
+    if "network" in names:
+        functions["network"] = embedded(words.tone, words.detail)
+    folder = Path(os.environ["VERAX_PICTURES"])
+    split = "train" if words.train else "test"
+    table: dict[str, dict[str, list[float]]] = {}
+    for dataset, photo, target in pairs(folder, split, words.datasets.split(",")):
+        for name, function in functions.items():
+            result = function(photo)
+            row = table.setdefault(dataset, {})
+            row.setdefault(name, []).append(psnr(result, target))
+            if dataset.startswith("LOL"):
+                row.setdefault(f"{name} matched", []).append(psnr(matched(result, target), target))
+    means = {d: {n: round(float(np.mean(v)), 2) for n, v in r.items()} for d, r in table.items()}
+    for dataset, row in means.items():
+        count = len(next(iter(table[dataset].values())))
+        print(f"{dataset:24}{count:4}  " + "  ".join(f"{n} {v:.2f}" for n, v in row.items()))
+    print(json.dumps(means))
+
+
+if __name__ == "__main__":
+    main()

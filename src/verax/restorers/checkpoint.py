@@ -1,0 +1,80 @@
+"""Existing networks: any checkpoint that spandrel knows gives the base.
+
+spandrel (MIT) recognises some fifty restoration architectures by their weights alone. Files are
+read without running code from them. Networks that change the size (super-resolution) are refused:
+a base lies on the photo's grid.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from verax.errors import SettingsError, missing_extra
+from verax.image import Image
+from verax.restorers.network import tiles
+
+TILE = 512
+OVERLAP = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A loaded network: spandrel's descriptor, which pads to the size rule and crops."""
+
+    descriptor: Any
+    architecture: str
+    device: str
+
+    def __call__(self, photo: Image) -> Image:
+        """The base (H, W, 3), computed tile by tile."""
+        out = np.empty_like(photo)
+        for outer, inner in tiles(*photo.shape[:2], tile=TILE, overlap=OVERLAP):
+            part = self._run(photo[outer])
+            top, left = (i.start - o.start for i, o in zip(inner, outer, strict=True))
+            height, width = (i.stop - i.start for i in inner)
+            out[inner] = part[top : top + height, left : left + width]
+        return out
+
+    def _run(self, tile: Image) -> Image:
+        import torch
+
+        planes = torch.from_numpy(np.ascontiguousarray(np.moveaxis(tile, 2, 0)))[None]
+        with torch.inference_mode():
+            restored = self.descriptor(planes.to(self.device))[0].float().cpu().numpy()
+        return np.asarray(np.clip(np.moveaxis(restored, 0, 2), 0.0, 1.0), np.float32)
+
+
+@lru_cache(maxsize=2)
+def load(path: Path) -> Checkpoint:
+    """The network in a weights file.
+
+    Raises:
+        MissingExtraError: spandrel or torch is not installed.
+        SettingsError: not a known checkpoint, or not one from a photo to a photo of its size.
+    """
+    try:
+        import torch
+        from spandrel import ImageModelDescriptor, ModelLoader
+    except ImportError as exc:
+        raise missing_extra("a checkpoint as restorer", "checkpoint") from exc
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        descriptor = ModelLoader(device=device).load_from_file(path)
+    except Exception as exc:  # spandrel, torch and safetensors each have their own
+        raise SettingsError(f"{path}: want weights that spandrel knows: {exc}") from exc
+    name = str(descriptor.architecture.name)
+    colour = descriptor.input_channels == descriptor.output_channels == 3
+    if not isinstance(descriptor, ImageModelDescriptor) or descriptor.scale != 1 or not colour:
+        raise SettingsError(
+            f"{path}: {name} enlarges {descriptor.scale} times from {descriptor.input_channels} "
+            f"to {descriptor.output_channels} channels; want a network from RGB to RGB of one size"
+        )
+    return Checkpoint(descriptor.eval(), name, device)
+
+
+def restore(photo: Image, path: Path) -> Image:
+    """The base from the network in a weights file."""
+    return load(path)(photo)
