@@ -12,6 +12,7 @@ import csv
 import json
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -45,9 +46,18 @@ def pairs(folder: Path, split: str, datasets: list[str]) -> Iterator[tuple[str, 
             photo = target if clean else images.read(folder / row["input"]).pixels
         except ImageReadError:
             continue
+        target = centred(target, photo.shape[:2])
         if photo.shape == target.shape:
             name = row["dataset"] + (" (train)" if row["split"] == "train" else "")
             yield name, photo, target
+
+
+def centred(target: Image, size: tuple[int, ...]) -> Image:
+    """The centre of a larger reference: RESIDE's clear photos have a margin of 10 px."""
+    top, left = ((t - s) // 2 for t, s in zip(target.shape, size, strict=False))
+    if min(top, left) < 0:
+        return target
+    return target[top : top + size[0], left : left + size[1]]
 
 
 def psnr(picture: Image, reference: Image) -> float:
@@ -64,7 +74,12 @@ def embedded(tone: Path | None, detail: Path | None) -> Restorer:
     if tone is None or detail is None:
         return network.restore
     first, second = network.open_network(tone, "tone"), network.open_network(detail, "detail")
-    return lambda photo: network.repair(photo, network.look(photo, first)[0], second)
+
+    def restore(photo: Image) -> Image:
+        transform, _ = network.look(photo, first)
+        return network.repair(photo, partial(network.toned, photo, transform), second)
+
+    return restore
 
 
 def main() -> None:

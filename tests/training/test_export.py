@@ -1,4 +1,5 @@
 import json
+from functools import partial
 
 import numpy as np
 import onnx
@@ -91,8 +92,9 @@ def test_tiles_and_the_whole_photo_agree(files):
     tone = network.open_network(files / "tone.onnx", "tone")
     detail = network.open_network(files / "detail.onnx", "detail")
     transform, _ = network.look(photo, tone)
-    whole = network.repair(photo, transform, detail)
-    tiled = network.repair(photo, transform, detail, tile=96)
+    part = partial(network.toned, photo, transform)
+    whole = network.repair(photo, part, detail)
+    tiled = network.repair(photo, part, detail, tile=96)
 
     assert np.abs(whole - tiled).max() < 1e-5
     assert np.abs(whole - photo).max() > 1e-3
@@ -103,7 +105,8 @@ def test_any_size_comes_back_as_it_was(files, size):
     photo = toy.scene(2, (64, 64))[: size[0], : size[1]]
     photo = np.ascontiguousarray(photo)
     transform, _ = network.look(photo, network.open_network(files / "tone.onnx", "tone"))
-    out = network.repair(photo, transform, network.open_network(files / "detail.onnx", "detail"))
+    detail = network.open_network(files / "detail.onnx", "detail")
+    out = network.repair(photo, partial(network.toned, photo, transform), detail)
 
     assert out.shape == photo.shape
     assert out.dtype == np.float32

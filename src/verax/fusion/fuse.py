@@ -14,7 +14,7 @@ from verax.image import Image, Plane
 
 STRIPE = 256  # rows sliced at a time: bounds memory on large photos
 MARGIN = 32  # rows around a stripe that its filters look at; both are multiples of noise.COARSE
-MODES = ("tone",)
+MODES = ("tone", "network")
 COARSE = "the prior could not be placed precisely: only a coarse tone is taken from it"
 CHANGED = (
     "the prior shows another state of the scene (as night made day): "
@@ -78,7 +78,8 @@ def fuse(
         warped: the prior on the photo's grid.
         registration: how it got there; "coarse" gives a coarse tone only, "foreign" nothing.
         fidelity: 1 takes only what is proved, 0 is the registered prior itself.
-        mode: "tone".
+        mode: "tone" moves the base to the prior's tone; "network" moves the photo there and
+            lets the detail network take away what hides its structure.
     """
     if mode not in MODES:
         raise UnknownNameError(f"unknown fusion mode {mode!r} Known: {', '.join(MODES)}")
@@ -86,9 +87,13 @@ def fuse(
         raise SizeMismatchError(f"photo is {photo.shape[:2]}, base is {base.shape[:2]}")
     if warped is None or registration is None or registration.outcome == "foreign":
         return alone(base)
-    recipe = solve(photo, base, warped, registration)
+    recipe = solve(photo, photo if mode == "network" else base, warped, registration)
     if recipe is None:
         return alone(base, "the prior shows too little of the photo: nothing is taken from it")
+    if mode == "network":
+        from verax.fusion.network import carry_out_and_repair
+
+        return carry_out_and_repair(recipe, photo, base, warped, fidelity)
     pixels, trust = carry_out(recipe, base, warped, fidelity)
     return Fusion(pixels, trust, recipe.scene_state_change, recipe.notes)
 

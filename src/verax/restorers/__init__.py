@@ -36,7 +36,6 @@ RESTORERS: dict[str, Restorer] = {
     "gamma": lazy("gamma"),
     "guided_derain": lazy("guided_derain"),
     "lime": lazy("lime"),
-    "network": lazy("restore", "network"),
     "nlm": lazy("nlm"),
 }
 

@@ -7,9 +7,9 @@ it has no pooled statistics, so tiles and the whole photo agree.
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,16 @@ def restore(photo: Image) -> Image:
     """The base (H, W, 3): the photo restored by the embedded networks, without a prior."""
     tone, detail = embedded()
     transform, _ = look(photo, tone)
-    return repair(photo, transform, detail)
+    return repair(photo, partial(toned, photo, transform), detail)
+
+
+def repair_toned(photo: Image, picture: Image) -> Image:
+    """The photo under a tone that is known already, repaired by the embedded network.
+
+    `picture` (H, W, 3) is the photo with another tone and the photo's structure, noise included.
+    """
+    detail = open_network(weights.path("detail"), "detail")
+    return repair(photo, lambda rows, columns: picture[rows, columns], detail)
 
 
 def estimate(photo: Image) -> Estimate:
@@ -130,11 +139,17 @@ def toned(
     return np.clip(out, 0.0, 1.0, out=out)
 
 
-def repair(photo: Image, transform: Floats, detail: Network, *, tile: int = TILE) -> Image:
-    """The photo under its transform, repaired tile by tile."""
+def repair(
+    photo: Image,
+    part_of: Callable[[slice, slice], Image],
+    detail: Network,
+    *,
+    tile: int = TILE,
+) -> Image:
+    """The toned photo, of which `part_of` gives rows and columns, repaired tile by tile."""
     out = np.empty_like(photo)
     for outer, inner in tiles(photo.shape[0], photo.shape[1], tile=tile):
-        part = toned(photo, transform, *outer)
+        part = part_of(*outer)
         inputs = _padded(detail_inputs(photo[outer], part), detail.multiple)
         residual = np.moveaxis(detail(inputs)[0][0], 0, 2)
         restored = part + residual[: part.shape[0], : part.shape[1]]

@@ -140,7 +140,7 @@ class _Run:
         net = torch.compile(state.net) if recipe.compile else state.net
         started, before = time.monotonic(), state.seconds
         saved = reported = started
-        total = 0.0
+        recent: list[float] = []
         for batch in self._batches(state.step):
             state.seconds = before + time.monotonic() - started
             if self._progress(state) >= 1.0:
@@ -152,11 +152,12 @@ class _Run:
                     f"the last checkpoint is kept in {self.folder}; try a lower rate"
                 )
             state.step += 1
-            total += loss
+            recent.append(loss)
             if state.step % REPORT_EVERY == 0:
                 now = time.monotonic()
-                self._log(state, total / REPORT_EVERY, REPORT_EVERY / (now - reported))
-                reported, total = now, 0.0
+                self._log(state, sum(recent) / len(recent), len(recent) / (now - reported))
+                reported = now
+                recent.clear()
             if state.step % recipe.validate_every == 0:
                 self.validate(state)
             if time.monotonic() - saved > 60 * recipe.save_minutes:

@@ -58,7 +58,7 @@ class Recipe:
     minutes: float = 0.0
     crop: int = 128
     batch: int = 8
-    rate: float = 1e-3
+    rate: float = 6e-4
     warmup: int = 200
     weight_decay: float = 1e-4
     ema: float = 0.999
@@ -81,14 +81,14 @@ class Recipe:
 
 _TONE = Recipe(
     "tone", mix=MappingProxyType(TONE_MIX), shape=TONE, crop=96, batch=16,
-    epsilon=0.05, severity=0.1, structure=0.0, frequency=0.0,
+    rate=1e-3, epsilon=0.05, severity=0.1, structure=0.0, frequency=0.0,
 )  # fmt: skip
 
 RECIPES: dict[str, tuple[Recipe, ...]] = {
     # about 2 hours on 2 cores, one of which trains
     "cpu": (
         replace(_TONE, minutes=30, warmup=200),
-        Recipe(minutes=85, crop=96, compile=True),
+        Recipe(minutes=85, crop=96, structure=0.0, compile=True),
     ),
     # 30 minutes of one H200
     "gpu": (
