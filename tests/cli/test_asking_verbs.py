@@ -87,6 +87,21 @@ def test_an_edit_is_written_on_the_photos_grid_and_the_session_notes_it(at_servi
     assert (turn["instruction"], turn["source"]) == ("remove the haze", "original")
 
 
+def test_an_edit_says_in_its_metadata_how_it_was_made(at_service, photo):
+    edit(photo, "remove the haze")
+    xmp = images.read(photo.with_name("out.png")).metadata.xmp
+
+    assert b"gpt-image-2" in xmp
+    assert b"compositeWithTrainedAlgorithmicMedia" in xmp
+
+
+def test_signing_needs_both_files_before_anything_is_paid(at_service, photo, monkeypatch):
+    monkeypatch.setenv("VERAX_C2PA_KEY", "key.pem")
+    with pytest.raises(SettingsError, match="both"):
+        edit(photo, "remove the haze")
+    assert at_service.requests() == []
+
+
 def test_the_same_command_twice_is_paid_once(at_service, photo):
     edit(photo, "remove the haze")
     again = edit(photo, "remove the haze")

@@ -12,6 +12,7 @@ from verax.errors import VeraxError
 if TYPE_CHECKING:
     from verax.image import Image, Photo
     from verax.priors.ranking import Judge
+    from verax.provenance.signing import Credentials
     from verax.providers.requests import GeneratedImage, GenerateRequest, ImagesAnswer
 
 R = TypeVar("R", bound="GenerateRequest")
@@ -26,6 +27,17 @@ class Candidate:
     notices: tuple[str, ...]
     fingerprint: str
     scores: Mapping[str, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The photo that candidates were made of, and what their files say about that."""
+
+    photo: "Photo"
+    data: bytes = field(repr=False)
+    name: str = ""
+    model: str = ""
+    credentials: "Credentials | None" = None
 
 
 def arrived(
@@ -47,14 +59,13 @@ def write_all(
     found: Sequence[Candidate],
     judges: "Mapping[str, Judge]",
     *,
-    like: "Photo | None",
+    origin: Origin | None,
 ) -> tuple[list[Path], list[Candidate]]:
     """Write every candidate, best first: the best to `target`, the others beside it, numbered.
 
-    With `like` the pixels are written as that photo came, else the files exactly as they came,
-    with the suffix of their real format.
+    With `origin` the pixels are written as that photo came and sealed, else the files exactly as
+    they came, with the suffix of their real format.
     """
-    from verax import image as images
     from verax.priors.ranking import rank
 
     ranking = rank([c.pixels for c in found], judges if len(found) > 1 else {})
@@ -62,16 +73,37 @@ def write_all(
     files = []
     for number, candidate in enumerate(best, 1):
         path = target if number == 1 else target.with_stem(f"{target.stem}-{number}")
-        if like is None:
-            suffix = candidate.image.media_type.removeprefix("image/")
-            same = images.format_of(path) == suffix
-            path = path if same else path.with_suffix(f".{suffix}")
-            images.replace_file(path, candidate.image.data)
+        if origin is None:
+            files.append(write_as_it_came(path, candidate.image))
         else:
-            same = candidate.pixels.shape == like.pixels.shape
-            images.write(path, candidate.pixels, like=like if same else None)
-        files.append(path)
+            files.append(path)
+            lost = write_like(path, candidate, origin)
+            best[number - 1] = replace(candidate, notices=(*candidate.notices, *lost))
     return files, best
+
+
+def write_as_it_came(path: Path, picture: "GeneratedImage") -> Path:
+    """Write the file's own bytes; its path, with the suffix of its real format."""
+    from verax import image as images
+
+    suffix = picture.media_type.removeprefix("image/")
+    path = path if images.format_of(path) == suffix else path.with_suffix(f".{suffix}")
+    images.replace_file(path, picture.data)
+    return path
+
+
+def write_like(path: Path, candidate: Candidate, origin: Origin) -> tuple[str, ...]:
+    """Write the pixels as the photo came, with a word on their making; what is lost, in words."""
+    from verax import image as images
+    from verax.provenance.signing import Source
+    from verax.provenance.statement import marked, seal
+
+    same = candidate.pixels.shape == origin.photo.pixels.shape
+    said = marked(origin.photo, prior=True, system=origin.model)
+    images.write(path, candidate.pixels, like=said if same else None)
+    photo = Source(origin.data, origin.name)
+    prior = Source(candidate.image.data, "the generated picture")
+    return seal(path, photo, prior, credentials=origin.credentials)
 
 
 def tell(files: Sequence[Path], best: Sequence[Candidate], *, as_json: bool) -> None:

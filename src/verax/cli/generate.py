@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from verax.cli.candidates import Candidate, arrived, tell, write_all
+from verax.cli.candidates import Candidate, Origin, arrived, tell, write_all
 from verax.cli.paid import (
     BaseUrl,
     Desk,
@@ -19,6 +19,7 @@ from verax.cli.paid import (
     Run,
     Terms,
     desk,
+    signing,
 )
 
 if TYPE_CHECKING:
@@ -159,20 +160,24 @@ def run_edit(
     state = turns.reopened(state, wishes.prompt)
     source, prompt = turn_source(state, original, wishes.prompt, from_last=turning.from_last)
     with desk(terms) as counter:
+        credentials = signing(counter.settings)
         asking = plan_edit(counter, source, replace(wishes, prompt=prompt), guides)
         found = ask_edits(counter, asking, result.best_of)
     if not found:
         return
     as_came = result.as_generated or wishes.background == "transparent"  # alpha is kept as it came
-    like = None if as_came else original
+    model = asking.request.model
+    origin = Origin(original, photo.read_bytes(), photo.name, model, credentials)
     state = turns.set_aside(state, result.target)
     turns.save(file, state)
-    files, best = write_all(result.target, found, edit_judges(source.pixels), like=like)
+    files, best = write_all(
+        result.target, found, edit_judges(source.pixels), origin=None if as_came else origin
+    )
     turn = turns.Turn(
         instruction=wishes.prompt,
         source="last" if turning.from_last else "original",
         prompt=prompt,
-        model=asking.request.model,
+        model=model,
         fingerprint=best[0].fingerprint,
         output=str(files[0].resolve()),
     )
@@ -300,7 +305,7 @@ def run_generate(
             for one, answer in arrived(every, counter.call_all(every))
             for image in answer.images
         ]
-    files, best = write_all(result.target, found, text_judges(like), like=None)
+    files, best = write_all(result.target, found, text_judges(like), origin=None)
     tell(files, best, as_json=result.as_json)
 
 
