@@ -48,7 +48,7 @@ class SimulatorSettings:
         sizes: the (width, height) a generator offers, the nearest in shape is taken; empty:
             the photo's own size, rounded to multiples of 16; None: exactly the photo's size.
         canvases: ways of bringing the photo to that size, with their shares.
-        mild: share of draws with the geometry of `MILD` in place of these ranges.
+        mild: share of draws with the geometry and texture of `MILD` in place of these.
         shift: deviation and bound of the normal shift, shares of the sides.
         scale: per axis. rotation_deg, perspective: largest, either way.
         local: median local displacement, share of the width.
@@ -78,8 +78,8 @@ class SimulatorSettings:
     objects: tuple[int, int] = (0, 3)
     object_area: Range = (0.003, 0.04)
     object_distance: Range = (0.01, 0.06)
-    texture: Range = (0.3, 1.0)
-    texture_px: Range = (0.7, 3.0)
+    texture: Range = (0.6, 1.0)
+    texture_px: Range = (1.2, 4.5)
     sharpening: Range = (0.0, 1.0)
     tone: Range = (0.35, 1.0)
     exposure_ev: float = 0.65
@@ -101,6 +101,8 @@ MILD = SimulatorSettings(
     rotation_deg=0.15,
     perspective=0.002,
     local=(0.0003, 0.002),
+    texture=(0.2, 1.0),
+    texture_px=(0.6, 3.0),
 )
 
 # for training crops: the prior on the photo's own grid, as after registration with its errors
@@ -128,13 +130,13 @@ def draw(
     rng: Generator, photo: tuple[int, int], settings: SimulatorSettings = SimulatorSettings()
 ) -> Deviations:
     """Amounts for a photo of (width, height), from the ranges of the settings."""
-    geometry = MILD if rng.random() < settings.mild else settings
-    shifts = np.clip(rng.normal(0, geometry.shift[0], 2), -geometry.shift[1], geometry.shift[1])
-    middle, half = (np.sum(geometry.scale) / 2, np.ptp(geometry.scale) / 2)
+    kind = MILD if rng.random() < settings.mild else settings
+    shifts = np.clip(rng.normal(0, kind.shift[0], 2), -kind.shift[1], kind.shift[1])
+    middle, half = (np.sum(kind.scale) / 2, np.ptp(kind.scale) / 2)
     scales = middle + half * np.clip(rng.normal(0, 0.45, 2), -1, 1)
     size = _size(photo, settings)
-    names, shares = zip(*geometry.canvases, strict=True)
-    perspective = rng.uniform(-geometry.perspective, geometry.perspective, 2) / 2
+    names, shares = zip(*kind.canvases, strict=True)
+    perspective = rng.uniform(-kind.perspective, kind.perspective, 2) / 2
     return Deviations(
         size=size,
         canvas=str(rng.choice(names, p=shares)),  # type: ignore[arg-type]
@@ -142,14 +144,14 @@ def draw(
         shift_y=float(shifts[1]),
         scale_x=float(scales[0]),
         scale_y=float(scales[1]),
-        rotation_deg=float(rng.uniform(-1, 1) * geometry.rotation_deg),
+        rotation_deg=float(rng.uniform(-1, 1) * kind.rotation_deg),
         perspective_x=float(perspective[0]),
         perspective_y=float(perspective[1]),
-        local=_log_uniform(rng, geometry.local),
+        local=_log_uniform(rng, kind.local),
         local_cells=float(rng.uniform(1.5, 4.5)),
         objects=_objects(rng, settings),
-        texture=float(rng.uniform(*settings.texture)),
-        texture_px=float(rng.uniform(*settings.texture_px)),
+        texture=float(rng.uniform(*kind.texture)),
+        texture_px=float(rng.uniform(*kind.texture_px)),
         sharpening=float(rng.uniform(*settings.sharpening)),
         tone=_tone(rng, settings),
         residual=float(rng.uniform(0, settings.residual) * (rng.random() < 0.5)),
