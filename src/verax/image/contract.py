@@ -21,11 +21,13 @@ MIN_SIDE = 16  # px; below it there is nothing to register or to restore
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What a file carried beside its pixels, as raw bytes."""
+    """What a file carried beside its pixels, as raw bytes. Not shown: EXIF and XMP name places."""
 
-    icc: bytes | None = None  # the profile the pixels came from and are written back into
-    exif: bytes | None = None  # TIFF-structured; orientation applied and reset to 1, no thumbnail
-    xmp: bytes | None = None
+    icc: bytes | None = field(
+        default=None, repr=False
+    )  # of the pixels as they came, for the way back
+    exif: bytes | None = field(default=None, repr=False)  # TIFF; orientation 1, no thumbnail
+    xmp: bytes | None = field(default=None, repr=False)
     dpi: tuple[float, float] | None = None  # horizontal, vertical
 
 
