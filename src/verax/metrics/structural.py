@@ -28,6 +28,12 @@ def ssim(restored: Image, reference: Image) -> float:
     return float(np.mean(sums))
 
 
+def ssim_map(restored: Image, reference: Image) -> Map:
+    """Structural similarity per pixel, (H, W), mean of channels; mirrored at the border."""
+    maps = [_maps(a, b)[0] for a, b in _planes(restored, reference)]
+    return np.asarray(np.mean(maps, axis=0), np.float32)
+
+
 def ms_ssim(restored: Image, reference: Image) -> float:
     """Multi-scale structural similarity over five octaves.
 

@@ -1,0 +1,72 @@
+"""How much of the prior the photo still describes, octave by octave.
+
+Correlation and local-linear fit in small windows do not see a change of tone: only structure that
+is not a local linear function of the photo counts.
+"""
+
+import numpy as np
+
+from verax.deviation.pair import Map, Pair, local_correlation, noise_level
+from verax.deviation.record import Entry, unknown
+from verax.geometry.features import blur
+
+OCTAVES_PX = (1, 2, 4, 8, 16)  # sigma of the finer blur of each band, working px
+DESCRIBED = 0.5  # correlation above which the prior still describes the photo
+LINEAR_WINDOW_PX = 3.0
+MIN_SEEN = 0.05
+
+
+def band_entries(pair: Pair) -> dict[str, Entry]:
+    """Loss of correlation per octave, and the finest scale at which the prior still holds."""
+    names = {octave: f"coherence_loss_{octave}px" for octave in OCTAVES_PX}
+    seen = pair.seen.astype(np.float32)
+    if seen.mean() < MIN_SEEN:
+        note = "the prior shows too little of the photo"
+        lost = {name: unknown("share", note) for name in names.values()}
+        return {
+            **lost,
+            "finest_scale_px": unknown("px", note),
+            "structure_residual": unknown("share", note),
+        }
+    photo, prior = pair.luma
+    floor = noise_level(photo)
+    coherences = {o: _coherence(photo, prior, seen, o, floor) for o in OCTAVES_PX}
+    entries = {names[o]: c for o, c in coherences.items()}
+    described = [
+        o for o in OCTAVES_PX if (v := coherences[o].value) is not None and 1 - v >= DESCRIBED
+    ]
+    entries["finest_scale_px"] = (
+        Entry(min(described) / pair.scale, "px")
+        if described
+        else unknown("px", "the prior describes the photo at no scale")
+    )
+    entries["structure_residual"] = _linear_residual(photo, prior, seen)
+    return entries
+
+
+def _coherence(photo: Map, prior: Map, seen: Map, octave: int, noise: float) -> Entry:
+    """1 - correlation in one band, weighted by the energy of both; photo noise sets the doubt."""
+    first, second = (blur(p, octave / 2) - blur(p, octave) for p in (photo, prior))
+    agreed, var_a, var_b = local_correlation(first, second, seen, 4.0 * octave)
+    weight = np.sqrt(var_a * var_b) * seen
+    total = float(weight.sum())
+    if total <= 0:
+        return unknown("share", "no structure at this scale")
+    value = 1 - float((agreed * weight).sum()) / total
+    signal = float((np.sqrt(var_a) * seen).sum() / seen.sum())
+    expected = noise * 0.28 / max(octave / 2, 0.5)  # noise left in this band
+    confidence = signal**2 / (signal**2 + expected**2 + 1e-12)
+    if confidence < 0.2:
+        return unknown("share", "the photo's noise hides this scale")
+    return Entry(max(0.0, value), "share", confidence=confidence)
+
+
+def _linear_residual(photo: Map, prior: Map, seen: Map) -> Entry:
+    """Share of the prior's local variance that is no linear function of the photo."""
+    first, second = blur(photo, 1.0), blur(prior, 1.0)
+    agreed, _, var_b = local_correlation(first, second, seen, LINEAR_WINDOW_PX)
+    weight = var_b * seen
+    total = float(weight.sum())
+    if total <= 0:
+        return unknown("share", "the prior is flat")
+    return Entry(max(0.0, 1 - float((agreed**2 * weight).sum()) / total), "share")

@@ -1,0 +1,150 @@
+"""The canvas: sizes, shape, and which part of the scene the generated picture shows."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from verax.deviation.motion import Global, baseline
+from verax.deviation.record import Entry, unknown
+from verax.geometry.register import Registration
+from verax.geometry.transforms import (
+    Matrix,
+    Motion,
+    Size,
+    compose,
+    corners,
+    invert,
+    map_points,
+    motion,
+)
+from verax.image import Image
+
+SAME_SHAPE = 0.015  # aspect ratios closer than this are one
+KINDS = ("stretch", "crop", "outpaint")
+BAR_RANGE = 3 / 255  # rows that vary less than this are plain
+LEAST_BARS = 0.02
+
+WIDEST = {"shift": 0.02, "scale": 0.02, "rotation": 1.0, "shear": 1.5, "perspective": 0.04}
+
+
+def size_of(image: Image) -> Size:
+    """(width, height)."""
+    return image.shape[1], image.shape[0]
+
+
+def canvas_kind(photo: Image, generated: Image, registration: Registration) -> str:
+    """How the canvas came about: of all ways, the one that leaves the least scale unexplained."""
+    ours, theirs = size_of(photo), size_of(generated)
+    if abs(np.log(ours[0] / ours[1] * theirs[1] / theirs[0])) < SAME_SHAPE:
+        return "same" if ours == theirs else "resized"
+    if registration.outcome == "foreign":
+        return registration.canvas
+    left = {}
+    for kind in KINDS:
+        scale = motion(
+            compose(registration.matrix, invert(baseline(ours, theirs, kind))), ours, ours
+        ).scale
+        left[kind] = abs(np.log(scale[0])) + abs(np.log(scale[1]))
+    kind = min(KINDS, key=lambda name: left[name])
+    return "letterbox" if kind == "outpaint" and bars_share(generated) > LEAST_BARS else kind
+
+
+def base_matrix(photo: Image, generated: Image, kind: str) -> Matrix:
+    """Prior px to photo px if nothing but the canvas had changed."""
+    plain = "stretch" if kind in ("same", "resized") else kind
+    return baseline(size_of(photo), size_of(generated), plain)
+
+
+def bars_share(image: Image) -> float:
+    """Share of the picture in plain bars along its borders."""
+    spread = image.max(axis=2) - image.min(axis=2)
+    levels = image.mean(axis=2)
+    shares = []
+    for axis in (0, 1):
+        range_ = np.ptp(levels, axis=1 - axis) + spread.max(axis=1 - axis)
+        plain = range_ < BAR_RANGE
+        if plain.all():
+            return 0.0
+        first, last = np.argmin(plain), np.argmin(plain[::-1])
+        shares.append((first + last) / len(plain))
+    return float(1 - (1 - shares[0]) * (1 - shares[1]))
+
+
+def framing_entries(
+    photo: Image, generated: Image, registration: Registration, kind: str
+) -> dict[str, Entry]:
+    """Sizes, change of shape, and the shares shown, invented outside, and in bars."""
+    ours, theirs = size_of(photo), size_of(generated)
+    entries = {
+        "photo_width_px": Entry(ours[0], "px"),
+        "photo_height_px": Entry(ours[1], "px"),
+        "generated_width_px": Entry(theirs[0], "px"),
+        "generated_height_px": Entry(theirs[1], "px"),
+        "aspect_change": Entry(theirs[0] / theirs[1] / (ours[0] / ours[1]), "ratio"),
+    }
+    if registration.outcome == "foreign":
+        note = "the generated picture shows another scene"
+        return {
+            **entries,
+            **{n: unknown("share", note) for n in ("hidden_share", "outpainted_share")},
+        }
+    shown, inside = _overlap(ours, theirs, registration.matrix)
+    entries["hidden_share"] = Entry(1 - shown, "share")
+    entries["outpainted_share"] = Entry(1 - inside, "share")
+    entries["bars_share"] = Entry(bars_share(generated) if kind == "letterbox" else 0.0, "share")
+    return entries
+
+
+def _overlap(photo: Size, prior: Size, matrix: Matrix) -> tuple[float, float]:
+    """Share of the photo that the prior shows, and share of the prior that lies on the photo."""
+    frame = _outline(photo)
+    quad = map_points(matrix, _outline(prior))
+    common, _ = cv2.intersectConvexConvex(quad.astype(np.float32), frame.astype(np.float32))
+    area = abs(cv2.contourArea(quad.astype(np.float32)))
+    return min(1.0, common / (photo[0] * photo[1])), min(1.0, common / max(area, 1e-6))
+
+
+def _outline(size: Size) -> NDArray[np.float64]:
+    """Outer corners of a pixel grid, not the centres of its corner pixels."""
+    outwards = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
+    return np.asarray(corners(size) + outwards, np.float64)
+
+
+def geometry_entries(found: Global | str, photo: Size, confidence: float) -> dict[str, Entry]:
+    """The global geometry at the photo's centre with bootstrap intervals, or why it is unknown."""
+    names = {
+        "shift_x_px": ("px", "shift"),
+        "shift_y_px": ("px", "shift"),
+        "scale_x": ("ratio", "scale"),
+        "scale_y": ("ratio", "scale"),
+        "rotation_deg": ("deg", "rotation"),
+        "shear_deg": ("deg", "shear"),
+        "perspective_x": ("ratio", "perspective"),
+        "perspective_y": ("ratio", "perspective"),
+    }
+    if isinstance(found, str):
+        return {name: unknown(unit, found) for name, (unit, _) in names.items()}
+    values = _numbers(found.motion, photo)
+    drawn = np.array([_numbers(sample, photo) for sample in found.samples])
+    low, high = np.quantile(drawn, (0.025, 0.975), axis=0)
+    widest = {**WIDEST, "shift": WIDEST["shift"] * max(photo)}
+    entries = {}
+    for index, (name, (unit, family)) in enumerate(names.items()):
+        bounds = float(low[index]), float(high[index])
+        if bounds[1] - bounds[0] > 2 * widest[family]:
+            note = f"the interval {bounds[0]:.3g}..{bounds[1]:.3g} is too wide to tell"
+            entries[name] = unknown(unit, note)
+        else:
+            entries[name] = Entry(values[index], unit, *bounds, confidence=confidence)
+    return entries
+
+
+def _numbers(words: Motion, photo: Size) -> list[float]:
+    return [
+        words.shift[0] * photo[0],
+        words.shift[1] * photo[1],
+        *words.scale,
+        words.rotation,
+        words.shear,
+        *words.perspective,
+    ]

@@ -1,0 +1,146 @@
+"""measure(): everything a generated picture changed against its photo, in one record."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from verax.deviation import edges, framing, objects, remains, tone
+from verax.deviation.bands import band_entries
+from verax.deviation.look import look
+from verax.deviation.motion import Blocks, Global
+from verax.deviation.record import Deviation, Entry, ObjectChange, ObjectKind, unknown
+from verax.geometry.register import Registration, register
+from verax.geometry.transforms import Size, map_points
+from verax.image import Image, check_image
+
+# Finds changed objects on photo and registered prior; the default needs no detector.
+Finder = Callable[[Image, Image], tuple[ObjectChange, ...]]
+
+MOVED_BLOCK = 0.01  # of the photo's width
+KINDS: tuple[ObjectKind, ...] = ("appeared", "vanished", "moved", "replaced")
+FOREIGN = "the generated picture shows another scene"
+
+# class of deviation: value that counts in full, weight in the summary (docs/deviation.md)
+DRIFT = {
+    "framing": (0.5, 0.5),
+    "geometry": (0.1, 0.5),
+    "motion": (0.02, 0.4),
+    "edges": (0.6, 0.5),
+    "structure": (1.0, 0.5),
+    "objects": (0.2, 0.6),
+    "scene": (1.0, 0.3),
+}
+
+
+def measure(
+    photo: Image,
+    generated: Image,
+    registration: Registration | None = None,
+    *,
+    finder: Finder | None = None,
+    extra: Mapping[str, Entry] | None = None,
+) -> Deviation:
+    """What `generated` changed against `photo`, both (H, W, 3), of any two sizes.
+
+    Args:
+        registration: of `generated` onto `photo`; found here when not given.
+        finder: another way to find changed objects, for instance `detector.by_detector`.
+        extra: further entries to carry in the record, for instance of `text.text_entry`.
+    """
+    check_image(photo, name="photo")
+    check_image(generated, name="generated")
+    registration = registration or register(photo, generated)
+    canvas = framing.canvas_kind(photo, generated, registration)
+    entries = framing.framing_entries(photo, generated, registration, canvas)
+    if registration.outcome == "foreign":
+        return _foreign(registration, canvas, {**entries, **(extra or {})})
+    seen = look(photo, generated, registration, canvas)
+    size = framing.size_of(photo)
+    entries |= framing.geometry_entries(
+        seen.found, size, len(seen.blocks.points) / seen.blocks.asked
+    )
+    entries |= _motion_entries(seen.blocks, seen.found, size)
+    changed, mask = objects.find_objects(seen.pair, size)
+    if finder is not None:
+        changed = finder(seen.pair.photo, seen.pair.prior)
+    entries |= _object_entries(changed)
+    entries |= edges.edge_entries(seen.pair, exclude=mask)
+    entries |= edges.keypoint_entries(seen.pair)
+    entries |= band_entries(seen.pair)
+    tones, state = tone.tone_entries(seen.pair)
+    entries |= tones | remains.level_entries(seen.pair) | dict(extra or {})
+    drift = _drift(entries, seen.found, size, state)
+    return Deviation(
+        registration.outcome, registration.reason, canvas, state, entries, changed, drift
+    )
+
+
+def _foreign(registration: Registration, canvas: str, entries: dict[str, Entry]) -> Deviation:
+    """Another scene: nothing but the canvas can be compared."""
+    units = {"shift_x_px": "px", "shift_y_px": "px", "scale_x": "ratio", "scale_y": "ratio"}
+    units |= {"rotation_deg": "deg", "invented_edges": "share", "lost_edges": "share"}
+    entries = {**{name: unknown(unit, FOREIGN) for name, unit in units.items()}, **entries}
+    return Deviation("foreign", registration.reason, canvas, "same", entries, (), 100.0)
+
+
+def _motion_entries(blocks: Blocks, found: Global | str, size: Size) -> dict[str, Entry]:
+    """What blocks moved beyond the global geometry."""
+    coverage = len(blocks.points) / blocks.asked
+    entries = {"blocks_lost": Entry(1 - coverage, "share")}
+    if isinstance(found, str):
+        for name in ("local_motion_median_px", "local_motion_p95_px"):
+            entries[name] = unknown("px", found)
+        entries["moved_blocks"] = unknown("share", found)
+        return entries
+    length = np.linalg.norm(found.left_over, axis=1)
+    moved = float(np.mean(length > MOVED_BLOCK * size[0]))
+    median, p95 = (float(np.quantile(length, q)) for q in (0.5, 0.95))
+    entries["local_motion_median_px"] = Entry(median, "px", confidence=coverage)
+    entries["local_motion_p95_px"] = Entry(p95, "px", confidence=coverage)
+    entries["moved_blocks"] = Entry(moved, "share", confidence=coverage)
+    return entries
+
+
+def _object_entries(changed: tuple[ObjectChange, ...]) -> dict[str, Entry]:
+    """Counts of changed objects, and the area they take."""
+    kinds = [change.kind for change in changed]
+    entries = {f"objects_{k}": Entry(kinds.count(k), "count") for k in KINDS}
+    entries["object_count_change"] = Entry(
+        kinds.count("appeared") - kinds.count("vanished"), "count"
+    )
+    entries["objects_area"] = Entry(min(1.0, sum(c.area for c in changed)), "share")
+    return entries
+
+
+def _drift(
+    entries: Mapping[str, Entry], found: Global | str, size: Size, scene_state: str
+) -> float:
+    """The summary: 100 (1 - product of 1 - weight * share) over the classes that can be told."""
+    kept = 1.0
+    for name, value in drift_classes(entries, found, size, scene_state).items():
+        full, weight = DRIFT[name]
+        kept *= 1 - weight * min(1.0, value / full)
+    return 100 * (1 - kept)
+
+
+def drift_classes(
+    entries: Mapping[str, Entry], found: Global | str, size: Size, scene_state: str
+) -> dict[str, float]:
+    """The value of each class of deviation; classes that cannot be told are left out."""
+    diagonal = float(np.hypot(*size))
+    told = {name: entry.value for name, entry in entries.items() if entry.value is not None}
+    classes = {"objects": told["objects_area"], "scene": float(scene_state != "same")}
+    classes["framing"] = abs(float(np.log(told["aspect_change"])))
+    if not isinstance(found, str):
+        grid = np.stack(np.meshgrid(*(np.linspace(0, side - 1, 9) for side in size)), -1)
+        points = grid.reshape(-1, 2)
+        apart = np.linalg.norm(map_points(found.matrix, points) - points, axis=1)
+        classes["geometry"] = float(apart.mean()) / diagonal
+    if "local_motion_median_px" in told:
+        classes["motion"] = told["local_motion_median_px"] / diagonal
+    if "invented_edges" in told:
+        classes["edges"] = told["invented_edges"]
+    octaves = [told[n] for o in (2, 4, 8) if (n := f"coherence_loss_{o}px") in told]
+    if octaves:
+        classes["structure"] = float(np.mean(octaves))
+    return classes

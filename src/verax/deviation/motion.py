@@ -1,0 +1,255 @@
+"""Where the photo's blocks lie in the generated picture: global geometry and what moves beyond it.
+
+A registration says roughly where each photo pixel is found; a dense Lucas-Kanade step on
+orientation channels measures what it left over, per block. One homography through all blocks is
+the global geometry; what no homography explains is local motion. Intervals come from a bootstrap
+over cells of neighbouring blocks.
+
+All displacements say how far content moved in the generated picture, in photo px.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from verax.geometry.features import blur, coherence, log_luminance, orientation
+from verax.geometry.register import Registration, Warped
+from verax.geometry.transforms import Matrix, Motion, Size, invert, map_points, motion
+from verax.image import Image
+
+Floats = NDArray[np.float64]
+Map = NDArray[np.float32]
+
+BLOCKS_ALONG = 24  # blocks on the long side
+ROUNDS = 4
+LARGEST_LEFTOVER = 0.01  # of the long side: what the registration may have left over
+MIN_COHERENCE = 0.5
+MIN_BLOCKS = 12
+MIN_SPREAD = 0.2  # of each side, deviation of the blocks' places
+BOOTSTRAPS = 200
+CELL = 3  # blocks per side of a bootstrap cell: neighbours share windows, so they go together
+HUBER = 1.345
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """Blocks of the photo that were found again.
+
+    Attributes:
+        points: (N, 2) centres in photo px.
+        moved: (N, 2) displacement (dx, dy) of their content in the generated picture.
+        weight: (N,) confidence, 0..1.
+        cell: (N,) number of the bootstrap cell.
+        asked: how many blocks the photo has.
+    """
+
+    points: Floats
+    moved: Floats
+    weight: Floats
+    cell: NDArray[np.intp]
+    asked: int
+
+
+@dataclass(frozen=True, slots=True)
+class Global:
+    """One homography through the blocks.
+
+    Attributes:
+        matrix: (3, 3) photo px to where that content is in the generated picture, photo px.
+        motion: it in words, at the photo's centre.
+        samples: motions of bootstrap fits.
+        left_over: (N, 2) displacement of each block beyond it, photo px.
+    """
+
+    matrix: Matrix
+    motion: Motion
+    samples: tuple[Motion, ...]
+    left_over: Floats
+
+
+def baseline(photo: Size, prior: Size, canvas: str) -> Matrix:
+    """Prior px to photo px for a prior that did nothing but change the canvas, centred."""
+    sx, sy = photo[0] / prior[0], photo[1] / prior[1]
+    if canvas == "crop":
+        sx = sy = min(sx, sy)
+    elif canvas != "stretch":
+        sx = sy = max(sx, sy)
+    tx = (photo[0] - 1) / 2 - sx * (prior[0] - 1) / 2
+    ty = (photo[1] - 1) / 2 - sy * (prior[1] - 1) / 2
+    return np.array([[sx, 0, tx], [0, sy, ty], [0, 0, 1]], np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """What registration left over, on the working grid, in working px.
+
+    Attributes:
+        flow: (h, w, 2) from a photo pixel to its place in the registered prior.
+        weight: (h, w) confidence, 0..1.
+    """
+
+    flow: Map
+    weight: Map
+
+    @property
+    def smooth(self) -> Map:
+        """The flow where it is sure, faded to zero elsewhere."""
+        window = max(self.weight.shape) / BLOCKS_ALONG / 2
+        around = blur(self.weight, window)[..., None]
+        faded = blur(self.flow * self.weight[..., None], window) / np.maximum(around, 0.1)
+        return np.asarray(faded, np.float32)
+
+
+def find_blocks(
+    photo: Size, leftover: Leftover, registration: Registration, base: Matrix
+) -> Blocks:
+    """Blocks of the photo in the generated picture, where both agree enough to tell."""
+    width, height = photo
+    size = leftover.weight.shape[1], leftover.weight.shape[0]
+    step = max(size) / BLOCKS_ALONG
+    xs = np.arange(step / 2, size[0], step)
+    ys = np.arange(step / 2, size[1], step)
+    gx, gy = (g.ravel() for g in np.meshgrid(xs, ys))
+    column, row = gx.astype(np.intp), gy.astype(np.intp)
+    across = 1 + int(len(xs) // CELL)
+    cell = (np.arange(len(ys))[:, None] // CELL * across + np.arange(len(xs)) // CELL).ravel()
+    found = leftover.weight[row, column] > 0
+    ratio = np.array([width / size[0], height / size[1]])
+    points = (np.stack([column, row], 1)[found] + 0.5) * ratio - 0.5
+    rest = leftover.flow[row, column][found] * ratio
+    moved = _content_at(points, rest, registration, base) - points
+    weight = leftover.weight[row, column][found].astype(np.float64)
+    return Blocks(points, moved, weight, cell[found], len(gx))
+
+
+def _content_at(points: Floats, rest: Floats, registration: Registration, base: Matrix) -> Floats:
+    """Where the photo's points are in the generated picture, on the photo's scale."""
+    seen = points + rest
+    if registration.field is not None:
+        places = seen.astype(np.float32)[:, None]
+        local = cv2.remap(registration.field, places, None, cv2.INTER_LINEAR)
+        seen = seen + local[:, 0].astype(np.float64)
+    return map_points(base, map_points(invert(registration.matrix), seen))
+
+
+def find_leftover(photo: Image, warped: Warped, size: Size) -> Leftover:
+    """Displacement from photo to registered prior on a working grid of (width, height)."""
+    window = max(size) / BLOCKS_ALONG / 2
+    first = orientation(log_luminance(photo, size), window=window)
+    second = orientation(log_luminance(warped.pixels, size), window=window)
+    valid = cv2.resize(warped.valid, size, interpolation=cv2.INTER_AREA)
+    y, x = (g.astype(np.float32) for g in np.mgrid[: size[1], : size[0]])
+    flow = np.zeros((size[1], size[0], 2), np.float32)
+    limit = LARGEST_LEFTOVER * max(size)
+    for _ in range(ROUNDS):
+        moved = cv2.remap(second, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR)
+        seen = cv2.remap(valid, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR)
+        agreed = np.clip(coherence(first, moved, seen, window), 0.05, 1)
+        flow = np.clip(flow + _step(first, moved, seen * agreed**2, window), -limit, limit)
+    inside = (np.abs(flow) < limit).all(axis=2)
+    sure = np.clip((agreed - MIN_COHERENCE) / (1 - MIN_COHERENCE), 0, 1)
+    weight = np.asarray(sure * (blur(seen, window) > 0.9) * inside, np.float32)
+    return Leftover(flow, weight)
+
+
+def _step(first: Map, moved: Map, weight: Map, window: float) -> Map:
+    """One Lucas-Kanade step in Gaussian windows, (h, w, 2)."""
+    gx, gy = (
+        cv2.Sobel(first, cv2.CV_32F, *axes, scale=1 / 16)
+        + cv2.Sobel(moved, cv2.CV_32F, *axes, scale=1 / 16)
+        for axes in ((1, 0), (0, 1))
+    )
+    rest = first - moved
+    xx, xy, yy, rx, ry, both, one, two = (
+        blur(weight * np.einsum("hwc,hwc->hw", a, b), window)
+        for a, b in (
+            (gx, gx),
+            (gx, gy),
+            (gy, gy),
+            (gx, rest),
+            (gy, rest),
+            (first, moved),
+            (first, first),
+            (moved, moved),
+        )
+    )
+    damping = 1e-3 * float((xx + yy).mean()) + 1e-9
+    xx, yy = xx + damping, yy + damping
+    # what does not correlate only shortens the step; give it its length back
+    agreed = np.clip(both / np.sqrt(one * two + 1e-12), 0.25, 1)
+    below = (xx * yy - xy * xy) * agreed
+    step = np.dstack([(yy * rx - xy * ry) / below, (xx * ry - xy * rx) / below])
+    return np.asarray(np.clip(step, -2.0, 2.0), np.float32)
+
+
+def fit_global(blocks: Blocks, size: Size, rng: np.random.Generator) -> Global | str:
+    """The homography through the blocks, or why none can be told."""
+    if len(blocks.points) < MIN_BLOCKS:
+        return f"only {len(blocks.points)} of {blocks.asked} blocks were found again"
+    spread = np.std(blocks.points, axis=0) / np.array(size)
+    if spread.min() < MIN_SPREAD * 0.5:
+        return "the blocks that were found again lie too close together"
+    unit, normals, sides = _equations(blocks, size)
+    weight = blocks.weight.copy()
+    for _ in range(10):
+        matrix = _solve(normals, sides, weight[None])[0]
+        rest = _left_over(blocks, unit, matrix)
+        length = np.linalg.norm(rest, axis=1)
+        scale = max(1.4826 * float(np.median(length)), 1e-3)
+        weight = blocks.weight * np.minimum(1, HUBER * scale / np.maximum(length, 1e-9))
+    full = _denormalise(matrix, unit)
+    samples = _bootstrap(blocks, normals, sides, weight, rng)
+    words = tuple(motion(_denormalise(m, unit), size, size) for m in samples)
+    return Global(full, motion(full, size, size), words, _left_over(blocks, unit, matrix))
+
+
+def _equations(blocks: Blocks, size: Size) -> tuple[Matrix, Floats, Floats]:
+    """Unit scaling, and per block the normal matrix (N, 8, 8) and right side (N, 8).
+
+    Linear in the homography's entries once multiplied out; with perspective terms of some
+    per cent the change of weight that this means is negligible.
+    """
+    half = max(size) / 2
+    unit = np.array(
+        [
+            [1 / half, 0, -(size[0] - 1) / 2 / half],
+            [0, 1 / half, -(size[1] - 1) / 2 / half],
+            [0, 0, 1],
+        ]
+    )
+    x, y = map_points(unit, blocks.points).T
+    u, v = map_points(unit, blocks.points + blocks.moved).T
+    one, zero = np.ones_like(x), np.zeros_like(x)
+    row_x = np.stack([x, y, one, zero, zero, zero, -u * x, -u * y], 1)
+    row_y = np.stack([zero, zero, zero, x, y, one, -v * x, -v * y], 1)
+    normals = row_x[:, :, None] * row_x[:, None] + row_y[:, :, None] * row_y[:, None]
+    return unit, normals, row_x * u[:, None] + row_y * v[:, None]
+
+
+def _solve(normals: Floats, sides: Floats, weights: Floats) -> Floats:
+    """Homographies (B, 3, 3) in unit coordinates for weights (B, N)."""
+    left = np.einsum("bn,nij->bij", weights, normals) + 1e-9 * np.eye(8)
+    right = weights @ sides
+    entries = np.linalg.solve(left, right[..., None])[..., 0]
+    return np.concatenate([entries, np.ones((len(weights), 1))], 1).reshape(-1, 3, 3)
+
+
+def _left_over(blocks: Blocks, unit: Matrix, matrix: Matrix) -> Floats:
+    there = map_points(_denormalise(matrix, unit), blocks.points)
+    return np.asarray(blocks.points + blocks.moved - there, np.float64)
+
+
+def _denormalise(matrix: Matrix, unit: Matrix) -> Matrix:
+    full = invert(unit) @ matrix @ unit
+    return np.asarray(full / full[2, 2], np.float64)
+
+
+def _bootstrap(
+    blocks: Blocks, normals: Floats, sides: Floats, weight: Floats, rng: np.random.Generator
+) -> Floats:
+    """Fits to cells drawn with replacement, (BOOTSTRAPS, 3, 3)."""
+    names, member = np.unique(blocks.cell, return_inverse=True)
+    drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=BOOTSTRAPS)
+    return _solve(normals, sides, drawn[:, member] * weight)
