@@ -7,6 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from verax.deviation.measure import measure
+    from verax.deviation.record import Deviation
     from verax.fusion.fuse import Fusion
     from verax.geometry.register import Registration, register
     from verax.image import Photo
@@ -16,21 +18,25 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "Deviation": "verax.deviation.record",
     "Fusion": "verax.fusion.fuse",
     "Photo": "verax.image",
     "Registration": "verax.geometry.register",
     "Restoration": "verax.pipeline",
+    "measure": "verax.deviation.measure",
     "register": "verax.geometry.register",
     "restore": "verax.pipeline",
     "score": "verax.metrics.scoring",
 }
 
 __all__ = [
+    "Deviation",
     "Fusion",
     "Photo",
     "Registration",
     "Restoration",
     "__version__",
+    "measure",
     "register",
     "restore",
     "score",

@@ -1,8 +1,9 @@
-"""Verbs that measure: score, metrics."""
+"""verax measure, score, metrics: what a generator changed, how good a restoration is."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,9 @@ from verax.cli import pairing
 from verax.errors import InputError
 
 if TYPE_CHECKING:
+    from verax.deviation import Deviation
+    from verax.deviation.ladder import Ladder
+    from verax.image import Image
     from verax.metrics import FolderScores, Protocol, Score
 
 
@@ -25,6 +29,89 @@ class Align(StrEnum):
 
 
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable answer on stdout.")]
+
+
+def measure(
+    photo: Annotated[Path, typer.Argument(help="The photo.")],
+    generated: Annotated[Path, typer.Argument(help="What a generator made of it.")],
+    reference: Annotated[
+        Path | None, typer.Option(help="Ground truth on the photo's grid: adds the ladder.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Folder for pictures and JSON.")] = None,
+    text: Annotated[
+        bool, typer.Option("--text", help="Compare written words too; needs tesseract.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure what a generated picture changed against its photo."""
+    from verax.deviation import measure as measure_
+    from verax.deviation import text as writing
+    from verax.deviation.ladder import ladder
+    from verax.deviation.words import sentences
+    from verax.geometry.register import register
+    from verax.image import read
+
+    ours, theirs = read(photo).pixels, read(generated).pixels
+    registration = register(ours, theirs)
+    extra = {"words_lost": writing.text_entry(ours, theirs)} if text else {}
+    deviation = measure_(ours, theirs, registration, extra=extra)
+    said = sentences(deviation)
+    record = {"photo": str(photo), "generated": str(generated), **deviation.record()}
+    record["sentences"] = said
+    if reference is not None:
+        truth = read(reference).pixels
+        ladders = {
+            "ladder": ladder(ours, theirs, truth, registration),
+            "ladder_floor": ladder(ours, theirs[:, ::-1].copy(), truth),
+        }
+        record |= {name: asdict(steps) for name, steps in ladders.items()}
+    if report is not None:
+        _write_report(report, ours, theirs, deviation, record)
+    if as_json:
+        print(json.dumps(record, ensure_ascii=False))
+        return
+    print(f"drift {deviation.drift:.0f} of 100")
+    for line in said:
+        print(line)
+    if reference is not None:
+        _print_ladders(ladders)
+
+
+def _write_report(
+    folder: Path,
+    photo: "Image",
+    generated: "Image",
+    deviation: "Deviation",
+    record: dict[str, Any],
+) -> None:
+    """overlay.png, motion.png, edges.png, objects.png and measure.json."""
+    from verax.deviation import pictures
+    from verax.deviation.look import look
+    from verax.geometry.register import register
+    from verax.image import write
+
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    (folder / "measure.json").write_text(text, encoding="utf-8")
+    seen = look(photo, generated, register(photo, generated), deviation.canvas)
+    write(folder / "overlay.png", pictures.overlay(seen.pair))
+    write(folder / "objects.png", pictures.object_picture(seen.pair, deviation.objects))
+    if deviation.outcome != "foreign":
+        write(folder / "motion.png", pictures.motion_field(seen))
+        write(folder / "edges.png", pictures.edge_picture(seen.pair))
+
+
+def _print_ladders(ladders: dict[str, "Ladder"]) -> None:
+    steps, floor = ladders["ladder"], ladders["ladder_floor"]
+    print(f"\nagainst the ground truth, on {steps.compared_share:.0%} of its pixels:")
+    print(f"{'':22}{'PSNR dB':>9}{'step':>8}{'SSIM':>8}{'floor dB':>10}")
+    last = None
+    for rung, below in zip(steps.rungs, floor.rungs, strict=True):
+        step = "" if last is None else f"{rung.psnr_db - last:+.2f}"
+        print(f"{rung.name:22}{rung.psnr_db:9.2f}{step:>8}{rung.ssim:8.4f}{below.psnr_db:10.2f}")
+        last = rung.psnr_db
+    print("floor: the same steps for the generated picture mirrored")
+    print(steps.regularisation)
 
 
 def metrics(as_json: Json = False) -> None:
@@ -99,12 +186,24 @@ def _score_picture(
         raise InputError(f"{restored} is a file and {reference} a folder; want two of a kind")
     ours = read(restored).pixels
     theirs = None if reference is None else read(reference).pixels
+    if theirs is not None and align is not Align.none:
+        ours, rules = _aligned(ours, theirs, align), _with_resampler(rules, align)
     scores = rooms.score(ours, theirs, names, rules)
     if as_json:
         print(json.dumps({"scores": [asdict(s) for s in scores]}, ensure_ascii=False, indent=2))
         return
     for one in scores:
         print(f"{one.metric:15} {one.value:10.4f} {one.unit:5} {_protocol_text(one)}")
+
+
+def _aligned(restored: "Image", reference: "Image", how: Align) -> "Image":
+    from verax.deviation.ladder import aligned
+
+    return aligned(reference, restored, how.value)[0]
+
+
+def _with_resampler(rules: "Protocol", align: Align) -> "Protocol":
+    return replace(rules, resampler=f"{align.value}, cubic, border repeated")
 
 
 def _protocol_text(one: "Score") -> str:
@@ -126,7 +225,12 @@ def _score_folder(
 
     if reference is None or not reference.is_dir():
         raise InputError(f"{restored} is a folder, so the reference must be one too")
-    result = score_folders(pairing.by_stem(restored), pairing.by_stem(reference), names, rules)
+    ours, theirs = pairing.by_stem(restored), pairing.by_stem(reference)
+    if align is Align.none:
+        result = score_folders(ours, theirs, names, rules)
+    else:
+        rules = _with_resampler(rules, align)
+        result = score_folders(ours, theirs, names, rules, partial(_aligned, how=align))
     if as_json:
         print(json.dumps(_folder_record(result), ensure_ascii=False, indent=2))
     else:

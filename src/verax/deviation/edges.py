@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from verax.deviation.pair import Map, Pair, noise_level
+from verax.deviation.pair import Map, Pair, broad, noise_level
 from verax.deviation.record import Entry, unknown
 from verax.geometry.features import blur
 
@@ -49,7 +49,7 @@ def gradient(plane: Map) -> Gradient:
     # the Sobel mask smooths a little more
     noise = noise_level(plane) / (np.sqrt(8 * np.pi) * (SIGMA_PX**2 + 0.5))
     length = cv2.magnitude(x, y)
-    around = np.sqrt(blur(length * length, NEIGHBOURHOOD * max(plane.shape)))
+    around = np.sqrt(broad(length * length, NEIGHBOURHOOD * max(plane.shape)))
     return Gradient(x, y, length, around, noise)
 
 
@@ -78,8 +78,8 @@ def unsupported_edges(pair: Pair) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]
 def _regional_gain(photo: Gradient, prior: Gradient) -> Map:
     """How strong the photo's edges are against the prior's, over large regions."""
     window = REGION * max(photo.length.shape)
-    visible = np.maximum(blur(photo.length**2, window) - 2 * photo.noise**2, 0)
-    return np.asarray(np.sqrt(visible / (blur(prior.length**2, window) + 1e-12)), np.float32)
+    visible = np.maximum(broad(photo.length**2, window) - 2 * photo.noise**2, 0)
+    return np.asarray(np.sqrt(visible / (broad(prior.length**2, window) + 1e-12)), np.float32)
 
 
 def edge_pixels(g: Gradient) -> NDArray[np.bool_]:
@@ -169,8 +169,8 @@ def _corners(
 ) -> NDArray[np.float32]:
     """(N, 2) corners of the locally normalised picture, strongest first."""
     window = NEIGHBOURHOOD * max(plane.shape)
-    centred = blur(plane, 1.0) - blur(plane, window)
-    around = np.sqrt(blur(centred * centred, window))
+    centred = blur(plane, 1.0) - broad(plane, window)
+    around = np.sqrt(broad(centred * centred, window))
     flat = 2 * noise_level(plane) + 0.01
     found = cv2.goodFeaturesToTrack(
         np.asarray(centred / (around + flat), np.float32),

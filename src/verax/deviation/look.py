@@ -1,23 +1,30 @@
 """Photo and generated picture brought together: registered, refined, and split into motions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from verax.deviation.framing import base_matrix, size_of
 from verax.deviation.motion import (
     Blocks,
     Global,
     Leftover,
+    content_at,
     find_blocks,
     find_leftover,
     fit_global,
 )
 from verax.deviation.pair import Pair, pair, working_size
-from verax.geometry.register import Registration, apply
+from verax.geometry.features import resize
+from verax.geometry.local_fit import resize_field
+from verax.geometry.register import Registration, Warped, apply
+from verax.geometry.transforms import Matrix, Size, compose, invert, map_points, stretch
 from verax.image import Image
 
 SEED = 0  # of the bootstrap: the same pictures give the same intervals
+DOUBT_PX = 0.25  # working px: local motion below it is mostly noise of its measurement
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,23 +33,57 @@ class Look:
 
     Attributes:
         pair: photo and prior on the working grid, aligned as well as it goes.
-        leftover: what registration left over.
         blocks: the photo's blocks in the generated picture.
         found: the global geometry, or why there is none.
+        registration: what came in, made more precise: the matrix is `found`, the field what
+            moved beyond it.
     """
 
     pair: Pair
-    leftover: Leftover
     blocks: Blocks
     found: Global | str
+    registration: Registration
 
 
 def look(photo: Image, generated: Image, registration: Registration, canvas: str) -> Look:
     """Register, refine by blocks, fit the global geometry, align."""
-    size = size_of(photo)
-    warped = apply(registration, generated, size=size)
-    leftover = find_leftover(photo, warped, working_size(photo))
+    size, small = size_of(photo), working_size(photo)
     base = base_matrix(photo, generated, canvas)
+    reduced = resize(photo, small)
+    leftover = find_leftover(reduced, on_grid(registration, generated, size, small))
     blocks = find_blocks(size, leftover, registration, base)
     found = fit_global(blocks, size, np.random.default_rng(SEED))
-    return Look(pair(photo, warped, leftover.smooth), leftover, blocks, found)
+    matrix = registration.matrix if isinstance(found, str) else compose(base, invert(found.matrix))
+    field = _local_field(size, leftover, registration, matrix)
+    refined = replace(registration, matrix=matrix, field=field)
+    aligned = on_grid(refined, generated, size, small)
+    return Look(pair(reduced, aligned, small[0] / size[0]), blocks, found, refined)
+
+
+def on_grid(registration: Registration, generated: Image, photo: Size, size: Size) -> Warped:
+    """The registered picture on a smaller or larger copy of the photo's grid."""
+    field = registration.field
+    there = replace(
+        registration,
+        matrix=compose(stretch(photo, size), registration.matrix),
+        field=None if field is None else resize_field(field, size),
+    )
+    return apply(there, generated, size=size)
+
+
+def _local_field(
+    photo: Size, leftover: Leftover, registration: Registration, matrix: Matrix
+) -> NDArray[np.float32]:
+    """What moved beyond the matrix, (H, W, 2) in photo px; faint motion is shrunk to nothing."""
+    height, width = leftover.weight.shape
+    ratio = np.array([photo[0] / width, photo[1] / height])
+    y, x = (g.ravel().astype(np.float64) for g in np.mgrid[:height, :width])
+    points = (np.stack([x, y], 1) + 0.5) * ratio - 0.5
+    rest = leftover.smooth.reshape(-1, 2) * ratio
+    # both looked up in the generated picture: f with inverse(matrix) @ (p + f) = where p is seen
+    seen = content_at(points, rest, registration, np.eye(3))
+    field = (map_points(matrix, seen) - points).reshape(height, width, 2)
+    square = (field**2).sum(axis=2, keepdims=True)
+    doubt = (DOUBT_PX * float(ratio.max())) ** 2
+    shrunk = np.asarray(field * square / (square + doubt), np.float32)
+    return np.asarray(cv2.resize(shrunk, photo, interpolation=cv2.INTER_LINEAR), np.float32)

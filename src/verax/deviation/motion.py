@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
 
 from verax.geometry.features import blur, coherence, log_luminance, orientation
 from verax.geometry.register import Registration, Warped
@@ -119,27 +120,30 @@ def find_blocks(
     ratio = np.array([width / size[0], height / size[1]])
     points = (np.stack([column, row], 1)[found] + 0.5) * ratio - 0.5
     rest = leftover.flow[row, column][found] * ratio
-    moved = _content_at(points, rest, registration, base) - points
+    moved = content_at(points, rest, registration, base) - points
     weight = leftover.weight[row, column][found].astype(np.float64)
     return Blocks(points, moved, weight, cell[found], len(gx))
 
 
-def _content_at(points: Floats, rest: Floats, registration: Registration, base: Matrix) -> Floats:
+def content_at(points: Floats, rest: Floats, registration: Registration, base: Matrix) -> Floats:
     """Where the photo's points are in the generated picture, on the photo's scale."""
     seen = points + rest
     if registration.field is not None:
-        places = seen.astype(np.float32)[:, None]
-        local = cv2.remap(registration.field, places, None, cv2.INTER_LINEAR)
-        seen = seen + local[:, 0].astype(np.float64)
+        x, y = seen.T
+        local = [
+            map_coordinates(registration.field[..., axis], (y, x), order=1, mode="nearest")
+            for axis in (0, 1)
+        ]
+        seen = seen + np.stack(local, 1)
     return map_points(base, map_points(invert(registration.matrix), seen))
 
 
-def find_leftover(photo: Image, warped: Warped, size: Size) -> Leftover:
-    """Displacement from photo to registered prior on a working grid of (width, height)."""
+def find_leftover(photo: Image, warped: Warped) -> Leftover:
+    """Displacement from photo to registered prior, both on the working grid."""
+    size, valid = (photo.shape[1], photo.shape[0]), warped.valid
     window = max(size) / BLOCKS_ALONG / 2
     first = orientation(log_luminance(photo, size), window=window)
     second = orientation(log_luminance(warped.pixels, size), window=window)
-    valid = cv2.resize(warped.valid, size, interpolation=cv2.INTER_AREA)
     y, x = (g.astype(np.float32) for g in np.mgrid[: size[1], : size[0]])
     flow = np.zeros((size[1], size[0], 2), np.float32)
     limit = LARGEST_LEFTOVER * max(size)

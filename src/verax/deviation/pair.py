@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from verax.geometry.features import blur, resize
+from verax.geometry.features import blur
 from verax.geometry.register import Warped
 from verax.image import Image
 from verax.metrics.gradient import luma
@@ -46,20 +46,22 @@ def working_size(photo: Image) -> tuple[int, int]:
     return max(16, round(width * scale)), max(16, round(height * scale))
 
 
-def pair(photo: Image, warped: Warped, leftover: Map | None = None) -> Pair:
-    """The pair on the working grid; `leftover` (h, w, 2) moves the prior by what registration
-    left over, in working px."""
-    size = working_size(photo)
-    small, prior = resize(photo, size), resize(warped.pixels, size)
-    valid = resize(warped.valid, size)
-    if leftover is not None and leftover.any():
-        y, x = (g.astype(np.float32) for g in np.mgrid[: size[1], : size[0]])
-        places = x + leftover[..., 0], y + leftover[..., 1]
-        prior = cv2.remap(prior, *places, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
-        valid = cv2.remap(valid, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    seen = cv2.erode((valid > 0.99).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-    first, second = (np.asarray(np.clip(p, 0, 1), np.float32) for p in (small, prior))
-    return Pair(first, second, seen, size[0] / photo.shape[1])
+def pair(photo: Image, aligned: Warped, scale: float) -> Pair:
+    """The pair of a photo and a prior that are both on the working grid."""
+    seen = cv2.erode((aligned.valid > 0.99).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    first, second = (np.asarray(np.clip(p, 0, 1), np.float32) for p in (photo, aligned.pixels))
+    return Pair(first, second, seen, scale)
+
+
+def broad(array: Map, sigma: float) -> Map:
+    """Gaussian blur with a wide window, computed on a reduced copy."""
+    factor = int(sigma / 4)
+    if factor < 2:
+        return blur(array, sigma)
+    size = tuple(max(4, round(side / factor)) for side in array.shape[1::-1])
+    small = cv2.resize(array, size, interpolation=cv2.INTER_AREA)
+    small = cv2.GaussianBlur(small, (0, 0), sigma * size[0] / array.shape[1])
+    return np.asarray(cv2.resize(small, array.shape[1::-1], interpolation=cv2.INTER_LINEAR))
 
 
 def noise_level(plane: Map) -> float:
@@ -78,10 +80,10 @@ def noise_level(plane: Map) -> float:
 
 def local_correlation(one: Map, other: Map, seen: Map, window: float) -> tuple[Map, Map, Map]:
     """In Gaussian windows: signed correlation, variance of `one`, variance of `other`."""
-    weight = np.maximum(blur(seen, window), 1e-6)
-    mean_a, mean_b = blur(one * seen, window) / weight, blur(other * seen, window) / weight
-    var_a = np.maximum(blur(one * one * seen, window) / weight - mean_a**2, 0)
-    var_b = np.maximum(blur(other * other * seen, window) / weight - mean_b**2, 0)
-    both = blur(one * other * seen, window) / weight - mean_a * mean_b
+    weight = np.maximum(broad(seen, window), 1e-6)
+    mean_a, mean_b = broad(one * seen, window) / weight, broad(other * seen, window) / weight
+    var_a = np.maximum(broad(one * one * seen, window) / weight - mean_a**2, 0)
+    var_b = np.maximum(broad(other * other * seen, window) / weight - mean_b**2, 0)
+    both = broad(one * other * seen, window) / weight - mean_a * mean_b
     agreed = both / np.maximum(np.sqrt(var_a * var_b), 1e-10)
     return np.clip(agreed, -1, 1), var_a, var_b

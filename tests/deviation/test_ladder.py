@@ -1,0 +1,81 @@
+"""The ladder: what geometry costs, and that undoing it brings it back."""
+
+import cv2
+import numpy as np
+import pytest
+import skimage.data
+
+from verax.deviation.ladder import aligned, ladder
+from verax.errors import SizeMismatchError, UnknownNameError
+
+
+@pytest.fixture(scope="module")
+def photo():
+    """Slightly soft, as photos are: nothing at the sampling limit that moving must lose."""
+    picture = skimage.data.coffee().astype(np.float32) / np.float32(255)
+    return cv2.GaussianBlur(picture, (0, 0), 0.7)
+
+
+def fourier_shift(picture, dx, dy):
+    """Moved without loss, as a periodic signal."""
+    height, width = picture.shape[:2]
+    phase = np.exp(
+        -2j * np.pi * (dx * np.fft.fftfreq(width)[None] + dy * np.fft.fftfreq(height)[:, None])
+    )
+    moved = np.fft.ifft2(np.fft.fft2(picture, axes=(0, 1)) * phase[..., None], axes=(0, 1)).real
+    return np.clip(moved, 0, 1).astype(np.float32)
+
+
+def psnr(steps):
+    return {rung.name: rung.psnr_db for rung in steps.rungs}
+
+
+@pytest.mark.parametrize("step", [0.5, 1, 2, 5])
+def test_a_shifted_copy_loses_and_regains_its_psnr(photo, step):
+    found = psnr(ladder(photo, fourier_shift(photo, step, step), photo))
+
+    assert found["raw resize"] < 36
+    assert found["global"] > 40
+    assert found["local"] > 40
+
+
+@pytest.mark.parametrize("scale", [1.01, 1.03])
+def test_a_scaled_copy_loses_and_regains_its_psnr(photo, scale):
+    matrix = cv2.getRotationMatrix2D(((600 - 1) / 2, (400 - 1) / 2), 0, scale)
+    scaled = cv2.warpAffine(photo, matrix, (600, 400), flags=cv2.INTER_LANCZOS4)
+    found = psnr(ladder(photo, np.clip(scaled, 0, 1), photo))
+
+    assert found["raw resize"] < 32
+    assert found["global"] > 40
+
+
+def test_a_colour_cast_is_regained_by_the_matrix_and_not_before(photo):
+    cast = np.clip(photo @ np.array([[0.8, 0.1, 0], [0, 0.7, 0.1], [0.1, 0, 0.9]]), 0, 1)
+    found = psnr(ladder(photo, cast.astype(np.float32), photo))
+
+    assert found["local"] < 30
+    assert found["3x3 colour"] > 40
+
+
+def test_a_foreign_picture_gains_little_even_from_the_freest_step(photo):
+    other = skimage.data.astronaut().astype(np.float32) / np.float32(255)
+    found = psnr(ladder(photo, other, photo))
+
+    assert found["local affine colour"] < 25
+
+
+def test_every_step_is_scored_on_the_same_share_of_pixels(photo):
+    steps = ladder(photo, fourier_shift(photo, 5, 5), photo)
+
+    assert 0.9 < steps.compared_share < 1
+    assert "ridge" in steps.regularisation
+
+
+def test_a_reference_on_another_grid_is_refused(photo):
+    with pytest.raises(SizeMismatchError, match="want both on one grid"):
+        ladder(photo, photo, photo[:-2])
+
+
+def test_an_unknown_alignment_is_refused(photo):
+    with pytest.raises(UnknownNameError, match="canvas, global, local"):
+        aligned(photo, photo, "globl")

@@ -1,0 +1,215 @@
+"""Facts about the deviation vector: known changes are read back, and nothing else moves."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import skimage.data
+
+from verax.deviation import measure
+from verax.deviation.words import sentences
+from verax.errors import ImageContractError
+
+LEVELS = ("photo_", "generated_")  # what is there, not what changed
+ONE_WHEN_SAME = ("scale_x", "scale_y", "aspect_change")
+
+
+def photo(name="coffee"):
+    return getattr(skimage.data, name)().astype(np.float32) / np.float32(255)
+
+
+def warped(picture, matrix, size=None):
+    """The picture with its content moved by the matrix."""
+    size = size or (picture.shape[1], picture.shape[0])
+    moved = cv2.warpPerspective(
+        picture,
+        np.asarray(matrix, np.float64),
+        size,
+        flags=cv2.INTER_CUBIC,
+        borderMode=cv2.BORDER_REFLECT,
+    )
+    return np.clip(moved, 0, 1).astype(np.float32)
+
+
+def about_centre(picture, linear):
+    """The matrix that applies a 2x2 linear map about the picture's centre."""
+    centre = np.array([(picture.shape[1] - 1) / 2, (picture.shape[0] - 1) / 2])
+    matrix = np.eye(3)
+    matrix[:2, :2] = linear
+    matrix[:2, 2] = centre - np.asarray(linear) @ centre
+    return matrix
+
+
+def value(deviation, name):
+    return deviation.entries[name].value
+
+
+@pytest.fixture(scope="module")
+def untouched():
+    return measure(photo(), photo())
+
+
+def test_a_photo_against_itself_reads_zero_on_every_entry(untouched):
+    changes = {n: e.value for n, e in untouched.entries.items() if not n.startswith(LEVELS)}
+    changes.pop("finest_scale_px")
+    ones = {name: changes.pop(name) for name in ONE_WHEN_SAME}
+
+    assert changes == pytest.approx(dict.fromkeys(changes, 0), abs=1e-6)
+    assert list(ones.values()) == pytest.approx([1, 1, 1], abs=1e-9)
+
+
+def test_a_photo_against_itself_has_no_drift_and_says_so(untouched):
+    assert untouched.drift == pytest.approx(0, abs=1e-3)
+    assert untouched.canvas == "same"
+    assert sentences(untouched) == ["The generator changed nothing that can be measured."]
+
+
+def test_tone_alone_moves_no_structure_entry():
+    bright = np.clip(photo() ** 0.7 * np.array([1.0, 0.95, 0.88]), 0, 1).astype(np.float32)
+    deviation = measure(photo(), bright)
+
+    assert value(deviation, "colour_difference") > 5
+    assert value(deviation, "exposure_shift_ev") > 0.5
+    assert abs(value(deviation, "shift_x_px")) < 0.1
+    assert value(deviation, "scale_x") == pytest.approx(1, abs=1e-3)
+    assert value(deviation, "local_motion_median_px") < 0.2
+    assert value(deviation, "invented_edges") < 0.01
+    assert value(deviation, "lost_edges") < 0.01
+    assert deviation.objects == ()
+    assert deviation.drift < 2
+
+
+def test_content_moved_right_and_down_reads_a_positive_shift():
+    moved = warped(photo(), [[1, 0, 9], [0, 1, 4], [0, 0, 1]])
+    deviation = measure(photo(), moved)
+
+    assert value(deviation, "shift_x_px") == pytest.approx(9, abs=0.2)
+    assert value(deviation, "shift_y_px") == pytest.approx(4, abs=0.2)
+    assert any("9 px to the right" in line for line in sentences(deviation))
+
+
+def test_a_picture_zoomed_in_by_six_per_cent_reads_a_scale_of_1_06():
+    picture = photo()
+    deviation = measure(picture, warped(picture, about_centre(picture, 1.06 * np.eye(2))))
+
+    assert value(deviation, "scale_x") == pytest.approx(1.06, abs=0.002)
+    assert value(deviation, "scale_y") == pytest.approx(1.06, abs=0.002)
+    assert any("zoomed in by 6.0%" in line for line in sentences(deviation))
+
+
+def test_a_clockwise_turn_reads_positive_degrees():
+    picture, angle = photo(), np.deg2rad(2)
+    turn = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    deviation = measure(picture, warped(picture, about_centre(picture, turn)))
+
+    assert value(deviation, "rotation_deg") == pytest.approx(2, abs=0.05)
+
+
+def test_intervals_hold_their_values():
+    moved = warped(photo(), [[1.02, 0, 3], [0, 0.99, -5], [0, 0, 1]])
+    entries = measure(photo(), moved).entries
+
+    for name in ("shift_x_px", "shift_y_px", "scale_x", "scale_y", "rotation_deg"):
+        assert entries[name].low <= entries[name].value <= entries[name].high
+
+
+def test_an_enlarged_copy_is_a_change_of_size_and_nothing_else():
+    large = cv2.resize(photo(), (1200, 800), interpolation=cv2.INTER_CUBIC)
+    deviation = measure(photo(), np.clip(large, 0, 1))
+
+    assert deviation.canvas == "resized"
+    assert not deviation.reframed
+    assert value(deviation, "generated_width_px") == 1200
+    assert value(deviation, "scale_x") == pytest.approx(1, abs=2e-3)
+    assert deviation.drift < 2
+
+
+def test_a_photo_squeezed_into_a_square_is_a_stretch():
+    square = cv2.resize(photo(), (512, 512), interpolation=cv2.INTER_AREA)
+    deviation = measure(photo(), square)
+
+    assert (deviation.canvas, deviation.reframed) == ("stretch", True)
+    assert value(deviation, "aspect_change") == pytest.approx(2 / 3)
+    assert value(deviation, "scale_x") == pytest.approx(1, abs=5e-3)
+    assert value(deviation, "hidden_share") < 0.02
+
+
+def test_a_square_cut_out_of_the_middle_is_a_crop():
+    square = cv2.resize(photo()[:, 100:500], (512, 512), interpolation=cv2.INTER_CUBIC)
+    deviation = measure(photo(), np.clip(square, 0, 1))
+
+    assert (deviation.canvas, deviation.reframed) == ("crop", True)
+    assert value(deviation, "scale_x") == pytest.approx(1, abs=5e-3)
+    assert value(deviation, "hidden_share") == pytest.approx(1 / 3, abs=0.02)
+
+
+def test_bars_above_and_below_are_a_letterbox():
+    tall = cv2.copyMakeBorder(photo(), 100, 100, 0, 0, cv2.BORDER_CONSTANT, value=(0, 0, 0))
+    deviation = measure(photo(), tall)
+
+    assert deviation.canvas == "letterbox"
+    assert value(deviation, "outpainted_share") == pytest.approx(1 / 3, abs=0.02)
+    assert value(deviation, "bars_share") == pytest.approx(1 / 3, abs=0.02)
+
+
+@pytest.mark.parametrize("other", ["astronaut", "chelsea"])
+def test_a_picture_of_another_scene_is_called_foreign(other):
+    deviation = measure(photo(), photo(other))
+
+    assert deviation.outcome == "foreign"
+    assert deviation.drift == 100
+    assert deviation.entries["shift_x_px"].value is None
+    assert "another scene" in sentences(deviation)[0]
+
+
+def test_a_disc_put_into_the_scene_has_appeared():
+    picture = photo("astronaut")
+    changed = picture.copy()
+    cv2.circle(changed, (80, 380), 40, (0.1, 0.6, 0.2), -1)
+    deviation = measure(picture, changed)
+    (found,) = deviation.objects
+
+    assert found.kind == "appeared"
+    assert found.box == pytest.approx((40, 340, 121, 421), abs=8)
+    assert value(deviation, "object_count_change") == 1
+
+
+def test_a_disc_taken_out_of_the_scene_has_vanished():
+    picture = photo("astronaut")
+    changed = picture.copy()
+    cv2.circle(changed, (80, 380), 40, (0.1, 0.6, 0.2), -1)
+    (found,) = measure(changed, picture).objects
+
+    assert found.kind == "vanished"
+
+
+def test_lines_drawn_into_the_scene_are_invented_edges():
+    picture = photo("astronaut")
+    changed = picture.copy()
+    for x in range(20, 500, 24):
+        cv2.line(changed, (x, 0), (x + 8, 511), (0.9, 0.9, 0.9), 1)
+    there, back = measure(picture, changed), measure(changed, picture)
+
+    assert value(there, "invented_edges") > 0.15 > 0.05 > value(there, "lost_edges")
+    assert value(back, "lost_edges") > 0.15 > 0.05 > value(back, "invented_edges")
+
+
+def test_a_record_is_json_with_flat_numbers(untouched):
+    record = json.loads(json.dumps(untouched.record()))
+
+    for name in ("shift_x_px", "scale_y", "rotation_deg", "invented_edges", "lost_edges", "drift"):
+        assert isinstance(record[name], (int, float))
+    assert record["entries"]["shift_x_px"]["unit"] == "px"
+
+
+@pytest.mark.parametrize("broken", [np.full((40, 40, 3), np.nan, np.float32), np.zeros((4, 4))])
+def test_arrays_that_are_no_pictures_are_refused(broken):
+    with pytest.raises(ImageContractError, match="generated"):
+        measure(photo(), broken)
+
+
+def test_flat_pictures_are_foreign_to_everything():
+    flat = np.full((64, 64, 3), 0.5, np.float32)
+
+    assert measure(flat, flat).outcome == "foreign"
