@@ -10,7 +10,8 @@ import toy
 from verax.errors import OutputError, RunError, SettingsError
 from verax.restorers import network
 from verax.training import export
-from verax.training.loop import build, load_checkpoint, train
+from verax.training.checkpoints import build, load_checkpoint
+from verax.training.loop import train
 
 SHAPES = {"tone": toy.TINY_TONE, "detail": toy.TINY}
 

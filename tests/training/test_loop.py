@@ -6,7 +6,8 @@ import toy
 
 from verax.errors import RunError, SettingsError
 from verax.training import loop, recipes
-from verax.training.loop import load_checkpoint, read_log, train
+from verax.training.checkpoints import load_checkpoint
+from verax.training.loop import read_log, train
 
 
 @pytest.fixture(scope="module")

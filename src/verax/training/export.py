@@ -24,7 +24,7 @@ from onnx import numpy_helper
 from torch import nn
 
 from verax.errors import OutputError, RunError
-from verax.training.loop import build, load_checkpoint
+from verax.training.checkpoints import build, load_checkpoint
 from verax.training.nafnet import DETAIL_INPUTS, TASKS
 from verax.training.recipes import Recipe
 

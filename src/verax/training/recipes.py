@@ -44,6 +44,7 @@ class Recipe:
         epsilon: where Charbonnier turns from square to absolute: a tone is off by more than noise.
         severity, frequency, structure: weights of those losses beside Charbonnier.
         bf16: compute in bfloat16 where it is safe.
+        devices: how many GPUs train together, 0 for all of them.
         workers: loading processes; 0 loads in the training process.
         threads: of each process on the CPU.
     """
@@ -68,6 +69,7 @@ class Recipe:
     structure: float = 0.02
     bf16: bool = True
     compile: bool = False
+    devices: int = 1
     workers: int = 0
     threads: int = 1
     save_minutes: float = 3.0
@@ -92,8 +94,8 @@ RECIPES: dict[str, tuple[Recipe, ...]] = {
     ),
     # 30 minutes of one H200
     "gpu": (
-        replace(_TONE, minutes=8, batch=64, workers=14, compile=True),
-        Recipe(minutes=20, crop=192, batch=64, workers=14, compile=True,
+        replace(_TONE, minutes=8, crop=192, batch=64, workers=14, devices=0),
+        Recipe(minutes=20, crop=192, batch=64, workers=14, devices=0, compile=True,
                shape=Shape(widths=(48, 96, 160), blocks=2, middle=4)),
     ),
 }  # fmt: skip

@@ -4,9 +4,10 @@ from pathlib import Path
 
 from verax.errors import choose
 
+FOLDER = Path(__file__).parent
 FILES = {"tone": "tone.onnx", "detail": "detail.onnx"}
 
 
 def path(name: str) -> Path:
     """The file of the embedded network called `name`."""
-    return Path(__file__).parent / choose(FILES, name, kind="embedded network")
+    return FOLDER / choose(FILES, name, kind="embedded network")

@@ -1,0 +1,100 @@
+"""Checkpoints: everything a run needs to go on, written whole or not at all."""
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from verax.errors import SettingsError
+from verax.training.library import Library
+from verax.training.nafnet import DetailNet, ToneNet
+from verax.training.recipes import Recipe, from_dict
+
+NAME = "checkpoint.pt"
+
+
+@dataclass(slots=True)
+class State:
+    """What changes while training."""
+
+    net: nn.Module
+    average: dict[str, Tensor]
+    optimiser: torch.optim.Optimizer
+    step: int = 0
+    seconds: float = 0.0
+
+
+def build(recipe: Recipe) -> nn.Module:
+    """The untrained network of a recipe; the same for the same seed."""
+    torch.manual_seed(recipe.seed)
+    make: type[nn.Module] = ToneNet if recipe.network == "tone" else DetailNet
+    return make(recipe.shape)
+
+
+def save(state: State, recipe: Recipe, folder: Path, library: Library) -> Path:
+    """Write the checkpoint whole or not at all."""
+    path = folder / NAME
+    part = path.with_suffix(".part")
+    torch.save(
+        {
+            "recipe": recipe.as_dict(),
+            "net": state.net.state_dict(),
+            "average": state.average,
+            "optimiser": state.optimiser.state_dict(),
+            "step": state.step,
+            "seconds": state.seconds,
+            "data": library.sha256,
+            "licences": list(library.licences),
+            "commit": commit(),
+        },
+        part,
+    )
+    part.replace(path)
+    return path
+
+
+def commit() -> str:
+    """The source commit of this installation, "" where there is none."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+def load_checkpoint(path: Path) -> tuple[Recipe, dict[str, Any]]:
+    """The recipe and content of a checkpoint written by `save`."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        return from_dict(content["recipe"], name=str(path)), content
+    except (OSError, KeyError, RuntimeError, EOFError, ValueError, UnpicklingError) as exc:
+        raise SettingsError(f"{path}: want a checkpoint of `verax train`: {exc}") from exc
+
+
+def start(recipe: Recipe, folder: Path, device: torch.device) -> State:
+    net = build(recipe).to(device, memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(
+        net.parameters(), lr=recipe.rate, betas=(0.9, 0.99), weight_decay=recipe.weight_decay
+    )
+    path = folder / NAME
+    if not path.is_file():
+        if recipe.start:
+            net.load_state_dict(load_checkpoint(Path(recipe.start))[1]["average"])
+        average = {k: v.detach().clone() for k, v in net.state_dict().items()}
+        return State(net, average, optimiser)
+    earlier, content = load_checkpoint(path)
+    if (earlier.network, earlier.shape, earlier.seed) != (
+        recipe.network,
+        recipe.shape,
+        recipe.seed,
+    ):
+        raise SettingsError(f"{path} is of another recipe; choose an empty folder")
+    net.load_state_dict(content["net"])
+    optimiser.load_state_dict(content["optimiser"])
+    average = {k: v.to(device) for k, v in content["average"].items()}
+    return State(net, average, optimiser, content["step"], content["seconds"])

@@ -1,0 +1,64 @@
+"""Held-out samples: PSNR by task while training runs, and a sheet of pictures to look at."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from verax import image as images
+from verax.errors import SettingsError
+from verax.training.data import Source
+from verax.training.library import load
+from verax.training.nafnet import TASKS
+from verax.training.objective import objective, possible, sample_at
+from verax.training.recipes import Recipe
+
+SEED = 1_000_003  # of the held-out samples, so that every run sees the same
+
+
+def held_out(recipe: Recipe, device: torch.device) -> list[tuple[str, Any]]:
+    """Held-out samples, one batch of one each; empty where the data has no "val" rows."""
+    try:
+        library = load(recipe.data, split="val", shortest=recipe.crop)
+    except SettingsError:
+        return []
+    source = Source(library, possible(recipe, library), SEED)
+    batches = []
+    for index in range(recipe.validation):
+        sample = sample_at(source, recipe, index * recipe.batch)
+        task = TASKS[int(sample.severity.argmax())] if sample.severity.any() else "clean"
+        planes = (sample.inputs, sample.target, sample.severity)
+        batches.append((task, tuple(torch.from_numpy(p)[None].to(device) for p in planes)))
+    return batches
+
+
+def validate(
+    recipe: Recipe, net: nn.Module, batches: list[tuple[str, Any]], sheet: Path
+) -> dict[str, Any]:
+    """Mean PSNR, and PSNR before and after by task; the pictures go into `sheet`."""
+    rows: list[Tensor] = []
+    gains: dict[str, list[tuple[float, float]]] = {}
+    with torch.no_grad():
+        for task, batch in batches:
+            _, restored = objective(recipe, net, batch)
+            before = batch[0][:, :3] if recipe.network == "tone" else batch[0][:, 3:6]
+            gains.setdefault(task, []).append((_psnr(before, batch[1]), _psnr(restored, batch[1])))
+            rows.append(torch.cat([batch[0][:, :3], restored, batch[1]], 3)[0])
+    _sheet(rows, sheet)
+    table = {t: [round(float(v), 2) for v in np.mean(g, 0)] for t, g in gains.items()}
+    mean = float(np.mean([v[1] for v in table.values()]))
+    return {"psnr": round(mean, 3), "photo_and_restoration": table}
+
+
+def _psnr(picture: Tensor, reference: Tensor) -> float:
+    return float(-10 * torch.log10(((picture.clamp(0, 1) - reference) ** 2).mean() + 1e-10))
+
+
+def _sheet(rows: list[Tensor], path: Path) -> None:
+    """The first samples under each other; rows of several sizes are cut to the smallest."""
+    width = min(row.shape[2] for row in rows)
+    strips = [row[:, :, :width] for row in rows[:12]]
+    picture = torch.cat(strips, 1).clamp(0, 1).permute(1, 2, 0)
+    images.write(path, np.ascontiguousarray(picture.cpu().numpy(), np.float32))
