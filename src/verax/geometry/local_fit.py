@@ -2,8 +2,7 @@
 
 Block search on orientation channels, coarse to fine: each place of the photo is compared with the
 prior at all displacements within reach. A displacement counts where its peak stands clear of the
-second best and the way back leads home; in between the field is carried on smoothly, and far from
-all evidence it fades to zero.
+second best and the way back leads home; an elastic sheet carries it on in between.
 """
 
 from dataclasses import dataclass
@@ -21,9 +20,12 @@ Field = NDArray[np.float32]  # (H, W, 2), displacement (dx, dy) in px of its own
 
 CLEAR = 0.06  # correlation by which a peak stands above the best one elsewhere, for full weight
 HOME = 1.5  # px by which the way back may miss
-EVIDENCE = 0.15  # weight of "no displacement" against full evidence
 WEAK = 0.15  # block correlation that counts for nothing
-GAIN = 0.01  # mean coherence by which a field must improve on the matrix alone
+STIFFNESS = 0.05  # of the sheet, against one fully trusted displacement per pixel
+PULL = 0.02  # towards no displacement, likewise
+OFF_SHEET = 1.0  # px from the sheet at which a displacement is an outlier
+SAMPLING = 2  # px between the displacements that the sheet is fitted to
+GAIN = 0.02  # mean coherence by which a field must improve on the matrix alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +36,13 @@ class Round:
         long_side: of the channels compared.
         reach: largest displacement tried along each axis.
         block: sigma of the window compared.
-        smooth: sigma of the smoothing of the field.
+        spacing: between the nodes of the field.
     """
 
     long_side: int
     reach: int
     block: float
-    smooth: float
+    spacing: float
 
 
 def displacement(photo: Channels, warped: Channels, valid: Plane, turn: Round) -> Field:
@@ -53,7 +55,7 @@ def displacement(photo: Channels, warped: Channels, valid: Plane, turn: Round) -
     best = scores.argmax(0)
     field = _subpixel(scores, best, steps, turn.reach)
     weight = _weight(scores, best, steps, turn.reach) * valid
-    return _carried_on(field, weight, turn.smooth)
+    return _sheet(field, weight, turn.spacing)
 
 
 def _volume(
@@ -129,11 +131,50 @@ def _returns(scores: NDArray[np.float32], best: NDArray[np.intp], steps: NDArray
     return np.asarray(miss <= HOME, np.float32)
 
 
-def _carried_on(field: Field, weight: Plane, sigma: float) -> Field:
-    """Weighted smoothing that fades to zero away from evidence."""
-    around = blur(weight, sigma)
-    smooth = blur(field * weight[..., None], sigma) / (around + EVIDENCE * 0.1)[..., None]
-    return np.asarray(smooth, np.float32)
+def _sheet(field: Field, weight: Plane, spacing: float) -> Field:
+    """The thin elastic sheet nearest to the displacements, held on a grid of nodes.
+
+    It pays for bending and, a little, for being away from zero; displacements that the sheet does
+    not reach lose their say (graduated Geman-McClure weights), so one moved object cannot pull it.
+    """
+    height, width = weight.shape
+    down, across = _hats(height, spacing), _hats(width, spacing)
+    some = slice(SAMPLING // 2, None, SAMPLING)
+    basis = np.kron(down[some], across[some])
+    wanted = field[some, some].reshape(-1, 2).astype(np.float64)
+    trust = weight[some, some].ravel()
+    cost = (spacing / SAMPLING) ** 2 * _elasticity(down.shape[1], across.shape[1])
+    nodes, reach = np.zeros((basis.shape[1], 2)), 4 * OFF_SHEET
+    for _ in range(5):
+        miss = ((wanted - basis @ nodes) ** 2).sum(1)
+        say = trust * (reach**2 / (reach**2 + miss)) ** 2
+        weighted = basis.T * say
+        nodes = np.linalg.solve(weighted @ basis + cost, weighted @ wanted)
+        reach = max(OFF_SHEET, reach / 1.6)
+    grid = nodes.T.reshape(2, down.shape[1], across.shape[1])
+    return np.asarray(np.moveaxis(down @ grid @ across.T, 0, -1), np.float32)
+
+
+def _hats(length: int, spacing: float) -> NDArray[np.float64]:
+    """Linear interpolation from nodes about `spacing` px apart to pixels: (length, nodes)."""
+    nodes = max(3, round((length - 1) / spacing) + 1)
+    at = np.linspace(0, nodes - 1, length)
+    return np.asarray(np.clip(1 - np.abs(at[:, None] - np.arange(nodes)), 0, 1), np.float64)
+
+
+def _elasticity(rows: int, columns: int) -> NDArray[np.float64]:
+    """Bending energy of a sheet of nodes plus its pull to zero, (nodes, nodes)."""
+
+    def difference(nodes: int, order: int) -> NDArray[np.float64]:
+        return np.asarray(np.diff(np.eye(nodes), order, axis=0), np.float64)
+
+    bends = (
+        np.kron(np.eye(rows), difference(columns, 2)),
+        np.kron(difference(rows, 2), np.eye(columns)),
+        np.sqrt(2) * np.kron(difference(rows, 1), difference(columns, 1)),
+    )
+    bending = np.sum([bend.T @ bend for bend in bends], axis=0)
+    return np.asarray(STIFFNESS * bending + PULL * np.eye(rows * columns), np.float64)
 
 
 def resize_field(field: Field, size: Size) -> Field:
@@ -151,7 +192,7 @@ def through(channels: NDArray[np.float32], field: Field) -> NDArray[np.float32]:
     )
 
 
-ROUNDS = (Round(96, 4, 3.0, 6.0), Round(192, 2, 4.0, 8.0))
+ROUNDS = (Round(96, 4, 3.0, 8.0), Round(192, 2, 4.0, 14.0))
 
 
 def fit_field(
