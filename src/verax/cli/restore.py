@@ -9,11 +9,26 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from verax.cli import pairing
+from verax.cli.paid import (
+    BaseUrl,
+    DryRun,
+    Gateway,
+    LocalOnly,
+    MaxCost,
+    Model,
+    RetryUncertain,
+    Run,
+    Terms,
+    signing,
+)
 from verax.errors import InputError, VeraxError
 
 if TYPE_CHECKING:
-    from verax.image import Image
+    from verax.cli.asked import Asker
+    from verax.image import Image, Photo
     from verax.pipeline import Restoration
+    from verax.priors.generated import GeneratedPrior
+    from verax.provenance.signing import Credentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +49,7 @@ class Options:
     fidelity: float
     fusion: str
     drop_gps: bool
+    credentials: "Credentials | None" = None
 
 
 def restore(
@@ -53,22 +69,65 @@ def restore(
     fusion: str | None = typer.Option(None, help="How the prior is used: tone or network."),
     report: Path | None = typer.Option(None, help="Folder for the sheet (PNG) and the JSON."),
     drop_gps: bool = typer.Option(False, "--drop-gps", help="Leave out where it was taken."),
+    model: Model = None,
+    task: str = typer.Option("auto", help="What to ask for: dehaze, derain ... or auto."),
+    prompt: str = typer.Option("", help="What to ask for, in your own words."),
+    quality: str | None = typer.Option(None, help="low, medium, high ...; see verax models."),
+    moderation: str | None = typer.Option(None, help="auto or low."),
+    gateway: Gateway = None,
+    base_url: BaseUrl = None,
+    local_only: LocalOnly = False,
+    max_cost: MaxCost = None,
+    run: Run = None,
+    dry_run: DryRun = False,
+    retry_uncertain: RetryUncertain = False,
+    batch: bool = typer.Option(False, "--batch", help="Ask for half the price, within 24 hours."),
+    batch_poll: float = typer.Option(30.0, help="Seconds between looks at a batch."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object per photo."),
 ) -> None:
-    """Restore photos, each with a prior where there is one."""
+    """Restore photos, each with a prior where there is one.
+
+    With --model, --task, --prompt, --gateway, --base-url or --batch a service is asked for priors.
+    """
+    from verax import image as images
     from verax import pipeline
+    from verax.cli.asked import Batching, asker
+    from verax.priors.generated import Wishes
+    from verax.settings import load
 
     if not 0.0 <= fidelity <= 1.0:
         raise InputError(f"--fidelity: want a number from 0 to 1, got {fidelity}")
     paths, several = pairing.expand(photos)
     jobs = plan(paths, several=several, prior=prior, output=output, report=report)
     options = Options(
-        restorer or pipeline.DEFAULT_RESTORER, fidelity, fusion or pipeline.DEFAULT_FUSION, drop_gps
+        restorer or pipeline.DEFAULT_RESTORER,
+        fidelity,
+        fusion or pipeline.DEFAULT_FUSION,
+        drop_gps,
+        signing(load()),
     )
+    if not any((model, prompt, task != "auto", gateway, base_url, batch, dry_run)):
+        run_jobs(jobs, options, None, several=several, as_json=as_json)
+        return
+    wishes = Wishes(
+        model=model or "", prompt=prompt, task=task, quality=quality, moderation=moderation
+    )
+    terms = Terms(gateway, base_url, local_only, max_cost, run, dry_run, retry_uncertain)
+    for job in jobs:
+        images.check_target(job.output)
+    with asker(terms, wishes, Batching(batch, batch_poll)) as service:
+        if service.fetch([job.photo for job in jobs if job.prior is None]):
+            run_jobs(jobs, options, service, several=several, as_json=as_json)
+
+
+def run_jobs(
+    jobs: list[Job], options: Options, service: "Asker | None", *, several: bool, as_json: bool
+) -> None:
+    """One photo with its story, or many with a summary."""
     if several:
-        run_all(jobs, options, as_json=as_json)
+        run_all(jobs, options, service, as_json=as_json)
     else:
-        tell(run_job(jobs[0], options), as_json=as_json)
+        tell(run_job(jobs[0], options, service), as_json=as_json)
 
 
 def plan(
@@ -104,7 +163,7 @@ def plan(
     return jobs
 
 
-def run_job(job: Job, options: Options) -> dict[str, Any]:
+def run_job(job: Job, options: Options, service: "Asker | None" = None) -> dict[str, Any]:
     """Restore one photo, write its files, return its JSON object."""
     from verax import image as images
     from verax import pipeline
@@ -112,7 +171,10 @@ def run_job(job: Job, options: Options) -> dict[str, Any]:
     for source in (job.photo, job.prior):
         if source is not None and job.output.exists() and job.output.samefile(source):
             raise InputError(f"{job.output}: the result would replace {source}; choose another -o")
-    prior = images.read(job.prior) if job.prior is not None else None
+    asked = service.prior(job.photo) if service is not None and job.prior is None else None
+    prior: Photo | Image | None = asked.pixels if asked is not None else None
+    if job.prior is not None:
+        prior = images.read(job.prior)
     result = pipeline.restore(
         images.read(job.photo),
         prior,
@@ -120,11 +182,38 @@ def run_job(job: Job, options: Options) -> dict[str, Any]:
         fidelity=options.fidelity,
         fusion=options.fusion,
     )
-    images.write(job.output, result.pixels, like=result.photo, drop_gps=options.drop_gps)
+    lost = write_result(job, options, result, asked)
     record = {"photo": str(job.photo), "output": str(job.output), **pipeline.record(result)}
+    if asked is not None:
+        record["model"] = asked.asking.request.model
+        record["fingerprint"] = asked.asking.request.fingerprint()
+        record["notes"] += asked.notices
+    record["notes"] += lost
     if job.report is not None:
-        write_report(job.report, result, prior.pixels if prior else None, record)
+        pixels = prior.pixels if isinstance(prior, images.Photo) else prior
+        write_report(job.report, result, pixels, record)
     return record
+
+
+def write_result(
+    job: Job, options: Options, result: "Restoration", asked: "GeneratedPrior | None"
+) -> tuple[str, ...]:
+    """Write the restoration with a word on its making, signed where the user can; what is lost."""
+    from verax import image as images
+    from verax.provenance.signing import Source
+    from verax.provenance.statement import marked, seal
+
+    used = result.prior == "used"
+    system = asked.asking.request.model if asked is not None else ""
+    like = marked(result.photo, prior=used, system=system)
+    images.write(job.output, result.pixels, like=like, drop_gps=options.drop_gps)
+    prior = None
+    if used and asked is not None:
+        prior = Source(asked.data, "the generated picture")
+    elif used and job.prior is not None:
+        prior = Source(job.prior.read_bytes(), job.prior.name)
+    photo = Source(job.photo.read_bytes(), job.photo.name)
+    return seal(job.output, photo, prior, credentials=options.credentials)
 
 
 def write_report(
@@ -140,7 +229,7 @@ def write_report(
     (folder / "report.json").write_text(text, encoding="utf-8")
 
 
-def run_all(jobs: list[Job], options: Options, *, as_json: bool) -> None:
+def run_all(jobs: list[Job], options: Options, service: "Asker | None", *, as_json: bool) -> None:
     """Every job, with a progress bar; one bad file never stops the rest."""
     from rich.console import Console
     from rich.progress import track
@@ -150,7 +239,7 @@ def run_all(jobs: list[Job], options: Options, *, as_json: bool) -> None:
     records: list[dict[str, Any]] = []
     for job in track(jobs, "restoring", console=console, disable=not console.is_terminal):
         try:
-            record = run_job(job, options)
+            record = run_job(job, options, service)
         except VeraxError as exc:
             failed.append(str(exc))
             record = {"photo": str(job.photo), "output": None, "error": str(exc)}

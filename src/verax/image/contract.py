@@ -21,14 +21,18 @@ MIN_SIDE = 16  # px; below it there is nothing to register or to restore
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What a file carried beside its pixels, as raw bytes. Not shown: EXIF and XMP name places."""
+    """What a file carried beside its pixels, as raw bytes; not shown, EXIF and XMP name places.
 
-    icc: bytes | None = field(
-        default=None, repr=False
-    )  # of the pixels as they came, for the way back
-    exif: bytes | None = field(default=None, repr=False)  # TIFF; orientation 1, no thumbnail
+    Attributes:
+        icc: the profile the pixels came from and are written back into.
+        exif: TIFF-structured; orientation applied and reset to 1, no thumbnail.
+        dpi: horizontal, vertical.
+    """
+
+    icc: bytes | None = field(default=None, repr=False)
+    exif: bytes | None = field(default=None, repr=False)
     xmp: bytes | None = field(default=None, repr=False)
-    dpi: tuple[float, float] | None = None  # horizontal, vertical
+    dpi: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from verax.errors import ProviderBusy, ProviderError, ProviderRejected, ProviderUncertain
 from verax.providers.budget import Budget
@@ -26,7 +26,9 @@ from verax.providers.failures import failure
 from verax.providers.images_api import Client
 from verax.providers.journal import Journal
 from verax.providers.records import Call
-from verax.providers.requests import EditRequest, ImageFile, Request
+from verax.providers.requests import EditRequest, GenerateRequest, ImageFile, Request
+
+R = TypeVar("R", bound=GenerateRequest)
 
 MOST_LINES = 50_000
 MOST_BYTES = 200_000_000
@@ -311,7 +313,7 @@ class Batches:
         return replace(batch, **values)
 
 
-def plain(request: Request) -> Request:
+def plain(request: R) -> R:
     """The request as a batch sends it: nothing streams there."""
     return replace(request, stream=False, partial_images=None)
 

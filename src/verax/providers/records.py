@@ -170,6 +170,11 @@ class Records:
         )
         return found[0] if found else None
 
+    def newest(self, fingerprint: str) -> Call | None:
+        """The newest record of a request."""
+        found = self._select("WHERE fingerprint = ? ORDER BY id DESC LIMIT 1", (fingerprint,))
+        return found[0] if found else None
+
     def select(
         self,
         *,

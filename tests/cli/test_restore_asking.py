@@ -1,0 +1,171 @@
+"""verax restore --model: from the photo to the restoration with one paid call in between."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from verax import image as images
+from verax.cli.main import app
+from verax.errors import InputError, ProviderRefused, ProviderUncertain
+from verax.provenance.reading import read
+from verax.provenance.statement import BESIDE
+
+
+def scene(path, seed=0, size=(96, 72)):
+    """Something with edges, so that the service's answer can be registered."""
+    rng = np.random.default_rng(seed)
+    levels = np.full((*size[::-1], 3), 90, np.uint8)
+    for _ in range(25):
+        x, y = rng.integers(0, size[0] - 12), rng.integers(0, size[1] - 12)
+        w, h = rng.integers(4, 26, 2)
+        levels[y : y + h, x : x + w] = rng.integers(0, 256, 3)
+    Image.fromarray(levels).save(path)
+    return path
+
+
+@pytest.fixture
+def asked(service, monkeypatch):
+    monkeypatch.setenv("VERAX_BASE_URL", service.base_url)
+    monkeypatch.setenv("VERAX_API_KEY", "sk-test")
+    monkeypatch.setenv("VERAX_RETRIES", "0")
+    return service
+
+
+def verax(*words):
+    result = CliRunner().invoke(app, ["restore", *map(str, words)], catch_exceptions=False)
+    return result
+
+
+COMMON = ("--model", "gpt-image-2.6-flare", "--quality", "low", "--task", "dehaze")
+
+
+def test_a_photo_is_asked_about_and_restored_at_its_own_size(asked, tmp_path):
+    photo = scene(tmp_path / "a.png")
+    record = json.loads(verax(photo, *COMMON, "--json").stdout)
+
+    assert (record["width"], record["height"]) == (96, 72)
+    assert record["model"] == "gpt-image-2.6-flare"
+    assert images.read(tmp_path / "a_restored.png").pixels.shape == (72, 96, 3)
+    assert len(asked.ledger()) == 1
+
+
+def test_the_same_command_again_pays_nothing(asked, tmp_path):
+    photo = scene(tmp_path / "a.png")
+    first, second = (verax(photo, *COMMON) for _ in range(2))
+
+    assert len(asked.ledger()) == 1
+    assert "Expected cost: $0.0" in first.stderr
+    assert "1 of 1 answers are stored already" in second.stderr
+
+
+def test_what_leaves_is_said_before_the_first_paid_call(asked, tmp_path):
+    stderr = verax(scene(tmp_path / "a.png"), *COMMON).stderr
+
+    assert asked.base_url in stderr
+    assert "1 picture, 0." in stderr
+    assert "MB, without metadata" in stderr
+
+
+def test_a_dry_run_asks_nobody_and_writes_nothing(asked, tmp_path):
+    stdout = verax(scene(tmp_path / "a.png"), *COMMON, "--dry-run").stdout
+
+    assert "1 calls would cost $0.0" in stdout
+    assert asked.requests() == []
+    assert not (tmp_path / "a_restored.png").exists()
+
+
+def test_an_ended_model_is_an_error_even_on_a_dry_run(asked, tmp_path):
+    photo = scene(tmp_path / "a.png")
+
+    with pytest.raises(InputError, match="ended on 2026-10-23; use gpt"):
+        verax(photo, "--model", "gpt-image-1", "--dry-run")
+
+
+def folder(tmp_path, count):
+    (tmp_path / "in").mkdir()
+    for index in range(count):
+        scene(tmp_path / "in" / f"{index}.png", seed=index)
+    return tmp_path / "in"
+
+
+def test_a_folder_goes_on_past_a_refused_photo_and_lists_it(asked, tmp_path):
+    asked.script(["refuse:output"])
+    source = folder(tmp_path, 3)
+    result = verax(source, *COMMON, "-o", tmp_path / "out")
+
+    assert result.exit_code == 1
+    assert "2 of 3 restored" in result.stderr
+    assert "refused at the output stage" in result.stderr
+    assert len(list((tmp_path / "out").iterdir())) == 2
+
+
+def test_a_folder_through_the_batch_api_costs_half_and_serves_later_runs(asked, tmp_path):
+    source = folder(tmp_path, 2)
+    batched = verax(source, *COMMON, "-o", tmp_path / "out", "--batch", "--batch-poll", "0")
+    verax(source, *COMMON, "-o", tmp_path / "out2")
+    full = [
+        5e-6 * one["input_tokens_details"]["text_tokens"]
+        + 8e-6 * one["input_tokens_details"]["image_tokens"]
+        + 30e-6 * one["output_tokens"]
+        for one in (entry["usage"] for entry in asked.ledger())
+    ]
+
+    assert "2 of 2 restored" in batched.stderr
+    assert "batch batch_000001: in_progress" in batched.stderr
+    assert [entry["usd"] for entry in asked.ledger()] == pytest.approx([x / 2 for x in full])
+    assert len(full) == 2
+
+
+def test_the_limit_holds_over_the_whole_folder(asked, tmp_path):
+    source = folder(tmp_path, 3)
+    result = verax(source, *COMMON, "-o", tmp_path / "out", "--max-cost", "0.028")
+
+    assert result.exit_code == 1
+    assert "the limit is $0.0280; nothing was sent" in result.stderr
+    assert asked.bill_usd() <= 0.028
+    assert 1 <= len(asked.ledger()) < 3
+
+
+def test_a_lost_answer_is_repeated_only_when_asked_for(asked, tmp_path):
+    photo = scene(tmp_path / "a.png")
+    asked.script(["cut"])
+    with pytest.raises(ProviderUncertain, match="may have been billed"):
+        verax(photo, *COMMON)
+    with pytest.raises(ProviderUncertain, match="--retry-uncertain"):
+        verax(photo, *COMMON)
+    verax(photo, *COMMON, "--retry-uncertain")
+
+    assert len(asked.ledger()) == 2
+
+
+def test_a_refused_photo_is_a_clear_error(asked, tmp_path):
+    asked.script(["refuse:input"])
+
+    with pytest.raises(ProviderRefused, match="refused at the input stage"):
+        verax(scene(tmp_path / "a.png"), *COMMON)
+
+
+def test_the_restoration_says_how_it_was_made(asked, tmp_path):
+    verax(scene(tmp_path / "a.png"), *COMMON)
+    said = images.read(tmp_path / "a_restored.png").metadata.xmp.decode()
+
+    assert "DigitalSourceType" in said
+    assert "Verax" in said
+
+
+def test_a_restoration_is_signed_where_a_certificate_is_set(asked, tmp_path, monkeypatch):
+    pytest.importorskip("c2pa", reason="needs the c2pa extra")
+    from provenance import certificates
+
+    chain, key = certificates.write(tmp_path / "keys")
+    monkeypatch.setenv("VERAX_C2PA_CERTIFICATE", str(chain))
+    monkeypatch.setenv("VERAX_C2PA_KEY", str(key))
+    verax(scene(tmp_path / "a.png"), *COMMON)
+    found = read((tmp_path / "a_restored.png").read_bytes())
+
+    assert found.state == "valid"
+    assert found.ingredients[0].relationship == "parentOf"
+    assert not (tmp_path / f"a_restored.png{BESIDE}").exists()
