@@ -16,7 +16,8 @@ FLOORS = [
     "pipeline",
     "bench training",
     "report",
-    "server cli",
+    "server",
+    "cli",
 ]
 RANK = {room: rank for rank, rooms in enumerate(FLOORS) for room in rooms.split()}
 MODULES = [p for p in sorted(ROOT.rglob("*.py")) if p.parent != ROOT or "__" not in p.name]

@@ -8,7 +8,18 @@ import sys
 import typer
 
 import verax
-from verax.cli import bench, demo, generate, journal, measure, models, provenance, restore, train
+from verax.cli import (
+    bench,
+    demo,
+    generate,
+    journal,
+    measure,
+    models,
+    provenance,
+    restore,
+    serve,
+    train,
+)
 from verax.errors import InputError, OutputError, VeraxError
 
 app = typer.Typer(
@@ -51,6 +62,8 @@ app.add_typer(journal.app, name="journal")
 app.command()(provenance.provenance)
 app.command()(train.train)
 app.command()(train.export)
+app.command()(serve.serve)
+app.add_typer(serve.key_app, name="serve-key")
 
 
 def run() -> None:

@@ -1,0 +1,205 @@
+"""The server as one ASGI application: routes, doors, metrics, logs, start and stop."""
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from verax.errors import VeraxError
+from verax.server import api, work
+from verax.server.context import Context, context_of
+from verax.server.images_service import ImagesService
+from verax.server.jobs import Jobs
+from verax.server.keys import ClientKeys
+from verax.server.limits import LOOPBACK, Door, Limits
+from verax.server.openapi import description
+from verax.server.replies import Problem, from_error, json_response, response
+from verax.server.stored_replies import StoredReplies
+from verax.server.upstream import open_upstream
+from verax.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """How one server runs.
+
+    Attributes:
+        hosts: names in the Host header that the server answers to.
+        workers: restorations at a time, each in a process of its own.
+        waiting: jobs that may wait before clients are told to come back later.
+        waiting_upstream: the same for calls of a paid service, which take long.
+    """
+
+    settings: Settings
+    hosts: frozenset[str] = LOOPBACK
+    workers: int = 2
+    waiting: int = 64
+    waiting_upstream: int = 256
+    limits: Limits = field(default_factory=Limits)
+    log: Callable[[str], object] = lambda line: sys.stderr.write(line + "\n")
+
+
+def create_app(options: ServerOptions) -> ASGIApp:
+    """The application; nothing is opened before it starts."""
+
+    @asynccontextmanager
+    async def life(app: Starlette) -> AsyncIterator[None]:
+        app.state.context = context = open_context(options)
+        try:
+            yield
+        finally:
+            close(context)
+
+    routes = [
+        Route("/v1/models", api.models),
+        Route("/v1/images/edits", api.edits, methods=["POST"]),
+        Route("/v1/images/generations", api.generations, methods=["POST"]),
+        Route("/healthz", health),
+        Route("/metrics", Metrics.page),
+        Route("/openapi.json", openapi),
+    ]
+    handlers: dict[Any, Any] = {
+        Problem: on_problem,
+        VeraxError: on_error,
+        HTTPException: on_http,
+        Exception: on_crash,
+    }
+    app = Starlette(routes=routes, lifespan=life, exception_handlers=handlers)
+    app.state.metrics = Metrics()
+    inner: ASGIApp = Door(app, limits=options.limits, hosts=options.hosts)
+    return Watched(inner, app.state.metrics, options.log)
+
+
+def open_context(options: ServerOptions) -> Context:
+    """Folders, queues and stores of a starting server; files of a dead one's calls are removed."""
+    home = options.settings.home / "serve"
+    incoming = home / "incoming"
+    shutil.rmtree(incoming, ignore_errors=True)
+    incoming.mkdir(parents=True, mode=0o700)
+    threads = options.settings.concurrency
+    service = ImagesService(
+        options.limits,
+        Jobs(work.worker_pool(options.workers), options.workers, options.waiting),
+        Jobs(lambda: ThreadPoolExecutor(threads), threads, options.waiting_upstream),
+        lambda: open_upstream(options.settings),
+    )
+    return Context(
+        service,
+        ClientKeys(home / "clients.sqlite"),
+        StoredReplies(home / "replies"),
+        options.limits,
+        incoming,
+        home / "results",
+    )
+
+
+def close(context: Context) -> None:
+    """Finish what runs, so that what is paid is journaled; then close the stores."""
+    context.service.close()
+    context.replies.close()
+    context.clients.close()
+
+
+async def health(request: Request) -> Response:
+    """GET /healthz: alive, and how much waits."""
+    service = context_of(request).service
+    lines = {"local": service.local, "upstream": service.remote}
+    counts = {n: {"running": j.running, "waiting": j.waiting} for n, j in lines.items()}
+    return json_response({"status": "ok", **counts})
+
+
+async def openapi(request: Request) -> Response:
+    """GET /openapi.json."""
+    return json_response(description())
+
+
+async def on_problem(request: Request, exc: Problem) -> Response:
+    return response(exc)
+
+
+async def on_error(request: Request, exc: VeraxError) -> Response:
+    return response(from_error(exc))
+
+
+async def on_http(request: Request, exc: HTTPException) -> Response:
+    """What the framework itself refuses, in the official shape."""
+    codes = {404: "not_found", 405: "method_not_allowed"}
+    status = 400 if exc.status_code == 422 else exc.status_code
+    headers = dict(exc.headers or {})
+    return response(Problem(status, str(exc.detail), codes.get(status), headers=headers))
+
+
+async def on_crash(request: Request, exc: Exception) -> Response:
+    return response(
+        Problem(500, "the server could not finish this", "server_error", kind="server_error")
+    )
+
+
+class Metrics:
+    """Counts for Prometheus, one registry per server."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "verax_requests", "Requests by route and status.", ["route", "status"],
+            registry=self.registry,
+        )  # fmt: skip
+        self.seconds = Histogram(
+            "verax_request_seconds", "Seconds per request.", ["route"], registry=self.registry,
+            buckets=(0.01, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600),
+        )  # fmt: skip
+        self.waiting = Gauge(
+            "verax_waiting_jobs", "Jobs in line.", ["line"], registry=self.registry
+        )
+
+    @staticmethod
+    async def page(request: Request) -> Response:
+        """GET /metrics."""
+        metrics: Metrics = request.app.state.metrics
+        service = context_of(request).service
+        metrics.waiting.labels("local").set(service.local.waiting)
+        metrics.waiting.labels("upstream").set(service.remote.waiting)
+        return Response(generate_latest(metrics.registry), media_type="text/plain; version=0.0.4")
+
+
+class Watched:
+    """Counts and logs every request: route, status, seconds; never a picture, key or prompt."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, log: Callable[[str], object]) -> None:
+        self.app, self.metrics, self.log = app, metrics, log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started, status = time.perf_counter(), 499
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noted)
+        finally:
+            seconds = time.perf_counter() - started
+            route = getattr(scope.get("route"), "path", "other")
+            self.metrics.requests.labels(route, str(status)).inc()
+            self.metrics.seconds.labels(route).observe(seconds)
+            line = {"at": round(time.time(), 3), "method": scope["method"], "route": route,
+                    "status": status, "seconds": round(seconds, 4)}  # fmt: skip
+            self.log(json.dumps(line))

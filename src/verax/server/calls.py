@@ -1,0 +1,255 @@
+"""Requests as they come, turned into calls: multipart and JSON edits, JSON generations.
+
+Pictures are written to the job's folder as they are; only their headers are looked at here.
+"""
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image as PillowImage
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+
+from verax.server.limits import Limits
+from verax.server.replies import Problem
+
+MAX_IMAGES = 16
+MAX_PROMPT = 32_000
+TEXT_FIELDS = (
+    "model", "prompt", "size", "quality", "complexity", "background", "output_format",
+    "moderation", "input_fidelity", "safety_identifier", "user", "response_format", "style",
+)  # fmt: skip
+NUMBERS = {"n": (1, 10), "output_compression": (0, 100), "partial_images": (0, 3)}
+CHOICES = {
+    "output_format": ("png", "jpeg", "webp"),
+    "background": ("transparent", "opaque", "auto"),
+    "moderation": ("auto", "low"),
+    "quality": ("auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"),
+    "response_format": ("b64_json",),
+}
+IGNORED = ("user", "response_format", "style")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request for pictures.
+
+    Attributes:
+        images: files of the pictures sent; the first is the photo.
+        fields: every other official field that was given, checked.
+        fidelity: 0..1, Verax's own field.
+        warnings: fields that were taken and not used.
+        sha256: over everything that decides the answer.
+    """
+
+    kind: str  # "edit" or "generation"
+    model: str
+    prompt: str
+    images: tuple[Path, ...]
+    mask: Path | None
+    fields: Mapping[str, Any]
+    stream: bool
+    fidelity: float
+    warnings: tuple[str, ...]
+    sha256: str
+
+
+async def read_call(request: Request, kind: str, folder: Path, limits: Limits) -> Call:
+    """The call in a request's body. Raises Problem 400, 413 or 415 for what cannot be used."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type == "application/json":
+        values, files = await _from_json(request, folder, limits)
+    elif media_type == "multipart/form-data" and kind == "edit":
+        values, files = await _from_form(request, folder, limits)
+    else:
+        wanted = "application/json" + (" or multipart/form-data" if kind == "edit" else "")
+        raise Problem(415, f"want {wanted}, got {media_type or 'no content type'}", "media_type")
+    return _checked(kind, values, files, limits)
+
+
+async def _from_form(
+    request: Request, folder: Path, limits: Limits
+) -> tuple[dict[str, Any], dict[str, list[Path]]]:
+    form = request.form(
+        max_files=MAX_IMAGES + 4, max_fields=limits.parts, max_part_size=limits.field_bytes
+    )
+    values: dict[str, Any] = {}
+    files: dict[str, list[Path]] = {}
+    async with form as parts:
+        for name, part in parts.multi_items():
+            role = name.removesuffix("[]")
+            if isinstance(part, UploadFile):
+                if role not in ("image", "mask"):
+                    raise Problem(
+                        400, f"file field {name[:60]!r} is not known", "unknown_parameter"
+                    )
+                path = folder / f"{role}-{len(files.get(role, []))}"
+                path.write_bytes(await part.read())
+                files.setdefault(role, []).append(path)
+            elif role in ("image", "mask"):
+                raise Problem(400, f"{role}: want a file, got text", "invalid_type", role)
+            else:
+                values[name] = part
+    return values, files
+
+
+async def _from_json(
+    request: Request, folder: Path, limits: Limits
+) -> tuple[dict[str, Any], dict[str, list[Path]]]:
+    try:
+        values = json.loads(await request.body())
+    except (ValueError, RecursionError) as exc:
+        raise Problem(400, f"the body is not JSON: {exc}", "invalid_json") from exc
+    if not isinstance(values, dict):
+        raise Problem(400, "want a JSON object as the body", "invalid_type")
+    pictures = values.pop("images", [])
+    mask = values.pop("mask", None)
+    if not isinstance(pictures, list):
+        raise Problem(400, "images: want a list", "invalid_type", "images")
+    if len(pictures) > MAX_IMAGES:
+        raise _too_many(len(pictures))
+    files: dict[str, list[Path]] = {}
+    for role, references in (("image", pictures), ("mask", [] if mask is None else [mask])):
+        for index, reference in enumerate(references):
+            path = folder / f"{role}-{index}"
+            path.write_bytes(_referred(reference, f"{role}s[{index}]"))
+            files.setdefault(role, []).append(path)
+    return values, files
+
+
+def _referred(reference: object, param: str) -> bytes:
+    """The bytes of a data address; other addresses and file ids are not fetched."""
+    if not isinstance(reference, dict) or ("image_url" in reference) == ("file_id" in reference):
+        raise Problem(400, f"{param}: want an object with image_url", "invalid_type", param)
+    url = reference.get("image_url")
+    if not isinstance(url, str) or not url.startswith("data:image/"):
+        raise Problem(
+            400,
+            f"{param}: this server fetches nothing; send the picture itself as a data: address",
+            "invalid_image_url",
+            param,
+        )
+    try:
+        return base64.b64decode(url.partition(",")[2], validate=True)
+    except (binascii.Error, ValueError) as exc:
+        raise Problem(400, f"{param}: not base64", "invalid_base64_image", param) from exc
+
+
+def _checked(
+    kind: str, values: dict[str, Any], files: dict[str, list[Path]], limits: Limits
+) -> Call:
+    known = {*TEXT_FIELDS, *NUMBERS, "stream", "fidelity"}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise Problem(
+            400, f"unknown parameter {unknown[0][:60]!r}", "unknown_parameter", unknown[0][:60]
+        )
+    fields: dict[str, Any] = {
+        name: _text(values, name) for name in TEXT_FIELDS if values.get(name) is not None
+    }
+    fields |= {n: _number(values, n) for n in NUMBERS if values.get(n) is not None}
+    images = tuple(files.get("image", ()))
+    if len(images) > MAX_IMAGES:
+        raise _too_many(len(images))
+    if kind == "edit" and not images:
+        raise Problem(400, "image: want at least one picture, got none", "missing", "image")
+    prompt = fields.pop("prompt", "")
+    if len(prompt) > MAX_PROMPT:
+        raise Problem(
+            400, f"prompt: want at most {MAX_PROMPT} characters, got {len(prompt)}",
+            "invalid_value", "prompt",
+        )  # fmt: skip
+    if kind == "generation" and not prompt.strip():
+        raise Problem(400, "prompt: want what the picture should show", "missing", "prompt")
+    for path in images:
+        check_picture(path, "image", limits)
+    mask = next(iter(files.get("mask", ())), None)
+    if mask is not None:
+        check_picture(mask, "mask", limits)
+    warnings = tuple(f"{name} is not used here" for name in IGNORED if fields.pop(name, None))
+    model = fields.pop("model", "verax/local")
+    stream = _flag(values, "stream")
+    fidelity = _share(values)
+    digest = hashlib.sha256()
+    about = [kind, model, prompt, fields, stream, fidelity]
+    digest.update(json.dumps(about, sort_keys=True).encode())
+    for path in (*images, *([mask] if mask else [])):
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return Call(
+        kind, model, prompt, images, mask, fields, stream, fidelity, warnings, digest.hexdigest()
+    )
+
+
+def check_picture(path: Path, param: str, limits: Limits) -> tuple[int, int]:
+    """(width, height) by the header; refuses what is no picture or too large, undecoded."""
+    try:
+        with PillowImage.open(path) as header:
+            size = header.size
+    except PillowImage.DecompressionBombError as exc:
+        raise Problem(400, f"{param}: the picture is too large", "image_too_large", param) from exc
+    except Exception as exc:  # the header reader raises anything for a file that is no picture
+        raise Problem(
+            400, f"{param}: want a picture (PNG, JPEG, WebP, TIFF, AVIF)", "invalid_image", param
+        ) from exc
+    if size[0] * size[1] > limits.pixels:
+        most = limits.pixels / 1e6
+        raise Problem(
+            400, f"{param}: want at most {most:g} megapixels, got {size[0]}x{size[1]}",
+            "image_too_large", param,
+        )  # fmt: skip
+    return size
+
+
+def _too_many(count: int) -> Problem:
+    return Problem(
+        400, f"image: want at most {MAX_IMAGES} pictures, got {count}", "invalid_value", "image"
+    )
+
+
+def _text(values: dict[str, Any], name: str) -> str:
+    value = values[name]
+    if not isinstance(value, str) or "\x00" in value:
+        raise Problem(400, f"{name}: want text", "invalid_type", name)
+    if name in CHOICES and value not in CHOICES[name]:
+        wanted = ", ".join(CHOICES[name])
+        raise Problem(400, f"{name}: want {wanted}, got {value[:60]!r}", "invalid_value", name)
+    return value
+
+
+def _number(values: dict[str, Any], name: str) -> int:
+    low, high = NUMBERS[name]
+    value = values[name]
+    try:
+        number = int(value) if isinstance(value, str) else value
+    except ValueError:
+        number = None
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise Problem(400, f"{name}: want a whole number", "invalid_type", name)
+    if not low <= number <= high:
+        raise Problem(400, f"{name}: want {low} to {high}, got {number}", "invalid_value", name)
+    return number
+
+
+def _flag(values: dict[str, Any], name: str) -> bool:
+    value = values.get(name)
+    words = {None: False, False: False, True: True, "true": True, "false": False, "": False}
+    if not isinstance(value, (bool, str, type(None))) or value not in words:
+        raise Problem(400, f"{name}: want true or false", "invalid_type", name)
+    return words[value]
+
+
+def _share(values: dict[str, Any]) -> float:
+    value = values.get("fidelity")
+    try:
+        share = 1.0 if value is None else float(value)
+    except (TypeError, ValueError):
+        share = -1.0
+    if not 0.0 <= share <= 1.0:
+        raise Problem(400, "fidelity: want a number from 0 to 1", "invalid_value", "fidelity")
+    return share
