@@ -171,7 +171,8 @@ def expand(plan: Plan, datasets: Sequence[Dataset]) -> list[Work]:
                 works[keyed.key] = keyed
     if not works:
         raise SettingsError(
-            f"the plan selects no picture: tasks {plan.tasks or 'all'}, splits {plan.splits}"
+            f"the plan selects no picture: tasks {plan.tasks or 'all'}, splits {plan.splits}; "
+            "see verax data info NAME, and --split"
         )
     return list(works.values())
 

@@ -10,6 +10,7 @@ import typer
 import verax
 from verax.cli import (
     bench,
+    data,
     demo,
     generate,
     journal,
@@ -58,6 +59,7 @@ app.command()(measure.score)
 app.command()(measure.metrics)
 app.command()(demo.demo)
 app.add_typer(bench.app, name="bench")
+app.add_typer(data.app, name="data")
 app.add_typer(journal.app, name="journal")
 app.command()(provenance.provenance)
 app.command()(train.train)

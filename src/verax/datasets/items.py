@@ -48,21 +48,6 @@ class Dataset:
     remarks: tuple[str, ...] = ()
 
 
-def load(source: str, *, task: str = "") -> Dataset:
-    """A dataset from a folder or a manifest file; a folder's items take `task` as theirs."""
-    path = Path(source)
-    if path.is_file():
-        return from_manifest(path)
-    if (path / "manifest.csv").is_file():
-        return from_manifest(path / "manifest.csv")
-    if path.is_dir():
-        return from_folder(path, task=task or path.name)
-    raise SettingsError(
-        f"{source}: want a folder with input/ and target/, a manifest CSV, or a known name; "
-        "see verax data list"
-    )
-
-
 def from_manifest(path: Path) -> Dataset:
     """The items of a manifest CSV; a file that is named but absent is an error with all names."""
     with path.open(newline="", encoding="utf-8") as file:

@@ -1,0 +1,202 @@
+"""verax data: which datasets are known, and getting them onto this machine."""
+
+import hashlib
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from verax.errors import InputError, SettingsError, choose
+
+if TYPE_CHECKING:
+    from verax.datasets import Dataset
+    from verax.datasets.registry import Entry
+
+app = typer.Typer(help="Datasets: list, info, fetch, add, verify.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_datasets(
+    task: str = typer.Option("", help="Only of this task."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
+) -> None:
+    """List the known datasets, and where they are on this machine."""
+    from verax.datasets import registry
+
+    home = _home()
+    mine = registry.places(home)
+    entries = [e for e in registry.known(changes=home).values() if task in ("", e.task)]
+    if as_json:
+        rows = [
+            asdict(e) | {"folder": mine[e.name].folder if e.name in mine else None} for e in entries
+        ]
+        print(json.dumps({"datasets": rows}, indent=1))
+        return
+    for entry in entries:
+        pictures = sum(entry.splits.values()) or "?"
+        where = mine[entry.name].folder if entry.name in mine else f"not here ({entry.fetch})"
+        print(f"{entry.name:20}{entry.task:18}{pictures:>9}  {where}")
+
+
+@app.command()
+def info(name: str = typer.Argument(..., help="A name of verax data list.")) -> None:
+    """Say what is known about a dataset: licence, citation, layout, traps."""
+    from verax.datasets import registry
+
+    entry = _entry(name)
+    place = registry.places(_home()).get(name)
+    rows = {
+        "task": entry.task,
+        "pictures": ", ".join(f"{split} {n or '?'}" for split, n in entry.splits.items()),
+        "licence": entry.licence,
+        "outputs may be published": "yes" if entry.redistribute else "no",
+        "citation": entry.citation,
+        "home": entry.home,
+        "layout": "; or ".join(layout.in_words() for layout in entry.layouts),
+        "traps": entry.leaks,
+        "here": place.folder if place else "no",
+        "to get it": f"verax data fetch {name}" if entry.fetch == "direct" else entry.steps,
+    }
+    print(entry.title)
+    for label, text in rows.items():
+        if text:
+            print(f"  {label + ':':26}{text}")
+
+
+@app.command()
+def fetch(
+    name: str = typer.Argument(..., help="A name of verax data list."),
+    output: Path | None = typer.Option(None, "-o", "--output", help="Folder to download into."),
+    yes: bool = typer.Option(False, "--yes", help="The licence is accepted; do not ask."),
+) -> None:
+    """Show the licence, download (going on where it stopped), check, unpack, register."""
+    from verax.datasets import fetch as fetching
+
+    entry = _entry(name)
+    print(f"{entry.title}: licence: {entry.licence}. Please cite: {entry.citation}")
+    if entry.fetch != "direct":
+        print(f"{entry.home}\n{entry.steps}")
+        raise SettingsError(f"{name} cannot be downloaded by a program; see the steps above")
+    if not yes and not (sys.stdin.isatty() and typer.confirm("Download under this licence?")):
+        raise SettingsError(f"nothing downloaded; accept with: verax data fetch {name} --yes")
+    folder = output or _home() / "datasets" / name
+    with _bar() as tell:
+        for address in [a for place in entry.places for a in fetching.expand(place)]:
+            _fetch_one(entry, address, folder, tell)
+    _register(entry, folder)
+
+
+def _fetch_one(
+    entry: "Entry", address: str, folder: Path, tell: Callable[[str, int, int | None], None]
+) -> None:
+    import httpx2
+
+    from verax.datasets import fetch as fetching
+
+    file = fetching.file_name(address)
+    with httpx2.Client(timeout=60.0) as client:
+        found = fetching.download(
+            address, folder / file, client=client, tell=tell, sha256=entry.sha256.get(file, "")
+        )
+    checked = "as stated" if entry.sha256.get(file) else "the makers state none"
+    print(f"{file}: SHA-256 {found} ({checked})", file=sys.stderr)
+    if file.lower().endswith(".zip"):
+        print(f"{file}: {fetching.unpack(folder / file, folder)} files unpacked", file=sys.stderr)
+
+
+@app.command()
+def add(
+    folder: Path = typer.Argument(..., help="Where the dataset lies."),
+    name: str = typer.Option("", help="Its name, where the layout does not tell."),
+) -> None:
+    """Recognise a dataset by its layout and remember where it is."""
+    from verax.datasets import registry
+
+    if not folder.is_dir():
+        raise InputError(f"{folder}: want a folder, there is none")
+    entry = _entry(name) if name else registry.recognise(folder, registry.known(changes=_home()))
+    _register(entry, folder)
+
+
+@app.command()
+def verify(source: str = typer.Argument(..., metavar="NAME|DIR|MANIFEST")) -> None:
+    """Count and hash the pictures of a dataset; say what is missing or has changed."""
+    from verax.datasets import load, registry
+
+    dataset = load(source)
+    files, sha256 = _fingerprint(dataset)
+    _show(dataset)
+    print(f"{files} files, SHA-256 over all: {sha256}")
+    place = registry.places(_home()).get(dataset.name)
+    if place is None or Path(source).exists():
+        return
+    if place.sha256 and place.sha256 != sha256:
+        raise InputError(
+            f"{source}: the files at {place.folder} are not those of the first verify "
+            f"({place.pictures} files, {place.sha256})"
+        )
+    registry.keep(_home(), dataset.name, replace(place, pictures=files, sha256=sha256))
+    print("as at the first verify" if place.sha256 else "kept, to compare with next time")
+
+
+def _fingerprint(dataset: "Dataset") -> tuple[int, str]:
+    """Count of files, and a hash over the hashes of every file in order of the items."""
+    from verax.datasets.fetch import digest
+
+    paths = [p for i in dataset.items for p in (i.input, i.target, i.generated) if p is not None]
+    unique = list(dict.fromkeys(paths))
+    whole = hashlib.sha256("".join(map(digest, unique)).encode())
+    return len(unique), whole.hexdigest()
+
+
+def _register(entry: "Entry", folder: Path) -> None:
+    from verax.datasets import registry
+
+    dataset = registry.read(entry, folder)
+    registry.keep(_home(), entry.name, registry.Place(str(folder.resolve())))
+    _show(dataset)
+    print(f"{entry.title} is at {folder}; use it as --dataset {entry.name}")
+
+
+def _show(dataset: "Dataset") -> None:
+    for (task, split), n in sorted(Counter((i.task, i.split) for i in dataset.items).items()):
+        print(f"{dataset.name}: {n} {task} pictures{f' ({split})' if split else ''}")
+    for remark in dataset.remarks:
+        print(f"note: {remark}", file=sys.stderr)
+
+
+def _entry(name: str) -> "Entry":
+    from verax.datasets import registry
+
+    return choose(registry.known(changes=_home()), name, kind="dataset")
+
+
+def _home() -> Path:
+    from verax.settings import load
+
+    return load().home
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[str, int, int | None], None]]:
+    """A progress bar per file; silent without a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = ("{task.description}", BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def tell(name: str, there: int, total: int | None) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name)
+            bar.update(tasks[name], completed=there, total=total)
+
+        yield tell

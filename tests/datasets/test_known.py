@@ -1,0 +1,139 @@
+"""Known datasets: recognised by layout, named in plans, errors that say what to do."""
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from verax import image as images
+from verax.cli.main import app
+from verax.datasets import load, registry
+from verax.errors import InputError, SettingsError, UnknownNameError
+
+DOT = np.full((8, 8, 3), 0.5, np.float32)
+
+
+def put(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        images.write(path, DOT)
+    return folder
+
+
+def verax(*args):
+    result = CliRunner().invoke(app, ["data", *map(str, args)])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.output
+
+
+@pytest.fixture
+def o_haze(tmp_path):
+    names = [f"{n:02d}_outdoor" for n in range(1, 46)]
+    folder = tmp_path / "download"
+    put(folder, *(f"set/hazy/{name}_hazy.png" for name in names))
+    return put(folder, *(f"set/GT/{name}_GT.png" for name in names))
+
+
+def test_the_catalog_states_task_licence_and_layout_of_every_dataset():
+    entries = registry.known()
+
+    assert len(entries) >= 40
+    for entry in entries.values():
+        assert entry.licence
+        assert entry.layouts
+        assert entry.citation
+        assert entry.places if entry.fetch == "direct" else entry.steps
+
+
+def test_an_added_folder_is_recognised_and_found_by_its_name(o_haze):
+    verax("add", o_haze)
+
+    items = load("o-haze").items
+    assert len(items) == 45
+    assert all(i.target.name == i.input.name.replace("hazy", "GT") for i in items)
+    assert [i.split for i in items].count("test") == 5
+    assert {i.task for i in items} == {"dehazing"}
+
+
+def test_a_folder_that_fits_several_datasets_asks_for_the_name(tmp_path):
+    put(tmp_path / "x", "input/a.png", "gt/a.png", "output/a.png")
+
+    with pytest.raises(SettingsError, match=r"--name"):
+        verax("add", tmp_path / "x")
+    verax("add", tmp_path / "x", "--name", "lowleveleval")
+    assert load("lowleveleval").items[0].generator == "nano-banana-pro"
+
+
+def test_many_photos_share_one_reference(tmp_path):
+    put(tmp_path, "indoor/hazy/1400_1.png", "indoor/hazy/1400_2.png", "indoor/gt/1400.png")
+
+    items = registry.read(registry.known()["reside-sots-indoor"], tmp_path).items
+    assert [i.target.name for i in items] == ["1400.png", "1400.png"]
+
+
+def test_open_folders_belong_to_the_key(tmp_path):
+    for scene in ("one", "two"):
+        put(tmp_path, f"test/{scene}/blur/000001.png", f"test/{scene}/sharp/000001.png")
+
+    items = registry.read(registry.known()["gopro"], tmp_path).items
+    assert [i.target.parent.parent.name for i in items] == ["one", "two"]
+
+
+def test_two_shots_of_a_scene_keep_their_own_reference(tmp_path):
+    scene = "SIDD_Medium_Srgb/Data/0001_S6"
+    put(tmp_path, *(f"{scene}/0001_{s}_SRGB_{n}.png" for s in ("GT", "NOISY") for n in (10, 11)))
+
+    items = registry.read(registry.known()["sidd"], tmp_path).items
+    assert [i.target.stem[-2:] for i in items] == ["10", "11"]
+
+
+def test_paired_and_unpaired_parts_are_both_found(tmp_path):
+    put(tmp_path, "raw-890/1.png", "reference-890/1.png", "challenging-60/7.png")
+
+    dataset = registry.read(registry.known()["uieb"], tmp_path)
+    assert [bool(i.target) for i in dataset.items] == [True, False]
+    assert any("no reference" in remark for remark in dataset.remarks)
+
+
+def test_a_known_set_that_is_not_here_says_how_to_get_it():
+    with pytest.raises(SettingsError, match="verax data fetch o-haze"):
+        load("o-haze")
+    with pytest.raises(SettingsError, match=r"Download LOL .*verax data add"):
+        load("lol-v1")
+    with pytest.raises(UnknownNameError, match="did you mean 'o-haze'"):
+        load("o-hase")
+
+
+def test_verify_finds_a_changed_picture(o_haze):
+    verax("add", o_haze)
+    assert "kept" in verax("verify", "o-haze")
+    assert "as at the first" in verax("verify", "o-haze")
+    images.write(o_haze / "set/GT/03_outdoor_GT.png", DOT * 0.5)
+
+    with pytest.raises(InputError, match="not those of the first"):
+        verax("verify", "o-haze")
+
+
+def test_list_and_info_show_licence_and_place(o_haze):
+    verax("add", o_haze)
+    listed = json.loads(verax("list", "--json"))["datasets"]
+
+    assert next(d for d in listed if d["name"] == "o-haze")["folder"] == str(o_haze)
+    assert "research only" in verax("info", "o-haze")
+    assert str(o_haze) in verax("list", "--task", "dehazing")
+
+
+def test_a_users_own_catalog_entry_counts(tmp_path, monkeypatch):
+    monkeypatch.setenv("VERAX_HOME", str(tmp_path))
+    (tmp_path / "datasets.toml").write_text(
+        '[mine]\ntitle="Mine"\ntask="fog"\nlicence="CC0"\nredistribute=true\ncitation="me"\n'
+        'home=""\nfetch="manual"\nsteps="-"\nsplits={test=1}\n'
+        'layouts=[{input="in/*", target="out/*"}]\n'
+    )
+    put(tmp_path / "d", "in/a.png", "out/a.png")
+    verax("add", tmp_path / "d", "--name", "mine")
+
+    assert load("mine").items[0].licence == "CC0"
