@@ -8,7 +8,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from verax.degrade.fields import as_depth, rescale, smooth_noise
+from verax.degrade.fields import as_depth, enlargement, rescale, smooth_noise
 from verax.degrade.light import to_linear, to_srgb
 from verax.image import Image, Plane
 
@@ -22,7 +22,7 @@ _STEPS = 96
 
 def motion_blur(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
     """Severity scales the trajectory; a third of the draws vary over the picture (camera roll)."""
-    extent = severity * LONGEST_PX * rng.uniform(0.5, 1.0) * _enlargement(image)
+    extent = severity * LONGEST_PX * rng.uniform(0.5, 1.0) * enlargement(image, REFERENCE_PX)
     path = trajectory(rng)
     linear = to_linear(image)
     blurred = _filter(linear, rasterise(path * extent))
@@ -38,7 +38,7 @@ def defocus_blur(
     image: Image, severity: float, rng: Generator, depth: Plane | None = None
 ) -> Image:
     """Severity scales the disc; half of the draws keep one depth sharp."""
-    radius = severity * WIDEST_PX * rng.uniform(0.4, 1.0) * _enlargement(image)
+    radius = severity * WIDEST_PX * rng.uniform(0.4, 1.0) * enlargement(image, REFERENCE_PX)
     soft, blades = rng.uniform(0.3, 1.0), int(rng.choice([0, 0, 5, 6, 7, 8]))
     gaussian = rng.random() < 0.25
     linear = to_linear(image)
@@ -117,8 +117,3 @@ def _rotation(angle: float) -> NDArray[np.float64]:
 
 def _filter(linear: NDArray[np.float32], kernel: Kernel) -> NDArray[np.float32]:
     return np.asarray(cv2.filter2D(linear, -1, kernel, borderType=cv2.BORDER_REFLECT))
-
-
-def _enlargement(image: Image) -> float:
-    """Blur in px grows with the picture beyond the size the ranges were set for."""
-    return max(1.0, float(min(image.shape[:2])) / REFERENCE_PX)

@@ -48,6 +48,17 @@ def rescale(plane: NDArray[np.float32]) -> Plane:
     return np.asarray(np.clip(stretched, 0.0, 1.0))
 
 
+def enlargement(image: Image, reference_px: int) -> float:
+    """How much larger the picture's short side is than the size that ranges in px hold for."""
+    return max(1.0, float(min(image.shape[:2])) / reference_px)
+
+
+def working_size(image: Image, reference_px: int) -> Size:
+    """The picture's (height, width), shrunk so that the short side is at most `reference_px`."""
+    scale = 1 / enlargement(image, reference_px)
+    return (max(1, round(image.shape[0] * scale)), max(1, round(image.shape[1] * scale)))
+
+
 def pseudo_depth(image: Image, rng: Generator) -> Plane:
     """A plane (H, W) in [0, 1], 1 is far; random in its mix, the same for the same state of rng.
 

@@ -1,4 +1,4 @@
-"""JPEG: block artefacts of quality 95 down to 5, once or twice, on or off the pixel grid."""
+"""JPEG: block artefacts of quality 95 down to 6, once or twice, on or off the pixel grid."""
 
 import cv2
 import numpy as np

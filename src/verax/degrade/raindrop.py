@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
+from verax.degrade.fields import enlargement
 from verax.image import Image, Plane
 
 REFERENCE_PX = 500  # drop sizes in px hold for pictures up to this short side
@@ -13,14 +14,12 @@ MOST_PER_MEGAPIXEL = 4200.0  # drops at severity 1, at REFERENCE_PX
 def raindrop(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
     """Severity scales the number of drops; their size, focus and light are drawn from rng."""
     height, width = image.shape[:2]
-    enlarge = max(1.0, min(height, width) / REFERENCE_PX)
+    enlarge = enlargement(image, REFERENCE_PX)
     typical, focus = rng.uniform(3.0, 11.0) * enlarge, rng.uniform(0.8, 3.0) * enlarge
     rate = MOST_PER_MEGAPIXEL / 1e6 * rng.uniform(0.4, 1.2) * (8.0 / (typical / enlarge)) ** 1.2
     count = int(severity * rate * height * width / enlarge**2 + rng.random())
     light = rng.uniform(-0.05, 0.2)
-    cover, dx, dy = _drops(
-        (height, width), np.random.default_rng(int(rng.integers(2**32))), count, typical
-    )
+    cover, dx, dy = _drops((height, width), rng, count, typical)
     cover = cv2.GaussianBlur(cover, (0, 0), focus)
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     soft = cv2.GaussianBlur(image, (0, 0), 1.5 * enlarge)
@@ -52,6 +51,6 @@ def _drops(
         inside = (x * x + y * y) < (1 + wobble) ** 2
         power = np.float32(2.0 + 6.0 * c)  # a small lens sees a wide scene
         cover[y0:y1, x0:x1][inside] = 1.0
-        dx[y0:y1, x0:x1][inside] = (-power * x * axes[0] + 0 * y)[inside]
-        dy[y0:y1, x0:x1][inside] = (-power * y * axes[1] + 0 * x)[inside]
+        dx[y0:y1, x0:x1][inside] = np.broadcast_to(-power * x * axes[0], inside.shape)[inside]
+        dy[y0:y1, x0:x1][inside] = np.broadcast_to(-power * y * axes[1], inside.shape)[inside]
     return cover, dx, dy

@@ -4,11 +4,9 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from verax.degrade.fields import as_depth, smooth_noise
+from verax.degrade.fields import Size, as_depth, smooth_noise, working_size
 from verax.degrade.haze import scatter
 from verax.image import Image, Plane
-
-Size = tuple[int, int]
 
 REFERENCE_PX = 600  # flake sizes in px hold for pictures up to this short side
 _CORNERS = 7
@@ -25,7 +23,7 @@ def snow(image: Image, severity: float, rng: Generator, depth: Plane | None = No
     """Severity scales the number of flakes and the veil; sizes and wind are drawn from rng."""
     white = np.float32(rng.uniform(0.85, 1.0)) * np.array([0.98, 0.99, 1.0], np.float32)
     veil = rng.uniform(0.0, 0.8) if rng.random() < 0.8 else 0.0
-    cover = flakes(_working_size(image), severity, rng)
+    cover = flakes(working_size(image, REFERENCE_PX), severity, rng)
     if cover.shape != image.shape[:2]:
         cover = cv2.resize(cover, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     far = as_depth(image, rng, depth)
@@ -39,14 +37,13 @@ def flakes(size: Size, severity: float, rng: Generator) -> Plane:
     clear = np.ones(size, np.float32)
     for name, (radius, density, soft, opacity) in _LAYERS.items():
         rate = rng.uniform(*density) * (rng.random() < 0.85)
-        seed = int(rng.integers(2**32))  # so that a layer's count does not change the next layer
-        layer_rng = np.random.default_rng(seed)
-        count = int(severity * rate * size[0] * size[1] / 1000 + layer_rng.random())
+        strength, rounding = rng.uniform(*opacity), rng.random()
+        layer_rng = rng.spawn(1)[0]  # a layer's count must not change the next layer
+        count = int(severity * rate * size[0] * size[1] / 1000 + rounding)
         layer = _draw(size, layer_rng, count, radius=radius, wind=float(wind), streak=streak)
         layer = cv2.GaussianBlur(layer, (0, 0), soft)
         if name == "large":
             layer *= np.clip(0.8 + 0.25 * smooth_noise(size, layer_rng, cells=40), 0.0, 1.0)
-        strength = layer_rng.uniform(*opacity)
         clear *= 1 - np.float32(strength) * layer
     return 1 - clear
 
@@ -64,22 +61,17 @@ def _draw(
     canvas = np.zeros(size, np.uint8)
     if count == 0:
         return canvas.astype(np.float32)
-    draws = rng.random((count, 4 + _CORNERS), np.float32)
+    draws = rng.random((count, 5 + _CORNERS), np.float32)  # the same first ones at any count
     centre = draws[:, :2] * [size[1], size[0]]
     # many small, few big; each corner at its own distance
     mean = radius[0] + (radius[1] - radius[0]) * draws[:, 2] ** 2
-    reach = mean[:, None] * (0.7 + 0.6 * draws[:, 4:])
+    reach = mean[:, None] * (0.7 + 0.6 * draws[:, 5:])
     angle = np.linspace(0, 2 * np.pi, _CORNERS, endpoint=False)
     across, along = np.cos(angle) * reach, np.sin(angle) * reach * (1 + streak * draws[:, 3:4])
     x = centre[:, :1] + across * np.cos(wind) + along * np.sin(wind)
     y = centre[:, 1:2] - across * np.sin(wind) + along * np.cos(wind)
     corners = np.rint(np.stack([x, y], 2) * 16).astype(np.int32)
-    bright = (255 * (0.4 + 0.6 * rng.random(count))).astype(int).tolist()
+    bright = (255 * (0.4 + 0.6 * draws[:, 4])).astype(int).tolist()
     for polygon, level in zip(corners, bright, strict=True):
         cv2.fillConvexPoly(canvas, polygon, level, cv2.LINE_AA, 4)
     return canvas.astype(np.float32) / np.float32(255)
-
-
-def _working_size(image: Image) -> Size:
-    scale = min(1.0, REFERENCE_PX / min(image.shape[:2]))
-    return (max(1, round(image.shape[0] * scale)), max(1, round(image.shape[1] * scale)))

@@ -20,7 +20,7 @@ from verax.degrade.fields import smooth_noise
 from verax.degrade.jpeg import compress
 from verax.errors import SettingsError, SizeMismatchError
 from verax.image import Image, check_image
-from verax.priors.objects import ObjectChange, ObjectEdit, edit
+from verax.priors.objects import ObjectChange, ObjectEdit, edit, enlarged
 from verax.priors.texture import resynthesise, sharpen
 from verax.priors.tone import Tone, retone
 
@@ -115,20 +115,27 @@ def inject(
     matrix = drift_matrix(deviations, (width, height)) @ canvas_matrix(
         (width, height), size, deviations.canvas
     )
-    streams = np.random.default_rng(seed).spawn(6)  # one each: switching one off moves no other
-    field = local_field((width, height), deviations, streams[0])
-    scene, objects = edit(clean, deviations.objects, streams[1])
+    grid = working_grid((width, height), matrix)
+    scene = _resized(clean, grid)
+    left = None if degraded is None else _resized(degraded, grid)
+    streams = np.random.default_rng(seed).spawn(5)  # one each: switching one off moves no other
+    field = local_field(grid, deviations, streams[0])
+    scene, objects = edit(scene, deviations.objects, streams[1])
     if deviations.texture > 0:
-        amount, cutoff = deviations.texture, deviations.texture_px
-        scene = resynthesise(scene, streams[2], share=amount, sigma_px=cutoff)
-    if deviations.residual > 0 and degraded is not None:
-        scene = _leave_traces(scene, degraded, deviations.residual, streams[3])
-    prior = _warp(scene, matrix, field, size, letterbox=deviations.canvas == "letterbox")
+        cutoff = deviations.texture_px * grid[0] / width
+        scene = resynthesise(scene, streams[2], share=deviations.texture, sigma_px=cutoff)
+    if deviations.residual > 0 and left is not None:
+        scene = _leave_traces(scene, left, deviations.residual, streams[3])
+    to_grid = canvas_matrix(grid, (width, height), "stretch")
+    letterbox = deviations.canvas == "letterbox"
+    prior = _warp(scene, to_grid @ matrix, field, size, letterbox=letterbox)
     prior = retone(prior, deviations.tone, streams[4])
     if deviations.sharpening > 0:
         prior = sharpen(prior, deviations.sharpening)
     if deviations.jpeg_quality is not None:
         prior = compress(prior, deviations.jpeg_quality, full_chroma=True)
+    field = _field_on((width, height), field)
+    objects = tuple(enlarged(change, (width, height)) for change in objects)
     return SimulatedPrior(prior, matrix, field, objects, "same", deviations)
 
 
@@ -179,7 +186,6 @@ def _warp(
     height, width = scene.shape[:2]
     if field is None and (width, height) == size and np.allclose(matrix, np.eye(3), atol=1e-9):
         return scene
-    scene, matrix, field = _to_scale(scene, matrix, field)
     x, y = _photo_points(matrix, size)
     if field is not None:
         x, y = _undo_field(x, y, field)
@@ -188,21 +194,29 @@ def _warp(
     return np.asarray(np.clip(prior, 0.0, 1.0), np.float32)
 
 
-def _to_scale(
-    scene: Image, matrix: Matrix, field: Field | None
-) -> tuple[Image, Matrix, Field | None]:
-    """Shrink a photo larger than the prior first, so that sampling does not alias."""
+def working_grid(photo: tuple[int, int], matrix: Matrix) -> tuple[int, int]:
+    """(width, height) to work on: the photo's, or about the prior's scale where that is smaller.
+
+    A photo larger than its prior would alias when sampled, and cost time for nothing.
+    """
     step = float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))  # photo px per prior px
     if step < 1.25:
-        return scene, matrix, field
-    height, width = scene.shape[:2]
-    small = (max(1, round(width / step)), max(1, round(height / step)))
-    sx, sy = small[0] / width, small[1] / height
-    shrink = np.array([[sx, 0, sx / 2 - 0.5], [0, sy, sy / 2 - 0.5], [0, 0, 1]])
-    scene = cv2.resize(scene, small, interpolation=cv2.INTER_AREA)
-    if field is not None:
-        field = cv2.resize(field, small) * np.array([sx, sy], np.float32)
-    return scene, shrink @ matrix, field
+        return photo
+    return max(1, round(photo[0] / step)), max(1, round(photo[1] / step))
+
+
+def _resized(picture: Image, size: tuple[int, int]) -> Image:
+    if picture.shape[1::-1] == size:
+        return picture
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
+
+
+def _field_on(photo: tuple[int, int], field: Field | None) -> Field | None:
+    """The field of the working grid as photo px on the photo's grid."""
+    if field is None or field.shape[1::-1] == photo:
+        return field
+    scale = np.array([photo[0] / field.shape[1], photo[1] / field.shape[0]], np.float32)
+    return np.asarray(cv2.resize(field, photo, interpolation=cv2.INTER_LINEAR) * scale)
 
 
 def _photo_points(matrix: Matrix, size: tuple[int, int]) -> tuple[Field, Field]:

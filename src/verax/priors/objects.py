@@ -89,6 +89,19 @@ def _edit(scene: Image, asked: ObjectEdit, rng: Generator) -> tuple[Image, Objec
     return out, ObjectChange(asked.kind, lost, there, shift)
 
 
+def enlarged(change: ObjectChange, size: tuple[int, int]) -> ObjectChange:
+    """The same change on a grid of (width, height)."""
+    height, width = change.lost.shape
+    if (width, height) == size:
+        return change
+    lost, gained = (
+        cv2.resize(mask.view(np.uint8), size, interpolation=cv2.INTER_NEAREST).astype(bool)
+        for mask in (change.lost, change.gained)
+    )
+    shift = (change.shift[0] * size[0] / width, change.shift[1] * size[1] / height)
+    return ObjectChange(change.kind, lost, gained, shift)
+
+
 def pick(scene: Image, area: float, rng: Generator) -> Mask:
     """A piece of the photo of exactly `area` of its pixels (rounded), following its edges."""
     height, width = scene.shape[:2]
