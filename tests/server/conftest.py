@@ -1,9 +1,6 @@
-"""A running `verax serve` as users run it: a process of its own on a free loopback port."""
+"""What the tests of the server share: one running server, a photo, a prior."""
 
-import contextlib
 import os
-import re
-import signal
 import subprocess
 import sys
 
@@ -11,29 +8,8 @@ import httpx2
 import numpy as np
 import pytest
 
+from serving import serving
 from verax import image as images
-
-
-@contextlib.contextmanager
-def serving(home, *arguments, **environment):
-    """The base address of a server that runs while the block does."""
-    env = {**os.environ, "VERAX_HOME": str(home), **environment}
-    command = [sys.executable, "-m", "verax", "serve", "--port", "0", *map(str, arguments)]
-    with subprocess.Popen(
-        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        line = process.stdout.readline()
-        found = re.search(r"http://[^/]+:(\d+)/", line)
-        if not found:
-            process.kill()
-            raise AssertionError(f"the server did not start: {line}{process.stderr.read()}")
-        address = f"http://127.0.0.1:{found[1]}"
-        try:
-            yield address, process
-        finally:
-            process.send_signal(signal.SIGTERM)
-            _, log = process.communicate(timeout=30)
-            assert "Traceback" not in log, log
 
 
 @pytest.fixture(scope="session")
@@ -64,3 +40,17 @@ def server(tmp_path_factory):
 def http(server):
     with httpx2.Client(base_url=server, timeout=60) as client:
         yield client
+
+
+@pytest.fixture
+def verax_home():
+    """Run `verax ARGS` with a home folder; gives what it printed."""
+
+    def run(home, *args, expect=0):
+        env = {**os.environ, "VERAX_HOME": str(home)}
+        command = [sys.executable, "-m", "verax", *args]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+        assert done.returncode == expect, done.stderr
+        return (done.stdout + done.stderr).strip()
+
+    return run

@@ -1,5 +1,6 @@
 """The pytest fixture `service`: the test service on a free port, in threads of this process."""
 
+import contextlib
 import threading
 from dataclasses import dataclass
 
@@ -37,9 +38,10 @@ class Service:
         return list(self.state.requests)
 
 
-@pytest.fixture
-def service(tmp_path_factory):
-    state = State(tmp_path_factory.mktemp("service") / "ledger.jsonl")
+@contextlib.contextmanager
+def running_service(folder):
+    """The test service while the block runs; its ledger lies in `folder`."""
+    state = State(folder / "ledger.jsonl")
     server = serve(state)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
@@ -47,3 +49,9 @@ def service(tmp_path_factory):
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.fixture
+def service(tmp_path_factory):
+    with running_service(tmp_path_factory.mktemp("service")) as running:
+        yield running

@@ -1,0 +1,118 @@
+"""The gateway in front of a paid service, played by the loopback test service."""
+
+import base64
+import os
+import signal
+
+import httpx2
+import openai
+import pytest
+
+from service.plugin import running_service
+from serving import serving
+from verax import image as images
+
+MODEL = "gpt-image-2.6-sunburst"
+
+
+KEY = {"VERAX_API_KEY": "sk-test-not-a-real-key"}
+
+
+@pytest.fixture(scope="module")
+def upstream(tmp_path_factory):
+    """The paid service, and the gateway in front of it."""
+    with (
+        running_service(tmp_path_factory.mktemp("service")) as service,
+        serving(tmp_path_factory.mktemp("home"), "--base-url", service.base_url, **KEY) as (
+            address,
+            _,
+        ),
+    ):
+        yield service, address
+
+
+@pytest.fixture
+def service(upstream):
+    """The paid service; what earlier tests billed is left out of `ledger()`."""
+    running = upstream[0]
+    before = len(running.ledger())
+    running.script([])
+    running.billed = lambda: len(running.ledger()) - before
+    return running
+
+
+@pytest.fixture
+def sdk(upstream):
+    return openai.OpenAI(base_url=f"{upstream[1]}/v1", api_key="any", max_retries=0)
+
+
+def read(answer, index=0):
+    return images.decode(base64.b64decode(answer.data[index].b64_json))
+
+
+def test_a_faithful_edit_answers_in_the_photos_size_and_bills_once(sdk, service, photo):
+    done = sdk.images.edit(
+        model=f"verax/{MODEL}", image=("p.png", photo), prompt="brighten", size="auto"
+    )
+
+    assert (read(done).width, read(done).height) == (150, 100)
+    about = done.model_extra["verax"]
+    assert about["restorations"][0]["registration"]["reason"]
+    assert about["cost_usd"] > 0
+    assert done.usage.total_tokens > 0
+    assert service.billed() == 1
+
+
+def test_a_bare_model_is_passed_through(sdk, service, photo):
+    done = sdk.images.edit(model=MODEL, image=("p.png", photo), prompt="brighten", size="1024x1024")
+
+    assert (read(done).width, read(done).height) == (1024, 1024)
+    assert done.model_extra["verax"]["restorations"] == []
+
+
+def test_generations_pass_through_with_n(sdk, service):
+    done = sdk.images.generate(model=MODEL, prompt="a lighthouse", n=2, size="1024x1024")
+
+    assert [read(done, i).width for i in range(2)] == [1024, 1024]
+
+
+def test_the_same_request_is_paid_once_and_answered_twice(sdk, service, photo):
+    for _ in range(2):
+        sdk.images.edit(model=f"verax/{MODEL}", image=("p.png", photo), prompt="once")
+
+    assert service.billed() == 1
+
+
+def test_a_refusal_comes_through_with_its_stage(sdk, service, photo):
+    service.script(["refuse:output"])
+
+    with pytest.raises(openai.BadRequestError) as caught:
+        sdk.images.edit(model=f"verax/{MODEL}", image=("p.png", photo), prompt="what is refused")
+
+    assert caught.value.code == "moderation_blocked"
+    assert caught.value.body["moderation_details"]["moderation_stage"] == "output"
+
+
+def test_generations_stream_under_their_official_name(sdk, service):
+    events = list(sdk.images.generate(model=MODEL, prompt="a lighthouse", stream=True))
+
+    assert [event.type for event in events] == ["image_generation.completed"]
+
+
+def test_killed_during_paid_work_nothing_is_paid_twice_without_being_asked(tmp_path, photo):
+    fields = {"model": f"verax/{MODEL}", "prompt": "brighten"}
+    files = {"image": ("p.png", photo)}
+    with running_service(tmp_path) as service:
+        service.script(["slow:4"])
+        options = ("--base-url", service.base_url)
+        with serving(tmp_path, *options, **KEY) as (address, process):
+            with httpx2.Client(timeout=2) as hasty, pytest.raises(httpx2.TimeoutException):
+                hasty.post(f"{address}/v1/images/edits", data=fields, files=files)
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+        with serving(tmp_path, *options, **KEY) as (address, _):
+            again = httpx2.post(f"{address}/v1/images/edits", data=fields, files=files, timeout=30)
+        billed = len(service.ledger())
+
+    assert billed == 1
+    assert (again.status_code, again.json()["error"]["code"]) == (504, "upstream_uncertain")
