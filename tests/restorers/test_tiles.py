@@ -5,14 +5,14 @@ import pytest
 from verax.restorers.network import tiles, toned
 
 
-@pytest.mark.parametrize("size", [(512, 512), (513, 700), (1025, 96), (2000, 1500)])
+@pytest.mark.parametrize("size", [(576, 576), (577, 700), (1025, 96), (2000, 1500)])
 def test_kept_parts_cover_every_pixel_once(size):
     count = np.zeros(size, int)
     for outer, inner in tiles(*size):
         count[inner] += 1
         assert all(o.start <= i.start < i.stop <= o.stop for o, i in zip(outer, inner, strict=True))
         assert all(o.start % 16 == 0 for o in outer)
-        assert all(min(497, n) <= o.stop - o.start <= 512 for o, n in zip(outer, size, strict=True))
+        assert all(min(272, n) <= o.stop - o.start <= 576 for o, n in zip(outer, size, strict=True))
 
     assert (count == 1).all()
 
@@ -23,6 +23,12 @@ def test_what_is_kept_is_an_overlap_away_from_inner_borders(size):
         for o, i, n in zip(outer, inner, size, strict=True):
             assert o.start == 0 or i.start - o.start >= 32
             assert o.stop == n or o.stop - i.stop >= 32
+
+
+def test_a_megapixel_is_four_even_tiles():
+    read = [tuple(o.stop - o.start for o in outer) for outer, _ in tiles(1024, 1024)]
+
+    assert read == [(544, 544)] * 4
 
 
 def test_a_part_under_the_transform_is_that_part_of_the_whole():

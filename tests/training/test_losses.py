@@ -21,6 +21,13 @@ def test_charbonnier_tends_to_the_mean_absolute_difference(pictures):
     assert float(losses.charbonnier(a, b)) == pytest.approx(float((a - b).abs().mean()), abs=1e-3)
 
 
+def test_ten_times_decibels_is_psnr_turned_around():
+    a = torch.zeros(2, 3, 8, 8)
+    b = torch.stack([torch.full((3, 8, 8), 0.1), torch.full((3, 8, 8), 0.5)])
+
+    assert -10 * float(losses.decibels(a, b)) == pytest.approx((20 + 6.02) / 2, abs=0.05)
+
+
 def test_frequency_sees_a_constant_offset_as_one_line_of_the_spectrum():
     a = torch.zeros(1, 1, 8, 8)
     # ortho: the mean bin is offset * sqrt(64); 8 * 5 bins in the half spectrum

@@ -25,7 +25,7 @@ Floats = NDArray[np.float32]
 
 CONTRACT = "1"  # what this module expects of the files' inputs and outputs
 THUMBNAIL_PIXELS = 192 * 256
-TILE = 512
+TILE = 576  # px, at most
 OVERLAP = 32  # px cut from each inner side of a tile
 GRID = 16  # px: a network reads its input in blocks, tiles must not shift them
 TONE_TASKS = ("haze", "lowlight", "underwater")  # seen in the whole photo; the others in tiles
@@ -170,18 +170,23 @@ def tiles(
 
 
 def _spans(length: int, tile: int, overlap: int) -> list[tuple[slice, slice]]:
-    """Spans of at most `tile` px along one side, all starting on the networks' grid."""
+    """Spans of about one length, at most `tile` px, all starting on the networks' grid."""
     if length <= tile:
         return [(slice(0, length), slice(0, length))]
-    step = tile - 2 * overlap
-    count = math.ceil((length - 2 * overlap) / step)
-    last = -(-(length - tile) // GRID) * GRID  # moved inwards, to be about as long as the others
-    starts = [min(k * step, last) for k in range(count)]
+    count = math.ceil((length - 2 * overlap) / (tile - 2 * overlap))
+    tile = _on_grid(math.ceil((length + 2 * overlap * (count - 1)) / count))
+    last = _on_grid(length - tile)
+    starts = [min(k * (tile - 2 * overlap), last) for k in range(count)]
     edges = [0, *(start + overlap for start in starts[1:]), length]
     return [
         (slice(start, min(start + tile, length)), slice(edges[k], edges[k + 1]))
         for k, start in enumerate(starts)
     ]
+
+
+def _on_grid(length: int) -> int:
+    """The next multiple of GRID."""
+    return -(-length // GRID) * GRID
 
 
 def detail_inputs(photo: Image, part: Image) -> Floats:

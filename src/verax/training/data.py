@@ -77,7 +77,7 @@ class Source:
             pairs = [pair for pair in self.library.pairs if pair.task == task]
             return _real(pairs[int(rng.integers(len(pairs)))], size, rng, whole=whole)
         scenes = self.library.scenes
-        if name == "haze" and self.library.with_depth() and rng.random() < 0.3:
+        if name == "haze" and self.library.with_depth() and rng.random() < 0.4:
             scenes = self.library.with_depth()
         return _synthetic(scenes[int(rng.integers(len(scenes)))], name, size, rng, whole=whole)
 

@@ -38,7 +38,10 @@ def objective(
     else:
         photo, estimated = inputs[:, 3:6], outputs[2]
         restored = fused(inputs, outputs[0], outputs[1])
-    loss = losses.charbonnier(restored, target, epsilon=recipe.epsilon)
+    if recipe.distance == "decibels":
+        loss = losses.decibels(restored, target)
+    else:
+        loss = losses.charbonnier(restored, target)
     loss = loss + recipe.severity * losses.severity(estimated, severity)
     if recipe.frequency:
         loss = loss + recipe.frequency * losses.frequency(restored, target)

@@ -15,9 +15,9 @@ Network = Literal["tone", "detail"]
 # Weights follow need: haze and darkness are tone, what hides structure is detail; both see
 # clean photos, which must come back as they are.
 TONE_MIX = {
-    "clean": 0.13, "haze": 0.27, "real:haze": 0.12, "lowlight": 0.25, "real:lowlight": 0.01,
-    "underwater": 0.08, "rain": 0.04, "snow": 0.02, "noise": 0.03, "jpeg": 0.02,
-    "motion_blur": 0.02, "raindrop": 0.01,
+    "clean": 0.14, "haze": 0.26, "real:haze": 0.10, "lowlight": 0.22, "real:lowlight": 0.01,
+    "underwater": 0.07, "real:noise": 0.06, "noise": 0.03, "rain": 0.04, "real:rain": 0.01,
+    "snow": 0.02, "jpeg": 0.01, "motion_blur": 0.02, "raindrop": 0.01,
 }  # fmt: skip
 DETAIL_MIX = {
     "clean": 0.05, "noise": 0.21, "real:noise": 0.12, "rain": 0.31, "real:rain": 0.06,
@@ -41,8 +41,8 @@ class Recipe:
         batch: samples per step and device.
         rate: peak learning rate of AdamW.
         ema: decay of the averaged weights, which are the ones kept.
-        epsilon: where Charbonnier turns from square to absolute: a tone is off by more than noise.
-        severity, frequency, structure: weights of those losses beside Charbonnier.
+        distance: the main loss, "charbonnier" or "decibels" (each picture counts by its PSNR).
+        severity, frequency, structure: weights of the losses beside it.
         bf16: compute in bfloat16 where it is safe.
         devices: how many GPUs train together, 0 for all of them.
         workers: loading processes; 0 loads in the training process.
@@ -59,12 +59,12 @@ class Recipe:
     minutes: float = 0.0
     crop: int = 128
     batch: int = 8
-    rate: float = 6e-4
+    rate: float = 1e-3
     warmup: int = 200
     weight_decay: float = 1e-4
     ema: float = 0.999
-    epsilon: float = 1e-3
-    severity: float = 0.02
+    distance: Literal["charbonnier", "decibels"] = "charbonnier"
+    severity: float = 0.01
     frequency: float = 0.02
     structure: float = 0.02
     bf16: bool = True
@@ -83,7 +83,7 @@ class Recipe:
 
 _TONE = Recipe(
     "tone", mix=MappingProxyType(TONE_MIX), shape=TONE, crop=96, batch=16,
-    rate=1e-3, epsilon=0.05, severity=0.1, structure=0.0, frequency=0.0,
+    distance="decibels", severity=0.5, structure=0.0, frequency=0.0,
 )  # fmt: skip
 
 RECIPES: dict[str, tuple[Recipe, ...]] = {
@@ -141,6 +141,9 @@ def check(recipe: Recipe, *, name: str = "recipe") -> Recipe:
     unknown = sorted(set(recipe.mix) - known)
     problems = {
         "network: want 'tone' or 'detail'": recipe.network not in ("tone", "detail"),
+        "distance: want 'charbonnier' or 'decibels'": (
+            recipe.distance not in ("charbonnier", "decibels")
+        ),
         "data: name at least one folder of photos": not recipe.data,
         "want steps or minutes above 0, and not both": (recipe.steps > 0) == (recipe.minutes > 0),
         f"mix: unknown {unknown}; known: {sorted(known)}": bool(unknown),
