@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
+from verax.geometry.register import Warped
 from verax.image import Image, from_uint8, to_uint8
 from verax.pipeline import Restoration
 
@@ -28,11 +29,19 @@ def restoration_sheet(restoration: Restoration, prior: Image | None) -> Image:
     """All the pictures of one restoration with captions and the result in words."""
     panels: list[tuple[str, Image]] = [("photo", restoration.photo.pixels)]
     if prior is not None and restoration.warped is not None:
-        panels += [("prior", prior), ("prior on the photo's grid", restoration.warped.pixels)]
+        panels += [("prior", prior), ("prior on the photo's grid", seen(restoration.warped))]
     panels.append(("restoration", restoration.pixels))
     if prior is not None:
-        panels.append(("trust: blue photo, orange tone", trust_picture(restoration.trust)))
+        panels.append(
+            ("trust: blue photo, orange tone, red texture", trust_picture(restoration.trust))
+        )
     return sheet(panels, words=in_words(restoration))
+
+
+def seen(warped: Warped) -> Image:
+    """The registered prior with grey where it shows nothing of the photo."""
+    share = warped.valid[..., None]
+    return np.asarray(warped.pixels * share + np.float32(0.5) * (1 - share), np.float32)
 
 
 def in_words(restoration: Restoration) -> list[str]:
