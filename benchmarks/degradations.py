@@ -2,7 +2,7 @@
 
     python benchmarks/degradations.py [--sheet sheet.png] [--photos 40]
 
-Needs the folder of real pictures (VERAX_PICTURES, default ../shared/data). Prints, per task, the
+Needs the folder of real pictures (VERAX_PICTURES). Prints, per task, the
 PSNR in dB of the degraded to the clean photo (10th percentile, median, 90th): ours by severity
 on training photos, and that of the real or published test pairs; then the same for simulated
 priors beside generated pictures with known ground truth; one JSON line last. The sheet shows
