@@ -1,5 +1,7 @@
 """The simulator's ground truth is true: undoing what it reports gives the clean photo back."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from verax.priors.simulated import (
     Shares,
     SimulatorSettings,
     Tone,
+    draw,
     inject,
     mix,
     simulate,
@@ -170,6 +173,28 @@ def test_one_ingredient_switched_off_moves_no_other(clean):
     fields = [inject(clean, d, seed=6).field for d in (with_tone, without)]
 
     np.testing.assert_array_equal(*fields)
+
+
+def test_settings_with_everything_off_draw_no_deviation():
+    off = SimulatorSettings(
+        sizes=None,
+        canvases=(("stretch", 1.0),),
+        shift=(0, 0),
+        scale=(1, 1),
+        rotation_deg=0,
+        perspective=0,
+        local=(0, 0),
+        objects=(0, 0),
+        texture=(0, 0),
+        sharpening=(0, 0),
+        tone=(0, 0),
+        night=0,
+        residual=0,
+        jpeg=0,
+    )
+    drawn = [draw(np.random.default_rng(k), (300, 200), off) for k in range(20)]
+
+    assert {replace(d, local_cells=4.0, texture_px=2.0) for d in drawn} == {Deviations()}
 
 
 def test_simulation_is_a_function_of_photo_seed_and_settings(clean):

@@ -48,7 +48,8 @@ class SimulatorSettings:
         sizes: the (width, height) a generator offers, the nearest in shape is taken; empty:
             the photo's own size, rounded to multiples of 16; None: exactly the photo's size.
         canvases: ways of bringing the photo to that size, with their shares.
-        mild: share of draws with the geometry and texture of `MILD` in place of these.
+        mild: share of draws with the geometry and texture of `MILD` in place of these; what is
+            switched off here (zero, or a scale of one) stays off.
         shift: deviation and bound of the normal shift, shares of the sides.
         scale: per axis. rotation_deg, perspective: largest, either way.
         local: median local displacement, share of the width.
@@ -130,7 +131,7 @@ def draw(
     rng: Generator, photo: tuple[int, int], settings: SimulatorSettings = SimulatorSettings()
 ) -> Deviations:
     """Amounts for a photo of (width, height), from the ranges of the settings."""
-    kind = MILD if rng.random() < settings.mild else settings
+    kind = _mildly(settings) if rng.random() < settings.mild else settings
     shifts = np.clip(rng.normal(0, kind.shift[0], 2), -kind.shift[1], kind.shift[1])
     middle, half = (np.sum(kind.scale) / 2, np.ptp(kind.scale) / 2)
     scales = middle + half * np.clip(rng.normal(0, 0.45, 2), -1, 1)
@@ -198,6 +199,17 @@ def mix(
     if pick < shares.none + shares.foreign + shares.photo:
         return SimulatedPrior(degraded, np.eye(3), None, (), "photo", Deviations())
     return simulate(clean, seed=seed, settings=settings, degraded=degraded)
+
+
+def _mildly(settings: SimulatorSettings) -> SimulatorSettings:
+    """The settings with the ranges of `MILD` for what they do not switch off."""
+    off = SimulatorSettings(
+        shift=(0, 0), scale=(1, 1), rotation_deg=0, perspective=0, local=(0, 0), texture=(0, 0)
+    )
+    names = ("shift", "scale", "rotation_deg", "perspective", "local", "texture")
+    on = {n: getattr(MILD, n) for n in names if getattr(settings, n) != getattr(off, n)}
+    canvases = MILD.canvases if len(settings.canvases) > 1 else settings.canvases
+    return replace(settings, canvases=canvases, texture_px=MILD.texture_px, **on)
 
 
 def _size(photo: tuple[int, int], settings: SimulatorSettings) -> tuple[int, int] | None:
