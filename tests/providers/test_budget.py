@@ -158,6 +158,14 @@ def test_input_tokens_equal_those_of_the_ledger(size):
     assert input_image_tokens(*size) == billing.input_image_tokens(*size)
 
 
+def test_half_a_cell_goes_to_the_even_number_as_in_the_official_calculator():
+    """1024x928 at low quality: 16 x 14.5 cells become 16 x 14 (16 x 15 would be 178 tokens)."""
+    request = GenerateRequest(model="gpt-image-2", prompt="", quality="low", size="1024x928")
+
+    assert estimate(request, KNOWN["gpt-image-2"]).usage.output_image == 166
+    assert billing.output_tokens("gpt-image-2", "low", 1024, 928) == 166
+
+
 class Clock:
     """A clock that sleeping moves on."""
 

@@ -455,3 +455,50 @@ def test_calls_under_way_wait_at_the_pace(journal):
         thread.join()
 
     assert max(most) <= 2
+
+
+RACING = """
+import sys
+from datetime import date
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_journal import REQUEST, TARIFF, repeated
+from verax.errors import BudgetExceeded
+from verax.providers.budget import Budget
+from verax.providers.images_api import connect
+from verax.providers.journal import Journal
+from verax.settings import Settings
+
+folder, url, limit = Path(sys.argv[2]), sys.argv[3], float(sys.argv[4])
+environ = {"VERAX_API_KEY": "sk-test"}
+client = connect(Settings(home=folder, base_url=url, environ=environ), today=date(2026, 11, 20))
+print("ready", flush=True)
+sys.stdin.readline()
+with Journal(folder / "journal") as journal:
+    for index in range(4):
+        try:
+            budget = Budget(TARIFF, "run", limit)
+            journal.call(repeated(REQUEST, index), client.send, budget=budget)
+        except BudgetExceeded:
+            print("stopped", flush=True)
+"""
+
+
+@pytest.mark.parametrize(("limit", "paid"), [(1.0, 4), (3.5 * COST, 3)], ids=["ample", "tight"])
+def test_two_processes_at_once_pay_once_and_share_one_limit(service, tmp_path, limit, paid):
+    here, pipe = str(Path(__file__).parent), subprocess.PIPE
+    service.state.delay_s = 0.05
+    command = [sys.executable, "-c", RACING, here, str(tmp_path), service.base_url, str(limit)]
+    racers = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) for _ in range(2)]
+    for racer in racers:
+        racer.stdout.readline()
+    for racer in racers:
+        racer.stdin.write("go\n")
+        racer.stdin.flush()
+    ends = [racer.communicate(timeout=60)[0] for racer in racers]
+
+    assert [racer.returncode for racer in racers] == [0, 0]
+    assert len({entry["request"] for entry in service.ledger()}) == 1  # repeats look alike there
+    assert len(service.ledger()) == paid
+    assert [end.count("stopped") for end in ends] == [4 - paid] * 2
+    assert service.bill_usd() <= limit

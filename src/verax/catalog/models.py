@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +160,7 @@ def output_tokens(model: Model, quality: str, size: Size) -> int:
     if quality in model.output_grid:
         cells = model.output_grid[quality]
         long, short = max(size), min(size)
-        area = cells * ((2 * cells * short + long) // (2 * long))  # short side rounded half up
+        area = cells * round(Fraction(cells * short, long))  # a half cell goes to the even number
         return -(-area * (2_000_000 + width * height) // 4_000_000)
     known = model.output_table.get(quality, {})
     if f"{width}x{height}" in known:
