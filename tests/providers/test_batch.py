@@ -221,6 +221,26 @@ def test_a_batch_beyond_the_limit_is_not_even_uploaded(client, journal, service)
     assert states(journal) == []
 
 
+def test_parts_that_do_not_fit_together_are_not_sent_at_all(client, journal, service):
+    one = TARIFF.estimate(prepared(client, edits(1))[0]).high_usd
+    budget = Budget(TARIFF, "run", max_cost_usd=2.5 * one)
+    with pytest.raises(BudgetExceeded):
+        batches(client, journal, budget=budget, most_lines=1).submit(prepared(client, edits(3)))
+
+    assert service.state.batches == {}
+    assert set(states(journal)) == {"failed"}
+
+
+def test_a_batch_that_another_process_prepares_is_left_to_it(client, journal, tmp_path):
+    with Journal(tmp_path / "journal") as other:
+        theirs = batches(client, other).table.new(other.kept.owner, "/v1/images/edits", 0.0)
+        still = batches(client, journal).collect()
+    later = batches(client, journal).collect()
+
+    assert [batch.id for batch in still] == [theirs.id]
+    assert later == []
+
+
 def test_too_many_lines_become_several_batches(client, journal, service):
     batches(client, journal, most_lines=2).run(prepared(client, edits(3)))
 

@@ -222,6 +222,16 @@ def test_a_refusal_is_remembered_in_its_run_and_is_never_a_result(journal):
     assert journal.stored(REQUEST) is not None
 
 
+def test_a_refusal_inside_a_good_answer_is_a_refusal(journal):
+    error = {"code": "moderation_blocked", "message": "unsafe"}
+    service = Service(answer=json.dumps({"error": error}).encode())
+    with pytest.raises(ProviderRefused):
+        journal.call(REQUEST, service, budget=FREE)
+
+    assert states(journal) == ["refused"]
+    assert journal.stored(REQUEST) is None
+
+
 def test_a_broken_picture_is_kept_counted_and_not_paid_again(journal):
     service = Service(answer=body(png(size=64)[:200]))
     for _ in range(2):
@@ -417,7 +427,7 @@ def test_the_journal_is_private_to_the_user(journal):
 def test_a_removed_call_is_paid_again(journal):
     service = Service()
     journal.call(REQUEST, service, budget=FREE)
-    freed = journal.remove(journal.records.select())
+    freed = journal.kept.remove(journal.records.select())
     journal.call(REQUEST, service, budget=FREE)
 
     assert freed == len(body())

@@ -16,7 +16,8 @@ from verax.errors import ProviderError, VeraxError
 
 if TYPE_CHECKING:
     from verax.priors.generated import Asking, GeneratedPrior, Wishes
-    from verax.providers.batch import Batch, Batches
+    from verax.providers.batch import Batches
+    from verax.providers.batch_table import Batch
 
 AT_ONCE = 100  # photos that are planned, announced and asked for together
 

@@ -71,7 +71,7 @@ def show(call: Annotated[str, typer.Argument(help="Number or fingerprint.")]) ->
         for found in chosen(journal, [call], None, None, None):
             entry = told(found)
             if found.state in ("done", "unusable"):
-                entry["answer"] = str(journal.path(found.fingerprint))
+                entry["answer"] = str(journal.kept.path(found.fingerprint))
             print(json.dumps(entry, ensure_ascii=False, indent=2))
 
 
@@ -118,7 +118,7 @@ def prune(
         found = [call for call in found if call.state not in ("started", "batched")]
         size = sum(answer_bytes(journal, call) for call in found)
         if yes:
-            size = journal.remove(found)
+            size = journal.kept.remove(found)
     verb = "removed" if yes else "would remove"
     print(f"{verb} {len(found)} calls and {size / 1e6:.1f} MB" + ("" if yes else "; add --yes"))
 
@@ -181,7 +181,7 @@ def told(call: "Call") -> dict[str, Any]:
 
 
 def answer_bytes(journal: "Journal", call: "Call") -> int:
-    path = journal.path(call.fingerprint)
+    path = journal.kept.path(call.fingerprint)
     return path.stat().st_size if call.state in ("done", "unusable") and path.is_file() else 0
 
 
@@ -192,7 +192,7 @@ def exported(journal: "Journal", call: "Call") -> dict[str, bytes]:
 
     if call.state not in ("done", "unusable"):
         return {}
-    body = journal.body(call)
+    body = journal.kept.body(call)
     try:
         images = read_answer(body).images
     except ProviderError:

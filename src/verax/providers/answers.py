@@ -33,7 +33,7 @@ def read_answer(
     `fetch` gets pictures that came as links; `headers` are the answer's. Raises ProviderError
     where the body holds no picture that can be read.
     """
-    data = _parsed(body)
+    data = json_object(body)
     items = data.get("data")
     if not isinstance(items, list) or not items:
         _raise_what_it_says(body)
@@ -88,7 +88,8 @@ def real_picture(data: bytes) -> GeneratedImage:
     return GeneratedImage(data, _MEDIA[picture.format or ""], picture.width, picture.height)
 
 
-def _parsed(body: bytes) -> dict[str, Any]:
+def json_object(body: bytes) -> dict[str, Any]:
+    """The JSON object in a body; ProviderError for anything else."""
     try:
         data = json.loads(body)
     except ValueError as exc:

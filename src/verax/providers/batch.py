@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from verax.errors import ProviderBusy, ProviderError, ProviderRejected, ProviderUncertain
+from verax.providers.answers import json_object
+from verax.providers.batch_table import Batch, BatchTable
 from verax.providers.budget import Budget
 from verax.providers.dialects import Wire, json_pictures, wire
 from verax.providers.failures import failure
@@ -39,34 +41,6 @@ ENDED = ("completed", "failed", "expired", "cancelled")
 LISTED = 100  # newest batches that are looked through for one that may have been created
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """One batch. Times are seconds since 1970.
-
-    Attributes:
-        owner: the process that prepares it.
-        address: base URL of the service.
-        status: "preparing" (nothing sent), "creating" (perhaps created), then the service's words.
-        message: why the service failed it.
-    """
-
-    id: int
-    owner: str
-    address: str
-    endpoint: str
-    created: float
-    ended: float | None
-    input_file: str
-    service_id: str
-    status: str
-    message: str
-
-    @property
-    def name(self) -> str:
-        """The owner of its calls in the journal."""
-        return f"batch {self.id}"
-
-
 @dataclass(frozen=True)
 class Batches:
     """The batches of one service in one journal.
@@ -83,6 +57,10 @@ class Batches:
     most_lines: int = MOST_LINES
     most_bytes: int = MOST_BYTES
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
+
+    @property
+    def table(self) -> BatchTable:
+        return BatchTable(self.journal.records, self.client.address)
 
     def run(
         self,
@@ -112,68 +90,77 @@ class Batches:
         groups: dict[tuple[str, str], list[Request]] = {}
         for request in map(plain, requests):
             groups.setdefault((ENDPOINTS[request.kind], request.model), []).append(request)
-        batches = []
-        for (endpoint, _), members in groups.items():
-            for part in split(members, lines=self.most_lines, size=self.most_bytes):
-                batches += self._submit(endpoint, part)
-        return batches
+        waiting: list[tuple[Batch, list[Request]]] = []
+        sent: list[Batch] = []
+        try:
+            for (endpoint, _), members in groups.items():
+                for part in split(members, lines=self.most_lines, size=self.most_bytes):
+                    waiting += self._claim(endpoint, part)
+            while waiting:
+                batch = self._fill(*waiting[0])
+                waiting.pop(0)
+                sent.append(self._create(batch))
+        except BaseException:
+            for batch, _ in waiting:
+                self._abandon(batch)
+            raise
+        return sent
 
     def collect(self) -> list[Batch]:
         """Look at every open batch once, take in the answers of those that ended; the others."""
         self._resume()
-        still = [batch for batch in self._open() if not self._look(batch)]
+        still = [one for one in self.table.open() if not (one.service_id and self._look(one))]
         if not still:
             self._clear_uploads()
         return still
 
-    def _submit(self, endpoint: str, requests: Sequence[Request]) -> list[Batch]:
-        batch = self._new(endpoint)
+    def _claim(
+        self, endpoint: str, requests: Sequence[Request]
+    ) -> list[tuple[Batch, list[Request]]]:
+        """A new batch with the requests that may be asked; nothing where there are none."""
+        batch = self.table.new(self.journal.kept.owner, endpoint, self.journal.kept.now())
         try:
             asked = self.journal.queue(
                 requests, batch.name, budget=self.budget, retry_uncertain=self.retry_uncertain
             )
-            if not asked:
-                self._drop(batch)
-                return []
-            data = b"".join(self._line(endpoint, request) for request in asked)
-            input_file = self._upload(ImageFile(data, "batch.jsonl", "application/jsonl"), "batch")
         except BaseException:
-            self._abandon(batch)
+            self.table.drop(batch)
             raise
-        return [self._create(self._change(batch, status="creating", input_file=input_file))]
+        if not asked:
+            self.table.drop(batch)
+            return []
+        return [(batch, asked)]
 
-    def _line(self, endpoint: str, request: Request) -> bytes:
+    def _fill(self, batch: Batch, requests: Sequence[Request]) -> Batch:
+        """Upload pictures and lines; from here on the batch may exist at the service."""
+        there = self.table.uploaded()
+        data = b"".join(self._line(batch.endpoint, request, there) for request in requests)
+        input_file = self._upload(ImageFile(data, "batch.jsonl", "application/jsonl"), "batch")
+        return self.table.change(batch, status="creating", input_file=input_file)
+
+    def _line(self, endpoint: str, request: Request, there: dict[str, str]) -> bytes:
         """One line of a batch: pictures as ids of uploaded files."""
         gateway = replace(self.client.gateway, body="json")
         if isinstance(request, EditRequest):
             bare = replace(request, images=(), mask=None, markup=None)
-            pictures = json_pictures(request, lambda file: {"file_id": self._uploaded(file)})
+            pictures = json_pictures(request, lambda file: {"file_id": self._uploaded(file, there)})
             body = {**(wire(bare, gateway).json or {}), **pictures}
         else:
             body = dict(wire(request, gateway).json or {})
         line = {"custom_id": request.fingerprint(), "method": "POST", "url": endpoint, "body": body}
         return json.dumps(line).encode() + b"\n"
 
-    def _uploaded(self, file: ImageFile) -> str:
-        """The id of a picture at the service; equal bytes are uploaded once."""
-        records, key = self.journal.records, (self.client.address, file.sha256)
-        with records.lock:
-            row = records.database.execute(
-                "SELECT file_id FROM uploads WHERE address = ? AND sha256 = ?", key
-            ).fetchone()
-        if row:
-            return str(row["file_id"])
-        file_id = self._upload(file, "vision")
-        with records.change():
-            records.database.execute(
-                "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?)", (*key, file_id)
-            )
-        return file_id
+    def _uploaded(self, file: ImageFile, there: dict[str, str]) -> str:
+        """The id of a picture at the service; equal bytes are uploaded once. Adds to `there`."""
+        if file.sha256 not in there:
+            there[file.sha256] = self._upload(file, "vision")
+            self.table.remember(file.sha256, there[file.sha256])
+        return there[file.sha256]
 
     def _upload(self, file: ImageFile, purpose: str) -> str:
         sent = Wire("/files", form=(("purpose", purpose),), files=(("file", file),))
         try:
-            return str(_json(self.client.transport.post(sent).body)["id"])
+            return str(json_object(self.client.transport.post(sent).body)["id"])
         except ProviderUncertain as exc:  # an upload costs nothing
             raise ProviderBusy(f"an upload broke off; nothing was asked yet: {exc}") from exc
 
@@ -190,58 +177,52 @@ class Batches:
         except ProviderError:
             self._abandon(batch)
             raise
-        told = _json(reply.body)
-        return self._change(batch, status=str(told["status"]), service_id=str(told["id"]))
+        told = json_object(reply.body)
+        return self.table.change(batch, status=str(told["status"]), service_id=str(told["id"]))
 
     def _resume(self) -> None:
         """Go on where a dead process stopped, or this one after a cut line."""
-        for batch in self._open():
-            if batch.service_id or (batch.owner != self.journal.name and self._lives(batch)):
+        for batch in self.table.open():
+            if batch.service_id or not self._is_mine(batch):
                 continue
             if batch.status == "preparing":
                 self._abandon(batch)
             elif (found := self._find(batch)) is not None:
-                self._change(batch, status=str(found["status"]), service_id=str(found["id"]))
+                self.table.change(batch, status=str(found["status"]), service_id=str(found["id"]))
             else:
                 self._create(batch)
 
-    def _lives(self, batch: Batch) -> bool:
-        return self.journal.lives(batch.owner)
+    def _is_mine(self, batch: Batch) -> bool:
+        """Whether this process goes on with the batch: its own, or one of a dead process."""
+        kept = self.journal.kept
+        if batch.owner == kept.owner:
+            return True
+        return not kept.lives(batch.owner) and self.table.adopt(batch, kept.owner)
 
     def _find(self, batch: Batch) -> Mapping[str, Any] | None:
         """The service's batch of our input file, if it was created."""
-        listed = _json(self.client.transport.get(f"/batches?limit={LISTED}").body)["data"]
+        listed = json_object(self.client.transport.get(f"/batches?limit={LISTED}").body)["data"]
         return next((one for one in listed if one["input_file_id"] == batch.input_file), None)
 
     def _abandon(self, batch: Batch) -> None:
         """Close a batch that was never sent, and its calls."""
         for call in self._calls(batch):
-            self.journal.give_up(call, ProviderBusy("the batch was not sent"))
-        self._change(batch, status="abandoned", ended=self.journal.now())
-
-    def _drop(self, batch: Batch) -> None:
-        with self.journal.records.change():
-            self.journal.records.database.execute("DELETE FROM batches WHERE id = ?", (batch.id,))
+            self.journal.kept.give_up(call, ProviderBusy("the batch was not sent"))
+        self.table.change(batch, status="abandoned", ended=self.journal.kept.now())
 
     def _clear_uploads(self) -> None:
         """Delete the uploaded pictures at the service; what it no longer knows is gone anyway."""
-        records, address = self.journal.records, self.client.address
-        with records.lock:
-            rows = records.database.execute(
-                "SELECT file_id FROM uploads WHERE address = ?", (address,)
-            ).fetchall()
-        for row in rows:
+        for sha256, file_id in self.table.uploaded().items():
             with suppress(ProviderRejected):
-                self.client.transport.delete(f"/files/{row['file_id']}")
-            with records.change():
-                records.database.execute("DELETE FROM uploads WHERE file_id = ?", (row["file_id"],))
+                self.client.transport.delete(f"/files/{file_id}")
+            self.table.forget(sha256)
 
     def _look(self, batch: Batch) -> bool:
         """Whether the batch has ended and its answers are taken in."""
-        told = _json(self.client.transport.get(f"/batches/{batch.service_id}").body)
+        told = json_object(self.client.transport.get(f"/batches/{batch.service_id}").body)
         status = str(told["status"])
         if status not in ENDED:
-            self._change(batch, status=status)
+            self.table.change(batch, status=status)
             return False
         calls = {call.fingerprint: call for call in self._calls(batch)}
         for name in ("output_file_id", "error_file_id"):
@@ -251,8 +232,8 @@ class Batches:
                     self._take(call, line)
         message = _errors(told)
         for call in calls.values():
-            self.journal.give_up(call, _unanswered(status, message))
-        self._change(batch, status=status, ended=self.journal.now(), message=message)
+            self.journal.kept.give_up(call, _unanswered(status, message))
+        self.table.change(batch, status=status, ended=self.journal.kept.now(), message=message)
         return True
 
     def _take(self, call: Call, line: Mapping[str, Any]) -> None:
@@ -260,15 +241,15 @@ class Batches:
         body = json.dumps(response.get("body") or {"error": line.get("error") or {}}).encode()
         status = int(response.get("status_code") or 0)
         if status == 200:
-            self.journal.take(call, body)
+            self.journal.kept.take(call, body)
             return
         code = (line.get("error") or {}).get("code", "")
         if not status:  # expired or cancelled before its turn; not billed
-            self.journal.give_up(call, ProviderBusy(f"not answered by the batch: {code}"))
+            self.journal.kept.give_up(call, ProviderBusy(f"not answered by the batch: {code}"))
             return
         clean = self.client.transport.redacted
         where = self.client.gateway.name
-        self.journal.give_up(call, failure(status, {}, body, where=where, clean=clean))
+        self.journal.kept.give_up(call, failure(status, {}, body, where=where, clean=clean))
 
     def _lines(self, file_id: str | None) -> Iterator[Mapping[str, Any]]:
         """The lines of a result file, which may be far larger than memory."""
@@ -278,39 +259,10 @@ class Batches:
             target = Path(folder) / "lines.jsonl"
             self.client.transport.download(f"/files/{file_id}/content", target)
             with target.open("rb") as file:
-                yield from (_json(line) for line in file if line.strip())
+                yield from (json_object(line) for line in file if line.strip())
 
     def _calls(self, batch: Batch) -> list[Call]:
         return self.journal.records.select(states=("batched",), owner=batch.name)
-
-    def _new(self, endpoint: str) -> Batch:
-        records = self.journal.records
-        values = (self.journal.name, self.client.address, endpoint, self.journal.now(), "preparing")
-        with records.change():
-            new = records.database.execute(
-                "INSERT INTO batches (owner, address, endpoint, created, status)"
-                " VALUES (?, ?, ?, ?, ?)",
-                values,
-            ).lastrowid
-        return next(batch for batch in self._open() if batch.id == new)
-
-    def _open(self) -> list[Batch]:
-        """Batches at this service that have not ended, oldest first."""
-        records = self.journal.records
-        with records.lock:
-            rows = records.database.execute(
-                "SELECT * FROM batches WHERE address = ? AND ended IS NULL ORDER BY id",
-                (self.client.address,),
-            ).fetchall()
-        return [Batch(**row) for row in rows]
-
-    def _change(self, batch: Batch, **values: Any) -> Batch:  # noqa: ANN401
-        changes = ", ".join(f"{name} = :{name}" for name in values)
-        with self.journal.records.change():
-            self.journal.records.database.execute(
-                f"UPDATE batches SET {changes} WHERE id = :id", values | {"id": batch.id}
-            )
-        return replace(batch, **values)
 
 
 def plain(request: R) -> R:
@@ -349,13 +301,3 @@ def _unanswered(status: str, message: str) -> ProviderError:
 def _errors(told: Mapping[str, Any]) -> str:
     listed: Iterable[Mapping[str, Any]] = (told.get("errors") or {}).get("data") or []
     return "; ".join(str(one.get("message", "")) for one in listed)[:1000]
-
-
-def _json(data: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(data)
-    except ValueError as exc:
-        raise ProviderError(f"the service answered something that is no JSON: {exc}") from exc
-    if not isinstance(value, dict):
-        raise ProviderError(f"the service answered a JSON {type(value).__name__}, want an object")
-    return value

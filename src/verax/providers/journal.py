@@ -19,35 +19,32 @@ States of a call:
     failed      surely not billed: rejected, busy, stopped before sending
 """
 
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Literal, NoReturn
 
 from verax.catalog.models import parse_size
 from verax.errors import (
     BudgetExceeded,
-    InputError,
     ProviderBusy,
     ProviderError,
     ProviderRefused,
-    ProviderRejected,
     ProviderUncertain,
 )
-from verax.providers.answers import read_answer, read_usage
-from verax.providers.budget import Budget, Estimate, Pace, cost_usd, total
+from verax.providers.answers import read_answer
+from verax.providers.budget import Budget, Estimate, Pace, total
+from verax.providers.keeping import Keeping
 from verax.providers.records import Call, Records, Spent, State
-from verax.providers.requests import ImagesAnswer, Request, Send, Usage
-from verax.store import ROOM, Presence, Reserved, write_whole, writing
+from verax.providers.requests import ImagesAnswer, Request, Send
+from verax.store import Reserved, writing
 
 WAIT_S = 0.05  # between looks at a call that somebody else has under way
 BYTES_PER_PIXEL = 4 * 4 / 3  # four channels that do not compress, as base64
 AUTO_PIXELS = 8_294_400  # the largest picture a service may choose
-NOT_SENT = (InputError, ProviderRejected, ProviderBusy)
 ROUNDING_USD = 1e-9
 
 
@@ -74,8 +71,8 @@ class Journal:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.records = Records(folder / "journal.sqlite")
         try:
-            self._presence = Presence(folder / "owners")
-            self.settle()
+            self.kept = Keeping(folder, self.records, clock)
+            self.kept.settle()
         except BaseException:
             self.records.close()
             raise
@@ -88,7 +85,7 @@ class Journal:
 
     def close(self) -> None:
         self.records.close()
-        self._presence.close()
+        self.kept.close()
 
     def call(
         self,
@@ -127,38 +124,6 @@ class Journal:
         """What the calls of a run have cost."""
         return self.records.spent(run)
 
-    def settle(self) -> list[Call]:
-        """Close the records that dead processes left open; those that became uncertain."""
-        with self.records.change():
-            left = self.records.select(states=("started",))
-            return [call for call in left if self._settled(call) == "uncertain"]
-
-    def body(self, call: Call) -> bytes:
-        """The kept body of a call that was answered. Raises InputError where it is gone."""
-        path = self.path(call.fingerprint)
-        try:
-            return path.read_bytes()
-        except OSError as exc:
-            raise InputError(
-                f"the answer to call {call.id} is gone ({path}: {exc.strerror}); to pay for it "
-                f"again, remove its record: verax journal prune {call.fingerprint[:12]}"
-            ) from exc
-
-    def remove(self, calls: Sequence[Call]) -> int:
-        """Forget calls and their answers; asking again is paid again. Bytes set free.
-
-        Calls under way, also in batches, are left alone.
-        """
-        freed = 0
-        for call in calls:
-            path = self.path(call.fingerprint)
-            with self.records.change():
-                gone = call.state not in ("started", "batched") and self.records.delete(call)
-                if gone and call.state in ("done", "unusable") and path.is_file():
-                    freed += path.stat().st_size
-                    path.unlink()
-        return freed
-
     def _claim(
         self, request: Request, estimate: Estimate, budget: Budget, retry_uncertain: bool
     ) -> Call | None:
@@ -179,7 +144,7 @@ class Journal:
                         last.message, stage=last.stage, categories=last.categories
                     )
                 if state != "started" and self._affordable(estimate, budget, request.model):
-                    owner = self._presence.name
+                    owner = self.kept.owner
                     return self._begin("started", request, estimate, budget, owner)
             self._sleep(WAIT_S)
 
@@ -206,33 +171,10 @@ class Journal:
                 self._begin("batched", request, estimate, budget, owner)
         return asked
 
-    def take(self, call: Call, body: bytes) -> State:
-        """Keep the answer that a batch brought for a call; its state now."""
-        with writing(self.path(call.fingerprint)):
-            write_whole(self.path(call.fingerprint), body)
-        return self._answered(call, body)
-
-    def give_up(self, call: Call, why: ProviderError) -> None:
-        """Close a call for which a batch brought an error."""
-        self.path(call.fingerprint).unlink(missing_ok=True)
-        self._failed(call, why)
-
-    def now(self) -> float:
-        return self._clock()
-
-    @property
-    def name(self) -> str:
-        """This process, as owner of records."""
-        return self._presence.name
-
-    def lives(self, owner: str) -> bool:
-        """Whether the process of that name still lives."""
-        return Presence.is_alive(self.folder / "owners", owner)
-
     def _standing(self, request: Request) -> tuple[Call | None, State | Literal[""]]:
         """The newest record of a request and its state, "" without one. Inside `change`."""
         last = self.records.last(request.fingerprint())
-        return last, self._settled(last) if last else ""
+        return last, self.kept.settled(last) if last else ""
 
     def _begin(
         self, state: State, request: Request, estimate: Estimate, budget: Budget, owner: str
@@ -265,7 +207,7 @@ class Journal:
         if self.spent(budget.run).most_usd <= left:
             return True
         for call in self.records.select(states=("started",), run=budget.run):
-            self._settled(call)  # who waits for a dead process waits forever
+            self.kept.settled(call)  # who waits for a dead process waits forever
         spent = self.spent(budget.run)
         if spent.billed_usd + spent.possibly_usd <= left:
             return False
@@ -276,79 +218,30 @@ class Journal:
         )
 
     def _send(self, call: Call, request: Request, send: Send) -> ImagesAnswer:
-        path = self.path(call.fingerprint)
+        path = self.kept.path(call.fingerprint)
         try:
             path.unlink(missing_ok=True)  # of a record that was removed
             room = Reserved(path, _expected_bytes(request))
         except BaseException as exc:
-            self._finish(call, "failed", message=str(exc))
+            self.kept.finish(call, "failed", message=str(exc))
             raise
         try:
             answer = send(request, room.fill)
         except BaseException as exc:
-            self._failed(call, exc)
+            self.kept.failed(call, exc)
             raise
         finally:
             room.drop()
-        self._answered(call, path.read_bytes(), answer)
+        self.kept.answered(call, path.read_bytes(), answer)
         return answer
-
-    def _failed(self, call: Call, exc: BaseException) -> None:
-        """Close the record of a call that raised."""
-        path = self.path(call.fingerprint)
-        message = str(exc) or type(exc).__name__
-        if path.is_file():
-            self._answered(call, path.read_bytes())
-        elif isinstance(exc, ProviderRefused):
-            about = {"stage": exc.stage, "categories": exc.categories}
-            self._finish(call, "refused", message=message, **about)
-        else:
-            self._finish(
-                call, "failed" if isinstance(exc, NOT_SENT) else "uncertain", message=message
-            )
-
-    def _settled(self, call: Call) -> State:
-        """The state of a record, after closing it where its process is dead. Inside `change`."""
-        if call.state != "started" or self.lives(call.owner):
-            return call.state
-        path = self.path(call.fingerprint)
-        if path.is_file():
-            return self._answered(call, path.read_bytes())
-        path.with_name(path.name + ROOM).unlink(missing_ok=True)
-        self._finish(call, "uncertain", message="the process ended before an answer came")
-        return "uncertain"
-
-    def _answered(self, call: Call, body: bytes, answer: ImagesAnswer | None = None) -> State:
-        """Close a record whose answer is on disk."""
-        message = ""
-        if answer is None:
-            try:
-                answer = read_answer(body)
-            except ProviderError as exc:
-                message = str(exc)
-        usage = answer.usage if answer else _usage(body)
-        billed = answer.billed_usd if answer else None
-        if billed is None and usage and call.price:
-            billed = cost_usd(usage, call.price)
-        state: State = "done" if answer else "unusable"
-        about = {"request_id": answer.request_id, "retries": answer.retries} if answer else {}
-        self._finish(call, state, usage=usage, cost_usd=billed, message=message, **about)
-        return state
-
-    def _finish(self, call: Call, state: State, **about: Any) -> None:  # noqa: ANN401
-        self.records.finish(call.id, state, ended=self._clock(), **about)
 
     def _answer(self, request: Request) -> ImagesAnswer:
         """The kept answer, as it was when it came."""
         last = self.records.last(request.fingerprint())
         if last is None:
             raise ProviderError("the record of this call was removed meanwhile; ask again")
-        answer = read_answer(self.body(last), request=request, retries=last.retries)
+        answer = read_answer(self.kept.body(last), request=request, retries=last.retries)
         return replace(answer, request_id=last.request_id)
-
-    def path(self, fingerprint: str) -> Path:
-        """Where the body of the answer to a request is kept."""
-        return self.folder / "answers" / fingerprint[:2] / f"{fingerprint}.json"
 
 
 def _expected_bytes(request: Request) -> int:
@@ -356,15 +249,6 @@ def _expected_bytes(request: Request) -> int:
     size = request.size or "auto"
     pixels = AUTO_PIXELS if size == "auto" else math.prod(parse_size(size))
     return request.n * int(pixels * BYTES_PER_PIXEL) + 65_536
-
-
-def _usage(body: bytes) -> Usage | None:
-    """The token counts of a body that holds no readable picture."""
-    try:
-        data = json.loads(body)
-    except ValueError:
-        return None
-    return read_usage(data.get("usage")) if isinstance(data, dict) else None
 
 
 def _raise_uncertain(call: Call) -> NoReturn:
