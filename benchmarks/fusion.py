@@ -1,15 +1,17 @@
 """Fusion on the real pairs: how near the prior's tone, how true to the photo's edges, how fast.
 
-    python benchmarks/fusion.py [--sheets FOLDER] [--only TEXT]
+    python benchmarks/fusion.py [--sheets FOLDER] [--only TEXT] [--edits]
 
 Needs the folder of real pictures (VERAX_PICTURES, default ../shared/data). Prints one row per
 pair of photo and generated restoration and one JSON line last.
 
-ratio      low-frequency distance restoration-prior over photo-prior (Gaussian, 3 % of the width)
+initial    low-frequency distance photo-prior, rms (Gaussian, 3 % of the width)
+2% 3% 4%   restoration-prior over photo-prior at three widths of the Gaussian
 own        share of strong edges without support, verax.fusion.verify
+prior      the same for the registered prior itself
 sobel      top 5 % Sobel edges with none of the photo's upper 30 % of gradients within 2 px
 canny      Canny edges (thresholds from quantiles) with no low-threshold Canny edge of the
-           contrast-equalised photo within 2 px
+           contrast-equalised photo within 2 px; self is the photo's own value, not 0 under noise
 """
 
 import argparse
@@ -33,10 +35,11 @@ HERE = Path(__file__).resolve().parents[1]
 PICTURES = Path(os.environ.get("VERAX_PICTURES", HERE.parent / "shared" / "data"))
 
 
-def pairs(only: str = "") -> list[dict[str, str]]:
-    """Manifest rows of generated restorations, without the free edits."""
+def pairs(only: str, edits: bool) -> list[dict[str, str]]:
+    """Manifest rows of generated restorations, or of edits that change weather and light."""
     with (PICTURES / "manifest.csv").open() as lines:
-        rows = [r for r in csv.DictReader(lines) if r["generated"] and r["task"] != "other_edit"]
+        rows = [r for r in csv.DictReader(lines) if r["generated"]]
+    rows = [r for r in rows if (r["task"] == "other_edit") == edits]
     return [r for r in rows if only in r["input"]]
 
 
@@ -44,14 +47,9 @@ def psnr(a: Image, b: Image) -> float:
     return float(-10 * np.log10(np.mean((a - b) ** 2)))
 
 
-def low_ratio(restored: Image, photo: Image, prior: Image, valid: Plane) -> tuple[float, float]:
-    sigma = 0.03 * photo.shape[1]
-
-    def distance(a: Image) -> float:
-        low = cv2.GaussianBlur((a - prior) * valid[..., None], (0, 0), sigma)
-        return float(np.sqrt((low**2).mean()))
-
-    return distance(restored) / distance(photo), distance(photo)
+def low_distance(a: Image, b: Image, valid: Plane, share: float) -> float:
+    low = cv2.GaussianBlur((a - b) * valid[..., None], (0, 0), share * a.shape[1])
+    return float(np.sqrt((low**2).mean()))
 
 
 def magnitude(image: Image, sigma: float = 1.0) -> Plane:
@@ -95,18 +93,23 @@ def measure(row: dict[str, str], sheets: Path | None) -> dict[str, Any]:
     start = time.perf_counter()
     fused = fuse(photo, photo, warped, registration)
     seconds = time.perf_counter() - start
-    ratio, initial = low_ratio(fused.pixels, photo, warped.pixels, warped.valid)
+    initial, left = (
+        {w: low_distance(x, warped.pixels, warped.valid, w / 100) for w in (2, 3, 4)}
+        for x in (photo, fused.pixels)
+    )
     result = {
         "name": Path(row["input"]).stem,
         "outcome": registration.outcome,
-        "initial": initial,
-        "ratio": ratio,
+        "initial": initial[3],
+        **{f"{w}%": left[w] / initial[w] for w in initial},
         "own": unsupported_edges(fused.pixels, photo),
-        "own_prior": unsupported_edges(warped.pixels, photo),
+        "prior": unsupported_edges(warped.pixels, photo),
         "sobel": sobel_unsupported(fused.pixels, photo),
         "canny": canny_unsupported(fused.pixels, photo),
+        "self": canny_unsupported(photo, photo),
         "scene_state": fused.scene_state_change,
         "seconds": seconds,
+        "notes": fused.notes,
     }
     if row["target"]:
         target = images.read(PICTURES / row["target"]).pixels
@@ -128,15 +131,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sheets", type=Path)
     parser.add_argument("--only", default="")
+    parser.add_argument("--edits", action="store_true", help="the free edits in place of the rest")
     options = parser.parse_args()
-    results = [measure(row, options.sheets) for row in pairs(options.only)]
-    columns = ("initial", "ratio", "own", "own_prior", "sobel", "canny", "seconds")
-    print(f"{'pair':24}{'outcome':12}" + "".join(f"{c:>10}" for c in columns) + "  scene")
+    results = [measure(row, options.sheets) for row in pairs(options.only, options.edits)]
+    columns = ["initial", "2%", "3%", "4%", "own", "prior", "sobel", "canny", "self", "seconds"]
+    print(f"{'pair':24}{'outcome':12}" + "".join(f"{c:>8}" for c in columns) + "  scene")
     for r in results:
-        numbers = "".join(f"{r[c]:10.3f}" for c in columns)
+        numbers = "".join(f"{r[c]:8.3f}" for c in columns)
         extra = " ".join(f"{x:.2f}" for x in r.get("psnr", ()))
         print(f"{r['name']:24}{r['outcome']:12}{numbers}  {'change' * r['scene_state']} {extra}")
-    print(json.dumps({"pairs": results}))
+    kept = [r for r in results if not r["scene_state"] and r["outcome"] == "registered"]
+    worst = {c: max((r[c] for r in kept), default=0.0) for c in columns[1:9]}
+    print("worst without scene-state change: " + " ".join(f"{k} {v:.3f}" for k, v in worst.items()))
+    print(json.dumps({"pairs": results, "worst": worst}))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.errors import SizeMismatchError, UnknownNameError
-from verax.fusion import gates, noise, tone, verify
+from verax.fusion import gates, grid, noise, tone, verify
 from verax.geometry.register import Registration, Warped
 from verax.image import Image, Plane
 
@@ -17,7 +17,7 @@ MARGIN = 32  # rows around a stripe that its filters look at; both are multiples
 MODES = ("tone", "network")
 COARSE = "the prior could not be placed precisely: only a coarse tone is taken from it"
 CHANGED = (
-    "the prior shows another state of the scene (as night made day): "
+    "the prior shows another state of the scene (%s): "
     "light stays the photo's, colour is only hinted at"
 )
 
@@ -109,26 +109,25 @@ def solve(photo: Image, base: Image, warped: Warped, registration: Registration)
     """Everything that is decided at the working size; None without enough evidence."""
     scale = min(1.0, tone.WORK / max(base.shape[:2]))
     size = (max(1, round(base.shape[1] * scale)), max(1, round(base.shape[0] * scale)))
-    weight = gates.evidence(
-        tone.shrink(warped.valid, size), tone.shrink(registration.confidence, size)
-    )
+    valid = grid.shrink(warped.valid, size)
+    weight = gates.evidence(valid, grid.shrink(registration.confidence, size))
     if weight.mean() < gates.LEAST:
         return None
     sigma = noise.noise_table(photo)
-    quiet = noise.denoise(tone.shrink(base, size), scale * float(np.median(sigma)))
-    prior = tone.shrink(warped.pixels, size)
+    quiet = noise.denoise(grid.shrink(base, size), scale * float(np.median(sigma)))
+    prior = grid.shrink(warped.pixels, size)
     exposure = tone.fit_exposure(quiet, prior, weight)
     exposed = tone.expose(quiet, tone.exposure_curve(exposure))
-    changed = gates.brightness_order(exposed, prior, weight) < gates.ORDER
+    change = gates.scene_state_change(quiet, exposed, prior, valid)
     local = registration.outcome == "registered"
-    if changed:
+    if change:
         field = tone.fit_hint(quiet, prior, weight)
     else:
         field = tone.fit(quiet, prior, weight, exposure, local=local)
         field = tone.damp(field, 1 - verify.doubt(tone.restored(field, quiet), quiet))
-    notes = tuple(note for note, holds in ((COARSE, not local), (CHANGED, changed)) if holds)
+    notes = tuple(note for note in ("" if local else COARSE, change and CHANGED % change) if note)
     slope = tone.slope(field.curve, noise.LEVELS)
-    return Recipe(field, sigma, slope, noise_level(quiet, field, sigma, slope), changed, notes)
+    return Recipe(field, sigma, slope, noise_level(quiet, field, sigma, slope), bool(change), notes)
 
 
 def noise_level(
@@ -140,12 +139,14 @@ def noise_level(
 
 
 def noise_need(
-    base: Image, gain: tone.Grid, sigma: noise.Table, slope: noise.Table
+    base: Image, gain: grid.Float, sigma: noise.Table, slope: noise.Table
 ) -> tuple[Plane, Plane]:
     """Per pixel the share of the noise that has to go, and its deviation."""
     grey = tone.luma(base)
     deviation = noise.look_up(sigma, grey)
-    return noise.excess(deviation, noise.look_up(slope, grey) * gain.max(2)), deviation
+    return noise.excess(
+        deviation, noise.look_up(slope, grey) * np.maximum(gain[..., 0], gain[..., 1])
+    ), deviation
 
 
 def carry_out(

@@ -9,7 +9,8 @@ from verax.image import Image, Plane
 KERNEL = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
 BLOCK = 8  # px, side of the blocks whose deviation is taken
 LEVELS = 256  # entries of a table over luma
-BINS = 12
+BINS = 12  # of luma
+FEW = 8  # blocks without which a bin says nothing
 VISIBLE = 0.012  # a deviation below this (3 of 255 levels) is not seen
 RANGE, REACH = 5.0, 2.0  # bilateral filter: range in noise deviations, Gaussian in px
 COARSE = 4  # chroma is also smoothed on a grid this much coarser: its noise shows as blotches
@@ -24,10 +25,12 @@ def noise_table(image: Image, *, tiles: int = 64, tile: int = 64) -> Table:
 
     The difference-of-Laplacians mask of Immerkaer, "Fast noise variance estimation" (1996), in
     blocks; per luma bin the lower quartile of the blocks, so that texture does not count. Large
-    pictures are looked at in evenly spread tiles.
+    pictures are looked at in evenly spread tiles. In a photo of 8 bits it is at least one level:
+    what a lift shows of compression and rounding is no less than that.
     """
     deviations, means = [], []
-    for part in sample_tiles(image, tiles, tile):
+    parts = sample_tiles(image, tiles, tile)
+    for part in parts:
         grey = part.mean(2)
         high = np.abs(cv2.filter2D(part, -1, KERNEL)).mean(2) * np.sqrt(np.pi / 2)
         size = (max(1, grey.shape[1] // BLOCK), max(1, grey.shape[0] // BLOCK))
@@ -36,10 +39,19 @@ def noise_table(image: Image, *, tiles: int = 64, tile: int = 64) -> Table:
     sigma, mean = np.concatenate(deviations), np.concatenate(means)
     centres = np.linspace(0, 1, BINS)
     members = [np.abs(mean - v) < centres[1] for v in centres]
-    known = [k for k, near in enumerate(members) if near.sum() >= min(8, mean.size)]
+    known = [k for k, near in enumerate(members) if near.sum() >= FEW]
     values = [np.quantile(sigma[members[k]], 0.25) for k in known]
+    if not known:  # too small a picture to tell the bins apart
+        known, values = [0], [np.quantile(sigma, 0.25)]
     table = np.interp(np.linspace(0, 1, LEVELS), centres[known], values)
-    return np.asarray(table, np.float32)
+    least = 1 / 255 if all(has_8_bits(part) for part in parts) else 0.0
+    return np.asarray(np.maximum(table, least), np.float32)
+
+
+def has_8_bits(image: Image) -> bool:
+    """Are all values multiples of 1/255?"""
+    levels = image * 255
+    return bool(np.abs(levels - np.rint(levels)).max() < 1e-3)
 
 
 def sample_tiles(image: Image, tiles: int, tile: int) -> list[Image]:

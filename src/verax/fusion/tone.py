@@ -1,42 +1,43 @@
 """Tone: the prior's light and colour as an affine field on a bilateral grid, R = a E + c.
 
-Two steps, both unable to import structure. First an exposure: one gain in linear light with a
-soft shoulder, E = exposure(D); it is what a camera could have done, so it is taken in full. Then
-a local correction, fitted E -> registered prior on a grid over (x, y, luma of E): a gain from the
-ratio of local deviations and a colour offset from local weighted means. Deviations and means, not
-least squares: under residual misalignment a least-squares slope is diluted (contrast is lost),
-matched moments are not. Each level of the field is shrunk to the coarser one where weighted
-evidence is thin.
+Three steps, none able to import structure. First an exposure: one gain in linear light with a
+soft shoulder, E = exposure(base); it is what a camera could have done, so it is taken in full.
+Then a coarse correction over (x, y, luma of E), in windows of a quarter of the picture, and a fine
+one: gains of luma and chroma from the ratio of local deviations, and colour offsets from local
+weighted means. Deviations and means, not least squares: under residual misalignment a
+least-squares slope is diluted and contrast is lost, matched moments keep it (moment matching:
+Reinhard et al., "Color transfer between images", 2001, here done locally). Where weighted
+evidence is thin or the structure of the two disagrees, the fine correction shrinks to the coarse.
 
-The grid follows Chen, Paris, Durand, "Real-time edge-aware image processing with the bilateral
-grid" (SIGGRAPH 2007); moment matching follows Reinhard et al., "Color transfer between images"
-(2001), done locally.
+How much of the corrections is taken: no more than the photo gives reason for, at least what
+brings the low frequencies near the prior's (see `shares`).
 """
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from verax.fusion import grid
+from verax.fusion.grid import Float, Rows, blur
 from verax.image import Image, Plane
 
-WORK = 384  # long side at which the field is fitted, px
-LEVELS = 9  # luma levels of the grid
-CELL = 4  # working px per grid cell
-SIGMAS = (0.25, 0.08, 0.025)  # windows of the offset field, coarse to fine, share of the long side
-GAIN_SIGMA = 0.05  # window of the deviations
-PRE_BLUR = 0.008  # deviations are compared above this scale: below it registration is not exact
-GAIN_FLOOR = 0.02  # deviations below this are no evidence for a gain
-GAIN_RANGE = (0.5, 3.0)
-EVIDENCE = 0.02  # weight at which a window counts half
-TASTE = 0.10  # how far a generator's tone is off without a reason (rms); see docs/log.md
-REACH = 0.6  # share of the low-frequency distance to the prior that is always covered
-HINT = 0.5  # share of the prior's coarse chroma taken when the scene's state has changed
+WORK = 256  # long side at which the field is fitted, px
+COARSE = 0.25  # windows of the offsets, share of the long side
+FINE = (0.08, 0.025)
+GAIN = 0.05  # window of the deviations
+PRECISE = 0.008  # deviations are compared above this scale: below it registration is not exact
+FLOOR = 0.02  # deviations below this are no evidence for a gain
+GAINS = (0.5, 3.0)
+TASTE = 0.10  # how far a generator's tone is off without a reason (rms)
+REACH = 0.62  # share of the low-frequency distance to the prior that is covered all the same
+LEAST = 0.57  # the same, where no structure supports the correction
+TINY = 0.008  # a distance (rms) below this is nothing to cover, twice this is
+OUTLIER = 0.05  # residual (rms) at which a place counts half in the second fit
+HINT = 0.25  # share of the prior's coarse chroma taken when the scene's state has changed
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 CURVE_STEPS = 1 << 14
-
-Grid = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,25 +45,23 @@ class ToneField:
     """What turns the base into the restoration.
 
     Attributes:
-        exposure: gain in linear light.
         curve: (CURVE_STEPS + 1,) float32, the exposure as a curve on sRGB values.
         gain: (gh, gw, 2) float32, gain of luma and of chroma.
         offset: (LEVELS, gh, gw, 3) float32, colour offset (RGB).
     """
 
-    exposure: float
-    curve: NDArray[np.float32]
-    gain: Grid
-    offset: Grid
+    curve: Float
+    gain: Float
+    offset: Float
 
 
-def to_linear(x: NDArray[np.float32]) -> NDArray[np.float32]:
+def to_linear(x: Float) -> Float:
     """sRGB-encoded to linear light (IEC 61966-2-1)."""
     y = np.where(x <= 0.04045, x / 12.92, ((np.maximum(x, 0) + 0.055) / 1.055) ** 2.4)
     return y.astype(np.float32)
 
 
-def to_srgb(x: NDArray[np.float32]) -> NDArray[np.float32]:
+def to_srgb(x: Float) -> Float:
     """Linear light to sRGB-encoded (IEC 61966-2-1)."""
     y = np.where(x <= 0.0031308, x * 12.92, 1.055 * np.maximum(x, 0) ** (1 / 2.4) - 0.055)
     return y.astype(np.float32)
@@ -73,7 +72,13 @@ def luma(image: Image) -> Plane:
     return np.asarray(cv2.transform(image, LUMA[None]), np.float32)
 
 
-def brighten(values: NDArray[np.float32], gain: float) -> NDArray[np.float32]:
+def energy(difference: Image) -> Plane:
+    """(H, W) mean square over the channels."""
+    third = np.full((1, 3), 1 / 3, np.float32)
+    return np.asarray(cv2.transform(difference * difference, third), np.float32)
+
+
+def brighten(values: Float, gain: float) -> Float:
     """sRGB values after a gain in linear light; above 0.8 they roll off instead of clipping."""
     y = gain * to_linear(values)
     if gain > 1:
@@ -82,26 +87,20 @@ def brighten(values: NDArray[np.float32], gain: float) -> NDArray[np.float32]:
     return to_srgb(np.asarray(y, np.float32))
 
 
-def exposure_curve(gain: float) -> NDArray[np.float32]:
+def exposure_curve(gain: float) -> Float:
     """`brighten` as a table over [0, 1]."""
     return brighten(np.linspace(0, 1, CURVE_STEPS + 1, dtype=np.float32), gain)
 
 
-def expose(image: Image, curve: NDArray[np.float32]) -> Image:
+def expose(image: Image, curve: Float) -> Image:
     """The picture with an exposure curve applied."""
     return np.take(curve, (image * CURVE_STEPS + 0.5).astype(np.int32))
 
 
-def blur(x: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
-    """Gaussian blur with reflected borders; wide ones on a coarser grid, where they cost little."""
-    step = int(sigma / 3)
-    if step < 2 or min(x.shape[:2]) < 4 * step:
-        y = cv2.GaussianBlur(x, (0, 0), max(sigma, 0.3), borderType=cv2.BORDER_REFLECT)
-        return np.asarray(y, np.float32)
-    coarse = shrink(x, (-(-x.shape[1] // step), -(-x.shape[0] // step)))
-    y = cv2.GaussianBlur(coarse, (0, 0), sigma / step, borderType=cv2.BORDER_REFLECT)
-    y = cv2.resize(y, x.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    return np.asarray(y, np.float32)
+def slope(curve: Float, steps: int) -> Float:
+    """(steps,) derivative of an exposure curve at evenly spaced values."""
+    values = curve[np.linspace(0, CURVE_STEPS, steps).astype(int)]
+    return np.asarray(np.gradient(values) * (steps - 1), np.float32)
 
 
 def fit_exposure(base: Image, prior: Image, weight: Plane) -> float:
@@ -109,7 +108,7 @@ def fit_exposure(base: Image, prior: Image, weight: Plane) -> float:
 
     Compared are the luma quantiles of both pictures, which misalignment leaves alone.
     """
-    seen = weight > 0.05
+    seen = weight > 0.5 * weight.max()
     quantiles = np.linspace(0.02, 0.98, 49)
     have = np.quantile(luma(base)[seen], quantiles).astype(np.float32)
     want = np.quantile(luma(prior)[seen], quantiles).astype(np.float32)
@@ -128,196 +127,171 @@ def fit(
         prior: (h, w, 3) registered onto it.
         weight: (h, w) in [0, 1], how much each pixel of the prior counts.
         exposure: from `fit_exposure`.
-        local: False fits only the coarsest level.
+        local: False fits only the coarse correction.
     """
     curve = exposure_curve(exposure)
     exposed = expose(base, curve)
-    field = ToneField(exposure, curve, *fit_grid(exposed, prior, weight, local=local))
-    share = local_share(base, exposed, apply(field, exposed), prior, weight)
-    return damp(field, share)
+    steps = [fit_coarse(exposed, prior, weight)]
+    if local:
+        steps.append(fit_fine(exposed, prior, weight, steps[0]))
+        steps.append(fit_plain(exposed, prior, weight, steps[1]))
+    taken = shares(base, exposed, prior, weight, steps)
+    gain, offset = np.ones_like(steps[0].gain), np.zeros_like(steps[0].offset)
+    before_gain, before_offset = gain, offset
+    for step, share in zip(steps, taken, strict=True):
+        small = grid.shrink(share, grid.cells(weight))[..., None]
+        gain = gain + small * (step.gain - before_gain)
+        offset = offset + small * (step.offset - before_offset)
+        before_gain, before_offset = step.gain, step.offset
+    return ToneField(curve, gain, offset)
 
 
 def fit_hint(base: Image, prior: Image, weight: Plane) -> ToneField:
     """A field for a prior that shows another state of the scene: a share of its chroma, no light.
 
-    Exposure and luma stay the base's; the colour offset is a coarse one, made luma-free.
+    Exposure and luma stay the base's; the coarse colour offset is made luma-free.
     """
-    gain, offset = fit_grid(base, prior, weight, local=False)
-    offset = offset - offset @ LUMA[:, None]
-    return ToneField(1.0, exposure_curve(1.0), np.ones_like(gain), np.float32(HINT) * offset)
+    offset = fit_coarse(base, prior, weight).offset
+    offset = offset - (offset @ LUMA)[..., None]
+    gain = np.ones((*offset.shape[1:3], 2), np.float32)
+    return ToneField(exposure_curve(1.0), gain, np.float32(HINT) * offset)
 
 
-def fit_grid(exposed: Image, prior: Image, weight: Plane, *, local: bool) -> tuple[Grid, Grid]:
-    """Gain (gh, gw, 2) and offset (LEVELS, gh, gw, 3), exposed base to prior."""
-    size = max(exposed.shape[:2])
-    agreement = structure_agreement(exposed, prior, weight, size)
-    gain = np.ones((*weight.shape, 2), np.float32)
-    if local:
-        gain = 1 + agreement[..., None] * (fit_gain(exposed, prior, weight, size) - 1)
-    mean = blur(exposed, GAIN_SIGMA * size)
+def fit_coarse(exposed: Image, prior: Image, weight: Plane) -> ToneField:
+    """Colour offsets in wide windows."""
+    sigma = COARSE * max(weight.shape)
+    offset = grid.means(luma(exposed), prior - exposed, weight, sigma)
+    return ToneField(exposure_curve(1.0), np.ones((*offset.shape[1:3], 2), np.float32), offset)
+
+
+def fit_fine(exposed: Image, prior: Image, weight: Plane, coarse: ToneField) -> ToneField:
+    """Gains and offsets in small windows, the coarse correction where structure disagrees.
+
+    Fitted twice: what the first fit could not explain counts less in the second.
+    """
+    agreement = structure_agreement(exposed, prior, max(weight.shape))
+    once = fit_windows(exposed, prior, weight, coarse, agreement)
+    missed = blur(energy(apply(once, exposed) - prior), 2.0)
+    return fit_windows(exposed, prior, weight / (1 + missed / OUTLIER**2), coarse, agreement)
+
+
+def fit_windows(
+    exposed: Image, prior: Image, weight: Plane, coarse: ToneField, agreement: Plane
+) -> ToneField:
+    """One weighted fit of gains and offsets in small windows."""
+    size, guide = max(weight.shape), luma(exposed)
+    gain = 1 + agreement[..., None] * (fit_gain(exposed, prior, weight, size) - 1)
+    mean = blur(exposed, GAIN * size)
     steady = mean - stretch(mean, gain)
-    residual = prior - stretch(exposed, gain) - steady
-    small = tuple(-(-n // CELL) for n in weight.shape[::-1])
-    offset = np.zeros((LEVELS, *small[::-1], 3), np.float32)
-    trusts = (weight, weight * agreement, weight * agreement**2)
-    for sigma, trust in zip(SIGMAS, trusts, strict=True):
-        if local or sigma == SIGMAS[0]:
-            step = grid_means(luma(exposed), residual, trust, sigma * size / CELL, small)
-            offset += step
-            residual = residual - slice_grid(step, luma(exposed))
-    offset += shrink(steady, small)
-    return shrink(gain, small), offset
+    offset = coarse.offset
+    residual = prior - stretch(exposed, gain) - steady - grid.look_up(offset, guide)
+    for k, sigma in enumerate(FINE):
+        step = grid.means(guide, residual, weight * agreement ** (k + 1), sigma * size)
+        offset = offset + step
+        residual = residual - grid.look_up(step, guide)
+    cells = grid.cells(weight)
+    return ToneField(coarse.curve, grid.shrink(gain, cells), offset + grid.shrink(steady, cells))
 
 
-def shrink(x: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Area-averaged down to (width, height)."""
-    return np.asarray(cv2.resize(x, size, interpolation=cv2.INTER_AREA), np.float32)
+def fit_plain(exposed: Image, prior: Image, weight: Plane, fine: ToneField) -> ToneField:
+    """The fine correction and what low frequencies it left, whatever the structure says."""
+    sigma = FINE[-1] * max(weight.shape)
+    left = blur(weight[..., None] * (prior - apply(fine, exposed)), sigma)
+    left = left / (blur(weight, sigma) + grid.EVIDENCE)[..., None]
+    return replace(fine, offset=fine.offset + grid.shrink(left, grid.cells(weight)))
 
 
-def stretch(image: Image, gain: Grid) -> Image:
-    """Luma and chroma multiplied by their gains."""
+def stretch(image: Image, gain: Float) -> Image:
+    """Luma and chroma multiplied by their gains (..., 2)."""
     y = luma(image)
     return gain[..., 1:] * image + ((gain[..., 0] - gain[..., 1]) * y)[..., None]
 
 
-def structure_agreement(exposed: Image, prior: Image, weight: Plane, size: int) -> Plane:
+def structure_agreement(exposed: Image, prior: Image, size: int) -> Plane:
     """(h, w) in [0, 1]: local correlation of the band-passed lumas; flat on flat agrees."""
-    bands = []
-    for picture in (exposed, prior):
-        y = luma(picture)
-        bands.append(blur(y, PRE_BLUR * size) - blur(y, GAIN_SIGMA * size))
-    one, two = bands
-    window = 1.5 * GAIN_SIGMA * size
-    floor = GAIN_FLOOR**2
-    products = blur(np.dstack([one * two, one * one, two * two]), window) + floor
+    one, two = (
+        blur(y, PRECISE * size) - blur(y, GAIN * size) for y in (luma(exposed), luma(prior))
+    )
+    products = np.dstack([one * two, one * one, two * two])
+    products = blur(products, 1.5 * GAIN * size) + FLOOR**2
     rho = products[..., 0] / np.sqrt(products[..., 1] * products[..., 2])
-    return np.clip(rho, 0, 1)
+    return np.asarray(np.clip(rho, 0, 1), np.float32)
 
 
-def fit_gain(exposed: Image, prior: Image, weight: Plane, size: int) -> Grid:
+def fit_gain(exposed: Image, prior: Image, weight: Plane, size: int) -> Float:
     """(h, w, 2) ratios of local luma and chroma deviations, prior to exposed base."""
     deviations = []
     for picture in (exposed, prior):
-        smooth = blur(picture, PRE_BLUR * size)
+        smooth = blur(picture, PRECISE * size)
         y = luma(smooth)
         detail = np.dstack([y, smooth[..., 0] - y, smooth[..., 2] - y])
-        square = (detail - blur(detail, GAIN_SIGMA * size)) ** 2
+        square = (detail - blur(detail, GAIN * size)) ** 2
         square = np.dstack([square[..., 0], square[..., 1] + square[..., 2]])
-        deviations.append(blur(weight[..., None] * square, GAIN_SIGMA * size))
-    floor = GAIN_FLOOR**2 * (0.1 + 0.9 * blur(weight, GAIN_SIGMA * size))[..., None]
+        deviations.append(blur(weight[..., None] * square, GAIN * size))
+    floor = FLOOR**2 * (0.1 + 0.9 * blur(weight, GAIN * size))[..., None]
     ratio = np.sqrt((deviations[1] + floor) / (deviations[0] + floor))
-    return np.asarray(np.clip(ratio, *GAIN_RANGE), np.float32)
+    return np.asarray(np.clip(ratio, *GAINS), np.float32)
 
 
-def grid_means(
-    guide: Plane, values: NDArray[np.float32], weight: Plane, sigma: float, size: tuple[int, int]
-) -> Grid:
-    """Weighted means of values in windows of the grid, shrunk to 0 where weight is thin."""
-    levels = np.arange(LEVELS, dtype=np.float32)
-    position = guide * (LEVELS - 1)
-    sums = []
-    for level in levels:
-        near = weight * np.maximum(0, 1 - np.abs(position - level))
-        cell = cv2.resize(
-            np.dstack([near, near[..., None] * values]), size, interpolation=cv2.INTER_AREA
-        )
-        sums.append(blur(cell, sigma))
-    stack = np.stack(sums)
-    padded = np.pad(stack, ((1, 1), (0, 0), (0, 0), (0, 0)), mode="edge")
-    stack = 0.25 * padded[:-2] + 0.5 * padded[1:-1] + 0.25 * padded[2:]
-    return np.asarray(stack[..., 1:] / (stack[..., :1] + EVIDENCE), np.float32)
+def shares(
+    base: Image, exposed: Image, prior: Image, weight: Plane, steps: list[ToneField]
+) -> list[Plane]:
+    """How much of each step's correction beyond the one before it is taken, per place.
 
-
-def slice_grid(grid: Grid, guide: Plane, *, rows: tuple[int, int] | None = None) -> Grid:
-    """Trilinear look-up of the grid at every pixel of a guide in [0, 1].
-
-    `rows` = (first row, height of the whole picture) when the guide is a stripe of a picture.
+    A correction no larger than a generator's taste says little about the photo; a large one does:
+    share = d^2 / (d^2 + TASTE^2), d the local rms of the correction. The shares are raised, the
+    coarse one first, until the low-frequency distance to the prior is at most 1 - REACH of the
+    base's; the plain one, which no structure supports, only up to 1 - LEAST. A distance that is
+    tiny to begin with is left as it is.
     """
-    levels, gh, gw, _ = grid.shape
-    first, total = rows or (0, guide.shape[0])
-    y = np.arange(first, first + guide.shape[0], dtype=np.float32)
-    x = np.arange(guide.shape[1], dtype=np.float32)
-    x = np.clip((x + 0.5) * (gw / guide.shape[1]) - 0.5, 0, gw - 1)
-    y = np.clip((y + 0.5) * (gh / total) - 0.5, 0, gh - 1)
-    position = np.clip(guide, 0, 1) * (levels - 1)
-    lower = np.minimum(position.astype(np.int32), levels - 2)
-    upper_share = position - lower
-    atlas = grid.reshape(levels * gh, gw, grid.shape[3])
-    map_x = np.broadcast_to(x, guide.shape).astype(np.float32)
-    map_y = (lower * gh + y[:, None]).astype(np.float32)
-    low = cv2.remap(atlas, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    high = cv2.remap(atlas, map_x, map_y + gh, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(low + upper_share[..., None] * (high - low), np.float32)
+    size = max(weight.shape)
+    low = FINE[-1] * size
+    results = [exposed, *(apply(step, exposed) for step in steps)]
+    change = blur(energy(results[min(2, len(steps))] - exposed), FINE[0] * size)
+    reason = change / (change + TASTE**2)
+    taken = [reason, reason, np.zeros_like(reason)][: len(steps)]
+    moves = [blur(b - a, low) for a, b in pairwise(results)]
+    start = blur(exposed - prior, low)
+
+    def distance(difference: Image) -> float:
+        return float(np.sqrt((weight * energy(difference)).mean() / weight.mean()))
+
+    def left() -> float:
+        return distance(start + sum(s[..., None] * m for s, m in zip(taken, moves, strict=True)))
+
+    before = distance(blur(base - prior, low))
+    worth = float(np.clip((before - TINY) / TINY, 0, 1))
+    for k, reach in enumerate((REACH, REACH, LEAST)[: len(steps)]):
+        for least in np.linspace(0, 1, 11, dtype=np.float32):
+            if left() <= (1 - reach * worth) * before:
+                break
+            taken[k] = np.maximum(taken[k], least)
+    return taken
 
 
 def apply(
-    field: ToneField,
-    exposed: Image,
-    *,
-    gain: Grid | None = None,
-    rows: tuple[int, int] | None = None,
+    field: ToneField, exposed: Image, *, gain: Float | None = None, rows: Rows | None = None
 ) -> Image:
-    """The local correction of an exposed base, not clipped.
+    """The corrections of an exposed base, not clipped.
 
-    `rows` = (first row, height of the whole picture) for a stripe; `gain` from `gain_at`.
+    `rows` for a stripe of a picture; `gain` from `gain_at` where it is at hand.
     """
     if gain is None:
-        gain = gain_at(field, exposed.shape[:2], rows)
-    return stretch(exposed, gain) + slice_grid(field.offset, luma(exposed), rows=rows)
+        gain = gain_at(field, exposed.shape, rows)
+    return stretch(exposed, gain) + grid.look_up(field.offset, luma(exposed), rows)
+
+
+def gain_at(field: ToneField, shape: tuple[int, ...], rows: Rows | None = None) -> Float:
+    """(H, W, 2): the field's gains at the pixels of a picture or a stripe of it."""
+    return grid.look_up_plane(field.gain, shape, rows)
 
 
 def restored(field: ToneField, base: Image) -> Image:
-    """Exposure and local correction of a whole base, clipped."""
+    """Exposure and corrections of a whole base, clipped."""
     return np.clip(apply(field, expose(base, field.curve)), 0, 1)
 
 
-def gain_at(field: ToneField, shape: tuple[int, ...], rows: tuple[int, int] | None = None) -> Grid:
-    """(H, W, 2): the field's gains at the pixels of a picture or a stripe of it."""
-    first, total = rows or (0, shape[0])
-    return slice_plane(field.gain, (shape[0], shape[1]), first, total)
-
-
-def slope(curve: NDArray[np.float32], steps: int) -> NDArray[np.float32]:
-    """(steps,) derivative of an exposure curve at evenly spaced values."""
-    values = curve[np.linspace(0, CURVE_STEPS, steps).astype(int)]
-    return np.asarray(np.gradient(values) * (steps - 1), np.float32)
-
-
-def slice_plane(plane: Grid, shape: tuple[int, int], first: int, total: int) -> Grid:
-    """Bilinear look-up of a coarse plane at rows first.. of a picture `total` rows high."""
-    gh, gw = plane.shape[:2]
-    x = (np.arange(shape[1], dtype=np.float32) + 0.5) * (gw / shape[1]) - 0.5
-    y = (np.arange(first, first + shape[0], dtype=np.float32) + 0.5) * (gh / total) - 0.5
-    map_x, map_y = np.meshgrid(x, y)
-    found = cv2.remap(plane, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(found, np.float32)
-
-
 def damp(field: ToneField, share: Plane) -> ToneField:
-    """The field with only a share of its local correction, per place."""
-    small = shrink(share, field.gain.shape[1::-1])[..., None]
-    return replace(field, gain=1 + small * (field.gain - 1), offset=small * field.offset)
-
-
-def local_share(base: Image, exposed: Image, full: Image, prior: Image, weight: Plane) -> Plane:
-    """How much of the local correction is taken, per place.
-
-    A correction no larger than a generator's taste says little about the photo; a large one does:
-    share = d^2 / (d^2 + TASTE^2), d the local rms of the correction. It never falls so far that
-    the low-frequency distance to the prior stays above 1 - REACH of the base's.
-    """
-    sigma = SIGMAS[1] * max(weight.shape)
-    change = blur(((full - exposed) ** 2).mean(2), sigma)
-    share = change / (change + TASTE**2)
-    low = SIGMAS[2] * max(weight.shape)
-    before, missing = blur(exposed - prior, low), blur(full - exposed, low)
-
-    def distance(difference: Image) -> float:
-        return float(np.sqrt((weight[..., None] * difference**2).mean()))
-
-    goal = (1 - REACH) * distance(blur(base - prior, low))
-    for floor in np.linspace(0, 1, 21, dtype=np.float32):
-        taken = np.maximum(share, floor)
-        if distance(before + taken[..., None] * missing) <= goal:
-            break
-    return np.asarray(taken, np.float32)
+    """The field with only a share of its corrections, per place."""
+    small = grid.shrink(share, grid.cells(share))[..., None]
+    return ToneField(field.curve, 1 + small * (field.gain - 1), small * field.offset)

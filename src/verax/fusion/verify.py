@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from verax.fusion import noise, tone
+from verax.fusion import grid, noise, tone
 from verax.image import Image, Plane
 
 Kind = TypeVar("Kind", np.float32, np.bool_)
@@ -28,7 +28,7 @@ ORIENTATION = 0.7  # cosine between the normals
 
 def gradient(image: Image) -> tuple[Plane, Plane, Plane]:
     """Luma gradient per px of a picture smoothed by SCALE: along x, along y, and its length."""
-    y = tone.blur(tone.luma(image), SCALE)
+    y = grid.blur(tone.luma(image), SCALE)
     dx, dy = (
         np.asarray(cv2.Sobel(y, cv2.CV_32F, *d, ksize=3, scale=1 / 8), np.float32)
         for d in ((1, 0), (0, 1))
@@ -80,5 +80,5 @@ def unsupported_edges(restoration: Image, photo: Image) -> float:
 def doubt(restoration: Image, photo: Image) -> Plane:
     """(H, W) in [0, 1]: how far to step back around edges that the photo does not support."""
     invented = strong_edges(restoration) & ~support(restoration, photo)
-    spread = tone.blur(invented.astype(np.float32), SPREAD * max(invented.shape))
+    spread = grid.blur(invented.astype(np.float32), SPREAD * max(invented.shape))
     return np.asarray(np.clip(spread / DENSITY, 0, 1), np.float32)
