@@ -19,7 +19,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from verax.errors import VeraxError
-from verax.server import api, work
+from verax.server import api, page_routes, work
 from verax.server.context import Context, context_of
 from verax.server.images_service import ImagesService
 from verax.server.jobs import Jobs
@@ -70,6 +70,7 @@ def create_app(options: ServerOptions) -> ASGIApp:
         Route("/healthz", health),
         Route("/metrics", Metrics.page),
         Route("/openapi.json", openapi),
+        *page_routes.routes,
     ]
     handlers: dict[Any, Any] = {
         Problem: on_problem,

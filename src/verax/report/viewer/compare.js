@@ -8,6 +8,10 @@
  *     onChange: (state) => {},                      // optional, e.g. to keep it in the address
  *   });
  *   viewer.setPanels(panels, overlays); viewer.link(); viewer.setLink(text); viewer.destroy();
+ *   viewer.setShare(0.6);                           // of every panel that has `under`, see below
+ *
+ * A panel {name, src, under} shows its picture mixed with another of the same size: `share` of
+ * `src` and the rest of `under`, linear in the stored values; it starts with all of `src`.
  *
  * All pictures share the grid of the first one: (x, y) is the centre of the view as a share of its
  * width and height, zoom 1 fits the whole picture. A picture of another shape is fitted inside.
@@ -35,6 +39,7 @@ window.veraxCompare = function veraxCompare(root, options) {
   };
   let swapped = false; // flicker shows B
   let timer = 0;
+  let share = 1; // of `src` over `under`
   const pointers = new Map();
   let drag = null;
 
@@ -96,11 +101,30 @@ window.veraxCompare = function veraxCompare(root, options) {
 
   // ---- panes --------------------------------------------------------------------------------
   function picture(panel, className) {
-    const image = make("img", className || "");
+    const image = make("img");
     image.src = panel.src;
     image.alt = panel.name;
     image.draggable = false;
-    return image;
+    let whole = image;
+    if (panel.under) {
+      const under = make("img");
+      under.src = panel.under;
+      under.alt = "";
+      under.draggable = false;
+      image.className = "compare-over";
+      image.style.opacity = String(share);
+      whole = make("div");
+      whole.append(under, image);
+    }
+    whole.className = ("compare-picture " + (className || "") + " " + whole.className).trim();
+    return whole;
+  }
+
+  function setShare(value) {
+    share = clamp(value, 0, 1);
+    root.querySelectorAll(".compare-over").forEach((image) => {
+      image.style.opacity = String(share);
+    });
   }
 
   function pane(caption, images) {
@@ -319,7 +343,7 @@ window.veraxCompare = function veraxCompare(root, options) {
   function swap() {
     if (state.mode !== "flicker") return;
     swapped = !swapped;
-    const images = stage.querySelectorAll(".compare-layer > img:not(.compare-overlay)");
+    const images = stage.querySelectorAll(".compare-picture:not(.compare-overlay)");
     if (images.length < 2) return;
     images[0].classList.toggle("compare-hidden", swapped);
     images[1].classList.toggle("compare-hidden", !swapped);
@@ -461,6 +485,7 @@ window.veraxCompare = function veraxCompare(root, options) {
 
   return {
     setPanels,
+    setShare,
     link,
     setLink,
     state,

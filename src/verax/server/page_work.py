@@ -1,0 +1,153 @@
+"""What a worker process does for one entry of the page: restore, draw, measure."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from verax.server.history import write_json
+from verax.server.work import write_pictures
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from verax.image import Photo
+    from verax.pipeline import Restoration
+
+SUFFIXES = {
+    "PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "WEBP": ".webp", "TIFF": ".tif", "AVIF": ".avif",
+    "HEIF": ".heic", "BMP": ".bmp",
+}  # fmt: skip
+ABOUT = {"description": 0x010E, "make": 0x010F, "camera": 0x0110, "taken": 0x0132}
+GPS = 0x8825
+MOST_TEXT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class PageOrder:
+    """One entry to be made.
+
+    Attributes:
+        folder: the entry's; the results go there.
+        fidelity: of the file; the pictures that the page shows are those at 1 and at 0.
+        system: name of the model that made the prior, "" where it is not known.
+    """
+
+    folder: Path
+    photo: Path
+    prior: Path | None
+    max_pixels: int
+    fidelity: float = 1.0
+    system: str = ""
+
+
+def restore(order: PageOrder) -> None:
+    """Everything the page shows of one photo: result.json, changes.json, pictures, the file."""
+    from verax import image as images
+    from verax import pipeline
+
+    (order.folder / "started").touch()
+    photo = images.read(order.photo, max_pixels=order.max_pixels)
+    prior = images.read(order.prior, max_pixels=order.max_pixels) if order.prior else None
+    result = pipeline.restore(photo, prior)
+    write_pictures(order.folder, result)
+    _write_file(order, photo, result)
+    if prior is not None:
+        images.write(order.folder / "prior.png", prior.pixels)
+    made = {
+        **pipeline.record(result),
+        "dial": bool((result.trust[..., 1:] > 0).any()),
+        "about": about(order.photo),
+    }
+    write_json(order.folder / "result.json", made)
+    if prior is not None and result.registration is not None:
+        write_json(order.folder / "changes.json", _changes(order.folder, result, prior))
+
+
+def write_file(order: PageOrder) -> str:
+    """The restoration at the order's fidelity as a file like the photo's; its name."""
+    from verax import image as images
+    from verax import pipeline
+
+    photo = images.read(order.photo, max_pixels=order.max_pixels)
+    prior = images.read(order.prior, max_pixels=order.max_pixels) if order.prior else None
+    return _write_file(order, photo, pipeline.restore(photo, prior, fidelity=order.fidelity))
+
+
+def file_name(order: PageOrder) -> str:
+    """Name of the file at the order's fidelity, in the format of the photo."""
+    from PIL import Image as PillowImage
+
+    with PillowImage.open(order.photo) as header:
+        suffix = SUFFIXES.get(header.format or "", ".png")
+    return f"file-{round(100 * order.fidelity):03d}{suffix}"
+
+
+def _write_file(order: PageOrder, photo: "Photo", result: "Restoration") -> str:
+    from verax import image as images
+    from verax.provenance.statement import marked
+
+    name = file_name(order)
+    like = marked(photo, prior=result.prior == "used", system=order.system)
+    images.write(order.folder / name, result.pixels, like=like)
+    return name
+
+
+def about(path: Path) -> dict[str, Any]:
+    """What a photo's file says of itself, as text of bounded length."""
+    from PIL import Image as PillowImage
+
+    with PillowImage.open(path) as header:
+        tags, kind = header.getexif(), header.format
+    said = {
+        name: str(tags[tag]).strip("\0 ")[:MOST_TEXT] for name, tag in ABOUT.items() if tag in tags
+    }
+    return {"format": kind, "place": GPS in tags, **said}
+
+
+def _changes(folder: Path, result: "Restoration", prior: "Photo") -> dict[str, Any]:
+    """What the generator changed, in sentences and in pictures over the photo."""
+    from verax import image as images
+    from verax.deviation import measure, pictures
+    from verax.deviation.look import look
+    from verax.deviation.words import sentences
+
+    photo = result.photo.pixels
+    found = measure(photo, prior.pixels, result.registration)
+    told = {"drift": found.drift, "sentences": sentences(found), "scene_state": found.scene_state}
+    if found.outcome == "foreign" or result.registration is None:
+        return told
+    seen = look(photo, prior.pixels, result.registration, found.canvas)
+    images.write(folder / "overlay.png", pictures.overlay(seen.pair))
+    _write_lines(folder / "motion.png", pictures.motion_field(seen), photo.shape)
+    _write_lines(folder / "edges.png", pictures.edge_picture(seen.pair), photo.shape)
+    if found.objects:
+        _write_boxes(folder / "objects.png", found.objects, photo.shape)
+    return told
+
+
+def _write_lines(path: Path, drawing: "NDArray[np.float32]", shape: tuple[int, ...]) -> None:
+    """A drawing in colour on grey as its lines alone, on a transparent ground, no caption."""
+    import numpy as np
+    from PIL import Image as PillowImage
+
+    drawing = drawing[: round(drawing.shape[1] * shape[0] / shape[1])]
+    alpha = np.clip(3 * (drawing.max(2) - drawing.min(2)), 0, 1)
+    levels = np.dstack([drawing, alpha]) * 255
+    PillowImage.fromarray(np.rint(levels).astype(np.uint8)).save(path)
+
+
+def _write_boxes(path: Path, objects: tuple[Any, ...], shape: tuple[int, ...]) -> None:
+    """A frame around every changed object, on a transparent ground."""
+    import cv2
+    import numpy as np
+    from PIL import Image as PillowImage
+
+    from verax.deviation.pictures import COLOURS
+
+    levels = np.zeros((*shape[:2], 4), np.uint8)
+    width = max(2, max(shape) // 300)
+    for change in objects:
+        left, top, right, bottom = change.box
+        cv2.rectangle(levels, (left, top), (right, bottom), (*COLOURS[change.kind], 255), width)
+    PillowImage.fromarray(levels).save(path)

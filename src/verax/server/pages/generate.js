@@ -1,0 +1,227 @@
+/* The Generate tab: pictures from words, then turns of an edit with its history beside it. */
+
+import {
+  announce, ask, askJson, byId, dollars, entryPicture, forgetPictures, make, pictureAddress, priceSentence,
+  save, trouble, wait,
+} from "./server.js";
+import { choices } from "./sizes.js";
+
+const BUSY = ["waiting", "asking", "restoring", "measuring"];
+
+let offer = null;
+let entries = []; // newest first
+let first = null; // {id, picture}: the picture that is being changed
+const rejected = new Set(); // turns that the user does not keep
+let polling = false;
+let drawn = "";
+
+const model = () => offer.models.find((one) => one.id === byId("g-model").value);
+const options = (id, values) => byId(id).replaceChildren(
+  ...values.map(([value, text]) => make("option", { value }, text)));
+const sameFirst = (entry) => first && entry.first
+  && entry.first.id === first.id && entry.first.picture === first.picture;
+const turnsOf = () => entries.filter((entry) => sameFirst(entry) && entry.state === "done").reverse();
+const kept = () => turnsOf().filter((entry) => !rejected.has(entry.id)).map((entry) => entry.prompt);
+
+// ---- the form -------------------------------------------------------------------------------------
+
+export function takeOffer(told) {
+  offer = told;
+  byId("generate-trouble").hidden = told.ready;
+  byId("generate-trouble").textContent = told.ready ? ""
+    : "No model can be asked yet: " + told.message + ". Set it where verax serve is started, then start it again.";
+  for (const control of byId("ask").elements) control.disabled = !told.ready;
+  options("g-model", told.models.map((one) => [one.id, one.id]));
+  if (told.ready) takeModel();
+}
+
+function takeModel() {
+  const chosen = model();
+  const shapes = choices(chosen.sizes);
+  options("g-aspect", [["auto", "automatic"], ...shapes.map(({ shape }) => [shape, shape])]);
+  const qualities = chosen.qualities.map((name) => [name, name]);
+  options("g-quality", [["", chosen.default_quality ? "usual (" + chosen.default_quality + ")" : "usual"], ...qualities]);
+  options("g-moderation", [["", "usual"], ...chosen.moderation.map((name) => [name, name])]);
+  byId("g-moderation-box").hidden = chosen.moderation.length === 0;
+  takeShape();
+}
+
+function takeShape() {
+  const shape = byId("g-aspect").value;
+  const found = choices(model().sizes).find((choice) => choice.shape === shape);
+  options("g-size", found ? found.sizes.map((size) => [size, size.replace("x", " × ")]) : [["auto", "auto"]]);
+  byId("g-size").disabled = !found;
+  showPrice();
+}
+
+const quality = () => byId("g-quality").value || model().default_quality;
+
+async function showPrice() {
+  if (!offer || !offer.ready) return;
+  const wish = {
+    kind: first ? "edit" : "generation", model: model().id, size: byId("g-size").value || "auto",
+    quality: quality(), n: byId("g-n").value || 1,
+  };
+  const [width, height] = wish.size.split("x");
+  if (height) Object.assign(wish, { width, height });
+  try {
+    byId("g-price").textContent = (await priceSentence(wish)) + ".";
+  } catch (error) {
+    byId("g-price").textContent = error.message;
+  }
+}
+
+async function submit(event) {
+  event.preventDefault();
+  trouble("");
+  const asked = { model: model().id, prompt: byId("prompt").value, n: Number(byId("g-n").value) };
+  const wishes = { size: byId("g-size").value, quality: quality(), moderation: byId("g-moderation").value };
+  for (const [name, value] of Object.entries(wishes)) if (value && value !== "auto") asked[name] = value;
+  if (first) Object.assign(asked, { first, turns: kept() });
+  byId("g-go").disabled = true;
+  try {
+    const entry = await askJson("/page/generations", {
+      method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(asked),
+    });
+    entries = [entry, ...entries];
+    byId("prompt").value = "";
+    announce("Asked the model");
+    show();
+    poll();
+  } catch (error) {
+    trouble(error.message);
+  }
+  byId("g-go").disabled = false;
+}
+
+// ---- pictures and turns -----------------------------------------------------------------------------
+
+function change(entry, picture) {
+  first = entry.first && picture === "first" ? entry.first : { id: entry.id, picture };
+  byId("editing").hidden = false;
+  byId("ask-title").textContent = "Change this picture";
+  byId("prompt-label").textContent = "What should change?";
+  byId("g-go").textContent = "Change";
+  pictureAddress(first.id, first.picture).then((address) => { byId("editing-picture").src = address; }, () => {});
+  byId("prompt").focus();
+  showPrice();
+  show();
+}
+
+function startAnew() {
+  first = null;
+  byId("editing").hidden = true;
+  byId("ask-title").textContent = "Make a picture";
+  byId("prompt-label").textContent = "What should the picture show?";
+  byId("g-go").textContent = "Generate";
+  byId("prompt").focus();
+  showPrice();
+  show();
+}
+
+function show() {
+  const text = JSON.stringify([entries.map((e) => [e.id, e.state, e.pictures.length]), first, [...rejected]]);
+  if (text === drawn) return; // a focused button stays where it is
+  drawn = text;
+  const held = document.activeElement && document.activeElement.dataset.mark;
+  byId("turns-empty").hidden = entries.length > 0;
+  byId("turns").replaceChildren(...entries.map(turn));
+  const again = held && [...byId("turns").querySelectorAll("[data-mark]")].find((node) => node.dataset.mark === held);
+  if (again) again.focus();
+}
+
+function button(label, name, mark, run) {
+  const node = make("button", { type: "button", "aria-label": label + ": " + name }, label);
+  node.dataset.mark = mark;
+  node.addEventListener("click", () => Promise.resolve(run()).catch((error) => trouble(error.message)));
+  return node;
+}
+
+function turn(entry) {
+  const node = make("li", { className: "turn state-" + entry.state });
+  const facts = [entry.first ? "turn " + ((entry.turns || []).length + 1) : "", entry.model, entry.size,
+    typeof entry.cost_usd === "number" ? dollars(entry.cost_usd) : ""].filter(Boolean).join(" · ");
+  node.append(make("p", { className: "prompt" }, entry.prompt), make("p", { className: "note" }, facts));
+  if (BUSY.includes(entry.state)) {
+    node.append(make("p", { className: "note" }, "the model is working …"), make("progress", { "aria-label": "Working" }));
+  } else if (entry.state === "failed") node.append(make("p", { className: "note" }, entry.error));
+  else node.append(gallery(entry));
+  const actions = make("div", { className: "row" });
+  if (sameFirst(entry) && entry.state === "done") actions.append(keepBox(entry));
+  actions.append(button("Delete", entry.prompt, "delete " + entry.id, () => remove(entry)));
+  node.append(actions);
+  return node;
+}
+
+function gallery(entry) {
+  const many = entry.pictures.length > 1;
+  return make("div", { className: "gallery" }, ...entry.pictures.map((picture, index) => {
+    const name = entry.prompt + (many ? ", picture " + (index + 1) : "");
+    const caption = make("figcaption", {},
+      button("Save", name, "save " + entry.id + index, () => saved(entry, picture)));
+    if (entry.first) caption.append(button("Next turn", name, "next " + entry.id + index, () => change(entry, "first")));
+    caption.append(button(entry.first ? "Start from this" : "Change this", name, "change " + entry.id + index,
+      () => change(entry, picture)));
+    return make("figure", {}, entryPicture(entry, picture, { alt: name }), caption);
+  }));
+}
+
+function keepBox(entry) {
+  const box = make("input", { type: "checkbox", checked: !rejected.has(entry.id) });
+  box.dataset.mark = "keep " + entry.id;
+  box.addEventListener("change", () => {
+    if (box.checked) rejected.delete(entry.id);
+    else rejected.add(entry.id);
+    show();
+  });
+  return make("label", { className: "keep" }, box, "keep this change in the next turn");
+}
+
+async function saved(entry, picture) {
+  const name = await save("/page/history/" + entry.id + "/" + picture + ".png?save=1");
+  announce("Saved as " + name);
+}
+
+async function remove(entry) {
+  await ask("/page/history/" + entry.id, { method: "DELETE" });
+  forgetPictures(entry.id);
+  entries = entries.filter((one) => one.id !== entry.id);
+  if (first && first.id === entry.id) startAnew();
+  show();
+  (byId("turns").querySelector("button") || byId("prompt")).focus();
+  announce("Deleted");
+}
+
+async function refresh() {
+  const told = await askJson("/page/history");
+  const busy = new Set(entries.filter((entry) => BUSY.includes(entry.state)).map((entry) => entry.id));
+  entries = told.entries.filter((entry) => entry.kind === "generation");
+  for (const entry of entries) {
+    if (!busy.has(entry.id) || BUSY.includes(entry.state)) continue;
+    announce(entry.state === "done" ? "The picture is there" : "That did not work: " + entry.error);
+  }
+  show();
+}
+
+async function poll() {
+  if (polling) return;
+  polling = true;
+  try {
+    while (entries.some((entry) => BUSY.includes(entry.state))) {
+      await wait(1);
+      await refresh();
+    }
+  } catch (error) {
+    trouble(error.message);
+  }
+  polling = false;
+}
+
+export function startGenerate() {
+  byId("g-model").addEventListener("change", takeModel);
+  byId("g-aspect").addEventListener("change", takeShape);
+  for (const id of ["g-size", "g-quality", "g-n"]) byId(id).addEventListener("change", showPrice);
+  byId("ask").addEventListener("submit", submit);
+  byId("editing-stop").addEventListener("click", startAnew);
+  return refresh().then(poll);
+}

@@ -1,0 +1,185 @@
+/* One restoration: pictures in the compare viewer, the fidelity dial, what changed, downloads. */
+
+import { announce, askJson, byId, forgetPictures, make, pictureAddress, save, trouble } from "./server.js";
+
+const PANELS = [
+  ["photo", "photo"],
+  ["prior", "generated picture"],
+  ["registered", "generated picture, registered"],
+  ["restoration", "restoration"],
+  ["trust", "trust map"],
+  ["overlay", "photo red, generated cyan"],
+];
+const OVERLAYS = [
+  ["motion", "what moved"],
+  ["edges", "edges: invented red, lost blue"],
+  ["objects", "changed objects"],
+];
+const SHARES = [
+  ["photo", "from your photo"],
+  ["tone", "light and colour learned from the generated picture"],
+  ["texture", "pixels of the generated picture itself"],
+];
+const OUTCOMES = {
+  used: "The generated picture shows your scene and was used",
+  refused: "The generated picture was not used",
+};
+
+let viewer = null;
+let shown = null; // the entry
+let whenClosed = () => {};
+
+export const shownId = () => (shown ? shown.id : null);
+
+/** Show an entry; `focus` moves the keyboard there. */
+export async function showResult(entry, { focus = true } = {}) {
+  const again = shown && shown.id === entry.id;
+  if (shown && !again) forgetPictures(shown.id, ["photo", "restoration"]);
+  shown = entry;
+  byId("result").hidden = false;
+  byId("result-name").textContent = entry.name;
+  tellDial(entry, again);
+  tellChanges(entry);
+  tellShares(entry);
+  tellAbout(entry);
+  byId("save-note").textContent = "";
+  await showPictures(entry);
+  if (focus) {
+    byId("result").scrollIntoView({ block: "start" });
+    byId("result-name").focus({ preventScroll: true });
+  }
+}
+
+export function closeResult() {
+  if (!shown) return;
+  forgetPictures(shown.id, ["photo", "restoration"]);
+  shown = null;
+  byId("result").hidden = true;
+}
+
+async function showPictures(entry) {
+  const load = async (list) => {
+    const there = list.filter(([name]) => entry.pictures.includes(name));
+    const addresses = await Promise.all(there.map(([name]) => pictureAddress(entry.id, name)));
+    return there.map(([key, name], index) => ({ key, name, src: addresses[index] }));
+  };
+  const [panels, overlays] = await Promise.all([load(PANELS), load(OVERLAYS)]);
+  if (shown !== entry) return; // another one was opened meanwhile
+  const registered = panels.find((panel) => panel.key === "registered");
+  for (const panel of panels) {
+    if (panel.key === "restoration" && registered && entry.dial) panel.under = registered.src;
+  }
+  const b = Math.max(0, panels.findIndex((panel) => panel.key === "restoration"));
+  if (viewer && viewer.entry === entry.id) viewer.setPanels(panels, overlays);
+  else {
+    if (viewer) viewer.destroy();
+    viewer = window.veraxCompare(byId("viewer"), { panels, overlays, state: "mode=slider&a=0&b=" + b });
+    viewer.entry = entry.id;
+  }
+  turnDial();
+}
+
+// ---- the dial ---------------------------------------------------------------------------------
+
+function tellDial(entry, keep) {
+  byId("dial-box").hidden = !entry.dial;
+  if (!keep) byId("dial").value = 100;
+}
+
+function turnDial() {
+  const value = Number(byId("dial").value);
+  byId("dial-value").textContent = value + " %";
+  byId("dial").setAttribute("aria-valuetext", value + " percent");
+  byId("dial-words").textContent = value === 100
+    ? "Structure and texture come from your photo alone; the generated picture only lends light and colour."
+    : value === 0
+      ? "This is the generated picture itself, laid over your photo. Do not take it for evidence."
+      : (100 - value) + " % of what you see is the generated picture itself.";
+  byId("save").textContent = value === 100 ? "Download" : "Download at " + value + " %";
+  if (viewer) viewer.setShare(value / 100);
+}
+
+// ---- words ------------------------------------------------------------------------------------
+
+function tellChanges(entry) {
+  const found = entry.registration;
+  const lines = [];
+  if (found) lines.push(OUTCOMES[entry.prior] + ": " + found.reason + ".");
+  lines.push(...(entry.sentences || []));
+  if (entry.state === "measuring") lines.push("Still measuring what else changed …");
+  lines.push(...(entry.notes || []), ...(entry.notices || []));
+  if (!found) lines.push("No generated picture was used: everything comes from your photo.");
+  byId("changes").replaceChildren(...lines.map((line) => make("li", {}, line)));
+}
+
+function tellShares(entry) {
+  const trust = entry.trust || { photo: 1, tone: 0, texture: 0 };
+  const bar = make("div", { className: "bar", "aria-hidden": "true" });
+  const rows = SHARES.map(([name, words]) => {
+    const part = make("span", { className: "key-" + name });
+    part.style.width = 100 * trust[name] + "%";
+    bar.append(part);
+    return make("p", { className: "legend" },
+      make("i", { className: "key-" + name, "aria-hidden": "true" }),
+      make("span", {}, Math.round(100 * trust[name]) + " % " + words));
+  });
+  byId("shares").replaceChildren(bar, ...rows);
+}
+
+function tellAbout(entry) {
+  const about = entry.about || {};
+  const rows = [
+    ["Size", entry.width + " × " + entry.height + " pixels"],
+    ["Format", about.format],
+    ["Camera", [about.make, about.camera].filter(Boolean).join(" ")],
+    ["Taken", about.taken],
+    ["Description", about.description],
+    ["Place", about.place ? "the file says where it was taken; downloads keep that" : ""],
+    ["Model", entry.upstream_model],
+    ["Cost", typeof entry.cost_usd === "number" ? "$" + entry.cost_usd.toFixed(4) : ""],
+    ["Time", entry.seconds === undefined ? "" : entry.seconds + " s"],
+  ].filter(([, value]) => value);
+  byId("about").replaceChildren(...rows.flatMap(([name, value]) =>
+    [make("dt", {}, name), make("dd", {}, String(value))]));
+}
+
+// ---- start --------------------------------------------------------------------------------------
+
+async function download() {
+  const entry = shown;
+  const fidelity = entry.dial ? Number(byId("dial").value) / 100 : 1;
+  const button = byId("save");
+  button.disabled = true;
+  byId("save-note").textContent = fidelity === 1 ? "" : "Making the file …";
+  try {
+    const name = await save("/page/history/" + entry.id + "/file?fidelity=" + fidelity);
+    byId("save-note").textContent = "Saved as " + name;
+  } catch (error) {
+    byId("save-note").textContent = error.message;
+  }
+  button.disabled = false;
+  button.focus();
+}
+
+/** Set up the result's own controls; `remove` deletes an entry, `closed` is told of closing. */
+export function startResult({ remove, closed }) {
+  whenClosed = closed;
+  byId("dial").addEventListener("input", turnDial);
+  byId("save").addEventListener("click", download);
+  byId("result-delete").addEventListener("click", () => remove(shown));
+  byId("result-close").addEventListener("click", () => {
+    const id = shown.id;
+    closeResult();
+    whenClosed(id);
+    announce("Closed");
+  });
+}
+
+/** Fetch an entry anew and show it. */
+export async function openResult(id, options) {
+  try {
+    await showResult(await askJson("/page/history/" + id), options);
+  } catch (error) {
+    trouble(error.message);
+  }
+}

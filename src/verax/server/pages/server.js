@@ -1,0 +1,133 @@
+/* Everything the page says to its server, and small makers of page elements.
+ * Texts of files, prompts and answers only ever become text nodes. */
+
+const KEY = "verax-key";
+
+/** An element; `properties` are set as properties, children are elements or text. */
+export function make(tag, properties = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name.startsWith("aria-") || name === "role") node.setAttribute(name, value);
+    else node[name] = value;
+  }
+  node.append(...children);
+  return node;
+}
+
+export const byId = (id) => document.getElementById(id);
+
+/** Tell a screen reader, politely. */
+export function announce(text) {
+  byId("live").textContent = text;
+}
+
+/** Show what went wrong at the top, or nothing. */
+export function trouble(text) {
+  const box = byId("trouble");
+  box.hidden = !text;
+  box.textContent = text || "";
+  if (text) box.scrollIntoView({ block: "nearest" });
+}
+
+let asking = null; // the key dialog, when it is open
+
+function askForKey(wrong) {
+  if (asking) return asking;
+  const dialog = byId("key-dialog");
+  byId("key").value = "";
+  if (wrong) byId("key-note").textContent = "The server does not know that key. Try another one.";
+  asking = new Promise((resolve) => {
+    dialog.addEventListener("close", () => {
+      asking = null;
+      const key = byId("key").value.trim();
+      if (key) sessionStorage.setItem(KEY, key);
+      resolve(Boolean(key));
+    }, { once: true });
+  });
+  dialog.showModal();
+  return asking;
+}
+
+/** A response of the server; asks for a key where one is needed. Throws Error with its message. */
+export async function ask(path, options = {}) {
+  const key = sessionStorage.getItem(KEY);
+  const headers = { ...options.headers };
+  if (key) headers.authorization = "Bearer " + key;
+  let response;
+  try {
+    response = await fetch(path, { ...options, headers });
+  } catch {
+    throw new Error("The server does not answer. Is it still running?");
+  }
+  if (response.status === 401) {
+    if (sessionStorage.getItem(KEY) === key) sessionStorage.removeItem(KEY);
+    if (sessionStorage.getItem(KEY) || (await askForKey(Boolean(key)))) return ask(path, options);
+  }
+  if (response.ok) return response;
+  const told = await response.json().catch(() => ({}));
+  const error = new Error(told.error?.message || "The server answered " + response.status + ".");
+  error.status = response.status;
+  error.waitSeconds = Number(response.headers.get("retry-after")) || 0;
+  throw error;
+}
+
+export const askJson = async (path, options) => (await ask(path, options)).json();
+
+const addresses = new Map(); // path -> object address, so that nothing is fetched twice
+
+/** An address for <img> of a picture that only this client may see. */
+export function pictureAddress(id, name) {
+  const path = "/page/history/" + id + "/" + name + ".png";
+  if (!addresses.has(path)) {
+    const made = ask(path).then(async (response) => URL.createObjectURL(await response.blob()));
+    made.catch(() => addresses.delete(path));
+    addresses.set(path, made);
+  }
+  return addresses.get(path);
+}
+
+/** Give back the memory of an entry's pictures, except those named. */
+export function forgetPictures(id, keep = []) {
+  for (const [path, made] of addresses) {
+    const name = path.split("/").pop().replace(".png", "");
+    if (!path.startsWith("/page/history/" + id + "/") || keep.includes(name)) continue;
+    addresses.delete(path);
+    made.then((address) => URL.revokeObjectURL(address), () => {});
+  }
+}
+
+/** An <img> of an entry's picture, filled when it comes. */
+export function entryPicture(entry, name, properties) {
+  const image = make("img", properties);
+  pictureAddress(entry.id, name).then((address) => { image.src = address; }, () => {});
+  return image;
+}
+
+/** Save an answer of the server under the name that it gives. */
+export async function save(path) {
+  const response = await ask(path);
+  const told = response.headers.get("content-disposition") || "";
+  const name = decodeURIComponent(/filename\*=UTF-8''([^;]+)/.exec(told)?.[1] || "download");
+  const address = URL.createObjectURL(await response.blob());
+  const link = make("a", { href: address, download: name });
+  link.click();
+  window.setTimeout(() => URL.revokeObjectURL(address), 60_000);
+  return name;
+}
+
+export const wait = (seconds) =>
+  new Promise((resolve) => { window.setTimeout(resolve, seconds * 1000); });
+
+/** US dollars in words. */
+export function dollars(value) {
+  if (value === null || value === undefined) return "unknown";
+  return "$" + (value < 0.1 ? value.toFixed(3) : value.toFixed(2));
+}
+
+/** The price of a wish, in one sentence. */
+export async function priceSentence(wish) {
+  const told = await askJson("/page/price?" + new URLSearchParams(wish));
+  if (told.expected_usd === null) return "Price unknown: " + (told.note || "no price is known.");
+  if (told.high_usd === 0) return "Free of charge at this service.";
+  return "About " + dollars(told.expected_usd) + ", at most " + dollars(told.high_usd);
+}

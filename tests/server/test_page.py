@@ -1,0 +1,233 @@
+"""What the page asks of its server: entries, files, names, owners, prices."""
+
+import io
+import time
+import zipfile
+from datetime import UTC, datetime
+
+import httpx2
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+from conftest import serving  # the server's own, of this folder
+from verax import image as images
+from verax.priors import generated
+from verax.providers.budget import load_tariff
+from verax.providers.images_api import connect
+from verax.server.history import attachment, plain_name
+from verax.server.keys import ClientKeys
+from verax.settings import load
+
+NASTY = '../../..\\a"; filename="evil.html"\r\nX-Evil: 1\r\n\r\n<b>é.png'
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    """A server whose clients need keys: its address and the keys of ada and bob."""
+    home = tmp_path_factory.mktemp("guarded")
+    clients = ClientKeys(home / "serve" / "clients.sqlite")
+    keys = {name: {"authorization": f"Bearer {clients.add(name)}"} for name in ("ada", "bob")}
+    clients.close()
+    with serving(home) as (address, _):
+        yield address, keys
+
+
+def finished(http, entry, **options):
+    """The entry when it is done or has failed."""
+    for _ in range(600):
+        entry = http.get(f"/page/history/{entry['id']}", **options).json()
+        if entry["state"] in ("done", "failed"):
+            return entry
+        time.sleep(0.05)
+    raise AssertionError(entry)
+
+
+@pytest.fixture(scope="module")
+def made(server, photo, prior):
+    """One finished restoration of a JPEG with a place in its metadata."""
+    exif = PillowImage.Exif()
+    exif[0x010E], exif[0x010F] = "<img src=x onerror=alert(1)>", "Camera & Co"
+    exif.get_ifd(0x8825)[1] = "N"
+    buffer = io.BytesIO()
+    PillowImage.open(io.BytesIO(photo)).save(buffer, "JPEG", quality=98, exif=exif)
+    files = {"photo": ("street.jpg", buffer.getvalue()), "prior": ("chat.png", prior)}
+    with httpx2.Client(base_url=server, timeout=60) as http:
+        entry = http.post("/page/restorations", files=files)
+        assert entry.status_code == 202
+        yield finished(http, entry.json())
+
+
+def pixels(answer):
+    return images.decode(answer.content).pixels
+
+
+def test_a_restoration_brings_every_picture_and_says_what_changed(http, made):
+    assert made["state"] == "done", made
+    assert {"photo", "prior", "registered", "restoration", "trust"} <= set(made["pictures"])
+    assert made["sentences"]
+    assert sum(made["trust"].values()) == pytest.approx(1)
+    for name in made["pictures"]:
+        answer = http.get(f"/page/history/{made['id']}/{name}.png")
+        assert answer.headers["content-type"] == "image/png"
+        assert answer.headers["cache-control"] == "no-store"
+
+
+def test_the_download_keeps_format_name_and_metadata(http, made):
+    answer = http.get(f"/page/history/{made['id']}/file")
+
+    assert "street_restored.jpg" in answer.headers["content-disposition"]
+    with PillowImage.open(io.BytesIO(answer.content)) as picture:
+        assert (picture.format, picture.size) == ("JPEG", (150, 100))
+        assert picture.getexif()[0x010F] == "Camera & Co"
+        assert 0x8825 in picture.getexif()
+
+
+def test_the_dial_on_the_page_is_the_file_of_that_fidelity(http, photo, prior):
+    files = {"photo": ("a.png", photo), "prior": ("b.png", prior)}
+    entry = finished(http, http.post("/page/restorations", files=files).json())
+    address = f"/page/history/{entry['id']}"
+    top, under = (pixels(http.get(f"{address}/{n}.png")) for n in ("restoration", "registered"))
+    file = pixels(http.get(f"{address}/file", params={"fidelity": 0.6}))
+
+    # two stored levels of half a grey each, and the file's own
+    assert np.abs(0.6 * top + 0.4 * under - file).max() <= 1.05 / 255
+    assert np.abs(top - under).max() > 0.1
+
+
+def test_a_photo_alone_is_restored_without_a_dial(http, photo):
+    entry = finished(http, http.post("/page/restorations", files={"photo": ("x", photo)}).json())
+
+    assert (entry["state"], entry["prior"], entry["dial"]) == ("done", "none", False)
+
+
+def test_the_archive_holds_every_finished_restoration_with_its_record(http, made):
+    answer = http.get("/page/restorations.zip")
+    bundle = zipfile.ZipFile(io.BytesIO(answer.content))
+
+    assert bundle.testzip() is None
+    assert {"street_restored.jpg", "street_restored.jpg.json"} <= set(bundle.namelist())
+
+
+def test_deleting_forgets_every_file(http, photo):
+    entry = finished(http, http.post("/page/restorations", files={"photo": ("x", photo)}).json())
+    address = f"/page/history/{entry['id']}"
+
+    assert http.delete(address).status_code == 204
+    for gone in (address, f"{address}/photo.png", f"{address}/file"):
+        assert http.get(gone).status_code == 404
+
+
+def test_deleting_under_way_leaves_nothing_behind(http, photo, prior):
+    files = {"photo": ("a.png", photo), "prior": ("b.png", prior)}
+    entry = http.post("/page/restorations", files=files).json()
+
+    assert http.delete(f"/page/history/{entry['id']}").status_code == 204
+    assert entry["id"] not in {e["id"] for e in http.get("/page/history").json()["entries"]}
+
+
+def test_a_file_that_is_no_picture_leaves_no_entry(http):
+    before = len(http.get("/page/history").json()["entries"])
+    answer = http.post("/page/restorations", files={"photo": ("x.png", b"<script>alert(1)")})
+
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "photo"
+    assert len(http.get("/page/history").json()["entries"]) == before
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "..%2f..%2fclients.sqlite",
+        "%2e%2e/%2e%2e/photo.png",
+        "A" * 22,
+        "A" * 21 + "%00",
+        "{id}/..%2frequest.json",
+        "{id}/request.json",
+        "{id}/photo",
+        "{id}/file-100.jpg",
+        "{id}/%2e%2e%2f%2e%2e%2fclients.sqlite",
+    ],
+)
+def test_only_known_names_of_an_entry_can_be_fetched(http, made, path):
+    answer = http.get("/page/history/" + path.format(id=made["id"]))
+
+    # "photo" without its ending is the picture itself, everything else does not exist
+    assert answer.status_code == (200 if path == "{id}/photo" else 404)
+    assert b"SQLite" not in answer.content
+
+
+def test_a_file_name_cannot_write_headers(http, photo):
+    entry = finished(http, http.post("/page/restorations", files={"photo": (NASTY, photo)}).json())
+    answer = http.get(f"/page/history/{entry['id']}/file")
+
+    assert "x-evil" not in answer.headers
+    assert answer.headers["content-disposition"].count('"') == 2  # one quoted name
+    assert "/" not in entry["name"]
+
+
+@pytest.mark.parametrize("name", [NASTY, "a\r\nb", "..", "", "x" * 500, "\u202egnp.exe", 'a"b;c'])
+def test_names_from_outside_become_plain_names(name):
+    kept = plain_name(name)
+    header = attachment(kept)["content-disposition"]
+
+    assert kept not in ("", ".", "..")
+    assert len(kept) <= 120
+    assert not set(kept) & set('\r\n/\\";<>\u202e')
+    assert header.isascii()
+    assert header.isprintable()
+
+
+def test_another_clients_history_does_not_exist(guarded, photo):
+    address, keys = guarded
+    with httpx2.Client(base_url=address, timeout=60) as http:
+        sent = http.post("/page/restorations", files={"photo": ("a", photo)}, headers=keys["ada"])
+        entry = finished(http, sent.json(), headers=keys["ada"])
+        path = f"/page/history/{entry['id']}"
+        of_bob = [http.get(p, headers=keys["bob"]).status_code for p in (path, f"{path}/photo.png")]
+
+        assert of_bob == [404, 404]
+        assert http.delete(path, headers=keys["bob"]).status_code == 404
+        assert http.get("/page/history", headers=keys["bob"]).json()["entries"] == []
+        assert http.get(path).status_code == 401
+        assert http.get(path, headers=keys["ada"]).status_code == 200
+
+
+def test_the_pages_own_files_let_nothing_in_from_elsewhere(http):
+    page = http.get("/")
+
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert "unsafe" not in page.headers["content-security-policy"]
+    assert "https://" not in page.text
+    for path in ("/page.js", "/page.css", "/restore.js", "/compare.js", "/compare.css"):
+        assert http.get(path).status_code == 200
+
+
+def test_without_a_key_the_page_is_told_what_to_set(http):
+    told = http.get("/page/models").json()
+
+    assert told["ready"] is False
+    assert "OPENAI_API_KEY" in told["message"]
+
+
+def test_the_price_shown_is_that_of_the_planned_edit(http):
+    model = "gpt-image-2.6-sunburst"
+    wish = {"kind": "edit", "model": model, "width": 1066, "height": 616}
+    shown = http.get("/page/price", params=wish).json()
+    service = connect(load({"OPENAI_API_KEY": "x"}), today=datetime.now(UTC).date())
+    photo = images.from_array(np.full((616, 1066, 3), 0.5, np.float32))
+    planned = generated.plan(photo, service, generated.Wishes(model=model, task="dehaze"))
+    expected = load_tariff().estimate(planned.request)
+
+    assert shown["size"] == planned.request.size
+    assert shown["expected_usd"] == pytest.approx(expected.expected_usd, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    "body", [b"[]", b"{", b'{"prompt": ""}', b'{"prompt": "x", "model": "y", "n": 99}', b"1" * 10]
+)
+def test_wishes_for_pictures_that_make_no_sense_are_refused(http, body):
+    answer = http.post("/page/generations", content=body)
+
+    assert answer.status_code == 400
+    assert set(answer.json()["error"]) >= {"message", "type", "param", "code"}
