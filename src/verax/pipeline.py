@@ -122,5 +122,6 @@ def registration_record(found: Registration) -> dict[str, Any]:
         "matrix": [[float(value) for value in row] for row in found.matrix],
         "p_value": float(found.p_value),
         "coverage": float(found.coverage),
+        "confidence": float(found.confidence.mean()),
         "canvas": found.canvas,
     }

@@ -93,6 +93,19 @@ def test_ranks_turn_round_where_lower_is_better():
     assert low[0, 0] == 1
 
 
+def test_large_sets_agree_with_resampling_of_small_parts(monkeypatch):
+    table = rng().normal([20.0, 20.1], [3.0, 4.0], size=(1200, 2))
+    normal = np.quantile(statistics.resampled_means(table, rng=rng()), [0.025, 0.975], axis=0)
+    p_normal = statistics.sign_flip_p(table[:, 0] - table[:, 1], rng=rng())
+    monkeypatch.setattr(statistics, "LARGE", 10**9)
+
+    drawn = np.quantile(statistics.resampled_means(table, rng=rng()), [0.025, 0.975], axis=0)
+    assert normal == pytest.approx(drawn, abs=0.02)
+    assert p_normal == pytest.approx(
+        statistics.sign_flip_p(table[:, 0] - table[:, 1], rng=rng()), abs=0.03
+    )
+
+
 def test_the_spread_over_repeats_is_the_pooled_standard_deviation():
     assert statistics.repeat_spread(np.array([[1.0, 3.0], [5.0, 5.0]])) == pytest.approx(1.0)
 

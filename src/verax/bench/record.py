@@ -32,6 +32,7 @@ MIGRATIONS = (
         key TEXT NOT NULL REFERENCES outputs (key), metric TEXT NOT NULL, protocol TEXT NOT NULL,
         value REAL, reason TEXT NOT NULL, PRIMARY KEY (key, metric, protocol))
     """,
+    "CREATE TABLE deviations (key TEXT PRIMARY KEY REFERENCES outputs (key), value TEXT NOT NULL)",
 )
 
 
@@ -122,6 +123,15 @@ class Record:
         names = ", ".join(field.name for field in fields(ScoreRow))
         for row in self.connection.execute(f"SELECT {names} FROM scores"):
             yield ScoreRow(*row)
+
+    def add_deviations(self, rows: Sequence[tuple[str, str]]) -> None:
+        """(key, JSON) of what outputs changed against their photos."""
+        with transaction(self.connection):
+            self.connection.executemany("INSERT OR REPLACE INTO deviations VALUES (?, ?)", rows)
+
+    def deviations(self) -> Iterator[tuple[str, str]]:
+        for row in self.connection.execute("SELECT key, value FROM deviations"):
+            yield row[0], row[1]
 
 
 def _insert(connection: sqlite3.Connection, table: str, rows: Iterable[Any]) -> None:

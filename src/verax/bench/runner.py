@@ -12,7 +12,7 @@ from verax.bench import record as records
 from verax.bench.engines import ENGINES
 from verax.bench.plan import Plan, Work, as_json, differences
 from verax.bench.record import OutputRow, Record, ScoreRow
-from verax.bench.stages import Ask, produce, score
+from verax.bench.stages import Ask, deviate, produce, score
 from verax.errors import SettingsError, choose
 
 FLUSH = 32  # rows per transaction: what a crash can lose, and then makes again
@@ -34,7 +34,7 @@ class Summary:
 class Progress:
     """What is told after every finished item."""
 
-    stage: str  # "outputs" or "scores"
+    stage: str  # "outputs", "scores" or "deviations"
     finished: int
     total: int
     failed: int
@@ -51,8 +51,12 @@ def run(
     ask: Ask | None = None,
     tell: Callable[[Progress], None] = lambda progress: None,
     address: str | None = None,
+    deviation: bool = False,
 ) -> Summary:
-    """Bring the run in `folder` to the end of its plan. Safe to call again after any stop."""
+    """Bring the run in `folder` to the end of its plan. Safe to call again after any stop.
+
+    With `deviation`, what each output made with a prior changed against its photo is measured, too.
+    """
     go = partial(choose(ENGINES, engine, kind="engine"), workers=workers)
     if address is not None:
         go = partial(go, address=address)
@@ -61,6 +65,8 @@ def run(
         claim(record, plan)
         new_outputs = _make_outputs(record, works, go, ask, tell)
         new_scores = _make_scores(record, works, plan.metrics, go, tell)
+        if deviation:
+            _measure_deviations(record, works, go, tell)
         return _summary(record, works, new_outputs, new_scores)
     finally:
         record.close()
@@ -125,6 +131,30 @@ def _make_scores(
 
 def _score_task(task: tuple[OutputRow, Path, tuple[str, ...]]) -> list[ScoreRow]:
     return score(*task)
+
+
+def _measure_deviations(
+    record: Record,
+    works: Sequence[Work],
+    go: Callable[..., Iterator[tuple[str, str]]],
+    tell: Callable[[Progress], None],
+) -> None:
+    done, wanted = {key for key, _ in record.deviations()}, {work.key for work in works}
+    todo = [
+        (row, record.output_path(row.key))
+        for row in record.outputs()
+        if row.key in wanted - done and row.sha256 and row.prior != "none"
+    ]
+    finished = failed = 0
+    for rows in _batches(go(_deviation_task, todo), FLUSH):
+        record.add_deviations(rows)
+        finished += len(rows)
+        failed += sum(text.startswith('{"failed"') for _, text in rows)
+        tell(Progress("deviations", finished, len(todo), failed, 0.0))
+
+
+def _deviation_task(task: tuple[OutputRow, Path]) -> tuple[str, str]:
+    return deviate(*task)
 
 
 def _batches(source: Iterable[T], size: int) -> Iterator[list[T]]:

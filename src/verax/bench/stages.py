@@ -18,7 +18,10 @@ from verax import image as images
 from verax.bench.methods import Made, resolve
 from verax.bench.plan import PROVIDER, Work
 from verax.bench.record import OutputRow, ScoreRow
+from verax.deviation import measure
+from verax.deviation.ladder import ladder
 from verax.errors import InputError, ProviderError, ProviderRefused
+from verax.geometry.register import Registration, register
 from verax.image import Image
 from verax.pipeline import DEFAULT_RESTORER
 from verax.priors.simulated import simulate
@@ -148,3 +151,33 @@ def _score_one(key: str, name: str, output: Image, reference: Image | None) -> S
     if not np.isfinite(value):
         return ScoreRow(key, name, "", None, f"not a finite number: {value}")
     return ScoreRow(key, name, json.dumps(found.protocol), value)
+
+
+def deviate(row: OutputRow, path: Path) -> tuple[str, str]:
+    """(key, JSON) of what one stored output changed against its photo; failures say why.
+
+    Outputs of `raw-prior` also get the loss ladder where there is a reference.
+    """
+    try:
+        output, photo = images.read(path).pixels, images.read(row.photo).pixels
+        if row.degradation:
+            raise InputError("the degraded photo is not stored")
+        found = register(photo, output)
+        told = measure(photo, output, found).record()
+        if row.method == "raw-prior" and row.reference:
+            reference = images.read(row.reference).pixels
+            told["ladder"] = _rungs(photo, output, reference, found)
+    except Exception as exc:  # noqa: BLE001  # one picture that cannot be measured is one row
+        return row.key, json.dumps({"failed": f"{type(exc).__name__}: {exc}"})
+    return row.key, json.dumps(told)
+
+
+def _rungs(
+    photo: Image, output: Image, reference: Image, found: Registration
+) -> list[tuple[str, float, float]]:
+    """The loss ladder as (step, PSNR in dB, SSIM); empty where too little can be compared."""
+    try:
+        rungs = ladder(photo, output, reference, found).rungs
+    except InputError:
+        return []
+    return [(rung.name, rung.psnr_db, rung.ssim) for rung in rungs]

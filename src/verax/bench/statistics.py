@@ -4,7 +4,8 @@ One value per picture; the same pictures under every method. Values that are mis
 caller's to count: every function here wants finite numbers and says so.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from verax.errors import InputError
 
 CONFIDENCE = 0.95
 DRAWS = 4000
+LARGE = 1000  # pictures from which on resampled means are taken as normal (central limit)
 Values = NDArray[np.float64]
 
 
@@ -69,7 +71,13 @@ def mean_interval(
 def resampled_means(
     table: Values, *, rng: np.random.Generator, draws: int = DRAWS
 ) -> NDArray[np.float64]:
-    """Means (draws, methods) of a (pictures, methods) table under resampling of the pictures."""
+    """Means (draws, methods) of a (pictures, methods) table under resampling of the pictures.
+
+    From LARGE pictures on they are drawn from the normal distribution that they converge to.
+    """
+    if len(table) >= LARGE:
+        spread = np.atleast_2d(np.cov(table, rowvar=False, ddof=0)) / len(table)
+        return rng.multivariate_normal(table.mean(0), spread, size=draws, method="eigh")
     counts = rng.multinomial(len(table), np.full(len(table), 1 / len(table)), size=draws)
     return np.asarray(counts @ table / len(table))
 
@@ -91,6 +99,9 @@ def sign_flip_p(differences: Values, *, rng: np.random.Generator, draws: int = D
     """Two-sided p of the mean under random signs (Fisher's randomisation test), never zero."""
     if not np.any(differences):
         return 1.0
+    if differences.size >= LARGE:  # the sum under random signs is normal with this spread
+        z = abs(differences.sum()) / math.sqrt(float(np.sum(differences**2)))
+        return max(math.erfc(z / math.sqrt(2)), 1 / (draws + 1))
     signs = rng.integers(0, 2, size=(draws, differences.size)) * 2.0 - 1.0
     null = np.abs(signs @ differences)
     reached = np.count_nonzero(null >= abs(differences.sum()) * (1 - 1e-12))
@@ -133,11 +144,11 @@ def rank_shares(
     )
 
 
-def repeat_spread(table: Values) -> float:
+def repeat_spread(groups: Iterable[Sequence[float] | Values]) -> float:
     """Typical spread over repeats: root mean square of each picture's standard deviation.
 
-    `table` is (pictures, repeats) with at least two repeats.
+    `groups` holds the repeats of each picture; pictures with one value say nothing. NaN where none
+    has two.
     """
-    if table.ndim != 2 or table.shape[1] < 2:
-        raise InputError(f"want (pictures, repeats) with two repeats or more, got {table.shape}")
-    return float(np.sqrt(np.mean(np.var(table, axis=1, ddof=1))))
+    variances = [np.var(finite(group), ddof=1) for group in groups if len(group) > 1]
+    return float(np.sqrt(np.mean(variances))) if variances else float("nan")

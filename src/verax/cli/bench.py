@@ -41,6 +41,9 @@ def run(
     output: Path = typer.Option(..., "-o", "--output", help="Run folder; an old one is resumed."),
     engine: str = typer.Option("threads", help="threads, processes or ray."),
     address: str | None = typer.Option(None, help="Ray cluster to use, with --engine ray."),
+    deviation: bool = typer.Option(
+        False, "--deviation", help="Also measure what each output changed against its photo."
+    ),
     workers: int = typer.Option(0, help="Workers; 0 is one per core."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Say what would be done, do nothing."),
     as_json: bool = typer.Option(False, "--json", help="Print the summary as JSON."),
@@ -81,6 +84,7 @@ def run(
             workers=workers or default_workers(),
             tell=tell,
             address=address,
+            deviation=deviation,
         )
     show(summary, output, as_json=as_json)
 
@@ -134,13 +138,14 @@ def progress_bar() -> Iterator[Callable[["Progress"], None]]:
     )
     with Bar(*columns, console=console, disable=not console.is_terminal) as bar:
         rows = {
-            name: bar.add_task(name, total=None, failed=0, cost=0.0)
-            for name in ("outputs", "scores")
+            name: bar.add_task(name, total=None, failed=0, cost=0.0, visible=False)
+            for name in ("outputs", "scores", "deviations")
         }
 
         def tell(now: "Progress") -> None:
             bar.update(
                 rows[now.stage],
+                visible=True,
                 completed=now.finished,
                 total=now.total,
                 failed=now.failed,

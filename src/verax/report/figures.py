@@ -4,9 +4,11 @@ Hand-made SVG needs no plotting package and stays sharp; colours follow the page
 """
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
 
+from verax.report.breakdown import Rungs
 from verax.report.leaderboard import Line, Table
 
 WIDTH, ROW, LABEL, RIGHT = 760, 26, 250, 70
@@ -69,11 +71,11 @@ def _range(lines: list[Line]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _axis(low: float, high: float, x: "object", height: int) -> str:
+def _axis(low: float, high: float, x: Callable[[float], float], height: int) -> str:
     parts = []
     for step in range(5):
         value = low + (high - low) * step / 4
-        place = x(value)  # type: ignore[operator]
+        place = x(value)
         parts.append(
             f'<line x1="{place:.1f}" x2="{place:.1f}" y1="4" y2="{height - 26}" class="grid"/>'
             f'<text x="{place:.1f}" y="{height - 8}" class="middle small">{value:.4g}</text>'
@@ -127,6 +129,26 @@ def _plane(title: str, distortion: Table, perception: Table) -> Figure:
     name = f"{title}: perception and distortion"
     caption = "Right is closer to the reference, up is more natural by itself; neither is enough."
     return Figure(name, caption, _svg(height, name, parts))
+
+
+def ladder_figure(ladder: Rungs) -> Figure:
+    """The loss ladder as bars: PSNR after each class of deviation is undone."""
+    top = max(psnr for _, psnr in ladder.steps) or 1.0
+    parts = []
+    for index, (name, psnr) in enumerate(ladder.steps):
+        y, length = ROW * index + 4, psnr / top * (WIDTH - LABEL - RIGHT)
+        gain = f" ({psnr - ladder.steps[index - 1][1]:+.2f})" if index else ""
+        parts.append(
+            f'<text x="{LABEL - 10}" y="{y + 15}" class="end">{escape(name)}</text>'
+            f'<rect x="{LABEL}" y="{y}" width="{length:.1f}" height="{ROW - 8}" class="rung"/>'
+            f'<text x="{LABEL + 8}" y="{y + 14}" class="inside">{psnr:.2f} dB{gain}</text>'
+        )
+    title = f"{ladder.task}: loss ladder"
+    caption = (
+        f"PSNR of the raw prior after each class of deviation is undone, mean over {ladder.n} "
+        "pictures, over the pixels that every step shows."
+    )
+    return Figure(title, caption, _svg(ROW * len(ladder.steps) + 10, title, parts))
 
 
 def _svg(height: int, title: str, parts: list[str]) -> str:

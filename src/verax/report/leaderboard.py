@@ -7,15 +7,17 @@ the do-nothing row (identity) is always shown when it was run.
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from verax.bench import statistics
-from verax.bench.record import OUTCOMES, OutputRow, Record, ScoreRow
+from verax.bench.record import OUTCOMES, OutputRow
 from verax.bench.statistics import Comparison, Interval
 from verax.metrics import METRICS
+from verax.report.results import Results, label_of
 
-SIGNIFICANT = 0.05
+NAN = float("nan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class Line:
     Attributes:
         interval: mean over the scored pictures; None when none could be scored.
         outcomes: how many items ended in each outcome, in the order of OUTCOMES.
+        spread: typical standard deviation over repeats of one picture; NaN without repeats.
         against_best: the best line minus this one on the pictures both have; None for the best.
         p_adjusted: Holm-adjusted over the table; NaN for the best.
         rank_share: share of resamples in which this line is first.
@@ -37,6 +40,7 @@ class Line:
     outcomes: tuple[int, ...]
     seconds: float
     cost_usd: float
+    spread: float
     against_best: Comparison | None
     p_adjusted: float
     rank_share: float
@@ -44,11 +48,14 @@ class Line:
 
     @property
     def label(self) -> str:
-        return self.method if self.prior == "none" else f"{self.method} ({self.prior})"
+        return label_of(self.method, self.prior)
 
     @property
     def items(self) -> int:
         return sum(self.outcomes)
+
+    def count(self, outcome: str) -> int:
+        return self.outcomes[OUTCOMES.index(outcome)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,29 +74,46 @@ class Table:
     def title(self) -> str:
         return f"{self.task}, {self.degradation}" if self.degradation else self.task
 
+    @property
+    def outcomes(self) -> tuple[str, ...]:
+        """The outcomes that occurred in any line."""
+        return tuple(
+            o for i, o in enumerate(OUTCOMES) if any(line.outcomes[i] for line in self.lines)
+        )
 
-def leaderboards(record: Record, *, seed: int = 0) -> list[Table]:
+    @property
+    def paid(self) -> bool:
+        return any(line.cost_usd for line in self.lines)
+
+    @property
+    def repeated(self) -> bool:
+        return any(line.spread == line.spread for line in self.lines)
+
+
+def leaderboards(results: Results, *, seed: int = 0) -> list[Table]:
     """Every table of a run."""
-    scores: dict[str, list[ScoreRow]] = defaultdict(list)
-    for row in record.scores():
-        scores[row.key].append(row)
+    scores = results.scores
     groups: dict[tuple[str, str], list[OutputRow]] = defaultdict(list)
-    for output in record.outputs():
+    for output in results.outputs:
         groups[output.task, output.degradation].append(output)
     tables = []
     for (task, degradation), outputs in sorted(groups.items()):
-        measured = {
-            (s.metric, s.protocol) for o in outputs for s in scores[o.key] if s.value is not None
-        }
-        for metric, protocol in sorted(measured):
-            values = {
-                s.key: s.value
-                for o in outputs
-                for s in scores[o.key]
-                if (s.metric, s.protocol) == (metric, protocol) and s.value is not None
-            }
-            tables.append(_table(task, degradation, metric, protocol, outputs, values, seed))
+        found: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
+        for output in outputs:
+            for s in scores.get(output.key, ()):
+                if s.value is not None:
+                    found[s.metric, s.protocol][s.key] = s.value
+        tables += [
+            _table(task, degradation, metric, protocol, outputs, values, seed)
+            for (metric, protocol), values in sorted(found.items(), key=_in_order)
+        ]
     return tables
+
+
+def _in_order(found: tuple[tuple[str, str], dict[str, float]]) -> tuple[int, str]:
+    """Metrics in the order of their registry: fidelity to the reference comes first."""
+    (metric, protocol), _ = found
+    return list(METRICS).index(metric), protocol
 
 
 def _table(
@@ -115,14 +139,31 @@ def _table(
         None if i == 0 else _compare(per_item[order[0]], per_item[name], rng)
         for i, name in enumerate(order)
     ]
-    tested = [c.p_value for c in against if c is not None]
-    adjusted = iter(statistics.holm(tested) if tested else [])
+    adjusted = _adjusted(against)
     lines = [
-        _line(name, rows[name], per_item[name], against[i], adjusted, firsts[i], i + 1, rng)
+        Line(
+            method=name[0],
+            prior=name[1],
+            interval=statistics.mean_interval(list(per_item[name].values()), rng=rng),
+            against_best=against[i],
+            p_adjusted=adjusted[i],
+            rank_share=firsts[i],
+            place=i + 1,
+            **_counted(rows[name], values),
+        )
         for i, name in enumerate(order)
     ]
     lines += [
-        _line(name, rows[name], {}, None, iter(()), 0.0, len(order) + 1, rng)
+        Line(
+            name[0],
+            name[1],
+            None,
+            against_best=None,
+            p_adjusted=NAN,
+            rank_share=0.0,
+            place=len(order) + 1,
+            **_counted(rows[name], values),
+        )
         for name in rows
         if name not in scored
     ]
@@ -165,27 +206,31 @@ def _compare(
     return statistics.compare([best[i] for i in items], [other[i] for i in items], rng=rng)
 
 
-def _line(
-    name: tuple[str, str],
-    outputs: list[OutputRow],
-    values: dict[str, float],
-    against: Comparison | None,
-    adjusted: "Iterable[float]",
-    first: float,
-    place: int,
-    rng: np.random.Generator,
-) -> Line:
+def _adjusted(against: list[Comparison | None]) -> list[float]:
+    """Holm-adjusted p values in the order of the lines; NaN where nothing was compared."""
+    tested = [i for i, comparison in enumerate(against) if comparison is not None]
+    found = [NAN] * len(against)
+    p_values = [c.p_value for c in against if c is not None]
+    for i, p_value in zip(tested, statistics.holm(p_values) if p_values else [], strict=True):
+        found[i] = p_value
+    return found
+
+
+def _counted(outputs: list[OutputRow], values: dict[str, float]) -> dict[str, Any]:
+    """What a line says about all its items, scored or not."""
     counts = Counter(output.outcome for output in outputs)
-    p_adjusted = next(iter(adjusted), float("nan")) if against is not None else float("nan")
-    return Line(
-        method=name[0],
-        prior=name[1],
-        interval=statistics.mean_interval(list(values.values()), rng=rng) if values else None,
-        outcomes=tuple(counts[outcome] for outcome in OUTCOMES),
-        seconds=float(np.mean([output.seconds for output in outputs])),
-        cost_usd=sum(output.cost_usd for output in outputs),
-        against_best=against,
-        p_adjusted=p_adjusted,
-        rank_share=first,
-        place=place,
-    )
+    return {
+        "outcomes": tuple(counts[outcome] for outcome in OUTCOMES),
+        "seconds": float(np.mean([output.seconds for output in outputs])),
+        "cost_usd": sum(output.cost_usd for output in outputs),
+        "spread": _spread(outputs, values),
+    }
+
+
+def _spread(outputs: list[OutputRow], values: dict[str, float]) -> float:
+    """Root mean square of the standard deviation over the repeats of each picture; else NaN."""
+    found: dict[tuple[str, ...], list[float]] = defaultdict(list)
+    for output in outputs:
+        if output.key in values:
+            found[output.dataset, output.item, output.prompt].append(values[output.key])
+    return statistics.repeat_spread(found.values())

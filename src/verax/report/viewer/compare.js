@@ -275,8 +275,10 @@ window.veraxCompare = function veraxCompare(root, options) {
   function update(change) {
     const rebuild = ["mode", "a", "b", "overlay", "boxes"].some((key) => key in change);
     Object.assign(state, change);
-    state.a = clamp(state.a, 0, Math.max(0, panels.length - 1));
-    state.b = clamp(state.b, 0, Math.max(0, panels.length - 1));
+    if (panels.length > 0) { // a link may name more panels than there are
+      state.a = clamp(state.a, 0, panels.length - 1);
+      state.b = clamp(state.b, 0, panels.length - 1);
+    }
     if (rebuild) {
       if ("mode" in change) swapped = false;
       build();
@@ -470,7 +472,7 @@ window.veraxCompare = function veraxCompare(root, options) {
       });
       first.src = panels[0].src;
     }
-    update({ a: state.a, b: Math.min(state.b, Math.max(0, panels.length - 1)) });
+    update({ a: state.a });
   }
 
   const still = window.matchMedia("(prefers-reduced-motion: reduce)");

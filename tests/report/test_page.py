@@ -1,0 +1,159 @@
+"""The report page in a real browser, opened from its file after a small run."""
+
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from browser import chromium
+from verax import image as images
+from verax.bench import plan as plans
+from verax.bench.record import OutputRow, Record, ScoreRow, open_run
+from verax.bench.runner import run
+from verax.datasets import load
+from verax.report.page import write_page
+
+
+def write_dataset(folder, count=3):
+    """Dark photos, references and bright priors of a smooth picture with a texture, 96 x 64."""
+    y, x = np.mgrid[:64, :96].astype(np.float32)
+    for index in range(count):
+        clean = 0.5 + 0.2 * np.sin(x / (5 + index)) + 0.2 * np.cos(y / 7 + x / 11)
+        clean = np.repeat(np.float32(clean)[..., None], 3, axis=2)
+        for role, picture in (
+            ("input", clean * 0.4),
+            ("target", clean),
+            ("generated", np.clip(clean * 1.05, 0, 1)),
+        ):
+            (folder / role).mkdir(parents=True, exist_ok=True)
+            images.write(folder / role / f"{index:04d}.png", np.asarray(picture, np.float32))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    data = write_dataset(folder / "night")
+    (data / "input" / "0001.png").write_bytes(b"\x89PNG\r\n\x1a\n broken <b>")
+    plan = plans.Plan((str(data),), ("identity", "raw-prior"), tasks=("night",))
+    works = plans.expand(plan, [load(str(data), task="night")])
+    run(plan, works, folder / "run", deviation=True)
+    record = open_run(folder / "run")
+    write_page(record, folder / "report.html")
+    write_page(record, folder / "linked.html", embed_bytes=0)
+    record.close()
+    return folder
+
+
+def loaded(page):
+    """Every picture is there; an error for one that cannot be loaded."""
+    page.locator(".compare-pane img").evaluate_all("all => Promise.all(all.map(i => i.decode()))")
+
+
+@pytest.fixture(scope="module")
+def page(report):
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.faults, page.requests = [], []
+        page.on("console", lambda m: page.faults.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda e: page.faults.append(str(e)))
+        page.on("request", lambda r: page.requests.append(r.url))
+        page.goto((report / "report.html").as_uri())
+        loaded(page)
+        yield page
+        assert page.faults == []
+
+
+def test_the_page_asks_for_nothing_but_itself(page, report):
+    asked = {u for u in page.requests if not u.startswith(("data:", "blob:"))}
+
+    assert asked == {(report / "report.html").as_uri()}
+
+
+def test_every_outcome_is_counted_and_failures_are_named(page):
+    assert "4 restored, 2 failed" in page.locator("header p").inner_text()
+    assert page.locator("#failures tbody th", has_text="0001.png").count() == 2
+
+
+def test_pictures_can_be_chosen_and_the_address_leads_back(page):
+    page.locator("#picture").select_option(index=2)
+    page.locator(".compare-stage").focus()
+    page.keyboard.press("w")
+    page.keyboard.press("+")
+    page.wait_for_url(re.compile("picture=2"))
+    address = page.url
+    page.goto("about:blank")
+    page.goto(address)
+
+    loaded(page)
+    assert page.get_by_role("slider").count() == 1
+    assert page.locator("#picture").input_value() == "2"
+    assert "zoom=1.5" in page.url
+    page.locator(".compare-stage").focus()
+    page.keyboard.press("0")
+    page.keyboard.press("s")
+
+
+def test_the_slider_compares_photo_and_reference(page):
+    page.locator("#picture").select_option(index=0)
+    page.get_by_role("button", name="Slider").click()
+    handle = page.get_by_role("slider")
+    handle.press("ArrowRight")
+
+    assert handle.get_attribute("aria-valuenow") == "52"
+    assert page.locator("figcaption", has_text="left: photo · right: reference").count() == 1
+    page.get_by_role("button", name="Side by side").click()
+    assert page.locator(".compare-pane").count() == 4
+
+
+def test_scores_stand_beside_every_output(page):
+    page.locator("#picture").select_option(index=0)
+
+    assert page.locator("#scores tbody tr").count() == 2
+    assert re.search(r"raw-prior \(files\)\s+\d", page.locator("#scores").inner_text())
+
+
+def test_a_narrow_window_scrolls_tables_not_the_page(page):
+    page.set_viewport_size({"width": 400, "height": 800})
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    page.set_viewport_size({"width": 1280, "height": 900})
+
+
+def test_linked_pictures_are_found_beside_the_page(page, report):
+    page.goto((report / "linked.html").as_uri())
+    loaded(page)
+
+    assert page.locator(".compare-pane").count() == 4
+    assert (report / "linked.html").stat().st_size < (report / "report.html").stat().st_size
+    page.goto((report / "report.html").as_uri())
+
+
+def test_what_the_prior_changed_is_in_the_page(page):
+    assert "What the outputs changed" in page.locator("#breakdown").inner_text()
+    assert page.locator("figure", has_text="loss ladder").count() == 1
+
+
+def test_a_page_over_many_outputs_stays_small(tmp_path):
+    """10,000 outputs in under 3 MB: 100,000 fit into 30 MB, since a page grows with its rows."""
+    row = OutputRow(
+        "", "set", "haze", "", "tone", "files", "", "", 0, "model", "CC0", "restored", "", 1.0,
+        0.0, 640, 480, "", "photo.png", "reference.png", "f" * 64,
+    )  # fmt: skip
+    record = Record(tmp_path / "run")
+    record.set_about("plan", {})
+    keys = [f"{n:032x}" for n in range(10_000)]
+    record.add_outputs([
+        replace(row, key=k, item=f"a_picture_{n // 4:06d}.png", method=f"method-{n % 4}")
+        for n, k in enumerate(keys)
+    ])  # fmt: skip
+    record.add_scores([
+        ScoreRow(k, m, json.dumps([m]), 20.0 + n % 97 / 7)
+        for n, k in enumerate(keys) for m in ("psnr", "ssim")
+    ])  # fmt: skip
+    size = write_page(record, tmp_path / "report.html", embed_bytes=-1).stat().st_size
+    record.close()
+
+    assert size < 3_000_000
