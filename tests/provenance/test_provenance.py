@@ -346,6 +346,15 @@ def test_the_verb_says_that_absence_proves_nothing(tmp_path):
     assert "prove nothing" in text
 
 
+def test_the_verb_tells_what_the_xmp_says(tmp_path):
+    photo = marked(with_xmp(XMP), prior=True)
+    images.write(tmp_path / "a.png", photo.pixels, like=photo)
+    images.write(tmp_path / "b.jpg", photo.pixels, like=with_xmp(XMP))
+
+    assert "says: compositeWithTrainedAlgorithmicMedia" in verax(str(tmp_path / "a.png"))
+    assert "says: digitalCapture" in verax(str(tmp_path / "b.jpg"))
+
+
 def test_the_verb_finds_the_statement_beside(tmp_path, generated):
     path = written(tmp_path, generated)
     seal(path, Source(generated, "photo.png"), None)

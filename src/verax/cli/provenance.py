@@ -42,6 +42,7 @@ def provenance(file: File, as_json: Json = False) -> None:
     told, fits = statement.beside(file)
     if as_json:
         entry: dict[str, Any] = {"file": str(file), **asdict(found)}
+        entry["source_in_xmp"] = reading.source_in_xmp(data)
         entry["names_remote_manifest"] = reading.names_remote_manifest(data)
         entry["statement"] = told
         entry["statement_fits"] = fits
@@ -50,6 +51,8 @@ def provenance(file: File, as_json: Json = False) -> None:
     print(f"{file}: {MEANING[found.state]}")
     for line in described(found):
         print(f"  {line}")
+    if source := reading.source_in_xmp(data):
+        print(f"  its XMP, unsigned, says: {source}")
     if reading.names_remote_manifest(data):
         print("  names a manifest that is kept elsewhere; it was not fetched")
     if told is not None:

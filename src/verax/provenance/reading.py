@@ -6,6 +6,7 @@ says that the bytes are those that were signed; who signed is not held against a
 
 import io
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -78,6 +79,15 @@ def has_manifest(data: bytes) -> bool:
 def names_remote_manifest(data: bytes) -> bool:
     """Whether the file says that its manifest lives elsewhere."""
     return any(mark in data for mark in _REMOTE)
+
+
+def source_in_xmp(data: bytes) -> str:
+    """The IPTC digital source type that the XMP names, such as "digitalCapture"; "" without one.
+
+    Anybody can write it; it proves nothing.
+    """
+    found = re.search(rb"DigitalSourceType(?:\s*=\s*[\"']|>\s*)([^\"'<>\s]{1,200})", data)
+    return found[1].decode("ascii", "replace").rpartition("/")[2] if found else ""
 
 
 def read(data: bytes) -> Provenance:
