@@ -219,10 +219,12 @@ class Presence:
     def __init__(self, folder: Path) -> None:
         self.name = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
         self.path = folder / self.name
+        draft = folder / f".{self.name}"  # under its name only once it is locked
         with writing(self.path):
             folder.mkdir(parents=True, exist_ok=True)
-            self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+            self._handle = os.open(draft, os.O_RDWR | os.O_CREAT, 0o600)
             _lock(self._handle)
+            draft.replace(self.path)
 
     def close(self) -> None:
         self.path.unlink(missing_ok=True)
@@ -241,6 +243,13 @@ class Presence:
         finally:
             os.close(handle)
         return False
+
+    @staticmethod
+    def sweep(folder: Path) -> None:
+        """Remove the signs of processes that no longer live."""
+        for path in folder.glob("[!.]*"):
+            if not Presence.is_alive(folder, path.name):
+                path.unlink(missing_ok=True)
 
 
 if sys.platform == "win32":

@@ -194,8 +194,13 @@ def test_a_killed_process_is_no_longer_present(tmp_path):
         process.send_signal(signal.SIGKILL)
         process.wait()
         after = Presence.is_alive(tmp_path, name)
+    mine = Presence(tmp_path)
+    Presence.sweep(tmp_path)
+    left = names(tmp_path)
+    mine.close()
 
     assert (before, after) == (True, False)
+    assert left == [mine.name]
 
 
 def test_who_left_or_never_was_is_not_present(tmp_path):

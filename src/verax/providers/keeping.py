@@ -89,7 +89,9 @@ class Keeping:
         """Close the records that dead processes left open; those that became uncertain."""
         with self.records.change():
             left = self.records.select(states=("started",))
-            return [call for call in left if self.settled(call) == "uncertain"]
+            lost = [call for call in left if self.settled(call) == "uncertain"]
+        Presence.sweep(self.folder / "owners")
+        return lost
 
     def failed(self, call: Call, exc: BaseException) -> None:
         """Close the record of a call that raised."""
