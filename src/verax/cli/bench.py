@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from verax.cli import bench_results
 from verax.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ app = typer.Typer(
     help="Benchmarks: datasets x methods x priors, resumable, with every outcome counted.",
     no_args_is_help=True,
 )
+app.command()(bench_results.report)
+app.command()(bench_results.compare)
+app.command()(bench_results.export)
 
 
 @app.command()
@@ -164,20 +168,3 @@ def show(summary: "Summary", folder: Path, *, as_json: bool) -> None:
     print(f"{summary.items} items: {counts}; cost ${summary.cost_usd:.2f}")
     print(f"{summary.new_outputs} outputs and {summary.new_scores} scores are new; run: {folder}")
     print(f"next: verax bench report {folder} -o report.html")
-
-
-@app.command()
-def report(
-    folder: Path = typer.Argument(..., metavar="RUN", help="The run folder."),
-    output: Path = typer.Option(Path("report.html"), "-o", "--output", help="The page."),
-) -> None:
-    """Write one HTML page that shows a run; it opens without a network."""
-    from verax.bench.record import open_run
-    from verax.report.page import write_page
-
-    record = open_run(folder)
-    try:
-        write_page(record, output)
-    finally:
-        record.close()
-    print(f"{output}  {output.stat().st_size / 1e6:.1f} MB")

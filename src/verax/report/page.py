@@ -17,6 +17,7 @@ from verax.report.figures import figures, ladder_figure
 from verax.report.gallery import Pictures, gallery
 from verax.report.leaderboard import leaderboards
 from verax.report.results import Results, read
+from verax.report.tables import number, protocol_words
 from verax.store import write_whole, writing
 
 EMBED_BYTES = 20_000_000
@@ -81,15 +82,3 @@ def _bytes_of(record: Record, results: Results) -> int:
     paths = {row.sha256: record.output_path(row.key) for row in rows if row.sha256}
     paths |= {p: Path(p) for row in rows for p in (row.photo, row.reference) if p}
     return sum(path.stat().st_size for path in paths.values() if path.is_file())
-
-
-def number(value: float | None, digits: int = 2) -> str:
-    """A number for people; a missing one is a dash, never a zero."""
-    if value is None or value != value:
-        return "–"
-    return f"{value:.{digits}f}"
-
-
-def protocol_words(text: str) -> str:
-    """A stored protocol as words."""
-    return ", ".join(str(part) for part in json.loads(text) if part not in ("", None))
