@@ -10,6 +10,7 @@ import pytest
 
 from serving import serving
 from verax import image as images
+from verax.server.keys import ClientKeys
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +35,17 @@ def prior(scene):
 def server(tmp_path_factory):
     with serving(tmp_path_factory.mktemp("home")) as (address, _):
         yield address
+
+
+@pytest.fixture(scope="session")
+def guarded(tmp_path_factory):
+    """A server whose clients need keys: its address and the keys of ada and bob."""
+    home = tmp_path_factory.mktemp("guarded")
+    clients = ClientKeys(home / "serve" / "clients.sqlite")
+    keys = {name: {"authorization": f"Bearer {clients.add(name)}"} for name in ("ada", "bob")}
+    clients.close()
+    with serving(home) as (address, _):
+        yield address, keys
 
 
 @pytest.fixture

@@ -10,27 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from conftest import serving  # the server's own, of this folder
 from verax import image as images
 from verax.priors import generated
 from verax.providers.budget import load_tariff
 from verax.providers.images_api import connect
 from verax.server.history import attachment, plain_name
-from verax.server.keys import ClientKeys
 from verax.settings import load
 
 NASTY = '../../..\\a"; filename="evil.html"\r\nX-Evil: 1\r\n\r\n<b>é.png'
-
-
-@pytest.fixture(scope="module")
-def guarded(tmp_path_factory):
-    """A server whose clients need keys: its address and the keys of ada and bob."""
-    home = tmp_path_factory.mktemp("guarded")
-    clients = ClientKeys(home / "serve" / "clients.sqlite")
-    keys = {name: {"authorization": f"Bearer {clients.add(name)}"} for name in ("ada", "bob")}
-    clients.close()
-    with serving(home) as (address, _):
-        yield address, keys
 
 
 def finished(http, entry, **options):

@@ -97,7 +97,7 @@ window.veraxCompare = function veraxCompare(root, options) {
   zoomButton("−", "Zoom out (-)", () => zoomBy(1 / 1.5));
   zoomButton("+", "Zoom in (+)", () => zoomBy(1.5));
   zoomButton("Fit", "Fit the whole picture (0)", () => update({ zoom: 1, x: 0.5, y: 0.5 }));
-  zoomButton("1:1", "One picture pixel per screen pixel (1)", () => zoomToPixels());
+  zoomButton("1:1", "1:1, one picture pixel per screen pixel (1)", () => zoomToPixels());
 
   // ---- panes --------------------------------------------------------------------------------
   function picture(panel, className) {
