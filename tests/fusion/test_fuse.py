@@ -190,3 +190,11 @@ def test_night_made_day_is_flagged_on_a_real_pair(pictures):
     seen = register.apply(found, prior, size=(photo.shape[1], photo.shape[0]))
 
     assert fuse(photo, photo, seen, found).scene_state_change
+
+
+def test_rain_that_tone_cannot_remove_is_said(scene, place):
+    photo = apply(scene, Degradation("rain", 0.8, 1))
+    smooth = cv2.GaussianBlur(scene, (0, 0), 1.5)
+
+    assert "restorer" in " ".join(fuse(photo, photo, *place(smooth)).notes)
+    assert fuse(scene, scene, *place(scene)).notes == ()

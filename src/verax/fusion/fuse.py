@@ -16,6 +16,10 @@ STRIPE = 256  # rows sliced at a time: bounds memory on large photos
 MARGIN = 32  # rows around a stripe that its filters look at; both are multiples of noise.COARSE
 MODES = ("tone", "network")
 COARSE = "the prior could not be placed precisely: only a coarse tone is taken from it"
+STREAKS = (
+    "the photo has fine structure, such as rain, snow or noise, that the prior does not show: "
+    "tone cannot remove it, a restorer may"
+)
 CHANGED = (
     "the prior shows another state of the scene (%s): "
     "light stays the photo's, colour is only hinted at"
@@ -125,9 +129,20 @@ def solve(photo: Image, base: Image, warped: Warped, registration: Registration)
     else:
         field = tone.fit(quiet, prior, weight, exposure, local=local)
         field = tone.damp(field, 1 - verify.doubt(tone.restored(field, quiet), quiet))
-    notes = tuple(note for note in ("" if local else COARSE, change and CHANGED % change) if note)
+    notes = (
+        "" if local else COARSE,
+        change and CHANGED % change,
+        STREAKS if gates.streaks_left(exposed, prior, valid) and not change else "",
+    )
     slope = tone.slope(field.curve, noise.LEVELS)
-    return Recipe(field, sigma, slope, noise_level(quiet, field, sigma, slope), bool(change), notes)
+    return Recipe(
+        field,
+        sigma,
+        slope,
+        noise_level(quiet, field, sigma, slope),
+        bool(change),
+        tuple(filter(None, notes)),
+    )
 
 
 def noise_level(
