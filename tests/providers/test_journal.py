@@ -284,6 +284,18 @@ def test_what_a_killed_process_left_open_is_closed_on_the_next_start(tmp_path, m
     assert (spent.billed_usd > 0, spent.possibly_usd > 0) == (state == "done", state != "done")
 
 
+def test_a_process_that_dies_meanwhile_leaves_an_uncertain_call(journal):
+    here = str(Path(__file__).parent)
+    command = [sys.executable, "-c", KILLED, here, str(journal.folder), "before"]
+    subprocess.run(command, check=False)
+    service = Service()
+    with pytest.raises(ProviderUncertain, match="the process ended before an answer came"):
+        journal.call(REQUEST, service, budget=FREE)
+
+    assert service.calls == 0
+    assert states(journal) == ["uncertain"]
+
+
 def test_threads_with_the_same_request_make_one_call(journal):
     gate = threading.Event()
     service = Service()

@@ -21,7 +21,8 @@ States of a call:
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +35,7 @@ from verax.errors import (
     ProviderError,
     ProviderRefused,
     ProviderUncertain,
+    VeraxError,
 )
 from verax.providers.answers import read_answer
 from verax.providers.budget import Budget, Estimate, Pace, total
@@ -129,7 +131,7 @@ class Journal:
     ) -> Call | None:
         """A new record, or None where the answer is there by now."""
         while True:
-            with self.records.change():
+            with self._deciding():
                 last, state = self._standing(request)
                 if state in ("done", "unusable"):
                     return None
@@ -155,7 +157,7 @@ class Journal:
 
         Raises BudgetExceeded, and claims nothing, where they do not all fit under the limit.
         """
-        with self.records.change():
+        with self._deciding():
             asked = []
             for request in {one.fingerprint(): one for one in requests}.values():
                 last, state = self._standing(request)
@@ -171,10 +173,24 @@ class Journal:
                 self._begin("batched", request, estimate, budget, owner)
         return asked
 
+    @contextmanager
+    def _deciding(self) -> Iterator[None]:
+        """A transaction whose findings about other calls stand also when the answer is no."""
+        no: VeraxError | None = None
+        with self.records.change():
+            try:
+                yield
+            except VeraxError as exc:
+                no = exc
+        if no is not None:
+            raise no
+
     def _standing(self, request: Request) -> tuple[Call | None, State | Literal[""]]:
         """The newest record of a request and its state, "" without one. Inside `change`."""
         last = self.records.last(request.fingerprint())
-        return last, self.kept.settled(last) if last else ""
+        if last and self.kept.settled(last) != last.state:
+            last = self.records.last(request.fingerprint())
+        return last, last.state if last else ""
 
     def _begin(
         self, state: State, request: Request, estimate: Estimate, budget: Budget, owner: str
