@@ -19,8 +19,10 @@ from verax.geometry.transforms import (
     invert,
     map_points,
     scaled,
+    shift,
     stretch,
 )
+from verax.geometry.warp import warp
 from verax.image import Image, Plane
 
 
@@ -34,7 +36,6 @@ class Level:
         window: sigma in px of the neighbourhood that edge strength is made relative to.
         smooth: sigma in px of the blur of the channels.
         rounds: most Gauss-Newton steps.
-        judged: the placement at this level counts as evidence for the verdict.
     """
 
     long_side: int
@@ -42,15 +43,14 @@ class Level:
     window: float
     smooth: float
     rounds: int
-    judged: bool = False
 
 
-LEVELS = (
-    Level(96, 6, 6, 2.0, 12),
-    Level(192, 8, 6, 2.0, 10, judged=True),
-    Level(384, 8, 8, 2.0, 8, judged=True),
-)
-SMALL_STEP = 0.02  # px: the fit has converged
+COARSE, MIDDLE, FINE = Level(96, 6, 6, 2.0, 12), Level(192, 8, 6, 2.0, 10), Level(384, 8, 8, 2.0, 8)
+LAST = Level(480, 8, 8, 1.5, 6)
+MARGIN = 16  # px of a level that the prior is seen beyond the photo
+EDGE = 5  # px: channels this near to the prior's border are not its own
+SLACK = 0.002  # by which the score may fall: overlap varies as much on its own
+SMALL_STEP = 0.01  # px: the fit has converged
 LARGEST_MOVE = 0.2  # of the long side: corners that a fit may move from its start
 LARGEST_STEP = 8.0  # px of a level: beyond it the linear model does not hold
 DOUBT = 0.02  # weight of incoherent regions, so that a wrong start can still be left
@@ -59,42 +59,52 @@ DAMPING = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Photo and prior as channels at one level, and the matrices between full and level grids."""
+    """Photo and prior as channels on the photo's grid at one level.
+
+    Attributes:
+        photo: channels (h, w, 4).
+        prior: channels as seen through `matrix`, so that both describe the same directions; zero
+            where it shows nothing, MARGIN px wider than the photo on every side.
+        valid: share of each pixel that the prior shows, as wide.
+        matrix: prior px to photo px, as assumed for this view.
+        to_photo: level px to photo px.
+    """
 
     photo: Channels
     prior: Channels
-    to_photo: Matrix  # level photo px to photo px
-    to_prior: Matrix  # level prior px to prior px
+    valid: Plane
+    matrix: Matrix
+    to_photo: Matrix
+
+    def through(self, lookup: Matrix) -> tuple[Channels, Plane]:
+        """Prior and valid share on the photo's grid, looked up at `lookup` (level px)."""
+        size = self.photo.shape[1], self.photo.shape[0]
+        place, flags = shift(MARGIN, MARGIN) @ lookup, cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return (
+            np.asarray(cv2.warpPerspective(self.prior, place, size, flags=flags), np.float32),
+            np.asarray(cv2.warpPerspective(self.valid, place, size, flags=flags), np.float32),
+        )
+
+    def in_place(self) -> tuple[Channels, Plane]:
+        """Prior and valid share on the photo's grid, where `matrix` puts them."""
+        inner = np.s_[MARGIN:-MARGIN, MARGIN:-MARGIN]
+        return self.prior[inner], self.valid[inner]
 
 
 def view(photo: Image, prior: Image, matrix: Matrix, level: Level) -> View:
-    """Both pictures as channels at about the same px per scene length, neither much enlarged."""
-    photo_size, prior_size = (photo.shape[1], photo.shape[0]), (prior.shape[1], prior.shape[0])
-    wanted = level.long_side / max(photo_size)
-    small = scaled(photo_size, min(1.0, wanted))
-    ratio = float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))  # photo px per prior px
-    small_prior = scaled(prior_size, min(1.0, ratio * min(1.0, wanted)))
+    """Both pictures as channels on the photo's grid at one level."""
+    size = photo.shape[1], photo.shape[0]
+    small = scaled(size, min(1.0, level.long_side / max(size)))
+    to_photo = stretch(small, size)
+    wide = small[0] + 2 * MARGIN, small[1] + 2 * MARGIN
+    onto = compose(shift(MARGIN, MARGIN), invert(to_photo), matrix)
+    seen, valid = warp(prior, onto, None, wide)
     one, other = (
-        orientation(log_luminance(image, size), window=level.window, smooth=level.smooth)
-        for image, size in ((photo, small), (prior, small_prior))
+        orientation(log_luminance(image, grid), window=level.window, smooth=level.smooth)
+        for image, grid in ((photo, small), (seen, wide))
     )
-    return View(one, other, stretch(small, photo_size), stretch(small_prior, prior_size))
-
-
-def warp_channels(channels: Channels, lookup: Matrix, size: Size) -> tuple[Channels, Plane]:
-    """Channels seen through `lookup` (target px to channel px), and which share exists."""
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    ones = np.ones(channels.shape[:2], np.float32)
-    return (
-        np.asarray(cv2.warpPerspective(channels, lookup, size, flags=flags), np.float32),
-        np.asarray(cv2.warpPerspective(ones, lookup, size, flags=flags), np.float32),
-    )
-
-
-def aligned(seen: View, matrix: Matrix) -> tuple[Channels, Plane]:
-    """The prior's channels on the level's photo grid, and the share of each pixel they show."""
-    lookup = compose(invert(seen.to_prior), invert(matrix), seen.to_photo)
-    return warp_channels(seen.prior, lookup, (seen.photo.shape[1], seen.photo.shape[0]))
+    shown = cv2.erode(valid, np.ones((EDGE, EDGE), np.uint8))
+    return View(one, other * shown[..., None], shown, matrix, to_photo)
 
 
 def bounded(matrix: Matrix, start: Matrix, size: Size) -> bool:
@@ -108,26 +118,26 @@ def bounded(matrix: Matrix, start: Matrix, size: Size) -> bool:
     return bool((turns > 0).all())
 
 
-def refine(seen: View, matrix: Matrix, level: Level) -> tuple[Matrix, float]:
-    """A better matrix (prior px to photo px) at one level, and its score.
+def refine(seen: View, level: Level) -> tuple[Matrix, float]:
+    """A better matrix (prior px to photo px) than the view's, and its score.
 
     The score is the correlation over the overlap times the square root of the overlap's share, so
     that it cannot rise by losing overlap.
     """
-    size = (seen.photo.shape[1], seen.photo.shape[0])
-    lookup = compose(invert(seen.to_prior), invert(matrix), seen.to_photo)
-    basis = _Basis.of(size, level.freedoms)
-    best, best_score, step = lookup, -np.inf, np.inf
+    basis = _Basis.of((seen.photo.shape[1], seen.photo.shape[0]), level.freedoms)
+    lookup = best = np.eye(3)
+    best_score, step = -np.inf, np.inf
     for _ in range(level.rounds + 1):
-        warped, valid = warp_channels(seen.prior, lookup, size)
+        warped, valid = seen.through(lookup)
         score = correlation(seen.photo, warped, valid) * float(np.sqrt(valid.mean()))
-        if score > best_score:
-            best, best_score = lookup, score
+        if score > best_score - SLACK:  # a finished step is nearer than its score can tell
+            best, best_score = lookup, max(score, best_score)
         if step < SMALL_STEP:
             break
         change, step = _step(seen.photo, warped, valid, basis)
         lookup = compose(lookup, change)
-    return compose(seen.to_photo, invert(best), invert(seen.to_prior)), best_score
+    there = compose(seen.to_photo, invert(best), invert(seen.to_photo))
+    return compose(there, seen.matrix), best_score
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,8 +180,9 @@ def _elasticity(rows: int, columns: int) -> NDArray[np.float64]:
 def resize_field(field: Field, size: Size) -> Field:
     """The field on another grid of the same picture, its lengths in that grid's px."""
     factor = np.array([size[0] / field.shape[1], size[1] / field.shape[0]], np.float32)
-    resized = cv2.resize(field, size, interpolation=cv2.INTER_LINEAR) * factor
-    return np.asarray(resized, np.float32)
+    resized = np.asarray(cv2.resize(field, size, interpolation=cv2.INTER_LINEAR), np.float32)
+    resized *= factor
+    return resized
 
 
 def through(channels: NDArray[np.float32], field: Field) -> NDArray[np.float32]:

@@ -10,8 +10,9 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from verax.geometry.features import Channels, coherence, log_luminance, resize
-from verax.geometry.global_fit import LEVELS, View, aligned, bounded, refine, view
+from verax.geometry.features import coherence, log_luminance, resize
+from verax.geometry.frame import canvas_of
+from verax.geometry.global_fit import COARSE, FINE, LAST, MIDDLE, View, bounded, refine, view
 from verax.geometry.local_fit import Field, fit_field, resize_field, through
 from verax.geometry.search import LONG_SIDE, Found, hypotheses, search
 from verax.geometry.transforms import Matrix, Size, compose, scaled, stretch
@@ -24,8 +25,8 @@ Outcome = Literal["registered", "coarse", "foreign"]
 PHOTO_SIDE = 768  # px: long side of the copy that is registered
 PRIOR_SIDE = 1024
 FLAT = 0.004  # deviation of log-luminance below which a picture shows nothing to register
-CHANCE = 0.25  # local correlation that unrelated structure reaches after a local fit
-PROVED = 0.6  # local correlation from which a place counts as registered
+CHANCE = 0.3  # local correlation that unrelated structure reaches after a local fit
+PROVED = 0.65  # local correlation from which a place counts as registered
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ def register(photo: Image, prior: Image) -> Registration:
         confidence,
         fit.p_value,
         share_seen(matrix, _size(prior), size),
-        fit.canvas,
+        canvas_of(small_prior, fit.matrix, _size(small)),
         fit.score,
     )
 
@@ -106,28 +107,36 @@ class _Fit:
     """The global fit between the reduced pictures, and how far it stands out."""
 
     matrix: Matrix
-    canvas: str
     score: float
     p_value: float
     turned: float  # score of the best mirrored or flipped placement over that of the upright one
-    seen: View  # of the finest level
-    warped: Channels
-    valid: Plane
+    seen: View  # through the matrix, at the middle level
 
 
 def _fit(photo: Image, prior: Image) -> _Fit:
     found = _search(photo, prior)
-    matrix, distinct = found.matrix, [found.score / (found.spread + 1e-9)]
-    for level in LEVELS:
-        seen = view(photo, prior, matrix, level)
-        better, score = refine(seen, matrix, level)
+    matrix, score = _start(photo, prior, found), 0.0
+    for level in (MIDDLE, FINE, LAST):
+        better, score = refine(view(photo, prior, matrix, level), level)
         matrix = better if bounded(better, matrix, _size(photo)) else matrix
-        warped, valid = aligned(seen, matrix)
-        if level.judged:
-            distinct.append(distinctness(seen.photo, warped))
+    seen, fine = (view(photo, prior, matrix, level) for level in (MIDDLE, FINE))
+    distinct = (distinctness(one.photo, one.in_place()[0]) for one in (seen, fine))
+    chance = p_value(evidence(found.score / (found.spread + 1e-9), *distinct))
     turned = max(found.controls) / max(found.score, 1e-9)
-    chance = p_value(evidence(*distinct))
-    return _Fit(matrix, found.canvas, score, chance, turned, seen, warped, valid)
+    return _Fit(matrix, score, chance, turned, seen)
+
+
+def _start(photo: Image, prior: Image, found: Found) -> Matrix:
+    """The better fit at the coarsest level, from what was found and from a plain resize.
+
+    Most generators keep the frame; among weak scores that is the likelier place to start from.
+    """
+    plain, fits = stretch(_size(prior), _size(photo)), []
+    for start in (found.matrix, plain):
+        fit, score = refine(view(photo, prior, start, COARSE), COARSE)
+        if bounded(fit, start, _size(photo)):
+            fits.append((score, fit))
+    return max(fits, key=lambda pair: pair[0])[1] if fits else found.matrix
 
 
 def _search(photo: Image, prior: Image) -> Found:
@@ -155,8 +164,8 @@ def _judge(fit: _Fit) -> tuple[Outcome, str]:
 
 def _detail(fit: _Fit, size: Size) -> tuple[Field | None, Plane]:
     """Local field and confidence on the photo's grid."""
-    field = fit_field(fit.seen.photo, fit.warped, fit.valid)
-    warped, valid = fit.warped, fit.valid
+    warped, valid = fit.seen.in_place()
+    field = fit_field(fit.seen.photo, warped, valid)
     if field is not None:
         warped, valid = through(warped, field), through(valid, field)
     window = max(valid.shape) / 24

@@ -19,7 +19,8 @@ from verax.image import Plane
 LONG_SIDE = 96  # px of the photo during the search
 STEPS = 1.0 + np.linspace(-0.24, 0.24, 9)  # per-axis scales around a hypothesis
 REACH = 0.16  # how far the centres may be apart, share of the photo's side
-SAME_ASPECT = 0.03  # below this difference of aspect ratios nothing but a resize is considered
+SAME_ASPECT = 0.03  # log ratio of aspects below which nothing but a resize is considered
+FAR_ASPECT = 1.4  # and above which a crop would show too little to find
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def hypotheses(photo: Size, prior: Size) -> list[Hypothesis]:
     """The ways in which a prior of that size can have come from a photo of this size."""
     x, y = photo[0] / prior[0], photo[1] / prior[1]
     found = [Hypothesis("stretch", (x, y), (REACH, REACH))]
-    if abs(np.log(x / y)) > SAME_ASPECT:
+    if SAME_ASPECT < abs(np.log(x / y)) < FAR_ASPECT:
         for canvas, scale in (("crop", min(x, y)), ("outpaint", max(x, y))):
             slack = (abs(1 - scale / x) / 2 + REACH, abs(1 - scale / y) / 2 + REACH)
             found.append(Hypothesis(canvas, (scale, scale), slack))

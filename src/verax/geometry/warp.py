@@ -20,13 +20,13 @@ def warp(
     """Pixels (H, W, 3) of `picture` on a grid of `size`, and the share of each that it shows.
 
     Grid pixel p is looked up, cubic, at inverse(matrix) @ (p + field[p]); where the picture shows
-    nothing its nearest edge is repeated.
+    nothing it is mirrored.
     """
     picture, matrix = _averaged(picture, matrix)
     pixels = np.empty((size[1], size[0], 3), np.float32)
     valid = np.empty((size[1], size[0]), np.float32)
     for rows, x, y in _lookups(matrix, field, size):
-        seen = cv2.remap(picture, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        seen = cv2.remap(picture, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
         np.clip(seen, 0, 1, out=pixels[rows])
         depth = np.minimum(_depth(x, picture.shape[1]), _depth(y, picture.shape[0]))
         np.clip(depth + 1, 0, 1, out=valid[rows])
