@@ -46,7 +46,8 @@ class Plan:
     priors: tuple[str, ...] = ("auto",)
     degradations: tuple[str, ...] = ()  # TASK:SEVERITY, for items without a photo of their own
     metrics: tuple[str, ...] = ("psnr", "ssim")
-    prompts: tuple[str, ...] = ("default",)
+    prompts: tuple[str, ...] = ("default",)  # wordings of the prompt catalog
+    quality: str = ""  # of the pictures a provider makes
     repeats: int = 1
     seed: int = 0
     fidelity: float = 1.0
@@ -77,6 +78,19 @@ class Work:
     fidelity: float
     generator: str
     licence: str
+    quality: str = ""
+
+    @property
+    def model(self) -> str:
+        """The model that is asked for the prior; "" where none is."""
+        return self.prior.removeprefix(PROVIDER) if self.prior.startswith(PROVIDER) else ""
+
+    @property
+    def asked(self) -> tuple[object, ...] | None:
+        """What names the question to a provider: methods share one answer; None without one."""
+        if not self.model:
+            return None
+        return self.photo, self.degradation, self.task, self.prior, self.prompt, self.repeat
 
 
 def from_toml(text: str, *, name: str = "plan") -> Plan:
@@ -210,8 +224,9 @@ def _item_work(plan: Plan, items: list[Item], index: int, item: Item) -> list[Wo
                                 repeat,
                                 plan.seed + index,
                                 plan.fidelity,
-                                item.generator,
+                                prior.removeprefix(PROVIDER) if asked else item.generator,
                                 item.licence,
+                                plan.quality if asked else "",
                             )
                         )
     return made
@@ -266,8 +281,8 @@ def in_words(works: Sequence[Work]) -> str:
     seconds = sum(
         pixels[work.photo] * resolve(work.method)[0].seconds_per_megapixel for work in works
     )
-    asked = sum(work.prior.startswith(PROVIDER) for work in works)
-    money = f"{asked} items ask a provider" if asked else "no provider is asked, no cost"
+    asked = len({work.asked for work in works} - {None})
+    money = f"{asked} calls to a provider" if asked else "no provider is asked, no cost"
     return (
         f"{len(works)} items over {len(pixels)} pictures; about {seconds / 60:.0f} core minutes "
         f"and {megapixels * 2 / 1000:.2f} GB of outputs; {money}"

@@ -97,8 +97,13 @@ class Record:
         return self.outputs_folder / f"{key}.png"
 
     def done(self) -> set[str]:
-        """Keys whose stage 1 is finished, whatever its outcome."""
-        return {row[0] for row in self.connection.execute("SELECT key FROM outputs")}
+        """Keys whose stage 1 is finished, whatever its outcome.
+
+        A provider that did not deliver is asked again; what it refused stays refused.
+        """
+        again = "outcome = 'failed' AND prior LIKE 'provider:%'"
+        rows = self.connection.execute(f"SELECT key FROM outputs WHERE NOT ({again})")
+        return {row[0] for row in rows}
 
     def scored(self) -> set[tuple[str, str]]:
         """(key, metric) of every stored score."""
@@ -139,6 +144,16 @@ def _insert(connection: sqlite3.Connection, table: str, rows: Iterable[Any]) -> 
     if values:
         marks = ", ".join("?" * len(values[0]))
         connection.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", values)
+
+
+def spent(rows: Iterable[OutputRow]) -> float:
+    """US dollars for all rows: methods that share an answer paid for it once."""
+    return sum(
+        {
+            (r.task, r.dataset, r.item, r.degradation, r.prior, r.prompt, r.repeat): r.cost_usd
+            for r in rows
+        }.values()
+    )
 
 
 def open_run(folder: Path) -> Record:

@@ -57,6 +57,8 @@ def run(
 
     With `deviation`, what each output made with a prior changed against its photo is measured, too.
     """
+    if ask is not None and engine != "threads":
+        raise SettingsError(f"a run that asks a provider wants --engine threads, got {engine}")
     go = partial(choose(ENGINES, engine, kind="engine"), workers=workers)
     if address is not None:
         go = partial(go, address=address)
@@ -95,14 +97,15 @@ def _make_outputs(
 ) -> int:
     done = record.done()
     open_works = [work for work in works if work.key not in done]
-    failed, cost, finished = 0, 0.0, len(works) - len(open_works)
+    failed, finished = 0, len(works) - len(open_works)
+    new: list[OutputRow] = []
     stage = partial(produce, folder=record.outputs_folder, ask=ask)
     for rows in _batches(go(stage, open_works), FLUSH):
         record.add_outputs(rows)
         finished += len(rows)
         failed += sum(row.outcome in ("failed", "refused") for row in rows)
-        cost += sum(row.cost_usd for row in rows)
-        tell(Progress("outputs", finished, len(works), failed, cost))
+        new += [row for row in rows if row.cost_usd]
+        tell(Progress("outputs", finished, len(works), failed, records.spent(new)))
     return len(open_works)
 
 
@@ -167,5 +170,5 @@ def _summary(record: Record, works: Sequence[Work], outputs: int, scores: int) -
     keys = {work.key for work in works}
     rows = [row for row in record.outputs() if row.key in keys]
     counts = Counter(row.outcome for row in rows)
-    cost = sum(row.cost_usd for row in rows)
+    cost = records.spent(rows)
     return Summary(len(works), {o: counts[o] for o in records.OUTCOMES}, outputs, scores, cost)

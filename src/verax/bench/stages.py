@@ -16,11 +16,11 @@ import numpy as np
 from verax import degrade, metrics, restorers
 from verax import image as images
 from verax.bench.methods import Made, resolve
-from verax.bench.plan import PROVIDER, Work
+from verax.bench.plan import Work
 from verax.bench.record import OutputRow, ScoreRow
 from verax.deviation import measure
 from verax.deviation.ladder import ladder
-from verax.errors import InputError, ProviderError, ProviderRefused
+from verax.errors import BudgetExceeded, InputError, ProviderError, ProviderRefused
 from verax.geometry.register import Registration, register
 from verax.image import Image
 from verax.pipeline import DEFAULT_RESTORER
@@ -36,11 +36,14 @@ class Asked:
     wrong_size: bool = False
 
 
-Ask = Callable[[Path, str, str, int], Asked]  # photo file, model, prompt name, repeat
+Ask = Callable[[Image, Work], Asked]  # the photo, degraded where the plan says so
 
 
 def produce(work: Work, folder: Path, ask: Ask | None = None) -> OutputRow:
-    """Stage 1: run the method, write the output under its key, say what happened."""
+    """Stage 1: run the method, write the output under its key, say what happened.
+
+    Only BudgetExceeded gets out: it says nothing about the picture, and the run must stop.
+    """
     start = time.perf_counter()
     cost, size, sha256 = 0.0, (0, 0), ""
     try:
@@ -55,6 +58,8 @@ def produce(work: Work, folder: Path, ask: Ask | None = None) -> OutputRow:
             data = images.encode(made.pixels, format="png")
             sha256 = hashlib.sha256(data).hexdigest()
             _write(folder / f"{work.key}.png", data)
+    except BudgetExceeded:
+        raise
     except ProviderRefused as exc:
         made = Made(None, "refused", str(exc))
     except Exception as exc:  # noqa: BLE001  # one poisoned picture is one failed row
@@ -100,10 +105,10 @@ def photo_of(work: Work) -> Image:
 
 def prior_of(work: Work, photo: Image, ask: Ask | None) -> tuple[Image | None, float, bool]:
     """The prior of a work item, what it cost, and whether it came in a wrong size."""
-    if work.prior.startswith(PROVIDER):
+    if work.model:
         if ask is None:
             raise ProviderError("this run has no provider; give a key or another prior")
-        asked = ask(Path(work.photo), work.prior.removeprefix(PROVIDER), work.prompt, work.repeat)
+        asked = ask(photo, work)
         return asked.pixels, asked.cost_usd, asked.wrong_size
     return _free_prior(work, photo), 0.0, False
 

@@ -5,12 +5,16 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from verax.cli import bench_results
+from verax.cli.asked import Batching
+from verax.cli.bench_asked import bench_asker
+from verax.cli.paid import BaseUrl, Gateway, LocalOnly, MaxCost, RetryUncertain, Terms
 from verax.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -49,6 +53,14 @@ def run(
         False, "--deviation", help="Also measure what each output changed against its photo."
     ),
     workers: int = typer.Option(0, help="Workers; 0 is one per core."),
+    quality: str = typer.Option("", help="Quality of the pictures that a provider makes."),
+    batch: bool = typer.Option(False, "--batch", help="Ask through the Batch API: slow, cheaper."),
+    batch_poll: float = typer.Option(30.0, help="Seconds between looks at a batch."),
+    gateway: Gateway = None,
+    base_url: BaseUrl = None,
+    local_only: LocalOnly = False,
+    max_cost: MaxCost = None,
+    retry_uncertain: RetryUncertain = False,
     dry_run: bool = typer.Option(False, "--dry-run", help="Say what would be done, do nothing."),
     as_json: bool = typer.Option(False, "--json", help="Print the summary as JSON."),
 ) -> None:
@@ -68,61 +80,64 @@ def run(
         "metrics": tuple(metric),
         "prompts": tuple(prompt),
     }
-    plan = read_plan(plan_file, values, repeats=repeats, limit=limit, seed=seed)
+    numbers: dict[str, int | str] = {
+        "repeats": repeats,
+        "limit": limit,
+        "seed": seed,
+        "quality": quality,
+    }
+    plan = read_plan(plan_file, values, numbers)
     datasets = [load(name, task=plan.tasks[0] if plan.tasks else "") for name in plan.datasets]
     for found in datasets:
         for remark in found.remarks:
             print(f"note: {remark}", file=sys.stderr)
     works = plans.expand(plan, datasets)
     print(plans.in_words(works), file=sys.stderr)
-    if dry_run:
-        return
     if address and engine != "ray":
         raise SettingsError(f"--address goes with --engine ray, not with {engine}")
-    with progress_bar() as tell:
-        summary = run_plan(
-            plan,
-            works,
-            output,
-            engine=engine,
-            workers=workers or default_workers(),
-            tell=tell,
-            address=address,
-            deviation=deviation,
-        )
+    go = partial(
+        run_plan,
+        plan,
+        works,
+        output,
+        engine=engine,
+        workers=workers or default_workers(),
+        address=address,
+        deviation=deviation,
+    )
+    terms = Terms(
+        gateway, base_url, local_only, max_cost, dry_run=dry_run, retry_uncertain=retry_uncertain
+    )
+    if any(work.asked for work in works):
+        with bench_asker(terms, Batching(batch, batch_poll), output) as asker:
+            if not asker.announce(works):
+                return
+            with progress_bar() as tell:
+                summary = go(ask=asker.ask, tell=tell)
+    elif dry_run:
+        return
+    else:
+        with progress_bar() as tell:
+            summary = go(tell=tell)
     show(summary, output, as_json=as_json)
 
 
 def read_plan(
-    file: Path | None,
-    flags: dict[str, tuple[str, ...]],
-    *,
-    repeats: int,
-    limit: int,
-    seed: int,
+    file: Path | None, lists: dict[str, tuple[str, ...]], single: dict[str, int | str]
 ) -> "Plan":
     """The plan of the file, or of the flags; not a mixture, so that the file tells all."""
     from verax.bench import plan as plans
 
-    given = {name: value for name, value in flags.items() if value}
+    given = {name: value for name, value in lists.items() if value}
     if file is not None:
         if given:
             raise SettingsError(f"{file} and the flags {', '.join(given)}: give one or the other")
         if not file.is_file():
             raise SettingsError(f"{file}: want a plan file (TOML), there is none")
         return plans.from_toml(file.read_text(encoding="utf-8"), name=str(file))
-    if not (flags["datasets"] and flags["methods"]):
+    if not (lists["datasets"] and lists["methods"]):
         raise SettingsError("want a plan file, or at least --dataset and --method")
-    return plans.check(
-        plans.Plan(
-            datasets=flags["datasets"],
-            methods=flags["methods"],
-            repeats=repeats,
-            limit=limit,
-            seed=seed,
-            **{k: v for k, v in given.items() if k not in ("datasets", "methods")},  # type: ignore[arg-type]
-        )
-    )
+    return plans.check(plans.Plan(**given, **single))  # type: ignore[arg-type]
 
 
 @contextmanager

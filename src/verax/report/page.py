@@ -11,7 +11,7 @@ from typing import Any
 
 import jinja2
 
-from verax.bench.record import OUTCOMES, Record
+from verax.bench.record import OUTCOMES, Record, spent
 from verax.report import breakdown, viewer
 from verax.report.figures import figures, ladder_figure
 from verax.report.gallery import Pictures, gallery
@@ -62,7 +62,7 @@ def _content(record: Record, results: Results, pictures: Pictures) -> dict[str, 
         "change_columns": list(breakdown.COLUMNS.values()),
         "failures": failures[:MOST_FAILURES],
         "failure_count": len(failures),
-        "cost": sum(row.cost_usd for row in rows),
+        "cost": spent(rows),
         "embedded": pictures.embed,
         "gallery": script_json(gallery(results, record.output_path, pictures)),
         "viewer_style": viewer.style(),

@@ -1,0 +1,115 @@
+"""Priors that a benchmark run asks a service for: announced first, then asked item by item.
+
+The journal lies in between, so no answer is paid twice however often a run is stopped.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from verax.cli.asked import AT_ONCE, Batching, told
+from verax.cli.paid import Desk, Terms, desk
+
+if TYPE_CHECKING:
+    from verax.bench.plan import Work
+    from verax.bench.stages import Asked
+    from verax.image import Image
+    from verax.priors.generated import Asking
+    from verax.providers.requests import EditRequest, ImagesAnswer
+
+
+@dataclass(frozen=True)
+class BenchAsker:
+    """A service for the priors of a run."""
+
+    counter: Desk
+    batching: Batching
+
+    def announce(self, works: "Sequence[Work]") -> bool:
+        """Say what leaves and what it costs, and send batches off; False on a dry run."""
+        from verax.bench.stages import photo_of
+
+        distinct = iter({work.asked: work for work in works if work.asked}.values())
+        go_on = True
+        while several := list(islice(distinct, AT_ONCE)):
+            planned = [self._plan(photo_of(work), work) for work in several]
+            requests = [asking.request for asking in planned]
+            notices = [notice for asking in planned for notice in asking.notices]
+            go_on = self.counter.announce(requests, notices)
+            if go_on and self.batching.wanted:
+                self._send(requests)
+        return go_on
+
+    def ask(self, photo: "Image", work: "Work") -> "Asked":
+        """The prior of one item, stored or asked for. Raises what the call raises."""
+        from verax.bench.stages import Asked
+        from verax.priors.generated import receive
+
+        asking = self._plan(photo, work)
+        answer = self.counter.call(asking.request)
+        came = (answer.images[0].width, answer.images[0].height)
+        prior = receive(asking, answer)
+        return Asked(prior.pixels, self._cost(asking, answer), came != asking.canvas.size)
+
+    def _plan(self, photo: "Image", work: "Work") -> "Asking":
+        from verax.catalog.prompts import tasks
+        from verax.image import Photo
+        from verax.priors import generated
+        from verax.providers.batch import plain
+
+        wishes = generated.Wishes(
+            model=work.model,
+            task=PROMPT_TASKS.get(work.task, work.task if work.task in tasks() else "auto"),
+            wording=work.prompt,
+            quality=work.quality or None,
+            repeat_index=work.repeat,
+        )
+        asking = generated.plan(Photo(photo), self.counter.client, wishes)
+        return replace(asking, request=plain(asking.request)) if self.batching.wanted else asking
+
+    def _cost(self, asking: "Asking", answer: "ImagesAnswer") -> float:
+        from verax.providers.budget import cost_usd
+
+        if answer.billed_usd is not None:
+            return answer.billed_usd
+        price = self.counter.budget.tariff.price(asking.request)
+        return cost_usd(answer.usage, price) if price and answer.usage else 0.0
+
+    def _send(self, requests: "list[EditRequest]") -> None:
+        from verax.providers.batch import Batches
+
+        assert self.counter.journal is not None
+        batches = Batches(
+            self.counter.client,
+            self.counter.journal,
+            self.counter.budget,
+            self.counter.terms.retry_uncertain,
+        )
+        batches.run(requests, poll_s=self.batching.poll_s, report=told)
+
+
+# names of benchmark tasks in the catalog of prompts
+PROMPT_TASKS = {
+    "dehazing": "dehaze",
+    "deraining": "derain",
+    "desnowing": "desnow",
+    "denoising": "denoise",
+    "photo_restoration": "old_photo",
+}
+
+
+@contextmanager
+def bench_asker(terms: Terms, batching: Batching, folder: Path) -> Iterator[BenchAsker]:
+    """An asker whose calls count for the run folder, however often the run is begun again."""
+    from verax.providers.budget import load_tariff
+
+    name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]
+    with desk(replace(terms, run=terms.run or f"bench-{folder.name}-{name}")) as counter:
+        if batching.wanted:
+            tariff = load_tariff(changes=counter.settings.home, batch=True)
+            counter = replace(counter, budget=replace(counter.budget, tariff=tariff))
+        yield BenchAsker(counter, batching)

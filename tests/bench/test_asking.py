@@ -1,0 +1,110 @@
+"""A run whose priors a service makes: paid once, refusals counted, limits kept, resumable."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from asking import KEY
+from verax.bench.record import open_run
+from verax.cli.main import app
+from verax.errors import BudgetExceeded
+
+MODEL = "provider:gpt-image-2"
+
+
+@pytest.fixture
+def at_service(service, monkeypatch, tmp_path):
+    monkeypatch.setenv("VERAX_BASE_URL", service.base_url)
+    monkeypatch.setenv("VERAX_STREAM", "never")
+    monkeypatch.setenv("VERAX_RETRIES", "0")
+    monkeypatch.setenv("VERAX_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    return service
+
+
+def bench(dataset, folder, *more):
+    command = ["bench", "run", "--dataset", dataset, "--task", "dark", "--prior", MODEL,
+               "--method", "raw-prior", "--metric", "psnr",
+               "--quality", "low", "--workers", "2", "-o", folder, "--json", *more]  # fmt: skip
+    done = CliRunner().invoke(app, [str(word) for word in command])
+    if done.exception and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done
+
+
+def rows_of(folder):
+    record = open_run(folder)
+    rows = list(record.outputs())
+    record.close()
+    return rows
+
+
+def test_methods_share_one_paid_answer(at_service, dataset, tmp_path):
+    both = ("--limit", "2", "--method", "low-band")
+    done = bench(dataset, tmp_path / "run", *both)
+    summary = json.loads(done.stdout)
+
+    assert len(at_service.ledger()) == 2
+    assert summary["items"] == 4
+    assert summary["cost_usd"] == pytest.approx(at_service.bill_usd(), rel=1e-6)
+    assert "Expected cost" in done.stderr
+    assert {row.generator for row in rows_of(tmp_path / "run")} == {"gpt-image-2"}
+    bench(dataset, tmp_path / "run", *both)
+    assert len(at_service.ledger()) == 2
+
+
+def test_a_service_that_refuses_half_is_counted_not_dropped(at_service, dataset, tmp_path):
+    at_service.script(["refuse:input", "ok", "refuse:input", "ok"])
+    bench(dataset, tmp_path / "run")
+
+    outcomes = [row.outcome for row in rows_of(tmp_path / "run")]
+    assert sorted(outcomes) == ["refused", "refused", "restored", "restored"]
+    bench(dataset, tmp_path / "run")
+    assert [row.outcome for row in rows_of(tmp_path / "run")] == outcomes
+
+
+def test_another_size_than_asked_for_is_an_outcome_of_its_own(at_service, dataset, tmp_path):
+    at_service.script(["size:640x480"] * 4)
+    bench(dataset, tmp_path / "run", "--limit", "1")
+
+    assert {row.outcome for row in rows_of(tmp_path / "run")} <= {
+        "wrong_size", "registration_refused",
+    }  # fmt: skip
+    assert "wrong_size" in {row.outcome for row in rows_of(tmp_path / "run")}
+
+
+def test_a_failed_service_is_asked_again_by_the_next_start(at_service, dataset, tmp_path):
+    at_service.script(["503"] * 8)
+    bench(dataset, tmp_path / "run", "--limit", "1")
+    assert {row.outcome for row in rows_of(tmp_path / "run")} == {"failed"}
+    at_service.script([])
+    bench(dataset, tmp_path / "run", "--limit", "1")
+
+    assert "failed" not in {row.outcome for row in rows_of(tmp_path / "run")}
+
+
+def test_a_cost_limit_stops_the_run_and_a_higher_one_goes_on(at_service, dataset, tmp_path):
+    with pytest.raises(BudgetExceeded):
+        bench(dataset, tmp_path / "run", "--max-cost", "0.000001")
+    assert at_service.ledger() == []
+    bench(dataset, tmp_path / "run", "--max-cost", "10", "--limit", "0")
+
+    assert len(rows_of(tmp_path / "run")) == 4
+
+
+def test_a_dry_run_tells_the_price_and_asks_nobody(at_service, dataset, tmp_path):
+    told = bench(dataset, tmp_path / "run", "--dry-run")
+
+    assert "4 calls would cost" in told.output
+    assert at_service.requests() == []
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_batch_api_gives_the_same_outcomes(at_service, dataset, tmp_path):
+    bench(dataset, tmp_path / "run", "--batch", "--batch-poll", "0.05", "--limit", "2")
+
+    assert {row.outcome for row in rows_of(tmp_path / "run")} <= {
+        "restored", "registration_refused",
+    }  # fmt: skip
+    assert not any(r["endpoint"].endswith("edits") for r in at_service.requests())
