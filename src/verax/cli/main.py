@@ -17,6 +17,7 @@ from verax.cli import (
     measure,
     models,
     provenance,
+    release,
     restore,
     serve,
     train,
@@ -60,6 +61,7 @@ app.command()(measure.metrics)
 app.command()(demo.demo)
 app.add_typer(bench.app, name="bench")
 app.add_typer(data.app, name="data")
+app.command()(release.release)
 app.add_typer(journal.app, name="journal")
 app.command()(provenance.provenance)
 app.command()(train.train)
