@@ -68,6 +68,12 @@ def test_the_download_keeps_format_name_and_metadata(http, made):
         assert (picture.format, picture.size) == ("JPEG", (150, 100))
         assert picture.getexif()[0x010F] == "Camera & Co"
         assert 0x8825 in picture.getexif()
+    assert b"restored by Verax" in answer.content
+
+    placeless = http.get(f"/page/history/{made['id']}/file", params={"place": "no"})
+    with PillowImage.open(io.BytesIO(placeless.content)) as picture:
+        assert 0x8825 not in picture.getexif()
+        assert picture.getexif()[0x010F] == "Camera & Co"
 
 
 def test_the_dial_on_the_page_is_the_file_of_that_fidelity(http, photo, prior):

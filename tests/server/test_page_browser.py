@@ -167,6 +167,8 @@ def test_many_photos_on_a_phone(browser, server, files, photo):
     options = {"viewport": PHONE, "color_scheme": "dark", "has_touch": True, "is_mobile": True}
     with opened(browser, server, **options) as page:
         no_serious_fault(page)
+        assert page.locator("#photo-camera").is_visible()
+        assert page.locator("#camera-file").get_attribute("capture") == "environment"
         # dropped, as a person would from a folder
         page.evaluate(
             """async (names) => {
@@ -210,7 +212,7 @@ def test_everything_can_be_reached_with_the_keyboard(browser, server, files):
                 break
             assert found[1], f"no visible focus on {found[0]}"
             reached.append(found[0])
-        assert {"tab-restore", "photo-choose", "photo-camera"} <= set(reached)
+        assert {"tab-restore", "photo-choose", "prior-choose"} <= set(reached)
         page.keyboard.press("Enter")
         done(page)
         page.keyboard.press("Tab")

@@ -28,6 +28,7 @@ from verax.server import history, page_prices, page_work
 from verax.server.calls import Call, check_picture
 from verax.server.context import Context, context_of
 from verax.server.history import History
+from verax.server.jobs import Jobs
 from verax.server.keys import Client
 from verax.server.page_asking import generation_call, prior_call
 from verax.server.replies import Problem, from_error, json_response
@@ -47,6 +48,7 @@ PRIVATE = {
     "x-content-type-options": "nosniff",
     "content-security-policy": "default-src 'none'; sandbox",
 }
+MOST_PAUSE_S = 10.0
 HTML, CSS, JS = "text/html", "text/css", "text/javascript"
 
 
@@ -153,7 +155,8 @@ async def _restored(
     if call is not None:
         history.amend(entry, state="asking")
         service = context.service
-        answer = await service.remote.run(client.name, service.service().edit, client, call, entry)
+        ask = service.service().edit
+        answer = await _in_turn(service.remote, client, ask, client, call, entry)
         answer.files[0].replace(entry / "prior")
         told = {
             "cost_usd": answer.cost_usd,
@@ -163,12 +166,28 @@ async def _restored(
         history.amend(entry, state="waiting", **told)
     system = told.get("upstream_model") or ""
     order = _order(context, entry, system=system)
-    await context.service.local.run(client.name, page_work.restore, order)
+    await _in_turn(context.service.local, client, page_work.restore, order)
     return told
 
 
+async def _in_turn(jobs: Jobs, client: Client, work: Any, *arguments: Any) -> Any:  # noqa: ANN401
+    """The result of the work; an entry that was taken in waits until there is room in the line."""
+    while True:
+        try:
+            return await jobs.run(client.name, work, *arguments)
+        except Problem as problem:
+            if problem.status != 429 or "retry-after" not in problem.headers:
+                raise
+            await asyncio.sleep(min(MOST_PAUSE_S, float(problem.headers["retry-after"])))
+
+
 def _order(
-    context: Context, entry: Path, *, fidelity: float = 1.0, system: str = ""
+    context: Context,
+    entry: Path,
+    *,
+    fidelity: float = 1.0,
+    system: str = "",
+    drop_gps: bool = False,
 ) -> page_work.PageOrder:
     prior = entry / "prior"
     return page_work.PageOrder(
@@ -178,6 +197,7 @@ def _order(
         context.limits.pixels,
         fidelity,
         system,
+        drop_gps,
     )
 
 
@@ -230,17 +250,18 @@ def _media_type(path: Path) -> str:
 
 
 async def file(request: Request) -> Response:
-    """GET /page/history/{id}/file?fidelity=: the restoration as a file like the photo's."""
+    """GET /page/history/{id}/file?fidelity=&place=no: the restoration, as the photo came."""
     context, client, kept = _client(request)
     entry = kept.entry(request.path_params["id"])
     told = history.record(entry, running=False)
     fidelity = _fidelity(request.query_params.get("fidelity", "1"))
     if not (entry / "result.json").is_file():
         raise Problem(409, "this restoration is not finished yet", "not_ready")
-    order = _order(context, entry, fidelity=fidelity, system=told.get("upstream_model") or "")
+    system, no_place = told.get("upstream_model") or "", request.query_params.get("place") == "no"
+    order = _order(context, entry, fidelity=fidelity, system=system, drop_gps=no_place)
     path = entry / page_work.file_name(order)
     if not path.is_file():
-        await context.service.local.run(client.name, page_work.write_file, order)
+        await _in_turn(context.service.local, client, page_work.write_file, order)
     return FileResponse(path, headers={**PRIVATE, **history.attachment(_saved_as(told, path))})
 
 
@@ -256,7 +277,7 @@ def _fidelity(text: str) -> float:
 
 def _saved_as(told: dict[str, Any], path: Path) -> str:
     stem = Path(told.get("name") or "photo").stem
-    fidelity = path.stem.removeprefix("file-")
+    fidelity = path.stem.removeprefix("file-").removesuffix("-placeless")
     share = "" if fidelity == "100" else f"_fidelity{fidelity}"
     return f"{stem}_restored{share}{path.suffix}"
 
@@ -277,7 +298,9 @@ def _zip(kept: History, target: Path) -> None:
         for name in sorted(kept.ids()):
             entry = kept.entry(name)
             told = history.record(entry, running=False)
-            for path in sorted(entry.glob("file-100.*")):
+            for path in entry.glob("file-100.*"):
+                if path.suffix == ".json":  # a statement beside the file
+                    continue
                 saved = _saved_as(told, path)
                 stem, suffix = Path(saved).stem, path.suffix
                 count = 2

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from verax.image import Photo
     from verax.pipeline import Restoration
+    from verax.provenance.signing import Credentials
 
 SUFFIXES = {
     "PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "WEBP": ".webp", "TIFF": ".tif", "AVIF": ".avif",
@@ -31,6 +32,7 @@ class PageOrder:
         folder: the entry's; the results go there.
         fidelity: of the file; the pictures that the page shows are those at 1 and at 0.
         system: name of the model that made the prior, "" where it is not known.
+        drop_gps: leave out of the file where the photo was taken.
     """
 
     folder: Path
@@ -39,6 +41,7 @@ class PageOrder:
     max_pixels: int
     fidelity: float = 1.0
     system: str = ""
+    drop_gps: bool = False
 
 
 def restore(order: PageOrder) -> None:
@@ -51,11 +54,13 @@ def restore(order: PageOrder) -> None:
     prior = images.read(order.prior, max_pixels=order.max_pixels) if order.prior else None
     result = pipeline.restore(photo, prior)
     write_pictures(order.folder, result)
-    _write_file(order, photo, result)
     if prior is not None:
         images.write(order.folder / "prior.png", prior.pixels)
+    lost = _write_file(order, photo, result)
+    told = pipeline.record(result)
     made = {
-        **pipeline.record(result),
+        **told,
+        "notes": [*told["notes"], *lost],
         "dial": bool((result.trust[..., 1:] > 0).any()),
         "about": about(order.photo),
     }
@@ -64,14 +69,14 @@ def restore(order: PageOrder) -> None:
         write_json(order.folder / "changes.json", _changes(order.folder, result, prior))
 
 
-def write_file(order: PageOrder) -> str:
-    """The restoration at the order's fidelity as a file like the photo's; its name."""
+def write_file(order: PageOrder) -> None:
+    """The restoration at the order's fidelity as a file like the photo's."""
     from verax import image as images
     from verax import pipeline
 
     photo = images.read(order.photo, max_pixels=order.max_pixels)
     prior = images.read(order.prior, max_pixels=order.max_pixels) if order.prior else None
-    return _write_file(order, photo, pipeline.restore(photo, prior, fidelity=order.fidelity))
+    _write_file(order, photo, pipeline.restore(photo, prior, fidelity=order.fidelity))
 
 
 def file_name(order: PageOrder) -> str:
@@ -80,17 +85,37 @@ def file_name(order: PageOrder) -> str:
 
     with PillowImage.open(order.photo) as header:
         suffix = SUFFIXES.get(header.format or "", ".png")
-    return f"file-{round(100 * order.fidelity):03d}{suffix}"
+    place = "-placeless" if order.drop_gps else ""
+    return f"file-{round(100 * order.fidelity):03d}{place}{suffix}"
 
 
-def _write_file(order: PageOrder, photo: "Photo", result: "Restoration") -> str:
+def _write_file(order: PageOrder, photo: "Photo", result: "Restoration") -> tuple[str, ...]:
+    """Write the file, say in it how it was made, sign it where that is set; what is lost."""
     from verax import image as images
-    from verax.provenance.statement import marked
+    from verax.provenance.signing import Source
+    from verax.provenance.statement import marked, seal
 
-    name = file_name(order)
-    like = marked(photo, prior=result.prior == "used", system=order.system)
-    images.write(order.folder / name, result.pixels, like=like)
-    return name
+    path, used = order.folder / file_name(order), result.prior == "used"
+    like = marked(photo, prior=used, system=order.system)
+    images.write(path, result.pixels, like=like, drop_gps=order.drop_gps)
+    source = Source(order.photo.read_bytes(), "the photo")
+    other = None
+    if order.prior is not None and used:
+        other = Source(order.prior.read_bytes(), "the generated picture")
+    notices = seal(path, source, other, credentials=_credentials())
+    return notices[:-1]  # the last names a file of the server
+
+
+def _credentials() -> "Credentials | None":
+    """What files are signed with, by the settings; None where nothing is set."""
+    from verax.provenance.signing import load_credentials
+    from verax.settings import load
+
+    settings = load()
+    if not (settings.c2pa_certificate and settings.c2pa_key):
+        return None
+    certificate, key = Path(settings.c2pa_certificate), Path(settings.c2pa_key)
+    return load_credentials(certificate.expanduser(), key.expanduser())
 
 
 def about(path: Path) -> dict[str, Any]:

@@ -65,7 +65,7 @@ async function showPrice() {
   const [width, height] = wish.size.split("x");
   if (height) Object.assign(wish, { width, height });
   try {
-    byId("g-price").textContent = (await priceSentence(wish)) + ".";
+    byId("g-price").textContent = await priceSentence([wish]);
   } catch (error) {
     byId("g-price").textContent = error.message;
   }

@@ -14,9 +14,9 @@ const STATES = {
 const BUSY = (entry) => entry.state in STATES;
 const POLL_SECONDS = 0.7;
 
-let chosen = []; // {photo: File, prior: File | null, url, width, height}
+let chosen = []; // {photo: File, prior: File | null, url, priorUrl, width, height}
+let outbox = []; // chosen ones that are not with the server yet, with `how` and perhaps `error`
 let offer = null; // models of the service
-let sending = 0; // uploads still to do
 let entries = [];
 let polling = false;
 let wanted = null; // id to be opened as soon as it can be seen
@@ -33,7 +33,7 @@ export function addPhotos(files) {
   if (found.length === 0) return trouble("That is not a picture. Choose PNG, JPEG, WebP, TIFF, AVIF or HEIC files.");
   trouble("");
   for (const photo of found) {
-    const item = { photo, prior: null, url: URL.createObjectURL(photo), width: 0, height: 0 };
+    const item = { photo, prior: null, url: URL.createObjectURL(photo), priorUrl: "", width: 0, height: 0 };
     const probe = new Image();
     probe.addEventListener("load", () => {
       [item.width, item.height] = [probe.naturalWidth, probe.naturalHeight];
@@ -46,6 +46,16 @@ export function addPhotos(files) {
   return showChosen();
 }
 
+function pair(item, prior) {
+  item.prior = prior;
+  URL.revokeObjectURL(item.priorUrl);
+  item.priorUrl = URL.createObjectURL(prior);
+}
+
+function release(item) {
+  for (const address of [item.url, item.priorUrl]) URL.revokeObjectURL(address);
+}
+
 /** Give every photo its prior: by name, else in order; a single one to a single photo. */
 export function addPriors(files) {
   const found = pictures(files);
@@ -55,12 +65,12 @@ export function addPriors(files) {
   const free = chosen.filter((item) => !item.prior);
   const left = found.filter((prior) => {
     const match = chosen.length > 1 && chosen.find((item) => stem(item.photo.name) === stem(prior.name));
-    if (match) match.prior = prior;
+    if (match) pair(match, prior);
     return !match;
   });
   for (const prior of left) {
     const item = free.find((one) => !one.prior) || (chosen.length === 1 ? chosen[0] : null);
-    if (item) item.prior = prior;
+    if (item) pair(item, prior);
   }
   announce("Generated picture chosen");
   return showChosen();
@@ -70,14 +80,15 @@ function showChosen() {
   byId("chosen").replaceChildren(...chosen.map((item) => {
     const drop = make("button", { type: "button", "aria-label": "Remove " + item.photo.name }, "Remove");
     drop.addEventListener("click", () => {
-      URL.revokeObjectURL(item.url);
+      release(item);
       chosen = chosen.filter((one) => one !== item);
       showChosen();
       byId("photo-choose").focus();
     });
     const words = way() !== "picture" ? "" : item.prior ? "with " + item.prior.name : "no generated picture yet";
-    return make("li", { className: "item" },
-      make("img", { className: "thumb", src: item.url, alt: "" }),
+    const thumbs = make("div", { className: "thumbs" }, make("img", { className: "thumb", src: item.url, alt: "" }));
+    if (way() === "picture" && item.prior) thumbs.append(make("img", { className: "thumb", src: item.priorUrl, alt: "" }));
+    return make("li", { className: "item" }, thumbs,
       make("div", {}, make("div", { className: "name" }, item.photo.name), make("small", {}, words)), drop);
   }));
   const count = chosen.length;
@@ -98,6 +109,8 @@ function chooseWay() {
   showChosen();
 }
 
+let asking = 0; // only the answer to the last question counts
+
 /** The model's price for what is chosen, before anything is sent. */
 async function showPrice() {
   const line = byId("price");
@@ -105,15 +118,16 @@ async function showPrice() {
     line.textContent = "";
     return;
   }
-  const item = chosen[0];
-  if (!item) {
+  if (chosen.length === 0) {
     line.textContent = "Choose a photo to see the price.";
     return;
   }
-  const wish = { kind: "edit", model: byId("model").value, width: item.width || 1024, height: item.height || 1024 };
+  const wishes = chosen.map((item) => (
+    { kind: "edit", model: byId("model").value, width: item.width || 1024, height: item.height || 1024 }));
+  const asked = (asking += 1);
   try {
-    const sentence = await priceSentence(wish);
-    line.textContent = sentence + (chosen.length > 1 ? " for each of " + chosen.length + " photos." : ".");
+    const sentence = await priceSentence(wishes);
+    if (asked === asking) line.textContent = sentence;
   } catch (error) {
     line.textContent = error.message;
   }
@@ -130,34 +144,51 @@ export function takeOffer(told) {
 
 // ---- sending ------------------------------------------------------------------------------------
 
-async function submit(event) {
+let letters = 0; // ids of what waits to be sent
+
+function submit(event) {
   event.preventDefault();
-  const items = chosen;
   const how = { way: way(), model: byId("model").value, wish: byId("wish").value };
+  outbox.push(...chosen.map((item) => ({ ...item, how, id: "out-" + (letters += 1), error: "" })));
   chosen = [];
-  showChosen();
-  trouble("");
-  sending += items.length;
   wanted = "first";
+  showChosen();
+  showHistory();
+  trouble("");
   byId("history-title").scrollIntoView({ block: "center" });
-  for (const item of items) {
-    announce("Sending " + item.photo.name);
-    try {
-      const entry = await send(item, how);
-      if (wanted === "first") wanted = entry.id;
-      entries = [entry, ...entries.filter((one) => one.id !== entry.id)];
-      showHistory();
-      poll();
-    } catch (error) {
-      trouble(item.photo.name + ": " + error.message);
-      announce(item.photo.name + " was not accepted");
-    }
-    URL.revokeObjectURL(item.url);
-    sending -= 1;
-  }
+  deliver();
 }
 
-async function send(item, how) {
+let delivering = false;
+
+/** Send what is in the outbox, one after another; what was not accepted stays there and says why. */
+async function deliver() {
+  if (delivering) return;
+  delivering = true;
+  for (let item; (item = outbox.find((one) => !one.error));) {
+    announce("Sending " + item.photo.name);
+    try {
+      const entry = await send(item);
+      if (wanted === "first") wanted = entry.id;
+      entries = [entry, ...entries.filter((one) => one.id !== entry.id)];
+      drop(item);
+      poll();
+    } catch (error) {
+      item.error = error.message;
+      announce(item.photo.name + " was not accepted: " + error.message);
+    }
+    showHistory();
+  }
+  delivering = false;
+}
+
+function drop(item) {
+  release(item);
+  outbox = outbox.filter((one) => one !== item);
+  showHistory();
+}
+
+async function send({ how, ...item }) {
   const form = new FormData();
   form.append("photo", item.photo, item.photo.name);
   if (how.way === "picture" && item.prior) form.append("prior", item.prior, item.prior.name);
@@ -199,7 +230,7 @@ async function poll() {
   if (polling) return;
   polling = true;
   try {
-    while (sending > 0 || entries.some(BUSY)) {
+    while (entries.some(BUSY)) {
       await wait(POLL_SECONDS);
       await refresh();
     }
@@ -213,7 +244,7 @@ const rows = new Map(); // id -> {text, node}: a row is only made anew when it s
 
 function showHistory() {
   const list = byId("history");
-  const nodes = entries.map((entry) => {
+  const nodes = outbox.map(outboxRow).concat(entries.map((entry) => {
     const text = JSON.stringify([entry.state, entry.error, entry.prior, entry.pictures.length, entry.id === shownId()]);
     const known = rows.get(entry.id);
     if (known && known.text === text) return known.node;
@@ -221,19 +252,35 @@ function showHistory() {
     const node = row(entry);
     rows.set(entry.id, { text, node });
     if (known) known.node.replaceWith(node);
-    if (held) (node.querySelector("button:not([disabled])") || byId("history-title")).focus();
+    if (held) node.querySelector("button").focus();
     return node;
-  });
+  }));
   const there = new Set(nodes);
-  for (const [id, known] of rows) {
-    if (!there.has(known.node)) { known.node.remove(); rows.delete(id); }
-  }
+  for (const [id, known] of rows) if (!there.has(known.node)) rows.delete(id);
+  for (const node of [...list.children]) if (!there.has(node)) node.remove();
   nodes.forEach((node, index) => {
     if (list.children[index] !== node) list.insertBefore(node, list.children[index] || null);
   });
-  byId("history-empty").hidden = entries.length > 0;
+  byId("history-empty").hidden = nodes.length > 0;
   byId("zip").hidden = !entries.some((entry) => entry.state === "done");
   byId("clear").hidden = entries.length === 0;
+}
+
+/** What waits to be sent, or was not accepted. */
+function outboxRow(item) {
+  const text = item.error || "waiting to be sent …";
+  const known = rows.get(item.id);
+  if (known && known.text === text) return known.node;
+  const words = make("div", {}, make("div", { className: "name" }, item.photo.name),
+    make("div", { className: "note" }, text));
+  const actions = make("div", { className: "row" });
+  const name = { name: item.photo.name };
+  if (item.error) actions.append(action("Try again", name, async () => { item.error = ""; deliver(); showHistory(); }));
+  actions.append(action("Remove", name, async () => drop(item)));
+  const thumb = make("img", { className: "thumb", src: item.url, alt: "" });
+  const node = make("li", { className: "item" + (item.error ? " state-failed" : "") }, thumb, words, actions);
+  rows.set(item.id, { text, node });
+  return node;
 }
 
 function row(entry) {

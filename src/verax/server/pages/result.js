@@ -105,7 +105,7 @@ function tellChanges(entry) {
   const found = entry.registration;
   const lines = [];
   if (found) lines.push(OUTCOMES[entry.prior] + ": " + found.reason + ".");
-  lines.push(...(entry.sentences || []));
+  if (entry.prior === "used") lines.push(...(entry.sentences || []));
   if (entry.state === "measuring") lines.push("Still measuring what else changed …");
   lines.push(...(entry.notes || []), ...(entry.notices || []));
   if (!found) lines.push("No generated picture was used: everything comes from your photo.");
@@ -128,13 +128,14 @@ function tellShares(entry) {
 
 function tellAbout(entry) {
   const about = entry.about || {};
+  byId("place-box").hidden = !about.place;
   const rows = [
     ["Size", entry.width + " × " + entry.height + " pixels"],
     ["Format", about.format],
     ["Camera", [about.make, about.camera].filter(Boolean).join(" ")],
     ["Taken", about.taken],
     ["Description", about.description],
-    ["Place", about.place ? "the file says where it was taken; downloads keep that" : ""],
+    ["Place", about.place ? "the file says where it was taken" : ""],
     ["Model", entry.upstream_model],
     ["Cost", typeof entry.cost_usd === "number" ? "$" + entry.cost_usd.toFixed(4) : ""],
     ["Time", entry.seconds === undefined ? "" : entry.seconds + " s"],
@@ -152,7 +153,8 @@ async function download() {
   button.disabled = true;
   byId("save-note").textContent = fidelity === 1 ? "" : "Making the file …";
   try {
-    const name = await save("/page/history/" + entry.id + "/file?fidelity=" + fidelity);
+    const place = byId("place").checked && !byId("place-box").hidden ? "&place=no" : "";
+    const name = await save("/page/history/" + entry.id + "/file?fidelity=" + fidelity + place);
     byId("save-note").textContent = "Saved as " + name;
   } catch (error) {
     byId("save-note").textContent = error.message;

@@ -124,10 +124,26 @@ export function dollars(value) {
   return "$" + (value < 0.1 ? value.toFixed(3) : value.toFixed(2));
 }
 
-/** The price of a wish, in one sentence. */
-export async function priceSentence(wish) {
-  const told = await askJson("/page/price?" + new URLSearchParams(wish));
-  if (told.expected_usd === null) return "Price unknown: " + (told.note || "no price is known.");
-  if (told.high_usd === 0) return "Free of charge at this service.";
-  return "About " + dollars(told.expected_usd) + ", at most " + dollars(told.high_usd);
+const prices = new Map(); // question -> answer
+
+function price(wish) {
+  const question = String(new URLSearchParams(wish));
+  if (!prices.has(question)) {
+    const answer = askJson("/page/price?" + question);
+    answer.catch(() => prices.delete(question));
+    prices.set(question, answer);
+  }
+  return prices.get(question);
+}
+
+/** The price of all wishes together, in one sentence. */
+export async function priceSentence(wishes) {
+  const told = await Promise.all(wishes.map(price));
+  const unknown = told.find((one) => one.expected_usd === null);
+  if (unknown) return "Price unknown: " + (unknown.note || "the catalog has none for this model.");
+  const [expected, high] = ["expected_usd", "high_usd"].map((name) =>
+    told.reduce((sum, one) => sum + one[name], 0));
+  if (high === 0) return "Free of charge at this service.";
+  const many = wishes.length > 1 ? " for " + wishes.length + " photos" : "";
+  return "About " + dollars(expected) + ", at most " + dollars(high) + many + ".";
 }
