@@ -60,3 +60,9 @@ def test_public_names_can_be_imported():
     import verax
 
     assert [n for n in verax.__all__ if not hasattr(verax, n)] == []
+
+
+def test_every_test_file_has_a_name_of_its_own():
+    names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
+
+    assert sorted({name for name in names if names.count(name) > 1}) == []
