@@ -18,6 +18,7 @@ Out = TypeVar("Out")
 In = TypeVar("In")
 
 BACKLOG = 4  # items waiting per worker
+PER_BLOCK = 8  # items that Ray hands to a worker at once
 
 
 def default_workers() -> int:
@@ -67,7 +68,11 @@ def ray_data(
     def run(row: dict[str, Any]) -> dict[str, Any]:
         return {"out": stage(row["item"])}
 
-    rows = ray.data.from_items([{"item": item} for item in items])
+    waiting = [{"item": item} for item in items]
+    if not waiting:
+        return
+    blocks = -(-len(waiting) // PER_BLOCK)  # what a lost worker makes again
+    rows = ray.data.from_items(waiting, override_num_blocks=blocks)
     for row in rows.map(run, concurrency=workers).iter_rows():
         yield row["out"]
 

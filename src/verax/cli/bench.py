@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -19,6 +19,7 @@ from verax.errors import SettingsError
 
 if TYPE_CHECKING:
     from verax.bench.plan import Plan
+    from verax.bench.presets import Preset
     from verax.bench.runner import Progress, Summary
 
 app = typer.Typer(
@@ -33,6 +34,7 @@ app.command()(bench_results.export)
 @app.command()
 def run(
     plan_file: Path | None = typer.Argument(None, metavar="[PLAN.toml]", help="A plan as TOML."),
+    preset: str = typer.Option("", help="A plan by name; see verax bench presets."),
     dataset: list[str] = typer.Option(
         [], help="Folder with input/ target/ generated/, manifest CSV, or a name of the catalog."
     ),
@@ -66,6 +68,7 @@ def run(
 ) -> None:
     """Run a plan, or go on with it where it stopped."""
     from verax.bench import plan as plans
+    from verax.bench import presets
     from verax.bench.engines import default_workers
     from verax.bench.runner import run as run_plan
     from verax.datasets import load
@@ -86,7 +89,8 @@ def run(
         "seed": seed,
         "quality": quality,
     }
-    plan = read_plan(plan_file, values, numbers)
+    chosen = presets.preset(preset) if preset else None
+    plan = read_plan(plan_file, values, numbers, chosen)
     datasets = [load(name, task=plan.tasks[0] if plan.tasks else "") for name in plan.datasets]
     for found in datasets:
         for remark in found.remarks:
@@ -103,7 +107,7 @@ def run(
         engine=engine,
         workers=workers or default_workers(),
         address=address,
-        deviation=deviation,
+        deviation=deviation or bool(chosen and chosen.deviation),
     )
     terms = Terms(
         gateway, base_url, local_only, max_cost, dry_run=dry_run, retry_uncertain=retry_uncertain
@@ -123,21 +127,29 @@ def run(
 
 
 def read_plan(
-    file: Path | None, lists: dict[str, tuple[str, ...]], single: dict[str, int | str]
+    file: Path | None,
+    lists: dict[str, tuple[str, ...]],
+    single: dict[str, int | str],
+    preset: "Preset | None" = None,
 ) -> "Plan":
-    """The plan of the file, or of the flags; not a mixture, so that the file tells all."""
+    """The plan of the file alone, or of the flags over those of the preset."""
     from verax.bench import plan as plans
 
-    given = {name: value for name, value in lists.items() if value}
+    given: dict[str, Any] = {name: value for name, value in lists.items() if value}
     if file is not None:
-        if given:
-            raise SettingsError(f"{file} and the flags {', '.join(given)}: give one or the other")
+        if given or preset:
+            raise SettingsError(f"{file} and flags or a preset: give one or the other")
         if not file.is_file():
             raise SettingsError(f"{file}: want a plan file (TOML), there is none")
         return plans.from_toml(file.read_text(encoding="utf-8"), name=str(file))
-    if not (lists["datasets"] and lists["methods"]):
-        raise SettingsError("want a plan file, or at least --dataset and --method")
-    return plans.check(plans.Plan(**given, **single))  # type: ignore[arg-type]
+    given = (preset.fields if preset else {}) | given
+    given |= {name: value for name, value in single.items() if value != UNSET.get(name)}
+    if not (given.get("datasets") and given.get("methods")):
+        raise SettingsError("want a plan file, or --dataset with --method or --preset")
+    return plans.check(plans.Plan(**given))
+
+
+UNSET = {"repeats": 1, "limit": 0, "seed": 0, "quality": ""}  # flags that were not given
 
 
 @contextmanager
@@ -183,3 +195,28 @@ def show(summary: "Summary", folder: Path, *, as_json: bool) -> None:
     print(f"{summary.items} items: {counts}; cost ${summary.cost_usd:.2f}")
     print(f"{summary.new_outputs} outputs and {summary.new_scores} scores are new; run: {folder}")
     print(f"next: verax bench report {folder} -o report.html")
+
+
+@app.command("presets")
+def list_presets() -> None:
+    """List the plans that have a name."""
+    from verax.bench.presets import presets
+
+    for name, preset in presets().items():
+        fields = "; ".join(
+            f"{field} {', '.join(value) if isinstance(value, tuple) else value}"
+            for field, value in preset.fields.items()
+        )
+        print(f"{name:14}{preset.about}\n{'':14}{fields}")
+
+
+@app.command()
+def methods() -> None:
+    """List what --method and --prior may name."""
+    from verax.bench.methods import METHODS
+    from verax.bench.plan import PRIORS
+
+    for name, method in METHODS.items():
+        print(f"--method {name:20}{method.what}")
+    for name, what in (PRIORS | {"provider:MODEL": "asked from a service, see --base-url"}).items():
+        print(f"--prior {name:21}{what}")

@@ -15,6 +15,7 @@ from verax.bench.record import OUTCOMES, Record, spent
 from verax.report import breakdown, viewer
 from verax.report.figures import figures, ladder_figure
 from verax.report.gallery import Pictures, gallery
+from verax.report.generator import qualities
 from verax.report.leaderboard import leaderboards
 from verax.report.results import Results, read
 from verax.report.tables import number, protocol_words
@@ -60,6 +61,7 @@ def _content(record: Record, results: Results, pictures: Pictures) -> dict[str, 
         "splits": breakdown.splits(results),
         "changes": breakdown.changes(results),
         "change_columns": list(breakdown.COLUMNS.values()),
+        "qualities": qualities(results),
         "failures": failures[:MOST_FAILURES],
         "failure_count": len(failures),
         "cost": spent(rows),

@@ -1,0 +1,141 @@
+"""What the harness itself costs: time per item, resume of a finished run, memory, page size.
+
+python benchmarks/bench.py [ITEMS]          10,000 items of 64x64 by default
+python benchmarks/bench.py --kill [TIMES]   kill a run at random moments, compare the records
+"""
+
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from verax import image as images
+from verax.bench import plan as plans
+from verax.bench.engines import default_workers
+from verax.bench.record import open_run
+from verax.bench.runner import run
+from verax.bench.stages import photo_of
+from verax.datasets import load
+from verax.metrics import score
+from verax.report.page import write_page
+
+
+def make_dataset(folder: Path, count: int, size: int = 64) -> Path:
+    """Noise on a gradient and its clean side, `count` pairs."""
+    rng = np.random.default_rng(1)
+    ramp = np.linspace(0.2, 0.8, size, dtype=np.float32)
+    clean = np.repeat(np.tile(ramp, (size, 1))[..., None], 3, axis=2)
+    for role in ("input", "target"):
+        (folder / role).mkdir(parents=True)
+    for n in range(count):
+        noisy = np.clip(clean + rng.normal(0, 0.05, clean.shape), 0, 1).astype(np.float32)
+        images.write(folder / "input" / f"{n:06d}.png", noisy)
+        images.write(folder / "target" / f"{n:06d}.png", clean)
+    return folder
+
+
+def memory_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def bare_s(works: list[plans.Work], count: int = 200) -> float:
+    """CPU seconds per item that any harness pays: read, encode, write, read again, score."""
+    start = time.process_time()
+    with tempfile.TemporaryDirectory() as folder:
+        for work in works[:count]:
+            path = Path(folder) / "x.png"
+            path.write_bytes(images.encode(photo_of(work), format="png"))
+            score(images.read(path).pixels, images.read(work.reference).pixels, metrics=("psnr",))
+    return (time.process_time() - start) / min(count, len(works))
+
+
+def cost(count: int) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        data = make_dataset(folder / "data", count)
+        plan = plans.Plan((str(data),), ("identity",), tasks=("noise",), metrics=("psnr",))
+        memory: list[float] = []
+        workers = default_workers()
+
+        start = time.process_time()
+        works = plans.expand(plan, [load(str(data), task="noise")])
+        planned = time.process_time() - start
+        bare = bare_s(works)
+        start, wall = time.process_time(), time.perf_counter()
+        run(plan, works, folder / "run", workers=workers, tell=lambda p: memory.append(memory_mb()))
+        took, wall = time.process_time() - start, time.perf_counter() - wall
+        cpu = time.process_time()
+        start = time.perf_counter()
+        works = plans.expand(plan, [load(str(data), task="noise")])
+        run(plan, works, folder / "run", workers=workers)
+        resumed, cpu = time.perf_counter() - start, time.process_time() - cpu
+        record = open_run(folder / "run")
+        start = time.perf_counter()
+        page = write_page(record, folder / "report.html").stat().st_size
+        reported = time.perf_counter() - start
+        record.close()
+
+    per_item = 1000 * (took + planned) / count
+    print(f"items of 64x64                     {count:10d}   ({workers} workers)")
+    print(f"run                                {wall:10.1f} s on the clock")
+    print(f"run and plan, per item             {per_item:10.2f} ms of CPU")
+    print(f"bare work, per item                {1000 * bare:10.2f} ms of CPU")
+    print(f"harness overhead, per item         {per_item - 1000 * bare:10.2f} ms (target: 5)")
+    print(f"resume of the finished run         {resumed:10.2f} s, {cpu:.2f} s of CPU (target: 3)")
+    print(f"memory after a tenth of the run    {memory[len(memory) // 10]:10.0f} MB")
+    print(f"memory at its end                  {memory[-1]:10.0f} MB")
+    print(f"page, linked pictures              {page / 1e6:10.2f} MB in {reported:.1f} s")
+
+
+def kill(times: int) -> None:
+    """The same records after kills at random moments as after none, no row twice."""
+    chance = random.Random(7)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        data = make_dataset(folder / "data", 40)
+        command = [
+            sys.executable, "-m", "verax", "bench", "run", "--dataset", str(data), "--task",
+            "noise", "--method", "identity", "--method", "clahe", "--workers", "1", "-o",
+        ]  # fmt: skip
+        subprocess.run([*command, str(folder / "calm")], check=True, capture_output=True)
+        done = []
+        for _ in range(times):
+            with subprocess.Popen([*command, str(folder / "killed")], stderr=-3, stdout=-3) as run_:
+                time.sleep(chance.uniform(0.3, 3.0))
+                os.kill(run_.pid, signal.SIGKILL)
+            done.append(rows(folder / "killed") and len(rows(folder / "killed")[0]))
+        subprocess.run([*command, str(folder / "killed")], check=True, capture_output=True)
+        same = rows(folder / "killed") == rows(folder / "calm")
+        print(f"kills {times}; outputs after each: {done}")
+        print(f"same record as an undisturbed run: {same}")
+        sys.exit(not same)
+
+
+def rows(folder: Path) -> tuple[dict, dict] | None:
+    if not (folder / "run.sqlite").is_file():
+        return None
+    try:
+        record = open_run(folder)
+    except ValueError:
+        return None
+    found = (
+        {r.key: (r.outcome, r.sha256) for r in record.outputs()},
+        {(r.key, r.metric): r.value for r in record.scores()},
+    )
+    record.close()
+    return found
+
+
+if __name__ == "__main__":
+    words = sys.argv[1:]
+    if words[:1] == ["--kill"]:
+        kill(int(words[1]) if len(words) > 1 else 20)
+    else:
+        cost(int(words[0]) if words else 10_000)

@@ -1,0 +1,45 @@
+"""Presets are plans that work; a generator's own figures follow closed forms."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from verax.bench import plan as plans
+from verax.bench.presets import preset, presets
+from verax.cli.main import app
+from verax.errors import UnknownNameError
+from verax.report.generator import best_of
+
+
+@pytest.mark.parametrize("name", list(presets()))
+def test_every_preset_is_a_plan_that_passes_its_check(name):
+    plans.check(plans.Plan(datasets=("x",), **preset(name).fields))
+
+
+def test_the_control_preset_has_every_control():
+    assert set(preset("prior").fields["priors"]) >= {"none", "foreign", "input", "own", "oracle"}
+
+
+def test_an_unknown_preset_lists_the_known_ones():
+    with pytest.raises(UnknownNameError, match="generator"):
+        preset("generators")
+
+
+def test_a_preset_runs_and_flags_go_before_it(dataset, tmp_path):
+    command = ["bench", "run", "--preset", "generator", "--dataset", str(dataset), "--limit", "1",
+               "--metric", "psnr", "-o", str(tmp_path / "run"), "--json"]  # fmt: skip
+    done = CliRunner().invoke(app, command, catch_exceptions=False)
+
+    assert '"items": 2' in done.stdout
+    assert "--method raw-prior" in CliRunner().invoke(app, ["bench", "methods"]).stdout
+    assert "best of K" in CliRunner().invoke(app, ["bench", "presets"]).stdout
+
+
+@pytest.mark.parametrize("higher", [True, False])
+def test_best_of_k_is_the_mean_over_all_choices(higher):
+    group, best = [3.0, 1.0, 4.0, 1.5, 9.0], max if higher else min
+    expected = [np.mean([best(c) for c in combinations(group, k)]) for k in range(1, 6)]
+
+    assert best_of([group], higher_is_better=higher) == pytest.approx(expected)
