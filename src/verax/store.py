@@ -9,6 +9,7 @@ import hashlib
 import os
 import sqlite3
 import sys
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -163,9 +164,7 @@ def open_database(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
         )
         try:
             connection.row_factory = sqlite3.Row
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            _migrate(connection, path, migrations)
+            _prepare(connection, path, migrations)
         except sqlite3.DatabaseError as exc:
             connection.close()
             if isinstance(exc, sqlite3.OperationalError):
@@ -175,6 +174,26 @@ def open_database(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
             connection.close()
             raise
     return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> None:
+    """WAL mode and the newest version.
+
+    SQLite does not wait by itself while another process opens the first or closes the last
+    connection, so this does.
+    """
+    until = time.monotonic() + BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            _migrate(connection, path, migrations)
+        except sqlite3.OperationalError as exc:
+            if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> None:

@@ -116,12 +116,12 @@ def test_a_transaction_is_all_or_nothing(database):
 
 
 def insert_many(path, count):
-    connection = open_database(path, FIRST)
-    for _ in range(count):
+    for _ in range(count):  # opening and closing is where SQLite itself does not wait
+        connection = open_database(path, FIRST)
         with transaction(connection):
             found = connection.execute("SELECT count(*) FROM things").fetchone()[0]
             connection.execute("INSERT INTO things VALUES (?)", (str(found),))
-    connection.close()
+        connection.close()
 
 
 def test_two_processes_write_one_after_the_other(tmp_path):
