@@ -1,9 +1,11 @@
 """The compare viewer in a real browser, opened from a file without a network."""
 
+import io
 import json
 
 import numpy as np
 import pytest
+from PIL import Image as PillowImage
 
 from browser import chromium
 from verax import image as images
@@ -142,6 +144,20 @@ def test_shift_drag_marks_a_crop_of_every_panel(page):
     page.keyboard.up("Shift")
 
     assert page.locator(".compare-crop").count() == 3
+
+
+def test_a_mixed_panel_is_linear_between_its_two_pictures(page):
+    page.evaluate("""[viewer.setPanels([{name: "mix", src: "photo.png", under: "prior.png"}]),
+                      viewer.setLink("mode=side")]""")
+    shades = {}
+    for share in (1, 0, 0.25):
+        page.evaluate("share => viewer.setShare(share)", share)
+        shot = io.BytesIO(page.locator(".compare-frame").screenshot())
+        shades[share] = np.asarray(PillowImage.open(shot).convert("L"), np.float64)[90:110, 300:600]
+
+    assert np.abs(shades[0] - shades[1]).mean() > 30
+    assert np.abs(0.25 * shades[1] + 0.75 * shades[0] - shades[0.25]).max() <= 2
+    page.evaluate("viewer.setShare(1)")
 
 
 def test_names_are_text_and_never_markup(page):

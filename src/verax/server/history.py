@@ -12,7 +12,7 @@ import secrets
 import shutil
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from verax.server.replies import Problem
 ID = re.compile(r"[A-Za-z0-9_-]{22}")
 PICTURES = (
     "photo", "prior", "registered", "restoration", "trust", "overlay", "motion", "edges", "objects",
+    "small",
     *(f"picture-{index}" for index in range(10)),
 )  # fmt: skip
 MOST = 500  # entries of one client
@@ -103,13 +104,20 @@ def record(entry: Path, *, running: bool) -> dict[str, Any]:
     request = read_json(entry / "request.json")
     result, changes = read_json(entry / "result.json"), read_json(entry / "changes.json")
     told = {**request, **result, **changes}
-    told["pictures"] = [name for name in PICTURES if (entry / f"{name}.png").is_file()]
+    there = {path.name for path in entry.iterdir()} if entry.is_dir() else set()
+    told["pictures"] = [name for name in PICTURES if f"{name}.png" in there]
     state = request.get("state", "failed")
     if state not in FINAL and not running:
         return {**told, "state": "failed", "error": INTERRUPTED}
-    if state == "waiting" and (entry / "started").exists():
+    if state == "waiting" and "started" in there:
         state = "measuring" if result else "restoring"
     return {**told, "state": state}
+
+
+def records(kept: History, running: Collection[str]) -> list[dict[str, Any]]:
+    """Every entry of a client, newest first."""
+    entries = [record(kept.folder / name, running=name in running) for name in kept.ids()]
+    return sorted(entries, key=lambda entry: float(entry.get("created", 0)), reverse=True)
 
 
 def plain_name(name: str | None, default: str = "photo") -> str:

@@ -204,9 +204,7 @@ def _order(
 async def listing(request: Request) -> Response:
     """GET /page/history: every entry of this client, newest first."""
     _, _, kept = _client(request)
-    running = _running(request)
-    entries = [history.record(kept.entry(name), running=name in running) for name in kept.ids()]
-    entries.sort(key=lambda entry: entry.get("created", 0.0), reverse=True)
+    entries = await run_in_threadpool(history.records, kept, frozenset(_running(request)))
     return json_response({"entries": entries})
 
 

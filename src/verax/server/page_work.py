@@ -22,6 +22,7 @@ SUFFIXES = {
 ABOUT = {"description": 0x010E, "make": 0x010F, "camera": 0x0110, "taken": 0x0132}
 GPS = 0x8825
 MOST_TEXT = 200
+SMALL_PX = 240
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ def restore(order: PageOrder) -> None:
     prior = images.read(order.prior, max_pixels=order.max_pixels) if order.prior else None
     result = pipeline.restore(photo, prior)
     write_pictures(order.folder, result)
+    _write_small(order.folder)
     if prior is not None:
         images.write(order.folder / "prior.png", prior.pixels)
     lost = _write_file(order, photo, result)
@@ -149,6 +151,15 @@ def _changes(folder: Path, result: "Restoration", prior: "Photo") -> dict[str, A
     if found.objects:
         _write_boxes(folder / "objects.png", found.objects, photo.shape)
     return told
+
+
+def _write_small(folder: Path) -> None:
+    """The restoration as small as the list of entries shows it."""
+    from PIL import Image as PillowImage
+
+    with PillowImage.open(folder / "restoration.png") as picture:
+        picture.thumbnail((SMALL_PX, SMALL_PX))
+        picture.save(folder / "small.png")
 
 
 def _write_lines(path: Path, drawing: "NDArray[np.float32]", shape: tuple[int, ...]) -> None:

@@ -290,11 +290,11 @@ function row(entry) {
     words.append(make("div", { className: "note" }, text + " …"),
       make("progress", { max: 5, value: step, "aria-label": entry.name + ", " + text }));
   } else words.append(make("div", { className: "note" }, entry.state === "failed" ? entry.error : summary(entry)));
-  const picture = ["restoration", "photo"].find((name) => entry.pictures.includes(name));
+  const picture = ["small", "restoration", "photo"].find((name) => entry.pictures.includes(name));
   const thumb = picture ? entryPicture(entry, picture, { className: "thumb", alt: "" })
     : make("div", { className: "thumb", "aria-hidden": "true" });
   const actions = make("div", { className: "row" });
-  if (picture === "restoration" && entry.width) {
+  if (entry.pictures.includes("restoration") && entry.width) {
     actions.append(action("Show", entry, () => openResult(entry.id).then(showHistory)));
     if (entry.state === "done") {
       actions.append(action("Download", entry, () =>

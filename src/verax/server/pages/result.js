@@ -34,7 +34,7 @@ export const shownId = () => (shown ? shown.id : null);
 /** Show an entry; `focus` moves the keyboard there. */
 export async function showResult(entry, { focus = true } = {}) {
   const again = shown && shown.id === entry.id;
-  if (shown && !again) forgetPictures(shown.id, ["photo", "restoration"]);
+  if (shown && !again) forgetPictures(shown.id, ["small"]);
   shown = entry;
   byId("result").hidden = false;
   byId("result-name").textContent = entry.name;
@@ -52,7 +52,7 @@ export async function showResult(entry, { focus = true } = {}) {
 
 export function closeResult() {
   if (!shown) return;
-  forgetPictures(shown.id, ["photo", "restoration"]);
+  forgetPictures(shown.id, ["small"]);
   shown = null;
   byId("result").hidden = true;
 }

@@ -96,10 +96,23 @@ export function forgetPictures(id, keep = []) {
   }
 }
 
-/** An <img> of an entry's picture, filled when it comes. */
+const fill = new WeakMap(); // <img> that was not seen yet -> what fills it
+const watcher = new IntersectionObserver((seen) => {
+  for (const { target, isIntersecting } of seen) {
+    if (!isIntersecting) continue;
+    watcher.unobserve(target);
+    fill.get(target)?.();
+    fill.delete(target);
+  }
+}, { rootMargin: "300px" });
+
+/** An <img> of an entry's picture, fetched when it comes into view. */
 export function entryPicture(entry, name, properties) {
   const image = make("img", properties);
-  pictureAddress(entry.id, name).then((address) => { image.src = address; }, () => {});
+  fill.set(image, () => {
+    pictureAddress(entry.id, name).then((address) => { image.src = address; }, () => {});
+  });
+  watcher.observe(image);
   return image;
 }
 
