@@ -15,6 +15,7 @@ from verax.errors import InputError
 if TYPE_CHECKING:
     from verax.deviation import Deviation
     from verax.deviation.ladder import Ladder
+    from verax.deviation.look import Look
     from verax.image import Image
     from verax.metrics import FolderScores, Protocol, Score
 
@@ -47,6 +48,7 @@ def measure(
     from verax.deviation import measure as measure_
     from verax.deviation import text as writing
     from verax.deviation.ladder import ladder
+    from verax.deviation.look import look
     from verax.deviation.words import sentences
     from verax.geometry.register import register
     from verax.image import read
@@ -66,7 +68,8 @@ def measure(
         }
         record |= {name: asdict(steps) for name, steps in ladders.items()}
     if report is not None:
-        _write_report(report, ours, theirs, deviation, record)
+        seen = look(ours, theirs, registration, deviation.canvas)
+        _write_report(report, seen, deviation, record)
     if as_json:
         print(json.dumps(record, ensure_ascii=False))
         return
@@ -78,22 +81,15 @@ def measure(
 
 
 def _write_report(
-    folder: Path,
-    photo: "Image",
-    generated: "Image",
-    deviation: "Deviation",
-    record: dict[str, Any],
+    folder: Path, seen: "Look", deviation: "Deviation", record: dict[str, Any]
 ) -> None:
     """overlay.png, motion.png, edges.png, objects.png and measure.json."""
     from verax.deviation import pictures
-    from verax.deviation.look import look
-    from verax.geometry.register import register
     from verax.image import write
 
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
     (folder / "measure.json").write_text(text, encoding="utf-8")
-    seen = look(photo, generated, register(photo, generated), deviation.canvas)
     write(folder / "overlay.png", pictures.overlay(seen.pair))
     write(folder / "objects.png", pictures.object_picture(seen.pair, deviation.objects))
     if deviation.outcome != "foreign":

@@ -5,21 +5,26 @@ is not a local linear function of the photo counts.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from verax.deviation.pair import Map, Pair, local_correlation, noise_level
 from verax.deviation.record import Entry, unknown
 from verax.geometry.features import blur
 
-OCTAVES_PX = (1, 2, 4, 8, 16)  # sigma of the finer blur of each band, working px
+OCTAVES_PX = (2, 4, 8, 16)  # sigma of the finer blur of each band, working px
 DESCRIBED = 0.5  # correlation above which the prior still describes the photo
 LINEAR_WINDOW_PX = 3.0
 MIN_SEEN = 0.05
 
 
-def band_entries(pair: Pair) -> dict[str, Entry]:
-    """Loss of correlation per octave, and the finest scale at which the prior still holds."""
+def band_entries(pair: Pair, exclude: NDArray[np.bool_]) -> dict[str, Entry]:
+    """Loss of correlation per octave, and the finest scale at which the prior still holds.
+
+    Pixels in `exclude` are left to other entries. Finer than 2 px nothing is compared: there
+    every generator's resampling leaves its mark.
+    """
     names = {octave: f"coherence_loss_{octave}px" for octave in OCTAVES_PX}
-    seen = pair.seen.astype(np.float32)
+    seen = (pair.seen & ~exclude).astype(np.float32)
     if seen.mean() < MIN_SEEN:
         note = "the prior shows too little of the photo"
         lost = {name: unknown("share", note) for name in names.values()}

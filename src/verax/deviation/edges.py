@@ -53,10 +53,10 @@ def gradient(plane: Map) -> Gradient:
     return Gradient(x, y, length, around, noise)
 
 
-def edge_entries(pair: Pair, exclude: NDArray[np.bool_] | None = None) -> dict[str, Entry]:
+def edge_entries(pair: Pair, exclude: NDArray[np.bool_]) -> dict[str, Entry]:
     """Shares of invented and of lost edges; pixels in `exclude` are left to other entries."""
     photo, prior = (gradient(plane) for plane in pair.luma)
-    asked = pair.seen if exclude is None else pair.seen & ~exclude
+    asked = pair.seen & ~exclude
     gain = _regional_gain(photo, prior)
     told = gain * prior.length > NOISE_SIGMAS * photo.noise  # the photo would show it
     invented = _unsupported(prior, photo, asked & told)
@@ -147,9 +147,9 @@ def _entry(counts: tuple[float, float, int], note: str) -> Entry:
     return Entry(value, "share", low, high, confidence=told / count)
 
 
-def keypoint_entries(pair: Pair) -> dict[str, Entry]:
+def keypoint_entries(pair: Pair, exclude: NDArray[np.bool_]) -> dict[str, Entry]:
     """Share of the photo's corners with no corner of the prior within 1, 2 and 4 px."""
-    photo = _corners(pair.luma[0], pair.seen, KEYPOINTS, 0.02, KEYPOINT_APART_PX)
+    photo = _corners(pair.luma[0], pair.seen & ~exclude, KEYPOINTS, 0.02, KEYPOINT_APART_PX)
     # many more are allowed in the prior: which corner ranks where is not the question
     prior = _corners(pair.luma[1], pair.seen, 6 * KEYPOINTS, 0.002, 2)
     names = {t: f"keypoints_lost_{t}px" for t in (1, 2, 4)}

@@ -15,13 +15,13 @@ from verax.deviation.framing import base_matrix, canvas_kind, size_of
 from verax.deviation.look import look
 from verax.deviation.pair import broad
 from verax.deviation.tone import fit_colour
-from verax.errors import InputError, SizeMismatchError, UnknownNameError
+from verax.errors import InputError, SizeMismatchError, choose
 from verax.geometry.register import Registration, apply, register
 from verax.image import Image, check_image
 from verax.metrics.pixel import PSNR_CAP_DB
 from verax.metrics.structural import WINDOW, ssim_map
 
-STEPS: tuple[str, ...] = ("none", "canvas", "global", "local")
+RUNGS = {"none": "raw resize", "canvas": "canvas", "global": "global", "local": "local"}
 Mask = NDArray[np.bool_]
 
 AFFINE_WINDOW = 0.06  # sigma of the local colour fit, share of the long side
@@ -66,12 +66,13 @@ def ladder(
             f"{photo.shape[1]}x{photo.shape[0]}; want both on one grid"
         )
     registration = registration or register(photo, generated)
-    raw, _ = aligned(photo, generated, "none", registration)
-    steps = {"raw resize": raw}
     shown = np.ones(photo.shape[:2], bool)
-    for name in ("canvas", "global", "local"):
-        steps[name], seen = aligned(photo, generated, name, registration)
-        shown &= seen
+    steps = {}
+    for name, placed in _placements(photo, generated, registration).items():
+        warped = apply(placed, generated, size=size_of(photo))
+        steps[RUNGS[name]] = warped.pixels
+        if name != "none":
+            shown &= warped.valid > 0.5
     shown = cv2.erode(shown.astype(np.uint8), np.ones((WINDOW, WINDOW), np.uint8)) > 0
     if shown.mean() < 0.05:
         raise InputError("the generated picture shows less than 5 % of the reference: no ladder")
@@ -92,17 +93,27 @@ def aligned(
     homography, "local" local motion too. A refused registration goes no further than the canvas.
     Pixels that the picture does not show repeat its border.
     """
-    if how not in STEPS:
-        raise UnknownNameError(f"unknown alignment {how!r} Known: {', '.join(STEPS)}")
-    size = size_of(photo)
     registration = registration or register(photo, generated)
-    kind = "stretch" if how == "none" else canvas_kind(photo, generated, registration)
-    placed = replace(registration, matrix=base_matrix(photo, generated, kind), field=None)
-    if how in ("global", "local") and registration.outcome != "foreign":
-        placed = look(photo, generated, registration, kind).registration
-        placed = placed if how == "local" else replace(placed, field=None)
-    warped = apply(placed, generated, size=size)
+    placed = choose(_placements(photo, generated, registration), how, kind="alignment")
+    warped = apply(placed, generated, size=size_of(photo))
     return warped.pixels, warped.valid > 0.5
+
+
+def _placements(
+    photo: Image, generated: Image, registration: Registration
+) -> dict[str, Registration]:
+    """Where the generated picture lies when more and more of its deviation is undone."""
+    kind = canvas_kind(photo, generated, registration)
+    base = replace(registration, matrix=base_matrix(photo, generated, kind), field=None)
+    fine = base
+    if registration.outcome != "foreign":
+        fine = look(photo, generated, registration, kind).registration
+    return {
+        "none": replace(base, matrix=base_matrix(photo, generated, "stretch")),
+        "canvas": base,
+        "global": replace(fine, field=None),
+        "local": fine,
+    }
 
 
 def _local_affine(picture: Image, reference: Image, shown: Mask) -> Image:

@@ -24,6 +24,7 @@ from verax.geometry.transforms import Matrix, Size, compose, invert, map_points,
 from verax.image import Image
 
 SEED = 0  # of the bootstrap: the same pictures give the same intervals
+PASSES = 2  # the second sees through the first one's warp and measures what that left over
 DOUBT_PX = 0.25  # working px: local motion below it is mostly noise of its measurement
 
 
@@ -50,12 +51,16 @@ def look(photo: Image, generated: Image, registration: Registration, canvas: str
     size, small = size_of(photo), working_size(photo)
     base = base_matrix(photo, generated, canvas)
     reduced = resize(photo, small)
-    leftover = find_leftover(reduced, on_grid(registration, generated, size, small))
-    blocks = find_blocks(size, leftover, registration, base)
-    found = fit_global(blocks, size, np.random.default_rng(SEED))
-    matrix = registration.matrix if isinstance(found, str) else compose(base, invert(found.matrix))
-    field = _local_field(size, leftover, registration, matrix)
-    refined = replace(registration, matrix=matrix, field=field)
+    refined = registration
+    for _ in range(PASSES):
+        leftover = find_leftover(reduced, on_grid(refined, generated, size, small))
+        blocks = find_blocks(size, leftover, refined, base)
+        found = fit_global(blocks, size, np.random.default_rng(SEED))
+        matrix = registration.matrix
+        if isinstance(found, Global):
+            matrix = compose(invert(found.matrix), base)
+        field = _local_field(size, leftover, refined, matrix)
+        refined = replace(registration, matrix=matrix, field=field)
     aligned = on_grid(refined, generated, size, small)
     return Look(pair(reduced, aligned, small[0] / size[0]), blocks, found, refined)
 

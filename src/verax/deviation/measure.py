@@ -1,6 +1,7 @@
 """measure(): everything a generated picture changed against its photo, in one record."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from verax.geometry.register import Registration, register
 from verax.geometry.transforms import Size, map_points
 from verax.image import Image, check_image
 
-# Finds changed objects on photo and registered prior; the default needs no detector.
+# Finds changed objects on photo and registered prior, both on one grid, in its pixels.
 Finder = Callable[[Image, Image], tuple[ObjectChange, ...]]
 
 MOVED_BLOCK = 0.01  # of the photo's width
@@ -62,17 +63,28 @@ def measure(
     entries |= _motion_entries(seen.blocks, seen.found, size)
     changed, mask = objects.find_objects(seen.pair, size)
     if finder is not None:
-        changed = finder(seen.pair.photo, seen.pair.prior)
+        changed = _rescaled(finder(seen.pair.photo, seen.pair.prior), 1 / seen.pair.scale)
     entries |= _object_entries(changed)
-    entries |= edges.edge_entries(seen.pair, exclude=mask)
-    entries |= edges.keypoint_entries(seen.pair)
-    entries |= band_entries(seen.pair)
-    tones, state = tone.tone_entries(seen.pair)
+    entries |= edges.edge_entries(seen.pair, mask)
+    entries |= edges.keypoint_entries(seen.pair, mask)
+    entries |= band_entries(seen.pair, mask)
+    tones, state = tone.tone_entries(seen.pair, mask)
     entries |= tones | remains.level_entries(seen.pair) | dict(extra or {})
     drift = _drift(entries, seen.found, size, state)
     return Deviation(
         registration.outcome, registration.reason, canvas, state, entries, changed, drift
     )
+
+
+def _rescaled(changes: tuple[ObjectChange, ...], scale: float) -> tuple[ObjectChange, ...]:
+    """Boxes and shifts on a grid `scale` times as fine."""
+    result = []
+    for change in changes:
+        left, top, right, bottom = (round(side * scale) for side in change.box)
+        shift = change.shift_px
+        moved = None if shift is None else (shift[0] * scale, shift[1] * scale)
+        result.append(replace(change, box=(left, top, right, bottom), shift_px=moved))
+    return tuple(result)
 
 
 def _foreign(registration: Registration, canvas: str, entries: dict[str, Entry]) -> Deviation:

@@ -23,8 +23,9 @@ from verax.image import Image
 Floats = NDArray[np.float64]
 Map = NDArray[np.float32]
 
-BLOCKS_ALONG = 24  # blocks on the long side
-ROUNDS = 4
+BLOCKS_ALONG = 20  # blocks on the long side
+SMOOTH = 0.8  # px: less is noisier, more lets replaced texture pull the blocks
+ROUNDS = 3
 LARGEST_LEFTOVER = 0.01  # of the long side: what the registration may have left over
 MIN_COHERENCE = 0.5
 MIN_BLOCKS = 12
@@ -142,8 +143,8 @@ def find_leftover(photo: Image, warped: Warped) -> Leftover:
     """Displacement from photo to registered prior, both on the working grid."""
     size, valid = (photo.shape[1], photo.shape[0]), warped.valid
     window = max(size) / BLOCKS_ALONG / 2
-    first = orientation(log_luminance(photo, size), window=window)
-    second = orientation(log_luminance(warped.pixels, size), window=window)
+    first = orientation(log_luminance(photo, size), window=window, smooth=SMOOTH)
+    second = orientation(log_luminance(warped.pixels, size), window=window, smooth=SMOOTH)
     y, x = (g.astype(np.float32) for g in np.mgrid[: size[1], : size[0]])
     flow = np.zeros((size[1], size[0], 2), np.float32)
     limit = LARGEST_LEFTOVER * max(size)

@@ -33,8 +33,11 @@ SEARCH = 0.35  # how far content is sought, share of the long side
 SAME_CONTENT = 0.8
 SAME_STRUCTURE = 0.75
 CLEAR = 0.35  # of a region's strongest part
+ASIDE_PX = 3
 FAINT_GRADIENT = 0.7  # Lab units per px
-OUTLINE = 1.6  # one picture's contrast along the outline over the other's
+UNDECIDED = 0.35  # log ratio of how far a region stands out in both pictures
+ARRIVED = 0.5  # share of a moved thing's new place that must have changed
+MARGIN = 0.02  # around changed regions that other entries leave out, share of the long side
 
 Mask = NDArray[np.bool_]
 Detector = Callable[[Image], list[tuple[int, int, int, int, str]]]
@@ -63,11 +66,19 @@ def find_objects(pair: Pair, photo_size: tuple[int, int]) -> tuple[tuple[ObjectC
     ratio = photo_size[0] / width, photo_size[1] / height
     masks = [found.labels == label for label in range(1, int(found.labels.max()) + 1)]
     masks = [mask for mask in masks if _same_structure(found, mask) < SAME_STRUCTURE]
-    changes = [_describe(found, mask, ratio) for mask in masks]
     changed = np.any(masks, axis=0) if masks else np.zeros((height, width), bool)
-    grown = cv2.dilate(changed.astype(np.uint8), np.ones((5, 5), np.uint8))
-    mask = cv2.resize(grown, pair.seen.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
-    return tuple(sorted(changes, key=lambda change: -change.area)), mask
+    changes, arrived = [], np.zeros((height, width), bool)
+    for mask in sorted(masks, key=lambda mask: -int(mask.sum())):
+        if (mask & arrived).sum() > 0.5 * mask.sum():
+            continue  # where something that moved is now: told with the place it left
+        kind, shift = _kind(found, mask, changed)
+        if shift is not None:
+            arrived |= _displaced(mask, shift)
+        changes.append(_describe(found, mask, kind, shift, ratio))
+    reach = 2 * round(MARGIN * max(height, width)) + 1
+    grown = cv2.dilate(changed.astype(np.uint8), np.ones((reach, reach), np.uint8))
+    on_pair = cv2.resize(grown, pair.seen.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
+    return tuple(changes), on_pair
 
 
 def changed_regions(pair: Pair) -> Regions:
@@ -176,45 +187,75 @@ def _components(found: Mask, gap: int) -> NDArray[np.int32]:
 def _same_structure(found: Regions, mask: Mask) -> float:
     """How far the gradients of both pictures agree in and around a region, -1..1.
 
-    A region that only changed its colour keeps its edges; gradients too weak to be seen agree.
+    A region that only changed its colour keeps its edges, a misplaced one keeps them a little
+    aside; gradients too weak to be seen agree.
     """
     around = cv2.dilate(mask.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
-    one, other = (_gradients(lab)[around] for lab in (found.expected, found.prior))
+    one, other = _gradients(found.expected), _gradients(found.prior)
     faint = float(around.sum()) * FAINT_GRADIENT**2
-    both = float((one * other).sum()) + faint
-    sizes = [float((g**2).sum()) + faint for g in (one, other)]
-    return float(both / np.sqrt(sizes[0] * sizes[1]))
+    here = one[around]
+    size = float((here**2).sum()) + faint
+    best = -1.0
+    for dy in range(-ASIDE_PX, ASIDE_PX + 1):
+        for dx in range(-ASIDE_PX, ASIDE_PX + 1):
+            moved = np.roll(other, (dy, dx), (0, 1))[around]
+            both = float((here * moved).sum()) + faint
+            best = max(best, both / float(np.sqrt(size * (float((moved**2).sum()) + faint))))
+    return best
 
 
-def _describe(found: Regions, mask: Mask, ratio: tuple[float, float]) -> ObjectChange:
-    ys, xs = np.nonzero(mask)
-    left, top, right, bottom = xs.min(), ys.min(), xs.max() + 1, ys.max() + 1
+def _describe(
+    found: Regions,
+    mask: Mask,
+    kind: ObjectKind,
+    shift: tuple[int, int] | None,
+    ratio: tuple[float, float],
+) -> ObjectChange:
+    left, top, right, bottom = _box(mask)
     box = (
         round(left * ratio[0]),
         round(top * ratio[1]),
         round(right * ratio[0]),
         round(bottom * ratio[1]),
     )
-    kind, shift = _kind(found, mask, (left, top, right, bottom))
     strength = float(np.mean(found.strength[mask]))
     shift_px = None if shift is None else (shift[0] * ratio[0], shift[1] * ratio[1])
     return ObjectChange(kind, box, float(mask.mean()), 1 - float(np.exp(-strength)), shift_px)
 
 
-def _kind(
-    found: Regions, mask: Mask, box: tuple[int, int, int, int]
-) -> tuple[ObjectKind, tuple[float, float] | None]:
-    """What happened in a region, from its outline and from where its content is found again."""
-    ring = _outline(mask)
-    photo, prior = (_contrast(lab)[ring].mean() for lab in (found.expected, found.prior))
-    shift = _found_again(found, mask, box)
+def _box(mask: Mask) -> tuple[int, int, int, int]:
+    """(left, top, right, bottom), right and bottom exclusive."""
+    ys, xs = np.nonzero(mask)
+    return int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1
+
+
+def _displaced(mask: Mask, shift: tuple[int, int]) -> Mask:
+    matrix = np.array([[1, 0, shift[0]], [0, 1, shift[1]]], np.float32)
+    return np.asarray(cv2.warpAffine(mask.astype(np.uint8), matrix, mask.shape[::-1]) > 0)
+
+
+def _kind(found: Regions, mask: Mask, changed: Mask) -> tuple[ObjectKind, tuple[int, int] | None]:
+    """What happened in a region.
+
+    The picture in which the region stands out, by its outline and from its surroundings, is the
+    one that shows a thing there.
+    """
+    shift = _found_again(found, mask, changed)
     if shift is not None:
         return "moved", shift
-    if prior > OUTLINE * photo:
-        return "appeared", None
-    if photo > OUTLINE * prior:
-        return "vanished", None
-    return "replaced", None
+    photo, prior = (_stands_out(lab, mask) for lab in (found.expected, found.prior))
+    balance = float(np.log(prior[0] / photo[0]) + np.log(prior[1] / photo[1]))
+    if abs(balance) < UNDECIDED:
+        return "replaced", None
+    return ("appeared" if balance > 0 else "vanished"), None
+
+
+def _stands_out(lab: Map, mask: Mask) -> tuple[float, float]:
+    """Contrast along a region's outline, and distance of its mean colour from its surroundings."""
+    kernel = np.ones((9, 9), np.uint8)
+    around = (cv2.dilate(mask.astype(np.uint8), kernel) > 0) & ~mask
+    apart = float(np.linalg.norm(lab[mask].mean(axis=0) - lab[around].mean(axis=0)))
+    return float(_contrast(lab)[_outline(mask)].mean()) + 0.2, apart + 2.0
 
 
 def _outline(mask: Mask) -> Mask:
@@ -233,11 +274,10 @@ def _gradients(lab: Map) -> Map:
     return np.dstack(parts)
 
 
-def _found_again(
-    found: Regions, mask: Mask, box: tuple[int, int, int, int]
-) -> tuple[float, float] | None:
-    """Displacement of the photo's content of a region in the prior, where it left its place."""
-    left, top, right, bottom = box
+def _found_again(found: Regions, mask: Mask, changed: Mask) -> tuple[int, int] | None:
+    """Displacement of the photo's content of a region, where the prior shows it in another
+    place that changed too."""
+    left, top, right, bottom = _box(mask)
     if right - left < 5 or bottom - top < 5:
         return None
     height, width = mask.shape
@@ -245,9 +285,13 @@ def _found_again(
     x0, y0 = max(0, left - reach), max(0, top - reach)
     x1, y1 = min(width, right + reach), min(height, bottom + reach)
     piece = found.expected[top:bottom, left:right]
-    scores = cv2.matchTemplate(found.prior[y0:y1, x0:x1], piece, cv2.TM_CCOEFF_NORMED)
+    shape = np.repeat(mask[top:bottom, left:right, None], 3, axis=2).astype(np.float32)
+    window = found.prior[y0:y1, x0:x1]
+    scores = cv2.matchTemplate(window, piece, cv2.TM_CCOEFF_NORMED, mask=shape)
+    scores[~np.isfinite(scores)] = -1
     _, best, _, place = cv2.minMaxLoc(scores)
-    dx, dy = place[0] + x0 - left, place[1] + y0 - top
-    if best < SAME_CONTENT or max(abs(dx), abs(dy)) <= TOLERANCE_PX:
+    shift = place[0] + x0 - left, place[1] + y0 - top
+    if best < SAME_CONTENT or max(abs(shift[0]), abs(shift[1])) <= TOLERANCE_PX:
         return None
-    return float(dx), float(dy)
+    there = _displaced(mask, shift)
+    return shift if (there & changed).sum() > ARRIVED * there.sum() else None

@@ -21,6 +21,7 @@ COLOURS: dict[ObjectKind, Colour] = {
     "moved": (240, 190, 0),
     "replaced": (190, 30, 215),
 }
+NOT_SHOWN = 0.85  # grey of places that the generated picture does not show
 ARROW_SHARE = 0.06  # of the long side: length of the arrow of the 95th percentile
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 LEGIBLE_PX = 560  # smaller pictures are enlarged, so that lines and letters can be read
@@ -61,7 +62,8 @@ def edge_picture(pair: Pair) -> Image:
 def object_picture(pair: Pair, objects: tuple[ObjectChange, ...]) -> Image:
     """Photo and registered prior side by side with a box around every changed object."""
     sides = []
-    for image in (pair.photo, pair.prior):
+    shown = np.where(pair.seen[..., None], pair.prior, NOT_SHOWN).astype(np.float32)
+    for image in (pair.photo, shown):
         side, scale = _enlarged(to_uint8(image))
         for change in objects:
             left, top, right, bottom = (round(v * pair.scale * scale) for v in change.box)

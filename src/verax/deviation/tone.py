@@ -1,5 +1,7 @@
 """Light and colour: difference before and after a 3x3 fit, exposure, clipping, scene state."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +20,9 @@ STATE_EV = 1.5  # stops between the pictures before a change of scene state is c
 STATE_RANK = 0.35  # rank correlation of their broad light below which it is one
 
 
-def tone_entries(pair: Pair) -> tuple[dict[str, Entry], str]:
-    """Tone entries and the scene state in words."""
+def tone_entries(pair: Pair, exclude: NDArray[np.bool_]) -> tuple[dict[str, Entry], str]:
+    """Tone entries and the scene state in words; pixels in `exclude` have no say."""
+    pair = replace(pair, seen=pair.seen & ~exclude)
     if pair.seen.mean() < 0.05:
         note = "the prior shows too little of the photo"
         names = (

@@ -74,10 +74,13 @@ def _geometry(d: Deviation) -> str:
             if abs(y) > LEAST_SCALE:
                 said.append(f"made it {abs(y):.1%} {'taller' if y > 0 else 'lower'}")
     dx, dy = _value(d, "shift_x_px"), _value(d, "shift_y_px")
+    ways = []
     if abs(dx) > LEAST_SHIFT * _whole(d, "photo_width_px"):
-        said.append(f"moved it {abs(dx):.0f} px to the {'right' if dx > 0 else 'left'}")
+        ways.append(f"{abs(dx):.0f} px to the {'right' if dx > 0 else 'left'}")
     if abs(dy) > LEAST_SHIFT * _whole(d, "photo_height_px"):
-        said.append(f"moved it {abs(dy):.0f} px {'down' if dy > 0 else 'up'}")
+        ways.append(f"{abs(dy):.0f} px {'down' if dy > 0 else 'up'}")
+    if ways:
+        said.append(f"moved it {_joined(ways)}")
     turn = _value(d, "rotation_deg")
     if abs(turn) > LEAST_TURN_DEG:
         said.append(f"turned it {abs(turn):.1f}° {'clockwise' if turn > 0 else 'anticlockwise'}")

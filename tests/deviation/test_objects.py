@@ -1,0 +1,68 @@
+"""Changed objects: with and without a detector, and what is left alone."""
+
+import cv2
+import numpy as np
+import pytest
+import skimage.data
+
+from verax.deviation import measure
+from verax.deviation.detector import Detection, by_detector
+from verax.priors.inject import Deviations, inject
+from verax.priors.objects import ObjectEdit
+from verax.priors.tone import Tone
+
+
+@pytest.fixture(scope="module")
+def photo():
+    picture = skimage.data.astronaut()[:400].astype(np.float32) / np.float32(255)
+    return cv2.resize(picture, (384, 300), interpolation=cv2.INTER_AREA)
+
+
+def test_a_piece_moved_in_a_drifted_and_retoned_picture_is_found(photo):
+    change = Deviations(
+        objects=(ObjectEdit("moved", area=0.03, distance=0.2),),
+        scale_x=1.02,
+        shift_y=-0.01,
+        tone=Tone(exposure_ev=0.3, saturation=1.2),
+    )
+    sim = inject(photo, change, seed=3)
+    mask = sim.objects[0].lost | sim.objects[0].gained
+    objects = measure(photo, sim.prior).objects
+
+    assert objects != ()
+    for found in objects:
+        left, top, right, bottom = found.box
+        assert mask[top:bottom, left:right].mean() > 0.2
+
+
+def test_a_change_of_light_alone_is_no_object(photo):
+    sim = inject(photo, Deviations(tone=Tone(exposure_ev=0.6, contrast=1.3, uneven_ev=0.4)), seed=1)
+
+    assert measure(photo, sim.prior).objects == ()
+
+
+def test_replaced_fine_texture_is_no_object(photo):
+    assert measure(photo, inject(photo, Deviations(texture=1.0), seed=1).prior).objects == ()
+
+
+def test_a_detector_matches_things_of_one_label_by_place():
+    before = [Detection("cup", (10, 10, 20, 20), 0.9), Detection("cup", (60, 10, 70, 20), 0.8)]
+    after = [Detection("cup", (11, 10, 21, 20), 0.9), Detection("dog", (60, 10, 70, 20), 0.7)]
+    pictures = {40: before, 41: after}
+    find = by_detector(lambda picture: pictures[picture.shape[0]])
+    changes = find(np.zeros((40, 100, 3), np.float32), np.zeros((41, 100, 3), np.float32))
+
+    assert [(c.kind, c.box) for c in changes] == [
+        ("vanished", (60, 10, 70, 20)),
+        ("appeared", (60, 10, 70, 20)),
+    ]
+
+
+def test_a_detected_thing_elsewhere_has_moved(photo):
+    spots = iter([(10, 10, 30, 30), (40, 10, 60, 30)])
+    find = by_detector(lambda picture: [Detection("cup", next(spots), 0.9)])
+    deviation = measure(photo, photo, finder=find)
+    (found,) = deviation.objects
+
+    assert (found.kind, found.shift_px) == ("moved", (30.0, 0.0))
+    assert deviation.entries["objects_moved"].value == 1
