@@ -180,6 +180,24 @@ def test_a_killed_run_resumes_to_the_record_of_an_undisturbed_one(tmp_path, data
     assert rows_of(tmp_path / "killed") == rows_of(tmp_path / "calm")
 
 
+def test_a_full_disk_stops_the_run_and_the_next_start_goes_on(tmp_path):
+    noise = np.random.default_rng(1).random((400, 400, 3), np.float32)
+    for role in ("input", "target"):
+        (tmp_path / "data" / role).mkdir(parents=True)
+        images.write(tmp_path / "data" / role / "a.png", noise)
+    verax = f"{sys.executable} -m verax bench run --dataset data --method identity -o run"
+
+    def start(limit):  # a file may have so many blocks of 1 KiB: as on a full disk, writing fails
+        command = ["bash", "-c", f"ulimit -f {limit}; exec {verax}"]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+
+    full = start(200)
+    assert full.returncode == 2
+    assert "free space" in full.stderr
+    assert list((tmp_path / "run/outputs").iterdir()) == []
+    assert "1 restored" in start("unlimited").stdout
+
+
 def test_a_run_folder_of_something_else_is_refused(tmp_path):
     with pytest.raises(SettingsError, match=r"run\.sqlite"):
         open_run(tmp_path)

@@ -82,7 +82,7 @@ def test_pictures_can_be_chosen_and_the_address_leads_back(page):
     page.locator(".compare-stage").focus()
     page.keyboard.press("w")
     page.keyboard.press("+")
-    page.wait_for_url(re.compile("picture=2"))
+    page.wait_for_url(re.compile(r"mode=slider.*zoom=1\.5.*picture=2"))
     address = page.url
     page.goto("about:blank")
     page.goto(address)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from verax.errors import InputError, SettingsError
-from verax.store import open_database, transaction
+from verax.store import open_database, transaction, writing
 
 OUTCOMES = ("restored", "refused", "failed", "wrong_size", "registration_refused", "abstained")
 
@@ -110,11 +110,11 @@ class Record:
         return {(r[0], r[1]) for r in self.connection.execute("SELECT key, metric FROM scores")}
 
     def add_outputs(self, rows: Sequence[OutputRow]) -> None:
-        with transaction(self.connection):
+        with writing(self.folder), transaction(self.connection):
             _insert(self.connection, "outputs", rows)
 
     def add_scores(self, rows: Sequence[ScoreRow]) -> None:
-        with transaction(self.connection):
+        with writing(self.folder), transaction(self.connection):
             _insert(self.connection, "scores", rows)
 
     def outputs(self) -> Iterator[OutputRow]:
@@ -131,7 +131,7 @@ class Record:
 
     def add_deviations(self, rows: Sequence[tuple[str, str]]) -> None:
         """(key, JSON) of what outputs changed against their photos."""
-        with transaction(self.connection):
+        with writing(self.folder), transaction(self.connection):
             self.connection.executemany("INSERT OR REPLACE INTO deviations VALUES (?, ?)", rows)
 
     def deviations(self) -> Iterator[tuple[str, str]]:

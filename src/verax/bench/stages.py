@@ -20,11 +20,12 @@ from verax.bench.plan import Work
 from verax.bench.record import OutputRow, ScoreRow
 from verax.deviation import measure
 from verax.deviation.ladder import ladder
-from verax.errors import BudgetExceeded, InputError, ProviderError, ProviderRefused
+from verax.errors import BudgetExceeded, InputError, OutputError, ProviderError, ProviderRefused
 from verax.geometry.register import Registration, register
 from verax.image import Image
 from verax.pipeline import DEFAULT_RESTORER
 from verax.priors.simulated import simulate
+from verax.store import writing
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,8 @@ Ask = Callable[[Image, Work], Asked]  # the photo, degraded where the plan says 
 def produce(work: Work, folder: Path, ask: Ask | None = None) -> OutputRow:
     """Stage 1: run the method, write the output under its key, say what happened.
 
-    Only BudgetExceeded gets out: it says nothing about the picture, and the run must stop.
+    BudgetExceeded and OutputError get out: a spent budget or a full disk says nothing about the
+    picture, and the run must stop.
     """
     start = time.perf_counter()
     cost, size, sha256 = 0.0, (0, 0), ""
@@ -58,7 +60,7 @@ def produce(work: Work, folder: Path, ask: Ask | None = None) -> OutputRow:
             data = images.encode(made.pixels, format="png")
             sha256 = hashlib.sha256(data).hexdigest()
             _write(folder / f"{work.key}.png", data)
-    except BudgetExceeded:
+    except (BudgetExceeded, OutputError):
         raise
     except ProviderRefused as exc:
         made = Made(None, "refused", str(exc))
@@ -131,8 +133,12 @@ def _free_prior(work: Work, photo: Image) -> Image | None:
 def _write(path: Path, data: bytes) -> None:
     """Whole or absent; not synced, since an output can be made again."""
     draft = path.with_suffix(".part")
-    draft.write_bytes(data)
-    draft.replace(path)
+    try:
+        with writing(path):
+            draft.write_bytes(data)
+            draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def score(row: OutputRow, path: Path, names: tuple[str, ...]) -> list[ScoreRow]:
