@@ -59,7 +59,7 @@ def measure(photo: str, prior: str) -> dict[str, float]:
     images.write(Path(photo).with_name("out.jpg"), fused.pixels, like=fixed)
     marks.append(time.perf_counter())
     stages = ("read", "registration", "warp", "fusion", "write")
-    seconds = {name: b - a for name, a, b in zip(stages, marks, marks[1:], strict=True)}
+    seconds = {name: b - a for name, a, b in zip(stages, marks[:-1], marks[1:], strict=True)}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # kB on Linux
     return {**seconds, "total": marks[-1] - marks[0], "peak_gb": peak}
 

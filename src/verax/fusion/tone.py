@@ -26,11 +26,13 @@ from verax.image import Image, Plane
 WORK = 256  # long side at which the field is fitted, px
 COARSE = 0.25  # windows of the offsets, share of the long side
 FINE = (0.08, 0.025)
+LOW = 0.018  # below this scale the distance to the prior is not measured
 GAIN = 0.05  # window of the deviations
 PRECISE = 0.008  # deviations are compared above this scale: below it registration is not exact
 FLOOR = 0.02  # deviations below this are no evidence for a gain
 GAINS = (0.5, 3.0)
 TASTE = 0.10  # how far a generator's tone is off without a reason (rms)
+CONTRAST = 1.5  # gain of local contrast that taste reaches
 REACH = 0.62  # share of the low-frequency distance to the prior that is covered all the same
 LEAST = 0.57  # the same, where no structure supports the correction
 TINY = 0.008  # a distance (rms) below this is nothing to cover, twice this is
@@ -195,7 +197,7 @@ def fit_windows(
 
 def fit_plain(exposed: Image, prior: Image, weight: Plane, fine: ToneField) -> ToneField:
     """The fine correction and what low frequencies it left, whatever the structure says."""
-    sigma = FINE[-1] * max(weight.shape)
+    sigma = LOW * max(weight.shape)
     left = blur(weight[..., None] * (prior - apply(fine, exposed)), sigma)
     left = left / (blur(weight, sigma) + grid.EVIDENCE)[..., None]
     return replace(fine, offset=fine.offset + grid.shrink(left, grid.cells(weight)))
@@ -238,18 +240,17 @@ def shares(
 ) -> list[Plane]:
     """How much of each step's correction beyond the one before it is taken, per place.
 
-    A correction no larger than a generator's taste says little about the photo; a large one does:
-    share = d^2 / (d^2 + TASTE^2), d the local rms of the correction. The shares are raised, the
-    coarse one first, until the low-frequency distance to the prior is at most 1 - REACH of the
-    base's; the plain one, which no structure supports, only up to 1 - LEAST. A distance that is
-    tiny to begin with is left as it is.
+    First what the photo gives reason for (`reason`). The shares are then raised, the coarse one
+    first, until the low-frequency distance to the prior is at most 1 - REACH of the base's; the
+    plain one, which no structure supports, only up to 1 - LEAST. A distance that is tiny to begin
+    with is left as it is.
     """
     size = max(weight.shape)
-    low = FINE[-1] * size
+    low = LOW * size
     results = [exposed, *(apply(step, exposed) for step in steps)]
-    change = blur(energy(results[min(2, len(steps))] - exposed), FINE[0] * size)
-    reason = change / (change + TASTE**2)
-    taken = [reason, reason, np.zeros_like(reason)][: len(steps)]
+    most = min(1, len(steps) - 1)
+    cause = reason(results[most + 1] - exposed, gain_at(steps[most], exposed.shape))
+    taken = [cause, cause, np.zeros_like(cause)][: len(steps)]
     moves = [blur(b - a, low) for a, b in pairwise(results)]
     start = blur(exposed - prior, low)
 
@@ -267,6 +268,19 @@ def shares(
                 break
             taken[k] = np.maximum(taken[k], least)
     return taken
+
+
+def reason(correction: Image, gain: Float) -> Plane:
+    """Per place, how far a correction is more than a generator's taste, 0..1.
+
+    Taste moves tone a little everywhere; damage moves it far (share d^2 / (d^2 + TASTE^2), d the
+    local rms of the correction) or takes contrast away, as haze does (the same with the logarithm
+    of the luma gain and of CONTRAST).
+    """
+    sigma = FINE[0] * max(gain.shape)
+    far = blur(energy(correction), sigma) / TASTE**2
+    flat = (blur(np.log(np.maximum(gain[..., 0], 1)), sigma) / np.log(CONTRAST)) ** 2
+    return np.asarray(1 - 1 / ((1 + far) * (1 + flat)), np.float32)
 
 
 def apply(
