@@ -64,13 +64,13 @@ def test_a_prior_displaced_by_a_pixel_or_two_costs_no_contrast(scene, place):
     assert 0.85 < fused.pixels.std() / scene.std() < 1.1
 
 
-def test_an_object_only_the_prior_shows_is_not_imported(scene, place):
+def test_an_object_only_the_prior_shows_leaves_at_most_a_soft_glow(scene, place):
     prior = scene.copy()
     cv2.circle(prior, (140, 100), 25, (1.0, 1.0, 1.0), 2)
     fused = fuse(scene, scene, *place(prior))
 
     assert unsupported_edges(fused.pixels, scene) == 0
-    assert rms(fused.pixels - scene) < 0.3 * rms(prior - scene)
+    assert rms(fused.pixels - scene) < 0.4 * rms(prior - scene)
 
 
 def test_noise_that_the_gain_would_show_is_removed(scene, place):
