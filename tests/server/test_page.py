@@ -1,5 +1,6 @@
 """What the page asks of its server: entries, files, names, owners, prices."""
 
+import asyncio
 import io
 import time
 import zipfile
@@ -14,7 +15,10 @@ from verax import image as images
 from verax.priors import generated
 from verax.providers.budget import load_tariff
 from verax.providers.images_api import connect
-from verax.server.history import attachment, plain_name
+from verax.server.history import History, attachment, plain_name, record
+from verax.server.keys import Client
+from verax.server.page_routes import in_turn
+from verax.server.replies import Problem
 from verax.settings import load
 
 NASTY = '../../..\\a"; filename="evil.html"\r\nX-Evil: 1\r\n\r\n<b>é.png'
@@ -184,6 +188,39 @@ def test_another_clients_history_does_not_exist(guarded, photo):
         assert http.get("/page/history", headers=keys["bob"]).json()["entries"] == []
         assert http.get(path).status_code == 401
         assert http.get(path, headers=keys["ada"]).status_code == 200
+
+
+def test_another_site_cannot_start_a_restoration(http, photo):
+    answer = http.post(
+        "/page/restorations",
+        files={"photo": ("a", photo)},
+        headers={"origin": "https://elsewhere.example"},
+    )
+
+    assert answer.status_code == 403
+
+
+def test_an_entry_whose_server_was_killed_says_so(tmp_path):
+    entry = History(tmp_path).create({"kind": "restoration", "name": "a.png"})
+    told = record(entry, running=False)
+
+    assert told["state"] == "failed"
+    assert "start it again" in told["error"]
+
+
+def test_an_entry_waits_while_the_line_is_full():
+    class Full:
+        """Jobs whose line has room at the third try."""
+
+        tries = 0
+
+        async def run(self, client, work, *arguments):
+            self.tries += 1
+            if self.tries < 3:
+                raise Problem(429, "full", headers={"retry-after": "0"})
+            return work(*arguments)
+
+    assert asyncio.run(in_turn(Full(), Client("ada"), max, 1, 2)) == 2
 
 
 def test_the_pages_own_files_let_nothing_in_from_elsewhere(http):

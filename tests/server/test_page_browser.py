@@ -109,6 +109,8 @@ def done(page, count=1):
 
 def colour(page, selector):
     """Mean colour of what is shown at the middle of an element, 0..255."""
+    page.locator(f"{selector} img:not([src])").first.wait_for(state="detached")
+    page.eval_on_selector_all(f"{selector} img", "all => Promise.all(all.map((n) => n.decode()))")
     shot = PillowImage.open(io.BytesIO(page.locator(selector).screenshot())).convert("RGB")
     levels = np.asarray(shot, np.float64)
     height, width = levels.shape[:2]

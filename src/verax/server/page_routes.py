@@ -156,7 +156,7 @@ async def _restored(
         history.amend(entry, state="asking")
         service = context.service
         ask = service.service().edit
-        answer = await _in_turn(service.remote, client, ask, client, call, entry)
+        answer = await in_turn(service.remote, client, ask, client, call, entry)
         answer.files[0].replace(entry / "prior")
         told = {
             "cost_usd": answer.cost_usd,
@@ -166,11 +166,11 @@ async def _restored(
         history.amend(entry, state="waiting", **told)
     system = told.get("upstream_model") or ""
     order = _order(context, entry, system=system)
-    await _in_turn(context.service.local, client, page_work.restore, order)
+    await in_turn(context.service.local, client, page_work.restore, order)
     return told
 
 
-async def _in_turn(jobs: Jobs, client: Client, work: Any, *arguments: Any) -> Any:  # noqa: ANN401
+async def in_turn(jobs: Jobs, client: Client, work: Any, *arguments: Any) -> Any:  # noqa: ANN401
     """The result of the work; an entry that was taken in waits until there is room in the line."""
     while True:
         try:
@@ -259,7 +259,7 @@ async def file(request: Request) -> Response:
     order = _order(context, entry, fidelity=fidelity, system=system, drop_gps=no_place)
     path = entry / page_work.file_name(order)
     if not path.is_file():
-        await _in_turn(context.service.local, client, page_work.write_file, order)
+        await in_turn(context.service.local, client, page_work.write_file, order)
     return FileResponse(path, headers={**PRIVATE, **history.attachment(_saved_as(told, path))})
 
 

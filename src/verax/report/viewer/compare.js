@@ -13,6 +13,8 @@
  * A panel {name, src, under} shows its picture mixed with another of the same size: `share` of
  * `src` and the rest of `under`, linear in the stored values; it starts with all of `src`.
  *
+ * `src` and `under` may also be functions that promise an address: only what is shown is fetched.
+ *
  * All pictures share the grid of the first one: (x, y) is the centre of the view as a share of its
  * width and height, zoom 1 fits the whole picture. A picture of another shape is fitted inside.
  */
@@ -100,15 +102,21 @@ window.veraxCompare = function veraxCompare(root, options) {
   zoomButton("1:1", "1:1, one picture pixel per screen pixel (1)", () => zoomToPixels());
 
   // ---- panes --------------------------------------------------------------------------------
+  /** Give an <img> its address, now or when it is there. */
+  function fetchInto(image, src) {
+    if (typeof src === "function") src().then((address) => { image.src = address; }, () => {});
+    else image.src = src;
+  }
+
   function picture(panel, className) {
     const image = make("img");
-    image.src = panel.src;
+    fetchInto(image, panel.src);
     image.alt = panel.name;
     image.draggable = false;
     let whole = image;
     if (panel.under) {
       const under = make("img");
-      under.src = panel.under;
+      fetchInto(under, panel.under);
       under.alt = "";
       under.draggable = false;
       image.className = "compare-over";
@@ -470,7 +478,7 @@ window.veraxCompare = function veraxCompare(root, options) {
         buildCrops();
         place();
       });
-      first.src = panels[0].src;
+      fetchInto(first, panels[0].src);
     }
     update({ a: state.a });
   }

@@ -220,8 +220,8 @@ export async function refresh() {
     const visible = entry.pictures.includes("restoration") && entry.width;
     if (entry.id === wanted && visible && (entry.state === "done" || entry.state === "measuring")) {
       wanted = null;
-      showResult(entry).catch((error) => trouble(error.message));
-    } else if (entry.id === shownId()) showResult(entry, { focus: false }).catch(() => {});
+      showResult(entry);
+    } else if (entry.id === shownId()) showResult(entry, { focus: false });
   }
   showHistory();
 }

@@ -32,7 +32,7 @@ let whenClosed = () => {};
 export const shownId = () => (shown ? shown.id : null);
 
 /** Show an entry; `focus` moves the keyboard there. */
-export async function showResult(entry, { focus = true } = {}) {
+export function showResult(entry, { focus = true } = {}) {
   const again = shown && shown.id === entry.id;
   if (shown && !again) forgetPictures(shown.id, ["small"]);
   shown = entry;
@@ -43,7 +43,7 @@ export async function showResult(entry, { focus = true } = {}) {
   tellShares(entry);
   tellAbout(entry);
   byId("save-note").textContent = "";
-  await showPictures(entry);
+  showPictures(entry);
   if (focus) {
     byId("result").scrollIntoView({ block: "start" });
     byId("result-name").focus({ preventScroll: true });
@@ -57,19 +57,13 @@ export function closeResult() {
   byId("result").hidden = true;
 }
 
-async function showPictures(entry) {
-  const load = async (list) => {
-    const there = list.filter(([name]) => entry.pictures.includes(name));
-    const addresses = await Promise.all(there.map(([name]) => pictureAddress(entry.id, name)));
-    return there.map(([key, name], index) => ({ key, name, src: addresses[index] }));
-  };
-  const [panels, overlays] = await Promise.all([load(PANELS), load(OVERLAYS)]);
-  if (shown !== entry) return; // another one was opened meanwhile
-  const registered = panels.find((panel) => panel.key === "registered");
-  for (const panel of panels) {
-    if (panel.key === "restoration" && registered && entry.dial) panel.under = registered.src;
-  }
+function showPictures(entry) {
+  const source = (key) => () => pictureAddress(entry.id, key);
+  const there = (list) => list.filter(([key]) => entry.pictures.includes(key))
+    .map(([key, name]) => ({ key, name, src: source(key) }));
+  const panels = there(PANELS), overlays = there(OVERLAYS);
   const b = Math.max(0, panels.findIndex((panel) => panel.key === "restoration"));
+  if (entry.dial) panels[b].under = source("registered");
   if (viewer && viewer.entry === entry.id) viewer.setPanels(panels, overlays);
   else {
     if (viewer) viewer.destroy();
@@ -180,7 +174,7 @@ export function startResult({ remove, closed }) {
 /** Fetch an entry anew and show it. */
 export async function openResult(id, options) {
   try {
-    await showResult(await askJson("/page/history/" + id), options);
+    showResult(await askJson("/page/history/" + id), options);
   } catch (error) {
     trouble(error.message);
   }
