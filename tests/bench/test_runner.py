@@ -99,6 +99,23 @@ def test_the_oracle_prior_scores_the_cap(tmp_path, dataset):
     assert {v for (_, metric), v in scores.items() if metric == "psnr"} == {100.0}
 
 
+def test_doing_without_a_prior_is_only_for_methods_that_can(dataset):
+    plan = plans.Plan((str(dataset),), ("raw-prior", "tone"), priors=("none", "files"), limit=1)
+    works = plans.expand(plan, [load(str(dataset), task="dark")])
+
+    found = [(w.method, w.prior) for w in works]
+    assert found == [("raw-prior", "files"), ("tone", "none"), ("tone", "files")]
+
+
+def test_a_foreign_prior_is_of_another_scene(dataset):
+    plan = plans.Plan((str(dataset),), ("raw-prior",), priors=("foreign",))
+    data = load(str(dataset), task="dark")
+    same = tuple(replace(item, target=data.items[0].target) for item in data.items[:3])
+    works = plans.expand(plan, [replace(data, items=(*same, data.items[3]))])
+
+    assert {w.prior_file for w in works[:3]} == {str(data.items[3].generated)}
+
+
 def test_threads_and_processes_give_the_same_record(tmp_path, dataset):
     plan = plans.Plan((str(dataset),), ("identity", "raw-prior"), tasks=("dark",))
     works = plans.expand(plan, [load(str(dataset), task="dark")])

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from verax.bench.record import OutputRow, Record, ScoreRow
 from verax.cli.main import app
+from verax.report.figures import ticks
 from verax.report.leaderboard import leaderboards
 from verax.report.results import read
 from verax.report.tables import latex, markdown
@@ -99,3 +100,11 @@ def test_a_run_equals_itself(results, tmp_path):
 
     assert {d["comparison"]["p_value"] for d in found["differences"]} == {1.0}
     assert found["outcome_changes"] == {}
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.15, 0.87), (11.3, 15.3), (-0.01, 0.01), (0, 100)])
+def test_axes_have_round_values(low, high):
+    found = ticks(low, high)
+
+    assert 3 <= len(found) <= 9
+    assert all(low <= value <= high and len(f"{value:g}") <= 6 for value in found)

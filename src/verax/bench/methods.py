@@ -35,13 +35,17 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A method: `run(photo, prior, argument, fidelity)`; the argument follows a colon."""
+    """A method: `run(photo, prior, argument, fidelity)`; the argument follows a colon.
+
+    `alone`: it can also do without the prior that it takes.
+    """
 
     run: Callable[[Image, Image | None, str, float], Made]
     what: str
     needs_prior: bool
     seconds_per_megapixel: float  # rough, for the estimate before a run
     version: int = 1
+    alone: bool = False
 
 
 def fitted(prior: Image, photo: Image) -> Image:
@@ -116,10 +120,14 @@ METHODS: dict[str, Method] = {
     "registered-prior": Method(registered_prior, "the prior on the photo's grid", True, 1.0),
     "low-band": Method(low_band, "low band of the prior, high band of the photo", True, 1.2),
     "tone": Method(
-        fused("tone"), "full pipeline, tone only; tone:RESTORER for the base", True, 2.0
+        fused("tone"), "full pipeline, tone only; tone:RESTORER for the base", True, 2.0, alone=True
     ),
     "full": Method(
-        fused(pipeline.DEFAULT_FUSION), "full pipeline; full:RESTORER for the base", True, 2.5
+        fused(pipeline.DEFAULT_FUSION),
+        "full pipeline; full:RESTORER for the base",
+        True,
+        2.5,
+        alone=True,
     ),
 }
 

@@ -202,8 +202,7 @@ def _item_work(plan: Plan, items: list[Item], index: int, item: Item) -> list[Wo
     made = []
     for degradation in degradations:
         for method in plan.methods:
-            needs = resolve(method)[0].needs_prior
-            for prior in plan.priors if needs else ("none",):
+            for prior in _priors(plan, method):
                 source, file = _prior_of(prior, items, index)
                 asked = prior.startswith(PROVIDER)
                 for prompt in plan.prompts if asked else ("",):
@@ -232,6 +231,15 @@ def _item_work(plan: Plan, items: list[Item], index: int, item: Item) -> list[Wo
     return made
 
 
+def _priors(plan: Plan, method: str) -> tuple[str, ...]:
+    """The priors that a method is run with; "none" is left to methods that can do without."""
+    kind = resolve(method)[0]
+    if not kind.needs_prior:
+        return ("none",)
+    wanted = tuple(p for p in plan.priors if p != "none" or kind.alone)
+    return wanted or plan.priors
+
+
 def _prior_of(prior: str, items: list[Item], index: int) -> tuple[str, Path | None]:
     """The prior source that applies to an item, and the file it starts from."""
     item = items[index]
@@ -243,7 +251,8 @@ def _prior_of(prior: str, items: list[Item], index: int) -> tuple[str, Path | No
         return prior, item.target
     if prior == "foreign":
         others = items[index + 1 :] + items[:index]
-        other = next((o for o in others if o.generated or o.target), None)
+        strange = (o for o in others if o.target is None or o.target != item.target)
+        other = next((o for o in strange if o.generated or o.target), None)
         return prior, (other.generated or other.target) if other else None
     return prior, None
 

@@ -3,6 +3,7 @@
 Hand-made SVG needs no plotting package and stays sharp; colours follow the page's theme.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -73,14 +74,21 @@ def _range(lines: list[Line]) -> tuple[float, float]:
 
 def _axis(low: float, high: float, x: Callable[[float], float], height: int) -> str:
     parts = []
-    for step in range(5):
-        value = low + (high - low) * step / 4
+    for value in ticks(low, high):
         place = x(value)
         parts.append(
             f'<line x1="{place:.1f}" x2="{place:.1f}" y1="4" y2="{height - 26}" class="grid"/>'
-            f'<text x="{place:.1f}" y="{height - 8}" class="middle small">{value:.4g}</text>'
+            f'<text x="{place:.1f}" y="{height - 8}" class="middle small">{value:g}</text>'
         )
     return "".join(parts)
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Round values between low and high, about four to eight of them."""
+    power = 10 ** math.floor(math.log10((high - low) / 4))
+    step = next(power * m for m in (1, 2, 5, 10) if (high - low) / (power * m) <= 8)
+    first = math.ceil(low / step)
+    return [round(n * step, 10) for n in range(first, math.floor(high / step) + 1)]
 
 
 def _planes(tables: list[Table]) -> list[Figure]:
