@@ -17,7 +17,7 @@ from verax.providers.budget import load_tariff
 from verax.providers.images_api import connect
 from verax.server.history import History, attachment, plain_name, record
 from verax.server.keys import Client
-from verax.server.page_routes import in_turn
+from verax.server.page_entries import in_turn
 from verax.server.replies import Problem
 from verax.settings import load
 
@@ -130,6 +130,15 @@ def test_a_file_that_is_no_picture_leaves_no_entry(http):
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == "photo"
     assert len(http.get("/page/history").json()["entries"]) == before
+
+
+def test_a_broken_picture_is_told_without_the_servers_folders(http, photo):
+    broken = {"photo": ("a.png", photo[: len(photo) // 2])}
+    sent = http.post("/page/restorations", files=broken)
+    entry = sent.json() if sent.status_code == 400 else finished(http, sent.json())
+
+    assert sent.status_code == 400 or entry["state"] == "failed"
+    assert "/" not in str(entry["error"])
 
 
 @pytest.mark.parametrize(

@@ -72,8 +72,10 @@ class History:
         return path
 
     def remove(self, name: str) -> None:
-        """Forget an entry with all its files."""
-        shutil.rmtree(self.entry(name), ignore_errors=True)
+        """Forget an entry with all its files; a worker that still writes to it finds it gone."""
+        gone = self.folder / f".{name}.gone"
+        self.entry(name).rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
@@ -117,7 +119,8 @@ def record(entry: Path, *, running: bool) -> dict[str, Any]:
 def records(kept: History, running: Collection[str]) -> list[dict[str, Any]]:
     """Every entry of a client, newest first."""
     entries = [record(kept.folder / name, running=name in running) for name in kept.ids()]
-    return sorted(entries, key=lambda entry: float(entry.get("created", 0)), reverse=True)
+    there = [entry for entry in entries if "id" in entry]  # not deleted meanwhile
+    return sorted(there, key=lambda entry: float(entry["created"]), reverse=True)
 
 
 def plain_name(name: str | None, default: str = "photo") -> str:

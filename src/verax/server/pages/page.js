@@ -1,7 +1,8 @@
 /* Start of the page: tabs, paste, and what both tabs share. */
 
 import { askJson, byId, trouble } from "./server.js";
-import { addPhotos, addPriors, startRestore, takeOffer as offerPriors } from "./restore.js";
+import { addPhotos, addPriors, takeOffer as offerPriors } from "./choose.js";
+import { startRestore } from "./restore.js";
 import { startGenerate, takeOffer as offerPictures } from "./generate.js";
 
 const TABS = ["restore", "generate"];

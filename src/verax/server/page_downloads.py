@@ -1,0 +1,127 @@
+"""Pictures and files of entries on their way to the browser, one by one or as a zip."""
+
+import json
+import secrets
+import zipfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+
+from verax.server import history, page_work
+from verax.server.context import Context
+from verax.server.history import History
+from verax.server.page_entries import in_turn, whose
+from verax.server.replies import Problem
+
+PRIVATE = {
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    "content-security-policy": "default-src 'none'; sandbox",
+}
+
+
+async def picture(request: Request) -> Response:
+    """GET /page/history/{id}/{picture}.png; ?save=1 gives it a name to be saved under."""
+    _, _, kept = whose(request)
+    path = kept.picture(request.path_params["id"], request.path_params["picture"])
+    media_type, headers = _media_type(path), PRIVATE
+    if request.query_params.get("save"):
+        name = history.record(path.parent, running=False).get("name") or "picture"
+        suffix = media_type.removeprefix("image/")
+        headers = headers | history.attachment(f"{history.plain_name(name, 'picture')}.{suffix}")
+    return FileResponse(path, media_type=media_type, headers=headers)
+
+
+def _media_type(path: Path) -> str:
+    with path.open("rb") as file:
+        head = file.read(12)
+    if head[:4] == b"RIFF":
+        return "image/webp"
+    return "image/jpeg" if head[:2] == b"\xff\xd8" else "image/png"
+
+
+async def file(request: Request) -> Response:
+    """GET /page/history/{id}/file?fidelity=&place=no: the restoration, as the photo came."""
+    context, client, kept = whose(request)
+    entry = kept.entry(request.path_params["id"])
+    told = history.record(entry, running=False)
+    fidelity = _fidelity(request.query_params.get("fidelity", "1"))
+    if not (entry / "result.json").is_file():
+        raise Problem(409, "this restoration is not finished yet", "not_ready")
+    system, no_place = told.get("upstream_model") or "", request.query_params.get("place") == "no"
+    order = order_of(context, entry, fidelity=fidelity, system=system, drop_gps=no_place)
+    path = entry / page_work.file_name(order)
+    if not path.is_file():
+        await in_turn(context.service.local, client, page_work.write_file, order)
+    return FileResponse(path, headers={**PRIVATE, **history.attachment(_saved_as(told, path))})
+
+
+def _fidelity(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value <= 1.0:
+        raise Problem(400, "fidelity: want a number from 0 to 1", "invalid_value", "fidelity")
+    return round(value, 2)
+
+
+def _saved_as(told: dict[str, Any], path: Path) -> str:
+    stem = Path(told.get("name") or "photo").stem
+    fidelity = path.stem.removeprefix("file-").removesuffix("-placeless")
+    share = "" if fidelity == "100" else f"_fidelity{fidelity}"
+    return f"{stem}_restored{share}{path.suffix}"
+
+
+async def archive(request: Request) -> Response:
+    """GET /page/restorations.zip: every finished restoration with its record."""
+    context, _, kept = whose(request)
+    target = context.incoming / f"{secrets.token_hex(8)}.zip"
+    await run_in_threadpool(_zip, kept, target)
+    headers = {**PRIVATE, **history.attachment("verax-restorations.zip")}
+    gone = BackgroundTask(partial(target.unlink, missing_ok=True))
+    return FileResponse(target, media_type="application/zip", headers=headers, background=gone)
+
+
+def _zip(kept: History, target: Path) -> None:
+    taken: set[str] = set()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as bundle:
+        for name in sorted(kept.ids()):
+            entry = kept.entry(name)
+            told = history.record(entry, running=False)
+            for path in entry.glob("file-100.*"):
+                if path.suffix == ".json":  # a statement beside the file
+                    continue
+                saved = _saved_as(told, path)
+                stem, suffix = Path(saved).stem, path.suffix
+                count = 2
+                while saved in taken:
+                    saved, count = f"{stem}-{count}{suffix}", count + 1
+                taken.add(saved)
+                bundle.write(path, saved)
+                bundle.writestr(f"{saved}.json", json.dumps(told, indent=2, ensure_ascii=False))
+
+
+def order_of(
+    context: Context,
+    entry: Path,
+    *,
+    fidelity: float = 1.0,
+    system: str = "",
+    drop_gps: bool = False,
+) -> page_work.PageOrder:
+    prior = entry / "prior"
+    return page_work.PageOrder(
+        entry,
+        entry / "photo",
+        prior if prior.is_file() else None,
+        context.limits.pixels,
+        fidelity,
+        system,
+        drop_gps,
+    )

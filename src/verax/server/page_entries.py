@@ -1,0 +1,70 @@
+"""An entry from the request that asks for it to its end, whatever that is."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from verax.errors import VeraxError
+from verax.server import history
+from verax.server.context import Context, context_of
+from verax.server.history import History
+from verax.server.jobs import Jobs
+from verax.server.keys import Client
+from verax.server.replies import Problem, from_error, json_response
+
+MOST_PAUSE_S = 10.0
+Work = Callable[[], Awaitable[dict[str, Any]]]  # what is to be added to the entry when it is done
+
+
+def whose(request: Request) -> tuple[Context, Client, History]:
+    """Who asks, with the history that is theirs; Problem 401 for nobody known."""
+    context = context_of(request)
+    client = context.client(request)
+    return context, client, History(context.results / client.name)
+
+
+def under_way(request: Request) -> dict[str, "asyncio.Task[None]"]:
+    """Work under way by entry; lives as long as the application."""
+    state = request.app.state
+    if not hasattr(state, "page_running"):
+        state.page_running = {}
+    running: dict[str, asyncio.Task[None]] = state.page_running
+    return running
+
+
+def start(request: Request, entry: Path, work: Work) -> Response:
+    """Begin the work of an entry; answers with the entry as it stands."""
+    running = under_way(request)
+    task = asyncio.create_task(_told(entry, work))
+    running[entry.name] = task
+    task.add_done_callback(lambda _: running.pop(entry.name, None))
+    return json_response(history.record(entry, running=True), status=202)
+
+
+async def _told(entry: Path, work: Work) -> None:
+    """Do the work and write down how it ended."""
+    try:
+        ended: dict[str, Any] = {"state": "done", **await work()}
+    except Problem as problem:
+        ended = {"state": "failed", "error": problem.message}
+    except VeraxError as exc:
+        ended = {"state": "failed", "error": from_error(exc).message.replace(f"{entry}/", "")}
+    except Exception:  # noqa: BLE001  # whatever it was, the entry must not wait for ever
+        ended = {"state": "failed", "error": "the server could not finish this"}
+    if entry.is_dir():
+        history.amend(entry, **ended)
+
+
+async def in_turn(jobs: Jobs, client: Client, work: Any, *arguments: Any) -> Any:  # noqa: ANN401
+    """The result of the work; an entry that was taken in waits until there is room in the line."""
+    while True:
+        try:
+            return await jobs.run(client.name, work, *arguments)
+        except Problem as problem:
+            if problem.status != 429 or "retry-after" not in problem.headers:
+                raise
+            await asyncio.sleep(min(MOST_PAUSE_S, float(problem.headers["retry-after"])))
