@@ -117,7 +117,7 @@ def solve(photo: Image, base: Image, warped: Warped, registration: Registration)
     weight = gates.evidence(valid, grid.shrink(registration.confidence, size))
     if weight.mean() < gates.LEAST:
         return None
-    sigma = noise.noise_table(photo)
+    sigma = noise.noise_table(base)
     quiet = noise.denoise(grid.shrink(base, size), scale * float(np.median(sigma)))
     prior = grid.shrink(warped.pixels, size)
     exposure = tone.fit_exposure(quiet, prior, weight)
@@ -128,7 +128,9 @@ def solve(photo: Image, base: Image, warped: Warped, registration: Registration)
         field = tone.fit_hint(quiet, prior, weight)
     else:
         field = tone.fit(quiet, prior, weight, exposure, local=local)
-        field = tone.damp(field, 1 - verify.doubt(tone.restored(field, quiet), quiet))
+        field = tone.damp(
+            field, 1 - verify.doubt(tone.restored(field, quiet), grid.shrink(photo, size))
+        )
     notes = (
         "" if local else COARSE,
         change and CHANGED % change,

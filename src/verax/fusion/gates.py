@@ -15,7 +15,7 @@ AGREEMENT = 0.5  # and less mean agreement of structure
 DARKENED = 0.3  # median luma, prior to base, below which light was taken away
 DETAIL = 2.0  # px of the working size, below which structure is fine
 MORE, UNLIKE = 1.12, 0.5  # streaks: so much more of it than the prior, so little in common with it
-CAST = 0.25  # distance from grey that a prior adds only with other light
+CAST = 0.27  # distance from grey that a prior adds only with other light
 
 
 def evidence(valid: Plane, confidence: Plane) -> Plane:
