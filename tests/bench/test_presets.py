@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from verax.bench import plan as plans
 from verax.bench.presets import preset, presets
 from verax.cli.main import app
-from verax.errors import UnknownNameError
+from verax.errors import SettingsError, UnknownNameError
 from verax.report.generator import best_of
 
 
@@ -43,3 +43,11 @@ def test_best_of_k_is_the_mean_over_all_choices(higher):
     expected = [np.mean([best(c) for c in combinations(group, k)]) for k in range(1, 6)]
 
     assert best_of([group], higher_is_better=higher) == pytest.approx(expected)
+
+
+def test_a_plan_file_tells_all_and_takes_no_flags_beside_it(tmp_path):
+    (tmp_path / "plan.toml").write_text('datasets = ["x"]\nmethods = ["identity"]\n')
+    command = ["bench", "run", str(tmp_path / "plan.toml"), "-o", str(tmp_path), "--limit", "2"]
+
+    with pytest.raises(SettingsError, match=r"flags limit"):
+        CliRunner().invoke(app, command, catch_exceptions=False)

@@ -18,7 +18,7 @@ from verax.cli.paid import BaseUrl, Gateway, LocalOnly, MaxCost, RetryUncertain,
 from verax.errors import SettingsError
 
 if TYPE_CHECKING:
-    from verax.bench.plan import Plan
+    from verax.bench.plan import Plan, Work
     from verax.bench.presets import Preset
     from verax.bench.runner import Progress, Summary
 
@@ -67,13 +67,11 @@ def run(
     as_json: bool = typer.Option(False, "--json", help="Print the summary as JSON."),
 ) -> None:
     """Run a plan, or go on with it where it stopped."""
-    from verax.bench import plan as plans
     from verax.bench import presets
     from verax.bench.engines import default_workers
     from verax.bench.runner import run as run_plan
-    from verax.datasets import load
 
-    values = {
+    flags: dict[str, Any] = {
         "datasets": tuple(dataset),
         "methods": tuple(method),
         "tasks": tuple(task),
@@ -82,21 +80,14 @@ def run(
         "degradations": tuple(degrade),
         "metrics": tuple(metric),
         "prompts": tuple(prompt),
-    }
-    numbers: dict[str, int | str] = {
         "repeats": repeats,
         "limit": limit,
         "seed": seed,
         "quality": quality,
     }
     chosen = presets.preset(preset) if preset else None
-    plan = read_plan(plan_file, values, numbers, chosen)
-    datasets = [load(name, task=plan.tasks[0] if plan.tasks else "") for name in plan.datasets]
-    for found in datasets:
-        for remark in found.remarks:
-            print(f"note: {remark}", file=sys.stderr)
-    works = plans.expand(plan, datasets)
-    print(plans.in_words(works), file=sys.stderr)
+    plan = read_plan(plan_file, flags, chosen)
+    works = announced_works(plan)
     if address and engine != "ray":
         raise SettingsError(f"--address goes with --engine ray, not with {engine}")
     go = partial(
@@ -118,32 +109,40 @@ def run(
                 return
             with progress_bar() as tell:
                 summary = go(ask=asker.ask, tell=tell)
-    elif dry_run:
-        return
-    else:
+        show(summary, output, as_json=as_json)
+    elif not dry_run:
         with progress_bar() as tell:
             summary = go(tell=tell)
-    show(summary, output, as_json=as_json)
+        show(summary, output, as_json=as_json)
 
 
-def read_plan(
-    file: Path | None,
-    lists: dict[str, tuple[str, ...]],
-    single: dict[str, int | str],
-    preset: "Preset | None" = None,
-) -> "Plan":
+def announced_works(plan: "Plan") -> "list[Work]":
+    """The work of a plan, with remarks on its datasets and its extent told."""
+    from verax.bench import plan as plans
+    from verax.datasets import load
+
+    datasets = [load(name, task=plan.tasks[0] if plan.tasks else "") for name in plan.datasets]
+    for found in datasets:
+        for remark in found.remarks:
+            print(f"note: {remark}", file=sys.stderr)
+    works = plans.expand(plan, datasets)
+    print(plans.in_words(works), file=sys.stderr)
+    return works
+
+
+def read_plan(file: Path | None, flags: dict[str, Any], preset: "Preset | None" = None) -> "Plan":
     """The plan of the file alone, or of the flags over those of the preset."""
     from verax.bench import plan as plans
 
-    given: dict[str, Any] = {name: value for name, value in lists.items() if value}
+    given = {name: value for name, value in flags.items() if value != UNSET.get(name, ())}
     if file is not None:
         if given or preset:
-            raise SettingsError(f"{file} and flags or a preset: give one or the other")
+            told = ", ".join([*given, *(["preset"] if preset else [])])
+            raise SettingsError(f"{file} and the flags {told}: give one or the other")
         if not file.is_file():
             raise SettingsError(f"{file}: want a plan file (TOML), there is none")
         return plans.from_toml(file.read_text(encoding="utf-8"), name=str(file))
     given = (preset.fields if preset else {}) | given
-    given |= {name: value for name, value in single.items() if value != UNSET.get(name)}
     if not (given.get("datasets") and given.get("methods")):
         raise SettingsError("want a plan file, or --dataset with --method or --preset")
     return plans.check(plans.Plan(**given))
