@@ -107,7 +107,7 @@ def kill(times: int) -> None:
         for _ in range(times):
             killed = subprocess.Popen([*command, str(folder / "killed")], stderr=subprocess.PIPE)
             killed.stderr.readline()  # the estimate: work begins
-            time.sleep(chance.uniform(0.0, 1.0))
+            time.sleep(chance.uniform(0.0, 2.5))
             killed.kill()
             killed.communicate()
             found = rows(folder / "killed")

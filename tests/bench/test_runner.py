@@ -11,7 +11,7 @@ import pytest
 from verax import image as images
 from verax.bench import plan as plans
 from verax.bench.record import OUTCOMES, Record, open_run
-from verax.bench.runner import run
+from verax.bench.runner import rescore, run
 from verax.datasets import load
 from verax.errors import SettingsError, UnknownNameError
 
@@ -60,6 +60,19 @@ def test_a_finished_run_has_nothing_left_to_do(tmp_path, dataset):
 
     assert (again.new_outputs, again.new_scores) == (0, 0)
     assert rows_of(tmp_path / "run") == before
+
+
+def test_stored_outputs_are_scored_by_further_metrics(tmp_path, dataset):
+    go(tmp_path / "run", dataset, metrics=("psnr",))
+    outputs, scores = rows_of(tmp_path / "run")
+
+    assert rescore(tmp_path / "run", ["ssim", "psnr"]) == 8
+    assert rescore(tmp_path / "run", ["ssim"]) == 0
+    again, more = rows_of(tmp_path / "run")
+    assert again == outputs
+    assert {metric for _, metric in more} == {"psnr", "ssim"}
+    assert scores.items() <= more.items()
+    assert go(tmp_path / "run", dataset, metrics=("psnr",)).new_scores == 0
 
 
 def test_another_plan_on_the_same_folder_is_refused_with_the_difference(tmp_path, dataset):
@@ -140,6 +153,7 @@ def test_a_key_changes_with_everything_that_decides_the_output(dataset):
     [
         ("methods", ("nonesuch",), UnknownNameError),
         ("priors", ("nonesuch",), UnknownNameError),
+        ("metrics", ("nonesuch",), UnknownNameError),
         ("degradations", ("fog:0.5",), UnknownNameError),
         ("degradations", ("haze:dense",), SettingsError),
         ("repeats", 0, SettingsError),

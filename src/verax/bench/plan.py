@@ -20,6 +20,7 @@ from verax.bench.methods import resolve, version_of
 from verax.datasets.items import Dataset, Item
 from verax.degrade import TASKS, Degradation
 from verax.errors import SettingsError, UnknownNameError, choose
+from verax.metrics import METRICS
 
 PLAN_VERSION = 1
 PRIORS = {
@@ -119,6 +120,8 @@ def check(plan: Plan) -> Plan:
     for name in plan.priors:
         if not name.startswith(PROVIDER):
             choose(PRIORS, name, kind="prior")
+    for name in plan.metrics:
+        choose(METRICS, name, kind="metric")
     for text in plan.degradations:
         parse_degradation(text, seed=0)
     if plan.repeats < 1 or not 0 <= plan.fidelity <= 1 or plan.limit < 0:

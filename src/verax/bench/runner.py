@@ -14,6 +14,7 @@ from verax.bench.plan import Plan, Work, as_json, differences
 from verax.bench.record import OutputRow, Record, ScoreRow
 from verax.bench.stages import Ask, deviate, produce, score
 from verax.errors import SettingsError, choose
+from verax.metrics import METRICS
 
 FLUSH = 32  # rows per transaction: what a crash can lose, and then makes again
 T = TypeVar("T")
@@ -66,10 +67,36 @@ def run(
     try:
         claim(record, plan)
         new_outputs = _make_outputs(record, works, go, ask, tell)
-        new_scores = _make_scores(record, works, plan.metrics, go, tell)
+        wanted = {work.key for work in works}
+        new_scores = _make_scores(record, wanted, plan.metrics, go, tell)
         if deviation:
-            _measure_deviations(record, works, go, tell)
+            _measure_deviations(record, wanted, go, tell)
         return _summary(record, works, new_outputs, new_scores)
+    finally:
+        record.close()
+
+
+def rescore(
+    folder: Path,
+    names: Sequence[str],
+    *,
+    workers: int = 1,
+    deviation: bool = False,
+    tell: Callable[[Progress], None] = lambda progress: None,
+) -> int:
+    """Score the stored outputs of a run by further metrics; how many outputs got new scores.
+
+    Nothing is made anew, no provider is asked. The plan keeps the metrics it was run with.
+    """
+    for name in names:
+        choose(METRICS, name, kind="metric")
+    go = partial(ENGINES["threads"], workers=workers)
+    record = records.open_run(folder)
+    try:
+        wanted = record.done()
+        if deviation:
+            _measure_deviations(record, wanted, go, tell)
+        return _make_scores(record, wanted, names, go, tell)
     finally:
         record.close()
 
@@ -111,12 +138,12 @@ def _make_outputs(
 
 def _make_scores(
     record: Record,
-    works: Sequence[Work],
+    wanted: set[str],
     names: Sequence[str],
     go: Callable[..., Iterator[list[ScoreRow]]],
     tell: Callable[[Progress], None],
 ) -> int:
-    scored, wanted = record.scored(), {work.key for work in works}
+    scored = record.scored()
     todo = []
     for row in record.outputs():
         missing = tuple(name for name in names if (row.key, name) not in scored)
@@ -138,11 +165,11 @@ def _score_task(task: tuple[OutputRow, Path, tuple[str, ...]]) -> list[ScoreRow]
 
 def _measure_deviations(
     record: Record,
-    works: Sequence[Work],
+    wanted: set[str],
     go: Callable[..., Iterator[tuple[str, str]]],
     tell: Callable[[Progress], None],
 ) -> None:
-    done, wanted = {key for key, _ in record.deviations()}, {work.key for work in works}
+    done = {key for key, _ in record.deviations()}
     todo = [
         (row, record.output_path(row.key))
         for row in record.outputs()

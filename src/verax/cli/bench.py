@@ -196,6 +196,24 @@ def show(summary: "Summary", folder: Path, *, as_json: bool) -> None:
     print(f"next: verax bench report {folder} -o report.html")
 
 
+@app.command()
+def score(
+    folder: Path = bench_results.Run,
+    metric: list[str] = typer.Option(..., help="Metrics to add; see verax metrics."),
+    deviation: bool = typer.Option(False, "--deviation", help="Also what each output changed."),
+    workers: int = typer.Option(0, help="Workers; 0 is one per core."),
+) -> None:
+    """Score the stored outputs of a run by further metrics; nothing is made or asked anew."""
+    from verax.bench.engines import default_workers
+    from verax.bench.runner import rescore
+
+    with progress_bar() as tell:
+        count = rescore(
+            folder, metric, workers=workers or default_workers(), deviation=deviation, tell=tell
+        )
+    print(f"{count} outputs have new scores")
+
+
 @app.command("presets")
 def list_presets() -> None:
     """List the plans that have a name."""
