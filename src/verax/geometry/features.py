@@ -11,7 +11,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from verax.geometry.transforms import Size
+from verax.geometry.transforms import Size, scaled
 from verax.image import Image, Plane
 
 Channels = NDArray[np.float32]  # (H, W, 4), zero mean
@@ -66,11 +66,15 @@ def orientation(luminance: Plane, *, window: float = 6.0, smooth: float = 1.0) -
 
 def coherence(one: Channels, other: Channels, valid: Plane, window: float) -> Plane:
     """Local correlation of two channel maps in Gaussian windows of sigma `window`, -1..1."""
-    cross = blur(np.einsum("hwc,hwc->hw", one, other) * valid, window)
-    first = blur(np.einsum("hwc,hwc->hw", one, one) * valid, window)
-    second = blur(np.einsum("hwc,hwc->hw", other, other) * valid, window)
+    pairs = ((one, other), (one, one), (other, other))
+    products = np.dstack([np.einsum("hwc,hwc->hw", a, b) * valid for a, b in pairs])
+    size = valid.shape[1], valid.shape[0]
+    coarser = max(1.0, window / 3)  # a wide window needs no fine grid
+    small = resize(products, scaled(size, 1 / coarser, least=1))
+    cross, first, second = np.moveaxis(blur(small, window / coarser), -1, 0)
     thin = 1e-4 * first.mean() * second.mean() + 1e-9
-    return np.asarray(cross / np.sqrt(first * second + thin), np.float32)
+    local = np.asarray(cross / np.sqrt(first * second + thin), np.float32)
+    return np.asarray(cv2.resize(local, size, interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def correlation(one: Channels, other: Channels, valid: Plane) -> float:

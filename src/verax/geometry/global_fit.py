@@ -32,23 +32,26 @@ class Level:
 
     Attributes:
         long_side: of the photo, px.
-        freedoms: 6 for an affine, 8 for a projective motion.
+        freedoms: of the motions tried in turn: 4 for shift and scales, 6 affine, 8 projective.
         window: sigma in px of the neighbourhood that edge strength is made relative to.
         smooth: sigma in px of the blur of the channels.
         rounds: most Gauss-Newton steps.
     """
 
     long_side: int
-    freedoms: int
+    freedoms: tuple[int, ...]
     window: float
     smooth: float
     rounds: int
 
 
-COARSE, MIDDLE, FINE = Level(96, 6, 6, 2.0, 12), Level(192, 8, 6, 2.0, 10), Level(384, 8, 8, 2.0, 8)
-LAST = Level(480, 8, 8, 1.5, 6)
+COARSE = Level(96, (4, 6), 6, 2.0, 10)
+MIDDLE = Level(192, (4, 6, 8), 6, 2.0, 8)
+FINE = Level(384, (4, 6, 8), 8, 2.0, 6)
+LAST = Level(480, (8,), 8, 1.5, 6)  # for pairs whose fine structure agrees
 MARGIN = 16  # px of a level that the prior is seen beyond the photo
-EDGE = 5  # px: channels this near to the prior's border are not its own
+EDGE = 3  # px: channels this near to the prior's border are not its own
+WORTH = 0.04  # see refine
 SLACK = 0.002  # by which the score may fall: overlap varies as much on its own
 SMALL_STEP = 0.01  # px: the fit has converged
 LARGEST_MOVE = 0.2  # of the long side: corners that a fit may move from its start
@@ -122,34 +125,46 @@ def refine(seen: View, level: Level) -> tuple[Matrix, float]:
     """A better matrix (prior px to photo px) than the view's, and its score.
 
     The score is the correlation over the overlap times the square root of the overlap's share, so
-    that it cannot rise by losing overlap.
+    that it cannot rise by losing overlap. A motion of more freedoms is taken only if it explains a
+    share WORTH of what the simpler one left open: weak pairs would fit their noise with it.
     """
-    basis = _Basis.of((seen.photo.shape[1], seen.photo.shape[0]), level.freedoms)
-    lookup = best = np.eye(3)
-    best_score, step = -np.inf, np.inf
-    for _ in range(level.rounds + 1):
+    basis = _Basis.of((seen.photo.shape[1], seen.photo.shape[0]))
+    best, best_score = np.eye(3), -np.inf
+    for freedoms in level.freedoms:
+        lookup, score = _climb(seen, best, basis, freedoms, level.rounds)
+        if best_score < 0 or score > best_score + WORTH * (1 - best_score):
+            best, best_score = lookup, score
+    there = compose(seen.to_photo, invert(best), invert(seen.to_photo))
+    return compose(there, seen.matrix), best_score
+
+
+def _climb(
+    seen: View, lookup: Matrix, basis: "_Basis", freedoms: int, rounds: int
+) -> tuple[Matrix, float]:
+    """The last step of Gauss-Newton that did not lower the score, and the best score."""
+    best, best_score, step = lookup, -np.inf, np.inf
+    for _ in range(rounds + 1):
         warped, valid = seen.through(lookup)
         score = correlation(seen.photo, warped, valid) * float(np.sqrt(valid.mean()))
         if score > best_score - SLACK:  # a finished step is nearer than its score can tell
             best, best_score = lookup, max(score, best_score)
         if step < SMALL_STEP:
             break
-        change, step = _step(seen.photo, warped, valid, basis)
+        change, step = _step(seen.photo, warped, valid, basis, freedoms)
         lookup = compose(lookup, change)
-    there = compose(seen.to_photo, invert(best), invert(seen.to_photo))
-    return compose(there, seen.matrix), best_score
+    return best, best_score
 
 
 @dataclass(frozen=True, slots=True)
 class _Basis:
     """How each parameter moves each pixel, in coordinates -1..1 of the longer side."""
 
-    x: NDArray[np.float32]  # (H * W, freedoms)
+    x: NDArray[np.float32]  # (H * W, 8): shift, scales, shears, perspective
     y: NDArray[np.float32]
     unit: Matrix  # px to normalised coordinates
 
     @classmethod
-    def of(cls, size: Size, freedoms: int) -> "_Basis":
+    def of(cls, size: Size) -> "_Basis":
         scale = 2 / max(size)
         unit = np.array(
             [
@@ -161,14 +176,16 @@ class _Basis:
         y, x = np.mgrid[: size[1], : size[0]].astype(np.float32).reshape(2, -1)
         x, y = x * scale + unit[0, 2], y * scale + unit[1, 2]
         one, zero = np.ones_like(x), np.zeros_like(x)
-        moves_x = [one, zero, x, y, zero, zero, x * x, x * y][:freedoms]
-        moves_y = [zero, one, zero, zero, x, y, x * y, y * y][:freedoms]
+        moves_x = [one, zero, x, zero, y, zero, x * x, x * y]
+        moves_y = [zero, one, zero, y, zero, x, x * y, y * y]
         return cls(
             np.stack(moves_x, -1).astype(np.float32), np.stack(moves_y, -1).astype(np.float32), unit
         )
 
 
-def _step(photo: Channels, warped: Channels, valid: Plane, basis: _Basis) -> tuple[Matrix, float]:
+def _step(
+    photo: Channels, warped: Channels, valid: Plane, basis: _Basis, freedoms: int
+) -> tuple[Matrix, float]:
     """One weighted Gauss-Newton step: the change of lookup, and the largest move in px."""
     weight = valid * np.clip(coherence(photo, warped, valid, max(valid.shape) / 16), DOUBT, 1) ** 2
     gx, gy = (
@@ -192,7 +209,7 @@ def _step(photo: Channels, warped: Channels, valid: Plane, basis: _Basis) -> tup
             (warped, warped),
         )
     )
-    bx, by = basis.x, basis.y
+    bx, by = basis.x[:, :freedoms], basis.y[:, :freedoms]
     normal = bx.T @ (xx[:, None] * bx + xy[:, None] * by) + by.T @ (
         xy[:, None] * bx + yy[:, None] * by
     )
@@ -204,5 +221,5 @@ def _step(photo: Channels, warped: Channels, valid: Plane, basis: _Basis) -> tup
     size = float(np.abs(p).sum())
     p *= min(1.0, LARGEST_STEP / max(size, 1e-9)) * basis.unit[0, 0]
     p = np.concatenate([p, np.zeros(8 - len(p))])
-    change = np.array([[1 + p[2], p[3], p[0]], [p[4], 1 + p[5], p[1]], [-p[6], -p[7], 1]])
+    change = np.array([[1 + p[2], p[4], p[0]], [p[5], 1 + p[3], p[1]], [-p[6], -p[7], 1]])
     return compose(invert(basis.unit), change, basis.unit), size

@@ -24,7 +24,7 @@ WEAK = 0.15  # block correlation that counts for nothing
 STIFFNESS = 0.05  # of the sheet, against one fully trusted displacement per pixel
 PULL = 0.02  # towards no displacement, likewise
 OFF_SHEET = 1.0  # px from the sheet at which a displacement is an outlier
-SAMPLING = 2  # px between the displacements that the sheet is fitted to
+SAMPLING = 3  # px between the displacements that the sheet is fitted to
 GAIN = 0.02  # mean coherence by which a field must improve on the matrix alone
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from verax.geometry.features import coherence, log_luminance, resize
+from verax.geometry.features import coherence, correlation, log_luminance, resize
 from verax.geometry.frame import canvas_of
 from verax.geometry.global_fit import COARSE, FINE, LAST, MIDDLE, View, bounded, refine, view
 from verax.geometry.local_fit import Field, fit_field, resize_field, through
@@ -25,6 +25,7 @@ Outcome = Literal["registered", "coarse", "foreign"]
 PHOTO_SIDE = 768  # px: long side of the copy that is registered
 PRIOR_SIDE = 1024
 FLAT = 0.004  # deviation of log-luminance below which a picture shows nothing to register
+PRECISE = 0.3  # score at the fine size from which the last, finest fit is worth having
 CHANCE = 0.3  # local correlation that unrelated structure reaches after a local fit
 PROVED = 0.65  # local correlation from which a place counts as registered
 
@@ -115,15 +116,18 @@ class _Fit:
 
 def _fit(photo: Image, prior: Image) -> _Fit:
     found = _search(photo, prior)
-    matrix, score = _start(photo, prior, found), 0.0
+    matrix = _start(photo, prior, found)
     for level in (MIDDLE, FINE, LAST):
         better, score = refine(view(photo, prior, matrix, level), level)
         matrix = better if bounded(better, matrix, _size(photo)) else matrix
+        if level is FINE and score < PRECISE:
+            break
     seen, fine = (view(photo, prior, matrix, level) for level in (MIDDLE, FINE))
     distinct = (distinctness(one.photo, one.in_place()[0]) for one in (seen, fine))
-    chance = p_value(evidence(found.score / (found.spread + 1e-9), *distinct))
+    agreement = correlation(fine.photo, *fine.in_place())
+    chance = p_value(evidence(found, distinct, agreement))
     turned = max(found.controls) / max(found.score, 1e-9)
-    return _Fit(matrix, score, chance, turned, seen)
+    return _Fit(matrix, agreement, chance, turned, seen)
 
 
 def _start(photo: Image, prior: Image, found: Found) -> Matrix:
