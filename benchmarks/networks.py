@@ -1,6 +1,6 @@
 """PSNR of restorers on the paired test photos, dataset by dataset.
 
-    python benchmarks/networks.py [--restorers none,network,dcp,...] [--tone F --detail F]
+    python benchmarks/networks.py [--restorers none,network,dcp,...] [--weights DIR]
 
 Reads the folder named by VERAX_PICTURES (manifest.csv). PSNR in RGB on the photo's grid, no
 border cropped; "matched" scales the result to the reference's mean brightness first. The last
@@ -11,17 +11,15 @@ import argparse
 import csv
 import json
 import os
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from verax import image as images
-from verax import restorers
+from verax import restorers, weights
 from verax.errors import ImageReadError
 from verax.image import Image
-from verax.restorers import network
 
 DATASETS = (
     "SOTS_indoor", "NHHAZE_like_real", "REVIDE_real", "Rain100H", "DIDMDN", "LOL_eval15",
@@ -29,7 +27,6 @@ DATASETS = (
     "EUVP_FUnIE", "GoPro_DeblurGANtf", "RainDrop_sample",
 )  # fmt: skip
 CLEAN = "Kodak24"
-Restorer = Callable[[Image], Image]
 
 
 def pairs(folder: Path, split: str, datasets: list[str]) -> Iterator[tuple[str, Image, Image]]:
@@ -69,31 +66,16 @@ def matched(picture: Image, reference: Image) -> Image:
     return np.clip(picture * np.float32(gain), 0, 1)
 
 
-def embedded(tone: Path | None, detail: Path | None) -> Restorer:
-    """The network restorer, with other files than the embedded ones where given."""
-    if tone is None or detail is None:
-        return network.restore
-    first, second = network.open_network(tone, "tone"), network.open_network(detail, "detail")
-
-    def restore(photo: Image) -> Image:
-        transform, _ = network.look(photo, first)
-        return network.repair(photo, partial(network.toned, photo, transform), second)
-
-    return restore
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--restorers", default="none,network")
-    parser.add_argument("--tone", type=Path)
-    parser.add_argument("--detail", type=Path)
+    parser.add_argument("--weights", type=Path, help="folder of other .onnx files")
     parser.add_argument("--datasets", default=",".join((*DATASETS, CLEAN)))
     parser.add_argument("--train", action="store_true", help="the training rows instead")
     words = parser.parse_args()
     names = words.restorers.split(",")
-    functions = {n: restorers.RESTORERS[n] for n in names if n != "network"}
-    if "network" in names:
-        functions["network"] = embedded(words.tone, words.detail)
+    functions = {name: restorers.RESTORERS[name] for name in names}
+    weights.FOLDER = words.weights or weights.FOLDER
     folder = Path(os.environ["VERAX_PICTURES"])
     split = "train" if words.train else "test"
     table: dict[str, dict[str, list[float]]] = {}

@@ -4,6 +4,7 @@ from typer.testing import CliRunner
 
 from verax.cli.main import app
 from verax.errors import InputError, SettingsError
+from verax.training.checkpoints import load_checkpoint
 
 RECIPE = """
 steps = 2
@@ -28,12 +29,13 @@ def test_from_photos_to_a_network_file(verax, tmp_path):
     config = tmp_path / "own.toml"
     config.write_text(RECIPE)
 
-    trained = verax("train", config, "--data", data, "-o", tmp_path / "run")
+    trained = verax("train", config, "--data", data, "--seed", 3, "-o", tmp_path / "run")
     exported = verax("export", tmp_path / "run" / "checkpoint.pt", "-o", tmp_path / "net.onnx")
 
     assert "detail network, 2 steps" in trained.output
     assert "float16 weights" in exported.output
     assert (tmp_path / "net.onnx").is_file()
+    assert load_checkpoint(tmp_path / "run" / "checkpoint.pt")[0].seed == 3
 
 
 def test_log_lines_instead_of_a_bar(verax, tmp_path, monkeypatch):

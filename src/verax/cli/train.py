@@ -1,6 +1,7 @@
 """verax train, verax export: from photos to checkpoints, from checkpoints to shipped networks."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ def train(
     recipe: str | None = typer.Option(None, help="Named recipe: cpu or gpu."),
     data: list[Path] = typer.Option([], help="Folder of photos; may be given several times."),
     output: Path = typer.Option(Path("runs/train"), "-o", "--output", help="Folder of the run."),
+    seed: int | None = typer.Option(None, help="Another seed than the recipe's."),
     as_json: bool = typer.Option(False, "--json", help="Print the log lines instead of a bar."),
 ) -> None:
     """Train the networks, or go on with a run that was stopped."""
@@ -25,6 +27,7 @@ def train(
 
     for step, chosen in _recipes(config, recipe, tuple(str(path) for path in data)):
         folder = output / step
+        chosen = chosen if seed is None else replace(chosen, seed=seed)
         if as_json:
             trained = run(chosen, folder, report=lambda line: print(json.dumps(line), flush=True))
         else:

@@ -36,6 +36,7 @@ RESTORERS: dict[str, Restorer] = {
     "gamma": lazy("gamma"),
     "guided_derain": lazy("guided_derain"),
     "lime": lazy("lime"),
+    "network": lazy("restore", "network"),
     "nlm": lazy("nlm"),
 }
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from verax import weights
 from verax.errors import SettingsError
 from verax.image import Image
+from verax.restorers import streaks
 
 Floats = NDArray[np.float32]
 
@@ -78,9 +79,16 @@ def open_network(path: Path, kind: str) -> Network:
 
 def restore(photo: Image) -> Image:
     """The base (H, W, 3): the photo restored by the embedded networks, without a prior."""
-    tone, detail = embedded()
-    transform, _ = look(photo, tone)
-    return repair(photo, partial(toned, photo, transform), detail)
+    dry = derained(photo)
+    transform, _ = look(dry, embedded("tone"))
+    return repair(dry, partial(toned, dry, transform), embedded("detail"))
+
+
+def derained(photo: Image) -> Image:
+    """The photo without its streaks of rain, where streaks cover it; else the photo itself."""
+    if not streaks.rains(photo):
+        return photo
+    return repair(photo, lambda rows, columns: photo[rows, columns], embedded("rain"))
 
 
 def repair_toned(photo: Image, picture: Image) -> Image:
@@ -88,13 +96,12 @@ def repair_toned(photo: Image, picture: Image) -> Image:
 
     `picture` (H, W, 3) is the photo with another tone and the photo's structure, noise included.
     """
-    detail = open_network(weights.path("detail"), "detail")
-    return repair(photo, lambda rows, columns: picture[rows, columns], detail)
+    return repair(photo, lambda rows, columns: picture[rows, columns], embedded("detail"))
 
 
 def estimate(photo: Image) -> Estimate:
     """Which degradation a photo suffers from most, and how badly."""
-    tone, detail = embedded()
+    tone, detail = embedded("tone"), embedded("detail")
     transform, whole = look(photo, tone)
     rows, columns = (_centre(length, TILE) for length in photo.shape[:2])
     inputs = detail_inputs(photo[rows, columns], toned(photo, transform, rows, columns))
@@ -107,12 +114,9 @@ def estimate(photo: Image) -> Estimate:
     return Estimate(worst, severities[worst], severities)
 
 
-def embedded() -> tuple[Network, Network]:
-    """The tone and the detail network that ship with Verax."""
-    return (
-        open_network(weights.path("tone"), "tone"),
-        open_network(weights.path("detail"), "detail"),
-    )
+def embedded(name: str) -> Network:
+    """The network called "tone", "detail" or "rain" that ships with Verax."""
+    return open_network(weights.path(name), "tone" if name == "tone" else "detail")
 
 
 def look(photo: Image, tone: Network) -> tuple[Floats, Floats]:

@@ -15,14 +15,14 @@ def charbonnier(restored: Tensor, reference: Tensor, *, epsilon: float = 1e-3) -
     return (torch.sqrt((restored - reference) ** 2 + epsilon**2) - epsilon).mean()
 
 
-def decibels(restored: Tensor, reference: Tensor) -> Tensor:
+def decibels(restored: Tensor, reference: Tensor, *, enough: float = 40.0) -> Tensor:
     """Mean over the pictures of log10 of the squared error: PSNR, turned around.
 
     A good photo that is spoilt weighs as much as a bad one that is not helped, which a mean of
-    distances over both would hide. Errors below 40 dB do not count.
+    distances over both would hide. What is better than `enough` dB hardly counts.
     """
     error = ((restored - reference) ** 2).mean((1, 2, 3))
-    return torch.log10(error + 1e-4).mean()
+    return torch.log10(error + 10 ** (-enough / 10)).mean()
 
 
 def severity(estimated: Tensor, known: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ def objective(
         photo, estimated = inputs[:, 3:6], outputs[2]
         restored = fused(inputs, outputs[0], outputs[1])
     if recipe.distance == "decibels":
-        loss = losses.decibels(restored, target)
+        loss = losses.decibels(restored, target, enough=recipe.enough)
     else:
         loss = losses.charbonnier(restored, target)
     loss = loss + recipe.severity * losses.severity(estimated, severity)

@@ -15,9 +15,9 @@ Network = Literal["tone", "detail"]
 # Weights follow need: haze and darkness are tone, what hides structure is detail; both see
 # clean photos, which must come back as they are.
 TONE_MIX = {
-    "clean": 0.14, "haze": 0.26, "real:haze": 0.10, "lowlight": 0.22, "real:lowlight": 0.01,
-    "underwater": 0.07, "real:noise": 0.06, "noise": 0.03, "rain": 0.04, "real:rain": 0.01,
-    "snow": 0.02, "jpeg": 0.01, "motion_blur": 0.02, "raindrop": 0.01,
+    "clean": 0.10, "haze": 0.30, "real:haze": 0.14, "lowlight": 0.20, "real:lowlight": 0.01,
+    "underwater": 0.06, "real:noise": 0.05, "noise": 0.02, "rain": 0.04, "real:rain": 0.01,
+    "snow": 0.03, "jpeg": 0.01, "motion_blur": 0.02, "raindrop": 0.01,
 }  # fmt: skip
 DETAIL_MIX = {
     "clean": 0.05, "noise": 0.21, "real:noise": 0.12, "rain": 0.31, "real:rain": 0.06,
@@ -42,6 +42,7 @@ class Recipe:
         rate: peak learning rate of AdamW.
         ema: decay of the averaged weights, which are the ones kept.
         distance: the main loss, "charbonnier" or "decibels" (each picture counts by its PSNR).
+        enough: PSNR in dB beyond which "decibels" asks for little more.
         severity, frequency, structure: weights of the losses beside it.
         bf16: compute in bfloat16 where it is safe.
         devices: how many GPUs train together, 0 for all of them.
@@ -64,6 +65,7 @@ class Recipe:
     weight_decay: float = 1e-4
     ema: float = 0.999
     distance: Literal["charbonnier", "decibels"] = "charbonnier"
+    enough: float = 40.0
     severity: float = 0.01
     frequency: float = 0.02
     structure: float = 0.02
@@ -83,7 +85,7 @@ class Recipe:
 
 _TONE = Recipe(
     "tone", mix=MappingProxyType(TONE_MIX), shape=TONE, crop=96, batch=16,
-    distance="decibels", severity=0.5, structure=0.0, frequency=0.0,
+    distance="decibels", enough=32.0, severity=0.5, structure=0.0, frequency=0.0,
 )  # fmt: skip
 
 RECIPES: dict[str, tuple[Recipe, ...]] = {

@@ -1,0 +1,67 @@
+"""The networks that ship with Verax, on pictures they were not trained on."""
+
+import cv2
+import numpy as np
+import pytest
+
+from verax import degrade, restorers, weights
+from verax.restorers import network
+
+
+def psnr(a, b):
+    return -10 * np.log10(np.mean((a - b) ** 2) + 1e-12)
+
+
+@pytest.fixture(scope="module")
+def picture():
+    """A still life of discs on a shaded ground, with fine grain of its own."""
+    rng = np.random.default_rng(4)
+    y, x = np.mgrid[:192, :256].astype(np.float32) / 256
+    ground = np.stack([0.55 + 0.2 * x, 0.5 + 0.2 * y, 0.45 - 0.1 * x], 2)
+    for _ in range(25):
+        centre = (int(rng.integers(256)), int(rng.integers(192)))
+        cv2.circle(ground, centre, int(rng.integers(6, 30)), rng.random(3).tolist(), -1, cv2.LINE_AA)
+    grain = cv2.GaussianBlur(rng.normal(0, 0.02, (192, 256)).astype(np.float32), (0, 0), 1.5)
+    return np.clip(ground + grain[..., None], 0, 1).astype(np.float32)
+
+
+def test_they_are_small_and_say_where_they_come_from():
+    files = [weights.path(name) for name in weights.FILES]
+
+    assert sum(file.stat().st_size for file in files) < 12e6
+    for file in files:
+        facts = network.open_network(
+            file, "tone" if file.stem == "tone" else "detail"
+        ).session.get_modelmeta().custom_metadata_map
+        assert len(facts["verax.data_sha256"]) == 64
+        assert "CC0" in facts["verax.data_licences"]
+
+
+def test_a_good_photo_stays_as_it_is(picture):
+    assert psnr(restorers.restore(picture, "network"), picture) > 34
+
+
+def test_noise_goes(picture):
+    noisy = degrade.apply(picture, degrade.Degradation("noise", 0.5, 1))
+    gain = psnr(restorers.restore(noisy, "network"), picture) - psnr(noisy, picture)
+
+    assert gain > 3
+
+
+def test_darkness_goes(picture):
+    dark = degrade.apply(picture, degrade.Degradation("lowlight", 0.7, 1))
+
+    assert psnr(restorers.restore(dark, "network"), picture) > psnr(dark, picture) + 4
+
+
+def test_rain_goes(picture):
+    wet = degrade.apply(picture, degrade.Degradation("rain", 0.8, 3))
+
+    assert psnr(restorers.restore(wet, "network"), picture) > psnr(wet, picture) + 1
+
+
+def test_the_estimate_names_what_is_wrong(picture):
+    dark = degrade.apply(picture, degrade.Degradation("lowlight", 0.8, 1))
+
+    assert network.estimate(dark).task == "lowlight"
+    assert network.estimate(dark).severity > network.estimate(picture).severity
