@@ -14,14 +14,17 @@ def psnr(a, b):
 
 @pytest.fixture(scope="module")
 def picture():
-    """A still life of discs on a shaded ground, with fine grain of its own."""
+    """A still life of discs on a shaded ground, seen through a lens, with a faint grain."""
     rng = np.random.default_rng(4)
     y, x = np.mgrid[:192, :256].astype(np.float32) / 256
     ground = np.stack([0.55 + 0.2 * x, 0.5 + 0.2 * y, 0.45 - 0.1 * x], 2)
     for _ in range(25):
         centre = (int(rng.integers(256)), int(rng.integers(192)))
-        cv2.circle(ground, centre, int(rng.integers(6, 30)), rng.random(3).tolist(), -1, cv2.LINE_AA)
-    grain = cv2.GaussianBlur(rng.normal(0, 0.02, (192, 256)).astype(np.float32), (0, 0), 1.5)
+        cv2.circle(
+            ground, centre, int(rng.integers(6, 30)), rng.random(3).tolist(), -1, cv2.LINE_AA
+        )
+    ground = cv2.GaussianBlur(ground, (0, 0), 1.0)
+    grain = cv2.GaussianBlur(rng.normal(0, 0.005, (192, 256)).astype(np.float32), (0, 0), 1.5)
     return np.clip(ground + grain[..., None], 0, 1).astype(np.float32)
 
 
@@ -30,9 +33,11 @@ def test_they_are_small_and_say_where_they_come_from():
 
     assert sum(file.stat().st_size for file in files) < 12e6
     for file in files:
-        facts = network.open_network(
-            file, "tone" if file.stem == "tone" else "detail"
-        ).session.get_modelmeta().custom_metadata_map
+        facts = (
+            network.open_network(file, "tone" if file.stem == "tone" else "detail")
+            .session.get_modelmeta()
+            .custom_metadata_map
+        )
         assert len(facts["verax.data_sha256"]) == 64
         assert "CC0" in facts["verax.data_licences"]
 

@@ -28,6 +28,7 @@ CONTRACT = "1"  # what this module expects of the files' inputs and outputs
 THUMBNAIL_PIXELS = 192 * 256
 TILE = 576  # px, at most
 OVERLAP = 32  # px cut from each inner side of a tile
+HARDLY, SURELY = 0.5, 0.65  # severity from which the tone is changed at all, and fully
 GRID = 16  # px: a network reads its input in blocks, tiles must not shift them
 TONE_TASKS = ("haze", "lowlight", "underwater")  # seen in the whole photo; the others in tiles
 
@@ -127,8 +128,11 @@ def look(photo: Image, tone: Network) -> tuple[Floats, Floats]:
     size = (max(rule, round(s * scale / rule) * rule) for s in (width, height))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     small = np.clip(cv2.resize(photo, tuple(size), interpolation=method), 0.0, 1.0)
-    transform, severities = tone(_planes(small)[None])
-    return transform[0], severities[0]
+    transform, severities = (output[0] for output in tone(_planes(small)[None]))
+    worst = max(severities[tone.tasks.index(task)] for task in TONE_TASKS)
+    # what is hardly hazy, dark or tinted keeps its tone: a good photo must not be changed
+    strength = np.clip((worst - HARDLY) / (SURELY - HARDLY), 0.0, 1.0)
+    return transform * np.float32(strength), severities
 
 
 def toned(

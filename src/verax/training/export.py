@@ -164,7 +164,7 @@ def _describe(
         "multiple": str(recipe.shape.multiple),
         "tasks": json.dumps(list(TASKS)),
         "precision": precision,
-        "recipe": json.dumps(recipe.as_dict() | {"data": []}, sort_keys=True),
+        "recipe": json.dumps(recipe.as_dict() | {"data": [], "start": ""}, sort_keys=True),
         "steps": str(content["step"]),
         "commit": content.get("commit", ""),
         "data_sha256": content.get("data", ""),

@@ -20,7 +20,7 @@ def draw(log: Sequence[dict[str, Any]], path: Path) -> None:
     left, right = figure.subplots(1, 2)
     if losses:
         left.plot(*zip(*losses, strict=True), linewidth=1)
-    left.set(xlabel="step", ylabel="loss", yscale="log", title="Training loss")
+    left.set(xlabel="step", ylabel="loss", title="Training loss")
     for task in sorted({task for line in checks for task in line["photo_and_restoration"]}):
         points = [
             (line["step"], line["photo_and_restoration"][task][1])
