@@ -43,8 +43,10 @@ class ClientKeys:
 
     def add(self, name: str, *, budget_usd: float | None = None) -> str:
         """A new client's key; it cannot be shown again."""
-        if not name or not name.replace("-", "").replace("_", "").isalnum() or len(name) > 64:
+        if not name.replace("-", "").replace("_", "").isalnum() or len(name) > 64:
             raise InputError(f"client name {name!r}: want letters, digits, - and _, at most 64")
+        if name == ANYBODY.name:
+            raise InputError(f"client name {name!r} is kept for clients without a key")
         if budget_usd is not None and not budget_usd >= 0:
             raise InputError(f"budget: want US dollars, 0 or more, got {budget_usd}")
         key = PREFIX + secrets.token_urlsafe(32)
