@@ -20,6 +20,7 @@ from verax.bench.engines import default_workers
 from verax.bench.record import open_run
 from verax.bench.runner import run
 from verax.bench.stages import photo_of
+from verax.bench.work import Work, expand
 from verax.datasets import load
 from verax.metrics import score
 from verax.report.page import write_page
@@ -43,7 +44,7 @@ def memory_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def bare_s(works: list[plans.Work], count: int = 200) -> float:
+def bare_s(works: list[Work], count: int = 200) -> float:
     """CPU seconds per item that any harness pays: read, encode, write, read again, score."""
     start = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
@@ -63,7 +64,7 @@ def cost(count: int) -> None:
         workers = default_workers()
 
         start = time.process_time()
-        works = plans.expand(plan, [load(str(data), task="noise")])
+        works = expand(plan, [load(str(data), task="noise")])
         planned = time.process_time() - start
         bare = bare_s(works)
         start, wall = time.process_time(), time.perf_counter()
@@ -71,7 +72,7 @@ def cost(count: int) -> None:
         took, wall = time.process_time() - start, time.perf_counter() - wall
         cpu = time.process_time()
         start = time.perf_counter()
-        works = plans.expand(plan, [load(str(data), task="noise")])
+        works = expand(plan, [load(str(data), task="noise")])
         run(plan, works, folder / "run", workers=workers)
         resumed, cpu = time.perf_counter() - start, time.process_time() - cpu
         record = open_run(folder / "run")
@@ -105,9 +106,13 @@ def kill(times: int) -> None:
         subprocess.run([*command, str(folder / "calm")], check=True, capture_output=True)
         done = []
         for _ in range(times):
-            killed = subprocess.Popen([*command, str(folder / "killed")], stderr=subprocess.PIPE)
+            killed = subprocess.Popen(
+                [*command, str(folder / "killed")],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+            )
             killed.stderr.readline()  # the estimate: work begins
-            time.sleep(chance.uniform(0.0, 2.5))
+            time.sleep(chance.uniform(0.0, 0.8))
             killed.kill()
             killed.communicate()
             found = rows(folder / "killed")

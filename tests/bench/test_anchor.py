@@ -7,6 +7,7 @@ import pytest
 from verax.bench import plan as plans
 from verax.bench.record import open_run
 from verax.bench.runner import run
+from verax.bench.work import expand
 from verax.datasets import load
 
 
@@ -15,7 +16,7 @@ def test_a_published_low_light_output_scores_what_was_published(pictures, tmp_pa
     dataset = load(str(pictures))
     items = tuple(item for item in dataset.items if "ll_good1" in item.name)
     plan = plans.Plan((str(pictures),), ("raw-prior",), priors=("files",), metrics=("psnr",))
-    run(plan, plans.expand(plan, [replace(dataset, items=items)]), tmp_path / "run")
+    run(plan, expand(plan, [replace(dataset, items=items)]), tmp_path / "run")
 
     record = open_run(tmp_path / "run")
     (value,) = (row.value for row in record.scores())

@@ -7,6 +7,7 @@ import pytest
 from verax.bench import plan as plans
 from verax.bench.record import open_run
 from verax.bench.runner import run
+from verax.bench.work import expand
 from verax.datasets import load
 
 ray = pytest.importorskip("ray")
@@ -38,7 +39,7 @@ def test_two_workers_give_the_record_of_one_thread(cluster, tmp_path, dataset):
     broken = copy / "input" / "0002.png"
     broken.write_bytes(broken.read_bytes()[:90])
     plan = plans.Plan((str(copy),), ("identity", "raw-prior", "tone"), tasks=("dark",))
-    works = plans.expand(plan, [load(str(copy), task="dark")])
+    works = expand(plan, [load(str(copy), task="dark")])
     for engine in ("threads", "ray"):
         summary = run(plan, works, tmp_path / engine, engine=engine, workers=2)
 

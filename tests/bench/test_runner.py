@@ -12,6 +12,7 @@ from verax import image as images
 from verax.bench import plan as plans
 from verax.bench.record import OUTCOMES, Record, open_run
 from verax.bench.runner import rescore, run
+from verax.bench.work import expand
 from verax.datasets import load
 from verax.errors import SettingsError, UnknownNameError
 
@@ -20,7 +21,7 @@ def go(folder, dataset, **changes):
     plan = plans.check(
         replace(plans.Plan((str(dataset),), ("identity", "raw-prior"), tasks=("dark",)), **changes)
     )
-    works = plans.expand(plan, [load(str(dataset), task="dark")])
+    works = expand(plan, [load(str(dataset), task="dark")])
     return run(plan, works, folder)
 
 
@@ -112,7 +113,7 @@ def test_the_oracle_prior_scores_the_cap(tmp_path, dataset):
 
 def test_doing_without_a_prior_is_only_for_methods_that_can(dataset):
     plan = plans.Plan((str(dataset),), ("raw-prior", "tone"), priors=("none", "files"), limit=1)
-    works = plans.expand(plan, [load(str(dataset), task="dark")])
+    works = expand(plan, [load(str(dataset), task="dark")])
 
     found = [(w.method, w.prior) for w in works]
     assert found == [("raw-prior", "files"), ("tone", "none"), ("tone", "files")]
@@ -122,14 +123,14 @@ def test_a_foreign_prior_is_of_another_scene(dataset):
     plan = plans.Plan((str(dataset),), ("raw-prior",), priors=("foreign",))
     data = load(str(dataset), task="dark")
     same = tuple(replace(item, target=data.items[0].target) for item in data.items[:3])
-    works = plans.expand(plan, [replace(data, items=(*same, data.items[3]))])
+    works = expand(plan, [replace(data, items=(*same, data.items[3]))])
 
     assert {w.prior_file for w in works[:3]} == {str(data.items[3].generated)}
 
 
 def test_threads_and_processes_give_the_same_record(tmp_path, dataset):
     plan = plans.Plan((str(dataset),), ("identity", "raw-prior"), tasks=("dark",))
-    works = plans.expand(plan, [load(str(dataset), task="dark")])
+    works = expand(plan, [load(str(dataset), task="dark")])
     for engine in ("threads", "processes"):
         run(plan, works, tmp_path / engine, engine=engine, workers=1)
 
@@ -140,7 +141,7 @@ def test_a_key_changes_with_everything_that_decides_the_output(dataset):
     plan = plans.Plan((str(dataset),), ("raw-prior",), tasks=("dark",), priors=("simulated",))
 
     def keys(changed):
-        return {work.key for work in plans.expand(changed, [load(str(dataset), task="dark")])}
+        return {work.key for work in expand(changed, [load(str(dataset), task="dark")])}
 
     base = keys(plan)
     for change in ({"seed": 5}, {"fidelity": 0.5}, {"methods": ("tone",)}, {"priors": ("oracle",)}):

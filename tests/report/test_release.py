@@ -11,6 +11,7 @@ from verax import image as images
 from verax.bench import plan as plans
 from verax.bench.record import open_run
 from verax.bench.runner import run
+from verax.bench.work import expand
 from verax.datasets import Dataset, Item
 from verax.errors import InputError, SettingsError
 from verax.report.licences import may_publish
@@ -30,7 +31,7 @@ def record(tmp_path):
     broken.write_bytes(b"no picture")
     items.append(replace(items[0], name="broken.png", input=broken))
     plan = plans.Plan(("set",), ("identity", "raw-prior"), priors=("oracle",))
-    run(plan, plans.expand(plan, [Dataset("set", tuple(items))]), tmp_path / "run")
+    run(plan, expand(plan, [Dataset("set", tuple(items))]), tmp_path / "run")
     record = open_run(tmp_path / "run")
     yield record
     record.close()

@@ -12,6 +12,7 @@ from verax import image as images
 from verax.bench import plan as plans
 from verax.bench.record import OutputRow, Record, ScoreRow, open_run
 from verax.bench.runner import run
+from verax.bench.work import expand
 from verax.datasets import load
 from verax.report.page import write_page
 
@@ -38,7 +39,7 @@ def report(tmp_path_factory):
     data = write_dataset(folder / "night")
     (data / "input" / "0001.png").write_bytes(b"\x89PNG\r\n\x1a\n broken <b>")
     plan = plans.Plan((str(data),), ("identity", "raw-prior"), tasks=("night",))
-    works = plans.expand(plan, [load(str(data), task="night")])
+    works = expand(plan, [load(str(data), task="night")])
     run(plan, works, folder / "run", deviation=True)
     record = open_run(folder / "run")
     write_page(record, folder / "report.html")

@@ -10,9 +10,10 @@ from typing import TypeVar
 
 from verax.bench import record as records
 from verax.bench.engines import ENGINES
-from verax.bench.plan import Plan, Work, as_json, differences
+from verax.bench.plan import Plan, as_json, differences
 from verax.bench.record import OutputRow, Record, ScoreRow
 from verax.bench.stages import Ask, deviate, produce, score
+from verax.bench.work import Work
 from verax.errors import SettingsError, choose
 from verax.metrics import METRICS
 

@@ -16,8 +16,8 @@ import numpy as np
 from verax import degrade, metrics, restorers
 from verax import image as images
 from verax.bench.methods import Made, resolve
-from verax.bench.plan import Work
 from verax.bench.record import OutputRow, ScoreRow
+from verax.bench.work import Work
 from verax.deviation import measure
 from verax.deviation.ladder import ladder
 from verax.errors import BudgetExceeded, InputError, OutputError, ProviderError, ProviderRefused

@@ -18,9 +18,10 @@ from verax.cli.paid import BaseUrl, Gateway, LocalOnly, MaxCost, RetryUncertain,
 from verax.errors import SettingsError
 
 if TYPE_CHECKING:
-    from verax.bench.plan import Plan, Work
+    from verax.bench.plan import Plan
     from verax.bench.presets import Preset
     from verax.bench.runner import Progress, Summary
+    from verax.bench.work import Work
 
 app = typer.Typer(
     help="Benchmarks: datasets x methods x priors, resumable, with every outcome counted.",
@@ -118,15 +119,15 @@ def run(
 
 def announced_works(plan: "Plan") -> "list[Work]":
     """The work of a plan, with remarks on its datasets and its extent told."""
-    from verax.bench import plan as plans
+    from verax.bench.work import expand, in_words
     from verax.datasets import load
 
     datasets = [load(name, task=plan.tasks[0] if plan.tasks else "") for name in plan.datasets]
     for found in datasets:
         for remark in found.remarks:
             print(f"note: {remark}", file=sys.stderr)
-    works = plans.expand(plan, datasets)
-    print(plans.in_words(works), file=sys.stderr)
+    works = expand(plan, datasets)
+    print(in_words(works), file=sys.stderr)
     return works
 
 

@@ -15,8 +15,8 @@ from verax.cli.asked import AT_ONCE, Batching, told
 from verax.cli.paid import Desk, Terms, desk
 
 if TYPE_CHECKING:
-    from verax.bench.plan import Work
     from verax.bench.stages import Asked
+    from verax.bench.work import Work
     from verax.image import Image
     from verax.priors.generated import Asking
     from verax.providers.requests import EditRequest, ImagesAnswer
