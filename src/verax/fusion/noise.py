@@ -8,6 +8,7 @@ from verax.image import Image, Plane
 
 KERNEL = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
 BLOCK = 8  # px, side of the blocks whose deviation is taken
+QUIET, UNBIASED = 0.1, 1.08  # quantile of the blocks, and over it the mean of pure noise
 LEVELS = 256  # entries of a table over luma
 BINS = 12  # of luma
 FEW = 8  # blocks without which a bin says nothing
@@ -24,7 +25,7 @@ def noise_table(image: Image, *, tiles: int = 64, tile: int = 64) -> Table:
     """(LEVELS,) noise deviation per channel at every luma.
 
     The difference-of-Laplacians mask of Immerkaer, "Fast noise variance estimation" (1996), in
-    blocks; per luma bin the lower quartile of the blocks, so that texture does not count. Large
+    blocks; per luma bin the quietest tenth of the blocks, so that texture does not count. Large
     pictures are looked at in evenly spread tiles. In a photo of 8 bits it is at least one level:
     what a lift shows of compression and rounding is no less than that.
     """
@@ -40,9 +41,9 @@ def noise_table(image: Image, *, tiles: int = 64, tile: int = 64) -> Table:
     centres = np.linspace(0, 1, BINS)
     members = [np.abs(mean - v) < centres[1] for v in centres]
     known = [k for k, near in enumerate(members) if near.sum() >= FEW]
-    values = [np.quantile(sigma[members[k]], 0.25) for k in known]
+    values = [np.quantile(sigma[members[k]], QUIET) * UNBIASED for k in known]
     if not known:  # too small a picture to tell the bins apart
-        known, values = [0], [np.quantile(sigma, 0.25)]
+        known, values = [0], [np.quantile(sigma, QUIET) * UNBIASED]
     table = np.interp(np.linspace(0, 1, LEVELS), centres[known], values)
     least = 1 / 255 if all(has_8_bits(part) for part in parts) else 0.0
     return np.asarray(np.maximum(table, least), np.float32)

@@ -24,6 +24,7 @@ from verax.fusion.grid import Float, Rows, blur
 from verax.image import Image, Plane
 
 WORK = 256  # long side at which the field is fitted, px
+KNEE = 0.6  # linear light from which a brightening rolls off, so that highlights keep detail
 COARSE = 0.25  # windows of the offsets, share of the long side
 FINE = (0.08, 0.025)
 LOW = 0.018  # below this scale the distance to the prior is not measured
@@ -81,11 +82,11 @@ def energy(difference: Image) -> Plane:
 
 
 def brighten(values: Float, gain: float) -> Float:
-    """sRGB values after a gain in linear light; above 0.8 they roll off instead of clipping."""
+    """sRGB values after a gain in linear light; above the KNEE they roll off, never clipped."""
     y = gain * to_linear(values)
     if gain > 1:
-        knee = 0.8
-        y = np.where(y < knee, y, 1 - (1 - knee) * np.exp(-(y - knee) / (1 - knee)))
+        over = np.maximum(y - KNEE, 0) / (1 - KNEE)
+        y = np.where(y < KNEE, y, KNEE + (1 - KNEE) * over / (1 + over))
     return to_srgb(np.asarray(y, np.float32))
 
 
