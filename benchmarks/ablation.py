@@ -138,7 +138,7 @@ ROWS: dict[str, Row] = {
     "registered prior": registered_prior,
     "low band of prior + high band of photo": low_band,
     "tone only": tone_only,
-    "tone only, without verify": without_verify,
+    "tone only without verify": without_verify,
     "network without prior": lambda c: c.base,
     "network + unregistered prior": lambda c: fused(c, unregistered(c), c.prior),
     "network + global": lambda c: fused(

@@ -16,7 +16,7 @@ from verax.image import Image, Photo
 
 PriorUse = Literal["used", "refused", "none"]
 
-DEFAULT_RESTORER = "none"
+DEFAULT_RESTORER = "network"
 DEFAULT_FUSION = "tone"
 
 
