@@ -4,38 +4,42 @@ import cv2
 import numpy as np
 import pytest
 
-from verax.fusion import gates, grid, noise, tone, verify
+from verax.fusion import exposure, gates, grid, noise, tone, verify
 
 
 def test_srgb_and_linear_light_are_inverse_and_meet_the_standard():
     values = np.linspace(0, 1, 1001, dtype=np.float32)
 
-    assert np.allclose(tone.to_srgb(tone.to_linear(values)), values, atol=1e-5)
-    assert tone.to_linear(np.float32([0.5]))[0] == pytest.approx(0.21404, abs=1e-4)  # IEC
+    assert np.allclose(exposure.to_srgb(exposure.to_linear(values)), values, atol=1e-5)
+    assert exposure.to_linear(np.float32([0.5]))[0] == pytest.approx(0.21404, abs=1e-4)  # IEC
 
 
 @pytest.mark.parametrize("gain", [0.4, 1.0, 2.5, 12.0])
 def test_the_exposure_of_a_prior_is_recovered(scene, gain):
-    dark = tone.to_srgb(tone.to_linear(scene) * 0.05)
-    prior = tone.brighten(dark, gain)
+    dark = exposure.to_srgb(exposure.to_linear(scene) * 0.05)
+    prior = exposure.brighten(dark, gain)
     weight = np.ones(scene.shape[:2], np.float32)
 
-    assert tone.fit_exposure(dark, np.roll(prior, 9, 1), weight) == pytest.approx(gain, rel=0.04)
+    assert exposure.fit_exposure(dark, np.roll(prior, 9, 1), weight) == pytest.approx(
+        gain, rel=0.04
+    )
 
 
 def test_an_exposure_curve_rises_and_stays_in_range():
     for gain in (0.25, 1.0, 8.0, 64.0):
-        curve = tone.exposure_curve(gain)
+        curve = exposure.exposure_curve(gain)
         assert np.all(np.diff(curve) >= 0)
         assert curve.min() >= 0
         assert curve.max() <= 1
-    assert np.allclose(tone.exposure_curve(1.0), np.linspace(0, 1, tone.CURVE_STEPS + 1), atol=1e-5)
+    assert np.allclose(
+        exposure.exposure_curve(1.0), np.linspace(0, 1, exposure.CURVE_STEPS + 1), atol=1e-5
+    )
 
 
 def test_a_constant_grid_is_constant_everywhere(scene):
     flat = np.full((grid.LEVELS, 7, 9, 3), 0.25, np.float32)
 
-    assert np.allclose(grid.look_up(flat, tone.luma(scene)), 0.25)
+    assert np.allclose(grid.look_up(flat, exposure.luma(scene)), 0.25)
 
 
 def test_a_grid_that_is_linear_in_luma_and_place_is_looked_up_exactly():
@@ -54,7 +58,7 @@ def test_a_grid_that_is_linear_in_luma_and_place_is_looked_up_exactly():
 def test_a_stripe_is_looked_up_as_a_part_of_the_whole(scene):
     rng = np.random.default_rng(0)
     field = rng.random((grid.LEVELS, 11, 13, 3), np.float32)
-    guide = tone.luma(scene)
+    guide = exposure.luma(scene)
     whole = grid.look_up(field, guide)
 
     assert np.allclose(grid.look_up(field, guide[50:90], (50, guide.shape[0])), whole[50:90])
@@ -156,10 +160,10 @@ def test_light_and_casts_that_only_another_state_of_the_scene_explains(scene):
     seen = np.ones(scene.shape[:2], np.float32)
 
     def change(base, prior):
-        gain = tone.fit_exposure(base, prior, seen)
-        return gates.scene_state_change(base, tone.brighten(base, gain), prior, seen)
+        gain = exposure.fit_exposure(base, prior, seen)
+        return gates.scene_state_change(base, exposure.brighten(base, gain), prior, seen)
 
-    dark = tone.brighten(scene, 0.05)
+    dark = exposure.brighten(scene, 0.05)
     hazy = (0.35 * scene + 0.55).astype(np.float32)
     green = (scene * np.float32([0.4, 1.0, 0.5])).astype(np.float32)
     sunset = (scene * np.float32([1.0, 0.55, 0.1])).astype(np.float32)

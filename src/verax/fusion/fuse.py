@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.errors import SizeMismatchError, UnknownNameError
-from verax.fusion import gates, grid, noise, tone, verify
+from verax.fusion import exposure, gates, grid, noise, tone, verify
 from verax.geometry.register import Registration, Warped
 from verax.image import Image, Plane
 
@@ -120,14 +120,14 @@ def solve(photo: Image, base: Image, warped: Warped, registration: Registration)
     sigma = noise.noise_table(base)
     quiet = noise.denoise(grid.shrink(base, size), scale * float(np.median(sigma)))
     prior = grid.shrink(warped.pixels, size)
-    exposure = tone.fit_exposure(quiet, prior, weight)
-    exposed = tone.expose(quiet, tone.exposure_curve(exposure))
+    brighter = exposure.fit_exposure(quiet, prior, weight)
+    exposed = exposure.expose(quiet, exposure.exposure_curve(brighter))
     change = gates.scene_state_change(quiet, exposed, prior, valid)
     local = registration.outcome == "registered"
     if change:
         field = tone.fit_hint(quiet, prior, weight)
     else:
-        field = tone.fit(quiet, prior, weight, exposure, local=local)
+        field = tone.fit(quiet, prior, weight, brighter, local=local)
         field = tone.damp(
             field, 1 - verify.doubt(tone.restored(field, quiet), grid.shrink(photo, size))
         )
@@ -136,7 +136,7 @@ def solve(photo: Image, base: Image, warped: Warped, registration: Registration)
         change and CHANGED % change,
         STREAKS if gates.streaks_left(exposed, prior, valid) and not change else "",
     )
-    slope = tone.slope(field.curve, noise.LEVELS)
+    slope = exposure.slope(field.curve, noise.LEVELS)
     return Recipe(
         field,
         sigma,
@@ -159,7 +159,7 @@ def noise_need(
     base: Image, gain: grid.Float, sigma: noise.Table, slope: noise.Table
 ) -> tuple[Plane, Plane]:
     """Per pixel the share of the noise that has to go, and its deviation."""
-    grey = tone.luma(base)
+    grey = exposure.luma(base)
     deviation = noise.look_up(sigma, grey)
     return noise.excess(
         deviation, noise.look_up(slope, grey) * np.maximum(gain[..., 0], gain[..., 1])
@@ -197,7 +197,7 @@ def restore_rows(recipe: Recipe, base: Image, rows: tuple[int, int]) -> Image:
     if recipe.noise_level > 0:
         need, _ = noise_need(base, gain, recipe.sigma, recipe.slope)
         base = base + need[..., None] * (noise.denoise(base, recipe.noise_level) - base)
-    exposed = tone.expose(base, recipe.field.curve)
+    exposed = exposure.expose(base, recipe.field.curve)
     return np.clip(tone.apply(recipe.field, exposed, gain=gain, rows=rows), 0, 1)
 
 

@@ -3,8 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from verax.fusion.exposure import LUMA, luma
 from verax.fusion.grid import blur
-from verax.fusion.tone import LUMA, luma, structure_agreement
+from verax.fusion.tone import structure_agreement
 from verax.image import Image, Plane
 
 UNPROVED = 0.25  # a prior pixel whose place is not proved still says something about tone

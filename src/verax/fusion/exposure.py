@@ -1,0 +1,67 @@
+"""Exposure: one gain in linear light with a soft shoulder, as a camera would have done it."""
+
+import cv2
+import numpy as np
+
+from verax.fusion.grid import Float
+from verax.image import Image, Plane
+
+KNEE = 0.6  # linear light from which a brightening rolls off, so that highlights keep detail
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+CURVE_STEPS = 1 << 14
+
+
+def to_linear(x: Float) -> Float:
+    """sRGB-encoded to linear light (IEC 61966-2-1)."""
+    y = np.where(x <= 0.04045, x / 12.92, ((np.maximum(x, 0) + 0.055) / 1.055) ** 2.4)
+    return y.astype(np.float32)
+
+
+def to_srgb(x: Float) -> Float:
+    """Linear light to sRGB-encoded (IEC 61966-2-1)."""
+    y = np.where(x <= 0.0031308, x * 12.92, 1.055 * np.maximum(x, 0) ** (1 / 2.4) - 0.055)
+    return y.astype(np.float32)
+
+
+def luma(image: Image) -> Plane:
+    """(H, W) luma of an sRGB picture (BT.601 weights)."""
+    return np.asarray(cv2.transform(image, LUMA[None]), np.float32)
+
+
+def brighten(values: Float, gain: float) -> Float:
+    """sRGB values after a gain in linear light; above the KNEE they roll off, never clipped."""
+    y = gain * to_linear(values)
+    if gain > 1:
+        over = np.maximum(y - KNEE, 0) / (1 - KNEE)
+        y = np.where(y < KNEE, y, KNEE + (1 - KNEE) * over / (1 + over))
+    return to_srgb(np.asarray(y, np.float32))
+
+
+def exposure_curve(gain: float) -> Float:
+    """`brighten` as a table over [0, 1]."""
+    return brighten(np.linspace(0, 1, CURVE_STEPS + 1, dtype=np.float32), gain)
+
+
+def expose(image: Image, curve: Float) -> Image:
+    """The picture with an exposure curve applied."""
+    return np.take(curve, (image * CURVE_STEPS + 0.5).astype(np.int32))
+
+
+def slope(curve: Float, steps: int) -> Float:
+    """(steps,) derivative of an exposure curve at evenly spaced values."""
+    values = curve[np.linspace(0, CURVE_STEPS, steps).astype(int)]
+    return np.asarray(np.gradient(values) * (steps - 1), np.float32)
+
+
+def fit_exposure(base: Image, prior: Image, weight: Plane) -> float:
+    """The linear-light gain that brings the base's brightness nearest to the prior's.
+
+    Compared are the luma quantiles of both pictures, which misalignment leaves alone.
+    """
+    seen = weight > 0.5 * weight.max()
+    quantiles = np.linspace(0.02, 0.98, 49)
+    have = np.quantile(luma(base)[seen], quantiles).astype(np.float32)
+    want = np.quantile(luma(prior)[seen], quantiles).astype(np.float32)
+    gains = np.exp2(np.linspace(-2, 6, 161))
+    costs = [np.abs(brighten(have, g) - want).mean() for g in gains]
+    return float(gains[int(np.argmin(costs))])
