@@ -14,6 +14,7 @@ from verax.image import Image, Plane
 
 STRIPE = 256  # rows sliced at a time: bounds memory on large photos
 MARGIN = 32  # rows around a stripe that its filters look at; both are multiples of noise.COARSE
+SAME = 0.01  # mean difference from the photo below which a prior is the photo again
 MODES = ("tone", "network")
 COARSE = "the prior could not be placed precisely: only a coarse tone is taken from it"
 STREAKS = (
@@ -91,6 +92,8 @@ def fuse(
         raise SizeMismatchError(f"photo is {photo.shape[:2]}, base is {base.shape[:2]}")
     if warped is None or registration is None or registration.outcome == "foreign":
         return alone(base)
+    if repeats(photo, warped):
+        return alone(base, "the prior is the photo itself: nothing is taken from it")
     recipe = solve(photo, photo if mode == "network" else base, warped, registration)
     if recipe is None:
         return alone(base, "the prior shows too little of the photo: nothing is taken from it")
@@ -100,6 +103,14 @@ def fuse(
         return carry_out_and_repair(recipe, photo, base, warped, fidelity)
     pixels, trust = carry_out(recipe, base, warped, fidelity)
     return Fusion(pixels, trust, recipe.scene_state_change, recipe.notes)
+
+
+def repeats(photo: Image, warped: Warped) -> bool:
+    """Whether the prior is the photo again: then it says nothing about tone or texture."""
+    seen = warped.valid[::2, ::2] > 0.5
+    if not seen.any():
+        return False
+    return float(np.abs(warped.pixels[::2, ::2] - photo[::2, ::2])[seen].mean()) < SAME
 
 
 def alone(base: Image, *notes: str) -> Fusion:
