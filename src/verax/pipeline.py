@@ -16,7 +16,8 @@ from verax.image import Image, Photo
 
 PriorUse = Literal["used", "refused", "none"]
 
-DEFAULT_RESTORER = "network"
+EMBEDDED = "network"
+DEFAULT_RESTORER = "auto"  # the photo itself under a prior that is used, else the embedded network
 DEFAULT_FUSION = "tone"
 
 
@@ -56,21 +57,22 @@ def restore(
 ) -> Restoration:
     """Restore a photo, with a prior where one is given.
 
-    `photo` and `prior` are paths, photos or arrays that follow the image contract.
+    `photo` and `prior` are paths, photos or arrays that follow the image contract. `restorer` makes
+    the base: a name of `verax.restorers`, a weights file, or "auto" (see `base_restorer`).
     """
     start = time.perf_counter()
     original = as_photo(photo, name="photo")
-    base = restorers.restore(original.pixels, restorer)
     registration, warped = None, None
     if prior is not None:
         picture = as_photo(prior, name="prior").pixels
         registration = register(original.pixels, picture)
         warped = apply(registration, picture, size=(original.width, original.height))
+    refused = registration is not None and registration.outcome == "foreign"
+    use: PriorUse = "none" if registration is None else "refused" if refused else "used"
+    base = restorers.restore(original.pixels, base_restorer(restorer, use))
     fused: Fusion = fuse(
         original.pixels, base, warped, registration, fidelity=fidelity, mode=fusion
     )
-    refused = registration is not None and registration.outcome == "foreign"
-    use: PriorUse = "none" if registration is None else "refused" if refused else "used"
     return Restoration(
         fused.pixels,
         original,
@@ -83,6 +85,14 @@ def restore(
         fused.notes,
         time.perf_counter() - start,
     )
+
+
+def base_restorer(name: str, use: PriorUse) -> str:
+    """The restorer behind a name: "auto" is the photo itself under a prior that is used, since
+    fusion was measured on it, and the embedded network where no prior helps."""
+    if name != DEFAULT_RESTORER:
+        return name
+    return "none" if use == "used" else EMBEDDED
 
 
 def as_photo(picture: Photo | Image | Path | str, *, name: str) -> Photo:

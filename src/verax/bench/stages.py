@@ -23,7 +23,7 @@ from verax.deviation.ladder import ladder
 from verax.errors import BudgetExceeded, InputError, OutputError, ProviderError, ProviderRefused
 from verax.geometry.register import Registration, register
 from verax.image import Image
-from verax.pipeline import DEFAULT_RESTORER
+from verax.pipeline import EMBEDDED
 from verax.priors.simulated import simulate
 from verax.store import writing
 
@@ -121,7 +121,7 @@ def _free_prior(work: Work, photo: Image) -> Image | None:
     if work.prior == "input":
         return photo
     if work.prior == "own":
-        return restorers.restore(photo, DEFAULT_RESTORER)
+        return restorers.restore(photo, EMBEDDED)
     if work.prior_file is None:
         return None
     picture = images.read(work.prior_file).pixels
