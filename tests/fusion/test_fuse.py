@@ -43,8 +43,8 @@ def test_a_prior_that_shows_next_to_nothing_of_the_photo_changes_nothing(scene, 
     assert "nothing is taken" in fused.notes[0]
 
 
-def test_the_photo_itself_as_prior_leaves_the_photo(scene, place, psnr):
-    assert psnr(fuse(scene, scene, *place(scene)).pixels, scene) > 45
+def test_the_photo_itself_as_prior_leaves_the_photo(scene, place):
+    assert np.array_equal(fuse(scene, scene, *place(scene)).pixels, scene)
 
 
 @pytest.mark.parametrize(("task", "least"), [("lowlight", 8), ("haze", 5), ("underwater", 5)])
@@ -197,4 +197,4 @@ def test_rain_that_tone_cannot_remove_is_said(scene, place):
     smooth = cv2.GaussianBlur(scene, (0, 0), 1.5)
 
     assert "restorer" in " ".join(fuse(photo, photo, *place(smooth)).notes)
-    assert fuse(scene, scene, *place(scene)).notes == ()
+    assert "restorer" not in " ".join(fuse(scene, scene, *place(scene)).notes)
