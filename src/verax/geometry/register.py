@@ -12,7 +12,7 @@ import numpy as np
 
 from verax.geometry.features import coherence, correlation, log_luminance, resize
 from verax.geometry.frame import canvas_of
-from verax.geometry.global_fit import COARSE, FINE, LAST, MIDDLE, View, bounded, refine, view
+from verax.geometry.global_fit import COARSE, EDGE, FINE, LAST, MIDDLE, View, bounded, refine, view
 from verax.geometry.local_fit import Field, fit_field, resize_field, through
 from verax.geometry.search import LONG_SIDE, Found, hypotheses, search
 from verax.geometry.transforms import Matrix, Size, compose, scaled, stretch
@@ -26,6 +26,7 @@ PHOTO_SIDE = 768  # px: long side of the copy that is registered
 PRIOR_SIDE = 1024
 FLAT = 0.004  # deviation of log-luminance below which a picture shows nothing to register
 PRECISE = 0.3  # score at the fine size from which the last, finest fit is worth having
+NOWHERE = 0.015  # mean confidence below which only a coarse tone may be taken
 CHANCE = 0.3  # local correlation that unrelated structure reaches after a local fit
 PROVED = 0.65  # local correlation from which a place counts as registered
 
@@ -82,19 +83,20 @@ def register(photo: Image, prior: Image) -> Registration:
     size, to_small = _size(photo), stretch(_size(prior), _size(small_prior))
     flat = [name for name, image in (("photo", small), ("prior", small_prior)) if _is_flat(image)]
     if flat:
-        reason = f"the {' and the '.join(flat)} show no structure to register"
+        reason = f"there is no structure to register in the {' and the '.join(flat)}"
         return _refused(reason, stretch(_size(prior), size), size)
     fit = _fit(small, small_prior)
     matrix = compose(stretch(_size(small), size), fit.matrix, to_small)
-    outcome, reason = _judge(fit)
-    if outcome == "foreign":
-        return replace(_refused(reason, matrix, size), p_value=fit.p_value, score=fit.score)
+    objection = _objection(fit)
+    if objection:
+        return replace(_refused(objection, matrix, size), p_value=fit.p_value, score=fit.score)
     field, confidence = _detail(fit, size)
+    outcome, reason = _judge(fit, float(confidence.mean()))
     return Registration(
         outcome,
         reason,
         matrix,
-        field,
+        field if outcome == "registered" else None,
         confidence,
         fit.p_value,
         share_seen(matrix, _size(prior), size),
@@ -155,15 +157,24 @@ def _search(photo: Image, prior: Image) -> Found:
     )
 
 
-def _judge(fit: _Fit) -> tuple[Outcome, str]:
+def _objection(fit: _Fit) -> str:
+    """Why the prior does not show the photo's scene; empty if it does."""
     if fit.turned > 1:
-        return "foreign", "the prior fits the photo better mirrored or upside down than upright"
+        return "the prior fits the photo better mirrored or upside down than upright"
     if fit.p_value > ALPHA:
-        return "foreign", (
+        return (
             f"pictures of other scenes fit as well in {fit.p_value:.1%} of cases; "
             f"at most {ALPHA:.1%} is allowed"
         )
-    return "registered", f"pictures of other scenes fit as well in {fit.p_value:.2%} of cases"
+    return ""
+
+
+def _judge(fit: _Fit, confidence: float) -> tuple[Outcome, str]:
+    """Registered or coarse, for a prior of the same scene."""
+    same = f"pictures of other scenes fit as well in {fit.p_value:.2g} of cases"
+    if confidence < NOWHERE:
+        return "coarse", f"same scene ({same}), but hardly any edge lies where the photo has it"
+    return "registered", same
 
 
 def _detail(fit: _Fit, size: Size) -> tuple[Field | None, Plane]:
@@ -174,7 +185,8 @@ def _detail(fit: _Fit, size: Size) -> tuple[Field | None, Plane]:
         warped, valid = through(warped, field), through(valid, field)
     window = max(valid.shape) / 24
     agreement = coherence(fit.seen.photo, warped, valid, window)
-    confidence = valid * np.clip((agreement - CHANCE) / (PROVED - CHANCE), 0, 1)
+    shown = cv2.dilate(valid, np.ones((EDGE, EDGE), np.uint8))  # up to the prior's border
+    confidence = shown * np.clip((agreement - CHANCE) / (PROVED - CHANCE), 0, 1)
     if field is not None:
         field = resize_field(field, size)
     return field, np.asarray(cv2.resize(confidence, size, interpolation=cv2.INTER_LINEAR))
