@@ -126,8 +126,9 @@ def _fit(photo: Image, prior: Image) -> _Fit:
             break
     seen, fine = (view(photo, prior, matrix, level) for level in (MIDDLE, FINE))
     distinct = (distinctness(one.photo, one.in_place()[0]) for one in (seen, fine))
-    agreement = correlation(fine.photo, *fine.in_place())
-    chance = p_value(evidence(found, distinct, agreement))
+    warped, valid = fine.in_place()
+    agreement = correlation(fine.photo, warped, valid)
+    chance = p_value(evidence(found, distinct, agreement, float(valid.mean())))
     turned = max(found.controls) / max(found.score, 1e-9)
     return _Fit(matrix, agreement, chance, turned, seen)
 

@@ -28,12 +28,10 @@ class Hypothesis:
     """How the prior's canvas came about, read from the two sizes.
 
     Attributes:
-        canvas: "stretch", "crop" (the prior shows part of the photo) or "outpaint" (it shows more).
         scale: (x, y), photo px per prior px.
         reach: (x, y), how far the centres may be apart, as shares of the photo's sides.
     """
 
-    canvas: str
     scale: tuple[float, float]
     reach: tuple[float, float]
 
@@ -47,24 +45,22 @@ class Found:
         matrix: prior px to photo px.
         controls: best scores of the photo mirrored, flipped, and both, over the same placements.
         spread: root mean square of the controls' scores over all placements.
-        canvas: of the hypothesis that was searched.
     """
 
     score: float
     matrix: Matrix
     controls: tuple[float, float, float]
     spread: float
-    canvas: str
 
 
 def hypotheses(photo: Size, prior: Size) -> list[Hypothesis]:
     """The ways in which a prior of that size can have come from a photo of this size."""
     x, y = photo[0] / prior[0], photo[1] / prior[1]
-    found = [Hypothesis("stretch", (x, y), (REACH, REACH))]
+    found = [Hypothesis((x, y), (REACH, REACH))]
     if SAME_ASPECT < abs(np.log(x / y)) < FAR_ASPECT:
-        for canvas, scale in (("crop", min(x, y)), ("outpaint", max(x, y))):
+        for scale in (min(x, y), max(x, y)):  # cut to the new shape, or extended to it
             slack = (abs(1 - scale / x) / 2 + REACH, abs(1 - scale / y) / 2 + REACH)
-            found.append(Hypothesis(canvas, (scale, scale), slack))
+            found.append(Hypothesis((scale, scale), slack))
     return found
 
 
@@ -102,7 +98,7 @@ def search(photo: Plane, prior: Plane, hypothesis: Hypothesis, sizes: tuple[Size
             best = size, shift(float(columns[column]), float(rows[row]))
     matrix = compose(stretch((width, height), sizes[0]), best[1], stretch(sizes[1], best[0]))
     controls = (float(tops[1]), float(tops[2]), float(tops[3]))
-    return Found(score, matrix, controls, float(np.sqrt(np.mean(squares))), hypothesis.canvas)
+    return Found(score, matrix, controls, float(np.sqrt(np.mean(squares))))
 
 
 def _room(photo: Size, prior: tuple[float, float], reach: tuple[float, float]) -> tuple[int, int]:
