@@ -77,7 +77,6 @@ REFERENCE: dict[str, Deviations] = {
     "object removed": Deviations(objects=(ObjectEdit("removed", area=0.03),)),
     "object moved": Deviations(objects=(ObjectEdit("moved", area=0.03, distance=0.1),)),
     "texture": Deviations(texture=1.0, texture_px=2.0),
-    "edges": Deviations(),  # lines are drawn afterwards
     "tone": Deviations(
         tone=Tone(exposure_ev=0.6, contrast=1.2, saturation=1.25, warmth_ev=0.3, uneven_ev=0.3)
     ),
@@ -87,11 +86,9 @@ OWN_COLUMNS = {
     **{name: {name} for name in ("shift", "scale", "aspect", "rotation", "perspective", "local")},
     **{f"object {what}": {"objects"} for what in ("added", "removed", "moved")},
     "texture": {"texture"},
-    "edges": {"edges"},
     "tone": {"tone"},
     "none": set(),
 }
-LINES = 10
 OWN = {
     "shift": "shift",
     "scale": "scale",
@@ -101,7 +98,6 @@ OWN = {
     "local": "local",
     "objects": "object added",
     "texture": "texture",
-    "edges": "edges",
     "tone": "tone",
 }
 
@@ -244,17 +240,6 @@ def _overlaps(mask: np.ndarray, box: tuple[int, int, int, int]) -> bool:
     return bool(inside.mean() > 0.2 or inside.sum() > 0.5 * mask.sum())
 
 
-def with_lines(picture: Image, rng: np.random.Generator) -> Image:
-    """The picture with thin straight lines that the photo does not have."""
-    drawn = picture.copy()
-    height, width = picture.shape[:2]
-    for _ in range(LINES):
-        start, end = (tuple(int(v) for v in rng.uniform(0, (width, height))) for _ in range(2))
-        shade = 1.0 if picture[start[1] % height, start[0] % width].mean() < 0.5 else 0.0
-        cv2.line(drawn, start, end, (shade,) * 3, 2)
-    return drawn
-
-
 def geometry_readings(v: dict[str, float], width: int) -> np.ndarray:
     """Shift x, y; log scale; log aspect; rotation; perspective x, y; local motion."""
     x, y = np.log(v["scale_x"]), np.log(v["scale_y"])
@@ -277,7 +262,6 @@ def readings(
     others = {
         "objects": v["objects_area"] or 0.0,
         "texture": v["coherence_loss_2px"] or 0.0,
-        "edges": v["invented_edges"] or 0.0,
         "tone": v["colour_difference"] or 0.0,
     }
     return tuple(
@@ -296,18 +280,17 @@ def readings(
 
 def part_crosstalk(pictures: list[Image]) -> None:
     table: dict[str, dict[str, list[float]]] = {n: {c: [] for c in OWN} for n in REFERENCE}
+    invented: dict[str, list[float]] = {n: [] for n in REFERENCE}
     for index, clean in enumerate(pictures):
         size = clean.shape[1], clean.shape[0]
         for name, change in REFERENCE.items():
             sim = inject(clean, change, seed=index)
-            prior = sim.prior
-            if name == "edges":
-                prior = with_lines(prior, np.random.default_rng([13, index]))
-            deviation = measure(clean, prior)
+            deviation = measure(clean, sim.prior)
             if deviation.outcome == "foreign":
                 print(f"photo {index} with {name}: called foreign")
                 continue
             whole, beyond = readings(deviation, truth(sim, size), size[0])
+            invented[name].append(deviation.entries["invented_edges"].value or 0.0)
             for column in OWN:
                 own = column in OWN_COLUMNS[name]
                 table[name][column].append((whole if own else beyond)[column])
@@ -325,6 +308,8 @@ def part_crosstalk(pictures: list[Image]) -> None:
         print(f"{name:16}{cells}")
     print(f"{'unit':16}" + "".join(f"{unit[c]:12.4f} " for c in OWN))
     print(f"largest off the diagonal: {worst:.3f}")
+    shares = ", ".join(f"{n} {np.mean(v):.3f}" for n, v in invented.items())
+    print(f"invented edges, mean share (new objects and new texture bring edges): {shares}")
 
 
 PARTS = {

@@ -14,6 +14,7 @@ from verax.geometry.features import blur
 OCTAVES_PX = (2, 4, 8, 16)  # sigma of the finer blur of each band, working px
 DESCRIBED = 0.5  # correlation above which the prior still describes the photo
 LINEAR_WINDOW_PX = 3.0
+FAINT_BAND = 0.01  # deviation of luma in a band below which structure hardly shows
 MIN_SEEN = 0.05
 
 
@@ -50,16 +51,17 @@ def band_entries(pair: Pair, exclude: NDArray[np.bool_]) -> dict[str, Entry]:
 
 
 def _coherence(photo: Map, prior: Map, seen: Map, octave: int, noise: float) -> Entry:
-    """1 - correlation in one band, weighted by the energy of both; photo noise sets the doubt."""
+    """1 - correlation in one band, over the area that has structure; noise sets the doubt."""
     first, second = (blur(p, octave / 2) - blur(p, octave) for p in (photo, prior))
     agreed, var_a, var_b = local_correlation(first, second, seen, 4.0 * octave)
-    weight = np.sqrt(var_a * var_b) * seen
+    expected = noise * 0.28 / max(octave / 2, 0.5)  # noise left in this band
+    power = np.sqrt(var_a * var_b)
+    weight = seen * power / (power + FAINT_BAND**2 + 9 * expected**2)
     total = float(weight.sum())
     if total <= 0:
         return unknown("share", "no structure at this scale")
     value = 1 - float((agreed * weight).sum()) / total
     signal = float((np.sqrt(var_a) * seen).sum() / seen.sum())
-    expected = noise * 0.28 / max(octave / 2, 0.5)  # noise left in this band
     confidence = signal**2 / (signal**2 + expected**2 + 1e-12)
     if confidence < 0.2:
         return unknown("share", "the photo's noise hides this scale")

@@ -25,6 +25,7 @@ from verax.image import Image
 
 SEED = 0  # of the bootstrap: the same pictures give the same intervals
 PASSES = 2  # the second sees through the first one's warp and measures what that left over
+SURE = 0.01  # of the long side: spread of the worst corner between bootstrap fits
 DOUBT_PX = 0.25  # working px: local motion below it is mostly noise of its measurement
 
 
@@ -56,9 +57,12 @@ def look(photo: Image, generated: Image, registration: Registration, canvas: str
         leftover = find_leftover(reduced, on_grid(refined, generated, size, small))
         blocks = find_blocks(size, leftover, refined, base)
         found = fit_global(blocks, size, np.random.default_rng(SEED))
-        matrix = registration.matrix
-        if isinstance(found, Global):
-            matrix = compose(invert(found.matrix), base)
+        if isinstance(found, str) or found.corner_spread_px > SURE * max(size):
+            # a second look through a doubtful warp would only confirm it
+            field = _local_field(size, leftover, refined, registration.matrix)
+            refined = replace(registration, field=field)
+            break
+        matrix = compose(invert(found.matrix), base)
         field = _local_field(size, leftover, refined, matrix)
         refined = replace(registration, matrix=matrix, field=field)
     aligned = on_grid(refined, generated, size, small)

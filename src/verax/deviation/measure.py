@@ -52,10 +52,11 @@ def measure(
     check_image(generated, name="generated")
     registration = registration or register(photo, generated)
     canvas = framing.canvas_kind(photo, generated, registration)
-    entries = framing.framing_entries(photo, generated, registration, canvas)
     if registration.outcome == "foreign":
+        entries = framing.framing_entries(photo, generated, registration, canvas)
         return _foreign(registration, canvas, {**entries, **(extra or {})})
     seen = look(photo, generated, registration, canvas)
+    entries = framing.framing_entries(photo, generated, seen.registration, canvas)
     size = framing.size_of(photo)
     entries |= framing.geometry_entries(
         seen.found, size, len(seen.blocks.points) / seen.blocks.asked

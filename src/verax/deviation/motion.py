@@ -17,7 +17,7 @@ from scipy.ndimage import map_coordinates
 
 from verax.geometry.features import blur, coherence, log_luminance, orientation
 from verax.geometry.register import Registration, Warped
-from verax.geometry.transforms import Matrix, Motion, Size, invert, map_points, motion
+from verax.geometry.transforms import Matrix, Motion, Size, corners, invert, map_points, motion
 from verax.image import Image
 
 Floats = NDArray[np.float64]
@@ -29,9 +29,10 @@ ROUNDS = 3
 LARGEST_LEFTOVER = 0.01  # of the long side: what the registration may have left over
 MIN_COHERENCE = 0.5
 MIN_BLOCKS = 12
-MIN_SPREAD = 0.2  # of each side, deviation of the blocks' places
+MIN_SPREAD = 0.1  # of each side, deviation of the blocks' places
 BOOTSTRAPS = 200
 CELL = 3  # blocks per side of a bootstrap cell: neighbours share windows, so they go together
+REST_PX = 0.02  # photo px: a displacement below it cannot be told from none
 HUBER = 1.345
 
 
@@ -63,12 +64,15 @@ class Global:
         motion: it in words, at the photo's centre.
         samples: motions of bootstrap fits.
         left_over: (N, 2) displacement of each block beyond it, photo px.
+        corner_spread_px: how far the worst corner of the photo wanders between bootstrap fits,
+            one standard deviation.
     """
 
     matrix: Matrix
     motion: Motion
     samples: tuple[Motion, ...]
     left_over: Floats
+    corner_spread_px: float
 
 
 def baseline(photo: Size, prior: Size, canvas: str) -> Matrix:
@@ -122,6 +126,7 @@ def find_blocks(
     points = (np.stack([column, row], 1)[found] + 0.5) * ratio - 0.5
     rest = leftover.flow[row, column][found] * ratio
     moved = content_at(points, rest, registration, base) - points
+    moved[np.linalg.norm(moved, axis=1) < REST_PX] = 0
     weight = leftover.weight[row, column][found].astype(np.float64)
     return Blocks(points, moved, weight, cell[found], len(gx))
 
@@ -193,21 +198,24 @@ def fit_global(blocks: Blocks, size: Size, rng: np.random.Generator) -> Global |
     """The homography through the blocks, or why none can be told."""
     if len(blocks.points) < MIN_BLOCKS:
         return f"only {len(blocks.points)} of {blocks.asked} blocks were found again"
-    spread = np.std(blocks.points, axis=0) / np.array(size)
-    if spread.min() < MIN_SPREAD * 0.5:
+    if (np.std(blocks.points, axis=0) / np.array(size)).min() < MIN_SPREAD:
         return "the blocks that were found again lie too close together"
     unit, normals, sides = _equations(blocks, size)
     weight = blocks.weight.copy()
     for _ in range(10):
         matrix = _solve(normals, sides, weight[None])[0]
-        rest = _left_over(blocks, unit, matrix)
+        rest = _left_over(blocks, _denormalise(matrix, unit))
         length = np.linalg.norm(rest, axis=1)
         scale = max(1.4826 * float(np.median(length)), 1e-3)
         weight = blocks.weight * np.minimum(1, HUBER * scale / np.maximum(length, 1e-9))
     full = _denormalise(matrix, unit)
-    samples = _bootstrap(blocks, normals, sides, weight, rng)
-    words = tuple(motion(_denormalise(m, unit), size, size) for m in samples)
-    return Global(full, motion(full, size, size), words, _left_over(blocks, unit, matrix))
+    if np.linalg.norm(map_points(full, corners(size)) - corners(size), axis=1).max() < REST_PX:
+        full = np.eye(3)
+    samples = [_denormalise(m, unit) for m in _bootstrap(blocks, normals, sides, weight, rng)]
+    there = np.array([map_points(m, corners(size)) for m in samples])
+    spread = float(np.linalg.norm(there.std(axis=0), axis=1).max())
+    words = tuple(motion(m, size, size) for m in samples)
+    return Global(full, motion(full, size, size), words, _left_over(blocks, full), spread)
 
 
 def _equations(blocks: Blocks, size: Size) -> tuple[Matrix, Floats, Floats]:
@@ -241,8 +249,8 @@ def _solve(normals: Floats, sides: Floats, weights: Floats) -> Floats:
     return np.concatenate([entries, np.ones((len(weights), 1))], 1).reshape(-1, 3, 3)
 
 
-def _left_over(blocks: Blocks, unit: Matrix, matrix: Matrix) -> Floats:
-    there = map_points(_denormalise(matrix, unit), blocks.points)
+def _left_over(blocks: Blocks, matrix: Matrix) -> Floats:
+    there = map_points(matrix, blocks.points)
     return np.asarray(blocks.points + blocks.moved - there, np.float64)
 
 

@@ -14,6 +14,7 @@ from verax.metrics.gradient import luma
 Map = NDArray[np.float32]
 
 WORKING_SIDE_PX = 640
+FLAT = 1e-9  # variance that is rounding
 NOISE_KERNEL = (
     np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
 )  # unit gain for noise
@@ -79,11 +80,15 @@ def noise_level(plane: Map) -> float:
 
 
 def local_correlation(one: Map, other: Map, seen: Map, window: float) -> tuple[Map, Map, Map]:
-    """In Gaussian windows: signed correlation, variance of `one`, variance of `other`."""
+    """In Gaussian windows: signed correlation, variance of `one`, variance of `other`.
+
+    The correlation is 1 where one of them is flat: there is nothing to disagree about.
+    """
     weight = np.maximum(broad(seen, window), 1e-6)
     mean_a, mean_b = broad(one * seen, window) / weight, broad(other * seen, window) / weight
     var_a = np.maximum(broad(one * one * seen, window) / weight - mean_a**2, 0)
     var_b = np.maximum(broad(other * other * seen, window) / weight - mean_b**2, 0)
     both = broad(one * other * seen, window) / weight - mean_a * mean_b
-    agreed = both / np.maximum(np.sqrt(var_a * var_b), 1e-10)
-    return np.clip(agreed, -1, 1), var_a, var_b
+    size = np.sqrt(var_a * var_b)
+    agreed = np.where(size > FLAT, both / np.maximum(size, FLAT), 1)
+    return np.asarray(np.clip(agreed, -1, 1), np.float32), var_a, var_b
