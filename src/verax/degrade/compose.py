@@ -75,7 +75,7 @@ def apply(image: Image, *degradations: Degradation, depth: Plane | None = None) 
         if degradation.severity > 0:
             rng = np.random.default_rng([degradation.seed, zlib.crc32(degradation.task.encode())])
             out = TASKS[degradation.task](out, degradation.severity, rng, depth)
-    return np.ascontiguousarray(out, np.float32)
+    return np.ascontiguousarray(np.clip(out, 0, 1), np.float32)  # rounding may pass 1
 
 
 def sample(
