@@ -4,11 +4,16 @@ import os
 import socket
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from service.plugin import service  # noqa: F401  # a fixture for every room
 
 SHARED = Path(os.environ.get("VERAX_PICTURES", Path(__file__).parents[2] / "shared" / "data"))
+
+# The same examples on every machine: a red run can be repeated. `--hypothesis-seed` draws others.
+hypothesis.settings.register_profile("house", derandomize=True)
+hypothesis.settings.load_profile("house")
 
 
 def pytest_addoption(parser):

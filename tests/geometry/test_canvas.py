@@ -20,8 +20,9 @@ def noise(width, height, seed=0):
 @settings(max_examples=300, deadline=None)
 @given(width=SIDES, height=SIDES)
 def test_a_canvas_is_legal_and_holds_the_photo(rules, width, height):
-    if max(width, height) > 48 * min(width, height):
-        return  # narrower than the fixed sizes can show; a test below has the refusal
+    if max(width, height) > 36 * min(width, height):
+        return  # 1.5 / 36 of a fixed canvas, less a tenth of each side for an integer scale,
+        # is what must be shown; narrower photos may be refused, and a test below has that
 
     canvas = plan(width, height, rules)
     assert rules.allow(*canvas.size)
