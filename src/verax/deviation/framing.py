@@ -21,6 +21,7 @@ from verax.image import Image
 
 SAME_SHAPE = 0.015  # aspect ratios closer than this are one
 KINDS = ("stretch", "crop", "outpaint")
+ZOOM_COUNTS = 0.3  # a generator zooms sooner than it stretches
 BAR_RANGE = 3 / 255  # rows that vary less than this are plain
 LEAST_BARS = 0.02
 
@@ -44,7 +45,8 @@ def canvas_kind(photo: Image, generated: Image, registration: Registration) -> s
         scale = motion(
             compose(registration.matrix, invert(baseline(ours, theirs, kind))), ours, ours
         ).scale
-        left[kind] = abs(np.log(scale[0])) + abs(np.log(scale[1]))
+        zoom = abs(np.log(scale[0])) + abs(np.log(scale[1]))
+        left[kind] = abs(np.log(scale[0] / scale[1])) + ZOOM_COUNTS * zoom
     kind = min(KINDS, key=lambda name: left[name])
     return "letterbox" if kind == "outpaint" and bars_share(generated) > LEAST_BARS else kind
 

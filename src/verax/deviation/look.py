@@ -11,6 +11,7 @@ from verax.deviation.motion import (
     Blocks,
     Global,
     Leftover,
+    chance_coherence,
     content_at,
     find_blocks,
     find_leftover,
@@ -52,21 +53,23 @@ def look(photo: Image, generated: Image, registration: Registration, canvas: str
     size, small = size_of(photo), working_size(photo)
     base = base_matrix(photo, generated, canvas)
     reduced = resize(photo, small)
-    refined = registration
+    refined, warped = registration, on_grid(registration, generated, size, small)
+    chance = chance_coherence(reduced, warped)
     for _ in range(PASSES):
-        leftover = find_leftover(reduced, on_grid(refined, generated, size, small))
+        leftover = find_leftover(reduced, warped, chance)
         blocks = find_blocks(size, leftover, refined, base)
         found = fit_global(blocks, size, np.random.default_rng(SEED))
         if isinstance(found, str) or found.corner_spread_px > SURE * max(size):
             # a second look through a doubtful warp would only confirm it
             field = _local_field(size, leftover, refined, registration.matrix)
             refined = replace(registration, field=field)
+            warped = on_grid(refined, generated, size, small)
             break
         matrix = compose(invert(found.matrix), base)
         field = _local_field(size, leftover, refined, matrix)
         refined = replace(registration, matrix=matrix, field=field)
-    aligned = on_grid(refined, generated, size, small)
-    return Look(pair(reduced, aligned, small[0] / size[0]), blocks, found, refined)
+        warped = on_grid(refined, generated, size, small)
+    return Look(pair(reduced, warped, small[0] / size[0]), blocks, found, refined)
 
 
 def on_grid(registration: Registration, generated: Image, photo: Size, size: Size) -> Warped:

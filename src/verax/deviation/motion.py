@@ -144,24 +144,47 @@ def content_at(points: Floats, rest: Floats, registration: Registration, base: M
     return map_points(base, map_points(invert(registration.matrix), seen))
 
 
-def find_leftover(photo: Image, warped: Warped) -> Leftover:
-    """Displacement from photo to registered prior, both on the working grid."""
-    size, valid = (photo.shape[1], photo.shape[0]), warped.valid
-    window = max(size) / BLOCKS_ALONG / 2
-    first = orientation(log_luminance(photo, size), window=window, smooth=SMOOTH)
-    second = orientation(log_luminance(warped.pixels, size), window=window, smooth=SMOOTH)
-    y, x = (g.astype(np.float32) for g in np.mgrid[: size[1], : size[0]])
-    flow = np.zeros((size[1], size[0], 2), np.float32)
-    limit = LARGEST_LEFTOVER * max(size)
+def find_leftover(photo: Image, warped: Warped, chance: float) -> Leftover:
+    """Displacement from photo to registered prior, both on the working grid.
+
+    `chance` is the coherence that pictures of other scenes reach (`chance_coherence`).
+    """
+    flow, agreed, seen = _settle(_channels(photo), _channels(warped.pixels), warped.valid)
+    inside = (np.abs(flow) < LARGEST_LEFTOVER * max(agreed.shape)).all(axis=2)
+    floor = max(MIN_COHERENCE, chance)
+    sure = np.clip((agreed - floor) / max(1 - floor, 0.05), 0, 1)
+    shown = blur(seen, _window(agreed)) > 0.9
+    return Leftover(flow, np.asarray(sure * shown * inside, np.float32))
+
+
+def chance_coherence(photo: Image, warped: Warped) -> float:
+    """Coherence that one in twenty blocks reaches with the prior mirrored: no true match."""
+    mirrored = np.ascontiguousarray(warped.pixels[:, ::-1])
+    _, agreed, _ = _settle(_channels(photo), _channels(mirrored), np.ones_like(warped.valid))
+    return float(np.quantile(agreed, 0.95))
+
+
+def _window(plane: Map) -> float:
+    """Sigma of the Gaussian window of a block, in px of the working grid."""
+    return float(max(plane.shape[:2])) / BLOCKS_ALONG / 2
+
+
+def _channels(image: Image) -> Map:
+    plane = log_luminance(image, (image.shape[1], image.shape[0]))
+    return orientation(plane, window=_window(plane), smooth=SMOOTH)
+
+
+def _settle(first: Map, second: Map, valid: Map) -> tuple[Map, Map, Map]:
+    """Flow from `first` to `second`, (h, w, 2), coherence along it, and what is shown there."""
+    window, limit = _window(first), LARGEST_LEFTOVER * max(first.shape)
+    y, x = (g.astype(np.float32) for g in np.mgrid[: first.shape[0], : first.shape[1]])
+    flow = np.zeros((*first.shape[:2], 2), np.float32)
     for _ in range(ROUNDS):
         moved = cv2.remap(second, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR)
         seen = cv2.remap(valid, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR)
         agreed = np.clip(coherence(first, moved, seen, window), 0.05, 1)
         flow = np.clip(flow + _step(first, moved, seen * agreed**2, window), -limit, limit)
-    inside = (np.abs(flow) < limit).all(axis=2)
-    sure = np.clip((agreed - MIN_COHERENCE) / (1 - MIN_COHERENCE), 0, 1)
-    weight = np.asarray(sure * (blur(seen, window) > 0.9) * inside, np.float32)
-    return Leftover(flow, weight)
+    return flow, np.asarray(agreed, np.float32), np.asarray(seen, np.float32)
 
 
 def _step(first: Map, moved: Map, weight: Map, window: float) -> Map:
