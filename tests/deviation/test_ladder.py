@@ -6,7 +6,7 @@ import pytest
 import skimage.data
 
 from verax.deviation.ladder import aligned, ladder
-from verax.errors import SizeMismatchError, UnknownNameError
+from verax.errors import InputError, SizeMismatchError, UnknownNameError
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +79,11 @@ def test_a_reference_on_another_grid_is_refused(photo):
 def test_an_unknown_alignment_is_refused(photo):
     with pytest.raises(UnknownNameError, match="canvas, global, local"):
         aligned(photo, photo, "globl")
+
+
+def test_a_picture_of_another_scene_is_not_aligned_beyond_the_canvas(photo):
+    other = skimage.data.astronaut().astype(np.float32) / np.float32(255)
+
+    with pytest.raises(InputError, match="do not show one scene"):
+        aligned(photo, other, "global")
+    assert aligned(photo, other, "canvas")[0].shape == photo.shape

@@ -19,6 +19,7 @@ from verax.cli import (
     provenance,
     release,
     restore,
+    score,
     serve,
     train,
 )
@@ -56,8 +57,8 @@ app.command()(generate.generate)
 app.command()(models.models)
 app.command()(models.probe)
 app.command()(measure.measure)
-app.command()(measure.score)
-app.command()(measure.metrics)
+app.command()(score.score)
+app.command()(score.metrics)
 app.command()(demo.demo)
 app.add_typer(bench.app, name="bench")
 app.add_typer(data.app, name="data")

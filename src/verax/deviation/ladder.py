@@ -90,10 +90,15 @@ def aligned(
     """The generated picture on the photo's grid, and which pixels it shows.
 
     "none" resizes the whole picture, "canvas" undoes the change of canvas, "global" one
-    homography, "local" local motion too. A refused registration goes no further than the canvas.
-    Pixels that the picture does not show repeat its border.
+    homography, "local" local motion too. Pixels that the picture does not show repeat its border.
+    Raises InputError where the last two are asked for a picture of another scene.
     """
     registration = registration or register(photo, generated)
+    if how in ("global", "local") and registration.outcome == "foreign":
+        raise InputError(
+            f"the pictures do not show one scene ({registration.reason}); "
+            f"align by canvas, or not at all"
+        )
     placed = choose(_placements(photo, generated, registration), how, kind="alignment")
     warped = apply(placed, generated, size=size_of(photo))
     return warped.pixels, warped.valid > 0.5
