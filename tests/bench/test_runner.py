@@ -112,11 +112,11 @@ def test_the_oracle_prior_scores_the_cap(tmp_path, dataset):
 
 
 def test_doing_without_a_prior_is_only_for_methods_that_can(dataset):
-    plan = plans.Plan((str(dataset),), ("raw-prior", "tone"), priors=("none", "files"), limit=1)
+    plan = plans.Plan((str(dataset),), ("raw-prior", "full"), priors=("none", "files"), limit=1)
     works = expand(plan, [load(str(dataset), task="dark")])
 
     found = [(w.method, w.prior) for w in works]
-    assert found == [("raw-prior", "files"), ("tone", "none"), ("tone", "files")]
+    assert found == [("raw-prior", "files"), ("full", "none"), ("full", "files")]
 
 
 def test_a_foreign_prior_is_of_another_scene(dataset):

@@ -6,12 +6,13 @@ change, so that stored outputs are not taken for its own.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from verax import pipeline, restorers
+from verax import pipeline, restorers, weights
 from verax.errors import choose
 from verax.geometry.register import apply, register
 from verax.image import Image
@@ -94,11 +95,15 @@ def low_band(photo: Image, prior: Image | None, argument: str, fidelity: float) 
     return Made(np.clip(photo + low, 0, 1), registration=made.registration)
 
 
-def fused(mode: str) -> Callable[[Image, Image | None, str, float], Made]:
-    """The pipeline itself with one way of fusing."""
+def fused(
+    mode: str, base: str, *, alone: bool
+) -> Callable[[Image, Image | None, str, float], Made]:
+    """The pipeline itself with one way of fusing over one base; `alone` can do without a prior."""
 
     def run(photo: Image, prior: Image | None, argument: str, fidelity: float) -> Made:
-        name = argument or pipeline.DEFAULT_RESTORER
+        if prior is None and not alone:
+            return _absent()
+        name = argument or base
         result = pipeline.restore(photo, prior, restorer=name, fidelity=fidelity, fusion=mode)
         found = result.registration
         record = pipeline.registration_record(found) if found else None
@@ -120,13 +125,24 @@ METHODS: dict[str, Method] = {
     "registered-prior": Method(registered_prior, "the prior on the photo's grid", True, 1.0),
     "low-band": Method(low_band, "low band of the prior, high band of the photo", True, 1.2),
     "tone": Method(
-        fused("tone"), "full pipeline, tone only; tone:RESTORER for the base", True, 2.0, alone=True
+        fused("tone", "none", alone=False),
+        "the prior's tone on the photo and nothing else; tone:RESTORER for another base",
+        True,
+        2.0,
+        version=2,
     ),
     "full": Method(
-        fused(pipeline.DEFAULT_FUSION),
-        "full pipeline; full:RESTORER for the base",
+        fused(pipeline.DEFAULT_FUSION, pipeline.DEFAULT_RESTORER, alone=True),
+        "the pipeline of verax restore; full:RESTORER for another base",
         True,
         2.5,
+        alone=True,
+    ),
+    "tone-network": Method(
+        fused("network", pipeline.DEFAULT_RESTORER, alone=True),
+        "the prior's tone, then the detail network on both",
+        True,
+        6.0,
         alone=True,
     ),
 }
@@ -139,6 +155,17 @@ def resolve(name: str) -> tuple[Method, str]:
     key = head.replace("_", "-")
     method = choose(known, key if key in METHODS else head, kind="method")
     return method, argument or (head if head in restorers.RESTORERS else "")
+
+
+def files_of(name: str, prior: str = "") -> tuple[str, ...]:
+    """The weights that a method's output depends on, so that other weights are another key."""
+    head, argument = name.partition(":")[0].replace("_", "-"), resolve(name)[1]
+    if argument.endswith(restorers.WEIGHTS):
+        return (argument,) if Path(argument).is_file() else ()
+    network = argument == pipeline.EMBEDDED or (head in ("full", "tone-network") and not argument)
+    if not network and prior != "own":
+        return ()
+    return tuple(str(weights.path(name)) for name in weights.FILES)
 
 
 def version_of(name: str) -> str:

@@ -8,7 +8,7 @@ import platform
 import sqlite3
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,30 @@ MIGRATIONS = (
         value REAL, reason TEXT NOT NULL, PRIMARY KEY (key, metric, protocol))
     """,
     "CREATE TABLE deviations (key TEXT PRIMARY KEY REFERENCES outputs (key), value TEXT NOT NULL)",
+    """
+    ALTER TABLE outputs ADD COLUMN scene TEXT NOT NULL DEFAULT '';
+    ALTER TABLE outputs ADD COLUMN seed INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE outputs ADD COLUMN prior_file TEXT NOT NULL DEFAULT '';
+    ALTER TABLE outputs ADD COLUMN prior_sha256 TEXT NOT NULL DEFAULT '';
+    ALTER TABLE outputs ADD COLUMN prior_c2pa INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE outputs ADD COLUMN prior_seconds REAL;
+    ALTER TABLE outputs ADD COLUMN aside INTEGER NOT NULL DEFAULT 0
+    """,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class OutputRow:
-    """One item under one configuration: what happened. `registration` is JSON or empty."""
+    """One item under one configuration: what happened.
+
+    Attributes:
+        photo: the file, seen from the run folder; degraded photos are kept in it.
+        registration: JSON or empty.
+        scene: what the picture shows; statistics take pictures of one scene together.
+        prior_file: the generated file, where the dataset has one.
+        prior_sha256, prior_c2pa: of the generated file as it came, where there is one.
+        prior_seconds: how long the service took, None where none was asked or nobody knows.
+    """
 
     key: str
     dataset: str
@@ -61,6 +79,12 @@ class OutputRow:
     photo: str
     reference: str
     sha256: str
+    scene: str = ""
+    seed: int = 0
+    prior_file: str = ""
+    prior_sha256: str = ""
+    prior_c2pa: bool = False
+    prior_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +104,7 @@ class Record:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.outputs_folder = folder / "outputs"
+        self.photos_folder = folder / "photos"  # degraded ones
         self.connection: sqlite3.Connection = open_database(folder / "run.sqlite", MIGRATIONS)
 
     def close(self) -> None:
@@ -92,6 +117,16 @@ class Record:
     def set_about(self, name: str, value: Any) -> None:  # noqa: ANN401  # anything JSON can hold
         text = json.dumps(value, ensure_ascii=False)
         self.connection.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (name, text))
+
+    def note_environment(self) -> None:
+        """Keep what the outputs depend on; a run that goes on elsewhere has several."""
+        known, now = self.environments(), environment()
+        if now not in known:
+            self.set_about("environments", [*known, now])
+
+    def environments(self) -> list[dict[str, Any]]:
+        """Where the outputs of the run were made, the first one first."""
+        return self.about("environments") or [e for e in [self.about("environment")] if e]
 
     def output_path(self, key: str) -> Path:
         return self.outputs_folder / f"{key}.png"
@@ -118,11 +153,28 @@ class Record:
             _insert(self.connection, "scores", rows)
 
     def outputs(self) -> Iterator[OutputRow]:
-        """Every output row, in the order of the plan's groups."""
+        """Every output row that counts, in the order of the plan's groups."""
         names = ", ".join(field.name for field in fields(OutputRow))
-        order = "task, dataset, item, degradation, method, prior, repeat"
-        for row in self.connection.execute(f"SELECT {names} FROM outputs ORDER BY {order}"):
+        order = "task, dataset, item, degradation, method, prior, prompt, repeat"
+        sql = f"SELECT {names} FROM outputs WHERE NOT aside ORDER BY {order}"
+        for row in self.connection.execute(sql):
             yield OutputRow(*row)
+
+    def keep_only(self, keys: Iterable[str]) -> int:
+        """Set aside what a changed input, method or version has replaced; how many rows are aside.
+
+        They stay in the database, but count no more: one item has one outcome.
+        """
+        with writing(self.folder), transaction(self.connection) as connection:
+            connection.execute("CREATE TEMP TABLE wanted (key TEXT PRIMARY KEY)")
+            connection.executemany("INSERT INTO wanted VALUES (?)", ((key,) for key in keys))
+            connection.execute(
+                "UPDATE outputs SET aside = NOT aside "
+                "WHERE aside = (key IN (SELECT key FROM wanted))"
+            )
+            connection.execute("DROP TABLE wanted")
+            found = connection.execute("SELECT count(*) FROM outputs WHERE aside").fetchone()
+        return int(found[0])
 
     def scores(self) -> Iterator[ScoreRow]:
         names = ", ".join(field.name for field in fields(ScoreRow))
@@ -140,10 +192,14 @@ class Record:
 
 
 def _insert(connection: sqlite3.Connection, table: str, rows: Iterable[Any]) -> None:
-    values = [tuple(asdict(row).values()) for row in rows]
-    if values:
-        marks = ", ".join("?" * len(values[0]))
-        connection.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", values)
+    rows = list(rows)
+    if rows:
+        names = [field.name for field in fields(rows[0])]
+        values = [tuple(getattr(row, name) for name in names) for row in rows]
+        marks = ", ".join("?" * len(names))
+        connection.executemany(
+            f"INSERT OR REPLACE INTO {table} ({', '.join(names)}) VALUES ({marks})", values
+        )
 
 
 def spent(rows: Iterable[OutputRow]) -> float:
@@ -154,6 +210,17 @@ def spent(rows: Iterable[OutputRow]) -> float:
             for r in rows
         }.values()
     )
+
+
+def finished(folder: Path) -> tuple[set[str], dict[str, Any]]:
+    """What the run in a folder has done already, and the digests it knows; nothing in a new one."""
+    if not (folder / "run.sqlite").is_file():
+        return set(), {}
+    record = Record(folder)
+    try:
+        return record.done(), record.about("digests") or {}
+    finally:
+        record.close()
 
 
 def open_run(folder: Path) -> Record:

@@ -1,14 +1,15 @@
 """Run a plan: outputs first, scores second, both resumed at the item."""
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 from verax.bench import record as records
+from verax.bench.digests import Digests
 from verax.bench.engines import ENGINES
 from verax.bench.plan import Plan, as_json, differences
 from verax.bench.record import OutputRow, Record, ScoreRow
@@ -18,18 +19,23 @@ from verax.errors import SettingsError, choose
 from verax.metrics import METRICS
 
 FLUSH = 32  # rows per transaction: what a crash can lose, and then makes again
+FLUSH_S = 1.0  # slow items are stored and told one by one
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a run holds after it: counts of every outcome, and how much was new."""
+    """What a run holds after it: counts of every outcome, and how much was new.
+
+    `aside` counts outputs that no longer count, since their inputs or methods changed.
+    """
 
     items: int
     outcomes: dict[str, int]
     new_outputs: int
     new_scores: int
     cost_usd: float
+    aside: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +60,12 @@ def run(
     tell: Callable[[Progress], None] = lambda progress: None,
     address: str | None = None,
     deviation: bool = False,
+    digests: Digests | None = None,
 ) -> Summary:
     """Bring the run in `folder` to the end of its plan. Safe to call again after any stop.
 
     With `deviation`, what each output made with a prior changed against its photo is measured, too.
+    `digests` are kept with the run.
     """
     if ask is not None and engine != "threads":
         raise SettingsError(f"a run that asks a provider wants --engine threads, got {engine}")
@@ -67,12 +75,15 @@ def run(
     record = Record(folder)
     try:
         claim(record, plan)
-        new_outputs = _make_outputs(record, works, go, ask, tell)
         wanted = {work.key for work in works}
+        aside = record.keep_only(wanted)
+        if digests is not None:
+            record.set_about("digests", digests.known)
+        new_outputs = _make_outputs(record, works, go, ask, tell)
         new_scores = _make_scores(record, wanted, plan.metrics, go, tell)
         if deviation:
             _measure_deviations(record, wanted, go, tell)
-        return _summary(record, works, new_outputs, new_scores)
+        return _summary(record, new_outputs, new_scores, aside)
     finally:
         record.close()
 
@@ -94,7 +105,7 @@ def rescore(
     go = partial(ENGINES["threads"], workers=workers)
     record = records.open_run(folder)
     try:
-        wanted = record.done()
+        wanted = {row.key for row in record.outputs()}
         if deviation:
             _measure_deviations(record, wanted, go, tell)
         return _make_scores(record, wanted, names, go, tell)
@@ -106,14 +117,14 @@ def claim(record: Record, plan: Plan) -> None:
     """Store the plan in a fresh folder; refuse another plan, with the difference shown."""
     stored, asked = record.about("plan"), as_json(plan)
     if stored is None:
-        record.set_about("environment", records.environment())
         record.set_about("plan", asked)
     elif stored != asked:
         lines = "; ".join(differences(stored, asked))
         raise SettingsError(
             f"{record.folder} holds a run of another plan ({lines}); choose another folder"
         )
-    record.outputs_folder.mkdir(parents=True, exist_ok=True)
+    for part in (record.outputs_folder, record.photos_folder):
+        part.mkdir(parents=True, exist_ok=True)
 
 
 def _make_outputs(
@@ -125,10 +136,12 @@ def _make_outputs(
 ) -> int:
     done = record.done()
     open_works = [work for work in works if work.key not in done]
+    if open_works:
+        record.note_environment()
     failed, finished = 0, len(works) - len(open_works)
     new: list[OutputRow] = []
     stage = partial(produce, folder=record.outputs_folder, ask=ask)
-    for rows in _batches(go(stage, open_works), FLUSH):
+    for rows in _batches(go(stage, open_works)):
         record.add_outputs(rows)
         finished += len(rows)
         failed += sum(row.outcome in ("failed", "refused") for row in rows)
@@ -151,7 +164,7 @@ def _make_scores(
         if row.key in wanted and row.sha256 and missing:
             todo.append((row, record.output_path(row.key), missing))
     finished = failed = 0
-    for answers in _batches(go(_score_task, todo), FLUSH):
+    for answers in _batches(go(_score_task, todo)):
         rows = [row for answer in answers for row in answer]
         record.add_scores(rows)
         finished += len(answers)
@@ -177,7 +190,7 @@ def _measure_deviations(
         if row.key in wanted - done and row.sha256 and row.prior != "none"
     ]
     finished = failed = 0
-    for rows in _batches(go(_deviation_task, todo), FLUSH):
+    for rows in _batches(go(_deviation_task, todo)):
         record.add_deviations(rows)
         finished += len(rows)
         failed += sum(text.startswith('{"failed"') for _, text in rows)
@@ -188,15 +201,20 @@ def _deviation_task(task: tuple[OutputRow, Path]) -> tuple[str, str]:
     return deviate(*task)
 
 
-def _batches(source: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(source)
-    while batch := list(islice(iterator, size)):
+def _batches(source: Iterable[T]) -> Iterator[list[T]]:
+    """FLUSH items at once, or what came since the last batch when that is FLUSH_S ago."""
+    batch, last = list[T](), time.monotonic()
+    for item in source:
+        batch.append(item)
+        if len(batch) == FLUSH or time.monotonic() - last > FLUSH_S:
+            yield batch
+            batch, last = [], time.monotonic()
+    if batch:
         yield batch
 
 
-def _summary(record: Record, works: Sequence[Work], outputs: int, scores: int) -> Summary:
-    keys = {work.key for work in works}
-    rows = [row for row in record.outputs() if row.key in keys]
+def _summary(record: Record, outputs: int, scores: int, aside: int) -> Summary:
+    rows = list(record.outputs())
     counts = Counter(row.outcome for row in rows)
-    cost = records.spent(rows)
-    return Summary(len(works), {o: counts[o] for o in records.OUTCOMES}, outputs, scores, cost)
+    outcomes = {o: counts[o] for o in records.OUTCOMES}
+    return Summary(len(rows), outcomes, outputs, scores, records.spent(rows), aside)

@@ -20,24 +20,38 @@ from verax.bench.record import OutputRow, ScoreRow
 from verax.bench.work import Work
 from verax.deviation import measure
 from verax.deviation.ladder import ladder
+from verax.deviation.look import look
 from verax.errors import BudgetExceeded, InputError, OutputError, ProviderError, ProviderRefused
 from verax.geometry.register import Registration, register
-from verax.image import Image
+from verax.image import Image, Photo
 from verax.pipeline import EMBEDDED
 from verax.priors.simulated import simulate
+from verax.provenance.reading import has_manifest
 from verax.store import writing
+
+MOST_ARROWS = 400  # of a motion field that is kept for the report
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A prior that a provider made: the picture on the photo's canvas, and what it cost."""
+class Prior:
+    """A prior with what is known of it; `pixels` is None where the item has none.
 
-    pixels: Image
-    cost_usd: float
+    Attributes:
+        sha256, c2pa: of the generated file as it came; "" and False without one.
+        seconds: how long the service took, None where none was asked or nobody knows.
+        model: what the service says it used.
+    """
+
+    pixels: Image | None
+    cost_usd: float = 0.0
     wrong_size: bool = False
+    sha256: str = ""
+    c2pa: bool = False
+    seconds: float | None = None
+    model: str = ""
 
 
-Ask = Callable[[Image, Work], Asked]  # the photo, degraded where the plan says so
+Ask = Callable[[Image, Work], Prior]  # the photo, degraded where the plan says so
 
 
 def produce(work: Work, folder: Path, ask: Ask | None = None) -> OutputRow:
@@ -47,19 +61,21 @@ def produce(work: Work, folder: Path, ask: Ask | None = None) -> OutputRow:
     picture, and the run must stop.
     """
     start = time.perf_counter()
-    cost, size, sha256 = 0.0, (0, 0), ""
+    prior, size, sha256 = Prior(None), (0, 0), ""
     try:
         photo = photo_of(work)
         size = (photo.shape[1], photo.shape[0])
-        prior, cost, wrong_size = prior_of(work, photo, ask)
+        if work.degradation:
+            _write(folder.parent / photo_name(work), _png(photo), work.key)
+        prior = prior_of(work, photo, ask)
         method, argument = resolve(work.method)
-        made = method.run(photo, prior, argument, work.fidelity)
-        if wrong_size and made.outcome == "restored":
+        made = method.run(photo, prior.pixels, argument, work.fidelity)
+        if prior.wrong_size and made.outcome == "restored":
             made = Made(made.pixels, "wrong_size", "the service returned another size", None)
         if made.pixels is not None:
-            data = images.encode(made.pixels, format="png")
+            data = _png(made.pixels)
             sha256 = hashlib.sha256(data).hexdigest()
-            _write(folder / f"{work.key}.png", data)
+            _write(folder / f"{work.key}.png", data, work.key)
     except (BudgetExceeded, OutputError):
         raise
     except ProviderRefused as exc:
@@ -67,11 +83,11 @@ def produce(work: Work, folder: Path, ask: Ask | None = None) -> OutputRow:
     except Exception as exc:  # noqa: BLE001  # one poisoned picture is one failed row
         made = Made(None, "failed", f"{type(exc).__name__}: {exc}")
     seconds = time.perf_counter() - start
-    return _row(work, made, seconds, cost, size, sha256)
+    return _row(work, made, prior, seconds, size, sha256)
 
 
 def _row(
-    work: Work, made: Made, seconds: float, cost: float, size: tuple[int, int], sha256: str
+    work: Work, made: Made, prior: Prior, seconds: float, size: tuple[int, int], sha256: str
 ) -> OutputRow:
     degradation = work.degradation
     return OutputRow(
@@ -84,19 +100,37 @@ def _row(
         degradation=f"{degradation.task}:{degradation.severity:g}" if degradation else "",
         prompt=work.prompt,
         repeat=work.repeat,
-        generator=work.generator,
+        generator=prior.model or work.generator,
         licence=work.licence,
         outcome=made.outcome,
         reason=made.reason,
         seconds=seconds,
-        cost_usd=cost,
+        cost_usd=prior.cost_usd,
         width=size[0],
         height=size[1],
         registration=json.dumps(made.registration) if made.registration else "",
-        photo=work.photo,
+        photo=photo_name(work),
         reference=work.reference or "",
         sha256=sha256,
+        scene=work.scene,
+        seed=work.seed,
+        prior_file=(work.prior_file or "") if work.prior == "files" else "",
+        prior_sha256=prior.sha256,
+        prior_c2pa=prior.c2pa,
+        prior_seconds=prior.seconds,
     )
+
+
+def photo_name(work: Work) -> str:
+    """Where the photo of a work item lies, seen from the run folder, which keeps degraded ones."""
+    if not work.degradation:
+        return work.photo
+    text = f"{work.photo}|{work.degradation}"
+    return f"photos/{hashlib.sha256(text.encode()).hexdigest()[:32]}.png"
+
+
+def _png(pixels: Image) -> bytes:
+    return images.encode(pixels, format="png")
 
 
 def photo_of(work: Work) -> Image:
@@ -105,34 +139,33 @@ def photo_of(work: Work) -> Image:
     return degrade.apply(pixels, work.degradation) if work.degradation else pixels
 
 
-def prior_of(work: Work, photo: Image, ask: Ask | None) -> tuple[Image | None, float, bool]:
-    """The prior of a work item, what it cost, and whether it came in a wrong size."""
+def prior_of(work: Work, photo: Image, ask: Ask | None) -> Prior:
+    """The prior of a work item, asked for or from what is there."""
     if work.model:
         if ask is None:
             raise ProviderError("this run has no provider; give a key or another prior")
-        asked = ask(photo, work)
-        return asked.pixels, asked.cost_usd, asked.wrong_size
-    return _free_prior(work, photo), 0.0, False
-
-
-def _free_prior(work: Work, photo: Image) -> Image | None:
+        return ask(photo, work)
     if not resolve(work.method)[0].needs_prior or work.prior == "none":
-        return None
+        return Prior(None)
     if work.prior == "input":
-        return photo
+        return Prior(photo)
     if work.prior == "own":
-        return restorers.restore(photo, EMBEDDED)
+        return Prior(restorers.restore(photo, EMBEDDED))
     if work.prior_file is None:
-        return None
-    picture = images.read(work.prior_file).pixels
+        return Prior(None)
+    data = Path(work.prior_file).read_bytes()
+    picture = images.decode(data, name=work.prior_file).pixels
     if work.prior == "simulated":
-        return simulate(picture, seed=work.seed).prior
-    return picture
+        return Prior(simulate(picture, seed=work.seed).prior)
+    if work.prior != "files":
+        return Prior(picture)
+    sha256 = hashlib.sha256(data).hexdigest()
+    return Prior(picture, sha256=sha256, c2pa=has_manifest(data))
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: Path, data: bytes, key: str) -> None:
     """Whole or absent; not synced, since an output can be made again."""
-    draft = path.with_suffix(".part")
+    draft = path.with_name(f"{key}.part")
     try:
         with writing(path):
             draft.write_bytes(data)
@@ -167,20 +200,45 @@ def _score_one(key: str, name: str, output: Image, reference: Image | None) -> S
 def deviate(row: OutputRow, path: Path) -> tuple[str, str]:
     """(key, JSON) of what one stored output changed against its photo; failures say why.
 
-    Outputs of `raw-prior` also get the loss ladder where there is a reference.
+    Of `raw-prior` the generated picture itself is measured, at its own size, since the resizing
+    of the output hides what became of the canvas. It also gets the motion of its blocks, and the
+    loss ladder where there is a reference.
     """
     try:
-        output, photo = images.read(path).pixels, images.read(row.photo).pixels
-        if row.degradation:
-            raise InputError("the degraded photo is not stored")
+        photo = images.read(path.parent.parent / row.photo).pixels
+        raw = row.method == "raw-prior"
+        shown = (_generated(row) if raw else None) or images.read(path)
+        output = shown.pixels
         found = register(photo, output)
         told = measure(photo, output, found).record()
-        if row.method == "raw-prior" and row.reference:
+        if raw and found.outcome != "foreign":
+            told["motion"] = _motion(photo, output, found, told["canvas"])
+        if raw and row.reference:
             reference = images.read(row.reference).pixels
             told["ladder"] = _rungs(photo, output, reference, found)
     except Exception as exc:  # noqa: BLE001  # one picture that cannot be measured is one row
         return row.key, json.dumps({"failed": f"{type(exc).__name__}: {exc}"})
     return row.key, json.dumps(told)
+
+
+def _generated(row: OutputRow) -> Photo | None:
+    """The generated picture as it came, where that can be had."""
+    if row.prior == "files" and row.prior_file:
+        return images.read(row.prior_file)
+    if row.prior == "simulated" and row.reference:
+        clean = images.read(row.reference).pixels
+        return images.from_array(simulate(clean, seed=row.seed).prior, name="prior")
+    return None
+
+
+def _motion(
+    photo: Image, output: Image, found: Registration, canvas: str
+) -> list[tuple[float, float, float, float]]:
+    """Where blocks of the photo were and how far they went, as shares of its width and height."""
+    blocks = look(photo, output, found, canvas).blocks
+    size = np.array([photo.shape[1], photo.shape[0]])
+    table = np.round(np.hstack([blocks.points / size, blocks.moved / size]), 4)
+    return [tuple(row) for row in table[:: -(-len(table) // MOST_ARROWS) or 1].tolist()]
 
 
 def _rungs(

@@ -1,7 +1,9 @@
-"""Statistics of paired benchmark scores: intervals, paired tests, correction, rank stability.
+"""Statistics of paired results: bootstrap intervals, paired tests, ranks, spread over repeats.
 
-One value per picture; the same pictures under every method. Values that are missing (NaN) are the
-caller's to count: every function here wants finite numbers and says so.
+All of it is pure and deterministic: the random generator is an argument. Pictures of one scene are
+not independent (ten haze levels of one view, frames of one video), so `scenes` names the scene of
+each value, and scenes are what is resampled and what signs are flipped for; without it every
+picture is a scene of its own.
 """
 
 import math
@@ -15,18 +17,20 @@ from verax.errors import InputError
 
 CONFIDENCE = 0.95
 DRAWS = 4000
-LARGE = 1000  # pictures from which on resampled means are taken as normal (central limit)
+LARGE = 1000  # scenes from which on resampled means are taken as normal (central limit)
 Values = NDArray[np.float64]
+Scenes = Sequence[str] | None
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean with its bootstrap interval; low and high are NaN for a single value."""
+    """A mean with its bootstrap interval; low and high are NaN for a single scene."""
 
     mean: float
     low: float
     high: float
     n: int
+    scenes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,35 +59,57 @@ def finite(values: Sequence[float] | Values, *, name: str = "values") -> Values:
     return array
 
 
+def by_scene(table: Values, scenes: Scenes) -> tuple[Values, Values]:
+    """Sums (scenes, methods) and counts (scenes,) of a (pictures, methods) table."""
+    if scenes is None or len(set(scenes)) == len(table):
+        return table, np.ones(len(table))
+    names, place = np.unique(np.asarray(scenes), return_inverse=True)
+    sums = np.zeros((len(names), table.shape[1]))
+    np.add.at(sums, place, table)
+    return sums, np.bincount(place).astype(np.float64)
+
+
 def mean_interval(
-    values: Sequence[float] | Values, *, rng: np.random.Generator, confidence: float = CONFIDENCE
+    values: Sequence[float] | Values,
+    *,
+    rng: np.random.Generator,
+    scenes: Scenes = None,
+    confidence: float = CONFIDENCE,
 ) -> Interval:
-    """Mean with the percentile bootstrap interval (Efron, 1979)."""
+    """Mean with the percentile bootstrap interval over scenes (Efron, 1979)."""
     data = finite(values)
-    if data.size == 1:
-        return Interval(float(data[0]), float("nan"), float("nan"), 1)
-    means = resampled_means(data[:, None], rng=rng)[:, 0]
+    count = len(set(scenes)) if scenes is not None else data.size
+    if count == 1:
+        return Interval(float(data.mean()), float("nan"), float("nan"), int(data.size), 1)
+    means = resampled_means(data[:, None], rng=rng, scenes=scenes)[:, 0]
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
-    return Interval(float(data.mean()), float(low), float(high), int(data.size))
+    return Interval(float(data.mean()), float(low), float(high), int(data.size), count)
 
 
 def resampled_means(
-    table: Values, *, rng: np.random.Generator, draws: int = DRAWS
+    table: Values, *, rng: np.random.Generator, scenes: Scenes = None, draws: int = DRAWS
 ) -> NDArray[np.float64]:
-    """Means (draws, methods) of a (pictures, methods) table under resampling of the pictures.
+    """Means (draws, methods) of a (pictures, methods) table under resampling of the scenes.
 
-    From LARGE pictures on they are drawn from the normal distribution that they converge to.
+    From LARGE scenes on they are drawn from the normal distribution that they converge to.
     """
-    if len(table) >= LARGE:
-        spread = np.atleast_2d(np.cov(table, rowvar=False, ddof=0)) / len(table)
-        return rng.multivariate_normal(table.mean(0), spread, size=draws, method="eigh")
-    counts = rng.multinomial(len(table), np.full(len(table), 1 / len(table)), size=draws)
-    return np.asarray(counts @ table / len(table))
+    sums, counts = by_scene(table, scenes)
+    if len(sums) >= LARGE:
+        mean = sums.sum(0) / counts.sum()
+        off = sums - counts[:, None] * mean  # linearised: the number of pictures varies, too
+        spread = off.T @ off / counts.sum() ** 2
+        return rng.multivariate_normal(mean, spread, size=draws, method="eigh")
+    drawn = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=draws)
+    return np.asarray((drawn @ sums) / (drawn @ counts)[:, None])
 
 
 def compare(
-    a: Sequence[float] | Values, b: Sequence[float] | Values, *, rng: np.random.Generator
+    a: Sequence[float] | Values,
+    b: Sequence[float] | Values,
+    *,
+    rng: np.random.Generator,
+    scenes: Scenes = None,
 ) -> Comparison:
     """Method A against method B, one value each per picture, in the same order."""
     first, second = finite(a, name="a"), finite(b, name="b")
@@ -91,12 +117,16 @@ def compare(
         raise InputError(f"want paired values, got {first.size} and {second.size}; pair by item")
     differences = first - second
     wins = float(np.mean(differences > 0) + 0.5 * np.mean(differences == 0))
-    p_value = max(sign_flip_p(differences, rng=rng), wilcoxon_p(differences))
-    return Comparison(mean_interval(differences, rng=rng), p_value, wins)
+    sums, counts = by_scene(differences[:, None], scenes)
+    p_value = max(
+        sign_flip_p(sums[:, 0], rng=rng),
+        wilcoxon_p(sums[:, 0] / counts),
+    )
+    return Comparison(mean_interval(differences, rng=rng, scenes=scenes), p_value, wins)
 
 
 def sign_flip_p(differences: Values, *, rng: np.random.Generator, draws: int = DRAWS) -> float:
-    """Two-sided p of the mean under random signs (Fisher's randomisation test), never zero."""
+    """Two-sided p of the sum under random signs (Fisher's randomisation test), never zero."""
     if not np.any(differences):
         return 1.0
     if differences.size >= LARGE:  # the sum under random signs is normal with this spread
@@ -129,15 +159,20 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def rank_shares(
-    table: Values, *, rng: np.random.Generator, higher_is_better: bool = True
+    table: Values,
+    *,
+    rng: np.random.Generator,
+    scenes: Scenes = None,
+    higher_is_better: bool = True,
 ) -> NDArray[np.float64]:
     """How stable a leaderboard is: share of resamples in which method i has rank j (0 is best).
 
-    `table` is (pictures, methods); the answer is (methods, methods), rows sum to 1.
+    `table` is (pictures, methods); the answer is (methods, methods), rows sum to 1. Methods that
+    are equal share the better rank.
     """
-    means = resampled_means(np.asarray(table, np.float64), rng=rng)
-    order = np.argsort(-means if higher_is_better else means, axis=1, kind="stable")
-    ranks = np.argsort(order, axis=1, kind="stable")
+    means = resampled_means(np.asarray(table, np.float64), rng=rng, scenes=scenes)
+    worth = np.round(means if higher_is_better else -means, 9)  # sums of equal values may differ
+    ranks = np.stack([(worth > own[:, None]).sum(1) for own in worth.T], axis=1)
     methods = means.shape[1]
     return np.stack([np.bincount(ranks[:, i], minlength=methods) for i in range(methods)]) / len(
         means

@@ -2,15 +2,19 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections import Counter
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from PIL import Image as PillowImage
 
 import verax
-from verax.bench.methods import resolve, version_of
+from verax.bench.digests import Digests
+from verax.bench.methods import files_of, resolve, version_of
 from verax.bench.plan import PROVIDER, Plan, parse_degradation
+from verax.catalog import models, prompts
 from verax.datasets.items import Dataset, Item
 from verax.degrade import Degradation
 from verax.errors import SettingsError, UnknownNameError
@@ -41,6 +45,7 @@ class Work:
     generator: str
     licence: str
     quality: str = ""
+    scene: str = ""
 
     @property
     def model(self) -> str:
@@ -75,14 +80,21 @@ def select(plan: Plan, dataset: Dataset) -> list[Item]:
     return chosen
 
 
-def expand(plan: Plan, datasets: Sequence[Dataset]) -> list[Work]:
-    """All work of a plan, in a fixed order, every key once."""
+def expand(
+    plan: Plan, datasets: Sequence[Dataset], *, digests: Digests | None = None
+) -> list[Work]:
+    """All work of a plan, in a fixed order, every key once.
+
+    `digests` are the hashes that an earlier run left, so that unchanged files are not read again.
+    """
     works: dict[str, Work] = {}
-    digests: dict[str, str] = {}
+    digests = digests or Digests()
     for dataset in datasets:
         items = select(plan, dataset)
+        shared = Counter(item.target for item in items if item.target and item.input)
         for index, item in enumerate(items):
-            for work in _item_work(plan, items, index, item):
+            scene = item.scene or _scene(item, shared)
+            for work in _item_work(plan, items, index, replace(item, scene=scene)):
                 keyed = replace(work, key=_key(work, digests))
                 works[keyed.key] = keyed
     if not works:
@@ -91,6 +103,12 @@ def expand(plan: Plan, datasets: Sequence[Dataset]) -> list[Work]:
             "see verax data info NAME, and --split"
         )
     return list(works.values())
+
+
+def _scene(item: Item, shared: Counter[Path]) -> str:
+    """What tells a scene where the dataset does not: one reference for several photos."""
+    several = item.input and item.target and shared[item.target] > 1
+    return item.target.name if several and item.target else item.name
 
 
 def _item_work(plan: Plan, items: list[Item], index: int, item: Item) -> list[Work]:
@@ -117,9 +135,9 @@ def _item_work(plan: Plan, items: list[Item], index: int, item: Item) -> list[Wo
                                 item.name,
                                 method,
                                 source,
-                                str(photo),
-                                str(item.target) if item.target else None,
-                                str(file) if file else None,
+                                str(photo.absolute()),
+                                str(item.target.absolute()) if item.target else None,
+                                str(file.absolute()) if file else None,
                                 degradation,
                                 prompt,
                                 repeat,
@@ -128,6 +146,7 @@ def _item_work(plan: Plan, items: list[Item], index: int, item: Item) -> list[Wo
                                 prior.removeprefix(PROVIDER) if asked else item.generator,
                                 item.licence,
                                 plan.quality if asked else "",
+                                item.scene,
                             )
                         )
     return made
@@ -159,42 +178,80 @@ def _prior_of(prior: str, items: list[Item], index: int) -> tuple[str, Path | No
     return prior, None
 
 
-def _key(work: Work, digests: dict[str, str]) -> str:
+def _key(work: Work, digests: Digests) -> str:
     """SHA-256 over everything that decides the output of one work item."""
-
-    def digest(path: str | None) -> str | None:
-        if path is None:
-            return None
-        if path not in digests:
-            digests[path] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-        return digests[path]
-
-    what = asdict(work) | {
-        "key": None,
-        "photo": digest(work.photo),
-        "reference": None,
-        "prior_file": digest(work.prior_file),
-        "version": version_of(work.method),
-        "verax": verax.__version__,
-    }
-    text = json.dumps(what, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def in_words(works: Sequence[Work]) -> str:
-    """How much a plan is, before it starts: items, time, disk, and what asks a provider."""
-    pixels: dict[str, float] = {}
-    for work in works:
-        if work.photo not in pixels:
-            with PillowImage.open(work.photo) as header:
-                pixels[work.photo] = header.width * header.height / 1e6
-    megapixels = sum(pixels[work.photo] for work in works)
-    seconds = sum(
-        pixels[work.photo] * resolve(work.method)[0].seconds_per_megapixel for work in works
+    degradation = work.degradation
+    what = (
+        verax.__version__,
+        version_of(work.method),
+        [digests.of(path) for path in files_of(work.method, work.prior)],
+        digests.of(work.photo),
+        digests.of(work.prior_file) if work.prior_file else None,
+        (degradation.task, degradation.severity, degradation.seed) if degradation else None,
+        (work.dataset, work.task, work.item, work.prior, work.repeat, work.seed, work.fidelity),
+        (snapshot_of(work.model), _told(work.task, work.prompt), work.quality),
     )
-    asked = len({work.asked for work in works} - {None})
+    return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
+
+
+@cache
+def snapshot_of(model: str) -> str:
+    """The dated model behind a name, as far as the catalog knows it; else the name itself."""
+    known = models.models().get(model)
+    return known.snapshots[-1] if known and known.snapshots else model
+
+
+@cache
+def _told(task: str, wording: str) -> str:
+    """The words that a provider is told, or the name of the wording where the photo decides."""
+    name = PROMPT_TASKS.get(task, task)
+    if not wording or name not in prompts.tasks():
+        return wording
+    return prompts.prompt(name, fidelity=wording).text
+
+
+# names of benchmark tasks in the catalog of prompts
+PROMPT_TASKS = {
+    "dehazing": "dehaze",
+    "deraining": "derain",
+    "desnowing": "desnow",
+    "denoising": "denoise",
+    "photo_restoration": "old_photo",
+}
+
+
+def in_words(works: Sequence[Work], done: Set[str] = frozenset()) -> str:
+    """How much is left of a plan before it starts: items, time, disk, and what asks a provider."""
+    left = [work for work in works if work.key not in done]
+    before = (
+        f" ({len(works) - len(left)} of {len(works)} are done)" if len(left) < len(works) else ""
+    )
+    if not left:
+        return f"all {len(works)} items are made; only missing scores are left"
+    pixels = {photo: _megapixels(photo) for photo in {work.photo for work in left}}
+    megapixels = sum(pixels[work.photo] for work in left)
+    seconds = sum(
+        pixels[work.photo] * resolve(work.method)[0].seconds_per_megapixel for work in left
+    )
+    asked = len({work.asked for work in left} - {None})
     money = f"{asked} calls to a provider" if asked else "no provider is asked, no cost"
     return (
-        f"{len(works)} items over {len(pixels)} pictures; about {seconds / 60:.0f} core minutes "
-        f"and {megapixels * 2 / 1000:.2f} GB of outputs; {money}"
+        f"{len(left)} items over {len(pixels)} pictures{before}; about {_duration(seconds)} of one "
+        f"core and {megapixels * DISK_MB / 1000:.2f} GB of outputs; {money}"
     )
+
+
+DISK_MB = 2.0  # of a PNG of one megapixel, about
+
+
+def _megapixels(path: str) -> float:
+    """Of a picture; 0 for a file that cannot be read, which fails as an item of its own."""
+    try:
+        with PillowImage.open(path) as header:
+            return header.width * header.height / 1e6
+    except OSError:
+        return 0.0
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} minutes"

@@ -18,6 +18,7 @@ from verax.cli.paid import BaseUrl, Gateway, LocalOnly, MaxCost, RetryUncertain,
 from verax.errors import SettingsError
 
 if TYPE_CHECKING:
+    from verax.bench.digests import Digests
     from verax.bench.plan import Plan
     from verax.bench.presets import Preset
     from verax.bench.runner import Progress, Summary
@@ -88,7 +89,7 @@ def run(
     }
     chosen = presets.preset(preset) if preset else None
     plan = read_plan(plan_file, flags, chosen)
-    works = announced_works(plan)
+    works, digests = announced_works(plan, output)
     if address and engine != "ray":
         raise SettingsError(f"--address goes with --engine ray, not with {engine}")
     go = partial(
@@ -100,6 +101,7 @@ def run(
         workers=workers or default_workers(),
         address=address,
         deviation=deviation or bool(chosen and chosen.deviation),
+        digests=digests,
     )
     terms = Terms(
         gateway, base_url, local_only, max_cost, dry_run=dry_run, retry_uncertain=retry_uncertain
@@ -117,18 +119,22 @@ def run(
         show(summary, output, as_json=as_json)
 
 
-def announced_works(plan: "Plan") -> "list[Work]":
-    """The work of a plan, with remarks on its datasets and its extent told."""
+def announced_works(plan: "Plan", output: Path) -> "tuple[list[Work], Digests]":
+    """The work of a plan, with remarks on its datasets and what is left to do told."""
+    from verax.bench.digests import Digests
+    from verax.bench.record import finished
     from verax.bench.work import expand, in_words
     from verax.datasets import load
 
+    done, known = finished(output)
+    digests = Digests({path: (size, time, sha256) for path, (size, time, sha256) in known.items()})
     datasets = [load(name, task=plan.tasks[0] if plan.tasks else "") for name in plan.datasets]
     for found in datasets:
         for remark in found.remarks:
             print(f"note: {remark}", file=sys.stderr)
-    works = expand(plan, datasets)
-    print(in_words(works), file=sys.stderr)
-    return works
+    works = expand(plan, datasets, digests=digests)
+    print(in_words(works, done), file=sys.stderr)
+    return works, digests
 
 
 def read_plan(file: Path | None, flags: dict[str, Any], preset: "Preset | None" = None) -> "Plan":
@@ -193,6 +199,8 @@ def show(summary: "Summary", folder: Path, *, as_json: bool) -> None:
         return
     counts = ", ".join(f"{n} {name}" for name, n in summary.outcomes.items() if n)
     print(f"{summary.items} items: {counts}; cost ${summary.cost_usd:.2f}")
+    if summary.aside:
+        print(f"{summary.aside} outputs of other inputs or versions are set aside, not counted")
     print(f"{summary.new_outputs} outputs and {summary.new_scores} scores are new; run: {folder}")
     print(f"next: verax bench report {folder} -o report.html")
 

@@ -15,7 +15,7 @@ from verax.cli.asked import AT_ONCE, Batching, told
 from verax.cli.paid import Desk, Terms, desk
 
 if TYPE_CHECKING:
-    from verax.bench.stages import Asked
+    from verax.bench.stages import Prior
     from verax.bench.work import Work
     from verax.image import Image
     from verax.priors.generated import Asking
@@ -44,18 +44,36 @@ class BenchAsker:
                 self._send(requests)
         return go_on
 
-    def ask(self, photo: "Image", work: "Work") -> "Asked":
+    def ask(self, photo: "Image", work: "Work") -> "Prior":
         """The prior of one item, stored or asked for. Raises what the call raises."""
-        from verax.bench.stages import Asked
+        from verax.bench.stages import Prior
         from verax.priors.generated import receive
+        from verax.provenance.reading import has_manifest
 
         asking = self._plan(photo, work)
         answer = self.counter.call(asking.request)
         came = (answer.images[0].width, answer.images[0].height)
         prior = receive(asking, answer)
-        return Asked(prior.pixels, self._cost(asking, answer), came != asking.canvas.size)
+        return Prior(
+            prior.pixels,
+            self._cost(asking, answer),
+            came != asking.canvas.size,
+            hashlib.sha256(prior.data).hexdigest(),
+            has_manifest(prior.data),
+            self._seconds(asking),
+            answer.model,
+        )
+
+    def _seconds(self, asking: "Asking") -> float | None:
+        """How long the call took; None through a batch, whose time says nothing."""
+        journal = self.counter.journal
+        call = journal.records.newest(asking.request.fingerprint()) if journal else None
+        if call is None or call.ended is None or self.batching.wanted:
+            return None
+        return call.ended - call.started
 
     def _plan(self, photo: "Image", work: "Work") -> "Asking":
+        from verax.bench.work import PROMPT_TASKS
         from verax.catalog.prompts import tasks
         from verax.image import Photo
         from verax.priors import generated
@@ -90,16 +108,6 @@ class BenchAsker:
             self.counter.terms.retry_uncertain,
         )
         batches.run(requests, poll_s=self.batching.poll_s, report=told)
-
-
-# names of benchmark tasks in the catalog of prompts
-PROMPT_TASKS = {
-    "dehazing": "dehaze",
-    "deraining": "derain",
-    "desnowing": "desnow",
-    "denoising": "denoise",
-    "photo_restoration": "old_photo",
-}
 
 
 @contextmanager

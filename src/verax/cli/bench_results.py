@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from verax.bench.record import Record
+    from verax.report.embedding import Way
 
 Run = typer.Argument(..., metavar="RUN", help="A run folder.")
 
@@ -18,12 +19,19 @@ Run = typer.Argument(..., metavar="RUN", help="A run folder.")
 def report(
     folder: Path = Run,
     output: Path = typer.Option(Path("report.html"), "-o", "--output", help="The page."),
+    pictures: str = typer.Option(
+        "auto", help="inside, previews (WebP, inside) or linked; auto keeps the page small."
+    ),
 ) -> None:
     """Write one HTML page that shows a run; it opens without a network."""
+    from verax.errors import choose
     from verax.report.page import write_page
 
+    ways: dict[str, Way | None] = {"auto": None}
+    ways |= {"inside": "inside", "previews": "previews", "linked": "linked"}
+    way = choose(ways, pictures, kind="way of keeping pictures")
     with opened(folder) as record:
-        write_page(record, output)
+        write_page(record, output, way=way)
     print(f"{output}  {output.stat().st_size / 1e6:.1f} MB")
 
 

@@ -2,7 +2,8 @@
 
 Two forms need no registration: a folder with `input/`, `target/` and `generated/` (any of them
 may be missing, partners share their name without suffix), and a manifest, a CSV file with the
-columns task, dataset, split, input, target, generated, generator, licence (paths relative to it).
+columns task, dataset, split, input, target, generated, generator, licence, scene (paths relative to
+it; all but task, input and target may be missing).
 """
 
 import csv
@@ -26,6 +27,8 @@ class Item:
         input: the photo; None where only clean pictures exist (they get degraded).
         target: the reference on the photo's grid, or None.
         generated: what a model returned for the photo, or None.
+        scene: pictures of one scene say less than as many scenes, so statistics resample scenes;
+            "" where the dataset names none.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Item:
     generated: Path | None = None
     generator: str = ""
     licence: str = ""
+    scene: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ def from_manifest(path: Path) -> Dataset:
     if not rows or not {"task", "input", "target"} <= set(rows[0]):
         raise SettingsError(
             f"{path}: want a CSV with the columns task, input, target (and split, dataset, "
-            f"generated, generator, licence), got {sorted(rows[0]) if rows else 'no rows'}"
+            f"generated, generator, licence, scene), got {sorted(rows[0]) if rows else 'no rows'}"
         )
     items = tuple(_manifest_item(row, path.parent) for row in rows)
     _require_files(path, items)
@@ -74,6 +78,7 @@ def _manifest_item(row: dict[str, str], root: Path) -> Item:
         split=row.get("split") or "",
         generator=row.get("generator") or "",
         licence=row.get("licence") or "",
+        scene=row.get("scene") or "",
         **files,
     )
 
@@ -105,14 +110,16 @@ def from_folder(folder: Path, *, task: str) -> Dataset:
 def _by_stem(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         return {}
-    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
-    twice = [stem for stem, n in Counter(p.stem for p in found).items() if n > 1]
+    names = sorted(path.name for path in folder.iterdir())
+    named = ((*name.rpartition("."), name) for name in names)
+    found = [(stem, name) for stem, _, end, name in named if f".{end.lower()}" in SUFFIXES]
+    twice = [stem for stem, n in Counter(stem for stem, _ in found).items() if n > 1]
     if twice:
         raise SettingsError(
             f"{folder}: two files share one name: {', '.join(sorted(twice)[:5])}; partners are "
             "found by name without suffix, keep one of each"
         )
-    return {p.stem: p for p in found}
+    return {stem: folder / name for stem, name in found}
 
 
 def _remarks(folder: Path, roles: dict[str, dict[str, Path]], lead: dict[str, Path]) -> list[str]:

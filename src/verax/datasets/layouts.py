@@ -18,6 +18,8 @@ class Layout:
             "" takes the whole name.
         folder: the folders that a pattern leaves open belong to the key, too.
         test: regular expression on the key: what it finds is the test split, the rest train.
+        scene: regular expression on the key: its group names the scene, since pictures of one scene
+            are not independent; "" where every picture has a scene of its own.
         task: task of these pictures, "" for the dataset's own.
     """
 
@@ -27,6 +29,7 @@ class Layout:
     key: str = ""
     folder: bool = False
     test: str = ""
+    scene: str = ""
     task: str = ""
 
     @property
@@ -87,9 +90,15 @@ def _items(folder: Path, layout: Layout) -> list[Item]:
                 input=path if lead == "input" else None,
                 target=partners["target"].get(key),
                 generated=partners["generated"].get(key),
+                scene=_scene(layout, key),
             )
         )
     return items
+
+
+def _scene(layout: Layout, key: str) -> str:
+    found = re.search(layout.scene, key) if layout.scene else None
+    return found.group(1) if found else ""
 
 
 def _side(folder: Path, layout: Layout, pattern: str) -> list[tuple[Path, str]]:

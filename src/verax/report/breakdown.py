@@ -50,20 +50,26 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What the outputs of one model and line changed: medians, None where nobody could tell."""
+    """What one line changed on one task: medians, None where nobody could tell.
+
+    `foreign` counts outputs that show another scene, of which nothing can be measured.
+    """
 
     generator: str
+    task: str
     label: str
     n: int
     medians: tuple[float | None, ...]
     scene_changed: int
+    foreign: int
 
 
 @dataclass(frozen=True, slots=True)
 class Rungs:
-    """The loss ladder of one task: (step, mean PSNR in dB over n items)."""
+    """The loss ladder of one task and prior source: (step, mean PSNR in dB over n items)."""
 
     task: str
+    source: str
     n: int
     steps: tuple[tuple[str, float], ...]
 
@@ -102,38 +108,78 @@ def _groups(pairs: list[tuple[float, float]]) -> tuple[Group, ...]:
 
 
 def changes(results: Results) -> list[Changes]:
-    """Medians of the deviation vector per model and line."""
-    rows: dict[tuple[str, str], list[str]] = defaultdict(list)
+    """Medians of the deviation vector per task, model and line."""
+    rows: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for o in results.outputs:
         if o.key in results.deviations:
-            rows[o.generator or "–", label_of(o.method, o.prior)].append(o.key)
+            model = o.generator if o.prior == "files" or o.prior.startswith("provider:") else ""
+            rows[model or "–", o.task, label_of(o.method, o.prior)].append(o.key)
     found = []
-    for (generator, label), keys in sorted(rows.items()):
+    for (generator, task, label), keys in sorted(rows.items()):
         several = [results.deviations[key] for key in keys]
         medians = []
         for name in COLUMNS:
             told = [one[name] for one in several if one.get(name) is not None]
             medians.append(float(np.median(told)) if told else None)
         changed = sum(one["scene_state"] != "same" for one in several)
-        found.append(Changes(generator, label, len(keys), tuple(medians), changed))
+        foreign = sum(one["outcome"] == "foreign" for one in several)
+        found.append(Changes(generator, task, label, len(keys), tuple(medians), changed, foreign))
     return found
 
 
 def ladders(results: Results) -> list[Rungs]:
-    """The mean loss ladder per task."""
-    by_task: dict[str, list[list[tuple[str, float]]]] = defaultdict(list)
+    """The mean loss ladder per task and prior source: real and simulated ones are apart."""
+    found: dict[tuple[str, str], list[list[tuple[str, float]]]] = defaultdict(list)
     for o in results.outputs:
         steps = results.deviations.get(o.key, {}).get("ladder")
         if steps:
-            by_task[o.task].append([(name, psnr) for name, psnr, _ in steps])
+            source = f"{o.prior}, {o.generator}" if o.generator else o.prior
+            found[o.task, source].append([(name, psnr) for name, psnr, _ in steps])
     return [
         Rungs(
             task,
+            source,
             len(items),
             tuple(
                 (name, float(np.mean([item[i][1] for item in items])))
                 for i, (name, _) in enumerate(items[0])
             ),
         )
-        for task, items in sorted(by_task.items())
+        for (task, source), items in sorted(found.items())
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class ByDataset:
+    """Means of one metric by line and dataset of one task: (mean, pictures) or None."""
+
+    task: str
+    metric: str
+    datasets: tuple[str, ...]
+    lines: tuple[tuple[str, tuple[tuple[float, int] | None, ...]], ...]
+
+
+def by_dataset(results: Results, *, metric: str = "psnr") -> list[ByDataset]:
+    """What a task's mean is made of, for tasks with several datasets."""
+    values = values_of(results, metric)
+    found: dict[str, dict[str, dict[str, list[float]]]] = defaultdict(
+        lambda: defaultdict(lambda: defaultdict(list))
+    )
+    for o in results.outputs:
+        if o.key in values:
+            task = f"{o.task}, {o.degradation}" if o.degradation else o.task
+            found[task][label_of(o.method, o.prior)][o.dataset].append(values[o.key])
+    tables = []
+    for task, lines in sorted(found.items()):
+        datasets = tuple(sorted({name for several in lines.values() for name in several}))
+        if len(datasets) > 1:
+            means = (
+                (label, tuple(_mean(several.get(name, [])) for name in datasets))
+                for label, several in lines.items()
+            )
+            tables.append(ByDataset(task, metric, datasets, tuple(means)))
+    return tables
+
+
+def _mean(values: list[float]) -> tuple[float, int] | None:
+    return (float(np.mean(values)), len(values)) if values else None

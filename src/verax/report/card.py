@@ -63,7 +63,7 @@ def card(
         "## How it was made",
         f"Prompts: {', '.join(plan.get('prompts', ()))}; their texts are in the prompt catalog of "
         f"the package. Plan and parameters:\n\n```json\n{json.dumps(plan, indent=1)}\n```",
-        f"Environment:\n\n```json\n{json.dumps(about['environment'], indent=1)}\n```",
+        f"Environments:\n\n```json\n{json.dumps(about['environments'], indent=1)}\n```",
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -1,142 +1,154 @@
-"""Plots as SVG text for the report: means with intervals, and the perception-distortion plane.
-
-Hand-made SVG needs no plotting package and stays sharp; colours follow the page's theme.
-"""
+"""The plots of a report: means with intervals, rank stability, perception against distortion, the
+loss ladder, best of K, seconds and cost."""
 
 import math
-from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass
-from html import escape
+from collections.abc import Sequence
 
 from verax.report.breakdown import Rungs
+from verax.report.generator import Quality
 from verax.report.leaderboard import Line, Table
+from verax.report.svg import (
+    Figure,
+    apart,
+    bar,
+    dot,
+    line,
+    scale,
+    span,
+    svg,
+    text,
+    ticks,
+    x_axis,
+    y_axis,
+)
 
-WIDTH, ROW, LABEL, RIGHT = 760, 26, 250, 70
+__all__ = ["Figure", "best_of_figure", "expense_figure", "ladder_figure", "means_figure"]
+__all__ += ["plane_figure", "ranks_figure", "table_figures", "ticks"]
 
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A plot with its caption; `svg` is safe to stand in a page as it is."""
-
-    title: str
-    caption: str
-    svg: str
-
-
-def figures(tables: list[Table]) -> list[Figure]:
-    """Every plot that the tables allow."""
-    found = [_means(table) for table in tables if any(line.interval for line in table.lines)]
-    return found + _planes(tables)
-
-
-def _means(table: Table) -> Figure:
-    """One row per line: the mean as a dot, the interval as a bar."""
-    lines = [line for line in table.lines if line.interval is not None]
-    low, high = _range(lines)
-    height = ROW * len(lines) + 34
-
-    def x(value: float) -> float:
-        return LABEL + (value - low) / (high - low) * (WIDTH - LABEL - RIGHT)
-
-    parts = [_axis(low, high, x, height)]
-    for index, line in enumerate(lines):
-        interval = line.interval
-        if interval is None:
-            continue
-        y = ROW * index + 16
-        parts.append(f'<text x="{LABEL - 10}" y="{y + 5}" class="end">{escape(line.label)}</text>')
-        if interval.low == interval.low:
-            parts.append(
-                f'<line x1="{x(interval.low):.1f}" x2="{x(interval.high):.1f}" y1="{y}" y2="{y}" '
-                'class="bar"/>'
-            )
-        parts.append(f'<circle cx="{x(interval.mean):.1f}" cy="{y}" r="5" class="dot"/>')
-        parts.append(f'<text x="{WIDTH - RIGHT + 12}" y="{y + 5}">{interval.mean:.2f}</text>')
-    title = f"{table.title}: {table.metric}"
-    arrow = "higher" if table.higher_is_better else "lower"
-    caption = f"Mean and 95 % bootstrap interval over the pictures, {arrow} is better."
-    return Figure(title, caption, _svg(height, title, parts))
+WIDTH, ROW, LABEL, RIGHT = 640, 26, 215, 60
+PERCEPTION = ("niqe", "brisque", "piqe")
+MOST_LETTERS = 30
 
 
-def _range(lines: list[Line]) -> tuple[float, float]:
-    ends = [
-        value
-        for line in lines
-        if line.interval is not None
-        for value in (line.interval.low, line.interval.high, line.interval.mean)
-        if value == value
-    ]
-    low, high = min(ends), max(ends)
-    margin = 0.06 * (high - low) or max(abs(high), 1.0) * 0.05
-    return low - margin, high + margin
+def table_figures(tables: Sequence[Table]) -> list[Figure]:
+    """The plots of the tables of one set of pictures, the first of which is the main one."""
+    main = tables[0]
+    found = [means_figure(main)] if _scored(main) else []
+    if len([one for one in main.lines if one.rank_shares]) > 1 and main.scenes > 1:
+        found.append(ranks_figure(main))
+    by_metric = {table.metric: table for table in tables}
+    perception = next((by_metric[m] for m in PERCEPTION if m in by_metric), None)
+    if "psnr" in by_metric and perception is not None:
+        found.append(plane_figure(by_metric["psnr"], perception))
+    if _scored(main):
+        found.append(expense_figure(main))
+    return found
 
 
-def _axis(low: float, high: float, x: Callable[[float], float], height: int) -> str:
+def _scored(table: Table) -> list[Line]:
+    return [one for one in table.lines if one.interval is not None]
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= MOST_LETTERS else label[: MOST_LETTERS - 1] + "…"
+
+
+def means_figure(table: Table) -> Figure:
+    """One row per line: the mean as a dot, the interval as a bar, doing nothing as a rule."""
+    told = [(one, one.interval) for one in _scored(table) if one.interval is not None]
+    low, high = span([v for _, i in told for v in (i.low, i.high, i.mean)])
+    x, bottom = scale(low, high, LABEL, WIDTH - RIGHT), ROW * len(told) + 8
+    parts = x_axis(low, high, x, 4, bottom)
+    for row, (one, interval) in enumerate(told):
+        y = ROW * row + 16
+        nothing = one.label == "identity"
+        if nothing:
+            parts.append(line(x(interval.mean), 4, x(interval.mean), bottom, "nothing"))
+        parts.append(text(LABEL - 10, y + 5, _short(one.label), "end"))
+        if math.isfinite(interval.low):
+            parts.append(line(x(interval.low), y, x(interval.high), y, "bar"))
+        parts.append(dot(x(interval.mean), y, "dot grey" if nothing else "dot"))
+        parts.append(text(WIDTH - RIGHT + 8, y + 5, f"{interval.mean:.2f}"))
+    arrow = "right is better" if table.higher_is_better else "left is better"
+    unit = f" ({table.unit})" if table.unit else ""
+    caption = f"Mean with 95 % interval, {arrow}; the dashed rule is doing nothing."
+    title = f"{table.metric}{unit}"
+    return Figure(title, caption, svg(WIDTH, bottom + 24, f"{table.title}: {title}", parts))
+
+
+def ranks_figure(table: Table) -> Figure:
+    """How often each line takes each rank when the scenes are drawn again."""
+    told = [one for one in table.lines if one.rank_shares]
+    cell = min(60.0, (WIDTH - LABEL - 10) / len(told))
     parts = []
-    for value in ticks(low, high):
-        place = x(value)
-        parts.append(
-            f'<line x1="{place:.1f}" x2="{place:.1f}" y1="4" y2="{height - 26}" class="grid"/>'
-            f'<text x="{place:.1f}" y="{height - 8}" class="middle small">{value:g}</text>'
-        )
-    return "".join(parts)
+    for row, one in enumerate(told):
+        y = ROW * row + 22
+        parts.append(text(LABEL - 10, y + 17, _short(one.label), "end"))
+        for rank, share in enumerate(one.rank_shares):
+            x = LABEL + cell * rank
+            tip = f"{one.label}: rank {rank + 1} in {share:.0%} of resamples"
+            parts.append(
+                f'<rect x="{x:.1f}" y="{y}" width="{cell - 2:.1f}" height="{ROW - 2}" class="heat" '
+                f'fill-opacity="{0.04 + 0.96 * share:.2f}"><title>{_plain(tip)}</title></rect>'
+            )
+            if share >= 0.005 and cell > 28:
+                kind = "middle small inside" if share > 0.45 else "middle small"
+                parts.append(text(x + cell / 2 - 1, y + 16, f"{share:.0%}", kind))
+    for rank in range(len(told)):
+        parts.append(text(LABEL + cell * (rank + 0.5) - 1, 14, f"{rank + 1}", "middle small"))
+    caption = f"Share of resamples of the {table.scenes} scenes in which a line takes each rank."
+    title = f"rank stability, {table.metric}"
+    return Figure(title, caption, svg(WIDTH, ROW * len(told) + 28, title, parts))
 
 
-def ticks(low: float, high: float) -> list[float]:
-    """Round values between low and high, about four to eight of them."""
-    power = 10 ** math.floor(math.log10((high - low) / 4))
-    step = next(power * m for m in (1, 2, 5, 10) if (high - low) / (power * m) <= 8)
-    first = math.ceil(low / step)
-    return [round(n * step, 10) for n in range(first, math.floor(high / step) + 1)]
+def _plain(words: str) -> str:
+    return words.replace("&", "&amp;").replace("<", "&lt;")
 
 
-def _planes(tables: list[Table]) -> list[Figure]:
-    """PSNR against a no-reference score, one plane per task that has both."""
-    by_task: dict[str, dict[str, Table]] = defaultdict(dict)
-    for table in tables:
-        by_task[table.title][table.metric] = table
-    planes = []
-    for title, found in by_task.items():
-        for metric in ("niqe", "brisque", "piqe"):
-            if "psnr" in found and metric in found:
-                planes.append(_plane(title, found["psnr"], found[metric]))
-                break
-    return planes
-
-
-def _plane(title: str, distortion: Table, perception: Table) -> Figure:
-    other = {(line.method, line.prior): line.interval for line in perception.lines}
+def plane_figure(distortion: Table, perception: Table) -> Figure:
+    """PSNR against a no-reference score; better is right and up."""
+    other = {(one.method, one.prior): one.interval for one in perception.lines}
     points = [
-        (line.label, line.interval.mean, mate.mean)
-        for line in distortion.lines
-        if line.interval and (mate := other.get((line.method, line.prior)))
+        (one.label, one.interval.mean, mate.mean)
+        for one in distortion.lines
+        if one.interval and (mate := other.get((one.method, one.prior)))
     ]
-    height, left, base = 380, 60, 330
-    xs, ys = [p[1] for p in points], [p[2] for p in points]
+    left, top, bottom, right = 46, 24, 300, WIDTH - 20
+    lows = span([p[1] for p in points], 0.12), span([p[2] for p in points], 0.12)
+    x = scale(*lows[0], left, right)
+    ends = (bottom, top) if perception.higher_is_better else (top, bottom)
+    y = scale(*lows[1], *ends)
+    parts = x_axis(*lows[0], x, top, bottom) + y_axis(*lows[1], y, left, right)
+    heights = apart([y(p[2]) for p in points], 15)
+    for (label, psnr, score), height in zip(points, heights, strict=True):
+        kind = "dot grey" if label == "identity" else "dot"
+        parts.append(dot(x(psnr), y(score), kind, tip=f"{label}: {psnr:.2f} dB, {score:.2f}"))
+        side = x(psnr) > (left + right) / 2
+        at = x(psnr) - 9 if side else x(psnr) + 9
+        parts.append(text(at, height + 4, _short(label), "end small" if side else "small"))
+    arrow = "higher" if perception.higher_is_better else "lower"
+    parts.append(text(left, 14, f"{perception.metric}, {arrow} is better, better is up", "small"))
+    parts.append(text(right, bottom + 32, "psnr (dB), better is right", "end small"))
+    caption = "Closeness to the reference against naturalness by itself; neither is enough."
+    title = "perception and distortion"
+    return Figure(title, caption, svg(WIDTH, bottom + 40, f"{distortion.title}: {title}", parts))
 
-    def place(value: float, values: list[float], start: float, end: float) -> float:
-        spread = (max(values) - min(values)) or 1.0
-        return start + (value - min(values)) / spread * (end - start)
 
-    parts = [
-        f'<line x1="{left}" x2="{WIDTH - 20}" y1="{base + 14}" y2="{base + 14}" class="grid"/>',
-        f'<line x1="{left}" x2="{left}" y1="20" y2="{base + 14}" class="grid"/>',
-        f'<text x="{WIDTH - 20}" y="{base + 40}" class="end">PSNR (dB) →</text>',
-        f'<text x="{left}" y="14">{escape(perception.metric)} (up is better)</text>',
-    ]
-    for label, psnr, score in points:
-        px = place(psnr, xs, left + 30, WIDTH - 180)
-        py = place(score, ys, 40, base - 10)
-        if perception.higher_is_better:
-            py = base + 30 - py
-        parts.append(
-            f'<circle cx="{px:.1f}" cy="{py:.1f}" r="5" class="dot"/>'
-            f'<text x="{px + 9:.1f}" y="{py + 4:.1f}">{escape(label)}</text>'
-        )
-    name = f"{title}: perception and distortion"
-    caption = "Right is closer to the reference, up is more natural by itself; neither is enough."
-    return Figure(name, caption, _svg(height, name, parts))
+def expense_figure(table: Table) -> Figure:
+    """Mean seconds per picture of every line, and dollars where some were paid."""
+    told = sorted(_scored(table), key=lambda one: one.seconds)
+    top = max(one.seconds for one in told) or 1.0
+    x = scale(0, top, LABEL, WIDTH - RIGHT - 70)
+    parts = []
+    for row, one in enumerate(told):
+        y = ROW * row + 4
+        cost = f", ${one.cost_usd / one.items:.3f}" if table.paid else ""
+        parts.append(text(LABEL - 10, y + 15, _short(one.label), "end"))
+        parts.append(bar(LABEL, y, x(one.seconds) - LABEL, ROW - 8, "rung"))
+        parts.append(text(x(one.seconds) + 6, y + 14, f"{one.seconds:.2f} s{cost}", "small"))
+    title = "cost and time per picture" if table.paid else "time per picture"
+    caption = "Mean of all items, failed ones included; on this machine, several at once."
+    return Figure(title, caption, svg(WIDTH, ROW * len(told) + 6, f"{table.title}: {title}", parts))
 
 
 def ladder_figure(ladder: Rungs) -> Figure:
@@ -144,24 +156,42 @@ def ladder_figure(ladder: Rungs) -> Figure:
     top = max(psnr for _, psnr in ladder.steps) or 1.0
     parts = []
     for index, (name, psnr) in enumerate(ladder.steps):
-        y, length = ROW * index + 4, psnr / top * (WIDTH - LABEL - RIGHT)
+        y, length = ROW * index + 4, max(psnr, 0) / top * (WIDTH - LABEL - RIGHT)
         gain = f" ({psnr - ladder.steps[index - 1][1]:+.2f})" if index else ""
-        parts.append(
-            f'<text x="{LABEL - 10}" y="{y + 15}" class="end">{escape(name)}</text>'
-            f'<rect x="{LABEL}" y="{y}" width="{length:.1f}" height="{ROW - 8}" class="rung"/>'
-            f'<text x="{LABEL + 8}" y="{y + 14}" class="inside">{psnr:.2f} dB{gain}</text>'
-        )
+        parts.append(text(LABEL - 10, y + 15, _short(name), "end"))
+        parts.append(bar(LABEL, y, length, ROW - 8, "rung"))
+        if index:
+            before = max(ladder.steps[index - 1][1], 0) / top * (WIDTH - LABEL - RIGHT)
+            if length > before:
+                parts.append(bar(LABEL + before, y, length - before, ROW - 8, "step"))
+        parts.append(text(LABEL + 8, y + 14, f"{psnr:.2f} dB{gain}", "inside"))
     title = f"{ladder.task}: loss ladder"
+    pictures = f"{ladder.n} pictures" if ladder.n > 1 else "one picture"
     caption = (
-        f"PSNR of the raw prior after each class of deviation is undone, mean over {ladder.n} "
-        "pictures, over the pixels that every step shows."
+        f"PSNR of the raw prior ({ladder.source}) after each class of deviation is undone, mean "
+        f"over {pictures}, over the pixels that every step shows."
     )
-    return Figure(title, caption, _svg(ROW * len(ladder.steps) + 10, title, parts))
+    return Figure(title, caption, svg(WIDTH, ROW * len(ladder.steps) + 10, title, parts))
 
 
-def _svg(height: int, title: str, parts: list[str]) -> str:
-    return (
-        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}">'
-        + "".join(parts)
-        + "</svg>"
-    )
+def best_of_figure(qualities: Sequence[Quality]) -> Figure | None:
+    """Expected best of K answers; None where nothing was asked twice."""
+    curves = [one for one in qualities if len(one.best_of) > 1]
+    if not curves:
+        return None
+    most = max(len(one.best_of) for one in curves)
+    low, high = span([value for one in curves for value in one.best_of])
+    left, top, bottom, right = 46, 10, 240, WIDTH - 200
+    x, y = scale(1, most, left + 10, right), scale(low, high, bottom, top)
+    parts = y_axis(low, high, y, left, right)
+    parts += [text(x(k), bottom + 16, f"{k}", "middle small") for k in range(1, most + 1)]
+    heights = apart([y(one.best_of[-1]) for one in curves], 15)
+    for one, height in zip(curves, heights, strict=True):
+        places = [(x(k), y(value)) for k, value in enumerate(one.best_of, 1)]
+        path = " ".join(f"{px:.1f},{py:.1f}" for px, py in places)
+        parts.append(f'<polyline points="{path}" class="curve"/>')
+        parts += [dot(px, py) for px, py in places]
+        parts.append(text(right + 12, height + 4, _short(f"{one.task}, {one.source}"), "small"))
+    metric = curves[0].metric
+    caption = f"Expected {metric} of the best of K answers to one photo, chosen with the reference."
+    return Figure("best of K", caption, svg(WIDTH, bottom + 24, "best of K", parts))

@@ -4,40 +4,20 @@ Names, reasons and picture sources stand once in lists, rows point into them, so
 100,000 outputs stays a file that a browser opens.
 """
 
-import base64
+import json
 import os
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from verax import image as images
 from verax.bench.record import OUTCOMES, OutputRow
+from verax.metrics import METRICS
+from verax.report.embedding import Pictures
 from verax.report.results import Results, label_of
 
-WEB = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".avif": "avif"}
 NOTHING = -1
-
-
-@dataclass(frozen=True, slots=True)
-class Pictures:
-    """How the page refers to picture files: inside it, or by a path relative to it."""
-
-    folder: Path  # of the page
-    embed: bool
-
-    def source(self, path: Path) -> str:
-        """An address for an img element; "" for a file that browsers cannot show as it is."""
-        kind = WEB.get(path.suffix.lower())
-        if not path.is_file() or (kind is None and not self.embed):
-            return ""
-        if not self.embed:
-            return os.path.relpath(path, self.folder).replace(os.sep, "/")
-        data = path.read_bytes()
-        if kind is None:
-            kind, data = "png", images.encode(images.decode(data, name=path.name).pixels)
-        return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+MOST_OVERLAYS = 2000  # pictures with arrows and boxes, about 10 KB each; the export has all numbers
 
 
 @dataclass(slots=True)
@@ -61,13 +41,14 @@ class Rows:
     """Turns output rows into rows of places; every picture file is read once at most."""
 
     results: Results
-    output_path: Callable[[str], Path]
+    folder: Path  # of the run
     pictures: Pictures
     metrics: list[str]
     labels: Index = field(default_factory=Index)
     reasons: Index = field(default_factory=Index)
     sources: Index = field(default_factory=Index)
     seen: dict[str, int] = field(default_factory=dict)
+    drawn: int = 0
 
     def picture(self, name: str, path: Path) -> int:
         """Place of a picture's source; `name` stands for its content."""
@@ -76,39 +57,71 @@ class Rows:
         return self.seen[name]
 
     def output(self, row: OutputRow) -> int | str:
-        if row.sha256 and not self.pictures.embed:
+        if row.sha256 and self.pictures.way == "linked":
             return row.key
-        return self.picture(row.sha256, self.output_path(row.key))
+        return self.picture(row.sha256, output_path(self.folder, row))
 
     def row(self, row: OutputRow) -> list[Any]:
         label = label_of(row.method, row.prior) + (f" #{row.repeat + 1}" if row.repeat else "")
         told = {s.metric: s.value for s in self.results.scores.get(row.key, ())}
         scores = [None if (v := told.get(m)) is None else round(v, 4) for m in self.metrics]
         places = [self.labels.of(label), OUTCOMES.index(row.outcome), self.reasons.of(row.reason)]
-        return [*places, self.output(row), scores]
+        shown = [*places, self.output(row), scores]
+        overlay = self.overlay(row)
+        return [*shown, overlay] if overlay else shown
+
+    def overlay(self, row: OutputRow) -> list[Any]:
+        """[motion, objects, width, height]: (x, y, dx, dy), and (kind, left, top, right,
+        bottom), as shares of the photo's width and height; [] where nothing was measured."""
+        told = self.results.deviations.get(row.key, {})
+        if "motion" not in told or self.drawn >= MOST_OVERLAYS:
+            return []
+        self.drawn += 1
+        sides = (row.width, row.height, row.width, row.height)
+        boxes = [
+            [o["kind"], *(round(v / side, 4) for v, side in zip(o["box_px"], sides, strict=True))]
+            for o in told["objects"]
+        ]
+        return [told["motion"], boxes, row.width, row.height]
 
 
-def gallery(
-    results: Results, output_path: Callable[[str], Path], pictures: Pictures
-) -> dict[str, Any]:
+def output_path(folder: Path, row: OutputRow) -> Path:
+    return folder / "outputs" / f"{row.key}.png"
+
+
+def files_of(results: Results, folder: Path) -> list[Path]:
+    """Every picture file that a page over these results shows, each once."""
+    paths: dict[str, Path] = {}
+    for row in results.outputs:
+        if row.sha256:
+            paths.setdefault(row.sha256, output_path(folder, row))
+        for name in (row.photo, row.reference):
+            if name:
+                paths.setdefault(name, folder / name)
+    return list(paths.values())
+
+
+def gallery(results: Results, folder: Path, pictures: Pictures) -> dict[str, Any]:
     """Every picture with its outputs and scores.
 
     An entry is [task, name, photo, reference, rows]; a row is [label, outcome, reason, source,
-    scores], each a place in the list of that name. Linked outputs are named by their key alone.
+    scores, overlay], each a place in the list of that name; the overlay may be missing. Linked
+    outputs are named by their key alone.
     """
-    metrics = sorted({s.metric for several in results.scores.values() for s in several})
-    rows, tasks = Rows(results, output_path, pictures, metrics), Index()
+    known = {s.metric for several in results.scores.values() for s in several}
+    metrics = [name for name in METRICS if name in known]
+    rows, tasks = Rows(results, folder, pictures, metrics), Index()
     groups: dict[tuple[str, ...], list[OutputRow]] = defaultdict(list)
     for row in results.outputs:
         groups[row.task, row.dataset, row.item, row.degradation].append(row)
     entries = []
     for (task, _, item, degradation), several in groups.items():
         first = several[0]
-        photo = NOTHING if degradation else rows.picture(first.photo, Path(first.photo))
-        reference = rows.picture(first.reference, Path(first.reference))
+        photo = rows.picture(first.photo, folder / first.photo)
+        reference = rows.picture(first.reference, folder / first.reference)
         name = f"{item}, {degradation}" if degradation else item
         entries.append([tasks.of(task), name, photo, reference, [rows.row(r) for r in several]])
-    start = os.path.relpath(output_path("x").parent, pictures.folder).replace(os.sep, "/")
+    start = os.path.relpath(folder / "outputs", pictures.folder).replace(os.sep, "/")
     return {
         "outputs": start + "/",
         "metrics": metrics,
@@ -119,3 +132,9 @@ def gallery(
         "sources": rows.sources.values,
         "entries": entries,
     }
+
+
+def script_json(value: Any) -> str:  # noqa: ANN401  # anything JSON can hold
+    """JSON that may stand inside a script element: no tag can be closed from within."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

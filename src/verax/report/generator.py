@@ -26,7 +26,8 @@ class Quality:
         score: mean score out of ten; None where no deviation was measured.
         success: share of all items, refused and failed ones included.
         best_of: expected best value of the metric among K repeats, for K = 1, 2, ...
-        seconds: (width x height of the photo, mean seconds of an item) from small to large.
+        seconds: (width x height of the photo, mean seconds of the service, how many calls) from
+            small to large; () where nobody knows, as for pictures that were there before.
     """
 
     task: str
@@ -36,7 +37,7 @@ class Quality:
     success: float
     metric: str
     best_of: tuple[float, ...]
-    seconds: tuple[tuple[str, float], ...]
+    seconds: tuple[tuple[str, float, int], ...]
 
 
 def qualities(results: Results, *, metric: str = "psnr") -> list[Quality]:
@@ -89,14 +90,14 @@ def _succeeded(row: OutputRow, results: Results, gains: dict[str, float]) -> boo
     return row.outcome == "restored" and not foreign and gains.get(row.key, 0.0) >= 0
 
 
-def _seconds(rows: list[OutputRow]) -> tuple[tuple[str, float], ...]:
-    """Mean seconds of an item by size of the photo, small ones first."""
+def _seconds(rows: list[OutputRow]) -> tuple[tuple[str, float, int], ...]:
+    """Mean seconds of the service by size of the photo, small ones first."""
     by_size: dict[tuple[int, int], list[float]] = defaultdict(list)
     for row in rows:
-        if row.width:
-            by_size[row.width, row.height].append(row.seconds)
+        if row.prior_seconds is not None:
+            by_size[row.width, row.height].append(row.prior_seconds)
     sizes = sorted(by_size.items(), key=lambda one: one[0][0] * one[0][1])
-    return tuple((f"{w}x{h}", float(np.mean(seconds))) for (w, h), seconds in sizes)
+    return tuple((f"{w}x{h}", float(np.mean(told)), len(told)) for (w, h), told in sizes)
 
 
 def best_of(groups: list[list[float]], *, higher_is_better: bool = True) -> tuple[float, ...]:

@@ -1,11 +1,13 @@
-"""Leaderboards from a stored run: one table per task, degradation, metric and protocol.
+"""Leaderboards from a stored run: a table per task, degradation, pictures, metric and protocol.
 
-Numbers of different protocol never share a table. Every outcome is counted beside the mean, and
-the do-nothing row (identity) is always shown when it was run.
+Numbers of different protocol never share a table, nor do means over different pictures: lines
+that were tried on part of the pictures (real outputs exist for some, simulated ones for the others)
+get a table of that part, in which every other line is averaged over the same part. Every outcome is
+counted beside the mean, and the do-nothing row (identity) is in each table when it was run.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,7 @@ from verax.bench import statistics
 from verax.bench.record import OUTCOMES, OutputRow
 from verax.bench.statistics import Comparison, Interval
 from verax.metrics import METRICS
+from verax.report.parts import NOTHING, Name, Picture, parts
 from verax.report.results import Results, label_of
 
 NAN = float("nan")
@@ -28,9 +31,12 @@ class Line:
         interval: mean over the scored pictures; None when none could be scored.
         outcomes: how many items ended in each outcome, in the order of OUTCOMES.
         spread: typical standard deviation over repeats of one picture; NaN without repeats.
+        gain: this line minus doing nothing on the pictures both have; None for that row itself.
+        p_gain: of the gain, Holm-adjusted over the table.
         against_best: the best line minus this one on the pictures both have; None for the best.
-        p_adjusted: Holm-adjusted over the table; NaN for the best.
-        rank_share: share of resamples in which this line is first.
+        p_adjusted: of that, Holm-adjusted over the table; NaN for the best.
+        rank_shares: share of resamples in which this line is first, second, ...; () where the
+            lines share no picture.
         place: 1 for the best mean, 2 for the second, ...
     """
 
@@ -41,9 +47,11 @@ class Line:
     seconds: float
     cost_usd: float
     spread: float
+    gain: Comparison | None
+    p_gain: float
     against_best: Comparison | None
     p_adjusted: float
-    rank_share: float
+    rank_shares: tuple[float, ...]
     place: int
 
     @property
@@ -54,16 +62,26 @@ class Line:
     def items(self) -> int:
         return sum(self.outcomes)
 
+    @property
+    def rank_share(self) -> float:
+        """Share of resamples in which this line leads; NaN where that cannot be told."""
+        return self.rank_shares[0] if self.rank_shares else NAN
+
     def count(self, outcome: str) -> int:
         return self.outcomes[OUTCOMES.index(outcome)]
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The lines of one task, degradation, metric and protocol, best first."""
+    """The lines of one task, degradation, set of pictures, metric and protocol, best first.
+
+    `subset` tells in words which pictures these are; "" for all of the task.
+    """
 
     task: str
     degradation: str
+    subset: str
+    pictures: int
     metric: str
     unit: str
     protocol: str
@@ -72,7 +90,8 @@ class Table:
 
     @property
     def title(self) -> str:
-        return f"{self.task}, {self.degradation}" if self.degradation else self.task
+        title = f"{self.task}, {self.degradation}" if self.degradation else self.task
+        return f"{title}, {self.subset}" if self.subset else title
 
     @property
     def outcomes(self) -> tuple[str, ...]:
@@ -89,24 +108,29 @@ class Table:
     def repeated(self) -> bool:
         return any(line.spread == line.spread for line in self.lines)
 
+    @property
+    def scenes(self) -> int:
+        """The most scenes that a line was scored on."""
+        return max((line.interval.scenes for line in self.lines if line.interval), default=0)
+
 
 def leaderboards(results: Results, *, seed: int = 0) -> list[Table]:
     """Every table of a run."""
-    scores = results.scores
     groups: dict[tuple[str, str], list[OutputRow]] = defaultdict(list)
     for output in results.outputs:
         groups[output.task, output.degradation].append(output)
     tables = []
-    for (task, degradation), outputs in sorted(groups.items()):
-        found: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
-        for output in outputs:
-            for s in scores.get(output.key, ()):
-                if s.value is not None:
-                    found[s.metric, s.protocol][s.key] = s.value
-        tables += [
-            _table(task, degradation, metric, protocol, outputs, values, seed)
-            for (metric, protocol), values in sorted(found.items(), key=_in_order)
-        ]
+    for _, outputs in sorted(groups.items()):
+        for subset, part in parts(outputs):
+            found: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
+            for output in part:
+                for s in results.scores.get(output.key, ()):
+                    if s.value is not None:
+                        found[s.metric, s.protocol][s.key] = s.value
+            tables += [
+                _table(part, subset, metric, protocol, values, seed)
+                for (metric, protocol), values in sorted(found.items(), key=_in_order)
+            ]
     return tables
 
 
@@ -117,103 +141,143 @@ def _in_order(found: tuple[tuple[str, str], dict[str, float]]) -> tuple[int, str
 
 
 def _table(
-    task: str,
-    degradation: str,
+    outputs: Sequence[OutputRow],
+    subset: str,
     metric: str,
     protocol: str,
-    outputs: list[OutputRow],
     values: dict[str, float],
     seed: int,
 ) -> Table:
     higher = METRICS[metric].direction == "higher"
-    rows: dict[tuple[str, str], list[OutputRow]] = defaultdict(list)
+    rows: dict[Name, list[OutputRow]] = defaultdict(list)
     for output in outputs:
         rows[output.method, output.prior].append(output)
-    per_item = {name: _per_item(outputs, values) for name, outputs in rows.items()}
-    scored = [name for name in rows if per_item[name]]
-    sign = 1 if higher else -1
-    order = sorted(scored, key=lambda n: -sign * float(np.mean(list(per_item[n].values()))))
-    rng = np.random.default_rng(seed)
-    firsts = _first_shares([per_item[name] for name in order], higher, rng)
+    per_item = {name: _per_item(several, values) for name, several in rows.items()}
+    sign = -1 if higher else 1
+    order = sorted(
+        (name for name in rows if per_item[name]),
+        key=lambda name: sign * float(np.mean(list(per_item[name].values()))),
+    )
+    scenes = {(o.dataset, o.item): f"{o.dataset}/{o.scene or o.item}" for o in outputs}
+    lines = _lines(order, per_item, scenes, higher=higher, rng=np.random.default_rng(seed))
+    unscored = [name for name in rows if not per_item[name]]
+    told = [
+        Line(method=name[0], prior=name[1], **said, **_counted(rows[name], values))
+        for name, said in [*lines, *((name, _silent(len(order) + 1)) for name in unscored)]
+    ]
+    first, unit = outputs[0], METRICS[metric].unit
+    pictures = len(scenes)
+    return Table(
+        first.task, first.degradation, subset, pictures, metric, unit, protocol, higher, tuple(told)
+    )
+
+
+Values = dict[Picture, float]
+
+
+def _lines(
+    order: list[Name],
+    per_item: dict[Name, Values],
+    scenes: dict[Picture, str],
+    *,
+    higher: bool,
+    rng: np.random.Generator,
+) -> list[tuple[Name, dict[str, Any]]]:
+    """What the statistics say of the lines that have scores, best first."""
+    shares = _rank_shares([per_item[name] for name in order], scenes, higher, rng)
+    best = per_item[order[0]] if order else {}
+    nothing = per_item.get(NOTHING, {})
+    gains = [
+        None if name == NOTHING else _compare(per_item[name], nothing, scenes, rng)
+        for name in order
+    ]
     against = [
-        None if i == 0 else _compare(per_item[order[0]], per_item[name], rng)
+        None if i == 0 else _compare(best, per_item[name], scenes, rng)
         for i, name in enumerate(order)
     ]
-    adjusted = _adjusted(against)
-    lines = [
-        Line(
-            method=name[0],
-            prior=name[1],
-            interval=statistics.mean_interval(list(per_item[name].values()), rng=rng),
-            against_best=against[i],
-            p_adjusted=adjusted[i],
-            rank_share=firsts[i],
-            place=i + 1,
-            **_counted(rows[name], values),
+    p_gain, p_best = _adjusted(gains), _adjusted(against)
+    return [
+        (
+            name,
+            {
+                "interval": statistics.mean_interval(
+                    list(per_item[name].values()),
+                    rng=rng,
+                    scenes=[scenes[p] for p in per_item[name]],
+                ),
+                "gain": gains[i],
+                "p_gain": p_gain[i],
+                "against_best": against[i],
+                "p_adjusted": p_best[i],
+                "rank_shares": shares[i],
+                "place": i + 1,
+            },
         )
         for i, name in enumerate(order)
     ]
-    lines += [
-        Line(
-            name[0],
-            name[1],
-            None,
-            against_best=None,
-            p_adjusted=NAN,
-            rank_share=0.0,
-            place=len(order) + 1,
-            **_counted(rows[name], values),
-        )
-        for name in rows
-        if name not in scored
-    ]
-    unit = METRICS[metric].unit
-    return Table(task, degradation, metric, unit, protocol, higher, tuple(lines))
 
 
-def _per_item(outputs: Iterable[OutputRow], values: dict[str, float]) -> dict[str, float]:
+def _silent(place: int) -> dict[str, Any]:
+    """A line without any score."""
+    return {
+        "interval": None,
+        "gain": None,
+        "p_gain": NAN,
+        "against_best": None,
+        "p_adjusted": NAN,
+        "rank_shares": (),
+        "place": place,
+    }
+
+
+def _per_item(outputs: Iterable[OutputRow], values: dict[str, float]) -> Values:
     """One value per picture: the mean over repeats and prompts."""
-    found: dict[str, list[float]] = defaultdict(list)
+    found: dict[Picture, list[float]] = defaultdict(list)
     for output in outputs:
         if output.key in values:
-            found[f"{output.dataset}/{output.item}"].append(values[output.key])
+            found[output.dataset, output.item].append(values[output.key])
     return {item: float(np.mean(several)) for item, several in found.items()}
 
 
-def _shared(tables: list[dict[str, float]]) -> list[str]:
+def _shared(tables: Sequence[Values]) -> list[Picture]:
     """Pictures that every one of the tables has."""
     return sorted(set.intersection(*(set(t) for t in tables))) if tables else []
 
 
-def _first_shares(
-    tables: list[dict[str, float]], higher: bool, rng: np.random.Generator
-) -> list[float]:
-    """Share of resamples in which each line is first, over the pictures that all lines share."""
+def _rank_shares(
+    tables: list[Values], scenes: dict[Picture, str], higher: bool, rng: np.random.Generator
+) -> list[tuple[float, ...]]:
+    """Shares of every rank by line, over the pictures that all lines share."""
     items = _shared(tables)
     if not items:
-        return [float("nan")] * len(tables)
+        return [()] * len(tables)
     values = np.array([[table[item] for table in tables] for item in items])
-    shares = statistics.rank_shares(values, rng=rng, higher_is_better=higher)
-    return [float(share) for share in shares[:, 0]]
+    names = [scenes[item] for item in items]
+    shares = statistics.rank_shares(values, rng=rng, scenes=names, higher_is_better=higher)
+    return [tuple(float(share) for share in row) for row in shares]
 
 
 def _compare(
-    best: dict[str, float], other: dict[str, float], rng: np.random.Generator
+    first: Values, second: Values, scenes: dict[Picture, str], rng: np.random.Generator
 ) -> Comparison | None:
-    items = _shared([best, other])
-    if len(items) < 2:
+    """First minus second on the pictures both have; None for fewer than two scenes."""
+    items = _shared([first, second])
+    names = [scenes[item] for item in items]
+    if len(set(names)) < 2:
         return None
-    return statistics.compare([best[i] for i in items], [other[i] for i in items], rng=rng)
+    return statistics.compare(
+        [first[i] for i in items], [second[i] for i in items], rng=rng, scenes=names
+    )
 
 
-def _adjusted(against: list[Comparison | None]) -> list[float]:
+def _adjusted(found: list[Comparison | None]) -> list[float]:
     """Holm-adjusted p values in the order of the lines; NaN where nothing was compared."""
-    tested = [i for i, comparison in enumerate(against) if comparison is not None]
-    found = [NAN] * len(against)
-    p_values = [c.p_value for c in against if c is not None]
+    tested = [i for i, comparison in enumerate(found) if comparison is not None]
+    adjusted = [NAN] * len(found)
+    p_values = [c.p_value for c in found if c is not None]
     for i, p_value in zip(tested, statistics.holm(p_values) if p_values else [], strict=True):
-        found[i] = p_value
-    return found
+        adjusted[i] = p_value
+    return adjusted
 
 
 def _counted(outputs: list[OutputRow], values: dict[str, float]) -> dict[str, Any]:

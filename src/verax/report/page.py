@@ -1,11 +1,11 @@
 """One HTML file that shows a run: leaderboards, plots, every picture in the compare viewer.
 
-It opens without a network. Pictures are inside the file while they are few; beyond EMBED_BYTES the
-page links the files of the run folder, and says so.
+It opens without a network; see `embedding` for how its pictures are kept.
 """
 
-import json
+from dataclasses import dataclass
 from importlib.resources import files
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +13,50 @@ import jinja2
 
 from verax.bench.record import OUTCOMES, Record, spent
 from verax.report import breakdown, viewer
-from verax.report.figures import figures, ladder_figure
-from verax.report.gallery import Pictures, gallery
+from verax.report.embedding import Pictures, Way, choose_way
+from verax.report.figures import best_of_figure, ladder_figure, table_figures
+from verax.report.gallery import files_of, gallery, script_json
 from verax.report.generator import qualities
-from verax.report.leaderboard import leaderboards
+from verax.report.leaderboard import Line, Table, leaderboards
 from verax.report.results import Results, read
-from verax.report.tables import number, protocol_words
+from verax.report.svg import Figure
+from verax.report.tables import number, protocol_words, signed
 from verax.store import write_whole, writing
 
-EMBED_BYTES = 20_000_000
+LEVEL = 0.05  # of p, below which a gain is called shown
 MOST_FAILURES = 200  # shown by name; the export has all
 
 
-def write_page(record: Record, target: Path, *, embed_bytes: int = EMBED_BYTES) -> Path:
+@dataclass(frozen=True, slots=True)
+class View:
+    """One task and set of pictures: the table of its main metric, the others, its plots."""
+
+    anchor: str
+    title: str
+    tables: tuple[Table, ...]
+    figures: tuple[Figure, ...]
+
+    @property
+    def main(self) -> Table:
+        return self.tables[0]
+
+    @property
+    def nothing(self) -> Line | None:
+        """The do-nothing row of the main table."""
+        return next((one for one in self.main.lines if one.label == "identity"), None)
+
+    def other(self, table: Table, line: Line) -> Line | None:
+        """The same line in another table."""
+        name = line.method, line.prior
+        return next((one for one in table.lines if (one.method, one.prior) == name), None)
+
+
+def write_page(record: Record, target: Path, *, way: Way | None = None) -> Path:
     """Write the report of a run; the same record gives the same page."""
     results = read(record)
-    embed = _bytes_of(record, results) <= embed_bytes
-    pictures = Pictures(target.resolve().parent, embed)
+    paths = files_of(results, record.folder)
+    pictures = Pictures(target.resolve().parent, way or choose_way(paths))
+    pictures.prepare(paths)
     html = _environment().get_template("page.html.j2").render(**_content(record, results, pictures))
     with writing(target):
         write_whole(target, html.encode())
@@ -39,48 +66,58 @@ def write_page(record: Record, target: Path, *, embed_bytes: int = EMBED_BYTES) 
 def _environment() -> jinja2.Environment:
     here = str(files("verax.report") / "templates")
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(here), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.FileSystemLoader(here),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    environment.filters["number"] = number
-    environment.filters["protocol"] = protocol_words
+    filters = {"number": number, "signed": signed, "protocol": protocol_words, "verdict": verdict}
+    environment.filters |= filters
     return environment
 
 
+def verdict(line: Line, table: Table) -> str:
+    """ "good" or "bad" where the gain over doing nothing is shown to be so, else ""."""
+    if line.gain is None or not line.p_gain < LEVEL:
+        return ""
+    return "good" if (line.gain.difference.mean > 0) == table.higher_is_better else "bad"
+
+
+def views(tables: list[Table]) -> list[View]:
+    """Tables of the same pictures together."""
+    found = []
+    same = groupby(tables, key=lambda t: (t.task, t.degradation, t.subset))
+    for place, (_, several) in enumerate(same):
+        part = tuple(several)
+        found.append(View(f"view-{place}", part[0].title, part, tuple(table_figures(part))))
+    return found
+
+
 def _content(record: Record, results: Results, pictures: Pictures) -> dict[str, Any]:
-    tables = leaderboards(results)
     rows = results.outputs
-    ladders = breakdown.ladders(results)
+    several = qualities(results)
     failures = [row for row in rows if row.outcome in ("failed", "refused")]
+    curves = best_of_figure(several)
     return {
         "title": record.folder.resolve().name,
         "plan": record.about("plan"),
-        "environment": record.about("environment") or {},
+        "environments": record.environments(),
         "totals": {o: sum(row.outcome == o for row in rows) for o in OUTCOMES},
-        "tables": tables,
-        "figures": figures(tables) + [ladder_figure(one) for one in ladders],
+        "picture_count": len({(row.dataset, row.item) for row in rows}),
+        "views": views(leaderboards(results)),
+        "by_dataset": breakdown.by_dataset(results),
+        "ladders": [ladder_figure(one) for one in breakdown.ladders(results)],
         "splits": breakdown.splits(results),
         "changes": breakdown.changes(results),
         "change_columns": list(breakdown.COLUMNS.values()),
-        "qualities": qualities(results),
+        "qualities": several,
+        "curves": [curves] if curves else [],
         "failures": failures[:MOST_FAILURES],
         "failure_count": len(failures),
         "cost": spent(rows),
-        "embedded": pictures.embed,
-        "gallery": script_json(gallery(results, record.output_path, pictures)),
+        "way": pictures.way,
+        "gallery": script_json(gallery(results, record.folder, pictures)),
         "viewer_style": viewer.style(),
         "viewer_script": viewer.script(),
     }
-
-
-def script_json(value: Any) -> str:  # noqa: ANN401  # anything JSON can hold
-    """JSON that may stand inside a script element: no tag can be closed from within."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-
-
-def _bytes_of(record: Record, results: Results) -> int:
-    """Bytes of all pictures that the page would hold."""
-    rows = results.outputs
-    paths = {row.sha256: record.output_path(row.key) for row in rows if row.sha256}
-    paths |= {p: Path(p) for row in rows for p in (row.photo, row.reference) if p}
-    return sum(path.stat().st_size for path in paths.values() if path.is_file())

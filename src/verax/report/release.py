@@ -71,7 +71,7 @@ def release(record: Record, folder: Path) -> Released:
     _write_csv(folder / "without_output.csv", without, ("outcome", "reason"))
     plan = record.about("plan")
     plan["datasets"] = [Path(name).name for name in plan["datasets"]]  # not where they lie here
-    about = {"plan": plan, "environment": record.about("environment")}
+    about = {"plan": plan, "environments": record.environments()}
     (folder / "run.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
     (folder / "REQUEST.md").write_text(REQUEST, encoding="utf-8")
     text = card(results, published, withheld, about, title=record.folder.resolve().name)

@@ -17,6 +17,13 @@ def number(value: float | None, digits: int = 2) -> str:
     return f"{value:.{digits}f}"
 
 
+def signed(value: float | None, digits: int = 2) -> str:
+    """A difference for people, always with its sign."""
+    if value is None or value != value:
+        return "–"
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
 def protocol_words(text: str) -> str:
     """A stored protocol as words."""
     try:
@@ -34,7 +41,8 @@ def protocol_words(text: str) -> str:
 
 def markdown(table: Table) -> str:
     """A Markdown table; best in bold, second best in italics."""
-    head = ["method", _heading(table), "95 % interval", "scored", *_words(table.outcomes), "p"]
+    head = ["method", _heading(table), "95 % interval", "gain", "p of gain", "scored"]
+    head += [*_words(table.outcomes), "p"]
     rows = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     for line in table.lines:
         marks = {1: "**", 2: "*"}.get(line.place, "") if line.interval else ""
@@ -46,7 +54,8 @@ def markdown(table: Table) -> str:
 
 def latex(table: Table) -> str:
     """A LaTeX table for the booktabs package; best in bold, second best underlined."""
-    head = ["method", _heading(table), r"95\,\% interval", "scored", *_words(table.outcomes), "$p$"]
+    head = ["method", _heading(table), r"95\,\% interval", "gain", "$p$ of gain", "scored"]
+    head += [*_words(table.outcomes), "$p$"]
     rows = []
     for line in table.lines:
         mark = {1: r"\textbf", 2: r"\underline"}.get(line.place, "") if line.interval else ""
@@ -82,17 +91,21 @@ def _words(outcomes: tuple[str, ...]) -> list[str]:
 def _caption(table: Table) -> str:
     way = "Higher" if table.higher_is_better else "Lower"
     return (
-        f"{way} is better; mean with bootstrap interval over the scored pictures, every outcome "
-        f"counted; p against the best, paired, Holm-adjusted. {protocol_words(table.protocol)}."
+        f"{way} is better; {table.pictures} pictures, mean over the scored ones with bootstrap "
+        f"interval over {table.scenes} scenes, every outcome counted; gain over doing nothing; p "
+        f"of the gain and against the best, paired, Holm-adjusted. "
+        f"{protocol_words(table.protocol)}."
     )
 
 
 def _cells(table: Table, line: Line) -> list[str]:
     found = line.interval
-    several = found is not None and found.n > 1
+    several = found is not None and found.scenes > 1
     return [
         number(found.mean) if found else "–",
         f"{number(found.low)} … {number(found.high)}" if found and several else "–",
+        signed(line.gain.difference.mean) if line.gain else "–",
+        number(line.p_gain, 3),
         f"{found.n if found else 0} of {line.items}",
         *(str(line.count(outcome)) for outcome in table.outcomes),
         number(line.p_adjusted, 3),
@@ -100,4 +113,4 @@ def _cells(table: Table, line: Line) -> list[str]:
 
 
 def _tex(text: str) -> str:
-    return text.translate(_LATEX).replace("–", "--").replace("…", r"\ldots{}")
+    return text.translate(_LATEX).replace("–", "--").replace("…", r"\ldots{}").replace("−", "$-$")

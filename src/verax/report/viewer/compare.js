@@ -2,7 +2,7 @@
  * web page; no dependencies, no requests of its own.
  *
  *   const viewer = veraxCompare(element, {
- *     panels: [{name: "photo", src: "..."}, {name: "restoration", src: "..."}],
+ *     panels: [{name: "photo", src: "..."}, {name: "restoration", src: "...", note: "psnr 31.2"}],
  *     overlays: [{name: "motion", src: "..."}],     // optional, drawn over every picture
  *     state: "mode=slider&a=0&b=1",                 // optional, what link() gave
  *     onChange: (state) => {},                      // optional, e.g. to keep it in the address
@@ -145,6 +145,8 @@ window.veraxCompare = function veraxCompare(root, options) {
     return figure;
   }
 
+  const captionOf = (panel) => panel.note ? panel.name + " · " + panel.note : panel.name;
+
   function overlayImages() {
     const chosen = overlays[state.overlay];
     return chosen ? [picture(chosen, "compare-overlay")] : [];
@@ -155,7 +157,7 @@ window.veraxCompare = function veraxCompare(root, options) {
     let panes = [];
     if (panels.length === 0) panes = [];
     else if (state.mode === "side" || panels.length === 1) {
-      panes = panels.map((panel) => pane(panel.name, [picture(panel), ...overlayImages()]));
+      panes = panels.map((panel) => pane(captionOf(panel), [picture(panel), ...overlayImages()]));
     } else if (state.mode === "slider") {
       const figure = pane("left: " + a.name + " · right: " + b.name, [
         picture(a), picture(b, "compare-right"), ...overlayImages(),
@@ -211,7 +213,7 @@ window.veraxCompare = function veraxCompare(root, options) {
         image.style.left = (-100 * box[0]) / box[2] + "%";
         image.style.top = (-100 * box[1]) / box[3] + "%";
         frame.append(image);
-        figure.append(frame, make("figcaption", "", panel.name));
+        figure.append(frame, make("figcaption", "", captionOf(panel)));
         row.append(figure);
       });
       return row;
