@@ -1,4 +1,5 @@
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -10,9 +11,10 @@ import pytest
 
 from verax import image as images
 from verax.bench import plan as plans
-from verax.bench.record import OUTCOMES, Record, open_run
+from verax.bench.digests import Digests
+from verax.bench.record import OUTCOMES, Record, finished, open_run
 from verax.bench.runner import rescore, run
-from verax.bench.work import expand
+from verax.bench.work import expand, in_words
 from verax.datasets import load
 from verax.errors import SettingsError, UnknownNameError
 
@@ -170,6 +172,132 @@ def test_a_plan_that_cannot_work_is_refused_before_anything_runs(dataset, field,
 def test_a_misspelt_field_lists_the_known_ones():
     with pytest.raises(SettingsError, match=r"method\b.*known: .*methods"):
         plans.from_toml('datasets = ["x"]\nmethod = ["tone"]')
+
+
+def test_other_weights_words_and_models_are_other_keys(dataset, tmp_path, monkeypatch):
+    weights = tmp_path / "w.pth"
+    plan = plans.Plan((str(dataset),), (f"restorer:{weights}",), tasks=("dark",))
+    asked = replace(plan, methods=("raw-prior",), priors=("provider:gpt-image-2",))
+
+    def key(changed):
+        return expand(changed, [load(str(dataset), task="dark")])[0].key
+
+    weights.write_bytes(b"one")
+    before, before_asked = key(plan), key(asked)
+    weights.write_bytes(b"another")
+    assert key(plan) != before
+    monkeypatch.setattr("verax.bench.work._told", lambda task, wording: "other words")
+    assert key(asked) != before_asked
+    monkeypatch.undo()
+    monkeypatch.setattr("verax.bench.work.snapshot_of", lambda model: "gpt-image-2-2027-01-01")
+    assert key(asked) != before_asked
+
+
+def test_a_mended_picture_replaces_its_failure(tmp_path, dataset):
+    """One item has one outcome; what it was before is set aside, not counted twice."""
+    copy = tmp_path / "data"
+    shutil.copytree(dataset, copy)
+    photo = copy / "input" / "0002.png"
+    sound = photo.read_bytes()
+    photo.write_bytes(sound[:90])
+    assert go(tmp_path / "run", copy).outcomes["failed"] == 2
+    photo.write_bytes(sound)
+    mended = go(tmp_path / "run", copy)
+
+    assert (mended.items, mended.outcomes["failed"], mended.outcomes["restored"]) == (8, 0, 8)
+    assert (mended.new_outputs, mended.aside) == (2, 2)
+    assert len(rows_of(tmp_path / "run")[0]) == 8
+    photo.write_bytes(sound[:90])
+    assert go(tmp_path / "run", copy).outcomes["failed"] == 2
+
+
+def test_unchanged_files_are_not_read_again(tmp_path, dataset):
+    plan = plans.Plan((str(dataset),), ("identity",), tasks=("dark",))
+    digests = Digests()
+    works = expand(plan, [load(str(dataset), task="dark")], digests=digests)
+    run(plan, works, tmp_path / "run", digests=digests)
+    done, known = finished(tmp_path / "run")
+    wrong = {path: (size, time, "0" * 64) for path, (size, time, _) in known.items()}
+
+    assert done == {work.key for work in works}
+    assert expand(plan, [load(str(dataset), task="dark")], digests=Digests(wrong)) != works
+    older = {path: (size, time - 1, "0" * 64) for path, (size, time, _) in known.items()}
+    assert expand(plan, [load(str(dataset), task="dark")], digests=Digests(older)) == works
+
+
+def test_photos_with_one_reference_are_one_scene(dataset):
+    plan = plans.Plan((str(dataset),), ("identity",))
+    data = load(str(dataset), task="dark")
+    shared = tuple(replace(item, target=data.items[0].target) for item in data.items[:3])
+    works = expand(plan, [replace(data, items=(*shared, data.items[3]))])
+    named = expand(plan, [replace(data, items=tuple(replace(i, scene="x") for i in data.items))])
+
+    assert [w.scene for w in works] == ["0000.png"] * 3 + ["0003.png"]
+    assert {w.scene for w in named} == {"x"}
+
+
+def test_a_degraded_photo_is_kept_shown_and_measured(tmp_path, dataset):
+    clean = tmp_path / "clean"
+    shutil.copytree(dataset / "target", clean / "target")
+    plan = plans.Plan((str(clean),), ("identity", "raw-prior"), priors=("simulated",),
+                      degradations=("haze:0.5",), metrics=("psnr",), limit=1)  # fmt: skip
+    works = expand(plan, [load(str(clean), task="clean")])
+    run(plan, works, tmp_path / "run", deviation=True)
+
+    record = open_run(tmp_path / "run")
+    rows = {row.method: row for row in record.outputs()}
+    photo = images.read(tmp_path / "run" / rows["identity"].photo).pixels
+    told = [text for _, text in record.deviations()]
+    record.close()
+    same = images.read(tmp_path / "run/outputs" / f"{rows['identity'].key}.png").pixels
+    np.testing.assert_array_equal(photo, same)
+    assert rows["raw-prior"].photo == rows["identity"].photo
+    assert len(told) == 1
+    assert '"failed"' not in told[0]
+
+
+def test_progress_is_told_for_every_slow_item(tmp_path, dataset, monkeypatch):
+    monkeypatch.setattr("verax.bench.runner.FLUSH_S", 0.0)
+    told = []
+    plan = plans.Plan((str(dataset),), ("identity",), tasks=("dark",), metrics=("psnr",))
+    works = expand(plan, [load(str(dataset), task="dark")])
+    run(plan, works, tmp_path / "run", tell=told.append)
+
+    assert [p.finished for p in told if p.stage == "outputs"] == [1, 2, 3, 4]
+    assert [p.finished for p in told if p.stage == "scores"] == [1, 2, 3, 4]
+
+
+def test_what_is_left_is_told_before_it_starts(tmp_path, dataset):
+    plan = plans.Plan((str(dataset),), ("identity", "raw-prior"), tasks=("dark",))
+    works = expand(plan, [load(str(dataset), task="dark")])
+    half = {work.key for work in works[:4]}
+
+    assert re.search(
+        r"^8 items over 4 pictures; about .* core and .* GB .* no cost", in_words(works)
+    )
+    assert "4 of 8 are done" in in_words(works, half)
+    assert "all 8 items are made" in in_words(works, {work.key for work in works})
+
+
+def test_two_datasets_of_one_name_are_not_mixed_up(tmp_path, dataset):
+    shutil.copytree(dataset, tmp_path / "other" / "dark")
+    plan = plans.Plan((str(dataset), str(tmp_path / "other/dark")), ("identity",))
+
+    with pytest.raises(SettingsError, match=r"4 pictures come from two datasets"):
+        expand(plan, [load(name, task="dark") for name in plan.datasets])
+
+
+def test_a_manifest_may_name_scenes_and_no_picture_twice(tmp_path, dataset):
+    manifest = dataset.parent / "manifest.csv"
+    head = "task,input,target,scene"
+    line = "dark,dark/input/0000.png,dark/target/0000.png,hall"
+    manifest.write_text(f"{head}\n{line}\n")
+    assert load(str(manifest)).items[0].scene == "hall"
+    manifest.write_text(f"{head}\n{line}\n{line}\n")
+
+    with pytest.raises(SettingsError, match=r"several rows for dark/input/0000\.png"):
+        load(str(manifest))
+    manifest.unlink()
 
 
 def test_duplicate_names_are_an_error_that_names_them(tmp_path, dataset):

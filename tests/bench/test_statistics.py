@@ -113,3 +113,63 @@ def test_the_spread_over_repeats_is_the_pooled_standard_deviation():
 def test_missing_values_are_refused_not_averaged():
     with pytest.raises(InputError, match="finite"):
         statistics.mean_interval([1.0, float("nan")], rng=rng())
+
+
+def scenes_of(count, per):
+    return np.repeat(np.arange(count), per), [f"s{n}" for n in np.repeat(np.arange(count), per)]
+
+
+def test_pictures_of_one_scene_make_false_alarms_unless_scenes_are_told():
+    """Ten pictures each of ten scenes, scene and picture differ alike: a planted null."""
+    places, names = scenes_of(10, 10)
+    alarms = {"pictures": 0, "scenes": 0}
+    for seed in range(200):
+        random = rng(seed)
+        null = random.normal(0, 1, 10)[places] + random.normal(0, 0.5, 100)
+        sums, counts = statistics.by_scene(null[:, None], names)
+        for name, values in (("pictures", null), ("scenes", sums[:, 0])):
+            p = max(
+                statistics.sign_flip_p(values, rng=random, draws=499),
+                statistics.wilcoxon_p(values),
+            )
+            alarms[name] += p < 0.05
+
+    assert set(counts) == {10.0}
+    assert alarms["pictures"] > 60
+    assert alarms["scenes"] <= 16  # 5 % of 200, and three standard deviations are 9
+
+
+def test_an_interval_over_scenes_covers_the_truth():
+    places, names = scenes_of(30, 8)
+    hits = 0
+    for seed in range(200):
+        random = rng(seed)
+        values = random.normal(0, 1, 30)[places] + random.normal(0, 0.5, 240)
+        found = statistics.mean_interval(values, rng=random, scenes=names)
+        hits += found.low <= 0 <= found.high
+
+    assert 0.88 <= hits / 200 <= 0.99
+    assert (found.n, found.scenes) == (240, 30)
+
+
+def test_scenes_of_one_picture_each_change_nothing():
+    values = rng(1).normal(25, 3, 40)
+    names = [f"s{n}" for n in range(40)]
+
+    assert statistics.mean_interval(values, rng=rng(), scenes=names) == statistics.mean_interval(
+        values, rng=rng()
+    )
+
+
+def test_many_scenes_of_varying_size_agree_with_resampling(monkeypatch):
+    random = rng(2)
+    sizes = random.integers(1, 6, 1200)
+    names = [f"s{n}" for n in np.repeat(np.arange(1200), sizes)]
+    values = random.normal(20, 3, 1200)[np.repeat(np.arange(1200), sizes)][:, None]
+    normal = np.quantile(
+        statistics.resampled_means(values, rng=rng(), scenes=names), [0.025, 0.975]
+    )
+    monkeypatch.setattr(statistics, "LARGE", 10**9)
+    drawn = np.quantile(statistics.resampled_means(values, rng=rng(), scenes=names), [0.025, 0.975])
+
+    assert normal == pytest.approx(drawn, abs=0.02)

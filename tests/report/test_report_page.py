@@ -43,7 +43,8 @@ def report(tmp_path_factory):
     run(plan, works, folder / "run", deviation=True)
     record = open_run(folder / "run")
     write_page(record, folder / "report.html")
-    write_page(record, folder / "linked.html", embed_bytes=0)
+    write_page(record, folder / "linked.html", way="linked")
+    write_page(record, folder / "previews.html", way="previews")
     record.close()
     return folder
 
@@ -74,7 +75,9 @@ def test_the_page_asks_for_nothing_but_itself(page, report):
 
 
 def test_every_outcome_is_counted_and_failures_are_named(page):
-    assert "4 restored, 2 failed" in page.locator("header p").inner_text()
+    facts = page.locator(".facts").inner_text()
+    assert "4 restored" in facts
+    assert "2 failed" in facts
     assert page.locator("#failures tbody th", has_text="0001.png").count() == 2
 
 
@@ -106,7 +109,54 @@ def test_the_slider_compares_photo_and_reference(page):
     assert handle.get_attribute("aria-valuenow") == "52"
     assert page.locator("figcaption", has_text="left: photo · right: reference").count() == 1
     page.get_by_role("button", name="Side by side").click()
-    assert page.locator(".compare-pane").count() == 4
+    assert page.locator(".compare-pane").count() == 3
+
+
+def test_methods_are_shown_and_hidden_and_the_address_knows(page):
+    """The photo stands for doing nothing, so that output is hidden at first."""
+    page.locator("#picture").select_option(index=0)
+    chips = page.locator("#chips button")
+    assert chips.all_inner_texts() == ["photo", "reference", "identity", "raw-prior (files)"]
+    chips.nth(2).click()
+    chips.nth(0).click()
+
+    names = page.locator(".compare-pane figcaption").all_inner_texts()
+    assert [name.split(" · ")[0] for name in names] == [
+        "reference", "identity", "raw-prior (files)",
+    ]  # fmt: skip
+    page.wait_for_url(re.compile(r"hide=photo"))
+    chips.nth(0).click()
+    chips.nth(2).click()
+    assert page.locator(".compare-pane").count() == 3
+
+
+def test_n_and_p_go_through_the_pictures(page):
+    page.locator("#picture").select_option(index=0)
+    page.locator(".compare-stage").focus()
+    page.keyboard.press("n")
+    after = page.locator("#picture").input_value()
+    page.keyboard.press("p")
+
+    assert (after, page.locator("#picture").input_value()) == ("1", "0")
+
+
+def test_motion_is_drawn_over_the_pictures(page):
+    page.locator("#picture").select_option(index=0)
+    page.locator(".compare-stage").focus()
+    page.keyboard.press("o")
+    page.wait_for_url(re.compile(r"overlay=0"))
+
+    shown = page.locator(".compare-pane .compare-overlay")
+    assert shown.count() == 3
+    shown.evaluate_all("all => Promise.all(all.map(i => i.decode()))")
+    assert shown.first.evaluate("i => i.naturalWidth / i.naturalHeight") == pytest.approx(96 / 64)
+    page.keyboard.press("o")
+
+
+def test_every_task_is_told_at_a_glance(page):
+    line = page.locator("#glance tbody tr").inner_text()
+
+    assert re.search(r"night.*psnr ↑.*raw-prior \(files\)", line.replace("	", " "))
 
 
 def test_scores_stand_beside_every_output(page):
@@ -114,6 +164,7 @@ def test_scores_stand_beside_every_output(page):
 
     assert page.locator("#scores tbody tr").count() == 2
     assert re.search(r"raw-prior \(files\)\s+\d", page.locator("#scores").inner_text())
+    assert "psnr" in page.locator(".compare-pane figcaption", has_text="raw-prior").inner_text()
 
 
 def test_a_narrow_window_scrolls_tables_not_the_page(page):
@@ -127,8 +178,18 @@ def test_linked_pictures_are_found_beside_the_page(page, report):
     page.goto((report / "linked.html").as_uri())
     loaded(page)
 
-    assert page.locator(".compare-pane").count() == 4
+    assert page.locator(".compare-pane").count() == 3
     assert (report / "linked.html").stat().st_size < (report / "report.html").stat().st_size
+    page.goto((report / "report.html").as_uri())
+
+
+def test_previews_make_one_file_of_the_right_pictures(page, report):
+    page.goto((report / "previews.html").as_uri())
+    loaded(page)
+
+    sources = page.locator(".compare-pane img").evaluate_all("all => all.map(i => i.src)")
+    assert all(source.startswith("data:image/webp;base64,") for source in sources)
+    assert page.locator(".compare-pane img").first.evaluate("i => i.naturalWidth") == 96
     page.goto((report / "report.html").as_uri())
 
 
@@ -154,7 +215,7 @@ def test_a_page_over_many_outputs_stays_small(tmp_path):
         ScoreRow(k, m, json.dumps([m]), 20.0 + n % 97 / 7)
         for n, k in enumerate(keys) for m in ("psnr", "ssim")
     ])  # fmt: skip
-    size = write_page(record, tmp_path / "report.html", embed_bytes=-1).stat().st_size
+    size = write_page(record, tmp_path / "report.html", way="linked").stat().st_size
     record.close()
 
     assert size < 3_000_000

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from verax.bench.record import OutputRow, Record, ScoreRow
 from verax.cli.main import app
 from verax.report.figures import ticks
 from verax.report.leaderboard import leaderboards
-from verax.report.results import read
+from verax.report.results import Results, read
 from verax.report.tables import latex, markdown
 
 PROTOCOL = json.dumps(["psnr", "rgb", 0, 1.0, "none", "", "verax", "0.1"])
@@ -108,3 +109,82 @@ def test_axes_have_round_values(low, high):
 
     assert 3 <= len(found) <= 9
     assert all(low <= value <= high and len(f"{value:g}") <= 6 for value in found)
+
+
+def row(key, item, method, prior, **changes):
+    """A restored picture of one dataset."""
+    facts = {
+        "key": key, "dataset": "set", "task": "haze", "item": item, "method": method,
+        "prior": prior, "degradation": "", "prompt": "", "repeat": 0, "generator": "",
+        "licence": "CC0", "outcome": "restored", "reason": "", "seconds": 1.0, "cost_usd": 0.0,
+        "width": 8, "height": 8, "registration": "", "photo": "p.png", "reference": "r.png",
+        "sha256": key,
+    }  # fmt: skip
+    return OutputRow(**(facts | changes))
+
+
+def results_of(rows, values):
+    scores = {key: [ScoreRow(key, "psnr", PROTOCOL, value)] for key, value in values.items()}
+    return Results(rows, scores, {})
+
+
+def test_lines_of_different_pictures_never_share_a_table():
+    """Real outputs of an easy picture do not beat simulated ones of hard pictures."""
+    rows = [row(f"i{n}", f"p{n}", "identity", "none") for n in range(4)]
+    rows += [row(f"s{n}", f"p{n}", "raw-prior", "simulated") for n in range(3)]
+    rows += [row("f3", "p3", "raw-prior", "files")]
+    values = {"i0": 10.0, "i1": 11.0, "i2": 12.0, "i3": 30.0, "s0": 15.0, "s1": 16.0, "s2": 17.0}
+    tables = leaderboards(results_of(rows, values | {"f3": 20.0}))
+
+    found = {t.subset: {line.label: line.interval.mean for line in t.lines} for t in tables}
+    assert found == {
+        "simulated priors": {"raw-prior (simulated)": 16.0, "identity": 11.0},
+        "generated pictures": {"identity": 30.0, "raw-prior (files)": 20.0},
+    }
+
+
+def test_an_item_that_abstained_keeps_its_line_in_the_table():
+    rows = [row(f"i{n}", f"p{n}", "identity", "none") for n in range(3)]
+    rows += [row(f"f{n}", f"p{n}", "raw-prior", "files") for n in range(2)]
+    rows += [row("f2", "p2", "raw-prior", "files", outcome="abstained", sha256="")]
+    values = {"i0": 10.0, "i1": 11.0, "i2": 12.0, "f0": 15.0, "f1": 16.0}
+    (table,) = leaderboards(results_of(rows, values))
+
+    line = next(line for line in table.lines if line.method == "raw-prior")
+    assert (line.items, line.interval.n, line.count("abstained")) == (3, 2, 1)
+    assert line.gain.difference.mean == pytest.approx(5.0)
+
+
+def test_a_gain_is_told_against_doing_nothing_on_the_same_pictures(results):
+    table = leaderboards(results)[0]
+    tone = next(line for line in table.lines if line.method == "tone")
+
+    assert tone.gain.difference.mean == pytest.approx(1.0, abs=0.1)
+    assert tone.gain.difference.n == 11
+    assert tone.p_gain < 0.05
+    assert next(line for line in table.lines if line.method == "identity").gain is None
+
+
+def test_ten_pictures_of_one_scene_are_one_scene():
+    rows, values, rng = [], {}, np.random.default_rng(3)
+    for n in range(40):
+        rows += [row(f"i{n}", f"p{n}", "identity", "none", scene=f"view{n // 10}")]
+        rows += [row(f"t{n}", f"p{n}", "tone", "files", scene=f"view{n // 10}")]
+        values |= {f"i{n}": 20.0, f"t{n}": 20.0 + float(rng.normal(0.5, 0.1)) + (n // 10 - 2)}
+    apart = leaderboards(results_of([replace(r, scene="") for r in rows], values))[0]
+    together = leaderboards(results_of(rows, values))[0]
+
+    def width(table):
+        gain = next(line for line in table.lines if line.method == "tone").gain.difference
+        return gain.high - gain.low
+
+    assert (apart.scenes, together.scenes) == (40, 4)
+    assert width(together) > 2 * width(apart)
+
+
+def test_equal_lines_share_their_rank():
+    rows = [row(f"{m}{n}", f"p{n}", m, "files") for n in range(5) for m in ("tone", "full")]
+    values = {r.key: 20.0 + int(r.item[1:]) for r in rows}
+    (table,) = leaderboards(results_of(rows, values))
+
+    assert [line.rank_shares for line in table.lines] == [(1.0, 0.0), (1.0, 0.0)]

@@ -89,8 +89,9 @@ def expand(
     """
     works: dict[str, Work] = {}
     digests = digests or Digests()
-    for dataset in datasets:
-        items = select(plan, dataset)
+    chosen = [select(plan, dataset) for dataset in datasets]
+    _require_distinct(chosen)
+    for items in chosen:
         shared = Counter(item.target for item in items if item.target and item.input)
         for index, item in enumerate(items):
             scene = item.scene or _scene(item, shared)
@@ -103,6 +104,17 @@ def expand(
             "see verax data info NAME, and --split"
         )
     return list(works.values())
+
+
+def _require_distinct(chosen: Sequence[Sequence[Item]]) -> None:
+    """Raises SettingsError where two datasets hold pictures of one name: they would be mixed up."""
+    counts = Counter((item.task, item.dataset, item.name) for items in chosen for item in items)
+    twice = [f"{dataset}/{name}" for (_, dataset, name), n in counts.items() if n > 1]
+    if twice:
+        raise SettingsError(
+            f"{len(twice)} pictures come from two datasets under one name, such as {twice[0]}; "
+            "rename one of the folders, or name its dataset in a manifest"
+        )
 
 
 def _scene(item: Item, shared: Counter[Path]) -> str:
