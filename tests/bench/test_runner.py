@@ -186,7 +186,7 @@ def test_other_weights_words_and_models_are_other_keys(dataset, tmp_path, monkey
     before, before_asked = key(plan), key(asked)
     weights.write_bytes(b"another")
     assert key(plan) != before
-    monkeypatch.setattr("verax.bench.work._told", lambda task, wording: "other words")
+    monkeypatch.setattr("verax.bench.work.told", lambda task, wording: "other words")
     assert key(asked) != before_asked
     monkeypatch.undo()
     monkeypatch.setattr("verax.bench.work.snapshot_of", lambda model: "gpt-image-2-2027-01-01")

@@ -1,6 +1,7 @@
 """Known datasets: recognised by layout, named in plans, errors that say what to do."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -46,6 +47,75 @@ def test_the_catalog_states_task_licence_and_layout_of_every_dataset():
         assert entry.layouts
         assert entry.citation
         assert entry.places if entry.fetch == "direct" else entry.steps
+        assert entry.leaks
+        assert entry.splits
+        assert all(re.fullmatch(r"[0-9a-f]{64}", one) for one in entry.sha256.values())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "o-haze",
+        "i-haze",
+        "dense-haze",
+        "nh-haze",
+        "reside-sots-indoor",
+        "reside-sots-outdoor",
+        "reside-rtts",
+        "rain800",
+        "rain100l",
+        "rain100h",
+        "spa",
+        "lol-v1",
+        "lol-v2-real",
+        "lol-v2-synthetic",
+        "sice",
+        "snow100k",
+        "csd",
+        "gopro",
+        "hide",
+        "realblur-j",
+        "realblur-r",
+        "dpdd",
+        "sidd",
+        "polyu",
+        "cbsd68",
+        "kodak24",
+        "raindrop",
+        "uieb",
+        "lsui",
+        "euvp",
+        "nature20",
+        "sir2",
+        "set5",
+        "set14",
+        "urban100",
+        "div2k",
+        "live1",
+        "cdd-11",
+        "foundir",
+        "gpt-4o-restore",
+        "lowleveleval",
+        "nano-banana-2-ir",
+        "realir-bench",
+        "ggt-100k",
+    ],
+)
+def test_the_sets_of_the_field_are_known(name):
+    assert name in registry.known()
+
+
+def test_frames_of_one_video_are_one_scene(tmp_path):
+    put(tmp_path, *(f"test/GOPR1/{side}/{n:06d}.png" for side in ("blur", "sharp") for n in (1, 2)))
+    crops = ("Canon5D2_5_200_3200_toy_12", "Canon5D2_5_200_3200_toy_13", "Sony_4_200_3200_door_1")
+    put(tmp_path, *(f"CroppedImages/{c}_{s}.png" for c in crops for s in ("real", "mean")))
+
+    frames = registry.read(registry.known()["gopro"], tmp_path).items
+    assert [i.scene for i in frames] == ["GOPR1", "GOPR1"]
+    parts = registry.read(registry.known()["polyu"], tmp_path).items
+    assert [i.scene for i in parts] == [
+        "Canon5D2_5_200_3200_toy", "Canon5D2_5_200_3200_toy", "Sony_4_200_3200_door",
+    ]  # fmt: skip
 
 
 def test_an_added_folder_is_recognised_and_found_by_its_name(o_haze):

@@ -12,7 +12,7 @@ from verax.bench import plan as plans
 from verax.bench.record import open_run
 from verax.bench.runner import run
 from verax.bench.work import expand
-from verax.datasets import Dataset, Item
+from verax.datasets import Dataset, Item, registry
 from verax.errors import InputError, SettingsError
 from verax.report.licences import may_publish
 from verax.report.release import release
@@ -103,6 +103,23 @@ def test_a_changed_output_is_not_released(record, tmp_path):
 def test_a_folder_with_files_is_refused(record, tmp_path):
     with pytest.raises(SettingsError, match="empty"):
         release(record, tmp_path)
+
+
+def test_the_catalog_and_the_licence_reader_agree():
+    entries = registry.known().values()
+
+    assert [e.name for e in entries if e.redistribute != (may_publish(e.licence) == "")] == []
+
+
+def test_the_index_tells_scene_seed_and_the_generated_file(record, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    made = release(record, tmp_path / "out")
+    table = parquet.read_table(tmp_path / "out/test/metadata.parquet").to_pylist()
+
+    assert {row["scene"] for row in table} == {"photo0.png", "photo2.png"}
+    assert all(row["prior_c2pa"] is False for row in table)
+    assert [row["sha256"] for row in table] == [row["sha256"] for row in made.published]
+    assert not any(str(tmp_path) in str(value) for row in table for value in row.values())
 
 
 @pytest.mark.parametrize(

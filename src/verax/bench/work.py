@@ -201,7 +201,7 @@ def _key(work: Work, digests: Digests) -> str:
         digests.of(work.prior_file) if work.prior_file else None,
         (degradation.task, degradation.severity, degradation.seed) if degradation else None,
         (work.dataset, work.task, work.item, work.prior, work.repeat, work.seed, work.fidelity),
-        (snapshot_of(work.model), _told(work.task, work.prompt), work.quality),
+        (snapshot_of(work.model), told(work.task, work.prompt), work.quality),
     )
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
 
@@ -214,7 +214,7 @@ def snapshot_of(model: str) -> str:
 
 
 @cache
-def _told(task: str, wording: str) -> str:
+def told(task: str, wording: str) -> str:
     """The words that a provider is told, or the name of the wording where the photo decides."""
     name = PROMPT_TASKS.get(task, task)
     if not wording or name not in prompts.tasks():

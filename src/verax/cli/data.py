@@ -60,6 +60,8 @@ def info(name: str = typer.Argument(..., help="A name of verax data list.")) -> 
         "home": entry.home,
         "layout": "; or ".join(layout.in_words() for layout in entry.layouts),
         "traps": entry.leaks,
+        "places": ", ".join(entry.places),
+        "checksums": ", ".join(entry.sha256) or "none stated by its makers",
         "here": place.folder if place else "no",
         "to get it": f"verax data fetch {name}" if entry.fetch == "direct" else entry.steps,
     }

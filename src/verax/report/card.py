@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from verax.bench.record import OUTCOMES, spent
+from verax.bench.work import told
 from verax.report.leaderboard import leaderboards
 from verax.report.results import Results
 from verax.report.tables import markdown
@@ -43,8 +44,9 @@ def card(
         f"{len(rows)} items: {_counts(row.outcome for row in rows)}. Published here: "
         f"{len(published)} pictures; withheld for their licence: {len(withheld)} (withheld.csv); "
         f"without a picture: {sum(not row.sha256 for row in rows)} (without_output.csv). "
-        f"Cost: ${spent(rows):.2f}. Pictures with Content Credentials (C2PA): "
-        f"{sum(row['c2pa'] for row in published)}.",
+        f"Cost: ${spent(rows):.2f}. Made from a generated file with Content Credentials (C2PA): "
+        f"{sum(row['prior_c2pa'] for row in published)} pictures; the pictures here are derived "
+        f"ones, {sum(row['c2pa'] for row in published)} carry credentials themselves.",
         "## What there is",
         _table(
             ("task", "dataset", "method", "prior", "model", "items", *OUTCOMES),
@@ -54,15 +56,19 @@ def card(
         "`file_name`, `key` (hash of everything that decides the output), what was done (`task`, "
         "`dataset`, `item`, `degradation`, `method`, `prior`, `prompt`, `repeat`, `generator`), "
         "what came of it (`outcome`, `reason`, `seconds`, `cost_usd`, `width`, `height`), the "
-        "photo's `licence`, `sha256` of the picture, `transform` (3 x 3, prior px to photo px), "
-        "`canvas`, `registered`, `c2pa`, and one column per metric.",
+        "photo's `licence`, `scene` (resample these), `seed`, `sha256` of the picture, "
+        "`prior_sha256`, `prior_c2pa` and `prior_seconds` of the generated file as it came, "
+        "`transform` (3 x 3, prior px to photo px), `canvas`, `registered`, `c2pa`, and one column "
+        "per metric.",
+        "## Models",
+        _table(("model, as the service or the data set tells", "items"), _models(results)),
         "## Licences",
         _table(("licence", "pictures"), Counter(row["licence"] for row in published).items()),
         "## Results",
         *(markdown(table) for table in leaderboards(results)),
         "## How it was made",
-        f"Prompts: {', '.join(plan.get('prompts', ()))}; their texts are in the prompt catalog of "
-        f"the package. Plan and parameters:\n\n```json\n{json.dumps(plan, indent=1)}\n```",
+        _prompts(results),
+        f"Plan and parameters:\n\n```json\n{json.dumps(plan, indent=1)}\n```",
         f"Environments:\n\n```json\n{json.dumps(about['environments'], indent=1)}\n```",
     ]
     return "\n\n".join(parts) + "\n"
@@ -81,6 +87,23 @@ def _head(published: list[dict[str, Any]], title: str) -> str:
 def _counts(outcomes: Iterable[str]) -> str:
     found = Counter(outcomes)
     return ", ".join(f"{found[name]} {name}" for name in OUTCOMES if found[name])
+
+
+def _models(results: Results) -> list[tuple[str, int]]:
+    return sorted(Counter(row.generator or "none" for row in results.outputs).items())
+
+
+def _prompts(results: Results) -> str:
+    """What providers were told, by task and wording."""
+    asked = sorted({(row.task, row.prompt) for row in results.outputs if row.prompt})
+    if not asked:
+        return (
+            "No service was asked in this run; how generated pictures came about, their data "
+            "sets tell."
+        )
+    return "What the services were told:\n\n" + _table(
+        ("task", "wording", "prompt"), [(task, name, told(task, name)) for task, name in asked]
+    )
 
 
 def _groups(results: Results) -> list[tuple[Any, ...]]:

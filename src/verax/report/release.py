@@ -96,14 +96,17 @@ def _name(row: OutputRow) -> dict[str, Any]:
 
 
 def _without_folder(row: OutputRow) -> str:
-    """The reason without where the photo lies on this machine."""
-    return row.reason.replace(f"{Path(row.photo).parent}/", "")
+    """The reason without where the pictures lie on this machine."""
+    reason = row.reason
+    for file in (row.photo, row.reference, row.prior_file):
+        reason = reason.replace(f"{Path(file).parent}/", "") if file else reason
+    return reason
 
 
 def _index_row(row: OutputRow, results: Results, data: bytes) -> dict[str, Any]:
     """What the index says of one picture; no path of this machine is in it."""
     facts = asdict(row)
-    for name in ("photo", "reference", "registration"):
+    for name in ("photo", "reference", "registration", "prior_file"):
         del facts[name]
     found = json.loads(row.registration) if row.registration else {}
     scores = {s.metric: s.value for s in results.scores.get(row.key, ())}
@@ -115,6 +118,7 @@ def _index_row(row: OutputRow, results: Results, data: bytes) -> dict[str, Any]:
         "transform": json.dumps(found["matrix"]) if "matrix" in found else "",
         "canvas": found.get("canvas", ""),
         "registered": found.get("outcome", ""),
+        "prior_c2pa": bool(row.prior_c2pa),
         "c2pa": has_manifest(data),
         **{metric: scores.get(metric) for metric in metrics},
     }
