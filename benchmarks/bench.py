@@ -2,14 +2,17 @@
 
 python benchmarks/bench.py [ITEMS]          10,000 items of 64x64 by default
 python benchmarks/bench.py --kill [TIMES]   kill a run at random moments, compare the records
+python benchmarks/bench.py --rows [ROWS]    size and time of a report over so many outputs
 """
 
+import json
 import random
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +20,7 @@ import numpy as np
 from verax import image as images
 from verax.bench import plan as plans
 from verax.bench.engines import default_workers
-from verax.bench.record import open_run
+from verax.bench.record import OutputRow, Record, ScoreRow, open_run
 from verax.bench.runner import run
 from verax.bench.stages import photo_of
 from verax.bench.work import Work, expand
@@ -124,7 +127,7 @@ def kill(times: int, seed: int = 7) -> None:
             )
             if chance.random() < 0.75:
                 killed.stderr.readline()  # the estimate: work begins
-            time.sleep(chance.uniform(0.0, calm / 6))
+            time.sleep(chance.uniform(0.0, calm / 3))
             killed.kill()
             killed.communicate()
             found = rows(folder / "killed")
@@ -140,6 +143,38 @@ def kill(times: int, seed: int = 7) -> None:
         print(f"same record as an undisturbed run, no row twice: {same}; same files: {whole}")
         print(f"another plan on the folder: exit {other.returncode}, {other.stderr.strip()[-200:]}")
         sys.exit(not (same and whole and other.returncode))
+
+
+def report(count: int) -> None:
+    """A page over `count` outputs of four methods, three metrics each, with linked pictures."""
+    row = OutputRow(
+        "", "set", "dehazing", "", "", "files", "", "", 0, "model", "CC0", "restored", "", 1.0,
+        0.0, 640, 480, "", "/data/photo.png", "/data/reference.png", "f" * 64,
+    )  # fmt: skip
+    methods = ("identity", "raw-prior", "tone", "full")
+    with tempfile.TemporaryDirectory() as name:
+        record = Record(Path(name) / "run")
+        record.set_about("plan", {})
+        keys = [f"{n:032x}" for n in range(count)]
+        record.add_outputs([
+            replace(row, key=key, item=f"scene_{n // 40:05d}/frame_{n // 4:06d}.png",
+                    method=methods[n % 4], prior="none" if n % 4 == 0 else "files",
+                    scene=f"{n // 40}")
+            for n, key in enumerate(keys)
+        ])  # fmt: skip
+        record.add_scores(
+            [
+                ScoreRow(key, metric, json.dumps([metric]), 20.0 + n % 97 / 7 + n % 4)
+                for n, key in enumerate(keys)
+                for metric in ("psnr", "ssim", "niqe")
+            ]
+        )
+        start = time.perf_counter()
+        size = write_page(record, Path(name) / "report.html").stat().st_size
+        took = time.perf_counter() - start
+        record.close()
+    print(f"page over {count} outputs: {size / 1e6:.1f} MB (target: 30) in {took:.1f} s")
+    print(f"memory at its end: {memory_mb():.0f} MB")
 
 
 def rows(folder: Path) -> tuple[dict, dict] | None:
@@ -161,5 +196,7 @@ if __name__ == "__main__":
     words = sys.argv[1:]
     if words[:1] == ["--kill"]:
         kill(int(words[1]) if len(words) > 1 else 20)
+    elif words[:1] == ["--rows"]:
+        report(int(words[1]) if len(words) > 1 else 100_000)
     else:
         cost(int(words[0]) if words else 10_000)

@@ -41,7 +41,7 @@ def protocol_words(text: str) -> str:
 
 def markdown(table: Table) -> str:
     """A Markdown table; best in bold, second best in italics."""
-    head = ["method", _heading(table), "95 % interval", "gain", "p of gain", "scored"]
+    head = ["method", _heading(table), "95 % interval", "vs nothing", "p vs nothing", "scored"]
     head += [*_words(table.outcomes), "p"]
     rows = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     for line in table.lines:
@@ -54,7 +54,7 @@ def markdown(table: Table) -> str:
 
 def latex(table: Table) -> str:
     """A LaTeX table for the booktabs package; best in bold, second best underlined."""
-    head = ["method", _heading(table), r"95\,\% interval", "gain", "$p$ of gain", "scored"]
+    head = ["method", _heading(table), r"95\,\% interval", "vs nothing", "$p$ vs nothing", "scored"]
     head += [*_words(table.outcomes), "$p$"]
     rows = []
     for line in table.lines:
@@ -92,8 +92,8 @@ def _caption(table: Table) -> str:
     way = "Higher" if table.higher_is_better else "Lower"
     return (
         f"{way} is better; {table.pictures} pictures, mean over the scored ones with bootstrap "
-        f"interval over {table.scenes} scenes, every outcome counted; gain over doing nothing; p "
-        f"of the gain and against the best, paired, Holm-adjusted. "
+        f"interval over {table.scenes} scenes, every outcome counted; the difference from doing "
+        f"nothing; p of that and against the best, paired, Holm-adjusted. "
         f"{protocol_words(table.protocol)}."
     )
 
