@@ -83,6 +83,14 @@ def test_csv_and_parquet_hold_every_row(results, tmp_path):
     assert float(rows[3]["psnr"]) == table[3]["psnr"]
     assert next(r for r in table if r["outcome"] == "failed")["psnr"] is None
     assert {p.suffix for p in (tmp_path / "out/plots").iterdir()} == {".png", ".svg", ".pdf"}
+    scores = pq.read_table(tmp_path / "out/scores.parquet").to_pylist()
+    assert len(scores) == 23
+    assert {s["protocol"] for s in scores} == {PROTOCOL}
+    with (tmp_path / "out/comparisons.csv").open(newline="") as file:
+        (pair,) = csv.DictReader(file)
+    assert (pair["line_a"], pair["line_b"], pair["pictures"]) == ("identity", "tone", "11")
+    assert float(pair["difference"]) == pytest.approx(-1.0, abs=0.1)
+    assert float(pair["p_adjusted"]) < 0.05
 
 
 def test_a_planted_difference_between_two_runs_is_told(results, tmp_path):
@@ -92,7 +100,8 @@ def test_a_planted_difference_between_two_runs_is_told(results, tmp_path):
     tone = next(d for d in found["differences"] if d["label"] == "tone")
     assert tone["mean_b"] - tone["mean_a"] == pytest.approx(0.5, abs=1e-6)
     assert tone["comparison"]["p_value"] < 0.05
-    assert (found["only_a"], found["only_b"]) == (4, 0)
+    assert tone["p_adjusted"] >= tone["comparison"]["p_value"]
+    assert (found["only_a"], found["only_b"], found["other_protocols"]) == (4, 0, 0)
     assert "tone" in verax("compare", tmp_path / "a", tmp_path / "b")
 
 

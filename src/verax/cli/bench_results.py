@@ -67,12 +67,15 @@ def compare(
         f"{'task':16}{'line':28}{'metric':14}{'A':>9}{'B':>9}{'B - A':>9}{'p':>8}{'pictures':>10}"
     )
     for d in found.differences:
-        p_value = f"{d.comparison.p_value:8.3f}" if d.comparison else f"{'–':>8}"
+        p_value = f"{d.p_adjusted:8.3f}" if d.comparison else f"{'–':>8}"
         means = f"{d.mean_a:9.3f}{d.mean_b:9.3f}{d.mean_b - d.mean_a:+9.3f}"
         print(f"{d.task:16}{d.label:28}{d.metric:14}{means}{p_value}{d.n:10}")
     for change, n in found.outcome_changes.items():
         print(f"{n} items: {change}")
     print(f"only in A: {found.only_a} items; only in B: {found.only_b}")
+    if found.other_protocols:
+        print(f"not compared, since their protocols differ: {found.other_protocols} scores")
+    print("p: paired over scenes, Holm-adjusted over all lines")
 
 
 @contextmanager

@@ -1,34 +1,52 @@
-"""Everything of a run as files for other programs: CSV, Parquet, LaTeX, Markdown, plots."""
+"""Everything of a run as files for other programs: CSV, Parquet, LaTeX, Markdown, plots.
+
+results.* has one row per output, scores.* one per number with its protocol, comparisons.csv every
+pair of lines of every table, paired by picture.
+"""
 
 import csv
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from verax.bench.record import OutputRow
+from verax.bench.record import OutputRow, ScoreRow
 from verax.errors import missing_extra
 from verax.report import tables as tables_of
 from verax.report.leaderboard import Table, leaderboards
+from verax.report.pairs import Compared, comparisons
 from verax.report.results import Results
 
 PLOT_FORMATS = ("png", "svg", "pdf")
 
 
 def export(results: Results, folder: Path, *, plots: bool = True) -> list[Path]:
-    """Write results.csv, results.parquet, tables.tex, tables.md and plots/; the files written."""
+    """Write CSV, Parquet, tables.tex, tables.md and plots/; the files written."""
     folder.mkdir(parents=True, exist_ok=True)
     columns, rows = wide(results)
-    made = [folder / "results.csv", folder / "results.parquet"]
-    with made[0].open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
-    write_parquet(made[1], columns, rows)
+    scores = [asdict(s) for several in results.scores.values() for s in several]
+    made = []
+    for name, head, lines in (
+        ("results", columns, rows),
+        ("scores", [field.name for field in fields(ScoreRow)], scores),
+    ):
+        made += [folder / f"{name}.csv", folder / f"{name}.parquet"]
+        _write_csv(made[-2], head, lines)
+        write_parquet(made[-1], head, lines)
     tables = leaderboards(results)
+    made.append(folder / "comparisons.csv")
+    compared = [asdict(one) for one in comparisons(results)]
+    _write_csv(made[-1], [field.name for field in fields(Compared)], compared)
     for name, form in (("tables.tex", tables_of.latex), ("tables.md", tables_of.markdown)):
         made.append(folder / name)
         made[-1].write_text("\n".join(map(form, tables)), encoding="utf-8")
     return made + (_plots(tables, folder / "plots") if plots else [])
+
+
+def _write_csv(path: Path, head: list[str], rows: list[dict[str, Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, head)
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def wide(results: Results) -> tuple[list[str], list[dict[str, Any]]]:

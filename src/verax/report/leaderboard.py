@@ -7,7 +7,7 @@ counted beside the mean, and the do-nothing row (identity) is in each table when
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,12 +114,22 @@ class Table:
         return max((line.interval.scenes for line in self.lines if line.interval), default=0)
 
 
+Group = tuple[str, list[OutputRow], str, str, dict[str, float]]
+
+
 def leaderboards(results: Results, *, seed: int = 0) -> list[Table]:
     """Every table of a run."""
+    return [
+        _table(part, subset, metric, protocol, values, seed)
+        for subset, part, metric, protocol, values in grouped(results)
+    ]
+
+
+def grouped(results: Results) -> Iterator[Group]:
+    """What may stand in one table: (subset, outputs, metric, protocol, value by key)."""
     groups: dict[tuple[str, str], list[OutputRow]] = defaultdict(list)
     for output in results.outputs:
         groups[output.task, output.degradation].append(output)
-    tables = []
     for _, outputs in sorted(groups.items()):
         for subset, part in parts(outputs):
             found: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
@@ -127,11 +137,8 @@ def leaderboards(results: Results, *, seed: int = 0) -> list[Table]:
                 for s in results.scores.get(output.key, ()):
                     if s.value is not None:
                         found[s.metric, s.protocol][s.key] = s.value
-            tables += [
-                _table(part, subset, metric, protocol, values, seed)
-                for (metric, protocol), values in sorted(found.items(), key=_in_order)
-            ]
-    return tables
+            for (metric, protocol), values in sorted(found.items(), key=_in_order):
+                yield subset, part, metric, protocol, values
 
 
 def _in_order(found: tuple[tuple[str, str], dict[str, float]]) -> tuple[int, str]:
@@ -152,7 +159,7 @@ def _table(
     rows: dict[Name, list[OutputRow]] = defaultdict(list)
     for output in outputs:
         rows[output.method, output.prior].append(output)
-    per_item = {name: _per_item(several, values) for name, several in rows.items()}
+    per_item = {name: mean_per_picture(several, values) for name, several in rows.items()}
     sign = -1 if higher else 1
     order = sorted(
         (name for name in rows if per_item[name]),
@@ -230,7 +237,7 @@ def _silent(place: int) -> dict[str, Any]:
     }
 
 
-def _per_item(outputs: Iterable[OutputRow], values: dict[str, float]) -> Values:
+def mean_per_picture(outputs: Iterable[OutputRow], values: dict[str, float]) -> Values:
     """One value per picture: the mean over repeats and prompts."""
     found: dict[Picture, list[float]] = defaultdict(list)
     for output in outputs:
