@@ -7,6 +7,7 @@ Every failure to write is an OutputError; a file that belongs to a newer Verax i
 
 import hashlib
 import os
+import shutil
 import sqlite3
 import sys
 import time
@@ -44,6 +45,12 @@ def writing(where: Path | str) -> Iterator[None]:
 
 def _no_write(where: Path | str, reason: str) -> OutputError:
     return OutputError(f"cannot write {where}: {reason}; free space or choose another place")
+
+
+def free_gb(path: Path) -> float:
+    """Free space where a file or folder is, or will be."""
+    there = next(one for one in (path.absolute(), *path.absolute().parents) if one.exists())
+    return shutil.disk_usage(there).free / 1e9
 
 
 def write_whole(path: Path, data: bytes) -> None:

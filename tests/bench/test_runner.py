@@ -13,8 +13,9 @@ from verax import image as images
 from verax.bench import plan as plans
 from verax.bench.digests import Digests
 from verax.bench.record import OUTCOMES, Record, finished, open_run
-from verax.bench.runner import rescore, run
+from verax.bench.runner import Progress, rescore, run
 from verax.bench.work import expand, in_words
+from verax.cli.bench_progress import log_lines
 from verax.datasets import load
 from verax.errors import SettingsError, UnknownNameError
 
@@ -265,6 +266,31 @@ def test_progress_is_told_for_every_slow_item(tmp_path, dataset, monkeypatch):
 
     assert [p.finished for p in told if p.stage == "outputs"] == [1, 2, 3, 4]
     assert [p.finished for p in told if p.stage == "scores"] == [1, 2, 3, 4]
+
+
+def test_a_log_gets_a_line_now_and_then_with_the_time_left(capsys):
+    now = [0.0]
+    tell = log_lines(lambda: now[0], every_s=30)
+    for count in range(1, 11):
+        tell(Progress("outputs", count, 100, 1, 0.5))
+        now[0] += 10
+    lines = capsys.readouterr().err.splitlines()
+
+    # the pace is 10 s an item, counted from the first one told
+    assert lines[0] == "outputs 4 of 100, failed 1, $0.50, about 16 minutes left"
+    assert len(lines) == 3
+
+
+def test_the_summary_tells_why_items_failed(tmp_path, dataset):
+    copy = tmp_path / "data"
+    shutil.copytree(dataset, copy)
+    (copy / "input" / "0002.png").write_bytes(b"no picture")
+    summary = go(tmp_path / "run", copy)
+
+    ((reason, count),) = summary.reasons.items()
+    assert count == 2
+    assert reason.startswith("failed: ImageReadError")
+    assert "0002.png" in reason
 
 
 def test_what_is_left_is_told_before_it_starts(tmp_path, dataset):

@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +19,7 @@ from verax.errors import SettingsError, choose
 from verax.metrics import METRICS
 
 FLUSH = 32  # rows per transaction: what a crash can lose, and then makes again
+MOST_REASONS = 5
 FLUSH_S = 1.0  # slow items are stored and told one by one
 T = TypeVar("T")
 
@@ -27,7 +28,8 @@ T = TypeVar("T")
 class Summary:
     """What a run holds after it: counts of every outcome, and how much was new.
 
-    `aside` counts outputs that no longer count, since their inputs or methods changed.
+    `aside` counts outputs that no longer count, since their inputs or methods changed; `reasons`
+    are the most frequent ones of items that failed, were refused or did not register.
     """
 
     items: int
@@ -36,6 +38,7 @@ class Summary:
     new_scores: int
     cost_usd: float
     aside: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,4 +220,6 @@ def _summary(record: Record, outputs: int, scores: int, aside: int) -> Summary:
     rows = list(record.outputs())
     counts = Counter(row.outcome for row in rows)
     outcomes = {o: counts[o] for o in records.OUTCOMES}
-    return Summary(len(rows), outcomes, outputs, scores, records.spent(rows), aside)
+    told = Counter(f"{row.outcome}: {row.reason}" for row in rows if row.reason)
+    reasons = dict(told.most_common(MOST_REASONS))
+    return Summary(len(rows), outcomes, outputs, scores, records.spent(rows), aside, reasons)

@@ -241,7 +241,6 @@ def in_words(works: Sequence[Work], done: Set[str] = frozenset()) -> str:
     if not left:
         return f"all {len(works)} items are made; only missing scores are left"
     pixels = {photo: _megapixels(photo) for photo in {work.photo for work in left}}
-    megapixels = sum(pixels[work.photo] for work in left)
     seconds = sum(
         pixels[work.photo] * resolve(work.method)[0].seconds_per_megapixel for work in left
     )
@@ -249,13 +248,19 @@ def in_words(works: Sequence[Work], done: Set[str] = frozenset()) -> str:
     money = f"{asked} calls to a provider" if asked else "no provider is asked, no cost"
     return (
         f"{len(left)} items over {len(pixels)} pictures{before}; about {_duration(seconds)} of one "
-        f"core and {megapixels * DISK_MB / 1000:.2f} GB of outputs; {money}"
+        f"core and {disk_gb(left):.2f} GB of outputs; {money}"
     )
 
 
 DISK_MB = 2.0  # of a PNG of one megapixel, about
 
 
+def disk_gb(works: Sequence[Work]) -> float:
+    """What the outputs of works take, about."""
+    return sum(_megapixels(work.photo) for work in works) * DISK_MB / 1000
+
+
+@cache
 def _megapixels(path: str) -> float:
     """Of a picture; 0 for a file that cannot be read, which fails as an item of its own."""
     try:

@@ -1,10 +1,6 @@
 """verax bench: run a benchmark, score it again."""
 
-import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +10,7 @@ import typer
 from verax.cli import bench_results
 from verax.cli.asked import Batching
 from verax.cli.bench_asked import bench_asker
+from verax.cli.bench_progress import progress_bar, show
 from verax.cli.paid import BaseUrl, Gateway, LocalOnly, MaxCost, RetryUncertain, Terms
 from verax.errors import SettingsError
 
@@ -21,7 +18,6 @@ if TYPE_CHECKING:
     from verax.bench.digests import Digests
     from verax.bench.plan import Plan
     from verax.bench.presets import Preset
-    from verax.bench.runner import Progress, Summary
     from verax.bench.work import Work
 
 app = typer.Typer(
@@ -123,8 +119,9 @@ def announced_works(plan: "Plan", output: Path) -> "tuple[list[Work], Digests]":
     """The work of a plan, with remarks on its datasets and what is left to do told."""
     from verax.bench.digests import Digests
     from verax.bench.record import finished
-    from verax.bench.work import expand, in_words
+    from verax.bench.work import disk_gb, expand, in_words
     from verax.datasets import load
+    from verax.store import free_gb
 
     done, known = finished(output)
     digests = Digests({path: (size, time, sha256) for path, (size, time, sha256) in known.items()})
@@ -134,6 +131,12 @@ def announced_works(plan: "Plan", output: Path) -> "tuple[list[Work], Digests]":
             print(f"note: {remark}", file=sys.stderr)
     works = expand(plan, datasets, digests=digests)
     print(in_words(works, done), file=sys.stderr)
+    needed = disk_gb([work for work in works if work.key not in done])
+    free = free_gb(output)
+    if needed > free:
+        print(
+            f"note: {output} has {free:.1f} GB free, about {needed:.1f} are needed", file=sys.stderr
+        )
     return works, digests
 
 
@@ -156,53 +159,6 @@ def read_plan(file: Path | None, flags: dict[str, Any], preset: "Preset | None" 
 
 
 UNSET = {"repeats": 1, "limit": 0, "seed": 0, "quality": ""}  # flags that were not given
-
-
-@contextmanager
-def progress_bar() -> Iterator[Callable[["Progress"], None]]:
-    """A bar on the terminal that shows done, failed and cost; silent where there is none."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("failed {task.fields[failed]}  ${task.fields[cost]:.2f}"),
-        TimeRemainingColumn(),
-    )
-    with Bar(*columns, console=console, disable=not console.is_terminal) as bar:
-        rows = {
-            name: bar.add_task(name, total=None, failed=0, cost=0.0, visible=False)
-            for name in ("outputs", "scores", "deviations")
-        }
-
-        def tell(now: "Progress") -> None:
-            bar.update(
-                rows[now.stage],
-                visible=True,
-                completed=now.finished,
-                total=now.total,
-                failed=now.failed,
-                cost=now.cost_usd,
-            )
-
-        yield tell
-
-
-def show(summary: "Summary", folder: Path, *, as_json: bool) -> None:
-    """What the run holds now."""
-    if as_json:
-        print(json.dumps({"run": str(folder), **asdict(summary)}))
-        return
-    counts = ", ".join(f"{n} {name}" for name, n in summary.outcomes.items() if n)
-    print(f"{summary.items} items: {counts}; cost ${summary.cost_usd:.2f}")
-    if summary.aside:
-        print(f"{summary.aside} outputs of other inputs or versions are set aside, not counted")
-    print(f"{summary.new_outputs} outputs and {summary.new_scores} scores are new; run: {folder}")
-    print(f"next: verax bench report {folder} -o report.html")
 
 
 @app.command()

@@ -1,0 +1,92 @@
+"""What a benchmark run shows while it goes on, and when it is done."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from verax.bench.runner import Progress, Summary
+
+LINE_S = 30.0  # between two lines in a log
+STAGES = ("outputs", "scores", "deviations")
+
+
+@contextmanager
+def progress_bar() -> Iterator["Callable[[Progress], None]"]:
+    """Done, failed, cost and time left: a bar on a terminal, a line now and then in a log."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield log_lines()
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("failed {task.fields[failed]}  ${task.fields[cost]:.2f}"),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=console) as bar:
+        rows = {
+            name: bar.add_task(name, total=None, failed=0, cost=0.0, visible=False)
+            for name in STAGES
+        }
+
+        def tell(now: "Progress") -> None:
+            bar.update(
+                rows[now.stage],
+                visible=True,
+                completed=now.finished,
+                total=now.total,
+                failed=now.failed,
+                cost=now.cost_usd,
+            )
+
+        yield tell
+
+
+def log_lines(
+    clock: Callable[[], float] = time.monotonic, every_s: float = LINE_S
+) -> "Callable[[Progress], None]":
+    """A teller that prints one line per stage and `every_s`, with the time left at the pace so far."""
+    starts: dict[str, tuple[float, int]] = {}
+    last = {name: clock() for name in STAGES}
+
+    def tell(now: "Progress") -> None:
+        start, before = starts.setdefault(now.stage, (clock(), now.finished))
+        if clock() - last[now.stage] < every_s:
+            return
+        last[now.stage] = clock()
+        done = now.finished - before
+        left = (clock() - start) / done * (now.total - now.finished) if done else 0.0
+        print(
+            f"{now.stage} {now.finished} of {now.total}, failed {now.failed}, "
+            f"${now.cost_usd:.2f}, about {left / 60:.0f} minutes left",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    return tell
+
+
+def show(summary: "Summary", folder: Path, *, as_json: bool) -> None:
+    """What the run holds now."""
+    if as_json:
+        print(json.dumps({"run": str(folder), **asdict(summary)}))
+        return
+    counts = ", ".join(f"{n} {name}" for name, n in summary.outcomes.items() if n)
+    print(f"{summary.items} items: {counts}; cost ${summary.cost_usd:.2f}")
+    for reason, n in summary.reasons.items():
+        print(f"  {n} times: {reason}")
+    if summary.aside:
+        print(f"{summary.aside} outputs of other inputs or versions are set aside, not counted")
+    print(f"{summary.new_outputs} outputs and {summary.new_scores} scores are new; run: {folder}")
+    print(f"next: verax bench report {folder} -o report.html")
