@@ -56,7 +56,7 @@ def progress_bar() -> Iterator["Callable[[Progress], None]"]:
 def log_lines(
     clock: Callable[[], float] = time.monotonic, every_s: float = LINE_S
 ) -> "Callable[[Progress], None]":
-    """A teller that prints one line per stage and `every_s`, with the time left at the pace so far."""
+    """A teller that prints a line per stage and `every_s`, with the time left at this pace."""
     starts: dict[str, tuple[float, int]] = {}
     last = {name: clock() for name in STAGES}
 
