@@ -12,7 +12,7 @@ from itertools import islice
 from multiprocessing import get_context
 from typing import Any, TypeVar
 
-from verax.errors import missing_extra
+from verax.errors import RunError, missing_extra
 
 Out = TypeVar("Out")
 In = TypeVar("In")
@@ -63,7 +63,14 @@ def ray_data(
     except ImportError as exc:
         raise missing_extra("--engine ray", "ray") from exc
     if not ray.is_initialized():
-        ray.init(address=address, num_cpus=None if address else workers, include_dashboard=False)
+        cpus = None if address else workers
+        try:
+            ray.init(address=address, num_cpus=cpus, include_dashboard=False)
+        except ConnectionError as exc:
+            raise RunError(
+                f"no Ray cluster answers at {address}: {exc}; check that it runs, and that this "
+                "side uses the cluster's way of authentication (RAY_AUTH_MODE)"
+            ) from exc
 
     def run(row: dict[str, Any]) -> dict[str, Any]:
         return {"out": stage(row["item"])}

@@ -113,7 +113,7 @@ def changes(results: Results) -> list[Changes]:
     for o in results.outputs:
         if o.key in results.deviations:
             model = o.generator if o.prior == "files" or o.prior.startswith("provider:") else ""
-            rows[model or "–", o.task, label_of(o.method, o.prior)].append(o.key)
+            rows[model or f"none ({o.prior})", o.task, label_of(o.method, o.prior)].append(o.key)
     found = []
     for (generator, task, label), keys in sorted(rows.items()):
         several = [results.deviations[key] for key in keys]
