@@ -93,11 +93,11 @@ def files_of(results: Results, folder: Path) -> list[Path]:
     """Every picture file that a page over these results shows, each once."""
     paths: dict[str, Path] = {}
     for row in results.outputs:
-        if row.sha256:
-            paths.setdefault(row.sha256, output_path(folder, row))
+        if row.sha256 and row.sha256 not in paths:
+            paths[row.sha256] = output_path(folder, row)
         for name in (row.photo, row.reference):
-            if name:
-                paths.setdefault(name, folder / name)
+            if name and name not in paths:
+                paths[name] = folder / name
     return list(paths.values())
 
 

@@ -28,9 +28,8 @@ def parts(outputs: Sequence[OutputRow]) -> list[tuple[str, list[OutputRow]]]:
     for part, names in sorted(owners.items(), key=lambda one: (-len(one[0]), one[1])):
         if names == [NOTHING] and len(owners) > 1:
             continue
-        held = [
-            o for o in outputs if (o.dataset, o.item) in part and tried[o.method, o.prior] >= part
-        ]
+        lines = {name for name, pictures in tried.items() if pictures >= part}
+        held = [o for o in outputs if (o.method, o.prior) in lines and (o.dataset, o.item) in part]
         sources = sorted({prior for _, prior in names if prior != "none"})
         told = " and ".join(WORDS.get(source, source) for source in sources) or "no prior"
         found.append(("" if part == whole else told, held))
