@@ -17,7 +17,7 @@ from verax.report.embedding import Pictures
 from verax.report.results import Results, label_of
 
 NOTHING = -1
-MOST_OVERLAYS = 2000  # pictures with arrows and boxes, about 10 KB each; the export has all numbers
+MOST_OVERLAYS = 1200  # pictures with arrows and boxes, about 12 KB each; the export has all numbers
 
 
 @dataclass(slots=True)
