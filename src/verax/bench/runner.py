@@ -186,12 +186,13 @@ def _measure_deviations(
     go: Callable[..., Iterator[tuple[str, str]]],
     tell: Callable[[Progress], None],
 ) -> None:
-    done = {key for key, _ in record.deviations()}
+    left = wanted - {key for key, _ in record.deviations()}
     todo = [
         (row, record.output_path(row.key))
         for row in record.outputs()
-        if row.key in wanted - done and row.sha256 and row.prior != "none"
+        if row.key in left and row.sha256 and row.prior != "none"
     ]
+    todo.sort(key=lambda one: one[0].method != "raw-prior")  # the generator itself comes first
     finished = failed = 0
     for rows in _batches(go(_deviation_task, todo)):
         record.add_deviations(rows)
