@@ -122,8 +122,8 @@ METHODS: dict[str, Method] = {
     "identity": Method(identity, "the photo as it is: the do-nothing row", False, 0.1),
     "restorer": Method(restorer, "restorer:NAME, a restorer or a checkpoint file", False, 2.0),
     "raw-prior": Method(raw_prior, "the prior resized, nothing else", True, 0.2),
-    "registered-prior": Method(registered_prior, "the prior on the photo's grid", True, 1.0),
-    "low-band": Method(low_band, "low band of the prior, high band of the photo", True, 1.2),
+    "registered-prior": Method(registered_prior, "the prior on the photo's grid", True, 1.5),
+    "low-band": Method(low_band, "low band of the prior, high band of the photo", True, 1.6),
     "tone": Method(
         fused("tone", "none", alone=False),
         "the prior's tone on the photo and nothing else; tone:RESTORER for another base",
@@ -135,14 +135,14 @@ METHODS: dict[str, Method] = {
         fused(pipeline.DEFAULT_FUSION, pipeline.DEFAULT_RESTORER, alone=True),
         "the pipeline of verax restore; full:RESTORER for another base",
         True,
-        2.5,
+        2.0,
         alone=True,
     ),
     "tone-network": Method(
         fused("network", pipeline.DEFAULT_RESTORER, alone=True),
         "the prior's tone, then the detail network on both",
         True,
-        6.0,
+        4.0,
         alone=True,
     ),
 }

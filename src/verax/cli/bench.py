@@ -85,7 +85,8 @@ def run(
     }
     chosen = presets.preset(preset) if preset else None
     plan = read_plan(plan_file, flags, chosen)
-    works, digests = announced_works(plan, output)
+    deviation = deviation or bool(chosen and chosen.deviation)
+    works, digests = announced_works(plan, output, deviation=deviation)
     if address and engine != "ray":
         raise SettingsError(f"--address goes with --engine ray, not with {engine}")
     go = partial(
@@ -96,7 +97,7 @@ def run(
         engine=engine,
         workers=workers or default_workers(),
         address=address,
-        deviation=deviation or bool(chosen and chosen.deviation),
+        deviation=deviation,
         digests=digests,
     )
     terms = Terms(
@@ -115,7 +116,7 @@ def run(
         show(summary, output, as_json=as_json)
 
 
-def announced_works(plan: "Plan", output: Path) -> "tuple[list[Work], Digests]":
+def announced_works(plan: "Plan", output: Path, *, deviation: bool) -> "tuple[list[Work], Digests]":
     """The work of a plan, with remarks on its datasets and what is left to do told."""
     from verax.bench.digests import Digests
     from verax.bench.record import finished
@@ -130,7 +131,8 @@ def announced_works(plan: "Plan", output: Path) -> "tuple[list[Work], Digests]":
         for remark in found.remarks:
             print(f"note: {remark}", file=sys.stderr)
     works = expand(plan, datasets, digests=digests)
-    print(in_words(works, done), file=sys.stderr)
+    extent = in_words(works, done, metrics=len(plan.metrics), deviation=deviation)
+    print(extent, file=sys.stderr)
     needed = disk_gb([work for work in works if work.key not in done])
     free = free_gb(output)
     if needed > free:
