@@ -115,23 +115,23 @@ def kill(times: int, seed: int = 7) -> None:
             sys.executable, "-m", "verax", "bench", "run", "--dataset", str(data), "--task",
             "noise", "--method", "identity", "--method", "clahe", "--workers", "2", "-o",
         ]  # fmt: skip
-        start = time.perf_counter()
         subprocess.run([*command, str(folder / "calm")], check=True, capture_output=True)
-        calm = time.perf_counter() - start
+        whole_run = sum(map(len, rows(folder / "calm")))
         done = []
-        for _ in range(times):
+        for progress in sorted(chance.uniform(0, whole_run - 64) for _ in range(times)):
             killed = subprocess.Popen(
                 [*command, str(folder / "killed")],
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
             )
-            if chance.random() < 0.75:
-                killed.stderr.readline()  # the estimate: work begins
-            time.sleep(chance.uniform(0.0, calm / 3))
+            while killed.poll() is None and progressed(folder / "killed") < progress:
+                time.sleep(0.01)
+            time.sleep(chance.uniform(0.0, 0.1))
+            running = killed.poll() is None
             killed.kill()
             killed.communicate()
             found = rows(folder / "killed")
-            done.append([len(part) for part in found] if found else None)
+            done.append([len(part) for part in found] if found and running else None)
         subprocess.run([*command, str(folder / "killed")], check=True, capture_output=True)
         same = rows(folder / "killed") == rows(folder / "calm")
         files = sorted(path.name for path in (folder / "killed/outputs").iterdir())
@@ -139,7 +139,8 @@ def kill(times: int, seed: int = 7) -> None:
         other = subprocess.run(
             [*command, str(folder / "killed"), "--seed", "1"], capture_output=True, text=True
         )
-        print(f"kills {times}; (outputs, scores) after each: {done}")
+        alive = sum(one is not None for one in done)
+        print(f"kills {times}, {alive} of them in the middle; (outputs, scores) after each: {done}")
         print(f"same record as an undisturbed run, no row twice: {same}; same files: {whole}")
         print(f"another plan on the folder: exit {other.returncode}, {other.stderr.strip()[-200:]}")
         sys.exit(not (same and whole and other.returncode))
@@ -175,6 +176,12 @@ def report(count: int) -> None:
         record.close()
     print(f"page over {count} outputs: {size / 1e6:.1f} MB (target: 30) in {took:.1f} s")
     print(f"memory at its end: {memory_mb():.0f} MB")
+
+
+def progressed(folder: Path) -> int:
+    """Outputs and scores that are stored so far."""
+    found = rows(folder)
+    return sum(map(len, found)) if found else 0
 
 
 def rows(folder: Path) -> tuple[dict, dict] | None:
