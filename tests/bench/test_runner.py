@@ -14,6 +14,7 @@ from verax.bench import plan as plans
 from verax.bench.digests import Digests
 from verax.bench.record import OUTCOMES, Record, finished, open_run
 from verax.bench.runner import Progress, rescore, run
+from verax.bench.stages import without_margin
 from verax.bench.work import expand, in_words
 from verax.cli.bench_progress import log_lines
 from verax.datasets import load
@@ -291,6 +292,25 @@ def test_the_summary_tells_why_items_failed(tmp_path, dataset):
     assert count == 2
     assert reason.startswith("failed: ImageReadError")
     assert "0002.png" in reason
+
+
+def test_a_reference_with_a_margin_all_around_is_cropped_and_the_protocol_says_so(tmp_path):
+    """SOTS indoor: photos of 620x460, references of 640x480."""
+    rng = np.random.default_rng(1)
+    clean = rng.random((128, 168, 3), np.float32)
+    for role, picture in (("target", clean), ("input", clean[4:-4, 4:-4])):
+        (tmp_path / "set" / role).mkdir(parents=True)
+        images.write(tmp_path / "set" / role / "a.png", np.ascontiguousarray(picture))
+    plan = plans.Plan((str(tmp_path / "set"),), ("identity", "raw-prior"), priors=("oracle",))
+    run(plan, expand(plan, [load(str(tmp_path / "set"), task="haze")]), tmp_path / "run")
+
+    assert without_margin(clean[:, :128], (120, 120))[1] == 0  # could be a resized square
+    assert without_margin(clean, (120, 162))[1] == 0
+    record = open_run(tmp_path / "run")
+    scores = [s for s in record.scores() if s.metric == "psnr"]
+    record.close()
+    assert [s.value for s in scores] == [100.0, 100.0]
+    assert all("cropped by 4 px on each side" in s.protocol for s in scores)
 
 
 def test_what_is_left_is_told_before_it_starts(tmp_path, dataset):

@@ -29,6 +29,8 @@ from verax.priors.simulated import simulate
 from verax.provenance.reading import has_manifest
 from verax.store import writing
 
+RESAMPLER = 4  # its place in a protocol
+MOST_MARGIN = 0.05  # of the short side: margin of a reference that is taken off
 MOST_ARROWS = 400  # of a motion field that is kept for the report
 
 
@@ -155,6 +157,8 @@ def prior_of(work: Work, photo: Image, ask: Ask | None) -> Prior:
         return Prior(None)
     data = Path(work.prior_file).read_bytes()
     picture = images.decode(data, name=work.prior_file).pixels
+    if work.prior in ("simulated", "oracle"):
+        picture, _ = without_margin(picture, photo.shape[:2])
     if work.prior == "simulated":
         return Prior(simulate(picture, seed=work.seed).prior)
     if work.prior != "files":
@@ -181,20 +185,43 @@ def score(row: OutputRow, path: Path, names: tuple[str, ...]) -> list[ScoreRow]:
         reference = images.read(row.reference).pixels if row.reference else None
     except InputError as exc:
         return [ScoreRow(row.key, name, "", None, str(exc)) for name in names]
-    return [_score_one(row.key, name, output, reference) for name in names]
+    margin = 0
+    if reference is not None:
+        reference, margin = without_margin(reference, output.shape[:2])
+    return [_score_one(row.key, name, output, reference, margin) for name in names]
 
 
-def _score_one(key: str, name: str, output: Image, reference: Image | None) -> ScoreRow:
-    if reference is None and metrics.METRICS[name].needs == "reference":
+def without_margin(reference: Image, size: tuple[int, ...]) -> tuple[Image, int]:
+    """The reference cropped to a photo of (height, width), and the margin in px; 0 as it is.
+
+    Some sets (SOTS indoor) have references that show more on every side. Only an equal margin all
+    around a picture that is not square is taken off: nothing else than a crop explains it.
+    """
+    over = [(there - wanted) / 2 for there, wanted in zip(reference.shape, size, strict=False)]
+    margin = int(over[0])
+    equal = over[0] == over[1] == margin > 0 and size[0] != size[1]
+    if not equal or margin > MOST_MARGIN * min(size):
+        return reference, 0
+    return reference[margin:-margin, margin:-margin], margin
+
+
+def _score_one(
+    key: str, name: str, output: Image, reference: Image | None, margin: int
+) -> ScoreRow:
+    needed = metrics.METRICS[name].needs == "reference"
+    if needed and reference is None:
         return ScoreRow(key, name, "", None, "no reference")
     try:
-        found = metrics.score(output, reference, metrics=(name,))[0]
+        found = metrics.score(output, reference if needed else None, metrics=(name,))[0]
     except Exception as exc:  # noqa: BLE001  # a metric that fails on one picture is one row
         return ScoreRow(key, name, "", None, f"{type(exc).__name__}: {exc}")
     value = float(found.value)
     if not np.isfinite(value):
         return ScoreRow(key, name, "", None, f"not a finite number: {value}")
-    return ScoreRow(key, name, json.dumps(found.protocol), value)
+    protocol = list(found.protocol)
+    if needed and margin:
+        protocol[RESAMPLER] = f"none, reference cropped by {margin} px on each side"
+    return ScoreRow(key, name, json.dumps(protocol), value)
 
 
 def deviate(row: OutputRow, path: Path) -> tuple[str, str]:
@@ -214,7 +241,7 @@ def deviate(row: OutputRow, path: Path) -> tuple[str, str]:
         if raw and found.outcome != "foreign":
             told["motion"] = _motion(photo, output, found, told["canvas"])
         if raw and row.reference:
-            reference = images.read(row.reference).pixels
+            reference, _ = without_margin(images.read(row.reference).pixels, photo.shape[:2])
             told["ladder"] = _rungs(photo, output, reference, found)
     except Exception as exc:  # noqa: BLE001  # one picture that cannot be measured is one row
         return row.key, json.dumps({"failed": f"{type(exc).__name__}: {exc}"})
@@ -226,7 +253,7 @@ def _generated(row: OutputRow) -> Photo | None:
     if row.prior == "files" and row.prior_file:
         return images.read(row.prior_file)
     if row.prior == "simulated" and row.reference:
-        clean = images.read(row.reference).pixels
+        clean, _ = without_margin(images.read(row.reference).pixels, (row.height, row.width))
         return images.from_array(simulate(clean, seed=row.seed).prior, name="prior")
     return None
 

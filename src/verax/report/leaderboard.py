@@ -8,7 +8,7 @@ counted beside the mean, and the do-nothing row (identity) is in each table when
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from verax.report.parts import NOTHING, Name, Picture, parts
 from verax.report.results import Results, label_of
 
 NAN = float("nan")
+MOST_REASONS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,8 @@ class Line:
 class Table:
     """The lines of one task, degradation, set of pictures, metric and protocol, best first.
 
-    `subset` tells in words which pictures these are; "" for all of the task.
+    `subset` tells in words which pictures these are; "" for all of the task. `unscored` counts why
+    outputs have no number: (reason, how many).
     """
 
     task: str
@@ -87,6 +89,7 @@ class Table:
     protocol: str
     higher_is_better: bool
     lines: tuple[Line, ...]
+    unscored: tuple[tuple[str, int], ...] = ()
 
     @property
     def title(self) -> str:
@@ -120,9 +123,20 @@ Group = tuple[str, list[OutputRow], str, str, dict[str, float]]
 def leaderboards(results: Results, *, seed: int = 0) -> list[Table]:
     """Every table of a run."""
     return [
-        _table(part, subset, metric, protocol, values, seed)
+        replace(
+            _table(part, subset, metric, protocol, values, seed),
+            unscored=_unscored(results, part, metric),
+        )
         for subset, part, metric, protocol, values in grouped(results)
     ]
+
+
+def _unscored(
+    results: Results, outputs: Sequence[OutputRow], metric: str
+) -> tuple[tuple[str, int], ...]:
+    """Why outputs have no number of this metric, the most frequent reasons first."""
+    told = (s for o in outputs for s in results.scores.get(o.key, ()) if s.metric == metric)
+    return tuple(Counter(s.reason for s in told if s.value is None).most_common(MOST_REASONS))
 
 
 def grouped(results: Results) -> Iterator[Group]:
@@ -166,7 +180,7 @@ def _table(
         key=lambda name: sign * float(np.mean(list(per_item[name].values()))),
     )
     scenes = {(o.dataset, o.item): f"{o.dataset}/{o.scene or o.item}" for o in outputs}
-    lines = _lines(order, per_item, scenes, higher=higher, rng=np.random.default_rng(seed))
+    lines = _lines(order, per_item, scenes, higher=higher, seed=seed)
     unscored = [name for name in rows if not per_item[name]]
     told = [
         Line(method=name[0], prior=name[1], **said, **_counted(rows[name], values))
@@ -188,18 +202,21 @@ def _lines(
     scenes: dict[Picture, str],
     *,
     higher: bool,
-    rng: np.random.Generator,
+    seed: int,
 ) -> list[tuple[Name, dict[str, Any]]]:
-    """What the statistics say of the lines that have scores, best first."""
-    shares = _rank_shares([per_item[name] for name in order], scenes, higher, rng)
+    """What the statistics say of the lines that have scores, best first.
+
+    Every figure draws from the seed anew, so that equal lines get equal intervals.
+    """
+    shares = _rank_shares([per_item[name] for name in order], scenes, higher, seed)
     best = per_item[order[0]] if order else {}
     nothing = per_item.get(NOTHING, {})
     gains = [
-        None if name == NOTHING else _compare(per_item[name], nothing, scenes, rng)
+        None if name == NOTHING else _compare(per_item[name], nothing, scenes, seed)
         for name in order
     ]
     against = [
-        None if i == 0 else _compare(best, per_item[name], scenes, rng)
+        None if i == 0 else _compare(best, per_item[name], scenes, seed)
         for i, name in enumerate(order)
     ]
     p_gain, p_best = _adjusted(gains), _adjusted(against)
@@ -209,7 +226,7 @@ def _lines(
             {
                 "interval": statistics.mean_interval(
                     list(per_item[name].values()),
-                    rng=rng,
+                    rng=np.random.default_rng(seed),
                     scenes=[scenes[p] for p in per_item[name]],
                 ),
                 "gain": gains[i],
@@ -252,7 +269,7 @@ def _shared(tables: Sequence[Values]) -> list[Picture]:
 
 
 def _rank_shares(
-    tables: list[Values], scenes: dict[Picture, str], higher: bool, rng: np.random.Generator
+    tables: list[Values], scenes: dict[Picture, str], higher: bool, seed: int
 ) -> list[tuple[float, ...]]:
     """Shares of every rank by line, over the pictures that all lines share."""
     items = _shared(tables)
@@ -260,12 +277,13 @@ def _rank_shares(
         return [()] * len(tables)
     values = np.array([[table[item] for table in tables] for item in items])
     names = [scenes[item] for item in items]
+    rng = np.random.default_rng(seed)
     shares = statistics.rank_shares(values, rng=rng, scenes=names, higher_is_better=higher)
     return [tuple(float(share) for share in row) for row in shares]
 
 
 def _compare(
-    first: Values, second: Values, scenes: dict[Picture, str], rng: np.random.Generator
+    first: Values, second: Values, scenes: dict[Picture, str], seed: int
 ) -> Comparison | None:
     """First minus second on the pictures both have; None for fewer than two scenes."""
     items = _shared([first, second])
@@ -273,7 +291,10 @@ def _compare(
     if len(set(names)) < 2:
         return None
     return statistics.compare(
-        [first[i] for i in items], [second[i] for i in items], rng=rng, scenes=names
+        [first[i] for i in items],
+        [second[i] for i in items],
+        rng=np.random.default_rng(seed),
+        scenes=names,
     )
 
 
