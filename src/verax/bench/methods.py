@@ -6,6 +6,7 @@ change, so that stored outputs are not taken for its own.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,7 @@ METHODS: dict[str, Method] = {
 }
 
 
+@cache
 def resolve(name: str) -> tuple[Method, str]:
     """A method and its argument from a name: tone, full:dcp, restorer:clahe or just clahe."""
     head, _, argument = name.partition(":")

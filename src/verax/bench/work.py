@@ -95,7 +95,7 @@ def expand(
         shared = Counter(item.target for item in items if item.target and item.input)
         for index, item in enumerate(items):
             scene = item.scene or _scene(item, shared)
-            for work in _item_work(plan, items, index, replace(item, scene=scene)):
+            for work in _item_work(plan, items, index, scene):
                 keyed = replace(work, key=_key(work, digests))
                 works[keyed.key] = keyed
     if not works:
@@ -123,7 +123,8 @@ def _scene(item: Item, shared: Counter[Path]) -> str:
     return item.target.name if several and item.target else item.name
 
 
-def _item_work(plan: Plan, items: list[Item], index: int, item: Item) -> list[Work]:
+def _item_work(plan: Plan, items: list[Item], index: int, scene: str) -> list[Work]:
+    item = items[index]
     photo = item.input or item.target
     if photo is None:
         return []
@@ -158,7 +159,7 @@ def _item_work(plan: Plan, items: list[Item], index: int, item: Item) -> list[Wo
                                 prior.removeprefix(PROVIDER) if asked else item.generator,
                                 item.licence,
                                 plan.quality if asked else "",
-                                item.scene,
+                                scene,
                             )
                         )
     return made
