@@ -132,6 +132,13 @@ def test_a_foreign_prior_is_of_another_scene(dataset):
     assert {w.prior_file for w in works[:3]} == {str(data.items[3].generated)}
 
 
+def test_a_plan_of_one_picture_takes_its_foreign_prior_from_the_rest_of_the_set(dataset):
+    plan = plans.Plan((str(dataset),), ("raw-prior",), priors=("foreign",), limit=1)
+    (work,) = expand(plan, [load(str(dataset), task="dark")])
+
+    assert work.prior_file == str(dataset / "generated" / "0001.png")
+
+
 def test_threads_and_processes_give_the_same_record(tmp_path, dataset):
     plan = plans.Plan((str(dataset),), ("identity", "raw-prior"), tasks=("dark",))
     works = expand(plan, [load(str(dataset), task="dark")])

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 from PIL import Image as PillowImage
@@ -91,11 +92,11 @@ def expand(
     digests = digests or Digests()
     chosen = [select(plan, dataset) for dataset in datasets]
     _require_distinct(chosen)
-    for items in chosen:
+    for dataset, items in zip(datasets, chosen, strict=True):
         shared = Counter(item.target for item in items if item.target and item.input)
         for index, item in enumerate(items):
             scene = item.scene or _scene(item, shared)
-            for work in _item_work(plan, items, index, scene):
+            for work in _item_work(plan, items, index, scene, dataset.items):
                 keyed = replace(work, key=_key(work, digests))
                 works[keyed.key] = keyed
     if not works:
@@ -123,7 +124,9 @@ def _scene(item: Item, shared: Counter[Path]) -> str:
     return item.target.name if several and item.target else item.name
 
 
-def _item_work(plan: Plan, items: list[Item], index: int, scene: str) -> list[Work]:
+def _item_work(
+    plan: Plan, items: list[Item], index: int, scene: str, pool: Sequence[Item]
+) -> list[Work]:
     item = items[index]
     photo = item.input or item.target
     if photo is None:
@@ -136,7 +139,7 @@ def _item_work(plan: Plan, items: list[Item], index: int, scene: str) -> list[Wo
     for degradation in degradations:
         for method in plan.methods:
             for prior in _priors(plan, method):
-                source, file = _prior_of(prior, items, index)
+                source, file = _prior_of(prior, items, index, pool)
                 asked = prior.startswith(PROVIDER)
                 for prompt in plan.prompts if asked else ("",):
                     for repeat in range(plan.repeats if asked else 1):
@@ -174,8 +177,13 @@ def _priors(plan: Plan, method: str) -> tuple[str, ...]:
     return wanted or plan.priors
 
 
-def _prior_of(prior: str, items: list[Item], index: int) -> tuple[str, Path | None]:
-    """The prior source that applies to an item, and the file it starts from."""
+def _prior_of(
+    prior: str, items: list[Item], index: int, pool: Sequence[Item]
+) -> tuple[str, Path | None]:
+    """The prior source that applies to an item, and the file it starts from.
+
+    A foreign one comes from the items of the plan, else from the `pool` of the whole dataset.
+    """
     item = items[index]
     if prior == "auto":
         prior = "files" if item.generated else "simulated" if item.target else "none"
@@ -184,7 +192,8 @@ def _prior_of(prior: str, items: list[Item], index: int) -> tuple[str, Path | No
     if prior in ("simulated", "oracle"):
         return prior, item.target
     if prior == "foreign":
-        others = items[index + 1 :] + items[:index]
+        turn = (items[place % len(items)] for place in range(index + 1, index + len(items)))
+        others = (other for other in chain(turn, pool) if other.name != item.name)
         strange = (o for o in others if o.target is None or o.target != item.target)
         other = next((o for o in strange if o.generated or o.target), None)
         return prior, (other.generated or other.target) if other else None
