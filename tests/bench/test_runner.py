@@ -12,10 +12,11 @@ import pytest
 from verax import image as images
 from verax.bench import plan as plans
 from verax.bench.digests import Digests
+from verax.bench.extent import in_words
 from verax.bench.record import OUTCOMES, Record, finished, open_run
 from verax.bench.runner import Progress, rescore, run
 from verax.bench.stages import without_margin
-from verax.bench.work import expand, in_words
+from verax.bench.work import expand
 from verax.cli.bench_progress import log_lines
 from verax.datasets import load
 from verax.errors import SettingsError, UnknownNameError

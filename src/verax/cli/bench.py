@@ -119,8 +119,9 @@ def run(
 def announced_works(plan: "Plan", output: Path, *, deviation: bool) -> "tuple[list[Work], Digests]":
     """The work of a plan, with remarks on its datasets and what is left to do told."""
     from verax.bench.digests import Digests
+    from verax.bench.extent import disk_gb, in_words
     from verax.bench.record import finished
-    from verax.bench.work import disk_gb, expand, in_words
+    from verax.bench.work import expand
     from verax.datasets import load
     from verax.store import free_gb
 
