@@ -28,11 +28,10 @@ def serve(
     ),
 ) -> None:
     """Serve the OpenAI-compatible Images API and a page for people."""
-    import uvicorn
-
-    from verax.server.app import ServerOptions, create_app
+    from verax.server.app import ServerOptions
     from verax.server.keys import ClientKeys
     from verax.server.limits import LOOPBACK as LOOPBACK_NAMES
+    from verax.server.run import run
     from verax.settings import load
 
     settings = load()
@@ -53,20 +52,14 @@ def serve(
     options = ServerOptions(
         settings,
         hosts=LOOPBACK_NAMES | {host.lower(), *(n.lower() for n in name)},
+        guarded=host not in LOOPBACK,
         workers=workers or len(os.sched_getaffinity(0)),
         waiting=waiting,
     )
     listener = listening(host, port)
     address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}/"
     print(f"page and API at {address} (base_url {address}v1)", flush=True)
-    config = uvicorn.Config(
-        create_app(options),
-        access_log=False,
-        log_level="warning",
-        server_header=False,
-        timeout_keep_alive=30,
-    )
-    uvicorn.Server(config).run(sockets=[listener])
+    run(options, listener)
 
 
 def listening(host: str, port: int) -> socket.socket:

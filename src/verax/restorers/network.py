@@ -7,6 +7,7 @@ it has no pooled statistics, so tiles and the whole photo agree.
 
 import json
 import math
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -64,6 +65,8 @@ def open_network(path: Path, kind: str) -> Network:
     options = onnxruntime.SessionOptions()
     # a waiting thread must not burn the core that another stage needs
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # the runtime does not read the variable that every other library here does; 0 is its own choice
+    options.intra_op_num_threads = _count(os.environ.get("OMP_NUM_THREADS"))
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as exc:  # the runtime raises bare types of its own
@@ -76,6 +79,10 @@ def open_network(path: Path, kind: str) -> Network:
         )
     tasks = tuple(json.loads(facts["verax.tasks"]))
     return Network(session, kind, int(facts["verax.multiple"]), tasks)
+
+
+def _count(text: str | None) -> int:
+    return int(text) if text and text.isdecimal() else 0
 
 
 def restore(photo: Image) -> Image:

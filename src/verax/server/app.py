@@ -1,11 +1,11 @@
 """The server as one ASGI application: routes, doors, metrics, logs, start and stop."""
 
+import asyncio
 import json
 import shutil
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -26,7 +26,7 @@ from verax.server.jobs import Jobs
 from verax.server.keys import ClientKeys
 from verax.server.limits import LOOPBACK, Door, Limits
 from verax.server.openapi import description
-from verax.server.replies import Problem, from_error, json_response, response
+from verax.server.replies import Problem, from_error, json_response, response, unknown
 from verax.server.stored_replies import StoredReplies
 from verax.server.upstream import open_upstream
 from verax.settings import Settings
@@ -38,6 +38,7 @@ class ServerOptions:
 
     Attributes:
         hosts: names in the Host header that the server answers to.
+        guarded: reached from beyond this machine, so that nobody is served without a key.
         workers: restorations at a time, each in a process of its own.
         waiting: jobs that may wait before clients are told to come back later.
         waiting_upstream: the same for calls of a paid service, which take long.
@@ -45,6 +46,7 @@ class ServerOptions:
 
     settings: Settings
     hosts: frozenset[str] = LOOPBACK
+    guarded: bool = False
     workers: int = 2
     waiting: int = 64
     waiting_upstream: int = 256
@@ -52,16 +54,17 @@ class ServerOptions:
     log: Callable[[str], object] = lambda line: sys.stderr.write(line + "\n")
 
 
-def create_app(options: ServerOptions) -> ASGIApp:
+def create_app(options: ServerOptions) -> "Watched":
     """The application; nothing is opened before it starts."""
 
     @asynccontextmanager
     async def life(app: Starlette) -> AsyncIterator[None]:
         app.state.context = context = open_context(options)
+        app.state.page_running, app.state.loop = {}, asyncio.get_running_loop()
         try:
             yield
         finally:
-            close(context)
+            await close(context, list(app.state.page_running.values()))
 
     routes = [
         Route("/v1/models", api.models),
@@ -74,14 +77,19 @@ def create_app(options: ServerOptions) -> ASGIApp:
     ]
     handlers: dict[Any, Any] = {
         Problem: on_problem,
+        ClientDisconnect: on_gone,
         VeraxError: on_error,
         HTTPException: on_http,
         Exception: on_crash,
     }
     app = Starlette(routes=routes, lifespan=life, exception_handlers=handlers)
     app.state.metrics = Metrics()
+
+    def stop() -> None:
+        app.state.loop.call_soon_threadsafe(app.state.context.service.stop)
+
     inner: ASGIApp = Door(app, limits=options.limits, hosts=options.hosts)
-    return Watched(inner, app.state.metrics, options.log)
+    return Watched(inner, app.state.metrics, options.log, stop)
 
 
 def open_context(options: ServerOptions) -> Context:
@@ -90,11 +98,12 @@ def open_context(options: ServerOptions) -> Context:
     incoming = home / "incoming"
     shutil.rmtree(incoming, ignore_errors=True)
     incoming.mkdir(parents=True, mode=0o700)
-    threads = options.settings.concurrency
+    calls = options.settings.concurrency
     service = ImagesService(
         options.limits,
-        Jobs(work.worker_pool(options.workers), options.workers, options.waiting),
-        Jobs(lambda: ThreadPoolExecutor(threads), threads, options.waiting_upstream),
+        Jobs(work.worker_process, 1, options.waiting + options.waiting_upstream, 0.05),
+        Jobs(work.worker_process, options.workers, options.waiting),
+        Jobs(work.worker_thread, calls, options.waiting_upstream, 30.0),
         lambda: open_upstream(options.settings),
     )
     return Context(
@@ -104,12 +113,15 @@ def open_context(options: ServerOptions) -> Context:
         options.limits,
         incoming,
         home / "results",
+        options.guarded,
     )
 
 
-def close(context: Context) -> None:
-    """Finish what runs, so that what is paid is journaled; then close the stores."""
-    context.service.close()
+async def close(context: Context, entries: "list[asyncio.Task[None]]") -> None:
+    """Finish what runs, so that what is paid is journaled and kept; then close the stores."""
+    context.service.stop()
+    await asyncio.gather(*entries, return_exceptions=True)
+    await context.service.close()
     context.replies.close()
     context.clients.close()
 
@@ -131,6 +143,11 @@ async def on_problem(request: Request, exc: Problem) -> Response:
     return response(exc)
 
 
+async def on_gone(request: Request, exc: ClientDisconnect) -> Response:
+    """For the log; nobody reads it."""
+    return Response(status_code=499)
+
+
 async def on_error(request: Request, exc: VeraxError) -> Response:
     return response(from_error(exc))
 
@@ -144,9 +161,7 @@ async def on_http(request: Request, exc: HTTPException) -> Response:
 
 
 async def on_crash(request: Request, exc: Exception) -> Response:
-    return response(
-        Problem(500, "the server could not finish this", "server_error", kind="server_error")
-    )
+    return response(unknown())
 
 
 class Metrics:
@@ -177,10 +192,19 @@ class Metrics:
 
 
 class Watched:
-    """Counts and logs every request: route, status, seconds; never a picture, key or prompt."""
+    """Counts and logs every request: route, status, seconds; never a picture, key or prompt.
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, log: Callable[[str], object]) -> None:
-        self.app, self.metrics, self.log = app, metrics, log
+    `stop` may be called from anywhere: nothing new is begun from then on.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        log: Callable[[str], object],
+        stop: Callable[[], None],
+    ) -> None:
+        self.app, self.metrics, self.log, self.stop = app, metrics, log, stop
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

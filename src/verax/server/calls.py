@@ -1,6 +1,8 @@
-"""Requests as they come, turned into calls: multipart and JSON edits, JSON generations.
+"""What was sent, turned into calls: multipart and JSON edits, JSON generations.
 
-Pictures are written to the job's folder as they are; only their headers are looked at here.
+All of this runs in the intake process, one request at a time: what clients send is parsed by nobody
+who must answer others meanwhile, and a file that stalls or crashes a parser takes down only that.
+Of pictures only the headers are looked at.
 """
 
 import base64
@@ -12,12 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image as PillowImage
-from starlette.datastructures import UploadFile
-from starlette.requests import Request
-
+from verax.server.headers import Header, header
 from verax.server.limits import Limits
 from verax.server.replies import Problem
+from verax.server.work import limited
 
 MAX_IMAGES = 16
 MAX_PROMPT = 32_000
@@ -34,6 +34,22 @@ CHOICES = {
     "response_format": ("b64_json",),
 }
 IGNORED = ("user", "response_format", "style")
+LIMIT_S = 20  # a header that takes longer is an attack
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A request's body on disk: the parts of a form, or JSON as it came.
+
+    Attributes:
+        files: by role, "image" or "mask".
+        body: the JSON; pictures in it are written beside it.
+    """
+
+    kind: str  # "edit" or "generation"
+    values: Mapping[str, str]
+    files: Mapping[str, tuple[Path, ...]]
+    body: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +58,7 @@ class Call:
 
     Attributes:
         images: files of the pictures sent; the first is the photo.
+        sizes: (width, height) of each of them as it stands upright.
         fields: every other official field that was given, checked.
         fidelity: 0..1, Verax's own field.
         warnings: fields that were taken and not used.
@@ -52,6 +69,7 @@ class Call:
     model: str
     prompt: str
     images: tuple[Path, ...]
+    sizes: tuple[tuple[int, int], ...]
     mask: Path | None
     fields: Mapping[str, Any]
     stream: bool
@@ -60,52 +78,32 @@ class Call:
     sha256: str
 
 
-async def read_call(request: Request, kind: str, folder: Path, limits: Limits) -> Call:
-    """The call in a request's body. Raises Problem 400, 413 or 415 for what cannot be used."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type == "application/json":
-        values, files = await _from_json(request, folder, limits)
-    elif media_type == "multipart/form-data" and kind == "edit":
-        values, files = await _from_form(request, folder, limits)
-    else:
-        wanted = "application/json" + (" or multipart/form-data" if kind == "edit" else "")
-        raise Problem(415, f"want {wanted}, got {media_type or 'no content type'}", "media_type")
-    return _checked(kind, values, files, limits)
+def read_call(sent: Sent, limits: Limits) -> Call:
+    """The call that was sent; runs in the intake process.
+
+    Raises Problem 400 for what cannot be used.
+    """
+    return limited(_call, LIMIT_S, sent, limits)
 
 
-async def _from_form(
-    request: Request, folder: Path, limits: Limits
-) -> tuple[dict[str, Any], dict[str, list[Path]]]:
-    form = request.form(
-        max_files=MAX_IMAGES + 4, max_fields=limits.parts, max_part_size=limits.field_bytes
-    )
-    values: dict[str, Any] = {}
-    files: dict[str, list[Path]] = {}
-    async with form as parts:
-        for name, part in parts.multi_items():
-            role = name.removesuffix("[]")
-            if isinstance(part, UploadFile):
-                if role not in ("image", "mask"):
-                    raise Problem(
-                        400, f"file field {name[:60]!r} is not known", "unknown_parameter"
-                    )
-                path = folder / f"{role}-{len(files.get(role, []))}"
-                path.write_bytes(await part.read())
-                files.setdefault(role, []).append(path)
-            elif role in ("image", "mask"):
-                raise Problem(400, f"{role}: want a file, got text", "invalid_type", role)
-            else:
-                values[name] = part
-    return values, files
+def _call(sent: Sent, limits: Limits) -> Call:
+    values: dict[str, Any]
+    values, files = dict(sent.values), {role: list(paths) for role, paths in sent.files.items()}
+    if sent.body is not None:
+        values, files = _from_json(sent.body)
+    return _checked(sent.kind, values, files, limits)
 
 
-async def _from_json(
-    request: Request, folder: Path, limits: Limits
-) -> tuple[dict[str, Any], dict[str, list[Path]]]:
+def look(path: Path, param: str, limits: Limits) -> Header:
+    """The header of a file that must be a picture; runs in the intake process."""
+    return limited(header, LIMIT_S, path, param, limits)
+
+
+def _from_json(body: Path) -> tuple[dict[str, Any], dict[str, list[Path]]]:
     try:
-        values = json.loads(await request.body())
+        values = json.loads(body.read_bytes())
     except (ValueError, RecursionError) as exc:
-        raise Problem(400, f"the body is not JSON: {exc}", "invalid_json") from exc
+        raise Problem(400, f"the body is not JSON: {exc}"[:300], "invalid_json") from exc
     if not isinstance(values, dict):
         raise Problem(400, "want a JSON object as the body", "invalid_type")
     pictures = values.pop("images", [])
@@ -117,7 +115,7 @@ async def _from_json(
     files: dict[str, list[Path]] = {}
     for role, references in (("image", pictures), ("mask", [] if mask is None else [mask])):
         for index, reference in enumerate(references):
-            path = folder / f"{role}-{index}"
+            path = body.with_name(f"{role}-{index}")
             path.write_bytes(_referred(reference, f"{role}s[{index}]"))
             files.setdefault(role, []).append(path)
     return values, files
@@ -167,11 +165,11 @@ def _checked(
         )  # fmt: skip
     if kind == "generation" and not prompt.strip():
         raise Problem(400, "prompt: want what the picture should show", "missing", "prompt")
-    for path in images:
-        check_picture(path, "image", limits)
+    found = [header(path, "image", limits) for path in images]
+    sizes = tuple((one.width, one.height) for one in found)
     mask = next(iter(files.get("mask", ())), None)
     if mask is not None:
-        check_picture(mask, "mask", limits)
+        header(mask, "mask", limits)
     warnings = tuple(f"{name} is not used here" for name in IGNORED if fields.pop(name, None))
     model = fields.pop("model", "verax/local")
     stream = _flag(values, "stream")
@@ -180,30 +178,16 @@ def _checked(
     about = [kind, model, prompt, fields, stream, fidelity]
     digest.update(json.dumps(about, sort_keys=True).encode())
     for path in (*images, *([mask] if mask else [])):
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
+        digest.update(_sha256(path))
     return Call(
-        kind, model, prompt, images, mask, fields, stream, fidelity, warnings, digest.hexdigest()
-    )
+        kind, model, prompt, images, sizes, mask, fields, stream, fidelity, warnings,
+        digest.hexdigest(),
+    )  # fmt: skip
 
 
-def check_picture(path: Path, param: str, limits: Limits) -> tuple[int, int]:
-    """(width, height) by the header; refuses what is no picture or too large, undecoded."""
-    try:
-        with PillowImage.open(path) as header:
-            size = header.size
-    except PillowImage.DecompressionBombError as exc:
-        raise Problem(400, f"{param}: the picture is too large", "image_too_large", param) from exc
-    except Exception as exc:  # the header reader raises anything for a file that is no picture
-        raise Problem(
-            400, f"{param}: want a picture (PNG, JPEG, WebP, TIFF, AVIF)", "invalid_image", param
-        ) from exc
-    if size[0] * size[1] > limits.pixels:
-        most = limits.pixels / 1e6
-        raise Problem(
-            400, f"{param}: want at most {most:g} megapixels, got {size[0]}x{size[1]}",
-            "image_too_large", param,
-        )  # fmt: skip
-    return size
+def _sha256(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def _too_many(count: int) -> Problem:

@@ -19,6 +19,7 @@ class Context:
     Attributes:
         incoming: folder for the files of calls under way.
         results: folder of the page's history, one folder per client in it.
+        guarded: a key is needed even when none is configured any more.
     """
 
     service: ImagesService
@@ -27,10 +28,11 @@ class Context:
     limits: Limits
     incoming: Path
     results: Path
+    guarded: bool = False
 
     def client(self, request: Request) -> Client:
         """Who asks. Without configured keys anybody on this machine may; else a key is needed."""
-        if not self.clients.names():
+        if not self.guarded and not self.clients.names():
             return ANYBODY
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         found = self.clients.client(key.strip()) if scheme.lower() == "bearer" else None

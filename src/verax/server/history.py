@@ -98,6 +98,14 @@ def amend(entry: Path, **changes: Any) -> None:  # noqa: ANN401  # any JSON
     write_json(path, {**read_json(path), **changes})
 
 
+def reopen(entry: Path) -> None:
+    """Forget that an entry failed, and what its worker had begun."""
+    (entry / "started").unlink(missing_ok=True)
+    (entry / "result.json").unlink(missing_ok=True)
+    kept = {k: v for k, v in read_json(entry / "request.json").items() if k != "error"}
+    write_json(entry / "request.json", {**kept, "state": "waiting"})
+
+
 def record(entry: Path, *, running: bool) -> dict[str, Any]:
     """An entry as the page sees it.
 

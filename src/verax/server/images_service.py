@@ -3,19 +3,17 @@
 The rules of restoration live in the pipeline; this only carries files between queues.
 """
 
-import base64
-import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from PIL import Image as PillowImage
-
-from verax.server import work
-from verax.server.calls import Call
+from verax.server import calls, work
+from verax.server.answers import Answer
+from verax.server.calls import Call, Sent
+from verax.server.headers import Header
 from verax.server.jobs import Jobs
 from verax.server.keys import Client
 from verax.server.limits import Limits
@@ -25,47 +23,15 @@ from verax.server.upstream import FAITHFUL, LOCAL, Answered, Upstream, usage_jso
 SUFFIX = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """One answered picture as file bytes."""
-
-    data: bytes = field(repr=False)
-    record: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a call gets: pictures with what is known about them."""
-
-    pictures: tuple[Picture, ...]
-    output_format: str
-    size: str
-    usage: dict[str, Any]
-    verax: dict[str, Any]
-    created: int
-    call: Call
-
-    def body(self) -> dict[str, Any]:
-        """The official response, with our own object beside the standard keys."""
-        data = [{"b64_json": base64.b64encode(p.data).decode()} for p in self.pictures]
-        return {"created": self.created, "data": data, **self.about(), "verax": self.verax}
-
-    def about(self) -> dict[str, Any]:
-        quality = self.call.fields.get("quality", "high")
-        return {
-            "background": "opaque",
-            "output_format": self.output_format,
-            "quality": quality if quality in ("low", "medium", "high") else "high",
-            "size": self.size,
-            "usage": self.usage,
-        }
-
-
 @dataclass(slots=True)
 class ImagesService:
-    """Answers calls. `local` runs restorations, `remote` waits for paid services."""
+    """Answers calls.
+
+    `intake` reads what was sent, `local` runs restorations, `remote` waits for paid services.
+    """
 
     limits: Limits
+    intake: Jobs
     local: Jobs
     remote: Jobs
     open_upstream: Callable[[], Upstream]
@@ -95,6 +61,16 @@ class ImagesService:
             for name, end in entries
         ]
 
+    async def read(self, client: Client, sent: Sent) -> Call:
+        """The call that was sent, checked. Raises Problem for one that cannot work."""
+        call = await self.intake.run(client.name, calls.read_call, sent, self.limits)
+        self.check(call)
+        return call
+
+    async def look(self, client: Client, path: Path, param: str) -> Header:
+        """The header of a file that must be a picture. Raises Problem 400 where it is none."""
+        return await self.intake.run(client.name, calls.look, path, param, self.limits)
+
     def check(self, call: Call) -> None:
         """Raises Problem for a call that cannot work, before it waits for anything."""
         if call.model == LOCAL:
@@ -115,14 +91,13 @@ class ImagesService:
             )  # fmt: skip
         size = call.fields.get("size", "auto")
         faithful = call.kind == "edit" and call.model.startswith(FAITHFUL)
-        if faithful and size != "auto" and size != _size(call.images[0]):
-            raise Problem(
-                400,
-                f"size: {call.model} answers in the photo's own size {_size(call.images[0])}; "
-                "ask for auto",
-                "invalid_value",
-                "size",
-            )
+        if faithful and size != "auto":
+            own = "{}x{}".format(*call.sizes[0])
+            if size != own:
+                raise Problem(
+                    400, f"size: {call.model} answers in the photo's own size {own}; ask for auto",
+                    "invalid_value", "size",
+                )  # fmt: skip
 
     async def answer(self, client: Client, call: Call, folder: Path) -> Answer:
         """The answer to a checked call; waits its turn."""
@@ -135,13 +110,12 @@ class ImagesService:
         found = await self.remote.run(client.name, ask, client, call, folder)
         if call.kind == "edit" and call.model.startswith(FAITHFUL):
             return await self._faithful(client, call, folder, found)
-        pictures = tuple(Picture(path.read_bytes(), {}) for path in found.files)
-        return self._answer(call, pictures, found, _format_of(pictures[0].data))
+        return self._answer(call, found.files, (), found, _format_of(found.files[0]))
 
     async def _faithful(self, client: Client, call: Call, folder: Path, found: Answered) -> Answer:
         """One restoration for every prior; the photo alone without one."""
         wanted = call.fields.get("output_format", "png")
-        pictures = []
+        files, records = [], []
         for index, prior in enumerate(found.files or (None,)):
             order = work.Order(
                 photo=call.images[0],
@@ -151,46 +125,52 @@ class ImagesService:
                 quality=max(1, call.fields.get("output_compression", 95)),
                 max_pixels=self.limits.pixels,
             )
-            record = await self.local.run(client.name, work.restore, order)
-            pictures.append(Picture(order.output.read_bytes(), record))
-        return self._answer(call, tuple(pictures), found, wanted)
+            records.append(await self.local.run(client.name, work.restore, order))
+            files.append(order.output)
+        return self._answer(call, tuple(files), tuple(records), found, wanted)
 
     def _answer(
-        self, call: Call, pictures: tuple[Picture, ...], found: Answered, output_format: str
+        self,
+        call: Call,
+        pictures: tuple[Path, ...],
+        records: tuple[dict[str, Any], ...],
+        found: Answered,
+        output_format: str,
     ) -> Answer:
-        records = [picture.record for picture in pictures if picture.record]
+        quality = call.fields.get("quality", "high")
         about: dict[str, Any] = {
-            "upstream_model": None if call.model == LOCAL else found.model,
-            "upstream_size": found.size or None,
-            "cost_usd": found.cost_usd,
-            "warnings": [*call.warnings, *found.notices],
-            "restorations": records,
+            "background": "opaque",
+            "output_format": output_format,
+            "quality": quality if quality in ("low", "medium", "high") else "high",
+            "size": f"{records[0]['width']}x{records[0]['height']}" if records else found.size,
+            "usage": found.usage,
+            "verax": {
+                "upstream_model": None if call.model == LOCAL else found.model,
+                "upstream_size": found.size or None,
+                "cost_usd": found.cost_usd,
+                "warnings": [*call.warnings, *found.notices],
+                "restorations": list(records),
+            },
         }
-        size = f"{records[0]['width']}x{records[0]['height']}" if records else found.size
-        return Answer(pictures, output_format, size, found.usage, about, int(self.clock()), call)
+        return Answer(call.kind, int(self.clock()), pictures, about)
 
-    def close(self) -> None:
-        self.local.close()
-        self.remote.close()
+    def stop(self) -> None:
+        """Take nothing new; what waits is told to come back, what runs goes on."""
+        for jobs in (self.intake, self.local, self.remote):
+            jobs.stop()
+
+    async def close(self) -> None:
+        """Wait for what runs, so that what is paid is journaled."""
+        for jobs in (self.intake, self.local, self.remote):
+            await jobs.close()
         if self.upstream is not None:
             self.upstream.close()
 
 
-def _size(path: Path) -> str:
-    """Size of a picture as it stands upright."""
-    with PillowImage.open(path) as header:
-        turned = header.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-        width, height = header.size[::-1] if turned else header.size
-    return f"{width}x{height}"
-
-
-def _format_of(data: bytes) -> str:
+def _format_of(path: Path) -> str:
     """The format of a picture by its first bytes."""
-    if data[:4] == b"RIFF":
+    with path.open("rb") as file:
+        head = file.read(4)
+    if head == b"RIFF":
         return "webp"
-    return "jpeg" if data[:2] == b"\xff\xd8" else "png"
-
-
-def remove(folder: Path) -> None:
-    """Forget a call's files."""
-    shutil.rmtree(folder, ignore_errors=True)
+    return "jpeg" if head[:2] == b"\xff\xd8" else "png"

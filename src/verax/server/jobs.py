@@ -1,7 +1,9 @@
 """A bounded queue in front of workers, fair between clients.
 
 Each client has a line of its own; the next free worker takes the first job of the next client in
-turn, so that one client's hundred jobs do not keep another's single one waiting.
+turn, so that one client's hundred jobs do not keep another's single one waiting. Nor can one client
+fill the queue: it may only hold a multiple of the places that are still free (Choudhury and Hahne,
+"Dynamic queue length thresholds", IEEE/ACM Transactions on Networking 6, 1998).
 """
 
 import asyncio
@@ -14,7 +16,8 @@ from typing import Any, TypeVar, TypeVarTuple
 
 from verax.server.replies import Problem
 
-TYPICAL_JOB_S = 2.0
+FREE_PLACES = 4  # a client may hold so many times the places that are free: at most 4 in 5
+RECENT = 0.2  # weight of the last job in what a job usually takes
 T = TypeVar("T")
 Given = TypeVarTuple("Given")
 
@@ -30,37 +33,37 @@ class Job:
 
 @dataclass(slots=True)
 class Jobs:
-    """Runs functions in an executor, `workers` at a time, at most `waiting_limit` in line.
+    """Runs functions, `workers` at a time, at most `waiting_limit` in line.
 
     Args:
-        make_executor: called at the start, and again when a worker process has died.
+        make_worker: makes one worker, an executor that runs one job at a time. Each job has one
+            to itself, so that a picture that kills its process kills nobody else's work.
+        typical_s: how long a job takes, until the first ones have shown it.
     """
 
-    make_executor: Callable[[], Executor]
+    make_worker: Callable[[], Executor]
     workers: int
     waiting_limit: int
+    typical_s: float = 2.0
     lines: "OrderedDict[str, deque[Job]]" = field(default_factory=OrderedDict)
     running: int = 0
-    executor: Executor | None = None
+    idle: list[Executor] = field(default_factory=list)
+    stopping: bool = False
 
     @property
     def waiting(self) -> int:
         return sum(len(line) for line in self.lines.values())
 
     async def run(self, client: str, function: Callable[[*Given], T], *arguments: *Given) -> T:
-        """The function's result, in turn. Raises Problem 429 when the line is full.
+        """The function's result, in turn. Raises Problem 429 when there is no place in the line.
 
         Cancelling a job that still waits takes it out of the line; one that runs goes on.
         """
-        if self.waiting >= self.waiting_limit:
-            wait_s = max(1, round(self.waiting * TYPICAL_JOB_S / self.workers))
-            raise Problem(
-                429,
-                f"{self.waiting} jobs are waiting; try again in {wait_s} s",
-                "rate_limit_exceeded",
-                kind="rate_limit_error",
-                headers={"retry-after": str(wait_s)},
-            )
+        if self.stopping:
+            raise _stopping()
+        waiting, mine = self.waiting, len(self.lines.get(client, ()))
+        if self.running >= self.workers and mine >= FREE_PLACES * (self.waiting_limit - waiting):
+            raise self._full(mine)
         job = Job(function, arguments, asyncio.get_running_loop().create_future())
         self.lines.setdefault(client, deque()).append(job)
         self._start_next()
@@ -70,6 +73,16 @@ class Jobs:
         except asyncio.CancelledError:
             self._forget(client, job)
             raise
+
+    def _full(self, mine: int) -> Problem:
+        wait_s = max(1, round(self.waiting * self.typical_s / self.workers))
+        return Problem(
+            429,
+            f"{self.waiting} jobs are waiting, {mine} of them yours; try again in {wait_s} s",
+            "rate_limit_exceeded",
+            kind="rate_limit_error",
+            headers={"retry-after": str(wait_s)},
+        )
 
     def _forget(self, client: str, job: Job) -> None:
         line = self.lines.get(client)
@@ -91,34 +104,66 @@ class Jobs:
                 task.add_done_callback(lambda _: None)
 
     async def _run(self, job: Job) -> None:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
         try:
-            if self.executor is None:
-                self.executor = self.make_executor()
-            loop = asyncio.get_running_loop()
-            result = await loop.run_in_executor(self.executor, job.function, *job.arguments)
+            worker = self.idle.pop() if self.idle else self.make_worker()
+            result = await self._done_by(worker, job)
         except BrokenProcessPool:
-            self.executor = None
+            worker.shutdown(wait=False)
             self._fail(job, Problem(500, "a worker died on this picture", "server_error",
                                     kind="server_error"))  # fmt: skip
         except BaseException as exc:  # noqa: BLE001  # handed to whoever waits for the job
             self._fail(job, exc)
         else:
+            self.typical_s += RECENT * (loop.time() - started - self.typical_s)
             if not job.done.done():
                 job.done.set_result(result)
         finally:
             self.running -= 1
             self._start_next()
 
+    async def _done_by(self, worker: Executor, job: Job) -> Any:  # noqa: ANN401  # any function's
+        """The job's result; the worker is idle again afterwards, unless it died."""
+        loop = asyncio.get_running_loop()
+        try:
+            result = await loop.run_in_executor(worker, job.function, *job.arguments)
+        except BrokenProcessPool:
+            raise
+        except BaseException:
+            self.idle.append(worker)
+            raise
+        self.idle.append(worker)
+        return result
+
     @staticmethod
     def _fail(job: Job, exc: BaseException) -> None:
         if not job.done.done():
             job.done.set_exception(exc)
 
-    def close(self) -> None:
-        """Wait for what runs; what waits is cancelled."""
+    def stop(self) -> None:
+        """Take nothing new and send away what waits; what runs goes on."""
+        self.stopping = True
         for line in self.lines.values():
             for job in line:
-                job.done.cancel()
+                self._fail(job, _stopping())
         self.lines.clear()
-        if self.executor is not None:
-            self.executor.shutdown(wait=True)
+
+    async def close(self) -> None:
+        """Stop, and wait for what runs."""
+        self.stop()
+        while self.running:
+            await asyncio.sleep(0.02)
+        for worker in self.idle:
+            worker.shutdown(wait=True)
+        self.idle.clear()
+
+
+def _stopping() -> Problem:
+    return Problem(
+        503,
+        "the server is being stopped; nothing was paid for this, try again soon",
+        "server_stopping",
+        kind="server_error",
+        headers={"retry-after": "30"},
+    )

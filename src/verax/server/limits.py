@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from verax.server.replies import Problem, response
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+CLOSE = {"connection": "close"}  # what else comes on this line is not read
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -25,25 +26,34 @@ class Limits:
         parts: form fields and files together.
         field_bytes: one text field.
         pixels: one picture, by its header.
+        json_bytes: a body of JSON, which has to be read as a whole.
+        together_bytes: the bodies of all requests under way.
+        head_s: longest time for the head of a request, and for a line without one.
         silence_s: longest pause within a body.
         body_s: longest time for a whole body.
+        taking_s: longest time in which a client takes nothing of an answer.
     """
 
     body_bytes: int = 128_000_000
+    json_bytes: int = 64_000_000
+    together_bytes: int = 2_000_000_000
     parts: int = 64
     field_bytes: int = 256_000
     pixels: int = 60_000_000
+    head_s: float = 30.0
     silence_s: float = 15.0
     body_s: float = 120.0
+    taking_s: float = 60.0
 
 
 class Door:
-    """Refuses foreign hosts and origins, bodies that are too large, and bodies that trickle."""
+    """Refuses foreign hosts and origins, and bodies that trickle, are too large or too many."""
 
     def __init__(self, app: ASGIApp, *, limits: Limits, hosts: frozenset[str]) -> None:
         self.app = app
         self.limits = limits
         self.hosts = hosts
+        self.together = 0  # bytes of bodies under way
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -53,7 +63,11 @@ class Door:
         if problem is not None:
             await response(problem)(scope, receive, send)
             return
-        await self.app(scope, self.counted(receive), send)
+        body = Body()
+        try:
+            await self.app(scope, self.counted(receive, body), send)
+        finally:
+            self.together -= body.total
 
     def refusal(self, scope: Scope) -> Problem | None:
         """Why this request is not let in, judged by its head alone."""
@@ -73,32 +87,52 @@ class Door:
 
     def too_large(self) -> Problem:
         most = self.limits.body_bytes // 1_000_000
-        return Problem(413, f"want a body of at most {most} MB; send less", "body_too_large")
+        text = f"want a body of at most {most} MB; send less"
+        return Problem(413, text, "body_too_large", headers=CLOSE)
 
-    def counted(self, receive: Receive) -> Receive:
+    def counted(self, receive: Receive, body: "Body") -> Receive:
         """`receive` that stops a body which is too large or too slow."""
-        total = 0
         started = asyncio.get_running_loop().time()
-        complete = False
 
         async def bounded() -> Message:
-            nonlocal total, complete
-            if complete:
+            if body.complete:
                 return await receive()
             left = started + self.limits.body_s - asyncio.get_running_loop().time()
             try:
                 async with asyncio.timeout(max(0.0, min(self.limits.silence_s, left))):
                     message = await receive()
             except TimeoutError:
-                raise Problem(408, "the body came too slowly; send it again", "timeout") from None
+                text = "the body came too slowly; send it again"
+                raise Problem(408, text, "timeout", headers=CLOSE) from None
             if message["type"] == "http.request":
-                total += len(message.get("body", b""))
-                complete = not message.get("more_body", False)
-                if total > self.limits.body_bytes:
-                    raise self.too_large()
+                self.count(body, len(message.get("body", b"")))
+                body.complete = not message.get("more_body", False)
             return message
 
         return bounded
+
+    def count(self, body: "Body", size: int) -> None:
+        """Bytes of a body have come; raises Problem where that is too much."""
+        body.total += size
+        self.together += size
+        if body.total > self.limits.body_bytes:
+            raise self.too_large()
+        if self.together > self.limits.together_bytes:
+            raise Problem(
+                429,
+                "others are sending large pictures; try again soon",
+                "rate_limit_exceeded",
+                kind="rate_limit_error",
+                headers={"retry-after": "10", **CLOSE},
+            )
+
+
+@dataclass(slots=True)
+class Body:
+    """How much of a request's body has come, and whether that is all."""
+
+    total: int = 0
+    complete: bool = False
 
 
 def hostname(host: str) -> str:

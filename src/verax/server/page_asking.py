@@ -13,9 +13,10 @@ TEXTS = ("size", "quality", "moderation")
 MOST_TURNS = 50
 
 
-def prior_call(model: str, prompt: str, photo: Path) -> Call:
+def prior_call(model: str, prompt: str, photo: Path, size: tuple[int, int]) -> Call:
     """A faithful edit of one photo; without a prompt the catalog's own is sent."""
-    return _call("edit", FAITHFUL + model.removeprefix(FAITHFUL), prompt, (photo,), {})
+    name = FAITHFUL + model.removeprefix(FAITHFUL)
+    return _call("edit", name, prompt, (photo,), {}, (size,))
 
 
 def generation_call(asked: Any, kept: History) -> tuple[Call, dict[str, Any]]:  # noqa: ANN401
@@ -46,14 +47,19 @@ def generation_call(asked: Any, kept: History) -> tuple[Call, dict[str, Any]]:  
 
 
 def _call(
-    kind: str, model: str, prompt: str, images: tuple[Path, ...], fields: dict[str, Any]
+    kind: str,
+    model: str,
+    prompt: str,
+    images: tuple[Path, ...],
+    fields: dict[str, Any],
+    sizes: tuple[tuple[int, int], ...] = (),
 ) -> Call:
     if len(prompt) > MAX_PROMPT:
         raise Problem(
             400, f"prompt: want at most {MAX_PROMPT} characters, got {len(prompt)}",
             "invalid_value", "prompt",
         )  # fmt: skip
-    return Call(kind, model, prompt, images, None, fields, False, 1.0, (), "")
+    return Call(kind, model, prompt, images, sizes, None, fields, False, 1.0, (), "")
 
 
 def _text(values: dict[str, Any], name: str) -> str:

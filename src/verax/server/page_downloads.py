@@ -49,12 +49,14 @@ async def file(request: Request) -> Response:
     """GET /page/history/{id}/file?fidelity=&place=no: the restoration, as the photo came."""
     context, client, kept = whose(request)
     entry = kept.entry(request.path_params["id"])
-    told = history.record(entry, running=False)
+    told = await run_in_threadpool(partial(history.record, entry, running=False))
     fidelity = _fidelity(request.query_params.get("fidelity", "1"))
     if not (entry / "result.json").is_file():
         raise Problem(409, "this restoration is not finished yet", "not_ready")
-    system, no_place = told.get("upstream_model") or "", request.query_params.get("place") == "no"
-    order = order_of(context, entry, fidelity=fidelity, system=system, drop_gps=no_place)
+    no_place = request.query_params.get("place") == "no"
+    order = await run_in_threadpool(
+        partial(order_of, context, entry, fidelity=fidelity, drop_gps=no_place)
+    )
     path = entry / page_work.file_name(order)
     if not path.is_file():
         await in_turn(context.service.local, client, page_work.write_file, order)
@@ -108,20 +110,17 @@ def _zip(kept: History, target: Path) -> None:
 
 
 def order_of(
-    context: Context,
-    entry: Path,
-    *,
-    fidelity: float = 1.0,
-    system: str = "",
-    drop_gps: bool = False,
+    context: Context, entry: Path, *, fidelity: float = 1.0, drop_gps: bool = False
 ) -> page_work.PageOrder:
-    prior = entry / "prior"
+    """What the worker is to do for an entry."""
+    prior, told = entry / "prior", history.read_json(entry / "request.json")
     return page_work.PageOrder(
         entry,
         entry / "photo",
         prior if prior.is_file() else None,
+        told.get("format", "PNG"),
         context.limits.pixels,
         fidelity,
-        system,
+        told.get("upstream_model") or "",
         drop_gps,
     )

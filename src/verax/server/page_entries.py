@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -14,7 +16,7 @@ from verax.server.context import Context, context_of
 from verax.server.history import History
 from verax.server.jobs import Jobs
 from verax.server.keys import Client
-from verax.server.replies import Problem, from_error, json_response
+from verax.server.replies import Problem, from_error, json_response, unknown
 
 MOST_PAUSE_S = 10.0
 Work = Callable[[], Awaitable[dict[str, Any]]]  # what is to be added to the entry when it is done
@@ -29,20 +31,18 @@ def whose(request: Request) -> tuple[Context, Client, History]:
 
 def under_way(request: Request) -> dict[str, "asyncio.Task[None]"]:
     """Work under way by entry; lives as long as the application."""
-    state = request.app.state
-    if not hasattr(state, "page_running"):
-        state.page_running = {}
-    running: dict[str, asyncio.Task[None]] = state.page_running
+    running: dict[str, asyncio.Task[None]] = request.app.state.page_running
     return running
 
 
-def start(request: Request, entry: Path, work: Work) -> Response:
+async def start(request: Request, entry: Path, work: Work) -> Response:
     """Begin the work of an entry; answers with the entry as it stands."""
     running = under_way(request)
     task = asyncio.create_task(_told(entry, work))
     running[entry.name] = task
     task.add_done_callback(lambda _: running.pop(entry.name, None))
-    return json_response(history.record(entry, running=True), status=202)
+    told = await run_in_threadpool(partial(history.record, entry, running=True))
+    return json_response(told, status=202)
 
 
 async def _told(entry: Path, work: Work) -> None:
@@ -53,10 +53,13 @@ async def _told(entry: Path, work: Work) -> None:
         ended = {"state": "failed", "error": problem.message}
     except VeraxError as exc:
         ended = {"state": "failed", "error": from_error(exc).message.replace(f"{entry}/", "")}
-    except Exception:  # noqa: BLE001  # whatever it was, the entry must not wait for ever
-        ended = {"state": "failed", "error": "the server could not finish this"}
+    except Exception as exc:  # noqa: BLE001  # whatever it was, the entry must not wait for ever
+        if entry.is_dir():  # a bug; where the entry was deleted meanwhile, it is none
+            context = {"message": "an entry failed", "exception": exc}
+            asyncio.get_running_loop().call_exception_handler(context)
+        ended = {"state": "failed", "error": unknown().message}
     if entry.is_dir():
-        history.amend(entry, **ended)
+        await run_in_threadpool(partial(history.amend, entry, **ended))
 
 
 async def in_turn(jobs: Jobs, client: Client, work: Any, *arguments: Any) -> Any:  # noqa: ANN401

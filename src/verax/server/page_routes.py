@@ -5,6 +5,8 @@ Everything under /page/ belongs to the client who asks; an entry of anybody else
 
 import json
 import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,10 @@ from starlette.routing import Route
 
 from verax.errors import VeraxError
 from verax.server import history, page_downloads, page_prices, page_static, page_work
-from verax.server.calls import Call, check_picture
+from verax.server.bodies import bounded, keep
+from verax.server.calls import Call, look
 from verax.server.context import Context
+from verax.server.headers import Header
 from verax.server.keys import Client
 from verax.server.page_asking import generation_call, prior_call
 from verax.server.page_downloads import order_of
@@ -38,25 +42,61 @@ async def restore(request: Request) -> Response:
         if not isinstance(photo, UploadFile):
             raise Problem(400, "photo: want a file, got none", "missing", "photo")
         model, prompt = str(form.get("model") or ""), str(form.get("prompt") or "")
-        name = history.plain_name(photo.filename)
-        entry = kept.create({"kind": "restoration", "name": name, "model": model or None})
+        asked = {"kind": "restoration", "name": history.plain_name(photo.filename),
+                 "model": model or None, "prompt": prompt}  # fmt: skip
+        entry = await run_in_threadpool(kept.create, asked)
         try:
-            await _save(photo, entry / "photo", context)
+            seen = await _keep(photo, entry / "photo", context, client)
             if isinstance(prior, UploadFile):
-                await _save(prior, entry / "prior", context)
-                model = ""
-            call = prior_call(model, prompt, entry / "photo") if model else None
+                await _keep(prior, entry / "prior", context, client)
+                asked["model"] = None
+            call = _prior_call(asked, entry, seen)
             if call is not None:
                 context.service.check(call)
+            await run_in_threadpool(
+                partial(history.amend, entry, model=asked["model"], **asdict(seen))
+            )
         except BaseException:
             shutil.rmtree(entry, ignore_errors=True)
             raise
-    return start(request, entry, partial(_restored, context, client, entry, call))
+    return await start(request, entry, partial(_restored, context, client, entry, call))
 
 
-async def _save(upload: UploadFile, path: Path, context: Context) -> None:
-    path.write_bytes(await upload.read())
-    check_picture(path, path.name, context.limits)
+async def _keep(upload: UploadFile, path: Path, context: Context, client: Client) -> Header:
+    await keep(upload, path)
+    seen: Header = await in_turn(
+        context.service.intake, client, look, path, path.name, context.limits
+    )
+    return seen
+
+
+def _prior_call(asked: Mapping[str, Any], entry: Path, seen: Header) -> Call | None:
+    """The call that gets the prior; None where no model is to be asked."""
+    if not asked.get("model") or (entry / "prior").is_file():
+        return None
+    size = (seen.width, seen.height)
+    return prior_call(asked["model"], asked.get("prompt", ""), entry / "photo", size)
+
+
+async def again(request: Request) -> Response:
+    """POST /page/history/{id}/again: an entry that failed, from where it stopped.
+
+    A paid answer that came is in the journal and is not paid again.
+    """
+    context, client, kept = whose(request)
+    name = request.path_params["id"]
+    entry = kept.entry(name)
+    told = await run_in_threadpool(
+        partial(history.record, entry, running=name in under_way(request))
+    )
+    if told["state"] != "failed" or told.get("kind") != "restoration" or "format" not in told:
+        raise Problem(409, "only a restoration that failed can be started again", "not_failed")
+    seen = Header(told["width"], told["height"], told["format"])
+    call = _prior_call(told, entry, seen)
+    if call is not None:
+        context.service.check(call)
+    await run_in_threadpool(history.reopen, entry)
+    return await start(request, entry, partial(_restored, context, client, entry, call))
 
 
 async def _restored(
@@ -64,7 +104,7 @@ async def _restored(
 ) -> dict[str, Any]:
     told: dict[str, Any] = {}
     if call is not None:
-        history.amend(entry, state="asking")
+        await run_in_threadpool(partial(history.amend, entry, state="asking"))
         service = context.service
         ask = service.service().edit
         answer = await in_turn(service.remote, client, ask, client, call, entry)
@@ -74,9 +114,8 @@ async def _restored(
             "upstream_model": answer.model,
             "notices": list(answer.notices),
         }
-        history.amend(entry, state="waiting", **told)
-    system = told.get("upstream_model") or ""
-    order = order_of(context, entry, system=system)
+        await run_in_threadpool(partial(history.amend, entry, state="waiting", **told))
+    order = await run_in_threadpool(order_of, context, entry)
     await in_turn(context.service.local, client, page_work.restore, order)
     return told
 
@@ -92,7 +131,9 @@ async def one(request: Request) -> Response:
     """GET /page/history/{id}."""
     _, _, kept = whose(request)
     name = request.path_params["id"]
-    return json_response(history.record(kept.entry(name), running=name in under_way(request)))
+    running = name in under_way(request)
+    told = await run_in_threadpool(partial(history.record, kept.entry(name), running=running))
+    return json_response(told)
 
 
 async def remove(request: Request) -> Response:
@@ -103,7 +144,7 @@ async def remove(request: Request) -> Response:
     task = under_way(request).pop(name, None)
     if task is not None:
         task.cancel()
-    kept.remove(name)
+    await run_in_threadpool(kept.remove, name)
     return Response(status_code=204)
 
 
@@ -148,22 +189,23 @@ async def generate(request: Request) -> Response:
     """POST /page/generations: pictures from words, or the next turn of an edit."""
     context, client, kept = whose(request)
     try:
-        asked = json.loads(await request.body())
+        asked = json.loads(await bounded(request, context.limits.field_bytes))
     except (ValueError, RecursionError) as exc:
         raise Problem(400, f"the body is not JSON: {exc}", "invalid_json") from exc
     call, about = generation_call(asked, kept)
     context.service.check(call)
-    entry = kept.create(about)
-    return start(request, entry, partial(_generated, context, client, entry, call))
+    entry = await run_in_threadpool(kept.create, about)
+    return await start(request, entry, partial(_generated, context, client, entry, call))
 
 
 async def _generated(context: Context, client: Client, entry: Path, call: Call) -> dict[str, Any]:
-    history.amend(entry, state="asking")
+    await run_in_threadpool(partial(history.amend, entry, state="asking"))
     answer = await context.service.answer(client, call, entry)
     for index, made in enumerate(answer.pictures):
-        (entry / f"picture-{index}.png").write_bytes(made.data)
-    return {"cost_usd": answer.verax["cost_usd"], "size": answer.size,
-            "notices": answer.verax["warnings"]}  # fmt: skip
+        made.replace(entry / f"picture-{index}.png")
+    about = answer.about["verax"]
+    return {"cost_usd": about["cost_usd"], "size": answer.about["size"],
+            "notices": about["warnings"]}  # fmt: skip
 
 
 ENTRY = "/page/history/{id}"
@@ -177,6 +219,7 @@ routes: list[Route] = [
     Route("/page/history", listing),
     Route(ENTRY, one),
     Route(ENTRY, remove, methods=["DELETE"]),
+    Route(f"{ENTRY}/again", again, methods=["POST"]),
     Route(f"{ENTRY}/file", page_downloads.file),
     Route(f"{ENTRY}/{{picture}}", page_downloads.picture),
 ]

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from verax.server.headers import SUFFIXES, opened
 from verax.server.history import write_json
-from verax.server.work import write_pictures
+from verax.server.work import LIMIT_S, limited, one_thread, write_pictures
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,10 +16,6 @@ if TYPE_CHECKING:
     from verax.pipeline import Restoration
     from verax.provenance.signing import Credentials
 
-SUFFIXES = {
-    "PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "WEBP": ".webp", "TIFF": ".tif", "AVIF": ".avif",
-    "HEIF": ".heic", "BMP": ".bmp",
-}  # fmt: skip
 ABOUT = {"description": 0x010E, "make": 0x010F, "camera": 0x0110, "taken": 0x0132}
 GPS = 0x8825
 MOST_TEXT = 200
@@ -31,6 +28,7 @@ class PageOrder:
 
     Attributes:
         folder: the entry's; the results go there.
+        format: of the photo, by Pillow's name.
         fidelity: of the file; the pictures that the page shows are those at 1 and at 0.
         system: name of the model that made the prior, "" where it is not known.
         drop_gps: leave out of the file where the photo was taken.
@@ -39,6 +37,7 @@ class PageOrder:
     folder: Path
     photo: Path
     prior: Path | None
+    format: str
     max_pixels: int
     fidelity: float = 1.0
     system: str = ""
@@ -47,6 +46,11 @@ class PageOrder:
 
 def restore(order: PageOrder) -> None:
     """Everything the page shows of one photo: result.json, changes.json, pictures, the file."""
+    limited(_restore, LIMIT_S, order)
+
+
+def _restore(order: PageOrder) -> None:
+    one_thread()
     from verax import image as images
     from verax import pipeline
 
@@ -73,6 +77,11 @@ def restore(order: PageOrder) -> None:
 
 def write_file(order: PageOrder) -> None:
     """The restoration at the order's fidelity as a file like the photo's."""
+    limited(_write_again, LIMIT_S, order)
+
+
+def _write_again(order: PageOrder) -> None:
+    one_thread()
     from verax import image as images
     from verax import pipeline
 
@@ -83,10 +92,7 @@ def write_file(order: PageOrder) -> None:
 
 def file_name(order: PageOrder) -> str:
     """Name of the file at the order's fidelity, in the format of the photo."""
-    from PIL import Image as PillowImage
-
-    with PillowImage.open(order.photo) as header:
-        suffix = SUFFIXES.get(header.format or "", ".png")
+    suffix = SUFFIXES.get(order.format, ".png")
     place = "-placeless" if order.drop_gps else ""
     return f"file-{round(100 * order.fidelity):03d}{place}{suffix}"
 
@@ -122,9 +128,7 @@ def _credentials() -> "Credentials | None":
 
 def about(path: Path) -> dict[str, Any]:
     """What a photo's file says of itself, as text of bounded length."""
-    from PIL import Image as PillowImage
-
-    with PillowImage.open(path) as header:
+    with opened(path) as header:
         tags, kind = header.getexif(), header.format
     said = {
         name: str(tags[tag]).strip("\0 ")[:MOST_TEXT] for name, tag in ABOUT.items() if tag in tags

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
 from starlette.responses import Response
 
@@ -46,6 +48,11 @@ class Problem(Exception):
         self.kind = kind
         self.headers = dict(headers or {})
         self.more = dict(more or {})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Whole on its way from a worker process; the arguments by name need this."""
+        again = partial(Problem, kind=self.kind, headers=self.headers, more=self.more)
+        return again, (self.status, self.message, self.code, self.param)
 
     def body(self) -> dict[str, object]:
         """The JSON body; the four official keys are always there."""
@@ -92,4 +99,9 @@ def from_error(exc: VeraxError) -> Problem:
         return Problem(504, text, "upstream_uncertain", kind="upstream_error")
     if isinstance(exc, ProviderError):
         return Problem(502, text, "upstream_failed", kind="upstream_error")
+    return unknown()
+
+
+def unknown() -> Problem:
+    """What is said of an error that nobody foresaw: nothing."""
     return Problem(500, "the server could not finish this", "server_error", kind="server_error")

@@ -2,97 +2,165 @@
 
 import asyncio
 import json
+import secrets
+import shutil
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, TypeVarTuple
 
+from verax.server.answers import Answer
 from verax.server.replies import Problem
-from verax.store import Blobs, open_database
+from verax.store import open_database
 
 KEPT_S = 24 * 3600.0
+MOST = 1000  # answers of one client; the oldest go first
 MAX_KEY = 255
 MIGRATIONS = (
     """
-    CREATE TABLE replies (
-        client TEXT NOT NULL, key TEXT NOT NULL, request TEXT NOT NULL, body TEXT NOT NULL,
-        created REAL NOT NULL, PRIMARY KEY (client, key))
+    CREATE TABLE answers (
+        client TEXT NOT NULL, key TEXT NOT NULL, request TEXT NOT NULL, folder TEXT NOT NULL,
+        kind TEXT NOT NULL, about TEXT NOT NULL, pictures INTEGER NOT NULL, created REAL NOT NULL,
+        PRIMARY KEY (client, key))
     """,
 )
-Body = dict[str, Any]
+T = TypeVar("T")
+Given = TypeVarTuple("Given")
+
+
+@dataclass(slots=True)
+class Shared:
+    """Work under way for one key, and how many wait for it."""
+
+    request: str
+    task: "asyncio.Task[Answer]"
+    waiting: int = 0
 
 
 class StoredReplies:
-    """Kept in one folder, for a day; two of the same under way share one run."""
+    """Kept in one folder, for a day; two of the same under way share one run.
+
+    The database is written, and synced, in a thread of its own.
+    """
 
     def __init__(self, folder: Path, *, clock: Callable[[], float] = time.time) -> None:
-        self.connection = open_database(folder / "replies.sqlite", MIGRATIONS)
-        self.bodies = Blobs(folder / "bodies")
-        self.clock = clock
-        self.under_way: dict[tuple[str, str], tuple[str, asyncio.Future[Body]]] = {}
+        self.folder, self.clock = folder, clock
+        self.connection = open_database(folder / "answers.sqlite", MIGRATIONS)
+        self.thread = ThreadPoolExecutor(1)
+        self.under_way: dict[tuple[str, str], Shared] = {}
 
     def close(self) -> None:
+        self.thread.shutdown(wait=True)
         self.connection.close()
 
     async def once(
-        self, client: str, key: str, request: str, make: Callable[[], Awaitable[Body]]
-    ) -> Body:
-        """The stored body, or the one that `make` gives, which is stored. Errors are not kept.
+        self,
+        client: str,
+        key: str,
+        request: str,
+        make: Callable[[], Awaitable[Answer]],
+        folder: Path,
+    ) -> Answer:
+        """The stored answer, or the one that `make` gives, which is stored. Errors are not kept.
 
-        Raises Problem 409 when the key came with another request before.
+        `folder` is what `make` works in; it is removed when nobody needs it any more. When
+        everybody who waits for an answer has left, its making is cancelled. Raises Problem 409
+        when the key came with another request before.
         """
-        if len(key) > MAX_KEY:
-            raise Problem(
-                400, f"idempotency-key: want at most {MAX_KEY} characters", "invalid_value"
-            )
-        stored = self._stored(client, key, request)
-        if stored is not None:
-            return stored
-        running = self.under_way.get((client, key))
-        if running is not None:
-            _same(running[0], request)
-            return await asyncio.shield(running[1])
-        future: asyncio.Future[Body] = asyncio.get_running_loop().create_future()
-        future.add_done_callback(lambda f: f.cancelled() or f.exception())  # always looked at
-        self.under_way[client, key] = (request, future)
         try:
-            body = await make()
-        except BaseException as exc:
-            future.set_exception(exc if isinstance(exc, Exception) else asyncio.CancelledError())
-            raise
-        else:
-            self._store(client, key, request, body)
-            future.set_result(body)
-            return body
+            if len(key) > MAX_KEY:
+                raise Problem(
+                    400, f"idempotency-key: want at most {MAX_KEY} characters", "invalid_value"
+                )
+            stored = await self._apart(self._stored, client, key, request)
+            if stored is not None:
+                return stored
+            shared = self.under_way.get((client, key))
+            if shared is None:
+                making, folder = self._made(client, key, request, make, folder), Path()
+                shared = Shared(request, asyncio.create_task(making))
+                self.under_way[client, key] = shared
+                shared.task.add_done_callback(lambda _: self._forget(client, key, shared))
+            _same(shared.request, request)
+            return await self._waited(client, key, shared)
         finally:
+            if folder.name:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    async def _waited(self, client: str, key: str, shared: Shared) -> Answer:
+        shared.waiting += 1
+        try:
+            return await asyncio.shield(shared.task)
+        finally:
+            shared.waiting -= 1
+            if shared.waiting == 0:
+                self._forget(client, key, shared)
+                shared.task.cancel()  # of no effect on what is done
+
+    def _forget(self, client: str, key: str, shared: Shared) -> None:
+        if self.under_way.get((client, key)) is shared:
             del self.under_way[client, key]
 
-    def _stored(self, client: str, key: str, request: str) -> Body | None:
-        query = "SELECT request, body FROM replies WHERE client = ? AND key = ? AND created > ?"
+    async def _made(
+        self,
+        client: str,
+        key: str,
+        request: str,
+        make: Callable[[], Awaitable[Answer]],
+        folder: Path,
+    ) -> Answer:
+        try:
+            answer = await make()
+            storing = asyncio.ensure_future(self._apart(self._store, client, key, request, answer))
+            try:
+                return await asyncio.shield(storing)
+            finally:
+                await asyncio.wait({storing})  # it needs the folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    async def _apart(self, function: Callable[[*Given], T], *arguments: *Given) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self.thread, function, *arguments)
+
+    def _stored(self, client: str, key: str, request: str) -> Answer | None:
+        query = "SELECT * FROM answers WHERE client = ? AND key = ? AND created > ?"
         oldest = self.clock() - KEPT_S
         row = self.connection.execute(query, (client, key, oldest)).fetchone()
         if row is None:
             return None
         _same(row["request"], request)
-        body: Body = json.loads(self.bodies.get(row["body"]))
-        return body
+        pictures = tuple(self.folder / row["folder"] / str(i) for i in range(row["pictures"]))
+        about: dict[str, Any] = json.loads(row["about"])
+        return Answer(row["kind"], int(row["created"]), pictures, about)
 
-    def _store(self, client: str, key: str, request: str, body: Body) -> None:
-        blob = self.bodies.put(json.dumps(body).encode())
-        row = (client, key, request, blob, self.clock())
-        self.connection.execute("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?)", row)
-        self._prune()
+    def _store(self, client: str, key: str, request: str, answer: Answer) -> Answer:
+        self._prune(client)
+        place = self.folder / secrets.token_hex(12)
+        place.mkdir(mode=0o700)
+        for index, picture in enumerate(answer.pictures):
+            picture.rename(place / str(index))
+        row = (
+            client, key, request, place.name, answer.kind, json.dumps(answer.about),
+            len(answer.pictures), self.clock(),
+        )  # fmt: skip
+        self.connection.execute("INSERT OR REPLACE INTO answers VALUES (?,?,?,?,?,?,?,?)", row)
+        stored = self._stored(client, key, request)
+        return answer if stored is None else stored
 
-    def _prune(self) -> None:
-        """Forget what is older than a day."""
-        oldest = self.clock() - KEPT_S
-        old = self.connection.execute("SELECT body FROM replies WHERE created <= ?", (oldest,))
-        gone = [row[0] for row in old]
-        self.connection.execute("DELETE FROM replies WHERE created <= ?", (oldest,))
-        for blob in gone:
-            query = "SELECT 1 FROM replies WHERE body = ?"
-            if self.connection.execute(query, (blob,)).fetchone() is None:
-                self.bodies.remove(blob)
+    def _prune(self, client: str) -> None:
+        """Forget what is older than a day, and the oldest of too many."""
+        query = """
+            SELECT client, key, folder FROM answers WHERE created <= ? UNION
+            SELECT * FROM (SELECT client, key, folder FROM answers WHERE client = ?
+                           ORDER BY created DESC LIMIT -1 OFFSET ?)
+            """
+        old = self.connection.execute(query, (self.clock() - KEPT_S, client, MOST)).fetchall()
+        for row in old:
+            remove = "DELETE FROM answers WHERE client = ? AND key = ?"
+            self.connection.execute(remove, (row["client"], row["key"]))
+            shutil.rmtree(self.folder / row["folder"], ignore_errors=True)
 
 
 def _same(stored: str, asked: str) -> None:

@@ -1,9 +1,11 @@
 """Paid models behind the server: journaled calls, budgets per client, faithful or passed through.
 
-Runs in threads. Nothing decoded is held while a call waits for the service.
+Runs in threads. One of them at a time decodes pictures, and nothing decoded is held while a call
+waits for the service: memory does not grow with the number of calls.
 """
 
-from dataclasses import dataclass, replace
+import threading
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,7 @@ class Upstream:
     journal: Journal
     tariff: Tariff
     pace: Pace
+    decoding: threading.Lock = field(default_factory=threading.Lock)
 
     def close(self) -> None:
         self.journal.close()
@@ -58,6 +61,22 @@ class Upstream:
 
     def edit(self, client: Client, call: Call, folder: Path) -> Answered:
         """Ask for an edit of the first picture; faithful calls travel on the exact canvas."""
+        with self.decoding:
+            asking = self._planned(call)
+        answer = self._paid(client, asking.request)
+        names = []
+        for index, picture in enumerate(answer.images):
+            if call.model.startswith(FAITHFUL):
+                path = folder / f"prior-{index}.png"
+                with self.decoding:
+                    images.write(path, generated.receive(asking, answer, index=index).pixels)
+            else:
+                path = folder / f"answer-{index}"
+                path.write_bytes(picture.data)
+            names.append(path)
+        return self._answered(asking.request, answer, names, asking.notices)
+
+    def _planned(self, call: Call) -> generated.Asking:
         photo, *others = (images.read(path) for path in call.images)
         wishes = generated.Wishes(
             model=call.model.removeprefix(FAITHFUL),
@@ -71,19 +90,7 @@ class Upstream:
         if not call.model.startswith(FAITHFUL) and size != "auto":
             prepared, notices = self.service.prepare(replace(asking.request, size=size))
             asking = replace(asking, request=prepared, notices=notices)
-        del photo, others, mask
-        answer = self._paid(client, asking.request)
-        names = []
-        for index, picture in enumerate(answer.images):
-            if call.model.startswith(FAITHFUL):
-                prior = generated.receive(asking, answer, index=index)
-                path = folder / f"prior-{index}.png"
-                images.write(path, prior.pixels)
-            else:
-                path = folder / f"answer-{index}"
-                path.write_bytes(picture.data)
-            names.append(path)
-        return self._answered(asking.request, answer, names, asking.notices)
+        return asking
 
     def generate(self, client: Client, call: Call, folder: Path) -> Answered:
         """Ask for pictures from words."""
@@ -100,11 +107,6 @@ class Upstream:
             names.append(folder / f"answer-{index}")
             names[-1].write_bytes(picture.data)
         return self._answered(prepared, answer, names, notices)
-
-    def estimate(self, call: Call) -> float | None:
-        """What a generation would cost in US dollars; None where the catalog has no price."""
-        request = GenerateRequest(model=call.model.removeprefix(FAITHFUL), prompt=call.prompt)
-        return self.tariff.estimate(self.service.prepare(request)[0]).expected_usd
 
     def _paid(self, client: Client, request: Request) -> ImagesAnswer:
         budget = Budget(self.tariff, f"serve:{client.name}", client.budget_usd)

@@ -1,14 +1,19 @@
 """What worker processes do: one restoration from files to files."""
 
 import os
+import signal
+import threading
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, TypeVarTuple
 
-NICE = 5  # the event loop goes first
+NICE = 10  # the process that answers goes first
+LIMIT_S = 900  # no picture within the limits takes nearly as long
+T = TypeVar("T")
+Given = TypeVarTuple("Given")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +22,8 @@ class Order:
 
     Attributes:
         output: file to write; its suffix is the format.
-        size: (width, height) the photo must have, or None.
-        folder: where the pictures of the page go, or None when only the result is wanted.
+        quality: of JPEG and WebP, 1 to 100.
+        max_pixels: of the photo and the prior.
     """
 
     photo: Path
@@ -27,33 +32,59 @@ class Order:
     fidelity: float = 1.0
     quality: int = 95
     max_pixels: int = 60_000_000
-    folder: Path | None = None
 
 
-def quiet_worker() -> None:
-    """Set up a worker process: polite, one thread, deaf to the terminal's Ctrl-C."""
-    import signal
+def worker_process() -> Executor:
+    """A fresh process for one job at a time; spawned, since the server has threads."""
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=quiet_process)
 
+
+def quiet_process() -> None:
+    """Set up a worker process: polite, deaf to the terminal's Ctrl-C, gone with its server.
+
+    Workers share the cores between pictures, not within one.
+    """
+    threading.Thread(target=_end_with_the_server, daemon=True).start()
     os.nice(NICE)
+    os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    import cv2
-
-    cv2.setNumThreads(1)
 
 
-def worker_pool(workers: int) -> Callable[[], ProcessPoolExecutor]:
-    """Makes a pool of fresh processes; spawned, since the server has threads."""
+def _end_with_the_server() -> None:
+    """A server that was killed cannot tell its workers; they would wait for ever."""
+    server = parent_process()
+    if server is not None:
+        server.join()
+        os._exit(1)
 
-    def make() -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(
-            workers, mp_context=get_context("spawn"), initializer=quiet_worker
-        )
 
-    return make
+def worker_thread() -> Executor:
+    """A thread for one call of a paid service at a time."""
+    return ThreadPoolExecutor(1, initializer=quiet_thread)
+
+
+def quiet_thread() -> None:
+    """Let the thread that answers go first; only Linux gives threads a priority of their own."""
+    if hasattr(os, "setpriority") and os.uname().sysname == "Linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+
+
+def limited(function: Callable[[*Given], T], seconds: int, *arguments: *Given) -> T:
+    """The function's result in a worker process, which is killed when it takes too long."""
+    signal.alarm(seconds)  # its default action ends the process, whatever it is busy with
+    try:
+        return function(*arguments)
+    finally:
+        signal.alarm(0)
 
 
 def restore(order: Order) -> dict[str, Any]:
     """Restore, write, and say what was done as JSON can hold it."""
+    return limited(_restore, LIMIT_S, order)
+
+
+def _restore(order: Order) -> dict[str, Any]:
+    one_thread()
     from verax import image as images
     from verax import pipeline
 
@@ -61,9 +92,14 @@ def restore(order: Order) -> dict[str, Any]:
     prior = images.read(order.prior, max_pixels=order.max_pixels) if order.prior else None
     result = pipeline.restore(photo, prior, fidelity=order.fidelity)
     images.write(order.output, result.pixels, like=photo, quality=order.quality)
-    if order.folder is not None:
-        write_pictures(order.folder, result)
     return pipeline.record(result)
+
+
+def one_thread() -> None:
+    """OpenCV does not read OMP_NUM_THREADS."""
+    import cv2
+
+    cv2.setNumThreads(1)
 
 
 def write_pictures(folder: Path, result: Any) -> None:  # noqa: ANN401  # pipeline.Restoration

@@ -1,0 +1,159 @@
+"""Answers on their way out: pictures stay files until the bytes that are sent next are needed.
+
+An answer that takes long keeps its line busy: a stream gets comments, a plain answer leading white
+space, which JSON allows. Plain answers that started that way have status 200; an error is then
+told in the body, in the usual shape.
+"""
+
+import asyncio
+import base64
+import json
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from verax.errors import VeraxError
+from verax.server.replies import Problem, from_error, response, unknown
+
+HEARTBEAT_S = 10.0
+PATIENCE_S = 15.0  # a plain answer starts with white space when it takes longer
+EARLY_S = 0.25  # a stream starts after so long; what is refused at once has a status of its own
+CHUNK = 3 << 16  # bytes of a picture sent at a time; a multiple of three needs no padding
+EVENTS = {"edit": "image_edit", "generation": "image_generation"}
+HEADERS = (
+    (b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"),
+    (b"x-accel-buffering", b"no"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a call gets.
+
+    Attributes:
+        kind: "edit" or "generation".
+        pictures: files.
+        about: the keys of the official response beside `created` and `data`, and our own `verax`.
+    """
+
+    kind: str
+    created: int
+    pictures: tuple[Path, ...]
+    about: dict[str, Any]
+
+    def plain(self) -> Iterator[bytes]:
+        """The official response, in pieces."""
+        yield f'{{"created": {self.created}, "data": ['.encode()
+        for index, picture in enumerate(self.pictures):
+            yield b', {"b64_json": "' if index else b'{"b64_json": "'
+            yield from _base64(picture)
+            yield b'"}'
+        yield b"], " + _members(self.about) + b"}"
+
+    def events(self) -> Iterator[bytes]:
+        """The official events, one per picture, in pieces."""
+        name = f"{EVENTS[self.kind]}.completed"
+        for picture in self.pictures:
+            head = {"type": name, "created_at": self.created, **self.about}
+            yield f"event: {name}\ndata: {{".encode() + _members(head) + b', "b64_json": "'
+            yield from _base64(picture)
+            yield b'"}\n\n'
+
+
+def _base64(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(CHUNK):
+            yield base64.b64encode(piece)
+
+
+def _members(value: dict[str, Any]) -> bytes:
+    """The inside of a JSON object."""
+    return json.dumps(value)[1:-1].encode()
+
+
+class Told(Response):
+    """The answer that a task makes, as JSON or as events; the task is cancelled when the client
+    leaves. `folder` is removed at the end, however that comes."""
+
+    def __init__(self, task: "asyncio.Task[Answer]", *, stream: bool, folder: Path | None) -> None:
+        self.task, self.stream, self.folder = task, stream, folder
+        self.status_code, self.background = 200, None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        gone = asyncio.create_task(_gone(receive))
+        try:
+            await self._pause(gone, EARLY_S if self.stream else PATIENCE_S)
+            problem = _problem(self.task) if self.task.done() else None
+            if problem is not None:
+                await response(problem)(scope, receive, send)
+            else:
+                await self._send(gone, send)
+        except _ClientGone:
+            await Response(status_code=499)(scope, receive, send)  # for the log
+        finally:
+            gone.cancel()
+            self.task.cancel()
+            if self.folder is not None:
+                shutil.rmtree(self.folder, ignore_errors=True)
+
+    async def _send(self, gone: "asyncio.Task[None]", send: Send) -> None:
+        kind = b"text/event-stream" if self.stream else b"application/json"
+        headers = [(b"content-type", kind), *HEADERS]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        async for piece in self._pieces(gone):
+            if gone.done():
+                return
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _pieces(self, gone: "asyncio.Task[None]") -> AsyncIterator[bytes]:
+        if self.stream:
+            yield b": started\n\n"
+        while not self.task.done():
+            if not await self._pause(gone, HEARTBEAT_S):
+                yield b": working\n\n" if self.stream else b" "
+        problem = _problem(self.task)
+        if problem is None:
+            answer = self.task.result()
+            for piece in answer.events() if self.stream else answer.plain():
+                yield piece
+        elif self.stream:
+            yield f"event: error\ndata: {json.dumps(problem.body())}\n\n".encode()
+        else:
+            yield json.dumps(problem.body()).encode()
+
+    async def _pause(self, gone: "asyncio.Task[None]", seconds: float) -> bool:
+        """Whether the answer is there, after at most so many seconds."""
+        waited = {self.task, gone}
+        await asyncio.wait(waited, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if gone.done() and not self.task.done():
+            raise _ClientGone
+        return self.task.done()
+
+
+class _ClientGone(Exception):
+    """Nobody listens any more."""
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _problem(task: "asyncio.Task[Answer]") -> Problem | None:
+    """Why there is no answer; None where there is one."""
+    if task.cancelled():
+        return Problem(499, "the client left", "client_left")
+    exc = task.exception()
+    if exc is None or isinstance(exc, Problem):
+        return exc
+    if isinstance(exc, VeraxError):
+        return from_error(exc)
+    context = {"message": "a call failed", "exception": exc}
+    asyncio.get_running_loop().call_exception_handler(context)  # a bug: told in the log
+    return unknown()
