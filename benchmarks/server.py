@@ -1,23 +1,35 @@
 """The gateway under load: failures, fairness, memory, health, and what it adds to an edit.
 
-    python benchmarks/server.py [--seconds 120] [--clients 50] [--waiting 200]
+    python benchmarks/server.py [--only load] [--seconds 120] [--clients 50] [--waiting 200]
 
-Three parts, each against a `verax serve` of its own on loopback: many clients with 1 MP photos on
-`verax/local` (two clients of different keys; answers other than 200 and 429 with Retry-After are
-failures), many clients waiting for a slow paid service (played by the test service), and one edit
-after another beside the pipeline alone. The last line is JSON.
+Three parts, each against a `verax serve` of its own on loopback:
+
+overhead   1 MP edits one after another, on `verax/local` and with a paid service (played by the
+           test service), each beside the same work without a gateway, in turns
+load       many clients with 1 MP photos on `verax/local`; nine tenths of them share one key;
+           answers other than 200 and 429 with Retry-After are failures
+waiting    many clients that wait for a paid service which takes its time
+
+Health is asked every 50 ms by a process of its own, memory is proportional set size of the server
+and all its workers. The last line is JSON.
 """
 
 import argparse
-import contextlib
+import asyncio
 import json
+import multiprocessing
 import os
 import sys
 import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx2
 import numpy as np
@@ -27,10 +39,16 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from service.plugin import running_service
 from serving import serving
 from verax import image as images
-from verax import pipeline
+from verax.priors import generated
+from verax.providers.images_api import connect
+from verax.server import work
 from verax.server.keys import ClientKeys
+from verax.settings import load as load_settings
 
 SIZE = (1224, 816)
+MODEL = "gpt-image-2.6-sunburst"
+PROBE_S = 0.05
+BOUNDARY = "b0undary"
 
 
 def photo_file() -> bytes:
@@ -42,92 +60,163 @@ def photo_file() -> bytes:
     return images.encode(np.asarray(np.clip(clean * 0.4, 0, 1), np.float32), format="jpeg")
 
 
+# ---- asking ----
+
+
+def request_bytes(address: str, photo: bytes, key: str, model: str, prompt: str) -> bytes:
+    """One edit as it goes over the line; made once, so that asking costs next to nothing."""
+    fields = {"model": model, "prompt": prompt, "output_format": "jpeg"}
+    parts = [
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
+        for name, value in fields.items()
+    ]
+    parts.append(
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="image"; filename="p.jpg"\r\n'
+        "Content-Type: image/jpeg\r\n\r\n".encode()
+        + photo
+        + b"\r\n"
+    )
+    body = b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
+    head = (
+        f"POST /v1/images/edits HTTP/1.1\r\nHost: {urlsplit(address).netloc}\r\n"
+        f"Authorization: Bearer {key}\r\nContent-Type: multipart/form-data; boundary={BOUNDARY}\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+async def asked(address: str, request: bytes) -> tuple[int, float]:
+    """(status, seconds to come back after or 0) of one request; status 0 for a broken line."""
+    place = urlsplit(address)
+    try:
+        reader, writer = await asyncio.open_connection(place.hostname, place.port)
+        try:
+            writer.write(request)
+            await writer.drain()
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().lower().split("\r\n")
+            whole = await reader.read(-1)
+        finally:
+            writer.close()
+    except (OSError, asyncio.IncompleteReadError):
+        return 0, 0.0
+    back = [line.split(":")[1] for line in head if line.startswith("retry-after:")]
+    status = int(head[0].split()[1])
+    if status == 200 and b'"b64_json"' not in whole[:200]:
+        status = 1  # an error told in a body that had begun
+    return status, float(back[0]) if back else 0.0
+
+
+def probe(
+    address: str, over: "multiprocessing.synchronize.Event", found: "multiprocessing.Queue"
+) -> None:
+    """Ask for the server's health again and again; seconds of every answer."""
+    place = urlsplit(address)
+    request = f"GET /healthz HTTP/1.1\r\nHost: {place.netloc}\r\nConnection: close\r\n\r\n".encode()
+
+    async def ask_on() -> list[float]:
+        took = []
+        while not over.is_set():
+            started = time.perf_counter()
+            status, _ = await asked(address, request)
+            took.append(time.perf_counter() - started if status in (200, 1) else float("inf"))
+            await asyncio.sleep(PROBE_S)
+        return took
+
+    found.put(asyncio.run(ask_on()))
+
+
+# ---- watching ----
+
+
 def memory_mb(pid: int) -> float:
     """Proportional memory of a process and its children (Linux)."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    own = 0.0
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            own = int(line.split()[1]) / 1000
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:  # it has just ended
+        return 0.0
+    own = next(int(line.split()[1]) / 1000 for line in lines if line.startswith("Pss:"))
     return own + sum(memory_mb(int(child)) for child in children)
 
 
-class Watch(threading.Thread):
-    """Peak memory of the server and how quickly it says that it is well."""
+@dataclass
+class Seen:
+    """What was seen of a server while it was busy."""
 
-    def __init__(self, address: str, pid: int) -> None:
-        super().__init__(daemon=True)
-        self.address, self.pid = address, pid
-        self.peak_mb, self.health_ms, self.over = 0.0, [], threading.Event()
+    peak_mb: float = 0.0
+    health_ms: list[float] = field(default_factory=list)
 
-    def run(self) -> None:
-        with httpx2.Client(timeout=30) as client:
-            while not self.over.wait(0.25):
-                started = time.perf_counter()
-                client.get(f"{self.address}/healthz")
-                self.health_ms.append((time.perf_counter() - started) * 1000)
-                self.peak_mb = max(self.peak_mb, memory_mb(self.pid))
+    def told(self) -> dict:
+        at = np.percentile(self.health_ms, [50, 99, 100])
+        return {"health_ms": dict(zip(("p50", "p99", "max"), at.round(1).tolist(), strict=True)),
+                "asked": len(self.health_ms), "peak_mb": round(self.peak_mb)}  # fmt: skip
 
 
-def ask(address: str, photo: bytes, key: str, model: str, prompt: str, wait_s: float) -> tuple:
-    """(status, whether it may come back, seconds) of one edit."""
-    started = time.perf_counter()
-    answer = httpx2.post(
-        f"{address}/v1/images/edits",
-        data={"model": model, "prompt": prompt, "output_format": "jpeg"},
-        files={"image": ("p.jpg", photo)},
-        headers={"authorization": f"Bearer {key}"},
-        timeout=wait_s,
-    )
-    return answer.status_code, "retry-after" in answer.headers, time.perf_counter() - started
+@contextmanager
+def watched(address: str, pid: int) -> Iterator[Seen]:
+    """Peak memory and health of a server while the block runs."""
+    seen, over = Seen(), threading.Event()
+    processes = multiprocessing.get_context("spawn")
+    end, found = processes.Event(), processes.Queue()
+    asking = processes.Process(target=probe, args=(address, end, found), daemon=True)
+    asking.start()
+
+    def look() -> None:
+        while not over.wait(0.5):
+            seen.peak_mb = max(seen.peak_mb, memory_mb(pid))
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        end.set()
+        seen.health_ms = [1000 * took for took in found.get(timeout=60)]
+        asking.join()
+        looking.join()
+
+
+# ---- the parts ----
 
 
 def load(photo: bytes, clients: int, seconds: float) -> dict:
     """Many clients at once on the embedded restorer; nine tenths use one key."""
+    counts: dict[str, Counter] = {"crowd": Counter(), "single": Counter()}
+    waits: dict[str, list[float]] = {"crowd": [], "single": []}
     with tempfile.TemporaryDirectory() as home:
         book = ClientKeys(Path(home) / "serve" / "clients.sqlite")
-        keys = {name: book.add(name) for name in ("crowd", "single")}
+        keys = {name: book.add(name) for name in counts}
         book.close()
-        counts: dict[str, Counter] = {name: Counter() for name in keys}
-        waits: dict[str, list[float]] = {name: [] for name in keys}
-        with serving(Path(home)) as (address, process):
-            watch = Watch(address, process.pid)
-            watch.start()
+        with serving(Path(home)) as (address, process), watched(address, process.pid) as seen:
+            requests = {
+                name: request_bytes(address, photo, key, "verax/local", "")
+                for name, key in keys.items()
+            }
             end = time.monotonic() + seconds
 
-            def client(index: int) -> None:
-                name = "single" if index % 10 == 0 else "crowd"
+            async def client(name: str) -> None:
                 while time.monotonic() < end:
-                    status, back, took = ask(
-                        address, photo, keys[name], "verax/local", "", seconds + 120
-                    )
-                    known = status == 200 or (status == 429 and back)
-                    counts[name]["failed" if not known else str(status)] += 1
+                    started = time.monotonic()
+                    status, back_s = await asked(address, requests[name])
+                    known = status == 200 or (status == 429 and back_s > 0)
+                    counts[name][str(status) if known else f"failed ({status})"] += 1
                     if status == 200:
-                        waits[name].append(took)
-                    else:
-                        time.sleep(1)
+                        waits[name].append(time.monotonic() - started)
+                    await asyncio.sleep(min(back_s, 5))
 
-            crowd = [threading.Thread(target=client, args=(i,)) for i in range(clients)]
-            for one in crowd:
-                one.start()
-            for one in crowd:
-                one.join()
-            watch.over.set()
-            watch.join()
-    return {
-        "answers": {name: dict(c) for name, c in counts.items()},
-        "median_wait_s": {
-            n: round(float(np.median(w)), 2) if w else None for n, w in waits.items()
-        },
-        "health_p99_ms": round(float(np.percentile(watch.health_ms, 99)), 1),
-        "health_max_ms": round(max(watch.health_ms), 1),
-        "peak_mb": round(watch.peak_mb),
-    }
+            async def crowd() -> None:
+                names = ["single" if index % 10 == 0 else "crowd" for index in range(clients)]
+                await asyncio.gather(*map(client, names))
+
+            asyncio.run(crowd())
+    waited = {name: round(float(np.median(w)), 2) for name, w in waits.items() if w}
+    answers = {name: dict(counted) for name, counted in counts.items()}
+    return {"answers": answers, "median_wait_s": waited, **seen.told()}
 
 
 def waiting(photo: bytes, clients: int, upstream_s: float) -> dict:
-    """Many clients that wait for a slow paid service."""
+    """Many clients that wait for a slow paid service, as long as one of its calls takes."""
     with (
         tempfile.TemporaryDirectory() as folder,
         running_service(Path(folder)) as service,
@@ -137,56 +226,113 @@ def waiting(photo: bytes, clients: int, upstream_s: float) -> dict:
         ),
     ):
         service.script([f"slow:{upstream_s}"] * clients)
-        watch = Watch(address, process.pid)
-        watch.start()
+        with watched(address, process.pid) as seen:
+            model = f"verax/{MODEL}"
 
-        def client(index: int) -> None:
-            with contextlib.suppress(httpx2.HTTPError):  # it only had to wait
-                ask(address, photo, "any", "verax/gpt-image-2.6-sunburst", f"{index}", upstream_s)
+            async def client(index: int) -> None:
+                await asked(address, request_bytes(address, photo, "any", model, f"{index}"))
 
-        crowd = [threading.Thread(target=client, args=(i,)) for i in range(clients)]
-        for one in crowd:
-            one.start()
-        for one in crowd:
-            one.join()
-        watch.over.set()
-        watch.join()
-    return {"clients": clients, "upstream_s": upstream_s, "peak_mb": round(watch.peak_mb)}
+            async def crowd() -> None:
+                one = [asyncio.create_task(client(index)) for index in range(clients)]
+                await asyncio.wait(one, timeout=1.5 * upstream_s)
+                told.update(httpx2.get(f"{address}/healthz").json()["upstream"])
+                for task in one:
+                    task.cancel()
+                await asyncio.gather(*one, return_exceptions=True)
+
+            told: dict = {}
+            asyncio.run(crowd())
+        service.script([])
+    return {"clients": clients, "upstream_s": upstream_s, "at_the_end": told, **seen.told()}
 
 
-def overhead(photo: bytes, runs: int = 7) -> dict:
-    """Seconds of a 1 MP edit through the gateway and of the pipeline with reading and writing."""
-    with tempfile.TemporaryDirectory() as home:
-        path = Path(home) / "p.jpg"
-        path.write_bytes(photo)
-        alone, through = [], []
-        with serving(Path(home)) as (address, _):
-            ask(address, photo, "any", "verax/local", "", 60)  # the workers start
-            for _ in range(runs):
-                started = time.perf_counter()
-                read = images.read(path)
-                images.encode(pipeline.restore(read).pixels, format="jpeg", like=read)
-                alone.append(time.perf_counter() - started)
-                through.append(ask(address, photo, "any", "verax/local", "", 60)[2])
-    return {"pipeline_s": round(float(np.median(alone)), 3),
-            "gateway_s": round(float(np.median(through)), 3)}  # fmt: skip
+def overhead(photo: bytes, runs: int) -> dict:
+    """Seconds of a 1 MP edit through the gateway, and of the same work without one, in turns."""
+    with tempfile.TemporaryDirectory() as folder, running_service(Path(folder)) as service:
+        home, key = Path(folder) / "home", {"VERAX_API_KEY": "sk-test"}
+        with serving(home, "--base-url", service.base_url, **key) as (address, _):
+            worker = work.worker_process()
+            bare = Bare(Path(folder), photo, service.base_url, worker)
+            took: dict[str, list[float]] = {}
+            for index in range(runs + 1):  # the first one wakes everything up
+                for name, ways in bare.ways(address, index).items():
+                    for way, run in ways.items():
+                        started = time.perf_counter()
+                        run()
+                        took.setdefault(f"{name} {way}", []).append(time.perf_counter() - started)
+            worker.shutdown()
+    median = {name: float(np.median(seconds[1:])) for name, seconds in took.items()}
+    return {
+        name: {
+            "bare_s": round(median[f"{name} bare"], 3),
+            "gateway_s": round(median[f"{name} gateway"], 3),
+            "more_percent": round(
+                100 * (median[f"{name} gateway"] / median[f"{name} bare"] - 1), 1
+            ),
+        }
+        for name in ("local", "paid")
+    }
+
+
+class Bare:
+    """The work of an edit without a gateway: in a worker process like the server's own."""
+
+    def __init__(self, folder: Path, photo: bytes, base_url: str, worker) -> None:  # noqa: ANN001
+        self.photo, self.worker, self.folder = photo, worker, folder
+        self.path = folder / "p.jpg"
+        self.path.write_bytes(photo)
+        settings = load_settings({"VERAX_API_KEY": "sk-test", "VERAX_BASE_URL": base_url})
+        self.service = connect(settings, today=datetime.now(UTC).date())
+
+    def ways(self, address: str, index: int) -> dict:
+        def through(model: str) -> Callable[[], None]:
+            request = request_bytes(address, self.photo, "any", model, f"run {index}")
+
+            def run() -> None:
+                status, _ = asyncio.run(asked(address, request))
+                assert status == 200, status
+
+            return run
+
+        return {
+            "local": {"bare": self.restored, "gateway": through("verax/local")},
+            "paid": {"bare": lambda: self.paid(index), "gateway": through(f"verax/{MODEL}")},
+        }
+
+    def restored(self, prior: Path | None = None) -> None:
+        order = work.Order(self.path, prior, self.folder / "out.jpg")
+        self.worker.submit(work.restore, order).result()
+
+    def paid(self, index: int) -> None:
+        wishes = generated.Wishes(model=MODEL, prompt=f"bare {index}")
+        asking = generated.plan(images.read(self.path), self.service, wishes)
+        answer = self.service.edit(asking.request)
+        prior = self.folder / "prior.png"
+        images.write(prior, generated.receive(asking, answer).pixels)
+        self.restored(prior)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=("overhead", "load", "waiting"))
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--waiting", type=int, default=200)
     parser.add_argument("--upstream", type=float, default=30)
+    parser.add_argument("--runs", type=int, default=9)
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     photo = photo_file()
-    results = {"overhead": overhead(photo)}
-    print("overhead", results["overhead"])
-    results["load"] = load(photo, options.clients, options.seconds)
-    print("load", results["load"])
-    results["waiting"] = waiting(photo, options.waiting, options.upstream)
-    print("waiting", results["waiting"])
+    parts = {
+        "overhead": lambda: overhead(photo, options.runs),
+        "load": lambda: load(photo, options.clients, options.seconds),
+        "waiting": lambda: waiting(photo, options.waiting, options.upstream),
+    }
+    results = {}
+    for name, part in parts.items():
+        if options.only in (None, name):
+            results[name] = part()
+            print(name, results[name], flush=True)
     print(json.dumps(results))
 
 

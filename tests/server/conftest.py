@@ -37,6 +37,13 @@ def server(tmp_path_factory):
         yield address
 
 
+@pytest.fixture
+def server_process(tmp_path):
+    """A server of the test's own: its address and its process."""
+    with serving(tmp_path) as running:
+        yield running
+
+
 @pytest.fixture(scope="session")
 def guarded(tmp_path_factory):
     """A server whose clients need keys: its address and the keys of ada and bob."""

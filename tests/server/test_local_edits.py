@@ -25,7 +25,7 @@ def test_the_sdk_gets_an_edit_in_the_photos_own_size(sdk, photo):
 
     restored = images.decode(base64.b64decode(done.data[0].b64_json))
     assert (restored.width, restored.height) == (150, 100)
-    assert done.size == "150x100"
+    assert done.model_extra["verax"]["size"] == "150x100"
     assert done.usage.total_tokens == 0
 
 
@@ -46,7 +46,7 @@ def test_the_sdk_reads_the_stream(sdk, photo):
     )
 
     assert [event.type for event in events] == ["image_edit.completed"]
-    assert events[0].size == "150x100"
+    assert events[0].model_extra["verax"]["size"] == "150x100"
 
 
 def test_the_sdk_lists_the_models_with_their_end(sdk):
@@ -55,6 +55,12 @@ def test_the_sdk_lists_the_models_with_their_end(sdk):
     assert "verax/local" in models
     assert "verax/gpt-image-2.6-sunburst" in models
     assert "gpt-image-2.6-sunburst" in models
+
+
+def test_the_sdk_retrieves_one_model(sdk):
+    assert sdk.models.retrieve("verax/local").owned_by == "verax"
+    with pytest.raises(openai.NotFoundError):
+        sdk.models.retrieve("nonesuch")
 
 
 def test_the_json_body_does_the_same(http, photo):

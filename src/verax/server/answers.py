@@ -25,6 +25,7 @@ PATIENCE_S = 15.0  # a plain answer starts with white space when it takes longer
 EARLY_S = 0.25  # a stream starts after so long; what is refused at once has a status of its own
 CHUNK = 3 << 16  # bytes of a picture sent at a time; a multiple of three needs no padding
 EVENTS = {"edit": "image_edit", "generation": "image_generation"}
+UNTOLD = {"size": "auto", "quality": "auto"}  # events must have both; see `verax.size`
 HEADERS = (
     (b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"),
     (b"x-accel-buffering", b"no"),
@@ -59,7 +60,7 @@ class Answer:
         """The official events, one per picture, in pieces."""
         name = f"{EVENTS[self.kind]}.completed"
         for picture in self.pictures:
-            head = {"type": name, "created_at": self.created, **self.about}
+            head = {"type": name, "created_at": self.created, **UNTOLD, **self.about}
             yield f"event: {name}\ndata: {{".encode() + _members(head) + b', "b64_json": "'
             yield from _base64(picture)
             yield b'"}\n\n'

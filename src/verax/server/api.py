@@ -22,6 +22,13 @@ async def models(request: Request) -> Response:
     return json_response({"object": "list", "data": context.service.models()})
 
 
+async def model(request: Request) -> Response:
+    """GET /v1/models/{name}."""
+    context = context_of(request)
+    context.client(request)
+    return json_response(context.service.model(request.path_params["name"]))
+
+
 async def edits(request: Request) -> Response:
     """POST /v1/images/edits."""
     return await _pictures(request, "edit")

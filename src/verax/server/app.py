@@ -68,6 +68,7 @@ def create_app(options: ServerOptions) -> "Watched":
 
     routes = [
         Route("/v1/models", api.models),
+        Route("/v1/models/{name:path}", api.model),
         Route("/v1/images/edits", api.edits, methods=["POST"]),
         Route("/v1/images/generations", api.generations, methods=["POST"]),
         Route("/healthz", health),

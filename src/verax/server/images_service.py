@@ -20,6 +20,9 @@ from verax.server.limits import Limits
 from verax.server.replies import Problem
 from verax.server.upstream import FAITHFUL, LOCAL, Answered, Upstream, usage_json
 
+# what the official description allows in an answer; our own `verax.size` holds every other
+OFFICIAL_SIZES = ("1024x1024", "1024x1536", "1536x1024")
+OFFICIAL_QUALITIES = ("low", "medium", "high")
 SUFFIX = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 
 
@@ -60,6 +63,14 @@ class ImagesService:
             }
             for name, end in entries
         ]
+
+    def model(self, name: str) -> dict[str, Any]:
+        """One entry of that list. Raises Problem 404 for an unknown name."""
+        found = [entry for entry in self.models() if entry["id"] == name]
+        if not found:
+            text = f"unknown model {name[:80]!r}; see GET /v1/models"
+            raise Problem(404, text, "model_not_found", "model")
+        return found[0]
 
     async def read(self, client: Client, sent: Sent) -> Call:
         """The call that was sent, checked. Raises Problem for one that cannot work."""
@@ -137,14 +148,16 @@ class ImagesService:
         found: Answered,
         output_format: str,
     ) -> Answer:
-        quality = call.fields.get("quality", "high")
+        size = f"{records[0]['width']}x{records[0]['height']}" if records else found.size
+        quality = call.fields.get("quality")
         about: dict[str, Any] = {
             "background": "opaque",
             "output_format": output_format,
-            "quality": quality if quality in ("low", "medium", "high") else "high",
-            "size": f"{records[0]['width']}x{records[0]['height']}" if records else found.size,
+            **({"quality": quality} if quality in OFFICIAL_QUALITIES else {}),
+            **({"size": size} if size in OFFICIAL_SIZES else {}),
             "usage": found.usage,
             "verax": {
+                "size": size,
                 "upstream_model": None if call.model == LOCAL else found.model,
                 "upstream_size": found.size or None,
                 "cost_usd": found.cost_usd,

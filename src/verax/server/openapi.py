@@ -16,6 +16,10 @@ def description() -> dict[str, Any]:
         "security": [{"key": []}, {}],
         "paths": {
             "/v1/models": {"get": _operation("models", "Models", _json("Models"))},
+            "/v1/models/{name}": {
+                "get": {**_operation("model", "One model", _json("Model")),
+                        "parameters": [_NAME]},
+            },
             "/v1/images/edits": {
                 "post": {**_operation("edit", "Edits that keep the photo", _images()),
                          "parameters": [_IDEMPOTENCY], "requestBody": _edit_body()},
@@ -34,6 +38,7 @@ def description() -> dict[str, Any]:
     }  # fmt: skip
 
 
+_NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
 _IDEMPOTENCY = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -44,7 +49,10 @@ _IDEMPOTENCY = {
 
 def _operation(name: str, summary: str, content: dict[str, Any]) -> dict[str, Any]:
     error = {"description": "What went wrong", "content": _json("Error")}
-    statuses = ("400", "401", "403", "408", "409", "413", "415", "421", "429", "500", "502", "504")
+    statuses = (
+        "400", "401", "403", "404", "408", "409", "413", "415", "421", "429", "500", "502", "503",
+        "504",
+    )  # fmt: skip
     return {
         "operationId": name,
         "summary": summary,
@@ -146,9 +154,13 @@ def _schemas() -> dict[str, Any]:
     picture = {"type": "object", "properties": {"b64_json": text}, "required": ["b64_json"]}
     return {
         "Error": {"type": "object", "properties": {"error": error}, "required": ["error"]},
+        "Model": model,
         "Models": {
             "type": "object",
-            "properties": {"object": {"const": "list"}, "data": {"type": "array", "items": model}},
+            "properties": {
+                "object": {"const": "list"},
+                "data": {"type": "array", "items": {"$ref": "#/components/schemas/Model"}},
+            },
             "required": ["object", "data"],
         },
         "Images": {

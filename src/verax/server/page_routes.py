@@ -204,7 +204,7 @@ async def _generated(context: Context, client: Client, entry: Path, call: Call) 
     for index, made in enumerate(answer.pictures):
         made.replace(entry / f"picture-{index}.png")
     about = answer.about["verax"]
-    return {"cost_usd": about["cost_usd"], "size": answer.about["size"],
+    return {"cost_usd": about["cost_usd"], "size": about["size"],
             "notices": about["warnings"]}  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple
 
-NICE = 10  # the process that answers goes first
+NICE = 3  # the process that answers goes first; far lower would starve on a machine with other work
 LIMIT_S = 900  # no picture within the limits takes nearly as long
 T = TypeVar("T")
 Given = TypeVarTuple("Given")
