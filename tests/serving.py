@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 
 
 @contextlib.contextmanager
@@ -13,18 +14,23 @@ def serving(home, *arguments, **environment):
     """The base address of a server that runs while the block does."""
     env = {**os.environ, "VERAX_HOME": str(home), **environment}
     command = [sys.executable, "-m", "verax", "serve", "--port", "0", *map(str, arguments)]
-    with subprocess.Popen(
-        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with (
+        tempfile.TemporaryFile("w+") as log,  # a pipe that nobody reads would fill up
+        subprocess.Popen(
+            command, env=env, stdout=subprocess.PIPE, stderr=log, text=True
+        ) as process,
+    ):
         line = process.stdout.readline()
         found = re.search(r"http://[^/]+:(\d+)/", line)
         if not found:
             process.kill()
-            raise AssertionError(f"the server did not start: {line}{process.stderr.read()}")
-        address = f"http://127.0.0.1:{found[1]}"
+            log.seek(0)
+            raise AssertionError(f"the server did not start: {line}{log.read()}")
         try:
-            yield address, process
+            yield f"http://127.0.0.1:{found[1]}", process
         finally:
             process.send_signal(signal.SIGTERM)
-            _, log = process.communicate(timeout=30)
-            assert "Traceback" not in log, log
+            process.communicate(timeout=60)
+            log.seek(0)
+            told = log.read()
+            assert "Traceback" not in told, told

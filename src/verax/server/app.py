@@ -1,9 +1,7 @@
 """The server as one ASGI application: routes, doors, metrics, logs, start and stop."""
 
 import asyncio
-import json
 import shutil
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -51,11 +49,10 @@ class ServerOptions:
     waiting: int = 64
     waiting_upstream: int = 256
     limits: Limits = field(default_factory=Limits)
-    log: Callable[[str], object] = lambda line: sys.stderr.write(line + "\n")
 
 
-def create_app(options: ServerOptions) -> "Watched":
-    """The application; nothing is opened before it starts."""
+def create_app(options: ServerOptions, log: Callable[..., object]) -> "Watched":
+    """The application; nothing is opened before it starts. `log` gets a line as named values."""
 
     @asynccontextmanager
     async def life(app: Starlette) -> AsyncIterator[None]:
@@ -90,7 +87,7 @@ def create_app(options: ServerOptions) -> "Watched":
         app.state.loop.call_soon_threadsafe(app.state.context.service.stop)
 
     inner: ASGIApp = Door(app, limits=options.limits, hosts=options.hosts)
-    return Watched(inner, app.state.metrics, options.log, stop)
+    return Watched(inner, app.state.metrics, log, stop)
 
 
 def open_context(options: ServerOptions) -> Context:
@@ -202,7 +199,7 @@ class Watched:
         self,
         app: ASGIApp,
         metrics: Metrics,
-        log: Callable[[str], object],
+        log: Callable[..., object],
         stop: Callable[[], None],
     ) -> None:
         self.app, self.metrics, self.log, self.stop = app, metrics, log, stop
@@ -226,6 +223,4 @@ class Watched:
             route = getattr(scope.get("route"), "path", "other")
             self.metrics.requests.labels(route, str(status)).inc()
             self.metrics.seconds.labels(route).observe(seconds)
-            line = {"at": round(time.time(), 3), "method": scope["method"], "route": route,
-                    "status": status, "seconds": round(seconds, 4)}  # fmt: skip
-            self.log(json.dumps(line))
+            self.log(method=scope["method"], route=route, status=status, seconds=round(seconds, 4))

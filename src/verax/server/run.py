@@ -1,11 +1,11 @@
-"""The server as a running process: lines that may not idle, one JSON object a log line, stop."""
+"""The server as a running process: lines that may not idle, what happens at its end."""
 
 import asyncio
 import json
 import logging
 import socket
 import sys
-import time
+from collections.abc import Callable
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -15,6 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from verax.server.app import ServerOptions, Watched, create_app
 from verax.server.limits import Limits
+from verax.server.logs import LogLines, ToLines
 from verax.server.replies import Problem
 
 SWITCH_S = 0.001  # threads hand over so often; 5 ms each would add up before an answer goes out
@@ -22,17 +23,19 @@ SWITCH_S = 0.001  # threads hand over so often; 5 ms each would add up before an
 
 def run(options: ServerOptions, listener: socket.socket) -> None:
     """Serve on a listening socket until a signal ends it."""
-    server(options).run(sockets=[listener])
-
-
-def server(options: ServerOptions) -> "Server":
-    """A server that is not running yet; `should_exit` ends it."""
-    logs = logging.StreamHandler(sys.stderr)
-    logs.setFormatter(JsonLines())
-    logging.basicConfig(handlers=[logs], level=logging.WARNING)
+    lines = LogLines(sys.stderr)
+    logging.basicConfig(handlers=[ToLines(lines)], level=logging.WARNING)
     allow_many_lines()
     sys.setswitchinterval(SWITCH_S)
-    app = create_app(options)
+    try:
+        server(options, lines).run(sockets=[listener])
+    finally:
+        lines.close()
+
+
+def server(options: ServerOptions, log: Callable[..., object]) -> "Server":
+    """A server that is not running yet; `should_exit` ends it."""
+    app = create_app(options, log)
     config = uvicorn.Config(
         app,
         access_log=False,
@@ -125,14 +128,3 @@ def ended(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
     if timer is not None:
         timer.cancel()
     return None
-
-
-class JsonLines(logging.Formatter):
-    """Warnings and errors like every other line of the log."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        line = {"at": round(time.time(), 3), "level": record.levelname.lower(),
-                "message": record.getMessage().strip()}  # fmt: skip
-        if record.exc_info:
-            line["trace"] = self.formatException(record.exc_info)
-        return json.dumps(line)
