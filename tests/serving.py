@@ -7,6 +7,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
+
+from verax.cli.serve import listening
+from verax.server.app import ServerOptions
+from verax.server.run import server
+from verax.settings import load
 
 
 @contextlib.contextmanager
@@ -20,17 +27,37 @@ def serving(home, *arguments, **environment):
             command, env=env, stdout=subprocess.PIPE, stderr=log, text=True
         ) as process,
     ):
+        process.log = log
         line = process.stdout.readline()
-        found = re.search(r"http://[^/]+:(\d+)/", line)
+        found = re.search(r"(http://\S+)/ ", line)
         if not found:
             process.kill()
-            log.seek(0)
-            raise AssertionError(f"the server did not start: {line}{log.read()}")
+            raise AssertionError(f"the server did not start: {line}{log_of(process)}")
         try:
-            yield f"http://127.0.0.1:{found[1]}", process
+            yield found[1], process
         finally:
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=60)
-            log.seek(0)
-            told = log.read()
+            told = log_of(process)
             assert "Traceback" not in told, told
+
+
+@contextlib.contextmanager
+def serving_here(home, **options):
+    """The base address of a server in a thread of this process, with options of the test's own."""
+    listener = listening("127.0.0.1", 0)
+    chosen = ServerOptions(load({"VERAX_HOME": str(home)}), workers=1, **options)
+    runs = server(chosen, lambda **line: None)
+    thread = threading.Thread(target=runs.run, args=([listener],))
+    thread.start()
+    while not runs.started:
+        time.sleep(0.02)
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    runs.should_exit = True
+    thread.join(timeout=30)
+    listener.close()
+
+
+def log_of(process):
+    """What the server has logged so far."""
+    return os.pread(process.log.fileno(), 10_000_000, 0).decode()

@@ -149,8 +149,8 @@ def run_edit(
 ) -> None:
     """One turn: plan, ask, rank, write, note the turn."""
     from verax import image as images
-    from verax.cli.judging import edit_judges
     from verax.priors import session as turns
+    from verax.priors.judging import edit_judges
 
     images.check_target(result.target)
     original = images.read(photo)
@@ -292,7 +292,7 @@ def run_generate(
 ) -> None:
     """Plan, ask, rank, write."""
     from verax import image as images
-    from verax.cli.judging import text_judges
+    from verax.priors.judging import text_judges
 
     images.check_target(result.target)
     with desk(terms) as counter:

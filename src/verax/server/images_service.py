@@ -127,6 +127,7 @@ class ImagesService:
         """One restoration for every prior; the photo alone without one."""
         wanted = call.fields.get("output_format", "png")
         files, records = [], []
+        last_step = self.local.run if call.model == LOCAL else self.local.finish
         for index, prior in enumerate(found.files or (None,)):
             order = work.Order(
                 photo=call.images[0],
@@ -136,7 +137,7 @@ class ImagesService:
                 quality=max(1, call.fields.get("output_compression", 95)),
                 max_pixels=self.limits.pixels,
             )
-            records.append(await self.local.run(client.name, work.restore, order))
+            records.append(await last_step(client.name, work.restore, order))
             files.append(order.output)
         return self._answer(call, tuple(files), tuple(records), found, wanted)
 

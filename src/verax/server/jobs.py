@@ -64,6 +64,11 @@ class Jobs:
         waiting, mine = self.waiting, len(self.lines.get(client, ()))
         if self.running >= self.workers and mine >= FREE_PLACES * (self.waiting_limit - waiting):
             raise self._full(mine)
+        return await self.finish(client, function, *arguments)
+
+    async def finish(self, client: str, function: Callable[[*Given], T], *arguments: *Given) -> T:
+        """The same for the last step of what was paid: refused neither in a full line nor at the
+        stop."""
         job = Job(function, arguments, asyncio.get_running_loop().create_future())
         self.lines.setdefault(client, deque()).append(job)
         self._start_next()

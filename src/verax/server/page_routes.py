@@ -115,8 +115,11 @@ async def _restored(
             "notices": list(answer.notices),
         }
         await run_in_threadpool(partial(history.amend, entry, state="waiting", **told))
-    order = await run_in_threadpool(order_of, context, entry)
-    await in_turn(context.service.local, client, page_work.restore, order)
+    order, local = await run_in_threadpool(order_of, context, entry), context.service.local
+    if call is not None:
+        await local.finish(client.name, page_work.restore, order)
+    else:
+        await in_turn(local, client, page_work.restore, order)
     return told
 
 
@@ -201,11 +204,15 @@ async def generate(request: Request) -> Response:
 async def _generated(context: Context, client: Client, entry: Path, call: Call) -> dict[str, Any]:
     await run_in_threadpool(partial(history.amend, entry, state="asking"))
     answer = await context.service.answer(client, call, entry)
-    for index, made in enumerate(answer.pictures):
-        made.replace(entry / f"picture-{index}.png")
+    files = tuple(entry / f"picture-{index}.png" for index in range(len(answer.pictures)))
+    for made, path in zip(answer.pictures, files, strict=True):
+        made.replace(path)
     about = answer.about["verax"]
-    return {"cost_usd": about["cost_usd"], "size": about["size"],
-            "notices": about["warnings"]}  # fmt: skip
+    told = {"cost_usd": about["cost_usd"], "size": about["size"], "notices": about["warnings"]}
+    if len(files) > 1:
+        first = call.images[0] if call.images else None
+        told["best"] = await context.service.local.finish(client.name, page_work.best, files, first)
+    return told
 
 
 ENTRY = "/page/history/{id}"

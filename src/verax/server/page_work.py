@@ -75,6 +75,22 @@ def _restore(order: PageOrder) -> None:
         write_json(order.folder / "changes.json", _changes(order.folder, result, prior))
 
 
+def best(pictures: tuple[Path, ...], first: Path | None) -> int:
+    """Index of the picture that `verax generate --best-of` would put first; in the turns of an edit
+    what it keeps of `first` counts as well."""
+    return limited(_best, LIMIT_S, pictures, first)
+
+
+def _best(pictures: tuple[Path, ...], first: Path | None) -> int:
+    one_thread()
+    from verax import image as images
+    from verax.priors.judging import edit_judges, text_judges
+    from verax.priors.ranking import rank
+
+    judges = edit_judges(images.read(first).pixels) if first else text_judges(None)
+    return rank([images.read(path).pixels for path in pictures], judges).order[0]
+
+
 def write_file(order: PageOrder) -> None:
     """The restoration at the order's fidelity as a file like the photo's."""
     limited(_write_again, LIMIT_S, order)

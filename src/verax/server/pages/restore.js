@@ -174,6 +174,7 @@ function row(entry) {
         save("/page/history/" + entry.id + "/file").then((name) => announce("Saved as " + name))));
     }
   }
+  if (entry.state === "failed" && entry.format) actions.append(action("Try again", entry, () => again(entry)));
   actions.append(action("Delete", entry, () => remove(entry)));
   const shown = entry.id === shownId() ? " shown" : "";
   return make("li", { className: "item state-" + entry.state + shown }, thumb, words, actions);
@@ -189,6 +190,16 @@ function action(label, entry, run) {
   const button = make("button", { type: "button", "aria-label": label + " " + entry.name }, label);
   button.addEventListener("click", () => run().catch((error) => trouble(error.message)));
   return button;
+}
+
+/** Start what failed once more; what was paid for is not paid again. */
+async function again(entry) {
+  const started = await askJson("/page/history/" + entry.id + "/again", { method: "POST" });
+  entries = entries.map((one) => (one.id === entry.id ? started : one));
+  wanted = entry.id;
+  announce(entry.name + " is tried again");
+  showHistory();
+  poll();
 }
 
 async function remove(entry) {

@@ -20,10 +20,7 @@ const SHARES = [
   ["tone", "light and colour learned from the generated picture"],
   ["texture", "pixels of the generated picture itself"],
 ];
-const OUTCOMES = {
-  used: "The generated picture shows your scene and was used",
-  refused: "The generated picture was not used",
-};
+const RARE = 0.001; // from here on a chance is told in words
 
 let viewer = null;
 let shown = null; // the entry
@@ -95,10 +92,24 @@ function turnDial() {
 
 // ---- words ------------------------------------------------------------------------------------
 
+/** What became of the generated picture, and why. */
+function verdict(entry) {
+  const found = entry.registration;
+  if (entry.prior === "refused") return "The generated picture was not used: " + found.reason + ".";
+  if (found.outcome === "coarse") {
+    return "The generated picture shows your scene, but hardly any of its edges lies where your photo has it;"
+      + " only its overall light and colour were used.";
+  }
+  const chance = found.p_value < RARE
+    ? "pictures of other scenes practically never fit as well"
+    : "pictures of other scenes fit as well in " + (100 * found.p_value).toFixed(1) + " % of cases";
+  return "The generated picture shows your scene and was used; " + chance + ".";
+}
+
 function tellChanges(entry) {
   const found = entry.registration;
   const lines = [];
-  if (found) lines.push(OUTCOMES[entry.prior] + ": " + found.reason + ".");
+  if (found) lines.push(verdict(entry));
   if (entry.prior === "used") lines.push(...(entry.sentences || []));
   if (entry.state === "measuring") lines.push("Still measuring what else changed …");
   lines.push(...(entry.notes || []), ...(entry.notices || []));
