@@ -21,6 +21,9 @@ def serve(
     workers: int = typer.Option(0, help="Restorations at a time; 0 is one per core."),
     waiting: int = typer.Option(64, help="Jobs that may wait; more are told to come back."),
     name: list[str] = typer.Option([], help="Host name that the server answers to; repeatable."),
+    fetch: list[str] = typer.Option(
+        [], help="Host from which pictures may be fetched by address; repeatable, none by default."
+    ),
     gateway: str | None = typer.Option(None, help="Paid service behind it; see verax models."),
     base_url: str | None = typer.Option(None, "--base-url", help="Another address of it."),
     local_only: bool = typer.Option(
@@ -31,6 +34,7 @@ def serve(
     from verax.server.app import ServerOptions
     from verax.server.keys import ClientKeys
     from verax.server.limits import LOOPBACK as LOOPBACK_NAMES
+    from verax.server.limits import Limits
     from verax.server.run import run
     from verax.settings import load
 
@@ -55,6 +59,7 @@ def serve(
         guarded=host not in LOOPBACK,
         workers=workers or len(os.sched_getaffinity(0)),
         waiting=waiting,
+        limits=Limits(fetch_hosts=frozenset(() if settings.local_only else map(str.lower, fetch))),
     )
     listener = listening(host, port)
     address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}/"

@@ -29,6 +29,8 @@ from verax.server.stored_replies import StoredReplies
 from verax.server.upstream import open_upstream
 from verax.settings import Settings
 
+FETCHES = 4  # pictures fetched by their address at the same time
+
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
@@ -100,6 +102,7 @@ def open_context(options: ServerOptions) -> Context:
     service = ImagesService(
         options.limits,
         Jobs(work.worker_process, 1, options.waiting + options.waiting_upstream, 0.05),
+        Jobs(work.worker_thread, FETCHES, options.waiting),
         Jobs(work.worker_process, options.workers, options.waiting),
         Jobs(work.worker_thread, calls, options.waiting_upstream, 30.0),
         lambda: open_upstream(options.settings),

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from verax.server.fetching import wanted
 from verax.server.headers import Header, header
 from verax.server.limits import Limits
 from verax.server.replies import Problem
@@ -53,6 +54,13 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True)
+class Missing:
+    """Pictures that must be fetched first: where they belong, and their addresses."""
+
+    pictures: tuple[tuple[Path, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One request for pictures.
 
@@ -78,7 +86,7 @@ class Call:
     sha256: str
 
 
-def read_call(sent: Sent, limits: Limits) -> Call:
+def read_call(sent: Sent, limits: Limits) -> Call | Missing:
     """The call that was sent; runs in the intake process.
 
     Raises Problem 400 for what cannot be used.
@@ -86,11 +94,13 @@ def read_call(sent: Sent, limits: Limits) -> Call:
     return limited(_call, LIMIT_S, sent, limits)
 
 
-def _call(sent: Sent, limits: Limits) -> Call:
+def _call(sent: Sent, limits: Limits) -> Call | Missing:
     values: dict[str, Any]
     values, files = dict(sent.values), {role: list(paths) for role, paths in sent.files.items()}
     if sent.body is not None:
-        values, files = _from_json(sent.body)
+        values, files, missing = _from_json(sent.body, limits)
+        if missing:
+            return Missing(tuple(missing))
     return _checked(sent.kind, values, files, limits)
 
 
@@ -99,7 +109,10 @@ def look(path: Path, param: str, limits: Limits) -> Header:
     return limited(header, LIMIT_S, path, param, limits)
 
 
-def _from_json(body: Path) -> tuple[dict[str, Any], dict[str, list[Path]]]:
+def _from_json(
+    body: Path, limits: Limits
+) -> tuple[dict[str, Any], dict[str, list[Path]], list[tuple[Path, str]]]:
+    """Fields, files by role, and what has to be fetched before these are there."""
     try:
         values = json.loads(body.read_bytes())
     except (ValueError, RecursionError) as exc:
@@ -113,23 +126,36 @@ def _from_json(body: Path) -> tuple[dict[str, Any], dict[str, list[Path]]]:
     if len(pictures) > MAX_IMAGES:
         raise _too_many(len(pictures))
     files: dict[str, list[Path]] = {}
+    missing: list[tuple[Path, str]] = []
     for role, references in (("image", pictures), ("mask", [] if mask is None else [mask])):
         for index, reference in enumerate(references):
             path = body.with_name(f"{role}-{index}")
-            path.write_bytes(_referred(reference, f"{role}s[{index}]"))
+            url = _address(reference, f"{role}s[{index}]")
+            if not wanted(url, limits.fetch_hosts):
+                path.write_bytes(_data(url, f"{role}s[{index}]"))
+            elif not path.exists():
+                missing.append((path, url))
             files.setdefault(role, []).append(path)
-    return values, files
+    return values, files, missing
 
 
-def _referred(reference: object, param: str) -> bytes:
-    """The bytes of a data address; other addresses and file ids are not fetched."""
-    if not isinstance(reference, dict) or ("image_url" in reference) == ("file_id" in reference):
-        raise Problem(400, f"{param}: want an object with image_url", "invalid_type", param)
-    url = reference.get("image_url")
-    if not isinstance(url, str) or not url.startswith("data:image/"):
+def _address(reference: object, param: str) -> str:
+    """The address of a reference; a file id is none that this server knows."""
+    url = reference.get("image_url") if isinstance(reference, dict) else None
+    if not isinstance(url, str) or (isinstance(reference, dict) and "file_id" in reference):
+        raise Problem(
+            400, f"{param}: want an object with image_url; no files are kept here to be named",
+            "invalid_type", param,
+        )  # fmt: skip
+    return url
+
+
+def _data(url: str, param: str) -> bytes:
+    """The bytes of a data address."""
+    if not url.startswith("data:image/"):
         raise Problem(
             400,
-            f"{param}: this server fetches nothing; send the picture itself as a data: address",
+            f"{param}: nothing is fetched from there; send the picture itself as a data: address",
             "invalid_image_url",
             param,
         )

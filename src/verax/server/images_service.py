@@ -12,12 +12,13 @@ from typing import Any
 
 from verax.server import calls, work
 from verax.server.answers import Answer
-from verax.server.calls import Call, Sent
+from verax.server.calls import Call, Missing, Sent
+from verax.server.fetching import fetch
 from verax.server.headers import Header
 from verax.server.jobs import Jobs
 from verax.server.keys import Client
 from verax.server.limits import Limits
-from verax.server.replies import Problem
+from verax.server.replies import Problem, unknown
 from verax.server.upstream import FAITHFUL, LOCAL, Answered, Upstream, usage_json
 
 # what the official description allows in an answer; our own `verax.size` holds every other
@@ -30,11 +31,13 @@ SUFFIX = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 class ImagesService:
     """Answers calls.
 
-    `intake` reads what was sent, `local` runs restorations, `remote` waits for paid services.
+    `intake` reads what was sent, `fetches` gets pictures by address, `local` runs restorations,
+    `remote` waits for paid services.
     """
 
     limits: Limits
     intake: Jobs
+    fetches: Jobs
     local: Jobs
     remote: Jobs
     open_upstream: Callable[[], Upstream]
@@ -75,6 +78,12 @@ class ImagesService:
     async def read(self, client: Client, sent: Sent) -> Call:
         """The call that was sent, checked. Raises Problem for one that cannot work."""
         call = await self.intake.run(client.name, calls.read_call, sent, self.limits)
+        if isinstance(call, Missing):
+            for path, url in call.pictures:
+                await self.fetches.run(client.name, fetch, url, path, self.limits.fetch_hosts)
+            call = await self.intake.run(client.name, calls.read_call, sent, self.limits)
+        if isinstance(call, Missing):  # the body changed on disk
+            raise unknown()
         self.check(call)
         return call
 
@@ -170,12 +179,12 @@ class ImagesService:
 
     def stop(self) -> None:
         """Take nothing new; what waits is told to come back, what runs goes on."""
-        for jobs in (self.intake, self.local, self.remote):
+        for jobs in (self.intake, self.fetches, self.local, self.remote):
             jobs.stop()
 
     async def close(self) -> None:
         """Wait for what runs, so that what is paid is journaled."""
-        for jobs in (self.intake, self.local, self.remote):
+        for jobs in (self.intake, self.fetches, self.local, self.remote):
             await jobs.close()
         if self.upstream is not None:
             self.upstream.close()

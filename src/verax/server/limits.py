@@ -32,6 +32,7 @@ class Limits:
         silence_s: longest pause within a body.
         body_s: longest time for a whole body.
         taking_s: longest time in which a client takes nothing of an answer.
+        fetch_hosts: hosts (or host:port) from which pictures may be fetched by their address.
     """
 
     body_bytes: int = 128_000_000
@@ -44,6 +45,7 @@ class Limits:
     silence_s: float = 15.0
     body_s: float = 120.0
     taking_s: float = 60.0
+    fetch_hosts: frozenset[str] = frozenset()
 
 
 class Door:
