@@ -100,17 +100,18 @@ def _line(parts: SplitResult, address: str) -> http.client.HTTPConnection:
 def _take(line: http.client.HTTPConnection, parts: SplitResult, path: Path, end: float) -> None:
     target = parts.path or "/"
     line.request("GET", f"{target}?{parts.query}" if parts.query else target)
-    answer = line.getresponse()
-    if answer.status != 200:
-        what = "a redirect, which is not followed" if 300 <= answer.status < 400 else "no picture"
-        raise _refused(f"the address answered {answer.status}: {what}")
-    total = 0
-    with path.open("wb") as file:
-        while piece := answer.read1(1 << 16):
-            total += len(piece)
-            if total > MOST_BYTES or time.monotonic() > end:
-                raise _refused("the picture there is too large or comes too slowly")
-            file.write(piece)
+    with line.getresponse() as answer:
+        if answer.status != 200:
+            moved = 300 <= answer.status < 400
+            what = "a redirect, which is not followed" if moved else "no picture"
+            raise _refused(f"the address answered {answer.status}: {what}")
+        total = 0
+        with path.open("wb") as file:
+            while piece := answer.read1(1 << 16):
+                total += len(piece)
+                if total > MOST_BYTES or time.monotonic() > end:
+                    raise _refused("the picture there is too large or comes too slowly")
+                file.write(piece)
 
 
 def _refused(why: str) -> Problem:
