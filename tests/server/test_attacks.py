@@ -180,6 +180,49 @@ def test_a_file_name_decides_nothing(http, photo, name):
     assert answer.status_code == 200
 
 
+@pytest.mark.parametrize(
+    "body", [r'{"prompt": "\ud800"}', r'{"\ud800": 1}', r'{"prompt": "a\u0000b"}'],
+    ids=["half a sign", "half a sign as a name", "nothing"],
+)  # fmt: skip
+@pytest.mark.parametrize("path", ["/v1/images/generations", "/page/generations"])
+def test_text_that_is_none_is_400(http, path, body):
+    answer = http.post(path, content=body, headers={"content-type": "application/json"})
+
+    assert answer.status_code == 400
+    assert set(answer.json()["error"]) >= {"message", "type", "param", "code"}
+
+
+@pytest.mark.parametrize("kind", ["zTXt", "iCCP"])
+def test_a_bomb_in_the_metadata_is_refused_or_harmless(http, kind):
+    def chunk(name, data):
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
+
+    whole = bomb(64, 64)
+    packed = b"a\0\0" + zlib.compress(bytes(300_000_000), 9)
+    harmful = whole[:33] + chunk(kind.encode(), packed) + whole[33:]
+    started = time.monotonic()
+    answer = http.post(
+        "/v1/images/edits", data={"model": "verax/local"}, files={"image": ("p.png", harmful)}
+    )
+
+    assert answer.status_code in (200, 400)
+    assert time.monotonic() - started < 20
+
+
+def test_ten_thousand_fields_are_refused_quickly(http, photo):
+    started = time.monotonic()
+    answer = http.post(
+        "/v1/images/edits",
+        data={f"field-{i}": "x" for i in range(10_000)},
+        files={"image": ("p.png", photo)},
+    )
+
+    assert answer.status_code == 400
+    assert time.monotonic() - started < 10
+
+
 @pytest.mark.parametrize("body", ["", "[]", "null", "{", '{"prompt": 7}', "[" * 100_000])
 def test_a_strange_json_body_is_400(http, body):
     answer = http.post(

@@ -198,6 +198,18 @@ def test_many_photos_on_a_phone(browser, server, files, photo):
         page.wait_for_selector("#history-empty:not([hidden])")
 
 
+def test_who_has_no_photo_tries_the_example(browser, server):
+    with opened(browser, server, viewport=DESKTOP, color_scheme="dark") as page:
+        page.click("#example")
+        page.wait_for_selector("#result:not([hidden])")
+        done(page)
+
+        assert "simulated" in page.locator("#changes").inner_text()
+        assert page.locator("#dial-box").is_visible()
+        no_serious_fault(page)
+        page.click("#result-delete")
+
+
 def test_everything_can_be_reached_with_the_keyboard(browser, server, files):
     with opened(browser, server, viewport=DESKTOP) as page:
         page.set_input_files("#photo-files", files / "street.jpg")
@@ -248,8 +260,10 @@ def test_a_model_is_asked_after_its_price_was_shown(browser, service, files, tmp
         page.fill("#prompt", MARKUP)
         page.select_option("#g-aspect", label="3:2")
         assert page.locator("#g-size option").count() > 1
+        page.fill("#g-n", "2")
         page.click("#g-go")
-        page.wait_for_selector(".gallery img[src]")
+        page.wait_for_selector(".gallery .badge:has-text('best of 2')")
+        page.fill("#g-n", "1")
         assert page.locator(".turn .prompt").inner_text() == MARKUP
         for words in ("make it night", "add snow"):
             page.get_by_role("button", name=re.compile("Change this|Next turn")).first.click()

@@ -9,25 +9,19 @@ import typer
 if TYPE_CHECKING:
     from verax.image import Image
 
-SEED = 10  # a prior that zooms in by 14 %, as generators do
-SEVERITY = 0.7
-
 
 def demo(
     out: Path = typer.Option(Path("demo"), help="Folder for the pictures and the report."),
 ) -> None:
     """Restore a darkened photo with a simulated prior, offline; prints where the pictures are."""
-    from skimage import data
-
-    from verax import degrade, pipeline
     from verax import image as images
+    from verax import pipeline
     from verax.bench.methods import fitted
-    from verax.priors.simulated import simulate
+    from verax.priors.example import SEED, SEVERITY, example
     from verax.report.sheet import restoration_sheet
 
-    clean = images.from_uint8(data.coffee())  # CC0, Rachel Michetti, Pikolo Espresso Bar
-    photo = degrade.apply(clean, degrade.Degradation("lowlight", SEVERITY, SEED))
-    prior = simulate(clean, seed=SEED).prior
+    shown = example()
+    clean, photo, prior = shown.clean, shown.photo, shown.prior
     result = pipeline.restore(photo, prior)
     record = {
         "photo": "scikit-image's coffee.png (CC0, Rachel Michetti), darkened on purpose",

@@ -4,12 +4,13 @@ import asyncio
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -29,7 +30,7 @@ from verax.server.stored_replies import StoredReplies
 from verax.server.upstream import open_upstream
 from verax.settings import Settings
 
-FETCHES = 4  # pictures fetched by their address at the same time
+ASIDE = 4  # pictures fetched by address and archives packed at the same time
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,8 @@ def create_app(options: ServerOptions, log: Callable[..., object]) -> "Watched":
     async def life(app: Starlette) -> AsyncIterator[None]:
         app.state.context = context = open_context(options)
         app.state.page_running, app.state.loop = {}, asyncio.get_running_loop()
+        with suppress(VeraxError):  # told to whoever asks for a paid model
+            await run_in_threadpool(context.service.service)
         try:
             yield
         finally:
@@ -102,7 +105,7 @@ def open_context(options: ServerOptions) -> Context:
     service = ImagesService(
         options.limits,
         Jobs(work.worker_process, 1, options.waiting + options.waiting_upstream, 0.05),
-        Jobs(work.worker_thread, FETCHES, options.waiting),
+        Jobs(work.worker_thread, ASIDE, options.waiting),
         Jobs(work.worker_process, options.workers, options.waiting),
         Jobs(work.worker_thread, calls, options.waiting_upstream, 30.0),
         lambda: open_upstream(options.settings),

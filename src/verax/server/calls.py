@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from verax.server.fetching import wanted
 from verax.server.headers import Header, header
@@ -34,7 +34,7 @@ CHOICES = {
     "quality": ("auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"),
     "response_format": ("b64_json",),
 }
-IGNORED = ("user", "response_format", "style")
+IGNORED = ("user", "response_format", "style", "partial_images")
 LIMIT_S = 20  # a header that takes longer is an attack
 
 
@@ -222,9 +222,16 @@ def _too_many(count: int) -> Problem:
     )
 
 
+def is_text(value: object) -> TypeGuard[str]:
+    """Whether a value is text that can be sent on: JSON may name halves of a sign, and nothing."""
+    if not isinstance(value, str) or "\x00" in value:
+        return False
+    return not any("\ud800" <= sign <= "\udfff" for sign in value)
+
+
 def _text(values: dict[str, Any], name: str) -> str:
     value = values[name]
-    if not isinstance(value, str) or "\x00" in value:
+    if not is_text(value):
         raise Problem(400, f"{name}: want text", "invalid_type", name)
     if name in CHOICES and value not in CHOICES[name]:
         wanted = ", ".join(CHOICES[name])

@@ -80,7 +80,7 @@ class History:
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Whole or not at all; fails where the entry was deleted meanwhile."""
-    replace_file(path, json.dumps(value, ensure_ascii=False).encode())
+    replace_file(path, json.dumps(value).encode())
 
 
 def read_json(path: Path) -> dict[str, Any]:

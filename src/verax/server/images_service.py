@@ -31,13 +31,13 @@ SUFFIX = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 class ImagesService:
     """Answers calls.
 
-    `intake` reads what was sent, `fetches` gets pictures by address, `local` runs restorations,
-    `remote` waits for paid services.
+    `intake` reads what was sent, `aside` does in threads what takes time but no thought (pictures
+    by address, archives), `local` runs restorations, `remote` waits for paid services.
     """
 
     limits: Limits
     intake: Jobs
-    fetches: Jobs
+    aside: Jobs
     local: Jobs
     remote: Jobs
     open_upstream: Callable[[], Upstream]
@@ -80,7 +80,7 @@ class ImagesService:
         call = await self.intake.run(client.name, calls.read_call, sent, self.limits)
         if isinstance(call, Missing):
             for path, url in call.pictures:
-                await self.fetches.run(client.name, fetch, url, path, self.limits.fetch_hosts)
+                await self.aside.run(client.name, fetch, url, path, self.limits.fetch_hosts)
             call = await self.intake.run(client.name, calls.read_call, sent, self.limits)
         if isinstance(call, Missing):  # the body changed on disk
             raise unknown()
@@ -179,12 +179,12 @@ class ImagesService:
 
     def stop(self) -> None:
         """Take nothing new; what waits is told to come back, what runs goes on."""
-        for jobs in (self.intake, self.fetches, self.local, self.remote):
+        for jobs in (self.intake, self.aside, self.local, self.remote):
             jobs.stop()
 
     async def close(self) -> None:
         """Wait for what runs, so that what is paid is journaled."""
-        for jobs in (self.intake, self.fetches, self.local, self.remote):
+        for jobs in (self.intake, self.aside, self.local, self.remote):
             await jobs.close()
         if self.upstream is not None:
             self.upstream.close()

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from verax.priors.session import numbered
-from verax.server.calls import MAX_PROMPT, Call
+from verax.server.calls import MAX_PROMPT, Call, is_text
 from verax.server.history import History
 from verax.server.replies import Problem
 from verax.server.upstream import FAITHFUL
@@ -64,14 +64,10 @@ def _call(
 
 def _text(values: dict[str, Any], name: str) -> str:
     value = values.get(name)
-    if not isinstance(value, str) or "\x00" in value:
+    if not is_text(value):
         raise Problem(400, f"{name}: want text", "invalid_type", name)
     return value
 
 
 def _texts(turns: object) -> bool:
-    return (
-        isinstance(turns, list)
-        and len(turns) <= MOST_TURNS
-        and all(isinstance(turn, str) for turn in turns)
-    )
+    return isinstance(turns, list) and len(turns) <= MOST_TURNS and all(map(is_text, turns))

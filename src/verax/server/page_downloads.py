@@ -82,9 +82,9 @@ def _saved_as(told: dict[str, Any], path: Path) -> str:
 
 async def archive(request: Request) -> Response:
     """GET /page/restorations.zip: every finished restoration with its record."""
-    context, _, kept = whose(request)
+    context, client, kept = whose(request)
     target = context.incoming / f"{secrets.token_hex(8)}.zip"
-    await run_in_threadpool(_zip, kept, target)
+    await context.service.aside.run(client.name, _zip, kept, target)
     headers = {**PRIVATE, **history.attachment("verax-restorations.zip")}
     gone = BackgroundTask(partial(target.unlink, missing_ok=True))
     return FileResponse(target, media_type="application/zip", headers=headers, background=gone)

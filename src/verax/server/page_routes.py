@@ -29,6 +29,9 @@ from verax.server.page_downloads import order_of
 from verax.server.page_entries import in_turn, start, under_way, whose
 from verax.server.replies import Problem, json_response
 
+EXAMPLE = "example, darkened on purpose.png"
+EXAMPLE_NOTICE = "The generated picture of this example is simulated; no image generator was asked."
+
 # ---- restorations ---------------------------------------------------------------------------
 
 
@@ -60,6 +63,20 @@ async def restore(request: Request) -> Response:
             shutil.rmtree(entry, ignore_errors=True)
             raise
     return await start(request, entry, partial(_restored, context, client, entry, call))
+
+
+async def example(request: Request) -> Response:
+    """POST /page/example: a photo and a prior of ours, for who has none at hand."""
+    context, client, kept = whose(request)
+    about = {"kind": "restoration", "name": EXAMPLE, "notices": [EXAMPLE_NOTICE]}
+    entry = await run_in_threadpool(kept.create, about)
+    order = await run_in_threadpool(order_of, context, entry)
+
+    async def work() -> dict[str, Any]:
+        await in_turn(context.service.local, client, page_work.restore_example, order)
+        return {}
+
+    return await start(request, entry, work)
 
 
 async def _keep(upload: UploadFile, path: Path, context: Context, client: Client) -> Header:
@@ -219,6 +236,7 @@ ENTRY = "/page/history/{id}"
 routes: list[Route] = [
     *(Route(path, page_static.static) for path in page_static.STATIC),
     Route("/page/restorations", restore, methods=["POST"]),
+    Route("/page/example", example, methods=["POST"]),
     Route("/page/restorations.zip", page_downloads.archive),
     Route("/page/generations", generate, methods=["POST"]),
     Route("/page/models", models),

@@ -1,6 +1,6 @@
 """What a worker process does for one entry of the page: restore, draw, measure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +73,22 @@ def _restore(order: PageOrder) -> None:
     write_json(order.folder / "result.json", made)
     if prior is not None and result.registration is not None:
         write_json(order.folder / "changes.json", _changes(order.folder, result, prior))
+
+
+def restore_example(order: PageOrder) -> None:
+    """The same of a photo that comes with an installed package, and a simulated prior."""
+    limited(_restore_example, LIMIT_S, order)
+
+
+def _restore_example(order: PageOrder) -> None:
+    one_thread()
+    from verax import image as images
+    from verax.priors.example import example
+
+    shown = example()
+    for path, picture in ((order.photo, shown.photo), (order.folder / "prior", shown.prior)):
+        path.write_bytes(images.encode(picture, format="png"))
+    _restore(replace(order, prior=order.folder / "prior"))
 
 
 def best(pictures: tuple[Path, ...], first: Path | None) -> int:

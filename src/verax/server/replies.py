@@ -75,7 +75,7 @@ def json_response(
     value: object, *, status: int = 200, headers: dict[str, str] | None = None
 ) -> Response:
     """JSON that no cache keeps and no browser takes for something else."""
-    data = json.dumps(value, ensure_ascii=False).encode()
+    data = json.dumps(value).encode()
     fixed = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
     return Response(data, status, {**fixed, **(headers or {})}, "application/json")
 

@@ -162,8 +162,9 @@ function gallery(entry) {
     if (entry.first) caption.append(button("Next turn", name, "next " + entry.id + index, () => change(entry, "first")));
     caption.append(button(entry.first ? "Start from this" : "Change this", name, "change " + entry.id + index,
       () => change(entry, picture)));
-    if (many && entry.best === index) caption.prepend(make("strong", { className: "badge" }, "best of " + entry.pictures.length));
-    return make("figure", {}, entryPicture(entry, picture, { alt: name }), caption);
+    const figure = make("figure", {}, entryPicture(entry, picture, { alt: name }), caption);
+    if (many && entry.best === index) figure.append(make("strong", { className: "badge" }, "best of " + entry.pictures.length));
+    return figure;
   }));
 }
 

@@ -37,8 +37,12 @@ document.addEventListener("paste", (event) => {
   const priors = byId("prior-box").contains(document.activeElement);
   (priors ? addPriors : addPhotos)(files);
 });
-// a picture dropped beside a zone must not replace the page
+// a picture dropped beside a zone must not replace the page; it is a photo
 for (const name of ["dragover", "drop"]) document.addEventListener(name, (event) => event.preventDefault());
+document.addEventListener("drop", (event) => {
+  const beside = !event.target.closest("#photo-box, #way-picture");
+  if (beside && !byId("restore").hidden && event.dataTransfer.files.length > 0) addPhotos(event.dataTransfer.files);
+});
 byId("key-dialog").addEventListener("cancel", () => { byId("key").value = ""; });
 
 try {

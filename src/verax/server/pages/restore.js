@@ -192,6 +192,17 @@ function action(label, entry, run) {
   return button;
 }
 
+/** A photo and a generated picture of ours, for who has none at hand. */
+async function tryExample() {
+  const entry = await askJson("/page/example", { method: "POST" });
+  entries = [entry, ...entries];
+  wanted = entry.id;
+  showHistory();
+  byId("history-title").scrollIntoView({ block: "center" });
+  announce("Making the example");
+  poll();
+}
+
 /** Start what failed once more; what was paid for is not paid again. */
 async function again(entry) {
   const started = await askJson("/page/history/" + entry.id + "/again", { method: "POST" });
@@ -224,6 +235,7 @@ async function removeAll() {
 export function startRestore() {
   startChoosing();
   byId("order").addEventListener("submit", submit);
+  byId("example").addEventListener("click", () => tryExample().catch((error) => trouble(error.message)));
   byId("zip").addEventListener("click", () =>
     save("/page/restorations.zip").then((name) => announce("Saved as " + name), (error) => trouble(error.message)));
   byId("clear").addEventListener("click", () => removeAll().catch((error) => trouble(error.message)));

@@ -106,11 +106,15 @@ function verdict(entry) {
   return "The generated picture shows your scene and was used; " + chance + ".";
 }
 
+/** A sentence of the report without the names of its columns. */
+const plainly = (sentence) => (sentence.startsWith("Not identifiable here")
+  ? "Some further changes cannot be told apart in this photo." : sentence);
+
 function tellChanges(entry) {
   const found = entry.registration;
   const lines = [];
   if (found) lines.push(verdict(entry));
-  if (entry.prior === "used") lines.push(...(entry.sentences || []));
+  if (entry.prior === "used") lines.push(...(entry.sentences || []).map(plainly));
   if (entry.state === "measuring") lines.push("Still measuring what else changed …");
   lines.push(...(entry.notes || []), ...(entry.notices || []));
   if (!found) lines.push("No generated picture was used: everything comes from your photo.");
