@@ -207,6 +207,7 @@ def test_who_has_no_photo_tries_the_example(browser, server):
         assert "simulated" in page.locator("#changes").inner_text()
         assert page.locator("#dial-box").is_visible()
         no_serious_fault(page)
+        page.locator("#history").scroll_into_view_if_needed()
         page.wait_for_selector("#history img[src]")
         page.click("#result-delete")
 
