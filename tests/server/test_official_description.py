@@ -88,6 +88,19 @@ def test_events_of_edits(official, gateway, photo, model):
     official(value, "ImageEditStreamEvent")
 
 
+def test_a_generated_picture_is_shown_before_its_restoration(official, gateway, photo):
+    answer = edit(
+        gateway[0], photo, model=f"verax/{MODEL}", prompt="shown", stream="true", partial_images="1"
+    )
+
+    partial, completed = events(answer)
+    assert partial[0] == partial[1]["type"] == "image_edit.partial_image"
+    assert partial[1]["partial_image_index"] == 0
+    official(partial[1], "ImageEditStreamEvent")
+    official(completed[1], "ImageEditStreamEvent")
+    assert partial[1]["b64_json"] != completed[1]["b64_json"]
+
+
 def test_events_of_generations(official, gateway):
     body = {"model": MODEL, "prompt": "a streamed mill", "stream": True}
     ((name, value),) = events(gateway[0].post("/images/generations", json=body))

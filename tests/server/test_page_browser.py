@@ -11,7 +11,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from browser import chromium
-from conftest import serving  # the server's own, of this folder
+from serving import serving
 
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 400, "height": 800}
 MARKUP = "<img src=x onerror=\"document.title='owned'\">"

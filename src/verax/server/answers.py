@@ -9,6 +9,7 @@ import asyncio
 import base64
 import json
 import shutil
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,16 @@ class Answer:
             yield b'"}\n\n'
 
 
+def partial_event(kind: str, created: int, picture: Path, index: int) -> Iterator[bytes]:
+    """The official event of a picture that is not the answer yet, in pieces."""
+    name = f"{EVENTS[kind]}.partial_image"
+    head = {"type": name, "created_at": created, **UNTOLD, "background": "opaque",
+            "output_format": "png", "partial_image_index": index}  # fmt: skip
+    yield f"event: {name}\ndata: {{".encode() + _members(head) + b', "b64_json": "'
+    yield from _base64(picture)
+    yield b'"}\n\n'
+
+
 def _base64(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while piece := file.read(CHUNK):
@@ -77,12 +88,40 @@ def _members(value: dict[str, Any]) -> bytes:
     return json.dumps(value)[1:-1].encode()
 
 
+class Partials:
+    """Pictures to be shown before the answer is there."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind, self.count = kind, 0
+        self.waiting: list[Path] = []
+        self.came = asyncio.Event()
+
+    def show(self, picture: Path) -> None:
+        self.waiting.append(picture)
+        self.came.set()
+
+    def events(self) -> Iterator[bytes]:
+        """The events of what came since the last time."""
+        self.came.clear()
+        while self.waiting:
+            picture = self.waiting.pop(0)
+            yield from partial_event(self.kind, int(time.time()), picture, self.count)
+            self.count += 1
+
+
 class Told(Response):
     """The answer that a task makes, as JSON or as events; the task is cancelled when the client
-    leaves. `folder` is removed at the end, however that comes."""
+    leaves. `folder` is removed at the end, however that comes. `partials` are shown in a stream."""
 
-    def __init__(self, task: "asyncio.Task[Answer]", *, stream: bool, folder: Path | None) -> None:
-        self.task, self.stream, self.folder = task, stream, folder
+    def __init__(
+        self,
+        task: "asyncio.Task[Answer]",
+        partials: "Partials",
+        *,
+        stream: bool,
+        folder: Path | None,
+    ) -> None:
+        self.task, self.partials, self.stream, self.folder = task, partials, stream, folder
         self.status_code, self.background = 200, None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -116,7 +155,11 @@ class Told(Response):
         if self.stream:
             yield b": started\n\n"
         while not self.task.done():
-            if not await self._pause(gone, HEARTBEAT_S):
+            there = await self._pause(gone, HEARTBEAT_S)
+            if self.stream and self.partials.waiting:
+                for piece in self.partials.events():
+                    yield piece
+            elif not there:
                 yield b": working\n\n" if self.stream else b" "
         problem = _problem(self.task)
         if problem is None:
@@ -130,8 +173,10 @@ class Told(Response):
 
     async def _pause(self, gone: "asyncio.Task[None]", seconds: float) -> bool:
         """Whether the answer is there, after at most so many seconds."""
-        waited = {self.task, gone}
+        shown = asyncio.create_task(self.partials.came.wait())
+        waited = {self.task, gone, shown}
         await asyncio.wait(waited, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        shown.cancel()
         if gone.done() and not self.task.done():
             raise _ClientGone
         return self.task.done()

@@ -9,7 +9,7 @@ from pathlib import Path
 from starlette.requests import Request
 from starlette.responses import Response
 
-from verax.server.answers import Told
+from verax.server.answers import Partials, Told
 from verax.server.bodies import received
 from verax.server.context import context_of
 from verax.server.replies import json_response
@@ -48,9 +48,10 @@ async def _pictures(request: Request, kind: str) -> Response:
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    make = partial(service.answer, client, call, folder)
+    partials = Partials(kind)
+    make = partial(service.answer, client, call, folder, partials.show)
     key = request.headers.get("idempotency-key")
     if key is None:
-        return Told(asyncio.create_task(make()), stream=call.stream, folder=folder)
+        return Told(asyncio.create_task(make()), partials, stream=call.stream, folder=folder)
     kept = context.replies.once(client.name, key, call.sha256, make, folder)
-    return Told(asyncio.create_task(kept), stream=call.stream, folder=None)
+    return Told(asyncio.create_task(kept), partials, stream=call.stream, folder=None)

@@ -34,7 +34,7 @@ CHOICES = {
     "quality": ("auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"),
     "response_format": ("b64_json",),
 }
-IGNORED = ("user", "response_format", "style", "partial_images")
+IGNORED = ("user", "response_format", "style")
 LIMIT_S = 20  # a header that takes longer is an attack
 
 

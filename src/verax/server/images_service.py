@@ -24,6 +24,7 @@ from verax.server.upstream import FAITHFUL, LOCAL, Answered, Upstream, usage_jso
 # what the official description allows in an answer; our own `verax.size` holds every other
 OFFICIAL_SIZES = ("1024x1024", "1024x1536", "1536x1024")
 OFFICIAL_QUALITIES = ("low", "medium", "high")
+Show = Callable[[Path], None]
 SUFFIX = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 
 
@@ -119,8 +120,14 @@ class ImagesService:
                     "invalid_value", "size",
                 )  # fmt: skip
 
-    async def answer(self, client: Client, call: Call, folder: Path) -> Answer:
-        """The answer to a checked call; waits its turn."""
+    async def answer(
+        self, client: Client, call: Call, folder: Path, show: Show = lambda path: None
+    ) -> Answer:
+        """The answer to a checked call; waits its turn.
+
+        `show` gets the generated pictures of a faithful edit as soon as they are there, as many as
+        the call wants to see before its restorations.
+        """
         if call.model == LOCAL:
             priors = call.images[1:] or (None,)
             found = Answered(tuple(p for p in priors if p), usage_json(None), 0.0, LOCAL, "", ())
@@ -128,7 +135,9 @@ class ImagesService:
         upstream = self.service()
         ask = upstream.edit if call.kind == "edit" else upstream.generate
         found = await self.remote.run(client.name, ask, client, call, folder)
-        if call.kind == "edit" and call.model.startswith(FAITHFUL):
+        if _shows(call):
+            for path in found.files[: call.fields.get("partial_images", 0) if call.stream else 0]:
+                show(path)
             return await self._faithful(client, call, folder, found)
         return self._answer(call, found.files, (), found, _format_of(found.files[0]))
 
@@ -171,7 +180,7 @@ class ImagesService:
                 "upstream_model": None if call.model == LOCAL else found.model,
                 "upstream_size": found.size or None,
                 "cost_usd": found.cost_usd,
-                "warnings": [*call.warnings, *found.notices],
+                "warnings": [*call.warnings, *_unused(call), *found.notices],
                 "restorations": list(records),
             },
         }
@@ -188,6 +197,17 @@ class ImagesService:
             await jobs.close()
         if self.upstream is not None:
             self.upstream.close()
+
+
+def _shows(call: Call) -> bool:
+    """Whether there is something to see before the answer: what a model made, not yet restored."""
+    return call.kind == "edit" and call.model.startswith(FAITHFUL) and call.model != LOCAL
+
+
+def _unused(call: Call) -> tuple[str, ...]:
+    used = call.stream and _shows(call)
+    wished = call.fields.get("partial_images", 0) > 0
+    return ("partial_images is not used here",) if wished and not used else ()
 
 
 def _format_of(path: Path) -> str:
