@@ -59,6 +59,7 @@ def waiting(address):
     return httpx2.get(f"{address}/healthz").json()["upstream"]
 
 
+@pytest.mark.slow
 def test_a_client_that_leaves_gives_up_its_place_and_loses_nothing_that_was_paid(
     tmp_path, service, photo
 ):
@@ -75,6 +76,7 @@ def test_a_client_that_leaves_gives_up_its_place_and_loses_nothing_that_was_paid
     assert len(service.ledger()) == 1
 
 
+@pytest.mark.slow
 def test_stopped_the_server_finishes_what_is_paid_and_sends_away_what_waits(
     tmp_path, service, photo
 ):
@@ -142,6 +144,7 @@ def test_killed_during_paid_work_nothing_is_lost_and_nothing_paid_twice(
     assert len(service.ledger()) == 3
 
 
+@pytest.mark.slow
 def test_an_entry_that_failed_starts_again_without_being_paid_again(tmp_path, service, photo):
     home, options = tmp_path / "home", ("--base-url", service.base_url)
     page = {"data": {"model": MODEL, "prompt": ""}, "files": {"photo": ("a", photo)}}

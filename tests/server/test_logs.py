@@ -8,10 +8,12 @@ import threading
 import time
 
 import httpx2
+import pytest
 
 from verax.server.logs import LogLines
 
 
+@pytest.mark.slow
 def test_a_log_that_nobody_reads_does_not_stop_the_server(tmp_path):
     env = {**os.environ, "VERAX_HOME": str(tmp_path)}
     command = [sys.executable, "-m", "verax", "serve", "--port", "0"]

@@ -108,6 +108,7 @@ def test_a_budget_binds_its_client_on_every_door_and_nobody_else(tmp_path, book,
     assert allowed.status_code == 200
 
 
+@pytest.mark.slow
 def test_neither_log_nor_metrics_nor_answers_tell_keys_prompts_or_names(tmp_path, book, photo):
     ada = book("ada")
     with (
@@ -138,6 +139,7 @@ def test_neither_log_nor_metrics_nor_answers_tell_keys_prompts_or_names(tmp_path
         assert UPSTREAM not in text
 
 
+@pytest.mark.slow
 def test_two_with_one_idempotency_key_share_one_run(tmp_path, photo):
     with (
         running_service(tmp_path) as service,
