@@ -1,340 +1,312 @@
 """Inject known deviations into clean photos and read them back: slope, correlation, cross-talk.
 
-    python benchmarks/injection.py FOLDER_WITH_MANIFEST [--photos 60] [--part geometry|objects|
-                                   crosstalk|degraded] [--side 448]
+    python benchmarks/injection.py FOLDER_WITH_MANIFEST [--part geometry|objects|crosstalk|degraded]
+                                   [--half reporting|tuning] [--photos 60] [--side 448]
+                                   [--save FILE.jsonl] [--jobs 1]
 
 Parts
   geometry   amounts drawn at random per photo; slope and r of reading against truth
   objects    one object of 1-4 % of the area added, removed or moved; precision and recall
   crosstalk  one reference amount of each class; every reading, in units of its own class's
-  degraded   the geometry part with the photo under haze, rain and darkness at three severities
+  degraded   global geometry, all of it at once, with the photo under haze, rain and darkness at
+             three severities
+
+Thresholds of the meter are tuned on one half of the clean photos, figures reported on the other;
+a hash of the name says which photo is in which. With --save every reading is appended to FILE as
+it comes, and readings that FILE already holds are not taken again.
 """
 
 import argparse
-import csv
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
+import injections
+from injections import Clean
 from verax.degrade import Degradation, apply
 from verax.deviation import Deviation, measure
-from verax.deviation.motion import Blocks, fit_global
-from verax.geometry.transforms import invert, map_points, motion
-from verax.image import Image, read
-from verax.priors.inject import Deviations, SimulatedPrior, inject
-from verax.priors.objects import ObjectEdit
-from verax.priors.tone import Tone
+from verax.image import Image
+from verax.priors.inject import SimulatedPrior, inject
 
-DATASETS = ("CLIC2025", "Budgie_CC0", "elementary", "CID22")
-VISIBLE = 0.03  # mean change of a level within the mask below which nobody sees an object change
 SEVERITIES = (0.3, 0.6, 0.9)
 TASKS = ("haze", "rain", "lowlight")
+VISIBLE = 0.03  # mean change of a level within the mask below which nobody sees an object change
+SAME_PLACE = 0.3  # intersection over union from which a box is in the right place
+Row = dict[str, Any]
+Box = tuple[int, int, int, int]
 
-Draw = Callable[[np.random.Generator], Deviations]
-
-
-def photos(folder: Path, count: int, side: int) -> Iterator[Image]:
-    """Evenly chosen training photos, long side at most `side` px."""
-    with (folder / "manifest.csv").open() as stream:
-        rows = [r for r in csv.DictReader(stream) if r["dataset"] in DATASETS and r["target"]]
-    rows = [r for r in rows if r["task"] == "clean" and r["split"] == "train"]
-    for index in np.linspace(0, len(rows) - 1, count).astype(int):
-        picture = read(folder / rows[index]["target"]).pixels
-        scale = side / max(picture.shape[:2])
-        yield cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-
-
-GEOMETRY: dict[str, Draw] = {
-    "shift": lambda r: Deviations(shift_x=r.uniform(-0.06, 0.06), shift_y=r.uniform(-0.06, 0.06)),
-    "scale": lambda r: _scaled(r.uniform(0.9, 1.1)),
-    "aspect": lambda r: Deviations(scale_x=r.uniform(0.92, 1.08), scale_y=r.uniform(0.92, 1.08)),
-    "rotation": lambda r: Deviations(rotation_deg=r.uniform(-3, 3)),
-    "perspective": lambda r: Deviations(
-        perspective_x=r.uniform(-0.02, 0.02), perspective_y=r.uniform(-0.02, 0.02)
-    ),
-    "local": lambda r: Deviations(local=r.uniform(0.002, 0.015), local_cells=3.0),
+# column of the cross-talk matrix: the injection whose reading is its unit
+UNITS = {
+    **{name: name for name in ("shift", "scale", "aspect", "rotation", "perspective", "local")},
+    "objects": "object added",
+    "texture": "texture",
+    "edges": "lines",
+    "tone": "tone",
 }
-ENTRIES = {
-    "shift": ("shift_x_px", "shift_y_px"),
-    "scale": ("scale_x", "scale_y"),
-    "aspect": ("scale_x", "scale_y"),
-    "rotation": ("rotation_deg",),
-    "perspective": ("perspective_x", "perspective_y"),
-    "local": ("local_motion_median_px",),
-}
-REFERENCE: dict[str, Deviations] = {
-    "none": Deviations(),
-    "shift": Deviations(shift_x=0.03, shift_y=-0.03),
-    "scale": Deviations(scale_x=1.05, scale_y=1.05),
-    "aspect": Deviations(scale_x=1.04, scale_y=0.96),
-    "rotation": Deviations(rotation_deg=2.0),
-    "perspective": Deviations(perspective_x=0.015, perspective_y=-0.015),
-    "local": Deviations(local=0.01, local_cells=3.0),
-    "object added": Deviations(objects=(ObjectEdit("added", area=0.03),)),
-    "object removed": Deviations(objects=(ObjectEdit("removed", area=0.03),)),
-    "object moved": Deviations(objects=(ObjectEdit("moved", area=0.03, distance=0.1),)),
-    "texture": Deviations(texture=1.0, texture_px=2.0),
-    "tone": Deviations(
-        tone=Tone(exposure_ev=0.6, contrast=1.2, saturation=1.25, warmth_ev=0.3, uneven_ev=0.3)
-    ),
-}
-# which columns are an injection's own; the rest of its row is cross-talk
-OWN_COLUMNS = {
+# which columns an injection is about; the rest of its row is cross-talk. New texture and new
+# lines both are invented edges and new fine structure: neither can be injected without the other.
+ABOUT = {
     **{name: {name} for name in ("shift", "scale", "aspect", "rotation", "perspective", "local")},
     **{f"object {what}": {"objects"} for what in ("added", "removed", "moved")},
-    "texture": {"texture"},
+    "texture": {"texture", "edges"},
+    "lines": {"edges", "texture"},
     "tone": {"tone"},
     "none": set(),
 }
-OWN = {
-    "shift": "shift",
-    "scale": "scale",
-    "aspect": "aspect",
-    "rotation": "rotation",
-    "perspective": "perspective",
-    "local": "local",
-    "objects": "object added",
-    "texture": "texture",
-    "tone": "tone",
-}
-
-
-def _scaled(scale: float) -> Deviations:
-    return Deviations(scale_x=scale, scale_y=scale)
-
-
-def truth(sim: SimulatedPrior, size: tuple[int, int]) -> dict[str, float]:
-    """What a perfect meter reads: the injected map, split as the meter splits."""
-    width, height = size
-    grid = np.stack(np.meshgrid(np.linspace(8, width - 9, 36), np.linspace(8, height - 9, 27)), -1)
-    points = grid.reshape(-1, 2)
-    seen = points
-    if sim.field is not None:
-        x, y = points.round().astype(int).T
-        seen = points + sim.field[y, x]
-    moved = map_points(invert(sim.matrix), seen) - points
-    there = points + moved  # a meter sees only what is still in the picture
-    inside = ((there > 8) & (there < np.array(size) - 9)).all(axis=1)
-    points, moved = points[inside], moved[inside]
-    count = len(points)
-    blocks = Blocks(points, moved, np.ones(count), np.arange(count), count)
-    found = fit_global(blocks, size, np.random.default_rng(0))
-    assert not isinstance(found, str)
-    words = motion(found.matrix, size, size)
-    return {
-        "shift_x_px": words.shift[0] * width,
-        "shift_y_px": words.shift[1] * height,
-        "scale_x": words.scale[0],
-        "scale_y": words.scale[1],
-        "rotation_deg": words.rotation,
-        "perspective_x": words.perspective[0],
-        "perspective_y": words.perspective[1],
-        "local_motion_median_px": float(np.median(np.linalg.norm(found.left_over, axis=1))),
-    }
 
 
 @dataclass(frozen=True, slots=True)
-class Points:
-    """Readings against truths of one entry."""
+class Job:
+    """One photo with one injection."""
 
-    truths: list[float]
-    readings: list[float | None]
+    part: str
+    case: str
+    photo: Clean
+    side: int
 
-    def line(self) -> str:
-        told = [(t, r) for t, r in zip(self.truths, self.readings, strict=True) if r is not None]
-        share = len(told) / max(len(self.truths), 1)
-        if len(told) < 5:
-            return f"{'-':>8}{'-':>9}{'-':>11}{share:>10.0%}"
-        x, y = np.array(told).T
-        slope = float(np.polyfit(x, y, 1)[0])
-        worst = float(np.abs(y - x).max())
-        error = float(np.sqrt(np.mean((y - x) ** 2)))
-        return f"{slope:8.3f}{np.corrcoef(x, y)[0, 1]:9.4f}{error:11.4f}{worst:10.3f}{share:10.0%}"
+    @property
+    def key(self) -> str:
+        return f"{self.part}/{self.case}/{self.photo.path.stem}/{self.side}"
 
 
-def read_back(
-    pictures: list[Image], degrade: Callable[[Image, int], Image]
-) -> dict[tuple[str, str], Points]:
-    """Readings and truths by (class, entry)."""
-    table = {(c, e): Points([], []) for c, entries in ENTRIES.items() for e in entries}
-    for index, clean in enumerate(pictures):
-        size = clean.shape[1], clean.shape[0]
-        photo = degrade(clean, index)
-        rng = np.random.default_rng([7, index])
-        for name, draw in GEOMETRY.items():
-            sim = inject(clean, draw(rng), seed=index)
-            deviation, wanted = measure(photo, sim.prior), truth(sim, size)
-            for entry in ENTRIES[name]:
-                table[name, entry].truths.append(wanted[entry])
-                known = deviation.entries.get(entry)
-                table[name, entry].readings.append(None if known is None else known.value)
-    return table
+def geometry_row(photo: Image, sim: SimulatedPrior, entries: Iterable[str]) -> Row:
+    deviation = measure(photo, sim.prior)
+    wanted = injections.truth(sim, (sim.field if sim.field is not None else photo).shape[1::-1])
+    read = {n: e.value for n, e in deviation.entries.items()}
+    return {
+        "outcome": deviation.outcome,
+        "truths": {name: wanted[name] for name in entries},
+        "readings": {name: read.get(name) for name in entries},
+    }
 
 
-def print_points(table: dict[tuple[str, str], Points]) -> None:
+def geometry(job: Job) -> Row:
+    clean, rng = job.photo.pixels(job.side), np.random.default_rng([7, job.photo.seed])
+    sim = inject(clean, injections.GEOMETRY[job.case](rng), seed=job.photo.seed)
+    return geometry_row(clean, sim, injections.ENTRIES[job.case])
+
+
+def degraded(job: Job) -> Row:
+    clean, rng = job.photo.pixels(job.side), np.random.default_rng([7, job.photo.seed])
+    task, severity = job.case.split()
+    photo = apply(clean, Degradation(task, float(severity), job.photo.seed % 1000))
+    sim = inject(clean, injections.GEOMETRY["all at once"](rng), seed=job.photo.seed)
+    return geometry_row(photo, sim, injections.ENTRIES["all at once"])
+
+
+def objects(job: Job) -> Row:
+    clean, seed = job.photo.pixels(job.side), job.photo.seed
+    change = injections.object_change(job.case, seed)
+    bare = inject(clean, change, seed=seed)
+    (done,) = bare.objects
+    visible = float(np.abs(bare.prior - clean).mean(axis=2)[done.lost | done.gained].mean())
+    if visible < VISIBLE:
+        return {"visible": visible}
+    sim = inject(clean, replace(injections.DRIFT, objects=change.objects), seed=seed)
+    deviation = measure(clean, sim.prior)
+    places = [box_of(m) for m in (done.lost, done.gained, done.lost | done.gained) if m.any()]
+    return {
+        "visible": visible,
+        "outcome": deviation.outcome,
+        "found": [
+            {**asdict(o), "right": max(overlap(o.box, place) for place in places)}
+            for o in deviation.objects
+        ],
+    }
+
+
+def box_of(mask: np.ndarray) -> Box:
+    ys, xs = np.nonzero(mask)
+    return int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1
+
+
+def overlap(one: Box, other: Box) -> float:
+    """Intersection over union."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    common = max(0, width) * max(0, height)
+    areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in (one, other)]
+    return common / (sum(areas) - common)
+
+
+def crosstalk(job: Job) -> Row:
+    """Size of every column as read, and beyond what was really injected."""
+    clean = job.photo.pixels(job.side)
+    sim = injections.reference_prior(clean, job.case, job.photo.seed)
+    deviation = measure(clean, sim.prior)
+    if deviation.outcome == "foreign":
+        return {"outcome": "foreign"}
+    size = clean.shape[1], clean.shape[0]
+    return {"outcome": deviation.outcome, **columns(deviation, injections.truth(sim, size), size)}
+
+
+def columns(deviation: Deviation, wanted: dict[str, float], size: tuple[int, int]) -> Row:
+    """A smooth local field has a global part of its own, which is no cross-talk: the truth has it.
+
+    A reading that is not told is null, and left out of the means.
+    """
+    read = {n: deviation.entries[n].value for n in wanted if n in deviation.entries}
+    told = {n: v for n, v in read.items() if v is not None}
+    whole, rest = (sizes(told, minus, size[0]) for minus in ({}, wanted))
+    value = {n: e.value for n, e in deviation.entries.items()}
+    others = {
+        "objects": value["objects_area"],
+        "texture": value["coherence_loss_2px"],
+        "edges": value["invented_edges"],
+        "tone": value["colour_difference"],
+    }
+    return {"whole": {**whole, **others}, "beyond": {**rest, **others}}
+
+
+def sizes(told: dict[str, float], minus: dict[str, float], width: int) -> dict[str, float | None]:
+    """Length of each class of geometry, less what is subtracted; None where a part is not told."""
+
+    def part(name: str, rest: float, unit: float = 1.0) -> float:
+        value, less = told.get(name, np.nan), minus.get(name, rest)
+        return (np.log(value / less) if rest else value - less) / unit
+
+    shift = np.hypot(part("shift_x_px", 0, width), part("shift_y_px", 0, width))
+    x, y = part("scale_x", 1), part("scale_y", 1)
+    found = {
+        "shift": shift,
+        "scale": abs(x + y) / 2,
+        "aspect": abs(x - y),
+        "rotation": abs(part("rotation_deg", 0)),
+        "perspective": np.hypot(part("perspective_x", 0), part("perspective_y", 0)),
+        "local": abs(part("local_motion_median_px", 0, width)),
+    }
+    return {name: None if np.isnan(v) else float(v) for name, v in found.items()}
+
+
+def print_points(rows: list[Row], cases: Iterable[str], entries: Callable[[str], Any]) -> None:
+    print(f"{'injected':15}{'entry':24}{'slope':>8}{'r':>9}{'rms':>9}{'worst':>9}{'told':>10}")
+    for case in cases:
+        mine = [row for row in rows if row["case"] == case]
+        for entry in entries(case):
+            pairs = [(r["truths"][entry], r["readings"][entry]) for r in mine]
+            print(f"{case:15}{entry:24}{line(pairs)}")
+        foreign = sum(row["outcome"] == "foreign" for row in mine)
+        if foreign:
+            print(f"{case:15}called foreign: {foreign} of {len(mine)}")
+
+
+def line(pairs: list[tuple[float, float | None]]) -> str:
+    told = np.array([(t, r) for t, r in pairs if r is not None])
+    if len(told) < 5:
+        return f"{'-':>8}{'-':>9}{'-':>9}{'-':>9}{len(told):>4} of {len(pairs)}"
+    x, y = told.T
+    slope, r = np.polyfit(x, y, 1)[0], np.corrcoef(x, y)[0, 1]
+    rms, worst = np.sqrt(np.mean((y - x) ** 2)), np.abs(y - x).max()
+    return f"{slope:8.3f}{r:9.4f}{rms:9.4f}{worst:9.3f}{len(told):>4} of {len(pairs)}"
+
+
+def print_objects(rows: list[Row]) -> None:
     print(
-        f"{'injected':13}{'entry':26}{'slope':>8}{'r':>9}{'rms error':>11}{'worst':>10}{'told':>10}"
+        f"{'injected':10}{'photos':>7}{'visible':>8}{'found':>6}{'recall':>8}{'boxes':>7}"
+        f"{'right':>7}{'precision':>10}  kinds of the right boxes"
     )
-    for (name, entry), points in table.items():
-        print(f"{name:13}{entry:26}{points.line()}", flush=True)
-
-
-def part_geometry(pictures: list[Image]) -> None:
-    print("\nGeometry read back from clean photos")
-    print_points(read_back(pictures, lambda clean, _: clean))
-
-
-def part_degraded(pictures: list[Image]) -> None:
-    for task in TASKS:
-        for severity in SEVERITIES:
-            print(f"\nGeometry with the photo under {task}, severity {severity}")
-
-            def degraded(clean: Image, seed: int) -> Image:
-                return apply(clean, Degradation(task, severity, seed))  # noqa: B023  # used at once
-
-            print_points(read_back(pictures, degraded))
-
-
-def part_objects(pictures: list[Image]) -> None:
-    print("\nObjects of 1-4 % of the area (changes that can be seen)")
-    print(
-        f"{'injected':10}{'asked':>7}{'found':>7}{'recall':>8}{'boxes':>7}{'right':>7}"
-        f"{'precision':>10}  called"
-    )
-    for kind in ("added", "removed", "moved"):
-        asked = hits = boxes = right = 0
-        called: dict[str, int] = {}
-        for index, clean in enumerate(pictures):
-            rng = np.random.default_rng([11, index])
-            edit = ObjectEdit(kind, area=rng.uniform(0.01, 0.04), distance=rng.uniform(0.06, 0.2))
-            change = Deviations(objects=(edit,))
-            bare = inject(clean, change, seed=index)
-            mask = bare.objects[0].lost | bare.objects[0].gained
-            if np.abs(bare.prior - clean).mean(axis=2)[mask].mean() < VISIBLE:
-                continue
-            drift = replace(
-                change, scale_x=1.02, scale_y=0.99, shift_x=0.02, tone=Tone(exposure_ev=0.3)
-            )
-            found = measure(clean, inject(clean, drift, seed=index).prior).objects
-            asked += 1
-            good = [c for c in found if _overlaps(mask, c.box)]
-            hits += bool(good)
-            boxes += len(found)
-            right += len(good)
-            for change_ in good:
-                called[change_.kind] = called.get(change_.kind, 0) + 1
+    for case in ("added", "removed", "moved"):
+        mine = [row for row in rows if row["case"] == case]
+        seen = [row for row in mine if row["visible"] >= VISIBLE]
+        boxes = [o for row in seen for o in row["found"]]
+        right = [o for o in boxes if o["right"] >= SAME_PLACE]
+        hits = sum(any(o["right"] >= SAME_PLACE for o in row["found"]) for row in seen)
+        kinds = [o["kind"] for o in right]
+        told = ", ".join(f"{kind} {kinds.count(kind)}" for kind in sorted(set(kinds)))
         print(
-            f"{kind:10}{asked:7}{hits:7}{hits / max(asked, 1):8.2f}{boxes:7}{right:7}"
-            f"{right / max(boxes, 1):10.2f}  {called}",
-            flush=True,
+            f"{case:10}{len(mine):7}{len(seen):8}{hits:6}{hits / max(len(seen), 1):8.2f}"
+            f"{len(boxes):7}{len(right):7}{len(right) / max(len(boxes), 1):10.2f}  {told}"
         )
 
 
-def _overlaps(mask: np.ndarray, box: tuple[int, int, int, int]) -> bool:
-    """A fifth of the box is changed, or the box holds half of the change."""
-    left, top, right, bottom = box
-    inside = mask[top:bottom, left:right]
-    return bool(inside.mean() > 0.2 or inside.sum() > 0.5 * mask.sum())
-
-
-def geometry_readings(v: dict[str, float], width: int) -> np.ndarray:
-    """Shift x, y; log scale; log aspect; rotation; perspective x, y; local motion."""
-    x, y = np.log(v["scale_x"]), np.log(v["scale_y"])
-    shift = v["shift_x_px"] / width, v["shift_y_px"] / width
-    turn = v["rotation_deg"], v["perspective_x"], v["perspective_y"]
-    return np.array([*shift, (x + y) / 2, x - y, *turn, v["local_motion_median_px"] / width])
-
-
-def readings(
-    deviation: Deviation, wanted: dict[str, float], width: int
-) -> tuple[dict[str, float], ...]:
-    """One size per class: what is read, and what is read beyond what was really injected.
-
-    A geometry entry that is not told counts as read right. A smooth local field has a global part
-    of its own, which is no cross-talk: it is taken from the truth.
-    """
-    v = {name: entry.value for name, entry in deviation.entries.items()}
-    told = {name: wanted[name] if v.get(name) is None else float(v[name]) for name in wanted}
-    beyond = geometry_readings(told, width) - geometry_readings(wanted, width)
-    others = {
-        "objects": v["objects_area"] or 0.0,
-        "texture": v["coherence_loss_2px"] or 0.0,
-        "tone": v["colour_difference"] or 0.0,
-    }
-    return tuple(
-        {
-            "shift": float(np.hypot(*g[:2])),
-            "scale": abs(float(g[2])),
-            "aspect": abs(float(g[3])),
-            "rotation": abs(float(g[4])),
-            "perspective": float(np.hypot(*g[5:7])),
-            "local": abs(float(g[7])),
-            **others,
+def print_matrix(rows: list[Row]) -> None:
+    means: dict[str, dict[str, float]] = {}
+    for name, about in ABOUT.items():
+        mine = [r for r in rows if r["case"] == name and r["outcome"] != "foreign"]
+        means[name] = {
+            c: _mean([row["whole" if c in about else "beyond"][c] for row in mine]) for c in UNITS
         }
-        for g in (geometry_readings(told, width), beyond)
-    )
-
-
-def part_crosstalk(pictures: list[Image]) -> None:
-    table: dict[str, dict[str, list[float]]] = {n: {c: [] for c in OWN} for n in REFERENCE}
-    invented: dict[str, list[float]] = {n: [] for n in REFERENCE}
-    for index, clean in enumerate(pictures):
-        size = clean.shape[1], clean.shape[0]
-        for name, change in REFERENCE.items():
-            sim = inject(clean, change, seed=index)
-            deviation = measure(clean, sim.prior)
-            if deviation.outcome == "foreign":
-                print(f"photo {index} with {name}: called foreign")
-                continue
-            whole, beyond = readings(deviation, truth(sim, size), size[0])
-            invented[name].append(deviation.entries["invented_edges"].value or 0.0)
-            for column in OWN:
-                own = column in OWN_COLUMNS[name]
-                table[name][column].append((whole if own else beyond)[column])
-    means = {n: {c: float(np.mean(v)) for c, v in row.items()} for n, row in table.items()}
-    unit = {column: means[own][column] for column, own in OWN.items()}
-    print("\nCross-talk: mean reading (columns) per injection (rows); [own class], its unit below")
-    print(f"{'':16}" + "".join(f"{c:>13}" for c in OWN))
+    unit = {column: means[row][column] for column, row in UNITS.items()}
+    print(f"{'':16}" + "".join(f"{c:>13}" for c in UNITS))
     worst = 0.0
     for name, row in means.items():
-        cells = ""
-        for column in OWN:
-            value, own = row[column] / max(unit[column], 1e-12), column in OWN_COLUMNS[name]
-            cells += f"{f'[{value:.3f}]' if own else f'{value:.3f} ':>13}"
-            worst = worst if own else max(worst, value)
-        print(f"{name:16}{cells}")
-    print(f"{'unit':16}" + "".join(f"{unit[c]:12.4f} " for c in OWN))
-    print(f"largest off the diagonal: {worst:.3f}")
-    shares = ", ".join(f"{n} {np.mean(v):.3f}" for n, v in invented.items())
-    print(f"invented edges, mean share (new objects and new texture bring edges): {shares}")
+        shares = {c: row[c] / max(unit[c], 1e-12) for c in UNITS}
+        worst = max([worst, *(v for c, v in shares.items() if c not in ABOUT[name])])
+        cells = (f"[{v:.3f}]" if c in ABOUT[name] else f"{v:.3f} " for c, v in shares.items())
+        print(f"{name:16}" + "".join(f"{cell:>13}" for cell in cells))
+    print(f"{'unit':16}" + "".join(f"{unit[c]:12.4f} " for c in UNITS))
+    gone = sum(row["outcome"] == "foreign" for row in rows)
+    silent = sum(v is None for row in rows if "beyond" in row for v in row["beyond"].values())
+    print(f"largest off the diagonal: {worst:.3f}; called foreign: {gone}; not told: {silent}")
 
 
-PARTS = {
-    "geometry": part_geometry,
-    "objects": part_objects,
-    "crosstalk": part_crosstalk,
-    "degraded": part_degraded,
+def _mean(values: list[float | None]) -> float:
+    told = [value for value in values if value is not None]
+    return float(np.mean(told)) if told else float("nan")
+
+
+def print_geometry(rows: list[Row]) -> None:
+    print_points(rows, injections.GEOMETRY, injections.ENTRIES.__getitem__)
+
+
+def print_degraded(rows: list[Row]) -> None:
+    print_points(rows, DEGRADED, lambda _: injections.ENTRIES["all at once"])
+
+
+DEGRADED = tuple(f"{task} {severity}" for task in TASKS for severity in SEVERITIES)
+# part: cases, one reading, the table
+PARTS: dict[str, tuple[Iterable[str], Callable[[Job], Row], Callable[[list[Row]], None]]] = {
+    "geometry": (injections.GEOMETRY, geometry, print_geometry),
+    "objects": (("added", "removed", "moved"), objects, print_objects),
+    "crosstalk": (ABOUT, crosstalk, print_matrix),
+    "degraded": (DEGRADED, degraded, print_degraded),
 }
 
 
-def main() -> None:
+def run(job: Job) -> Row:
     cv2.setNumThreads(1)
+    return {"key": job.key, "case": job.case, **PARTS[job.part][1](job)}
+
+
+def take(jobs: list[Job], save: Path | None, workers: int) -> list[Row]:
+    """Every job's row, from the file where it is there already."""
+    lines = save.read_text().splitlines() if save and save.exists() else []
+    known = {row["key"]: row for row in map(json.loads, lines)}
+    missing = [job for job in jobs if job.key not in known]
+    with ProcessPoolExecutor(workers) as pool:
+        for row in map(run, missing) if workers == 1 else pool.map(run, missing):
+            known[row["key"]] = row
+            if save:
+                with save.open("a") as stream:
+                    stream.write(json.dumps(row) + "\n")
+    return [known[job.key] for job in jobs]
+
+
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--part", choices=PARTS)
+    parser.add_argument("--half", choices=injections.HALVES, default="reporting")
     parser.add_argument("--photos", type=int, default=60)
     parser.add_argument("--side", type=int, default=448)
-    parser.add_argument("--part", choices=PARTS)
+    parser.add_argument("--save", type=Path)
+    parser.add_argument("--jobs", type=int, default=1)
     asked = parser.parse_args()
-    pictures = list(photos(asked.folder, asked.photos, asked.side))
-    print(f"{len(pictures)} clean photos, long side {asked.side} px")
-    for name, part in PARTS.items():
+    photos = injections.photos(asked.folder, asked.half, asked.photos)
+    print(f"{len(photos)} clean photos of the {asked.half} half, long side {asked.side} px")
+    for name, (cases, _, show) in PARTS.items():
         if asked.part in (None, name):
-            part(pictures)
+            jobs = [Job(name, case, photo, asked.side) for photo in photos for case in cases]
+            print(f"\n{name}", flush=True)
+            show(take(jobs, asked.save, asked.jobs))
 
 
 if __name__ == "__main__":

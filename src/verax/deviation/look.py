@@ -25,7 +25,7 @@ from verax.geometry.transforms import Matrix, Size, compose, invert, map_points,
 from verax.image import Image
 
 SEED = 0  # of the bootstrap: the same pictures give the same intervals
-PASSES = 2  # the second sees through the first one's warp and measures what that left over
+PASSES = 3  # each sees through the last one's warp and measures what that left over
 SURE = 0.01  # of the long side: spread of the worst corner between bootstrap fits
 DOUBT_PX = 0.25  # working px: local motion below it is mostly noise of its measurement
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from verax.deviation import edges, framing, objects, remains, tone
 from verax.deviation.bands import band_entries
@@ -18,6 +19,7 @@ from verax.image import Image, check_image
 Finder = Callable[[Image, Image], tuple[ObjectChange, ...]]
 
 MOVED_BLOCK = 0.01  # of the photo's width
+LEAST_COVERAGE = 0.5  # a median is not known from less than half of the blocks
 KINDS: tuple[ObjectKind, ...] = ("appeared", "vanished", "moved", "replaced")
 FOREIGN = "the generated picture shows another scene"
 
@@ -100,18 +102,30 @@ def _motion_entries(blocks: Blocks, found: Global | str, size: Size) -> dict[str
     """What blocks moved beyond the global geometry."""
     coverage = len(blocks.points) / blocks.asked
     entries = {"blocks_lost": Entry(1 - coverage, "share")}
-    if isinstance(found, str):
+    hidden = f"only {coverage:.0%} of the photo's blocks were found again"
+    objection = found if isinstance(found, str) else hidden if coverage < LEAST_COVERAGE else ""
+    if isinstance(found, str) or objection:
         for name in ("local_motion_median_px", "local_motion_p95_px"):
-            entries[name] = unknown("px", found)
-        entries["moved_blocks"] = unknown("share", found)
+            entries[name] = unknown("px", objection)
+        entries["moved_blocks"] = unknown("share", objection)
         return entries
     length = np.linalg.norm(found.left_over, axis=1)
-    moved = float(np.mean(length > MOVED_BLOCK * size[0]))
-    median, p95 = (float(np.quantile(length, q)) for q in (0.5, 0.95))
+    share = blocks.share
+    moved = float(share[length > MOVED_BLOCK * size[0]].sum())
+    median, p95 = weighted_quantiles(length, share, (0.5, 0.95))
     entries["local_motion_median_px"] = Entry(median, "px", confidence=coverage)
     entries["local_motion_p95_px"] = Entry(p95, "px", confidence=coverage)
     entries["moved_blocks"] = Entry(moved, "share", confidence=coverage)
     return entries
+
+
+def weighted_quantiles(
+    values: NDArray[np.float64], share: NDArray[np.float64], levels: tuple[float, ...]
+) -> list[float]:
+    """Values below which these shares of the weight lie."""
+    order = np.argsort(values)
+    reached = np.cumsum(share[order]) - share[order] / 2
+    return [float(v) for v in np.interp(levels, reached, values[order])]
 
 
 def _object_entries(changed: tuple[ObjectChange, ...]) -> dict[str, Entry]:

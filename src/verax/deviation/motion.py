@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
+from verax.deviation.pair import broad
 from verax.geometry.features import blur, coherence, log_luminance, orientation
 from verax.geometry.register import Registration, Warped
 from verax.geometry.transforms import Matrix, Motion, Size, corners, invert, map_points, motion
@@ -34,6 +35,8 @@ BOOTSTRAPS = 200
 CELL = 3  # blocks per side of a bootstrap cell: neighbours share windows, so they go together
 REST_PX = 0.02  # photo px: a displacement below it cannot be told from none
 HUBER = 1.345
+STANDS_FOR = 3.0  # blocks: how far around itself a found block stands for others
+LEAST_HELD, WELL_HELD = 0.05, 0.3  # smaller eigenvalue over the picture's mean trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class Blocks:
         weight: (N,) confidence, 0..1.
         cell: (N,) number of the bootstrap cell.
         asked: how many blocks the photo has.
+        share: (N,) share of the scene that is nearest to each block, sums to 1.
     """
 
     points: Floats
@@ -53,6 +57,7 @@ class Blocks:
     weight: Floats
     cell: NDArray[np.intp]
     asked: int
+    share: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +133,25 @@ def find_blocks(
     moved = content_at(points, rest, registration, base) - points
     moved[np.linalg.norm(moved, axis=1) < REST_PX] = 0
     weight = leftover.weight[row, column][found].astype(np.float64)
-    return Blocks(points, moved, weight, cell[found], len(gx))
+    centres = (np.stack([column, row], 1) + 0.5) * ratio - 0.5
+    share = _share_of_scene(centres, points, moved, photo)
+    return Blocks(points, moved, weight, cell[found], len(gx), share)
+
+
+def _share_of_scene(centres: Floats, points: Floats, moved: Floats, photo: Size) -> Floats:
+    """Share of all blocks, found or not, for which each found block stands as the nearest one.
+
+    Blocks far from any found one, and those whose content left the picture, count for none.
+    """
+    if len(points) == 0:
+        return np.zeros(0)
+    apart = np.linalg.norm(centres[:, None] - points[None], axis=2)
+    nearest = apart.argmin(axis=1)
+    there = centres + moved[nearest]
+    inside = ((there >= 0) & (there <= np.array(photo) - 1)).all(axis=1)
+    near = apart.min(axis=1) < STANDS_FOR * max(photo) / BLOCKS_ALONG
+    count = np.bincount(nearest[inside & near], minlength=len(points))
+    return np.asarray(count / max(int(count.sum()), 1), np.float64)
 
 
 def content_at(points: Floats, rest: Floats, registration: Registration, base: Matrix) -> Floats:
@@ -149,12 +172,30 @@ def find_leftover(photo: Image, warped: Warped, chance: float) -> Leftover:
 
     `chance` is the coherence that pictures of other scenes reach (`chance_coherence`).
     """
-    flow, agreed, seen = _settle(_channels(photo), _channels(warped.pixels), warped.valid)
+    channels = _channels(photo)
+    flow, agreed, seen = _settle(channels, _channels(warped.pixels), warped.valid)
     inside = (np.abs(flow) < LARGEST_LEFTOVER * max(agreed.shape)).all(axis=2)
     floor = max(MIN_COHERENCE, chance)
     sure = np.clip((agreed - floor) / max(1 - floor, 0.05), 0, 1)
     shown = blur(seen, _window(agreed)) > 0.9
-    return Leftover(flow, np.asarray(sure * shown * inside, np.float32))
+    held = _held_both_ways(channels)
+    return Leftover(flow, np.asarray(sure * shown * inside * held, np.float32))
+
+
+def _held_both_ways(channels: Map) -> Map:
+    """How far the structure of each block can tell a move in every direction, 0..1.
+
+    Along straight edges, and beside the only edge of a window, a displacement is a guess: the
+    smaller eigenvalue of the structure tensor (Shi and Tomasi, CVPR 1994) is near zero there.
+    """
+    window = _window(channels)
+    gx, gy = (cv2.Sobel(channels, cv2.CV_32F, *axes, scale=1 / 8) for axes in ((1, 0), (0, 1)))
+    xx, xy, yy = (
+        broad(np.einsum("hwc,hwc->hw", a, b), window) for a, b in ((gx, gx), (gx, gy), (gy, gy))
+    )
+    smaller = (xx + yy - np.sqrt((xx - yy) ** 2 + 4 * xy * xy)) / 2
+    share = smaller / (float((xx + yy).mean()) + 1e-12)
+    return np.asarray(np.clip((share - LEAST_HELD) / (WELL_HELD - LEAST_HELD), 0, 1), np.float32)
 
 
 def chance_coherence(photo: Image, warped: Warped) -> float:
@@ -196,7 +237,7 @@ def _step(first: Map, moved: Map, weight: Map, window: float) -> Map:
     )
     rest = first - moved
     xx, xy, yy, rx, ry, both, one, two = (
-        blur(weight * np.einsum("hwc,hwc->hw", a, b), window)
+        broad(weight * np.einsum("hwc,hwc->hw", a, b), window)
         for a, b in (
             (gx, gx),
             (gx, gy),

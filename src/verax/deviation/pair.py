@@ -15,6 +15,7 @@ Map = NDArray[np.float32]
 
 WORKING_SIDE_PX = 640
 FLAT = 1e-9  # variance that is rounding
+CLIPPED_LOW, CLIPPED_HIGH = 1.5 / 255, 253.5 / 255
 NOISE_KERNEL = (
     np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
 )  # unit gain for noise
@@ -52,6 +53,12 @@ def pair(photo: Image, aligned: Warped, scale: float) -> Pair:
     seen = cv2.erode((aligned.valid > 0.99).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     first, second = (np.asarray(np.clip(p, 0, 1), np.float32) for p in (photo, aligned.pixels))
     return Pair(first, second, seen, scale)
+
+
+def clipped(image: Image) -> NDArray[np.bool_]:
+    """Pixels at the ends of the range."""
+    brightest = image.max(axis=2)
+    return np.asarray((brightest >= CLIPPED_HIGH) | (brightest <= CLIPPED_LOW))
 
 
 def broad(array: Map, sigma: float) -> Map:

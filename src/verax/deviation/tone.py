@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from verax.deviation.pair import Map, Pair
+from verax.deviation.pair import Map, Pair, clipped
 from verax.deviation.record import Entry, unknown
 from verax.geometry.features import blur
 from verax.image import Image
@@ -15,7 +15,6 @@ from verax.image import Image
 SMALL_SIDE_PX = 160
 BLUR = 0.03  # sigma as a share of the side: colour is compared on blurred pictures
 DARKEST = 0.002  # linear light: below it 8-bit levels carry no ratio
-CLIPPED_LOW, CLIPPED_HIGH = 1.5 / 255, 253.5 / 255
 STATE_EV = 1.5  # stops between the pictures before a change of scene state is considered
 STATE_RANK = 0.35  # rank correlation of their broad light below which it is one
 
@@ -37,12 +36,12 @@ def tone_entries(pair: Pair, exclude: NDArray[np.bool_]) -> tuple[dict[str, Entr
     difference = _delta_e(photo, prior, seen)
     fitted = _delta_e(np.clip(photo @ fit_colour(photo, prior, seen), 0, 1), prior, seen)
     exposure = _exposure(photo, prior, seen)
-    clipped = [float(_clipped(p)[pair.seen].mean()) for p in (pair.photo, pair.prior)]
+    before, after = (float(clipped(p)[pair.seen].mean()) for p in (pair.photo, pair.prior))
     entries = {
         "colour_difference": Entry(difference, "ΔE00"),
         "colour_difference_fitted": Entry(min(fitted, difference), "ΔE00"),
         "exposure_shift_ev": Entry(exposure, "EV"),
-        "clipped_share": Entry(clipped[1] - clipped[0], "share"),
+        "clipped_share": Entry(after - before, "share"),
     }
     return entries, _scene_state(photo, prior, seen, exposure)
 
@@ -82,10 +81,6 @@ def _exposure(photo: Image, prior: Image, seen: NDArray[np.bool_]) -> float:
     """Median of the change of light, in stops."""
     first, second = (np.maximum(_light(p), DARKEST) for p in (photo, prior))
     return float(np.median(np.log2(second / first)[seen]))
-
-
-def _clipped(image: Image) -> NDArray[np.bool_]:
-    return np.asarray((image.max(axis=2) >= CLIPPED_HIGH) | (image.max(axis=2) <= CLIPPED_LOW))
 
 
 def _scene_state(photo: Image, prior: Image, seen: NDArray[np.bool_], exposure: float) -> str:

@@ -1,0 +1,122 @@
+"""Regions whose content changed: what light, colour and a small misplacement do not explain."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from verax.deviation.pair import Map, Pair
+from verax.deviation.relight import in_the_light_of
+from verax.geometry.features import blur, resize
+from verax.image import Image
+
+SIDE_PX = 288  # long side at which regions are sought
+SOFT_PX = 1.2
+TOLERANCE_PX = 2  # misplacement that is no change of content
+LEAST_DELTA_E = 5.0
+SIGMAS = 5.0
+FAINT = 0.6  # of the threshold: what is connected to a clear change and above it belongs to it
+SEED = 0.0015  # area above the threshold that a region needs
+MIN_AREA = 0.003
+JOIN = 0.012  # gaps closed between parts of one region, share of the long side
+CLEAR = 0.35  # of a region's strongest part
+ASIDE_PX = 3
+FAINT_GRADIENT = 0.7  # Lab units per px
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Regions:
+    """Changed regions at the working size.
+
+    Attributes:
+        labels: (h, w), 0 where nothing changed.
+        strength: (h, w) unexplained colour difference over its threshold.
+        expected, prior: (h, w, 3) Lab: the photo in the prior's light, and the prior.
+    """
+
+    labels: NDArray[np.int32]
+    strength: Map
+    expected: Map
+    prior: Map
+
+
+def changed_regions(pair: Pair) -> Regions:
+    """Connected regions that tone and small misplacement do not explain."""
+    scale = min(1.0, SIDE_PX / max(pair.seen.shape))
+    size = (round(pair.seen.shape[1] * scale), round(pair.seen.shape[0] * scale))
+    photo, prior = (_lab(resize(p, size)) for p in (pair.photo, pair.prior))
+    seen = resize(pair.seen.astype(np.float32), size) > 0.99
+    expected = in_the_light_of(photo, prior, seen)
+    apart = np.linalg.norm(_beyond(prior, expected), axis=2)
+    apart = np.maximum(apart, np.linalg.norm(_beyond(expected, prior), axis=2)) * seen
+    typical = float(np.median(apart[seen])) if seen.any() else 0.0
+    spread = 1.4826 * float(np.median(np.abs(apart[seen] - typical))) if seen.any() else 0.0
+    strength = apart / max(LEAST_DELTA_E, typical + SIGMAS * spread)
+    return Regions(_regions(strength, size), np.asarray(strength, np.float32), expected, prior)
+
+
+def _lab(image: Image) -> Map:
+    soft = np.clip(blur(image, SOFT_PX), 0, 1)
+    return np.asarray(cv2.cvtColor(soft, cv2.COLOR_RGB2Lab), np.float32)
+
+
+def _beyond(one: Map, other: Map) -> Map:
+    """How far each channel of `one` lies outside the values of `other` nearby."""
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * TOLERANCE_PX + 1,) * 2)
+    above = one - cv2.dilate(other, kernel)
+    below = cv2.erode(other, kernel) - one
+    return np.asarray(np.maximum(np.maximum(above, below), 0), np.float32)
+
+
+def _regions(strength: Map, size: tuple[int, int]) -> NDArray[np.int32]:
+    """Labels of regions above the threshold, gaps closed, specks left out."""
+    gap = max(3, 2 * round(JOIN * max(size)) + 1)
+    coarse = _components(strength > FAINT, gap)
+    sharp = np.zeros(strength.shape, bool)
+    for label in range(1, int(coarse.max()) + 1):
+        # a faint misfit of colour beside a clear change is not part of it
+        mask = coarse == label
+        if (strength[mask] > 1).sum() >= SEED * strength.size:
+            strong = float(np.quantile(strength[mask], 0.95))
+            sharp |= mask & (strength > max(FAINT, CLEAR * strong))
+    labels = _components(sharp, gap)
+    sizes = np.bincount(labels.ravel())
+    small = np.flatnonzero(sizes < MIN_AREA * strength.size)
+    labels[np.isin(labels, small)] = 0
+    return np.unique(labels, return_inverse=True)[1].reshape(labels.shape).astype(np.int32)
+
+
+def _components(found: Mask, gap: int) -> NDArray[np.int32]:
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (gap, gap))
+    opened = cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+    closed = cv2.morphologyEx(opened, cv2.MORPH_CLOSE, kernel)
+    return np.asarray(cv2.connectedComponents(closed, connectivity=8)[1], np.int32)
+
+
+def same_structure(found: Regions, mask: Mask) -> float:
+    """How far the gradients of both pictures agree in and around a region, -1..1.
+
+    A region that only changed its colour keeps its edges, a misplaced one keeps them a little
+    aside; gradients too weak to be seen agree.
+    """
+    around = cv2.dilate(mask.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
+    one, other = gradients(found.expected), gradients(found.prior)
+    faint = float(around.sum()) * FAINT_GRADIENT**2
+    here = one[around]
+    size = float((here**2).sum()) + faint
+    best = -1.0
+    for dy in range(-ASIDE_PX, ASIDE_PX + 1):
+        for dx in range(-ASIDE_PX, ASIDE_PX + 1):
+            moved = np.roll(other, (dy, dx), (0, 1))[around]
+            both = float((here * moved).sum()) + faint
+            best = max(best, both / float(np.sqrt(size * (float((moved**2).sum()) + faint))))
+    return best
+
+
+def gradients(lab: Map) -> Map:
+    """(h, w, 6) gradients of the three Lab channels, units per px."""
+    parts = [cv2.Sobel(lab, cv2.CV_32F, *axes, scale=1 / 8) for axes in ((1, 0), (0, 1))]
+    return np.dstack(parts)
