@@ -63,7 +63,7 @@ def measure(
     entries |= framing.geometry_entries(
         seen.found, size, len(seen.blocks.points) / seen.blocks.asked
     )
-    entries |= _motion_entries(seen.blocks, seen.found, size)
+    entries |= motion_entries(seen.blocks, seen.found, size)
     changed, mask = objects.find_objects(seen.pair, size)
     if finder is not None:
         changed = _rescaled(finder(seen.pair.photo, seen.pair.prior), 1 / seen.pair.scale)
@@ -98,7 +98,7 @@ def _foreign(registration: Registration, canvas: str, entries: dict[str, Entry])
     return Deviation("foreign", registration.reason, canvas, "same", entries, (), 100.0)
 
 
-def _motion_entries(blocks: Blocks, found: Global | str, size: Size) -> dict[str, Entry]:
+def motion_entries(blocks: Blocks, found: Global | str, size: Size) -> dict[str, Entry]:
     """What blocks moved beyond the global geometry."""
     coverage = len(blocks.points) / blocks.asked
     entries = {"blocks_lost": Entry(1 - coverage, "share")}

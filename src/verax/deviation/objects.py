@@ -15,7 +15,6 @@ from verax.deviation.pair import Pair
 from verax.deviation.record import ObjectChange, ObjectKind
 from verax.deviation.regions import Mask, Regions, changed_regions, same_structure
 
-SAME_STRUCTURE = 0.75
 MOST_MOVED = 5
 PART_OF = 0.5  # share of a region that belongs to something that moved
 ONE_THING = 0.02  # gap between regions of one kind that are one thing, share of the long side
@@ -28,7 +27,7 @@ def find_objects(pair: Pair, photo_size: tuple[int, int]) -> tuple[tuple[ObjectC
     height, width = found.labels.shape
     ratio = photo_size[0] / width, photo_size[1] / height
     masks = [found.labels == label for label in range(1, int(found.labels.max()) + 1)]
-    masks = [mask for mask in masks if same_structure(found, mask) < SAME_STRUCTURE]
+    masks = [mask for mask in masks if not same_structure(found, mask)]
     changed = np.any(masks, axis=0) if masks else np.zeros((height, width), bool)
     changes, masks = _moved(found, masks, ratio)
     kinds: dict[ObjectKind, Mask] = {}

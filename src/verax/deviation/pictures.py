@@ -24,6 +24,8 @@ COLOURS: dict[ObjectKind, Colour] = {
 NOT_SHOWN = 0.85  # grey of places that the generated picture does not show
 ARROW_SHARE = 0.06  # of the long side: length of the arrow of the 95th percentile
 FONT = cv2.FONT_HERSHEY_SIMPLEX
+LETTERS = 0.45  # size of the font
+LINE_PX, CAPTION_MARGIN_PX = 18, 6
 LEGIBLE_PX = 560  # smaller pictures are enlarged, so that lines and letters can be read
 
 
@@ -68,8 +70,7 @@ def object_picture(pair: Pair, objects: tuple[ObjectChange, ...]) -> Image:
         for change in objects:
             left, top, right, bottom = (round(v * pair.scale * scale) for v in change.box)
             colour = COLOURS[change.kind]
-            cv2.rectangle(side, (left, top), (right, bottom), colour, 2)
-            cv2.putText(side, change.kind, (left + 2, max(12, top - 4)), FONT, 0.45, colour, 1)
+            _labelled(side, change.kind, (left, top, right, bottom), colour)
         sides.append(side)
     gap = np.full((sides[0].shape[0], 6, 3), 255, np.uint8)
     return _captioned(
@@ -100,6 +101,37 @@ def _px(point: NDArray[np.float64]) -> tuple[int, int]:
 
 
 def _captioned(picture: Levels, text: str) -> Image:
-    strip = np.full((24, picture.shape[1], 3), 255, np.uint8)
-    cv2.putText(strip, text, (6, 17), FONT, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+    """The picture with a caption below, in as many lines as its width asks for."""
+    lines = _wrapped(text, picture.shape[1] - 2 * CAPTION_MARGIN_PX)
+    strip = np.full((LINE_PX * len(lines) + 6, picture.shape[1], 3), 255, np.uint8)
+    for row, line in enumerate(lines):
+        place = (CAPTION_MARGIN_PX, LINE_PX * (row + 1) - 2)
+        cv2.putText(strip, line, place, FONT, LETTERS, (0, 0, 0), 1, cv2.LINE_AA)
     return from_uint8(np.vstack([picture, strip]))
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Lines that fit into a width in px."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and _text_width(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
+
+
+def _text_width(text: str) -> int:
+    return int(cv2.getTextSize(text, FONT, LETTERS, 1)[0][0])
+
+
+def _labelled(picture: Levels, text: str, box: tuple[int, int, int, int], colour: Colour) -> None:
+    """A box with its name on a tag of its colour, moved inside the picture where it would leave."""
+    left, top, right, bottom = box
+    cv2.rectangle(picture, (left, top), (right, bottom), colour, 2)
+    width, height = _text_width(text) + 6, LINE_PX
+    x = max(0, min(left, picture.shape[1] - width))
+    y = top - height if top >= height else min(bottom, picture.shape[0] - height)
+    cv2.rectangle(picture, (x, y), (x + width, y + height), colour, -1)
+    cv2.putText(picture, text, (x + 3, y + 13), FONT, LETTERS, (255, 255, 255), 1, cv2.LINE_AA)

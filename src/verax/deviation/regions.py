@@ -23,6 +23,10 @@ JOIN = 0.012  # gaps closed between parts of one region, share of the long side
 CLEAR = 0.35  # of a region's strongest part
 ASIDE_PX = 3
 FAINT_GRADIENT = 0.7  # Lab units per px
+SAME_EDGES = 0.75  # agreement of gradients
+REVEALED = 1.5  # gradient energy of the prior over the photo's
+SAME_REVEALED, SOME_EDGES = 0.5, 0.3  # agreement of gradients where the prior's are stronger
+SAME_LEVELS = 0.75  # agreement of colours that decides between them
 
 Mask = NDArray[np.bool_]
 
@@ -96,20 +100,31 @@ def _components(found: Mask, gap: int) -> NDArray[np.int32]:
     return np.asarray(cv2.connectedComponents(closed, connectivity=8)[1], np.int32)
 
 
-def same_structure(found: Regions, mask: Mask) -> float:
-    """How far the gradients of both pictures agree in and around a region, -1..1.
+def same_structure(found: Regions, mask: Mask) -> bool:
+    """Whether both pictures show the same in and around a region.
 
     A region that only changed its colour keeps its edges, a misplaced one keeps them a little
-    aside; gradients too weak to be seen agree.
+    aside; gradients too weak to be seen agree. Where the prior has the stronger edges, less
+    agreement will do: what haze or darkness hid is the same thing seen fainter.
     """
     around = cv2.dilate(mask.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
-    one, other = gradients(found.expected), gradients(found.prior)
     faint = float(around.sum()) * FAINT_GRADIENT**2
-    here = one[around]
+    photo, prior = gradients(found.expected), gradients(found.prior)
+    edges = _agreement(photo, prior, around, faint)
+    revealed = float((prior[around] ** 2).sum()) > REVEALED * float((photo[around] ** 2).sum())
+    if not revealed or edges > SAME_REVEALED or edges < SOME_EDGES:
+        return edges > (SAME_REVEALED if revealed else SAME_EDGES)
+    photo, prior = (lab - lab[around].mean(axis=0) for lab in (found.expected, found.prior))
+    return _agreement(photo, prior, around, 1.0) > SAME_LEVELS
+
+
+def _agreement(one: Map, other: Map, around: Mask, faint: float) -> float:
+    """Best correlation over small displacements, -1..1."""
+    here, best = one[around], -1.0
     size = float((here**2).sum()) + faint
-    best = -1.0
-    for dy in range(-ASIDE_PX, ASIDE_PX + 1):
-        for dx in range(-ASIDE_PX, ASIDE_PX + 1):
+    reach = range(-ASIDE_PX, ASIDE_PX + 1)
+    for dy in reach:
+        for dx in reach:
             moved = np.roll(other, (dy, dx), (0, 1))[around]
             both = float((here * moved).sum()) + faint
             best = max(best, both / float(np.sqrt(size * (float((moved**2).sum()) + faint))))
