@@ -5,6 +5,7 @@ from skimage import data
 
 from verax.geometry.features import log_luminance, orientation
 from verax.geometry.local_fit import fit_field, resize_field, through
+from verax.geometry.register import register
 
 SIZE = (384, 288)
 
@@ -58,3 +59,13 @@ def test_a_field_on_another_grid_keeps_its_meaning():
     larger = resize_field(field, (40, 30))
 
     assert np.allclose(larger, (4, 3))
+
+
+@pytest.mark.parametrize("size", [(16, 16), (20, 16), (8, 8)])
+@pytest.mark.filterwarnings("error")
+def test_a_picture_of_a_few_pixels_is_fitted_without_a_warning(size):
+    tiny = cv2.resize(data.coffee().astype(np.float32) / 255, size, interpolation=cv2.INTER_AREA)
+    found = register(tiny, np.roll(tiny, 1, axis=1))
+
+    assert np.isfinite(found.matrix).all()
+    assert np.isfinite(found.confidence).all()

@@ -19,7 +19,7 @@ from verax.geometry.transforms import (
 )
 from verax.image import Image
 
-SAME_SHAPE = 0.015  # aspect ratios closer than this are one
+SAME_SHAPE = 0.025  # aspect ratios closer than this are one: canvases are rounded to whole 16 px
 KINDS = ("stretch", "crop", "outpaint")
 ZOOM_COUNTS = 0.3  # a generator zooms sooner than it stretches
 BAR_RANGE = 3 / 255  # rows that vary less than this are plain

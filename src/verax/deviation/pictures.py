@@ -62,13 +62,18 @@ def edge_picture(pair: Pair) -> Image:
 
 
 def object_picture(pair: Pair, objects: tuple[ObjectChange, ...]) -> Image:
-    """Photo and registered prior side by side with a box around every changed object."""
+    """Photo and registered prior side by side with a box around every changed object.
+
+    What moved has its box where it was in the photo, and where it is in the prior.
+    """
     sides = []
     shown = np.where(pair.seen[..., None], pair.prior, NOT_SHOWN).astype(np.float32)
-    for image in (pair.photo, shown):
+    for image, after in ((pair.photo, False), (shown, True)):
         side, scale = _enlarged(to_uint8(image))
         for change in objects:
-            left, top, right, bottom = (round(v * pair.scale * scale) for v in change.box)
+            dx, dy = change.shift_px if after and change.shift_px else (0.0, 0.0)
+            placed = (edge + d for edge, d in zip(change.box, (dx, dy, dx, dy), strict=True))
+            left, top, right, bottom = (round(v * pair.scale * scale) for v in placed)
             colour = COLOURS[change.kind]
             _labelled(side, change.kind, (left, top, right, bottom), colour)
         sides.append(side)

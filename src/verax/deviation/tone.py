@@ -17,6 +17,7 @@ BLUR = 0.03  # sigma as a share of the side: colour is compared on blurred pictu
 DARKEST = 0.002  # linear light: below it 8-bit levels carry no ratio
 STATE_EV = 1.5  # stops between the pictures before a change of scene state is considered
 STATE_RANK = 0.35  # rank correlation of their broad light below which it is one
+NIGHT_EV = 3.0  # stops darker that are a change of state wherever the light is: no restoration
 
 
 def tone_entries(pair: Pair, exclude: NDArray[np.bool_]) -> tuple[dict[str, Entry], str]:
@@ -84,7 +85,13 @@ def _exposure(photo: Image, prior: Image, seen: NDArray[np.bool_]) -> float:
 
 
 def _scene_state(photo: Image, prior: Image, seen: NDArray[np.bool_], exposure: float) -> str:
-    """Night made day or day made night: far brighter or darker, and light in other places."""
+    """Night made day or day made night: far brighter or darker, and light in other places.
+
+    A dark photo made brighter with its light where it was is a restoration; a photo made that much
+    darker is not.
+    """
+    if exposure < -NIGHT_EV:
+        return "day made night"
     if abs(exposure) < STATE_EV:
         return "same"
     first, second = (np.argsort(np.argsort(_light(p)[seen])) for p in (photo, prior))

@@ -14,6 +14,21 @@ LEAST_TURN_DEG = 0.15
 LEAST_SHARE = 0.03
 LEAST_COLOUR = 3.0  # ΔE00: less is hardly seen
 LEAST_EV = 0.3
+WORDS: dict[str, str | tuple[str, ...]] = {
+    "shift": "shift_",
+    "scale": "scale_",
+    "rotation": "rotation_",
+    "shear": "shear_",
+    "perspective": "perspective_",
+    "local motion": ("local_motion_", "moved_blocks"),
+    "invented edges": "invented_edges",
+    "lost edges": "lost_edges",
+    "corners": "keypoints_",
+    "structure": ("coherence_", "structure_"),
+    "the finest scale that is still right": "finest_scale",
+    "light and colour": ("colour_", "exposure_", "clipped_"),
+    "words": "words_lost",
+}
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
@@ -80,10 +95,11 @@ def _geometry(d: Deviation) -> str:
     if abs(dy) > LEAST_SHIFT * _whole(d, "photo_height_px"):
         ways.append(f"{abs(dy):.0f} px {'down' if dy > 0 else 'up'}")
     if ways:
-        said.append(f"moved it {_joined(ways)}")
+        said.append(f"moved {'it' if said else 'the scene'} {_joined(ways)}")
     turn = _value(d, "rotation_deg")
     if abs(turn) > LEAST_TURN_DEG:
-        said.append(f"turned it {abs(turn):.1f}° {'clockwise' if turn > 0 else 'anticlockwise'}")
+        way = "clockwise" if turn > 0 else "anticlockwise"
+        said.append(f"turned {'it' if said else 'the scene'} {abs(turn):.1f}° {way}")
     return f"The generator {_joined(said)}." if said else ""
 
 
@@ -130,8 +146,10 @@ def _tone(d: Deviation) -> str:
 
 
 def _unknown(d: Deviation) -> str:
+    """What cannot be told, in words, not in keys."""
     names = [name for name, entry in d.entries.items() if not entry.identifiable]
-    return f"Not identifiable here: {', '.join(names)}." if names else ""
+    said = [word for word, keys in WORDS.items() if any(name.startswith(keys) for name in names)]
+    return f"Not identifiable here: {_joined(said)}." if said else ""
 
 
 def _value(d: Deviation, name: str, default: float = 0.0) -> float:

@@ -205,6 +205,7 @@ def fit_field(
         size = scaled((valid.shape[1], valid.shape[0]), turn.long_side / max(valid.shape))
         field = resize_field(field, size)
         fixed, moving, left = (resize(array, size) for array in (photo, warped, valid))
+        left = np.clip(left, 0, 1)  # a tiny picture grows here, and cubic weights overshoot
         change = displacement(fixed, through(moving, field), through(left, field), turn)
         field = through(field, change) + change
     field = resize_field(field, (valid.shape[1], valid.shape[0]))

@@ -12,7 +12,18 @@ import numpy as np
 
 from verax.geometry.features import coherence, correlation, log_luminance, resize
 from verax.geometry.frame import canvas_of
-from verax.geometry.global_fit import COARSE, EDGE, FINE, LAST, MIDDLE, View, bounded, refine, view
+from verax.geometry.global_fit import (
+    COARSE,
+    EDGE,
+    FINE,
+    LAST,
+    MIDDLE,
+    Level,
+    View,
+    bounded,
+    refine,
+    view,
+)
 from verax.geometry.local_fit import Field, fit_field, resize_field, through
 from verax.geometry.search import LONG_SIDE, Found, hypotheses, search
 from verax.geometry.transforms import Matrix, Size, compose, scaled, stretch
@@ -26,6 +37,7 @@ PHOTO_SIDE = 768  # px: long side of the copy that is registered
 PRIOR_SIDE = 1024
 FLAT = 0.004  # deviation of log-luminance below which a picture shows nothing to register
 PRECISE = 0.3  # score at the fine size from which the last, finest fit is worth having
+WEAK = 0.5  # score at the fine size below which other starts are tried
 NOWHERE = 0.015  # mean confidence below which only a coarse tone may be taken
 CHANCE = 0.3  # local correlation that unrelated structure reaches after a local fit
 PROVED = 0.65  # local correlation from which a place counts as registered
@@ -90,6 +102,8 @@ def register(photo: Image, prior: Image) -> Registration:
     objection = _objection(fit)
     if objection:
         return replace(_refused(objection, matrix, size), p_value=fit.p_value, score=fit.score)
+    fit = _from_other_starts(fit, small, small_prior)
+    matrix = compose(stretch(_size(small), size), fit.matrix, to_small)
     field, confidence = _detail(fit, size)
     outcome, reason = _judge(fit, float(confidence.mean()))
     return Registration(
@@ -114,23 +128,51 @@ class _Fit:
     p_value: float
     turned: float  # score of the best mirrored or flipped placement over that of the upright one
     seen: View  # through the matrix, at the middle level
+    found: Matrix  # by the search
 
 
 def _fit(photo: Image, prior: Image) -> _Fit:
     found = _search(photo, prior)
-    matrix = _start(photo, prior, found)
-    for level in (MIDDLE, FINE, LAST):
-        better, score = refine(view(photo, prior, matrix, level), level)
-        matrix = better if bounded(better, matrix, _size(photo)) else matrix
-        if level is FINE and score < PRECISE:
-            break
+    matrix = _refined(photo, prior, _start(photo, prior, found))
     seen, fine = (view(photo, prior, matrix, level) for level in (MIDDLE, FINE))
     distinct = (distinctness(one.photo, one.in_place()[0]) for one in (seen, fine))
     warped, valid = fine.in_place()
     agreement = correlation(fine.photo, warped, valid)
     chance = p_value(evidence(found, distinct, agreement, float(valid.mean())))
     turned = max(found.controls) / max(found.score, 1e-9)
-    return _Fit(matrix, agreement, chance, turned, seen)
+    return _Fit(matrix, agreement, chance, turned, seen, found.matrix)
+
+
+def _refined(
+    photo: Image, prior: Image, start: Matrix, levels: tuple[Level, ...] = (MIDDLE, FINE, LAST)
+) -> Matrix:
+    """The fit from a start, finer and finer as long as the fine structure agrees."""
+    matrix = start
+    for level in levels:
+        better, score = refine(view(photo, prior, matrix, level), level)
+        matrix = better if bounded(better, matrix, _size(photo)) else matrix
+        if level is FINE and score < PRECISE:
+            break
+    return matrix
+
+
+def _from_other_starts(fit: _Fit, photo: Image, prior: Image) -> _Fit:
+    """A weak fit, or a better one from a start that the coarsest level has not moved.
+
+    Little agrees in such pairs, and the coarsest level may follow what does not. The verdict is
+    left as it is: it was calibrated on the first fit.
+    """
+    if fit.score > WEAK:
+        return fit
+    best = fit
+    for start in (fit.found, stretch(_size(prior), _size(photo))):
+        matrix = _refined(photo, prior, start, (MIDDLE, FINE))
+        seen, fine = (view(photo, prior, matrix, level) for level in (MIDDLE, FINE))
+        warped, valid = fine.in_place()
+        score = correlation(fine.photo, warped, valid)
+        if score > best.score:
+            best = replace(best, matrix=matrix, score=score, seen=seen)
+    return best
 
 
 def _start(photo: Image, prior: Image, found: Found) -> Matrix:
