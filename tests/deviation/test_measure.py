@@ -187,6 +187,44 @@ def test_a_disc_taken_out_of_the_scene_has_vanished():
     assert found.kind == "vanished"
 
 
+def test_a_photo_made_three_stops_darker_has_become_night():
+    deviation = measure(photo(), (photo() ** 2.2 / 16) ** np.float32(1 / 2.2))
+
+    assert deviation.scene_state == "day made night"
+    assert "day into night" in sentences(deviation)[0]
+
+
+def test_a_dark_photo_brought_to_light_is_the_same_scene_state():
+    dark = np.round(255 * (photo() ** 2.2 / 16) ** (1 / 2.2)) / 255
+    assert measure(dark.astype(np.float32), photo()).scene_state == "same"
+
+
+def test_a_smooth_local_motion_is_read_back():
+    picture = photo()
+    height, width = picture.shape[:2]
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    field = [
+        4 * np.sin(2 * np.pi * x / 150) * np.cos(2 * np.pi * y / 170),
+        4 * np.cos(2 * np.pi * x / 160) * np.sin(2 * np.pi * y / 140),
+    ]
+    moved = cv2.remap(
+        picture, x + field[0], y + field[1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
+    )
+    length = float(np.median(np.hypot(*field)))
+    deviation = measure(picture, np.clip(moved, 0, 1))
+
+    assert value(deviation, "local_motion_median_px") == pytest.approx(length, rel=0.08)
+    assert abs(value(deviation, "scale_x") - 1) < 0.005
+
+
+def test_along_parallel_stripes_local_motion_is_not_told():
+    x = np.arange(360, dtype=np.float32)
+    stripes = np.tile((0.5 + 0.4 * np.sin(x / 4))[None, :, None], (240, 1, 3)).astype(np.float32)
+    entry = measure(stripes, stripes).entries.get("local_motion_median_px")
+
+    assert entry is None or entry.value is None
+
+
 def test_lines_drawn_into_the_scene_are_invented_edges():
     picture = photo("astronaut")
     changed = picture.copy()

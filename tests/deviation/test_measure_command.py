@@ -75,6 +75,14 @@ def test_a_missing_file_is_one_line_and_status_two(pair):
     assert done.stderr.count("\n") == 1
 
 
+def test_a_report_in_the_place_of_a_file_is_refused(pair):
+    done = verax("measure", *pair, "--report", pair[0])
+
+    assert done.returncode == 2
+    assert "wants a folder" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("how", ["canvas", "global"])
 def test_an_aligned_score_says_how_it_was_aligned(pair, tmp_path, how):
     photo, generated = pair

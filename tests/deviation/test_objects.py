@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import skimage.data
 
+from verax.degrade import Degradation, apply
 from verax.deviation import measure
 from verax.deviation.detector import Detection, by_detector
 from verax.priors.inject import Deviations, inject
@@ -33,6 +34,27 @@ def test_a_piece_moved_in_a_drifted_and_retoned_picture_is_found(photo):
     for found in objects:
         left, top, right, bottom = found.box
         assert mask[top:bottom, left:right].mean() > 0.2
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"), [("added", "appeared"), ("removed", "vanished"), ("moved", "moved")]
+)
+def test_what_happened_to_a_thing_is_told(photo, asked, told):
+    edit = ObjectEdit(asked, area=0.03, distance=0.2)
+    sim = inject(photo, Deviations(objects=(edit,), scale_x=1.02), seed=3)
+    (change,) = sim.objects
+    (found,) = measure(photo, sim.prior).objects
+
+    assert found.kind == told
+    if told == "moved":
+        assert found.shift_px == pytest.approx(change.shift, abs=5)
+
+
+def test_what_haze_hid_has_not_appeared(photo):
+    hazy = apply(photo, Degradation("haze", 0.6, seed=2))
+    sim = inject(photo, Deviations(scale_x=1.02, shift_y=0.02), seed=2)
+
+    assert measure(hazy, sim.prior).objects == ()
 
 
 def test_a_change_of_light_alone_is_no_object(photo):

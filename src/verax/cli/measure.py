@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from verax.errors import InputError
+
 if TYPE_CHECKING:
     from verax.deviation import Deviation
     from verax.deviation.ladder import Ladder
@@ -34,6 +36,8 @@ def measure(
     from verax.geometry.register import register
     from verax.image import read
 
+    if report is not None and report.exists() and not report.is_dir():
+        raise InputError(f"--report wants a folder, {report} is a file; name another place")
     ours, theirs = read(photo).pixels, read(generated).pixels
     registration = register(ours, theirs)
     extra = {"words_lost": text_entry(ours, theirs)} if text else {}

@@ -101,7 +101,8 @@ def _foreign(registration: Registration, canvas: str, entries: dict[str, Entry])
 def motion_entries(blocks: Blocks, found: Global | str, size: Size) -> dict[str, Entry]:
     """What blocks moved beyond the global geometry."""
     coverage = len(blocks.points) / blocks.asked
-    entries = {"blocks_lost": Entry(1 - coverage, "share")}
+    lost = 1 - len(blocks.points) / max(blocks.able, 1)
+    entries = {"blocks_lost": Entry(lost, "share", confidence=blocks.able / blocks.asked)}
     hidden = f"only {coverage:.0%} of the photo's blocks were found again"
     objection = found if isinstance(found, str) else hidden if coverage < LEAST_COVERAGE else ""
     if isinstance(found, str) or objection:

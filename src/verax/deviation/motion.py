@@ -49,6 +49,7 @@ class Blocks:
         weight: (N,) confidence, 0..1.
         cell: (N,) number of the bootstrap cell.
         asked: how many blocks the photo has.
+        able: how many of them have structure that could tell a move.
         share: (N,) share of the scene that is nearest to each block, sums to 1.
     """
 
@@ -57,6 +58,7 @@ class Blocks:
     weight: Floats
     cell: NDArray[np.intp]
     asked: int
+    able: int
     share: Floats
 
 
@@ -99,10 +101,12 @@ class Leftover:
     Attributes:
         flow: (h, w, 2) from a photo pixel to its place in the registered prior.
         weight: (h, w) confidence, 0..1.
+        held: (h, w) how far the structure of the photo could tell a move, 0..1.
     """
 
     flow: Map
     weight: Map
+    held: Map
 
     @property
     def smooth(self) -> Map:
@@ -135,7 +139,8 @@ def find_blocks(
     weight = leftover.weight[row, column][found].astype(np.float64)
     centres = (np.stack([column, row], 1) + 0.5) * ratio - 0.5
     share = _share_of_scene(centres, points, moved, photo)
-    return Blocks(points, moved, weight, cell[found], len(gx), share)
+    able = int((leftover.held[row, column] > 0).sum())
+    return Blocks(points, moved, weight, cell[found], len(gx), able, share)
 
 
 def _share_of_scene(centres: Floats, points: Floats, moved: Floats, photo: Size) -> Floats:
@@ -179,7 +184,7 @@ def find_leftover(photo: Image, warped: Warped, chance: float) -> Leftover:
     sure = np.clip((agreed - floor) / max(1 - floor, 0.05), 0, 1)
     shown = blur(seen, _window(agreed)) > 0.9
     held = _held_both_ways(channels)
-    return Leftover(flow, np.asarray(sure * shown * inside * held, np.float32))
+    return Leftover(flow, np.asarray(sure * shown * inside * held, np.float32), held)
 
 
 def _held_both_ways(channels: Map) -> Map:
