@@ -44,17 +44,16 @@ class Clean:
 
 
 def photos(folder: Path, half: str, count: int) -> list[Clean]:
-    """`count` clean photos of one half, evenly spread over the manifest.
+    """The first `count` clean photos of one half, in the order of their hashes.
 
-    The halves are fixed by a hash of the name: thresholds are tuned on one, figures reported on
+    The halves are fixed by that hash of the name: thresholds are tuned on one, figures reported on
     the other.
     """
     with (folder / "manifest.csv").open() as stream:
         rows = [r for r in csv.DictReader(stream) if r["task"] == "clean" and r["target"]]
     paths = [folder / r["target"] for r in rows if r["dataset"] in DATASETS]
     found = [Clean(p, int(hashlib.sha256(p.stem.encode()).hexdigest()[:8], 16)) for p in paths]
-    chosen = [photo for photo in found if photo.half == half]
-    return [chosen[i] for i in np.linspace(0, len(chosen) - 1, min(count, len(chosen))).astype(int)]
+    return sorted((photo for photo in found if photo.half == half), key=lambda p: p.seed)[:count]
 
 
 def _scaled(scale: float) -> Deviations:
@@ -152,9 +151,8 @@ def truth(sim: SimulatedPrior, size: tuple[int, int]) -> dict[str, float]:
     inside = ((there > 8) & (there < np.array(size) - 9)).all(axis=1)
     points, moved = points[inside], moved[inside]
     count = len(points)
-    blocks = Blocks(
-        points, moved, np.ones(count), np.arange(count), count, np.full(count, 1 / count)
-    )
+    even = np.ones(count)
+    blocks = Blocks(points, moved, even, np.arange(count), count, count, even / count)
     found = fit_global(blocks, size, np.random.default_rng(0))
     assert not isinstance(found, str)
     words = motion(found.matrix, size, size)

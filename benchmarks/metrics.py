@@ -1,16 +1,18 @@
 """Time and value of every full-reference metric beside piq, torchmetrics and scikit-image, CPU.
 
-    python benchmarks/metrics.py [PICTURE]
+    python benchmarks/metrics.py [--picture FILE] [--sizes 1024x1024,1028x1052] [--metrics ssim]
 
-Without a picture: a 1024x1024 crop of scikit-image's retina photo. piq needs torchvision, which
+Crops of a picture, scikit-image's retina photo if none is given. Sizes with large prime factors
+are where Fourier transforms are slow. piq needs torchvision, which
 does not import beside a CPU-only torch; its two operators are declared here so that it does.
 Packages that are absent are left out of the table.
 """
 
-import sys
+import argparse
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -26,12 +28,14 @@ ROUNDS = 5
 WANG = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
 
 
-def pair() -> tuple[Image, Image]:
-    """A photo and what blur and noise make of it."""
-    if len(sys.argv) > 1:
-        clean = read(sys.argv[1]).pixels
+def pair(picture: Path | None, width: int, height: int) -> tuple[Image, Image]:
+    """A crop from the middle of a photo and what blur and noise make of it."""
+    if picture is None:
+        whole = skimage.data.retina().astype(np.float32) / np.float32(255)
     else:
-        clean = skimage.data.retina()[200:1224, 200:1224].astype(np.float32) / np.float32(255)
+        whole = read(picture).pixels
+    top, left = (whole.shape[0] - height) // 2, (whole.shape[1] - width) // 2
+    clean = np.ascontiguousarray(whole[top : top + height, left : left + width])
     noise = np.random.default_rng(0).normal(0, 0.03, clean.shape)
     degraded = np.clip(cv2.GaussianBlur(clean, (0, 0), 1.2) + noise, 0, 1)
     return degraded.astype(np.float32), clean
@@ -98,20 +102,16 @@ def declare_torchvision() -> torch.library.Library:
     return library
 
 
-def main() -> None:
-    _kept = declare_torchvision()
-    degraded, clean = pair()
+def table(degraded: Image, clean: Image, chosen: list[str]) -> None:
     megapixels = clean.shape[0] * clean.shape[1] / 1e6
     others = peers(degraded, clean)
-    print(f"ms per megapixel, best of {ROUNDS}, picture {clean.shape[1]}x{clean.shape[0]}; (value)")
     for threads in (1, 2):
         torch.set_num_threads(threads)
         cv2.setNumThreads(threads)
-        print(f"\nthreads: {threads}\n{'metric':15}{'verax':>20}   peers")
-        for name, metric in METRICS.items():
-            if metric.needs != "reference" or metric.install:
-                continue
-            value, ours = clock(partial(metric.function, degraded, clean))
+        print(f"\n{clean.shape[1]}x{clean.shape[0]}, threads: {threads}")
+        print(f"{'metric':15}{'verax':>20}   peers")
+        for name in chosen:
+            value, ours = clock(partial(METRICS[name].function, degraded, clean))
             row = f"{name:15}{ours / megapixels:9.1f} ({value:.5f})"
             times = []
             for package, call in others[name].items():
@@ -119,7 +119,23 @@ def main() -> None:
                     other_value, other = clock(call)
                 times.append(other)
                 row += f"   {package} {other / megapixels:.1f} ({other_value:.5f})"
-            print(row + (f"   {min(times) / ours:.1f}x" if times else ""))
+            print(row + (f"   {min(times) / ours:.1f}x" if times else ""), flush=True)
+
+
+def main() -> None:
+    _kept = declare_torchvision()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    full_reference = [n for n, m in METRICS.items() if m.needs == "reference" and not m.install]
+    parser.add_argument("--picture", type=Path)
+    parser.add_argument("--sizes", default="1024x1024")
+    parser.add_argument("--metrics", default=",".join(full_reference))
+    asked = parser.parse_args()
+    print(f"ms per megapixel, best of {ROUNDS}; (value)")
+    for size in asked.sizes.split(","):
+        width, height = (int(side) for side in size.split("x"))
+        table(*pair(asked.picture, width, height), asked.metrics.split(","))
 
 
 if __name__ == "__main__":

@@ -84,7 +84,10 @@ def _frequencies(size: int) -> NDArray[np.float64]:
 def responses(plane: Map, filters: Map) -> Complex:
     """(SCALES, H, W) complex responses of one orientation, to a plane's spectrum or plane."""
     spectrum = plane if np.iscomplexobj(plane) else scipy.fft.fft2(plane)
-    return np.asarray(scipy.fft.ifft2(spectrum * filters), np.complex64)
+    workers = max(1, cv2.getNumThreads())  # as many as the rest of the work may use
+    return np.asarray(
+        scipy.fft.ifft2(spectrum * filters, overwrite_x=True, workers=workers), np.complex64
+    )
 
 
 def phase_congruency(plane: Map) -> Map:
