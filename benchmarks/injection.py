@@ -23,12 +23,12 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
 import injections
+from injection_tables import ABOUT, VISIBLE, Row, print_matrix, print_objects, print_points
 from injections import Clean
 from verax.degrade import Degradation, apply
 from verax.deviation import Deviation, measure
@@ -41,29 +41,7 @@ from verax.priors.inject import SimulatedPrior, inject
 
 SEVERITIES = (0.3, 0.6, 0.9)
 TASKS = ("haze", "rain", "lowlight")
-VISIBLE = 0.03  # mean change of a level within the mask below which nobody sees an object change
-SAME_PLACE = 0.3  # intersection over union from which a box is in the right place
-Row = dict[str, Any]
 Box = tuple[int, int, int, int]
-
-# column of the cross-talk matrix: the injection whose reading is its unit
-UNITS = {
-    **{name: name for name in ("shift", "scale", "aspect", "rotation", "perspective", "local")},
-    "objects": "object added",
-    "texture": "texture",
-    "edges": "lines",
-    "tone": "tone",
-}
-# which columns an injection is about; the rest of its row is cross-talk. New texture and new
-# lines both are invented edges and new fine structure: neither can be injected without the other.
-ABOUT = {
-    **{name: {name} for name in ("shift", "scale", "aspect", "rotation", "perspective", "local")},
-    **{f"object {what}": {"objects"} for what in ("added", "removed", "moved")},
-    "texture": {"texture", "edges"},
-    "lines": {"edges", "texture"},
-    "tone": {"tone"},
-    "none": set(),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,91 +184,14 @@ def sizes(told: dict[str, float], minus: dict[str, float], width: int) -> dict[s
     return {name: None if np.isnan(v) else float(v) for name, v in found.items()}
 
 
-def print_points(rows: list[Row], cases: Iterable[str], entries: Callable[[str], Any]) -> None:
-    print(f"{'injected':15}{'entry':24}{'slope':>8}{'r':>9}{'rms':>9}{'worst':>9}{'told':>10}")
-    for case in cases:
-        mine = [row for row in rows if row["case"] == case]
-        for entry in entries(case) if mine else ():
-            pairs = [(r["truths"][entry], r["readings"][entry]) for r in mine]
-            print(f"{case:15}{entry:24}{line(pairs)}")
-        foreign = sum(row["outcome"] == "foreign" for row in mine)
-        if foreign:
-            print(f"{case:15}called foreign: {foreign} of {len(mine)}")
-
-
-def line(pairs: list[tuple[float, float | None]]) -> str:
-    told = np.array([(t, r) for t, r in pairs if r is not None])
-    if len(told) < 5:
-        return f"{'-':>8}{'-':>9}{'-':>9}{'-':>9}{len(told):>4} of {len(pairs)}"
-    x, y = told.T
-    slope, r = np.polyfit(x, y, 1)[0], np.corrcoef(x, y)[0, 1]
-    rms, worst = np.sqrt(np.mean((y - x) ** 2)), np.abs(y - x).max()
-    return f"{slope:8.3f}{r:9.4f}{rms:9.4f}{worst:9.3f}{len(told):>4} of {len(pairs)}"
-
-
-def print_objects(rows: list[Row]) -> None:
-    print("right: a fifth of the box is changed, or it holds half of the change; and beside it the")
-    print(f"stricter rule that the boxes overlap by {SAME_PLACE} (intersection over union)")
-    print(
-        f"{'injected':10}{'photos':>7}{'visible':>8}{'boxes':>7}{'recall':>8}{'precision':>10}"
-        f"{'recall':>9}{'precision':>10}  kinds of the right boxes"
-    )
-    for case in OBJECTS:
-        mine = [row for row in rows if row["case"] == case]
-        seen = [row for row in mine if row["visible"] >= VISIBLE]
-        boxes = [o for row in seen for o in row["found"]]
-        told = ""
-        for rule in (lambda o: o["inside"], lambda o: o["overlap"] >= SAME_PLACE):
-            hits = sum(any(rule(o) for o in row["found"]) for row in seen)
-            right = sum(rule(o) for o in boxes)
-            told += f"{hits / max(len(seen), 1):8.2f}{right / max(len(boxes), 1):10.2f} "
-        kinds = [o["kind"] for o in boxes if o["inside"]]
-        called = ", ".join(f"{kind} {kinds.count(kind)}" for kind in sorted(set(kinds)))
-        print(f"{case:10}{len(mine):7}{len(seen):8}{len(boxes):7}{told} {called}")
-
-
-def print_matrix(rows: list[Row]) -> None:
-    means: dict[str, dict[str, float]] = {}
-    for name, about in ABOUT.items():
-        mine = [r for r in rows if r["case"] == name and r["outcome"] != "foreign"]
-        means[name] = {
-            c: _mean([row["whole" if c in about else "beyond"][c] for row in mine]) for c in UNITS
-        }
-    unit = {column: means[row][column] for column, row in UNITS.items()}
-    print(f"{'':16}" + "".join(f"{c:>13}" for c in UNITS))
-    worst = 0.0
-    for name, row in means.items():
-        shares = {c: row[c] / max(unit[c], 1e-12) for c in UNITS}
-        worst = max([worst, *(v for c, v in shares.items() if c not in ABOUT[name])])
-        cells = (f"[{v:.3f}]" if c in ABOUT[name] else f"{v:.3f} " for c, v in shares.items())
-        print(f"{name:16}" + "".join(f"{cell:>13}" for cell in cells))
-    print(f"{'unit':16}" + "".join(f"{unit[c]:12.4f} " for c in UNITS))
-    gone = sum(row["outcome"] == "foreign" for row in rows)
-    silent = sum(v is None for row in rows if "beyond" in row for v in row["beyond"].values())
-    print(f"largest off the diagonal: {worst:.3f}; called foreign: {gone}; not told: {silent}")
-
-
-def _mean(values: list[float | None]) -> float:
-    told = [value for value in values if value is not None]
-    return float(np.mean(told)) if told else float("nan")
-
-
-def print_geometry(rows: list[Row]) -> None:
-    print_points(rows, injections.GEOMETRY, injections.ENTRIES.__getitem__)
-
-
-def print_degraded(rows: list[Row]) -> None:
-    print_points(rows, DEGRADED, lambda _: injections.ENTRIES["all at once"])
-
-
 OBJECTS = ("added", "removed", "moved")
 DEGRADED = tuple(f"{task} {severity}" for task in TASKS for severity in SEVERITIES)
 # part: cases, one reading, the table
 PARTS: dict[str, tuple[Iterable[str], Callable[[Job], Row], Callable[[list[Row]], None]]] = {
-    "geometry": (injections.GEOMETRY, geometry, print_geometry),
+    "geometry": (injections.GEOMETRY, geometry, print_points),
     "objects": (OBJECTS, objects, print_objects),
     "crosstalk": (ABOUT, crosstalk, print_matrix),
-    "degraded": (DEGRADED, degraded, print_degraded),
+    "degraded": (DEGRADED, degraded, print_points),
 }
 
 
