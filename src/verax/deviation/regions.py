@@ -24,9 +24,9 @@ CLEAR = 0.35  # of a region's strongest part
 ASIDE_PX = 3
 FAINT_GRADIENT = 0.7  # Lab units per px
 SAME_EDGES = 0.75  # agreement of gradients
-REVEALED = 1.5  # gradient energy of the prior over the photo's
-SAME_REVEALED, SOME_EDGES = 0.5, 0.3  # agreement of gradients where the prior's are stronger
-SAME_LEVELS = 0.75  # agreement of colours that decides between them
+SAME_REVEALED = 0.36  # the same where the prior shows all of the neighbourhood clearer
+REVEALED, CLEARER = 1.5, 1.2  # its gradient energy over the photo's, in a region and around it
+UNSEEN_GRADIENT = 0.3  # Lab units per px
 
 Mask = NDArray[np.bool_]
 
@@ -104,18 +104,29 @@ def same_structure(found: Regions, mask: Mask) -> bool:
     """Whether both pictures show the same in and around a region.
 
     A region that only changed its colour keeps its edges, a misplaced one keeps them a little
-    aside; gradients too weak to be seen agree. Where the prior has the stronger edges, less
-    agreement will do: what haze or darkness hid is the same thing seen fainter.
+    aside; gradients too weak to be seen agree. Where the prior shows the surroundings clearer too,
+    less agreement will do: what haze or darkness hid is the same thing seen fainter.
     """
-    around = cv2.dilate(mask.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
+    around = _wider(mask, 3)
     faint = float(around.sum()) * FAINT_GRADIENT**2
     photo, prior = gradients(found.expected), gradients(found.prior)
     edges = _agreement(photo, prior, around, faint)
-    revealed = float((prior[around] ** 2).sum()) > REVEALED * float((photo[around] ** 2).sum())
-    if not revealed or edges > SAME_REVEALED or edges < SOME_EDGES:
-        return edges > (SAME_REVEALED if revealed else SAME_EDGES)
-    photo, prior = (lab - lab[around].mean(axis=0) for lab in (found.expected, found.prior))
-    return _agreement(photo, prior, around, 1.0) > SAME_LEVELS
+    if edges > SAME_EDGES or edges < SAME_REVEALED:
+        return edges > SAME_EDGES
+    outside = _wider(mask, 4 + round(0.25 * float(np.sqrt(mask.sum()))))
+    outside &= ~around & (found.labels == 0)
+    return _clearer(photo, prior, around) > REVEALED and _clearer(photo, prior, outside) > CLEARER
+
+
+def _wider(mask: Mask, reach: int) -> Mask:
+    side = 2 * reach + 1
+    return np.asarray(cv2.dilate(mask.astype(np.uint8), np.ones((side, side), np.uint8)) > 0)
+
+
+def _clearer(photo: Map, prior: Map, where: Mask) -> float:
+    """Gradient energy of the prior over the photo's."""
+    unseen = float(where.sum()) * UNSEEN_GRADIENT**2 + 1e-9
+    return (float((prior[where] ** 2).sum()) + unseen) / (float((photo[where] ** 2).sum()) + unseen)
 
 
 def _agreement(one: Map, other: Map, around: Mask, faint: float) -> float:
