@@ -87,7 +87,8 @@ def _geometry(d: Deviation) -> str:
             if abs(x) > LEAST_SCALE:
                 said.append(f"{'widened' if x > 0 else 'narrowed'} the scene by {abs(x):.1%}")
             if abs(y) > LEAST_SCALE:
-                said.append(f"made it {abs(y):.1%} {'taller' if y > 0 else 'lower'}")
+                what = "it" if said else "the scene"
+                said.append(f"made {what} {abs(y):.1%} {'taller' if y > 0 else 'lower'}")
     dx, dy = _value(d, "shift_x_px"), _value(d, "shift_y_px")
     ways = []
     if abs(dx) > LEAST_SHIFT * _whole(d, "photo_width_px"):
