@@ -6,8 +6,9 @@ Zhang et al., IEEE TIP 20, 2378 (2011) for FSIMc; Sampat et al., IEEE TIP 18, 23
 CW-SSIM, here on the same log-Gabor filters instead of a steerable pyramid.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import cv2
 import numpy as np
@@ -81,32 +82,38 @@ def _frequencies(size: int) -> NDArray[np.float64]:
     return np.asarray(scipy.fft.ifftshift(steps / (size - size % 2)), np.float64)
 
 
-def responses(plane: Map, filters: Map) -> Complex:
+def responses(plane: Map | Complex, filters: Map) -> Complex:
     """(SCALES, H, W) complex responses of one orientation, to a plane's spectrum or plane."""
     spectrum = plane if np.iscomplexobj(plane) else scipy.fft.fft2(plane)
-    workers = max(1, cv2.getNumThreads())  # as many as the rest of the work may use
-    return np.asarray(
-        scipy.fft.ifft2(spectrum * filters, overwrite_x=True, workers=workers), np.complex64
-    )
+    return np.asarray(scipy.fft.ifft2(spectrum * filters, overwrite_x=True), np.complex64)
 
 
 def phase_congruency(plane: Map) -> Map:
     """How much the waves of a (H, W) plane in 0..255 agree in phase, per pixel, about 0..1."""
-    filters = bank(*plane.shape)
-    spectrum = scipy.fft.fft2(plane)
-    energy = np.zeros(plane.shape, np.float32)
-    amplitude = np.zeros(plane.shape, np.float32)
-    for index in range(ORIENTATIONS):
-        waves = responses(spectrum, filters.filters[index])
-        total = waves.sum(axis=0)
-        strength = np.abs(total) + EPS
-        turned = waves * (np.conj(total) / strength)
-        sizes = np.abs(waves)
-        raw = strength - np.abs(turned.imag).sum(axis=0)
-        power = np.median(sizes[0] ** 2) / np.log(2.0) / filters.finest_power[index]
-        energy += np.maximum(raw - _noise_threshold(power * filters.joint_power[index]), 0.0)
-        amplitude += sizes.sum(axis=0)
+    filters, spectrum = bank(*plane.shape), scipy.fft.fft2(plane)
+    turn = partial(_one_orientation, spectrum, filters)
+    threads = max(1, cv2.getNumThreads())  # as many as the rest of the work may use
+    if threads == 1:
+        parts = [turn(index) for index in range(ORIENTATIONS)]
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            parts = list(pool.map(turn, range(ORIENTATIONS)))
+    energy = np.asarray(sum(part[0] for part in parts), np.float32)
+    amplitude = np.asarray(sum(part[1] for part in parts), np.float32)
     return (energy + EPS) / (amplitude + EPS)
+
+
+def _one_orientation(spectrum: Complex, filters: Bank, index: int) -> tuple[Map, Map]:
+    """Energy above the noise, and amplitude, summed over the scales of one orientation."""
+    waves = responses(spectrum, filters.filters[index])
+    total = waves.sum(axis=0)
+    strength = np.abs(total) + EPS
+    turned = waves * (np.conj(total) / strength)
+    sizes = np.abs(waves)
+    raw = strength - np.abs(turned.imag).sum(axis=0)
+    power = np.median(sizes[0] ** 2) / np.log(2.0) / filters.finest_power[index]
+    threshold = _noise_threshold(power * filters.joint_power[index])
+    return np.maximum(raw - threshold, 0.0), sizes.sum(axis=0)
 
 
 def _noise_threshold(noise_power: float) -> np.float32:
