@@ -1,10 +1,13 @@
 """Existing networks through spandrel. Skips where spandrel is absent.
 
-spandrel needs torchvision only for its tensors' types; beside the CPU build of torch that package
-lacks two operators at import, which are declared here.
+spandrel needs torchvision for two of its fifty architectures only, and the torchvision of the
+package index does not go with every build of torch: where it is absent, the three names that
+spandrel imports are declared here.
 """
 
+import sys
 from importlib.util import find_spec
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -22,12 +25,15 @@ def spandrel():
     torch.set_num_threads(1)
     if find_spec("spandrel") is None:
         pytest.skip("spandrel is not installed: pip install 'verax[checkpoint]'")
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for name in ("nms", "qnms"):
-        if not hasattr(torch.ops.torchvision, name):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    yield pytest.importorskip("spandrel")
-    library._destroy()
+    with pytest.MonkeyPatch.context() as patch:
+        if find_spec("torchvision") is None:
+            for name in ("torchvision", "torchvision.transforms"):
+                patch.setitem(sys.modules, name, ModuleType(name))
+            functional = ModuleType("torchvision.transforms.functional")
+            for name in ("InterpolationMode", "rotate", "normalize"):
+                setattr(functional, name, None)
+            patch.setitem(sys.modules, functional.__name__, functional)
+        yield pytest.importorskip("spandrel")
 
 
 def scene(seed, size=64):

@@ -57,7 +57,7 @@ def test_thumbnails_cycle_through_shapes_by_batch():
     tone = source({"clean": 1.0}).tone
     shapes = [tone(batch * 4, 4, 96).inputs.shape[1:] for batch in range(4)]
 
-    assert shapes == [(96, 128), (96, 128), (128, 96), (112, 112)]
+    assert shapes == [(96, 128), (128, 96), (112, 112), (144, 192)]
 
 
 def test_measured_depth_is_used_and_mirrored_with_its_photo():

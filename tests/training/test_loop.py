@@ -141,4 +141,7 @@ def test_a_wrong_recipe_is_explained(tmp_path, text, message):
 
 @pytest.mark.parametrize("name", ["cpu", "gpu"])
 def test_named_recipes_can_start(name):
-    assert [recipes.check(r).network for r in recipes.named(name, ("x",))] == ["tone", "detail"]
+    runs = recipes.named(name, ("x",))
+
+    assert list(runs) == ["tone", "detail", "rain", "fusion"]
+    assert all(recipes.check(run) for run in runs.values())

@@ -2,7 +2,15 @@ import pytest
 import torch
 import toy
 
-from verax.training.nafnet import DetailNet, ToneNet, agreement, fused, toned
+from verax.training.nafnet import (
+    DetailNet,
+    FusionNet,
+    ToneNet,
+    agreement,
+    fused,
+    taken_shares,
+    toned,
+)
 
 
 @pytest.fixture
@@ -15,10 +23,12 @@ def test_networks_start_near_the_photo(inputs):
     torch.manual_seed(0)
     transform, _ = ToneNet(toy.TINY_TONE)(inputs[:, :3])
     residual, gates, _ = DetailNet(toy.TINY)(inputs)
+    _, taken, _ = FusionNet(toy.TINY)(inputs)
 
     assert (toned(inputs[:, :3], transform) - inputs[:, :3]).abs().mean() < 0.05
     assert residual.abs().max() < 0.05
     assert gates.max() < 0.05
+    assert taken.max() < 0.05
 
 
 def test_the_default_networks_have_the_size_that_ships():
@@ -47,10 +57,10 @@ def test_the_identity_transform_keeps_the_photo(inputs):
 
 @pytest.mark.parametrize("plane", [9, 11], ids=["confidence", "validity"])
 def test_without_trust_the_prior_is_not_used(inputs, plane):
-    residual, gates = torch.zeros(1, 3, 64, 48), torch.ones(1, 2, 64, 48)
     inputs[:, plane] = 0
+    taken = taken_shares(inputs, torch.ones(1, 2, 64, 48))
 
-    assert torch.equal(fused(inputs, residual, gates), inputs[:, 3:6])
+    assert torch.equal(fused(inputs, torch.zeros(1, 3, 64, 48), taken), inputs[:, 3:6])
 
 
 def test_open_gates_take_over_a_prior_that_is_the_photo(inputs):

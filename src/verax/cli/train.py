@@ -23,16 +23,21 @@ def train(
 ) -> None:
     """Train the networks, or go on with a run that was stopped."""
     _need_torch()
+    from verax import weights
     from verax.training.loop import train as run
 
     for step, chosen in _recipes(config, recipe, tuple(str(path) for path in data)):
         folder = output / step
         chosen = chosen if seed is None else replace(chosen, seed=seed)
+        if recipe is not None and chosen.network == "fusion":
+            weights.FOLDER = output  # it learns on what the networks before it make
         if as_json:
             trained = run(chosen, folder, report=lambda line: print(json.dumps(line), flush=True))
         else:
             trained = _with_bar(chosen, folder)
         print(f"{chosen.network} network, {trained.step} steps: {trained.checkpoint}")
+        if step:
+            _write(trained.checkpoint, output / f"{step}.onnx")
 
 
 def export(
@@ -41,6 +46,10 @@ def export(
 ) -> None:
     """Write a trained network for ONNX Runtime, checked against torch."""
     _need_torch()
+    _write(checkpoint, output)
+
+
+def _write(checkpoint: Path, output: Path) -> None:
     from verax.training.export import export as write
 
     exported = write(checkpoint, output)
@@ -56,7 +65,7 @@ def _recipes(
     if (config is None) == (recipe is None):
         raise InputError("verax train: want a CONFIG file or --recipe, and not both")
     if recipe is not None:
-        return [(chosen.network, chosen) for chosen in recipes.named(recipe, data)]
+        return list(recipes.named(recipe, data).items())
     assert config is not None
     return [("", recipes.read(config, data))]
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.errors import SizeMismatchError, UnknownNameError
-from verax.fusion import exposure, gates, grid, noise, tone, verify
+from verax.fusion import exposure, gates, grid, network, noise, tone, verify
 from verax.geometry.register import Registration, Warped
 from verax.image import Image, Plane
 
@@ -83,8 +83,8 @@ def fuse(
         warped: the prior on the photo's grid.
         registration: how it got there; "coarse" gives a coarse tone only, "foreign" nothing.
         fidelity: 1 takes only what is proved, 0 is the registered prior itself.
-        mode: "tone" moves the base to the prior's tone; "network" moves the photo there and
-            lets the detail network take away what hides its structure.
+        mode: "tone" moves the base to the prior's tone; "network" lets the fusion network mend
+            what that left, and take what it trusts of the prior's own low and high band.
     """
     if mode not in MODES:
         raise UnknownNameError(f"unknown fusion mode {mode!r} Known: {', '.join(MODES)}")
@@ -94,14 +94,13 @@ def fuse(
         return alone(base)
     if repeats(photo, warped):
         return alone(base, "the prior is the photo itself: nothing is taken from it")
-    recipe = solve(photo, photo if mode == "network" else base, warped, registration)
+    recipe = solve(photo, base, warped, registration)
     if recipe is None:
         return alone(base, "the prior shows too little of the photo: nothing is taken from it")
-    if mode == "network":
-        from verax.fusion.network import carry_out_and_repair
-
-        return carry_out_and_repair(recipe, photo, base, warped, fidelity)
-    pixels, trust = carry_out(recipe, base, warped, fidelity)
+    if mode == "network" and not recipe.scene_state_change:
+        pixels, trust = carry_out_and_join(recipe, photo, base, warped, registration, fidelity)
+    else:
+        pixels, trust = carry_out(recipe, base, warped, fidelity)
     return Fusion(pixels, trust, recipe.scene_state_change, recipe.notes)
 
 
@@ -199,6 +198,24 @@ def carry_out(
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(stripe, range(0, height, STRIPE)))
+    return pixels, trust
+
+
+def carry_out_and_join(
+    recipe: Recipe,
+    photo: Image,
+    base: Image,
+    warped: Warped,
+    registration: Registration,
+    fidelity: float,
+) -> tuple[Image, NDArray[np.float32]]:
+    """Restoration and trust map with the fusion network after the tone."""
+    toned, _ = carry_out(recipe, base, warped, 1.0)
+    joined, texture = network.join(photo, toned, warped, registration)
+    pixels, trust = mix(base, joined, warped.pixels, warped.valid, fidelity)
+    taken = fidelity * texture[..., None] * trust[..., :2]  # texture that came by the network
+    trust[..., :2] -= taken
+    trust[..., 2] += taken.sum(2)
     return pixels, trust
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from verax import weights
 from verax.errors import SettingsError
-from verax.image import Image
+from verax.image import Image, Plane
 from verax.restorers import streaks
 
 Floats = NDArray[np.float32]
@@ -57,7 +57,7 @@ class Estimate:
     severities: dict[str, float]
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def open_network(path: Path, kind: str) -> Network:
     """A network file exported by `verax export`; raises SettingsError for any other."""
     import onnxruntime
@@ -99,12 +99,17 @@ def derained(photo: Image) -> Image:
     return repair(photo, lambda rows, columns: photo[rows, columns], embedded("rain"))
 
 
-def repair_toned(photo: Image, picture: Image) -> Image:
-    """The photo under a tone that is known already, repaired by the embedded network.
-
-    `picture` (H, W, 3) is the photo with another tone and the photo's structure, noise included.
-    """
-    return repair(photo, lambda rows, columns: picture[rows, columns], embedded("detail"))
+def join(planes: Image) -> tuple[Image, Plane]:
+    """Restoration (H, W, 3) and share of the prior's texture (H, W), from the input planes
+    (H, W, 12) of the fusion network, tile by tile."""
+    fusion, size = embedded("fusion"), planes.shape[:2]
+    pixels, texture = np.empty((*size, 3), np.float32), np.empty(size, np.float32)
+    for outer, inner in tiles(*size):
+        restored, taken, _ = fusion(_padded(_planes(planes[outer]), fusion.multiple))
+        cut = kept(outer, inner)
+        pixels[inner] = np.clip(np.moveaxis(restored[0], 0, 2)[cut], 0.0, 1.0)
+        texture[inner] = taken[0, 1][cut]
+    return pixels, texture
 
 
 def estimate(photo: Image) -> Estimate:
@@ -123,8 +128,8 @@ def estimate(photo: Image) -> Estimate:
 
 
 def embedded(name: str) -> Network:
-    """The network called "tone", "detail" or "rain" that ships with Verax."""
-    return open_network(weights.path(name), "tone" if name == "tone" else "detail")
+    """The network called "tone", "detail", "rain" or "fusion" that ships with Verax."""
+    return open_network(weights.path(name), "detail" if name == "rain" else name)
 
 
 def look(photo: Image, tone: Network) -> tuple[Floats, Floats]:
@@ -168,11 +173,14 @@ def repair(
         inputs = _padded(detail_inputs(photo[outer], part), detail.multiple)
         residual = np.moveaxis(detail(inputs)[0][0], 0, 2)
         restored = part + residual[: part.shape[0], : part.shape[1]]
-        cut = tuple(
-            slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True)
-        )
-        out[inner] = np.clip(restored[cut], 0.0, 1.0)
+        out[inner] = np.clip(restored[kept(outer, inner)], 0.0, 1.0)
     return out
+
+
+def kept(outer: tuple[slice, slice], inner: tuple[slice, slice]) -> tuple[slice, ...]:
+    """Where in a tile that was read the part lies that is kept."""
+    pairs = zip(inner, outer, strict=True)
+    return tuple(slice(i.start - o.start, i.stop - o.start) for i, o in pairs)
 
 
 def tiles(

@@ -6,12 +6,13 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from verax.errors import SettingsError
 from verax.training.library import Library
-from verax.training.nafnet import DetailNet, ToneNet
+from verax.training.nafnet import DetailNet, FusionNet, ToneNet
 from verax.training.recipes import Recipe, from_dict
 
 NAME = "checkpoint.pt"
@@ -31,7 +32,7 @@ class State:
 def build(recipe: Recipe) -> nn.Module:
     """The untrained network of a recipe; the same for the same seed."""
     torch.manual_seed(recipe.seed)
-    make: type[nn.Module] = ToneNet if recipe.network == "tone" else DetailNet
+    make = {"tone": ToneNet, "detail": DetailNet, "fusion": FusionNet}[recipe.network]
     return make(recipe.shape)
 
 
@@ -76,6 +77,27 @@ def load_checkpoint(path: Path) -> tuple[Recipe, dict[str, Any]]:
         raise SettingsError(f"{path}: want a checkpoint of `verax train`: {exc}") from exc
 
 
+def _averaged(path: Path, net: nn.Module) -> dict[str, Tensor]:
+    """The averaged weights of a checkpoint, or those of a network file of `verax export`."""
+    if path.suffix != ".onnx":
+        return dict(load_checkpoint(path)[1]["average"])
+    import onnx
+    from google.protobuf.message import DecodeError
+    from onnx import numpy_helper
+
+    try:
+        stored = {t.name: t for t in onnx.load(path).graph.initializer}
+    except (OSError, DecodeError) as exc:
+        raise SettingsError(f"{path}: want a network of `verax export`: {exc}") from exc
+    average = {}
+    for name, value in net.state_dict().items():
+        tensor = stored.get(f"{name}.half", stored.get(name))
+        if tensor is None or tuple(tensor.dims) != tuple(value.shape):
+            raise SettingsError(f"{path}: want the weights of this recipe's network, not {name}")
+        average[name] = torch.from_numpy(numpy_helper.to_array(tensor).astype(np.float32))
+    return average
+
+
 def start(recipe: Recipe, folder: Path, device: torch.device) -> State:
     net = build(recipe).to(device, memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(
@@ -84,7 +106,7 @@ def start(recipe: Recipe, folder: Path, device: torch.device) -> State:
     path = folder / NAME
     if not path.is_file():
         if recipe.start:
-            net.load_state_dict(load_checkpoint(Path(recipe.start))[1]["average"])
+            net.load_state_dict(_averaged(Path(recipe.start), net))
         average = {k: v.detach().clone() for k, v in net.state_dict().items()}
         return State(net, average, optimiser)
     earlier, content = load_checkpoint(path)

@@ -4,7 +4,7 @@ So a run can stop anywhere and go on with exactly the samples it would have seen
 of loading processes. A tone sample is a whole photo as a thumbnail; a detail sample is a crop.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 
 from verax.degrade import Degradation, apply
 from verax.image import Image, Plane, from_uint8
+from verax.training.cases import Case
 from verax.training.library import Library, Pair, Scene
 from verax.training.nafnet import TASKS
 
 Floats = NDArray[np.float32]
 
-THUMBNAILS = ((6, 8), (6, 8), (8, 6), (7, 7))  # height and width over short / 6, cycled by batch
+THUMBNAILS = ((6, 8), (8, 6), (7, 7), (9, 12))  # height and width over short / 6, cycled by batch
+DEPTH_SHARE = 0.55  # of the hazy samples, on photos whose depth is known
+FINE = ("noise", "rain", "snow", "jpeg", "raindrop", "motion_blur", "defocus_blur")
 CLEAN, REAL = "clean", "real:"  # mix entries beside the tasks; "real:haze" draws real pairs
 
 
@@ -45,11 +48,15 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where samples come from; `mix` maps "clean", a task or "real:task" to its weight."""
+    """Where samples come from; `mix` maps "clean", a task or "real:task" to its weight.
+
+    `cases` are what the fusion network learns from, see `verax.training.cases`.
+    """
 
     library: Library
     mix: Mapping[str, float]
     seed: int
+    cases: Sequence[Case] = ()
 
     def tone(self, index: int, batch: int, short: int) -> Sample:
         """Sample `index` for the tone network: a whole, degraded photo as a thumbnail."""
@@ -68,6 +75,17 @@ class Source:
         inputs = np.concatenate([_planes(drawn.photo), _planes(tone), empty])
         return Sample(inputs, _planes(target), drawn.severity)
 
+    def fusion(self, index: int, crop: int) -> Sample:
+        """Sample `index` for the fusion network: a crop of a prepared case."""
+        rng = np.random.default_rng((self.seed, index))
+        case = self.cases[int(rng.integers(len(self.cases)))]
+        height, width = case.reference.shape[:2]
+        top, left = rng.integers(height - crop + 1), rng.integers(width - crop + 1)
+        window = slice(int(top), int(top) + crop), slice(int(left), int(left) + crop)
+        way = slice(None, None, -1 if rng.random() < 0.5 else 1)  # mirrored or not
+        inputs, reference = (p[window][:, way] for p in (case.inputs, case.reference))
+        return Sample(_planes(unit(inputs)), _planes(unit(reference)), case.severity)
+
     def _draw(self, rng: Generator, size: tuple[int, int], *, whole: bool) -> Drawn:
         names = list(self.mix)
         weights = np.array([self.mix[name] for name in names], np.float64)
@@ -77,7 +95,7 @@ class Source:
             pairs = [pair for pair in self.library.pairs if pair.task == task]
             return _real(pairs[int(rng.integers(len(pairs)))], size, rng, whole=whole)
         scenes = self.library.scenes
-        if name == "haze" and self.library.with_depth() and rng.random() < 0.4:
+        if name == "haze" and self.library.with_depth() and rng.random() < DEPTH_SHARE:
             scenes = self.library.with_depth()
         return _synthetic(scenes[int(rng.integers(len(scenes)))], name, size, rng, whole=whole)
 
@@ -86,9 +104,11 @@ def _synthetic(
     scene: Scene, task: str, size: tuple[int, int], rng: Generator, *, whole: bool
 ) -> Drawn:
     window = _window(scene.photo.shape[:2], size, rng, whole=whole)
-    planes = _cut(from_uint8(scene.photo[window]), size, rng)
-    depth = None if scene.depth is None else _resize(scene.depth[window], size)
-    reference, mirrored = planes
+    # what a thumbnail averages away must befall the photo before it is made small
+    finer = 2 if whole and task in FINE else 1
+    work = (finer * size[0], finer * size[1])
+    reference, mirrored = _cut(from_uint8(scene.photo[window]), work, rng)
+    depth = None if scene.depth is None else _resize(scene.depth[window], work)
     if depth is not None and mirrored:
         depth = np.ascontiguousarray(depth[:, ::-1])
     severity = np.zeros(len(TASKS), np.float32)
@@ -100,7 +120,8 @@ def _synthetic(
         steps.append(Degradation(extra, float(rng.uniform(0.05, 0.3)), int(rng.integers(2**31))))
     for step in steps:
         severity[TASKS.index(step.task)] = step.severity
-    return Drawn(apply(reference, *steps, depth=depth), reference, task, severity)
+    photo = apply(reference, *steps, depth=depth)
+    return Drawn(_resize(photo, size), _resize(reference, size), task, severity)
 
 
 def _real(pair: Pair, size: tuple[int, int], rng: Generator, *, whole: bool) -> Drawn:
@@ -182,6 +203,11 @@ def _moments(picture: Image, sigma: float) -> tuple[Floats, Floats]:
     mean = cv2.GaussianBlur(picture, (0, 0), sigma)
     square = cv2.GaussianBlur(picture * picture, (0, 0), sigma)
     return mean, np.sqrt(np.maximum(square - mean * mean, 0.0))
+
+
+def unit(levels: NDArray[np.uint8]) -> Floats:
+    """8 bit to [0, 1]."""
+    return levels.astype(np.float32) / np.float32(255)
 
 
 def _clip(picture: NDArray[np.floating[Any]]) -> Image:

@@ -37,6 +37,7 @@ SIZES = ((5, 7), (3, 4), (9, 2))  # sizes checked, in multiples of the size rule
 OUTPUTS = {
     "tone": ("transform", "severity"),
     "detail": ("residual", "gates", "severity"),
+    "fusion": ("restored", "taken", "severity"),
 }
 
 
@@ -181,7 +182,7 @@ def _sizes(recipe: Recipe) -> tuple[tuple[int, int], ...]:
 
 
 def _example(recipe: Recipe, multiples: tuple[int, int]) -> NDArray[np.float32]:
-    """A smooth picture with some noise, the same every time; no prior."""
+    """A smooth picture with some noise, the same every time; a prior for fusion only."""
     height, width = (m * recipe.shape.multiple for m in multiples)
     planes = 3 if recipe.network == "tone" else DETAIL_INPUTS
     rng = np.random.default_rng(0)
@@ -192,4 +193,7 @@ def _example(recipe: Recipe, multiples: tuple[int, int]) -> NDArray[np.float32]:
     inputs[0, :3] = picture
     if planes > 3:
         inputs[0, 3:6] = picture
+    if recipe.network == "fusion":
+        inputs[0, 6:9] = picture[::-1]
+        inputs[0, 9:] = 0.8
     return inputs

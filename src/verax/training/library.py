@@ -20,6 +20,7 @@ from PIL import Image as PillowImage
 from verax import image as images
 from verax.errors import SettingsError
 from verax.image import Plane
+from verax.training import veil
 
 Levels = NDArray[np.uint8]  # (H, W, 3)
 
@@ -99,6 +100,7 @@ def load(folders: Iterable[Path | str], *, split: str = "train", shortest: int =
         _refuse_leaks(chosen, [row for row in rows if row.split not in ("train", "val")])
     scenes = [_scene(row) for row in chosen if row.task in PHOTO_TASKS]
     pairs = [_pair(row) for row in chosen if row.task in PAIR_TASKS and row.photo]
+    scenes += [scene for pair in pairs if pair.task == "haze" for scene in _unveiled(pair)]
     _refuse_small(scenes, shortest)
     licences = tuple(sorted({row.licence for row in chosen if row.licence}))
     return Library(scenes, pairs, _digest(chosen), licences)
@@ -136,6 +138,13 @@ def _pair(row: _Row) -> Pair:
             f"{reference.shape}"
         )
     return Pair(photo, reference, PAIR_TASKS[row.task], row.photo.name)
+
+
+def _unveiled(pair: Pair) -> Iterator[Scene]:
+    """The clear photo of a hazy pair with the depth its veil shows, if it follows the model."""
+    found = veil.lift(images.from_uint8(pair.photo), images.from_uint8(pair.reference))
+    if found.residual < veil.EXACT:
+        yield Scene(pair.reference, found.depth, pair.name)
 
 
 def _levels(path: Path) -> Levels:

@@ -24,12 +24,13 @@ from verax.training import plots
 from verax.training.checkpoints import NAME, State, save, start
 from verax.training.data import Source
 from verax.training.library import Library, load
-from verax.training.objective import objective, possible, sample_at
+from verax.training.objective import objective, sample_at, source_of
 from verax.training.recipes import Recipe, check
 from verax.training.team import Team, team
 from verax.training.validation import held_out, validate
 
 Report = Callable[[dict[str, Any]], None]
+CASES = "cases.npz"
 REPORT_EVERY = 50  # steps
 FINAL_RATE = 0.002  # of the peak rate
 CLIP = 1.0  # gradient norm
@@ -88,7 +89,9 @@ class _Run:
     ) -> None:
         self.recipe, self.folder, self.crew, self.report = recipe, folder, crew, report
         self.library = library
-        self.source = Source(library, possible(recipe, library), recipe.seed)
+        self.source: Source = source_of(
+            recipe, library, seed=recipe.seed, count=recipe.cases, kept=folder / CASES
+        )
         self.held_out = held_out(recipe, crew.device)
 
     def go(self, state: State) -> None:

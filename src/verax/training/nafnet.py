@@ -1,6 +1,6 @@
-"""The two small networks of Verax: tone (whole photo, once) and detail (tiles, anywhere).
+"""The small networks of Verax: tone (whole photo, once), detail and fusion (tiles, anywhere).
 
-Both are gated U-Nets on pixel-unshuffled input: the plan of NAFNet (Chen et al., ECCV 2022:
+All are gated U-Nets on pixel-unshuffled input: the plan of NAFNet (Chen et al., ECCV 2022:
 no activation but a gate, additive skips, residual on the input) with dense 3x3 convolutions in
 place of normalisation, depthwise convolution and pooled attention. On CPUs dense convolutions run
 at several times the arithmetic rate of depthwise ones, and without pooling a tile and the full
@@ -21,7 +21,9 @@ from verax import degrade
 TASKS = tuple(degrade.TASKS)
 TONE_TASKS = ("haze", "lowlight", "underwater")
 DETAIL_INPUTS = 12  # photo 3, toned 3, prior 3, geometric and photometric confidence, validity
-TONE_OUTPUTS = 6  # log gain and offset per channel
+TONE_INPUTS = 8  # thumbnail 3, its logarithm 3, darkest and brightest value nearby
+ENOUGH_SEVERITY = 0.25  # from which the tone is changed in full
+VEIL_PLANES = 9  # log gain, offset and veil per channel
 LOW_BAND = 16  # px: what is smoother than this is tone
 
 
@@ -48,6 +50,7 @@ class Shape:
 
 
 DETAIL = Shape()
+FUSION = Shape(unshuffle=2, widths=(16, 32, 64), blocks=2, middle=3)
 TONE = Shape(unshuffle=4, widths=(48, 96, 128), blocks=2, middle=3, normed=False)
 
 
@@ -114,6 +117,9 @@ class GatedUNet(nn.Module):  # type: ignore[misc]  # torch has no types here
 class ToneNet(nn.Module):  # type: ignore[misc]  # torch has no types here
     """Thumbnail of the whole photo (B, 3, h, w) to its colour transform and its degradation.
 
+    Inside, the transform is that of a veil: out = A + (photo - A) * exp(g) + o. Without gain and
+    offset it is the identity whatever the veil's colour A is, so a good photo costs nothing.
+
     Returns:
         transform (B, 6, h/2, w/2): natural log of a gain and an offset per channel; both scaled
             by an estimated severity, so that a good photo keeps its tone.
@@ -123,13 +129,13 @@ class ToneNet(nn.Module):  # type: ignore[misc]  # torch has no types here
     def __init__(self, shape: Shape = TONE) -> None:
         super().__init__()
         width, coarse = shape.widths[0], shape.widths[-1]
-        self.body = GatedUNet(6, shape)
+        self.body = GatedUNet(TONE_INPUTS, shape)
         self.whole = nn.Sequential(nn.LayerNorm(coarse), nn.Linear(coarse, coarse), nn.GELU())
         self.steer = nn.Linear(coarse, coarse)
-        self.overall = nn.Linear(coarse, TONE_OUTPUTS)
+        self.overall = nn.Linear(coarse, VEIL_PLANES)
         self.severity = nn.Linear(coarse, len(TASKS))
-        self.strength = nn.Linear(coarse, 1)
-        self.head = nn.Conv2d(width, TONE_OUTPUTS * (shape.unshuffle // 2) ** 2, 3, padding=1)
+        self.tone_tasks = [TASKS.index(task) for task in TONE_TASKS]
+        self.head = nn.Conv2d(width, VEIL_PLANES * (shape.unshuffle // 2) ** 2, 3, padding=1)
         self.finer = shape.unshuffle // 2
         _start_small(self.head)
         _start_small(self.overall)
@@ -137,13 +143,30 @@ class ToneNet(nn.Module):  # type: ignore[misc]  # torch has no types here
     def forward(self, thumbnail: Tensor) -> tuple[Tensor, Tensor]:
         # the logarithm spreads what lies in the dark, where a linear scale sees only black
         spread = 0.5 * torch.log(thumbnail + 1 / 255) + 1.25
-        x, skips = self.body.encode(torch.cat([2 * thumbnail - 1, spread], 1))
+        x, skips = self.body.encode(torch.cat([2 * thumbnail - 1, spread, _extremes(thumbnail)], 1))
         whole = self.whole(x.mean((2, 3)))
         x = self.body.decode(x + self.steer(whole)[:, :, None, None], skips)
-        strength = torch.sigmoid(self.strength(whole))[:, :, None, None]
+        severity = torch.sigmoid(self.severity(whole))
+        # known severities teach it; a strength that the distance could lower would fall to zero
+        # before the transform is of any use, and never come back
+        worst = severity[:, self.tone_tasks].amax(1).detach()
+        strength = (worst / ENOUGH_SEVERITY).clamp(0, 1)[:, None, None, None]
         local = F.pixel_shuffle(self.head(x), self.finer)
-        transform = strength * (local + self.overall(whole)[:, :, None, None])
-        return transform.float(), torch.sigmoid(self.severity(whole)).float()
+        planes = (local + self.overall(whole)[:, :, None, None]).float()
+        gain, offset = strength * planes[:, :3], strength * planes[:, 3:6]
+        veil = 0.7 + 0.6 * torch.tanh(planes[:, 6:])
+        offset = offset + veil * (1 - torch.exp(gain))
+        return torch.cat([gain, offset], 1), severity.float()
+
+
+def _extremes(thumbnail: Tensor) -> Tensor:
+    """(B, 2, h, w) in [-1, 1]: the darkest and the brightest channel value nearby.
+
+    A veil lifts the darkest (the dark channel prior: He, Sun and Tang, CVPR 2009).
+    """
+    dark = -F.max_pool2d(-thumbnail.amin(1, keepdim=True), 7, stride=1, padding=3)
+    bright = F.max_pool2d(thumbnail.amax(1, keepdim=True), 7, stride=1, padding=3)
+    return 2 * torch.cat([dark, bright], 1) - 1
 
 
 class DetailNet(nn.Module):  # type: ignore[misc]  # torch has no types here
@@ -174,25 +197,51 @@ class DetailNet(nn.Module):  # type: ignore[misc]  # torch has no types here
         return planes[:, :3].float(), gates.float(), severity.float()
 
 
+class FusionNet(nn.Module):  # type: ignore[misc]  # torch has no types here
+    """What of a registered prior is worth taking, on a photo that already has the prior's tone.
+
+    Input as of DetailNet, the toned photo being the base under the prior's tone.
+
+    Returns:
+        restored (B, 3, H, W), unclipped.
+        taken (B, 2, H, W): shares of the prior's low and high band in it, 0 where not trusted.
+        severity (B, 10): as of DetailNet.
+    """
+
+    def __init__(self, shape: Shape = FUSION) -> None:
+        super().__init__()
+        self.core = DetailNet(shape)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        residual, gates, severity = self.core(x)
+        taken = taken_shares(x, gates)
+        return fused(x, residual, taken), taken, severity
+
+
 def toned(photo: Tensor, transform: Tensor) -> Tensor:
     """Photo (B, 3, H, W) under a transform (B, 6, h, w), unclipped."""
     full = F.interpolate(transform, photo.shape[2:], mode="bilinear", align_corners=False)
     return photo * torch.exp(full[:, :3]) + full[:, 3:]
 
 
-def fused(inputs: Tensor, residual: Tensor, gates: Tensor) -> Tensor:
-    """The restoration (B, 3, H, W) from DetailNet's input and output, unclipped.
+def taken_shares(inputs: Tensor, gates: Tensor) -> Tensor:
+    """(B, 2, H, W) shares of the prior's low and high band, from DetailNet's input and gates.
 
-    The prior may replace the low band and the high band of the base where it is valid and its
-    registration is trusted; its high band only where its gradients agree with the photo's.
+    Both are taken only where the prior is valid and its registration trusted; the low band where
+    its light agrees with the base's, the high band where its gradients agree with the photo's.
     """
     photo, prior = inputs[:, :3], inputs[:, 6:9]
     trust = inputs[:, 9:10] * inputs[:, 11:12]
-    base = inputs[:, 3:6] + residual
+    low = gates[:, :1] * trust * inputs[:, 10:11]
+    return torch.cat([low, gates[:, 1:] * trust * agreement(photo, prior)], 1)
+
+
+def fused(inputs: Tensor, residual: Tensor, taken: Tensor) -> Tensor:
+    """The restoration (B, 3, H, W) from DetailNet's input and output, unclipped."""
+    prior, base = inputs[:, 6:9], inputs[:, 3:6] + residual
     low_base, low_prior = _low(base), _low(prior)
-    low = gates[:, :1] * trust * inputs[:, 10:11] * (low_prior - low_base)
-    high = gates[:, 1:] * trust * agreement(photo, prior) * (prior - low_prior - base + low_base)
-    return base + low + high
+    high = prior - low_prior - base + low_base
+    return base + taken[:, :1] * (low_prior - low_base) + taken[:, 1:] * high
 
 
 def agreement(photo: Tensor, prior: Tensor) -> Tensor:

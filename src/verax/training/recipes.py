@@ -8,21 +8,25 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from verax.errors import SettingsError, choose
-from verax.training.nafnet import DETAIL, TASKS, TONE, Shape
+from verax.training.nafnet import DETAIL, FUSION, TASKS, TONE, Shape
 
-Network = Literal["tone", "detail"]
+Network = Literal["tone", "detail", "fusion"]
 
-# Weights follow need: haze and darkness are tone, what hides structure is detail; both see
-# clean photos, which must come back as they are.
+NETWORKS = ("tone", "detail", "fusion")
+
+# Weights follow need: haze and darkness are tone; noise and rain hide structure and have an expert
+# each, since one network for both told neither from texture. All see clean photos, which must
+# come back as they are.
 TONE_MIX = {
-    "clean": 0.10, "haze": 0.30, "real:haze": 0.14, "lowlight": 0.20, "real:lowlight": 0.01,
-    "underwater": 0.06, "real:noise": 0.05, "noise": 0.02, "rain": 0.04, "real:rain": 0.01,
-    "snow": 0.03, "jpeg": 0.01, "motion_blur": 0.02, "raindrop": 0.01,
+    "clean": 0.11, "haze": 0.31, "real:haze": 0.14, "lowlight": 0.20, "real:lowlight": 0.015,
+    "underwater": 0.05, "real:noise": 0.05, "noise": 0.02, "rain": 0.04, "real:rain": 0.01,
+    "snow": 0.025, "jpeg": 0.01, "motion_blur": 0.01, "raindrop": 0.01,
 }  # fmt: skip
-DETAIL_MIX = {
-    "clean": 0.05, "noise": 0.21, "real:noise": 0.12, "rain": 0.31, "real:rain": 0.06,
-    "lowlight": 0.09, "snow": 0.04, "jpeg": 0.04, "motion_blur": 0.02, "defocus_blur": 0.01,
-    "haze": 0.03, "underwater": 0.01, "raindrop": 0.01,
+NOISE_MIX = {"clean": 0.09, "noise": 0.49, "real:noise": 0.15, "lowlight": 0.20, "jpeg": 0.07}
+RAIN_MIX = {"clean": 0.06, "rain": 0.72, "real:rain": 0.14, "snow": 0.04, "noise": 0.04}
+FUSION_MIX = {
+    "haze": 0.30, "rain": 0.25, "lowlight": 0.25, "noise": 0.08, "snow": 0.04, "underwater": 0.04,
+    "clean": 0.04,
 }  # fmt: skip
 
 
@@ -31,12 +35,14 @@ class Recipe:
     """One training run.
 
     Attributes:
-        network: "tone" (whole photos as thumbnails) or "detail" (crops).
+        network: "tone" (whole photos as thumbnails), "detail" (crops) or "fusion" (crops of
+            cases with simulated priors).
         data: folders of photos.
         start: checkpoint whose averaged weights the run begins with; "" begins anew.
         mix: weight per kind of sample: "clean", a task, or "real:task" for real pairs.
         steps: length of the run; 0 when `minutes` decides.
         minutes: length of the run by the clock; the cosine schedule follows it.
+        cases: how many cases the fusion network learns from.
         crop: side of a detail crop, or short side of a thumbnail, in px.
         batch: samples per step and device.
         rate: peak learning rate of AdamW.
@@ -53,11 +59,12 @@ class Recipe:
     network: Network = "detail"
     data: tuple[str, ...] = ()
     start: str = ""
-    mix: Mapping[str, float] = field(default_factory=lambda: MappingProxyType(DETAIL_MIX))
+    mix: Mapping[str, float] = field(default_factory=lambda: MappingProxyType(NOISE_MIX))
     shape: Shape = DETAIL
     seed: int = 0
     steps: int = 0
     minutes: float = 0.0
+    cases: int = 0
     crop: int = 128
     batch: int = 8
     rate: float = 1e-3
@@ -85,27 +92,47 @@ class Recipe:
 
 _TONE = Recipe(
     "tone", mix=MappingProxyType(TONE_MIX), shape=TONE, crop=96, batch=16,
-    distance="decibels", enough=32.0, severity=0.5, structure=0.0, frequency=0.0,
+    distance="decibels", enough=34.0, severity=0.3, structure=0.0, frequency=0.0,
 )  # fmt: skip
+_DETAIL = Recipe(
+    crop=96, compile=True, distance="decibels", severity=0.02, structure=0.0, frequency=0.0
+)
+_RAIN = replace(_DETAIL, mix=MappingProxyType(RAIN_MIX))
+_FUSION = Recipe(
+    "fusion", mix=MappingProxyType(FUSION_MIX), shape=FUSION, crop=96, cases=400,
+    compile=True, distance="decibels", severity=0.02, frequency=0.0,
+)  # fmt: skip
+_LARGE = Shape(widths=(40, 80, 144))  # four networks of this size stay under 12 MB
 
-RECIPES: dict[str, tuple[Recipe, ...]] = {
+
+def _on_gpus(recipe: Recipe) -> Recipe:
+    """The recipe with large batches for all GPUs of a machine."""
+    return replace(recipe, crop=192, batch=64, workers=14, devices=0)
+
+
+# named as the files they become; the fusion run learns on what the networks before it make
+RECIPES: dict[str, dict[str, Recipe]] = {
     # about 2 hours on 2 cores, one of which trains
-    "cpu": (
-        replace(_TONE, minutes=30, warmup=200),
-        Recipe(minutes=85, crop=96, structure=0.0, compile=True),
-    ),
+    "cpu": {
+        "tone": replace(_TONE, minutes=38),
+        "detail": replace(_DETAIL, minutes=38),
+        "rain": replace(_RAIN, minutes=28),
+        "fusion": replace(_FUSION, minutes=8),
+    },
     # 30 minutes of one H200
-    "gpu": (
-        replace(_TONE, minutes=8, crop=192, batch=64, workers=14, devices=0),
-        Recipe(minutes=20, crop=192, batch=64, workers=14, devices=0, compile=True,
-               shape=Shape(widths=(48, 96, 160), blocks=2, middle=4)),
-    ),
-}  # fmt: skip
+    "gpu": {
+        "tone": _on_gpus(replace(_TONE, minutes=7)),
+        "detail": _on_gpus(replace(_DETAIL, minutes=8, shape=_LARGE)),
+        "rain": _on_gpus(replace(_RAIN, minutes=7, shape=_LARGE)),
+        "fusion": _on_gpus(replace(_FUSION, minutes=3, cases=2000)),
+    },
+}
 
 
-def named(name: str, data: tuple[str, ...]) -> tuple[Recipe, ...]:
-    """The runs of a named recipe on `data`, in order."""
-    return tuple(replace(recipe, data=data) for recipe in choose(RECIPES, name, kind="recipe"))
+def named(name: str, data: tuple[str, ...]) -> dict[str, Recipe]:
+    """The runs of a named recipe on `data`, in order, by the name of the file they make."""
+    runs = choose(RECIPES, name, kind="recipe")
+    return {file: replace(recipe, data=data) for file, recipe in runs.items()}
 
 
 def read(path: Path, data: tuple[str, ...] = ()) -> Recipe:
@@ -123,7 +150,7 @@ def from_dict(table: Mapping[str, Any], *, name: str = "recipe") -> Recipe:
     for key in table:
         if key not in known:
             raise SettingsError(f"{name}: no setting {key!r}; known: {', '.join(sorted(known))}")
-    start = _TONE if table.get("network") == "tone" else Recipe()
+    start = {"tone": _TONE, "fusion": _FUSION}.get(str(table.get("network")), Recipe())
     values = dict(table)
     try:
         if "shape" in values:
@@ -142,7 +169,9 @@ def check(recipe: Recipe, *, name: str = "recipe") -> Recipe:
     rule = recipe.shape.multiple * (6 if recipe.network == "tone" else 1)
     unknown = sorted(set(recipe.mix) - known)
     problems = {
-        "network: want 'tone' or 'detail'": recipe.network not in ("tone", "detail"),
+        f"network: want one of {', '.join(NETWORKS)}": recipe.network not in NETWORKS,
+        "cases: want at least 1 for a fusion network": recipe.network == "fusion"
+        and recipe.cases < 1,
         "distance: want 'charbonnier' or 'decibels'": (
             recipe.distance not in ("charbonnier", "decibels")
         ),

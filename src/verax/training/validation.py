@@ -9,10 +9,9 @@ from torch import Tensor, nn
 
 from verax import image as images
 from verax.errors import SettingsError
-from verax.training.data import Source
 from verax.training.library import load
 from verax.training.nafnet import TASKS
-from verax.training.objective import objective, possible, sample_at
+from verax.training.objective import objective, sample_at, source_of
 from verax.training.recipes import Recipe
 
 SEED = 1_000_003  # of the held-out samples, so that every run sees the same
@@ -24,7 +23,7 @@ def held_out(recipe: Recipe, device: torch.device) -> list[tuple[str, Any]]:
         library = load(recipe.data, split="val", shortest=recipe.crop)
     except SettingsError:
         return []
-    source = Source(library, possible(recipe, library), SEED)
+    source = source_of(recipe, library, seed=SEED, count=recipe.validation)
     batches = []
     for index in range(recipe.validation):
         sample = sample_at(source, recipe, index * recipe.batch)
