@@ -6,17 +6,19 @@
 prior made from the clean photo: an upper bound, for the prior's tone is the truth's. "real":
 photos with what an image model really returned; PSNR where ground truth exists on the photo's
 grid, invented edges and NIQE everywhere.
-Each --weights DIR holds tone.onnx and detail.onnx of one seed; without it the embedded ones are
-used once. The prior itself is never trained on here: rows differ only in how it is used.
+Each --weights DIR holds the networks of one seed (what `verax train --recipe` leaves); a file that
+it lacks is the embedded one. Rows differ only in how the prior is used. The table is the mean over
+seeds; intervals are of the paired difference to the network without a prior, its photos resampled.
 """
 
 import argparse
 import csv
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -28,6 +30,7 @@ from verax.bench.methods import fitted
 from verax.bench.statistics import compare
 from verax.errors import VeraxError
 from verax.fusion import fuse as fusion
+from verax.fusion.network import join
 from verax.fusion.verify import unsupported_edges
 from verax.geometry.register import Registration, Warped, apply, register
 from verax.image import Image
@@ -39,6 +42,7 @@ TASKS = {"haze": 0.7, "rain": 0.6, "lowlight": 0.6}  # with the severity
 CLASSICAL = {"haze": "dcp", "rain": "guided_derain", "lowlight": "lime", "noise": "nlm"}
 SIDE = 384  # px: longest side of the simulated cases, for the processor's sake
 LOW_BAND = 0.02  # of the width
+HIGH_BAND = 8.0  # px
 KINDS = {"dehazing": "haze", "deraining": "rain", "lowlight": "lowlight", "denoising": "noise"}
 
 
@@ -111,14 +115,35 @@ def tone_only(case: Case) -> Image:
     return fusion.fuse(case.photo, case.photo, case.warped, case.found).pixels
 
 
-def without_verify(case: Case) -> Image:
-    """Tone only, the doubt about invented structure ignored."""
-    doubt, never = fusion.verify.doubt, lambda restoration, photo: np.zeros_like(photo[..., 0])
-    fusion.verify.doubt = never
-    try:
-        return tone_only(case)
-    finally:
-        fusion.verify.doubt = doubt
+def without_verify(row: Row) -> Row:
+    """A row with the doubt about invented structure ignored."""
+
+    def run(case: Case) -> Image | None:
+        doubt, never = fusion.verify.doubt, lambda restoration, photo: np.zeros_like(photo[..., 0])
+        fusion.verify.doubt = never
+        try:
+            return row(case)
+        finally:
+            fusion.verify.doubt = doubt
+
+    return run
+
+
+def full(case: Case) -> Image:
+    return fused(case, case.found, case.prior)
+
+
+def without_texture(case: Case) -> Image:
+    """The full row with a prior that has no high band of its own."""
+    if case.found.outcome == "foreign":
+        return case.base
+    recipe = fusion.solve(case.photo, case.base, case.warped, case.found)
+    if recipe is None or recipe.scene_state_change:
+        return full(case)
+    toned, _ = fusion.carry_out(recipe, case.base, case.warped, 1.0)
+    light = cv2.GaussianBlur(case.warped.pixels - toned, (0, 0), HIGH_BAND)
+    plain = Warped(np.clip(toned + light, 0, 1), case.warped.valid)
+    return join(case.photo, toned, plain, case.found)[0]
 
 
 def oracle(case: Case) -> Image | None:
@@ -138,14 +163,16 @@ ROWS: dict[str, Row] = {
     "registered prior": registered_prior,
     "low band of prior + high band of photo": low_band,
     "tone only": tone_only,
-    "tone only without verify": without_verify,
+    "tone only without verify": without_verify(tone_only),
     "network without prior": lambda c: c.base,
     "network + unregistered prior": lambda c: fused(c, unregistered(c), c.prior),
     "network + global": lambda c: fused(
         c, replace(c.found, field=None, confidence=believed(c)), c.prior
     ),
     "network + local": lambda c: fused(c, replace(c.found, confidence=believed(c)), c.prior),
-    "full (+ confidence)": lambda c: fused(c, c.found, c.prior),
+    "full (+ confidence)": full,
+    "full without texture path": without_texture,
+    "full without verify": without_verify(full),
     "tone on the network's base": lambda c: fused(c, c.found, c.prior, mode="tone"),
     "control: foreign prior": lambda c: with_prior(c, c.stranger),
     "control: prior = photo": lambda c: with_prior(c, c.photo),
@@ -214,11 +241,6 @@ def quartiles(case: Case, full: Image) -> list[float]:
     return [float(10 * np.log10(error[0][q].mean() / error[1][q].mean())) for q in parts]
 
 
-@lru_cache(maxsize=1)
-def embedded() -> Path:
-    return weights.path("tone").parent
-
-
 def run(cases: Iterator[Case], names: list[str]) -> tuple[dict, dict]:
     """Values by task, row and measure; gains by task and confidence quarter."""
     table: dict[str, dict[str, dict[str, list[float]]]] = {}
@@ -241,23 +263,55 @@ def run(cases: Iterator[Case], names: list[str]) -> tuple[dict, dict]:
     return table, gains
 
 
-def show(table: dict, gains: dict) -> None:
-    for task, rows in table.items():
+Table = dict[str, dict[str, dict[str, list[float]]]]
+
+
+def over_seeds(tables: list[Table]) -> Table:
+    """Per photo the mean over the seeds."""
+    return {
+        task: {
+            row: {
+                measure: list(np.mean([t[task][row][measure] for t in tables], 0))
+                for measure in values
+            }
+            for row, values in rows.items()
+        }
+        for task, rows in tables[0].items()
+    }
+
+
+def show(tables: list[Table], gains: list[dict[str, list[list[float]]]]) -> None:
+    for task, rows in over_seeds(tables).items():
         print(f"\n## {task}")
         base = rows.get("network without prior", {}).get("psnr")
         for name, row in rows.items():
             cells = [f"{m} {np.mean(v):6.2f}" for m, v in row.items()]
             if base and "psnr" in row and len(base) == len(row["psnr"]) > 1:
                 against = compare(row["psnr"], base, rng=np.random.default_rng(0)).difference
+                seeds = [np.mean(t[task][name]["psnr"]) for t in tables]
                 cells.append(
                     f"against the network alone {against.mean:+.2f} "
-                    f"[{against.low:+.2f}, {against.high:+.2f}]"
+                    f"[{against.low:+.2f}, {against.high:+.2f}], "
+                    f"seeds {min(seeds):.2f} to {max(seeds):.2f}"
                 )
             count = len(next(iter(row.values())))
             print(f"{name:42}{count:3}  " + "   ".join(cells))
-        if gains.get(task):
-            rising = np.mean(gains[task], 0)
+        quarters = [g for seed in gains for g in seed.get(task, []) if g]
+        if quarters:
+            rising = np.mean(quarters, 0)
             print("gain by confidence quarter: " + ", ".join(f"{g:+.2f}" for g in rising))
+
+
+def seeds(places: list[Path]) -> Iterator[str]:
+    """Each place's networks put in use; the embedded ones stand in for those it lacks."""
+    embedded = weights.FOLDER
+    for place in places or [embedded]:
+        with tempfile.TemporaryDirectory() as folder:
+            for name in weights.FILES.values():
+                own = place / name
+                (Path(folder) / name).symlink_to(own if own.exists() else embedded / name)
+            weights.FOLDER = Path(folder)
+            yield place.name
 
 
 def main() -> None:
@@ -265,16 +319,18 @@ def main() -> None:
     parser.add_argument("--set", default="simulated", choices=("simulated", "real"))
     parser.add_argument("--count", type=int, default=8, help="photos per task, or pairs")
     parser.add_argument("--rows", default=",".join(ROWS))
-    parser.add_argument("--weights", type=Path, nargs="*", help="one folder per seed")
+    parser.add_argument("--weights", type=Path, nargs="*", default=[], help="one folder per seed")
     words = parser.parse_args()
     folder = Path(os.environ["VERAX_PICTURES"])
     make = simulated if words.set == "simulated" else real
-    for place in words.weights or [embedded()]:
-        weights.FOLDER = place
-        table, gains = run(make(folder, words.count), words.rows.split(","))
-        print(f"\n# weights of {place.name}")
-        show(table, gains)
-        print(json.dumps({"set": words.set, "weights": place.name, "values": table}))
+    tables, gains = [], []
+    for seed in seeds([place.resolve() for place in words.weights]):
+        print(f"# networks of {seed}", flush=True)
+        table, gain = run(make(folder, words.count), words.rows.split(","))
+        tables.append(table)
+        gains.append(gain)
+    show(tables, gains)
+    print(json.dumps({"set": words.set, "seeds": tables}))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from verax.image import Image, Photo
 PriorUse = Literal["used", "refused", "none"]
 
 EMBEDDED = "network"
-DEFAULT_RESTORER = "auto"  # the photo itself under a prior that is used, else the embedded network
+DEFAULT_RESTORER = "auto"  # the embedded network, except under a prior of which tone alone is taken
 DEFAULT_FUSION = "tone"
 
 
@@ -69,7 +69,7 @@ def restore(
         warped = apply(registration, picture, size=(original.width, original.height))
     refused = registration is not None and registration.outcome == "foreign"
     use: PriorUse = "none" if registration is None else "refused" if refused else "used"
-    base = restorers.restore(original.pixels, base_restorer(restorer, use))
+    base = restorers.restore(original.pixels, base_restorer(restorer, use, fusion))
     fused: Fusion = fuse(
         original.pixels, base, warped, registration, fidelity=fidelity, mode=fusion
     )
@@ -87,12 +87,12 @@ def restore(
     )
 
 
-def base_restorer(name: str, use: PriorUse) -> str:
-    """The restorer behind a name: "auto" is the photo itself under a prior that is used, since
-    fusion was measured on it, and the embedded network where no prior helps."""
+def base_restorer(name: str, use: PriorUse, fusion: str) -> str:
+    """The restorer behind a name. "auto" is the embedded network, on whose base the fusion network
+    learnt; the tone of a prior alone moves the photo itself."""
     if name != DEFAULT_RESTORER:
         return name
-    return "none" if use == "used" else EMBEDDED
+    return "none" if use == "used" and fusion == "tone" else EMBEDDED
 
 
 def as_photo(picture: Photo | Image | Path | str, *, name: str) -> Photo:

@@ -5,6 +5,7 @@ photo, base and prior with their confidences, mends what the fit left, and opens
 the prior's low and high band where both agree.
 """
 
+import cv2
 import numpy as np
 
 from verax.fusion import grid
@@ -13,6 +14,7 @@ from verax.image import Image, Plane
 from verax.restorers import network
 
 LIGHT = 0.02  # Gaussian, share of the long side, under which light is compared
+LIGHT_SIDE = 512  # px: long side at which it is compared
 UNLIKE = 0.1  # difference of light at which the photometric confidence has fallen to 1/e
 
 
@@ -20,19 +22,34 @@ def join(
     photo: Image, toned: Image, warped: Warped, registration: Registration
 ) -> tuple[Image, Plane]:
     """The restoration (H, W, 3) and the share of the prior's texture in it (H, W)."""
-    return network.join(planes(photo, toned, warped, registration))
-
-
-def planes(photo: Image, toned: Image, warped: Warped, registration: Registration) -> Image:
-    """(H, W, 12) input of the fusion network: photo, toned base, prior, geometric and photometric
-    confidence, validity."""
     light = photometric_confidence(toned, warped)
-    trust = np.stack([registration.confidence, light, warped.valid], 2)
-    return np.concatenate([photo, toned, warped.pixels, trust], 2)
+
+    def part(rows: slice, columns: slice) -> Image:
+        return planes(photo, toned, warped, registration, light, (rows, columns))
+
+    return network.join(photo.shape[:2], part)
+
+
+def planes(
+    photo: Image,
+    toned: Image,
+    warped: Warped,
+    registration: Registration,
+    light: Plane,
+    part: tuple[slice, slice] = (slice(None), slice(None)),
+) -> Image:
+    """(h, w, 12) input of the fusion network for a part of the photo: photo, toned base, prior,
+    geometric confidence, photometric confidence (`light`), validity."""
+    trust = np.stack([registration.confidence[part], light[part], warped.valid[part]], 2)
+    return np.concatenate([photo[part], toned[part], warped.pixels[part], trust], 2)
 
 
 def photometric_confidence(toned: Image, warped: Warped) -> Plane:
     """(H, W) in [0, 1]: how well the light of the toned base and of the prior agree."""
-    sigma = LIGHT * max(toned.shape[:2])
-    off = np.abs(grid.blur(toned - warped.pixels, sigma)).mean(2)
-    return np.asarray(np.exp(-off / np.float32(UNLIKE)) * warped.valid, np.float32)
+    scale = min(1.0, LIGHT_SIDE / max(toned.shape[:2]))
+    height, width = (max(1, round(side * scale)) for side in toned.shape[:2])
+    mine, its = (grid.shrink(p, (width, height)) for p in (toned, warped.pixels))
+    off = np.abs(grid.blur(mine - its, LIGHT * max(width, height))).mean(2)
+    alike = np.exp(-off / np.float32(UNLIKE))
+    full = cv2.resize(alike, toned.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    return np.asarray(full * warped.valid, np.float32)

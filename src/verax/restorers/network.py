@@ -99,13 +99,16 @@ def derained(photo: Image) -> Image:
     return repair(photo, lambda rows, columns: photo[rows, columns], embedded("rain"))
 
 
-def join(planes: Image) -> tuple[Image, Plane]:
-    """Restoration (H, W, 3) and share of the prior's texture (H, W), from the input planes
-    (H, W, 12) of the fusion network, tile by tile."""
-    fusion, size = embedded("fusion"), planes.shape[:2]
-    pixels, texture = np.empty((*size, 3), np.float32), np.empty(size, np.float32)
-    for outer, inner in tiles(*size):
-        restored, taken, _ = fusion(_padded(_planes(planes[outer]), fusion.multiple))
+def join(size: tuple[int, ...], planes_of: Callable[[slice, slice], Image]) -> tuple[Image, Plane]:
+    """Restoration (H, W, 3) and share of the prior's texture (H, W) by the fusion network, of whose
+    input (H, W, 12) `planes_of` gives rows and columns."""
+    fusion, (height, width) = embedded("fusion"), size
+    pixels, texture = (
+        np.empty((height, width, 3), np.float32),
+        np.empty((height, width), np.float32),
+    )
+    for outer, inner in tiles(height, width):
+        restored, taken, _ = fusion(_padded(_planes(planes_of(*outer)), fusion.multiple))
         cut = kept(outer, inner)
         pixels[inner] = np.clip(np.moveaxis(restored[0], 0, 2)[cut], 0.0, 1.0)
         texture[inner] = taken[0, 1][cut]

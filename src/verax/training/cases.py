@@ -77,7 +77,7 @@ def _case(scenes: list[Scene], mix: Mapping[str, float], seed: int, index: int) 
     photo, severity = _degraded(scene, reference, mix, rng)
     prior = _prior(reference, photo, _small(from_uint8(other.photo)), seed=int(rng.integers(2**31)))
     base = restorers.restore(photo, "network")
-    inputs = _fused_up_to_the_network(photo, base, prior)
+    inputs = up_to_the_network(photo, base, prior)
     return Case(to_uint8(np.clip(inputs, 0, 1)), to_uint8(reference), severity)
 
 
@@ -102,7 +102,7 @@ def _prior(reference: Image, photo: Image, other: Image, *, seed: int) -> Image 
     return None if made is None else made.prior
 
 
-def _fused_up_to_the_network(photo: Image, base: Image, prior: Image | None) -> Image:
+def up_to_the_network(photo: Image, base: Image, prior: Image | None) -> Image:
     """What the fusion network would be given; without a usable prior, the base and nothing else."""
     if prior is not None:
         found = registration.register(photo, prior)
@@ -112,12 +112,13 @@ def _fused_up_to_the_network(photo: Image, base: Image, prior: Image | None) -> 
             recipe = fuse.solve(photo, base, warped, found)
         if recipe is not None:
             toned, _ = fuse.carry_out(recipe, base, warped, 1.0)
-            return network.planes(photo, toned, warped, found)
+            light = network.photometric_confidence(toned, warped)
+            return network.planes(photo, toned, warped, found, light)
     return np.concatenate([photo, base, np.zeros((*photo.shape[:2], 6), np.float32)], 2)
 
 
 def _small(picture: Image) -> Image:
-    scale = SIDE / max(picture.shape[:2])
+    scale = min(1.0, SIDE / max(picture.shape[:2]))
     size = (round(picture.shape[1] * scale), round(picture.shape[0] * scale))
     small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
     return np.asarray(np.clip(small, 0, 1), np.float32)

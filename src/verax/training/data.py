@@ -23,7 +23,12 @@ Floats = NDArray[np.float32]
 
 THUMBNAILS = ((6, 8), (8, 6), (7, 7), (9, 12))  # height and width over short / 6, cycled by batch
 DEPTH_SHARE = 0.55  # of the hazy samples, on photos whose depth is known
-FINE = ("noise", "rain", "snow", "jpeg", "raindrop", "motion_blur", "defocus_blur")
+# how much larger a photo is degraded than its thumbnail: what a thumbnail averages away must
+# befall the photo before it is made small
+FINER = {
+    "lowlight": 2, "noise": 2, "rain": 2, "snow": 2, "jpeg": 2, "raindrop": 2, "motion_blur": 2,
+    "defocus_blur": 2,
+}  # fmt: skip
 CLEAN, REAL = "clean", "real:"  # mix entries beside the tasks; "real:haze" draws real pairs
 
 
@@ -104,8 +109,7 @@ def _synthetic(
     scene: Scene, task: str, size: tuple[int, int], rng: Generator, *, whole: bool
 ) -> Drawn:
     window = _window(scene.photo.shape[:2], size, rng, whole=whole)
-    # what a thumbnail averages away must befall the photo before it is made small
-    finer = 2 if whole and task in FINE else 1
+    finer = FINER.get(task, 1) if whole else 1
     work = (finer * size[0], finer * size[1])
     reference, mirrored = _cut(from_uint8(scene.photo[window]), work, rng)
     depth = None if scene.depth is None else _resize(scene.depth[window], work)
@@ -175,7 +179,7 @@ def _toned(drawn: Drawn, rng: Generator) -> tuple[Image, Image]:
     """
     photo, reference = drawn.photo, drawn.reference
     if drawn.task == "lowlight":
-        photo = _match_gain(photo, reference, rng)
+        photo = _match_light(photo, reference, rng)
     elif drawn.task in ("haze", "underwater"):
         photo = _match_moments(photo, reference, rng)
     if rng.random() < 0.7:
@@ -185,11 +189,17 @@ def _toned(drawn: Drawn, rng: Generator) -> tuple[Image, Image]:
     return _clip(photo * gain + offset), _clip(reference * gain + offset)
 
 
-def _match_gain(photo: Image, reference: Image, rng: Generator) -> Image:
+def _match_light(photo: Image, reference: Image, rng: Generator) -> Image:
+    """The dark photo at the reference's local brightness, its contrast between that of the best
+    affine fit, which a tone network comes near, and that of a mere gain."""
     sigma = rng.uniform(6.0, 24.0)
-    low, wanted = (cv2.GaussianBlur(p, (0, 0), sigma) for p in (photo, reference))
+    quiet = cv2.GaussianBlur(photo, (0, 0), 1.5)  # noise would flatten the fit
+    (low, spread), (wanted, _) = _moments(quiet, sigma), _moments(reference, sigma)
+    both = cv2.GaussianBlur(quiet * reference, (0, 0), sigma) - low * wanted
     gain = np.minimum(wanted / np.maximum(low, 1e-3), 40.0)
-    return _clip(photo * gain)
+    fitted = np.clip(both / (spread * spread + np.float32(1e-5)), 0.1 * gain, gain)
+    slope = fitted * (gain / fitted) ** np.float32(rng.uniform(-0.2, 1.0))
+    return _clip(wanted + slope * (photo - low))
 
 
 def _match_moments(photo: Image, reference: Image, rng: Generator) -> Image:

@@ -51,7 +51,7 @@ class Shape:
 
 DETAIL = Shape()
 FUSION = Shape(unshuffle=2, widths=(16, 32, 64), blocks=2, middle=3)
-TONE = Shape(unshuffle=4, widths=(48, 96, 128), blocks=2, middle=3, normed=False)
+TONE = Shape(unshuffle=4, widths=(32, 64, 96), blocks=2, middle=3, normed=False)
 
 
 class PixelNorm(nn.Module):  # type: ignore[misc]  # torch has no types here
@@ -164,9 +164,10 @@ def _extremes(thumbnail: Tensor) -> Tensor:
 
     A veil lifts the darkest (the dark channel prior: He, Sun and Tang, CVPR 2009).
     """
-    dark = -F.max_pool2d(-thumbnail.amin(1, keepdim=True), 7, stride=1, padding=3)
-    bright = F.max_pool2d(thumbnail.amax(1, keepdim=True), 7, stride=1, padding=3)
-    return 2 * torch.cat([dark, bright], 1) - 1
+    both = torch.cat([-thumbnail.amin(1, keepdim=True), thumbnail.amax(1, keepdim=True)], 1)
+    nearby = F.max_pool2d(F.max_pool2d(both, 2), 3, stride=1, padding=1)
+    dark, bright = F.interpolate(nearby, scale_factor=2.0, mode="nearest").chunk(2, 1)
+    return 2 * torch.cat([-dark, bright], 1) - 1
 
 
 class DetailNet(nn.Module):  # type: ignore[misc]  # torch has no types here
