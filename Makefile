@@ -25,6 +25,8 @@ $(VENV)/.core: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
 	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	# alone: it names torchvision, of which the tests need nothing and which must match torch's build
+	$(BIN)/pip install -q -c constraints.txt --no-deps spandrel einops
 	@touch $@ $(VENV)/.core
 
 clean:

@@ -65,3 +65,12 @@ def test_measured_depth_is_used_and_mirrored_with_its_photo():
     samples = [source({"haze": 1.0}, depth=depth).tone(k, 1, 96) for k in range(4)]
 
     assert all(np.abs(s.inputs - s.target).mean() > 1e-3 for s in samples)
+
+
+def test_a_black_photo_stays_finite():
+    black = [np.zeros((120, 160, 3), np.uint8)]
+    samples = [
+        Source(Library([Scene(p) for p in black]), {task: 1.0}, 0).detail(0, 32) for task in TASKS
+    ]
+
+    assert all(np.isfinite(s.inputs).all() and np.isfinite(s.target).all() for s in samples)

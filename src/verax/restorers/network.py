@@ -29,7 +29,8 @@ CONTRACT = "1"  # what this module expects of the files' inputs and outputs
 THUMBNAIL_PIXELS = 192 * 256
 TILE = 576  # px, at most
 OVERLAP = 32  # px cut from each inner side of a tile
-HARDLY, SURELY = 0.5, 0.65  # severity from which the tone is changed at all, and fully
+GLANCE = 288  # px: of the centre, where the rain network looks for rain
+RAIN = 0.4  # severity it must see there
 GRID = 16  # px: a network reads its input in blocks, tiles must not shift them
 TONE_TASKS = ("haze", "lowlight", "underwater")  # seen in the whole photo; the others in tiles
 
@@ -93,10 +94,22 @@ def restore(photo: Image) -> Image:
 
 
 def derained(photo: Image) -> Image:
-    """The photo without its streaks of rain, where streaks cover it; else the photo itself."""
-    if not streaks.rains(photo):
+    """The photo without its streaks of rain, where it rains; else the photo itself."""
+    if not rains(photo):
         return photo
     return repair(photo, lambda rows, columns: photo[rows, columns], embedded("rain"))
+
+
+def rains(photo: Image) -> bool:
+    """Whether upright streaks cover the photo, or the rain network sees rain at its centre."""
+    if streaks.rains(photo):
+        return True
+    rain = embedded("rain")
+    rows, columns = (_centre(length, GLANCE) for length in photo.shape[:2])
+    severities = rain(
+        _padded(detail_inputs(photo[rows, columns], photo[rows, columns]), rain.multiple)
+    )[2]
+    return bool(severities[0, rain.tasks.index("rain")] > RAIN)
 
 
 def join(size: tuple[int, ...], planes_of: Callable[[slice, slice], Image]) -> tuple[Image, Plane]:
@@ -144,10 +157,7 @@ def look(photo: Image, tone: Network) -> tuple[Floats, Floats]:
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     small = np.clip(cv2.resize(photo, tuple(size), interpolation=method), 0.0, 1.0)
     transform, severities = (output[0] for output in tone(_planes(small)[None]))
-    worst = max(severities[tone.tasks.index(task)] for task in TONE_TASKS)
-    # what is hardly hazy, dark or tinted keeps its tone: a good photo must not be changed
-    strength = np.clip((worst - HARDLY) / (SURELY - HARDLY), 0.0, 1.0)
-    return transform * np.float32(strength), severities
+    return transform, severities
 
 
 def toned(

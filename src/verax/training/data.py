@@ -196,7 +196,7 @@ def _match_light(photo: Image, reference: Image, rng: Generator) -> Image:
     quiet = cv2.GaussianBlur(photo, (0, 0), 1.5)  # noise would flatten the fit
     (low, spread), (wanted, _) = _moments(quiet, sigma), _moments(reference, sigma)
     both = cv2.GaussianBlur(quiet * reference, (0, 0), sigma) - low * wanted
-    gain = np.minimum(wanted / np.maximum(low, 1e-3), 40.0)
+    gain = np.clip(wanted / np.maximum(low, 1e-3), 1e-2, 40.0)  # a black corner has no gain
     fitted = np.clip(both / (spread * spread + np.float32(1e-5)), 0.1 * gain, gain)
     slope = fitted * (gain / fitted) ** np.float32(rng.uniform(-0.2, 1.0))
     return _clip(wanted + slope * (photo - low))
