@@ -31,9 +31,9 @@ def embedded(photo: np.ndarray) -> Callable[[], object]:
 def nafnet(photo: np.ndarray) -> Callable[[], object]:
     import torch
 
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for name in ("nms", "qnms"):  # missing from torchvision beside the CPU build of torch
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    from verax.restorers import checkpoint
+
+    checkpoint.spandrel()
     from spandrel.architectures.NAFNet import NAFNet
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
@@ -44,7 +44,7 @@ def nafnet(photo: np.ndarray) -> Callable[[], object]:
 
     def run() -> object:
         with torch.inference_mode():
-            return net(planes), library
+            return net(planes)
 
     return run
 

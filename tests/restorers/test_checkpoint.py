@@ -1,19 +1,15 @@
-"""Existing networks through spandrel. Skips where spandrel is absent.
-
-spandrel needs torchvision for two of its fifty architectures only, and the torchvision of the
-package index does not go with every build of torch: where it is absent, the three names that
-spandrel imports are declared here.
-"""
+"""Existing networks through spandrel. Skips where spandrel is absent."""
 
 import sys
 from importlib.util import find_spec
-from types import ModuleType
 
 import numpy as np
 import pytest
 
+import verax
 from verax import restorers
 from verax.errors import MissingExtraError, SettingsError
+from verax.restorers import checkpoint
 
 # of the architectures that spandrel carries, not of ours
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -25,15 +21,7 @@ def spandrel():
     torch.set_num_threads(1)
     if find_spec("spandrel") is None:
         pytest.skip("spandrel is not installed: pip install 'verax[checkpoint]'")
-    with pytest.MonkeyPatch.context() as patch:
-        if find_spec("torchvision") is None:
-            for name in ("torchvision", "torchvision.transforms"):
-                patch.setitem(sys.modules, name, ModuleType(name))
-            functional = ModuleType("torchvision.transforms.functional")
-            for name in ("InterpolationMode", "rotate", "normalize"):
-                setattr(functional, name, None)
-            patch.setitem(sys.modules, functional.__name__, functional)
-        yield pytest.importorskip("spandrel")
+    return checkpoint.spandrel()
 
 
 def scene(seed, size=64):
@@ -79,6 +67,18 @@ def test_a_checkpoint_is_a_restorer(weights):
     assert np.mean((base - clean) ** 2) < 0.5 * np.mean((photo - clean) ** 2)
 
 
+def test_its_base_takes_the_tone_of_a_prior(weights):
+    """The adapter: any network's base, any generator's prior, no training."""
+    blocks = np.random.default_rng(3).random((12, 16, 3), np.float32)
+    clean = 0.1 + 0.8 * np.kron(blocks, np.ones((10, 10, 1), np.float32))
+    photo, prior = noisy(0.4 * clean, 5), clean
+    restoration = verax.restore(photo, prior, restorer=str(weights), fusion="tone")
+
+    assert np.array_equal(restoration.base, restorers.restore(photo, str(weights)))
+    assert restoration.prior == "used"
+    assert np.mean((restoration.pixels - clean) ** 2) < 0.5 * np.mean((photo - clean) ** 2)
+
+
 def test_it_takes_any_size_tile_by_tile(weights):
     photo = noisy(scene(1, 530)[:, :51].copy(), 0)
 
@@ -104,7 +104,7 @@ def test_a_file_that_is_no_network_is_said(spandrel, tmp_path):
 
 
 def test_without_spandrel_the_install_is_named(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "spandrel", None)
+    monkeypatch.setitem(sys.modules, "spandrel", None)
 
     with pytest.raises(MissingExtraError, match=r"verax\[checkpoint\]"):
         restorers.restore(scene(0), "some/weights.pth")

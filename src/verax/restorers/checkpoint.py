@@ -5,9 +5,13 @@ read without running code from them. Networks that change the size (super-resolu
 a base lies on the photo's grid.
 """
 
+import sys
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -57,22 +61,43 @@ def load(path: Path) -> Checkpoint:
     """
     try:
         import torch
-        from spandrel import ImageModelDescriptor, ModelLoader
+
+        known = spandrel()
     except ImportError as exc:
         raise missing_extra("a checkpoint as restorer", "checkpoint") from exc
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        descriptor = ModelLoader(device=device).load_from_file(path)
+        descriptor = known.ModelLoader(device=device).load_from_file(path)
     except Exception as exc:  # spandrel, torch and safetensors each have their own
         raise SettingsError(f"{path}: want weights that spandrel knows: {exc}") from exc
     name = str(descriptor.architecture.name)
     colour = descriptor.input_channels == descriptor.output_channels == 3
-    if not isinstance(descriptor, ImageModelDescriptor) or descriptor.scale != 1 or not colour:
+    restores = isinstance(descriptor, known.ImageModelDescriptor) and descriptor.scale == 1
+    if not (restores and colour):
         raise SettingsError(
             f"{path}: {name} enlarges {descriptor.scale} times from {descriptor.input_channels} "
             f"to {descriptor.output_channels} channels; want a network from RGB to RGB of one size"
         )
     return Checkpoint(descriptor.eval(), name, device)
+
+
+def spandrel() -> Any:  # noqa: ANN401  # a module
+    """The library spandrel, with or without torchvision; raises ImportError where it is absent.
+
+    Two of its fifty architectures (LaMa, RestoreFormer) import three names of torchvision, which
+    must match the build of torch. While it is absent these two alone cannot run.
+    """
+    absent = find_spec("torchvision") is None
+    names = ("torchvision", "torchvision.transforms", "torchvision.transforms.functional")
+    if absent:
+        stand_ins = {name: ModuleType(name) for name in names}
+        vars(stand_ins[names[-1]]).update(InterpolationMode=None, rotate=None, normalize=None)
+        sys.modules.update(stand_ins)
+    try:
+        return import_module("spandrel")
+    finally:
+        for name in names if absent else ():
+            del sys.modules[name]
 
 
 def restore(photo: Image, path: Path) -> Image:
