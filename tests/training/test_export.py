@@ -6,24 +6,26 @@ import onnx
 import pytest
 import torch
 import toy
+from onnx import numpy_helper
 
 from verax.errors import OutputError, RunError, SettingsError
 from verax.restorers import network
 from verax.training import export
-from verax.training.checkpoints import build, load_checkpoint
+from verax.training.checkpoints import build, load_checkpoint, start
 from verax.training.loop import train
 
-SHAPES = {"tone": toy.TINY_TONE, "detail": toy.TINY}
+SHAPES = {"tone": toy.TINY_TONE, "detail": toy.TINY, "fusion": toy.TINY}
 
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory):
     data = toy.folder(tmp_path_factory.mktemp("photos") / "data")
     runs = tmp_path_factory.mktemp("runs")
-    crops = {"tone": 48, "detail": 32}
+    crops = {"tone": 48, "detail": 32, "fusion": 32}
     return {
         kind: train(
-            toy.recipe(data, network=kind, shape=shape, crop=crops[kind], rate=1e-2), runs / kind
+            toy.recipe(data, network=kind, shape=shape, crop=crops[kind], rate=1e-2, cases=2),
+            runs / kind,
         ).checkpoint
         for kind, shape in SHAPES.items()
     }
@@ -42,7 +44,7 @@ def test_the_file_answers_like_torch_on_sizes_it_was_not_traced_with(kind, check
     recipe, content = load_checkpoint(checkpoints[kind])
     net = build(recipe)
     net.load_state_dict({k: v.half().float() for k, v in content["average"].items()})
-    planes, rule = {"tone": 3, "detail": 12}[kind], recipe.shape.multiple
+    planes, rule = {"tone": 3}.get(kind, 12), recipe.shape.multiple
     inputs = np.random.default_rng(0).random((1, planes, 7 * rule, 11 * rule), np.float32)
     got = export.run((files / f"{kind}.onnx").read_bytes(), inputs)
     with torch.no_grad():
@@ -81,6 +83,19 @@ def test_weights_that_do_not_fit_float16_stay_as_they_are(checkpoints, tmp_path)
     assert precision == "float32"
 
 
+def test_a_run_may_start_from_an_exported_file(files, tmp_path):
+    recipe = toy.recipe("photos", start=str(files / "detail.onnx"))
+    state = start(recipe, tmp_path, torch.device("cpu"))
+    stored = onnx.load(files / "detail.onnx").graph.initializer
+    narrow = {t.name: numpy_helper.to_array(t) for t in stored}
+
+    for name, value in state.average.items():
+        kept = narrow.get(f"{name}.half", narrow.get(name))
+        assert np.array_equal(value.numpy(), kept.astype(np.float32))
+    with pytest.raises(SettingsError, match="want the weights of this recipe's network, not"):
+        start(toy.recipe("photos", start=str(files / "tone.onnx")), tmp_path, torch.device("cpu"))
+
+
 def test_what_cannot_be_exported_is_said(checkpoints, tmp_path):
     with pytest.raises(SettingsError, match="want a checkpoint"):
         export.export(tmp_path / "none.pt", tmp_path / "x.onnx")
@@ -115,7 +130,7 @@ def test_any_size_comes_back_as_it_was(files, size):
 
 
 def test_a_file_of_the_other_kind_is_refused(files, tmp_path):
-    with pytest.raises(SettingsError, match="want a tone network of contract 1, got 'detail'"):
+    with pytest.raises(SettingsError, match="want a tone network of contract 2, got 'detail'"):
         network.open_network(files / "detail.onnx", "tone")
     (tmp_path / "x.onnx").write_bytes(b"no")
     with pytest.raises(SettingsError, match=r"x\.onnx: want a network"):

@@ -25,7 +25,7 @@ from verax.restorers import streaks
 
 Floats = NDArray[np.float32]
 
-CONTRACT = "1"  # what this module expects of the files' inputs and outputs
+CONTRACT = "2"  # what this module expects of the files' inputs and outputs
 THUMBNAIL_PIXELS = 192 * 256
 TILE = 576  # px, at most
 OVERLAP = 32  # px cut from each inner side of a tile

@@ -22,7 +22,7 @@ TASKS = tuple(degrade.TASKS)
 TONE_TASKS = ("haze", "lowlight", "underwater")
 DETAIL_INPUTS = 12  # photo 3, toned 3, prior 3, geometric and photometric confidence, validity
 TONE_INPUTS = 8  # thumbnail 3, its logarithm 3, darkest and brightest value nearby
-ENOUGH_SEVERITY = 0.25  # from which the tone is changed in full
+HARDLY, SURELY = 0.05, 0.15  # estimated severity from which the tone is changed at all, and fully
 VEIL_PLANES = 9  # log gain, offset and veil per channel
 LOW_BAND = 16  # px: what is smoother than this is tone
 
@@ -150,7 +150,7 @@ class ToneNet(nn.Module):  # type: ignore[misc]  # torch has no types here
         # known severities teach it; a strength that the distance could lower would fall to zero
         # before the transform is of any use, and never come back
         worst = severity[:, self.tone_tasks].amax(1).detach()
-        strength = (worst / ENOUGH_SEVERITY).clamp(0, 1)[:, None, None, None]
+        strength = ((worst - HARDLY) / (SURELY - HARDLY)).clamp(0, 1)[:, None, None, None]
         local = F.pixel_shuffle(self.head(x), self.finer)
         planes = (local + self.overall(whole)[:, :, None, None]).float()
         gain, offset = strength * planes[:, :3], strength * planes[:, 3:6]
