@@ -24,7 +24,7 @@ def haze(image: Image, severity: float, rng: Generator, depth: Plane | None = No
     """Severity scales the optical depth; kind, airlight and clouds are drawn from rng."""
     patchy = rng.random() < 0.4
     relative = as_depth(image, rng, depth)
-    near = np.float32(rng.uniform(0.05, 0.7))
+    near = np.float32(0.7 * rng.random() ** 1.6)  # indoors it may begin at the camera
     optical = near + (1 - near) * relative
     if patchy:
         return _patchy(image, severity, rng, optical)

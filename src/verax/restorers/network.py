@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from verax import weights
 from verax.errors import SettingsError
 from verax.image import Image, Plane
-from verax.restorers import streaks
 
 Floats = NDArray[np.float32]
 
@@ -30,9 +29,12 @@ THUMBNAIL_PIXELS = 192 * 256
 TILE = 576  # px, at most
 OVERLAP = 32  # px cut from each inner side of a tile
 GLANCE = 288  # px: of the centre, where the rain network looks for rain
-RAIN = 0.4  # severity it must see there
+RAIN = 0.15  # severity it must see there
+WET = 0.4  # severity from which a photo with rain is also toned
 GRID = 16  # px: a network reads its input in blocks, tiles must not shift them
-TONE_TASKS = ("haze", "lowlight", "underwater")  # seen in the whole photo; the others in tiles
+# what is seen in the whole photo, the others are in tiles: the severities from which the tone is
+# changed at all, and fully. A dim photo is mostly meant to be dim; a thin veil hardly ever is.
+TONE_TASKS = {"haze": (0.10, 0.16), "lowlight": (0.50, 0.65), "underwater": (0.20, 0.30)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,10 @@ def _count(text: str | None) -> int:
 def restore(photo: Image) -> Image:
     """The base (H, W, 3): the photo restored by the embedded networks, without a prior."""
     dry = derained(photo)
-    transform, _ = look(dry, embedded("tone"))
+    transform, severities = look(dry, embedded("tone"))
+    worst = max(severities[embedded("tone").tasks.index(task)] for task in TONE_TASKS)
+    if dry is not photo and worst < WET:  # what rain leaves behind passes for a veil
+        transform = np.zeros_like(transform)
     return repair(dry, partial(toned, dry, transform), embedded("detail"))
 
 
@@ -101,15 +106,17 @@ def derained(photo: Image) -> Image:
 
 
 def rains(photo: Image) -> bool:
-    """Whether upright streaks cover the photo, or the rain network sees rain at its centre."""
-    if streaks.rains(photo):
-        return True
-    rain = embedded("rain")
+    """Whether the rain network sees rain at the photo's centre."""
+    return severity_at_centre(photo, "rain", "rain") > RAIN
+
+
+def severity_at_centre(photo: Image, name: str, task: str) -> float:
+    """How badly the photo suffers from a task, as the network called `name` sees its centre."""
+    judge = embedded(name)
     rows, columns = (_centre(length, GLANCE) for length in photo.shape[:2])
-    severities = rain(
-        _padded(detail_inputs(photo[rows, columns], photo[rows, columns]), rain.multiple)
-    )[2]
-    return bool(severities[0, rain.tasks.index("rain")] > RAIN)
+    part = photo[rows, columns]
+    severities = judge(_padded(detail_inputs(part, part), judge.multiple))[2][0]
+    return float(severities[judge.tasks.index(task)])
 
 
 def join(size: tuple[int, ...], planes_of: Callable[[slice, slice], Image]) -> tuple[Image, Plane]:
@@ -157,7 +164,12 @@ def look(photo: Image, tone: Network) -> tuple[Floats, Floats]:
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     small = np.clip(cv2.resize(photo, tuple(size), interpolation=method), 0.0, 1.0)
     transform, severities = (output[0] for output in tone(_planes(small)[None]))
-    return transform, severities
+    ramps = [
+        (severities[tone.tasks.index(task)] - hardly) / (surely - hardly)
+        for task, (hardly, surely) in TONE_TASKS.items()
+    ]
+    strength = np.clip(max(ramps), 0.0, 1.0)
+    return transform * np.float32(strength), severities
 
 
 def toned(

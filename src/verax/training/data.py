@@ -22,13 +22,15 @@ from verax.training.nafnet import TASKS
 Floats = NDArray[np.float32]
 
 THUMBNAILS = ((6, 8), (8, 6), (7, 7), (9, 12))  # height and width over short / 6, cycled by batch
-DEPTH_SHARE = 0.55  # of the hazy samples, on photos whose depth is known
+DEPTH_SHARE = 0.3  # of the hazy samples, on photos whose depth is known
 # how much larger a photo is degraded than its thumbnail: what a thumbnail averages away must
 # befall the photo before it is made small
 FINER = {
     "lowlight": 2, "noise": 2, "rain": 2, "snow": 2, "jpeg": 2, "raindrop": 2, "motion_blur": 2,
     "defocus_blur": 2,
 }  # fmt: skip
+# a photo that is a little dim is mostly meant to be: to brighten it spoils more than it mends
+MILDEST = {"lowlight": 0.4, "haze": 0.15}
 CLEAN, REAL = "clean", "real:"  # mix entries beside the tasks; "real:haze" draws real pairs
 
 
@@ -118,7 +120,8 @@ def _synthetic(
     severity = np.zeros(len(TASKS), np.float32)
     if task == CLEAN:
         return Drawn(reference, reference, task, severity)
-    steps = [Degradation(task, float(rng.uniform(0.08, 1.0)), int(rng.integers(2**31)))]
+    mildest = MILDEST.get(task, 0.08) if whole else 0.08
+    steps = [Degradation(task, float(rng.uniform(mildest, 1.0)), int(rng.integers(2**31)))]
     if rng.random() < 0.12:  # photos are rarely bad in one way only
         extra = str(rng.choice(["noise", "jpeg"]))
         steps.append(Degradation(extra, float(rng.uniform(0.05, 0.3)), int(rng.integers(2**31))))

@@ -22,7 +22,7 @@ TASKS = tuple(degrade.TASKS)
 TONE_TASKS = ("haze", "lowlight", "underwater")
 DETAIL_INPUTS = 12  # photo 3, toned 3, prior 3, geometric and photometric confidence, validity
 TONE_INPUTS = 8  # thumbnail 3, its logarithm 3, darkest and brightest value nearby
-HARDLY, SURELY = 0.05, 0.15  # estimated severity from which the tone is changed at all, and fully
+HARDLY, SURELY = 0.02, 0.07  # estimated severity from which the tone is changed at all, and fully
 VEIL_PLANES = 9  # log gain, offset and veil per channel
 LOW_BAND = 16  # px: what is smoother than this is tone
 
