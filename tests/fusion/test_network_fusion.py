@@ -1,10 +1,13 @@
 """Fusion by network, and the prior that is the photo again."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from verax import degrade
 from verax.fusion.fuse import fuse
+from verax.fusion.network import photometric_confidence
 from verax.geometry.register import Registration, Warped
 
 
@@ -32,6 +35,25 @@ def test_a_prior_brings_its_light(pictures):
 
     assert np.abs(fused.pixels - clean).mean() < 0.4 * np.abs(dark - clean).mean()
     assert np.allclose(fused.trust.sum(2), 1, atol=1e-5)
+
+
+def test_where_the_prior_is_not_trusted_its_texture_is_not_taken(pictures):
+    clean, dark = pictures
+    warped, found = placed(clean)
+    trusted = fuse(dark, dark, warped, found, mode="network").trust[..., 2]
+    nowhere = replace(found, confidence=np.zeros_like(found.confidence))
+    doubted = fuse(dark, dark, warped, nowhere, mode="network").trust[..., 2]
+
+    assert 0 <= trusted.min() <= trusted.max() <= 1
+    assert not doubted.any()
+
+
+def test_light_that_agrees_is_believed_and_light_that_does_not_is_not(pictures):
+    clean, dark = pictures
+    warped, _ = placed(clean)
+
+    assert photometric_confidence(clean, warped).min() > 0.99
+    assert photometric_confidence(dark, warped).mean() < 0.1
 
 
 @pytest.mark.parametrize("mode", ["tone", "network"])

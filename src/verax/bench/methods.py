@@ -141,9 +141,10 @@ METHODS: dict[str, Method] = {
     ),
     "tone-network": Method(
         fused("network", pipeline.DEFAULT_RESTORER, alone=True),
-        "the prior's tone, then the detail network on both",
+        "the prior's tone on the embedded network's base, then the fusion network",
         True,
         4.0,
+        version=2,
         alone=True,
     ),
 }

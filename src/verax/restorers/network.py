@@ -28,6 +28,7 @@ CONTRACT = "2"  # what this module expects of the files' inputs and outputs
 THUMBNAIL_PIXELS = 192 * 256
 TILE = 576  # px, at most
 OVERLAP = 32  # px cut from each inner side of a tile
+KINDS = {"dark": "tone", "rain": "detail"}  # experts of another network's make
 GLANCE = 288  # px: of the centre, where the rain network looks for rain
 RAIN = 0.15  # severity it must see there
 WET = 0.4  # severity from which a photo with rain is also toned
@@ -91,11 +92,22 @@ def _count(text: str | None) -> int:
 def restore(photo: Image) -> Image:
     """The base (H, W, 3): the photo restored by the embedded networks, without a prior."""
     dry = derained(photo)
-    transform, severities = look(dry, embedded("tone"))
-    worst = max(severities[embedded("tone").tasks.index(task)] for task in TONE_TASKS)
-    if dry is not photo and worst < WET:  # what rain leaves behind passes for a veil
-        transform = np.zeros_like(transform)
+    transform, severities = light(dry)
+    if dry is not photo and max(severities[task] for task in TONE_TASKS) < WET:
+        transform = np.zeros_like(transform)  # what rain leaves behind passes for a veil
     return repair(dry, partial(toned, dry, transform), embedded("detail"))
+
+
+def light(photo: Image) -> tuple[Floats, dict[str, float]]:
+    """The photo's colour transform (6, h, w) and its severities: the dark network's transform for a
+    dark photo, else the tone network's, as strongly as the severities that the latter sees."""
+    tone = embedded("tone")
+    transform, severities = look(photo, tone)
+    found = {task: float(severities[tone.tasks.index(task)]) for task in tone.tasks}
+    if max(TONE_TASKS, key=lambda task: found[task]) == "lowlight":
+        transform, _ = look(photo, embedded("dark"))
+    ramps = [(found[t] - hardly) / (surely - hardly) for t, (hardly, surely) in TONE_TASKS.items()]
+    return transform * np.float32(np.clip(max(ramps), 0.0, 1.0)), found
 
 
 def derained(photo: Image) -> Image:
@@ -137,22 +149,22 @@ def join(size: tuple[int, ...], planes_of: Callable[[slice, slice], Image]) -> t
 
 def estimate(photo: Image) -> Estimate:
     """Which degradation a photo suffers from most, and how badly."""
-    tone, detail = embedded("tone"), embedded("detail")
-    transform, whole = look(photo, tone)
+    detail = embedded("detail")
+    transform, whole = light(photo)
     rows, columns = (_centre(length, TILE) for length in photo.shape[:2])
     inputs = detail_inputs(photo[rows, columns], toned(photo, transform, rows, columns))
     local = detail(_padded(inputs, detail.multiple))[2][0]
     severities = {
-        task: float(whole[i] if task in TONE_TASKS else local[detail.tasks.index(task)])
-        for i, task in enumerate(tone.tasks)
+        task: seen if task in TONE_TASKS else float(local[detail.tasks.index(task)])
+        for task, seen in whole.items()
     }
     worst = max(severities, key=lambda task: severities[task])
     return Estimate(worst, severities[worst], severities)
 
 
 def embedded(name: str) -> Network:
-    """The network called "tone", "detail", "rain" or "fusion" that ships with Verax."""
-    return open_network(weights.path(name), "detail" if name == "rain" else name)
+    """The network that ships with Verax under a name of `verax.weights.FILES`."""
+    return open_network(weights.path(name), KINDS.get(name, name))
 
 
 def look(photo: Image, tone: Network) -> tuple[Floats, Floats]:
@@ -164,12 +176,7 @@ def look(photo: Image, tone: Network) -> tuple[Floats, Floats]:
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     small = np.clip(cv2.resize(photo, tuple(size), interpolation=method), 0.0, 1.0)
     transform, severities = (output[0] for output in tone(_planes(small)[None]))
-    ramps = [
-        (severities[tone.tasks.index(task)] - hardly) / (surely - hardly)
-        for task, (hardly, surely) in TONE_TASKS.items()
-    ]
-    strength = np.clip(max(ramps), 0.0, 1.0)
-    return transform * np.float32(strength), severities
+    return transform, severities
 
 
 def toned(

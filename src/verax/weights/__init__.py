@@ -5,7 +5,7 @@ from pathlib import Path
 from verax.errors import choose
 
 FOLDER = Path(__file__).parent
-FILES = {name: f"{name}.onnx" for name in ("tone", "detail", "rain", "fusion")}
+FILES = {name: f"{name}.onnx" for name in ("tone", "dark", "detail", "rain", "fusion")}
 
 
 def path(name: str) -> Path:
