@@ -15,7 +15,6 @@ import argparse
 import csv
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -302,18 +301,6 @@ def show(tables: list[Table], gains: list[dict[str, list[list[float]]]]) -> None
             print("gain by confidence quarter: " + ", ".join(f"{g:+.2f}" for g in rising))
 
 
-def seeds(places: list[Path]) -> Iterator[str]:
-    """Each place's networks put in use; the embedded ones stand in for those it lacks."""
-    embedded = weights.FOLDER
-    for place in places or [embedded]:
-        with tempfile.TemporaryDirectory() as folder:
-            for name in weights.FILES.values():
-                own = place / name
-                (Path(folder) / name).symlink_to(own if own.exists() else embedded / name)
-            weights.FOLDER = Path(folder)
-            yield place.name
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--set", default="simulated", choices=("simulated", "real"))
@@ -324,8 +311,9 @@ def main() -> None:
     folder = Path(os.environ["VERAX_PICTURES"])
     make = simulated if words.set == "simulated" else real
     tables, gains = [], []
-    for seed in seeds([place.resolve() for place in words.weights]):
-        print(f"# networks of {seed}", flush=True)
+    for place in words.weights or [weights.EMBEDDED]:
+        weights.FOLDER = place.resolve()
+        print(f"# networks of {place}", flush=True)
         table, gain = run(make(folder, words.count), words.rows.split(","))
         tables.append(table)
         gains.append(gain)

@@ -22,6 +22,10 @@ TONE_MIX = {
     "underwater": 0.05, "real:noise": 0.05, "noise": 0.02, "rain": 0.04, "real:rain": 0.01,
     "snow": 0.025, "jpeg": 0.01, "motion_blur": 0.01, "raindrop": 0.01,
 }  # fmt: skip
+DARK_MIX = {
+    "clean": 0.10, "lowlight": 0.60, "real:lowlight": 0.03, "haze": 0.10, "noise": 0.05,
+    "real:noise": 0.07, "underwater": 0.05,
+}  # fmt: skip
 NOISE_MIX = {"clean": 0.09, "noise": 0.49, "real:noise": 0.15, "lowlight": 0.20, "jpeg": 0.07}
 RAIN_MIX = {"clean": 0.06, "rain": 0.72, "real:rain": 0.14, "snow": 0.04, "noise": 0.04}
 FUSION_MIX = {
@@ -91,9 +95,10 @@ class Recipe:
 
 
 _TONE = Recipe(
-    "tone", mix=MappingProxyType(TONE_MIX), shape=TONE, crop=96, batch=16,
-    distance="decibels", enough=34.0, severity=0.3, structure=0.0, frequency=0.0,
+    "tone", mix=MappingProxyType(TONE_MIX), shape=TONE, crop=96, batch=8,
+    distance="decibels", enough=31.0, severity=0.5, structure=0.0, frequency=0.0,
 )  # fmt: skip
+_DARK = replace(_TONE, mix=MappingProxyType(DARK_MIX))
 _DETAIL = Recipe(
     crop=96, compile=True, distance="decibels", severity=0.02, structure=0.0, frequency=0.0
 )
@@ -102,7 +107,7 @@ _FUSION = Recipe(
     "fusion", mix=MappingProxyType(FUSION_MIX), shape=FUSION, crop=96, cases=400,
     compile=True, distance="decibels", severity=0.02, frequency=0.0,
 )  # fmt: skip
-_LARGE = Shape(widths=(40, 80, 144))  # four networks of this size stay under 12 MB
+_LARGE = Shape(widths=(40, 80, 144))  # two of this size and the others stay under 12 MB
 
 
 def _on_gpus(recipe: Recipe) -> Recipe:
@@ -114,16 +119,18 @@ def _on_gpus(recipe: Recipe) -> Recipe:
 RECIPES: dict[str, dict[str, Recipe]] = {
     # about 2 hours on 2 cores, one of which trains
     "cpu": {
-        "tone": replace(_TONE, minutes=38),
-        "detail": replace(_DETAIL, minutes=38),
-        "rain": replace(_RAIN, minutes=28),
+        "tone": replace(_TONE, minutes=32),
+        "dark": replace(_DARK, minutes=20),
+        "detail": replace(_DETAIL, minutes=34),
+        "rain": replace(_RAIN, minutes=24),
         "fusion": replace(_FUSION, minutes=8),
     },
     # 30 minutes of one H200
     "gpu": {
-        "tone": _on_gpus(replace(_TONE, minutes=7)),
-        "detail": _on_gpus(replace(_DETAIL, minutes=8, shape=_LARGE)),
-        "rain": _on_gpus(replace(_RAIN, minutes=7, shape=_LARGE)),
+        "tone": _on_gpus(replace(_TONE, minutes=6)),
+        "dark": _on_gpus(replace(_DARK, minutes=4)),
+        "detail": _on_gpus(replace(_DETAIL, minutes=7, shape=_LARGE)),
+        "rain": _on_gpus(replace(_RAIN, minutes=6, shape=_LARGE)),
         "fusion": _on_gpus(replace(_FUSION, minutes=3, cases=2000)),
     },
 }

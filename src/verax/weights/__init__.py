@@ -4,10 +4,12 @@ from pathlib import Path
 
 from verax.errors import choose
 
-FOLDER = Path(__file__).parent
+EMBEDDED = Path(__file__).parent
+FOLDER = EMBEDDED  # where networks are looked for first; another folder may hold some of them
 FILES = {name: f"{name}.onnx" for name in ("tone", "dark", "detail", "rain", "fusion")}
 
 
 def path(name: str) -> Path:
     """The file of the embedded network called `name`."""
-    return FOLDER / choose(FILES, name, kind="embedded network")
+    file = choose(FILES, name, kind="embedded network")
+    return FOLDER / file if (FOLDER / file).exists() else EMBEDDED / file
