@@ -107,7 +107,7 @@ def test_tiles_and_the_whole_photo_agree(files):
     photo = toy.scene(1, (150, 203))
     tone = network.open_network(files / "tone.onnx", "tone")
     detail = network.open_network(files / "detail.onnx", "detail")
-    transform, _ = network.look(photo, tone)
+    transform, _ = network.look(network.thumbnail(photo, tone.multiple), tone)
     part = partial(network.toned, photo, transform)
     whole = network.repair(photo, part, detail)
     tiled = network.repair(photo, part, detail, tile=96)
@@ -120,7 +120,8 @@ def test_tiles_and_the_whole_photo_agree(files):
 def test_any_size_comes_back_as_it_was(files, size):
     photo = toy.scene(2, (64, 64))[: size[0], : size[1]]
     photo = np.ascontiguousarray(photo)
-    transform, _ = network.look(photo, network.open_network(files / "tone.onnx", "tone"))
+    tone = network.open_network(files / "tone.onnx", "tone")
+    transform, _ = network.look(network.thumbnail(photo, tone.multiple), tone)
     detail = network.open_network(files / "detail.onnx", "detail")
     out = network.repair(photo, partial(network.toned, photo, transform), detail)
 

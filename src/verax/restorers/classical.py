@@ -44,6 +44,12 @@ def dcp(photo: Image) -> Image:
     patch 15 (scaled with the picture), omega 0.95, floor of the transmission 0.1; refinement by
     "Guided image filtering" (2013), radius 60, eps 1e-3 on the grey photo.
     """
+    airlight, transmission = dark_channel_veil(photo)
+    return clipped((photo - airlight) / transmission[..., None] + airlight)
+
+
+def dark_channel_veil(photo: Image) -> tuple[Float, Plane]:
+    """The airlight (3,) and transmission (H, W), at least 0.1, that `dcp` finds."""
     scale = max(photo.shape[:2]) / 600
     patch = max(3, round(15 * scale))
     dark = dark_channel(photo, patch)
@@ -52,7 +58,7 @@ def dcp(photo: Image) -> Image:
     rough = 1 - np.float32(0.95) * dark_channel(np.minimum(photo / airlight, 1), patch)
     grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
     transmission = np.maximum(guided_filter(grey, rough, max(4, round(60 * scale)), 1e-3), 0.1)
-    return clipped((photo - airlight) / transmission[..., None] + airlight)
+    return airlight, transmission
 
 
 def dark_channel(picture: Image, patch: int) -> Plane:

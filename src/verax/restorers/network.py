@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from verax import weights
 from verax.errors import SettingsError
 from verax.image import Image, Plane
+from verax.restorers.classical import dark_channel_veil
 
 Floats = NDArray[np.float32]
 
@@ -35,7 +36,10 @@ WET = 0.4  # severity from which a photo with rain is also toned
 GRID = 16  # px: a network reads its input in blocks, tiles must not shift them
 # what is seen in the whole photo, the others are in tiles: the severities from which the tone is
 # changed at all, and fully. A dim photo is mostly meant to be dim; a thin veil hardly ever is.
-TONE_TASKS = {"haze": (0.10, 0.16), "lowlight": (0.50, 0.65), "underwater": (0.20, 0.30)}
+TONE_TASKS = {"haze": (0.14, 0.28), "lowlight": (0.50, 0.65), "underwater": (0.20, 0.30)}
+LIFTED = (0.06, 0.10)  # darkest percentile: a veil lifts it; where it is low, no veil is thin
+THICK = (0.30, 0.45)  # severity from which haze is believed all the same
+PRIOR_SHARE = 0.4  # of the dark channel prior in what is done about haze
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +106,45 @@ def light(photo: Image) -> tuple[Floats, dict[str, float]]:
     """The photo's colour transform (6, h, w) and its severities: the dark network's transform for a
     dark photo, else the tone network's, as strongly as the severities that the latter sees."""
     tone = embedded("tone")
-    transform, severities = look(photo, tone)
+    small = thumbnail(photo, tone.multiple)
+    transform, severities = look(small, tone)
     found = {task: float(severities[tone.tasks.index(task)]) for task in tone.tasks}
-    if max(TONE_TASKS, key=lambda task: found[task]) == "lowlight":
-        transform, _ = look(photo, embedded("dark"))
-    ramps = [(found[t] - hardly) / (surely - hardly) for t, (hardly, surely) in TONE_TASKS.items()]
-    return transform * np.float32(np.clip(max(ramps), 0.0, 1.0)), found
+    strengths = {task: ramp(found[task], *TONE_TASKS[task]) for task in TONE_TASKS}
+    darkest = float(np.percentile(cv2.resize(small, (96, 96)).min(2), 1))
+    strengths["haze"] *= max(ramp(darkest, *LIFTED), ramp(found["haze"], *THICK))
+    worst = max(TONE_TASKS, key=lambda task: found[task])
+    if worst == "lowlight":
+        transform, _ = look(thumbnail(photo, embedded("dark").multiple), embedded("dark"))
+    elif worst == "haze":
+        transform = with_dark_channel(transform, small)
+    return scaled(transform, max(strengths.values())), found
+
+
+def with_dark_channel(transform: Floats, small: Image) -> Floats:
+    """The tone network's transform, averaged with the one of the dark channel prior.
+
+    On a thin veil the network, which fears for clear photos, takes too little away, the prior too
+    much: their errors have opposite signs.
+    """
+    airlight, transmission = dark_channel_veil(small)
+    gain = 1 / cv2.resize(transmission, transform.shape[:0:-1], interpolation=cv2.INTER_AREA)
+    mixed = np.empty_like(transform)
+    mixed[:3] = np.log((1 - PRIOR_SHARE) * np.exp(transform[:3]) + PRIOR_SHARE * gain)
+    veil = airlight[:, None, None] * (1 - gain)
+    mixed[3:] = (1 - PRIOR_SHARE) * transform[3:] + PRIOR_SHARE * veil
+    return mixed
+
+
+def scaled(transform: Floats, strength: float) -> Floats:
+    """A share of what a transform does to a photo, 0 being nothing."""
+    part = np.float32(strength) * transform
+    part[:3] = np.log1p(np.float32(strength) * np.expm1(transform[:3]))
+    return part
+
+
+def ramp(value: float, none: float, full: float) -> float:
+    """0 up to `none`, 1 from `full`, linear between."""
+    return float(np.clip((value - none) / (full - none), 0.0, 1.0))
 
 
 def derained(photo: Image) -> Image:
@@ -167,14 +204,18 @@ def embedded(name: str) -> Network:
     return open_network(weights.path(name), KINDS.get(name, name))
 
 
-def look(photo: Image, tone: Network) -> tuple[Floats, Floats]:
-    """The photo's colour transform (6, h, w) and severities, from its thumbnail."""
+def thumbnail(photo: Image, multiple: int) -> Image:
+    """The whole photo with about THUMBNAIL_PIXELS, sides of the given multiple."""
     height, width = photo.shape[:2]
     scale = math.sqrt(THUMBNAIL_PIXELS / (height * width))
-    rule = tone.multiple
-    size = (max(rule, round(s * scale / rule) * rule) for s in (width, height))
+    size = (max(multiple, round(s * scale / multiple) * multiple) for s in (width, height))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    small = np.clip(cv2.resize(photo, tuple(size), interpolation=method), 0.0, 1.0)
+    small = cv2.resize(photo, tuple(size), interpolation=method)
+    return np.asarray(np.clip(small, 0.0, 1.0), np.float32)
+
+
+def look(small: Image, tone: Network) -> tuple[Floats, Floats]:
+    """The colour transform (6, h, w) and severities of a thumbnail."""
     transform, severities = (output[0] for output in tone(_planes(small)[None]))
     return transform, severities
 
