@@ -2,7 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from verax.restorers.network import tiles, toned
+from verax.restorers.network import toned
+from verax.restorers.tiles import tiles
 
 
 @pytest.mark.parametrize("size", [(576, 576), (577, 700), (1025, 96), (2000, 1500)])

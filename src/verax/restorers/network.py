@@ -8,7 +8,7 @@ it has no pooled statistics, so tiles and the whole photo agree.
 import json
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -22,18 +22,16 @@ from verax import weights
 from verax.errors import SettingsError
 from verax.image import Image, Plane
 from verax.restorers.classical import dark_channel_veil
+from verax.restorers.tiles import TILE, centre, kept, padded, tiles
 
 Floats = NDArray[np.float32]
 
 CONTRACT = "2"  # what this module expects of the files' inputs and outputs
 THUMBNAIL_PIXELS = 192 * 256
-TILE = 576  # px, at most
-OVERLAP = 32  # px cut from each inner side of a tile
 KINDS = {"dark": "tone", "rain": "detail"}  # experts of another network's make
 GLANCE = 288  # px: of the centre, where the rain network looks for rain
 RAIN = 0.15  # severity it must see there
 WET = 0.4  # severity from which a photo with rain is also toned
-GRID = 16  # px: a network reads its input in blocks, tiles must not shift them
 # what is seen in the whole photo, the others are in tiles: the severities from which the tone is
 # changed at all, and fully. A dim photo is mostly meant to be dim; a thin veil hardly ever is.
 TONE_TASKS = {"haze": (0.14, 0.28), "lowlight": (0.50, 0.65), "underwater": (0.20, 0.30)}
@@ -156,15 +154,15 @@ def derained(photo: Image) -> Image:
 
 def rains(photo: Image) -> bool:
     """Whether the rain network sees rain at the photo's centre."""
-    return severity_at_centre(photo, "rain", "rain") > RAIN
+    return severity_atcentre(photo, "rain", "rain") > RAIN
 
 
-def severity_at_centre(photo: Image, name: str, task: str) -> float:
+def severity_atcentre(photo: Image, name: str, task: str) -> float:
     """How badly the photo suffers from a task, as the network called `name` sees its centre."""
     judge = embedded(name)
-    rows, columns = (_centre(length, GLANCE) for length in photo.shape[:2])
+    rows, columns = (centre(length, GLANCE) for length in photo.shape[:2])
     part = photo[rows, columns]
-    severities = judge(_padded(detail_inputs(part, part), judge.multiple))[2][0]
+    severities = judge(padded(detail_inputs(part, part), judge.multiple))[2][0]
     return float(severities[judge.tasks.index(task)])
 
 
@@ -177,7 +175,7 @@ def join(size: tuple[int, ...], planes_of: Callable[[slice, slice], Image]) -> t
         np.empty((height, width), np.float32),
     )
     for outer, inner in tiles(height, width):
-        restored, taken, _ = fusion(_padded(_planes(planes_of(*outer)), fusion.multiple))
+        restored, taken, _ = fusion(padded(_planes(planes_of(*outer)), fusion.multiple))
         cut = kept(outer, inner)
         pixels[inner] = np.clip(np.moveaxis(restored[0], 0, 2)[cut], 0.0, 1.0)
         texture[inner] = taken[0, 1][cut]
@@ -188,9 +186,9 @@ def estimate(photo: Image) -> Estimate:
     """Which degradation a photo suffers from most, and how badly."""
     detail = embedded("detail")
     transform, whole = light(photo)
-    rows, columns = (_centre(length, TILE) for length in photo.shape[:2])
+    rows, columns = (centre(length, TILE) for length in photo.shape[:2])
     inputs = detail_inputs(photo[rows, columns], toned(photo, transform, rows, columns))
-    local = detail(_padded(inputs, detail.multiple))[2][0]
+    local = detail(padded(inputs, detail.multiple))[2][0]
     severities = {
         task: seen if task in TONE_TASKS else float(local[detail.tasks.index(task)])
         for task, seen in whole.items()
@@ -243,46 +241,11 @@ def repair(
     out = np.empty_like(photo)
     for outer, inner in tiles(photo.shape[0], photo.shape[1], tile=tile):
         part = part_of(*outer)
-        inputs = _padded(detail_inputs(photo[outer], part), detail.multiple)
+        inputs = padded(detail_inputs(photo[outer], part), detail.multiple)
         residual = np.moveaxis(detail(inputs)[0][0], 0, 2)
         restored = part + residual[: part.shape[0], : part.shape[1]]
         out[inner] = np.clip(restored[kept(outer, inner)], 0.0, 1.0)
     return out
-
-
-def kept(outer: tuple[slice, slice], inner: tuple[slice, slice]) -> tuple[slice, ...]:
-    """Where in a tile that was read the part lies that is kept."""
-    pairs = zip(inner, outer, strict=True)
-    return tuple(slice(i.start - o.start, i.stop - o.start) for i, o in pairs)
-
-
-def tiles(
-    height: int, width: int, *, tile: int = TILE, overlap: int = OVERLAP
-) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
-    """(what is read, what is kept) per tile; the kept parts cover the picture exactly once."""
-    for top in _spans(height, tile, overlap):
-        for left in _spans(width, tile, overlap):
-            yield (top[0], left[0]), (top[1], left[1])
-
-
-def _spans(length: int, tile: int, overlap: int) -> list[tuple[slice, slice]]:
-    """Spans of about one length, at most `tile` px, all starting on the networks' grid."""
-    if length <= tile:
-        return [(slice(0, length), slice(0, length))]
-    count = math.ceil((length - 2 * overlap) / (tile - 2 * overlap))
-    tile = _on_grid(math.ceil((length + 2 * overlap * (count - 1)) / count))
-    last = _on_grid(length - tile)
-    starts = [min(k * (tile - 2 * overlap), last) for k in range(count)]
-    edges = [0, *(start + overlap for start in starts[1:]), length]
-    return [
-        (slice(start, min(start + tile, length)), slice(edges[k], edges[k + 1]))
-        for k, start in enumerate(starts)
-    ]
-
-
-def _on_grid(length: int) -> int:
-    """The next multiple of GRID."""
-    return -(-length // GRID) * GRID
 
 
 def detail_inputs(photo: Image, part: Image) -> Floats:
@@ -291,20 +254,6 @@ def detail_inputs(photo: Image, part: Image) -> Floats:
     inputs[:3] = _planes(photo)
     inputs[3:6] = _planes(part)
     return inputs
-
-
-def _padded(inputs: Floats, multiple: int) -> Floats:
-    """(1, C, H, W), mirrored at the right and bottom up to the size rule."""
-    height, width = inputs.shape[1:]
-    rows, columns = (_mirrored(length, multiple) for length in (height, width))
-    return np.ascontiguousarray(inputs[None, :, rows][..., columns])
-
-
-def _mirrored(length: int, multiple: int) -> NDArray[np.intp]:
-    """Indices 0..length-1, and back again until the size rule is met."""
-    there = np.arange(length)
-    there_and_back = np.concatenate([there, there[::-1]])
-    return np.resize(there_and_back, length + -length % multiple).astype(np.intp)
 
 
 def _sampled(planes: Floats, length: int, span: slice, *, axis: int) -> Floats:
@@ -319,11 +268,6 @@ def _sampled(planes: Floats, length: int, span: slice, *, axis: int) -> Floats:
     weight = share.reshape(shape)
     first, second = (planes.take(k, axis) for k in (left, np.minimum(left + 1, nodes - 1)))
     return np.asarray(first + weight * (second - first), np.float32)
-
-
-def _centre(length: int, side: int) -> slice:
-    start = max(0, (length - side) // 2)
-    return slice(start, min(length, start + side))
 
 
 def _planes(picture: Image) -> Floats:
