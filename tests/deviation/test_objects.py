@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import skimage.data
 
-from verax.degrade import Degradation, apply
+from verax.degrade.haze import scatter
 from verax.deviation import measure
 from verax.deviation.detector import Detection, by_detector
 from verax.priors.inject import Deviations, inject
@@ -50,8 +50,12 @@ def test_what_happened_to_a_thing_is_told(photo, asked, told):
         assert found.shift_px == pytest.approx(change.shift, abs=5)
 
 
-def test_what_haze_hid_has_not_appeared(photo):
-    hazy = apply(photo, Degradation("haze", 0.6, seed=2))
+@pytest.mark.parametrize("thickness", [0.6, 1.0, 1.4])
+def test_what_an_even_veil_hid_has_not_appeared(photo, thickness):
+    depth = np.tile(
+        np.linspace(1.0, 0.4, photo.shape[0], dtype=np.float32)[:, None], photo.shape[1]
+    )
+    hazy = scatter(photo, np.exp(-thickness * depth), np.full(3, 0.9, np.float32))
     sim = inject(photo, Deviations(scale_x=1.02, shift_y=0.02), seed=2)
 
     assert measure(hazy, sim.prior).objects == ()
