@@ -1,8 +1,9 @@
 """The embedded networks through ONNX Runtime: tone once per photo, detail tile by tile.
 
-The tone network sees the whole photo as a thumbnail and answers with a smooth colour transform.
-The detail network sees tiles of one size with overlap, so memory does not grow with the photo;
-it has no pooled statistics, so tiles and the whole photo agree.
+The tone network, and its expert for dark photos, sees the whole photo as a thumbnail and answers
+with a smooth colour transform. The rain, detail and fusion networks see tiles of one size with
+overlap, so memory does not grow with the photo; they have no pooled statistics, so tiles and the
+whole photo agree.
 """
 
 import json
