@@ -6,9 +6,9 @@
 prior made from the clean photo: an upper bound, for the prior's tone is the truth's. "real":
 photos with what an image model really returned; PSNR where ground truth exists on the photo's
 grid, invented edges and NIQE everywhere.
-Each --weights DIR holds the networks of one seed (what `verax train --recipe` leaves); a file that
-it lacks is the embedded one. Rows differ only in how the prior is used. The table is the mean over
-seeds; intervals are of the paired difference to the network without a prior, its photos resampled.
+Each --weights DIR holds the fusion network of one seed; the networks that restore without a prior
+are the embedded ones throughout. Rows differ only in how the prior is used. The table is the mean
+over seeds; intervals are of the paired difference to the network without a prior, photos resampled.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import csv
 import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -56,6 +56,7 @@ class Case:
     reference: Image | None
     stranger: Image  # a prior of another scene
     truth: SimulatedPrior | None = None
+    kept: dict[int, Registration] = field(default_factory=dict)  # by the prior's identity
 
     @cached_property
     def base(self) -> Image:
@@ -63,7 +64,12 @@ class Case:
 
     @cached_property
     def found(self) -> Registration:
-        return register(self.photo, self.prior)
+        return self.found_of(self.prior)
+
+    def found_of(self, prior: Image) -> Registration:
+        if id(prior) not in self.kept:
+            self.kept[id(prior)] = register(self.photo, prior)
+        return self.kept[id(prior)]
 
     @cached_property
     def warped(self) -> Warped:
@@ -96,7 +102,7 @@ def fused(case: Case, found: Registration, prior: Image, mode: str = "network") 
 
 
 def with_prior(case: Case, prior: Image, mode: str = "network") -> Image:
-    return fused(case, register(case.photo, prior), prior, mode)
+    return fused(case, case.found_of(prior), prior, mode)
 
 
 def registered_prior(case: Case) -> Image:
@@ -142,7 +148,7 @@ def without_texture(case: Case) -> Image:
     toned, _ = fusion.carry_out(recipe, case.base, case.warped, 1.0)
     light = cv2.GaussianBlur(case.warped.pixels - toned, (0, 0), HIGH_BAND)
     plain = Warped(np.clip(toned + light, 0, 1), case.warped.valid)
-    return join(case.photo, toned, plain, case.found)[0]
+    return join(case.photo, case.base, toned, plain, case.found)[0]
 
 
 def oracle(case: Case) -> Image | None:
@@ -155,7 +161,8 @@ def oracle(case: Case) -> Image | None:
     return fused(case, found, case.prior)
 
 
-ROWS: dict[str, Row] = {
+# what does not pass through the fusion network is the same for every seed
+SEEDLESS: dict[str, Row] = {
     "identity": lambda c: c.photo,
     "best classical": lambda c: restorers.restore(c.photo, CLASSICAL.get(c.task, "none")),
     "raw prior": lambda c: fitted(c.prior, c.photo),
@@ -164,6 +171,9 @@ ROWS: dict[str, Row] = {
     "tone only": tone_only,
     "tone only without verify": without_verify(tone_only),
     "network without prior": lambda c: c.base,
+    "tone on the network's base": lambda c: fused(c, c.found, c.prior, mode="tone"),
+}
+SEEDED: dict[str, Row] = {
     "network + unregistered prior": lambda c: fused(c, unregistered(c), c.prior),
     "network + global": lambda c: fused(
         c, replace(c.found, field=None, confidence=believed(c)), c.prior
@@ -172,8 +182,10 @@ ROWS: dict[str, Row] = {
     "full (+ confidence)": full,
     "full without texture path": without_texture,
     "full without verify": without_verify(full),
-    "tone on the network's base": lambda c: fused(c, c.found, c.prior, mode="tone"),
     "control: foreign prior": lambda c: with_prior(c, c.stranger),
+    "control: absent prior": lambda c: (
+        fusion.fuse(c.photo, c.base, None, None, mode="network").pixels
+    ),
     "control: prior = photo": lambda c: with_prior(c, c.photo),
     "control: prior = own output": lambda c: with_prior(c, c.base),
     "control: oracle registration": oracle,
@@ -181,19 +193,22 @@ ROWS: dict[str, Row] = {
         None if c.reference is None else with_prior(c, c.reference)
     ),
 }
+FULL = "full (+ confidence)"
 
 
-def simulated(folder: Path, count: int) -> Iterator[Case]:
+def simulated(folder: Path, count: int, skip: int, tasks: list[str]) -> Iterator[Case]:
     """Held-out photos, degraded, each with a simulated prior and one of another scene."""
     with (folder / "manifest.csv").open(newline="", encoding="utf-8") as lines:
         rows = [r for r in csv.DictReader(lines) if r["task"] == "clean" and r["split"] == "val"]
-    clean = [small(images.read(folder / r["target"]).pixels) for r in rows[: count + 1]]
-    for task, severity in TASKS.items():
-        for seed, photo in enumerate(clean[:count]):
+    rows = (rows * 2)[skip : skip + count + 1]  # the last one's stranger is the first
+    clean = [small(images.read(folder / r["target"]).pixels) for r in rows]
+    for task in tasks:
+        for seed, photo in enumerate(clean[:count], start=skip):
+            severity = TASKS[task]
             bad = degrade.apply(photo, degrade.Degradation(task, severity, seed))
             prior = simulate(photo, seed=seed, settings=SimulatorSettings(), degraded=bad)
             other = foreign(
-                clean[(seed + 1) % len(clean)], seed=seed, size=(photo.shape[1], photo.shape[0])
+                clean[seed - skip + 1], seed=seed, size=(photo.shape[1], photo.shape[0])
             )
             yield Case(f"{task} {seed}", task, bad, prior.prior, photo, other.prior, prior)
 
@@ -230,95 +245,100 @@ def measured(case: Case, picture: Image) -> dict[str, float]:
     return values
 
 
-def quartiles(case: Case, full: Image) -> list[float]:
-    """PSNR gain of the full row over the base within each quarter of the confidence."""
-    if case.reference is None:
-        return []
-    order = np.argsort(case.found.confidence, axis=None, kind="stable")
-    error = [np.square(p - case.reference).mean(2).ravel() for p in (case.base, full)]
+def gain_by_quarter(case: Case, restored: Image, order_by: Image) -> list[float]:
+    """PSNR gain over the base within each quarter of a map's pixels, the lowest first."""
+    order = np.argsort(order_by, axis=None, kind="stable")
+    error = [np.square(p - case.reference).mean(2).ravel() for p in (case.base, restored)]
     parts = np.array_split(order, 4)
     return [float(10 * np.log10(error[0][q].mean() / error[1][q].mean())) for q in parts]
 
 
-def run(cases: Iterator[Case], names: list[str]) -> tuple[dict, dict]:
-    """Values by task, row and measure; gains by task and confidence quarter."""
-    table: dict[str, dict[str, dict[str, list[float]]]] = {}
-    gains: dict[str, list[list[float]]] = {}
-    for case in cases:
-        for name in names:
+Values = dict[str, list[float]]  # by measure, one value a seed
+Quarters = dict[str, list[float]]  # by map, four gains
+
+
+def rows_of(case: Case, places: list[Path]) -> tuple[dict[str, Values], list[Quarters]]:
+    """The values of every row of a case, and the gains by quarter, one entry a seed."""
+    found: dict[str, Values] = {}
+    quarters: list[Quarters] = []
+    for seed, place in enumerate(places):
+        weights.FOLDER = place.resolve()
+        for name, row in ((SEEDLESS if seed == 0 else {}) | SEEDED).items():
             try:
-                picture = ROWS[name](case)
+                picture = row(case)
             except VeraxError as exc:
                 print(f"{case.name}, {name}: {exc}")
-                picture = None
+                continue
             if picture is None:
                 continue
-            row = table.setdefault(case.task, {}).setdefault(name, {})
             for measure, value in measured(case, picture).items():
-                row.setdefault(measure, []).append(value)
-            if name.startswith("full") and case.reference is not None:
-                gains.setdefault(case.task, []).append(quartiles(case, picture))
-        print(f"done {case.name}: {case.found.outcome}", flush=True)
-    return table, gains
+                found.setdefault(name, {}).setdefault(measure, []).append(value)
+        if case.reference is not None and case.found.outcome != "foreign":
+            result = fusion.fuse(case.photo, case.base, case.warped, case.found, mode="network")
+            share = result.trust[..., 1] + result.trust[..., 2]
+            quarters.append(
+                {
+                    "confidence of the registration": gain_by_quarter(
+                        case, result.pixels, case.found.confidence
+                    ),
+                    "share taken from the prior": gain_by_quarter(case, result.pixels, share),
+                }
+            )
+    return found, quarters
 
 
-Table = dict[str, dict[str, dict[str, list[float]]]]
+Results = dict[str, list[tuple[dict[str, Values], list[Quarters]]]]
 
 
-def over_seeds(tables: list[Table]) -> Table:
-    """Per photo the mean over the seeds."""
-    return {
-        task: {
-            row: {
-                measure: list(np.mean([t[task][row][measure] for t in tables], 0))
-                for measure in values
-            }
-            for row, values in rows.items()
-        }
-        for task, rows in tables[0].items()
-    }
-
-
-def show(tables: list[Table], gains: list[dict[str, list[list[float]]]]) -> None:
-    for task, rows in over_seeds(tables).items():
-        print(f"\n## {task}")
-        base = rows.get("network without prior", {}).get("psnr")
-        for name, row in rows.items():
-            cells = [f"{m} {np.mean(v):6.2f}" for m, v in row.items()]
-            if base and "psnr" in row and len(base) == len(row["psnr"]) > 1:
-                against = compare(row["psnr"], base, rng=np.random.default_rng(0)).difference
-                seeds = [np.mean(t[task][name]["psnr"]) for t in tables]
+def show(results: Results) -> None:
+    """One table a task: means over photos and seeds, and the paired difference to the base."""
+    for task, cases in results.items():
+        print(f"\n## {task}, {len(cases)} photos")
+        for name in SEEDLESS | SEEDED:
+            rows = [rows[name] for rows, _ in cases if name in rows]
+            if not rows:
+                continue
+            measures = [m for m in ("psnr", "invented", "niqe") if any(m in row for row in rows)]
+            means = {m: [float(np.mean(row[m])) for row in rows if m in row] for m in measures}
+            cells = [f"{m} {np.mean(means[m]):6.2f}" for m in measures]
+            base = [r["network without prior"].get("psnr") for r, _ in cases if name in r]
+            if "psnr" in means and len(means["psnr"]) == len(base) > 1:
+                alone = [float(np.mean(value)) for value in base]
+                gain = compare(means["psnr"], alone, rng=np.random.default_rng(0)).difference
+                seeds = np.mean([row["psnr"] for row in rows], 0)
                 cells.append(
-                    f"against the network alone {against.mean:+.2f} "
-                    f"[{against.low:+.2f}, {against.high:+.2f}], "
-                    f"seeds {min(seeds):.2f} to {max(seeds):.2f}"
+                    f"against the network alone {gain.mean:+.2f} "
+                    f"[{gain.low:+.2f}, {gain.high:+.2f}], "
+                    f"seeds {seeds.min():.2f} to {seeds.max():.2f}"
                 )
-            count = len(next(iter(row.values())))
-            print(f"{name:42}{count:3}  " + "   ".join(cells))
-        quarters = [g for seed in gains for g in seed.get(task, []) if g]
-        if quarters:
-            rising = np.mean(quarters, 0)
-            print("gain by confidence quarter: " + ", ".join(f"{g:+.2f}" for g in rising))
+            print(f"{name:42}{len(rows):3}  " + "   ".join(cells))
+        quarters = [each for _, several in cases for each in several]
+        for name in quarters[0] if quarters else ():
+            rising = np.mean([each[name] for each in quarters], 0)
+            print(f"gain by quarter of the {name}: " + ", ".join(f"{g:+.2f}" for g in rising))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--set", default="simulated", choices=("simulated", "real"))
     parser.add_argument("--count", type=int, default=8, help="photos per task, or pairs")
-    parser.add_argument("--rows", default=",".join(ROWS))
-    parser.add_argument("--weights", type=Path, nargs="*", default=[], help="one folder per seed")
+    parser.add_argument("--skip", type=int, default=0, help="photos left out before those")
+    parser.add_argument("--tasks", default=",".join(TASKS), help="of the simulated set")
+    parser.add_argument("--weights", type=Path, nargs="*", help="one folder per seed")
+    parser.add_argument("--save", type=Path, help="keep all values as JSON")
     words = parser.parse_args()
     folder = Path(os.environ["VERAX_PICTURES"])
-    make = simulated if words.set == "simulated" else real
-    tables, gains = [], []
-    for place in words.weights or [weights.EMBEDDED]:
-        weights.FOLDER = place.resolve()
-        print(f"# networks of {place}", flush=True)
-        table, gain = run(make(folder, words.count), words.rows.split(","))
-        tables.append(table)
-        gains.append(gain)
-    show(tables, gains)
-    print(json.dumps({"set": words.set, "seeds": tables}))
+    if words.set == "simulated":
+        cases = simulated(folder, words.count, words.skip, words.tasks.split(","))
+    else:
+        cases = real(folder, words.count)
+    results: Results = {}
+    for case in cases:
+        results.setdefault(case.task, []).append(rows_of(case, words.weights or [weights.EMBEDDED]))
+        print(f"done {case.name}: {case.found.outcome}", flush=True)
+        if words.save:
+            words.save.write_text(json.dumps(results))
+    show(results)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def test_a_case_depends_on_seed_and_index_alone(library, made):
 
 def test_a_case_holds_one_degradation_on_the_grid_of_its_reference(made):
     for case in made:
-        assert case.inputs.shape == (96, 128, 12)
+        assert case.inputs.shape == (96, 128, 15)
         assert case.reference.shape == (96, 128, 3)
         assert np.count_nonzero(case.severity) == 1
         assert case.severity[[TASKS.index("lowlight"), TASKS.index("noise")]].any()
@@ -40,7 +40,8 @@ def test_without_a_usable_prior_there_is_neither_prior_nor_trust(library):
         planes = cases.up_to_the_network(photo, base, prior)
 
         assert np.array_equal(planes[..., 3:6], base)
-        assert not planes[..., 6:].any()
+        assert np.array_equal(planes[..., 6:9], base)
+        assert not planes[..., 9:].any()
 
 
 def test_cases_come_back_as_they_were_kept(made, tmp_path):

@@ -19,16 +19,24 @@ def inputs():
     return torch.rand(1, 12, 64, 48)
 
 
-def test_networks_start_near_the_photo(inputs):
+@pytest.fixture
+def pictures():
+    """Input of the fusion network."""
+    torch.manual_seed(1)
+    return torch.rand(1, 15, 64, 48)
+
+
+def test_networks_start_near_the_photo(inputs, pictures):
     torch.manual_seed(0)
     transform, _ = ToneNet(toy.TINY_TONE)(inputs[:, :3])
     residual, gates, _ = DetailNet(toy.TINY)(inputs)
-    _, taken, _ = FusionNet(toy.TINY)(inputs)
+    restored, taken = FusionNet(toy.TINY)(pictures)
 
     assert (toned(inputs[:, :3], transform) - inputs[:, :3]).abs().mean() < 0.05
     assert residual.abs().max() < 0.05
     assert gates.max() < 0.05
-    assert taken.max() < 0.05
+    assert taken[:, 1:].max() < 0.05
+    assert (restored - pictures[:, 3:9].unflatten(1, (2, 3)).mean(1)).abs().max() < 0.1
 
 
 def test_the_default_networks_have_the_size_that_ships():
@@ -55,20 +63,23 @@ def test_the_identity_transform_keeps_the_photo(inputs):
     assert torch.equal(toned(inputs[:, :3], torch.zeros(1, 6, 8, 6)), inputs[:, :3])
 
 
-@pytest.mark.parametrize("plane", [9, 11], ids=["confidence", "validity"])
-def test_without_trust_the_prior_is_not_used(inputs, plane):
-    inputs[:, plane] = 0
-    taken = taken_shares(inputs, torch.ones(1, 2, 64, 48))
+@pytest.mark.parametrize("plane", [12, 14], ids=["confidence", "validity"])
+def test_without_trust_no_pixel_of_the_prior_is_taken(pictures, plane):
+    pictures[:, plane] = 0
+    shares = taken_shares(pictures, torch.ones(1, 2, 64, 48))
+    for light, wanted in ((0, pictures[:, 3:6]), (1, pictures[:, 6:9])):
+        taken = torch.cat([torch.full((1, 1, 64, 48), light), shares], 1)
+        out = fused(pictures, torch.zeros(1, 3, 64, 48), taken)
 
-    assert torch.equal(fused(inputs, torch.zeros(1, 3, 64, 48), taken), inputs[:, 3:6])
+        assert torch.allclose(out, wanted, atol=1e-6)
 
 
-def test_open_gates_take_over_a_prior_that_is_the_photo(inputs):
-    inputs[:, 6:9] = inputs[:, :3]
-    inputs[:, 9:] = 1
-    out = fused(inputs, torch.zeros(1, 3, 64, 48), torch.ones(1, 2, 64, 48))
+def test_open_gates_take_over_a_prior_that_is_the_photo(pictures):
+    pictures[:, 9:12] = pictures[:, 3:6] = pictures[:, 6:9] = pictures[:, :3]
+    pictures[:, 12:] = 1
+    out = fused(pictures, torch.zeros(1, 3, 64, 48), torch.ones(1, 3, 64, 48))
 
-    assert (out - inputs[:, :3]).abs().max() < 1e-3
+    assert (out - pictures[:, :3]).abs().max() < 1e-3
 
 
 def test_gradients_agree_with_themselves_not_with_a_stranger(inputs):

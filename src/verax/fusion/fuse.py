@@ -211,7 +211,7 @@ def carry_out_and_join(
 ) -> tuple[Image, NDArray[np.float32]]:
     """Restoration and trust map with the fusion network after the tone."""
     toned, _ = carry_out(recipe, base, warped, 1.0)
-    joined, texture = network.join(photo, toned, warped, registration)
+    joined, texture = network.join(photo, base, toned, warped, registration)
     pixels, trust = mix(base, joined, warped.pixels, warped.valid, fidelity)
     taken = fidelity * texture[..., None] * trust[..., :2]  # texture that came by the network
     trust[..., :2] -= taken

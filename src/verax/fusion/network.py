@@ -1,8 +1,9 @@
 """Fusion by network: what of the registered prior is worth taking, on the base under its tone.
 
-The tone fit of `verax.fusion.tone` has moved the base to the prior's tone; the fusion network sees
-photo, base and prior with their confidences, mends what the fit left, and opens a gate for
-the prior's low and high band where both agree.
+The tone fit of `verax.fusion.tone` has moved the base to the prior's tone. The fusion network sees
+photo, base, toned base and prior with their confidences. It decides how much of the prior's light
+is worth having (the base's may be the better one: rain leaves light as it was), mends what the fit
+left, and opens a gate for the prior's low and high band where photo and prior agree.
 """
 
 import cv2
@@ -19,29 +20,30 @@ UNLIKE = 0.1  # difference of light at which the photometric confidence has fall
 
 
 def join(
-    photo: Image, toned: Image, warped: Warped, registration: Registration
+    photo: Image, base: Image, toned: Image, warped: Warped, registration: Registration
 ) -> tuple[Image, Plane]:
     """The restoration (H, W, 3) and the share of the prior's texture in it (H, W)."""
     light = photometric_confidence(toned, warped)
 
     def part(rows: slice, columns: slice) -> Image:
-        return planes(photo, toned, warped, registration, light, (rows, columns))
+        return planes(photo, base, toned, warped, registration, light, (rows, columns))
 
     return network.join(photo.shape[:2], part)
 
 
 def planes(
     photo: Image,
+    base: Image,
     toned: Image,
     warped: Warped,
     registration: Registration,
     light: Plane,
     part: tuple[slice, slice] = (slice(None), slice(None)),
 ) -> Image:
-    """(h, w, 12) input of the fusion network for a part of the photo: photo, toned base, prior,
-    geometric confidence, photometric confidence (`light`), validity."""
+    """(h, w, 15) input of the fusion network for a part of the photo: photo, base, toned base,
+    prior, geometric confidence, photometric confidence (`light`), validity."""
     trust = np.stack([registration.confidence[part], light[part], warped.valid[part]], 2)
-    return np.concatenate([photo[part], toned[part], warped.pixels[part], trust], 2)
+    return np.concatenate([photo[part], base[part], toned[part], warped.pixels[part], trust], 2)
 
 
 def photometric_confidence(toned: Image, warped: Warped) -> Plane:

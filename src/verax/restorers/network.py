@@ -169,17 +169,17 @@ def severity_atcentre(photo: Image, name: str, task: str) -> float:
 
 def join(size: tuple[int, ...], planes_of: Callable[[slice, slice], Image]) -> tuple[Image, Plane]:
     """Restoration (H, W, 3) and share of the prior's texture (H, W) by the fusion network, of whose
-    input (H, W, 12) `planes_of` gives rows and columns."""
+    input (H, W, 15) `planes_of` gives rows and columns."""
     fusion, (height, width) = embedded("fusion"), size
     pixels, texture = (
         np.empty((height, width, 3), np.float32),
         np.empty((height, width), np.float32),
     )
     for outer, inner in tiles(height, width):
-        restored, taken, _ = fusion(padded(_planes(planes_of(*outer)), fusion.multiple))
+        restored, taken = fusion(padded(_planes(planes_of(*outer)), fusion.multiple))
         cut = kept(outer, inner)
         pixels[inner] = np.clip(np.moveaxis(restored[0], 0, 2)[cut], 0.0, 1.0)
-        texture[inner] = taken[0, 1][cut]
+        texture[inner] = taken[0, 2][cut]
     return pixels, texture
 
 

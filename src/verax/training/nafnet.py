@@ -20,6 +20,7 @@ from verax import degrade
 
 TASKS = tuple(degrade.TASKS)
 TONE_TASKS = ("haze", "lowlight", "underwater")
+FUSION_INPUTS = 15  # photo, base, toned base, prior: 3 each; two confidences, validity
 DETAIL_INPUTS = 12  # photo 3, toned 3, prior 3, geometric and photometric confidence, validity
 TONE_INPUTS = 8  # thumbnail 3, its logarithm 3, darkest and brightest value nearby
 HARDLY, SURELY = 0.02, 0.07  # estimated severity from which the tone is changed at all, and fully
@@ -199,24 +200,30 @@ class DetailNet(nn.Module):  # type: ignore[misc]  # torch has no types here
 
 
 class FusionNet(nn.Module):  # type: ignore[misc]  # torch has no types here
-    """What of a registered prior is worth taking, on a photo that already has the prior's tone.
+    """What of a registered prior is worth taking: of its light, of its low and of its high band.
 
-    Input as of DetailNet, the toned photo being the base under the prior's tone.
+    Input (B, 15, H, W): photo, base (the photo restored without the prior), the base under the
+    prior's tone, registered prior, geometric confidence, photometric confidence, validity.
 
     Returns:
         restored (B, 3, H, W), unclipped.
-        taken (B, 2, H, W): shares of the prior's low and high band in it, 0 where not trusted.
-        severity (B, 10): as of DetailNet.
+        taken (B, 3, H, W): shares of the prior's light, and of its low and high band, which are
+            0 where it is not trusted.
     """
 
     def __init__(self, shape: Shape = FUSION) -> None:
         super().__init__()
-        self.core = DetailNet(shape)
+        self.finer = shape.unshuffle
+        self.body = GatedUNet(FUSION_INPUTS, shape)
+        self.head = nn.Conv2d(shape.widths[0], 6 * shape.unshuffle**2, 3, padding=1)
+        _start_small(self.head)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        residual, gates, severity = self.core(x)
-        taken = taken_shares(x, gates)
-        return fused(x, residual, taken), taken, severity
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        coarse, skips = self.body.encode(2 * x - 1)
+        planes = F.pixel_shuffle(self.head(self.body.decode(coarse, skips)), self.finer).float()
+        light = torch.sigmoid(planes[:, 3:4])
+        taken = torch.cat([light, taken_shares(x, torch.sigmoid(planes[:, 4:] - 4.0))], 1)
+        return fused(x, planes[:, :3], taken), taken
 
 
 def toned(photo: Tensor, transform: Tensor) -> Tensor:
@@ -226,23 +233,24 @@ def toned(photo: Tensor, transform: Tensor) -> Tensor:
 
 
 def taken_shares(inputs: Tensor, gates: Tensor) -> Tensor:
-    """(B, 2, H, W) shares of the prior's low and high band, from DetailNet's input and gates.
+    """(B, 2, H, W) shares of the prior's low and high band, from FusionNet's input and gates.
 
     Both are taken only where the prior is valid and its registration trusted; the low band where
     its light agrees with the base's, the high band where its gradients agree with the photo's.
     """
-    photo, prior = inputs[:, :3], inputs[:, 6:9]
-    trust = inputs[:, 9:10] * inputs[:, 11:12]
-    low = gates[:, :1] * trust * inputs[:, 10:11]
+    photo, prior = inputs[:, :3], inputs[:, 9:12]
+    trust = inputs[:, 12:13] * inputs[:, 14:15]
+    low = gates[:, :1] * trust * inputs[:, 13:14]
     return torch.cat([low, gates[:, 1:] * trust * agreement(photo, prior)], 1)
 
 
 def fused(inputs: Tensor, residual: Tensor, taken: Tensor) -> Tensor:
-    """The restoration (B, 3, H, W) from DetailNet's input and output, unclipped."""
-    prior, base = inputs[:, 6:9], inputs[:, 3:6] + residual
-    low_base, low_prior = _low(base), _low(prior)
-    high = prior - low_prior - base + low_base
-    return base + taken[:, :1] * (low_prior - low_base) + taken[:, 1:] * high
+    """The restoration (B, 3, H, W) from FusionNet's input, residual and shares, unclipped."""
+    base, toned, prior = inputs[:, 3:6], inputs[:, 6:9], inputs[:, 9:12]
+    light, low, high = taken.split(1, 1)
+    lit = base + light * (toned - base) + residual
+    low_lit, low_prior = _low(lit), _low(prior)
+    return lit + low * (low_prior - low_lit) + high * (prior - low_prior - lit + low_lit)
 
 
 def agreement(photo: Tensor, prior: Tensor) -> Tensor:
