@@ -28,7 +28,7 @@ def test_a_case_depends_on_seed_and_index_alone(library, made):
 
 def test_a_case_holds_one_degradation_on_the_grid_of_its_reference(made):
     for case in made:
-        assert case.inputs.shape == (96, 128, 15)
+        assert case.inputs.shape == (96, 128, 19)
         assert case.reference.shape == (96, 128, 3)
         assert np.count_nonzero(case.severity) == 1
         assert case.severity[[TASKS.index("lowlight"), TASKS.index("noise")]].any()

@@ -23,7 +23,7 @@ def inputs():
 def pictures():
     """Input of the fusion network."""
     torch.manual_seed(1)
-    return torch.rand(1, 15, 64, 48)
+    return torch.rand(1, 19, 64, 48)
 
 
 def test_networks_start_near_the_photo(inputs, pictures):

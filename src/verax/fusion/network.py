@@ -1,9 +1,10 @@
 """Fusion by network: what of the registered prior is worth taking, on the base under its tone.
 
 The tone fit of `verax.fusion.tone` has moved the base to the prior's tone. The fusion network sees
-photo, base, toned base and prior with their confidences. It decides how much of the prior's light
-is worth having (the base's may be the better one: rain leaves light as it was), mends what the fit
-left, and opens a gate for the prior's low and high band where photo and prior agree.
+photo, base, toned base and prior with their confidences, and what the photo suffers from. It
+decides how much of the prior's light is worth having (the base's may be the better one: rain leaves
+light as it was), mends what the fit left, and opens a gate for the prior's low and high band where
+photo and prior agree.
 """
 
 import cv2
@@ -23,10 +24,10 @@ def join(
     photo: Image, base: Image, toned: Image, warped: Warped, registration: Registration
 ) -> tuple[Image, Plane]:
     """The restoration (H, W, 3) and the share of the prior's texture in it (H, W)."""
-    light = photometric_confidence(toned, warped)
+    light, faults = photometric_confidence(toned, warped), network.faults(photo)
 
     def part(rows: slice, columns: slice) -> Image:
-        return planes(photo, base, toned, warped, registration, light, (rows, columns))
+        return planes(photo, base, toned, warped, registration, light, faults, (rows, columns))
 
     return network.join(photo.shape[:2], part)
 
@@ -38,12 +39,16 @@ def planes(
     warped: Warped,
     registration: Registration,
     light: Plane,
+    faults: tuple[float, ...],
     part: tuple[slice, slice] = (slice(None), slice(None)),
 ) -> Image:
-    """(h, w, 15) input of the fusion network for a part of the photo: photo, base, toned base,
-    prior, geometric confidence, photometric confidence (`light`), validity."""
+    """(h, w, 19) input of the fusion network for a part of the photo: photo, base, toned base,
+    prior, geometric confidence, photometric confidence (`light`), validity, and the photo's faults
+    (`verax.restorers.network.FAULTS`), each the same everywhere."""
     trust = np.stack([registration.confidence[part], light[part], warped.valid[part]], 2)
-    return np.concatenate([photo[part], base[part], toned[part], warped.pixels[part], trust], 2)
+    suffers = np.full((*trust.shape[:2], len(faults)), faults, np.float32)
+    pictures = [photo[part], base[part], toned[part], warped.pixels[part]]
+    return np.concatenate([*pictures, trust, suffers], 2)
 
 
 def photometric_confidence(toned: Image, warped: Warped) -> Plane:

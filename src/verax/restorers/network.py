@@ -38,6 +38,7 @@ WET = 0.4  # severity from which a photo with rain is also toned
 TONE_TASKS = {"haze": (0.14, 0.28), "lowlight": (0.50, 0.65), "underwater": (0.20, 0.30)}
 LIFTED = (0.06, 0.10)  # darkest percentile: a veil lifts it; where it is low, no veil is thin
 THICK = (0.30, 0.45)  # severity from which haze is believed all the same
+FAULTS = ("haze", "lowlight", "underwater", "rain")  # what the fusion network is told of a photo
 PRIOR_SHARE = 0.4  # of the dark channel prior in what is done about haze
 
 
@@ -167,9 +168,17 @@ def severity_atcentre(photo: Image, name: str, task: str) -> float:
     return float(severities[judge.tasks.index(task)])
 
 
+def faults(photo: Image) -> tuple[float, ...]:
+    """How badly the photo suffers from each of FAULTS, in [0, 1]."""
+    tone = embedded("tone")
+    _, severities = look(thumbnail(photo, tone.multiple), tone)
+    whole = (float(severities[tone.tasks.index(task)]) for task in FAULTS[:3])
+    return (*whole, severity_atcentre(photo, "rain", "rain"))
+
+
 def join(size: tuple[int, ...], planes_of: Callable[[slice, slice], Image]) -> tuple[Image, Plane]:
     """Restoration (H, W, 3) and share of the prior's texture (H, W) by the fusion network, of whose
-    input (H, W, 15) `planes_of` gives rows and columns."""
+    input (H, W, 19) `planes_of` gives rows and columns."""
     fusion, (height, width) = embedded("fusion"), size
     pixels, texture = (
         np.empty((height, width, 3), np.float32),

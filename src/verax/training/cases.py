@@ -32,7 +32,7 @@ SETTINGS = SimulatorSettings()
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Input of the fusion network (H, W, 15) and reference (H, W, 3), 8 bit; severity per task."""
+    """Input of the fusion network (H, W, 19) and reference (H, W, 3), 8 bit; severity per task."""
 
     inputs: NDArray[np.uint8]
     reference: NDArray[np.uint8]
@@ -113,8 +113,9 @@ def up_to_the_network(photo: Image, base: Image, prior: Image | None) -> Image:
         if recipe is not None:
             toned, _ = fuse.carry_out(recipe, base, warped, 1.0)
             light = network.photometric_confidence(toned, warped)
-            return network.planes(photo, base, toned, warped, found, light)
-    return np.concatenate([photo, base, base, np.zeros((*photo.shape[:2], 6), np.float32)], 2)
+            faults = restorers.network.faults(photo)
+            return network.planes(photo, base, toned, warped, found, light, faults)
+    return np.concatenate([photo, base, base, np.zeros((*photo.shape[:2], 10), np.float32)], 2)
 
 
 def _small(picture: Image) -> Image:

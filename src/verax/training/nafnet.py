@@ -20,7 +20,8 @@ from verax import degrade
 
 TASKS = tuple(degrade.TASKS)
 TONE_TASKS = ("haze", "lowlight", "underwater")
-FUSION_INPUTS = 15  # photo, base, toned base, prior: 3 each; two confidences, validity
+# photo, base, toned base, prior: 3 each; two confidences, validity; four faults of the photo
+FUSION_INPUTS = 19
 DETAIL_INPUTS = 12  # photo 3, toned 3, prior 3, geometric and photometric confidence, validity
 TONE_INPUTS = 8  # thumbnail 3, its logarithm 3, darkest and brightest value nearby
 HARDLY, SURELY = 0.02, 0.07  # estimated severity from which the tone is changed at all, and fully
@@ -202,8 +203,10 @@ class DetailNet(nn.Module):  # type: ignore[misc]  # torch has no types here
 class FusionNet(nn.Module):  # type: ignore[misc]  # torch has no types here
     """What of a registered prior is worth taking: of its light, of its low and of its high band.
 
-    Input (B, 15, H, W): photo, base (the photo restored without the prior), the base under the
-    prior's tone, registered prior, geometric confidence, photometric confidence, validity.
+    Input (B, 19, H, W): photo, base (the photo restored without the prior), the base under the
+    prior's tone, registered prior, geometric confidence, photometric confidence, validity, and
+    the photo's haze, darkness, underwater cast and rain, the same everywhere: a crop does not
+    tell whose light is right.
 
     Returns:
         restored (B, 3, H, W), unclipped.
