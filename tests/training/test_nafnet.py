@@ -8,6 +8,7 @@ from verax.training.nafnet import (
     ToneNet,
     agreement,
     fused,
+    light_worth,
     taken_shares,
     toned,
 )
@@ -30,13 +31,13 @@ def test_networks_start_near_the_photo(inputs, pictures):
     torch.manual_seed(0)
     transform, _ = ToneNet(toy.TINY_TONE)(inputs[:, :3])
     residual, gates, _ = DetailNet(toy.TINY)(inputs)
-    restored, taken = FusionNet(toy.TINY)(pictures)
+    _, taken = FusionNet(toy.TINY)(pictures)
 
     assert (toned(inputs[:, :3], transform) - inputs[:, :3]).abs().mean() < 0.05
     assert residual.abs().max() < 0.05
     assert gates.max() < 0.05
     assert taken[:, 1:].max() < 0.05
-    assert (restored - pictures[:, 3:9].unflatten(1, (2, 3)).mean(1)).abs().max() < 0.1
+    assert torch.allclose(taken[:, :1], light_worth(pictures[:, 15:]).clamp(0.02, 0.98), atol=0.05)
 
 
 def test_the_default_networks_have_the_size_that_ships():
@@ -61,6 +62,15 @@ def test_detail_does_not_depend_on_what_is_far_away(inputs):
 
 def test_the_identity_transform_keeps_the_photo(inputs):
     assert torch.equal(toned(inputs[:, :3], torch.zeros(1, 6, 8, 6)), inputs[:, :3])
+
+
+@pytest.mark.parametrize(
+    ("faults", "worth"),
+    [((0.8, 0, 0, 0), 0.9), ((0, 0.6, 0, 0), 0.9), ((0, 0, 0, 0), 0.0), ((0.8, 0, 0, 0.6), 0.0)],
+    ids=["haze", "darkness", "nothing", "rain before haze"],
+)
+def test_the_priors_light_is_worth_having_where_the_photos_own_is_wrong(faults, worth):
+    assert light_worth(torch.tensor(faults).view(1, 4, 1, 1)).item() == pytest.approx(worth)
 
 
 @pytest.mark.parametrize("plane", [12, 14], ids=["confidence", "validity"])

@@ -26,6 +26,11 @@ DETAIL_INPUTS = 12  # photo 3, toned 3, prior 3, geometric and photometric confi
 TONE_INPUTS = 8  # thumbnail 3, its logarithm 3, darkest and brightest value nearby
 HARDLY, SURELY = 0.02, 0.07  # estimated severity from which the tone is changed at all, and fully
 VEIL_PLANES = 9  # log gain, offset and veil per channel
+# severities of haze, darkness and underwater cast from which the prior's light is worth having at
+# all, and fully; then of rain, from which it is not: rain leaves light as it was
+WORTH = ((0.15, 0.35), (0.10, 0.30), (0.06, 0.20))
+RAIN_WORTH = (0.15, 0.35)
+MOST = 0.9  # two guesses of the light are better than one
 LOW_BAND = 16  # px: what is smoother than this is tone
 
 
@@ -224,7 +229,7 @@ class FusionNet(nn.Module):  # type: ignore[misc]  # torch has no types here
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         coarse, skips = self.body.encode(2 * x - 1)
         planes = F.pixel_shuffle(self.head(self.body.decode(coarse, skips)), self.finer).float()
-        light = torch.sigmoid(planes[:, 3:4])
+        light = torch.sigmoid(planes[:, 3:4] + torch.logit(light_worth(x[:, 15:]), eps=0.02))
         taken = torch.cat([light, taken_shares(x, torch.sigmoid(planes[:, 4:] - 4.0))], 1)
         return fused(x, planes[:, :3], taken), taken
 
@@ -233,6 +238,18 @@ def toned(photo: Tensor, transform: Tensor) -> Tensor:
     """Photo (B, 3, H, W) under a transform (B, 6, h, w), unclipped."""
     full = F.interpolate(transform, photo.shape[2:], mode="bilinear", align_corners=False)
     return photo * torch.exp(full[:, :3]) + full[:, 3:]
+
+
+def light_worth(faults: Tensor) -> Tensor:
+    """(B, 1, H, W) in [0, 1]: how much of the prior's light a photo with these faults should get,
+    the network's first guess."""
+    need = [_ramp(faults[:, k : k + 1], *ends) for k, ends in enumerate(WORTH)]
+    dry = 1 - _ramp(faults[:, 3:4], *RAIN_WORTH)
+    return MOST * torch.maximum(torch.maximum(need[0], need[1]), need[2]) * dry
+
+
+def _ramp(value: Tensor, none: float, full: float) -> Tensor:
+    return ((value - none) / (full - none)).clamp(0, 1)
 
 
 def taken_shares(inputs: Tensor, gates: Tensor) -> Tensor:
