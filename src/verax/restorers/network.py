@@ -27,7 +27,8 @@ from verax.restorers.tiles import TILE, centre, kept, padded, tiles
 
 Floats = NDArray[np.float32]
 
-CONTRACT = "2"  # what this module expects of the files' inputs and outputs
+# meaning of each kind's inputs and outputs; raised when its readers must change
+CONTRACTS = {"tone": "2", "detail": "2", "fusion": "3"}
 THUMBNAIL_PIXELS = 192 * 256
 KINDS = {"dark": "tone", "rain": "detail"}  # experts of another network's make
 GLANCE = 288  # px: of the centre, where the rain network looks for rain
@@ -80,9 +81,9 @@ def open_network(path: Path, kind: str) -> Network:
     except Exception as exc:  # the runtime raises bare types of its own
         raise SettingsError(f"{path}: want a network of `verax export`: {exc}") from exc
     facts = session.get_modelmeta().custom_metadata_map
-    if (facts.get("verax.contract"), facts.get("verax.network")) != (CONTRACT, kind):
+    if (facts.get("verax.contract"), facts.get("verax.network")) != (CONTRACTS[kind], kind):
         raise SettingsError(
-            f"{path}: want a {kind} network of contract {CONTRACT}, got "
+            f"{path}: want a {kind} network of contract {CONTRACTS[kind]}, got "
             f"{facts.get('verax.network')!r} of {facts.get('verax.contract')!r}; export it again"
         )
     tasks = tuple(json.loads(facts["verax.tasks"]))

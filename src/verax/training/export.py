@@ -24,11 +24,11 @@ from onnx import numpy_helper
 from torch import nn
 
 from verax.errors import OutputError, RunError
+from verax.restorers.network import CONTRACTS
 from verax.training.checkpoints import build, load_checkpoint
 from verax.training.nafnet import DETAIL_INPUTS, FUSION_INPUTS, TASKS
 from verax.training.recipes import Recipe
 
-CONTRACT = "2"  # meaning of inputs and outputs; raised when a reader must change
 OPSET = 20
 PARITY = 1e-4  # largest allowed difference to torch, of 1
 SMALL = 256  # initializers with fewer values stay float32
@@ -160,7 +160,7 @@ def _describe(
     for _, value in sorted(content["average"].items()):
         weights.update(value.contiguous().numpy().tobytes())
     facts = {
-        "contract": CONTRACT,
+        "contract": CONTRACTS[recipe.network],
         "network": recipe.network,
         "multiple": str(recipe.shape.multiple),
         "tasks": json.dumps(list(TASKS)),
