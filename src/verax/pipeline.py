@@ -18,7 +18,7 @@ PriorUse = Literal["used", "refused", "none"]
 
 EMBEDDED = "network"
 DEFAULT_RESTORER = "auto"  # the embedded network, except under a prior of which tone alone is taken
-DEFAULT_FUSION = "tone"
+DEFAULT_FUSION = "network"
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,13 +136,6 @@ METHODS: dict[str, Method] = {
         fused(pipeline.DEFAULT_FUSION, pipeline.DEFAULT_RESTORER, alone=True),
         "the pipeline of verax restore; full:RESTORER for another base",
         True,
-        2.0,
-        alone=True,
-    ),
-    "tone-network": Method(
-        fused("network", pipeline.DEFAULT_RESTORER, alone=True),
-        "the prior's tone on the embedded network's base, then the fusion network",
-        True,
         4.0,
         version=2,
         alone=True,
@@ -165,7 +158,7 @@ def files_of(name: str, prior: str = "") -> tuple[str, ...]:
     head, argument = name.partition(":")[0].replace("_", "-"), resolve(name)[1]
     if argument.endswith(restorers.WEIGHTS):
         return (argument,) if Path(argument).is_file() else ()
-    network = argument == pipeline.EMBEDDED or (head in ("full", "tone-network") and not argument)
+    network = argument == pipeline.EMBEDDED or (head == "full" and not argument)
     if not network and prior != "own":
         return ()
     return tuple(str(weights.path(name)) for name in weights.FILES)

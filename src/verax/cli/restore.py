@@ -66,7 +66,9 @@ def restore(
     fidelity: float = typer.Option(
         1.0, help="1: only what the photo supports. 0: the registered prior itself."
     ),
-    fusion: str | None = typer.Option(None, help="How the prior is used: tone or network."),
+    fusion: str | None = typer.Option(
+        None, help="How the prior is used: network (default), or tone, its colours alone: faster."
+    ),
     report: Path | None = typer.Option(None, help="Folder for the sheet (PNG) and the JSON."),
     drop_gps: bool = typer.Option(False, "--drop-gps", help="Leave out where it was taken."),
     model: Model = None,

@@ -210,13 +210,26 @@ def carry_out_and_join(
     fidelity: float,
 ) -> tuple[Image, NDArray[np.float32]]:
     """Restoration and trust map with the fusion network after the tone."""
-    toned, _ = carry_out(recipe, base, warped, 1.0)
-    joined, texture = network.join(photo, base, toned, warped, registration)
-    pixels, trust = mix(base, joined, warped.pixels, warped.valid, fidelity)
-    taken = fidelity * texture[..., None] * trust[..., :2]  # texture that came by the network
-    trust[..., :2] -= taken
-    trust[..., 2] += taken.sum(2)
+    pixels, texture = joined(recipe, photo, base, warped, registration)
+    trust = np.empty_like(base)
+    for first in range(0, base.shape[0], STRIPE):
+        rows = slice(first, first + STRIPE)
+        part, shares = mix(
+            base[rows], pixels[rows], warped.pixels[rows], warped.valid[rows], fidelity
+        )
+        taken = fidelity * texture[rows, :, None] * shares[..., :2]  # came by the network
+        shares[..., :2] -= taken
+        shares[..., 2] += taken.sum(2)
+        pixels[rows], trust[rows] = part, shares
     return pixels, trust
+
+
+def joined(
+    recipe: Recipe, photo: Image, base: Image, warped: Warped, registration: Registration
+) -> tuple[Image, Plane]:
+    """What the fusion network makes of the base under the prior's tone, and its texture share."""
+    toned, _ = carry_out(recipe, base, warped, 1.0)
+    return network.join(photo, base, toned, warped, registration)
 
 
 def restore_rows(recipe: Recipe, base: Image, rows: tuple[int, int]) -> Image:

@@ -1,6 +1,6 @@
 """The embedded networks through ONNX Runtime: tone once per photo, detail tile by tile.
 
-The tone network, and its expert for dark photos, sees the whole photo as a thumbnail and answers
+The tone network, and its experts for dark photos, see the whole photo as a thumbnail and answer
 with a smooth colour transform. The rain, detail and fusion networks see tiles of one size with
 overlap, so memory does not grow with the photo; they have no pooled statistics, so tiles and the
 whole photo agree.
@@ -30,7 +30,8 @@ Floats = NDArray[np.float32]
 # meaning of each kind's inputs and outputs; raised when its readers must change
 CONTRACTS = {"tone": "2", "detail": "2", "fusion": "3"}
 THUMBNAIL_PIXELS = 192 * 256
-KINDS = {"dark": "tone", "rain": "detail"}  # experts of another network's make
+DARK = ("dark", "dusk")  # experts for dark photos: their errors of exposure differ
+KINDS = {"dark": "tone", "dusk": "tone", "rain": "detail"}  # experts of another network's make
 GLANCE = 288  # px: of the centre, where the rain network looks for rain
 RAIN = 0.15  # severity it must see there
 WET = 0.4  # severity from which a photo with rain is also toned
@@ -104,8 +105,8 @@ def restore(photo: Image) -> Image:
 
 
 def light(photo: Image) -> tuple[Floats, dict[str, float]]:
-    """The photo's colour transform (6, h, w) and its severities: the dark network's transform for a
-    dark photo, else the tone network's, as strongly as the severities that the latter sees."""
+    """The photo's colour transform (6, h, w) and its severities: for a dark photo the mean of the
+    experts' transforms, else the tone network's, as strongly as the severities that it sees."""
     tone = embedded("tone")
     small = thumbnail(photo, tone.multiple)
     transform, severities = look(small, tone)
@@ -115,7 +116,8 @@ def light(photo: Image) -> tuple[Floats, dict[str, float]]:
     strengths["haze"] *= max(ramp(darkest, *LIFTED), ramp(found["haze"], *THICK))
     worst = max(TONE_TASKS, key=lambda task: found[task])
     if worst == "lowlight":
-        transform, _ = look(thumbnail(photo, embedded("dark").multiple), embedded("dark"))
+        looks = [look(thumbnail(photo, net.multiple), net)[0] for net in map(embedded, DARK)]
+        transform = np.mean(looks, 0)
     elif worst == "haze":
         transform = with_dark_channel(transform, small)
     return scaled(transform, max(strengths.values())), found

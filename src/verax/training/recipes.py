@@ -119,16 +119,18 @@ def _on_gpus(recipe: Recipe) -> Recipe:
 RECIPES: dict[str, dict[str, Recipe]] = {
     # about 2 hours on 2 cores, one of which trains
     "cpu": {
-        "tone": replace(_TONE, minutes=44),
-        "dark": replace(_DARK, minutes=16),
-        "detail": replace(_DETAIL, minutes=28),
-        "rain": replace(_RAIN, minutes=22),
+        "tone": replace(_TONE, minutes=38),
+        "dark": replace(_DARK, minutes=12),
+        "dusk": replace(_DARK, minutes=12, seed=1),
+        "detail": replace(_DETAIL, minutes=27),
+        "rain": replace(_RAIN, minutes=21),
         "fusion": replace(_FUSION, minutes=8),
     },
     # 30 minutes of one H200
     "gpu": {
         "tone": _on_gpus(replace(_TONE, minutes=6)),
-        "dark": _on_gpus(replace(_DARK, minutes=4)),
+        "dark": _on_gpus(replace(_DARK, minutes=2)),
+        "dusk": _on_gpus(replace(_DARK, minutes=2, seed=1)),
         "detail": _on_gpus(replace(_DETAIL, minutes=7, shape=_LARGE)),
         "rain": _on_gpus(replace(_RAIN, minutes=6, shape=_LARGE)),
         "fusion": _on_gpus(replace(_FUSION, minutes=3, cases=2000)),
