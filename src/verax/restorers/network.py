@@ -34,7 +34,7 @@ DARK = ("dark", "dusk")  # experts for dark photos: their errors of exposure dif
 KINDS = {"dark": "tone", "dusk": "tone", "rain": "detail"}  # experts of another network's make
 GLANCE = 288  # px: of the centre, where the rain network looks for rain
 RAIN = 0.15  # severity it must see there
-WET = 0.4  # severity from which a photo with rain is also toned
+WET = 0.6  # severity from which a photo with rain is also toned
 # what is seen in the whole photo, the others are in tiles: the severities from which the tone is
 # changed at all, and fully. A dim photo is mostly meant to be dim; a thin veil hardly ever is.
 TONE_TASKS = {"haze": (0.14, 0.28), "lowlight": (0.50, 0.65), "underwater": (0.20, 0.30)}
