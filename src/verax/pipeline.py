@@ -18,7 +18,7 @@ PriorUse = Literal["used", "refused", "none"]
 
 EMBEDDED = "network"
 DEFAULT_RESTORER = "auto"  # the embedded network, except under a prior of which tone alone is taken
-DEFAULT_FUSION = "network"
+DEFAULT_FUSION = "auto"  # by network over a network's base; over any other the prior's tone alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,8 @@ def restore(
     """Restore a photo, with a prior where one is given.
 
     `photo` and `prior` are paths, photos or arrays that follow the image contract. `restorer` makes
-    the base: a name of `verax.restorers`, a weights file, or "auto" (see `base_restorer`).
+    the base: a name of `verax.restorers`, a weights file, or "auto" (see `base_restorer`). `fusion`
+    is "network", "tone" or "auto" (see `fusion_mode`).
     """
     start = time.perf_counter()
     original = as_photo(photo, name="photo")
@@ -69,10 +70,9 @@ def restore(
         warped = apply(registration, picture, size=(original.width, original.height))
     refused = registration is not None and registration.outcome == "foreign"
     use: PriorUse = "none" if registration is None else "refused" if refused else "used"
-    base = restorers.restore(original.pixels, base_restorer(restorer, use, fusion))
-    fused: Fusion = fuse(
-        original.pixels, base, warped, registration, fidelity=fidelity, mode=fusion
-    )
+    mode = fusion_mode(fusion, restorer)
+    base = restorers.restore(original.pixels, base_restorer(restorer, use, mode))
+    fused: Fusion = fuse(original.pixels, base, warped, registration, fidelity=fidelity, mode=mode)
     return Restoration(
         fused.pixels,
         original,
@@ -85,6 +85,16 @@ def restore(
         fused.notes,
         time.perf_counter() - start,
     )
+
+
+def fusion_mode(name: str, restorer: str) -> str:
+    """The way of fusing behind a name. "auto" is by network, which weighs the base's light against
+    the prior's, over a base that a network made; the photo itself or a classical base has no
+    light worth weighing and gets the prior's tone."""
+    if name != DEFAULT_FUSION:
+        return name
+    learnt = restorer in (DEFAULT_RESTORER, EMBEDDED) or restorer.endswith(restorers.WEIGHTS)
+    return "network" if learnt else "tone"
 
 
 def base_restorer(name: str, use: PriorUse, fusion: str) -> str:

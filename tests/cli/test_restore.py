@@ -28,12 +28,20 @@ def test_a_restoration_keeps_the_photos_size_and_reports_what_it_used(verax, pai
     assert record["seconds"] > 0
 
 
-def test_a_bright_prior_brightens_a_dark_photo(pair, scene):
+def test_a_dark_photo_gets_the_light_of_a_bright_prior(pair, scene):
     photo, prior = pair
 
-    restored = package.restore(photo, prior).pixels
+    restored = package.restore(photo, prior, restorer="none").pixels
 
     assert abs(restored.mean() - scene.mean()) < 0.2 * abs(scene.mean() * 0.25 - scene.mean())
+
+
+def test_over_the_networks_base_a_bright_prior_corrects_the_light(pair, scene):
+    photo, prior = pair
+
+    result = package.restore(photo, prior)
+
+    assert abs(result.pixels.mean() - scene.mean()) < 0.6 * abs(result.base.mean() - scene.mean())
 
 
 def test_without_a_prior_and_restorer_none_the_photo_comes_back(verax, pair, tmp_path):

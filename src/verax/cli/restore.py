@@ -67,7 +67,7 @@ def restore(
         1.0, help="1: only what the photo supports. 0: the registered prior itself."
     ),
     fusion: str | None = typer.Option(
-        None, help="How the prior is used: network (default), or tone, its colours alone: faster."
+        None, help="How the prior is used: auto, network, or tone (its colours alone: faster)."
     ),
     report: Path | None = typer.Option(None, help="Folder for the sheet (PNG) and the JSON."),
     drop_gps: bool = typer.Option(False, "--drop-gps", help="Leave out where it was taken."),
