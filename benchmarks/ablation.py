@@ -145,7 +145,7 @@ def without_texture(case: Case) -> Image:
     recipe = fusion.solve(case.photo, case.base, case.warped, case.found)
     if recipe is None or recipe.scene_state_change:
         return full(case)
-    toned, _ = fusion.carry_out(recipe, case.base, case.warped, 1.0)
+    toned = fusion.toned(recipe, case.base)
     light = cv2.GaussianBlur(case.warped.pixels - toned, (0, 0), HIGH_BAND)
     plain = Warped(np.clip(toned + light, 0, 1), case.warped.valid)
     return join(case.photo, case.base, toned, plain, case.found)[0]

@@ -1,5 +1,6 @@
 """Photo, base and registered prior to restoration."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -179,26 +180,49 @@ def noise_need(
 def carry_out(
     recipe: Recipe, base: Image, warped: Warped, fidelity: float
 ) -> tuple[Image, NDArray[np.float32]]:
-    """Restoration and trust map, stripe by stripe."""
-    pixels, trust = np.empty_like(base), np.empty_like(base)
-    height = base.shape[0]
+    """Restoration and trust map by tone alone."""
+    return mixed(base, toned(recipe, base), warped, fidelity, None)
 
-    def stripe(first: int) -> None:
-        last = min(first + STRIPE, height)
-        top, bottom = max(0, first - MARGIN), min(height, last + MARGIN)
+
+def toned(recipe: Recipe, base: Image) -> Image:
+    """The base under the prior's tone."""
+    pixels, height = np.empty_like(base), base.shape[0]
+
+    def stripe(rows: slice) -> None:
+        top, bottom = max(0, rows.start - MARGIN), min(height, rows.stop + MARGIN)
         part = restore_rows(recipe, base[top:bottom], (top, height))
-        rows = slice(first, last)
-        pixels[rows], trust[rows] = mix(
-            base[rows],
-            part[first - top : last - top],
-            warped.pixels[rows],
-            warped.valid[rows],
-            fidelity,
-        )
+        pixels[rows] = part[rows.start - top : rows.stop - top]
 
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(stripe, range(0, height, STRIPE)))
+    by_stripes(stripe, height)
+    return pixels
+
+
+def mixed(
+    base: Image, pixels: Image, warped: Warped, fidelity: float, texture: Plane | None
+) -> tuple[Image, NDArray[np.float32]]:
+    """Fidelity dial over `pixels`, which it overwrites, and trust map; `texture` is the share of
+    the prior's texture that the pixels hold already."""
+    trust = np.empty_like(base)
+
+    def stripe(rows: slice) -> None:
+        part, shares = mix(
+            base[rows], pixels[rows], warped.pixels[rows], warped.valid[rows], fidelity
+        )
+        if texture is not None:
+            taken = fidelity * texture[rows, :, None] * shares[..., :2]
+            shares[..., :2] -= taken
+            shares[..., 2] += taken.sum(2)
+        pixels[rows], trust[rows] = part, shares
+
+    by_stripes(stripe, base.shape[0])
     return pixels, trust
+
+
+def by_stripes(work: Callable[[slice], None], height: int) -> None:
+    """Work through the rows of a picture, stripe by stripe, two at a time."""
+    stripes = [slice(top, min(top + STRIPE, height)) for top in range(0, height, STRIPE)]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(work, stripes))
 
 
 def carry_out_and_join(
@@ -211,25 +235,14 @@ def carry_out_and_join(
 ) -> tuple[Image, NDArray[np.float32]]:
     """Restoration and trust map with the fusion network after the tone."""
     pixels, texture = joined(recipe, photo, base, warped, registration)
-    trust = np.empty_like(base)
-    for first in range(0, base.shape[0], STRIPE):
-        rows = slice(first, first + STRIPE)
-        part, shares = mix(
-            base[rows], pixels[rows], warped.pixels[rows], warped.valid[rows], fidelity
-        )
-        taken = fidelity * texture[rows, :, None] * shares[..., :2]  # came by the network
-        shares[..., :2] -= taken
-        shares[..., 2] += taken.sum(2)
-        pixels[rows], trust[rows] = part, shares
-    return pixels, trust
+    return mixed(base, pixels, warped, fidelity, texture)
 
 
 def joined(
     recipe: Recipe, photo: Image, base: Image, warped: Warped, registration: Registration
 ) -> tuple[Image, Plane]:
     """What the fusion network makes of the base under the prior's tone, and its texture share."""
-    toned, _ = carry_out(recipe, base, warped, 1.0)
-    return network.join(photo, base, toned, warped, registration)
+    return network.join(photo, base, toned(recipe, base), warped, registration)
 
 
 def restore_rows(recipe: Recipe, base: Image, rows: tuple[int, int]) -> Image:

@@ -111,7 +111,7 @@ def up_to_the_network(photo: Image, base: Image, prior: Image | None) -> Image:
         if found.outcome != "foreign" and not fuse.repeats(photo, warped):
             recipe = fuse.solve(photo, base, warped, found)
         if recipe is not None:
-            toned, _ = fuse.carry_out(recipe, base, warped, 1.0)
+            toned = fuse.toned(recipe, base)
             light = network.photometric_confidence(toned, warped)
             faults = restorers.network.faults(photo)
             return network.planes(photo, base, toned, warped, found, light, faults)
