@@ -6,18 +6,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from verax.deviation.framing import base_matrix, size_of
-from verax.deviation.motion import (
+from verax.deviation.blocks import (
     Blocks,
-    Global,
     Leftover,
     chance_coherence,
     content_at,
     find_blocks,
     find_leftover,
-    fit_global,
 )
+from verax.deviation.framing import base_matrix, size_of
+from verax.deviation.motion import Global, fit_global
 from verax.deviation.pair import Pair, pair, working_size
+from verax.deviation.whole_frame import over_the_frame
 from verax.geometry.features import resize
 from verax.geometry.local_fit import resize_field
 from verax.geometry.register import Registration, Warped, apply
@@ -55,7 +55,7 @@ def look(photo: Image, generated: Image, registration: Registration, canvas: str
     reduced = resize(photo, small)
     refined, warped = registration, on_grid(registration, generated, size, small)
     chance = chance_coherence(reduced, warped)
-    for _ in range(PASSES):
+    for turn in range(PASSES):
         leftover = find_leftover(reduced, warped, chance)
         blocks = find_blocks(size, leftover, refined, base)
         found = fit_global(blocks, size, np.random.default_rng(SEED))
@@ -65,6 +65,8 @@ def look(photo: Image, generated: Image, registration: Registration, canvas: str
             refined = replace(registration, field=field)
             warped = on_grid(refined, generated, size, small)
             break
+        if turn == PASSES - 1:
+            found = over_the_frame(blocks, found, size, np.random.default_rng(SEED))
         matrix = compose(invert(found.matrix), base)
         field = _local_field(size, leftover, refined, matrix)
         refined = replace(registration, matrix=matrix, field=field)
