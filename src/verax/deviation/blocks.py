@@ -66,11 +66,13 @@ class Leftover:
         flow: (h, w, 2) from a photo pixel to its place in the registered prior.
         weight: (h, w) confidence, 0..1.
         held: (h, w) how far the structure of the photo could tell a move, 0..1.
+        usual: (h, w) whether both agree as well as they do in most of the picture.
     """
 
     flow: Map
     weight: Map
     held: Map
+    usual: NDArray[np.bool_]
 
     @property
     def smooth(self) -> Map:
@@ -82,9 +84,18 @@ class Leftover:
 
 
 def find_blocks(
-    photo: Size, leftover: Leftover, registration: Registration, base: Matrix
+    photo: Size,
+    leftover: Leftover,
+    registration: Registration,
+    base: Matrix,
+    *,
+    usual_only: bool = False,
 ) -> Blocks:
-    """Blocks of the photo in the generated picture, where both agree enough to tell."""
+    """Blocks of the photo in the generated picture, where both agree enough to tell.
+
+    `usual_only` leaves out places that agree less than most; while the registration is being
+    refined, true ones would be among them.
+    """
     width, height = photo
     size = leftover.weight.shape[1], leftover.weight.shape[0]
     step = max(size) / BLOCKS_ALONG
@@ -95,6 +106,8 @@ def find_blocks(
     across = 1 + int(len(xs) // CELL)
     cell = (np.arange(len(ys))[:, None] // CELL * across + np.arange(len(xs)) // CELL).ravel()
     found = leftover.weight[row, column] > 0
+    if usual_only:
+        found &= leftover.usual[row, column]
     ratio = np.array([width / size[0], height / size[1]])
     points = (np.stack([column, row], 1)[found] + 0.5) * ratio - 0.5
     rest = leftover.flow[row, column][found] * ratio
@@ -146,9 +159,10 @@ def find_leftover(photo: Image, warped: Warped, chance: float) -> Leftover:
     inside = (np.abs(flow) < LARGEST_LEFTOVER * max(agreed.shape)).all(axis=2)
     held = _held_both_ways(channels)
     shown = blur(seen, _window(agreed)) > 0.9
-    floor = max(MIN_COHERENCE, chance, _usual(agreed[shown & (held > 0)]))
+    floor = max(MIN_COHERENCE, chance)
     sure = np.clip((agreed - floor) / max(1 - floor, 0.05), 0, 1)
-    return Leftover(flow, np.asarray(sure * shown * inside * held, np.float32), held)
+    weight = np.asarray(sure * shown * inside * held, np.float32)
+    return Leftover(flow, weight, held, np.asarray(agreed >= _usual(agreed[weight > 0])))
 
 
 def _usual(agreed: Map) -> float:

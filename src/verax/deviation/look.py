@@ -55,23 +55,32 @@ def look(photo: Image, generated: Image, registration: Registration, canvas: str
     reduced = resize(photo, small)
     refined, warped = registration, on_grid(registration, generated, size, small)
     chance = chance_coherence(reduced, warped)
-    for turn in range(PASSES):
-        leftover = find_leftover(reduced, warped, chance)
-        blocks = find_blocks(size, leftover, refined, base)
-        found = fit_global(blocks, size, np.random.default_rng(SEED))
-        if isinstance(found, str) or found.corner_spread_px > SURE * max(size):
-            # a second look through a doubtful warp would only confirm it
-            field = _local_field(size, leftover, refined, registration.matrix)
-            refined = replace(registration, field=field)
-            warped = on_grid(refined, generated, size, small)
-            break
-        if turn == PASSES - 1:
-            found = over_the_frame(blocks, found, size, np.random.default_rng(SEED))
-        matrix = compose(invert(found.matrix), base)
-        field = _local_field(size, leftover, refined, matrix)
-        refined = replace(registration, matrix=matrix, field=field)
+    for _ in range(PASSES):
+        leftover, before = find_leftover(reduced, warped, chance), refined
+        found = fit_global(find_blocks(size, leftover, refined, base), size, _rng())
+        doubtful = isinstance(found, str) or found.corner_spread_px > SURE * max(size)
+        matrix = registration.matrix
+        if not isinstance(found, str) and not doubtful:
+            matrix = compose(invert(found.matrix), base)
+        refined = replace(
+            registration, matrix=matrix, field=_local_field(size, leftover, before, matrix)
+        )
         warped = on_grid(refined, generated, size, small)
+        if doubtful:  # a second look through a doubtful warp would only confirm it
+            break
+    blocks = find_blocks(size, leftover, before, base, usual_only=True)
+    found = fit_global(blocks, size, _rng())
+    if not isinstance(found, str):
+        found = over_the_frame(blocks, found, size, _rng())
+        if not doubtful:
+            matrix = compose(invert(found.matrix), base)
+            field = _local_field(size, leftover, before, matrix)
+            refined = replace(registration, matrix=matrix, field=field)
     return Look(pair(reduced, warped, small[0] / size[0]), blocks, found, refined)
+
+
+def _rng() -> np.random.Generator:
+    return np.random.default_rng(SEED)
 
 
 def on_grid(registration: Registration, generated: Image, photo: Size, size: Size) -> Warped:
