@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.deviation.blocks import Blocks
-from verax.deviation.motion import HUBER, Global, at_rest, left_over
+from verax.deviation.motion import HUBER, Global, at_rest
 from verax.geometry.transforms import Matrix, Size, compose, invert, map_points, motion
 
 Floats = NDArray[np.float64]
@@ -56,17 +56,20 @@ class _Field:
 
 
 def over_the_frame(blocks: Blocks, found: Global, size: Size, rng: np.random.Generator) -> Global:
-    """The homography of the whole frame, and the scatter that unseen places add."""
+    """The homography of the whole frame, the scatter that unseen places add, and smoothed blocks.
+
+    What is left over of each block is what the field has there: without the noise of its
+    measurement, and near what the others say where it is not to be believed.
+    """
     if np.abs(found.left_over).max() < STILL:
         return found
     half, centre = max(size) / 2, (np.array(size) - 1) / 2
-    field = _fit(
-        (map_points(found.matrix, blocks.points) - centre) / half, found.left_over, blocks.weight
-    )
+    there = map_points(found.matrix, blocks.points)
+    field = _fit((there - centre) / half, found.left_over, blocks.weight)
     wanted = (map_points(found.matrix, _grid(size)) - centre) / half
     moved = _predict(field, wanted)
-    there = wanted * half + centre + moved
-    seen = ((there > BORDER_PX) & (there < np.array(size) - 1 - BORDER_PX)).all(axis=1)
+    ends = wanted * half + centre + moved
+    seen = ((ends > BORDER_PX) & (ends < np.array(size) - 1 - BORDER_PX)).all(axis=1)
     if seen.sum() < ACROSS:
         return found
     wanted, moved = wanted[seen], moved[seen]
@@ -82,7 +85,7 @@ def over_the_frame(blocks: Blocks, found: Global, size: Size, rng: np.random.Gen
         matrix=matrix,
         motion=motion(matrix, size, size),
         drawn=(*resampled, unseen),
-        left_over=left_over(blocks, matrix),
+        left_over=there + _predict(field, field.places) - map_points(matrix, blocks.points),
     )
 
 
