@@ -8,12 +8,8 @@ import pytest
 import skimage.data
 
 from verax.deviation import measure
-from verax.deviation.blocks import Blocks
-from verax.deviation.motion import fit_global
-from verax.deviation.whole_frame import over_the_frame
 from verax.deviation.words import sentences
 from verax.errors import ImageContractError
-from verax.geometry.transforms import map_points
 
 LEVELS = ("photo_", "generated_")  # what is there, not what changed
 ONE_WHEN_SAME = ("scale_x", "scale_y", "aspect_change")
@@ -258,41 +254,3 @@ def test_flat_pictures_are_foreign_to_everything():
     flat = np.full((64, 64, 3), 0.5, np.float32)
 
     assert measure(flat, flat).outcome == "foreign"
-
-
-def test_a_smooth_motion_known_in_part_of_the_frame_is_carried_on():
-    size = (400, 300)
-    x, y = (g.ravel() for g in np.meshgrid(np.arange(10.0, 400, 20), np.arange(10.0, 300, 20)))
-    moved = np.stack([3 * np.sin(x / 60), 3 * np.cos(y / 50)], 1)
-    points, even = np.stack([x, y], 1), np.ones(len(x))
-    cell = np.arange(len(x)) // 9
-    whole = Blocks(points, moved, even, cell, len(x), len(x), even / len(x))
-    known = (x < 250) | (y > 200)
-    count = int(known.sum())
-    part = Blocks(
-        points[known], moved[known], even[:count], cell[known], len(x), len(x), even[:count] / count
-    )
-    rng = np.random.default_rng(0)
-    truth, blocks_only = (fit_global(blocks, size, rng) for blocks in (whole, part))
-    carried = over_the_frame(part, blocks_only, size, rng)
-
-    def off(found):
-        return np.linalg.norm(map_points(found.matrix, points) - map_points(truth.matrix, points))
-
-    assert off(carried) < 0.5 * off(blocks_only)
-    assert len(carried.drawn) == len(blocks_only.drawn) + 1
-
-
-def test_blocks_that_the_others_do_not_expect_have_no_say():
-    size, rng = (400, 300), np.random.default_rng(0)
-    x, y = (g.ravel() for g in np.meshgrid(np.arange(10.0, 400, 20), np.arange(10.0, 300, 20)))
-    points, even = np.stack([x, y], 1), np.ones(len(x))
-    moved = np.stack([2 + 0 * x, -1 + 0 * y], 1) + rng.normal(0, 0.05, (len(x), 2))
-    moved[[5, 77, 150]] += 15
-    cell = np.arange(len(x)) // 9
-    blocks = Blocks(points, moved, even, cell, len(x), len(x), even / len(x))
-    found = over_the_frame(blocks, fit_global(blocks, size, rng), size, rng)
-
-    assert found.motion.shift == pytest.approx((2 / 400, -1 / 300), abs=2e-4)
-    assert found.motion.perspective == pytest.approx((0, 0), abs=1e-3)
-    assert np.linalg.norm(found.left_over, axis=1).max() < 1
