@@ -9,7 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from verax.deviation.motion import Blocks, fit_global
+from verax.deviation.blocks import Blocks
+from verax.deviation.motion import fit_global
 from verax.geometry.transforms import Matrix, invert, map_points, motion
 from verax.image import Image, read
 from verax.priors.inject import Deviations, SimulatedPrior, inject

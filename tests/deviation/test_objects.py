@@ -71,6 +71,21 @@ def test_replaced_fine_texture_is_no_object(photo):
     assert measure(photo, inject(photo, Deviations(texture=1.0), seed=1).prior).objects == ()
 
 
+def test_thin_lines_are_no_objects(photo):
+    drawn = photo.copy()
+    for x in (40, 150, 290):
+        cv2.line(drawn, (x, 10), (x + 60, 280), (1.0, 1.0, 1.0), 2)
+
+    assert measure(photo, drawn).objects == ()
+    assert measure(drawn, photo).objects == ()
+
+
+def test_what_clips_in_a_brighter_picture_is_no_object(photo):
+    sim = inject(photo, Deviations(tone=Tone(exposure_ev=1.0, contrast=1.3)), seed=1)
+
+    assert measure(photo, sim.prior).objects == ()
+
+
 def test_a_detector_matches_things_of_one_label_by_place():
     before = [Detection("cup", (10, 10, 20, 20), 0.9), Detection("cup", (60, 10, 70, 20), 0.8)]
     after = [Detection("cup", (11, 10, 21, 20), 0.9), Detection("dog", (60, 10, 70, 20), 0.7)]

@@ -25,7 +25,7 @@ ZOOM_COUNTS = 0.3  # a generator zooms sooner than it stretches
 BAR_RANGE = 3 / 255  # rows that vary less than this are plain
 LEAST_BARS = 0.02
 
-WIDEST = {"shift": 0.02, "scale": 0.02, "rotation": 1.0, "shear": 1.5, "perspective": 0.04}
+WIDEST = {"shift": 0.02, "scale": 0.02, "rotation": 1.0, "shear": 1.5, "perspective": 0.02}
 
 
 def size_of(image: Image) -> Size:
@@ -127,18 +127,24 @@ def geometry_entries(found: Global | str, photo: Size, confidence: float) -> dic
     if isinstance(found, str):
         return {name: unknown(unit, found) for name, (unit, _) in names.items()}
     values = _numbers(found.motion, photo)
-    drawn = np.array([_numbers(sample, photo) for sample in found.samples])
-    low, high = np.quantile(drawn, (0.025, 0.975), axis=0)
+    bounds = [_bounds(drawn, photo) for drawn in found.drawn]  # each cause of error has its own
+    low, high = np.min([b[0] for b in bounds], axis=0), np.max([b[1] for b in bounds], axis=0)
     widest = {**WIDEST, "shift": WIDEST["shift"] * max(photo)}
     entries = {}
     for index, (name, (unit, family)) in enumerate(names.items()):
-        bounds = float(low[index]), float(high[index])
-        if bounds[1] - bounds[0] > 2 * widest[family]:
-            note = f"the interval {bounds[0]:.3g}..{bounds[1]:.3g} is too wide to tell"
+        interval = float(low[index]), float(high[index])
+        if interval[1] - interval[0] > 2 * widest[family]:
+            note = f"the interval {interval[0]:.3g}..{interval[1]:.3g} is too wide to tell"
             entries[name] = unknown(unit, note)
         else:
-            entries[name] = Entry(values[index], unit, *bounds, confidence=confidence)
+            entries[name] = Entry(values[index], unit, *interval, confidence=confidence)
     return entries
+
+
+def _bounds(drawn: NDArray[np.float64], photo: Size) -> NDArray[np.float64]:
+    """Below and above which 2.5 % of the matrices lie each, (2, entries)."""
+    values = np.array([_numbers(motion(matrix, photo, photo), photo) for matrix in drawn])
+    return np.asarray(np.quantile(values, (0.025, 0.975), axis=0), np.float64)
 
 
 def _numbers(words: Motion, photo: Size) -> list[float]:

@@ -6,18 +6,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from verax.deviation.framing import base_matrix, size_of
-from verax.deviation.motion import (
+from verax.deviation.blocks import (
     Blocks,
-    Global,
     Leftover,
     chance_coherence,
     content_at,
     find_blocks,
     find_leftover,
-    fit_global,
 )
+from verax.deviation.framing import base_matrix, size_of
+from verax.deviation.motion import Global, fit_global
 from verax.deviation.pair import Pair, pair, working_size
+from verax.deviation.whole_frame import over_the_frame
 from verax.geometry.features import resize
 from verax.geometry.local_fit import resize_field
 from verax.geometry.register import Registration, Warped, apply
@@ -56,20 +56,31 @@ def look(photo: Image, generated: Image, registration: Registration, canvas: str
     refined, warped = registration, on_grid(registration, generated, size, small)
     chance = chance_coherence(reduced, warped)
     for _ in range(PASSES):
-        leftover = find_leftover(reduced, warped, chance)
-        blocks = find_blocks(size, leftover, refined, base)
-        found = fit_global(blocks, size, np.random.default_rng(SEED))
-        if isinstance(found, str) or found.corner_spread_px > SURE * max(size):
-            # a second look through a doubtful warp would only confirm it
-            field = _local_field(size, leftover, refined, registration.matrix)
-            refined = replace(registration, field=field)
-            warped = on_grid(refined, generated, size, small)
-            break
-        matrix = compose(invert(found.matrix), base)
-        field = _local_field(size, leftover, refined, matrix)
-        refined = replace(registration, matrix=matrix, field=field)
+        leftover, before = find_leftover(reduced, warped, chance), refined
+        found = fit_global(find_blocks(size, leftover, refined, base), size, _rng())
+        doubtful = isinstance(found, str) or found.corner_spread_px > SURE * max(size)
+        matrix = registration.matrix
+        if not isinstance(found, str) and not doubtful:
+            matrix = compose(invert(found.matrix), base)
+        refined = replace(
+            registration, matrix=matrix, field=_local_field(size, leftover, before, matrix)
+        )
         warped = on_grid(refined, generated, size, small)
+        if doubtful:  # a second look through a doubtful warp would only confirm it
+            break
+    blocks = find_blocks(size, leftover, before, base, usual_only=True)
+    found = fit_global(blocks, size, _rng())
+    if not isinstance(found, str):
+        found = over_the_frame(blocks, found, size, _rng())
+        if not doubtful:
+            matrix = compose(invert(found.matrix), base)
+            field = _local_field(size, leftover, before, matrix)
+            refined = replace(registration, matrix=matrix, field=field)
     return Look(pair(reduced, warped, small[0] / size[0]), blocks, found, refined)
+
+
+def _rng() -> np.random.Generator:
+    return np.random.default_rng(SEED)
 
 
 def on_grid(registration: Registration, generated: Image, photo: Size, size: Size) -> Warped:

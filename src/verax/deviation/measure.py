@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from verax.deviation import edges, framing, objects, remains, tone
 from verax.deviation.bands import band_entries
+from verax.deviation.blocks import Blocks
 from verax.deviation.look import look
-from verax.deviation.motion import Blocks, Global
+from verax.deviation.motion import Global
 from verax.deviation.record import Deviation, Entry, ObjectChange, ObjectKind, unknown
 from verax.geometry.register import Registration, register
 from verax.geometry.transforms import Size, map_points

@@ -13,7 +13,7 @@ import numpy as np
 from verax.deviation.kinds import came_or_went, find_moved
 from verax.deviation.pair import Pair
 from verax.deviation.record import ObjectChange, ObjectKind
-from verax.deviation.regions import Mask, Regions, changed_regions, same_structure
+from verax.deviation.regions import Mask, Regions, changed_regions, is_a_thing, same_structure
 
 MOST_MOVED = 5
 PART_OF = 0.5  # share of a region that belongs to something that moved
@@ -27,7 +27,7 @@ def find_objects(pair: Pair, photo_size: tuple[int, int]) -> tuple[tuple[ObjectC
     height, width = found.labels.shape
     ratio = photo_size[0] / width, photo_size[1] / height
     masks = [found.labels == label for label in range(1, int(found.labels.max()) + 1)]
-    masks = [mask for mask in masks if not same_structure(found, mask)]
+    masks = [m for m in masks if is_a_thing(found, m) and not same_structure(found, m)]
     changed = np.any(masks, axis=0) if masks else np.zeros((height, width), bool)
     changes, masks = _moved(found, masks, ratio)
     kinds: dict[ObjectKind, Mask] = {}

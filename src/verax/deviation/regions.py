@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.deviation.pair import Map, Pair
-from verax.deviation.relight import in_the_light_of
+from verax.deviation.relight import as_shown, in_the_light_of
 from verax.geometry.features import blur, resize
 from verax.image import Image
 
@@ -27,6 +27,9 @@ SAME_EDGES = 0.75  # agreement of gradients
 SAME_REVEALED = 0.36  # the same where the prior shows all of the neighbourhood clearer
 REVEALED, CLEARER = 1.5, 1.2  # its gradient energy over the photo's, in a region and around it
 UNSEEN_GRADIENT = 0.3  # Lab units per px
+THICK_PX, THICK = 5, 0.8  # share of a thing's pixels that lie in a disc of this width within it
+CALMER = 0.8  # gradient energy around a region, prior over photo: streaks or noise were taken away
+STRONG = 3.0  # mean strength that a region needs there
 
 Mask = NDArray[np.bool_]
 
@@ -54,8 +57,9 @@ def changed_regions(pair: Pair) -> Regions:
     photo, prior = (_lab(resize(p, size)) for p in (pair.photo, pair.prior))
     seen = resize(pair.seen.astype(np.float32), size) > 0.99
     expected = in_the_light_of(photo, prior, seen)
-    apart = np.linalg.norm(_beyond(prior, expected), axis=2)
-    apart = np.maximum(apart, np.linalg.norm(_beyond(expected, prior), axis=2)) * seen
+    # what clips in the prior's light has not changed
+    ways = [_apart(prior, colours) for colours in (expected, as_shown(expected))]
+    apart = np.asarray(np.minimum(*ways) * seen, np.float32)
     typical = float(np.median(apart[seen])) if seen.any() else 0.0
     spread = 1.4826 * float(np.median(np.abs(apart[seen] - typical))) if seen.any() else 0.0
     strength = apart / max(LEAST_DELTA_E, typical + SIGMAS * spread)
@@ -65,6 +69,12 @@ def changed_regions(pair: Pair) -> Regions:
 def _lab(image: Image) -> Map:
     soft = np.clip(blur(image, SOFT_PX), 0, 1)
     return np.asarray(cv2.cvtColor(soft, cv2.COLOR_RGB2Lab), np.float32)
+
+
+def _apart(one: Map, other: Map) -> Map:
+    """Colour difference beyond a small misplacement, whichever picture is displaced."""
+    lengths = (np.linalg.norm(_beyond(*both), axis=2) for both in ((one, other), (other, one)))
+    return np.asarray(np.maximum(*lengths), np.float32)
 
 
 def _beyond(one: Map, other: Map) -> Map:
@@ -110,12 +120,34 @@ def same_structure(found: Regions, mask: Mask) -> bool:
     around = _wider(mask, 3)
     faint = float(around.sum()) * FAINT_GRADIENT**2
     photo, prior = gradients(found.expected), gradients(found.prior)
-    edges = _agreement(photo, prior, around, faint)
+    shown = gradients(as_shown(found.expected))
+    edges = max(_agreement(one, prior, around, faint) for one in (photo, shown))
     if edges > SAME_EDGES or edges < SAME_REVEALED:
         return edges > SAME_EDGES
+    if _clearer(photo, prior, around) < REVEALED:
+        return False
+    return _clearer(photo, prior, _surroundings(found, mask)) > CLEARER
+
+
+def is_a_thing(found: Regions, mask: Mask) -> bool:
+    """Whether a region is thick enough for a thing, and clear enough for its surroundings.
+
+    Lines and streaks are no things; edges tell them. Where rain or noise was taken away all around,
+    a faint region is more of it.
+    """
+    core = (mask & (found.strength > FAINT)).astype(np.uint8)
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (THICK_PX, THICK_PX))
+    thick = cv2.morphologyEx(core, cv2.MORPH_OPEN, disc)
+    if int(thick.sum()) < THICK * int(core.sum()):
+        return False
+    calmer = _clearer(gradients(found.expected), gradients(found.prior), _surroundings(found, mask))
+    return calmer > CALMER or float(found.strength[mask].mean()) > STRONG
+
+
+def _surroundings(found: Regions, mask: Mask) -> Mask:
+    """What is near a region and in none, some px away from it."""
     outside = _wider(mask, 4 + round(0.25 * float(np.sqrt(mask.sum()))))
-    outside &= ~around & (found.labels == 0)
-    return _clearer(photo, prior, around) > REVEALED and _clearer(photo, prior, outside) > CLEARER
+    return np.asarray(outside & ~_wider(mask, 3) & (found.labels == 0))
 
 
 def _wider(mask: Mask, reach: int) -> Mask:

@@ -43,6 +43,12 @@ def in_the_light_of(photo: Map, prior: Map, seen: NDArray[np.bool_]) -> Map:
     return expected
 
 
+def as_shown(lab: Map) -> Map:
+    """The colours as a picture can hold them, clipped at the ends of its range."""
+    colours = np.clip(cv2.cvtColor(lab, cv2.COLOR_Lab2RGB), 0, 1)
+    return np.asarray(cv2.cvtColor(colours, cv2.COLOR_RGB2Lab), np.float32)
+
+
 def _by_place_and_lightness(rest: Map, lightness: Map, weight: Map) -> Map:
     """Weighted mean of `rest` over pixels nearby that are about as light: a bilateral grid."""
     height, width = weight.shape

@@ -1,0 +1,251 @@
+"""Where the photo's blocks lie in the generated picture.
+
+A registration says roughly where each photo pixel is found; a dense Lucas-Kanade step on
+orientation channels measures what it left over, per block.
+
+All displacements say how far content moved in the generated picture, in photo px.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
+
+from verax.deviation.pair import broad
+from verax.geometry.features import blur, coherence, log_luminance, orientation
+from verax.geometry.register import Registration, Warped
+from verax.geometry.transforms import Matrix, Size, invert, map_points
+from verax.image import Image
+
+Floats = NDArray[np.float64]
+Map = NDArray[np.float32]
+
+BLOCKS_ALONG = 20  # blocks on the long side
+SMOOTH = 0.8  # px: less is noisier, more lets replaced texture pull the blocks
+ROUNDS = 3
+LARGEST_LEFTOVER = 0.01  # of the long side: what the registration may have left over
+MIN_COHERENCE = 0.5
+WORSE = 3.0  # times what the median block lacks of full coherence: another place of the same kind
+LEAST_LACK = 0.1  # of coherence that is no reason for doubt
+CELL = 3  # blocks per side of a bootstrap cell: neighbours share windows, so they go together
+REST_PX = 0.02  # photo px: a displacement below it cannot be told from none
+STANDS_FOR = 3.0  # blocks: how far around itself a found block stands for others
+LEAST_HELD, WELL_HELD = 0.05, 0.3  # smaller eigenvalue over the picture's mean trace
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """Blocks of the photo that were found again.
+
+    Attributes:
+        points: (N, 2) centres in photo px.
+        moved: (N, 2) displacement (dx, dy) of their content in the generated picture.
+        weight: (N,) confidence, 0..1.
+        cell: (N,) number of the bootstrap cell.
+        asked: how many blocks the photo has.
+        able: how many of them have structure that could tell a move.
+        share: (N,) share of the scene that is nearest to each block, sums to 1.
+    """
+
+    points: Floats
+    moved: Floats
+    weight: Floats
+    cell: NDArray[np.intp]
+    asked: int
+    able: int
+    share: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """What registration left over, on the working grid, in working px.
+
+    Attributes:
+        flow: (h, w, 2) from a photo pixel to its place in the registered prior.
+        weight: (h, w) confidence, 0..1.
+        held: (h, w) how far the structure of the photo could tell a move, 0..1.
+        usual: (h, w) whether both agree as well as they do in most of the picture.
+    """
+
+    flow: Map
+    weight: Map
+    held: Map
+    usual: NDArray[np.bool_]
+
+    @property
+    def smooth(self) -> Map:
+        """The flow where it is sure, faded to zero elsewhere."""
+        window = max(self.weight.shape) / BLOCKS_ALONG / 2
+        around = blur(self.weight, window)[..., None]
+        faded = blur(self.flow * self.weight[..., None], window) / np.maximum(around, 0.1)
+        return np.asarray(faded, np.float32)
+
+
+def find_blocks(
+    photo: Size,
+    leftover: Leftover,
+    registration: Registration,
+    base: Matrix,
+    *,
+    usual_only: bool = False,
+) -> Blocks:
+    """Blocks of the photo in the generated picture, where both agree enough to tell.
+
+    `usual_only` leaves out places that agree less than most; while the registration is being
+    refined, true ones would be among them.
+    """
+    width, height = photo
+    size = leftover.weight.shape[1], leftover.weight.shape[0]
+    step = max(size) / BLOCKS_ALONG
+    xs = np.arange(step / 2, size[0], step)
+    ys = np.arange(step / 2, size[1], step)
+    gx, gy = (g.ravel() for g in np.meshgrid(xs, ys))
+    column, row = gx.astype(np.intp), gy.astype(np.intp)
+    across = 1 + int(len(xs) // CELL)
+    cell = (np.arange(len(ys))[:, None] // CELL * across + np.arange(len(xs)) // CELL).ravel()
+    found = leftover.weight[row, column] > 0
+    if usual_only:
+        found &= leftover.usual[row, column]
+    ratio = np.array([width / size[0], height / size[1]])
+    points = (np.stack([column, row], 1)[found] + 0.5) * ratio - 0.5
+    rest = leftover.flow[row, column][found] * ratio
+    moved = content_at(points, rest, registration, base) - points
+    moved[np.linalg.norm(moved, axis=1) < REST_PX] = 0
+    weight = leftover.weight[row, column][found].astype(np.float64)
+    centres = (np.stack([column, row], 1) + 0.5) * ratio - 0.5
+    share = _share_of_scene(centres, points, moved, photo)
+    able = int((leftover.held[row, column] > 0).sum())
+    return Blocks(points, moved, weight, cell[found], len(gx), able, share)
+
+
+def _share_of_scene(centres: Floats, points: Floats, moved: Floats, photo: Size) -> Floats:
+    """Share of all blocks, found or not, for which each found block stands as the nearest one.
+
+    Blocks far from any found one, and those whose content left the picture, count for none.
+    """
+    if len(points) == 0:
+        return np.zeros(0)
+    apart = np.linalg.norm(centres[:, None] - points[None], axis=2)
+    nearest = apart.argmin(axis=1)
+    there = centres + moved[nearest]
+    inside = ((there >= 0) & (there <= np.array(photo) - 1)).all(axis=1)
+    near = apart.min(axis=1) < STANDS_FOR * max(photo) / BLOCKS_ALONG
+    count = np.bincount(nearest[inside & near], minlength=len(points))
+    return np.asarray(count / max(int(count.sum()), 1), np.float64)
+
+
+def content_at(points: Floats, rest: Floats, registration: Registration, base: Matrix) -> Floats:
+    """Where the photo's points are in the generated picture, on the photo's scale."""
+    seen = points + rest
+    if registration.field is not None:
+        x, y = seen.T
+        local = [
+            map_coordinates(registration.field[..., axis], (y, x), order=1, mode="nearest")
+            for axis in (0, 1)
+        ]
+        seen = seen + np.stack(local, 1)
+    return map_points(base, map_points(invert(registration.matrix), seen))
+
+
+def find_leftover(photo: Image, warped: Warped, chance: float) -> Leftover:
+    """Displacement from photo to registered prior, both on the working grid.
+
+    `chance` is the coherence that pictures of other scenes reach (`chance_coherence`).
+    """
+    channels = _channels(photo)
+    flow, agreed, seen = _settle(channels, _channels(warped.pixels), warped.valid)
+    inside = (np.abs(flow) < LARGEST_LEFTOVER * max(agreed.shape)).all(axis=2)
+    held = _held_both_ways(channels)
+    shown = blur(seen, _window(agreed)) > 0.9
+    floor = max(MIN_COHERENCE, chance)
+    sure = np.clip((agreed - floor) / max(1 - floor, 0.05), 0, 1)
+    weight = np.asarray(sure * shown * inside * held, np.float32)
+    return Leftover(flow, weight, held, np.asarray(agreed >= _usual(agreed[weight > 0])))
+
+
+def _usual(agreed: Map) -> float:
+    """The coherence that a block needs to be no exception in its picture.
+
+    Grass or pebbles agree tolerably at many wrong places. Where most blocks agree fully, one that
+    only agrees tolerably lies at one of those.
+    """
+    lack = 1 - float(np.median(agreed)) if agreed.size else 1.0
+    return 1 - max(LEAST_LACK, WORSE * lack)
+
+
+def _held_both_ways(channels: Map) -> Map:
+    """How far the structure of each block can tell a move in every direction, 0..1.
+
+    Along straight edges, and beside the only edge of a window, a displacement is a guess: the
+    smaller eigenvalue of the structure tensor (Shi and Tomasi, CVPR 1994) is near zero there.
+    """
+    window = _window(channels)
+    gx, gy = (cv2.Sobel(channels, cv2.CV_32F, *axes, scale=1 / 8) for axes in ((1, 0), (0, 1)))
+    xx, xy, yy = (
+        broad(np.einsum("hwc,hwc->hw", a, b), window) for a, b in ((gx, gx), (gx, gy), (gy, gy))
+    )
+    smaller = (xx + yy - np.sqrt((xx - yy) ** 2 + 4 * xy * xy)) / 2
+    share = smaller / (float((xx + yy).mean()) + 1e-12)
+    return np.asarray(np.clip((share - LEAST_HELD) / (WELL_HELD - LEAST_HELD), 0, 1), np.float32)
+
+
+def chance_coherence(photo: Image, warped: Warped) -> float:
+    """Coherence that one in twenty blocks reaches with the prior mirrored: no true match."""
+    mirrored = np.ascontiguousarray(warped.pixels[:, ::-1])
+    _, agreed, _ = _settle(_channels(photo), _channels(mirrored), np.ones_like(warped.valid))
+    return float(np.quantile(agreed, 0.95))
+
+
+def _window(plane: Map) -> float:
+    """Sigma of the Gaussian window of a block, in px of the working grid."""
+    return float(max(plane.shape[:2])) / BLOCKS_ALONG / 2
+
+
+def _channels(image: Image) -> Map:
+    plane = log_luminance(image, (image.shape[1], image.shape[0]))
+    return orientation(plane, window=_window(plane), smooth=SMOOTH)
+
+
+def _settle(first: Map, second: Map, valid: Map) -> tuple[Map, Map, Map]:
+    """Flow from `first` to `second`, (h, w, 2), coherence along it, and what is shown there."""
+    window, limit = _window(first), LARGEST_LEFTOVER * max(first.shape)
+    y, x = (g.astype(np.float32) for g in np.mgrid[: first.shape[0], : first.shape[1]])
+    flow = np.zeros((*first.shape[:2], 2), np.float32)
+    for _ in range(ROUNDS):
+        moved = cv2.remap(second, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR)
+        seen = cv2.remap(valid, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR)
+        agreed = np.clip(coherence(first, moved, seen, window), 0.05, 1)
+        flow = np.clip(flow + _step(first, moved, seen * agreed**2, window), -limit, limit)
+    return flow, np.asarray(agreed, np.float32), np.asarray(seen, np.float32)
+
+
+def _step(first: Map, moved: Map, weight: Map, window: float) -> Map:
+    """One Lucas-Kanade step in Gaussian windows, (h, w, 2)."""
+    gx, gy = (
+        cv2.Sobel(first, cv2.CV_32F, *axes, scale=1 / 16)
+        + cv2.Sobel(moved, cv2.CV_32F, *axes, scale=1 / 16)
+        for axes in ((1, 0), (0, 1))
+    )
+    rest = first - moved
+    xx, xy, yy, rx, ry, both, one, two = (
+        broad(weight * np.einsum("hwc,hwc->hw", a, b), window)
+        for a, b in (
+            (gx, gx),
+            (gx, gy),
+            (gy, gy),
+            (gx, rest),
+            (gy, rest),
+            (first, moved),
+            (first, first),
+            (moved, moved),
+        )
+    )
+    damping = 1e-3 * float((xx + yy).mean()) + 1e-9
+    xx, yy = xx + damping, yy + damping
+    # what does not correlate only shortens the step; give it its length back
+    agreed = np.clip(both / np.sqrt(one * two + 1e-12), 0.25, 1)
+    below = (xx * yy - xy * xy) * agreed
+    step = np.dstack([(yy * rx - xy * ry) / below, (xx * ry - xy * rx) / below])
+    return np.asarray(np.clip(step, -2.0, 2.0), np.float32)

@@ -1,0 +1,213 @@
+"""The global geometry of the whole frame, from blocks that cover part of it.
+
+A homography through the blocks alone is that of the part in which blocks were found: where the
+rest of the frame moves in its own way (a smooth local motion), it is taken for perspective and
+rotation. So the displacements are first carried on over the frame by universal kriging, as a
+homography plus a smooth random field, and the homography is fitted to that; what the field may do
+where no block was found widens the interval. A block that the others do not expect loses its say.
+
+Method: Cressie, Statistics for Spatial Data (1993), chapter 3; variances by restricted maximum
+likelihood; Matern covariance with smoothness 5/2.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verax.deviation.blocks import Blocks
+from verax.deviation.motion import HUBER, Global, at_rest
+from verax.geometry.transforms import Matrix, Size, compose, invert, map_points, motion
+
+Floats = NDArray[np.float64]
+
+ACROSS, DOWN = 24, 18  # places of the frame at which the field is wanted
+BORDER_PX = 8  # of the frame: content nearer to it is not counted as seen
+LENGTHS = (0.2, 0.4, 0.8)  # of correlation, in half long sides
+RATIOS = 10.0 ** np.arange(-3.5, 1.6, 0.5)  # noise of a sure block over the field, variances
+UNEXPECTED = 3.0  # standard deviations from what the other blocks say
+ROUNDS = 3
+LEAST_SAY = 1e-4
+FREEDOMS = 8
+DRAWS = 200
+STILL = 1e-6  # px: the homography explains every block
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """Displacements as homography plus smooth field; all places in half long sides.
+
+    Attributes:
+        places: (N, 2) of the blocks.
+        inverse: (N, N) of the covariance of one component at the blocks.
+        spread: (8, 8) covariance of the homography's part.
+        trend: (8,) the homography's part.
+        pull: (2, N) what each block adds to the field, by component.
+        length, variance: of the field.
+    """
+
+    places: Floats
+    inverse: Floats
+    spread: Floats
+    trend: Floats
+    pull: Floats
+    length: float
+    variance: float
+
+
+def over_the_frame(blocks: Blocks, found: Global, size: Size, rng: np.random.Generator) -> Global:
+    """The homography of the whole frame, the scatter that unseen places add, and smoothed blocks.
+
+    What is left over of each block is what the field has there: without the noise of its
+    measurement, and near what the others say where it is not to be believed.
+    """
+    if np.abs(found.left_over).max() < STILL:
+        return found
+    half, centre = max(size) / 2, (np.array(size) - 1) / 2
+    there = map_points(found.matrix, blocks.points)
+    field = _fit((there - centre) / half, found.left_over, blocks.weight)
+    wanted = (map_points(found.matrix, _grid(size)) - centre) / half
+    moved = _predict(field, wanted)
+    ends = wanted * half + centre + moved
+    seen = ((ends > BORDER_PX) & (ends < np.array(size) - 1 - BORDER_PX)).all(axis=1)
+    if seen.sum() < ACROSS:
+        return found
+    wanted, moved = wanted[seen], moved[seen]
+    project = _projection(wanted, moved)
+    amounts = project @ moved.T.ravel()
+    scatter = rng.multivariate_normal(amounts, _covariance(field, wanted, project), DRAWS)
+    change = _matrix(amounts, size)
+    matrix = at_rest(compose(change, found.matrix), size)
+    unseen = np.array([compose(_matrix(draw, size), found.matrix) for draw in scatter])
+    resampled = [np.array([compose(change, m) for m in drawn]) for drawn in found.drawn]
+    return replace(
+        found,
+        matrix=matrix,
+        motion=motion(matrix, size, size),
+        drawn=(*resampled, unseen),
+        left_over=there + _predict(field, field.places) - map_points(matrix, blocks.points),
+    )
+
+
+def _grid(size: Size) -> Floats:
+    x, y = (
+        np.linspace(BORDER_PX, side - 1 - BORDER_PX, count)
+        for side, count in zip(size, (ACROSS, DOWN), strict=True)
+    )
+    return np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
+
+
+def _basis(places: Floats) -> Floats:
+    """How each of the eight freedoms moves each place: x components, then y, (2 N, 8)."""
+    x, y = places.T
+    one, none = np.ones_like(x), np.zeros_like(x)
+    return np.concatenate(
+        [
+            np.stack([one, none, x, none, y, none, x * x, x * y], 1),
+            np.stack([none, one, none, y, none, x, x * y, y * y], 1),
+        ]
+    )
+
+
+def _matrix(amounts: Floats, size: Size) -> Matrix:
+    """The change of matrix that moves places by these amounts (px) of the basis."""
+    half = max(size) / 2
+    x, y = (np.array(size) - 1) / 2
+    unit = np.array([[1 / half, 0, -x / half], [0, 1 / half, -y / half], [0, 0, 1]])
+    p = amounts / half
+    moved = np.array([[1 + p[2], p[4], p[0]], [p[5], 1 + p[3], p[1]], [-p[6], -p[7], 1]])
+    return compose(invert(unit), moved, unit)
+
+
+def _correlation(one: Floats, other: Floats, length: float) -> Floats:
+    """Matern 5/2 between two sets of places."""
+    apart = np.linalg.norm(one[:, None] - other[None], axis=2) * np.sqrt(5) / length
+    return np.asarray((1 + apart + apart * apart / 3) * np.exp(-apart), np.float64)
+
+
+def _fit(places: Floats, moved: Floats, weight: Floats) -> _Field:
+    """The field through the blocks; blocks that the others do not expect fade out."""
+    basis, value = _basis(places), moved.T.ravel()
+    say = np.maximum(weight, LEAST_SAY)
+    for _ in range(ROUNDS):
+        length, ratio, variance = _likeliest(places, basis, value, say)
+        covariance = _correlation(places, places, length) + np.diag(ratio / say)
+        inverse = _inverse(variance * covariance)
+        steady = _both(inverse, basis)
+        spread = _inverse(basis.T @ steady)
+        trend = np.asarray(spread @ (steady.T @ value), np.float64)
+        pull = _both(inverse, value - basis @ trend).reshape(2, -1)
+        # in units of its deviation: how far each block is from what all others predict for it
+        surprise = np.linalg.norm(pull, axis=0) / np.sqrt(np.diag(inverse))
+        say = np.maximum(say * np.minimum(1, (UNEXPECTED / surprise) ** 2), LEAST_SAY)
+    return _Field(places, inverse, spread, trend, pull, length, variance)
+
+
+def _inverse(matrix: Floats) -> Floats:
+    return np.asarray(np.linalg.inv(matrix), np.float64)
+
+
+def _both(matrix: Floats, values: Floats) -> Floats:
+    """The matrix applied to the x components and to the y components."""
+    count = len(matrix)
+    return np.concatenate([matrix @ values[:count], matrix @ values[count:]])
+
+
+def _likeliest(
+    places: Floats, basis: Floats, value: Floats, say: Floats
+) -> tuple[float, float, float]:
+    """Correlation length, noise over field, and variance of the field."""
+    count, best, top = len(places), (LENGTHS[0], float(RATIOS[-1]), 1.0), -np.inf
+    columns = np.concatenate(
+        [basis[:count], basis[count:], value[:count, None], value[count:, None]], 1
+    )
+    for length in LENGTHS:
+        correlation = _correlation(places, places, length)
+        for ratio in RATIOS:
+            root = np.linalg.cholesky(correlation + np.diag(ratio / say))
+            white = np.linalg.solve(root, columns)
+            x, y = white[:, :FREEDOMS], white[:, FREEDOMS : 2 * FREEDOMS]
+            normal = x.T @ x + y.T @ y
+            side = x.T @ white[:, -2] + y.T @ white[:, -1]
+            rest = float((white[:, -2:] ** 2).sum() - side @ np.linalg.solve(normal, side))
+            free = 2 * count - FREEDOMS
+            variance = max(rest / free, STILL**2)
+            likelihood = -free / 2 * np.log(variance) - 2 * np.log(np.diag(root)).sum()
+            likelihood -= np.linalg.slogdet(normal)[1] / 2
+            if likelihood > top:
+                top, best = float(likelihood), (length, float(ratio), variance)
+    return best
+
+
+def _predict(field: _Field, wanted: Floats) -> Floats:
+    """Displacements at other places, (G, 2) px."""
+    near = field.variance * _correlation(wanted, field.places, field.length)
+    trend = (_basis(wanted) @ field.trend).reshape(2, -1)
+    return np.asarray(trend.T + near @ field.pull.T, np.float64)
+
+
+def _projection(wanted: Floats, moved: Floats) -> Floats:
+    """(8, 2 G): from displacements to the homography through them, far ones counting less."""
+    basis, weight = _basis(wanted), np.ones(len(wanted))
+    for _ in range(10):
+        weighted = basis * np.tile(weight, 2)[:, None]
+        project = np.linalg.solve(basis.T @ weighted, weighted.T)
+        rest = moved - (basis @ (project @ moved.T.ravel())).reshape(2, -1).T
+        length = np.linalg.norm(rest, axis=1)
+        scale = max(1.4826 * float(np.median(length)), 1e-3)
+        weight = np.minimum(1, HUBER * scale / np.maximum(length, 1e-9))
+    return np.asarray(project, np.float64)
+
+
+def _covariance(field: _Field, wanted: Floats, project: Floats) -> Floats:
+    """Of the homography's amounts, (8, 8): field unseen between blocks, and its trend."""
+    count = len(wanted)
+    near = field.variance * _correlation(wanted, field.places, field.length)
+    within = field.variance * _correlation(wanted, wanted, field.length)
+    unseen = within - near @ field.inverse @ near.T
+    known = _both(field.inverse, _basis(field.places))
+    blocks = len(field.places)
+    carried = np.concatenate([near @ known[:blocks], near @ known[blocks:]])
+    trend = project @ (_basis(wanted) - carried)
+    x, y = project[:, :count], project[:, count:]
+    return np.asarray(x @ unseen @ x.T + y @ unseen @ y.T + trend @ field.spread @ trend.T)
