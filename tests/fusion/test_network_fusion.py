@@ -7,7 +7,7 @@ import pytest
 
 from verax import degrade
 from verax.fusion.fuse import fuse
-from verax.fusion.network import photometric_confidence
+from verax.fusion.network import FEATHER, feathered, photometric_confidence
 from verax.geometry.register import Registration, Warped
 
 
@@ -62,3 +62,14 @@ def test_the_photo_as_its_own_prior_changes_nothing(pictures, mode):
     base = np.clip(dark * 1.5, 0, 1)
 
     assert np.array_equal(fuse(dark, base, *placed(dark), mode=mode).pixels, base)
+
+
+def test_validity_fades_in_inside_the_priors_frame_and_not_at_the_photos_edge():
+    valid = np.ones((96, 128), np.float32)
+    valid[:, 100:] = 0
+    soft = feathered(valid)
+
+    assert not soft[:, 100 - FEATHER // 2 :].any()
+    assert np.all(soft[:, : 100 - 2 * FEATHER] == 1)
+    assert np.all(np.diff(soft[48]) <= 1e-6)
+    assert np.array_equal(feathered(np.ones((8, 8), np.float32)), np.ones((8, 8)))

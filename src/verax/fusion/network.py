@@ -7,6 +7,8 @@ light as it was), mends what the fit left, and opens a gate for the prior's low 
 photo and prior agree.
 """
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 
@@ -17,6 +19,7 @@ from verax.restorers import network
 
 LIGHT = 0.02  # Gaussian, share of the long side, under which light is compared
 LIGHT_SIDE = 512  # px: long side at which it is compared
+FEATHER = 16  # px, what is smoother being the low band
 UNLIKE = 0.1  # difference of light at which the photometric confidence has fallen to 1/e
 
 
@@ -24,31 +27,38 @@ def join(
     photo: Image, base: Image, toned: Image, warped: Warped, registration: Registration
 ) -> tuple[Image, Plane]:
     """The restoration (H, W, 3) and the share of the prior's texture in it (H, W)."""
+    return network.join(photo.shape[:2], inputs(photo, base, toned, warped, registration))
+
+
+def inputs(
+    photo: Image, base: Image, toned: Image, warped: Warped, registration: Registration
+) -> Callable[[slice, slice], Image]:
+    """Gives rows and columns of the fusion network's input (H, W, 19): photo, base, toned base,
+    prior, geometric confidence, photometric confidence, validity, and the photo's faults
+    (`verax.restorers.network.FAULTS`), each the same everywhere."""
     light, faults = photometric_confidence(toned, warped), network.faults(photo)
+    valid = feathered(warped.valid)
 
     def part(rows: slice, columns: slice) -> Image:
-        return planes(photo, base, toned, warped, registration, light, faults, (rows, columns))
+        at = rows, columns
+        trust = np.stack([registration.confidence[at], light[at], valid[at]], 2)
+        suffers = np.full((*trust.shape[:2], len(faults)), faults, np.float32)
+        pictures = [photo[at], base[at], toned[at], warped.pixels[at]]
+        return np.concatenate([*pictures, trust, suffers], 2)
 
-    return network.join(photo.shape[:2], part)
+    return part
 
 
-def planes(
-    photo: Image,
-    base: Image,
-    toned: Image,
-    warped: Warped,
-    registration: Registration,
-    light: Plane,
-    faults: tuple[float, ...],
-    part: tuple[slice, slice] = (slice(None), slice(None)),
-) -> Image:
-    """(h, w, 19) input of the fusion network for a part of the photo: photo, base, toned base,
-    prior, geometric confidence, photometric confidence (`light`), validity, and the photo's faults
-    (`verax.restorers.network.FAULTS`), each the same everywhere."""
-    trust = np.stack([registration.confidence[part], light[part], warped.valid[part]], 2)
-    suffers = np.full((*trust.shape[:2], len(faults)), faults, np.float32)
-    pictures = [photo[part], base[part], toned[part], warped.pixels[part]]
-    return np.concatenate([*pictures, trust, suffers], 2)
+def feathered(valid: Plane) -> Plane:
+    """Validity that fades in over FEATHER px within the prior's frame, for no seam to show where
+    it ends, and no band to hold what lies beyond."""
+    if valid.min() == valid.max():
+        return valid
+    reach = 2 * FEATHER + 1
+    inner = cv2.erode(valid, np.ones((reach, reach), np.uint8))
+    return np.asarray(
+        cv2.blur(inner, (FEATHER, FEATHER), borderType=cv2.BORDER_REPLICATE), np.float32
+    )
 
 
 def photometric_confidence(toned: Image, warped: Warped) -> Plane:

@@ -37,7 +37,7 @@ RAIN = 0.15  # severity it must see there
 WET = 0.6  # severity from which a photo with rain is also toned
 # what is seen in the whole photo, the others are in tiles: the severities from which the tone is
 # changed at all, and fully. A dim photo is mostly meant to be dim; a thin veil hardly ever is.
-TONE_TASKS = {"haze": (0.14, 0.28), "lowlight": (0.50, 0.65), "underwater": (0.20, 0.30)}
+TONE_TASKS = {"haze": (0.17, 0.30), "lowlight": (0.50, 0.65), "underwater": (0.20, 0.30)}
 LIFTED = (0.06, 0.10)  # darkest percentile: a veil lifts it; where it is low, no veil is thin
 THICK = (0.30, 0.45)  # severity from which haze is believed all the same
 FAULTS = ("haze", "lowlight", "underwater", "rain")  # what the fusion network is told of a photo

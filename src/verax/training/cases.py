@@ -112,9 +112,7 @@ def up_to_the_network(photo: Image, base: Image, prior: Image | None) -> Image:
             recipe = fuse.solve(photo, base, warped, found)
         if recipe is not None:
             toned = fuse.toned(recipe, base)
-            light = network.photometric_confidence(toned, warped)
-            faults = restorers.network.faults(photo)
-            return network.planes(photo, base, toned, warped, found, light, faults)
+            return network.inputs(photo, base, toned, warped, found)(slice(None), slice(None))
     return np.concatenate([photo, base, base, np.zeros((*photo.shape[:2], 10), np.float32)], 2)
 
 
