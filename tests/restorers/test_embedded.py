@@ -65,8 +65,11 @@ def test_rain_goes(picture):
     assert psnr(restorers.restore(wet, "network"), picture) > psnr(wet, picture) + 1
 
 
-def test_the_estimate_names_what_is_wrong(picture):
-    dark = degrade.apply(picture, degrade.Degradation("lowlight", 0.8, 1))
+def test_the_faults_are_seen_and_only_where_they_are(picture):
+    clean = dict(zip(network.FAULTS, network.faults(picture), strict=True))
+    for task in ("haze", "lowlight", "rain"):
+        bad = degrade.apply(picture, degrade.Degradation(task, 0.8, 1))
+        seen = dict(zip(network.FAULTS, network.faults(bad), strict=True))
 
-    assert network.estimate(dark).task == "lowlight"
-    assert network.estimate(dark).severity > network.estimate(picture).severity
+        assert seen[task] == max(seen.values())
+        assert seen[task] > clean[task] + 0.2

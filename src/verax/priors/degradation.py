@@ -1,7 +1,8 @@
-"""Which restoration task a photo needs, by a few plain measurements. A guess, and named as one.
+"""Which restoration task a photo needs. A guess, and named as one.
 
-Only what stands out is named: darkness, water, haze, streaks of rain, noise, blur. Everything else
-is "restore", whose prompt names no single fault, so that a wrong guess costs little.
+Rain, haze and darkness are what the embedded networks see; water, noise and blur are a few plain
+measurements. Everything else is "restore", whose prompt names no single fault, so that a wrong
+guess costs little.
 """
 
 from dataclasses import dataclass
@@ -12,14 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.image import Image, Plane, check_image
-from verax.metrics.scene import haze_density
+from verax.restorers import network
 
 SMALL_PX = 256  # width at which light and colour are looked at
 
-DARK_MEAN, DARK_BRIGHT = 0.2, 0.5  # mean, and what 95 % of the pixels stay below
+RAIN, DARK, HAZE = 0.15, 0.40, 0.20  # severities that stand out, to the networks
 WATER_RED, WATER_LIGHTS = 0.72, 0.85  # red over the stronger of green and blue: mean, lights
-HAZE_DENSITY = 0.45
-STREAK_ANISOTROPY, STREAK_NOISE = 2.5, 2.5
 NOISE_SIGMA = 6.0  # levels of 255
 BLUR_SHARPNESS = 1.6  # steepest slopes at 0.7 px over those at 3 px; sharp photos have 2.2..3.4
 MOTION_ANISOTROPY = 1.8
@@ -30,20 +29,15 @@ class Signs:
     """What is measured.
 
     Attributes:
-        mean, bright: mean and 95th percentile of the grey picture, 0..1.
         red: mean red over the larger of mean green and mean blue.
         red_lights: the same of the 98th percentiles: a blue sky has white clouds, water has not.
-        haze: density, 0..1.
         noise: standard deviation in levels of 255.
         sharpness: 99th percentile of slopes at 0.7 px over that at 3 px.
         anisotropy: slope energy along the strongest direction over that across it, 1 = round.
     """
 
-    mean: float
-    bright: float
     red: float
     red_lights: float
-    haze: float
     noise: float
     sharpness: float
     anisotropy: float
@@ -52,12 +46,13 @@ class Signs:
 def estimate(photo: Image) -> str:
     """The task of the prompt catalog that fits the photo best; "restore" where none stands out."""
     signs = measure(photo)
+    seen = dict(zip(network.FAULTS, network.faults(photo), strict=True))
     found = (
-        ("lowlight", signs.mean < DARK_MEAN and signs.bright < DARK_BRIGHT),
+        ("lowlight", seen["lowlight"] > DARK),
+        ("derain", seen["rain"] > RAIN),
         ("underwater", signs.red < WATER_RED and signs.red_lights < WATER_LIGHTS),
-        ("derain", signs.anisotropy > STREAK_ANISOTROPY and signs.noise > STREAK_NOISE),
         ("denoise", signs.noise > NOISE_SIGMA),
-        ("dehaze", signs.haze > HAZE_DENSITY),
+        ("dehaze", seen["haze"] > HAZE),
         ("motion_deblur", _blurred(signs) and signs.anisotropy > MOTION_ANISOTROPY),
         ("defocus_deblur", _blurred(signs)),
     )
@@ -72,11 +67,8 @@ def measure(photo: Image) -> Signs:
     small = cv2.resize(photo, (SMALL_PX, height), interpolation=cv2.INTER_AREA)
     colours = small.reshape(-1, 3)
     return Signs(
-        mean=float(small.mean()),
-        bright=float(np.percentile(small.mean(axis=2), 95)),
         red=_red_share(colours.mean(axis=0)),
         red_lights=_red_share(np.percentile(colours, 98, axis=0)),
-        haze=haze_density(photo),
         noise=_noise(grey),
         sharpness=_steepest(grey, 0.7) / max(_steepest(grey, 3.0), 1e-6),
         anisotropy=_anisotropy(grey),

@@ -58,15 +58,6 @@ class Network:
         return [np.asarray(output) for output in self.session.run(None, {"input": inputs})]
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """What is wrong with a photo: the worst task, its severity, and all severities in [0, 1]."""
-
-    task: str
-    severity: float
-    severities: dict[str, float]
-
-
 @lru_cache(maxsize=8)
 def open_network(path: Path, kind: str) -> Network:
     """A network file exported by `verax export`; raises SettingsError for any other."""
@@ -193,21 +184,6 @@ def join(size: tuple[int, ...], planes_of: Callable[[slice, slice], Image]) -> t
         pixels[inner] = np.clip(np.moveaxis(restored[0], 0, 2)[cut], 0.0, 1.0)
         texture[inner] = taken[0, 2][cut]
     return pixels, texture
-
-
-def estimate(photo: Image) -> Estimate:
-    """Which degradation a photo suffers from most, and how badly."""
-    detail = embedded("detail")
-    transform, whole = light(photo)
-    rows, columns = (centre(length, TILE) for length in photo.shape[:2])
-    inputs = detail_inputs(photo[rows, columns], toned(photo, transform, rows, columns))
-    local = detail(padded(inputs, detail.multiple))[2][0]
-    severities = {
-        task: seen if task in TONE_TASKS else float(local[detail.tasks.index(task)])
-        for task, seen in whole.items()
-    }
-    worst = max(severities, key=lambda task: severities[task])
-    return Estimate(worst, severities[worst], severities)
 
 
 def embedded(name: str) -> Network:
