@@ -2,14 +2,14 @@
 
 import hashlib
 import io
-import threading
 import zipfile
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import httpx2
 import pytest
 from typer.testing import CliRunner
 
+from loopback import loopback
 from verax.cli.main import app
 from verax.datasets import fetch
 from verax.errors import InputError, RunError, SettingsError
@@ -48,14 +48,8 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.files, server.cut, server.asked = {"/set.zip": BODY}, [], []
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with loopback(Handler, files={"/set.zip": BODY}, cut=[], asked=[]) as server:
+        yield server
 
 
 def get(server, folder, **options):

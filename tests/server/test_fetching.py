@@ -2,11 +2,11 @@
 
 import contextlib
 import ipaddress
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
+from loopback import loopback
 from verax.server.fetching import fetch, public, wanted
 from verax.server.replies import Problem
 
@@ -35,14 +35,8 @@ class Pictures(BaseHTTPRequestHandler):
 @pytest.fixture
 def place():
     """A server on loopback; its port and what it was asked."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Pictures)
-    server.asked = []
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with loopback(Pictures, asked=[]) as server:
+        yield server
 
 
 def got(place, tmp_path, path="a.png", *, name="pictures.example", permitted=lambda _: True):

@@ -2,16 +2,8 @@ import pytest
 import torch
 import toy
 
-from verax.training.nafnet import (
-    DetailNet,
-    FusionNet,
-    ToneNet,
-    agreement,
-    fused,
-    light_worth,
-    taken_shares,
-    toned,
-)
+from verax.training.fusion_net import FusionNet, agreement, fused, light_worth, taken_shares
+from verax.training.nafnet import DetailNet, ToneNet, toned
 
 
 @pytest.fixture

@@ -234,15 +234,8 @@ def carry_out_and_join(
     fidelity: float,
 ) -> tuple[Image, NDArray[np.float32]]:
     """Restoration and trust map with the fusion network after the tone."""
-    pixels, texture = joined(recipe, photo, base, warped, registration)
+    pixels, texture = network.join(photo, base, toned(recipe, base), warped, registration)
     return mixed(base, pixels, warped, fidelity, texture)
-
-
-def joined(
-    recipe: Recipe, photo: Image, base: Image, warped: Warped, registration: Registration
-) -> tuple[Image, Plane]:
-    """What the fusion network makes of the base under the prior's tone, and its texture share."""
-    return network.join(photo, base, toned(recipe, base), warped, registration)
 
 
 def restore_rows(recipe: Recipe, base: Image, rows: tuple[int, int]) -> Image:

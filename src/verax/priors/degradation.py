@@ -17,7 +17,7 @@ from verax.restorers import network
 
 SMALL_PX = 256  # width at which light and colour are looked at
 
-RAIN, DARK, HAZE = 0.15, 0.40, 0.20  # severities that stand out, to the networks
+DARK, HAZE = 0.40, 0.20  # severities that stand out, to the networks
 WATER_RED, WATER_LIGHTS = 0.72, 0.85  # red over the stronger of green and blue: mean, lights
 NOISE_SIGMA = 6.0  # levels of 255
 BLUR_SHARPNESS = 1.6  # steepest slopes at 0.7 px over those at 3 px; sharp photos have 2.2..3.4
@@ -49,7 +49,7 @@ def estimate(photo: Image) -> str:
     seen = dict(zip(network.FAULTS, network.faults(photo), strict=True))
     found = (
         ("lowlight", seen["lowlight"] > DARK),
-        ("derain", seen["rain"] > RAIN),
+        ("derain", seen["rain"] > network.RAIN),
         ("underwater", signs.red < WATER_RED and signs.red_lights < WATER_LIGHTS),
         ("denoise", signs.noise > NOISE_SIGMA),
         ("dehaze", seen["haze"] > HAZE),

@@ -150,16 +150,16 @@ def derained(photo: Image) -> Image:
 
 def rains(photo: Image) -> bool:
     """Whether the rain network sees rain at the photo's centre."""
-    return severity_atcentre(photo, "rain", "rain") > RAIN
+    return rain_at_centre(photo) > RAIN
 
 
-def severity_atcentre(photo: Image, name: str, task: str) -> float:
-    """How badly the photo suffers from a task, as the network called `name` sees its centre."""
-    judge = embedded(name)
+def rain_at_centre(photo: Image) -> float:
+    """How badly it rains, as the rain network sees the photo's centre, in [0, 1]."""
+    judge = embedded("rain")
     rows, columns = (centre(length, GLANCE) for length in photo.shape[:2])
     part = photo[rows, columns]
     severities = judge(padded(detail_inputs(part, part), judge.multiple))[2][0]
-    return float(severities[judge.tasks.index(task)])
+    return float(severities[judge.tasks.index("rain")])
 
 
 def faults(photo: Image) -> tuple[float, ...]:
@@ -167,7 +167,7 @@ def faults(photo: Image) -> tuple[float, ...]:
     tone = embedded("tone")
     _, severities = look(thumbnail(photo, tone.multiple), tone)
     whole = (float(severities[tone.tasks.index(task)]) for task in FAULTS[:3])
-    return (*whole, severity_atcentre(photo, "rain", "rain"))
+    return (*whole, rain_at_centre(photo))
 
 
 def join(size: tuple[int, ...], planes_of: Callable[[slice, slice], Image]) -> tuple[Image, Plane]:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from verax.errors import SettingsError
+from verax.training.fusion_net import FusionNet
 from verax.training.library import Library
-from verax.training.nafnet import DetailNet, FusionNet, ToneNet
+from verax.training.nafnet import DetailNet, ToneNet
 from verax.training.recipes import Recipe, from_dict
 
 NAME = "checkpoint.pt"

@@ -26,7 +26,8 @@ from torch import nn
 from verax.errors import OutputError, RunError
 from verax.restorers.network import CONTRACTS
 from verax.training.checkpoints import build, load_checkpoint
-from verax.training.nafnet import DETAIL_INPUTS, FUSION_INPUTS, TASKS
+from verax.training.fusion_net import FUSION_INPUTS
+from verax.training.nafnet import DETAIL_INPUTS, TASKS
 from verax.training.recipes import Recipe
 
 OPSET = 20

@@ -1,4 +1,4 @@
-"""The small networks of Verax: tone (whole photo, once), detail and fusion (tiles, anywhere).
+"""The small networks of Verax: tone (whole photo, once) and detail (tiles, anywhere).
 
 All are gated U-Nets on pixel-unshuffled input: the plan of NAFNet (Chen et al., ECCV 2022:
 no activation but a gate, additive skips, residual on the input) with dense 3x3 convolutions in
@@ -20,18 +20,10 @@ from verax import degrade
 
 TASKS = tuple(degrade.TASKS)
 TONE_TASKS = ("haze", "lowlight", "underwater")
-# photo, base, toned base, prior: 3 each; two confidences, validity; four faults of the photo
-FUSION_INPUTS = 19
 DETAIL_INPUTS = 12  # photo 3, toned 3, prior 3, geometric and photometric confidence, validity
 TONE_INPUTS = 8  # thumbnail 3, its logarithm 3, darkest and brightest value nearby
 HARDLY, SURELY = 0.02, 0.07  # estimated severity from which the tone is changed at all, and fully
 VEIL_PLANES = 9  # log gain, offset and veil per channel
-# severities of haze, darkness and underwater cast from which the prior's light is worth having at
-# all, and fully; then of rain, from which it is not: rain leaves light as it was
-WORTH = ((0.15, 0.35), (0.10, 0.30), (0.06, 0.20))
-RAIN_WORTH = (0.15, 0.35)
-MOST = 0.9  # two guesses of the light are better than one
-LOW_BAND = 16  # px: what is smoother than this is tone
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +49,6 @@ class Shape:
 
 
 DETAIL = Shape()
-FUSION = Shape(unshuffle=2, widths=(16, 32, 64), blocks=2, middle=3)
 TONE = Shape(unshuffle=4, widths=(32, 64, 96), blocks=2, middle=3, normed=False)
 
 
@@ -144,8 +135,8 @@ class ToneNet(nn.Module):  # type: ignore[misc]  # torch has no types here
         self.tone_tasks = [TASKS.index(task) for task in TONE_TASKS]
         self.head = nn.Conv2d(width, VEIL_PLANES * (shape.unshuffle // 2) ** 2, 3, padding=1)
         self.finer = shape.unshuffle // 2
-        _start_small(self.head)
-        _start_small(self.overall)
+        start_small(self.head)
+        start_small(self.overall)
 
     def forward(self, thumbnail: Tensor) -> tuple[Tensor, Tensor]:
         # the logarithm spreads what lies in the dark, where a linear scale sees only black
@@ -178,14 +169,14 @@ def _extremes(thumbnail: Tensor) -> Tensor:
 
 
 class DetailNet(nn.Module):  # type: ignore[misc]  # torch has no types here
-    """What hides structure: rain, snow, noise, blocks, blur; and the gates for a prior.
+    """What hides structure: rain, snow, noise, blocks, blur.
 
     Input (B, 12, H, W): photo, toned photo, registered prior, geometric confidence, photometric
-    confidence, validity; the last six planes are zero without a prior.
+    confidence, validity; the last six planes are zero: a prior is the fusion network's business.
 
     Returns:
         residual (B, 3, H, W) on the toned photo.
-        gates (B, 2, H, W): shares of the prior's low and high band, in [0, 1], near 0 at start.
+        gates (B, 2, H, W): in [0, 1], near 0 at start; unused.
         severity (B, 10): estimated severity per task of TASKS, the mean of local estimates.
     """
 
@@ -195,7 +186,7 @@ class DetailNet(nn.Module):  # type: ignore[misc]  # torch has no types here
         self.body = GatedUNet(DETAIL_INPUTS, shape)
         self.head = nn.Conv2d(shape.widths[0], 5 * shape.unshuffle**2, 3, padding=1)
         self.severity = nn.Conv2d(shape.widths[-1], len(TASKS), 1)
-        _start_small(self.head)
+        start_small(self.head)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         coarse, skips = self.body.encode(2 * x - 1)
@@ -205,101 +196,16 @@ class DetailNet(nn.Module):  # type: ignore[misc]  # torch has no types here
         return planes[:, :3].float(), gates.float(), severity.float()
 
 
-class FusionNet(nn.Module):  # type: ignore[misc]  # torch has no types here
-    """What of a registered prior is worth taking: of its light, of its low and of its high band.
-
-    Input (B, 19, H, W): photo, base (the photo restored without the prior), the base under the
-    prior's tone, registered prior, geometric confidence, photometric confidence, validity, and
-    the photo's haze, darkness, underwater cast and rain, the same everywhere: a crop does not
-    tell whose light is right.
-
-    Returns:
-        restored (B, 3, H, W), unclipped.
-        taken (B, 3, H, W): shares of the prior's light, and of its low and high band, which are
-            0 where it is not trusted.
-    """
-
-    def __init__(self, shape: Shape = FUSION) -> None:
-        super().__init__()
-        self.finer = shape.unshuffle
-        self.body = GatedUNet(FUSION_INPUTS, shape)
-        self.head = nn.Conv2d(shape.widths[0], 6 * shape.unshuffle**2, 3, padding=1)
-        _start_small(self.head)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        coarse, skips = self.body.encode(2 * x - 1)
-        planes = F.pixel_shuffle(self.head(self.body.decode(coarse, skips)), self.finer).float()
-        light = torch.sigmoid(planes[:, 3:4] + torch.logit(light_worth(x[:, 15:]), eps=0.02))
-        taken = torch.cat([light, taken_shares(x, torch.sigmoid(planes[:, 4:] - 4.0))], 1)
-        return fused(x, planes[:, :3], taken), taken
-
-
 def toned(photo: Tensor, transform: Tensor) -> Tensor:
     """Photo (B, 3, H, W) under a transform (B, 6, h, w), unclipped."""
     full = F.interpolate(transform, photo.shape[2:], mode="bilinear", align_corners=False)
     return photo * torch.exp(full[:, :3]) + full[:, 3:]
 
 
-def light_worth(faults: Tensor) -> Tensor:
-    """(B, 1, H, W) in [0, 1]: how much of the prior's light a photo with these faults should get,
-    the network's first guess."""
-    need = [_ramp(faults[:, k : k + 1], *ends) for k, ends in enumerate(WORTH)]
-    dry = 1 - _ramp(faults[:, 3:4], *RAIN_WORTH)
-    return MOST * torch.maximum(torch.maximum(need[0], need[1]), need[2]) * dry
-
-
-def _ramp(value: Tensor, none: float, full: float) -> Tensor:
-    return ((value - none) / (full - none)).clamp(0, 1)
-
-
-def taken_shares(inputs: Tensor, gates: Tensor) -> Tensor:
-    """(B, 2, H, W) shares of the prior's low and high band, from FusionNet's input and gates.
-
-    Both are taken only where the prior is valid and its registration trusted; the low band where
-    its light agrees with the base's, the high band where its gradients agree with the photo's.
-    """
-    photo, prior = inputs[:, :3], inputs[:, 9:12]
-    trust = inputs[:, 12:13] * inputs[:, 14:15]
-    low = gates[:, :1] * trust * inputs[:, 13:14]
-    return torch.cat([low, gates[:, 1:] * trust * agreement(photo, prior)], 1)
-
-
-def fused(inputs: Tensor, residual: Tensor, taken: Tensor) -> Tensor:
-    """The restoration (B, 3, H, W) from FusionNet's input, residual and shares, unclipped."""
-    base, toned, prior = inputs[:, 3:6], inputs[:, 6:9], inputs[:, 9:12]
-    light, low, high = taken.split(1, 1)
-    lit = base + light * (toned - base) + residual
-    low_lit, low_prior = _low(lit), _low(prior)
-    return lit + low * (low_prior - low_lit) + high * (prior - low_prior - lit + low_lit)
-
-
-def agreement(photo: Tensor, prior: Tensor) -> Tensor:
-    """(B, 1, H, W) in [0, 1]: how well the two pictures' gradients point the same way."""
-    gx, gy = _gradients(photo), _gradients(prior)
-    dot = sum(_smooth(a * b) for a, b in zip(gx, gy, strict=True))
-    size = [sum(_smooth(a * a) for a in g) for g in (gx, gy)]
-    return (dot / torch.sqrt(size[0] * size[1] + 1e-8)).clamp(0, 1)
-
-
-def _gradients(picture: Tensor) -> tuple[Tensor, Tensor]:
-    grey = F.pad(picture.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
-    return grey[..., 1:-1, 2:] - grey[..., 1:-1, :-2], grey[..., 2:, 1:-1] - grey[..., :-2, 1:-1]
-
-
-def _smooth(plane: Tensor) -> Tensor:
-    return F.avg_pool2d(plane, 7, stride=1, padding=3, count_include_pad=False)
-
-
-def _low(picture: Tensor) -> Tensor:
-    small = F.avg_pool2d(picture, LOW_BAND // 2, ceil_mode=True, count_include_pad=False)
-    small = F.avg_pool2d(small, 3, stride=1, padding=1, count_include_pad=False)
-    return F.interpolate(small, picture.shape[2:], mode="bilinear", align_corners=False)
-
-
 def _blocks(width: int, count: int, shape: Shape) -> nn.Sequential:
     return nn.Sequential(*(GatedBlock(width, normed=shape.normed) for _ in range(count)))
 
 
-def _start_small(layer: nn.Conv2d | nn.Linear) -> None:
+def start_small(layer: nn.Conv2d | nn.Linear) -> None:
     nn.init.normal_(layer.weight, std=1e-3)
     nn.init.zeros_(layer.bias)

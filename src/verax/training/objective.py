@@ -58,7 +58,7 @@ def objective(
         photo, estimated = inputs[:, 3:6], outputs[2]
         restored = photo + outputs[0]
     else:
-        photo, restored, estimated = inputs[:, 3:6], outputs[0], severity
+        photo, restored, estimated = inputs[:, 3:6], outputs[0], severity  # it estimates none
     if recipe.distance == "decibels":
         loss = losses.decibels(restored, target, enough=recipe.enough)
     else:

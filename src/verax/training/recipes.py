@@ -8,7 +8,8 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from verax.errors import SettingsError, choose
-from verax.training.nafnet import DETAIL, FUSION, TASKS, TONE, Shape
+from verax.training.fusion_net import FUSION
+from verax.training.nafnet import DETAIL, TASKS, TONE, Shape
 
 Network = Literal["tone", "detail", "fusion"]
 
