@@ -225,6 +225,19 @@ def test_along_parallel_stripes_local_motion_is_not_told():
     assert entry is None or entry.value is None
 
 
+def test_bands_that_slid_along_themselves_lost_no_structure():
+    y, x = np.mgrid[:240, :360].astype(np.float32)
+    bands = np.clip(0.5 + 2 * np.sin(1.5 * np.sin(x / 57) + y / 19 + x / 70), 0.15, 0.85)
+    picture = np.dstack([bands] * 3)
+    there = x + 5 * np.sin(x / 60), y + 4 * np.sin(y / 40 + 1)
+    bent = cv2.remap(picture, *there, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+    deviation = measure(picture, np.clip(bent, 0, 1))
+
+    assert value(deviation, "local_motion_median_px") is None
+    assert value(deviation, "coherence_loss_2px") < 0.005
+    assert value(deviation, "structure_residual") < 0.005
+
+
 def test_lines_drawn_into_the_scene_are_invented_edges():
     picture = photo("astronaut")
     changed = picture.copy()
@@ -233,6 +246,7 @@ def test_lines_drawn_into_the_scene_are_invented_edges():
     there, back = measure(picture, changed), measure(changed, picture)
 
     assert value(there, "invented_edges") > 0.15 > 0.05 > value(there, "lost_edges")
+    assert value(there, "colour_difference") < 1.5
     assert value(back, "lost_edges") > 0.15 > 0.05 > value(back, "invented_edges")
 
 

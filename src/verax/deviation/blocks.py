@@ -29,6 +29,8 @@ LARGEST_LEFTOVER = 0.01  # of the long side: what the registration may have left
 MIN_COHERENCE = 0.5
 WORSE = 3.0  # times what the median block lacks of full coherence: another place of the same kind
 LEAST_LACK = 0.1  # of coherence that is no reason for doubt
+LEAST_ALIKE, WELL_ALIKE = 0.3, 0.6  # coherence from which pictures can be laid on each other
+LEAST_SHOWN = 0.5  # of a window, for the same
 CELL = 3  # blocks per side of a bootstrap cell: neighbours share windows, so they go together
 REST_PX = 0.02  # photo px: a displacement below it cannot be told from none
 STANDS_FOR = 3.0  # blocks: how far around itself a found block stands for others
@@ -64,23 +66,34 @@ class Leftover:
 
     Attributes:
         flow: (h, w, 2) from a photo pixel to its place in the registered prior.
-        weight: (h, w) confidence, 0..1.
+        weight: (h, w) confidence that content moved by it, 0..1.
+        alike: (h, w) how far both agree along it, 0..1: enough to lay one on the other, not to
+            say what moved, since the content may slide along its own edges.
         held: (h, w) how far the structure of the photo could tell a move, 0..1.
         usual: (h, w) whether both agree as well as they do in most of the picture.
     """
 
     flow: Map
     weight: Map
+    alike: Map
     held: Map
     usual: NDArray[np.bool_]
 
     @property
-    def smooth(self) -> Map:
-        """The flow where it is sure, faded to zero elsewhere."""
-        window = max(self.weight.shape) / BLOCKS_ALONG / 2
-        around = blur(self.weight, window)[..., None]
-        faded = blur(self.flow * self.weight[..., None], window) / np.maximum(around, 0.1)
-        return np.asarray(faded, np.float32)
+    def sure_flow(self) -> Map:
+        """The flow where content moved by it, faded to zero elsewhere."""
+        return _faded(self.flow, self.weight)
+
+    @property
+    def aligning_flow(self) -> Map:
+        """The flow wherever it lays the pictures on each other, faded to zero elsewhere."""
+        return _faded(self.flow, self.alike)
+
+
+def _faded(flow: Map, weight: Map) -> Map:
+    window = _window(weight)
+    around = blur(weight, window)[..., None]
+    return np.asarray(blur(flow * weight[..., None], window) / np.maximum(around, 0.1), np.float32)
 
 
 def find_blocks(
@@ -158,11 +171,14 @@ def find_leftover(photo: Image, warped: Warped, chance: float) -> Leftover:
     flow, agreed, seen = _settle(channels, _channels(warped.pixels), warped.valid)
     inside = (np.abs(flow) < LARGEST_LEFTOVER * max(agreed.shape)).all(axis=2)
     held = _held_both_ways(channels)
-    shown = blur(seen, _window(agreed)) > 0.9
+    shown = blur(seen, _window(agreed))
     floor = max(MIN_COHERENCE, chance)
     sure = np.clip((agreed - floor) / max(1 - floor, 0.05), 0, 1)
-    weight = np.asarray(sure * shown * inside * held, np.float32)
-    return Leftover(flow, weight, held, np.asarray(agreed >= _usual(agreed[weight > 0])))
+    weight = np.asarray(sure * (shown > 0.9) * inside * held, np.float32)
+    alike = np.clip((agreed - LEAST_ALIKE) / (WELL_ALIKE - LEAST_ALIKE), 0, 1)
+    alike = np.asarray(alike * (shown > LEAST_SHOWN), np.float32)
+    usual = np.asarray(agreed >= _usual(agreed[weight > 0]))
+    return Leftover(flow, weight, alike, held, usual)
 
 
 def _usual(agreed: Map) -> float:

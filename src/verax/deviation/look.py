@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from verax.deviation.blocks import (
     Blocks,
-    Leftover,
     chance_coherence,
     content_at,
     find_blocks,
@@ -38,8 +37,8 @@ class Look:
         pair: photo and prior on the working grid, aligned as well as it goes.
         blocks: the photo's blocks in the generated picture.
         found: the global geometry, or why there is none.
-        registration: what came in, made more precise: the matrix is `found`, the field what
-            moved beyond it.
+        registration: what came in, made more precise: the matrix is `found`, the field bends
+            the generated picture onto the photo beyond it.
     """
 
     pair: Pair
@@ -62,9 +61,8 @@ def look(photo: Image, generated: Image, registration: Registration, canvas: str
         matrix = registration.matrix
         if not isinstance(found, str) and not doubtful:
             matrix = compose(invert(found.matrix), base)
-        refined = replace(
-            registration, matrix=matrix, field=_local_field(size, leftover, before, matrix)
-        )
+        field = _local_field(size, leftover.sure_flow, before, matrix)
+        refined = replace(registration, matrix=matrix, field=field)
         warped = on_grid(refined, generated, size, small)
         if doubtful:  # a second look through a doubtful warp would only confirm it
             break
@@ -74,13 +72,32 @@ def look(photo: Image, generated: Image, registration: Registration, canvas: str
         found = over_the_frame(blocks, found, size, _rng())
         if not doubtful:
             matrix = compose(invert(found.matrix), base)
-            field = _local_field(size, leftover, before, matrix)
+            field = _local_field(size, leftover.sure_flow, before, matrix)
             refined = replace(registration, matrix=matrix, field=field)
+    refined, warped = _aligned(reduced, generated, refined, size)
     return Look(pair(reduced, warped, small[0] / size[0]), blocks, found, refined)
 
 
 def _rng() -> np.random.Generator:
     return np.random.default_rng(SEED)
+
+
+def _aligned(
+    reduced: Image, generated: Image, registration: Registration, size: Size
+) -> tuple[Registration, Warped]:
+    """The registration bent until the pictures lie on each other, whatever moved.
+
+    Where content can slide along its edges, and where a look at the motion had doubts, structure
+    that is out of place would pass for structure that changed.
+    """
+    small = size_of(reduced)
+    warped = on_grid(registration, generated, size, small)
+    for _ in range(PASSES):
+        flow = find_leftover(reduced, warped, 0.0).aligning_flow
+        field = _local_field(size, flow, registration, registration.matrix)
+        registration = replace(registration, field=field)
+        warped = on_grid(registration, generated, size, small)
+    return registration, warped
 
 
 def on_grid(registration: Registration, generated: Image, photo: Size, size: Size) -> Warped:
@@ -95,14 +112,17 @@ def on_grid(registration: Registration, generated: Image, photo: Size, size: Siz
 
 
 def _local_field(
-    photo: Size, leftover: Leftover, registration: Registration, matrix: Matrix
+    photo: Size, flow: NDArray[np.float32], registration: Registration, matrix: Matrix
 ) -> NDArray[np.float32]:
-    """What moved beyond the matrix, (H, W, 2) in photo px; faint motion is shrunk to nothing."""
-    height, width = leftover.weight.shape
+    """What moved beyond the matrix, (H, W, 2) in photo px; faint motion is shrunk to nothing.
+
+    `flow` (h, w, 2), in its own px, is what the registration left over.
+    """
+    height, width = flow.shape[:2]
     ratio = np.array([photo[0] / width, photo[1] / height])
     y, x = (g.ravel().astype(np.float64) for g in np.mgrid[:height, :width])
     points = (np.stack([x, y], 1) + 0.5) * ratio - 0.5
-    rest = leftover.smooth.reshape(-1, 2) * ratio
+    rest = flow.reshape(-1, 2) * ratio
     # both looked up in the generated picture: f with inverse(matrix) @ (p + f) = where p is seen
     seen = content_at(points, rest, registration, np.eye(3))
     field = (map_points(matrix, seen) - points).reshape(height, width, 2)

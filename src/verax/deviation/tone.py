@@ -13,6 +13,7 @@ from verax.geometry.features import blur
 from verax.image import Image
 
 SMALL_SIDE_PX = 160
+THIN_PX = 5  # of SMALL_SIDE_PX: lines thinner than half of it are no change of light
 BLUR = 0.03  # sigma as a share of the side: colour is compared on blurred pictures
 DARKEST = 0.002  # linear light: below it 8-bit levels carry no ratio
 STATE_EV = 1.5  # stops between the pictures before a change of scene state is considered
@@ -48,12 +49,12 @@ def tone_entries(pair: Pair, exclude: NDArray[np.bool_]) -> tuple[dict[str, Entr
 
 
 def _small(pair: Pair) -> tuple[Image, Image, NDArray[np.bool_]]:
-    """Both pictures, small and blurred, and what is seen of them."""
+    """Both pictures, small, without thin lines and blurred, and what is seen of them."""
     scale = min(1.0, SMALL_SIDE_PX / max(pair.seen.shape))
     size = (max(8, round(pair.seen.shape[1] * scale)), max(8, round(pair.seen.shape[0] * scale)))
     sigma = BLUR * max(size)
     photo, prior = (
-        blur(cv2.resize(p, size, interpolation=cv2.INTER_AREA), sigma)
+        blur(cv2.medianBlur(cv2.resize(p, size, interpolation=cv2.INTER_AREA), THIN_PX), sigma)
         for p in (pair.photo, pair.prior)
     )
     seen = cv2.resize(pair.seen.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.99
