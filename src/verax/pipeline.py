@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from verax import image as images
 from verax import restorers
-from verax.fusion.fuse import Fusion, fuse
+from verax.errors import choose
+from verax.fusion.fuse import MODES, Fusion, fuse
 from verax.geometry.register import Registration, Warped, apply, register
 from verax.image import Image, Photo
 
@@ -62,6 +63,7 @@ def restore(
     is "network", "tone" or "auto" (see `fusion_mode`).
     """
     start = time.perf_counter()
+    mode = fusion_mode(fusion, restorer)
     original = as_photo(photo, name="photo")
     registration, warped = None, None
     if prior is not None:
@@ -70,7 +72,6 @@ def restore(
         warped = apply(registration, picture, size=(original.width, original.height))
     refused = registration is not None and registration.outcome == "foreign"
     use: PriorUse = "none" if registration is None else "refused" if refused else "used"
-    mode = fusion_mode(fusion, restorer)
     base = restorers.restore(original.pixels, base_restorer(restorer, use, mode))
     fused: Fusion = fuse(original.pixels, base, warped, registration, fidelity=fidelity, mode=mode)
     return Restoration(
@@ -91,10 +92,9 @@ def fusion_mode(name: str, restorer: str) -> str:
     """The way of fusing behind a name. "auto" is by network, which weighs the base's light against
     the prior's, over a base that a network made; the photo itself or a classical base has no
     light worth weighing and gets the prior's tone."""
-    if name != DEFAULT_FUSION:
-        return name
     learnt = restorer in (DEFAULT_RESTORER, EMBEDDED) or restorer.endswith(restorers.WEIGHTS)
-    return "network" if learnt else "tone"
+    meant = {mode: mode for mode in MODES} | {DEFAULT_FUSION: "network" if learnt else "tone"}
+    return choose(meant, name, kind="fusion")
 
 
 def base_restorer(name: str, use: PriorUse, fusion: str) -> str:
