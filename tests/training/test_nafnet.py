@@ -65,6 +65,28 @@ def test_the_priors_light_is_worth_having_where_the_photos_own_is_wrong(faults, 
     assert light_worth(torch.tensor(faults).view(1, 4, 1, 1)).item() == pytest.approx(worth)
 
 
+def test_the_fusion_network_adds_no_light_of_its_own(pictures):
+    net = FusionNet(toy.TINY).eval()
+    before, _ = net(pictures)
+    with torch.no_grad():
+        net.head.bias[: 3 * net.finer**2] += 0.3  # of the residual: brighter everywhere
+    after, _ = net(pictures)
+
+    assert torch.allclose(before, after, atol=1e-5)
+
+
+@pytest.mark.parametrize("push", [-50, 50])
+def test_the_fusion_network_corrects_the_rule_about_light_only_a_little(pictures, push):
+    pictures[:, 15:] = torch.tensor([0.25, 0, 0, 0]).view(1, 4, 1, 1)  # half of MOST
+    net = FusionNet(toy.TINY).eval()
+    with torch.no_grad():
+        net.head.bias[3 * net.finer**2 : 4 * net.finer**2] += push
+    _, taken = net(pictures)
+
+    assert taken[:, :1].min() > 0.3
+    assert taken[:, :1].max() < 0.6
+
+
 @pytest.mark.parametrize("plane", [12, 14], ids=["confidence", "validity"])
 def test_without_trust_no_pixel_of_the_prior_is_taken(pictures, plane):
     pictures[:, plane] = 0

@@ -1,7 +1,8 @@
 """The small network that joins a base and a registered prior, tile by tile.
 
-A gated U-Net as those of `nafnet`. Whose light is right is known from the whole photo, so it begins
-with a rule over the photo's faults and corrects that; the prior's own low and high band it takes
+A gated U-Net as those of `nafnet`. Whose light is right is known from the whole photo: a rule over
+its faults says it, and the network, which from crops would only learn its cases by heart, may
+correct that a little and never add light of its own. The prior's own low and high band it takes
 where both pictures agree.
 """
 
@@ -19,6 +20,7 @@ FUSION = Shape(unshuffle=2, widths=(16, 32, 64), blocks=2, middle=3)
 WORTH = ((0.15, 0.35), (0.10, 0.30), (0.06, 0.20))
 RAIN_WORTH = (0.15, 0.35)
 MOST = 0.9  # two guesses of the light are better than one
+CORRECTION = 0.5  # of the rule, most, in logits
 LOW_BAND = 16  # px: what is smoother than this is tone
 
 
@@ -46,14 +48,16 @@ class FusionNet(nn.Module):  # type: ignore[misc]  # torch has no types here
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         coarse, skips = self.body.encode(2 * x - 1)
         planes = F.pixel_shuffle(self.head(self.body.decode(coarse, skips)), self.finer).float()
-        light = torch.sigmoid(planes[:, 3:4] + torch.logit(light_worth(x[:, 15:]), eps=0.02))
+        rule = torch.logit(light_worth(x[:, 15:]), eps=0.02)
+        light = torch.sigmoid(rule + CORRECTION * torch.tanh(planes[:, 3:4]))
         taken = torch.cat([light, taken_shares(x, torch.sigmoid(planes[:, 4:] - 4.0))], 1)
-        return fused(x, planes[:, :3], taken), taken
+        repair = planes[:, :3]
+        return fused(x, repair - _low(repair), taken), taken
 
 
 def light_worth(faults: Tensor) -> Tensor:
     """(B, 1, H, W) in [0, 1]: how much of the prior's light a photo with these faults should get,
-    the network's first guess."""
+    give or take what the network corrects."""
     need = [_ramp(faults[:, k : k + 1], *ends) for k, ends in enumerate(WORTH)]
     dry = 1 - _ramp(faults[:, 3:4], *RAIN_WORTH)
     return MOST * torch.maximum(torch.maximum(need[0], need[1]), need[2]) * dry
