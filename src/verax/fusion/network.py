@@ -3,8 +3,8 @@
 The tone fit of `verax.fusion.tone` has moved the base to the prior's tone. The fusion network sees
 photo, base, toned base and prior with their confidences, and what the photo suffers from. It
 decides how much of the prior's light is worth having (the base's may be the better one: rain leaves
-light as it was), mends detail that the fit left, and opens a gate for the prior's low and high band where
-photo and prior agree.
+light as it was), mends detail that the fit left, and opens a gate for the prior's low and high band
+where photo and prior agree.
 """
 
 from collections.abc import Callable
