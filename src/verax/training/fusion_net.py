@@ -16,10 +16,10 @@ from verax.training.nafnet import GatedUNet, Shape, start_small
 FUSION_INPUTS = 19
 FUSION = Shape(unshuffle=2, widths=(16, 32, 64), blocks=2, middle=3)
 # severities of haze, darkness and underwater cast from which the prior's light is worth having at
-# all, and fully; then of rain, from which it is not: rain leaves light as it was
-WORTH = ((0.15, 0.35), (0.10, 0.30), (0.06, 0.20))
+# all, and fully, and how much of it then: two guesses of the light are better than one, above all
+# in the dark, where they err most; then severities of rain, which leaves light as it was
+WORTH = ((0.15, 0.35, 0.9), (0.10, 0.30, 0.75), (0.06, 0.20, 0.9))
 RAIN_WORTH = (0.15, 0.35)
-MOST = 0.9  # two guesses of the light are better than one
 CORRECTION = 0.5  # of the rule, most, in logits
 LOW_BAND = 16  # px: what is smoother than this is tone
 
@@ -58,9 +58,11 @@ class FusionNet(nn.Module):  # type: ignore[misc]  # torch has no types here
 def light_worth(faults: Tensor) -> Tensor:
     """(B, 1, H, W) in [0, 1]: how much of the prior's light a photo with these faults should get,
     give or take what the network corrects."""
-    need = [_ramp(faults[:, k : k + 1], *ends) for k, ends in enumerate(WORTH)]
+    need = [
+        most * _ramp(faults[:, k : k + 1], none, full) for k, (none, full, most) in enumerate(WORTH)
+    ]
     dry = 1 - _ramp(faults[:, 3:4], *RAIN_WORTH)
-    return MOST * torch.maximum(torch.maximum(need[0], need[1]), need[2]) * dry
+    return torch.maximum(torch.maximum(need[0], need[1]), need[2]) * dry
 
 
 def _ramp(value: Tensor, none: float, full: float) -> Tensor:
