@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, TypeVar
 from verax.errors import VeraxError
 
 if TYPE_CHECKING:
-    from verax.image import Image, Photo
+    from verax.image import Image
+    from verax.making import Origin
     from verax.priors.ranking import Judge
-    from verax.provenance.signing import Credentials
     from verax.providers.requests import GeneratedImage, GenerateRequest, ImagesAnswer
 
 R = TypeVar("R", bound="GenerateRequest")
@@ -27,17 +27,6 @@ class Candidate:
     notices: tuple[str, ...]
     fingerprint: str
     scores: Mapping[str, float | None] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """The photo that candidates were made of, and what their files say about that."""
-
-    photo: "Photo"
-    data: bytes = field(repr=False)
-    name: str = ""
-    model: str = ""
-    credentials: "Credentials | None" = None
 
 
 def arrived(
@@ -59,7 +48,7 @@ def write_all(
     found: Sequence[Candidate],
     judges: "Mapping[str, Judge]",
     *,
-    origin: Origin | None,
+    origin: "Origin | None",
 ) -> tuple[list[Path], list[Candidate]]:
     """Write every candidate, best first: the best to `target`, the others beside it, numbered.
 
@@ -92,18 +81,14 @@ def write_as_it_came(path: Path, picture: "GeneratedImage") -> Path:
     return path
 
 
-def write_like(path: Path, candidate: Candidate, origin: Origin) -> tuple[str, ...]:
-    """Write the pixels as the photo came, with a word on their making; what is lost, in words."""
-    from verax import image as images
+def write_like(path: Path, candidate: Candidate, origin: "Origin") -> tuple[str, ...]:
+    """Write the pixels as the photo came, marked and signed; what is lost, in words."""
+    from verax import making
     from verax.provenance.signing import Source
-    from verax.provenance.statement import marked, seal
 
-    same = candidate.pixels.shape == origin.photo.pixels.shape
-    said = marked(origin.photo, prior=True, system=origin.model)
-    images.write(path, candidate.pixels, like=said if same else None)
-    photo = Source(origin.data, origin.name)
     prior = Source(candidate.image.data, "the generated picture")
-    return seal(path, photo, prior, credentials=origin.credentials)
+    lost, statement = making.write(path, candidate.pixels, replace(origin, prior=prior))
+    return (*lost, f"what it was is written in {statement}") if statement else lost
 
 
 def tell(files: Sequence[Path], best: Sequence[Candidate], *, as_json: bool) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from verax.cli.candidates import Candidate, Origin, arrived, tell, write_all
+from verax.cli.candidates import Candidate, arrived, tell, write_all
 from verax.cli.paid import (
     BaseUrl,
     Desk,
@@ -19,7 +19,6 @@ from verax.cli.paid import (
     Run,
     Terms,
     desk,
-    signing,
 )
 
 if TYPE_CHECKING:
@@ -149,25 +148,27 @@ def run_edit(
 ) -> None:
     """One turn: plan, ask, rank, write, note the turn."""
     from verax import image as images
+    from verax import making
     from verax.priors import session as turns
     from verax.priors.judging import edit_judges
 
     images.check_target(result.target)
-    original = images.read(photo)
+    opened = making.opened(photo)
+    original = opened.photo
     file = turning.session or result.target.with_name(f"{result.target.stem}.session.json")
     state = turns.load(file, photo=photo, sha256=original.sha256)
     state = turns.last_rejected(state) if turning.reject_last else state
     state = turns.reopened(state, wishes.prompt)
     source, prompt = turn_source(state, original, wishes.prompt, from_last=turning.from_last)
     with desk(terms) as counter:
-        credentials = signing(counter.settings)
+        credentials = making.credentials_of(counter.settings)
         asking = plan_edit(counter, source, replace(wishes, prompt=prompt), guides)
         found = ask_edits(counter, asking, result.best_of)
     if not found:
         return
     as_came = result.as_generated or wishes.background == "transparent"  # alpha is kept as it came
     model = asking.request.model
-    origin = Origin(original, photo.read_bytes(), photo.name, model, credentials)
+    origin = making.Origin(opened, system=model, credentials=credentials)
     state = turns.set_aside(state, result.target)
     turns.save(file, state)
     files, best = write_all(

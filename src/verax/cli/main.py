@@ -17,6 +17,7 @@ from verax.cli import (
     measure,
     models,
     provenance,
+    register,
     release,
     restore,
     score,
@@ -51,7 +52,7 @@ def main(
 
 
 app.command()(restore.restore)
-app.command()(restore.register)
+app.command()(register.register)
 app.command()(generate.edit)
 app.command()(generate.generate)
 app.command()(models.models)

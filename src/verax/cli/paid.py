@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from verax.errors import SettingsError, VeraxError
+from verax.errors import VeraxError
 
 if TYPE_CHECKING:
-    from verax.provenance.signing import Credentials
     from verax.providers.budget import Budget, Estimate, Pace
     from verax.providers.images_api import Client
     from verax.providers.journal import Journal
@@ -154,18 +153,6 @@ def configured(terms: Terms) -> "Settings":
     if terms.base_url:
         settings = replace(settings, base_url=terms.base_url)
     return replace(settings, local_only=settings.local_only or terms.local_only)
-
-
-def signing(settings: "Settings") -> "Credentials | None":
-    """What results are signed with, checked before anything is paid; None where nothing is set."""
-    from verax.provenance.signing import load_credentials
-
-    certificate, key = settings.c2pa_certificate, settings.c2pa_key
-    if not certificate and not key:
-        return None
-    if not (certificate and key):
-        raise SettingsError("signing needs both VERAX_C2PA_CERTIFICATE and VERAX_C2PA_KEY")
-    return load_credentials(Path(certificate).expanduser(), Path(key).expanduser())
 
 
 def journal_folder(settings: "Settings") -> Path:

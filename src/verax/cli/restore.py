@@ -1,10 +1,10 @@
-"""verax restore, verax register: photo and prior in, restoration out."""
+"""verax restore: photo and prior in, restoration out."""
 
 import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,16 +19,49 @@ from verax.cli.paid import (
     RetryUncertain,
     Run,
     Terms,
-    signing,
 )
 from verax.errors import InputError, VeraxError
 
 if TYPE_CHECKING:
-    from verax.cli.asked import Asker
-    from verax.image import Image, Photo
-    from verax.pipeline import Restoration
-    from verax.priors.generated import GeneratedPrior
+    from verax.cli.asked import Asker, Batching
+    from verax.making import Made, Opened
+    from verax.priors.generated import GeneratedPrior, Wishes
     from verax.provenance.signing import Credentials
+
+Photos = Annotated[
+    list[Path],
+    typer.Argument(metavar="PHOTO...", help="Photo, folder or glob.", show_default=False),
+]
+PriorFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--prior", help="What a generator made of the photo; for several photos a folder, by name."
+    ),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", help="Result file, or folder for several photos."),
+]
+Restorer = Annotated[
+    str | None,
+    typer.Option(help="Makes the base without a prior: a name (see the docs) or a weights file."),
+]
+Fidelity = Annotated[
+    float, typer.Option(help="1: only what the photo supports. 0: the registered prior itself.")
+]
+FusionMode = Annotated[
+    str | None,
+    typer.Option(help="How the prior is used: auto, network, or tone (its colours alone: faster)."),
+]
+Report = Annotated[Path | None, typer.Option(help="Folder for the sheet (PNG) and the JSON.")]
+DropGps = Annotated[bool, typer.Option("--drop-gps", help="Leave out where it was taken.")]
+Task = Annotated[str, typer.Option(help="What to ask for: dehaze, derain ... or auto.")]
+Prompt = Annotated[str, typer.Option(help="What to ask for, in your own words.")]
+Quality = Annotated[str | None, typer.Option(help="low, medium, high ...; see verax models.")]
+Moderation = Annotated[str | None, typer.Option(help="auto or low.")]
+InBatch = Annotated[bool, typer.Option("--batch", help="Ask for half the price, within 24 hours.")]
+BatchPoll = Annotated[float, typer.Option(help="Seconds between looks at a batch.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per photo.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,33 +82,24 @@ class Options:
     fidelity: float
     fusion: str
     drop_gps: bool
+    as_json: bool
     credentials: "Credentials | None" = None
 
 
 def restore(
-    photos: list[Path] = typer.Argument(..., metavar="PHOTO...", help="Photo, folder or glob."),
-    prior: Path | None = typer.Option(
-        None, help="What a generator made of the photo; for several photos a folder, by name."
-    ),
-    output: Path | None = typer.Option(
-        None, "-o", "--output", help="Result file, or folder for several photos."
-    ),
-    restorer: str | None = typer.Option(
-        None, help="Makes the base without a prior: a name (see the docs) or a weights file."
-    ),
-    fidelity: float = typer.Option(
-        1.0, help="1: only what the photo supports. 0: the registered prior itself."
-    ),
-    fusion: str | None = typer.Option(
-        None, help="How the prior is used: auto, network, or tone (its colours alone: faster)."
-    ),
-    report: Path | None = typer.Option(None, help="Folder for the sheet (PNG) and the JSON."),
-    drop_gps: bool = typer.Option(False, "--drop-gps", help="Leave out where it was taken."),
+    photos: Photos,
+    prior: PriorFile = None,
+    output: Output = None,
+    restorer: Restorer = None,
+    fidelity: Fidelity = 1.0,
+    fusion: FusionMode = None,
+    report: Report = None,
+    drop_gps: DropGps = False,
     model: Model = None,
-    task: str = typer.Option("auto", help="What to ask for: dehaze, derain ... or auto."),
-    prompt: str = typer.Option("", help="What to ask for, in your own words."),
-    quality: str | None = typer.Option(None, help="low, medium, high ...; see verax models."),
-    moderation: str | None = typer.Option(None, help="auto or low."),
+    task: Task = "auto",
+    prompt: Prompt = "",
+    quality: Quality = None,
+    moderation: Moderation = None,
     gateway: Gateway = None,
     base_url: BaseUrl = None,
     local_only: LocalOnly = False,
@@ -83,53 +107,70 @@ def restore(
     run: Run = None,
     dry_run: DryRun = False,
     retry_uncertain: RetryUncertain = False,
-    batch: bool = typer.Option(False, "--batch", help="Ask for half the price, within 24 hours."),
-    batch_poll: float = typer.Option(30.0, help="Seconds between looks at a batch."),
-    as_json: bool = typer.Option(False, "--json", help="Print one JSON object per photo."),
+    batch: InBatch = False,
+    batch_poll: BatchPoll = 30.0,
+    as_json: AsJson = False,
 ) -> None:
     """Restore photos, each with a prior where there is one.
 
     With --model, --task, --prompt, --gateway, --base-url or --batch a service is asked for priors.
     """
-    from verax import image as images
-    from verax import pipeline
-    from verax.cli.asked import Batching, asker
+    from verax.cli.asked import Batching
     from verax.priors.generated import Wishes
-    from verax.settings import load
 
-    if not 0.0 <= fidelity <= 1.0:
-        raise InputError(f"--fidelity: want a number from 0 to 1, got {fidelity}")
     paths, several = pairing.expand(photos)
     jobs = plan(paths, several=several, prior=prior, output=output, report=report)
-    options = Options(
-        restorer or pipeline.DEFAULT_RESTORER,
-        fidelity,
-        fusion or pipeline.DEFAULT_FUSION,
-        drop_gps,
-        signing(load()),
-    )
+    options = options_of(restorer, fidelity, fusion, drop_gps=drop_gps, as_json=as_json)
     if not any((model, prompt, task != "auto", gateway, base_url, batch, dry_run)):
-        run_jobs(jobs, options, None, several=several, as_json=as_json)
+        run_jobs(jobs, options, None, several=several)
         return
     wishes = Wishes(
         model=model or "", prompt=prompt, task=task, quality=quality, moderation=moderation
     )
     terms = Terms(gateway, base_url, local_only, max_cost, run, dry_run, retry_uncertain)
+    ask_and_run(jobs, options, wishes, terms, Batching(batch, batch_poll), several=several)
+
+
+def options_of(
+    restorer: str | None, fidelity: float, fusion: str | None, *, drop_gps: bool, as_json: bool
+) -> Options:
+    """The options of a call, checked before any work is done."""
+    from verax import pipeline
+    from verax.making import credentials_of
+    from verax.settings import load
+
+    if not 0.0 <= fidelity <= 1.0:
+        raise InputError(f"--fidelity: want a number from 0 to 1, got {fidelity}")
+    restorer, fusion = restorer or pipeline.DEFAULT_RESTORER, fusion or pipeline.DEFAULT_FUSION
+    return Options(restorer, fidelity, fusion, drop_gps, as_json, credentials_of(load()))
+
+
+def ask_and_run(
+    jobs: list[Job],
+    options: Options,
+    wishes: "Wishes",
+    terms: Terms,
+    batching: "Batching",
+    *,
+    several: bool,
+) -> None:
+    """Ask a service for every prior that is not given, then restore; on a dry run neither."""
+    from verax import image as images
+    from verax.cli.asked import asker
+
     for job in jobs:
         images.check_target(job.output)
-    with asker(terms, wishes, Batching(batch, batch_poll)) as service:
+    with asker(terms, wishes, batching) as service:
         if service.fetch([job.photo for job in jobs if job.prior is None]):
-            run_jobs(jobs, options, service, several=several, as_json=as_json)
+            run_jobs(jobs, options, service, several=several)
 
 
-def run_jobs(
-    jobs: list[Job], options: Options, service: "Asker | None", *, several: bool, as_json: bool
-) -> None:
+def run_jobs(jobs: list[Job], options: Options, service: "Asker | None", *, several: bool) -> None:
     """One photo with its story, or many with a summary."""
     if several:
-        run_all(jobs, options, service, as_json=as_json)
+        run_all(jobs, options, service)
     else:
-        tell(run_job(jobs[0], options, service), as_json=as_json)
+        tell(run_job(jobs[0], options, service), as_json=options.as_json)
 
 
 def plan(
@@ -167,71 +208,56 @@ def plan(
 
 def run_job(job: Job, options: Options, service: "Asker | None" = None) -> dict[str, Any]:
     """Restore one photo, write its files, return its JSON object."""
-    from verax import image as images
-    from verax import pipeline
+    from verax import making
 
-    for source in (job.photo, job.prior):
-        if source is not None and job.output.exists() and job.output.samefile(source):
-            raise InputError(f"{job.output}: the result would replace {source}; choose another -o")
     asked = service.prior(job.photo) if service is not None and job.prior is None else None
-    prior: Photo | Image | None = asked.pixels if asked is not None else None
-    if job.prior is not None:
-        prior = images.read(job.prior)
-    result = pipeline.restore(
-        images.read(job.photo),
-        prior,
+    order = making.Order(
+        photo=job.photo,
+        prior=job.prior,
+        output=job.output,
         restorer=options.restorer,
         fidelity=options.fidelity,
         fusion=options.fusion,
+        system=asked.asking.request.model if asked is not None else "",
+        drop_gps=options.drop_gps,
     )
-    lost = write_result(job, options, result, asked)
-    record = {"photo": str(job.photo), "output": str(job.output), **pipeline.record(result)}
+    prior = None if asked is None else opened_answer(asked)
+    made = making.make(order, prior=prior, credentials=options.credentials)
+    record = {"photo": str(job.photo), "output": str(job.output), **made.record()}
     if asked is not None:
         record["model"] = asked.asking.request.model
         record["fingerprint"] = asked.asking.request.fingerprint()
         record["notes"] += asked.notices
-    record["notes"] += lost
+    if made.statement is not None:
+        record["notes"].append(f"what it was is written in {made.statement}")
     if job.report is not None:
-        pixels = prior.pixels if isinstance(prior, images.Photo) else prior
-        write_report(job.report, result, pixels, record)
+        write_report(job.report, made, record)
     return record
 
 
-def write_result(
-    job: Job, options: Options, result: "Restoration", asked: "GeneratedPrior | None"
-) -> tuple[str, ...]:
-    """Write the restoration with a word on its making, signed where the user can; what is lost."""
+def opened_answer(asked: "GeneratedPrior") -> "Opened":
+    """The prior that a service gave, with its file as it came."""
     from verax import image as images
+    from verax.making import Opened
     from verax.provenance.signing import Source
-    from verax.provenance.statement import marked, seal
 
-    used = result.prior == "used"
-    system = asked.asking.request.model if asked is not None else ""
-    like = marked(result.photo, prior=used, system=system)
-    images.write(job.output, result.pixels, like=like, drop_gps=options.drop_gps)
-    prior = None
-    if used and asked is not None:
-        prior = Source(asked.data, "the generated picture")
-    elif used and job.prior is not None:
-        prior = Source(job.prior.read_bytes(), job.prior.name)
-    photo = Source(job.photo.read_bytes(), job.photo.name)
-    return seal(job.output, photo, prior, credentials=options.credentials)
+    source = Source(asked.data, "the generated picture")
+    return Opened(images.from_array(asked.pixels, name="the generated picture"), source)
 
 
-def write_report(
-    folder: Path, result: "Restoration", prior: "Image | None", record: dict[str, Any]
-) -> None:
+def write_report(folder: Path, made: "Made", record: dict[str, Any]) -> None:
     """The sheet as a PNG and the record as JSON."""
     from verax import image as images
     from verax.report.sheet import restoration_sheet
 
     folder.mkdir(parents=True, exist_ok=True)
-    images.write(folder / "sheet.png", restoration_sheet(result, prior))
+    prior = None if made.prior is None else made.prior.photo.pixels
+    images.write(folder / "sheet.png", restoration_sheet(made.restoration, prior))
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
     (folder / "report.json").write_text(text, encoding="utf-8")
 
 
-def run_all(jobs: list[Job], options: Options, service: "Asker | None", *, as_json: bool) -> None:
+def run_all(jobs: list[Job], options: Options, service: "Asker | None") -> None:
     """Every job, with a progress bar; one bad file never stops the rest."""
     from rich.console import Console
     from rich.progress import track
@@ -247,7 +273,7 @@ def run_all(jobs: list[Job], options: Options, service: "Asker | None", *, as_js
             record = {"photo": str(job.photo), "output": None, "error": str(exc)}
         else:
             records.append(record)
-        if as_json:
+        if options.as_json:
             print(json.dumps(record, ensure_ascii=False))
     uses = [record["prior"] for record in records]
     print(
@@ -277,37 +303,3 @@ def tell(record: dict[str, Any], *, as_json: bool) -> None:
         )
     for note in record["notes"]:
         print(f"note: {note}")
-
-
-def register(
-    photo: Path = typer.Argument(..., help="The photo."),
-    prior: Path = typer.Argument(..., help="What a generator made of it."),
-    output: Path | None = typer.Option(
-        None, "-o", "--output", help="Write the prior on the photo's grid to this file."
-    ),
-    as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
-) -> None:
-    """Find where a prior lies on a photo, and whether it shows the same scene."""
-    from verax import image as images
-    from verax import pipeline
-    from verax.geometry import register as registration
-
-    fixed, moving = images.read(photo), images.read(prior)
-    found = registration.register(fixed.pixels, moving.pixels)
-    if output is not None:
-        warped = registration.apply(found, moving.pixels, size=(fixed.width, fixed.height))
-        images.write(output, warped.pixels)
-    record = {
-        "photo": str(photo),
-        "prior": str(prior),
-        "width": fixed.width,
-        "height": fixed.height,
-        **pipeline.registration_record(found),
-    }
-    if as_json:
-        print(json.dumps(record, ensure_ascii=False))
-    else:
-        print(f"{'accepted' if found.accepted else found.outcome}: {found.reason}")
-        print(f"p = {found.p_value:.3g}, coverage {found.coverage:.0%}, canvas {found.canvas}")
-        for row in record["matrix"]:
-            print("  " + "  ".join(f"{value:12.6f}" for value in row))

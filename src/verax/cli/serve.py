@@ -31,6 +31,7 @@ def serve(
     ),
 ) -> None:
     """Serve the OpenAI-compatible Images API and a page for people."""
+    from verax.making import credentials_of
     from verax.server.app import ServerOptions
     from verax.server.keys import ClientKeys
     from verax.server.limits import LOOPBACK as LOOPBACK_NAMES
@@ -39,6 +40,7 @@ def serve(
     from verax.settings import load
 
     settings = load()
+    credentials_of(settings)  # a wrong certificate is named at the start, not with every picture
     settings = replace(
         settings,
         gateway=gateway or settings.gateway,

@@ -26,6 +26,7 @@ from verax.image.files import (
     check_target,
     format_of,
     read,
+    read_bytes,
     replace_file,
     write,
 )
@@ -51,6 +52,7 @@ __all__ = [
     "from_array",
     "from_uint8",
     "read",
+    "read_bytes",
     "replace_file",
     "to_uint8",
     "to_uint16",

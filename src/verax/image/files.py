@@ -34,11 +34,13 @@ SUFFIXES = {
 
 def read(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Photo:
     """A photo from a file. Raises ImageReadError with one line that says what to do."""
-    photo = decode(_bytes_of(Path(path)), name=str(path), max_pixels=max_pixels)
+    photo = decode(read_bytes(path), name=str(path), max_pixels=max_pixels)
     return replace(photo, name=Path(path).name)
 
 
-def _bytes_of(path: Path) -> bytes:
+def read_bytes(path: Path | str) -> bytes:
+    """The bytes of a file that may be a picture. Raises ImageReadError as `read` does."""
+    path = Path(path)
     want = f"{one_line(path)}: want a {READABLE} file"
     try:
         kind = path.stat()

@@ -67,10 +67,10 @@ def seal(
 ) -> tuple[str, ...]:
     """Finish a written restoration: sign it, or say beside it what it does not carry.
 
-    Notices for the user. Without credentials a file beside the restoration is written only where
-    photo or prior carried credentials, which the restoration then lacks; where nothing is lost,
-    its XMP (see `marked`) is statement enough. Raises as `sign`, OutputError when a file cannot
-    be written; the restoration itself stays whole.
+    Returns what the restoration lost, in words. Without credentials a file beside the restoration
+    is written only where photo or prior carried credentials, which the restoration then lacks;
+    where nothing is lost, its XMP (see `marked`) is statement enough. Raises as `sign`, OutputError
+    when a file cannot be written; the restoration itself stays whole.
     """
     beside = path.with_name(path.name + BESIDE)
     if credentials is not None:
@@ -84,7 +84,7 @@ def seal(
         return ()
     text = json.dumps(statement(_bytes(path), photo, prior), indent=2, ensure_ascii=False)
     replace_file(beside, f"{text}\n".encode())
-    return (*lost, f"what it was is written in {beside}")
+    return tuple(lost)
 
 
 def statement(restoration: bytes, photo: Source, prior: Source | None) -> dict[str, Any]:

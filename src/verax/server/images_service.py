@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from verax.making import Order
 from verax.server import calls, work
 from verax.server.answers import Answer
 from verax.server.calls import Call, Missing, Sent
@@ -147,13 +148,16 @@ class ImagesService:
         files, records = [], []
         last_step = self.local.run if call.model == LOCAL else self.local.finish
         for index, prior in enumerate(found.files or (None,)):
-            order = work.Order(
+            order = Order(
                 photo=call.images[0],
                 prior=prior,
                 output=folder / f"restored-{index}{SUFFIX[wanted]}",
                 fidelity=call.fidelity,
                 quality=max(1, call.fields.get("output_compression", 95)),
                 max_pixels=self.limits.pixels,
+                system="" if call.model == LOCAL else found.model,
+                photo_name="the photo",
+                prior_name="the generated picture",
             )
             records.append(await last_step(client.name, work.restore, order))
             files.append(order.output)

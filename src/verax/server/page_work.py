@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from verax.image import Photo
+    from verax.making import Made
     from verax.pipeline import Restoration
-    from verax.provenance.signing import Credentials
 
 ABOUT = {"description": 0x010E, "make": 0x010F, "camera": 0x0110, "taken": 0x0132}
 GPS = 0x8825
@@ -52,27 +52,22 @@ def restore(order: PageOrder) -> None:
 def _restore(order: PageOrder) -> None:
     one_thread()
     from verax import image as images
-    from verax import pipeline
 
     (order.folder / "started").touch()
-    photo = images.read(order.photo, max_pixels=order.max_pixels)
-    prior = images.read(order.prior, max_pixels=order.max_pixels) if order.prior else None
-    result = pipeline.restore(photo, prior)
+    made = _make_file(order)
+    result = made.restoration
     write_pictures(order.folder, result)
     _write_small(order.folder)
-    if prior is not None:
-        images.write(order.folder / "prior.png", prior.pixels)
-    lost = _write_file(order, photo, result)
-    told = pipeline.record(result)
-    made = {
-        **told,
-        "notes": [*told["notes"], *lost],
+    record = {
+        **made.record(),
         "dial": bool((result.trust[..., 1:] > 0).any()),
         "about": about(order.photo),
     }
-    write_json(order.folder / "result.json", made)
-    if prior is not None and result.registration is not None:
-        write_json(order.folder / "changes.json", _changes(order.folder, result, prior))
+    if made.prior is not None:
+        images.write(order.folder / "prior.png", made.prior.photo.pixels)
+    write_json(order.folder / "result.json", record)
+    if made.prior is not None and result.registration is not None:
+        write_json(order.folder / "changes.json", _changes(order.folder, result, made.prior.photo))
 
 
 def restore_example(order: PageOrder) -> None:
@@ -109,17 +104,30 @@ def _best(pictures: tuple[Path, ...], first: Path | None) -> int:
 
 def write_file(order: PageOrder) -> None:
     """The restoration at the order's fidelity as a file like the photo's."""
-    limited(_write_again, LIMIT_S, order)
+    limited(_write_file, LIMIT_S, order)
 
 
-def _write_again(order: PageOrder) -> None:
+def _write_file(order: PageOrder) -> None:
     one_thread()
-    from verax import image as images
-    from verax import pipeline
+    _make_file(order)
 
-    photo = images.read(order.photo, max_pixels=order.max_pixels)
-    prior = images.read(order.prior, max_pixels=order.max_pixels) if order.prior else None
-    _write_file(order, photo, pipeline.restore(photo, prior, fidelity=order.fidelity))
+
+def _make_file(order: PageOrder) -> "Made":
+    from verax import making
+    from verax.settings import load
+
+    file = making.Order(
+        photo=order.photo,
+        prior=order.prior,
+        output=order.folder / file_name(order),
+        fidelity=order.fidelity,
+        max_pixels=order.max_pixels,
+        system=order.system,
+        drop_gps=order.drop_gps,
+        photo_name="the photo",
+        prior_name="the generated picture",
+    )
+    return making.make(file, credentials=making.credentials_of(load()))
 
 
 def file_name(order: PageOrder) -> str:
@@ -127,35 +135,6 @@ def file_name(order: PageOrder) -> str:
     suffix = SUFFIXES.get(order.format, ".png")
     place = "-placeless" if order.drop_gps else ""
     return f"file-{round(100 * order.fidelity):03d}{place}{suffix}"
-
-
-def _write_file(order: PageOrder, photo: "Photo", result: "Restoration") -> tuple[str, ...]:
-    """Write the file, say in it how it was made, sign it where that is set; what is lost."""
-    from verax import image as images
-    from verax.provenance.signing import Source
-    from verax.provenance.statement import marked, seal
-
-    path, used = order.folder / file_name(order), result.prior == "used"
-    like = marked(photo, prior=used, system=order.system)
-    images.write(path, result.pixels, like=like, drop_gps=order.drop_gps)
-    source = Source(order.photo.read_bytes(), "the photo")
-    other = None
-    if order.prior is not None and used:
-        other = Source(order.prior.read_bytes(), "the generated picture")
-    notices = seal(path, source, other, credentials=_credentials())
-    return notices[:-1]  # the last names a file of the server
-
-
-def _credentials() -> "Credentials | None":
-    """What files are signed with, by the settings; None where nothing is set."""
-    from verax.provenance.signing import load_credentials
-    from verax.settings import load
-
-    settings = load()
-    if not (settings.c2pa_certificate and settings.c2pa_key):
-        return None
-    certificate, key = Path(settings.c2pa_certificate), Path(settings.c2pa_key)
-    return load_credentials(certificate.expanduser(), key.expanduser())
 
 
 def about(path: Path) -> dict[str, Any]:

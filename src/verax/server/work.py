@@ -5,33 +5,17 @@ import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import Any, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
+
+if TYPE_CHECKING:
+    from verax.making import Order
 
 NICE = 3  # the process that answers goes first; far lower would starve on a machine with other work
 LIMIT_S = 900  # no picture within the limits takes nearly as long
 T = TypeVar("T")
 Given = TypeVarTuple("Given")
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """One restoration to be made.
-
-    Attributes:
-        output: file to write; its suffix is the format.
-        quality: of JPEG and WebP, 1 to 100.
-        max_pixels: of the photo and the prior.
-    """
-
-    photo: Path
-    prior: Path | None
-    output: Path
-    fidelity: float = 1.0
-    quality: int = 95
-    max_pixels: int = 60_000_000
 
 
 def worker_process() -> Executor:
@@ -78,21 +62,17 @@ def limited(function: Callable[[*Given], T], seconds: int, *arguments: *Given) -
         signal.alarm(0)
 
 
-def restore(order: Order) -> dict[str, Any]:
-    """Restore, write, and say what was done as JSON can hold it."""
+def restore(order: "Order") -> dict[str, Any]:
+    """Make one restoration file; its record as JSON can hold it."""
     return limited(_restore, LIMIT_S, order)
 
 
-def _restore(order: Order) -> dict[str, Any]:
+def _restore(order: "Order") -> dict[str, Any]:
     one_thread()
-    from verax import image as images
-    from verax import pipeline
+    from verax import making
+    from verax.settings import load
 
-    photo = images.read(order.photo, max_pixels=order.max_pixels)
-    prior = images.read(order.prior, max_pixels=order.max_pixels) if order.prior else None
-    result = pipeline.restore(photo, prior, fidelity=order.fidelity)
-    images.write(order.output, result.pixels, like=photo, quality=order.quality)
-    return pipeline.record(result)
+    return making.make(order, credentials=making.credentials_of(load())).record()
 
 
 def one_thread() -> None:

@@ -1,0 +1,159 @@
+"""Making a restoration file: read, restore, write, mark, sign, record. One way for every caller.
+
+The command line, the API's worker and the page's worker all call `make`. Networks are loaded there,
+so that whoever only writes an `Order` stays light.
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from verax import image as images
+from verax.errors import InputError, SettingsError
+from verax.image import MAX_PIXELS, QUALITY, Image, Photo
+from verax.provenance.signing import Credentials, Source, load_credentials
+from verax.provenance.statement import BESIDE, marked, seal
+from verax.settings import Settings
+
+if TYPE_CHECKING:
+    from verax.pipeline import Restoration
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """One restoration file to make.
+
+    Attributes:
+        output: file to write; its suffix is the format.
+        quality: of JPEG and WebP, 1 to 100.
+        max_pixels: of the photo and the prior.
+        system: name of the model that made the prior, "" where it is not known.
+        drop_gps: leave out where the photo was taken.
+        photo_name, prior_name: what provenance and messages call the files; "" is the file's name.
+    """
+
+    photo: Path
+    prior: Path | None = None
+    output: Path
+    restorer: str = "auto"
+    fidelity: float = 1.0
+    fusion: str = "auto"
+    quality: int = QUALITY
+    max_pixels: int = MAX_PIXELS
+    system: str = ""
+    drop_gps: bool = False
+    photo_name: str = ""
+    prior_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A picture with its pixels and the file they came from, which provenance wants."""
+
+    photo: Photo
+    file: Source
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A restoration that is written.
+
+    Attributes:
+        lost: what the written file does not carry although photo or prior did, in words.
+        statement: the file beside it that says so, None where nothing is lost or it is signed.
+    """
+
+    restoration: "Restoration"
+    prior: Opened | None
+    lost: tuple[str, ...] = ()
+    statement: Path | None = None
+
+    def record(self) -> dict[str, Any]:
+        """The restoration as JSON, with what was lost among its notes."""
+        from verax import pipeline
+
+        record = pipeline.record(self.restoration)
+        return {**record, "notes": [*record["notes"], *self.lost]}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a written file says of its making: the photo, what a generator gave, who signs."""
+
+    photo: Opened
+    prior: Source | None = None
+    system: str = ""
+    credentials: Credentials | None = field(default=None, repr=False)
+
+
+def make(
+    order: Order, *, prior: Opened | None = None, credentials: Credentials | None = None
+) -> Made:
+    """Read, restore, write, mark and sign one restoration.
+
+    `prior` is one that is open already, instead of `order.prior`. Raises ImageReadError for files
+    that are not pictures, InputError for a result that would replace its source, OutputError when
+    it cannot be written or signed.
+    """
+    from verax import pipeline
+
+    for source in (order.photo, order.prior):
+        if source is not None and order.output.exists() and order.output.samefile(source):
+            raise InputError(
+                f"{order.output}: the result would replace {source}; choose another name"
+            )
+    images.check_target(order.output)
+    photo = opened(order.photo, name=order.photo_name, max_pixels=order.max_pixels)
+    if prior is None and order.prior is not None:
+        prior = opened(order.prior, name=order.prior_name, max_pixels=order.max_pixels)
+    result = pipeline.restore(
+        photo.photo,
+        None if prior is None else prior.photo,
+        restorer=order.restorer,
+        fidelity=order.fidelity,
+        fusion=order.fusion,
+    )
+    used = prior.file if prior is not None and result.prior == "used" else None
+    origin = Origin(photo, used, order.system, credentials)
+    lost, statement = write(
+        order.output, result.pixels, origin, drop_gps=order.drop_gps, quality=order.quality
+    )
+    return Made(result, prior, lost, statement)
+
+
+def opened(path: Path, *, name: str = "", max_pixels: int = MAX_PIXELS) -> Opened:
+    """A picture file, read once. Raises ImageReadError."""
+    data = images.read_bytes(path)
+    photo = images.decode(data, name=str(path), max_pixels=max_pixels)
+    return Opened(replace(photo, name=path.name), Source(data, name or path.name))
+
+
+def write(
+    path: Path, pixels: Image, origin: Origin, *, drop_gps: bool = False, quality: int = QUALITY
+) -> tuple[tuple[str, ...], Path | None]:
+    """Write pixels as the photo came, with a word on their making, signed where somebody signs.
+
+    What is lost, in words, and the statement beside the file that says so. Pixels in another shape
+    than the photo's carry none of its metadata.
+    """
+    photo = origin.photo.photo
+    if pixels.shape == photo.pixels.shape:
+        photo = marked(photo, prior=origin.prior is not None, system=origin.system)
+        images.write(path, pixels, like=photo, drop_gps=drop_gps, quality=quality)
+    else:
+        images.write(path, pixels, quality=quality)
+    lost = seal(path, origin.photo.file, origin.prior, credentials=origin.credentials)
+    return lost, path.with_name(path.name + BESIDE) if lost else None
+
+
+def credentials_of(settings: Settings) -> Credentials | None:
+    """What results are signed with, checked; None where nothing is set.
+
+    Raises SettingsError where only one of certificate and key is set, or they do not fit.
+    """
+    certificate, key = settings.c2pa_certificate, settings.c2pa_key
+    if not certificate and not key:
+        return None
+    if not (certificate and key):
+        raise SettingsError("signing needs both VERAX_C2PA_CERTIFICATE and VERAX_C2PA_KEY")
+    return load_credentials(Path(certificate).expanduser(), Path(key).expanduser())
