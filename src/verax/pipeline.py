@@ -14,6 +14,7 @@ from verax.errors import choose
 from verax.fusion.fuse import MODES, Fusion, fuse
 from verax.geometry.register import Registration, Warped, apply, register
 from verax.image import Image, Photo
+from verax.restorers.faults import Faults, diagnose
 
 PriorUse = Literal["used", "refused", "none"]
 
@@ -34,6 +35,7 @@ class Restoration:
         registration: None without a prior.
         trust: (H, W, 3) shares from photo, prior's tone, prior's texture.
         prior: "used", "refused" (the base is returned) or "none".
+        faults: what the photo suffers from.
     """
 
     pixels: Image
@@ -43,6 +45,7 @@ class Restoration:
     registration: Registration | None
     trust: NDArray[np.float32]
     prior: PriorUse
+    faults: Faults
     scene_state_change: bool
     notes: tuple[str, ...]
     seconds: float
@@ -72,7 +75,8 @@ def restore(
         warped = apply(registration, picture, size=(original.width, original.height))
     refused = registration is not None and registration.outcome == "foreign"
     use: PriorUse = "none" if registration is None else "refused" if refused else "used"
-    base = restorers.restore(original.pixels, base_restorer(restorer, use, mode))
+    suffers = diagnose(original.pixels)
+    base = restorers.restore(original.pixels, base_restorer(restorer, use, mode), faults=suffers)
     fused: Fusion = fuse(original.pixels, base, warped, registration, fidelity=fidelity, mode=mode)
     return Restoration(
         fused.pixels,
@@ -82,6 +86,7 @@ def restore(
         registration,
         fused.trust,
         use,
+        suffers,
         fused.scene_state_change,
         fused.notes,
         time.perf_counter() - start,
@@ -127,6 +132,7 @@ def record(restoration: Restoration) -> dict[str, Any]:
         "trust": dict(
             zip(("photo", "tone", "texture"), (share / total for share in shares), strict=True)
         ),
+        "faults": restoration.faults.record(),
         "scene_state_change": restoration.scene_state_change,
         "notes": list(restoration.notes),
         "seconds": round(restoration.seconds, 3),

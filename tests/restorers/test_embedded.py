@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from verax import degrade, restorers, weights
-from verax.restorers import network
+from verax.restorers import network, runtime
 
 
 def psnr(a, b):
@@ -34,7 +34,7 @@ def test_they_are_small_and_say_where_they_come_from():
     assert sum(file.stat().st_size for file in files) < 12e6
     for file in files:
         facts = (
-            network.open_network(file, network.KINDS.get(file.stem, file.stem))
+            runtime.open_network(file, runtime.KINDS.get(file.stem, file.stem))
             .session.get_modelmeta()
             .custom_metadata_map
         )

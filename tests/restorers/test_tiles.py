@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from verax.restorers.network import toned
+from verax.restorers.runtime import toned
 from verax.restorers.tiles import tiles
 
 

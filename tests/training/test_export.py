@@ -9,7 +9,7 @@ import toy
 from onnx import numpy_helper
 
 from verax.errors import OutputError, RunError, SettingsError
-from verax.restorers import network
+from verax.restorers import runtime
 from verax.training import export
 from verax.training.checkpoints import build, load_checkpoint, start
 from verax.training.loop import train
@@ -105,12 +105,12 @@ def test_what_cannot_be_exported_is_said(checkpoints, tmp_path):
 
 def test_tiles_and_the_whole_photo_agree(files):
     photo = toy.scene(1, (150, 203))
-    tone = network.open_network(files / "tone.onnx", "tone")
-    detail = network.open_network(files / "detail.onnx", "detail")
-    transform, _ = network.look(network.thumbnail(photo, tone.multiple), tone)
-    part = partial(network.toned, photo, transform)
-    whole = network.repair(photo, part, detail)
-    tiled = network.repair(photo, part, detail, tile=96)
+    tone = runtime.open_network(files / "tone.onnx", "tone")
+    detail = runtime.open_network(files / "detail.onnx", "detail")
+    transform, _ = runtime.look(runtime.thumbnail(photo, tone.multiple), tone)
+    part = partial(runtime.toned, photo, transform)
+    whole = runtime.repair(photo, part, detail)
+    tiled = runtime.repair(photo, part, detail, tile=96)
 
     assert np.abs(whole - tiled).max() < 1e-5
     assert np.abs(whole - photo).max() > 1e-3
@@ -120,10 +120,10 @@ def test_tiles_and_the_whole_photo_agree(files):
 def test_any_size_comes_back_as_it_was(files, size):
     photo = toy.scene(2, (64, 64))[: size[0], : size[1]]
     photo = np.ascontiguousarray(photo)
-    tone = network.open_network(files / "tone.onnx", "tone")
-    transform, _ = network.look(network.thumbnail(photo, tone.multiple), tone)
-    detail = network.open_network(files / "detail.onnx", "detail")
-    out = network.repair(photo, partial(network.toned, photo, transform), detail)
+    tone = runtime.open_network(files / "tone.onnx", "tone")
+    transform, _ = runtime.look(runtime.thumbnail(photo, tone.multiple), tone)
+    detail = runtime.open_network(files / "detail.onnx", "detail")
+    out = runtime.repair(photo, partial(runtime.toned, photo, transform), detail)
 
     assert out.shape == photo.shape
     assert out.dtype == np.float32
@@ -132,7 +132,7 @@ def test_any_size_comes_back_as_it_was(files, size):
 
 def test_a_file_of_the_other_kind_is_refused(files, tmp_path):
     with pytest.raises(SettingsError, match="want a tone network of contract 2, got 'detail'"):
-        network.open_network(files / "detail.onnx", "tone")
+        runtime.open_network(files / "detail.onnx", "tone")
     (tmp_path / "x.onnx").write_bytes(b"no")
     with pytest.raises(SettingsError, match=r"x\.onnx: want a network"):
-        network.open_network(tmp_path / "x.onnx", "tone")
+        runtime.open_network(tmp_path / "x.onnx", "tone")

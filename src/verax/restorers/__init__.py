@@ -3,11 +3,17 @@
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from verax.errors import choose
 from verax.image import Image, check_image
 
+if TYPE_CHECKING:
+    from verax.restorers.faults import Faults
+
 Restorer = Callable[[Image], Image]
+
+EMBEDDED = "network"
 
 WEIGHTS = (".pth", ".pt", ".safetensors", ".ckpt")  # a restorer's name may be such a file
 
@@ -36,17 +42,22 @@ RESTORERS: dict[str, Restorer] = {
     "gamma": lazy("gamma"),
     "guided_derain": lazy("guided_derain"),
     "lime": lazy("lime"),
-    "network": lazy("restore", "network"),
+    EMBEDDED: lazy("restore", "network"),
     "nlm": lazy("nlm"),
 }
 
 
-def restore(photo: Image, name: str = "none") -> Image:
+def restore(photo: Image, name: str = "none", *, faults: "Faults | None" = None) -> Image:
     """The base: the photo restored without a prior.
 
-    `name` is a key of RESTORERS, or the path of a weights file that spandrel knows.
+    `name` is a key of RESTORERS, or the path of a weights file that spandrel knows. `faults` is
+    what `verax.restorers.faults.diagnose` says of the photo, where it was looked at already.
     """
     check_image(photo, name="photo")
+    if name == EMBEDDED:
+        from verax.restorers import network
+
+        return network.restore(photo, faults)
     if name.endswith(WEIGHTS):
         from verax.restorers import checkpoint
 

@@ -24,7 +24,7 @@ from onnx import numpy_helper
 from torch import nn
 
 from verax.errors import OutputError, RunError
-from verax.restorers.network import CONTRACTS
+from verax.restorers.runtime import CONTRACTS
 from verax.training.checkpoints import build, load_checkpoint
 from verax.training.fusion_net import FUSION_INPUTS
 from verax.training.nafnet import DETAIL_INPUTS, TASKS

@@ -1,0 +1,161 @@
+"""The embedded networks through ONNX Runtime: tone once per photo, the others tile by tile.
+
+The tone network, and its experts for dark photos, see the whole photo as a thumbnail and answer
+with a smooth colour transform. The rain, detail and fusion networks see tiles of one size with
+overlap, so memory does not grow with the photo; they have no pooled statistics, so tiles and the
+whole photo agree.
+"""
+
+import json
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from verax import weights
+from verax.errors import SettingsError
+from verax.image import Image
+from verax.restorers.tiles import TILE, centre, kept, padded, tiles
+
+Floats = NDArray[np.float32]
+
+# meaning of each kind's inputs and outputs; raised when its readers must change
+CONTRACTS = {"tone": "2", "detail": "2", "fusion": "3"}
+KINDS = {"dark": "tone", "dusk": "tone", "rain": "detail"}  # experts of another network's make
+THUMBNAIL_PIXELS = 192 * 256
+GLANCE = 288  # px: of the centre, where the rain network looks for rain
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network file ready to run: `multiple` is its size rule, `tasks` names its severities."""
+
+    session: Any
+    kind: str
+    multiple: int
+    tasks: tuple[str, ...]
+
+    def __call__(self, inputs: Floats) -> list[Floats]:
+        """Outputs for inputs (1, C, H, W)."""
+        return [np.asarray(output) for output in self.session.run(None, {"input": inputs})]
+
+
+@lru_cache(maxsize=8)
+def open_network(path: Path, kind: str) -> Network:
+    """A network file exported by `verax export`; raises SettingsError for any other."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    # a waiting thread must not burn the core that another stage needs
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # the runtime does not read the variable that every other library here does; 0 is its own choice
+    options.intra_op_num_threads = _count(os.environ.get("OMP_NUM_THREADS"))
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as exc:  # the runtime raises bare types of its own
+        raise SettingsError(f"{path}: want a network of `verax export`: {exc}") from exc
+    facts = session.get_modelmeta().custom_metadata_map
+    if (facts.get("verax.contract"), facts.get("verax.network")) != (CONTRACTS[kind], kind):
+        raise SettingsError(
+            f"{path}: want a {kind} network of contract {CONTRACTS[kind]}, got "
+            f"{facts.get('verax.network')!r} of {facts.get('verax.contract')!r}; export it again"
+        )
+    tasks = tuple(json.loads(facts["verax.tasks"]))
+    return Network(session, kind, int(facts["verax.multiple"]), tasks)
+
+
+def _count(text: str | None) -> int:
+    return int(text) if text and text.isdecimal() else 0
+
+
+def embedded(name: str) -> Network:
+    """The network that ships with Verax under a name of `verax.weights.FILES`."""
+    return open_network(weights.path(name), KINDS.get(name, name))
+
+
+def thumbnail(photo: Image, multiple: int) -> Image:
+    """The whole photo with about THUMBNAIL_PIXELS, sides of the given multiple."""
+    height, width = photo.shape[:2]
+    scale = math.sqrt(THUMBNAIL_PIXELS / (height * width))
+    size = (max(multiple, round(s * scale / multiple) * multiple) for s in (width, height))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    small = cv2.resize(photo, tuple(size), interpolation=method)
+    return np.asarray(np.clip(small, 0.0, 1.0), np.float32)
+
+
+def look(small: Image, tone: Network) -> tuple[Floats, Floats]:
+    """The colour transform (6, h, w) and severities of a thumbnail."""
+    transform, severities = (output[0] for output in tone(planes(small)[None]))
+    return transform, severities
+
+
+def at_centre(photo: Image, name: str) -> dict[str, float]:
+    """Severity in [0, 1] per task, as a network of tiles sees the photo's centre."""
+    judge = embedded(name)
+    rows, columns = (centre(length, GLANCE) for length in photo.shape[:2])
+    part = photo[rows, columns]
+    severities = judge(padded(detail_inputs(part, part), judge.multiple))[2][0]
+    return dict(zip(judge.tasks, map(float, severities), strict=True))
+
+
+def toned(
+    photo: Image, transform: Floats, rows: slice = slice(None), columns: slice = slice(None)
+) -> Image:
+    """A part of the photo under its transform: gain and offset, bilinear between its nodes."""
+    part = photo[rows, columns]
+    nodes = _sampled(transform, photo.shape[0], rows, axis=1)
+    nodes = np.moveaxis(_sampled(nodes, photo.shape[1], columns, axis=2), 0, 2)
+    out = part * np.exp(nodes[..., :3])
+    out += nodes[..., 3:]
+    return np.clip(out, 0.0, 1.0, out=out)
+
+
+def repair(
+    photo: Image,
+    part_of: Callable[[slice, slice], Image],
+    detail: Network,
+    *,
+    tile: int = TILE,
+) -> Image:
+    """The toned photo, of which `part_of` gives rows and columns, repaired tile by tile."""
+    out = np.empty_like(photo)
+    for outer, inner in tiles(photo.shape[0], photo.shape[1], tile=tile):
+        part = part_of(*outer)
+        inputs = padded(detail_inputs(photo[outer], part), detail.multiple)
+        residual = np.moveaxis(detail(inputs)[0][0], 0, 2)
+        restored = part + residual[: part.shape[0], : part.shape[1]]
+        out[inner] = np.clip(restored[kept(outer, inner)], 0.0, 1.0)
+    return out
+
+
+def detail_inputs(photo: Image, part: Image) -> Floats:
+    """(12, H, W) for the detail network: photo, toned photo, and no prior."""
+    inputs = np.zeros((12, *photo.shape[:2]), np.float32)
+    inputs[:3] = planes(photo)
+    inputs[3:6] = planes(part)
+    return inputs
+
+
+def _sampled(planes: Floats, length: int, span: slice, *, axis: int) -> Floats:
+    """Planes linearly enlarged to `length` along an axis, only the span of it."""
+    nodes = planes.shape[axis]
+    wanted = np.arange(*span.indices(length), dtype=np.float64)
+    position = np.clip((wanted + 0.5) * nodes / length - 0.5, 0, nodes - 1)
+    left = np.minimum(position.astype(np.intp), max(nodes - 2, 0))
+    share = (position - left).astype(np.float32)
+    shape = [1, 1, 1]
+    shape[axis] = -1
+    weight = share.reshape(shape)
+    first, second = (planes.take(k, axis) for k in (left, np.minimum(left + 1, nodes - 1)))
+    return np.asarray(first + weight * (second - first), np.float32)
+
+
+def planes(picture: Image) -> Floats:
+    return np.ascontiguousarray(np.moveaxis(picture, 2, 0))

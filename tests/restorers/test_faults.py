@@ -1,0 +1,89 @@
+"""The record of what a photo suffers from, on pictures of known damage."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from skimage import data
+
+import verax
+from verax import degrade
+from verax import image as images
+from verax.degrade.jpeg import compress
+from verax.degrade.noise import add_gaussian
+from verax.errors import UnknownNameError
+from verax.pipeline import record
+from verax.restorers.faults import KINDS, diagnose
+
+
+@pytest.fixture(scope="module", params=["coffee", "astronaut", "rocket"])
+def photo(request):
+    """Clean pictures that come with scikit-image."""
+    return images.from_uint8(np.ascontiguousarray(getattr(data, request.param)()))
+
+
+@pytest.mark.parametrize("sigma", [5, 12, 25, 50])
+def test_the_noise_is_measured_in_levels(photo, sigma):
+    noisy = add_gaussian(photo, sigma, np.random.default_rng(1))
+    found = diagnose(noisy)
+
+    assert found.measures.sigma == pytest.approx(sigma, rel=0.3, abs=1.5)
+    assert found["noise"].sure > diagnose(photo)["noise"].sure
+
+
+def test_blocks_are_measured_and_the_worse_the_more(photo):
+    steps = [diagnose(compress(photo, quality)).measures for quality in (80, 40, 15)]
+
+    assert steps[0].blocking < steps[1].blocking < steps[2].blocking
+    assert diagnose(compress(photo, 15))["jpeg"].sure > 0.5
+
+
+def test_a_grid_that_was_cut_is_still_a_grid(photo):
+    cut = np.ascontiguousarray(compress(photo, 15)[3:, 5:])
+
+    assert diagnose(cut)["jpeg"].sure > 0.5
+
+
+def test_blur_is_measured_in_pixels(photo):
+    found = [diagnose(cv2.GaussianBlur(photo, (0, 0), px)).measures.blur for px in (2, 4)]
+
+    assert diagnose(photo).measures.blur < found[0] < found[1]
+    assert found == pytest.approx([2, 4], rel=0.6)
+
+
+def test_black_and_white_is_told(photo):
+    grey = cv2.cvtColor(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+
+    assert diagnose(grey)["grey"].sure == 1
+    assert diagnose(photo)["grey"].sure == 0
+
+
+def test_faults_that_are_sure_come_first_and_the_others_not_at_all(photo):
+    dark = degrade.apply(photo, degrade.Degradation("lowlight", 0.9, 1))
+    found = diagnose(dark)
+
+    assert next(iter(found)).kind == "lowlight"
+    assert found.words().startswith("lowlight")
+    assert all(fault.sure >= 0.5 for fault in found)
+    assert [fault.kind for fault in found.found] == list(KINDS)
+
+
+def test_an_unknown_kind_is_said(photo):
+    with pytest.raises(UnknownNameError, match="smell"):
+        diagnose(photo)["smell"]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 300), (300, 2), (16, 16), (800, 20)])
+def test_a_picture_of_any_size_has_a_record(shape):
+    plain = np.full((*shape, 3), 0.5, np.float32)
+
+    assert json.loads(json.dumps(diagnose(plain).record()))["measures"]["sigma"] < 0.5
+
+
+def test_a_restoration_carries_the_record():
+    photo = np.random.default_rng(0).random((48, 64, 3)).astype(np.float32)
+    restoration = verax.restore(photo)
+
+    assert restoration.faults == diagnose(photo)
+    assert set(record(restoration)["faults"]["kinds"]) == set(KINDS)
