@@ -21,8 +21,11 @@ A message has three parts: what was wanted, what came, what to do. Anything else
 from a public function is a bug.
 """
 
+import re
+import sys
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from importlib.util import find_spec
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -114,5 +117,44 @@ def choose(registry: Mapping[str, T], name: str, *, kind: str) -> T:
 
 
 def missing_extra(what: str, extra: str) -> MissingExtraError:
-    """The error for a part whose optional packages are absent."""
-    return MissingExtraError(f"{what} needs more packages: pip install 'verax[{extra}]'")
+    """The error for a part whose optional packages are absent; names a command that works here."""
+    return MissingExtraError(f"{what} needs more packages: {install_command(extra)}")
+
+
+def install_command(extra: str, *, prefix: str = sys.prefix) -> str:
+    """How to install the packages of an extra into this environment.
+
+    The packages are named one by one: `verax[extra]` works only where pip finds Verax again.
+    """
+    packages = extra_packages(extra)
+    wanted = " ".join(f"'{package}'" for package in packages) or f"'verax[{extra}]'"
+    if "/pipx/" in prefix.replace("\\", "/"):
+        return f"pipx inject verax {wanted}"
+    if find_spec("pip") is None:
+        return f"uv pip install --python {sys.executable} {wanted}"
+    return f"{sys.executable} -m pip install {wanted}"
+
+
+def extra_packages(extra: str, requirements: Iterable[str] | None = None) -> list[str]:
+    """The requirements behind an extra, those of extras that it names among them."""
+    if requirements is None:
+        from importlib.metadata import PackageNotFoundError, requires
+
+        try:
+            requirements = requires("verax") or ()
+        except PackageNotFoundError:
+            return []
+    lines = [line.partition(";") for line in requirements]
+    own = [
+        package.strip()
+        for package, _, marker in lines
+        if re.search(rf"extra\s*==\s*['\"]{extra}['\"]", marker)
+    ]
+    found: list[str] = []
+    for package in own:
+        inner = re.fullmatch(r"verax\[([\w,-]+)\]", package)
+        names = inner[1].split(",") if inner else []
+        found += [p for name in names for p in extra_packages(name, list(requirements))]
+        if not inner:
+            found.append(package)
+    return list(dict.fromkeys(found))

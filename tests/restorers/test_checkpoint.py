@@ -106,5 +106,5 @@ def test_a_file_that_is_no_network_is_said(spandrel, tmp_path):
 def test_without_spandrel_the_install_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "spandrel", None)
 
-    with pytest.raises(MissingExtraError, match=r"verax\[checkpoint\]"):
+    with pytest.raises(MissingExtraError, match=r"verax\[checkpoint|spandrel"):
         restorers.restore(scene(0), "some/weights.pth")

@@ -16,6 +16,7 @@ from verax.cli import (
     journal,
     measure,
     models,
+    names,
     provenance,
     register,
     release,
@@ -30,9 +31,10 @@ app = typer.Typer(
     name="verax",
     help="Restore a damaged photo with the picture an image generator made of it.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
@@ -60,6 +62,7 @@ app.command()(models.probe)
 app.command()(measure.measure)
 app.command()(score.score)
 app.command()(score.metrics)
+app.command()(names.names)
 app.command()(demo.demo)
 app.add_typer(bench.app, name="bench")
 app.add_typer(data.app, name="data")

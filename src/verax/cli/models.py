@@ -58,7 +58,7 @@ def models(
     print(f"{'model':26}{'state':20}{'sizes':26}{'USD per 1024x1024 picture'}")
     for model in known.values():
         print(f"{model.name:26}{state(model, today):20}{sizes(model):26}{prices(model)}")
-    print("Output tokens only; pictures sent cost extra. Prices and dates: docs/providers.md.")
+    print("Output tokens only; pictures sent cost extra. Every price and date: --json.")
     return None
 
 

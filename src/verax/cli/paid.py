@@ -21,19 +21,45 @@ if TYPE_CHECKING:
     from verax.providers.requests import ImagesAnswer, Request
     from verax.settings import Settings
 
-Model = Annotated[str | None, typer.Option("--model", help="See: verax models.")]
-Gateway = Annotated[str | None, typer.Option(help="Whom to ask; see: verax models --gateways.")]
-BaseUrl = Annotated[str | None, typer.Option("--base-url", help="Another address to ask.")]
+PANEL = "Paid service"
+Model = Annotated[
+    str | None,
+    typer.Option("--model", rich_help_panel=PANEL, help="Ask this model; see: verax models."),
+]
+Gateway = Annotated[
+    str | None,
+    typer.Option(rich_help_panel=PANEL, help="Whom to ask; see: verax models --gateways."),
+]
+BaseUrl = Annotated[
+    str | None, typer.Option("--base-url", rich_help_panel=PANEL, help="Another address to ask.")
+]
 LocalOnly = Annotated[
-    bool, typer.Option("--local-only", help="Refuse every address beyond this machine.")
+    bool,
+    typer.Option(
+        "--local-only", rich_help_panel=PANEL, help="Refuse every address beyond this machine."
+    ),
 ]
 MaxCost = Annotated[
-    float | None, typer.Option("--max-cost", help="US dollars that this run may cost at most.")
+    float | None,
+    typer.Option(
+        "--max-cost", rich_help_panel=PANEL, help="US dollars that this run may cost at most."
+    ),
 ]
-Run = Annotated[str | None, typer.Option("--run", help="Runs of one name share their --max-cost.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the estimate and ask nobody.")]
+Run = Annotated[
+    str | None,
+    typer.Option("--run", rich_help_panel=PANEL, help="Runs of one name share their --max-cost."),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", rich_help_panel=PANEL, help="Print the estimate and ask nobody."),
+]
 RetryUncertain = Annotated[
-    bool, typer.Option("--retry-uncertain", help="Repeat calls that may have been billed already.")
+    bool,
+    typer.Option(
+        "--retry-uncertain",
+        rich_help_panel=PANEL,
+        help="Repeat calls that may have been billed already.",
+    ),
 ]
 
 

@@ -1,0 +1,91 @@
+"""What `verax restore` tells people: one sentence for a photo, figures with -v, a summary."""
+
+import json
+import sys
+from typing import Any
+
+VISIBLE = 0.005  # shares below round to nothing
+
+
+def tell(record: dict[str, Any], *, as_json: bool, verbose: bool) -> None:
+    """One photo's result, for programs or for people."""
+    if as_json:
+        print(json.dumps(record, ensure_ascii=False))
+        return
+    print(record["output"])
+    print(sentence(record))
+    if verbose:
+        for line in figures(record):
+            print(line)
+    for note in record["notes"]:
+        print(f"note: {note}")
+
+
+def sentence(record: dict[str, Any]) -> str:
+    """What was done, in words for somebody who has one photo."""
+    if record["prior"] == "none":
+        return "Restored without a prior: nothing in it comes from an image generator."
+    if record["prior"] == "refused":
+        return (
+            f"The prior was left out: {record['registration']['reason']}. "
+            "The photo is restored without it."
+        )
+    shares = record["trust"]
+    tone, texture = shares["tone"], shares["texture"]
+    if tone + texture < VISIBLE:
+        return "The prior shows this scene, but nothing was taken from it."
+    words = "Structure comes from your photo, light and colour from the prior"
+    if texture < VISIBLE:
+        return f"{words}; no detail was taken from the generator{where(record)}."
+    return f"{words}; {texture:.0%} of the picture has detail of the generator{where(record)}."
+
+
+def where(record: dict[str, Any]) -> str:
+    """Where to see what came from the prior."""
+    return f" ({record['trust_map']} shows where)" if record.get("trust_map") else ""
+
+
+def figures(record: dict[str, Any]) -> list[str]:
+    """The numbers behind the sentence."""
+    lines = [f"{record['width']}x{record['height']}, {record['seconds']:.1f} s"]
+    found, shares = record["registration"], record["trust"]
+    if found is not None:
+        lines.append(f"registration: {found['reason']}")
+        lines.append(
+            f"p = {found['p_value']:.3g}, coverage {found['coverage']:.0%}, "
+            f"canvas {found['canvas']}"
+        )
+        lines.append(
+            f"from the photo {shares['photo']:.0%}, light of the prior {shares['tone']:.0%}, "
+            f"texture of the prior {shares['texture']:.0%}"
+        )
+    return lines
+
+
+def tell_one_of_many(record: dict[str, Any], *, as_json: bool, verbose: bool) -> None:
+    """A line for programs; for people a word where a prior was refused, figures with -v."""
+    if as_json:
+        print(json.dumps(record, ensure_ascii=False))
+    if "error" in record:
+        return
+    if record["prior"] == "refused":
+        reason = record["registration"]["reason"]
+        print(f"prior refused: {record['photo']}: {reason}", file=sys.stderr)
+    elif verbose and not as_json:
+        print(record["output"])
+        print("\n".join(figures(record)))
+
+
+def tell_all(records: list[dict[str, Any]], folder: str) -> None:
+    """The summary of a folder, and what failed."""
+    done = [record for record in records if "error" not in record]
+    uses = [record["prior"] for record in done]
+    print(
+        f"{len(done)} of {len(records)} restored in {sum(r['seconds'] for r in done):.1f} s: "
+        f"prior used {uses.count('used')}, refused {uses.count('refused')}, "
+        f"none {uses.count('none')}; written to {folder}",
+        file=sys.stderr,
+    )
+    for record in records:
+        if "error" in record:
+            print(f"failed: {record['error']}", file=sys.stderr)

@@ -1,0 +1,235 @@
+"""The photos of one `verax restore`: which prior belongs to which, and making each file."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from verax.cli import outcome, pairing
+from verax.cli.paid import Terms
+from verax.errors import InputError, VeraxError
+
+if TYPE_CHECKING:
+    from verax.cli.asked import Asker, Batching
+    from verax.image import Photo
+    from verax.making import Made, Opened
+    from verax.priors.generated import GeneratedPrior, Wishes
+    from verax.provenance.signing import Credentials
+
+NOT_USED = 3  # exit status of --strict
+MODEL = 0x0110  # EXIF
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One photo of a call: where it comes from and where its results go."""
+
+    photo: Path
+    prior: Path | None
+    output: Path
+    report: Path | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What holds for every photo of a call."""
+
+    restorer: str
+    fidelity: float
+    fusion: str
+    drop_gps: bool = False
+    strict: bool = False
+    as_json: bool = False
+    verbose: bool = False
+    several: bool = False
+    credentials: "Credentials | None" = field(default=None, repr=False)
+
+
+def second_as_prior(pictures: list[Path]) -> tuple[list[Path], Path | None]:
+    """Two picture files of one scene are a photo and its prior; anything else is photos.
+
+    Generators write no camera into their files: a second picture with one in it is a photo.
+    """
+    from verax import image as images
+    from verax.geometry.register import register
+
+    if len(pictures) != 2 or not all(path.is_file() for path in pictures):
+        return pictures, None
+    try:
+        photo, other = (images.read(path) for path in pictures)
+    except VeraxError:  # said when its turn comes; the other one is restored
+        return pictures, None
+    taken_by = camera(other)
+    if taken_by or register(photo.pixels, other.pixels).outcome == "foreign":
+        why = f"a {taken_by} took it" if taken_by else "it shows another scene"
+        print(
+            f"note: {other.name} is restored as a photo of its own, since {why}; "
+            "if it is a prior, use --prior",
+            file=sys.stderr,
+        )
+        return pictures, None
+    print(
+        f"note: {other.name} shows the same scene as {photo.name} and is used as its prior; "
+        "if both are photos, name their folder",
+        file=sys.stderr,
+    )
+    return pictures[:1], pictures[1]
+
+
+def camera(photo: "Photo") -> str:
+    """The camera that a file names, "" for none."""
+    from PIL.Image import Exif
+
+    tags = Exif()
+    tags.load(photo.metadata.exif or b"")
+    return str(tags.get(MODEL, "")).strip("\0 ")
+
+
+def plan(
+    photos: list[Path],
+    *,
+    several: bool,
+    prior: Path | None,
+    output: Path | None,
+    report: Path | None,
+) -> list[Job]:
+    """Where each photo's prior is and where its results go."""
+    if not several:
+        photo = photos[0]
+        target = output or photo.with_name(f"{photo.stem}_restored{photo.suffix}")
+        if target.is_dir():
+            target = target / photo.name
+        return [Job(photo, prior, target, report)]
+    if prior is not None and not prior.is_dir():
+        raise InputError(f"--prior: want a folder for {len(photos)} photos, got the file {prior}")
+    if output is not None and output.exists() and not output.is_dir():
+        raise InputError(f"--output: want a folder for {len(photos)} photos, got the file {output}")
+    priors = pairing.by_stem(prior) if prior is not None else {}
+    folder = output if output is not None else photos[0].parent / "restored"
+    jobs = [
+        Job(p, priors.get(p.stem), folder / p.name, report / p.name if report else None)
+        for p in photos
+    ]
+    targets = [job.output for job in jobs]
+    twice = sorted({t.name for t in targets if targets.count(t) > 1})
+    if twice:
+        raise InputError(f"several photos are called {', '.join(twice)}; restore them one by one")
+    return jobs
+
+
+def ask_and_run(
+    jobs: list[Job], options: Options, wishes: "Wishes", terms: Terms, batching: "Batching"
+) -> None:
+    """Ask a service for every prior that is not given, then restore; on a dry run neither."""
+    from verax.cli.asked import asker
+
+    check_targets(jobs, options, make=not terms.dry_run)
+    with asker(terms, wishes, batching) as service:
+        if service.fetch([job.photo for job in jobs if job.prior is None]):
+            run_jobs(jobs, options, service)
+
+
+def check_targets(jobs: Sequence[Job], options: Options, *, make: bool) -> None:
+    """Raises OutputError for results that cannot be written, before anything is paid or done.
+
+    `make` makes the folder of several results; without it nothing is left on disk.
+    """
+    from verax import image as images
+
+    if options.several and make:
+        jobs[0].output.parent.mkdir(parents=True, exist_ok=True)
+    for job in jobs:
+        if job.output.parent.is_dir() or not options.several:
+            images.check_target(job.output)
+        else:
+            images.format_of(job.output)
+
+
+def run_jobs(jobs: list[Job], options: Options, service: "Asker | None" = None) -> None:
+    """One photo with its story, or many with a summary. Raises typer.Exit where --strict asks."""
+    if options.several:
+        records = run_all(jobs, options, service)
+    else:
+        records = [run_job(jobs[0], options, service)]
+        outcome.tell(records[0], as_json=options.as_json, verbose=options.verbose)
+    if any("error" in record for record in records):
+        raise typer.Exit(1)
+    if options.strict and any(record["prior"] != "used" for record in records):
+        raise typer.Exit(NOT_USED)
+
+
+def run_all(jobs: list[Job], options: Options, service: "Asker | None") -> list[dict[str, Any]]:
+    """Every job, with a progress bar; one bad file never stops the rest."""
+    from rich.console import Console
+    from rich.progress import track
+
+    jobs[0].output.parent.mkdir(parents=True, exist_ok=True)
+    console = Console(stderr=True)
+    records: list[dict[str, Any]] = []
+    for job in track(jobs, "restoring", console=console, disable=not console.is_terminal):
+        try:
+            record = run_job(job, options, service)
+        except VeraxError as exc:
+            record = {"photo": str(job.photo), "output": None, "error": str(exc)}
+        records.append(record)
+        outcome.tell_one_of_many(record, as_json=options.as_json, verbose=options.verbose)
+    outcome.tell_all(records, str(jobs[0].output.parent))
+    return records
+
+
+def run_job(job: Job, options: Options, service: "Asker | None" = None) -> dict[str, Any]:
+    """Restore one photo, write its files, return its JSON object."""
+    from verax import making
+
+    asked = service.prior(job.photo) if service is not None and job.prior is None else None
+    order = making.Order(
+        photo=job.photo,
+        prior=job.prior,
+        output=job.output,
+        restorer=options.restorer,
+        fidelity=options.fidelity,
+        fusion=options.fusion,
+        system=asked.asking.request.model if asked is not None else "",
+        drop_gps=options.drop_gps,
+    )
+    prior = None if asked is None else opened_answer(asked)
+    made = making.make(order, prior=prior, credentials=options.credentials)
+    record = {"photo": str(job.photo), "output": str(job.output), **made.record()}
+    if asked is not None:
+        record["model"] = asked.asking.request.model
+        record["fingerprint"] = asked.asking.request.fingerprint()
+        record["notes"] += asked.notices
+    if made.statement is not None:
+        record["notes"].append(f"what it was is written in {made.statement}")
+    if job.report is not None:
+        write_report(job.report, made, record)
+    return record
+
+
+def opened_answer(asked: "GeneratedPrior") -> "Opened":
+    """The prior that a service gave, with its file as it came."""
+    from verax import image as images
+    from verax.making import Opened
+    from verax.provenance.signing import Source
+
+    source = Source(asked.data, "the generated picture")
+    return Opened(images.from_array(asked.pixels, name="the generated picture"), source)
+
+
+def write_report(folder: Path, made: "Made", record: dict[str, Any]) -> None:
+    """The sheet and the trust map as PNG, the record as JSON."""
+    from verax import image as images
+    from verax.report.sheet import restoration_sheet, trust_picture
+
+    folder.mkdir(parents=True, exist_ok=True)
+    prior = None if made.prior is None else made.prior.photo.pixels
+    images.write(folder / "sheet.png", restoration_sheet(made.restoration, prior))
+    if prior is not None:
+        images.write(folder / "trust.png", trust_picture(made.restoration.trust))
+        record["trust_map"] = str(folder / "trust.png")
+    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    (folder / "report.json").write_text(text, encoding="utf-8")

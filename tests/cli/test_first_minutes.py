@@ -1,0 +1,167 @@
+"""What somebody meets who has one photo and has never used Verax."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+from verax import image as images
+from verax.cli.names import KINDS
+from verax.cli.outcome import sentence
+from verax.errors import extra_packages, install_command
+
+
+def test_a_second_picture_of_the_same_scene_is_the_prior(verax, pair, tmp_path):
+    photo, prior = pair
+
+    done = verax("restore", photo, prior, "-o", tmp_path / "out.png", "--json")
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["prior"] == "used"
+    assert "used as its prior" in done.stderr
+
+
+def test_a_second_picture_of_another_scene_is_a_photo(verax, pair, tmp_path, scene):
+    photo, _ = pair
+    images.write(tmp_path / "other.png", np.ascontiguousarray(scene[::-1, ::-1]))
+
+    done = verax("restore", photo, tmp_path / "other.png", "-o", tmp_path / "out", "--json")
+
+    assert len(done.stdout.splitlines()) == 2
+    assert "if it is a prior, use --prior" in done.stderr
+
+
+def test_a_second_picture_that_a_camera_took_is_a_photo(verax, pair, tmp_path):
+    photo, prior = pair
+    exif = PillowImage.Exif()
+    exif[0x0110] = "EOS 5D"
+    with PillowImage.open(prior) as picture:
+        picture.save(tmp_path / "burst.jpg", exif=exif)
+
+    done = verax("restore", photo, tmp_path / "burst.jpg", "-o", tmp_path / "out", "--json")
+
+    assert len(done.stdout.splitlines()) == 2
+    assert "a EOS 5D took it" in done.stderr
+
+
+def test_the_result_is_a_sentence_and_the_figures_wait_for_v(verax, pair, tmp_path):
+    photo, prior = pair
+    command = ("restore", photo, "--prior", prior, "-o", tmp_path / "out.png", "--fusion", "tone")
+
+    plain, verbose = verax(*command).stdout, verax(*command, "-v").stdout
+
+    assert "light and colour from the prior" in plain
+    assert "p = " not in plain
+    assert "p = " in verbose
+
+
+def test_a_refused_prior_is_named_with_its_reason(verax, pair, tmp_path, scene):
+    photo, _ = pair
+    foreign = tmp_path / "foreign.png"
+    images.write(foreign, np.ascontiguousarray(scene[::-1, ::-1]))
+
+    done = verax("restore", photo, "--prior", foreign, "-o", tmp_path / "out.png")
+
+    assert "The prior was left out: " in done.stdout
+    assert done.returncode == 0
+
+
+def test_a_folder_run_names_the_refused_priors_and_strict_says_so(verax, pair, tmp_path, scene):
+    photo, prior = pair
+    for folder in ("photos", "priors"):
+        (tmp_path / folder).mkdir()
+    for name in ("good", "bad"):
+        (tmp_path / "photos" / f"{name}.png").write_bytes(photo.read_bytes())
+    (tmp_path / "priors" / "good.png").write_bytes(prior.read_bytes())
+    images.write(tmp_path / "priors" / "bad.png", np.ascontiguousarray(scene[::-1, ::-1]))
+
+    done = verax("restore", tmp_path / "photos", "--prior", tmp_path / "priors", "--strict")
+
+    assert "bad.png: " in done.stderr
+    assert "good.png: " not in done.stderr
+    assert done.returncode == 3
+
+
+def test_a_dry_run_leaves_nothing_behind(verax, pair, tmp_path):
+    photo, _ = pair
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes(photo.read_bytes())
+
+    done = verax("restore", tmp_path / "photos", "--dry-run", "-o", tmp_path / "out")
+
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["--max-cost", "1"], "add --model"),
+        (["--quality", "high", "--run", "x"], "--quality and --run"),
+        (["--batch-poll", "5"], "--batch"),
+        (["--model", "m", "--prior", "PRIOR"], "leave one of them out"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_options_that_contradict_each_other_are_refused(verax, pair, options, word):
+    photo, prior = pair
+
+    done = verax("restore", photo, *[str(prior) if o == "PRIOR" else o for o in options])
+
+    assert done.returncode == 2
+    assert word in done.stderr
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_list_of_names_says_what_each_means(kind):
+    assert KINDS[kind]()
+    assert all(KINDS[kind]().values())
+
+
+@pytest.mark.parametrize("command", [[], ["restore"], ["bench", "run"]], ids=" ".join)
+def test_help_has_a_short_form_and_cuts_no_line(verax, command):
+    done = verax(*command, "-h")
+
+    assert done.returncode == 0
+    assert "..." not in done.stdout.replace("PHOTO...", "").replace("high ...", "").replace(
+        "...  ", ""
+    )
+
+
+def test_restore_shows_its_options_in_panels(verax):
+    words = verax("restore", "-h").stdout
+
+    places = [words.index(name) for name in ("--prior", "Prior ─", "Result ─", "Paid service ─")]
+    assert places == sorted(places)
+
+
+def test_the_sentence_says_how_much_is_the_generators():
+    record = {
+        "prior": "used",
+        "trust": {"photo": 0.6, "tone": 0.28, "texture": 0.12},
+        "trust_map": "report/trust.png",
+    }
+
+    assert "12% of the picture" in sentence(record)
+    assert "(report/trust.png shows where)" in sentence(record)
+
+
+def test_a_missing_extra_names_its_packages_one_by_one():
+    requirements = [
+        "numpy>=2",
+        'torch>=2.8; extra == "train"',
+        "verax[train]; extra == 'multi-gpu'",
+        'lightning-fabric>=2.6; extra == "multi-gpu"',
+    ]
+
+    assert extra_packages("multi-gpu", requirements) == ["torch>=2.8", "lightning-fabric>=2.6"]
+    assert extra_packages("nonesuch", requirements) == []
+
+
+def test_the_install_command_is_that_of_the_environment():
+    assert install_command("heic", prefix="/home/a/.local/share/pipx/venvs/verax").startswith(
+        "pipx inject verax "
+    )
+    assert install_command("heic").startswith(f"{sys.executable} -m pip install ")
