@@ -12,8 +12,8 @@ VeraxError
 ├── ProviderError              the image service did not deliver
 │   ├── ProviderRefused        refused by moderation, with stage and categories; never retried
 │   ├── ProviderRejected       the request is wrong (400, 401, 403, 404, 422); never retried
-│   ├── ProviderBusy           429 or 5xx after the last retry
-│   ├── ProviderUncertain      no answer came; it may still have been billed
+│   ├── ProviderBusy           429 or no connection after the last retry; nothing was begun
+│   ├── ProviderUncertain      no answer, or a 5xx; it may still have been billed
 │   └── BudgetExceeded         the call would pass the cost limit; nothing was sent
 └── RunError                   a training or benchmark run cannot go on; what was done is kept
 
@@ -92,11 +92,19 @@ class ProviderRejected(ProviderError):
 
 
 class ProviderBusy(ProviderError):
-    """Too many requests or a failing service, after the last retry."""
+    """Too many requests, or no connection, after the last retry; nothing was begun."""
 
 
 class ProviderUncertain(ProviderError):
-    """No answer came; the call may have been billed. Repeated only when asked for."""
+    """No answer came; the call may have been billed. Repeated only when asked for.
+
+    Attributes:
+        partial: what had come of the answer, byte for byte.
+    """
+
+    def __init__(self, message: str, *, partial: bytes = b"") -> None:
+        super().__init__(message)
+        self.partial = partial
 
 
 class BudgetExceeded(ProviderError):

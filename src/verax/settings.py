@@ -6,9 +6,11 @@ from arguments, which every process list shows.
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +19,20 @@ import platformdirs
 from verax.errors import SettingsError
 
 KEYRING_SERVICE = "verax"
+PART = 8  # characters of a key that may never be seen together
+_KEY_SHAPES = re.compile(r"\b(?:sk|lmnfl|sess)[-_][\w*-]{4,}|(?i:bearer)\s+[\w.~+/*-]{6,}=*")
 
 
 class Secret:
-    """A text that no print, log, traceback or pickle shows; `reveal()` is the only way out."""
+    """A text that no print, log, traceback or pickle shows; `reveal()` is the only way out.
 
-    __slots__ = ("_text",)
+    `name` is that of the variable it came from.
+    """
 
-    def __init__(self, text: str) -> None:
-        self._text = text
+    __slots__ = ("_text", "name")
+
+    def __init__(self, text: str, name: str = "") -> None:
+        self._text, self.name = text, name
 
     def reveal(self) -> str:
         return self._text
@@ -85,8 +92,8 @@ class Settings:
     def key(self, *names: str) -> Secret | None:
         """The first key of these environment names; then the system keyring; None without one."""
         for name in names:
-            if self.environ.get(name):
-                return Secret(self.environ[name].strip())
+            if self.environ.get(name, "").strip():
+                return _sendable(Secret(self.environ[name].strip(), name))
         found = (_from_keyring(name) for name in names)
         return next((secret for secret in found if secret), None)
 
@@ -182,4 +189,35 @@ def _from_keyring(name: str) -> Secret | None:
         text = keyring.get_password(KEYRING_SERVICE, name)
     except KeyringError:  # a machine without a keyring, or a locked one
         return None
-    return Secret(text) if text else None
+    return _sendable(Secret(text.strip(), name)) if text and text.strip() else None
+
+
+def _sendable(secret: Secret) -> Secret:
+    """The key itself; SettingsError for one that no header can carry. No part of it is shown."""
+    if not re.fullmatch(r"[\x21-\x7e]+", secret.reveal()):
+        raise SettingsError(
+            f"{secret.name} holds a key with a space, a line break or a letter beyond ASCII, which "
+            "no service can be sent; copy the key again. Nothing was sent"
+        )
+    return secret
+
+
+def without(text: str, secret: Secret | None) -> str:
+    """The text without a key, any eight characters of it, and anything that looks like a key."""
+    if secret is not None:
+        text = _without_parts(text, secret.reveal())
+    return _KEY_SHAPES.sub("[key]", text)
+
+
+def _without_parts(text: str, key: str) -> str:
+    """Whatever of the text lies in a run of at least PART characters of the key is masked."""
+    part = min(PART, len(key))
+    if part == 0:
+        return text
+    parts = {key[start : start + part] for start in range(len(key) - part + 1)}
+    masked = bytearray(len(text))
+    for start in range(len(text) - part + 1):
+        if text[start : start + part] in parts:
+            masked[start : start + part] = b"\1" * part
+    pieces = groupby(zip(text, masked, strict=True), key=lambda pair: pair[1])
+    return "".join("[key]" if hide else "".join(c for c, _ in run) for hide, run in pieces)

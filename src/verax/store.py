@@ -6,6 +6,7 @@ Every failure to write is an OutputError; a file that belongs to a newer Verax i
 """
 
 import hashlib
+import io
 import os
 import shutil
 import sqlite3
@@ -96,15 +97,19 @@ class Reserved:
                 raise
 
     def fill(self, data: bytes) -> None:
-        """The file holds these bytes, synced, when this returns."""
+        """The file holds these bytes, synced, when this returns.
+
+        Raises OutputError where they do not fit; the file then holds as many as did.
+        """
         with writing(self.path):
-            with self._room.open("r+b") as file:
-                file.write(data)
-                file.truncate()
-                file.flush()
+            with self._room.open("r+b", buffering=0) as file:
+                written, why = _as_much_as_fits(file, data)
+                file.truncate(written)
                 os.fsync(file.fileno())
             self._room.replace(self.path)
             _sync_folder(self.path.parent)
+            if why is not None:
+                raise why
 
     def drop(self) -> None:
         self._room.unlink(missing_ok=True)
@@ -116,6 +121,17 @@ def _allocate(handle: int, size: int) -> None:
         os.posix_fallocate(handle, 0, size)
     else:
         os.write(handle, bytes(size))
+
+
+def _as_much_as_fits(file: io.FileIO, data: bytes) -> tuple[int, OSError | None]:
+    """How many bytes could be written from the start, and what stopped the others."""
+    view, written = memoryview(data), 0
+    try:
+        while written < len(data):
+            written += file.write(view[written:])
+    except OSError as exc:
+        return written, exc
+    return written, None
 
 
 class Blobs:

@@ -75,7 +75,7 @@ def test_another_size_than_asked_for_is_an_outcome_of_its_own(at_service, datase
 
 
 def test_a_failed_service_is_asked_again_by_the_next_start(at_service, dataset, tmp_path):
-    at_service.script(["503"] * 8)
+    at_service.script(["429"] * 8)
     bench(dataset, tmp_path / "run", "--limit", "1")
     assert {row.outcome for row in rows_of(tmp_path / "run")} == {"failed"}
     at_service.script([])

@@ -90,6 +90,21 @@ def test_every_field_of_a_generation_is_valid_under_the_official_schema(client, 
         ("401", ProviderRejected, 0),
         ("refuse:input", ProviderRefused, 0),
         ("refuse:output", ProviderRefused, 1),
+        ("429:quota", ProviderRejected, 0),
+        ("page", ProviderRejected, 0),
+        ("html", ProviderUncertain, 0),
+        ("500", ProviderUncertain, 0),
+        ("503", ProviderUncertain, 0),
+        ("billed:500", ProviderUncertain, 1),
+        ("billed:502", ProviderUncertain, 1),
+        ("billed:503", ProviderUncertain, 1),
+        ("billed:529", ProviderUncertain, 1),
+        ("billed:408", ProviderUncertain, 1),
+        ("billed:409", ProviderUncertain, 1),
+        ("billed:499", ProviderUncertain, 1),
+        ("moderation:400", ProviderRefused, 1),
+        ("moderation:null", ProviderRefused, 1),
+        ("moderation:200", ProviderRefused, 1),
         ("cut-early", ProviderUncertain, 0),
         ("cut", ProviderUncertain, 1),
         ("half", ProviderUncertain, 1),
@@ -118,8 +133,8 @@ def test_a_refusal_names_stage_and_categories(client, service):
         assert (caught.value.stage, caught.value.categories) == (stage, ("violence",))
 
 
-@pytest.mark.parametrize("step", ["500", "502", "503", "409", "408", "html", "429"])
-def test_what_was_surely_not_billed_is_repeated(client, service, waits, step):
+@pytest.mark.parametrize("step", ["429", "429:ms=10", "429:ahead=1"])
+def test_what_was_surely_not_begun_is_repeated(client, service, waits, step):
     service.script([step, step])
 
     answer = client.edit(edit())
@@ -156,9 +171,9 @@ def test_an_absurd_wait_ends_the_call_at_once(client, service, waits):
 
 def test_after_the_last_repeat_the_service_is_busy(service, connected, waits):
     client = connected(service.base_url, retries=2, stream="never")
-    service.script(["503"] * 9)
+    service.script(["429"] * 9)
 
-    with pytest.raises(ProviderBusy, match="503"):
+    with pytest.raises(ProviderBusy, match="429"):
         client.edit(edit())
     assert len(service.requests()) == 3
 

@@ -97,8 +97,23 @@ def test_a_wish_that_is_none_gives_the_usual_growing_wait(text):
         (413, b"<html><body>Request Entity Too Large</body></html>", ProviderRejected),
         (429, body(code="insufficient_quota"), ProviderRejected),
         (429, body(code="rate_limit_exceeded"), ProviderBusy),
-        (500, b"[1]", ProviderBusy),
-        (502, b'{"error":"ALL_PROVIDERS_EXHAUSTED"}', ProviderBusy),
+        (429, body(code="insufficient_user_quota"), ProviderRejected),
+        (
+            429,
+            b'{"error":{"message":"Insufficient account balance","code":1113}}',
+            ProviderRejected,
+        ),
+        (425, b"", ProviderBusy),
+        (500, b"[1]", ProviderUncertain),
+        (502, b'{"error":"ALL_PROVIDERS_EXHAUSTED"}', ProviderUncertain),
+        (503, b"", ProviderUncertain),
+        (529, b"", ProviderUncertain),
+        (408, b"", ProviderUncertain),
+        (409, body(code="conflict"), ProviderUncertain),
+        (499, b"", ProviderUncertain),
+        (303, b"", ProviderUncertain),
+        (307, b"", ProviderRejected),
+        (999, b"", ProviderUncertain),
         (504, b"<html>Gateway Time-out</html>", ProviderUncertain),
         (524, b"", ProviderUncertain),
     ],
@@ -111,9 +126,64 @@ def test_every_error_answer_has_its_class(status, told, error):
 
 
 def test_the_service_may_forbid_or_allow_a_repeat():
-    assert not may_repeat(500, {"x-should-retry": "false"}, b"")
-    assert may_repeat(400, {"x-should-retry": "true"}, body(code="x"))
-    assert not may_repeat(504, {"x-should-retry": "true"}, b"")
+    assert not may_repeat(429, {"x-should-retry": "false"}, b"")
+    for status in (400, 500, 504):
+        assert not may_repeat(status, {"x-should-retry": "true"}, body(code="x"))
+
+
+@pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504, 524])
+def test_what_costs_nothing_is_asked_again_after_more_failures(status):
+    got = failure(status, {}, b"", where="service", clean=str, paid=False)
+
+    assert type(got) is ProviderBusy
+    assert may_repeat(status, {}, b"", paid=False)
+
+
+MODERATED = [
+    body(code="400", message="Your request was rejected by the safety system."),
+    body(code=None, type="image_generation_user_error", message="no"),
+    body(code=400, type="bad_response_status_code", message="flagged by our content policy"),
+    json.dumps({"error": {"error": {"code": "moderation_blocked", "message": "no"}}}).encode(),
+    json.dumps({"error": {"message": json.dumps({"code": "moderation_blocked"})}}).encode(),
+    json.dumps({"errors": [{"code": "content_filter", "message": "no"}]}).encode(),
+    b"Your request was rejected by the safety system.",
+]
+
+
+@pytest.mark.parametrize("told", MODERATED)
+def test_moderation_is_known_by_code_type_or_words_also_inside_of_wrappings(told):
+    assert type(failure(400, {}, told, where="service", clean=str)) is ProviderRefused
+    with pytest.raises(ProviderError):
+        read_answer(told)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        body(code="unknown_parameter", param="moderation", message="Unknown: 'moderation'."),
+        body(code="invalid_image_file", type="image_generation_user_error", message="no image"),
+        body(code="invalid_value", message="size: want multiples of 16"),
+    ],
+)
+def test_a_wrong_request_is_no_moderation(told):
+    assert type(failure(400, {}, told, where="service", clean=str)) is ProviderRejected
+
+
+def test_only_a_field_may_say_that_a_late_refusal_was_at_the_input():
+    words = body(code="moderation_blocked", message="your prompt was rejected")
+
+    assert failure(400, {}, words, where="", clean=str).stage == "input"
+    assert failure(500, {}, words, where="", clean=str).stage == "unknown"
+    with pytest.raises(ProviderRefused) as caught:
+        read_answer(words)
+    assert caught.value.stage == "unknown"
+
+
+def test_a_date_is_measured_against_the_clock_that_wrote_it():
+    headers = {"date": "Fri, 20 Nov 2026 12:05:00 GMT"}
+    headers |= {"retry-after": "Fri, 20 Nov 2026 12:05:02 GMT"}
+
+    assert wait_s(headers, b"", 0, Random(1), now=NOW) == 2.0
 
 
 @pytest.mark.parametrize(
@@ -222,7 +292,7 @@ def test_a_stream_reads_the_same_however_it_is_cut_and_whatever_ends_its_lines(e
     collector = Collector(lambda index, data: seen.append((index, data)))
     for start in range(0, len(text), step):
         collector.hear(text[start : start + step])
-    answer = read_answer(collector.body())
+    answer = read_answer(text)
 
     assert seen == [(0, b"QUJD")]
     assert answer.size == "96x72"
@@ -235,7 +305,7 @@ def test_an_error_in_a_stream_is_held():
         b'event: error\ndata: {"type":"error","error":{"code":"moderation_blocked"}}\n\n'
     )
 
-    assert collector.body() is None
+    assert collector.answer() is None
     assert collector.error["error"]["code"] == "moderation_blocked"
 
 
@@ -254,4 +324,4 @@ def test_whatever_a_stream_holds_it_is_taken(noise, value):
         event = value | {"type": kind} if isinstance(value, dict) else value
         collector.hear(noise + b"\n\ndata: " + json.dumps(event).encode() + b"\n\n")
 
-    assert collector.body() is None or json.loads(collector.body())["data"]
+    assert collector.answer() is None or collector.answer()["data"]

@@ -5,7 +5,8 @@ from recorder import recorder
 
 from asking import edit
 from verax.errors import InputError, ProviderRejected, SettingsError
-from verax.providers.transport import Transport, checked_url, local_address
+from verax.providers.addresses import checked_url, local_address
+from verax.providers.transport import Transport
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """Files and batches of the test service. A batch moves one state further with every look at it.
 
 `State.batch_plan` orders failures: {"expire_after": 2} answers two lines and expires,
-{"fail_lines": {1: "refuse"}} refuses line 1, {"invalid": True} fails validation.
+{"fail_lines": {1: "refuse"}} refuses line 1, {"invalid": True} fails validation,
+{"create": [502, 0, 200]} carries a creation out and answers with that status, drops the line for 0,
+and answers with an empty object for 200; {"links": True} gives pictures as links.
 """
 
 import base64
@@ -88,7 +90,19 @@ def create(service: Any, asked: dict) -> dict:
         error = {"code": "invalid_json_line", "message": "line 1 is not JSON", "line": 1}
         batch["errors"] = {"object": "list", "data": [error]}
     service.batches[batch["id"]] = batch
+    faults = service.batch_plan.get("create", [])
+    if faults:
+        return ill_answered(faults.pop(0))
     return batch
+
+
+def ill_answered(status: int) -> dict:
+    """The answer to a batch that was created all the same."""
+    if status == 200:
+        return {}
+    if status == 0:
+        raise ConnectionResetError
+    raise Refusal(status, f"upstream error {status}", None, "server_error")
 
 
 def advance(service: Any, batch: dict) -> None:

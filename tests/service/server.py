@@ -4,9 +4,10 @@ A script is a list of steps, one taken by each request for pictures; when it is 
 succeed. Steps (`parse_step` is the whole list):
 
     ok                     answer as asked
-    429  429:2  429:ms=50  429:date=2  429:absurd  429:text
+    429  429:2  429:ms=50  429:date=2  429:absurd  429:text  429:ahead=2  429:quota
                            too many requests: without Retry-After, in seconds, retry-after-ms,
-                           as an HTTP date, 99999 seconds, not a number
+                           as an HTTP date, 99999 seconds, not a number, as a date by a clock
+                           that is five minutes ahead; an account without money
     500  502  503  409  408  401  400
                            that status; nothing billed
     html                   502 with a proxy's HTML page
@@ -20,6 +21,7 @@ succeed. Steps (`parse_step` is the whole list):
     jpeg                   JPEG bytes although PNG was asked for
     truncated              a picture file that ends too early, in a whole answer
     no-usage               an answer without usage
+    billed:502, link ...   a billed answer that goes wrong: the list is in `service.faults`
 
 Billed means: written to the ledger and synced before the first byte of the answer.
 """
@@ -35,12 +37,13 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from service import batches, billing, calls, pictures, rules
+from service import batches, billing, calls, faults, pictures, rules
 from service.rules import Refusal
 
 STATUSES = {"400", "401", "408", "409", "500", "502", "503"}
 STEPS = {"ok", "html", "refuse", "cut", "cut-early", "timeout", "slow", "half", "size", "jpeg"}
-STEPS |= {"truncated", "no-usage", "429"}
+STEPS |= {"truncated", "no-usage", "429"} | faults.STEPS
+AHEAD_S = 300.0  # of the clock of 429:ahead
 
 
 def parse_step(step: str) -> tuple[str, str]:
@@ -65,6 +68,7 @@ class State:
         self.files_ever = 0
         self.batches: dict[str, dict] = {}
         self.batch_plan: dict = {}
+        self.linked: list[faults.Linked] = []
         self.under_way = 0
         self.most_under_way = 0
 
@@ -114,7 +118,10 @@ class Conversation(BaseHTTPRequestHandler):
         """Silent: what came in is in `State.requests`."""
 
     def do_GET(self) -> None:
-        self.answer("GET")
+        if self.path.startswith("/pictures/"):
+            self.send_linked(int(self.path.split("/")[2]))
+        else:
+            self.answer("GET")
 
     def do_POST(self) -> None:
         self.answer("POST")
@@ -204,10 +211,13 @@ class Conversation(BaseHTTPRequestHandler):
         return fields, files
 
     def fail_before_billing(self, step: str, detail: str) -> bool:
+        if step == "429" and detail == "quota":
+            raise Refusal(429, "no quota left", None, "insufficient_user_quota")
         if step == "429":
             refusal = Refusal(429, "Rate limit reached for images per min.", None)
             refusal.error |= {"type": "rate_limit_error", "code": "rate_limit_exceeded"}
             refusal.headers = retry_after(detail)
+            self.ahead = detail.startswith("ahead")
             raise refusal
         if step in STATUSES:
             raise Refusal(int(step), f"scripted {step}", None, "scripted")
@@ -215,9 +225,11 @@ class Conversation(BaseHTTPRequestHandler):
             raise calls.moderation("input")
         if step == "html":
             self.send_bytes(502, b"<html><h1>502 Bad Gateway</h1></html>", "text/html")
+        if step == "page":
+            self.send_bytes(200, b"<!DOCTYPE html><html><h1>Welcome</h1></html>", "text/html")
         if step == "cut-early":
             self.drop()
-        return step in ("html", "cut-early")
+        return step in ("html", "page", "cut-early")
 
     def paint_and_send(self, kind, fields, files, step: str, detail: str) -> None:
         painted = calls.paint(kind, fields, files, size=detail if step == "size" else None)
@@ -227,6 +239,9 @@ class Conversation(BaseHTTPRequestHandler):
         )
         if step == "refuse":
             raise calls.moderation("output")
+        if step in faults.STEPS:
+            time.sleep(self.service.delay_s)
+            return self.send_fault(fields, painted, bill["usage"], step, detail)
         if step in ("cut", "timeout"):
             time.sleep(float(detail or 0))
             return self.drop()
@@ -278,7 +293,63 @@ class Conversation(BaseHTTPRequestHandler):
             self.chunk(text)
         self.wfile.write(b"0\r\n\r\n")
 
+    # faults
+
+    def send_fault(self, fields, painted, usage, step: str, detail: str) -> None:
+        form = fields.get("output_format") or "png"
+        data = [pictures.encode(picture, form) for picture in painted]
+        about = calls.described(fields, painted[0].size)
+        answer = {"created": int(time.time()), **about, "usage": usage}
+        answer["data"] = [{"b64_json": faults.encoded(picture)} for picture in data]
+        links = [self.link(picture, detail) for picture in data]
+        self.send_reply(faults.reply(step, detail, answer, links))
+
+    def link(self, data: bytes, way: str) -> str:
+        with self.service.lock:
+            self.service.linked.append(faults.Linked(data, way))
+            number = len(self.service.linked) - 1
+        if way == "private":
+            return f"http://10.255.255.1/pictures/{number}"
+        return f"{'' if way == 'relative' else 'http://' + self.headers['Host']}/pictures/{number}"
+
+    def send_linked(self, number: int) -> None:
+        linked = self.service.linked[number]
+        keyed = bool(self.headers.get("Authorization") or self.headers.get("api-key"))
+        if linked.way == "endless":
+            return self.send_without_end(linked)
+        self.send_reply(faults.picture(linked, self.headers["Host"], keyed=keyed, number=number))
+
+    def send_without_end(self, linked) -> None:
+        linked.asked += 1
+        self.send_response(200)
+        self.send_header("Content-Type", "image/png")
+        self.end_headers()
+        self.close_connection = True
+        try:
+            while True:
+                self.wfile.write(bytes(1 << 20))
+        except OSError:
+            pass
+
+    def send_reply(self, reply) -> None:
+        self.send_response(reply.status)
+        if reply.kind:
+            self.send_header("Content-Type", reply.kind)
+        length = len(reply.body) * 2 if reply.cut else len(reply.body)
+        self.send_header("Content-Length", str(length))
+        for name, value in (reply.headers or {}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(reply.body)
+        if reply.cut:
+            self.wfile.flush()
+            self.drop()
+
     # bytes
+
+    def date_time_string(self, timestamp=None) -> str:
+        ahead = AHEAD_S if getattr(self, "ahead", False) else 0.0
+        return super().date_time_string((timestamp or time.time()) + ahead)
 
     def chunk(self, data: bytes) -> None:
         self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
@@ -316,7 +387,9 @@ def retry_after(form: str) -> dict[str, str]:
     name, _, value = form.partition("=")
     if name == "ms":
         return {"retry-after-ms": value}
-    if name == "date":
+    if name == "ahead":
+        value = str(float(value) + AHEAD_S)
+    if name in ("date", "ahead"):
         return {"Retry-After": email.utils.formatdate(time.time() + float(value), usegmt=True)}
     special = {"": {}, "absurd": {"Retry-After": "99999"}, "text": {"Retry-After": "soon"}}
     return special.get(name, {"Retry-After": name})

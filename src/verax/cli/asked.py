@@ -71,7 +71,7 @@ class Asker:
             raise self.failed[path]
         asking, journal = self._plan(path), self.counter.journal
         assert journal is not None
-        answer = journal.stored(asking.request)
+        answer = journal.stored(asking.request, self.counter.client.transport.fetch)
         if answer is not None:
             return receive(asking, answer)
         last = journal.records.newest(asking.request.fingerprint())

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from verax.bench.work import Work
     from verax.image import Image
     from verax.priors.generated import Asking
-    from verax.providers.requests import EditRequest, ImagesAnswer
+    from verax.providers.requests import EditRequest
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class BenchAsker:
         prior = receive(asking, answer)
         return Prior(
             prior.pixels,
-            self._cost(asking, answer),
+            answer.cost_usd or 0.0,
             came != asking.canvas.size,
             hashlib.sha256(prior.data).hexdigest(),
             has_manifest(prior.data),
@@ -88,14 +88,6 @@ class BenchAsker:
         )
         asking = generated.plan(Photo(photo), self.counter.client, wishes)
         return replace(asking, request=plain(asking.request)) if self.batching.wanted else asking
-
-    def _cost(self, asking: "Asking", answer: "ImagesAnswer") -> float:
-        from verax.providers.budget import cost_usd
-
-        if answer.billed_usd is not None:
-            return answer.billed_usd
-        price = self.counter.budget.tariff.price(asking.request)
-        return cost_usd(answer.usage, price) if price and answer.usage else 0.0
 
     def _send(self, requests: "list[EditRequest]") -> None:
         from verax.providers.batch import Batches

@@ -96,6 +96,7 @@ class Desk:
             budget=self.budget,
             retry_uncertain=self.terms.retry_uncertain,
             pace=self.pace,
+            fetch=self.client.transport.fetch,
         )
 
     def call_all(self, requests: Sequence["Request"]) -> "list[ImagesAnswer | VeraxError]":
@@ -111,10 +112,10 @@ class Desk:
             return list(threads.map(one, requests))
 
     def estimate(self, requests: Sequence["Request"]) -> "Estimate":
-        """What the requests cost that are not stored yet."""
+        """What the requests cost, however many of them are stored."""
         from verax.providers.budget import total
 
-        return total([self.budget.tariff.estimate(request) for request in self._open(requests)])
+        return total([self.budget.tariff.estimate(request) for request in requests])
 
     def announce(self, requests: Sequence["Request"], notices: Sequence[str] = ()) -> bool:
         """Say what leaves, to whom, and what it costs; whether to go on and ask."""
@@ -124,7 +125,7 @@ class Desk:
         stored = len(requests) - len(open_ones)
         if stored:
             print(f"{stored} of {len(requests)} answers are stored already", file=sys.stderr)
-        price = priced(self.estimate(requests)) if open_ones else "nothing"
+        price = priced(self.estimate(open_ones)) if open_ones else "nothing"
         if open_ones:
             print(self.client.leaving(*open_ones), file=sys.stderr)
         if self.terms.dry_run:
@@ -140,7 +141,7 @@ class Desk:
         journal = self.journal
         if journal is None:
             return list(requests)
-        return [r for r in requests if not _is_stored(journal, r)]
+        return [request for request in requests if not journal.has(request)]
 
 
 @contextmanager
@@ -190,10 +191,3 @@ def priced(estimate: "Estimate") -> str:
     if estimate.expected_usd is None or estimate.high_usd is None:
         return "an unknown amount: the catalog has no price for this model here"
     return f"${estimate.expected_usd:.4f}, at most ${estimate.high_usd:.4f}"
-
-
-def _is_stored(journal: "Journal", request: "Request") -> bool:
-    try:
-        return journal.stored(request) is not None
-    except VeraxError:
-        return True  # paid for and unusable: asking again is another repeat

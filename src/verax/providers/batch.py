@@ -29,6 +29,7 @@ from verax.providers.images_api import Client
 from verax.providers.journal import Journal
 from verax.providers.records import Call
 from verax.providers.requests import EditRequest, GenerateRequest, ImageFile, Request
+from verax.store import writing
 
 R = TypeVar("R", bound=GenerateRequest)
 
@@ -38,7 +39,8 @@ WINDOW = "24h"
 POLL_S = 30.0
 ENDPOINTS = {"edit": "/v1/images/edits", "generate": "/v1/images/generations"}
 ENDED = ("completed", "failed", "expired", "cancelled")
-LISTED = 100  # newest batches that are looked through for one that may have been created
+LISTED, MOST_PAGES = 100, 20  # batches that are looked through for one that may be created
+MARK = "verax"  # names our input file in the metadata of a batch
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ class Batches:
     def _upload(self, file: ImageFile, purpose: str) -> str:
         sent = Wire("/files", form=(("purpose", purpose),), files=(("file", file),))
         try:
-            return str(json_object(self.client.transport.post(sent).body)["id"])
+            return str(json_object(self.client.transport.post(sent, paid=False).body)["id"])
         except ProviderUncertain as exc:  # an upload costs nothing
             raise ProviderBusy(f"an upload broke off; nothing was asked yet: {exc}") from exc
 
@@ -169,16 +171,34 @@ class Batches:
             "input_file_id": batch.input_file,
             "endpoint": batch.endpoint,
             "completion_window": WINDOW,
+            "metadata": {MARK: batch.input_file},
         }
         try:
-            reply = self.client.transport.post(Wire("/batches", json=asked))
-        except ProviderUncertain:
-            raise  # it stays "creating"; the next start looks whether it was
+            made = json_object(self.client.transport.post(Wire("/batches", json=asked)).body)
+            return self._created(batch, made)
+        except ProviderUncertain as exc:
+            return self._created_all_the_same(batch, exc)
         except ProviderError:
             self._abandon(batch)
             raise
-        told = json_object(reply.body)
-        return self.table.change(batch, status=str(told["status"]), service_id=str(told["id"]))
+
+    def _created(self, batch: Batch, made: Mapping[str, Any]) -> Batch:
+        """Note what the service calls the batch. Raises ProviderUncertain where it says nothing."""
+        name = made.get("id")
+        if not isinstance(name, str) or not name:
+            raise ProviderUncertain("the service did not name the batch; it may have been created")
+        return self.table.change(batch, status=str(made.get("status") or ""), service_id=name)
+
+    def _created_all_the_same(self, batch: Batch, why: ProviderUncertain) -> Batch:
+        """Look whether a batch was created although the answer says otherwise. Raises `why` where
+        none is found: it stays "creating", and the next start looks again."""
+        try:
+            found = self._find(batch)
+        except ProviderError:
+            found = None
+        if found is None:
+            raise why
+        return self._created(batch, found)
 
     def _resume(self) -> None:
         """Go on where a dead process stopped, or this one after a cut line."""
@@ -188,7 +208,7 @@ class Batches:
             if batch.status == "preparing":
                 self._abandon(batch)
             elif (found := self._find(batch)) is not None:
-                self.table.change(batch, status=str(found["status"]), service_id=str(found["id"]))
+                self._created(batch, found)
             else:
                 self._create(batch)
 
@@ -201,8 +221,18 @@ class Batches:
 
     def _find(self, batch: Batch) -> Mapping[str, Any] | None:
         """The service's batch of our input file, if it was created."""
-        listed = json_object(self.client.transport.get(f"/batches?limit={LISTED}").body)["data"]
-        return next((one for one in listed if one["input_file_id"] == batch.input_file), None)
+        after = ""
+        for _ in range(MOST_PAGES):
+            page = json_object(self.client.transport.get(f"/batches?limit={LISTED}{after}").body)
+            listed = [one for one in page.get("data") or () if isinstance(one, dict)]
+            for one in listed:
+                marks = (one.get("input_file_id"), (one.get("metadata") or {}).get(MARK))
+                if batch.input_file in marks and one.get("id"):
+                    return one
+            if not (page.get("has_more") and listed):
+                return None
+            after = f"&after={listed[-1].get('id')}"
+        return None
 
     def _abandon(self, batch: Batch) -> None:
         """Close a batch that was never sent, and its calls."""
@@ -220,13 +250,13 @@ class Batches:
     def _look(self, batch: Batch) -> bool:
         """Whether the batch has ended and its answers are taken in."""
         told = json_object(self.client.transport.get(f"/batches/{batch.service_id}").body)
-        status = str(told["status"])
+        status = str(told.get("status") or "")
         if status not in ENDED:
             self.table.change(batch, status=status)
             return False
         calls = {call.fingerprint: call for call in self._calls(batch)}
         for name in ("output_file_id", "error_file_id"):
-            for line in self._lines(told.get(name)):
+            for line in self._lines(batch, told.get(name)):
                 call = calls.pop(str(line.get("custom_id")), None)
                 if call is not None:
                     self._take(call, line)
@@ -239,9 +269,9 @@ class Batches:
     def _take(self, call: Call, line: Mapping[str, Any]) -> None:
         response = line.get("response") or {}
         body = json.dumps(response.get("body") or {"error": line.get("error") or {}}).encode()
-        status = int(response.get("status_code") or 0)
-        if status == 200:
-            self.journal.kept.take(call, body)
+        status = _status(response)
+        if 200 <= status < 300:
+            self.journal.kept.take(call, body, self.client.transport.fetch)
             return
         code = (line.get("error") or {}).get("code", "")
         if not status:  # expired or cancelled before its turn; not billed
@@ -251,15 +281,29 @@ class Batches:
         where = self.client.gateway.name
         self.journal.kept.give_up(call, failure(status, {}, body, where=where, clean=clean))
 
-    def _lines(self, file_id: str | None) -> Iterator[Mapping[str, Any]]:
-        """The lines of a result file, which may be far larger than memory."""
+    def _lines(self, batch: Batch, file_id: str | None) -> Iterator[Mapping[str, Any]]:
+        """The lines of a result file, which may be far larger than memory.
+
+        A line that cannot be read is kept as it came: it may be a picture that was paid for.
+        """
         if not file_id:
             return
         with tempfile.TemporaryDirectory(dir=self.journal.folder) as folder:
             target = Path(folder) / "lines.jsonl"
             self.client.transport.download(f"/files/{file_id}/content", target)
             with target.open("rb") as file:
-                yield from (json_object(line) for line in file if line.strip())
+                for line in filter(bytes.strip, file):
+                    try:
+                        yield json_object(line)
+                    except ProviderError:
+                        self._keep_unread(batch, line)
+
+    def _keep_unread(self, batch: Batch, line: bytes) -> None:
+        path = self.journal.folder / "unread" / f"batch-{batch.id}.jsonl"
+        with writing(path):
+            path.parent.mkdir(exist_ok=True)
+            with path.open("ab") as file:
+                file.write(line)
 
     def _calls(self, batch: Batch) -> list[Call]:
         return self.journal.records.select(states=("batched",), owner=batch.name)
@@ -290,6 +334,11 @@ def split(
 def _line_bytes(request: Request) -> int:
     """Upper bound for the length of a line: 6 bytes per character of JSON, ids of 100 bytes."""
     return len(json.dumps(request.fields())) * 2 + 200 * len(request.files()) + 500
+
+
+def _status(response: Mapping[str, Any]) -> int:
+    value = response.get("status_code")
+    return value if isinstance(value, int) else 0
 
 
 def _unanswered(status: str, message: str) -> ProviderError:

@@ -1,12 +1,15 @@
-"""What an error answer means: refused, wrong, busy or uncertain; and how long to wait.
+"""What an error answer means for the money, and how long to wait before asking again.
 
-Body of an error in the Images API: {"error": {"message", "type", "param", "code"}}.
+The money rule (docs/journal.md has the table): a status says either that a call was surely not
+begun, or that it may have been billed. Only what was not begun is ever repeated on its own.
+Body of an error in the Images API: {"error": {"message", "type", "param", "code"}}; relays wrap it
+in other objects, or as JSON inside of a text, so codes are looked for in all of it.
 """
 
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -22,55 +25,137 @@ from verax.errors import (
 )
 
 LONGEST_WAIT_S = 120.0  # asked to wait longer, we give up at once, as the official SDK does
-REPEATABLE = {408, 409, 429, 500, 502, 503, 529}
-# A proxy gave up waiting for the service behind it, which may go on and bill.
-UNCERTAIN = {504, 520, 522, 524, 598, 599}
-_MODERATION = {
-    "moderation_blocked",
-    "content_policy_violation",
-    "image_content_policy_violation",
-    "content_filter",
-    "contentfilter",
-    "responsibleaipolicyviolation",
-}
-_NO_MONEY = {"insufficient_quota", "billing_hard_limit_reached", "insufficient_balance"}
+# A service that answers so has looked at the request and turned it away before working on it.
+# 303 is not among them: the result lies elsewhere. Nor are 408, 409 and 499: work may be under way.
+NOT_BEGUN = {300, 301, 302, 304, 305, 307, 308, *range(400, 408), *range(410, 418)}
+NOT_BEGUN |= {421, 422, 423, 425, 426, 428, 429, 431, 451}
+BUSY = {425, 429}  # not begun, and the same request may be taken later
+FREE_AGAIN = {408, 409, 425, 429}  # what costs nothing is asked again also after every 5xx
+NEVER_MODERATION = {401, 402, 404, 413, 429}
+_MODERATION = re.compile(
+    r"moderation|content_?polic|content_?filter|content_?management|safety|responsibleai"
+    r"|prohibited_content|sensitive|nsfw"
+)
+_MODERATED = re.compile(
+    r"safety system|content[ _]polic|content management polic|safety_violations|violat\w* .*polic"
+    r"|(?:reject|flag|block|filter)\w* .*(?:safety|moderation|polic)|敏感|违规"
+)
+_NO_MONEY = re.compile(r"insufficient|billing|balance|arrear|credit|(?<!rate_)quota")
+_EMPTY_PURSE = re.compile(r"insufficient|balance|top.?up|recharge|out of credits|余额|额度不足")
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What an error body says."""
+    """What an error body says.
+
+    Attributes:
+        stage: of moderation: "input", "output" or "unknown".
+        stated: the stage was stated in a field, not read from the words.
+        moderated: the picture or its prompt was refused.
+        no_money: the account has run out.
+    """
 
     message: str
     code: str = ""
     param: str = ""
     stage: str = "unknown"
+    stated: bool = False
     categories: tuple[str, ...] = ()
     moderated: bool = False
+    no_money: bool = False
+
+    @property
+    def sure_stage(self) -> str:
+        """The stage, where only a field may say that nothing was painted yet."""
+        return self.stage if self.stated or self.stage == "output" else "unknown"
 
 
 def said(body: bytes) -> Said:
     """The error of a body; any body at all is understood somehow."""
     try:
         data = json.loads(body)
-    except ValueError:
-        return Said(_plain(body))
-    error = data.get("error", data) if isinstance(data, dict) else data
+    except (ValueError, RecursionError):
+        return _in_plain_words(body)
+    error = _error(data)
     if not isinstance(error, dict):
-        return Said(str(error)[:500])
-    message = str(error.get("message") or error.get("detail") or error)[:2000]
+        return _understood(str(error)[:500], {}, ())
+    codes = tuple(_codes(data))
+    return _understood(_message(error), error, codes)
+
+
+def _in_plain_words(body: bytes) -> Said:
+    return _understood(_plain(body), {}, ())
+
+
+def _understood(message: str, error: Mapping[str, Any], codes: tuple[str, ...]) -> Said:
     inner = _table(error.get("inner_error") or error.get("innererror"))
-    codes = {str(error.get("code") or "").lower(), str(inner.get("code") or "").lower()}
     details = _table(error.get("moderation_details"))
-    categories = details.get("categories")
-    listed = categories if isinstance(categories, list) and categories else None
+    listed = details.get("categories")
+    categories = listed if isinstance(listed, list) and listed else _categories(message, inner)
+    stage, stated = _stage(details, message)
+    param = str(error.get("param") or "")
     return Said(
         message=message,
         code=str(error.get("code") or error.get("type") or ""),
-        param=str(error.get("param") or ""),
-        stage=_stage(details, message),
-        categories=tuple(map(str, listed or _categories(message, inner))),
-        moderated=bool(codes & _MODERATION),
+        param=param,
+        stage=stage,
+        stated=stated,
+        categories=tuple(map(str, categories)),
+        moderated=_is_moderated(codes, message, param),
+        no_money=any(_NO_MONEY.search(code) for code in codes)
+        or bool(_EMPTY_PURSE.search(message.lower())),
     )
+
+
+def _error(data: object) -> object:
+    """The innermost object that tells the error."""
+    for _ in range(4):
+        if not isinstance(data, dict):
+            break
+        listed = data.get("errors")
+        inner = data.get("error") or (listed[0] if isinstance(listed, list) and listed else None)
+        if not inner:
+            break
+        data = inner
+    return data
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    return str(error.get("message") or error.get("detail") or error)[:2000]
+
+
+def _codes(data: object, depth: int = 5) -> Iterator[str]:
+    """Every code and type in a body, in lower case; JSON inside of texts is opened too."""
+    if depth == 0:
+        return
+    if isinstance(data, str) and data.lstrip()[:1] in ("{", "["):
+        try:
+            yield from _codes(json.loads(data), depth - 1)
+        except (ValueError, RecursionError):
+            return
+    elif isinstance(data, list):
+        for one in data[:20]:
+            yield from _codes(one, depth - 1)
+    elif isinstance(data, dict):
+        for name, value in data.items():
+            if name in ("code", "type", "error_code") and isinstance(value, (str, int)):
+                yield str(value).lower()
+            elif name not in ("data", "usage"):
+                yield from _codes(value, depth - 1)
+
+
+def _is_moderated(codes: tuple[str, ...], message: str, param: str) -> bool:
+    """Whether codes, or without a telling one the words, speak of moderation."""
+    if any(_MODERATION.search(code) for code in codes):
+        return True
+    telling = [code for code in codes if not _says_nothing(code)]
+    if "image_generation_user_error" in codes and not telling and not param:
+        return True
+    return not param and bool(_MODERATED.search(message.lower()))
+
+
+def _says_nothing(code: str) -> bool:
+    return code.isdecimal() or code in ("", "null", "none", "image_generation_user_error", "error")
 
 
 def failure(
@@ -80,23 +165,30 @@ def failure(
     *,
     where: str,
     clean: Callable[[str], str],
+    paid: bool = True,
 ) -> ProviderError:
-    """The error for an answer that is not 2xx; `clean` takes keys out of the service's words."""
+    """The error for an answer that is not 2xx.
+
+    `clean` takes keys out of the service's words; `paid` is False for questions that cost nothing.
+    """
     told = said(body)
     request_id = headers.get("x-request-id", "")
     tail = f" (request {request_id})" if request_id else ""
     text = f"{where}: HTTP {status} {told.code}: {told.message}{tail}".replace(" :", ":")
-    if told.moderated:
+    if told.moderated and status not in NEVER_MODERATION:
+        stage = told.stage if status in NOT_BEGUN else told.sure_stage
         return ProviderRefused(
-            clean(f"{where}: refused at the {told.stage} stage: {told.message}{tail}"),
-            stage=told.stage,
+            clean(f"{where}: refused at the {stage} stage: {told.message}{tail}"),
+            stage=stage,
             categories=told.categories,
         )
-    if status in UNCERTAIN:
+    if not paid and (status in FREE_AGAIN or status >= 500):
+        return ProviderBusy(clean(text))
+    if status not in NOT_BEGUN and paid:
         return ProviderUncertain(clean(f"{text}; the call may have been billed"))
-    if told.code.lower() in _NO_MONEY or status == 402:
+    if told.no_money or status == 402:
         return ProviderRejected(clean(f"{text}; top up the account or raise its limit"))
-    if status in REPEATABLE or status >= 500:
+    if status in BUSY:
         return ProviderBusy(clean(text))
     if 300 <= status < 400:
         to = headers.get("location", "elsewhere")
@@ -104,17 +196,17 @@ def failure(
     return ProviderRejected(clean(text))
 
 
-def may_repeat(status: int, headers: Mapping[str, str], body: bytes) -> bool:
-    """Whether the same request may be sent again, because surely nothing was billed."""
-    if status in UNCERTAIN or status < 400:
+def may_repeat(status: int, headers: Mapping[str, str], body: bytes, *, paid: bool = True) -> bool:
+    """Whether the same request may be sent again, because surely nothing was begun.
+
+    The service may forbid it (`x-should-retry`), never allow more.
+    """
+    if headers.get("x-should-retry", "").lower() == "false":
         return False
+    if not paid:
+        return status in FREE_AGAIN or status >= 500
     told = said(body)
-    if told.moderated or told.code.lower() in _NO_MONEY:
-        return False
-    wish = headers.get("x-should-retry", "").lower()
-    if wish in ("true", "false"):
-        return wish == "true"
-    return status in REPEATABLE or status >= 500
+    return status in BUSY and not told.no_money
 
 
 def wait_s(
@@ -131,7 +223,8 @@ def wait_s(
     date, or "try again in 1m2.5s" in the message. Without one: 0.5 s, doubled each time up to
     8 s, less up to a quarter by chance.
     """
-    wish = _asked_s(headers, said(body).message, now or datetime.now(UTC))
+    now = _date(headers.get("date", "")) or now or datetime.now(UTC)  # its clock may be wrong
+    wish = _asked_s(headers, said(body).message, now)
     if wish is None:
         return min(8.0, 0.5 * 2.0**attempt) * (1.0 - 0.25 * random.random())
     return wish if wish <= LONGEST_WAIT_S else None
@@ -174,14 +267,15 @@ def _in_words(message: str) -> float | None:
     return sum(float(number) * units[unit] for number, unit in parts)
 
 
-def _stage(details: Mapping[str, Any], message: str) -> str:
+def _stage(details: Mapping[str, Any], message: str) -> tuple[str, bool]:
+    """The stage of moderation, and whether a field states it."""
     told = details.get("moderation_stage")
     if told in ("input", "output"):
-        return str(told)
+        return str(told), True
     words = message.lower()
-    if re.search(r"\b(output|generated images?)\b", words):
-        return "output"
-    return "input" if re.search(r"\b(input|prompt|uploaded)\b", words) else "unknown"
+    if re.search(r"\b(output|generated)\b", words):
+        return "output", False
+    return ("input" if re.search(r"\b(input|prompt|uploaded)\b", words) else "unknown"), False
 
 
 def _categories(message: str, inner: Mapping[str, Any]) -> list[str]:

@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TypeVar
-from urllib.parse import urlsplit
 
-from verax.catalog.gateways import Gateway, gateway
+from verax.catalog.gateways import Gateway
 from verax.catalog.models import (
     Limits,
     Model,
@@ -30,12 +29,14 @@ from verax.errors import (
     SettingsError,
     UnknownNameError,
 )
-from verax.providers import failures, learned, streams
-from verax.providers.answers import read_answer
+from verax.providers import failures, learned, places, streams
+from verax.providers.addresses import local_address
+from verax.providers.answers import read_answer, table_of
 from verax.providers.dialects import wire
+from verax.providers.entries import entries
 from verax.providers.requests import EditRequest, GenerateRequest, ImagesAnswer, Keep, Request
 from verax.providers.rules import check
-from verax.providers.transport import Reply, Transport, local_address
+from verax.providers.transport import Reply, Transport
 from verax.settings import Settings
 
 R = TypeVar("R", bound=GenerateRequest)
@@ -126,7 +127,7 @@ class Client:
     def generate(self, request: Request) -> ImagesAnswer:
         """Prepare and send, without a journal."""
         prepared, notices = self.prepare(request)
-        answer = self.send(prepared, _forget)
+        answer = self.send(prepared, _Forgetting())
         return replace(answer, notices=(*notices, *answer.notices))
 
     def shutdown_dates(self) -> dict[str, str]:
@@ -190,44 +191,44 @@ class Client:
 
     def _ask(self, request: Request, keep: Keep) -> ImagesAnswer:
         outgoing = wire(request, self.gateway, deployment=self.deployment)
-        collector = streams.Collector(self.preview)
+        hear = streams.Collector(self.preview).hear if request.stream else None
         try:
-            reply = self.transport.post(outgoing, hear=collector.hear if request.stream else None)
-        except ProviderUncertain:
-            body = collector.body()  # the picture may have come before the line was cut
-            if body is None:
+            reply = self.transport.post(outgoing, hear=hear)
+        except ProviderUncertain as exc:
+            if not _holds_pictures(exc.partial):
                 raise
-            reply = Reply(body, {"content-type": "application/json"}, 0)
-        body = self._whole(reply, collector, keep)
-        keep(body)
+            reply = Reply(exc.partial, {}, 0)  # they came before the line was cut
+        self._raise_error_of_stream(reply)
+        keep(reply.body)
         return read_answer(
-            body,
+            reply.body,
             request=request,
-            fetch=self.transport.fetch,
+            fetch=lambda link: keep.picture(link, self.transport.fetch),
             headers=reply.headers,
             retries=reply.retries,
         )
 
-    def _whole(self, reply: Reply, collector: streams.Collector, keep: Keep) -> bytes:
-        """The answer as one JSON body, also where it came as a stream."""
-        if not reply.is_events:
-            return reply.body
-        if not reply.body.endswith(b"\n\n"):
-            collector.hear(b"\n\n")
-        body = collector.body()
-        if body is not None:
-            return body
-        if collector.error is not None:
-            told = json.dumps(collector.error).encode()
-            status = 400 if failures.said(told).moderated else 504  # may be billed
-            raise failures.failure(
-                status, reply.headers, told, where=self.gateway.name, clean=self.transport.redacted
-            )
-        keep(reply.body)
-        raise ProviderError(
-            f"{self.gateway.name}: a whole stream came without a picture that Verax knows; it is "
-            "kept and may have been billed; ask without streaming (VERAX_STREAM=never)"
-        )
+    def _raise_error_of_stream(self, reply: Reply) -> None:
+        """Raises what a stream says in place of a picture: refused, or uncertain."""
+        if not streams.is_stream(reply.body):
+            return
+        heard = streams.whole(reply.body)
+        if heard.answer() is not None or heard.error is None:
+            return
+        told = json.dumps(heard.error).encode()
+        where, clean = self.gateway.name, self.transport.redacted
+        error = failures.failure(500, reply.headers, told, where=where, clean=clean)
+        if isinstance(error, ProviderUncertain):
+            error.partial = reply.body
+        raise error
+
+
+def _holds_pictures(body: bytes) -> bool:
+    """Whether at least one picture of a broken answer came whole."""
+    try:
+        return bool(body) and bool(entries(table_of(body)))
+    except ProviderError:
+        return False
 
 
 def connect(
@@ -238,12 +239,11 @@ def connect(
     preview: streams.Preview | None = None,
 ) -> Client:
     """A client as the settings say: gateway, address, key, local-only. Asks nobody yet."""
-    usual = "custom" if settings.base_url else "openai"
-    where = gateway(settings.gateway or usual, changes=settings.home)
-    url = settings.base_url or where.base_url or _from_environment(where, settings)
-    secret = settings.key(*_key_names(where, url)) if where.keys else None
+    place = places.choose_place(settings)
+    where = place.gateway
+    secret = settings.key(*place.keys()) if where.keys else None
     line = transport(
-        url,
+        place.url,
         secret,
         auth=where.auth,
         local_only=settings.local_only,
@@ -257,30 +257,12 @@ def connect(
         known=models(changes=settings.home, ends=ends),
         limits=limits(changes=settings.home),
         today=today,
-        deployment=settings.deployment,
+        deployment=place.deployment,
         stream=settings.stream,
         ready=secret is not None or not where.keys or where.key_optional,
         preview=preview,
     )
     return replace(client, probes=learned.recall(settings.home, learned.PROBES, client.name))
-
-
-def _from_environment(where: Gateway, settings: Settings) -> str:
-    address = settings.environ.get(where.address, "") if where.address else ""
-    if not address:
-        variable = f" or set {where.address}" if where.address else ""
-        raise SettingsError(f"{where.name} has no fixed address; give --base-url{variable}")
-    root = address.rstrip("/")
-    return root if urlsplit(root).path else root + where.address_suffix
-
-
-def _key_names(where: Gateway, url: str) -> tuple[str, ...]:
-    """A key goes only to the service it was made for, and to whatever runs on this machine."""
-    try:
-        local_address(urlsplit(url).hostname or "")
-    except SettingsError:
-        return where.keys
-    return (*where.keys, "OPENAI_API_KEY") if where.name == "custom" else where.keys
 
 
 def _is_long(request: Request, model: Model) -> bool:
@@ -292,5 +274,11 @@ def _is_long(request: Request, model: Model) -> bool:
     return output_tokens(model, quality, parse_size(request.size or "")) > LONG_CALL_TOKENS
 
 
-def _forget(_: bytes) -> None:
-    """Keep nothing: for calls without a journal."""
+class _Forgetting:
+    """Keeps nothing: for calls without a journal."""
+
+    def __call__(self, body: bytes, /) -> None:
+        pass
+
+    def picture(self, link: str, fetch: Callable[[str], bytes], /) -> bytes:
+        return fetch(link)

@@ -13,16 +13,18 @@ States of a call:
     started     under way, or left behind by a dead process until somebody looks
     batched     part of a batch whose answers are not fetched yet
     done        answered and kept
-    unusable    answered and kept, but without a picture that can be read; probably billed
+    unusable    answered and kept, but without a picture that can be read; probably billed; read
+                again, and its links tried again, at every further call, for nothing
     uncertain   no answer came; possibly billed, repeated only when asked for
-    refused     by moderation; the same run does not ask again, another run may
-    failed      surely not billed: rejected, busy, stopped before sending
+    refused     by moderation; asked again in another run, or where it may have been billed only
+                when asked for
+    failed      surely not begun: rejected, busy, stopped before sending
 """
 
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,9 +39,9 @@ from verax.errors import (
     ProviderUncertain,
     VeraxError,
 )
-from verax.providers.answers import read_answer
+from verax.providers.answers import Fetch, differences
 from verax.providers.budget import Budget, Estimate, Pace, total
-from verax.providers.keeping import Keeping
+from verax.providers.keeping import Keeper, Keeping
 from verax.providers.records import Call, Records, Spent, State
 from verax.providers.requests import ImagesAnswer, Request, Send
 from verax.store import Reserved, writing
@@ -97,30 +99,36 @@ class Journal:
         budget: Budget,
         retry_uncertain: bool = False,
         pace: Pace | None = None,
+        fetch: Fetch | None = None,
     ) -> ImagesAnswer:
         """The answer to a request: the stored one, or that of one call, paid once.
+
+        `fetch` gets the pictures behind links of a stored answer that are not here yet.
 
         Raises BudgetExceeded before anything is sent when the call could pass the run's limit;
         ProviderUncertain when an earlier call of the same request may have been billed and
         `retry_uncertain` is not set; ProviderRefused when this run was refused already;
         OutputError when the answer could not be stored; and what `send` raises.
         """
-        stored = self.stored(request)
+        stored = self.stored(request, fetch)
         if stored is not None:
             return stored
         estimate = budget.tariff.estimate(request)
         with (pace or Pace()).slot(request.n):
             call = self._claim(request, estimate, budget, retry_uncertain)
-            return self._send(call, request, send) if call else self._answer(request)
+            return self._send(call, request, send) if call else self._answer(request, fetch)
 
-    def stored(self, request: Request) -> ImagesAnswer | None:
+    def has(self, request: Request) -> bool:
+        """Whether an answer to exactly this request is kept, readable or not: asking is free."""
+        last = self.records.last(request.fingerprint())
+        return last is not None and last.state in ("done", "unusable")
+
+    def stored(self, request: Request, fetch: Fetch | None = None) -> ImagesAnswer | None:
         """The kept answer to exactly this request; None where there is none.
 
         Raises ProviderError where the kept answer holds no picture that can be read.
         """
-        last = self.records.last(request.fingerprint())
-        kept = last is not None and last.state in ("done", "unusable")
-        return self._answer(request) if kept else None
+        return self._answer(request, fetch) if self.has(request) else None
 
     def spent(self, run: str) -> Spent:
         """What the calls of a run have cost."""
@@ -141,10 +149,8 @@ class Journal:
                     )
                 if last and state == "uncertain" and not retry_uncertain:
                     _raise_uncertain(last)
-                if last and state == "refused" and last.run == budget.run:
-                    raise ProviderRefused(
-                        last.message, stage=last.stage, categories=last.categories
-                    )
+                if last and state == "refused":
+                    _raise_refused(last, budget.run, retry_uncertain)
                 if state != "started" and self._affordable(estimate, budget, request.model):
                     owner = self.kept.owner
                     return self._begin("started", request, estimate, budget, owner)
@@ -162,7 +168,10 @@ class Journal:
             for request in {one.fingerprint(): one for one in requests}.values():
                 last, state = self._standing(request)
                 again = state == "uncertain" and retry_uncertain
-                again |= last is not None and state == "refused" and last.run != budget.run
+                if last and state == "refused":
+                    with suppress(ProviderRefused):
+                        _raise_refused(last, budget.run, retry_uncertain)
+                        again = True
                 if state == "" or again:
                     asked.append(request)
             estimates = [budget.tariff.estimate(request) for request in asked]
@@ -207,6 +216,7 @@ class Journal:
             started=self._clock(),
             price=budget.tariff.price(request),
             reserved_usd=estimate.high_usd,
+            least_usd=estimate.low_usd,
         )
 
     def _affordable(self, estimate: Estimate, budget: Budget, model: str) -> bool:
@@ -241,30 +251,61 @@ class Journal:
         except BaseException as exc:
             self.kept.finish(call, "failed", message=str(exc))
             raise
+        keep = Keeper(room)
         try:
-            answer = send(request, room.fill)
+            answer = send(request, keep)
         except BaseException as exc:
             self.kept.failed(call, exc)
             raise
         finally:
             room.drop()
-        self.kept.answered(call, path.read_bytes(), answer)
-        return answer
+        self.kept.answered(call, answer, short=keep.short)
+        return self._with_bill(answer, call.fingerprint, keep.short)
 
-    def _answer(self, request: Request) -> ImagesAnswer:
-        """The kept answer, as it was when it came."""
+    def _answer(self, request: Request, fetch: Fetch | None) -> ImagesAnswer:
+        """The kept answer, as it was when it came, and what has been fetched or learnt since."""
         last = self.records.last(request.fingerprint())
         if last is None:
             raise ProviderError("the record of this call was removed meanwhile; ask again")
-        answer = read_answer(self.kept.body(last), request=request, retries=last.retries)
-        return replace(answer, request_id=last.request_id)
+        answer = self.kept.read(last, fetch)
+        if last.state == "unusable" or (last.message and not answer.lost):
+            self.kept.answered(last, answer)
+        answer = replace(answer, notices=(*answer.lost, *differences(answer, request)))
+        return self._with_bill(answer, last.fingerprint)
+
+    def _with_bill(self, answer: ImagesAnswer, fingerprint: str, short: str = "") -> ImagesAnswer:
+        """The answer with what it cost, and a word where that is not known."""
+        call = self.records.last(fingerprint)
+        notices = list(answer.notices) + ([short] if short else [])
+        if call and call.cost_usd is None and call.reserved_usd:
+            notices.append(
+                "the service gave no token counts that can be believed; the most that the call can "
+                f"cost, ${call.reserved_usd:.4f}, is counted"
+            )
+        cost = call.cost_usd if call else None
+        return replace(answer, cost_usd=cost, notices=tuple(notices))
 
 
 def _expected_bytes(request: Request) -> int:
-    """Upper bound for the body of an answer."""
+    """Upper bound for the body of an answer, previews of a stream included."""
     size = request.size or "auto"
     pixels = AUTO_PIXELS if size == "auto" else math.prod(parse_size(size))
-    return request.n * int(pixels * BYTES_PER_PIXEL) + 65_536
+    pictures = request.n * (1 + (request.partial_images or 0))
+    return pictures * int(pixels * BYTES_PER_PIXEL) + 65_536
+
+
+def _raise_refused(call: Call, run: str, retry_uncertain: bool) -> None:
+    """Raises unless the call may be asked again: in another run, and where it may have been billed
+    only when asked for."""
+    if call.run == run:
+        raise ProviderRefused(call.message, stage=call.stage, categories=call.categories)
+    if call.stage != "input" and not retry_uncertain:
+        raise ProviderRefused(
+            f"{call.message}; that may have been billed, so it is asked again only with "
+            "--retry-uncertain",
+            stage=call.stage,
+            categories=call.categories,
+        )
 
 
 def _raise_uncertain(call: Call) -> NoReturn:

@@ -1,23 +1,79 @@
-"""How a call ends: its answer on disk, its record closed, and what is known of its process."""
+"""How a call ends: its answer on disk, its record closed, and what is known of its process.
 
+The body of an answer is one file, `<fingerprint>.json`, byte for byte as it came. Beside it lie the
+pictures behind its links (`.<hash of the link>.picture`), and of answers that broke off what had
+come (`.<call>.part`).
+"""
+
+import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from verax.errors import (
     InputError,
+    OutputError,
     ProviderBusy,
     ProviderError,
     ProviderRefused,
     ProviderRejected,
+    ProviderUncertain,
+    VeraxError,
 )
-from verax.providers.answers import json_object, read_answer, read_usage
+from verax.providers.answers import Fetch, bill, read_answer
 from verax.providers.budget import cost_usd
 from verax.providers.records import Call, Records, State
 from verax.providers.requests import ImagesAnswer, Usage
-from verax.store import ROOM, Presence, write_whole, writing
+from verax.store import ROOM, Presence, Reserved, write_whole, writing
 
 NOT_SENT = (InputError, ProviderRejected, ProviderBusy)
+PLAUSIBLE = 0.75  # share of the least cost below which a bill is not believed
+
+
+class Keeper:
+    """Takes what one call brings: the body of its answer, and the pictures behind its links.
+
+    Attributes:
+        short: why the body could be kept only in part, "" where it is whole.
+    """
+
+    def __init__(self, room: Reserved) -> None:
+        self._room = room
+        self.short = ""
+
+    def __call__(self, body: bytes, /) -> None:
+        """Keep the body; where the disk is full, as much of it as fits, and the call goes on: the
+        pictures are still in memory, and paid."""
+        try:
+            self._room.fill(body)
+        except OutputError as exc:
+            self.short = f"the answer of {len(body)} bytes could be kept only in part: {exc}"
+
+    def picture(self, link: str, fetch: Fetch, /) -> bytes:
+        """The picture behind a link, from disk or fetched and kept."""
+        return linked(self._room.path, link, fetch)
+
+
+def linked(answer: Path, link: str, fetch: Fetch) -> bytes:
+    """The picture behind a link of the answer at this path, from disk or fetched and kept."""
+    path = picture_path(answer, link)
+    if path.is_file():
+        return path.read_bytes()
+    data = fetch(link)
+    with suppress(OutputError), writing(path):  # delivered all the same; the link stays
+        write_whole(path, data)
+    return data
+
+
+def picture_path(answer: Path, link: str) -> Path:
+    name = hashlib.sha256(link.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return answer.with_suffix(f".{name}.picture")
+
+
+def _not_fetched(link: str) -> bytes:
+    raise ProviderError("the picture came as a link and is not here yet; try: verax journal fetch")
 
 
 class Keeping:
@@ -66,19 +122,48 @@ class Keeping:
         """
         freed = 0
         for call in calls:
-            path = self.path(call.fingerprint)
             with self.records.change():
                 gone = call.state not in ("started", "batched") and self.records.delete(call)
-                if gone and call.state in ("done", "unusable") and path.is_file():
-                    freed += path.stat().st_size
-                    path.unlink()
+                for file in self.files(call) if gone else ():
+                    freed += file.stat().st_size
+                    file.unlink()
         return freed
 
-    def take(self, call: Call, body: bytes) -> State:
+    def files(self, call: Call) -> list[Path]:
+        """Everything on disk that belongs to a call which has ended."""
+        path = self.path(call.fingerprint)
+        if call.state in ("done", "unusable"):
+            return [p for p in (path, *path.parent.glob(f"{path.stem}.*.picture")) if p.is_file()]
+        part = self.part(call)
+        return [part] if part.is_file() else []
+
+    def part(self, call: Call) -> Path:
+        """Where what had come of a broken answer is kept."""
+        return self.path(call.fingerprint).with_suffix(f".{call.id}.part")
+
+    def read(self, call: Call, fetch: Fetch | None = None) -> ImagesAnswer:
+        """The kept answer of a call; `fetch` gets what is behind links and not here yet.
+
+        Raises as `read_answer` does; InputError where the file is gone.
+        """
+        path = self.path(call.fingerprint)
+        answer = read_answer(
+            self.body(call),
+            fetch=lambda link: linked(path, link, fetch or _not_fetched),
+            retries=call.retries,
+        )
+        return replace(answer, request_id=call.request_id, cost_usd=call.cost_usd)
+
+    def again(self, call: Call, fetch: Fetch | None = None) -> State:
+        """Read a kept answer once more, as this version can and with links tried again."""
+        self.body(call)
+        return self.answered(call, fetch=fetch)
+
+    def take(self, call: Call, body: bytes, fetch: Fetch | None = None) -> State:
         """Keep the answer that a batch brought for a call; its state now."""
         with writing(self.path(call.fingerprint)):
             write_whole(self.path(call.fingerprint), body)
-        return self.answered(call, body)
+        return self.answered(call, fetch=fetch)
 
     def give_up(self, call: Call, why: ProviderError) -> None:
         """Close a call for which a batch brought an error."""
@@ -95,16 +180,27 @@ class Keeping:
 
     def failed(self, call: Call, exc: BaseException) -> None:
         """Close the record of a call that raised."""
-        path = self.path(call.fingerprint)
         message = str(exc) or type(exc).__name__
         if isinstance(exc, ProviderRefused):
             self._refused(call, exc)
-        elif path.is_file():
-            self.answered(call, path.read_bytes())
+        elif self.path(call.fingerprint).is_file():
+            self.answered(call)
+        elif isinstance(exc, NOT_SENT):
+            self.finish(call, "failed", message=message)
         else:
-            self.finish(
-                call, "failed" if isinstance(exc, NOT_SENT) else "uncertain", message=message
-            )
+            if isinstance(exc, ProviderUncertain) and exc.partial:
+                message = f"{message}; {self._keep_part(call, exc.partial)}"
+            self.finish(call, "uncertain", message=message)
+
+    def _keep_part(self, call: Call, partial: bytes) -> str:
+        """Keep what had come of a broken answer; where, in words."""
+        path = self.part(call)
+        try:
+            with writing(path):
+                write_whole(path, partial)
+        except OutputError as exc:
+            return f"{len(partial)} bytes of the answer came and could not be kept: {exc}"
+        return f"{len(partial)} bytes of the answer came: {path}"
 
     def _refused(self, call: Call, exc: ProviderRefused) -> State:
         """Close the record of a call that was refused; some services say so in a good answer."""
@@ -119,37 +215,51 @@ class Keeping:
             return call.state
         path = self.path(call.fingerprint)
         if path.is_file():
-            return self.answered(call, path.read_bytes())
+            return self.answered(call)
         path.with_name(path.name + ROOM).unlink(missing_ok=True)
         self.finish(call, "uncertain", message="the process ended before an answer came")
         return "uncertain"
 
-    def answered(self, call: Call, body: bytes, answer: ImagesAnswer | None = None) -> State:
-        """Close a record whose answer is on disk."""
-        message = ""
+    def answered(
+        self,
+        call: Call,
+        answer: ImagesAnswer | None = None,
+        *,
+        fetch: Fetch | None = None,
+        short: str = "",
+    ) -> State:
+        """Close a record whose answer is on disk; `short` says why it is there only in part."""
+        message = short
         if answer is None:
             try:
-                answer = read_answer(body)
+                answer = self.read(call, fetch)
             except ProviderRefused as exc:
                 return self._refused(call, exc)
-            except ProviderError as exc:
-                message = str(exc)
-        usage = answer.usage if answer else _usage(body)
-        billed = answer.billed_usd if answer else None
-        if billed is None and usage and call.price:
-            billed = cost_usd(usage, call.price)
-        state: State = "done" if answer else "unusable"
-        about = {"request_id": answer.request_id, "retries": answer.retries} if answer else {}
-        self.finish(call, state, usage=usage, cost_usd=billed, message=message, **about)
+            except VeraxError as exc:
+                message = message or str(exc)
+        usage, stated = (answer.usage, answer.billed_usd) if answer else bill(self.body(call))
+        state: State = "done" if answer and not short else "unusable"
+        about: dict[str, Any] = {}
+        if answer:
+            about = {"request_id": answer.request_id, "retries": answer.retries}
+            message = message or "; ".join(answer.lost)
+        cost = cost_of(call, usage, stated)
+        self.finish(call, state, usage=usage, cost_usd=cost, message=message, **about)
         return state
 
     def finish(self, call: Call, state: State, **about: Any) -> None:  # noqa: ANN401
         self.records.finish(call.id, state, ended=self.now(), **about)
 
 
-def _usage(body: bytes) -> Usage | None:
-    """The token counts of a body that holds no readable picture."""
-    try:
-        return read_usage(json_object(body).get("usage"))
-    except ProviderError:
-        return None
+def cost_of(call: Call, usage: Usage | None, stated_usd: float | None) -> float | None:
+    """The bill of a call in US dollars; None where it is not known.
+
+    Token counts that give less than three quarters of the least a picture of this request can cost are no
+    counts of it.
+    """
+    if call.reserved_usd == 0.0:
+        return 0.0
+    if stated_usd is not None or usage is None or call.price is None:
+        return stated_usd
+    cost = cost_usd(usage, call.price)
+    return cost if cost >= (call.least_usd or 0.0) * PLAUSIBLE else None

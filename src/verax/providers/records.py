@@ -68,6 +68,7 @@ MIGRATIONS = [
         PRIMARY KEY (address, sha256)
     )
     """,
+    "ALTER TABLE calls ADD COLUMN least_usd REAL",
 ]
 
 
@@ -80,7 +81,7 @@ class Call:
         owner: the process that made the call (see `verax.store.Presence`), or its batch.
         request: the request as its `describe()` tells it; pictures are hashes.
         price: per million tokens when the call was made, None where unknown.
-        reserved_usd: the most the call could cost, None where unknown.
+        reserved_usd, least_usd: the most and the least the call could cost, None where unknown.
         cost_usd: the bill, None where unknown.
         stage, categories: of a refusal.
         message: why a call is not "done".
@@ -110,6 +111,7 @@ class Call:
     categories: tuple[str, ...]
     message: str
     counted_usd: float
+    least_usd: float | None
 
 
 @dataclass(frozen=True, slots=True)

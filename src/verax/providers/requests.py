@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Protocol
 
 Scalar = str | int | float | bool
-Keep = Callable[[bytes], None]  # takes the body of a good answer before anybody reads it
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +168,8 @@ class ImagesAnswer:
         raw: body of the answer as JSON, pictures inside; a stream is assembled into one.
         retries: how often the call was repeated before this answer.
         notices: what was dropped, converted or differs from the request, in words.
+        lost: those of the notices that tell of pictures which could not be read or fetched.
+        cost_usd: the bill as the journal knows it, None where unknown.
     """
 
     images: tuple[GeneratedImage, ...]
@@ -181,13 +182,25 @@ class ImagesAnswer:
     raw: bytes = field(default=b"", repr=False)
     retries: int = 0
     notices: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+    cost_usd: float | None = None
+
+
+class Keep(Protocol):
+    """Takes what was paid for, before anybody reads it."""
+
+    def __call__(self, body: bytes, /) -> None:
+        """Keep the body of a good answer."""
+
+    def picture(self, link: str, fetch: Callable[[str], bytes], /) -> bytes:
+        """The picture behind a link of the answer, kept; `fetch` gets what is not yet."""
 
 
 class Send(Protocol):
-    """Asks the service once (retrying only what was surely not billed).
+    """Asks the service once (repeating only what was surely not begun).
 
     `keep` receives the body of a good answer before anything else happens to it.
-    Raises ProviderRefused, ProviderRejected or ProviderBusy when surely nothing was delivered,
+    Raises ProviderRejected or ProviderBusy when surely nothing was begun, ProviderRefused,
     ProviderUncertain when the call may have been billed, ProviderError when an answer came
     (and was kept) that holds no usable picture.
     """

@@ -1,14 +1,13 @@
 """Bytes over HTTP: one address, patient where it is safe, and no second payment.
 
-Repeated is only what was surely not billed: no connection, 408, 409, 429 and most 5xx. Once a
-request was on its way, silence or a cut line is `ProviderUncertain` and goes to the caller.
-Every answer travels as a stream of bytes, so that event streams keep idle proxies awake.
-Connections are not kept alive: a stale one would make an unsent request look uncertain.
+Repeated is only what was surely not begun: no connection, 429 and 425; what costs nothing also
+after 5xx. Once a request was on its way, silence, a cut line or a 5xx is `ProviderUncertain` and
+goes to the caller, with what had come. Every answer travels as a stream of bytes, so that event
+streams keep idle proxies awake. Connections are not kept alive: a stale one would make an unsent
+request look uncertain.
 """
 
-import ipaddress
 import re
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,24 +17,23 @@ from random import Random
 
 import httpx2
 
-from verax import __version__
 from verax.errors import (
-    InputError,
     ProviderBusy,
     ProviderError,
     ProviderRejected,
     ProviderUncertain,
-    SettingsError,
 )
+from verax.providers import links
+from verax.providers.addresses import local_address, understood
+from verax.providers.contents import Content
 from verax.providers.dialects import Wire
 from verax.providers.failures import failure, may_repeat, wait_s
-from verax.settings import Secret
+from verax.providers.lines import service_line
+from verax.settings import Secret, without
 
-CONNECT_TIMEOUT_S = 15.0
 MAX_BODY_BYTES = 1 << 30  # ten 4K pictures as base64 are a third of this
 Hear = Callable[[bytes], None]  # takes the chunks of an answer as they come
-
-_KEY_SHAPES = re.compile(r"\b(?:sk|lmnfl|sess)[-_][\w-]{6,}|(?i:bearer)\s+[\w.~+/-]{6,}=*")
+_PAGE = re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype html|html|head|body)\b", re.I | re.S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,62 +44,16 @@ class Reply:
     headers: Mapping[str, str]
     retries: int
 
-    @property
-    def is_events(self) -> bool:
-        return self.headers.get("content-type", "").startswith("text/event-stream")
-
-
-class LocalOnly(httpx2.BaseTransport):
-    """Lets nothing out but to this machine, whatever names, redirects or DNS say.
-
-    A name is resolved once, checked, and the checked address is the one that is connected to.
-    Only the names localhost and *.localhost are looked up: a question to a name server about any
-    other would leave the machine already.
-    """
-
-    def __init__(self, inner: httpx2.BaseTransport) -> None:
-        self._inner = inner
-
-    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        host = request.url.host
-        request.url = request.url.copy_with(host=local_address(host))
-        request.extensions = {**request.extensions, "sni_hostname": host}
-        return self._inner.handle_request(request)
-
-    def close(self) -> None:
-        self._inner.close()
-
-
-def local_address(host: str) -> str:
-    """The loopback address of a host; SettingsError for every host beyond this machine."""
-    beyond = SettingsError(
-        f"local-only: {host} is beyond this machine; nothing was sent. Use an address such as "
-        "127.0.0.1, or leave local-only out"
-    )
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        if host != "localhost" and not host.endswith(".localhost"):
-            raise beyond from None
-        found = {str(info[4][0]) for info in socket.getaddrinfo("localhost", None)}
-        if not all(ipaddress.ip_address(one).is_loopback for one in found):
-            raise beyond from None
-        return min(found)  # "127.0.0.1" before "::1"
-    mapped = getattr(address, "ipv4_mapped", None) or address
-    if not mapped.is_loopback:
-        raise beyond
-    return host
-
 
 class Transport:
     """One service address with its key.
 
     Args:
-        base_url: http(s) address that the paths are put behind.
+        base_url: http(s) address that the paths are put behind; see `addresses.understood`.
         secret: the key, None where the service wants none.
         auth: "bearer" or "api-key".
         timeout_s: longest silence before a call counts as lost.
-        retries: how often a call that was surely not billed is repeated.
+        retries: how often a call that was surely not begun is repeated.
         sleep, random: for waiting between repeats; arguments so that tests need not wait.
     """
 
@@ -117,24 +69,17 @@ class Transport:
         sleep: Callable[[float], None] = time.sleep,
         random: Random | None = None,
     ) -> None:
-        self.base_url = checked_url(base_url)
+        address = understood(base_url)
+        self.base_url, self._api_version = address.url, address.api_version
+        self.local_only = local_only
         self._secret = secret
         self._auth = auth
         self._retries = retries
-        self._sleep = sleep
+        self.sleep = sleep
         self._random = random or Random()
-        limits = httpx2.Limits(max_keepalive_connections=0)
-        guard: httpx2.BaseTransport | None = None
         if local_only:
             local_address(self.base_url.host)
-            guard = LocalOnly(httpx2.HTTPTransport(limits=limits, trust_env=False))
-        self._http = httpx2.Client(
-            transport=guard,
-            limits=limits,
-            trust_env=not local_only,  # no proxy either
-            timeout=httpx2.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s)),
-            headers={"user-agent": f"verax/{__version__}"},
-        )
+        self._http = service_line(self.base_url, timeout_s=timeout_s, local_only=local_only)
 
     def __repr__(self) -> str:
         return f"Transport({str(self.base_url)!r})"
@@ -142,12 +87,12 @@ class Transport:
     def close(self) -> None:
         self._http.close()
 
-    def post(self, wire: Wire, *, hear: Hear | None = None) -> Reply:
-        """Send once, and again only where surely nothing was billed.
+    def post(self, wire: Wire, *, hear: Hear | None = None, paid: bool = True) -> Reply:
+        """Send once, and again only where surely nothing was begun, or nothing costs.
 
         Raises as `verax.providers.requests.Send` says.
         """
-        return self._patiently(lambda: self._build_post(wire), hear=hear)
+        return self._patiently(lambda: self._build_post(wire), hear=hear, paid=paid)
 
     def get(self, path: str) -> Reply:
         """A free question such as GET /models."""
@@ -157,22 +102,19 @@ class Transport:
         """Have the service delete a file; free."""
         return self._free("DELETE", path)
 
-    def fetch(self, url: str) -> bytes:
-        """The bytes behind a link of an answer; the key does not travel with it."""
-        with self._translated("fetching a picture", paid=False):
-            reply = self._http.get(checked_url(url), follow_redirects=True)
-        if reply.status_code != 200:
-            raise ProviderError(
-                f"a picture that came as a link is gone (HTTP {reply.status_code}); "
-                "the answer is kept"
-            )
-        return reply.content
+    def fetch(self, link: str) -> bytes:
+        """The bytes behind a link of an answer; tried again while that may help.
+
+        The key travels only to the service's own address, and only where that asks for it.
+        """
+        place = links.Place(self.base_url, self.local_only, self.keys(), self.sleep)
+        return links.fetch(link, place)
 
     def download(self, path: str, target: Path) -> None:
         """GET into a file, however large; free."""
         with (
             self._translated(f"downloading {path}", paid=False),
-            self._http.stream("GET", self._url(path), headers=self._keys()) as reply,
+            self._http.stream("GET", self._url(path), headers=self.keys()) as reply,
             target.open("wb") as file,
         ):
             if reply.status_code != 200:
@@ -183,14 +125,12 @@ class Transport:
                 file.write(chunk)
 
     def redacted(self, text: str) -> str:
-        """The text without the key and without anything that looks like one."""
-        if self._secret is not None:
-            text = text.replace(self._secret.reveal(), "[key]")
-        return _KEY_SHAPES.sub("[key]", text)
+        """The text without the key, any part of it, and anything that looks like one."""
+        return without(text, self._secret)
 
     def _free(self, method: str, path: str) -> Reply:
         return self._patiently(
-            lambda: self._http.build_request(method, self._url(path), headers=self._keys()),
+            lambda: self._http.build_request(method, self._url(path), headers=self.keys()),
             paid=False,
         )
 
@@ -203,42 +143,68 @@ class Transport:
     ) -> Reply:
         for attempt in range(self._retries + 1):
             last = attempt == self._retries
+            came: list[bytes] = []
             try:
                 with self._translated(self.base_url.host, paid=paid):
-                    status, headers, body = self._once(build(), hear)
+                    status, headers = self._once(build(), hear, came)
             except ProviderBusy:  # no connection
                 if last:
                     raise
-                self._sleep(wait_s({}, b"", attempt, self._random) or 0.0)
+                self.sleep(wait_s({}, b"", attempt, self._random) or 0.0)
                 continue
+            except ProviderUncertain as exc:
+                exc.partial = b"".join(came)
+                raise
+            body = b"".join(came)
             if 200 <= status < 300:
+                self._check_no_page(headers, body)
                 return Reply(body, headers, attempt)
             pause = wait_s(headers, body, attempt, self._random)
-            if last or pause is None or not may_repeat(status, headers, body):
-                raise failure(status, headers, body, where=self.base_url.host, clean=self.redacted)
-            self._sleep(pause)
+            if last or pause is None or not may_repeat(status, headers, body, paid=paid):
+                where, clean = self.base_url.host, self.redacted
+                raise failure(status, headers, body, where=where, clean=clean, paid=paid)
+            self.sleep(pause)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _once(
-        self, request: httpx2.Request, hear: Hear | None
-    ) -> tuple[int, Mapping[str, str], bytes]:
+        self, request: httpx2.Request, hear: Hear | None, came: list[bytes]
+    ) -> tuple[int, Mapping[str, str]]:
+        """Send; the body goes into `came` piece by piece, so that a cut line loses none of it."""
         response = self._http.send(request, stream=True)
+        content, total = Content(response.headers.get("content-encoding", "")), 0
         try:
-            chunks: list[bytes] = []
-            total = 0
-            for chunk in response.iter_bytes():
-                total += len(chunk)
+            for chunk in response.iter_raw():
+                piece = content.take(chunk)
+                total += len(piece)
                 if total > MAX_BODY_BYTES:
                     raise ProviderError(f"{request.url.host}: the answer is larger than 1 GiB")
-                chunks.append(chunk)
+                came.append(piece)
                 if hear is not None and response.is_success:
-                    hear(chunk)
+                    hear(piece)
+            came.append(content.rest())
         finally:
             response.close()
-        return response.status_code, dict(response.headers), b"".join(chunks)
+        return response.status_code, self._headers(response)
+
+    def _headers(self, response: httpx2.Response) -> Mapping[str, str]:
+        """Headers as they may be shown and stored."""
+        headers = dict(response.headers)
+        headers["x-request-id"] = self.redacted(headers.get("x-request-id", ""))[:200]
+        return headers
+
+    def _check_no_page(self, headers: Mapping[str, str], body: bytes) -> None:
+        """Raises ProviderRejected for a web page, which no service of pictures answers with."""
+        if not _PAGE.match(body[:4096].removeprefix(b"\xef\xbb\xbf")):
+            return
+        base = str(self.base_url)
+        hint = f"try {base}/v1" if not base.endswith("/v1") else "check the address"
+        raise ProviderRejected(
+            f"{base} answers with a web page, not as a service of pictures; nothing was asked. "
+            f"The base URL is wrong: {hint}"
+        )
 
     def _build_post(self, wire: Wire) -> httpx2.Request:
-        url, headers = self._url(wire.path), self._keys()
+        url, headers = self._url(wire.path), self.keys()
         if wire.json is not None:
             return self._http.build_request("POST", url, json=dict(wire.json), headers=headers)
         data = dict(wire.form)
@@ -246,10 +212,12 @@ class Transport:
         return self._http.build_request("POST", url, data=data, files=files, headers=headers)
 
     def _url(self, path: str) -> httpx2.URL:
-        base = str(self.base_url).rstrip("/")
-        return httpx2.URL(base + path)
+        url = httpx2.URL(str(self.base_url).rstrip("/") + path)
+        version = {"api-version": self._api_version} if self._api_version else {}
+        return url.copy_merge_params(version) if version else url
 
-    def _keys(self) -> dict[str, str]:
+    def keys(self) -> dict[str, str]:
+        """The header that the key travels in."""
         if self._secret is None:
             return {}
         key = self._secret.reveal()
@@ -275,18 +243,3 @@ class Transport:
                     f"{where}: no whole answer came ({why}); the call may have been billed"
                 ) from None
             raise ProviderError(f"{where}: {why}") from None
-
-
-def checked_url(text: str) -> httpx2.URL:
-    """An http(s) address without a user name or password in it."""
-    try:
-        url = httpx2.URL(text)
-    except httpx2.InvalidURL as exc:
-        raise SettingsError(f"not an address: {exc}") from None
-    if url.userinfo:
-        raise SettingsError(
-            f"the address of {url.host} holds a password; put the key in a variable"
-        )
-    if url.scheme not in ("http", "https") or not url.host:
-        raise InputError(f"want an address such as http://127.0.0.1:8000/v1, got {text!r}")
-    return url

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from verax.making import Order
+from verax.providers.requests import Usage
 from verax.server import calls, work
 from verax.server.answers import Answer
 from verax.server.calls import Call, Missing, Sent
@@ -26,6 +27,7 @@ from verax.server.upstream import FAITHFUL, LOCAL, Answered, Upstream, usage_jso
 OFFICIAL_SIZES = ("1024x1024", "1024x1536", "1536x1024")
 OFFICIAL_QUALITIES = ("low", "medium", "high")
 Show = Callable[[Path], None]
+NOTHING = usage_json(Usage())  # what a restoration on this machine is billed
 SUFFIX = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 
 
@@ -131,7 +133,7 @@ class ImagesService:
         """
         if call.model == LOCAL:
             priors = call.images[1:] or (None,)
-            found = Answered(tuple(p for p in priors if p), usage_json(None), 0.0, LOCAL, "", ())
+            found = Answered(tuple(p for p in priors if p), NOTHING, 0.0, LOCAL, "", ())
             return await self._faithful(client, call, folder, found)
         upstream = self.service()
         ask = upstream.edit if call.kind == "edit" else upstream.generate

@@ -12,11 +12,11 @@ from typing import Any
 
 from verax import image as images
 from verax.priors import generated
-from verax.providers.budget import Budget, Pace, Tariff, cost_usd, load_tariff
+from verax.providers.budget import Budget, Pace, Tariff, load_tariff
 from verax.providers.images_api import Client as Service
 from verax.providers.images_api import connect
 from verax.providers.journal import Journal
-from verax.providers.requests import GenerateRequest, ImagesAnswer, Request
+from verax.providers.requests import GenerateRequest, ImagesAnswer, Request, Usage
 from verax.server.calls import Call
 from verax.server.keys import Client
 from verax.settings import Settings
@@ -33,7 +33,7 @@ class Answered:
     """What a service made: files as they came, with everything known about the call."""
 
     files: tuple[Path, ...]
-    usage: dict[str, Any]
+    usage: dict[str, Any] | None
     cost_usd: float | None
     model: str
     size: str
@@ -110,19 +110,20 @@ class Upstream:
 
     def _paid(self, client: Client, request: Request) -> ImagesAnswer:
         budget = Budget(self.tariff, f"serve:{client.name}", client.budget_usd)
-        return self.journal.call(request, self.service.send, budget=budget, pace=self.pace)
+        fetch = self.service.transport.fetch
+        return self.journal.call(
+            request, self.service.send, budget=budget, pace=self.pace, fetch=fetch
+        )
 
     def _answered(
         self, request: Request, answer: ImagesAnswer, names: list[Path], notices: tuple[str, ...]
     ) -> Answered:
-        price, usage, cost = self.tariff.price(request), answer.usage, answer.billed_usd
-        if cost is None and usage and price:
-            cost = cost_usd(usage, price)
         first = answer.images[0]
+        believed = answer.usage if answer.cost_usd is not None else None
         return Answered(
             tuple(names),
-            usage_json(usage),
-            cost,
+            usage_json(believed) if believed else None,
+            answer.cost_usd,
             answer.model or request.model,
             f"{first.width}x{first.height}",
             (*notices, *answer.notices),
@@ -140,12 +141,10 @@ def open_upstream(settings: Settings) -> Upstream:
     )
 
 
-def usage_json(usage: Any) -> dict[str, Any]:  # noqa: ANN401  # Usage or None
-    """The official usage object; zeros where nothing was billed."""
-    text_in = getattr(usage, "input_text", 0) or 0
-    image_in = getattr(usage, "input_image", 0) or 0
-    text_out = getattr(usage, "output_text", 0) or 0
-    image_out = getattr(usage, "output_image", 0) or 0
+def usage_json(usage: Usage) -> dict[str, Any]:
+    """The official usage object."""
+    text_in, image_in = usage.input_text, usage.input_image
+    text_out, image_out = usage.output_text, usage.output_image
     return {
         "input_tokens": text_in + image_in,
         "output_tokens": text_out + image_out,
