@@ -14,7 +14,7 @@ FLOORS = [
     "providers restorers degrade metrics geometry provenance datasets",
     "priors fusion deviation",
     "pipeline",
-    "bench training making",
+    "bench training making api",
     "report",
     "server",
     "cli",

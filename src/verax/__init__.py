@@ -7,39 +7,49 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from verax.deviation.measure import measure
+    from verax.api import measure, open, register, save, score, warp
     from verax.deviation.record import Deviation
-    from verax.fusion.fuse import Fusion
-    from verax.geometry.register import Registration, register
+    from verax.errors import VeraxError
+    from verax.geometry.register import Registration
     from verax.image import Photo
-    from verax.metrics.scoring import score
+    from verax.metrics import Protocol, Score
     from verax.pipeline import Restoration, restore
 
 __version__ = "0.1.0"
 
 _HOME = {
     "Deviation": "verax.deviation.record",
-    "Fusion": "verax.fusion.fuse",
     "Photo": "verax.image",
+    "Protocol": "verax.metrics",
     "Registration": "verax.geometry.register",
     "Restoration": "verax.pipeline",
-    "measure": "verax.deviation.measure",
-    "register": "verax.geometry.register",
+    "Score": "verax.metrics",
+    "VeraxError": "verax.errors",
+    "measure": "verax.api",
+    "open": "verax.api",
+    "register": "verax.api",
     "restore": "verax.pipeline",
-    "score": "verax.metrics.scoring",
+    "save": "verax.api",
+    "score": "verax.api",
+    "warp": "verax.api",
 }
 
 __all__ = [
     "Deviation",
-    "Fusion",
     "Photo",
+    "Protocol",
     "Registration",
     "Restoration",
+    "Score",
+    "VeraxError",
     "__version__",
     "measure",
+    "open",
     "register",
     "restore",
+    "save",
     "score",
+    "warp",
 ]
 
 

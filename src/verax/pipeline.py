@@ -3,18 +3,22 @@
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from verax import image as images
 from verax import restorers
-from verax.errors import choose
+from verax.errors import InputError, choose
 from verax.fusion.fuse import MODES, Fusion, fuse
 from verax.geometry.register import Registration, Warped, apply, register
 from verax.image import Image, Photo
+from verax.provenance.statement import marked
 from verax.restorers.faults import Faults, diagnose
+
+if TYPE_CHECKING:
+    from verax.image.accept import Picture
 
 PriorUse = Literal["used", "refused", "none"]
 
@@ -23,7 +27,7 @@ DEFAULT_RESTORER = "auto"  # the embedded network, except under a prior of which
 DEFAULT_FUSION = "auto"  # by network over a network's base; over any other the prior's tone alone
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Restoration:
     """A restoration with everything that led to it.
 
@@ -50,10 +54,35 @@ class Restoration:
     notes: tuple[str, ...]
     seconds: float
 
+    def __repr__(self) -> str:
+        size = f"{self.photo.width}x{self.photo.height}"
+        name = self.photo.name or "a photo"
+        return f"<Restoration of {name}, {size}, prior {self.prior}, {self.seconds:.1f} s>"
+
+    def _repr_png_(self) -> bytes:
+        """Photo and restoration side by side, as notebooks show them."""
+        from verax.image.preview import preview_png
+
+        return preview_png(self.photo.pixels, self.pixels)
+
+    def record(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return record(self)
+
+    def save(
+        self, path: str | Path, *, drop_gps: bool = False, quality: int = images.QUALITY
+    ) -> None:
+        """Save the restoration as the photo came, with a word in its XMP on how it was made.
+
+        Raises OutputError when the file cannot be written. `verax.making.make` also signs.
+        """
+        like = marked(self.photo, prior=self.prior == "used")
+        images.write(path, self.pixels, like=like, drop_gps=drop_gps, quality=quality)
+
 
 def restore(
-    photo: Photo | Image | Path | str,
-    prior: Photo | Image | Path | str | None = None,
+    photo: "Picture",
+    prior: "Picture | None" = None,
     *,
     restorer: str = DEFAULT_RESTORER,
     fidelity: float = 1.0,
@@ -61,16 +90,36 @@ def restore(
 ) -> Restoration:
     """Restore a photo, with a prior where one is given.
 
-    `photo` and `prior` are paths, photos or arrays that follow the image contract. `restorer` makes
-    the base: a name of `verax.restorers`, a weights file, or "auto" (see `base_restorer`). `fusion`
-    is "network", "tone" or "auto" (see `fusion_mode`).
+    Parameters
+    ----------
+    photo, prior : path, bytes, PIL picture, array or Photo
+        At least 16 px on each side, of any two sizes. A prior is what an image generator made of
+        the photo; one that shows another scene is left out, which is a result and not an error.
+    restorer
+        What makes the base: a name of `verax names restorers`, a weights file, or "auto".
+    fidelity
+        1: only what the photo supports. 0: the registered prior itself.
+    fusion
+        How the prior is used: "network", "tone" or "auto".
+
+    Returns
+    -------
+    Restoration
+        `pixels` on the photo's own grid, the trust map, the registration, and `save(path)`.
+
+    Raises
+    ------
+    InputError
+        A picture that cannot be read or used, or an option out of its range.
     """
+    if not 0.0 <= fidelity <= 1.0:
+        raise InputError(f"fidelity: want a number from 0 to 1, got {fidelity}")
     start = time.perf_counter()
     mode = fusion_mode(fusion, restorer)
-    original = as_photo(photo, name="photo")
+    original = _opened(photo, "photo")
     registration, warped = None, None
     if prior is not None:
-        picture = as_photo(prior, name="prior").pixels
+        picture = _opened(prior, "prior").pixels
         registration = register(original.pixels, picture)
         warped = apply(registration, picture, size=(original.width, original.height))
     refused = registration is not None and registration.outcome == "foreign"
@@ -110,11 +159,8 @@ def base_restorer(name: str, use: PriorUse, fusion: str) -> str:
     return "none" if use == "used" and fusion == "tone" else EMBEDDED
 
 
-def as_photo(picture: Photo | Image | Path | str, *, name: str) -> Photo:
-    """A photo from a path, a photo or an array, large enough to work with."""
-    if isinstance(picture, (Path, str)):
-        picture = images.read(picture)
-    photo = picture if isinstance(picture, Photo) else images.from_array(picture, name=name)
+def _opened(picture: "Picture", name: str) -> Photo:
+    photo = images.as_photo(picture, name=name)
     images.check_size(photo.pixels, name=photo.name or name)
     return photo
 
@@ -128,7 +174,7 @@ def record(restoration: Restoration) -> dict[str, Any]:
         "width": restoration.photo.width,
         "height": restoration.photo.height,
         "prior": restoration.prior,
-        "registration": None if found is None else registration_record(found),
+        "registration": None if found is None else found.record(),
         "trust": dict(
             zip(("photo", "tone", "texture"), (share / total for share in shares), strict=True)
         ),
@@ -136,18 +182,4 @@ def record(restoration: Restoration) -> dict[str, Any]:
         "scene_state_change": restoration.scene_state_change,
         "notes": list(restoration.notes),
         "seconds": round(restoration.seconds, 3),
-    }
-
-
-def registration_record(found: Registration) -> dict[str, Any]:
-    """A registration as JSON; the matrix maps prior pixels to photo pixels."""
-    return {
-        "accepted": found.accepted,
-        "outcome": found.outcome,
-        "reason": found.reason,
-        "matrix": [[float(value) for value in row] for row in found.matrix],
-        "p_value": float(found.p_value),
-        "coverage": float(found.coverage),
-        "confidence": float(found.confidence.mean()),
-        "canvas": found.canvas,
     }

@@ -78,7 +78,7 @@ def registered_prior(photo: Image, prior: Image | None, argument: str, fidelity:
     if prior is None:
         return _absent()
     found = register(photo, prior)
-    record = pipeline.registration_record(found)
+    record = found.record()
     if not found.accepted:
         return Made(photo, "registration_refused", found.reason, record)
     warped = apply(found, prior, size=(photo.shape[1], photo.shape[0]))
@@ -107,7 +107,7 @@ def fused(
         name = argument or base
         result = pipeline.restore(photo, prior, restorer=name, fidelity=fidelity, fusion=mode)
         found = result.registration
-        record = pipeline.registration_record(found) if found else None
+        record = found.record() if found else None
         outcome = "registration_refused" if result.prior == "refused" else "restored"
         reason = found.reason if found and outcome != "restored" else ""
         return Made(result.pixels, outcome, reason, record, result.notes)

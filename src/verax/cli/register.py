@@ -16,7 +16,6 @@ def register(
 ) -> None:
     """Find where a prior lies on a photo, and whether it shows the same scene."""
     from verax import image as images
-    from verax import pipeline
     from verax.geometry import register as registration
 
     fixed, moving = images.read(photo), images.read(prior)
@@ -29,7 +28,7 @@ def register(
         "prior": str(prior),
         "width": fixed.width,
         "height": fixed.height,
-        **pipeline.registration_record(found),
+        **found.record(),
     }
     if as_json:
         print(json.dumps(record, ensure_ascii=False))

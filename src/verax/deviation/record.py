@@ -1,10 +1,13 @@
 """What a measurement says: entries with unit, interval and confidence, objects, one summary."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from verax.geometry.register import Outcome
+from verax.image import replace_file
 
 ObjectKind = Literal["appeared", "vanished", "moved", "replaced"]
 
@@ -57,7 +60,7 @@ class ObjectChange:
     shift_px: tuple[float, float] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Deviation:
     """What a generated picture changed against the photo.
 
@@ -85,6 +88,25 @@ class Deviation:
     def reframed(self) -> bool:
         """The picture shows another part of the scene, or in other proportions, than the photo."""
         return self.canvas not in ("same", "resized")
+
+    def __repr__(self) -> str:
+        return f"<Deviation {self.outcome}, drift {self.drift:.0f} of 100>"
+
+    def _repr_markdown_(self) -> str:
+        """The sentences, as notebooks show them."""
+        lines = "\n".join(f"- {line}" for line in self.sentences())
+        return f"**drift {self.drift:.0f} of 100**\n\n{lines}"
+
+    def sentences(self) -> list[str]:
+        """What changed, in words."""
+        from verax.deviation.words import sentences
+
+        return sentences(self)
+
+    def save(self, path: str | Path) -> None:
+        """Write the record as JSON. Raises OutputError when the file cannot be written."""
+        told = self.record() | {"sentences": self.sentences()}
+        replace_file(path, json.dumps(told, indent=2, ensure_ascii=False).encode())
 
     def record(self) -> dict[str, Any]:
         """As JSON: every entry's value by name (null where unknown), the rest in `entries`."""

@@ -4,8 +4,10 @@ Points are (x, y) in pixels; the centre of the top-left pixel is (0, 0). The mat
 pixels to photo pixels. Photo pixel p is looked up in the prior at inverse(matrix) @ (p + field[p]).
 """
 
+import json
 from dataclasses import dataclass, replace
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -29,7 +31,7 @@ from verax.geometry.search import LONG_SIDE, Found, hypotheses, search
 from verax.geometry.transforms import Matrix, Size, compose, scaled, stretch
 from verax.geometry.verdict import ALPHA, distinctness, evidence, p_value
 from verax.geometry.warp import share_seen, warp
-from verax.image import Image, Plane, check_image
+from verax.image import Image, Plane, check_image, replace_file
 
 Outcome = Literal["registered", "coarse", "foreign"]
 
@@ -43,7 +45,7 @@ CHANCE = 0.3  # local correlation that unrelated structure reaches after a local
 PROVED = 0.65  # local correlation from which a place counts as registered
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Registration:
     """Where the prior lies on the photo.
 
@@ -73,6 +75,26 @@ class Registration:
     @property
     def accepted(self) -> bool:
         return self.outcome == "registered"
+
+    def __repr__(self) -> str:
+        return f"<Registration {self.outcome}: {self.reason}>"
+
+    def record(self) -> dict[str, Any]:
+        """As JSON can hold it; the matrix maps prior pixels to photo pixels."""
+        return {
+            "accepted": self.accepted,
+            "outcome": self.outcome,
+            "reason": self.reason,
+            "matrix": [[float(value) for value in row] for row in self.matrix],
+            "p_value": float(self.p_value),
+            "coverage": float(self.coverage),
+            "confidence": float(self.confidence.mean()),
+            "canvas": self.canvas,
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write the record as JSON. Raises OutputError when the file cannot be written."""
+        replace_file(path, json.dumps(self.record(), indent=2).encode())
 
 
 @dataclass(frozen=True, slots=True)

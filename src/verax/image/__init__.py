@@ -3,6 +3,7 @@
 A picture is an array of shape (H, W, 3), float32, sRGB-encoded, in [0, 1]. Row 0 is the top.
 """
 
+from verax.image.accept import as_photo
 from verax.image.contract import (
     MIN_SIDE,
     Image,
@@ -42,6 +43,7 @@ __all__ = [
     "Photo",
     "Plane",
     "array_sha256",
+    "as_photo",
     "check_image",
     "check_plane",
     "check_size",

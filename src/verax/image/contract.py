@@ -35,7 +35,7 @@ class Metadata:
     dpi: tuple[float, float] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Photo:
     """A picture with what is needed to write it back as it came.
 
@@ -66,6 +66,17 @@ class Photo:
     @property
     def height(self) -> int:
         return int(self.pixels.shape[0])
+
+    def __repr__(self) -> str:
+        kind = f"{self.bit_depth} bit {self.color}{'' if self.alpha is None else ' with alpha'}"
+        about = [self.name, f"{self.width}x{self.height}", self.format, kind]
+        return f"<Photo {', '.join(filter(None, about))}>"
+
+    def _repr_png_(self) -> bytes:
+        """The picture as notebooks show it."""
+        from verax.image.preview import preview_png
+
+        return preview_png(self.pixels)
 
 
 def from_array(pixels: Image, *, name: str = "image") -> Photo:

@@ -1,0 +1,199 @@
+"""The public functions: they take pictures in every form and hand the work to its room."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from verax import image as images
+from verax.deviation import measure as measure_arrays
+from verax.deviation.record import Deviation
+from verax.geometry import register as geometry
+from verax.geometry.register import Registration
+from verax.image import QUALITY, Image, Photo
+from verax.metrics.protocol import Protocol, Score
+from verax.metrics.scoring import score as score_arrays
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from verax.image.accept import Picture
+
+DEFAULT_METRICS = ("psnr", "ssim")
+
+
+def open(picture: "Picture") -> Photo:
+    """Open a picture: pixels under the image contract, and what is needed to save it as it came.
+
+    Parameters
+    ----------
+    picture : path, bytes, PIL picture, array or Photo
+        An array is (H, W), (H, W, 3) or (H, W, 4): uint8, uint16, or float in [0, 1].
+
+    Returns
+    -------
+    Photo
+        `pixels` is (H, W, 3) float32 sRGB in [0, 1], upright.
+
+    Raises
+    ------
+    ImageReadError
+        A path or bytes that are not one still picture.
+    ImageContractError
+        An array of another shape, type or range.
+    MissingExtraError
+        HEIC without the extra `heic`.
+    """
+    return images.as_photo(picture)
+
+
+def save(
+    picture: "Picture",
+    path: "str | Path",
+    *,
+    like: "Picture | None" = None,
+    drop_gps: bool = False,
+    quality: int = QUALITY,
+) -> None:
+    """Save a picture in the format of the path's suffix. The file is whole or not there.
+
+    Parameters
+    ----------
+    picture : path, bytes, PIL picture, array or Photo
+        What to save. A Photo keeps its own depth, alpha, profile and metadata.
+    path
+        Its suffix names the format: .png .jpg .webp .tif .avif .heic .bmp.
+    like
+        A photo whose depth, alpha, profile and metadata the file gets.
+    drop_gps
+        Leave out where the photo was taken.
+    quality
+        Of JPEG, AVIF and HEIC, 1 to 100.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    InputError
+        The picture or an option cannot be used.
+    """
+    photo = images.as_photo(picture)
+    pattern = photo if like is None else images.as_photo(like, name="like")
+    images.write(path, photo.pixels, like=pattern, drop_gps=drop_gps, quality=quality)
+
+
+def register(photo: "Picture", prior: "Picture") -> Registration:
+    """Find where a prior lies on a photo, and whether it shows the same scene.
+
+    A refusal is a result, not an error: see `outcome` and `reason`.
+
+    Parameters
+    ----------
+    photo, prior : path, bytes, PIL picture, array or Photo
+        At least 16 px on each side, of any two sizes.
+
+    Returns
+    -------
+    Registration
+        `matrix` maps prior px to photo px; points are (x, y), the centre of the top-left pixel is
+        (0, 0).
+
+    Raises
+    ------
+    InputError
+        A picture that cannot be read or used.
+    """
+    fixed, moving = _pixels(photo, "photo"), _pixels(prior, "prior")
+    return geometry.register(fixed, moving)
+
+
+def warp(prior: "Picture", registration: Registration) -> Image:
+    """Lay a registered prior on its photo's grid.
+
+    Parameters
+    ----------
+    prior : path, bytes, PIL picture, array or Photo
+        The prior that was registered.
+    registration
+        What `register` found for it.
+
+    Returns
+    -------
+    (H, W, 3) float32 array
+        The prior's pixels on the photo's grid; where it shows nothing of the photo, its border.
+
+    Raises
+    ------
+    InputError
+        A picture that cannot be read or used.
+    """
+    height, width = registration.confidence.shape
+    return geometry.apply(registration, _pixels(prior, "prior"), size=(width, height)).pixels
+
+
+def measure(
+    photo: "Picture", generated: "Picture", registration: Registration | None = None
+) -> Deviation:
+    """Measure what a generated picture changed against its photo.
+
+    Parameters
+    ----------
+    photo, generated : path, bytes, PIL picture, array or Photo
+        At least 16 px on each side, of any two sizes.
+    registration
+        Of `generated` onto `photo`; found where it is not given.
+
+    Returns
+    -------
+    Deviation
+        `drift` from 0 (nothing changed) to 100 (another scene), `sentences()` in words, every
+        number with unit and interval in `entries`.
+
+    Raises
+    ------
+    InputError
+        A picture that cannot be read or used.
+    """
+    ours, theirs = _pixels(photo, "photo"), _pixels(generated, "generated")
+    return measure_arrays(ours, theirs, registration)
+
+
+def score(
+    restored: "Picture",
+    reference: "Picture | None" = None,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    protocol: Protocol = Protocol(),
+) -> tuple[Score, ...]:
+    """Score a restoration against the ground truth. Nothing is resized.
+
+    Parameters
+    ----------
+    restored, reference : path, bytes, PIL picture, array or Photo
+        Of one size. `reference` may be left out where no metric needs one.
+    metrics
+        Names of `verax metrics`.
+    protocol
+        Channel and border.
+
+    Returns
+    -------
+    tuple of Score
+        In the order asked for; each carries its value and its protocol.
+
+    Raises
+    ------
+    SizeMismatchError
+        The two differ in size.
+    UnknownNameError
+        No such metric.
+    MissingExtraError
+        A learned metric is not installed.
+    InputError
+        A picture that cannot be read or used, or is too small for a metric.
+    """
+    ours = images.as_photo(restored, name="restored").pixels
+    theirs = None if reference is None else images.as_photo(reference, name="reference").pixels
+    return score_arrays(ours, theirs, metrics, protocol)
+
+
+def _pixels(picture: "Picture", name: str) -> Image:
+    photo = images.as_photo(picture, name=name)
+    return images.check_size(photo.pixels, name=photo.name or name)
