@@ -39,7 +39,7 @@ from verax.providers.requests import ImagesAnswer, Request
 from verax.settings import Settings
 from verax.store import write_whole
 
-SERVICE = Path(__file__).parents[1] / "tests" / "service" / "serve.py"
+SERVICE = (sys.executable, "-m", "verax", "serve-test", "--port", "0")
 TODAY = date(2026, 11, 20)  # the models asked for live on this day
 WISHES = generated.Wishes(model="gpt-image-2.6-flare", task="dehaze", quality="low")
 RUN = "kill-test"
@@ -235,7 +235,7 @@ def main() -> None:
 
 def run(folder: Path, chosen: argparse.Namespace) -> Tally:
     ledger = folder / "ledger.jsonl"
-    command = [sys.executable, SERVICE, "--ledger", ledger, "--delay", str(chosen.delay)]
+    command = [*SERVICE, "--ledger", ledger, "--delay", str(chosen.delay)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as service:
         assert service.stdout is not None
         url = service.stdout.readline().strip()

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1] / "src" / "verax"
 FLOORS = [
     "errors",
     "image settings catalog store weights",
-    "providers restorers degrade metrics geometry provenance datasets",
+    "providers restorers degrade metrics geometry provenance datasets testservice",
     "priors fusion deviation",
     "pipeline",
     "bench training making api",

@@ -33,7 +33,8 @@ def test_a_task_nobody_knows_is_an_error():
 def test_a_gateway_says_where_or_asks_for_it_and_names_known_models(name):
     got = gateway(name)
 
-    assert got.base_url.startswith("https://") or got.base_url == ""
+    on_this_machine = "http://127.0.0.1:8900/v1" if name == "test" else ""
+    assert got.base_url.startswith("https://") or got.base_url == on_this_machine
     assert got.auth in {"bearer", "api-key"}
     assert got.mask in {"alpha", "white", "black", ""}
     assert {*got.ids, *got.ends} <= set(models())

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from asking import png
-from service.calls import parse_form
+from verax.testservice.calls import parse_form
 
 PICTURE = base64.b64encode(png(32, 32)).decode()
 

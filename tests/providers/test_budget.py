@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from service import billing
 from verax.catalog.models import models
 from verax.errors import InputError
 from verax.providers.budget import (
@@ -23,6 +22,7 @@ from verax.providers.budget import (
 from verax.providers.images_api import connect
 from verax.providers.requests import EditRequest, GenerateRequest, ImageFile, Usage
 from verax.settings import Settings
+from verax.testservice import billing
 
 KNOWN = models()
 PROMPT = (

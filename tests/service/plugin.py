@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from service.server import Server, State, serve
+from verax.testservice.server import Server, serve
+from verax.testservice.state import State
 
 
 @dataclass
@@ -23,7 +24,7 @@ class Service:
     server: Server
 
     def script(self, steps: list[str]) -> None:
-        """What happens to the next requests for pictures; see `service.server`."""
+        """What happens to the next requests for pictures; see `verax.testservice.state`."""
         self.state.set_script(steps)
 
     def ledger(self) -> list[dict]:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service import billing, calls, rules
+from verax.testservice import billing, calls, rules
 
 KEY = {"Authorization": "Bearer sk-test"}
 MODEL = "gpt-image-2.6-flare"
@@ -291,8 +291,8 @@ def test_a_batch_answers_every_line_at_half_price(client, service):
 
 
 def test_the_service_runs_as_a_process_and_takes_a_script(tmp_path):
-    script = Path(__file__).with_name("serve.py")
-    command = [sys.executable, script, "--ledger", tmp_path / "ledger.jsonl", "--script", "500"]
+    command = [sys.executable, "-m", "verax", "serve-test", "--port", "0", "--script", "500"]
+    command += ["--ledger", tmp_path / "ledger.jsonl"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         url = process.stdout.readline().strip()
         with httpx2.Client(base_url=url, headers=KEY) as client:

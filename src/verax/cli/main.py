@@ -23,6 +23,7 @@ from verax.cli import (
     restore,
     score,
     serve,
+    serve_test,
     train,
 )
 from verax.errors import InputError, OutputError, VeraxError
@@ -72,6 +73,7 @@ app.command()(provenance.provenance)
 app.command()(train.train)
 app.command()(train.export)
 app.command()(serve.serve)
+app.command("serve-test")(serve_test.serve_test)
 app.add_typer(serve.key_app, name="serve-key")
 
 

@@ -254,8 +254,8 @@ class Keeping:
 def cost_of(call: Call, usage: Usage | None, stated_usd: float | None) -> float | None:
     """The bill of a call in US dollars; None where it is not known.
 
-    Token counts that give less than three quarters of the least a picture of this request can cost are no
-    counts of it.
+    Token counts that give less than PLAUSIBLE of the least that a picture of this request can cost
+    are no counts of it.
     """
     if call.reserved_usd == 0.0:
         return 0.0

@@ -9,17 +9,18 @@ and answers with an empty object for 200; {"links": True} gives pictures as link
 import base64
 import json
 import time
-from typing import Any
 
-from service import calls, pictures, rules
-from service.rules import Refusal
+from verax.testservice import calls, pictures, rules
+from verax.testservice.calls import Fields, Form
+from verax.testservice.rules import Refusal
+from verax.testservice.state import State
 
 MOVES = {"validating": "in_progress", "in_progress": "finalizing", "finalizing": "completed"}
 
 
-def files(service: Any, verb: str, tail: str, form: list | None) -> dict | bytes:
+def files(service: State, verb: str, tail: str, form: Form | None) -> Fields | bytes:
     parts = tail.split("/")
-    if verb == "POST":
+    if form is not None:
         fields = {name: data for name, file, data in form if not file}
         name, data = next((file, data) for _, file, data in form if file)
         return about(service, add_file(service, name, data, fields["purpose"].decode()))
@@ -30,10 +31,12 @@ def files(service: Any, verb: str, tail: str, form: list | None) -> dict | bytes
     if verb == "DELETE":
         del service.files[parts[1]]
         return {"id": parts[1], "object": "file", "deleted": True}
-    return service.files[parts[1]]["data"] if parts[2:] == ["content"] else about(service, parts[1])
+    if parts[2:] == ["content"]:
+        return bytes(service.files[parts[1]]["data"])
+    return about(service, parts[1])
 
 
-def add_file(service: Any, name: str, data: bytes, purpose: str) -> str:
+def add_file(service: State, name: str, data: bytes, purpose: str) -> str:
     with service.lock:
         service.files_ever += 1
         key = f"file-{service.files_ever:06d}"
@@ -41,13 +44,13 @@ def add_file(service: Any, name: str, data: bytes, purpose: str) -> str:
     return key
 
 
-def about(service: Any, key: str) -> dict:
+def about(service: State, key: str) -> Fields:
     file = service.files[key]
     told = {"id": key, "object": "file", "bytes": len(file["data"]), "created_at": 1_760_000_000}
     return told | {"filename": file["filename"], "purpose": file["purpose"], "status": "processed"}
 
 
-def batches(service: Any, verb: str, tail: str, body: bytes) -> dict:
+def batches(service: State, verb: str, tail: str, body: bytes) -> Fields:
     parts = tail.split("/")
     if verb == "POST" and len(parts) == 1:
         return create(service, json.loads(body))
@@ -63,7 +66,7 @@ def batches(service: Any, verb: str, tail: str, body: bytes) -> dict:
     return batch
 
 
-def create(service: Any, asked: dict) -> dict:
+def create(service: State, asked: Fields) -> Fields:
     file = service.files.get(asked["input_file_id"])
     if file is None or file["purpose"] != "batch":
         raise Refusal(400, "input_file_id: want a file with purpose batch", "input_file_id")
@@ -96,7 +99,7 @@ def create(service: Any, asked: dict) -> dict:
     return batch
 
 
-def ill_answered(status: int) -> dict:
+def ill_answered(status: int) -> Fields:
     """The answer to a batch that was created all the same."""
     if status == 200:
         return {}
@@ -105,13 +108,14 @@ def ill_answered(status: int) -> dict:
     raise Refusal(status, f"upstream error {status}", None, "server_error")
 
 
-def advance(service: Any, batch: dict) -> None:
+def advance(service: State, batch: Fields) -> None:
     batch["status"] = MOVES[batch["status"]]
     if batch["status"] != "completed":
         return
     lines = [json.loads(x) for x in service.files[batch["input_file_id"]]["data"].splitlines()]
     limit = service.batch_plan.get("expire_after", len(lines))
-    good, bad = [], []
+    good: list[Fields] = []
+    bad: list[Fields] = []
     for index, line in enumerate(lines):
         answered = answer_line(service, line, index) if index < limit else expired(line)
         (good if (answered["response"] or {}).get("status_code") == 200 else bad).append(answered)
@@ -124,17 +128,17 @@ def advance(service: Any, batch: dict) -> None:
         batch["status"] = "expired"
 
 
-def write_lines(service: Any, name: str, lines: list[dict]) -> str:
+def write_lines(service: State, name: str, lines: list[Fields]) -> str:
     data = "".join(json.dumps(line) + "\n" for line in lines).encode()
     return add_file(service, f"{name}.jsonl", data, "batch_output")
 
 
-def expired(line: dict) -> dict:
+def expired(line: Fields) -> Fields:
     error = {"code": "batch_expired", "message": "This request could not be executed in time."}
     return {"id": "x", "custom_id": line["custom_id"], "response": None, "error": error}
 
 
-def answer_line(service: Any, line: dict, index: int) -> dict:
+def answer_line(service: State, line: Fields, index: int) -> Fields:
     try:
         if service.batch_plan.get("fail_lines", {}).get(index) == "refuse":
             raise calls.moderation("input")
@@ -146,7 +150,7 @@ def answer_line(service: Any, line: dict, index: int) -> dict:
     return told | {"response": response, "error": None}
 
 
-def run_line(service: Any, line: dict) -> dict:
+def run_line(service: State, line: Fields) -> Fields:
     kind = "edit" if line["url"] == "/v1/images/edits" else "generate"
     fields = line["body"]
     rules.check_fields("edit-json" if kind == "edit" else "generate", fields)

@@ -1,8 +1,8 @@
 """What the test service accepts: the official schema where it is present, and the extra rules.
 
-The official schema (August 2026) knows neither the 2.5 and 2.6 models nor their fields; NEWER lists
-what was added since, each with its source. Without the schema file our own table FIELDS decides
-alone, so that the suite needs nothing beside the repository.
+With the official schema in a file (VERAX_OPENAPI) requests and answers are held against it. It
+(August 2026) knows neither the 2.5 and 2.6 models nor their fields; NEWER lists what was added
+since, each with its source. Without it our own table FIELDS decides alone.
 """
 
 import copy
@@ -11,20 +11,20 @@ import io
 import json
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
-from service.pictures import size_of
+from verax.testservice.pictures import size_of
+from verax.testservice.schemas import Check, Error, own_check
 
-SCHEMA = Path(
-    os.environ.get(
-        "VERAX_OPENAPI",
-        Path(__file__).parents[3] / "shared" / "spec" / "openai-images-openapi.json",
-    )
-)
+SCHEMA = Path(os.environ.get("VERAX_OPENAPI", "absent"))
 SDK = "openai-python 3.52.0, openai/types/image_edit_params.py and image_generate_params.py"
-NEWER = {  # field: (schema of the field, source); wins over the schema file
+NEWER: dict[
+    str, tuple[dict[str, Any], str]
+] = {  # field: (schema of the field, source); wins over the schema file
     "quality": ({"enum": ["standard", "low", "medium", "high", "xhigh", "max", "auto"]}, SDK),
     "complexity": ({"enum": ["low", "medium", "high"]}, SDK),
     "markup": ({"type": "string"}, SDK),
@@ -35,13 +35,15 @@ NEWER = {  # field: (schema of the field, source); wins over the schema file
     "moderation": ({"enum": ["auto", "low"]}, "accepted in multipart through extra_body"),
     "size": ({"type": "string"}, "gpt-image-2 model page: any WxH, multiples of 16"),
 }
-ANSWER_NEWER = {
+ANSWER_NEWER: dict[str, tuple[dict[str, Any], str]] = {
     "size": ({"type": "string", "pattern": r"^(auto|\d+x\d+)$"}, "openai-python 3.52.0"),
     "quality": ({"enum": ["low", "medium", "high", "xhigh", "max", "auto"]}, "same"),
     "output_format": ({"enum": ["png", "webp", "jpeg", "gif", "svg"]}, "same"),
 }
 
-FIELDS = {  # our own table, for when the schema file is absent; quality and others: NEWER
+FIELDS: dict[
+    str, dict[str, Any]
+] = {  # our own table, for when the schema file is absent; quality and others: NEWER
     "model": {"type": "string"},
     "prompt": {"type": "string"},
     "n": {"type": "integer", "minimum": 1, "maximum": 10},
@@ -53,10 +55,11 @@ FIELDS = {  # our own table, for when the schema file is absent; quality and oth
     "style": {"enum": ["vivid", "natural"]},
     "response_format": {"enum": ["url", "b64_json"]},
 }
-REFERENCE = {"type": "object", "minProperties": 1, "maxProperties": 1, "properties": {
+REFERENCE: dict[str, Any] = {
+    "type": "object", "minProperties": 1, "maxProperties": 1, "properties": {
     "image_url": {"type": "string", "maxLength": 20_971_520}, "file_id": {"type": "string"}},
     "additionalProperties": False}  # fmt: skip
-OWN = {
+OWN: dict[str, tuple[dict[str, Any], list[str]]] = {
     "generate": ({}, ["prompt"]),
     "edit-form": ({"image": {"type": ["string", "array"], "maxItems": 16},
                    "mask": {"type": "string"}, "input_fidelity": {"enum": ["high", "low"]}},
@@ -83,7 +86,7 @@ SNAPSHOTS = {
     "gpt-image-2.5-flare-2026-09-08",
     "gpt-image-2.5-sunburst-2026-09-08",
 }
-MODELS = {  # id: shutdown date or None
+MODELS: dict[str, str | None] = {  # id: shutdown date or None
     "gpt-image-1": "2026-10-23",
     "gpt-image-1-mini": "2026-12-01",
     "gpt-image-1.5": "2026-12-01",
@@ -100,11 +103,21 @@ FIXED_SIZES = {"auto", "1024x1024", "1536x1024", "1024x1536"}
 class Refusal(Exception):
     """An error answer: HTTP status and the body's `error` object."""
 
-    def __init__(self, status: int, message: str, param=None, code=None, **more) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        param: str | None = None,
+        code: str | None = None,
+        **more: object,
+    ) -> None:
         super().__init__(message)
         self.status = status
         kind = "invalid_request_error" if status < 500 else "server_error"
-        self.error = {"message": message, "type": kind, "param": param, "code": code} | more
+        self.error: dict[str, Any] = {
+            **{"message": message, "type": kind, "param": param, "code": code},
+            **more,
+        }
         self.headers: dict[str, str] = {}
 
 
@@ -113,17 +126,20 @@ def have_schema() -> bool:
 
 
 @functools.cache
-def validator(name: str):
-    """A JSON schema validator for a request or an answer; None when nothing describes it."""
-    from jsonschema import Draft202012Validator
-
+def validator(name: str) -> Check | None:
+    """What finds the errors of a request or an answer; None when nothing describes it."""
     if name in OWN and not have_schema():
         extra, required = OWN[name]
         newer = {field: schema for field, (schema, _) in NEWER.items()}
-        schema = {"type": "object", "properties": FIELDS | newer | extra, "required": required}
-        return Draft202012Validator(schema | {"additionalProperties": False})
-    if not have_schema():
-        return None
+        properties = FIELDS | newer | extra
+        return own_check({"properties": properties, "required": required})
+    return official(name) if have_schema() else None
+
+
+def official(name: str) -> Check:
+    """The check of the official schema."""
+    from jsonschema import Draft202012Validator
+
     document = json.loads(SCHEMA.read_text(encoding="utf-8"))
     schema = copy.deepcopy(document["components"]["schemas"][OFFICIAL[name]])
     newer = NEWER if name in OWN else ANSWER_NEWER if "size" in schema["properties"] else {}
@@ -131,38 +147,49 @@ def validator(name: str):
         newer = {field: entry for field, entry in newer.items() if field != "markup"}
     schema["properties"] |= {field: known for field, (known, _) in newer.items()}
     schema["additionalProperties"] = name not in OWN
-    return Draft202012Validator(schema | {"components": document["components"]})
+    judge = Draft202012Validator(schema | {"components": document["components"]})
+
+    def errors(value: object) -> Iterator[Error]:
+        for error in judge.iter_errors(value):
+            path = str(error.absolute_path[0]) if error.absolute_path else ""
+            names = {"additionalProperties": error.schema.get("properties", {}),
+                     "required": error.validator_value}.get(error.validator, ())  # fmt: skip
+            yield Error(error.validator, path, error.message, tuple(names))
+
+    return errors
 
 
-def check_answer(name: str, body: dict) -> dict:
-    """The body itself; raises when the official schema does not know it."""
-    schema = validator(name)
-    if schema is not None:
-        schema.validate(body)
+def check_answer(name: str, body: dict[str, Any]) -> dict[str, Any]:
+    """The body itself; raises ValueError when the official schema does not know it."""
+    check = validator(name)
+    for error in check(body) if check else ():
+        raise ValueError(f"{name}: {error}")
     return body
 
 
-def check_fields(name: str, body: dict) -> None:
+def check_fields(name: str, body: dict[str, Any]) -> None:
     """Raise the Refusal that the service would send for fields that the schema does not accept."""
     given = {key: value for key, value in body.items() if value is not None}
-    for error in validator(name).iter_errors(given):
-        if error.validator == "additionalProperties":
-            unknown = sorted(set(given) - set(error.schema["properties"]))[0]
-            raise Refusal(400, f"Unknown parameter: '{unknown}'.", unknown, "unknown_parameter")
-        if error.validator == "required":
-            missing = next(field for field in error.validator_value if field not in given)
-            raise Refusal(
-                400,
-                f"Missing required parameter: '{missing}'.",
-                missing,
-                "missing_required_parameter",
-            )
-        param = str(error.absolute_path[0]) if error.absolute_path else None
-        code = "invalid_type" if error.validator == "type" else "invalid_value"
-        raise Refusal(400, f"Invalid value for '{param}': {error.message[:200]}", param, code)
+    check = validator(name)
+    for error in check(given) if check else ():
+        raise _refusal(error, given)
 
 
-def check_request(kind: str, body: dict, images: list[bytes], today: str) -> None:
+def _refusal(error: Error, given: dict[str, Any]) -> Refusal:
+    if error.kind == "additionalProperties":
+        unknown = sorted(set(given) - set(error.names))[0]
+        text = f"Unknown parameter: '{unknown}'."
+        return Refusal(400, text, unknown, "unknown_parameter")
+    if error.kind == "required":
+        missing = next(field for field in error.names if field not in given)
+        text = f"Missing required parameter: '{missing}'."
+        return Refusal(400, text, missing, "missing_required_parameter")
+    code = "invalid_type" if error.kind == "type" else "invalid_value"
+    param = error.path or None
+    return Refusal(400, f"Invalid value for '{param}': {error.message[:200]}", param, code)
+
+
+def check_request(kind: str, body: dict[str, Any], images: list[bytes], today: str) -> None:
     """Raise the Refusal for what the schema allows but the models do not. `body` is typed."""
     model = body.get("model", "")
     if model not in MODELS:
@@ -178,7 +205,7 @@ def check_request(kind: str, body: dict, images: list[bytes], today: str) -> Non
     check_images(images)
 
 
-def check_model_fields(model: str, body: dict) -> None:
+def check_model_fields(model: str, body: dict[str, Any]) -> None:
     first = model.startswith(("gpt-image-1", "chatgpt"))
     second = model.startswith("gpt-image-2") and "." not in model
     refused = {"response_format", "style"}
@@ -238,7 +265,7 @@ def check_guides(image: bytes, mask: bytes | None, markup: bytes | None) -> None
         if not data.startswith(b"\x89PNG"):
             raise Refusal(400, f"{name} must be a PNG", name, "invalid_image_file")
         with Image.open(io.BytesIO(data)) as guide:
-            if guide.mode not in ("RGBA", "LA") or guide.getextrema()[-1][0] > 0:
+            if guide.mode not in ("RGBA", "LA") or _darkest(guide.getchannel("A")) > 0:
                 raise Refusal(400, f"{name} has no transparent pixel", name, "invalid_image_file")
             if guide.size != size_of(image):
                 raise Refusal(
@@ -246,3 +273,8 @@ def check_guides(image: bytes, mask: bytes | None, markup: bytes | None) -> None
                 )
         if name == "mask" and len(data) > 4 * 1024 * 1024:
             raise Refusal(400, "mask is larger than 4 MB", name, "invalid_image_file")
+
+
+def _darkest(channel: Image.Image) -> float:
+    low = channel.getextrema()[0]
+    return low if isinstance(low, (int, float)) else low[0]

@@ -1,7 +1,7 @@
 """What the test service charges, and its ledger: one line per billed call, synced to disk.
 
 Prices per million tokens and the table of output tokens are the published ones, typed in by hand:
-this module shares no arithmetic with the package it tests.
+this module shares no arithmetic with the code it tests.
 """
 
 import json
@@ -9,7 +9,9 @@ import math
 import os
 import re
 import threading
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 # USD per million tokens: text in, image in, image out.
 PRICES = {
@@ -71,7 +73,14 @@ def text_tokens(prompt: str) -> int:
     return sum(1 + (len(piece.encode()) - 1) // 9 for piece in pieces)
 
 
-def charge(model: str, prompt: str, inputs: list, outputs: list, previews: int) -> dict:
+def charge(
+    model: str,
+    prompt: str,
+    inputs: Sequence[tuple[int, int]],
+    outputs: Sequence[tuple[str, int, int]],
+    *,
+    previews: int,
+) -> dict[str, Any]:
     """The usage object and the price of one call.
 
     `inputs` are (width, height) of the pictures sent, `outputs` (quality, width, height).
@@ -97,13 +106,13 @@ class Ledger:
         self.path.touch()
         self._lock = threading.Lock()
 
-    def bill(self, **entry) -> None:
+    def bill(self, **entry: Any) -> None:  # noqa: ANN401  # one line of JSON
         with self._lock, self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
-    def entries(self) -> list[dict]:
+    def entries(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
 
     def total_usd(self) -> float:

@@ -1,90 +1,20 @@
-"""The test service itself: a real HTTP server that plays the Images API and fails on order.
+"""The test service itself: a real HTTP server that plays the Images API; see `state` for orders."""
 
-A script is a list of steps, one taken by each request for pictures; when it is used up, requests
-succeed. Steps (`parse_step` is the whole list):
-
-    ok                     answer as asked
-    429  429:2  429:ms=50  429:date=2  429:absurd  429:text  429:ahead=2  429:quota
-                           too many requests: without Retry-After, in seconds, retry-after-ms,
-                           as an HTTP date, 99999 seconds, not a number, as a date by a clock
-                           that is five minutes ahead; an account without money
-    500  502  503  409  408  401  400
-                           that status; nothing billed
-    html                   502 with a proxy's HTML page
-    refuse:input           moderation before painting; not billed
-    refuse:output          moderation after painting; billed
-    cut-early  cut         drop the line before billing; after billing, before the first byte
-    timeout:30             bill, then stay silent for that many seconds and drop the line
-    slow:0.5               bill, wait, answer (a stream sends comments meanwhile)
-    half                   bill, then only half of the body
-    size:640x480           another size than asked for
-    jpeg                   JPEG bytes although PNG was asked for
-    truncated              a picture file that ends too early, in a whole answer
-    no-usage               an answer without usage
-    billed:502, link ...   a billed answer that goes wrong: the list is in `service.faults`
-
-Billed means: written to the ledger and synced before the first byte of the answer.
-"""
-
-import base64
 import email.utils
 import hashlib
 import json
 import re
 import sys
-import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from typing import Any
 
-from service import batches, billing, calls, faults, pictures, rules
-from service.rules import Refusal
+from PIL.Image import Image
 
-STATUSES = {"400", "401", "408", "409", "500", "502", "503"}
-STEPS = {"ok", "html", "refuse", "cut", "cut-early", "timeout", "slow", "half", "size", "jpeg"}
-STEPS |= {"truncated", "no-usage", "429"} | faults.STEPS
-AHEAD_S = 300.0  # of the clock of 429:ahead
-
-
-def parse_step(step: str) -> tuple[str, str]:
-    """("429", "ms=50") from "429:ms=50"."""
-    name, _, detail = step.partition(":")
-    if name not in STEPS and name not in STATUSES:
-        raise ValueError(f"unknown step {step!r}. Known: {', '.join(sorted(STEPS | STATUSES))}")
-    return name, detail
-
-
-class State:
-    """Everything the service knows, shared by its threads."""
-
-    def __init__(self, ledger: Path, *, delay_s: float = 0.0, today: str = "2026-11-20") -> None:
-        self.ledger = billing.Ledger(ledger)
-        self.delay_s = delay_s
-        self.today = today
-        self.lock = threading.Lock()
-        self.steps: list[str] = []
-        self.requests: list[dict] = []
-        self.files: dict[str, dict] = {}
-        self.files_ever = 0
-        self.batches: dict[str, dict] = {}
-        self.batch_plan: dict = {}
-        self.linked: list[faults.Linked] = []
-        self.under_way = 0
-        self.most_under_way = 0
-
-    def set_script(self, steps: list[str]) -> None:
-        for step in steps:
-            parse_step(step)
-        with self.lock:
-            self.steps = list(steps)
-
-    def next_step(self) -> tuple[str, str]:
-        with self.lock:
-            return parse_step(self.steps.pop(0)) if self.steps else ("ok", "")
-
-    def note(self, entry: dict) -> None:
-        with self.lock:
-            self.requests.append(entry)
+from verax.testservice import batches, calls, faults, pictures, rules
+from verax.testservice.calls import Fields, Files
+from verax.testservice.rules import Refusal
+from verax.testservice.state import AHEAD_S, STATUSES, State
 
 
 class Server(ThreadingHTTPServer):
@@ -93,7 +23,7 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def handle_error(self, request, client_address) -> None:
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
@@ -113,8 +43,9 @@ class Conversation(BaseHTTPRequestHandler):
     service: State
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
+    ahead = False  # this answer is written by a clock that is ahead
 
-    def log_message(self, *_args) -> None:
+    def log_message(self, *_args: object) -> None:
         """Silent: what came in is in `State.requests`."""
 
     def do_GET(self) -> None:
@@ -140,12 +71,12 @@ class Conversation(BaseHTTPRequestHandler):
             if path == "/_script":
                 self.service.set_script(json.loads(body))
                 return self.send_json(200, {"steps": len(self.service.steps)})
-            if not (self.headers.get("Authorization") or self.headers.get("api-key")):
+            if self.service.keyed and not self.has_key():
                 raise Refusal(401, "You did not provide an API key.", None, "invalid_api_key")
             self.route(verb, path, body)
         except Refusal as refusal:
-            body = rules.check_answer("error", {"error": refusal.error})
-            self.send_json(refusal.status, body, refusal.headers)
+            error = rules.check_answer("error", {"error": refusal.error})
+            self.send_json(refusal.status, error, refusal.headers)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
 
@@ -163,7 +94,10 @@ class Conversation(BaseHTTPRequestHandler):
             return self.ok(batches.batches(self.service, verb, tail, body))
         raise Refusal(404, f"Invalid URL ({verb} {path})", None, "unknown_url")
 
-    def ok(self, body: dict) -> None:
+    def has_key(self) -> bool:
+        return bool(self.headers.get("Authorization") or self.headers.get("api-key"))
+
+    def ok(self, body: Fields) -> None:
         self.send_json(200, body)
 
     # pictures
@@ -193,7 +127,7 @@ class Conversation(BaseHTTPRequestHandler):
             with self.service.lock:
                 self.service.under_way -= 1
 
-    def read_request(self, kind: str, body: bytes) -> tuple[dict, list[tuple[str, bytes]]]:
+    def read_request(self, kind: str, body: bytes) -> tuple[Fields, Files]:
         content = self.headers.get("Content-Type", "")
         if content.startswith("multipart/form-data") and kind == "edit":
             parts = calls.parse_form(content, body)
@@ -231,7 +165,9 @@ class Conversation(BaseHTTPRequestHandler):
             self.drop()
         return step in ("html", "page", "cut-early")
 
-    def paint_and_send(self, kind, fields, files, step: str, detail: str) -> None:
+    def paint_and_send(
+        self, kind: str, fields: Fields, files: Files, step: str, detail: str
+    ) -> None:
         painted = calls.paint(kind, fields, files, size=detail if step == "size" else None)
         bill = calls.charge(fields, files, painted)
         self.service.ledger.bill(
@@ -250,29 +186,22 @@ class Conversation(BaseHTTPRequestHandler):
         data = [pictures.encode(picture, form) for picture in painted]
         if step == "truncated":
             data = [picture[: len(picture) // 2] for picture in data]
-        usage = None if step == "no-usage" else bill["usage"]
-        about = calls.described(fields, painted[0].size)
+        answer = self.answer_of(fields, painted, data)
+        if step != "no-usage":
+            answer["usage"] = bill["usage"]
         if fields.get("stream"):
-            return self.send_stream(kind, fields, about, data, usage, wait, half=step == "half")
+            return self.send_stream(kind, fields, answer, wait, half=step == "half")
         time.sleep(wait)
-        body = {"created": int(time.time()), **about}
-        body["data"] = [{"b64_json": base64.b64encode(picture).decode()} for picture in data]
-        if usage:
-            body["usage"] = usage
-        raw = json.dumps(rules.check_answer("answer", body)).encode()
+        raw = json.dumps(rules.check_answer("answer", answer)).encode()
         self.send_bytes(200, raw, "application/json", half=step == "half")
 
-    def send_stream(self, kind, fields, about, data, usage, wait: float, *, half: bool) -> None:
-        name = "image_edit" if kind == "edit" else "image_generation"
-        common = {"created_at": int(time.time()), **about}
-        encoded = [base64.b64encode(picture).decode() for picture in data]
-        events = [
-            {"type": f"{name}.partial_image", "partial_image_index": index, "b64_json": encoded[0]}
-            for index in range(fields.get("partial_images") or 0)
-        ]
-        events += [{"type": f"{name}.completed", "b64_json": text} for text in encoded]
-        if usage:
-            events[-1]["usage"] = usage
+    def answer_of(self, fields: Fields, painted: list[Image], data: list[bytes]) -> Fields:
+        answer = {"created": int(time.time()), **calls.described(fields, painted[0].size)}
+        return answer | {"data": [{"b64_json": faults.encoded(picture)} for picture in data]}
+
+    def send_stream(
+        self, kind: str, fields: Fields, answer: Fields, wait: float, *, half: bool
+    ) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
@@ -282,12 +211,12 @@ class Conversation(BaseHTTPRequestHandler):
         while time.monotonic() < until:
             self.chunk(b": still painting\n\n")
             time.sleep(min(0.1, max(0.0, until - time.monotonic())))
-        for position, event in enumerate(events):
-            event |= common
-            if usage:
+        every = events(kind, fields, answer)
+        for position, event in enumerate(every):
+            if "usage" in answer:
                 rules.check_answer(event["type"], event)
             text = f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
-            if half and position == len(events) - 1:
+            if half and position == len(every) - 1:
                 self.chunk(text[: len(text) // 2])
                 return self.drop()
             self.chunk(text)
@@ -295,14 +224,16 @@ class Conversation(BaseHTTPRequestHandler):
 
     # faults
 
-    def send_fault(self, fields, painted, usage, step: str, detail: str) -> None:
+    def send_fault(
+        self, fields: Fields, painted: list[Image], usage: Fields, step: str, detail: str
+    ) -> None:
         form = fields.get("output_format") or "png"
         data = [pictures.encode(picture, form) for picture in painted]
-        about = calls.described(fields, painted[0].size)
-        answer = {"created": int(time.time()), **about, "usage": usage}
-        answer["data"] = [{"b64_json": faults.encoded(picture)} for picture in data]
+        answer = self.answer_of(fields, painted, data) | {"usage": usage}
         links = [self.link(picture, detail) for picture in data]
-        self.send_reply(faults.reply(step, detail, answer, links))
+        reply = faults.reply(step, detail, answer, links)
+        assert reply is not None
+        self.send_reply(reply)
 
     def link(self, data: bytes, way: str) -> str:
         with self.service.lock:
@@ -314,12 +245,13 @@ class Conversation(BaseHTTPRequestHandler):
 
     def send_linked(self, number: int) -> None:
         linked = self.service.linked[number]
-        keyed = bool(self.headers.get("Authorization") or self.headers.get("api-key"))
         if linked.way == "endless":
             return self.send_without_end(linked)
-        self.send_reply(faults.picture(linked, self.headers["Host"], keyed=keyed, number=number))
+        self.send_reply(
+            faults.picture(linked, self.headers["Host"], keyed=self.has_key(), number=number)
+        )
 
-    def send_without_end(self, linked) -> None:
+    def send_without_end(self, linked: faults.Linked) -> None:
         linked.asked += 1
         self.send_response(200)
         self.send_header("Content-Type", "image/png")
@@ -331,7 +263,7 @@ class Conversation(BaseHTTPRequestHandler):
         except OSError:
             pass
 
-    def send_reply(self, reply) -> None:
+    def send_reply(self, reply: faults.Reply) -> None:
         self.send_response(reply.status)
         if reply.kind:
             self.send_header("Content-Type", reply.kind)
@@ -347,19 +279,25 @@ class Conversation(BaseHTTPRequestHandler):
 
     # bytes
 
-    def date_time_string(self, timestamp=None) -> str:
-        ahead = AHEAD_S if getattr(self, "ahead", False) else 0.0
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        ahead = AHEAD_S if self.ahead else 0.0
         return super().date_time_string((timestamp or time.time()) + ahead)
 
     def chunk(self, data: bytes) -> None:
         self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
         self.wfile.flush()
 
-    def send_json(self, status: int, body: dict, headers: dict | None = None) -> None:
+    def send_json(self, status: int, body: Fields, headers: dict[str, str] | None = None) -> None:
         self.send_bytes(status, json.dumps(body).encode(), "application/json", headers)
 
     def send_bytes(
-        self, status: int, body: bytes, kind="application/octet-stream", headers=None, *, half=False
+        self,
+        status: int,
+        body: bytes,
+        kind: str = "application/octet-stream",
+        headers: dict[str, str] | None = None,
+        *,
+        half: bool = False,
     ) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
@@ -379,6 +317,22 @@ class Conversation(BaseHTTPRequestHandler):
         self.connection.close()
 
 
+def events(kind: str, fields: Fields, answer: Fields) -> list[Fields]:
+    """An answer as the events of a stream: previews, then the pictures, the last with usage."""
+    name = "image_edit" if kind == "edit" else "image_generation"
+    common = {key: value for key, value in answer.items() if key not in ("data", "usage")}
+    common["created_at"] = common.pop("created")
+    texts = [one["b64_json"] for one in answer["data"]]
+    previews = [
+        {"type": f"{name}.partial_image", "partial_image_index": index, "b64_json": texts[0]}
+        for index in range(fields.get("partial_images") or 0)
+    ]
+    every = [*previews, *({"type": f"{name}.completed", "b64_json": text} for text in texts)]
+    if "usage" in answer:
+        every[-1]["usage"] = answer["usage"]
+    return [event | common for event in every]
+
+
 def secret(header: str) -> bool:
     return header.lower() in ("authorization", "api-key", "cookie")
 
@@ -391,12 +345,16 @@ def retry_after(form: str) -> dict[str, str]:
         value = str(float(value) + AHEAD_S)
     if name in ("date", "ahead"):
         return {"Retry-After": email.utils.formatdate(time.time() + float(value), usegmt=True)}
-    special = {"": {}, "absurd": {"Retry-After": "99999"}, "text": {"Retry-After": "soon"}}
+    special: dict[str, dict[str, str]] = {
+        "": {},
+        "absurd": {"Retry-After": "99999"},
+        "text": {"Retry-After": "soon"},
+    }
     return special.get(name, {"Retry-After": name})
 
 
-def models(tail: str) -> dict:
-    def one(name: str) -> dict:
+def models(tail: str) -> Fields:
+    def one(name: str) -> Fields:
         ends = rules.MODELS[name]
         about = {"id": name, "object": "model", "created": 1_760_000_000, "owned_by": "system"}
         return about | {"shutdown_date": ends}

@@ -8,12 +8,17 @@ import hashlib
 import json
 import re
 import time
+from typing import Any
 
-from service import billing, pictures, rules
-from service.rules import Refusal
+from PIL.Image import Image
+
+from verax.testservice import billing, pictures, rules
+from verax.testservice.rules import Refusal
 
 NUMBERS = {"n", "partial_images", "output_compression", "frame_count", "frame_duration_ms"}
+Fields = dict[str, Any]
 Files = list[tuple[str, bytes]]
+Form = list[tuple[str, str, bytes]]
 
 
 def request_id() -> str:
@@ -32,7 +37,7 @@ def moderation(stage: str) -> Refusal:
     )
 
 
-def read_json(body: bytes) -> dict:
+def read_json(body: bytes) -> Fields:
     try:
         value = json.loads(body)
     except ValueError:
@@ -42,7 +47,7 @@ def read_json(body: bytes) -> dict:
     return value
 
 
-def parse_form(content_type: str, body: bytes) -> list[tuple[str, str, bytes]]:
+def parse_form(content_type: str, body: bytes) -> Form:
     """(name, file name, bytes) of every part of a multipart form."""
     match = re.search(r'boundary="?([^";]+)', content_type or "")
     if not match:
@@ -57,9 +62,9 @@ def parse_form(content_type: str, body: bytes) -> list[tuple[str, str, bytes]]:
     return parts
 
 
-def typed_form(parts) -> tuple[dict, Files]:
+def typed_form(parts: Form) -> tuple[Fields, Files]:
     """Form fields as JSON types, with placeholders for the files, and the files."""
-    fields: dict = {}
+    fields: Fields = {}
     files = [(name.removesuffix("[]"), data) for name, file, data in parts if file]
     for name, file, data in parts:
         if file:
@@ -77,26 +82,26 @@ def typed_form(parts) -> tuple[dict, Files]:
     return fields | {name: "<bytes>" for name, _ in files if name != "image"}, files
 
 
-def referenced(uploads: dict, fields: dict) -> Files:
+def referenced(uploads: dict[str, Fields], fields: Fields) -> Files:
     """The pictures that a JSON edit points at."""
     named = [("image", one) for one in fields["images"]]
     named += [("mask", fields["mask"])] if fields.get("mask") else []
     return [(name, resolve(uploads, reference)) for name, reference in named]
 
 
-def resolve(uploads: dict, reference: dict) -> bytes:
+def resolve(uploads: dict[str, Fields], reference: Fields) -> bytes:
     if "file_id" in reference:
         file = uploads.get(reference["file_id"])
         if file is None:
             raise Refusal(400, f"No such file {reference['file_id']}", "images", "invalid_value")
-        return file["data"]
+        return bytes(file["data"])
     match = re.fullmatch(r"data:image/[a-z+]+;base64,(.*)", reference["image_url"], re.DOTALL)
     if not match:
         raise Refusal(400, "Could not download image_url", "images", "failed_to_download_image")
     return base64.b64decode(match[1])
 
 
-def check(kind: str, fields: dict, files: Files, today: str) -> None:
+def check(kind: str, fields: Fields, files: Files, today: str) -> None:
     """Everything about one request beyond the schema."""
     by_name = dict(reversed(files))
     images = [data for name, data in files if name == "image"]
@@ -105,7 +110,7 @@ def check(kind: str, fields: dict, files: Files, today: str) -> None:
         rules.check_guides(images[0], by_name.get("mask"), by_name.get("markup"))
 
 
-def asked_size(fields: dict, files: Files) -> tuple[int, int]:
+def asked_size(fields: Fields, files: Files) -> tuple[int, int]:
     size = fields.get("size") or "auto"
     if size != "auto":
         width, height = size.split("x")
@@ -116,7 +121,7 @@ def asked_size(fields: dict, files: Files) -> tuple[int, int]:
     return (1024, 1024) if width == height else (1536, 1024) if width > height else (1024, 1536)
 
 
-def paint(kind: str, fields: dict, files, size: str | None) -> list:
+def paint(kind: str, fields: Fields, files: Files, size: str | None) -> list[Image]:
     width, height = asked_size({"size": size} if size else fields, files)
     count = fields.get("n") or 1
     if kind == "edit":
@@ -124,19 +129,19 @@ def paint(kind: str, fields: dict, files, size: str | None) -> list:
     return [pictures.invent(fields["prompt"], width, height, index) for index in range(count)]
 
 
-def used_quality(fields: dict) -> str:
-    quality = fields.get("quality") or "auto"
+def used_quality(fields: Fields) -> str:
+    quality = str(fields.get("quality") or "auto")
     return "high" if quality == "auto" else quality
 
 
-def charge(fields: dict, files, painted) -> dict:
+def charge(fields: Fields, files: Files, painted: list[Image]) -> Fields:
     inputs = [pictures.size_of(data) for name, data in files if name in ("image", "markup")]
     outputs = [(used_quality(fields), *asked_size(fields, files)) for _ in painted]
     previews = (fields.get("partial_images") or 0) if fields.get("stream") else 0
-    return billing.charge(fields["model"], fields["prompt"], inputs, outputs, previews)
+    return billing.charge(fields["model"], fields["prompt"], inputs, outputs, previews=previews)
 
 
-def entry(kind: str, fields: dict, files) -> dict:
+def entry(kind: str, fields: Fields, files: Files) -> Fields:
     """What the ledger keeps of a request: enough to tell two pictures apart."""
     hashes = [hashlib.sha256(data).hexdigest() for _, data in files]
     told = {k: fields.get(k) for k in ("model", "size", "quality", "n", "prompt")}
@@ -145,7 +150,7 @@ def entry(kind: str, fields: dict, files) -> dict:
     return {"time": time.time(), "kind": kind, "request": key, "files": hashes, **told}
 
 
-def described(fields: dict, size: tuple[int, int]) -> dict:
+def described(fields: Fields, size: tuple[int, int]) -> Fields:
     background = fields.get("background") or "opaque"
     return {
         "size": f"{size[0]}x{size[1]}",

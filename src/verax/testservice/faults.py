@@ -21,11 +21,13 @@ gzip-lie               says gzip and is not
 
 import base64
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 STEPS = {"billed", "moderation", "link", "stream", "usage", "base64", "empty-entry", "padded"}
 STEPS |= {"page", "ended", "gzip-lie"}
+Change = Callable[[str, dict[str, Any], list[str]], dict[str, Any]]
 LATE, CUT = 2, 1  # attempts that fail
 
 
@@ -67,7 +69,12 @@ def reply(step: str, detail: str, answer: dict[str, Any], links: list[str]) -> R
         return _moderation(detail)
     if step == "stream":
         return _stream(detail, answer, links)
-    change = {"link": _linked, "usage": _counted, "base64": _spelled, "empty-entry": _emptied}
+    change: dict[str, Change] = {
+        "link": _linked,
+        "usage": _counted,
+        "base64": _spelled,
+        "empty-entry": _emptied,
+    }
     if step in change:
         return Reply(200, _json(change[step](detail, answer, links)))
     body = _json(answer)
@@ -115,11 +122,12 @@ def _counted(detail: str, answer: dict[str, Any], links: list[str]) -> dict[str,
 
 
 def _spelled(detail: str, answer: dict[str, Any], links: list[str]) -> dict[str, Any]:
-    spell = {
+    spellings: dict[str, Callable[[str], str]] = {
         "wrapped": lambda text: "\n".join(text[i : i + 76] for i in range(0, len(text), 76)),
         "urlsafe": lambda text: text.replace("+", "-").replace("/", "_"),
         "unpadded": lambda text: text.rstrip("="),
-    }[detail]
+    }
+    spell = spellings[detail]
     return answer | {"data": [{"b64_json": spell(one["b64_json"])} for one in answer["data"]]}
 
 

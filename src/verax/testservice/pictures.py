@@ -12,7 +12,7 @@ WARMER = [  # one table of 256 levels for each of R, G and B
     for gain in (1.0, 0.985, 0.95)
     for level in LEVELS
 ]
-SAVE = {
+SAVE: dict[str, dict[str, int]] = {
     "png": {"compress_level": 1, "compress_type": 2},
     "jpeg": {"quality": 92},
     "webp": {"quality": 90},

@@ -1,0 +1,1 @@
+"""A test service that plays the Images API on loopback: checks, bills, answers, fails on order."""
