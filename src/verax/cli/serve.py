@@ -1,13 +1,13 @@
 """verax serve: the Images endpoint and the page; verax serve-key: keys for its clients."""
 
-import os
 import socket
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import typer
 
-from verax.errors import SettingsError
+from verax.errors import SettingsError, missing_extra
 
 if TYPE_CHECKING:
     from verax.server.keys import ClientKeys
@@ -31,7 +31,11 @@ def serve(
     ),
 ) -> None:
     """Serve the OpenAI-compatible Images API and a page for people."""
+    from verax.bench.engines import default_workers
     from verax.making import credentials_of
+
+    if find_spec("uvicorn") is None or find_spec("prometheus_client") is None:
+        raise missing_extra("verax serve", "serve")
     from verax.server.app import ServerOptions
     from verax.server.keys import ClientKeys
     from verax.server.limits import LOOPBACK as LOOPBACK_NAMES
@@ -59,7 +63,7 @@ def serve(
         settings,
         hosts=LOOPBACK_NAMES | {host.lower(), *(n.lower() for n in name)},
         guarded=host not in LOOPBACK,
-        workers=workers or len(os.sched_getaffinity(0)),
+        workers=workers or default_workers(),
         waiting=waiting,
         limits=Limits(fetch_hosts=frozenset(() if settings.local_only else map(str.lower, fetch))),
     )
