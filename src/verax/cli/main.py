@@ -9,6 +9,7 @@ import typer
 
 import verax
 from verax.cli import (
+    align,
     bench,
     data,
     demo,
@@ -56,6 +57,7 @@ def main(
 
 app.command()(restore.restore)
 app.command()(register.register)
+app.command()(align.align)
 app.command()(generate.edit)
 app.command()(generate.generate)
 app.command()(models.models)

@@ -1,0 +1,1 @@
+"""Many pairs of photo and edit: tables in; registered, cropped pairs with reasons out."""
