@@ -173,7 +173,7 @@ def test_a_link_without_end_is_given_up_and_its_answer_kept(journal, client, ser
 
 
 def test_a_service_on_the_internet_may_not_point_into_a_private_network():
-    place = links.Place(links.httpx2.URL("https://8.8.8.8/v1"), False, {}, lambda s: None)
+    place = links.Place(links.httpx2.URL("https://8.8.8.8/v1"), False, {}, 0, lambda s: None)
     for link in ("http://127.0.0.1:9/x.png", "http://169.254.169.254/x", "http://[::1]/x"):
         with pytest.raises(ProviderError, match="private network"):
             links.fetch(link, place)

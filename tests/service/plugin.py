@@ -46,10 +46,12 @@ def running_service(folder):
     server = serve(state)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
-    yield Service(f"http://127.0.0.1:{server.server_port}/v1", state, server)
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield Service(f"http://127.0.0.1:{server.server_port}/v1", state, server)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 @pytest.fixture

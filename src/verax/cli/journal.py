@@ -1,20 +1,27 @@
 """The verb `journal`: what was asked of services, what it cost, and the answers that are kept."""
 
 import json
+import sys
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from verax.errors import InputError
+from verax.cli.paid import LocalOnly, Terms, configured
+from verax.errors import InputError, ProviderError, VeraxError
 
 if TYPE_CHECKING:
+    from verax.providers.answers import Fetch
     from verax.providers.journal import Journal
     from verax.providers.records import Call
+    from verax.providers.transport import Transport
 
 app = typer.Typer(
     help="What was asked of services, what it cost, and the answers that are kept.",
@@ -123,6 +130,65 @@ def prune(
     print(f"{verb} {len(found)} calls and {size / 1e6:.1f} MB" + ("" if yes else "; add --yes"))
 
 
+@app.command("fetch")
+def fetch_pictures(calls: Calls = None, run: Run = None, local_only: LocalOnly = False) -> None:
+    """Fetch pictures that services gave as links and that did not come then. Costs nothing."""
+    from verax.providers.answers import links
+
+    with opened() as journal:
+        found = chosen(journal, calls, [State.done, State.unusable], run, None)
+        waiting = [call for call in found if call.message and links(journal.kept.body(call))]
+        with fetchers(local_only) as fetcher:
+            counts = read_again(journal, waiting, fetcher)
+    print(f"{counts['done']} of {len(waiting)} answers are complete now; nothing was paid")
+
+
+@app.command()
+def reread(calls: Calls = None, run: Run = None) -> None:
+    """Read again, as this version can, what is kept and could not be read. Asks nobody."""
+    with opened() as journal:
+        states = [State.unusable, State.uncertain]
+        found = chosen(journal, calls, states, run, None)
+        counts = read_again(journal, found, lambda call: None)
+    print(f"{counts['done']} of {len(found)} can be read now; nothing was asked or paid")
+
+
+def read_again(
+    journal: "Journal", calls: "list[Call]", fetcher: "Callable[[Call], Fetch | None]"
+) -> Counter[str]:
+    """The states of calls after reading them once more; why one stays as it is goes to stderr."""
+    counts: Counter[str] = Counter()
+    for call in calls:
+        try:
+            state = journal.kept.again(call, fetcher(call))
+        except VeraxError as exc:  # one that is gone does not stop the others
+            print(f"call {call.id}: {exc}", file=sys.stderr)
+            continue
+        counts[state] += 1
+        left = journal.records.newest(call.fingerprint)
+        if left is not None and left.message:
+            print(f"call {call.id}: {left.message}", file=sys.stderr)
+    return counts
+
+
+@contextmanager
+def fetchers(local_only: bool) -> "Iterator[Callable[[Call], Fetch]]":
+    """What fetches the links of a call: from the service that gave them."""
+    from verax.providers.images_api import connect
+
+    with ExitStack() as stack:
+
+        @cache
+        def transport(gateway: str) -> "Transport":
+            name, _, address = gateway.partition(" ")
+            terms = Terms(name, address.partition(" ")[0] or None, local_only)
+            line = connect(configured(terms), today=datetime.now(UTC).date()).transport
+            stack.callback(line.close)
+            return line
+
+        yield lambda call: transport(call.gateway).fetch
+
+
 def opened() -> "Journal":
     from verax.providers.journal import Journal
     from verax.settings import load
@@ -181,20 +247,16 @@ def told(call: "Call") -> dict[str, Any]:
 
 
 def answer_bytes(journal: "Journal", call: "Call") -> int:
-    path = journal.kept.path(call.fingerprint)
-    return path.stat().st_size if call.state in ("done", "unusable") and path.is_file() else 0
+    return sum(path.stat().st_size for path in journal.kept.files(call))
 
 
 def exported(journal: "Journal", call: "Call") -> dict[str, bytes]:
     """File name -> bytes: the pictures of an answer, or its body where they cannot be read."""
-    from verax.errors import ProviderError
-    from verax.providers.answers import read_answer
-
     if call.state not in ("done", "unusable"):
-        return {}
+        return {f"{call.id:05}.part": path.read_bytes() for path in journal.kept.files(call)}
     body = journal.kept.body(call)
     try:
-        images = read_answer(body).images
+        images = journal.kept.read(call).images
     except ProviderError:
         return {f"{call.id:05}.json": body}
     endings = [image.media_type.removeprefix("image/") for image in images]

@@ -23,6 +23,9 @@ def serve_test(
         str, typer.Option(help="What happens to the next calls, by commas: 429:2,billed:502,link")
     ] = "",
     ledger: Annotated[Path | None, typer.Option(help="File of what it billed.")] = None,
+    fail_every: Annotated[
+        int, typer.Option(help="Bill every so many-th call and answer it with 502.", min=0)
+    ] = 0,
     delay: Annotated[float, typer.Option(help="Seconds before each answer.", min=0)] = 0.0,
     steps: Annotated[
         bool, typer.Option("--steps", help="Explain what --script can hold, and leave.")
@@ -38,7 +41,7 @@ def serve_test(
         return
     file = ledger or Path(tempfile.mkdtemp(prefix="verax-test-service-")) / "ledger.jsonl"
     today = datetime.now(UTC).date().isoformat()
-    service = State(file, delay_s=delay, today=today, keyed=False)
+    service = State(file, delay_s=delay, today=today, keyed=False, fail_every=fail_every)
     try:
         service.set_script([step for step in script.split(",") if step])
     except ValueError as exc:

@@ -74,6 +74,14 @@ def differences(answer: ImagesAnswer, request: Request) -> Iterator[str]:
         yield f"asked for {request.model}, the service used {answer.model}"
 
 
+def holds_pictures(body: bytes) -> bool:
+    """Whether at least one picture of an answer, broken off perhaps, came whole."""
+    try:
+        return bool(body) and bool(entries(table_of(body)))
+    except ProviderError:
+        return False
+
+
 def links(body: bytes) -> tuple[str, ...]:
     """The links to pictures in a body; none where it cannot be read."""
     found: list[str] = []

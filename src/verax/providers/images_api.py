@@ -31,9 +31,8 @@ from verax.errors import (
 )
 from verax.providers import failures, learned, places, streams
 from verax.providers.addresses import local_address
-from verax.providers.answers import read_answer, table_of
+from verax.providers.answers import holds_pictures, read_answer
 from verax.providers.dialects import wire
-from verax.providers.entries import entries
 from verax.providers.requests import EditRequest, GenerateRequest, ImagesAnswer, Keep, Request
 from verax.providers.rules import check
 from verax.providers.transport import Reply, Transport
@@ -195,7 +194,7 @@ class Client:
         try:
             reply = self.transport.post(outgoing, hear=hear)
         except ProviderUncertain as exc:
-            if not _holds_pictures(exc.partial):
+            if not holds_pictures(exc.partial):
                 raise
             reply = Reply(exc.partial, {}, 0)  # they came before the line was cut
         self._raise_error_of_stream(reply)
@@ -221,14 +220,6 @@ class Client:
         if isinstance(error, ProviderUncertain):
             error.partial = reply.body
         raise error
-
-
-def _holds_pictures(body: bytes) -> bool:
-    """Whether at least one picture of a broken answer came whole."""
-    try:
-        return bool(body) and bool(entries(table_of(body)))
-    except ProviderError:
-        return False
 
 
 def connect(

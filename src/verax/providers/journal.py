@@ -121,6 +121,9 @@ class Journal:
     def has(self, request: Request) -> bool:
         """Whether an answer to exactly this request is kept, readable or not: asking is free."""
         last = self.records.last(request.fingerprint())
+        if last is not None and last.state == "started":
+            with self.records.change():  # its process may have died when the answer was there
+                return self._standing(request)[1] in ("done", "unusable")
         return last is not None and last.state in ("done", "unusable")
 
     def stored(self, request: Request, fetch: Fetch | None = None) -> ImagesAnswer | None:

@@ -22,7 +22,7 @@ from verax.errors import (
     ProviderUncertain,
     VeraxError,
 )
-from verax.providers.answers import Fetch, bill, read_answer
+from verax.providers.answers import Fetch, bill, holds_pictures, read_answer
 from verax.providers.budget import cost_usd
 from verax.providers.records import Call, Records, State
 from verax.providers.requests import ImagesAnswer, Usage
@@ -155,9 +155,23 @@ class Keeping:
         return replace(answer, request_id=call.request_id, cost_usd=call.cost_usd)
 
     def again(self, call: Call, fetch: Fetch | None = None) -> State:
-        """Read a kept answer once more, as this version can and with links tried again."""
+        """Read what is kept of a call once more, as this version can and with links tried again.
+
+        Of an answer that broke off the whole pictures are taken. Its state afterwards.
+        """
+        if call.state == "uncertain":
+            return self._from_part(call, fetch)
         self.body(call)
         return self.answered(call, fetch=fetch)
+
+    def _from_part(self, call: Call, fetch: Fetch | None) -> State:
+        part, newest = self.part(call), self.records.last(call.fingerprint)
+        body = part.read_bytes() if part.is_file() else b""
+        if newest is None or newest.id != call.id or not holds_pictures(body):
+            return call.state
+        state = self.take(call, body, fetch)
+        part.unlink()
+        return state
 
     def take(self, call: Call, body: bytes, fetch: Fetch | None = None) -> State:
         """Keep the answer that a batch brought for a call; its state now."""

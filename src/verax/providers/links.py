@@ -28,12 +28,13 @@ class Place:
 
     Attributes:
         keys: the header of its key; sent only to the service's own scheme, host and port.
-        sleep: waits between attempts.
+        retries, sleep: how often, and the waiting between attempts.
     """
 
     service: httpx2.URL
     local_only: bool
     keys: Mapping[str, str]
+    retries: int
     sleep: Callable[[float], None]
 
 
@@ -45,7 +46,7 @@ def fetch(link: str, place: Place) -> bytes:
     url = _joined(link, place.service)
     private = is_private(place.service.host)
     with link_line(url, private=private, local_only=place.local_only) as line:
-        for pause in (*PAUSES_S, None):
+        for pause in (*PAUSES_S[: place.retries], None):
             try:
                 status, data = _once(line, url, place)
             except httpx2.HTTPError as exc:

@@ -107,7 +107,7 @@ class Transport:
 
         The key travels only to the service's own address, and only where that asks for it.
         """
-        place = links.Place(self.base_url, self.local_only, self.keys(), self.sleep)
+        place = links.Place(self.base_url, self.local_only, self.keys(), self._retries, self.sleep)
         return links.fetch(link, place)
 
     def download(self, path: str, target: Path) -> None:

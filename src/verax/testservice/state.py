@@ -54,6 +54,7 @@ class State:
         delay_s: seconds before each answer.
         today: the day by which models have ended, ISO.
         keyed: whether a key is wanted.
+        fail_every: every so many-th call is billed and then answered with 502; 0: none.
     """
 
     def __init__(
@@ -63,11 +64,13 @@ class State:
         delay_s: float = 0.0,
         today: str = "2026-11-20",
         keyed: bool = True,
+        fail_every: int = 0,
     ) -> None:
         self.ledger = billing.Ledger(ledger)
         self.delay_s = delay_s
         self.today = today
         self.keyed = keyed
+        self.fail_every, self.calls = fail_every, 0
         self.lock = threading.Lock()
         self.steps: list[str] = []
         self.requests: list[dict[str, Any]] = []
@@ -87,7 +90,11 @@ class State:
 
     def next_step(self) -> tuple[str, str]:
         with self.lock:
-            return parse_step(self.steps.pop(0)) if self.steps else ("ok", "")
+            self.calls += 1
+            if self.steps:
+                return parse_step(self.steps.pop(0))
+            fails = self.fail_every and self.calls % self.fail_every == 0
+            return ("billed", "502") if fails else ("ok", "")
 
     def note(self, entry: dict[str, Any]) -> None:
         with self.lock:
