@@ -49,7 +49,7 @@ def png(width, height):
 
 def bill(model, quality, size, inputs=(), n=1, previews=0):
     outputs = [(quality, *map(int, size.split("x")))] * n
-    return billing.charge(model, PROMPT, list(inputs), outputs, previews)["usd"]
+    return billing.charge(model, PROMPT, list(inputs), outputs, previews=previews)["usd"]
 
 
 @pytest.mark.parametrize(("model", "quality", "size"), CASES, ids="-".join)
