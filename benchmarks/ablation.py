@@ -88,7 +88,7 @@ def unregistered(case: Case) -> Registration:
     sx, sy = width / case.prior.shape[1], height / case.prior.shape[0]
     matrix = np.array([[sx, 0, sx / 2 - 0.5], [0, sy, sy / 2 - 0.5], [0, 0, 1]])
     return replace(
-        case.found, outcome="registered", matrix=matrix, field=None, confidence=believed(case)
+        case.found, placed="exactly", matrix=matrix, field=None, confidence=believed(case)
     )
 
 
@@ -140,7 +140,7 @@ def full(case: Case) -> Image:
 
 def without_texture(case: Case) -> Image:
     """The full row with a prior that has no high band of its own."""
-    if case.found.outcome == "foreign":
+    if case.found.placed == "not":
         return case.base
     recipe = fusion.solve(case.photo, case.base, case.warped, case.found)
     if recipe is None or recipe.scene_state_change:
@@ -155,7 +155,7 @@ def oracle(case: Case) -> Image | None:
     if case.truth is None:
         return None
     found = replace(
-        case.found, outcome="registered", matrix=case.truth.matrix, field=case.truth.field,
+        case.found, placed="exactly", matrix=case.truth.matrix, field=case.truth.field,
         confidence=believed(case),
     )  # fmt: skip
     return fused(case, found, case.prior)
@@ -273,7 +273,7 @@ def rows_of(case: Case, places: list[Path]) -> tuple[dict[str, Values], list[Qua
                 continue
             for measure, value in measured(case, picture).items():
                 found.setdefault(name, {}).setdefault(measure, []).append(value)
-        if case.reference is not None and case.found.outcome != "foreign":
+        if case.reference is not None and case.found.placed != "not":
             result = fusion.fuse(case.photo, case.base, case.warped, case.found, mode="network")
             share = result.trust[..., 1] + result.trust[..., 2]
             quarters.append(
@@ -335,7 +335,7 @@ def main() -> None:
     results: Results = {}
     for case in cases:
         results.setdefault(case.task, []).append(rows_of(case, words.weights or [weights.EMBEDDED]))
-        print(f"done {case.name}: {case.found.outcome}", flush=True)
+        print(f"done {case.name}: placed {case.found.placed}", flush=True)
         if words.save:
             words.save.write_text(json.dumps(results))
     show(results)

@@ -99,7 +99,7 @@ def measure(row: dict[str, str], sheets: Path | None) -> dict[str, Any]:
     )
     result = {
         "name": Path(row["input"]).stem,
-        "outcome": registration.outcome,
+        "placed": registration.placed,
         "initial": initial[3],
         **{f"{w}%": left[w] / initial[w] for w in initial},
         "own": unsupported_edges(fused.pixels, photo),
@@ -135,12 +135,12 @@ def main() -> None:
     options = parser.parse_args()
     results = [measure(row, options.sheets) for row in pairs(options.only, options.edits)]
     columns = ["initial", "2%", "3%", "4%", "own", "prior", "sobel", "canny", "self", "seconds"]
-    print(f"{'pair':24}{'outcome':12}" + "".join(f"{c:>8}" for c in columns) + "  scene")
+    print(f"{'pair':24}{'placed':12}" + "".join(f"{c:>8}" for c in columns) + "  scene")
     for r in results:
         numbers = "".join(f"{r[c]:8.3f}" for c in columns)
         extra = " ".join(f"{x:.2f}" for x in r.get("psnr", ()))
-        print(f"{r['name']:24}{r['outcome']:12}{numbers}  {'change' * r['scene_state']} {extra}")
-    kept = [r for r in results if not r["scene_state"] and r["outcome"] == "registered"]
+        print(f"{r['name']:24}{r['placed']:12}{numbers}  {'change' * r['scene_state']} {extra}")
+    kept = [r for r in results if not r["scene_state"] and r["placed"] == "exactly"]
     worst = {c: max((r[c] for r in kept), default=0.0) for c in columns[1:9]}
     print("worst without scene-state change: " + " ".join(f"{k} {v:.3f}" for k, v in worst.items()))
     print(json.dumps({"pairs": results, "worst": worst}))

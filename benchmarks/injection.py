@@ -63,13 +63,13 @@ def geometry_row(photo: Image, sim: SimulatedPrior, names: Iterable[str]) -> Row
     size = photo.shape[1], photo.shape[0]
     wanted, registration = injections.truth(sim, size), register(photo, sim.prior)
     read: dict[str, float | None] = {}
-    if registration.outcome != "foreign":
+    if registration.placed != "not":
         seen = look(photo, sim.prior, registration, "same")
         entries = geometry_entries(seen.found, size, 1.0)
         entries |= motion_entries(seen.blocks, seen.found, size)
         read = {name: entry.value for name, entry in entries.items()}
     return {
-        "outcome": registration.outcome,
+        "placed": registration.placed,
         "truths": {name: wanted[name] for name in names},
         "readings": {name: read.get(name) for name in names},
     }
@@ -102,7 +102,7 @@ def objects(job: Job) -> Row:
     places = [box_of(m) for m in (done.lost, done.gained, done.lost | done.gained) if m.any()]
     return {
         "visible": visible,
-        "outcome": deviation.outcome,
+        "placed": deviation.placed,
         "found": [
             {
                 **asdict(o),
@@ -140,10 +140,10 @@ def crosstalk(job: Job) -> Row:
     clean = job.photo.pixels(job.side)
     sim = injections.reference_prior(clean, job.case, job.photo.seed)
     deviation = measure(clean, sim.prior)
-    if deviation.outcome == "foreign":
-        return {"outcome": "foreign"}
+    if deviation.placed == "not":
+        return {"placed": "not"}
     size = clean.shape[1], clean.shape[0]
-    return {"outcome": deviation.outcome, **columns(deviation, injections.truth(sim, size), size)}
+    return {"placed": deviation.placed, **columns(deviation, injections.truth(sim, size), size)}
 
 
 def columns(deviation: Deviation, wanted: dict[str, float], size: tuple[int, int]) -> Row:

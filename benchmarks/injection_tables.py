@@ -36,7 +36,7 @@ def print_points(rows: list[Row]) -> None:
         for entry in mine[0]["truths"]:
             pairs = [(r["truths"][entry], r["readings"][entry]) for r in mine]
             print(f"{case:15}{entry:24}{line(pairs)}")
-        foreign = sum(row["outcome"] == "foreign" for row in mine)
+        foreign = sum(row["placed"] == "not" for row in mine)
         if foreign:
             print(f"{case:15}called foreign: {foreign} of {len(mine)}")
 
@@ -75,7 +75,7 @@ def print_objects(rows: list[Row]) -> None:
 def print_matrix(rows: list[Row]) -> None:
     means: dict[str, dict[str, float]] = {}
     for name, about in ABOUT.items():
-        mine = [r for r in rows if r["case"] == name and r["outcome"] != "foreign"]
+        mine = [r for r in rows if r["case"] == name and r["placed"] != "not"]
         means[name] = {
             c: _mean([row["whole" if c in about else "beyond"][c] for row in mine]) for c in UNITS
         }
@@ -88,7 +88,7 @@ def print_matrix(rows: list[Row]) -> None:
         cells = (f"[{v:.3f}]" if c in ABOUT[name] else f"{v:.3f} " for c, v in shares.items())
         print(f"{name:16}" + "".join(f"{cell:>13}" for cell in cells))
     print(f"{'unit':16}" + "".join(f"{unit[c]:12.4f} " for c in UNITS))
-    gone = sum(row["outcome"] == "foreign" for row in rows)
+    gone = sum(row["placed"] == "not" for row in rows)
     silent = sum(v is None for row in rows if "beyond" in row for v in row["beyond"].values())
     print(f"largest off the diagonal: {worst:.3f}; called foreign: {gone}; not told: {silent}")
 

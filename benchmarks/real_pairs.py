@@ -57,7 +57,7 @@ def cell(record: Record, name: str) -> str:
 def line(record: Record) -> str:
     return (
         f"{record['generator']:16}{record['task']:18}{Path(record['generated']).stem[:22]:24}"
-        f"{record['outcome']:11}{record['canvas']:9}{record['drift']:5.0f}  "
+        f"{record['placed']:11}{record['canvas']:9}{record['drift']:5.0f}  "
         + "".join(f"{cell(record, name):>7}" for name in COLUMNS)
         + f"{len(record['objects']):>5}  {record['scene_state']}"
     )
@@ -75,7 +75,7 @@ def main() -> None:
     lines = asked.save.read_text().splitlines() if asked.save and asked.save.exists() else []
     known = {record["generated"]: record for record in map(json.loads, lines)}
     print(
-        f"{'generator':16}{'task':18}{'name':24}{'outcome':11}{'canvas':9}drift  "
+        f"{'generator':16}{'task':18}{'name':24}{'placed':11}{'canvas':9}drift  "
         + "".join(f"{short:>7}" for short in COLUMNS.values())
         + "    n  state"
     )
@@ -111,7 +111,7 @@ def print_summary(by_generator: dict[str, list[Record]]) -> None:
     for title, value in rows.items():
         print(f"{title:34}" + "".join(f"{_median(f, value):>19}" for f in by_generator.values()))
     counts: dict[str, Callable[[Record], bool]] = {
-        "registered": lambda d: d["outcome"] == "registered",
+        "placed exactly": lambda d: d["placed"] == "exactly",
         "reframed": lambda d: bool(d["reframed"]),
         "day or night changed": lambda d: d["scene_state"] != "same",
     }

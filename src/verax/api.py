@@ -83,7 +83,7 @@ def save(
 def register(photo: "Picture", prior: "Picture") -> Registration:
     """Find where a prior lies on a photo, and whether it shows the same scene.
 
-    A refusal is a result, not an error: see `outcome` and `reason`.
+    That it lies nowhere is a result, not an error: see `placed` and `reason`.
 
     Parameters
     ----------

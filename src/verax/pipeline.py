@@ -20,7 +20,7 @@ from verax.restorers.faults import Faults, diagnose
 if TYPE_CHECKING:
     from verax.image.accept import Picture
 
-PriorUse = Literal["used", "refused", "none"]
+PriorUse = Literal["used", "unused", "none"]
 
 EMBEDDED = "network"
 DEFAULT_RESTORER = "auto"  # the embedded network, except under a prior of which tone alone is taken
@@ -38,7 +38,7 @@ class Restoration:
         warped: the registered prior, None without one.
         registration: None without a prior.
         trust: (H, W, 3) shares from photo, prior's tone, prior's texture.
-        prior: "used", "refused" (the base is returned) or "none".
+        prior: "used", "unused" (the base is returned) or "none".
         faults: what the photo suffers from.
     """
 
@@ -122,8 +122,9 @@ def restore(
         picture = _opened(prior, "prior").pixels
         registration = register(original.pixels, picture)
         warped = apply(registration, picture, size=(original.width, original.height))
-    refused = registration is not None and registration.outcome == "foreign"
-    use: PriorUse = "none" if registration is None else "refused" if refused else "used"
+    use: PriorUse = "none"
+    if registration is not None:
+        use = "unused" if registration.placed == "not" else "used"
     suffers = diagnose(original.pixels)
     base = restorers.restore(original.pixels, base_restorer(restorer, use, mode), faults=suffers)
     fused: Fusion = fuse(original.pixels, base, warped, registration, fidelity=fidelity, mode=mode)

@@ -51,9 +51,9 @@ def test_every_function_takes_every_form(scene, tmp_path):
     dark = forms((scene * 0.3).astype(np.uint8), tmp_path)
     truth = forms(scene, tmp_path)
     for name in ("bytes", "pillow", "uint8", "uint16", "float64"):
-        assert verax.register(dark[name], truth[name]).outcome == "registered"
+        assert verax.register(dark[name], truth[name]).placed == "exactly"
         assert verax.score(truth[name], truth["path"], ["psnr"])[0].value == 100
-    assert verax.measure(dark["pillow"], truth["uint8"]).outcome == "registered"
+    assert verax.measure(dark["pillow"], truth["uint8"]).placed == "exactly"
     assert verax.restore(dark["uint8"], truth["bytes"], fusion="tone").prior == "used"
 
 
@@ -147,7 +147,7 @@ def test_a_saved_restoration_says_how_it_was_made(scene, tmp_path):
 def test_a_registration_is_saved_as_json(scene, tmp_path):
     verax.register(scene, scene).save(tmp_path / "r.json")
 
-    assert json.loads((tmp_path / "r.json").read_text())["outcome"] == "registered"
+    assert json.loads((tmp_path / "r.json").read_text())["placed"] == "exactly"
 
 
 def test_the_documented_examples_run(scene, tmp_path, monkeypatch):

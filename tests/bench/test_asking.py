@@ -69,7 +69,7 @@ def test_another_size_than_asked_for_is_an_outcome_of_its_own(at_service, datase
     bench(dataset, tmp_path / "run", "--limit", "1")
 
     assert {row.outcome for row in rows_of(tmp_path / "run")} <= {
-        "wrong_size", "registration_refused",
+        "wrong_size", "prior_not_placed",
     }  # fmt: skip
     assert "wrong_size" in {row.outcome for row in rows_of(tmp_path / "run")}
 
@@ -105,6 +105,6 @@ def test_the_batch_api_gives_the_same_outcomes(at_service, dataset, tmp_path):
     bench(dataset, tmp_path / "run", "--batch", "--batch-poll", "0.05", "--limit", "2")
 
     assert {row.outcome for row in rows_of(tmp_path / "run")} <= {
-        "restored", "registration_refused",
+        "restored", "prior_not_placed",
     }  # fmt: skip
     assert not any(r["endpoint"].endswith("edits") for r in at_service.requests())

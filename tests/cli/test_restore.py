@@ -20,7 +20,7 @@ def test_a_restoration_keeps_the_photos_size_and_reports_what_it_used(verax, pai
     assert images.read(out).pixels.shape == (200, 300, 3)
     assert record["output"] == str(out)
     assert record["prior"] == "used"
-    assert set(record["registration"]) >= {"accepted", "reason", "matrix", "p_value", "coverage"}
+    assert set(record["registration"]) >= {"placed", "reason", "matrix", "p_value", "coverage"}
     assert np.shape(record["registration"]["matrix"]) == (3, 3)
     assert sum(record["trust"].values()) == pytest.approx(1)
     assert set(record["trust"]) == {"photo", "tone", "texture"}
@@ -101,7 +101,7 @@ def test_a_quoted_glob_means_the_files_that_fit(verax, pair, tmp_path):
 def test_register_prints_the_matrix_from_prior_to_photo(verax, pair):
     record = json.loads(verax("register", *pair, "--json").stdout)
 
-    assert record["accepted"] is True
+    assert record["placed"] == "exactly"
     np.testing.assert_allclose(record["matrix"], np.eye(3), atol=0.2)
 
 

@@ -160,7 +160,7 @@ def test_bars_above_and_below_are_a_letterbox():
 def test_a_picture_of_another_scene_is_called_foreign(other):
     deviation = measure(photo(), photo(other))
 
-    assert deviation.outcome == "foreign"
+    assert deviation.placed == "not"
     assert deviation.drift == 100
     assert deviation.entries["shift_x_px"].value is None
     assert "another scene" in sentences(deviation)[0]
@@ -267,4 +267,4 @@ def test_arrays_that_are_no_pictures_are_refused(broken):
 def test_flat_pictures_are_foreign_to_everything():
     flat = np.full((64, 64, 3), 0.5, np.float32)
 
-    assert measure(flat, flat).outcome == "foreign"
+    assert measure(flat, flat).placed == "not"

@@ -33,7 +33,7 @@ def parking_lot(pictures):
 def test_a_parking_lot_at_night_that_came_back_by_day_is_told(parking_lot):
     deviation = measure(*parking_lot)
 
-    assert deviation.outcome == "registered"
+    assert deviation.placed == "exactly"
     assert deviation.scene_state == "night made day"
     assert any(change.kind == "appeared" for change in deviation.objects)  # houses
 
@@ -45,7 +45,7 @@ def test_lamp_post_fence_and_car_lie_where_a_person_sees_them(parking_lot, quali
     found = map_points(invert(registration.matrix), np.array(IN_THE_PHOTO, np.float64))
     apart = np.linalg.norm(found - IN_THE_PRIOR, axis=1)
 
-    assert registration.accepted
+    assert registration.placed == "exactly"
     assert np.median(apart) < 0.02 * photo.shape[1]
     assert apart.max() < 0.035 * photo.shape[1]
 

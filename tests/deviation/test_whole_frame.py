@@ -75,7 +75,7 @@ def test_places_that_agree_less_than_usual_are_left_out_when_asked():
     usual[:, :100] = False
     nothing, sure = np.zeros((*shape, 2), np.float32), np.ones(shape, np.float32)
     leftover = Leftover(nothing, sure, sure, sure, usual)
-    same = Registration("registered", "", np.eye(3), None, sure, 0.0, 1.0, "stretch", 1.0)
+    same = Registration("exactly", "", np.eye(3), None, sure, 0.0, 1.0, "stretch", 1.0)
     every, some = (
         find_blocks((400, 300), leftover, same, np.eye(3), usual_only=asked)
         for asked in (False, True)

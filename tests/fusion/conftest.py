@@ -20,12 +20,12 @@ def scene():
 
 @pytest.fixture(scope="session")
 def place():
-    """A prior on the photo's grid with a registration of the given outcome."""
+    """A prior on the photo's grid with a registration placed as given."""
 
-    def place(prior, outcome="registered", valid=None):
+    def place(prior, placed="exactly", valid=None):
         ones = np.ones(prior.shape[:2], np.float32)
         valid = ones if valid is None else valid
-        found = Registration(outcome, "", np.eye(3), None, ones, 0.0, 1.0, "stretch")
+        found = Registration(placed, "", np.eye(3), None, ones, 0.0, 1.0, "stretch")
         return Warped(prior, valid), found
 
     return place

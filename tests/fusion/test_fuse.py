@@ -29,7 +29,7 @@ def test_without_a_prior_the_result_is_the_base(scene):
 
 
 def test_a_foreign_prior_changes_nothing(scene, place):
-    fused = fuse(scene, scene, *place(1 - scene, "foreign"))
+    fused = fuse(scene, scene, *place(1 - scene, "not"))
 
     assert np.array_equal(fused.pixels, scene)
 
@@ -93,7 +93,7 @@ def test_noise_of_a_photo_that_needs_no_light_is_left_to_the_restorer(scene, pla
 
 def test_a_coarse_registration_gives_a_coarse_tone_and_says_so(scene, place, psnr):
     photo = apply(scene, Degradation("lowlight", 0.5, 2))
-    fused = fuse(photo, photo, *place(scene, "coarse"))
+    fused = fuse(photo, photo, *place(scene, "roughly"))
 
     assert psnr(fused.pixels, scene) > psnr(photo, scene) + 6
     assert "coarse tone" in fused.notes[0]

@@ -24,7 +24,7 @@ def pictures():
 def placed(prior):
     size = prior.shape[:2]
     found = Registration(
-        "registered", "", np.eye(3), None, np.ones(size, np.float32), 0.0, 1.0, "stretch"
+        "exactly", "", np.eye(3), None, np.ones(size, np.float32), 0.0, 1.0, "stretch"
     )
     return Warped(prior, np.ones(size, np.float32)), found
 

@@ -25,7 +25,7 @@ LOW_BAND_SIGMA = 0.02  # of the width
 class Made:
     """What a method made: the output, or None with the outcome that says why.
 
-    `outcome` is "restored", "registration_refused" (the base stands in), or "abstained".
+    `outcome` is "restored", "prior_not_placed" (the base stands in), or "abstained".
     """
 
     pixels: Image | None
@@ -79,8 +79,8 @@ def registered_prior(photo: Image, prior: Image | None, argument: str, fidelity:
         return _absent()
     found = register(photo, prior)
     record = found.record()
-    if not found.accepted:
-        return Made(photo, "registration_refused", found.reason, record)
+    if found.placed != "exactly":
+        return Made(photo, "prior_not_placed", found.reason, record)
     warped = apply(found, prior, size=(photo.shape[1], photo.shape[0]))
     seen = warped.valid[..., None]
     return Made(np.clip(warped.pixels * seen + photo * (1 - seen), 0, 1), registration=record)
@@ -108,7 +108,7 @@ def fused(
         result = pipeline.restore(photo, prior, restorer=name, fidelity=fidelity, fusion=mode)
         found = result.registration
         record = found.record() if found else None
-        outcome = "registration_refused" if result.prior == "refused" else "restored"
+        outcome = "prior_not_placed" if result.prior == "unused" else "restored"
         reason = found.reason if found and outcome != "restored" else ""
         return Made(result.pixels, outcome, reason, record, result.notes)
 

@@ -16,7 +16,17 @@ from typing import Any
 from verax.errors import InputError, SettingsError
 from verax.store import open_database, transaction, writing
 
-OUTCOMES = ("restored", "refused", "failed", "wrong_size", "registration_refused", "abstained")
+OUTCOMES = ("restored", "refused", "failed", "wrong_size", "prior_not_placed", "abstained")
+
+
+def _placed(column: str) -> str:
+    """SQL: JSON that said "outcome" and "accepted" in the words it has now."""
+    return f"""
+        CASE WHEN json_extract({column}, '$.outcome') IS NULL THEN {column} ELSE json_remove(
+            json_set({column}, '$.placed', CASE json_extract({column}, '$.outcome')
+                WHEN 'registered' THEN 'exactly' WHEN 'coarse' THEN 'roughly' ELSE 'not' END),
+            '$.outcome', '$.accepted') END"""
+
 
 MIGRATIONS = (
     """
@@ -41,6 +51,11 @@ MIGRATIONS = (
     ALTER TABLE outputs ADD COLUMN prior_c2pa INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE outputs ADD COLUMN prior_seconds REAL;
     ALTER TABLE outputs ADD COLUMN aside INTEGER NOT NULL DEFAULT 0
+    """,
+    f"""
+    UPDATE outputs SET outcome = 'prior_not_placed' WHERE outcome = 'registration_refused';
+    UPDATE outputs SET registration = {_placed("registration")} WHERE registration <> '';
+    UPDATE deviations SET value = {_placed("value")}
     """,
 )
 

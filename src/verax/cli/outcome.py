@@ -25,7 +25,7 @@ def sentence(record: dict[str, Any]) -> str:
     """What was done, in words for somebody who has one photo."""
     if record["prior"] == "none":
         return "Restored without a prior: nothing in it comes from an image generator."
-    if record["prior"] == "refused":
+    if record["prior"] == "unused":
         return (
             f"The prior was left out: {record['registration']['reason']}. "
             "The photo is restored without it."
@@ -63,14 +63,14 @@ def figures(record: dict[str, Any]) -> list[str]:
 
 
 def tell_one_of_many(record: dict[str, Any], *, as_json: bool, verbose: bool) -> None:
-    """A line for programs; for people a word where a prior was refused, figures with -v."""
+    """A line for programs; for people a word where a prior was not used, figures with -v."""
     if as_json:
         print(json.dumps(record, ensure_ascii=False))
     if "error" in record:
         return
-    if record["prior"] == "refused":
+    if record["prior"] == "unused":
         reason = record["registration"]["reason"]
-        print(f"prior refused: {record['photo']}: {reason}", file=sys.stderr)
+        print(f"prior not used: {record['photo']}: {reason}", file=sys.stderr)
     elif verbose and not as_json:
         print(record["output"])
         print("\n".join(figures(record)))
@@ -82,7 +82,7 @@ def tell_all(records: list[dict[str, Any]], folder: str) -> None:
     uses = [record["prior"] for record in done]
     print(
         f"{len(done)} of {len(records)} restored in {sum(r['seconds'] for r in done):.1f} s: "
-        f"prior used {uses.count('used')}, refused {uses.count('refused')}, "
+        f"prior used {uses.count('used')}, not used {uses.count('unused')}, "
         f"none {uses.count('none')}; written to {folder}",
         file=sys.stderr,
     )

@@ -33,7 +33,7 @@ def register(
     if as_json:
         print(json.dumps(record, ensure_ascii=False))
     else:
-        print(f"{'accepted' if found.accepted else found.outcome}: {found.reason}")
+        print(f"placed {found.placed}: {found.reason}")
         print(f"p = {found.p_value:.3g}, coverage {found.coverage:.0%}, canvas {found.canvas}")
         for row in record["matrix"]:
             print("  " + "  ".join(f"{value:12.6f}" for value in row))

@@ -64,7 +64,7 @@ def second_as_prior(pictures: list[Path]) -> tuple[list[Path], Path | None]:
     except VeraxError:  # said when its turn comes; the other one is restored
         return pictures, None
     taken_by = camera(other)
-    if taken_by or register(photo.pixels, other.pixels).outcome == "foreign":
+    if taken_by or register(photo.pixels, other.pixels).placed == "not":
         why = f"a {taken_by} took it" if taken_by else "it shows another scene"
         print(
             f"note: {other.name} is restored as a photo of its own, since {why}; "

@@ -55,7 +55,7 @@ def measure(
     check_image(generated, name="generated")
     registration = registration or register(photo, generated)
     canvas = framing.canvas_kind(photo, generated, registration)
-    if registration.outcome == "foreign":
+    if registration.placed == "not":
         entries = framing.framing_entries(photo, generated, registration, canvas)
         return _foreign(registration, canvas, {**entries, **(extra or {})})
     seen = look(photo, generated, registration, canvas)
@@ -76,7 +76,7 @@ def measure(
     entries |= tones | remains.level_entries(seen.pair) | dict(extra or {})
     drift = _drift(entries, seen.found, size, state)
     return Deviation(
-        registration.outcome, registration.reason, canvas, state, entries, changed, drift
+        registration.placed, registration.reason, canvas, state, entries, changed, drift
     )
 
 
@@ -96,7 +96,7 @@ def _foreign(registration: Registration, canvas: str, entries: dict[str, Entry])
     units = {"shift_x_px": "px", "shift_y_px": "px", "scale_x": "ratio", "scale_y": "ratio"}
     units |= {"rotation_deg": "deg", "invented_edges": "share", "lost_edges": "share"}
     entries = {**{name: unknown(unit, FOREIGN) for name, unit in units.items()}, **entries}
-    return Deviation("foreign", registration.reason, canvas, "same", entries, (), 100.0)
+    return Deviation("not", registration.reason, canvas, "same", entries, (), 100.0)
 
 
 def motion_entries(blocks: Blocks, found: Global | str, size: Size) -> dict[str, Entry]:

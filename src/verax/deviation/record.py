@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from verax.geometry.register import Outcome
+from verax.geometry.register import Placed
 from verax.image import replace_file
 
 ObjectKind = Literal["appeared", "vanished", "moved", "replaced"]
@@ -65,8 +65,8 @@ class Deviation:
     """What a generated picture changed against the photo.
 
     Attributes:
-        outcome: of the registration: "registered", "coarse" or "foreign".
-        reason: that outcome in words.
+        placed: by the registration: "exactly", "roughly" or "not".
+        reason: that verdict in words.
         canvas: how the canvas came about: "same", "resized", "stretch", "crop", "outpaint",
             "letterbox".
         scene_state: what happened to time of day and light: "same", "night made day",
@@ -76,7 +76,7 @@ class Deviation:
         drift: summary from 0 (nothing changed) to 100 (another scene).
     """
 
-    outcome: Outcome
+    placed: Placed
     reason: str
     canvas: str
     scene_state: str
@@ -90,7 +90,7 @@ class Deviation:
         return self.canvas not in ("same", "resized")
 
     def __repr__(self) -> str:
-        return f"<Deviation {self.outcome}, drift {self.drift:.0f} of 100>"
+        return f"<Deviation placed {self.placed}, drift {self.drift:.0f} of 100>"
 
     def _repr_markdown_(self) -> str:
         """The sentences, as notebooks show them."""
@@ -111,7 +111,7 @@ class Deviation:
     def record(self) -> dict[str, Any]:
         """As JSON: every entry's value by name (null where unknown), the rest in `entries`."""
         return {
-            "outcome": self.outcome,
+            "placed": self.placed,
             "reason": self.reason,
             "canvas": self.canvas,
             "reframed": self.reframed,

@@ -34,7 +34,7 @@ NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight",
 
 def sentences(deviation: Deviation) -> list[str]:
     """What changed, most important first; what cannot be told is said last."""
-    if deviation.outcome == "foreign":
+    if deviation.placed == "not":
         return [f"The generated picture shows another scene: {deviation.reason}."]
     parts = [
         _scene(deviation),

@@ -82,7 +82,7 @@ def fuse(
         photo: (H, W, 3).
         base: (H, W, 3), the photo restored without the prior.
         warped: the prior on the photo's grid.
-        registration: how it got there; "coarse" gives a coarse tone only, "foreign" nothing.
+        registration: how it got there; placed "roughly" gives a coarse tone only, "not" nothing.
         fidelity: 1 takes only what is proved, 0 is the registered prior itself.
         mode: "tone" moves the base to the prior's tone; "network" lets the fusion network mend
             what that left, and take what it trusts of the prior's own low and high band.
@@ -91,7 +91,7 @@ def fuse(
         raise UnknownNameError(f"unknown fusion mode {mode!r} Known: {', '.join(MODES)}")
     if photo.shape != base.shape:
         raise SizeMismatchError(f"photo is {photo.shape[:2]}, base is {base.shape[:2]}")
-    if warped is None or registration is None or registration.outcome == "foreign":
+    if warped is None or registration is None or registration.placed == "not":
         return alone(base)
     if repeats(photo, warped):
         return alone(base, "the prior is the photo itself: nothing is taken from it")
@@ -134,7 +134,7 @@ def solve(photo: Image, base: Image, warped: Warped, registration: Registration)
     brighter = exposure.fit_exposure(quiet, prior, weight)
     exposed = exposure.expose(quiet, exposure.exposure_curve(brighter))
     change = gates.scene_state_change(quiet, exposed, prior, valid)
-    local = registration.outcome == "registered"
+    local = registration.placed == "exactly"
     if change:
         field = tone.fit_hint(quiet, prior, weight)
     else:

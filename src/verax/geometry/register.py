@@ -1,4 +1,4 @@
-"""Prior onto photo: global transform, local field, confidence, accepted or refused and why.
+"""Prior onto photo: global transform, local field, confidence, how well placed and why.
 
 Points are (x, y) in pixels; the centre of the top-left pixel is (0, 0). The matrix maps prior
 pixels to photo pixels. Photo pixel p is looked up in the prior at inverse(matrix) @ (p + field[p]).
@@ -33,7 +33,7 @@ from verax.geometry.verdict import ALPHA, distinctness, evidence, p_value
 from verax.geometry.warp import share_seen, warp
 from verax.image import Image, Plane, check_image, replace_file
 
-Outcome = Literal["registered", "coarse", "foreign"]
+Placed = Literal["exactly", "roughly", "not"]
 
 PHOTO_SIDE = 768  # px: long side of the copy that is registered
 PRIOR_SIDE = 1024
@@ -50,9 +50,9 @@ class Registration:
     """Where the prior lies on the photo.
 
     Attributes:
-        outcome: "registered"; "coarse": same scene, but only a coarse tone may be taken;
-            "foreign": nothing may be taken.
-        reason: the outcome in words.
+        placed: "exactly"; "roughly": same scene, but only a coarse tone may be taken; "not":
+            nothing shows that it is the same scene, and nothing may be taken.
+        reason: the verdict in words.
         matrix: (3, 3) float64, prior px to photo px.
         field: (H, W, 2) float32 local displacement in photo px (dx, dy), or None for zero.
         confidence: (H, W) float32 in [0, 1] on the photo's grid.
@@ -62,7 +62,7 @@ class Registration:
         score: correlation of the orientation channels after registration, at most 1.
     """
 
-    outcome: Outcome
+    placed: Placed
     reason: str
     matrix: Matrix
     field: Field | None
@@ -72,18 +72,13 @@ class Registration:
     canvas: str
     score: float = 0.0
 
-    @property
-    def accepted(self) -> bool:
-        return self.outcome == "registered"
-
     def __repr__(self) -> str:
-        return f"<Registration {self.outcome}: {self.reason}>"
+        return f"<Registration placed {self.placed}: {self.reason}>"
 
     def record(self) -> dict[str, Any]:
         """As JSON can hold it; the matrix maps prior pixels to photo pixels."""
         return {
-            "accepted": self.accepted,
-            "outcome": self.outcome,
+            "placed": self.placed,
             "reason": self.reason,
             "matrix": [[float(value) for value in row] for row in self.matrix],
             "p_value": float(self.p_value),
@@ -106,7 +101,7 @@ class Warped:
 
 
 def register(photo: Image, prior: Image) -> Registration:
-    """Find where the prior lies on the photo. A refusal is a result, not an error.
+    """Find where the prior lies on the photo. That it lies nowhere is a result, not an error.
 
     Works on reduced copies (long sides at most PHOTO_SIDE and PRIOR_SIDE), so that the cost hardly
     grows with the pictures.
@@ -127,12 +122,12 @@ def register(photo: Image, prior: Image) -> Registration:
     fit = _from_other_starts(fit, small, small_prior)
     matrix = compose(stretch(_size(small), size), fit.matrix, to_small)
     field, confidence = _detail(fit, size)
-    outcome, reason = _judge(fit, float(confidence.mean()))
+    placed, reason = _judge(fit, float(confidence.mean()))
     return Registration(
-        outcome,
+        placed,
         reason,
         matrix,
-        field if outcome == "registered" else None,
+        field if placed == "exactly" else None,
         confidence,
         fit.p_value,
         share_seen(matrix, _size(prior), size),
@@ -234,12 +229,12 @@ def _objection(fit: _Fit) -> str:
     return ""
 
 
-def _judge(fit: _Fit, confidence: float) -> tuple[Outcome, str]:
-    """Registered or coarse, for a prior of the same scene."""
+def _judge(fit: _Fit, confidence: float) -> tuple[Placed, str]:
+    """Exactly or roughly, for a prior of the same scene."""
     same = f"pictures of other scenes fit as well in {fit.p_value:.2g} of cases"
     if confidence < NOWHERE:
-        return "coarse", f"same scene ({same}), but hardly any edge lies where the photo has it"
-    return "registered", same
+        return "roughly", f"same scene ({same}), but hardly any edge lies where the photo has it"
+    return "exactly", same
 
 
 def _detail(fit: _Fit, size: Size) -> tuple[Field | None, Plane]:
@@ -259,7 +254,7 @@ def _detail(fit: _Fit, size: Size) -> tuple[Field | None, Plane]:
 
 def _refused(reason: str, matrix: Matrix, size: Size) -> Registration:
     nothing = np.zeros((size[1], size[0]), np.float32)
-    return Registration("foreign", reason, matrix, None, nothing, 1.0, 0.0, "stretch")
+    return Registration("not", reason, matrix, None, nothing, 1.0, 0.0, "stretch")
 
 
 def _reduced(image: Image, side: int) -> Image:

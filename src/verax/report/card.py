@@ -58,7 +58,7 @@ def card(
         "what came of it (`outcome`, `reason`, `seconds`, `cost_usd`, `width`, `height`), the "
         "photo's `licence`, `scene` (resample these), `seed`, `sha256` of the picture, "
         "`prior_sha256`, `prior_c2pa` and `prior_seconds` of the generated file as it came, "
-        "`transform` (3 x 3, prior px to photo px), `canvas`, `registered`, `c2pa`, and one column "
+        "`transform` (3 x 3, prior px to photo px), `canvas`, `placed`, `c2pa`, and one column "
         "per metric.",
         "## Models",
         _table(("model, as the service or the data set tells", "items"), _models(results)),

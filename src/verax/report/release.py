@@ -117,7 +117,7 @@ def _index_row(row: OutputRow, results: Results, data: bytes) -> dict[str, Any]:
         "reason": _without_folder(row),
         "transform": json.dumps(found["matrix"]) if "matrix" in found else "",
         "canvas": found.get("canvas", ""),
-        "registered": found.get("outcome", ""),
+        "placed": found.get("placed", ""),
         "prior_c2pa": bool(row.prior_c2pa),
         "c2pa": has_manifest(data),
         **{metric: scores.get(metric) for metric in metrics},

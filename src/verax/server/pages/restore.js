@@ -182,7 +182,7 @@ function row(entry) {
 
 function summary(entry) {
   const size = entry.width + " × " + entry.height;
-  const uses = { used: "with the generated picture", refused: "generated picture refused", none: "photo alone" };
+  const uses = { used: "with the generated picture", unused: "generated picture not used", none: "photo alone" };
   return [size, uses[entry.prior], new Date(entry.created * 1000).toLocaleString()].filter(Boolean).join(" · ");
 }
 

@@ -95,8 +95,8 @@ function turnDial() {
 /** What became of the generated picture, and why. */
 function verdict(entry) {
   const found = entry.registration;
-  if (entry.prior === "refused") return "The generated picture was not used: " + found.reason + ".";
-  if (found.outcome === "coarse") {
+  if (entry.prior === "unused") return "The generated picture was not used: " + found.reason + ".";
+  if (found.placed === "roughly") {
     return "The generated picture shows your scene, but hardly any of its edges lies where your photo has it;"
       + " only its overall light and colour were used.";
   }
