@@ -121,7 +121,7 @@ def choose(registry: Mapping[str, T], name: str, *, kind: str) -> T:
         return registry[name]
     near = get_close_matches(name, registry, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise UnknownNameError(f"unknown {kind} {name!r}{hint} Known: {', '.join(sorted(registry))}")
+    raise UnknownNameError(f"unknown {kind} {name!r}{hint}; known: {', '.join(sorted(registry))}")
 
 
 def missing_extra(what: str, extra: str) -> MissingExtraError:

@@ -12,7 +12,7 @@ from verax import image as images
 from verax.errors import InputError, SettingsError
 from verax.image import MAX_PIXELS, QUALITY, Image, Photo
 from verax.provenance.signing import Credentials, Source, load_credentials
-from verax.provenance.statement import BESIDE, marked, seal
+from verax.provenance.statement import beside_path, marked, seal
 from verax.settings import Settings
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def write(
     else:
         images.write(path, pixels, quality=quality)
     lost = seal(path, origin.photo.file, origin.prior, credentials=origin.credentials)
-    return lost, path.with_name(path.name + BESIDE) if lost else None
+    return lost, beside_path(path) if lost else None
 
 
 def credentials_of(settings: Settings) -> Credentials | None:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from verax import image as images
 from verax.cli.main import app
 from verax.datasets import load, registry
+from verax.datasets.items import from_folder, from_manifest
 from verax.errors import InputError, SettingsError, UnknownNameError
 
 DOT = np.full((8, 8, 3), 0.5, np.float32)
@@ -207,3 +208,29 @@ def test_a_users_own_catalog_entry_counts(tmp_path, monkeypatch):
     verax("add", tmp_path / "d", "--name", "mine")
 
     assert load("mine").items[0].licence == "CC0"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_manifest_is_read_as_spreadsheets_write_it(tmp_path, encoding):
+    put(tmp_path, "input/ä.png", "target/ä.png")
+    text = "task,input,target\r\nhaze,input/ä.png,target/ä.png\r\n"
+    (tmp_path / "manifest.csv").write_bytes(text.encode(encoding))
+
+    (item,) = from_manifest(tmp_path / "manifest.csv").items
+    assert item.target == tmp_path / "target/ä.png"
+
+
+def test_a_manifest_in_another_encoding_is_refused_in_one_line(tmp_path):
+    (tmp_path / "manifest.csv").write_bytes("task,input,target\nhaze,ä.png,\n".encode("latin-1"))
+
+    with pytest.raises(SettingsError, match="save it as CSV UTF-8"):
+        from_manifest(tmp_path / "manifest.csv")
+
+
+def test_partners_match_in_any_normal_form_and_case_and_hidden_files_are_none(tmp_path):
+    put(tmp_path, "input/Cafe\u0301.PNG", "target/caf\u00e9.png", "input/x.jfif", "target/X.png")
+    (tmp_path / "input" / "._x.png").write_bytes(b"AppleDouble")
+
+    items = from_folder(tmp_path, task="haze").items
+    assert len(items) == 2
+    assert all(item.target is not None for item in items)

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence, Set
 from functools import cache
-
-from PIL import Image as PillowImage
+from pathlib import Path
 
 from verax.bench.methods import resolve
 from verax.bench.work import Work
+from verax.errors import InputError
+from verax.image.header import header_of
 
 # seconds of one core per megapixel, measured; a rough guide before a run
 SIMULATING_S, SCORE_S, DEVIATION_S = 0.8, 0.15, 4.5
@@ -61,9 +62,9 @@ def disk_gb(works: Sequence[Work]) -> float:
 def _megapixels(path: str) -> float:
     """Of a picture; 0 for a file that cannot be read, which fails as an item of its own."""
     try:
-        with PillowImage.open(path) as header:
-            return header.width * header.height / 1e6
-    except OSError:
+        header = header_of(Path(path))
+        return header.width * header.height / 1e6
+    except InputError:
         return 0.0
 
 

@@ -3,7 +3,9 @@
 Heavy imports live inside the verbs, so that `verax --help` stays quick.
 """
 
+import codecs
 import sys
+from io import TextIOWrapper
 
 import typer
 
@@ -79,8 +81,21 @@ app.command("serve-test")(serve_test.serve_test)
 app.add_typer(serve.key_app, name="serve-key")
 
 
+def escape(exc: UnicodeError) -> tuple[str, int]:
+    """What a terminal cannot show, as JSON writes it: a name that is not UTF-8, a Δ in ASCII."""
+    if not isinstance(exc, UnicodeEncodeError):
+        raise exc
+    text = exc.object[exc.start : exc.end].encode("utf-16-be", "surrogatepass")
+    units = (text[at : at + 2].hex() for at in range(0, len(text), 2))
+    return "".join(f"\\u{unit}" for unit in units), exc.end
+
+
 def run() -> None:
     """Entry point: exit status 2 for bad input or an unwritable result, 1 for other failures."""
+    codecs.register_error("escape", escape)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="escape")
     try:
         app()
     except (InputError, OutputError) as exc:

@@ -1,36 +1,38 @@
 """Which file belongs to which: folders and globs on the command line, partners by name."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from verax.datasets.items import by_name, common_key
 from verax.errors import InputError
-
-PICTURE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff"}
-    | {".avif", ".heic", ".heif", ".bmp"}
-)
+from verax.image.header import is_picture_name
 
 
-def pictures_in(folder: Path) -> list[Path]:
-    """The picture files directly in a folder, sorted by name; hidden files are left out."""
+def pictures_in(folder: Path, *, recursive: bool = False) -> list[Path]:
+    """The picture files in a folder, sorted by name; hidden files are left out.
+
+    `recursive` takes those of its folders, too, hidden folders left out.
+    """
     if not folder.is_dir():
         raise InputError(f"{folder}: want a folder of pictures, there is none; check the path")
-    found = [
-        p
-        for p in folder.iterdir()
-        if p.suffix.lower() in PICTURE_SUFFIXES and not p.name.startswith(".")
-    ]
+    if not recursive:
+        return sorted(p for p in folder.iterdir() if is_picture_name(p))
+    found = []
+    for here, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(here, name) for name in names if is_picture_name(name)]
     return sorted(found)
 
 
-def expand(arguments: Sequence[Path]) -> tuple[list[Path], bool]:
+def expand(arguments: Sequence[Path], *, recursive: bool = False) -> tuple[list[Path], bool]:
     """The pictures meant by paths, folders and quoted globs; and whether several were meant."""
     photos: list[Path] = []
     several = len(arguments) > 1
     for argument in arguments:
         if argument.is_dir():
             several = True
-            found = pictures_in(argument)
+            found = pictures_in(argument, recursive=recursive)
             if not found:
                 raise InputError(f"{argument}: want a folder with pictures, found none in it")
             photos += found
@@ -43,21 +45,47 @@ def expand(arguments: Sequence[Path]) -> tuple[list[Path], bool]:
 
 
 def glob(pattern: Path) -> list[Path]:
-    """The pictures whose name fits the last part of a pattern such as photos/*.jpg."""
-    found = sorted(p for p in pattern.parent.glob(pattern.name) if p.is_file())
+    """The files whose name fits the last part of a pattern such as photos/*.jpg.
+
+    Hidden files, such as macOS puts beside others, are left out unless the pattern asks for them.
+    """
+    hidden = pattern.name.startswith(".")
+    found = sorted(
+        p
+        for p in pattern.parent.glob(pattern.name)
+        if p.is_file() and (hidden or not p.name.startswith("."))
+    )
     if not found:
         raise InputError(f"{pattern}: no file fits this pattern")
     return found
 
 
-def by_stem(folder: Path) -> dict[str, Path]:
-    """Pictures of a folder by name without suffix; two files of one name are an error."""
-    partners: dict[str, Path] = {}
-    for path in pictures_in(folder):
-        if path.stem in partners:
-            raise InputError(
-                f"{folder}: {partners[path.stem].name} and {path.name} share one name; "
-                "partners are found by name, keep one of them"
-            )
-        partners[path.stem] = path
-    return partners
+def by_stem(*folders: Path) -> tuple[dict[str, Path], ...]:
+    """Pictures of folders by the name that partners share; two files of one name are an error."""
+    for folder in folders:
+        pictures_in(folder)
+    return by_name(*folders)
+
+
+def partners(places: Mapping[Path, Path], folder: Path, *, deep: bool = False) -> dict[Path, Path]:
+    """The picture in `folder` that belongs to each photo, by its place (a name or relative path).
+
+    `deep` looks in the folders below, too. Raises InputError where no photo has a partner at all.
+    """
+    others = {p.relative_to(folder): p for p in pictures_in(folder, recursive=deep)}
+    key = common_key([str(place) for place in places.values()], [str(place) for place in others])
+    found = {key(str(place)): other for place, other in others.items()}
+    if len(found) < len(others):
+        by_name(folder)
+    pairs = {p: found[key(str(at))] for p, at in places.items() if key(str(at)) in found}
+    if not pairs:
+        raise InputError(
+            f"{folder}: want priors that are named like the photos, found none among its "
+            f"{len(others)} pictures; name them such as {next(iter(places)).stem}.png"
+        )
+    return pairs
+
+
+def common_folder(photos: Iterable[Path]) -> Path:
+    """The deepest folder that holds all photos."""
+    return Path(os.path.commonpath([photo.parent for photo in photos]))

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import typer
 
+from verax.errors import InputError
+
 
 def register(
     photo: Path = typer.Argument(..., help="The photo."),
@@ -18,6 +20,11 @@ def register(
     from verax import image as images
     from verax.geometry import register as registration
 
+    if output is not None:
+        for source in (photo, prior):
+            if output.exists() and source.exists() and output.samefile(source):
+                raise InputError(f"{output}: the result would replace {source}; choose another -o")
+        images.check_target(output)
     fixed, moving = images.read(photo), images.read(prior)
     found = registration.register(fixed.pixels, moving.pixels)
     if output is not None:

@@ -18,7 +18,14 @@ from verax.cli.paid import (
     Run,
     Terms,
 )
-from verax.cli.restore_jobs import Options, ask_and_run, plan, run_jobs, second_as_prior
+from verax.cli.restore_jobs import (
+    Options,
+    ask_and_run,
+    plan,
+    run_jobs,
+    second_as_prior,
+    still_to_do,
+)
 from verax.errors import InputError
 
 PRIOR, RESULT = "Prior", "Result"
@@ -81,6 +88,14 @@ AsJson = Annotated[
     bool,
     typer.Option("--json", rich_help_panel=RESULT, help="Print one JSON object per photo."),
 ]
+SkipExisting = Annotated[
+    bool,
+    typer.Option("--skip-existing", rich_help_panel=RESULT, help="Leave results that are there."),
+]
+Recursive = Annotated[
+    bool,
+    typer.Option("--recursive", help="Take the photos of the folders below, too."),
+]
 Verbose = Annotated[
     bool,
     typer.Option("-v", "--verbose", rich_help_panel=RESULT, help="Print the figures as well."),
@@ -110,11 +125,13 @@ def restore(
     prior: PriorFile = None,
     output: Output = None,
     report: Report = None,
+    recursive: Recursive = False,
     fidelity: Fidelity = 1.0,
     fusion: FusionMode = None,
     strict: Strict = False,
     restorer: Restorer = None,
     drop_gps: DropGps = False,
+    skip_existing: SkipExisting = False,
     as_json: AsJson = False,
     verbose: Verbose = False,
     model: Model = None,
@@ -153,14 +170,17 @@ def restore(
     )
     if not asking and prior is None:
         photos, prior = second_as_prior(photos)
-    paths, several = pairing.expand(photos)
+    paths, several = pairing.expand(photos, recursive=recursive)
     if prior is not None and asking and not several:
         raise InputError("--prior is at hand, so no service need be asked: leave one of them out")
-    jobs = plan(paths, several=several, prior=prior, output=output, report=report)
+    jobs = plan(
+        paths, several=several, prior=prior, output=output, report=report, recursive=recursive
+    )
     options = options_of(
         restorer, fidelity, fusion, drop_gps=drop_gps, strict=strict, as_json=as_json,
-        verbose=verbose, several=several,
+        verbose=verbose, several=several, skip_existing=skip_existing,
     )  # fmt: skip
+    jobs = still_to_do(jobs, options)
     if not asking:
         run_jobs(jobs, options)
         return

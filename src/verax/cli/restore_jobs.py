@@ -11,7 +11,8 @@ import typer
 
 from verax.cli import outcome, pairing
 from verax.cli.paid import Terms
-from verax.errors import InputError, VeraxError
+from verax.errors import InputError, OutputError, VeraxError
+from verax.image.header import READ_ONLY
 
 if TYPE_CHECKING:
     from verax.cli.asked import Asker, Batching
@@ -45,6 +46,7 @@ class Options:
     strict: bool = False
     as_json: bool = False
     verbose: bool = False
+    skip_existing: bool = False
     several: bool = False
     credentials: "Credentials | None" = field(default=None, repr=False)
 
@@ -96,29 +98,45 @@ def plan(
     prior: Path | None,
     output: Path | None,
     report: Path | None,
+    recursive: bool = False,
 ) -> list[Job]:
     """Where each photo's prior is and where its results go."""
+    if report is not None and report.exists() and not report.is_dir():
+        raise InputError(f"--report: want a folder, got the file {report}; name another")
     if not several:
         photo = photos[0]
-        target = output or photo.with_name(f"{photo.stem}_restored{photo.suffix}")
+        target = output or photo.with_name(writable(f"{photo.stem}_restored{photo.suffix}"))
         if target.is_dir():
-            target = target / photo.name
+            target = target / writable(photo.name)
         return [Job(photo, prior, target, report)]
     if prior is not None and not prior.is_dir():
         raise InputError(f"--prior: want a folder for {len(photos)} photos, got the file {prior}")
     if output is not None and output.exists() and not output.is_dir():
         raise InputError(f"--output: want a folder for {len(photos)} photos, got the file {output}")
-    priors = pairing.by_stem(prior) if prior is not None else {}
-    folder = output if output is not None else photos[0].parent / "restored"
-    jobs = [
-        Job(p, priors.get(p.stem), folder / p.name, report / p.name if report else None)
-        for p in photos
-    ]
+    root = pairing.common_folder(photos) if recursive else photos[0].parent
+    folder = output if output is not None else root / "restored"
+    photos = [photo for photo in photos if not (recursive and photo.is_relative_to(folder))]
+    places = {p: p.relative_to(root) if recursive else Path(p.name) for p in photos}
+    priors = pairing.partners(places, prior, deep=recursive) if prior is not None else {}
+    jobs = []
+    for photo, place in places.items():
+        target = folder / place.with_name(writable(place.name))
+        jobs.append(Job(photo, priors.get(photo), target, report / place if report else None))
+    without = [job.photo.name for job in jobs if job.prior is None]
+    if prior is not None and without:
+        shown = ", ".join(without[:5]) + (", ..." if len(without) > 5 else "")
+        print(f"note: no prior in {prior} for {len(without)} photos: {shown}", file=sys.stderr)
     targets = [job.output for job in jobs]
     twice = sorted({t.name for t in targets if targets.count(t) > 1})
     if twice:
         raise InputError(f"several photos are called {', '.join(twice)}; restore them one by one")
     return jobs
+
+
+def writable(name: str) -> str:
+    """The name, or one in PNG where pictures of its kind are read but not written."""
+    path = Path(name)
+    return str(path.with_suffix(".png")) if path.suffix.lower() in READ_ONLY else name
 
 
 def ask_and_run(
@@ -141,7 +159,7 @@ def check_targets(jobs: Sequence[Job], options: Options, *, make: bool) -> None:
     from verax import image as images
 
     if options.several and make:
-        jobs[0].output.parent.mkdir(parents=True, exist_ok=True)
+        make_folders(jobs)
     for job in jobs:
         if job.output.parent.is_dir() or not options.several:
             images.check_target(job.output)
@@ -149,8 +167,18 @@ def check_targets(jobs: Sequence[Job], options: Options, *, make: bool) -> None:
             images.format_of(job.output)
 
 
+def still_to_do(jobs: list[Job], options: Options) -> list[Job]:
+    """The jobs whose result is not there yet, where --skip-existing asks for it."""
+    left = [job for job in jobs if not (options.skip_existing and job.output.is_file())]
+    if len(left) < len(jobs):
+        print(f"note: {len(jobs) - len(left)} results are there and stay", file=sys.stderr)
+    return left
+
+
 def run_jobs(jobs: list[Job], options: Options, service: "Asker | None" = None) -> None:
     """One photo with its story, or many with a summary. Raises typer.Exit where --strict asks."""
+    if not jobs:
+        return
     if options.several:
         records = run_all(jobs, options, service)
     else:
@@ -162,22 +190,32 @@ def run_jobs(jobs: list[Job], options: Options, service: "Asker | None" = None) 
         raise typer.Exit(NOT_USED)
 
 
+def make_folders(jobs: Sequence[Job]) -> None:
+    """The folders that several results go to."""
+    for folder in {job.output.parent for job in jobs}:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise OutputError(f"{folder}: want to make this folder: {exc.strerror}") from exc
+
+
 def run_all(jobs: list[Job], options: Options, service: "Asker | None") -> list[dict[str, Any]]:
     """Every job, with a progress bar; one bad file never stops the rest."""
     from rich.console import Console
     from rich.progress import track
 
-    jobs[0].output.parent.mkdir(parents=True, exist_ok=True)
+    make_folders(jobs)
     console = Console(stderr=True)
     records: list[dict[str, Any]] = []
     for job in track(jobs, "restoring", console=console, disable=not console.is_terminal):
         try:
             record = run_job(job, options, service)
-        except VeraxError as exc:
-            record = {"photo": str(job.photo), "output": None, "error": str(exc)}
+        except Exception as exc:  # noqa: BLE001  # one bad file never stops the rest
+            why = str(exc) if isinstance(exc, VeraxError) else f"{job.photo}: {exc!r}"
+            record = {"photo": str(job.photo), "output": None, "error": why}
         records.append(record)
         outcome.tell_one_of_many(record, as_json=options.as_json, verbose=options.verbose)
-    outcome.tell_all(records, str(jobs[0].output.parent))
+    outcome.tell_all(records, str(pairing.common_folder(job.output for job in jobs)))
     return records
 
 
@@ -232,4 +270,4 @@ def write_report(folder: Path, made: "Made", record: dict[str, Any]) -> None:
         images.write(folder / "trust.png", trust_picture(made.restoration.trust))
         record["trust_map"] = str(folder / "trust.png")
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-    (folder / "report.json").write_text(text, encoding="utf-8")
+    (folder / "report.json").write_text(text, encoding="utf-8", errors="backslashreplace")

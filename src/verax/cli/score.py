@@ -121,9 +121,9 @@ def score_two_folders(
 
     if reference is None or not reference.is_dir():
         raise InputError(f"{restored} is a folder, so the reference must be one too")
-    pairs = pairing.by_stem(restored), pairing.by_stem(reference)
+    ours, theirs = pairing.by_stem(restored, reference)
     bring = None if align is Align.none else partial(aligned, how=align)
-    return score_folders(*pairs, names, rules, bring)
+    return score_folders(ours, theirs, names, rules, bring)
 
 
 def tell(scores: "tuple[Score, ...]") -> None:

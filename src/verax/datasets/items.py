@@ -6,16 +6,19 @@ columns task, dataset, split, input, target, generated, generator, licence, scen
 it; all but task, input and target may be missing).
 """
 
+import codecs
 import csv
+import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 from verax.errors import SettingsError
+from verax.image.header import is_picture_name
 
 ROLES = ("input", "target", "generated")
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif", ".bmp"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +57,7 @@ class Dataset:
 
 def from_manifest(path: Path) -> Dataset:
     """The items of a manifest CSV; a file that is named but absent is an error with all names."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = list(csv.DictReader(StringIO(_text_of(path), newline="")))
     if not rows or not {"task", "input", "target"} <= set(rows[0]):
         raise SettingsError(
             f"{path}: want a CSV with the columns task, input, target (and split, dataset, "
@@ -64,6 +66,19 @@ def from_manifest(path: Path) -> Dataset:
     items = tuple(_manifest_item(row, path.parent) for row in rows)
     _require_files(path, items)
     return Dataset(path.parent.name, _unique(path, items))
+
+
+def _text_of(path: Path) -> str:
+    """The text of a manifest, as spreadsheets write it too: with a mark, or in UTF-16."""
+    data = path.read_bytes()
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return data.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as exc:
+        raise SettingsError(
+            f"{path}: want a CSV in UTF-8, got another encoding (byte {exc.start}); "
+            "save it as CSV UTF-8"
+        ) from exc
 
 
 def _manifest_item(row: dict[str, str], root: Path) -> Item:
@@ -85,7 +100,7 @@ def _manifest_item(row: dict[str, str], root: Path) -> Item:
 
 def from_folder(folder: Path, *, task: str) -> Dataset:
     """The items of a folder with input/, target/, generated/, partners matched by name."""
-    roles = {role: _by_stem(folder / role) for role in ROLES}
+    roles = dict(zip(ROLES, by_name(*(folder / role for role in ROLES)), strict=True))
     lead = roles["input"] or roles["target"]
     if not lead:
         raise SettingsError(
@@ -107,19 +122,45 @@ def from_folder(folder: Path, *, task: str) -> Dataset:
     return Dataset(folder.name, items, tuple(_remarks(folder, roles, lead)))
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
-    if not folder.is_dir():
-        return {}
-    names = sorted(path.name for path in folder.iterdir())
-    named = ((*name.rpartition("."), name) for name in names)
-    found = [(stem, name) for stem, _, end, name in named if f".{end.lower()}" in SUFFIXES]
-    twice = [stem for stem, n in Counter(stem for stem, _ in found).items() if n > 1]
-    if twice:
-        raise SettingsError(
-            f"{folder}: two files share one name: {', '.join(sorted(twice)[:5])}; partners are "
-            "found by name without suffix, keep one of each"
-        )
-    return {stem: folder / name for stem, name in found}
+def by_name(*folders: Path) -> tuple[dict[str, Path], ...]:
+    """Pictures of each folder by what partners share: their name without suffix.
+
+    One normal form of Unicode counts, and upper or lower case does not matter unless a folder has
+    names that differ in nothing else. Two files of one name in a folder are a SettingsError.
+    """
+    names = [sorted(_pictures(folder)) for folder in folders]
+    for folder, some in zip(folders, names, strict=True):
+        twice = [stem for stem, n in Counter(map(_normal, some)).items() if n > 1]
+        if twice:
+            raise SettingsError(
+                f"{folder}: two files share one name: {', '.join(sorted(twice)[:5])}; partners are "
+                "found by name without suffix, keep one of each"
+            )
+    key = common_key(*names)
+    return tuple(
+        {key(name): folder / name for name in some}
+        for folder, some in zip(folders, names, strict=True)
+    )
+
+
+def common_key(*names: Sequence[str]) -> Callable[[str], str]:
+    """What makes names of several lists alike: no suffix, one normal form, and no case unless a
+    list has names that differ in it alone."""
+    clear = all(len(set(map(_folded, some))) == len(set(map(_normal, some))) for some in names)
+    return _folded if clear else _normal
+
+
+def _pictures(folder: Path) -> list[str]:
+    there = folder.iterdir() if folder.is_dir() else ()
+    return [path.name for path in there if is_picture_name(path)]
+
+
+def _normal(name: str) -> str:
+    return unicodedata.normalize("NFC", Path(name).with_suffix("").as_posix())
+
+
+def _folded(name: str) -> str:
+    return _normal(_normal(name).casefold())
 
 
 def _remarks(folder: Path, roles: dict[str, dict[str, Path]], lead: dict[str, Path]) -> list[str]:

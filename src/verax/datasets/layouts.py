@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from verax.datasets.items import ROLES, SUFFIXES, Item
+from verax.datasets.items import ROLES, Item
+from verax.image.header import is_picture_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,6 @@ def _side(folder: Path, layout: Layout, pattern: str) -> list[tuple[Path, str]]:
     """(file, key) of one side, in order of the names."""
     if not pattern:
         return []
-    files = sorted(p for p in folder.glob(pattern) if p.suffix.lower() in SUFFIXES and p.is_file())
+    files = sorted(p for p in folder.glob(pattern) if is_picture_name(p) and p.is_file())
     keyed = ((path, layout.key_of(path, folder, pattern)) for path in files)
     return [(path, key) for path, key in keyed if key is not None]

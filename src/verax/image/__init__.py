@@ -22,22 +22,26 @@ from verax.image.contract import (
 )
 from verax.image.decode import MAX_PIXELS, decode
 from verax.image.encode import QUALITY, encode
-from verax.image.files import (
+from verax.image.files import check_target, format_of, read, read_bytes, replace_file, write
+from verax.image.header import (
+    MEDIA_TYPES,
     SUFFIXES,
-    check_target,
-    format_of,
-    read,
-    read_bytes,
-    replace_file,
-    write,
+    Header,
+    format_of_bytes,
+    format_of_file,
+    header_of,
+    is_picture_name,
+    usual_suffix,
 )
 from verax.image.metadata import without_gps
 
 __all__ = [
     "MAX_PIXELS",
+    "MEDIA_TYPES",
     "MIN_SIDE",
     "QUALITY",
     "SUFFIXES",
+    "Header",
     "Image",
     "Metadata",
     "Photo",
@@ -51,13 +55,18 @@ __all__ = [
     "decode",
     "encode",
     "format_of",
+    "format_of_bytes",
+    "format_of_file",
     "from_array",
     "from_uint8",
+    "header_of",
+    "is_picture_name",
     "read",
     "read_bytes",
     "replace_file",
     "to_uint8",
     "to_uint16",
+    "usual_suffix",
     "without_gps",
     "without_metadata",
     "write",

@@ -10,6 +10,7 @@ from verax.errors import ImageReadError, VeraxError
 from verax.image import colour, metadata
 from verax.image.codecs import read_avif, read_bmp, read_heif, read_jpeg, read_webp
 from verax.image.contract import Metadata, Photo, Plane, check_image
+from verax.image.header import READABLE, TITLES, format_of_bytes, kind_of
 from verax.image.png import read_png
 from verax.image.raw import CHANNELS, Raw, one_line
 from verax.image.tiff import read_tiff
@@ -25,34 +26,6 @@ READERS: dict[str, Callable[..., Raw]] = {
     "heif": read_heif,
     "bmp": read_bmp,
 }
-TITLES = {"png": "PNG", "jpeg": "JPEG", "webp": "WebP", "tiff": "TIFF", "avif": "AVIF"}
-TITLES |= {"heif": "HEIC", "bmp": "BMP"}
-READABLE = "PNG, JPEG, WebP, TIFF, AVIF, HEIC or BMP"
-
-STARTS = {
-    b"\x89PNG\r\n\x1a\n": "png",
-    b"\xff\xd8\xff": "jpeg",
-    b"II*\0": "tiff",
-    b"MM\0*": "tiff",
-    b"II+\0": "tiff",
-    b"MM\0+": "tiff",
-    b"BM": "bmp",
-}
-HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
-HEIF_BRANDS |= {b"mif1", b"msf1"}
-AVIF_BRANDS = {b"avif", b"avis"}
-OTHERS = {  # named in the message, so that the way out is clear
-    b"GIF8": "a GIF",
-    b"%PDF": "a PDF",
-    b"8BPS": "a Photoshop document",
-    b"\x00\x00\x00\x0cJXL ": "a JPEG XL",
-    b"\xff\x0a": "a JPEG XL",
-    b"\x00\x00\x00\x0cjP  ": "a JPEG 2000",
-    b"<svg": "an SVG",
-    b"<?xml": "an XML or SVG",
-    b"PK\x03\x04": "a ZIP",
-    b"\x1f\x8b": "a gzip",
-}
 
 
 def decode(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) -> Photo:
@@ -63,7 +36,9 @@ def decode(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) ->
     picture, MissingExtraError for HEIC without the extra `heic`.
     """
     name = one_line(name)
-    format = _format(data, name)
+    format = format_of_bytes(data)
+    if not format:
+        raise ImageReadError(f"{name}: want a {READABLE} picture, got {kind_of(data)}")
     try:
         raw = READERS[format](data, max_pixels=max_pixels)
         return _photo(raw, format, name, hashlib.sha256(data).hexdigest())
@@ -77,34 +52,6 @@ def decode(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) ->
             f"({one_line(exc) or type(exc).__name__}); it is damaged or cut short: "
             "get it again or save it anew"
         ) from exc
-
-
-def _format(data: bytes, name: str) -> str:
-    for start, format in STARTS.items():
-        if data.startswith(start):
-            return format
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "webp"
-    if data[4:8] == b"ftyp":
-        size = int.from_bytes(data[:4])
-        brands = {data[8:12]} | {data[at : at + 4] for at in range(16, min(size, 256), 4)}
-        if brands & AVIF_BRANDS:
-            return "avif"
-        if brands & HEIF_BRANDS:
-            return "heif"
-    raise ImageReadError(f"{name}: want a {READABLE} picture, got {_kind(data)}")
-
-
-def _kind(data: bytes) -> str:
-    """What the bytes are instead, and what to do."""
-    if not data:
-        return "an empty file; get it again"
-    for start, kind in OTHERS.items():
-        if data.startswith(start):
-            return f"{kind} file; save it as PNG or JPEG"
-    if data[:512].isascii() and b"\0" not in data[:512]:
-        return "a text file; check the path"
-    return "a file of another kind; save the picture as PNG or JPEG"
 
 
 def _photo(raw: Raw, format: str, name: str, sha256: str) -> Photo:

@@ -11,25 +11,13 @@ from pathlib import Path
 
 from verax.errors import ImageReadError, OutputError
 from verax.image.contract import Image, Photo
-from verax.image.decode import MAX_PIXELS, READABLE, decode
+from verax.image.decode import MAX_PIXELS, decode
 from verax.image.encode import QUALITY, encode
+from verax.image.header import READABLE, SUFFIXES
 from verax.image.raw import one_line
 
 EFFECTIVE = os.access in os.supports_effective_ids  # ask for the user we act as
 MAX_BYTES = 4 << 30  # no picture within MAX_PIXELS is larger
-
-SUFFIXES = {
-    ".png": "png",
-    ".jpg": "jpeg",
-    ".jpeg": "jpeg",
-    ".webp": "webp",
-    ".tif": "tiff",
-    ".tiff": "tiff",
-    ".avif": "avif",
-    ".heic": "heif",
-    ".heif": "heif",
-    ".bmp": "bmp",
-}
 
 
 def read(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Photo:

@@ -59,7 +59,7 @@ class Page:
 
 def read_tiff(data: bytes, *, max_pixels: int) -> Raw:
     """The samples of a TIFF or BigTIFF file with one full-size page."""
-    index, page = _only_page(data)
+    index, page = main_page(data)
     check_pixels(page.number(WIDTH), page.number(HEIGHT), most=max_pixels)
     bits = _check_samples(page)
     _check_space(page, bits)
@@ -82,7 +82,7 @@ def read_tiff(data: bytes, *, max_pixels: int) -> Raw:
     )
 
 
-def _only_page(data: bytes) -> tuple[int, Page]:
+def main_page(data: bytes) -> tuple[int, Page]:
     """Index and tags of the one page that is no thumbnail, pyramid level or mask."""
     layout = tags.layout_of(data)
     full: list[tuple[int, Page]] = []

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from verax.errors import missing_extra
+from verax.image.header import MEDIA_TYPES, format_of_bytes
 
 State = Literal["absent", "valid", "trusted", "invalid", "unreadable", "unread"]
 
@@ -110,17 +111,7 @@ def read(data: bytes) -> Provenance:
 
 def media_type(data: bytes) -> str:
     """The media type of picture bytes, by their first bytes; "" for an unknown one."""
-    if data[4:8] == b"ftyp":
-        return "image/avif" if data[8:11] == b"avi" else "image/heif"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "image/webp"
-    heads = {
-        b"\x89PNG": "image/png",
-        b"\xff\xd8\xff": "image/jpeg",
-        b"II*\0": "image/tiff",
-        b"MM\0*": "image/tiff",
-    }
-    return next((kind for head, kind in heads.items() if data.startswith(head)), "")
+    return MEDIA_TYPES.get(format_of_bytes(data), "")
 
 
 def _provenance(store: Mapping[str, Any]) -> Provenance:

@@ -6,6 +6,7 @@ or prior carried credentials, whose they were, and where the originals can be re
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from verax.provenance.reading import Provenance, has_manifest, names_remote_mani
 from verax.provenance.signing import WITH_PRIOR, WITHOUT_PRIOR, Credentials, Source, sign
 
 BESIDE = ".provenance.json"  # ending of the file beside a restoration
+MOST_NAME = 255  # bytes of a file name
 IPTC = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 OWN = "urn:verax:statement:1"
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
@@ -72,7 +74,7 @@ def seal(
     where nothing is lost, its XMP (see `marked`) is statement enough. Raises as `sign`, OutputError
     when a file cannot be written; the restoration itself stays whole.
     """
-    beside = path.with_name(path.name + BESIDE)
+    beside = beside_path(path)
     if credentials is not None:
         replace_file(path, sign(_bytes(path), photo, prior, credentials))
         beside.unlink(missing_ok=True)
@@ -83,8 +85,16 @@ def seal(
         beside.unlink(missing_ok=True)
         return ()
     text = json.dumps(statement(_bytes(path), photo, prior), indent=2, ensure_ascii=False)
-    replace_file(beside, f"{text}\n".encode())
+    replace_file(beside, f"{text}\n".encode(errors="backslashreplace"))
     return tuple(lost)
+
+
+def beside_path(path: Path) -> Path:
+    """The file beside a restoration; for a name too long to add to, under the name's hash."""
+    name = path.name + BESIDE
+    if len(os.fsencode(name)) > MOST_NAME:
+        name = hashlib.sha256(os.fsencode(path.name)).hexdigest() + BESIDE
+    return path.with_name(name)
 
 
 def statement(restoration: bytes, photo: Source, prior: Source | None) -> dict[str, Any]:
@@ -103,7 +113,7 @@ def statement(restoration: bytes, photo: Source, prior: Source | None) -> dict[s
 
 def beside(path: Path) -> tuple[dict[str, Any] | None, bool]:
     """The statement beside a file, None without one; and whether it speaks of these very bytes."""
-    file = path.with_name(path.name + BESIDE)
+    file = beside_path(path)
     try:
         told = json.loads(file.read_text(encoding="utf-8"))
         fits = told["restoration"]["sha256"] == hashlib.sha256(_bytes(path)).hexdigest()

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Literal
 
 import cv2
-from PIL import Image as PillowImage
 
 from verax import image as images
 from verax.bench.engines import default_workers
@@ -25,7 +24,7 @@ INSIDE_BYTES = 20_000_000  # of all pictures, to go in as they are
 PREVIEW_PIXELS = 400_000_000  # of all pictures, to go in as previews: a page of 30 to 60 MB
 PREVIEW_SIDE = 1600
 PREVIEW_QUALITY = 82
-WEB = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".avif": "avif"}
+WEB = ("png", "jpeg", "webp", "avif")  # what browsers show
 
 
 def choose_way(paths: Iterable[Path]) -> Way:
@@ -43,9 +42,9 @@ def choose_way(paths: Iterable[Path]) -> Way:
 
 def _pixels(path: Path) -> int:
     try:
-        with PillowImage.open(path) as header:
-            return header.width * header.height
-    except OSError:
+        header = images.header_of(path)
+        return header.width * header.height
+    except InputError:
         return 0
 
 
@@ -68,7 +67,8 @@ class Pictures:
         """An address for an img element; "" for a file that browsers cannot show as it is."""
         if path in self.ready:
             return self.ready[path]
-        kind = WEB.get(path.suffix.lower())
+        suffix = images.SUFFIXES.get(path.suffix.lower())
+        kind = suffix if suffix in WEB else None
         if not path.is_file() or (kind is None and self.way == "linked"):
             return ""
         if self.way == "linked":

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from verax.image.header import Header
 from verax.server.fetching import wanted
-from verax.server.headers import Header, header
+from verax.server.headers import header
 from verax.server.limits import Limits
 from verax.server.replies import Problem
 from verax.server.work import limited

@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from verax.image.header import Header, format_of_file
 from verax.making import Order
 from verax.providers.requests import Usage
 from verax.server import calls, work
 from verax.server.answers import Answer
 from verax.server.calls import Call, Missing, Sent
 from verax.server.fetching import fetch
-from verax.server.headers import Header
 from verax.server.jobs import Jobs
 from verax.server.keys import Client
 from verax.server.limits import Limits
@@ -142,7 +142,7 @@ class ImagesService:
             for path in found.files[: call.fields.get("partial_images", 0) if call.stream else 0]:
                 show(path)
             return await self._faithful(client, call, folder, found)
-        return self._answer(call, found.files, (), found, _format_of(found.files[0]))
+        return self._answer(call, found.files, (), found, format_of_file(found.files[0]))
 
     async def _faithful(self, client: Client, call: Call, folder: Path, found: Answered) -> Answer:
         """One restoration for every prior; the photo alone without one."""
@@ -214,12 +214,3 @@ def _unused(call: Call) -> tuple[str, ...]:
     used = call.stream and _shows(call)
     wished = call.fields.get("partial_images", 0) > 0
     return ("partial_images is not used here",) if wished and not used else ()
-
-
-def _format_of(path: Path) -> str:
-    """The format of a picture by its first bytes."""
-    with path.open("rb") as file:
-        head = file.read(4)
-    if head == b"RIFF":
-        return "webp"
-    return "jpeg" if head[:2] == b"\xff\xd8" else "png"

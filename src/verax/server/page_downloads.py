@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
+from verax.image.header import MEDIA_TYPES, format_of_file
 from verax.server import history, page_work
 from verax.server.context import Context
 from verax.server.history import History
@@ -29,20 +30,12 @@ async def picture(request: Request) -> Response:
     """GET /page/history/{id}/{picture}.png; ?save=1 gives it a name to be saved under."""
     _, _, kept = whose(request)
     path = kept.picture(request.path_params["id"], request.path_params["picture"])
-    media_type, headers = _media_type(path), PRIVATE
+    media_type, headers = MEDIA_TYPES.get(format_of_file(path), "image/png"), PRIVATE
     if request.query_params.get("save"):
         name = history.record(path.parent, running=False).get("name") or "picture"
         suffix = media_type.removeprefix("image/")
         headers = headers | history.attachment(f"{history.plain_name(name, 'picture')}.{suffix}")
     return FileResponse(path, media_type=media_type, headers=headers)
-
-
-def _media_type(path: Path) -> str:
-    with path.open("rb") as file:
-        head = file.read(12)
-    if head[:4] == b"RIFF":
-        return "image/webp"
-    return "image/jpeg" if head[:2] == b"\xff\xd8" else "image/png"
 
 
 async def file(request: Request) -> Response:

@@ -18,11 +18,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from verax.errors import VeraxError
+from verax.image.header import Header
 from verax.server import history, page_downloads, page_prices, page_static, page_work
 from verax.server.bodies import bounded, keep
 from verax.server.calls import Call, look
 from verax.server.context import Context
-from verax.server.headers import Header
 from verax.server.keys import Client
 from verax.server.page_asking import generation_call, prior_call
 from verax.server.page_downloads import order_of

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from verax.server.headers import SUFFIXES, opened
+from verax.image.header import TITLES, described, usual_suffix
 from verax.server.history import write_json
 from verax.server.work import LIMIT_S, limited, one_thread, write_pictures
 
@@ -132,19 +132,18 @@ def _make_file(order: PageOrder) -> "Made":
 
 def file_name(order: PageOrder) -> str:
     """Name of the file at the order's fidelity, in the format of the photo."""
-    suffix = SUFFIXES.get(order.format, ".png")
+    suffix = usual_suffix(order.format)
     place = "-placeless" if order.drop_gps else ""
     return f"file-{round(100 * order.fidelity):03d}{place}{suffix}"
 
 
 def about(path: Path) -> dict[str, Any]:
     """What a photo's file says of itself, as text of bounded length."""
-    with opened(path) as header:
-        tags, kind = header.getexif(), header.format
+    format, tags = described(path)
     said = {
         name: str(tags[tag]).strip("\0 ")[:MOST_TEXT] for name, tag in ABOUT.items() if tag in tags
     }
-    return {"format": kind, "place": GPS in tags, **said}
+    return {"format": TITLES[format], "place": GPS in tags, **said}
 
 
 def _changes(folder: Path, result: "Restoration", prior: "Photo") -> dict[str, Any]:

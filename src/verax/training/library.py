@@ -37,7 +37,6 @@ PAIR_TASKS = {
     "raindrop": "raindrop",
     "jpeg": "jpeg",
 }
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif"}
 LONGEST = 1600  # px: larger photos are kept smaller, memory holds all of them
 # Of 256 bits of the perceptual hash: the same photo at half size as JPEG differs in at most 20,
 # two different photos in 55 or more (measured on 200 photos against 150).
@@ -111,7 +110,7 @@ def _rows(folder: Path) -> Iterator[_Row]:
         raise SettingsError(f"data: {folder} is not a folder; name folders of photos")
     manifest = folder / "manifest.csv"
     if not manifest.is_file():
-        for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES):
+        for path in sorted(p for p in folder.rglob("*") if images.is_picture_name(p)):
             yield _Row("clean", "train", None, path)
         return
     with manifest.open(newline="", encoding="utf-8") as lines:

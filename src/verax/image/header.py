@@ -1,0 +1,251 @@
+"""What a picture file is and how large, from its first bytes: the only sniffer and suffix table."""
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from PIL import Image as PillowImage
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from verax.errors import ImageReadError, InputError, missing_extra
+from verax.image.raw import one_line
+
+HEAD = 4096  # bytes that `format_of_bytes` wants; it looks no further
+
+TITLES = {"png": "PNG", "jpeg": "JPEG", "webp": "WebP", "tiff": "TIFF", "avif": "AVIF"}
+TITLES |= {"heif": "HEIC", "bmp": "BMP"}
+READABLE = "PNG, JPEG, WebP, TIFF, AVIF, HEIC or BMP"
+MEDIA_TYPES = {name: f"image/{name}" for name in TITLES}
+
+SUFFIXES = {  # the first of a format is the usual one; all of them can be written
+    ".png": "png",
+    ".jpg": "jpeg",
+    ".jpeg": "jpeg",
+    ".jpe": "jpeg",
+    ".jfif": "jpeg",
+    ".webp": "webp",
+    ".tif": "tiff",
+    ".tiff": "tiff",
+    ".avif": "avif",
+    ".heic": "heif",
+    ".heif": "heif",
+    ".bmp": "bmp",
+}
+READ_ONLY: dict[str, str] = {}
+
+STARTS = {
+    b"\x89PNG\r\n\x1a\n": "png",
+    b"\xff\xd8\xff": "jpeg",
+    b"II*\0": "tiff",
+    b"MM\0*": "tiff",
+    b"II+\0": "tiff",
+    b"MM\0+": "tiff",
+    b"BM": "bmp",
+}
+HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
+HEIF_BRANDS |= {b"mif1", b"msf1"}
+AVIF_BRANDS = {b"avif", b"avis"}
+OTHERS = {  # named in the message, so that the way out is clear
+    b"GIF8": "a GIF",
+    b"%PDF": "a PDF",
+    b"8BPS": "a Photoshop document",
+    b"\x00\x00\x00\x0cJXL ": "a JPEG XL",
+    b"\xff\x0a": "a JPEG XL",
+    b"\x00\x00\x00\x0cjP  ": "a JPEG 2000",
+    b"<svg": "an SVG",
+    b"<?xml": "an XML or SVG",
+    b"PK\x03\x04": "a ZIP",
+    b"\x1f\x8b": "a gzip",
+}
+ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # EXIF: the turns that swap width and height
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Format of a picture by our name, and its size as it stands upright."""
+
+    format: str
+    width: int
+    height: int
+
+
+def is_picture_name(path: Path | str) -> bool:
+    """Whether a name ends like a picture's; hidden files, as macOS puts them beside, are none."""
+    path = Path(path)
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def usual_suffix(format: str) -> str:
+    """The suffix that a file of this format usually has; ".png" for a format unknown here."""
+    return next((suffix for suffix, one in SUFFIXES.items() if one == format), ".png")
+
+
+def format_of_bytes(head: bytes) -> str:
+    """The format by the first bytes of a file, "" for one that is not read."""
+    for start, format in STARTS.items():
+        if head.startswith(start):
+            return format
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "webp"
+    brands = brands_of(head)
+    return "avif" if brands & AVIF_BRANDS else "heif" if brands & HEIF_BRANDS else ""
+
+
+def brands_of(head: bytes) -> set[bytes]:
+    """The brands that an ISO media file (AVIF, HEIC, MP4) claims; none for other files."""
+    if head[4:8] != b"ftyp":
+        return set()
+    size = int.from_bytes(head[:4])
+    return {head[8:12]} | {head[at : at + 4] for at in range(16, min(size, 256), 4)}
+
+
+def format_of_file(path: Path) -> str:
+    """The format by the first bytes of the file, "" for one that is not read or not there."""
+    try:
+        with path.open("rb") as file:
+            return format_of_bytes(file.read(HEAD))
+    except OSError:
+        return ""
+
+
+def kind_of(head: bytes) -> str:
+    """What bytes that are no picture are instead, and what to do; for messages."""
+    if not head:
+        return "an empty file; get it again"
+    for start, kind in OTHERS.items():
+        if head.startswith(start):
+            return f"{kind} file; save it as PNG or JPEG"
+    if head[:512].isascii() and b"\0" not in head[:512]:
+        return "a text file; check the path"
+    return "a file of another kind; save the picture as PNG or JPEG"
+
+
+def header_of(file: Path | bytes) -> Header:
+    """Format and upright size, from the head alone. ImageReadError for what is no picture.
+
+    Nothing is decoded; that the rest of the file is whole is not known.
+    """
+    name = "the picture" if isinstance(file, bytes) else one_line(file)
+    try:
+        with BytesIO(file) if isinstance(file, bytes) else file.open("rb") as opened:
+            return _header(opened, name)
+    except InputError:
+        raise
+    except Exception as exc:  # header readers raise anything for what is no picture
+        raise ImageReadError(
+            f"{name}: want a {READABLE} picture, got a file without a readable header "
+            f"({one_line(exc) or type(exc).__name__}); get it again"
+        ) from exc
+
+
+def described(path: Path) -> tuple[str, PillowImage.Exif]:
+    """Format and EXIF of a picture file, undecoded. ImageReadError for what is no picture."""
+    format = header_of(path).format
+    with path.open("rb") as file:
+        return format, EXIF.get(format, _exif_by_pillow)(file, format)
+
+
+def _header(file: BinaryIO, name: str) -> Header:
+    head = file.read(HEAD)
+    format = format_of_bytes(head)
+    if not format:
+        raise ImageReadError(f"{name}: want a {READABLE} picture, got {kind_of(head)}")
+    file.seek(0)
+    width, height = SIZES.get(format, _size_by_pillow)(file, format)
+    return Header(format, width, height)
+
+
+def _png_size(file: BinaryIO, format: str) -> tuple[int, int]:
+    width, height = struct.unpack(">II", file.read(24)[16:])
+    return _upright(width, height, _png_exif(file, format))
+
+
+def _upright(width: int, height: int, exif: PillowImage.Exif) -> tuple[int, int]:
+    return (height, width) if exif.get(ORIENTATION, 1) in TURNED else (width, height)
+
+
+def _png_exif(file: BinaryIO, _: str) -> PillowImage.Exif:
+    """Of a chunk before the pixels or behind them; Pillow would decode to find the second."""
+    exif, position = PillowImage.Exif(), 8
+    while len(head := _at(file, position, 8)) == 8:
+        size, kind = struct.unpack(">I4s", head)
+        if kind == b"eXIf":
+            exif.load(file.read(size))
+            break
+        position += 12 + size
+    return exif
+
+
+def _at(file: BinaryIO, position: int, size: int) -> bytes:
+    file.seek(position)
+    return file.read(size)
+
+
+def _tiff_size(file: BinaryIO, _: str) -> tuple[int, int]:
+    """Of the one full-size page; Pillow knows neither pages nor every BigTIFF."""
+    from verax.image.tiff import HEIGHT, WIDTH, main_page
+
+    page = main_page(file.read())[1]
+    width, height = page.number(WIDTH), page.number(HEIGHT)
+    return (height, width) if page.number(ORIENTATION, 1) in TURNED else (width, height)
+
+
+def _size_by_pillow(file: BinaryIO, format: str) -> tuple[int, int]:
+    picture = _opened(file, format)
+    if format == "bmp":
+        return picture.size
+    return _upright(*picture.size, picture.getexif())
+
+
+def _exif_by_pillow(file: BinaryIO, format: str) -> PillowImage.Exif:
+    return _opened(file, format).getexif()
+
+
+def _opened(file: BinaryIO, format: str) -> ImageFile:
+    """Undecoded, by the class of the format: `PIL.Image.open` has a limit of its own."""
+    return CLASSES[format](file)
+
+
+def _heif_size(file: BinaryIO, _: str) -> tuple[int, int]:
+    width, height = _heif(file).size
+    return width, height
+
+
+def _heif_exif(file: BinaryIO, _: str) -> PillowImage.Exif:
+    exif = PillowImage.Exif()
+    exif.load(_heif(file).info.get("exif") or b"")
+    return exif
+
+
+def _heif(file: BinaryIO) -> Any:  # noqa: ANN401  # untyped module of an extra
+    try:
+        import pillow_heif
+    except ImportError as exc:
+        raise missing_extra("Reading HEIC", "heic") from exc
+    return pillow_heif.open_heif(file)
+
+
+CLASSES: dict[str, Callable[[BinaryIO], ImageFile]] = {
+    "jpeg": JpegImageFile,
+    "webp": WebPImageFile,
+    "tiff": TiffImageFile,
+    "avif": AvifImageFile,
+    "bmp": BmpImageFile,
+}
+SIZES: dict[str, Callable[[BinaryIO, str], tuple[int, int]]] = {
+    "png": _png_size,
+    "tiff": _tiff_size,
+    "heif": _heif_size,
+}
+EXIF: dict[str, Callable[[BinaryIO, str], PillowImage.Exif]] = {
+    "png": _png_exif,
+    "heif": _heif_exif,
+}

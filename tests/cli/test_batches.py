@@ -1,0 +1,176 @@
+"""Folders as people have them: odd names, priors by name, checks before work, one bad file."""
+
+import json
+import os
+import subprocess
+import sys
+import unicodedata
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from verax import image
+from verax.cli.main import app
+from verax.errors import InputError, OutputError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    place = tmp_path / "photos"
+    place.mkdir()
+    return place
+
+
+def picture(path, seed=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.write(path, np.full((24, 32, 3), 0.2 + 0.1 * seed, np.float32))
+    return path
+
+
+def run(*arguments):
+    """The command line in this process; what it raises on purpose is its exit status 2."""
+    done = CliRunner().invoke(app, [str(word) for word in arguments])
+    if isinstance(done.exception, InputError | OutputError):
+        return SimpleNamespace(returncode=2, stderr=str(done.exception), stdout="")
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return SimpleNamespace(returncode=done.exit_code, stderr=done.stderr, stdout=done.stdout)
+
+
+def restore(*arguments):
+    return run("restore", "--restorer", "none", *arguments)
+
+
+def test_a_name_too_long_for_the_result_fails_alone(folder):
+    picture(folder / "a.png")
+    long = "図" * 82 + ".jpg"  # 250 bytes
+    picture(folder / long)
+    done = restore(folder, "-o", folder.parent / "out")
+
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (folder.parent / "out").iterdir()) == sorted(
+        ["a.png", long]
+    )
+
+
+def test_an_error_that_nobody_foresaw_is_that_photos_alone(folder):
+    picture(folder / "a.png")
+    picture(folder / "b.png")
+    report = folder.parent / "report"
+    report.mkdir()
+    (report / "a.png").write_text("a file where the report's folder should be")
+    done = restore(folder, "-o", folder.parent / "out", "--report", report)
+
+    assert done.returncode == 1
+    assert "1 of 2 restored" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (report / "b.png" / "report.json").is_file()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8:strict", "ascii:strict"])
+def test_names_that_a_terminal_cannot_show_are_escaped(folder, encoding):
+    strange = [os.fsdecode(b"caf\xe9.png"), "Café Δ.png"]
+    for name in strange:
+        picture(folder / name)
+    command = [sys.executable, "-m", "verax", "restore", "--restorer", "none", "--json"]
+    command += [str(folder), "-o", str(folder.parent / "out"), "--report", str(folder.parent / "r")]
+    done = subprocess.run(
+        command, capture_output=True, env=os.environ | {"PYTHONIOENCODING": encoding}, timeout=100
+    )
+
+    assert done.returncode == 0, done.stderr
+    told = [json.loads(line)["photo"] for line in done.stdout.splitlines()]
+    assert sorted(told) == sorted(str(folder / name) for name in strange)
+    assert all((folder.parent / "out" / name).is_file() for name in strange)
+
+
+def test_a_prior_is_found_in_another_normal_form_or_case(folder):
+    priors = folder.parent / "priors"
+    picture(folder / "Caf\u00e9.png")
+    picture(folder / "IMG_1.PNG")
+    picture(priors / (unicodedata.normalize("NFD", "Caf\u00e9") + ".png"))
+    picture(priors / "img_1.png")
+    done = restore(folder, "--prior", priors, "-o", folder.parent / "out", "--json")
+
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["prior"] for line in done.stdout.splitlines()] != ["none", "none"]
+    assert "no prior" not in done.stderr
+
+
+def test_photos_without_a_prior_are_named_and_no_match_at_all_is_an_error(folder):
+    priors = folder.parent / "priors"
+    picture(folder / "a.png")
+    picture(folder / "b.png")
+    picture(priors / "x.png")
+    none = restore(folder, "--prior", priors, "-o", folder.parent / "out")
+    picture(priors / "a.png")
+    some = restore(folder, "--prior", priors, "-o", folder.parent / "out")
+
+    assert none.returncode == 2
+    assert "named like the photos" in none.stderr
+    assert "no prior" in some.stderr
+    assert "b.png" in some.stderr
+    assert some.returncode == 0
+
+
+def test_files_that_macos_puts_beside_are_no_pictures(folder):
+    picture(folder / "x.png")
+    (folder / "._x.png").write_bytes(b"\0\x05\x16\x07 AppleDouble")
+    for place in (folder, folder / "*.png"):
+        done = restore(place, "-o", folder.parent / "out")
+        assert "1 of 1 restored" in done.stderr
+
+
+@pytest.mark.parametrize("suffix", [".jfif", ".jpe"])
+def test_every_suffix_that_is_read_is_written(folder, suffix):
+    photo = folder / "x.jpg"
+    picture(photo)
+    photo = photo.rename(folder / f"x{suffix}")
+
+    assert restore(photo).returncode == 0
+    assert image.format_of_file(folder / f"x_restored{suffix}") == "jpeg"
+
+
+def test_results_that_cannot_be_written_are_refused_before_any_work(folder):
+    photo = picture(folder / "x.png")
+    report = folder / "report.txt"
+    report.write_text("a file")
+    wrong = [["-o", folder / "no" / "x.png"], ["-o", folder / "x.xyz"], ["--report", report]]
+    for arguments in wrong:
+        done = restore(photo, *arguments)
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+        assert sorted(path.name for path in folder.iterdir()) == ["report.txt", "x.png"]
+
+
+def test_register_does_not_replace_what_it_reads(folder):
+    photo, prior = picture(folder / "in.png"), picture(folder / "k.png")
+    before = photo.read_bytes()
+    done = run("register", photo, prior, "-o", photo)
+
+    assert done.returncode == 2
+    assert photo.read_bytes() == before
+
+
+def test_recursive_keeps_the_folders_and_takes_no_results_for_photos(folder):
+    picture(folder / "a.png")
+    picture(folder / "deep" / "a.png")
+    for _ in range(2):
+        done = restore(folder, "--recursive")
+        assert "2 of 2 restored" in done.stderr
+    found = sorted(str(p.relative_to(folder)) for p in folder.rglob("*.png"))
+    assert found == ["a.png", "deep/a.png", "restored/a.png", "restored/deep/a.png"]
+
+
+def test_skip_existing_leaves_what_is_there(folder):
+    picture(folder / "a.png")
+    picture(folder / "b.png")
+    out = folder.parent / "out"
+    there = picture(out / "a.png", seed=5)
+    before = there.read_bytes()
+    done = restore(folder, "-o", out, "--skip-existing")
+
+    assert "1 of 1 restored" in done.stderr
+    assert there.read_bytes() == before
+    assert (out / "b.png").is_file()
