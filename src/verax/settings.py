@@ -128,7 +128,8 @@ def _typed(name: str, value: object) -> Any:  # noqa: ANN401  # as different as 
     try:
         return _TYPES.get(name, str)(value)
     except (TypeError, ValueError) as exc:
-        raise SettingsError(f"setting {name}: cannot use {value!r}: {exc}") from exc
+        variable = f"VERAX_{name.upper()}"
+        raise SettingsError(f"setting {name} ({variable}): cannot use {value!r}: {exc}") from exc
 
 
 def _bool(value: object) -> bool:
@@ -205,19 +206,18 @@ def _sendable(secret: Secret) -> Secret:
 def without(text: str, secret: Secret | None) -> str:
     """The text without a key, any eight characters of it, and anything that looks like a key."""
     if secret is not None:
-        text = _without_parts(text, secret.reveal())
+        text = without_parts(text, secret.reveal())
     return _KEY_SHAPES.sub("[key]", text)
 
 
-def _without_parts(text: str, key: str) -> str:
+def without_parts(text: str, key: str) -> str:
     """Whatever of the text lies in a run of at least PART characters of the key is masked."""
-    part = min(PART, len(key))
-    if part == 0:
-        return text
-    parts = {key[start : start + part] for start in range(len(key) - part + 1)}
+    if len(key) < PART:
+        return re.sub(rf"\b{re.escape(key)}\b", "[key]", text)
+    parts = {key[start : start + PART] for start in range(len(key) - PART + 1)}
     masked = bytearray(len(text))
-    for start in range(len(text) - part + 1):
-        if text[start : start + part] in parts:
-            masked[start : start + part] = b"\1" * part
+    for start in range(len(text) - PART + 1):
+        if text[start : start + PART] in parts:
+            masked[start : start + PART] = b"\1" * PART
     pieces = groupby(zip(text, masked, strict=True), key=lambda pair: pair[1])
     return "".join("[key]" if hide else "".join(c for c, _ in run) for hide, run in pieces)

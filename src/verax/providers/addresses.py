@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 import httpx2
 
 from verax.errors import InputError, SettingsError
+from verax.settings import without
 
 PORTS = {"http": 80, "https": 443}
 AZURE = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
@@ -72,13 +73,18 @@ def checked_url(text: str) -> httpx2.URL:
     try:
         url = httpx2.URL(text.strip())
     except (httpx2.InvalidURL, ValueError) as exc:
-        raise SettingsError(f"not an address: {exc}") from None
+        raise SettingsError(f"base URL: not an address: {without(str(exc), None)}") from None
     if url.userinfo:
         raise SettingsError(
             f"the address of {url.host} holds a password; put the key in a variable"
         )
     if url.scheme not in PORTS or not url.host:
-        raise InputError(f"want an address such as http://127.0.0.1:8000/v1, got {text!r}")
+        raise InputError(
+            "base URL: want an address such as http://127.0.0.1:8000/v1, got "
+            f"{without(text[:200], None)!r}"
+        )
+    if not 0 < (url.port or PORTS[url.scheme]) < 65_536:
+        raise InputError(f"base URL: the port of {url.host} is none: {url.port}")
     return url
 
 

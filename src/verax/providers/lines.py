@@ -6,6 +6,7 @@ that names the variable, before anything is sent.
 
 import os
 import urllib.request
+from pathlib import Path
 
 import httpx2
 
@@ -15,6 +16,7 @@ from verax.providers.addresses import Pinned, local_address, public_address
 
 CONNECT_TIMEOUT_S = 15.0
 LINK_SILENCE_S = 60.0
+CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _LIMITS = httpx2.Limits(max_keepalive_connections=0)
 _HEADERS = {"user-agent": f"verax/{__version__}", "accept-encoding": "gzip, deflate"}
 
@@ -36,16 +38,20 @@ def link_line(url: httpx2.URL, *, private: bool, local_only: bool) -> httpx2.Cli
         return service_line(url, timeout_s=LINK_SILENCE_S, local_only=True)
     if private or _proxy_of(url):
         return _client(url, timeout)
-    inner = httpx2.HTTPTransport(limits=_LIMITS, trust_env=True)
-    pinned = Pinned(inner, public_address)
-    return httpx2.Client(transport=pinned, timeout=timeout, headers=_HEADERS)
+    return _client(url, timeout, pinned=True)
 
 
-def _client(url: httpx2.URL, timeout: httpx2.Timeout) -> httpx2.Client:
+def _client(url: httpx2.URL, timeout: httpx2.Timeout, *, pinned: bool = False) -> httpx2.Client:
+    """Connections as the environment says; `pinned` ones lead to public addresses alone."""
     for trust_env in (True, False):
         try:
+            inner = httpx2.HTTPTransport(limits=_LIMITS, trust_env=trust_env) if pinned else None
             return httpx2.Client(
-                limits=_LIMITS, timeout=timeout, headers=_HEADERS, trust_env=trust_env
+                transport=inner and Pinned(inner, public_address),
+                limits=_LIMITS,
+                timeout=timeout,
+                headers=_HEADERS,
+                trust_env=trust_env,
             )
         except (ImportError, ValueError, OSError) as exc:
             variable = _faulty(url, exc)
@@ -58,10 +64,11 @@ def _faulty(url: httpx2.URL, exc: Exception) -> str:
     """What is wrong with the surroundings, naming the variable; "" where this address needs none
     of it."""
     if isinstance(exc, OSError):
-        names = [name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)]
         if url.scheme == "http":
             return ""
-        return f"{' or '.join(names) or 'SSL'} names no usable certificates: {exc.strerror or exc}"
+        names = [name for name in CERTIFICATES if not Path(os.environ.get(name, "/")).exists()]
+        named = " and ".join(names) or " or ".join(CERTIFICATES)
+        return f"{named} names no usable certificates ({exc.strerror or exc}); mend it or unset it"
     name = _proxy_of(url)
     if not name:
         return ""
@@ -71,6 +78,14 @@ def _faulty(url: httpx2.URL, exc: Exception) -> str:
         else "is no proxy that can be used: want http://, https:// or socks5://"
     )
     return f"{name} {what}, or unset it"
+
+
+def way_to(url: httpx2.URL, error: str) -> str:
+    """What the surroundings have to do with a failed connection, in words; "" for nothing."""
+    if "CERTIFICATE" in error.upper():
+        return "; SSL_CERT_FILE names the certificates to trust, a company's own among them"
+    name = _proxy_of(url)
+    return f"; the way there is the proxy that {name} names" if name else ""
 
 
 def _proxy_of(url: httpx2.URL) -> str:

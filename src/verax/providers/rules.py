@@ -32,6 +32,7 @@ def check(request: R, model: Model, gateway: Gateway, limits: Limits) -> tuple[R
     Raises InputError (or a subclass) for everything that this model, this service or the API
     itself would refuse.
     """
+    _check_text(request)
     _check_prompt(request.prompt, limits)
     _check_route(request, gateway)
     request, notices = _without_refused(request, model, gateway)
@@ -41,6 +42,16 @@ def check(request: R, model: Model, gateway: Gateway, limits: Limits) -> tuple[R
     if isinstance(request, EditRequest):
         _check_pictures(request, gateway, limits)
     return request, notices
+
+
+def _check_text(request: Request) -> None:
+    """Text that came in another coding than the terminal's cannot be sent as it was meant."""
+    for name, value in request.fields().items():
+        if isinstance(value, str) and any("\ud800" <= sign <= "\udfff" for sign in value):
+            raise InputError(
+                f"{name}: holds bytes that are no UTF-8 text, Latin-1 perhaps; write it in UTF-8 "
+                "(see the variable LANG)"
+            )
 
 
 def _check_prompt(prompt: str, limits: Limits) -> None:

@@ -28,9 +28,11 @@ from verax.providers.addresses import local_address, understood
 from verax.providers.contents import Content
 from verax.providers.dialects import Wire
 from verax.providers.failures import failure, may_repeat, wait_s
-from verax.providers.lines import service_line
-from verax.settings import Secret, without
+from verax.providers.lines import service_line, way_to
+from verax.settings import Secret, without, without_parts
 
+LEAST_KEY = 16  # characters of a key that is one
+LONGEST_ERROR = 20_000  # bytes of a body that is surely no picture
 MAX_BODY_BYTES = 1 << 30  # ten 4K pictures as base64 are a third of this
 Hear = Callable[[bytes], None]  # takes the chunks of an answer as they come
 _PAGE = re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype html|html|head|body)\b", re.I | re.S)
@@ -128,6 +130,17 @@ class Transport:
         """The text without the key, any part of it, and anything that looks like one."""
         return without(text, self._secret)
 
+    def scrubbed(self, body: bytes) -> bytes:
+        """The body, byte for byte; without the key where a service echoes that."""
+        key = self._secret.reveal().encode() if self._secret is not None else b""
+        if len(key) < LEAST_KEY:  # a word such as "any", which base64 may hold by chance
+            return body
+        whole = body.replace(key, b"[key]")
+        if len(whole) > LONGEST_ERROR:
+            return whole
+        text = whole.decode("utf-8", "surrogateescape")
+        return without_parts(text, key.decode()).encode("utf-8", "surrogateescape")
+
     def _free(self, method: str, path: str) -> Reply:
         return self._patiently(
             lambda: self._http.build_request(method, self._url(path), headers=self.keys()),
@@ -153,12 +166,12 @@ class Transport:
                 self.sleep(wait_s({}, b"", attempt, self._random) or 0.0)
                 continue
             except ProviderUncertain as exc:
-                exc.partial = b"".join(came)
+                exc.partial = self.scrubbed(b"".join(came))
                 raise
             body = b"".join(came)
             if 200 <= status < 300:
                 self._check_no_page(headers, body)
-                return Reply(body, headers, attempt)
+                return Reply(self.scrubbed(body), headers, attempt)
             pause = wait_s(headers, body, attempt, self._random)
             if last or pause is None or not may_repeat(status, headers, body, paid=paid):
                 where, clean = self.base_url.host, self.redacted
@@ -231,11 +244,11 @@ class Transport:
             yield
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as exc:
             why = self.redacted(str(exc)) or type(exc).__name__
-            raise ProviderBusy(f"{where}: no connection ({why}); nothing was sent") from None
+            why += f"{way_to(self.base_url, why)})"
+            raise ProviderBusy(f"{where}: no connection ({why}; nothing was sent") from None
         except (httpx2.ProxyError, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError) as exc:
-            raise ProviderRejected(
-                f"{where}: {self.redacted(str(exc))}; nothing was sent"
-            ) from None
+            why = self.redacted(str(exc)) + way_to(self.base_url, "")
+            raise ProviderRejected(f"{where}: {why}; nothing was sent") from None
         except httpx2.HTTPError as exc:
             why = f"{type(exc).__name__}: {self.redacted(str(exc))}".rstrip(": ")
             if paid:
