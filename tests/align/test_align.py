@@ -40,7 +40,7 @@ def pictures(scene):
     photo = images.encode(np.asarray(scene * 0.6, np.float32))
     return {
         "zoomed": (photo, images.encode(zoomed)),
-        "foreign": (photo, images.encode(np.ascontiguousarray(scene[::-1, ::-1]))),
+        "not": (photo, images.encode(np.ascontiguousarray(scene[::-1, ::-1]))),
         "broken": (photo, b"no picture"),
     }
 
@@ -105,7 +105,7 @@ def test_every_kind_of_table_gives_a_row_with_its_reason(make, pictures, tmp_pat
     found = rows(tmp_path / "out")
     verdicts = {row["photo"].count("photo") and row["verdict"] for row in found}
     assert len(found) == 3
-    assert sorted(row["verdict"] for row in found) == ["foreign", "registered", "unreadable"]
+    assert sorted(row["verdict"] for row in found) == ["exactly", "not", "unreadable"]
     assert all(row["reason"] for row in found), verdicts
 
 

@@ -28,13 +28,13 @@ class Options:
     Attributes:
         size: long side in px to which larger pictures are reduced first; 0 keeps them.
         min_share: of the photo that the crop must hold, else the pair is not written.
-        coarse: write pairs that lie only roughly on each other, too.
+        roughly: write pairs that lie only roughly on each other, too.
         suffix: of the written files.
     """
 
     size: int = 0
     min_share: float = 0.25
-    coarse: bool = False
+    roughly: bool = False
     suffix: str = ".png"
 
 
@@ -72,8 +72,8 @@ def _aligned(
     pair: Pair, photo: Image, edited: Image, folder: Path, options: Options
 ) -> dict[str, Any]:
     found = register(photo, edited)
-    facts = {"verdict": found.outcome, "reason": found.reason, **figures(found)}
-    if found.outcome == "foreign" or (found.outcome == "coarse" and not options.coarse):
+    facts = {"verdict": found.placed, "reason": found.reason, **figures(found)}
+    if found.placed != "exactly" and not (found.placed == "roughly" and options.roughly):
         return facts
     warped: Warped = apply(found, edited, size=(photo.shape[1], photo.shape[0]))
     left, top, right, bottom = box = seen_box(warped.valid)

@@ -34,8 +34,8 @@ Size = Annotated[
 MinShare = Annotated[
     float, typer.Option(min=0.0, max=1.0, help="Share of the photo that the crop must hold.")
 ]
-Coarse = Annotated[
-    bool, typer.Option("--coarse", help="Write pairs that lie only roughly on each other, too.")
+Roughly = Annotated[
+    bool, typer.Option("--roughly", help="Write pairs that lie only roughly on each other, too.")
 ]
 Suffix = Annotated[str, typer.Option("--format", help="Of the written pictures: png, jpg, webp.")]
 Limit = Annotated[int, typer.Option(min=0, help="At most so many pairs; 0 is all.")]
@@ -52,7 +52,7 @@ def align(
     edited: Edited = "",
     size: Size = 0,
     min_share: MinShare = 0.25,
-    coarse: Coarse = False,
+    roughly: Roughly = False,
     suffix: Suffix = "png",
     limit: Limit = 0,
     engine: Engine = "processes",
@@ -62,7 +62,7 @@ def align(
 ) -> None:
     """Register edits onto their photos and crop both: tables in, aligned pairs with reasons out.
 
-    OUTPUT/pairs.csv has a row for every pair: verdict (registered, coarse, foreign, too_small or
+    OUTPUT/pairs.csv has a row for every pair: verdict (exactly, roughly, undecided, not, too_small or
     unreadable), reason, figures, files. The same command goes on after any stop.
     """
     from verax.align.runner import run
@@ -81,7 +81,7 @@ def align(
         summary = run(
             pairs,
             output,
-            Options(size, min_share, coarse, f".{suffix}"),
+            Options(size, min_share, roughly, f".{suffix}"),
             engine=engine,
             workers=workers or default_workers(),
             address=address,
@@ -113,6 +113,6 @@ def progress(total: int) -> "Iterator[Tell]":
         task = bar.add_task("aligning", total=total)
 
         def tell(done: int, total: int, verdicts: Counter[str]) -> None:
-            bar.update(task, completed=done, description=f"registered {verdicts['registered']}")
+            bar.update(task, completed=done, description=f"exactly {verdicts['exactly']}")
 
         yield tell
