@@ -28,6 +28,8 @@ class Order:
         quality: of JPEG and WebP, 1 to 100.
         max_pixels: of the photo and the prior.
         system: name of the model that made the prior, "" where it is not known.
+        size: (width, height) to answer in, the restoration scaled to fit and padded by reflection;
+            None is the photo's own.
         drop_gps: leave out where the photo was taken.
         photo_name, prior_name: what provenance and messages call the files; "" is the file's name.
     """
@@ -41,6 +43,7 @@ class Order:
     quality: int = QUALITY
     max_pixels: int = MAX_PIXELS
     system: str = ""
+    size: tuple[int, int] | None = None
     drop_gps: bool = False
     photo_name: str = ""
     prior_name: str = ""
@@ -115,10 +118,19 @@ def make(
     )
     used = prior.file if prior is not None and result.prior == "used" else None
     origin = Origin(photo, used, order.system, credentials)
+    pixels = result.pixels if order.size is None else fitted(result.pixels, order.size)
     lost, statement = write(
-        order.output, result.pixels, origin, drop_gps=order.drop_gps, quality=order.quality
+        order.output, pixels, origin, drop_gps=order.drop_gps, quality=order.quality
     )
     return Made(result, prior, lost, statement)
+
+
+def fitted(pixels: Image, size: tuple[int, int]) -> Image:
+    """A picture at another size: as large as it fits, centred, the rest its reflection."""
+    from verax.geometry import canvas
+
+    rules = canvas.SizeRules(fixed=(size,))
+    return canvas.place(pixels, canvas.plan(pixels.shape[1], pixels.shape[0], rules))
 
 
 def opened(path: Path, *, name: str = "", max_pixels: int = MAX_PIXELS) -> Opened:

@@ -1,16 +1,19 @@
 """verax serve: the Images endpoint and the page; verax serve-key: keys for its clients."""
 
+import re
 import socket
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from verax.errors import SettingsError, missing_extra
+from verax.errors import InputError, SettingsError, missing_extra
 
 if TYPE_CHECKING:
     from verax.server.keys import ClientKeys
+    from verax.store import Presence
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -29,6 +32,10 @@ def serve(
     local_only: bool = typer.Option(
         False, "--local-only", help="Refuse every address beyond this machine."
     ),
+    cors: list[str] = typer.Option(
+        [], help="Origin such as https://app.example whose pages may ask; repeatable."
+    ),
+    root_path: str = typer.Option("", help="Path that the server lies under, such as /verax."),
 ) -> None:
     """Serve the OpenAI-compatible Images API and a page for people."""
     from verax.bench.engines import default_workers
@@ -54,6 +61,8 @@ def serve(
     clients = ClientKeys(settings.home / "serve" / "clients.sqlite")
     guarded = bool(clients.names())
     clients.close()
+    check_front(cors, root_path, guarded=guarded)
+    presence = only_server(settings.home / "serve")
     if host not in LOOPBACK and not guarded:
         raise SettingsError(
             f"--host {host}: beyond this machine every client needs a key; "
@@ -66,11 +75,46 @@ def serve(
         workers=workers or default_workers(),
         waiting=waiting,
         limits=Limits(fetch_hosts=frozenset(() if settings.local_only else map(str.lower, fetch))),
+        path=root_path.rstrip("/"),
+        origins=frozenset(cors),
     )
     listener = listening(host, port)
     address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}/"
+    address += root_path.strip("/") + "/" * bool(root_path.strip("/"))
     print(f"page and API at {address} (base_url {address}v1)", flush=True)
-    run(options, listener)
+    try:
+        run(options, listener)
+    finally:
+        presence.close()
+
+
+def check_front(cors: list[str], root_path: str, *, guarded: bool) -> None:
+    """Raises InputError for origins and a path that cannot work."""
+    wrong = [one for one in cors if one != "*" and not re.fullmatch(r"https?://[^/\s]+/?", one)]
+    if wrong:
+        raise InputError(f"--cors: want an origin such as https://app.example, got {wrong[0]!r}")
+    if "*" in cors and not guarded:
+        raise SettingsError(
+            "--cors '*' lets every page spend your money; make keys first: verax serve-key add NAME"
+        )
+    if root_path and not re.fullmatch(r"(/[\w.~-]+)+/?", root_path):
+        raise InputError(f"--root-path: want a path such as /verax, got {root_path!r}")
+
+
+def only_server(folder: Path) -> "Presence":
+    """A sign of life in the folder; SettingsError where another server lives there already."""
+    from verax.store import Presence
+
+    mine = Presence(folder / "running")
+    others = [one.name for one in (folder / "running").glob("[!.]*") if one.name != mine.name]
+    if any(Presence.is_alive(folder / "running", name) for name in others):
+        mine.close()
+        raise SettingsError(
+            f"another verax serve runs with {folder.parent}; give each server a home of its own: "
+            "VERAX_HOME=... verax serve"
+        )
+    Presence.sweep(folder / "running")
+    return mine
 
 
 def listening(host: str, port: int) -> socket.socket:
@@ -105,9 +149,23 @@ def add(
 
 @key_app.command("list")
 def list_names() -> None:
-    """The clients that have a key."""
-    for name in _clients().names():
-        print(name)
+    """The clients that have a key, their budgets, and what their paid calls have cost."""
+    from verax.providers.records import Records
+    from verax.server.upstream import RUN
+    from verax.settings import load
+
+    path = load().home / "journal" / "journal.sqlite"
+    records = Records(path) if path.is_file() else None
+    print(f"{'client':24}{'budget':>12}{'billed':>12}{'possibly':>12}")
+    for client in _clients().all():
+        spent = records.spent(RUN + client.name) if records else None
+        budget = "none" if client.budget_usd is None else f"${client.budget_usd:.2f}"
+        billed, possibly = (
+            (spent.billed_usd, spent.most_usd - spent.billed_usd) if spent else (0, 0)
+        )
+        print(f"{client.name:24}{budget:>12}{f'${billed:.4f}':>12}{f'${possibly:.4f}':>12}")
+    if records:
+        records.close()
 
 
 @key_app.command()

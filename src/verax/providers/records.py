@@ -195,12 +195,19 @@ class Records:
 
     def spent(self, run: str) -> Spent:
         """What the calls of a run have cost."""
-        sums = """SELECT
+        return self._spent("run = ?", run)
+
+    def spent_by(self, prefix: str) -> Spent:
+        """The same of all runs whose names begin so."""
+        return self._spent("substr(run, 1, length(?1)) = ?1", prefix)
+
+    def _spent(self, which: str, value: str) -> Spent:
+        sums = f"""SELECT
             sum(counted_usd) FILTER (WHERE cost_usd IS NOT NULL),
             sum(counted_usd) FILTER (WHERE state != 'started' AND cost_usd IS NULL),
-            sum(counted_usd) FILTER (WHERE state = 'started') FROM calls WHERE run = ?"""
+            sum(counted_usd) FILTER (WHERE state = 'started') FROM calls WHERE {which}"""
         with self.lock:
-            row = self.database.execute(sums, (run,)).fetchone()
+            row = self.database.execute(sums, (value,)).fetchone()
         return Spent(*(value or 0.0 for value in row))
 
     def delete(self, call: Call) -> bool:

@@ -1,6 +1,8 @@
 """The server as one ASGI application: routes, doors, metrics, logs, start and stop."""
 
 import asyncio
+import re
+import secrets
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable
@@ -8,9 +10,9 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -20,10 +22,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from verax.errors import VeraxError
 from verax.server import api, page_routes, work
 from verax.server.context import Context, context_of
+from verax.server.front import OtherSites, UnderPath
 from verax.server.images_service import ImagesService
 from verax.server.jobs import Jobs
 from verax.server.keys import ClientKeys
 from verax.server.limits import LOOPBACK, Door, Limits
+from verax.server.metrics import Metrics
 from verax.server.openapi import description
 from verax.server.replies import Problem, from_error, json_response, response, unknown
 from verax.server.stored_replies import StoredReplies
@@ -43,6 +47,8 @@ class ServerOptions:
         workers: restorations at a time, each in a process of its own.
         waiting: jobs that may wait before clients are told to come back later.
         waiting_upstream: the same for calls of a paid service, which take long.
+        path: the path that the server lies under, such as "/verax"; "" for none.
+        origins: of other sites whose pages may ask.
     """
 
     settings: Settings
@@ -52,6 +58,8 @@ class ServerOptions:
     waiting: int = 64
     waiting_upstream: int = 256
     limits: Limits = field(default_factory=Limits)
+    path: str = ""
+    origins: frozenset[str] = frozenset()
 
 
 def create_app(options: ServerOptions, log: Callable[..., object]) -> "Watched":
@@ -60,6 +68,8 @@ def create_app(options: ServerOptions, log: Callable[..., object]) -> "Watched":
     @asynccontextmanager
     async def life(app: Starlette) -> AsyncIterator[None]:
         app.state.context = context = open_context(options)
+        context.service.local.observe = app.state.metrics.observer("local")
+        context.service.remote.observe = app.state.metrics.observer("upstream")
         app.state.page_running, app.state.loop = {}, asyncio.get_running_loop()
         with suppress(VeraxError):  # told to whoever asks for a paid model
             await run_in_threadpool(context.service.service)
@@ -91,7 +101,9 @@ def create_app(options: ServerOptions, log: Callable[..., object]) -> "Watched":
     def stop() -> None:
         app.state.loop.call_soon_threadsafe(app.state.context.service.stop)
 
-    inner: ASGIApp = Door(app, limits=options.limits, hosts=options.hosts)
+    sites = OtherSites(app, options.origins)
+    sites.app = Door(app, limits=options.limits, hosts=options.hosts, allows=sites.allows)
+    inner: ASGIApp = UnderPath(sites, options.path)
     return Watched(inner, app.state.metrics, log, stop)
 
 
@@ -106,7 +118,7 @@ def open_context(options: ServerOptions) -> Context:
         options.limits,
         Jobs(work.worker_process, 1, options.waiting + options.waiting_upstream, 0.05),
         Jobs(work.worker_thread, ASIDE, options.waiting),
-        Jobs(work.worker_process, options.workers, options.waiting),
+        Jobs(work.worker_process, options.workers, options.waiting, stoppable=True),
         Jobs(work.worker_thread, calls, options.waiting_upstream, 30.0),
         lambda: open_upstream(options.settings),
     )
@@ -168,33 +180,6 @@ async def on_crash(request: Request, exc: Exception) -> Response:
     return response(unknown())
 
 
-class Metrics:
-    """Counts for Prometheus, one registry per server."""
-
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "verax_requests", "Requests by route and status.", ["route", "status"],
-            registry=self.registry,
-        )  # fmt: skip
-        self.seconds = Histogram(
-            "verax_request_seconds", "Seconds per request.", ["route"], registry=self.registry,
-            buckets=(0.01, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600),
-        )  # fmt: skip
-        self.waiting = Gauge(
-            "verax_waiting_jobs", "Jobs in line.", ["line"], registry=self.registry
-        )
-
-    @staticmethod
-    async def page(request: Request) -> Response:
-        """GET /metrics."""
-        metrics: Metrics = request.app.state.metrics
-        service = context_of(request).service
-        metrics.waiting.labels("local").set(service.local.waiting)
-        metrics.waiting.labels("upstream").set(service.remote.waiting)
-        return Response(generate_latest(metrics.registry), media_type="text/plain; version=0.0.4")
-
-
 class Watched:
     """Counts and logs every request: route, status, seconds; never a picture, key or prompt.
 
@@ -215,11 +200,13 @@ class Watched:
             await self.app(scope, receive, send)
             return
         started, status = time.perf_counter(), 499
+        name = request_id(Headers(scope=scope).get("x-request-id", ""))
 
         async def noted(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                MutableHeaders(scope=message)["x-request-id"] = name
             await send(message)
 
         try:
@@ -229,4 +216,15 @@ class Watched:
             route = getattr(scope.get("route"), "path", "other")
             self.metrics.requests.labels(route, str(status)).inc()
             self.metrics.seconds.labels(route).observe(seconds)
-            self.log(method=scope["method"], route=route, status=status, seconds=round(seconds, 4))
+            self.log(
+                method=scope["method"],
+                route=route,
+                status=status,
+                seconds=round(seconds, 4),
+                request_id=name,
+            )
+
+
+def request_id(given: str) -> str:
+    """The client's own name for a request where it is one; else a new one."""
+    return given if re.fullmatch(r"[\w.:-]{1,128}", given) else f"req_{secrets.token_hex(12)}"

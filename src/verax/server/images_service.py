@@ -4,12 +4,14 @@ The rules of restoration live in the pipeline; this only carries files between q
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from verax.catalog.models import parse_size
+from verax.errors import InputError
 from verax.image.header import Header, format_of_file
 from verax.making import Order
 from verax.providers.requests import Usage
@@ -28,6 +30,8 @@ OFFICIAL_SIZES = ("1024x1024", "1024x1536", "1536x1024")
 OFFICIAL_QUALITIES = ("low", "medium", "high")
 Show = Callable[[Path], None]
 NOTHING = usage_json(Usage())  # what a restoration on this machine is billed
+LEAST_SIDE = 16  # pixels of an answer
+NOT_LOCAL = {"quality", "complexity", "moderation", "input_fidelity", "safety_identifier"}
 SUFFIX = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 
 
@@ -113,15 +117,8 @@ class ImagesService:
                 400, f"unknown model {call.model[:80]!r}; see GET /v1/models", "invalid_value",
                 "model",
             )  # fmt: skip
-        size = call.fields.get("size", "auto")
-        faithful = call.kind == "edit" and call.model.startswith(FAITHFUL)
-        if faithful and size != "auto":
-            own = "{}x{}".format(*call.sizes[0])
-            if size != own:
-                raise Problem(
-                    400, f"size: {call.model} answers in the photo's own size {own}; ask for auto",
-                    "invalid_value", "size",
-                )  # fmt: skip
+        if is_faithful(call):
+            wanted_size(call, self.limits.pixels)
 
     async def answer(
         self, client: Client, call: Call, folder: Path, show: Show = lambda path: None
@@ -155,6 +152,7 @@ class ImagesService:
                 prior=prior,
                 output=folder / f"restored-{index}{SUFFIX[wanted]}",
                 fidelity=call.fidelity,
+                size=wanted_size(call, self.limits.pixels),
                 quality=max(1, call.fields.get("output_compression", 95)),
                 max_pixels=self.limits.pixels,
                 system="" if call.model == LOCAL else found.model,
@@ -173,7 +171,9 @@ class ImagesService:
         found: Answered,
         output_format: str,
     ) -> Answer:
-        size = f"{records[0]['width']}x{records[0]['height']}" if records else found.size
+        wanted = wanted_size(call, self.limits.pixels) if records else None
+        own = (records[0]["width"], records[0]["height"]) if records else (0, 0)
+        size = "{}x{}".format(*(wanted or own)) if records else found.size
         quality = call.fields.get("quality")
         about: dict[str, Any] = {
             "background": "opaque",
@@ -185,8 +185,9 @@ class ImagesService:
                 "size": size,
                 "upstream_model": None if call.model == LOCAL else found.model,
                 "upstream_size": found.size or None,
+                "upstream_request_id": found.request_id or None,
                 "cost_usd": found.cost_usd,
-                "warnings": [*call.warnings, *_unused(call), *found.notices],
+                "warnings": [*call.warnings, *unused(call), *found.notices],
                 "restorations": list(records),
             },
         }
@@ -205,12 +206,53 @@ class ImagesService:
             self.upstream.close()
 
 
+def is_faithful(call: Call) -> bool:
+    """Whether the answer is a restoration of the photo sent."""
+    return call.kind == "edit" and call.model.startswith(FAITHFUL)
+
+
+def wanted_size(call: Call, most_pixels: int) -> tuple[int, int] | None:
+    """The size that a restoration is to have where that is not the photo's own.
+
+    Raises Problem 400 for what is no size.
+    """
+    text = call.fields.get("size", "auto")
+    if text == "auto":
+        return None
+    try:
+        width, height = parse_size(text)
+    except InputError as exc:
+        raise Problem(400, str(exc), "invalid_value", "size") from None
+    if min(width, height) < LEAST_SIDE or width * height > most_pixels:
+        raise Problem(
+            400, f"size: want sides of at least {LEAST_SIDE} and at most {most_pixels} pixels",
+            "invalid_value", "size",
+        )  # fmt: skip
+    return None if (width, height) == call.sizes[0] else (width, height)
+
+
 def _shows(call: Call) -> bool:
     """Whether there is something to see before the answer: what a model made, not yet restored."""
-    return call.kind == "edit" and call.model.startswith(FAITHFUL) and call.model != LOCAL
+    return is_faithful(call) and call.model != LOCAL
 
 
-def _unused(call: Call) -> tuple[str, ...]:
-    used = call.stream and _shows(call)
-    wished = call.fields.get("partial_images", 0) > 0
-    return ("partial_images is not used here",) if wished and not used else ()
+def unused(call: Call) -> Iterator[str]:
+    """What was asked for and cannot be followed, in words."""
+    if call.fields.get("partial_images", 0) > 0 and not (call.stream and _shows(call)):
+        yield "partial_images is not used here"
+    if not is_faithful(call):
+        return
+    size = call.fields.get("size", "auto")
+    own = "{}x{}".format(*call.sizes[0])
+    if size not in ("auto", own):
+        yield (
+            f"size: the photo is {own}; its restoration was scaled to fit {size} and padded by "
+            "reflection; ask for auto to have the photo's own grid"
+        )
+    if call.fields.get("background", "auto") == "transparent":
+        yield "background: a restoration keeps the photo's own; transparent is not followed"
+    if call.model == LOCAL:
+        if call.fields.get("n", 1) > 1:
+            yield "n: one photo has one restoration here"
+        for name in NOT_LOCAL & set(call.fields):
+            yield f"{name} is not used here"

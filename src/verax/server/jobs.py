@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess as Process
 from typing import Any, TypeVar, TypeVarTuple
 
 from verax.server.replies import Problem
@@ -29,6 +30,7 @@ class Job:
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
     done: "asyncio.Future[Any]"
+    worker: Executor | None = None
 
 
 @dataclass(slots=True)
@@ -39,16 +41,22 @@ class Jobs:
         make_worker: makes one worker, an executor that runs one job at a time. Each job has one
             to itself, so that a picture that kills its process kills nobody else's work.
         typical_s: how long a job takes, until the first ones have shown it.
+        stoppable: a job that runs is ended, with its worker process, when nobody waits for it.
+        observe: takes why a job failed (None: it did not) and how long it took.
     """
 
     make_worker: Callable[[], Executor]
     workers: int
     waiting_limit: int
     typical_s: float = 2.0
+    stoppable: bool = False
+    observe: Callable[[BaseException | None, float], None] = lambda exc, seconds: None
     lines: "OrderedDict[str, deque[Job]]" = field(default_factory=OrderedDict)
     running: int = 0
     idle: list[Executor] = field(default_factory=list)
+    workers_now: set[Executor] = field(default_factory=set)
     stopping: bool = False
+    restarts: int = 0
 
     @property
     def waiting(self) -> int:
@@ -57,7 +65,8 @@ class Jobs:
     async def run(self, client: str, function: Callable[[*Given], T], *arguments: *Given) -> T:
         """The function's result, in turn. Raises Problem 429 when there is no place in the line.
 
-        Cancelling a job that still waits takes it out of the line; one that runs goes on.
+        Cancelling a job that still waits takes it out of the line; one that runs goes on, or is
+        ended with its worker where that is possible.
         """
         if self.stopping:
             raise _stopping()
@@ -77,7 +86,13 @@ class Jobs:
             return result
         except asyncio.CancelledError:
             self._forget(client, job)
+            if self.stoppable and job.worker is not None:
+                end_processes(job.worker)
             raise
+
+    def process_ids(self) -> list[int]:
+        """The processes of all workers, where they are processes."""
+        return [one.pid for worker in self.workers_now for one in processes_of(worker) if one.pid]
 
     def _full(self, mine: int) -> Problem:
         wait_s = max(1, round(self.waiting * self.typical_s / self.workers))
@@ -112,21 +127,33 @@ class Jobs:
         loop = asyncio.get_running_loop()
         started = loop.time()
         try:
-            worker = self.idle.pop() if self.idle else self.make_worker()
+            worker = self.idle.pop() if self.idle else self._new_worker()
+            job.worker = worker
             result = await self._done_by(worker, job)
-        except BrokenProcessPool:
+        except BrokenProcessPool as exc:
+            self.restarts += 1
+            self.workers_now.discard(worker)
             worker.shutdown(wait=False)
+            self.observe(exc, loop.time() - started)
             self._fail(job, Problem(500, "a worker died on this picture", "server_error",
                                     kind="server_error"))  # fmt: skip
         except BaseException as exc:  # noqa: BLE001  # handed to whoever waits for the job
+            self.observe(exc, loop.time() - started)
             self._fail(job, exc)
         else:
+            self.observe(None, loop.time() - started)
             self.typical_s += RECENT * (loop.time() - started - self.typical_s)
             if not job.done.done():
                 job.done.set_result(result)
         finally:
+            job.worker = None
             self.running -= 1
             self._start_next()
+
+    def _new_worker(self) -> Executor:
+        worker = self.make_worker()
+        self.workers_now.add(worker)
+        return worker
 
     async def _done_by(self, worker: Executor, job: Job) -> Any:  # noqa: ANN401  # any function's
         """The job's result; the worker is idle again afterwards, unless it died."""
@@ -162,6 +189,17 @@ class Jobs:
         for worker in self.idle:
             worker.shutdown(wait=True)
         self.idle.clear()
+
+
+def processes_of(worker: Executor) -> "list[Process]":
+    """The processes of an executor; the library names them only privately before Python 3.14."""
+    found = getattr(worker, "_processes", None) or {}
+    return list(found.values())
+
+
+def end_processes(worker: Executor) -> None:
+    for process in processes_of(worker):
+        process.kill()
 
 
 def _stopping() -> Problem:

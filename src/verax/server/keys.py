@@ -63,6 +63,11 @@ class ClientKeys:
     def names(self) -> list[str]:
         return [r[0] for r in self.connection.execute("SELECT name FROM clients ORDER BY name")]
 
+    def all(self) -> list[Client]:
+        """Every client with its budget, by name."""
+        rows = self.connection.execute("SELECT name, budget_usd FROM clients ORDER BY name")
+        return [Client(name, budget) for name, budget in rows]
+
     def client(self, key: str) -> Client | None:
         """Whose key this is; None for nobody's."""
         query = "SELECT name, budget_usd FROM clients WHERE sha256 = ?"

@@ -4,6 +4,7 @@ Plain ASGI, so that nothing is read before it is counted.
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -51,8 +52,15 @@ class Limits:
 class Door:
     """Refuses foreign hosts and origins, and bodies that trickle, are too large or too many."""
 
-    def __init__(self, app: ASGIApp, *, limits: Limits, hosts: frozenset[str]) -> None:
-        self.app = app
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        limits: Limits,
+        hosts: frozenset[str],
+        allows: Callable[[str], bool] = lambda origin: False,
+    ) -> None:
+        self.app, self.allows = app, allows
         self.limits = limits
         self.hosts = hosts
         self.together = 0  # bytes of bodies under way
@@ -81,7 +89,8 @@ class Door:
                 421, f"this server does not answer for the host {host[:100]!r}", "unknown_host"
             )
         origin = headers.get("origin")
-        if origin and scope["method"] not in SAFE_METHODS and not same_origin(origin, headers):
+        foreign = origin and not same_origin(origin, headers) and not self.allows(origin)
+        if foreign and scope["method"] not in SAFE_METHODS:
             return Problem(403, "requests from other sites are not accepted", "cross_origin")
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > self.limits.body_bytes:

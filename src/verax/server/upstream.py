@@ -16,12 +16,14 @@ from verax.providers.budget import Budget, Pace, Tariff, load_tariff
 from verax.providers.images_api import Client as Service
 from verax.providers.images_api import connect
 from verax.providers.journal import Journal
+from verax.providers.records import Spent
 from verax.providers.requests import GenerateRequest, ImagesAnswer, Request, Usage
 from verax.server.calls import Call
 from verax.server.keys import Client
 from verax.settings import Settings
 
 FAITHFUL = "verax/"
+RUN = "serve:"  # before the name of a client: the run that its calls count to
 LOCAL = "verax/local"
 EDIT_FIELDS = ("quality", "complexity", "background", "moderation", "input_fidelity",
                "safety_identifier")  # fmt: skip
@@ -38,6 +40,7 @@ class Answered:
     model: str
     size: str
     notices: tuple[str, ...]
+    request_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,10 @@ class Upstream:
 
     def close(self) -> None:
         self.journal.close()
+
+    def spent(self) -> Spent:
+        """What the calls for all clients have cost."""
+        return self.journal.records.spent_by(RUN)
 
     def models(self, today: date) -> dict[str, date | None]:
         """Names of the living models, with the day on which they end."""
@@ -109,7 +116,7 @@ class Upstream:
         return self._answered(prepared, answer, names, notices)
 
     def _paid(self, client: Client, request: Request) -> ImagesAnswer:
-        budget = Budget(self.tariff, f"serve:{client.name}", client.budget_usd)
+        budget = Budget(self.tariff, f"{RUN}{client.name}", client.budget_usd)
         fetch = self.service.transport.fetch
         return self.journal.call(
             request, self.service.send, budget=budget, pace=self.pace, fetch=fetch
@@ -127,6 +134,7 @@ class Upstream:
             answer.model or request.model,
             f"{first.width}x{first.height}",
             (*notices, *answer.notices),
+            answer.request_id,
         )
 
 

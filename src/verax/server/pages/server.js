@@ -2,6 +2,7 @@
  * Texts of files, prompts and answers only ever become text nodes. */
 
 const KEY = "verax-key";
+const HERE = new URL(".", import.meta.url).pathname; // the path that the server lies under
 
 /** An element; `properties` are set as properties, children are elements or text. */
 export function make(tag, properties = {}, ...children) {
@@ -55,7 +56,7 @@ export async function ask(path, options = {}) {
   if (key) headers.authorization = "Bearer " + key;
   let response;
   try {
-    response = await fetch(path, { ...options, headers });
+    response = await fetch(HERE + path.slice(1), { ...options, headers });
   } catch {
     throw new Error("The server does not answer. Is it still running?");
   }

@@ -1,0 +1,123 @@
+"""Counts for Prometheus: requests, jobs and their outcomes, money, memory, workers that died."""
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from verax.errors import (
+    BudgetExceeded,
+    InputError,
+    ProviderBusy,
+    ProviderRefused,
+    ProviderRejected,
+    ProviderUncertain,
+    VeraxError,
+)
+from verax.providers.records import Spent
+from verax.server.context import context_of
+from verax.server.images_service import ImagesService
+from verax.server.replies import Problem
+
+SECONDS = (0.01, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
+OUTCOMES: tuple[tuple[type[BaseException], str], ...] = (
+    (ProviderRefused, "refused"),
+    (ProviderUncertain, "uncertain"),
+    (ProviderBusy, "busy"),
+    (BudgetExceeded, "budget"),
+    (ProviderRejected, "rejected"),
+    (InputError, "rejected"),
+    (Problem, "rejected"),
+)
+
+
+class Metrics:
+    """One registry per server."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        named = {"registry": self.registry}
+        self.requests = Counter(
+            "verax_requests", "Requests by route and status.", ["route", "status"], **named
+        )
+        self.seconds = Histogram(
+            "verax_request_seconds", "Seconds per request.", ["route"], buckets=SECONDS, **named
+        )
+        self.waiting = Gauge("verax_waiting_jobs", "Jobs in line.", ["line"], **named)
+        self.running = Gauge("verax_running_jobs", "Jobs under way.", ["line"], **named)
+        self.outcomes = Counter(
+            "verax_jobs", "Ended jobs: restorations (local) and paid calls (upstream).",
+            ["line", "outcome"], **named,
+        )  # fmt: skip
+        self.job_seconds = Histogram(
+            "verax_job_seconds", "Seconds per job, without waiting.", ["line"], buckets=SECONDS,
+            **named,
+        )  # fmt: skip
+        self.money = Gauge(
+            "verax_upstream_usd", "US dollars of all calls for clients, as journaled.",
+            ["kind"], **named,
+        )  # fmt: skip
+        self.memory = Gauge("verax_memory_bytes", "Resident memory.", ["process"], **named)
+        self.restarts = Gauge(
+            "verax_worker_restarts", "Workers that died or were ended with their job.", ["line"],
+            **named,
+        )  # fmt: skip
+
+    def observer(self, line: str) -> Callable[[BaseException | None, float], None]:
+        """Takes how each job of a line ended and how long it took."""
+
+        def observe(exc: BaseException | None, seconds: float) -> None:
+            self.outcomes.labels(line, outcome(exc)).inc()
+            self.job_seconds.labels(line).observe(seconds)
+
+        return observe
+
+    def look(self, service: ImagesService) -> None:
+        """Set everything that is measured at this moment."""
+        for line, jobs in (("local", service.local), ("upstream", service.remote)):
+            self.waiting.labels(line).set(jobs.waiting)
+            self.running.labels(line).set(jobs.running)
+            self.restarts.labels(line).set(jobs.restarts)
+        self.restarts.labels("intake").set(service.intake.restarts)
+        self.memory.labels("server").set(resident_bytes([os.getpid()]))
+        workers = [*service.local.process_ids(), *service.intake.process_ids()]
+        self.memory.labels("workers").set(resident_bytes(workers))
+
+    def count_money(self, spent: Spent) -> None:
+        self.money.labels("billed").set(spent.billed_usd)
+        self.money.labels("possibly billed").set(spent.possibly_usd)
+        self.money.labels("under way").set(spent.under_way_usd)
+
+    @staticmethod
+    async def page(request: Request) -> Response:
+        """GET /metrics."""
+        metrics: Metrics = request.app.state.metrics
+        service = context_of(request).service
+        metrics.look(service)
+        if service.upstream is not None:
+            metrics.count_money(await run_in_threadpool(service.upstream.spent))
+        return Response(generate_latest(metrics.registry), media_type="text/plain; version=0.0.4")
+
+
+def outcome(exc: BaseException | None) -> str:
+    """One word for how a job ended."""
+    if exc is None:
+        return "done"
+    known = (word for kind, word in OUTCOMES if isinstance(exc, kind))
+    return next(known, "failed" if isinstance(exc, VeraxError) else "broken")
+
+
+def resident_bytes(processes: Iterable[int]) -> int:
+    """Resident memory of processes together; 0 where the system does not tell."""
+    total = 0
+    for process in processes:
+        try:
+            pages = int(Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1])
+        except (OSError, ValueError, IndexError):
+            continue
+        total += pages * os.sysconf("SC_PAGE_SIZE")
+    return total
