@@ -27,6 +27,7 @@ from verax.cli import (
     score,
     serve,
     serve_test,
+    straighten,
     train,
 )
 from verax.errors import InputError, OutputError, VeraxError
@@ -60,6 +61,7 @@ def main(
 app.command()(restore.restore)
 app.command()(register.register)
 app.command()(align.align)
+app.command()(straighten.straighten)
 app.command()(generate.edit)
 app.command()(generate.generate)
 app.command()(models.models)

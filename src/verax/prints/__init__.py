@@ -1,0 +1,1 @@
+"""Old prints: masks, straightening, damage, colour, a larger result."""

@@ -1,0 +1,296 @@
+"""The four corners of a print in a shot of it: straight edges, put together to the best outline.
+
+Segments of edges (LSD, Grompone von Gioi et al., IPOL 2012) give straight lines; of every two
+lines across and two along, the outline counts whose sides lie on edges over most of their length.
+Its sides are then fitted to the edge at full size.
+"""
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from verax.errors import InputError
+from verax.image import Image, to_uint8
+
+Corners = NDArray[np.float64]  # (4, 2) x, y: top left, top right, bottom right, bottom left
+Line = NDArray[np.float64]  # a, b, c with a x + b y + c = 0 and a^2 + b^2 = 1
+
+WORK = 640  # px, long side at which lines are looked for
+SHORT = 0.06  # shortest segment that counts, share of the long side
+LINES = 16  # lines of each direction that are combined
+SAME_PX, SAME_COS = 5.0, 0.9985  # lines nearer than this in place and direction are one
+EDGE = 0.012  # step of brightness or colour per px that counts as an edge
+COVERED = 0.86  # share of every side that has to lie on an edge
+WHOLE = 0.97  # and of all of them, where one side goes on past its corner
+TAPER = 2.5  # longest of two opposite sides over the other
+AREA = (0.1, 0.985)  # of the outline, shares of the shot
+ON = 0.8  # share of the way past a corner that has to lie on an edge for a side to go on
+SHARP = 0.06  # step per px of an edge that is not a shadow's
+KEEN = 0.3  # what sharp edges add to the share of covered sides when outlines compete
+LARGE = 0.35  # and what area adds
+REACH = 0.012  # how far from a side the edge is looked for at full size, share of the long side
+SAMPLES = 160  # places along a side at which it is
+HOW = "name them: --corners x,y x,y x,y x,y"
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One side of an outline.
+
+    Attributes:
+        share: of its length along which the picture changes across it.
+        sharp: 1 for a step, less for a soft edge such as a shadow's.
+        before, after: whether the edge goes on past its start or end; a print's would not.
+    """
+
+    share: float
+    sharp: float
+    before: bool
+    after: bool
+
+
+def find_corners(shot: Image) -> Corners:
+    """The print's corners in px of the shot. InputError where no whole outline is in view."""
+    scale = min(1.0, WORK / max(shot.shape[:2]))
+    size = (round(shot.shape[1] * scale), round(shot.shape[0] * scale))
+    small = cv2.resize(shot, size, interpolation=cv2.INTER_AREA)
+    outline = best_outline(small)
+    if outline is None:
+        raise InputError(
+            "straighten: want a shot with all four corners of a print in view, found none; "
+            f"take it from farther away on a plain ground, or {HOW}"
+        )
+    full = (outline + 0.5) / scale - 0.5
+    return fitted(shot, full)
+
+
+def check_corners(corners: Corners, size: tuple[int, int]) -> Corners:
+    """Four corners in the order of `Corners`, whatever the order they came in.
+
+    Raises InputError for corners outside a shot of `size` = (width, height) or that span no
+    outline.
+    """
+    if corners.shape != (4, 2) or not np.isfinite(corners).all():
+        raise InputError(f"--corners: want four x,y in pixels, got {corners.tolist()}")
+    width, height = size
+    beyond = (corners < -0.5).any() or (corners > np.array([width, height]) - 0.5).any()
+    if beyond:
+        raise InputError(
+            f"--corners: want corners inside the picture of {width}x{height}, "
+            f"got {' '.join(f'{x:g},{y:g}' for x, y in corners)}"
+        )
+    ring = in_order(corners)
+    if not is_outline(ring, least=0.001 * width * height):
+        raise InputError("--corners: want the corners of a four-sided print, got no such outline")
+    return ring
+
+
+def in_order(points: Corners) -> Corners:
+    """Four points from the top left, clockwise on screen."""
+    middle = points - points.mean(0)
+    ring = points[np.argsort(np.arctan2(middle[:, 1], middle[:, 0]))]
+    return np.roll(ring, -int(np.argmin(ring.sum(1))), axis=0)
+
+
+def is_outline(ring: Corners, *, least: float) -> bool:
+    """Convex, and of at least this area in px."""
+    sides = np.roll(ring, -1, axis=0) - ring
+    after = np.roll(sides, -1, axis=0)
+    turns = sides[:, 0] * after[:, 1] - sides[:, 1] * after[:, 0]
+    return bool((turns > 0).all()) and area_of(ring) >= least
+
+
+def area_of(ring: Corners) -> float:
+    """px that an outline encloses."""
+    return abs(float(cv2.contourArea(ring.astype(np.float32))))
+
+
+def best_outline(small: Image) -> Corners | None:
+    """The outline of a print in a reduced shot."""
+    slopes = gradients(cv2.GaussianBlur(small, (0, 0), 1.2))
+    lines = straight_lines(small)
+    level = [line for line in lines if abs(line[1]) >= abs(line[0])][:LINES]
+    upright = [line for line in lines if abs(line[1]) < abs(line[0])][:LINES]
+    crossings = {
+        (i, j): crossing(across, down)
+        for i, across in enumerate(level)
+        for j, down in enumerate(upright)
+    }
+    sides: dict[tuple[str, int, int, int], Side] = {}
+    best, most = None, 0.0
+    for top, bottom in combinations(range(len(level)), 2):
+        for left, right in combinations(range(len(upright)), 2):
+            at = ((top, left), (top, right), (bottom, right), (bottom, left))
+            ring = ring_of([crossings[place] for place in at], small.shape)
+            if ring is None:
+                continue
+            names = (
+                ("level", top, left, right),
+                ("upright", right, top, bottom),
+                ("level", bottom, right, left),
+                ("upright", left, bottom, top),
+            )
+            for start, end, name in zip(ring[0], np.roll(ring[0], -1, axis=0), names, strict=True):
+                if name not in sides:
+                    sides[name] = covered(start, end, slopes)
+            score = score_of([sides[name] for name in names], ring[0], small.shape)
+            if score > most:
+                best, most = ring[1], score
+    return best
+
+
+def ring_of(
+    points: list[NDArray[np.float64] | None], shape: tuple[int, ...]
+) -> tuple[Corners, Corners] | None:
+    """Four crossings as they come and from top left; None where no print can lie between them."""
+    if any(point is None for point in points):
+        return None
+    around = np.array(points)
+    height, width = shape[:2]
+    if (around < 1).any() or (around > np.array([width, height]) - 2).any():
+        return None
+    ring = in_order(around)
+    low, high = (share * width * height for share in AREA)
+    lengths = np.hypot(*(np.roll(ring, -1, axis=0) - ring).T)
+    taper = np.abs(np.log(lengths[:2] / np.maximum(lengths[2:], 1e-6))).max()
+    fits = is_outline(ring, least=low) and area_of(ring) <= high and taper <= np.log(TAPER)
+    return (around, ring) if fits else None
+
+
+def crossing(first: Line, second: Line) -> NDArray[np.float64] | None:
+    """Where two lines meet, None for parallel ones."""
+    x, y, w = np.cross(first, second)
+    return None if abs(w) < 1e-6 else np.array([x / w, y / w])
+
+
+def score_of(sides: list[Side], ring: Corners, shape: tuple[int, ...]) -> float:
+    """Mean share of the sides that lies on edges, and a little for area; 0 for no outline."""
+    shares = [side.share for side in sides]
+    mean = float(np.mean(shares))
+    through = sum(
+        side.before or last.after for side, last in zip(sides, sides[-1:] + sides[:-1], strict=True)
+    )
+    if min(shares) < COVERED or through > (mean > WHOLE):
+        return 0.0
+    mean += KEEN * float(np.mean([side.sharp for side in sides]))
+    return mean + LARGE * float(np.sqrt(area_of(ring) / (shape[0] * shape[1])))
+
+
+def covered(
+    start: NDArray[np.float64], end: NDArray[np.float64], slopes: NDArray[np.float32]
+) -> Side:
+    """How far a side lies on an edge."""
+    inside = across(start, end, (0.02, 0.98), slopes)
+    level = max(EDGE, 0.4 * float(np.median(inside)))
+    before, after = (across(start, end, part, slopes) for part in ((-0.14, -0.03), (1.03, 1.14)))
+    goes_on = [len(part) > 5 and float((part > level).mean()) > ON for part in (before, after)]
+    sharp = min(1.0, float(np.median(inside)) / SHARP)
+    return Side(float((inside > EDGE).mean()), sharp, goes_on[0], goes_on[1])
+
+
+def across(
+    start: NDArray[np.float64],
+    end: NDArray[np.float64],
+    part: tuple[float, float],
+    slopes: NDArray[np.float32],
+) -> NDArray[np.float64]:
+    """How steeply the picture changes across a side, at places along a part of it."""
+    length = float(np.hypot(*(end - start)))
+    along = (end - start) / max(length, 1e-6)
+    normal = np.array([-along[1], along[0]])
+    count = max(8, int(length * (part[1] - part[0]) / 2))
+    places = start + np.linspace(*part, count)[:, None] * (end - start)
+    height, width = slopes.shape[1:3]
+    seen = ((places > 1) & (places < np.array([width, height]) - 2)).all(1)
+    places = places[seen]
+    strongest = np.zeros(len(places))
+    for offset in (-1.0, 0.0, 1.0):
+        x, y = np.rint(places + offset * normal).astype(int).T
+        step = slopes[0, y, x] * normal[0] + slopes[1, y, x] * normal[1]
+        strongest = np.maximum(strongest, np.abs(step).max(-1))
+    return strongest
+
+
+def gradients(image: Image) -> NDArray[np.float32]:
+    """(2, H, W, 3) change per px along x and y."""
+    return np.stack([cv2.Sobel(image, cv2.CV_32F, dx, 1 - dx, scale=1 / 8) for dx in (1, 0)])
+
+
+def straight_lines(small: Image) -> list[Line]:
+    """Lines by the length of the segments on them, the longest first."""
+    detector = cv2.createLineSegmentDetector()
+    least = SHORT * max(small.shape[:2])
+    found: list[tuple[float, NDArray[np.float64]]] = []
+    lab = cv2.cvtColor(small, cv2.COLOR_RGB2LAB)
+    planes = (lab[..., 0] / 100, lab[..., 1] / 100 + 0.5, lab[..., 2] / 100 + 0.5)
+    for plane in planes:
+        segments = detector.detect(to_uint8(cv2.GaussianBlur(plane, (0, 0), 1.0)))[0]
+        for segment in [] if segments is None else segments.reshape(-1, 4):
+            length = float(np.hypot(*(segment[2:] - segment[:2])))
+            if length >= least:
+                found.append((length, segment.astype(np.float64)))
+    return merged(found)
+
+
+def merged(segments: list[tuple[float, NDArray[np.float64]]]) -> list[Line]:
+    """Segments on one line put together: the line of the longest, weighed by all of them."""
+    groups: list[tuple[float, Line]] = []
+    for length, segment in sorted(segments, key=lambda item: -item[0]):
+        ends = segment.reshape(2, 2)
+        for index, (total, line) in enumerate(groups):
+            if belongs(ends, line):
+                groups[index] = (total + length, line)
+                break
+        else:
+            groups.append((length, line_through(*ends)))
+    return [line for _, line in sorted(groups, key=lambda item: -item[0])]
+
+
+def belongs(ends: NDArray[np.float64], line: Line) -> bool:
+    along = (ends[1] - ends[0]) / max(float(np.hypot(*(ends[1] - ends[0]))), 1e-6)
+    parallel = abs(along[0] * -line[1] + along[1] * line[0]) > SAME_COS
+    return bool(parallel and (np.abs(ends @ line[:2] + line[2]) < SAME_PX / 2).all())
+
+
+def line_through(first: NDArray[np.float64], second: NDArray[np.float64]) -> Line:
+    along = (second - first) / np.hypot(*(second - first))
+    return np.array([-along[1], along[0], along[1] * first[0] - along[0] * first[1]])
+
+
+def fitted(shot: Image, ring: Corners) -> Corners:
+    """The outline with each side fitted to the strongest edge near it, at full size."""
+    reach = max(3.0, REACH * max(shot.shape[:2]))
+    lines = [
+        fitted_side(shot, start, end, reach)
+        for start, end in zip(ring, np.roll(ring, -1, axis=0), strict=True)
+    ]
+    moved = [crossing(lines[side - 1], lines[side]) for side in range(4)]
+    pairs = zip(moved, ring, strict=True)
+    near = [m is not None and np.hypot(*(m - r)) < 3 * reach for m, r in pairs]
+    if not all(near):
+        return ring
+    height, width = shot.shape[:2]
+    return np.asarray(np.clip(np.array(moved), -0.5, np.array([width, height]) - 0.5), np.float64)
+
+
+def fitted_side(
+    shot: Image, start: NDArray[np.float64], end: NDArray[np.float64], reach: float
+) -> Line:
+    """The line through the steepest changes across a side."""
+    along = (end - start) / np.hypot(*(end - start))
+    normal = np.array([-along[1], along[0]])
+    places = start + np.linspace(0.06, 0.94, SAMPLES)[:, None] * (end - start)
+    step = max(0.5, reach / 24)
+    offsets = np.arange(-reach, reach + step, step)
+    x, y = (places[:, None] + offsets[:, None] * normal).transpose(2, 0, 1).astype(np.float32)
+    profiles = cv2.remap(shot, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    change = np.diff(cv2.GaussianBlur(profiles, (0, 0), sigmaX=1.0, sigmaY=1.5), axis=1)
+    weight = np.abs(change).sum(2) * np.exp(-(((offsets[:-1] + step / 2) / (0.7 * reach)) ** 2))
+    at = offsets[np.argmax(weight, axis=1)] + step / 2
+    points = (places + at[:, None] * normal).astype(np.float32)
+    good = weight.max(1) > 0.3 * np.median(weight.max(1))
+    vx, vy, px, py = cv2.fitLine(points[good], cv2.DIST_HUBER, 0, 0.01, 0.01).ravel()
+    return line_through(np.array([px, py], np.float64), np.array([px + vx, py + vy], np.float64))

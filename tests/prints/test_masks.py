@@ -1,0 +1,63 @@
+"""A mask drawn by hand: outside it the photo stays, bit for bit."""
+
+import numpy as np
+import pytest
+
+from verax import image as images
+from verax.errors import InputError, SizeMismatchError
+from verax.image import Photo
+from verax.prints import masks
+
+
+def drawn(plane, **fields):
+    return Photo(np.repeat(np.asarray(plane, np.float32)[..., None], 3, 2), **fields)
+
+
+@pytest.fixture
+def plane():
+    mask = np.zeros((40, 60), np.float32)
+    mask[10:20, 15:40] = 1
+    mask[20, 15:40] = 0.5
+    return mask
+
+
+def test_the_photo_is_untouched_outside_and_the_result_stands_inside(plane):
+    rng = np.random.default_rng(3)
+    photo, result = rng.random((2, 40, 60, 3), np.float32)
+
+    kept = masks.kept_outside(photo, result, plane)
+
+    assert np.array_equal(kept[plane == 0], photo[plane == 0])
+    assert np.array_equal(kept[plane == 1], result[plane == 1])
+    np.testing.assert_allclose(kept[20, 15:40], (photo + result)[20, 15:40] / 2, atol=1e-6)
+
+
+def test_a_compressed_mask_is_black_and_white_again(plane, tmp_path):
+    images.write(tmp_path / "mask.jpg", drawn(plane > 0.7).pixels)
+
+    read = masks.from_photo(images.read(tmp_path / "mask.jpg"), size=(60, 40), name="--only")
+
+    assert not read[:6].any()
+    assert (read[13:17, 20:35] == 1).all()
+
+
+def test_what_is_clear_in_a_mask_counts_as_black(plane):
+    mask = masks.from_photo(drawn(np.ones((40, 60)), alpha=plane), size=(60, 40), name="--only")
+
+    assert np.array_equal(mask > 0, plane > 0)
+
+
+@pytest.mark.parametrize(
+    ("mask", "error", "line"),
+    [
+        (np.eye(30), SizeMismatchError, "--only: want a mask of the photo's size 60x40, got 30x30"),
+        (np.zeros((40, 60)), InputError, "--only: want some white in the mask, got none"),
+        (np.ones((40, 60)), InputError, "--only: want some black in the mask, got all white"),
+    ],
+    ids=["another size", "empty", "all white"],
+)
+def test_a_mask_that_says_nothing_is_refused_in_one_line(mask, error, line):
+    with pytest.raises(error, match=line) as caught:
+        masks.from_photo(drawn(mask), size=(60, 40), name="--only")
+
+    assert "\n" not in str(caught.value)
