@@ -2,6 +2,7 @@
 
 import json
 import os
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ from typer.testing import CliRunner
 from asking import KEY
 from verax import image as images
 from verax.cli.main import app
+from verax.cli.models import age
 from verax.errors import (
     BudgetExceeded,
     InputError,
     ProviderRefused,
+    ProviderRejected,
     SettingsError,
     SizeMismatchError,
     UnknownNameError,
@@ -49,6 +52,44 @@ def run(*args):
 
 def edit(photo, instruction, *args):
     return run("edit", photo, instruction, *SMALL, "-o", photo.with_name("out.png"), *args)
+
+
+def test_models_says_when_its_prices_were_checked_and_whether_that_is_long_ago():
+    assert "were checked on 2026-" in run("models").stdout
+    assert json.loads(run("models", "--json").stdout)["checked"].startswith("2026-")
+    assert "100 days ago" in age(date(2026, 1, 1), date(2026, 4, 11))
+    assert "ago" not in age(date(2026, 1, 1), date(2026, 1, 11))
+
+
+@pytest.mark.parametrize("name", ["gpt-image-2.6-flair", "openai/gpt-image-2.6-flare"])
+def test_a_price_nobody_knows_needs_a_word_and_gets_a_suggestion(at_service, name):
+    here = ("--gateway", "lumenfall", "--base-url", at_service.base_url, "-o", "a.png")
+    os.environ["LUMENFALL_API_KEY"] = KEY
+    try:
+        with pytest.raises(InputError, match=r"did you mean 'gpt-image-2.6-flare'.*--max-cost any"):
+            run("generate", "x", "--model", name, *here)
+        with pytest.raises(BudgetExceeded, match="no price is known"):
+            run("generate", "x", "--model", name, *here, "--max-cost", "1")
+        with pytest.raises(ProviderRejected):  # asked: the test service knows no such model
+            run("generate", "x", "--model", name, *here, "--max-cost", "any")
+    finally:
+        del os.environ["LUMENFALL_API_KEY"]
+    assert at_service.ledger() == []
+
+
+def test_an_answer_in_another_shape_is_brought_to_the_photos_grid(at_service, photo):
+    at_service.script(["size:1024x512"])
+    told = edit(photo, "brighten")
+
+    assert images.read(photo.with_name("out.png")).pixels.shape == images.read(photo).pixels.shape
+    assert "the answer was" in told.stderr
+
+
+def test_scores_are_explained(at_service, tmp_path):
+    told = run("generate", "a pier", *SMALL, "--n", "2", "-o", tmp_path / "a.png")
+
+    assert "quality -" in told.stdout
+    assert "quality: naturalness, minus the NIQE" in told.stderr
 
 
 def test_models_lists_end_dates_and_prices():

@@ -118,6 +118,12 @@ def limits(*, changes: Path | None = None) -> Limits:
     return Limits(**table("models", changes=changes)["limits"])
 
 
+def checked(*, changes: Path | None = None) -> date:
+    """The day on which the prices and dates were last held against their sources."""
+    day: date = table("models", changes=changes)["checked"]
+    return day
+
+
 def models(
     *, changes: Path | None = None, ends: Mapping[str, str] | None = None
 ) -> dict[str, Model]:

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from verax.providers.requests import GeneratedImage, GenerateRequest, ImagesAnswer
 
 R = TypeVar("R", bound="GenerateRequest")
+MEANINGS = {  # of the scores; the best candidate has the best mean place in all of them
+    "quality": "naturalness, minus the NIQE of the picture; higher is better, -3 to -5 is usual",
+    "fidelity": "share of the picture's edges that the photo has too, 0 to 1; higher is better",
+    "agreement": "MS-SSIM to the picture of --agree-with, up to 1; higher is better",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +115,10 @@ def tell(files: Sequence[Path], best: Sequence[Candidate], *, as_json: bool) -> 
     for row, candidate in zip(rows, best, strict=True):
         scores = "  ".join(f"{name} {value}" for name, value in candidate.scores.items())
         print(f"{row['file']}  {row['width']}x{row['height']}  {scores}".rstrip())
+    named = {name for candidate in best for name in candidate.scores}
+    for name in sorted(named & set(MEANINGS)):
+        print(f"{name}: {MEANINGS[name]}", file=sys.stderr)
+    for candidate in best:
         for note in candidate.notices:
             print(f"note: {note}", file=sys.stderr)
 

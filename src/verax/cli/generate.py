@@ -163,7 +163,7 @@ def run_edit(
     with desk(terms) as counter:
         credentials = making.credentials_of(counter.settings)
         asking = plan_edit(counter, source, replace(wishes, prompt=prompt), guides)
-        found = ask_edits(counter, asking, result.best_of)
+        found = ask_edits(counter, source, asking, result.best_of)
     if not found:
         return
     as_came = result.as_generated or wishes.background == "transparent"  # alpha is kept as it came
@@ -214,9 +214,9 @@ def plan_edit(counter: Desk, source: "Photo", wishes: "Wishes", guides: Guides) 
     )
 
 
-def ask_edits(counter: Desk, asking: "Asking", count: int) -> list[Candidate]:
+def ask_edits(counter: Desk, source: "Photo", asking: "Asking", count: int) -> list[Candidate]:
     """Every candidate of `count` calls; none on a dry run."""
-    from verax.priors.generated import receive
+    from verax.priors.generated import on_grid, receive
 
     every = repeats(asking.request, count)
     if not counter.announce(every, asking.notices):
@@ -225,7 +225,7 @@ def ask_edits(counter: Desk, asking: "Asking", count: int) -> list[Candidate]:
     for request, answer in arrived(every, counter.call_all(every)):
         again = replace(asking, request=request)
         for index, image in enumerate(answer.images):
-            prior = receive(again, answer, index=index)
+            prior = on_grid(receive(again, answer, index=index), source)
             found.append(Candidate(image, prior.pixels, prior.notices, request.fingerprint()))
     return found
 

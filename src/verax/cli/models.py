@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from verax.catalog.models import Model
 
 SHOWN_SIZE = (1024, 1024)
+OLD_DAYS = 60  # after which prices are worth a second look
 
 
 def models(
@@ -51,15 +52,25 @@ def models(
         learned.keep(settings.home, learned.DATES, name, dates)
     told = learned.recall(settings.home, learned.DATES, name)
     known = catalog.models(changes=settings.home, ends=told)
+    day = catalog.checked(changes=settings.home)
     if as_json:
         rows = [catalog.as_json(m) | extras(m, today) for m in known.values()]
-        print(json.dumps({"today": today.isoformat(), "models": rows}, indent=2))
+        dates = {"today": today.isoformat(), "checked": day.isoformat()}
+        print(json.dumps({**dates, "models": rows}, indent=2))
         return None
     print(f"{'model':26}{'state':20}{'sizes':26}{'USD per 1024x1024 picture'}")
     for model in known.values():
         print(f"{model.name:26}{state(model, today):20}{sizes(model):26}{prices(model)}")
     print("Output tokens only; pictures sent cost extra. Every price and date: --json.")
+    print(age(day, today))
     return None
+
+
+def age(day: date, today: date) -> str:
+    """When the prices were checked, and what to do where that is long ago."""
+    days = (today - day).days
+    old = f", {days} days ago: look at the service's own list, or update Verax"
+    return f"Prices and dates were checked on {day}{old if days > OLD_DAYS else ''}."
 
 
 def show_gateways(*, as_json: bool) -> None:

@@ -1,5 +1,6 @@
 """What every verb that asks a service shares: options, estimate, announcement, call."""
 
+import math
 import sys
 import uuid
 from collections.abc import Iterator, Sequence
@@ -7,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from verax.errors import VeraxError
+from verax.errors import InputError, VeraxError
 
 if TYPE_CHECKING:
     from verax.providers.budget import Budget, Estimate, Pace
@@ -39,10 +41,21 @@ LocalOnly = Annotated[
         "--local-only", rich_help_panel=PANEL, help="Refuse every address beyond this machine."
     ),
 ]
+
+
+def dollars(text: str) -> float:
+    """US dollars, or "any": no limit, said out loud."""
+    return math.inf if text == "any" else float(text)
+
+
 MaxCost = Annotated[
     float | None,
     typer.Option(
-        "--max-cost", rich_help_panel=PANEL, help="US dollars that this run may cost at most."
+        "--max-cost",
+        parser=dollars,
+        metavar="USD",
+        rich_help_panel=PANEL,
+        help="US dollars that this run may cost at most; 'any' where no price is known.",
     ),
 ]
 Run = Annotated[
@@ -133,8 +146,23 @@ class Desk:
             return False
         if open_ones:
             self.client.require_key()
+            self._require_price(open_ones)
             print(f"Expected cost: {price}", file=sys.stderr)
         return True
+
+    def _require_price(self, requests: Sequence["Request"]) -> None:
+        """Raises InputError where a price is not known and nobody said that it may cost anything."""
+        said = self.terms.max_cost if self.terms.max_cost is not None else self.settings.max_cost
+        if said is not None or self.client.gateway.name == "custom":
+            return
+        for request in requests:
+            if self.budget.tariff.price(request) is None:
+                near = get_close_matches(request.model.rpartition("/")[2], self.client.known, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else "."
+                raise InputError(
+                    f"no price is known for {request.model!r} at {self.client.gateway.name}{hint} "
+                    "To ask all the same, whatever it costs: --max-cost any"
+                )
 
     def _open(self, requests: Sequence["Request"]) -> "list[Request]":
         """The requests whose answers are not stored."""
@@ -153,10 +181,11 @@ def desk(terms: Terms) -> Iterator[Desk]:
 
     settings, now = configured(terms), datetime.now(UTC)
     client = connect(settings, today=now.date())
+    limit = settings.max_cost if terms.max_cost is None else terms.max_cost
     budget = Budget(
         load_tariff(changes=settings.home),
         terms.run or f"{now:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}",
-        settings.max_cost if terms.max_cost is None else terms.max_cost,
+        limit if limit is None or math.isfinite(limit) else None,
     )
     pace = Pace(settings.images_per_minute, settings.concurrency)
     folder = journal_folder(settings)

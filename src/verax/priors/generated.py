@@ -7,7 +7,7 @@ the answer, `ask` does both with one call in between.
 
 import io
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,10 @@ from verax.catalog.prompts import prompt as task_prompt
 from verax.errors import InputError, SizeMismatchError
 from verax.geometry import canvas as canvases
 from verax.geometry.canvas import Canvas, SizeRules
+from verax.geometry.register import apply, register
 from verax.image import Image, Photo, Plane
 from verax.priors.degradation import estimate
+from verax.priors.judging import resized
 from verax.providers.images_api import Client
 from verax.providers.requests import EditRequest, ImageFile, ImagesAnswer, Request
 
@@ -147,6 +149,34 @@ def receive(asking: Asking, answer: ImagesAnswer, *, index: int = 0) -> Generate
     else:
         notices.append("the answer has another shape than the canvas; registration must find it")
     return GeneratedPrior(pixels, generated.data, asking, answer, tuple(notices))
+
+
+def on_grid(prior: GeneratedPrior, photo: Photo) -> GeneratedPrior:
+    """The prior on the photo's grid also where the service answered in another shape.
+
+    Registered to the photo where that is proved; else scaled to cover it, the rest cut off.
+    """
+    if prior.pixels.shape == photo.pixels.shape:
+        return prior
+    size = (photo.width, photo.height)
+    covered = _covering(prior.pixels, size)
+    found = register(flat(photo), prior.pixels)
+    exact = found.placed == "exactly"
+    if exact:
+        warped = apply(found, prior.pixels, size=size)
+        seen = warped.valid[:, :, None]
+        covered = np.asarray(warped.pixels * seen + covered * (1 - seen), np.float32)
+    how = "registered to the photo" if exact else "scaled to cover the photo, rest cut off"
+    return replace(prior, pixels=covered, notices=(*prior.notices, f"the answer was {how}"))
+
+
+def _covering(pixels: Image, size: tuple[int, int]) -> Image:
+    """The middle of a picture in the shape of `size`, at that size."""
+    height, width = pixels.shape[:2]
+    scale = min(width / size[0], height / size[1])
+    w, h = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+    left, top = (width - w) // 2, (height - h) // 2
+    return resized(pixels[top : top + h, left : left + w], size)
 
 
 def ask(

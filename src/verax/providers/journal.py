@@ -225,7 +225,7 @@ class Journal:
     def _affordable(self, estimate: Estimate, budget: Budget, model: str) -> bool:
         """Whether this fits under the limit now; False: perhaps when other calls have ended."""
         limit = budget.max_cost_usd
-        if limit is None:
+        if limit is None or math.isinf(limit):
             return True
         if estimate.high_usd is None:
             raise BudgetExceeded(
