@@ -140,7 +140,7 @@ def full(case: Case) -> Image:
 
 def without_texture(case: Case) -> Image:
     """The full row with a prior that has no high band of its own."""
-    if case.found.placed == "not":
+    if not case.found.usable:
         return case.base
     recipe = fusion.solve(case.photo, case.base, case.warped, case.found)
     if recipe is None or recipe.scene_state_change:
@@ -273,7 +273,7 @@ def rows_of(case: Case, places: list[Path]) -> tuple[dict[str, Values], list[Qua
                 continue
             for measure, value in measured(case, picture).items():
                 found.setdefault(name, {}).setdefault(measure, []).append(value)
-        if case.reference is not None and case.found.placed != "not":
+        if case.reference is not None and case.found.usable:
             result = fusion.fuse(case.photo, case.base, case.warped, case.found, mode="network")
             share = result.trust[..., 1] + result.trust[..., 2]
             quarters.append(

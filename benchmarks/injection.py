@@ -63,7 +63,7 @@ def geometry_row(photo: Image, sim: SimulatedPrior, names: Iterable[str]) -> Row
     size = photo.shape[1], photo.shape[0]
     wanted, registration = injections.truth(sim, size), register(photo, sim.prior)
     read: dict[str, float | None] = {}
-    if registration.placed != "not":
+    if registration.usable:
         seen = look(photo, sim.prior, registration, "same")
         entries = geometry_entries(seen.found, size, 1.0)
         entries |= motion_entries(seen.blocks, seen.found, size)
@@ -140,7 +140,7 @@ def crosstalk(job: Job) -> Row:
     clean = job.photo.pixels(job.side)
     sim = injections.reference_prior(clean, job.case, job.photo.seed)
     deviation = measure(clean, sim.prior)
-    if deviation.placed == "not":
+    if not deviation.comparable:
         return {"placed": "not"}
     size = clean.shape[1], clean.shape[0]
     return {"placed": deviation.placed, **columns(deviation, injections.truth(sim, size), size)}

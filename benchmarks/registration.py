@@ -185,7 +185,7 @@ def real(pictures: Path, foreign: int, sheets: Path | None) -> dict[str, Any]:
         found = register(pair.photo, pair.prior)
         verdicts.append(found.placed)
         values.append(found.p_value)
-        if found.placed != "not":
+        if found.usable:
             print(f"foreign but placed {found.placed}: {pair.name} p {found.p_value:.1e}")
     counts["foreign"] = {word: verdicts.count(word) for word in PLACED}
     counts["foreign_p"] = {str(q): float(np.quantile(values, q)) for q in (0.01, 0.05, 0.5)}

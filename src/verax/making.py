@@ -30,6 +30,7 @@ class Order:
         system: name of the model that made the prior, "" where it is not known.
         size: (width, height) to answer in, the restoration scaled to fit and padded by reflection;
             None is the photo's own.
+        accept_prior: somebody knows that the prior shows the photo's scene.
         drop_gps: leave out where the photo was taken.
         photo_name, prior_name: what provenance and messages call the files; "" is the file's name.
     """
@@ -40,6 +41,7 @@ class Order:
     restorer: str = "auto"
     fidelity: float = 1.0
     fusion: str = "auto"
+    accept_prior: bool = False
     quality: int = QUALITY
     max_pixels: int = MAX_PIXELS
     system: str = ""
@@ -115,6 +117,7 @@ def make(
         restorer=order.restorer,
         fidelity=order.fidelity,
         fusion=order.fusion,
+        accept_prior=order.accept_prior,
     )
     used = prior.file if prior is not None and result.prior == "used" else None
     origin = Origin(photo, used, order.system, credentials)

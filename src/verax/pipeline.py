@@ -87,6 +87,7 @@ def restore(
     restorer: str = DEFAULT_RESTORER,
     fidelity: float = 1.0,
     fusion: str = DEFAULT_FUSION,
+    accept_prior: bool = False,
 ) -> Restoration:
     """Restore a photo, with a prior where one is given.
 
@@ -101,6 +102,8 @@ def restore(
         1: only what the photo supports. 0: the registered prior itself.
     fusion
         How the prior is used: "network", "tone" or "auto".
+    accept_prior
+        The prior is known to show the photo's scene: it is used where nobody could tell.
 
     Returns
     -------
@@ -120,11 +123,11 @@ def restore(
     registration, warped = None, None
     if prior is not None:
         picture = _opened(prior, "prior").pixels
-        registration = register(original.pixels, picture)
+        registration = register(original.pixels, picture, accept=accept_prior)
         warped = apply(registration, picture, size=(original.width, original.height))
     use: PriorUse = "none"
     if registration is not None:
-        use = "unused" if registration.placed == "not" else "used"
+        use = "used" if registration.usable else "unused"
     suffers = diagnose(original.pixels)
     base = restorers.restore(original.pixels, base_restorer(restorer, use, mode), faults=suffers)
     fused: Fusion = fuse(original.pixels, base, warped, registration, fidelity=fidelity, mode=mode)

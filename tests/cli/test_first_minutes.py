@@ -57,18 +57,27 @@ def test_the_result_is_a_sentence_and_the_figures_wait_for_v(verax, pair, tmp_pa
     assert "p = " in verbose
 
 
-def test_a_refused_prior_is_named_with_its_reason(verax, pair, tmp_path, scene):
+def test_a_prior_left_out_is_named_with_its_reason_and_used_for_who_knows_better(
+    verax, pair, tmp_path, scene
+):
     photo, _ = pair
     foreign = tmp_path / "foreign.png"
     images.write(foreign, np.ascontiguousarray(scene[::-1, ::-1]))
 
     done = verax("restore", photo, "--prior", foreign, "-o", tmp_path / "out.png")
 
-    assert "The prior was left out: " in done.stdout
+    assert "The prior was left out: the prior fits the photo turned by 180 degrees" in done.stdout
     assert done.returncode == 0
 
+    told = verax(
+        "restore", photo, "--prior", foreign, "--accept-prior", "--json", "-o", tmp_path / "b.png"
+    )
+    record = json.loads(told.stdout)
+    assert record["prior"] == "used"
+    assert "because you say" in record["registration"]["reason"]
 
-def test_a_folder_run_names_the_refused_priors_and_strict_says_so(verax, pair, tmp_path, scene):
+
+def test_a_folder_run_names_priors_left_out_and_strict_says_so(verax, pair, tmp_path, scene):
     photo, prior = pair
     for folder in ("photos", "priors"):
         (tmp_path / folder).mkdir()

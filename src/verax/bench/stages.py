@@ -238,7 +238,7 @@ def deviate(row: OutputRow, path: Path) -> tuple[str, str]:
         output = shown.pixels
         found = register(photo, output)
         told = measure(photo, output, found).record()
-        if raw and found.placed != "not":
+        if raw and found.usable:
             told["motion"] = _motion(photo, output, found, told["canvas"])
         if raw and row.reference:
             reference, _ = without_margin(images.read(row.reference).pixels, photo.shape[:2])

@@ -62,8 +62,8 @@ def align(
 ) -> None:
     """Register edits onto their photos and crop both: tables in, aligned pairs with reasons out.
 
-    OUTPUT/pairs.csv has a row for every pair: verdict (exactly, roughly, undecided, not, too_small or
-    unreadable), reason, figures, files. The same command goes on after any stop.
+    OUTPUT/pairs.csv has a row for every pair: verdict (exactly, roughly, undecided, not, too_small
+    or unreadable), reason, figures, files. The same command goes on after any stop.
     """
     from verax.align.runner import run
     from verax.align.tables import Columns, read

@@ -71,7 +71,7 @@ def write_report(
     (folder / "measure.json").write_text(text, encoding="utf-8")
     write(folder / "overlay.png", pictures.overlay(seen.pair))
     write(folder / "objects.png", pictures.object_picture(seen.pair, deviation.objects))
-    if deviation.placed != "not":
+    if deviation.comparable:
         write(folder / "motion.png", pictures.motion_field(seen))
         write(folder / "edges.png", pictures.edge_picture(seen.pair))
 

@@ -26,9 +26,11 @@ def sentence(record: dict[str, Any]) -> str:
     if record["prior"] == "none":
         return "Restored without a prior: nothing in it comes from an image generator."
     if record["prior"] == "unused":
+        found = record["registration"]
+        known = " If you know that it shows this scene, add --accept-prior."
         return (
-            f"The prior was left out: {record['registration']['reason']}. "
-            "The photo is restored without it."
+            f"The prior was left out: {found['reason']}. The photo is restored without it."
+            f"{known if found['placed'] == 'undecided' else ''}"
         )
     shares = record["trust"]
     tone, texture = shares["tone"], shares["texture"]

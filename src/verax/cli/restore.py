@@ -65,6 +65,14 @@ FusionMode = Annotated[
         help="How the prior is used: auto, network, or tone (light and colour alone: faster).",
     ),
 ]
+AcceptPrior = Annotated[
+    bool,
+    typer.Option(
+        "--accept-prior",
+        rich_help_panel=PRIOR,
+        help="You know that the prior shows this scene: use it where nobody could tell.",
+    ),
+]
 Restorer = Annotated[
     str | None,
     typer.Option(
@@ -128,6 +136,7 @@ def restore(
     recursive: Recursive = False,
     fidelity: Fidelity = 1.0,
     fusion: FusionMode = None,
+    accept_prior: AcceptPrior = False,
     strict: Strict = False,
     restorer: Restorer = None,
     drop_gps: DropGps = False,
@@ -177,8 +186,8 @@ def restore(
         paths, several=several, prior=prior, output=output, report=report, recursive=recursive
     )
     options = options_of(
-        restorer, fidelity, fusion, drop_gps=drop_gps, strict=strict, as_json=as_json,
-        verbose=verbose, several=several, skip_existing=skip_existing,
+        restorer, fidelity, fusion, accept_prior=accept_prior, drop_gps=drop_gps, strict=strict,
+        as_json=as_json, verbose=verbose, several=several, skip_existing=skip_existing,
     )  # fmt: skip
     jobs = still_to_do(jobs, options)
     if not asking:

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 NOT_USED = 3  # exit status of --strict
 MODEL = 0x0110  # EXIF
+WHY = {
+    "not": "it shows another scene",
+    "undecided": "nobody can tell whether it shows the same scene",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,7 @@ class Options:
     restorer: str
     fidelity: float
     fusion: str
+    accept_prior: bool = False
     drop_gps: bool = False
     strict: bool = False
     as_json: bool = False
@@ -66,8 +71,8 @@ def second_as_prior(pictures: list[Path]) -> tuple[list[Path], Path | None]:
     except VeraxError:  # said when its turn comes; the other one is restored
         return pictures, None
     taken_by = camera(other)
-    if taken_by or register(photo.pixels, other.pixels).placed == "not":
-        why = f"a {taken_by} took it" if taken_by else "it shows another scene"
+    if taken_by or not (found := register(photo.pixels, other.pixels)).usable:
+        why = f"a {taken_by} took it" if taken_by else WHY[found.placed]
         print(
             f"note: {other.name} is restored as a photo of its own, since {why}; "
             "if it is a prior, use --prior",
@@ -231,6 +236,7 @@ def run_job(job: Job, options: Options, service: "Asker | None" = None) -> dict[
         restorer=options.restorer,
         fidelity=options.fidelity,
         fusion=options.fusion,
+        accept_prior=options.accept_prior,
         system=asked.asking.request.model if asked is not None else "",
         drop_gps=options.drop_gps,
     )

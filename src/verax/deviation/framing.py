@@ -38,7 +38,7 @@ def canvas_kind(photo: Image, generated: Image, registration: Registration) -> s
     ours, theirs = size_of(photo), size_of(generated)
     if abs(np.log(ours[0] / ours[1] * theirs[1] / theirs[0])) < SAME_SHAPE:
         return "same" if ours == theirs else "resized"
-    if registration.placed == "not":
+    if not registration.usable:
         return registration.canvas
     left = {}
     for kind in KINDS:
@@ -84,8 +84,8 @@ def framing_entries(
         "generated_height_px": Entry(theirs[1], "px"),
         "aspect_change": Entry(theirs[0] / theirs[1] / (ours[0] / ours[1]), "ratio"),
     }
-    if registration.placed == "not":
-        note = "the generated picture shows another scene"
+    if not registration.usable:
+        note = "the generated picture cannot be placed on the photo"
         return {
             **entries,
             **{n: unknown("share", note) for n in ("hidden_share", "outpainted_share")},

@@ -94,7 +94,7 @@ def aligned(
     Raises InputError where the last two are asked for a picture of another scene.
     """
     registration = registration or register(photo, generated)
-    if how in ("global", "local") and registration.placed == "not":
+    if how in ("global", "local") and not registration.usable:
         raise InputError(
             f"the pictures do not show one scene ({registration.reason}); "
             f"align by canvas, or not at all"
@@ -111,7 +111,7 @@ def _placements(
     kind = canvas_kind(photo, generated, registration)
     base = replace(registration, matrix=base_matrix(photo, generated, kind), field=None)
     fine = base
-    if registration.placed != "not":
+    if registration.usable:
         fine = look(photo, generated, registration, kind).registration
     return {
         "none": replace(base, matrix=base_matrix(photo, generated, "stretch")),

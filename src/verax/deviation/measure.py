@@ -22,7 +22,7 @@ Finder = Callable[[Image, Image], tuple[ObjectChange, ...]]
 MOVED_BLOCK = 0.01  # of the photo's width
 LEAST_COVERAGE = 0.5  # a median is not known from less than half of the blocks
 KINDS: tuple[ObjectKind, ...] = ("appeared", "vanished", "moved", "replaced")
-FOREIGN = "the generated picture shows another scene"
+FOREIGN = "the generated picture cannot be placed on the photo"
 
 # class of deviation: value that counts in full, weight in the summary (docs/deviation.md)
 DRIFT = {
@@ -55,7 +55,7 @@ def measure(
     check_image(generated, name="generated")
     registration = registration or register(photo, generated)
     canvas = framing.canvas_kind(photo, generated, registration)
-    if registration.placed == "not":
+    if not registration.usable:
         entries = framing.framing_entries(photo, generated, registration, canvas)
         return _foreign(registration, canvas, {**entries, **(extra or {})})
     seen = look(photo, generated, registration, canvas)
@@ -96,7 +96,7 @@ def _foreign(registration: Registration, canvas: str, entries: dict[str, Entry])
     units = {"shift_x_px": "px", "shift_y_px": "px", "scale_x": "ratio", "scale_y": "ratio"}
     units |= {"rotation_deg": "deg", "invented_edges": "share", "lost_edges": "share"}
     entries = {**{name: unknown(unit, FOREIGN) for name, unit in units.items()}, **entries}
-    return Deviation("not", registration.reason, canvas, "same", entries, (), 100.0)
+    return Deviation(registration.placed, registration.reason, canvas, "same", entries, (), 100.0)
 
 
 def motion_entries(blocks: Blocks, found: Global | str, size: Size) -> dict[str, Entry]:

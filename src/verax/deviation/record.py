@@ -65,7 +65,7 @@ class Deviation:
     """What a generated picture changed against the photo.
 
     Attributes:
-        placed: by the registration: "exactly", "roughly" or "not".
+        placed: by the registration: "exactly", "roughly", "undecided" or "not".
         reason: that verdict in words.
         canvas: how the canvas came about: "same", "resized", "stretch", "crop", "outpaint",
             "letterbox".
@@ -88,6 +88,11 @@ class Deviation:
     def reframed(self) -> bool:
         """The picture shows another part of the scene, or in other proportions, than the photo."""
         return self.canvas not in ("same", "resized")
+
+    @property
+    def comparable(self) -> bool:
+        """Whether the picture could be placed; otherwise nothing but its canvas is compared."""
+        return self.placed in ("exactly", "roughly")
 
     def __repr__(self) -> str:
         return f"<Deviation placed {self.placed}, drift {self.drift:.0f} of 100>"

@@ -34,7 +34,9 @@ NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight",
 
 def sentences(deviation: Deviation) -> list[str]:
     """What changed, most important first; what cannot be told is said last."""
-    if deviation.placed == "not":
+    if deviation.placed == "undecided":
+        return [f"Nobody can tell whether both show one scene: {deviation.reason}."]
+    if not deviation.comparable:
         return [f"The generated picture shows another scene: {deviation.reason}."]
     parts = [
         _scene(deviation),

@@ -91,7 +91,7 @@ def fuse(
         raise UnknownNameError(f"unknown fusion mode {mode!r} Known: {', '.join(MODES)}")
     if photo.shape != base.shape:
         raise SizeMismatchError(f"photo is {photo.shape[:2]}, base is {base.shape[:2]}")
-    if warped is None or registration is None or registration.placed == "not":
+    if warped is None or registration is None or not registration.usable:
         return alone(base)
     if repeats(photo, warped):
         return alone(base, "the prior is the photo itself: nothing is taken from it")

@@ -6,6 +6,8 @@ A direction t is held as cos 2t, sin 2t, cos 4t, sin 4t: the first terms of its 
 which correlate as well as eight soft bins at half the cost.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import scipy.fft
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 from verax.geometry.transforms import Size, scaled
 from verax.image import Image, Plane
 
-Channels = NDArray[np.float32]  # (H, W, 4), zero mean
+Channels = NDArray[np.float32]  # (H, W, C), zero mean; C = 4 for directions
 
 BLACK = 0.03  # added before the logarithm: below it, 8-bit photos hold more noise than structure
 FLOOR = 0.25  # of the mean strength; keeps flat regions flat when strength is made relative
@@ -64,13 +66,22 @@ def orientation(luminance: Plane, *, window: float = 6.0, smooth: float = 1.0) -
     return np.asarray(channels - channels.mean((0, 1)), np.float32)
 
 
+def dot(one: Channels, other: Channels) -> Plane:
+    """Sum of products over the four channels, (H, W)."""
+    return np.asarray(cv2.transform(one * other, np.ones((1, one.shape[2]), np.float32)))
+
+
 def coherence(one: Channels, other: Channels, valid: Plane, window: float) -> Plane:
     """Local correlation of two channel maps in Gaussian windows of sigma `window`, -1..1."""
     pairs = ((one, other), (one, one), (other, other))
-    products = np.dstack([np.einsum("hwc,hwc->hw", a, b) * valid for a, b in pairs])
-    size = valid.shape[1], valid.shape[0]
+    return coherence_of([dot(a, b) * valid for a, b in pairs], window)
+
+
+def coherence_of(products: Sequence[Plane], window: float) -> Plane:
+    """The same from the products: one times other, and each with itself."""
+    size = products[0].shape[1], products[0].shape[0]
     coarser = max(1.0, window / 3)  # a wide window needs no fine grid
-    small = resize(products, scaled(size, 1 / coarser, least=1))
+    small = resize(np.dstack(products), scaled(size, 1 / coarser, least=1))
     cross, first, second = np.moveaxis(blur(small, window / coarser), -1, 0)
     thin = 1e-4 * first.mean() * second.mean() + 1e-9
     local = np.asarray(cross / np.sqrt(first * second + thin), np.float32)
@@ -86,9 +97,13 @@ def correlation(one: Channels, other: Channels, valid: Plane) -> float:
 
 
 def control_views(channels: Channels) -> NDArray[np.float32]:
-    """Channels as they are, of the picture mirrored, flipped and both: (4, 4, H, W)."""
+    """Channels as they are, of the picture mirrored, flipped and both: (4, C, H, W).
+
+    One channel is a plane of levels, four are directions, which a mirror turns.
+    """
+    turns = MIRRORED if channels.shape[2] == len(MIRRORED) else np.ones(1, np.float32)
     views = np.stack(
-        [channels, channels[:, ::-1] * MIRRORED, channels[::-1] * MIRRORED, channels[::-1, ::-1]]
+        [channels, channels[:, ::-1] * turns, channels[::-1] * turns, channels[::-1, ::-1]]
     )
     return np.moveaxis(views, -1, 1)
 

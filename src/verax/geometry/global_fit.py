@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from verax.geometry.features import Channels, coherence, correlation, log_luminance, orientation
+from verax.geometry.features import Channels, coherence_of, dot, log_luminance, orientation
 from verax.geometry.transforms import (
     Matrix,
     Size,
@@ -36,6 +36,7 @@ class Level:
         window: sigma in px of the neighbourhood that edge strength is made relative to.
         smooth: sigma in px of the blur of the channels.
         rounds: most Gauss-Newton steps.
+        small_step: px: the fit has converged.
     """
 
     long_side: int
@@ -43,17 +44,17 @@ class Level:
     window: float
     smooth: float
     rounds: int
+    small_step: float = 0.05
 
 
 COARSE = Level(96, (4, 6), 6, 2.0, 10)
 MIDDLE = Level(192, (4, 6, 8), 6, 2.0, 8)
 FINE = Level(384, (4, 6, 8), 8, 2.0, 6)
-LAST = Level(480, (8,), 8, 1.5, 6)  # for pairs whose fine structure agrees
+LAST = Level(480, (8,), 8, 1.5, 6, 0.01)  # for pairs whose fine structure agrees
 MARGIN = 16  # px of a level that the prior is seen beyond the photo
 EDGE = 3  # px: channels this near to the prior's border are not its own
 WORTH = 0.04  # see refine
 SLACK = 0.002  # by which the score may fall: overlap varies as much on its own
-SMALL_STEP = 0.01  # px: the fit has converged
 LARGEST_MOVE = 0.2  # of the long side: corners that a fit may move from its start
 LARGEST_STEP = 8.0  # px of a level: beyond it the linear model does not hold
 DOUBT = 0.02  # weight of incoherent regions, so that a wrong start can still be left
@@ -128,10 +129,10 @@ def refine(seen: View, level: Level) -> tuple[Matrix, float]:
     that it cannot rise by losing overlap. A motion of more freedoms is taken only if it explains a
     share WORTH of what the simpler one left open: weak pairs would fit their noise with it.
     """
-    basis = _Basis.of((seen.photo.shape[1], seen.photo.shape[0]))
+    moments = _Moments.of((seen.photo.shape[1], seen.photo.shape[0]))
     best, best_score = np.eye(3), -np.inf
     for freedoms in level.freedoms:
-        lookup, score = _climb(seen, best, basis, freedoms, level.rounds)
+        lookup, score = _climb(seen, best, moments, freedoms, level)
         if best_score < 0 or score > best_score + WORTH * (1 - best_score):
             best, best_score = lookup, score
     there = compose(seen.to_photo, invert(best), invert(seen.to_photo))
@@ -139,87 +140,148 @@ def refine(seen: View, level: Level) -> tuple[Matrix, float]:
 
 
 def _climb(
-    seen: View, lookup: Matrix, basis: "_Basis", freedoms: int, rounds: int
+    seen: View, lookup: Matrix, moments: "_Moments", freedoms: int, level: Level
 ) -> tuple[Matrix, float]:
     """The last step of Gauss-Newton that did not lower the score, and the best score."""
     best, best_score, step = lookup, -np.inf, np.inf
-    for _ in range(rounds + 1):
+    slope = _slope(seen.photo)
+    for _ in range(level.rounds + 1):
         warped, valid = seen.through(lookup)
-        score = correlation(seen.photo, warped, valid) * float(np.sqrt(valid.mean()))
+        products = _Products.of(seen.photo, warped, valid)
+        score = products.correlation() * float(np.sqrt(valid.mean()))
         if score > best_score - SLACK:  # a finished step is nearer than its score can tell
             best, best_score = lookup, max(score, best_score)
-        if step < SMALL_STEP:
+        if step < level.small_step:
             break
-        change, step = _step(seen.photo, warped, valid, basis, freedoms)
+        change, step = _step((seen.photo, slope), warped, products, moments, freedoms)
         lookup = compose(lookup, change)
     return best, best_score
 
 
 @dataclass(frozen=True, slots=True)
-class _Basis:
-    """How each parameter moves each pixel, in coordinates -1..1 of the longer side."""
+class _Products:
+    """Per pixel, over the valid share: photo times prior, and each with itself."""
 
-    x: NDArray[np.float32]  # (H * W, 8): shift, scales, shears, perspective
+    both: Plane
+    one: Plane
+    other: Plane
+    valid: Plane
+
+    @classmethod
+    def of(cls, photo: Channels, warped: Channels, valid: Plane) -> "_Products":
+        pairs = ((photo, warped), (photo, photo), (warped, warped))
+        both, one, other = (dot(a, b) * valid for a, b in pairs)
+        return cls(both, one, other, valid)
+
+    def correlation(self) -> float:
+        """Of the two pictures, -1..1."""
+        norm = float(self.one.sum()) * float(self.other.sum())
+        return float(self.both.sum()) / float(np.sqrt(norm + 1e-9))
+
+    def weight(self) -> Plane:
+        """Trust in each pixel: where the pictures agree already."""
+        window = max(self.valid.shape) / 16
+        agreed = coherence_of((self.both, self.one, self.other), window)
+        return np.asarray(self.valid * np.clip(agreed, DOUBT, 1) ** 2, np.float32)
+
+
+# The eight parameters move a pixel by sums of x^i y^j, in coordinates -1..1 of the longer side:
+# shift, scales, shears, perspective. (i, j) of each along x and along y; None where it does not.
+ALONG_X = ((0, 0), None, (1, 0), None, (0, 1), None, (2, 0), (1, 1))
+ALONG_Y = (None, (0, 0), None, (0, 1), None, (1, 0), (1, 1), (0, 2))
+HIGHEST = 4  # power of x or y in a product of two of them
+
+
+@dataclass(frozen=True, slots=True)
+class _Moments:
+    """Sums of a plane times x^i y^j over a grid, from which normal equations are made."""
+
+    x: NDArray[np.float32]  # (W, HIGHEST + 1) powers
     y: NDArray[np.float32]
     unit: Matrix  # px to normalised coordinates
 
     @classmethod
-    def of(cls, size: Size) -> "_Basis":
+    def of(cls, size: Size) -> "_Moments":
         scale = 2 / max(size)
-        unit = np.array(
+        left, top = (-(side - 1) / 2 * scale for side in size)
+        unit = np.array([[scale, 0, left], [0, scale, top], [0, 0, 1]])
+        x, y = (
+            (np.arange(side) * scale + start)[:, None] ** np.arange(HIGHEST + 1)
+            for side, start in zip(size, (left, top), strict=True)
+        )
+        return cls(x.astype(np.float32), y.astype(np.float32), unit)
+
+    def __call__(self, plane: Plane) -> NDArray[np.float64]:
+        """Element [j, i] is the sum of plane * x^i * y^j."""
+        return np.asarray(self.y.T @ (plane @ self.x), np.float64)
+
+    def normal(self, xx: Plane, xy: Plane, yy: Plane) -> NDArray[np.float64]:
+        """(8, 8): products of the moves of every two parameters, weighted by gradients."""
+        along = (ALONG_X, ALONG_Y)
+        matrix = np.zeros((8, 8))
+        for plane, pairs in ((xx, ((0, 0),)), (xy, ((0, 1), (1, 0))), (yy, ((1, 1),))):
+            sums = self(plane)
+            for one, other in pairs:
+                matrix += _spread(sums, along[one], along[other])
+        return matrix
+
+    def right(self, dx: Plane, dy: Plane) -> NDArray[np.float64]:
+        """(8,): products of the moves of each parameter with what is left to explain."""
+        sums = self(dx), self(dy)
+        return np.array(
             [
-                [scale, 0, -(size[0] - 1) / 2 * scale],
-                [0, scale, -(size[1] - 1) / 2 * scale],
-                [0, 0, 1],
+                sum(m[k[1], k[0]] for m, k in zip(sums, powers, strict=True) if k is not None)
+                for powers in zip(ALONG_X, ALONG_Y, strict=True)
             ]
         )
-        y, x = np.mgrid[: size[1], : size[0]].astype(np.float32).reshape(2, -1)
-        x, y = x * scale + unit[0, 2], y * scale + unit[1, 2]
-        one, zero = np.ones_like(x), np.zeros_like(x)
-        moves_x = [one, zero, x, zero, y, zero, x * x, x * y]
-        moves_y = [zero, one, zero, y, zero, x, x * y, y * y]
-        return cls(
-            np.stack(moves_x, -1).astype(np.float32), np.stack(moves_y, -1).astype(np.float32), unit
-        )
+
+
+Powers = tuple[tuple[int, int] | None, ...]
+
+
+def _spread(sums: NDArray[np.float64], one: Powers, other: Powers) -> NDArray[np.float64]:
+    """(8, 8) of moments at the summed powers of every two parameters."""
+    return np.array(
+        [
+            [0.0 if a is None or b is None else sums[a[1] + b[1], a[0] + b[0]] for b in other]
+            for a in one
+        ]
+    )
+
+
+def _slope(channels: Channels) -> tuple[Channels, Channels]:
+    """Half the gradient along x and y: the mean of both pictures' converges to second order."""
+    across, down = (
+        cv2.Sobel(channels, cv2.CV_32F, *axes, scale=1 / 16) for axes in ((1, 0), (0, 1))
+    )
+    return np.asarray(across, np.float32), np.asarray(down, np.float32)
 
 
 def _step(
-    photo: Channels, warped: Channels, valid: Plane, basis: _Basis, freedoms: int
+    photo: tuple[Channels, tuple[Channels, Channels]],
+    warped: Channels,
+    products: _Products,
+    moments: _Moments,
+    freedoms: int,
 ) -> tuple[Matrix, float]:
-    """One weighted Gauss-Newton step: the change of lookup, and the largest move in px."""
-    weight = valid * np.clip(coherence(photo, warped, valid, max(valid.shape) / 16), DOUBT, 1) ** 2
-    gx, gy = (
-        (
-            cv2.Sobel(photo, cv2.CV_32F, *axes, scale=1 / 16)
-            + cv2.Sobel(warped, cv2.CV_32F, *axes, scale=1 / 16)
-        )
-        for axes in ((1, 0), (0, 1))
-    )  # the mean of both gradients converges to second order
-    difference = photo - warped
-    xx, xy, yy, dx, dy, both, one, other = (
-        (weight * np.einsum("hwc,hwc->hw", a, b)).ravel()
-        for a, b in (
-            (gx, gx),
-            (gx, gy),
-            (gy, gy),
-            (gx, difference),
-            (gy, difference),
-            (photo, warped),
-            (photo, photo),
-            (warped, warped),
-        )
-    )
-    bx, by = basis.x[:, :freedoms], basis.y[:, :freedoms]
-    normal = bx.T @ (xx[:, None] * bx + xy[:, None] * by) + by.T @ (
-        xy[:, None] * bx + yy[:, None] * by
-    )
-    normal = normal.astype(np.float64)
-    normal += DAMPING * np.diag(np.diag(normal)) + 1e-12 * np.eye(len(normal))
+    """One weighted Gauss-Newton step: the change of lookup, and the largest move in px.
+
+    `photo` comes with its slope.
+    """
+    weight = products.weight()
+    gx, gy = (one + other for one, other in zip(photo[1], _slope(warped), strict=True))
+    difference = photo[0] - warped
+    pairs = ((gx, gx), (gx, gy), (gy, gy), (gx, difference), (gy, difference))
+    xx, xy, yy, dx, dy = (weight * dot(a, b) for a, b in pairs)
+    normal = moments.normal(xx, xy, yy)[:freedoms, :freedoms]
+    normal += DAMPING * np.diag(np.diag(normal)) + 1e-12 * np.eye(freedoms)
     # what does not correlate only shortens the step; give it its length back
-    agreement = float(both.sum() / np.sqrt(one.sum() * other.sum() + 1e-12))
-    p = np.linalg.solve(normal, bx.T @ dx + by.T @ dy) / np.clip(agreement, 0.25, 1)
+    trust = weight / np.maximum(products.valid, 1e-6)
+    both, one, other = ((trust * p).sum() for p in (products.both, products.one, products.other))
+    agreement = float(both / np.sqrt(one * other + 1e-12))
+    p = np.linalg.solve(normal, moments.right(dx, dy)[:freedoms]) / np.clip(agreement, 0.25, 1)
     size = float(np.abs(p).sum())
-    p *= min(1.0, LARGEST_STEP / max(size, 1e-9)) * basis.unit[0, 0]
+    p *= min(1.0, LARGEST_STEP / max(size, 1e-9)) * moments.unit[0, 0]
     p = np.concatenate([p, np.zeros(8 - len(p))])
     change = np.array([[1 + p[2], p[4], p[0]], [p[5], 1 + p[3], p[1]], [-p[6], -p[7], 1]])
-    return compose(invert(basis.unit), change, basis.unit), size
+    return compose(invert(moments.unit), change, moments.unit), size

@@ -12,37 +12,25 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from verax.geometry.features import coherence, correlation, log_luminance, resize
+from verax.geometry.features import coherence, log_luminance, resize
+from verax.geometry.fit import Fit, fit, way_turned, without_evidence
 from verax.geometry.frame import canvas_of
-from verax.geometry.global_fit import (
-    COARSE,
-    EDGE,
-    FINE,
-    LAST,
-    MIDDLE,
-    Level,
-    View,
-    bounded,
-    refine,
-    view,
-)
+from verax.geometry.global_fit import EDGE
 from verax.geometry.local_fit import Field, fit_field, resize_field, through
-from verax.geometry.search import LONG_SIDE, Found, hypotheses, search
 from verax.geometry.transforms import Matrix, Size, compose, scaled, stretch
-from verax.geometry.verdict import ALPHA, distinctness, evidence, p_value
+from verax.geometry.verdict import ALPHA, DOUBT
 from verax.geometry.warp import share_seen, warp
 from verax.image import Image, Plane, check_image, replace_file
 
-Placed = Literal["exactly", "roughly", "not"]
+Placed = Literal["exactly", "roughly", "undecided", "not"]
 
 PHOTO_SIDE = 768  # px: long side of the copy that is registered
 PRIOR_SIDE = 1024
 FLAT = 0.004  # deviation of log-luminance below which a picture shows nothing to register
-PRECISE = 0.3  # score at the fine size from which the last, finest fit is worth having
-WEAK = 0.5  # score at the fine size below which other starts are tried
 NOWHERE = 0.015  # mean confidence below which only a coarse tone may be taken
 CHANCE = 0.3  # local correlation that unrelated structure reaches after a local fit
 PROVED = 0.65  # local correlation from which a place counts as registered
+ACCEPTED = "placed because you say that it shows the scene"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -50,8 +38,9 @@ class Registration:
     """Where the prior lies on the photo.
 
     Attributes:
-        placed: "exactly"; "roughly": same scene, but only a coarse tone may be taken; "not":
-            nothing shows that it is the same scene, and nothing may be taken.
+        placed: "exactly"; "roughly": same scene, but only a coarse tone may be taken;
+            "undecided": too little to tell whether it is the same scene; "not": it is not, or not
+            upright. Of the last two nothing may be taken (see `usable`).
         reason: the verdict in words.
         matrix: (3, 3) float64, prior px to photo px.
         field: (H, W, 2) float32 local displacement in photo px (dx, dy), or None for zero.
@@ -71,6 +60,11 @@ class Registration:
     coverage: float
     canvas: str
     score: float = 0.0
+
+    @property
+    def usable(self) -> bool:
+        """Whether anything may be taken from the prior."""
+        return self.placed in ("exactly", "roughly")
 
     def __repr__(self) -> str:
         return f"<Registration placed {self.placed}: {self.reason}>"
@@ -100,151 +94,85 @@ class Warped:
     valid: Plane
 
 
-def register(photo: Image, prior: Image) -> Registration:
+def register(photo: Image, prior: Image, *, accept: bool = False) -> Registration:
     """Find where the prior lies on the photo. That it lies nowhere is a result, not an error.
 
     Works on reduced copies (long sides at most PHOTO_SIDE and PRIOR_SIDE), so that the cost hardly
     grows with the pictures.
+
+    Args:
+        accept: the prior is known to show the same scene; it is placed as well as it goes.
     """
     check_image(photo, name="photo")
     check_image(prior, name="prior")
     small, small_prior = _reduced(photo, PHOTO_SIDE), _reduced(prior, PRIOR_SIDE)
-    size, to_small = _size(photo), stretch(_size(prior), _size(small_prior))
+    size, plain = _size(photo), stretch(_size(prior), _size(photo))
     flat = [name for name, image in (("photo", small), ("prior", small_prior)) if _is_flat(image)]
     if flat:
         reason = f"there is no structure to register in the {' and the '.join(flat)}"
-        return _refused(reason, stretch(_size(prior), size), size)
-    fit = _fit(small, small_prior)
-    matrix = compose(stretch(_size(small), size), fit.matrix, to_small)
-    objection = _objection(fit)
-    if objection:
-        return replace(_refused(objection, matrix, size), p_value=fit.p_value, score=fit.score)
-    fit = _from_other_starts(fit, small, small_prior)
-    matrix = compose(stretch(_size(small), size), fit.matrix, to_small)
-    field, confidence = _detail(fit, size)
-    placed, reason = _judge(fit, float(confidence.mean()))
+        nowhere = _unplaced("not", reason, plain, size)
+        return _accepted(nowhere, share_seen(plain, _size(prior), size)) if accept else nowhere
+    found = fit(small, small_prior)
+    placed, objection = _objection(found, small, small_prior)
+    if objection and accept:
+        found = without_evidence(found, small, small_prior)
+    full, to_small = stretch(_size(small), size), stretch(_size(prior), _size(small_prior))
+    matrix = compose(full, found.matrix, to_small)
+    if objection and not accept:
+        nowhere = _unplaced(placed, objection, matrix, size)
+        return replace(nowhere, p_value=found.p_value, score=found.score)
+    field, confidence = _detail(found, size)
+    placed, reason = _judge(found, float(confidence.mean()))
     return Registration(
         placed,
-        reason,
+        f"{ACCEPTED}, although {objection}" if objection else reason,
         matrix,
         field if placed == "exactly" else None,
         confidence,
-        fit.p_value,
+        found.p_value,
         share_seen(matrix, _size(prior), size),
-        canvas_of(small_prior, fit.matrix, _size(small)),
-        fit.score,
+        canvas_of(small_prior, found.matrix, _size(small)),
+        found.score,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Fit:
-    """The global fit between the reduced pictures, and how far it stands out."""
-
-    matrix: Matrix
-    score: float
-    p_value: float
-    turned: float  # score of the best mirrored or flipped placement over that of the upright one
-    seen: View  # through the matrix, at the middle level
-    found: Matrix  # by the search
+def _accepted(nowhere: Registration, coverage: float) -> Registration:
+    """Placed by its frame alone, because somebody knows that it shows the scene."""
+    reason = f"{ACCEPTED}, although {nowhere.reason}"
+    return replace(nowhere, placed="roughly", reason=reason, coverage=coverage)
 
 
-def _fit(photo: Image, prior: Image) -> _Fit:
-    found = _search(photo, prior)
-    matrix = _refined(photo, prior, _start(photo, prior, found))
-    seen, fine = (view(photo, prior, matrix, level) for level in (MIDDLE, FINE))
-    distinct = (distinctness(one.photo, one.in_place()[0]) for one in (seen, fine))
-    warped, valid = fine.in_place()
-    agreement = correlation(fine.photo, warped, valid)
-    chance = p_value(evidence(found, distinct, agreement, float(valid.mean())))
-    turned = max(found.controls) / max(found.score, 1e-9)
-    return _Fit(matrix, agreement, chance, turned, seen, found.matrix)
+def _objection(found: Fit, photo: Image, prior: Image) -> tuple[Placed, str]:
+    """Why the prior may not show the photo's scene, and how sure that is; empty if it does."""
+    if found.upright and found.p_value <= ALPHA:
+        return "exactly", ""
+    turned = way_turned(photo, prior, found.frame)
+    if turned:
+        return "not", f"the prior fits the photo {turned}, not upright"
+    if not found.upright and found.p_value <= ALPHA:
+        return "undecided", "the prior fits no better upright than mirrored or upside down"
+    share = f"pictures of other scenes fit as well in {found.p_value:.1%} of cases"
+    if found.p_value <= DOUBT:
+        return "undecided", f"too little shows whether this is the same scene: {share}"
+    return "not", f"{share}; at most {ALPHA:.1%} is allowed"
 
 
-def _refined(
-    photo: Image, prior: Image, start: Matrix, levels: tuple[Level, ...] = (MIDDLE, FINE, LAST)
-) -> Matrix:
-    """The fit from a start, finer and finer as long as the fine structure agrees."""
-    matrix = start
-    for level in levels:
-        better, score = refine(view(photo, prior, matrix, level), level)
-        matrix = better if bounded(better, matrix, _size(photo)) else matrix
-        if level is FINE and score < PRECISE:
-            break
-    return matrix
-
-
-def _from_other_starts(fit: _Fit, photo: Image, prior: Image) -> _Fit:
-    """A weak fit, or a better one from a start that the coarsest level has not moved.
-
-    Little agrees in such pairs, and the coarsest level may follow what does not. The verdict is
-    left as it is: it was calibrated on the first fit.
-    """
-    if fit.score > WEAK:
-        return fit
-    best = fit
-    for start in (fit.found, stretch(_size(prior), _size(photo))):
-        matrix = _refined(photo, prior, start, (MIDDLE, FINE))
-        seen, fine = (view(photo, prior, matrix, level) for level in (MIDDLE, FINE))
-        warped, valid = fine.in_place()
-        score = correlation(fine.photo, warped, valid)
-        if score > best.score:
-            best = replace(best, matrix=matrix, score=score, seen=seen)
-    return best
-
-
-def _start(photo: Image, prior: Image, found: Found) -> Matrix:
-    """The better fit at the coarsest level, from what was found and from a plain resize.
-
-    Most generators keep the frame; among weak scores that is the likelier place to start from.
-    """
-    plain, fits = stretch(_size(prior), _size(photo)), []
-    for start in (found.matrix, plain):
-        fit, score = refine(view(photo, prior, start, COARSE), COARSE)
-        if bounded(fit, start, _size(photo)):
-            fits.append((score, fit))
-    return max(fits, key=lambda pair: pair[0])[1] if fits else found.matrix
-
-
-def _search(photo: Image, prior: Image) -> Found:
-    sizes = _size(photo), _size(prior)
-    small, double = (
-        log_luminance(image, scaled(_size(image), side / max(_size(image))))
-        for image, side in ((photo, LONG_SIDE), (prior, 2 * LONG_SIDE))
-    )
-    return max(
-        (search(small, double, hypothesis, sizes) for hypothesis in hypotheses(*sizes)),
-        key=lambda found: found.score,
-    )
-
-
-def _objection(fit: _Fit) -> str:
-    """Why the prior does not show the photo's scene; empty if it does."""
-    if fit.turned > 1:
-        return "the prior fits the photo better mirrored or upside down than upright"
-    if fit.p_value > ALPHA:
-        return (
-            f"pictures of other scenes fit as well in {fit.p_value:.1%} of cases; "
-            f"at most {ALPHA:.1%} is allowed"
-        )
-    return ""
-
-
-def _judge(fit: _Fit, confidence: float) -> tuple[Placed, str]:
+def _judge(found: Fit, confidence: float) -> tuple[Placed, str]:
     """Exactly or roughly, for a prior of the same scene."""
-    same = f"pictures of other scenes fit as well in {fit.p_value:.2g} of cases"
+    same = f"pictures of other scenes fit as well in {found.p_value:.2g} of cases"
     if confidence < NOWHERE:
         return "roughly", f"same scene ({same}), but hardly any edge lies where the photo has it"
     return "exactly", same
 
 
-def _detail(fit: _Fit, size: Size) -> tuple[Field | None, Plane]:
+def _detail(found: Fit, size: Size) -> tuple[Field | None, Plane]:
     """Local field and confidence on the photo's grid."""
-    warped, valid = fit.seen.in_place()
-    field = fit_field(fit.seen.photo, warped, valid)
+    warped, valid = found.seen.in_place()
+    field = fit_field(found.seen.photo, warped, valid)
     if field is not None:
         warped, valid = through(warped, field), through(valid, field)
     window = max(valid.shape) / 24
-    agreement = coherence(fit.seen.photo, warped, valid, window)
+    agreement = coherence(found.seen.photo, warped, valid, window)
     shown = cv2.dilate(valid, np.ones((EDGE, EDGE), np.uint8))  # up to the prior's border
     confidence = shown * np.clip((agreement - CHANCE) / (PROVED - CHANCE), 0, 1)
     if field is not None:
@@ -252,9 +180,9 @@ def _detail(fit: _Fit, size: Size) -> tuple[Field | None, Plane]:
     return field, np.asarray(cv2.resize(confidence, size, interpolation=cv2.INTER_LINEAR))
 
 
-def _refused(reason: str, matrix: Matrix, size: Size) -> Registration:
+def _unplaced(placed: Placed, reason: str, matrix: Matrix, size: Size) -> Registration:
     nothing = np.zeros((size[1], size[0]), np.float32)
-    return Registration("not", reason, matrix, None, nothing, 1.0, 0.0, "stretch")
+    return Registration(placed, reason, matrix, None, nothing, 1.0, 0.0, "stretch")
 
 
 def _reduced(image: Image, side: int) -> Image:

@@ -22,7 +22,8 @@ SHIFTS = 0.3  # of each side: how far the controls are moved about
 CENTRE = 2.85
 WIDTH = 0.66
 SCORE_WEIGHT = 5.0
-ALPHA = 0.005  # a placement that foreign pairs reach more often is refused
+ALPHA = 0.005  # a placement that foreign pairs reach more often is not taken
+DOUBT = 0.05  # what they reach even more often shows another scene; between the two nobody can tell
 
 
 def distinctness(photo: Channels, warped: Channels) -> float:

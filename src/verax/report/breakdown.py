@@ -122,7 +122,7 @@ def changes(results: Results) -> list[Changes]:
             told = [one[name] for one in several if one.get(name) is not None]
             medians.append(float(np.median(told)) if told else None)
         changed = sum(one["scene_state"] != "same" for one in several)
-        foreign = sum(one["placed"] == "not" for one in several)
+        foreign = sum(one["placed"] in ("not", "undecided") for one in several)
         found.append(Changes(generator, task, label, len(keys), tuple(medians), changed, foreign))
     return found
 

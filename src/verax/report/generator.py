@@ -86,7 +86,7 @@ def _picture(row: OutputRow) -> tuple[str, ...]:
 
 
 def _succeeded(row: OutputRow, results: Results, gains: dict[str, float]) -> bool:
-    foreign = results.deviations.get(row.key, {}).get("placed") == "not"
+    foreign = results.deviations.get(row.key, {}).get("placed") in ("not", "undecided")
     return row.outcome == "restored" and not foreign and gains.get(row.key, 0.0) >= 0
 
 

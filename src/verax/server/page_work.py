@@ -156,7 +156,7 @@ def _changes(folder: Path, result: "Restoration", prior: "Photo") -> dict[str, A
     photo = result.photo.pixels
     found = measure(photo, prior.pixels, result.registration)
     told = {"drift": found.drift, "sentences": sentences(found), "scene_state": found.scene_state}
-    if found.placed == "not" or result.registration is None:
+    if not found.comparable or result.registration is None:
         return told
     seen = look(photo, prior.pixels, result.registration, found.canvas)
     images.write(folder / "overlay.png", pictures.overlay(seen.pair))

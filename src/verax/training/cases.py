@@ -108,7 +108,7 @@ def up_to_the_network(photo: Image, base: Image, prior: Image | None) -> Image:
         found = registration.register(photo, prior)
         warped = registration.apply(found, prior, size=photo.shape[1::-1])
         recipe = None
-        if found.placed != "not" and not fuse.repeats(photo, warped):
+        if found.usable and not fuse.repeats(photo, warped):
             recipe = fuse.solve(photo, base, warped, found)
         if recipe is not None:
             toned = fuse.toned(recipe, base)
