@@ -78,6 +78,7 @@ class Made:
         from verax import pipeline
 
         record = pipeline.record(self.restoration)
+        record["not_kept"] = [line.removeprefix(not_kept("")) for line in self.lost]
         return {**record, "notes": [*record["notes"], *self.lost]}
 
 
@@ -158,7 +159,13 @@ def write(
     else:
         images.write(path, pixels, quality=quality)
     lost = seal(path, origin.photo.file, origin.prior, credentials=origin.credentials)
-    return lost, beside_path(path) if lost else None
+    unkept = images.unkept(origin.photo.photo, images.format_of(path))
+    return (*lost, *map(not_kept, unkept)), beside_path(path) if lost else None
+
+
+def not_kept(what: str) -> str:
+    """The note on a part of the photo's file that the result does not carry."""
+    return f"not kept: {what}"
 
 
 def credentials_of(settings: Settings) -> Credentials | None:

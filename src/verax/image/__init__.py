@@ -21,7 +21,7 @@ from verax.image.contract import (
     without_metadata,
 )
 from verax.image.decode import MAX_PIXELS, decode
-from verax.image.encode import QUALITY, encode
+from verax.image.encode import QUALITY, encode, unkept
 from verax.image.files import check_target, format_of, read, read_bytes, replace_file, write
 from verax.image.header import (
     MEDIA_TYPES,
@@ -34,6 +34,7 @@ from verax.image.header import (
     usual_suffix,
 )
 from verax.image.metadata import without_gps
+from verax.image.salvage import salvage
 
 __all__ = [
     "MAX_PIXELS",
@@ -64,8 +65,10 @@ __all__ = [
     "read",
     "read_bytes",
     "replace_file",
+    "salvage",
     "to_uint8",
     "to_uint16",
+    "unkept",
     "usual_suffix",
     "without_gps",
     "without_metadata",

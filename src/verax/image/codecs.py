@@ -1,14 +1,10 @@
-"""JPEG, WebP, AVIF, HEIC and BMP, through Pillow, libavif and libheif.
+"""WebP, AVIF, HEIC and BMP, through Pillow, libavif and libheif.
 
 Pillow's format classes are called directly: `PIL.Image.open` would try every other format
 and warn about large pictures by a limit of its own.
 """
 
 import struct
-import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from io import BytesIO
 from typing import Any
@@ -20,74 +16,16 @@ from PIL import Image as PillowImage
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.ImageFile import ImageFile
-from PIL.JpegImagePlugin import JpegImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from verax.errors import ImageReadError, missing_extra
-from verax.image import tags
 from verax.image.contract import Metadata
-from verax.image.metadata import EXIF_MARK
-from verax.image.raw import Depth, Model, Raw, check_frames, check_pixels, check_transfer, planes
+from verax.image.header import brands_of
+from verax.image.jpeg import quiet
+from verax.image.places import EXIF_MARK
+from verax.image.raw import Depth, Raw, check_frames, check_pixels, planes
 
-SEGMENT = 65533  # most bytes of EXIF or XMP in one JPEG segment, marker and name included
-PIXELS_PER_BYTE = 2048  # no JPEG packs more; a header that claims it is damaged
-SCAN_PIXELS = 2e10  # progressive JPEG: scans times pixels, some minutes of decoding
 SEQUENCES = (b"msf1", b"hevc", b"hevs")  # HEIF brands of moving pictures
-MODES: dict[str, Model] = {"L": "grey", "RGB": "rgb", "CMYK": "cmyk"}
-
-_one_at_a_time = threading.Lock()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No warnings from parsing headers. Filters are global, hence the lock; headers are quick."""
-    with _one_at_a_time, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def read_jpeg(data: bytes, *, max_pixels: int) -> Raw:
-    """The samples of a JPEG file; of a multi-picture file, its first and main picture."""
-    with _quiet():
-        picture = JpegImageFile(BytesIO(data))
-    width, height = picture.size
-    check_pixels(width, height, most=max_pixels)
-    scans = data.count(b"\xff\xda") if picture.info.get("progressive") else 1
-    if width * height > PIXELS_PER_BYTE * len(data) or scans * width * height > SCAN_PIXELS:
-        raise ImageReadError(
-            f"want a plausible JPEG, got {width}x{height} pixels in {len(data)} bytes and "
-            f"{scans} scans; the file is damaged: get it again"
-        )
-    samples = planes(np.asarray(picture))
-    if picture.mode not in MODES:
-        raise ImageReadError(f"want grey, RGB or CMYK, got {picture.mode}; convert it to RGB")
-    exif = picture.info.get("exif")
-    return Raw(
-        samples,
-        top=255,
-        model=MODES[picture.mode],
-        icc=picture.info.get("icc_profile"),
-        exif=exif,
-        xmp=picture.info.get("xmp"),
-        dpi=_jfif_dpi(picture.info) or _exif_dpi(exif),
-    )
-
-
-def _jfif_dpi(info: dict[Any, Any]) -> tuple[float, float] | None:
-    factor = {1: 1.0, 2: 2.54}.get(info.get("jfif_unit", 0))
-    if factor is None:
-        return None
-    across, down = info["jfif_density"]
-    return across * factor, down * factor
-
-
-def _exif_dpi(exif: bytes | None) -> tuple[float, float] | None:
-    block = (exif or b"").removeprefix(EXIF_MARK)
-    try:
-        layout = tags.layout_of(block)
-        return tags.dpi(block, tags.directory(block, layout.first, layout), layout)
-    except (ValueError, struct.error):
-        return None
 
 
 def read_bmp(data: bytes, *, max_pixels: int) -> Raw:
@@ -114,15 +52,16 @@ def read_webp(data: bytes, *, max_pixels: int) -> Raw:
 
 def read_avif(data: bytes, *, max_pixels: int) -> Raw:
     """The samples of a still AVIF file, at its own depth."""
-    with _quiet():
+    with quiet():
         picture = AvifImageFile(BytesIO(data))
     check_pixels(*picture.size, most=max_pixels)
     check_frames(getattr(picture, "n_frames", 1))
     primaries, transfer = _coded_colour(data)
-    check_transfer(transfer)
     samples = imagecodecs.avif_decode(data)
     depth: Depth = 8 if samples.dtype == np.uint8 else _avif_depth(data)
-    return replace(_coded(picture, samples, depth), primaries=primaries)
+    lost = ("a gain map (HDR)",) if b"tmap" in brands_of(data) else ()
+    coded = _coded(picture, samples, depth)
+    return replace(coded, primaries=primaries, transfer=transfer, lost=lost)
 
 
 def _avif_depth(data: bytes) -> Depth:
@@ -161,7 +100,6 @@ def read_heif(data: bytes, *, max_pixels: int) -> Raw:
     picture = container[container.primary_index]
     check_pixels(*picture.size, most=max_pixels)
     coded = picture.info.get("nclx_profile", {})
-    check_transfer(coded.get("transfer_characteristics", 0))
     samples = planes(np.asarray(picture))
     bits = 8 if samples.dtype == np.uint8 else int(picture.info["bit_depth"])
     xmp = picture.info.get("xmp")
@@ -173,10 +111,23 @@ def read_heif(data: bytes, *, max_pixels: int) -> Raw:
         premultiplied=picture.premultiplied_alpha,
         orientation=1,  # libheif has applied the container's own; the EXIF one does not count
         primaries=coded.get("color_primaries", 0),
+        transfer=coded.get("transfer_characteristics", 0),
+        lost=_companions(picture, data),
         icc=picture.info.get("icc_profile"),
         exif=picture.info.get("exif"),
         xmp=bytes(xmp) if xmp else None,
     )
+
+
+def _companions(picture: Any, data: bytes) -> tuple[str, ...]:  # noqa: ANN401  # untyped
+    """Gain map, depth and further pictures beside the main one."""
+    kinds = " ".join(str(kind) for kind in picture.info.get("aux", {})).lower()
+    found = []
+    if "gainmap" in kinds or b"tmap" in brands_of(data) or b"hdrgainmap" in data[:65536]:
+        found.append("a gain map (HDR)")
+    if picture.info.get("depth_images") or "depth" in kinds:
+        found.append("a depth map")
+    return tuple(found)
 
 
 def _pillow_heif(task: str) -> Any:  # noqa: ANN401  # untyped module of an extra
@@ -185,21 +136,6 @@ def _pillow_heif(task: str) -> Any:  # noqa: ANN401  # untyped module of an extr
     except ImportError as exc:
         raise missing_extra(task, "heic") from exc
     return pillow_heif
-
-
-def write_jpeg(samples: NDArray[Any], metadata: Metadata, *, quality: int) -> bytes:
-    """A JPEG file of (H, W, C) 8-bit grey, RGB or CMYK levels, without chroma subsampling.
-
-    EXIF and XMP that do not fit into one segment are left out.
-    """
-    options = _options(metadata)
-    if len(options.get("exif", b"")) > SEGMENT:
-        del options["exif"]
-    if len(options.get("xmp", b"")) > SEGMENT - 29:
-        del options["xmp"]
-    if metadata.dpi:
-        options["dpi"] = tuple(min(max(round(dpi), 1), 65535) for dpi in metadata.dpi)
-    return _saved(samples, "JPEG", quality=quality, subsampling=0, **options)
 
 
 def write_bmp(samples: NDArray[Any], metadata: Metadata) -> bytes:
@@ -269,7 +205,7 @@ def _options(metadata: Metadata) -> dict[str, Any]:
 
 
 def _saved(samples: NDArray[Any], format: str, **options: Any) -> bytes:  # noqa: ANN401
-    modes = {1: "L", 3: "RGB", 4: "CMYK" if format == "JPEG" else "RGBA"}
+    modes = {1: "L", 3: "RGB", 4: "RGBA"}
     mode = modes[samples.shape[2]]
     size = (samples.shape[1], samples.shape[0])
     buffer = BytesIO()

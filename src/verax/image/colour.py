@@ -2,7 +2,7 @@
 
 LittleCMS works in 32-bit float here: its 16-bit path errs by up to 1200 of 65535 levels.
 Relative colorimetric intent with black point compensation, both ways. Colours outside
-sRGB are clipped to its border.
+sRGB are clipped to its border on the way in and come back on the way out (`as_stored`).
 """
 
 import os
@@ -24,34 +24,12 @@ RELATIVE_COLORIMETRIC = 1
 BLACK_POINT_COMPENSATION = 0x2000
 BAND_PIXELS = 1 << 20  # one transform call; bands run side by side
 SAME_COLOUR = 0.5 / 255.0  # a profile this close to sRGB counts as sRGB, so nothing is rounded
-# ITU-T H.273, table 2: red, green, blue; their curve is taken as that of sRGB
-WIDE = {
-    9: ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046)),  # BT.2020
-    12: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060)),  # Display P3
-}
 INK_PERCENT = np.float32(100.0)  # LittleCMS counts float ink in percent
 
 
 @lru_cache(maxsize=1)
 def _srgb() -> bytes:
     return bytes(imagecodecs.cms_profile("srgb"))
-
-
-@lru_cache(maxsize=2)
-def profile_of(primaries: int) -> bytes | None:
-    """A profile for files that number their colour space: Display P3 or BT.2020, else None."""
-    if primaries not in WIDE:
-        return None
-    steps = np.linspace(0.0, 1.0, 1024)
-    curve = np.where(steps <= 0.04045, steps / 12.92, ((steps + 0.055) / 1.055) ** 2.4)
-    return bytes(
-        imagecodecs.cms_profile(
-            "rgb",
-            whitepoint=(0.3127, 0.3290, 1.0),
-            primaries=[value for x, y in WIDE[primaries] for value in (x, y, 1.0)],
-            transferfunction=np.rint(curve * 65535).astype(np.uint16),
-        )
-    )
 
 
 def usable(icc: bytes | None, model: Model) -> bool:
@@ -99,6 +77,34 @@ def from_srgb(image: Image, model: Model, icc: bytes | None) -> Values:
     if model == "cmyk":
         return _plain_ink(image)
     return image
+
+
+def converts(icc: bytes | None, model: Model) -> bool:
+    """Whether samples of this model and profile are other numbers than sRGB's."""
+    return model == "cmyk" or (icc is not None and not _is_srgb(icc, model))
+
+
+def as_stored(
+    image: Image, model: Model, icc: bytes | None, *, before: Image, stored: Values
+) -> Values:
+    """The way back for what was made of a picture whose own values are at hand.
+
+    `before` is sRGB of `stored`. Where `image` is still `before`, the stored values stay, to the
+    last bit. Elsewhere what sRGB could not hold of them is added again, scaled by the change of
+    light and less the more the colour has changed, so that nothing is clipped to sRGB's border.
+    """
+    same = (image == before).all(axis=2, keepdims=True)
+    if same.all():
+        return stored
+    rest = stored - from_srgb(before, model, icc)
+    share = np.float32(1.0)
+    if model != "cmyk":
+        light, new = before.max(axis=2, keepdims=True), image.max(axis=2, keepdims=True)
+        share = np.clip(new / np.maximum(light, np.float32(1 / 255)), 0, 2)
+    moved = np.abs(image - before * share).max(axis=2, keepdims=True)
+    share = share * np.clip(1 - 2 * moved, 0, 1)
+    values = np.clip(from_srgb(image, model, icc) + rest * share, 0, 1)
+    return np.where(same, stored, values).astype(np.float32)
 
 
 def _plain_ink(image: Image) -> Values:

@@ -26,6 +26,10 @@ class Metadata:
     Attributes:
         icc: the profile the pixels came from and are written back into.
         exif: TIFF-structured; orientation applied and reset to 1, no thumbnail.
+        iptc: IIM data sets, the older form of captions and credits.
+        comment: of a JPEG file.
+        texts: (kind, body) of PNG text chunks.
+        colour: (kind, body) of PNG colour chunks, from which `icc` was made where there was none.
         dpi: horizontal, vertical.
     """
 
@@ -33,6 +37,18 @@ class Metadata:
     exif: bytes | None = field(default=None, repr=False)
     xmp: bytes | None = field(default=None, repr=False)
     dpi: tuple[float, float] | None = None
+    iptc: bytes | None = field(default=None, repr=False)
+    comment: bytes | None = field(default=None, repr=False)
+    texts: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)
+    colour: tuple[tuple[bytes, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Samples as a file in another colour space held them, upright: (H, W, C) levels 0..top."""
+
+    samples: NDArray[np.unsignedinteger] = field(repr=False)
+    top: int
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -45,8 +61,10 @@ class Photo:
         bit_depth: bits per channel in the file: 8 or 16, in AVIF and HEIC also 10 or 12.
         color: "rgb", "grey" or "cmyk": how the file stored it.
         format: "png", "jpeg", "webp", "tiff", "avif", "heif" or "bmp"; "" for an array.
-        metadata: ICC profile, EXIF, XMP and resolution.
+        metadata: ICC profile, EXIF, XMP, IPTC, texts and resolution.
         name: file name for messages, "" for an array.
+        lost: what the file held and nothing here carries, such as "a gain map (HDR)".
+        stored: the file's own samples where they are in another colour space than the pixels.
         sha256: of the file's bytes, or of the array's shape and bytes when there was no file.
     """
 
@@ -58,6 +76,8 @@ class Photo:
     metadata: Metadata = field(default_factory=Metadata)
     name: str = ""
     sha256: str = ""
+    lost: tuple[str, ...] = ()
+    stored: Stored | None = field(default=None, repr=False)
 
     @property
     def width(self) -> int:

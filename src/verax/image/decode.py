@@ -2,15 +2,17 @@
 
 import hashlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from verax.errors import ImageReadError, VeraxError
-from verax.image import colour, metadata
-from verax.image.codecs import read_avif, read_bmp, read_heif, read_jpeg, read_webp
-from verax.image.contract import Metadata, Photo, Plane, check_image
+from verax.image import colour, iptc, metadata, named_colour, turning, xmp
+from verax.image.codecs import read_avif, read_bmp, read_heif, read_webp
+from verax.image.contract import Metadata, Photo, Plane, Stored, check_image
 from verax.image.header import READABLE, TITLES, format_of_bytes, kind_of
+from verax.image.jpeg import read_jpeg
 from verax.image.png import read_png
 from verax.image.raw import CHANNELS, Raw, one_line
 from verax.image.tiff import read_tiff
@@ -41,7 +43,7 @@ def decode(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) ->
         raise ImageReadError(f"{name}: want a {READABLE} picture, got {kind_of(data)}")
     try:
         raw = READERS[format](data, max_pixels=max_pixels)
-        return _photo(raw, format, name, hashlib.sha256(data).hexdigest())
+        return photo_of(raw, format, name, hashlib.sha256(data).hexdigest())[0]
     except ImageReadError as exc:
         raise ImageReadError(f"{name}: {exc}") from exc
     except VeraxError:
@@ -54,10 +56,12 @@ def decode(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) ->
         ) from exc
 
 
-def _photo(raw: Raw, format: str, name: str, sha256: str) -> Photo:
-    exif, turn = metadata.upright_exif(raw.exif) if raw.exif else (None, 1)
-    if raw.orientation is not None:
-        turn = raw.orientation if raw.orientation in TURNS else 1
+def photo_of(raw: Raw, format: str, name: str, sha256: str) -> tuple[Photo, int]:
+    """A photo of what a reader handed over, and the turn (EXIF 1..8) that made it upright."""
+    size = (raw.samples.shape[1], raw.samples.shape[0])
+    said = raw.orientation if raw.orientation in TURNS else None if raw.orientation is None else 1
+    exif, turn = metadata.upright_exif(raw.exif, size, said) if raw.exif else (None, 1)
+    turn = turn if said is None else said
     channels = CHANNELS[raw.model]
     values = np.divide(raw.samples, np.float32(raw.top), dtype=np.float32)
     alpha = values[..., channels] if values.shape[2] > channels else None
@@ -65,10 +69,21 @@ def _photo(raw: Raw, format: str, name: str, sha256: str) -> Photo:
     if raw.premultiplied and alpha is not None:
         values = _straight(values, alpha)
     dpi = metadata.plausible_dpi(raw.dpi)
-    icc = raw.icc or colour.profile_of(raw.primaries)
-    icc = icc if colour.usable(icc, raw.model) else None
+    icc, chunks = _profile(raw)
     pixels = colour.to_srgb(values, raw.model, icc)
-    return Photo(
+    stored = None
+    if colour.converts(icc, raw.model) and not raw.premultiplied:
+        samples: NDArray[Any] = np.ascontiguousarray(TURNS[turn](raw.samples[..., :channels]))
+        stored = Stored(samples, raw.top)
+    packet, companions = _packet(raw.xmp, turn, size)
+    iim = iptc.upright(raw.iptc, turn) if raw.iptc else None
+    lost = [*raw.lost, *companions]
+    if "a gain map (HDR)" in companions and "further pictures" in lost:
+        lost.remove("further pictures")  # the map is one
+    lost += ["IPTC, which is damaged"] if raw.iptc and iim is None else []
+    lost += ["EXIF, which is damaged"] if raw.exif and exif is None else []
+    lost += ["a colour profile that cannot be used"] if raw.icc and icc is None else []
+    photo = Photo(
         pixels=check_image(np.ascontiguousarray(TURNS[turn](pixels), np.float32)),
         alpha=None if alpha is None else np.ascontiguousarray(TURNS[turn](alpha)),
         bit_depth=raw.bit_depth,
@@ -77,12 +92,45 @@ def _photo(raw: Raw, format: str, name: str, sha256: str) -> Photo:
         metadata=Metadata(
             icc=icc,
             exif=exif,
-            xmp=metadata.upright_xmp(raw.xmp) if raw.xmp and turn != 1 else raw.xmp,
+            xmp=packet,
             dpi=dpi[::-1] if dpi and turn >= 5 else dpi,
+            iptc=iim,
+            comment=raw.comment,
+            texts=raw.texts,
+            colour=chunks,
         ),
         name=name,
         sha256=sha256,
+        lost=tuple(dict.fromkeys(lost)),
+        stored=stored,
     )
+    return photo, turn
+
+
+def _profile(raw: Raw) -> tuple[bytes | None, tuple[tuple[bytes, bytes], ...]]:
+    """The profile of the samples, and the PNG chunks that say the same.
+
+    PNG: cICP, then iCCP, then sRGB, then gAMA and cHRM. Elsewhere a profile goes before numbers.
+    """
+    numbered = any(kind == b"cICP" for kind, _ in raw.colour)
+    icc = raw.icc if raw.icc and not numbered and colour.usable(raw.icc, raw.model) else None
+    if icc is None:
+        icc = named_colour.of_numbers(raw.primaries, raw.transfer, raw.model)
+        if icc is None and not numbered:
+            icc = named_colour.of_chunks(raw.colour, raw.model)
+        icc = icc if colour.usable(icc, raw.model) else None
+    used = numbered or colour.usable(raw.icc, raw.model)
+    chunks = tuple((kind, body) for kind, body in raw.colour if used or kind != b"iCCP")
+    return icc, chunks
+
+
+def _packet(
+    packet: bytes | None, turn: int, size: tuple[int, int]
+) -> tuple[bytes | None, tuple[str, ...]]:
+    if not packet:
+        return packet, ()
+    packet, companions = xmp.without_companions(packet)
+    return turning.turned(packet, turn, size) if turn != 1 else packet, companions
 
 
 def _straight(values: NDArray[np.float32], alpha: Plane) -> NDArray[np.float32]:

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.errors import InputError, OutputError, SizeMismatchError, UnknownNameError
-from verax.image import colour
-from verax.image.codecs import write_avif, write_bmp, write_heif, write_jpeg, write_webp
+from verax.image import colour, places
+from verax.image.codecs import write_avif, write_bmp, write_heif, write_webp
 from verax.image.contract import (
     Image,
     Metadata,
@@ -18,10 +18,13 @@ from verax.image.contract import (
     to_uint8,
     to_uint16,
 )
-from verax.image.metadata import plausible_dpi, without_gps
+from verax.image.jpeg import write_jpeg
+from verax.image.jpeg_segments import SEGMENT, XMP_MARK, metadata_segments
+from verax.image.metadata import plausible_dpi, resized_exif, without_gps
 from verax.image.png import write_png
 from verax.image.raw import Depth, Model, one_line
 from verax.image.tiff import write_tiff
+from verax.image.turning import resized
 
 QUALITY = 95  # of JPEG, AVIF and HEIC, 1..100; at 95 they err by about one grey level
 
@@ -45,6 +48,19 @@ ABILITIES = {
     "heif": Ability((8, 10, 12), ("rgb",)),
     "bmp": Ability((8,), ("rgb", "grey"), alpha=False, icc=False),
 }
+# Metadata that a format carries
+COMMON = {"icc", "exif", "xmp"}
+CARRIES = {
+    "png": {*COMMON, "iptc", "texts"},
+    "jpeg": {*COMMON, "iptc", "comment"},
+    "tiff": {*COMMON, "iptc"},
+    "webp": COMMON,
+    "avif": COMMON,
+    "heif": COMMON,
+    "bmp": set[str](),
+}
+WORDS = {"icc": "the colour profile", "exif": "EXIF", "xmp": "XMP", "iptc": "IPTC"}
+WORDS |= {"comment": "the comment", "texts": "texts (PNG)"}
 ALIASES = {"jpg": "jpeg", "tif": "tiff", "heic": "heif"}
 
 
@@ -75,15 +91,21 @@ def encode(
     photo = like or Photo(image)
     if drop_gps:
         photo = without_gps(photo)
+    data = _encoded(image, photo, format, quality)
+    if drop_gps and places.left_in(data, like):  # nothing but the picture, rather than a position
+        bare = Metadata(icc=photo.metadata.icc, dpi=photo.metadata.dpi)
+        data = _encoded(image, replace(photo, metadata=bare), format, quality)
+    return data
+
+
+def _encoded(image: Image, photo: Photo, format: str, quality: int) -> bytes:
     can = ABILITIES[format]
     model, depth, alpha = _plan(image, photo, can)
-    icc = photo.metadata.icc
-    icc = icc if can.icc and colour.writable(icc, model) else None
-    values = colour.from_srgb(image, model, icc)
+    values, icc = _values(image, photo, model, can)
     if alpha is not None:
         values = np.concatenate([values, alpha[..., None]], axis=2)
     samples = to_uint8(values) if depth == 8 else to_uint16(values, bits=depth)
-    metadata = replace(photo.metadata, icc=icc, dpi=plausible_dpi(photo.metadata.dpi))
+    metadata = _true_of(photo, (image.shape[1], image.shape[0]), icc)
     try:
         return _write(samples, format, model, depth, metadata, quality)
     except InputError:
@@ -93,6 +115,55 @@ def encode(
             f"want a {format} file of {image.shape[1]}x{image.shape[0]} px, the encoder failed "
             f"({one_line(exc)}); write PNG or TIFF instead"
         ) from exc
+
+
+def _values(
+    image: Image, photo: Photo, model: Model, can: Ability
+) -> tuple[colour.Values, bytes | None]:
+    """The channels to be written, and the profile they are in."""
+    icc = photo.metadata.icc
+    icc = icc if can.icc and colour.writable(icc, model) else None
+    stored = photo.stored
+    as_it_came = model == photo.color and icc == photo.metadata.icc
+    if stored is None or not as_it_came or image.shape != photo.pixels.shape:
+        return colour.from_srgb(image, model, icc), icc
+    held = np.divide(stored.samples, np.float32(stored.top), dtype=np.float32)
+    return colour.as_stored(image, model, icc, before=photo.pixels, stored=held), icc
+
+
+def _true_of(photo: Photo, size: tuple[int, int], icc: bytes | None) -> Metadata:
+    """The photo's metadata, true of a picture of this size and profile."""
+    held = photo.metadata
+    was = (photo.width, photo.height)
+    return replace(
+        held,
+        icc=icc,
+        dpi=plausible_dpi(held.dpi),
+        exif=resized_exif(held.exif, size) if held.exif else None,
+        xmp=resized(held.xmp, was, size) if held.xmp else None,
+        colour=held.colour if icc == held.icc else (),
+    )
+
+
+def unkept(photo: Photo, format: str) -> tuple[str, ...]:
+    """What of a photo a file of this format does not carry, in words."""
+    format = ALIASES.get(format, format)
+    can, held = ABILITIES[format], photo.metadata
+    lost = list(photo.lost)
+    lost += [WORDS[name] for name in WORDS if getattr(held, name) and name not in CARRIES[format]]
+    if format == "jpeg":
+        written = b"".join(body for _, body in metadata_segments(held))
+        for name in ("exif", "xmp", "iptc", "comment"):
+            part = getattr(held, name)
+            if part and len(part) > SEGMENT and part[-4000:] not in written and name != "xmp":
+                lost.append(WORDS[name])
+        if held.xmp and XMP_MARK not in written:
+            lost.append(WORDS["xmp"])
+    lost += ["alpha"] if photo.alpha is not None and not can.alpha else []
+    if photo.bit_depth > can.depths[-1]:
+        lost.append(f"{photo.bit_depth} bits per channel (now {can.depths[-1]})")
+    lost += ["CMYK (now RGB)"] if photo.color == "cmyk" and "cmyk" not in can.models else []
+    return tuple(dict.fromkeys(lost))
 
 
 def _plan(image: Image, like: Photo, can: Ability) -> tuple[Model, Depth, Plane | None]:

@@ -1,32 +1,30 @@
-"""EXIF and XMP: turned upright, without thumbnail, and without places when asked.
+"""EXIF: turned upright, without thumbnail, with the size that the picture has.
 
 EXIF is edited in place, never rebuilt: maker notes point at absolute offsets and would break.
 A block that cannot be parsed is dropped, because nothing could be promised about it.
 """
 
-import re
 import struct
-from dataclasses import replace
-from xml.dom import minidom
-from xml.parsers.expat import ExpatError
 
-from verax.image import tags
-from verax.image.contract import Metadata, Photo
+from verax.image import places, tags, turning
+from verax.image.contract import Photo
+from verax.image.places import EXIF_MARK
 from verax.image.tags import Directory, Layout
 
-EXIF_MARK = b"Exif\0\0"  # stands before the block in JPEG, sometimes elsewhere
-ORIENTATION, MAKER_NOTE = 0x0112, 0x927C
-PIXEL_WIDTH, PIXEL_HEIGHT = 0xA002, 0xA003
+ORIENTATION = 0x0112
+SUBJECTS = (0x9214, 0xA214)  # area and location
+# width and height of: the picture, EXIF's and interoperability's word on it; then resolutions
+SIZES = (0x0100, 0xA002, 0x1001), (0x0101, 0xA003, 0x1002)
+PAIRS = (*zip(*SIZES, strict=True), (tags.X_DPI, tags.Y_DPI), (0xA20E, 0xA20F))
 THUMBNAIL_START, THUMBNAIL_SIZE = 0x0201, 0x0202
 
-MOST_XMP = 1 << 20  # bytes; larger packets hold embedded pictures
-PLACES = {"City", "State", "Country", "CountryCode", "Location", "Sublocation", "ProvinceState"}
-PLACES |= {"CountryName", "WorldRegion", "LocationCreated", "LocationShown", "LocationName"}
 
-
-def upright_exif(exif: bytes) -> tuple[bytes | None, int]:
+def upright_exif(
+    exif: bytes, size: tuple[int, int], turn: int | None = None
+) -> tuple[bytes | None, int]:
     """The block with orientation 1 and no thumbnail, and the orientation (1..8) it had.
 
+    `size` is the (width, height) as stored; `turn` is what the container says, which counts more.
     (None, 1) for a block that cannot be parsed.
     """
     exif = exif.removeprefix(EXIF_MARK)
@@ -37,6 +35,9 @@ def upright_exif(exif: bytes) -> tuple[bytes | None, int]:
         if main.following:
             end = _drop_thumbnail(block, main, layout)
         orientation = _reset_orientation(block, main, layout)
+        orientation = orientation if turn is None else turn
+        if orientation != 1:
+            _turn(block, layout, orientation, size)
     except (ValueError, struct.error):
         return None, 1
     return bytes(block[:end]), orientation
@@ -50,23 +51,26 @@ def _reset_orientation(block: bytearray, main: Directory, layout: Layout) -> int
     block[entry.position + 2 : entry.position + 12] = struct.pack(
         f"{layout.order}HIHH", tags.SHORT, 1, 1, 0
     )
-    if value >= 5:
-        _swap_sides(block, main, layout)
     return value
 
 
-def _swap_sides(block: bytearray, main: Directory, layout: Layout) -> None:
-    """A quarter turn exchanges the width and the height that EXIF repeats."""
-    child = tags.numbers(block, main.entries.get(tags.EXIF_IFD), layout)
-    if not child:
-        return
-    sides = tags.directory(block, child[0], layout).entries
-    if PIXEL_WIDTH in sides and PIXEL_HEIGHT in sides:
-        wide, high = (sides[tag].position + 2 for tag in (PIXEL_WIDTH, PIXEL_HEIGHT))
-        block[wide : wide + 10], block[high : high + 10] = (
-            block[high : high + 10],
-            block[wide : wide + 10],
-        )
+def _turn(block: bytearray, layout: Layout, turn: int, size: tuple[int, int]) -> None:
+    """Subject areas follow the turn; a quarter turn exchanges what is said of the two sides."""
+    for held in _directories(block, layout):
+        for tag in SUBJECTS:
+            entry = held.entries.get(tag)
+            values = tags.numbers(block, entry, layout)
+            if entry is not None and values and entry.kind in (tags.SHORT, tags.LONG):
+                moved = turning.subject(values, turn, size)
+                code = f"{layout.order}{len(moved)}{tags.CODE[entry.kind]}"
+                block[entry.start : entry.start + entry.size] = struct.pack(code, *moved)
+        for one, other in PAIRS if turn >= 5 else ():
+            if one in held.entries and other in held.entries:
+                wide, high = (held.entries[tag].position + 2 for tag in (one, other))
+                block[wide : wide + 10], block[high : high + 10] = (
+                    block[high : high + 10],
+                    block[wide : wide + 10],
+                )
 
 
 def _drop_thumbnail(block: bytearray, main: Directory, layout: Layout) -> int:
@@ -103,79 +107,39 @@ def plausible_dpi(dpi: tuple[float, float] | None) -> tuple[float, float] | None
 
 
 def without_gps(photo: Photo) -> Photo:
-    """The photo without places: no GPS in EXIF, no GPS or place names in XMP.
-
-    Maker notes go too: their layout is private and some cameras write the place there.
-    """
-    exif, xmp = photo.metadata.exif, photo.metadata.xmp
-    return replace(
-        photo,
-        metadata=Metadata(
-            icc=photo.metadata.icc,
-            exif=_exif_without_places(exif) if exif else None,
-            xmp=_xmp_without_places(xmp) if xmp else None,
-            dpi=photo.metadata.dpi,
-        ),
-    )
+    """The photo without places: see `verax.image.places`."""
+    return places.without_places(photo)
 
 
-def _exif_without_places(exif: bytes) -> bytes | None:
-    block = bytearray(exif.removeprefix(EXIF_MARK))
+def resized_exif(exif: bytes, size: tuple[int, int]) -> bytes:
+    """The block with the size (width, height) that the picture has, where it states one."""
+    block = bytearray(exif)
     try:
-        layout = tags.layout_of(block)
-        main = tags.directory(block, layout.first, layout)
-        for child in tags.numbers(block, main.entries.get(tags.EXIF_IFD), layout):
-            _remove_all(block, child, MAKER_NOTE, layout)
-            _remove_all(block, child, tags.GPS_IFD, layout)
-        _remove_all(block, layout.first, tags.GPS_IFD, layout)
+        layout = tags.layout_of(exif)
+        for child in _directories(block, layout):
+            for names, side in zip(SIZES, size, strict=True):
+                for name in names:
+                    _set_number(block, child.entries.get(name), layout, side)
     except (ValueError, struct.error):
-        return None
+        return exif
     return bytes(block)
 
 
-def _remove_all(block: bytearray, offset: int, tag: int, layout: Layout) -> None:
-    """Take a tag out of the directory at `offset`, as often as it is there, and blank its value."""
-    while (held := tags.directory(block, offset, layout)) and tag in held.entries:
-        entry = held.entries[tag]
-        if tag in tags.CHILDREN:
-            for place in tags.numbers(block, entry, layout):
-                _blank(block, tags.directory(block, place, layout), held)
-        else:
-            block[entry.start : entry.start + entry.size] = bytes(entry.size)
-        _remove(block, held, tag, layout)
+def _directories(block: bytearray, layout: Layout) -> list[Directory]:
+    """The main directory, EXIF and interoperability, as far as they are there."""
+    found = [tags.directory(block, layout.first, layout)]
+    for pointer in (tags.EXIF_IFD, tags.INTEROP_IFD):
+        child = tags.numbers(block, found[-1].entries.get(pointer), layout)
+        if not child:
+            break
+        found.append(tags.directory(block, child[0], layout))
+    return found
 
 
-def _remove(block: bytearray, held: Directory, tag: int, layout: Layout) -> None:
-    """Take one entry out of a directory; the later ones move up, values stay where they are."""
-    gap = held.entries[tag].position
-    block[gap : held.end] = block[gap + 12 : held.end] + bytes(12)
-    (count,) = struct.unpack_from(f"{layout.order}H", block, held.start)
-    struct.pack_into(f"{layout.order}H", block, held.start, count - 1)
-
-
-def upright_xmp(xmp: bytes) -> bytes:
-    """The packet with tiff:Orientation set to 1."""
-    return re.sub(rb"(tiff:Orientation(?:\s*=\s*[\"']|>\s*))[2-8]", rb"\g<1>1", xmp)
-
-
-def _xmp_without_places(xmp: bytes) -> bytes | None:
-    """The packet without GPS fields and place names; None when it cannot be read for sure."""
-    if len(xmp) > MOST_XMP or b"<!" in xmp.replace(b"<!--", b""):
-        return None
-    try:
-        document = minidom.parseString(xmp)
-    except (ExpatError, ValueError, LookupError):
-        return None
-    for element in document.getElementsByTagName("*"):
-        if _names_a_place(element.localName) and element.parentNode:
-            element.parentNode.removeChild(element)
-        names = list(element.attributes.keys())
-        for name in names:
-            if _names_a_place(name.split(":")[-1]):
-                element.removeAttribute(name)
-    cleaned = document.toxml().removeprefix('<?xml version="1.0" ?>').encode()
-    return None if b"GPS" in cleaned else cleaned
-
-
-def _names_a_place(name: str) -> bool:
-    return name.startswith("GPS") or name in PLACES
+def _set_number(block: bytearray, entry: tags.Entry | None, layout: Layout, value: int) -> None:
+    if entry is None or entry.count != 1 or entry.kind not in (tags.SHORT, tags.LONG):
+        return
+    if tags.numbers(block, entry, layout) == (value,):
+        return
+    field = struct.pack(f"{layout.order}HII", tags.LONG, 1, value)
+    block[entry.position + 2 : entry.position + 12] = field

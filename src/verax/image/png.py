@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from verax.errors import ImageReadError
 from verax.image.contract import Metadata
-from verax.image.raw import Raw, check_frames, check_pixels, check_transfer, planes
+from verax.image.named_colour import narrow_or_coded
+from verax.image.png_metadata import chunk, described, first, metadata_chunks
+from verax.image.raw import Raw, check_frames, check_pixels, planes
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, RGB, PALETTE, GREY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6
@@ -35,10 +37,6 @@ PASSES = (
     (1, 0, 2, 2),
     (0, 1, 1, 2),
 )
-
-XMP_KEYWORD = b"XML:com.adobe.xmp"
-MOST_METADATA = 1 << 24  # bytes of one inflated profile or packet
-INCH = 0.0254  # metres
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +66,9 @@ def read_png(data: bytes, *, max_pixels: int) -> Raw:
     check_pixels(header.width, header.height, most=max_pixels)
     if b"acTL" in parts and len(parts[b"acTL"][0]) == 8:
         check_frames(struct.unpack(">I", parts[b"acTL"][0][:4])[0])
-    coded = (_first(parts, b"cICP") or b"").ljust(2, b"\0")
-    check_transfer(coded[1])
+    coded = first(parts, b"cICP") or b""
+    coded = coded if len(coded) == 4 else b""
+    narrow_or_coded(coded)
     samples = _samples(header, parts)
     grey = header.kind in (GREY, GREY_ALPHA)
     return Raw(
@@ -77,18 +76,53 @@ def read_png(data: bytes, *, max_pixels: int) -> Raw:
         top=65535 if header.depth == 16 else 255,
         model="grey" if grey else "rgb",
         bit_depth=16 if header.depth == 16 else 8,
-        icc=_profile(parts),
-        exif=_first(parts, b"eXIf"),
-        xmp=_xmp(parts),
-        dpi=_dpi(parts),
-        primaries=coded[0],
+        primaries=coded[0] if coded else 0,
+        transfer=coded[1] if coded else 0,
+        **described(parts),
     )
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def salvage_png(data: bytes, *, max_pixels: int) -> tuple[Raw, int]:
+    """What is left of a file that is cut, the rest black, and the first row that is not there.
+
+    Interlaced pictures are refused: they are lost everywhere at once.
+    """
+    parts: dict[bytes, list[bytes]] = {}
+    for kind, body in _chunks(data, cut=True):
+        parts.setdefault(kind, []).append(body)
+    header = _header(parts.get(b"IHDR", [b""])[0])
+    check_pixels(header.width, header.height, most=max_pixels)
+    if header.interlaced:
+        raise ImageReadError("want rows in order, got an interlaced PNG cut short; get it again")
+    ((_, _, rows, size),) = header.passes()
+    stream = _inflated(parts, size)
+    left = len(stream) * rows // size
+    whole = zlib.compress(stream.ljust(size, b"\0"))
+    kept = [(kind, some[0]) for kind, some in parts.items() if kind not in (b"IDAT", b"IEND")]
+    body = b"".join(chunk(kind, one) for kind, one in kept)
+    mended = SIGNATURE + body + chunk(b"IDAT", whole) + chunk(b"IEND", b"")
+    return read_png(mended, max_pixels=max_pixels), left
+
+
+def _inflated(parts: dict[bytes, list[bytes]], most: int) -> bytes:
+    """What can be inflated of the pixels; a stream may end anywhere."""
+    inflate, stream = zlib.decompressobj(), b""
+    for body in parts.get(b"IDAT", []):
+        try:
+            stream += inflate.decompress(body, most - len(stream)) if len(stream) < most else b""
+        except zlib.error:
+            break
+    return stream
+
+
+def _chunks(data: bytes, *, cut: bool = False) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and body of each chunk; with `cut`, the last one may end with the file."""
     position = len(SIGNATURE)
     while position + 12 <= len(data):
         size, kind = struct.unpack_from(">I4s", data, position)
+        if cut and position + 12 + size > len(data):
+            yield kind, data[position + 8 :]
+            return
         if position + 12 + size > len(data):
             raise ImageReadError(
                 f"want a whole PNG file, got one cut short after {len(data)} bytes; "
@@ -117,7 +151,7 @@ def _samples(header: Header, parts: dict[bytes, list[bytes]]) -> NDArray[Any]:
         ihdr = struct.pack(">IIBBBBB", columns, rows, header.depth, header.kind, 0, 0, 0)
         idat = zlib.compress(stream[start : start + size], 0)
         chunks = [(b"IHDR", ihdr), *around, (b"IDAT", idat), (b"IEND", b"")]
-        file = SIGNATURE + b"".join(_chunk(kind, body) for kind, body in chunks)
+        file = SIGNATURE + b"".join(chunk(kind, body) for kind, body in chunks)
         decoded.append((steps, planes(imagecodecs.png_decode(file))))
         start += size
     first = decoded[0][1]
@@ -153,7 +187,7 @@ def _around(header: Header, parts: dict[bytes, list[bytes]]) -> list[tuple[bytes
 
 def _palette(header: Header, parts: dict[bytes, list[bytes]]) -> bytes:
     """All entries the depth can name: indices beyond a short palette are black."""
-    palette = _first(parts, b"PLTE") or b""
+    palette = first(parts, b"PLTE") or b""
     if not palette or len(palette) % 3:
         raise ImageReadError("want a palette, got a broken one; the file is damaged: get it again")
     size = 3 * 2**header.depth
@@ -161,49 +195,13 @@ def _palette(header: Header, parts: dict[bytes, list[bytes]]) -> bytes:
 
 
 def _transparency(header: Header, parts: dict[bytes, list[bytes]]) -> bytes | None:
-    body = _first(parts, b"tRNS")
+    body = first(parts, b"tRNS")
     if body is None:
         return None
     if header.kind == PALETTE:
         return body[: 2**header.depth] or None
     fits = len(body) == {GREY: 2, RGB: 6}.get(header.kind)
     return body if fits else None
-
-
-def _first(parts: dict[bytes, list[bytes]], kind: bytes) -> bytes | None:
-    return parts[kind][0] if kind in parts else None
-
-
-def _inflate(body: bytes) -> bytes | None:
-    try:
-        inflate = zlib.decompressobj()
-        inflated = inflate.decompress(body, MOST_METADATA)
-    except zlib.error:
-        return None
-    return inflated if inflate.eof else None
-
-
-def _profile(parts: dict[bytes, list[bytes]]) -> bytes | None:
-    body = _first(parts, b"iCCP") or b""
-    _, found, rest = body.partition(b"\0")
-    return _inflate(rest[1:]) if found and rest[:1] == b"\0" else None
-
-
-def _xmp(parts: dict[bytes, list[bytes]]) -> bytes | None:
-    for body in parts.get(b"iTXt", []):
-        keyword, found, rest = body.partition(b"\0")
-        if found and keyword == XMP_KEYWORD and len(rest) > 2:
-            text = rest[2:].split(b"\0", 2)[-1]
-            return _inflate(text) if rest[0] else text
-    return None
-
-
-def _dpi(parts: dict[bytes, list[bytes]]) -> tuple[float, float] | None:
-    body = _first(parts, b"pHYs") or b""
-    if len(body) != 9:
-        return None
-    across, down, unit = struct.unpack(">IIB", body)
-    return (across * INCH, down * INCH) if unit == 1 and across and down else None
 
 
 def write_png(
@@ -215,20 +213,4 @@ def write_png(
         samples.squeeze(2) if samples.shape[2] == 1 else samples, 1, strategy=3, filter=16
     )
     end = len(SIGNATURE) + 25  # behind IHDR
-    return bytes(plain[:end]) + b"".join(_metadata_chunks(metadata)) + bytes(plain[end:])
-
-
-def _metadata_chunks(metadata: Metadata) -> Iterator[bytes]:
-    if metadata.icc:
-        yield _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc))
-    if metadata.dpi:
-        across, down = (round(dpi / INCH) for dpi in metadata.dpi)
-        yield _chunk(b"pHYs", struct.pack(">IIB", across, down, 1))
-    if metadata.exif:
-        yield _chunk(b"eXIf", metadata.exif)
-    if metadata.xmp:
-        yield _chunk(b"iTXt", XMP_KEYWORD + b"\0\0\0\0\0" + metadata.xmp)
-
-
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I4s", len(body), kind) + body + struct.pack(">I", zlib.crc32(kind + body))
+    return bytes(plain[:end]) + b"".join(metadata_chunks(metadata)) + bytes(plain[end:])

@@ -28,6 +28,9 @@ class Raw:
         orientation: EXIF orientation, 1..8, still to be applied; None: as the EXIF block says.
         primaries: the colour space as ITU-T H.273 numbers it, 0 where the file does not say;
             counts where there is no ICC profile.
+        transfer: the curve, numbered likewise.
+        colour: PNG colour chunks to be carried as they are.
+        lost: what the file holds and nothing here carries, in words.
     """
 
     samples: NDArray[Any]
@@ -41,6 +44,12 @@ class Raw:
     exif: bytes | None = None
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
+    iptc: bytes | None = None
+    comment: bytes | None = None
+    texts: tuple[tuple[bytes, bytes], ...] = ()
+    colour: tuple[tuple[bytes, bytes], ...] = ()
+    transfer: int = 0
+    lost: tuple[str, ...] = ()
 
 
 def one_line(text: object) -> str:

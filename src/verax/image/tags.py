@@ -44,12 +44,16 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """The entries by tag, the offset of the next directory (0: none), and its own extent."""
+    """The entries by tag, the offset of the next directory (0: none), and its own extent.
+
+    `outside` are tags whose value would lie behind the end of the block; they are no entries.
+    """
 
     entries: Mapping[int, Entry]
     following: int
     start: int
     end: int  # just behind the pointer to the next directory
+    outside: tuple[int, ...] = ()
 
 
 Block = bytes | bytearray
@@ -82,7 +86,7 @@ def directory(block: Block, offset: int, layout: Layout) -> Directory:
     end = first + count * step
     if count > MOST_ENTRIES or end > len(block):
         raise ValueError(f"tag directory of {count} entries in {len(block)} bytes")
-    entries = {}
+    entries, outside = {}, list[int]()
     for position in range(first, end, step):
         tag, kind, number, start = struct.unpack_from(order + body, block, position)
         size = WIDTH.get(kind, 1) * number
@@ -90,11 +94,13 @@ def directory(block: Block, offset: int, layout: Layout) -> Directory:
             start = position + step - inline
         if start + size <= len(block):
             entries[tag] = Entry(kind, number, position, start, size)
+        else:
+            outside.append(tag)
     if sum(entry.size for entry in entries.values()) > len(block):
         raise ValueError(f"tag directory at byte {offset} claims more than the whole block")
     has_next = end + inline <= len(block)
     following = struct.unpack_from(order + tail, block, end)[0] if has_next else 0
-    return Directory(entries, following, offset, end + inline if has_next else end)
+    return Directory(entries, following, offset, end + inline if has_next else end, tuple(outside))
 
 
 def numbers(block: Block, entry: Entry | None, layout: Layout) -> tuple[int, ...]:

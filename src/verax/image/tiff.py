@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.errors import ImageReadError
-from verax.image import tags
+from verax.image import iptc, tags
 from verax.image.contract import Metadata
 from verax.image.raw import CHANNELS, Model, Raw, check_frames, check_pixels, planes
 from verax.image.tags import Directory, Layout
@@ -22,7 +22,9 @@ from verax.image.tags import Directory, Layout
 SUBFILE, OLD_SUBFILE, WIDTH, HEIGHT, BITS = 254, 255, 256, 257, 258
 COMPRESSION, PHOTOMETRIC, ORIENTATION, SAMPLES, PLANAR = 259, 262, 274, 277, 284
 COLORMAP, TILE_WIDTH, TILE_HEIGHT, INK_SET, EXTRA, FORMAT = 320, 322, 323, 332, 338, 339
-XMP, ICC = 700, 34675
+XMP, ICC, IPTC, PHOTOSHOP, LAYERS = 700, 34675, 33723, 34377, 37724
+# Private tags that say nothing of the picture: alias layer settings, GDAL's missing value, print
+LAYOUT = {IPTC, PHOTOSHOP, LAYERS, ICC, 34665, 34853, 40965, 59932, 50341, 42113}
 
 WHITE_IS_ZERO, RGB, PALETTE, INK, YCBCR = 0, 2, 3, 5, 6
 MODELS: dict[int, Model] = {0: "grey", 1: "grey", 2: "rgb", 3: "rgb", 5: "cmyk", 6: "rgb"}
@@ -78,6 +80,8 @@ def read_tiff(data: bytes, *, max_pixels: int) -> Raw:
         icc=page.raw(ICC),
         exif=_description(page),
         xmp=page.raw(XMP),
+        iptc=_iim(page),
+        lost=_lost(page, samples.shape[2]),
         dpi=tags.dpi(data, page.held, page.layout),
     )
 
@@ -122,6 +126,12 @@ def _check_samples(page: Page) -> int:
 
 def _check_space(page: Page, bits: int) -> None:
     """Whether the file can hold what it announces; libtiff would allocate it first."""
+    if page.held.outside:
+        shown = ", ".join(map(str, page.held.outside[:5]))
+        raise ImageReadError(
+            f"want a whole TIFF file, got one whose tags {shown} lie behind its "
+            f"{len(page.data)} bytes; it is damaged or cut short: get it again"
+        )
     width, height, samples = page.number(WIDTH), page.number(HEIGHT), page.number(SAMPLES, 1)
     size = width * height * samples * bits // 8
     most = EXPANSION.get(page.number(COMPRESSION, 1), size) * len(page.data)
@@ -180,6 +190,24 @@ def _look_up(page: Page, indices: NDArray[Any]) -> NDArray[np.uint16]:
     return np.take(table.reshape(3, -1).T, indices, axis=0)
 
 
+def _iim(page: Page) -> bytes | None:
+    """IPTC from its own tag, or from inside the Photoshop block."""
+    own = (page.raw(IPTC) or b"").rstrip(b"\0")
+    return own or iptc.in_photoshop(page.raw(PHOTOSHOP) or b"")[0]
+
+
+def _lost(page: Page, channels: int) -> tuple[str, ...]:
+    """What the page holds and nothing here carries, in words."""
+    found = ["Photoshop layers"] if page.raw(LAYERS) else []
+    if iptc.in_photoshop(page.raw(PHOTOSHOP) or b"")[1]:
+        found.append("Photoshop resources such as paths")
+    if page.number(PHOTOMETRIC) != PALETTE and channels < page.number(SAMPLES, 1):
+        found.append(f"{page.number(SAMPLES, 1) - channels} further channels")
+    known = LAYOUT | DESCRIPTION
+    private = [str(tag) for tag in page.held.entries if tag >= 32768 and tag not in known]
+    return (*found, *([f"TIFF tags {', '.join(private[:8])}"] if private else []))
+
+
 def _description(page: Page) -> bytes | None:
     """What the file says about the picture, as an EXIF block."""
     layout = page.layout
@@ -208,6 +236,8 @@ def write_tiff(samples: NDArray[Any], model: Model, metadata: Metadata) -> bytes
     )
     if metadata.xmp:
         described[XMP] = (1, len(metadata.xmp), metadata.xmp)
+    if metadata.iptc:
+        described[IPTC] = (7, len(metadata.iptc), metadata.iptc)
     return _with_tags(bytes(plain), described) if described else bytes(plain)
 
 

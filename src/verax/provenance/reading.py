@@ -18,6 +18,7 @@ State = Literal["absent", "valid", "trusted", "invalid", "unreadable", "unread"]
 
 # Description box of a C2PA manifest store: the same bytes in every container (C2PA 2.2, A.3).
 MARK = b"jumdc2pa\x00\x11\x00\x10\x80\x00\x00\xaa\x00\x38\x9b\x71"
+CARRIERS = {name: MEDIA_TYPES[name] for name in ("png", "jpeg", "webp", "tiff", "avif", "heif")}
 _REMOTE = (b"dcterms:provenance",)  # XMP property that names a manifest elsewhere
 SETTINGS = {
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
@@ -110,8 +111,8 @@ def read(data: bytes) -> Provenance:
 
 
 def media_type(data: bytes) -> str:
-    """The media type of picture bytes, by their first bytes; "" for an unknown one."""
-    return MEDIA_TYPES.get(format_of_bytes(data), "")
+    """The media type of picture bytes that can carry a manifest; "" for others."""
+    return CARRIERS.get(format_of_bytes(data), "")
 
 
 def _provenance(store: Mapping[str, Any]) -> Provenance:

@@ -1,0 +1,204 @@
+"""JPEG: segments here, pixels in libjpeg through Pillow; cut files told from whole ones.
+
+libjpeg fills up what a cut file lacks and says nothing. A scan that is whole does not care what
+stands between its last block and the next marker; one that is cut reads it as pixels.
+"""
+
+import struct
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+from PIL.JpegImagePlugin import JpegImageFile
+
+from verax.errors import ImageReadError
+from verax.image import iptc, tags
+from verax.image.contract import Metadata
+from verax.image.jpeg_segments import (
+    APP13,
+    COMMENT,
+    SOS,
+    Layout,
+    behind,
+    layout_of,
+    metadata_segments,
+    packet_of,
+    unknown_blocks,
+)
+from verax.image.places import EXIF_MARK
+from verax.image.raw import Model, Raw, check_pixels, planes
+
+PIXELS_PER_BYTE = 2048  # no JPEG packs more; a header that claims it is damaged
+SCAN_PIXELS = 2e10  # progressive JPEG: scans times pixels, some minutes of decoding
+MODES: dict[str, Model] = {"L": "grey", "RGB": "rgb", "CMYK": "cmyk"}
+HUFFMAN, PROGRESSIVE = (0xC0, 0xC1, 0xC2), 0xC2
+FILLER = bytes(range(1, 255)) * 4
+RESTARTS = b"".join(FILLER[:64] + bytes((0xFF, 0xD0 + number)) for number in range(8)) + FILLER
+
+_one_at_a_time = threading.Lock()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No warnings from parsing headers. Filters are global, hence the lock; headers are quick."""
+    with _one_at_a_time, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def read_jpeg(data: bytes, *, max_pixels: int) -> Raw:
+    """The samples of a JPEG file; of a multi-picture file, its first and main picture."""
+    picture = _opened(data)
+    _check(picture, data, max_pixels)
+    layout = layout_of(data)
+    samples = planes(np.asarray(picture))
+    if not _is_whole(data, layout, samples):
+        raise ImageReadError(
+            "want a whole JPEG file, got one whose pixels end early; get it again, or read what "
+            "is left with --salvage"
+        )
+    return _raw(picture, samples, layout, data)
+
+
+def _opened(data: bytes) -> JpegImageFile:
+    with quiet():
+        return JpegImageFile(BytesIO(data))
+
+
+def _check(picture: JpegImageFile, data: bytes, max_pixels: int) -> None:
+    width, height = picture.size
+    check_pixels(width, height, most=max_pixels)
+    scans = data.count(b"\xff\xda") if picture.info.get("progressive") else 1
+    if width * height > PIXELS_PER_BYTE * len(data) or scans * width * height > SCAN_PIXELS:
+        raise ImageReadError(
+            f"want a plausible JPEG, got {width}x{height} pixels in {len(data)} bytes and "
+            f"{scans} scans; the file is damaged: get it again"
+        )
+    if picture.mode not in MODES:
+        raise ImageReadError(f"want grey, RGB or CMYK, got {picture.mode}; convert it to RGB")
+
+
+def _is_whole(data: bytes, layout: Layout, samples: NDArray[Any]) -> bool:
+    """Whether every coefficient was sent: all scans are there, and the last one is not cut."""
+    kind, complete = _coverage(layout)
+    if kind not in HUFFMAN:
+        return True
+    if not complete:
+        return False
+    return bool(np.array_equal(_filled(data, layout), samples))
+
+
+def _coverage(layout: Layout) -> tuple[int, bool]:
+    """The kind of frame, and whether its scans send every coefficient to its last bit."""
+    frame = next(((m, b) for m, b in layout.segments if m in (*HUFFMAN, 0xC9, 0xCA)), None)
+    if frame is None or len(frame[1]) < 6:
+        return 0, False
+    kind, body = frame
+    components = [body[6 + 3 * index] for index in range(body[5]) if 6 + 3 * index < len(body)]
+    left = {component: np.full(64, 99) for component in components}
+    for scan in layout.of(SOS):
+        count = scan[0] if scan else 0
+        if len(scan) < 4 + 2 * count:
+            continue
+        first, last, bits = scan[1 + 2 * count : 4 + 2 * count]
+        for index in range(count):
+            if scan[1 + 2 * index] in left:
+                whole = kind != PROGRESSIVE
+                coefficients = slice(0, 64) if whole else slice(first, last + 1)
+                left[scan[1 + 2 * index]][coefficients] = 0 if whole else bits & 15
+    return kind, all(not some.any() for some in left.values())
+
+
+def _filled(data: bytes, layout: Layout) -> NDArray[Any]:
+    """The samples of the file with more bytes behind its last scan; a whole one ignores them."""
+    more = RESTARTS if layout.of(0xDD) else FILLER
+    end = data[layout.scan_end : layout.end] if layout.ended else b"\xff\xd9"
+    return planes(np.asarray(_opened(data[: layout.scan_end] + more + end)))
+
+
+def salvage_jpeg(data: bytes, *, max_pixels: int) -> tuple[Raw, int]:
+    """What is left of a file that is cut, and the first row that is not there.
+
+    Rows that a progressive file holds in a coarse form count as there.
+    """
+    layout = layout_of(data)
+    ended = data[: layout.scan_end] + b"\xff\xd9"
+    picture = _opened(ended)
+    _check(picture, ended, max_pixels)
+    samples = planes(np.asarray(picture))
+    rows = samples.shape[0]
+    if _coverage(layout)[0] != PROGRESSIVE or len(layout.of(SOS)) == 1:
+        changed = (_filled(data, layout) != samples).any(axis=(1, 2))
+        if changed.any():
+            rows = int(changed.argmax()) // 8 * 8
+    return _raw(picture, samples, layout, data), rows
+
+
+def _raw(picture: JpegImageFile, samples: NDArray[Any], layout: Layout, data: bytes) -> Raw:
+    exif = picture.info.get("exif")
+    packet, lost = packet_of(layout)
+    resources = b"".join(layout.of(APP13, iptc.PHOTOSHOP))
+    block, others = iptc.in_photoshop(resources)
+    lost += ["Photoshop resources such as paths"] if others else []
+    comments = layout.of(COMMENT)
+    return Raw(
+        samples,
+        top=255,
+        model=MODES[picture.mode],
+        icc=picture.info.get("icc_profile"),
+        exif=exif,
+        xmp=packet,
+        iptc=block,
+        comment=b"\n".join(comments) or None,
+        dpi=_jfif_dpi(picture.info) or exif_dpi(exif),
+        lost=(*lost, *unknown_blocks(layout), *behind(data, layout)),
+    )
+
+
+def _jfif_dpi(info: dict[Any, Any]) -> tuple[float, float] | None:
+    factor = {1: 1.0, 2: 2.54}.get(info.get("jfif_unit", 0))
+    if factor is None:
+        return None
+    across, down = info["jfif_density"]
+    return across * factor, down * factor
+
+
+def exif_dpi(exif: bytes | None) -> tuple[float, float] | None:
+    """The resolution that an EXIF block states."""
+    block = (exif or b"").removeprefix(EXIF_MARK)
+    try:
+        layout = tags.layout_of(block)
+        return tags.dpi(block, tags.directory(block, layout.first, layout), layout)
+    except (ValueError, struct.error):
+        return None
+
+
+def write_jpeg(samples: NDArray[Any], metadata: Metadata, *, quality: int) -> bytes:
+    """A JPEG file of (H, W, C) 8-bit grey, RGB or CMYK levels, without chroma subsampling.
+
+    XMP that does not fit into a segment is split; EXIF and IPTC that do not fit are left out.
+    """
+    options: dict[str, Any] = {"icc_profile": metadata.icc} if metadata.icc else {}
+    if metadata.dpi:
+        options["dpi"] = tuple(min(max(round(dpi), 1), 65535) for dpi in metadata.dpi)
+    mode = {1: "L", 3: "RGB", 4: "CMYK"}[samples.shape[2]]
+    buffer = BytesIO()
+    size = (samples.shape[1], samples.shape[0])
+    picture = PillowImage.frombytes(mode, size, samples.tobytes())
+    picture.save(buffer, "JPEG", quality=quality, subsampling=0, **options)
+    plain = buffer.getvalue()
+    head = 2
+    if plain[2:4] == b"\xff\xe0":  # JFIF stays first
+        head += 2 + int.from_bytes(plain[4:6])
+    added = b"".join(_segment(marker, body) for marker, body in metadata_segments(metadata))
+    return plain[:head] + added + plain[head:]
+
+
+def _segment(marker: int, body: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body

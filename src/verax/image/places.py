@@ -1,0 +1,221 @@
+"""Where a photo was taken, found and taken out: by name and by value, whatever the schema.
+
+Every way out of a file is searched: EXIF, XMP, IPTC, texts. A last look over the bytes that were
+written knows nothing of how they were made.
+"""
+
+import io
+import re
+import struct
+import zlib
+from dataclasses import replace
+
+from PIL import Image as PillowImage
+
+from verax.image import iptc, tags, xmp
+from verax.image.contract import Metadata, Photo
+
+EXIF_MARK = b"Exif\0\0"
+MAKER_NOTE = 0x927C  # private layout; some cameras write the place there
+WIDE_TEXTS = range(0x9C9B, 0x9CA0)  # Windows writes these as UTF-16
+
+# Parts of property names, in any case and schema ("GpsLongtitude" is how some drones spell it)
+PARTS = re.compile(
+    r"gps|latit|longit|longtit|altit|elevation|location|locality|geotag|geohash|geodetic|geograph"
+    r"|georef|geoname|geopos|geoloc|geopoint|city|country|province|county|municip|continent|island"
+    r"|waterbody|coordinate|address|placename|worldregion|spatial|footprintwkt|what(?:three|3)words"
+    r"|pluscode|postalcode|zipcode|suburb|district|neighbou?rhood|village|hamlet|landmark|venue"
+    r"|georss|ciadr|coverage",
+    re.IGNORECASE,
+)
+WORDS = {"lat", "lon", "lng", "geo", "rtk", "utm", "mgrs", "state", "poi", "place", "places"}
+LAST = {"long", "alt", "position", "pos", "point", "town", "locationid"}
+SAFE = re.compile(
+    r"^(regions|regioninfo|regionlist|region[a-z]*|imageregion|geometr.*)$", re.IGNORECASE
+)
+SPACES = re.compile(r"/geo/|geo/wgs84|georss|gml|/location|openlocation", re.IGNORECASE)
+
+DEGREES = r"[-+]?\d{1,3}[.,]\d{3,}"
+VALUES = re.compile(
+    rf"""geo:{DEGREES}                                  # RFC 5870
+    | [-+]\d{{2}}(?:\d\d){{0,2}}(?:\.\d+)?[-+]\d{{3}}(?:\d\d){{0,2}}(?:\.\d+)?[-+/]  # ISO 6709
+    | \b\d{{1,3}},\d{{1,2}}(?:\.\d+|,\d{{1,2}}(?:\.\d+)?)\s*[NSEW]\b     # XMP: 48,8.5N
+    | \d{{1,3}}\s*(?:°|º|deg)\s*\d                      # 48° 8' 30"
+    | \d{{1,3}}\.\d{{3,}}\s*°?\s*[NSEWnsew]\b
+    | \b[NSEW]\s*\d{{1,3}}\.\d{{3,}}
+    | \bPOINT\s*Z?\s*\(
+    | (?<![\d.]){DEGREES}\s*[,;/ ]\s*{DEGREES}(?![\d.])  # two numbers of many decimals
+    | maps\.(?:google|apple)\.|goo\.gl/maps|openstreetmap\.org|what3words
+    """,
+    re.VERBOSE,
+)
+BLOCK = re.compile(rb"II\*\0\x08\0\0\0|MM\0\*\0\0\0\x08")
+NAMES_LEFT = re.compile(
+    rb"gps_?-?lat|gps_?-?lon|gps_?-?alt|gps_?-?pos|latitude|longtitude|longitude|locationid"
+    rb"|locationcreated|locationshown|absolutealtitude|relativealtitude|stateprovince",
+    re.IGNORECASE,
+)
+
+
+def names_a_place(name: str) -> bool:
+    """Whether a property of this local name says where something is on earth."""
+    if PARTS.search(name):
+        return True
+    words = [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
+    return bool(WORDS & set(words)) or bool(words and words[-1] in LAST)
+
+
+def is_a_place(text: str) -> bool:
+    """Whether a text holds coordinates or a link to a map."""
+    return bool(VALUES.search(text))
+
+
+def without_places(photo: Photo) -> Photo:
+    """The photo without places in its metadata; maker notes, texts and comments go, too.
+
+    What cannot be searched for sure is dropped.
+    """
+    old = photo.metadata
+    exif, gone = _exif(old.exif) if old.exif else (None, [])
+    packet, more = _packet(old.xmp) if old.xmp else (None, [])
+    block, others = _iim(old.iptc) if old.iptc else (None, [])
+    secrets = _digits([*gone, *more, *others])
+    texts = [exif, packet, block]
+    clear = [None if part and any(secret in part for secret in secrets) else part for part in texts]
+    metadata = Metadata(
+        icc=old.icc, exif=clear[0], xmp=clear[1], iptc=clear[2], dpi=old.dpi, colour=old.colour
+    )
+    return replace(photo, metadata=metadata)
+
+
+def _exif(exif: bytes) -> tuple[bytes | None, list[str]]:
+    """The block built anew without GPS and maker notes: nothing lies between its values."""
+    block = exif.removeprefix(EXIF_MARK)
+    gone: list[str] = []
+    try:
+        layout = tags.layout_of(block)
+        kept = _tree_without(tags.tree(block, layout.first, layout), layout.order, gone)
+        return tags.block_of(kept, order=layout.order), gone
+    except (ValueError, struct.error):
+        return None, []
+
+
+def _tree_without(tree: tags.Tree, order: str, gone: list[str]) -> tags.Tree:
+    kept: dict[int, tuple[int, int, bytes] | tags.Tree] = {}
+    for tag, value in tree.items():
+        if tag == tags.GPS_IFD:
+            gone += _decimals(value, order)
+        elif not isinstance(value, tuple):
+            kept[tag] = _tree_without(value, order, gone)
+        elif tag == MAKER_NOTE:
+            continue
+        elif value[0] in (1, 2, 7) and is_a_place(_as_text(tag, value[2])):
+            gone.append(_as_text(tag, value[2]))
+        else:
+            kept[tag] = value
+    return kept
+
+
+def _as_text(tag: int, raw: bytes) -> str:
+    return raw.decode("utf-16-le" if tag in WIDE_TEXTS else "utf-8", "replace")
+
+
+def _decimals(gps: "tuple[int, int, bytes] | tags.Tree", order: str) -> list[str]:
+    """Latitude and longitude of a GPS directory in decimal degrees, as other blocks write them."""
+    found = []
+    for tag in (2, 4, 20, 22):
+        value = None if isinstance(gps, tuple) else gps.get(tag)
+        if isinstance(value, tuple) and len(value[2]) == 24:
+            parts = struct.unpack(f"{order}6I", value[2])
+            shares = [n / max(d, 1) for n, d in zip(parts[::2], parts[1::2], strict=True)]
+            found.append(f"{shares[0] + shares[1] / 60 + shares[2] / 3600:.7f}")
+    return found
+
+
+def _packet(packet: bytes) -> tuple[bytes | None, list[str]]:
+    document = xmp.parse(packet)
+    if document is None:
+        return None, []
+    gone = xmp.remove(document, _goes)
+    cleaned = xmp.packet_of(document)
+    return (None if NAMES_LEFT.search(cleaned) else cleaned), gone
+
+
+def _goes(space: str, name: str, text: str) -> bool:
+    return names_a_place(name) or bool(SPACES.search(space)) or is_a_place(text)
+
+
+def _iim(block: bytes) -> tuple[bytes | None, list[str]]:
+    try:
+        return iptc.without_places(block, is_a_place)
+    except (ValueError, struct.error):
+        return None, []
+
+
+def _digits(texts: list[str]) -> set[bytes]:
+    """The numbers of a position, cut to four decimals so that rounded copies are found, too."""
+    numbers = re.findall(r"\d{1,3}\.\d{4,}", " ".join(texts))
+    return {number[: number.index(".") + 5].encode() for number in numbers}
+
+
+def left_in(data: bytes, photo: Photo | None = None) -> bool:
+    """Whether the bytes of a picture file still say where it was taken: the last look.
+
+    `photo` is what was known before: its position's digits are searched for, too.
+    """
+    known = photo.metadata if photo is not None else Metadata()
+    gone = [_exif(known.exif)[1] if known.exif else [], _packet(known.xmp)[1] if known.xmp else []]
+    secrets = _digits([text for some in gone for text in some])
+    return any(
+        NAMES_LEFT.search(part) or any(secret in part for secret in secrets)
+        for part in _parts(data)
+    ) or _has_gps(data)
+
+
+def _parts(data: bytes) -> list[bytes]:
+    """The bytes of a file that can hold words; of a PNG or JPEG without those of the pixels."""
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        parts, position = [], 8
+        while position + 12 <= len(data):
+            size, kind = struct.unpack_from(">I4s", data, position)
+            body = data[position + 8 : position + 8 + size]
+            if kind != b"IDAT":
+                parts += [body, _inflated(body)]
+            position += 12 + size
+        return parts
+    if data[:2] == b"\xff\xd8":
+        return [data[: data.find(b"\xff\xda")]]
+    return [data]
+
+
+def _inflated(body: bytes) -> bytes:
+    """The text of a compressed chunk; hexadecimal profiles as the bytes they mean."""
+    start = body.find(b"\x78", body.find(b"\0"))
+    try:
+        text = zlib.decompressobj().decompress(body[start:], 1 << 24) if start > 0 else b""
+    except zlib.error:
+        return b""
+    lines = text.split(b"\n", 3)
+    try:
+        return bytes.fromhex(lines[3].decode().replace("\n", "")) if len(lines) == 4 else text
+    except (ValueError, UnicodeDecodeError):
+        return text
+
+
+def _has_gps(data: bytes) -> bool:
+    """By Pillow, which reads EXIF in its own way; where it cannot, by every block that is one."""
+    try:
+        with PillowImage.open(io.BytesIO(data)) as picture:
+            exif = picture.getexif()
+            inner = exif.get_ifd(tags.EXIF_IFD)
+            return tags.GPS_IFD in exif or tags.GPS_IFD in inner or bool(exif.get_ifd(tags.GPS_IFD))
+    except Exception:  # noqa: BLE001  # readers raise anything
+        return any(_points_at_gps(data[found.start() :]) for found in BLOCK.finditer(data))
+
+
+def _points_at_gps(block: bytes) -> bool:
+    try:
+        layout = tags.layout_of(block)
+        return tags.GPS_IFD in tags.directory(block, layout.first, layout).entries
+    except (ValueError, struct.error):
+        return False

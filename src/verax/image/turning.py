@@ -1,0 +1,231 @@
+"""What metadata say about places in the picture and its sides, when it is turned or resized.
+
+EXIF orientation 1..8 maps stored points to upright ones; regions, subject areas, sizes and
+resolutions follow. Sources: EXIF 2.32 (CIPA DC-008), MWG guidelines 2.0 (regions), IPTC photo
+metadata 2023.2 (image regions).
+"""
+
+import re
+from collections.abc import Callable
+from xml.dom.minidom import Attr, Document, Element
+
+from verax.image import xmp
+from verax.image.xmp import RDF
+
+Point = tuple[float, float]
+Size = tuple[float, float]
+Fields = dict[str, Attr | Element]
+
+# From a stored point to the upright one, in a picture of the stored size (width, height)
+MOVES: dict[int, Callable[[float, float, float, float], Point]] = {
+    1: lambda x, y, w, h: (x, y),
+    2: lambda x, y, w, h: (w - x, y),
+    3: lambda x, y, w, h: (w - x, h - y),
+    4: lambda x, y, w, h: (x, h - y),
+    5: lambda x, y, w, h: (y, x),
+    6: lambda x, y, w, h: (h - y, x),
+    7: lambda x, y, w, h: (h - y, w - x),
+    8: lambda x, y, w, h: (y, w - x),
+}
+PAIRS = [  # properties that a quarter turn exchanges
+    ("ImageWidth", "ImageLength"),
+    ("PixelXDimension", "PixelYDimension"),
+    ("XResolution", "YResolution"),
+    ("FocalPlaneXResolution", "FocalPlaneYResolution"),
+]
+SIZES = ("ImageWidth", "PixelXDimension"), ("ImageLength", "PixelYDimension")
+TIFF, EXIF = "http://ns.adobe.com/tiff/1.0/", "http://ns.adobe.com/exif/1.0/"
+
+
+def subject(numbers: tuple[int, ...], turn: int, size: Size) -> tuple[int, ...]:
+    """A subject location, circle or rectangle of EXIF (centre, then sides) as it stands upright."""
+    if len(numbers) < 2:
+        return numbers
+    # whole numbers are pixels: the last one is a side's length less one
+    x, y = MOVES[turn](numbers[0], numbers[1], size[0] - 1, size[1] - 1)
+    sides = numbers[2:][::-1] if turn >= 5 else numbers[2:]
+    return max(int(x), 0), max(int(y), 0), *sides
+
+
+def turned(packet: bytes, turn: int, size: Size) -> bytes:
+    """The packet of a picture of the stored `size`, told of the upright one."""
+    document = xmp.parse(packet)
+    if document is None:
+        return re.sub(rb"(tiff:Orientation(?:\s*=\s*[\"']|>\s*))[2-8]", rb"\g<1>1", packet)
+    for element in list(xmp.elements(document)):
+        _turn_struct(element, turn, size)
+        fields = _own_fields(element)
+        if "Orientation" in fields and _space(fields["Orientation"]) == TIFF:
+            _set(fields["Orientation"], "1")
+        if turn >= 5:
+            for pair in PAIRS:
+                _swap(fields, *pair)
+    return xmp.packet_of(document)
+
+
+def _turn_struct(element: Element, turn: int, size: Size) -> None:
+    name, own = element.localName or "", _own_fields(element)
+    fields = own | _nested_fields(element)
+    if name.endswith("Dimensions") and turn >= 5:
+        _swap(fields, "w", "h")
+    elif name.endswith("Area") and {"x", "y"} <= set(fields):
+        _turn_area(fields, turn, size)
+    elif name in ("SubjectArea", "SubjectLocation"):
+        _turn_subject(element, turn, size)
+    elif {"rbX", "rbY"} <= set(own):
+        _turn_boundary(own, turn, size, size if _unit(element) == "pixel" else (1.0, 1.0))
+    if "Rectangle" in own:  # Microsoft: "x, y, w, h" from the upper left, shares of the sides
+        corner = _numbers(_get(own["Rectangle"]))
+        if len(corner) == 4:
+            values = _corner(corner, turn, (1.0, 1.0))
+            _set(own["Rectangle"], ", ".join(map(_text, values)))
+
+
+def _turn_area(fields: Fields, turn: int, size: Size) -> None:
+    """An area of MWG: its centre and sides, in shares of the sides or in pixels."""
+    unit = _get(fields["unit"]) if "unit" in fields else "normalized"
+    whole = size if unit.startswith("pixel") else (1.0, 1.0)
+    centre = _numbers(f"{_get(fields['x'])} {_get(fields['y'])}")
+    if len(centre) != 2:
+        return
+    x, y = centre
+    _set_point(fields, "x", "y", MOVES[turn](x, y, *whole))
+    if turn >= 5:
+        _swap(fields, "w", "h")
+
+
+def _turn_boundary(fields: Fields, turn: int, size: Size, whole: Size) -> None:
+    """A region boundary of IPTC: the upper left of a rectangle, a centre or a vertex."""
+    names = ("rbX", "rbY", "rbW", "rbH")
+    values = _numbers(" ".join(_get(fields[name]) for name in names if name in fields))
+    if len(values) == 4:
+        for name, value in zip(names, _corner(values, turn, whole), strict=True):
+            _set(fields[name], _text(value))
+    elif len(values) == 2:
+        x, y = values
+        _set_point(fields, "rbX", "rbY", MOVES[turn](x, y, *whole))
+    if "rbRx" in fields and turn >= 5 and whole == (1.0, 1.0):
+        for radius in _numbers(_get(fields["rbRx"])):  # a share of the width, which is another now
+            _set(fields["rbRx"], _text(radius * size[0] / size[1]))
+
+
+def _unit(element: Element) -> str:
+    """The unit of a region boundary; its vertices have that of the boundary around them."""
+    node: object = element
+    while isinstance(node, Element):
+        fields = _own_fields(node)
+        if "rbUnit" in fields:
+            return _get(fields["rbUnit"])
+        node = node.parentNode
+    return "relative"
+
+
+def _turn_subject(element: Element, turn: int, size: Size) -> None:
+    items = element.getElementsByTagNameNS(RDF, "li")
+    plain = _numbers(xmp.text_of(element))
+    values = subject(tuple(int(value) for value in plain), turn, size)
+    if len(items) == len(values):
+        for item, value in zip(items, values, strict=True):
+            _set(item, str(value))
+    elif not items:
+        _set(element, " ".join(map(str, values)))
+
+
+def _corner(rectangle: list[float], turn: int, whole: Size) -> tuple[float, ...]:
+    """A rectangle by its upper left corner and sides, turned."""
+    x, y, w, h = rectangle
+    cx, cy = MOVES[turn](x + w / 2, y + h / 2, *whole)
+    w, h = (h, w) if turn >= 5 else (w, h)
+    return cx - w / 2, cy - h / 2, w, h
+
+
+def resized(packet: bytes, old: tuple[int, int], new: tuple[int, int]) -> bytes:
+    """The packet with the size that the picture has: (width, height), `old` where it was made."""
+    document = xmp.parse(packet)
+    if document is None:
+        return packet
+    changed = False
+    for element in list(xmp.elements(document)):
+        fields = _own_fields(element) | _nested_fields(element)
+        for names, side in zip(SIZES, new, strict=True):
+            for name in names:
+                if name in fields and _space(fields[name]) in (TIFF, EXIF):
+                    changed |= _set(fields[name], str(side))
+        if (element.localName or "").endswith("AppliedToDimensions") and old != new:
+            sides = _numbers(" ".join(_get(fields[side]) for side in ("w", "h") if side in fields))
+            if sides == [*map(float, old)]:
+                changed |= _set_point(fields, "w", "h", new)
+        if (
+            element.localName in ("SubjectArea", "SubjectLocation")
+            and old != new
+            and element.parentNode
+        ):
+            element.parentNode.removeChild(element)  # in pixels of a picture that is no more
+            changed = True
+    return xmp.packet_of(document) if changed else packet
+
+
+def _nested_fields(element: Element) -> Fields:
+    """The fields of a structure that is written as a description of its own."""
+    fields: Fields = {}
+    if element.namespaceURI != RDF:
+        for child in element.childNodes:
+            if isinstance(child, Element) and child.localName == "Description":
+                fields |= _own_fields(child)
+    return fields
+
+
+def _own_fields(element: Element) -> Fields:
+    """Fields by local name: attributes and children."""
+    fields: Fields = {
+        a.localName or a.name: a
+        for a in element.attributes.values()
+        if not a.name.startswith("xmlns") and a.namespaceURI != RDF
+    }
+    for child in element.childNodes:
+        if isinstance(child, Element) and child.namespaceURI != RDF:
+            fields[child.localName or ""] = child
+    return fields
+
+
+def _get(node: Attr | Element) -> str:
+    return (xmp.text_of(node) if isinstance(node, Element) else node.value).strip()
+
+
+def _set(node: Attr | Element, value: str) -> bool:
+    """Whether that changed the value."""
+    if _get(node) == value:
+        return False
+    if isinstance(node, Element):
+        document = node.ownerDocument
+        assert isinstance(document, Document)
+        for child in list(node.childNodes):
+            node.removeChild(child)
+        node.appendChild(document.createTextNode(value))
+    else:
+        node.value = value
+    return True
+
+
+def _set_point(fields: Fields, x: str, y: str, point: Point) -> bool:
+    values = [_set(fields[name], _text(value)) for name, value in zip((x, y), point, strict=True)]
+    return any(values)
+
+
+def _swap(fields: Fields, one: str, other: str) -> None:
+    if one in fields and other in fields:
+        first, second = _get(fields[one]), _get(fields[other])
+        _set(fields[one], second)
+        _set(fields[other], first)
+
+
+def _space(node: Attr | Element) -> str:
+    return node.namespaceURI or ""
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(number) for number in re.findall(r"-?\d+(?:\.\d+)?(?:[eE]-?\d+)?", text)]
+
+
+def _text(value: float) -> str:
+    return f"{value:.9f}".rstrip("0").rstrip(".") or "0"
