@@ -8,9 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from verax import image as images
 from verax.errors import InputError, SettingsError
-from verax.image import MAX_PIXELS, QUALITY, Image, Photo
+from verax.image import MAX_PIXELS, QUALITY, Image, Photo, Plane
+from verax.provenance.reading import has_manifest
 from verax.provenance.signing import Credentials, Source, load_credentials
 from verax.provenance.statement import beside_path, marked, seal
 from verax.settings import Settings
@@ -32,6 +35,7 @@ class Order:
             None is the photo's own.
         accept_prior: somebody knows that the prior shows the photo's scene.
         drop_gps: leave out where the photo was taken.
+        salvage: take what is left of a photo that is cut short; a prior fills the rest.
         photo_name, prior_name: what provenance and messages call the files; "" is the file's name.
     """
 
@@ -47,16 +51,21 @@ class Order:
     system: str = ""
     size: tuple[int, int] | None = None
     drop_gps: bool = False
+    salvage: bool = False
     photo_name: str = ""
     prior_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A picture with its pixels and the file they came from, which provenance wants."""
+    """A picture with its pixels and the file they came from, which provenance wants.
+
+    `missing` is 1 where a file that is cut short holds nothing; None for a whole one.
+    """
 
     photo: Photo
     file: Source
+    missing: Plane | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +118,9 @@ def make(
                 f"{order.output}: the result would replace {source}; choose another name"
             )
     images.check_target(order.output)
-    photo = opened(order.photo, name=order.photo_name, max_pixels=order.max_pixels)
+    photo = opened(
+        order.photo, name=order.photo_name, max_pixels=order.max_pixels, salvage=order.salvage
+    )
     if prior is None and order.prior is not None:
         prior = opened(order.prior, name=order.prior_name, max_pixels=order.max_pixels)
     result = pipeline.restore(
@@ -120,6 +131,8 @@ def make(
         fusion=order.fusion,
         accept_prior=order.accept_prior,
     )
+    if photo.missing is not None:
+        result = filled(result, photo.missing)
     used = prior.file if prior is not None and result.prior == "used" else None
     origin = Origin(photo, used, order.system, credentials)
     pixels = result.pixels if order.size is None else fitted(result.pixels, order.size)
@@ -127,6 +140,20 @@ def make(
         order.output, pixels, origin, drop_gps=order.drop_gps, quality=order.quality
     )
     return Made(result, prior, lost, statement)
+
+
+def filled(result: "Restoration", missing: Plane) -> "Restoration":
+    """The restoration with the registered prior alone where the photo holds nothing."""
+    if result.warped is None or result.prior != "used":
+        return result
+    share = (missing * result.warped.valid)[..., None]
+    pixels = result.pixels * (1 - share) + result.warped.pixels * share
+    generated = np.array([0, 0, 1], np.float32)
+    return replace(
+        result,
+        pixels=np.clip(pixels, 0, 1).astype(np.float32),
+        trust=(result.trust * (1 - share) + generated * share).astype(np.float32),
+    )
 
 
 def fitted(pixels: Image, size: tuple[int, int]) -> Image:
@@ -137,9 +164,15 @@ def fitted(pixels: Image, size: tuple[int, int]) -> Image:
     return canvas.place(pixels, canvas.plan(pixels.shape[1], pixels.shape[0], rules))
 
 
-def opened(path: Path, *, name: str = "", max_pixels: int = MAX_PIXELS) -> Opened:
+def opened(
+    path: Path, *, name: str = "", max_pixels: int = MAX_PIXELS, salvage: bool = False
+) -> Opened:
     """A picture file, read once. Raises ImageReadError."""
     data = images.read_bytes(path)
+    if salvage:
+        photo, missing = images.salvage(data, name=str(path), max_pixels=max_pixels)
+        file = Source(data, name or path.name)
+        return Opened(replace(photo, name=path.name), file, missing if missing.any() else None)
     photo = images.decode(data, name=str(path), max_pixels=max_pixels)
     return Opened(replace(photo, name=path.name), Source(data, name or path.name))
 
@@ -158,8 +191,12 @@ def write(
         images.write(path, pixels, like=photo, drop_gps=drop_gps, quality=quality)
     else:
         images.write(path, pixels, quality=quality)
-    lost = seal(path, origin.photo.file, origin.prior, credentials=origin.credentials)
     unkept = images.unkept(origin.photo.photo, images.format_of(path))
+    file = origin.photo.file
+    if drop_gps and origin.credentials is not None and has_manifest(file.data):
+        file = Source(images.encode(origin.photo.photo.pixels), file.name)
+        unkept += ("the photo's Content Credentials, which may name the place",)
+    lost = seal(path, file, origin.prior, credentials=origin.credentials)
     return (*lost, *map(not_kept, unkept)), beside_path(path) if lost else None
 
 

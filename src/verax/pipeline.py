@@ -131,8 +131,9 @@ def restore(
     suffers = diagnose(original.pixels)
     base = restorers.restore(original.pixels, base_restorer(restorer, use, mode), faults=suffers)
     fused: Fusion = fuse(original.pixels, base, warped, registration, fidelity=fidelity, mode=mode)
+    pixels = fused.pixels if use == "used" else images.keep_grey(fused.pixels, original.pixels)
     return Restoration(
-        fused.pixels,
+        pixels,
         original,
         base,
         warped,

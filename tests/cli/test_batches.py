@@ -174,3 +174,30 @@ def test_skip_existing_leaves_what_is_there(folder):
     assert "1 of 1 restored" in done.stderr
     assert there.read_bytes() == before
     assert (out / "b.png").is_file()
+
+
+def test_a_cut_photo_is_salvaged_and_its_prior_fills_the_rest(folder, scene):
+    whole, prior, report = folder / "whole.jpg", folder / "prior.png", folder / "report"
+    image.write(whole, scene)
+    image.write(prior, scene)
+    cut = folder / "cut.jpg"
+    cut.write_bytes(whole.read_bytes()[: int(whole.stat().st_size * 0.7)])
+    refused = restore(cut, "-o", folder / "no.png")
+    arguments = [cut, "--prior", prior, "--salvage", "--json", "-o", folder / "out.png"]
+    done = restore(*arguments, "--report", report)
+
+    assert refused.returncode == 2
+    assert "--salvage" in refused.stderr
+    record = json.loads(done.stdout)
+    assert any("rows" in line for line in record["not_kept"])
+    ours = image.read(folder / "out.png").pixels
+    assert np.abs(ours[-20:] - scene[-20:]).mean() < 0.06
+
+
+def test_a_grey_photo_without_a_prior_comes_back_grey(folder, scene):
+    photo = folder / "grey.png"
+    dark = np.repeat(scene.mean(axis=2, keepdims=True) * np.float32(0.2), 3, axis=2)
+    image.write(photo, dark, like=image.Photo(dark, color="grey"))
+    assert run("restore", photo, "-o", folder / "out.png").returncode == 0
+
+    assert image.read(folder / "out.png").color == "grey"

@@ -104,6 +104,14 @@ Recursive = Annotated[
     bool,
     typer.Option("--recursive", help="Take the photos of the folders below, too."),
 ]
+Salvage = Annotated[
+    bool,
+    typer.Option(
+        "--salvage",
+        rich_help_panel=RESULT,
+        help="Take what is left of a photo that is cut short (JPEG, PNG); a prior fills the rest.",
+    ),
+]
 Verbose = Annotated[
     bool,
     typer.Option("-v", "--verbose", rich_help_panel=RESULT, help="Print the figures as well."),
@@ -141,6 +149,7 @@ def restore(
     restorer: Restorer = None,
     drop_gps: DropGps = False,
     skip_existing: SkipExisting = False,
+    salvage: Salvage = False,
     as_json: AsJson = False,
     verbose: Verbose = False,
     model: Model = None,
@@ -188,6 +197,7 @@ def restore(
     options = options_of(
         restorer, fidelity, fusion, accept_prior=accept_prior, drop_gps=drop_gps, strict=strict,
         as_json=as_json, verbose=verbose, several=several, skip_existing=skip_existing,
+        salvage=salvage,
     )  # fmt: skip
     jobs = still_to_do(jobs, options)
     if not asking:

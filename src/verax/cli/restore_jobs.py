@@ -52,6 +52,7 @@ class Options:
     as_json: bool = False
     verbose: bool = False
     skip_existing: bool = False
+    salvage: bool = False
     several: bool = False
     credentials: "Credentials | None" = field(default=None, repr=False)
 
@@ -239,6 +240,7 @@ def run_job(job: Job, options: Options, service: "Asker | None" = None) -> dict[
         accept_prior=options.accept_prior,
         system=asked.asking.request.model if asked is not None else "",
         drop_gps=options.drop_gps,
+        salvage=options.salvage,
     )
     prior = None if asked is None else opened_answer(asked)
     made = making.make(order, prior=prior, credentials=options.credentials)

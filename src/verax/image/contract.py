@@ -16,6 +16,7 @@ from verax.errors import ImageContractError
 Image = NDArray[np.float32]  # (H, W, 3), sRGB, [0, 1]
 Plane = NDArray[np.float32]  # (H, W), [0, 1] unless said otherwise
 
+LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)  # BT.709
 MIN_SIDE = 16  # px; below it there is nothing to register or to restore
 
 
@@ -170,6 +171,21 @@ def check_size(image: Image, *, name: str = "photo", minimum: int = MIN_SIDE) ->
             "enlarge it or use a larger original"
         )
     return image
+
+
+def is_grey(image: Image) -> bool:
+    """Channels equal within one 8-bit level."""
+    red, green, blue = (image[..., channel] for channel in range(3))
+    most = max(float(np.abs(red - green).max()), float(np.abs(blue - green).max()))
+    return most <= 1.0 / 255.0
+
+
+def keep_grey(image: Image, photo: Image) -> Image:
+    """The image without colour where the photo had none: nothing but a prior can bring one."""
+    if not is_grey(photo) or (image == photo).all():
+        return image
+    grey = np.asarray(image @ LUMA, np.float32)[..., None]
+    return np.clip(np.repeat(grey, 3, axis=2), 0.0, 1.0)
 
 
 def to_uint8(image: Image) -> NDArray[np.uint8]:

@@ -52,7 +52,7 @@ def decode(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) ->
         raise ImageReadError(
             f"{name}: want a whole {TITLES[format]} file, got one that does not decode "
             f"({one_line(exc) or type(exc).__name__}); it is damaged or cut short: "
-            "get it again or save it anew"
+            f"get it again{' or read what is left with --salvage' if format == 'jpeg' else ''}"
         ) from exc
 
 

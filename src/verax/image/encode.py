@@ -15,6 +15,7 @@ from verax.image.contract import (
     Plane,
     check_image,
     check_plane,
+    is_grey,
     to_uint8,
     to_uint16,
 )
@@ -169,7 +170,7 @@ def unkept(photo: Photo, format: str) -> tuple[str, ...]:
 def _plan(image: Image, like: Photo, can: Ability) -> tuple[Model, Depth, Plane | None]:
     """Colour model, depth and alpha that the file will have."""
     model = like.color if like.color in can.models else "rgb"
-    if model == "grey" and not _is_grey(image):
+    if model == "grey" and not is_grey(image):
         model = "rgb"
     depth = next((d for d in can.depths if d >= like.bit_depth), can.depths[-1])
     if like.alpha is None or not can.alpha:
@@ -181,13 +182,6 @@ def _plan(image: Image, like: Photo, can: Ability) -> tuple[Model, Depth, Plane 
             f"goes with it; got {size[0]}x{size[1]}: resize it, or leave out `like`"
         )
     return model, depth, check_plane(like.alpha, size=size, name="alpha")
-
-
-def _is_grey(image: Image) -> bool:
-    """Channels equal within one 8-bit level."""
-    red, green, blue = (image[..., channel] for channel in range(3))
-    most = max(float(np.abs(red - green).max()), float(np.abs(blue - green).max()))
-    return most <= 1.0 / 255.0
 
 
 def _write(

@@ -126,7 +126,7 @@ def _chunks(data: bytes, *, cut: bool = False) -> Iterator[tuple[bytes, bytes]]:
         if position + 12 + size > len(data):
             raise ImageReadError(
                 f"want a whole PNG file, got one cut short after {len(data)} bytes; "
-                "get the file again"
+                "get the file again or read what is left with --salvage"
             )
         yield kind, data[position + 8 : position + 8 + size]
         position += 12 + size
