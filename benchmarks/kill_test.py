@@ -32,10 +32,10 @@ from verax import image as images
 from verax import pipeline
 from verax.errors import BudgetExceeded, ProviderUncertain
 from verax.priors import generated
-from verax.providers.budget import Budget, load_tariff
+from verax.providers.budget import load_tariff
+from verax.providers.desk import open_desk
 from verax.providers.images_api import connect
 from verax.providers.journal import Journal
-from verax.providers.requests import ImagesAnswer, Request
 from verax.settings import Settings
 from verax.store import write_whole
 
@@ -87,12 +87,9 @@ class Tally:
 
 def live(place: Place, limit_usd: float, retry: bool) -> int:
     """One life of a run: restore what is missing, and say what stopped it."""
-    client = connect(place.settings, today=TODAY)
-    budget = Budget(load_tariff(), RUN, limit_usd)
-    with Journal(place.journal) as journal:
-
-        def call(request: Request) -> ImagesAnswer:
-            return journal.call(request, client.send, budget=budget, retry_uncertain=retry)
+    with open_desk(
+        place.settings, run=RUN, max_cost_usd=limit_usd, retry_uncertain=retry, today=TODAY
+    ) as desk:
 
         def one(path: Path) -> int:
             target = place.restored / path.name
@@ -100,7 +97,7 @@ def live(place: Place, limit_usd: float, retry: bool) -> int:
                 return RESTORED
             try:
                 photo = images.read(path)
-                prior = generated.ask(photo, client, WISHES, call=call)
+                prior = generated.ask(photo, desk, WISHES)
                 restoration = pipeline.restore(photo, prior.pixels)
                 write_whole(target, images.encode(restoration.pixels, format="png"))
             except BudgetExceeded:

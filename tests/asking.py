@@ -1,6 +1,7 @@
 """What tests of asking share: small pictures, requests, and a client of the test service."""
 
 import io
+from dataclasses import replace
 from datetime import date
 from functools import partial
 
@@ -8,7 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from verax.providers.budget import Budget, Pace, load_tariff
+from verax.providers.desk import Desk
 from verax.providers.images_api import connect
+from verax.providers.journal import Journal
 from verax.providers.requests import EditRequest, ImageFile
 from verax.providers.transport import Transport
 from verax.settings import load
@@ -39,6 +43,23 @@ def edit(**fields):
     return EditRequest(**(given | fields))
 
 
+class Forgetting:
+    """Keeps nothing: for tests of the client alone."""
+
+    def __call__(self, body):
+        pass
+
+    def picture(self, link, fetch):
+        return fetch(link)
+
+
+def ask(client, request):
+    """Prepare and send once, without a journal."""
+    prepared, notices = client.prepare(request)
+    answer = client.send(prepared, Forgetting())
+    return replace(answer, notices=(*notices, *answer.notices))
+
+
 @pytest.fixture
 def waits():
     """The seconds that the client wanted to wait; nobody waits."""
@@ -67,3 +88,11 @@ def connected(tmp_path, waits):
 @pytest.fixture
 def client(service, connected):
     return connected(service.base_url, stream="never")
+
+
+@pytest.fixture
+def desk(client, tmp_path):
+    """The same client with a journal in front of it."""
+    with Journal(tmp_path / "journal") as journal:
+        home = load({"VERAX_HOME": str(tmp_path)})
+        yield Desk(home, client, journal, Budget(load_tariff(), "run"), Pace())

@@ -1,3 +1,3 @@
 """A client of the test service."""
 
-from asking import client, connected, waits  # noqa: F401  # fixtures
+from asking import client, connected, desk, waits  # noqa: F401  # fixtures

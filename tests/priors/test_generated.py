@@ -36,8 +36,8 @@ def sent(asking):
     return Image.open(io.BytesIO(asking.request.images[0].data))
 
 
-def test_a_prior_comes_back_on_the_photos_grid_and_close_to_the_photo(client, service):
-    got = ask(photo(), client, Wishes(task="dehaze", quality="low"))
+def test_a_prior_comes_back_on_the_photos_grid_and_close_to_the_photo(desk, service):
+    got = ask(photo(), desk, Wishes(task="dehaze", quality="low"))
 
     assert got.pixels.shape == (200, 300, 3)
     assert np.abs(got.pixels - photo().pixels).mean() < 12 / 255
@@ -73,20 +73,20 @@ def test_what_alpha_hides_is_not_sent():
     assert (flat(hidden) == 1.0).all()
 
 
-def test_an_answer_of_another_scale_is_brought_to_the_photos_grid(client, service):
+def test_an_answer_of_another_scale_is_brought_to_the_photos_grid(desk, service):
     service.script(["size:768x512"])
 
-    got = ask(photo(), client, Wishes(task="dehaze", quality="low"))
+    got = ask(photo(), desk, Wishes(task="dehaze", quality="low"))
 
     assert got.pixels.shape == (200, 300, 3)
     assert any("768x512" in notice for notice in got.notices)
     assert np.abs(got.pixels - photo().pixels).mean() < 12 / 255
 
 
-def test_an_answer_of_another_shape_is_left_to_registration_and_said(client, service):
+def test_an_answer_of_another_shape_is_left_to_registration_and_said(desk, service):
     service.script(["size:640x640"])
 
-    got = ask(photo(), client, Wishes(task="dehaze", quality="low"))
+    got = ask(photo(), desk, Wishes(task="dehaze", quality="low"))
 
     assert got.pixels.shape == (640, 640, 3)
     assert any("another shape" in notice for notice in got.notices)

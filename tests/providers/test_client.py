@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from recorder import recorder
 
-from asking import KEY, edit, mask, png
+from asking import KEY, ask, edit, mask, png
 from verax.errors import (
     ProviderBusy,
     ProviderError,
@@ -28,7 +28,7 @@ GENERATE = GenerateRequest(
 
 
 def test_an_edit_comes_back_with_its_real_size_and_usage(client, service):
-    answer = client.edit(edit())
+    answer = ask(client, edit())
     bill = service.ledger()[0]["usage"]
 
     assert [(p.width, p.height, p.media_type) for p in answer.images] == [(1024, 768, "image/png")]
@@ -61,7 +61,7 @@ def test_an_edit_comes_back_with_its_real_size_and_usage(client, service):
 )
 def test_every_field_of_an_edit_is_valid_under_the_official_schema(client, service, fields):
     """The service answers 400 to whatever the schema, with the fields newer than it, forbids."""
-    answer = client.edit(edit(**fields))
+    answer = ask(client, edit(**fields))
 
     assert len(answer.images) == fields.get("n", 1)
     assert len(service.ledger()) == 1
@@ -78,7 +78,7 @@ def test_every_field_of_an_edit_is_valid_under_the_official_schema(client, servi
     ids=lambda fields: "+".join(fields) or "plain",
 )
 def test_every_field_of_a_generation_is_valid_under_the_official_schema(client, fields):
-    answer = client.generate(replace(GENERATE, **fields))
+    answer = ask(client, replace(GENERATE, **fields))
 
     assert len(answer.images) == fields.get("n", 1)
 
@@ -117,7 +117,7 @@ def test_a_failure_is_told_apart_and_never_paid_twice(service, connected, step, 
     service.script([step])
 
     with pytest.raises(error) as caught:
-        client.edit(edit())
+        ask(client, edit())
 
     assert type(caught.value) is error
     assert len(service.requests()) == 1
@@ -128,7 +128,7 @@ def test_a_refusal_names_stage_and_categories(client, service):
     for stage in ("input", "output"):
         service.script([f"refuse:{stage}"])
         with pytest.raises(ProviderRefused, match=f"at the {stage} stage") as caught:
-            client.edit(edit())
+            ask(client, edit())
 
         assert (caught.value.stage, caught.value.categories) == (stage, ("violence",))
 
@@ -137,7 +137,7 @@ def test_a_refusal_names_stage_and_categories(client, service):
 def test_what_was_surely_not_begun_is_repeated(client, service, waits, step):
     service.script([step, step])
 
-    answer = client.edit(edit())
+    answer = ask(client, edit())
 
     assert answer.retries == 2
     assert [w > 0 for w in waits] == [True, True]
@@ -156,7 +156,7 @@ def test_what_was_surely_not_begun_is_repeated(client, service, waits, step):
 )
 def test_the_wait_is_what_the_service_asks_for(client, service, waits, step, low, high):
     service.script([step])
-    client.edit(edit())
+    ask(client, edit())
 
     assert low <= waits[0] <= high
 
@@ -165,7 +165,7 @@ def test_an_absurd_wait_ends_the_call_at_once(client, service, waits):
     service.script(["429:absurd"])
 
     with pytest.raises(ProviderBusy):
-        client.edit(edit())
+        ask(client, edit())
     assert waits == []
 
 
@@ -174,7 +174,7 @@ def test_after_the_last_repeat_the_service_is_busy(service, connected, waits):
     service.script(["429"] * 9)
 
     with pytest.raises(ProviderBusy, match="429"):
-        client.edit(edit())
+        ask(client, edit())
     assert len(service.requests()) == 3
 
 
@@ -182,14 +182,14 @@ def test_no_connection_is_repeated_and_then_busy(connected, waits):
     client = connected("http://127.0.0.1:9/v1", retries=2)
 
     with pytest.raises(ProviderBusy, match="nothing was sent"):
-        client.edit(edit())
+        ask(client, edit())
     assert len(waits) == 2
 
 
 def test_a_wrong_size_and_a_wrong_format_are_recorded(client, service):
     service.script(["size:640x480", "jpeg"])
 
-    smaller, jpeg = client.edit(edit()), client.edit(edit())
+    smaller, jpeg = ask(client, edit()), ask(client, edit())
 
     assert (smaller.images[0].width, smaller.images[0].height) == (640, 480)
     assert smaller.notices == ("asked for 1024x768, picture 1 is 640x480",)
@@ -215,7 +215,7 @@ def test_a_stream_brings_previews_and_the_same_answer(service, connected):
         connected(service.base_url, stream="always"), preview=lambda i, b: seen.append(i)
     )
 
-    answer = client.edit(edit())
+    answer = ask(client, edit())
 
     assert seen == [0, 1]
     assert (answer.images[0].width, answer.images[0].height) == (1024, 768)
@@ -228,7 +228,7 @@ def test_half_a_stream_is_uncertain(service, connected):
     service.script(["half"])
 
     with pytest.raises(ProviderUncertain, match="billed"):
-        client.edit(edit())
+        ask(client, edit())
     assert len(service.requests()) == 1
 
 
@@ -250,7 +250,7 @@ def test_a_service_that_does_not_stream_is_asked_without(connected):
     refusal = json.dumps({"error": told}).encode()
     answer = (400, {"content-type": "application/json"}, refusal)
     with recorder(answer) as (url, heard), pytest.raises(ProviderRejected):
-        connected(url, stream="always").edit(edit())
+        ask(connected(url, stream="always"), edit())
 
     names = [[name for name, _, _ in request.parts] for request in heard]
     assert ["stream" in one for one in names] == [True, False]
@@ -261,7 +261,7 @@ def test_heartbeats_keep_a_slow_stream_alive_beyond_the_silence_limit(service, c
     client = connected(service.base_url, stream="always", timeout_s=0.4)
     service.script(["slow:1.0"])
 
-    assert client.edit(edit()).images
+    assert ask(client, edit()).images
 
 
 @pytest.mark.parametrize(("quality", "streamed"), [("max", True), ("high", False), ("low", False)])
@@ -280,7 +280,7 @@ def test_without_a_key_nothing_is_sent(service, connected):
     client = replace(client, ready=False)
 
     with pytest.raises(SettingsError, match="OPENAI_API_KEY"):
-        client.edit(edit())
+        ask(client, edit())
     assert service.requests() == []
 
 
@@ -290,7 +290,7 @@ def test_no_key_in_logs_errors_tracebacks_or_reprs(service, connected, caplog, s
     client = connected(service.base_url, stream="never")
     service.script([step])
     try:
-        told = repr(client.edit(edit()))
+        told = repr(ask(client, edit()))
     except ProviderError:
         told = traceback.format_exc()
 
@@ -316,6 +316,6 @@ def test_what_leaves_and_to_whom_is_said(client, service, connected):
 
 
 def test_the_answer_to_a_generation_is_a_picture(client):
-    picture = client.generate(GENERATE).images[0]
+    picture = ask(client, GENERATE).images[0]
 
     assert Image.open(io.BytesIO(picture.data)).size == (1024, 768)

@@ -3,7 +3,7 @@
 import pytest
 from recorder import recorder
 
-from asking import edit
+from asking import ask, edit
 from verax.errors import InputError, ProviderRejected, SettingsError
 from verax.providers.addresses import checked_url, local_address
 from verax.providers.transport import Transport
@@ -40,14 +40,14 @@ def test_localhost_names_become_a_checked_address(host):
 def test_a_local_service_can_be_asked_under_its_name(service, connected):
     url = service.base_url.replace("127.0.0.1", "localhost")
 
-    assert connected(url, local_only=True, stream="never").edit(edit()).images
+    assert ask(connected(url, local_only=True, stream="never"), edit()).images
 
 
 def test_a_redirect_is_not_followed(connected):
     answer = (307, {"location": "https://elsewhere.example/v1/images/edits"}, b"")
     with recorder(answer) as (url, heard):
         with pytest.raises(ProviderRejected, match="redirects to https://elsewhere"):
-            connected(url, stream="never").edit(edit())
+            ask(connected(url, stream="never"), edit())
 
         assert len(heard) == 1
 

@@ -19,7 +19,8 @@ from verax.cli.main import app
 from verax.errors import VeraxError
 from verax.priors import generated
 from verax.providers.batch import Batches, plain
-from verax.providers.budget import Budget, load_tariff
+from verax.providers.budget import Budget, Pace, load_tariff
+from verax.providers.desk import Desk
 from verax.providers.images_api import connect
 from verax.providers.journal import Journal
 from verax.settings import load
@@ -90,17 +91,13 @@ def test_neither_key_nor_place_is_left_anywhere(service, tmp_path, photos, log, 
 
     with Journal(settings.home / "journal") as journal:
         budget = Budget(load_tariff(), "run", 5.0)
+        desk = Desk(settings, client, journal, budget, Pace())
 
         def one(path):
             photo = images.read(path)
             try:
                 wishes = generated.Wishes(model="gpt-image-2", quality="low", task="dehaze")
-                prior = generated.ask(
-                    photo,
-                    client,
-                    wishes,
-                    call=lambda request: journal.call(request, client.send, budget=budget),
-                )
+                prior = generated.ask(photo, desk, wishes)
                 return repr(photo) + repr(prior.asking) + repr(prior.answer)
             except VeraxError as exc:
                 return told(exc)

@@ -3,7 +3,7 @@
 import pytest
 from recorder import recorder
 
-from asking import KEY, edit, mask, png
+from asking import KEY, ask, edit, mask, png
 from verax.providers.requests import GenerateRequest, ImageFile
 
 EDITS = [
@@ -60,7 +60,7 @@ def heard_form(heard):
 def test_an_edit_has_the_same_form(connected, sdk, fields):
     request = edit(**fields)
     with recorder() as (url, heard):
-        connected(url, stream="never").edit(request)
+        ask(connected(url, stream="never"), request)
         sdk(url, "edit", **sdk_fields(request))
 
     ours, theirs = heard
@@ -73,7 +73,7 @@ def test_an_edit_has_the_same_form(connected, sdk, fields):
 def test_a_generation_has_the_same_json(connected, sdk, fields):
     request = GenerateRequest(model="gpt-image-2.6-flare", prompt="ein Boot – 舟", **fields)
     with recorder() as (url, heard):
-        connected(url, stream="never").generate(request)
+        ask(connected(url, stream="never"), request)
         sdk(url, "generate", **request.fields())
 
     ours, theirs = heard
@@ -91,7 +91,7 @@ def test_azures_older_form_is_that_of_the_sdk(connected):
     with recorder() as (url, heard):
         root = url.removesuffix("/v1")
         ours = AZURE | {"AZURE_OPENAI_ENDPOINT": root}
-        connected("", gateway="azure-deployments", stream="never", environ=ours).edit(request)
+        ask(connected("", gateway="azure-deployments", stream="never", environ=ours), request)
         version = "2025-04-01-preview"
         with openai.AzureOpenAI(
             api_key=KEY, azure_endpoint=root, api_version=version, max_retries=0
@@ -107,7 +107,7 @@ def test_azures_older_form_is_that_of_the_sdk(connected):
 def test_azures_newer_form_is_the_plain_api_under_openai_v1(connected):
     with recorder() as (url, heard):
         environ = AZURE | {"AZURE_OPENAI_ENDPOINT": url.removesuffix("/v1")}
-        connected("", gateway="azure", stream="never", environ=environ).edit(edit())
+        ask(connected("", gateway="azure", stream="never", environ=environ), edit())
 
     assert heard[0].path == "/openai/v1/images/edits"
     assert heard[0].headers["api-key"] == KEY

@@ -6,7 +6,7 @@ import httpx2
 import pytest
 from recorder import recorder
 
-from asking import KEY, edit
+from asking import KEY, ask, edit
 from serving import serving
 from verax.errors import InputError, ProviderError, SettingsError
 from verax.providers.addresses import understood
@@ -41,7 +41,7 @@ def test_a_target_uri_of_azure_names_dialect_deployment_and_version(connected):
     with recorder() as (url, heard):
         here = url.removesuffix("/v1") + "/openai/deployments/my-gpt/images/edits?api-version=9-9"
         client = connected(here, azure="", environ={"AZURE_OPENAI_API_KEY": KEY})
-        client.edit(edit())
+        ask(client, edit())
 
     assert heard[0].path == "/openai/deployments/my-gpt/images/edits?api-version=9-9"
     assert heard[0].headers["api-key"] == KEY
@@ -131,19 +131,19 @@ def test_what_an_address_does_not_need_does_not_hinder_it(service, connected, mo
     for name, value in {"NO_PROXY": "127.0.0.1", **environ}.items():
         monkeypatch.setenv(name, value)
 
-    assert connected(service.base_url, stream="never").edit(edit()).images
+    assert ask(connected(service.base_url, stream="never"), edit()).images
 
 
 def test_a_proxy_that_is_not_there_is_named(connected, monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     client = connected("https://service.example/v1", retries=0, environ={"VERAX_API_KEY": KEY})
     with pytest.raises(ProviderError, match=r"the proxy that HTTPS_PROXY names.*nothing was sent"):
-        client.edit(edit())
+        ask(client, edit())
 
 
 def test_a_prompt_in_latin_1_is_refused_in_one_line(connected, service):
     with pytest.raises(InputError, match="no UTF-8 text"):
-        connected(service.base_url).edit(edit(prompt="caf\udce9"))
+        ask(connected(service.base_url), edit(prompt="caf\udce9"))
     assert service.requests() == []
 
 
@@ -183,7 +183,7 @@ def test_no_eight_characters_of_a_key_in_any_message_or_file(tmp_path, connected
 def test_a_short_word_for_a_key_spoils_no_answer(service, connected):
     client = connected(service.base_url, environ={"VERAX_API_KEY": "AAA"}, stream="never")
 
-    assert client.edit(edit()).images
+    assert ask(client, edit()).images
     assert without("any AAA BAAAB", Secret("AAA")) == "any [key] BAAAB"
 
 

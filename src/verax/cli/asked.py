@@ -11,12 +11,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from verax.cli.paid import Desk, Terms, desk
+from verax.cli.paid import Counter, Terms, counter_of
 from verax.errors import ProviderError, VeraxError
 
 if TYPE_CHECKING:
     from verax.priors.generated import Asking, GeneratedPrior, Wishes
-    from verax.providers.batch import Batches
     from verax.providers.batch_table import Batch
 
 AT_ONCE = 100  # photos that are planned, announced and asked for together
@@ -30,33 +29,43 @@ class Batching:
     poll_s: float = 30.0
 
 
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What was asked for one photo: the key of its answer, and the asking without its pictures."""
+
+    fingerprint: str
+    asking: "Asking"
+
+
 @dataclass(frozen=True)
 class Asker:
     """A service that makes priors, with the journal in front of it."""
 
-    counter: Desk
+    counter: Counter
     wishes: "Wishes"
     batching: Batching
     failed: dict[Path, VeraxError] = field(default_factory=dict)
+    planned: "dict[Path, Planned]" = field(default_factory=dict)
 
     def fetch(self, photos: Sequence[Path]) -> bool:
         """Get every answer into the journal; False on a dry run.
 
         What went wrong with one photo waits in `failed` until that photo's turn.
         """
-        batches = self._batches() if self.batching.wanted else None
+        batches = self.counter.desk.batches() if self.batching.wanted else None
         go_on = True
         for start in range(0, len(photos), AT_ONCE):
-            planned = list(self._planned(photos[start : start + AT_ONCE]))
-            requests = [asking.request for _, asking in planned]
-            notices = [notice for _, asking in planned for notice in asking.notices]
-            go_on = not planned or self.counter.announce(requests, notices)
-            if not go_on or not planned:
+            asked = list(self._asked(photos[start : start + AT_ONCE]))
+            requests = [asking.request for _, asking in asked]
+            notices = [notice for _, asking in asked for notice in asking.notices]
+            go_on = not asked or self.counter.announce(requests, notices)
+            if not go_on or not asked:
                 continue
             if batches is not None:
                 batches.submit(requests)
                 continue
-            for (path, _), answer in zip(planned, self.counter.call_all(requests), strict=True):
+            answers = self.counter.desk.call_all(requests)
+            for (path, _), answer in zip(asked, answers, strict=True):
                 if isinstance(answer, VeraxError):
                     self.failed[path] = answer
         if batches is not None and go_on:
@@ -69,57 +78,47 @@ class Asker:
 
         if path in self.failed:
             raise self.failed[path]
-        asking, journal = self._plan(path), self.counter.journal
-        assert journal is not None
-        answer = journal.stored(asking.request, self.counter.client.transport.fetch)
+        plan, desk = self.planned[path], self.counter.desk
+        fetch = desk.client.transport.fetch
+        answer = desk.journal.answer_to(plan.fingerprint, plan.asking.request, fetch)
         if answer is not None:
-            return receive(asking, answer)
-        last = journal.records.newest(asking.request.fingerprint())
+            return receive(plan.asking, answer)
+        last = desk.journal.records.newest(plan.fingerprint)
         why = f"{last.state}: {last.message}" if last else "it was not asked for"
         raise ProviderError(f"no prior for {path.name}; {why}")
 
-    def _planned(self, photos: Sequence[Path]) -> "Iterator[tuple[Path, Asking]]":
+    def _asked(self, photos: Sequence[Path]) -> "Iterator[tuple[Path, Asking]]":
+        """What is asked for each photo; each is looked at, encoded and hashed once."""
         for path in photos:
             try:
-                yield path, self._plan(path)
+                asking = self._plan(path)
             except VeraxError as exc:
                 if len(photos) == 1:
                     raise
                 self.failed[path] = exc
+                continue
+            light = replace(asking, request=replace(asking.request, images=(), mask=None))
+            self.planned[path] = Planned(asking.request.fingerprint(), light)
+            yield path, asking
 
     def _plan(self, path: Path) -> "Asking":
         from verax import image as images
         from verax.priors import generated
         from verax.providers.batch import plain
 
-        settings = self.counter.settings
-        model = self.wishes.model or settings.model or generated.DEFAULT_MODEL
+        desk = self.counter.desk
+        model = self.wishes.model or desk.settings.model or generated.DEFAULT_MODEL
         wishes = replace(self.wishes, model=model)
-        asking = generated.plan(images.read(path), self.counter.client, wishes)
+        asking = generated.plan(images.read(path), desk.client, wishes)
         return replace(asking, request=plain(asking.request)) if self.batching.wanted else asking
-
-    def _batches(self) -> "Batches | None":
-        from verax.providers.batch import Batches
-
-        if self.counter.journal is None:
-            return None
-        return Batches(
-            self.counter.client,
-            self.counter.journal,
-            self.counter.budget,
-            self.counter.terms.retry_uncertain,
-        )
 
 
 @contextmanager
 def asker(terms: Terms, wishes: "Wishes", batching: Batching) -> Iterator[Asker]:
     """An asker with its journal open."""
-    from verax.providers.budget import load_tariff
-
-    with desk(terms) as counter:
+    with counter_of(terms) as counter:
         if batching.wanted:
-            tariff = load_tariff(changes=counter.settings.home, batch=True)
-            counter = replace(counter, budget=replace(counter.budget, tariff=tariff))
+            counter = replace(counter, desk=counter.desk.batched())
         yield Asker(counter, wishes, batching)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from verax.cli.asked import AT_ONCE, Batching, told
-from verax.cli.paid import Desk, Terms, desk
+from verax.cli.paid import Counter, Terms, counter_of
 
 if TYPE_CHECKING:
     from verax.bench.stages import Prior
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class BenchAsker:
     """A service for the priors of a run."""
 
-    counter: Desk
+    counter: Counter
     batching: Batching
 
     def announce(self, works: "Sequence[Work]") -> bool:
@@ -51,7 +51,7 @@ class BenchAsker:
         from verax.provenance.reading import has_manifest
 
         asking = self._plan(photo, work)
-        answer = self.counter.call(asking.request)
+        answer = self.counter.desk.call(asking.request)
         came = (answer.images[0].width, answer.images[0].height)
         prior = receive(asking, answer)
         return Prior(
@@ -66,8 +66,8 @@ class BenchAsker:
 
     def _seconds(self, asking: "Asking") -> float | None:
         """How long the call took; None through a batch, whose time says nothing."""
-        journal = self.counter.journal
-        call = journal.records.newest(asking.request.fingerprint()) if journal else None
+        journal = self.counter.desk.journal
+        call = journal.records.newest(asking.request.fingerprint())
         if call is None or call.ended is None or self.batching.wanted:
             return None
         return call.ended - call.started
@@ -86,30 +86,20 @@ class BenchAsker:
             quality=work.quality or None,
             repeat_index=work.repeat,
         )
-        asking = generated.plan(Photo(photo), self.counter.client, wishes)
+        asking = generated.plan(Photo(photo), self.counter.desk.client, wishes)
         return replace(asking, request=plain(asking.request)) if self.batching.wanted else asking
 
     def _send(self, requests: "list[EditRequest]") -> None:
-        from verax.providers.batch import Batches
-
-        assert self.counter.journal is not None
-        batches = Batches(
-            self.counter.client,
-            self.counter.journal,
-            self.counter.budget,
-            self.counter.terms.retry_uncertain,
-        )
+        batches = self.counter.desk.batches()
         batches.run(requests, poll_s=self.batching.poll_s, report=told)
 
 
 @contextmanager
 def bench_asker(terms: Terms, batching: Batching, folder: Path) -> Iterator[BenchAsker]:
     """An asker whose calls count for the run folder, however often the run is begun again."""
-    from verax.providers.budget import load_tariff
-
     name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]
-    with desk(replace(terms, run=terms.run or f"bench-{folder.name}-{name}")) as counter:
+    run = terms.run or f"bench-{folder.name}-{name}"
+    with counter_of(replace(terms, run=run)) as counter:
         if batching.wanted:
-            tariff = load_tariff(changes=counter.settings.home, batch=True)
-            counter = replace(counter, budget=replace(counter.budget, tariff=tariff))
+            counter = replace(counter, desk=counter.desk.batched())
         yield BenchAsker(counter, batching)

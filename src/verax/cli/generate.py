@@ -9,7 +9,7 @@ import typer
 from verax.cli.candidates import Candidate, arrived, tell, write_all
 from verax.cli.paid import (
     BaseUrl,
-    Desk,
+    Counter,
     DryRun,
     Gateway,
     LocalOnly,
@@ -18,7 +18,7 @@ from verax.cli.paid import (
     RetryUncertain,
     Run,
     Terms,
-    desk,
+    counter_of,
 )
 
 if TYPE_CHECKING:
@@ -160,8 +160,8 @@ def run_edit(
     state = turns.last_rejected(state) if turning.reject_last else state
     state = turns.reopened(state, wishes.prompt)
     source, prompt = turn_source(state, original, wishes.prompt, from_last=turning.from_last)
-    with desk(terms) as counter:
-        credentials = making.credentials_of(counter.settings)
+    with counter_of(terms) as counter:
+        credentials = making.credentials_of(counter.desk.settings)
         asking = plan_edit(counter, source, replace(wishes, prompt=prompt), guides)
         found = ask_edits(counter, source, asking, result.best_of)
     if not found:
@@ -198,15 +198,15 @@ def turn_source(
     return images.read(turns.last_output(state)), instruction
 
 
-def plan_edit(counter: Desk, source: "Photo", wishes: "Wishes", guides: Guides) -> "Asking":
+def plan_edit(counter: Counter, source: "Photo", wishes: "Wishes", guides: Guides) -> "Asking":
     """The request of an edit, with its guides read from their files."""
     from verax import image as images
     from verax.priors import generated
 
-    model = wishes.model or counter.settings.model or generated.DEFAULT_MODEL
+    model = wishes.model or counter.desk.settings.model or generated.DEFAULT_MODEL
     return generated.plan(
         source,
-        counter.client,
+        counter.desk.client,
         replace(wishes, model=model),
         mask=None if guides.mask is None else generated.mask_plane(images.read(guides.mask)),
         markup=None if guides.markup is None else images.read(guides.markup),
@@ -214,7 +214,7 @@ def plan_edit(counter: Desk, source: "Photo", wishes: "Wishes", guides: Guides) 
     )
 
 
-def ask_edits(counter: Desk, source: "Photo", asking: "Asking", count: int) -> list[Candidate]:
+def ask_edits(counter: Counter, source: "Photo", asking: "Asking", count: int) -> list[Candidate]:
     """Every candidate of `count` calls; none on a dry run."""
     from verax.priors.generated import on_grid, receive
 
@@ -222,7 +222,7 @@ def ask_edits(counter: Desk, source: "Photo", asking: "Asking", count: int) -> l
     if not counter.announce(every, asking.notices):
         return []
     found = []
-    for request, answer in arrived(every, counter.call_all(every)):
+    for request, answer in arrived(every, counter.desk.call_all(every)):
         again = replace(asking, request=request)
         for index, image in enumerate(answer.images):
             prior = on_grid(receive(again, answer, index=index), source)
@@ -296,14 +296,14 @@ def run_generate(
     from verax.priors.judging import text_judges
 
     images.check_target(result.target)
-    with desk(terms) as counter:
+    with counter_of(terms) as counter:
         request, notices = plan_generation(counter, wished, shape)
         every = repeats(request, result.best_of)
         if not counter.announce(every, notices):
             return
         found = [
             Candidate(image, images.decode(image.data).pixels, answer.notices, one.fingerprint())
-            for one, answer in arrived(every, counter.call_all(every))
+            for one, answer in arrived(every, counter.desk.call_all(every))
             for image in answer.images
         ]
     files, best = write_all(result.target, found, text_judges(like), origin=None)
@@ -311,20 +311,20 @@ def run_generate(
 
 
 def plan_generation(
-    counter: Desk, wished: "GenerateRequest", shape: tuple[str, str]
+    counter: Counter, wished: "GenerateRequest", shape: tuple[str, str]
 ) -> "tuple[GenerateRequest, tuple[str, ...]]":
     """The request with model, legal size and the model's usual quality."""
     from verax.priors.generated import DEFAULT_MODEL
     from verax.providers.shapes import text_size
 
-    name = wished.model or counter.settings.model or DEFAULT_MODEL
-    model = counter.client.model(name)
+    name = wished.model or counter.desk.settings.model or DEFAULT_MODEL
+    model = counter.desk.client.model(name)
     size, aspect = shape
     request = replace(wished, model=name, size=text_size(model.sizes, size=size, aspect=aspect))
     if request.quality is None and model.default_quality:
         usual = frozenset({"quality"})
         request = replace(request, quality=model.default_quality, optional=usual)
-    return counter.client.prepare(request)
+    return counter.desk.client.prepare(request)
 
 
 def repeats(request: R, count: int) -> list[R]:

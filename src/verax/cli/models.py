@@ -14,7 +14,7 @@ from verax.cli.paid import (
     MaxCost,
     Terms,
     configured,
-    desk,
+    counter_of,
 )
 
 if TYPE_CHECKING:
@@ -138,12 +138,12 @@ def probe(
     from verax.providers import probe as probing
 
     terms = Terms(gateway, base_url, local_only, max_cost, dry_run=dry_run)
-    with desk(terms) as open_desk:
-        requests = probing.requests(open_desk.client, model)
-        if not open_desk.announce([request for request in requests.values() if request]):
+    with counter_of(terms) as counter:
+        requests = probing.requests(counter.desk.client, model)
+        if not counter.announce([request for request in requests.values() if request]):
             return
-        found = probing.probe(requests, open_desk.call, today=open_desk.client.today)
-        home, service = open_desk.settings.home, open_desk.client.name
+        found = probing.probe(requests, counter.desk.call, today=counter.desk.client.today)
+        home, service = counter.desk.settings.home, counter.desk.client.name
         known = learned.recall(home, learned.PROBES, service)
         learned.keep(home, learned.PROBES, service, known | {model: found})
     if as_json:

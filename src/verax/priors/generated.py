@@ -24,12 +24,12 @@ from verax.geometry.register import apply, register
 from verax.image import Image, Photo, Plane
 from verax.priors.degradation import estimate
 from verax.priors.judging import resized
+from verax.providers.desk import Desk
 from verax.providers.images_api import Client
-from verax.providers.requests import EditRequest, ImageFile, ImagesAnswer, Request
+from verax.providers.requests import EditRequest, ImageFile, ImagesAnswer
 
 DEFAULT_MODEL = "gpt-image-2.6-sunburst"
 SAME_RATIO = 0.01  # an answer whose sides differ less in ratio is the canvas at another scale
-Call = Callable[[Request], ImagesAnswer]  # one paid call, through the journal where there is one
 JudgeTask = Callable[[Image], str]  # a picture -> the task it needs
 
 
@@ -180,17 +180,11 @@ def _covering(pixels: Image, size: tuple[int, int]) -> Image:
 
 
 def ask(
-    photo: Photo,
-    client: Client,
-    wishes: Wishes | None = None,
-    *,
-    call: Call | None = None,
-    mask: Plane | None = None,
+    photo: Photo, desk: Desk, wishes: Wishes | None = None, *, mask: Plane | None = None
 ) -> GeneratedPrior:
-    """Plan, call once, receive. `call` is the paid step, by default without a journal."""
-    asking = plan(photo, client, wishes, mask=mask)
-    answer = client.edit(asking.request) if call is None else call(asking.request)
-    return receive(asking, answer)
+    """Plan, ask through the desk, receive: paid once, kept, within the desk's limit."""
+    asking = plan(photo, desk.client, wishes, mask=mask)
+    return receive(asking, desk.call(asking.request))
 
 
 def size_rules(sizes: Sizes) -> SizeRules:

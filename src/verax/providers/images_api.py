@@ -33,7 +33,7 @@ from verax.providers import failures, learned, places, streams
 from verax.providers.addresses import local_address
 from verax.providers.answers import holds_pictures, read_answer
 from verax.providers.dialects import wire
-from verax.providers.requests import EditRequest, GenerateRequest, ImagesAnswer, Keep, Request
+from verax.providers.requests import GenerateRequest, ImagesAnswer, Keep, Request
 from verax.providers.rules import check
 from verax.providers.transport import Reply, Transport
 from verax.settings import Settings
@@ -106,7 +106,10 @@ class Client:
             )
 
     def send(self, request: Request, keep: Keep, /) -> ImagesAnswer:
-        """Ask once; `keep` gets the body of a good answer first. Raises as `Send` says."""
+        """Ask once; `keep` gets the body of a good answer first. Raises as `Send` says.
+
+        Only a journal sends: see `verax.providers.desk`.
+        """
         self.require_key()
         try:
             return self._ask(request, keep)
@@ -118,16 +121,6 @@ class Client:
         return replace(
             answer, notices=(*answer.notices, "the service does not stream; asked without")
         )
-
-    def edit(self, request: EditRequest) -> ImagesAnswer:
-        """Prepare and send, without a journal."""
-        return self.generate(request)
-
-    def generate(self, request: Request) -> ImagesAnswer:
-        """Prepare and send, without a journal."""
-        prepared, notices = self.prepare(request)
-        answer = self.send(prepared, _Forgetting())
-        return replace(answer, notices=(*notices, *answer.notices))
 
     def shutdown_dates(self) -> dict[str, str]:
         """End dates that the service itself tells, model -> ISO date; a free call."""
@@ -263,13 +256,3 @@ def _is_long(request: Request, model: Model) -> bool:
     asked = request.quality or "auto"
     quality = asked if asked in model.output_grid else model.default_quality
     return output_tokens(model, quality, parse_size(request.size or "")) > LONG_CALL_TOKENS
-
-
-class _Forgetting:
-    """Keeps nothing: for calls without a journal."""
-
-    def __call__(self, body: bytes, /) -> None:
-        pass
-
-    def picture(self, link: str, fetch: Callable[[str], bytes], /) -> bytes:
-        return fetch(link)

@@ -120,11 +120,7 @@ class Journal:
 
     def has(self, request: Request) -> bool:
         """Whether an answer to exactly this request is kept, readable or not: asking is free."""
-        last = self.records.last(request.fingerprint())
-        if last is not None and last.state == "started":
-            with self.records.change():  # its process may have died when the answer was there
-                return self._standing(request)[1] in ("done", "unusable")
-        return last is not None and last.state in ("done", "unusable")
+        return is_answered(self._settled(request.fingerprint()))
 
     def stored(self, request: Request, fetch: Fetch | None = None) -> ImagesAnswer | None:
         """The kept answer to exactly this request; None where there is none.
@@ -132,6 +128,13 @@ class Journal:
         Raises ProviderError where the kept answer holds no picture that can be read.
         """
         return self._answer(request, fetch) if self.has(request) else None
+
+    def answer_to(
+        self, fingerprint: str, request: Request, fetch: Fetch | None = None
+    ) -> ImagesAnswer | None:
+        """The kept answer by the fingerprint of its request; `request` needs no pictures here."""
+        last = self._settled(fingerprint)
+        return self._read(last, request, fetch) if is_answered(last) and last else None
 
     def spent(self, run: str) -> Spent:
         """What the calls of a run have cost."""
@@ -196,6 +199,15 @@ class Journal:
                 no = exc
         if no is not None:
             raise no
+
+    def _settled(self, fingerprint: str) -> Call | None:
+        """The newest record of a request, closed where its process has died meanwhile."""
+        last = self.records.last(fingerprint)
+        if last is None or last.state != "started":
+            return last
+        with self.records.change():
+            self.kept.settled(last)
+        return self.records.last(fingerprint)
 
     def _standing(self, request: Request) -> tuple[Call | None, State | Literal[""]]:
         """The newest record of a request and its state, "" without one. Inside `change`."""
@@ -270,6 +282,9 @@ class Journal:
         last = self.records.last(request.fingerprint())
         if last is None:
             raise ProviderError("the record of this call was removed meanwhile; ask again")
+        return self._read(last, request, fetch)
+
+    def _read(self, last: Call, request: Request, fetch: Fetch | None) -> ImagesAnswer:
         answer = self.kept.read(last, fetch)
         if last.state == "unusable" or (last.message and not answer.lost):
             self.kept.answered(last, answer)
@@ -287,6 +302,11 @@ class Journal:
             )
         cost = call.cost_usd if call else None
         return replace(answer, cost_usd=cost, notices=tuple(notices))
+
+
+def is_answered(call: Call | None) -> bool:
+    """Whether the answer to a call is kept, readable or not."""
+    return call is not None and call.state in ("done", "unusable")
 
 
 def _expected_bytes(request: Request) -> int:

@@ -9,12 +9,13 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Protocol
 
 Scalar = str | int | float | bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ImageFile:
     """A picture as it is sent: file bytes, a name for the form, "image/png" or the like."""
 
@@ -22,7 +23,7 @@ class ImageFile:
     name: str = "image.png"
     media_type: str = "image/png"
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         return hashlib.sha256(self.data).hexdigest()
 
@@ -93,6 +94,10 @@ class GenerateRequest:
 
     def fingerprint(self) -> str:
         """SHA-256 over exact input bytes, gateway, model, every parameter, repeat index."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
         text = json.dumps(self.describe(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -6,16 +6,15 @@ waits for the service: memory does not grow with the number of calls.
 
 import threading
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from verax import image as images
 from verax.priors import generated
-from verax.providers.budget import Budget, Pace, Tariff, load_tariff
+from verax.providers.budget import Tariff
+from verax.providers.desk import Desk, open_desk
 from verax.providers.images_api import Client as Service
-from verax.providers.images_api import connect
-from verax.providers.journal import Journal
 from verax.providers.records import Spent
 from verax.providers.requests import GenerateRequest, ImagesAnswer, Request, Usage
 from verax.server.calls import Call
@@ -47,19 +46,27 @@ class Answered:
 class Upstream:
     """One service with the journal in front of it."""
 
-    settings: Settings
-    service: Service
-    journal: Journal
-    tariff: Tariff
-    pace: Pace
+    desk: Desk
     decoding: threading.Lock = field(default_factory=threading.Lock)
 
+    @property
+    def settings(self) -> Settings:
+        return self.desk.settings
+
+    @property
+    def service(self) -> Service:
+        return self.desk.client
+
+    @property
+    def tariff(self) -> Tariff:
+        return self.desk.budget.tariff
+
     def close(self) -> None:
-        self.journal.close()
+        self.desk.close()
 
     def spent(self) -> Spent:
         """What the calls for all clients have cost."""
-        return self.journal.records.spent_by(RUN)
+        return self.desk.journal.records.spent_by(RUN)
 
     def models(self, today: date) -> dict[str, date | None]:
         """Names of the living models, with the day on which they end."""
@@ -116,11 +123,7 @@ class Upstream:
         return self._answered(prepared, answer, names, notices)
 
     def _paid(self, client: Client, request: Request) -> ImagesAnswer:
-        budget = Budget(self.tariff, f"{RUN}{client.name}", client.budget_usd)
-        fetch = self.service.transport.fetch
-        return self.journal.call(
-            request, self.service.send, budget=budget, pace=self.pace, fetch=fetch
-        )
+        return self.desk.counted_to(f"{RUN}{client.name}", client.budget_usd).call(request)
 
     def _answered(
         self, request: Request, answer: ImagesAnswer, names: list[Path], notices: tuple[str, ...]
@@ -140,13 +143,7 @@ class Upstream:
 
 def open_upstream(settings: Settings) -> Upstream:
     """The service of the settings, with its journal. Asks nobody yet."""
-    return Upstream(
-        settings,
-        connect(settings, today=datetime.now(UTC).date()),
-        Journal(settings.home / "journal"),
-        load_tariff(changes=settings.home),
-        Pace(settings.images_per_minute, settings.concurrency),
-    )
+    return Upstream(open_desk(settings))
 
 
 def usage_json(usage: Usage) -> dict[str, Any]:
