@@ -27,7 +27,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -39,8 +38,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from service.plugin import running_service
 from serving import serving
 from verax import image as images
+from verax.making import Order
 from verax.priors import generated
-from verax.providers.images_api import connect
+from verax.providers.desk import open_desk
 from verax.server import work
 from verax.server.keys import ClientKeys
 from verax.settings import load as load_settings
@@ -286,8 +286,8 @@ class Bare:
         self.photo, self.worker, self.folder = photo, worker, folder
         self.path = folder / "p.jpg"
         self.path.write_bytes(photo)
-        settings = load_settings({"VERAX_API_KEY": "sk-test", "VERAX_BASE_URL": base_url})
-        self.service = connect(settings, today=datetime.now(UTC).date())
+        environ = {"VERAX_API_KEY": "sk-test", "VERAX_BASE_URL": base_url}
+        self.desk = open_desk(load_settings({**environ, "VERAX_HOME": str(folder / "home")}))
 
     def ways(self, address: str, index: int) -> dict:
         def through(model: str) -> Callable[[], None]:
@@ -305,15 +305,13 @@ class Bare:
         }
 
     def restored(self, prior: Path | None = None) -> None:
-        order = work.Order(self.path, prior, self.folder / "out.jpg")
+        order = Order(photo=self.path, prior=prior, output=self.folder / "out.jpg")
         self.worker.submit(work.restore, order).result()
 
     def paid(self, index: int) -> None:
         wishes = generated.Wishes(model=MODEL, prompt=f"bare {index}")
-        asking = generated.plan(images.read(self.path), self.service, wishes)
-        answer = self.service.edit(asking.request)
         prior = self.folder / "prior.png"
-        images.write(prior, generated.receive(asking, answer).pixels)
+        images.write(prior, generated.ask(images.read(self.path), self.desk, wishes).pixels)
         self.restored(prior)
 
 

@@ -27,7 +27,7 @@ def checked(request, where="openai"):
         ({"prompt": ""}, InputError, "empty"),
         ({"prompt": " \n"}, InputError, "empty"),
         ({"prompt": "x" * 33_000}, InputError, "33,000"),
-        ({"model": "gpt-image-9"}, UnknownNameError, "Known"),
+        ({"model": "gpt-image-9"}, UnknownNameError, "known"),
         ({"model": "gpt-image-1"}, InputError, "gpt-image-2.5-sunburst"),
         ({"size": "1000x1000"}, InputError, "divisible by 16"),
         ({"size": "big"}, InputError, "WIDTHxHEIGHT"),
