@@ -31,11 +31,9 @@ import injections
 from injection_tables import ABOUT, VISIBLE, Row, print_matrix, print_objects, print_points
 from injections import Clean
 from verax.degrade import Degradation, apply
-from verax.deviation import Deviation, measure
+from verax.deviation import Deviation, compare, measure
 from verax.deviation.framing import geometry_entries
-from verax.deviation.look import look
 from verax.deviation.measure import motion_entries
-from verax.geometry.register import register
 from verax.image import Image
 from verax.priors.inject import SimulatedPrior, inject
 
@@ -61,15 +59,15 @@ class Job:
 def geometry_row(photo: Image, sim: SimulatedPrior, names: Iterable[str]) -> Row:
     """The geometry entries as `measure` makes them; the others are left out, to save time."""
     size = photo.shape[1], photo.shape[0]
-    wanted, registration = injections.truth(sim, size), register(photo, sim.prior)
+    wanted, look = injections.truth(sim, size), compare(photo, sim.prior)
     read: dict[str, float | None] = {}
-    if registration.usable:
-        seen = look(photo, sim.prior, registration, "same")
-        entries = geometry_entries(seen.found, size, 1.0)
-        entries |= motion_entries(seen.blocks, seen.found, size)
+    if look.alignment is not None:
+        blocks, found = look.alignment.blocks, look.alignment.found
+        entries = geometry_entries(found, size, 1.0)
+        entries |= motion_entries(blocks, found, size)
         read = {name: entry.value for name, entry in entries.items()}
     return {
-        "placed": registration.placed,
+        "placed": look.registration.placed,
         "truths": {name: wanted[name] for name in names},
         "readings": {name: read.get(name) for name in names},
     }

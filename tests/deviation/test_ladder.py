@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import skimage.data
 
+from verax.deviation import compare
 from verax.deviation.ladder import aligned, ladder
 from verax.errors import InputError, SizeMismatchError, UnknownNameError
 
@@ -32,7 +33,7 @@ def psnr(steps):
 
 @pytest.mark.parametrize("step", [0.5, 1, 2, 5])
 def test_a_shifted_copy_loses_and_regains_its_psnr(photo, step):
-    found = psnr(ladder(photo, fourier_shift(photo, step, step), photo))
+    found = psnr(ladder(compare(photo, fourier_shift(photo, step, step)), photo))
 
     assert found["raw resize"] < 36
     assert found["global"] > 40
@@ -43,7 +44,7 @@ def test_a_shifted_copy_loses_and_regains_its_psnr(photo, step):
 def test_a_scaled_copy_loses_and_regains_its_psnr(photo, scale):
     matrix = cv2.getRotationMatrix2D(((420 - 1) / 2, (280 - 1) / 2), 0, scale)
     scaled = cv2.warpAffine(photo, matrix, (420, 280), flags=cv2.INTER_LANCZOS4)
-    found = psnr(ladder(photo, np.clip(scaled, 0, 1), photo))
+    found = psnr(ladder(compare(photo, np.clip(scaled, 0, 1)), photo))
 
     assert found["raw resize"] < 32
     assert found["global"] > 40
@@ -51,7 +52,7 @@ def test_a_scaled_copy_loses_and_regains_its_psnr(photo, scale):
 
 def test_a_colour_cast_is_regained_by_the_matrix_and_not_before(photo):
     cast = np.clip(photo @ np.array([[0.8, 0.1, 0], [0, 0.7, 0.1], [0.1, 0, 0.9]]), 0, 1)
-    found = psnr(ladder(photo, cast.astype(np.float32), photo))
+    found = psnr(ladder(compare(photo, cast.astype(np.float32)), photo))
 
     assert found["local"] < 30
     assert found["3x3 colour"] > 40
@@ -59,13 +60,13 @@ def test_a_colour_cast_is_regained_by_the_matrix_and_not_before(photo):
 
 def test_a_foreign_picture_gains_little_even_from_the_freest_step(photo):
     other = skimage.data.astronaut().astype(np.float32) / np.float32(255)
-    found = psnr(ladder(photo, other, photo))
+    found = psnr(ladder(compare(photo, other), photo))
 
     assert found["local affine colour"] < 25
 
 
 def test_every_step_is_scored_on_the_same_share_of_pixels(photo):
-    steps = ladder(photo, fourier_shift(photo, 5, 5), photo)
+    steps = ladder(compare(photo, fourier_shift(photo, 5, 5)), photo)
 
     assert 0.9 < steps.compared_share < 1
     assert "ridge" in steps.regularisation
@@ -73,7 +74,7 @@ def test_every_step_is_scored_on_the_same_share_of_pixels(photo):
 
 def test_a_reference_on_another_grid_is_refused(photo):
     with pytest.raises(SizeMismatchError, match="want both on one grid"):
-        ladder(photo, photo, photo[:-2])
+        ladder(compare(photo, photo), photo[:-2])
 
 
 def test_an_unknown_alignment_is_refused(photo):

@@ -18,11 +18,10 @@ from verax import image as images
 from verax.bench.methods import Made, resolve
 from verax.bench.record import OutputRow, ScoreRow
 from verax.bench.work import Work
-from verax.deviation import measure
+from verax.deviation import Look, compare, deviation
+from verax.deviation.blocks import Blocks
 from verax.deviation.ladder import ladder
-from verax.deviation.look import look
 from verax.errors import BudgetExceeded, InputError, OutputError, ProviderError, ProviderRefused
-from verax.geometry.register import Registration, register
 from verax.image import Image, Photo
 from verax.pipeline import EMBEDDED
 from verax.priors.simulated import simulate
@@ -236,13 +235,13 @@ def deviate(row: OutputRow, path: Path) -> tuple[str, str]:
         raw = row.method == "raw-prior"
         shown = (_generated(row) if raw else None) or images.read(path)
         output = shown.pixels
-        found = register(photo, output)
-        told = measure(photo, output, found).record()
-        if raw and found.usable:
-            told["motion"] = _motion(photo, output, found, told["canvas"])
+        look = compare(photo, output)
+        told = deviation(look).record()
+        if raw and look.alignment is not None:
+            told["motion"] = _motion(photo, look.alignment.blocks)
         if raw and row.reference:
             reference, _ = without_margin(images.read(row.reference).pixels, photo.shape[:2])
-            told["ladder"] = _rungs(photo, output, reference, found)
+            told["ladder"] = _rungs(look, reference)
     except Exception as exc:  # noqa: BLE001  # one picture that cannot be measured is one row
         return row.key, json.dumps({"failed": f"{type(exc).__name__}: {exc}"})
     return row.key, json.dumps(told)
@@ -258,22 +257,17 @@ def _generated(row: OutputRow) -> Photo | None:
     return None
 
 
-def _motion(
-    photo: Image, output: Image, found: Registration, canvas: str
-) -> list[tuple[float, float, float, float]]:
+def _motion(photo: Image, blocks: Blocks) -> list[tuple[float, float, float, float]]:
     """Where blocks of the photo were and how far they went, as shares of its width and height."""
-    blocks = look(photo, output, found, canvas).blocks
     size = np.array([photo.shape[1], photo.shape[0]])
     table = np.round(np.hstack([blocks.points / size, blocks.moved / size]), 4)
     return [tuple(row) for row in table[:: -(-len(table) // MOST_ARROWS) or 1].tolist()]
 
 
-def _rungs(
-    photo: Image, output: Image, reference: Image, found: Registration
-) -> list[tuple[str, float, float]]:
+def _rungs(look: Look, reference: Image) -> list[tuple[str, float, float]]:
     """The loss ladder as (step, PSNR in dB, SSIM); empty where too little can be compared."""
     try:
-        rungs = ladder(photo, output, reference, found).rungs
+        rungs = ladder(look, reference).rungs
     except InputError:
         return []
     return [(rung.name, rung.psnr_db, rung.ssim) for rung in rungs]

@@ -10,9 +10,8 @@ import typer
 from verax.errors import InputError
 
 if TYPE_CHECKING:
-    from verax.deviation import Deviation
+    from verax.deviation import Deviation, Look
     from verax.deviation.ladder import Ladder
-    from verax.deviation.look import Look
 
 
 def measure(
@@ -28,31 +27,29 @@ def measure(
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
     """Measure what a generated picture changed against its photo."""
-    from verax.deviation import measure as measured
+    from verax.deviation import compare
+    from verax.deviation import deviation as deviation_of
     from verax.deviation.ladder import ladder
-    from verax.deviation.look import look
     from verax.deviation.text import text_entry
     from verax.deviation.words import sentences
-    from verax.geometry.register import register
     from verax.image import read
 
     if report is not None and report.exists() and not report.is_dir():
         raise InputError(f"--report wants a folder, {report} is a file; name another place")
     ours, theirs = read(photo).pixels, read(generated).pixels
-    registration = register(ours, theirs)
+    look = compare(ours, theirs)
     extra = {"words_lost": text_entry(ours, theirs)} if text else {}
-    deviation = measured(ours, theirs, registration, extra=extra)
+    deviation = deviation_of(look, extra=extra)
     record = {"photo": str(photo), "generated": str(generated), **deviation.record()}
     record["sentences"] = sentences(deviation)
     ladders: dict[str, Ladder] = {}
     if reference is not None:
         truth = read(reference).pixels
-        ladders["ladder"] = ladder(ours, theirs, truth, registration)
-        ladders["ladder_floor"] = ladder(ours, theirs[:, ::-1].copy(), truth)
+        ladders["ladder"] = ladder(look, truth)
+        ladders["ladder_floor"] = ladder(compare(ours, theirs[:, ::-1].copy()), truth)
         record |= {name: asdict(steps) for name, steps in ladders.items()}
     if report is not None:
-        seen = look(ours, theirs, registration, deviation.canvas)
-        write_report(report, seen, deviation, record)
+        write_report(report, look, deviation, record)
     if as_json:
         print(json.dumps(record, ensure_ascii=False))
     else:
@@ -60,7 +57,7 @@ def measure(
 
 
 def write_report(
-    folder: Path, seen: "Look", deviation: "Deviation", record: dict[str, Any]
+    folder: Path, look: "Look", deviation: "Deviation", record: dict[str, Any]
 ) -> None:
     """overlay.png, objects.png, motion.png, edges.png and measure.json."""
     from verax.deviation import pictures
@@ -69,11 +66,11 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
     (folder / "measure.json").write_text(text, encoding="utf-8")
-    write(folder / "overlay.png", pictures.overlay(seen.pair))
-    write(folder / "objects.png", pictures.object_picture(seen.pair, deviation.objects))
-    if deviation.comparable:
-        write(folder / "motion.png", pictures.motion_field(seen))
-        write(folder / "edges.png", pictures.edge_picture(seen.pair))
+    write(folder / "overlay.png", pictures.overlay(look.pair))
+    write(folder / "objects.png", pictures.object_picture(look.pair, deviation.objects))
+    if look.alignment is not None:
+        write(folder / "motion.png", pictures.motion_field(look.pair, look.alignment.blocks))
+        write(folder / "edges.png", pictures.edge_picture(look.pair))
 
 
 def tell(record: dict[str, Any], ladders: dict[str, "Ladder"]) -> None:

@@ -1,6 +1,7 @@
 """What the prior changed against the photo."""
 
-from verax.deviation.measure import measure
+from verax.deviation.compare import Look, compare
+from verax.deviation.measure import deviation, measure
 from verax.deviation.record import Deviation, Entry, ObjectChange
 
-__all__ = ["Deviation", "Entry", "ObjectChange", "measure"]
+__all__ = ["Deviation", "Entry", "Look", "ObjectChange", "compare", "deviation", "measure"]

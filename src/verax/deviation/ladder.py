@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from verax.deviation.framing import base_matrix, canvas_kind, size_of
-from verax.deviation.look import look
+from verax.deviation.compare import Look, compare
+from verax.deviation.framing import base_matrix, size_of
 from verax.deviation.pair import broad
 from verax.deviation.tone import fit_colour
 from verax.errors import InputError, SizeMismatchError, choose
-from verax.geometry.register import Registration, apply, register
+from verax.geometry.register import Registration, apply
 from verax.image import Image, check_image
 from verax.metrics.pixel import PSNR_CAP_DB
 from verax.metrics.structural import WINDOW, ssim_map
@@ -52,23 +52,20 @@ class Ladder:
 
 
 def ladder(
-    photo: Image,
-    generated: Image,
+    look: Look,
     reference: Image,
-    registration: Registration | None = None,
 ) -> Ladder:
-    """The ladder of `generated` against `reference`, which is on the photo's grid."""
-    for label, image in (("photo", photo), ("generated", generated), ("reference", reference)):
-        check_image(image, name=label)
+    """The ladder of a generated picture against `reference`, which is on the photo's grid."""
+    check_image(reference, name="reference")
+    photo, generated = look.photo, look.generated
     if photo.shape != reference.shape:
         raise SizeMismatchError(
             f"the reference is {reference.shape[1]}x{reference.shape[0]}, the photo "
             f"{photo.shape[1]}x{photo.shape[0]}; want both on one grid"
         )
-    registration = registration or register(photo, generated)
     shown = np.ones(photo.shape[:2], bool)
     steps = {}
-    for name, placed in _placements(photo, generated, registration).items():
+    for name, placed in _placements(look).items():
         warped = apply(placed, generated, size=size_of(photo))
         steps[RUNGS[name]] = warped.pixels
         if name != "none":
@@ -93,26 +90,23 @@ def aligned(
     homography, "local" local motion too. Pixels that the picture does not show repeat its border.
     Raises InputError where the last two are asked for a picture of another scene.
     """
-    registration = registration or register(photo, generated)
-    if how in ("global", "local") and not registration.usable:
+    look = compare(photo, generated, registration)
+    if how in ("global", "local") and look.alignment is None:
         raise InputError(
-            f"the pictures do not show one scene ({registration.reason}); "
+            f"the pictures do not show one scene ({look.registration.reason}); "
             f"align by canvas, or not at all"
         )
-    placed = choose(_placements(photo, generated, registration), how, kind="alignment")
+    placed = choose(_placements(look), how, kind="alignment")
     warped = apply(placed, generated, size=size_of(photo))
     return warped.pixels, warped.valid > 0.5
 
 
-def _placements(
-    photo: Image, generated: Image, registration: Registration
-) -> dict[str, Registration]:
+def _placements(look: Look) -> dict[str, Registration]:
     """Where the generated picture lies when more and more of its deviation is undone."""
-    kind = canvas_kind(photo, generated, registration)
-    base = replace(registration, matrix=base_matrix(photo, generated, kind), field=None)
-    fine = base
-    if registration.usable:
-        fine = look(photo, generated, registration, kind).registration
+    photo, generated = look.photo, look.generated
+    matrix = base_matrix(photo, generated, look.canvas)
+    base = replace(look.registration, matrix=matrix, field=None)
+    fine = base if look.alignment is None else look.alignment.registration
     return {
         "none": replace(base, matrix=base_matrix(photo, generated, "stretch")),
         "canvas": base,

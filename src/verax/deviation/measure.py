@@ -6,15 +6,15 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from verax.deviation import edges, framing, objects, remains, tone
-from verax.deviation.bands import band_entries
+from verax.deviation import edges, framing, levels, objects, tone
 from verax.deviation.blocks import Blocks
-from verax.deviation.look import look
+from verax.deviation.compare import Look, compare
 from verax.deviation.motion import Global
 from verax.deviation.record import Deviation, Entry, ObjectChange, ObjectKind, unknown
-from verax.geometry.register import Registration, register
+from verax.deviation.structure import band_entries
+from verax.geometry.register import Registration
 from verax.geometry.transforms import Size, map_points
-from verax.image import Image, check_image
+from verax.image import Image
 
 # Finds changed objects on photo and registered prior, both on one grid, in its pixels.
 Finder = Callable[[Image, Image], tuple[ObjectChange, ...]]
@@ -46,37 +46,48 @@ def measure(
 ) -> Deviation:
     """What `generated` changed against `photo`, both (H, W, 3), of any two sizes.
 
+    `registration` is of `generated` onto `photo`; it is found here when not given. For `finder`
+    and `extra` see `deviation`.
+    """
+    return deviation(compare(photo, generated, registration), finder=finder, extra=extra)
+
+
+def deviation(
+    look: Look, *, finder: Finder | None = None, extra: Mapping[str, Entry] | None = None
+) -> Deviation:
+    """What was changed, of a comparison that is made already.
+
     Args:
-        registration: of `generated` onto `photo`; found here when not given.
         finder: another way to find changed objects, for instance `detector.by_detector`.
         extra: further entries to carry in the record, for instance of `text.text_entry`.
     """
-    check_image(photo, name="photo")
-    check_image(generated, name="generated")
-    registration = registration or register(photo, generated)
-    canvas = framing.canvas_kind(photo, generated, registration)
-    if not registration.usable:
-        entries = framing.framing_entries(photo, generated, registration, canvas)
-        return _foreign(registration, canvas, {**entries, **(extra or {})})
-    seen = look(photo, generated, registration, canvas)
-    entries = framing.framing_entries(photo, generated, seen.registration, canvas)
-    size = framing.size_of(photo)
-    entries |= framing.geometry_entries(
-        seen.found, size, len(seen.blocks.points) / seen.blocks.asked
-    )
-    entries |= motion_entries(seen.blocks, seen.found, size)
-    changed, mask = objects.find_objects(seen.pair, size)
+    photo, generated, size = look.photo, look.generated, framing.size_of(look.photo)
+    alignment = look.alignment
+    if alignment is None:
+        entries = framing.framing_entries(photo, generated, look.registration, look.canvas)
+        return _foreign(look.registration, look.canvas, {**entries, **(extra or {})})
+    entries = framing.framing_entries(photo, generated, alignment.registration, look.canvas)
+    blocks, found = alignment.blocks, alignment.found
+    entries |= framing.geometry_entries(found, size, len(blocks.points) / blocks.asked)
+    entries |= motion_entries(blocks, found, size)
+    changed, mask = objects.find_objects(look.pair, size)
     if finder is not None:
-        changed = _rescaled(finder(seen.pair.photo, seen.pair.prior), 1 / seen.pair.scale)
+        changed = _rescaled(finder(look.pair.photo, look.pair.prior), 1 / look.pair.scale)
     entries |= _object_entries(changed)
-    entries |= edges.edge_entries(seen.pair, mask)
-    entries |= edges.keypoint_entries(seen.pair, mask)
-    entries |= band_entries(seen.pair, mask)
-    tones, state = tone.tone_entries(seen.pair, mask)
-    entries |= tones | remains.level_entries(seen.pair) | dict(extra or {})
-    drift = _drift(entries, seen.found, size, state)
+    entries |= edges.edge_entries(look.pair, mask)
+    entries |= edges.keypoint_entries(look.pair, mask)
+    entries |= band_entries(look.pair, mask)
+    tones, state = tone.tone_entries(look.pair, mask)
+    entries |= tones | levels.level_entries(look.pair) | dict(extra or {})
+    drift = _drift(entries, found, size, state)
     return Deviation(
-        registration.placed, registration.reason, canvas, state, entries, changed, drift
+        look.registration.placed,
+        look.registration.reason,
+        look.canvas,
+        state,
+        entries,
+        changed,
+        drift,
     )
 
 

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from verax.deviation.blocks import Blocks
 from verax.deviation.edges import unsupported_edges
-from verax.deviation.look import Look
 from verax.deviation.pair import Map, Pair
 from verax.deviation.record import ObjectChange, ObjectKind
 from verax.image import Image, from_uint8, to_uint8
@@ -36,18 +36,17 @@ def overlay(pair: Pair) -> Image:
     return from_uint8(_enlarged(to_uint8(np.dstack([photo, shown, shown])))[0])
 
 
-def motion_field(seen: Look) -> Image:
+def motion_field(pair: Pair, blocks: Blocks) -> Image:
     """Arrows from where blocks of the photo were to where they went, enlarged; on the photo."""
-    picture, scale = _faint(seen.pair)
-    points = seen.blocks.points * seen.pair.scale * scale
-    moved = seen.blocks.moved * seen.pair.scale * scale
+    picture, scale = _faint(pair)
+    points, moved = (places * pair.scale * scale for places in (blocks.points, blocks.moved))
     length = np.linalg.norm(moved, axis=1)
     longest = max(float(np.quantile(length, 0.95)), 0.25) if len(length) else 1.0
     factor = ARROW_SHARE * max(picture.shape) / longest
     for start, step in zip(points, moved, strict=True):
         end = start + factor * step
         cv2.arrowedLine(picture, _px(start), _px(end), RED, 1, cv2.LINE_AA, tipLength=0.3)
-    text = f"arrows enlarged {factor:.1f} times; {len(points)} of {seen.blocks.asked} blocks"
+    text = f"arrows enlarged {factor:.1f} times; {len(points)} of {blocks.asked} blocks"
     return _captioned(picture, text)
 
 

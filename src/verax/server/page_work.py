@@ -149,19 +149,19 @@ def about(path: Path) -> dict[str, Any]:
 def _changes(folder: Path, result: "Restoration", prior: "Photo") -> dict[str, Any]:
     """What the generator changed, in sentences and in pictures over the photo."""
     from verax import image as images
-    from verax.deviation import measure, pictures
-    from verax.deviation.look import look
+    from verax.deviation import compare, deviation, pictures
     from verax.deviation.words import sentences
 
     photo = result.photo.pixels
-    found = measure(photo, prior.pixels, result.registration)
+    look = compare(photo, prior.pixels, result.registration)
+    found = deviation(look)
     told = {"drift": found.drift, "sentences": sentences(found), "scene_state": found.scene_state}
-    if not found.comparable or result.registration is None:
+    if look.alignment is None:
         return told
-    seen = look(photo, prior.pixels, result.registration, found.canvas)
-    images.write(folder / "overlay.png", pictures.overlay(seen.pair))
-    _write_lines(folder / "motion.png", pictures.motion_field(seen), photo.shape)
-    _write_lines(folder / "edges.png", pictures.edge_picture(seen.pair), photo.shape)
+    images.write(folder / "overlay.png", pictures.overlay(look.pair))
+    arrows = pictures.motion_field(look.pair, look.alignment.blocks)
+    _write_lines(folder / "motion.png", arrows, photo.shape)
+    _write_lines(folder / "edges.png", pictures.edge_picture(look.pair), photo.shape)
     if found.objects:
         _write_boxes(folder / "objects.png", found.objects, photo.shape)
     return told

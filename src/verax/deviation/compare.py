@@ -1,4 +1,8 @@
-"""Photo and generated picture brought together: registered, refined, and split into motions."""
+"""compare(): photo and generated picture brought together, once.
+
+Registered, refined, and split into motions. `measure`, the ladder and the pictures all read the
+one record that comes of it.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -13,15 +17,15 @@ from verax.deviation.blocks import (
     find_blocks,
     find_leftover,
 )
-from verax.deviation.framing import base_matrix, size_of
+from verax.deviation.framing import base_matrix, canvas_kind, size_of
 from verax.deviation.motion import Global, fit_global
 from verax.deviation.pair import Pair, pair, working_size
 from verax.deviation.whole_frame import over_the_frame
 from verax.geometry.features import resize
 from verax.geometry.local_fit import resize_field
-from verax.geometry.register import Registration, Warped, apply
+from verax.geometry.register import Registration, Warped, apply, register
 from verax.geometry.transforms import Matrix, Size, compose, invert, map_points, stretch
-from verax.image import Image
+from verax.image import Image, check_image
 
 SEED = 0  # of the bootstrap: the same pictures give the same intervals
 PASSES = 3  # each sees through the last one's warp and measures what that left over
@@ -31,24 +35,61 @@ DOUBT_PX = 0.25  # working px: local motion below it is mostly noise of its meas
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """All that the entries and the pictures are made from.
+    """All that the entries, the ladder and the pictures are made from.
 
     Attributes:
-        pair: photo and prior on the working grid, aligned as well as it goes.
-        blocks: the photo's blocks in the generated picture.
-        found: the global geometry, or why there is none.
-        registration: what came in, made more precise: the matrix is `found`, the field bends
-            the generated picture onto the photo beyond it.
+        photo, generated: (H, W, 3) as they came.
+        registration: of `generated` onto `photo`.
+        canvas: how the canvas came about, see `Deviation`.
+        pair: both on the working grid, aligned as well as it goes.
+        alignment: what blocks said; None where the generated picture cannot be placed.
     """
 
+    photo: Image
+    generated: Image
+    registration: Registration
+    canvas: str
     pair: Pair
+    alignment: "Alignment | None"
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """A registration made more precise.
+
+    Attributes:
+        blocks: the photo's blocks in the generated picture.
+        found: the global geometry, or why there is none.
+        registration: the matrix is `found`, the field bends the generated picture onto the photo
+            beyond it.
+    """
+
     blocks: Blocks
     found: Global | str
     registration: Registration
 
 
-def look(photo: Image, generated: Image, registration: Registration, canvas: str) -> Look:
-    """Register, refine by blocks, fit the global geometry, align."""
+def compare(photo: Image, generated: Image, registration: Registration | None = None) -> Look:
+    """Both pictures, (H, W, 3), of any two sizes; registered here when no registration is given.
+
+    What cannot be placed is laid on the photo as far as it was found, and nothing is refined.
+    """
+    check_image(photo, name="photo")
+    check_image(generated, name="generated")
+    registration = registration or register(photo, generated)
+    canvas = canvas_kind(photo, generated, registration)
+    small = working_size(photo)
+    alignment, seen = None, registration
+    if registration.usable:
+        alignment = align(photo, generated, registration, canvas)
+        seen = alignment.registration
+    warped = on_grid(seen, generated, size_of(photo), small)
+    both = pair(resize(photo, small), warped, small[0] / size_of(photo)[0])
+    return Look(photo, generated, registration, canvas, both, alignment)
+
+
+def align(photo: Image, generated: Image, registration: Registration, canvas: str) -> Alignment:
+    """Refine by blocks, fit the global geometry, align."""
     size, small = size_of(photo), working_size(photo)
     base = base_matrix(photo, generated, canvas)
     reduced = resize(photo, small)
@@ -74,30 +115,25 @@ def look(photo: Image, generated: Image, registration: Registration, canvas: str
             matrix = compose(invert(found.matrix), base)
             field = _local_field(size, leftover.sure_flow, before, matrix)
             refined = replace(registration, matrix=matrix, field=field)
-    refined, warped = _aligned(reduced, generated, refined, size)
-    return Look(pair(reduced, warped, small[0] / size[0]), blocks, found, refined)
+    return Alignment(blocks, found, _bent(reduced, generated, refined, size))
 
 
 def _rng() -> np.random.Generator:
     return np.random.default_rng(SEED)
 
 
-def _aligned(
-    reduced: Image, generated: Image, registration: Registration, size: Size
-) -> tuple[Registration, Warped]:
+def _bent(reduced: Image, generated: Image, registration: Registration, size: Size) -> Registration:
     """The registration bent until the pictures lie on each other, whatever moved.
 
     Where content can slide along its edges, and where a look at the motion had doubts, structure
     that is out of place would pass for structure that changed.
     """
-    small = size_of(reduced)
-    warped = on_grid(registration, generated, size, small)
     for _ in range(PASSES):
+        warped = on_grid(registration, generated, size, size_of(reduced))
         flow = find_leftover(reduced, warped, 0.0).aligning_flow
         field = _local_field(size, flow, registration, registration.matrix)
         registration = replace(registration, field=field)
-        warped = on_grid(registration, generated, size, small)
-    return registration, warped
+    return registration
 
 
 def on_grid(registration: Registration, generated: Image, photo: Size, size: Size) -> Warped:

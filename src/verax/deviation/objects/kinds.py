@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from verax.deviation.objects.regions import Mask, Regions, gradients
 from verax.deviation.pair import Map
 from verax.deviation.record import ObjectKind
-from verax.deviation.regions import Mask, Regions, gradients
 from verax.geometry.features import blur, resize
 
 COARSE = 3  # px of the regions per px at which displacements are sought

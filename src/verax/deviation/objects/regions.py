@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from verax.deviation.objects.relight import as_shown, in_the_light_of
 from verax.deviation.pair import Map, Pair
-from verax.deviation.relight import as_shown, in_the_light_of
 from verax.geometry.features import blur, resize
 from verax.image import Image
 

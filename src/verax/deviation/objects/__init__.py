@@ -10,10 +10,16 @@ came or went.
 import cv2
 import numpy as np
 
-from verax.deviation.kinds import came_or_went, find_moved
+from verax.deviation.objects.kinds import came_or_went, find_moved
+from verax.deviation.objects.regions import (
+    Mask,
+    Regions,
+    changed_regions,
+    is_a_thing,
+    same_structure,
+)
 from verax.deviation.pair import Pair
 from verax.deviation.record import ObjectChange, ObjectKind
-from verax.deviation.regions import Mask, Regions, changed_regions, is_a_thing, same_structure
 
 MOST_MOVED = 5
 PART_OF = 0.5  # share of a region that belongs to something that moved
