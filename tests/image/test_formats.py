@@ -385,7 +385,7 @@ def test_cmyk_photo_written_as_png_is_rgb_in_srgb():
 
 
 def test_unknown_format_lists_the_known_ones():
-    with pytest.raises(UnknownNameError, match="avif, bmp, heif, jpeg, png, tiff, webp"):
+    with pytest.raises(UnknownNameError, match="avif, bmp, heif, jpeg, jxl, png, tiff, webp"):
         encode(np.zeros((4, 4, 3), np.float32), format="gif")
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
@@ -39,6 +40,26 @@ def read_bmp(data: bytes, *, max_pixels: int) -> Raw:
         top=255,
         model="grey" if mode == "L" else "rgb",
         dpi=picture.info.get("dpi"),
+    )
+
+
+def read_gif(data: bytes, *, max_pixels: int) -> Raw:
+    """The samples of the first frame of a GIF file."""
+    with quiet():
+        picture = GifImageFile(BytesIO(data))
+    check_pixels(*picture.size, most=max_pixels)
+    frames = getattr(picture, "n_frames", 1)
+    picture.seek(0)
+    clear = "transparency" in picture.info
+    mode = "RGBA" if clear else "L" if picture.mode == "L" else "RGB"
+    samples = planes(np.asarray(picture.convert(mode)))
+    comment = picture.info.get("comment")
+    return Raw(
+        samples,
+        top=255,
+        model="grey" if mode == "L" else "rgb",
+        comment=comment if isinstance(comment, bytes) else None,
+        lost=(f"{frames - 1} further frames",) if frames > 1 else (),
     )
 
 

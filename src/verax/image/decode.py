@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 
 from verax.errors import ImageReadError, VeraxError
 from verax.image import colour, iptc, metadata, named_colour, turning, xmp
-from verax.image.codecs import read_avif, read_bmp, read_heif, read_webp
+from verax.image.camera import is_raw, read_raw
+from verax.image.codecs import read_avif, read_bmp, read_gif, read_heif, read_webp
 from verax.image.contract import Metadata, Photo, Plane, Stored, check_image
 from verax.image.header import READABLE, TITLES, format_of_bytes, kind_of
 from verax.image.jpeg import read_jpeg
+from verax.image.jxl import read_jxl
 from verax.image.png import read_png
 from verax.image.raw import CHANNELS, Raw, one_line
 from verax.image.tiff import read_tiff
@@ -27,6 +29,9 @@ READERS: dict[str, Callable[..., Raw]] = {
     "avif": read_avif,
     "heif": read_heif,
     "bmp": read_bmp,
+    "jxl": read_jxl,
+    "gif": read_gif,
+    "raw": read_raw,
 }
 
 
@@ -41,6 +46,8 @@ def decode(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) ->
     format = format_of_bytes(data)
     if not format:
         raise ImageReadError(f"{name}: want a {READABLE} picture, got {kind_of(data)}")
+    if format == "tiff" and is_raw(data):
+        format = "raw"
     try:
         raw = READERS[format](data, max_pixels=max_pixels)
         return photo_of(raw, format, name, hashlib.sha256(data).hexdigest())[0]

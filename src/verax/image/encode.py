@@ -21,6 +21,7 @@ from verax.image.contract import (
 )
 from verax.image.jpeg import write_jpeg
 from verax.image.jpeg_segments import SEGMENT, XMP_MARK, metadata_segments
+from verax.image.jxl import write_jxl
 from verax.image.metadata import plausible_dpi, resized_exif, without_gps
 from verax.image.png import write_png
 from verax.image.raw import Depth, Model, one_line
@@ -47,6 +48,7 @@ ABILITIES = {
     "tiff": Ability((8, 16), ("rgb", "grey", "cmyk")),
     "avif": Ability((8, 10, 12), ("rgb",)),
     "heif": Ability((8, 10, 12), ("rgb",)),
+    "jxl": Ability((8, 16), ("rgb", "grey"), icc=False),
     "bmp": Ability((8,), ("rgb", "grey"), alpha=False, icc=False),
 }
 # Metadata that a format carries
@@ -58,6 +60,7 @@ CARRIES = {
     "webp": COMMON,
     "avif": COMMON,
     "heif": COMMON,
+    "jxl": {"exif", "xmp"},
     "bmp": set[str](),
 }
 WORDS = {"icc": "the colour profile", "exif": "EXIF", "xmp": "XMP", "iptc": "IPTC"}
@@ -202,6 +205,8 @@ def _write(
         return write_bmp(samples, metadata)
     if format == "webp":
         return write_webp(samples, metadata)
+    if format == "jxl":
+        return write_jxl(samples, metadata)
     if format == "avif":
         return write_avif(samples, depth, metadata, quality=quality)
     return write_heif(samples, depth, metadata, quality=quality)

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 from PIL import Image as PillowImage
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
@@ -21,9 +22,9 @@ from verax.image.raw import one_line
 HEAD = 4096  # bytes that `format_of_bytes` wants; it looks no further
 
 TITLES = {"png": "PNG", "jpeg": "JPEG", "webp": "WebP", "tiff": "TIFF", "avif": "AVIF"}
-TITLES |= {"heif": "HEIC", "bmp": "BMP"}
-READABLE = "PNG, JPEG, WebP, TIFF, AVIF, HEIC or BMP"
-MEDIA_TYPES = {name: f"image/{name}" for name in TITLES}
+TITLES |= {"heif": "HEIC", "bmp": "BMP", "jxl": "JPEG XL", "gif": "GIF", "raw": "camera raw"}
+READABLE = "PNG, JPEG, WebP, TIFF, AVIF, HEIC, JPEG XL, BMP, GIF or camera raw"
+MEDIA_TYPES = {name: f"image/{name}" for name in TITLES if name != "raw"}
 
 SUFFIXES = {  # the first of a format is the usual one; all of them can be written
     ".png": "png",
@@ -37,9 +38,12 @@ SUFFIXES = {  # the first of a format is the usual one; all of them can be writt
     ".avif": "avif",
     ".heic": "heif",
     ".heif": "heif",
+    ".jxl": "jxl",
     ".bmp": "bmp",
 }
-READ_ONLY: dict[str, str] = {}
+READ_ONLY = {".gif": "gif"} | dict.fromkeys(
+    (".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw"), "raw"
+)
 
 STARTS = {
     b"\x89PNG\r\n\x1a\n": "png",
@@ -48,17 +52,23 @@ STARTS = {
     b"MM\0*": "tiff",
     b"II+\0": "tiff",
     b"MM\0+": "tiff",
+    b"\xff\x0a": "jxl",
+    b"\x00\x00\x00\x0cJXL \r\n\x87\n": "jxl",
+    b"GIF87a": "gif",
+    b"GIF89a": "gif",
     b"BM": "bmp",
+    b"FUJIFILMCCD-RAW": "raw",
+    b"IIU\0": "raw",
+    b"IIRO": "raw",
+    b"IIRS": "raw",
+    b"MMOR": "raw",
 }
 HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 HEIF_BRANDS |= {b"mif1", b"msf1"}
 AVIF_BRANDS = {b"avif", b"avis"}
 OTHERS = {  # named in the message, so that the way out is clear
-    b"GIF8": "a GIF",
     b"%PDF": "a PDF",
     b"8BPS": "a Photoshop document",
-    b"\x00\x00\x00\x0cJXL ": "a JPEG XL",
-    b"\xff\x0a": "a JPEG XL",
     b"\x00\x00\x00\x0cjP  ": "a JPEG 2000",
     b"<svg": "an SVG",
     b"<?xml": "an XML or SVG",
@@ -80,7 +90,7 @@ class Header:
 def is_picture_name(path: Path | str) -> bool:
     """Whether a name ends like a picture's; hidden files, as macOS puts them beside, are none."""
     path = Path(path)
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    return path.suffix.lower() in {**SUFFIXES, **READ_ONLY} and not path.name.startswith(".")
 
 
 def usual_suffix(format: str) -> str:
@@ -96,6 +106,8 @@ def format_of_bytes(head: bytes) -> str:
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "webp"
     brands = brands_of(head)
+    if b"crx " in brands:
+        return "raw"
     return "avif" if brands & AVIF_BRANDS else "heif" if brands & HEIF_BRANDS else ""
 
 
@@ -159,6 +171,12 @@ def _header(file: BinaryIO, name: str) -> Header:
     if not format:
         raise ImageReadError(f"{name}: want a {READABLE} picture, got {kind_of(head)}")
     file.seek(0)
+    if format == "tiff":
+        from verax.image.camera import is_raw
+
+        whole = file.read()
+        format = "raw" if is_raw(whole) else format
+        file.seek(0)
     width, height = SIZES.get(format, _size_by_pillow)(file, format)
     return Header(format, width, height)
 
@@ -200,7 +218,7 @@ def _tiff_size(file: BinaryIO, _: str) -> tuple[int, int]:
 
 def _size_by_pillow(file: BinaryIO, format: str) -> tuple[int, int]:
     picture = _opened(file, format)
-    if format == "bmp":
+    if format in ("bmp", "gif"):
         return picture.size
     return _upright(*picture.size, picture.getexif())
 
@@ -233,19 +251,45 @@ def _heif(file: BinaryIO) -> Any:  # noqa: ANN401  # untyped module of an extra
     return pillow_heif.open_heif(file)
 
 
+def _jxl_size(file: BinaryIO, _: str) -> tuple[int, int]:
+    from verax.image.jxl import size_of
+
+    return size_of(file.read(1 << 20))
+
+
+def _raw_size(file: BinaryIO, _: str) -> tuple[int, int]:
+    try:
+        import rawpy
+    except ImportError as exc:
+        raise missing_extra("Developing camera raw", "raw") from exc
+    with rawpy.imread(file) as opened:
+        sizes = opened.sizes
+        turned = sizes.flip in (5, 6)
+        return (sizes.height, sizes.width) if turned else (sizes.width, sizes.height)
+
+
+def _no_exif(*_: object) -> PillowImage.Exif:
+    return PillowImage.Exif()
+
+
 CLASSES: dict[str, Callable[[BinaryIO], ImageFile]] = {
     "jpeg": JpegImageFile,
     "webp": WebPImageFile,
     "tiff": TiffImageFile,
     "avif": AvifImageFile,
     "bmp": BmpImageFile,
+    "gif": GifImageFile,
 }
 SIZES: dict[str, Callable[[BinaryIO, str], tuple[int, int]]] = {
     "png": _png_size,
     "tiff": _tiff_size,
     "heif": _heif_size,
+    "jxl": _jxl_size,
+    "raw": _raw_size,
 }
 EXIF: dict[str, Callable[[BinaryIO, str], PillowImage.Exif]] = {
     "png": _png_exif,
     "heif": _heif_exif,
+    "jxl": _no_exif,
+    "raw": _no_exif,
 }

@@ -17,6 +17,7 @@ import cv2
 from verax import image as images
 from verax.bench.engines import default_workers
 from verax.errors import InputError
+from verax.image.places import left_in
 
 Way = Literal["inside", "previews", "linked"]
 
@@ -80,6 +81,8 @@ class Pictures:
                 kind, data = "png", images.encode(images.read(path).pixels, format="png")
             else:
                 data = path.read_bytes()
+                if left_in(data):  # pages are shared
+                    kind, data = "png", images.encode(images.read(path).pixels, format="png")
         except InputError:  # a broken photo is told as a failed item, not shown
             return ""
         return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

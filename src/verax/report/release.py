@@ -22,6 +22,7 @@ from typing import Any
 
 from verax.bench.record import OutputRow, Record
 from verax.errors import InputError, SettingsError
+from verax.image.places import left_in
 from verax.provenance.reading import has_manifest
 from verax.report.card import REQUEST, card
 from verax.report.export import write_parquet
@@ -85,6 +86,8 @@ def _bytes(record: Record, row: OutputRow) -> bytes:
     data = path.read_bytes() if path.is_file() else b""
     if hashlib.sha256(data).hexdigest() != row.sha256:
         raise InputError(f"{path} is missing or was changed since the run; run the plan again")
+    if left_in(data):
+        raise InputError(f"{path} says where a photo was taken and is not published; remove it")
     return data
 
 
