@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from verax.errors import BudgetExceeded, ProviderBusy, ProviderUncertain
-from verax.providers.batch import Batches, plain, split
+from verax.providers.batch import Batches
+from verax.providers.batch_lines import plain, split
 from verax.providers.budget import Budget, load_tariff, total
 from verax.providers.images_api import connect
 from verax.providers.journal import Journal

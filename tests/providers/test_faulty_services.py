@@ -21,11 +21,13 @@ from verax.errors import (
 )
 from verax.providers import links
 from verax.providers.answers import read_answer
-from verax.providers.batch import Batches, plain
+from verax.providers.batch import Batches
+from verax.providers.batch_lines import plain
 from verax.providers.budget import Budget, load_tariff
 from verax.providers.entries import decoded
 from verax.providers.journal import Journal
 from verax.providers.requests import GenerateRequest, ImageFile, Usage, repeated
+from verax.testservice import faults
 
 TARIFF = load_tariff()
 GENERATE = GenerateRequest(
@@ -305,6 +307,68 @@ def test_a_batch_that_was_created_and_denied_is_found(tmp_path, service, connect
     assert left == ["done"] * 3
     assert len(service.state.batches) == 1
     assert len(service.ledger()) == 3
+
+
+def in_a_batch(tmp_path, client, count=2):
+    """The journal after a batch of edits, and the requests."""
+    requests = [
+        plain(client.prepare(edit(images=(ImageFile(png(seed=seed)),)))[0]) for seed in range(count)
+    ]
+    journal = Journal(tmp_path / "journal")
+    budget = Budget(load_tariff(batch=True), "run")
+    Batches(client, journal, budget, sleep=lambda seconds: None).run(requests)
+    return journal, requests
+
+
+CHANGES = {
+    "zeros": lambda body: body | {"usage": {"input_tokens": 0, "output_tokens": 0}},
+    "no usage": lambda body: {"data": body["data"]},
+    "nested": lambda body: {"result": {"data": body["data"]}},
+    "wrapped": lambda body: {"data": [{"b64_json": body["data"][0]["b64_json"] + "\n"}]},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_batch_brings_the_same_faults_and_loses_nothing(tmp_path, service, connected, change):
+    service.state.batch_plan["bodies"] = CHANGES[change]
+    journal, requests = in_a_batch(tmp_path, connected(service.base_url))
+    with journal:
+        assert states(journal) == ["done", "done"]
+        assert all(journal.stored(one).cost_usd is None for one in requests)
+        assert journal.spent("run").most_usd >= service.bill_usd()
+
+
+def test_a_batch_that_answers_with_links_has_its_pictures_fetched(tmp_path, service, connected):
+    with service.state.lock:
+        service.state.linked.append(faults.Linked(png(1024, 768), ""))
+    service.state.batch_plan["bodies"] = lambda body: {"data": [{"url": "/pictures/0"}]}
+    journal, requests = in_a_batch(tmp_path, connected(service.base_url))
+    with journal:
+        service.state.linked[0].way = "gone"
+
+        assert states(journal) == ["done", "done"]
+        assert journal.stored(requests[0]).images[0].width == 1024
+
+
+def test_a_line_of_a_batch_that_is_no_json_is_kept_and_stops_nothing(tmp_path, service, connected):
+    service.state.batch_plan["garble"] = True
+    journal, _ = in_a_batch(tmp_path, connected(service.base_url))
+    with journal:
+        assert states(journal) == ["done", "done"]
+        (kept,) = journal.folder.glob("unread/*")
+    assert b"half a li" in kept.read_bytes()
+
+
+def test_a_page_in_place_of_a_linked_picture_is_not_taken_for_it(journal, client, service):
+    request = client.prepare(edit())[0]
+    service.script(["link:sorry"])
+    for _ in range(2):
+        with pytest.raises(ProviderError, match="cannot be read"):
+            call(journal, client, request)
+    service.state.linked[0].way = ""
+
+    assert call(journal, client, request).images[0].width == 1024
+    assert len(service.ledger()) == 1
 
 
 def test_usage_that_contradicts_itself_is_counted_at_the_dearer_reading():

@@ -56,7 +56,7 @@ class BenchAsker:
         prior = receive(asking, answer)
         return Prior(
             prior.pixels,
-            answer.cost_usd or 0.0,
+            answer.counted_usd,
             came != asking.canvas.size,
             hashlib.sha256(prior.data).hexdigest(),
             has_manifest(prior.data),
@@ -77,7 +77,7 @@ class BenchAsker:
         from verax.catalog.prompts import tasks
         from verax.image import Photo
         from verax.priors import generated
-        from verax.providers.batch import plain
+        from verax.providers.batch_lines import plain
 
         wishes = generated.Wishes(
             model=work.model,

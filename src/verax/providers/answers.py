@@ -146,6 +146,15 @@ def real_picture(data: bytes) -> GeneratedImage:
     return GeneratedImage(data, _MEDIA[picture.format or ""], width, height)
 
 
+def is_picture(data: bytes) -> bool:
+    """Whether these bytes are a picture that can be read to the last row."""
+    try:
+        real_picture(data)
+    except ProviderError:
+        return False
+    return True
+
+
 def _pictures(
     data: dict[str, Any], body: bytes, fetch: Fetch | None
 ) -> tuple[tuple[GeneratedImage, ...], tuple[str, ...]]:

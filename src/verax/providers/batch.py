@@ -13,14 +13,23 @@ The uploaded pictures are deleted at the service when the last batch has ended.
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from verax.errors import ProviderBusy, ProviderError, ProviderRejected, ProviderUncertain
 from verax.providers.answers import json_object
+from verax.providers.batch_lines import (
+    MOST_BYTES,
+    MOST_LINES,
+    errors_of,
+    plain,
+    split,
+    status_of,
+    unanswered,
+)
 from verax.providers.batch_table import Batch, BatchTable
 from verax.providers.budget import Budget
 from verax.providers.dialects import Wire, json_pictures, wire
@@ -28,13 +37,9 @@ from verax.providers.failures import failure
 from verax.providers.images_api import Client
 from verax.providers.journal import Journal
 from verax.providers.records import Call
-from verax.providers.requests import EditRequest, GenerateRequest, ImageFile, Request
+from verax.providers.requests import EditRequest, ImageFile, Request
 from verax.store import writing
 
-R = TypeVar("R", bound=GenerateRequest)
-
-MOST_LINES = 50_000
-MOST_BYTES = 200_000_000
 WINDOW = "24h"
 POLL_S = 30.0
 ENDPOINTS = {"edit": "/v1/images/edits", "generate": "/v1/images/generations"}
@@ -260,16 +265,16 @@ class Batches:
                 call = calls.pop(str(line.get("custom_id")), None)
                 if call is not None:
                     self._take(call, line)
-        message = _errors(told)
+        message = errors_of(told)
         for call in calls.values():
-            self.journal.kept.give_up(call, _unanswered(status, message))
+            self.journal.kept.give_up(call, unanswered(status, message))
         self.table.change(batch, status=status, ended=self.journal.kept.now(), message=message)
         return True
 
     def _take(self, call: Call, line: Mapping[str, Any]) -> None:
         response = line.get("response") or {}
         body = json.dumps(response.get("body") or {"error": line.get("error") or {}}).encode()
-        status = _status(response)
+        status = status_of(response)
         if 200 <= status < 300:
             self.journal.kept.take(call, body, self.client.transport.fetch)
             return
@@ -307,46 +312,3 @@ class Batches:
 
     def _calls(self, batch: Batch) -> list[Call]:
         return self.journal.records.select(states=("batched",), owner=batch.name)
-
-
-def plain(request: R) -> R:
-    """The request as a batch sends it: nothing streams there."""
-    return replace(request, stream=False, partial_images=None)
-
-
-def split(
-    requests: Sequence[Request], *, lines: int = MOST_LINES, size: int = MOST_BYTES
-) -> Iterator[list[Request]]:
-    """Parts of at most so many lines and bytes, in order. Prompts are what makes lines long."""
-    part: list[Request] = []
-    used = 0
-    for request in requests:
-        length = _line_bytes(request)
-        if part and (len(part) == lines or used + length > size):
-            yield part
-            part, used = [], 0
-        part.append(request)
-        used += length
-    if part:
-        yield part
-
-
-def _line_bytes(request: Request) -> int:
-    """Upper bound for the length of a line: 6 bytes per character of JSON, ids of 100 bytes."""
-    return len(json.dumps(request.fields())) * 2 + 200 * len(request.files()) + 500
-
-
-def _status(response: Mapping[str, Any]) -> int:
-    value = response.get("status_code")
-    return value if isinstance(value, int) else 0
-
-
-def _unanswered(status: str, message: str) -> ProviderError:
-    if status == "completed":
-        return ProviderUncertain("the batch is complete but holds no answer to this call")
-    return ProviderBusy(f"the batch is {status}: {message or 'this call had no turn'}")
-
-
-def _errors(told: Mapping[str, Any]) -> str:
-    listed: Iterable[Mapping[str, Any]] = (told.get("errors") or {}).get("data") or []
-    return "; ".join(str(one.get("message", "")) for one in listed)[:1000]

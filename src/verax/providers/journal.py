@@ -26,29 +26,25 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Literal
 
-from verax.catalog.models import parse_size
 from verax.errors import (
     BudgetExceeded,
     ProviderBusy,
     ProviderError,
     ProviderRefused,
-    ProviderUncertain,
     VeraxError,
 )
 from verax.providers.answers import Fetch, differences
 from verax.providers.budget import Budget, Estimate, Pace, total
+from verax.providers.claims import expected_bytes, is_answered, raise_refused, raise_uncertain
 from verax.providers.keeping import Keeper, Keeping
 from verax.providers.records import Call, Records, Spent, State
 from verax.providers.requests import ImagesAnswer, Request, Send
 from verax.store import Reserved, writing
 
 WAIT_S = 0.05  # between looks at a call that somebody else has under way
-BYTES_PER_PIXEL = 4 * 4 / 3  # four channels that do not compress, as base64
-AUTO_PIXELS = 8_294_400  # the largest picture a service may choose
 ROUNDING_USD = 1e-9
 
 
@@ -154,9 +150,9 @@ class Journal:
                         f"this call is part of {last.owner}; fetch its answers first"
                     )
                 if last and state == "uncertain" and not retry_uncertain:
-                    _raise_uncertain(last)
+                    raise_uncertain(last)
                 if last and state == "refused":
-                    _raise_refused(last, budget.run, retry_uncertain)
+                    raise_refused(last, budget.run, retry_uncertain)
                 if state != "started" and self._affordable(estimate, budget, request.model):
                     owner = self.kept.owner
                     return self._begin("started", request, estimate, budget, owner)
@@ -176,7 +172,7 @@ class Journal:
                 again = state == "uncertain" and retry_uncertain
                 if last and state == "refused":
                     with suppress(ProviderRefused):
-                        _raise_refused(last, budget.run, retry_uncertain)
+                        raise_refused(last, budget.run, retry_uncertain)
                         again = True
                 if state == "" or again:
                     asked.append(request)
@@ -262,7 +258,7 @@ class Journal:
         path = self.kept.path(call.fingerprint)
         try:
             path.unlink(missing_ok=True)  # of a record that was removed
-            room = Reserved(path, _expected_bytes(request))
+            room = Reserved(path, expected_bytes(request))
         except BaseException as exc:
             self.kept.finish(call, "failed", message=str(exc))
             raise
@@ -300,41 +296,5 @@ class Journal:
                 "the service gave no token counts that can be believed; the most that the call can "
                 f"cost, ${call.reserved_usd:.4f}, is counted"
             )
-        cost = call.cost_usd if call else None
-        return replace(answer, cost_usd=cost, notices=tuple(notices))
-
-
-def is_answered(call: Call | None) -> bool:
-    """Whether the answer to a call is kept, readable or not."""
-    return call is not None and call.state in ("done", "unusable")
-
-
-def _expected_bytes(request: Request) -> int:
-    """Upper bound for the body of an answer, previews of a stream included."""
-    size = request.size or "auto"
-    pixels = AUTO_PIXELS if size == "auto" else math.prod(parse_size(size))
-    pictures = request.n * (1 + (request.partial_images or 0))
-    return pictures * int(pixels * BYTES_PER_PIXEL) + 65_536
-
-
-def _raise_refused(call: Call, run: str, retry_uncertain: bool) -> None:
-    """Raises unless the call may be asked again: in another run, and where it may have been billed
-    only when asked for."""
-    if call.run == run:
-        raise ProviderRefused(call.message, stage=call.stage, categories=call.categories)
-    if call.stage != "input" and not retry_uncertain:
-        raise ProviderRefused(
-            f"{call.message}; that may have been billed, so it is asked again only with "
-            "--retry-uncertain",
-            stage=call.stage,
-            categories=call.categories,
-        )
-
-
-def _raise_uncertain(call: Call) -> NoReturn:
-    when = datetime.fromtimestamp(call.started, UTC).strftime("%Y-%m-%d %H:%M")
-    most = "" if call.reserved_usd is None else f" with up to ${call.reserved_usd:.4f}"
-    raise ProviderUncertain(
-        f"the same call went out on {when} UTC and no answer came ({call.message}); it may have "
-        f"been billed{most}. It is repeated only with --retry-uncertain"
-    )
+        cost, counted = (call.cost_usd, call.counted_usd) if call else (None, 0.0)
+        return replace(answer, cost_usd=cost, counted_usd=counted, notices=tuple(notices))

@@ -1,8 +1,8 @@
 """How a call ends: its answer on disk, its record closed, and what is known of its process.
 
 The body of an answer is one file, `<fingerprint>.json`, byte for byte as it came. Beside it lie the
-pictures behind its links (`.<hash of the link>.picture`), and of answers that broke off what had
-come (`.<call>.part`).
+pictures behind its links (`.<hash of the link>.picture`; `.unread` where that was none, which is
+fetched again), and of answers that broke off what had come (`.<call>.part`).
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from verax.errors import (
     ProviderUncertain,
     VeraxError,
 )
-from verax.providers.answers import Fetch, bill, holds_pictures, read_answer
+from verax.providers.answers import Fetch, bill, holds_pictures, is_picture, read_answer
 from verax.providers.budget import cost_usd
 from verax.providers.records import Call, Records, State
 from verax.providers.requests import ImagesAnswer, Usage
@@ -62,6 +62,8 @@ def linked(answer: Path, link: str, fetch: Fetch) -> bytes:
     if path.is_file():
         return path.read_bytes()
     data = fetch(link)
+    if not is_picture(data):  # a page that says sorry, or a format for a later version
+        path = path.with_suffix(".unread")
     with suppress(OutputError), writing(path):  # delivered all the same; the link stays
         write_whole(path, data)
     return data
@@ -133,7 +135,9 @@ class Keeping:
         """Everything on disk that belongs to a call which has ended."""
         path = self.path(call.fingerprint)
         if call.state in ("done", "unusable"):
-            return [p for p in (path, *path.parent.glob(f"{path.stem}.*.picture")) if p.is_file()]
+            beside = [*path.parent.glob(f"{path.stem}.*.picture")]
+            beside += path.parent.glob(f"{path.stem}.*.unread")
+            return [one for one in (path, *beside) if one.is_file()]
         part = self.part(call)
         return [part] if part.is_file() else []
 
@@ -152,7 +156,7 @@ class Keeping:
             fetch=lambda link: linked(path, link, fetch or _not_fetched),
             retries=call.retries,
         )
-        return replace(answer, request_id=call.request_id, cost_usd=call.cost_usd)
+        return replace(answer, request_id=call.request_id)
 
     def again(self, call: Call, fetch: Fetch | None = None) -> State:
         """Read what is kept of a call once more, as this version can and with links tried again.

@@ -175,6 +175,7 @@ class ImagesAnswer:
         notices: what was dropped, converted or differs from the request, in words.
         lost: those of the notices that tell of pictures which could not be read or fetched.
         cost_usd: the bill as the journal knows it, None where unknown.
+        counted_usd: what counts towards the limit: the bill, or the most it can be.
     """
 
     images: tuple[GeneratedImage, ...]
@@ -189,6 +190,7 @@ class ImagesAnswer:
     notices: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
     cost_usd: float | None = None
+    counted_usd: float = 0.0
 
 
 class Keep(Protocol):

@@ -3,12 +3,14 @@
 `State.batch_plan` orders failures: {"expire_after": 2} answers two lines and expires,
 {"fail_lines": {1: "refuse"}} refuses line 1, {"invalid": True} fails validation,
 {"create": [502, 0, 200]} carries a creation out and answers with that status, drops the line for 0,
-and answers with an empty object for 200; {"links": True} gives pictures as links.
+and answers with an empty object for 200; {"bodies": f} changes each good body by f, and
+{"garble": True} puts a line that is no JSON into the results.
 """
 
 import base64
 import json
 import time
+from collections.abc import Callable
 
 from verax.testservice import calls, pictures, rules
 from verax.testservice.calls import Fields, Form
@@ -130,6 +132,8 @@ def advance(service: State, batch: Fields) -> None:
 
 def write_lines(service: State, name: str, lines: list[Fields]) -> str:
     data = "".join(json.dumps(line) + "\n" for line in lines).encode()
+    if service.batch_plan.get("garble"):
+        data = b'{"custom_id": "half a li\n' + data
     return add_file(service, f"{name}.jsonl", data, "batch_output")
 
 
@@ -165,4 +169,6 @@ def run_line(service: State, line: Fields) -> Fields:
     data = [base64.b64encode(pictures.encode(picture, form)).decode() for picture in painted]
     body = {"created": int(time.time()), "data": [{"b64_json": text} for text in data]}
     body |= calls.described(fields, painted[0].size) | {"usage": bill["usage"]}
-    return rules.check_answer("answer", body)
+    body = rules.check_answer("answer", body)
+    change: Callable[[Fields], Fields] = service.batch_plan.get("bodies", lambda whole: whole)
+    return change(body)

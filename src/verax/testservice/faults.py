@@ -6,6 +6,7 @@ page                   nothing billed, a web page with status 200
 link  link:null        the picture as a link; b64_json absent, null; `empty`: ""
 link:relative          from the service's root; `redirect`: by way of another; `data`: a data: URL
 link:late              404 twice; `cut`: half of it once; `gone`: 404 always; `keyed`: wants the key
+link:sorry             a web page with status 200 in its place
 link:endless           without a length and without an end; `private`: into a private network
 stream:url             completed event with a link; `nested`: data[]; `named`: type in the event
                        line only; `noise`: unknown events between; `unended`: no blank line
@@ -158,6 +159,8 @@ def picture(linked: Linked, host: str, *, keyed: bool, number: int) -> Reply:
     way, count = linked.way, linked.asked
     if way == "gone" or (way == "late" and count <= LATE):
         return Reply(404, b"not yet", "text/plain")
+    if way == "sorry":
+        return Reply(200, b"<html>This link has expired</html>", "text/html")
     if way == "keyed" and not keyed:
         return Reply(401, b"who are you?", "text/plain")
     if way == "redirect" and count == 1:

@@ -1,6 +1,5 @@
 """The test service itself: a real HTTP server that plays the Images API; see `state` for orders."""
 
-import email.utils
 import hashlib
 import json
 import re
@@ -11,7 +10,7 @@ from typing import Any
 
 from PIL.Image import Image
 
-from verax.testservice import batches, calls, faults, pictures, rules
+from verax.testservice import batches, calls, faults, pictures, replies, rules
 from verax.testservice.calls import Fields, Files
 from verax.testservice.rules import Refusal
 from verax.testservice.state import AHEAD_S, STATUSES, State
@@ -85,7 +84,7 @@ class Conversation(BaseHTTPRequestHandler):
         if verb == "POST" and tail in ("images/generations", "images/edits"):
             return self.pictures(tail, body)
         if verb == "GET" and tail.startswith("models"):
-            return self.send_json(200, models(tail))
+            return self.send_json(200, replies.models(tail))
         if tail.startswith("files"):
             form = calls.parse_form(self.headers["Content-Type"], body) if verb == "POST" else None
             found = batches.files(self.service, verb, tail, form)
@@ -110,7 +109,7 @@ class Conversation(BaseHTTPRequestHandler):
                 "endpoint": endpoint,
                 "fields": {k: v for k, v in fields.items() if k not in ("image", "mask", "markup")},
                 "files": [[name, hashlib.sha256(data).hexdigest()] for name, data in files],
-                "headers": {k.lower(): v for k, v in self.headers.items() if not secret(k)},
+                "headers": {k.lower(): v for k, v in self.headers.items() if not replies.secret(k)},
                 "path": self.path,
                 "time": time.time(),
             }
@@ -150,7 +149,7 @@ class Conversation(BaseHTTPRequestHandler):
         if step == "429":
             refusal = Refusal(429, "Rate limit reached for images per min.", None)
             refusal.error |= {"type": "rate_limit_error", "code": "rate_limit_exceeded"}
-            refusal.headers = retry_after(detail)
+            refusal.headers = replies.retry_after(detail)
             self.ahead = detail.startswith("ahead")
             raise refusal
         if step in STATUSES:
@@ -211,7 +210,7 @@ class Conversation(BaseHTTPRequestHandler):
         while time.monotonic() < until:
             self.chunk(b": still painting\n\n")
             time.sleep(min(0.1, max(0.0, until - time.monotonic())))
-        every = events(kind, fields, answer)
+        every = replies.events(kind, fields, answer)
         for position, event in enumerate(every):
             if "usage" in answer:
                 rules.check_answer(event["type"], event)
@@ -315,54 +314,3 @@ class Conversation(BaseHTTPRequestHandler):
         """End the connection without another byte."""
         self.close_connection = True
         self.connection.close()
-
-
-def events(kind: str, fields: Fields, answer: Fields) -> list[Fields]:
-    """An answer as the events of a stream: previews, then the pictures, the last with usage."""
-    name = "image_edit" if kind == "edit" else "image_generation"
-    common = {key: value for key, value in answer.items() if key not in ("data", "usage")}
-    common["created_at"] = common.pop("created")
-    texts = [one["b64_json"] for one in answer["data"]]
-    previews = [
-        {"type": f"{name}.partial_image", "partial_image_index": index, "b64_json": texts[0]}
-        for index in range(fields.get("partial_images") or 0)
-    ]
-    every = [*previews, *({"type": f"{name}.completed", "b64_json": text} for text in texts)]
-    if "usage" in answer:
-        every[-1]["usage"] = answer["usage"]
-    return [event | common for event in every]
-
-
-def secret(header: str) -> bool:
-    return header.lower() in ("authorization", "api-key", "cookie")
-
-
-def retry_after(form: str) -> dict[str, str]:
-    name, _, value = form.partition("=")
-    if name == "ms":
-        return {"retry-after-ms": value}
-    if name == "ahead":
-        value = str(float(value) + AHEAD_S)
-    if name in ("date", "ahead"):
-        return {"Retry-After": email.utils.formatdate(time.time() + float(value), usegmt=True)}
-    special: dict[str, dict[str, str]] = {
-        "": {},
-        "absurd": {"Retry-After": "99999"},
-        "text": {"Retry-After": "soon"},
-    }
-    return special.get(name, {"Retry-After": name})
-
-
-def models(tail: str) -> Fields:
-    def one(name: str) -> Fields:
-        ends = rules.MODELS[name]
-        about = {"id": name, "object": "model", "created": 1_760_000_000, "owned_by": "system"}
-        return about | {"shutdown_date": ends}
-
-    wanted = tail.removeprefix("models").strip("/")
-    if not wanted:
-        listed = {"object": "list", "data": [one(name) for name in rules.MODELS]}
-        return rules.check_answer("models", listed)
-    if wanted not in rules.MODELS:
-        raise Refusal(404, f"The model '{wanted}' does not exist", "model", "model_not_found")
-    return one(wanted)
