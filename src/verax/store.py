@@ -1,11 +1,10 @@
-"""Where things are kept: a SQLite database in WAL mode, and files named by their SHA-256.
+"""Where things are kept: a SQLite database in WAL mode, and files beside it.
 
 Both survive `kill -9` at any moment and two processes at once. A write is whole or absent: files
 appear under their name only after their bytes are synced, database changes commit in one step.
 Every failure to write is an OutputError; a file that belongs to a newer Verax is refused.
 """
 
-import hashlib
 import io
 import os
 import shutil
@@ -132,44 +131,6 @@ def _as_much_as_fits(file: io.FileIO, data: bytes) -> tuple[int, OSError | None]
     except OSError as exc:
         return written, exc
     return written, None
-
-
-class Blobs:
-    """Files by content: the same bytes are kept once, under their SHA-256."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def path(self, sha256: str) -> Path:
-        return self.folder / sha256[:2] / sha256
-
-    def put(self, data: bytes) -> str:
-        """Keep the bytes; their SHA-256, hexadecimal. Synced when this returns."""
-        sha256 = hashlib.sha256(data).hexdigest()
-        path = self.path(sha256)
-        if not path.exists():
-            with writing(path):
-                write_whole(path, data)
-        return sha256
-
-    def get(self, sha256: str) -> bytes:
-        """The bytes; InputError when they are missing or no longer what they were."""
-        path = self.path(sha256)
-        try:
-            data = path.read_bytes()
-        except OSError as exc:
-            raise InputError(f"{path} is missing from the store: {exc.strerror}") from exc
-        if hashlib.sha256(data).hexdigest() != sha256:
-            raise InputError(f"{path} was changed: its bytes are not those of its name; remove it")
-        return data
-
-    def remove(self, sha256: str) -> None:
-        with writing(self.path(sha256)):
-            self.path(sha256).unlink(missing_ok=True)
-
-    def __iter__(self) -> Iterator[str]:
-        """The SHA-256 of everything kept."""
-        return (path.name for path in self.folder.glob("??/*") if len(path.name) == 64)
 
 
 def open_database(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:

@@ -19,9 +19,10 @@ from verax.errors import (
     ProviderUncertain,
 )
 from verax.providers.answers import read_answer, read_usage
-from verax.providers.failures import failure, may_repeat, said, wait_s
+from verax.providers.failures import failure, may_repeat, said
 from verax.providers.requests import Usage
 from verax.providers.streams import Collector
+from verax.providers.waits import wait_s
 
 ANY = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 ANY |= st.lists(ANY, max_size=2) | st.dictionaries(st.text(max_size=3), ANY, max_size=2)
@@ -103,6 +104,8 @@ def test_a_wish_that_is_none_gives_the_usual_growing_wait(text):
             b'{"error":{"message":"Insufficient account balance","code":1113}}',
             ProviderRejected,
         ),
+        (429, body(code="moderation_blocked"), ProviderRefused),
+        (429, body(code="rate", message="rejected by the rate policy"), ProviderBusy),
         (425, b"", ProviderBusy),
         (500, b"[1]", ProviderUncertain),
         (502, b'{"error":"ALL_PROVIDERS_EXHAUSTED"}', ProviderUncertain),

@@ -432,6 +432,24 @@ def test_a_full_disk_stops_before_anything_is_sent(journal):
     assert states(journal) == ["failed", "done"]
 
 
+def test_a_journal_that_cannot_be_closed_delivers_and_is_closed_at_the_next_look(
+    journal, monkeypatch
+):
+    finish = journal.records.finish
+
+    def full(*arguments, **values):
+        raise OutputError("cannot write: no space left")
+
+    monkeypatch.setattr(journal.records, "finish", full)
+    answer = journal.call(REQUEST, Service(), budget=FREE)
+    monkeypatch.setattr(journal.records, "finish", finish)
+    service = Service()
+    again = journal.call(REQUEST, service, budget=FREE)
+
+    assert "not up to date" in " ".join(answer.notices)
+    assert (again.images, service.calls, states(journal)) == (answer.images, 0, ["done"])
+
+
 def test_the_journal_is_private_to_the_user(journal):
     assert journal.folder.stat().st_mode & 0o777 == 0o700
 

@@ -4,7 +4,7 @@ import json
 
 import httpx2
 import pytest
-from recorder import recorder
+from recorder import PICTURE, recorder
 
 from asking import KEY, ask, edit
 from serving import serving
@@ -161,6 +161,7 @@ ECHOES = [
     ),
     (200, {"error": {"message": f"bad key {KEY[-10:]}", "code": "x"}}),
     (200, {"data": [], "model": KEY}),
+    (400, {"error": {"code": "moderation_blocked", "moderation_details": {"categories": [KEY]}}}),
 ]
 
 
@@ -178,6 +179,20 @@ def test_no_eight_characters_of_a_key_in_any_message_or_file(tmp_path, connected
     for path in tmp_path.rglob("*"):
         data = path.read_bytes() if path.is_file() else b""
         assert [part for part in parts_of(KEY) if part.encode() in data] == []
+
+
+def test_a_key_that_is_echoed_beside_a_picture_is_kept_out_and_the_picture_in(tmp_path, connected):
+    told = {"data": [{"b64_json": PICTURE}], "model": f"m-{KEY[5:20]}", "note": f"key {KEY}"}
+    with recorder((200, {}, json.dumps(told).encode())) as (url, _):
+        client = connected(url, environ={"VERAX_API_KEY": KEY})
+        with Journal(tmp_path / "journal") as journal:
+            request = client.prepare(edit())[0]
+            answer = journal.call(request, client.send, budget=Budget(load_tariff(), "run"))
+    kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+    assert answer.images[0].width == 32
+    assert [part for part in parts_of(KEY) if part.encode() in kept] == []
+    assert not parts_of(KEY) & parts_of(repr(answer))
 
 
 def test_a_short_word_for_a_key_spoils_no_answer(service, connected):

@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image as PillowImage
 
-from verax.errors import ProviderError, ProviderRefused
+from verax.errors import ProviderError, ProviderRefused, VeraxError
 from verax.providers import streams
 from verax.providers.bills import read_usage, stated_usd
 from verax.providers.entries import Source, asked_for, entries, salvaged, sources
@@ -168,7 +168,7 @@ def _pictures(
     for number, entry in enumerate(found, 1):
         try:
             images.append(_image(entry, fetch))
-        except ProviderError as exc:
+        except VeraxError as exc:
             if len(found) == 1:
                 raise
             lost.append(f"picture {number} of {len(found)}: {exc}")
@@ -191,11 +191,11 @@ def _raise_what_it_says(data: Mapping[str, Any], body: bytes) -> None:
 
 def _image(entry: Mapping[str, Any], fetch: Fetch | None) -> GeneratedImage:
     """The picture of an entry by the first way that works."""
-    first: ProviderError | None = None
+    first: VeraxError | None = None
     for one in sources(entry):
         try:
             return real_picture(_bytes(one, fetch))
-        except ProviderError as exc:
+        except VeraxError as exc:  # local-only refuses a link as a setting does
             first = first or exc
     raise first or ProviderError("an entry of the answer holds no picture; the answer is kept")
 

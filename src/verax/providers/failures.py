@@ -1,4 +1,4 @@
-"""What an error answer means for the money, and how long to wait before asking again.
+"""What an error answer means for the money: not begun, refused, or maybe billed.
 
 The money rule (docs/journal.md has the table): a status says either that a call was surely not
 begun, or that it may have been billed. Only what was not begun is ever repeated on its own.
@@ -7,13 +7,9 @@ in other objects, or as JSON inside of a text, so codes are looked for in all of
 """
 
 import json
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from random import Random
 from typing import Any
 
 from verax.errors import (
@@ -24,14 +20,13 @@ from verax.errors import (
     ProviderUncertain,
 )
 
-LONGEST_WAIT_S = 120.0  # asked to wait longer, we give up at once, as the official SDK does
 # A service that answers so has looked at the request and turned it away before working on it.
 # 303 is not among them: the result lies elsewhere. Nor are 408, 409 and 499: work may be under way.
 NOT_BEGUN = {300, 301, 302, 304, 305, 307, 308, *range(400, 408), *range(410, 418)}
 NOT_BEGUN |= {421, 422, 423, 425, 426, 428, 429, 431, 451}
 BUSY = {425, 429}  # not begun, and the same request may be taken later
 FREE_AGAIN = {408, 409, 425, 429}  # what costs nothing is asked again also after every 5xx
-NEVER_MODERATION = {401, 402, 404, 413, 429}
+BY_CODE_ALONE = {401, 402, 404, 413, 429}  # words about a policy mean something else there
 _MODERATION = re.compile(
     r"moderation|content_?polic|content_?filter|content_?management|safety|responsibleai"
     r"|prohibited_content|sensitive|nsfw"
@@ -51,7 +46,7 @@ class Said:
     Attributes:
         stage: of moderation: "input", "output" or "unknown".
         stated: the stage was stated in a field, not read from the words.
-        moderated: the picture or its prompt was refused.
+        moderated, coded: the picture or its prompt was refused; a code says so, not only words.
         no_money: the account has run out.
     """
 
@@ -62,6 +57,7 @@ class Said:
     stated: bool = False
     categories: tuple[str, ...] = ()
     moderated: bool = False
+    coded: bool = False
     no_money: bool = False
 
     @property
@@ -102,6 +98,7 @@ def _understood(message: str, error: Mapping[str, Any], codes: tuple[str, ...]) 
         stated=stated,
         categories=tuple(map(str, categories)),
         moderated=_is_moderated(codes, message, param),
+        coded=any(_MODERATION.search(code) for code in codes),
         no_money=any(_NO_MONEY.search(code) for code in codes)
         or bool(_EMPTY_PURSE.search(message.lower())),
     )
@@ -175,12 +172,12 @@ def failure(
     request_id = headers.get("x-request-id", "")
     tail = f" (request {request_id})" if request_id else ""
     text = f"{where}: HTTP {status} {told.code}: {told.message}{tail}".replace(" :", ":")
-    if told.moderated and status not in NEVER_MODERATION:
+    if _refuses(status, told):
         stage = told.stage if status in NOT_BEGUN else told.sure_stage
         return ProviderRefused(
             clean(f"{where}: refused at the {stage} stage: {told.message}{tail}"),
             stage=stage,
-            categories=told.categories,
+            categories=tuple(map(clean, told.categories)),
         )
     if not paid and (status in FREE_AGAIN or status >= 500):
         return ProviderBusy(clean(text))
@@ -206,65 +203,11 @@ def may_repeat(status: int, headers: Mapping[str, str], body: bytes, *, paid: bo
     if not paid:
         return status in FREE_AGAIN or status >= 500
     told = said(body)
-    return status in BUSY and not told.no_money
+    return status in BUSY and not told.no_money and not _refuses(status, told)
 
 
-def wait_s(
-    headers: Mapping[str, str],
-    body: bytes,
-    attempt: int,
-    random: Random,
-    *,
-    now: datetime | None = None,
-) -> float | None:
-    """Seconds to wait before the next attempt; None: the service asks for too long.
-
-    The service's wish: `retry-after-ms`, `x-ms-retry-after-ms`, `retry-after` in seconds or as a
-    date, or "try again in 1m2.5s" in the message. Without one: 0.5 s, doubled each time up to
-    8 s, less up to a quarter by chance.
-    """
-    now = _date(headers.get("date", "")) or now or datetime.now(UTC)  # its clock may be wrong
-    wish = _asked_s(headers, said(body).message, now)
-    if wish is None:
-        return min(8.0, 0.5 * 2.0**attempt) * (1.0 - 0.25 * random.random())
-    return wish if wish <= LONGEST_WAIT_S else None
-
-
-def _asked_s(headers: Mapping[str, str], message: str, now: datetime) -> float | None:
-    for name, unit in (("retry-after-ms", 1e-3), ("x-ms-retry-after-ms", 1e-3), ("retry-after", 1)):
-        seconds = _number(headers.get(name, ""))
-        if seconds is not None:
-            return seconds * unit
-    date = _date(headers.get("retry-after", ""))
-    if date is not None:
-        return max(0.0, (date - now).total_seconds())
-    return _in_words(message)
-
-
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if value >= 0 and not math.isnan(value) else None
-
-
-def _date(text: str) -> datetime | None:
-    try:
-        date = parsedate_to_datetime(text)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return date if date.tzinfo else date.replace(tzinfo=UTC)
-
-
-def _in_words(message: str) -> float | None:
-    """Seconds of "Please try again in 12s", "250ms", "1m30.5s"."""
-    found = re.search(r"try again in ((?:[\d.]+(?:ms|h|m|s))+)", message)
-    if not found:
-        return None
-    units = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3}
-    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|h|m|s)", found[1])
-    return sum(float(number) * units[unit] for number, unit in parts)
+def _refuses(status: int, told: Said) -> bool:
+    return told.coded or (told.moderated and status not in BY_CODE_ALONE)
 
 
 def _stage(details: Mapping[str, Any], message: str) -> tuple[str, bool]:

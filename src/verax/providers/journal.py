@@ -31,6 +31,7 @@ from typing import Literal
 
 from verax.errors import (
     BudgetExceeded,
+    OutputError,
     ProviderBusy,
     ProviderError,
     ProviderRefused,
@@ -270,7 +271,11 @@ class Journal:
             raise
         finally:
             room.drop()
-        self.kept.answered(call, answer, short=keep.short)
+        try:
+            self.kept.answered(call, answer, short=keep.short)
+        except OutputError as exc:  # paid and in memory: delivered, and closed at the next look
+            late = f"the journal is not up to date: {exc}"
+            return replace(answer, notices=(*answer.notices, late))
         return self._with_bill(answer, call.fingerprint, keep.short)
 
     def _answer(self, request: Request, fetch: Fetch | None) -> ImagesAnswer:

@@ -89,6 +89,7 @@ class Keeping:
     def __init__(self, folder: Path, records: Records, clock: Callable[[], float]) -> None:
         self.folder, self.records, self.now = folder, records, clock
         self._presence = Presence(folder / "owners")
+        self._unclosed: set[int] = set()  # calls that are over and could not be closed
 
     def close(self) -> None:
         self._presence.close()
@@ -229,7 +230,8 @@ class Keeping:
 
     def settled(self, call: Call) -> State:
         """The state of a record, after closing it where its process is dead. Inside `change`."""
-        if call.state != "started" or self.lives(call.owner):
+        under_way = self.lives(call.owner) and call.id not in self._unclosed
+        if call.state != "started" or under_way:
             return call.state
         path = self.path(call.fingerprint)
         if path.is_file():
@@ -266,7 +268,11 @@ class Keeping:
         return state
 
     def finish(self, call: Call, state: State, **about: Any) -> None:  # noqa: ANN401
+        """Close a record; raises OutputError where that cannot be written, and then the next look
+        at the call closes it."""
+        self._unclosed.add(call.id)
         self.records.finish(call.id, state, ended=self.now(), **about)
+        self._unclosed.discard(call.id)
 
 
 def cost_of(call: Call, usage: Usage | None, stated_usd: float | None) -> float | None:

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from verax.catalog.gateways import Gateway, gateway
 from verax.errors import SettingsError
 from verax.providers.addresses import local_address, understood
-from verax.settings import Settings
+from verax.settings import Settings, without
 
 AZURE_PATHS = ("/openai/v1", "/openai")
 
@@ -40,6 +40,8 @@ class Place:
 
 def choose_place(settings: Settings) -> Place:
     """Raises SettingsError for an address that does not fit what else is set."""
+    if without(settings.gateway, None) != settings.gateway:
+        raise SettingsError("VERAX_GATEWAY or --gateway holds what looks like a key; want a name")
     usual = "custom" if settings.base_url else "openai"
     where = gateway(settings.gateway or usual, changes=settings.home)
     address = understood(settings.base_url or where.base_url or _from_environment(where, settings))

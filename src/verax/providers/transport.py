@@ -27,12 +27,13 @@ from verax.providers import links
 from verax.providers.addresses import local_address, understood
 from verax.providers.contents import Content
 from verax.providers.dialects import Wire
-from verax.providers.failures import failure, may_repeat, wait_s
+from verax.providers.failures import failure, may_repeat
 from verax.providers.lines import service_line, way_to
+from verax.providers.waits import wait_s
 from verax.settings import Secret, without, without_parts
 
 LEAST_KEY = 16  # characters of a key that is one
-LONGEST_ERROR = 20_000  # bytes of a body that is surely no picture
+LONGEST_WORDS = 4_000  # bytes between two quotes that are surely no picture
 MAX_BODY_BYTES = 1 << 30  # ten 4K pictures as base64 are a third of this
 Hear = Callable[[bytes], None]  # takes the chunks of an answer as they come
 _PAGE = re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype html|html|head|body)\b", re.I | re.S)
@@ -135,11 +136,8 @@ class Transport:
         key = self._secret.reveal().encode() if self._secret is not None else b""
         if len(key) < LEAST_KEY:  # a word such as "any", which base64 may hold by chance
             return body
-        whole = body.replace(key, b"[key]")
-        if len(whole) > LONGEST_ERROR:
-            return whole
-        text = whole.decode("utf-8", "surrogateescape")
-        return without_parts(text, key.decode()).encode("utf-8", "surrogateescape")
+        pieces = body.replace(key, b"[key]").split(b'"')
+        return b'"'.join(one if len(one) > LONGEST_WORDS else _without(one, key) for one in pieces)
 
     def _free(self, method: str, path: str) -> Reply:
         return self._patiently(
@@ -256,3 +254,9 @@ class Transport:
                     f"{where}: no whole answer came ({why}); the call may have been billed"
                 ) from None
             raise ProviderError(f"{where}: {why}") from None
+
+
+def _without(words: bytes, key: bytes) -> bytes:
+    """Words without any eight characters of a key."""
+    text = words.decode("utf-8", "surrogateescape")
+    return without_parts(text, key.decode()).encode("utf-8", "surrogateescape")
