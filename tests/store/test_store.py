@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from verax.errors import InputError, OutputError
-from verax.store import Blobs, Presence, Reserved, open_database, transaction, write_whole
+from verax.store import Presence, Reserved, open_database, transaction, write_whole, writing
 
 FIRST = ["CREATE TABLE things (name TEXT)"]
 SECOND = [*FIRST, "ALTER TABLE things ADD COLUMN size INTEGER; CREATE INDEX x ON things (size)"]
@@ -35,33 +35,6 @@ def small_files():
     resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, before[1]))
     yield
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-def test_equal_bytes_are_kept_once_and_come_back(tmp_path):
-    blobs = Blobs(tmp_path)
-    kept = [blobs.put(b"grey"), blobs.put(b"grey"), blobs.put(b"blue")]
-
-    assert kept[0] == kept[1]
-    assert sorted(blobs) == sorted(set(kept))
-    assert blobs.get(kept[2]) == b"blue"
-
-
-def test_changed_bytes_are_refused(tmp_path):
-    blobs = Blobs(tmp_path)
-    name = blobs.put(b"grey")
-    blobs.path(name).write_bytes(b"gray")
-
-    with pytest.raises(InputError, match="was changed"):
-        blobs.get(name)
-
-
-def test_removed_bytes_are_missing(tmp_path):
-    blobs = Blobs(tmp_path)
-    name = blobs.put(b"grey")
-    blobs.remove(name)
-
-    with pytest.raises(InputError, match="missing"):
-        blobs.get(name)
 
 
 def test_an_old_database_is_brought_up_to_date(tmp_path):
@@ -170,8 +143,8 @@ def test_reserved_space_becomes_the_file(tmp_path):
 def test_a_folder_that_may_not_be_written_is_an_output_error(tmp_path):
     tmp_path.chmod(0o500)
 
-    with pytest.raises(OutputError, match="cannot write"):
-        Blobs(tmp_path).put(b"x")
+    with pytest.raises(OutputError, match="cannot write"), writing(tmp_path / "x"):
+        write_whole(tmp_path / "x", b"x")
 
 
 def test_a_database_below_a_file_is_an_output_error(tmp_path):
@@ -219,3 +192,11 @@ def test_rows_have_names(database):
 
     assert isinstance(row, sqlite3.Row)
     assert row["name"] == "a"
+
+
+def test_what_does_not_fit_is_kept_as_far_as_it_does(tmp_path, small_files):
+    room = Reserved(tmp_path / "answer", 1_000)
+    with pytest.raises(OutputError):
+        room.fill(b"x" * 100_000)
+
+    assert (tmp_path / "answer").read_bytes() == b"x" * 65_536
