@@ -49,7 +49,7 @@ PICTURES = Path(os.environ.get("VERAX_PICTURES", HERE.parent / "shared" / "data"
 CLEAN = {("CID22", "val"), ("Kodak24", "test"), ("CLIC2025", "train"), ("Budgie_CC0", "train")}
 SEVERITIES = (0.25, 0.5, 0.85)
 LONG_SIDE = 1280
-PLACED = ("exactly", "roughly", "not")
+PLACED = ("exactly", "roughly", "undecided", "not")
 
 
 @dataclass(frozen=True)

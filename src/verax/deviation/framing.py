@@ -6,24 +6,19 @@ from numpy.typing import NDArray
 
 from verax.deviation.motion import Global, baseline
 from verax.deviation.record import Entry, unknown
+from verax.geometry.frame import SAME_ASPECT
 from verax.geometry.register import Registration
 from verax.geometry.transforms import (
     Matrix,
     Motion,
     Size,
-    compose,
     corners,
-    invert,
     map_points,
     motion,
 )
 from verax.image import Image
 
-SAME_SHAPE = 0.025  # aspect ratios closer than this are one: canvases are rounded to whole 16 px
-KINDS = ("stretch", "crop", "outpaint")
-ZOOM_COUNTS = 0.3  # a generator zooms sooner than it stretches
 BAR_RANGE = 3 / 255  # rows that vary less than this are plain
-LEAST_BARS = 0.02
 
 WIDEST = {"shift": 0.02, "scale": 0.02, "rotation": 1.0, "shear": 1.5, "perspective": 0.02}
 
@@ -34,21 +29,11 @@ def size_of(image: Image) -> Size:
 
 
 def canvas_kind(photo: Image, generated: Image, registration: Registration) -> str:
-    """How the canvas came about: of all ways, the one that leaves the least scale unexplained."""
+    """How the canvas came about, in the registration's words; one of the same shape is none."""
     ours, theirs = size_of(photo), size_of(generated)
-    if abs(np.log(ours[0] / ours[1] * theirs[1] / theirs[0])) < SAME_SHAPE:
+    if abs(np.log(ours[0] / ours[1] * theirs[1] / theirs[0])) < SAME_ASPECT:
         return "same" if ours == theirs else "resized"
-    if not registration.usable:
-        return registration.canvas
-    left = {}
-    for kind in KINDS:
-        scale = motion(
-            compose(registration.matrix, invert(baseline(ours, theirs, kind))), ours, ours
-        ).scale
-        zoom = abs(np.log(scale[0])) + abs(np.log(scale[1]))
-        left[kind] = abs(np.log(scale[0] / scale[1])) + ZOOM_COUNTS * zoom
-    kind = min(KINDS, key=lambda name: left[name])
-    return "letterbox" if kind == "outpaint" and bars_share(generated) > LEAST_BARS else kind
+    return registration.canvas
 
 
 def base_matrix(photo: Image, generated: Image, kind: str) -> Matrix:

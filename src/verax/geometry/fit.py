@@ -111,8 +111,7 @@ def _on_frame(photo: Image, prior: Image, frame: Frame) -> Fit:
     first = Fit(matrix, score, seen, min(1.0, 2 * frame.p_value), True, frame)
     if score > WEAK:
         return first
-    starts = frame.matrix, stretch(_size(prior), _size(photo))
-    best = _from_other_starts(first, photo, prior, starts)
+    best = _from_other_starts(first, photo, prior, [frame.matrix])
     score, seen, _ = _scored(photo, prior, frame.matrix)
     if best.score > max(score + OVERFIT, BY_CHANCE):
         return best
