@@ -8,6 +8,7 @@ import skimage.data
 from verax.degrade.haze import scatter
 from verax.deviation import measure
 from verax.deviation.detector import Detection, by_detector
+from verax.deviation.objects.regions import Regions, is_a_thing
 from verax.priors.inject import Deviations, inject
 from verax.priors.objects import ObjectEdit
 from verax.priors.tone import Tone
@@ -107,3 +108,16 @@ def test_a_detected_thing_elsewhere_has_moved(photo):
 
     assert (found.kind, found.shift_px) == ("moved", (30.0, 0.0))
     assert deviation.entries["objects_moved"].value == 1
+
+
+def test_a_region_below_the_threshold_on_average_is_no_thing():
+    mask = np.zeros((60, 80), bool)
+    mask[20:40, 30:50] = True
+    lab = np.zeros((60, 80, 3), np.float32)
+    lab[mask] = 30
+
+    def told(strength):
+        found = Regions(mask.astype(np.int32), np.float32(strength) * mask, lab * 0, lab)
+        return is_a_thing(found, mask)
+
+    assert [told(strength) for strength in (0.7, 0.95, 1.5, 4.0)] == [False, False, True, True]

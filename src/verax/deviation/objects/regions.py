@@ -29,6 +29,7 @@ REVEALED, CLEARER = 1.5, 1.2  # its gradient energy over the photo's, in a regio
 UNSEEN_GRADIENT = 0.3  # Lab units per px
 THICK_PX, THICK = 5, 0.8  # share of a thing's pixels that lie in a disc of this width within it
 CALMER = 0.8  # gradient energy around a region, prior over photo: streaks or noise were taken away
+LEAST_STRENGTH = 1.0  # mean over a region: things put into photos have 1.5 and more
 STRONG = 3.0  # mean strength that a region needs there
 
 Mask = NDArray[np.bool_]
@@ -132,9 +133,12 @@ def same_structure(found: Regions, mask: Mask) -> bool:
 def is_a_thing(found: Regions, mask: Mask) -> bool:
     """Whether a region is thick enough for a thing, and clear enough for its surroundings.
 
-    Lines and streaks are no things; edges tell them. Where rain or noise was taken away all around,
+    Lines and streaks are no things; edges tell them. What stays below the threshold on average is
+    the rest of a glow or a veil that was taken away. Where rain or noise was taken away all around,
     a faint region is more of it.
     """
+    if float(found.strength[mask].mean()) < LEAST_STRENGTH:
+        return False
     core = (mask & (found.strength > FAINT)).astype(np.uint8)
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (THICK_PX, THICK_PX))
     thick = cv2.morphologyEx(core, cv2.MORPH_OPEN, disc)
