@@ -52,6 +52,29 @@ def test_a_photo_is_asked_about_and_restored_at_its_own_size(asked, tmp_path):
     assert len(asked.ledger()) == 1
 
 
+@pytest.mark.parametrize("step", ["link:empty", "link:relative", "usage:zeros", "stream:nested"])
+def test_what_relays_send_is_restored_and_paid_once(asked, tmp_path, step):
+    photo = scene(tmp_path / "a.png")
+    asked.script([step])
+    for _ in range(2):
+        assert verax(photo, *COMMON, "--max-cost", "0.1").exit_code == 0
+
+    assert images.read(tmp_path / "a_restored.png").pixels.shape == (72, 96, 3)
+    assert len(asked.ledger()) == 1
+
+
+def test_a_failure_that_was_billed_is_not_repeated_by_the_same_command(asked, tmp_path):
+    photo = scene(tmp_path / "a.png")
+    asked.script(["billed:502"] * 5)
+    for _ in range(2):
+        with pytest.raises(ProviderUncertain):
+            verax(photo, *COMMON)
+    asked.script([])
+    assert verax(photo, *COMMON, "--retry-uncertain").exit_code == 0
+
+    assert len(asked.ledger()) == 2
+
+
 def test_the_same_command_again_pays_nothing(asked, tmp_path):
     photo = scene(tmp_path / "a.png")
     first, second = (verax(photo, *COMMON) for _ in range(2))
