@@ -34,11 +34,13 @@ class Measures:
 
     Attributes:
         sigma: standard deviation of the noise, levels of 255, mean over the channels.
+        grain: the fine noise of the photo at half its size, levels of 255: what JPEG leaves.
         blocking: step across the 8 px grid of JPEG beyond that elsewhere, levels of 255.
         on_grid: the same in deviations of the other seven places of the grid.
         blur: Gaussian blur of the steepest edges, px; 0.5 to 1 in a sharp photo.
         anisotropy: slope energy along the strongest direction over that across it, 1 = round.
         light: median luma, 0..1.
+        lights: its 95th and 99th percentiles.
         colour: difference between the largest and the smallest channel, a share of the largest,
             0..1 over the whole photo.
         red: mean red over the larger of mean green and mean blue.
@@ -46,18 +48,20 @@ class Measures:
     """
 
     sigma: float
+    grain: float
     blocking: float
     on_grid: float
     blur: float
     anisotropy: float
     light: float
+    lights: tuple[float, float]
     colour: float
     red: float
     red_lights: float
 
     def record(self) -> dict[str, Any]:
         """As JSON."""
-        return {name: round(float(value), 3) for name, value in asdict(self).items()}
+        return {name: np.round(value, 3).tolist() for name, value in asdict(self).items()}
 
 
 def measure(photo: Image) -> Measures:
@@ -69,13 +73,17 @@ def measure(photo: Image) -> Measures:
     fine, coarse = (_steepest(greys, px) for px in (FINE_PX, COARSE_PX))
     small = _small(photo)
     colours = small.reshape(-1, 3)
+    luma = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+    light, bright, brightest = (float(v) for v in np.percentile(luma, (50, 95, 99)))
     return Measures(
         sigma=noise(parts),
+        grain=_quiet([_fine_noise(_half(part)) for part in parts], QUIET) * UNBIASED,
         blocking=float(blocking),
         on_grid=float(on_grid),
         blur=_blur(fine / max(coarse, 1e-6)),
         anisotropy=float(np.median([_anisotropy(grey) for grey in greys])),
-        light=float(np.median(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY))),
+        light=light,
+        lights=(bright, brightest),
         colour=float(1 - colours.min(1).sum() / max(float(colours.max(1).sum()), 1e-6)),
         red=_red_share(colours.mean(axis=0)),
         red_lights=_red_share(np.percentile(colours, 98, axis=0)),
@@ -117,6 +125,11 @@ def _fine_noise(part: Image) -> tuple[Values, Values]:
     both = np.dstack([high, part.mean(2)])
     places = cv2.resize(both, size, interpolation=cv2.INTER_AREA).reshape(-1, 2)
     return places[:, 0], places[:, 1]
+
+
+def _half(part: Image) -> Image:
+    size = (max(1, part.shape[1] // 2), max(1, part.shape[0] // 2))
+    return np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
 def _roughness(part: Image) -> tuple[Values, Values]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from verax.image import Image, Plane
 from verax.restorers.classical import dark_channel_veil
-from verax.restorers.faults import Faults, diagnose
+from verax.restorers.faults import SURE, Faults, diagnose
 from verax.restorers.runtime import (
     Floats,
     embedded,
@@ -25,7 +25,9 @@ from verax.restorers.tiles import kept, padded, tiles
 
 DARK = ("dark", "dusk")  # experts for dark photos: their errors of exposure differ
 TONE_TASKS = ("haze", "lowlight", "underwater")  # what is seen in the whole photo
-RAIN = 0.15  # severity at the centre from which rain is taken out
+GREYNESS = 0.6  # how far a photo under water is taken to a grey mean
+SHARES = (1.0, 0.7, 0.4)  # of a transform, tried in turn
+CLIPPED = 0.04  # of the photo, most that a transform may turn black or white
 WET = 0.6  # severity from which a photo with rain is also toned
 FAULTS = ("haze", "lowlight", "underwater", "rain")  # what the fusion network is told of a photo
 PRIOR_SHARE = 0.4  # of the dark channel prior in what is done about haze
@@ -37,26 +39,58 @@ def restore(photo: Image, faults: Faults | None = None) -> Image:
     `faults` is what `diagnose` says of the photo, or what somebody knows better.
     """
     suffers = faults or diagnose(photo)
-    dry = derained(photo, suffers)
-    if dry is not photo:  # another picture: a veil may have hidden behind the streaks
-        suffers = diagnose(dry)
-    transform = light(dry, suffers)
-    if dry is not photo and max(suffers[task].severity for task in TONE_TASKS) < WET:
+    if suffers["rain"].sure < SURE:
+        return repaired(photo, light(photo, suffers), suffers)
+    dry = repair(photo, lambda rows, columns: photo[rows, columns], embedded("rain"))
+    now = diagnose(dry)  # another picture: a veil may have hidden behind the streaks
+    transform = light(dry, now)
+    if max(now[task].severity for task in TONE_TASKS) < WET:
         transform = np.zeros_like(transform)  # what rain leaves behind passes for a veil
     return repair(dry, partial(toned, dry, transform), embedded("detail"))
 
 
+def repaired(photo: Image, transform: Floats, faults: Faults) -> Image:
+    """The photo under its transform, and its noise taken out as far as it is sure: what the tone
+    lifts shows noise that nobody saw before."""
+    lifted = bool(np.any(transform))
+    share = 1.0 if lifted else max(faults["noise"].sure, faults["jpeg"].sure)
+    if share == 0:
+        return photo
+    return repair(photo, partial(toned, photo, transform), embedded("detail"), share=share)
+
+
 def light(photo: Image, faults: Faults) -> Floats:
     """The photo's colour transform (6, h, w): for a dark photo the mean of the experts', else the
-    tone network's, as strongly as the faults are sure."""
-    transform = faults.transform
-    worst = max(TONE_TASKS, key=lambda task: faults[task].severity)
+    tone network's, as strongly as the fault is sure, less where that costs shadows or lights."""
+    worst = max(TONE_TASKS, key=lambda task: (faults[task].sure, faults[task].severity))
+    sure = faults[worst].sure
+    if sure == 0:
+        return np.zeros_like(faults.transform)
+    transform, small = faults.transform, thumbnail(photo, embedded("tone").multiple)
     if worst == "lowlight":
-        looks = [look(thumbnail(photo, net.multiple), net)[0] for net in map(embedded, DARK)]
+        looks = [look(small, net)[0] for net in map(embedded, DARK)]
         transform = np.mean(looks, 0)
     elif worst == "haze":
-        transform = with_dark_channel(transform, thumbnail(photo, embedded("tone").multiple))
-    return scaled(transform, max(faults[task].sure for task in TONE_TASKS))
+        transform = with_dark_channel(transform, small)
+    else:
+        transform = with_grey_world(transform, small)
+    return careful(transform, small, sure)
+
+
+def careful(transform: Floats, small: Image, sure: float) -> Floats:
+    """The largest of a few shares of a transform under which the photo does not lose its shadows
+    or lights."""
+    for share in SHARES:
+        part = scaled(transform, share * sure)
+        if clipped(toned(small, part)) - clipped(small) < CLIPPED:
+            return part
+    return np.zeros_like(transform)
+
+
+def clipped(picture: Image) -> float:
+    """The share of a picture that is black or white."""
+    luma = picture.mean(2)
+    return float(np.mean((luma < 2 / 255) | (luma > 253 / 255)))
 
 
 def with_dark_channel(transform: Floats, small: Image) -> Floats:
@@ -74,18 +108,21 @@ def with_dark_channel(transform: Floats, small: Image) -> Floats:
     return mixed
 
 
+def with_grey_world(transform: Floats, small: Image) -> Floats:
+    """The tone network's transform, averaged with the one of a grey world (Buchsbaum, "A spatial
+    processor model for object colour perception", 1980), which gives red back."""
+    mean = np.maximum(small.mean((0, 1)), 0.02)
+    gain = np.minimum((mean.mean() / mean) ** GREYNESS, 2.5).astype(np.float32)[:, None, None]
+    mixed = 0.5 * transform
+    mixed[:3] = np.log(0.5 * np.exp(transform[:3]) + 0.5 * gain)
+    return mixed
+
+
 def scaled(transform: Floats, strength: float) -> Floats:
     """A share of what a transform does to a photo, 0 being nothing."""
     part = np.float32(strength) * transform
     part[:3] = np.log1p(np.float32(strength) * np.expm1(transform[:3]))
     return part
-
-
-def derained(photo: Image, faults: Faults) -> Image:
-    """The photo without its streaks of rain, where it rains; else the photo itself."""
-    if faults["rain"].severity <= RAIN:
-        return photo
-    return repair(photo, lambda rows, columns: photo[rows, columns], embedded("rain"))
 
 
 def faults(photo: Image) -> tuple[float, ...]:

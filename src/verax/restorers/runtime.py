@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from verax import weights
 from verax.errors import SettingsError
 from verax.image import Image
-from verax.restorers.tiles import TILE, centre, kept, padded, tiles
+from verax.restorers.tiles import TILE, kept, padded, tiles
 
 Floats = NDArray[np.float32]
 
@@ -30,7 +30,7 @@ Floats = NDArray[np.float32]
 CONTRACTS = {"tone": "2", "detail": "2", "fusion": "3"}
 KINDS = {"dark": "tone", "dusk": "tone", "rain": "detail"}  # experts of another network's make
 THUMBNAIL_PIXELS = 192 * 256
-GLANCE = 288  # px: of the centre, where the rain network looks for rain
+GLANCE = 288  # px: of the parts at which a network of tiles looks for its task
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +96,16 @@ def look(small: Image, tone: Network) -> tuple[Floats, Floats]:
     return transform, severities
 
 
-def at_centre(photo: Image, name: str) -> dict[str, float]:
-    """Severity in [0, 1] per task, as a network of tiles sees the photo's centre."""
+def seen_at(photo: Image, name: str, place: tuple[float, float] = (0.5, 0.5)) -> dict[str, float]:
+    """Severity in [0, 1] per task, as a network of tiles sees a part of GLANCE px: (0, 0) is the
+    top left one, (0.5, 0.5) the photo's centre."""
     judge = embedded(name)
-    rows, columns = (centre(length, GLANCE) for length in photo.shape[:2])
-    part = photo[rows, columns]
+    sides = (min(GLANCE, length) for length in photo.shape[:2])
+    starts = [
+        round((length - side) * share)
+        for length, side, share in zip(photo.shape[:2], sides, place, strict=False)
+    ]
+    part = photo[starts[0] : starts[0] + GLANCE, starts[1] : starts[1] + GLANCE]
     severities = judge(padded(detail_inputs(part, part), judge.multiple))[2][0]
     return dict(zip(judge.tasks, map(float, severities), strict=True))
 
@@ -123,14 +128,16 @@ def repair(
     detail: Network,
     *,
     tile: int = TILE,
+    share: float = 1.0,
 ) -> Image:
-    """The toned photo, of which `part_of` gives rows and columns, repaired tile by tile."""
+    """The toned photo, of which `part_of` gives rows and columns, repaired tile by tile; `share`
+    of what the network would do."""
     out = np.empty_like(photo)
     for outer, inner in tiles(photo.shape[0], photo.shape[1], tile=tile):
         part = part_of(*outer)
         inputs = padded(detail_inputs(photo[outer], part), detail.multiple)
         residual = np.moveaxis(detail(inputs)[0][0], 0, 2)
-        restored = part + residual[: part.shape[0], : part.shape[1]]
+        restored = part + np.float32(share) * residual[: part.shape[0], : part.shape[1]]
         out[inner] = np.clip(restored[kept(outer, inner)], 0.0, 1.0)
     return out
 
