@@ -172,6 +172,12 @@ def test_a_wrong_request_is_no_moderation(told):
     assert type(failure(400, {}, told, where="service", clean=str)) is ProviderRejected
 
 
+def test_a_missing_right_is_not_an_empty_purse():
+    told = body(code="insufficient_permissions", message="You have insufficient permissions.")
+
+    assert "top up" not in str(failure(403, {}, told, where="", clean=str))
+
+
 def test_only_a_field_may_say_that_a_late_refusal_was_at_the_input():
     words = body(code="moderation_blocked", message="your prompt was rejected")
 

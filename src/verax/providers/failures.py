@@ -35,8 +35,9 @@ _MODERATED = re.compile(
     r"safety system|content[ _]polic|content management polic|safety_violations|violat\w* .*polic"
     r"|(?:reject|flag|block|filter)\w* .*(?:safety|moderation|polic)|敏感|违规"
 )
-_NO_MONEY = re.compile(r"insufficient|billing|balance|arrear|credit|(?<!rate_)quota")
-_EMPTY_PURSE = re.compile(r"insufficient|balance|top.?up|recharge|out of credits|余额|额度不足")
+_NOT_ENOUGH = r"insufficient(?!.?(?:perm|scop|priv|right|acc))"  # of money, not of rights
+_NO_MONEY = re.compile(rf"{_NOT_ENOUGH}|billing|balance|arrear|credit|(?<!rate_)quota")
+_EMPTY_PURSE = re.compile(rf"{_NOT_ENOUGH}|balance|top.?up|recharge|out of credits|余额|额度不足")
 
 
 @dataclass(frozen=True, slots=True)
