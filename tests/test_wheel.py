@@ -13,7 +13,7 @@ EXTRAS = {  # command without its extra -> what its message names
     ("train", "--recipe", "cpu"): "torch",
     ("export", "run/checkpoint.pt", "-o", "x.onnx"): "torch",
     ("serve", "--port", "0"): "uvicorn",
-    ("restore", "demo/photo.png", "--restorer", "x.pth"): "spandrel",
+    ("restore", "pairs/input/a.png", "--restorer", "x.pth"): "spandrel",
     ("bench", "run", "--dataset", "pairs", "--task", "lowlight", "--method", "identity",
      "-o", "ray", "--engine", "ray"): "ray",
 }  # fmt: skip

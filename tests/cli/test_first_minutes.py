@@ -174,3 +174,10 @@ def test_the_install_command_is_that_of_the_environment():
         "pipx inject verax "
     )
     assert install_command("heic").startswith(f"{sys.executable} -m pip install ")
+
+
+def test_the_listed_recipes_are_those_that_there_are():
+    pytest.importorskip("torch")
+    from verax.training.recipes import RECIPES
+
+    assert set(KINDS["recipes"]()) == set(RECIPES)

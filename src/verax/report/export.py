@@ -6,6 +6,7 @@ pair of lines of every table, paired by picture.
 
 import csv
 from dataclasses import asdict, fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,10 @@ PLOT_FORMATS = ("png", "svg", "pdf")
 
 
 def export(results: Results, folder: Path, *, plots: bool = True) -> list[Path]:
-    """Write CSV, Parquet, tables.tex, tables.md and plots/; the files written."""
+    """Write CSV, Parquet, tables.tex, tables.md and plots/; the files written.
+
+    Parquet and plots need the extra `bench`; without it the other files are whole.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     columns, rows = wide(results)
     scores = [asdict(s) for several in results.scores.values() for s in several]
@@ -29,9 +33,11 @@ def export(results: Results, folder: Path, *, plots: bool = True) -> list[Path]:
         ("results", columns, rows),
         ("scores", [field.name for field in fields(ScoreRow)], scores),
     ):
-        made += [folder / f"{name}.csv", folder / f"{name}.parquet"]
-        _write_csv(made[-2], head, lines)
-        write_parquet(made[-1], head, lines)
+        made.append(folder / f"{name}.csv")
+        _write_csv(made[-1], head, lines)
+        if find_spec("pyarrow") is not None:
+            made.append(folder / f"{name}.parquet")
+            write_parquet(made[-1], head, lines)
     tables = leaderboards(results)
     made.append(folder / "comparisons.csv")
     compared = [asdict(one) for one in comparisons(results)]
@@ -39,6 +45,7 @@ def export(results: Results, folder: Path, *, plots: bool = True) -> list[Path]:
     for name, form in (("tables.tex", tables_of.latex), ("tables.md", tables_of.markdown)):
         made.append(folder / name)
         made[-1].write_text("\n".join(map(form, tables)), encoding="utf-8")
+    plots = plots and find_spec("matplotlib") is not None
     return made + (_plots(tables, folder / "plots") if plots else [])
 
 
