@@ -74,6 +74,16 @@ def test_every_format_refuses_a_cut_file():
             pytest.fail(f"{name} cut at {share:.0%} was read")
 
 
+@pytest.mark.parametrize(
+    "name", ["png-8", "png-16-alpha", "tiff-16", "webp", "avif", "heif", "jxl"]
+)
+def test_what_stands_behind_the_pixels_must_be_there_too(name):
+    data = seeds()[name]
+    for missing in range(1, 12, 2):
+        with pytest.raises(ImageReadError):
+            decode(data[:-missing])
+
+
 @pytest.mark.parametrize("kind", ["baseline", "full colour", "grey", "restarts"])
 @pytest.mark.parametrize("ended", [True, False])
 def test_what_is_left_of_a_cut_jpeg_is_salvaged_with_the_lost_rows_marked(kind, ended):

@@ -45,6 +45,7 @@ VALUES = re.compile(
     | \b[NSEW]\s*\d{{1,3}}\.\d{{3,}}
     | \bPOINT\s*Z?\s*\(
     | (?<![\d.]){DEGREES}\s*[,;/ ]\s*{DEGREES}(?![\d.])  # two numbers of many decimals
+    | (?i:\b(?:lat|lon|lng|latitude|longitude|gps)\b)\W{{0,4}}[-+]?\d
     | maps\.(?:google|apple)\.|goo\.gl/maps|openstreetmap\.org|what3words
     """,
     re.VERBOSE,

@@ -120,18 +120,20 @@ def _chunks(data: bytes, *, cut: bool = False) -> Iterator[tuple[bytes, bytes]]:
     position = len(SIGNATURE)
     while position + 12 <= len(data):
         size, kind = struct.unpack_from(">I4s", data, position)
-        if cut and position + 12 + size > len(data):
-            yield kind, data[position + 8 :]
-            return
-        if position + 12 + size > len(data):
-            raise ImageReadError(
-                f"want a whole PNG file, got one cut short after {len(data)} bytes; "
-                "get the file again or read what is left with --salvage"
-            )
-        yield kind, data[position + 8 : position + 8 + size]
+        body = data[position + 8 : position + 8 + size]
         position += 12 + size
+        if position > len(data):
+            break
+        yield kind, body
         if kind == b"IEND":
             return
+    if not cut:
+        raise ImageReadError(
+            f"want a whole PNG file, got one cut short after {len(data)} bytes; "
+            "get the file again or read what is left with --salvage"
+        )
+    if position > len(data):
+        yield kind, body
 
 
 def _header(body: bytes) -> Header:

@@ -126,8 +126,9 @@ def _check_samples(page: Page) -> int:
 
 def _check_space(page: Page, bits: int) -> None:
     """Whether the file can hold what it announces; libtiff would allocate it first."""
-    if page.held.outside:
-        shown = ", ".join(map(str, page.held.outside[:5]))
+    outside = [*page.held.outside, *_outside_below(page)]
+    if outside:
+        shown = ", ".join(map(str, outside[:5]))
         raise ImageReadError(
             f"want a whole TIFF file, got one whose tags {shown} lie behind its "
             f"{len(page.data)} bytes; it is damaged or cut short: get it again"
@@ -141,6 +142,18 @@ def _check_space(page: Page, bits: int) -> None:
             f"want {width}x{height} px of {samples} samples, which {len(page.data)} bytes cannot "
             "hold; the file is damaged or cut short: get it again"
         )
+
+
+def _outside_below(page: Page) -> list[int]:
+    """Tags of the EXIF and GPS directories whose values lie behind the end of the file."""
+    found: list[int] = []
+    for pointer in (tags.EXIF_IFD, tags.GPS_IFD):
+        for start in page.numbers(pointer)[:1]:
+            try:
+                found += tags.directory(page.data, start, page.layout).outside
+            except (ValueError, struct.error):
+                found.append(pointer)
+    return found
 
 
 def _decode(page: Page, index: int) -> NDArray[Any]:
@@ -192,8 +205,8 @@ def _look_up(page: Page, indices: NDArray[Any]) -> NDArray[np.uint16]:
 
 def _iim(page: Page) -> bytes | None:
     """IPTC from its own tag, or from inside the Photoshop block."""
-    own = (page.raw(IPTC) or b"").rstrip(b"\0")
-    return own or iptc.in_photoshop(page.raw(PHOTOSHOP) or b"")[0]
+    own = page.raw(IPTC) or b""
+    return own if own.strip(b"\0") else iptc.in_photoshop(page.raw(PHOTOSHOP) or b"")[0]
 
 
 def _lost(page: Page, channels: int) -> tuple[str, ...]:
