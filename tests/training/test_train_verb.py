@@ -51,3 +51,15 @@ def test_wrong_calls_are_explained(verax, tmp_path):
         verax("train")
     with pytest.raises(SettingsError, match="name at least one folder"):
         verax("train", "--recipe", "cpu", "-o", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["cpu", "gpu"])
+def test_a_shown_recipe_reads_back_as_the_same_recipe(verax, tmp_path, name):
+    from verax.training import recipes
+
+    shown = verax("train", "--recipe", name, "--data", "photos", "--show").output
+
+    blocks = [block for block in shown.split("# ") if block.strip()]
+    for block, recipe in zip(blocks, recipes.named(name, ("photos",)).values(), strict=True):
+        (tmp_path / "shown.toml").write_text(f"# {block}")
+        assert recipes.read(tmp_path / "shown.toml").as_dict() == recipe.as_dict()

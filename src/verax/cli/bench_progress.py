@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from verax.bench.runner import Progress, Summary
@@ -78,10 +78,13 @@ def log_lines(
 
 
 def show(summary: "Summary", folder: Path, *, as_json: bool) -> None:
-    """What the run holds now."""
+    """What the run holds now, with its tables."""
+    tables = leaderboards_of(folder)
     if as_json:
-        print(json.dumps({"run": str(folder), **asdict(summary)}))
+        print(json.dumps({"run": str(folder), **asdict(summary), "tables": tables}))
         return
+    for table in tables:
+        print_table(table)
     counts = ", ".join(f"{n} {name}" for name, n in summary.outcomes.items() if n)
     print(f"{summary.items} items: {counts}; cost ${summary.cost_usd:.2f}")
     for reason, n in summary.reasons.items():
@@ -90,3 +93,43 @@ def show(summary: "Summary", folder: Path, *, as_json: bool) -> None:
         print(f"{summary.aside} outputs of other inputs or versions are set aside, not counted")
     print(f"{summary.new_outputs} outputs and {summary.new_scores} scores are new; run: {folder}")
     print(f"next: verax bench report {folder} -o report.html")
+
+
+def leaderboards_of(folder: Path) -> list[dict[str, Any]]:
+    """Every table of a run as JSON can hold it: one line per method and prior, best first."""
+    from verax.cli.bench_results import opened
+    from verax.report.leaderboard import leaderboards
+    from verax.report.results import read
+
+    with opened(folder) as record:
+        tables = leaderboards(read(record))
+    return [
+        {
+            "title": table.title,
+            "metric": table.metric,
+            "unit": table.unit,
+            "pictures": table.pictures,
+            "lines": [
+                {
+                    "line": line.label,
+                    "mean": line.interval.mean if line.interval else None,
+                    "low": line.interval.low if line.interval else None,
+                    "high": line.interval.high if line.interval else None,
+                    "seconds": line.seconds,
+                }
+                for line in table.lines
+            ],
+        }
+        for table in tables
+    ]
+
+
+def print_table(table: dict[str, Any]) -> None:
+    """One table for the console."""
+    unit = f" {table['unit']}" if table["unit"] else ""
+    print(f"{table['title']}, {table['metric']}{unit}, {table['pictures']} pictures")
+    width = max(len(line["line"]) for line in table["lines"])
+    for line in table["lines"]:
+        mean = "–" if line["mean"] is None else f"{line['mean']:.3f}"
+        between = "" if line["mean"] is None else f"  {line['low']:.3f} to {line['high']:.3f}"
+        print(f"  {line['line']:{width}}{mean:>10}{between}")

@@ -20,9 +20,14 @@ def train(
     output: Path = typer.Option(Path("runs/train"), "-o", "--output", help="Folder of the run."),
     seed: int | None = typer.Option(None, help="Another seed than the recipe's."),
     as_json: bool = typer.Option(False, "--json", help="Print the log lines instead of a bar."),
+    show: bool = typer.Option(False, "--show", help="Print the recipe as TOML and train nothing."),
 ) -> None:
     """Train the networks, or go on with a run that was stopped."""
     _need_torch()
+    if show:
+        for step, chosen in _recipes(config, recipe, tuple(str(path) for path in data)):
+            print(f"# {step or config}: verax train FILE\n{_toml(chosen.as_dict())}")
+        return
     from verax import weights
     from verax.training.loop import train as run
 
@@ -90,6 +95,17 @@ def _with_bar(recipe: "Recipe", folder: Path) -> Any:  # noqa: ANN401  # loop.Tr
             bar.update(task, description=words, completed=spent / max(spent + left, 1e-6))
 
         return run(recipe, folder, report=show)
+
+
+def _toml(settings: dict[str, Any]) -> str:
+    """Plain settings as TOML: tables last."""
+    plain = {k: v for k, v in settings.items() if not isinstance(v, dict)}
+    tables = {k: v for k, v in settings.items() if isinstance(v, dict)}
+    lines = [f"{key} = {json.dumps(value)}" for key, value in plain.items()]
+    for name, table in tables.items():
+        lines.append(f"\n[{name}]")
+        lines += [f"{json.dumps(key)} = {json.dumps(value)}" for key, value in table.items()]
+    return "\n".join(lines) + "\n"
 
 
 def _need_torch() -> None:
