@@ -201,3 +201,25 @@ def test_a_grey_photo_without_a_prior_comes_back_grey(folder, scene):
     assert run("restore", photo, "-o", folder / "out.png").returncode == 0
 
     assert image.read(folder / "out.png").color == "grey"
+
+
+def test_a_folders_report_has_an_index_page(folder):
+    picture(folder / "a b.png")
+    (folder / "broken.png").write_bytes(b"no picture")
+    report = folder.parent / "report"
+    restore(folder, "-o", folder.parent / "out", "--report", report)
+    page = (report / "index.html").read_text()
+
+    assert "1 of 2 photos restored" in page
+    assert "a%20b.png/sheet.png" in page
+    assert "broken.png: want a" in page
+
+
+@pytest.mark.parametrize("metric", ["vif", "cw_ssim"])
+def test_structure_is_undefined_against_one_colour(folder, metric):
+    black, white = folder / "black.png", folder / "white.png"
+    for path, value in ((black, 0), (white, 1)):
+        image.write(path, np.full((64, 64, 3), value, np.float32))
+
+    assert "undefined" in run("score", black, white, "--metrics", metric).stderr
+    assert run("score", white, white, "--metrics", metric).returncode == 0

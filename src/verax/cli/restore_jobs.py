@@ -210,6 +210,8 @@ def run_all(jobs: list[Job], options: Options, service: "Asker | None") -> list[
     from rich.console import Console
     from rich.progress import track
 
+    from verax.report.index import write_index
+
     make_folders(jobs)
     console = Console(stderr=True)
     records: list[dict[str, Any]] = []
@@ -221,6 +223,9 @@ def run_all(jobs: list[Job], options: Options, service: "Asker | None") -> list[
             record = {"photo": str(job.photo), "output": None, "error": why}
         records.append(record)
         outcome.tell_one_of_many(record, as_json=options.as_json, verbose=options.verbose)
+    reports = [job.report for job in jobs if job.report is not None]
+    if reports and any(report.is_dir() for report in reports):
+        write_index(pairing.common_folder(reports), list(zip(reports, records, strict=True)))
     outcome.tell_all(records, str(pairing.common_folder(job.output for job in jobs)))
     return records
 

@@ -16,6 +16,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from verax.image import Image
+from verax.metrics.vif import check_structure
 
 SCALES = 4
 ORIENTATIONS = 4
@@ -160,6 +161,7 @@ def cw_ssim(restored: Image, reference: Image) -> float:
 
     |sum of a b*| / sum of |a||b| in 7x7 windows, averaged over pixels, then over all filters.
     """
+    check_structure(restored, reference, "cw_ssim")
     first, second = _yiq255(restored)[0], _yiq255(reference)[0]
     filters = bank(*first.shape).filters
     spectra = scipy.fft.fft2(first), scipy.fft.fft2(second)

@@ -13,6 +13,7 @@ from verax.image import Image
 NOISE_VARIANCE = 2.0  # of the visual system, in squared levels of 0..255
 TAPS = (17, 9, 5, 3)
 MIN_PX = 41
+FLAT = 1 / 65535  # less than one 16-bit level
 EPS = 1e-10
 
 Map = NDArray[np.float32]
@@ -28,8 +29,22 @@ def vif(restored: Image, reference: Image) -> float:
             f"vif: want at least {MIN_PX} px on each side, "
             f"got {restored.shape[1]}x{restored.shape[0]}; choose another metric"
         )
+    check_structure(restored, reference, "vif")
     pairs = zip(cv2.split(restored), cv2.split(reference), strict=True)
     return float(np.mean([_plane_vif(a * 255, b * 255) for a, b in pairs]))
+
+
+def check_structure(restored: Image, reference: Image, name: str) -> None:
+    """Raises InputError for a flat reference that the other picture is not equal to.
+
+    Measures of structure are undefined there: black against white would score as equal.
+    """
+    flat = float(np.ptp(reference.reshape(-1, reference.shape[-1]), axis=0).max()) < FLAT
+    if flat and np.abs(restored - reference).max() >= FLAT:
+        raise InputError(
+            f"{name}: undefined for a reference of one colour, which has no structure to compare; "
+            "choose psnr or ciede2000"
+        )
 
 
 def _plane_vif(restored: Map, reference: Map) -> float:
