@@ -41,8 +41,7 @@ def serve(
     from verax.bench.engines import default_workers
     from verax.making import credentials_of
 
-    if find_spec("uvicorn") is None or find_spec("prometheus_client") is None:
-        raise missing_extra("verax serve", "serve")
+    need_server()
     from verax.server.app import ServerOptions
     from verax.server.keys import ClientKeys
     from verax.server.limits import LOOPBACK as LOOPBACK_NAMES
@@ -117,6 +116,12 @@ def only_server(folder: Path) -> "Presence":
     return mine
 
 
+def need_server() -> None:
+    """Raises MissingExtraError where the packages of the server are not installed."""
+    if any(find_spec(name) is None for name in ("starlette", "uvicorn", "prometheus_client")):
+        raise missing_extra("verax serve", "serve")
+
+
 def listening(host: str, port: int) -> socket.socket:
     """A socket that listens there, or an error that says who is in the way."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -132,6 +137,7 @@ key_app = typer.Typer(help="Keys for clients of verax serve.", no_args_is_help=T
 
 
 def _clients() -> "ClientKeys":
+    need_server()
     from verax.server.keys import ClientKeys
     from verax.settings import load
 
