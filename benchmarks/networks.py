@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from verax import image as images
@@ -27,6 +28,7 @@ DATASETS = (
     "EUVP_FUnIE", "GoPro_DeblurGANtf", "RainDrop_sample",
 )  # fmt: skip
 CLEAN = "Kodak24"
+MARGIN = 20  # px: a reference that is larger than that is of another scale
 
 
 def pairs(folder: Path, split: str, datasets: list[str]) -> Iterator[tuple[str, Image, Image]]:
@@ -43,17 +45,21 @@ def pairs(folder: Path, split: str, datasets: list[str]) -> Iterator[tuple[str, 
             photo = target if clean else images.read(folder / row["input"]).pixels
         except ImageReadError:
             continue
-        target = centred(target, photo.shape[:2])
+        target = on_grid(target, photo.shape[:2])
         if photo.shape == target.shape:
             name = row["dataset"] + (" (train)" if row["split"] == "train" else "")
             yield name, photo, target
 
 
-def centred(target: Image, size: tuple[int, ...]) -> Image:
-    """The centre of a larger reference: RESIDE's clear photos have a margin of 10 px."""
-    top, left = ((t - s) // 2 for t, s in zip(target.shape, size, strict=False))
-    if min(top, left) < 0:
+def on_grid(target: Image, size: tuple[int, ...]) -> Image:
+    """A larger reference on the photo's grid: the clear photos of RESIDE have a margin of 10 px,
+    the references of UFO-120 are of twice the scale."""
+    extra = [t - s for t, s in zip(target.shape, size, strict=False)]
+    if min(extra) < 0 or max(extra) == 0:
         return target
+    if max(extra) > MARGIN:
+        return cv2.resize(target, size[1::-1], interpolation=cv2.INTER_AREA)
+    top, left = (e // 2 for e in extra)
     return target[top : top + size[0], left : left + size[1]]
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from verax import degrade, restorers, weights
+from verax.errors import SettingsError
 from verax.restorers import network, runtime
 
 
@@ -73,3 +74,41 @@ def test_the_faults_are_seen_and_only_where_they_are(picture):
 
         assert seen[task] == max(seen.values())
         assert seen[task] > clean[task] + 0.2
+
+
+@pytest.mark.parametrize("name", ["detail", "tone", "dark"])
+def test_a_network_file_is_a_restorer(picture, name):
+    base = restorers.restore(picture, str(weights.path(name)))
+
+    assert base.shape == picture.shape
+    assert base.dtype == np.float32
+    assert base.min() >= 0
+    assert base.max() <= 1
+
+
+def test_a_file_that_is_no_network_is_said(picture, tmp_path):
+    (tmp_path / "x.onnx").write_bytes(b"no")
+
+    with pytest.raises(SettingsError, match=r"x\.onnx: want a network"):
+        restorers.restore(picture, str(tmp_path / "x.onnx"))
+
+
+@pytest.mark.parametrize("level", [0.5, 0.02, 1.0])
+def test_a_plain_picture_comes_back_as_it_was(level):
+    plain = np.full((128, 160, 3), level, np.float32)
+
+    assert np.array_equal(restorers.restore(plain, "network"), plain) or level < 0.1
+
+
+def test_a_gradient_comes_back_as_it_was():
+    ramp = np.repeat(np.linspace(0, 1, 256, dtype=np.float32)[None, :, None], 128, 0)
+    ramp = np.ascontiguousarray(np.repeat(ramp, 3, 2))
+
+    assert np.array_equal(restorers.restore(ramp, "network"), ramp)
+
+
+def test_fine_texture_in_one_place_is_no_rain(picture):
+    stripes = picture.copy()
+    stripes[60:130, 90:170] = 0.5 + 0.3 * (np.arange(80) % 4 < 2)[None, :, None]
+
+    assert psnr(restorers.restore(stripes.astype(np.float32), "network"), stripes) > 34

@@ -15,7 +15,8 @@ Restorer = Callable[[Image], Image]
 
 EMBEDDED = "network"
 
-WEIGHTS = (".pth", ".pt", ".safetensors", ".ckpt")  # a restorer's name may be such a file
+EXPORTED = ".onnx"  # of `verax export`
+WEIGHTS = (".pth", ".pt", ".safetensors", ".ckpt", EXPORTED)  # a restorer's name may be such a file
 
 
 def none(photo: Image) -> Image:
@@ -50,7 +51,8 @@ RESTORERS: dict[str, Restorer] = {
 def restore(photo: Image, name: str = "none", *, faults: "Faults | None" = None) -> Image:
     """The base: the photo restored without a prior.
 
-    `name` is a key of RESTORERS, or the path of a weights file that spandrel knows. `faults` is
+    `name` is a key of RESTORERS, or the path of a weights file that spandrel knows or that
+    `verax export` wrote. `faults` is
     what `verax.restorers.faults.diagnose` says of the photo, where it was looked at already.
     """
     check_image(photo, name="photo")
@@ -58,6 +60,10 @@ def restore(photo: Image, name: str = "none", *, faults: "Faults | None" = None)
         from verax.restorers import network
 
         return network.restore(photo, faults)
+    if name.endswith(EXPORTED):
+        from verax.restorers import network
+
+        return network.by_file(photo, Path(name))
     if name.endswith(WEIGHTS):
         from verax.restorers import checkpoint
 

@@ -69,7 +69,10 @@ def load(path: Path) -> Checkpoint:
     try:
         descriptor = known.ModelLoader(device=device).load_from_file(path)
     except Exception as exc:  # spandrel, torch and safetensors each have their own
-        raise SettingsError(f"{path}: want weights that spandrel knows: {exc}") from exc
+        raise SettingsError(
+            f"{path}: want weights that spandrel knows: {exc}; a checkpoint of `verax train` "
+            "becomes a restorer by `verax export`"
+        ) from exc
     name = str(descriptor.architecture.name)
     colour = descriptor.input_channels == descriptor.output_channels == 3
     restores = isinstance(descriptor, known.ImageModelDescriptor) and descriptor.scale == 1

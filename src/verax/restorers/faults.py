@@ -28,6 +28,7 @@ SURE = 0.5  # how sure a fault must be to be named
 # degradation at most one in a hundred is accused (docs/log.md): what is left alone does no harm.
 HAZY = (0.65, 0.75)  # severity; a thin veil is not told from a photo of mist or of plain walls
 LIFTED = (0.06, 0.10)  # darkest percentile: a veil lifts it
+PLAIN = (0.002, 0.004)  # local contrast: a smooth picture shows nothing that a veil hides
 DARK = (0.52, 0.66)  # severity; a dim photo is mostly meant to be dim
 BRIGHTEST = (0.26, 0.20)  # 99th percentile of luma: no light anywhere
 DIM, LIGHTS = (0.075, 0.055), (0.48, 0.40)  # median and 95th percentile: nearly all is dark
@@ -103,7 +104,7 @@ def diagnose(photo: Image) -> Faults:
     rain = _rain(photo)
     noisy, blocks = _noise(measures), _blocks(measures)
     severities = {
-        "haze": (seen["haze"], ramp(seen["haze"], *HAZY) * ramp(_darkest(small), *LIFTED)),
+        "haze": (seen["haze"], ramp(seen["haze"], *HAZY) * _veiled(small)),
         "lowlight": _dark(seen["lowlight"], measures),
         "rain": (rain, ramp(rain, *WET)),
         "snow": (seen["snow"], ramp(seen["snow"], *SNOWY)),
@@ -117,8 +118,12 @@ def diagnose(photo: Image) -> Faults:
     return Faults(found=found, measures=measures, transform=transform)
 
 
-def _darkest(small: Image) -> float:
-    return float(np.percentile(cv2.resize(small, (96, 96)).min(2), 1))
+def _veiled(small: Image) -> float:
+    """Whether a veil can be there: it lifts the darkest places, and lies over something."""
+    darkest = float(np.percentile(cv2.resize(small, (96, 96)).min(2), 1))
+    light = small.mean(2)
+    local = np.abs(light - cv2.GaussianBlur(light, (0, 0), 4.0))
+    return ramp(darkest, *LIFTED) * ramp(float(np.percentile(local, 90)), *PLAIN)
 
 
 def _dark(seen: float, measures: Measures) -> tuple[float, float]:

@@ -5,10 +5,12 @@ What is done follows from the photo's faults: nothing is treated that is not the
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import cv2
 import numpy as np
 
+from verax.errors import SettingsError
 from verax.image import Image, Plane
 from verax.restorers.classical import dark_channel_veil
 from verax.restorers.faults import SURE, Faults, diagnose
@@ -16,6 +18,7 @@ from verax.restorers.runtime import (
     Floats,
     embedded,
     look,
+    open_network,
     planes,
     repair,
     thumbnail,
@@ -47,6 +50,18 @@ def restore(photo: Image, faults: Faults | None = None) -> Image:
     if max(now[task].severity for task in TONE_TASKS) < WET:
         transform = np.zeros_like(transform)  # what rain leaves behind passes for a veil
     return repair(dry, partial(toned, dry, transform), embedded("detail"))
+
+
+def by_file(photo: Image, path: Path) -> Image:
+    """The base by one network file of `verax export`, whatever the photo suffers from."""
+    net = open_network(path)
+    if net.kind == "fusion":
+        raise SettingsError(
+            f"{path}: a fusion network needs a prior; want a tone or detail network"
+        )
+    if net.kind == "tone":
+        return toned(photo, look(thumbnail(photo, net.multiple), net)[0])
+    return repair(photo, lambda rows, columns: photo[rows, columns], net)
 
 
 def repaired(photo: Image, transform: Floats, faults: Faults) -> Image:

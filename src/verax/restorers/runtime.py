@@ -48,8 +48,9 @@ class Network:
 
 
 @lru_cache(maxsize=8)
-def open_network(path: Path, kind: str) -> Network:
-    """A network file exported by `verax export`; raises SettingsError for any other."""
+def open_network(path: Path, kind: str | None = None) -> Network:
+    """A network file exported by `verax export`, of a kind of CONTRACTS or any; raises
+    SettingsError for any other file."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -62,13 +63,15 @@ def open_network(path: Path, kind: str) -> Network:
     except Exception as exc:  # the runtime raises bare types of its own
         raise SettingsError(f"{path}: want a network of `verax export`: {exc}") from exc
     facts = session.get_modelmeta().custom_metadata_map
-    if (facts.get("verax.contract"), facts.get("verax.network")) != (CONTRACTS[kind], kind):
+    its, contract = facts.get("verax.network"), facts.get("verax.contract")
+    wanted = kind or its
+    if its != wanted or its not in CONTRACTS or contract != CONTRACTS[its]:
         raise SettingsError(
-            f"{path}: want a {kind} network of contract {CONTRACTS[kind]}, got "
-            f"{facts.get('verax.network')!r} of {facts.get('verax.contract')!r}; export it again"
+            f"{path}: want a {kind or 'tone, detail or fusion'} network of contract "
+            f"{CONTRACTS.get(str(wanted), '2')}, got {its!r} of {contract!r}; export it again"
         )
     tasks = tuple(json.loads(facts["verax.tasks"]))
-    return Network(session, kind, int(facts["verax.multiple"]), tasks)
+    return Network(session, its, int(facts["verax.multiple"]), tasks)
 
 
 def _count(text: str | None) -> int:
