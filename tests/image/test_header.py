@@ -35,7 +35,17 @@ def test_the_size_is_that_of_the_upright_picture(tmp_path, format, orientation):
     assert (header.width, header.height) == (photo.width, photo.height)
 
 
-@pytest.mark.parametrize("data", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"text"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"GIF89a",
+        b"\x89PNG\r\n\x1a\n",
+        b"\x89PNG\r\n\x1a\n" + bytes(50),
+        b"\xff\xd8\xff",
+        b"text",
+    ],
+)
 def test_what_is_no_picture_has_no_header(data):
     with pytest.raises(ImageReadError, match="want"):
         image.header_of(data)

@@ -178,6 +178,10 @@ def _header(file: BinaryIO, name: str) -> Header:
         format = "raw" if is_raw(whole) else format
         file.seek(0)
     width, height = SIZES.get(format, _size_by_pillow)(file, format)
+    if width < 1 or height < 1:
+        raise ImageReadError(
+            f"{name}: want a {READABLE} picture, got a header of {width}x{height} px; get it again"
+        )
     return Header(format, width, height)
 
 
