@@ -1,0 +1,161 @@
+"""Colour for a photo without its own: the photo's luma, the prior's chroma.
+
+Chroma follows the photo's luma: a local line from the prior's luma to its chroma (the guided
+filter of He, Sun and Tang, TPAMI 35(6), 2013) is read off at the photo's, so that it changes where
+the photo does. Where the prior shows another thing its colour is not evidence; it comes from
+places around that the two share.
+"""
+
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from verax.image import Image, Plane
+
+Toning = Literal["grey", "toned", "colour"]
+
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+GREYISH = 3.0 / 255  # chroma below which a photo is grey
+STRAY = 10.0 / 255  # chroma that a toned print may have off the tone of its luma
+OFF = 0.07  # share of the pixels that may stray farther: stains, stamps, pencil
+COLOURED = 8.0 / 255  # chroma off its own tone from which a prior is in colour
+BINS = 24  # of luma, for the tone of a print
+SIDE = 512  # px, long side at which a photo's toning is told
+RADIUS = 0.012  # of the windows, share of the long side
+SMOOTH = 4e-4  # variance of luma below which chroma is not tied to it
+SAME = (0.25, 0.6)  # local correlation of luma from which colour counts, and counts in full
+STRUCTURE = 0.02  # deviation of luma below which there is nothing to compare
+MOSTLY = (0.35, 0.6)  # share of the wider surroundings that have to be alike too
+CARRIED = 2.0  # radii over which colour is carried to places without evidence
+BEYOND = 2.5  # deviations of luma past which a local line is not read off
+
+
+def toning(photo: Image) -> Toning:
+    """Whether a photo is grey, of one tone as sepia prints are, or in colour."""
+    small = reduced(photo)
+    y, chroma = split(small)
+    if float(np.quantile(np.abs(chroma).max(2), 0.95)) < GREYISH:
+        return "grey"
+    stray = np.abs(chroma - tone_of(y, chroma)).max(2)
+    return "toned" if float((stray > STRAY).mean()) < OFF else "colour"
+
+
+def is_coloured(prior: Image) -> bool:
+    """Whether a prior shows colours, not only a tone."""
+    y, chroma = split(reduced(prior))
+    stray = np.abs(chroma - tone_of(y, chroma)).max(2)
+    return float(np.quantile(stray, 0.8)) > COLOURED
+
+
+def reduced(image: Image) -> Image:
+    scale = min(1.0, SIDE / max(image.shape[:2]))
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.float32)
+
+
+def split(image: Image) -> tuple[Plane, NDArray[np.float32]]:
+    """Luma (H, W) and chroma (H, W, 3), the rest of each channel."""
+    y = np.asarray(cv2.transform(image, LUMA[None]), np.float32)
+    return y, image - y[..., None]
+
+
+def tone_of(y: Plane, chroma: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The chroma that a toned print has at each luma: its medians, joined."""
+    level = np.clip((y * BINS).astype(int), 0, BINS - 1)
+    known = [bin for bin in range(BINS) if (level == bin).sum() >= 20]
+    if not known:
+        return np.zeros_like(chroma)
+    centres = (np.array(known) + 0.5) / BINS
+    medians = np.array([np.median(chroma[level == bin], axis=0) for bin in known])
+    tones = [np.interp(y, centres, medians[:, channel]) for channel in range(3)]
+    return np.asarray(np.stack(tones, axis=2), np.float32)
+
+
+def coloured(photo: Image, prior: Image, seen: Plane) -> tuple[Image, Plane]:
+    """The photo's luma under the prior's chroma, and the share of each pixel that has it.
+
+    Args:
+        photo: (H, W, 3) restored; its own chroma is dropped where the prior's comes.
+        prior: (H, W, 3) on the photo's grid.
+        seen: (H, W) share of the prior that is valid.
+    """
+    y, own = split(photo)
+    p, chroma = split(prior)
+    radius = max(2, round(RADIUS * max(y.shape)))
+    weight = evidence(y, p, radius) * seen
+    matched = matched_luma(p, y, weight)
+    guided, known = carried(y, matched, chroma, weight, radius)
+    wider, _ = carried(y, matched, chroma, weight, round(CARRIED * radius))
+    guided += (1 - known)[..., None] * (wider - guided)
+    reach = without_rim(weight, radius)
+    share = reach[..., None]
+    return within_gamut(y, share * guided + (1 - share) * own), reach
+
+
+def without_rim(weight: Plane, radius: int) -> Plane:
+    """Weights without small gaps, and without the rim by which windows reach past an outline."""
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (radius + 1,) * 2)
+    core = cv2.erode(cv2.morphologyEx(weight, cv2.MORPH_CLOSE, disc), disc)
+    return np.asarray(cv2.GaussianBlur(core, (0, 0), radius / 4), np.float32)
+
+
+def evidence(y: Plane, p: Plane, radius: int) -> Plane:
+    """How far the prior shows the photo's structure, 0..1; in plain places a little."""
+    side = (2 * radius + 1, 2 * radius + 1)
+    my, mp = cv2.blur(y, side), cv2.blur(p, side)
+    vy, vp = (np.maximum(cv2.blur(a * a, side) - m * m, 0) for a, m in ((y, my), (p, mp)))
+    both = cv2.blur(y * p, side) - my * mp
+    floor = STRUCTURE**2
+    correlation = (both + 0.4 * floor) / np.sqrt((vy + floor) * (vp + floor))
+    alike = np.clip((correlation - SAME[0]) / (SAME[1] - SAME[0]), 0, 1)
+    around = cv2.blur(alike, (10 * radius + 1,) * 2)
+    mostly = np.clip((around - MOSTLY[0]) / (MOSTLY[1] - MOSTLY[0]), 0, 1)
+    return np.asarray(alike * mostly, np.float32)
+
+
+def matched_luma(p: Plane, y: Plane, weight: Plane) -> Plane:
+    """The prior's luma in the photo's tones: by ranks, over the places that count."""
+    use = weight > 0.5
+    if use.sum() < 100:
+        return p
+    steps = np.linspace(0, 1, 65)
+    given, wanted = np.quantile(p[use], steps), np.quantile(y[use], steps)
+    return np.asarray(np.interp(p, given, wanted), np.float32)
+
+
+def carried(
+    y: Plane, p: Plane, chroma: NDArray[np.float32], weight: Plane, radius: int
+) -> tuple[NDArray[np.float32], Plane]:
+    """Chroma at the photo's luma by the local lines of the prior, and how well they are known."""
+    side = (2 * radius + 1, 2 * radius + 1)
+
+    def mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(cv2.blur(values, side), np.float32)
+
+    total = np.maximum(mean(weight), 1e-6)
+    mp = mean(weight * p) / total
+    vp = np.maximum(mean(weight * p * p) / total - mp * mp, 0)
+    mc = mean(weight[..., None] * chroma) / total[..., None]
+    cov = mean((weight * p)[..., None] * chroma) / total[..., None] - mp[..., None] * mc
+    slope = cov / (vp + SMOOTH)[..., None]
+    offset = mc - slope * mp[..., None]
+    known = np.asarray(np.clip(total / 0.25, 0, 1), np.float32)
+    blend = np.maximum(mean(known), 1e-6)[..., None]
+    slope, offset = (
+        mean(np.asarray(known[..., None] * v, np.float32)) / blend for v in (slope, offset)
+    )
+    reach = BEYOND * np.sqrt(vp) + STRUCTURE
+    place = np.clip(y, mp - reach, mp + reach)
+    chroma_there = np.asarray(slope * place[..., None] + offset, np.float32)
+    return chroma_there, np.asarray(known, np.float32)
+
+
+def within_gamut(y: Plane, chroma: NDArray[np.float32]) -> Image:
+    """Luma and chroma put together; colours beyond the gamut lose chroma, never luma."""
+    chroma = chroma - cv2.transform(chroma, LUMA[None])[..., None]
+    room = np.where(chroma > 0, 1 - y[..., None], y[..., None])
+    most = np.min(room / np.maximum(np.abs(chroma), 1e-6), axis=2)
+    pixels = y[..., None] + np.minimum(most, 1)[..., None] * chroma
+    return np.asarray(np.clip(pixels, 0, 1), np.float32)

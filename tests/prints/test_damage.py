@@ -1,0 +1,76 @@
+"""Damage of a print: found from the pair, filled from the prior, left alone where there is none."""
+
+import cv2
+import numpy as np
+import pytest
+from skimage import data
+
+from verax import image as images
+from verax.degrade.damage import damage
+from verax.prints.damage import find_damage, relit
+from verax.prints.fill import fill
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return images.from_uint8(np.ascontiguousarray(data.astronaut()[:400, :400]))
+
+
+@pytest.fixture(scope="module")
+def prior(scene):
+    """The same scene in other light, a little softer, with something added."""
+    shown = np.clip(0.05 + 1.1 * cv2.GaussianBlur(scene, (0, 0), 0.8), 0, 1)
+    cv2.circle(shown, (330, 60), 18, (0.2, 0.5, 0.3), -1)
+    return np.asarray(shown, np.float32)
+
+
+@pytest.fixture(scope="module", params=range(3))
+def damaged(request, scene):
+    return damage(scene, np.random.default_rng(request.param), holes=2, scratches=3, specks=8)
+
+
+def psnr(a, b, mask):
+    return float(-10 * np.log10(np.mean((a - b)[mask] ** 2)))
+
+
+def test_simulated_damage_stays_inside_its_masks(scene, damaged):
+    assert all(part.any() for part in (damaged.holes, damaged.scratches, damaged.dust))
+    assert np.abs(damaged.pixels - scene)[~damaged.mask].max() < 0.11
+
+
+def test_holes_and_scratches_are_found(prior, damaged):
+    found = find_damage(damaged.pixels, prior, np.ones(prior.shape[:2], np.float32))
+
+    true = damaged.mask
+    assert 2 * (found.mask & true).sum() / (found.mask.sum() + true.sum()) > 0.6
+    assert (found.mask & ~true).sum() < 0.2 * found.mask.sum()
+
+
+def test_a_sound_photo_has_no_damage_whatever_the_prior_added(scene, prior):
+    found = find_damage(scene, prior, np.ones(prior.shape[:2], np.float32))
+
+    assert not found.mask.any()
+
+
+def test_filling_beats_inpainting_and_leaves_the_rest_alone(scene, prior, damaged):
+    mask = cv2.dilate(damaged.mask.astype(np.uint8), np.ones((3, 3))) > 0
+    seen = np.ones(mask.shape, np.float32) > 0
+
+    filled = fill(damaged.pixels, relit(damaged.pixels, prior, seen), mask)
+    levels = images.to_uint8(damaged.pixels)
+    alone = cv2.inpaint(levels, mask.astype(np.uint8), 3, cv2.INPAINT_TELEA)
+
+    assert np.array_equal(filled[~mask], damaged.pixels[~mask])
+    assert psnr(filled, scene, mask) > psnr(images.from_uint8(alone), scene, mask) + 3
+
+
+def test_a_fill_has_the_priors_gradients_and_the_photos_light():
+    y, x = np.mgrid[:60, :80].astype(np.float32)
+    detail = 0.05 * np.sin(x / 3)[..., None].repeat(3, 2)
+    photo = 0.3 + 0.003 * x[..., None] + detail
+    mask = (np.hypot(x - 40, y - 30) < 15) & (y > 0)
+    holed = np.where(mask[..., None], 1.0, photo).astype(np.float32)
+
+    filled = fill(holed, np.asarray(0.5 + detail, np.float32), mask)
+
+    assert np.abs(filled - photo).max() < 0.012

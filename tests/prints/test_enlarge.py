@@ -1,0 +1,60 @@
+"""A larger result: degraded back it is the photo; the prior only adds what lies above it."""
+
+import cv2
+import numpy as np
+import pytest
+from skimage import data
+
+from verax import image as images
+from verax.errors import InputError
+from verax.prints.enlarge import enlarge, larger_size, on_finer_grid, reduced
+
+
+@pytest.fixture(scope="module")
+def fine():
+    return images.from_uint8(np.ascontiguousarray(data.coffee()[:240, :360]))
+
+
+def psnr(a, b):
+    return float(-10 * np.log10(np.mean((a - b)[8:-8, 8:-8] ** 2)))
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+@pytest.mark.parametrize("with_prior", [True, False])
+def test_degraded_back_it_is_the_photo_within_half_a_level(fine, factor, with_prior):
+    photo = np.clip(reduced(fine, (360 // factor, 240 // factor)), 0, 1)
+    prior = np.asarray(np.clip(fine * 0.8 + 0.15, 0, 1), np.float32) if with_prior else None
+
+    larger = enlarge(photo, (360, 240), prior)
+
+    back = reduced(larger, (photo.shape[1], photo.shape[0]))
+    assert np.abs(back - photo).max() < 0.5 / 255
+
+
+def test_a_prior_in_other_light_adds_detail_and_a_foreign_one_none(fine):
+    photo = np.clip(reduced(fine, (90, 60)), 0, 1)
+    prior = np.asarray(np.clip(fine * 0.7 + 0.2, 0, 1), np.float32)
+    plain = enlarge(photo, (360, 240))
+    cubic = cv2.resize(photo, (360, 240), interpolation=cv2.INTER_CUBIC)
+
+    assert psnr(enlarge(photo, (360, 240), prior), fine) > psnr(cubic, fine) + 2
+    other = np.ascontiguousarray(prior[::-1, ::-1])
+    assert psnr(enlarge(photo, (360, 240), other), fine) > psnr(plain, fine) - 1
+
+
+def test_a_place_is_the_same_place_on_the_finer_grid():
+    matrix, field = on_finer_grid(np.eye(3), np.ones((60, 90, 2), np.float32), (90, 60), (360, 240))
+
+    np.testing.assert_allclose(matrix @ [10, 20, 1], [41.5, 81.5, 1])
+    np.testing.assert_allclose(field, 4)
+
+
+@pytest.mark.parametrize(
+    ("scale", "line"),
+    [("5", "want one of 2, 3, 4, prior"), ("prior", "got none"), ("4", "megapixels")],
+)
+def test_a_scale_that_cannot_be_is_refused_in_one_line(scale, line):
+    with pytest.raises(InputError, match=line) as caught:
+        larger_size((9000, 6000), scale)
+
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,66 @@
+"""Colour for a photo without its own: whose luma, whose chroma, and where it ends."""
+
+import cv2
+import numpy as np
+import pytest
+from skimage import data
+
+from verax import image as images
+from verax.prints.colour import coloured, is_coloured, split, toning
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return images.from_uint8(np.ascontiguousarray(data.coffee()[:300, :400]))
+
+
+def grey(scene):
+    return np.repeat(split(scene)[0][..., None], 3, 2)
+
+
+def sepia(scene):
+    y = split(scene)[0]
+    tone = np.stack([y**0.8, y, y**1.35], 2)
+    return np.asarray(np.clip(tone, 0, 1), np.float32)
+
+
+def test_grey_toned_and_coloured_photos_are_told_apart(scene):
+    assert [toning(picture) for picture in (grey(scene), sepia(scene), scene)] == [
+        "grey",
+        "toned",
+        "colour",
+    ]
+    assert is_coloured(scene)
+    assert not is_coloured(grey(scene))
+    assert not is_coloured(sepia(scene))
+
+
+@pytest.mark.parametrize("print_", [grey, sepia], ids=["grey", "sepia"])
+def test_a_colourised_photo_keeps_its_luma_and_takes_the_priors_colours(scene, print_):
+    photo = print_(scene)
+    prior = np.clip(cv2.GaussianBlur(scene, (0, 0), 1.0) * 0.8 + 0.1, 0, 1).astype(np.float32)
+
+    result, share = coloured(photo, prior, np.ones(photo.shape[:2], np.float32))
+
+    assert np.abs(split(result)[0] - split(photo)[0]).max() < 1 / 255
+    wanted = split(prior)[1]
+    assert np.abs(split(result)[1] - wanted).mean() < 0.4 * np.abs(split(photo)[1] - wanted).mean()
+    assert share.mean() > 0.8
+
+
+def test_where_the_prior_shows_another_thing_the_photo_keeps_its_tone(scene):
+    photo, prior = grey(scene), scene.copy()
+    rng = np.random.default_rng(2)
+    other = cv2.GaussianBlur(rng.random((300, 150, 3), np.float32), (0, 0), 4)
+    prior[:, 250:] = (other - other.min()) / np.ptp(other)
+
+    result, _ = coloured(photo, prior, np.ones(photo.shape[:2], np.float32))
+
+    assert np.abs(split(result)[1][:, 300:]).mean() < 0.02
+    assert np.abs(split(result)[1][:, :200]).mean() > 0.05
+
+
+def test_a_grey_prior_brings_no_colour(scene):
+    result, _ = coloured(grey(scene), grey(scene), np.ones(scene.shape[:2], np.float32))
+
+    assert np.abs(split(result)[1]).max() < 1e-4
