@@ -136,8 +136,13 @@ def listening(host: str, port: int) -> socket.socket:
 key_app = typer.Typer(help="Keys for clients of verax serve.", no_args_is_help=True)
 
 
-def _clients() -> "ClientKeys":
+@key_app.callback()
+def keys() -> None:
+    """Keys for clients of verax serve."""
     need_server()
+
+
+def _clients() -> "ClientKeys":
     from verax.server.keys import ClientKeys
     from verax.settings import load
 
