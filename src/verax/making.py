@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from verax import image as images
 from verax.errors import InputError, SettingsError
 from verax.image import MAX_PIXELS, QUALITY, Image, Photo, Plane
+from verax.prints import masks
 from verax.provenance.reading import has_manifest
 from verax.provenance.signing import Credentials, Source, load_credentials
 from verax.provenance.statement import beside_path, marked, seal
@@ -35,6 +37,8 @@ class Order:
             None is the photo's own.
         accept_prior: somebody knows that the prior shows the photo's scene.
         drop_gps: leave out where the photo was taken.
+        only: mask of what may change (white); elsewhere the result is the photo, bit for bit.
+        mask: mask of what the photo does not hold (white); there the prior is taken.
         salvage: take what is left of a photo that is cut short; a prior fills the rest.
         photo_name, prior_name: what provenance and messages call the files; "" is the file's name.
     """
@@ -52,6 +56,8 @@ class Order:
     size: tuple[int, int] | None = None
     drop_gps: bool = False
     salvage: bool = False
+    only: Path | None = None
+    mask: Path | None = None
     photo_name: str = ""
     prior_name: str = ""
 
@@ -121,6 +127,10 @@ def make(
     photo = opened(
         order.photo, name=order.photo_name, max_pixels=order.max_pixels, salvage=order.salvage
     )
+    only, mask = (
+        None if path is None else masks.read(path, photo.photo, name=name)
+        for path, name in ((order.only, "--only"), (order.mask, "--mask"))
+    )
     if prior is None and order.prior is not None:
         prior = opened(order.prior, name=order.prior_name, max_pixels=order.max_pixels)
     result = pipeline.restore(
@@ -133,6 +143,12 @@ def make(
     )
     if photo.missing is not None:
         result = filled(result, photo.missing)
+    if mask is not None:
+        result = mended(result, mask)
+    if only is not None:
+        pixels = masks.kept_outside(result.photo.pixels, result.pixels, only)
+        trust = masks.kept_outside(only_photo(result.trust), result.trust, only)
+        result = replace(result, pixels=pixels, trust=trust)
     used = prior.file if prior is not None and result.prior == "used" else None
     origin = Origin(photo, used, order.system, credentials)
     pixels = result.pixels if order.size is None else fitted(result.pixels, order.size)
@@ -140,6 +156,29 @@ def make(
         order.output, pixels, origin, drop_gps=order.drop_gps, quality=order.quality
     )
     return Made(result, prior, lost, statement)
+
+
+def mended(result: "Restoration", mask: Plane) -> "Restoration":
+    """The restoration with the prior, in the photo's light, where a mask says the photo is void."""
+    from verax.prints.damage import relit
+    from verax.prints.fill import fill
+
+    if result.warped is None or result.prior != "used":
+        note = "the mask is not filled: there is no prior that lies on the photo"
+        return replace(result, notes=(*result.notes, note))
+    void = (mask > 0) & (result.warped.valid > 0)
+    lit = relit(result.pixels, result.warped.pixels, ~void & (result.warped.valid > 0))
+    generated = np.zeros_like(result.trust)
+    generated[..., 2] = 1
+    trust = np.where(void[..., None], generated, result.trust)
+    return replace(result, pixels=fill(result.pixels, lit, void), trust=trust)
+
+
+def only_photo(trust: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The shares of a pixel that is the photo's own."""
+    shares = np.zeros_like(trust)
+    shares[..., 0] = 1
+    return shares
 
 
 def filled(result: "Restoration", missing: Plane) -> "Restoration":

@@ -112,6 +112,20 @@ Salvage = Annotated[
         help="Take what is left of a photo that is cut short (JPEG, PNG); a prior fills the rest.",
     ),
 ]
+Only = Annotated[
+    Path | None,
+    typer.Option(
+        rich_help_panel=RESULT,
+        help="Mask picture, white where the photo may change; elsewhere it stays bit for bit.",
+    ),
+]
+Mask = Annotated[
+    Path | None,
+    typer.Option(
+        rich_help_panel=RESULT,
+        help="Mask picture, white where the photo holds nothing: filled from the prior.",
+    ),
+]
 Verbose = Annotated[
     bool,
     typer.Option("-v", "--verbose", rich_help_panel=RESULT, help="Print the figures as well."),
@@ -150,6 +164,8 @@ def restore(
     drop_gps: DropGps = False,
     skip_existing: SkipExisting = False,
     salvage: Salvage = False,
+    only: Only = None,
+    mask: Mask = None,
     as_json: AsJson = False,
     verbose: Verbose = False,
     model: Model = None,
@@ -197,7 +213,7 @@ def restore(
     options = options_of(
         restorer, fidelity, fusion, accept_prior=accept_prior, drop_gps=drop_gps, strict=strict,
         as_json=as_json, verbose=verbose, several=several, skip_existing=skip_existing,
-        salvage=salvage,
+        salvage=salvage, only=only, mask=mask,
     )  # fmt: skip
     jobs = still_to_do(jobs, options)
     if not asking:
@@ -224,6 +240,9 @@ def options_of(
     restorer: str | None,
     fidelity: float,
     fusion: str | None,
+    *,
+    only: Path | None = None,
+    mask: Path | None = None,
     **flags: bool,
 ) -> Options:
     """The options of a call, checked before any work is done."""
@@ -236,6 +255,8 @@ def options_of(
         restorer=restorer or "auto",
         fidelity=fidelity,
         fusion=fusion or "auto",
+        only=only,
+        mask=mask,
         credentials=credentials_of(load()),
         **flags,
     )

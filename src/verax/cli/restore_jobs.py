@@ -53,6 +53,8 @@ class Options:
     verbose: bool = False
     skip_existing: bool = False
     salvage: bool = False
+    only: Path | None = None
+    mask: Path | None = None
     several: bool = False
     credentials: "Credentials | None" = field(default=None, repr=False)
 
@@ -246,6 +248,8 @@ def run_job(job: Job, options: Options, service: "Asker | None" = None) -> dict[
         system=asked.asking.request.model if asked is not None else "",
         drop_gps=options.drop_gps,
         salvage=options.salvage,
+        only=options.only,
+        mask=options.mask,
     )
     prior = None if asked is None else opened_answer(asked)
     made = making.make(order, prior=prior, credentials=options.credentials)

@@ -1,11 +1,19 @@
 """Masks drawn by hand: white where something may change, or where a photo holds nothing."""
 
+from pathlib import Path
+
 import numpy as np
 
+from verax import image as images
 from verax.errors import InputError, SizeMismatchError
 from verax.image import Image, Photo, Plane
 
 LEAST = 8 / 255  # what an encoder or a soft brush leaves of black, and of white
+
+
+def read(path: Path, photo: Photo, *, name: str) -> Plane:
+    """The mask in a file, for a photo; see `from_photo`. Raises ImageReadError, too."""
+    return from_photo(images.read(path), size=(photo.width, photo.height), name=name)
 
 
 def from_photo(mask: Photo, *, size: tuple[int, int], name: str) -> Plane:

@@ -1,0 +1,75 @@
+"""Restoration files under a mask: what stays, to the last bit, and what is filled."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from skimage import data
+
+from verax import image as images
+from verax.errors import VeraxError
+from verax.making import Order, make
+
+
+@pytest.fixture
+def scene():
+    return images.from_uint8(np.ascontiguousarray(data.coffee()[::3, ::3]))
+
+
+@pytest.fixture
+def mask(scene, tmp_path):
+    plane = np.zeros_like(scene)
+    plane[40:90, 60:120] = 1
+    images.write(tmp_path / "mask.png", plane)
+    return plane[..., 0] > 0
+
+
+@pytest.mark.parametrize(("suffix", "depth"), [("png", 8), ("png", 16), ("tiff", 16), ("webp", 8)])
+def test_outside_only_a_file_keeps_every_sample(scene, mask, tmp_path, suffix, depth):
+    photo, out = tmp_path / f"photo.{suffix}", tmp_path / f"out.{suffix}"
+    dark = np.asarray(scene * 0.3, np.float32)
+    images.write(photo, dark, like=replace(images.Photo(dark), bit_depth=depth))
+    images.write(tmp_path / "prior.png", scene)
+
+    made = make(
+        Order(photo=photo, prior=tmp_path / "prior.png", output=out, only=tmp_path / "mask.png")
+    )
+
+    before, after = images.read(photo), images.read(out)
+    assert before.bit_depth == after.bit_depth == depth
+    assert np.array_equal(after.pixels[~mask], before.pixels[~mask])
+    assert np.abs(after.pixels[mask] - before.pixels[mask]).mean() > 0.02
+    assert (made.restoration.trust[~mask] == [1, 0, 0]).all()
+
+
+def test_a_hole_under_a_mask_is_filled_from_the_prior(scene, mask, tmp_path):
+    holed = np.where(mask[..., None], np.float32(1), scene)
+    images.write(tmp_path / "photo.png", holed)
+    images.write(tmp_path / "prior.png", scene)
+    order = Order(
+        photo=tmp_path / "photo.png",
+        prior=tmp_path / "prior.png",
+        output=tmp_path / "out.png",
+        restorer="none",
+        mask=tmp_path / "mask.png",
+    )
+
+    make(order)
+
+    assert np.abs(images.read(tmp_path / "out.png").pixels - scene)[mask].mean() < 0.03
+
+
+def test_a_mask_of_another_size_is_refused_before_anything_is_written(scene, tmp_path):
+    images.write(tmp_path / "photo.png", scene)
+    images.write(tmp_path / "mask.png", np.eye(30, dtype=np.float32)[..., None].repeat(3, 2))
+
+    with pytest.raises(VeraxError, match="--only: want a mask of the photo's size"):
+        make(
+            Order(
+                photo=tmp_path / "photo.png",
+                output=tmp_path / "out.png",
+                only=tmp_path / "mask.png",
+            )
+        )
+
+    assert not (tmp_path / "out.png").exists()
