@@ -1,7 +1,7 @@
 """restore(): the one place that joins the rooms."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 
 from verax import image as images
 from verax import restorers
-from verax.errors import InputError, choose
-from verax.fusion.fuse import MODES, Fusion, fuse
+from verax.errors import InputError
+from verax.fusion import dial
+from verax.fusion.explanation import Explanation
+from verax.fusion.fuse import TRUST, Fusion, fuse
 from verax.geometry.register import Registration, Warped, apply, register
 from verax.image import Image, Photo
 from verax.provenance.statement import marked
+from verax.restorers import parts
 from verax.restorers.faults import Faults, diagnose
 
 if TYPE_CHECKING:
@@ -23,8 +26,8 @@ if TYPE_CHECKING:
 PriorUse = Literal["used", "unused", "none"]
 
 EMBEDDED = "network"
-DEFAULT_RESTORER = "auto"  # the embedded network, except under a prior of which tone alone is taken
-DEFAULT_FUSION = "auto"  # by network over a network's base; over any other the prior's tone alone
+DEFAULT_RESTORER = "auto"  # the embedded networks
+DEFAULT_FIDELITY = dial.DEFAULT
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -37,9 +40,10 @@ class Restoration:
         base: the photo restored without the prior.
         warped: the registered prior, None without one.
         registration: None without a prior.
-        trust: (H, W, 3) shares from photo, prior's tone, prior's texture.
+        trust: (H, W, 4) shares: photo, confirmed, light, generated (`verax.fusion.fuse.TRUST`).
         prior: "used", "unused" (the base is returned) or "none".
         faults: what the photo suffers from.
+        explanation: what photo and prior together say of it; None where nothing was taken.
     """
 
     pixels: Image
@@ -47,9 +51,10 @@ class Restoration:
     base: Image
     warped: Warped | None
     registration: Registration | None
-    trust: NDArray[np.float32]
+    trust: NDArray[np.float16]
     prior: PriorUse
     faults: Faults
+    explanation: Explanation | None
     scene_state_change: bool
     notes: tuple[str, ...]
     seconds: float
@@ -85,8 +90,8 @@ def restore(
     prior: "Picture | None" = None,
     *,
     restorer: str = DEFAULT_RESTORER,
-    fidelity: float = 1.0,
-    fusion: str = DEFAULT_FUSION,
+    fidelity: float = DEFAULT_FIDELITY,
+    task: str = "",
     accept_prior: bool = False,
 ) -> Restoration:
     """Restore a photo, with a prior where one is given.
@@ -99,9 +104,9 @@ def restore(
     restorer
         What makes the base: a name of `verax names restorers`, a weights file, or "auto".
     fidelity
-        1: only what the photo supports. 0: the registered prior itself.
-    fusion
-        How the prior is used: "network", "tone" or "auto".
+        1: only what the photo confirms, and light. 0: the registered prior itself.
+    task
+        What the prior was asked for, such as "dehaze" or "derain"; "": read off the pair.
     accept_prior
         The prior is known to show the photo's scene: it is used where nobody could tell.
 
@@ -118,7 +123,6 @@ def restore(
     if not 0.0 <= fidelity <= 1.0:
         raise InputError(f"fidelity: want a number from 0 to 1, got {fidelity}")
     start = time.perf_counter()
-    mode = fusion_mode(fusion, restorer)
     original = _opened(photo, "photo")
     registration, warped = None, None
     if prior is not None:
@@ -129,8 +133,14 @@ def restore(
     if registration is not None:
         use = "used" if registration.usable else "unused"
     suffers = diagnose(original.pixels)
-    base = restorers.restore(original.pixels, base_restorer(restorer, use, mode), faults=suffers)
-    fused: Fusion = fuse(original.pixels, base, warped, registration, fidelity=fidelity, mode=mode)
+    base, lit = _base(original.pixels, restorer, suffers, fused=use == "used")
+    fused: Fusion = fuse(
+        original.pixels, base, warped, registration,
+        lit=lit, faults=suffers, fidelity=fidelity, task=task,
+    )  # fmt: skip
+    if fused.explanation is None and use == "used":  # nothing was taken: the base, light and all
+        base, _ = _base(original.pixels, restorer, suffers, fused=False)
+        fused = replace(fused, pixels=base)
     pixels = fused.pixels if use == "used" else images.keep_grey(fused.pixels, original.pixels)
     return Restoration(
         pixels,
@@ -141,27 +151,22 @@ def restore(
         fused.trust,
         use,
         suffers,
+        fused.explanation,
         fused.scene_state_change,
         fused.notes,
         time.perf_counter() - start,
     )
 
 
-def fusion_mode(name: str, restorer: str) -> str:
-    """The way of fusing behind a name. "auto" is by network, which weighs the base's light against
-    the prior's, over a base that a network made; the photo itself or a classical base has no
-    light worth weighing and gets the prior's tone."""
-    learnt = restorer in (DEFAULT_RESTORER, EMBEDDED) or restorer.endswith(restorers.WEIGHTS)
-    meant = {mode: mode for mode in MODES} | {DEFAULT_FUSION: "network" if learnt else "tone"}
-    return choose(meant, name, kind="fusion")
-
-
-def base_restorer(name: str, use: PriorUse, fusion: str) -> str:
-    """The restorer behind a name. "auto" is the embedded network, on whose base the fusion network
-    learnt; the tone of a prior alone moves the photo itself."""
-    if name != DEFAULT_RESTORER:
-        return name
-    return "none" if use == "used" and fusion == "tone" else EMBEDDED
+def _base(
+    photo: Image, restorer: str, faults: Faults, *, fused: bool
+) -> tuple[Image, Image | None]:
+    """The base, and its idea of the light where a prior is fused: the embedded networks then mend
+    structure only, for of light two opinions are weighed."""
+    if fused and restorer in (DEFAULT_RESTORER, EMBEDDED):
+        return parts.structure(photo, faults), parts.lit(photo, faults)
+    name = EMBEDDED if restorer == DEFAULT_RESTORER else restorer
+    return restorers.restore(photo, name, faults=faults), None
 
 
 def _opened(picture: "Picture", name: str) -> Photo:
@@ -172,17 +177,16 @@ def _opened(picture: "Picture", name: str) -> Photo:
 
 def record(restoration: Restoration) -> dict[str, Any]:
     """A restoration as JSON: what was used, how far it is trusted, how long it took."""
-    shares = [float(share) for share in restoration.trust.reshape(-1, 3).mean(0, dtype=np.float64)]
-    total = sum(shares)
+    shares = restoration.trust.reshape(-1, len(TRUST)).mean(0, dtype=np.float64)
+    explanation = restoration.explanation
     found = restoration.registration
     return {
         "width": restoration.photo.width,
         "height": restoration.photo.height,
         "prior": restoration.prior,
         "registration": None if found is None else found.record(),
-        "trust": dict(
-            zip(("photo", "tone", "texture"), (share / total for share in shares), strict=True)
-        ),
+        "trust": {name: float(share) for name, share in zip(TRUST, shares, strict=True)},
+        "explanation": None if explanation is None else explanation.record(),
         "faults": restoration.faults.record(),
         "scene_state_change": restoration.scene_state_change,
         "notes": list(restoration.notes),

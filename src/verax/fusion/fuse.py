@@ -1,30 +1,40 @@
-"""Photo, base and registered prior to restoration."""
+"""Photo, base and registered prior to restoration: take the prior wherever it explains the photo."""
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from verax.errors import SizeMismatchError, UnknownNameError
-from verax.fusion import exposure, gates, grid, network, noise, tone, verify
+from verax.errors import SizeMismatchError
+from verax.fusion import dial as dials
+from verax.fusion import evidence, exposure, front, gates, grid, noise, relight, tone, verify
+from verax.fusion.dial import Dial
+from verax.fusion.evidence import Octave
+from verax.fusion.explanation import Explanation, explain
+from verax.fusion.join import Joined, Pictures, by_stripes, join, measure
+from verax.fusion.octaves import Float, ramp, reduced, resized
 from verax.geometry.register import Registration, Warped
 from verax.image import Image, Plane
+from verax.restorers.faults import Faults
 
-STRIPE = 256  # rows sliced at a time: bounds memory on large photos
-MARGIN = 32  # rows around a stripe that its filters look at; both are multiples of noise.COARSE
+MARGIN = 32  # rows around a stripe that the tone's filters look at; a multiple of noise.COARSE
 SAME = 0.01  # mean difference from the photo below which a prior is the photo again
-MODES = ("tone", "network")
-COARSE = "the prior could not be placed precisely: only a coarse tone is taken from it"
-STREAKS = (
-    "the photo has fine structure, such as rain, snow or noise, that the prior does not show: "
-    "tone cannot remove it, a restorer may"
-)
+TRUST = ("photo", "confirmed", "light", "generated")
+LOW = 0.03  # Gaussian, share of the width, under which light is compared
+LITTLE = 0.1  # share taken below which the result says so
+ALIKE = (0.60, 0.85)  # cosine of two changes of light that go the same way
+NEAR = (0.3, 0.6)  # and their sizes, one over the other
+
+ROUGH = "the prior could not be placed exactly: only its light is taken, and roughly"
 CHANGED = (
     "the prior shows another state of the scene (%s): "
-    "light stays the photo's, colour is only hinted at"
+    "light stays the photo's, and nothing is added; lower --fidelity to let more of it in"
+)
+LESS = (
+    "hardly anything was taken from the prior: %s. Lower --fidelity to take more of it, or name "
+    "what was asked for with --task"
 )
 
 
@@ -34,37 +44,37 @@ class Fusion:
 
     Attributes:
         pixels: (H, W, 3) float32.
-        trust: (H, W, 3) float32, per pixel the share from the photo, tone from the prior,
-            texture from the prior; the three sum to 1.
+        trust: (H, W, 4) float16, per pixel the shares of TRUST, which sum to 1: from the photo;
+            the photo's structure with the prior's contrast; light of the prior; generated.
         scene_state_change: the prior shows another state of the scene (night made day ...).
         notes: what a user should know, in words.
+        explanation: what was believed of the photo; None where nothing was taken.
     """
 
     pixels: Image
-    trust: NDArray[np.float32]
+    trust: NDArray[np.float16]
     scene_state_change: bool
     notes: tuple[str, ...]
+    explanation: Explanation | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What the working size decided for the full size.
+    """What the working size decided about light.
 
     Attributes:
         field: exposure and local tone.
         sigma: noise deviation over luma.
         slope: slope of the exposure over luma.
         noise_level: deviation of the noise that has to go, 0 for none.
-        scene_state_change: the prior shows another state of the scene.
-        notes: what a user should know.
+        change: how the prior shows another state of the scene, "" where it does not.
     """
 
     field: tone.ToneField
     sigma: noise.Table
     slope: noise.Table
     noise_level: float
-    scene_state_change: bool
-    notes: tuple[str, ...]
+    change: str
 
 
 def fuse(
@@ -73,40 +83,54 @@ def fuse(
     warped: Warped | None,
     registration: Registration | None,
     *,
-    fidelity: float = 1.0,
-    mode: str = "tone",
+    lit: Image | None = None,
+    faults: Faults | None = None,
+    fidelity: float = dials.DEFAULT,
+    task: str = "",
 ) -> Fusion:
-    """Take from the registered prior what can be trusted; without one, the base.
+    """Take the registered prior wherever it explains the photo; without one, the base.
 
     Args:
         photo: (H, W, 3).
-        base: (H, W, 3), the photo restored without the prior.
+        base: (H, W, 3), the photo restored without the prior; its structure stands for the photo's.
         warped: the prior on the photo's grid.
-        registration: how it got there; placed "roughly" gives a coarse tone only, "not" nothing.
-        fidelity: 1 takes only what is proved, 0 is the registered prior itself.
-        mode: "tone" moves the base to the prior's tone; "network" lets the fusion network mend
-            what that left, and take what it trusts of the prior's own low and high band.
+        registration: how it got there; "roughly" gives light only, "not" nothing.
+        lit: (h, w, 3) of any size, the base's own idea of the light, None where it has none.
+        faults: what the photo suffers from.
+        fidelity: 1 takes only what the photo confirms, and light; 0 is the registered prior.
+        task: what the prior was asked for, a key of the prompt catalog, "" where unknown.
     """
-    if mode not in MODES:
-        raise UnknownNameError(f"unknown fusion mode {mode!r} Known: {', '.join(MODES)}")
     if photo.shape != base.shape:
         raise SizeMismatchError(f"photo is {photo.shape[:2]}, base is {base.shape[:2]}")
     if warped is None or registration is None or not registration.usable:
         return alone(base)
     if repeats(photo, warped):
         return alone(base, "the prior is the photo itself: nothing is taken from it")
-    recipe = solve(photo, base, warped, registration)
+    dial = dials.at(fidelity)
+    recipe = solve(photo, base, warped, registration, lit, dial)
     if recipe is None:
         return alone(base, "the prior shows too little of the photo: nothing is taken from it")
-    if mode == "network" and not recipe.scene_state_change:
-        pixels, trust = carry_out_and_join(recipe, photo, base, warped, registration, fidelity)
-    else:
-        pixels, trust = carry_out(recipe, base, warped, fidelity)
-    return Fusion(pixels, trust, recipe.scene_state_change, recipe.notes)
+    octaves = measure(base, warped.pixels, warped.valid)
+    explanation = explain(
+        base, warped.pixels, warped.valid, faults, octaves, task=task, changed=bool(recipe.change)
+    )
+    exactly = registration.placed == "exactly"
+    pictures = prepared(base, warped, recipe, explanation, task=task)
+    if fidelity == 0:
+        return _registered_prior(pictures, recipe, explanation)
+    if not exactly:
+        return Fusion(
+            pictures.toned, _trust(pictures.toned, base, None), bool(recipe.change), (ROUGH,),
+            explanation,
+        )  # fmt: skip
+    joined = join(pictures, octaves, explanation, dial)
+    trust = _trust(joined.pixels, base, joined.amplitudes)
+    notes = _notes(recipe, explanation, trust, octaves)
+    return Fusion(joined.pixels, trust, bool(recipe.change), notes, explanation)
 
 
 def repeats(photo: Image, warped: Warped) -> bool:
-    """Whether the prior is the photo again: then it says nothing about tone or texture."""
+    """Whether the prior is the photo again: then it says nothing about light or structure."""
     seen = warped.valid[::2, ::2] > 0.5
     if not seen.any():
         return False
@@ -115,13 +139,20 @@ def repeats(photo: Image, warped: Warped) -> bool:
 
 def alone(base: Image, *notes: str) -> Fusion:
     """The base, all of it from the photo."""
-    trust = np.zeros_like(base)
-    trust[..., 0] = 1.0
+    trust = np.zeros((*base.shape[:2], len(TRUST)), np.float16)
+    trust[..., 0] = 1
     return Fusion(base, trust, False, notes)
 
 
-def solve(photo: Image, base: Image, warped: Warped, registration: Registration) -> Recipe | None:
-    """Everything that is decided at the working size; None without enough evidence."""
+def solve(
+    photo: Image,
+    base: Image,
+    warped: Warped,
+    registration: Registration,
+    lit: Image | None,
+    dial: Dial,
+) -> Recipe | None:
+    """Everything about light that is decided at the working size; None without enough evidence."""
     scale = min(1.0, tone.WORK / max(base.shape[:2]))
     size = (max(1, round(base.shape[1] * scale)), max(1, round(base.shape[0] * scale)))
     valid = grid.shrink(warped.valid, size)
@@ -134,27 +165,49 @@ def solve(photo: Image, base: Image, warped: Warped, registration: Registration)
     brighter = exposure.fit_exposure(quiet, prior, weight)
     exposed = exposure.expose(quiet, exposure.exposure_curve(brighter))
     change = gates.scene_state_change(quiet, exposed, prior, valid)
-    local = registration.placed == "exactly"
     if change:
         field = tone.fit_hint(quiet, prior, weight)
     else:
-        field = tone.fit(quiet, prior, weight, brighter, local=local)
+        if lit is not None:
+            own = _agreeing(quiet, prior, grid.shrink(lit, size), valid) * dial.own
+            prior = np.asarray(prior + own * (grid.shrink(lit, size) - prior), np.float32)
+            brighter = exposure.fit_exposure(quiet, prior, weight)
+        field = tone.fit(quiet, prior, weight, brighter, local=registration.placed == "exactly")
         field = tone.damp(
             field, 1 - verify.doubt(tone.restored(field, quiet), grid.shrink(photo, size))
         )
-    notes = (
-        "" if local else COARSE,
-        change and CHANGED % change,
-        STREAKS if gates.streaks_left(exposed, prior, valid) and not change else "",
-    )
     slope = exposure.slope(field.curve, noise.LEVELS)
-    return Recipe(
-        field,
-        sigma,
-        slope,
-        noise_level(quiet, field, sigma, slope),
-        bool(change),
-        tuple(filter(None, notes)),
+    return Recipe(field, sigma, slope, noise_level(quiet, field, sigma, slope), change)
+
+
+def _agreeing(photo: Image, prior: Image, lit: Image, valid: Plane) -> float:
+    """How far base and prior change the light alike, in [0, 1]: the errors of two guesses that
+    agree differ, and their mean is the better guess."""
+    side = (32, 32)
+    weight = grid.shrink(valid, side)[..., None]
+    one, two = ((grid.shrink(x, side) - grid.shrink(photo, side)) * weight for x in (lit, prior))
+    sizes = [float(np.sqrt((x**2).sum())) + 1e-6 for x in (one, two)]
+    ratio = min(sizes) / max(sizes)
+    return ramp(float((one * two).sum()) / (sizes[0] * sizes[1]), *ALIKE) * ramp(ratio, *NEAR)
+
+
+def prepared(
+    base: Image, warped: Warped, recipe: Recipe, explanation: Explanation, *, task: str = ""
+) -> Pictures:
+    """The pictures that are joined, under the light that the explanation allows."""
+    toned = base
+    share = explanation.light if not recipe.change else 1.0  # a hint of colour, no light
+    if share > 0:
+        toned = toned_by(recipe, base, share)
+    light = relight.fit(warped.pixels, base, warped.valid)
+    mask = np.zeros((1, 1), np.float32)
+    if explanation.front > 0:
+        side = front.WORK
+        own, given, seen = (reduced(x, side) for x in (toned, warped.pixels, warped.valid))
+        matched = relight.fit(given, own, seen)(given)
+        mask = front.removed(own, matched, seen, everything=bool(task))
+    return Pictures(
+        source=base, toned=toned, prior=warped.pixels, valid=warped.valid, relight=light, front=mask
     )
 
 
@@ -177,68 +230,21 @@ def noise_need(
     ), deviation
 
 
-def carry_out(
-    recipe: Recipe, base: Image, warped: Warped, fidelity: float
-) -> tuple[Image, NDArray[np.float32]]:
-    """Restoration and trust map by tone alone."""
-    return mixed(base, toned(recipe, base), warped, fidelity, None)
-
-
-def toned(recipe: Recipe, base: Image) -> Image:
-    """The base under the prior's tone."""
+def toned_by(recipe: Recipe, base: Image, share: float = 1.0) -> Image:
+    """The base under the prior's light, or a share of the way there."""
     pixels, height = np.empty_like(base), base.shape[0]
 
     def stripe(rows: slice) -> None:
         top, bottom = max(0, rows.start - MARGIN), min(height, rows.stop + MARGIN)
-        part = restore_rows(recipe, base[top:bottom], (top, height))
-        pixels[rows] = part[rows.start - top : rows.stop - top]
+        part = toned_rows(recipe, base[top:bottom], (top, height))
+        kept = part[rows.start - top : rows.stop - top]
+        pixels[rows] = kept if share == 1 else base[rows] + np.float32(share) * (kept - base[rows])
 
     by_stripes(stripe, height)
     return pixels
 
 
-def mixed(
-    base: Image, pixels: Image, warped: Warped, fidelity: float, texture: Plane | None
-) -> tuple[Image, NDArray[np.float32]]:
-    """Fidelity dial over `pixels`, which it overwrites, and trust map; `texture` is the share of
-    the prior's texture that the pixels hold already."""
-    trust = np.empty_like(base)
-
-    def stripe(rows: slice) -> None:
-        part, shares = mix(
-            base[rows], pixels[rows], warped.pixels[rows], warped.valid[rows], fidelity
-        )
-        if texture is not None:
-            taken = fidelity * texture[rows, :, None] * shares[..., :2]
-            shares[..., :2] -= taken
-            shares[..., 2] += taken.sum(2)
-        pixels[rows], trust[rows] = part, shares
-
-    by_stripes(stripe, base.shape[0])
-    return pixels, trust
-
-
-def by_stripes(work: Callable[[slice], None], height: int) -> None:
-    """Work through the rows of a picture, stripe by stripe, two at a time."""
-    stripes = [slice(top, min(top + STRIPE, height)) for top in range(0, height, STRIPE)]
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(work, stripes))
-
-
-def carry_out_and_join(
-    recipe: Recipe,
-    photo: Image,
-    base: Image,
-    warped: Warped,
-    registration: Registration,
-    fidelity: float,
-) -> tuple[Image, NDArray[np.float32]]:
-    """Restoration and trust map with the fusion network after the tone."""
-    pixels, texture = network.join(photo, base, toned(recipe, base), warped, registration)
-    return mixed(base, pixels, warped, fidelity, texture)
-
-
-def restore_rows(recipe: Recipe, base: Image, rows: tuple[int, int]) -> Image:
+def toned_rows(recipe: Recipe, base: Image, rows: tuple[int, int]) -> Image:
     """A stripe of the base with the tone field applied, its noise kept out of view."""
     gain = tone.gain_at(recipe.field, base.shape, rows)
     if recipe.noise_level > 0:
@@ -248,22 +254,55 @@ def restore_rows(recipe: Recipe, base: Image, rows: tuple[int, int]) -> Image:
     return np.clip(tone.apply(recipe.field, exposed, gain=gain, rows=rows), 0, 1)
 
 
-def mix(
-    base: Image, toned: Image, prior: Image, valid: Plane, fidelity: float
-) -> tuple[Image, NDArray[np.float32]]:
-    """Fidelity dial and trust map of one stripe.
+def _registered_prior(pictures: Pictures, recipe: Recipe, explanation: Explanation) -> Fusion:
+    """Fidelity 0: the prior where it is valid, the toned base elsewhere."""
+    valid = pictures.valid[..., None]
+    trust = _trust(pictures.toned, pictures.source, None) * (1 - valid.astype(np.float16))
+    trust[..., 3] += pictures.valid.astype(np.float16)
+    pixels = pictures.toned + valid * (pictures.prior - pictures.toned)
+    return Fusion(
+        np.asarray(np.clip(pixels, 0, 1), np.float32), trust, bool(recipe.change), (), explanation
+    )
 
-    Texture is the share of the prior's own pixels. Of the rest, tone is the part of the brighter
-    of base and result that the correction made up, photo what remains.
-    """
-    total = np.ones((1, 3), np.float32)
-    made_up = cv2.transform(cv2.absdiff(toned, base), total)
-    tone_share = made_up / np.maximum(cv2.transform(cv2.max(toned, base), total), 1e-6)
-    texture = (1 - fidelity) * valid
-    tone_share = fidelity * tone_share
-    trust = cv2.merge([1 - texture - tone_share, tone_share, texture])
-    if fidelity == 1:
-        return toned, trust
-    outside = (1 - fidelity) * (1 - valid)
-    pixels = fidelity * toned + texture[..., None] * prior + outside[..., None] * base
-    return np.clip(pixels, 0, 1), trust
+
+def _trust(pixels: Image, base: Image, amplitudes: Float | None) -> NDArray[np.float16]:
+    """Shares (H, W, 4): light by how far low frequencies moved, relative to the brighter of base
+    and result; the rest by the amplitudes of structure."""
+    own, new = (reduced(x, 512) for x in (base, pixels))
+    sigma = LOW * own.shape[1]
+    moved = grid.blur(np.abs(grid.blur(new - own, sigma / 2)).sum(2), sigma / 2)
+    brighter = grid.blur(np.maximum(own, new).sum(2), sigma / 2)
+    light = np.clip(moved / np.maximum(brighter, 0.02), 0, 1)
+    if amplitudes is None:
+        amplitudes = np.ones((1, 1, 3), np.float32) * np.float32([1, 0, 0])
+    floor = np.float32([0.002, 0, 0])  # plain places are the photo's
+    shares = (amplitudes + floor) / (amplitudes + floor).sum(2, keepdims=True)
+    light = resized(np.asarray(light, np.float32), shares.shape) * (1 - shares[..., 2])
+    whole = np.dstack([shares[..., :2] * (1 - light / np.maximum(1 - shares[..., 2], 1e-6))[..., None],
+                       light, shares[..., 2]])  # fmt: skip
+    size = (base.shape[1], base.shape[0])
+    full = np.empty((*base.shape[:2], len(TRUST)), np.float16)
+    for index in range(len(TRUST)):
+        full[..., index] = cv2.resize(
+            np.ascontiguousarray(whole[..., index], np.float32),
+            size,
+            interpolation=cv2.INTER_LINEAR,
+        )
+    return full
+
+
+def _notes(
+    recipe: Recipe, explanation: Explanation, trust: NDArray[np.float16], octaves: Sequence[Octave]
+) -> tuple[str, ...]:
+    if recipe.change:
+        return (CHANGED % recipe.change,)
+    taken = 1 - float(trust[..., 0].mean(dtype=np.float64))
+    if taken >= LITTLE:
+        return ()
+    if evidence.faithful(octaves) < 0.4:
+        why = "its structure is not the photo's, most of it was drawn anew"
+    elif explanation.light == 0 and max(explanation.sharpness) == 0:
+        why = "the photo shows no fault that the prior's changes would mend"
+    else:
+        why = "it differs little from the photo"
+    return (LESS % why,)

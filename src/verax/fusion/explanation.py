@@ -1,0 +1,190 @@
+"""What the pair says about the photo: which explanations are allowed for what the prior changed.
+
+A photo alone tells poorly what is wrong with it. Together with a prior it tells well: what did the
+generator brighten, colour, sharpen, take away? A change that no fault of the photo explains is the
+generator's taste, and stays out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from verax.fusion import evidence
+from verax.fusion.octaves import Float, luma, ramp, reduced
+from verax.image import Image, Plane
+from verax.restorers.faults import Faults
+
+WORK = 160  # px: long side at which light is compared
+VEILED = (1.18, 1.40)  # contrast of the prior over the photo's: a veil was taken away
+DARK = (0.40, 0.25)  # median luma of a photo that is dark, and surely
+BRIGHTENED = (1.25, 1.60)  # median of the prior over it
+COLOURLESS = (0.03, 0.012)  # spread of colour of a photo without, and surely
+COLOURED = (0.03, 0.06)  # the prior's
+CAST = (0.03, 0.07)  # how much farther from grey the photo's mean is than the prior's
+SHIFTED = (0.05, 0.10)  # how far the mean colour moved
+SHARPENED = (1.02, 1.12)  # contrast of an octave over that of coarse ones
+FAITHFUL = (0.45, 0.60)  # share of the photo's structure that a prior confirms before its
+# omissions mean anything: a prior that redraws the scene omits by accident
+
+LIGHT_TASKS = ("dehaze", "lowlight", "underwater", "hdr", "colorize")
+SHARP_TASKS = ("deblur", "motion_deblur", "defocus_deblur", "super_resolution", "denoise", "jpeg")
+FRONT_TASKS = ("derain", "desnow", "raindrop", "deflare", "deshadow", "dereflection", "old_photo")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """What is allowed to explain the prior's changes, each in [0, 1].
+
+    Attributes:
+        light: how far the photo's light is wrong; `reasons` says why, by name.
+        colour: how far colour is missing.
+        sharpness: per octave, the finest first: how far its contrast is wrong.
+        front: how far something may have been in front of the scene.
+        task: the task that overruled, "" where the pair decided.
+    """
+
+    light: float
+    colour: float
+    sharpness: tuple[float, ...]
+    front: float
+    reasons: tuple[str, ...]
+    task: str = ""
+
+    def record(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return {
+            "believed": self.words(),
+            "light": round(self.light, 3),
+            "colour": round(self.colour, 3),
+            "sharpness": [round(share, 3) for share in self.sharpness],
+            "front": round(self.front, 3),
+            "task": self.task,
+        }
+
+    def words(self) -> str:
+        """What is believed of the photo, for people."""
+        parts = list(self.reasons)
+        if max(self.sharpness) > 0.5 and self.light < 0.5:
+            parts.append("blur")
+        return ", ".join(parts) or "nothing"
+
+
+def explain(
+    photo: Image,
+    prior: Image,
+    valid: Plane,
+    faults: Faults | None,
+    octaves: Sequence[evidence.Octave],
+    *,
+    task: str = "",
+    changed: bool = False,
+) -> Explanation:
+    """The explanations that photo, registered prior (H, W, 3) and the photo's faults allow.
+
+    `changed`: the prior shows another state of the scene, which explains nothing of the photo.
+    """
+    reasons = _light(photo, prior, valid, faults)
+    if changed:
+        reasons = {}
+    light = max(reasons.values(), default=0.0)
+    if task in LIGHT_TASKS:
+        light = 1.0
+    elif task in SHARP_TASKS:
+        light = 0.0
+    named = tuple(name for name, share in reasons.items() if share >= 0.5)
+    lit = max(reasons.get("darkness", 0.0), ramp(reasons.get("haze", 0.0), 0.6, 0.9))
+    front = ramp(evidence.faithful(octaves), *FAITHFUL) * _not_spoilt(faults) * (1 - lit)
+    if changed:
+        front = 0.0
+    if task:
+        front = float(task in FRONT_TASKS)
+    return Explanation(
+        light=light,
+        colour=reasons.get("missing colour", 0.0),
+        sharpness=_sharpness(octaves, light, changed=changed, wanted=task in SHARP_TASKS),
+        front=front,
+        reasons=named if light >= 0.5 else (),
+        task=task,
+    )
+
+
+def _light(photo: Image, prior: Image, valid: Plane, faults: Faults | None) -> dict[str, float]:
+    """What is wrong with the photo's light, by name."""
+    own, given, seen = (reduced(x, WORK) for x in (photo, prior, valid))
+    inside = seen > 0.9
+    if not inside.any():
+        return {}
+    grey, wanted = luma(own), luma(given)
+    contrast = float(np.log(_contrast(wanted, inside) / _contrast(grey, inside)))
+    before, after = (float(np.median(x[inside])) + 0.01 for x in (grey, wanted))
+    brighter = float(np.log(after / before))
+    tints = [(x[inside] - y[inside][:, None]).mean(0) for x, y in ((own, grey), (given, wanted))]
+    plain, coloured = (_colour(x[inside]) for x in (own, given))
+    seen_by_itself = _severities(faults)
+    return {
+        "haze": max(
+            ramp(contrast, *np.log(VEILED)),
+            ramp(seen_by_itself["haze"], 0.35, 0.60) * ramp(contrast, 0.0, 0.14),
+        ),
+        "darkness": max(
+            ramp(brighter, *np.log(BRIGHTENED)) * ramp(before, *DARK),
+            ramp(seen_by_itself["lowlight"], 0.3, 0.5) * ramp(brighter, 0.0, 0.2),
+        ),
+        "a colour cast": max(
+            ramp(float(np.abs(tints[0] - tints[1]).max()), *SHIFTED)
+            * ramp(float(np.abs(tints[0]).max() - np.abs(tints[1]).max()), *CAST),
+            ramp(seen_by_itself["underwater"], 0.15, 0.30),
+        ),
+        "missing colour": ramp(plain, *COLOURLESS)
+        * ramp(coloured / (plain + 0.01), 2.0, 4.0)
+        * ramp(coloured, *COLOURED),
+    }
+
+
+def _severities(faults: Faults | None) -> dict[str, float]:
+    kinds = ("haze", "lowlight", "underwater")
+    return {kind: faults[kind].severity if faults else 0.0 for kind in kinds}
+
+
+def _not_spoilt(faults: Faults | None) -> float:
+    """A photo whose fault is plain to see had nothing in front of it."""
+    seen = _severities(faults)
+    spoilt = max(faults[kind].sure for kind in ("noise", "jpeg")) if faults else 0.0
+    return 1 - max(
+        spoilt,
+        ramp(seen["haze"], 0.55, 0.80),
+        ramp(seen["lowlight"], 0.40, 0.60),
+        ramp(seen["underwater"], 0.20, 0.40),
+    )
+
+
+def _contrast(plane: Plane, inside: Plane) -> float:
+    """Deviation of a small plane between 2 and 6 px."""
+    fine, coarse = (cv2.GaussianBlur(plane, (0, 0), sigma) for sigma in (2.0, 6.0))
+    return float(np.sqrt(((fine - coarse)[inside] ** 2).mean())) + 1e-4
+
+
+def _colour(pixels: Float) -> float:
+    """How far apart the colours of pixels (n, 3) are; 0 for grey, sepia or any one tint."""
+    chroma = pixels - pixels.mean(1, keepdims=True)
+    return float(np.quantile(np.abs(chroma - chroma.mean(0)).max(1), 0.95))
+
+
+def _sharpness(
+    octaves: Sequence[evidence.Octave], light: float, *, changed: bool, wanted: bool
+) -> tuple[float, ...]:
+    """Per octave, how far the prior's contrast is more than taste: all of it where light is wrong,
+    else where an octave gained on the two coarsest. A blur takes no less from finer octaves."""
+    shares = [0.0 if changed else 1.0 if wanted else light] * len(octaves)
+    if changed or wanted:
+        return tuple(shares)
+    coarse = float(np.mean([octave.gain for octave in octaves[-2:]]))
+    share = light
+    for index in range(len(octaves) - 3, -1, -1):
+        gained = np.log(octaves[index].gain / max(coarse, 1e-3) + 1e-9)
+        share = max(share, ramp(float(gained), *np.log(SHARPENED)))
+        shares[index] = share
+    return tuple(shares)

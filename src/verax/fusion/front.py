@@ -1,0 +1,120 @@
+"""Something in front of the scene that the prior has taken away: streaks, drops, dust, scratches,
+shadows, flares, reflections.
+
+Where photo and relit prior differ, places are told apart by their shape. Thin ones, and many small
+ones all over the picture, are no part of the scene. In a larger one the photo may still show what
+the prior shows there, plus something else: a layer, as a shadow or a flare is. What is left, a
+large place whose contents the prior replaced, may be a thing that the generator lost: it stays.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from verax.fusion.octaves import Float, luma, reduced
+from verax.image import Image, Plane
+
+WORK = 640  # px: long side at which differences are looked for
+LEAST, TYPICAL = 0.035, 2.5  # a difference is above the first, and above this many medians
+SURE = 1.8  # times as much somewhere within a place
+SMALLEST = 6  # working px of a place
+THIN = (0.012, 1.5)  # width of a thin place: share of the long side, and working px
+SMALL, AREA = 0.05, 0.004  # width and area of a small one
+MANY, SPREAD = 12, 6  # small places, and sixteenths of the picture, from which they belong together
+MORE = 1.5  # energy of the photo's fine structure over the prior's: something is there
+LAYER = 0.75  # correlation of fine structure from which a place shows the same, plus something
+PLAIN = 6e-5  # energy of fine structure below which a prior says nothing about that
+SMOOTH = 0.6  # share of a layer's difference that a Gaussian of SOFT working px leaves
+SOFT = 3.0
+INSIDE = 2.5  # working px from a place's border at which its inside begins
+OUTSTANDING, AROUND = 3.0, 8.0  # deviations of the prior's texture within AROUND working px
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Connected places (numbered from 1; 0 is the rest) with what tells them apart."""
+
+    labels: NDArray[np.int32]
+    width: Float
+    area: Float
+    peak: Float
+    more: NDArray[np.bool_]  # the photo shows more there than the prior, and it stands out
+    layer: NDArray[np.bool_]  # it shows the same, and a smooth difference
+    centre: Float  # (n, 2) share of width and height
+
+
+def removed(photo: Image, prior: Image, valid: Plane, *, everything: bool = False) -> Plane:
+    """(h, w) in [0, 1] at the working size: where the prior has taken something away.
+
+    Args:
+        photo: (H, W, 3), under the light that the result will have.
+        prior: (H, W, 3) registered, under the same light.
+        valid: (H, W) where the prior shows something.
+        everything: all that differs was asked to be taken away.
+    """
+    own, given, seen = (reduced(x, WORK) for x in (photo, prior, valid))
+    difference = _difference(own, given)
+    typical = float(np.median(difference[seen > 0.5])) if (seen > 0.5).any() else 1.0
+    least = max(LEAST, TYPICAL * typical)
+    places = _places(difference, seen, least, own, given)
+    taken = (places.peak > SURE * least) & (places.area >= SMALLEST)
+    if not everything:
+        side = max(seen.shape)
+        layers = places.layer & (places.width > THIN[0] * side + THIN[1])
+        taken &= layers | (places.more & _no_part_of_the_scene(places, taken & places.more, side))
+    taken[0] = False
+    mask = cv2.dilate(taken[places.labels].astype(np.uint8), np.ones((3, 3), np.uint8))
+    return mask.astype(np.float32)
+
+
+def _difference(own: Image, given: Image) -> Plane:
+    """(h, w) difference of luma, or of colour at a discount."""
+    off = np.abs(cv2.GaussianBlur(own - given, (0, 0), 0.8))
+    return np.asarray(np.maximum(np.abs(luma(own - given)), 0.7 * off.max(2)), np.float32)
+
+
+def _places(difference: Plane, seen: Plane, least: float, own: Image, given: Image) -> Places:
+    close = np.ones((3, 3), np.uint8)
+    differs = cv2.morphologyEx(
+        ((difference > least) & (seen > 0.9)).astype(np.uint8), cv2.MORPH_CLOSE, close
+    )
+    number, labels, boxes, centres = cv2.connectedComponentsWithStats(differs, connectivity=8)
+    flat = labels.ravel()
+
+    def total(values: Plane) -> Float:
+        return np.bincount(flat, values.ravel(), number).astype(np.float32)
+
+    def largest(values: Plane) -> Float:
+        top = np.zeros(number, np.float32)
+        np.maximum.at(top, flat, values.ravel())
+        return top
+
+    depth = cv2.distanceTransform(differs, cv2.DIST_L2, 3)
+    inside = (depth > INSIDE).astype(np.float32)  # without the border, which a shadow has, too
+    one, two = (luma(x) - cv2.GaussianBlur(luma(x), (0, 0), 2.0) for x in (own, given))
+    mine, its = total(one * one), total(two * two)
+    shared_inside, mine_inside, its_inside = (
+        total(x * inside) for x in (one * two, one * one, two * two)
+    )
+    area = np.maximum(boxes[:, cv2.CC_STAT_AREA].astype(np.float32), 1)
+    off = luma(own - given)
+    smooth = total(np.abs(cv2.GaussianBlur(off, (0, 0), SOFT))) > SMOOTH * total(np.abs(off))
+    alike = shared_inside > LAYER * np.sqrt(mine_inside * its_inside)
+    layer = smooth & (its / area > PLAIN) & alike
+    width = 2 * largest(depth)
+    size = np.array([labels.shape[1], labels.shape[0]])
+    centre = (centres / size).astype(np.float32)
+    texture = np.sqrt(cv2.GaussianBlur(two * two, (0, 0), AROUND)) + np.float32(0.004)
+    more = (mine > MORE * its) & (largest(difference / texture) > OUTSTANDING)
+    return Places(labels, width, area, largest(difference), more, layer, centre)
+
+
+def _no_part_of_the_scene(places: Places, taken: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
+    """Thin places, and small ones where there are many all over the picture."""
+    thin = places.width <= THIN[0] * side + THIN[1]
+    small = thin | ((places.width <= SMALL * side) & (places.area < AREA * side * side))
+    counted = np.flatnonzero(small & taken)[1 if small[0] and taken[0] else 0 :]
+    cells = {(int(4 * x), int(4 * y)) for x, y in places.centre[counted]}
+    return small if len(counted) >= MANY and len(cells) >= SPREAD else thin
