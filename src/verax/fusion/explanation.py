@@ -19,6 +19,8 @@ from verax.restorers.faults import Faults
 
 WORK = 160  # px: long side at which light is compared
 VEILED = (1.18, 1.40)  # contrast of the prior over the photo's: a veil was taken away
+VIVID = (1.8, 2.6)  # its saturation over the photo's, where light moved as far as FAR says
+FAR = (0.08, 0.15)
 DARK = (0.40, 0.25)  # median luma of a photo that is dark, and surely
 BRIGHTENED = (1.25, 1.60)  # median of the prior over it
 COLOURLESS = (0.03, 0.012)  # spread of colour of a photo without, and surely
@@ -28,6 +30,8 @@ SHIFTED = (0.05, 0.10)  # how far the mean colour moved
 SHARPENED = (1.02, 1.12)  # contrast of an octave over that of coarse ones
 FAITHFUL = (0.45, 0.60)  # share of the photo's structure that a prior confirms before its
 # omissions mean anything: a prior that redraws the scene omits by accident
+
+KEEPING = (0.30, 0.50)  # the same, before what it shows where the photo is silent means anything
 
 LIGHT_TASKS = ("dehaze", "lowlight", "underwater", "hdr", "colorize")
 SHARP_TASKS = ("deblur", "motion_deblur", "defocus_deblur", "super_resolution", "denoise", "jpeg")
@@ -43,6 +47,7 @@ class Explanation:
         colour: how far colour is missing.
         sharpness: per octave, the finest first: how far its contrast is wrong.
         front: how far something may have been in front of the scene.
+        faithful: how far the prior keeps to the photo where both can be compared.
         task: the task that overruled, "" where the pair decided.
     """
 
@@ -50,6 +55,7 @@ class Explanation:
     colour: float
     sharpness: tuple[float, ...]
     front: float
+    faithful: float
     reasons: tuple[str, ...]
     task: str = ""
 
@@ -96,7 +102,8 @@ def explain(
         light = 0.0
     named = tuple(name for name, share in reasons.items() if share >= 0.5)
     lit = max(reasons.get("darkness", 0.0), ramp(reasons.get("haze", 0.0), 0.6, 0.9))
-    front = ramp(evidence.faithful(octaves), *FAITHFUL) * _not_spoilt(faults) * (1 - lit)
+    share = evidence.faithful(octaves)
+    front = ramp(share, *FAITHFUL) * _not_spoilt(faults) * (1 - lit)
     if changed:
         front = 0.0
     if task:
@@ -106,6 +113,7 @@ def explain(
         colour=reasons.get("missing colour", 0.0),
         sharpness=_sharpness(octaves, light, changed=changed, wanted=task in SHARP_TASKS),
         front=front,
+        faithful=ramp(share, *KEEPING),
         reasons=named if light >= 0.5 else (),
         task=task,
     )
@@ -127,6 +135,7 @@ def _light(photo: Image, prior: Image, valid: Plane, faults: Faults | None) -> d
     return {
         "haze": max(
             ramp(contrast, *np.log(VEILED)),
+            _vivid(own[inside], given[inside]),
             ramp(seen_by_itself["haze"], 0.35, 0.60) * ramp(contrast, 0.0, 0.14),
         ),
         "darkness": max(
@@ -142,6 +151,14 @@ def _light(photo: Image, prior: Image, valid: Plane, faults: Faults | None) -> d
         * ramp(coloured / (plain + 0.01), 2.0, 4.0)
         * ramp(coloured, *COLOURED),
     }
+
+
+def _vivid(own: Float, given: Float) -> float:
+    """How far a veil took the colours of pixels (n, 3): the prior's are far stronger."""
+    before, after = (float(np.ptp(x, axis=1).mean()) + 0.03 for x in (own, given))
+    moved = float(np.sqrt(((own - given) ** 2).mean()))
+    some = ramp(before - 0.03, 0.02, 0.04)  # a photo without colour has none to lose
+    return some * ramp(float(np.log(after / before)), *np.log(VIVID)) * ramp(moved, *FAR)
 
 
 def _severities(faults: Faults | None) -> dict[str, float]:

@@ -36,6 +36,7 @@ STRIPE = 512  # rows worked on at a time: bounds memory on large photos
 MARGIN = 32  # rows around a stripe that its windows look at; both are even
 GAINS = (0.4, 2.5)  # of local contrast
 UNCONFIRMED = 2.0  # largest gain that unconfirmed structure takes from its surroundings
+KNOWN = 0.04  # share of confirmed places around from which their gain is believed
 WIDE = 3 * WINDOW  # windows from which it is taken
 LONGEST = 1.25  # gain that gives turned structure the contrast back that turning cost it
 TURNED = (0.3, 0.75)  # correlation from which structure is turned, and fully
@@ -311,6 +312,8 @@ def _gains(
     weight = found.confirmed * np.minimum(found.photo, 1e-2)
     wide = windowed(weight * local, WIDE) + 1e-6 * around.gain
     spread = np.clip(wide / (windowed(weight, WIDE) + 1e-6), *GAINS)
+    known = np.minimum(windowed(found.confirmed, WIDE) / KNOWN, 1)  # noise must not be lifted
+    spread = 1 + known * (spread - 1)
     gain = found.confirmed * local + (1 - found.confirmed) * np.minimum(spread, UNCONFIRMED)
     return np.asarray(gain, np.float32), np.asarray(spread, np.float32)
 
@@ -355,6 +358,7 @@ def _plausible(found: Evidence, around: _Surroundings, rules: _Rules) -> Plane:
     faint = rise(np.sqrt(found.prior / (GAINS[1] ** 2 * found.photo)), 0.6, 1.6)
     weak = (1 - found.signal) + found.signal * faint * rise(found.correlation, 0.1, 0.4)
     allowed = max(rules.sharpness, rules.octave.noisy) * rules.dial.plausible
+    allowed *= max(rules.explanation.faithful, beyond)
     share = np.clip(weak, 0, 1) * around.agreed * (1 - shown * (1 - beyond)) * allowed
     return np.asarray(share * around.valid, np.float32)
 
