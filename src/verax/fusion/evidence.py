@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from verax.fusion.noise import KERNEL, sample_tiles
 from verax.fusion.octaves import Float, enlarge, halved, luma, ramp, rise, windowed
@@ -117,7 +118,7 @@ def summarise(photo: Plane, prior: Plane, valid: Plane, white: float, octave: in
     )
 
 
-def _coloured(raw: Evidence, seen: Plane) -> tuple[float, float]:
+def _coloured(raw: Evidence, seen: NDArray[np.bool_]) -> tuple[float, float]:
     """Energy of noise of any colour in an octave, and how sure it is noise."""
     plain = seen & (raw.prior <= np.quantile(raw.prior[seen], 0.25))
     low, middle, high = (float(q) for q in np.quantile(raw.photo[plain], (0.25, 0.5, 0.75)))

@@ -11,6 +11,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from verax.fusion import evidence
 from verax.fusion.octaves import Float, luma, ramp, reduced
@@ -178,7 +179,7 @@ def _not_spoilt(faults: Faults | None) -> float:
     )
 
 
-def _contrast(plane: Plane, inside: Plane) -> float:
+def _contrast(plane: Plane, inside: NDArray[np.bool_]) -> float:
     """Deviation of a small plane between 2 and 6 px."""
     fine, coarse = (cv2.GaussianBlur(plane, (0, 0), sigma) for sigma in (2.0, 6.0))
     return float(np.sqrt(((fine - coarse)[inside] ** 2).mean())) + 1e-4

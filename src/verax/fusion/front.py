@@ -66,7 +66,7 @@ def removed(photo: Image, prior: Image, valid: Plane, *, everything: bool = Fals
         taken &= layers | (places.more & _no_part_of_the_scene(places, taken & places.more, side))
     taken[0] = False
     mask = cv2.dilate(taken[places.labels].astype(np.uint8), np.ones((3, 3), np.uint8))
-    return mask.astype(np.float32)
+    return np.asarray(mask, np.float32)
 
 
 def _difference(own: Image, given: Image) -> Plane:

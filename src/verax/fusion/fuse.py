@@ -1,4 +1,4 @@
-"""Photo, base and registered prior to restoration: take the prior wherever it explains the photo."""
+"""Photo, base and registered prior to restoration: the prior wherever it explains the photo."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from verax.fusion import evidence, exposure, front, gates, grid, noise, relight,
 from verax.fusion.dial import Dial
 from verax.fusion.evidence import Octave
 from verax.fusion.explanation import Explanation, explain
-from verax.fusion.join import Joined, Pictures, by_stripes, join, measure
+from verax.fusion.join import Pictures, by_stripes, join, measure
 from verax.fusion.octaves import Float, ramp, reduced, resized
 from verax.geometry.register import Registration, Warped
 from verax.image import Image, Plane
@@ -274,17 +274,23 @@ def _trust(pixels: Image, base: Image, amplitudes: Float | None) -> NDArray[np.f
     brighter = grid.blur(np.maximum(own, new).sum(2), sigma / 2)
     light = np.clip(moved / np.maximum(brighter, 0.02), 0, 1)
     if amplitudes is None:
-        amplitudes = np.ones((1, 1, 3), np.float32) * np.float32([1, 0, 0])
-    floor = np.float32([0.002, 0, 0])  # plain places are the photo's
-    shares = (amplitudes + floor) / (amplitudes + floor).sum(2, keepdims=True)
-    light = resized(np.asarray(light, np.float32), shares.shape) * (1 - shares[..., 2])
-    whole = np.dstack([shares[..., :2] * (1 - light / np.maximum(1 - shares[..., 2], 1e-6))[..., None],
-                       light, shares[..., 2]])  # fmt: skip
+        amplitudes = np.zeros((1, 1, 3), np.float32)
+    plain = np.array([0.002, 0, 0], np.float32)  # places without structure are the photo's
+    shares = amplitudes + plain
+    shares /= shares.sum(2, keepdims=True)
+    rest = 1 - resized(np.asarray(light, np.float32), shares.shape)
+    generated = shares[..., 2]
+    whole = [
+        shares[..., 0] * rest,
+        shares[..., 1] * rest,
+        (1 - generated) * (1 - rest),
+        generated,
+    ]
     size = (base.shape[1], base.shape[0])
     full = np.empty((*base.shape[:2], len(TRUST)), np.float16)
     for index in range(len(TRUST)):
         full[..., index] = cv2.resize(
-            np.ascontiguousarray(whole[..., index], np.float32),
+            np.asarray(whole[index], np.float32),
             size,
             interpolation=cv2.INTER_LINEAR,
         )

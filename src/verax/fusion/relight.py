@@ -1,4 +1,4 @@
-"""The prior under the photo's light: what a prior shows, without its taste in light and contrast."""
+"""The prior under the photo's light: what a prior shows, without its taste in light."""
 
 from dataclasses import dataclass
 
@@ -38,21 +38,25 @@ def fit(prior: Image, photo: Image, valid: Plane) -> Relight:
     given, own, seen = (reduced(x, WORK) for x in (prior, photo, valid))
     sigma, weight = WIDE * max(seen.shape), seen + np.float32(1e-4)
     trusted, grey, wanted = weight, luma(given), luma(own)
+    gain, offset = np.ones_like(seen), np.zeros_like(own)
     for _ in range(ROUNDS):
-        total = blur(trusted, sigma) + 1e-6
-
-        def mean(values: Float) -> Float:
-            wide = trusted if values.ndim == 2 else trusted[..., None]
-            over = total if values.ndim == 2 else total[..., None]
-            return np.asarray(blur(wide * values, sigma) / over, np.float32)  # noqa: B023
-
-        spread = [mean((x - mean(x)) ** 2) + 1e-4 for x in (grey, wanted)]
+        spread = [
+            _mean((x - _mean(x, trusted, sigma)) ** 2, trusted, sigma) + np.float32(1e-4)
+            for x in (grey, wanted)
+        ]
         gain = np.clip(np.sqrt(spread[1] / spread[0]), *GAINS)
-        offset = mean(own - gain[..., None] * given)
-        residual = cv2.GaussianBlur(
-            np.abs(luma(gain[..., None] * given + offset) - wanted), (0, 0), 1
-        )
+        offset = _mean(own - gain[..., None] * given, trusted, sigma)
+        off = luma(gain[..., None] * given + offset) - wanted
+        residual = cv2.GaussianBlur(np.abs(off), (0, 0), 1)
         inside = residual[seen > 0.5]
         typical = max(float(np.median(inside)) if inside.size else 0.0, LEAST)
         trusted = np.asarray(weight / (1 + (residual / (2 * typical)) ** 4), np.float32)
     return Relight(np.asarray(gain, np.float32), offset)
+
+
+def _mean(values: Float, weight: Plane, sigma: float) -> Float:
+    """Weighted means of (h, w) or (h, w, 3) in wide windows."""
+    total = blur(weight, sigma) + np.float32(1e-6)
+    if values.ndim == 2:
+        return np.asarray(blur(weight * values, sigma) / total, np.float32)
+    return np.asarray(blur(weight[..., None] * values, sigma) / total[..., None], np.float32)
