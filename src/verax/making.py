@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from verax import image as images
 from verax.errors import InputError, SettingsError
+from verax.fusion.dial import DEFAULT as DEFAULT_FIDELITY
 from verax.image import MAX_PIXELS, QUALITY, Image, Photo, Plane
 from verax.prints import masks
 from verax.provenance.reading import has_manifest
@@ -30,6 +31,7 @@ class Order:
 
     Attributes:
         output: file to write; its suffix is the format.
+        task: what the prior was asked for, a key of the prompt catalog; "" is read off the pair.
         quality: of JPEG and WebP, 1 to 100.
         max_pixels: of the photo and the prior.
         system: name of the model that made the prior, "" where it is not known.
@@ -47,8 +49,8 @@ class Order:
     prior: Path | None = None
     output: Path
     restorer: str = "auto"
-    fidelity: float = 1.0
-    fusion: str = "auto"
+    fidelity: float = DEFAULT_FIDELITY
+    task: str = ""
     accept_prior: bool = False
     quality: int = QUALITY
     max_pixels: int = MAX_PIXELS
@@ -138,7 +140,7 @@ def make(
         None if prior is None else prior.photo,
         restorer=order.restorer,
         fidelity=order.fidelity,
-        fusion=order.fusion,
+        task=order.task,
         accept_prior=order.accept_prior,
     )
     if photo.missing is not None:

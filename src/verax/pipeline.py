@@ -13,7 +13,8 @@ from verax import restorers
 from verax.errors import InputError
 from verax.fusion import dial
 from verax.fusion.explanation import Explanation
-from verax.fusion.fuse import TRUST, Fusion, fuse
+from verax.fusion.fuse import Fusion, fuse
+from verax.fusion.trust import CLASSES
 from verax.geometry.register import Registration, Warped, apply, register
 from verax.image import Image, Photo
 from verax.provenance.statement import marked
@@ -40,7 +41,7 @@ class Restoration:
         base: the photo restored without the prior.
         warped: the registered prior, None without one.
         registration: None without a prior.
-        trust: (H, W, 4) shares: photo, confirmed, light, generated (`verax.fusion.fuse.TRUST`).
+        trust: (H, W, 4) shares: photo, confirmed, light, generated (`verax.fusion.trust.CLASSES`).
         prior: "used", "unused" (the base is returned) or "none".
         faults: what the photo suffers from.
         explanation: what photo and prior together say of it; None where nothing was taken.
@@ -177,7 +178,7 @@ def _opened(picture: "Picture", name: str) -> Photo:
 
 def record(restoration: Restoration) -> dict[str, Any]:
     """A restoration as JSON: what was used, how far it is trusted, how long it took."""
-    shares = restoration.trust.reshape(-1, len(TRUST)).mean(0, dtype=np.float64)
+    shares = restoration.trust.reshape(-1, len(CLASSES)).mean(0, dtype=np.float64)
     explanation = restoration.explanation
     found = restoration.registration
     return {
@@ -185,7 +186,7 @@ def record(restoration: Restoration) -> dict[str, Any]:
         "height": restoration.photo.height,
         "prior": restoration.prior,
         "registration": None if found is None else found.record(),
-        "trust": {name: float(share) for name, share in zip(TRUST, shares, strict=True)},
+        "trust": {name: float(share) for name, share in zip(CLASSES, shares, strict=True)},
         "explanation": None if explanation is None else explanation.record(),
         "faults": restoration.faults.record(),
         "scene_state_change": restoration.scene_state_change,

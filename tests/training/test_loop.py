@@ -143,5 +143,5 @@ def test_a_wrong_recipe_is_explained(tmp_path, text, message):
 def test_named_recipes_can_start(name):
     runs = recipes.named(name, ("x",))
 
-    assert list(runs) == ["tone", "dark", "dusk", "detail", "rain", "fusion"]
+    assert list(runs) == ["tone", "dark", "dusk", "detail", "rain"]
     assert all(recipes.check(run) for run in runs.values())

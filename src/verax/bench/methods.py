@@ -96,23 +96,15 @@ def low_band(photo: Image, prior: Image | None, argument: str, fidelity: float) 
     return Made(np.clip(photo + low, 0, 1), registration=made.registration)
 
 
-def fused(
-    mode: str, base: str, *, alone: bool
-) -> Callable[[Image, Image | None, str, float], Made]:
-    """The pipeline itself with one way of fusing over one base; `alone` can do without a prior."""
-
-    def run(photo: Image, prior: Image | None, argument: str, fidelity: float) -> Made:
-        if prior is None and not alone:
-            return _absent()
-        name = argument or base
-        result = pipeline.restore(photo, prior, restorer=name, fidelity=fidelity, fusion=mode)
-        found = result.registration
-        record = found.record() if found else None
-        outcome = "prior_not_placed" if result.prior == "unused" else "restored"
-        reason = found.reason if found and outcome != "restored" else ""
-        return Made(result.pixels, outcome, reason, record, result.notes)
-
-    return run
+def full(photo: Image, prior: Image | None, argument: str, fidelity: float) -> Made:
+    """The pipeline itself, over another base where the argument names one."""
+    name = argument or pipeline.DEFAULT_RESTORER
+    result = pipeline.restore(photo, prior, restorer=name, fidelity=fidelity)
+    found = result.registration
+    record = found.record() if found else None
+    outcome = "prior_not_placed" if result.prior == "unused" else "restored"
+    reason = found.reason if found and outcome != "restored" else ""
+    return Made(result.pixels, outcome, reason, record, result.notes)
 
 
 def _absent() -> Made:
@@ -125,19 +117,12 @@ METHODS: dict[str, Method] = {
     "raw-prior": Method(raw_prior, "the prior resized, nothing else", True, 0.2),
     "registered-prior": Method(registered_prior, "the prior on the photo's grid", True, 1.5),
     "low-band": Method(low_band, "low band of the prior, high band of the photo", True, 1.6),
-    "tone": Method(
-        fused("tone", "none", alone=False),
-        "the prior's tone on the photo and nothing else; tone:RESTORER for another base",
-        True,
-        2.0,
-        version=2,
-    ),
     "full": Method(
-        fused(pipeline.DEFAULT_FUSION, pipeline.DEFAULT_RESTORER, alone=True),
+        full,
         "the pipeline of verax restore; full:RESTORER for another base",
         True,
         4.0,
-        version=2,
+        version=3,
         alone=True,
     ),
 }
@@ -145,7 +130,7 @@ METHODS: dict[str, Method] = {
 
 @cache
 def resolve(name: str) -> tuple[Method, str]:
-    """A method and its argument from a name: tone, full:dcp, restorer:clahe or just clahe."""
+    """A method and its argument from a name: full, full:dcp, restorer:clahe or just clahe."""
     head, _, argument = name.partition(":")
     known = METHODS | dict.fromkeys(restorers.RESTORERS, METHODS["restorer"])
     key = head.replace("_", "-")

@@ -11,6 +11,7 @@ from typing import Any
 from verax.bench.methods import resolve
 from verax.degrade import TASKS, Degradation
 from verax.errors import SettingsError, choose
+from verax.fusion.dial import DEFAULT as DEFAULT_FIDELITY
 from verax.metrics import METRICS
 
 PLAN_VERSION = 1
@@ -42,7 +43,7 @@ class Plan:
     quality: str = ""  # of the pictures a provider makes
     repeats: int = 1
     seed: int = 0
-    fidelity: float = 1.0
+    fidelity: float = DEFAULT_FIDELITY
     limit: int = 0  # items per dataset and task, 0: all
 
 

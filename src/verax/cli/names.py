@@ -27,18 +27,9 @@ def restorers() -> Names:
     }
     own = {name: words.get(name, "") for name in RESTORERS}
     return {
-        "auto": "the embedded networks; the photo itself under --fusion tone with a prior",
+        "auto": "the embedded networks",
         **own,
         f"FILE{WEIGHTS[0]}": f"weights that spandrel reads ({', '.join(WEIGHTS)})",
-    }
-
-
-def fusions() -> Names:
-    """How a prior is used: --fusion."""
-    return {
-        "auto": "network over the embedded base, tone over any other",
-        "network": "light and texture, weighed by the fusion network",
-        "tone": "light and colour alone, faster",
     }
 
 
@@ -113,7 +104,6 @@ def others() -> Names:
 
 KINDS: dict[str, Callable[[], Names]] = {
     "restorers": restorers,
-    "fusions": fusions,
     "tasks": tasks,
     "degradations": degradations,
     "methods": methods,

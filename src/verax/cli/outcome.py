@@ -32,14 +32,15 @@ def sentence(record: dict[str, Any]) -> str:
             f"The prior was left out: {found['reason']}. The photo is restored without it."
             f"{known if found['placed'] == 'undecided' else ''}"
         )
-    shares = record["trust"]
-    tone, texture = shares["tone"], shares["texture"]
-    if tone + texture < VISIBLE:
+    shares, explanation = record["trust"], record["explanation"]
+    if explanation is None or shares["photo"] > 1 - VISIBLE:
         return "The prior shows this scene, but nothing was taken from it."
-    words = "Structure comes from your photo, light and colour from the prior"
-    if texture < VISIBLE:
-        return f"{words}; no detail was taken from the generator{where(record)}."
-    return f"{words}; {texture:.0%} of the picture has detail of the generator{where(record)}."
+    believed = explanation["believed"]
+    words = "No fault" if believed == "nothing" else f"{believed[0].upper()}{believed[1:]}"
+    detail = f"{shares['generated']:.0%} of the picture is the generator's{where(record)}"
+    if shares["light"] >= shares["confirmed"]:
+        return f"{words} seen in the photo: the light is the prior's, and {detail}."
+    return f"{words} seen in the photo: its structure has the prior's contrast, and {detail}."
 
 
 def where(record: dict[str, Any]) -> str:
@@ -58,8 +59,8 @@ def figures(record: dict[str, Any]) -> list[str]:
             f"canvas {found['canvas']}"
         )
         lines.append(
-            f"from the photo {shares['photo']:.0%}, light of the prior {shares['tone']:.0%}, "
-            f"texture of the prior {shares['texture']:.0%}"
+            f"from the photo {shares['photo']:.0%}, confirmed by both {shares['confirmed']:.0%}, "
+            f"light of the prior {shares['light']:.0%}, generated {shares['generated']:.0%}"
         )
     return lines
 

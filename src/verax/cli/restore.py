@@ -26,7 +26,8 @@ from verax.cli.restore_jobs import (
     second_as_prior,
     still_to_do,
 )
-from verax.errors import InputError
+from verax.errors import InputError, choose
+from verax.fusion.dial import DEFAULT as DEFAULT_FIDELITY
 
 PRIOR, RESULT = "Prior", "Result"
 Photos = Annotated[
@@ -55,14 +56,7 @@ Fidelity = Annotated[
     float,
     typer.Option(
         rich_help_panel=PRIOR,
-        help="1: only what the photo supports. 0: the registered prior itself.",
-    ),
-]
-FusionMode = Annotated[
-    str | None,
-    typer.Option(
-        rich_help_panel=PRIOR,
-        help="How the prior is used: auto, network, or tone (light and colour alone: faster).",
+        help="1: only what the photo confirms, and light. 0: the registered prior itself.",
     ),
 ]
 AcceptPrior = Annotated[
@@ -131,7 +125,8 @@ Verbose = Annotated[
     typer.Option("-v", "--verbose", rich_help_panel=RESULT, help="Print the figures as well."),
 ]
 Task = Annotated[
-    str, typer.Option(rich_help_panel=PANEL, help="What to ask for: see verax names tasks.")
+    str,
+    typer.Option(rich_help_panel=PANEL, help="What is asked for, or was: see verax names tasks."),
 ]
 Prompt = Annotated[
     str, typer.Option(rich_help_panel=PANEL, help="What to ask for, in your own words.")
@@ -156,8 +151,7 @@ def restore(
     output: Output = None,
     report: Report = None,
     recursive: Recursive = False,
-    fidelity: Fidelity = 1.0,
-    fusion: FusionMode = None,
+    fidelity: Fidelity = DEFAULT_FIDELITY,
     accept_prior: AcceptPrior = False,
     strict: Strict = False,
     restorer: Restorer = None,
@@ -190,7 +184,10 @@ def restore(
     from verax.cli.asked import Batching
     from verax.priors.generated import Wishes
 
-    asking = any((model, prompt, task != "auto", gateway, base_url, batch, dry_run))
+    paying = any((model, prompt, gateway, base_url, batch, dry_run))
+    if not paying and prior is None:
+        photos, prior = second_as_prior(photos)
+    asking = paying or (task != "auto" and prior is None)
     check_options(
         asking=asking,
         paid={
@@ -202,8 +199,6 @@ def restore(
         },
         poll=batch_poll != POLL_S and not batch,
     )
-    if not asking and prior is None:
-        photos, prior = second_as_prior(photos)
     paths, several = pairing.expand(photos, recursive=recursive)
     if prior is not None and asking and not several:
         raise InputError("--prior is at hand, so no service need be asked: leave one of them out")
@@ -211,7 +206,7 @@ def restore(
         paths, several=several, prior=prior, output=output, report=report, recursive=recursive
     )
     options = options_of(
-        restorer, fidelity, fusion, accept_prior=accept_prior, drop_gps=drop_gps, strict=strict,
+        restorer, fidelity, task, accept_prior=accept_prior, drop_gps=drop_gps, strict=strict,
         as_json=as_json, verbose=verbose, several=several, skip_existing=skip_existing,
         salvage=salvage, only=only, mask=mask,
     )  # fmt: skip
@@ -236,10 +231,17 @@ def check_options(*, asking: bool, paid: dict[str, object], poll: bool) -> None:
         raise InputError("--batch-poll goes with --batch")
 
 
+def checked_task(task: str) -> str:
+    """What the prior was asked for; "" where the pair has to tell. Raises UnknownNameError."""
+    from verax.catalog import prompts
+
+    return "" if task == "auto" else choose({n: n for n in prompts.tasks()}, task, kind="task")
+
+
 def options_of(
     restorer: str | None,
     fidelity: float,
-    fusion: str | None,
+    task: str,
     *,
     only: Path | None = None,
     mask: Path | None = None,
@@ -254,9 +256,9 @@ def options_of(
     return Options(
         restorer=restorer or "auto",
         fidelity=fidelity,
-        fusion=fusion or "auto",
         only=only,
         mask=mask,
+        task=checked_task(task),
         credentials=credentials_of(load()),
         **flags,
     )

@@ -45,7 +45,7 @@ class Options:
 
     restorer: str
     fidelity: float
-    fusion: str
+    task: str = ""
     accept_prior: bool = False
     drop_gps: bool = False
     strict: bool = False
@@ -243,7 +243,7 @@ def run_job(job: Job, options: Options, service: "Asker | None" = None) -> dict[
         output=job.output,
         restorer=options.restorer,
         fidelity=options.fidelity,
-        fusion=options.fusion,
+        task=options.task,
         accept_prior=options.accept_prior,
         system=asked.asking.request.model if asked is not None else "",
         drop_gps=options.drop_gps,

@@ -28,14 +28,11 @@ def train(
         for step, chosen in _recipes(config, recipe, tuple(str(path) for path in data)):
             print(f"# {step or config}: verax train FILE\n{_toml(chosen.as_dict())}")
         return
-    from verax import weights
     from verax.training.loop import train as run
 
     for step, chosen in _recipes(config, recipe, tuple(str(path) for path in data)):
         folder = output / step
         chosen = chosen if seed is None else replace(chosen, seed=seed)
-        if recipe is not None and chosen.network == "fusion":
-            weights.FOLDER = output  # it learns on what the networks before it make
         if as_json:
             trained = run(chosen, folder, report=lambda line: print(json.dumps(line), flush=True))
         else:

@@ -3,29 +3,24 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from verax.errors import SizeMismatchError
 from verax.fusion import dial as dials
-from verax.fusion import evidence, exposure, front, gates, grid, noise, relight, tone, verify
-from verax.fusion.dial import Dial
+from verax.fusion import evidence, front, relight
 from verax.fusion.evidence import Octave
 from verax.fusion.explanation import Explanation, explain
-from verax.fusion.join import Pictures, by_stripes, join, measure
-from verax.fusion.octaves import Float, ramp, reduced, resized
+from verax.fusion.join import Pictures, join, measure
+from verax.fusion.light import Recipe, solve, toned_by
+from verax.fusion.octaves import reduced
+from verax.fusion.trust import CLASSES, trust_map
 from verax.geometry.register import Registration, Warped
-from verax.image import Image, Plane
+from verax.image import Image
 from verax.restorers.faults import Faults
 
-MARGIN = 32  # rows around a stripe that the tone's filters look at; a multiple of noise.COARSE
 SAME = 0.01  # mean difference from the photo below which a prior is the photo again
-TRUST = ("photo", "confirmed", "light", "generated")
-LOW = 0.03  # Gaussian, share of the width, under which light is compared
 LITTLE = 0.1  # share taken below which the result says so
-ALIKE = (0.60, 0.85)  # cosine of two changes of light that go the same way
-NEAR = (0.3, 0.6)  # and their sizes, one over the other
 
 ROUGH = "the prior could not be placed exactly: only its light is taken, and roughly"
 CHANGED = (
@@ -44,7 +39,7 @@ class Fusion:
 
     Attributes:
         pixels: (H, W, 3) float32.
-        trust: (H, W, 4) float16, per pixel the shares of TRUST, which sum to 1: from the photo;
+        trust: (H, W, 4) float16, per pixel the shares of CLASSES, which sum to 1: from the photo;
             the photo's structure with the prior's contrast; light of the prior; generated.
         scene_state_change: the prior shows another state of the scene (night made day ...).
         notes: what a user should know, in words.
@@ -56,25 +51,6 @@ class Fusion:
     scene_state_change: bool
     notes: tuple[str, ...]
     explanation: Explanation | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """What the working size decided about light.
-
-    Attributes:
-        field: exposure and local tone.
-        sigma: noise deviation over luma.
-        slope: slope of the exposure over luma.
-        noise_level: deviation of the noise that has to go, 0 for none.
-        change: how the prior shows another state of the scene, "" where it does not.
-    """
-
-    field: tone.ToneField
-    sigma: noise.Table
-    slope: noise.Table
-    noise_level: float
-    change: str
 
 
 def fuse(
@@ -120,11 +96,11 @@ def fuse(
         return _registered_prior(pictures, recipe, explanation)
     if not exactly:
         return Fusion(
-            pictures.toned, _trust(pictures.toned, base, None), bool(recipe.change), (ROUGH,),
+            pictures.toned, trust_map(pictures.toned, base, None), bool(recipe.change), (ROUGH,),
             explanation,
         )  # fmt: skip
     joined = join(pictures, octaves, explanation, dial)
-    trust = _trust(joined.pixels, base, joined.amplitudes)
+    trust = trust_map(joined.pixels, base, joined.amplitudes)
     notes = _notes(recipe, explanation, trust, octaves)
     return Fusion(joined.pixels, trust, bool(recipe.change), notes, explanation)
 
@@ -139,56 +115,9 @@ def repeats(photo: Image, warped: Warped) -> bool:
 
 def alone(base: Image, *notes: str) -> Fusion:
     """The base, all of it from the photo."""
-    trust = np.zeros((*base.shape[:2], len(TRUST)), np.float16)
+    trust = np.zeros((*base.shape[:2], len(CLASSES)), np.float16)
     trust[..., 0] = 1
     return Fusion(base, trust, False, notes)
-
-
-def solve(
-    photo: Image,
-    base: Image,
-    warped: Warped,
-    registration: Registration,
-    lit: Image | None,
-    dial: Dial,
-) -> Recipe | None:
-    """Everything about light that is decided at the working size; None without enough evidence."""
-    scale = min(1.0, tone.WORK / max(base.shape[:2]))
-    size = (max(1, round(base.shape[1] * scale)), max(1, round(base.shape[0] * scale)))
-    valid = grid.shrink(warped.valid, size)
-    weight = gates.evidence(valid, grid.shrink(registration.confidence, size))
-    if weight.mean() < gates.LEAST:
-        return None
-    sigma = noise.noise_table(base)
-    quiet = noise.denoise(grid.shrink(base, size), scale * float(np.median(sigma)))
-    prior = grid.shrink(warped.pixels, size)
-    brighter = exposure.fit_exposure(quiet, prior, weight)
-    exposed = exposure.expose(quiet, exposure.exposure_curve(brighter))
-    change = gates.scene_state_change(quiet, exposed, prior, valid)
-    if change:
-        field = tone.fit_hint(quiet, prior, weight)
-    else:
-        if lit is not None:
-            own = _agreeing(quiet, prior, grid.shrink(lit, size), valid) * dial.own
-            prior = np.asarray(prior + own * (grid.shrink(lit, size) - prior), np.float32)
-            brighter = exposure.fit_exposure(quiet, prior, weight)
-        field = tone.fit(quiet, prior, weight, brighter, local=registration.placed == "exactly")
-        field = tone.damp(
-            field, 1 - verify.doubt(tone.restored(field, quiet), grid.shrink(photo, size))
-        )
-    slope = exposure.slope(field.curve, noise.LEVELS)
-    return Recipe(field, sigma, slope, noise_level(quiet, field, sigma, slope), change)
-
-
-def _agreeing(photo: Image, prior: Image, lit: Image, valid: Plane) -> float:
-    """How far base and prior change the light alike, in [0, 1]: the errors of two guesses that
-    agree differ, and their mean is the better guess."""
-    side = (32, 32)
-    weight = grid.shrink(valid, side)[..., None]
-    one, two = ((grid.shrink(x, side) - grid.shrink(photo, side)) * weight for x in (lit, prior))
-    sizes = [float(np.sqrt((x**2).sum())) + 1e-6 for x in (one, two)]
-    ratio = min(sizes) / max(sizes)
-    return ramp(float((one * two).sum()) / (sizes[0] * sizes[1]), *ALIKE) * ramp(ratio, *NEAR)
 
 
 def prepared(
@@ -211,90 +140,15 @@ def prepared(
     )
 
 
-def noise_level(
-    base: Image, field: tone.ToneField, sigma: noise.Table, slope: noise.Table
-) -> float:
-    """The noise deviation where noise has to go, 0 when it has to go nowhere."""
-    need, deviation = noise_need(base, tone.gain_at(field, base.shape), sigma, slope)
-    return float((need * deviation).sum() / max(need.sum(), 1e-9))
-
-
-def noise_need(
-    base: Image, gain: grid.Float, sigma: noise.Table, slope: noise.Table
-) -> tuple[Plane, Plane]:
-    """Per pixel the share of the noise that has to go, and its deviation."""
-    grey = exposure.luma(base)
-    deviation = noise.look_up(sigma, grey)
-    return noise.excess(
-        deviation, noise.look_up(slope, grey) * np.maximum(gain[..., 0], gain[..., 1])
-    ), deviation
-
-
-def toned_by(recipe: Recipe, base: Image, share: float = 1.0) -> Image:
-    """The base under the prior's light, or a share of the way there."""
-    pixels, height = np.empty_like(base), base.shape[0]
-
-    def stripe(rows: slice) -> None:
-        top, bottom = max(0, rows.start - MARGIN), min(height, rows.stop + MARGIN)
-        part = toned_rows(recipe, base[top:bottom], (top, height))
-        kept = part[rows.start - top : rows.stop - top]
-        pixels[rows] = kept if share == 1 else base[rows] + np.float32(share) * (kept - base[rows])
-
-    by_stripes(stripe, height)
-    return pixels
-
-
-def toned_rows(recipe: Recipe, base: Image, rows: tuple[int, int]) -> Image:
-    """A stripe of the base with the tone field applied, its noise kept out of view."""
-    gain = tone.gain_at(recipe.field, base.shape, rows)
-    if recipe.noise_level > 0:
-        need, _ = noise_need(base, gain, recipe.sigma, recipe.slope)
-        base = base + need[..., None] * (noise.denoise(base, recipe.noise_level) - base)
-    exposed = exposure.expose(base, recipe.field.curve)
-    return np.clip(tone.apply(recipe.field, exposed, gain=gain, rows=rows), 0, 1)
-
-
 def _registered_prior(pictures: Pictures, recipe: Recipe, explanation: Explanation) -> Fusion:
     """Fidelity 0: the prior where it is valid, the toned base elsewhere."""
     valid = pictures.valid[..., None]
-    trust = _trust(pictures.toned, pictures.source, None) * (1 - valid.astype(np.float16))
+    trust = trust_map(pictures.toned, pictures.source, None) * (1 - valid.astype(np.float16))
     trust[..., 3] += pictures.valid.astype(np.float16)
     pixels = pictures.toned + valid * (pictures.prior - pictures.toned)
     return Fusion(
         np.asarray(np.clip(pixels, 0, 1), np.float32), trust, bool(recipe.change), (), explanation
     )
-
-
-def _trust(pixels: Image, base: Image, amplitudes: Float | None) -> NDArray[np.float16]:
-    """Shares (H, W, 4): light by how far low frequencies moved, relative to the brighter of base
-    and result; the rest by the amplitudes of structure."""
-    own, new = (reduced(x, 512) for x in (base, pixels))
-    sigma = LOW * own.shape[1]
-    moved = grid.blur(np.abs(grid.blur(new - own, sigma / 2)).sum(2), sigma / 2)
-    brighter = grid.blur(np.maximum(own, new).sum(2), sigma / 2)
-    light = np.clip(moved / np.maximum(brighter, 0.02), 0, 1)
-    if amplitudes is None:
-        amplitudes = np.zeros((1, 1, 3), np.float32)
-    plain = np.array([0.002, 0, 0], np.float32)  # places without structure are the photo's
-    shares = amplitudes + plain
-    shares /= shares.sum(2, keepdims=True)
-    rest = 1 - resized(np.asarray(light, np.float32), shares.shape)
-    generated = shares[..., 2]
-    whole = [
-        shares[..., 0] * rest,
-        shares[..., 1] * rest,
-        (1 - generated) * (1 - rest),
-        generated,
-    ]
-    size = (base.shape[1], base.shape[0])
-    full = np.empty((*base.shape[:2], len(TRUST)), np.float16)
-    for index in range(len(TRUST)):
-        full[..., index] = cv2.resize(
-            np.asarray(whole[index], np.float32),
-            size,
-            interpolation=cv2.INTER_LINEAR,
-        )
-    return full
 
 
 def _notes(

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
+from verax.fusion.trust import CLASSES
 from verax.geometry.register import Warped
 from verax.image import Image, from_uint8, to_uint8
 from verax.pipeline import Restoration
@@ -16,13 +17,15 @@ PANEL_WIDTH = 480
 MARGIN = 12
 CAPTION = 30
 PAPER, INK = (250, 250, 248), (30, 30, 30)
-# Colour-blind safe (Okabe and Ito, 2008): photo blue, tone orange, texture vermillion.
-TRUST_COLOURS = np.array([[0, 114, 178], [230, 159, 0], [213, 94, 0]], np.float32) / 255
+# Colour-blind safe (Okabe and Ito, 2008), in the order of `verax.fusion.trust.CLASSES`.
+TRUST_COLOURS = ((0, 114, 178), (0, 158, 115), (240, 228, 66), (213, 94, 0))
+TRUST_LEGEND = "blue photo, green confirmed by both, yellow light of the prior, red generated"
 
 
-def trust_picture(trust: NDArray[np.float32]) -> Image:
-    """The trust map (H, W, 3 shares) as colours: photo blue, tone orange, texture vermillion."""
-    return np.asarray(np.clip(trust @ TRUST_COLOURS, 0, 1), np.float32)
+def trust_picture(trust: NDArray[np.float16]) -> Image:
+    """The trust map (H, W, 4 shares) as a picture in TRUST_COLOURS."""
+    colours = np.array(TRUST_COLOURS, np.float32) / 255
+    return np.asarray(np.clip(trust.astype(np.float32) @ colours, 0, 1), np.float32)
 
 
 def restoration_sheet(restoration: Restoration, prior: Image | None) -> Image:
@@ -32,9 +35,7 @@ def restoration_sheet(restoration: Restoration, prior: Image | None) -> Image:
         panels += [("prior", prior), ("prior on the photo's grid", seen(restoration.warped))]
     panels.append(("restoration", restoration.pixels))
     if prior is not None:
-        panels.append(
-            ("trust: blue photo, orange tone, red texture", trust_picture(restoration.trust))
-        )
+        panels.append(("trust map", trust_picture(restoration.trust)))
     return sheet(panels, words=in_words(restoration))
 
 
@@ -49,11 +50,12 @@ def in_words(restoration: Restoration) -> list[str]:
     lines = [f"{restoration.photo.width} x {restoration.photo.height} pixels"]
     found = restoration.registration
     if found is not None:
-        photo, tone, texture = restoration.trust.reshape(-1, 3).mean(0)
+        shares = restoration.trust.reshape(-1, len(CLASSES)).mean(0, dtype=np.float64)
         lines += [
             f"prior {restoration.prior}: {found.reason}",
             f"p = {found.p_value:.2g}, coverage {found.coverage:.0%}",
-            f"from the photo {photo:.0%}, tone {tone:.0%}, texture {texture:.0%}",
+            ", ".join(f"{name} {share:.0%}" for name, share in zip(CLASSES, shares, strict=True)),
+            f"trust map: {TRUST_LEGEND}",
         ]
     return [*lines, *restoration.notes]
 

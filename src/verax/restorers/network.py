@@ -3,7 +3,6 @@
 What is done follows from the photo's faults: nothing is treated that is not there.
 """
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import cv2
 import numpy as np
 
 from verax.errors import SettingsError
-from verax.image import Image, Plane
+from verax.image import Image
 from verax.restorers.classical import dark_channel_veil
 from verax.restorers.faults import SURE, Faults, diagnose
 from verax.restorers.runtime import (
@@ -19,12 +18,10 @@ from verax.restorers.runtime import (
     embedded,
     look,
     open_network,
-    planes,
     repair,
     thumbnail,
     toned,
 )
-from verax.restorers.tiles import kept, padded, tiles
 
 DARK = ("dark", "dusk")  # experts for dark photos: their errors of exposure differ
 TONE_TASKS = ("haze", "lowlight", "underwater")  # what is seen in the whole photo
@@ -32,7 +29,6 @@ GREYNESS = 0.6  # how far a photo under water is taken to a grey mean
 SHARES = (1.0, 0.7, 0.4)  # of a transform, tried in turn
 CLIPPED = 0.04  # of the photo, most that a transform may turn black or white
 WET = 0.6  # severity from which a photo with rain is also toned
-FAULTS = ("haze", "lowlight", "underwater", "rain")  # what the fusion network is told of a photo
 PRIOR_SHARE = 0.4  # of the dark channel prior in what is done about haze
 
 
@@ -138,25 +134,3 @@ def scaled(transform: Floats, strength: float) -> Floats:
     part = np.float32(strength) * transform
     part[:3] = np.log1p(np.float32(strength) * np.expm1(transform[:3]))
     return part
-
-
-def faults(photo: Image) -> tuple[float, ...]:
-    """How badly the photo suffers from each of FAULTS, in [0, 1]."""
-    found = diagnose(photo)
-    return tuple(found[kind].severity for kind in FAULTS)
-
-
-def join(size: tuple[int, ...], planes_of: Callable[[slice, slice], Image]) -> tuple[Image, Plane]:
-    """Restoration (H, W, 3) and share of the prior's texture (H, W) by the fusion network, of whose
-    input (H, W, 19) `planes_of` gives rows and columns."""
-    fusion, (height, width) = embedded("fusion"), size
-    pixels, texture = (
-        np.empty((height, width, 3), np.float32),
-        np.empty((height, width), np.float32),
-    )
-    for outer, inner in tiles(height, width):
-        restored, taken = fusion(padded(planes(planes_of(*outer)), fusion.multiple))
-        cut = kept(outer, inner)
-        pixels[inner] = np.clip(np.moveaxis(restored[0], 0, 2)[cut], 0.0, 1.0)
-        texture[inner] = taken[0, 2][cut]
-    return pixels, texture

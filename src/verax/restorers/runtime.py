@@ -1,7 +1,7 @@
 """The embedded networks through ONNX Runtime: tone once per photo, the others tile by tile.
 
 The tone network, and its experts for dark photos, see the whole photo as a thumbnail and answer
-with a smooth colour transform. The rain, detail and fusion networks see tiles of one size with
+with a smooth colour transform. The rain and detail networks see tiles of one size with
 overlap, so memory does not grow with the photo; they have no pooled statistics, so tiles and the
 whole photo agree.
 """
@@ -27,7 +27,7 @@ from verax.restorers.tiles import TILE, kept, padded, tiles
 Floats = NDArray[np.float32]
 
 # meaning of each kind's inputs and outputs; raised when its readers must change
-CONTRACTS = {"tone": "2", "detail": "2", "fusion": "3"}
+CONTRACTS = {"tone": "2", "detail": "2"}
 KINDS = {"dark": "tone", "dusk": "tone", "rain": "detail"}  # experts of another network's make
 THUMBNAIL_PIXELS = 192 * 256
 GLANCE = 288  # px: of the parts at which a network of tiles looks for its task

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from verax.fusion.dial import DEFAULT as DEFAULT_FIDELITY
 from verax.image.header import Header
 from verax.server.fetching import wanted
 from verax.server.headers import header
@@ -265,7 +266,7 @@ def _flag(values: dict[str, Any], name: str) -> bool:
 def _share(values: dict[str, Any]) -> float:
     value = values.get("fidelity")
     try:
-        share = 1.0 if value is None else float(value)
+        share = DEFAULT_FIDELITY if value is None else float(value)
     except (TypeError, ValueError):
         share = -1.0
     if not 0.0 <= share <= 1.0:

@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
+from verax.fusion.dial import DEFAULT as DEFAULT_FIDELITY
 from verax.image.header import MEDIA_TYPES, format_of_file
 from verax.server import history, page_work
 from verax.server.context import Context
@@ -43,7 +44,7 @@ async def file(request: Request) -> Response:
     context, client, kept = whose(request)
     entry = kept.entry(request.path_params["id"])
     told = await run_in_threadpool(partial(history.record, entry, running=False))
-    fidelity = _fidelity(request.query_params.get("fidelity", "1"))
+    fidelity = _fidelity(request.query_params.get("fidelity", str(DEFAULT_FIDELITY)))
     if not (entry / "result.json").is_file():
         raise Problem(409, "this restoration is not finished yet", "not_ready")
     no_place = request.query_params.get("place") == "no"
@@ -69,7 +70,7 @@ def _fidelity(text: str) -> float:
 def _saved_as(told: dict[str, Any], path: Path) -> str:
     stem = Path(told.get("name") or "photo").stem
     fidelity = path.stem.removeprefix("file-").removesuffix("-placeless")
-    share = "" if fidelity == "100" else f"_fidelity{fidelity}"
+    share = "" if fidelity == f"{round(100 * DEFAULT_FIDELITY):03d}" else f"_fidelity{fidelity}"
     return f"{stem}_restored{share}{path.suffix}"
 
 
@@ -103,7 +104,7 @@ def _zip(kept: History, target: Path) -> None:
 
 
 def order_of(
-    context: Context, entry: Path, *, fidelity: float = 1.0, drop_gps: bool = False
+    context: Context, entry: Path, *, fidelity: float = DEFAULT_FIDELITY, drop_gps: bool = False
 ) -> page_work.PageOrder:
     """What the worker is to do for an entry."""
     prior, told = entry / "prior", history.read_json(entry / "request.json")

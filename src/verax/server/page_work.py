@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from verax.fusion.dial import DEFAULT as DEFAULT_FIDELITY
 from verax.image.header import TITLES, described, usual_suffix
 from verax.server.history import write_json
 from verax.server.work import LIMIT_S, limited, one_thread, write_pictures
@@ -29,7 +30,7 @@ class PageOrder:
     Attributes:
         folder: the entry's; the results go there.
         format: of the photo, by Pillow's name.
-        fidelity: of the file; the pictures that the page shows are those at 1 and at 0.
+        fidelity: of the file; the page shows the picture at the default.
         system: name of the model that made the prior, "" where it is not known.
         drop_gps: leave out of the file where the photo was taken.
     """
@@ -39,7 +40,7 @@ class PageOrder:
     prior: Path | None
     format: str
     max_pixels: int
-    fidelity: float = 1.0
+    fidelity: float = DEFAULT_FIDELITY
     system: str = ""
     drop_gps: bool = False
 
@@ -60,7 +61,7 @@ def _restore(order: PageOrder) -> None:
     _write_small(order.folder)
     record = {
         **made.record(),
-        "dial": bool((result.trust[..., 1:] > 0).any()),
+        "dial": result.explanation is not None,
         "about": about(order.photo),
     }
     if made.prior is not None:

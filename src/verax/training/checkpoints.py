@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from verax.errors import SettingsError
-from verax.training.fusion_net import FusionNet
 from verax.training.library import Library
 from verax.training.nafnet import DetailNet, ToneNet
 from verax.training.recipes import Recipe, from_dict
@@ -33,7 +32,7 @@ class State:
 def build(recipe: Recipe) -> nn.Module:
     """The untrained network of a recipe; the same for the same seed."""
     torch.manual_seed(recipe.seed)
-    make = {"tone": ToneNet, "detail": DetailNet, "fusion": FusionNet}[recipe.network]
+    make = {"tone": ToneNet, "detail": DetailNet}[recipe.network]
     return make(recipe.shape)
 
 

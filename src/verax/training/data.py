@@ -4,7 +4,7 @@ So a run can stop anywhere and go on with exactly the samples it would have seen
 of loading processes. A tone sample is a whole photo as a thumbnail; a detail sample is a crop.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from verax.degrade import Degradation, apply
 from verax.image import Image, Plane, from_uint8
-from verax.training.cases import Case
 from verax.training.library import Library, Pair, Scene
 from verax.training.nafnet import TASKS
 
@@ -55,15 +54,11 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where samples come from; `mix` maps "clean", a task or "real:task" to its weight.
-
-    `cases` are what the fusion network learns from, see `verax.training.cases`.
-    """
+    """Where samples come from; `mix` maps "clean", a task or "real:task" to its weight."""
 
     library: Library
     mix: Mapping[str, float]
     seed: int
-    cases: Sequence[Case] = ()
 
     def tone(self, index: int, batch: int, short: int) -> Sample:
         """Sample `index` for the tone network: a whole, degraded photo as a thumbnail."""
@@ -81,17 +76,6 @@ class Source:
         empty = np.zeros((6, crop, crop), np.float32)
         inputs = np.concatenate([_planes(drawn.photo), _planes(tone), empty])
         return Sample(inputs, _planes(target), drawn.severity)
-
-    def fusion(self, index: int, crop: int) -> Sample:
-        """Sample `index` for the fusion network: a crop of a prepared case."""
-        rng = np.random.default_rng((self.seed, index))
-        case = self.cases[int(rng.integers(len(self.cases)))]
-        height, width = case.reference.shape[:2]
-        top, left = rng.integers(height - crop + 1), rng.integers(width - crop + 1)
-        window = slice(int(top), int(top) + crop), slice(int(left), int(left) + crop)
-        way = slice(None, None, -1 if rng.random() < 0.5 else 1)  # mirrored or not
-        inputs, reference = (p[window][:, way] for p in (case.inputs, case.reference))
-        return Sample(_planes(unit(inputs)), _planes(unit(reference)), case.severity)
 
     def _draw(self, rng: Generator, size: tuple[int, int], *, whole: bool) -> Drawn:
         names = list(self.mix)

@@ -26,7 +26,6 @@ from torch import nn
 from verax.errors import OutputError, RunError
 from verax.restorers.runtime import CONTRACTS
 from verax.training.checkpoints import build, load_checkpoint
-from verax.training.fusion_net import FUSION_INPUTS
 from verax.training.nafnet import DETAIL_INPUTS, TASKS
 from verax.training.recipes import Recipe
 
@@ -38,7 +37,6 @@ SIZES = ((5, 7), (3, 4), (9, 2))  # sizes checked, in multiples of the size rule
 OUTPUTS = {
     "tone": ("transform", "severity"),
     "detail": ("residual", "gates", "severity"),
-    "fusion": ("restored", "taken"),
 }
 
 
@@ -183,9 +181,9 @@ def _sizes(recipe: Recipe) -> tuple[tuple[int, int], ...]:
 
 
 def _example(recipe: Recipe, multiples: tuple[int, int]) -> NDArray[np.float32]:
-    """A smooth picture with some noise, the same every time; a prior for fusion only."""
+    """A smooth picture with some noise, the same every time."""
     height, width = (m * recipe.shape.multiple for m in multiples)
-    planes = {"tone": 3, "detail": DETAIL_INPUTS, "fusion": FUSION_INPUTS}[recipe.network]
+    planes = {"tone": 3, "detail": DETAIL_INPUTS}[recipe.network]
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:height, :width].astype(np.float32) / np.float32(max(height, width))
     picture = np.stack([x, y, 0.5 + 0.3 * np.sin(9 * x * y)])
@@ -194,8 +192,4 @@ def _example(recipe: Recipe, multiples: tuple[int, int]) -> NDArray[np.float32]:
     inputs[0, :3] = picture
     if planes > 3:
         inputs[0, 3:6] = picture
-    if recipe.network == "fusion":
-        inputs[0, 6:9] = 0.9 * picture
-        inputs[0, 9:12] = picture[::-1]
-        inputs[0, 12:] = 0.8
     return inputs

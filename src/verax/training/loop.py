@@ -30,7 +30,6 @@ from verax.training.team import Team, team
 from verax.training.validation import held_out, validate
 
 Report = Callable[[dict[str, Any]], None]
-CASES = "cases.npz"
 REPORT_EVERY = 50  # steps
 FINAL_RATE = 0.002  # of the peak rate
 CLIP = 1.0  # gradient norm
@@ -89,9 +88,7 @@ class _Run:
     ) -> None:
         self.recipe, self.folder, self.crew, self.report = recipe, folder, crew, report
         self.library = library
-        self.source: Source = source_of(
-            recipe, library, seed=recipe.seed, count=recipe.cases, kept=folder / CASES
-        )
+        self.source: Source = source_of(recipe, library, seed=recipe.seed)
         self.held_out = held_out(recipe, crew.device)
 
     def go(self, state: State) -> None:

@@ -172,7 +172,7 @@ class DetailNet(nn.Module):  # type: ignore[misc]  # torch has no types here
     """What hides structure: rain, snow, noise, blocks, blur.
 
     Input (B, 12, H, W): photo, toned photo, registered prior, geometric confidence, photometric
-    confidence, validity; the last six planes are zero: a prior is the fusion network's business.
+    confidence, validity; the last six planes are zero: no prior is given.
 
     Returns:
         residual (B, 3, H, W) on the toned photo.

@@ -1,11 +1,9 @@
 """What is minimised on which samples: the join of recipe, data, network and losses."""
 
-from pathlib import Path
-
 from torch import Tensor, nn
 
 from verax.errors import SettingsError
-from verax.training import cases, losses
+from verax.training import losses
 from verax.training.data import Sample, Source
 from verax.training.library import Library
 from verax.training.nafnet import toned
@@ -21,27 +19,15 @@ def possible(recipe: Recipe, library: Library) -> dict[str, float]:
     return mix
 
 
-def source_of(
-    recipe: Recipe, library: Library, *, seed: int, count: int = 0, kept: Path | None = None
-) -> Source:
-    """Where a run's samples come from; a fusion network's `count` cases are kept in a file."""
-    mix = possible(recipe, library)
-    if recipe.network != "fusion":
-        return Source(library, mix, seed)
-    if kept is not None and kept.is_file():
-        return Source(library, mix, seed, cases.load(kept))
-    made = cases.prepare(library, mix, seed, count, workers=recipe.workers)
-    if kept is not None:
-        cases.save(made, kept)
-    return Source(library, mix, seed, made)
+def source_of(recipe: Recipe, library: Library, *, seed: int) -> Source:
+    """Where a run's samples come from."""
+    return Source(library, possible(recipe, library), seed)
 
 
 def sample_at(source: Source, recipe: Recipe, index: int) -> Sample:
     """Sample `index` of a run."""
     if recipe.network == "tone":
         return source.tone(index, recipe.batch, recipe.crop)
-    if recipe.network == "fusion":
-        return source.fusion(index, recipe.crop)
     return source.detail(index, recipe.crop)
 
 
@@ -54,11 +40,9 @@ def objective(
     if recipe.network == "tone":
         photo, estimated = inputs, outputs[1]
         restored = toned(photo, outputs[0])
-    elif recipe.network == "detail":
+    else:
         photo, estimated = inputs[:, 3:6], outputs[2]
         restored = photo + outputs[0]
-    else:
-        photo, restored, estimated = inputs[:, 3:6], outputs[0], severity  # it estimates none
     if recipe.distance == "decibels":
         loss = losses.decibels(restored, target, enough=recipe.enough)
     else:

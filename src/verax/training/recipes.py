@@ -8,12 +8,11 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from verax.errors import SettingsError, choose
-from verax.training.fusion_net import FUSION
 from verax.training.nafnet import DETAIL, TASKS, TONE, Shape
 
-Network = Literal["tone", "detail", "fusion"]
+Network = Literal["tone", "detail"]
 
-NETWORKS = ("tone", "detail", "fusion")
+NETWORKS = ("tone", "detail")
 
 # Weights follow need: haze and darkness are tone; noise and rain hide structure and have an expert
 # each, since one network for both told neither from texture. All see clean photos, which must
@@ -29,10 +28,6 @@ DARK_MIX = {
 }  # fmt: skip
 NOISE_MIX = {"clean": 0.09, "noise": 0.49, "real:noise": 0.15, "lowlight": 0.20, "jpeg": 0.07}
 RAIN_MIX = {"clean": 0.06, "rain": 0.72, "real:rain": 0.14, "snow": 0.04, "noise": 0.04}
-FUSION_MIX = {
-    "haze": 0.30, "rain": 0.25, "lowlight": 0.25, "noise": 0.08, "snow": 0.04, "underwater": 0.04,
-    "clean": 0.04,
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +35,12 @@ class Recipe:
     """One training run.
 
     Attributes:
-        network: "tone" (whole photos as thumbnails), "detail" (crops) or "fusion" (crops of
-            cases with simulated priors).
+        network: "tone" (whole photos as thumbnails) or "detail" (crops).
         data: folders of photos.
         start: checkpoint whose averaged weights the run begins with; "" begins anew.
         mix: weight per kind of sample: "clean", a task, or "real:task" for real pairs.
         steps: length of the run; 0 when `minutes` decides.
         minutes: length of the run by the clock; the cosine schedule follows it.
-        cases: how many cases the fusion network learns from.
         crop: side of a detail crop, or short side of a thumbnail, in px.
         batch: samples per step and device.
         rate: peak learning rate of AdamW.
@@ -69,7 +62,6 @@ class Recipe:
     seed: int = 0
     steps: int = 0
     minutes: float = 0.0
-    cases: int = 0
     crop: int = 128
     batch: int = 8
     rate: float = 1e-3
@@ -104,10 +96,6 @@ _DETAIL = Recipe(
     crop=96, compile=True, distance="decibels", severity=0.02, structure=0.0, frequency=0.0
 )
 _RAIN = replace(_DETAIL, mix=MappingProxyType(RAIN_MIX))
-_FUSION = Recipe(
-    "fusion", mix=MappingProxyType(FUSION_MIX), shape=FUSION, crop=96, cases=400,
-    compile=True, distance="decibels", severity=0.0, frequency=0.0,
-)  # fmt: skip
 _LARGE = Shape(widths=(40, 80, 144))  # two of this size and the others stay under 12 MB
 
 
@@ -116,7 +104,7 @@ def _on_gpus(recipe: Recipe) -> Recipe:
     return replace(recipe, crop=192, batch=64, workers=14, devices=0)
 
 
-# named as the files they become; the fusion run learns on what the networks before it make
+# named as the files they become
 RECIPES: dict[str, dict[str, Recipe]] = {
     # about 2 hours on 2 cores, one of which trains
     "cpu": {
@@ -125,7 +113,6 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         "dusk": replace(_DARK, minutes=12, seed=1),
         "detail": replace(_DETAIL, minutes=27),
         "rain": replace(_RAIN, minutes=21),
-        "fusion": replace(_FUSION, minutes=8),
     },
     # 30 minutes of one H200
     "gpu": {
@@ -134,7 +121,6 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         "dusk": _on_gpus(replace(_DARK, minutes=2, seed=1)),
         "detail": _on_gpus(replace(_DETAIL, minutes=7, shape=_LARGE)),
         "rain": _on_gpus(replace(_RAIN, minutes=6, shape=_LARGE)),
-        "fusion": _on_gpus(replace(_FUSION, minutes=3, cases=2000)),
     },
 }
 
@@ -160,7 +146,7 @@ def from_dict(table: Mapping[str, Any], *, name: str = "recipe") -> Recipe:
     for key in table:
         if key not in known:
             raise SettingsError(f"{name}: no setting {key!r}; known: {', '.join(sorted(known))}")
-    start = {"tone": _TONE, "fusion": _FUSION}.get(str(table.get("network")), Recipe())
+    start = _TONE if table.get("network") == "tone" else Recipe()
     values = dict(table)
     try:
         if "shape" in values:
@@ -180,8 +166,6 @@ def check(recipe: Recipe, *, name: str = "recipe") -> Recipe:
     unknown = sorted(set(recipe.mix) - known)
     problems = {
         f"network: want one of {', '.join(NETWORKS)}": recipe.network not in NETWORKS,
-        "cases: want at least 1 for a fusion network": recipe.network == "fusion"
-        and recipe.cases < 1,
         "distance: want 'charbonnier' or 'decibels'": (
             recipe.distance not in ("charbonnier", "decibels")
         ),

@@ -23,7 +23,7 @@ def held_out(recipe: Recipe, device: torch.device) -> list[tuple[str, Any]]:
         library = load(recipe.data, split="val", shortest=recipe.crop)
     except SettingsError:
         return []
-    source = source_of(recipe, library, seed=SEED, count=recipe.validation)
+    source = source_of(recipe, library, seed=SEED)
     batches = []
     for index in range(recipe.validation):
         sample = sample_at(source, recipe, index * recipe.batch)

@@ -6,7 +6,7 @@ from verax.errors import choose
 
 EMBEDDED = Path(__file__).parent
 FOLDER = EMBEDDED  # where networks are looked for first; another folder may hold some of them
-FILES = {name: f"{name}.onnx" for name in ("tone", "dark", "dusk", "detail", "rain", "fusion")}
+FILES = {name: f"{name}.onnx" for name in ("tone", "dark", "dusk", "detail", "rain")}
 
 
 def path(name: str) -> Path:

@@ -17,8 +17,9 @@ const OVERLAYS = [
 ];
 const SHARES = [
   ["photo", "from your photo"],
-  ["tone", "light and colour learned from the generated picture"],
-  ["texture", "pixels of the generated picture itself"],
+  ["confirmed", "shown by both: your photo's structure with the contrast of the generated picture"],
+  ["light", "light and colour of the generated picture"],
+  ["generated", "pixels of the generated picture itself"],
 ];
 const RARE = 0.001; // from here on a chance is told in words
 
@@ -60,7 +61,6 @@ function showPictures(entry) {
     .map(([key, name]) => ({ key, name, src: source(key) }));
   const panels = there(PANELS), overlays = there(OVERLAYS);
   const b = Math.max(0, panels.findIndex((panel) => panel.key === "restoration"));
-  if (entry.dial) panels[b].under = source("registered");
   if (viewer && viewer.entry === entry.id) viewer.setPanels(panels, overlays);
   else {
     if (viewer) viewer.destroy();
@@ -70,11 +70,13 @@ function showPictures(entry) {
   turnDial();
 }
 
+const DEFAULT = 75; // percent: the fidelity of the picture that is shown
+
 // ---- the dial ---------------------------------------------------------------------------------
 
 function tellDial(entry, keep) {
   byId("dial-box").hidden = !entry.dial;
-  if (!keep) byId("dial").value = 100;
+  if (!keep) byId("dial").value = DEFAULT;
 }
 
 function turnDial() {
@@ -82,12 +84,14 @@ function turnDial() {
   byId("dial-value").textContent = value + " %";
   byId("dial").setAttribute("aria-valuetext", value + " percent");
   byId("dial-words").textContent = value === 100
-    ? "Structure and texture come from your photo alone; the generated picture only lends light and colour."
+    ? "Only what your photo confirms, under the light of the generated picture."
     : value === 0
       ? "This is the generated picture itself, laid over your photo. Do not take it for evidence."
-      : (100 - value) + " % of what you see is the generated picture itself.";
-  byId("save").textContent = value === 100 ? "Download" : "Download at " + value + " %";
-  if (viewer) viewer.setShare(value / 100);
+      : value < DEFAULT
+        ? "The generated picture counts even where it contradicts your photo. Do not take it for evidence."
+        : "The photo's structure, and of the generated picture what your photo could not show.";
+  byId("dial-words").textContent += value === DEFAULT ? "" : " The picture above is the one at " + DEFAULT + " %.";
+  byId("save").textContent = value === DEFAULT ? "Download" : "Download at " + value + " %";
 }
 
 // ---- words ------------------------------------------------------------------------------------
@@ -122,7 +126,7 @@ function tellChanges(entry) {
 }
 
 function tellShares(entry) {
-  const trust = entry.trust || { photo: 1, tone: 0, texture: 0 };
+  const trust = entry.trust || { photo: 1, confirmed: 0, light: 0, generated: 0 };
   const bar = make("div", { className: "bar", "aria-hidden": "true" });
   const rows = SHARES.map(([name, words]) => {
     const part = make("span", { className: "key-" + name });
@@ -157,10 +161,10 @@ function tellAbout(entry) {
 
 async function download() {
   const entry = shown;
-  const fidelity = entry.dial ? Number(byId("dial").value) / 100 : 1;
+  const fidelity = entry.dial ? Number(byId("dial").value) / 100 : DEFAULT / 100;
   const button = byId("save");
   button.disabled = true;
-  byId("save-note").textContent = fidelity === 1 ? "" : "Making the file …";
+  byId("save-note").textContent = fidelity === DEFAULT / 100 ? "" : "Making the file …";
   try {
     const place = byId("place").checked && !byId("place-box").hidden ? "&place=no" : "";
     const name = await save("/page/history/" + entry.id + "/file?fidelity=" + fidelity + place);
