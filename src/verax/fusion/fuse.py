@@ -19,7 +19,8 @@ from verax.geometry.register import Registration, Warped
 from verax.image import Image
 from verax.restorers.faults import Faults
 
-SAME = 0.01  # mean difference from the photo below which a prior is the photo again
+SAME = 0.01  # mean difference from the photo below which a prior is the photo again,
+SPECK = 0.08  # unless a few places differ by more: dust may be all that was taken away
 LITTLE = 0.1  # share taken below which the result says so
 
 ROUGH = "the prior could not be placed exactly: only its light is taken, and roughly"
@@ -110,7 +111,8 @@ def repeats(photo: Image, warped: Warped) -> bool:
     seen = warped.valid[::2, ::2] > 0.5
     if not seen.any():
         return False
-    return float(np.abs(warped.pixels[::2, ::2] - photo[::2, ::2])[seen].mean()) < SAME
+    off = np.abs(warped.pixels[::2, ::2] - photo[::2, ::2]).max(2)[seen]
+    return float(off.mean()) < SAME and float(np.quantile(off, 0.998)) < SPECK
 
 
 def alone(base: Image, *notes: str) -> Fusion:
