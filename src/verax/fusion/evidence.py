@@ -98,11 +98,15 @@ def summarise(photo: Plane, prior: Plane, valid: Plane, white: float, octave: in
         photo, prior: (H, W) an octave of luma, or rows of it.
         valid: (H, W) where the prior shows something.
     """
-    noise = (white * WHITE[min(octave, len(WHITE) - 1)]) ** 2 + ROUNDING**2 * 0.25**octave
+    rounding = ROUNDING**2 * 0.25**octave
+    noise = (white * WHITE[min(octave, len(WHITE) - 1)]) ** 2
     seen = halved(valid) > 0.5
     if seen.sum() < 20:
         seen = np.ones_like(seen)
     raw = weigh(photo, prior, 0.0)
+    # texture that fills the picture passes for noise, but the prior does not confirm noise
+    unexplained = raw.photo * (1 - np.maximum(raw.correlation, 0) ** 2)
+    noise = rounding + min(noise, float(np.quantile(unexplained[seen], 0.25)))
     energy, sure = _coloured(raw, seen) if octave < FINE else (0.0, 0.0)
     noise = max(noise, 1.2 * energy * sure)
     found = weigh(photo, prior, noise)

@@ -71,7 +71,7 @@ def join_octave(
     colour = _up(np.maximum(chroma, rules.explanation.colour), own)
     band = relit + _up(turned.share, own) * (grey + colour * (step - grey))
     band *= _up(longer, own)
-    taken = np.maximum(_plausible(found, around, rules), around.front)
+    taken = np.maximum(_plausible(found, energy, around, rules), around.front)
     band += _up(taken, own) * (given - band)
     if rules.explanation.colour > 0:  # a photo without colour has no say about it
         missing = _up(rules.explanation.colour * found.confirmed, own)
@@ -132,14 +132,14 @@ def _turned(found: Evidence, gain: Plane, energy: Plane, rules: Rules) -> tuple[
     )
 
 
-def _plausible(found: Evidence, around: Surroundings, rules: Rules) -> Plane:
+def _plausible(found: Evidence, energy: Plane, around: Surroundings, rules: Rules) -> Plane:
     """Share of the prior's own octave where the photo could not have shown it: the photo is silent
     there, or too weak to be relit, coarser octaves agreed, and what the prior shows would have
     drowned in the photo's noise or blur."""
     expected = found.prior / max(rules.octave.gain, 1.0) ** 2
     noise, beyond = rules.octave.noise, rules.dial.beyond
     shown = rise(expected / (4 * noise), 0.5, 3.0) * rise(expected / (4 * found.photo), 0.4, 1.5)
-    faint = rise(np.sqrt(found.prior / (GAINS[1] ** 2 * found.photo)), 0.6, 1.6)
+    faint = rise(np.sqrt(found.prior / np.maximum(GAINS[1] ** 2 * energy, 1e-9)), 0.6, 1.6)
     weak = (1 - found.signal) + found.signal * faint * rise(found.correlation, 0.1, 0.4)
     allowed = max(rules.sharpness, rules.octave.noisy) * rules.dial.plausible
     allowed *= max(rules.explanation.faithful, beyond)
