@@ -189,11 +189,11 @@ def filled(result: "Restoration", missing: Plane) -> "Restoration":
         return result
     share = (missing * result.warped.valid)[..., None]
     pixels = result.pixels * (1 - share) + result.warped.pixels * share
-    generated = np.array([0, 0, 1], np.float32)
+    generated = np.array([0, 0, 0, 1], np.float16)
     return replace(
         result,
         pixels=np.clip(pixels, 0, 1).astype(np.float32),
-        trust=(result.trust * (1 - share) + generated * share).astype(np.float32),
+        trust=(result.trust * (1 - share) + generated * share).astype(np.float16),
     )
 
 

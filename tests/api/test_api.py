@@ -54,7 +54,7 @@ def test_every_function_takes_every_form(scene, tmp_path):
         assert verax.register(dark[name], truth[name]).placed == "exactly"
         assert verax.score(truth[name], truth["path"], ["psnr"])[0].value == 100
     assert verax.measure(dark["pillow"], truth["uint8"]).placed == "exactly"
-    assert verax.restore(dark["uint8"], truth["bytes"], fusion="tone").prior == "used"
+    assert verax.restore(dark["uint8"], truth["bytes"]).prior == "used"
 
 
 @pytest.mark.parametrize("shape", [(40, 50), (40, 50, 1)])

@@ -38,7 +38,7 @@ def test_two_workers_give_the_record_of_one_thread(cluster, tmp_path, dataset):
     shutil.copytree(dataset, copy)
     broken = copy / "input" / "0002.png"
     broken.write_bytes(broken.read_bytes()[:90])
-    plan = plans.Plan((str(copy),), ("identity", "raw-prior", "tone"), tasks=("dark",))
+    plan = plans.Plan((str(copy),), ("identity", "raw-prior", "full"), tasks=("dark",))
     works = expand(plan, [load(str(copy), task="dark")])
     for engine in ("threads", "ray"):
         summary = run(plan, works, tmp_path / engine, engine=engine, workers=2)

@@ -84,8 +84,8 @@ def test_stored_outputs_are_scored_by_further_metrics(tmp_path, dataset):
 def test_another_plan_on_the_same_folder_is_refused_with_the_difference(tmp_path, dataset):
     go(tmp_path / "run", dataset)
 
-    with pytest.raises(SettingsError, match=r"methods: stored .*identity.* asked .*tone"):
-        go(tmp_path / "run", dataset, methods=("tone",))
+    with pytest.raises(SettingsError, match=r"methods: stored .*identity.* asked .*full"):
+        go(tmp_path / "run", dataset, methods=("full",))
 
 
 def test_a_poisoned_picture_is_one_failed_row(tmp_path, dataset):
@@ -156,7 +156,7 @@ def test_a_key_changes_with_everything_that_decides_the_output(dataset):
         return {work.key for work in expand(changed, [load(str(dataset), task="dark")])}
 
     base = keys(plan)
-    for change in ({"seed": 5}, {"fidelity": 0.5}, {"methods": ("tone",)}, {"priors": ("oracle",)}):
+    for change in ({"seed": 5}, {"fidelity": 0.5}, {"methods": ("full",)}, {"priors": ("oracle",)}):
         assert not base & keys(replace(plan, **change))
     assert keys(replace(plan, metrics=("psnr",))) == base
 

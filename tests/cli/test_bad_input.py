@@ -69,7 +69,6 @@ def test_a_bad_file_gives_one_line_and_status_2(verax, pair, tmp_path, make, rol
     [
         (["--fidelity", "1.5"], "0 to 1"),
         (["--restorer", "nonesuch"], "nonesuch"),
-        (["--fusion", "nonesuch"], "auto"),
         (["-o", "missing/folder/out.png"], "missing/folder"),
         (["-o", "out.docx"], "docx"),
     ],

@@ -48,11 +48,11 @@ def test_a_second_picture_that_a_camera_took_is_a_photo(verax, pair, tmp_path):
 
 def test_the_result_is_a_sentence_and_the_figures_wait_for_v(verax, pair, tmp_path):
     photo, prior = pair
-    command = ("restore", photo, "--prior", prior, "-o", tmp_path / "out.png", "--fusion", "tone")
+    command = ("restore", photo, "--prior", prior, "-o", tmp_path / "out.png")
 
     plain, verbose = verax(*command).stdout, verax(*command, "-v").stdout
 
-    assert "light and colour from the prior" in plain
+    assert "the light is the prior's" in plain
     assert "p = " not in plain
     assert "p = " in verbose
 
@@ -149,10 +149,12 @@ def test_restore_shows_its_options_in_panels(verax):
 def test_the_sentence_says_how_much_is_the_generators():
     record = {
         "prior": "used",
-        "trust": {"photo": 0.6, "tone": 0.28, "texture": 0.12},
+        "trust": {"photo": 0.5, "confirmed": 0.1, "light": 0.28, "generated": 0.12},
+        "explanation": {"believed": "darkness"},
         "trust_map": "report/trust.png",
     }
 
+    assert "Darkness seen in the photo" in sentence(record)
     assert "12% of the picture" in sentence(record)
     assert "(report/trust.png shows where)" in sentence(record)
 

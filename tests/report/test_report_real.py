@@ -9,7 +9,7 @@ import pytest
 from browser import chromium
 
 TASKS = ("dehazing", "deraining", "lowlight", "denoising")
-METHODS = ("identity", "raw-prior", "registered-prior", "tone", "full")
+METHODS = ("identity", "raw-prior", "registered-prior", "full")
 
 
 @pytest.fixture(scope="module")

@@ -72,7 +72,7 @@ def test_its_base_takes_the_tone_of_a_prior(weights):
     blocks = np.random.default_rng(3).random((12, 16, 3), np.float32)
     clean = 0.1 + 0.8 * np.kron(blocks, np.ones((10, 10, 1), np.float32))
     photo, prior = noisy(0.4 * clean, 5), clean
-    restoration = verax.restore(photo, prior, restorer=str(weights), fusion="tone")
+    restoration = verax.restore(photo, prior, restorer=str(weights))
 
     assert np.array_equal(restoration.base, restorers.restore(photo, str(weights)))
     assert restoration.prior == "used"
