@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from verax import image as images
 from verax.errors import InputError, SettingsError
@@ -119,6 +118,7 @@ def make(
     it cannot be written or signed.
     """
     from verax import pipeline
+    from verax.fusion.trust import of_one
 
     for source in (order.photo, order.prior):
         if source is not None and order.output.exists() and order.output.samefile(source):
@@ -149,7 +149,7 @@ def make(
         result = mended(result, mask)
     if only is not None:
         pixels = masks.kept_outside(result.photo.pixels, result.pixels, only)
-        trust = masks.kept_outside(only_photo(result.trust), result.trust, only)
+        trust = np.where(only[..., None] > 0, result.trust, of_one("photo"))
         result = replace(result, pixels=pixels, trust=trust)
     used = prior.file if prior is not None and result.prior == "used" else None
     origin = Origin(photo, used, order.system, credentials)
@@ -162,6 +162,7 @@ def make(
 
 def mended(result: "Restoration", mask: Plane) -> "Restoration":
     """The restoration with the prior, in the photo's light, where a mask says the photo is void."""
+    from verax.fusion.trust import of_one
     from verax.prints.damage import relit
     from verax.prints.fill import fill
 
@@ -170,30 +171,22 @@ def mended(result: "Restoration", mask: Plane) -> "Restoration":
         return replace(result, notes=(*result.notes, note))
     void = (mask > 0) & (result.warped.valid > 0)
     lit = relit(result.pixels, result.warped.pixels, ~void & (result.warped.valid > 0))
-    generated = np.zeros_like(result.trust)
-    generated[..., 2] = 1
-    trust = np.where(void[..., None], generated, result.trust)
+    trust = np.where(void[..., None], of_one("generated"), result.trust)
     return replace(result, pixels=fill(result.pixels, lit, void), trust=trust)
-
-
-def only_photo(trust: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The shares of a pixel that is the photo's own."""
-    shares = np.zeros_like(trust)
-    shares[..., 0] = 1
-    return shares
 
 
 def filled(result: "Restoration", missing: Plane) -> "Restoration":
     """The restoration with the registered prior alone where the photo holds nothing."""
+    from verax.fusion.trust import of_one
+
     if result.warped is None or result.prior != "used":
         return result
     share = (missing * result.warped.valid)[..., None]
     pixels = result.pixels * (1 - share) + result.warped.pixels * share
-    generated = np.array([0, 0, 0, 1], np.float16)
     return replace(
         result,
         pixels=np.clip(pixels, 0, 1).astype(np.float32),
-        trust=(result.trust * (1 - share) + generated * share).astype(np.float16),
+        trust=(result.trust * (1 - share) + of_one("generated") * share).astype(np.float16),
     )
 
 

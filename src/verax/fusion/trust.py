@@ -12,6 +12,11 @@ CLASSES = ("photo", "confirmed", "light", "generated")
 LOW = 0.03  # Gaussian, share of the width, under which light is compared
 
 
+def of_one(name: str) -> NDArray[np.float16]:
+    """The shares of a pixel that is wholly of one of CLASSES."""
+    return np.asarray([name == each for each in CLASSES], np.float16)
+
+
 def trust_map(pixels: Image, base: Image, amplitudes: Float | None) -> NDArray[np.float16]:
     """Shares (H, W, 4): light by how far low frequencies moved, relative to the brighter of base
     and result; the rest by the amplitudes of structure."""
