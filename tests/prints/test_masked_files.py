@@ -39,7 +39,7 @@ def test_outside_only_a_file_keeps_every_sample(scene, mask, tmp_path, suffix, d
     assert before.bit_depth == after.bit_depth == depth
     assert np.array_equal(after.pixels[~mask], before.pixels[~mask])
     assert np.abs(after.pixels[mask] - before.pixels[mask]).mean() > 0.02
-    assert (made.restoration.trust[~mask] == [1, 0, 0]).all()
+    assert (made.restoration.trust[~mask] == [1, 0, 0, 0]).all()
 
 
 def test_a_hole_under_a_mask_is_filled_from_the_prior(scene, mask, tmp_path):
