@@ -152,7 +152,7 @@ def report(count: int) -> None:
         "", "set", "dehazing", "", "", "files", "", "", 0, "model", "CC0", "restored", "", 1.0,
         0.0, 640, 480, "", "/data/photo.png", "/data/reference.png", "f" * 64,
     )  # fmt: skip
-    methods = ("identity", "raw-prior", "tone", "full")
+    methods = ("identity", "raw-prior", "low-band", "full")
     with tempfile.TemporaryDirectory() as name:
         record = Record(Path(name) / "run")
         record.set_about("plan", {})

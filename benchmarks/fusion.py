@@ -1,9 +1,11 @@
-"""Fusion on the real pairs: how near the prior's tone, how true to the photo's edges, how fast.
+"""The real pairs: how near the prior's light, how true to the photo's edges, how fast.
 
-    python benchmarks/fusion.py [--sheets FOLDER] [--only TEXT] [--edits]
+    python benchmarks/fusion.py [--sheets FOLDER] [--only TEXT] [--edits] [--fidelity 0.75]
 
 Needs the folder of real pictures (VERAX_PICTURES, default ../shared/data). Prints one row per
 pair of photo and generated restoration and one JSON line last.
+
+The restoration is that of `verax restore`: embedded networks, no task named.
 
 initial    low-frequency distance photo-prior, rms (Gaussian, 3 % of the width)
 2% 3% 4%   restoration-prior over photo-prior at three widths of the Gaussian
@@ -12,13 +14,14 @@ prior      the same for the registered prior itself
 sobel      top 5 % Sobel edges with none of the photo's upper 30 % of gradients within 2 px
 canny      Canny edges (thresholds from quantiles) with no low-threshold Canny edge of the
            contrast-equalised photo within 2 px; self is the photo's own value, not 0 under noise
+taken      share of the restoration that is not the photo's, by the trust map
+seconds    of the whole restoration
 """
 
 import argparse
 import csv
 import json
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +29,8 @@ import cv2
 import numpy as np
 
 from verax import image as images
-from verax.fusion.fuse import fuse
+from verax import pipeline
 from verax.fusion.verify import unsupported_edges
-from verax.geometry.register import apply, register
 from verax.image import Image, Plane
 
 HERE = Path(__file__).resolve().parents[1]
@@ -86,13 +88,10 @@ def canny_unsupported(restored: Image, photo: Image) -> float:
     return float((edges & ~near(shown)).sum() / max(edges.sum(), 1))
 
 
-def measure(row: dict[str, str], sheets: Path | None) -> dict[str, Any]:
-    photo, prior = (images.read(PICTURES / row[k]).pixels for k in ("input", "generated"))
-    registration = register(photo, prior)
-    warped = apply(registration, prior, size=(photo.shape[1], photo.shape[0]))
-    start = time.perf_counter()
-    fused = fuse(photo, photo, warped, registration)
-    seconds = time.perf_counter() - start
+def measure(row: dict[str, str], sheets: Path | None, fidelity: float) -> dict[str, Any]:
+    paths = (PICTURES / row[k] for k in ("input", "generated"))
+    fused = pipeline.restore(*paths, fidelity=fidelity)
+    photo, warped, registration = fused.photo.pixels, fused.warped, fused.registration
     initial, left = (
         {w: low_distance(x, warped.pixels, warped.valid, w / 100) for w in (2, 3, 4)}
         for x in (photo, fused.pixels)
@@ -108,7 +107,9 @@ def measure(row: dict[str, str], sheets: Path | None) -> dict[str, Any]:
         "canny": canny_unsupported(fused.pixels, photo),
         "self": canny_unsupported(photo, photo),
         "scene_state": fused.scene_state_change,
-        "seconds": seconds,
+        "believed": fused.explanation.words() if fused.explanation else "",
+        "taken": 1 - float(fused.trust[..., 0].mean(dtype=np.float64)),
+        "seconds": fused.seconds,
         "notes": fused.notes,
     }
     if row["target"]:
@@ -116,7 +117,8 @@ def measure(row: dict[str, str], sheets: Path | None) -> dict[str, Any]:
         target = cv2.resize(target, (photo.shape[1], photo.shape[0]), interpolation=cv2.INTER_AREA)
         result["psnr"] = [psnr(x, target) for x in (photo, warped.pixels, fused.pixels)]
     if sheets:
-        tiles = [photo, warped.pixels, fused.pixels, fused.trust]
+        taken = np.repeat(1 - fused.trust[..., :1].astype(np.float32), 3, axis=2)
+        tiles = [photo, warped.pixels, fused.pixels, np.clip(taken, 0, 1)]
         write_sheet(sheets / f"{result['name']}.png", tiles)
     return result
 
@@ -132,9 +134,12 @@ def main() -> None:
     parser.add_argument("--sheets", type=Path)
     parser.add_argument("--only", default="")
     parser.add_argument("--edits", action="store_true", help="the free edits in place of the rest")
+    parser.add_argument("--fidelity", type=float, default=pipeline.DEFAULT_FIDELITY)
     options = parser.parse_args()
-    results = [measure(row, options.sheets) for row in pairs(options.only, options.edits)]
-    columns = ["initial", "2%", "3%", "4%", "own", "prior", "sobel", "canny", "self", "seconds"]
+    rows = pairs(options.only, options.edits)
+    results = [measure(row, options.sheets, options.fidelity) for row in rows]
+    columns = ["initial", "2%", "3%", "4%", "own", "prior", "sobel", "canny", "self", "taken"]
+    columns.append("seconds")
     print(f"{'pair':24}{'placed':12}" + "".join(f"{c:>8}" for c in columns) + "  scene")
     for r in results:
         numbers = "".join(f"{r[c]:8.3f}" for c in columns)

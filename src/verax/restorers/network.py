@@ -9,7 +9,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from verax.errors import SettingsError
 from verax.image import Image
 from verax.restorers.classical import dark_channel_veil
 from verax.restorers.faults import SURE, Faults, diagnose
@@ -51,10 +50,6 @@ def restore(photo: Image, faults: Faults | None = None) -> Image:
 def by_file(photo: Image, path: Path) -> Image:
     """The base by one network file of `verax export`, whatever the photo suffers from."""
     net = open_network(path)
-    if net.kind == "fusion":
-        raise SettingsError(
-            f"{path}: a fusion network needs a prior; want a tone or detail network"
-        )
     if net.kind == "tone":
         return toned(photo, look(thumbnail(photo, net.multiple), net)[0])
     return repair(photo, lambda rows, columns: photo[rows, columns], net)

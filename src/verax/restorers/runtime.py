@@ -67,7 +67,7 @@ def open_network(path: Path, kind: str | None = None) -> Network:
     wanted = kind or its
     if its != wanted or its not in CONTRACTS or contract != CONTRACTS[its]:
         raise SettingsError(
-            f"{path}: want a {kind or 'tone, detail or fusion'} network of contract "
+            f"{path}: want a {kind or 'tone or detail'} network of contract "
             f"{CONTRACTS.get(str(wanted), '2')}, got {its!r} of {contract!r}; export it again"
         )
     tasks = tuple(json.loads(facts["verax.tasks"]))

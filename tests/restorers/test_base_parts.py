@@ -1,0 +1,55 @@
+"""The base in its two parts: structure is mended, light is judged apart."""
+
+import cv2
+import numpy as np
+import pytest
+from skimage import data
+
+from verax import image as images
+from verax.degrade.noise import add_gaussian
+from verax.metrics.pixel import psnr
+from verax.restorers import parts
+from verax.restorers.faults import diagnose
+
+
+@pytest.fixture(scope="module")
+def photo():
+    """A good photo that comes with scikit-image."""
+    return images.from_uint8(np.ascontiguousarray(data.coffee()))
+
+
+def lights(picture):
+    """The picture's light: what is left at 12 by 8 places."""
+    return cv2.resize(picture, (12, 8), interpolation=cv2.INTER_AREA)
+
+
+def test_a_clean_photo_keeps_its_structure_bit_for_bit(photo):
+    assert np.array_equal(parts.structure(photo, diagnose(photo)), photo)
+
+
+def test_a_dark_photo_without_noise_keeps_its_structure_bit_for_bit(photo):
+    dark = np.asarray(photo * 0.12, np.float32)  # its light is wrong, and not structure's to mend
+
+    assert np.array_equal(parts.structure(dark, diagnose(dark)), dark)
+
+
+@pytest.mark.parametrize("sigma", [15, 30])
+def test_noise_goes_and_the_light_stays(photo, sigma):
+    pale = 0.3 + 0.4 * photo  # no noise is cut off at black or white, which would move the light
+    noisy = add_gaussian(pale, sigma, np.random.default_rng(3))
+    mended = parts.structure(noisy, diagnose(noisy))
+
+    assert psnr(mended, pale) > psnr(noisy, pale) + 4
+    assert np.abs(lights(mended) - lights(noisy)).max() < 0.01
+
+
+def test_a_good_photo_needs_no_other_light(photo):
+    assert parts.lit(photo, diagnose(photo)) is None
+
+
+def test_a_dark_photo_is_lit_as_a_small_copy(photo):
+    dark = np.asarray(photo * 0.12, np.float32)
+    lit = parts.lit(dark, diagnose(dark))
+
+    assert max(lit.shape[:2]) == parts.SIDE
+    assert lit.mean() > 1.5 * dark.mean()
