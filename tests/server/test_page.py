@@ -15,7 +15,8 @@ from verax import image as images
 from verax.priors import generated
 from verax.providers.budget import load_tariff
 from verax.providers.images_api import connect
-from verax.server.history import History, attachment, plain_name, record
+from verax.report.sheet import TRUST_COLOURS
+from verax.server.history import STOPS, History, attachment, plain_name, record
 from verax.server.keys import Client
 from verax.server.page_entries import in_turn
 from verax.server.replies import Problem
@@ -80,16 +81,30 @@ def test_the_download_keeps_format_name_and_metadata(http, made):
         assert picture.getexif()[0x010F] == "Camera & Co"
 
 
-def test_the_dial_on_the_page_is_the_file_of_that_fidelity(http, photo, prior):
+def test_every_stop_of_the_dial_shows_the_file_of_that_fidelity(http, photo, prior):
     files = {"photo": ("a.png", photo), "prior": ("b.png", prior)}
     entry = finished(http, http.post("/page/restorations", files=files).json())
     address = f"/page/history/{entry['id']}"
-    top, under = (pixels(http.get(f"{address}/{n}.png")) for n in ("restoration", "registered"))
-    file = pixels(http.get(f"{address}/file", params={"fidelity": 0.6}))
+    shown = []
+    for percent in STOPS:
+        stop = http.get(f"{address}/stop", params={"fidelity": percent / 100}).json()
+        shown.append(pixels(http.get(f"{address}/{stop['restoration']}.png")))
+        file = pixels(http.get(f"{address}/file", params={"fidelity": percent / 100}))
+        trust = pixels(http.get(f"{address}/{stop['trust_map']}.png")).mean(axis=(0, 1)) * 255
+        shares = list(stop["trust"].values())
 
-    # two stored levels of half a grey each, and the file's own
-    assert np.abs(0.6 * top + 0.4 * under - file).max() <= 1.05 / 255
-    assert np.abs(top - under).max() > 0.1
+        assert np.abs(shown[-1] - file).max() <= 0.5 / 255
+        assert list(stop["trust"]) == ["photo", "confirmed", "light", "generated"]
+        assert sum(shares) == pytest.approx(1, abs=1e-4)  # float16 shares
+        assert trust == pytest.approx(np.array(shares) @ TRUST_COLOURS, abs=1)
+    assert np.abs(shown[0] - shown[-1]).max() > 0.1
+
+
+@pytest.mark.parametrize("fidelity", ["0.6", "2", "nan", "x"])
+def test_the_dial_stops_nowhere_else(http, made, fidelity):
+    answer = http.get(f"/page/history/{made['id']}/stop", params={"fidelity": fidelity})
+
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "fidelity")
 
 
 def test_a_photo_alone_is_restored_without_a_dial(http, photo):

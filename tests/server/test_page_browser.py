@@ -138,15 +138,21 @@ def test_a_photo_and_a_prior_become_a_restoration(browser, server, files):
         assert page.locator("#changes li").count() >= 2
         no_serious_fault(page)
 
-        # the dial mixes live: half way is the mean of both ends
+        # every stop of the dial shows picture and shares of its own
         page.select_option(".compare-choice select >> nth=0", label="restoration")
         page.locator("#viewer").get_by_role("slider").press("End")
-        seen = {}
-        for value in (100, 0, 50):
+        seen, told = {}, {}
+        for value in (75, 100, 0, 50):
             page.locator("#dial").fill(str(value))
+            page.wait_for_selector("#dial-note:empty", state="attached")
+            assert page.locator("#dial-value").inner_text() == f"{value} %"
             seen[value] = colour(page, ".compare-frame")
+            told[value] = page.locator("#shares").inner_text()
         assert np.abs(seen[100] - seen[0]).max() > 3
-        assert np.abs((seen[100] + seen[0]) / 2 - seen[50]).max() < 1.5
+        assert len(set(told.values())) > 1
+        for name in ("photo", "confirmed", "light", "generated"):
+            assert name in page.locator("#trust-legend").inner_text()
+            assert f"{name}: " in told[50]
 
         with page.expect_download() as coming:
             page.click("#save")

@@ -18,14 +18,27 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from verax.fusion.dial import DEFAULT
 from verax.image import replace_file
 from verax.server.replies import Problem
 
 ID = re.compile(r"[A-Za-z0-9_-]{22}")
+STOPS = (100, 75, 50, 25, 0)  # of the page's dial, fidelity in percent
+SHOWN = round(100 * DEFAULT)  # the stop that is shown first
+
+
+def of_stop(fidelity: float) -> str:
+    """What the names of a stop's pictures end in; nothing at the default."""
+    percent = round(100 * fidelity)
+    return "" if percent == SHOWN else f"-{percent:03d}"
+
+
 PICTURES = (
     "photo", "prior", "registered", "restoration", "trust", "overlay", "motion", "edges", "objects",
     "small",
     *(f"picture-{index}" for index in range(10)),
+    *(f"{kind}{of_stop(stop / 100)}" for kind in ("restoration", "trust") for stop in STOPS
+      if stop != SHOWN),
 )  # fmt: skip
 MOST = 500  # entries of one client
 MOST_NAME = 120

@@ -18,7 +18,7 @@ from verax.server import history, page_work
 from verax.server.context import Context
 from verax.server.history import History
 from verax.server.page_entries import in_turn, whose
-from verax.server.replies import Problem
+from verax.server.replies import Problem, json_response
 
 PRIVATE = {
     "cache-control": "no-store",
@@ -39,14 +39,48 @@ async def picture(request: Request) -> Response:
     return FileResponse(path, media_type=media_type, headers=headers)
 
 
+async def stop(request: Request) -> Response:
+    """GET /page/history/{id}/stop?fidelity=: the shares and the names of the pictures there.
+
+    They are made when they are first wanted.
+    """
+    fidelity = _fidelity(request.query_params.get("fidelity", str(DEFAULT_FIDELITY)))
+    if round(100 * fidelity) not in history.STOPS:
+        raise Problem(
+            400, f"fidelity: want one of {history.STOPS} percent", "invalid_value", "fidelity"
+        )
+    context, client, kept = whose(request)
+    entry = _finished(kept, request)
+    end = history.of_stop(fidelity)
+    shares = entry / f"shares{end}.json"
+    if end and not shares.is_file():
+        order = await run_in_threadpool(partial(order_of, context, entry, fidelity=fidelity))
+        await in_turn(context.service.local, client, page_work.restore_stop, order)
+    source = shares if end else entry / "result.json"
+    told = await run_in_threadpool(history.read_json, source)
+    return json_response(
+        {
+            "fidelity": fidelity,
+            "restoration": f"restoration{end}",
+            "trust_map": f"trust{end}",
+            "trust": told if end else told["trust"],
+        }
+    )
+
+
+def _finished(kept: History, request: Request) -> Path:
+    entry = kept.entry(request.path_params["id"])
+    if not (entry / "result.json").is_file():
+        raise Problem(409, "this restoration is not finished yet", "not_ready")
+    return entry
+
+
 async def file(request: Request) -> Response:
     """GET /page/history/{id}/file?fidelity=&place=no: the restoration, as the photo came."""
     context, client, kept = whose(request)
-    entry = kept.entry(request.path_params["id"])
+    entry = _finished(kept, request)
     told = await run_in_threadpool(partial(history.record, entry, running=False))
     fidelity = _fidelity(request.query_params.get("fidelity", str(DEFAULT_FIDELITY)))
-    if not (entry / "result.json").is_file():
-        raise Problem(409, "this restoration is not finished yet", "not_ready")
     no_place = request.query_params.get("place") == "no"
     order = await run_in_threadpool(
         partial(order_of, context, entry, fidelity=fidelity, drop_gps=no_place)
@@ -90,7 +124,7 @@ def _zip(kept: History, target: Path) -> None:
         for name in sorted(kept.ids()):
             entry = kept.entry(name)
             told = history.record(entry, running=False)
-            for path in entry.glob("file-100.*"):
+            for path in entry.glob(f"file-{history.SHOWN:03d}.*"):
                 if path.suffix == ".json":  # a statement beside the file
                     continue
                 saved = _saved_as(told, path)

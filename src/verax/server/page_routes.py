@@ -245,6 +245,7 @@ routes: list[Route] = [
     Route(ENTRY, one),
     Route(ENTRY, remove, methods=["DELETE"]),
     Route(f"{ENTRY}/again", again, methods=["POST"]),
+    Route(f"{ENTRY}/stop", page_downloads.stop),
     Route(f"{ENTRY}/file", page_downloads.file),
     Route(f"{ENTRY}/{{picture}}", page_downloads.picture),
 ]

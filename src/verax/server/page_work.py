@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from verax.fusion.dial import DEFAULT as DEFAULT_FIDELITY
 from verax.image.header import TITLES, described, usual_suffix
-from verax.server.history import write_json
+from verax.server.history import of_stop, write_json
 from verax.server.work import LIMIT_S, limited, one_thread, write_pictures
 
 if TYPE_CHECKING:
@@ -111,6 +111,24 @@ def write_file(order: PageOrder) -> None:
 def _write_file(order: PageOrder) -> None:
     one_thread()
     _make_file(order)
+
+
+def restore_stop(order: PageOrder) -> None:
+    """The same file with what the page shows of it: picture, trust map, shares."""
+    limited(_restore_stop, LIMIT_S, order)
+
+
+def _restore_stop(order: PageOrder) -> None:
+    one_thread()
+    from verax import image as images
+    from verax.report.sheet import trust_picture
+
+    made = _make_file(order)
+    stop = of_stop(order.fidelity)
+    images.write(order.folder / f"restoration{stop}.png", made.restoration.pixels)
+    images.write(order.folder / f"trust{stop}.png", trust_picture(made.restoration.trust))
+    # last: where the shares are, the pictures are
+    write_json(order.folder / f"shares{stop}.json", made.record()["trust"])
 
 
 def _make_file(order: PageOrder) -> "Made":

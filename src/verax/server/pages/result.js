@@ -16,15 +16,16 @@ const OVERLAYS = [
   ["objects", "changed objects"],
 ];
 const SHARES = [
-  ["photo", "from your photo"],
-  ["confirmed", "shown by both: your photo's structure with the contrast of the generated picture"],
-  ["light", "light and colour of the generated picture"],
-  ["generated", "pixels of the generated picture itself"],
+  ["photo", "photo: your photo's own"],
+  ["confirmed", "confirmed: your photo's structure with the contrast of the generated picture"],
+  ["light", "light: light and colour of the generated picture"],
+  ["generated", "generated: pixels of the generated picture itself"],
 ];
 const RARE = 0.001; // from here on a chance is told in words
 
 let viewer = null;
 let shown = null; // the entry
+let stop = null; // what is shown of it: fidelity, restoration, trust_map (names of pictures), trust (shares)
 let whenClosed = () => {};
 
 export const shownId = () => (shown ? shown.id : null);
@@ -34,11 +35,12 @@ export function showResult(entry, { focus = true } = {}) {
   const again = shown && shown.id === entry.id;
   if (shown && !again) forgetPictures(shown.id, ["small"]);
   shown = entry;
+  if (!again || stop.percent === DEFAULT) stop = firstStop(entry);
   byId("result").hidden = false;
   byId("result-name").textContent = entry.name;
   tellDial(entry, again);
   tellChanges(entry);
-  tellShares(entry);
+  tellShares(stop.trust);
   tellAbout(entry);
   byId("save-note").textContent = "";
   showPictures(entry);
@@ -56,7 +58,8 @@ export function closeResult() {
 }
 
 function showPictures(entry) {
-  const source = (key) => () => pictureAddress(entry.id, key);
+  const names = { restoration: stop.restoration, trust: stop.trust_map };
+  const source = (key) => () => pictureAddress(entry.id, names[key] || key);
   const there = (list) => list.filter(([key]) => entry.pictures.includes(key))
     .map(([key, name]) => ({ key, name, src: source(key) }));
   const panels = there(PANELS), overlays = there(OVERLAYS);
@@ -70,13 +73,45 @@ function showPictures(entry) {
   turnDial();
 }
 
-const DEFAULT = 75; // percent: the fidelity of the picture that is shown
+const DEFAULT = 75; // percent: the fidelity of the picture that is shown first
 
 // ---- the dial ---------------------------------------------------------------------------------
 
 function tellDial(entry, keep) {
   byId("dial-box").hidden = !entry.dial;
-  if (!keep) byId("dial").value = DEFAULT;
+  if (keep) return;
+  byId("dial").value = DEFAULT;
+  byId("dial-note").textContent = "";
+}
+
+/** The default as an entry itself tells it. */
+const firstStop = (entry) => ({
+  percent: DEFAULT, restoration: "restoration", trust_map: "trust",
+  trust: entry.trust || { photo: 1, confirmed: 0, light: 0, generated: 0 },
+});
+
+/** Show picture, trust map and shares of the fidelity that the dial stands at. */
+async function takeStop() {
+  const entry = shown, percent = Number(byId("dial").value);
+  const wanted = () => shown && shown.id === entry.id && Number(byId("dial").value) === percent;
+  byId("dial-note").textContent = percent === stop.percent ? "" : "Making the picture …";
+  if (percent === stop.percent) return;
+  try {
+    const told = await askJson("/page/history/" + entry.id + "/stop?fidelity=" + percent / 100);
+    const both = [told.restoration, told.trust_map].map((name) => pictureAddress(entry.id, name));
+    await Promise.all(both);
+    if (!wanted()) return;
+    stop = { percent, ...told };
+    byId("dial-note").textContent = "";
+    tellShares(stop.trust);
+    showPictures(shown);
+    announce("The picture at " + percent + " percent is shown");
+  } catch (error) {
+    if (!wanted()) return;
+    byId("dial").value = stop.percent;
+    turnDial();
+    byId("dial-note").textContent = error.message;
+  }
 }
 
 function turnDial() {
@@ -84,13 +119,12 @@ function turnDial() {
   byId("dial-value").textContent = value + " %";
   byId("dial").setAttribute("aria-valuetext", value + " percent");
   byId("dial-words").textContent = value === 100
-    ? "Only what your photo confirms, under the light of the generated picture."
+    ? "Only what your photo confirms, and no pixel of the generated picture."
     : value === 0
       ? "This is the generated picture itself, laid over your photo. Do not take it for evidence."
       : value < DEFAULT
         ? "The generated picture counts even where it contradicts your photo. Do not take it for evidence."
         : "The photo's structure, and of the generated picture what your photo could not show.";
-  byId("dial-words").textContent += value === DEFAULT ? "" : " The picture above is the one at " + DEFAULT + " %.";
   byId("save").textContent = value === DEFAULT ? "Download" : "Download at " + value + " %";
 }
 
@@ -125,8 +159,7 @@ function tellChanges(entry) {
   byId("changes").replaceChildren(...lines.map((line) => make("li", {}, line)));
 }
 
-function tellShares(entry) {
-  const trust = entry.trust || { photo: 1, confirmed: 0, light: 0, generated: 0 };
+function tellShares(trust) {
   const bar = make("div", { className: "bar", "aria-hidden": "true" });
   const rows = SHARES.map(([name, words]) => {
     const part = make("span", { className: "key-" + name });
@@ -180,6 +213,7 @@ async function download() {
 export function startResult({ remove, closed }) {
   whenClosed = closed;
   byId("dial").addEventListener("input", turnDial);
+  byId("dial").addEventListener("change", takeStop);
   byId("save").addEventListener("click", download);
   byId("result-delete").addEventListener("click", () => remove(shown));
   byId("result-close").addEventListener("click", () => {
