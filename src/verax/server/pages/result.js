@@ -119,11 +119,11 @@ function turnDial() {
   byId("dial-value").textContent = value + " %";
   byId("dial").setAttribute("aria-valuetext", value + " percent");
   byId("dial-words").textContent = value === 100
-    ? "Only what your photo confirms, and no pixel of the generated picture."
+    ? "Your photo's structure; of the generated picture at most its light and colour, where your photo bears them out."
     : value === 0
       ? "This is the generated picture itself, laid over your photo. Do not take it for evidence."
       : value < DEFAULT
-        ? "The generated picture counts even where it contradicts your photo. Do not take it for evidence."
+        ? "The generated picture may count even where it contradicts your photo. Do not take it for evidence."
         : "The photo's structure, and of the generated picture what your photo could not show.";
   byId("save").textContent = value === DEFAULT ? "Download" : "Download at " + value + " %";
 }
