@@ -14,7 +14,7 @@ from verax.fusion.octaves import WINDOW, Float, halved, luma, resized, rise, win
 from verax.fusion.relight import Relight
 from verax.image import Plane
 
-GAINS = (0.4, 2.5)  # of local contrast
+GAINS = (0.4, 4.0)  # of local contrast
 UNCONFIRMED = 2.5  # largest gain that unconfirmed structure takes from its surroundings
 KNOWN = 0.04  # share of confirmed places around from which their gain is believed
 WIDE = 3 * WINDOW  # windows from which it is taken
