@@ -107,7 +107,8 @@ def restore(
     fidelity
         1: only what the photo confirms, and light. 0: the registered prior itself.
     task
-        What the prior was asked for, such as "dehaze" or "derain"; "": read off the pair.
+        What is to be mended, such as "dehaze" or "derain", or what the prior was asked for; "":
+        read off the photo and the pair.
     accept_prior
         The prior is known to show the photo's scene: it is used where nobody could tell.
 
@@ -133,7 +134,7 @@ def restore(
     use: PriorUse = "none"
     if registration is not None:
         use = "used" if registration.usable else "unused"
-    suffers = diagnose(original.pixels)
+    suffers = diagnose(original.pixels).believing(task)
     base, lit = _base(original.pixels, restorer, suffers, fused=use == "used")
     fused: Fusion = fuse(
         original.pixels, base, warped, registration,

@@ -139,7 +139,7 @@ def test_camera_raw_is_developed():
 
 def test_camera_raw_without_its_packages_is_a_clear_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "rawpy", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'verax\[raw\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'rawpy"):
         decode(dng())
 
 

@@ -113,3 +113,10 @@ def test_fine_texture_in_one_place_is_no_rain(picture):
     stripes[60:130, 90:170] = 0.5 + 0.3 * (np.arange(80) % 4 < 2)[None, :, None]
 
     assert psnr(restorers.restore(stripes.astype(np.float32), "network"), stripes) > 34
+
+
+def test_a_task_that_somebody_names_is_believed(picture):
+    thin = degrade.apply(picture, degrade.Degradation("haze", 0.25, 1))
+
+    assert diagnose(thin).believing("dehaze")["haze"].sure == 1
+    assert diagnose(thin).believing("")["haze"].sure == diagnose(thin)["haze"].sure

@@ -34,9 +34,10 @@ FAITHFUL = (0.45, 0.60)  # share of the photo's structure that a prior confirms 
 
 KEEPING = (0.30, 0.50)  # the same, before what it shows where the photo is silent means anything
 
-LIGHT_TASKS = ("dehaze", "lowlight", "underwater", "hdr", "colorize")
-SHARP_TASKS = ("deblur", "motion_deblur", "defocus_deblur", "super_resolution", "denoise", "jpeg")
-FRONT_TASKS = ("derain", "desnow", "raindrop", "deflare", "deshadow", "dereflection", "old_photo")
+# tasks of the prompt catalog that say what was wrong
+LIGHT_TASKS = ("dehaze", "lowlight", "underwater", "colorize")
+SHARP_TASKS = ("motion_deblur", "defocus_deblur", "super_resolution", "denoise", "jpeg")
+FRONT_TASKS = ("derain", "desnow", "raindrop", "flare", "shadow", "reflection", "old_photo")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +108,7 @@ def explain(
     front = ramp(share, *FAITHFUL) * _not_spoilt(faults) * (1 - lit)
     if changed:
         front = 0.0
-    if task:
+    if task not in ("", "restore"):
         front = float(task in FRONT_TASKS)
     return Explanation(
         light=light,

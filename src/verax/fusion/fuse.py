@@ -10,7 +10,7 @@ from verax.errors import SizeMismatchError
 from verax.fusion import dial as dials
 from verax.fusion import evidence, front, relight
 from verax.fusion.evidence import Octave
-from verax.fusion.explanation import Explanation, explain
+from verax.fusion.explanation import FRONT_TASKS, Explanation, explain
 from verax.fusion.join import Pictures, join, measure
 from verax.fusion.light import Recipe, solve, toned_by
 from verax.fusion.octaves import reduced
@@ -136,7 +136,7 @@ def prepared(
         side = front.WORK
         own, given, seen = (reduced(x, side) for x in (toned, warped.pixels, warped.valid))
         matched = relight.fit(given, own, seen)(given)
-        mask = front.removed(own, matched, seen, everything=bool(task))
+        mask = front.removed(own, matched, seen, everything=task in FRONT_TASKS)
     return Pictures(
         source=base, toned=toned, prior=warped.pixels, valid=warped.valid, relight=light, front=mask
     )

@@ -6,7 +6,7 @@ a few tiles, so that a large photo costs hardly more than a small one.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cv2
@@ -22,6 +22,10 @@ KINDS = (
     "lowlight", "rain", "snow", "underwater", "haze", "noise", "motion_blur", "defocus_blur",
     "jpeg", "grey",
 )  # fmt: skip
+MENDS = {
+    "dehaze": "haze", "lowlight": "lowlight", "derain": "rain", "desnow": "snow",
+    "denoise": "noise", "jpeg": "jpeg", "underwater": "underwater",
+}  # fmt: skip
 SURE = 0.5  # how sure a fault must be to be named
 
 # Measured value at which a fault is not sure at all, and quite sure. Set so that of photos without
@@ -79,6 +83,12 @@ class Faults:
     def __iter__(self) -> Iterator[Fault]:
         """The faults that are sure, in the order of KINDS."""
         return (fault for fault in self.found if fault.sure >= SURE)
+
+    def believing(self, task: str) -> "Faults":
+        """The same with the fault that a task mends quite sure: somebody knows better."""
+        kind = MENDS.get(task, "")
+        found = tuple(replace(f, sure=1.0) if f.kind == kind else f for f in self.found)
+        return replace(self, found=found)
 
     def words(self) -> str:
         """One line for people: "haze 0.4 (sure 0.9), noise 0.1 (sure 0.7)", or "no fault"."""
