@@ -19,11 +19,11 @@ from verax.image import Image, Plane
 from verax.restorers.faults import Faults
 
 WORK = 160  # px: long side at which light is compared
-VEILED = (1.18, 1.40)  # contrast of the prior over the photo's: a veil was taken away
+VEILED = (1.30, 1.50)  # contrast of the prior over the photo's: a veil was taken away
 VIVID = (1.8, 2.6)  # its saturation over the photo's, where light moved as far as FAR says
 FAR = (0.08, 0.15)
 DARK = (0.40, 0.25)  # median luma of a photo that is dark, and surely
-BRIGHTENED = (1.25, 1.60)  # median of the prior over it
+BRIGHTENED = (1.35, 1.75)  # median of the prior over it
 COLOURLESS = (0.03, 0.012)  # spread of colour of a photo without, and surely
 COLOURED = (0.03, 0.06)  # the prior's
 CAST = (0.03, 0.07)  # how much farther from grey the photo's mean is than the prior's
