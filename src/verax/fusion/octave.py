@@ -78,7 +78,10 @@ def join_octave(
         plain, new = luma(band)[..., None], given - luma(given)[..., None]
         band += missing * (plain + new - band)
     agreed = windowed(found.confirmed + 0.9 * around.agreed * (1 - found.signal))
-    amplitudes = _amplitudes(found, taken, gain, turned.share)
+    # structure that was turned although the photo does not confirm it is the prior's
+    drawn = turned.share * (1 - found.confirmed) * np.float32(rules.dial.angle > 0)
+    generated = np.asarray(taken + (1 - taken) * drawn, np.float32)
+    amplitudes = _amplitudes(found, generated, gain, turned.share)
     return Result(np.asarray(band, np.float32), spread, np.clip(agreed, 0, 1), amplitudes)
 
 
