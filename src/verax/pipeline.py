@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from verax import image as images
 from verax import restorers
-from verax.errors import InputError
+from verax.catalog import prompts
+from verax.errors import InputError, choose
 from verax.fusion import dial
 from verax.fusion.explanation import Explanation
 from verax.fusion.fuse import Fusion, fuse
@@ -124,6 +125,8 @@ def restore(
     """
     if not 0.0 <= fidelity <= 1.0:
         raise InputError(f"fidelity: want a number from 0 to 1, got {fidelity}")
+    if task:
+        choose({name: name for name in prompts.tasks()}, task, kind="task")
     start = time.perf_counter()
     original = _opened(photo, "photo")
     registration, warped = None, None

@@ -11,7 +11,7 @@ from PIL import Image as PillowImage
 
 import verax
 from verax import image as images
-from verax.errors import ImageContractError, InputError
+from verax.errors import ImageContractError, InputError, UnknownNameError
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -170,3 +170,8 @@ def test_every_public_function_says_what_it_takes_gives_and_raises():
             words = public.__doc__
             assert "Parameters\n" in words, name
             assert "Raises\n" in words, name
+
+
+def test_an_unknown_task_is_refused_with_a_suggestion():
+    with pytest.raises(UnknownNameError, match="did you mean 'dehaze'"):
+        verax.restore(np.full((64, 64, 3), 0.5, np.float32), task="dehze")
