@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-DEFAULT = 0.75  # chosen on real pairs, by `benchmarks/real_pairs.py` and by eye
+DEFAULT = 0.75  # chosen on real pairs by eye and by the figures of docs/results.md
 ANGLE = 0.25  # rad at the default: structure keeps a correlation of cos(0.25) = 0.97 with the photo
 REACH = 0.87  # share of the distance to the prior's light that is covered at the default
 OWN = (0.5, 0.3)  # weight of the base's light against the prior's, at fidelity 1 and the default

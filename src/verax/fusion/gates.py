@@ -14,8 +14,6 @@ LOW = 0.03  # Gaussian, share of the long side, under which brightness order is 
 ORDER = 0.45  # a scene whose state changed has less rank correlation of brightness than this
 AGREEMENT = 0.5  # and less mean agreement of structure
 DARKENED = 0.3  # median luma, prior to base, below which light was taken away
-DETAIL = 2.0  # px of the working size, below which structure is fine
-MORE, UNLIKE = 1.12, 0.5  # streaks: so much more of it than the prior, so little in common with it
 CAST = 0.27  # distance from grey that a prior adds only with other light
 
 
@@ -70,13 +68,3 @@ def brightness_order(exposed: Image, prior: Image, seen: NDArray[np.bool_]) -> f
     return float(
         (ranks[0] * ranks[1]).sum() / np.sqrt((ranks[0] ** 2).sum() * (ranks[1] ** 2).sum())
     )
-
-
-def streaks_left(exposed: Image, prior: Image, valid: Plane) -> bool:
-    """Does the base show fine structure (rain, snow, noise) that the prior has taken away?"""
-    seen = valid > 0.5 * valid.max()
-    one, two = ((y - blur(y, DETAIL))[seen] for y in (luma(exposed), luma(prior)))
-    power = float((one**2).mean()), float((two**2).mean())
-    likeness = float((one * two).mean()) / max(np.sqrt(power[0] * power[1]), 1e-9)
-    more = power[0] > (MORE * max(np.sqrt(power[1]), 0.002)) ** 2
-    return bool(more and likeness < UNLIKE)

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from verax.fusion import evidence
 from verax.fusion.dial import Dial
-from verax.fusion.evidence import Evidence, Octave
+from verax.fusion.evidence import Evidence, Octave, weigh
 from verax.fusion.explanation import Explanation
 from verax.fusion.octaves import WINDOW, Float, halved, luma, resized, rise, windowed
 from verax.fusion.relight import Relight
@@ -60,28 +59,28 @@ def join_octave(
     own: Plane, toned: Float, given: Float, around: Surroundings, rules: Rules
 ) -> Result:
     """One octave, or rows of it: (H, W) of the source's luma, (H, W, 3) of toned and prior."""
-    found = evidence.weigh(own, luma(given), rules.octave.noise)
-    energy = windowed(halved(luma(toned) ** 2)) * found.signal
-    gain, spread = _gains(found, energy, around, rules.sharpness)
-    relit = _up(gain * found.signal, own) * toned
-    turned, longer = _turned(found, gain, energy, rules)
-    chroma = np.maximum(_chroma_agreement(toned, given, gain, found), rules.dial.beyond)
+    evidence = weigh(own, luma(given), rules.octave.noise)
+    energy = windowed(halved(luma(toned) ** 2)) * evidence.signal
+    gain, spread = _gains(evidence, energy, around, rules.sharpness)
+    relit = _up(gain * evidence.signal, own) * toned
+    turned, longer = _turned(evidence, gain, energy, rules)
+    chroma = np.maximum(_chroma_agreement(toned, given, gain, evidence), rules.dial.beyond)
     step = np.asarray(given * _up(turned.scale, own) - relit, np.float32)
     grey = luma(step)[..., None]
     colour = _up(np.maximum(chroma, rules.explanation.colour), own)
     band = relit + _up(turned.share, own) * (grey + colour * (step - grey))
     band *= _up(longer, own)
-    taken = np.maximum(_plausible(found, energy, around, rules), around.front)
+    taken = np.maximum(_plausible(evidence, energy, around, rules), around.front)
     band += _up(taken, own) * (given - band)
     if rules.explanation.colour > 0:  # a photo without colour has no say about it
-        missing = _up(rules.explanation.colour * found.confirmed, own)
+        missing = _up(rules.explanation.colour * evidence.confirmed, own)
         plain, new = luma(band)[..., None], given - luma(given)[..., None]
         band += missing * (plain + new - band)
-    agreed = windowed(found.confirmed + 0.9 * around.agreed * (1 - found.signal))
+    agreed = windowed(evidence.confirmed + 0.9 * around.agreed * (1 - evidence.signal))
     # structure that was turned although the photo does not confirm it is the prior's
-    drawn = turned.share * (1 - found.confirmed) * np.float32(rules.dial.angle > 0)
+    drawn = turned.share * (1 - evidence.confirmed) * np.float32(rules.dial.angle > 0)
     generated = np.asarray(taken + (1 - taken) * drawn, np.float32)
-    amplitudes = _amplitudes(found, generated, gain, turned.share)
+    amplitudes = _amplitudes(evidence, generated, gain, turned.share)
     return Result(np.asarray(band, np.float32), spread, np.clip(agreed, 0, 1), amplitudes)
 
 
@@ -91,17 +90,17 @@ def _up(plane: Plane, like: Plane) -> Float:
 
 
 def _gains(
-    found: Evidence, energy: Plane, around: Surroundings, sharpness: float
+    evidence: Evidence, energy: Plane, around: Surroundings, sharpness: float
 ) -> tuple[Plane, Plane]:
     """Gain of the toned source's contrast, and the one of confirmed surroundings."""
-    local = np.sqrt(found.prior / np.maximum(energy, 1e-8))
+    local = np.sqrt(evidence.prior / np.maximum(energy, 1e-8))
     local = np.clip(local, *GAINS) ** np.float32(sharpness)
-    weight = found.confirmed * np.minimum(found.photo, 1e-2)
+    weight = evidence.confirmed * np.minimum(evidence.photo, 1e-2)
     wide = windowed(weight * local, WIDE) + 1e-6 * around.gain
     spread = np.clip(wide / (windowed(weight, WIDE) + 1e-6), *GAINS)
-    known = np.minimum(windowed(found.confirmed, WIDE) / KNOWN, 1)  # noise must not be lifted
+    known = np.minimum(windowed(evidence.confirmed, WIDE) / KNOWN, 1)  # noise must not be lifted
     spread = 1 + known * (spread - 1)
-    gain = found.confirmed * local + (1 - found.confirmed) * np.minimum(spread, UNCONFIRMED)
+    gain = evidence.confirmed * local + (1 - evidence.confirmed) * np.minimum(spread, UNCONFIRMED)
     return np.asarray(gain, np.float32), np.asarray(spread, np.float32)
 
 
@@ -111,59 +110,59 @@ class _Turn:
     scale: Plane  # of the prior's octave, so that both have one length
 
 
-def _turned(found: Evidence, gain: Plane, energy: Plane, rules: Rules) -> tuple[_Turn, Plane]:
+def _turned(evidence: Evidence, gain: Plane, energy: Plane, rules: Rules) -> tuple[_Turn, Plane]:
     """How far structure is turned towards the prior's, and how much longer it must then be.
 
     Relit photo and prior are, in a window, vectors of one length at an angle whose cosine is their
     correlation. On the chord between them the point at angle a from the photo lies at the share
     sin a / (sin a + sin(angle - a)), and is shorter by cos(angle / 2) / cos(angle / 2 - a).
     """
-    angle = np.arccos(found.correlation)
+    angle = np.arccos(evidence.correlation)
     most = np.minimum(rules.dial.angle * rules.sharpness, angle)
     share = np.sin(most) / np.maximum(np.sin(most) + np.sin(angle - most), 1e-6)
     share = np.where(angle <= most + 1e-6, 1.0, share)
     beyond = rules.dial.beyond
     begins, full = (x - 1.9 * beyond for x in TURNED)
-    alike = rise(found.correlation, begins, full)
-    length = np.sqrt(gain**2 * found.signal * energy / np.maximum(found.prior, 1e-9))
+    alike = rise(evidence.correlation, begins, full)
+    length = np.sqrt(gain**2 * evidence.signal * energy / np.maximum(evidence.prior, 1e-9))
     half = np.minimum(angle, 2.2) / 2
     longer = np.cos(np.abs(half - np.minimum(most, half))) / np.cos(half)
-    longer = 1 + (np.clip(longer, 1, LONGEST) - 1) * alike * found.signal * (1 - beyond)
+    longer = 1 + (np.clip(longer, 1, LONGEST) - 1) * alike * evidence.signal * (1 - beyond)
     scale = np.minimum(length, 1.0) ** np.float32(1 - beyond)
     return _Turn(*(np.asarray(x, np.float32) for x in (share * alike, scale))), np.asarray(
         longer, np.float32
     )
 
 
-def _plausible(found: Evidence, energy: Plane, around: Surroundings, rules: Rules) -> Plane:
+def _plausible(evidence: Evidence, energy: Plane, around: Surroundings, rules: Rules) -> Plane:
     """Share of the prior's own octave where the photo could not have shown it: the photo is silent
     there, or too weak to be relit, coarser octaves agreed, and what the prior shows would have
     drowned in the photo's noise or blur."""
-    expected = found.prior / max(rules.octave.gain, 1.0) ** 2
+    expected = evidence.prior / max(rules.octave.gain, 1.0) ** 2
     noise, beyond = rules.octave.noise, rules.dial.beyond
-    shown = rise(expected / (4 * noise), 0.5, 3.0) * rise(expected / (4 * found.photo), 0.4, 1.5)
-    faint = rise(np.sqrt(found.prior / np.maximum(GAINS[1] ** 2 * energy, 1e-9)), 0.6, 1.6)
-    weak = (1 - found.signal) + found.signal * faint * rise(found.correlation, 0.1, 0.4)
+    shown = rise(expected / (4 * noise), 0.5, 3.0) * rise(expected / (4 * evidence.photo), 0.4, 1.5)
+    faint = rise(np.sqrt(evidence.prior / np.maximum(GAINS[1] ** 2 * energy, 1e-9)), 0.6, 1.6)
+    weak = (1 - evidence.signal) + evidence.signal * faint * rise(evidence.correlation, 0.1, 0.4)
     allowed = max(rules.sharpness, rules.octave.noisy) * rules.dial.plausible
     allowed *= max(rules.explanation.faithful, beyond)
     share = np.clip(weak, 0, 1) * around.agreed * (1 - shown * (1 - beyond)) * allowed
     return np.asarray(share * around.valid, np.float32)
 
 
-def _chroma_agreement(toned: Float, given: Float, gain: Plane, found: Evidence) -> Plane:
+def _chroma_agreement(toned: Float, given: Float, gain: Plane, evidence: Evidence) -> Plane:
     """How far the colours of an octave agree: luma confirms no thing of another colour."""
     own, its = (x - luma(x)[..., None] for x in (toned, given))
     off = windowed(halved(((_up(gain, own[..., 0]) * own - its) ** 2).sum(2)))
     mine = windowed(halved((own**2).sum(2))) * gain**2
-    ratio = np.sqrt(off / (mine + 0.35 * found.prior + 2e-6))
+    ratio = np.sqrt(off / (mine + 0.35 * evidence.prior + 2e-6))
     return 1 - rise(ratio, 0.6, 1.2)
 
 
-def _amplitudes(found: Evidence, taken: Plane, gain: Plane, turned: Plane) -> Float:
+def _amplitudes(evidence: Evidence, taken: Plane, gain: Plane, turned: Plane) -> Float:
     """(h, w, 3) amplitude from the photo, confirmed by the prior, and generated."""
-    amplitude = np.sqrt(found.prior) + 0.5 * np.sqrt(found.photo)
+    amplitude = np.sqrt(evidence.prior) + 0.5 * np.sqrt(evidence.photo)
     moved = np.minimum(1, np.abs(np.log(gain)) / np.float32(np.log(1.3)))
-    confirmed = (1 - taken) * found.confirmed * np.maximum(moved, turned)
+    confirmed = (1 - taken) * evidence.confirmed * np.maximum(moved, turned)
     return np.asarray(
         np.dstack([1 - taken - confirmed, confirmed, taken]) * amplitude[..., None], np.float32
     )

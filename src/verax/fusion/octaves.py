@@ -9,15 +9,14 @@ import math
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from verax.fusion.exposure import LUMA
+from verax.fusion import exposure
+from verax.fusion.grid import Float as Float  # the same planes, one name
+from verax.fusion.grid import shrink
 from verax.image import Plane
 
 COARSEST = 0.04  # share of the long side at which detail ends and light begins
 WINDOW = 1.25  # Gaussian of the windows, in half-grid px: 2.5 px of the octave
-
-Float = NDArray[np.float32]
 
 
 def count(shape: tuple[int, ...]) -> int:
@@ -42,15 +41,13 @@ def enlarge(coarse: Float, shape: tuple[int, ...]) -> Float:
 
 def luma(picture: Float) -> Plane:
     """(H, W) luma (BT.601) of (H, W, 3); a plane is its own."""
-    if picture.ndim == 2:
-        return picture
-    return np.asarray(cv2.transform(picture, LUMA[None]), np.float32)
+    return picture if picture.ndim == 2 else exposure.luma(picture)
 
 
 def halved(plane: Plane) -> Plane:
     """A plane on the half grid, area-averaged."""
     size = (-(-plane.shape[1] // 2), -(-plane.shape[0] // 2))
-    return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), np.float32)
+    return shrink(plane, size)
 
 
 def windowed(plane: Plane, sigma: float = WINDOW) -> Plane:
@@ -72,7 +69,7 @@ def reduced(picture: Float, side: int) -> Float:
     """The picture with its long side at most `side`, area-averaged."""
     scale = min(1.0, side / max(picture.shape[:2]))
     size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.float32)
+    return shrink(picture, size)
 
 
 def rise(x: Float, none: float, full: float) -> Float:
