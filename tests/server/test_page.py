@@ -16,9 +16,9 @@ from verax.priors import generated
 from verax.providers.budget import load_tariff
 from verax.providers.images_api import connect
 from verax.report.sheet import TRUST_COLOURS
-from verax.server.history import STOPS, History, attachment, plain_name, record
 from verax.server.keys import Client
-from verax.server.page_entries import in_turn
+from verax.server.page.entries import in_turn
+from verax.server.page.history import STOPS, History, attachment, plain_name, record
 from verax.server.replies import Problem
 from verax.settings import load
 

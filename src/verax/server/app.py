@@ -20,7 +20,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from verax.errors import VeraxError
-from verax.server import api, page_routes, work
+from verax.server import api, work
 from verax.server.context import Context, context_of
 from verax.server.front import OtherSites, UnderPath
 from verax.server.images_service import ImagesService
@@ -29,6 +29,7 @@ from verax.server.keys import ClientKeys
 from verax.server.limits import LOOPBACK, Door, Limits
 from verax.server.metrics import Metrics
 from verax.server.openapi import description
+from verax.server.page.routes import routes as page_routes
 from verax.server.replies import Problem, from_error, json_response, response, unknown
 from verax.server.stored_replies import StoredReplies
 from verax.server.upstream import open_upstream
@@ -86,7 +87,7 @@ def create_app(options: ServerOptions, log: Callable[..., object]) -> "Watched":
         Route("/healthz", health),
         Route("/metrics", Metrics.page),
         Route("/openapi.json", openapi),
-        *page_routes.routes,
+        *page_routes,
     ]
     handlers: dict[Any, Any] = {
         Problem: on_problem,

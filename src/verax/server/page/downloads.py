@@ -14,10 +14,10 @@ from starlette.responses import FileResponse, Response
 
 from verax.fusion.dial import DEFAULT as DEFAULT_FIDELITY
 from verax.image.header import MEDIA_TYPES, format_of_file
-from verax.server import history, page_work
 from verax.server.context import Context
-from verax.server.history import History
-from verax.server.page_entries import in_turn, whose
+from verax.server.page import history, work
+from verax.server.page.entries import in_turn, whose
+from verax.server.page.history import History
 from verax.server.replies import Problem, json_response
 
 PRIVATE = {
@@ -55,7 +55,7 @@ async def stop(request: Request) -> Response:
     shares = entry / f"shares{end}.json"
     if end and not shares.is_file():
         order = await run_in_threadpool(partial(order_of, context, entry, fidelity=fidelity))
-        await in_turn(context.service.local, client, page_work.restore_stop, order)
+        await in_turn(context.service.local, client, work.restore_stop, order)
     source = shares if end else entry / "result.json"
     told = await run_in_threadpool(history.read_json, source)
     return json_response(
@@ -85,9 +85,9 @@ async def file(request: Request) -> Response:
     order = await run_in_threadpool(
         partial(order_of, context, entry, fidelity=fidelity, drop_gps=no_place)
     )
-    path = entry / page_work.file_name(order)
+    path = entry / work.file_name(order)
     if not path.is_file():
-        await in_turn(context.service.local, client, page_work.write_file, order)
+        await in_turn(context.service.local, client, work.write_file, order)
     return FileResponse(path, headers={**PRIVATE, **history.attachment(_saved_as(told, path))})
 
 
@@ -139,10 +139,10 @@ def _zip(kept: History, target: Path) -> None:
 
 def order_of(
     context: Context, entry: Path, *, fidelity: float = DEFAULT_FIDELITY, drop_gps: bool = False
-) -> page_work.PageOrder:
+) -> work.PageOrder:
     """What the worker is to do for an entry."""
     prior, told = entry / "prior", history.read_json(entry / "request.json")
-    return page_work.PageOrder(
+    return work.PageOrder(
         entry,
         entry / "photo",
         prior if prior.is_file() else None,

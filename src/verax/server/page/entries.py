@@ -11,11 +11,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from verax.errors import VeraxError
-from verax.server import history
 from verax.server.context import Context, context_of
-from verax.server.history import History
 from verax.server.jobs import Jobs
 from verax.server.keys import Client
+from verax.server.page import history
+from verax.server.page.history import History
 from verax.server.replies import Problem, from_error, json_response, unknown
 
 MOST_PAUSE_S = 10.0

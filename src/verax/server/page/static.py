@@ -22,7 +22,7 @@ HTML, CSS, JS = "text/html", "text/css", "text/javascript"
 
 
 def _page(name: str) -> Callable[[], str]:
-    return lambda: (files(__package__) / "pages" / name).read_text(encoding="utf-8")
+    return lambda: (files("verax.server") / "pages" / name).read_text(encoding="utf-8")
 
 
 STATIC: dict[str, tuple[str, Callable[[], str]]] = {

@@ -19,14 +19,14 @@ from starlette.routing import Route
 
 from verax.errors import VeraxError
 from verax.image.header import Header
-from verax.server import history, page_downloads, page_prices, page_static, page_work
 from verax.server.bodies import bounded, keep
 from verax.server.calls import Call, look
 from verax.server.context import Context
 from verax.server.keys import Client
-from verax.server.page_asking import generation_call, prior_call
-from verax.server.page_downloads import order_of
-from verax.server.page_entries import in_turn, start, under_way, whose
+from verax.server.page import downloads, history, prices, static, work
+from verax.server.page.asking import generation_call, prior_call
+from verax.server.page.downloads import order_of
+from verax.server.page.entries import in_turn, start, under_way, whose
 from verax.server.replies import Problem, json_response
 
 EXAMPLE = "example, darkened on purpose.png"
@@ -72,11 +72,11 @@ async def example(request: Request) -> Response:
     entry = await run_in_threadpool(kept.create, about)
     order = await run_in_threadpool(order_of, context, entry)
 
-    async def work() -> dict[str, Any]:
-        await in_turn(context.service.local, client, page_work.restore_example, order)
+    async def make() -> dict[str, Any]:
+        await in_turn(context.service.local, client, work.restore_example, order)
         return {}
 
-    return await start(request, entry, work)
+    return await start(request, entry, make)
 
 
 async def _keep(upload: UploadFile, path: Path, context: Context, client: Client) -> Header:
@@ -134,9 +134,9 @@ async def _restored(
         await run_in_threadpool(partial(history.amend, entry, state="waiting", **told))
     order, local = await run_in_threadpool(order_of, context, entry), context.service.local
     if call is not None:
-        await local.finish(client.name, page_work.restore, order)
+        await local.finish(client.name, work.restore, order)
     else:
-        await in_turn(local, client, page_work.restore, order)
+        await in_turn(local, client, work.restore, order)
     return told
 
 
@@ -175,7 +175,7 @@ async def models(request: Request) -> Response:
     """GET /page/models: what may be asked, with the rules of each model."""
     context, client, _ = whose(request)
     try:
-        told = page_prices.offer(context.service.service())
+        told = prices.offer(context.service.service())
     except VeraxError as exc:
         told = {"ready": False, "message": str(exc), "service": "", "models": []}
     return json_response({**told, "budget_usd": client.budget_usd})
@@ -186,7 +186,7 @@ async def price(request: Request) -> Response:
     context, _, _ = whose(request)
     asked = request.query_params
     kind = "generation" if asked.get("kind") == "generation" else "edit"
-    wish = page_prices.Wish(
+    wish = prices.Wish(
         kind,
         asked.get("model", ""),
         _whole(asked.get("width"), 1024),
@@ -195,7 +195,7 @@ async def price(request: Request) -> Response:
         asked.get("quality") or None,
         min(10, _whole(asked.get("n"), 1)),
     )
-    found = await run_in_threadpool(page_prices.price, context.service.service(), wish)
+    found = await run_in_threadpool(prices.price, context.service.service(), wish)
     return json_response(found)
 
 
@@ -228,16 +228,16 @@ async def _generated(context: Context, client: Client, entry: Path, call: Call) 
     told = {"cost_usd": about["cost_usd"], "size": about["size"], "notices": about["warnings"]}
     if len(files) > 1:
         first = call.images[0] if call.images else None
-        told["best"] = await context.service.local.finish(client.name, page_work.best, files, first)
+        told["best"] = await context.service.local.finish(client.name, work.best, files, first)
     return told
 
 
 ENTRY = "/page/history/{id}"
 routes: list[Route] = [
-    *(Route(path, page_static.static) for path in page_static.STATIC),
+    *(Route(path, static.static) for path in static.STATIC),
     Route("/page/restorations", restore, methods=["POST"]),
     Route("/page/example", example, methods=["POST"]),
-    Route("/page/restorations.zip", page_downloads.archive),
+    Route("/page/restorations.zip", downloads.archive),
     Route("/page/generations", generate, methods=["POST"]),
     Route("/page/models", models),
     Route("/page/price", price),
@@ -245,7 +245,7 @@ routes: list[Route] = [
     Route(ENTRY, one),
     Route(ENTRY, remove, methods=["DELETE"]),
     Route(f"{ENTRY}/again", again, methods=["POST"]),
-    Route(f"{ENTRY}/stop", page_downloads.stop),
-    Route(f"{ENTRY}/file", page_downloads.file),
-    Route(f"{ENTRY}/{{picture}}", page_downloads.picture),
+    Route(f"{ENTRY}/stop", downloads.stop),
+    Route(f"{ENTRY}/file", downloads.file),
+    Route(f"{ENTRY}/{{picture}}", downloads.picture),
 ]

@@ -5,7 +5,7 @@ from typing import Any
 
 from verax.priors.session import numbered
 from verax.server.calls import MAX_PROMPT, Call, is_text
-from verax.server.history import History
+from verax.server.page.history import History
 from verax.server.replies import Problem
 from verax.server.upstream import FAITHFUL
 

@@ -1,0 +1,1 @@
+"""The web page: its routes, its history of entries, what its workers do."""
