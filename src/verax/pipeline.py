@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from verax import catalog, restorers
 from verax import image as images
-from verax import restorers
-from verax.catalog import prompts
 from verax.errors import InputError, choose
 from verax.fusion import dial
 from verax.fusion.explanation import Explanation
@@ -126,7 +125,7 @@ def restore(
     if not 0.0 <= fidelity <= 1.0:
         raise InputError(f"fidelity: want a number from 0 to 1, got {fidelity}")
     if task:
-        choose({name: name for name in prompts.tasks()}, task, kind="task")
+        choose({name: name for name in catalog.tasks()}, task, kind="task")
     start = time.perf_counter()
     original = _opened(photo, "photo")
     registration, warped = None, None

@@ -2,9 +2,8 @@
 
 import pytest
 
-from verax.catalog.gateways import gateway, gateways
+from verax.catalog import gateway, gateways, prompt, tasks, wordings
 from verax.catalog.models import models
-from verax.catalog.prompts import prompt, tasks, wordings
 from verax.errors import UnknownNameError
 
 

@@ -6,7 +6,7 @@ import pytest
 from skimage import data
 
 from verax import image as images
-from verax.catalog.prompts import tasks
+from verax.catalog import tasks
 from verax.priors.degradation import estimate
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from asking import edit, mask, png
-from verax.catalog.gateways import gateway, gateways
+from verax.catalog import gateway, gateways
 from verax.errors import InputError
 from verax.providers.dialects import json_pictures, wire, with_polarity
 from verax.providers.requests import GenerateRequest, ImageFile

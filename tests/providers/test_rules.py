@@ -6,7 +6,7 @@ from datetime import date
 import pytest
 
 from asking import edit, mask, png
-from verax.catalog.gateways import gateway
+from verax.catalog import gateway
 from verax.catalog.models import find, limits, models
 from verax.errors import ImageReadError, InputError, SizeMismatchError, UnknownNameError
 from verax.providers.requests import GenerateRequest, ImageFile

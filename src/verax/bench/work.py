@@ -10,10 +10,11 @@ from itertools import chain
 from pathlib import Path
 
 import verax
+from verax import catalog
 from verax.bench.digests import Digests
 from verax.bench.methods import files_of, resolve, version_of
 from verax.bench.plan import PROVIDER, Plan, parse_degradation
-from verax.catalog import models, prompts
+from verax.catalog import models
 from verax.datasets.items import Dataset, Item
 from verax.degrade import Degradation
 from verax.errors import SettingsError, UnknownNameError
@@ -225,9 +226,9 @@ def snapshot_of(model: str) -> str:
 def told(task: str, wording: str) -> str:
     """The words that a provider is told, or the name of the wording where the photo decides."""
     name = PROMPT_TASKS.get(task, task)
-    if not wording or name not in prompts.tasks():
+    if not wording or name not in catalog.tasks():
         return wording
-    return prompts.prompt(name, fidelity=wording).text
+    return catalog.prompt(name, fidelity=wording).text
 
 
 # names of benchmark tasks in the catalog of prompts

@@ -1,1 +1,132 @@
-"""Facts as data: models, prompts, datasets; one reader."""
+"""Facts as data: TOML in this folder, a user's changes on top; services and prompts as records."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from verax.errors import SettingsError, UnknownNameError, choose
+
+Table = dict[str, Any]
+Scalar = str | int | float | bool
+
+
+@cache
+def _shipped(name: str) -> Table:
+    file = files("verax.catalog") / f"{name}.toml"
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UnknownNameError(f"the catalog has no table {name!r}") from None
+
+
+def table(name: str, *, changes: Path | None = None) -> Table:
+    """The table `name`.toml; a file of that name in the folder `changes` adds to it or overrides.
+
+    Raises SettingsError when the user's file is not TOML, UnknownNameError without such a table.
+    """
+    mine = changes / f"{name}.toml" if changes else None
+    if mine is None or not mine.is_file():
+        return merge(_shipped(name), {})
+    try:
+        return merge(_shipped(name), tomllib.loads(mine.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        raise SettingsError(f"{mine}: not a readable TOML file: {exc}") from exc
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
+    """`base` with the values of `over`, tables merged key by key; both are left as they are."""
+    merged = {k: merge(v, {}) if isinstance(v, dict) else v for k, v in base.items()}
+    for key, value in over.items():
+        old = merged.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        merged[key] = merge(old, value) if both and old is not None else value
+    return merged
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """How one service is spoken to; the meaning of each attribute is in gateways.toml."""
+
+    name: str
+    base_url: str = ""
+    address: str = ""
+    address_suffix: str = ""
+    keys: tuple[str, ...] = ()
+    key_optional: bool = False
+    auth: str = "bearer"
+    edit: str = "/images/edits"
+    generate: str = "/images/generations"
+    body: str = "multipart"
+    image: str = "auto"
+    mask: str = "alpha"
+    fields: tuple[str, ...] | None = None
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    dropped: Mapping[str, str] = field(default_factory=dict)
+    constants: Mapping[str, Scalar] = field(default_factory=dict)
+    free: bool = False
+    any_model: bool = False
+    refused_models: tuple[str, ...] = ()
+    ids: Mapping[str, str] = field(default_factory=dict)
+    ends: Mapping[str, date] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def gateways(*, changes: Path | None = None) -> dict[str, Gateway]:
+    """Every service by name."""
+    entries = table("gateways", changes=changes)["gateways"]
+    try:
+        return {name: Gateway(name, **_frozen(entry)) for name, entry in entries.items()}
+    except TypeError as exc:
+        raise SettingsError(f"catalog, gateways: {exc}") from exc
+
+
+def gateway(name: str, *, changes: Path | None = None) -> Gateway:
+    return choose(gateways(changes=changes), name, kind="gateway")
+
+
+def _frozen(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prompt with its passport: task, fidelity wording and version of the catalog."""
+
+    task: str
+    fidelity: str
+    version: int
+    text: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.task}/{self.fidelity}@{self.version}"
+
+
+def tasks(*, changes: Path | None = None) -> tuple[str, ...]:
+    return tuple(table("prompts", changes=changes)["tasks"])
+
+
+def wordings(*, changes: Path | None = None) -> tuple[str, ...]:
+    return tuple(table("prompts", changes=changes)["fidelity"])
+
+
+def prompt(task: str, *, fidelity: str = "default", changes: Path | None = None) -> Prompt:
+    """The prompt of a task; `fidelity` names the wording of the constraint that follows it.
+
+    A task may bring its own wording under its `variants`. Raises UnknownNameError.
+    """
+    data = table("prompts", changes=changes)
+    entry = choose(data["tasks"], task, kind="task")
+    variants = entry.get("variants", {})
+    if fidelity in variants:
+        text = variants[fidelity]
+    else:
+        text = f"{entry['text']} {choose(data['fidelity'], fidelity, kind='fidelity wording')}"
+    return Prompt(task, fidelity, data["version"], text.strip())

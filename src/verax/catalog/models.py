@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from verax.catalog.read import merge, table
+from verax.catalog import merge, table
 from verax.errors import InputError, SettingsError, choose
 
 Size = tuple[int, int]  # (width, height) in pixels
@@ -102,7 +102,7 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ModelLimits:
     """What every GPT image model demands; bytes are upper bounds that must not be reached."""
 
     prompt_characters: int
@@ -114,8 +114,8 @@ class Limits:
     partial_image_tokens: int
 
 
-def limits(*, changes: Path | None = None) -> Limits:
-    return Limits(**table("models", changes=changes)["limits"])
+def limits(*, changes: Path | None = None) -> ModelLimits:
+    return ModelLimits(**table("models", changes=changes)["limits"])
 
 
 def checked(*, changes: Path | None = None) -> date:

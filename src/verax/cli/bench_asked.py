@@ -74,7 +74,7 @@ class BenchAsker:
 
     def _plan(self, photo: "Image", work: "Work") -> "Asking":
         from verax.bench.work import PROMPT_TASKS
-        from verax.catalog.prompts import tasks
+        from verax.catalog import tasks
         from verax.image import Photo
         from verax.priors import generated
         from verax.providers.batch_lines import plain

@@ -77,7 +77,7 @@ def show_gateways(*, as_json: bool) -> None:
     """The services of the catalog."""
     from dataclasses import asdict
 
-    from verax.catalog.gateways import gateways
+    from verax.catalog import gateways
 
     known = gateways()
     if as_json:

@@ -35,10 +35,10 @@ def restorers() -> Names:
 
 def tasks() -> Names:
     """What a service may be asked for: --task of restore."""
-    from verax.catalog import prompts
+    from verax import catalog
 
     return {"auto": "guessed from the photo"} | {
-        name: prompts.prompt(name).text.partition(".")[0] for name in prompts.tasks()
+        name: catalog.prompt(name).text.partition(".")[0] for name in catalog.tasks()
     }
 
 
@@ -75,12 +75,12 @@ def presets() -> Names:
 
 def wordings() -> Names:
     """Prompts by name: --prompt of bench run, as TASK/WORDING."""
-    from verax.catalog import prompts
+    from verax import catalog
 
     return {
-        name: prompts.prompt("dehaze", fidelity=name).text.partition(". ")[2]
+        name: catalog.prompt("dehaze", fidelity=name).text.partition(". ")[2]
         or "the task alone, without a word on fidelity"
-        for name in prompts.wordings()
+        for name in catalog.wordings()
     }
 
 

@@ -233,9 +233,9 @@ def check_options(*, asking: bool, paid: dict[str, object], poll: bool) -> None:
 
 def checked_task(task: str) -> str:
     """What the prior was asked for; "" where the pair has to tell. Raises UnknownNameError."""
-    from verax.catalog import prompts
+    from verax import catalog
 
-    return "" if task == "auto" else choose({n: n for n in prompts.tasks()}, task, kind="task")
+    return "" if task == "auto" else choose({n: n for n in catalog.tasks()}, task, kind="task")
 
 
 def options_of(

@@ -11,7 +11,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from verax.catalog.read import table
+from verax.catalog import table
 from verax.datasets.items import Dataset, Item, from_folder, from_manifest
 from verax.datasets.layouts import Layout, find_items
 from verax.errors import SettingsError, UnknownNameError, choose

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from verax import image as images
+from verax.catalog import prompt as task_prompt
 from verax.catalog.models import Model, Sizes
-from verax.catalog.prompts import prompt as task_prompt
 from verax.errors import InputError, SizeMismatchError
 from verax.geometry import canvas as canvases
 from verax.geometry.canvas import Canvas, SizeRules

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from PIL import Image as PillowImage
 
-from verax.catalog.gateways import gateways
+from verax.catalog import gateways
 from verax.catalog.models import (
     Model,
     Price,

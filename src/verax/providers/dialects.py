@@ -1,6 +1,6 @@
 """How a request is spelled for one service: path, field names, body form, mask polarity.
 
-What differs between services is data (`verax.catalog.gateways`); here are the few functions that
+What differs between services is data (`verax.catalog`); here are the few functions that
 read it.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image as PillowImage
 from PIL import ImageOps
 
-from verax.catalog.gateways import Gateway
+from verax.catalog import Gateway
 from verax.providers.requests import EditRequest, ImageFile, Request, Scalar
 
 Refer = Callable[[ImageFile], Mapping[str, str]]  # a picture -> how JSON points at it

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TypeVar
 
-from verax.catalog.gateways import Gateway
+from verax.catalog import Gateway
 from verax.catalog.models import (
-    Limits,
     Model,
+    ModelLimits,
     find,
     limits,
     models,
@@ -60,7 +60,7 @@ class Client:
     gateway: Gateway
     transport: Transport
     known: Mapping[str, Model]
-    limits: Limits
+    limits: ModelLimits
     today: date
     deployment: str = ""
     stream: str = "auto"

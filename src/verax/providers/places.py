@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from verax.catalog.gateways import Gateway, gateway
+from verax.catalog import Gateway, gateway
 from verax.errors import SettingsError
 from verax.providers.addresses import local_address, understood
 from verax.settings import Settings, without

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from PIL import Image as PillowImage
 
-from verax.catalog.gateways import Gateway
-from verax.catalog.models import Limits, Model, Size, parse_size
+from verax.catalog import Gateway
+from verax.catalog.models import Model, ModelLimits, Size, parse_size
 from verax.errors import ImageReadError, InputError, SizeMismatchError
 from verax.providers.requests import EditRequest, GenerateRequest, ImageFile, Request
 
@@ -26,7 +26,9 @@ _CHOOSABLE = (
 _EMPTY: dict[str, Any] = {"n": 1, "stream": False}
 
 
-def check(request: R, model: Model, gateway: Gateway, limits: Limits) -> tuple[R, tuple[str, ...]]:
+def check(
+    request: R, model: Model, gateway: Gateway, limits: ModelLimits
+) -> tuple[R, tuple[str, ...]]:
     """The request as it may be sent, and what was dropped from it, in words.
 
     Raises InputError (or a subclass) for everything that this model, this service or the API
@@ -54,7 +56,7 @@ def _check_text(request: Request) -> None:
             )
 
 
-def _check_prompt(prompt: str, limits: Limits) -> None:
+def _check_prompt(prompt: str, limits: ModelLimits) -> None:
     if not prompt.strip():
         raise InputError("the prompt is empty; say what the picture should show or become")
     if len(prompt) > limits.prompt_characters:
@@ -110,7 +112,7 @@ def _refusal(name: str, value: object, model: Model, gateway: Gateway) -> str:
     return ""
 
 
-def _check_numbers(request: Request, limits: Limits) -> None:
+def _check_numbers(request: Request, limits: ModelLimits) -> None:
     _in_range("n", request.n, 1, limits.pictures)
     _in_range("partial_images", request.partial_images, 0, limits.partial_images)
     _in_range("output_compression", request.output_compression, 0, 100)
@@ -144,7 +146,7 @@ def _check_format(request: Request) -> None:
         raise InputError("background: jpeg has no transparency; ask for png or webp")
 
 
-def _check_pictures(request: EditRequest, gateway: Gateway, limits: Limits) -> None:
+def _check_pictures(request: EditRequest, gateway: Gateway, limits: ModelLimits) -> None:
     if not 1 <= len(request.images) <= limits.images:
         raise InputError(f"images: want 1..{limits.images} pictures, got {len(request.images)}")
     sizes = [_check_picture(image, gateway, limits) for image in request.images]
@@ -155,7 +157,7 @@ def _check_pictures(request: EditRequest, gateway: Gateway, limits: Limits) -> N
             _check_guide(name, file, sizes[0], limits)
 
 
-def _check_picture(image: ImageFile, gateway: Gateway, limits: Limits) -> Size:
+def _check_picture(image: ImageFile, gateway: Gateway, limits: ModelLimits) -> Size:
     if image.media_type not in MEDIA_TYPES:
         raise InputError(f"{image.name}: want {', '.join(MEDIA_TYPES)}, got {image.media_type}")
     if len(image.data) >= limits.image_bytes:
@@ -168,7 +170,7 @@ def _check_picture(image: ImageFile, gateway: Gateway, limits: Limits) -> Size:
     return opened(image).size
 
 
-def _check_guide(name: str, file: ImageFile, size: Size, limits: Limits) -> None:
+def _check_guide(name: str, file: ImageFile, size: Size, limits: ModelLimits) -> None:
     picture = opened(file)
     if picture.format != "PNG" or "A" not in picture.getbands():
         raise InputError(f"{name}: want a PNG with an alpha channel, got {picture.format}")
