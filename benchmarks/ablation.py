@@ -34,7 +34,7 @@ from verax.fusion.verify import unsupported_edges
 from verax.geometry.register import Registration, Warped, apply, register
 from verax.image import Image
 from verax.metrics.naturalness import niqe
-from verax.metrics.pixel import psnr
+from verax.metrics.reference import psnr
 from verax.priors.simulated import SimulatedPrior, SimulatorSettings, foreign, simulate
 from verax.restorers import parts
 from verax.restorers.faults import Faults, diagnose

@@ -9,8 +9,8 @@ from verax.deviation.record import Deviation
 from verax.geometry import register as geometry
 from verax.geometry.register import Registration
 from verax.image import QUALITY, Image, Photo
-from verax.metrics.protocol import Protocol, Score
-from verax.metrics.scoring import score as score_arrays
+from verax.metrics import Protocol, Score
+from verax.metrics import score as score_arrays
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,8 +6,7 @@ import pytest
 import skimage.data
 
 from verax.errors import ImageContractError, InputError, SizeMismatchError, UnknownNameError
-from verax.metrics import METRICS, PSNR_CAP_DB, Protocol, score
-from verax.metrics.protocol import parse_protocol
+from verax.metrics import METRICS, PSNR_CAP_DB, Protocol, parse_protocol, score
 
 COMPARING = [n for n, m in METRICS.items() if m.needs == "reference" and not m.install]
 ALONE = [n for n, m in METRICS.items() if m.needs == "nothing" and not m.install]

@@ -7,7 +7,7 @@ from skimage import data
 
 from verax import image as images
 from verax.degrade.noise import add_gaussian
-from verax.metrics.pixel import psnr
+from verax.metrics.reference import psnr
 from verax.restorers import parts
 from verax.restorers.faults import diagnose
 

@@ -130,12 +130,12 @@ def models(
     """Every model by name. `ends` (model -> ISO date) overrides the catalog's dates."""
     data = table("models", changes=changes)
     families = {name: _family(name, data["families"]) for name in data["families"]}
-    found = {name: _model(name, entry, families) for name, entry in data["models"].items()}
+    known = {name: _model(name, entry, families) for name, entry in data["models"].items()}
     for name, day in (ends or {}).items():
-        owner = next((m for m in found.values() if name in (m.name, *m.snapshots)), None)
+        owner = next((m for m in known.values() if name in (m.name, *m.snapshots)), None)
         if owner is not None and name == owner.name:
-            found[owner.name] = replace(owner, ends=date.fromisoformat(day))
-    return found
+            known[owner.name] = replace(owner, ends=date.fromisoformat(day))
+    return known
 
 
 def find(known: Mapping[str, Model], name: str, *, today: date) -> Model:

@@ -66,7 +66,7 @@ def score(
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
     """Score a restoration against the ground truth; folders are matched by name."""
-    from verax.metrics.protocol import parse_protocol
+    from verax.metrics import parse_protocol
 
     chosen = [name.strip() for name in names.split(",") if name.strip()]
     rules = parse_protocol(protocol)

@@ -18,8 +18,7 @@ from verax.deviation.tone import fit_colour
 from verax.errors import InputError, SizeMismatchError, choose
 from verax.geometry.register import Registration, apply
 from verax.image import Image, check_image
-from verax.metrics.pixel import PSNR_CAP_DB
-from verax.metrics.structural import WINDOW, ssim_map
+from verax.metrics.reference import PSNR_CAP_DB, WINDOW, ssim_map
 
 RUNGS = {"none": "raw resize", "canvas": "canvas", "global": "global", "local": "local"}
 Mask = NDArray[np.bool_]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from verax.geometry.features import blur
 from verax.geometry.register import Warped
 from verax.image import Image
-from verax.metrics.gradient import luma
+from verax.metrics.reference import luma
 
 Map = NDArray[np.float32]
 

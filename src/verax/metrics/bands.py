@@ -1,9 +1,10 @@
-"""Complex log-Gabor responses, phase congruency, and two metrics on them: FSIM and CW-SSIM.
+"""Similarity in frequency bands: FSIM and CW-SSIM on complex log-Gabor filters, VIF on octaves.
 
-Pictures are (H, W, 3) float32 in [0, 1] of equal shape; both metrics fix their own channels.
+Pictures are (H, W, 3) float32 in [0, 1] of equal shape; FSIM and CW-SSIM fix their own channels.
 Sources: Kovesi, Videre 1, 3 (1999) for the filters, phase congruency and its noise threshold;
 Zhang et al., IEEE TIP 20, 2378 (2011) for FSIMc; Sampat et al., IEEE TIP 18, 2385 (2009) for
-CW-SSIM, here on the same log-Gabor filters instead of a steerable pyramid.
+CW-SSIM, here on the same log-Gabor filters instead of a steerable pyramid; Sheikh, Bovik, IEEE TIP
+15, 430 (2006) for VIF in the pixel domain, with the windows of its authors.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +16,9 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from verax.errors import InputError
 from verax.image import Image
-from verax.metrics.vif import check_structure
+from verax.metrics.reference import check_size
 
 SCALES = 4
 ORIENTATIONS = 4
@@ -32,6 +34,11 @@ YIQ = np.array(
 )
 WORKING_SIDE_PX = 256
 T_PHASE, T_GRADIENT, T_CHROMA, CHROMA_POWER = 0.85, 160.0, 200.0, 0.03
+VIF_NOISE = 2.0  # of the visual system, in squared levels of 0..255
+VIF_TAPS = (17, 9, 5, 3)
+VIF_MIN_PX = 41
+FLAT = 1 / 65535  # less than one 16-bit level
+VIF_EPS = 1e-10
 
 Map = NDArray[np.float32]
 Complex = NDArray[np.complex64]
@@ -179,3 +186,61 @@ def cw_ssim(restored: Image, reference: Image) -> float:
 def _box(plane: Map) -> Map:
     mean: Map = cv2.blur(np.ascontiguousarray(plane), (7, 7))
     return mean
+
+
+def vif(restored: Image, reference: Image) -> float:
+    """Information kept, averaged over the channels of (H, W, C); 1 for equal pictures.
+
+    More than 1 is possible: more contrast than the reference counts as more information.
+    """
+    check_size("vif", restored, VIF_MIN_PX)
+    check_structure(restored, reference, "vif")
+    pairs = zip(cv2.split(restored), cv2.split(reference), strict=True)
+    return float(np.mean([_plane_vif(a * 255, b * 255) for a, b in pairs]))
+
+
+def check_structure(restored: Image, reference: Image, name: str) -> None:
+    """Raises InputError for a flat reference that the other picture is not equal to.
+
+    Measures of structure are undefined there: black against white would score as equal.
+    """
+    flat = float(np.ptp(reference.reshape(-1, reference.shape[-1]), axis=0).max()) < FLAT
+    if flat and np.abs(restored - reference).max() >= FLAT:
+        raise InputError(
+            f"{name}: undefined for a reference of one colour, which has no structure to compare; "
+            "choose psnr or ciede2000"
+        )
+
+
+def _plane_vif(restored: Map, reference: Map) -> float:
+    # variances do not depend on the mean; without it float32 keeps more of their digits
+    centre = np.float32(reference.mean())
+    restored, reference = restored - centre, reference - centre
+    mutual = total = 0.0
+    for octave, taps in enumerate(VIF_TAPS):
+        if octave:
+            restored, reference = (_filter(p, taps)[::2, ::2].copy() for p in (restored, reference))
+        mutual_here, total_here = _information(restored, reference, taps)
+        mutual, total = mutual + mutual_here, total + total_here
+    return mutual / total if total > 0 else 1.0  # a flat reference holds nothing that could be lost
+
+
+def _information(restored: Map, reference: Map, taps: int) -> tuple[float, float]:
+    mean_x, mean_y = _filter(reference, taps), _filter(restored, taps)
+    var_x = np.maximum(_filter(reference * reference, taps) - mean_x * mean_x, 0)
+    var_y = np.maximum(_filter(restored * restored, taps) - mean_y * mean_y, 0)
+    covariance = _filter(reference * restored, taps) - mean_x * mean_y
+    gain = np.where(var_x < VIF_EPS, 0, covariance / (var_x + np.float32(VIF_EPS)))
+    noise = np.where(gain < 0, var_y, var_y - gain * covariance)
+    gain = np.maximum(np.where(var_y < VIF_EPS, 0, gain), 0)
+    noise = np.maximum(np.where(var_y < VIF_EPS, 0, noise), VIF_EPS)
+    mutual = np.log10(1 + gain * gain * var_x / (noise + VIF_NOISE))
+    total = np.log10(1 + var_x / VIF_NOISE)
+    return float(mutual.sum(dtype=np.float64)), float(total.sum(dtype=np.float64))
+
+
+def _filter(plane: Map, taps: int) -> Map:
+    kernel = cv2.getGaussianKernel(taps, taps / 5, cv2.CV_32F)
+    edge = taps // 2
+    filtered: Map = cv2.sepFilter2D(plane, cv2.CV_32F, kernel, kernel)
+    return filtered[edge:-edge, edge:-edge]
