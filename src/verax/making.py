@@ -16,7 +16,7 @@ from verax.fusion.dial import DEFAULT as DEFAULT_FIDELITY
 from verax.image import MAX_PIXELS, QUALITY, Image, Photo, Plane
 from verax.prints import masks
 from verax.provenance.reading import has_manifest
-from verax.provenance.signing import Credentials, Source, load_credentials
+from verax.provenance.signing import Credentials, SourceFile, load_credentials
 from verax.provenance.statement import beside_path, marked, seal
 from verax.settings import Settings
 
@@ -71,7 +71,7 @@ class Opened:
     """
 
     photo: Photo
-    file: Source
+    file: SourceFile
     missing: Plane | None = field(default=None, repr=False)
 
 
@@ -103,7 +103,7 @@ class Origin:
     """What a written file says of its making: the photo, what a generator gave, who signs."""
 
     photo: Opened
-    prior: Source | None = None
+    prior: SourceFile | None = None
     system: str = ""
     credentials: Credentials | None = field(default=None, repr=False)
 
@@ -205,10 +205,10 @@ def opened(
     data = images.read_bytes(path)
     if salvage:
         photo, missing = images.salvage(data, name=str(path), max_pixels=max_pixels)
-        file = Source(data, name or path.name)
+        file = SourceFile(data, name or path.name)
         return Opened(replace(photo, name=path.name), file, missing if missing.any() else None)
     photo = images.decode(data, name=str(path), max_pixels=max_pixels)
-    return Opened(replace(photo, name=path.name), Source(data, name or path.name))
+    return Opened(replace(photo, name=path.name), SourceFile(data, name or path.name))
 
 
 def write(
@@ -228,7 +228,7 @@ def write(
     unkept = images.unkept(origin.photo.photo, images.format_of(path))
     file = origin.photo.file
     if drop_gps and origin.credentials is not None and has_manifest(file.data):
-        file = Source(images.encode(origin.photo.photo.pixels), file.name)
+        file = SourceFile(images.encode(origin.photo.photo.pixels), file.name)
         unkept += ("the photo's Content Credentials, which may name the place",)
     lost = seal(path, file, origin.prior, credentials=origin.credentials)
     return (*lost, *map(not_kept, unkept)), beside_path(path) if lost else None

@@ -70,7 +70,9 @@ def test_what_a_newer_version_can_read_becomes_an_answer(asked):
     verax("generate", "a boat", *COMMON)
     with Journal(load().home / "journal") as journal:
         unread, read = journal.records.select()
-        shutil.copy(journal.kept.path(read.fingerprint), journal.kept.path(unread.fingerprint))
+        shutil.copy(
+            journal.answers.path(read.fingerprint), journal.answers.path(unread.fingerprint)
+        )
     later = verax("journal", "reread").output
 
     assert "0 of 1 can be read now; nothing was asked or paid" in today

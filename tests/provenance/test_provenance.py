@@ -16,7 +16,7 @@ from verax import image as images
 from verax.cli.main import app
 from verax.errors import InputError, MissingExtraError, SettingsError
 from verax.provenance.reading import has_manifest, read
-from verax.provenance.signing import Source, load_credentials, sign
+from verax.provenance.signing import SourceFile, load_credentials, sign
 from verax.provenance.statement import BESIDE, beside, marked, seal, would_drop
 
 c2pa = pytest.importorskip("c2pa", reason="needs the c2pa extra")
@@ -66,8 +66,8 @@ def generated(credentials):
 
 @pytest.fixture(scope="session")
 def signed(credentials, generated):
-    photo = Source(file("jpeg", seed=2), "scan.jpg")
-    return sign(file(seed=3), photo, Source(generated, "prior.png"), credentials)
+    photo = SourceFile(file("jpeg", seed=2), "scan.jpg")
+    return sign(file(seed=3), photo, SourceFile(generated, "prior.png"), credentials)
 
 
 def validated(data, anchors=None):
@@ -106,7 +106,7 @@ def test_the_actions_are_opened_placed_edited_and_all_are_told(signed):
 
 def test_with_the_root_as_anchor_the_signer_is_trusted(credentials, generated):
     root = credentials.certificates.decode().split("-----END CERTIFICATE-----\n")[1]
-    data = sign(file(), Source(file("jpeg"), "a.jpg"), None, credentials)
+    data = sign(file(), SourceFile(file("jpeg"), "a.jpg"), None, credentials)
 
     report = validated(data, anchors=root + "-----END CERTIFICATE-----\n")
 
@@ -136,7 +136,7 @@ def test_the_generators_own_manifest_is_kept_inside(signed):
 
 
 def test_without_a_prior_nothing_is_called_generated(credentials):
-    found = read(sign(file(), Source(file("jpeg"), "a.jpg"), None, credentials))
+    found = read(sign(file(), SourceFile(file("jpeg"), "a.jpg"), None, credentials))
 
     assert [action.source for action in found.actions] == ["", "algorithmicallyEnhanced"]
 
@@ -144,7 +144,7 @@ def test_without_a_prior_nothing_is_called_generated(credentials):
 @pytest.mark.parametrize("format", ["png", "jpeg", "webp", "tiff", "avif"])
 def test_signing_leaves_pixels_and_metadata_alone(credentials, format):
     plain = file(format)
-    done = sign(plain, Source(file("jpeg"), "a.jpg"), None, credentials)
+    done = sign(plain, SourceFile(file("jpeg"), "a.jpg"), None, credentials)
 
     assert read(done).state == "valid"
     np.testing.assert_array_equal(images.decode(done).pixels, images.decode(plain).pixels)
@@ -189,7 +189,7 @@ def test_signing_without_the_extra_names_it(credentials, monkeypatch):
     monkeypatch.setitem(sys.modules, "c2pa", None)
 
     with pytest.raises(MissingExtraError, match=r"verax\[c2pa|c2pa-python"):
-        sign(file(), Source(file("jpeg"), "a.jpg"), None, credentials)
+        sign(file(), SourceFile(file("jpeg"), "a.jpg"), None, credentials)
 
 
 def test_a_cut_manifest_is_unreadable_not_a_crash(generated):
@@ -198,13 +198,13 @@ def test_a_cut_manifest_is_unreadable_not_a_crash(generated):
 
 def test_a_file_that_cannot_carry_a_manifest_is_refused(credentials):
     with pytest.raises(InputError, match="want a PNG, JPEG"):
-        sign(file("bmp"), Source(file("jpeg"), "a.jpg"), None, credentials)
+        sign(file("bmp"), SourceFile(file("jpeg"), "a.jpg"), None, credentials)
 
 
 @pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1()], ids=["P-256", "P-384"])
 def test_the_algorithm_follows_from_the_key(tmp_path, curve):
     credentials = load_credentials(*certificates.write(tmp_path, curve=curve))
-    found = read(sign(file(), Source(file("jpeg"), "a.jpg"), None, credentials))
+    found = read(sign(file(), SourceFile(file("jpeg"), "a.jpg"), None, credentials))
 
     assert found.state == "valid"
 
@@ -236,7 +236,7 @@ def written(tmp_path, photo):
 
 def test_what_a_photo_loses_is_told_and_written_beside(tmp_path, generated):
     path = written(tmp_path, generated)
-    notices = seal(path, Source(generated, "photo.png"), None)
+    notices = seal(path, SourceFile(generated, "photo.png"), None)
     told, fits = beside(path)
 
     assert "photo.png carries Content Credentials by OpenAI-API" in notices[0]
@@ -248,7 +248,7 @@ def test_what_a_photo_loses_is_told_and_written_beside(tmp_path, generated):
 
 def test_a_statement_does_not_fit_a_file_that_was_changed(tmp_path, generated):
     path = written(tmp_path, generated)
-    seal(path, Source(generated, "photo.png"), None)
+    seal(path, SourceFile(generated, "photo.png"), None)
     path.write_bytes(file(seed=9))
 
     assert beside(path)[1] is False
@@ -257,13 +257,13 @@ def test_a_statement_does_not_fit_a_file_that_was_changed(tmp_path, generated):
 def test_nothing_is_written_beside_where_nothing_is_lost(tmp_path):
     path = written(tmp_path, file())
 
-    assert seal(path, Source(file("jpeg"), "a.jpg"), Source(file(), "b.png")) == ()
+    assert seal(path, SourceFile(file("jpeg"), "a.jpg"), SourceFile(file(), "b.png")) == ()
     assert [one.name for one in tmp_path.iterdir()] == ["restored.png"]
 
 
 def test_sealing_with_credentials_keeps_the_foreign_manifest(tmp_path, generated, credentials):
     path = written(tmp_path, generated)
-    notices = seal(path, Source(generated, "photo.png"), None, credentials=credentials)
+    notices = seal(path, SourceFile(generated, "photo.png"), None, credentials=credentials)
     found = read(path.read_bytes())
 
     assert notices == ()
@@ -278,7 +278,7 @@ def test_a_photos_place_enters_neither_manifest_nor_statement(tmp_path, credenti
     exif = Image.Exif()
     exif.get_ifd(0x8825)[2] = (48.0, 51.0, 29.6)
     exif.get_ifd(0x8825)[0x1D] = "2019:07:14"
-    photo = Source(file("jpeg", exif=exif.tobytes()), "a.jpg")
+    photo = SourceFile(file("jpeg", exif=exif.tobytes()), "a.jpg")
     path = written(tmp_path, file())
     seal(path, photo, None, credentials=credentials)
 
@@ -357,7 +357,7 @@ def test_the_verb_tells_what_the_xmp_says(tmp_path):
 
 def test_the_verb_finds_the_statement_beside(tmp_path, generated):
     path = written(tmp_path, generated)
-    seal(path, Source(generated, "photo.png"), None)
+    seal(path, SourceFile(generated, "photo.png"), None)
 
     assert "a statement beside it, unsigned, says: Verax" in verax(str(path))
     assert json.loads(verax(str(path), "--json"))["statement_fits"] is True

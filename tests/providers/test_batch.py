@@ -11,7 +11,7 @@ from PIL import Image
 
 from verax.errors import BudgetExceeded, ProviderBusy, ProviderUncertain
 from verax.providers.batch import Batches
-from verax.providers.batch_lines import plain, split
+from verax.providers.batch_table import plain, split
 from verax.providers.budget import Budget, load_tariff, total
 from verax.providers.images_api import connect
 from verax.providers.journal import Journal
@@ -233,7 +233,7 @@ def test_parts_that_do_not_fit_together_are_not_sent_at_all(client, journal, ser
 
 def test_a_batch_that_another_process_prepares_is_left_to_it(client, journal, tmp_path):
     with Journal(tmp_path / "journal") as other:
-        theirs = batches(client, other).table.new(other.kept.owner, "/v1/images/edits", 0.0)
+        theirs = batches(client, other).table.new(other.answers.owner, "/v1/images/edits", 0.0)
         still = batches(client, journal).collect()
     later = batches(client, journal).collect()
 

@@ -19,10 +19,9 @@ from verax.errors import (
     ProviderUncertain,
 )
 from verax.providers.answers import read_answer, read_usage
-from verax.providers.failures import failure, may_repeat, said
+from verax.providers.failures import failure, may_repeat, parse_error, wait_s
+from verax.providers.payload import Collector
 from verax.providers.requests import Usage
-from verax.providers.streams import Collector
-from verax.providers.waits import wait_s
 
 ANY = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 ANY |= st.lists(ANY, max_size=2) | st.dictionaries(st.text(max_size=3), ANY, max_size=2)
@@ -204,7 +203,7 @@ def test_a_date_is_measured_against_the_clock_that_wrote_it():
     ],
 )
 def test_the_stage_is_read_from_words_where_no_field_tells_it(message, stage):
-    assert said(body(message=message, code="moderation_blocked")).stage == stage
+    assert parse_error(body(message=message, code="moderation_blocked")).stage == stage
 
 
 def test_categories_are_read_from_words_and_from_azures_filter():
@@ -212,8 +211,8 @@ def test_categories_are_read_from_words_and_from_azures_filter():
     azure = body(code="contentFilter", inner_error={"content_filter_results": results})
     openai = body(message="... safety_violations=[sexual, self-harm].")
 
-    assert said(azure).categories == ("violence",)
-    assert said(openai).categories == ("sexual", "self-harm")
+    assert parse_error(azure).categories == ("violence",)
+    assert parse_error(openai).categories == ("sexual", "self-harm")
 
 
 def test_only_known_usage_keys_count():
@@ -300,7 +299,7 @@ def test_a_stream_reads_the_same_however_it_is_cut_and_whatever_ends_its_lines(e
 
     collector = Collector(lambda index, data: seen.append((index, data)))
     for start in range(0, len(text), step):
-        collector.hear(text[start : start + step])
+        collector.feed(text[start : start + step])
     answer = read_answer(text)
 
     assert seen == [(0, b"QUJD")]
@@ -310,7 +309,7 @@ def test_a_stream_reads_the_same_however_it_is_cut_and_whatever_ends_its_lines(e
 
 def test_an_error_in_a_stream_is_held():
     collector = Collector()
-    collector.hear(
+    collector.feed(
         b'event: error\ndata: {"type":"error","error":{"code":"moderation_blocked"}}\n\n'
     )
 
@@ -331,6 +330,6 @@ def test_whatever_a_stream_holds_it_is_taken(noise, value):
     collector = Collector(lambda index, data: None)
     for kind in ("image_edit.partial_image", "image_edit.completed", "x"):
         event = value | {"type": kind} if isinstance(value, dict) else value
-        collector.hear(noise + b"\n\ndata: " + json.dumps(event).encode() + b"\n\n")
+        collector.feed(noise + b"\n\ndata: " + json.dumps(event).encode() + b"\n\n")
 
     assert collector.answer() is None or collector.answer()["data"]

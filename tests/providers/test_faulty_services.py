@@ -9,6 +9,7 @@ import json
 import resource
 from dataclasses import replace
 
+import httpx2
 import pytest
 
 from asking import edit, png
@@ -19,13 +20,14 @@ from verax.errors import (
     ProviderRejected,
     ProviderUncertain,
 )
-from verax.providers import links
+from verax.providers import connections
 from verax.providers.answers import read_answer
 from verax.providers.batch import Batches
-from verax.providers.batch_lines import plain
+from verax.providers.batch_table import plain
 from verax.providers.budget import Budget, load_tariff
-from verax.providers.entries import decoded
+from verax.providers.connections import LinkOrigin, fetch_link
 from verax.providers.journal import Journal
+from verax.providers.payload import decode_base64
 from verax.providers.requests import GenerateRequest, ImageFile, Usage, repeated
 from verax.testservice import faults
 
@@ -165,7 +167,7 @@ def test_a_link_that_is_dead_today_is_fetched_for_nothing_tomorrow(journal, clie
 
 
 def test_a_link_without_end_is_given_up_and_its_answer_kept(journal, client, service, monkeypatch):
-    monkeypatch.setattr(links, "MOST_BYTES", 3_000_000)
+    monkeypatch.setattr(connections, "MOST_LINK_BYTES", 3_000_000)
     service.script(["link:endless"])
     with pytest.raises(ProviderError, match="does not end"):
         call(journal, client, client.prepare(edit())[0])
@@ -175,10 +177,10 @@ def test_a_link_without_end_is_given_up_and_its_answer_kept(journal, client, ser
 
 
 def test_a_service_on_the_internet_may_not_point_into_a_private_network():
-    place = links.Place(links.httpx2.URL("https://8.8.8.8/v1"), False, {}, 0, lambda s: None)
+    origin = LinkOrigin(httpx2.URL("https://8.8.8.8/v1"), False, {}, 0, lambda s: None)
     for link in ("http://127.0.0.1:9/x.png", "http://169.254.169.254/x", "http://[::1]/x"):
         with pytest.raises(ProviderError, match="private network"):
-            links.fetch(link, place)
+            fetch_link(link, origin)
 
 
 STREAMS = ["", "url", "nested", "named", "noise", "unended", "plain", "odd", "none"]
@@ -273,7 +275,7 @@ def test_an_answer_larger_than_the_disk_is_delivered_and_kept_in_part(journal, c
     assert answer.images[0].width == 1024
     assert "kept only in part" in " ".join(answer.notices)
     assert (record.state, "kept only in part" in record.message) == ("unusable", True)
-    assert journal.kept.path(record.fingerprint).stat().st_size == 20_000_000
+    assert journal.answers.path(record.fingerprint).stat().st_size == 20_000_000
     assert call(journal, client, request).images == answer.images
     assert len(service.ledger()) == 1
 
@@ -388,4 +390,4 @@ def b64():
 
 
 def test_url_safe_and_wrapped_text_is_the_same_bytes():
-    assert decoded("-_8=\n") == decoded("+/8") == b"\xfb\xff"
+    assert decode_base64("-_8=\n") == decode_base64("+/8") == b"\xfb\xff"

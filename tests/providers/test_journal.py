@@ -457,7 +457,7 @@ def test_the_journal_is_private_to_the_user(journal):
 def test_a_removed_call_is_paid_again(journal):
     service = Service()
     journal.call(REQUEST, service, budget=FREE)
-    freed = journal.kept.remove(journal.records.select())
+    freed = journal.answers.remove(journal.records.select())
     journal.call(REQUEST, service, budget=FREE)
 
     assert freed == len(body())

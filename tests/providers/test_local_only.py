@@ -5,7 +5,7 @@ from recorder import recorder
 
 from asking import ask, edit
 from verax.errors import InputError, ProviderRejected, SettingsError
-from verax.providers.addresses import checked_url, local_address
+from verax.providers.addresses import local_address, parse_url
 from verax.providers.transport import Transport
 
 
@@ -64,11 +64,11 @@ def test_a_link_in_an_answer_and_its_redirects_stay_on_this_machine():
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1/", "127.0.0.1:8000", "", "http://", "file:///x"])
 def test_what_is_no_address_is_an_error(url):
     with pytest.raises(InputError):
-        checked_url(url)
+        parse_url(url)
 
 
 def test_a_password_in_an_address_is_refused_and_not_repeated():
     with pytest.raises(SettingsError) as caught:
-        checked_url("https://user:hunter2@service.example/v1")
+        parse_url("https://user:hunter2@service.example/v1")
 
     assert "hunter2" not in str(caught.value)

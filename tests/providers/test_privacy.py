@@ -19,7 +19,7 @@ from verax.cli.main import app
 from verax.errors import VeraxError
 from verax.priors import generated
 from verax.providers.batch import Batches
-from verax.providers.batch_lines import plain
+from verax.providers.batch_table import plain
 from verax.providers.budget import Budget, Pace, load_tariff
 from verax.providers.desk import Desk
 from verax.providers.images_api import connect

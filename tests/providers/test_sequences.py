@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from service.plugin import running_service
 from verax.errors import VeraxError
 from verax.providers.batch import Batches
-from verax.providers.batch_lines import plain
+from verax.providers.batch_table import plain
 from verax.providers.budget import Budget, load_tariff
 from verax.providers.journal import Journal
 

@@ -9,10 +9,10 @@ from recorder import PICTURE, recorder
 from asking import KEY, ask, edit
 from serving import serving
 from verax.errors import InputError, ProviderError, SettingsError
-from verax.providers.addresses import understood
+from verax.providers.addresses import parse_address
 from verax.providers.budget import Budget, load_tariff
+from verax.providers.connections import link_client, service_client
 from verax.providers.journal import Journal
-from verax.providers.lines import link_line, service_line
 from verax.settings import Secret, load, without
 
 CAPITALS = "HTTP://127.0.0.1:80/v1"
@@ -31,7 +31,7 @@ FORMS = [
 
 @pytest.mark.parametrize(("given", "one"), FORMS)
 def test_every_spelling_of_an_address_is_one(given, one):
-    assert str(understood(given).url) == one
+    assert str(parse_address(given).url) == one
 
 
 TARGET = "https://res.openai.azure.com/openai/deployments/my-gpt/images/generations"
@@ -119,11 +119,11 @@ def test_surroundings_that_cannot_work_are_named_before_anything_is_sent(
 ):
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    url = understood("https://service.example/v1").url
+    url = parse_address("https://service.example/v1").url
     with pytest.raises(SettingsError, match=f"{told}.*nothing was sent"):
-        service_line(url, timeout_s=1, local_only=False)
+        service_client(url, timeout_s=1, local_only=False)
     with pytest.raises(SettingsError, match=told):
-        link_line(url, private=False, local_only=False)
+        link_client(url, private=False, local_only=False)
 
 
 @pytest.mark.parametrize("environ", [environ for environ, _ in PROXIES], ids=str)

@@ -104,7 +104,7 @@ class Asker:
     def _plan(self, path: Path) -> "Asking":
         from verax import image as images
         from verax.priors import generated
-        from verax.providers.batch_lines import plain
+        from verax.providers.batch_table import plain
 
         desk = self.counter.desk
         model = self.wishes.model or desk.settings.model or generated.DEFAULT_MODEL

@@ -77,7 +77,7 @@ class BenchAsker:
         from verax.catalog import tasks
         from verax.image import Photo
         from verax.priors import generated
-        from verax.providers.batch_lines import plain
+        from verax.providers.batch_table import plain
 
         wishes = generated.Wishes(
             model=work.model,

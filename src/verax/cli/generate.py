@@ -315,7 +315,7 @@ def plan_generation(
 ) -> "tuple[GenerateRequest, tuple[str, ...]]":
     """The request with model, legal size and the model's usual quality."""
     from verax.priors.generated import DEFAULT_MODEL
-    from verax.providers.shapes import text_size
+    from verax.providers.rules import text_size
 
     name = wished.model or counter.desk.settings.model or DEFAULT_MODEL
     model = counter.desk.client.model(name)

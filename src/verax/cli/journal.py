@@ -78,7 +78,7 @@ def show(call: Annotated[str, typer.Argument(help="Number or fingerprint.")]) ->
         for found in chosen(journal, [call], None, None, None):
             entry = told(found)
             if found.state in ("done", "unusable"):
-                entry["answer"] = str(journal.kept.path(found.fingerprint))
+                entry["answer"] = str(journal.answers.path(found.fingerprint))
             print(json.dumps(entry, ensure_ascii=False, indent=2))
 
 
@@ -125,7 +125,7 @@ def prune(
         found = [call for call in found if call.state not in ("started", "batched")]
         size = sum(answer_bytes(journal, call) for call in found)
         if yes:
-            size = journal.kept.remove(found)
+            size = journal.answers.remove(found)
     verb = "removed" if yes else "would remove"
     print(f"{verb} {len(found)} calls and {size / 1e6:.1f} MB" + ("" if yes else "; add --yes"))
 
@@ -137,7 +137,7 @@ def fetch_pictures(calls: Calls = None, run: Run = None, local_only: LocalOnly =
 
     with opened() as journal:
         found = chosen(journal, calls, [State.done, State.unusable], run, None)
-        waiting = [call for call in found if call.message and links(journal.kept.body(call))]
+        waiting = [call for call in found if call.message and links(journal.answers.body(call))]
         with fetchers(local_only) as fetcher:
             counts = read_again(journal, waiting, fetcher)
     print(f"{counts['done']} of {len(waiting)} answers are complete now; nothing was paid")
@@ -160,7 +160,7 @@ def read_again(
     counts: Counter[str] = Counter()
     for call in calls:
         try:
-            state = journal.kept.again(call, fetcher(call))
+            state = journal.answers.again(call, fetcher(call))
         except VeraxError as exc:  # one that is gone does not stop the others
             print(f"call {call.id}: {exc}", file=sys.stderr)
             continue
@@ -247,16 +247,16 @@ def told(call: "Call") -> dict[str, Any]:
 
 
 def answer_bytes(journal: "Journal", call: "Call") -> int:
-    return sum(path.stat().st_size for path in journal.kept.files(call))
+    return sum(path.stat().st_size for path in journal.answers.files(call))
 
 
 def exported(journal: "Journal", call: "Call") -> dict[str, bytes]:
     """File name -> bytes: the pictures of an answer, or its body where they cannot be read."""
     if call.state not in ("done", "unusable"):
-        return {f"{call.id:05}.part": path.read_bytes() for path in journal.kept.files(call)}
-    body = journal.kept.body(call)
+        return {f"{call.id:05}.part": path.read_bytes() for path in journal.answers.files(call)}
+    body = journal.answers.body(call)
     try:
-        images = journal.kept.read(call).images
+        images = journal.answers.read(call).images
     except ProviderError:
         return {f"{call.id:05}.json": body}
     endings = [image.media_type.removeprefix("image/") for image in images]

@@ -38,7 +38,7 @@ def models(
 ) -> None:
     """List the image models: what they accept, what a picture costs, when they end."""
     from verax.catalog import models as catalog
-    from verax.providers import learned
+    from verax.providers import images_api
     from verax.providers.images_api import connect
 
     terms = Terms(gateway=gateway, base_url=base_url, local_only=local_only)
@@ -49,8 +49,8 @@ def models(
     name = settings.gateway or ("custom" if settings.base_url else "openai")
     if refresh:
         dates = connect(settings, today=today).shutdown_dates()
-        learned.keep(settings.home, learned.DATES, name, dates)
-    told = learned.recall(settings.home, learned.DATES, name)
+        images_api.store_facts(settings.home, images_api.DATES, name, dates)
+    told = images_api.load_facts(settings.home, images_api.DATES, name)
     known = catalog.models(changes=settings.home, ends=told)
     day = catalog.checked(changes=settings.home)
     if as_json:
@@ -134,7 +134,7 @@ def probe(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Ask a service with a test picture whether size, format and mask are honoured; store it."""
-    from verax.providers import learned
+    from verax.providers import images_api
     from verax.providers import probe as probing
 
     terms = Terms(gateway, base_url, local_only, max_cost, dry_run=dry_run)
@@ -144,8 +144,8 @@ def probe(
             return
         found = probing.probe(requests, counter.desk.call, today=counter.desk.client.today)
         home, service = counter.desk.settings.home, counter.desk.client.name
-        known = learned.recall(home, learned.PROBES, service)
-        learned.keep(home, learned.PROBES, service, known | {model: found})
+        known = images_api.load_facts(home, images_api.PROBES, service)
+        images_api.store_facts(home, images_api.PROBES, service, known | {model: found})
     if as_json:
         print(json.dumps(found, indent=2))
         return

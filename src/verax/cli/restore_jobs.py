@@ -269,9 +269,9 @@ def opened_answer(asked: "GeneratedPrior") -> "Opened":
     """The prior that a service gave, with its file as it came."""
     from verax import image as images
     from verax.making import Opened
-    from verax.provenance.signing import Source
+    from verax.provenance.signing import SourceFile
 
-    source = Source(asked.data, "the generated picture")
+    source = SourceFile(asked.data, "the generated picture")
     return Opened(images.from_array(asked.pixels, name="the generated picture"), source)
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from verax.errors import missing_extra
 from verax.image.header import MEDIA_TYPES, format_of_bytes
 
-State = Literal["absent", "valid", "trusted", "invalid", "unreadable", "unread"]
+SignatureState = Literal["absent", "valid", "trusted", "invalid", "unreadable", "unread"]
 
 # Description box of a C2PA manifest store: the same bytes in every container (C2PA 2.2, A.3).
 MARK = b"jumdc2pa\x00\x11\x00\x10\x80\x00\x00\xaa\x00\x38\x9b\x71"
@@ -63,7 +63,7 @@ class Provenance:
         problems: codes of what failed in validation, or why it could not be read.
     """
 
-    state: State
+    state: SignatureState
     generator: str = ""
     issuer: str = ""
     signer: str = ""

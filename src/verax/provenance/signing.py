@@ -31,7 +31,7 @@ class Credentials:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SourceFile:
     """A picture that went into a restoration: its file bytes and the name to call it by."""
 
     data: bytes = field(repr=False)
@@ -85,7 +85,7 @@ def _algorithm(key: Any) -> str:  # noqa: ANN401  # many kinds of private key
 
 
 def sign(
-    restoration: bytes, photo: Source, prior: Source | None, credentials: Credentials
+    restoration: bytes, photo: SourceFile, prior: SourceFile | None, credentials: Credentials
 ) -> bytes:
     """The same picture file with a signed manifest inside; pixels and metadata are untouched.
 
@@ -124,12 +124,12 @@ def sign(
     return signed.getvalue()
 
 
-def _add(builder: Any, source: Source, relationship: str, label: str) -> None:  # noqa: ANN401
+def _add(builder: Any, source: SourceFile, relationship: str, label: str) -> None:  # noqa: ANN401
     about = {"title": source.name, "relationship": relationship, "label": label}
     builder.add_ingredient(about, media_type(source.data), io.BytesIO(source.data))
 
 
-def manifest(prior: Source | None) -> dict[str, Any]:
+def manifest(prior: SourceFile | None) -> dict[str, Any]:
     """What is claimed about a restoration."""
     agent = {"name": "Verax", "version": __version__}
     actions: list[dict[str, Any]] = [

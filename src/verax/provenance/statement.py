@@ -17,7 +17,7 @@ from verax import __version__
 from verax.errors import InputError, OutputError
 from verax.image import Photo, replace_file
 from verax.provenance.reading import Provenance, has_manifest, names_remote_manifest, read
-from verax.provenance.signing import WITH_PRIOR, WITHOUT_PRIOR, Credentials, Source, sign
+from verax.provenance.signing import WITH_PRIOR, WITHOUT_PRIOR, Credentials, SourceFile, sign
 
 BESIDE = ".provenance.json"  # ending of the file beside a restoration
 MOST_NAME = 255  # bytes of a file name
@@ -65,7 +65,11 @@ def marked(photo: Photo, *, prior: bool, system: str = "") -> Photo:
 
 
 def seal(
-    path: Path, photo: Source, prior: Source | None, *, credentials: Credentials | None = None
+    path: Path,
+    photo: SourceFile,
+    prior: SourceFile | None,
+    *,
+    credentials: Credentials | None = None,
 ) -> tuple[str, ...]:
     """Finish a written restoration: sign it, or say beside it what it does not carry.
 
@@ -97,7 +101,7 @@ def beside_path(path: Path) -> Path:
     return path.with_name(name)
 
 
-def statement(restoration: bytes, photo: Source, prior: Source | None) -> dict[str, Any]:
+def statement(restoration: bytes, photo: SourceFile, prior: SourceFile | None) -> dict[str, Any]:
     """What is known, as JSON can hold it."""
     return {
         "version": 1,
@@ -124,7 +128,7 @@ def beside(path: Path) -> tuple[dict[str, Any] | None, bool]:
     return told, fits
 
 
-def _source(source: Source) -> dict[str, Any]:
+def _source(source: SourceFile) -> dict[str, Any]:
     found: Provenance = read(source.data)
     hashed = hashlib.sha256(source.data).hexdigest()
     return {"name": source.name, "sha256": hashed, "credentials": asdict(found)}

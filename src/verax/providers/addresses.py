@@ -1,16 +1,17 @@
-"""Addresses of services: one spelling for each, what a full address says, and whom it leads to."""
+"""Addresses of services: one spelling for each, whom it leads to, and which service is meant."""
 
 import ipaddress
 import re
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
 
+from verax.catalog import Gateway, gateway
 from verax.errors import InputError, SettingsError
-from verax.settings import without
+from verax.settings import Settings, without
 
 PORTS = {"http": 80, "https": 443}
 AZURE = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
@@ -40,12 +41,12 @@ class Address:
         return self.url.host.endswith(AZURE)
 
 
-def understood(text: str) -> Address:
+def parse_address(text: str) -> Address:
     """A base URL, a full endpoint or an Azure target URI as the service's one address.
 
-    Raises SettingsError for a query or a part that is not understood; values are not repeated.
+    Raises SettingsError for a query or a part that is not parse_address; values are not repeated.
     """
-    url = checked_url(text)
+    url = parse_url(text)
     query = dict(parse_qsl(url.query.decode("ascii", "replace"), keep_blank_values=True))
     version = query.pop("api-version", "")
     if query or url.fragment:
@@ -58,17 +59,17 @@ def understood(text: str) -> Address:
     path = _ENDPOINT.sub("", re.sub(r"/{2,}", "/", url.path).rstrip("/"))
     named = _DEPLOYMENT.match(path)
     path, deployment = (named[1], named[2]) if named else (path, "")
-    return Address(_spelled(url, path), version, deployment)
+    return Address(_normal_url(url, path), version, deployment)
 
 
-def _spelled(url: httpx2.URL, path: str) -> httpx2.URL:
+def _normal_url(url: httpx2.URL, path: str) -> httpx2.URL:
     host = url.host.lower().rstrip(".")
     host = f"[{host}]" if ":" in host else host
     port = "" if url.port in (None, PORTS[url.scheme]) else f":{url.port}"
     return httpx2.URL(f"{url.scheme}://{host}{port}{path}")
 
 
-def checked_url(text: str) -> httpx2.URL:
+def parse_url(text: str) -> httpx2.URL:
     """An http(s) address without a user name or password in it."""
     try:
         url = httpx2.URL(text.strip())
@@ -154,3 +155,82 @@ class Pinned(httpx2.BaseTransport):
 
     def close(self) -> None:
         self._inner.close()
+
+
+AZURE_PATHS = ("/openai/v1", "/openai")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A service and where it is.
+
+    Attributes:
+        url: base URL in one spelling, for Azure with its api-version.
+        deployment: the model's own name there, "" for the catalog's.
+        own: the address was given by the user.
+    """
+
+    gateway: Gateway
+    url: str
+    deployment: str
+    own: bool
+
+    def keys(self) -> tuple[str, ...]:
+        """Names of keys: a key goes only to the service it was made for, and to this machine."""
+        names = self.gateway.keys
+        if self.own and self.gateway.name.startswith("azure"):
+            names = (*names, "VERAX_API_KEY")
+        try:
+            local_address(urlsplit(self.url).hostname or "")
+        except SettingsError:
+            return names
+        return (*names, "OPENAI_API_KEY") if self.gateway.name == "custom" else names
+
+
+def choose_endpoint(settings: Settings) -> Endpoint:
+    """Raises SettingsError for an address that does not fit what else is set."""
+    if without(settings.gateway, None) != settings.gateway:
+        raise SettingsError("VERAX_GATEWAY or --gateway holds what looks like a key; want a name")
+    usual = "custom" if settings.base_url else "openai"
+    where = gateway(settings.gateway or usual, changes=settings.home)
+    address = parse_address(
+        settings.base_url or where.base_url or _from_environment(where, settings)
+    )
+    if address.deployment or (address.is_azure and where.name == "custom"):
+        where = _azure(where, settings, older=bool(address.deployment))
+    root = str(address.url).rstrip("/")
+    if where.address_suffix:
+        root = _azure_root(root, where.address_suffix)
+    if address.deployment and settings.deployment not in ("", address.deployment):
+        raise SettingsError(
+            f"the address names the deployment {address.deployment}, VERAX_DEPLOYMENT "
+            f"{settings.deployment}; leave one of them out"
+        )
+    version = f"?api-version={address.api_version}" if address.api_version else ""
+    deployment = address.deployment or settings.deployment
+    return Endpoint(where, root + version, deployment, bool(settings.base_url))
+
+
+def _azure(where: Gateway, settings: Settings, *, older: bool) -> Gateway:
+    """The form of Azure that an address has."""
+    if where.name not in ("custom", "azure", "azure-deployments"):
+        raise SettingsError(
+            f"the address is one of Azure's, which {where.name} is not; leave --gateway out"
+        )
+    return gateway("azure-deployments" if older else "azure", changes=settings.home)
+
+
+def _azure_root(root: str, suffix: str) -> str:
+    """The address of a resource with the path that its API lies under."""
+    for known in AZURE_PATHS:
+        if root.endswith(known):
+            return root.removesuffix(known) + suffix
+    return root if urlsplit(root).path else root + suffix
+
+
+def _from_environment(where: Gateway, settings: Settings) -> str:
+    address = settings.environ.get(where.address, "") if where.address else ""
+    if not address:
+        variable = f" or set {where.address}" if where.address else ""
+        raise SettingsError(f"{where.name} has no fixed address; give --base-url{variable}")
+    return address

@@ -13,10 +13,18 @@ from typing import Any
 from PIL import Image as PillowImage
 
 from verax.errors import ProviderError, ProviderRefused, VeraxError
-from verax.providers import streams
-from verax.providers.bills import read_usage, stated_usd
-from verax.providers.entries import Source, asked_for, entries, salvaged, sources
-from verax.providers.failures import said
+from verax.providers.failures import parse_error
+from verax.providers.payload import (
+    PictureSource,
+    entries,
+    entry_count,
+    is_stream,
+    parse_stream,
+    read_usage,
+    salvage,
+    sources,
+    stated_usd,
+)
 from verax.providers.requests import GeneratedImage, ImagesAnswer, Request, Usage
 
 Fetch = Callable[[str], bytes]  # the bytes behind a link
@@ -106,16 +114,16 @@ def bill(body: bytes) -> tuple[Usage | None, float | None]:
 
 def table_of(body: bytes) -> dict[str, Any]:
     """The answer as one table; the whole pictures where it was cut. Raises ProviderError."""
-    if streams.is_stream(body):
-        heard = streams.whole(body)
-        return heard.answer() or dict(heard.error or {})
+    if is_stream(body):
+        stream = parse_stream(body)
+        return stream.answer() or dict(stream.error or {})
     try:
         return json_object(body)
     except ProviderError:
-        whole = salvaged(body)
-        if whole is None:
+        rest = salvage(body)
+        if rest is None:
             raise
-        return whole
+        return rest
 
 
 def json_object(body: bytes) -> dict[str, Any]:
@@ -172,9 +180,9 @@ def _pictures(
             if len(found) == 1:
                 raise
             lost.append(f"picture {number} of {len(found)}: {exc}")
-    empty = asked_for(data) - len(found)
+    empty = entry_count(data) - len(found)
     if empty > 0:
-        lost.append(f"{empty} of {asked_for(data)} entries of the answer hold no picture")
+        lost.append(f"{empty} of {entry_count(data)} entries of the answer hold no picture")
     if not images:
         raise ProviderError("; ".join(lost))
     return tuple(images), tuple(lost)
@@ -182,7 +190,7 @@ def _pictures(
 
 def _raise_what_it_says(data: Mapping[str, Any], body: bytes) -> None:
     """Some services send their errors with status 200."""
-    told = said(json.dumps(data).encode() if data else body)
+    told = parse_error(json.dumps(data).encode() if data else body)
     if told.moderated:
         raise ProviderRefused(told.message, stage=told.sure_stage, categories=told.categories)
     if told.code:
@@ -200,7 +208,7 @@ def _image(entry: Mapping[str, Any], fetch: Fetch | None) -> GeneratedImage:
     raise first or ProviderError("an entry of the answer holds no picture; the answer is kept")
 
 
-def _bytes(one: Source, fetch: Fetch | None) -> bytes:
+def _bytes(one: PictureSource, fetch: Fetch | None) -> bytes:
     if one.data is not None:
         return one.data
     if fetch is None:

@@ -14,30 +14,31 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from verax.errors import ProviderBusy, ProviderError, ProviderRejected, ProviderUncertain
+from verax.errors import ProviderBusy, ProviderError, ProviderUncertain
 from verax.providers.answers import json_object
-from verax.providers.batch_lines import (
+from verax.providers.batch_table import (
     MOST_BYTES,
     MOST_LINES,
+    Batch,
+    BatchTable,
+    Uploads,
     errors_of,
     plain,
     split,
     status_of,
     unanswered,
 )
-from verax.providers.batch_table import Batch, BatchTable
 from verax.providers.budget import Budget
-from verax.providers.dialects import Wire, json_pictures, wire
+from verax.providers.dialects import Wire, batch_line
 from verax.providers.failures import failure
 from verax.providers.images_api import Client
 from verax.providers.journal import Journal
 from verax.providers.records import Call
-from verax.providers.requests import EditRequest, ImageFile, Request
+from verax.providers.requests import ImageFile, Request
 from verax.store import writing
 
 WINDOW = "24h"
@@ -118,92 +119,68 @@ class Batches:
         self._resume()
         still = [one for one in self.table.open() if not (one.service_id and self._look(one))]
         if not still:
-            self._clear_uploads()
+            Uploads(self.table, self.client.transport).clear()
         return still
 
     def _claim(
         self, endpoint: str, requests: Sequence[Request]
     ) -> list[tuple[Batch, list[Request]]]:
         """A new batch with the requests that may be asked; nothing where there are none."""
-        batch = self.table.new(self.journal.kept.owner, endpoint, self.journal.kept.now())
+        batch = self.table.new(self.journal.answers.owner, endpoint, self.journal.answers.now())
         try:
-            asked = self.journal.queue(
+            claimed = self.journal.claims.queue(
                 requests, batch.name, budget=self.budget, retry_uncertain=self.retry_uncertain
             )
         except BaseException:
             self.table.drop(batch)
             raise
-        if not asked:
+        if not claimed:
             self.table.drop(batch)
             return []
-        return [(batch, asked)]
+        return [(batch, claimed)]
 
     def _fill(self, batch: Batch, requests: Sequence[Request]) -> Batch:
         """Upload pictures and lines; from here on the batch may exist at the service."""
-        there = self.table.uploaded()
-        data = b"".join(self._line(batch.endpoint, request, there) for request in requests)
-        input_file = self._upload(ImageFile(data, "batch.jsonl", "application/jsonl"), "batch")
+        uploads, gateway = Uploads(self.table, self.client.transport), self.client.gateway
+        data = b"".join(
+            batch_line(request, gateway, batch.endpoint, uploads.file_id) for request in requests
+        )
+        input_file = uploads.send(ImageFile(data, "batch.jsonl", "application/jsonl"), "batch")
         return self.table.change(batch, status="creating", input_file=input_file)
 
-    def _line(self, endpoint: str, request: Request, there: dict[str, str]) -> bytes:
-        """One line of a batch: pictures as ids of uploaded files."""
-        gateway = replace(self.client.gateway, body="json")
-        if isinstance(request, EditRequest):
-            bare = replace(request, images=(), mask=None, markup=None)
-            pictures = json_pictures(request, lambda file: {"file_id": self._uploaded(file, there)})
-            body = {**(wire(bare, gateway).json or {}), **pictures}
-        else:
-            body = dict(wire(request, gateway).json or {})
-        line = {"custom_id": request.fingerprint(), "method": "POST", "url": endpoint, "body": body}
-        return json.dumps(line).encode() + b"\n"
-
-    def _uploaded(self, file: ImageFile, there: dict[str, str]) -> str:
-        """The id of a picture at the service; equal bytes are uploaded once. Adds to `there`."""
-        if file.sha256 not in there:
-            there[file.sha256] = self._upload(file, "vision")
-            self.table.remember(file.sha256, there[file.sha256])
-        return there[file.sha256]
-
-    def _upload(self, file: ImageFile, purpose: str) -> str:
-        sent = Wire("/files", form=(("purpose", purpose),), files=(("file", file),))
-        try:
-            return str(json_object(self.client.transport.post(sent, paid=False).body)["id"])
-        except ProviderUncertain as exc:  # an upload costs nothing
-            raise ProviderBusy(f"an upload broke off; nothing was asked yet: {exc}") from exc
-
     def _create(self, batch: Batch) -> Batch:
-        asked = {
+        order = {
             "input_file_id": batch.input_file,
             "endpoint": batch.endpoint,
             "completion_window": WINDOW,
             "metadata": {MARK: batch.input_file},
         }
         try:
-            made = json_object(self.client.transport.post(Wire("/batches", json=asked)).body)
-            return self._created(batch, made)
+            record = json_object(self.client.transport.post(Wire("/batches", json=order)).body)
+            return self._created(batch, record)
         except ProviderUncertain as exc:
             return self._created_all_the_same(batch, exc)
         except ProviderError:
             self._abandon(batch)
             raise
 
-    def _created(self, batch: Batch, made: Mapping[str, Any]) -> Batch:
+    def _created(self, batch: Batch, record: Mapping[str, Any]) -> Batch:
         """Note what the service calls the batch. Raises ProviderUncertain where it says nothing."""
-        name = made.get("id")
+        name = record.get("id")
         if not isinstance(name, str) or not name:
             raise ProviderUncertain("the service did not name the batch; it may have been created")
-        return self.table.change(batch, status=str(made.get("status") or ""), service_id=name)
+        return self.table.change(batch, status=str(record.get("status") or ""), service_id=name)
 
     def _created_all_the_same(self, batch: Batch, why: ProviderUncertain) -> Batch:
         """Look whether a batch was created although the answer says otherwise. Raises `why` where
         none is found: it stays "creating", and the next start looks again."""
         try:
-            found = self._find(batch)
+            record = self._find(batch)
         except ProviderError:
-            found = None
-        if found is None:
+            record = None
+        if record is None:
             raise why
-        return self._created(batch, found)
+        return self._created(batch, record)
 
     def _resume(self) -> None:
         """Go on where a dead process stopped, or this one after a cut line."""
@@ -212,17 +189,17 @@ class Batches:
                 continue
             if batch.status == "preparing":
                 self._abandon(batch)
-            elif (found := self._find(batch)) is not None:
-                self._created(batch, found)
+            elif (record := self._find(batch)) is not None:
+                self._created(batch, record)
             else:
                 self._create(batch)
 
     def _is_mine(self, batch: Batch) -> bool:
         """Whether this process goes on with the batch: its own, or one of a dead process."""
-        kept = self.journal.kept
-        if batch.owner == kept.owner:
+        answers = self.journal.answers
+        if batch.owner == answers.owner:
             return True
-        return not kept.lives(batch.owner) and self.table.adopt(batch, kept.owner)
+        return not answers.lives(batch.owner) and self.table.adopt(batch, answers.owner)
 
     def _find(self, batch: Batch) -> Mapping[str, Any] | None:
         """The service's batch of our input file, if it was created."""
@@ -242,33 +219,26 @@ class Batches:
     def _abandon(self, batch: Batch) -> None:
         """Close a batch that was never sent, and its calls."""
         for call in self._calls(batch):
-            self.journal.kept.give_up(call, ProviderBusy("the batch was not sent"))
-        self.table.change(batch, status="abandoned", ended=self.journal.kept.now())
-
-    def _clear_uploads(self) -> None:
-        """Delete the uploaded pictures at the service; what it no longer knows is gone anyway."""
-        for sha256, file_id in self.table.uploaded().items():
-            with suppress(ProviderRejected):
-                self.client.transport.delete(f"/files/{file_id}")
-            self.table.forget(sha256)
+            self.journal.answers.give_up(call, ProviderBusy("the batch was not sent"))
+        self.table.change(batch, status="abandoned", ended=self.journal.answers.now())
 
     def _look(self, batch: Batch) -> bool:
         """Whether the batch has ended and its answers are taken in."""
-        told = json_object(self.client.transport.get(f"/batches/{batch.service_id}").body)
-        status = str(told.get("status") or "")
+        record = json_object(self.client.transport.get(f"/batches/{batch.service_id}").body)
+        status = str(record.get("status") or "")
         if status not in ENDED:
             self.table.change(batch, status=status)
             return False
         calls = {call.fingerprint: call for call in self._calls(batch)}
         for name in ("output_file_id", "error_file_id"):
-            for line in self._lines(batch, told.get(name)):
+            for line in self._lines(batch, record.get(name)):
                 call = calls.pop(str(line.get("custom_id")), None)
                 if call is not None:
                     self._take(call, line)
-        message = errors_of(told)
+        message = errors_of(record)
         for call in calls.values():
-            self.journal.kept.give_up(call, unanswered(status, message))
-        self.table.change(batch, status=status, ended=self.journal.kept.now(), message=message)
+            self.journal.answers.give_up(call, unanswered(status, message))
+        self.table.change(batch, status=status, ended=self.journal.answers.now(), message=message)
         return True
 
     def _take(self, call: Call, line: Mapping[str, Any]) -> None:
@@ -276,15 +246,15 @@ class Batches:
         body = json.dumps(response.get("body") or {"error": line.get("error") or {}}).encode()
         status = status_of(response)
         if 200 <= status < 300:
-            self.journal.kept.take(call, body, self.client.transport.fetch)
+            self.journal.answers.take(call, body, self.client.transport.fetch)
             return
         code = (line.get("error") or {}).get("code", "")
         if not status:  # expired or cancelled before its turn; not billed
-            self.journal.kept.give_up(call, ProviderBusy(f"not answered by the batch: {code}"))
+            self.journal.answers.give_up(call, ProviderBusy(f"not answered by the batch: {code}"))
             return
         clean = self.client.transport.redacted
         where = self.client.gateway.name
-        self.journal.kept.give_up(call, failure(status, {}, body, where=where, clean=clean))
+        self.journal.answers.give_up(call, failure(status, {}, body, where=where, clean=clean))
 
     def _lines(self, batch: Batch, file_id: str | None) -> Iterator[Mapping[str, Any]]:
         """The lines of a result file, which may be far larger than memory.

@@ -1,9 +1,18 @@
-"""The tables behind batches: which there are, and which pictures lie at the service for them."""
+"""Batches at rest: their rows in the journal's database, and what may stand on their lines."""
 
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import cached_property
+from typing import Any, TypeVar
 
+from verax.errors import ProviderBusy, ProviderError, ProviderRejected, ProviderUncertain
+from verax.providers.answers import json_object
+from verax.providers.dialects import Wire
 from verax.providers.records import Records
+from verax.providers.requests import GenerateRequest, ImageFile, Request
+from verax.providers.transport import Transport
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,3 +104,85 @@ class BatchTable:
     def _write(self, sql: str, values: dict[str, Any]) -> None:
         with self.records.change():
             self.records.database.execute(sql, values)
+
+
+R = TypeVar("R", bound=GenerateRequest)
+MOST_LINES = 50_000
+MOST_BYTES = 200_000_000
+
+
+@dataclass(frozen=True)
+class Uploads:
+    """The pictures that lie at the service for open batches; equal bytes are uploaded once."""
+
+    table: BatchTable
+    transport: Transport
+
+    @cached_property
+    def _known(self) -> dict[str, str]:
+        return self.table.uploaded()
+
+    def file_id(self, picture: ImageFile) -> str:
+        """The id of a picture at the service, uploaded where it is not there yet."""
+        if picture.sha256 not in self._known:
+            self._known[picture.sha256] = self.send(picture, "vision")
+            self.table.remember(picture.sha256, self._known[picture.sha256])
+        return self._known[picture.sha256]
+
+    def send(self, file: ImageFile, purpose: str) -> str:
+        """Upload a file; its id. Raises ProviderBusy where that breaks off: it costs nothing."""
+        upload = Wire("/files", form=(("purpose", purpose),), files=(("file", file),))
+        try:
+            return str(json_object(self.transport.post(upload, paid=False).body)["id"])
+        except ProviderUncertain as exc:
+            raise ProviderBusy(f"an upload broke off; nothing was asked yet: {exc}") from exc
+
+    def clear(self) -> None:
+        """Delete the pictures at the service; what it no longer knows is gone anyway."""
+        for sha256, file_id in self.table.uploaded().items():
+            with suppress(ProviderRejected):
+                self.transport.delete(f"/files/{file_id}")
+            self.table.forget(sha256)
+
+
+def plain(request: R) -> R:
+    """The request as a batch sends it: nothing streams there."""
+    return replace(request, stream=False, partial_images=None)
+
+
+def split(
+    requests: Sequence[Request], *, lines: int = MOST_LINES, size: int = MOST_BYTES
+) -> Iterator[list[Request]]:
+    """Parts of at most so many lines and bytes, in order. Prompts are what makes lines long."""
+    part: list[Request] = []
+    used = 0
+    for request in requests:
+        length = _line_bytes(request)
+        if part and (len(part) == lines or used + length > size):
+            yield part
+            part, used = [], 0
+        part.append(request)
+        used += length
+    if part:
+        yield part
+
+
+def _line_bytes(request: Request) -> int:
+    """Upper bound for the length of a line: 6 bytes per character of JSON, ids of 100 bytes."""
+    return len(json.dumps(request.fields())) * 2 + 200 * len(request.files()) + 500
+
+
+def status_of(response: Mapping[str, Any]) -> int:
+    value = response.get("status_code")
+    return value if isinstance(value, int) else 0
+
+
+def unanswered(status: str, message: str) -> ProviderError:
+    if status == "completed":
+        return ProviderUncertain("the batch is complete but holds no answer to this call")
+    return ProviderBusy(f"the batch is {status}: {message or 'this call had no turn'}")
+
+
+def errors_of(record: Mapping[str, Any]) -> str:
+    listed: Iterable[Mapping[str, Any]] = (record.get("errors") or {}).get("data") or []
+    return "; ".join(str(one.get("message", "")) for one in listed)[:1000]

@@ -1,16 +1,165 @@
-"""What the record of an earlier call means for the next one of the same request."""
+"""Claims: may this call be made, or was it made already, refused, or too expensive?
+
+A claim is a record in the journal, committed before anything is sent. What earlier records of the
+same request mean is decided here; what happens to a claimed call, in `verax.providers.journal`.
+"""
 
 import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from verax.catalog.models import parse_size
-from verax.errors import ProviderRefused, ProviderUncertain
-from verax.providers.records import Call
+from verax.errors import (
+    BudgetExceeded,
+    ProviderBusy,
+    ProviderRefused,
+    ProviderUncertain,
+    VeraxError,
+)
+from verax.providers.answer_store import AnswerStore
+from verax.providers.budget import Budget, Estimate, total
+from verax.providers.records import Call, CallState, Records
 from verax.providers.requests import Request
 
 BYTES_PER_PIXEL = 4 * 4 / 3  # four channels that do not compress, as base64
 AUTO_PIXELS = 8_294_400  # the largest picture a service may choose
+WAIT_S = 0.05  # between looks at a call that somebody else has under way
+ROUNDING_USD = 1e-9
+
+
+@dataclass(frozen=True)
+class Claims:
+    """Decides whether a call may be made, and claims it in the records before anything is sent.
+
+    Attributes:
+        clock, sleep: seconds since 1970, and waiting for calls that others have under way.
+    """
+
+    records: Records
+    answers: AnswerStore
+    clock: Callable[[], float]
+    sleep: Callable[[float], None]
+
+    def claim(
+        self, request: Request, estimate: Estimate, budget: Budget, retry_uncertain: bool
+    ) -> Call | None:
+        """A new record, or None where the answer is there by now."""
+        while True:
+            with self._transaction():
+                last, state = self._standing(request)
+                if state in ("done", "unusable"):
+                    return None
+                if last and state == "batched":
+                    raise ProviderBusy(
+                        f"this call is part of {last.owner}; fetch its answers first"
+                    )
+                if last and state == "uncertain" and not retry_uncertain:
+                    raise_uncertain(last)
+                if last and state == "refused":
+                    raise_refused(last, budget.run, retry_uncertain)
+                if state != "started" and self._affordable(estimate, budget, request.model):
+                    owner = self.answers.owner
+                    return self._begin("started", request, estimate, budget, owner)
+            self.sleep(WAIT_S)
+
+    def queue(
+        self, requests: Sequence[Request], owner: str, *, budget: Budget, retry_uncertain: bool
+    ) -> list[Request]:
+        """Claim for a batch what may be asked; the rest is kept, refused, uncertain or under way.
+
+        Raises BudgetExceeded, and claims nothing, where they do not all fit under the limit.
+        """
+        with self._transaction():
+            asked = []
+            for request in {one.fingerprint(): one for one in requests}.values():
+                last, state = self._standing(request)
+                again = state == "uncertain" and retry_uncertain
+                if last and state == "refused":
+                    with suppress(ProviderRefused):
+                        raise_refused(last, budget.run, retry_uncertain)
+                        again = True
+                if state == "" or again:
+                    asked.append(request)
+            estimates = [budget.tariff.estimate(request) for request in asked]
+            names = ", ".join(sorted({request.model for request in asked}))
+            if asked and not self._affordable(total(estimates), budget, names):
+                raise ProviderBusy("other calls of this run are under way; try again when they end")
+            for request, estimate in zip(asked, estimates, strict=True):
+                self._begin("batched", request, estimate, budget, owner)
+        return asked
+
+    def settled(self, fingerprint: str) -> Call | None:
+        """The newest record of a request, closed where its process has died meanwhile."""
+        last = self.records.last(fingerprint)
+        if last is None or last.state != "started":
+            return last
+        with self.records.change():
+            self.answers.settled(last)
+        return self.records.last(fingerprint)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """A transaction whose findings about other calls stand also when the answer is no."""
+        no: VeraxError | None = None
+        with self.records.change():
+            try:
+                yield
+            except VeraxError as exc:
+                no = exc
+        if no is not None:
+            raise no
+
+    def _standing(self, request: Request) -> tuple[Call | None, CallState | Literal[""]]:
+        """The newest record of a request and its state, "" without one. Inside `change`."""
+        last = self.records.last(request.fingerprint())
+        if last and self.answers.settled(last) != last.state:
+            last = self.records.last(request.fingerprint())
+        return last, last.state if last else ""
+
+    def _begin(
+        self, state: CallState, request: Request, estimate: Estimate, budget: Budget, owner: str
+    ) -> Call:
+        return self.records.begin(
+            state,
+            fingerprint=request.fingerprint(),
+            run=budget.run,
+            owner=owner,
+            kind=request.kind,
+            gateway=request.gateway,
+            model=request.model,
+            request=request.describe(),
+            started=self.clock(),
+            price=budget.tariff.price(request),
+            reserved_usd=estimate.high_usd,
+            least_usd=estimate.low_usd,
+        )
+
+    def _affordable(self, estimate: Estimate, budget: Budget, model: str) -> bool:
+        """Whether this fits under the limit now; False: perhaps when other calls have ended."""
+        limit = budget.max_cost_usd
+        if limit is None or math.isinf(limit):
+            return True
+        if estimate.high_usd is None:
+            raise BudgetExceeded(
+                f"no price is known for {model}, so a cost limit cannot be kept; nothing was "
+                "sent. Add the price to the catalog or drop the limit"
+            )
+        left = limit + ROUNDING_USD - estimate.high_usd
+        if self.records.spent(budget.run).most_usd <= left:
+            return True
+        for call in self.records.select(states=("started",), run=budget.run):
+            self.answers.settled(call)  # who waits for a dead process waits forever
+        spent = self.records.spent(budget.run)
+        if spent.billed_usd + spent.possibly_usd <= left:
+            return False
+        raise BudgetExceeded(
+            f"this may cost up to ${estimate.high_usd:.4f}; ${spent.billed_usd:.4f} are billed, "
+            f"${spent.possibly_usd:.4f} more may be, and the limit is ${limit:.4f}; nothing was "
+            "sent. Raise the limit to go on; what was paid for is kept"
+        )
 
 
 def is_answered(call: Call | None) -> bool:

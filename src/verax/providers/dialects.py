@@ -6,15 +6,16 @@ read it.
 
 import base64
 import io
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from PIL import Image as PillowImage
 from PIL import ImageOps
 
-from verax.catalog import Gateway
-from verax.providers.requests import EditRequest, ImageFile, Request, Scalar
+from verax.catalog import Gateway, Scalar
+from verax.providers.requests import EditRequest, ImageFile, Request
 
 Refer = Callable[[ImageFile], Mapping[str, str]]  # a picture -> how JSON points at it
 
@@ -65,6 +66,21 @@ def json_pictures(request: EditRequest, refer: Refer | None = None) -> dict[str,
         if name != "image":
             pictures[name] = refer(file)
     return pictures
+
+
+def batch_line(
+    request: Request, gateway: Gateway, endpoint: str, upload: Callable[[ImageFile], str]
+) -> bytes:
+    """One line of a batch; `upload` gives the file id under which the service has a picture."""
+    gateway = replace(gateway, body="json")
+    if isinstance(request, EditRequest):
+        bare = replace(request, images=(), mask=None, markup=None)
+        pictures = json_pictures(request, lambda file: {"file_id": upload(file)})
+        body = {**(wire(bare, gateway).json or {}), **pictures}
+    else:
+        body = dict(wire(request, gateway).json or {})
+    line = {"custom_id": request.fingerprint(), "method": "POST", "url": endpoint, "body": body}
+    return json.dumps(line).encode() + b"\n"
 
 
 def data_url(image: ImageFile) -> str:

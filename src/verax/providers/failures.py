@@ -1,4 +1,4 @@
-"""What an error answer means for the money: not begun, refused, or maybe billed.
+"""What an error answer means for the money: not begun, refused, or maybe billed; when to retry.
 
 The money rule (docs/journal.md has the table): a status says either that a call was surely not
 begun, or that it may have been billed. Only what was not begun is ever repeated on its own.
@@ -7,9 +7,13 @@ in other objects, or as JSON inside of a text, so codes are looked for in all of
 """
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from random import Random
 from typing import Any
 
 from verax.errors import (
@@ -41,7 +45,7 @@ _EMPTY_PURSE = re.compile(rf"{_NOT_ENOUGH}|balance|top.?up|recharge|out of credi
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class ErrorDetails:
     """What an error body says.
 
     Attributes:
@@ -67,31 +71,27 @@ class Said:
         return self.stage if self.stated or self.stage == "output" else "unknown"
 
 
-def said(body: bytes) -> Said:
+def parse_error(body: bytes) -> ErrorDetails:
     """The error of a body; any body at all is understood somehow."""
     try:
         data = json.loads(body)
     except (ValueError, RecursionError):
-        return _in_plain_words(body)
+        return _details(_plain(body), {}, ())
     error = _error(data)
     if not isinstance(error, dict):
-        return _understood(str(error)[:500], {}, ())
-    codes = tuple(_codes(data))
-    return _understood(_message(error), error, codes)
+        return _details(str(error)[:500], {}, ())
+    message = str(error.get("message") or error.get("detail") or error)[:2000]
+    return _details(message, error, tuple(_codes(data)))
 
 
-def _in_plain_words(body: bytes) -> Said:
-    return _understood(_plain(body), {}, ())
-
-
-def _understood(message: str, error: Mapping[str, Any], codes: tuple[str, ...]) -> Said:
+def _details(message: str, error: Mapping[str, Any], codes: tuple[str, ...]) -> ErrorDetails:
     inner = _table(error.get("inner_error") or error.get("innererror"))
     details = _table(error.get("moderation_details"))
     listed = details.get("categories")
     categories = listed if isinstance(listed, list) and listed else _categories(message, inner)
     stage, stated = _stage(details, message)
     param = str(error.get("param") or "")
-    return Said(
+    return ErrorDetails(
         message=message,
         code=str(error.get("code") or error.get("type") or ""),
         param=param,
@@ -116,10 +116,6 @@ def _error(data: object) -> object:
             break
         data = inner
     return data
-
-
-def _message(error: Mapping[str, Any]) -> str:
-    return str(error.get("message") or error.get("detail") or error)[:2000]
 
 
 def _codes(data: object, depth: int = 5) -> Iterator[str]:
@@ -169,22 +165,22 @@ def failure(
 
     `clean` takes keys out of the service's words; `paid` is False for questions that cost nothing.
     """
-    told = said(body)
+    details = parse_error(body)
     request_id = headers.get("x-request-id", "")
     tail = f" (request {request_id})" if request_id else ""
-    text = f"{where}: HTTP {status} {told.code}: {told.message}{tail}".replace(" :", ":")
-    if _refuses(status, told):
-        stage = told.stage if status in NOT_BEGUN else told.sure_stage
+    text = f"{where}: HTTP {status} {details.code}: {details.message}{tail}".replace(" :", ":")
+    if _refuses(status, details):
+        stage = details.stage if status in NOT_BEGUN else details.sure_stage
         return ProviderRefused(
-            clean(f"{where}: refused at the {stage} stage: {told.message}{tail}"),
+            clean(f"{where}: refused at the {stage} stage: {details.message}{tail}"),
             stage=stage,
-            categories=tuple(map(clean, told.categories)),
+            categories=tuple(map(clean, details.categories)),
         )
     if not paid and (status in FREE_AGAIN or status >= 500):
         return ProviderBusy(clean(text))
     if status not in NOT_BEGUN and paid:
         return ProviderUncertain(clean(f"{text}; the call may have been billed"))
-    if told.no_money or status == 402:
+    if details.no_money or status == 402:
         return ProviderRejected(clean(f"{text}; top up the account or raise its limit"))
     if status in BUSY:
         return ProviderBusy(clean(text))
@@ -203,19 +199,19 @@ def may_repeat(status: int, headers: Mapping[str, str], body: bytes, *, paid: bo
         return False
     if not paid:
         return status in FREE_AGAIN or status >= 500
-    told = said(body)
-    return status in BUSY and not told.no_money and not _refuses(status, told)
+    details = parse_error(body)
+    return status in BUSY and not details.no_money and not _refuses(status, details)
 
 
-def _refuses(status: int, told: Said) -> bool:
-    return told.coded or (told.moderated and status not in BY_CODE_ALONE)
+def _refuses(status: int, details: ErrorDetails) -> bool:
+    return details.coded or (details.moderated and status not in BY_CODE_ALONE)
 
 
 def _stage(details: Mapping[str, Any], message: str) -> tuple[str, bool]:
     """The stage of moderation, and whether a field states it."""
-    told = details.get("moderation_stage")
-    if told in ("input", "output"):
-        return str(told), True
+    stated = details.get("moderation_stage")
+    if stated in ("input", "output"):
+        return str(stated), True
     words = message.lower()
     if re.search(r"\b(output|generated)\b", words):
         return "output", False
@@ -241,3 +237,64 @@ def _plain(body: bytes) -> str:
         r"<(script|style).*?</\1>|<[^>]*>", " ", body.decode("utf-8", "replace"), flags=re.S
     )
     return " ".join(text.split())[:300] or "no explanation"
+
+
+LONGEST_WAIT_S = 120.0  # asked to wait longer, we give up at once, as the official SDK does
+
+
+def wait_s(
+    headers: Mapping[str, str],
+    body: bytes,
+    attempt: int,
+    random: Random,
+    *,
+    now: datetime | None = None,
+) -> float | None:
+    """Seconds to wait before the next attempt; None: the service asks for too long.
+
+    The service's wish: `retry-after-ms`, `x-ms-retry-after-ms`, `retry-after` in seconds or as a
+    date, or "try again in 1m2.5s" in the message. Without one: 0.5 s, doubled each time up to
+    8 s, less up to a quarter by chance.
+    """
+    now = _date(headers.get("date", "")) or now or datetime.now(UTC)  # its clock may be wrong
+    requested = _retry_after_s(headers, parse_error(body).message, now)
+    if requested is None:
+        return min(8.0, 0.5 * 2.0**attempt) * (1.0 - 0.25 * random.random())
+    return requested if requested <= LONGEST_WAIT_S else None
+
+
+def _retry_after_s(headers: Mapping[str, str], message: str, now: datetime) -> float | None:
+    for name, unit in (("retry-after-ms", 1e-3), ("x-ms-retry-after-ms", 1e-3), ("retry-after", 1)):
+        seconds = _number(headers.get(name, ""))
+        if seconds is not None:
+            return seconds * unit
+    date = _date(headers.get("retry-after", ""))
+    if date is not None:
+        return max(0.0, (date - now).total_seconds())
+    return _seconds_in(message)
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if value >= 0 and not math.isnan(value) else None
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(text)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
+
+
+def _seconds_in(message: str) -> float | None:
+    """Seconds of "Please try again in 12s", "250ms", "1m30.5s"."""
+    found = re.search(r"try again in ((?:[\d.]+(?:ms|h|m|s))+)", message)
+    if not found:
+        return None
+    units = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3}
+    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|h|m|s)", found[1])
+    return sum(float(number) * units[unit] for number, unit in parts)

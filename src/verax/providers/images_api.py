@@ -8,7 +8,8 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 from verax.catalog import Gateway
 from verax.catalog.models import (
@@ -29,14 +30,16 @@ from verax.errors import (
     SettingsError,
     UnknownNameError,
 )
-from verax.providers import failures, learned, places, streams
-from verax.providers.addresses import local_address
+from verax.providers.addresses import choose_endpoint, local_address
 from verax.providers.answers import holds_pictures, read_answer
 from verax.providers.dialects import wire
+from verax.providers.failures import failure
+from verax.providers.payload import Collector, Preview, is_stream, parse_stream
 from verax.providers.requests import GenerateRequest, ImagesAnswer, Keep, Request
 from verax.providers.rules import check
-from verax.providers.transport import Reply, Transport
+from verax.providers.transport import HttpReply, Transport
 from verax.settings import Settings
+from verax.store import write_whole, writing
 
 R = TypeVar("R", bound=GenerateRequest)
 LONG_CALL_TOKENS = 3_000  # output tokens from which a call may outlast an idle proxy (90 s)
@@ -66,7 +69,7 @@ class Client:
     stream: str = "auto"
     probes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     ready: bool = True
-    preview: streams.Preview | None = field(default=None, repr=False)
+    preview: Preview | None = field(default=None, repr=False)
 
     @property
     def address(self) -> str:
@@ -183,13 +186,13 @@ class Client:
 
     def _ask(self, request: Request, keep: Keep) -> ImagesAnswer:
         outgoing = wire(request, self.gateway, deployment=self.deployment)
-        hear = streams.Collector(self.preview).hear if request.stream else None
+        hear = Collector(self.preview).feed if request.stream else None
         try:
             reply = self.transport.post(outgoing, hear=hear)
         except ProviderUncertain as exc:
             if not holds_pictures(exc.partial):
                 raise
-            reply = Reply(exc.partial, {}, 0)  # they came before the line was cut
+            reply = HttpReply(exc.partial, {}, 0)  # they came before the line was cut
         self._raise_error_of_stream(reply)
         keep(reply.body)
         return read_answer(
@@ -200,16 +203,16 @@ class Client:
             retries=reply.retries,
         )
 
-    def _raise_error_of_stream(self, reply: Reply) -> None:
+    def _raise_error_of_stream(self, reply: HttpReply) -> None:
         """Raises what a stream says in place of a picture: refused, or uncertain."""
-        if not streams.is_stream(reply.body):
+        if not is_stream(reply.body):
             return
-        heard = streams.whole(reply.body)
-        if heard.answer() is not None or heard.error is None:
+        stream = parse_stream(reply.body)
+        if stream.answer() is not None or stream.error is None:
             return
-        told = json.dumps(heard.error).encode()
+        error_body = json.dumps(stream.error).encode()
         where, clean = self.gateway.name, self.transport.redacted
-        error = failures.failure(500, reply.headers, told, where=where, clean=clean)
+        error = failure(500, reply.headers, error_body, where=where, clean=clean)
         if isinstance(error, ProviderUncertain):
             error.partial = reply.body
         raise error
@@ -220,33 +223,33 @@ def connect(
     *,
     today: date,
     transport: Callable[..., Transport] = Transport,
-    preview: streams.Preview | None = None,
+    preview: Preview | None = None,
 ) -> Client:
     """A client as the settings say: gateway, address, key, local-only. Asks nobody yet."""
-    place = places.choose_place(settings)
-    where = place.gateway
-    secret = settings.key(*place.keys()) if where.keys else None
+    endpoint = choose_endpoint(settings)
+    where = endpoint.gateway
+    secret = settings.key(*endpoint.keys()) if where.keys else None
     line = transport(
-        place.url,
+        endpoint.url,
         secret,
         auth=where.auth,
         local_only=settings.local_only,
         timeout_s=settings.timeout_s,
         retries=settings.retries,
     )
-    ends = learned.recall(settings.home, learned.DATES, where.name)
+    ends = load_facts(settings.home, DATES, where.name)
     client = Client(
         gateway=where,
         transport=line,
         known=models(changes=settings.home, ends=ends),
         limits=limits(changes=settings.home),
         today=today,
-        deployment=place.deployment,
+        deployment=endpoint.deployment,
         stream=settings.stream,
         ready=secret is not None or not where.keys or where.key_optional,
         preview=preview,
     )
-    return replace(client, probes=learned.recall(settings.home, learned.PROBES, client.name))
+    return replace(client, probes=load_facts(settings.home, PROBES, client.name))
 
 
 def _is_long(request: Request, model: Model) -> bool:
@@ -256,3 +259,29 @@ def _is_long(request: Request, model: Model) -> bool:
     asked = request.quality or "auto"
     quality = asked if asked in model.output_grid else model.default_quality
     return output_tokens(model, quality, parse_size(request.size or "")) > LONG_CALL_TOKENS
+
+
+DATES = "shutdown-dates.json"  # service -> model -> ISO date
+PROBES = "probes.json"  # service -> model -> what was asked -> verdict
+
+
+def load_facts(home: Path, name: str, service: str) -> dict[str, Any]:
+    """What is kept about a service in file `name`; {} where nothing is, or nothing readable."""
+    found = _all_facts(home / name).get(service, {})
+    return found if isinstance(found, dict) else {}
+
+
+def store_facts(home: Path, name: str, service: str, value: dict[str, Any]) -> None:
+    """Replace what is kept about a service in file `name`. Raises OutputError."""
+    with writing(home):
+        write_whole(
+            home / name, json.dumps(_all_facts(home / name) | {service: value}, indent=2).encode()
+        )
+
+
+def _all_facts(file: Path) -> dict[str, Any]:
+    try:
+        everything = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return everything if isinstance(everything, dict) else {}

@@ -20,7 +20,7 @@ from verax.providers.requests import EditRequest, ImageFile, ImagesAnswer, Reque
 PROMPT = "Paint the whole picture plain red."
 HONOURED, IGNORED = "honoured", "ignored"
 KEPT_SHARE = 0.5  # a mask is honoured where protected places change less than this share of others
-Found = dict[str, str]
+Findings = dict[str, str]
 
 
 def requests(client: Client, model: str) -> dict[str, EditRequest | None]:
@@ -52,7 +52,7 @@ def requests(client: Client, model: str) -> dict[str, EditRequest | None]:
 
 def probe(
     asked: dict[str, EditRequest | None], call: Callable[[Request], ImagesAnswer], *, today: date
-) -> Found:
+) -> Findings:
     """What the service honours: "honoured", "ignored", "refused: why", or "not sent"."""
     found = {"asked": today.isoformat(), "size": "not sent", "format": "not sent"}
     request = asked["size"]
@@ -63,7 +63,7 @@ def probe(
     return found
 
 
-def _size_and_format(request: EditRequest, call: Callable[[Request], ImagesAnswer]) -> Found:
+def _size_and_format(request: EditRequest, call: Callable[[Request], ImagesAnswer]) -> Findings:
     try:
         picture = call(request).images[0]
     except ProviderUncertain:

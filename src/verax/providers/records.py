@@ -13,8 +13,8 @@ from verax.catalog.models import Price
 from verax.providers.requests import Usage
 from verax.store import open_database, transaction, writing
 
-State = Literal["started", "batched", "done", "unusable", "uncertain", "refused", "failed"]
-STATES: tuple[State, ...] = get_args(State)
+CallState = Literal["started", "batched", "done", "unusable", "uncertain", "refused", "failed"]
+STATES: tuple[CallState, ...] = get_args(CallState)
 
 MIGRATIONS = [
     """
@@ -93,7 +93,7 @@ class Call:
     id: int
     fingerprint: str
     run: str
-    state: State
+    state: CallState
     owner: str
     kind: str
     gateway: str
@@ -150,7 +150,7 @@ class Records:
         with self.lock, writing(self.path), transaction(self.database):
             yield
 
-    def begin(self, state: State, **values: Any) -> Call:  # noqa: ANN401  # columns of the table
+    def begin(self, state: CallState, **values: Any) -> Call:  # noqa: ANN401  # columns of the table
         """A new record. Only inside `change`."""
         names = ", ".join(values)
         marks = ", ".join(f":{name}" for name in values)
@@ -158,7 +158,7 @@ class Records:
         new = self.database.execute(sql, _stored(values) | {"state": state}).lastrowid
         return self._select("WHERE id = ?", (new,))[0]
 
-    def finish(self, call_id: int, state: State, **values: Any) -> None:  # noqa: ANN401
+    def finish(self, call_id: int, state: CallState, **values: Any) -> None:  # noqa: ANN401
         """Close a record."""
         changes = "".join(f", {name} = :{name}" for name in values)
         sql = f"UPDATE calls SET state = :state{changes} WHERE id = :id"

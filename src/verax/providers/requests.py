@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Protocol
 
-Scalar = str | int | float | bool
+from verax.catalog import Scalar
 
 
 @dataclass(frozen=True)

@@ -23,13 +23,16 @@ from verax.errors import (
     ProviderRejected,
     ProviderUncertain,
 )
-from verax.providers import links
-from verax.providers.addresses import local_address, understood
-from verax.providers.contents import Content
+from verax.providers.addresses import local_address, parse_address
+from verax.providers.connections import (
+    Content,
+    LinkOrigin,
+    connection_hint,
+    fetch_link,
+    service_client,
+)
 from verax.providers.dialects import Wire
-from verax.providers.failures import failure, may_repeat
-from verax.providers.lines import service_line, way_to
-from verax.providers.waits import wait_s
+from verax.providers.failures import failure, may_repeat, wait_s
 from verax.settings import Secret, without, without_parts
 
 LEAST_KEY = 16  # characters of a key that is one
@@ -40,7 +43,7 @@ _PAGE = re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype html|html|head|body)\b", re.
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class HttpReply:
     """A good answer: body, headers in lower case, and how often the call was repeated before."""
 
     body: bytes = field(repr=False)
@@ -52,7 +55,7 @@ class Transport:
     """One service address with its key.
 
     Args:
-        base_url: http(s) address that the paths are put behind; see `addresses.understood`.
+        base_url: http(s) address that the paths are put behind; see `addresses.parse_address`.
         secret: the key, None where the service wants none.
         auth: "bearer" or "api-key".
         timeout_s: longest silence before a call counts as lost.
@@ -72,7 +75,7 @@ class Transport:
         sleep: Callable[[float], None] = time.sleep,
         random: Random | None = None,
     ) -> None:
-        address = understood(base_url)
+        address = parse_address(base_url)
         self.base_url, self._api_version = address.url, address.api_version
         self.local_only = local_only
         self._secret = secret
@@ -82,7 +85,7 @@ class Transport:
         self._random = random or Random()
         if local_only:
             local_address(self.base_url.host)
-        self._http = service_line(self.base_url, timeout_s=timeout_s, local_only=local_only)
+        self._http = service_client(self.base_url, timeout_s=timeout_s, local_only=local_only)
 
     def __repr__(self) -> str:
         return f"Transport({str(self.base_url)!r})"
@@ -90,18 +93,18 @@ class Transport:
     def close(self) -> None:
         self._http.close()
 
-    def post(self, wire: Wire, *, hear: Hear | None = None, paid: bool = True) -> Reply:
+    def post(self, wire: Wire, *, hear: Hear | None = None, paid: bool = True) -> HttpReply:
         """Send once, and again only where surely nothing was begun, or nothing costs.
 
         Raises as `verax.providers.requests.Send` says.
         """
         return self._patiently(lambda: self._build_post(wire), hear=hear, paid=paid)
 
-    def get(self, path: str) -> Reply:
+    def get(self, path: str) -> HttpReply:
         """A free question such as GET /models."""
         return self._free("GET", path)
 
-    def delete(self, path: str) -> Reply:
+    def delete(self, path: str) -> HttpReply:
         """Have the service delete a file; free."""
         return self._free("DELETE", path)
 
@@ -110,8 +113,8 @@ class Transport:
 
         The key travels only to the service's own address, and only where that asks for it.
         """
-        place = links.Place(self.base_url, self.local_only, self.keys(), self._retries, self.sleep)
-        return links.fetch(link, place)
+        origin = LinkOrigin(self.base_url, self.local_only, self.keys(), self._retries, self.sleep)
+        return fetch_link(link, origin)
 
     def download(self, path: str, target: Path) -> None:
         """GET into a file, however large; free."""
@@ -139,7 +142,7 @@ class Transport:
         pieces = body.replace(key, b"[key]").split(b'"')
         return b'"'.join(one if len(one) > LONGEST_WORDS else _without(one, key) for one in pieces)
 
-    def _free(self, method: str, path: str) -> Reply:
+    def _free(self, method: str, path: str) -> HttpReply:
         return self._patiently(
             lambda: self._http.build_request(method, self._url(path), headers=self.keys()),
             paid=False,
@@ -151,7 +154,7 @@ class Transport:
         *,
         hear: Hear | None = None,
         paid: bool = True,
-    ) -> Reply:
+    ) -> HttpReply:
         for attempt in range(self._retries + 1):
             last = attempt == self._retries
             came: list[bytes] = []
@@ -169,7 +172,7 @@ class Transport:
             body = b"".join(came)
             if 200 <= status < 300:
                 self._check_no_page(headers, body)
-                return Reply(self.scrubbed(body), headers, attempt)
+                return HttpReply(self.scrubbed(body), headers, attempt)
             pause = wait_s(headers, body, attempt, self._random)
             if last or pause is None or not may_repeat(status, headers, body, paid=paid):
                 where, clean = self.base_url.host, self.redacted
@@ -242,10 +245,10 @@ class Transport:
             yield
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as exc:
             why = self.redacted(str(exc)) or type(exc).__name__
-            why += f"{way_to(self.base_url, why)})"
+            why += f"{connection_hint(self.base_url, why)})"
             raise ProviderBusy(f"{where}: no connection ({why}; nothing was sent") from None
         except (httpx2.ProxyError, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError) as exc:
-            why = self.redacted(str(exc)) + way_to(self.base_url, "")
+            why = self.redacted(str(exc)) + connection_hint(self.base_url, "")
             raise ProviderRejected(f"{where}: {why}; nothing was sent") from None
         except httpx2.HTTPError as exc:
             why = f"{type(exc).__name__}: {self.redacted(str(exc))}".rstrip(": ")

@@ -24,7 +24,7 @@ from verax.errors import (
 )
 from verax.providers.answers import Fetch, bill, holds_pictures, is_picture, read_answer
 from verax.providers.budget import cost_usd
-from verax.providers.records import Call, Records, State
+from verax.providers.records import Call, CallState, Records
 from verax.providers.requests import ImagesAnswer, Usage
 from verax.store import ROOM, Presence, Reserved, write_whole, writing
 
@@ -32,7 +32,7 @@ NOT_SENT = (InputError, ProviderRejected, ProviderBusy)
 PLAUSIBLE = 0.75  # share of the least cost below which a bill is not believed
 
 
-class Keeper:
+class AnswerSink:
     """Takes what one call brings: the body of its answer, and the pictures behind its links.
 
     Attributes:
@@ -78,7 +78,7 @@ def _not_fetched(link: str) -> bytes:
     raise ProviderError("the picture came as a link and is not here yet; try: verax journal fetch")
 
 
-class Keeping:
+class AnswerStore:
     """The answers of a journal on disk, and the closing of its records.
 
     Args:
@@ -159,7 +159,7 @@ class Keeping:
         )
         return replace(answer, request_id=call.request_id)
 
-    def again(self, call: Call, fetch: Fetch | None = None) -> State:
+    def again(self, call: Call, fetch: Fetch | None = None) -> CallState:
         """Read what is kept of a call once more, as this version can and with links tried again.
 
         Of an answer that broke off the whole pictures are taken. Its state afterwards.
@@ -169,7 +169,7 @@ class Keeping:
         self.body(call)
         return self.answered(call, fetch=fetch)
 
-    def _from_part(self, call: Call, fetch: Fetch | None) -> State:
+    def _from_part(self, call: Call, fetch: Fetch | None) -> CallState:
         part, newest = self.part(call), self.records.last(call.fingerprint)
         body = part.read_bytes() if part.is_file() else b""
         if newest is None or newest.id != call.id or not holds_pictures(body):
@@ -178,7 +178,7 @@ class Keeping:
         part.unlink()
         return state
 
-    def take(self, call: Call, body: bytes, fetch: Fetch | None = None) -> State:
+    def take(self, call: Call, body: bytes, fetch: Fetch | None = None) -> CallState:
         """Keep the answer that a batch brought for a call; its state now."""
         with writing(self.path(call.fingerprint)):
             write_whole(self.path(call.fingerprint), body)
@@ -221,14 +221,14 @@ class Keeping:
             return f"{len(partial)} bytes of the answer came and could not be kept: {exc}"
         return f"{len(partial)} bytes of the answer came: {path}"
 
-    def _refused(self, call: Call, exc: ProviderRefused) -> State:
+    def _refused(self, call: Call, exc: ProviderRefused) -> CallState:
         """Close the record of a call that was refused; some services say so in a good answer."""
         self.path(call.fingerprint).unlink(missing_ok=True)
         about = {"stage": exc.stage, "categories": exc.categories}
         self.finish(call, "refused", message=str(exc), **about)
         return "refused"
 
-    def settled(self, call: Call) -> State:
+    def settled(self, call: Call) -> CallState:
         """The state of a record, after closing it where its process is dead. Inside `change`."""
         under_way = self.lives(call.owner) and call.id not in self._unclosed
         if call.state != "started" or under_way:
@@ -247,7 +247,7 @@ class Keeping:
         *,
         fetch: Fetch | None = None,
         short: str = "",
-    ) -> State:
+    ) -> CallState:
         """Close a record whose answer is on disk; `short` says why it is there only in part."""
         message = short
         if answer is None:
@@ -258,7 +258,7 @@ class Keeping:
             except VeraxError as exc:
                 message = message or str(exc)
         usage, stated = (answer.usage, answer.billed_usd) if answer else bill(self.body(call))
-        state: State = "done" if answer and not short else "unusable"
+        state: CallState = "done" if answer and not short else "unusable"
         about: dict[str, Any] = {}
         if answer:
             about = {"request_id": answer.request_id, "retries": answer.retries}
@@ -267,7 +267,7 @@ class Keeping:
         self.finish(call, state, usage=usage, cost_usd=cost, message=message, **about)
         return state
 
-    def finish(self, call: Call, state: State, **about: Any) -> None:  # noqa: ANN401
+    def finish(self, call: Call, state: CallState, **about: Any) -> None:  # noqa: ANN401
         """Close a record; raises OutputError where that cannot be written, and then the next look
         at the call closes it."""
         self._unclosed.add(call.id)

@@ -1,0 +1,250 @@
+"""The HTTP connections that Verax opens: to a service, and to where its links lead.
+
+What the environment names (proxies, certificates) is used; what of it cannot be used is an error
+that names the variable, before anything is sent. A link may be relative to the service, appear
+late, redirect, or never end. It leads into a private network only where the service is in one.
+A body that calls itself compressed and is not, or breaks off, is taken as far as it goes.
+"""
+
+import os
+import time
+import urllib.request
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+
+from verax import __version__
+from verax.errors import ProviderError, SettingsError
+from verax.providers.addresses import Pinned, is_private, local_address, public_address
+
+CONNECT_TIMEOUT_S = 15.0
+LINK_SILENCE_S = 60.0
+CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+_LIMITS = httpx2.Limits(max_keepalive_connections=0)
+_HEADERS = {"user-agent": f"verax/{__version__}", "accept-encoding": "gzip, deflate"}
+
+
+def service_client(url: httpx2.URL, *, timeout_s: float, local_only: bool) -> httpx2.Client:
+    """Connections to a service. Raises SettingsError for surroundings that cannot work."""
+    timeout = httpx2.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s))
+    if not local_only:
+        return _client(url, timeout)
+    inner = httpx2.HTTPTransport(limits=_LIMITS, trust_env=False)
+    pinned = Pinned(inner, local_address)
+    return httpx2.Client(transport=pinned, trust_env=False, timeout=timeout, headers=_HEADERS)
+
+
+def link_client(url: httpx2.URL, *, private: bool, local_only: bool) -> httpx2.Client:
+    """Connections to where a link leads; `private` allows addresses inside of private networks."""
+    timeout = httpx2.Timeout(LINK_SILENCE_S, connect=CONNECT_TIMEOUT_S)
+    if local_only:
+        return service_client(url, timeout_s=LINK_SILENCE_S, local_only=True)
+    if private or _proxy_of(url):
+        return _client(url, timeout)
+    return _client(url, timeout, pinned=True)
+
+
+def _client(url: httpx2.URL, timeout: httpx2.Timeout, *, pinned: bool = False) -> httpx2.Client:
+    """Connections as the environment says; `pinned` ones lead to public addresses alone."""
+    for trust_env in (True, False):
+        try:
+            inner = httpx2.HTTPTransport(limits=_LIMITS, trust_env=trust_env) if pinned else None
+            return httpx2.Client(
+                transport=inner and Pinned(inner, public_address),
+                limits=_LIMITS,
+                timeout=timeout,
+                headers=_HEADERS,
+                trust_env=trust_env,
+            )
+        except (ImportError, ValueError, OSError) as exc:
+            variable = _faulty(url, exc)
+            if variable or not trust_env:
+                raise SettingsError(f"{variable}; nothing was sent") from None
+    raise AssertionError("unreachable: the second attempt returns or raises")
+
+
+def _faulty(url: httpx2.URL, exc: Exception) -> str:
+    """What is wrong with the surroundings, naming the variable; "" where this address needs none
+    of it."""
+    if isinstance(exc, OSError):
+        if url.scheme == "http":
+            return ""
+        names = [name for name in CERTIFICATES if not Path(os.environ.get(name, "/")).exists()]
+        named = " and ".join(names) or " or ".join(CERTIFICATES)
+        return f"{named} names no usable certificates ({exc.strerror or exc}); mend it or unset it"
+    name = _proxy_of(url)
+    if not name:
+        return ""
+    what = (
+        "needs the package socksio (pip install socksio)"
+        if isinstance(exc, ImportError)
+        else "is no proxy that can be used: want http://, https:// or socks5://"
+    )
+    return f"{name} {what}, or unset it"
+
+
+def connection_hint(url: httpx2.URL, error: str) -> str:
+    """What the surroundings have to do with a failed connection, in words; "" for nothing."""
+    if "CERTIFICATE" in error.upper():
+        return "; SSL_CERT_FILE names the certificates to trust, a company's own among them"
+    name = _proxy_of(url)
+    return f"; the way there is the proxy that {name} names" if name else ""
+
+
+def _proxy_of(url: httpx2.URL) -> str:
+    """The name of the variable whose proxy would be used for an address; "" for none."""
+    if urllib.request.proxy_bypass(url.host):
+        return ""
+    wanted = (f"{url.scheme}_proxy", "all_proxy")
+    return next((name for name in os.environ if name.lower() in wanted and os.environ[name]), "")
+
+
+MOST_LINK_BYTES = 100_000_000
+LINK_DEADLINE_S = 180.0
+LINK_PAUSES_S = (0.5, 1.0, 2.0, 4.0)  # a picture may appear a little after its link
+MOST_REDIRECTS = 5
+EXPIRED = (403, 410)  # a link that has expired; waiting does not bring it back
+AGAIN = "the answer is kept; try again for nothing: verax journal fetch"
+
+
+@dataclass(frozen=True, slots=True)
+class LinkOrigin:
+    """The service whose answer holds the link.
+
+    Attributes:
+        keys: the header of its key; sent only to the service's own scheme, host and port.
+        retries, sleep: how often, and the waiting between attempts.
+    """
+
+    service: httpx2.URL
+    local_only: bool
+    keys: Mapping[str, str]
+    retries: int
+    sleep: Callable[[float], None]
+
+
+def fetch_link(link: str, origin: LinkOrigin) -> bytes:
+    """The bytes behind a link. Raises ProviderError where they cannot be had now.
+
+    Raises SettingsError where the link leads beyond what `local_only` allows.
+    """
+    url = _joined(link, origin.service)
+    private = is_private(origin.service.host)
+    with link_client(url, private=private, local_only=origin.local_only) as line:
+        for pause in (*LINK_PAUSES_S[: origin.retries], None):
+            try:
+                status, data = _once(line, url, origin)
+            except httpx2.HTTPError as exc:
+                status, data = 0, type(exc).__name__.encode()
+            except SettingsError as exc:
+                if origin.local_only:
+                    raise
+                raise ProviderError(f"the picture behind a link: {exc}; {AGAIN}") from None
+            if status == 200 and data:
+                return data
+            if pause is None or status in EXPIRED:
+                break
+            origin.sleep(pause)
+    why = f"HTTP {status}" if status else data.decode()
+    raise ProviderError(f"the picture behind a link at {url.host} did not come ({why}); {AGAIN}")
+
+
+def _joined(link: str, service: httpx2.URL) -> httpx2.URL:
+    """The whole address of a link; a relative one starts at the service."""
+    try:
+        url = httpx2.URL(f"{service}/").join(link)
+    except (httpx2.InvalidURL, ValueError) as exc:
+        raise ProviderError(f"the answer holds a link that is none ({exc}); {AGAIN}") from None
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ProviderError(f"the answer holds a link that is no web address; {AGAIN}")
+    return url.copy_with(userinfo=b"") if url.userinfo else url
+
+
+def _once(line: httpx2.Client, url: httpx2.URL, origin: LinkOrigin) -> tuple[int, bytes]:
+    """Status and bytes of one attempt, its redirects followed."""
+    keyed = False
+    for _ in range(MOST_REDIRECTS + 1):
+        headers = dict(origin.keys) if keyed and _same(url, origin.service) else {}
+        with line.stream("GET", url, headers=headers) as reply:
+            if reply.has_redirect_location:
+                url = _joined(reply.headers["location"], url)
+                continue
+            if reply.status_code in (401, 403) and _same(url, origin.service) and not keyed:
+                keyed = True
+                continue
+            return reply.status_code, _bounded(reply) if reply.status_code == 200 else b""
+    return 310, b""
+
+
+def _same(url: httpx2.URL, service: httpx2.URL) -> bool:
+    return (url.scheme, url.host, url.port) == (service.scheme, service.host, service.port)
+
+
+def _bounded(reply: httpx2.Response) -> bytes:
+    """The body; ProviderError where it is too large or does not end."""
+    pieces, total, end = [], 0, time.monotonic() + LINK_DEADLINE_S
+    for piece in reply.iter_bytes():
+        total += len(piece)
+        if total > MOST_LINK_BYTES or time.monotonic() > end:
+            most = MOST_LINK_BYTES // 1_000_000
+            raise ProviderError(
+                f"the picture behind a link is larger than {most} MB or does not end; {AGAIN}"
+            )
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+GZIP_HEAD = b"\x1f\x8b"
+
+
+class Content:
+    """Takes the raw chunks of one body and gives them back decoded.
+
+    Args:
+        coding: the Content-Encoding; what is not gzip or deflate passes through.
+    """
+
+    def __init__(self, coding: str) -> None:
+        self._coding = coding.strip().lower()
+        self._head = b""
+        self._decoder: zlib._Decompress | None = None
+        self._plain = self._coding not in ("gzip", "x-gzip", "deflate")
+
+    def take(self, chunk: bytes) -> bytes:
+        """The decoded bytes that this chunk brings."""
+        if self._plain:
+            return chunk
+        if self._decoder is None:
+            self._head += chunk
+            if len(self._head) < 2:
+                return b""
+            chunk, self._head = self._head, b""
+            bits = self._window_bits(chunk)
+            if bits is None:
+                self._plain = True
+                return chunk
+            self._decoder = zlib.decompressobj(bits)
+        return self._decoded(chunk)
+
+    def rest(self) -> bytes:
+        """What is left at the end."""
+        return self._head or (self._decoder.flush() if self._decoder else b"")
+
+    def _window_bits(self, head: bytes) -> int | None:
+        if head.startswith(GZIP_HEAD):
+            return 16 + zlib.MAX_WBITS
+        zlib_head = head[0] & 0x0F == 8 and (head[0] * 256 + head[1]) % 31 == 0
+        if self._coding == "deflate":
+            return zlib.MAX_WBITS if zlib_head else -zlib.MAX_WBITS
+        return None
+
+    def _decoded(self, chunk: bytes) -> bytes:
+        assert self._decoder is not None
+        try:
+            return self._decoder.decompress(chunk)
+        except zlib.error:
+            self._plain = True  # nothing that follows can be decoded
+            return b""

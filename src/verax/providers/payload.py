@@ -1,0 +1,266 @@
+"""The payload of an answer: where its JSON or event stream holds pictures, tokens and price.
+
+Pictures come as base64 or behind a link, nested in many ways. Services leave token counts out, send
+zeros, or counts under other names. What cannot be the count of a painted picture is unknown, never
+zero: the journal then counts the most the call can cost.
+"""
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from verax.errors import ProviderError
+from verax.providers.requests import Usage
+
+LISTS = ("data", "images", "output", "result", "results", "response", "image", "item")
+INSIDE = ("b64_json", "url", "image_url", "image_base64", "base64", "b64", "image", "result")
+DEPTH = 4
+LONGEST_LINK = 4096  # characters of a link without a scheme; longer texts are base64
+_CLOSED = re.compile(rb'"(b64_json|url)"\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)"')
+
+
+@dataclass(frozen=True, slots=True)
+class PictureSource:
+    """One picture: its bytes, or the link that leads to them."""
+
+    data: bytes | None = None
+    link: str = ""
+
+
+def entries(value: object, depth: int = DEPTH) -> list[dict[str, Any]]:
+    """The objects of an answer that hold a picture or a link, also where they are nested."""
+    if depth == 0:
+        return []
+    if isinstance(value, list):
+        return [one for item in value for one in entries(_entry(item), depth - 1)]
+    if not isinstance(value, dict):
+        return []
+    nested = [one for name in LISTS for one in entries(value.get(name), depth - 1)]
+    return nested or ([value] if texts(value) and not value.get("error") else [])
+
+
+def entry_count(data: Mapping[str, Any]) -> int:
+    """How many entries the answer has, empty ones included."""
+    listed = data.get("data")
+    return len(listed) if isinstance(listed, list) else 0
+
+
+def sources(entry: Mapping[str, Any]) -> list[PictureSource]:
+    """The ways to the picture of an entry, best first. Raises ProviderError where there is none."""
+    found, wrong = [], ""
+    for text in texts(entry):
+        try:
+            found.append(_source(text))
+        except ProviderError as exc:
+            wrong = str(exc)
+    if not found:
+        raise ProviderError(wrong or "an entry of the answer holds no picture; it is kept")
+    return found
+
+
+def texts(entry: Mapping[str, Any]) -> list[str]:
+    """What an entry holds that may be a picture or name one."""
+    values = [entry.get(name) for name in INSIDE]
+    plain = [value.get("url") if isinstance(value, dict) else value for value in values]
+    return [value.strip() for value in plain if isinstance(value, str) and value.strip()]
+
+
+def decode_base64(text: str) -> bytes:
+    """The bytes of base64: also wrapped, url-safe, or without padding."""
+    bare = "".join(text.split()).rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        return base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
+    except (ValueError, binascii.Error) as exc:
+        raise ProviderError(f"the picture is no valid base64 ({exc}); the answer is kept") from exc
+
+
+def salvage(body: bytes) -> dict[str, Any] | None:
+    """The whole pictures of an answer that was cut; None where it holds none."""
+    found = []
+    for name, text in _CLOSED.findall(body):
+        try:
+            found.append({name.decode(): json.loads(b'"' + text + b'"')})
+        except ValueError:
+            continue
+    return {"data": found} if found else None
+
+
+def _entry(item: object) -> object:
+    """An entry as an object; some services list bare texts."""
+    return {"url": item} if isinstance(item, str) else item
+
+
+def _source(text: str) -> PictureSource:
+    if text[:5].lower() == "data:":
+        return PictureSource(decode_base64(text.partition(",")[2]))
+    if is_address(text) or (len(text) < LONGEST_LINK and ("." in text or text.startswith("/"))):
+        return PictureSource(link=text)
+    return PictureSource(decode_base64(text))
+
+
+def is_address(text: str) -> bool:
+    return text[:8].lower().startswith(("http://", "https://"))
+
+
+Preview = Callable[[int, bytes], None]  # index of the partial image, its base64
+_HEADS = (b"event:", b"data:", b"id:", b"retry:", b":")
+_ABOUT = ("size", "quality", "background", "output_format", "model", "created_at", "metadata")
+
+
+class Collector:
+    """Takes the chunks of an event stream; knows what has come so far.
+
+    Events: `image_generation.` or `image_edit.` with `partial_image`, then `completed`. Relays name
+    them otherwise, only in the `event:` line, or nest the picture: every event that holds a picture
+    and is no preview counts as one.
+    """
+
+    def __init__(self, preview: Preview | None = None) -> None:
+        self._preview = preview
+        self._rest: list[bytes] = []  # what has come since the last blank line
+        self._pictures: list[dict[str, Any]] = []
+        self._about: dict[str, Any] = {}
+        self.error: dict[str, Any] | None = None
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes. Lines end with LF, CRLF or CR as the standard allows."""
+        self._rest.append(chunk)
+        if b"\n" not in chunk and b"\r" not in chunk:
+            return  # inside a picture: joining now would copy megabytes again and again
+        text = b"".join(self._rest)
+        held = b"\r" if text.endswith(b"\r") else b""  # perhaps half of a CRLF
+        text = text.removesuffix(held).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        *blocks, rest = text.split(b"\n\n")
+        self._rest = [rest + held]
+        for block in blocks:
+            self._take(block)
+
+    def answer(self) -> dict[str, Any] | None:
+        """The stream as one answer of the Images API; None before a picture is complete."""
+        return {**self._about, "data": self._pictures} if self._pictures else None
+
+    def _take(self, block: bytes) -> None:
+        lines = [line for line in block.lstrip(b"\xef\xbb\xbf").split(b"\n") if line]
+        name = next((line[6:].strip() for line in lines if line.startswith(b"event:")), b"")
+        data = [line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:")]
+        for event in _events(data):
+            self._take_event(str(event.get("type") or name.decode("utf-8", "replace")), event)
+
+    def _take_event(self, kind: str, event: dict[str, Any]) -> None:
+        if "partial" in kind or "partial_image_index" in event:
+            self._show(event)
+            return
+        known = [text for one in self._pictures for text in texts(one)]
+        found = [one for one in entries(event) if not set(texts(one)) & set(known)]
+        self._pictures += found
+        if found or event.get("usage"):
+            about = {name: event[name] for name in _ABOUT if event.get(name)}
+            usage = {"usage": event["usage"]} if event.get("usage") else {}
+            self._about |= about | usage
+        elif kind.endswith(("error", "failed")) or event.get("error"):
+            self.error = event
+
+    def _show(self, event: dict[str, Any]) -> None:
+        """Hand a partial image on; one that is not as it should be is passed over."""
+        index, text = event.get("partial_image_index", 0), event.get("b64_json")
+        if self._preview is not None and isinstance(index, int) and isinstance(text, str):
+            self._preview(index, text.encode())
+
+
+def is_stream(body: bytes) -> bool:
+    """Whether a body is events, whatever its headers say."""
+    return body[:64].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(_HEADS)
+
+
+def parse_stream(body: bytes) -> Collector:
+    """Everything that a stream holds, also where its last blank line is missing."""
+    collector = Collector()
+    collector.feed(body)
+    collector.feed(b"\n\n")
+    return collector
+
+
+def _events(data: list[bytes]) -> list[dict[str, Any]]:
+    """The JSON objects of one block; heartbeats, comments and [DONE] are none.
+
+    Several lines are one object by the standard, an object each where a relay forgets the blank
+    line between two events.
+    """
+    joined = _object(b"\n".join(data))
+    if joined is not None:
+        return [joined]
+    each = [_object(line) for line in data]
+    return [one for one in each if one is not None]
+
+
+def _object(text: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def read_usage(usage: object) -> Usage | None:
+    """The token counts under the keys of the Images API; None where they are unknown.
+
+    A picture has input and output tokens, so an absent or zero count makes all of it unknown.
+    What is not split by kind, and whatever a total holds beyond its parts, counts as image.
+    """
+    table = _table(usage)
+    total_in, total_out = _count(table, "input_tokens"), _count(table, "output_tokens")
+    if not total_in or not total_out:
+        return None
+    beyond = max(0, (_count(table, "total_tokens") or 0) - total_in - total_out)
+    text_in = min(total_in, _count(_table(table.get("input_tokens_details")), "text_tokens") or 0)
+    text_out = _count(_table(table.get("output_tokens_details")), "text_tokens") or 0
+    text_out = min(total_out, text_out)
+    return Usage(
+        input_text=text_in,
+        input_image=total_in - text_in,
+        output_text=text_out,
+        output_image=total_out - text_out + beyond,
+    )
+
+
+def stated_usd(data: Mapping[str, Any]) -> float | None:
+    """The price in US dollars as a gateway states it; None where it states none, or nothing.
+
+    With a key of one's own a gateway bills its share and the provider behind it the rest
+    (`upstream_inference_cost`): the sum is what the call costs.
+    """
+    usage, meta = _table(data.get("usage")), _table(data.get("metadata"))
+    own = meta.get("cost") if _in_dollars(meta) else None
+    own = usage.get("cost") if own is None else own
+    details = _table(usage.get("cost_details"))
+    behind = details.get("upstream_inference_cost", usage.get("upstream_inference_cost"))
+    if usage.get("is_byok") is False:  # then it is the same money counted twice
+        behind = None
+    if own is None and behind is None:
+        own = _table(data.get("verax")).get("cost_usd")  # our own gateway
+    known = [usd for usd in (_dollars(own), _dollars(behind)) if usd is not None]
+    return sum(known) or None
+
+
+def _in_dollars(meta: Mapping[str, Any]) -> bool:
+    currency = meta.get("cost_currency") or "USD"
+    return isinstance(currency, str) and currency.upper() == "USD"
+
+
+def _dollars(value: object) -> float | None:
+    ok = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e6
+    return float(value) if ok and isinstance(value, (int, float)) else None
+
+
+def _count(table: Mapping[str, Any], name: str) -> int | None:
+    value = table.get(name)
+    ok = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return value if ok else None
+
+
+def _table(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
