@@ -15,7 +15,7 @@ from verax.report.generator import best_of
 
 @pytest.mark.parametrize("name", list(presets()))
 def test_every_preset_is_a_plan_that_passes_its_check(name):
-    plans.check(plans.Plan(datasets=("x",), **preset(name).fields))
+    plans.check(plans.Plan(**{"datasets": ("x",), **preset(name).fields}))
 
 
 def test_the_control_preset_has_every_control():
@@ -51,3 +51,39 @@ def test_a_plan_file_tells_all_and_takes_no_flags_beside_it(tmp_path):
 
     with pytest.raises(SettingsError, match=r"flags limit"):
         CliRunner().invoke(app, command, catch_exceptions=False)
+
+
+def run(*words):
+    return CliRunner().invoke(app, ["bench", "run", *map(str, words)], catch_exceptions=False)
+
+
+def test_the_study_says_all_that_is_missing_and_how_to_get_it(tmp_path):
+    with pytest.raises(SettingsError) as raised:
+        run("--preset", "study", "-o", tmp_path / "run")
+
+    assert len(preset("study").fields["tasks"]) == 8
+    for name in preset("study").fields["datasets"]:
+        assert f"\n  {name}: " in str(raised.value)
+    assert "verax data fetch o-haze" in str(raised.value)
+    told = CliRunner().invoke(app, ["bench", "presets"]).stdout
+    assert "You bring the eight sets" in told
+    assert "--max-cost" in told
+
+
+def test_a_misspelt_task_is_refused_with_the_right_one_named(dataset, tmp_path):
+    with pytest.raises(UnknownNameError, match="did you mean 'lowlight'"):
+        run("--dataset", dataset, "--task", "lowlihgt", "--method", "identity",
+            "-o", tmp_path / "run")  # fmt: skip
+
+    assert not (tmp_path / "run").exists()
+
+
+def test_simulated_priors_are_named_before_the_run_and_in_its_table(dataset, tmp_path):
+    for role in ("input", "target"):
+        (tmp_path / "set").mkdir(exist_ok=True)
+        (tmp_path / "set" / role).symlink_to(dataset / role)
+    done = run("--dataset", tmp_path / "set", "--task", "lowlight", "--method", "raw-prior",
+               "--metric", "psnr", "--limit", "1", "-o", tmp_path / "run")  # fmt: skip
+
+    assert "priors of 1 pictures are simulated" in done.stderr
+    assert "raw-prior (simulated)" in done.stdout

@@ -52,7 +52,9 @@ def test_the_result_is_a_sentence_and_the_figures_wait_for_v(verax, pair, tmp_pa
 
     plain, verbose = verax(*command).stdout, verax(*command, "-v").stdout
 
-    assert "the light is the prior's" in plain
+    assert "brightened" in plain
+    assert "with the light" in plain
+    assert "of the detail is the generator's" in plain
     assert "p = " not in plain
     assert "p = " in verbose
 
@@ -146,17 +148,36 @@ def test_restore_shows_its_options_in_panels(verax):
     assert places == sorted(places)
 
 
-def test_the_sentence_says_how_much_is_the_generators():
-    record = {
+def record_of(believed, *, faults=(), task="", front=0.0, **more):
+    """What `restore --json` prints, as far as its sentence needs it."""
+    return {
         "prior": "used",
         "trust": {"photo": 0.5, "confirmed": 0.1, "light": 0.28, "generated": 0.12},
-        "explanation": {"believed": "darkness"},
-        "trust_map": "report/trust.png",
+        "explanation": {"believed": believed, "task": task, "front": front},
+        "faults": {"kinds": {kind: {"severity": 0.9, "sure": 0.9} for kind in faults}},
+        **more,
     }
 
-    assert "Darkness seen in the photo" in sentence(record)
-    assert "12% of the picture" in sentence(record)
-    assert "(report/trust.png shows where)" in sentence(record)
+
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        (record_of("haze", trust_map="trust.png"),
+         "Haze removed with the light and contrast of the prior; 12 % of the detail is the "
+         "generator's, marked in trust.png."),
+        (record_of("darkness, blur", faults=["noise"]), "Noise removed, brightened, sharpened"),
+        (record_of("haze, a colour cast"), "Haze and the colour cast removed with"),
+        (record_of("nothing", task="derain"), "Rain removed with"),
+        (record_of("nothing", front=0.9), "What lay in front of the scene removed with"),
+        (record_of("nothing"), "hardly anything was taken"),
+        (record_of("", prior="none", faults=["lowlight"]), "Brightened by the embedded networks;"),
+        (record_of("", prior="none"), "the photo is as it was; nothing in it comes from"),
+        (record_of("", prior="none", restorer="dcp"), "Restored by dcp, without a prior;"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+def test_the_sentence_says_what_was_done_and_how_much_is_the_generators(record, words):
+    assert words in sentence(record)
 
 
 def test_a_missing_extra_names_its_packages_one_by_one():

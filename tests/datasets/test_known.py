@@ -129,13 +129,58 @@ def test_an_added_folder_is_recognised_and_found_by_its_name(o_haze):
     assert {i.task for i in items} == {"dehazing"}
 
 
-def test_a_folder_that_fits_several_datasets_asks_for_the_name(tmp_path):
-    put(tmp_path / "x", "input/a.png", "gt/a.png", "output/a.png")
+def test_a_plain_folder_is_added_under_its_own_name(tmp_path):
+    put(tmp_path / "mine", "input/a.png", "gt/a.png", "output/a.png")
 
-    with pytest.raises(SettingsError, match=r"--name"):
-        verax("add", tmp_path / "x")
+    told = verax("add", tmp_path / "mine", "--task", "lowlight", "--licence", "CC0")
+
+    (item,) = load("mine").items
+    assert (item.dataset, item.task, item.licence) == ("mine", "lowlight", "CC0")
+    assert item.target.parent.name == "gt"
+    assert item.generated.parent.name == "output"
+    assert "your own dataset mine" in told
+    assert "lowleveleval" in told  # what is laid out alike is named, not believed
+    assert "mine" in verax("list", "--task", "lowlight")
+
+
+def test_a_folder_is_a_published_set_only_on_its_owners_word_or_with_all_its_files(tmp_path):
+    put(tmp_path / "x", "input/a.png", "gt/a.png", "output/a.png")
     verax("add", tmp_path / "x", "--name", "lowleveleval")
-    assert load("lowleveleval").items[0].generator == "nano-banana-pro"
+    (item,) = load("lowleveleval").items
+    assert item.generator == "nano-banana-pro"
+    assert item.dataset == "lowleveleval-part"
+
+    put(tmp_path / "O-HAZE", "hazy/01.png", "GT/01.png")
+    with pytest.raises(SettingsError, match="not those of O-HAZE"):
+        verax("add", tmp_path / "O-HAZE")
+    told = verax("add", tmp_path / "O-HAZE", "--name", "o-haze")
+    assert "part of O-HAZE" in told
+    assert load("o-haze").items[0].dataset == "o-haze-part"
+
+
+@pytest.mark.parametrize("count", [15, 100])
+def test_as_many_pictures_as_a_published_set_has_do_not_make_a_folder_one(tmp_path, count):
+    for side in ("input", "target"):
+        put(tmp_path / "holiday", *(f"{side}/{n}.png" for n in range(count)))
+
+    verax("add", tmp_path / "holiday")
+
+    assert {item.dataset for item in load("holiday").items} == {"holiday"}
+
+
+def test_photos_alone_are_a_dataset_too(tmp_path):
+    put(tmp_path / "shots", "a.png", "b.png")
+
+    verax("add", tmp_path / "shots")
+
+    assert [item.input.name for item in load("shots").items] == ["a.png", "b.png"]
+
+
+def test_two_sides_without_one_common_name_are_refused(tmp_path):
+    put(tmp_path / "x", "low/a.png", "high/b.png")
+
+    with pytest.raises(SettingsError, match="partners share their name"):
+        verax("add", tmp_path / "x")
 
 
 def test_many_photos_share_one_reference(tmp_path):

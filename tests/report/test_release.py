@@ -1,5 +1,6 @@
 """A released dataset loads with the libraries people use; its card tells what the store holds."""
 
+import contextlib
 import csv
 import re
 from dataclasses import replace
@@ -103,6 +104,23 @@ def test_a_changed_output_is_not_released(record, tmp_path):
 def test_a_folder_with_files_is_refused(record, tmp_path):
     with pytest.raises(SettingsError, match="empty"):
         release(record, tmp_path)
+
+
+def test_the_owner_of_photos_without_a_licence_states_it_and_it_covers_no_others(tmp_path):
+    path = tmp_path / "photo.png"
+    images.write(path, np.full((12, 16, 3), 0.3, np.float32))
+    items = [
+        Item(f"{n}.png", "haze", "set", "", path, path, None, "", licence)
+        for n, licence in enumerate(("", "research only"))
+    ]
+    plan = plans.Plan(("set",), ("identity",))
+    run(plan, expand(plan, [Dataset("set", tuple(items))]), tmp_path / "run")
+    with contextlib.closing(open_run(tmp_path / "run")) as record:
+        without = release(record, tmp_path / "a")
+        stated = release(record, tmp_path / "b", licence="CC BY 4.0")
+
+    assert not without.published
+    assert [(row["item"], row["licence"]) for row in stated.published] == [("0.png", "CC BY 4.0")]
 
 
 def test_the_catalog_and_the_licence_reader_agree():

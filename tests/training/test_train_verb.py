@@ -1,3 +1,6 @@
+import re
+from dataclasses import fields
+
 import pytest
 import toy
 from typer.testing import CliRunner
@@ -57,9 +60,16 @@ def test_wrong_calls_are_explained(verax, tmp_path):
 def test_a_shown_recipe_reads_back_as_the_same_recipe(verax, tmp_path, name):
     from verax.training import recipes
 
-    shown = verax("train", "--recipe", name, "--data", "photos", "--show").output
-
-    blocks = [block for block in shown.split("# ") if block.strip()]
-    for block, recipe in zip(blocks, recipes.named(name, ("photos",)).values(), strict=True):
-        (tmp_path / "shown.toml").write_text(f"# {block}")
+    for network, recipe in recipes.named(name, ("photos",)).items():
+        words = ("--recipe", name, "--network", network, "--data", "photos", "--show")
+        (tmp_path / "shown.toml").write_text(verax("train", *words).output)
         assert recipes.read(tmp_path / "shown.toml").as_dict() == recipe.as_dict()
+
+
+def test_a_shown_recipe_says_what_every_setting_means(verax):
+    from verax.training.recipes import Recipe
+
+    shown = verax("train", "--recipe", "cpu", "--network", "tone", "--show").output
+
+    lines = dict(re.findall(r"^\[?(\w+).*?  # (.+)$", shown, re.MULTILINE))
+    assert [field.name for field in fields(Recipe) if not lines.get(field.name)] == []

@@ -11,10 +11,18 @@ from verax.errors import choose
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A plan without datasets: its question, fields of `Plan`, whether deviations are measured."""
+    """A plan, mostly without datasets.
+
+    Attributes:
+        about: its question.
+        fields: of `Plan`.
+        needs: what the user brings, "" where any dataset will do.
+        deviation: whether deviations are measured.
+    """
 
     about: str
     fields: dict[str, Any]
+    needs: str = ""
     deviation: bool = False
 
 
@@ -31,6 +39,6 @@ def preset(name: str) -> Preset:
 
 
 def _preset(entry: dict[str, Any]) -> Preset:
-    about, deviation = entry.pop("about"), entry.pop("deviation", False)
+    facts = {name: entry.pop(name) for name in ("about", "needs", "deviation") if name in entry}
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
-    return Preset(about, values, deviation)
+    return Preset(fields=values, **facts)

@@ -12,13 +12,14 @@ from verax.cli.asked import Batching
 from verax.cli.bench_asked import bench_asker
 from verax.cli.bench_progress import progress_bar, show
 from verax.cli.paid import BaseUrl, Gateway, LocalOnly, MaxCost, RetryUncertain, Terms
-from verax.errors import SettingsError
+from verax.errors import SettingsError, choose
 
 if TYPE_CHECKING:
     from verax.bench.digests import Digests
     from verax.bench.plan import Plan
     from verax.bench.presets import Preset
     from verax.bench.work import Work
+    from verax.datasets import Dataset
 
 app = typer.Typer(
     help="Benchmarks: datasets x methods x priors, resumable, with every outcome counted.",
@@ -122,25 +123,66 @@ def announced_works(plan: "Plan", output: Path, *, deviation: bool) -> "tuple[li
     from verax.bench.extent import disk_gb, in_words
     from verax.bench.record import finished
     from verax.bench.work import expand
-    from verax.datasets import load
     from verax.store import free_gb
 
     done, known = finished(output)
     digests = Digests({path: (size, time, sha256) for path, (size, time, sha256) in known.items()})
-    datasets = [load(name, task=plan.tasks[0] if plan.tasks else "") for name in plan.datasets]
-    for found in datasets:
-        for remark in found.remarks:
-            print(f"note: {remark}", file=sys.stderr)
+    datasets = loaded(plan)
     works = expand(plan, datasets, digests=digests)
-    extent = in_words(works, done, metrics=len(plan.metrics), deviation=deviation)
-    print(extent, file=sys.stderr)
+    notes = [remark for dataset in datasets for remark in dataset.remarks]
+    simulated = len({work.photo for work in works if work.prior == "simulated"})
+    if simulated:
+        notes.append(
+            f"the priors of {simulated} pictures are simulated from their references, no image "
+            "generator was asked: an upper bound; real ones come with --prior files or "
+            "--prior provider:MODEL"
+        )
     needed = disk_gb([work for work in works if work.key not in done])
     free = free_gb(output)
     if needed > free:
-        print(
-            f"note: {output} has {free:.1f} GB free, about {needed:.1f} are needed", file=sys.stderr
-        )
+        notes.append(f"{output} has {free:.1f} GB free, about {needed:.1f} are needed")
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    print(in_words(works, done, metrics=len(plan.metrics), deviation=deviation), file=sys.stderr)
     return works, digests
+
+
+def loaded(plan: "Plan") -> "list[Dataset]":
+    """The datasets of a plan. Raises SettingsError that says how to get all that are not here."""
+    from verax.datasets import load
+
+    check_tasks(plan)
+    there, missing = [], {}
+    for name in plan.datasets:
+        try:
+            there.append(load(name, task=plan.tasks[0] if plan.tasks else ""))
+        except SettingsError as exc:
+            missing[name] = exc
+    if len(missing) == 1 == len(plan.datasets):
+        raise missing[plan.datasets[0]]
+    if missing:
+        ways = "".join(f"\n  {name}: {why}" for name, why in missing.items())
+        rest = " ".join(f"--dataset {name}" for name in plan.datasets if name not in missing)
+        raise SettingsError(
+            f"{len(missing)} of {len(plan.datasets)} datasets are not here:{ways}"
+            + (f"\nWith those that are here: {rest}" if rest else "")
+        )
+    return there
+
+
+def check_tasks(plan: "Plan") -> None:
+    """Raises UnknownNameError for a task that neither Verax nor a dataset of the plan knows."""
+    from verax.catalog import prompts
+    from verax.datasets import load, registry
+    from verax.degrade import TASKS
+    from verax.settings import load as load_settings
+
+    home = load_settings().home
+    known = [*registry.tasks(home), *prompts.tasks(), *TASKS]
+    for task in plan.tasks:
+        if task not in known:
+            own = [item.task for name in plan.datasets for item in load(name, home=home).items]
+            choose(dict.fromkeys([*known, *own]), task, kind="task")
 
 
 def read_plan(file: Path | None, flags: dict[str, Any], preset: "Preset | None" = None) -> "Plan":
@@ -193,6 +235,8 @@ def list_presets() -> None:
             for field, value in preset.fields.items()
         )
         print(f"{name:14}{preset.about}\n{'':14}{fields}")
+        if preset.needs:
+            print(f"{'':14}You bring {preset.needs}.")
 
 
 @app.command()

@@ -31,17 +31,22 @@ def list_datasets(
 
     home = _home()
     mine = registry.places(home)
-    entries = [e for e in registry.known(changes=home).values() if task in ("", e.task)]
+    known = registry.known(changes=home)
+    entries = [e for e in known.values() if task in ("", e.task)]
+    own = {n: p for n, p in mine.items() if n not in known and task in ("", p.task)}
     if as_json:
         rows = [
             asdict(e) | {"folder": mine[e.name].folder if e.name in mine else None} for e in entries
         ]
-        print(json.dumps({"datasets": rows}, indent=1))
+        rows_own = [{"name": name, **asdict(place)} for name, place in own.items()]
+        print(json.dumps({"datasets": rows, "own": rows_own}, indent=1))
         return
     for entry in entries:
         pictures = sum(entry.splits.values()) or "?"
         where = mine[entry.name].folder if entry.name in mine else f"not here ({entry.fetch})"
         print(f"{entry.name:20}{entry.task:18}{pictures:>9}  {where}")
+    for name, place in own.items():
+        print(f"{name:20}{place.task:18}{'own':>9}  {place.folder}")
 
 
 @app.command()
@@ -114,16 +119,34 @@ def _fetch_one(
 
 @app.command()
 def add(
-    folder: Path = typer.Argument(..., help="Where the dataset lies."),
-    name: str = typer.Option("", help="Its name, where the layout does not tell."),
+    folder: Path = typer.Argument(..., help="Where the pictures lie."),
+    name: str = typer.Option("", help="Its name; else that of the dataset it is, or the folder's."),
+    task: str = typer.Option("", help="What is wrong with the photos of a folder of your own."),
+    licence: str = typer.Option("", help="Of a folder of your own, where no manifest says it."),
 ) -> None:
-    """Recognise a dataset by its layout and remember where it is."""
+    """Remember where pictures are: a published dataset, or a folder of your own under its name."""
     from verax.datasets import registry
 
     if not folder.is_dir():
         raise InputError(f"{folder}: want a folder, there is none")
-    entry = _entry(name) if name else registry.recognise(folder, registry.known(changes=_home()))
-    _register(entry, folder)
+    known = registry.known(changes=_home())
+    entry, alike = registry.recognise(folder, known) if not name else (known.get(name), [])
+    if entry is not None:
+        if task or licence:
+            raise InputError(f"{entry.title} has its own task and licence; see verax data info")
+        return _register(entry, folder)
+    own = name or folder.resolve().name
+    hint = f"; if it is {' or '.join(alike)}, add it with --name" if alike else ""
+    if published := registry.namesake(own, known):
+        raise SettingsError(
+            f"{folder}: the files are not those of {published.title}{hint}; give it a name of its "
+            "own with --name"
+        )
+    place = registry.Place(str(folder.resolve()), task=task, licence=licence)
+    _show(registry.read_own(own, place))
+    registry.keep(_home(), own, place)
+    print(f"{folder} is your own dataset {own}; use it as --dataset {own}{hint}")
+    return None
 
 
 @app.command()
@@ -163,7 +186,8 @@ def _register(entry: "Entry", folder: Path) -> None:
     dataset = registry.read(entry, folder)
     registry.keep(_home(), entry.name, registry.Place(str(folder.resolve())))
     _show(dataset)
-    print(f"{entry.title} is at {folder}; use it as --dataset {entry.name}")
+    part = "" if registry.complete(entry, len(dataset.items)) else "part of "
+    print(f"{part}{entry.title} is at {folder}; use it as --dataset {entry.name}")
 
 
 def _show(dataset: "Dataset") -> None:

@@ -2,9 +2,29 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 VISIBLE = 0.005  # shares below round to nothing
+SURE = 0.5  # from which a fault counts as mended, and something as in front of the scene
+STRUCTURE = ("rain", "noise", "jpeg")  # faults that are mended under a prior, too
+GIVEN = {
+    "light": "light",
+    "contrast": "confirmed",
+}  # what a prior gave -> its share of the trust map
+# what is said of a fault, an explanation or a task: what is gone, or what was done
+REMOVED = {
+    "haze": "haze", "dehaze": "haze", "a colour cast": "the colour cast", "rain": "rain",
+    "derain": "rain", "desnow": "snow", "noise": "noise", "denoise": "noise",
+    "jpeg": "compression blocks", "underwater": "the colour of the water", "raindrop": "drops",
+    "flare": "flares", "shadow": "shadows", "reflection": "reflections",
+    "old_photo": "scratches and stains", "front": "what lay in front of the scene",
+}  # fmt: skip
+DONE = {
+    "darkness": "brightened", "lowlight": "brightened", "missing colour": "colour added",
+    "colorize": "colour added", "blur": "sharpened", "motion_deblur": "sharpened",
+    "defocus_deblur": "sharpened", "super_resolution": "sharpened",
+}  # fmt: skip
 
 
 def tell(record: dict[str, Any], *, as_json: bool, verbose: bool) -> None:
@@ -24,7 +44,7 @@ def tell(record: dict[str, Any], *, as_json: bool, verbose: bool) -> None:
 def sentence(record: dict[str, Any]) -> str:
     """What was done, in words for somebody who has one photo."""
     if record["prior"] == "none":
-        return "Restored without a prior: nothing in it comes from an image generator."
+        return _alone(record)
     if record["prior"] == "unused":
         found = record["registration"]
         known = " If you know that it shows this scene, add --accept-prior."
@@ -33,19 +53,57 @@ def sentence(record: dict[str, Any]) -> str:
             f"{known if found['placed'] == 'undecided' else ''}"
         )
     shares, explanation = record["trust"], record["explanation"]
-    if explanation is None or shares["photo"] > 1 - VISIBLE:
-        return "The prior shows this scene, but nothing was taken from it."
-    believed = explanation["believed"]
-    words = "No fault" if believed == "nothing" else f"{believed[0].upper()}{believed[1:]}"
-    detail = f"{shares['generated']:.0%} of the picture is the generator's{where(record)}"
-    if shares["light"] >= shares["confirmed"]:
-        return f"{words} seen in the photo: the light is the prior's, and {detail}."
-    return f"{words} seen in the photo: its structure has the prior's contrast, and {detail}."
+    done = "" if explanation is None else _done(record)
+    if not done or shares["photo"] > 1 - VISIBLE:
+        return (
+            "The prior shows this scene, but no fault of the photo explains what it changed: "
+            "hardly anything was taken from it."
+        )
+    given = [word for word, kind in GIVEN.items() if shares[kind] >= VISIBLE]
+    gift = f" with the {' and '.join(given)} of the prior" if given else ""
+    some = f"{shares['generated']:.0%}".replace("%", " %")
+    share = some if shares["generated"] >= VISIBLE else "less than 1 %"
+    where = f", marked in {record['trust_map']}" if record.get("trust_map") else ""
+    return f"{done}{gift}; {share} of the detail is the generator's{where}."
 
 
-def where(record: dict[str, Any]) -> str:
-    """Where to see what came from the prior."""
-    return f" ({record['trust_map']} shows where)" if record.get("trust_map") else ""
+def _alone(record: dict[str, Any]) -> str:
+    """The sentence where there is no prior."""
+    clean = "nothing in it comes from an image generator"
+    restorer = record.get("restorer", "auto")
+    if restorer not in ("auto", "network"):
+        return f"Restored by {restorer}, without a prior; {clean}."
+    done = _in_words([REMOVED[kind] for kind in _mended(record) if kind in REMOVED],
+                     [DONE[kind] for kind in _mended(record) if kind in DONE])  # fmt: skip
+    if not done:
+        return f"No fault found that the embedded networks mend: the photo is as it was; {clean}."
+    return f"{done} by the embedded networks; {clean}."
+
+
+def _done(record: dict[str, Any]) -> str:
+    """What was done with a prior, such as "Haze and noise removed, sharpened"; "" for nothing."""
+    explanation = record["explanation"]
+    task, believed = explanation["task"], explanation["believed"].split(", ")
+    causes = [*believed, *([task] if task else []), *_mended(record, STRUCTURE)]
+    if explanation["front"] >= SURE and record["trust"]["generated"] >= VISIBLE and not task:
+        causes.append("front")
+    removed = [REMOVED[cause] for cause in causes if cause in REMOVED]
+    return _in_words(removed, [DONE[cause] for cause in causes if cause in DONE])
+
+
+def _mended(record: dict[str, Any], kinds: Sequence[str] = ()) -> list[str]:
+    """The faults that are sure enough to have been mended; of `kinds` where they are named."""
+    found = record["faults"]["kinds"]
+    return [k for k, one in found.items() if one["sure"] >= SURE and (not kinds or k in kinds)]
+
+
+def _in_words(removed: Sequence[str], done: Sequence[str]) -> str:
+    """One phrase with a capital letter, each part said once."""
+    things = list(dict.fromkeys(removed))
+    parts = [", ".join(things[:-1]) + (" and " if things[1:] else "") + things[-1] + " removed"] \
+        if things else []  # fmt: skip
+    text = ", ".join([*parts, *dict.fromkeys(done)])
+    return text[:1].upper() + text[1:]
 
 
 def figures(record: dict[str, Any]) -> list[str]:

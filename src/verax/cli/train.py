@@ -1,13 +1,15 @@
 """verax train, verax export: from photos to checkpoints, from checkpoints to shipped networks."""
 
 import json
+import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from verax.errors import InputError, missing_extra
+from verax.errors import InputError, choose, missing_extra
 
 if TYPE_CHECKING:
     from verax.training.recipes import Recipe
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 def train(
     config: Path | None = typer.Argument(None, help="Recipe as a TOML file."),
     recipe: str | None = typer.Option(None, help="Named recipe: cpu or gpu."),
+    network: str = typer.Option("", help="Only this network of the recipe: tone, detail ..."),
     data: list[Path] = typer.Option([], help="Folder of photos; may be given several times."),
     output: Path = typer.Option(Path("runs/train"), "-o", "--output", help="Folder of the run."),
     seed: int | None = typer.Option(None, help="Another seed than the recipe's."),
@@ -24,13 +27,14 @@ def train(
 ) -> None:
     """Train the networks, or go on with a run that was stopped."""
     _need_torch()
+    runs = _recipes(config, recipe, tuple(str(path) for path in data), network)
     if show:
-        for step, chosen in _recipes(config, recipe, tuple(str(path) for path in data)):
-            print(f"# {step or config}: verax train FILE\n{_toml(chosen.as_dict())}")
+        for step, chosen in runs:
+            print(f"# {step or config}\n{_toml(chosen.as_dict(), meanings())}")
         return
     from verax.training.loop import train as run
 
-    for step, chosen in _recipes(config, recipe, tuple(str(path) for path in data)):
+    for step, chosen in runs:
         folder = output / step
         chosen = chosen if seed is None else replace(chosen, seed=seed)
         if as_json:
@@ -60,14 +64,17 @@ def _write(checkpoint: Path, output: Path) -> None:
 
 
 def _recipes(
-    config: Path | None, recipe: str | None, data: tuple[str, ...]
+    config: Path | None, recipe: str | None, data: tuple[str, ...], network: str
 ) -> list[tuple[str, "Recipe"]]:
     from verax.training import recipes
 
     if (config is None) == (recipe is None):
         raise InputError("verax train: want a CONFIG file or --recipe, and not both")
+    if network and recipe is None:
+        raise InputError("--network goes with --recipe: a CONFIG file has one network")
     if recipe is not None:
-        return list(recipes.named(recipe, data).items())
+        runs = recipes.named(recipe, data)
+        return [(network, choose(runs, network, kind="network"))] if network else [*runs.items()]
     assert config is not None
     return [("", recipes.read(config, data))]
 
@@ -94,14 +101,24 @@ def _with_bar(recipe: "Recipe", folder: Path) -> Any:  # noqa: ANN401  # loop.Tr
         return run(recipe, folder, report=show)
 
 
-def _toml(settings: dict[str, Any]) -> str:
-    """Plain settings as TOML: tables last."""
-    plain = {k: v for k, v in settings.items() if not isinstance(v, dict)}
-    tables = {k: v for k, v in settings.items() if isinstance(v, dict)}
-    lines = [f"{key} = {json.dumps(value)}" for key, value in plain.items()]
-    for name, table in tables.items():
-        lines.append(f"\n[{name}]")
-        lines += [f"{json.dumps(key)} = {json.dumps(value)}" for key, value in table.items()]
+def meanings() -> dict[str, str]:
+    """What the settings of a recipe mean, by name, from the words of `Recipe` itself."""
+    from verax.training.recipes import Recipe
+
+    found = re.findall(r"^ {8}([\w, ]+): ((?:.|\n {12})+)", Recipe.__doc__ or "", re.MULTILINE)
+    return {name: " ".join(words.split()) for names, words in found for name in names.split(", ")}
+
+
+def _toml(settings: dict[str, Any], words: Mapping[str, str]) -> str:
+    """Plain settings as TOML, each with what it means: tables last."""
+    lines = []
+    for key, value in sorted(settings.items(), key=lambda one: isinstance(one[1], dict)):
+        comment = f"  # {words[key]}" if key in words else ""
+        if isinstance(value, dict):
+            lines.append(f"\n[{key}]{comment}")
+            lines += [f"{json.dumps(k)} = {json.dumps(v)}" for k, v in value.items()]
+        else:
+            lines.append(f"{key} = {json.dumps(value)}{comment}")
     return "\n".join(lines) + "\n"
 
 

@@ -1,9 +1,10 @@
 """Items of a dataset: photo, reference and generated picture, matched by name.
 
 Two forms need no registration: a folder with `input/`, `target/` and `generated/` (any of them
-may be missing, partners share their name without suffix), and a manifest, a CSV file with the
-columns task, dataset, split, input, target, generated, generator, licence, scene (paths relative to
-it; all but task, input and target may be missing).
+may be missing or have another of its usual names, partners share their name without suffix; photos
+alone may lie in the folder itself), and a manifest, a CSV file with the columns task, dataset,
+split, input, target, generated, generator, licence, scene (paths relative to it; all but task,
+input and target may be missing).
 """
 
 import codecs
@@ -19,6 +20,12 @@ from verax.errors import SettingsError
 from verax.image.header import is_picture_name
 
 ROLES = ("input", "target", "generated")
+FOLDERS = {  # the usual names of each role's folder, in the order in which they are believed
+    "input": ("input", "inputs", "photos", "lq", "low", "hazy", "rain", "rainy", "blur", "noisy"),
+    "target": ("target", "targets", "gt", "groundtruth", "reference", "hq", "high", "clean",
+               "clear", "sharp", "norain"),
+    "generated": ("generated", "output", "outputs", "prior", "priors"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +107,21 @@ def _manifest_item(row: dict[str, str], root: Path) -> Item:
 
 def from_folder(folder: Path, *, task: str) -> Dataset:
     """The items of a folder with input/, target/, generated/, partners matched by name."""
-    roles = dict(zip(ROLES, by_name(*(folder / role for role in ROLES)), strict=True))
+    places = {role: _place(folder, role) for role in ROLES}
+    if not (places["input"].is_dir() or places["target"].is_dir()) and _pictures(folder):
+        places["input"] = folder
+    roles = dict(zip(ROLES, by_name(*places.values()), strict=True))
     lead = roles["input"] or roles["target"]
     if not lead:
         raise SettingsError(
-            f"{folder}: want a manifest.csv, or the folders input/ and target/ (generated/), "
-            "with pictures of the same names; found none"
+            f"{folder}: want a manifest.csv, pictures, or the folders input/ and target/ "
+            "(generated/) with pictures of the same names; found none"
+        )
+    if roles["input"] and roles["target"] and not set(roles["input"]) & set(roles["target"]):
+        raise SettingsError(
+            f"{folder}: no picture of {places['input'].name}/ has a partner in "
+            f"{places['target'].name}/; partners share their name without suffix, such as "
+            f"{next(iter(roles['input'].values())).name}"
         )
     items = tuple(
         Item(
@@ -119,7 +135,13 @@ def from_folder(folder: Path, *, task: str) -> Dataset:
         )
         for stem, path in lead.items()
     )
-    return Dataset(folder.name, items, tuple(_remarks(folder, roles, lead)))
+    return Dataset(folder.name, items, tuple(_remarks(places, roles, lead)))
+
+
+def _place(folder: Path, role: str) -> Path:
+    """The folder of a role, by its own name or another usual one."""
+    there = {p.name.lower(): p for p in sorted(folder.iterdir()) if p.is_dir()}
+    return next((there[name] for name in FOLDERS[role] if name in there), folder / role)
 
 
 def by_name(*folders: Path) -> tuple[dict[str, Path], ...]:
@@ -163,16 +185,18 @@ def _folded(name: str) -> str:
     return _normal(_normal(name).casefold())
 
 
-def _remarks(folder: Path, roles: dict[str, dict[str, Path]], lead: dict[str, Path]) -> list[str]:
+def _remarks(
+    places: dict[str, Path], roles: dict[str, dict[str, Path]], lead: dict[str, Path]
+) -> list[str]:
     remarks = []
     for role in ("target", "generated"):
         if roles[role]:
             missing = sorted(set(lead) - set(roles[role]))
             extra = sorted(set(roles[role]) - set(lead))
             if missing:
-                remarks.append(f"{folder / role}: no partner for {_some(missing)}")
+                remarks.append(f"{places[role]}: no partner for {_some(missing)}")
             if extra:
-                remarks.append(f"{folder / role}: left out, no photo for {_some(extra)}")
+                remarks.append(f"{places[role]}: left out, no photo for {_some(extra)}")
     return remarks
 
 

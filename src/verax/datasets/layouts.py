@@ -33,12 +33,6 @@ class Layout:
     scene: str = ""
     task: str = ""
 
-    @property
-    def weight(self) -> int:
-        """How much the layout asks for: letters of its patterns that are no wildcard."""
-        text = self.input + self.target + self.generated + self.key
-        return sum(c.isalnum() for c in text)
-
     def in_words(self) -> str:
         sides = [f"{role} {getattr(self, role)}" for role in ROLES if getattr(self, role)]
         return " with ".join(sides)

@@ -5,6 +5,7 @@ Facts come from `catalog/datasets.toml`; the user's folders are kept in one smal
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
@@ -12,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from verax.catalog import table
-from verax.datasets.items import Dataset, Item, from_folder, from_manifest
+from verax.datasets.items import FOLDERS, Dataset, Item, from_folder, from_manifest
 from verax.datasets.layouts import Layout, find_items
 from verax.errors import SettingsError, UnknownNameError, choose
 from verax.settings import load as load_settings
 from verax.store import write_whole, writing
 
 FILE = "datasets.json"
+PART = "-part"  # after the name of a dataset of which other pictures are here than were published
+ROLE_WORDS = {word for words in FOLDERS.values() for word in words} | {"png", "jpg"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +47,17 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the user has a dataset, and what `verify` saw there first."""
+    """Where the user has a dataset, and what `verify` saw there first.
+
+    Attributes:
+        task, licence: of a folder of the user's own; "" for a known dataset, which has its own.
+    """
 
     folder: str
     pictures: int = 0
     sha256: str = ""
+    task: str = ""
+    licence: str = ""
 
 
 def known(*, changes: Path | None = None) -> dict[str, Entry]:
@@ -79,6 +88,14 @@ def places(home: Path) -> dict[str, Place]:
         raise SettingsError(f"{file}: want the file that verax data add writes: {exc}") from exc
 
 
+def tasks(home: Path) -> list[str]:
+    """The tasks that datasets of the catalog and folders of the user's own have, sorted."""
+    entries = known(changes=home).values()
+    laid_out = (layout.task for entry in entries for layout in entry.layouts)
+    own = (place.task for place in places(home).values())
+    return sorted({*(entry.task for entry in entries), *laid_out, *own} - {"", "generated"})
+
+
 def keep(home: Path, name: str, place: Place) -> None:
     """Remember where a dataset is."""
     rows = {n: {f: getattr(p, f) for f in Place.__slots__} for n, p in places(home).items()}
@@ -94,11 +111,13 @@ def read(entry: Entry, folder: Path) -> Dataset:
         wanted = "; ".join(layout.in_words() for layout in entry.layouts)
         raise SettingsError(f"{folder}: no pictures of {entry.title} here; want {wanted}")
     remarks = []
-    sizes = expected_sizes(entry)
-    if sizes and len(items) not in sizes:
+    if not complete(entry, len(items)):
+        stated = ", ".join(f"{split} {n or '?'}" for split, n in entry.splits.items())
         remarks.append(
-            f"{entry.title}: {len(items)} pictures here; the makers state {entry.splits}"
+            f"{entry.title}: {len(items)} pictures here, its makers state {stated}; results are "
+            f"called {entry.name}{PART}"
         )
+        items = tuple(replace(item, dataset=f"{entry.name}{PART}") for item in items)
     alone = sum(item.input is not None and item.target is None for item in items)
     if alone and any(layout.target for layout in entry.layouts):
         remarks.append(f"{entry.title}: {alone} photos have no reference here")
@@ -109,6 +128,11 @@ def _item(entry: Entry, item: Item) -> Item:
     generator = (entry.generator or "unknown") if item.generated else ""
     task = item.task or entry.task
     return replace(item, task=task, dataset=entry.name, licence=entry.licence, generator=generator)
+
+
+def complete(entry: Entry, count: int) -> bool:
+    """Whether so many pictures are what the makers of a dataset published."""
+    return count in expected_sizes(entry)
 
 
 def expected_sizes(entry: Entry) -> set[int]:
@@ -123,12 +147,8 @@ def load(source: str, *, task: str = "", home: Path | None = None) -> Dataset:
     `home` is where the user's folders are kept, by default that of the settings.
     """
     path = Path(source)
-    if path.is_file():
-        return from_manifest(path)
-    if (path / "manifest.csv").is_file():
-        return from_manifest(path / "manifest.csv")
-    if path.is_dir():
-        return from_folder(path, task=task or path.name)
+    if path.exists():
+        return _from_path(path, task=task or path.resolve().name)
     try:
         return load_known(source, home or load_settings().home)
     except UnknownNameError as exc:
@@ -137,44 +157,69 @@ def load(source: str, *, task: str = "", home: Path | None = None) -> Dataset:
         ) from exc
 
 
+def _from_path(path: Path, *, task: str) -> Dataset:
+    """A dataset from a manifest, from a folder with one, or from a plain folder."""
+    manifest = path / "manifest.csv"
+    if path.is_file() or manifest.is_file():
+        return from_manifest(manifest if manifest.is_file() else path)
+    return from_folder(path, task=task)
+
+
 def load_known(name: str, home: Path) -> Dataset:
     """A dataset by name, from where the user put it."""
-    entry = choose(known(changes=home), name, kind="dataset or folder")
-    place = places(home).get(name)
-    if place is None:
+    mine, entries = places(home), known(changes=home)
+    entry = choose({**dict.fromkeys(mine), **entries}, name, kind="dataset or folder")
+    title = entry.title if entry else name
+    if entry is not None and name not in mine:
         way = f"verax data fetch {name}" if entry.fetch == "direct" else entry.steps
-        raise SettingsError(f"{entry.title} is known, but not on this machine yet. {way}")
-    if not Path(place.folder).is_dir():
+        raise SettingsError(f"{title} is known, but not on this machine yet. {way}")
+    folder = Path(mine[name].folder)
+    if not folder.exists():
         raise SettingsError(
-            f"{entry.title} was at {place.folder}, which is gone; verax data add its new folder"
+            f"{title} was at {folder}, which is gone; verax data add its new folder"
         )
-    return read(entry, Path(place.folder))
+    return read(entry, folder) if entry else read_own(name, mine[name])
 
 
-def recognise(folder: Path, entries: Mapping[str, Entry]) -> Entry:
-    """The dataset that a folder holds: judged by its layout, its name and its count of pictures.
+def read_own(name: str, place: Place) -> Dataset:
+    """The items of a folder of the user's own, under the name that it was added by."""
+    dataset = _from_path(Path(place.folder), task=place.task or name)
+    items = tuple(replace(i, licence=i.licence or place.licence) for i in dataset.items)
+    if not Path(place.folder, "manifest.csv").is_file():
+        items = tuple(replace(item, dataset=name) for item in items)
+    return replace(dataset, name=name, items=items)
 
-    Raises SettingsError with the candidates where that does not decide.
+
+def recognise(folder: Path, entries: Mapping[str, Entry]) -> tuple[Entry | None, list[str]]:
+    """The published dataset that a folder holds, and the names of those that are laid out alike.
+
+    A dataset is recognised only where as many pictures are here as its makers published, and its
+    name or names of files that only it has tell it from a folder of the user's own.
     """
-    found: dict[str, tuple[bool, bool, int]] = {}
+    alike: list[str] = []
+    sure: list[Entry] = []
     flat = _letters(str(folder.resolve()))
     for name, entry in entries.items():
         items = find_items(folder, entry.layouts)
-        if items and any(i.target or i.generated or not i.input for i in items):
-            best = max(layout.weight for layout in entry.layouts if find_items(folder, (layout,)))
-            found[name] = (_letters(name) in flat, len(items) in expected_sizes(entry), best)
-    if not found:
-        raise SettingsError(
-            f"{folder}: no known dataset looks like this; see verax data info NAME for what is "
-            "expected, or use a folder with input/ and target/ directly, without adding it"
-        )
-    top = max(found.values())
-    names = [name for name, evidence in found.items() if evidence == top]
-    if len(names) > 1 or (len(found) > 1 and not (top[0] or top[1])):
-        raise SettingsError(
-            f"{folder} could be {', '.join(sorted(found))}; say which one: --name NAME"
-        )
-    return entries[names[0]]
+        if not any(i.target or i.generated or not i.input for i in items):
+            continue
+        alike.append(name)
+        own = any(_distinct(layout) for layout in entry.layouts if find_items(folder, (layout,)))
+        if complete(entry, len(items)) and (own or _letters(name) in flat):
+            sure.append(entry)
+    named = [entry for entry in sure if _letters(entry.name) in flat] or sure
+    return (named[0] if len(named) == 1 else None), alike
+
+
+def namesake(name: str, entries: Mapping[str, Entry]) -> Entry | None:
+    """The published dataset that goes by this name, however it is spelt."""
+    return next((e for e in entries.values() if _letters(name) == _letters(e.name)), None)
+
+
+def _distinct(layout: Layout) -> bool:
+    """Whether a layout asks for more than folders that many people call so."""
+    patterns = " ".join((layout.input, layout.target, layout.generated, layout.key)).lower()
+    return bool(set(re.findall(r"[a-z]{3,}", patterns)) - ROLE_WORDS)
 
 
 def _letters(text: str) -> str:

@@ -16,7 +16,7 @@ import io
 import json
 import tarfile
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +41,17 @@ class Released:
     without_output: list[dict[str, Any]]
 
 
-def release(record: Record, folder: Path) -> Released:
-    """Write the release of a run into an empty folder."""
+def release(record: Record, folder: Path, *, licence: str = "") -> Released:
+    """Write the release of a run into an empty folder.
+
+    `licence` is of the photos for which none is stated. Raises SettingsError for a folder that is
+    not empty, InputError for a stored picture that was changed.
+    """
     if folder.exists() and any(folder.iterdir()):
         raise SettingsError(f"{folder}: want an empty folder for the release, this one has files")
     results = read(record)
+    licensed = [replace(row, licence=row.licence.strip() or licence) for row in results.outputs]
+    results = replace(results, outputs=licensed)
     pictures = folder / "test" / "images"
     pictures.mkdir(parents=True)
     published = []

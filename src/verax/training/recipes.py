@@ -43,15 +43,24 @@ class Recipe:
         minutes: length of the run by the clock; the cosine schedule follows it.
         crop: side of a detail crop, or short side of a thumbnail, in px.
         batch: samples per step and device.
+        shape: size of the network: pixels folded into channels, channels per scale, blocks per
+            scale and side, blocks in the middle, and whether blocks normalise.
+        seed: of the first weights and of every sample.
         rate: peak learning rate of AdamW.
+        warmup: steps until the rate is reached.
+        weight_decay: of AdamW.
         ema: decay of the averaged weights, which are the ones kept.
         distance: the main loss, "charbonnier" or "decibels" (each picture counts by its PSNR).
         enough: PSNR in dB beyond which "decibels" asks for little more.
         severity, frequency, structure: weights of the losses beside it.
         bf16: compute in bfloat16 where it is safe.
+        compile: compile the network with torch; slow to start, faster to run.
         devices: how many GPUs train together, 0 for all of them.
         workers: loading processes; 0 loads in the training process.
         threads: of each process on the CPU.
+        save_minutes: between two checkpoints.
+        validate_every: steps between two looks at the held-out photos.
+        validation: how many samples of them.
     """
 
     network: Network = "detail"
