@@ -172,13 +172,13 @@ def loaded(plan: "Plan") -> "list[Dataset]":
 
 def check_tasks(plan: "Plan") -> None:
     """Raises UnknownNameError for a task that neither Verax nor a dataset of the plan knows."""
-    from verax.catalog import prompts
+    from verax.catalog import tasks as prompt_tasks
     from verax.datasets import load, registry
     from verax.degrade import TASKS
     from verax.settings import load as load_settings
 
     home = load_settings().home
-    known = [*registry.tasks(home), *prompts.tasks(), *TASKS]
+    known = [*registry.tasks(home), *prompt_tasks(), *TASKS]
     for task in plan.tasks:
         if task not in known:
             own = [item.task for name in plan.datasets for item in load(name, home=home).items]
