@@ -5,16 +5,18 @@ import numpy as np
 import pytest
 
 from verax.degrade import Degradation, apply
-from verax.degrade.blur import disc, rasterise, trajectory
-from verax.degrade.fields import as_depth, fractal_noise, guided_filter, pseudo_depth, smooth_noise
-from verax.degrade.haze import scatter
-from verax.degrade.jpeg import compress
-from verax.degrade.light import to_linear, to_srgb
-from verax.degrade.lowlight import lowlight
-from verax.degrade.noise import add_gaussian, add_shot_and_read
-from verax.degrade.rain import bars, blurred
-from verax.degrade.snow import flakes
-from verax.degrade.underwater import underwater
+from verax.degrade.fields import (
+    as_depth,
+    fractal_noise,
+    guided_filter,
+    pseudo_depth,
+    smooth_noise,
+    to_linear,
+    to_srgb,
+)
+from verax.degrade.optics import disc, rasterise, trajectory, underwater
+from verax.degrade.sensor import add_gaussian, add_shot_and_read, compress, lowlight
+from verax.degrade.weather import bars, blurred, flakes, scatter
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import skimage.data
 
-from verax.degrade.haze import scatter
+from verax.degrade.weather import scatter
 from verax.deviation import measure
 from verax.deviation.detector import Detection, by_detector
 from verax.deviation.objects.regions import Regions, is_a_thing

@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from verax.degrade.jpeg import compress
+from verax.degrade.sensor import compress
 from verax.deviation import measure
 from verax.geometry.register import register
 from verax.geometry.transforms import invert, map_points

@@ -6,7 +6,7 @@ import pytest
 from skimage import data
 
 from verax import image as images
-from verax.degrade.noise import add_gaussian
+from verax.degrade.sensor import add_gaussian
 from verax.metrics.reference import psnr
 from verax.restorers import parts
 from verax.restorers.faults import diagnose

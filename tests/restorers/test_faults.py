@@ -10,8 +10,7 @@ from skimage import data
 import verax
 from verax import degrade
 from verax import image as images
-from verax.degrade.jpeg import compress
-from verax.degrade.noise import add_gaussian
+from verax.degrade.sensor import add_gaussian, compress
 from verax.errors import UnknownNameError
 from verax.pipeline import record
 from verax.restorers.faults import KINDS, diagnose

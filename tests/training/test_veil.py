@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import toy
 
-from verax.degrade.haze import scatter
+from verax.degrade.weather import scatter
 from verax.training import veil
 
 

@@ -17,7 +17,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from verax.degrade.fields import smooth_noise
-from verax.degrade.jpeg import compress
+from verax.degrade.sensor import compress
 from verax.errors import SettingsError, SizeMismatchError
 from verax.image import Image, check_image
 from verax.priors.objects import ObjectChange, ObjectEdit, edit, enlarged

@@ -6,8 +6,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from verax.degrade.fields import smooth_noise
-from verax.degrade.light import luma, to_linear, to_srgb
+from verax.degrade.fields import luma, smooth_noise, to_linear, to_srgb
 from verax.image import Image
 
 

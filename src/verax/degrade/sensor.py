@@ -1,7 +1,7 @@
-"""Noise: white, raw-like, and what a camera's own denoising leaves behind.
+"""What the camera does: noise, too little light, JPEG.
 
-"awgn" is the standard test noise, up to sigma 50 of 255. "raw" is Poisson-Gaussian in linear
-light, so shadows are noisier after the sRGB curve, with colour blotches from demosaicking.
+Noise: "awgn" is the standard test noise, up to sigma 50 of 255. "raw" is Poisson-Gaussian in
+linear light, so shadows are noisier after the sRGB curve, with colour blotches from demosaicking.
 "leftover" is weak, signal dependent, grainy in brightness and blotchy in colour: measured on
 flat parts of real camera JPEGs, neighbours correlate by 0.6-0.8, pixels 4 apart by 0.1-0.3,
 channels by 0.5-0.9, deviation 1-4 of 255.
@@ -12,9 +12,40 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from verax.degrade.jpeg import compress
-from verax.degrade.light import luma, to_linear, to_srgb
-from verax.image import Image, Plane
+from verax.degrade.fields import luma, smooth_noise, to_linear, to_srgb
+from verax.image import Image, Plane, from_uint8, to_uint8
+
+BEST, WORST = 95, 6
+
+
+def jpeg(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
+    """Severity sets the quality; chroma subsampling and a second pass are drawn from rng."""
+    quality = round(BEST + (WORST - BEST) * severity**0.75)
+    full_chroma = bool(rng.random() < 0.25)
+    shift = rng.integers(0, 8, 2) if rng.random() < 0.3 else np.zeros(2, np.int64)
+    out = compress(image, quality, full_chroma=full_chroma, shift=(int(shift[0]), int(shift[1])))
+    if rng.random() < 0.2:
+        out = compress(out, min(BEST, quality + int(rng.integers(5, 40))), shift=(3, 5))
+    return out
+
+
+def compress(
+    image: Image, quality: int, *, full_chroma: bool = False, shift: tuple[int, int] = (0, 0)
+) -> Image:
+    """The picture after baseline JPEG; `shift` moves the 8 px grid up and left by (y, x)."""
+    height, width = image.shape[:2]
+    top, left = shift
+    levels = cv2.copyMakeBorder(to_uint8(image), top, 0, left, 0, cv2.BORDER_REFLECT)
+    sampling = (
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
+        if full_chroma
+        else cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420
+    )
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
+    _, data = cv2.imencode(".jpg", levels[..., ::-1], options)
+    back: NDArray[np.uint8] = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))[..., ::-1]
+    return from_uint8(back[top : top + height, left : left + width])
+
 
 MAX_SIGMA = 50.0  # of 255, at severity 1
 LEFTOVER_SIGMA = 7.5
@@ -90,3 +121,36 @@ def _blotch(grain: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:
     coarse = cv2.GaussianBlur(grain, (0, 0), rng.uniform(1.5, 3.5))
     mixed = fine + np.float32(rng.uniform(0.0, 1.5)) * coarse
     return np.asarray(mixed * np.float32(grain.std() / max(float(mixed.std()), 1e-9)))
+
+
+STOPS = (4.0, 7.5)  # exposure lost at severity 1
+CURVE = (1.0, 2.3)  # exponent at severity 1
+
+
+def lowlight(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
+    """Severity scales the stops lost and the curve; light, colour and noise come from rng."""
+    stops, curve, uneven = rng.uniform(*STOPS), rng.uniform(*CURVE), rng.uniform(0.0, 0.5)
+    field = smooth_noise(image.shape[:2], rng, cells=rng.uniform(1.0, 3.0))
+    light = np.exp2(np.float32(uneven * severity) * field - np.float32(stops * severity))
+    drift = np.exp2(severity * rng.normal(0.0, 0.15, 3)).astype(np.float32)
+    curved = _steepen(to_linear(image), (curve - 1) * severity, by_channel=rng.uniform(0.0, 1.0))
+    grey = luma(curved)[..., None]  # dark photos of a scene are often paler than bright ones
+    curved = grey + np.float32(1 - severity * max(0.0, rng.uniform(-0.3, 0.5))) * (curved - grey)
+    gains = white_balance_gains(rng)
+    shot, read = severity * 10 ** rng.uniform(-4.7, -3.6), severity * 10 ** rng.uniform(-4.0, -3.2)
+    sensor = curved * light[..., None] * drift / gains
+    noisy = add_shot_and_read(sensor, shot=shot, read=read, rng=rng) * gains
+    offset = severity * rng.uniform(-0.0006, 0.001)  # black level set a little off
+    written = from_uint8(to_uint8(to_srgb(noisy + np.float32(offset))))
+    if rng.random() < 0.15:
+        return compress(written, int(rng.integers(85, 98)))
+    return written
+
+
+def _steepen(
+    linear: NDArray[np.float32], extra: float, *, by_channel: float
+) -> NDArray[np.float32]:
+    """linear ** (1 + extra); the less by channel, the better the colours stay as they are."""
+    own = cv2.pow(linear, 1 + extra * by_channel)
+    shared = cv2.pow(np.maximum(luma(linear), 1e-6), extra * (1 - by_channel))
+    return np.asarray(own * shared[..., None], np.float32)

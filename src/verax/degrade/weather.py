@@ -1,0 +1,237 @@
+"""Weather: haze, rain and snow.
+
+Haze: I = J t + A (1 - t), t = exp(-beta d) (Koschmieder). "even" haze covers the standard synthetic
+sets (RESIDE: A 0.7-1, beta 0.6-1.8), where the optical depth measured on pairs has medians of
+0.25-0.9 and the nearest parts already have half of it. "patchy" haze is that of real smoke:
+medians of 1-2.3, clouds, an airlight of 0.5-0.9 in the colour of the scene's light, a dimmed
+scene, a glow where it is thick, and sensor noise.
+
+Rain: "bars" are drawn lines, 1-3 px wide and 10-180 px long, in one to five families of direction,
+hard-edged or soft, added to the picture; measured on heavy synthetic rain the added light averages
+0.11-0.34. "blurred" is noise smeared along the fall and laid over by screening; measured means
+are 0.03, 0.10 and 0.18 for light, medium and heavy. A third of the draws add a veil of mist.
+
+Snow: flakes of several sizes, smeared by wind, over a veil that thickens with distance.
+"""
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from verax.degrade.fields import Size, as_depth, fractal_noise, rescale, smooth_noise, working_size
+from verax.degrade.sensor import add_gaussian
+from verax.image import Image, Plane
+
+BETA_EVEN = (0.5, 2.0)  # optical depth of the farthest at severity 1
+BETA_PATCHY = (1.0, 3.6)
+
+
+def haze(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
+    """Severity scales the optical depth; kind, airlight and clouds are drawn from rng."""
+    patchy = rng.random() < 0.4
+    relative = as_depth(image, rng, depth)
+    near = np.float32(0.7 * rng.random() ** 1.6)  # indoors it may begin at the camera
+    optical = near + (1 - near) * relative
+    if patchy:
+        return _patchy(image, severity, rng, optical)
+    transmission = np.exp(-np.float32(severity * rng.uniform(*BETA_EVEN)) * optical)
+    tint = rng.normal(0.0, 0.02 if rng.random() < 0.3 else 0.0, 3)
+    airlight = np.clip(rng.uniform(0.7, 1.0) + tint, 0.0, 1.0)
+    return scatter(image, transmission, airlight.astype(np.float32))
+
+
+def scatter(image: Image, transmission: Plane, airlight: NDArray[np.float32]) -> Image:
+    """J t + A (1 - t) with t (H, W) and A (3,), all in [0, 1]."""
+    t = transmission[..., None]
+    return np.clip(image * t + airlight * (1 - t), 0.0, 1.0).astype(np.float32)
+
+
+def _patchy(image: Image, severity: float, rng: Generator, optical: Plane) -> Image:
+    clouds = rescale(fractal_noise(image.shape[:2], rng, cells=rng.uniform(1.0, 4.0)))
+    thick = np.float32(rng.uniform(0.2, 1.0))  # 0 would be even
+    optical = optical * (1 - thick + 2 * thick * clouds)
+    beta = np.float32(severity * rng.uniform(*BETA_PATCHY))
+    transmission = np.exp(-beta * optical)
+    dim, glow, grain = rng.uniform(0.0, 0.35), rng.uniform(0.0, 3.0), rng.uniform(0.0, 3.0)
+    scene = cv2.pow(image, 1.0 + severity * dim)
+    if rng.random() < 0.5:
+        soft = cv2.GaussianBlur(scene, (0, 0), max(0.1, severity * glow))
+        scene = soft + transmission[..., None] * (scene - soft)
+    hazy = scatter(scene, transmission, _light_of(image, rng))
+    return add_gaussian(hazy, severity * grain, rng)
+
+
+def _light_of(image: Image, rng: Generator) -> NDArray[np.float32]:
+    """Airlight in about the colour of the scene, yellowish or bluish, (3,)."""
+    mean = image.mean(axis=(0, 1)) + 0.05
+    cast = (mean / mean.mean()) ** rng.uniform(0.0, 0.6)
+    tint = np.exp(rng.normal(0.0, 0.5) * np.array([0.12, 0.0, -0.16]) + rng.normal(0, 0.02, 3))
+    airlight = rng.uniform(0.5, 0.92) * cast * tint
+    return np.asarray(np.clip(airlight, 0.1, 1.0), np.float32)
+
+
+REFERENCE_PX = 600  # sizes of streaks and flakes in px hold for pictures up to this short side
+_LEVELS = 4  # brightness groups per family of streaks
+
+
+def rain(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
+    """Severity scales the number and the brightness of streaks; their make comes from rng."""
+    kind = rng.choice(["bars", "blurred", "both"], p=[0.5, 0.35, 0.15])
+    veil, mist = rng.random() < 0.3, rng.uniform(0.1, 0.5)
+    size = working_size(image, REFERENCE_PX)
+    angle = float(np.clip(rng.normal(0.0, 14.0), -45, 45))  # degrees off the vertical
+    layer = np.zeros(size, np.float32)
+    if kind != "blurred":
+        layer += bars(size, severity, rng, angle=angle)
+    if kind != "bars":
+        layer += blurred(size, severity, rng, angle=angle)
+    if size != image.shape[:2]:
+        layer = cv2.resize(layer, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    scene = image
+    if veil:
+        far = as_depth(image, rng, depth)
+        scene = scatter(image, 1 - np.float32(mist * severity) * far, np.full(3, 0.8, np.float32))
+    light = layer[..., None]
+    added = kind == "bars" or rng.random() < 0.4
+    wet = scene + light if added else scene + light * (1 - scene)
+    return np.asarray(np.clip(wet, 0.0, 1.0), np.float32)
+
+
+def bars(size: Size, severity: float, rng: Generator, *, angle: float) -> Plane:
+    """Light added by drawn streaks, (H, W) >= 0, in one to five directions around `angle`."""
+    families = int(rng.choice([1, 2, 3, 4, 5], p=[0.35, 0.25, 0.2, 0.1, 0.1]))
+    cover, bright = rng.uniform(0.4, 1.4), rng.uniform(0.2, 0.4)
+    smooth, softness = rng.random() < 0.5, rng.uniform(0.3, 0.7)
+    layer = np.zeros(size, np.float32)
+    for family in range(families):
+        turn = rng.normal(0.0, 4.0 if rng.random() < 0.6 else 25.0) if family else 0.0
+        share = severity**0.5 * cover / families
+        strength = severity**0.5 * bright * rng.uniform(0.6, 1.3)
+        layer += _family(size, rng, angle=angle + turn, cover=share, bright=strength)
+    return cv2.GaussianBlur(layer, (0, 0), softness) if smooth else layer
+
+
+def blurred(size: Size, severity: float, rng: Generator, *, angle: float) -> Plane:
+    """Light added by noise smeared along the fall, (H, W) >= 0.
+
+    Mean and relative deviation are drawn; on real layers the latter lies between 0.5 and 1.
+    """
+    length, width = rng.uniform(8.0, 32.0), int(rng.choice([1, 2], p=[0.85, 0.15]))
+    mean, variation = rng.uniform(0.08, 0.26), rng.uniform(0.4, 1.15)
+    coarse = max(1.0, rng.uniform(0.5, 1.6))
+    kernel = _line(length / coarse, angle, width)
+    # drops of even strength at random places: variation**2 = 4/3 sum(kernel**2) / density
+    density = min(1.0, 4 / 3 * float((kernel * kernel).sum()) / variation**2)
+    drops = rng.random((round(size[0] / coarse) + 1, round(size[1] / coarse) + 1), np.float32)
+    drops = np.maximum(drops - np.float32(1 - density), 0)
+    streaks = cv2.filter2D(drops, -1, kernel, borderType=cv2.BORDER_REFLECT)
+    streaks *= np.float32(severity * mean / (density * density / 2))
+    layer = cv2.resize(streaks, size[::-1], interpolation=cv2.INTER_LINEAR)
+    return np.asarray(np.minimum(layer, np.float32(0.9)))
+
+
+def _family(size: Size, rng: Generator, *, angle: float, cover: float, bright: float) -> Plane:
+    """Streaks of one direction covering about the share `cover` of the picture."""
+    height, width = size
+    thickness = int(rng.choice([1, 2, 3], p=[0.5, 0.44, 0.06]))
+    typical = rng.uniform(20.0, 60.0) * thickness**0.6
+    reach = 2 * typical  # streaks may start outside
+    area = (height + 2 * reach) * (width + 2 * reach)
+    most = int(1.1 * area / (typical * thickness)) + 1
+    count = int(cover * area / (typical * thickness)) + 1
+    place = rng.random((most, 4), np.float32)[:count]  # the same first ones at any severity
+    spread = rng.normal(0.0, rng.uniform(0.0, 2.5), most)[:count]
+    start = place[:, :2] * [width + 2 * reach, height + 2 * reach] - reach
+    tilt = np.deg2rad(angle + spread)
+    length = typical * (0.4 + 1.2 * place[:, 2])
+    end = start + (length * np.array([np.sin(tilt), np.cos(tilt)])).T
+    lines = np.rint(np.stack([start, end], 1) * 16).astype(np.int32)
+    smooth = cv2.LINE_AA if rng.random() < 0.6 else cv2.LINE_8
+    layer = np.zeros(size, np.float32)
+    for level in range(_LEVELS):
+        canvas = np.zeros(size, np.uint8)
+        cv2.polylines(canvas, list(lines[level::_LEVELS]), False, 255, thickness, smooth, 4)
+        layer += canvas * np.float32(bright * (0.4 + 0.4 * level) / 255.0)
+    return layer
+
+
+def _line(length: float, angle: float, width: int) -> Plane:
+    """A line kernel with tapering ends that sums to 1."""
+    reach = int(np.ceil(length / 2)) + 1
+    side = 2 * reach + 1
+    tilt = np.deg2rad(angle)
+    half = np.array([np.sin(tilt), np.cos(tilt)]) * length / 2
+    ends = np.rint((np.stack([-half, half]) + reach) * 16).astype(np.int32)
+    canvas = np.zeros((side, side), np.uint8)
+    cv2.polylines(canvas, [ends], False, 255, width, cv2.LINE_AA, 4)
+    kernel = canvas.astype(np.float32)
+    return np.asarray(kernel / kernel.sum(), np.float32)
+
+
+_CORNERS = 7
+# radius px (from, to), flakes per 1000 px at severity 1 (from, to), blur px, opacity (from, to)
+_LAYERS = {
+    "fine": ((0.5, 1.1), (2.0, 30.0), 0.4, (0.25, 0.8)),
+    "small": ((1.0, 2.2), (0.8, 6.0), 0.6, (0.5, 1.0)),
+    "medium": ((2.0, 4.0), (0.1, 1.0), 0.9, (0.6, 1.0)),
+    "large": ((5.0, 14.0), (0.005, 0.05), 3.0, (0.3, 0.7)),
+}
+
+
+def snow(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
+    """Severity scales the number of flakes and the veil; sizes and wind are drawn from rng."""
+    white = np.float32(rng.uniform(0.85, 1.0)) * np.array([0.98, 0.99, 1.0], np.float32)
+    veil = rng.uniform(0.0, 0.8) if rng.random() < 0.8 else 0.0
+    cover = flakes(working_size(image, REFERENCE_PX), severity, rng)
+    if cover.shape != image.shape[:2]:
+        cover = cv2.resize(cover, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    far = as_depth(image, rng, depth)
+    scene = scatter(image, 1 - np.float32(veil * severity) * (0.3 + 0.7 * far), white * 0.93)
+    return scatter(scene, 1 - cover, white)
+
+
+def flakes(size: Size, severity: float, rng: Generator) -> Plane:
+    """Opacity of the flakes, (H, W) in [0, 1]."""
+    wind, streak = np.deg2rad(rng.normal(0.0, 25.0)), rng.uniform(0.0, 4.0)
+    clear = np.ones(size, np.float32)
+    for name, (radius, density, soft, opacity) in _LAYERS.items():
+        rate = rng.uniform(*density) * (rng.random() < 0.85)
+        strength, rounding = rng.uniform(*opacity), rng.random()
+        layer_rng = rng.spawn(1)[0]  # a layer's count must not change the next layer
+        count = int(severity * rate * size[0] * size[1] / 1000 + rounding)
+        layer = _draw(size, layer_rng, count, radius=radius, wind=float(wind), streak=streak)
+        layer = cv2.GaussianBlur(layer, (0, 0), soft)
+        if name == "large":
+            layer *= np.clip(0.8 + 0.25 * smooth_noise(size, layer_rng, cells=40), 0.0, 1.0)
+        clear *= 1 - np.float32(strength) * layer
+    return 1 - clear
+
+
+def _draw(
+    size: Size,
+    rng: Generator,
+    count: int,
+    *,
+    radius: tuple[float, float],
+    wind: float,
+    streak: float,
+) -> Plane:
+    """Irregular blobs elongated along the wind, each with its own brightness."""
+    canvas = np.zeros(size, np.uint8)
+    if count == 0:
+        return canvas.astype(np.float32)
+    draws = rng.random((count, 5 + _CORNERS), np.float32)  # the same first ones at any count
+    centre = draws[:, :2] * [size[1], size[0]]
+    # many small, few big; each corner at its own distance
+    mean = radius[0] + (radius[1] - radius[0]) * draws[:, 2] ** 2
+    reach = mean[:, None] * (0.7 + 0.6 * draws[:, 5:])
+    angle = np.linspace(0, 2 * np.pi, _CORNERS, endpoint=False)
+    across, along = np.cos(angle) * reach, np.sin(angle) * reach * (1 + streak * draws[:, 3:4])
+    x = centre[:, :1] + across * np.cos(wind) + along * np.sin(wind)
+    y = centre[:, 1:2] - across * np.sin(wind) + along * np.cos(wind)
+    corners = np.rint(np.stack([x, y], 2) * 16).astype(np.int32)
+    bright = (255 * (0.4 + 0.6 * draws[:, 4])).astype(int).tolist()
+    for polygon, level in zip(corners, bright, strict=True):
+        cv2.fillConvexPoly(canvas, polygon, level, cv2.LINE_AA, 4)
+    return canvas.astype(np.float32) / np.float32(255)
