@@ -36,7 +36,7 @@ from verax.image import Image
 from verax.metrics.naturalness import niqe
 from verax.metrics.reference import psnr
 from verax.priors.simulated import SimulatedPrior, SimulatorSettings, foreign, simulate
-from verax.restorers import parts
+from verax.restorers import network
 from verax.restorers.faults import Faults, diagnose
 
 SEVERITIES = {"haze": 0.7}  # where it is not the next line's
@@ -72,11 +72,11 @@ class Case:
 
     @cached_property
     def structure(self) -> Image:
-        return parts.structure(self.photo, self.faults)
+        return network.structure(self.photo, self.faults)
 
     @cached_property
     def lit(self) -> Image | None:
-        return parts.lit(self.photo, self.faults)
+        return network.lit(self.photo, self.faults)
 
     @cached_property
     def found(self) -> Registration:

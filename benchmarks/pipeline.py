@@ -47,7 +47,7 @@ def measure(photo: str, prior: str) -> dict[str, float]:
     from verax import image as images
     from verax.fusion.fuse import fuse
     from verax.geometry.register import apply, register
-    from verax.restorers import parts
+    from verax.restorers import network
     from verax.restorers.faults import diagnose
 
     seconds: dict[str, float] = {}
@@ -66,7 +66,7 @@ def measure(photo: str, prior: str) -> dict[str, float]:
     mark("warp")
     faults = diagnose(fixed.pixels)
     mark("faults")
-    base, lit = parts.structure(fixed.pixels, faults), parts.lit(fixed.pixels, faults)
+    base, lit = network.structure(fixed.pixels, faults), network.lit(fixed.pixels, faults)
     mark("base")
     fused = fuse(fixed.pixels, base, warped, found, lit=lit, faults=faults)
     mark("fusion")

@@ -18,7 +18,7 @@ from verax.fusion.trust import CLASSES
 from verax.geometry.register import Registration, Warped, apply, register
 from verax.image import Image, Photo
 from verax.provenance.statement import marked
-from verax.restorers import parts
+from verax.restorers import network
 from verax.restorers.faults import Faults, diagnose
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def _base(
     """The base, and its idea of the light where a prior is fused: the embedded networks then mend
     structure only, for of light two opinions are weighed."""
     if fused and restorer in (DEFAULT_RESTORER, EMBEDDED):
-        return parts.structure(photo, faults), parts.lit(photo, faults)
+        return network.structure(photo, faults), network.lit(photo, faults)
     name = EMBEDDED if restorer == DEFAULT_RESTORER else restorer
     return restorers.restore(photo, name, faults=faults), None
 

@@ -12,7 +12,7 @@ from verax.fusion.join import STRIPE
 from verax.fusion.verify import unsupported_edges
 from verax.geometry import register
 from verax.image import check_image, read
-from verax.restorers import parts
+from verax.restorers import network
 from verax.restorers.faults import diagnose
 
 
@@ -245,6 +245,6 @@ def test_a_dark_real_photo_gets_the_light_of_its_prior(pictures, psnr):
     found = register.register(photo, prior)
     seen = register.apply(found, prior, size=(photo.shape[1], photo.shape[0]))
     faults = diagnose(photo)
-    fused = fuse(photo, photo, seen, found, faults=faults, lit=parts.lit(photo, faults))
+    fused = fuse(photo, photo, seen, found, faults=faults, lit=network.lit(photo, faults))
 
     assert psnr(fused.pixels, target) > 22

@@ -8,7 +8,7 @@ from skimage import data
 from verax import image as images
 from verax.degrade.sensor import add_gaussian
 from verax.metrics.reference import psnr
-from verax.restorers import parts
+from verax.restorers import network
 from verax.restorers.faults import diagnose
 
 
@@ -24,32 +24,32 @@ def lights(picture):
 
 
 def test_a_clean_photo_keeps_its_structure_bit_for_bit(photo):
-    assert np.array_equal(parts.structure(photo, diagnose(photo)), photo)
+    assert np.array_equal(network.structure(photo, diagnose(photo)), photo)
 
 
 def test_a_dark_photo_without_noise_keeps_its_structure_bit_for_bit(photo):
     dark = np.asarray(photo * 0.12, np.float32)  # its light is wrong, and not structure's to mend
 
-    assert np.array_equal(parts.structure(dark, diagnose(dark)), dark)
+    assert np.array_equal(network.structure(dark, diagnose(dark)), dark)
 
 
 @pytest.mark.parametrize("sigma", [15, 30])
 def test_noise_goes_and_the_light_stays(photo, sigma):
     pale = 0.3 + 0.4 * photo  # no noise is cut off at black or white, which would move the light
     noisy = add_gaussian(pale, sigma, np.random.default_rng(3))
-    mended = parts.structure(noisy, diagnose(noisy))
+    mended = network.structure(noisy, diagnose(noisy))
 
     assert psnr(mended, pale) > psnr(noisy, pale) + 4
     assert np.abs(lights(mended) - lights(noisy)).max() < 0.01
 
 
 def test_a_good_photo_needs_no_other_light(photo):
-    assert parts.lit(photo, diagnose(photo)) is None
+    assert network.lit(photo, diagnose(photo)) is None
 
 
 def test_a_dark_photo_is_lit_as_a_small_copy(photo):
     dark = np.asarray(photo * 0.12, np.float32)
-    lit = parts.lit(dark, diagnose(dark))
+    lit = network.lit(dark, diagnose(dark))
 
-    assert max(lit.shape[:2]) == parts.SIDE
+    assert max(lit.shape[:2]) == network.SIDE
     assert lit.mean() > 1.5 * dark.mean()

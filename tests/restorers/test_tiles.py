@@ -2,8 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from verax.restorers.runtime import toned
-from verax.restorers.tiles import tiles
+from verax.restorers.runtime import tiles, toned
 
 
 @pytest.mark.parametrize("size", [(576, 576), (577, 700), (1025, 96), (2000, 1500)])

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from verax.training import losses
+from verax.training import objective as losses
 
 
 @pytest.fixture

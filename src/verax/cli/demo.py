@@ -17,7 +17,7 @@ def demo(
     from verax import image as images
     from verax import pipeline
     from verax.bench.methods import fitted
-    from verax.priors.example import SEED, SEVERITY, example
+    from verax.priors.simulated import EXAMPLE_SEED, EXAMPLE_SEVERITY, example
     from verax.report.sheet import restoration_sheet
 
     shown = example()
@@ -25,8 +25,8 @@ def demo(
     result = pipeline.restore(photo, prior)
     record = {
         "photo": "scikit-image's coffee.png (CC0, Rachel Michetti), darkened on purpose",
-        "degradation": {"task": "lowlight", "severity": SEVERITY, "seed": SEED},
-        "prior_source": f"simulated, seed {SEED}: no image generator was asked",
+        "degradation": {"task": "lowlight", "severity": EXAMPLE_SEVERITY, "seed": EXAMPLE_SEED},
+        "prior_source": f"simulated, seed {EXAMPLE_SEED}: no image generator was asked",
         "psnr_db": {
             "photo": psnr_db(photo, clean),
             "prior_resized": psnr_db(fitted(prior, clean), clean),

@@ -150,7 +150,7 @@ def run_edit(
     from verax import image as images
     from verax import making
     from verax.priors import session as turns
-    from verax.priors.judging import edit_judges
+    from verax.priors.ranking import edit_judges
 
     images.check_target(result.target)
     opened = making.opened(photo)
@@ -293,7 +293,7 @@ def run_generate(
 ) -> None:
     """Plan, ask, rank, write."""
     from verax import image as images
-    from verax.priors.judging import text_judges
+    from verax.priors.ranking import text_judges
 
     images.check_target(result.target)
     with counter_of(terms) as counter:

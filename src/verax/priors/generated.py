@@ -22,11 +22,11 @@ from verax.geometry import canvas as canvases
 from verax.geometry.canvas import Canvas, SizeRules
 from verax.geometry.register import apply, register
 from verax.image import Image, Photo, Plane
-from verax.priors.degradation import estimate
-from verax.priors.judging import resized
+from verax.priors.ranking import resized
 from verax.providers.desk import Desk
 from verax.providers.images_api import Client
 from verax.providers.requests import EditRequest, ImageFile, ImagesAnswer
+from verax.restorers.faults import estimate
 
 DEFAULT_MODEL = "gpt-image-2.6-sunburst"
 SAME_RATIO = 0.01  # an answer whose sides differ less in ratio is the canvas at another scale

@@ -21,8 +21,7 @@ from verax.degrade.sensor import compress
 from verax.errors import SettingsError, SizeMismatchError
 from verax.image import Image, check_image
 from verax.priors.objects import ObjectChange, ObjectEdit, edit, enlarged
-from verax.priors.texture import resynthesise, sharpen
-from verax.priors.tone import Tone, retone
+from verax.priors.tone import Tone, resynthesise, retone, sharpen
 
 Canvas = Literal["stretch", "crop", "outpaint", "letterbox"]
 Matrix = NDArray[np.float64]

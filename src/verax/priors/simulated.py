@@ -3,14 +3,15 @@
 No generator is involved, and what comes out is called simulated wherever it appears: it is made
 from the clean photo, so its use in training or scoring gives an upper bound. Ranges follow what
 was measured on real generated pictures: GPT-Image-like drift (shifts of 1-7 %, per-axis scale
-0.86-1.14, things moved by 0.4-2.5 %), or a mild drift well below 1 % as of Nano Banana Pro.
-"""
+0.86-1.14, things moved by 0.4-2.5 %), or a mild drift well below 1 % as of Nano Banana Pro."""
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.random import Generator
 
+from verax import degrade
+from verax import image as images
 from verax.image import Image
 from verax.priors.inject import Canvas, Deviations, SimulatedPrior, canvas_matrix, inject
 from verax.priors.objects import KINDS, ObjectChange, ObjectEdit
@@ -250,3 +251,25 @@ def _tone(rng: Generator, settings: SimulatorSettings) -> Tone:
         uneven_ev=float(strength * rng.uniform(0, settings.uneven_ev)),
         night=float(rng.uniform(0.4, 1.0)) if rng.random() < settings.night else 0.0,
     )
+
+
+EXAMPLE_SEED = 10  # a prior that zooms in by 14 %, as generators do
+EXAMPLE_SEVERITY = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A clean picture, (400, 600, 3), the same darkened on purpose, and a simulated prior of it."""
+
+    clean: Image
+    photo: Image
+    prior: Image
+
+
+def example() -> Example:
+    """scikit-image's coffee.png (CC0, Rachel Michetti, Pikolo Espresso Bar), darkened."""
+    from skimage import data
+
+    clean = images.from_uint8(data.coffee())
+    photo = degrade.apply(clean, degrade.Degradation("lowlight", EXAMPLE_SEVERITY, EXAMPLE_SEED))
+    return Example(clean, photo, simulate(clean, seed=EXAMPLE_SEED).prior)

@@ -18,7 +18,7 @@ import numpy as np
 
 from verax.errors import SettingsError, missing_extra
 from verax.image import Image
-from verax.restorers.tiles import tiles
+from verax.restorers.runtime import tiles
 
 TILE = 512
 OVERLAP = 32

@@ -26,6 +26,11 @@ MENDS = {
     "dehaze": "haze", "lowlight": "lowlight", "derain": "rain", "desnow": "snow",
     "denoise": "noise", "jpeg": "jpeg", "underwater": "underwater",
 }  # fmt: skip
+TASKS = {
+    "haze": "dehaze", "lowlight": "lowlight", "rain": "derain", "snow": "desnow",
+    "noise": "denoise", "defocus_blur": "defocus_deblur", "motion_blur": "motion_deblur",
+    "jpeg": "jpeg", "underwater": "underwater", "grey": "old_photo",
+}  # fmt: skip
 SURE = 0.5  # how sure a fault must be to be named
 
 # Measured value at which a fault is not sure at all, and quite sure. Set so that of photos without
@@ -126,6 +131,13 @@ def diagnose(photo: Image) -> Faults:
     }
     found = tuple(Fault(kind, *map(float, severities[kind])) for kind in KINDS)
     return Faults(found=found, measures=measures, transform=transform)
+
+
+def estimate(photo: Image, faults: Faults | None = None) -> str:
+    """The task of the prompt catalog that fits the photo best, by its first fault; "restore", whose
+    prompt names no single fault, where none stands out. A guess, and named as one."""
+    suffers = faults or diagnose(photo)
+    return next((TASKS[fault.kind] for fault in suffers), "restore")
 
 
 def _veiled(small: Image) -> float:

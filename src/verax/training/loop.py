@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,53 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from verax.errors import RunError
-from verax.training import plots
+from verax.errors import RunError, missing_extra
 from verax.training.checkpoints import NAME, State, save, start
 from verax.training.data import Source
 from verax.training.library import Library, load
 from verax.training.objective import objective, sample_at, source_of
 from verax.training.recipes import Recipe, check
-from verax.training.team import Team, team
-from verax.training.validation import held_out, validate
+from verax.training.validation import draw, held_out, validate
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """Who computes: `rank` of `size` processes, each on its `device`."""
+
+    rank: int
+    size: int
+    device: torch.device
+    fabric: Any = None  # lightning_fabric.Fabric, or None for a process of its own
+
+    def wrapped(self, net: nn.Module) -> nn.Module:
+        """The network whose gradients the team shares."""
+        return net if self.fabric is None else self.fabric.setup_module(net)
+
+    def backward(self, loss: Tensor) -> None:
+        if self.fabric is None:
+            loss.backward()
+        else:
+            self.fabric.backward(loss)
+
+    def agreed(self, value: Tensor) -> Tensor:
+        """The mean of a value over the team: all must take the same decisions."""
+        return value if self.fabric is None else self.fabric.all_reduce(value)
+
+
+def team(devices: int) -> Team:
+    """A team of `devices` GPUs, or CPU processes where there is no GPU; 0 takes every GPU."""
+    cuda = torch.cuda.is_available()
+    count = devices or (torch.cuda.device_count() if cuda else 1)
+    if count == 1:
+        return Team(0, 1, torch.device("cuda" if cuda else "cpu"))
+    if find_spec("lightning_fabric") is None:
+        raise missing_extra("training on several devices", "multi-gpu")
+    from lightning_fabric import Fabric
+
+    fabric = Fabric(accelerator="cuda" if cuda else "cpu", devices=count, strategy="ddp")
+    fabric.launch()
+    return Team(fabric.global_rank, fabric.world_size, fabric.device, fabric)
+
 
 Report = Callable[[dict[str, Any]], None]
 REPORT_EVERY = 50  # steps
@@ -59,7 +98,7 @@ def train(recipe: Recipe, folder: Path, *, report: Report = lambda line: None) -
     state = start(recipe, folder, crew.device)
     _Run(recipe, library, folder, crew, report).go(state)
     log = read_log(folder)
-    plots.draw(log, folder / "plots.png")
+    draw(log, folder / "plots.png")
     return Trained(folder / NAME, state.step, tuple(log))
 
 

@@ -79,7 +79,7 @@ def restore_example(order: PageOrder) -> None:
 def _restore_example(order: PageOrder) -> None:
     one_thread()
     from verax import image as images
-    from verax.priors.example import example
+    from verax.priors.simulated import example
 
     shown = example()
     for path, picture in ((order.photo, shown.photo), (order.folder / "prior", shown.prior)):
@@ -96,8 +96,7 @@ def best(pictures: tuple[Path, ...], first: Path | None) -> int:
 def _best(pictures: tuple[Path, ...], first: Path | None) -> int:
     one_thread()
     from verax import image as images
-    from verax.priors.judging import edit_judges, text_judges
-    from verax.priors.ranking import rank
+    from verax.priors.ranking import edit_judges, rank, text_judges
 
     judges = edit_judges(images.read(first).pixels) if first else text_judges(None)
     return rank([images.read(path).pixels for path in pictures], judges).order[0]

@@ -7,7 +7,7 @@ from skimage import data
 
 from verax import image as images
 from verax.catalog import tasks
-from verax.priors.degradation import estimate
+from verax.restorers.faults import estimate
 
 
 @pytest.fixture(scope="module", params=["coffee", "astronaut", "rocket"])
