@@ -14,7 +14,6 @@ from verax import image as images
 from verax.errors import InputError, SettingsError
 from verax.fusion.dial import DEFAULT as DEFAULT_FIDELITY
 from verax.image import MAX_PIXELS, QUALITY, Image, Photo, Plane
-from verax.prints import masks
 from verax.provenance.reading import has_manifest
 from verax.provenance.signing import Credentials, SourceFile, load_credentials
 from verax.provenance.statement import beside_path, marked, seal
@@ -39,7 +38,8 @@ class Order:
         accept_prior: somebody knows that the prior shows the photo's scene.
         drop_gps: leave out where the photo was taken.
         only: mask of what may change (white); elsewhere the result is the photo, bit for bit.
-        mask: mask of what the photo does not hold (white); there the prior is taken.
+        mask: mask of what the photo does not hold (white); filled from the prior.
+        scale: "2", "3", "4" or "prior", the size of the result; "" is the photo's own.
         salvage: take what is left of a photo that is cut short; a prior fills the rest.
         photo_name, prior_name: what provenance and messages call the files; "" is the file's name.
     """
@@ -59,6 +59,7 @@ class Order:
     salvage: bool = False
     only: Path | None = None
     mask: Path | None = None
+    scale: str = ""
     photo_name: str = ""
     prior_name: str = ""
 
@@ -118,7 +119,7 @@ def make(
     it cannot be written or signed.
     """
     from verax import pipeline
-    from verax.fusion.trust import of_one
+    from verax.prints.holes import drawn
 
     for source in (order.photo, order.prior):
         if source is not None and order.output.exists() and order.output.samefile(source):
@@ -129,10 +130,13 @@ def make(
     photo = opened(
         order.photo, name=order.photo_name, max_pixels=order.max_pixels, salvage=order.salvage
     )
+    size = (photo.photo.width, photo.photo.height)
     only, mask = (
-        None if path is None else masks.read(path, photo.photo, name=name)
+        None if path is None else drawn(images.read(path), size=size, name=name)
         for path, name in ((order.only, "--only"), (order.mask, "--mask"))
     )
+    if photo.missing is not None:
+        mask = photo.missing if mask is None else np.maximum(mask, photo.missing)
     if prior is None and order.prior is not None:
         prior = opened(order.prior, name=order.prior_name, max_pixels=order.max_pixels)
     result = pipeline.restore(
@@ -142,52 +146,18 @@ def make(
         fidelity=order.fidelity,
         task=order.task,
         accept_prior=order.accept_prior,
+        mask=mask,
+        only=only,
+        scale=order.scale,
     )
-    if photo.missing is not None:
-        result = filled(result, photo.missing)
-    if mask is not None:
-        result = mended(result, mask)
-    if only is not None:
-        pixels = masks.kept_outside(result.photo.pixels, result.pixels, only)
-        trust = np.where(only[..., None] > 0, result.trust, of_one("photo"))
-        result = replace(result, pixels=pixels, trust=trust)
     used = prior.file if prior is not None and result.prior == "used" else None
     origin = Origin(photo, used, order.system, credentials)
-    pixels = result.pixels if order.size is None else fitted(result.pixels, order.size)
+    pixels = result.result if order.size is None else fitted(result.result, order.size)
     lost, statement = write(
-        order.output, pixels, origin, drop_gps=order.drop_gps, quality=order.quality
-    )
+        order.output, pixels, origin, drop_gps=order.drop_gps, quality=order.quality,
+        framed=order.size is None,
+    )  # fmt: skip
     return Made(result, prior, lost, statement)
-
-
-def mended(result: "Restoration", mask: Plane) -> "Restoration":
-    """The restoration with the prior, in the photo's light, where a mask says the photo is void."""
-    from verax.fusion.trust import of_one
-    from verax.prints.damage import relit
-    from verax.prints.fill import fill
-
-    if result.warped is None or result.prior != "used":
-        note = "the mask is not filled: there is no prior that lies on the photo"
-        return replace(result, notes=(*result.notes, note))
-    void = (mask > 0) & (result.warped.valid > 0)
-    lit = relit(result.pixels, result.warped.pixels, ~void & (result.warped.valid > 0))
-    trust = np.where(void[..., None], of_one("generated"), result.trust)
-    return replace(result, pixels=fill(result.pixels, lit, void), trust=trust)
-
-
-def filled(result: "Restoration", missing: Plane) -> "Restoration":
-    """The restoration with the registered prior alone where the photo holds nothing."""
-    from verax.fusion.trust import of_one
-
-    if result.warped is None or result.prior != "used":
-        return result
-    share = (missing * result.warped.valid)[..., None]
-    pixels = result.pixels * (1 - share) + result.warped.pixels * share
-    return replace(
-        result,
-        pixels=np.clip(pixels, 0, 1).astype(np.float32),
-        trust=(result.trust * (1 - share) + of_one("generated") * share).astype(np.float16),
-    )
 
 
 def fitted(pixels: Image, size: tuple[int, int]) -> Image:
@@ -212,15 +182,24 @@ def opened(
 
 
 def write(
-    path: Path, pixels: Image, origin: Origin, *, drop_gps: bool = False, quality: int = QUALITY
+    path: Path,
+    pixels: Image,
+    origin: Origin,
+    *,
+    drop_gps: bool = False,
+    quality: int = QUALITY,
+    framed: bool = False,
 ) -> tuple[tuple[str, ...], Path | None]:
     """Write pixels as the photo came, with a word on their making, signed where somebody signs.
 
     What is lost, in words, and the statement beside the file that says so. Pixels in another shape
-    than the photo's carry none of its metadata.
+    than the photo's carry none of its metadata unless they are `framed` as it is.
     """
+    from verax.prints.enlarge import with_alpha_of
+
     photo = origin.photo.photo
-    if pixels.shape == photo.pixels.shape:
+    if framed or pixels.shape == photo.pixels.shape:
+        photo = with_alpha_of(photo, (pixels.shape[1], pixels.shape[0]))
         photo = marked(photo, prior=origin.prior is not None, system=origin.system)
         images.write(path, pixels, like=photo, drop_gps=drop_gps, quality=quality)
     else:

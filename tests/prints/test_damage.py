@@ -8,7 +8,7 @@ from skimage import data
 from verax import image as images
 from verax.degrade.damage import damage
 from verax.prints.damage import find_damage, relit
-from verax.prints.fill import fill
+from verax.prints.holes import fill
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,9 @@ from skimage import data
 from verax import image as images
 from verax.errors import VeraxError
 from verax.making import Order, make
+from verax.prints.enlarge import reduced
+
+SIDES = ("width", "height")
 
 
 @pytest.fixture
@@ -73,3 +76,31 @@ def test_a_mask_of_another_size_is_refused_before_anything_is_written(scene, tmp
         )
 
     assert not (tmp_path / "out.png").exists()
+
+
+@pytest.mark.parametrize(("scale", "size"), [("2", (400, 268)), ("prior", (600, 402))])
+def test_a_larger_file_reduces_to_the_restoration_and_shows_the_priors_detail(
+    tmp_path, scale, size
+):
+    fine = images.from_uint8(np.ascontiguousarray(data.coffee()[:402, :600]))
+    photo = np.asarray(np.clip(reduced(fine, (200, 134)), 0, 1), np.float32)
+    shown = replace(images.Photo(photo), alpha=np.linspace(0, 1, photo[..., 0].size, dtype="f4"))
+    shown = replace(shown, alpha=shown.alpha.reshape(photo.shape[:2]))
+    images.write(tmp_path / "photo.png", photo, like=shown)
+    images.write(tmp_path / "prior.png", fine)
+    order = Order(
+        photo=tmp_path / "photo.png",
+        prior=tmp_path / "prior.png",
+        output=tmp_path / "out.png",
+        restorer="none",
+        scale=scale,
+    )
+
+    made = make(order)
+
+    result = images.read(tmp_path / "out.png")
+    assert (result.width, result.height) == size == tuple(made.record()[k] for k in SIDES)
+    assert result.alpha.shape == result.pixels.shape[:2]
+    back = reduced(result.pixels, (200, 134))
+    assert np.abs(back - made.restoration.pixels).max() < 1 / 255
+    assert made.record()["detail_of_the_prior"] > 0.1

@@ -6,10 +6,10 @@ import pytest
 from verax import image as images
 from verax.errors import InputError, SizeMismatchError
 from verax.image import Photo
-from verax.prints import masks
+from verax.prints.holes import drawn, only_inside
 
 
-def drawn(plane, **fields):
+def picture(plane, **fields):
     return Photo(np.repeat(np.asarray(plane, np.float32)[..., None], 3, 2), **fields)
 
 
@@ -25,7 +25,7 @@ def test_the_photo_is_untouched_outside_and_the_result_stands_inside(plane):
     rng = np.random.default_rng(3)
     photo, result = rng.random((2, 40, 60, 3), np.float32)
 
-    kept = masks.kept_outside(photo, result, plane)
+    kept = only_inside(photo, result, plane)
 
     assert np.array_equal(kept[plane == 0], photo[plane == 0])
     assert np.array_equal(kept[plane == 1], result[plane == 1])
@@ -33,16 +33,16 @@ def test_the_photo_is_untouched_outside_and_the_result_stands_inside(plane):
 
 
 def test_a_compressed_mask_is_black_and_white_again(plane, tmp_path):
-    images.write(tmp_path / "mask.jpg", drawn(plane > 0.7).pixels)
+    images.write(tmp_path / "mask.jpg", picture(plane > 0.7).pixels)
 
-    read = masks.from_photo(images.read(tmp_path / "mask.jpg"), size=(60, 40), name="--only")
+    read = drawn(images.read(tmp_path / "mask.jpg"), size=(60, 40), name="--only")
 
     assert not read[:6].any()
     assert (read[13:17, 20:35] == 1).all()
 
 
 def test_what_is_clear_in_a_mask_counts_as_black(plane):
-    mask = masks.from_photo(drawn(np.ones((40, 60)), alpha=plane), size=(60, 40), name="--only")
+    mask = drawn(picture(np.ones((40, 60)), alpha=plane), size=(60, 40), name="--only")
 
     assert np.array_equal(mask > 0, plane > 0)
 
@@ -58,6 +58,6 @@ def test_what_is_clear_in_a_mask_counts_as_black(plane):
 )
 def test_a_mask_that_says_nothing_is_refused_in_one_line(mask, error, line):
     with pytest.raises(error, match=line) as caught:
-        masks.from_photo(drawn(mask), size=(60, 40), name="--only")
+        drawn(picture(mask), size=(60, 40), name="--only")
 
     assert "\n" not in str(caught.value)

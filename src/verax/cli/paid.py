@@ -77,13 +77,13 @@ RetryUncertain = Annotated[
 class Terms:
     """What the paid options of a call say."""
 
-    gateway: str | None = None
-    base_url: str | None = None
-    local_only: bool = False
-    max_cost: float | None = None
-    run: str | None = None
-    dry_run: bool = False
-    retry_uncertain: bool = False
+    gateway: Gateway = None
+    base_url: BaseUrl = None
+    local_only: LocalOnly = False
+    max_cost: MaxCost = None
+    run: Run = None
+    dry_run: DryRun = False
+    retry_uncertain: RetryUncertain = False
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import typer
 
 from verax.cli import outcome, pairing
 from verax.cli.paid import Terms
+from verax.cli.restore_options import Choices
 from verax.errors import InputError, OutputError, VeraxError
 from verax.image.header import READ_ONLY
 
@@ -43,18 +44,8 @@ class Job:
 class Options:
     """What holds for every photo of a call."""
 
-    restorer: str
-    fidelity: float
+    choices: Choices
     task: str = ""
-    accept_prior: bool = False
-    drop_gps: bool = False
-    strict: bool = False
-    as_json: bool = False
-    verbose: bool = False
-    skip_existing: bool = False
-    salvage: bool = False
-    only: Path | None = None
-    mask: Path | None = None
     several: bool = False
     credentials: "Credentials | None" = field(default=None, repr=False)
 
@@ -177,7 +168,7 @@ def check_targets(jobs: Sequence[Job], options: Options, *, make: bool) -> None:
 
 def still_to_do(jobs: list[Job], options: Options) -> list[Job]:
     """The jobs whose result is not there yet, where --skip-existing asks for it."""
-    left = [job for job in jobs if not (options.skip_existing and job.output.is_file())]
+    left = [job for job in jobs if not (options.choices.skip_existing and job.output.is_file())]
     if len(left) < len(jobs):
         print(f"note: {len(jobs) - len(left)} results are there and stay", file=sys.stderr)
     return left
@@ -191,10 +182,10 @@ def run_jobs(jobs: list[Job], options: Options, service: "Asker | None" = None) 
         records = run_all(jobs, options, service)
     else:
         records = [run_job(jobs[0], options, service)]
-        outcome.tell(records[0], as_json=options.as_json, verbose=options.verbose)
+        outcome.tell(records[0], as_json=options.choices.as_json, verbose=options.choices.verbose)
     if any("error" in record for record in records):
         raise typer.Exit(1)
-    if options.strict and any(record["prior"] != "used" for record in records):
+    if options.choices.strict and any(record["prior"] != "used" for record in records):
         raise typer.Exit(NOT_USED)
 
 
@@ -224,7 +215,9 @@ def run_all(jobs: list[Job], options: Options, service: "Asker | None") -> list[
             why = str(exc) if isinstance(exc, VeraxError) else f"{job.photo}: {exc!r}"
             record = {"photo": str(job.photo), "output": None, "error": why}
         records.append(record)
-        outcome.tell_one_of_many(record, as_json=options.as_json, verbose=options.verbose)
+        outcome.tell_one_of_many(
+            record, as_json=options.choices.as_json, verbose=options.choices.verbose
+        )
     reports = [job.report for job in jobs if job.report is not None]
     if reports and any(report.is_dir() for report in reports):
         write_index(pairing.common_folder(reports), list(zip(reports, records, strict=True)))
@@ -236,20 +229,22 @@ def run_job(job: Job, options: Options, service: "Asker | None" = None) -> dict[
     """Restore one photo, write its files, return its JSON object."""
     from verax import making
 
+    choices = options.choices
     asked = service.prior(job.photo) if service is not None and job.prior is None else None
     order = making.Order(
         photo=job.photo,
         prior=job.prior,
         output=job.output,
-        restorer=options.restorer,
-        fidelity=options.fidelity,
+        restorer=choices.restorer or "auto",
+        fidelity=choices.fidelity,
         task=options.task,
-        accept_prior=options.accept_prior,
+        accept_prior=choices.accept_prior,
         system=asked.asking.request.model if asked is not None else "",
-        drop_gps=options.drop_gps,
-        salvage=options.salvage,
-        only=options.only,
-        mask=options.mask,
+        drop_gps=choices.drop_gps,
+        salvage=choices.salvage,
+        only=choices.only,
+        mask=choices.mask,
+        scale=choices.scale,
     )
     prior = None if asked is None else opened_answer(asked)
     made = making.make(order, prior=prior, credentials=options.credentials)

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from verax.geometry.register import Warped
 from verax.image import Image, Plane
 
 Toning = Literal["grey", "toned", "colour"]
@@ -38,15 +39,29 @@ def toning(photo: Image) -> Toning:
     y, chroma = split(small)
     if float(np.quantile(np.abs(chroma).max(2), 0.95)) < GREYISH:
         return "grey"
-    stray = np.abs(chroma - tone_of(y, chroma)).max(2)
+    stray = np.abs(chroma - tone_of(y, chroma, y)).max(2)
     return "toned" if float((stray > STRAY).mean()) < OFF else "colour"
 
 
 def is_coloured(prior: Image) -> bool:
     """Whether a prior shows colours, not only a tone."""
     y, chroma = split(reduced(prior))
-    stray = np.abs(chroma - tone_of(y, chroma)).max(2)
+    stray = np.abs(chroma - tone_of(y, chroma, y)).max(2)
     return float(np.quantile(stray, 0.8)) > COLOURED
+
+
+def with_colour(photo: Image, restored: Image, warped: Warped) -> tuple[Image, Plane] | None:
+    """A restoration under the colours of its prior where the photo has none; else None.
+
+    The luma (H, W) of `restored` stays. Where the prior shows another thing the photo's own tone
+    stands. Comes with the share of each pixel's colour that is the prior's.
+    """
+    if toning(photo) == "colour" or not is_coloured(warped.pixels):
+        return None
+    y, own = split(photo)
+    new = split(restored)[0]
+    toned = within_gamut(new, tone_of(new, own, y))
+    return coloured(toned, warped.pixels, warped.valid)
 
 
 def reduced(image: Image) -> Image:
@@ -61,15 +76,15 @@ def split(image: Image) -> tuple[Plane, NDArray[np.float32]]:
     return y, image - y[..., None]
 
 
-def tone_of(y: Plane, chroma: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The chroma that a toned print has at each luma: its medians, joined."""
+def tone_of(wanted: Plane, chroma: NDArray[np.float32], y: Plane) -> NDArray[np.float32]:
+    """The chroma that a toned print of luma `y` has at the lumas `wanted`: its medians, joined."""
     level = np.clip((y * BINS).astype(int), 0, BINS - 1)
     known = [bin for bin in range(BINS) if (level == bin).sum() >= 20]
     if not known:
-        return np.zeros_like(chroma)
+        return np.zeros((*wanted.shape, 3), np.float32)
     centres = (np.array(known) + 0.5) / BINS
     medians = np.array([np.median(chroma[level == bin], axis=0) for bin in known])
-    tones = [np.interp(y, centres, medians[:, channel]) for channel in range(3)]
+    tones = [np.interp(wanted, centres, medians[:, channel]) for channel in range(3)]
     return np.asarray(np.stack(tones, axis=2), np.float32)
 
 

@@ -49,6 +49,10 @@ class Found:
     lines: int
     specks: int
 
+    def record(self) -> dict[str, int]:
+        """As JSON can hold it."""
+        return {"patches": self.patches, "lines": self.lines, "specks": self.specks}
+
 
 def find_damage(photo: Image, prior: Image, seen: Plane) -> Found:
     """Damage of a photo that its registered prior, (H, W, 3), shows mended.

@@ -6,6 +6,7 @@ decomposition: Wang, Yu and Zhang, "Zero-shot image restoration using denoising 
 null-space model", ICLR 2023). D is the antialiased cubic reduction of Keys (1981).
 """
 
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import cv2
@@ -15,7 +16,8 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from verax.errors import InputError
-from verax.image import Image, Plane
+from verax.geometry.register import Registration, apply
+from verax.image import Image, Photo, Plane
 
 FACTORS = ("2", "3", "4", "prior")
 MOST = 4.0  # times the photo's sides
@@ -28,24 +30,42 @@ DOUBT, TRUST = 0.35, 0.75  # local correlation from which detail is taken, and t
 CONTRAST = (0.5, 1.6)  # bounds of the gain that brings detail to the photo's contrast
 TINY = 1.5 / 255  # deviation below which a place shows no structure to compare
 
+NO_PRIOR = "enlarged by resampling alone, without new detail: no prior lies exactly on the photo"
+NO_FINER = "enlarged by resampling alone, without new detail: the prior is no finer than the photo"
+NONE_ASKED = "enlarged by resampling alone, without new detail: at fidelity 1 the prior adds none"
+WHOLE = 0.02  # a scale this near a whole number is meant to be one
+FINER = 1.05  # px of the prior per px of the photo from which it shows more
+
 Size = tuple[int, int]  # width, height
 Matrix = NDArray[np.float64]
 
 
-def larger_size(photo: Size, scale: str, finer: float | None = None) -> Size:
+@dataclass(frozen=True, slots=True, repr=False)
+class Larger:
+    """A restoration on a finer grid.
+
+    Attributes:
+        pixels: (H, W, 3); reduced to the photo's grid they are the restoration.
+        generated: (H, W) share of each pixel's structure that is the prior's.
+        notes: what a user should know, in words.
+    """
+
+    pixels: Image
+    generated: Plane
+    notes: tuple[str, ...] = ()
+
+
+def larger_size(photo: Size, scale: str, finer: float = 1.0) -> Size:
     """(width, height) of the result of `scale`: "2", "3", "4" or "prior".
 
-    `finer` is how many px the prior has per px of the photo. Raises InputError for another scale,
-    for "prior" without a prior that is finer, and for a result too large to be made.
+    `finer` is how many px the prior has per px of the photo. Raises InputError for another scale
+    and for a result too large to be made.
     """
     if scale not in FACTORS:
         raise InputError(f"scale: want one of {', '.join(FACTORS)}, got {scale!r}")
-    if scale != "prior":
-        factor = float(scale)
-    elif finer is None:
-        raise InputError("scale: want a prior that lies on the photo for 'prior', got none")
-    else:
-        factor = min(max(finer, 1.0), MOST)
+    factor = min(max(finer, 1.0), MOST) if scale == "prior" else float(scale)
+    if abs(factor - round(factor)) < WHOLE:
+        factor = round(factor)
     size = round(photo[0] * factor), round(photo[1] * factor)
     if size[0] * size[1] > MAX_PIXELS:
         raise InputError(
@@ -53,6 +73,54 @@ def larger_size(photo: Size, scale: str, finer: float | None = None) -> Size:
             f"{size[0]}x{size[1]}; choose a smaller scale or a part of the photo"
         )
     return size
+
+
+def larger(
+    photo: Image,
+    prior: Image | None,
+    registration: Registration | None,
+    scale: str,
+    *,
+    spared: Plane | None = None,
+    strict: bool = False,
+) -> Larger:
+    """The photo (h, w, 3) at a scale of FACTORS, with the detail that its prior adds.
+
+    Args:
+        prior: (H, W, 3) as the generator gave it.
+        spared: (h, w) above 0 where nothing of the prior may be taken.
+        strict: nothing of it anywhere.
+
+    Raises InputError for a scale that cannot be.
+    """
+    own = (photo.shape[1], photo.shape[0])
+    lies = prior is not None and registration is not None and registration.placed == "exactly"
+    finer = finer_by(registration.matrix) if registration is not None and lies else 1.0
+    size = larger_size(own, scale, finer)
+    if prior is None or registration is None or strict or finer < FINER:
+        why = NONE_ASKED if strict and lies else NO_FINER if lies else NO_PRIOR
+        nothing = np.zeros((size[1], size[0]), np.float32)
+        return Larger(enlarge(photo, size), nothing, (why,))
+    matrix, field = on_finer_grid(registration.matrix, registration.field, own, size)
+    shown = apply(replace(registration, matrix=matrix, field=field), prior, size=size)
+    free = shown.valid if spared is None else shown.valid * (1 - resized(spared, size))
+    detail = new_detail(photo, shown.pixels, free)
+    plain = raised(photo, size)
+    generated = share_of(detail, plain, WINDOW * size[0] / own[0])
+    return Larger(brought_back(plain + detail, photo), generated)
+
+
+def with_alpha_of(photo: Photo, size: Size) -> Photo:
+    """The photo with its alpha at a (width, height), to write pixels of that size like it."""
+    if photo.alpha is None or photo.alpha.shape == (size[1], size[0]):
+        return photo
+    alpha = cv2.resize(photo.alpha, size, interpolation=cv2.INTER_LINEAR)
+    return replace(photo, alpha=np.asarray(alpha, np.float32))
+
+
+def finer_by(matrix: Matrix) -> float:
+    """px of a prior per px of the photo that a registration's matrix maps it to."""
+    return 1 / float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))
 
 
 def enlarge(
@@ -66,21 +134,39 @@ def enlarge(
             plain resampling.
         seen: (H, W) share of each pixel that the prior shows.
     """
-    larger = raised(photo, size)
+    finer = raised(photo, size)
     if detail is not None:
-        small = reduced(detail, (photo.shape[1], photo.shape[0]))
-        share, gain = agreement(photo, small)
-        weight = resized(share * gain, size)
-        if seen is not None:
-            weight *= seen
-        larger += weight[..., None] * (detail - raised(small, size))
+        finer += new_detail(photo, detail, np.float32(1) if seen is None else seen)
+    return brought_back(finer, photo)
+
+
+def new_detail(photo: Image, prior: Image, seen: Plane | np.float32) -> Image:
+    """What a prior (H, W, 3) adds above the photo's grid, where both show one structure."""
+    size = (prior.shape[1], prior.shape[0])
+    small = reduced(prior, (photo.shape[1], photo.shape[0]))
+    share, gain = agreement(photo, small)
+    weight = resized(share * gain, size) * seen
+    return np.asarray(weight[..., None] * (prior - raised(small, size)), np.float32)
+
+
+def brought_back(finer: Image, photo: Image) -> Image:
+    """Values in [0, 1] that reduce to the photo: what clipping takes is given back around it."""
     for _ in range(ROUNDS):
-        np.clip(larger, 0, 1, out=larger)
-        missing = photo - reduced(larger, (photo.shape[1], photo.shape[0]))
+        np.clip(finer, 0, 1, out=finer)
+        missing = photo - reduced(finer, (photo.shape[1], photo.shape[0]))
         if float(np.abs(missing).max()) < NEAR:
             break
-        larger += PUSH * raised(missing, size)
-    return np.clip(larger, 0, 1, out=larger)
+        finer += PUSH * raised(missing, (finer.shape[1], finer.shape[0]))
+    return np.clip(finer, 0, 1, out=finer)
+
+
+def share_of(detail: Image, plain: Image, window: float) -> Plane:
+    """(H, W) amplitude of the detail over that of all structure, both within a window in px."""
+    flat = cv2.GaussianBlur(grey(plain), (0, 0), window)
+    added, there = (
+        np.sqrt(cv2.GaussianBlur(v * v, (0, 0), window)) for v in (grey(detail), grey(plain) - flat)
+    )
+    return np.asarray(added / (added + there + TINY), np.float32)
 
 
 def agreement(photo: Image, prior: Image) -> tuple[Plane, Plane]:

@@ -1,0 +1,154 @@
+"""Where a photo holds nothing: masks drawn by hand, damage, and filling both from the prior.
+
+Inside the mask the result has the prior's gradients, at its edge the photo's values (Perez,
+Gangnet and Blake, "Poisson image editing", 2003): the prior plus a membrane, harmonic inside,
+that carries the difference along the edge across. The membrane is relaxed from coarse to fine.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from verax.errors import InputError, SizeMismatchError
+from verax.geometry.register import Warped
+from verax.image import Image, Photo, Plane
+from verax.prints.colour import split, toning
+from verax.prints.damage import Found, find_damage, relit
+
+Mask = NDArray[np.bool_]
+
+LEAST = 8 / 255  # what an encoder or a soft brush leaves of black, and of white
+STEPS = 24  # of relaxation per size
+CROSS = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], np.float32) / 4
+EDGE = 1.0  # px, smoothing of the photo's values along the edge against noise
+MARGIN = 8  # px around the mask that are looked at
+NO_PRIOR = "what the photo does not hold is not filled: there is no prior that lies on it"
+BEYOND = "%.1f %% of what the photo does not hold lies beyond the prior and is not filled"
+
+
+def drawn(mask: Photo, *, size: tuple[int, int], name: str) -> Plane:
+    """(H, W) in [0, 1] from a picture of `size` = (width, height): white is 1, clear is 0.
+
+    `name` stands in messages. Raises SizeMismatchError for another size, InputError where the
+    mask has no white or nothing but white.
+    """
+    if (mask.width, mask.height) != size:
+        raise SizeMismatchError(
+            f"{name}: want a mask of the photo's size {size[0]}x{size[1]}, "
+            f"got {mask.width}x{mask.height}; draw it on the photo itself"
+        )
+    plane = mask.pixels.mean(2, dtype=np.float32)
+    if mask.alpha is not None:
+        plane = plane * mask.alpha
+    plane = np.asarray((plane - LEAST) / (1 - 2 * LEAST), np.float32)
+    plane = np.clip(plane, 0, 1, out=plane)
+    if not plane.any():
+        raise InputError(f"{name}: want some white in the mask, got none; paint the place white")
+    if plane.min() == 1:
+        raise InputError(f"{name}: want some black in the mask, got all white; leave it out")
+    return plane
+
+
+def only_inside(photo: Image, result: Image, mask: Plane) -> Image:
+    """The result inside the mask, the photo outside it; where the mask is 0, bit for bit.
+
+    Values between blend the two.
+    """
+    share = mask[..., None]
+    blend = np.asarray(photo + share * (result - photo), np.float32)
+    return np.where(share == 0, photo, np.where(share == 1, result, np.clip(blend, 0, 1)))
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A photo with its holes filled.
+
+    Attributes:
+        pixels: (H, W, 3).
+        mask: (H, W) what was filled; none of it where there was nothing to fill.
+        damage: what was found, None where it was not looked for.
+        notes: what a user should know, in words.
+    """
+
+    pixels: Image
+    mask: Mask
+    damage: Found | None = None
+    notes: tuple[str, ...] = ()
+
+
+def fill_holes(photo: Image, warped: Warped | None, hand: Plane | None, *, search: bool) -> Filled:
+    """A photo with the holes that were drawn by hand, and those found, filled from the prior.
+
+    Args:
+        photo: (H, W, 3).
+        warped: the prior on the photo's grid, None where there is none that lies on it.
+        hand: (H, W) above 0 where somebody says that the photo holds nothing.
+        search: look for damage, too.
+    """
+    void = np.zeros(photo.shape[:2], bool)
+    if warped is None:
+        return Filled(photo, void, notes=() if hand is None else (NO_PRIOR,))
+    damage = find_damage(photo, warped.pixels, warped.valid) if search else None
+    notes: tuple[str, ...] = ()
+    if hand is not None:
+        void |= (hand > 0) & (warped.valid > 0)
+        beyond = 1 - float(void.sum()) / float((hand > 0).sum())
+        notes = (BEYOND % (100 * beyond),) if beyond > 0.0005 else ()
+    if damage is not None:
+        void |= damage.mask
+    if not void.any():
+        return Filled(photo, void, damage, notes)
+    prior = warped.pixels
+    if toning(photo) != "colour":
+        prior = np.repeat(split(prior)[0][..., None], 3, axis=2)
+    lit = relit(photo, prior, ~void & (warped.valid > 0))
+    return Filled(fill(photo, lit, void), void, damage, notes)
+
+
+def fill(photo: Image, prior: Image, mask: Mask) -> Image:
+    """The photo with the masked pixels from the prior, both (H, W, 3); outside it is untouched."""
+    result = photo.copy()
+    count, _, boxes, _ = cv2.connectedComponentsWithStats(
+        cv2.dilate(mask.astype(np.uint8), np.ones((2 * MARGIN + 1,) * 2, np.uint8))
+    )
+    for left, top, width, height, _ in boxes[1:count]:
+        box = (slice(top, top + height), slice(left, left + width))
+        inside = mask[box]
+        if inside.all():  # nothing around it to hold on to
+            result[box] = prior[box]
+            continue
+        difference = photo[box] - prior[box]
+        filled = prior[box] + membrane(difference, ~inside)
+        result[box] = np.where(inside[..., None], np.clip(filled, 0, 1), photo[box])
+    return result
+
+
+def membrane(values: Image, known: Mask) -> Image:
+    """The values where they are known, carried harmonically across the rest."""
+    weight = known.astype(np.float32)
+    steady = cv2.GaussianBlur(values * weight[..., None], (0, 0), EDGE)
+    steady /= np.maximum(cv2.GaussianBlur(weight, (0, 0), EDGE), 1e-4)[..., None]
+    return relaxed(np.where(known[..., None], steady, 0).astype(np.float32), weight)
+
+
+def relaxed(values: Image, weight: Plane) -> Image:
+    """One size of the membrane, begun from the next coarser one."""
+    height, width = weight.shape
+    unknown = (weight == 0)[..., None]
+    if not unknown.any():
+        return values
+    if min(height, width) < 3:
+        mean = (values * weight[..., None]).sum((0, 1)) / max(float(weight.sum()), 1e-4)
+        return np.where(unknown, mean, values).astype(np.float32)
+    size = ((width + 1) // 2, (height + 1) // 2)
+    share = cv2.resize(weight, size, interpolation=cv2.INTER_AREA)
+    coarse = cv2.resize(values * weight[..., None], size, interpolation=cv2.INTER_AREA)
+    coarse /= np.maximum(share, 1e-4)[..., None]
+    begun = relaxed(coarse, (share > 0).astype(np.float32))
+    out = cv2.resize(begun, (width, height), interpolation=cv2.INTER_LINEAR)
+    out = np.where(unknown, out, values)
+    for _ in range(STEPS):
+        out = np.where(unknown, cv2.filter2D(out, -1, CROSS, borderType=cv2.BORDER_REFLECT), out)
+    return np.asarray(out, np.float32)
