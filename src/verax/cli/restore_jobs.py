@@ -249,7 +249,7 @@ def run_job(job: Job, options: Options, service: "Asker | None" = None) -> dict[
     prior = None if asked is None else opened_answer(asked)
     made = making.make(order, prior=prior, credentials=options.credentials)
     record = {
-        "photo": str(job.photo), "output": str(job.output), "restorer": options.restorer,
+        "photo": str(job.photo), "output": str(job.output), "restorer": order.restorer,
         **made.record(),
     }  # fmt: skip
     if asked is not None:
