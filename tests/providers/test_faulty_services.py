@@ -29,7 +29,7 @@ from verax.providers.connections import LinkOrigin, fetch_link
 from verax.providers.journal import Journal
 from verax.providers.payload import decode_base64
 from verax.providers.requests import GenerateRequest, ImageFile, Usage, repeated
-from verax.testservice import faults
+from verax.testservice.state import LinkedPicture
 
 TARIFF = load_tariff()
 GENERATE = GenerateRequest(
@@ -342,7 +342,7 @@ def test_a_batch_brings_the_same_faults_and_loses_nothing(tmp_path, service, con
 
 def test_a_batch_that_answers_with_links_has_its_pictures_fetched(tmp_path, service, connected):
     with service.state.lock:
-        service.state.linked.append(faults.Linked(png(1024, 768), ""))
+        service.state.linked.append(LinkedPicture(png(1024, 768), ""))
     service.state.batch_plan["bodies"] = lambda body: {"data": [{"url": "/pictures/0"}]}
     journal, requests = in_a_batch(tmp_path, connected(service.base_url))
     with journal:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from verax.testservice.server import Server, serve
-from verax.testservice.state import State
+from verax.testservice.state import ServiceState
 
 
 @dataclass
@@ -20,7 +20,7 @@ class Service:
     """
 
     base_url: str
-    state: State
+    state: ServiceState
     server: Server
 
     def script(self, steps: list[str]) -> None:
@@ -42,7 +42,7 @@ class Service:
 @contextlib.contextmanager
 def running_service(folder):
     """The test service while the block runs; its ledger lies in `folder`."""
-    state = State(folder / "ledger.jsonl")
+    state = ServiceState(folder / "ledger.jsonl")
     server = serve(state)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

@@ -32,16 +32,16 @@ def serve_test(
     ] = False,
 ) -> None:
     """Play an image service on this machine: no key, no bill, nothing leaves."""
-    from verax.testservice import faults, state
+    from verax.testservice import state
     from verax.testservice.server import serve
-    from verax.testservice.state import State
+    from verax.testservice.state import ServiceState
 
     if steps:
-        print(f"{state.__doc__}\n{faults.__doc__}")
+        print(state.__doc__)
         return
     file = ledger or Path(tempfile.mkdtemp(prefix="verax-test-service-")) / "ledger.jsonl"
     today = datetime.now(UTC).date().isoformat()
-    service = State(file, delay_s=delay, today=today, keyed=False, fail_every=fail_every)
+    service = ServiceState(file, delay_s=delay, today=today, keyed=False, fail_every=fail_every)
     try:
         service.set_script([step for step in script.split(",") if step])
     except ValueError as exc:

@@ -12,22 +12,22 @@ import json
 import time
 from collections.abc import Callable
 
-from verax.testservice import calls, pictures, rules
-from verax.testservice.calls import Fields, Form
+from verax.testservice import calls, rules
+from verax.testservice.calls import Form, JsonObject
 from verax.testservice.rules import Refusal
-from verax.testservice.state import State
+from verax.testservice.state import ServiceState
 
 MOVES = {"validating": "in_progress", "in_progress": "finalizing", "finalizing": "completed"}
 
 
-def files(service: State, verb: str, tail: str, form: Form | None) -> Fields | bytes:
+def files(service: ServiceState, verb: str, tail: str, form: Form | None) -> JsonObject | bytes:
     parts = tail.split("/")
     if form is not None:
         fields = {name: data for name, file, data in form if not file}
         name, data = next((file, data) for _, file, data in form if file)
-        return about(service, add_file(service, name, data, fields["purpose"].decode()))
+        return file_record(service, add_file(service, name, data, fields["purpose"].decode()))
     if len(parts) == 1:
-        return {"object": "list", "data": [about(service, name) for name in service.files]}
+        return {"object": "list", "data": [file_record(service, name) for name in service.files]}
     if parts[1] not in service.files:
         raise Refusal(404, f"No such File object: {parts[1]}", "id", "not_found")
     if verb == "DELETE":
@@ -35,10 +35,10 @@ def files(service: State, verb: str, tail: str, form: Form | None) -> Fields | b
         return {"id": parts[1], "object": "file", "deleted": True}
     if parts[2:] == ["content"]:
         return bytes(service.files[parts[1]]["data"])
-    return about(service, parts[1])
+    return file_record(service, parts[1])
 
 
-def add_file(service: State, name: str, data: bytes, purpose: str) -> str:
+def add_file(service: ServiceState, name: str, data: bytes, purpose: str) -> str:
     with service.lock:
         service.files_ever += 1
         key = f"file-{service.files_ever:06d}"
@@ -46,13 +46,17 @@ def add_file(service: State, name: str, data: bytes, purpose: str) -> str:
     return key
 
 
-def about(service: State, key: str) -> Fields:
+def file_record(service: ServiceState, key: str) -> JsonObject:
     file = service.files[key]
-    told = {"id": key, "object": "file", "bytes": len(file["data"]), "created_at": 1_760_000_000}
-    return told | {"filename": file["filename"], "purpose": file["purpose"], "status": "processed"}
+    record = {"id": key, "object": "file", "bytes": len(file["data"]), "created_at": 1_760_000_000}
+    return record | {
+        "filename": file["filename"],
+        "purpose": file["purpose"],
+        "status": "processed",
+    }
 
 
-def batches(service: State, verb: str, tail: str, body: bytes) -> Fields:
+def batches(service: ServiceState, verb: str, tail: str, body: bytes) -> JsonObject:
     parts = tail.split("/")
     if verb == "POST" and len(parts) == 1:
         return create(service, json.loads(body))
@@ -68,11 +72,11 @@ def batches(service: State, verb: str, tail: str, body: bytes) -> Fields:
     return batch
 
 
-def create(service: State, asked: Fields) -> Fields:
-    file = service.files.get(asked["input_file_id"])
+def create(service: ServiceState, order: JsonObject) -> JsonObject:
+    file = service.files.get(order["input_file_id"])
     if file is None or file["purpose"] != "batch":
         raise Refusal(400, "input_file_id: want a file with purpose batch", "input_file_id")
-    if asked["completion_window"] != "24h":
+    if order["completion_window"] != "24h":
         raise Refusal(400, "completion_window: want 24h", "completion_window", "invalid_value")
     lines = file["data"].splitlines()
     if len(lines) > 50_000 or len(file["data"]) > 200_000_000:
@@ -80,8 +84,8 @@ def create(service: State, asked: Fields) -> Fields:
     batch = {
         "id": f"batch_{len(service.batches) + 1:06d}",
         "object": "batch",
-        "endpoint": asked["endpoint"],
-        "input_file_id": asked["input_file_id"],
+        "endpoint": order["endpoint"],
+        "input_file_id": order["input_file_id"],
         "completion_window": "24h",
         "status": "failed" if service.batch_plan.get("invalid") else "validating",
         "created_at": int(time.time()),
@@ -89,7 +93,7 @@ def create(service: State, asked: Fields) -> Fields:
         "error_file_id": None,
         "errors": None,
         "request_counts": {"total": len(lines), "completed": 0, "failed": 0},
-        "metadata": asked.get("metadata"),
+        "metadata": order.get("metadata"),
     }
     if batch["status"] == "failed":
         error = {"code": "invalid_json_line", "message": "line 1 is not JSON", "line": 1}
@@ -101,7 +105,7 @@ def create(service: State, asked: Fields) -> Fields:
     return batch
 
 
-def ill_answered(status: int) -> Fields:
+def ill_answered(status: int) -> JsonObject:
     """The answer to a batch that was created all the same."""
     if status == 200:
         return {}
@@ -110,17 +114,17 @@ def ill_answered(status: int) -> Fields:
     raise Refusal(status, f"upstream error {status}", None, "server_error")
 
 
-def advance(service: State, batch: Fields) -> None:
+def advance(service: ServiceState, batch: JsonObject) -> None:
     batch["status"] = MOVES[batch["status"]]
     if batch["status"] != "completed":
         return
     lines = [json.loads(x) for x in service.files[batch["input_file_id"]]["data"].splitlines()]
     limit = service.batch_plan.get("expire_after", len(lines))
-    good: list[Fields] = []
-    bad: list[Fields] = []
+    good: list[JsonObject] = []
+    bad: list[JsonObject] = []
     for index, line in enumerate(lines):
-        answered = answer_line(service, line, index) if index < limit else expired(line)
-        (good if (answered["response"] or {}).get("status_code") == 200 else bad).append(answered)
+        result = answer_line(service, line, index) if index < limit else expired(line)
+        (good if (result["response"] or {}).get("status_code") == 200 else bad).append(result)
     batch["request_counts"] |= {"completed": len(good), "failed": len(bad)}
     if good:
         batch["output_file_id"] = write_lines(service, "output", list(reversed(good)))
@@ -130,19 +134,19 @@ def advance(service: State, batch: Fields) -> None:
         batch["status"] = "expired"
 
 
-def write_lines(service: State, name: str, lines: list[Fields]) -> str:
+def write_lines(service: ServiceState, name: str, lines: list[JsonObject]) -> str:
     data = "".join(json.dumps(line) + "\n" for line in lines).encode()
     if service.batch_plan.get("garble"):
         data = b'{"custom_id": "half a li\n' + data
     return add_file(service, f"{name}.jsonl", data, "batch_output")
 
 
-def expired(line: Fields) -> Fields:
+def expired(line: JsonObject) -> JsonObject:
     error = {"code": "batch_expired", "message": "This request could not be executed in time."}
     return {"id": "x", "custom_id": line["custom_id"], "response": None, "error": error}
 
 
-def answer_line(service: State, line: Fields, index: int) -> Fields:
+def answer_line(service: ServiceState, line: JsonObject, index: int) -> JsonObject:
     try:
         if service.batch_plan.get("fail_lines", {}).get(index) == "refuse":
             raise calls.moderation("input")
@@ -150,15 +154,15 @@ def answer_line(service: State, line: Fields, index: int) -> Fields:
     except Refusal as refusal:
         status, body = refusal.status, {"error": refusal.error}
     response = {"status_code": status, "request_id": calls.request_id(), "body": body}
-    told = {"id": f"batch_req_{index}", "custom_id": line["custom_id"]}
-    return told | {"response": response, "error": None}
+    result = {"id": f"batch_req_{index}", "custom_id": line["custom_id"]}
+    return result | {"response": response, "error": None}
 
 
-def run_line(service: State, line: Fields) -> Fields:
+def run_line(service: ServiceState, line: JsonObject) -> JsonObject:
     kind = "edit" if line["url"] == "/v1/images/edits" else "generate"
     fields = line["body"]
     rules.check_fields("edit-json" if kind == "edit" else "generate", fields)
-    files = calls.referenced(service.files, fields) if kind == "edit" else []
+    files = calls.referenced_pictures(service.files, fields) if kind == "edit" else []
     calls.check(kind, fields, files, service.today)
     painted = calls.paint(kind, fields, files, None)
     bill = calls.charge(fields, files, painted)
@@ -166,9 +170,10 @@ def run_line(service: State, line: Fields) -> Fields:
         **calls.entry(kind, fields, files), usd=bill["usd"] / 2, usage=bill["usage"], step="batch"
     )
     form = fields.get("output_format") or "png"
-    data = [base64.b64encode(pictures.encode(picture, form)).decode() for picture in painted]
+    data = [base64.b64encode(calls.encode(picture, form)).decode() for picture in painted]
     body = {"created": int(time.time()), "data": [{"b64_json": text} for text in data]}
-    body |= calls.described(fields, painted[0].size) | {"usage": bill["usage"]}
+    body |= calls.describe(fields, painted[0].size) | {"usage": bill["usage"]}
     body = rules.check_answer("answer", body)
-    change: Callable[[Fields], Fields] = service.batch_plan.get("bodies", lambda whole: whole)
+    change: Callable[[JsonObject], JsonObject]
+    change = service.batch_plan.get("bodies", lambda whole: whole)
     return change(body)

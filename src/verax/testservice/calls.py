@@ -1,22 +1,26 @@
-"""One call for pictures, apart from HTTP: reading it, checking it, painting, charging.
+"""One call for pictures, apart from HTTP: read, check, paint, charge, and what an answer holds.
 
 `files` are (field name, bytes) of the pictures of a call; `uploads` are the service's files by id.
 """
 
 import base64
+import email.utils
 import hashlib
+import io
 import json
 import re
 import time
 from typing import Any
 
-from PIL.Image import Image
+import numpy as np
+from PIL import Image
 
-from verax.testservice import billing, pictures, rules
+from verax.testservice import billing, rules
 from verax.testservice.rules import Refusal
+from verax.testservice.state import AHEAD_S
 
 NUMBERS = {"n", "partial_images", "output_compression", "frame_count", "frame_duration_ms"}
-Fields = dict[str, Any]
+JsonObject = dict[str, Any]
 Files = list[tuple[str, bytes]]
 Form = list[tuple[str, str, bytes]]
 
@@ -37,7 +41,7 @@ def moderation(stage: str) -> Refusal:
     )
 
 
-def read_json(body: bytes) -> Fields:
+def read_json(body: bytes) -> JsonObject:
     try:
         value = json.loads(body)
     except ValueError:
@@ -62,9 +66,25 @@ def parse_form(content_type: str, body: bytes) -> Form:
     return parts
 
 
-def typed_form(parts: Form) -> tuple[Fields, Files]:
+def read_request(
+    kind: str, content_type: str, body: bytes, uploads: dict[str, JsonObject]
+) -> tuple[JsonObject, Files]:
+    """Fields and pictures of a request, checked against the schema."""
+    if content_type.startswith("multipart/form-data") and kind == "edit":
+        fields, files = typed_form(parse_form(content_type, body))
+        rules.check_fields("edit-form", fields)
+        return fields, files
+    if not content_type.startswith("application/json"):
+        text = f"Unsupported content type {content_type!r}"
+        raise Refusal(400, text, None, "invalid_content_type")
+    fields = read_json(body)
+    rules.check_fields("edit-json" if kind == "edit" else "generate", fields)
+    return fields, referenced_pictures(uploads, fields) if kind == "edit" else []
+
+
+def typed_form(parts: Form) -> tuple[JsonObject, Files]:
     """Form fields as JSON types, with placeholders for the files, and the files."""
-    fields: Fields = {}
+    fields: JsonObject = {}
     files = [(name.removesuffix("[]"), data) for name, file, data in parts if file]
     for name, file, data in parts:
         if file:
@@ -82,14 +102,14 @@ def typed_form(parts: Form) -> tuple[Fields, Files]:
     return fields | {name: "<bytes>" for name, _ in files if name != "image"}, files
 
 
-def referenced(uploads: dict[str, Fields], fields: Fields) -> Files:
+def referenced_pictures(uploads: dict[str, JsonObject], fields: JsonObject) -> Files:
     """The pictures that a JSON edit points at."""
     named = [("image", one) for one in fields["images"]]
     named += [("mask", fields["mask"])] if fields.get("mask") else []
     return [(name, resolve(uploads, reference)) for name, reference in named]
 
 
-def resolve(uploads: dict[str, Fields], reference: Fields) -> bytes:
+def resolve(uploads: dict[str, JsonObject], reference: JsonObject) -> bytes:
     if "file_id" in reference:
         file = uploads.get(reference["file_id"])
         if file is None:
@@ -101,7 +121,7 @@ def resolve(uploads: dict[str, Fields], reference: Fields) -> bytes:
     return base64.b64decode(match[1])
 
 
-def check(kind: str, fields: Fields, files: Files, today: str) -> None:
+def check(kind: str, fields: JsonObject, files: Files, today: str) -> None:
     """Everything about one request beyond the schema."""
     by_name = dict(reversed(files))
     images = [data for name, data in files if name == "image"]
@@ -110,47 +130,47 @@ def check(kind: str, fields: Fields, files: Files, today: str) -> None:
         rules.check_guides(images[0], by_name.get("mask"), by_name.get("markup"))
 
 
-def asked_size(fields: Fields, files: Files) -> tuple[int, int]:
+def requested_size(fields: JsonObject, files: Files) -> tuple[int, int]:
     size = fields.get("size") or "auto"
     if size != "auto":
         width, height = size.split("x")
         return int(width), int(height)
     if not files:
         return 1024, 1024
-    width, height = pictures.size_of(files[0][1])
+    width, height = rules.size_of(files[0][1])
     return (1024, 1024) if width == height else (1536, 1024) if width > height else (1024, 1536)
 
 
-def paint(kind: str, fields: Fields, files: Files, size: str | None) -> list[Image]:
-    width, height = asked_size({"size": size} if size else fields, files)
+def paint(kind: str, fields: JsonObject, files: Files, size: str | None) -> list[Image.Image]:
+    width, height = requested_size({"size": size} if size else fields, files)
     count = fields.get("n") or 1
     if kind == "edit":
-        return [pictures.redraw(files[0][1], width, height, index) for index in range(count)]
-    return [pictures.invent(fields["prompt"], width, height, index) for index in range(count)]
+        return [redraw(files[0][1], width, height, index) for index in range(count)]
+    return [invent(fields["prompt"], width, height, index) for index in range(count)]
 
 
-def used_quality(fields: Fields) -> str:
+def used_quality(fields: JsonObject) -> str:
     quality = str(fields.get("quality") or "auto")
     return "high" if quality == "auto" else quality
 
 
-def charge(fields: Fields, files: Files, painted: list[Image]) -> Fields:
-    inputs = [pictures.size_of(data) for name, data in files if name in ("image", "markup")]
-    outputs = [(used_quality(fields), *asked_size(fields, files)) for _ in painted]
+def charge(fields: JsonObject, files: Files, painted: list[Image.Image]) -> JsonObject:
+    inputs = [rules.size_of(data) for name, data in files if name in ("image", "markup")]
+    outputs = [(used_quality(fields), *requested_size(fields, files)) for _ in painted]
     previews = (fields.get("partial_images") or 0) if fields.get("stream") else 0
     return billing.charge(fields["model"], fields["prompt"], inputs, outputs, previews=previews)
 
 
-def entry(kind: str, fields: Fields, files: Files) -> Fields:
+def entry(kind: str, fields: JsonObject, files: Files) -> JsonObject:
     """What the ledger keeps of a request: enough to tell two pictures apart."""
     hashes = [hashlib.sha256(data).hexdigest() for _, data in files]
-    told = {k: fields.get(k) for k in ("model", "size", "quality", "n", "prompt")}
+    details = {k: fields.get(k) for k in ("model", "size", "quality", "n", "prompt")}
     whole = json.dumps([kind, fields, hashes], sort_keys=True, default=str)
     key = hashlib.sha256(whole.encode()).hexdigest()
-    return {"time": time.time(), "kind": kind, "request": key, "files": hashes, **told}
+    return {"time": time.time(), "kind": kind, "request": key, "files": hashes, **details}
 
 
-def described(fields: Fields, size: tuple[int, int]) -> Fields:
+def describe(fields: JsonObject, size: tuple[int, int]) -> JsonObject:
     background = fields.get("background") or "opaque"
     return {
         "size": f"{size[0]}x{size[1]}",
@@ -158,3 +178,100 @@ def described(fields: Fields, size: tuple[int, int]) -> Fields:
         "background": "opaque" if background == "auto" else background,
         "output_format": fields.get("output_format") or "png",
     }
+
+
+LEVELS = np.linspace(0.0, 1.0, 256)
+WARMER = [  # one table of 256 levels for each of R, G and B
+    round(255 * min(1.0, gain * level**0.93 + 0.01))
+    for gain in (1.0, 0.985, 0.95)
+    for level in LEVELS
+]
+SAVE: dict[str, dict[str, int]] = {
+    "png": {"compress_level": 1, "compress_type": 2},
+    "jpeg": {"quality": 92},
+    "webp": {"quality": 90},
+}
+
+
+def redraw(data: bytes, width: int, height: int, index: int = 0) -> Image.Image:
+    """The picture in another size, moved by a few tenths of a percent and a little warmer."""
+    with Image.open(io.BytesIO(data)) as image:
+        source = image.convert("RGB")
+    w, h = source.size
+    box = (0.004 * w, 0.003 * h, w * (0.998 - 0.001 * index), 0.995 * h)
+    moved = source.resize((width, height), Image.Resampling.BICUBIC, box=box)
+    return moved.point(WARMER)
+
+
+def invent(prompt: str, width: int, height: int, index: int = 0) -> Image.Image:
+    """Soft coloured shapes, another picture for every prompt and index."""
+    seed = hashlib.sha256(f"{prompt}/{index}".encode()).digest()
+    coarse = np.random.default_rng(list(seed)).integers(0, 256, (6, 8, 3), np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def encode(image: Image.Image, form: str) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, form, **SAVE[form])
+    return buffer.getvalue()
+
+
+def events(kind: str, fields: JsonObject, answer: JsonObject) -> list[JsonObject]:
+    """An answer as the events of a stream: previews, then the pictures, the last with usage."""
+    name = "image_edit" if kind == "edit" else "image_generation"
+    common = {key: value for key, value in answer.items() if key not in ("data", "usage")}
+    common["created_at"] = common.pop("created")
+    texts = [one["b64_json"] for one in answer["data"]]
+    previews = [
+        {"type": f"{name}.partial_image", "partial_image_index": index, "b64_json": texts[0]}
+        for index in range(fields.get("partial_images") or 0)
+    ]
+    every = [*previews, *({"type": f"{name}.completed", "b64_json": text} for text in texts)]
+    if "usage" in answer:
+        every[-1]["usage"] = answer["usage"]
+    return [event | common for event in every]
+
+
+def secret(header: str) -> bool:
+    return header.lower() in ("authorization", "api-key", "cookie")
+
+
+def too_many(detail: str) -> Refusal:
+    """The answer of the step 429."""
+    if detail == "quota":
+        return Refusal(429, "no quota left", None, "insufficient_user_quota")
+    refusal = Refusal(429, "Rate limit reached for images per min.", None)
+    refusal.error |= {"type": "rate_limit_error", "code": "rate_limit_exceeded"}
+    refusal.headers = retry_after(detail)
+    return refusal
+
+
+def retry_after(form: str) -> dict[str, str]:
+    name, _, value = form.partition("=")
+    if name == "ms":
+        return {"retry-after-ms": value}
+    if name == "ahead":
+        value = str(float(value) + AHEAD_S)
+    if name in ("date", "ahead"):
+        return {"Retry-After": email.utils.formatdate(time.time() + float(value), usegmt=True)}
+    special: dict[str, dict[str, str]] = {
+        "": {},
+        "absurd": {"Retry-After": "99999"},
+        "text": {"Retry-After": "soon"},
+    }
+    return special.get(name, {"Retry-After": name})
+
+
+def models(tail: str) -> JsonObject:
+    def one(name: str) -> JsonObject:
+        ends = rules.MODELS[name]
+        about = {"id": name, "object": "model", "created": 1_760_000_000, "owned_by": "system"}
+        return about | {"shutdown_date": ends}
+
+    wanted = tail.removeprefix("models").strip("/")
+    if not wanted:
+        listed = {"object": "list", "data": [one(name) for name in rules.MODELS]}
+        return rules.check_answer("models", listed)
+    if wanted not in rules.MODELS:
+        raise Refusal(404, f"The model '{wanted}' does not exist", "model", "model_not_found")
+    return one(wanted)

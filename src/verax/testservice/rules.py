@@ -17,7 +17,6 @@ from typing import Any
 
 from PIL import Image
 
-from verax.testservice.pictures import size_of
 from verax.testservice.schemas import Check, Error, own_check
 
 SCHEMA = Path(os.environ.get("VERAX_OPENAPI", "absent"))
@@ -119,6 +118,13 @@ class Refusal(Exception):
             **more,
         }
         self.headers: dict[str, str] = {}
+
+
+def size_of(data: bytes) -> tuple[int, int]:
+    """(width, height) after the EXIF turn."""
+    with Image.open(io.BytesIO(data)) as image:
+        turned = image.getexif().get(0x0112, 1) >= 5
+        return image.size[::-1] if turned else image.size
 
 
 def have_schema() -> bool:

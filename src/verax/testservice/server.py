@@ -10,10 +10,10 @@ from typing import Any
 
 from PIL.Image import Image
 
-from verax.testservice import batches, calls, faults, pictures, replies, rules
-from verax.testservice.calls import Fields, Files
+from verax.testservice import batches, calls, rules, state
+from verax.testservice.calls import Files, JsonObject
 from verax.testservice.rules import Refusal
-from verax.testservice.state import AHEAD_S, STATUSES, State
+from verax.testservice.state import ServiceState
 
 
 class Server(ThreadingHTTPServer):
@@ -27,11 +27,11 @@ class Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-def serve(state: State, port: int = 0) -> Server:
+def serve(service_state: ServiceState, port: int = 0) -> Server:
     """A server bound to loopback, not yet running."""
 
     class Handler(Conversation):
-        service = state
+        service = service_state
 
     return Server(("127.0.0.1", port), Handler)
 
@@ -39,7 +39,7 @@ def serve(state: State, port: int = 0) -> Server:
 class Conversation(BaseHTTPRequestHandler):
     """One connection."""
 
-    service: State
+    service: ServiceState
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     ahead = False  # this answer is written by a clock that is ahead
@@ -84,7 +84,7 @@ class Conversation(BaseHTTPRequestHandler):
         if verb == "POST" and tail in ("images/generations", "images/edits"):
             return self.pictures(tail, body)
         if verb == "GET" and tail.startswith("models"):
-            return self.send_json(200, replies.models(tail))
+            return self.send_json(200, calls.models(tail))
         if tail.startswith("files"):
             form = calls.parse_form(self.headers["Content-Type"], body) if verb == "POST" else None
             found = batches.files(self.service, verb, tail, form)
@@ -96,20 +96,23 @@ class Conversation(BaseHTTPRequestHandler):
     def has_key(self) -> bool:
         return bool(self.headers.get("Authorization") or self.headers.get("api-key"))
 
-    def ok(self, body: Fields) -> None:
+    def ok(self, body: JsonObject) -> None:
         self.send_json(200, body)
 
     # pictures
 
     def pictures(self, endpoint: str, body: bytes) -> None:
         kind = "edit" if endpoint.endswith("edits") else "generate"
-        fields, files = self.read_request(kind, body)
+        fields, files = calls.read_request(
+            kind, self.headers.get("Content-Type", ""), body, self.service.files
+        )
+        calls.check(kind, fields, files, self.service.today)
         self.service.note(
             {
                 "endpoint": endpoint,
                 "fields": {k: v for k, v in fields.items() if k not in ("image", "mask", "markup")},
                 "files": [[name, hashlib.sha256(data).hexdigest()] for name, data in files],
-                "headers": {k.lower(): v for k, v in self.headers.items() if not replies.secret(k)},
+                "headers": {k.lower(): v for k, v in self.headers.items() if not calls.secret(k)},
                 "path": self.path,
                 "time": time.time(),
             }
@@ -126,33 +129,11 @@ class Conversation(BaseHTTPRequestHandler):
             with self.service.lock:
                 self.service.under_way -= 1
 
-    def read_request(self, kind: str, body: bytes) -> tuple[Fields, Files]:
-        content = self.headers.get("Content-Type", "")
-        if content.startswith("multipart/form-data") and kind == "edit":
-            parts = calls.parse_form(content, body)
-            fields, files = calls.typed_form(parts)
-            rules.check_fields("edit-form", fields)
-        elif content.startswith("application/json"):
-            fields = calls.read_json(body)
-            rules.check_fields("edit-json" if kind == "edit" else "generate", fields)
-            files = calls.referenced(self.service.files, fields) if kind == "edit" else []
-        else:
-            raise Refusal(
-                400, f"Unsupported content type {content!r}", None, "invalid_content_type"
-            )
-        calls.check(kind, fields, files, self.service.today)
-        return fields, files
-
     def fail_before_billing(self, step: str, detail: str) -> bool:
-        if step == "429" and detail == "quota":
-            raise Refusal(429, "no quota left", None, "insufficient_user_quota")
         if step == "429":
-            refusal = Refusal(429, "Rate limit reached for images per min.", None)
-            refusal.error |= {"type": "rate_limit_error", "code": "rate_limit_exceeded"}
-            refusal.headers = replies.retry_after(detail)
             self.ahead = detail.startswith("ahead")
-            raise refusal
-        if step in STATUSES:
+            raise calls.too_many(detail)
+        if step in state.STATUSES:
             raise Refusal(int(step), f"scripted {step}", None, "scripted")
         if step == "refuse" and detail != "output":
             raise calls.moderation("input")
@@ -165,7 +146,7 @@ class Conversation(BaseHTTPRequestHandler):
         return step in ("html", "page", "cut-early")
 
     def paint_and_send(
-        self, kind: str, fields: Fields, files: Files, step: str, detail: str
+        self, kind: str, fields: JsonObject, files: Files, step: str, detail: str
     ) -> None:
         painted = calls.paint(kind, fields, files, size=detail if step == "size" else None)
         bill = calls.charge(fields, files, painted)
@@ -174,7 +155,7 @@ class Conversation(BaseHTTPRequestHandler):
         )
         if step == "refuse":
             raise calls.moderation("output")
-        if step in faults.STEPS:
+        if step in state.FAULTS:
             time.sleep(self.service.delay_s)
             return self.send_fault(fields, painted, bill["usage"], step, detail)
         if step in ("cut", "timeout"):
@@ -182,7 +163,7 @@ class Conversation(BaseHTTPRequestHandler):
             return self.drop()
         wait = self.service.delay_s + (float(detail) if step == "slow" else 0.0)
         form = "jpeg" if step == "jpeg" else fields.get("output_format") or "png"
-        data = [pictures.encode(picture, form) for picture in painted]
+        data = [calls.encode(picture, form) for picture in painted]
         if step == "truncated":
             data = [picture[: len(picture) // 2] for picture in data]
         answer = self.answer_of(fields, painted, data)
@@ -194,12 +175,12 @@ class Conversation(BaseHTTPRequestHandler):
         raw = json.dumps(rules.check_answer("answer", answer)).encode()
         self.send_bytes(200, raw, "application/json", half=step == "half")
 
-    def answer_of(self, fields: Fields, painted: list[Image], data: list[bytes]) -> Fields:
-        answer = {"created": int(time.time()), **calls.described(fields, painted[0].size)}
-        return answer | {"data": [{"b64_json": faults.encoded(picture)} for picture in data]}
+    def answer_of(self, fields: JsonObject, painted: list[Image], data: list[bytes]) -> JsonObject:
+        answer = {"created": int(time.time()), **calls.describe(fields, painted[0].size)}
+        return answer | {"data": [{"b64_json": state.encode_base64(picture)} for picture in data]}
 
     def send_stream(
-        self, kind: str, fields: Fields, answer: Fields, wait: float, *, half: bool
+        self, kind: str, fields: JsonObject, answer: JsonObject, wait: float, *, half: bool
     ) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
@@ -210,7 +191,7 @@ class Conversation(BaseHTTPRequestHandler):
         while time.monotonic() < until:
             self.chunk(b": still painting\n\n")
             time.sleep(min(0.1, max(0.0, until - time.monotonic())))
-        every = replies.events(kind, fields, answer)
+        every = calls.events(kind, fields, answer)
         for position, event in enumerate(every):
             if "usage" in answer:
                 rules.check_answer(event["type"], event)
@@ -224,19 +205,19 @@ class Conversation(BaseHTTPRequestHandler):
     # faults
 
     def send_fault(
-        self, fields: Fields, painted: list[Image], usage: Fields, step: str, detail: str
+        self, fields: JsonObject, painted: list[Image], usage: JsonObject, step: str, detail: str
     ) -> None:
         form = fields.get("output_format") or "png"
-        data = [pictures.encode(picture, form) for picture in painted]
+        data = [calls.encode(picture, form) for picture in painted]
         answer = self.answer_of(fields, painted, data) | {"usage": usage}
         links = [self.link(picture, detail) for picture in data]
-        reply = faults.reply(step, detail, answer, links)
+        reply = state.faulty_reply(step, detail, answer, links)
         assert reply is not None
         self.send_reply(reply)
 
     def link(self, data: bytes, way: str) -> str:
         with self.service.lock:
-            self.service.linked.append(faults.Linked(data, way))
+            self.service.linked.append(state.LinkedPicture(data, way))
             number = len(self.service.linked) - 1
         if way == "private":
             return f"http://10.255.255.1/pictures/{number}"
@@ -247,10 +228,10 @@ class Conversation(BaseHTTPRequestHandler):
         if linked.way == "endless":
             return self.send_without_end(linked)
         self.send_reply(
-            faults.picture(linked, self.headers["Host"], keyed=self.has_key(), number=number)
+            state.linked_reply(linked, self.headers["Host"], keyed=self.has_key(), number=number)
         )
 
-    def send_without_end(self, linked: faults.Linked) -> None:
+    def send_without_end(self, linked: state.LinkedPicture) -> None:
         linked.asked += 1
         self.send_response(200)
         self.send_header("Content-Type", "image/png")
@@ -262,7 +243,7 @@ class Conversation(BaseHTTPRequestHandler):
         except OSError:
             pass
 
-    def send_reply(self, reply: faults.Reply) -> None:
+    def send_reply(self, reply: state.FaultyReply) -> None:
         self.send_response(reply.status)
         if reply.kind:
             self.send_header("Content-Type", reply.kind)
@@ -279,14 +260,16 @@ class Conversation(BaseHTTPRequestHandler):
     # bytes
 
     def date_time_string(self, timestamp: float | None = None) -> str:
-        ahead = AHEAD_S if self.ahead else 0.0
+        ahead = state.AHEAD_S if self.ahead else 0.0
         return super().date_time_string((timestamp or time.time()) + ahead)
 
     def chunk(self, data: bytes) -> None:
         self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
         self.wfile.flush()
 
-    def send_json(self, status: int, body: Fields, headers: dict[str, str] | None = None) -> None:
+    def send_json(
+        self, status: int, body: JsonObject, headers: dict[str, str] | None = None
+    ) -> None:
         self.send_bytes(status, json.dumps(body).encode(), "application/json", headers)
 
     def send_bytes(

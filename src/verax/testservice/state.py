@@ -21,20 +21,49 @@ succeed. Steps (`parse_step` is the whole list):
     jpeg                   JPEG bytes although PNG was asked for
     truncated              a picture file that ends too early, in a whole answer
     no-usage               an answer without usage
-    billed:502, link ...   a billed answer that goes wrong: see `verax.testservice.faults`
+    billed:502, link ...   a billed answer that goes wrong, see below
+
+A billed answer may go wrong in the ways of relays and gateways:
+
+    billed:502         that status after billing: 500, 502, 503, 408, 409, 499 ...
+    moderation:400     a refusal after painting, its code "400"; `null`: none; `200`: status
+    page               nothing billed, a web page with status 200
+    link  link:null    the picture as a link; b64_json absent, null; `empty`: ""
+    link:relative      from the service's root; `redirect`: by way of another; `data`: a data: URL
+    link:late          404 twice; `cut`: half of it once; `gone`: 404 always; `keyed`: wants the key
+    link:sorry         a web page with status 200 in its place
+    link:endless       without a length and without an end; `private`: into a private network
+    stream:url         completed event with a link; `nested`: data[]; `named`: type in the event
+                       line only; `noise`: unknown events between; `unended`: no blank line
+    stream:plain       content type text/plain; `odd`: oddly cased; `none`; these also unasked
+    usage:zeros        all counts 0; `prompt`: only prompt_tokens beside zeros; `no-output`,
+                       `null-output`, `zero-output`; `few`: a tenth; `byok`: cost 0, and upstream
+    base64:wrapped     at 76; `urlsafe`; `unpadded`
+    empty-entry        the second of two entries holds nothing
+    padded:9000000     so many spaces before the end of the JSON
+    ended              the whole JSON, then the line is cut although more was announced
+    gzip-lie           says gzip and is not
 
 Billed means: written to the ledger and synced before the first byte of the answer.
 """
 
+import base64
+import json
 import threading
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from verax.testservice import billing, faults
+from verax.testservice import billing
 
+FAULTS = {"billed", "moderation", "link", "stream", "usage", "base64", "empty-entry", "padded"}
+FAULTS |= {"page", "ended", "gzip-lie"}
+Change = Callable[[str, dict[str, Any], list[str]], dict[str, Any]]
+LATE, CUT = 2, 1  # attempts that fail
 STATUSES = {"400", "401", "408", "409", "500", "502", "503"}
 STEPS = {"ok", "html", "refuse", "cut", "cut-early", "timeout", "slow", "half", "size", "jpeg"}
-STEPS |= {"truncated", "no-usage", "429"} | faults.STEPS
+STEPS |= {"truncated", "no-usage", "429"} | FAULTS
 AHEAD_S = 300.0  # of the clock of 429:ahead
 
 
@@ -46,7 +75,7 @@ def parse_step(step: str) -> tuple[str, str]:
     return name, detail
 
 
-class State:
+class ServiceState:
     """Everything the service knows, shared by its threads.
 
     Args:
@@ -78,7 +107,7 @@ class State:
         self.files_ever = 0
         self.batches: dict[str, dict[str, Any]] = {}
         self.batch_plan: dict[str, Any] = {}
-        self.linked: list[faults.Linked] = []
+        self.linked: list[LinkedPicture] = []
         self.under_way = 0
         self.most_under_way = 0
 
@@ -99,3 +128,152 @@ class State:
     def note(self, entry: dict[str, Any]) -> None:
         with self.lock:
             self.requests.append(entry)
+
+
+@dataclass
+class LinkedPicture:
+    """A picture behind a link.
+
+    Attributes:
+        way: how it is handed out, the detail of the step.
+        asked: how often it was asked for.
+    """
+
+    data: bytes
+    way: str
+    asked: int = 0
+
+
+@dataclass
+class FaultyReply:
+    """What is sent in place of the usual answer.
+
+    Attributes:
+        cut: drop the line after the body although more was announced.
+    """
+
+    status: int
+    body: bytes
+    kind: str = "application/json"
+    headers: dict[str, str] | None = None
+    cut: bool = False
+
+
+def faulty_reply(
+    step: str, detail: str, answer: dict[str, Any], links: list[str]
+) -> FaultyReply | None:
+    """The faulty reply; `links` are addresses of the pictures of the answer. None: not a fault."""
+    if step == "billed":
+        error = {"message": f"upstream error {detail}", "type": "server_error", "code": None}
+        return FaultyReply(int(detail), _json_bytes({"error": error}))
+    if step == "moderation":
+        return _moderation(detail)
+    if step == "stream":
+        return _stream(detail, answer, links)
+    change: dict[str, Change] = {
+        "link": _with_links,
+        "usage": _with_usage,
+        "base64": _with_base64,
+        "empty-entry": _with_empty_entry,
+    }
+    if step in change:
+        return FaultyReply(200, _json_bytes(change[step](detail, answer, links)))
+    body = _json_bytes(answer)
+    if step == "padded":
+        return FaultyReply(200, body[:-1] + b" " * int(detail) + b"}")
+    if step == "ended":
+        return FaultyReply(200, body, cut=True)
+    if step == "gzip-lie":
+        return FaultyReply(200, body, headers={"Content-Encoding": "gzip"})
+    return None
+
+
+def _moderation(detail: str) -> FaultyReply:
+    code = None if detail in ("null", "200") else detail
+    kind = "image_generation_user_error" if code is None else "bad_response_status_code"
+    message = "Your request was rejected by the safety system (request id 1)."
+    error = {"message": message, "type": kind, "param": "", "code": code}
+    return FaultyReply(200 if detail == "200" else 400, _json_bytes({"error": error}))
+
+
+def _with_links(detail: str, answer: dict[str, Any], links: list[str]) -> dict[str, Any]:
+    data = [{"url": link} for link in links]
+    if detail == "data":
+        data = [{"url": f"data:image/png;base64,{one['b64_json']}"} for one in answer["data"]]
+    filler: dict[str, dict[str, Any]] = {"null": {"b64_json": None}, "empty": {"b64_json": ""}}
+    return answer | {"data": [filler.get(detail, {}) | one for one in data]}
+
+
+def _with_usage(detail: str, answer: dict[str, Any], links: list[str]) -> dict[str, Any]:
+    usage = dict(answer["usage"])
+    zeros = dict.fromkeys(("input_tokens", "output_tokens", "total_tokens"), 0)
+    if detail == "zeros":
+        usage = {**zeros}
+    elif detail == "prompt":
+        usage = {**zeros, "prompt_tokens": usage["input_tokens"], "completion_tokens": 7}
+    elif detail == "few":
+        usage["output_tokens"] = max(1, usage.pop("total_tokens") // 100)
+    elif detail == "byok":
+        usage = {"cost": 0, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.04}}
+    elif detail == "no-output":
+        del usage["output_tokens"]
+    else:
+        usage["output_tokens"] = {"null-output": None, "zero-output": 0}[detail]
+    return answer | {"usage": usage}
+
+
+def _with_base64(detail: str, answer: dict[str, Any], links: list[str]) -> dict[str, Any]:
+    spellings: dict[str, Callable[[str], str]] = {
+        "wrapped": lambda text: "\n".join(text[i : i + 76] for i in range(0, len(text), 76)),
+        "urlsafe": lambda text: text.replace("+", "-").replace("/", "_"),
+        "unpadded": lambda text: text.rstrip("="),
+    }
+    spell = spellings[detail]
+    return answer | {"data": [{"b64_json": spell(one["b64_json"])} for one in answer["data"]]}
+
+
+def _with_empty_entry(detail: str, answer: dict[str, Any], links: list[str]) -> dict[str, Any]:
+    return answer | {"data": [answer["data"][0], {}]}
+
+
+def _stream(detail: str, answer: dict[str, Any], links: list[str]) -> FaultyReply:
+    kinds = {"plain": "text/plain", "odd": "Text/Event-Stream;Charset=UTF-8", "none": ""}
+    linked_reply: dict[str, Any] = {"b64_json": answer["data"][0]["b64_json"]}
+    if detail == "url":
+        linked_reply = {"url": links[0]}
+    elif detail == "nested":
+        linked_reply = {"data": [linked_reply]}
+    event = {"type": "image_generation.completed", **linked_reply, "usage": answer.get("usage")}
+    if detail == "named":
+        del event["type"]
+    noise = 'event: ping\ndata: {"type": "ping"}\n\ndata: {"type": "x.created", "id": "1"}\n\n'
+    text = f"event: image_generation.completed\ndata: {json.dumps(event)}\n\n"
+    text = noise + text + "data: [DONE]\n\n" if detail == "noise" else text
+    text = text.rstrip("\n") if detail == "unended" else text
+    return FaultyReply(200, text.encode(), kinds.get(detail, "text/event-stream"))
+
+
+def linked_reply(linked: LinkedPicture, host: str, *, keyed: bool, number: int) -> FaultyReply:
+    """One attempt to get a linked picture; `keyed`: it came with a key."""
+    linked.asked += 1
+    way, count = linked.way, linked.asked
+    if way == "gone" or (way == "late" and count <= LATE):
+        return FaultyReply(404, b"not yet", "text/plain")
+    if way == "sorry":
+        return FaultyReply(200, b"<html>This link has expired</html>", "text/html")
+    if way == "keyed" and not keyed:
+        return FaultyReply(401, b"who are you?", "text/plain")
+    if way == "redirect" and count == 1:
+        return FaultyReply(302, b"", headers={"Location": f"http://{host}/pictures/{number}/again"})
+    cut = way == "cut" and count <= CUT
+    return FaultyReply(
+        200, linked.data[: len(linked.data) // 2] if cut else linked.data, "image/png", cut=cut
+    )
+
+
+def _json_bytes(value: dict[str, Any]) -> bytes:
+    return json.dumps(value).encode()
+
+
+def encode_base64(picture_bytes: bytes) -> str:
+    return base64.b64encode(picture_bytes).decode()
