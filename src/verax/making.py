@@ -14,7 +14,7 @@ from verax import image as images
 from verax.errors import InputError, SettingsError
 from verax.fusion.dial import DEFAULT as DEFAULT_FIDELITY
 from verax.image import MAX_PIXELS, QUALITY, Image, Photo, Plane
-from verax.provenance.reading import has_manifest
+from verax.provenance import has_manifest
 from verax.provenance.signing import Credentials, SourceFile, load_credentials
 from verax.provenance.statement import beside_path, marked, seal
 from verax.settings import Settings

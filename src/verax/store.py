@@ -9,6 +9,7 @@ import io
 import os
 import shutil
 import sqlite3
+import stat
 import sys
 import time
 import uuid
@@ -54,16 +55,23 @@ def free_gb(path: Path) -> float:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """The file holds exactly these bytes afterwards, synced, or what it held before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    """The file holds exactly these bytes afterwards, synced, or what it held before.
+
+    Missing folders are made, a link is followed, an existing file's permissions are kept. Raises
+    OSError, which `writing` turns into an OutputError.
+    """
+    target = Path(os.path.realpath(path))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(f".verax-{uuid.uuid4().hex}.tmp")
     try:
-        with draft.open("wb") as file:
+        with draft.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        draft.replace(path)
-        _sync_folder(path.parent)
+        if target.exists():
+            draft.chmod(stat.S_IMODE(target.stat().st_mode))
+        draft.replace(target)
+        _sync_folder(target.parent)
     finally:
         draft.unlink(missing_ok=True)
 

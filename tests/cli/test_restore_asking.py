@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from verax import image as images
 from verax.cli.main import app
 from verax.errors import InputError, ProviderRefused, ProviderUncertain
-from verax.provenance.reading import read
+from verax.provenance import read
 from verax.provenance.statement import BESIDE
 
 

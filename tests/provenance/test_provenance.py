@@ -15,9 +15,9 @@ from provenance import certificates
 from verax import image as images
 from verax.cli.main import app
 from verax.errors import InputError, MissingExtraError, SettingsError
-from verax.provenance.reading import has_manifest, read
+from verax.provenance import has_manifest, read
 from verax.provenance.signing import SourceFile, load_credentials, sign
-from verax.provenance.statement import BESIDE, beside, marked, seal, would_drop
+from verax.provenance.statement import BESIDE, marked, read_statement, seal, would_drop
 
 c2pa = pytest.importorskip("c2pa", reason="needs the c2pa extra")
 
@@ -237,7 +237,7 @@ def written(tmp_path, photo):
 def test_what_a_photo_loses_is_told_and_written_beside(tmp_path, generated):
     path = written(tmp_path, generated)
     notices = seal(path, SourceFile(generated, "photo.png"), None)
-    told, fits = beside(path)
+    told, fits = read_statement(path)
 
     assert "photo.png carries Content Credentials by OpenAI-API" in notices[0]
     assert fits
@@ -251,7 +251,7 @@ def test_a_statement_does_not_fit_a_file_that_was_changed(tmp_path, generated):
     seal(path, SourceFile(generated, "photo.png"), None)
     path.write_bytes(file(seed=9))
 
-    assert beside(path)[1] is False
+    assert read_statement(path)[1] is False
 
 
 def test_nothing_is_written_beside_where_nothing_is_lost(tmp_path):

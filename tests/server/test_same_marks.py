@@ -12,7 +12,7 @@ import pytest
 from provenance import certificates
 from serving import serving
 from verax import image as images
-from verax.provenance.reading import read
+from verax.provenance import read
 
 pytest.importorskip("c2pa", reason="needs the c2pa extra")
 

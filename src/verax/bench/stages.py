@@ -25,7 +25,7 @@ from verax.errors import BudgetExceeded, InputError, OutputError, ProviderError,
 from verax.image import Image, Photo
 from verax.pipeline import EMBEDDED
 from verax.priors.simulated import simulate
-from verax.provenance.reading import has_manifest
+from verax.provenance import has_manifest
 from verax.store import writing
 
 RESAMPLER = 4  # its place in a protocol

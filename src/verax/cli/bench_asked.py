@@ -48,7 +48,7 @@ class BenchAsker:
         """The prior of one item, stored or asked for. Raises what the call raises."""
         from verax.bench.stages import Prior
         from verax.priors.generated import receive
-        from verax.provenance.reading import has_manifest
+        from verax.provenance import has_manifest
 
         asking = self._plan(photo, work)
         answer = self.counter.desk.call(asking.request)

@@ -10,7 +10,7 @@ import typer
 from verax.errors import ImageReadError
 
 if TYPE_CHECKING:
-    from verax.provenance.reading import Provenance
+    from verax.provenance import Provenance
 
 File = Annotated[Path, typer.Argument(help="A picture file.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable answer on stdout.")]
@@ -32,18 +32,19 @@ PROVES_NOTHING = (
 
 def provenance(file: File, as_json: Json = False) -> None:
     """Show what a file says about where it comes from: C2PA manifest and statement beside it."""
-    from verax.provenance import reading, statement
+    from verax import provenance as credentials
+    from verax.provenance import statement
 
     try:
         data = file.read_bytes()
     except OSError as exc:
         raise ImageReadError(f"{file}: cannot be read: {exc.strerror}") from exc
-    found = reading.read(data)
-    told, fits = statement.beside(file)
+    found = credentials.read(data)
+    told, fits = statement.read_statement(file)
     if as_json:
         entry: dict[str, Any] = {"file": str(file), **asdict(found)}
-        entry["source_in_xmp"] = reading.source_in_xmp(data)
-        entry["names_remote_manifest"] = reading.names_remote_manifest(data)
+        entry["source_in_xmp"] = credentials.source_in_xmp(data)
+        entry["names_remote_manifest"] = credentials.names_remote_manifest(data)
         entry["statement"] = told
         entry["statement_fits"] = fits
         print(json.dumps(entry, indent=2, ensure_ascii=False))
@@ -51,9 +52,9 @@ def provenance(file: File, as_json: Json = False) -> None:
     print(f"{file}: {MEANING[found.state]}")
     for line in described(found):
         print(f"  {line}")
-    if source := reading.source_in_xmp(data):
+    if source := credentials.source_in_xmp(data):
         print(f"  its XMP, unsigned, says: {source}")
-    if reading.names_remote_manifest(data):
+    if credentials.names_remote_manifest(data):
         print("  names a manifest that is kept elsewhere; it was not fetched")
     if told is not None:
         changed = "" if fits else ", but the file was changed since"

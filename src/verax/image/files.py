@@ -4,7 +4,6 @@ A file appears whole or not at all: written beside its target, flushed, then ren
 """
 
 import os
-import secrets
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from verax.image.decode import MAX_PIXELS, decode
 from verax.image.encode import QUALITY, encode
 from verax.image.header import READABLE, SUFFIXES
 from verax.image.raw import one_line
+from verax.store import write_whole
 
 EFFECTIVE = os.access in os.supports_effective_ids  # ask for the user we act as
 MAX_BYTES = 4 << 30  # no picture within MAX_PIXELS is larger
@@ -100,24 +100,9 @@ def check_target(path: Path | str) -> str:
 
 
 def replace_file(path: Path | str, data: bytes) -> None:
-    """Put `data` at `path` in one step: beside it, flushed to disk, renamed.
-
-    A link is followed; an existing file's permissions are kept.
-    """
-    target = Path(os.path.realpath(path))
-    beside = target.with_name(f".verax-{secrets.token_hex(6)}.tmp")
+    """`verax.store.write_whole` with an OutputError in the words of this room."""
     try:
-        try:
-            with beside.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            if target.exists():
-                beside.chmod(stat.S_IMODE(target.stat().st_mode))
-            beside.replace(target)
-        except BaseException:
-            beside.unlink(missing_ok=True)
-            raise
+        write_whole(Path(path), data)
     except (OSError, ValueError) as exc:
         raise _unwritable(path, exc) from exc
 

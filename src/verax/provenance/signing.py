@@ -13,12 +13,14 @@ from typing import Any
 
 from verax import __version__
 from verax.errors import InputError, OutputError, SettingsError, missing_extra
-from verax.provenance.reading import SETTINGS, media_type, read
+from verax.provenance import SETTINGS, media_type, read
 
 SOURCE = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 WITH_PRIOR = f"{SOURCE}compositeWithTrainedAlgorithmicMedia"
 WITHOUT_PRIOR = f"{SOURCE}algorithmicallyEnhanced"
-DESCRIPTION = "restored with tone or texture of a generated picture registered to the photo"
+DESCRIPTION = (
+    "restored with tone or texture of a generated picture that was registered to the photo"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +152,3 @@ def manifest(prior: SourceFile | None) -> dict[str, Any]:
         "claim_generator_info": [{**agent, "specVersion": "2.4"}],
         "assertions": [{"label": "c2pa.actions.v2", "data": data}],
     }
-
-
-DESCRIPTION = (
-    "restored with tone or texture of a generated picture that was registered to the photo"
-)

@@ -16,7 +16,7 @@ from xml.parsers.expat import ExpatError
 from verax import __version__
 from verax.errors import InputError, OutputError
 from verax.image import Photo, replace_file
-from verax.provenance.reading import Provenance, has_manifest, names_remote_manifest, read
+from verax.provenance import has_manifest, names_remote_manifest, read
 from verax.provenance.signing import WITH_PRIOR, WITHOUT_PRIOR, Credentials, SourceFile, sign
 
 BESIDE = ".provenance.json"  # ending of the file beside a restoration
@@ -36,11 +36,11 @@ _EMPTY = (
 def would_drop(data: bytes, *, name: str = "the photo") -> str | None:
     """What is lost when this file is saved anew, in words; None when nothing is."""
     if has_manifest(data):
-        found = read(data)
-        who = f" by {found.generator}" if found.generator else ""
+        manifest = read(data)
+        who = f" by {manifest.generator}" if manifest.generator else ""
         return (
-            f"{name} carries Content Credentials{who} ({found.state}); a saved copy does not. Keep "
-            "the original file, or sign the result: VERAX_C2PA_CERTIFICATE and VERAX_C2PA_KEY"
+            f"{name} carries Content Credentials{who} ({manifest.state}); a saved copy does not. "
+            "Keep the original file, or sign the result: VERAX_C2PA_CERTIFICATE and VERAX_C2PA_KEY"
         )
     if names_remote_manifest(data):
         return f"{name} names Content Credentials that are kept elsewhere; a saved copy breaks them"
@@ -53,14 +53,14 @@ def marked(photo: Photo, *, prior: bool, system: str = "") -> Photo:
     Sets the IPTC digital source type and, with a prior, the AI system that made it. A packet
     that cannot be parsed is left as it is.
     """
-    said = {
+    properties = {
         "Iptc4xmpExt:DigitalSourceType": WITH_PRIOR if prior else WITHOUT_PRIOR,
         "verax:Statement": f"restored by Verax {__version__}"
         + (" with a generated picture registered to the photo" if prior else ""),
     }
     if prior and system:
-        said["Iptc4xmpExt:AISystemUsed"] = system
-    xmp = _with_properties(photo.metadata.xmp or _EMPTY, said)
+        properties["Iptc4xmpExt:AISystemUsed"] = system
+    xmp = _with_properties(photo.metadata.xmp or _EMPTY, properties)
     return photo if xmp is None else replace(photo, metadata=replace(photo.metadata, xmp=xmp))
 
 
@@ -115,23 +115,22 @@ def statement(restoration: bytes, photo: SourceFile, prior: SourceFile | None) -
     }
 
 
-def beside(path: Path) -> tuple[dict[str, Any] | None, bool]:
+def read_statement(path: Path) -> tuple[dict[str, Any] | None, bool]:
     """The statement beside a file, None without one; and whether it speaks of these very bytes."""
     file = beside_path(path)
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
-        fits = told["restoration"]["sha256"] == hashlib.sha256(_bytes(path)).hexdigest()
+        record = json.loads(file.read_text(encoding="utf-8"))
+        fits = record["restoration"]["sha256"] == hashlib.sha256(_bytes(path)).hexdigest()
     except FileNotFoundError:
         return None, False
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise InputError(f"{file}: not a statement of Verax: {exc!r}") from exc
-    return told, fits
+    return record, fits
 
 
 def _source(source: SourceFile) -> dict[str, Any]:
-    found: Provenance = read(source.data)
-    hashed = hashlib.sha256(source.data).hexdigest()
-    return {"name": source.name, "sha256": hashed, "credentials": asdict(found)}
+    digest = hashlib.sha256(source.data).hexdigest()
+    return {"name": source.name, "sha256": digest, "credentials": asdict(read(source.data))}
 
 
 def _bytes(path: Path) -> bytes:
@@ -141,7 +140,7 @@ def _bytes(path: Path) -> bytes:
         raise OutputError(f"{path}: cannot be read back: {exc.strerror}") from exc
 
 
-def _with_properties(xmp: bytes, said: dict[str, str]) -> bytes | None:
+def _with_properties(xmp: bytes, properties: dict[str, str]) -> bytes | None:
     """The packet with these properties instead of what it said there; None if not parsable."""
     if b"<!" in xmp.replace(b"<!--", b""):  # no DTD, no entities
         return None
@@ -152,14 +151,14 @@ def _with_properties(xmp: bytes, said: dict[str, str]) -> bytes | None:
     roots = document.getElementsByTagNameNS(RDF, "RDF")
     if not roots:
         return None
-    for name in said:
+    for name in properties:
         _remove(document, *name.split(":"))
     new = document.createElementNS(RDF, "rdf:Description")
     new.setAttribute("rdf:about", "")
     new.setAttribute("xmlns:rdf", RDF)
     new.setAttribute("xmlns:Iptc4xmpExt", IPTC)
     new.setAttribute("xmlns:verax", OWN)
-    for name, value in said.items():
+    for name, value in properties.items():
         new.setAttribute(name, value)
     roots[0].appendChild(new)
     return document.toxml().removeprefix('<?xml version="1.0" ?>').encode()

@@ -23,7 +23,7 @@ from typing import Any
 from verax.bench.record import OutputRow, Record
 from verax.errors import InputError, SettingsError
 from verax.image.places import left_in
-from verax.provenance.reading import has_manifest
+from verax.provenance import has_manifest
 from verax.report.card import REQUEST, card
 from verax.report.export import write_parquet
 from verax.report.licences import may_publish
