@@ -26,7 +26,6 @@ import numpy as np
 from verax import degrade, restorers
 from verax import image as images
 from verax.bench.methods import LOW_BAND_SIGMA, fitted
-from verax.bench.statistics import compare
 from verax.errors import VeraxError
 from verax.fusion import dial
 from verax.fusion.fuse import Fusion, fuse
@@ -38,6 +37,7 @@ from verax.metrics.reference import psnr
 from verax.priors.simulated import SimulatedPrior, SimulatorSettings, foreign, simulate
 from verax.restorers import network
 from verax.restorers.faults import Faults, diagnose
+from verax.statistics import compare
 
 SEVERITIES = {"haze": 0.7}  # where it is not the next line's
 SEVERITY = 0.6

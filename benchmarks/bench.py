@@ -149,8 +149,10 @@ def kill(times: int, seed: int = 7) -> None:
 def report(count: int) -> None:
     """A page over `count` outputs of four methods, three metrics each, with linked pictures."""
     row = OutputRow(
-        "", "set", "dehazing", "", "", "files", "", "", 0, "model", "CC0", "restored", "", 1.0,
-        0.0, 640, 480, "", "/data/photo.png", "/data/reference.png", "f" * 64,
+        key="", dataset="set", task="dehazing", item="", method="", prior="files", degradation="",
+        prompt="", repeat=0, generator="model", licence="CC0", outcome="restored", reason="",
+        seconds=1.0, cost_usd=0.0, width=640, height=480, registration="", photo="/data/photo.png",
+        reference="/data/reference.png", sha256="f" * 64,
     )  # fmt: skip
     methods = ("identity", "raw-prior", "low-band", "full")
     with tempfile.TemporaryDirectory() as name:

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from verax.bench import plan as plans
-from verax.bench.presets import preset, presets
+from verax.bench.plan import preset, presets
 from verax.cli.main import app
 from verax.errors import SettingsError, UnknownNameError
 from verax.report.generator import best_of

@@ -11,12 +11,10 @@ import pytest
 
 from verax import image as images
 from verax.bench import plan as plans
-from verax.bench.digests import Digests
-from verax.bench.extent import in_words
 from verax.bench.record import OUTCOMES, Record, finished, open_run
-from verax.bench.runner import Progress, rescore, run
+from verax.bench.runner import Progress, extent, rescore, run
 from verax.bench.stages import without_margin
-from verax.bench.work import expand
+from verax.bench.work import Digests, expand
 from verax.cli.bench_progress import log_lines
 from verax.datasets import load
 from verax.errors import SettingsError, UnknownNameError
@@ -196,7 +194,7 @@ def test_other_weights_words_and_models_are_other_keys(dataset, tmp_path, monkey
     before, before_asked = key(plan), key(asked)
     weights.write_bytes(b"another")
     assert key(plan) != before
-    monkeypatch.setattr("verax.bench.work.told", lambda task, wording: "other words")
+    monkeypatch.setattr("verax.bench.work.prompt_text", lambda task, wording: "other words")
     assert key(asked) != before_asked
     monkeypatch.undo()
     monkeypatch.setattr("verax.bench.work.snapshot_of", lambda model: "gpt-image-2-2027-01-01")
@@ -326,11 +324,9 @@ def test_what_is_left_is_told_before_it_starts(tmp_path, dataset):
     works = expand(plan, [load(str(dataset), task="dark")])
     half = {work.key for work in works[:4]}
 
-    assert re.search(
-        r"^8 items over 4 pictures; about .* core and .* GB .* no cost", in_words(works)
-    )
-    assert "4 of 8 are done" in in_words(works, half)
-    assert "all 8 items are made" in in_words(works, {work.key for work in works})
+    assert re.search(r"^8 items over 4 pictures; about .* core and .* GB .* no cost", extent(works))
+    assert "4 of 8 are done" in extent(works, half)
+    assert "all 8 items are made" in extent(works, {work.key for work in works})
 
 
 def test_two_datasets_of_one_name_are_not_mixed_up(tmp_path, dataset):

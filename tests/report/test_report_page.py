@@ -201,8 +201,10 @@ def test_what_the_prior_changed_is_in_the_page(page):
 def test_a_page_over_many_outputs_stays_small(tmp_path):
     """10,000 outputs in under 3 MB: 100,000 fit into 30 MB, since a page grows with its rows."""
     row = OutputRow(
-        "", "set", "haze", "", "tone", "files", "", "", 0, "model", "CC0", "restored", "", 1.0,
-        0.0, 640, 480, "", "photo.png", "reference.png", "f" * 64,
+        key="", dataset="set", task="haze", item="", method="tone", prior="files", degradation="",
+        prompt="", repeat=0, generator="model", licence="CC0", outcome="restored", reason="",
+        seconds=1.0, cost_usd=0.0, width=640, height=480, registration="", photo="photo.png",
+        reference="reference.png", sha256="f" * 64,
     )  # fmt: skip
     record = Record(tmp_path / "run")
     record.set_about("plan", {})

@@ -28,9 +28,11 @@ def write_run(folder, gain, count=12):
             key = f"{method}{n}"
             failed = method == "tone" and n == 0
             record.add_outputs([OutputRow(
-                key, "set", "haze & rain_1", f"p{n}", method, "none", "", "", 0, "", "CC0",
-                "failed" if failed else "restored", "broken" if failed else "", 1.0, 0.0, 8, 8,
-                "", "photo.png", "", "" if failed else "f",
+                key=key, dataset="set", task="haze & rain_1", item=f"p{n}", method=method,
+                prior="none", degradation="", prompt="", repeat=0, generator="", licence="CC0",
+                outcome="failed" if failed else "restored", reason="broken" if failed else "",
+                seconds=1.0, cost_usd=0.0, width=8, height=8, registration="", photo="photo.png",
+                reference="", sha256="" if failed else "f",
             )])  # fmt: skip
             if not failed:
                 value = level + float(rng.normal(0, 0.1))

@@ -1,15 +1,19 @@
-"""Where stages run: threads (default), processes, or Ray Data on many machines.
+"""Where stages run: threads (default), processes, or Ray Data on many machines; and what is there.
 
 An engine maps a function over items and yields results as they finish, in any order. It holds a
 bounded number of items at a time, so memory does not grow with the run.
 """
 
 import os
+import platform
+import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures import ThreadPoolExecutor as ThreadPool
+from importlib import metadata
 from itertools import islice
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any, TypeVar
 
 from verax.errors import RunError, missing_extra
@@ -89,3 +93,48 @@ ENGINES: dict[str, Callable[..., Iterator[Any]]] = {
     "processes": processes,
     "ray": ray_data,
 }
+
+
+def environment() -> dict[str, Any]:
+    """What a run depended on: versions, commit and whether the tree was dirty, hardware."""
+    packages = ("verax", "numpy", "opencv-python-headless", "pillow", "scipy", "scikit-image")
+    versions = {name: _version(name) for name in (*packages, "onnxruntime", "torch")}
+    return {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "packages": {name: version for name, version in versions.items() if version},
+        "git": _git(),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def _git() -> dict[str, Any]:
+    """Commit and dirtiness of the tree that holds this package; empty when it is none."""
+
+    def ask(*words: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *words]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        except (OSError, subprocess.SubprocessError):
+            return ""
+        return done.stdout.strip()
+
+    commit = ask("rev-parse", "HEAD")
+    return {"commit": commit, "dirty": bool(ask("status", "--porcelain"))} if commit else {}

@@ -22,8 +22,8 @@ LOW_BAND_SIGMA = 0.02  # of the width
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """What a method made: the output, or None with the outcome that says why.
+class Output:
+    """What a method gives: pixels, or None with the outcome that says why.
 
     `outcome` is "restored", "prior_not_placed" (the base stands in), or "abstained".
     """
@@ -42,7 +42,7 @@ class Method:
     `alone`: it can also do without the prior that it takes.
     """
 
-    run: Callable[[Image, Image | None, str, float], Made]
+    run: Callable[[Image, Image | None, str, float], Output]
     what: str
     needs_prior: bool
     seconds_per_megapixel: float  # rough, for the estimate before a run
@@ -62,53 +62,53 @@ def fitted(prior: Image, photo: Image) -> Image:
     )
 
 
-def identity(photo: Image, prior: Image | None, argument: str, fidelity: float) -> Made:
-    return Made(photo)
+def identity(photo: Image, prior: Image | None, argument: str, fidelity: float) -> Output:
+    return Output(photo)
 
 
-def restorer(photo: Image, prior: Image | None, argument: str, fidelity: float) -> Made:
-    return Made(restorers.restore(photo, argument))
+def restorer(photo: Image, prior: Image | None, argument: str, fidelity: float) -> Output:
+    return Output(restorers.restore(photo, argument))
 
 
-def raw_prior(photo: Image, prior: Image | None, argument: str, fidelity: float) -> Made:
-    return _absent() if prior is None else Made(fitted(prior, photo))
+def raw_prior(photo: Image, prior: Image | None, argument: str, fidelity: float) -> Output:
+    return _absent() if prior is None else Output(fitted(prior, photo))
 
 
-def registered_prior(photo: Image, prior: Image | None, argument: str, fidelity: float) -> Made:
+def registered_prior(photo: Image, prior: Image | None, argument: str, fidelity: float) -> Output:
     if prior is None:
         return _absent()
-    found = register(photo, prior)
-    record = found.record()
-    if found.placed != "exactly":
-        return Made(photo, "prior_not_placed", found.reason, record)
-    warped = apply(found, prior, size=(photo.shape[1], photo.shape[0]))
-    seen = warped.valid[..., None]
-    return Made(np.clip(warped.pixels * seen + photo * (1 - seen), 0, 1), registration=record)
+    registration = register(photo, prior)
+    record = registration.record()
+    if registration.placed != "exactly":
+        return Output(photo, "prior_not_placed", registration.reason, record)
+    warped = apply(registration, prior, size=(photo.shape[1], photo.shape[0]))
+    share = warped.valid[..., None]
+    return Output(np.clip(warped.pixels * share + photo * (1 - share), 0, 1), registration=record)
 
 
-def low_band(photo: Image, prior: Image | None, argument: str, fidelity: float) -> Made:
+def low_band(photo: Image, prior: Image | None, argument: str, fidelity: float) -> Output:
     """The low band of the registered prior with the high band of the photo."""
-    made = registered_prior(photo, prior, argument, fidelity)
-    if made.pixels is None or made.outcome != "restored":
-        return made
+    output = registered_prior(photo, prior, argument, fidelity)
+    if output.pixels is None or output.outcome != "restored":
+        return output
     sigma = LOW_BAND_SIGMA * photo.shape[1]
-    low = cv2.GaussianBlur(made.pixels - photo, (0, 0), sigma)
-    return Made(np.clip(photo + low, 0, 1), registration=made.registration)
+    low = cv2.GaussianBlur(output.pixels - photo, (0, 0), sigma)
+    return Output(np.clip(photo + low, 0, 1), registration=output.registration)
 
 
-def full(photo: Image, prior: Image | None, argument: str, fidelity: float) -> Made:
+def full(photo: Image, prior: Image | None, argument: str, fidelity: float) -> Output:
     """The pipeline itself, over another base where the argument names one."""
     name = argument or pipeline.DEFAULT_RESTORER
     result = pipeline.restore(photo, prior, restorer=name, fidelity=fidelity)
-    found = result.registration
-    record = found.record() if found else None
+    registration = result.registration
+    record = registration.record() if registration else None
     outcome = "prior_not_placed" if result.prior == "unused" else "restored"
-    reason = found.reason if found and outcome != "restored" else ""
-    return Made(result.pixels, outcome, reason, record, result.notes)
+    reason = registration.reason if registration and outcome != "restored" else ""
+    return Output(result.pixels, outcome, reason, record, result.notes)
 
 
-def _absent() -> Made:
-    return Made(None, "abstained", "this item has no prior of the kind asked for")
+def _absent() -> Output:
+    return Output(None, "abstained", "this item has no prior of the kind asked for")
 
 
 METHODS: dict[str, Method] = {

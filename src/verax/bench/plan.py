@@ -1,11 +1,14 @@
 """What a benchmark run does: datasets x degradations x methods x priors x prompts x repeats.
 
 A plan is one TOML table or the flags of `verax bench run`; `work.expand` turns it into work items.
+Presets are plans by name, for questions that come again and again: presets.toml.
 """
 
 import json
 import tomllib
 from dataclasses import asdict, dataclass, fields
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
 from verax.bench.methods import resolve
@@ -107,3 +110,38 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         for field in sorted(set(old) | set(new))
         if old.get(field) != new.get(field)
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A plan, mostly without datasets.
+
+    Attributes:
+        about: its question.
+        fields: of `Plan`.
+        needs: what the user brings, "" where any dataset will do.
+        deviation: whether deviations are measured.
+    """
+
+    about: str
+    fields: dict[str, Any]
+    needs: str = ""
+    deviation: bool = False
+
+
+@cache
+def presets() -> dict[str, Preset]:
+    """Every preset by name."""
+    table = tomllib.loads((files("verax.bench") / "presets.toml").read_text(encoding="utf-8"))
+    return {name: _preset(dict(entry)) for name, entry in table.items()}
+
+
+def preset(name: str) -> Preset:
+    """The preset of that name; UnknownNameError lists the others."""
+    return choose(presets(), name, kind="preset")
+
+
+def _preset(entry: dict[str, Any]) -> Preset:
+    facts = {name: entry.pop(name) for name in ("about", "needs", "deviation") if name in entry}
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
+    return Preset(fields=values, **facts)

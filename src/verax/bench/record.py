@@ -4,12 +4,9 @@ Nothing is scored before it is stored; a report, a comparison and a release read
 """
 
 import json
-import platform
 import sqlite3
-import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -60,17 +57,11 @@ MIGRATIONS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class OutputRow:
-    """One item under one configuration: what happened.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One picture under one configuration, by name: what work and its stored output share.
 
-    Attributes:
-        photo: the file, seen from the run folder; degraded photos are kept in it.
-        registration: JSON or empty.
-        scene: what the picture shows; statistics take pictures of one scene together.
-        prior_file: the generated file, where the dataset has one.
-        prior_sha256, prior_c2pa: of the generated file as it came, where there is one.
-        prior_seconds: how long the service took, None where none was asked or nobody knows.
+    `scene` is what the picture shows; statistics take pictures of one scene together.
     """
 
     key: str
@@ -79,11 +70,27 @@ class OutputRow:
     item: str
     method: str
     prior: str
-    degradation: str
     prompt: str
     repeat: int
     generator: str
     licence: str
+    seed: int = 0
+    scene: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputRow(Trial):
+    """What happened to one trial.
+
+    Attributes:
+        photo: the file, seen from the run folder; degraded photos are kept in it.
+        registration: JSON or empty.
+        prior_file: the generated file, where the dataset has one.
+        prior_sha256, prior_c2pa: of the generated file as it came, where there is one.
+        prior_seconds: how long the service took, None where none was asked or nobody knows.
+    """
+
+    degradation: str
     outcome: str
     reason: str
     seconds: float
@@ -94,12 +101,13 @@ class OutputRow:
     photo: str
     reference: str
     sha256: str
-    scene: str = ""
-    seed: int = 0
     prior_file: str = ""
     prior_sha256: str = ""
     prior_c2pa: bool = False
     prior_seconds: float | None = None
+
+
+NAMES = tuple(field.name for field in fields(OutputRow))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +141,9 @@ class Record:
         text = json.dumps(value, ensure_ascii=False)
         self.connection.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (name, text))
 
-    def note_environment(self) -> None:
-        """Keep what the outputs depend on; a run that goes on elsewhere has several."""
-        known, now = self.environments(), environment()
+    def add_environment(self, now: dict[str, Any]) -> None:
+        """Store what the outputs depend on; a run that goes on elsewhere has several."""
+        known = self.environments()
         if now not in known:
             self.set_about("environments", [*known, now])
 
@@ -169,11 +177,10 @@ class Record:
 
     def outputs(self) -> Iterator[OutputRow]:
         """Every output row that counts, in the order of the plan's groups."""
-        names = ", ".join(field.name for field in fields(OutputRow))
         order = "task, dataset, item, degradation, method, prior, prompt, repeat"
-        sql = f"SELECT {names} FROM outputs WHERE NOT aside ORDER BY {order}"
+        sql = f"SELECT {', '.join(NAMES)} FROM outputs WHERE NOT aside ORDER BY {order}"
         for row in self.connection.execute(sql):
-            yield OutputRow(*row)
+            yield OutputRow(**dict(zip(NAMES, row, strict=True)))
 
     def keep_only(self, keys: Iterable[str]) -> int:
         """Set aside what a changed input, method or version has replaced; how many rows are aside.
@@ -181,15 +188,15 @@ class Record:
         They stay in the database, but count no more: one item has one outcome.
         """
         with writing(self.folder), transaction(self.connection) as connection:
-            connection.execute("CREATE TEMP TABLE wanted (key TEXT PRIMARY KEY)")
-            connection.executemany("INSERT INTO wanted VALUES (?)", ((key,) for key in keys))
+            connection.execute("CREATE TEMP TABLE current (key TEXT PRIMARY KEY)")
+            connection.executemany("INSERT INTO current VALUES (?)", ((key,) for key in keys))
             connection.execute(
                 "UPDATE outputs SET aside = NOT aside "
-                "WHERE aside = (key IN (SELECT key FROM wanted))"
+                "WHERE aside = (key IN (SELECT key FROM current))"
             )
-            connection.execute("DROP TABLE wanted")
-            found = connection.execute("SELECT count(*) FROM outputs WHERE aside").fetchone()
-        return int(found[0])
+            connection.execute("DROP TABLE current")
+            count = connection.execute("SELECT count(*) FROM outputs WHERE aside").fetchone()
+        return int(count[0])
 
     def scores(self) -> Iterator[ScoreRow]:
         names = ", ".join(field.name for field in fields(ScoreRow))
@@ -249,48 +256,3 @@ def open_run(folder: Path) -> Record:
         record.close()
         raise InputError(f"{folder}: the run was stopped before its plan was stored; run it again")
     return record
-
-
-def environment() -> dict[str, Any]:
-    """What a run depended on: versions, commit and whether the tree was dirty, hardware."""
-    packages = ("verax", "numpy", "opencv-python-headless", "pillow", "scipy", "scikit-image")
-    versions = {name: _version(name) for name in (*packages, "onnxruntime", "torch")}
-    return {
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "machine": platform.machine(),
-        "processor": _processor(),
-        "packages": {name: version for name, version in versions.items() if version},
-        "git": _git(),
-    }
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ""
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()
-
-
-def _git() -> dict[str, Any]:
-    """Commit and dirtiness of the tree that holds this package; empty when it is none."""
-
-    def ask(*words: str) -> str:
-        command = ["git", "-C", str(Path(__file__).parent), *words]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-        except (OSError, subprocess.SubprocessError):
-            return ""
-        return done.stdout.strip()
-
-    commit = ask("rev-parse", "HEAD")
-    return {"commit": commit, "dirty": bool(ask("status", "--porcelain"))} if commit else {}

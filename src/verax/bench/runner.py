@@ -1,31 +1,91 @@
-"""Run a plan: outputs first, scores second, both resumed at the item."""
+"""Run a plan: how much is left, then outputs, then scores, both resumed at the item."""
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
 from verax.bench import record as records
-from verax.bench.digests import Digests
-from verax.bench.engines import ENGINES
+from verax.bench.engines import ENGINES, environment
+from verax.bench.methods import resolve
 from verax.bench.plan import Plan, as_json, differences
 from verax.bench.record import OutputRow, Record, ScoreRow
 from verax.bench.stages import Ask, deviate, produce, score
-from verax.bench.work import Work
-from verax.errors import SettingsError, choose
+from verax.bench.work import Digests, Work
+from verax.errors import InputError, SettingsError, choose
+from verax.image.header import header_of
 from verax.metrics import METRICS
 
+# seconds of one core per megapixel, measured; a rough guide before a run
+SIMULATING_S, SCORE_S, DEVIATION_S = 0.8, 0.15, 4.5
+DISK_MB = 2.0  # of a PNG of one megapixel, about
 FLUSH = 32  # rows per transaction: what a crash can lose, and then makes again
 MOST_REASONS = 5
-FLUSH_S = 1.0  # slow items are stored and told one by one
+FLUSH_S = 1.0  # slow items are stored and reported one by one
 T = TypeVar("T")
 
 
+def extent(
+    works: Sequence[Work],
+    done: Set[str] = frozenset(),
+    *,
+    metrics: int = 0,
+    deviation: bool = False,
+) -> str:
+    """How much is left of a plan before it starts: items, time, disk, and what asks a provider.
+
+    The time is of the outputs that are left, their scores by `metrics` metrics and deviations.
+    """
+    left = [work for work in works if work.key not in done]
+    before = (
+        f" ({len(works) - len(left)} of {len(works)} are done)" if len(left) < len(works) else ""
+    )
+    if not left:
+        return f"all {len(works)} items are made; only missing scores are left"
+    pixels = {photo: _megapixels(photo) for photo in {work.photo for work in left}}
+    seconds = sum(
+        pixels[work.photo] * (_seconds(work, deviation=deviation) + metrics * SCORE_S)
+        for work in left
+    )
+    questions = len({work.question for work in left} - {None})
+    money = f"{questions} calls to a provider" if questions else "no provider is asked, no cost"
+    return (
+        f"{len(left)} items over {len(pixels)} pictures{before}; about {_duration(seconds)} of one "
+        f"core and {disk_gb(left):.2f} GB of outputs; {money}"
+    )
+
+
+def _seconds(work: Work, *, deviation: bool) -> float:
+    """Of one core per megapixel, about; what a provider takes is not in it."""
+    simulating = SIMULATING_S if work.prior == "simulated" else 0.0
+    measuring = DEVIATION_S if deviation and work.prior != "none" else 0.0
+    return resolve(work.method)[0].seconds_per_megapixel + simulating + measuring
+
+
+def disk_gb(works: Sequence[Work]) -> float:
+    """What the outputs of works take, about."""
+    return sum(_megapixels(work.photo) for work in works) * DISK_MB / 1000
+
+
+@cache
+def _megapixels(path: str) -> float:
+    """Of a picture; 0 for a file that cannot be read, which fails as an item of its own."""
+    try:
+        header = header_of(Path(path))
+        return header.width * header.height / 1e6
+    except InputError:
+        return 0.0
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} minutes"
+
+
 @dataclass(frozen=True, slots=True)
-class Summary:
+class RunSummary:
     """What a run holds after it: counts of every outcome, and how much was new.
 
     `aside` counts outputs that no longer count, since their inputs or methods changed; `reasons`
@@ -43,7 +103,7 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What is told after every finished item."""
+    """Where a stage stands, after every finished item."""
 
     stage: str  # "outputs", "scores" or "deviations"
     finished: int
@@ -64,7 +124,7 @@ def run(
     address: str | None = None,
     deviation: bool = False,
     digests: Digests | None = None,
-) -> Summary:
+) -> RunSummary:
     """Bring the run in `folder` to the end of its plan. Safe to call again after any stop.
 
     With `deviation`, what each output made with a prior changed against its photo is measured, too.
@@ -78,14 +138,14 @@ def run(
     record = Record(folder)
     try:
         claim(record, plan)
-        wanted = {work.key for work in works}
-        aside = record.keep_only(wanted)
+        keys = {work.key for work in works}
+        aside = record.keep_only(keys)
         if digests is not None:
             record.set_about("digests", digests.known)
         new_outputs = _make_outputs(record, works, go, ask, tell)
-        new_scores = _make_scores(record, wanted, plan.metrics, go, tell)
+        new_scores = _make_scores(record, keys, plan.metrics, go, tell)
         if deviation:
-            _measure_deviations(record, wanted, go, tell)
+            _measure_deviations(record, keys, go, tell)
         return _summary(record, new_outputs, new_scores, aside)
     finally:
         record.close()
@@ -108,21 +168,21 @@ def rescore(
     go = partial(ENGINES["threads"], workers=workers)
     record = records.open_run(folder)
     try:
-        wanted = {row.key for row in record.outputs()}
+        keys = {row.key for row in record.outputs()}
         if deviation:
-            _measure_deviations(record, wanted, go, tell)
-        return _make_scores(record, wanted, names, go, tell)
+            _measure_deviations(record, keys, go, tell)
+        return _make_scores(record, keys, names, go, tell)
     finally:
         record.close()
 
 
 def claim(record: Record, plan: Plan) -> None:
     """Store the plan in a fresh folder; refuse another plan, with the difference shown."""
-    stored, asked = record.about("plan"), as_json(plan)
+    stored, current = record.about("plan"), as_json(plan)
     if stored is None:
-        record.set_about("plan", asked)
-    elif stored != asked:
-        lines = "; ".join(differences(stored, asked))
+        record.set_about("plan", current)
+    elif stored != current:
+        lines = "; ".join(differences(stored, current))
         raise SettingsError(
             f"{record.folder} holds a run of another plan ({lines}); choose another folder"
         )
@@ -140,7 +200,7 @@ def _make_outputs(
     done = record.done()
     open_works = [work for work in works if work.key not in done]
     if open_works:
-        record.note_environment()
+        record.add_environment(environment())
     failed, finished = 0, len(works) - len(open_works)
     new: list[OutputRow] = []
     stage = partial(produce, folder=record.outputs_folder, ask=ask)
@@ -155,7 +215,7 @@ def _make_outputs(
 
 def _make_scores(
     record: Record,
-    wanted: set[str],
+    keys: set[str],
     names: Sequence[str],
     go: Callable[..., Iterator[list[ScoreRow]]],
     tell: Callable[[Progress], None],
@@ -164,7 +224,7 @@ def _make_scores(
     todo = []
     for row in record.outputs():
         missing = tuple(name for name in names if (row.key, name) not in scored)
-        if row.key in wanted and row.sha256 and missing:
+        if row.key in keys and row.sha256 and missing:
             todo.append((row, record.output_path(row.key), missing))
     finished = failed = 0
     for answers in _batches(go(_score_task, todo)):
@@ -182,11 +242,11 @@ def _score_task(task: tuple[OutputRow, Path, tuple[str, ...]]) -> list[ScoreRow]
 
 def _measure_deviations(
     record: Record,
-    wanted: set[str],
+    keys: set[str],
     go: Callable[..., Iterator[tuple[str, str]]],
     tell: Callable[[Progress], None],
 ) -> None:
-    left = wanted - {key for key, _ in record.deviations()}
+    left = keys - {key for key, _ in record.deviations()}
     todo = [
         (row, record.output_path(row.key))
         for row in record.outputs()
@@ -217,10 +277,10 @@ def _batches(source: Iterable[T]) -> Iterator[list[T]]:
         yield batch
 
 
-def _summary(record: Record, outputs: int, scores: int, aside: int) -> Summary:
+def _summary(record: Record, outputs: int, scores: int, aside: int) -> RunSummary:
     rows = list(record.outputs())
     counts = Counter(row.outcome for row in rows)
     outcomes = {o: counts[o] for o in records.OUTCOMES}
-    told = Counter(f"{row.outcome}: {row.reason}" for row in rows if row.reason)
-    reasons = dict(told.most_common(MOST_REASONS))
-    return Summary(len(rows), outcomes, outputs, scores, records.spent(rows), aside, reasons)
+    every_reason = Counter(f"{row.outcome}: {row.reason}" for row in rows if row.reason)
+    reasons = dict(every_reason.most_common(MOST_REASONS))
+    return RunSummary(len(rows), outcomes, outputs, scores, records.spent(rows), aside, reasons)

@@ -8,15 +8,15 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
 from verax import degrade, metrics, restorers
 from verax import image as images
-from verax.bench.methods import Made, resolve
-from verax.bench.record import OutputRow, ScoreRow
+from verax.bench.methods import Output, resolve
+from verax.bench.record import OutputRow, ScoreRow, Trial
 from verax.bench.work import Work
 from verax.deviation import Look, compare, deviation
 from verax.deviation.blocks import Blocks
@@ -70,51 +70,41 @@ def produce(work: Work, folder: Path, ask: Ask | None = None) -> OutputRow:
             _write(folder.parent / photo_name(work), _png(photo), work.key)
         prior = prior_of(work, photo, ask)
         method, argument = resolve(work.method)
-        made = method.run(photo, prior.pixels, argument, work.fidelity)
-        if prior.wrong_size and made.outcome == "restored":
-            made = Made(made.pixels, "wrong_size", "the service returned another size", None)
-        if made.pixels is not None:
-            data = _png(made.pixels)
+        output = method.run(photo, prior.pixels, argument, work.fidelity)
+        if prior.wrong_size and output.outcome == "restored":
+            output = Output(output.pixels, "wrong_size", "the service returned another size", None)
+        if output.pixels is not None:
+            data = _png(output.pixels)
             sha256 = hashlib.sha256(data).hexdigest()
             _write(folder / f"{work.key}.png", data, work.key)
     except (BudgetExceeded, OutputError):
         raise
     except ProviderRefused as exc:
-        made = Made(None, "refused", str(exc))
+        output = Output(None, "refused", str(exc))
     except Exception as exc:  # noqa: BLE001  # one poisoned picture is one failed row
-        made = Made(None, "failed", f"{type(exc).__name__}: {exc}")
+        output = Output(None, "failed", f"{type(exc).__name__}: {exc}")
     seconds = time.perf_counter() - start
-    return _row(work, made, prior, seconds, size, sha256)
+    return _row(work, output, prior, seconds, size, sha256)
 
 
 def _row(
-    work: Work, made: Made, prior: Prior, seconds: float, size: tuple[int, int], sha256: str
+    work: Work, output: Output, prior: Prior, seconds: float, size: tuple[int, int], sha256: str
 ) -> OutputRow:
     degradation = work.degradation
+    trial = {field.name: getattr(work, field.name) for field in fields(Trial)}
     return OutputRow(
-        key=work.key,
-        dataset=work.dataset,
-        task=work.task,
-        item=work.item,
-        method=work.method,
-        prior=work.prior,
+        **trial | {"generator": prior.model or work.generator},
         degradation=f"{degradation.task}:{degradation.severity:g}" if degradation else "",
-        prompt=work.prompt,
-        repeat=work.repeat,
-        generator=prior.model or work.generator,
-        licence=work.licence,
-        outcome=made.outcome,
-        reason=made.reason,
+        outcome=output.outcome,
+        reason=output.reason,
         seconds=seconds,
         cost_usd=prior.cost_usd,
         width=size[0],
         height=size[1],
-        registration=json.dumps(made.registration) if made.registration else "",
+        registration=json.dumps(output.registration) if output.registration else "",
         photo=photo_name(work),
         reference=work.reference or "",
         sha256=sha256,
-        scene=work.scene,
-        seed=work.seed,
         prior_file=(work.prior_file or "") if work.prior == "files" else "",
         prior_sha256=prior.sha256,
         prior_c2pa=prior.c2pa,
@@ -196,7 +186,7 @@ def without_margin(reference: Image, size: tuple[int, ...]) -> tuple[Image, int]
     Some sets (SOTS indoor) have references that show more on every side. Only an equal margin all
     around a picture that is not square is taken off: nothing else than a crop explains it.
     """
-    over = [(there - wanted) / 2 for there, wanted in zip(reference.shape, size, strict=False)]
+    over = [(has - needs) / 2 for has, needs in zip(reference.shape, size, strict=False)]
     margin = int(over[0])
     equal = over[0] == over[1] == margin > 0 and size[0] != size[1]
     if not equal or margin > MOST_MARGIN * min(size):
@@ -211,13 +201,13 @@ def _score_one(
     if needed and reference is None:
         return ScoreRow(key, name, "", None, "no reference")
     try:
-        found = metrics.score(output, reference if needed else None, metrics=(name,))[0]
+        number = metrics.score(output, reference if needed else None, metrics=(name,))[0]
     except Exception as exc:  # noqa: BLE001  # a metric that fails on one picture is one row
         return ScoreRow(key, name, "", None, f"{type(exc).__name__}: {exc}")
-    value = float(found.value)
+    value = float(number.value)
     if not np.isfinite(value):
         return ScoreRow(key, name, "", None, f"not a finite number: {value}")
-    protocol = list(found.protocol)
+    protocol = list(number.protocol)
     if needed and margin:
         protocol[RESAMPLER] = f"none, reference cropped by {margin} px on each side"
     return ScoreRow(key, name, json.dumps(protocol), value)
@@ -236,15 +226,15 @@ def deviate(row: OutputRow, path: Path) -> tuple[str, str]:
         shown = (_generated(row) if raw else None) or images.read(path)
         output = shown.pixels
         look = compare(photo, output)
-        told = deviation(look).record()
+        changes = deviation(look).record()
         if raw and look.alignment is not None:
-            told["motion"] = _motion(photo, look.alignment.blocks)
+            changes["motion"] = _motion(photo, look.alignment.blocks)
         if raw and row.reference:
             reference, _ = without_margin(images.read(row.reference).pixels, photo.shape[:2])
-            told["ladder"] = _rungs(look, reference)
+            changes["ladder"] = _rungs(look, reference)
     except Exception as exc:  # noqa: BLE001  # one picture that cannot be measured is one row
         return row.key, json.dumps({"failed": f"{type(exc).__name__}: {exc}"})
-    return row.key, json.dumps(told)
+    return row.key, json.dumps(changes)
 
 
 def _generated(row: OutputRow) -> Photo | None:

@@ -4,48 +4,38 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import chain
 from pathlib import Path
 
 import verax
 from verax import catalog
-from verax.bench.digests import Digests
 from verax.bench.methods import files_of, resolve, version_of
 from verax.bench.plan import PROVIDER, Plan, parse_degradation
+from verax.bench.record import Trial
 from verax.catalog import models
 from verax.datasets.items import Dataset, Item
 from verax.degrade import Degradation
 from verax.errors import SettingsError, UnknownNameError
 
+Known = dict[str, tuple[int, int, str]]  # path: size, time of change in ns, SHA-256
 
-@dataclass(frozen=True, slots=True)
-class Work:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work(Trial):
     """One picture under one configuration: all that a stage needs, ready to travel.
 
     `photo` is the file to read; with a degradation it is the clean picture to degrade.
     `prior_file` is the picture the prior comes from: the prior itself, or what to simulate from.
     """
 
-    key: str
-    dataset: str
-    task: str
-    item: str
-    method: str
-    prior: str
     photo: str
     reference: str | None
     prior_file: str | None
     degradation: Degradation | None
-    prompt: str
-    repeat: int
-    seed: int
     fidelity: float
-    generator: str
-    licence: str
     quality: str = ""
-    scene: str = ""
 
     @property
     def model(self) -> str:
@@ -53,11 +43,38 @@ class Work:
         return self.prior.removeprefix(PROVIDER) if self.prior.startswith(PROVIDER) else ""
 
     @property
-    def asked(self) -> tuple[object, ...] | None:
+    def question(self) -> tuple[object, ...] | None:
         """What names the question to a provider: methods share one answer; None without one."""
         if not self.model:
             return None
         return self.photo, self.degradation, self.task, self.prior, self.prompt, self.repeat
+
+
+@dataclass(slots=True)
+class Digests:
+    """SHA-256 of input files by path, stored with a run so that a resume need not read them all.
+
+    A file is read again when its size or its time of change is another.
+    """
+
+    known: Known = field(default_factory=dict)
+    current: dict[str, str] = field(default_factory=dict)  # checked in this process
+
+    def of(self, path: str) -> str:
+        """SHA-256 of the file, hexadecimal."""
+        if path not in self.current:
+            about = Path(path).stat()
+            size, changed, sha256 = self.known.get(path, (-1, -1, ""))
+            if (size, changed) != (about.st_size, about.st_mtime_ns):
+                sha256 = _sha256(path)
+                self.known[path] = (about.st_size, about.st_mtime_ns, sha256)
+            self.current[path] = sha256
+        return self.current[path]
+
+
+def _sha256(path: str) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def select(plan: Plan, dataset: Dataset) -> list[Item]:
@@ -134,37 +151,42 @@ def _item_work(
     if item.input is None and plan.degradations:
         seed = plan.seed + index
         degradations = [parse_degradation(text, seed=seed) for text in plan.degradations]
-    made = []
+    works = []
     for degradation in degradations:
         for method in plan.methods:
             for prior in _priors(plan, method):
                 source, file = _prior_of(prior, items, index, pool)
-                asked = prior.startswith(PROVIDER)
-                for prompt in plan.prompts if asked else ("",):
-                    for repeat in range(plan.repeats if asked else 1):
-                        made.append(
-                            Work(
-                                "",
-                                item.dataset,
-                                item.task,
-                                item.name,
-                                method,
-                                source,
-                                str(photo.absolute()),
-                                str(item.target.absolute()) if item.target else None,
-                                str(file.absolute()) if file else None,
-                                degradation,
-                                prompt,
-                                repeat,
-                                plan.seed + index,
-                                plan.fidelity,
-                                prior.removeprefix(PROVIDER) if asked else item.generator,
-                                item.licence,
-                                plan.quality if asked else "",
-                                scene,
-                            )
-                        )
-    return made
+                work = Work(
+                    key="",
+                    dataset=item.dataset,
+                    task=item.task,
+                    item=item.name,
+                    method=method,
+                    prior=source,
+                    photo=str(photo.absolute()),
+                    reference=str(item.target.absolute()) if item.target else None,
+                    prior_file=str(file.absolute()) if file else None,
+                    degradation=degradation,
+                    prompt="",
+                    repeat=0,
+                    seed=plan.seed + index,
+                    fidelity=plan.fidelity,
+                    generator=item.generator,
+                    licence=item.licence,
+                    scene=scene,
+                )
+                works += _questions(plan, work) if work.model else [work]
+    return works
+
+
+def _questions(plan: Plan, work: Work) -> list[Work]:
+    """The work once for each prompt and repeat that the model is asked with."""
+    asking = replace(work, generator=work.model, quality=plan.quality)
+    return [
+        replace(asking, prompt=prompt, repeat=repeat)
+        for prompt in plan.prompts
+        for repeat in range(plan.repeats)
+    ]
 
 
 def _priors(plan: Plan, method: str) -> tuple[str, ...]:
@@ -172,8 +194,8 @@ def _priors(plan: Plan, method: str) -> tuple[str, ...]:
     kind = resolve(method)[0]
     if not kind.needs_prior:
         return ("none",)
-    wanted = tuple(p for p in plan.priors if p != "none" or kind.alone)
-    return wanted or plan.priors
+    usable = tuple(p for p in plan.priors if p != "none" or kind.alone)
+    return usable or plan.priors
 
 
 def _prior_of(
@@ -210,7 +232,7 @@ def _key(work: Work, digests: Digests) -> str:
         digests.of(work.prior_file) if work.prior_file else None,
         (degradation.task, degradation.severity, degradation.seed) if degradation else None,
         (work.dataset, work.task, work.item, work.prior, work.repeat, work.seed, work.fidelity),
-        (snapshot_of(work.model), told(work.task, work.prompt), work.quality),
+        (snapshot_of(work.model), prompt_text(work.task, work.prompt), work.quality),
     )
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
 
@@ -223,8 +245,8 @@ def snapshot_of(model: str) -> str:
 
 
 @cache
-def told(task: str, wording: str) -> str:
-    """The words that a provider is told, or the name of the wording where the photo decides."""
+def prompt_text(task: str, wording: str) -> str:
+    """The prompt that a provider gets, or the name of the wording where the photo decides."""
     name = PROMPT_TASKS.get(task, task)
     if not wording or name not in catalog.tasks():
         return wording

@@ -15,10 +15,8 @@ from verax.cli.paid import BaseUrl, Gateway, LocalOnly, MaxCost, RetryUncertain,
 from verax.errors import SettingsError, choose
 
 if TYPE_CHECKING:
-    from verax.bench.digests import Digests
-    from verax.bench.plan import Plan
-    from verax.bench.presets import Preset
-    from verax.bench.work import Work
+    from verax.bench.plan import Plan, Preset
+    from verax.bench.work import Digests, Work
     from verax.datasets import Dataset
 
 app = typer.Typer(
@@ -66,8 +64,8 @@ def run(
     as_json: bool = typer.Option(False, "--json", help="Print the summary as JSON."),
 ) -> None:
     """Run a plan, or go on with it where it stopped."""
-    from verax.bench import presets
     from verax.bench.engines import default_workers
+    from verax.bench.plan import preset as preset_of
     from verax.bench.runner import run as run_plan
 
     flags: dict[str, Any] = {
@@ -84,7 +82,7 @@ def run(
         "seed": seed,
         "quality": quality,
     }
-    chosen = presets.preset(preset) if preset else None
+    chosen = preset_of(preset) if preset else None
     plan = read_plan(plan_file, flags, chosen)
     deviation = deviation or bool(chosen and chosen.deviation)
     works, digests = announced_works(plan, output, deviation=deviation)
@@ -104,7 +102,7 @@ def run(
     terms = Terms(
         gateway, base_url, local_only, max_cost, dry_run=dry_run, retry_uncertain=retry_uncertain
     )
-    if any(work.asked for work in works):
+    if any(work.question for work in works):
         with bench_asker(terms, Batching(batch, batch_poll), output) as asker:
             if not asker.announce(works):
                 return
@@ -119,10 +117,9 @@ def run(
 
 def announced_works(plan: "Plan", output: Path, *, deviation: bool) -> "tuple[list[Work], Digests]":
     """The work of a plan, with remarks on its datasets and what is left to do told."""
-    from verax.bench.digests import Digests
-    from verax.bench.extent import disk_gb, in_words
     from verax.bench.record import finished
-    from verax.bench.work import expand
+    from verax.bench.runner import disk_gb, extent
+    from verax.bench.work import Digests, expand
     from verax.store import free_gb
 
     done, known = finished(output)
@@ -143,7 +140,7 @@ def announced_works(plan: "Plan", output: Path, *, deviation: bool) -> "tuple[li
         notes.append(f"{output} has {free:.1f} GB free, about {needed:.1f} are needed")
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
-    print(in_words(works, done, metrics=len(plan.metrics), deviation=deviation), file=sys.stderr)
+    print(extent(works, done, metrics=len(plan.metrics), deviation=deviation), file=sys.stderr)
     return works, digests
 
 
@@ -227,7 +224,7 @@ def score(
 @app.command("presets")
 def list_presets() -> None:
     """List the plans that have a name."""
-    from verax.bench.presets import presets
+    from verax.bench.plan import presets
 
     for name, preset in presets().items():
         fields = "; ".join(

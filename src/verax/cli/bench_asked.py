@@ -33,7 +33,7 @@ class BenchAsker:
         """Say what leaves and what it costs, and send batches off; False on a dry run."""
         from verax.bench.stages import photo_of
 
-        distinct = iter({work.asked: work for work in works if work.asked}.values())
+        distinct = iter({work.question: work for work in works if work.question}.values())
         go_on = True
         while several := list(islice(distinct, AT_ONCE)):
             planned = [self._plan(photo_of(work), work) for work in several]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from verax.bench.runner import Progress, Summary
+    from verax.bench.runner import Progress, RunSummary
 
 LINE_S = 30.0  # between two lines in a log
 STAGES = ("outputs", "scores", "deviations")
@@ -77,7 +77,7 @@ def log_lines(
     return tell
 
 
-def show(summary: "Summary", folder: Path, *, as_json: bool) -> None:
+def show(summary: "RunSummary", folder: Path, *, as_json: bool) -> None:
     """What the run holds now, with its tables."""
     tables = leaderboards_of(folder)
     if as_json:

@@ -68,7 +68,7 @@ def priors() -> Names:
 
 def presets() -> Names:
     """Plans that have a name: --preset."""
-    from verax.bench.presets import presets as known
+    from verax.bench.plan import presets as known
 
     return {name: preset.about for name, preset in known().items()}
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from verax.bench.record import OUTCOMES, spent
-from verax.bench.work import told
+from verax.bench.work import prompt_text
 from verax.report.leaderboard import leaderboards
 from verax.report.results import Results
 from verax.report.tables import markdown
@@ -95,15 +95,14 @@ def _models(results: Results) -> list[tuple[str, int]]:
 
 def _prompts(results: Results) -> str:
     """What providers were told, by task and wording."""
-    asked = sorted({(row.task, row.prompt) for row in results.outputs if row.prompt})
-    if not asked:
+    wordings = sorted({(row.task, row.prompt) for row in results.outputs if row.prompt})
+    if not wordings:
         return (
             "No service was asked in this run; how generated pictures came about, their data "
             "sets tell."
         )
-    return "What the services were told:\n\n" + _table(
-        ("task", "wording", "prompt"), [(task, name, told(task, name)) for task, name in asked]
-    )
+    rows = [(task, name, prompt_text(task, name)) for task, name in wordings]
+    return "The prompts that the services got:\n\n" + _table(("task", "wording", "prompt"), rows)
 
 
 def _groups(results: Results) -> list[tuple[Any, ...]]:

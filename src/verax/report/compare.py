@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from verax.bench.record import OutputRow
-from verax.bench.statistics import Comparison, compare, holm
 from verax.metrics import METRICS
 from verax.report.results import Results, label_of
+from verax.statistics import Comparison, compare, holm
 
 Name = tuple[str | int, ...]
 Pair = tuple[float, float, str]  # value in A, value in B, scene

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from verax.bench import statistics
+from verax import statistics
 from verax.bench.record import OUTCOMES, OutputRow
-from verax.bench.statistics import Comparison, Interval
 from verax.metrics import METRICS
 from verax.report.parts import NOTHING, Name, Picture, parts
 from verax.report.results import Results, label_of
+from verax.statistics import Comparison, Interval
 
 NAN = float("nan")
 MOST_REASONS = 3

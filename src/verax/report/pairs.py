@@ -6,7 +6,7 @@ from itertools import combinations
 
 import numpy as np
 
-from verax.bench import statistics
+from verax import statistics
 from verax.bench.record import OutputRow
 from verax.report.leaderboard import Values, grouped, mean_per_picture
 from verax.report.parts import Picture

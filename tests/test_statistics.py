@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from verax.bench import statistics
+from verax import statistics
 from verax.errors import InputError
 
 
