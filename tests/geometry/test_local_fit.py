@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-from verax.geometry.features import log_luminance, orientation
+from verax.geometry.features import log_luminance, luminance, orientation
 from verax.geometry.local_fit import fit_field, resize_field, through
 from verax.geometry.register import register
 
@@ -22,7 +22,7 @@ def bump(height):
 
 
 def channels(image):
-    return orientation(log_luminance(image, SIZE), window=8, smooth=2)
+    return orientation(log_luminance(luminance(image), SIZE), window=8, smooth=2)
 
 
 def test_a_smooth_displacement_is_recovered(scene):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from verax.deviation.pair import broad
-from verax.geometry.features import blur, coherence, log_luminance, orientation
+from verax.geometry.features import blur, coherence, log_luminance, luminance, orientation
 from verax.geometry.register import Registration, Warped
 from verax.geometry.transforms import Matrix, Size, invert, map_points
 from verax.image import Image
@@ -220,7 +220,7 @@ def _window(plane: Map) -> float:
 
 
 def _channels(image: Image) -> Map:
-    plane = log_luminance(image, (image.shape[1], image.shape[0]))
+    plane = log_luminance(luminance(image), (image.shape[1], image.shape[0]))
     return orientation(plane, window=_window(plane), smooth=SMOOTH)
 
 

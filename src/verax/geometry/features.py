@@ -24,10 +24,14 @@ MIRRORED = np.array([1, -1, 1, -1], np.float32)  # what a mirror does to the cha
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 
 
-def log_luminance(image: Image, size: Size) -> Plane:
-    """Log-luminance at another size, (h, w)."""
-    luminance = np.clip(resize(image, size) @ LUMINANCE, 0, 1)
-    return np.asarray(np.log(luminance + BLACK), np.float32)
+def luminance(image: Image) -> Plane:
+    """(H, W) in [0, 1], all that registration looks at."""
+    return np.asarray(image @ LUMINANCE, np.float32)
+
+
+def log_luminance(plane: Plane, size: Size) -> Plane:
+    """Log of a luminance plane at another size, (h, w)."""
+    return np.asarray(np.log(np.clip(resize(plane, size), 0, 1) + BLACK), np.float32)
 
 
 def resize(array: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
@@ -45,30 +49,32 @@ def blur(array: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
     return np.asarray(blurred, np.float32)
 
 
-def orientation(luminance: Plane, *, window: float = 6.0, smooth: float = 1.0) -> Channels:
+def orientation(plane: Plane, *, window: float = 6.0, smooth: float = 1.0) -> Channels:
     """Orientation channels of a log-luminance plane.
 
     Args:
         window: sigma in px of the neighbourhood that strength is made relative to.
         smooth: sigma in px of the blur after; wider gives a wider basin of attraction.
     """
-    plane = blur(luminance, 1.0)
+    plane = blur(plane, 1.0)
     gx = cv2.Scharr(plane, cv2.CV_32F, 1, 0, scale=1 / 32)
     gy = cv2.Scharr(plane, cv2.CV_32F, 0, 1, scale=1 / 32)
     energy = gx * gx + gy * gy
     around = blur(energy, window)
     relative = 1 / np.sqrt(around + FLOOR**2 * around.mean() + 1e-8)
-    per_length = relative / (np.sqrt(energy) + 1e-9)
+    strength = np.sqrt(energy)
+    per_length = relative / (strength + 1e-9)
     cos2, sin2 = (gx * gx - gy * gy) * per_length, 2 * gx * gy * per_length
-    length = np.sqrt(energy) * relative + 1e-9
+    length = strength * relative + 1e-9
     cos4, sin4 = (cos2 * cos2 - sin2 * sin2) / length, 2 * cos2 * sin2 / length
-    channels = blur(np.dstack([cos2, sin2, cos4, sin4]), smooth)
-    return np.asarray(channels - channels.mean((0, 1)), np.float32)
+    channels = blur(cv2.merge([cos2, sin2, cos4, sin4]), smooth)
+    channels -= np.asarray(cv2.mean(channels), np.float32)
+    return channels
 
 
 def dot(one: Channels, other: Channels) -> Plane:
     """Sum of products over the four channels, (H, W)."""
-    return np.asarray(cv2.transform(one * other, np.ones((1, one.shape[2]), np.float32)))
+    return np.asarray((one * other) @ np.ones(one.shape[2], np.float32))
 
 
 def coherence(one: Channels, other: Channels, valid: Plane, window: float) -> Plane:
@@ -81,7 +87,7 @@ def coherence_of(products: Sequence[Plane], window: float) -> Plane:
     """The same from the products: one times other, and each with itself."""
     size = products[0].shape[1], products[0].shape[0]
     coarser = max(1.0, window / 3)  # a wide window needs no fine grid
-    small = resize(np.dstack(products), scaled(size, 1 / coarser, least=1))
+    small = resize(cv2.merge(list(products)), scaled(size, 1 / coarser, least=1))
     cross, first, second = np.moveaxis(blur(small, window / coarser), -1, 0)
     thin = 1e-4 * first.mean() * second.mean() + 1e-9
     local = np.asarray(cross / np.sqrt(first * second + thin), np.float32)

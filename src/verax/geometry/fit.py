@@ -18,15 +18,15 @@ from verax.geometry.global_fit import (
     MIDDLE,
     Level,
     View,
+    Views,
     bounded,
     refine,
-    view,
 )
 from verax.geometry.same_frame import Frame, same_frame
 from verax.geometry.search import LONG_SIDE, Found, hypotheses, search
-from verax.geometry.transforms import Matrix, Size, scaled, stretch
+from verax.geometry.transforms import Matrix, scaled
 from verax.geometry.verdict import ALPHA, distinctness, evidence, p_value
-from verax.image import Image
+from verax.image import Plane
 
 PRECISE = 0.3  # score at the fine size from which the last, finest fit is worth having
 WEAK = 0.5  # score at the fine size below which other starts are tried
@@ -58,14 +58,14 @@ class Fit:
     frame: Frame
 
 
-def fit(photo: Image, prior: Image) -> Fit:
+def fit(photo: Plane, prior: Plane) -> Fit:
     """Where the prior lies on the photo, as well as one matrix can say."""
-    frame = same_frame(photo, prior)
+    frame, views = same_frame(photo, prior), Views(photo, prior)
     if 2 * frame.p_value <= ALPHA and frame.upright:
-        return _on_frame(photo, prior, frame)
-    found = _search(photo, prior)
-    matrix = _refined(photo, prior, _start(photo, prior, found))
-    score, seen, fine = _scored(photo, prior, matrix)
+        return _on_frame(views, frame)
+    found = _search(views)
+    matrix = _refined(views, _start(views, found))
+    score, seen, fine = _scored(views, matrix)
     distinct = (distinctness(one.photo, one.in_place()[0]) for one in (seen, fine))
     overlap = float(fine.in_place()[1].mean())
     by_search = p_value(evidence(found, distinct, score, overlap))
@@ -74,11 +74,10 @@ def fit(photo: Image, prior: Image) -> Fit:
     first = Fit(matrix, score, seen, chance, upright, frame)
     if chance > ALPHA or score > WEAK:
         return first
-    starts = found.matrix, stretch(_size(prior), _size(photo))
-    return _from_other_starts(first, photo, prior, starts)
+    return _from_other_starts(first, views, (found.matrix, views.plain))
 
 
-def way_turned(photo: Image, prior: Image, frame: Frame) -> str:
+def way_turned(photo: Plane, prior: Plane, frame: Frame) -> str:
     """How a prior that does not fit upright lies on the photo's frame; empty if it does not."""
     ways = [(frame.p_turned, TURNED[int(np.argmax(frame.turned))])]
     for quarters, name in QUARTERS.items():
@@ -89,56 +88,56 @@ def way_turned(photo: Image, prior: Image, frame: Frame) -> str:
     return name if chance < CERTAIN and better else ""
 
 
-def without_evidence(found: Fit, photo: Image, prior: Image) -> Fit:
+def without_evidence(found: Fit, photo: Plane, prior: Plane) -> Fit:
     """The frame's own place, unless fine structure agrees elsewhere."""
     if found.score > BY_CHANCE:
         return found
-    matrix = stretch(_size(prior), _size(photo))
-    score, seen, _ = _scored(photo, prior, matrix)
-    return replace(found, matrix=matrix, score=score, seen=seen)
+    views = Views(photo, prior)
+    score, seen, _ = _scored(views, views.plain)
+    return replace(found, matrix=views.plain, score=score, seen=seen)
 
 
-def _on_frame(photo: Image, prior: Image, frame: Frame) -> Fit:
+def _on_frame(views: Views, frame: Frame) -> Fit:
     """The fit of a prior that keeps the frame.
 
     Where hardly any fine structure is left, more freedom would fit chance: the frame's own place
     is better then.
     """
-    start, score = refine(view(photo, prior, frame.matrix, COARSE), COARSE)
-    start = start if bounded(start, frame.matrix, _size(photo)) else frame.matrix
-    matrix = _refined(photo, prior, start)
-    score, seen, _ = _scored(photo, prior, matrix)
+    start, score = refine(views.at(COARSE, frame.matrix), COARSE)
+    start = start if bounded(start, frame.matrix, views.size) else frame.matrix
+    matrix = _refined(views, start)
+    score, seen, _ = _scored(views, matrix)
     first = Fit(matrix, score, seen, min(1.0, 2 * frame.p_value), True, frame)
     if score > WEAK:
         return first
-    best = _from_other_starts(first, photo, prior, [frame.matrix])
-    score, seen, _ = _scored(photo, prior, frame.matrix)
+    best = _from_other_starts(first, views, [frame.matrix])
+    score, seen, _ = _scored(views, frame.matrix)
     if best.score > max(score + OVERFIT, BY_CHANCE):
         return best
     return replace(first, matrix=frame.matrix, score=score, seen=seen)
 
 
 def _refined(
-    photo: Image, prior: Image, start: Matrix, levels: tuple[Level, ...] = (MIDDLE, FINE, LAST)
+    views: Views, start: Matrix, levels: tuple[Level, ...] = (MIDDLE, FINE, LAST)
 ) -> Matrix:
     """The fit from a start, finer and finer as long as the fine structure agrees."""
     matrix = start
     for level in levels:
-        better, score = refine(view(photo, prior, matrix, level), level)
-        matrix = better if bounded(better, matrix, _size(photo)) else matrix
+        better, score = refine(views.at(level, matrix), level)
+        matrix = better if bounded(better, matrix, views.size) else matrix
         if level is FINE and score < PRECISE:
             break
     return matrix
 
 
-def _scored(photo: Image, prior: Image, matrix: Matrix) -> tuple[float, View, View]:
+def _scored(views: Views, matrix: Matrix) -> tuple[float, View, View]:
     """Correlation at the fine size, and the views at the middle and the fine one."""
-    seen, fine = (view(photo, prior, matrix, level) for level in (MIDDLE, FINE))
+    seen, fine = (views.at(level, matrix) for level in (MIDDLE, FINE))
     warped, valid = fine.in_place()
     return correlation(fine.photo, warped, valid), seen, fine
 
 
-def _from_other_starts(first: Fit, photo: Image, prior: Image, starts: Iterable[Matrix]) -> Fit:
+def _from_other_starts(first: Fit, views: Views, starts: Iterable[Matrix]) -> Fit:
     """A weak fit, or a better one from a start that the coarsest level has not moved.
 
     Little agrees in such pairs, and the coarsest level may follow what does not. The verdict is
@@ -146,37 +145,35 @@ def _from_other_starts(first: Fit, photo: Image, prior: Image, starts: Iterable[
     """
     best = first
     for start in starts:
-        matrix = _refined(photo, prior, start, (MIDDLE, FINE))
-        score, seen, _ = _scored(photo, prior, matrix)
+        matrix = _refined(views, start, (MIDDLE, FINE))
+        score, seen, _ = _scored(views, matrix)
         if score > best.score:
             best = replace(best, matrix=matrix, score=score, seen=seen)
     return best
 
 
-def _start(photo: Image, prior: Image, found: Found) -> Matrix:
+def _start(views: Views, found: Found) -> Matrix:
     """The better fit at the coarsest level, from what was found and from a plain resize.
 
     Most generators keep the frame; among weak scores that is the likelier place to start from.
     """
-    plain, fits = stretch(_size(prior), _size(photo)), []
-    for start in (found.matrix, plain):
-        matrix, score = refine(view(photo, prior, start, COARSE), COARSE)
-        if bounded(matrix, start, _size(photo)):
+    fits = []
+    for start in (found.matrix, views.plain):
+        matrix, score = refine(views.at(COARSE, start), COARSE)
+        if bounded(matrix, start, views.size):
             fits.append((score, matrix))
     return max(fits, key=lambda pair: pair[0])[1] if fits else found.matrix
 
 
-def _search(photo: Image, prior: Image) -> Found:
-    sizes = _size(photo), _size(prior)
+def _search(views: Views) -> Found:
+    sizes = views.size, views.prior_size
     small, double = (
-        log_luminance(image, scaled(_size(image), side / max(_size(image))))
-        for image, side in ((photo, LONG_SIDE), (prior, 2 * LONG_SIDE))
+        log_luminance(image, scaled(size, side / max(size)))
+        for image, size, side in zip(
+            (views.photo, views.prior), sizes, (LONG_SIDE, 2 * LONG_SIDE), strict=True
+        )
     )
     return max(
         (search(small, double, hypothesis, sizes) for hypothesis in hypotheses(*sizes)),
         key=lambda found: found.score,
     )
-
-
-def _size(image: Image) -> Size:
-    return image.shape[1], image.shape[0]

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from verax.geometry.features import LUMINANCE, resize
+from verax.geometry.features import resize
 from verax.geometry.transforms import Matrix, Size, compose, invert, motion, scaled, shift, stretch
 from verax.geometry.warp import share_seen, warp
-from verax.image import Image, Plane
+from verax.image import Plane
 
 LONG_SIDE = 192  # px of the photo when borders are looked at
 SAME_ASPECT = 0.03  # log ratio below which a canvas differs from the photo by size alone
@@ -14,7 +14,7 @@ QUIET = 0.25  # gradient in a border, over that inside, below which it is plain 
 MIRROR = 0.9  # correlation of a border with the picture reflected, from which it is a mirror
 
 
-def canvas_of(prior: Image, matrix: Matrix, photo: Size) -> str:
+def canvas_of(prior: Plane, matrix: Matrix, photo: Size) -> str:
     """ "stretch", "crop", "letterbox" (plain, blurred or mirrored borders) or "outpaint".
 
     A canvas of another shape is a stretch when the matrix keeps its sides on the photo's, and
@@ -34,7 +34,7 @@ def canvas_of(prior: Image, matrix: Matrix, photo: Size) -> str:
     return "letterbox" if _is_padding(prior, matrix, photo) else "outpaint"
 
 
-def _is_padding(prior: Image, matrix: Matrix, photo: Size) -> bool:
+def _is_padding(prior: Plane, matrix: Matrix, photo: Size) -> bool:
     """Whether what lies beyond the photo is plain, blurred, or the picture mirrored."""
     small = scaled(photo, LONG_SIDE / max(photo))
     room = small[0], small[1]
@@ -46,8 +46,7 @@ def _is_padding(prior: Image, matrix: Matrix, photo: Size) -> bool:
         matrix,
         stretch((half.shape[1], half.shape[0]), (prior.shape[1], prior.shape[0])),
     )
-    pixels, valid = warp(half, to_small, None, wide)
-    grey: Plane = np.asarray(pixels @ LUMINANCE, np.float32)
+    grey, valid = warp(half, to_small, None, wide)
     inside = np.s_[room[1] : 2 * room[1], room[0] : 2 * room[0]]
     border = valid > 0.99
     border[_grown(inside, 3)] = False

@@ -4,7 +4,7 @@ The photo weighs in where it already agrees with the prior: regions that stay in
 objects, streaks, noise) lose their say. A step counts only if the score rises.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -23,7 +23,7 @@ from verax.geometry.transforms import (
     stretch,
 )
 from verax.geometry.warp import warp
-from verax.image import Image, Plane
+from verax.image import Plane
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,7 @@ class Level:
         smooth: sigma in px of the blur of the channels.
         rounds: most Gauss-Newton steps.
         small_step: px: the fit has converged.
+        sampling: px between the places that are compared; the blur leaves nothing finer between.
     """
 
     long_side: int
@@ -45,9 +46,10 @@ class Level:
     smooth: float
     rounds: int
     small_step: float = 0.05
+    sampling: int = 2
 
 
-COARSE = Level(96, (4, 6), 6, 2.0, 10)
+COARSE = Level(96, (4, 6), 6, 2.0, 10, sampling=1)
 MIDDLE = Level(192, (4, 6, 8), 6, 2.0, 8)
 FINE = Level(384, (4, 6, 8), 8, 2.0, 6)
 LAST = Level(480, (8,), 8, 1.5, 6, 0.01)  # for pairs whose fine structure agrees
@@ -80,35 +82,52 @@ class View:
     matrix: Matrix
     to_photo: Matrix
 
-    def through(self, lookup: Matrix) -> tuple[Channels, Plane]:
-        """Prior and valid share on the photo's grid, looked up at `lookup` (level px)."""
-        size = self.photo.shape[1], self.photo.shape[0]
-        place, flags = shift(MARGIN, MARGIN) @ lookup, cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        return (
-            np.asarray(cv2.warpPerspective(self.prior, place, size, flags=flags), np.float32),
-            np.asarray(cv2.warpPerspective(self.valid, place, size, flags=flags), np.float32),
-        )
-
     def in_place(self) -> tuple[Channels, Plane]:
         """Prior and valid share on the photo's grid, where `matrix` puts them."""
         inner = np.s_[MARGIN:-MARGIN, MARGIN:-MARGIN]
         return self.prior[inner], self.valid[inner]
 
 
-def view(photo: Image, prior: Image, matrix: Matrix, level: Level) -> View:
-    """Both pictures as channels on the photo's grid at one level."""
-    size = photo.shape[1], photo.shape[0]
-    small = scaled(size, min(1.0, level.long_side / max(size)))
-    to_photo = stretch(small, size)
-    wide = small[0] + 2 * MARGIN, small[1] + 2 * MARGIN
-    onto = compose(shift(MARGIN, MARGIN), invert(to_photo), matrix)
-    seen, valid = warp(prior, onto, None, wide)
-    one, other = (
-        orientation(log_luminance(image, grid), window=level.window, smooth=level.smooth)
-        for image, grid in ((photo, small), (seen, wide))
-    )
-    shown = cv2.erode(valid, np.ones((EDGE, EDGE), np.uint8))
-    return View(one, other * shown[..., None], shown, matrix, to_photo)
+@dataclass(frozen=True, slots=True)
+class Views:
+    """Photo and prior, to be compared at any level; the photo's channels are computed once."""
+
+    photo: Plane
+    prior: Plane
+    channels: dict[Level, Channels] = field(default_factory=dict)
+
+    @property
+    def size(self) -> Size:
+        """(width, height) of the photo."""
+        return self.photo.shape[1], self.photo.shape[0]
+
+    @property
+    def prior_size(self) -> Size:
+        return self.prior.shape[1], self.prior.shape[0]
+
+    @property
+    def plain(self) -> Matrix:
+        """The prior resized to the photo, prior px to photo px."""
+        return stretch(self.prior_size, self.size)
+
+    def at(self, level: Level, matrix: Matrix) -> View:
+        """Both pictures as channels on the photo's grid at one level."""
+        size = self.size
+        small = scaled(size, min(1.0, level.long_side / max(size)))
+        if level not in self.channels:
+            self.channels[level] = _channels(self.photo, small, level)
+        to_photo = stretch(small, size)
+        wide = small[0] + 2 * MARGIN, small[1] + 2 * MARGIN
+        onto = compose(shift(MARGIN, MARGIN), invert(to_photo), matrix)
+        seen, valid = warp(self.prior, onto, None, wide)
+        shown = cv2.erode(valid, np.ones((EDGE, EDGE), np.uint8))
+        other = _channels(seen, wide, level)
+        other *= shown[..., None]
+        return View(self.channels[level], other, shown, matrix, to_photo)
+
+
+def _channels(image: Plane, size: Size, level: Level) -> Channels:
+    return orientation(log_luminance(image, size), window=level.window, smooth=level.smooth)
 
 
 def bounded(matrix: Matrix, start: Matrix, size: Size) -> bool:
@@ -129,10 +148,10 @@ def refine(seen: View, level: Level) -> tuple[Matrix, float]:
     that it cannot rise by losing overlap. A motion of more freedoms is taken only if it explains a
     share WORTH of what the simpler one left open: weak pairs would fit their noise with it.
     """
-    moments = _Moments.of((seen.photo.shape[1], seen.photo.shape[0]))
+    samples = _Samples.of(seen, level.sampling)
     best, best_score = np.eye(3), -np.inf
     for freedoms in level.freedoms:
-        lookup, score = _climb(seen, best, moments, freedoms, level)
+        lookup, score = _climb(samples, best, freedoms, level)
         if best_score < 0 or score > best_score + WORTH * (1 - best_score):
             best, best_score = lookup, score
     there = compose(seen.to_photo, invert(best), invert(seen.to_photo))
@@ -140,27 +159,81 @@ def refine(seen: View, level: Level) -> tuple[Matrix, float]:
 
 
 def _climb(
-    seen: View, lookup: Matrix, moments: "_Moments", freedoms: int, level: Level
+    samples: "_Samples", lookup: Matrix, freedoms: int, level: Level
 ) -> tuple[Matrix, float]:
     """The last step of Gauss-Newton that did not lower the score, and the best score."""
     best, best_score, step = lookup, -np.inf, np.inf
-    slope = _slope(seen.photo)
     for _ in range(level.rounds + 1):
-        warped, valid = seen.through(lookup)
-        products = _Products.of(seen.photo, warped, valid)
+        warped, valid = samples.prior_at(lookup), samples.at(lookup, samples.valid)
+        products = _Products.of(samples, warped, valid)
         score = products.correlation() * float(np.sqrt(valid.mean()))
         if score > best_score - SLACK:  # a finished step is nearer than its score can tell
             best, best_score = lookup, max(score, best_score)
         if step < level.small_step:
             break
-        change, step = _step((seen.photo, slope), warped, products, moments, freedoms)
+        change, step = _step(samples, warped, samples.slopes_at(lookup), products, freedoms)
         lookup = compose(lookup, change)
     return best, best_score
 
 
 @dataclass(frozen=True, slots=True)
+class _Samples:
+    """A view at every n-th pixel of the photo's grid, with what the steps need of it.
+
+    Attributes:
+        photo: channels (h, w, 4) at the samples.
+        slopes: half the photo's gradient along x and y there.
+        energy: (h, w), the photo's channels with themselves.
+        prior, prior_slopes, valid: on the view's own, wider grid.
+        apart: px between samples.
+        moments: sums over the samples.
+    """
+
+    photo: Channels
+    slopes: tuple[Channels, Channels]
+    energy: Plane
+    prior: Channels
+    prior_slopes: tuple[Channels, Channels]
+    valid: Plane
+    apart: int
+    moments: "_Moments"
+
+    @classmethod
+    def of(cls, seen: View, apart: int) -> "_Samples":
+        size, some = (seen.photo.shape[1], seen.photo.shape[0]), np.s_[::apart, ::apart]
+        photo, across, down = (
+            np.ascontiguousarray(plane[some]) for plane in (seen.photo, *_slope(seen.photo))
+        )
+        return cls(
+            photo,
+            (across, down),
+            dot(photo, photo),
+            seen.prior,
+            _slope(seen.prior),
+            seen.valid,
+            apart,
+            _Moments.of(size, apart),
+        )
+
+    def at(self, lookup: Matrix, array: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the wider grid holds where the samples are looked up at `lookup` (level px)."""
+        size = self.photo.shape[1], self.photo.shape[0]
+        place = shift(MARGIN, MARGIN) @ lookup @ np.diag([self.apart, self.apart, 1.0])
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return np.asarray(cv2.warpPerspective(array, place, size, flags=flags), np.float32)
+
+    def prior_at(self, lookup: Matrix) -> Channels:
+        return self.at(lookup, self.prior)
+
+    def slopes_at(self, lookup: Matrix) -> tuple[Channels, Channels]:
+        """Half the gradient of the prior; a lookup turns and scales too little to matter here."""
+        across, down = (self.at(lookup, slope) for slope in self.prior_slopes)
+        return across, down
+
+
+@dataclass(frozen=True, slots=True)
 class _Products:
-    """Per pixel, over the valid share: photo times prior, and each with itself."""
+    """Per sample, over the valid share: photo times prior, and each with itself."""
 
     both: Plane
     one: Plane
@@ -168,10 +241,9 @@ class _Products:
     valid: Plane
 
     @classmethod
-    def of(cls, photo: Channels, warped: Channels, valid: Plane) -> "_Products":
-        pairs = ((photo, warped), (photo, photo), (warped, warped))
-        both, one, other = (dot(a, b) * valid for a, b in pairs)
-        return cls(both, one, other, valid)
+    def of(cls, samples: _Samples, warped: Channels, valid: Plane) -> "_Products":
+        both, other = dot(samples.photo, warped) * valid, dot(warped, warped) * valid
+        return cls(both, samples.energy * valid, other, valid)
 
     def correlation(self) -> float:
         """Of the two pictures, -1..1."""
@@ -179,7 +251,7 @@ class _Products:
         return float(self.both.sum()) / float(np.sqrt(norm + 1e-9))
 
     def weight(self) -> Plane:
-        """Trust in each pixel: where the pictures agree already."""
+        """Trust in each sample: where the pictures agree already."""
         window = max(self.valid.shape) / 16
         agreed = coherence_of((self.both, self.one, self.other), window)
         return np.asarray(self.valid * np.clip(agreed, DOUBT, 1) ** 2, np.float32)
@@ -194,19 +266,19 @@ HIGHEST = 4  # power of x or y in a product of two of them
 
 @dataclass(frozen=True, slots=True)
 class _Moments:
-    """Sums of a plane times x^i y^j over a grid, from which normal equations are made."""
+    """Sums of a plane times x^i y^j over samples, from which normal equations are made."""
 
     x: NDArray[np.float32]  # (W, HIGHEST + 1) powers
     y: NDArray[np.float32]
     unit: Matrix  # px to normalised coordinates
 
     @classmethod
-    def of(cls, size: Size) -> "_Moments":
+    def of(cls, size: Size, apart: int) -> "_Moments":
         scale = 2 / max(size)
         left, top = (-(side - 1) / 2 * scale for side in size)
         unit = np.array([[scale, 0, left], [0, scale, top], [0, 0, 1]])
         x, y = (
-            (np.arange(side) * scale + start)[:, None] ** np.arange(HIGHEST + 1)
+            (np.arange(0, side, apart) * scale + start)[:, None] ** np.arange(HIGHEST + 1)
             for side, start in zip(size, (left, top), strict=True)
         )
         return cls(x.astype(np.float32), y.astype(np.float32), unit)
@@ -258,19 +330,16 @@ def _slope(channels: Channels) -> tuple[Channels, Channels]:
 
 
 def _step(
-    photo: tuple[Channels, tuple[Channels, Channels]],
+    samples: _Samples,
     warped: Channels,
+    slopes: tuple[Channels, Channels],
     products: _Products,
-    moments: _Moments,
     freedoms: int,
 ) -> tuple[Matrix, float]:
-    """One weighted Gauss-Newton step: the change of lookup, and the largest move in px.
-
-    `photo` comes with its slope.
-    """
-    weight = products.weight()
-    gx, gy = (one + other for one, other in zip(photo[1], _slope(warped), strict=True))
-    difference = photo[0] - warped
+    """One weighted Gauss-Newton step: the change of lookup, and the largest move in px."""
+    weight, moments = products.weight(), samples.moments
+    gx, gy = (one + other for one, other in zip(samples.slopes, slopes, strict=True))
+    difference = samples.photo - warped
     pairs = ((gx, gx), (gx, gy), (gy, gy), (gx, difference), (gy, difference))
     xx, xy, yy, dx, dy = (weight * dot(a, b) for a, b in pairs)
     normal = moments.normal(xx, xy, yy)[:freedoms, :freedoms]

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from verax.geometry.features import Channels, blur, coherence, resize
+from verax.geometry.features import Channels, blur, coherence, dot, resize
 from verax.geometry.transforms import Size, scaled
 from verax.image import Plane
 
@@ -66,14 +66,13 @@ def _volume(
     reach = int(steps.max())
     border = (reach, reach, reach, reach)
     padded = cv2.copyMakeBorder(warped, *border, cv2.BORDER_CONSTANT, value=0)
-    energy = np.einsum("hwc,hwc->hw", padded, padded)
-    around = blur(energy, block)
-    own = blur(np.einsum("hwc,hwc->hw", photo, photo) * valid, block)
+    around = blur(dot(padded, padded), block)
+    own = blur(dot(photo, photo) * valid, block)
     floor = float(own.mean() * 0.05) + 1e-9
     scores = np.empty((len(steps), height, width), np.float32)
     for score, (dy, dx) in zip(scores, steps + reach, strict=True):
         moved = np.s_[dy : dy + height, dx : dx + width]
-        cross = blur(np.einsum("hwc,hwc->hw", photo, padded[moved]), block)
+        cross = blur(dot(photo, padded[moved]), block)
         np.divide(cross, np.sqrt((own + floor) * (around[moved] + floor)), out=score)
     return scores
 
@@ -140,19 +139,27 @@ def _sheet(field: Field, weight: Plane, spacing: float) -> Field:
     height, width = weight.shape
     down, across = _hats(height, spacing), _hats(width, spacing)
     some = slice(SAMPLING // 2, None, SAMPLING)
-    basis = np.kron(down[some], across[some])
-    wanted = field[some, some].reshape(-1, 2).astype(np.float64)
-    trust = weight[some, some].ravel()
+    few, trust = (down[some], across[some]), weight[some, some].astype(np.float64)
+    targets = np.moveaxis(field[some, some].astype(np.float64), -1, 0)
     cost = (spacing / SAMPLING) ** 2 * _elasticity(down.shape[1], across.shape[1])
-    nodes, reach = np.zeros((basis.shape[1], 2)), 4 * OFF_SHEET
+    nodes, reach = np.zeros((2, down.shape[1], across.shape[1])), 4 * OFF_SHEET
     for _ in range(5):
-        miss = ((wanted - basis @ nodes) ** 2).sum(1)
+        miss = ((targets - few[0] @ nodes @ few[1].T) ** 2).sum(0)
         say = trust * (reach**2 / (reach**2 + miss)) ** 2
-        weighted = basis.T * say
-        nodes = np.linalg.solve(weighted @ basis + cost, weighted @ wanted)
+        right = (few[0].T @ (say * targets) @ few[1]).reshape(2, -1).T
+        nodes = np.linalg.solve(_normal(*few, say) + cost, right).T.reshape(nodes.shape)
         reach = max(OFF_SHEET, reach / 1.6)
-    grid = nodes.T.reshape(2, down.shape[1], across.shape[1])
-    return np.asarray(np.moveaxis(down @ grid @ across.T, 0, -1), np.float32)
+    return np.asarray(np.moveaxis(down @ nodes @ across.T, 0, -1), np.float32)
+
+
+def _normal(
+    down: NDArray[np.float64], across: NDArray[np.float64], say: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Weighted products of every two nodes' hats: the hats are products of one along each axis."""
+    rows, columns = down.shape[1], across.shape[1]
+    pairs = [(hats[:, :, None] * hats[:, None]).reshape(len(hats), -1) for hats in (down, across)]
+    sums = (pairs[0].T @ say @ pairs[1]).reshape(rows, rows, columns, columns)
+    return np.ascontiguousarray(sums.swapaxes(1, 2)).reshape(rows * columns, rows * columns)
 
 
 def _hats(length: int, spacing: float) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from verax.geometry.features import coherence, log_luminance, resize
+from verax.geometry.features import coherence, log_luminance, luminance, resize
 from verax.geometry.fit import Fit, fit, way_turned, without_evidence
 from verax.geometry.frame import canvas_of
 from verax.geometry.global_fit import EDGE
@@ -142,7 +142,7 @@ def _accepted(nowhere: Registration, coverage: float) -> Registration:
     return replace(nowhere, placed="roughly", reason=reason, coverage=coverage)
 
 
-def _objection(found: Fit, photo: Image, prior: Image) -> tuple[Placed, str]:
+def _objection(found: Fit, photo: Plane, prior: Plane) -> tuple[Placed, str]:
     """Why the prior may not show the photo's scene, and how sure that is; empty if it does."""
     if found.upright and found.p_value <= ALPHA:
         return "exactly", ""
@@ -185,12 +185,13 @@ def _unplaced(placed: Placed, reason: str, matrix: Matrix, size: Size) -> Regist
     return Registration(placed, reason, matrix, None, nothing, 1.0, 0.0, "stretch")
 
 
-def _reduced(image: Image, side: int) -> Image:
-    return resize(image, scaled(_size(image), min(1.0, side / max(image.shape[:2]))))
+def _reduced(image: Image, side: int) -> Plane:
+    small = resize(image, scaled(_size(image), min(1.0, side / max(image.shape[:2]))))
+    return np.clip(luminance(small), 0, 1)
 
 
-def _is_flat(image: Image) -> bool:
-    return float(log_luminance(image, _size(image)).std()) < FLAT
+def _is_flat(plane: Plane) -> bool:
+    return float(log_luminance(plane, _size(plane)).std()) < FLAT
 
 
 def apply(registration: Registration, prior: Image, *, size: tuple[int, int]) -> Warped:
@@ -199,5 +200,5 @@ def apply(registration: Registration, prior: Image, *, size: tuple[int, int]) ->
     return Warped(*warp(prior, registration.matrix, registration.field, size))
 
 
-def _size(image: Image) -> Size:
+def _size(image: Image | Plane) -> Size:
     return image.shape[1], image.shape[0]

@@ -26,7 +26,7 @@ from verax.geometry.features import (
 from verax.geometry.frame import SAME_ASPECT
 from verax.geometry.transforms import Matrix, Size, compose, scaled, scaling, shift, stretch
 from verax.geometry.warp import warp
-from verax.image import Image, Plane
+from verax.image import Plane
 
 LONG_SIDE = 160  # px of the photo during the test
 OCTAVES = (1.25, 2.5, 5.0)  # px: inner sigma of each band, the outer one is twice as wide
@@ -81,7 +81,7 @@ def _chance(evidence: float) -> float:
     return float(1 / (1 + np.exp((evidence - CENTRE) / WIDTH)))
 
 
-def same_frame(photo: Image, prior: Image) -> Frame:
+def same_frame(photo: Plane, prior: Plane) -> Frame:
     """The best of the placements that keep the frame."""
     size = photo.shape[1], photo.shape[0]
     small = scaled(size, min(1.0, LONG_SIDE / max(size)))
@@ -129,7 +129,7 @@ def _relative(band: Plane, window: float) -> Channels:
 
 def _placed(
     views: list[NDArray[np.complex64]],
-    prior: Image,
+    prior: Plane,
     matrix: Matrix,
     sizes: tuple[Size, Size],
     room: tuple[int, int],

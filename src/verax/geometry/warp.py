@@ -8,22 +8,22 @@ from numpy.typing import NDArray
 
 from verax.geometry.features import resize
 from verax.geometry.transforms import Matrix, Size, compose, corners, invert, map_points, stretch
-from verax.image import Image, Plane
+from verax.image import Plane
 
 STRIP = 1 << 20  # px warped at a time: memory stays flat however large the photo
 FINER = 1.5  # a prior with this many px per photo px is averaged down first, against aliasing
 
 
 def warp(
-    picture: Image, matrix: Matrix, field: NDArray[np.float32] | None, size: Size
-) -> tuple[Image, Plane]:
-    """Pixels (H, W, 3) of `picture` on a grid of `size`, and the share of each that it shows.
+    picture: NDArray[np.float32], matrix: Matrix, field: NDArray[np.float32] | None, size: Size
+) -> tuple[NDArray[np.float32], Plane]:
+    """`picture`, (H, W, 3) or (H, W), on a grid of `size`, and the share of each px that it shows.
 
     Grid pixel p is looked up, cubic, at inverse(matrix) @ (p + field[p]); where the picture shows
     nothing it is mirrored.
     """
     picture, matrix = _averaged(picture, matrix)
-    pixels = np.empty((size[1], size[0], 3), np.float32)
+    pixels = np.empty((size[1], size[0], *picture.shape[2:]), np.float32)
     valid = np.empty((size[1], size[0]), np.float32)
     for rows, x, y in _lookups(matrix, field, size):
         seen = cv2.remap(picture, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
@@ -40,7 +40,7 @@ def share_seen(matrix: Matrix, source: Size, target: Size) -> float:
     return float(min(1.0, area / max(1, (target[0] - 1) * (target[1] - 1))))
 
 
-def _averaged(picture: Image, matrix: Matrix) -> tuple[Image, Matrix]:
+def _averaged(picture: NDArray[np.float32], matrix: Matrix) -> tuple[NDArray[np.float32], Matrix]:
     width, height = picture.shape[1], picture.shape[0]
     finer = 1 / float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))
     if finer < FINER:
