@@ -11,7 +11,7 @@ import numpy as np
 
 from verax.deviation.blocks import Blocks
 from verax.deviation.motion import fit_global
-from verax.geometry.transforms import Matrix, invert, map_points, motion
+from verax.geometry import Matrix, invert, map_points, motion
 from verax.image import Image, read
 from verax.priors.inject import Deviations, SimulatedPrior, inject
 from verax.priors.objects import ObjectEdit

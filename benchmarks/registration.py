@@ -31,8 +31,7 @@ import numpy as np
 
 from verax import degrade
 from verax import image as images
-from verax.geometry.register import Registration, apply, register
-from verax.geometry.transforms import (
+from verax.geometry import (
     Matrix,
     compose,
     corner_errors,
@@ -41,6 +40,7 @@ from verax.geometry.transforms import (
     motion,
     stretch,
 )
+from verax.geometry.register import Registration, apply, register
 from verax.image import Image
 from verax.priors.simulated import SimulatorSettings, draw, inject
 

@@ -7,8 +7,8 @@ import pytest
 
 from verax.degrade.sensor import compress
 from verax.deviation import measure
+from verax.geometry import invert, map_points
 from verax.geometry.register import register
-from verax.geometry.transforms import invert, map_points
 from verax.image import read
 
 # lowlight_01 of GPT-4o, by eye on 4x enlargements, to about 2 px: corner of a parking line, right

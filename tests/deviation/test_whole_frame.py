@@ -7,8 +7,8 @@ from verax.deviation.blocks import Blocks, Leftover, find_blocks
 from verax.deviation.framing import geometry_entries
 from verax.deviation.motion import fit_global
 from verax.deviation.whole_frame import over_the_frame
+from verax.geometry import map_points
 from verax.geometry.register import Registration
-from verax.geometry.transforms import map_points
 
 
 def test_a_smooth_motion_known_in_part_of_the_frame_is_carried_on():

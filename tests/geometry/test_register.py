@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 from skimage import data
 
-from verax import degrade
+from verax import degrade, geometry
 from verax import image as images
-from verax.geometry import transforms
 from verax.geometry.register import apply, register
 
 SIZE = WIDTH, HEIGHT = 480, 320
@@ -26,7 +25,7 @@ def photo(whole):
 
 def prior_of(whole, matrix, size=SIZE):
     """The scene as a prior of `size` whose matrix onto the photo is `matrix`."""
-    onto_whole = transforms.compose(transforms.shift(LEFT, TOP), matrix)
+    onto_whole = geometry.compose(geometry.shift(LEFT, TOP), matrix)
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
     seen = cv2.warpPerspective(whole, onto_whole, size, flags=flags, borderMode=cv2.BORDER_REFLECT)
     return np.clip(seen, 0, 1)
@@ -38,8 +37,8 @@ def retoned(prior):
 
 
 def about_centre(matrix):
-    to = transforms.shift((WIDTH - 1) / 2, (HEIGHT - 1) / 2)
-    return transforms.compose(to, matrix, transforms.invert(to))
+    to = geometry.shift((WIDTH - 1) / 2, (HEIGHT - 1) / 2)
+    return geometry.compose(to, matrix, geometry.invert(to))
 
 
 def turn(degrees):
@@ -49,7 +48,7 @@ def turn(degrees):
 
 KNOWN = {
     "identity": np.eye(3),
-    "shift": transforms.shift(31.5, -22.25),
+    "shift": geometry.shift(31.5, -22.25),
     "scale": about_centre(np.diag([1.12, 0.9, 1])),
     "rotation": about_centre(turn(3)),
     "perspective": about_centre(np.array([[1, 0, 0], [0, 1, 0], [8e-5, -6e-5, 1]])),
@@ -59,10 +58,8 @@ KNOWN = {
 @pytest.mark.parametrize("name", KNOWN)
 def test_known_moves_of_a_clean_picture_are_recovered(whole, photo, name):
     found = register(photo, prior_of(whole, KNOWN[name]))
-    error = transforms.corner_errors(found.matrix, KNOWN[name], SIZE)
-    off = transforms.motion(
-        transforms.compose(found.matrix, np.linalg.inv(KNOWN[name])), SIZE, SIZE
-    )
+    error = geometry.corner_errors(found.matrix, KNOWN[name], SIZE)
+    off = geometry.motion(geometry.compose(found.matrix, np.linalg.inv(KNOWN[name])), SIZE, SIZE)
 
     assert found.placed == "exactly"
     assert error.max() < (0.05 if name == "identity" else 0.3)
@@ -72,31 +69,31 @@ def test_known_moves_of_a_clean_picture_are_recovered(whole, photo, name):
 
 @pytest.mark.parametrize(("task", "severity"), [("haze", 0.7), ("rain", 0.7), ("lowlight", 0.7)])
 def test_known_moves_are_recovered_from_a_degraded_photo(whole, photo, task, severity):
-    matrix = transforms.compose(KNOWN["shift"], KNOWN["scale"])
+    matrix = geometry.compose(KNOWN["shift"], KNOWN["scale"])
     damaged = degrade.apply(photo, degrade.Degradation(task, severity, 3))
     found = register(damaged, retoned(prior_of(whole, matrix)))
 
     assert found.placed == "exactly"
-    assert transforms.corner_errors(found.matrix, matrix, SIZE).mean() < 0.003 * WIDTH
+    assert geometry.corner_errors(found.matrix, matrix, SIZE).mean() < 0.003 * WIDTH
 
 
 def test_a_square_canvas_is_found_as_stretch_or_crop(whole, photo):
     square = (512, 512)
-    stretched = transforms.stretch(square, SIZE)
-    cropped = transforms.compose(transforms.shift(80, 0), transforms.stretch(square, (320, 320)))
+    stretched = geometry.stretch(square, SIZE)
+    cropped = geometry.compose(geometry.shift(80, 0), geometry.stretch(square, (320, 320)))
     for matrix, canvas in ((stretched, "stretch"), (cropped, "crop")):
         found = register(photo, prior_of(whole, matrix, square))
 
         assert (found.placed, found.canvas) == ("exactly", canvas)
-        assert transforms.corner_errors(found.matrix, matrix, SIZE).max() < 1
+        assert geometry.corner_errors(found.matrix, matrix, SIZE).max() < 1
 
 
 def test_swapping_the_pictures_inverts_the_matrix(whole, photo):
     prior = prior_of(whole, KNOWN["rotation"])
     there, back = register(photo, prior), register(prior, photo)
-    twice = transforms.compose(back.matrix, there.matrix)
+    twice = geometry.compose(back.matrix, there.matrix)
 
-    assert transforms.corner_errors(twice, np.eye(3), SIZE).max() < 0.5
+    assert geometry.corner_errors(twice, np.eye(3), SIZE).max() < 0.5
 
 
 def test_an_invented_object_does_not_move_the_estimate(whole, photo):
@@ -106,7 +103,7 @@ def test_an_invented_object_does_not_move_the_estimate(whole, photo):
     painted[100:228, 200:328] = other
     one, two = register(photo, prior), register(photo, painted)
 
-    assert transforms.corner_errors(two.matrix, one.matrix, SIZE).max() < 0.5
+    assert geometry.corner_errors(two.matrix, one.matrix, SIZE).max() < 0.5
     assert two.confidence[85:195, 240:350].mean() < one.confidence[85:195, 240:350].mean() - 0.2
 
 
@@ -160,11 +157,11 @@ def test_the_warped_prior_lies_on_the_photo(whole, photo):
 def test_size_of_the_photo_does_not_change_where_the_prior_lies(whole, photo):
     prior = prior_of(whole, KNOWN["scale"])
     large = np.clip(cv2.resize(photo, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC), 0, 1)
-    scaled_up = transforms.compose(transforms.scaling(3, 3), KNOWN["scale"])
+    scaled_up = geometry.compose(geometry.scaling(3, 3), KNOWN["scale"])
     found = register(large, prior)
 
     assert found.confidence.shape == large.shape[:2]
-    assert transforms.corner_errors(found.matrix, scaled_up, (3 * WIDTH, 3 * HEIGHT)).max() < 2
+    assert geometry.corner_errors(found.matrix, scaled_up, (3 * WIDTH, 3 * HEIGHT)).max() < 2
 
 
 @pytest.mark.parametrize("size", [(16, 16), (17, 240), (1, 1), (2, 300)])

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verax.geometry import transforms
-from verax.geometry.transforms import compose, invert, map_points, motion, stretch
+from verax import geometry
+from verax.geometry import compose, invert, map_points, motion, stretch
 
 SIZES = st.tuples(st.integers(2, 4000), st.integers(2, 4000))
 SMALL = st.floats(-1e-4, 1e-4)
@@ -52,14 +52,12 @@ def test_a_plain_resize_is_no_motion(source, target):
 
 def test_motion_names_what_was_put_in():
     size = (400, 300)
-    centre = transforms.shift(199.5, 149.5)
+    centre = geometry.shift(199.5, 149.5)
     angle = np.radians(2.0)
     turn = np.array(
         [[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]]
     )
-    matrix = compose(
-        transforms.shift(40, -15), centre, turn, np.diag([1.1, 0.9, 1]), invert(centre)
-    )
+    matrix = compose(geometry.shift(40, -15), centre, turn, np.diag([1.1, 0.9, 1]), invert(centre))
     found = motion(matrix, size, size)
 
     assert found.shift == pytest.approx((0.1, -0.05))
@@ -70,7 +68,7 @@ def test_motion_names_what_was_put_in():
 
 def test_corner_errors_are_zero_for_the_truth_and_the_shift_for_a_shift():
     truth = np.array([[1.1, 0.02, 5], [-0.01, 0.95, 3], [1e-5, 0, 1]])
-    off = compose(transforms.shift(3, 4), truth)
+    off = compose(geometry.shift(3, 4), truth)
 
-    assert np.allclose(transforms.corner_errors(truth, truth, (640, 480)), 0, atol=1e-9)
-    assert np.allclose(transforms.corner_errors(off, truth, (640, 480)), 5)
+    assert np.allclose(geometry.corner_errors(truth, truth, (640, 480)), 0, atol=1e-9)
+    assert np.allclose(geometry.corner_errors(off, truth, (640, 480)), 5)

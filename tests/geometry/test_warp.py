@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from verax.geometry import transforms
-from verax.geometry.warp import share_seen, warp
+from verax import geometry
+from verax.geometry import share_seen, warp
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def test_the_identity_returns_the_picture(picture):
 def test_a_warp_and_its_inverse_cancel(picture):
     matrix = np.array([[1.05, 0.03, 4.2], [-0.02, 0.97, -3.1], [5e-5, -3e-5, 1]])
     there, _ = warp(picture, matrix, None, (160, 120))
-    back, valid = warp(there, transforms.invert(matrix), None, (160, 120))
+    back, valid = warp(there, geometry.invert(matrix), None, (160, 120))
     inner = np.s_[20:-20, 20:-20]
 
     assert valid[inner].min() == 1
@@ -40,9 +40,9 @@ def test_a_constant_field_is_a_shift_of_the_lookup(picture):
 
 
 def test_many_strips_are_one_picture(picture, monkeypatch):
-    matrix = transforms.shift(3.3, -2.7)
+    matrix = geometry.shift(3.3, -2.7)
     whole, _ = warp(picture, matrix, None, (160, 120))
-    monkeypatch.setattr("verax.geometry.warp.STRIP", 160 * 7)
+    monkeypatch.setattr("verax.geometry.STRIP", 160 * 7)
     strips, _ = warp(picture, matrix, None, (160, 120))
 
     assert np.array_equal(whole, strips)
@@ -50,7 +50,7 @@ def test_many_strips_are_one_picture(picture, monkeypatch):
 
 def test_a_much_finer_prior_is_averaged_not_aliased():
     fine = np.random.default_rng(0).random((1200, 1600, 3), np.float32)
-    pixels, _ = warp(fine, transforms.stretch((1600, 1200), (160, 120)), None, (160, 120))
+    pixels, _ = warp(fine, geometry.stretch((1600, 1200), (160, 120)), None, (160, 120))
     averaged = fine.reshape(120, 10, 160, 10, 3).mean((1, 3))
 
     assert np.abs(pixels - averaged).max() < 0.01
@@ -58,5 +58,5 @@ def test_a_much_finer_prior_is_averaged_not_aliased():
 
 def test_the_share_seen_is_the_overlap():
     assert share_seen(np.eye(3), (200, 100), (200, 100)) == pytest.approx(1)
-    assert share_seen(transforms.shift(50, 0), (201, 101), (201, 101)) == pytest.approx(0.75)
-    assert share_seen(transforms.shift(500, 0), (200, 100), (200, 100)) == 0
+    assert share_seen(geometry.shift(50, 0), (201, 101), (201, 101)) == pytest.approx(0.75)
+    assert share_seen(geometry.shift(500, 0), (200, 100), (200, 100)) == 0

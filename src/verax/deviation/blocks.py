@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from verax.deviation.pair import broad
-from verax.geometry.features import blur, coherence, log_luminance, luminance, orientation
+from verax.geometry import Matrix, Size, invert, map_points
+from verax.geometry.features import coherence, log_luminance, luminance, orientation
 from verax.geometry.register import Registration, Warped
-from verax.geometry.transforms import Matrix, Size, invert, map_points
 from verax.image import Image
+from verax.image.pixels import blur
 
 Floats = NDArray[np.float64]
 Map = NDArray[np.float32]

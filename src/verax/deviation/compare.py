@@ -21,11 +21,11 @@ from verax.deviation.framing import base_matrix, canvas_kind, size_of
 from verax.deviation.motion import Global, fit_global
 from verax.deviation.pair import Pair, pair, working_size
 from verax.deviation.whole_frame import over_the_frame
-from verax.geometry.features import resize
+from verax.geometry import Matrix, Size, compose, invert, map_points, stretch
 from verax.geometry.local_fit import resize_field
 from verax.geometry.register import Registration, Warped, apply, register
-from verax.geometry.transforms import Matrix, Size, compose, invert, map_points, stretch
 from verax.image import Image, check_image
+from verax.image.pixels import resize
 
 SEED = 0  # of the bootstrap: the same pictures give the same intervals
 PASSES = 3  # each sees through the last one's warp and measures what that left over

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from verax.deviation.pair import Map, Pair, broad, noise_level
 from verax.deviation.record import Entry, unknown
-from verax.geometry.features import blur
+from verax.image.pixels import blur
 
 SIGMA_PX = 1.2
 TOLERANCE_PX = 2

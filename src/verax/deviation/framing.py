@@ -6,9 +6,7 @@ from numpy.typing import NDArray
 
 from verax.deviation.motion import Global, baseline
 from verax.deviation.record import Entry, unknown
-from verax.geometry.frame import SAME_ASPECT
-from verax.geometry.register import Registration
-from verax.geometry.transforms import (
+from verax.geometry import (
     Matrix,
     Motion,
     Size,
@@ -16,6 +14,8 @@ from verax.geometry.transforms import (
     map_points,
     motion,
 )
+from verax.geometry.canvas import SAME_ASPECT
+from verax.geometry.register import Registration
 from verax.image import Image
 
 BAR_RANGE = 3 / 255  # rows that vary less than this are plain

@@ -9,7 +9,7 @@ import numpy as np
 
 from verax.deviation.pair import Map, Pair, noise_level
 from verax.deviation.record import Entry
-from verax.geometry.features import blur
+from verax.image.pixels import blur
 from verax.metrics.scene import haze_density
 
 STREAK_SIGMA_PX = 1.0

@@ -12,8 +12,8 @@ from verax.deviation.compare import Look, compare
 from verax.deviation.motion import Global
 from verax.deviation.record import Deviation, Entry, ObjectChange, ObjectKind, unknown
 from verax.deviation.structure import band_entries
+from verax.geometry import Size, map_points
 from verax.geometry.register import Registration
-from verax.geometry.transforms import Size, map_points
 from verax.image import Image
 
 # Finds changed objects on photo and registered prior, both on one grid, in its pixels.

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.deviation.blocks import REST_PX, Blocks
-from verax.geometry.transforms import Matrix, Motion, Size, corners, invert, map_points, motion
+from verax.geometry import Matrix, Motion, Size, corners, invert, map_points, motion
 
 Floats = NDArray[np.float64]
 

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from verax.geometry.features import blur
 from verax.geometry.register import Warped
 from verax.image import Image
+from verax.image.pixels import blur
 from verax.metrics.reference import luma
 
 Map = NDArray[np.float32]

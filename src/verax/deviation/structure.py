@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from verax.deviation.pair import FLAT, Map, Pair, broad, clipped, local_correlation, noise_level
 from verax.deviation.record import Entry, unknown
-from verax.geometry.features import blur
+from verax.image.pixels import blur
 
 OCTAVES_PX = (2, 4, 8, 16)  # sigma of the finer blur of each band, working px
 DESCRIBED = 0.5  # correlation above which the prior still describes the photo

@@ -9,8 +9,8 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 
 from verax.deviation.pair import Map, Pair, clipped
 from verax.deviation.record import Entry, unknown
-from verax.geometry.features import blur
 from verax.image import Image
+from verax.image.pixels import blur
 
 SMALL_SIDE_PX = 160
 THIN_PX = 5  # of SMALL_SIDE_PX: lines thinner than half of it are no change of light

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from verax.deviation.blocks import Blocks
 from verax.deviation.motion import HUBER, Global, at_rest
-from verax.geometry.transforms import Matrix, Size, compose, invert, map_points, motion
+from verax.geometry import Matrix, Size, compose, invert, map_points, motion
 
 Floats = NDArray[np.float64]
 

@@ -1,1 +1,173 @@
-"""Where things are: canvas, transforms, warp, global and local fit, register."""
+"""Where things are: matrices between pixel grids, and a picture seen through one.
+
+Matrices are (3, 3) float64 on points (x, y, 1). The centre of the top-left pixel is (0, 0), so a
+picture of width w spans -0.5 .. w - 0.5. On top of this: canvas, features, search, global_fit,
+fit, local_fit, register.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from verax.image import Plane
+from verax.image.pixels import resize
+
+Matrix = NDArray[np.float64]
+Size = tuple[int, int]  # (width, height)
+
+STRIP = 1 << 20  # px warped at a time: memory stays flat however large the photo
+FINER = 1.5  # a prior with this many px per photo px is averaged down first, against aliasing
+
+
+def scaled(size: Size, factor: float, least: int = 8) -> Size:
+    """A size times a factor, rounded, no side below `least`."""
+    return max(least, round(size[0] * factor)), max(least, round(size[1] * factor))
+
+
+def scaling(x: float, y: float) -> Matrix:
+    """The grid of a picture resized by factors x and y: edges map to edges, not centres."""
+    return np.array([[x, 0, 0.5 * x - 0.5], [0, y, 0.5 * y - 0.5], [0, 0, 1]], np.float64)
+
+
+def stretch(source: Size, target: Size) -> Matrix:
+    """Source px to target px where one picture is the other, resized."""
+    return scaling(target[0] / source[0], target[1] / source[1])
+
+
+def shift(x: float, y: float) -> Matrix:
+    """A move by (x, y) px."""
+    return np.array([[1, 0, x], [0, 1, y], [0, 0, 1]], np.float64)
+
+
+def invert(matrix: Matrix) -> Matrix:
+    """The way back, its last entry 1."""
+    inverse = np.linalg.inv(matrix)
+    return np.asarray(inverse / inverse[2, 2], np.float64)
+
+
+def compose(*matrices: Matrix) -> Matrix:
+    """The product, left-most applied last, its last entry 1."""
+    product = np.linalg.multi_dot(matrices) if len(matrices) > 1 else matrices[0]
+    return np.asarray(product / product[2, 2], np.float64)
+
+
+def map_points(matrix: Matrix, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points (N, 2) moved by the matrix."""
+    mapped = np.column_stack([points, np.ones(len(points))]) @ matrix.T
+    return np.asarray(mapped[:, :2] / mapped[:, 2:], np.float64)
+
+
+def corners(size: Size) -> NDArray[np.float64]:
+    """Centres of the corner pixels, (4, 2), clockwise from the top left."""
+    right, bottom = size[0] - 1, size[1] - 1
+    return np.array([[0, 0], [right, 0], [right, bottom], [0, bottom]], np.float64)
+
+
+def corner_errors(estimate: Matrix, truth: Matrix, size: Size) -> NDArray[np.float64]:
+    """How far each corner of the target grid lands off, (4,) in target px.
+
+    Both matrices map source px to target px; the corners go back by the truth and forth by the
+    estimate.
+    """
+    there = corners(size)
+    landed = map_points(compose(estimate, invert(truth)), there)
+    return np.asarray(np.linalg.norm(landed - there, axis=1), np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Motion:
+    """A matrix between two pictures in words of movement, read at the target's centre.
+
+    Attributes:
+        shift: (x, y) as shares of the target's width and height.
+        scale: (x, y), 1 = as a plain resize.
+        rotation: degrees, positive from x towards y.
+        shear: degrees by which the axes are off the right angle.
+        perspective: (x, y), change of scale from the centre to the right and lower edge.
+    """
+
+    shift: tuple[float, float]
+    scale: tuple[float, float]
+    rotation: float
+    shear: float
+    perspective: tuple[float, float]
+
+
+def motion(matrix: Matrix, source: Size, target: Size) -> Motion:
+    """What the matrix does beyond resizing source to target."""
+    width, height = target
+    centre = np.array([(width - 1) / 2, (height - 1) / 2])
+    beyond = compose(
+        shift(*-centre), matrix, invert(stretch(source, target)), shift(*centre)
+    )  # target px to target px, centre at the origin
+    linear = beyond[:2, :2] - np.outer(beyond[:2, 2], beyond[2, :2])
+    x_axis, y_axis = linear[:, 0], linear[:, 1]
+    turn_x = np.arctan2(x_axis[1], x_axis[0])
+    turn_y = np.arctan2(-y_axis[0], y_axis[1])
+    return Motion(
+        (float(beyond[0, 2] / width), float(beyond[1, 2] / height)),
+        (float(np.hypot(*x_axis)), float(np.hypot(*y_axis))),
+        float(np.degrees(turn_x + turn_y) / 2),
+        float(np.degrees(turn_y - turn_x)),
+        (float(-beyond[2, 0] * width / 2), float(-beyond[2, 1] * height / 2)),
+    )
+
+
+def warp(
+    picture: NDArray[np.float32], matrix: Matrix, field: NDArray[np.float32] | None, size: Size
+) -> tuple[NDArray[np.float32], Plane]:
+    """`picture`, (H, W, 3) or (H, W), on a grid of `size`, and the share of each px that it shows.
+
+    Grid pixel p is looked up, cubic, at inverse(matrix) @ (p + field[p]); where the picture shows
+    nothing it is mirrored.
+    """
+    picture, matrix = _averaged(picture, matrix)
+    pixels = np.empty((size[1], size[0], *picture.shape[2:]), np.float32)
+    valid = np.empty((size[1], size[0]), np.float32)
+    for rows, x, y in _lookups(matrix, field, size):
+        seen = cv2.remap(picture, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+        np.clip(seen, 0, 1, out=pixels[rows])
+        depth = np.minimum(_depth(x, picture.shape[1]), _depth(y, picture.shape[0]))
+        np.clip(depth + 1, 0, 1, out=valid[rows])
+    return pixels, valid
+
+
+def share_seen(matrix: Matrix, source: Size, target: Size) -> float:
+    """Share of the target that the source covers, 0..1."""
+    outline = map_points(matrix, corners(source)).astype(np.float32)
+    area, _ = cv2.intersectConvexConvex(outline, corners(target).astype(np.float32))
+    return float(min(1.0, area / max(1, (target[0] - 1) * (target[1] - 1))))
+
+
+def _averaged(picture: NDArray[np.float32], matrix: Matrix) -> tuple[NDArray[np.float32], Matrix]:
+    width, height = picture.shape[1], picture.shape[0]
+    finer = 1 / float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))
+    if finer < FINER:
+        return picture, matrix
+    size = max(1, round(width / finer)), max(1, round(height / finer))
+    return resize(picture, size), compose(matrix, stretch(size, (width, height)))
+
+
+def _lookups(
+    matrix: Matrix, field: NDArray[np.float32] | None, size: Size
+) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.float32]]]:
+    """Rows of the grid with the places to look them up at, strip by strip."""
+    inverse = invert(matrix)
+    strip = max(1, STRIP // size[0])
+    columns = np.arange(size[0], dtype=np.float64)[None]
+    for top in range(0, size[1], strip):
+        rows = slice(top, min(top + strip, size[1]))
+        x, y = columns, np.arange(rows.start, rows.stop, dtype=np.float64)[:, None]
+        if field is not None:
+            x, y = x + field[rows, :, 0], y + field[rows, :, 1]
+        u, v, w = (row[0] * x + row[1] * y + row[2] for row in inverse)
+        w = np.where(w > 1e-9, w, np.inf)  # behind the camera: looked up at the origin
+        yield rows, (u / w).astype(np.float32), (v / w).astype(np.float32)
+
+
+def _depth(position: NDArray[np.float32], length: int) -> NDArray[np.float32]:
+    """How far inside a side of `length` px a position lies; 0 at the outermost pixel centres."""
+    return np.asarray(np.minimum(position, length - 1 - position), np.float32)

@@ -1,4 +1,4 @@
-"""The legal canvas for a photo: where the photo lies on it, and the exact way back.
+"""The canvas at which a service is asked, the exact way back, and what became of it.
 
 A canvas is planned once from sizes alone. `place` puts the photo on it, `retrieve` takes a
 generated picture of that canvas back to the photo's grid. On an untouched picture the two cancel:
@@ -13,11 +13,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.errors import InputError, SizeMismatchError
-from verax.image import Image, check_image
+from verax.geometry import (
+    Matrix,
+    Size,
+    compose,
+    invert,
+    motion,
+    scaled,
+    share_seen,
+    shift,
+    stretch,
+    warp,
+)
+from verax.image import Image, Plane, check_image
+from verax.image.pixels import resize
 
 LEAST_SHARE = 1 / 32  # of the canvas that shows the photo; below, padding is all a model would see
 NEARLY_FULL = 0.9  # an integer scale is taken when it is at least this share of the largest one
 NEARLY_LARGEST = 0.97  # a reduced scale may be this much below the largest, for less padding
+LONG_SIDE = 192  # px of the photo when borders are looked at
+SAME_ASPECT = 0.03  # log ratio below which a canvas differs from the photo by size alone
+BARS = 0.03  # share of the prior that must lie beyond the photo to speak of a border
+QUIET = 0.25  # gradient in a border, over that inside, below which it is plain or blurred
+MIRROR = 0.9  # correlation of a border with the picture reflected, from which it is a mirror
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,12 +210,9 @@ def retrieve(generated: Image, canvas: Canvas) -> Image:
 
 
 def _resize(image: Image, size: tuple[int, int]) -> Image:
-    """Area average where it shrinks, cubic where it grows; the picture itself at its own size."""
-    if (image.shape[1], image.shape[0]) == size:
-        return image
-    shrinks = size[0] <= image.shape[1] and size[1] <= image.shape[0]
-    resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-    return np.asarray(np.clip(resized.reshape(size[1], size[0], 3), 0.0, 1.0), np.float32)
+    """The picture at another size, within its range; itself at its own size."""
+    resized = resize(image, size)
+    return image if resized is image else np.clip(resized, 0.0, 1.0)
 
 
 def _enlarge(photo: Image, canvas: Canvas) -> Image:
@@ -220,3 +235,53 @@ def _enlarge(photo: Image, canvas: Canvas) -> Image:
     )
     darkened = enlarged * darker
     return np.asarray(np.clip(darkened + (1 - darkened) * lighter, 0, 1), np.float32)
+
+
+def canvas_of(prior: Plane, matrix: Matrix, photo: Size) -> str:
+    """ "stretch", "crop", "letterbox" (plain, blurred or mirrored borders) or "outpaint".
+
+    A canvas of another shape is a stretch when the matrix keeps its sides on the photo's, and
+    otherwise a crop where it shows less of the scene than the photo, or a border where it shows
+    more.
+    """
+    size = prior.shape[1], prior.shape[0]
+    change = float(np.log((photo[0] / size[0]) / (photo[1] / size[1])))
+    scale = motion(matrix, size, photo).scale
+    kept = float(np.log(scale[0] / scale[1]))  # 0 for a stretch, -change for equal scales
+    if abs(change) < SAME_ASPECT or abs(kept) < abs(kept + change):
+        return "stretch"
+    beyond = 1 - share_seen(invert(matrix), photo, size)
+    hidden = 1 - share_seen(matrix, size, photo)
+    if beyond < max(hidden, BARS):
+        return "crop"
+    return "letterbox" if _is_padding(prior, matrix, photo) else "outpaint"
+
+
+def _is_padding(prior: Plane, matrix: Matrix, photo: Size) -> bool:
+    """Whether what lies beyond the photo is plain, blurred, or the picture mirrored."""
+    small = scaled(photo, LONG_SIDE / max(photo))
+    room = small[0], small[1]
+    wide = 3 * room[0], 3 * room[1]
+    half = resize(prior, scaled((prior.shape[1], prior.shape[0]), 2 * LONG_SIDE / max(prior.shape)))
+    to_small = compose(
+        shift(*room),
+        stretch(photo, small),
+        matrix,
+        stretch((half.shape[1], half.shape[0]), (prior.shape[1], prior.shape[0])),
+    )
+    grey, valid = warp(half, to_small, None, wide)
+    inside = np.s_[room[1] : 2 * room[1], room[0] : 2 * room[0]]
+    border = valid > 0.99
+    border[_grown(inside, 3)] = False
+    if border.sum() < 50:
+        return False
+    steps = np.hypot(*np.gradient(grey))
+    if steps[border].mean() < QUIET * steps[inside].mean():
+        return True
+    mirror = np.pad(grey[inside], ((room[1],) * 2, (room[0],) * 2), mode="symmetric")
+    return bool(np.corrcoef(mirror[border], grey[border])[0, 1] > MIRROR)
+
+
+def _grown(window: tuple[slice, slice], by: int) -> tuple[slice, slice]:
+    rows, columns = (slice(side.start - by, side.stop + by) for side in window)
+    return rows, columns

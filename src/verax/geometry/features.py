@@ -7,20 +7,22 @@ which correlate as well as eight soft bins at half the cost.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
-from verax.geometry.transforms import Size, scaled
+from verax.geometry import Matrix, Size, compose, invert, scaled, shift, stretch, warp
 from verax.image import Image, Plane
+from verax.image.pixels import blur, resize
 
 Channels = NDArray[np.float32]  # (H, W, C), zero mean; C = 4 for directions
 
 BLACK = 0.03  # added before the logarithm: below it, 8-bit photos hold more noise than structure
 FLOOR = 0.25  # of the mean strength; keeps flat regions flat when strength is made relative
-MIRRORED = np.array([1, -1, 1, -1], np.float32)  # what a mirror does to the channels
+MARGIN = 16  # px of a level that the prior is seen beyond the photo
+EDGE = 3  # px: channels this near to the prior's border are not its own
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -32,21 +34,6 @@ def luminance(image: Image) -> Plane:
 def log_luminance(plane: Plane, size: Size) -> Plane:
     """Log of a luminance plane at another size, (h, w)."""
     return np.asarray(np.log(np.clip(resize(plane, size), 0, 1) + BLACK), np.float32)
-
-
-def resize(array: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
-    """Area average where the array shrinks, cubic where it grows."""
-    if (array.shape[1], array.shape[0]) == size:
-        return array
-    shrinks = size[0] <= array.shape[1] and size[1] <= array.shape[0]
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(array, size, interpolation=method), np.float32)
-
-
-def blur(array: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
-    """Gaussian blur, mirrored at the border."""
-    blurred = cv2.GaussianBlur(array, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
-    return np.asarray(blurred, np.float32)
 
 
 def orientation(plane: Plane, *, window: float = 6.0, smooth: float = 1.0) -> Channels:
@@ -102,30 +89,91 @@ def correlation(one: Channels, other: Channels, valid: Plane) -> float:
     return float((weighted * other).sum()) / float(np.sqrt(norm + 1e-9))
 
 
-def control_views(channels: Channels) -> NDArray[np.float32]:
-    """Channels as they are, of the picture mirrored, flipped and both: (4, C, H, W).
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One size of the coarse-to-fine fit.
 
-    One channel is a plane of levels, four are directions, which a mirror turns.
+    Attributes:
+        long_side: of the photo, px.
+        freedoms: of the motions tried in turn: 4 for shift and scales, 6 affine, 8 projective.
+        window: sigma in px of the neighbourhood that edge strength is made relative to.
+        smooth: sigma in px of the blur of the channels.
+        rounds: most Gauss-Newton steps.
+        small_step: px: the fit has converged.
+        sampling: px between the places that are compared; the blur leaves nothing finer between.
     """
-    turns = MIRRORED if channels.shape[2] == len(MIRRORED) else np.ones(1, np.float32)
-    views = np.stack(
-        [channels, channels[:, ::-1] * turns, channels[::-1] * turns, channels[::-1, ::-1]]
-    )
-    return np.moveaxis(views, -1, 1)
+
+    long_side: int
+    freedoms: tuple[int, ...]
+    window: float
+    smooth: float
+    rounds: int
+    small_step: float = 0.05
+    sampling: int = 2
 
 
-def spectra(planes: NDArray[np.float32], room: tuple[int, int]) -> NDArray[np.complex64]:
-    """Fourier transforms of planes (..., H, W) in `room`, of unit energy per picture (C, H, W)."""
-    energy = np.sqrt((planes * planes).sum((-3, -2, -1), keepdims=True)) + 1e-9
-    return np.asarray(scipy.fft.rfft2(planes / energy, room), np.complex64)
+@dataclass(frozen=True, slots=True)
+class View:
+    """Photo and prior as channels on the photo's grid at one level.
 
-
-def correlate(
-    views: NDArray[np.complex64], other: Channels, room: tuple[int, int]
-) -> NDArray[np.float32]:
-    """Correlation of each view (V, C, ...) with `other` at all cyclic shifts: (V, *room).
-
-    Element [v, y, x] is the score with the first pixel of `other` at (x, y) of the view.
+    Attributes:
+        photo: channels (h, w, 4).
+        prior: channels as seen through `matrix`, so that both describe the same directions; zero
+            where it shows nothing, MARGIN px wider than the photo on every side.
+        valid: share of each pixel that the prior shows, as wide.
+        matrix: prior px to photo px, as assumed for this view.
+        to_photo: level px to photo px.
     """
-    conjugate = spectra(np.moveaxis(other, -1, 0), room).conj()
-    return np.asarray(scipy.fft.irfft2((views * conjugate).sum(1), room), np.float32)
+
+    photo: Channels
+    prior: Channels
+    valid: Plane
+    matrix: Matrix
+    to_photo: Matrix
+
+    def in_place(self) -> tuple[Channels, Plane]:
+        """Prior and valid share on the photo's grid, where `matrix` puts them."""
+        inner = np.s_[MARGIN:-MARGIN, MARGIN:-MARGIN]
+        return self.prior[inner], self.valid[inner]
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """Photo and prior, to be compared at any level; the photo's channels are computed once."""
+
+    photo: Plane
+    prior: Plane
+    channels: dict[Level, Channels] = field(default_factory=dict)
+
+    @property
+    def size(self) -> Size:
+        """(width, height) of the photo."""
+        return self.photo.shape[1], self.photo.shape[0]
+
+    @property
+    def prior_size(self) -> Size:
+        return self.prior.shape[1], self.prior.shape[0]
+
+    @property
+    def plain(self) -> Matrix:
+        """The prior resized to the photo, prior px to photo px."""
+        return stretch(self.prior_size, self.size)
+
+    def at(self, level: Level, matrix: Matrix) -> View:
+        """Both pictures as channels on the photo's grid at one level."""
+        size = self.size
+        small = scaled(size, min(1.0, level.long_side / max(size)))
+        if level not in self.channels:
+            self.channels[level] = _channels(self.photo, small, level)
+        to_photo = stretch(small, size)
+        wide = small[0] + 2 * MARGIN, small[1] + 2 * MARGIN
+        onto = compose(shift(MARGIN, MARGIN), invert(to_photo), matrix)
+        seen, valid = warp(self.prior, onto, None, wide)
+        shown = cv2.erode(valid, np.ones((EDGE, EDGE), np.uint8))
+        other = _channels(seen, wide, level)
+        other *= shown[..., None]
+        return View(self.channels[level], other, shown, matrix, to_photo)
+
+
+def _channels(image: Plane, size: Size, level: Level) -> Channels:
+    return orientation(log_luminance(image, size), window=level.window, smooth=level.smooth)

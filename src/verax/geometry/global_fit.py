@@ -4,130 +4,26 @@ The photo weighs in where it already agrees with the prior: regions that stay in
 objects, streaks, noise) lose their say. A step counts only if the score rises.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from verax.geometry.features import Channels, coherence_of, dot, log_luminance, orientation
-from verax.geometry.transforms import (
-    Matrix,
-    Size,
-    compose,
-    corners,
-    invert,
-    map_points,
-    scaled,
-    shift,
-    stretch,
-)
-from verax.geometry.warp import warp
+from verax.geometry import Matrix, Size, compose, corners, invert, map_points, shift
+from verax.geometry.features import MARGIN, Channels, Level, View, coherence_of, dot
 from verax.image import Plane
-
-
-@dataclass(frozen=True, slots=True)
-class Level:
-    """One size of the coarse-to-fine fit.
-
-    Attributes:
-        long_side: of the photo, px.
-        freedoms: of the motions tried in turn: 4 for shift and scales, 6 affine, 8 projective.
-        window: sigma in px of the neighbourhood that edge strength is made relative to.
-        smooth: sigma in px of the blur of the channels.
-        rounds: most Gauss-Newton steps.
-        small_step: px: the fit has converged.
-        sampling: px between the places that are compared; the blur leaves nothing finer between.
-    """
-
-    long_side: int
-    freedoms: tuple[int, ...]
-    window: float
-    smooth: float
-    rounds: int
-    small_step: float = 0.05
-    sampling: int = 2
-
 
 COARSE = Level(96, (4, 6), 6, 2.0, 10, sampling=1)
 MIDDLE = Level(192, (4, 6, 8), 6, 2.0, 8)
 FINE = Level(384, (4, 6, 8), 8, 2.0, 6)
 LAST = Level(480, (8,), 8, 1.5, 6, 0.01)  # for pairs whose fine structure agrees
-MARGIN = 16  # px of a level that the prior is seen beyond the photo
-EDGE = 3  # px: channels this near to the prior's border are not its own
 WORTH = 0.04  # see refine
 SLACK = 0.002  # by which the score may fall: overlap varies as much on its own
 LARGEST_MOVE = 0.2  # of the long side: corners that a fit may move from its start
 LARGEST_STEP = 8.0  # px of a level: beyond it the linear model does not hold
 DOUBT = 0.02  # weight of incoherent regions, so that a wrong start can still be left
 DAMPING = 1e-3
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """Photo and prior as channels on the photo's grid at one level.
-
-    Attributes:
-        photo: channels (h, w, 4).
-        prior: channels as seen through `matrix`, so that both describe the same directions; zero
-            where it shows nothing, MARGIN px wider than the photo on every side.
-        valid: share of each pixel that the prior shows, as wide.
-        matrix: prior px to photo px, as assumed for this view.
-        to_photo: level px to photo px.
-    """
-
-    photo: Channels
-    prior: Channels
-    valid: Plane
-    matrix: Matrix
-    to_photo: Matrix
-
-    def in_place(self) -> tuple[Channels, Plane]:
-        """Prior and valid share on the photo's grid, where `matrix` puts them."""
-        inner = np.s_[MARGIN:-MARGIN, MARGIN:-MARGIN]
-        return self.prior[inner], self.valid[inner]
-
-
-@dataclass(frozen=True, slots=True)
-class Views:
-    """Photo and prior, to be compared at any level; the photo's channels are computed once."""
-
-    photo: Plane
-    prior: Plane
-    channels: dict[Level, Channels] = field(default_factory=dict)
-
-    @property
-    def size(self) -> Size:
-        """(width, height) of the photo."""
-        return self.photo.shape[1], self.photo.shape[0]
-
-    @property
-    def prior_size(self) -> Size:
-        return self.prior.shape[1], self.prior.shape[0]
-
-    @property
-    def plain(self) -> Matrix:
-        """The prior resized to the photo, prior px to photo px."""
-        return stretch(self.prior_size, self.size)
-
-    def at(self, level: Level, matrix: Matrix) -> View:
-        """Both pictures as channels on the photo's grid at one level."""
-        size = self.size
-        small = scaled(size, min(1.0, level.long_side / max(size)))
-        if level not in self.channels:
-            self.channels[level] = _channels(self.photo, small, level)
-        to_photo = stretch(small, size)
-        wide = small[0] + 2 * MARGIN, small[1] + 2 * MARGIN
-        onto = compose(shift(MARGIN, MARGIN), invert(to_photo), matrix)
-        seen, valid = warp(self.prior, onto, None, wide)
-        shown = cv2.erode(valid, np.ones((EDGE, EDGE), np.uint8))
-        other = _channels(seen, wide, level)
-        other *= shown[..., None]
-        return View(self.channels[level], other, shown, matrix, to_photo)
-
-
-def _channels(image: Plane, size: Size, level: Level) -> Channels:
-    return orientation(log_luminance(image, size), window=level.window, smooth=level.smooth)
 
 
 def bounded(matrix: Matrix, start: Matrix, size: Size) -> bool:

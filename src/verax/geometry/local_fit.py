@@ -12,9 +12,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from verax.geometry.features import Channels, blur, coherence, dot, resize
-from verax.geometry.transforms import Size, scaled
+from verax.geometry import Size, scaled
+from verax.geometry.features import Channels, coherence, dot
 from verax.image import Plane
+from verax.image.pixels import blur, resize
 
 Field = NDArray[np.float32]  # (H, W, 2), displacement (dx, dy) in px of its own grid
 

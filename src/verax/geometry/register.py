@@ -12,15 +12,13 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from verax.geometry.features import coherence, log_luminance, luminance, resize
-from verax.geometry.fit import Fit, fit, way_turned, without_evidence
-from verax.geometry.frame import canvas_of
-from verax.geometry.global_fit import EDGE
+from verax.geometry import Matrix, Size, compose, scaled, share_seen, stretch, warp
+from verax.geometry.canvas import canvas_of
+from verax.geometry.features import EDGE, coherence, log_luminance, luminance
+from verax.geometry.fit import ALPHA, DOUBT, Fit, fit, way_turned, without_evidence
 from verax.geometry.local_fit import Field, fit_field, resize_field, through
-from verax.geometry.transforms import Matrix, Size, compose, scaled, stretch
-from verax.geometry.verdict import ALPHA, DOUBT
-from verax.geometry.warp import share_seen, warp
 from verax.image import Image, Plane, check_image, replace_file
+from verax.image.pixels import resize
 
 Placed = Literal["exactly", "roughly", "undecided", "not"]
 

@@ -1,26 +1,198 @@
-"""Where is the prior? An exhaustive search over scales and shifts at a small size.
+"""Where is the prior? Tried on the photo's own frame first, and then searched for anywhere.
 
-For each pair of per-axis scales one FFT correlation of orientation channels gives the score of
-every shift at once. The photo mirrored and flipped goes through the same search: what those
-controls score is what a picture of another scene scores by chance.
+Most generators keep the frame: the prior is the photo's canvas stretched, cropped or extended, and
+little else moves. Each such placement is tested as it stands (`same_frame`), with far less
+evidence than a free search needs: structure freed of contrast by its own neighbourhood survives
+haze, rain and darkness in several octaves; where they agree within one small shift, that is
+evidence which pictures of other scenes do not give.
+
+The free search (`search`) is exhaustive over scales and shifts at a small size. For each pair of
+per-axis scales one FFT correlation of orientation channels gives the score of every shift at once.
+
+In both the photo mirrored and flipped goes through the same test: what those controls score is
+what a picture of another scene scores by chance.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
+import cv2
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from verax.geometry.features import control_views, correlate, orientation, resize, spectra
-from verax.geometry.transforms import Matrix, Size, compose, shift, stretch
+from verax.geometry import Matrix, Size, compose, scaled, scaling, shift, stretch, warp
+from verax.geometry.canvas import SAME_ASPECT
+from verax.geometry.features import Channels, log_luminance, orientation
 from verax.image import Plane
+from verax.image.pixels import blur, resize
 
-LONG_SIDE = 96  # px of the photo during the search
+MIRRORED = np.array([1, -1, 1, -1], np.float32)  # what a mirror does to the channels
+
+FRAME_SIDE = 160  # px of the photo during the test
+OCTAVES = (1.25, 2.5, 5.0)  # px: inner sigma of each band, the outer one is twice as wide
+WEIGHTS = np.array([0.5, 1, 1, 1, 1]) / np.sqrt(4.25)  # of the bands and of the edges
+NEIGHBOURHOOD = 2.0  # outer sigmas: where contrast is made relative
+FAINT = 0.05  # of the mean energy; keeps flat regions flat
+NEAR = 0.02  # of the long side: how far the peak may be from the frame's own place
+FAR = 0.3  # of each side: how far the controls are moved about
+MOST = 10.0  # no measure convinces alone
+BETTER = 1.1  # strength over the upright photo's from which a turned one fits clearly better
+
+# Evidence of 400 foreign pairings (real photos and simulated ones) follows a logistic law with
+# this centre and width, or falls off faster: 2 % lie above 4.7, one above 5.7. The weakest of 42
+# real pairs has 10.5, of 380 simulated ones in heavy haze, rain, snow and noise 8.8.
+CENTRE = 1.5
+WIDTH = 0.95
+
+LONG_SIDE = 96  # px of the photo during the free search
 STEPS = 1.0 + np.linspace(-0.24, 0.24, 9)  # per-axis scales around a hypothesis
 REACH = 0.16  # how far the centres may be apart, share of the photo's side
-SAME_ASPECT = 0.03  # log ratio of aspects below which nothing but a resize is considered
-FAR_ASPECT = 1.4  # and above which a crop would show too little to find
+FAR_ASPECT = 1.4  # log ratio of aspects above which a crop would show too little to find
+
+
+def control_views(channels: Channels) -> NDArray[np.float32]:
+    """Channels as they are, of the picture mirrored, flipped and both: (4, C, H, W).
+
+    One channel is a plane of levels, four are directions, which a mirror turns.
+    """
+    turns = MIRRORED if channels.shape[2] == len(MIRRORED) else np.ones(1, np.float32)
+    views = np.stack(
+        [channels, channels[:, ::-1] * turns, channels[::-1] * turns, channels[::-1, ::-1]]
+    )
+    return np.moveaxis(views, -1, 1)
+
+
+def spectra(planes: NDArray[np.float32], room: tuple[int, int]) -> NDArray[np.complex64]:
+    """Fourier transforms of planes (..., H, W) in `room`, of unit energy per picture (C, H, W)."""
+    energy = np.sqrt((planes * planes).sum((-3, -2, -1), keepdims=True)) + 1e-9
+    return np.asarray(scipy.fft.rfft2(planes / energy, room), np.complex64)
+
+
+def correlate(
+    views: NDArray[np.complex64], other: Channels, room: tuple[int, int]
+) -> NDArray[np.float32]:
+    """Correlation of each view (V, C, ...) with `other` at all cyclic shifts: (V, *room).
+
+    Element [v, y, x] is the score with the first pixel of `other` at (x, y) of the view.
+    """
+    conjugate = spectra(np.moveaxis(other, -1, 0), room).conj()
+    return np.asarray(scipy.fft.irfft2((views * conjugate).sum(1), room), np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """How well the prior fits the photo's frame.
+
+    Attributes:
+        evidence: agreement at the best placement, in deviations of what mirrored photos give.
+        turned: the same of the photo mirrored, upside down, and turned by half, there.
+        strengths: of all four, without the cut at MOST.
+        matrix: prior px to photo px, there.
+    """
+
+    evidence: float
+    turned: tuple[float, ...]
+    strengths: tuple[float, ...]
+    matrix: Matrix
+
+    @property
+    def p_value(self) -> float:
+        """Share of foreign pairings with at least this evidence."""
+        return _chance(self.evidence)
+
+    @property
+    def p_turned(self) -> float:
+        """The same for the best of the turned photos."""
+        return _chance(max(self.turned))
+
+    @property
+    def upright(self) -> bool:
+        """Whether no turned photo fits clearly better; a symmetric scene fits both ways."""
+        return max(self.strengths[1:]) <= BETTER * max(self.strengths[0], MOST)
+
+
+def _chance(evidence: float) -> float:
+    return float(1 / (1 + np.exp((evidence - CENTRE) / WIDTH)))
+
+
+def same_frame(photo: Plane, prior: Plane) -> Frame:
+    """The best of the placements that keep the frame."""
+    size = photo.shape[1], photo.shape[0]
+    small = scaled(size, min(1.0, FRAME_SIDE / max(size)))
+    rows, columns = (
+        scipy.fft.next_fast_len(side + int(FAR * side), real=True) for side in small[::-1]
+    )
+    views = [
+        spectra(control_views(measure), (rows, columns))
+        for measure in measures(log_luminance(photo, small))
+    ]
+    frames = [
+        _placed(views, prior, matrix, (size, small), (rows, columns))
+        for matrix in placements(size, (prior.shape[1], prior.shape[0]))
+    ]
+    return max(frames, key=lambda frame: frame.evidence)
+
+
+def placements(photo: Size, prior: Size) -> Iterator[Matrix]:
+    """Prior px to photo px: stretched, and where the shapes differ cropped and extended."""
+    yield stretch(prior, photo)
+    across, down = photo[0] / prior[0], photo[1] / prior[1]
+    if abs(np.log(across / down)) > SAME_ASPECT:
+        for scale in (max(across, down), min(across, down)):
+            beside = (photo[0] - scale * prior[0]) / 2, (photo[1] - scale * prior[1]) / 2
+            yield compose(shift(*beside), scaling(scale, scale))
+
+
+def measures(plane: Plane) -> list[Channels]:
+    """Bands of log-luminance relative to their neighbourhood, then edges, finer and broader."""
+    blurred = [blur(plane, sigma) for sigma in (*OCTAVES, 2 * OCTAVES[-1])]
+    bands = [
+        _relative(inner - outer, 2 * NEIGHBOURHOOD * sigma)
+        for sigma, inner, outer in zip(OCTAVES, blurred[:-1], blurred[1:], strict=True)
+    ]
+    edges = (orientation(plane, window=w, smooth=s) for w, s in ((3.75, 0.94), (6.25, 1.25)))
+    return [*bands, *edges]
+
+
+def _relative(band: Plane, window: float) -> Channels:
+    """A band over its local strength, zero mean, (H, W, 1)."""
+    energy = blur(band * band, window)
+    relative = band / np.sqrt(energy + FAINT * energy.mean() + 1e-10)
+    return np.asarray(relative - relative.mean(), np.float32)[..., None]
+
+
+def _placed(
+    views: list[NDArray[np.complex64]],
+    prior: Plane,
+    matrix: Matrix,
+    sizes: tuple[Size, Size],
+    room: tuple[int, int],
+) -> Frame:
+    """The fit near one placement; `sizes` are of the photo and of its small copy."""
+    small = sizes[1]
+    seen, valid = warp(prior, compose(stretch(*sizes), matrix), None, small)
+    border = cv2.BORDER_REPLICATE
+    shown = cv2.erode(valid, np.ones((3, 3), np.uint8), borderType=border)[..., None]
+    reach = max(1, round(NEAR * max(small)))
+    near = np.arange(-reach, reach + 1)
+    down, across = (np.arange(-int(FAR * side), int(FAR * side) + 1) for side in small[::-1])
+    total, uncut = np.zeros((2, 4, len(near), len(near)))
+    for weight, view, measure in zip(
+        WEIGHTS, views, measures(log_luminance(seen, small)), strict=True
+    ):
+        scores = correlate(view, measure * shown, room)
+        typical = float(np.sqrt(np.mean(scores[1:, down][:, :, across] ** 2))) + 1e-9
+        surface = scores[:, near][:, :, near] / typical
+        total += weight * np.clip(surface, -1, MOST)
+        uncut += weight * surface
+    upright, *turned = (float(value) for value in total.reshape(4, -1).max(1))
+    strengths = tuple(float(value) for value in uncut.reshape(4, -1).max(1))
+    row, column = np.unravel_index(total[0].argmax(), total[0].shape)
+    move = shift(float(near[column]), float(near[row]))
+    there = compose(stretch(small, sizes[0]), move, stretch(*sizes), matrix)
+    return Frame(upright, tuple(turned), strengths, there)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from verax.deviation.objects.regions import Mask, Regions, gradients
 from verax.deviation.pair import Map
 from verax.deviation.record import ObjectKind
-from verax.geometry.features import blur, resize
+from verax.image.pixels import blur, resize
 
 COARSE = 3  # px of the regions per px at which displacements are sought
 MOST_PIXELS = 1500  # compared with each other

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from verax.deviation.objects.relight import as_shown, in_the_light_of
 from verax.deviation.pair import Map, Pair
-from verax.geometry.features import blur, resize
 from verax.image import Image
+from verax.image.pixels import blur, resize
 
 SIDE_PX = 288  # long side at which regions are sought
 SOFT_PX = 1.2
