@@ -1,6 +1,9 @@
 """verax demo: the main job on a photo that comes with an installed package."""
 
 import json
+import os
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,3 +70,18 @@ def tell(record: dict[str, Any], out: Path) -> None:
     print(f"look at      {out / 'sheet.png'}")
     print(f"             {out / 'restored.png'}")
     print(f"numbers in   {out / 'report.json'}")
+    print("the same, by the command that restores your own photos:")
+    print(
+        f"             {program()} restore {out / 'photo.png'} {out / 'prior.png'} "
+        f"-o {out / 'again.png'}"
+    )
+
+
+def program() -> str:
+    """What to type for this command: its name, or its path where the name finds another or none."""
+    here = Path(sys.argv[0])
+    if here.name != "verax":  # python -m verax
+        return f"{sys.executable} -m verax"
+    found = shutil.which("verax")
+    return "verax" if found and Path(found).samefile(here) else os.path.relpath(here)
+

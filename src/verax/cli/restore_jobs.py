@@ -65,16 +65,18 @@ def second_as_prior(pictures: list[Path]) -> tuple[list[Path], Path | None]:
     except VeraxError:  # said when its turn comes; the other one is restored
         return pictures, None
     taken_by = camera(other)
+    names = [path.name for path in pictures]
+    first, second = names if len(set(names)) == 2 else map(str, pictures)
     if taken_by or not (found := register(photo.pixels, other.pixels)).usable:
         why = f"a {taken_by} took it" if taken_by else WHY[found.placed]
         print(
-            f"note: {other.name} is restored as a photo of its own, since {why}; "
+            f"note: {second} is restored as a photo of its own, since {why}; "
             "if it is a prior, use --prior",
             file=sys.stderr,
         )
         return pictures, None
     print(
-        f"note: {other.name} shows the same scene as {photo.name} and is used as its prior; "
+        f"note: {second} shows the same scene as {first} and is used as its prior; "
         "if both are photos, name their folder",
         file=sys.stderr,
     )
