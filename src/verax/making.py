@@ -20,6 +20,7 @@ from verax.provenance.statement import beside_path, marked, seal
 from verax.settings import Settings
 
 if TYPE_CHECKING:
+    from verax.geometry.register import Registration
     from verax.pipeline import Restoration
 
 
@@ -110,11 +111,16 @@ class Origin:
 
 
 def make(
-    order: Order, *, prior: Opened | None = None, credentials: Credentials | None = None
+    order: Order,
+    *,
+    prior: Opened | None = None,
+    registration: "Registration | None" = None,
+    credentials: Credentials | None = None,
 ) -> Made:
     """Read, restore, write, mark and sign one restoration.
 
-    `prior` is one that is open already, instead of `order.prior`. Raises ImageReadError for files
+    `prior` is one that is open already, instead of `order.prior`; `registration` is the prior's on
+    the photo, where it is known already. Raises ImageReadError for files
     that are not pictures, InputError for a result that would replace its source, OutputError when
     it cannot be written or signed.
     """
@@ -146,6 +152,7 @@ def make(
         fidelity=order.fidelity,
         task=order.task,
         accept_prior=order.accept_prior,
+        registration=registration,
         mask=mask,
         only=only,
         scale=order.scale,

@@ -110,6 +110,7 @@ def restore(
     fidelity: float = DEFAULT_FIDELITY,
     task: str = "",
     accept_prior: bool = False,
+    registration: Registration | None = None,
     mask: "Picture | None" = None,
     only: "Picture | None" = None,
     scale: str = "",
@@ -130,6 +131,8 @@ def restore(
         read off the photo and the pair.
     accept_prior
         The prior is known to show the photo's scene: it is used where nobody could tell.
+    registration
+        Of this prior on this photo, where `verax.register` has found it already.
     mask
         Of the photo's size, white where the photo holds nothing: filled from the prior.
     only
@@ -153,7 +156,7 @@ def restore(
     check_options(original, fidelity, task, scale, alone=prior is None)
     hand, free = (_mask(given, original, name) for given, name in ((mask, "mask"), (only, "only")))
     picture = None if prior is None else _opened(prior, "prior").pixels
-    registration, warped = _placed(original, picture, accept=accept_prior)
+    registration, warped = _placed(original, picture, registration, accept=accept_prior)
     use: PriorUse = "none"
     if registration is not None:
         use = "used" if registration.usable else "unused"
@@ -192,12 +195,12 @@ def check_options(photo: Photo, fidelity: float, task: str, scale: str, *, alone
 
 
 def _placed(
-    photo: Photo, prior: Image | None, *, accept: bool
+    photo: Photo, prior: Image | None, known: Registration | None, *, accept: bool
 ) -> tuple[Registration | None, Warped | None]:
     """Where the prior lies on the photo, and the prior there."""
     if prior is None:
         return None, None
-    found = register(photo.pixels, prior, accept=accept)
+    found = known or register(photo.pixels, prior, accept=accept)
     return found, apply(found, prior, size=(photo.width, photo.height))
 
 

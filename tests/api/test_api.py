@@ -172,6 +172,16 @@ def test_every_public_function_says_what_it_takes_gives_and_raises():
             assert "Raises\n" in words, name
 
 
+def test_a_registration_that_is_known_is_not_found_again(scene):
+    photo, prior = np.asarray(scene * 0.25, np.float32), scene
+    found = verax.register(photo, prior)
+
+    again = verax.restore(photo, prior, registration=found)
+
+    assert again.registration is found
+    assert np.array_equal(again.pixels, verax.restore(photo, prior).pixels)
+
+
 def test_an_unknown_task_is_refused_with_a_suggestion():
     with pytest.raises(UnknownNameError, match="did you mean 'dehaze'"):
         verax.restore(np.full((64, 64, 3), 0.5, np.float32), task="dehze")

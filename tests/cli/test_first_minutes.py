@@ -171,7 +171,7 @@ def record_of(believed, *, faults=(), task="", front=0.0, **more):
         (record_of("nothing", front=0.9), "What lay in front of the scene removed with"),
         (record_of("nothing"), "hardly anything was taken"),
         (record_of("", prior="none", faults=["lowlight"]), "Brightened by the embedded networks;"),
-        (record_of("", prior="none"), "the photo is as it was; nothing in it comes from"),
+        (record_of("", prior="none"), "No fault found that the embedded networks mend;"),
         (record_of("", prior="none", restorer="dcp"), "Restored by dcp, without a prior;"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

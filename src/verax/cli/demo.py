@@ -84,4 +84,3 @@ def program() -> str:
         return f"{sys.executable} -m verax"
     found = shutil.which("verax")
     return "verax" if found and Path(found).samefile(here) else os.path.relpath(here)
-

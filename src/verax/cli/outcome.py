@@ -76,7 +76,7 @@ def _alone(record: dict[str, Any]) -> str:
     done = _in_words([REMOVED[kind] for kind in _mended(record) if kind in REMOVED],
                      [DONE[kind] for kind in _mended(record) if kind in DONE])  # fmt: skip
     if not done:
-        return f"No fault found that the embedded networks mend: the photo is as it was; {clean}."
+        return f"No fault found that the embedded networks mend; {clean}."
     return f"{done} by the embedded networks; {clean}."
 
 

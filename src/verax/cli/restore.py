@@ -1,5 +1,7 @@
 """verax restore: photo and prior in, restoration out."""
 
+from dataclasses import replace
+
 from verax.cli import pairing
 from verax.cli.grouped import grouped
 from verax.cli.paid import Terms
@@ -24,10 +26,10 @@ def restore(photos: Photos, files: Files, choices: Choices, ask: Ask, terms: Ter
     from verax.cli.asked import Batching
     from verax.priors.generated import Wishes
 
-    prior = files.prior
+    prior, registration = files.prior, None
     paying = any((ask.model, ask.prompt, terms.gateway, terms.base_url, ask.batch, terms.dry_run))
     if not paying and prior is None:
-        photos, prior = second_as_prior(photos)
+        photos, prior, registration = second_as_prior(photos)
     asking = paying or (ask.task != "auto" and prior is None)
     check_options(ask, terms, asking=asking)
     paths, several = pairing.expand(photos, recursive=files.recursive)
@@ -37,6 +39,8 @@ def restore(photos: Photos, files: Files, choices: Choices, ask: Ask, terms: Ter
         paths, several=several, prior=prior, output=files.output, report=files.report,
         recursive=files.recursive,
     )  # fmt: skip
+    if registration is not None:
+        jobs = [replace(jobs[0], registration=registration)]
     options = options_of(choices, ask.task, several=several)
     jobs = still_to_do(jobs, options)
     if not asking:

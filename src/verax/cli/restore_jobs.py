@@ -17,6 +17,7 @@ from verax.image.header import READ_ONLY
 
 if TYPE_CHECKING:
     from verax.cli.asked import Asker, Batching
+    from verax.geometry.register import Registration
     from verax.image import Photo
     from verax.making import Made, Opened
     from verax.priors.generated import GeneratedPrior, Wishes
@@ -32,12 +33,16 @@ WHY = {
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One photo of a call: where it comes from and where its results go."""
+    """One photo of a call: where it comes from and where its results go.
+
+    `registration` is the prior's on the photo, where that had to be found before.
+    """
 
     photo: Path
     prior: Path | None
     output: Path
     report: Path | None
+    registration: "Registration | None" = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +55,9 @@ class Options:
     credentials: "Credentials | None" = field(default=None, repr=False)
 
 
-def second_as_prior(pictures: list[Path]) -> tuple[list[Path], Path | None]:
+def second_as_prior(
+    pictures: list[Path],
+) -> "tuple[list[Path], Path | None, Registration | None]":
     """Two picture files of one scene are a photo and its prior; anything else is photos.
 
     Generators write no camera into their files: a second picture with one in it is a photo.
@@ -59,11 +66,11 @@ def second_as_prior(pictures: list[Path]) -> tuple[list[Path], Path | None]:
     from verax.geometry.register import register
 
     if len(pictures) != 2 or not all(path.is_file() for path in pictures):
-        return pictures, None
+        return pictures, None, None
     try:
         photo, other = (images.read(path) for path in pictures)
     except VeraxError:  # said when its turn comes; the other one is restored
-        return pictures, None
+        return pictures, None, None
     taken_by = camera(other)
     names = [path.name for path in pictures]
     first, second = names if len(set(names)) == 2 else map(str, pictures)
@@ -74,13 +81,13 @@ def second_as_prior(pictures: list[Path]) -> tuple[list[Path], Path | None]:
             "if it is a prior, use --prior",
             file=sys.stderr,
         )
-        return pictures, None
+        return pictures, None, None
     print(
         f"note: {second} shows the same scene as {first} and is used as its prior; "
         "if both are photos, name their folder",
         file=sys.stderr,
     )
-    return pictures[:1], pictures[1]
+    return pictures[:1], pictures[1], found
 
 
 def camera(photo: "Photo") -> str:
@@ -249,7 +256,9 @@ def run_job(job: Job, options: Options, service: "Asker | None" = None) -> dict[
         scale=choices.scale,
     )
     prior = None if asked is None else opened_answer(asked)
-    made = making.make(order, prior=prior, credentials=options.credentials)
+    made = making.make(
+        order, prior=prior, registration=job.registration, credentials=options.credentials
+    )
     record = {
         "photo": str(job.photo), "output": str(job.output), "restorer": order.restorer,
         **made.record(),
