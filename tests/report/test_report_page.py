@@ -97,7 +97,7 @@ def test_pictures_can_be_chosen_and_the_address_leads_back(page):
     assert "zoom=1.5" in page.url
     page.locator(".compare-stage").focus()
     page.keyboard.press("0")
-    page.keyboard.press("s")
+    page.keyboard.press("a")
 
 
 def test_the_slider_compares_photo_and_reference(page):
@@ -109,6 +109,8 @@ def test_the_slider_compares_photo_and_reference(page):
     assert handle.get_attribute("aria-valuenow") == "52"
     assert page.locator("figcaption", has_text="left: photo · right: reference").count() == 1
     page.get_by_role("button", name="Side by side").click()
+    assert page.locator(".compare-pane").count() == 2
+    page.get_by_role("button", name="All").click()
     assert page.locator(".compare-pane").count() == 3
 
 

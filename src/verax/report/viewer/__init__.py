@@ -9,7 +9,8 @@ from importlib.resources import files
 
 def script() -> str:
     """The viewer's JavaScript; it defines `veraxCompare(element, options)`."""
-    return (files(__package__) / "compare.js").read_text(encoding="utf-8")
+    parts = (files(__package__) / name for name in ("hands.js", "compare.js"))
+    return "\n".join(part.read_text(encoding="utf-8") for part in parts)
 
 
 def style() -> str:

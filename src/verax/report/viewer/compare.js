@@ -5,15 +5,12 @@
  *     panels: [{name: "photo", src: "..."}, {name: "restoration", src: "...", note: "psnr 31.2"}],
  *     overlays: [{name: "motion", src: "..."}],     // optional, drawn over every picture
  *     state: "mode=slider&a=0&b=1",                 // optional, what link() gave
+ *     modes: ["slider", "side"],                    // optional, only these ways to compare
  *     onChange: (state) => {},                      // optional, e.g. to keep it in the address
  *   });
  *   viewer.setPanels(panels, overlays); viewer.link(); viewer.setLink(text); viewer.destroy();
- *   viewer.setShare(0.6);                           // of every panel that has `under`, see below
  *
- * A panel {name, src, under} shows its picture mixed with another of the same size: `share` of
- * `src` and the rest of `under`, linear in the stored values; it starts with all of `src`.
- *
- * `src` and `under` may also be functions that promise an address: only what is shown is fetched.
+ * `src` may also be a function that promises an address: only what is shown is fetched.
  *
  * All pictures share the grid of the first one: (x, y) is the centre of the view as a share of its
  * width and height, zoom 1 fits the whole picture. A picture of another shape is fitted inside.
@@ -22,28 +19,28 @@
 
 window.veraxCompare = function veraxCompare(root, options) {
   const MODES = [
-    ["side", "Side by side", "s"],
-    ["slider", "Slider", "w"],
-    ["flicker", "Flicker", "f"],
-    ["difference", "Difference", "d"],
-  ];
+    ["slider", "Slider", "w", "Left", "Right"],
+    ["side", "Side by side", "s", "Left", "Right"],
+    ["flicker", "Flicker", "f", "First", "Second"],
+    ["difference", "Difference", "d", "First", "Second"],
+    ["all", "All", "a", "", ""],
+  ].filter(([mode]) => !options.modes || options.modes.includes(mode));
   const MAX_ZOOM = 64;
   const KEYS_HELP =
-    "Keys: arrows move, + and - zoom, 0 fits, 1 shows pixels, s side by side, w slider, " +
-    "f flicker, d difference, space swaps, [ and ] choose A, { and } choose B, o overlay, " +
-    "shift-drag marks a crop, c clears the crops.";
+    "Keys: arrows move, + and - zoom, 0 fits, 1 shows pixels, w slider, s side by side, " +
+    "f flicker, d difference, a all, space swaps, [ and ] choose the first picture, { and } the " +
+    "second, o overlay, x full screen, shift-drag marks a crop, c clears the crops. " +
+    "The wheel zooms with Ctrl or ⌘ held, and in full screen.";
 
   let panels = [];
   let overlays = [];
   let size = { width: 3, height: 2 }; // of the first picture, px
   const state = {
-    mode: "side", a: 0, b: 1, zoom: 1, x: 0.5, y: 0.5, split: 0.5, overlay: -1, boxes: [],
+    mode: MODES[MODES.length - 1][0], a: 0, b: 1, zoom: 1, x: 0.5, y: 0.5, split: 0.5, overlay: -1, boxes: [],
   };
   let swapped = false; // flicker shows B
   let timer = 0;
-  let share = 1; // of `src` over `under`
-  const pointers = new Map();
-  let drag = null;
+  const life = new AbortController(); // of everything that listens to `root`
 
   const make = (tag, className, text) => {
     const node = document.createElement(tag);
@@ -69,24 +66,30 @@ window.veraxCompare = function veraxCompare(root, options) {
   help.append(make("summary", "", "Keys"), make("p", "", KEYS_HELP));
   root.replaceChildren(bar, stage, crops, status, help);
 
+  const group = (className) => {
+    const node = make("div", className);
+    bar.append(node);
+    return node;
+  };
+  const modes = group("compare-modes"), choices = group("compare-choices"), zooms = group("compare-zooms");
   const modeButtons = MODES.map(([mode, label, key]) => {
     const button = make("button", "", label);
     button.type = "button";
     button.title = label + " (" + key + ")";
     button.addEventListener("click", () => update({ mode }));
-    bar.append(button);
+    modes.append(button);
     return [mode, button];
   });
   const chooser = (label, key) => {
-    const wrap = make("label", "compare-choice", label + " ");
+    const wrap = make("label", "compare-choice");
     const select = make("select");
     select.addEventListener("change", () => update({ [key]: Number(select.value) }));
-    wrap.append(select);
-    bar.append(wrap);
+    wrap.append(make("span", "", label), select);
+    choices.append(wrap);
     return select;
   };
-  const chooseA = chooser("A", "a");
-  const chooseB = chooser("B", "b");
+  const chooseA = chooser("Left", "a");
+  const chooseB = chooser("Right", "b");
   const chooseOverlay = chooser("Overlay", "overlay");
   const zoomButton = (label, title, action) => {
     const button = make("button", "", label);
@@ -94,12 +97,13 @@ window.veraxCompare = function veraxCompare(root, options) {
     button.title = title;
     button.setAttribute("aria-label", title);
     button.addEventListener("click", action);
-    bar.append(button);
+    zooms.append(button);
   };
   zoomButton("−", "Zoom out (-)", () => zoomBy(1 / 1.5));
   zoomButton("+", "Zoom in (+)", () => zoomBy(1.5));
   zoomButton("Fit", "Fit the whole picture (0)", () => update({ zoom: 1, x: 0.5, y: 0.5 }));
   zoomButton("1:1", "1:1, one picture pixel per screen pixel (1)", () => zoomToPixels());
+  zoomButton("Full", "Full screen (x)", () => fullScreen());
 
   // ---- panes --------------------------------------------------------------------------------
   /** Give an <img> its address, now or when it is there. */
@@ -113,26 +117,8 @@ window.veraxCompare = function veraxCompare(root, options) {
     fetchInto(image, panel.src);
     image.alt = panel.name;
     image.draggable = false;
-    let whole = image;
-    if (panel.under) {
-      const under = make("img");
-      fetchInto(under, panel.under);
-      under.alt = "";
-      under.draggable = false;
-      image.className = "compare-over";
-      image.style.opacity = String(share);
-      whole = make("div");
-      whole.append(under, image);
-    }
-    whole.className = ("compare-picture " + (className || "") + " " + whole.className).trim();
-    return whole;
-  }
-
-  function setShare(value) {
-    share = clamp(value, 0, 1);
-    root.querySelectorAll(".compare-over").forEach((image) => {
-      image.style.opacity = String(share);
-    });
+    image.className = ("compare-picture " + (className || "")).trim();
+    return image;
   }
 
   function pane(caption, images) {
@@ -156,8 +142,9 @@ window.veraxCompare = function veraxCompare(root, options) {
     const a = panels[state.a], b = panels[state.b];
     let panes = [];
     if (panels.length === 0) panes = [];
-    else if (state.mode === "side" || panels.length === 1) {
-      panes = panels.map((panel) => pane(captionOf(panel), [picture(panel), ...overlayImages()]));
+    else if (state.mode === "all" || state.mode === "side" || panels.length === 1) {
+      const several = state.mode === "side" && panels.length > 1 ? [a, b] : panels;
+      panes = several.map((panel) => pane(captionOf(panel), [picture(panel), ...overlayImages()]));
     } else if (state.mode === "slider") {
       const figure = pane("left: " + a.name + " · right: " + b.name, [
         picture(a), picture(b, "compare-right"), ...overlayImages(),
@@ -165,11 +152,7 @@ window.veraxCompare = function veraxCompare(root, options) {
       figure.firstChild.append(sliderHandle());
       panes = [figure];
     } else if (state.mode === "difference") {
-      const figure = pane("|" + a.name + " − " + b.name + "|, four times as bright", [
-        picture(a), picture(b, "compare-minus"),
-      ]);
-      figure.classList.add("compare-difference");
-      panes = [figure];
+      panes = [differencePane(a, b)];
     } else {
       const shown = swapped ? b : a;
       panes = [pane(shown.name, [picture(a, swapped ? "compare-hidden" : ""),
@@ -182,11 +165,56 @@ window.veraxCompare = function veraxCompare(root, options) {
     place();
   }
 
+  function differencePane(a, b) {
+    const both = [picture(a), picture(b, "compare-minus")];
+    const caption = (light) => "difference of " + a.name + " and " + b.name + ", " +
+      (light.first > 1 ? a.name + " brightened first, " : light.second > 1 ? b.name + " brightened first, " : "") +
+      Number(light.gain.toPrecision(2)) + " times as bright";
+    const figure = pane("", both);
+    figure.classList.add("compare-difference");
+    Promise.all(both.map((image) => loaded(image).catch(() => {}))).then(() => {
+      const light = readable(...both);
+      both[0].style.filter = "brightness(" + light.first + ")";
+      both[1].style.filter = "brightness(" + light.second + ")";
+      figure.querySelector(".compare-layer").style.filter = "brightness(" + light.gain + ")";
+      figure.lastChild.textContent = caption(light);
+    });
+    return figure;
+  }
+
+  const loaded = (image) => image.complete && image.src ? Promise.resolve() : new Promise((resolve, reject) => {
+    image.addEventListener("load", resolve, { once: true });
+    image.addEventListener("error", reject, { once: true });
+  });
+
+  /** Light for the darker of two pictures, and how much brighter their difference is to be drawn.
+   * A page opened from a file may not read its pictures: four times as bright then. */
+  function readable(a, b) {
+    const side = 96, canvas = make("canvas");
+    canvas.width = canvas.height = side;
+    const context = canvas.getContext("2d", { willReadFrequently: true });
+    const levels = (image) => {
+      context.drawImage(image, 0, 0, side, side);
+      return context.getImageData(0, 0, side, side).data;
+    };
+    try {
+      const [p, q] = [levels(a), levels(b)];
+      const ratio = clamp((q.reduce((sum, v) => sum + v, 0) - 255 * side * side) /
+        Math.max(1, p.reduce((sum, v) => sum + v, 0) - 255 * side * side), 1 / 8, 8);
+      const first = ratio > 1.5 ? ratio : 1, second = ratio < 1 / 1.5 ? 1 / ratio : 1;
+      const steps = p.map((v, i) => Math.abs(Math.min(255, v * first) - Math.min(255, q[i] * second)))
+        .filter((_, i) => i % 4 !== 3).sort();
+      return { first, second, gain: clamp(230 / Math.max(1, steps[Math.floor(steps.length * 0.98)]), 1, 24) };
+    } catch {
+      return { first: 1, second: 1, gain: 4 };
+    }
+  }
+
   function sliderHandle() {
     const handle = make("div", "compare-handle");
     handle.tabIndex = 0;
     handle.setAttribute("role", "slider");
-    handle.setAttribute("aria-label", "Border between A and B");
+    handle.setAttribute("aria-label", "Border between left and right");
     handle.setAttribute("aria-valuemin", "0");
     handle.setAttribute("aria-valuemax", "100");
     handle.addEventListener("keydown", (event) => {
@@ -231,7 +259,8 @@ window.veraxCompare = function veraxCompare(root, options) {
   }
 
   function place() {
-    stage.style.setProperty("--aspect", size.width + " / " + size.height);
+    stage.style.setProperty("--aspect", String(size.width / size.height));
+    stage.classList.toggle("compare-near", state.zoom > 1 || isFull());
     for (const frame of frames()) {
       const scale = scaleIn(frame);
       const width = size.width * scale, height = size.height * scale;
@@ -251,7 +280,7 @@ window.veraxCompare = function veraxCompare(root, options) {
         handle.setAttribute("aria-valuenow", String(Math.round(state.split * 100)));
       }
       frame.querySelectorAll(".compare-box").forEach((node) => node.remove());
-      for (const box of drag && drag.box ? [...state.boxes, drag.box] : state.boxes) {
+      for (const box of [...state.boxes, ...hands.marked()]) {
         const node = make("div", "compare-box");
         node.style.cssText = "left:" + box[0] * 100 + "%;top:" + box[1] * 100 + "%;width:" +
           box[2] * 100 + "%;height:" + box[3] * 100 + "%";
@@ -283,8 +312,11 @@ window.veraxCompare = function veraxCompare(root, options) {
 
   // ---- state --------------------------------------------------------------------------------
   function update(change) {
+    if ("mode" in change && !MODES.some(([mode]) => mode === change.mode)) return;
     const rebuild = ["mode", "a", "b", "overlay", "boxes"].some((key) => key in change);
     Object.assign(state, change);
+    // nothing but the picture is shown: at zoom 1 all of it
+    for (const key of ["x", "y"]) state[key] = clamp(state[key], 0.5 / state.zoom, 1 - 0.5 / state.zoom);
     if (panels.length > 0) { // a link may name more panels than there are
       state.a = clamp(state.a, 0, panels.length - 1);
       state.b = clamp(state.b, 0, panels.length - 1);
@@ -301,12 +333,15 @@ window.veraxCompare = function veraxCompare(root, options) {
     for (const [mode, button] of modeButtons) {
       button.setAttribute("aria-pressed", String(mode === state.mode));
       button.disabled = panels.length < 2;
+      button.hidden = mode === "all" && panels.length < 3;
     }
     fill(chooseA, panels, state.a);
     fill(chooseB, panels, state.b);
     fill(chooseOverlay, [{ name: "none" }, ...overlays], state.overlay + 1, -1);
-    chooseA.parentNode.hidden = chooseB.parentNode.hidden =
-      state.mode === "side" || panels.length < 2;
+    const [, , , left, right] = MODES.find(([mode]) => mode === state.mode);
+    chooseA.previousSibling.textContent = left;
+    chooseB.previousSibling.textContent = right;
+    chooseA.parentNode.hidden = chooseB.parentNode.hidden = state.mode === "all" || panels.length < 2;
     chooseOverlay.parentNode.hidden = overlays.length === 0;
   }
 
@@ -363,106 +398,37 @@ window.veraxCompare = function veraxCompare(root, options) {
     stage.querySelector("figcaption").textContent = name;
   }
 
-  // ---- hands: wheel, drag, pinch, keys ----------------------------------------------------------
-  const frameOf = (event) => event.target.closest && event.target.closest(".compare-frame");
+  // ---- full screen ----------------------------------------------------------------------------
+  const isFull = () => root.classList.contains("compare-full");
 
-  function position(event, frame) {
-    const box = frame.getBoundingClientRect();
-    return { frame, x: event.clientX - box.left, y: event.clientY - box.top };
+  function fullScreen(on = !isFull()) {
+    root.classList.toggle("compare-full", on);
+    if (on) root.requestFullscreen?.().catch(() => {}); // where there is none, it fills the window
+    else if (document.fullscreenElement === root) document.exitFullscreen();
+    place();
+    stage.focus();
   }
+  root.addEventListener("fullscreenchange", () => {
+    if (isFull() && !document.fullscreenElement) fullScreen(false);
+  }, { signal: life.signal });
 
-  function sceneAt(at) {
-    const scale = scaleIn(at.frame);
-    return [
-      clamp(state.x + (at.x - at.frame.clientWidth / 2) / (scale * size.width), 0, 1),
-      clamp(state.y + (at.y - at.frame.clientHeight / 2) / (scale * size.height), 0, 1),
-    ];
-  }
-
-  stage.addEventListener("wheel", (event) => {
-    const frame = frameOf(event);
-    if (!frame) return;
-    event.preventDefault();
-    zoomBy(Math.exp(-event.deltaY * 0.002), position(event, frame));
-  }, { passive: false });
-
-  stage.addEventListener("pointerdown", (event) => {
-    const frame = frameOf(event);
-    if (!frame || event.button > 0) return;
-    frame.setPointerCapture(event.pointerId);
-    pointers.set(event.pointerId, [event.clientX, event.clientY]);
-    const at = position(event, frame);
-    drag = { frame, split: event.target.classList.contains("compare-handle") };
-    if (event.shiftKey) drag.start = sceneAt(at);
-  });
-
-  stage.addEventListener("pointermove", (event) => {
-    const last = pointers.get(event.pointerId);
-    if (!last || !drag) return;
-    const at = position(event, drag.frame);
-    if (drag.split) update({ split: clamp(at.x / drag.frame.clientWidth, 0, 1) });
-    else if (drag.start) {
-      const end = sceneAt(at);
-      drag.box = [0, 1].map((i) => Math.min(drag.start[i], end[i]))
-        .concat([0, 1].map((i) => Math.abs(drag.start[i] - end[i])));
-      place();
-    } else if (pointers.size === 2) pinch(event, at);
-    else {
-      const scale = scaleIn(drag.frame);
-      update({
-        x: clamp(state.x - (event.clientX - last[0]) / (scale * size.width), 0, 1),
-        y: clamp(state.y - (event.clientY - last[1]) / (scale * size.height), 0, 1),
-      });
-    }
-    pointers.set(event.pointerId, [event.clientX, event.clientY]);
-  });
-
-  function pinch(event, at) {
-    const other = Array.from(pointers.entries()).find(([id]) => id !== event.pointerId)[1];
-    const before = pointers.get(event.pointerId);
-    const distance = (p) => Math.hypot(p[0] - other[0], p[1] - other[1]);
-    zoomBy(distance([event.clientX, event.clientY]) / Math.max(1, distance(before)), at);
-  }
-
-  function release(event) {
-    if (!pointers.delete(event.pointerId) || pointers.size > 0) return;
-    const box = drag && drag.box;
-    drag = null;
-    if (box && box[2] > 0.005 && box[3] > 0.005) update({ boxes: [...state.boxes, box] });
-    else place();
-  }
-  stage.addEventListener("pointerup", release);
-  stage.addEventListener("pointercancel", release);
-
-  const step = () => 0.1 / state.zoom;
-  const turn = (key, by) => () =>
-    update({ [key]: (state[key] + by + panels.length) % panels.length });
-  const ACTIONS = {
-    ArrowLeft: () => update({ x: clamp(state.x - step(), 0, 1) }),
-    ArrowRight: () => update({ x: clamp(state.x + step(), 0, 1) }),
-    ArrowUp: () => update({ y: clamp(state.y - step(), 0, 1) }),
-    ArrowDown: () => update({ y: clamp(state.y + step(), 0, 1) }),
-    "+": () => zoomBy(1.5), "=": () => zoomBy(1.5), "-": () => zoomBy(1 / 1.5),
-    0: () => update({ zoom: 1, x: 0.5, y: 0.5 }), 1: zoomToPixels,
+  const keys = {
     s: () => update({ mode: "side" }), w: () => update({ mode: "slider" }),
     f: () => update({ mode: "flicker" }), d: () => update({ mode: "difference" }),
-    " ": swap, c: () => update({ boxes: [] }),
-    "[": turn("a", -1), "]": turn("a", 1), "{": turn("b", -1), "}": turn("b", 1),
+    a: () => update({ mode: "all" }), x: () => fullScreen(),
+    " ": swap, c: () => update({ boxes: [] }), 1: zoomToPixels,
     o: () => update({ overlay: state.overlay + 1 < overlays.length ? state.overlay + 1 : -1 }),
   };
-
-  root.addEventListener("keydown", (event) => {
-    const typing = event.target.matches("input, textarea, select, button, summary");
-    if (typing || event.ctrlKey || event.metaKey || event.altKey || panels.length === 0) return;
-    const action = ACTIONS[event.key];
-    if (!action) return;
-    event.preventDefault();
-    action();
-    announce();
+  const turn = (key, by) => update({ [key]: (state[key] + by + panels.length) % panels.length });
+  Object.entries({ "[": ["a", -1], "]": ["a", 1], "{": ["b", -1], "}": ["b", 1] })
+    .forEach(([key, change]) => { keys[key] = () => turn(...change); });
+  const hands = window.veraxHands({
+    root, stage, state, update, place, zoomBy, scaleIn, clamp, isFull, announce, keys,
+    size: () => size, empty: () => panels.length === 0, leave: () => fullScreen(false), signal: life.signal,
   });
 
   function announce() {
-    const pair = panels.length > 1 && state.mode !== "side"
+    const pair = panels.length > 1 && state.mode !== "all"
       ? ": " + panels[state.a].name + " and " + panels[state.b].name : "";
     const label = MODES.find(([mode]) => mode === state.mode)[1];
     status.textContent = label + pair + ", zoom " + Math.round(state.zoom * 100) + " %";
@@ -497,13 +463,14 @@ window.veraxCompare = function veraxCompare(root, options) {
 
   return {
     setPanels,
-    setShare,
     link,
     setLink,
     state,
     destroy() {
       window.clearInterval(timer);
       watcher.disconnect();
+      life.abort();
+      root.classList.remove("compare-full");
       root.replaceChildren();
     },
   };

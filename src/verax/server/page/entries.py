@@ -35,6 +35,17 @@ def under_way(request: Request) -> dict[str, "asyncio.Task[None]"]:
     return running
 
 
+async def sent_before(request: Request, kept: History, name: str) -> Response | None:
+    """The answer to what came once already; Problem 429 while its first coming is under way."""
+    if name not in set(kept.ids()):
+        return None
+    running = name in under_way(request)
+    told = await run_in_threadpool(partial(history.record, kept.entry(name), running=running))
+    if "format" not in told and told.get("kind") == "restoration":
+        raise Problem(429, "this is still being received", "arriving", headers={"retry-after": "2"})
+    return json_response(told, status=202)
+
+
 async def start(request: Request, entry: Path, work: Work) -> Response:
     """Begin the work of an entry; answers with the entry as it stands."""
     running = under_way(request)

@@ -7,12 +7,14 @@ entry are a fixed set.
 """
 
 import json
+import os
 import re
 import secrets
 import shutil
 import time
 import unicodedata
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,14 @@ PICTURES = (
 )  # fmt: skip
 MOST = 500  # entries of one client
 MOST_NAME = 120
+UNDO_S = 600.0
+SENT = (
+    "photo",
+    "prior",
+    "mask",
+    "only",
+    "request.json",
+)  # files of an entry that are not made here
 FINAL = ("done", "failed")
 INTERRUPTED = "the server stopped before this was finished; start it again"
 
@@ -52,12 +62,20 @@ class History:
 
     folder: Path
 
-    def create(self, request: dict[str, Any]) -> Path:
-        """A new entry's folder. Raises Problem 409 when there are too many already."""
+    def create(self, request: dict[str, Any], *, name: str = "") -> Path:
+        """A new entry's folder; `name` is an id that the client has chosen.
+
+        Raises Problem 400 for what is no id, 409 when it is taken or there are too many entries.
+        """
+        if name and not ID.fullmatch(name):
+            raise Problem(400, "id: want 22 letters, digits, - and _", "invalid_value", "id")
         if sum(1 for _ in self.ids()) >= MOST:
             raise Problem(409, f"the history holds {MOST} entries; delete some", "history_full")
-        entry = self.folder / secrets.token_urlsafe(16)
-        entry.mkdir(parents=True, mode=0o700)
+        entry = self.folder / (name or secrets.token_urlsafe(16))
+        try:
+            entry.mkdir(parents=True, mode=0o700)
+        except FileExistsError as exc:
+            raise Problem(409, "id: this entry is there already", "taken", "id") from exc
         write_json(
             entry / "request.json",
             {"id": entry.name, "created": round(time.time(), 3), "state": "waiting", **request},
@@ -85,10 +103,30 @@ class History:
         return path
 
     def remove(self, name: str) -> None:
-        """Forget an entry with all its files; a worker that still writes to it finds it gone."""
-        gone = self.folder / f".{name}.gone"
+        """Put an entry with all its files away; a worker that still writes to it finds it gone.
+
+        For UNDO_S seconds it can be brought back, then `forget` takes it off the disk.
+        """
+        gone = self._gone(name)
         self.entry(name).rename(gone)
-        shutil.rmtree(gone, ignore_errors=True)
+        os.utime(gone)
+
+    def bring_back(self, name: str) -> Path:
+        """The folder of an entry that was removed a short while ago; Problem 404 for any other."""
+        if not ID.fullmatch(name) or not self._gone(name).is_dir():
+            raise Problem(404, "this entry cannot be brought back any more", "not_found")
+        return self._gone(name).rename(self.folder / name)
+
+    def _gone(self, name: str) -> Path:
+        return self.folder / f".{name}.gone"
+
+
+def forget(results: Path, *, seconds: float = UNDO_S) -> None:
+    """Take off the disk what any client removed longer ago than this."""
+    for gone in results.glob("*/.*.gone"):
+        with suppress(OSError):  # brought back meanwhile
+            if time.time() - gone.stat().st_mtime >= seconds:
+                shutil.rmtree(gone)
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
@@ -112,9 +150,10 @@ def amend(entry: Path, **changes: Any) -> None:  # noqa: ANN401  # any JSON
 
 
 def reopen(entry: Path) -> None:
-    """Forget that an entry failed, and what its worker had begun."""
-    (entry / "started").unlink(missing_ok=True)
-    (entry / "result.json").unlink(missing_ok=True)
+    """Forget what was made of an entry, and how it ended."""
+    for path in entry.iterdir():
+        if path.name not in SENT:
+            path.unlink(missing_ok=True)
     kept = {k: v for k, v in read_json(entry / "request.json").items() if k != "error"}
     write_json(entry / "request.json", {**kept, "state": "waiting"})
 
@@ -128,10 +167,11 @@ def record(entry: Path, *, running: bool) -> dict[str, Any]:
     result, changes = read_json(entry / "result.json"), read_json(entry / "changes.json")
     told = {**request, **result, **changes}
     there = {path.name for path in entry.iterdir()} if entry.is_dir() else set()
+    told["drawn"] = [name for name in ("mask", "only") if name in there]
     told["pictures"] = [name for name in PICTURES if f"{name}.png" in there]
     state = request.get("state", "failed")
     if state not in FINAL and not running:
-        return {**told, "state": "failed", "error": INTERRUPTED}
+        return {**told, "state": "failed", "error": INTERRUPTED, "interrupted": True}
     if state == "waiting" and "started" in there:
         state = "measuring" if result else "restoring"
     return {**told, "state": state}

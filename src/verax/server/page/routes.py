@@ -3,7 +3,8 @@
 Everything under /page/ belongs to the client who asks; an entry of anybody else does not exist.
 """
 
-import json
+import asyncio
+import secrets
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -12,21 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from verax.errors import VeraxError
+from verax import catalog
 from verax.image.header import Header
-from verax.server.bodies import bounded, keep
+from verax.server.bodies import keep
 from verax.server.calls import Call, look
 from verax.server.context import Context
 from verax.server.keys import Client
-from verax.server.page import downloads, history, prices, static, work
-from verax.server.page.asking import generation_call, prior_call
-from verax.server.page.downloads import order_of
-from verax.server.page.entries import in_turn, start, under_way, whose
+from verax.server.page import files, history, paid, work
+from verax.server.page.entries import in_turn, sent_before, start, under_way, whose
+from verax.server.page.files import order_of
+from verax.server.page.paid import prior_call
 from verax.server.replies import Problem, json_response
 
 EXAMPLE = "example, darkened on purpose.png"
@@ -36,7 +37,10 @@ EXAMPLE_NOTICE = "The generated picture of this example is simulated; no image g
 
 
 async def restore(request: Request) -> Response:
-    """POST /page/restorations: a photo, and a prior or the model to ask for one."""
+    """POST /page/restorations: a photo, and a prior or the model to ask for one.
+
+    With an `id` that the page chose, what is sent again after a lost connection is kept once.
+    """
     context, client, kept = whose(request)
     async with request.form(
         max_files=2, max_fields=8, max_part_size=context.limits.field_bytes
@@ -44,10 +48,14 @@ async def restore(request: Request) -> Response:
         photo, prior = form.get("photo"), form.get("prior")
         if not isinstance(photo, UploadFile):
             raise Problem(400, "photo: want a file, got none", "missing", "photo")
+        name = str(form.get("id") or "")
+        before = await sent_before(request, kept, name)
+        if before is not None:
+            return before
         model, prompt = str(form.get("model") or ""), str(form.get("prompt") or "")
         asked = {"kind": "restoration", "name": history.plain_name(photo.filename),
                  "model": model or None, "prompt": prompt}  # fmt: skip
-        entry = await run_in_threadpool(kept.create, asked)
+        entry = await run_in_threadpool(partial(kept.create, asked, name=name))
         try:
             seen = await _keep(photo, entry / "photo", context, client)
             if isinstance(prior, UploadFile):
@@ -68,7 +76,7 @@ async def restore(request: Request) -> Response:
 async def example(request: Request) -> Response:
     """POST /page/example: a photo and a prior of ours, for who has none at hand."""
     context, client, kept = whose(request)
-    about = {"kind": "restoration", "name": EXAMPLE, "notices": [EXAMPLE_NOTICE]}
+    about = {"kind": "restoration", "name": EXAMPLE, "notices": [EXAMPLE_NOTICE], "format": "png"}
     entry = await run_in_threadpool(kept.create, about)
     order = await run_in_threadpool(order_of, context, entry)
 
@@ -79,12 +87,29 @@ async def example(request: Request) -> Response:
     return await start(request, entry, make)
 
 
-async def _keep(upload: UploadFile, path: Path, context: Context, client: Client) -> Header:
+async def _keep(
+    upload: UploadFile, path: Path, context: Context, client: Client, *, param: str = ""
+) -> Header:
     await keep(upload, path)
     seen: Header = await in_turn(
-        context.service.intake, client, look, path, path.name, context.limits
+        context.service.intake, client, look, path, param or path.name, context.limits
     )
     return seen
+
+
+async def size(request: Request) -> Response:
+    """POST /page/size: format and size of a photo that the browser cannot open itself."""
+    context, client, _ = whose(request)
+    async with request.form(max_files=1, max_fields=1) as form:
+        photo = form.get("photo")
+        if not isinstance(photo, UploadFile):
+            raise Problem(400, "photo: want a file, got none", "missing", "photo")
+        path = context.incoming / secrets.token_hex(8)
+        try:
+            seen = await _keep(photo, path, context, client, param="photo")
+        finally:
+            path.unlink(missing_ok=True)
+    return json_response(asdict(seen))
 
 
 def _prior_call(asked: Mapping[str, Any], entry: Path, seen: Header) -> Call | None:
@@ -96,9 +121,10 @@ def _prior_call(asked: Mapping[str, Any], entry: Path, seen: Header) -> Call | N
 
 
 async def again(request: Request) -> Response:
-    """POST /page/history/{id}/again: an entry that failed, from where it stopped.
+    """POST /page/history/{id}/again: what failed, or what is to be made otherwise.
 
-    A paid answer that came is in the journal and is not paid again.
+    A form may bring another `prior`, what was drawn as `mask` or `only`, and the `task`; an empty
+    text takes one away. A paid answer that came is in the journal and is not paid again.
     """
     context, client, kept = whose(request)
     name = request.path_params["id"]
@@ -106,14 +132,57 @@ async def again(request: Request) -> Response:
     told = await run_in_threadpool(
         partial(history.record, entry, running=name in under_way(request))
     )
-    if told["state"] != "failed" or told.get("kind") != "restoration" or "format" not in told:
-        raise Problem(409, "only a restoration that failed can be started again", "not_failed")
+    if told.get("kind") != "restoration" or not {"format", "width"} <= set(told):
+        raise Problem(409, "only a restoration can be started again", "not_failed")
+    if told["state"] not in history.FINAL:
+        raise Problem(409, "this restoration is still under way", "not_ready")
+    limits = context.limits
+    async with request.form(max_files=3, max_fields=8, max_part_size=limits.field_bytes) as form:
+        if told["state"] != "failed" and not form:
+            raise Problem(409, "only a restoration that failed can be started again", "not_failed")
+        changes = await _changes(form, entry, context, client)
     seen = Header(told["width"], told["height"], told["format"])
-    call = _prior_call(told, entry, seen)
+    call = _prior_call({**told, **changes}, entry, seen)
     if call is not None:
         context.service.check(call)
-    await run_in_threadpool(history.reopen, entry)
+    if name in under_way(request):  # another tab was faster; nothing is awaited from here on
+        raise Problem(409, "this restoration is still under way", "not_ready")
+    history.reopen(entry)
+    history.amend(entry, **changes)
     return await start(request, entry, partial(_restored, context, client, entry, call))
+
+
+async def _changes(form: FormData, entry: Path, context: Context, client: Client) -> dict[str, Any]:
+    """Take over what a form changes of an entry; the rest of the changes for its request.json.
+
+    Every file is looked at before the first one is replaced.
+    """
+    task = form.get("task")
+    if task and task not in catalog.tasks():
+        raise Problem(400, f"task: want one of {catalog.tasks()}", "invalid_value", "task")
+    fresh: dict[str, Path | None] = {}
+    try:
+        for name in ("prior", "mask", "only"):
+            part = form.get(name)
+            if isinstance(part, UploadFile):
+                place = context.incoming / secrets.token_hex(8)
+                fresh[name] = place
+                await _keep(part, place, context, client, param=name)
+            elif part is not None:
+                fresh[name] = None
+        for name, path in fresh.items():
+            if path is None:
+                (entry / name).unlink(missing_ok=True)
+            else:
+                await run_in_threadpool(shutil.move, path, entry / name)
+    finally:
+        for path in fresh.values():
+            if path is not None:
+                path.unlink(missing_ok=True)
+    changes: dict[str, Any] = {} if task is None else {"task": task}
+    if "prior" in fresh:  # what a model made is not asked for again
+        changes |= {"model": None, "upstream_model": None, "cost_usd": None, "notices": []}
+    return changes
 
 
 async def _restored(
@@ -142,7 +211,8 @@ async def _restored(
 
 async def listing(request: Request) -> Response:
     """GET /page/history: every entry of this client, newest first."""
-    _, _, kept = whose(request)
+    context, _, kept = whose(request)
+    await run_in_threadpool(history.forget, context.results)
     entries = await run_in_threadpool(history.records, kept, frozenset(under_way(request)))
     return json_response({"entries": entries})
 
@@ -157,95 +227,43 @@ async def one(request: Request) -> Response:
 
 
 async def remove(request: Request) -> Response:
-    """DELETE /page/history/{id}: stops its work and forgets it."""
-    _, _, kept = whose(request)
+    """DELETE /page/history/{id}: stops its work and puts it away, for ever after ten minutes."""
+    context, _, kept = whose(request)
     name = request.path_params["id"]
     kept.entry(name)
     task = under_way(request).pop(name, None)
     if task is not None:
         task.cancel()
     await run_in_threadpool(kept.remove, name)
+    loop = asyncio.get_running_loop()
+    forget = partial(history.forget, context.results)
+    loop.call_later(history.UNDO_S + 1, lambda: loop.run_in_executor(None, forget))
     return Response(status_code=204)
 
 
-# ---- the paid service -----------------------------------------------------------------------
-
-
-async def models(request: Request) -> Response:
-    """GET /page/models: what may be asked, with the rules of each model."""
-    context, client, _ = whose(request)
-    try:
-        told = prices.offer(context.service.service())
-    except VeraxError as exc:
-        told = {"ready": False, "message": str(exc), "service": "", "models": []}
-    return json_response({**told, "budget_usd": client.budget_usd})
-
-
-async def price(request: Request) -> Response:
-    """GET /page/price: what a wish will cost, before anybody is asked."""
-    context, _, _ = whose(request)
-    asked = request.query_params
-    kind = "generation" if asked.get("kind") == "generation" else "edit"
-    wish = prices.Wish(
-        kind,
-        asked.get("model", ""),
-        _whole(asked.get("width"), 1024),
-        _whole(asked.get("height"), 1024),
-        asked.get("size", "auto"),
-        asked.get("quality") or None,
-        min(10, _whole(asked.get("n"), 1)),
-    )
-    found = await run_in_threadpool(prices.price, context.service.service(), wish)
-    return json_response(found)
-
-
-def _whole(text: str | None, default: int) -> int:
-    """A side in pixels or a count; 1 to 100 000."""
-    number = int(text) if text and text.isascii() and text.isdigit() and len(text) < 7 else default
-    return min(100_000, max(1, number))
-
-
-async def generate(request: Request) -> Response:
-    """POST /page/generations: pictures from words, or the next turn of an edit."""
-    context, client, kept = whose(request)
-    try:
-        asked = json.loads(await bounded(request, context.limits.field_bytes))
-    except (ValueError, RecursionError) as exc:
-        raise Problem(400, f"the body is not JSON: {exc}", "invalid_json") from exc
-    call, about = generation_call(asked, kept)
-    context.service.check(call)
-    entry = await run_in_threadpool(kept.create, about)
-    return await start(request, entry, partial(_generated, context, client, entry, call))
-
-
-async def _generated(context: Context, client: Client, entry: Path, call: Call) -> dict[str, Any]:
-    await run_in_threadpool(partial(history.amend, entry, state="asking"))
-    answer = await context.service.answer(client, call, entry)
-    files = tuple(entry / f"picture-{index}.png" for index in range(len(answer.pictures)))
-    for made, path in zip(answer.pictures, files, strict=True):
-        made.replace(path)
-    about = answer.about["verax"]
-    told = {"cost_usd": about["cost_usd"], "size": about["size"], "notices": about["warnings"]}
-    if len(files) > 1:
-        first = call.images[0] if call.images else None
-        told["best"] = await context.service.local.finish(client.name, work.best, files, first)
-    return told
+async def bring_back(request: Request) -> Response:
+    """POST /page/history/{id}/back: an entry that was deleted less than ten minutes ago."""
+    _, _, kept = whose(request)
+    entry = await run_in_threadpool(kept.bring_back, request.path_params["id"])
+    return json_response(await run_in_threadpool(partial(history.record, entry, running=False)))
 
 
 ENTRY = "/page/history/{id}"
 routes: list[Route] = [
-    *(Route(path, static.static) for path in static.STATIC),
+    *(Route(path, files.static) for path in files.STATIC),
     Route("/page/restorations", restore, methods=["POST"]),
     Route("/page/example", example, methods=["POST"]),
-    Route("/page/restorations.zip", downloads.archive),
-    Route("/page/generations", generate, methods=["POST"]),
-    Route("/page/models", models),
-    Route("/page/price", price),
+    Route("/page/restorations.zip", files.archive),
+    Route("/page/size", size, methods=["POST"]),
+    Route("/page/generations", paid.generate, methods=["POST"]),
+    Route("/page/models", paid.models),
+    Route("/page/price", paid.price),
     Route("/page/history", listing),
     Route(ENTRY, one),
     Route(ENTRY, remove, methods=["DELETE"]),
     Route(f"{ENTRY}/again", again, methods=["POST"]),
-    Route(f"{ENTRY}/stop", downloads.stop),
-    Route(f"{ENTRY}/file", downloads.file),
-    Route(f"{ENTRY}/{{picture}}", downloads.picture),
+    Route(f"{ENTRY}/back", bring_back, methods=["POST"]),
+    Route(f"{ENTRY}/stop", files.stop),
+    Route(f"{ENTRY}/file", files.file),
+    Route(f"{ENTRY}/{{picture}}", files.picture),
 ]

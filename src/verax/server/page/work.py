@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from verax.fusion.dial import DEFAULT as DEFAULT_FIDELITY
-from verax.image.header import TITLES, described, usual_suffix
+from verax.image.header import TITLES, described, header_of, usual_suffix
 from verax.server.page.history import of_stop, write_json
 from verax.server.work import LIMIT_S, limited, one_thread, write_pictures
 
@@ -33,6 +33,8 @@ class PageOrder:
         fidelity: of the file; the page shows the picture at the default.
         system: name of the model that made the prior, "" where it is not known.
         drop_gps: leave out of the file where the photo was taken.
+        task: what is to be mended, by the user's word; "" is read off the pictures.
+        mask, only: drawn by the user, of any size: what the photo does not hold, what may change.
     """
 
     folder: Path
@@ -43,6 +45,9 @@ class PageOrder:
     fidelity: float = DEFAULT_FIDELITY
     system: str = ""
     drop_gps: bool = False
+    task: str = ""
+    mask: Path | None = None
+    only: Path | None = None
 
 
 def restore(order: PageOrder) -> None:
@@ -142,10 +147,26 @@ def _make_file(order: PageOrder) -> "Made":
         max_pixels=order.max_pixels,
         system=order.system,
         drop_gps=order.drop_gps,
+        task=order.task,
+        mask=_of_photo_size(order.mask, order.photo),
+        only=_of_photo_size(order.only, order.photo),
         photo_name="the photo",
         prior_name="the generated picture",
     )
     return making.make(file, credentials=making.credentials_of(load()))
+
+
+def _of_photo_size(mask: Path | None, photo: Path) -> Path | None:
+    """A drawing at the photo's size: a telephone draws on a smaller canvas than its photos are."""
+    from PIL import Image as PillowImage
+
+    if mask is None:
+        return None
+    size = header_of(photo)
+    target = mask.with_name(f"{mask.name}-{size.width}x{size.height}.png")
+    with PillowImage.open(mask) as drawn:
+        drawn.convert("L").resize((size.width, size.height)).save(target)
+    return target
 
 
 def file_name(order: PageOrder) -> str:

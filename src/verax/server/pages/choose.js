@@ -1,39 +1,80 @@
 /* Choosing photos, the generated picture of each, and the model to ask, with its price. */
 
-import { announce, byId, make, priceSentence, trouble } from "./server.js";
+import { announce, askJson, byId, make, priceSentence, trouble } from "./server.js";
+import { forget, keep, kept, newId } from "./store.js";
 
-let chosen = []; // {photo: File, prior: File | null, url, priorUrl, width, height}
+let chosen = []; // {id, photo: File, prior: File | null, url, priorUrl, width, height, error}
 let offer = null; // models of the service
 
 const way = () => document.querySelector("input[name=way]:checked").value;
 const stem = (name) => name.replace(/\.[^.]*$/, "").toLowerCase();
-const pictures = (files) => Array.from(files || []).filter((file) =>
-  file.type.startsWith("image/") || /\.(heic|heif|avif|tiff?|webp)$/i.test(file.name));
+const OTHER = [[/pdf$/, "a PDF"], [/^video\//, "a video"], [/^audio\//, "a sound"], [/^text\//, "a text"],
+  [/zip|compressed/, "an archive"], [/word|officedocument|opendocument/, "a document"]];
 
-// ---- choosing -----------------------------------------------------------------------------------
+// ---- what may be chosen ---------------------------------------------------------------------------
 
-export function addPhotos(files) {
-  const found = pictures(files);
-  if (found.length === 0) return trouble("That is not a picture. Choose PNG, JPEG, WebP, TIFF, AVIF or HEIC files.");
-  trouble("");
-  for (const photo of found) {
-    const item = { photo, prior: null, url: URL.createObjectURL(photo), priorUrl: "", width: 0, height: 0 };
-    const probe = new Image();
-    probe.addEventListener("load", () => {
-      [item.width, item.height] = [probe.naturalWidth, probe.naturalHeight];
-      showPrice();
-    });
-    probe.src = item.url;
-    chosen.push(item);
-  }
-  announce(chosen.length + (chosen.length === 1 ? " photo chosen" : " photos chosen"));
-  return showChosen();
+/** Why a file can be no picture, in plain words; "" where it may be one. */
+function refusal(file) {
+  const other = OTHER.find(([type]) => type.test(file.type));
+  if (other) return file.name + " is " + other[1] + ", not a picture. Save the picture itself as PNG or JPEG.";
+  if (file.size === 0) return file.name + " is empty (0 bytes). Save or download it again.";
+  return "";
 }
 
-function pair(item, prior) {
-  item.prior = prior;
+/** Width and height of a picture file, as the browser or, for HEIC and the like, the server reads it. */
+async function sizeOf(file, url) {
+  const probe = new Image();
+  probe.src = url;
+  try {
+    await probe.decode();
+    return { width: probe.naturalWidth, height: probe.naturalHeight, seen: true };
+  } catch {
+    const form = new FormData();
+    form.append("photo", file, file.name);
+    try {
+      return { ...await askJson("/page/size", { method: "POST", body: form }), seen: false };
+    } catch (error) {
+      if (error.status !== 400) throw error;
+      throw new Error(/megapixel/.test(error.message)
+        ? file.name + " is too large: " + error.message.replace("photo: ", "") + "."
+        : file.name + " is not a picture that can be read, or it is damaged. Take PNG, JPEG, HEIC, WebP, TIFF or AVIF.");
+    }
+  }
+}
+
+/** The files that are pictures with their sizes; of the others it is said why not. */
+async function readable(files) {
+  const faults = [], found = [];
+  for (const file of files || []) {
+    const url = URL.createObjectURL(file);
+    try {
+      if (refusal(file)) throw new Error(refusal(file));
+      found.push({ file, url, ...await sizeOf(file, url) });
+    } catch (error) {
+      URL.revokeObjectURL(url);
+      faults.push(error.message);
+    }
+  }
+  trouble(faults.join("\n"));
+  return found;
+}
+
+export async function addPhotos(files) {
+  for (const { file, url, width, height, seen, format } of await readable(files)) {
+    const item = { id: newId(), photo: file, prior: null, url, priorUrl: "", width, height, seen, format, error: "" };
+    chosen.push(item);
+    keep(item);
+  }
+  if (chosen.length > 0) announce(chosen.length + (chosen.length === 1 ? " photo chosen" : " photos chosen"));
+  showChosen();
+}
+
+function pair(item, found) {
   URL.revokeObjectURL(item.priorUrl);
-  item.priorUrl = URL.createObjectURL(prior);
+  item.prior = found ? found.file : null;
+  item.priorUrl = found ? found.url : "";
+  keep(item);
+  showChosen();
 }
 
 export function release(item) {
@@ -41,40 +82,75 @@ export function release(item) {
 }
 
 /** Give every photo its prior: by name, else in order; a single one to a single photo. */
-export function addPriors(files) {
-  const found = pictures(files);
-  if (found.length === 0) return trouble("That is not a picture.");
-  trouble("");
+export async function addPriors(files) {
   if (chosen.length === 0) return trouble("Choose the photo first, then the picture made of it.");
-  const free = chosen.filter((item) => !item.prior);
-  const left = found.filter((prior) => {
-    const match = chosen.length > 1 && chosen.find((item) => stem(item.photo.name) === stem(prior.name));
-    if (match) pair(match, prior);
+  const left = (await readable(files)).filter((found) => {
+    const match = chosen.length > 1 && chosen.find((item) => stem(item.photo.name) === stem(found.file.name));
+    if (match) pair(match, found);
     return !match;
   });
-  for (const prior of left) {
-    const item = free.find((one) => !one.prior) || (chosen.length === 1 ? chosen[0] : null);
-    if (item) pair(item, prior);
+  for (const found of left) {
+    const item = chosen.find((one) => !one.prior) || (chosen.length === 1 ? chosen[0] : null);
+    if (item) pair(item, found);
   }
   announce("Generated picture chosen");
-  return showChosen();
+}
+
+let takePrior = () => {}; // what a single chosen prior is for
+
+/** Let the user choose one generated picture; `take` gets the file. */
+export function choosePrior(take) {
+  takePrior = take;
+  byId("prior-file").click();
+}
+
+// ---- the chosen ones ------------------------------------------------------------------------------------
+
+function button(label, name, run) {
+  const node = make("button", { type: "button", "aria-label": label + " " + name }, label);
+  node.addEventListener("click", run);
+  return node;
+}
+
+function drop(item) {
+  release(item);
+  forget(item.id);
+  chosen = chosen.filter((one) => one !== item);
+  showChosen();
+  byId("photo-choose").focus();
+}
+
+/** A small picture of a file, or its format where the browser cannot show it. */
+const thumb = (url, seen, format) => (seen === false
+  ? make("span", { className: "thumb format", "aria-hidden": "true" }, format || "")
+  : make("img", { className: "thumb", src: url, alt: "" }));
+
+function chosenRow(item) {
+  const name = item.photo.name, paired = way() === "picture";
+  const words = [item.width ? item.width + " × " + item.height : "",
+    !paired ? "" : item.prior ? "with " + item.prior.name : "no generated picture yet"].filter(Boolean).join(" · ");
+  const thumbs = make("div", { className: "thumbs" }, thumb(item.url, item.seen, item.format));
+  if (paired && item.prior) thumbs.append(make("img", { className: "thumb", src: item.priorUrl, alt: "" }));
+  const actions = make("div", { className: "row" });
+  if (paired) {
+    actions.append(button(item.prior ? "Change picture" : "Add generated picture", "of " + name, () =>
+      choosePrior((files) => replacePrior(item, files))));
+    if (item.prior) actions.append(button("Remove picture", "of " + name, () => pair(item, null)));
+  }
+  actions.append(button("Remove", name, () => drop(item)));
+  const node = make("li", { className: "item takes-prior" }, thumbs,
+    make("div", {}, make("div", { className: "name" }, name), make("small", {}, words)), actions);
+  if (paired) dropZone(node, (files) => replacePrior(item, files));
+  return node;
+}
+
+async function replacePrior(item, files) {
+  const [found] = await readable(files);
+  if (found) pair(item, found);
 }
 
 function showChosen() {
-  byId("chosen").replaceChildren(...chosen.map((item) => {
-    const drop = make("button", { type: "button", "aria-label": "Remove " + item.photo.name }, "Remove");
-    drop.addEventListener("click", () => {
-      release(item);
-      chosen = chosen.filter((one) => one !== item);
-      showChosen();
-      byId("photo-choose").focus();
-    });
-    const words = way() !== "picture" ? "" : item.prior ? "with " + item.prior.name : "no generated picture yet";
-    const thumbs = make("div", { className: "thumbs" }, make("img", { className: "thumb", src: item.url, alt: "" }));
-    if (way() === "picture" && item.prior) thumbs.append(make("img", { className: "thumb", src: item.priorUrl, alt: "" }));
-    return make("li", { className: "item" }, thumbs,
-      make("div", {}, make("div", { className: "name" }, item.photo.name), make("small", {}, words)), drop);
-  }));
+  byId("chosen").replaceChildren(...chosen.map(chosenRow));
   const count = chosen.length;
   const needModel = way() === "model" && !(offer && offer.ready);
   byId("go").disabled = count === 0 || needModel;
@@ -106,8 +182,8 @@ async function showPrice() {
     line.textContent = "Choose a photo to see the price.";
     return;
   }
-  const wishes = chosen.map((item) => (
-    { kind: "edit", model: byId("model").value, width: item.width || 1024, height: item.height || 1024 }));
+  const wishes = chosen.map(({ width, height }) => (
+    { kind: "edit", model: byId("model").value, width, height, prompt: byId("wish").value }));
   const asked = (asking += 1);
   try {
     const sentence = await priceSentence(wishes);
@@ -121,7 +197,8 @@ export function takeOffer(told) {
   offer = told;
   byId("model").replaceChildren(...told.models.map((model) => make("option", { value: model.id }, model.id)));
   byId("model-trouble").hidden = told.ready;
-  byId("model-trouble").textContent = told.ready ? "" : "No model can be asked yet: " + told.message;
+  byId("model-trouble").textContent = told.ready ? ""
+    : "With a key, a model would make the picture from your photo, after its price was shown. No model can be asked yet: " + told.message;
   for (const id of ["model", "wish"]) byId(id).disabled = !told.ready;
   showChosen();
 }
@@ -137,13 +214,14 @@ export function takeChosen() {
 
 // ---- start ----------------------------------------------------------------------------------------
 
-function dropZone(zone, take) {
+/** Let pictures be dropped on an element. */
+export function dropZone(zone, take) {
   const over = (on) => (event) => {
     event.preventDefault();
+    event.stopPropagation();
     zone.classList.toggle("over", on);
   };
-  zone.addEventListener("dragenter", over(true));
-  zone.addEventListener("dragover", over(true));
+  for (const name of ["dragenter", "dragover"]) zone.addEventListener(name, over(true));
   zone.addEventListener("dragleave", over(false));
   zone.addEventListener("drop", (event) => {
     over(false)(event);
@@ -152,19 +230,32 @@ function dropZone(zone, take) {
 }
 
 function picker(button, input, take) {
-  byId(button).addEventListener("click", () => byId(input).click());
-  byId(input).addEventListener("change", (event) => {
-    take(event.target.files);
+  if (button) byId(button).addEventListener("click", () => byId(input).click());
+  byId(input).addEventListener("change", async (event) => {
+    const files = [...event.target.files];
     event.target.value = "";
+    try {
+      await take(files);
+    } catch (error) {
+      trouble(error.message);
+    }
   });
 }
 
-export function startChoosing() {
+/** Set up the choosing; resolves to what was being sent when the page was closed. */
+export async function startChoosing() {
   picker("photo-choose", "photo-files", addPhotos);
   picker("photo-camera", "camera-file", addPhotos);
   picker("prior-choose", "prior-files", addPriors);
+  picker(null, "prior-file", (files) => takePrior(files));
   dropZone(byId("photo-box"), addPhotos);
   dropZone(byId("way-picture"), addPriors);
   document.querySelectorAll("input[name=way]").forEach((input) => input.addEventListener("change", chooseWay));
-  byId("model").addEventListener("change", showPrice);
+  for (const [id, name] of [["model", "change"], ["wish", "change"]]) byId(id).addEventListener(name, showPrice);
+  const items = (await kept()).map((item) => ({
+    ...item, url: URL.createObjectURL(item.photo), priorUrl: item.prior ? URL.createObjectURL(item.prior) : "",
+  }));
+  chosen = items.filter((item) => !item.how);
+  showChosen();
+  return items.filter((item) => item.how);
 }

@@ -1,9 +1,10 @@
 /* The Generate tab: pictures from words, then turns of an edit with its history beside it. */
 
 import {
-  announce, ask, askJson, byId, dollars, entryPicture, forgetPictures, make, pictureAddress, priceSentence,
-  save, trouble, wait,
+  announce, ask, askJson, byId, dollars, entryPicture, forgetPictures, make, offerUndo, pictureAddress, priceSentence,
+  save, tellTabs, trouble, wait, whenChanged,
 } from "./server.js";
+import { newId } from "./store.js";
 import { choices } from "./sizes.js";
 
 const BUSY = ["waiting", "asking", "restoring", "measuring"];
@@ -28,7 +29,7 @@ const kept = () => turnsOf().filter((entry) => !rejected.has(entry.id)).map((ent
 export function takeOffer(told) {
   offer = told;
   byId("generate-trouble").hidden = told.ready;
-  byId("generate-trouble").textContent = told.ready ? ""
+  byId("generate-why").textContent = told.ready ? ""
     : "No model can be asked yet: " + told.message + ". Set it where verax serve is started, then start it again.";
   for (const control of byId("ask").elements) control.disabled = !told.ready;
   options("g-model", told.models.map((one) => [one.id, one.id]));
@@ -56,25 +57,37 @@ function takeShape() {
 
 const quality = () => byId("g-quality").value || model().default_quality;
 
+/** Width and height of the picture that is changed: it is sent along, and counts in the price. */
+async function firstSize() {
+  const probe = new Image();
+  probe.src = await pictureAddress(first.id, first.picture);
+  await probe.decode();
+  return { width: probe.naturalWidth, height: probe.naturalHeight };
+}
+
+let asking = 0; // only the answer to the last question counts
+
 async function showPrice() {
   if (!offer || !offer.ready) return;
   const wish = {
     kind: first ? "edit" : "generation", model: model().id, size: byId("g-size").value || "auto",
     quality: quality(), n: byId("g-n").value || 1,
+    prompt: [...(first ? kept() : []), byId("prompt").value].join("\n"),
   };
-  const [width, height] = wish.size.split("x");
-  if (height) Object.assign(wish, { width, height });
+  const asked = (asking += 1);
   try {
-    byId("g-price").textContent = await priceSentence([wish]);
+    if (first) Object.assign(wish, await firstSize());
+    const sentence = await priceSentence([wish]);
+    if (asked === asking) byId("g-price").textContent = sentence;
   } catch (error) {
-    byId("g-price").textContent = error.message;
+    if (asked === asking) byId("g-price").textContent = error.message;
   }
 }
 
 async function submit(event) {
   event.preventDefault();
   trouble("");
-  const asked = { model: model().id, prompt: byId("prompt").value, n: Number(byId("g-n").value) };
+  const asked = { id: newId(), model: model().id, prompt: byId("prompt").value, n: Number(byId("g-n").value) };
   const wishes = { size: byId("g-size").value, quality: quality(), moderation: byId("g-moderation").value };
   for (const [name, value] of Object.entries(wishes)) if (value && value !== "auto") asked[name] = value;
   if (first) Object.assign(asked, { first, turns: kept() });
@@ -83,8 +96,10 @@ async function submit(event) {
     const entry = await askJson("/page/generations", {
       method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(asked),
     });
-    entries = [entry, ...entries];
+    entries = [entry, ...entries.filter((one) => one.id !== entry.id)];
     byId("prompt").value = "";
+    showPrice();
+    tellTabs();
     announce("Asked the model");
     show();
     poll();
@@ -174,6 +189,7 @@ function keepBox(entry) {
   box.addEventListener("change", () => {
     if (box.checked) rejected.delete(entry.id);
     else rejected.add(entry.id);
+    showPrice();
     show();
   });
   return make("label", { className: "keep" }, box, "keep this change in the next turn");
@@ -192,6 +208,12 @@ async function remove(entry) {
   show();
   (byId("turns").querySelector("button") || byId("prompt")).focus();
   announce("Deleted");
+  tellTabs();
+  offerUndo("Deleted: " + entry.prompt.slice(0, 60), async () => {
+    await askJson("/page/history/" + entry.id + "/back", { method: "POST" });
+    tellTabs();
+    await refresh();
+  });
 }
 
 async function refresh() {
@@ -219,11 +241,13 @@ async function poll() {
   polling = false;
 }
 
-export function startGenerate() {
+export async function startGenerate() {
   byId("g-model").addEventListener("change", takeModel);
   byId("g-aspect").addEventListener("change", takeShape);
-  for (const id of ["g-size", "g-quality", "g-n"]) byId(id).addEventListener("change", showPrice);
+  for (const id of ["g-size", "g-quality", "g-n", "prompt"]) byId(id).addEventListener("change", showPrice);
   byId("ask").addEventListener("submit", submit);
   byId("editing-stop").addEventListener("click", startAnew);
-  return refresh().then(poll);
+  whenChanged(() => refresh().then(poll).catch((error) => trouble(error.message)));
+  await refresh();
+  poll();
 }

@@ -1,11 +1,21 @@
-/* Start of the page: tabs, paste, and what both tabs share. */
+/* Start of the page: its addresses (#restore, #generate, #result/ID/FIDELITY), tabs, paste, the first screen. */
 
-import { askJson, byId, trouble } from "./server.js";
+import { announce, askJson, byId, make, trouble } from "./server.js";
 import { addPhotos, addPriors, takeOffer as offerPriors } from "./choose.js";
 import { startRestore } from "./restore.js";
+import { offerTasks } from "./otherwise.js";
+import { closeResult, leaveResult, openResult } from "./result.js";
 import { startGenerate, takeOffer as offerPictures } from "./generate.js";
 
 const TABS = ["restore", "generate"];
+const TASKS = {
+  restore: "damaged in some way", old_photo: "an old print", colorize: "black and white", lowlight: "too dark", dehaze: "hazy",
+  derain: "rainy", desnow: "snowed over", motion_deblur: "blurred by motion", defocus_deblur: "out of focus", denoise: "noisy",
+  jpeg: "badly compressed", super_resolution: "too small", underwater: "taken under water", raindrop: "full of drops",
+  reflection: "full of reflections", flare: "full of flare", shadow: "in shadow",
+};
+
+// ---- addresses and tabs -----------------------------------------------------------------------------
 
 function choose(name, focus) {
   for (const tab of TABS) {
@@ -16,23 +26,44 @@ function choose(name, focus) {
     byId(tab).hidden = !on;
     if (on && focus) button.focus();
   }
-  trouble("");
-  window.history.replaceState(null, "", "#" + name);
 }
 
+/** Show what the address says. */
+async function route() {
+  const [view, id, percent] = window.location.hash.slice(1).split("/");
+  trouble("");
+  choose(view === "generate" ? view : "restore");
+  if (view === "result" && id) await openResult(id, Number(percent));
+  else closeResult();
+}
+
+function turnTo(tab, focus) {
+  window.history.replaceState(null, "", "#" + tab);
+  route();
+  choose(tab, focus);
+}
+
+window.addEventListener("popstate", route);
+document.addEventListener("keydown", (event) => {
+  const open = document.querySelector("dialog[open], .compare-full");
+  if (event.key === "Escape" && !open && !event.defaultPrevented) leaveResult();
+});
 for (const [index, tab] of TABS.entries()) {
   const button = byId("tab-" + tab);
-  button.addEventListener("click", () => choose(tab));
+  button.addEventListener("click", () => turnTo(tab));
   button.addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (step) choose(TABS[(index + step + TABS.length) % TABS.length], true);
+    if (step) turnTo(TABS[(index + step + TABS.length) % TABS.length], true);
   });
 }
-if (window.location.hash === "#generate") choose("generate");
+
+// ---- paste and drop -----------------------------------------------------------------------------------
+
+const choosing = () => !byId("restore").hidden && !byId("list").hidden;
 
 document.addEventListener("paste", (event) => {
   const files = event.clipboardData?.files;
-  if (!files || files.length === 0 || byId("restore").hidden) return;
+  if (!files || files.length === 0 || !choosing()) return;
   event.preventDefault();
   const priors = byId("prior-box").contains(document.activeElement);
   (priors ? addPriors : addPhotos)(files);
@@ -40,15 +71,45 @@ document.addEventListener("paste", (event) => {
 // a picture dropped beside a zone must not replace the page; it is a photo
 for (const name of ["dragover", "drop"]) document.addEventListener(name, (event) => event.preventDefault());
 document.addEventListener("drop", (event) => {
-  const beside = !event.target.closest("#photo-box, #way-picture");
-  if (beside && !byId("restore").hidden && event.dataTransfer.files.length > 0) addPhotos(event.dataTransfer.files);
+  const zone = event.target.closest("#photo-box, #way-picture, .takes-prior");
+  if (!zone && choosing() && event.dataTransfer.files.length > 0) addPhotos(event.dataTransfer.files);
 });
 byId("key-dialog").addEventListener("cancel", () => { byId("key").value = ""; });
 
+// ---- the first screen -----------------------------------------------------------------------------------
+
+function showShare() {
+  byId("before-after").style.setProperty("--share", byId("before-after-share").value + "%");
+}
+byId("before-after-share").addEventListener("input", showShare);
+
+/** The words for a chat, by what is wrong with the photo: those that a model would be asked with. */
+function takeWords(prompts) {
+  const options = (none) => Object.entries({ ...none, ...TASKS }).filter(([task]) => !task || task in prompts)
+    .map(([value, text]) => make("option", { value }, text));
+  byId("words-task").replaceChildren(...options({}));
+  offerTasks(options({ "": "read off the pictures" }));
+  const show = () => { byId("words").value = prompts[byId("words-task").value]; };
+  byId("words-task").addEventListener("change", show);
+  show();
+}
+
+byId("words-copy").addEventListener("click", async () => {
+  byId("words").select();
+  // the clipboard is there only on a safe address; the older way works on any
+  const done = await (navigator.clipboard?.writeText(byId("words").value).then(() => true, () => false) ?? false)
+    || document.execCommand("copy");
+  byId("words-copy").textContent = done ? "Copied" : "Select and copy them";
+  announce(byId("words-copy").textContent);
+  window.setTimeout(() => { byId("words-copy").textContent = "Copy the words"; }, 3000);
+});
+
 try {
   await startRestore();
+  await route();
   await startGenerate();
   const offer = await askJson("/page/models");
+  takeWords(offer.prompts);
   offerPriors(offer);
   offerPictures(offer);
 } catch (error) {

@@ -1,8 +1,11 @@
 /* Sending what was chosen, one after another, and the list of what was made. */
 
-import { release, startChoosing, takeChosen } from "./choose.js";
-import { announce, ask, askJson, byId, entryPicture, forgetPictures, make, save, trouble, wait } from "./server.js";
-import { closeResult, openResult, showResult, shownId, startResult } from "./result.js";
+import { choosePrior, dropZone, startChoosing, takeChosen } from "./choose.js";
+import { outbox, post, repost, startOutbox, withdraw } from "./outbox.js";
+import {
+  announce, ask, askJson, byId, entryPicture, forgetPictures, make, offerUndo, save, tellTabs, trouble, wait, whenChanged,
+} from "./server.js";
+import { leaveResult, showAddress, showResult, shownId, startResult } from "./result.js";
 
 const STATES = {
   waiting: ["waiting for its turn", 1],
@@ -13,90 +16,62 @@ const STATES = {
 const BUSY = (entry) => entry.state in STATES;
 const POLL_SECONDS = 0.7;
 
-let outbox = []; // chosen ones that are not with the server yet, with `how` and perhaps `error`
 let entries = [];
+let version = 0; // counts the changes that were made here
 let polling = false;
 let wanted = null; // id to be opened as soon as it can be seen
-
-// ---- sending ------------------------------------------------------------------------------------
-
-let letters = 0; // ids of what waits to be sent
+const batch = new Set(); // ids of what was sent since everything was done
+const resumed = new Set(); // ids of what was begun again by itself, once
 
 function submit(event) {
   event.preventDefault();
-  outbox.push(...takeChosen().map((item) => ({ ...item, id: "out-" + (letters += 1), error: "" })));
-  wanted = "first";
-  showHistory();
+  const items = takeChosen();
+  wanted = items.length === 1 ? items[0].id : null; // of many, none is in the way of the others
   trouble("");
   byId("history-title").scrollIntoView({ block: "center" });
-  deliver();
-}
-
-let delivering = false;
-
-/** Send what is in the outbox, one after another; what was not accepted stays there and says why. */
-async function deliver() {
-  if (delivering) return;
-  delivering = true;
-  for (let item; (item = outbox.find((one) => !one.error));) {
-    announce("Sending " + item.photo.name);
-    try {
-      const entry = await send(item);
-      if (wanted === "first") wanted = entry.id;
-      entries = [entry, ...entries.filter((one) => one.id !== entry.id)];
-      drop(item);
-      poll();
-    } catch (error) {
-      item.error = error.message;
-      announce(item.photo.name + " was not accepted: " + error.message);
-    }
-    showHistory();
-  }
-  delivering = false;
-}
-
-function drop(item) {
-  release(item);
-  outbox = outbox.filter((one) => one !== item);
+  post(items);
   showHistory();
 }
 
-async function send({ how, ...item }) {
-  const form = new FormData();
-  form.append("photo", item.photo, item.photo.name);
-  if (how.way === "picture" && item.prior) form.append("prior", item.prior, item.prior.name);
-  if (how.way === "model") {
-    form.append("model", how.model);
-    form.append("prompt", how.wish);
-  }
-  for (;;) {
-    try {
-      return await askJson("/page/restorations", { method: "POST", body: form });
-    } catch (error) {
-      if (error.status !== 429 || !error.waitSeconds) throw error;
-      announce("The server is busy; trying again in " + error.waitSeconds + " seconds");
-      await wait(error.waitSeconds);
-    }
-  }
+/** The server has taken an item in. */
+function arrived(entry) {
+  version += 1;
+  entries = [entry, ...entries.filter((one) => one.id !== entry.id)];
+  tellTabs();
+  poll();
 }
 
 // ---- what was made --------------------------------------------------------------------------------
 
-export async function refresh() {
+async function refresh() {
+  const asked = version;
   const told = await askJson("/page/history");
+  if (asked !== version) return refresh(); // what was asked before a change does not know of it
   const before = new Map(entries.map((entry) => [entry.id, entry.state]));
   entries = told.entries.filter((entry) => entry.kind === "restoration");
+  const shown = shownId();
   for (const entry of entries) {
+    if (entry.interrupted && !entry.model && !resumed.has(entry.id)) {
+      resumed.add(entry.id); // the server was stopped meanwhile; nothing was paid for
+      again(entry).catch(() => {}); // another tab may be faster
+      continue;
+    }
     const last = before.get(entry.id);
     if (last === entry.state || last === undefined) continue;
     announce(entry.name + ": " + (STATES[entry.state]?.[0] || entry.state));
     const visible = entry.pictures.includes("restoration") && entry.width;
     if (entry.id === wanted && visible && (entry.state === "done" || entry.state === "measuring")) {
       wanted = null;
-      showResult(entry);
-    } else if (entry.id === shownId()) showResult(entry, { focus: false });
+      if (!shown && !byId("restore").hidden) showAddress(entry.id);
+      else if (entry.id === shown) showResult(entry, { focus: false });
+    } else if (entry.id === shown) showResult(entry, { focus: false });
+  }
+  if (shown && !entries.some((entry) => entry.id === shown)) {
+    leaveResult();
+    trouble("This restoration was deleted in another tab.");
   }
   showHistory();
+  return undefined;
 }
 
 async function poll() {
@@ -113,23 +88,25 @@ async function poll() {
   polling = false;
 }
 
+const lookAgain = () => refresh().then(poll).catch((error) => trouble(error.message));
+
+// ---- the list ---------------------------------------------------------------------------------------
+
 const rows = new Map(); // id -> {text, node}: a row is only made anew when it says something else
 
 function showHistory() {
   const list = byId("history");
-  const nodes = outbox.map(outboxRow).concat(entries.map((entry) => {
-    const text = JSON.stringify([entry.state, entry.error, entry.prior, entry.pictures.length, entry.id === shownId()]);
+  const nodes = outbox().map(outboxRow).concat(entries.map((entry) => {
+    const text = JSON.stringify([entry.state, entry.error, entry.prior, entry.pictures.length]);
     const known = rows.get(entry.id);
     if (known && known.text === text) return known.node;
     const held = known && known.node.contains(document.activeElement);
     const node = row(entry);
     rows.set(entry.id, { text, node });
-    if (known) known.node.replaceWith(node);
-    if (held) node.querySelector("button").focus();
+    if (held) window.setTimeout(() => node.querySelector("button")?.focus());
     return node;
   }));
   const there = new Set(nodes);
-  for (const [id, known] of rows) if (!there.has(known.node)) rows.delete(id);
   for (const node of [...list.children]) if (!there.has(node)) node.remove();
   nodes.forEach((node, index) => {
     if (list.children[index] !== node) list.insertBefore(node, list.children[index] || null);
@@ -137,6 +114,21 @@ function showHistory() {
   byId("history-empty").hidden = nodes.length > 0;
   byId("zip").hidden = !entries.some((entry) => entry.state === "done");
   byId("clear").hidden = entries.length === 0;
+  showBatch();
+}
+
+/** How far all photos together are, as long as more than one is under way. */
+function showBatch() {
+  const busy = entries.filter(BUSY);
+  const waiting = outbox().filter((item) => !item.error);
+  for (const one of [...busy, ...waiting]) batch.add(one.id);
+  const open = busy.length + waiting.length;
+  const failed = entries.filter((entry) => batch.has(entry.id) && entry.state === "failed").length;
+  byId("batch").hidden = open === 0 || batch.size < 2;
+  Object.assign(byId("batch-bar"), { max: batch.size, value: Math.max(0, batch.size - open) });
+  byId("batch-words").textContent = batch.size - open + " of " + batch.size + " photos finished"
+    + (failed ? ", " + failed + " failed" : "");
+  if (open === 0) batch.clear();
 }
 
 /** What waits to be sent, or was not accepted. */
@@ -148,8 +140,8 @@ function outboxRow(item) {
     make("div", { className: "note" }, text));
   const actions = make("div", { className: "row" });
   const name = { name: item.photo.name };
-  if (item.error) actions.append(action("Try again", name, async () => { item.error = ""; deliver(); showHistory(); }));
-  actions.append(action("Remove", name, async () => drop(item)));
+  if (item.error) actions.append(action("Try again", name, async () => repost(item)));
+  actions.append(action("Remove", name, async () => withdraw(item)));
   const thumb = make("img", { className: "thumb", src: item.url, alt: "" });
   const node = make("li", { className: "item" + (item.error ? " state-failed" : "") }, thumb, words, actions);
   rows.set(item.id, { text, node });
@@ -168,16 +160,21 @@ function row(entry) {
     : make("div", { className: "thumb", "aria-hidden": "true" });
   const actions = make("div", { className: "row" });
   if (entry.pictures.includes("restoration") && entry.width) {
-    actions.append(action("Show", entry, () => openResult(entry.id).then(showHistory)));
+    actions.append(action("Show", entry, async () => showAddress(entry.id)));
     if (entry.state === "done") {
       actions.append(action("Download", entry, () =>
         save("/page/history/" + entry.id + "/file").then((name) => announce("Saved as " + name))));
     }
   }
+  const still = !BUSY(entry) && entry.format;
+  if (still && entry.prior === "none") {
+    actions.append(action("Add generated picture", entry, async () => choosePrior((files) => withPrior(entry, files))));
+  }
   if (entry.state === "failed" && entry.format) actions.append(action("Try again", entry, () => again(entry)));
-  actions.append(action("Delete", entry, () => remove(entry)));
-  const shown = entry.id === shownId() ? " shown" : "";
-  return make("li", { className: "item state-" + entry.state + shown }, thumb, words, actions);
+  actions.append(action("Delete", entry, () => remove([entry])));
+  const node = make("li", { className: "item state-" + entry.state + (still ? " takes-prior" : "") }, thumb, words, actions);
+  if (still) dropZone(node, (files) => withPrior(entry, files).catch((error) => trouble(error.message)));
+  return node;
 }
 
 function summary(entry) {
@@ -195,57 +192,84 @@ function action(label, entry, run) {
 /** A photo and a generated picture of ours, for who has none at hand. */
 async function tryExample() {
   const entry = await askJson("/page/example", { method: "POST" });
+  version += 1;
   entries = [entry, ...entries];
   wanted = entry.id;
   showHistory();
   byId("history-title").scrollIntoView({ block: "center" });
   announce("Making the example");
+  tellTabs();
   poll();
 }
 
-/** Start what failed once more; what was paid for is not paid again. */
-async function again(entry) {
-  const started = await askJson("/page/history/" + entry.id + "/again", { method: "POST" });
+/** Start what failed once more, or make it otherwise: {prior, mask, only, task}, "" takes one away.
+ * What was paid for is not paid again. */
+async function again(entry, changes = {}) {
+  const body = new FormData();
+  for (const [name, value] of Object.entries(changes)) body.append(name, value);
+  const options = Object.keys(changes).length > 0 ? { body } : {};
+  const started = await askJson("/page/history/" + entry.id + "/again", { method: "POST", ...options });
+  version += 1;
+  if (entry.id === shownId()) showResult(started, { focus: false });
+  else forgetPictures(entry.id);
   entries = entries.map((one) => (one.id === entry.id ? started : one));
-  wanted = entry.id;
-  announce(entry.name + " is tried again");
+  announce(entry.name + " is made anew");
   showHistory();
+  tellTabs();
   poll();
+  return started;
 }
 
-async function remove(entry) {
-  await ask("/page/history/" + entry.id, { method: "DELETE" });
-  forgetPictures(entry.id);
-  if (shownId() === entry.id) closeResult();
-  const index = entries.findIndex((one) => one.id === entry.id);
-  entries = entries.filter((one) => one.id !== entry.id);
+async function withPrior(entry, files) {
+  if (files.length === 0) return;
+  trouble("");
+  await again(entry, { prior: files[0] });
+}
+
+// ---- deleting -----------------------------------------------------------------------------------------
+
+async function remove(gone) {
+  const index = entries.findIndex((one) => one.id === gone[0].id);
+  for (const entry of gone) {
+    await ask("/page/history/" + entry.id, { method: "DELETE" });
+    forgetPictures(entry.id);
+    rows.delete(entry.id);
+  }
+  version += 1;
+  const ids = new Set(gone.map((entry) => entry.id));
+  entries = entries.filter((one) => !ids.has(one.id));
   showHistory();
+  if (ids.has(shownId())) leaveResult();
   const next = byId("history").children[Math.min(index, entries.length - 1)];
-  (next ? next.querySelector("button") : byId("photo-choose")).focus();
-  announce(entry.name + " deleted");
-}
-
-async function removeAll() {
-  if (!window.confirm("Delete all restorations from this machine?")) return;
-  for (const entry of [...entries]) await remove(entry);
+  (next ? next.querySelector("button") : byId("photo-choose")).focus({ preventScroll: true });
+  const words = (gone.length === 1 ? gone[0].name : gone.length + " restorations") + " deleted";
+  announce(words);
+  tellTabs();
+  offerUndo(words + ".", async () => {
+    for (const entry of gone) await askJson("/page/history/" + entry.id + "/back", { method: "POST" });
+    announce("Brought back");
+    tellTabs();
+    await lookAgain();
+  });
 }
 
 // ---- start ----------------------------------------------------------------------------------------
 
-export function startRestore() {
-  startChoosing();
+export async function startRestore() {
+  const waiting = await startChoosing();
   byId("order").addEventListener("submit", submit);
   byId("example").addEventListener("click", () => tryExample().catch((error) => trouble(error.message)));
   byId("zip").addEventListener("click", () =>
     save("/page/restorations.zip").then((name) => announce("Saved as " + name), (error) => trouble(error.message)));
-  byId("clear").addEventListener("click", () => removeAll().catch((error) => trouble(error.message)));
+  byId("clear").addEventListener("click", () => remove([...entries]).catch((error) => trouble(error.message)));
   startResult({
-    remove: (entry) => remove(entry).catch((error) => trouble(error.message)),
-    closed: (id) => {
-      showHistory();
-      const node = rows.get(id)?.node;
-      if (node) node.querySelector("button").focus();
-    },
+    remove: (entry) => remove([entry]).catch((error) => trouble(error.message)),
+    again,
+    closed: (id) => rows.get(id)?.node.querySelector("button")?.focus({ preventScroll: true }),
   });
-  return refresh().then(poll);
+  whenChanged(lookAgain);
+  await refresh();
+  byId("intro").open = entries.length === 0;
+  poll();
+  startOutbox(waiting, { arrived, changed: showHistory });
 }

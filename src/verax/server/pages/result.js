@@ -1,5 +1,6 @@
-/* One restoration: pictures in the compare viewer, the fidelity dial, what changed, downloads. */
+/* One restoration: pictures in the compare viewer, the fidelity dial, what changed, downloads, other wishes. */
 
+import { startOtherwise, tellOtherwise } from "./otherwise.js";
 import { announce, askJson, byId, forgetPictures, make, pictureAddress, save, trouble } from "./server.js";
 
 const PANELS = [
@@ -23,9 +24,14 @@ const SHARES = [
 ];
 const RARE = 0.001; // from here on a chance is told in words
 
+const DEFAULT = 75; // percent: the fidelity of the picture that is shown first
+const STOPS = [0, 25, 50, 75, 100];
+const MODES = ["slider", "side", "flicker", "difference"];
+
 let viewer = null;
 let shown = null; // the entry
-let stop = null; // what is shown of it: fidelity, restoration, trust_map (names of pictures), trust (shares)
+let stop = null; // what is shown of it: percent, restoration, trust_map (names of pictures), trust (shares)
+let stale = false; // it is being made anew: its pictures are those of before
 let whenClosed = () => {};
 
 export const shownId = () => (shown ? shown.id : null);
@@ -33,29 +39,94 @@ export const shownId = () => (shown ? shown.id : null);
 /** Show an entry; `focus` moves the keyboard there. */
 export function showResult(entry, { focus = true } = {}) {
   const again = shown && shown.id === entry.id;
-  if (shown && !again) forgetPictures(shown.id, ["small"]);
+  if (again && !entry.pictures.includes("restoration")) return showWorking(entry);
+  const fresh = !again || stale;
+  if (shown && fresh) forgetPictures(shown.id, again ? [] : ["small"]);
   shown = entry;
-  if (!again || stop.percent === DEFAULT) stop = firstStop(entry);
+  stale = false;
+  byId("dial-note").textContent = "";
+  if (fresh || stop.percent === DEFAULT) stop = firstStop(entry);
+  if (fresh) byId("dial").value = DEFAULT;
+  byId("list").hidden = true;
   byId("result").hidden = false;
+  document.body.dataset.view = "result";
   byId("result-name").textContent = entry.name;
-  tellDial(entry, again);
+  byId("dial-box").hidden = !entry.dial;
   tellChanges(entry);
   tellShares(stop.trust);
   tellAbout(entry);
+  tellOtherwise(entry);
   byId("save-note").textContent = "";
   showPictures(entry);
   if (focus) {
-    byId("result").scrollIntoView({ block: "start" });
+    window.scrollTo(0, 0);
     byId("result-name").focus({ preventScroll: true });
   }
+  return undefined;
+}
+
+/** It is made anew, or that failed: what was there stays in sight meanwhile. */
+function showWorking(entry) {
+  stale = true;
+  byId("dial-note").textContent = entry.state === "failed" ? entry.error : "It is being made anew …";
+  if (entry.state === "failed") tellOtherwise(entry);
 }
 
 export function closeResult() {
   if (!shown) return;
   forgetPictures(shown.id, ["small"]);
   shown = null;
+  viewer?.destroy();
+  viewer = null;
   byId("result").hidden = true;
+  byId("list").hidden = false;
+  delete document.body.dataset.view;
 }
+
+// ---- addresses --------------------------------------------------------------------------------------
+
+/** Give a result its address and open it; Back leads to where the user was. */
+export function showAddress(id) {
+  window.history.pushState({ inside: true }, "", "#result/" + id);
+  return openResult(id);
+}
+
+/** Fetch an entry anew and show it, at a stop of the dial where the address names one. */
+export async function openResult(id, percent) {
+  try {
+    const entry = await askJson("/page/history/" + id);
+    if (!entry.pictures.includes("restoration")) return leaveAddress();
+    showResult(entry);
+    if (entry.dial && STOPS.includes(percent) && percent !== DEFAULT) {
+      byId("dial").value = percent;
+      turnDial();
+      await takeStop();
+    }
+  } catch (error) {
+    leaveAddress();
+    trouble(error.status === 404 ? "There is no such restoration here (any more)." : error.message);
+  }
+  return undefined;
+}
+
+function leaveAddress() {
+  closeResult();
+  window.history.replaceState(null, "", "#restore");
+}
+
+/** Close the result, as Back does. */
+export function leaveResult() {
+  if (!shown) return;
+  const id = shown.id;
+  if (window.history.state?.inside) {
+    closeResult();
+    window.history.back();
+  } else leaveAddress();
+  whenClosed(id);
+  announce("Closed");
+}
+
+// ---- pictures -----------------------------------------------------------------------------------------
 
 function showPictures(entry) {
   const names = { restoration: stop.restoration, trust: stop.trust_map };
@@ -67,22 +138,13 @@ function showPictures(entry) {
   if (viewer && viewer.entry === entry.id) viewer.setPanels(panels, overlays);
   else {
     if (viewer) viewer.destroy();
-    viewer = window.veraxCompare(byId("viewer"), { panels, overlays, state: "mode=slider&a=0&b=" + b });
+    viewer = window.veraxCompare(byId("viewer"), { panels, overlays, modes: MODES, state: "mode=slider&a=0&b=" + b });
     viewer.entry = entry.id;
   }
   turnDial();
 }
 
-const DEFAULT = 75; // percent: the fidelity of the picture that is shown first
-
 // ---- the dial ---------------------------------------------------------------------------------
-
-function tellDial(entry, keep) {
-  byId("dial-box").hidden = !entry.dial;
-  if (keep) return;
-  byId("dial").value = DEFAULT;
-  byId("dial-note").textContent = "";
-}
 
 /** The default as an entry itself tells it. */
 const firstStop = (entry) => ({
@@ -94,6 +156,7 @@ const firstStop = (entry) => ({
 async function takeStop() {
   const entry = shown, percent = Number(byId("dial").value);
   const wanted = () => shown && shown.id === entry.id && Number(byId("dial").value) === percent;
+  window.history.replaceState(window.history.state, "", "#result/" + entry.id + (percent === DEFAULT ? "" : "/" + percent));
   byId("dial-note").textContent = percent === stop.percent ? "" : "Making the picture …";
   if (percent === stop.percent) return;
   try {
@@ -173,7 +236,7 @@ function tellShares(trust) {
 }
 
 function tellAbout(entry) {
-  const about = entry.about || {};
+  const about = entry.about || {}, found = entry.registration;
   byId("place-box").hidden = !about.place;
   const rows = [
     ["Size", entry.width + " × " + entry.height + " pixels"],
@@ -182,6 +245,9 @@ function tellAbout(entry) {
     ["Taken", about.taken],
     ["Description", about.description],
     ["Place", about.place ? "the file says where it was taken" : ""],
+    ["Placed", found && found.placed],
+    ["Reason", found && found.reason],
+    ["Chance", found && found.p_value !== undefined && "other scenes fit as well in " + (100 * found.p_value).toPrecision(2) + " % of cases"],
     ["Model", entry.upstream_model],
     ["Cost", typeof entry.cost_usd === "number" ? "$" + entry.cost_usd.toFixed(4) : ""],
     ["Time", entry.seconds === undefined ? "" : entry.seconds + " s"],
@@ -189,8 +255,6 @@ function tellAbout(entry) {
   byId("about").replaceChildren(...rows.flatMap(([name, value]) =>
     [make("dt", {}, name), make("dd", {}, String(value))]));
 }
-
-// ---- start --------------------------------------------------------------------------------------
 
 async function download() {
   const entry = shown;
@@ -209,26 +273,16 @@ async function download() {
   button.focus();
 }
 
-/** Set up the result's own controls; `remove` deletes an entry, `closed` is told of closing. */
-export function startResult({ remove, closed }) {
+// ---- start --------------------------------------------------------------------------------------
+
+/** Set up the result's own controls: `remove` deletes an entry, `again` makes it otherwise, `closed` is
+ * told of closing. */
+export function startResult({ remove, again, closed }) {
   whenClosed = closed;
   byId("dial").addEventListener("input", turnDial);
   byId("dial").addEventListener("change", takeStop);
   byId("save").addEventListener("click", download);
   byId("result-delete").addEventListener("click", () => remove(shown));
-  byId("result-close").addEventListener("click", () => {
-    const id = shown.id;
-    closeResult();
-    whenClosed(id);
-    announce("Closed");
-  });
-}
-
-/** Fetch an entry anew and show it. */
-export async function openResult(id, options) {
-  try {
-    showResult(await askJson("/page/history/" + id), options);
-  } catch (error) {
-    trouble(error.message);
-  }
+  byId("result-close").addEventListener("click", leaveResult);
+  startOtherwise(() => shown, again);
 }

@@ -49,30 +49,87 @@ function askForKey(wrong) {
   return asking;
 }
 
-/** A response of the server; asks for a key where one is needed. Throws Error with its message. */
+let back = null; // a promise while the server does not answer
+
+/** Resolves when the server answers again; says meanwhile that it does not. */
+function answering() {
+  back ??= (async () => {
+    byId("lost").hidden = false;
+    for (let pause = 1; ; pause = Math.min(2 * pause, 15)) {
+      await Promise.race([wait(pause), once(window, "online"), once(byId("lost-now"), "click")]);
+      const answer = await fetch(HERE + "healthz", { cache: "no-store" }).catch(() => null);
+      if (answer?.ok) break;
+    }
+    byId("lost").hidden = true;
+    announce("The server answers again");
+    back = null;
+  })();
+  return back;
+}
+
+const once = (target, name) =>
+  new Promise((resolve) => { target.addEventListener(name, resolve, { once: true }); });
+
+/** Whether nobody stands behind the proxy that answered: the server's own errors are JSON. */
+const nobody = (response) => [502, 503, 504].includes(response.status)
+  && !(response.headers.get("content-type") || "").includes("json");
+
+const TRIES = 4; // of a request that breaks off although the server answers others
+
+/** A response of the server; asks for a key where one is needed, and waits for a lost server.
+ * Throws Error with its message. */
 export async function ask(path, options = {}) {
-  const key = sessionStorage.getItem(KEY);
-  const headers = { ...options.headers };
-  if (key) headers.authorization = "Bearer " + key;
-  let response;
-  try {
-    response = await fetch(HERE + path.slice(1), { ...options, headers });
-  } catch {
-    throw new Error("The server does not answer. Is it still running?");
+  for (let tries = 1; ; tries += 1) {
+    const key = sessionStorage.getItem(KEY);
+    const headers = { ...options.headers };
+    if (key) headers.authorization = "Bearer " + key;
+    const response = await fetch(HERE + path.slice(1), { ...options, headers }).catch(() => null);
+    if (!response || nobody(response)) {
+      if (tries === TRIES) throw new Error("The connection broke off again and again. Is the file still where it was?");
+      await answering();
+      continue;
+    }
+    if (response.status === 401) {
+      if (sessionStorage.getItem(KEY) === key) sessionStorage.removeItem(KEY);
+      if (sessionStorage.getItem(KEY) || (await askForKey(Boolean(key)))) continue;
+    }
+    if (response.ok) return response;
+    const told = await response.json().catch(() => ({}));
+    const error = new Error(told.error?.message || "The server answered " + response.status + ".");
+    error.status = response.status;
+    error.waitSeconds = Number(response.headers.get("retry-after")) || 0;
+    throw error;
   }
-  if (response.status === 401) {
-    if (sessionStorage.getItem(KEY) === key) sessionStorage.removeItem(KEY);
-    if (sessionStorage.getItem(KEY) || (await askForKey(Boolean(key)))) return ask(path, options);
-  }
-  if (response.ok) return response;
-  const told = await response.json().catch(() => ({}));
-  const error = new Error(told.error?.message || "The server answered " + response.status + ".");
-  error.status = response.status;
-  error.waitSeconds = Number(response.headers.get("retry-after")) || 0;
-  throw error;
 }
 
 export const askJson = async (path, options) => (await ask(path, options)).json();
+
+const tabs = "BroadcastChannel" in window ? new BroadcastChannel("verax " + HERE) : null;
+
+/** Tell the other tabs that something changed. */
+export const tellTabs = () => tabs?.postMessage("changed");
+
+/** Call when another tab changed something, or the user comes back to this one. */
+export function whenChanged(refresh) {
+  tabs?.addEventListener("message", refresh);
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
+}
+
+let undoing = 0;
+const UNDO_SECONDS = 12;
+
+/** Offer for a while to bring back what was deleted. */
+export function offerUndo(words, bringBack) {
+  const turn = (undoing += 1);
+  const close = () => { if (turn === undoing) byId("undo").hidden = true; };
+  byId("undo-words").textContent = words;
+  byId("undo").hidden = false;
+  byId("undo-go").onclick = () => {
+    close();
+    bringBack().catch((error) => trouble(error.message));
+  };
+  wait(UNDO_SECONDS).then(close);
+}
 
 const addresses = new Map(); // path -> object address, so that nothing is fetched twice
 

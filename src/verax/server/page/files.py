@@ -1,9 +1,11 @@
-"""Pictures and files of entries on their way to the browser, one by one or as a zip."""
+"""What a browser fetches: the page's own files, pictures and files of entries, all as a zip."""
 
 import json
 import secrets
 import zipfile
+from collections.abc import Callable
 from functools import partial
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from starlette.responses import FileResponse, Response
 
 from verax.fusion.dial import DEFAULT as DEFAULT_FIDELITY
 from verax.image.header import MEDIA_TYPES, format_of_file
+from verax.report import viewer
 from verax.server.context import Context
 from verax.server.page import history, work
 from verax.server.page.entries import in_turn, whose
@@ -25,6 +28,47 @@ PRIVATE = {
     "x-content-type-options": "nosniff",
     "content-security-policy": "default-src 'none'; sandbox",
 }
+
+
+# ---- the page's own files, with a policy that lets nothing in from elsewhere ---------------------
+
+POLICY = (
+    "default-src 'none'; img-src 'self' blob: data:; script-src 'self'; style-src 'self'; "
+    "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
+OWN_HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-cache",
+}
+HTML, CSS, JS, WEBP = "text/html", "text/css", "text/javascript", "image/webp"
+NAMES = {
+    "": HTML, "page.css": CSS, "page.js": JS, "server.js": JS, "store.js": JS, "choose.js": JS,
+    "restore.js": JS, "outbox.js": JS, "otherwise.js": JS, "result.js": JS, "brush.js": JS,
+    "generate.js": JS, "sizes.js": JS,
+    "before.webp": WEBP, "after.webp": WEBP,
+}  # fmt: skip
+
+
+def _page(name: str) -> Callable[[], bytes]:
+    return lambda: (files("verax.server") / "pages" / (name or "index.html")).read_bytes()
+
+
+STATIC: dict[str, tuple[str, Callable[[], bytes | str]]] = {
+    **{f"/{name}": (media_type, _page(name)) for name, media_type in NAMES.items()},
+    "/compare.css": (CSS, viewer.style),
+    "/compare.js": (JS, viewer.script),
+}
+
+
+async def static(request: Request) -> Response:
+    """GET one of the page's own files."""
+    media_type, read = STATIC[request.url.path]
+    return Response(read(), media_type=media_type, headers=OWN_HEADERS)
+
+
+# ---- of an entry ---------------------------------------------------------------------------------
 
 
 async def picture(request: Request) -> Response:
@@ -151,4 +195,6 @@ def order_of(
         fidelity,
         told.get("upstream_model") or "",
         drop_gps,
+        told.get("task", ""),
+        *(entry / name if (entry / name).is_file() else None for name in ("mask", "only")),
     )

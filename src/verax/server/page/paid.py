@@ -1,0 +1,272 @@
+"""What the page asks of a paid service: offers, prices, calls, and their routes."""
+
+import io
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import cache, lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+from PIL import Image as PillowImage
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from verax import catalog
+from verax.catalog.models import Model
+from verax.errors import SettingsError, VeraxError
+from verax.geometry import canvas as canvases
+from verax.priors.generated import DEFAULT_MODEL, size_rules
+from verax.priors.session import numbered
+from verax.providers.requests import EditRequest, GenerateRequest, ImageFile
+from verax.server.bodies import bounded
+from verax.server.calls import MAX_PROMPT, Call, is_text
+from verax.server.context import Context
+from verax.server.keys import Client
+from verax.server.page import history, work
+from verax.server.page.entries import sent_before, start, whose
+from verax.server.page.history import History
+from verax.server.replies import Problem, json_response
+from verax.server.upstream import FAITHFUL, Upstream
+
+TEXTS = ("size", "quality", "moderation")
+MOST_TURNS = 50
+
+# ---- offers and prices ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be priced: an edit of a photo of this size, or a picture from words.
+
+    Attributes:
+        prompt: the words that will be sent; "" are the catalog's own, which depend on the photo.
+    """
+
+    kind: str  # "edit" or "generation"
+    model: str
+    width: int = 0
+    height: int = 0
+    size: str = "auto"
+    quality: str | None = None
+    n: int = 1
+    prompt: str = ""
+
+
+def offer(upstream: Upstream) -> dict[str, Any]:
+    """The living models, the default first, then the newest; whether they can be asked at all."""
+    today = datetime.now(UTC).date()
+    ready, message = True, ""
+    try:
+        upstream.service.require_key()
+    except SettingsError as exc:
+        ready, message = False, str(exc)
+    known = [m for m in upstream.service.known.values() if not m.ended(today)]
+    default = upstream.settings.model or DEFAULT_MODEL
+    newest = sorted(
+        known,
+        key=lambda m: (m.name == default, m.since.isoformat() if m.since else ""),
+        reverse=True,
+    )
+    return {
+        "ready": ready,
+        "message": message,
+        "service": upstream.service.gateway.name,
+        "models": [_entry(model) for model in newest],
+    }
+
+
+def _entry(model: Model) -> dict[str, Any]:
+    sizes = asdict(model.sizes)
+    sizes["fixed"] = [f"{width}x{height}" for width, height in model.sizes.fixed]
+    return {
+        "id": model.name,
+        "sizes": sizes,
+        "qualities": list(model.qualities),
+        "default_quality": model.default_quality,
+        "moderation": list(model.fields.get("moderation", ())),
+        "ends": model.ends.isoformat() if model.ends else None,
+    }
+
+
+def price_of(upstream: Upstream, wish: Wish) -> dict[str, Any]:
+    """US dollars that the wish will probably and at most cost; null where no price is known.
+
+    Raises InputError for what the model refuses.
+    """
+    service, name = upstream.service, wish.model.removeprefix(FAITHFUL)
+    request: GenerateRequest
+    if wish.kind == "generation":
+        request = GenerateRequest(
+            model=name,
+            prompt=wish.prompt or _longest_prompt(),
+            size=wish.size,
+            quality=wish.quality,
+            n=wish.n,
+        )
+    else:
+        model = service.model(name)
+        canvas = canvases.plan(wish.width, wish.height, size_rules(model.sizes))
+        request = EditRequest(
+            model=name,
+            prompt=wish.prompt or _longest_prompt(),
+            images=(ImageFile(_blank(canvas.size), "photo.png"),),
+            size=f"{canvas.size[0]}x{canvas.size[1]}" if wish.size == "auto" else wish.size,
+            quality=wish.quality or model.default_quality or None,
+            n=wish.n,
+        )
+    prepared, _ = service.prepare(request)
+    told: dict[str, Any] = {"size": prepared.size, "expected_usd": None, "high_usd": None}
+    try:
+        found = upstream.tariff.estimate(prepared)
+    except VeraxError as exc:  # a size or quality without a known token count
+        return {**told, "note": str(exc)}
+    return {**told, "expected_usd": found.expected_usd, "high_usd": found.high_usd}
+
+
+@cache
+def _longest_prompt() -> str:
+    """The catalog's longest words, so that "at most" holds whichever task the photo turns out."""
+    return max((catalog.prompt(task).text for task in catalog.tasks()), key=len)
+
+
+@lru_cache(maxsize=32)
+def _blank(size: tuple[int, int]) -> bytes:
+    """A white picture: its size is all that decides about a price."""
+    buffer = io.BytesIO()
+    PillowImage.new("1", size, 1).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+# ---- calls ---------------------------------------------------------------------------------------
+
+
+def prior_call(model: str, prompt: str, photo: Path, size: tuple[int, int]) -> Call:
+    """A faithful edit of one photo; without a prompt the catalog's own is sent."""
+    name = FAITHFUL + model.removeprefix(FAITHFUL)
+    return _call("edit", name, prompt, (photo,), {}, (size,))
+
+
+def generation_call(asked: Any, kept: History) -> tuple[Call, dict[str, Any]]:  # noqa: ANN401
+    """Pictures from words; with `first`, those words asked of that earlier picture.
+
+    `asked` is any JSON: {"model", "prompt", "n", "size", "quality", "moderation",
+    "first": {"id", "picture"}, "turns": [earlier instructions]}. Also what the history keeps.
+    """
+    if not isinstance(asked, dict):
+        raise Problem(400, "want a JSON object as the body", "invalid_type")
+    prompt, model = _text(asked, "prompt").strip(), _text(asked, "model")
+    if not prompt:
+        raise Problem(400, "prompt: want what the picture should show", "missing", "prompt")
+    fields: dict[str, Any] = {name: _text(asked, name) for name in TEXTS if asked.get(name)}
+    n = asked.get("n", 1)
+    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= 10:
+        raise Problem(400, "n: want a whole number from 1 to 10", "invalid_value", "n")
+    first, turns = asked.get("first"), asked.get("turns", [])
+    about = {"kind": "generation", "name": prompt[:80], "prompt": prompt, "model": model, "n": n}
+    if first is None:
+        return _call("generation", model, prompt, (), {**fields, "n": n}), about
+    if not isinstance(first, dict) or not _texts(turns):
+        raise Problem(400, "first: want an entry and a picture of it", "invalid_type", "first")
+    source = kept.picture(_text(first, "id"), _text(first, "picture"))
+    words = numbered([*turns, prompt])
+    about |= {"first": {"id": first["id"], "picture": first["picture"]}, "turns": turns}
+    return _call("edit", model, words, (source,), {**fields, "n": n}), about
+
+
+def _call(
+    kind: str,
+    model: str,
+    prompt: str,
+    images: tuple[Path, ...],
+    fields: dict[str, Any],
+    sizes: tuple[tuple[int, int], ...] = (),
+) -> Call:
+    if len(prompt) > MAX_PROMPT:
+        raise Problem(
+            400, f"prompt: want at most {MAX_PROMPT} characters, got {len(prompt)}",
+            "invalid_value", "prompt",
+        )  # fmt: skip
+    return Call(kind, model, prompt, images, sizes, None, fields, False, 1.0, (), "")
+
+
+def _text(values: dict[str, Any], name: str) -> str:
+    value = values.get(name)
+    if not is_text(value):
+        raise Problem(400, f"{name}: want text", "invalid_type", name)
+    return value
+
+
+def _texts(turns: object) -> bool:
+    return isinstance(turns, list) and len(turns) <= MOST_TURNS and all(map(is_text, turns))
+
+
+# ---- routes --------------------------------------------------------------------------------
+
+
+async def models(request: Request) -> Response:
+    """GET /page/models: what may be asked, with the rules of each model."""
+    context, client, _ = whose(request)
+    try:
+        told = offer(context.service.service())
+    except VeraxError as exc:
+        told = {"ready": False, "message": str(exc), "service": "", "models": []}
+    words = {task: catalog.prompt(task).text for task in catalog.tasks()}
+    return json_response({**told, "budget_usd": client.budget_usd, "prompts": words})
+
+
+async def price(request: Request) -> Response:
+    """GET /page/price: what a wish will cost, before anybody is asked."""
+    context, _, _ = whose(request)
+    asked = request.query_params
+    kind = "generation" if asked.get("kind") == "generation" else "edit"
+    wish = Wish(
+        kind,
+        asked.get("model", ""),
+        _whole(asked.get("width"), 1024),
+        _whole(asked.get("height"), 1024),
+        asked.get("size", "auto"),
+        asked.get("quality") or None,
+        min(10, _whole(asked.get("n"), 1)),
+        asked.get("prompt", ""),
+    )
+    found = await run_in_threadpool(price_of, context.service.service(), wish)
+    return json_response(found)
+
+
+def _whole(text: str | None, default: int) -> int:
+    """A side in pixels or a count; 1 to 100 000."""
+    number = int(text) if text and text.isascii() and text.isdigit() and len(text) < 7 else default
+    return min(100_000, max(1, number))
+
+
+async def generate(request: Request) -> Response:
+    """POST /page/generations: pictures from words, or the next turn of an edit."""
+    context, client, kept = whose(request)
+    try:
+        asked = json.loads(await bounded(request, context.limits.field_bytes))
+    except (ValueError, RecursionError) as exc:
+        raise Problem(400, f"the body is not JSON: {exc}", "invalid_json") from exc
+    call, about = generation_call(asked, kept)
+    name = asked.get("id") or ""
+    before = await sent_before(request, kept, name)
+    if before is not None:
+        return before
+    context.service.check(call)
+    entry = await run_in_threadpool(partial(kept.create, about, name=name))
+    return await start(request, entry, partial(_generated, context, client, entry, call))
+
+
+async def _generated(context: Context, client: Client, entry: Path, call: Call) -> dict[str, Any]:
+    await run_in_threadpool(partial(history.amend, entry, state="asking"))
+    answer = await context.service.answer(client, call, entry)
+    files = tuple(entry / f"picture-{index}.png" for index in range(len(answer.pictures)))
+    for made, path in zip(answer.pictures, files, strict=True):
+        made.replace(path)
+    about = answer.about["verax"]
+    told = {"cost_usd": about["cost_usd"], "size": about["size"], "notices": about["warnings"]}
+    if len(files) > 1:
+        first = call.images[0] if call.images else None
+        told["best"] = await context.service.local.finish(client.name, work.best, files, first)
+    return told

@@ -1,0 +1,57 @@
+/* What a restoration can be made with instead: another generated picture, painted places, what is wrong. */
+
+import { paint, startBrush } from "./brush.js";
+import { choosePrior, dropZone } from "./choose.js";
+import { byId, trouble } from "./server.js";
+
+let current = () => null; // the entry that is shown
+let again = () => {}; // makes it otherwise
+
+/** Say what of it an entry was made with. */
+export function tellOtherwise(entry) {
+  const prior = entry.prior !== "none" && entry.prior !== undefined;
+  byId("otherwise").hidden = !entry.format;
+  byId("other-prior-choose").textContent = prior ? "Change" : "Add";
+  byId("other-prior-remove").hidden = !prior;
+  for (const kind of ["mask", "only"]) {
+    const there = (entry.drawn || []).includes(kind);
+    byId("other-" + kind).textContent = there ? "Paint anew" : "Paint";
+    byId("other-" + kind + "-remove").hidden = !there;
+  }
+  byId("other-mask").disabled = entry.prior !== "used";
+  byId("other-task").value = entry.task || "";
+}
+
+/** The tasks that may be named, as options. */
+export function offerTasks(options) {
+  byId("other-task").replaceChildren(...options);
+  byId("other-task").value = current()?.task || "";
+}
+
+async function otherwise(changes) {
+  trouble("");
+  window.scrollTo({ top: 0 });
+  try {
+    await again(current(), changes);
+  } catch (error) {
+    trouble(error.message);
+  }
+}
+
+/** Set up the wishes: `entry` gives the one that is shown, `make` makes it otherwise. */
+export function startOtherwise(entry, make) {
+  [current, again] = [entry, make];
+  const withPrior = (files) => (files.length > 0 ? otherwise({ prior: files[0] }) : undefined);
+  byId("other-prior-choose").addEventListener("click", () => choosePrior(withPrior));
+  byId("other-prior-remove").addEventListener("click", () => otherwise({ prior: "" }));
+  dropZone(byId("other-prior"), withPrior);
+  for (const kind of ["mask", "only"]) {
+    byId("other-" + kind).addEventListener("click", async () => {
+      const drawing = await paint(current(), kind);
+      if (drawing) otherwise({ [kind]: drawing });
+    });
+    byId("other-" + kind + "-remove").addEventListener("click", () => otherwise({ [kind]: "" }));
+  }
+  byId("other-task").addEventListener("change", () => otherwise({ task: byId("other-task").value }));
+  startBrush();
+}
