@@ -113,16 +113,17 @@ class Origin:
 def make(
     order: Order,
     *,
+    photo: Opened | None = None,
     prior: Opened | None = None,
     registration: "Registration | None" = None,
     credentials: Credentials | None = None,
 ) -> Made:
     """Read, restore, write, mark and sign one restoration.
 
-    `prior` is one that is open already, instead of `order.prior`; `registration` is the prior's on
-    the photo, where it is known already. Raises ImageReadError for files
-    that are not pictures, InputError for a result that would replace its source, OutputError when
-    it cannot be written or signed.
+    `photo` and `prior` are open already, and stand for the files of the order; `registration` is
+    the prior's on the photo, where it is known already. Raises ImageReadError for files that are
+    not pictures, InputError for a result that would replace its source, OutputError when it cannot
+    be written or signed.
     """
     from verax import pipeline
     from verax.prints.holes import drawn
@@ -133,9 +134,10 @@ def make(
                 f"{order.output}: the result would replace {source}; choose another name"
             )
     images.check_target(order.output)
-    photo = opened(
-        order.photo, name=order.photo_name, max_pixels=order.max_pixels, salvage=order.salvage
-    )
+    if photo is None:
+        photo = opened(
+            order.photo, name=order.photo_name, max_pixels=order.max_pixels, salvage=order.salvage
+        )
     size = (photo.photo.width, photo.photo.height)
     only, mask = (
         None if path is None else drawn(images.read(path), size=size, name=name)

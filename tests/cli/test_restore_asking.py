@@ -1,12 +1,16 @@
 """verax restore --model: from the photo to the restoration with one paid call in between."""
 
+import base64
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from counting import counting
 from verax import image as images
 from verax.cli.main import app
 from verax.errors import InputError, ProviderRefused, ProviderUncertain
@@ -192,3 +196,48 @@ def test_a_restoration_is_signed_where_a_certificate_is_set(asked, tmp_path, mon
     assert found.state == "valid"
     assert found.ingredients[0].relationship == "parentOf"
     assert not (tmp_path / f"a_restored.png{BESIDE}").exists()
+
+
+def answers(folder):
+    """The picture of every answer in the journal."""
+    bodies = [json.loads(path.read_bytes()) for path in folder.glob("journal/answers/*/*.json")]
+    return [base64.b64decode(body["data"][0]["b64_json"]) for body in bodies]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_paid_photo_is_opened_decoded_and_hashed_once_and_so_is_its_answer(
+    asked, tmp_path, count
+):
+    (tmp_path / "in").mkdir()
+    photos = [scene(tmp_path / "in" / f"{n}.png", seed=n) for n in range(count)]
+    target = tmp_path / "in" if count > 1 else photos[0]
+    with counting() as seen:
+        done = verax(target, "--model", "gpt-image-2.6-flare", "--quality", "low")
+
+    assert (done.exit_code, len(asked.ledger())) == (0, count)
+    assert [seen.opened[str(photo)] for photo in photos] == [1] * count
+    assert [seen.decoded(photo.read_bytes()) for photo in photos] == [1] * count
+    home = Path(os.environ["VERAX_HOME"])
+    assert [seen.decoded(answer) for answer in answers(home)] == [1] * count
+    assert seen.hashed() == [1] * count
+    assert (seen.calls["fingerprint"], seen.calls["task"]) == (count, count)
+
+
+def test_a_stored_answer_and_its_photo_are_decoded_once(asked, tmp_path):
+    photo = scene(tmp_path / "a.png")
+    verax(photo, *COMMON)
+    with counting() as seen:
+        verax(photo, *COMMON, "-o", tmp_path / "b.png")
+
+    (answer,) = answers(Path(os.environ["VERAX_HOME"]))
+    assert len(asked.ledger()) == 1
+    assert (seen.opened[str(photo)], seen.decoded(photo.read_bytes())) == (1, 1)
+    assert seen.decoded(answer) == 1
+
+
+def test_the_record_names_the_call_in_the_journal(asked, tmp_path):
+    photo = scene(tmp_path / "a.png")
+    record = json.loads(verax(photo, *COMMON, "--json").stdout)
+
+    (answer,) = Path(os.environ["VERAX_HOME"]).glob("journal/answers/*/*.json")
+    assert record["fingerprint"] == answer.stem

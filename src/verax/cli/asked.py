@@ -15,10 +15,13 @@ from verax.cli.paid import Counter, Terms, counter_of
 from verax.errors import ProviderError, VeraxError
 
 if TYPE_CHECKING:
+    from verax.making import Opened
     from verax.priors.generated import Asking, GeneratedPrior, Wishes
     from verax.providers.batch_table import Batch
+    from verax.providers.requests import ImagesAnswer
 
 AT_ONCE = 100  # photos that are planned, announced and asked for together
+HELD_PIXELS = 64_000_000  # of photos and answers held from asking to restoring: 768 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,8 @@ class Asker:
     wishes: "Wishes"
     batching: Batching
     failed: dict[Path, VeraxError] = field(default_factory=dict)
+    opened: "dict[Path, Opened]" = field(default_factory=dict)
+    answers: "dict[Path, ImagesAnswer]" = field(default_factory=dict)
     planned: "dict[Path, Planned]" = field(default_factory=dict)
 
     def fetch(self, photos: Sequence[Path]) -> bool:
@@ -68,6 +73,8 @@ class Asker:
             for (path, _), answer in zip(asked, answers, strict=True):
                 if isinstance(answer, VeraxError):
                     self.failed[path] = answer
+                elif self._has_room(answer.decoded_pixels):
+                    self.answers[path] = answer
         if batches is not None and go_on:
             batches.run([], poll_s=self.batching.poll_s, report=told)
         return go_on
@@ -79,13 +86,24 @@ class Asker:
         if path in self.failed:
             raise self.failed[path]
         plan, desk = self.planned[path], self.counter.desk
-        fetch = desk.client.transport.fetch
-        answer = desk.journal.answer_to(plan.fingerprint, plan.asking.request, fetch)
+        answer = self.answers.pop(path, None)
+        if answer is None:
+            fetch = desk.client.transport.fetch
+            answer = desk.journal.answer_to(plan.fingerprint, plan.asking.request, fetch)
         if answer is not None:
             return receive(plan.asking, answer)
         last = desk.journal.records.newest(plan.fingerprint)
         why = f"{last.state}: {last.message}" if last else "it was not asked for"
         raise ProviderError(f"no prior for {path.name}; {why}")
+
+    def photo(self, path: Path) -> "Opened | None":
+        """The photo as it was opened to ask for its prior; None where it was let go since."""
+        return self.opened.pop(path, None)
+
+    def _has_room(self, pixels: int) -> bool:
+        """Whether so many decoded pixels more may be held until the restoring."""
+        photos = sum(one.photo.width * one.photo.height for one in self.opened.values())
+        return photos + pixels + sum(a.decoded_pixels for a in self.answers.values()) <= HELD_PIXELS
 
     def _asked(self, photos: Sequence[Path]) -> "Iterator[tuple[Path, Asking]]":
         """What is asked for each photo; each is looked at, encoded and hashed once."""
@@ -102,14 +120,17 @@ class Asker:
             yield path, asking
 
     def _plan(self, path: Path) -> "Asking":
-        from verax import image as images
+        from verax import making
         from verax.priors import generated
         from verax.providers.batch_table import plain
 
         desk = self.counter.desk
         model = self.wishes.model or desk.settings.model or generated.DEFAULT_MODEL
         wishes = replace(self.wishes, model=model)
-        asking = generated.plan(images.read(path), desk.client, wishes)
+        opened = making.opened(path)
+        asking = generated.plan(opened.photo, desk.client, wishes)
+        if self._has_room(opened.photo.width * opened.photo.height):
+            self.opened[path] = opened
         return replace(asking, request=plain(asking.request)) if self.batching.wanted else asking
 
 

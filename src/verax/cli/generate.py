@@ -302,7 +302,7 @@ def run_generate(
         if not counter.announce(every, notices):
             return
         found = [
-            Candidate(image, images.decode(image.data).pixels, answer.notices, one.fingerprint())
+            Candidate(image, image.decoded().pixels, answer.notices, one.fingerprint())
             for one, answer in arrived(every, counter.desk.call_all(every))
             for image in answer.images
         ]

@@ -256,16 +256,21 @@ def run_job(job: Job, options: Options, service: "Asker | None" = None) -> dict[
         scale=choices.scale,
     )
     prior = None if asked is None else opened_answer(asked)
+    photo = None if service is None or choices.salvage else service.photo(job.photo)
     made = making.make(
-        order, prior=prior, registration=job.registration, credentials=options.credentials
+        order,
+        photo=photo,
+        prior=prior,
+        registration=job.registration,
+        credentials=options.credentials,
     )
     record = {
         "photo": str(job.photo), "output": str(job.output), "restorer": order.restorer,
         **made.record(),
     }  # fmt: skip
-    if asked is not None:
+    if service is not None and asked is not None:
         record["model"] = asked.asking.request.model
-        record["fingerprint"] = asked.asking.request.fingerprint()
+        record["fingerprint"] = service.planned[job.photo].fingerprint
         record["notes"] += asked.notices
     if made.statement is not None:
         record["notes"].append(f"what it was is written in {made.statement}")

@@ -140,7 +140,7 @@ def plan(
 def receive(asking: Asking, answer: ImagesAnswer, *, index: int = 0) -> GeneratedPrior:
     """The prior in an answer: brought from the canvas to the photo's grid."""
     generated = answer.images[index]
-    picture = images.decode(generated.data, name="generated")
+    picture = generated.decoded()
     pixels = flat(picture)
     notices = [*asking.notices, *answer.notices]
     width, height = asking.canvas.size

@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image as PillowImage
 
-from verax.errors import ProviderError, ProviderRefused, VeraxError
+from verax.errors import ImageReadError, ProviderError, ProviderRefused, VeraxError
 from verax.providers.failures import parse_error
 from verax.providers.payload import (
     PictureSource,
@@ -138,7 +138,18 @@ def json_object(body: bytes) -> dict[str, Any]:
 
 
 def real_picture(data: bytes) -> GeneratedImage:
-    """A picture with its real format and upright size; decoded to the last row, so a cut shows."""
+    """A picture with its real format and upright size; decoded to the last row, so a cut shows.
+
+    The pixels stay with it. What Verax cannot restore with, such as an animation, is a picture too.
+    """
+    from verax import image as images
+    from verax.image.header import format_of_bytes
+
+    media_type = f"image/{format_of_bytes(data)}"
+    if media_type in _MEDIA.values():
+        with suppress(ImageReadError):
+            photo = images.decode(data, name="generated", max_pixels=MAX_PIXELS)
+            return GeneratedImage(data, media_type, photo.width, photo.height, photo)
     try:
         picture = PillowImage.open(io.BytesIO(data), formats=list(_MEDIA))
         if picture.width * picture.height > MAX_PIXELS:

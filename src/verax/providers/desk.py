@@ -5,6 +5,7 @@ twice, no limit is passed and every answer is kept, whoever asks.
 """
 
 import math
+import threading
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,8 @@ from verax.providers.images_api import Client, connect
 from verax.providers.journal import Journal
 from verax.providers.requests import ImagesAnswer, Request
 from verax.settings import Settings
+
+DECODED_PIXELS = 32_000_000  # of several answers at a time: 384 MB
 
 
 @dataclass(frozen=True)
@@ -61,13 +64,22 @@ class Desk:
         )
 
     def call_all(self, requests: Sequence[Request]) -> list[ImagesAnswer | VeraxError]:
-        """Every answer, in order, or why there is none; some calls at once."""
+        """Every answer, in order, or why there is none; some calls at once.
+
+        Pictures stay decoded up to DECODED_PIXELS together, so that memory has a bound.
+        """
+        held: list[int] = []
+        lock = threading.Lock()
 
         def one(request: Request) -> ImagesAnswer | VeraxError:
             try:
-                return self.call(request)
+                answer = self.call(request)
             except VeraxError as exc:
                 return exc
+            with lock:
+                held.append(answer.decoded_pixels)
+                fits = sum(held) <= DECODED_PIXELS
+            return answer if fits else answer.without_pixels()
 
         with ThreadPoolExecutor(self.settings.concurrency) as threads:
             return list(threads.map(one, requests))

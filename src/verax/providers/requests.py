@@ -10,9 +10,12 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from verax.catalog import Scalar
+
+if TYPE_CHECKING:
+    from verax.image import Photo
 
 
 @dataclass(frozen=True)
@@ -149,16 +152,26 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class GeneratedImage:
-    """One returned picture: file bytes, media type, and the real size read from the bytes."""
+    """One returned picture: file bytes, media type, and the real size read from the bytes.
+
+    `photo` is the picture as it was decoded when the answer was read, None where that is let go.
+    """
 
     data: bytes = field(repr=False)
     media_type: str
     width: int
     height: int
+    photo: "Photo | None" = field(default=None, repr=False, compare=False)
 
     @property
     def sha256(self) -> str:
         return hashlib.sha256(self.data).hexdigest()
+
+    def decoded(self) -> "Photo":
+        """The picture with its pixels, decoded at most once. Raises ImageReadError."""
+        from verax import image as images
+
+        return self.photo or images.decode(self.data, name="generated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +204,16 @@ class ImagesAnswer:
     lost: tuple[str, ...] = ()
     cost_usd: float | None = None
     counted_usd: float = 0.0
+
+    @property
+    def decoded_pixels(self) -> int:
+        """Pixels that are held decoded."""
+        photos = [image.photo for image in self.images if image.photo is not None]
+        return sum(photo.width * photo.height for photo in photos)
+
+    def without_pixels(self) -> "ImagesAnswer":
+        """The same answer as file bytes alone; its pictures are decoded again when wanted."""
+        return replace(self, images=tuple(replace(image, photo=None) for image in self.images))
 
 
 class Keep(Protocol):
