@@ -42,11 +42,14 @@ class Order:
         mask: mask of what the photo does not hold (white); filled from the prior.
         scale: "2", "3", "4" or "prior", the size of the result; "" is the photo's own.
         salvage: take what is left of a photo that is cut short; a prior fills the rest.
+        prior_source: the file that the prior was made from, as a service gave it; provenance names
+            it in place of the prior's own.
         photo_name, prior_name: what provenance and messages call the files; "" is the file's name.
     """
 
     photo: Path
     prior: Path | None = None
+    prior_source: Path | None = None
     output: Path
     restorer: str = "auto"
     fidelity: float = DEFAULT_FIDELITY
@@ -145,8 +148,7 @@ def make(
     )
     if photo.missing is not None:
         mask = photo.missing if mask is None else np.maximum(mask, photo.missing)
-    if prior is None and order.prior is not None:
-        prior = opened(order.prior, name=order.prior_name, max_pixels=order.max_pixels)
+    prior = prior or prior_of(order)
     result = pipeline.restore(
         photo.photo,
         None if prior is None else prior.photo,
@@ -167,6 +169,17 @@ def make(
         framed=order.size is None,
     )  # fmt: skip
     return Made(result, prior, lost, statement)
+
+
+def prior_of(order: Order) -> Opened | None:
+    """The prior of an order, with the file that provenance names. Raises ImageReadError."""
+    if order.prior is None:
+        return None
+    prior = opened(order.prior, name=order.prior_name, max_pixels=order.max_pixels)
+    if order.prior_source is None:
+        return prior
+    source = SourceFile(images.read_bytes(order.prior_source), prior.file.name)
+    return replace(prior, file=source)
 
 
 def fitted(pixels: Image, size: tuple[int, int]) -> Image:

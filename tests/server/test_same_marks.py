@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -13,6 +14,7 @@ from provenance import certificates
 from serving import serving
 from verax import image as images
 from verax.provenance import read
+from verax.provenance.signing import SourceFile, load_credentials, sign
 
 pytest.importorskip("c2pa", reason="needs the c2pa extra")
 
@@ -81,6 +83,39 @@ def test_every_way_signs_with_the_same_certificate(tmp_path, photo, prior, keys)
         for way, one in found.items()
     }
     assert kinds == dict.fromkeys(made, ("valid", ["parentOf", "componentOf"]))
+
+
+MODEL = "gpt-image-2.6-flare"
+
+
+def priced_edit(client, photo):
+    """A faithful edit of a paid model by the API, and by the page."""
+    form = {"model": f"verax/{MODEL}", "prompt": "brighten"}
+    answer = client.post("/v1/images/edits", data=form, files=[("image", ("a.png", photo))])
+    yield base64.b64decode(answer.json()["data"][0]["b64_json"])
+    form, files = {"model": MODEL, "prompt": "darken"}, [("photo", ("a.png", photo))]
+    entry = client.post("/page/restorations", data=form, files=files).json()["id"]
+    while (answer := client.get(f"/page/history/{entry}/file")).status_code == 409:
+        time.sleep(0.1)
+    yield answer.content
+
+
+def test_the_credentials_of_a_paid_answer_stay_inside_the_restoration(
+    tmp_path, service, photo, keys
+):
+    credentials = load_credentials(*(Path(path) for path in keys.values()))
+    service.state.finish = lambda data: sign(data, SourceFile(data, "x.png"), None, credentials)
+    environment = {**keys, "VERAX_API_KEY": "sk-test-not-a-real-key"}
+    with (
+        serving(tmp_path / "home", "--base-url", service.base_url, **environment) as (address, _),
+        httpx2.Client(base_url=address, timeout=60) as client,
+    ):
+        for data in priced_edit(client, photo):
+            found = read(data)
+
+            assert found.state == "valid"
+            parts = [(part.relationship, part.has_manifest) for part in found.ingredients]
+            assert parts == [("parentOf", False), ("componentOf", True)]
 
 
 def test_half_a_signature_stops_the_server_at_its_start(tmp_path, verax_home, keys, monkeypatch):

@@ -130,7 +130,8 @@ class ImagesService:
         """
         if call.model == LOCAL:
             priors = call.images[1:] or (None,)
-            found = Answered(tuple(p for p in priors if p), NOTHING, 0.0, LOCAL, "", ())
+            files = tuple(p for p in priors if p)
+            found = Answered(files, files, NOTHING, 0.0, LOCAL, "", ())
             return await self._faithful(client, call, folder, found)
         upstream = self.service()
         ask = upstream.edit if call.kind == "edit" else upstream.generate
@@ -150,6 +151,7 @@ class ImagesService:
             order = Order(
                 photo=call.images[0],
                 prior=prior,
+                prior_source=found.sources[index] if prior else None,
                 output=folder / f"restored-{index}{SUFFIX[wanted]}",
                 fidelity=call.fidelity,
                 size=wanted_size(call, self.limits.pixels),

@@ -31,9 +31,15 @@ TEXT_FIELDS = (*EDIT_FIELDS[:4], "safety_identifier", "output_format", "output_c
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What a service made: files as they came, with everything known about the call."""
+    """What a service made, with everything known about the call.
+
+    Attributes:
+        files: pictures as they came, of a faithful edit on the photo's grid.
+        sources: the pictures as they came, with the Content Credentials that they carry.
+    """
 
     files: tuple[Path, ...]
+    sources: tuple[Path, ...]
     usage: dict[str, Any] | None
     cost_usd: float | None
     model: str
@@ -78,17 +84,14 @@ class Upstream:
         with self.decoding:
             asking = self._planned(call)
         answer = self._paid(client, asking.request)
-        names = []
-        for index, picture in enumerate(answer.images):
-            if call.model.startswith(FAITHFUL):
-                path = folder / f"prior-{index}.png"
+        sources = write_pictures(answer, folder)
+        files = sources
+        if call.model.startswith(FAITHFUL):
+            files = tuple(folder / f"prior-{index}.png" for index in range(len(sources)))
+            for index, path in enumerate(files):
                 with self.decoding:
                     images.write(path, generated.receive(asking, answer, index=index).pixels)
-            else:
-                path = folder / f"answer-{index}"
-                path.write_bytes(picture.data)
-            names.append(path)
-        return self._answered(asking.request, answer, names, asking.notices)
+        return self._answered(asking.request, answer, files, sources, asking.notices)
 
     def _planned(self, call: Call) -> generated.Asking:
         photo, *others = (images.read(path) for path in call.images)
@@ -116,22 +119,25 @@ class Upstream:
         )
         prepared, notices = self.service.prepare(request)
         answer = self._paid(client, prepared)
-        names = []
-        for index, picture in enumerate(answer.images):
-            names.append(folder / f"answer-{index}")
-            names[-1].write_bytes(picture.data)
-        return self._answered(prepared, answer, names, notices)
+        files = write_pictures(answer, folder)
+        return self._answered(prepared, answer, files, files, notices)
 
     def _paid(self, client: Client, request: Request) -> ImagesAnswer:
         return self.desk.counted_to(f"{RUN}{client.name}", client.budget_usd).call(request)
 
     def _answered(
-        self, request: Request, answer: ImagesAnswer, names: list[Path], notices: tuple[str, ...]
+        self,
+        request: Request,
+        answer: ImagesAnswer,
+        files: tuple[Path, ...],
+        sources: tuple[Path, ...],
+        notices: tuple[str, ...],
     ) -> Answered:
         first = answer.images[0]
         believed = answer.usage if answer.cost_usd is not None else None
         return Answered(
-            tuple(names),
+            files,
+            sources,
             usage_json(believed) if believed else None,
             answer.cost_usd,
             answer.model or request.model,
@@ -139,6 +145,14 @@ class Upstream:
             (*notices, *answer.notices),
             answer.request_id,
         )
+
+
+def write_pictures(answer: ImagesAnswer, folder: Path) -> tuple[Path, ...]:
+    """The pictures of an answer as files, byte for byte as they came."""
+    files = tuple(folder / f"answer-{index}" for index in range(len(answer.images)))
+    for path, picture in zip(files, answer.images, strict=True):
+        path.write_bytes(picture.data)
+    return files
 
 
 def open_upstream(settings: Settings) -> Upstream:

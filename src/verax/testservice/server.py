@@ -163,7 +163,7 @@ class Conversation(BaseHTTPRequestHandler):
             return self.drop()
         wait = self.service.delay_s + (float(detail) if step == "slow" else 0.0)
         form = "jpeg" if step == "jpeg" else fields.get("output_format") or "png"
-        data = [calls.encode(picture, form) for picture in painted]
+        data = [self.service.finish(calls.encode(picture, form)) for picture in painted]
         if step == "truncated":
             data = [picture[: len(picture) // 2] for picture in data]
         answer = self.answer_of(fields, painted, data)

@@ -84,6 +84,8 @@ class ServiceState:
         today: the day by which models have ended, ISO.
         keyed: whether a key is wanted.
         fail_every: every so many-th call is billed and then answered with 502; 0: none.
+
+    `finish` may be set: it changes the file bytes of every picture that goes out.
     """
 
     def __init__(
@@ -108,6 +110,7 @@ class ServiceState:
         self.batches: dict[str, dict[str, Any]] = {}
         self.batch_plan: dict[str, Any] = {}
         self.linked: list[LinkedPicture] = []
+        self.finish: Callable[[bytes], bytes] = lambda picture: picture
         self.under_way = 0
         self.most_under_way = 0
 

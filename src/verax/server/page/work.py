@@ -139,9 +139,11 @@ def _make_file(order: PageOrder) -> "Made":
     from verax import making
     from verax.settings import load
 
+    source = order.folder / "answer-0"  # what a service gave; the prior is made from it
     file = making.Order(
         photo=order.photo,
         prior=order.prior,
+        prior_source=source if source.is_file() else None,
         output=order.folder / file_name(order),
         fidelity=order.fidelity,
         max_pixels=order.max_pixels,
