@@ -143,5 +143,15 @@ def asker(terms: Terms, wishes: "Wishes", batching: Batching) -> Iterator[Asker]
         yield Asker(counter, wishes, batching)
 
 
+def opened_answer(asked: "GeneratedPrior") -> "Opened":
+    """The prior that a service gave, with its file as it came."""
+    from verax import image as images
+    from verax.making import Opened
+    from verax.provenance.signing import SourceFile
+
+    source = SourceFile(asked.data, "the generated picture")
+    return Opened(images.from_array(asked.pixels, name="the generated picture"), source)
+
+
 def told(batch: "Batch") -> None:
     print(f"batch {batch.service_id}: {batch.status}", file=sys.stderr)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from verax.cli.asked import Asker, Batching
     from verax.geometry.register import Registration
     from verax.image import Photo
-    from verax.making import Made, Opened
-    from verax.priors.generated import GeneratedPrior, Wishes
+    from verax.making import Made
+    from verax.priors.generated import Wishes
     from verax.provenance.signing import Credentials
 
 NOT_USED = 3  # exit status of --strict
@@ -237,6 +237,7 @@ def run_all(jobs: list[Job], options: Options, service: "Asker | None") -> list[
 def run_job(job: Job, options: Options, service: "Asker | None" = None) -> dict[str, Any]:
     """Restore one photo, write its files, return its JSON object."""
     from verax import making
+    from verax.cli.asked import opened_answer
 
     choices = options.choices
     asked = service.prior(job.photo) if service is not None and job.prior is None else None
@@ -277,16 +278,6 @@ def run_job(job: Job, options: Options, service: "Asker | None" = None) -> dict[
     if job.report is not None:
         write_report(job.report, made, record)
     return record
-
-
-def opened_answer(asked: "GeneratedPrior") -> "Opened":
-    """The prior that a service gave, with its file as it came."""
-    from verax import image as images
-    from verax.making import Opened
-    from verax.provenance.signing import SourceFile
-
-    source = SourceFile(asked.data, "the generated picture")
-    return Opened(images.from_array(asked.pixels, name="the generated picture"), source)
 
 
 def write_report(folder: Path, made: "Made", record: dict[str, Any]) -> None:
