@@ -10,7 +10,7 @@ from verax.bench import plan as plans
 from verax.bench.plan import preset, presets
 from verax.cli.main import app
 from verax.errors import SettingsError, UnknownNameError
-from verax.report.generator import best_of
+from verax.report.breakdown import best_of
 
 
 @pytest.mark.parametrize("name", list(presets()))

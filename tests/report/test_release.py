@@ -15,8 +15,7 @@ from verax.bench.runner import run
 from verax.bench.work import expand
 from verax.datasets import Dataset, Item, registry
 from verax.errors import InputError, SettingsError
-from verax.report.licences import may_publish
-from verax.report.release import release
+from verax.report.release import may_publish, release
 
 LICENCES = ("CC0-1.0", "research only", "MIT (repo)", "CC BY-NC-ND 4.0")
 

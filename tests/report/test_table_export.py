@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 
 from verax.bench.record import OutputRow, Record, ScoreRow
 from verax.cli.main import app
-from verax.report.figures import ticks
+from verax.report.drawing import ticks
+from verax.report.export import latex, markdown
 from verax.report.leaderboard import leaderboards
 from verax.report.results import Results, read
-from verax.report.tables import latex, markdown
 
 PROTOCOL = json.dumps(["psnr", "rgb", 0, 1.0, "none", "", "verax", "0.1"])
 

@@ -10,7 +10,7 @@ from PIL import Image as PillowImage
 
 from browser import chromium
 from verax import image as images
-from verax.report import viewer
+from verax import report
 
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>compare</title>
 <style>{style} body {{ min-height: 2000px; }}</style>
@@ -27,7 +27,7 @@ def page(tmp_path_factory):
         images.write(folder / f"{name}.png", picture)
     panels = [{"name": n, "src": f"{n}.png"} for n in ("photo", "restoration", "prior")]
     options = json.dumps({"panels": panels, "overlays": [{"name": "motion", "src": "prior.png"}]})
-    html = PAGE.format(style=viewer.style(), script=viewer.script(), options=options)
+    html = PAGE.format(style=report.viewer_style(), script=report.viewer_script(), options=options)
     (folder / "page.html").write_text(html, encoding="utf-8")
     with chromium() as browser:
         page = browser.new_page(viewport={"width": 1200, "height": 800})

@@ -11,7 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from verax.bench.record import Record
-    from verax.report.embedding import Way
+    from verax.report.gallery import Way
 
 Run = typer.Argument(..., metavar="RUN", help="A run folder.")
 
@@ -55,8 +55,7 @@ def compare(
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
     """Compare two runs item by item, with paired tests."""
-    from verax.report.compare import compare_runs
-    from verax.report.results import read
+    from verax.report.results import compare_runs, read
 
     with opened(first) as a, opened(second) as b:
         found = compare_runs(read(a), read(b))

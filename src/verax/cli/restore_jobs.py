@@ -212,7 +212,7 @@ def run_all(jobs: list[Job], options: Options, service: "Asker | None") -> list[
     from rich.console import Console
     from rich.progress import track
 
-    from verax.report.index import write_index
+    from verax.report.sheet import write_index
 
     make_folders(jobs)
     console = Console(stderr=True)

@@ -1,18 +1,24 @@
-"""Where a prior helps: gain over doing nothing, by registration confidence and by drift.
+"""What generators do: where a prior helps, what each model changed, how good each is by itself.
 
-Also what each model changed (medians of the deviation vector) and the loss ladder, both only
-where the run measured them (--deviation).
+What was changed (medians of the deviation vector), the loss ladder and the score out of ten are
+there only where the run measured deviations (--deviation). The score is 10 - drift / 10, so 10 is a
+picture that changed nothing it should not have.
 """
 
 import json
 from collections import defaultdict
 from dataclasses import dataclass
+from math import comb
+from typing import Any
 
 import numpy as np
 
-from verax.report.results import Results, label_of, values_of
+from verax.bench.record import OutputRow
+from verax.metrics import METRICS
+from verax.report.results import Results, gains_of, label_of, task_of, values_of
 
 GROUPS = 4
+FOREIGN = ("not", "undecided")  # placed so: the output shows another scene
 FEWEST = 8  # items for which groups are worth showing
 COLUMNS = {
     "drift": "drift (0–100)",
@@ -50,7 +56,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What one line changed on one task: medians, None where nobody could tell.
+    """What one line changed on one task: medians, None where it could not be measured.
 
     `foreign` counts outputs that show another scene, of which nothing can be measured.
     """
@@ -76,21 +82,15 @@ class Rungs:
 
 def splits(results: Results, *, metric: str = "psnr") -> list[Split]:
     """Gain over the do-nothing row by registration confidence, and by drift."""
-    values = values_of(results, metric)
-    nothing = {
-        (o.dataset, o.item, o.degradation): values[o.key]
-        for o in results.outputs
-        if o.method == "identity" and o.key in values
-    }
+    gains = gains_of(results, metric)
     points: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
     for o in results.outputs:
-        base = nothing.get((o.dataset, o.item, o.degradation))
-        if base is None or o.key not in values:
+        if o.key not in gains:
             continue
-        gain, label = values[o.key] - base, label_of(o.method, o.prior)
-        found = json.loads(o.registration) if o.registration else {}
-        if "confidence" in found:
-            points["registration confidence", label].append((found["confidence"], gain))
+        gain, label = gains[o.key], label_of(o.method, o.prior)
+        registration = json.loads(o.registration) if o.registration else {}
+        if "confidence" in registration:
+            points["registration confidence", label].append((registration["confidence"], gain))
         if o.key in results.deviations:
             points["drift", label].append((results.deviations[o.key]["drift"], gain))
     return [
@@ -114,27 +114,30 @@ def changes(results: Results) -> list[Changes]:
         if o.key in results.deviations:
             model = o.generator if o.prior == "files" or o.prior.startswith("provider:") else ""
             rows[model or f"none ({o.prior})", o.task, label_of(o.method, o.prior)].append(o.key)
-    found = []
-    for (generator, task, label), keys in sorted(rows.items()):
-        several = [results.deviations[key] for key in keys]
-        medians = []
-        for name in COLUMNS:
-            told = [one[name] for one in several if one.get(name) is not None]
-            medians.append(float(np.median(told)) if told else None)
-        changed = sum(one["scene_state"] != "same" for one in several)
-        foreign = sum(one["placed"] in ("not", "undecided") for one in several)
-        found.append(Changes(generator, task, label, len(keys), tuple(medians), changed, foreign))
-    return found
+    return [
+        _changes(*name, [results.deviations[k] for k in keys])
+        for name, keys in sorted(rows.items())
+    ]
+
+
+def _changes(generator: str, task: str, label: str, entries: list[dict[str, Any]]) -> Changes:
+    medians = []
+    for name in COLUMNS:
+        values = [entry[name] for entry in entries if entry.get(name) is not None]
+        medians.append(float(np.median(values)) if values else None)
+    changed = sum(entry["scene_state"] != "same" for entry in entries)
+    foreign = sum(entry["placed"] in FOREIGN for entry in entries)
+    return Changes(generator, task, label, len(entries), tuple(medians), changed, foreign)
 
 
 def ladders(results: Results) -> list[Rungs]:
     """The mean loss ladder per task and prior source: real and simulated ones are apart."""
-    found: dict[tuple[str, str], list[list[tuple[str, float]]]] = defaultdict(list)
+    ladders: dict[tuple[str, str], list[list[tuple[str, float]]]] = defaultdict(list)
     for o in results.outputs:
         steps = results.deviations.get(o.key, {}).get("ladder")
         if steps:
             source = f"{o.prior}, {o.generator}" if o.generator else o.prior
-            found[o.task, source].append([(name, psnr) for name, psnr, _ in steps])
+            ladders[o.task, source].append([(name, psnr) for name, psnr, _ in steps])
     return [
         Rungs(
             task,
@@ -145,7 +148,7 @@ def ladders(results: Results) -> list[Rungs]:
                 for i, (name, _) in enumerate(items[0])
             ),
         )
-        for (task, source), items in sorted(found.items())
+        for (task, source), items in sorted(ladders.items())
     ]
 
 
@@ -162,15 +165,14 @@ class ByDataset:
 def by_dataset(results: Results, *, metric: str = "psnr") -> list[ByDataset]:
     """What a task's mean is made of, for tasks with several datasets."""
     values = values_of(results, metric)
-    found: dict[str, dict[str, dict[str, list[float]]]] = defaultdict(
+    lines_by_task: dict[str, dict[str, dict[str, list[float]]]] = defaultdict(
         lambda: defaultdict(lambda: defaultdict(list))
     )
     for o in results.outputs:
         if o.key in values:
-            task = f"{o.task}, {o.degradation}" if o.degradation else o.task
-            found[task][label_of(o.method, o.prior)][o.dataset].append(values[o.key])
+            lines_by_task[task_of(o)][label_of(o.method, o.prior)][o.dataset].append(values[o.key])
     tables = []
-    for task, lines in sorted(found.items()):
+    for task, lines in sorted(lines_by_task.items()):
         datasets = tuple(sorted({name for several in lines.values() for name in several}))
         if len(datasets) > 1:
             means = (
@@ -183,3 +185,94 @@ def by_dataset(results: Results, *, metric: str = "psnr") -> list[ByDataset]:
 
 def _mean(values: list[float]) -> tuple[float, int] | None:
     return (float(np.mean(values)), len(values)) if values else None
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """One model (and prior source) on one task.
+
+    Attributes:
+        score: mean score out of ten; None where no deviation was measured.
+        success: share of all items, refused and failed ones included.
+        best_of: expected best value of the metric among K repeats, for K = 1, 2, ...
+        seconds: (width x height of the photo, mean seconds of the service, how many calls) from
+            small to large; () where nobody knows, as for pictures that were there before.
+    """
+
+    task: str
+    source: str
+    items: int
+    score: float | None
+    success: float
+    metric: str
+    best_of: tuple[float, ...]
+    seconds: tuple[tuple[str, float, int], ...]
+
+
+def qualities(results: Results, *, metric: str = "psnr") -> list[Quality]:
+    """Every model and task of the raw prior in a run."""
+    values, gains = values_of(results, metric), gains_of(results, metric)
+    groups: dict[tuple[str, str], list[OutputRow]] = defaultdict(list)
+    for o in results.outputs:
+        if o.method == "raw-prior":
+            groups[o.task, o.generator or o.prior].append(o)
+    higher = METRICS[metric].direction == "higher"
+    qualities = []
+    for (task, source), rows in sorted(groups.items()):
+        drifts = [results.deviations[r.key]["drift"] for r in rows if r.key in results.deviations]
+        repeats: dict[tuple[str, ...], list[float]] = defaultdict(list)
+        for r in rows:
+            if r.key in values:
+                repeats[r.dataset, r.item, r.degradation, r.prompt].append(values[r.key])
+        qualities.append(
+            Quality(
+                task,
+                source,
+                len(rows),
+                10 - float(np.mean(drifts)) / 10 if drifts else None,
+                sum(_succeeded(r, results, gains) for r in rows) / len(rows),
+                metric,
+                best_of(list(repeats.values()), higher_is_better=higher),
+                _seconds(rows),
+            )
+        )
+    return qualities
+
+
+def _succeeded(row: OutputRow, results: Results, gains: dict[str, float]) -> bool:
+    """Whether an answer came in its size, of the photo's scene, and no worse than nothing."""
+    foreign = results.deviations.get(row.key, {}).get("placed") in FOREIGN
+    return row.outcome == "restored" and not foreign and gains.get(row.key, 0.0) >= 0
+
+
+def _seconds(rows: list[OutputRow]) -> tuple[tuple[str, float, int], ...]:
+    """Mean seconds of the service by size of the photo, small ones first."""
+    by_size: dict[tuple[int, int], list[float]] = defaultdict(list)
+    for row in rows:
+        if row.prior_seconds is not None:
+            by_size[row.width, row.height].append(row.prior_seconds)
+    sizes = sorted(by_size.items(), key=lambda one: one[0][0] * one[0][1])
+    return tuple((f"{w}x{h}", float(np.mean(times)), len(times)) for (w, h), times in sizes)
+
+
+def best_of(groups: list[list[float]], *, higher_is_better: bool = True) -> tuple[float, ...]:
+    """Expected best of K drawn without replacement, mean over groups, K = 1 ... fewest repeats.
+
+    Of n sorted values the i-th (from 0) is the best of K with probability
+    C(i, K - 1) / C(n, K).
+    """
+    if not groups:
+        return ()
+    ordered = [sorted(group, reverse=not higher_is_better) for group in groups]
+    return tuple(
+        float(
+            np.mean(
+                [
+                    sum(comb(i, k - 1) * value for i, value in enumerate(group))
+                    / comb(len(group), k)
+                    for group in ordered
+                ]
+            )
+        )
+        for k in range(1, min(map(len, ordered)) + 1)
+    )

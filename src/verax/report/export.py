@@ -1,23 +1,43 @@
 """Everything of a run as files for other programs: CSV, Parquet, LaTeX, Markdown, plots.
 
 results.* has one row per output, scores.* one per number with its protocol, comparisons.csv every
-pair of lines of every table, paired by picture.
+pair of lines of every table, paired by picture. In tables the best is marked, and the second best;
+the protocol stands in the caption.
 """
 
 import csv
-from dataclasses import asdict, fields
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
 from importlib.util import find_spec
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from verax.bench.record import OutputRow, ScoreRow
 from verax.errors import missing_extra
-from verax.report import tables as tables_of
-from verax.report.leaderboard import Table, leaderboards
-from verax.report.pairs import Compared, comparisons
-from verax.report.results import Results
+from verax.report.breakdown import ladders, qualities
+from verax.report.drawing import Figure
+from verax.report.figures import run_figures
+from verax.report.leaderboard import Line, Table, leaderboards
+from verax.report.results import (
+    Results,
+    compare_lines,
+    grouped,
+    holm_adjusted,
+    label_of,
+    mean_per_picture,
+    scene_of,
+)
 
 PLOT_FORMATS = ("png", "svg", "pdf")
+_LATEX = str.maketrans(
+    {c: f"\\{c}" for c in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+)
 
 
 def export(results: Results, folder: Path, *, plots: bool = True) -> list[Path]:
@@ -28,28 +48,31 @@ def export(results: Results, folder: Path, *, plots: bool = True) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     columns, rows = wide(results)
     scores = [asdict(s) for several in results.scores.values() for s in several]
-    made = []
+    written = []
     for name, head, lines in (
         ("results", columns, rows),
         ("scores", [field.name for field in fields(ScoreRow)], scores),
     ):
-        made.append(folder / f"{name}.csv")
-        _write_csv(made[-1], head, lines)
+        written.append(folder / f"{name}.csv")
+        write_csv(written[-1], head, lines)
         if find_spec("pyarrow") is not None:
-            made.append(folder / f"{name}.parquet")
-            write_parquet(made[-1], head, lines)
+            written.append(folder / f"{name}.parquet")
+            write_parquet(written[-1], head, lines)
     tables = leaderboards(results)
-    made.append(folder / "comparisons.csv")
-    compared = [asdict(one) for one in comparisons(results)]
-    _write_csv(made[-1], [field.name for field in fields(Compared)], compared)
-    for name, form in (("tables.tex", tables_of.latex), ("tables.md", tables_of.markdown)):
-        made.append(folder / name)
-        made[-1].write_text("\n".join(map(form, tables)), encoding="utf-8")
-    plots = plots and find_spec("matplotlib") is not None
-    return made + (_plots(tables, folder / "plots") if plots else [])
+    written.append(folder / "comparisons.csv")
+    pairs = [asdict(pair) for pair in line_pairs(results)]
+    write_csv(written[-1], [field.name for field in fields(LinePair)], pairs)
+    for name, form in (("tables.tex", latex), ("tables.md", markdown)):
+        written.append(folder / name)
+        written[-1].write_text("\n".join(map(form, tables)), encoding="utf-8")
+    if plots and find_spec("matplotlib") is not None:
+        figures = run_figures(tables, ladders(results), qualities(results))
+        written += _save_figures(figures, folder / "plots")
+    return written
 
 
-def _write_csv(path: Path, head: list[str], rows: list[dict[str, Any]]) -> None:
+def write_csv(path: Path, head: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
+    """The rows as one CSV file; `head` names the columns."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, head)
         writer.writeheader()
@@ -83,29 +106,176 @@ def write_parquet(path: Path, columns: list[str], rows: list[dict[str, Any]]) ->
     pq.write_table(pa.table({name: [row[name] for row in rows] for name in columns}), path)
 
 
-def _plots(tables: list[Table], folder: Path) -> list[Path]:
-    """Means with intervals, one plot per table, as PNG, SVG and PDF."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as exc:
-        raise missing_extra("plots", "bench") from exc
+def _save_figures(figures: Sequence[Figure], folder: Path) -> list[Path]:
+    """Every plot in every format of PLOT_FORMATS."""
     folder.mkdir(parents=True, exist_ok=True)
-    made = []
-    for table in tables:
-        lines = [line for line in reversed(table.lines) if line.interval is not None]
-        figure = Figure(figsize=(7, 0.9 + 0.38 * len(lines)), layout="constrained")
-        axes = figure.subplots()
-        for place, line in enumerate(lines):
-            interval = line.interval
-            assert interval is not None
-            axes.plot([interval.low, interval.high], [place, place], color="#8fb9d6", linewidth=5)
-            axes.plot([interval.mean], [place], "o", color="#00558c")
-        axes.set_yticks(range(len(lines)), [line.label for line in lines])
-        axes.set_xlabel(f"{table.metric} {f'({table.unit})' if table.unit else ''}")
-        axes.set_title(table.title, loc="left")
-        axes.grid(axis="x", color="#dddddd")
-        name = "".join(c if c.isalnum() else "_" for c in f"{table.title}_{table.metric}")
-        for ending in PLOT_FORMATS:
-            made.append(folder / f"{name}.{ending}")
-            figure.savefig(made[-1], dpi=150)
-    return made
+    written = []
+    for figure in figures:
+        name = "".join(c if c.isalnum() else "_" for c in figure.label)
+        paths = [folder / f"{name}.{suffix}" for suffix in PLOT_FORMATS]
+        figure.save(paths)
+        written += paths
+    return written
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinePair:
+    """Line A minus line B: mean, interval over scenes, p alone and Holm-adjusted over the table."""
+
+    task: str
+    degradation: str
+    subset: str
+    metric: str
+    protocol: str
+    line_a: str
+    line_b: str
+    difference: float
+    low: float
+    high: float
+    pictures: int
+    scenes: int
+    wins: float
+    p_value: float
+    p_adjusted: float
+
+
+def line_pairs(results: Results, *, seed: int = 0) -> list[LinePair]:
+    """Every pair of lines that share pictures of two scenes or more, adjusted over their table."""
+    pairs = []
+    for subset, outputs, metric, protocol, values in grouped(results):
+        rows: dict[str, list[OutputRow]] = defaultdict(list)
+        for o in outputs:
+            rows[label_of(o.method, o.prior)].append(o)
+        lines = {label: mean_per_picture(several, values) for label, several in rows.items()}
+        scenes = {(o.dataset, o.item): scene_of(o) for o in outputs}
+        names, rng = list(combinations(sorted(lines), 2)), np.random.default_rng(seed)
+        compared = [compare_lines(lines[a], lines[b], scenes, rng) for a, b in names]
+        first = outputs[0]
+        pairs += [
+            LinePair(
+                task=first.task,
+                degradation=first.degradation,
+                subset=subset,
+                metric=metric,
+                protocol=protocol,
+                line_a=a,
+                line_b=b,
+                difference=c.difference.mean,
+                low=c.difference.low,
+                high=c.difference.high,
+                pictures=c.difference.n,
+                scenes=c.difference.scenes,
+                wins=c.wins,
+                p_value=c.p_value,
+                p_adjusted=p_adjusted,
+            )
+            for (a, b), c, p_adjusted in zip(names, compared, holm_adjusted(compared), strict=True)
+            if c is not None
+        ]
+    return pairs
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A number for people; a missing one is a dash, never a zero."""
+    if value is None or value != value:
+        return "–"
+    return f"{value:.{digits}f}"
+
+
+def signed(value: float | None, digits: int = 2) -> str:
+    """A difference for people, always with its sign."""
+    if value is None or value != value:
+        return "–"
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def protocol_words(text: str) -> str:
+    """A stored protocol as words."""
+    try:
+        metric, channel, border, data_range, resampler, kernel, library, version = json.loads(text)
+    except ValueError:
+        return ", ".join(map(str, json.loads(text)))
+    parts = [
+        f"{metric} on {channel}, border {border} px, range {data_range:g}",
+        f"resampler {resampler}",
+        kernel,
+        f"{library} {version}",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def markdown(table: Table) -> str:
+    """A Markdown table; best in bold, second best in italics."""
+    head = ["method", _heading(table), "95 % interval", "vs nothing", "p vs nothing", "scored"]
+    head += [*_words(table.outcomes), "p"]
+    rows = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    for line in table.lines:
+        marks = {1: "**", 2: "*"}.get(line.place, "") if line.interval else ""
+        cells = _cells(table, line)
+        label = line.label.replace("|", "\\|")
+        rows.append("| " + " | ".join([label, f"{marks}{cells[0]}{marks}", *cells[1:]]) + " |")
+    return "\n".join([f"**{table.title}.** {_caption(table)}", "", *rows, ""])
+
+
+def latex(table: Table) -> str:
+    """A LaTeX table for the booktabs package; best in bold, second best underlined."""
+    head = ["method", _heading(table), r"95\,\% interval", "vs nothing", "$p$ vs nothing", "scored"]
+    head += [*_words(table.outcomes), "$p$"]
+    rows = []
+    for line in table.lines:
+        mark = {1: r"\textbf", 2: r"\underline"}.get(line.place, "") if line.interval else ""
+        cells = _cells(table, line)
+        best = f"{mark}{{{cells[0]}}}" if mark else cells[0]
+        rows.append(" & ".join([_tex(line.label), best, *map(_tex, cells[1:])]) + r" \\")
+    heading = " & ".join([head[0], _tex(head[1]), *head[2:]])
+    return "\n".join(
+        [
+            r"\begin{table}",
+            rf"\caption{{{_tex(table.title)}. {_tex(_caption(table))}}}",
+            rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
+            r"\toprule",
+            heading + r" \\",
+            r"\midrule",
+            *rows,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _heading(table: Table) -> str:
+    return f"{table.metric} ({table.unit})" if table.unit else table.metric
+
+
+def _words(outcomes: tuple[str, ...]) -> list[str]:
+    return [outcome.replace("_", " ") for outcome in outcomes]
+
+
+def _caption(table: Table) -> str:
+    way = "Higher" if table.higher_is_better else "Lower"
+    return (
+        f"{way} is better; {table.pictures} pictures, mean over the scored ones with bootstrap "
+        f"interval over {table.scenes} scenes, every outcome counted; the difference from doing "
+        f"nothing; p of that and against the best, paired, Holm-adjusted. "
+        f"{protocol_words(table.protocol)}."
+    )
+
+
+def _cells(table: Table, line: Line) -> list[str]:
+    mean = line.interval
+    several = mean is not None and mean.scenes > 1
+    return [
+        number(mean.mean) if mean else "–",
+        f"{number(mean.low)} … {number(mean.high)}" if mean and several else "–",
+        signed(line.gain.difference.mean) if line.gain else "–",
+        number(line.p_gain, 3),
+        f"{mean.n if mean else 0} of {line.items}",
+        *(str(line.count(outcome)) for outcome in table.outcomes),
+        number(line.p_adjusted, 3),
+    ]
+
+
+def _tex(text: str) -> str:
+    return text.translate(_LATEX).replace("–", "--").replace("…", r"\ldots{}").replace("−", "$-$")

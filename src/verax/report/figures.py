@@ -3,46 +3,60 @@ loss ladder, best of K, seconds and cost."""
 
 import math
 from collections.abc import Sequence
+from itertools import groupby
 
-from verax.report.breakdown import Rungs
-from verax.report.generator import Quality
-from verax.report.leaderboard import Line, Table
-from verax.report.svg import (
+from verax.report.breakdown import Quality, Rungs
+from verax.report.drawing import (
     Figure,
+    Mark,
     apart,
     bar,
     dot,
     line,
     scale,
     span,
-    svg,
     text,
-    ticks,
     x_axis,
     y_axis,
 )
-
-__all__ = ["Figure", "best_of_figure", "expense_figure", "ladder_figure", "means_figure"]
-__all__ += ["plane_figure", "ranks_figure", "table_figures", "ticks"]
+from verax.report.leaderboard import Line, Table
 
 WIDTH, ROW, LABEL, RIGHT = 640, 26, 215, 60
 PERCEPTION = ("niqe", "brisque", "piqe")
 MOST_LETTERS = 30
 
 
+def same_pictures(tables: Sequence[Table]) -> list[list[Table]]:
+    """The tables by the sets of pictures that they are over; the first of each is the main one."""
+    groups = groupby(tables, key=lambda t: (t.task, t.degradation, t.subset))
+    return [list(several) for _, several in groups]
+
+
+def run_figures(
+    tables: Sequence[Table], ladders: Sequence[Rungs], qualities: Sequence[Quality]
+) -> list[Figure]:
+    """Every plot of a run."""
+    figures = []
+    for several in same_pictures(tables):
+        figures += table_figures(several)
+        figures += [means_figure(table) for table in several[1:] if _scored(table)]
+    curves = best_of_figure(qualities)
+    return [*figures, *map(ladder_figure, ladders), *([curves] if curves else [])]
+
+
 def table_figures(tables: Sequence[Table]) -> list[Figure]:
     """The plots of the tables of one set of pictures, the first of which is the main one."""
     main = tables[0]
-    found = [means_figure(main)] if _scored(main) else []
+    figures = [means_figure(main)] if _scored(main) else []
     if len([one for one in main.lines if one.rank_shares]) > 1 and main.scenes > 1:
-        found.append(ranks_figure(main))
+        figures.append(ranks_figure(main))
     by_metric = {table.metric: table for table in tables}
     perception = next((by_metric[m] for m in PERCEPTION if m in by_metric), None)
     if "psnr" in by_metric and perception is not None:
-        found.append(plane_figure(by_metric["psnr"], perception))
+        figures.append(plane_figure(by_metric["psnr"], perception))
     if _scored(main):
-        found.append(expense_figure(main))
-    return found
+        figures.append(expense_figure(main))
+    return figures
 
 
 def _scored(table: Table) -> list[Line]:
@@ -53,56 +67,56 @@ def _short(label: str) -> str:
     return label if len(label) <= MOST_LETTERS else label[: MOST_LETTERS - 1] + "…"
 
 
+def _figure(about: str, title: str, caption: str, height: float, marks: Sequence[Mark]) -> Figure:
+    return Figure(
+        title=title, caption=caption, about=about, size=(WIDTH, height), marks=tuple(marks)
+    )
+
+
 def means_figure(table: Table) -> Figure:
     """One row per line: the mean as a dot, the interval as a bar, doing nothing as a rule."""
-    told = [(one, one.interval) for one in _scored(table) if one.interval is not None]
-    low, high = span([v for _, i in told for v in (i.low, i.high, i.mean)])
-    x, bottom = scale(low, high, LABEL, WIDTH - RIGHT), ROW * len(told) + 8
-    parts = x_axis(low, high, x, 4, bottom)
-    for row, (one, interval) in enumerate(told):
+    rows = [(one, one.interval) for one in _scored(table) if one.interval is not None]
+    low, high = span([v for _, i in rows for v in (i.low, i.high, i.mean)])
+    x, bottom = scale(low, high, LABEL, WIDTH - RIGHT), ROW * len(rows) + 8
+    marks = x_axis(low, high, x, 4, bottom)
+    for row, (one, interval) in enumerate(rows):
         y = ROW * row + 16
         nothing = one.label == "identity"
         if nothing:
-            parts.append(line(x(interval.mean), 4, x(interval.mean), bottom, "nothing"))
-        parts.append(text(LABEL - 10, y + 5, _short(one.label), "end"))
+            marks.append(line(x(interval.mean), 4, x(interval.mean), bottom, "nothing"))
+        marks.append(text(LABEL - 10, y + 5, _short(one.label), "end"))
         if math.isfinite(interval.low):
-            parts.append(line(x(interval.low), y, x(interval.high), y, "bar"))
-        parts.append(dot(x(interval.mean), y, "dot grey" if nothing else "dot"))
-        parts.append(text(WIDTH - RIGHT + 8, y + 5, f"{interval.mean:.2f}"))
+            marks.append(line(x(interval.low), y, x(interval.high), y, "bar"))
+        marks.append(dot(x(interval.mean), y, "dot grey" if nothing else "dot"))
+        marks.append(text(WIDTH - RIGHT + 8, y + 5, f"{interval.mean:.2f}"))
     arrow = "right is better" if table.higher_is_better else "left is better"
     unit = f" ({table.unit})" if table.unit else ""
     caption = f"Mean with 95 % interval, {arrow}; the dashed rule is doing nothing."
     title = f"{table.metric}{unit}"
-    return Figure(title, caption, svg(WIDTH, bottom + 24, f"{table.title}: {title}", parts))
+    return _figure(table.title, title, caption, bottom + 24, marks)
 
 
 def ranks_figure(table: Table) -> Figure:
     """How often each line takes each rank when the scenes are drawn again."""
-    told = [one for one in table.lines if one.rank_shares]
-    cell = min(60.0, (WIDTH - LABEL - 10) / len(told))
-    parts = []
-    for row, one in enumerate(told):
+    rows = [one for one in table.lines if one.rank_shares]
+    cell = min(60.0, (WIDTH - LABEL - 10) / len(rows))
+    marks: list[Mark] = []
+    for row, one in enumerate(rows):
         y = ROW * row + 22
-        parts.append(text(LABEL - 10, y + 17, _short(one.label), "end"))
+        marks.append(text(LABEL - 10, y + 17, _short(one.label), "end"))
         for rank, share in enumerate(one.rank_shares):
             x = LABEL + cell * rank
             tip = f"{one.label}: rank {rank + 1} in {share:.0%} of resamples"
-            parts.append(
-                f'<rect x="{x:.1f}" y="{y}" width="{cell - 2:.1f}" height="{ROW - 2}" class="heat" '
-                f'fill-opacity="{0.04 + 0.96 * share:.2f}"><title>{_plain(tip)}</title></rect>'
-            )
+            corners = (x, y), (x + cell - 2, y + ROW - 2)
+            marks.append(Mark("bar", corners, "heat", tip, 0.04 + 0.96 * share))
             if share >= 0.005 and cell > 28:
                 kind = "middle small inside" if share > 0.45 else "middle small"
-                parts.append(text(x + cell / 2 - 1, y + 16, f"{share:.0%}", kind))
-    for rank in range(len(told)):
-        parts.append(text(LABEL + cell * (rank + 0.5) - 1, 14, f"{rank + 1}", "middle small"))
+                marks.append(text(x + cell / 2 - 1, y + 16, f"{share:.0%}", kind))
+    for rank in range(len(rows)):
+        marks.append(text(LABEL + cell * (rank + 0.5) - 1, 14, f"{rank + 1}", "middle small"))
     caption = f"Share of resamples of the {table.scenes} scenes in which a line takes each rank."
     title = f"rank stability, {table.metric}"
-    return Figure(title, caption, svg(WIDTH, ROW * len(told) + 28, title, parts))
-
-
-def _plain(words: str) -> str:
-    return words.replace("&", "&amp;").replace("<", "&lt;")
+    return _figure(table.title, title, caption, ROW * len(rows) + 28, marks)
 
 
 def plane_figure(distortion: Table, perception: Table) -> Figure:
@@ -118,60 +132,60 @@ def plane_figure(distortion: Table, perception: Table) -> Figure:
     x = scale(*lows[0], left, right)
     ends = (bottom, top) if perception.higher_is_better else (top, bottom)
     y = scale(*lows[1], *ends)
-    parts = x_axis(*lows[0], x, top, bottom) + y_axis(*lows[1], y, left, right)
+    marks = x_axis(*lows[0], x, top, bottom) + y_axis(*lows[1], y, left, right)
     heights = apart([y(p[2]) for p in points], 15)
     for (label, psnr, score), height in zip(points, heights, strict=True):
         kind = "dot grey" if label == "identity" else "dot"
-        parts.append(dot(x(psnr), y(score), kind, tip=f"{label}: {psnr:.2f} dB, {score:.2f}"))
+        marks.append(dot(x(psnr), y(score), kind, tip=f"{label}: {psnr:.2f} dB, {score:.2f}"))
         side = x(psnr) > (left + right) / 2
         at = x(psnr) - 9 if side else x(psnr) + 9
-        parts.append(text(at, height + 4, _short(label), "end small" if side else "small"))
+        marks.append(text(at, height + 4, _short(label), "end small" if side else "small"))
     arrow = "higher" if perception.higher_is_better else "lower"
-    parts.append(text(left, 14, f"{perception.metric}, {arrow} is better, better is up", "small"))
-    parts.append(text(right, bottom + 32, "psnr (dB), better is right", "end small"))
+    marks.append(text(left, 14, f"{perception.metric}, {arrow} is better, better is up", "small"))
+    marks.append(text(right, bottom + 32, "psnr (dB), better is right", "end small"))
     caption = "Closeness to the reference against naturalness by itself; neither is enough."
     title = "perception and distortion"
-    return Figure(title, caption, svg(WIDTH, bottom + 40, f"{distortion.title}: {title}", parts))
+    return _figure(distortion.title, title, caption, bottom + 40, marks)
 
 
 def expense_figure(table: Table) -> Figure:
     """Mean seconds per picture of every line, and dollars where some were paid."""
-    told = sorted(_scored(table), key=lambda one: one.seconds)
-    top = max(one.seconds for one in told) or 1.0
+    rows = sorted(_scored(table), key=lambda one: one.seconds)
+    top = max(one.seconds for one in rows) or 1.0
     x = scale(0, top, LABEL, WIDTH - RIGHT - 70)
-    parts = []
-    for row, one in enumerate(told):
+    marks: list[Mark] = []
+    for row, one in enumerate(rows):
         y = ROW * row + 4
         cost = f", ${one.cost_usd / one.items:.3f}" if table.paid else ""
-        parts.append(text(LABEL - 10, y + 15, _short(one.label), "end"))
-        parts.append(bar(LABEL, y, x(one.seconds) - LABEL, ROW - 8, "rung"))
-        parts.append(text(x(one.seconds) + 6, y + 14, f"{one.seconds:.2f} s{cost}", "small"))
+        marks.append(text(LABEL - 10, y + 15, _short(one.label), "end"))
+        marks.append(bar(LABEL, y, x(one.seconds) - LABEL, ROW - 8, "rung"))
+        marks.append(text(x(one.seconds) + 6, y + 14, f"{one.seconds:.2f} s{cost}", "small"))
     title = "cost and time per picture" if table.paid else "time per picture"
     caption = "Mean of all items, failed ones included; on this machine, several at once."
-    return Figure(title, caption, svg(WIDTH, ROW * len(told) + 6, f"{table.title}: {title}", parts))
+    return _figure(table.title, title, caption, ROW * len(rows) + 6, marks)
 
 
 def ladder_figure(ladder: Rungs) -> Figure:
     """The loss ladder as bars: PSNR after each class of deviation is undone."""
     top = max(psnr for _, psnr in ladder.steps) or 1.0
-    parts = []
+    marks: list[Mark] = []
     for index, (name, psnr) in enumerate(ladder.steps):
         y, length = ROW * index + 4, max(psnr, 0) / top * (WIDTH - LABEL - RIGHT)
         gain = f" ({psnr - ladder.steps[index - 1][1]:+.2f})" if index else ""
-        parts.append(text(LABEL - 10, y + 15, _short(name), "end"))
-        parts.append(bar(LABEL, y, length, ROW - 8, "rung"))
+        marks.append(text(LABEL - 10, y + 15, _short(name), "end"))
+        marks.append(bar(LABEL, y, length, ROW - 8, "rung"))
         if index:
             before = max(ladder.steps[index - 1][1], 0) / top * (WIDTH - LABEL - RIGHT)
             if length > before:
-                parts.append(bar(LABEL + before, y, length - before, ROW - 8, "step"))
-        parts.append(text(LABEL + 8, y + 14, f"{psnr:.2f} dB{gain}", "inside"))
+                marks.append(bar(LABEL + before, y, length - before, ROW - 8, "step"))
+        marks.append(text(LABEL + 8, y + 14, f"{psnr:.2f} dB{gain}", "inside"))
     title = f"{ladder.task}: loss ladder"
     pictures = f"{ladder.n} pictures" if ladder.n > 1 else "one picture"
     caption = (
         f"PSNR of the raw prior ({ladder.source}) after each class of deviation is undone, mean "
         f"over {pictures}, over the pixels that every step shows."
     )
-    return Figure(title, caption, svg(WIDTH, ROW * len(ladder.steps) + 10, title, parts))
+    return _figure(ladder.source, title, caption, ROW * len(ladder.steps) + 10, marks)
 
 
 def best_of_figure(qualities: Sequence[Quality]) -> Figure | None:
@@ -183,15 +197,14 @@ def best_of_figure(qualities: Sequence[Quality]) -> Figure | None:
     low, high = span([value for one in curves for value in one.best_of])
     left, top, bottom, right = 46, 10, 240, WIDTH - 200
     x, y = scale(1, most, left + 10, right), scale(low, high, bottom, top)
-    parts = y_axis(low, high, y, left, right)
-    parts += [text(x(k), bottom + 16, f"{k}", "middle small") for k in range(1, most + 1)]
+    marks = y_axis(low, high, y, left, right)
+    marks += [text(x(k), bottom + 16, f"{k}", "middle small") for k in range(1, most + 1)]
     heights = apart([y(one.best_of[-1]) for one in curves], 15)
     for one, height in zip(curves, heights, strict=True):
         places = [(x(k), y(value)) for k, value in enumerate(one.best_of, 1)]
-        path = " ".join(f"{px:.1f},{py:.1f}" for px, py in places)
-        parts.append(f'<polyline points="{path}" class="curve"/>')
-        parts += [dot(px, py) for px, py in places]
-        parts.append(text(right + 12, height + 4, _short(f"{one.task}, {one.source}"), "small"))
+        marks.append(Mark("curve", tuple(places), "curve"))
+        marks += [dot(px, py) for px, py in places]
+        marks.append(text(right + 12, height + 4, _short(f"{one.task}, {one.source}"), "small"))
     metric = curves[0].metric
     caption = f"Expected {metric} of the best of K answers to one photo, chosen with the reference."
-    return Figure("best of K", caption, svg(WIDTH, bottom + 24, "best of K", parts))
+    return _figure("", "best of K", caption, bottom + 24, marks)

@@ -1,23 +1,109 @@
-"""The pictures of a report, as compact rows for the page's script.
+"""The pictures of a report page: compact rows for its script, and how it refers to their files.
 
 Names, reasons and picture sources stand once in lists, rows point into them, so that a report over
-100,000 outputs stays a file that a browser opens.
+100,000 outputs stays a file that a browser opens. Few pictures go into the page as they are. More
+go in as WebP previews, which are for looking at: scores come from the files. Beyond that the page
+links the files of the run folder.
 """
 
+import base64
 import json
 import os
 from collections import defaultdict
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import cv2
+
+from verax import image as images
+from verax.bench.engines import default_workers
 from verax.bench.record import OUTCOMES, OutputRow
+from verax.errors import InputError
+from verax.image.places import left_in
 from verax.metrics import METRICS
-from verax.report.embedding import Pictures
 from verax.report.results import Results, label_of
 
+Way = Literal["inside", "previews", "linked"]
+
+INSIDE_BYTES = 20_000_000  # of all pictures, to go in as they are
+PREVIEW_PIXELS = 400_000_000  # of all pictures, to go in as previews: a page of 30 to 60 MB
+PREVIEW_SIDE = 1600
+PREVIEW_QUALITY = 82
+WEB = ("png", "jpeg", "webp", "avif")  # what browsers show
 NOTHING = -1
 MOST_OVERLAYS = 1200  # pictures with arrows and boxes, about 12 KB each; the export has all numbers
+
+
+def choose_way(paths: Iterable[Path]) -> Way:
+    """The best way that keeps the page small enough for a browser."""
+    paths = [path for path in paths if path.is_file()]
+    if sum(path.stat().st_size for path in paths) <= INSIDE_BYTES:
+        return "inside"
+    pixels = 0
+    for path in paths:
+        pixels += _pixels(path)
+        if pixels > PREVIEW_PIXELS:
+            return "linked"
+    return "previews"
+
+
+def _pixels(path: Path) -> int:
+    try:
+        header = images.header_of(path)
+        return header.width * header.height
+    except InputError:
+        return 0
+
+
+@dataclass(slots=True)
+class Pictures:
+    """Addresses of picture files for the img elements of one page."""
+
+    folder: Path  # of the page
+    way: Way
+    ready: dict[Path, str] = field(default_factory=dict)
+
+    def prepare(self, paths: Iterable[Path]) -> None:
+        """Make previews side by side; without it they are made one by one."""
+        if self.way == "previews":
+            several = list(dict.fromkeys(paths))
+            with ThreadPoolExecutor(default_workers()) as pool:
+                self.ready |= zip(several, pool.map(self.source, several), strict=True)
+
+    def source(self, path: Path) -> str:
+        """An address for an img element; "" for a file that browsers cannot show as it is."""
+        if path in self.ready:
+            return self.ready[path]
+        suffix = images.SUFFIXES.get(path.suffix.lower())
+        kind = suffix if suffix in WEB else None
+        if not path.is_file() or (kind is None and self.way == "linked"):
+            return ""
+        if self.way == "linked":
+            return os.path.relpath(path, self.folder).replace(os.sep, "/")
+        try:
+            if self.way == "previews":
+                kind, data = "webp", _preview(path)
+            elif kind is None:
+                kind, data = "png", images.encode(images.read(path).pixels, format="png")
+            else:
+                data = path.read_bytes()
+                if left_in(data):  # pages are shared
+                    kind, data = "png", images.encode(images.read(path).pixels, format="png")
+        except InputError:  # a broken photo is a failed item and not shown
+            return ""
+        return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _preview(path: Path) -> bytes:
+    pixels = images.to_uint8(images.read(path).pixels)
+    scale = PREVIEW_SIDE / max(pixels.shape)
+    if scale < 1:
+        pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    ending = [cv2.IMWRITE_WEBP_QUALITY, PREVIEW_QUALITY]
+    return cv2.imencode(".webp", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), ending)[1].tobytes()
 
 
 @dataclass(slots=True)
@@ -47,14 +133,14 @@ class Rows:
     labels: Index = field(default_factory=Index)
     reasons: Index = field(default_factory=Index)
     sources: Index = field(default_factory=Index)
-    seen: dict[str, int] = field(default_factory=dict)
+    places: dict[str, int] = field(default_factory=dict)
     drawn: int = 0
 
     def picture(self, name: str, path: Path) -> int:
         """Place of a picture's source; `name` stands for its content."""
-        if name not in self.seen:
-            self.seen[name] = self.sources.of(self.pictures.source(path)) if name else NOTHING
-        return self.seen[name]
+        if name not in self.places:
+            self.places[name] = self.sources.of(self.pictures.source(path)) if name else NOTHING
+        return self.places[name]
 
     def output(self, row: OutputRow) -> int | str:
         if row.sha256 and self.pictures.way == "linked":
@@ -63,8 +149,8 @@ class Rows:
 
     def row(self, row: OutputRow) -> list[Any]:
         label = label_of(row.method, row.prior) + (f" #{row.repeat + 1}" if row.repeat else "")
-        told = {s.metric: s.value for s in self.results.scores.get(row.key, ())}
-        scores = [None if (v := told.get(m)) is None else round(v, 4) for m in self.metrics]
+        values = {s.metric: s.value for s in self.results.scores.get(row.key, ())}
+        scores = [None if (v := values.get(m)) is None else round(v, 4) for m in self.metrics]
         places = [self.labels.of(label), OUTCOMES.index(row.outcome), self.reasons.of(row.reason)]
         shown = [*places, self.output(row), scores]
         overlay = self.overlay(row)
@@ -73,16 +159,16 @@ class Rows:
     def overlay(self, row: OutputRow) -> list[Any]:
         """[motion, objects, width, height]: (x, y, dx, dy), and (kind, left, top, right,
         bottom), as shares of the photo's width and height; [] where nothing was measured."""
-        told = self.results.deviations.get(row.key, {})
-        if "motion" not in told or self.drawn >= MOST_OVERLAYS:
+        entry = self.results.deviations.get(row.key, {})
+        if "motion" not in entry or self.drawn >= MOST_OVERLAYS:
             return []
         self.drawn += 1
         sides = (row.width, row.height, row.width, row.height)
         boxes = [
             [o["kind"], *(round(v / side, 4) for v, side in zip(o["box_px"], sides, strict=True))]
-            for o in told["objects"]
+            for o in entry["objects"]
         ]
-        return [told["motion"], boxes, row.width, row.height]
+        return [entry["motion"], boxes, row.width, row.height]
 
 
 def output_path(folder: Path, row: OutputRow) -> Path:

@@ -7,7 +7,7 @@ counted beside the mean, and the do-nothing row (identity) is in each table when
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,8 +16,20 @@ import numpy as np
 from verax import statistics
 from verax.bench.record import OUTCOMES, OutputRow
 from verax.metrics import METRICS
-from verax.report.parts import NOTHING, Name, Picture, parts
-from verax.report.results import Results, label_of
+from verax.report.results import (
+    NOTHING,
+    Name,
+    Picture,
+    Results,
+    Values,
+    compare_lines,
+    grouped,
+    holm_adjusted,
+    label_of,
+    mean_per_picture,
+    scene_of,
+    shared_pictures,
+)
 from verax.statistics import Comparison, Interval
 
 NAN = float("nan")
@@ -65,7 +77,7 @@ class Line:
 
     @property
     def rank_share(self) -> float:
-        """Share of resamples in which this line leads; NaN where that cannot be told."""
+        """Share of resamples in which this line leads; NaN where the lines share no picture."""
         return self.rank_shares[0] if self.rank_shares else NAN
 
     def count(self, outcome: str) -> int:
@@ -76,7 +88,7 @@ class Line:
 class Table:
     """The lines of one task, degradation, set of pictures, metric and protocol, best first.
 
-    `subset` tells in words which pictures these are; "" for all of the task. `unscored` counts why
+    `subset` says which pictures these are; "" for all of the task. `unscored` counts why
     outputs have no number: (reason, how many).
     """
 
@@ -117,9 +129,6 @@ class Table:
         return max((line.interval.scenes for line in self.lines if line.interval), default=0)
 
 
-Group = tuple[str, list[OutputRow], str, str, dict[str, float]]
-
-
 def leaderboards(results: Results, *, seed: int = 0) -> list[Table]:
     """Every table of a run."""
     return [
@@ -135,30 +144,8 @@ def _unscored(
     results: Results, outputs: Sequence[OutputRow], metric: str
 ) -> tuple[tuple[str, int], ...]:
     """Why outputs have no number of this metric, the most frequent reasons first."""
-    told = (s for o in outputs for s in results.scores.get(o.key, ()) if s.metric == metric)
-    return tuple(Counter(s.reason for s in told if s.value is None).most_common(MOST_REASONS))
-
-
-def grouped(results: Results) -> Iterator[Group]:
-    """What may stand in one table: (subset, outputs, metric, protocol, value by key)."""
-    groups: dict[tuple[str, str], list[OutputRow]] = defaultdict(list)
-    for output in results.outputs:
-        groups[output.task, output.degradation].append(output)
-    for _, outputs in sorted(groups.items()):
-        for subset, part in parts(outputs):
-            found: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
-            for output in part:
-                for s in results.scores.get(output.key, ()):
-                    if s.value is not None:
-                        found[s.metric, s.protocol][s.key] = s.value
-            for (metric, protocol), values in sorted(found.items(), key=_in_order):
-                yield subset, part, metric, protocol, values
-
-
-def _in_order(found: tuple[tuple[str, str], dict[str, float]]) -> tuple[int, str]:
-    """Metrics in the order of their registry: fidelity to the reference comes first."""
-    (metric, protocol), _ = found
-    return list(METRICS).index(metric), protocol
+    scores = (s for o in outputs for s in results.scores.get(o.key, ()) if s.metric == metric)
+    return tuple(Counter(s.reason for s in scores if s.value is None).most_common(MOST_REASONS))
 
 
 def _table(
@@ -179,24 +166,19 @@ def _table(
         (name for name in rows if per_item[name]),
         key=lambda name: sign * float(np.mean(list(per_item[name].values()))),
     )
-    scenes = {(o.dataset, o.item): f"{o.dataset}/{o.scene or o.item}" for o in outputs}
-    lines = _lines(order, per_item, scenes, higher=higher, seed=seed)
-    unscored = [name for name in rows if not per_item[name]]
-    told = [
-        Line(method=name[0], prior=name[1], **said, **_counted(rows[name], values))
-        for name, said in [*lines, *((name, _silent(len(order) + 1)) for name in unscored)]
+    scenes = {(o.dataset, o.item): scene_of(o) for o in outputs}
+    figures = _figures(order, per_item, scenes, higher=higher, seed=seed)
+    figures += [(name, _without_score(len(order) + 1)) for name in rows if not per_item[name]]
+    lines = [
+        Line(method=name[0], prior=name[1], **figure, **_counted(rows[name], values))
+        for name, figure in figures
     ]
     first, unit = outputs[0], METRICS[metric].unit
-    pictures = len(scenes)
-    return Table(
-        first.task, first.degradation, subset, pictures, metric, unit, protocol, higher, tuple(told)
-    )
+    head = first.task, first.degradation, subset, len(scenes), metric, unit, protocol
+    return Table(*head, higher, tuple(lines))
 
 
-Values = dict[Picture, float]
-
-
-def _lines(
+def _figures(
     order: list[Name],
     per_item: dict[Name, Values],
     scenes: dict[Picture, str],
@@ -211,15 +193,13 @@ def _lines(
     shares = _rank_shares([per_item[name] for name in order], scenes, higher, seed)
     best = per_item[order[0]] if order else {}
     nothing = per_item.get(NOTHING, {})
-    gains = [
-        None if name == NOTHING else _compare(per_item[name], nothing, scenes, seed)
-        for name in order
-    ]
-    against = [
-        None if i == 0 else _compare(best, per_item[name], scenes, seed)
-        for i, name in enumerate(order)
-    ]
-    p_gain, p_best = _adjusted(gains), _adjusted(against)
+    gains, against = list[Comparison | None](), list[Comparison | None]()
+    for place, name in enumerate(order):
+        line, rng = per_item[name], np.random.default_rng(seed)
+        gains.append(None if name == NOTHING else compare_lines(line, nothing, scenes, rng))
+        rng = np.random.default_rng(seed)
+        against.append(None if place == 0 else compare_lines(best, line, scenes, rng))
+    p_gain, p_best = holm_adjusted(gains), holm_adjusted(against)
     return [
         (
             name,
@@ -241,7 +221,7 @@ def _lines(
     ]
 
 
-def _silent(place: int) -> dict[str, Any]:
+def _without_score(place: int) -> dict[str, Any]:
     """A line without any score."""
     return {
         "interval": None,
@@ -254,25 +234,11 @@ def _silent(place: int) -> dict[str, Any]:
     }
 
 
-def mean_per_picture(outputs: Iterable[OutputRow], values: dict[str, float]) -> Values:
-    """One value per picture: the mean over repeats and prompts."""
-    found: dict[Picture, list[float]] = defaultdict(list)
-    for output in outputs:
-        if output.key in values:
-            found[output.dataset, output.item].append(values[output.key])
-    return {item: float(np.mean(several)) for item, several in found.items()}
-
-
-def _shared(tables: Sequence[Values]) -> list[Picture]:
-    """Pictures that every one of the tables has."""
-    return sorted(set.intersection(*(set(t) for t in tables))) if tables else []
-
-
 def _rank_shares(
     tables: list[Values], scenes: dict[Picture, str], higher: bool, seed: int
 ) -> list[tuple[float, ...]]:
     """Shares of every rank by line, over the pictures that all lines share."""
-    items = _shared(tables)
+    items = shared_pictures(tables)
     if not items:
         return [()] * len(tables)
     values = np.array([[table[item] for table in tables] for item in items])
@@ -280,32 +246,6 @@ def _rank_shares(
     rng = np.random.default_rng(seed)
     shares = statistics.rank_shares(values, rng=rng, scenes=names, higher_is_better=higher)
     return [tuple(float(share) for share in row) for row in shares]
-
-
-def _compare(
-    first: Values, second: Values, scenes: dict[Picture, str], seed: int
-) -> Comparison | None:
-    """First minus second on the pictures both have; None for fewer than two scenes."""
-    items = _shared([first, second])
-    names = [scenes[item] for item in items]
-    if len(set(names)) < 2:
-        return None
-    return statistics.compare(
-        [first[i] for i in items],
-        [second[i] for i in items],
-        rng=np.random.default_rng(seed),
-        scenes=names,
-    )
-
-
-def _adjusted(found: list[Comparison | None]) -> list[float]:
-    """Holm-adjusted p values in the order of the lines; NaN where nothing was compared."""
-    tested = [i for i, comparison in enumerate(found) if comparison is not None]
-    adjusted = [NAN] * len(found)
-    p_values = [c.p_value for c in found if c is not None]
-    for i, p_value in zip(tested, statistics.holm(p_values) if p_values else [], strict=True):
-        adjusted[i] = p_value
-    return adjusted
 
 
 def _counted(outputs: list[OutputRow], values: dict[str, float]) -> dict[str, Any]:
@@ -321,8 +261,8 @@ def _counted(outputs: list[OutputRow], values: dict[str, float]) -> dict[str, An
 
 def _spread(outputs: list[OutputRow], values: dict[str, float]) -> float:
     """Root mean square of the standard deviation over the repeats of each picture; else NaN."""
-    found: dict[tuple[str, ...], list[float]] = defaultdict(list)
+    repeats: dict[tuple[str, ...], list[float]] = defaultdict(list)
     for output in outputs:
         if output.key in values:
-            found[output.dataset, output.item, output.prompt].append(values[output.key])
-    return statistics.repeat_spread(found.values())
+            repeats[output.dataset, output.item, output.prompt].append(values[output.key])
+    return statistics.repeat_spread(repeats.values())

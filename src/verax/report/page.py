@@ -1,26 +1,24 @@
 """One HTML file that shows a run: leaderboards, plots, every picture in the compare viewer.
 
-It opens without a network; see `embedding` for how its pictures are kept.
+It opens without a network; see `gallery` for how it holds its pictures.
 """
 
 from dataclasses import dataclass
 from importlib.resources import files
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
+from verax import report
 from verax.bench.record import OUTCOMES, Record, spent
-from verax.report import breakdown, viewer
-from verax.report.embedding import Pictures, Way, choose_way
-from verax.report.figures import best_of_figure, ladder_figure, table_figures
-from verax.report.gallery import files_of, gallery, script_json
-from verax.report.generator import qualities
+from verax.report import breakdown
+from verax.report.drawing import Figure
+from verax.report.export import number, protocol_words, signed
+from verax.report.figures import best_of_figure, ladder_figure, same_pictures, table_figures
+from verax.report.gallery import Pictures, Way, choose_way, files_of, gallery, script_json
 from verax.report.leaderboard import Line, Table, leaderboards
 from verax.report.results import Results, read
-from verax.report.svg import Figure
-from verax.report.tables import number, protocol_words, signed
 from verax.store import write_whole, writing
 
 LEVEL = 0.05  # of p, below which a gain is called shown
@@ -28,7 +26,7 @@ MOST_FAILURES = 200  # shown by name; the export has all
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class PageView:
     """One task and set of pictures: the table of its main metric, the others, its plots."""
 
     anchor: str
@@ -84,19 +82,17 @@ def verdict(line: Line, table: Table) -> str:
     return "good" if (line.gain.difference.mean > 0) == table.higher_is_better else "bad"
 
 
-def views(tables: list[Table]) -> list[View]:
+def views(tables: list[Table]) -> list[PageView]:
     """Tables of the same pictures together."""
-    found = []
-    same = groupby(tables, key=lambda t: (t.task, t.degradation, t.subset))
-    for place, (_, several) in enumerate(same):
-        part = tuple(several)
-        found.append(View(f"view-{place}", part[0].title, part, tuple(table_figures(part))))
-    return found
+    return [
+        PageView(f"view-{place}", several[0].title, tuple(several), tuple(table_figures(several)))
+        for place, several in enumerate(same_pictures(tables))
+    ]
 
 
 def _content(record: Record, results: Results, pictures: Pictures) -> dict[str, Any]:
     rows = results.outputs
-    several = qualities(results)
+    several = breakdown.qualities(results)
     failures = [row for row in rows if row.outcome in ("failed", "refused")]
     curves = best_of_figure(several)
     return {
@@ -118,6 +114,6 @@ def _content(record: Record, results: Results, pictures: Pictures) -> dict[str, 
         "cost": spent(rows),
         "way": pictures.way,
         "gallery": script_json(gallery(results, record.folder, pictures)),
-        "viewer_style": viewer.style(),
-        "viewer_script": viewer.script(),
+        "viewer_style": report.viewer_style(),
+        "viewer_script": report.viewer_script(),
     }

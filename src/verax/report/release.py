@@ -10,26 +10,50 @@ DIR/run.json                plan and environment
 DIR/REQUEST.md              template for asking for further sets
 """
 
-import csv
 import hashlib
 import io
 import json
+import re
 import tarfile
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from verax.bench.record import OutputRow, Record
+from verax.bench.record import OUTCOMES, OutputRow, Record, spent
+from verax.bench.work import prompt_text
 from verax.errors import InputError, SettingsError
 from verax.image.places import left_in
 from verax.provenance import has_manifest
-from verax.report.card import REQUEST, card
-from verax.report.export import write_parquet
-from verax.report.licences import may_publish
+from verax.report.export import markdown, write_csv, write_parquet
+from verax.report.leaderboard import leaderboards
 from verax.report.results import Results, read
 
 PER_SHARD = 1000
+FORBIDS = re.compile(
+    r"research|no redistribution|none stated|none at|unknown|proprietary|all rights reserved"
+    r"|\bND\b|no.?deriv|(own|original) terms|terms of|collected from|looks like",
+    re.IGNORECASE,
+)
+ALLOWS = re.compile(
+    r"\bCC0|\bCC[ -]?BY|public domain|unrestricted|\bMIT\b|Apache|\bBSD\b|Unsplash|\bPD\b",
+    re.IGNORECASE,
+)
+SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (10**12, "100K<n<1M"))
+
+REQUEST = """# Ask for a further set
+
+Copy this, fill it in, and open an issue.
+
+- Task and dataset (name, split, licence, where it may be had):
+- Models and snapshots to be asked, prompts, repeats:
+- Methods and priors (see `verax bench methods`):
+- Metrics and protocol:
+- May the outputs be published under the dataset's licence? Who says so?
+- What it may cost, who pays:
+- What the answer will be used for:
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +94,11 @@ def release(record: Record, folder: Path, *, licence: str = "") -> Released:
         for row in results.outputs
         if not row.sha256
     ]
-    found = Released(published, withheld, without)
     if published:
         write_parquet(folder / "test" / "metadata.parquet", list(published[0]), published)
         _write_shards(folder / "webdataset", pictures, published)
-    _write_csv(folder / "withheld.csv", withheld, ("licence", "reason"))
-    _write_csv(folder / "without_output.csv", without, ("outcome", "reason"))
+    write_csv(folder / "withheld.csv", [*NAMES, "licence", "reason"], withheld)
+    write_csv(folder / "without_output.csv", [*NAMES, "outcome", "reason"], without)
     plan = record.about("plan")
     plan["datasets"] = [Path(name).name for name in plan["datasets"]]  # not where they lie here
     about = {"plan": plan, "environments": record.environments()}
@@ -83,7 +106,7 @@ def release(record: Record, folder: Path, *, licence: str = "") -> Released:
     (folder / "REQUEST.md").write_text(REQUEST, encoding="utf-8")
     text = card(results, published, withheld, about, title=record.folder.resolve().name)
     (folder / "README.md").write_text(text, encoding="utf-8")
-    return found
+    return Released(published, withheld, without)
 
 
 def _bytes(record: Record, row: OutputRow) -> bytes:
@@ -117,16 +140,16 @@ def _index_row(row: OutputRow, results: Results, data: bytes) -> dict[str, Any]:
     facts = asdict(row)
     for name in ("photo", "reference", "registration", "prior_file"):
         del facts[name]
-    found = json.loads(row.registration) if row.registration else {}
+    registration = json.loads(row.registration) if row.registration else {}
     scores = {s.metric: s.value for s in results.scores.get(row.key, ())}
     metrics = sorted({s.metric for several in results.scores.values() for s in several})
     return {
         "file_name": f"images/{row.key}.png",
         **facts,
         "reason": _without_folder(row),
-        "transform": json.dumps(found["matrix"]) if "matrix" in found else "",
-        "canvas": found.get("canvas", ""),
-        "placed": found.get("placed", ""),
+        "transform": json.dumps(registration["matrix"]) if "matrix" in registration else "",
+        "canvas": registration.get("canvas", ""),
+        "placed": registration.get("placed", ""),
         "prior_c2pa": bool(row.prior_c2pa),
         "c2pa": has_manifest(data),
         **{metric: scores.get(metric) for metric in metrics},
@@ -150,8 +173,109 @@ def _add(shard: tarfile.TarFile, name: str, data: bytes) -> None:
     shard.addfile(member, io.BytesIO(data))
 
 
-def _write_csv(path: Path, rows: Iterable[dict[str, Any]], more: tuple[str, ...]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [*NAMES, *more])
-        writer.writeheader()
-        writer.writerows(rows)
+def may_publish(licence: str) -> str:
+    """Whether outputs made from a picture may be published: "", or why not.
+
+    Read from the licence's words, cautiously: what is not plainly allowed is not published.
+    """
+    if not licence.strip():
+        return "no licence is stated"
+    reason = FORBIDS.search(licence)
+    if reason:
+        return f"its licence says: {reason.group()}"
+    if not ALLOWS.search(licence):
+        return f"its licence does not plainly allow it: {licence}"
+    return ""
+
+
+def card(
+    results: Results,
+    published: list[dict[str, Any]],
+    withheld: list[dict[str, Any]],
+    about: dict[str, Any],
+    *,
+    title: str,
+) -> str:
+    """The card as Markdown with the YAML head that dataset hubs read."""
+    rows = results.outputs
+    plan = about["plan"] or {}
+    parts = [
+        _head(published, title),
+        f"# {title}",
+        f"{len(rows)} items: {_counts(row.outcome for row in rows)}. Published here: "
+        f"{len(published)} pictures; withheld for their licence: {len(withheld)} (withheld.csv); "
+        f"without a picture: {sum(not row.sha256 for row in rows)} (without_output.csv). "
+        f"Cost: ${spent(rows):.2f}. Made from a generated file with Content Credentials (C2PA): "
+        f"{sum(row['prior_c2pa'] for row in published)} pictures; the pictures here are derived "
+        f"ones, {sum(row['c2pa'] for row in published)} carry credentials themselves.",
+        "## What there is",
+        _table(
+            ("task", "dataset", "method", "prior", "model", "items", *OUTCOMES),
+            _groups(results),
+        ),
+        "## Columns",
+        "`file_name`, `key` (hash of everything that decides the output), what was done (`task`, "
+        "`dataset`, `item`, `degradation`, `method`, `prior`, `prompt`, `repeat`, `generator`), "
+        "what came of it (`outcome`, `reason`, `seconds`, `cost_usd`, `width`, `height`), the "
+        "photo's `licence`, `scene` (resample these), `seed`, `sha256` of the picture, "
+        "`prior_sha256`, `prior_c2pa` and `prior_seconds` of the generated file as it came, "
+        "`transform` (3 x 3, prior px to photo px), `canvas`, `placed`, `c2pa`, and one column "
+        "per metric.",
+        "## Models",
+        _table(("model, as the service or the data set tells", "items"), _models(results)),
+        "## Licences",
+        _table(("licence", "pictures"), Counter(row["licence"] for row in published).items()),
+        "## Results",
+        *(markdown(table) for table in leaderboards(results)),
+        "## How it was made",
+        _prompts(results),
+        f"Plan and parameters:\n\n```json\n{json.dumps(plan, indent=1)}\n```",
+        f"Environments:\n\n```json\n{json.dumps(about['environments'], indent=1)}\n```",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _head(published: list[dict[str, Any]], title: str) -> str:
+    size = next(name for limit, name in SIZES if len(published) < limit)
+    return (
+        f"---\npretty_name: {json.dumps(title)}\nlicense: other\ntask_categories:\n"
+        "- image-to-image\ntags:\n- image-restoration\n- benchmark\nsize_categories:\n"
+        f"- {size}\nconfigs:\n- config_name: default\n  data_files:\n  - split: test\n"
+        "    path: test/**\n---"
+    )
+
+
+def _counts(outcomes: Iterable[str]) -> str:
+    counts = Counter(outcomes)
+    return ", ".join(f"{counts[name]} {name}" for name in OUTCOMES if counts[name])
+
+
+def _models(results: Results) -> list[tuple[str, int]]:
+    return sorted(Counter(row.generator or "none" for row in results.outputs).items())
+
+
+def _prompts(results: Results) -> str:
+    """What providers were told, by task and wording."""
+    wordings = sorted({(row.task, row.prompt) for row in results.outputs if row.prompt})
+    if not wordings:
+        return (
+            "No service was asked in this run; how generated pictures came about, their data "
+            "sets tell."
+        )
+    rows = [(task, name, prompt_text(task, name)) for task, name in wordings]
+    return "The prompts that the services got:\n\n" + _table(("task", "wording", "prompt"), rows)
+
+
+def _groups(results: Results) -> list[tuple[Any, ...]]:
+    names = [(r.task, r.dataset, r.method, r.prior, r.generator or "–") for r in results.outputs]
+    both = Counter((*n, r.outcome) for n, r in zip(names, results.outputs, strict=True))
+    return [
+        (*name, count, *(both[(*name, outcome)] for outcome in OUTCOMES))
+        for name, count in sorted(Counter(names).items())
+    ]
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    cells = ([str(cell).replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines)
+    return "\n".join("| " + " | ".join(line) + " |" for line in cells)

@@ -1,11 +1,28 @@
-"""What a report is made from: the rows of one stored run, read once."""
+"""What a report is made from: the rows of a run, read once, and what of them may be compared.
+
+Numbers of different protocol are never compared, nor are means over different pictures. Tests are
+paired by picture and adjusted for their number (Holm); scenes are what is resampled.
+"""
 
 import json
-from collections import defaultdict
-from dataclasses import dataclass
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from verax.bench.record import OutputRow, Record, ScoreRow
+from verax.metrics import METRICS
+from verax.statistics import Comparison, compare, holm
+
+Name = tuple[str, str]  # method, prior
+Picture = tuple[str, str]  # dataset, item
+Values = dict[Picture, float]
+Group = tuple[str, list[OutputRow], str, str, dict[str, float]]
+WORDS = {"files": "generated pictures", "simulated": "simulated priors"}
+NOTHING = ("identity", "none")  # the do-nothing row
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +39,24 @@ def read(record: Record) -> Results:
     scores: dict[str, list[ScoreRow]] = defaultdict(list)
     for row in record.scores():
         scores[row.key].append(row)
-    told = ((key, json.loads(text)) for key, text in record.deviations())
-    deviations = {key: one for key, one in told if "failed" not in one}
+    entries = ((key, json.loads(text)) for key, text in record.deviations())
+    deviations = {key: entry for key, entry in entries if "failed" not in entry}
     return Results(list(record.outputs()), dict(scores), deviations)
 
 
 def label_of(method: str, prior: str) -> str:
     """How a line of a table is called."""
     return method if prior == "none" else f"{method} ({prior})"
+
+
+def task_of(row: OutputRow) -> str:
+    """The task with its degradation, where the plan made one."""
+    return f"{row.task}, {row.degradation}" if row.degradation else row.task
+
+
+def scene_of(row: OutputRow) -> str:
+    """What statistics resample: the scene, or the picture where no scene is known."""
+    return f"{row.dataset}/{row.scene or row.item}"
 
 
 def values_of(results: Results, metric: str) -> dict[str, float]:
@@ -40,3 +67,195 @@ def values_of(results: Results, metric: str) -> dict[str, float]:
         for s in several
         if s.metric == metric and s.value is not None
     }
+
+
+def gains_of(results: Results, metric: str) -> dict[str, float]:
+    """How much better than doing nothing, by key, where both were scored."""
+    values = values_of(results, metric)
+    nothing = {
+        (o.dataset, o.item, o.degradation): values[o.key]
+        for o in results.outputs
+        if o.method == NOTHING[0] and o.key in values
+    }
+    sign = 1.0 if METRICS[metric].direction == "higher" else -1.0
+    names = ((o.key, (o.dataset, o.item, o.degradation)) for o in results.outputs)
+    return {
+        key: sign * (values[key] - nothing[name])
+        for key, name in names
+        if key in values and name in nothing
+    }
+
+
+def parts(outputs: Sequence[OutputRow]) -> list[tuple[str, list[OutputRow]]]:
+    """The outputs of a task by the sets of pictures that lines were tried on: (name, outputs).
+
+    A part holds every line that was tried on all of its pictures. The whole comes first, unless
+    only the do-nothing row was tried on it.
+    """
+    tried: dict[Name, set[Picture]] = defaultdict(set)
+    for o in outputs:
+        tried[o.method, o.prior].add((o.dataset, o.item))
+    whole = set().union(*tried.values())
+    owners: dict[frozenset[Picture], list[Name]] = defaultdict(list)
+    for name, pictures in tried.items():
+        owners[frozenset(pictures)].append(name)
+    tables = []
+    for part, names in sorted(owners.items(), key=lambda one: (-len(one[0]), one[1])):
+        if names == [NOTHING] and len(owners) > 1:
+            continue
+        lines = {name for name, pictures in tried.items() if pictures >= part}
+        held = [o for o in outputs if (o.method, o.prior) in lines and (o.dataset, o.item) in part]
+        sources = sorted({prior for _, prior in names if prior != "none"})
+        words = " and ".join(WORDS.get(source, source) for source in sources) or "no prior"
+        tables.append(("" if part == whole else words, held))
+    return tables
+
+
+def grouped(results: Results) -> Iterator[Group]:
+    """What may stand in one table: (subset, outputs, metric, protocol, value by key)."""
+    groups: dict[tuple[str, str], list[OutputRow]] = defaultdict(list)
+    for output in results.outputs:
+        groups[output.task, output.degradation].append(output)
+    for _, outputs in sorted(groups.items()):
+        for subset, part in parts(outputs):
+            values: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
+            for output in part:
+                for s in results.scores.get(output.key, ()):
+                    if s.value is not None:
+                        values[s.metric, s.protocol][s.key] = s.value
+            for (metric, protocol), by_key in sorted(values.items(), key=_in_order):
+                yield subset, part, metric, protocol, by_key
+
+
+def _in_order(entry: tuple[tuple[str, str], dict[str, float]]) -> tuple[int, str]:
+    """Metrics in the order of their registry: fidelity to the reference comes first."""
+    (metric, protocol), _ = entry
+    return list(METRICS).index(metric), protocol
+
+
+def mean_per_picture(outputs: Iterable[OutputRow], values: dict[str, float]) -> Values:
+    """One value per picture: the mean over repeats and prompts."""
+    several: dict[Picture, list[float]] = defaultdict(list)
+    for output in outputs:
+        if output.key in values:
+            several[output.dataset, output.item].append(values[output.key])
+    return {item: float(np.mean(numbers)) for item, numbers in several.items()}
+
+
+def shared_pictures(tables: Sequence[Values]) -> list[Picture]:
+    """Pictures that every one of the tables has."""
+    return sorted(set.intersection(*(set(t) for t in tables))) if tables else []
+
+
+def compare_lines(
+    first: Values, second: Values, scenes: dict[Picture, str], rng: np.random.Generator
+) -> Comparison | None:
+    """First minus second on the pictures both have; None for fewer than two scenes."""
+    pictures = shared_pictures([first, second])
+    names = [scenes[picture] for picture in pictures]
+    if len(set(names)) < 2:
+        return None
+    ours, theirs = ([line[picture] for picture in pictures] for line in (first, second))
+    return compare(ours, theirs, rng=rng, scenes=names)
+
+
+def holm_adjusted(comparisons: Sequence[Comparison | None]) -> list[float]:
+    """Their p values, Holm-adjusted over all of them; NaN where nothing was compared."""
+    p_values = [c.p_value for c in comparisons if c is not None]
+    adjusted = iter(holm(p_values) if p_values else [])
+    return [math.nan if c is None else next(adjusted) for c in comparisons]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One line of one task and metric under equal protocol: run B minus run A.
+
+    Attributes:
+        comparison: of B against A; None for a single scene.
+        p_adjusted: its p, Holm-adjusted over all lines; NaN without one.
+    """
+
+    task: str
+    label: str
+    metric: str
+    protocol: str
+    mean_a: float
+    mean_b: float
+    n: int
+    comparison: Comparison | None
+    p_adjusted: float = math.nan
+
+    @property
+    def better(self) -> bool | None:
+        """Whether B is better; None where they are equal."""
+        if self.mean_a == self.mean_b:
+            return None
+        return (self.mean_b > self.mean_a) == (METRICS[self.metric].direction == "higher")
+
+
+@dataclass(frozen=True, slots=True)
+class RunComparison:
+    """Two runs: what changed on the items that both have, and what only one has.
+
+    Attributes:
+        other_protocols: scores that both runs have, but under different protocols: not compared.
+        outcome_changes: "restored -> failed": how often.
+    """
+
+    differences: tuple[Difference, ...]
+    only_a: int
+    only_b: int
+    other_protocols: int
+    outcome_changes: dict[str, int]
+
+
+def compare_runs(a: Results, b: Results, *, seed: int = 0) -> RunComparison:
+    """Pair the items of two runs by what they are, not by key, so that versions may differ."""
+    rows_a, rows_b = _by_name(a), _by_name(b)
+    both = [(rows_a[name], rows_b[name]) for name in rows_a if name in rows_b]
+    pairs: dict[tuple[str, str, str, str], list[tuple[float, float, str]]] = defaultdict(list)
+    apart = 0
+    for row, other in both:
+        values_a, values_b = _values(a, row), _values(b, other)
+        common, label = values_a.keys() & values_b.keys(), label_of(row.method, row.prior)
+        for metric, protocol in common:
+            pair = values_a[metric, protocol], values_b[metric, protocol], scene_of(row)
+            pairs[task_of(row), label, metric, protocol].append(pair)
+        apart += len({m for m, _ in values_a} & {m for m, _ in values_b}) - len(common)
+    changed = Counter(
+        f"{row.outcome} -> {other.outcome}" for row, other in both if row.outcome != other.outcome
+    )
+    rng = np.random.default_rng(seed)
+    differences = [_difference(what, values, rng) for what, values in sorted(pairs.items())]
+    adjusted = holm_adjusted([one.comparison for one in differences])
+    return RunComparison(
+        tuple(replace(d, p_adjusted=p) for d, p in zip(differences, adjusted, strict=True)),
+        len(rows_a) - len(both),
+        len(rows_b) - len(both),
+        apart,
+        dict(changed),
+    )
+
+
+def _by_name(results: Results) -> dict[tuple[str | int, ...], OutputRow]:
+    return {
+        (o.task, o.dataset, o.item, o.degradation, o.method, o.prior, o.prompt, o.repeat): o
+        for o in results.outputs
+    }
+
+
+def _values(results: Results, row: OutputRow) -> dict[tuple[str, str], float]:
+    several = results.scores.get(row.key, ())
+    return {(s.metric, s.protocol): s.value for s in several if s.value is not None}
+
+
+def _difference(
+    what: tuple[str, str, str, str],
+    values: list[tuple[float, float, str]],
+    rng: np.random.Generator,
+) -> Difference:
+    first, second = (np.array([pair[side] for pair in values]) for side in (0, 1))
+    scenes = [scene for _, _, scene in values]
+    several = len(set(scenes)) > 1
+    comparison = compare(second, first, rng=rng, scenes=scenes) if several else None
+    return Difference(*what, float(first.mean()), float(second.mean()), len(values), comparison)

@@ -14,9 +14,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
+from verax import report
 from verax.fusion.dial import DEFAULT as DEFAULT_FIDELITY
 from verax.image.header import MEDIA_TYPES, format_of_file
-from verax.report import viewer
 from verax.server.context import Context
 from verax.server.page import history, work
 from verax.server.page.entries import in_turn, whose
@@ -57,8 +57,8 @@ def _page(name: str) -> Callable[[], bytes]:
 
 STATIC: dict[str, tuple[str, Callable[[], bytes | str]]] = {
     **{f"/{name}": (media_type, _page(name)) for name, media_type in NAMES.items()},
-    "/compare.css": (CSS, viewer.style),
-    "/compare.js": (JS, viewer.script),
+    "/compare.css": (CSS, report.viewer_style),
+    "/compare.js": (JS, report.viewer_script),
 }
 
 
