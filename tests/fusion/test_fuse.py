@@ -8,7 +8,7 @@ from verax.degrade import Degradation, apply
 from verax.errors import SizeMismatchError
 from verax.fusion import exposure
 from verax.fusion.fuse import fuse
-from verax.fusion.join import STRIPE
+from verax.fusion.join import TILE
 from verax.fusion.verify import unsupported_edges
 from verax.geometry import register
 from verax.image import check_image, read
@@ -132,6 +132,18 @@ def test_taste_in_light_is_not_taken_for_a_fault(scene, place):
     assert rms(low(fused.pixels - scene)) < 0.2 * rms(low(warmer - scene))
 
 
+def test_at_fidelity_1_light_has_to_be_wrong_in_the_photo_itself(scene, place):
+    veil = (0.8 * scene + 0.15).astype(np.float32)  # too thin to be seen in the photo alone
+    vivid = np.clip(1.25 * (scene - 0.5) + 0.5, 0, 1).astype(np.float32)
+    clear = diagnose(scene)
+    strict, usual = (
+        fuse(veil, veil, *place(vivid), faults=clear, fidelity=fidelity) for fidelity in (1, 0.75)
+    )
+
+    assert strict.explanation.light < 0.3
+    assert usual.explanation.light == 1
+
+
 def test_an_object_only_the_prior_shows_is_not_added(scene, place):
     prior = scene.copy()
     cv2.circle(prior, (140, 100), 25, (0.1, 0.9, 0.1), -1)
@@ -228,13 +240,13 @@ def test_structure_that_the_prior_drew_anew_stays_the_photos(scene, place):
     assert likeness(fused.pixels) > likeness(redrawn) + 0.04
 
 
-def test_stripes_leave_no_seam(scene, place):
-    tall = cv2.resize(scene, (200, 2 * STRIPE + 90), interpolation=cv2.INTER_CUBIC).clip(0, 1)
+def test_tiles_leave_no_seam(scene, place):
+    tall = cv2.resize(scene, (200, 2 * TILE + 90), interpolation=cv2.INTER_CUBIC).clip(0, 1)
     photo = apply(tall, Degradation("lowlight", 0.6, 3))
     fused = fuse(photo, photo, *place(tall)).pixels
     steps = np.abs(np.diff(fused.astype(np.float64), axis=0)).mean((1, 2))
 
-    assert steps[[STRIPE - 1, 2 * STRIPE - 1]].max() < np.quantile(steps, 0.99)
+    assert steps[[TILE - 1, 2 * TILE - 1]].max() < np.quantile(steps, 0.99)
 
 
 def test_a_dark_real_photo_gets_the_light_of_its_prior(pictures, psnr):

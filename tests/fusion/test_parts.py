@@ -36,6 +36,40 @@ def test_an_exposure_curve_rises_and_stays_in_range():
     )
 
 
+def test_the_balance_of_a_prior_is_recovered_though_a_tenth_of_it_was_redrawn(scene):
+    gain, offset = np.float32([1.3, 0.9, 0.7]), np.float32([-0.1, 0.02, 0.15])
+    prior = scene * gain + offset
+    prior[: scene.shape[0] // 10] = np.float32([1, 0, 0])
+
+    balance = exposure.fit_balance(scene, prior, np.ones(scene.shape[:2], np.float32))
+
+    assert np.allclose(balance[0], gain, atol=0.03)
+    assert np.allclose(balance[1], offset, atol=0.02)
+
+
+def test_the_balance_of_a_foreign_prior_changes_no_contrast(scene):
+    noise = np.random.default_rng(5).random(scene.shape, np.float32)
+
+    balance = exposure.fit_balance(scene, noise, np.ones(scene.shape[:2], np.float32))
+
+    assert np.allclose(balance[0], 1, atol=0.01)
+
+
+def test_offsets_from_every_second_pixel_are_those_from_every_one(scene, monkeypatch):
+    small, prior = scene[::2, ::2], scene[::2, ::2] ** 2 * np.float32([1, 0.9, 0.8])
+    weight = np.ones(small.shape[:2], np.float32)
+    field = tone.fit(small, prior, weight, exposure.fit_exposure(small, prior, weight))
+    exposed = field.expose(scene)
+    every = tone.apply(field, exposed)
+    monkeypatch.setattr(tone, "LARGE", 0)
+    second = tone.apply(field, exposed)
+
+    assert np.abs(second - every).mean() < 1 / 255
+    top, rows = 32, (32, scene.shape[0])
+    part = tone.apply(field, exposed[top : top + 64], rows=rows)
+    assert np.allclose(part[2:-2], second[top + 2 : top + 62], atol=1e-3)
+
+
 def test_a_constant_grid_is_constant_everywhere(scene):
     flat = np.full((grid.LEVELS, 7, 9, 3), 0.25, np.float32)
 

@@ -71,11 +71,17 @@ def band(copies: Sequence[Float], octave: int) -> Float:
     return np.asarray(fine - enlarge(copies[octave + 1], fine.shape), np.float32)
 
 
-def weigh(photo: Plane, prior: Plane, noise: float) -> Evidence:
-    """The evidence of one octave of luma (H, W) against noise of the given energy."""
+def weigh(photo: Plane, prior: Plane, noise: float, contrast: Plane | None = None) -> Evidence:
+    """The evidence of one octave of luma (H, W) against noise of the given energy.
+
+    `contrast`: a slow plane on the half grid that the prior is to be multiplied with.
+    """
     energy, given, shared = (
-        windowed(halved(product)) for product in (photo * photo, prior * prior, photo * prior)
+        windowed(halved(np.asarray(cv2.multiply(one, two), np.float32)))
+        for one, two in ((photo, photo), (prior, prior), (photo, prior))
     )
+    if contrast is not None:
+        given, shared = given * contrast**2, shared * contrast
     structure = np.maximum(energy - noise, 1e-9)
     correlation = np.clip(shared / np.sqrt(structure * given + 1e-12), -1, 1)
     signal = structure / (structure + noise)

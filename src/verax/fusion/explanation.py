@@ -28,6 +28,13 @@ COLOURLESS = (0.03, 0.012)  # spread of colour of a photo without, and surely
 COLOURED = (0.03, 0.06)  # the prior's
 CAST = (0.03, 0.07)  # how much farther from grey the photo's mean is than the prior's
 SHIFTED = (0.05, 0.10)  # how far the mean colour moved
+WHITER = (
+    0.03,
+    0.06,
+)  # how much farther from grey the photo's brightest places are than the prior's
+SUPPORT = {  # severities that a photo shows by itself, from which fidelity 1 believes a reason
+    "haze": (0.28, 0.42), "lowlight": (0.20, 0.40), "underwater": (0.05, 0.15),
+}  # fmt: skip
 SHARPENED = (1.02, 1.12)  # contrast of an octave over that of coarse ones
 FAITHFUL = (0.45, 0.60)  # share of the photo's structure that a prior confirms before its
 # omissions mean anything: a prior that redraws the scene omits by accident
@@ -89,12 +96,16 @@ def explain(
     *,
     task: str = "",
     changed: bool = False,
+    alone: float = 0.0,
 ) -> Explanation:
     """The explanations that photo, registered prior (H, W, 3) and the photo's faults allow.
 
     `changed`: the prior shows another state of the scene, which explains nothing of the photo.
+    `alone`: how far the photo has to show by itself what is wrong with its light, in [0, 1].
     """
     reasons = _light(photo, prior, valid, faults)
+    if faults:
+        reasons = _supported(reasons, _severities(faults), alone)
     if changed:
         reasons = {}
     light = max(reasons.values(), default=0.0)
@@ -132,6 +143,8 @@ def _light(photo: Image, prior: Image, valid: Plane, faults: Faults | None) -> d
     before, after = (float(np.median(x[inside])) + 0.01 for x in (grey, wanted))
     brighter = float(np.log(after / before))
     tints = [(x[inside] - y[inside][:, None]).mean(0) for x, y in ((own, grey), (given, wanted))]
+    whites = [float(np.abs(w - w.mean()).max()) for w in (_white(x[inside]) for x in (own, given))]
+    farther = float(np.abs(tints[0]).max() - np.abs(tints[1]).max())
     plain, coloured = (_colour(x[inside]) for x in (own, given))
     seen_by_itself = _severities(faults)
     return {
@@ -146,13 +159,32 @@ def _light(photo: Image, prior: Image, valid: Plane, faults: Faults | None) -> d
         ),
         "a colour cast": max(
             ramp(float(np.abs(tints[0] - tints[1]).max()), *SHIFTED)
-            * ramp(float(np.abs(tints[0]).max() - np.abs(tints[1]).max()), *CAST),
+            * max(ramp(farther, *CAST), ramp(whites[0] - whites[1], *WHITER)),
             ramp(seen_by_itself["underwater"], 0.15, 0.30),
         ),
         "missing colour": ramp(plain, *COLOURLESS)
         * ramp(coloured / (plain + 0.01), 2.0, 4.0)
         * ramp(coloured, *COLOURED),
     }
+
+
+def _supported(
+    reasons: dict[str, float], severities: dict[str, float], alone: float
+) -> dict[str, float]:
+    """The reasons, less what the photo does not show by itself."""
+    shown = {kind: ramp(severities[kind], *limits) for kind, limits in SUPPORT.items()}
+    support = {
+        "haze": max(shown.values()),  # dark and coloured photos lack contrast, too
+        "darkness": shown["lowlight"],
+        "a colour cast": shown["underwater"],
+        "missing colour": 1.0,  # a photo without colour shows that
+    }
+    return {name: share * (1 - alone * (1 - support[name])) for name, share in reasons.items()}
+
+
+def _white(pixels: Float) -> Float:
+    """(3,) the brightest values of pixels (n, 3)."""
+    return np.asarray(np.quantile(pixels, 0.98, axis=0), np.float32)
 
 
 def _vivid(own: Float, given: Float) -> float:

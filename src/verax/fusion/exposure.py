@@ -1,4 +1,5 @@
-"""Exposure: one gain in linear light with a soft shoulder, as a camera would have done it."""
+"""What a camera could have set otherwise: exposure, one gain in linear light with a soft shoulder,
+and balance, a gain and an offset per channel."""
 
 import cv2
 import numpy as np
@@ -9,6 +10,9 @@ from verax.image import Image, Plane
 KNEE = 0.6  # linear light from which a brightening rolls off, so that highlights keep detail
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 CURVE_STEPS = 1 << 14
+BALANCE = (0.5, 2.5)  # gains of a channel
+MATCHED = (0.3, 0.7)  # correlation of two channels from which their contrast is compared, and fully
+TYPICAL = 0.02  # residual below which nothing differs
 
 
 def to_linear(x: Float) -> Float:
@@ -65,3 +69,25 @@ def fit_exposure(base: Image, prior: Image, weight: Plane) -> float:
     gains = np.exp2(np.linspace(-2, 6, 161))
     costs = [np.abs(brighten(have, g) - want).mean() for g in gains]
     return float(gains[int(np.argmin(costs))])
+
+
+def fit_balance(exposed: Image, prior: Image, weight: Plane) -> Float:
+    """(2, 3) gain and offset of each channel that bring the exposed base nearest to the prior.
+
+    Means and deviations are matched; places that differ all the same count less and less, by
+    1 / (1 + (r / 2m)^4), r the residual and m its median (iteratively reweighted).
+    """
+    trusted, balance = weight, np.stack([np.ones(3, np.float32), np.zeros(3, np.float32)])
+    for _ in range(3):
+        share = (trusted / max(float(trusted.sum()), 1e-6))[..., None]
+        mine, its = ((share * x).sum((0, 1)) for x in (exposed, prior))
+        one, two = exposed - mine, prior - its
+        energy, given, shared = ((share * x).sum((0, 1)) for x in (one * one, two * two, one * two))
+        alike = np.clip(shared / np.sqrt(energy * given + 1e-12), 0, 1)
+        sure = np.clip((alike - MATCHED[0]) / (MATCHED[1] - MATCHED[0]), 0, 1)
+        gain = 1 + sure * (np.clip(np.sqrt((given + 1e-5) / (energy + 1e-5)), *BALANCE) - 1)
+        balance = np.stack([gain, its - gain * mine])
+        off = np.abs(exposed * balance[0] + balance[1] - prior).max(2)
+        typical = max(float(np.median(off[weight > 0.5 * weight.max()])), TYPICAL)
+        trusted = np.asarray(weight / (1 + (off / (2 * typical)) ** 4), np.float32)
+    return np.asarray(balance, np.float32)

@@ -1,7 +1,7 @@
 """Photo, base and registered prior to restoration: the prior wherever it explains the photo."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,10 +87,13 @@ def fuse(
     recipe = solve(photo, base, warped, registration, lit, dial)
     if recipe is None:
         return alone(base, "the prior shows too little of the photo: nothing is taken from it")
+    if recipe.change and fidelity >= dials.DEFAULT:  # the base's light is no worse than without
+        return replace(alone(base, CHANGED % recipe.change), scene_state_change=True)
     octaves = measure(base, warped.pixels, warped.valid)
     explanation = explain(
-        base, warped.pixels, warped.valid, faults, octaves, task=task, changed=bool(recipe.change)
-    )
+        base, warped.pixels, warped.valid, faults, octaves,
+        task=task, changed=bool(recipe.change), alone=1 - dial.plausible,
+    )  # fmt: skip
     exactly = registration.placed == "exactly"
     pictures = prepared(base, warped, recipe, explanation, task=task)
     if fidelity == 0:
@@ -108,10 +111,11 @@ def fuse(
 
 def repeats(photo: Image, warped: Warped) -> bool:
     """Whether the prior is the photo again: then it says nothing about light or structure."""
-    seen = warped.valid[::2, ::2] > 0.5
+    step = max(2, max(photo.shape[:2]) // 1000)
+    seen = warped.valid[::step, ::step] > 0.5
     if not seen.any():
         return False
-    off = np.abs(warped.pixels[::2, ::2] - photo[::2, ::2]).max(2)[seen]
+    off = np.abs(warped.pixels[::step, ::step] - photo[::step, ::step]).max(2)[seen]
     return float(off.mean()) < SAME and float(np.quantile(off, 0.998)) < SPECK
 
 

@@ -9,6 +9,7 @@ not have shown is taken (plausible), and what replaces something in front of the
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import product
 
 import cv2
 import numpy as np
@@ -32,10 +33,18 @@ from verax.fusion.octaves import (
 from verax.fusion.relight import Relight
 from verax.image import Image, Plane
 
-STRIPE = 512  # rows worked on at a time: bounds memory on large photos
-MARGIN = 32  # rows around a stripe that its windows look at; both are even
+TILE = 768  # px: side of what is worked on at a time, which then stays in the processor's cache
+MARGIN = 32  # px around a tile that its windows look at; both are even
+STRIPE = 1 << 20  # pixels of a stripe of whole rows
+SAMPLED, GROUP = (
+    2_000_000,
+    64,
+)  # pixels that an octave is judged by, and rows of them taken together
 AGREED = (0.2, 0.6)  # correlation of coarse structure from which light is believed
 FEATHER = 5  # px by which the prior's frame is drawn in
+
+
+_Part = tuple[slice, slice]  # rows and columns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,26 +101,26 @@ class _Copies:
 def measure(source: Image, prior: Image, valid: Plane) -> list[Octave]:
     """What each octave shows as a whole, the finest first."""
     octaves, white = count(source.shape), evidence.white_noise(source)
-    own, given, seen = (gaussians(x, octaves) for x in (luma(source), luma(prior), valid))
-    return [
-        evidence.summarise(
-            _sampled(evidence.band(own, index)),
-            _sampled(evidence.band(given, index)),
-            _sampled(seen[index]),
-            white,
-            index,
+    own, given, seen = _pyramids((luma(source), luma(prior), valid), octaves)
+    judged = []
+    for index in range(octaves):
+        parts = _spread(seen[index].shape)
+        mine, its = (
+            np.concatenate([_part(x, index, part, _low(part)) for part in parts])
+            for x in (own, given)
         )
-        for index in range(octaves)
-    ]
+        shown = np.concatenate([seen[index][part] for part in parts])
+        judged.append(evidence.summarise(mine, its, shown, white, index))
+    return judged
 
 
-def _sampled(plane: Plane, rows: int = 64, most: int = 2_000_000) -> Plane:
-    """A plane, or evenly spread groups of its rows where it is large."""
-    groups = most // (rows * plane.shape[1])
-    if plane.size <= most or groups < 2:
-        return plane
-    tops = np.linspace(0, plane.shape[0] - rows, groups).astype(int)
-    return np.concatenate([plane[top : top + rows] for top in tops])
+def _spread(shape: tuple[int, ...]) -> list[_Part]:
+    """The whole of a plane, or evenly spread groups of its rows where it is large."""
+    columns, groups = slice(0, shape[1]), SAMPLED // (GROUP * shape[1])
+    if shape[0] * shape[1] <= SAMPLED or groups < 2:
+        return [(slice(0, shape[0]), columns)]
+    tops = np.linspace(0, (shape[0] - GROUP) // 2, groups).astype(int) * 2
+    return [(slice(int(top), int(top) + GROUP), columns) for top in tops]
 
 
 def join(
@@ -120,12 +129,8 @@ def join(
     """The restoration from its parts."""
     frame = np.ones((FEATHER, FEATHER), np.uint8)
     inner = cv2.erode(pictures.valid, frame, borderType=cv2.BORDER_REPLICATE)
-    copies = _Copies(
-        gaussians(luma(pictures.source), len(octaves)),
-        gaussians(pictures.toned, len(octaves)),
-        gaussians(pictures.prior, len(octaves)),
-        gaussians(inner, len(octaves)),
-    )
+    both = (pictures.toned, pictures.prior)
+    copies = _Copies(*_pyramids((luma(pictures.source), *both, inner), len(octaves)))
     light = _lowest(pictures, copies, explanation, dial)
     half = halved(copies.valid[-1]).shape
     state = _State(
@@ -168,66 +173,89 @@ def _agreement(copies: _Copies, shape: tuple[int, ...]) -> Plane:
 
 
 def _finer(state: _State, copies: _Copies, rules: Rules) -> _State:
-    """One octave finer, by stripes."""
+    """One octave finer, by tiles."""
     fine = copies.toned[rules.index]
     height, width = fine.shape[:2]
     half = (-(-height // 2), -(-width // 2))
     planes = [resized(x, half) for x in (state.gain, state.agreed)]
     before = resized(state.amplitudes, half)
     front = resized(rules.front, half) * (rules.explanation.front * rules.dial.front)
+    contrast = np.float32(rules.sharpness) + np.float32(1 - rules.sharpness) * resized(
+        rules.relight.gain, half
+    )
     picture = np.empty_like(fine)
     gain, agreed = np.empty(half, np.float32), np.empty(half, np.float32)
     amplitudes = np.empty((*half, 3), np.float32)
 
-    def stripe(rows: slice) -> None:
-        top, bottom = max(0, rows.start - MARGIN), min(height, rows.stop + MARGIN)
-        low = slice(top // 2, -(-bottom // 2))
-        bands = [
-            _rows(x, rules.index, top, bottom) for x in (copies.source, copies.toned, copies.prior)
-        ]
-        own, toned, given = bands
-        if rules.sharpness < 1:
-            whole = resized(rules.relight.gain, (height, width))[top:bottom]
-            given = (rules.sharpness + (1 - rules.sharpness) * whole)[..., None] * given
+    def tile(part: _Part) -> None:
+        around = _around(part, (height, width))
+        low = _low(around)
+        own, toned, given = (
+            _part(x, rules.index, around, low) for x in (copies.source, copies.toned, copies.prior)
+        )
         surroundings = Surroundings(
-            planes[0][low],
-            planes[1][low],
-            front[low],
-            halved(copies.valid[rules.index][top:bottom]),
-        )
+            planes[0][low], planes[1][low], front[low], halved(copies.valid[rules.index][around]),
+            contrast[low],
+        )  # fmt: skip
         result = join_octave(own, toned, given, surroundings, rules)
-        coarse = _enlarged(state.picture, fine.shape, top, bottom)
-        valid = copies.valid[rules.index][top:bottom, :, None]
-        band = toned + valid * (result.band - toned)
-        inner = slice(rows.start - top, rows.stop - top)
-        picture[rows] = (coarse + band)[inner]
-        put, cut = (
-            slice(rows.start // 2, -(-rows.stop // 2)),
-            slice(inner.start // 2, -(-inner.stop // 2)),
-        )
+        coarse = enlarge(state.picture[low], own.shape)
+        inner = _within(part, around)
+        cv2.add(coarse[inner], result.band[inner], picture[part])
+        put, cut = _low(part), _low(inner)
         gain[put], agreed[put] = result.gain[cut], result.agreed[cut]
         amplitudes[put] = (before[low] + result.amplitudes)[cut]
 
-    by_stripes(stripe, height)
+    by_tiles(tile, (height, width))
     return _State(picture, gain, agreed, amplitudes)
 
 
-def by_stripes(work: Callable[[slice], None], height: int) -> None:
-    """Work through the rows of a picture, stripe by stripe, two at a time."""
-    stripes = [slice(top, min(top + STRIPE, height)) for top in range(0, height, STRIPE)]
+def _around(part: _Part, shape: tuple[int, int]) -> _Part:
+    """A tile with its margins."""
+    rows, columns = (
+        slice(max(0, x.start - MARGIN), min(side, x.stop + MARGIN))
+        for x, side in zip(part, shape, strict=True)
+    )
+    return rows, columns
+
+
+def _low(part: _Part) -> _Part:
+    """A tile with even starts on the half grid."""
+    rows, columns = (slice(x.start // 2, -(-x.stop // 2)) for x in part)
+    return rows, columns
+
+
+def _within(part: _Part, around: _Part) -> _Part:
+    """A tile in the coordinates of one around it."""
+    rows, columns = (
+        slice(x.start - y.start, x.stop - y.start) for x, y in zip(part, around, strict=True)
+    )
+    return rows, columns
+
+
+def by_tiles(work: Callable[[_Part], None], shape: tuple[int, int]) -> None:
+    """Work through a picture (H, W), tile by tile, two at a time."""
+    rows, columns = (
+        [slice(x, min(x + TILE, side)) for x in range(0, side, TILE)] for side in shape
+    )
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(work, product(rows, columns)))
+
+
+def by_stripes(work: Callable[[slice], None], shape: tuple[int, ...], step: int) -> None:
+    """Work through a picture (H, W, ...) by stripes of rows, two at a time; `step` divides tops."""
+    rows = max(1, STRIPE // (shape[1] * step)) * step
+    stripes = [slice(top, min(top + rows, shape[0])) for top in range(0, shape[0], rows)]
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(work, stripes))
 
 
-def _enlarged(coarse: Float, shape: tuple[int, ...], top: int, bottom: int) -> Float:
-    """Rows of a coarser copy at the size of the finer one; `top` is even."""
-    part = coarse[top // 2 : -(-bottom // 2)]
-    return enlarge(part, (bottom - top, shape[1]))
+def _pyramids(pictures: Sequence[Float], octaves: int) -> list[list[Float]]:
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(lambda picture: gaussians(picture, octaves), pictures))
 
 
-def _rows(copies: Sequence[Float], index: int, top: int, bottom: int) -> Float:
-    """Rows of an octave."""
-    fine = copies[index]
-    return np.asarray(
-        fine[top:bottom] - _enlarged(copies[index + 1], fine.shape, top, bottom), np.float32
-    )
+def _part(copies: Sequence[Float], index: int, around: _Part, low: _Part) -> Float:
+    """A tile of an octave."""
+    fine = copies[index][around]
+    coarse = enlarge(copies[index + 1][low], fine.shape)
+    return np.asarray(cv2.subtract(fine, coarse, coarse), np.float32)

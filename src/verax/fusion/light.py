@@ -67,7 +67,7 @@ def solve(
         field = tone.damp(
             field, 1 - verify.doubt(tone.restored(field, quiet), grid.shrink(photo, size))
         )
-    slope = exposure.slope(field.curve, noise.LEVELS)
+    slope = exposure.slope(field.curve, noise.LEVELS) * field.balance[0].max()
     return Recipe(field, sigma, slope, noise_level(quiet, field, sigma, slope), change)
 
 
@@ -111,7 +111,7 @@ def toned_by(recipe: Recipe, base: Image, share: float = 1.0) -> Image:
         kept = part[rows.start - top : rows.stop - top]
         pixels[rows] = kept if share == 1 else base[rows] + np.float32(share) * (kept - base[rows])
 
-    by_stripes(stripe, height)
+    by_stripes(stripe, base.shape, MARGIN)
     return pixels
 
 
@@ -121,5 +121,5 @@ def toned_rows(recipe: Recipe, base: Image, rows: tuple[int, int]) -> Image:
     if recipe.noise_level > 0:
         need, _ = noise_need(base, gain, recipe.sigma, recipe.slope)
         base = base + need[..., None] * (noise.denoise(base, recipe.noise_level) - base)
-    exposed = exposure.expose(base, recipe.field.curve)
+    exposed = recipe.field.expose(base)
     return np.clip(tone.apply(recipe.field, exposed, gain=gain, rows=rows), 0, 1)

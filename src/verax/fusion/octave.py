@@ -4,15 +4,18 @@ what the photo could not have shown.
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from verax.fusion.dial import Dial
 from verax.fusion.evidence import Evidence, Octave, weigh
 from verax.fusion.explanation import Explanation
+from verax.fusion.exposure import LUMA
 from verax.fusion.octaves import WINDOW, Float, halved, luma, resized, rise, windowed
 from verax.fusion.relight import Relight
 from verax.image import Plane
 
+CHROMA = np.eye(3, dtype=np.float32) - LUMA[None]  # colour less its luma
 GAINS = (0.4, 4.0)  # of local contrast
 UNCONFIRMED = 2.5  # largest gain that unconfirmed structure takes from its surroundings
 KNOWN = 0.04  # share of confirmed places around from which their gain is believed
@@ -39,12 +42,14 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """On the half grid: what coarser octaves said, what is in front, what the prior shows."""
+    """On the half grid: what coarser octaves said, what is in front, where the prior shows
+    something, and how much of the prior's own contrast is allowed."""
 
     gain: Plane
     agreed: Plane
     front: Plane
     valid: Plane
+    contrast: Plane
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,35 +63,68 @@ class Result:
 def join_octave(
     own: Plane, toned: Float, given: Float, around: Surroundings, rules: Rules
 ) -> Result:
-    """One octave, or rows of it: (H, W) of the source's luma, (H, W, 3) of toned and prior."""
-    evidence = weigh(own, luma(given), rules.octave.noise)
-    energy = windowed(halved(luma(toned) ** 2)) * evidence.signal
+    """One octave, or a tile of it: (H, W) of the source's luma, (H, W, 3) of toned and prior."""
+    grey, lit = luma(given), luma(toned)
+    evidence = weigh(own, grey, rules.octave.noise, around.contrast)
+    energy = windowed(halved(cv2.multiply(lit, lit))) * evidence.signal
     gain, spread = _gains(evidence, energy, around, rules.sharpness)
-    relit = _up(gain * evidence.signal, own) * toned
     turned, longer = _turned(evidence, gain, energy, rules)
-    chroma = np.maximum(_chroma_agreement(toned, given, gain, evidence), rules.dial.beyond)
-    step = np.asarray(given * _up(turned.scale, own) - relit, np.float32)
-    grey = luma(step)[..., None]
-    colour = _up(np.maximum(chroma, rules.explanation.colour), own)
-    band = relit + _up(turned.share, own) * (grey + colour * (step - grey))
-    band *= _up(longer, own)
+    chroma = _chroma_agreement(toned, given, gain, around.contrast, evidence)
+    colour = np.maximum(chroma, max(rules.dial.beyond, rules.explanation.colour))
     taken = np.maximum(_plausible(evidence, energy, around, rules), around.front)
-    band += _up(taken, own) * (given - band)
-    if rules.explanation.colour > 0:  # a photo without colour has no say about it
-        missing = _up(rules.explanation.colour * evidence.confirmed, own)
-        plain, new = luma(band)[..., None], given - luma(given)[..., None]
-        band += missing * (plain + new - band)
+    # a photo without colour has no say about it
+    missing = rules.explanation.colour * evidence.confirmed
+    band = _mixed(
+        (toned, lit, given, grey), around, gain * evidence.signal, turned, longer,
+        colour=colour, taken=taken, missing=missing,
+    )  # fmt: skip
     agreed = windowed(evidence.confirmed + 0.9 * around.agreed * (1 - evidence.signal))
     # structure that was turned although the photo does not confirm it is the prior's
     drawn = turned.share * (1 - evidence.confirmed) * np.float32(rules.dial.angle > 0)
     generated = np.asarray(taken + (1 - taken) * drawn, np.float32)
     amplitudes = _amplitudes(evidence, generated, gain, turned.share)
-    return Result(np.asarray(band, np.float32), spread, np.clip(agreed, 0, 1), amplitudes)
+    return Result(band, spread, np.clip(agreed, 0, 1), amplitudes)
 
 
-def _up(plane: Plane, like: Plane) -> Float:
-    """A half-grid plane on the octave's grid, (H, W, 1)."""
-    return resized(plane, like.shape)[..., None]
+def _mixed(
+    bands: tuple[Float, Plane, Float, Plane],
+    around: Surroundings,
+    relit: Plane,
+    turned: "_Turn",
+    longer: Plane,
+    *,
+    colour: Plane,
+    taken: Plane,
+    missing: Plane,
+) -> Float:
+    """The octave of the result: relit, turned, given its length back, the taken prior put in its
+    place, missing colour the prior's. All of that is linear in the bands (toned, its luma, prior,
+    its luma), so their four weights are worked out on the half grid.
+    """
+    toned, lit, given, grey = bands
+    kept = (1 - taken) * longer
+    share = turned.share * colour
+    from_toned = kept * relit * (1 - share)
+    from_prior = kept * turned.scale * share + taken
+    from_grey = kept * turned.share * (1 - colour) * turned.scale
+    from_lit = -kept * turned.share * (1 - colour) * relit
+    from_grey += missing * (from_prior - 1)
+    from_lit += missing * from_toned
+    from_toned *= 1 - missing
+    from_prior += missing * (1 - from_prior)
+    valid = around.valid
+    weights = (
+        1 + valid * (from_toned - 1), valid * from_lit,
+        valid * around.contrast * from_prior, valid * around.contrast * from_grey,
+    )  # fmt: skip
+    own, own_grey, its, its_grey = (resized(np.asarray(w, np.float32), lit.shape) for w in weights)
+    plain = own_grey * lit + its_grey * grey
+    planes = []
+    for one, two in zip(cv2.split(toned), cv2.split(given), strict=True):
+        cv2.multiply(one, own, one)
+        cv2.add(one, cv2.multiply(two, its, two), one)
+        planes.append(cv2.add(one, plain, one))
+    return np.asarray(cv2.merge(planes), np.float32)
 
 
 def _gains(
@@ -149,13 +187,18 @@ def _plausible(evidence: Evidence, energy: Plane, around: Surroundings, rules: R
     return np.asarray(share * around.valid, np.float32)
 
 
-def _chroma_agreement(toned: Float, given: Float, gain: Plane, evidence: Evidence) -> Plane:
-    """How far the colours of an octave agree: luma confirms no thing of another colour."""
-    own, its = (x - luma(x)[..., None] for x in (toned, given))
-    off = windowed(halved(((_up(gain, own[..., 0]) * own - its) ** 2).sum(2)))
-    mine = windowed(halved((own**2).sum(2))) * gain**2
-    ratio = np.sqrt(off / (mine + 0.35 * evidence.prior + 2e-6))
-    return 1 - rise(ratio, 0.6, 1.2)
+def _chroma_agreement(
+    toned: Float, given: Float, gain: Plane, contrast: Plane, evidence: Evidence
+) -> Plane:
+    """How far the colours of an octave agree: luma confirms no thing of another colour. Every
+    second pixel of every second row tells enough."""
+    own, its = (cv2.transform(np.ascontiguousarray(x[::2, ::2]), CHROMA) for x in (toned, given))
+    mine, other, both = (
+        windowed((one * two).sum(2)) for one, two in ((own, own), (its, its), (own, its))
+    )
+    mine, other, both = mine * gain**2, other * contrast**2, both * gain * contrast
+    off = np.maximum(mine - 2 * both + other, 0)
+    return 1 - rise(np.sqrt(off / (mine + 0.35 * evidence.prior + 2e-6)), 0.6, 1.2)
 
 
 def _amplitudes(evidence: Evidence, taken: Plane, gain: Plane, turned: Plane) -> Float:

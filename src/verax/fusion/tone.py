@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 
 from verax.fusion import grid
-from verax.fusion.exposure import LUMA, expose, exposure_curve, luma
+from verax.fusion.exposure import LUMA, expose, exposure_curve, fit_balance, luma
 from verax.fusion.grid import Float, Rows, blur
 from verax.image import Image, Plane
 
@@ -38,6 +38,8 @@ REACH = 0.62  # share of the low-frequency distance to the prior that is covered
 LEAST = 0.57  # the same, where no structure supports the correction
 TINY = 0.008  # a distance (rms) below this is nothing to cover, twice this is
 OUTLIER = 0.05  # residual (rms) at which a place counts half in the second fit
+NEUTRAL = np.array([[1, 1, 1], [0, 0, 0]], np.float32)  # a balance that changes nothing
+LARGE = 3_000_000  # pixels from which offsets of colour are as good from every second one
 HINT = 0.25  # share of the prior's coarse chroma taken when the scene's state has changed
 
 
@@ -47,13 +49,21 @@ class ToneField:
 
     Attributes:
         curve: (CURVE_STEPS + 1,) float32, the exposure as a curve on sRGB values.
+        balance: (2, 3) float32, gain and offset of each channel after it.
         gain: (gh, gw, 2) float32, gain of luma and of chroma.
         offset: (LEVELS, gh, gw, 3) float32, colour offset (RGB).
     """
 
     curve: Float
+    balance: Float
     gain: Float
     offset: Float
+
+    def expose(self, image: Image) -> Image:
+        """A picture with exposure and balance applied, not clipped."""
+        gain, offset = self.balance
+        matrix = np.column_stack([np.diag(gain), offset])
+        return np.asarray(cv2.transform(expose(image, self.curve), matrix), np.float32)
 
 
 def energy(difference: Image) -> Plane:
@@ -76,6 +86,8 @@ def fit(
     """
     curve = exposure_curve(exposure)
     exposed = expose(base, curve)
+    balance = fit_balance(exposed, prior, weight)
+    exposed = exposed * balance[0] + balance[1]
     steps = [fit_coarse(exposed, prior, weight)]
     if local:
         steps.append(fit_fine(exposed, prior, weight, steps[0]))
@@ -88,7 +100,7 @@ def fit(
         gain = gain + small * (step.gain - before_gain)
         offset = offset + small * (step.offset - before_offset)
         before_gain, before_offset = step.gain, step.offset
-    return ToneField(curve, gain, offset)
+    return ToneField(curve, balance, gain, offset)
 
 
 def fit_hint(base: Image, prior: Image, weight: Plane) -> ToneField:
@@ -99,14 +111,15 @@ def fit_hint(base: Image, prior: Image, weight: Plane) -> ToneField:
     offset = fit_coarse(base, prior, weight).offset
     offset = offset - (offset @ LUMA)[..., None]
     gain = np.ones((*offset.shape[1:3], 2), np.float32)
-    return ToneField(exposure_curve(1.0), gain, np.float32(HINT) * offset)
+    return ToneField(exposure_curve(1.0), NEUTRAL, gain, np.float32(HINT) * offset)
 
 
 def fit_coarse(exposed: Image, prior: Image, weight: Plane) -> ToneField:
     """Colour offsets in wide windows."""
     sigma = COARSE * max(weight.shape)
     offset = grid.means(luma(exposed), prior - exposed, weight, sigma)
-    return ToneField(exposure_curve(1.0), np.ones((*offset.shape[1:3], 2), np.float32), offset)
+    gain = np.ones((*offset.shape[1:3], 2), np.float32)
+    return ToneField(exposure_curve(1.0), NEUTRAL, gain, offset)
 
 
 def fit_fine(exposed: Image, prior: Image, weight: Plane, coarse: ToneField) -> ToneField:
@@ -135,7 +148,8 @@ def fit_windows(
         offset = offset + step
         residual = residual - grid.look_up(step, guide)
     cells = grid.cells(weight)
-    return ToneField(coarse.curve, grid.shrink(gain, cells), offset + grid.shrink(steady, cells))
+    offset = offset + grid.shrink(steady, cells)
+    return replace(coarse, gain=grid.shrink(gain, cells), offset=offset)
 
 
 def fit_plain(exposed: Image, prior: Image, weight: Plane, fine: ToneField) -> ToneField:
@@ -148,8 +162,9 @@ def fit_plain(exposed: Image, prior: Image, weight: Plane, fine: ToneField) -> T
 
 def stretch(image: Image, gain: Float) -> Image:
     """Luma and chroma multiplied by their gains (..., 2)."""
-    y = luma(image)
-    return gain[..., 1:] * image + ((gain[..., 0] - gain[..., 1]) * y)[..., None]
+    grey, own = (gain[..., 0] - gain[..., 1]) * luma(image), np.ascontiguousarray(gain[..., 1])
+    planes = [cv2.add(cv2.multiply(plane, own, plane), grey, plane) for plane in cv2.split(image)]
+    return np.asarray(cv2.merge(planes), np.float32)
 
 
 def structure_agreement(exposed: Image, prior: Image, size: int) -> Plane:
@@ -235,7 +250,18 @@ def apply(
     """
     if gain is None:
         gain = gain_at(field, exposed.shape, rows)
-    return stretch(exposed, gain) + grid.look_up(field.offset, luma(exposed), rows)
+    moved = stretch(exposed, gain)
+    return np.asarray(cv2.add(moved, _offset_at(field, luma(exposed), rows), moved), np.float32)
+
+
+def _offset_at(field: ToneField, guide: Plane, rows: Rows | None) -> Float:
+    """(H, W, 3): the field's offsets; of a large picture from half the pixels of a side."""
+    first, height = rows or (0, guide.shape[0])
+    if height * guide.shape[1] < LARGE:
+        return grid.look_up(field.offset, guide, rows)
+    half = (-(-guide.shape[1] // 2), -(-guide.shape[0] // 2))
+    coarse = grid.look_up(field.offset, grid.shrink(guide, half), (first // 2, -(-height // 2)))
+    return np.asarray(cv2.resize(coarse, guide.shape[::-1], interpolation=cv2.INTER_LINEAR))
 
 
 def gain_at(field: ToneField, shape: tuple[int, ...], rows: Rows | None = None) -> Float:
@@ -245,10 +271,10 @@ def gain_at(field: ToneField, shape: tuple[int, ...], rows: Rows | None = None) 
 
 def restored(field: ToneField, base: Image) -> Image:
     """Exposure and corrections of a whole base, clipped."""
-    return np.clip(apply(field, expose(base, field.curve)), 0, 1)
+    return np.clip(apply(field, field.expose(base)), 0, 1)
 
 
 def damp(field: ToneField, share: Plane) -> ToneField:
     """The field with only a share of its corrections, per place."""
     small = grid.shrink(share, grid.cells(share))[..., None]
-    return ToneField(field.curve, 1 + small * (field.gain - 1), small * field.offset)
+    return replace(field, gain=1 + small * (field.gain - 1), offset=small * field.offset)

@@ -1,6 +1,7 @@
 """The trust map: where every pixel of a restoration comes from."""
 
-import cv2
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,18 +33,17 @@ def trust_map(pixels: Image, base: Image, amplitudes: Float | None) -> NDArray[n
     shares /= shares.sum(2, keepdims=True)
     rest = 1 - resized(np.asarray(light, np.float32), shares.shape)
     generated = shares[..., 2]
-    whole = [
+    whole = (
         shares[..., 0] * rest,
         shares[..., 1] * rest,
         (1 - generated) * (1 - rest),
         generated,
-    ]
-    size = (base.shape[1], base.shape[0])
+    )
     full = np.empty((*base.shape[:2], len(CLASSES)), np.float16)
-    for index in range(len(CLASSES)):
-        full[..., index] = cv2.resize(
-            np.asarray(whole[index], np.float32),
-            size,
-            interpolation=cv2.INTER_LINEAR,
-        )
+
+    def put(index: int) -> None:
+        full[..., index] = resized(np.asarray(whole[index], np.float32), full.shape)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(put, range(len(CLASSES))))
     return full
