@@ -8,7 +8,6 @@ from verax.degrade import Degradation, apply
 from verax.degrade.fields import (
     as_depth,
     fractal_noise,
-    guided_filter,
     pseudo_depth,
     smooth_noise,
     to_linear,
@@ -17,6 +16,7 @@ from verax.degrade.fields import (
 from verax.degrade.optics import disc, rasterise, trajectory, underwater
 from verax.degrade.sensor import add_gaussian, add_shot_and_read, compress, lowlight
 from verax.degrade.weather import bars, blurred, flakes, scatter
+from verax.image.pixels import guided_filter
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from skimage import data
 
 from verax import geometry
 from verax.geometry.canvas import canvas_of
-from verax.geometry.features import luminance
+from verax.image.pixels import luma
 
 PHOTO = (480, 320)
 SQUARE = (512, 512)
@@ -45,17 +45,17 @@ def test_a_border_is_padding_or_painted_scene(photo, border, canvas):
     top = np.array([[1, 0, 0], [0, 1, -80], [0, 0, 1.0]])
     matrix = geometry.compose(top, geometry.stretch(SQUARE, (480, 480)))
 
-    assert canvas_of(luminance(boxed(photo, border)), matrix, PHOTO) == canvas
+    assert canvas_of(luma(boxed(photo, border)), matrix, PHOTO) == canvas
 
 
 def test_a_resized_photo_is_a_stretch(photo):
     squashed = cv2.resize(photo, SQUARE)
 
-    assert canvas_of(luminance(squashed), geometry.stretch(SQUARE, PHOTO), PHOTO) == "stretch"
-    assert canvas_of(luminance(photo), geometry.shift(30, 5), PHOTO) == "stretch"
+    assert canvas_of(luma(squashed), geometry.stretch(SQUARE, PHOTO), PHOTO) == "stretch"
+    assert canvas_of(luma(photo), geometry.shift(30, 5), PHOTO) == "stretch"
 
 
 def test_a_cut_out_square_is_a_crop(photo):
     matrix = geometry.compose(geometry.shift(80, 0), geometry.stretch(SQUARE, (320, 320)))
 
-    assert canvas_of(luminance(cv2.resize(photo[:, 80:400], SQUARE)), matrix, PHOTO) == "crop"
+    assert canvas_of(luma(cv2.resize(photo[:, 80:400], SQUARE)), matrix, PHOTO) == "crop"

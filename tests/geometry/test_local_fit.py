@@ -3,9 +3,10 @@ import numpy as np
 import pytest
 from skimage import data
 
-from verax.geometry.features import log_luminance, luminance, orientation
+from verax.geometry.features import log_luminance, orientation
 from verax.geometry.local_fit import fit_field, resize_field, through
 from verax.geometry.register import register
+from verax.image.pixels import luma
 
 SIZE = (384, 288)
 
@@ -22,7 +23,7 @@ def bump(height):
 
 
 def channels(image):
-    return orientation(log_luminance(luminance(image), SIZE), window=8, smooth=2)
+    return orientation(log_luminance(luma(image), SIZE), window=8, smooth=2)
 
 
 def test_a_smooth_displacement_is_recovered(scene):

@@ -4,9 +4,9 @@ import pytest
 from skimage import data
 
 from verax import degrade, geometry
-from verax.geometry.features import luminance
 from verax.geometry.register import register
 from verax.geometry.search import placements, same_frame
+from verax.image.pixels import luma
 
 WIDTH, HEIGHT = 480, 320
 
@@ -124,7 +124,7 @@ def test_a_canvas_of_another_shape_is_stretched_cropped_or_extended_about_the_ce
 
 
 def test_evidence_of_the_same_picture_is_the_most_there_is(photo, other):
-    photo, other = luminance(photo), luminance(other)
+    photo, other = luma(photo), luma(other)
     same, foreign = same_frame(photo, photo), same_frame(photo, other)
 
     assert same.p_value < 1e-8

@@ -17,6 +17,7 @@ from verax import pipeline, restorers, weights
 from verax.errors import choose
 from verax.geometry.register import apply, register
 from verax.image import Image
+from verax.image.pixels import resize_picture
 
 LOW_BAND_SIGMA = 0.02  # of the width
 
@@ -52,14 +53,7 @@ class Method:
 
 def fitted(prior: Image, photo: Image) -> Image:
     """The prior resized to the photo's grid, nothing else (area down, cubic up)."""
-    height, width = photo.shape[:2]
-    if prior.shape[:2] == (height, width):
-        return prior
-    shrinks = prior.shape[1] > width
-    way = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    return np.asarray(
-        np.clip(cv2.resize(prior, (width, height), interpolation=way), 0, 1), np.float32
-    )
+    return resize_picture(prior, (photo.shape[1], photo.shape[0]))
 
 
 def identity(photo: Image, prior: Image | None, argument: str, fidelity: float) -> Output:

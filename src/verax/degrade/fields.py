@@ -12,7 +12,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from verax.image import Image, Plane
+from verax.image import Image, Plane, pixels
+from verax.image.pixels import guided_filter, luma_709
 
 Size = tuple[int, int]  # (height, width)
 
@@ -74,7 +75,9 @@ def pseudo_depth(image: Image, rng: Generator) -> Plane:
     weights = rng.uniform([0.3, 0.1, 0.0, 0.05], [1.0, 0.7, 0.5, 0.35]).astype(np.float32)
     parts = (_ramp(small, rng), _dark_channel(guide), _steps(small, rng), _clouds(small, rng))
     mixed = sum(w * part for w, part in zip(weights, parts, strict=True))
-    smooth = guided_filter(luma(guide), np.asarray(mixed, np.float32), radius=6, epsilon=4e-3)
+    smooth = guided_filter(
+        luma_709(guide), np.asarray(mixed, np.float32), 6, 4e-3, cv2.BORDER_REFLECT_101
+    )
     full = cv2.resize(smooth, (width, height), interpolation=cv2.INTER_LINEAR)
     return rescale(full)
 
@@ -90,18 +93,6 @@ def as_depth(image: Image, rng: Generator, depth: Plane | None) -> Plane:
     far = float(np.percentile(depth[known], 95)) if known.any() else 1.0
     relative = np.where(known, depth, far) / np.float32(far)
     return np.clip(relative, 0.0, 1.0).astype(np.float32)
-
-
-def guided_filter(guide: Plane, plane: Plane, *, radius: int, epsilon: float) -> Plane:
-    """Smooth `plane` without crossing edges of `guide` (He, Sun and Tang, TPAMI 35(6), 2013)."""
-    side = (2 * radius + 1, 2 * radius + 1)
-    mean_g, mean_p = cv2.blur(guide, side), cv2.blur(plane, side)
-    slope = (cv2.blur(guide * plane, side) - mean_g * mean_p) / (
-        cv2.blur(guide * guide, side) - mean_g * mean_g + np.float32(epsilon)
-    )
-    offset = mean_p - slope * mean_g
-    smooth: Plane = cv2.blur(slope, side) * guide + cv2.blur(offset, side)
-    return smooth
 
 
 def _ramp(size: Size, rng: Generator) -> Plane:
@@ -130,9 +121,7 @@ Array = NDArray[np.float32]
 
 _STEPS = 4096
 _CODE = np.linspace(0.0, 1.0, _STEPS + 1)
-_TO_LINEAR = np.where(_CODE <= 0.04045, _CODE / 12.92, ((_CODE + 0.055) / 1.055) ** 2.4).astype(
-    np.float32
-)
+_TO_LINEAR = pixels.to_linear(_CODE).astype(np.float32)
 
 
 def to_linear(image: Image) -> Array:
@@ -145,9 +134,3 @@ def to_srgb(linear: Array) -> Image:
     clipped = np.clip(linear, 0.0, 1.0)
     curve: Array = np.float32(1.055) * cv2.pow(clipped, 1 / 2.4) - np.float32(0.055)
     return np.where(clipped <= 0.0031308, clipped * np.float32(12.92), curve)
-
-
-def luma(image: Image) -> Array:
-    """Rec. 709 weights on sRGB values: brightness as (H, W)."""
-    plane: Array = cv2.transform(image, np.array([[0.2126, 0.7152, 0.0722]], np.float32))
-    return plane

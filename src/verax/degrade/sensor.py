@@ -12,8 +12,9 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from verax.degrade.fields import luma, smooth_noise, to_linear, to_srgb
+from verax.degrade.fields import smooth_noise, to_linear, to_srgb
 from verax.image import Image, Plane, from_uint8, to_uint8
+from verax.image.pixels import luma_709
 
 BEST, WORST = 95, 6
 
@@ -99,7 +100,7 @@ def _leftover(image: Image, severity: float, rng: Generator) -> Image:
     shared = rng.uniform(0.4, 0.85)  # share of the noise that is brightness, not colour
     grain = np.float32(np.sqrt(shared)) * grey + np.float32(np.sqrt(1 - shared)) * colour
     grain *= np.array([rng.uniform(1.0, 1.2), 1.0, rng.uniform(1.0, 1.3)], np.float32)
-    level = luma(image)
+    level = luma_709(image)
     slope = rng.uniform(-0.5, 0.3)  # in-camera curves make shadows or mid-tones the noisiest
     strength = 1.0 + slope * (2 * level - 1) - 0.6 * np.maximum(level - 0.75, 0) * 4
     sigma = severity * LEFTOVER_SIGMA * rng.uniform(0.5, 1.0) / 255.0
@@ -134,7 +135,7 @@ def lowlight(image: Image, severity: float, rng: Generator, depth: Plane | None 
     light = np.exp2(np.float32(uneven * severity) * field - np.float32(stops * severity))
     drift = np.exp2(severity * rng.normal(0.0, 0.15, 3)).astype(np.float32)
     curved = _steepen(to_linear(image), (curve - 1) * severity, by_channel=rng.uniform(0.0, 1.0))
-    grey = luma(curved)[..., None]  # dark photos of a scene are often paler than bright ones
+    grey = luma_709(curved)[..., None]  # dark photos of a scene are often paler than bright ones
     curved = grey + np.float32(1 - severity * max(0.0, rng.uniform(-0.3, 0.5))) * (curved - grey)
     gains = white_balance_gains(rng)
     shot, read = severity * 10 ** rng.uniform(-4.7, -3.6), severity * 10 ** rng.uniform(-4.0, -3.2)
@@ -152,5 +153,5 @@ def _steepen(
 ) -> NDArray[np.float32]:
     """linear ** (1 + extra); the less by channel, the better the colours stay as they are."""
     own = cv2.pow(linear, 1 + extra * by_channel)
-    shared = cv2.pow(np.maximum(luma(linear), 1e-6), extra * (1 - by_channel))
+    shared = cv2.pow(np.maximum(luma_709(linear), 1e-6), extra * (1 - by_channel))
     return np.asarray(own * shared[..., None], np.float32)

@@ -15,10 +15,10 @@ from scipy.ndimage import map_coordinates
 
 from verax.deviation.pair import broad
 from verax.geometry import Matrix, Size, invert, map_points
-from verax.geometry.features import coherence, log_luminance, luminance, orientation
+from verax.geometry.features import coherence, log_luminance, orientation
 from verax.geometry.register import Registration, Warped
 from verax.image import Image
-from verax.image.pixels import blur
+from verax.image.pixels import blur, luma
 
 Floats = NDArray[np.float64]
 Map = NDArray[np.float32]
@@ -221,7 +221,7 @@ def _window(plane: Map) -> float:
 
 
 def _channels(image: Image) -> Map:
-    plane = log_luminance(luminance(image), (image.shape[1], image.shape[0]))
+    plane = log_luminance(luma(image), (image.shape[1], image.shape[0]))
     return orientation(plane, window=_window(plane), smooth=SMOOTH)
 
 

@@ -8,17 +8,13 @@ from numpy.typing import NDArray
 
 from verax.geometry.register import Warped
 from verax.image import Image
-from verax.image.pixels import blur
-from verax.metrics.reference import luma
+from verax.image.pixels import blur, luma, noise_response
 
 Map = NDArray[np.float32]
 
 WORKING_SIDE_PX = 640
 FLAT = 1e-9  # variance that is rounding
 CLIPPED_LOW, CLIPPED_HIGH = 1.5 / 255, 253.5 / 255
-NOISE_KERNEL = (
-    np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
-)  # unit gain for noise
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +74,7 @@ def noise_level(plane: Map) -> float:
     Second differences in both directions cancel structure (Immerkaer, CVIU 64, 300, 1996); the
     lower quartile over blocks leaves texture out.
     """
-    response = np.abs(cv2.filter2D(plane, cv2.CV_32F, NOISE_KERNEL))[2:-2, 2:-2]
+    response = noise_response(plane)[2:-2, 2:-2]
     block = max(8, min(response.shape) // 16)
     rows, columns = (side // block for side in response.shape)
     blocks = response[: rows * block, : columns * block].reshape(rows, block, columns, block)

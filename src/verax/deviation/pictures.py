@@ -9,7 +9,7 @@ from verax.deviation.edges import unsupported_edges
 from verax.deviation.pair import Map, Pair
 from verax.deviation.record import ObjectChange, ObjectKind
 from verax.image import Image, from_uint8, to_uint8
-from verax.metrics.reference import luma
+from verax.image.pixels import luma
 
 Levels = NDArray[np.uint8]  # drawing works on 8 bits
 Colour = tuple[int, int, int]

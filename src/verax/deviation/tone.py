@@ -10,7 +10,8 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from verax.deviation.pair import Map, Pair, clipped
 from verax.deviation.record import Entry, unknown
 from verax.image import Image
-from verax.image.pixels import blur
+from verax.image.contract import LUMA_709
+from verax.image.pixels import blur, to_linear
 
 SMALL_SIDE_PX = 160
 THIN_PX = 5  # of SMALL_SIDE_PX: lines thinner than half of it are no change of light
@@ -75,8 +76,7 @@ def _delta_e(one: Image, other: Image, seen: NDArray[np.bool_]) -> float:
 
 def _light(image: Image) -> Map:
     """Linear luminance of an sRGB picture."""
-    linear = np.where(image <= 0.04045, image / 12.92, ((image + 0.055) / 1.055) ** 2.4)
-    return np.asarray(linear @ np.array([0.2126, 0.7152, 0.0722], np.float32), np.float32)
+    return np.asarray(to_linear(image) @ LUMA_709, np.float32)
 
 
 def _exposure(photo: Image, prior: Image, seen: NDArray[np.bool_]) -> float:

@@ -14,9 +14,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from verax.fusion.noise import KERNEL, sample_tiles
+from verax.fusion.noise import sample_tiles
 from verax.fusion.octaves import Float, enlarge, halved, luma, ramp, rise, windowed
 from verax.image import Image, Plane
+from verax.image.pixels import noise_response
 
 WHITE = (0.75, 0.33, 0.16, 0.08, 0.04, 0.02)  # of white noise of deviation 1, left in each octave
 ROUNDING = 0.0012  # deviation of 8-bit rounding in octave 0, halved from octave to octave
@@ -142,7 +143,7 @@ def white_noise(photo: Image) -> float:
     noise variance estimation", 1996)."""
     blocks = []
     for part in sample_tiles(photo, 64, 64):
-        mask = np.abs(cv2.filter2D(luma(part), -1, KERNEL)) * np.float32(np.sqrt(np.pi / 2))
+        mask = noise_response(luma(part)) * np.float32(np.sqrt(np.pi / 2))
         size = (max(1, mask.shape[1] // 8), max(1, mask.shape[0] // 8))
         blocks.append(cv2.resize(mask, size, interpolation=cv2.INTER_AREA).ravel())
     return min(float(np.quantile(np.concatenate(blocks), 0.1)) * 1.08, LARGEST)

@@ -1,35 +1,17 @@
 """What a camera could have set otherwise: exposure, one gain in linear light with a soft shoulder,
 and balance, a gain and an offset per channel."""
 
-import cv2
 import numpy as np
 
 from verax.fusion.grid import Float
 from verax.image import Image, Plane
+from verax.image.pixels import luma, to_linear, to_srgb
 
 KNEE = 0.6  # linear light from which a brightening rolls off, so that highlights keep detail
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 CURVE_STEPS = 1 << 14
 BALANCE = (0.5, 2.5)  # gains of a channel
 MATCHED = (0.3, 0.7)  # correlation of two channels from which their contrast is compared, and fully
 TYPICAL = 0.02  # residual below which nothing differs
-
-
-def to_linear(x: Float) -> Float:
-    """sRGB-encoded to linear light (IEC 61966-2-1)."""
-    y = np.where(x <= 0.04045, x / 12.92, ((np.maximum(x, 0) + 0.055) / 1.055) ** 2.4)
-    return y.astype(np.float32)
-
-
-def to_srgb(x: Float) -> Float:
-    """Linear light to sRGB-encoded (IEC 61966-2-1)."""
-    y = np.where(x <= 0.0031308, x * 12.92, 1.055 * np.maximum(x, 0) ** (1 / 2.4) - 0.055)
-    return y.astype(np.float32)
-
-
-def luma(image: Image) -> Plane:
-    """(H, W) luma of an sRGB picture (BT.601 weights)."""
-    return np.asarray(cv2.transform(image, LUMA[None]), np.float32)
 
 
 def brighten(values: Float, gain: float) -> Float:

@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from verax.fusion.exposure import LUMA, luma
 from verax.fusion.grid import blur
 from verax.fusion.tone import structure_agreement
 from verax.image import Image, Plane
+from verax.image.pixels import LUMA, luma
 
 UNPROVED = 0.25  # a prior pixel whose place is not proved still says something about tone
 LEAST = 0.02  # mean evidence below which nothing is fitted

@@ -10,6 +10,7 @@ from verax.fusion.join import by_stripes
 from verax.fusion.octaves import ramp
 from verax.geometry.register import Registration, Warped
 from verax.image import Image, Plane
+from verax.image.pixels import luma
 
 MARGIN = 32  # rows around a stripe that the tone's filters look at; a multiple of noise.COARSE
 ALIKE = (0.60, 0.85)  # cosine of two changes of light that go the same way
@@ -94,7 +95,7 @@ def noise_need(
     base: Image, gain: grid.Float, sigma: noise.Table, slope: noise.Table
 ) -> tuple[Plane, Plane]:
     """Per pixel the share of the noise that has to go, and its deviation."""
-    grey = exposure.luma(base)
+    grey = luma(base)
     deviation = noise.look_up(sigma, grey)
     return noise.excess(
         deviation, noise.look_up(slope, grey) * np.maximum(gain[..., 0], gain[..., 1])

@@ -5,8 +5,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.image import Image, Plane
+from verax.image.pixels import noise_response
 
-KERNEL = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
 BLOCK = 8  # px, side of the blocks whose deviation is taken
 QUIET, UNBIASED = 0.1, 1.08  # quantile of the blocks, and over it the mean of pure noise
 LEVELS = 256  # entries of a table over luma
@@ -33,7 +33,7 @@ def noise_table(image: Image, *, tiles: int = 64, tile: int = 64) -> Table:
     parts = sample_tiles(image, tiles, tile)
     for part in parts:
         grey = part.mean(2)
-        high = np.abs(cv2.filter2D(part, -1, KERNEL)).mean(2) * np.sqrt(np.pi / 2)
+        high = noise_response(part).mean(2) * np.sqrt(np.pi / 2)
         size = (max(1, grey.shape[1] // BLOCK), max(1, grey.shape[0] // BLOCK))
         deviations.append(cv2.resize(high, size, interpolation=cv2.INTER_AREA).ravel())
         means.append(cv2.resize(grey, size, interpolation=cv2.INTER_AREA).ravel())

@@ -10,10 +10,10 @@ import numpy as np
 from verax.fusion.dial import Dial
 from verax.fusion.evidence import Evidence, Octave, weigh
 from verax.fusion.explanation import Explanation
-from verax.fusion.exposure import LUMA
 from verax.fusion.octaves import WINDOW, Float, halved, luma, resized, rise, windowed
 from verax.fusion.relight import Relight
 from verax.image import Plane
+from verax.image.pixels import LUMA
 
 CHROMA = np.eye(3, dtype=np.float32) - LUMA[None]  # colour less its luma
 GAINS = (0.4, 4.0)  # of local contrast

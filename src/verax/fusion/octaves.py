@@ -10,10 +10,9 @@ import math
 import cv2
 import numpy as np
 
-from verax.fusion import exposure
 from verax.fusion.grid import Float as Float  # the same planes, one name
 from verax.fusion.grid import shrink
-from verax.image import Plane
+from verax.image import Plane, pixels
 
 COARSEST = 0.04  # share of the long side at which detail ends and light begins
 WINDOW = 1.25  # Gaussian of the windows, in half-grid px: 2.5 px of the octave
@@ -41,7 +40,7 @@ def enlarge(coarse: Float, shape: tuple[int, ...]) -> Float:
 
 def luma(picture: Float) -> Plane:
     """(H, W) luma (BT.601) of (H, W, 3); a plane is its own."""
-    return picture if picture.ndim == 2 else exposure.luma(picture)
+    return picture if picture.ndim == 2 else pixels.luma(picture)
 
 
 def halved(plane: Plane) -> Plane:

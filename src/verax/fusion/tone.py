@@ -20,9 +20,10 @@ import cv2
 import numpy as np
 
 from verax.fusion import grid
-from verax.fusion.exposure import LUMA, expose, exposure_curve, fit_balance, luma
+from verax.fusion.exposure import expose, exposure_curve, fit_balance
 from verax.fusion.grid import Float, Rows, blur
 from verax.image import Image, Plane
+from verax.image.pixels import LUMA, luma
 
 WORK = 256  # long side at which the field is fitted, px
 COARSE = 0.25  # windows of the offsets, share of the long side

@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from verax.fusion import exposure, grid, noise
+from verax.fusion import grid, noise
 from verax.image import Image, Plane
+from verax.image.pixels import luma
 
 Kind = TypeVar("Kind", np.float32, np.bool_)
 
@@ -28,7 +29,7 @@ ORIENTATION = 0.7  # cosine between the normals
 
 def gradient(image: Image) -> tuple[Plane, Plane, Plane]:
     """Luma gradient per px of a picture smoothed by SCALE: along x, along y, and its length."""
-    y = grid.blur(exposure.luma(image), SCALE)
+    y = grid.blur(luma(image), SCALE)
     dx, dy = (
         np.asarray(cv2.Sobel(y, cv2.CV_32F, *d, ksize=3, scale=1 / 8), np.float32)
         for d in ((1, 0), (0, 1))
@@ -65,7 +66,7 @@ def shift(plane: NDArray[Kind], dy: int, dx: int) -> NDArray[Kind]:
 
 def gradient_noise(photo: Image) -> Plane:
     """(H, W) deviation that the photo's noise gives its gradient, at least a third of a level."""
-    sigma = noise.look_up(noise.noise_table(photo), exposure.luma(photo))
+    sigma = noise.look_up(noise.noise_table(photo), luma(photo))
     return np.asarray(np.maximum(0.13 * sigma, 0.33 / 255 / OUTSTANDING), np.float32)
 
 

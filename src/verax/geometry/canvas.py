@@ -26,7 +26,7 @@ from verax.geometry import (
     warp,
 )
 from verax.image import Image, Plane, check_image
-from verax.image.pixels import resize
+from verax.image.pixels import resize, resize_picture
 
 LEAST_SHARE = 1 / 32  # of the canvas that shows the photo; below, padding is all a model would see
 NEARLY_FULL = 0.9  # an integer scale is taken when it is at least this share of the largest one
@@ -193,7 +193,7 @@ def place(photo: Image, canvas: Canvas) -> Image:
             f"canvas: planned for {canvas.photo[0]}x{canvas.photo[1]} px, "
             f"got a {photo.shape[1]}x{photo.shape[0]} photo"
         )
-    inner = _enlarge(photo, canvas) if canvas.scale > 1 else _resize(photo, canvas.inner)
+    inner = _enlarge(photo, canvas) if canvas.scale > 1 else resize_picture(photo, canvas.inner)
     left, top = canvas.offset
     right, bottom = canvas.size[0] - canvas.inner[0] - left, canvas.size[1] - canvas.inner[1] - top
     return np.pad(inner, ((top, bottom), (left, right), (0, 0)), mode="reflect")
@@ -203,16 +203,10 @@ def retrieve(generated: Image, canvas: Canvas) -> Image:
     """A generated picture of the canvas, on the photo's grid. An answer of another size is
     brought to the canvas's size first."""
     check_image(generated, name="generated")
-    on_canvas = _resize(generated, canvas.size)
+    on_canvas = resize_picture(generated, canvas.size)
     left, top = canvas.offset
     inner = on_canvas[top : top + canvas.inner[1], left : left + canvas.inner[0]]
-    return _resize(inner, canvas.photo)
-
-
-def _resize(image: Image, size: tuple[int, int]) -> Image:
-    """The picture at another size, within its range; itself at its own size."""
-    resized = resize(image, size)
-    return image if resized is image else np.clip(resized, 0.0, 1.0)
+    return resize_picture(inner, canvas.photo)
 
 
 def _enlarge(photo: Image, canvas: Canvas) -> Image:
@@ -222,10 +216,10 @@ def _enlarge(photo: Image, canvas: Canvas) -> Image:
     from its distance to black: exact, and never out of range.
     """
     scale = canvas.inner[0] // canvas.photo[0]
-    enlarged = _resize(photo, canvas.inner)
+    enlarged = resize_picture(photo, canvas.inner)
     if canvas.inner != (photo.shape[1] * scale, photo.shape[0] * scale):
         return enlarged
-    mean = _resize(enlarged, canvas.photo)
+    mean = resize_picture(enlarged, canvas.photo)
     tiny = np.float32(1e-6)
     darker = np.minimum(1, photo / np.maximum(mean, tiny))
     lighter = np.clip((photo - mean) / np.maximum(1 - mean, tiny), 0, 1)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.geometry import Matrix, Size, compose, invert, scaled, shift, stretch, warp
-from verax.image import Image, Plane
+from verax.image import Plane
 from verax.image.pixels import blur, resize
 
 Channels = NDArray[np.float32]  # (H, W, C), zero mean; C = 4 for directions
@@ -23,12 +23,6 @@ BLACK = 0.03  # added before the logarithm: below it, 8-bit photos hold more noi
 FLOOR = 0.25  # of the mean strength; keeps flat regions flat when strength is made relative
 MARGIN = 16  # px of a level that the prior is seen beyond the photo
 EDGE = 3  # px: channels this near to the prior's border are not its own
-LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
-
-
-def luminance(image: Image) -> Plane:
-    """(H, W) in [0, 1], all that registration looks at."""
-    return np.asarray(image @ LUMINANCE, np.float32)
 
 
 def log_luminance(plane: Plane, size: Size) -> Plane:

@@ -14,11 +14,11 @@ import numpy as np
 
 from verax.geometry import Matrix, Size, compose, scaled, share_seen, stretch, warp
 from verax.geometry.canvas import canvas_of
-from verax.geometry.features import EDGE, coherence, log_luminance, luminance
+from verax.geometry.features import EDGE, coherence, log_luminance
 from verax.geometry.fit import ALPHA, DOUBT, Fit, fit, way_turned, without_evidence
 from verax.geometry.local_fit import Field, fit_field, resize_field, through
 from verax.image import Image, Plane, check_image, replace_file
-from verax.image.pixels import resize
+from verax.image.pixels import luma, resize
 
 Placed = Literal["exactly", "roughly", "undecided", "not"]
 
@@ -185,7 +185,7 @@ def _unplaced(placed: Placed, reason: str, matrix: Matrix, size: Size) -> Regist
 
 def _reduced(image: Image, side: int) -> Plane:
     small = resize(image, scaled(_size(image), min(1.0, side / max(image.shape[:2]))))
-    return np.clip(luminance(small), 0, 1)
+    return np.clip(luma(small), 0, 1)
 
 
 def _is_flat(plane: Plane) -> bool:

@@ -16,7 +16,7 @@ from verax.errors import ImageContractError
 Image = NDArray[np.float32]  # (H, W, 3), sRGB, [0, 1]
 Plane = NDArray[np.float32]  # (H, W), [0, 1] unless said otherwise
 
-LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)  # BT.709
+LUMA_709 = np.array([0.2126, 0.7152, 0.0722], np.float32)  # ITU-R BT.709
 MIN_SIDE = 16  # px; below it there is nothing to register or to restore
 
 
@@ -184,7 +184,7 @@ def keep_grey(image: Image, photo: Image) -> Image:
     """The image without colour where the photo had none: nothing but a prior can bring one."""
     if not is_grey(photo) or (image == photo).all():
         return image
-    grey = np.asarray(image @ LUMA, np.float32)[..., None]
+    grey = np.asarray(image @ LUMA_709, np.float32)[..., None]
     return np.clip(np.repeat(grey, 3, axis=2), 0.0, 1.0)
 
 

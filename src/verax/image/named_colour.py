@@ -100,8 +100,9 @@ def _profile(
         figures["primaries"] = [value for x, y in pairs for value in (x, y, 1.0)]
     if gamma is None:
         steps = np.linspace(0.0, 1.0, STEPS)
-        srgb = np.where(steps <= 0.04045, steps / 12.92, ((steps + 0.055) / 1.055) ** 2.4)
-        figures["transferfunction"] = np.rint(srgb * 65535).astype(np.uint16)
+        from verax.image.pixels import to_linear  # loads OpenCV
+
+        figures["transferfunction"] = np.rint(to_linear(steps) * 65535).astype(np.uint16)
     else:
         figures["gamma"] = gamma
     return bytes(imagecodecs.cms_profile("gray" if model == "grey" else "rgb", **figures))

@@ -1,10 +1,43 @@
-"""Small operations on pixels, each in one place for all rooms."""
+"""Small operations on pixels, each in one place for all rooms.
+
+Arrays are float32, (H, W) or (H, W, C); pictures are sRGB-encoded unless said otherwise.
+"""
+
+from typing import TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from verax.image.contract import LUMA_709
+
 Array = NDArray[np.float32]
+Number = TypeVar("Number", np.float32, np.float64)
+
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+NOISE_MASK = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
+
+
+def luma(image: Array) -> Array:
+    """(H, W) luma of an sRGB picture (H, W, 3) by the weights of BT.601."""
+    return np.asarray(cv2.transform(image, LUMA[None]), np.float32)
+
+
+def luma_709(image: Array) -> Array:
+    """The same by the weights of BT.709, those of linear light."""
+    return np.asarray(cv2.transform(image, LUMA_709[None]), np.float32)
+
+
+def to_linear(values: NDArray[Number]) -> NDArray[Number]:
+    """sRGB-encoded values to linear light (IEC 61966-2-1)."""
+    curve = ((np.maximum(values, 0) + 0.055) / 1.055) ** 2.4
+    return np.asarray(np.where(values <= 0.04045, values / 12.92, curve), values.dtype)
+
+
+def to_srgb(linear: NDArray[Number]) -> NDArray[Number]:
+    """Linear light to sRGB-encoded values (IEC 61966-2-1)."""
+    curve = 1.055 * np.maximum(linear, 0) ** (1 / 2.4) - 0.055
+    return np.asarray(np.where(linear <= 0.0031308, linear * 12.92, curve), linear.dtype)
 
 
 def resize(array: Array, size: tuple[int, int]) -> Array:
@@ -20,7 +53,41 @@ def resize(array: Array, size: tuple[int, int]) -> Array:
     return resized.reshape(size[1], size[0], *array.shape[2:])
 
 
+def resize_picture(picture: Array, size: tuple[int, int]) -> Array:
+    """The same for a picture or plane in [0, 1], which stays in its range."""
+    resized = resize(picture, size)
+    return picture if resized is picture else np.clip(resized, 0.0, 1.0)
+
+
 def blur(array: Array, sigma: float) -> Array:
     """Gaussian blur of `sigma` px, mirrored at the border."""
     blurred = cv2.GaussianBlur(array, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
     return np.asarray(blurred, np.float32)
+
+
+def noise_response(array: Array) -> Array:
+    """Absolute response to the mask of Immerkaer, "Fast noise variance estimation" (1996).
+
+    Second differences in both directions cancel structure. White noise of deviation s gives half
+    normal values of that deviation: their mean is s * sqrt(2 / pi), their median 0.6745 s.
+    """
+    return np.asarray(np.abs(cv2.filter2D(array, -1, NOISE_MASK)), np.float32)
+
+
+def guided_filter(
+    guide: Array, plane: Array, radius: int, epsilon: float, border: int = cv2.BORDER_REFLECT
+) -> Array:
+    """`plane` smoothed without crossing the edges of a grey `guide`, both (H, W).
+
+    He, Sun, Tang, "Guided image filtering" (TPAMI 2013), in windows of 2 radius + 1 px.
+    """
+
+    def mean(x: Array) -> Array:
+        side = (2 * radius + 1, 2 * radius + 1)
+        return np.asarray(cv2.blur(x, side, borderType=border), np.float32)
+
+    mean_guide, mean_plane = mean(guide), mean(plane)
+    covariance = mean(guide * plane) - mean_guide * mean_plane
+    variance = mean(guide * guide) - mean_guide * mean_guide
+    slope = np.asarray(covariance / (variance + np.float32(epsilon)), np.float32)
+    return mean(slope) * guide + mean(mean_plane - slope * mean_guide)

@@ -18,7 +18,8 @@ from scipy.ndimage import correlate1d
 from scipy.special import gamma
 
 from verax.image import Image
-from verax.metrics.reference import check_size, luma
+from verax.image.pixels import luma
+from verax.metrics.reference import check_size
 
 Floats = NDArray[np.float64]
 Map = NDArray[np.float32]

@@ -13,6 +13,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 
 from verax.errors import InputError
 from verax.image import Image
+from verax.image.pixels import luma
 
 Map = NDArray[np.float32]
 
@@ -22,7 +23,6 @@ SIGMA = 1.5
 C1, C2 = 0.01**2, 0.03**2
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 MS_SSIM_MIN_PX = (WINDOW - 1) * (len(SCALE_WEIGHTS) - 1) ** 2 + 16  # as torchmetrics demands
-LUMA = np.array([[0.299, 0.587, 0.114]], np.float32)
 GMSD_CONSTANT = 170.0 / 255.0**2
 EDGE_SIGMA_PX = 1.4
 EDGE_LOW, EDGE_HIGH = 0.01, 0.03  # luma change per pixel after smoothing
@@ -160,12 +160,6 @@ def _prewitt(plane: Map) -> Map:
     dy = cv2.sepFilter2D(plane, cv2.CV_32F, level, slope, borderType=border)
     magnitude: Map = cv2.magnitude(dx, dy)
     return magnitude
-
-
-def luma(image: Image) -> Map:
-    """(H, W) luma, 0.299 R + 0.587 G + 0.114 B, in [0, 1]."""
-    plane: Map = cv2.transform(image, LUMA)
-    return plane
 
 
 def edge_precision(restored: Image, reference: Image) -> float:

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from verax.geometry.register import Warped
 from verax.image import Image, Plane
+from verax.image.pixels import LUMA, luma
 
 Toning = Literal["grey", "toned", "colour"]
 
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 GREYISH = 3.0 / 255  # chroma below which a photo is grey
 STRAY = 10.0 / 255  # chroma that a toned print may have off the tone of its luma
 OFF = 0.07  # share of the pixels that may stray farther: stains, stamps, pencil
@@ -72,7 +72,7 @@ def reduced(image: Image) -> Image:
 
 def split(image: Image) -> tuple[Plane, NDArray[np.float32]]:
     """Luma (H, W) and chroma (H, W, 3), the rest of each channel."""
-    y = np.asarray(cv2.transform(image, LUMA[None]), np.float32)
+    y = luma(image)
     return y, image - y[..., None]
 
 

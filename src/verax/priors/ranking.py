@@ -75,14 +75,9 @@ def quality(candidate: "Image") -> float:
 
 def resized(picture: "Image", size: tuple[int, int]) -> "Image":
     """The picture at (width, height), by area where it shrinks."""
-    import cv2
-    import numpy as np
+    from verax.image.pixels import resize_picture  # loads OpenCV
 
-    if (picture.shape[1], picture.shape[0]) == size:
-        return picture
-    shrinks = size[0] * size[1] <= picture.shape[0] * picture.shape[1]
-    way = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    return np.asarray(np.clip(cv2.resize(picture, size, interpolation=way), 0, 1), np.float32)
+    return resize_picture(picture, size)
 
 
 def _score(name: str, picture: "Image", reference: "Image | None" = None) -> float:

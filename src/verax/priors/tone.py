@@ -7,8 +7,9 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from verax.degrade.fields import luma, smooth_noise, to_linear, to_srgb
+from verax.degrade.fields import smooth_noise, to_linear, to_srgb
 from verax.image import Image, Plane
+from verax.image.pixels import luma_709
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ def retone(image: Image, tone: Tone, rng: Generator) -> Image:
     if tone.contrast != 1.0:
         out = s_curve(out, tone.contrast)
     if tone.saturation != 1.0:
-        grey = luma(out)[..., None]
+        grey = luma_709(out)[..., None]
         out = np.clip(grey + np.float32(tone.saturation) * (out - grey), 0.0, 1.0)
     return np.asarray(out, np.float32)
 

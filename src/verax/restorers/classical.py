@@ -5,6 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.image import Image, Plane, from_uint8, to_uint8
+from verax.image.pixels import guided_filter, noise_response
 
 Float = NDArray[np.float32]
 
@@ -85,8 +86,7 @@ def nlm(photo: Image) -> Image:
     Buades, Coll, Morel, "A non-local algorithm for image denoising" (2005); noise deviation from
     the median response to the mask of Immerkaer, "Fast noise variance estimation" (1996).
     """
-    mask = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
-    sigma = np.median(np.abs(cv2.filter2D(photo, -1, mask))) * (255 / 0.6745)
+    sigma = np.median(noise_response(photo)) * (255 / 0.6745)
     strength = float(0.9 * sigma)
     if strength < 0.5:
         return photo
@@ -123,17 +123,3 @@ def line(length: int, degrees: float) -> NDArray[np.uint8]:
     element = np.zeros((length, length), np.uint8)
     cv2.line(element, (centre - dx, centre - dy), (centre + dx, centre + dy), 1)
     return element
-
-
-def guided_filter(guide: Plane, plane: Plane, radius: int, eps: float) -> Plane:
-    """He, Sun, Tang, "Guided image filtering" (2013): grey guide, windows of 2 radius + 1."""
-    size = (2 * radius + 1, 2 * radius + 1)
-
-    def mean(x: Float) -> Float:
-        return np.asarray(cv2.blur(x, size, borderType=cv2.BORDER_REFLECT), np.float32)
-
-    mean_guide, mean_plane = mean(guide), mean(plane)
-    covariance = mean(guide * plane) - mean_guide * mean_plane
-    variance = mean(guide * guide) - mean_guide * mean_guide
-    slope = np.asarray(covariance / (variance + np.float32(eps)), np.float32)
-    return mean(slope) * guide + mean(mean_plane - slope * mean_guide)

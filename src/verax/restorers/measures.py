@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.image import Image, Plane
+from verax.image.pixels import noise_response
 
 SMALL_PX = 256  # long side at which light and colour are looked at
 TILE, GRID = 256, 3  # px and count a side of the tiles
 AWAY, ENOUGH = 0.38, 0.1  # distance from mid grey, and the share of places that must be within it
-KERNEL = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
 BLOCK = 8  # px: of JPEG, and of the places where noise is measured
 QUIET, UNBIASED = 0.1, 1.13  # quantile of the places, and pure noise over it
 GRAINY = 0.8  # levels of fine noise above which smooth places show coarse noise as well
@@ -120,7 +120,7 @@ def _quiet(places: list[tuple[Values, Values]], quantile: float) -> float:
 
 def _fine_noise(part: Image) -> tuple[Values, Values]:
     """Deviation and mean per place."""
-    high = np.abs(cv2.filter2D(part, -1, KERNEL)).mean(2) * np.float32(np.sqrt(np.pi / 2))
+    high = noise_response(part).mean(2) * np.float32(np.sqrt(np.pi / 2))
     size = (max(1, high.shape[1] // BLOCK), max(1, high.shape[0] // BLOCK))
     both = np.dstack([high, part.mean(2)])
     places = cv2.resize(both, size, interpolation=cv2.INTER_AREA).reshape(-1, 2)
