@@ -120,3 +120,19 @@ def test_a_task_that_somebody_names_is_believed(picture):
 
     assert diagnose(thin).believing("dehaze")["haze"].sure == 1
     assert diagnose(thin).believing("")["haze"].sure == diagnose(thin)["haze"].sure
+
+
+@pytest.mark.parametrize("depth", [0.08, 0.2])
+def test_a_dark_photo_comes_back_about_as_bright_as_photos_are(picture, depth):
+    dark = (picture * np.float32(depth)).astype(np.float32)
+    base = restorers.restore(dark, "network")
+
+    assert 0.3 < base.mean() < 0.65
+
+
+def test_lamps_in_a_dark_photo_are_not_spread(picture):
+    dark = (picture * np.float32(0.1)).astype(np.float32)
+    dark[20:40, 20:50] = 0.9
+    base = restorers.restore(dark, "network")
+
+    assert np.mean(base.max(2) > 0.99) < 0.12

@@ -86,3 +86,39 @@ def test_a_restoration_carries_the_record():
 
     assert restoration.faults == diagnose(photo)
     assert set(record(restoration)["faults"]["kinds"]) == set(KINDS)
+
+
+def veiled(photo, near, far):
+    """Transmission from `near` at the bottom to `far` at the top, under a white sky."""
+    shares = np.linspace(far, near, photo.shape[0], dtype=np.float32)[:, None, None]
+    return (photo * shares + 0.9 * (1 - shares)).astype(np.float32)
+
+
+def test_a_veil_over_a_scene_is_sure_and_clear_photos_have_none(photo):
+    assert diagnose(photo)["haze"].sure == 0
+    assert diagnose(veiled(photo, 0.7, 0.25))["haze"].sure > 0.5
+
+
+def test_a_smooth_picture_is_no_haze():
+    """Mist over water: pale, hardly any contrast anywhere, nothing behind it."""
+    rows = np.linspace(0.75, 0.55, 240, dtype=np.float32)[:, None, None]
+    mist = np.repeat(np.repeat(rows, 320, 1), 3, 2)
+
+    assert diagnose(np.ascontiguousarray(mist))["haze"].sure == 0
+
+
+@pytest.mark.parametrize("stops", [3, 4])
+def test_a_photo_taken_too_dark_is_sure(photo, stops):
+    dark = images.from_uint8(images.to_uint8(photo * np.float32(2 ** (-stops / 2.2))))
+
+    assert diagnose(dark)["lowlight"].sure > 0.5
+    assert diagnose(photo)["lowlight"].sure == 0
+
+
+def test_lights_in_a_black_night_are_left():
+    night = np.zeros((240, 320, 3), np.float32)
+    for row in range(20, 220, 40):
+        for column in range(20, 300, 40):
+            night[row : row + 12, column : column + 12] = (1.0, 0.8, 0.4)
+
+    assert diagnose(night)["lowlight"].sure == 0

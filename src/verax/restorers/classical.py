@@ -9,6 +9,8 @@ from verax.image.pixels import guided_filter, noise_response
 
 Float = NDArray[np.float32]
 
+PRIOR_SHARE = 0.4  # of the dark channel prior in what the networks do about haze
+
 
 def clipped(picture: NDArray[np.floating]) -> Image:
     """The picture held to [0, 1]."""
@@ -60,6 +62,21 @@ def dark_channel_veil(photo: Image) -> tuple[Float, Plane]:
     grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
     transmission = np.maximum(guided_filter(grey, rough, max(4, round(60 * scale)), 1e-3), 0.1)
     return airlight, transmission
+
+
+def with_dark_channel(transform: Float, small: Image) -> Float:
+    """The tone network's transform, averaged with the one of the dark channel prior.
+
+    On a thin veil the network, which fears for clear photos, takes too little away, the prior too
+    much: their errors have opposite signs.
+    """
+    airlight, transmission = dark_channel_veil(small)
+    gain = 1 / cv2.resize(transmission, transform.shape[:0:-1], interpolation=cv2.INTER_AREA)
+    mixed = np.empty_like(transform)
+    mixed[:3] = np.log((1 - PRIOR_SHARE) * np.exp(transform[:3]) + PRIOR_SHARE * gain)
+    veil = airlight[:, None, None] * (1 - gain)
+    mixed[3:] = (1 - PRIOR_SHARE) * transform[3:] + PRIOR_SHARE * veil
+    return mixed
 
 
 def dark_channel(picture: Image, patch: int) -> Plane:

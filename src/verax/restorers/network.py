@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from verax.image import Image
-from verax.restorers.classical import dark_channel_veil
+from verax.restorers.classical import with_dark_channel
 from verax.restorers.faults import SURE, Faults, diagnose
 from verax.restorers.runtime import (
     Floats,
@@ -25,11 +25,16 @@ from verax.restorers.runtime import (
 
 DARK = ("dark", "dusk")  # experts for dark photos: their errors of exposure differ
 TONE_TASKS = ("haze", "lowlight", "underwater")  # what is seen in the whole photo
+
 GREYNESS = 0.6  # how far a photo under water is taken to a grey mean
-SHARES = (1.0, 0.7, 0.4)  # of a transform, tried in turn
+SHARES = (1.0, 0.7, 0.5, 0.35)  # of a transform, tried in turn
+BRIGHT = (0.35, 0.75)  # value nearby up to which a dark photo is lifted in full, and not at all
+BURNT = 0.08  # of the photo, most in which lifting it may bring a colour to its end
 CLIPPED = 0.04  # of the photo, most that a transform may turn black or white
+EXPOSED = 0.48  # mean value of half of the training photos without degradation
+OWN = 0.4  # share, in logarithms, of the experts' own idea of a dark photo's mean value
+GAINS = (0.6, 2.5)  # least and most by which their exposure is changed
 WET = 0.6  # severity from which a photo with rain is also toned
-PRIOR_SHARE = 0.4  # of the dark channel prior in what is done about haze
 
 
 def restore(photo: Image, faults: Faults | None = None) -> Image:
@@ -59,8 +64,7 @@ def by_file(photo: Image, path: Path) -> Image:
 def repaired(photo: Image, transform: Floats, faults: Faults) -> Image:
     """The photo under its transform, and its noise taken out as far as it is sure: what the tone
     lifts shows noise that nobody saw before."""
-    lifted = bool(np.any(transform))
-    share = 1.0 if lifted else max(faults["noise"].sure, faults["jpeg"].sure)
+    share = 1.0 if np.any(transform) else max(faults["noise"].sure, faults["jpeg"].sure)
     if share == 0:
         return photo
     return repair(photo, partial(toned, photo, transform), embedded("detail"), share=share)
@@ -76,12 +80,46 @@ def light(photo: Image, faults: Faults) -> Floats:
     transform, small = faults.transform, thumbnail(photo, embedded("tone").multiple)
     if worst == "lowlight":
         looks = [look(small, net)[0] for net in map(embedded, DARK)]
-        transform = np.mean(looks, 0)
+        transform = exposed(np.mean(looks, 0), small)
     elif worst == "haze":
         transform = with_dark_channel(transform, small)
     else:
         transform = with_grey_world(transform, small)
     return careful(transform, small, sure)
+
+
+def exposed(transform: Floats, small: Image) -> Floats:
+    """A transform whose result comes near to the mean value that photos have: how bright a dark
+    scene was, nobody can see in it. What is bright already is hardly lifted."""
+    lit = toned(small, transform)
+    mean = max(float(lit.mean()), 0.02)
+    wish = float(np.clip((EXPOSED / mean) ** (1 - OWN), *GAINS))
+    power = np.full(transform.shape[1:], np.log(wish), np.float32)
+    if wish > 1:
+        power *= room(lit, transform.shape[:0:-1])
+        for _ in range(3):  # what was left out is made up for elsewhere
+            left = wish * mean / float(toned(small, lifted(transform, power)).mean())
+            power *= np.float32(np.clip(1 + np.log(left) / np.log(wish), 0.7, 1.5))
+    for share in SHARES:
+        brighter = lifted(transform, np.float32(share) * power)
+        if burnt(toned(small, brighter)) - burnt(lit) < BURNT:
+            return brighter
+    return transform
+
+
+def room(picture: Image, size: tuple[int, ...]) -> Floats:
+    """How far each node of a transform of (width, height) may be lifted: 1 in the dark, 0 where
+    the picture is bright."""
+    near = cv2.GaussianBlur(
+        cv2.resize(picture.max(2), size, interpolation=cv2.INTER_AREA), (0, 0), 4
+    )
+    return np.asarray(np.clip((BRIGHT[1] - near) / (BRIGHT[1] - BRIGHT[0]), 0, 1), np.float32)
+
+
+def lifted(transform: Floats, power: Floats) -> Floats:
+    """A transform followed by a gain of exp(power)."""
+    gain = np.exp(power)
+    return np.concatenate([transform[:3] + power, transform[3:] * gain])
 
 
 def careful(transform: Floats, small: Image, sure: float) -> Floats:
@@ -94,25 +132,15 @@ def careful(transform: Floats, small: Image, sure: float) -> Floats:
     return np.zeros_like(transform)
 
 
+def burnt(picture: Image) -> float:
+    """The share of a picture in which a colour has reached its end."""
+    return float(np.mean(picture.max(2) > 253 / 255))
+
+
 def clipped(picture: Image) -> float:
     """The share of a picture that is black or white."""
     luma = picture.mean(2)
     return float(np.mean((luma < 2 / 255) | (luma > 253 / 255)))
-
-
-def with_dark_channel(transform: Floats, small: Image) -> Floats:
-    """The tone network's transform, averaged with the one of the dark channel prior.
-
-    On a thin veil the network, which fears for clear photos, takes too little away, the prior too
-    much: their errors have opposite signs.
-    """
-    airlight, transmission = dark_channel_veil(small)
-    gain = 1 / cv2.resize(transmission, transform.shape[:0:-1], interpolation=cv2.INTER_AREA)
-    mixed = np.empty_like(transform)
-    mixed[:3] = np.log((1 - PRIOR_SHARE) * np.exp(transform[:3]) + PRIOR_SHARE * gain)
-    veil = airlight[:, None, None] * (1 - gain)
-    mixed[3:] = (1 - PRIOR_SHARE) * transform[3:] + PRIOR_SHARE * veil
-    return mixed
 
 
 def with_grey_world(transform: Floats, small: Image) -> Floats:
