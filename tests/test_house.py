@@ -99,8 +99,7 @@ def test_the_public_names_are_those_of_the_documented_table():
 
 # what is still too long; take a name out when it is mended, add none
 LONG_FILES = {"cli/generate.py", "report/leaderboard.py"}
-LONG_FUNCTIONS = {"cli/bench.py:run", "cli/generate.py:edit", "cli/generate.py:generate",
-                  "cli/serve.py:serve"}  # fmt: skip
+LONG_FUNCTIONS = {"cli/bench.py:run", "cli/generate.py:edit", "cli/generate.py:generate"}
 
 
 def test_a_file_has_at_most_300_lines():

@@ -7,8 +7,8 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 
 from loopback import loopback
-from verax.server.fetching import fetch, public, wanted
-from verax.server.replies import Problem
+from verax.server.api.intake import fetch, is_allowed, is_public
+from verax.server.problems import Problem
 
 HOSTS = frozenset({"pictures.example", "pictures.example:8080"})
 
@@ -56,7 +56,7 @@ def test_a_picture_on_a_named_host_is_fetched_under_its_name(place, tmp_path):
 @pytest.mark.parametrize(
     ("path", "name", "permitted", "why"),
     [
-        ("a.png", "pictures.example", public, "private network"),
+        ("a.png", "pictures.example", is_public, "private network"),
         ("a.png", "elsewhere.example", lambda _: True, "told of"),
         ("a.png", "me@pictures.example", lambda _: True, "told of"),
         ("moved", "pictures.example", lambda _: True, "redirect"),
@@ -98,12 +98,12 @@ def test_a_name_is_looked_up_once(place, tmp_path):
      "224.0.0.1", "255.255.255.255", "::127.0.0.1"],
 )  # fmt: skip
 def test_addresses_that_are_not_public(address):
-    assert not public(ipaddress.ip_address(address))
+    assert not is_public(ipaddress.ip_address(address))
 
 
 @pytest.mark.parametrize("address", ["93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946"])
 def test_addresses_that_are_public(address):
-    assert public(ipaddress.ip_address(address))
+    assert is_public(ipaddress.ip_address(address))
 
 
 @pytest.mark.parametrize(
@@ -126,4 +126,4 @@ def test_addresses_that_are_public(address):
     ],
 )
 def test_which_addresses_may_be_asked(url, allowed):
-    assert wanted(url, HOSTS) is allowed
+    assert is_allowed(url, HOSTS) is allowed

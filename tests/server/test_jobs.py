@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from verax.server.jobs import Jobs
-from verax.server.replies import Problem
-from verax.server.work import limited, worker_process
+from verax.server.problems import Problem
+from verax.server.queue import WorkQueue
+from verax.server.workers import limited, worker_process
 
 
 def one_worker(waiting=64):
-    return Jobs(lambda: ThreadPoolExecutor(1), 1, waiting)
+    return WorkQueue(lambda: ThreadPoolExecutor(1), 1, waiting)
 
 
 def test_clients_take_turns():
@@ -86,7 +86,7 @@ def test_what_runs_is_finished_and_what_waits_is_sent_away_at_the_stop():
 
 def test_a_worker_that_dies_takes_only_its_own_job_with_it():
     async def play():
-        jobs = Jobs(worker_process, 2, 64)
+        jobs = WorkQueue(worker_process, 2, 64)
         bad = asyncio.create_task(jobs.run("ada", os._exit, 3))
         good = [asyncio.create_task(jobs.run("bob", time.sleep, 0.1)) for _ in range(3)]
         told = await asyncio.gather(bad, *good, return_exceptions=True)
@@ -101,7 +101,7 @@ def test_a_worker_that_dies_takes_only_its_own_job_with_it():
 
 def test_work_that_never_ends_is_ended():
     async def play():
-        jobs = Jobs(worker_process, 1, 64)
+        jobs = WorkQueue(worker_process, 1, 64)
         with pytest.raises(Problem) as stuck:
             await jobs.run("ada", limited, time.sleep, 1, 60)
         after = await jobs.run("ada", os.getpid)

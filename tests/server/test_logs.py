@@ -10,7 +10,7 @@ import time
 import httpx2
 import pytest
 
-from verax.server.logs import LogLines
+from verax.server.run import LogLines
 
 
 @pytest.mark.slow

@@ -16,10 +16,10 @@ from verax.priors import generated
 from verax.providers.budget import load_tariff
 from verax.providers.images_api import connect
 from verax.report.sheet import TRUST_COLOURS
-from verax.server.keys import Client
+from verax.server.keys import Account
 from verax.server.page.entries import in_turn
 from verax.server.page.history import STOPS, History, attachment, plain_name, record
-from verax.server.replies import Problem
+from verax.server.problems import Problem
 from verax.settings import load
 
 NASTY = '../../..\\a"; filename="evil.html"\r\nX-Evil: 1\r\n\r\n<b>é.png'
@@ -244,7 +244,7 @@ def test_an_entry_waits_while_the_line_is_full():
                 raise Problem(429, "full", headers={"retry-after": "0"})
             return work(*arguments)
 
-    assert asyncio.run(in_turn(Full(), Client("ada"), max, 1, 2)) == 2
+    assert asyncio.run(in_turn(Full(), Account("ada"), max, 1, 2)) == 2
 
 
 def test_the_pages_own_files_let_nothing_in_from_elsewhere(http):

@@ -10,12 +10,12 @@ import httpx2
 import pytest
 
 from serving import serving_here
-from verax.server.limits import Limits
+from verax.server.door import ServerLimits
 
 
 @pytest.fixture(scope="module")
 def hurried(tmp_path_factory):
-    limits = Limits(head_s=0.6, silence_s=0.6, body_s=2.0, taking_s=0.6, json_bytes=1_000_000,
+    limits = ServerLimits(head_s=0.6, silence_s=0.6, body_s=2.0, taking_s=0.6, json_bytes=1_000_000,
                     together_bytes=3_000_000)  # fmt: skip
     with serving_here(tmp_path_factory.mktemp("hurried"), limits=limits) as address:
         yield int(address.rsplit(":", 1)[1])

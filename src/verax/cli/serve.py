@@ -2,6 +2,7 @@
 
 import re
 import socket
+from contextlib import closing
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +14,7 @@ from verax.errors import InputError, SettingsError, missing_extra
 
 if TYPE_CHECKING:
     from verax.server.keys import ClientKeys
+    from verax.settings import Settings
     from verax.store import Presence
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -39,52 +41,72 @@ def serve(
 ) -> None:
     """Serve the OpenAI-compatible Images API and a page for people."""
     from verax.bench.engines import default_workers
-    from verax.making import credentials_of
 
     need_server()
     from verax.server.app import ServerOptions
-    from verax.server.keys import ClientKeys
-    from verax.server.limits import LOOPBACK as LOOPBACK_NAMES
-    from verax.server.limits import Limits
+    from verax.server.door import ServerLimits
     from verax.server.run import run
+
+    settings = server_settings(gateway, base_url, local_only=local_only)
+    guarded = has_clients(settings)
+    check_front(cors, root_path, guarded=guarded)
+    check_host(host, guarded=guarded)
+    options = ServerOptions(
+        settings,
+        hosts=frozenset({*LOOPBACK, host.lower(), *map(str.lower, name)}),
+        guarded=host not in LOOPBACK,
+        workers=workers or default_workers(),
+        waiting=waiting,
+        limits=ServerLimits(
+            fetch_hosts=frozenset(() if settings.local_only else map(str.lower, fetch))
+        ),
+        path=root_path.rstrip("/"),
+        origins=frozenset(cors),
+    )
+    with closing(only_server(settings.home / "serve")):
+        listener = listening(host, port)
+        address = address_of(host, listener, root_path)
+        print(f"page and API at {address} (base_url {address}v1)", flush=True)
+        run(options, listener)
+
+
+def server_settings(gateway: str | None, base_url: str | None, *, local_only: bool) -> "Settings":
+    """The settings with the options on top; a wrong certificate is named here, at the start."""
+    from verax.making import credentials_of
     from verax.settings import load
 
     settings = load()
-    credentials_of(settings)  # a wrong certificate is named at the start, not with every picture
-    settings = replace(
+    credentials_of(settings)
+    return replace(
         settings,
         gateway=gateway or settings.gateway,
         base_url=base_url or settings.base_url,
         local_only=settings.local_only or local_only,
     )
-    clients = ClientKeys(settings.home / "serve" / "clients.sqlite")
-    guarded = bool(clients.names())
-    clients.close()
-    check_front(cors, root_path, guarded=guarded)
-    presence = only_server(settings.home / "serve")
+
+
+def has_clients(settings: "Settings") -> bool:
+    """Whether a client has a key."""
+    from verax.server.keys import ClientKeys
+
+    with closing(ClientKeys(settings.home / "serve" / "clients.sqlite")) as clients:
+        return bool(clients.names())
+
+
+def check_host(host: str, *, guarded: bool) -> None:
+    """Raises SettingsError for an address that everybody can reach where nobody needs a key."""
     if host not in LOOPBACK and not guarded:
         raise SettingsError(
             f"--host {host}: beyond this machine every client needs a key; "
             "make one first: verax serve-key add NAME"
         )
-    options = ServerOptions(
-        settings,
-        hosts=LOOPBACK_NAMES | {host.lower(), *(n.lower() for n in name)},
-        guarded=host not in LOOPBACK,
-        workers=workers or default_workers(),
-        waiting=waiting,
-        limits=Limits(fetch_hosts=frozenset(() if settings.local_only else map(str.lower, fetch))),
-        path=root_path.rstrip("/"),
-        origins=frozenset(cors),
-    )
-    listener = listening(host, port)
-    address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}/"
-    address += root_path.strip("/") + "/" * bool(root_path.strip("/"))
-    print(f"page and API at {address} (base_url {address}v1)", flush=True)
-    try:
-        run(options, listener)
-    finally:
-        presence.close()
+
+
+def address_of(host: str, listener: socket.socket, root_path: str) -> str:
+    """The address of the page, ending in a slash."""
+    name = f"[{host}]" if ":" in host else host
+    path = root_path.strip("/")
+    return f"http://{name}:{listener.getsockname()[1]}/" + (f"{path}/" if path else "")
 
 
 def check_front(cors: list[str], root_path: str, *, guarded: bool) -> None:
@@ -162,7 +184,7 @@ def add(
 def list_names() -> None:
     """The clients that have a key, their budgets, and what their paid calls have cost."""
     from verax.providers.records import Records
-    from verax.server.upstream import RUN
+    from verax.server.api.upstream import RUN
     from verax.settings import load
 
     path = load().home / "journal" / "journal.sqlite"

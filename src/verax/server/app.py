@@ -1,10 +1,7 @@
 """The server as one ASGI application: routes, doors, metrics, logs, start and stop."""
 
 import asyncio
-import re
-import secrets
 import shutil
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -12,27 +9,26 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from verax.errors import VeraxError
-from verax.server import api, work
-from verax.server.context import Context, context_of
-from verax.server.front import OtherSites, UnderPath
-from verax.server.images_service import ImagesService
-from verax.server.jobs import Jobs
+from verax.server import workers
+from verax.server.api import routes as api
+from verax.server.api.idempotency import AnswerCache
+from verax.server.api.openapi import description
+from verax.server.api.routes import Context, context_of
+from verax.server.api.service import ImagesService
+from verax.server.api.upstream import open_upstream
+from verax.server.door import LOOPBACK, Door, OtherSites, ServerLimits, UnderPath
 from verax.server.keys import ClientKeys
-from verax.server.limits import LOOPBACK, Door, Limits
-from verax.server.metrics import Metrics
-from verax.server.openapi import description
+from verax.server.metrics import Metrics, RequestLog
 from verax.server.page.routes import routes as page_routes
-from verax.server.replies import Problem, from_error, json_response, response, unknown
-from verax.server.stored_replies import StoredReplies
-from verax.server.upstream import open_upstream
+from verax.server.problems import Problem, from_error, json_response, response, unknown
+from verax.server.queue import WorkQueue
 from verax.settings import Settings
 
 ASIDE = 4  # pictures fetched by address and archives packed at the same time
@@ -58,12 +54,12 @@ class ServerOptions:
     workers: int = 2
     waiting: int = 64
     waiting_upstream: int = 256
-    limits: Limits = field(default_factory=Limits)
+    limits: ServerLimits = field(default_factory=ServerLimits)
     path: str = ""
     origins: frozenset[str] = frozenset()
 
 
-def create_app(options: ServerOptions, log: Callable[..., object]) -> "Watched":
+def create_app(options: ServerOptions, log: Callable[..., object]) -> "RequestLog":
     """The application; nothing is opened before it starts. `log` gets a line as named values."""
 
     @asynccontextmanager
@@ -105,7 +101,7 @@ def create_app(options: ServerOptions, log: Callable[..., object]) -> "Watched":
     sites = OtherSites(app, options.origins)
     sites.app = Door(app, limits=options.limits, hosts=options.hosts, allows=sites.allows)
     inner: ASGIApp = UnderPath(sites, options.path)
-    return Watched(inner, app.state.metrics, log, stop)
+    return RequestLog(inner, app.state.metrics, log, stop)
 
 
 def open_context(options: ServerOptions) -> Context:
@@ -117,16 +113,16 @@ def open_context(options: ServerOptions) -> Context:
     calls = options.settings.concurrency
     service = ImagesService(
         options.limits,
-        Jobs(work.worker_process, 1, options.waiting + options.waiting_upstream, 0.05),
-        Jobs(work.worker_thread, ASIDE, options.waiting),
-        Jobs(work.worker_process, options.workers, options.waiting, stoppable=True),
-        Jobs(work.worker_thread, calls, options.waiting_upstream, 30.0),
+        WorkQueue(workers.worker_process, 1, options.waiting + options.waiting_upstream, 0.05),
+        WorkQueue(workers.worker_thread, ASIDE, options.waiting),
+        WorkQueue(workers.worker_process, options.workers, options.waiting, stoppable=True),
+        WorkQueue(workers.worker_thread, calls, options.waiting_upstream, 30.0),
         lambda: open_upstream(options.settings),
     )
     return Context(
         service,
         ClientKeys(home / "clients.sqlite"),
-        StoredReplies(home / "replies"),
+        AnswerCache(home / "replies"),
         options.limits,
         incoming,
         home / "results",
@@ -179,53 +175,3 @@ async def on_http(request: Request, exc: HTTPException) -> Response:
 
 async def on_crash(request: Request, exc: Exception) -> Response:
     return response(unknown())
-
-
-class Watched:
-    """Counts and logs every request: route, status, seconds; never a picture, key or prompt.
-
-    `stop` may be called from anywhere: nothing new is begun from then on.
-    """
-
-    def __init__(
-        self,
-        app: ASGIApp,
-        metrics: Metrics,
-        log: Callable[..., object],
-        stop: Callable[[], None],
-    ) -> None:
-        self.app, self.metrics, self.log, self.stop = app, metrics, log, stop
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        started, status = time.perf_counter(), 499
-        name = request_id(Headers(scope=scope).get("x-request-id", ""))
-
-        async def noted(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                MutableHeaders(scope=message)["x-request-id"] = name
-            await send(message)
-
-        try:
-            await self.app(scope, receive, noted)
-        finally:
-            seconds = time.perf_counter() - started
-            route = getattr(scope.get("route"), "path", "other")
-            self.metrics.requests.labels(route, str(status)).inc()
-            self.metrics.seconds.labels(route).observe(seconds)
-            self.log(
-                method=scope["method"],
-                route=route,
-                status=status,
-                seconds=round(seconds, 4),
-                request_id=name,
-            )
-
-
-def request_id(given: str) -> str:
-    """The client's own name for a request where it is one; else a new one."""
-    return given if re.fullmatch(r"[\w.:-]{1,128}", given) else f"req_{secrets.token_hex(12)}"

@@ -22,14 +22,14 @@ MIGRATIONS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
+class Account:
     """Who asks. `budget_usd` is what all paid calls of this client may cost; None: no limit."""
 
     name: str
     budget_usd: float | None = None
 
 
-ANYBODY = Client("local")
+ANYBODY = Account("local")
 
 
 class ClientKeys:
@@ -63,16 +63,16 @@ class ClientKeys:
     def names(self) -> list[str]:
         return [r[0] for r in self.connection.execute("SELECT name FROM clients ORDER BY name")]
 
-    def all(self) -> list[Client]:
+    def all(self) -> list[Account]:
         """Every client with its budget, by name."""
         rows = self.connection.execute("SELECT name, budget_usd FROM clients ORDER BY name")
-        return [Client(name, budget) for name, budget in rows]
+        return [Account(name, budget) for name, budget in rows]
 
-    def client(self, key: str) -> Client | None:
+    def client(self, key: str) -> Account | None:
         """Whose key this is; None for nobody's."""
         query = "SELECT name, budget_usd FROM clients WHERE sha256 = ?"
         row = self.connection.execute(query, (digest(key),)).fetchone()
-        return None if row is None else Client(row[0], row[1])
+        return None if row is None else Account(row[0], row[1])
 
 
 def digest(key: str) -> str:

@@ -1,13 +1,18 @@
-"""Counts for Prometheus: requests, jobs and their outcomes, money, memory, workers that died."""
+"""What is counted for Prometheus and logged: requests, jobs, money, memory, workers that died."""
 
 import os
+import re
+import secrets
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from verax.errors import (
     BudgetExceeded,
@@ -19,9 +24,9 @@ from verax.errors import (
     VeraxError,
 )
 from verax.providers.records import Spent
-from verax.server.context import context_of
-from verax.server.images_service import ImagesService
-from verax.server.replies import Problem
+from verax.server.api.routes import context_of
+from verax.server.api.service import ImagesService
+from verax.server.problems import Problem
 
 SECONDS = (0.01, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
 OUTCOMES: tuple[tuple[type[BaseException], str], ...] = (
@@ -121,3 +126,53 @@ def resident_bytes(processes: Iterable[int]) -> int:
             continue
         total += pages * os.sysconf("SC_PAGE_SIZE")
     return total
+
+
+class RequestLog:
+    """Counts and logs every request: route, status, seconds; never a picture, key or prompt.
+
+    `stop` may be called from anywhere: nothing new is begun from then on.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        log: Callable[..., object],
+        stop: Callable[[], None],
+    ) -> None:
+        self.app, self.metrics, self.log, self.stop = app, metrics, log, stop
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started, status = time.perf_counter(), 499
+        name = request_id(Headers(scope=scope).get("x-request-id", ""))
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["x-request-id"] = name
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noted)
+        finally:
+            seconds = time.perf_counter() - started
+            route = getattr(scope.get("route"), "path", "other")
+            self.metrics.requests.labels(route, str(status)).inc()
+            self.metrics.seconds.labels(route).observe(seconds)
+            self.log(
+                method=scope["method"],
+                route=route,
+                status=status,
+                seconds=round(seconds, 4),
+                request_id=name,
+            )
+
+
+def request_id(given: str) -> str:
+    """The client's own name for a request where it is one; else a new one."""
+    return given if re.fullmatch(r"[\w.:-]{1,128}", given) else f"req_{secrets.token_hex(12)}"

@@ -1,22 +1,30 @@
-"""The server as a running process: lines that may not idle, what happens at its end."""
+"""The server as a running process: connections that may not idle, its log, its end.
+
+The log is one JSON object per line, written by a thread of its own: whoever reads it may stall; the
+server must not stall with them.
+"""
 
 import asyncio
+import contextlib
 import json
 import logging
+import queue
 import socket
 import sys
+import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from verax.server.app import ServerOptions, Watched, create_app
-from verax.server.limits import Limits
-from verax.server.logs import LogLines, ToLines
-from verax.server.replies import Problem
+from verax.server.app import ServerOptions, create_app
+from verax.server.door import ServerLimits
+from verax.server.metrics import RequestLog
+from verax.server.problems import Problem
 
 SWITCH_S = 0.001  # threads hand over so often; 5 ms each would add up before an answer goes out
 
@@ -33,7 +41,7 @@ def run(options: ServerOptions, listener: socket.socket) -> None:
         lines.close()
 
 
-def server(options: ServerOptions, log: Callable[..., object]) -> "Server":
+def server(options: ServerOptions, log: Callable[..., object]) -> "GracefulServer":
     """A server that is not running yet; `should_exit` ends it."""
     app = create_app(options, log)
     config = uvicorn.Config(
@@ -47,7 +55,7 @@ def server(options: ServerOptions, log: Callable[..., object]) -> "Server":
         timeout_keep_alive=int(options.limits.head_s),
         backlog=512,
     )
-    return Server(config, app)
+    return GracefulServer(config, app)
 
 
 def allow_many_lines() -> None:
@@ -59,10 +67,10 @@ def allow_many_lines() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-class Server(uvicorn.Server):
+class GracefulServer(uvicorn.Server):
     """Begins nothing new once it has been told to stop."""
 
-    def __init__(self, config: uvicorn.Config, app: Watched) -> None:
+    def __init__(self, config: uvicorn.Config, app: RequestLog) -> None:
         super().__init__(config)
         self.app = app
 
@@ -76,7 +84,7 @@ class PatientProtocol(H11Protocol):
     """HTTP/1.1 with limits to patience: for a request's head, for what comes after an answer, and
     for a client that does not take its answer. Bodies are the door's business."""
 
-    def __init__(self, *arguments: Any, limits: Limits, **named: Any) -> None:  # noqa: ANN401
+    def __init__(self, *arguments: Any, limits: ServerLimits, **named: Any) -> None:  # noqa: ANN401
         super().__init__(*arguments, **named)
         self.limits = limits
         self.patience: asyncio.TimerHandle | None = None
@@ -128,3 +136,52 @@ def ended(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
     if timer is not None:
         timer.cancel()
     return None
+
+
+MOST_WAITING = 10_000
+PATIENCE_S = 2.0  # for the last lines, when the server ends
+
+
+class LogLines:
+    """Writes JSON lines to a stream; never waits for it."""
+
+    def __init__(self, stream: TextIO, *, most_waiting: int = MOST_WAITING) -> None:
+        self.stream = stream
+        self.waiting: queue.Queue[dict[str, Any] | None] = queue.Queue(most_waiting)
+        self.dropped = 0
+        self.writer = threading.Thread(target=self._write, daemon=True)
+        self.writer.start()
+
+    def __call__(self, **line: Any) -> None:  # noqa: ANN401  # any JSON
+        try:
+            self.waiting.put_nowait({"at": round(time.time(), 3), **line})
+        except queue.Full:
+            self.dropped += 1
+
+    def _write(self) -> None:
+        while (line := self.waiting.get()) is not None:
+            dropped, self.dropped = self.dropped, 0
+            with contextlib.suppress(OSError, ValueError):  # nobody reads any more
+                told = {**line, "lines_dropped": dropped} if dropped else line
+                self.stream.write(json.dumps(told) + "\n")
+                self.stream.flush()
+
+    def close(self) -> None:
+        """Write what waits, as long as somebody reads."""
+        with contextlib.suppress(queue.Full):
+            self.waiting.put(None, timeout=PATIENCE_S)
+        self.writer.join(PATIENCE_S)
+
+
+class ToLines(logging.Handler):
+    """Warnings and errors of libraries, like every other line."""
+
+    def __init__(self, lines: LogLines) -> None:
+        super().__init__(logging.WARNING)
+        self.lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        told = {"level": record.levelname.lower(), "message": record.getMessage().strip()}
+        if record.exc_info:
+            told["trace"] = logging.Formatter().formatException(record.exc_info)
+        self.lines(**told)

@@ -11,18 +11,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from verax.errors import VeraxError
-from verax.server.context import Context, context_of
-from verax.server.jobs import Jobs
-from verax.server.keys import Client
+from verax.server.api.routes import Context, context_of
+from verax.server.keys import Account
 from verax.server.page import history
 from verax.server.page.history import History
-from verax.server.replies import Problem, from_error, json_response, unknown
+from verax.server.problems import Problem, from_error, json_response, unknown
+from verax.server.queue import WorkQueue
 
 MOST_PAUSE_S = 10.0
 Work = Callable[[], Awaitable[dict[str, Any]]]  # what is to be added to the entry when it is done
 
 
-def whose(request: Request) -> tuple[Context, Client, History]:
+def whose(request: Request) -> tuple[Context, Account, History]:
     """Who asks, with the history that is theirs; Problem 401 for nobody known."""
     context = context_of(request)
     client = context.client(request)
@@ -73,7 +73,7 @@ async def _told(entry: Path, work: Work) -> None:
         await run_in_threadpool(partial(history.amend, entry, **ended))
 
 
-async def in_turn(jobs: Jobs, client: Client, work: Any, *arguments: Any) -> Any:  # noqa: ANN401
+async def in_turn(jobs: WorkQueue, client: Account, work: Any, *arguments: Any) -> Any:  # noqa: ANN401
     """The result of the work; an entry that was taken in waits until there is room in the line."""
     while True:
         try:

@@ -17,11 +17,11 @@ from starlette.responses import FileResponse, Response
 from verax import report
 from verax.fusion.dial import DEFAULT as DEFAULT_FIDELITY
 from verax.image.header import MEDIA_TYPES, format_of_file
-from verax.server.context import Context
+from verax.server.api.routes import Context
 from verax.server.page import history, work
 from verax.server.page.entries import in_turn, whose
 from verax.server.page.history import History
-from verax.server.replies import Problem, json_response
+from verax.server.problems import Problem, json_response
 
 PRIVATE = {
     "cache-control": "no-store",

@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 from verax.fusion.dial import DEFAULT
 from verax.image import replace_file
-from verax.server.replies import Problem
+from verax.server.problems import Problem
 
 ID = re.compile(r"[A-Za-z0-9_-]{22}")
 STOPS = (100, 75, 50, 25, 0)  # of the page's dial, fidelity in percent

@@ -20,15 +20,15 @@ from verax.geometry import canvas as canvases
 from verax.priors.generated import DEFAULT_MODEL, size_rules
 from verax.priors.session import numbered
 from verax.providers.requests import EditRequest, GenerateRequest, ImageFile
-from verax.server.bodies import bounded
-from verax.server.calls import MAX_PROMPT, Call, is_text
-from verax.server.context import Context
-from verax.server.keys import Client
+from verax.server.api.calls import MAX_PROMPT, ImageCall, is_text
+from verax.server.api.intake import bounded
+from verax.server.api.routes import Context
+from verax.server.api.upstream import FAITHFUL, Upstream
+from verax.server.keys import Account
 from verax.server.page import history, work
 from verax.server.page.entries import sent_before, start, whose
 from verax.server.page.history import History
-from verax.server.replies import Problem, json_response
-from verax.server.upstream import FAITHFUL, Upstream
+from verax.server.problems import Problem, json_response
 
 TEXTS = ("size", "quality", "moderation")
 MOST_TURNS = 50
@@ -142,13 +142,13 @@ def _blank(size: tuple[int, int]) -> bytes:
 # ---- calls ---------------------------------------------------------------------------------------
 
 
-def prior_call(model: str, prompt: str, photo: Path, size: tuple[int, int]) -> Call:
+def prior_call(model: str, prompt: str, photo: Path, size: tuple[int, int]) -> ImageCall:
     """A faithful edit of one photo; without a prompt the catalog's own is sent."""
     name = FAITHFUL + model.removeprefix(FAITHFUL)
     return _call("edit", name, prompt, (photo,), {}, (size,))
 
 
-def generation_call(asked: Any, kept: History) -> tuple[Call, dict[str, Any]]:  # noqa: ANN401
+def generation_call(asked: Any, kept: History) -> tuple[ImageCall, dict[str, Any]]:  # noqa: ANN401
     """Pictures from words; with `first`, those words asked of that earlier picture.
 
     `asked` is any JSON: {"model", "prompt", "n", "size", "quality", "moderation",
@@ -182,13 +182,13 @@ def _call(
     images: tuple[Path, ...],
     fields: dict[str, Any],
     sizes: tuple[tuple[int, int], ...] = (),
-) -> Call:
+) -> ImageCall:
     if len(prompt) > MAX_PROMPT:
         raise Problem(
             400, f"prompt: want at most {MAX_PROMPT} characters, got {len(prompt)}",
             "invalid_value", "prompt",
         )  # fmt: skip
-    return Call(kind, model, prompt, images, sizes, None, fields, False, 1.0, (), "")
+    return ImageCall(kind, model, prompt, images, sizes, None, fields, False, 1.0, (), "")
 
 
 def _text(values: dict[str, Any], name: str) -> str:
@@ -258,7 +258,9 @@ async def generate(request: Request) -> Response:
     return await start(request, entry, partial(_generated, context, client, entry, call))
 
 
-async def _generated(context: Context, client: Client, entry: Path, call: Call) -> dict[str, Any]:
+async def _generated(
+    context: Context, client: Account, entry: Path, call: ImageCall
+) -> dict[str, Any]:
     await run_in_threadpool(partial(history.amend, entry, state="asking"))
     answer = await context.service.answer(client, call, entry)
     files = tuple(entry / f"picture-{index}.png" for index in range(len(answer.pictures)))

@@ -20,15 +20,15 @@ from starlette.routing import Route
 
 from verax import catalog
 from verax.image.header import Header
-from verax.server.bodies import keep
-from verax.server.calls import Call, look
-from verax.server.context import Context
-from verax.server.keys import Client
+from verax.server.api.calls import ImageCall, look
+from verax.server.api.intake import keep
+from verax.server.api.routes import Context
+from verax.server.keys import Account
 from verax.server.page import files, history, paid, work
 from verax.server.page.entries import in_turn, sent_before, start, under_way, whose
 from verax.server.page.files import order_of
 from verax.server.page.paid import prior_call
-from verax.server.replies import Problem, json_response
+from verax.server.problems import Problem, json_response
 
 EXAMPLE = "example, darkened on purpose.png"
 EXAMPLE_NOTICE = "The generated picture of this example is simulated; no image generator was asked."
@@ -88,7 +88,7 @@ async def example(request: Request) -> Response:
 
 
 async def _keep(
-    upload: UploadFile, path: Path, context: Context, client: Client, *, param: str = ""
+    upload: UploadFile, path: Path, context: Context, client: Account, *, param: str = ""
 ) -> Header:
     await keep(upload, path)
     seen: Header = await in_turn(
@@ -112,7 +112,7 @@ async def size(request: Request) -> Response:
     return json_response(asdict(seen))
 
 
-def _prior_call(asked: Mapping[str, Any], entry: Path, seen: Header) -> Call | None:
+def _prior_call(asked: Mapping[str, Any], entry: Path, seen: Header) -> ImageCall | None:
     """The call that gets the prior; None where no model is to be asked."""
     if not asked.get("model") or (entry / "prior").is_file():
         return None
@@ -152,7 +152,9 @@ async def again(request: Request) -> Response:
     return await start(request, entry, partial(_restored, context, client, entry, call))
 
 
-async def _changes(form: FormData, entry: Path, context: Context, client: Client) -> dict[str, Any]:
+async def _changes(
+    form: FormData, entry: Path, context: Context, client: Account
+) -> dict[str, Any]:
     """Take over what a form changes of an entry; the rest of the changes for its request.json.
 
     Every file is looked at before the first one is replaced.
@@ -186,7 +188,7 @@ async def _changes(form: FormData, entry: Path, context: Context, client: Client
 
 
 async def _restored(
-    context: Context, client: Client, entry: Path, call: Call | None
+    context: Context, client: Account, entry: Path, call: ImageCall | None
 ) -> dict[str, Any]:
     told: dict[str, Any] = {}
     if call is not None:

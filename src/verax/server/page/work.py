@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from verax.fusion.dial import DEFAULT as DEFAULT_FIDELITY
 from verax.image.header import TITLES, described, header_of, usual_suffix
 from verax.server.page.history import of_stop, write_json
-from verax.server.work import LIMIT_S, limited, one_thread, write_pictures
+from verax.server.workers import LIMIT_S, limited, one_thread, write_pictures
 
 if TYPE_CHECKING:
     import numpy as np

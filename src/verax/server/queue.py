@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess as Process
 from typing import Any, TypeVar, TypeVarTuple
 
-from verax.server.replies import Problem
+from verax.server.problems import Problem
 
 FREE_PLACES = 4  # a client may hold so many times the places that are free: at most 4 in 5
 RECENT = 0.2  # weight of the last job in what a job usually takes
@@ -24,7 +24,7 @@ Given = TypeVarTuple("Given")
 
 
 @dataclass(eq=False, slots=True)
-class Job:
+class QueuedJob:
     """Work that waits or runs; `done` gets its result."""
 
     function: Callable[..., Any]
@@ -34,7 +34,7 @@ class Job:
 
 
 @dataclass(slots=True)
-class Jobs:
+class WorkQueue:
     """Runs functions, `workers` at a time, at most `waiting_limit` in line.
 
     Args:
@@ -51,7 +51,7 @@ class Jobs:
     typical_s: float = 2.0
     stoppable: bool = False
     observe: Callable[[BaseException | None, float], None] = lambda exc, seconds: None
-    lines: "OrderedDict[str, deque[Job]]" = field(default_factory=OrderedDict)
+    lines: "OrderedDict[str, deque[QueuedJob]]" = field(default_factory=OrderedDict)
     running: int = 0
     idle: list[Executor] = field(default_factory=list)
     workers_now: set[Executor] = field(default_factory=set)
@@ -78,7 +78,7 @@ class Jobs:
     async def finish(self, client: str, function: Callable[[*Given], T], *arguments: *Given) -> T:
         """The same for the last step of what was paid: refused neither in a full line nor at the
         stop."""
-        job = Job(function, arguments, asyncio.get_running_loop().create_future())
+        job = QueuedJob(function, arguments, asyncio.get_running_loop().create_future())
         self.lines.setdefault(client, deque()).append(job)
         self._start_next()
         try:
@@ -104,7 +104,7 @@ class Jobs:
             headers={"retry-after": str(wait_s)},
         )
 
-    def _forget(self, client: str, job: Job) -> None:
+    def _forget(self, client: str, job: QueuedJob) -> None:
         line = self.lines.get(client)
         if line is not None and job in line:
             line.remove(job)
@@ -123,7 +123,7 @@ class Jobs:
                 task = asyncio.get_running_loop().create_task(self._run(job))
                 task.add_done_callback(lambda _: None)
 
-    async def _run(self, job: Job) -> None:
+    async def _run(self, job: QueuedJob) -> None:
         loop = asyncio.get_running_loop()
         started = loop.time()
         try:
@@ -155,7 +155,7 @@ class Jobs:
         self.workers_now.add(worker)
         return worker
 
-    async def _done_by(self, worker: Executor, job: Job) -> Any:  # noqa: ANN401  # any function's
+    async def _done_by(self, worker: Executor, job: QueuedJob) -> Any:  # noqa: ANN401  # any function's
         """The job's result; the worker is idle again afterwards, unless it died."""
         loop = asyncio.get_running_loop()
         try:
@@ -169,7 +169,7 @@ class Jobs:
         return result
 
     @staticmethod
-    def _fail(job: Job, exc: BaseException) -> None:
+    def _fail(job: QueuedJob, exc: BaseException) -> None:
         if not job.done.done():
             job.done.set_exception(exc)
 

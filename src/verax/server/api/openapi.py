@@ -3,7 +3,7 @@
 from typing import Any
 
 import verax
-from verax.server.calls import CHOICES, MAX_PROMPT, NUMBERS
+from verax.server.api.calls import CHOICES, MAX_PROMPT, NUMBERS
 
 TEXT = {"type": "string", "pattern": "^[^\\x00]*$"}
 

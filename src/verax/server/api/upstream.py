@@ -14,11 +14,11 @@ from verax import image as images
 from verax.priors import generated
 from verax.providers.budget import Tariff
 from verax.providers.desk import Desk, open_desk
-from verax.providers.images_api import Client as Service
+from verax.providers.images_api import Client
 from verax.providers.records import Spent
 from verax.providers.requests import GenerateRequest, ImagesAnswer, Request, Usage
-from verax.server.calls import Call
-from verax.server.keys import Client
+from verax.server.api.calls import ImageCall
+from verax.server.keys import Account
 from verax.settings import Settings
 
 FAITHFUL = "verax/"
@@ -30,7 +30,7 @@ TEXT_FIELDS = (*EDIT_FIELDS[:4], "safety_identifier", "output_format", "output_c
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class UpstreamAnswer:
     """What a service made, with everything known about the call.
 
     Attributes:
@@ -50,7 +50,7 @@ class Answered:
 
 @dataclass(frozen=True)
 class Upstream:
-    """One service with the journal in front of it."""
+    """One paid service with the journal in front of it."""
 
     desk: Desk
     decoding: threading.Lock = field(default_factory=threading.Lock)
@@ -60,7 +60,7 @@ class Upstream:
         return self.desk.settings
 
     @property
-    def service(self) -> Service:
+    def service(self) -> Client:
         return self.desk.client
 
     @property
@@ -79,7 +79,7 @@ class Upstream:
         known = self.service.known.items()
         return {name: model.ends for name, model in known if not model.ended(today)}
 
-    def edit(self, client: Client, call: Call, folder: Path) -> Answered:
+    def edit(self, client: Account, call: ImageCall, folder: Path) -> UpstreamAnswer:
         """Ask for an edit of the first picture; faithful calls travel on the exact canvas."""
         with self.decoding:
             asking = self._planned(call)
@@ -93,7 +93,7 @@ class Upstream:
                     images.write(path, generated.receive(asking, answer, index=index).pixels)
         return self._answered(asking.request, answer, files, sources, asking.notices)
 
-    def _planned(self, call: Call) -> generated.Asking:
+    def _planned(self, call: ImageCall) -> generated.Asking:
         photo, *others = (images.read(path) for path in call.images)
         wishes = generated.Wishes(
             model=call.model.removeprefix(FAITHFUL),
@@ -109,7 +109,7 @@ class Upstream:
             asking = replace(asking, request=prepared, notices=notices)
         return asking
 
-    def generate(self, client: Client, call: Call, folder: Path) -> Answered:
+    def generate(self, client: Account, call: ImageCall, folder: Path) -> UpstreamAnswer:
         """Ask for pictures from words."""
         request = GenerateRequest(
             model=call.model.removeprefix(FAITHFUL),
@@ -122,7 +122,7 @@ class Upstream:
         files = write_pictures(answer, folder)
         return self._answered(prepared, answer, files, files, notices)
 
-    def _paid(self, client: Client, request: Request) -> ImagesAnswer:
+    def _paid(self, client: Account, request: Request) -> ImagesAnswer:
         return self.desk.counted_to(f"{RUN}{client.name}", client.budget_usd).call(request)
 
     def _answered(
@@ -132,13 +132,13 @@ class Upstream:
         files: tuple[Path, ...],
         sources: tuple[Path, ...],
         notices: tuple[str, ...],
-    ) -> Answered:
+    ) -> UpstreamAnswer:
         first = answer.images[0]
-        believed = answer.usage if answer.cost_usd is not None else None
-        return Answered(
+        usage = answer.usage if answer.cost_usd is not None else None
+        return UpstreamAnswer(
             files,
             sources,
-            usage_json(believed) if believed else None,
+            usage_json(usage) if usage else None,
             answer.cost_usd,
             answer.model or request.model,
             f"{first.width}x{first.height}",

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple
 
-from verax.server.answers import Answer
-from verax.server.replies import Problem
+from verax.server.api.responses import CallAnswer
+from verax.server.problems import Problem
 from verax.store import open_database
 
 KEPT_S = 24 * 3600.0
@@ -31,15 +31,15 @@ Given = TypeVarTuple("Given")
 
 
 @dataclass(slots=True)
-class Shared:
+class SharedRun:
     """Work under way for one key, and how many wait for it."""
 
     request: str
-    task: "asyncio.Task[Answer]"
+    task: "asyncio.Task[CallAnswer]"
     waiting: int = 0
 
 
-class StoredReplies:
+class AnswerCache:
     """Kept in one folder, for a day; two of the same under way share one run.
 
     The database is written, and synced, in a thread of its own.
@@ -49,7 +49,7 @@ class StoredReplies:
         self.folder, self.clock = folder, clock
         self.connection = open_database(folder / "answers.sqlite", MIGRATIONS)
         self.thread = ThreadPoolExecutor(1)
-        self.under_way: dict[tuple[str, str], Shared] = {}
+        self.under_way: dict[tuple[str, str], SharedRun] = {}
 
     def close(self) -> None:
         self.thread.shutdown(wait=True)
@@ -60,9 +60,9 @@ class StoredReplies:
         client: str,
         key: str,
         request: str,
-        make: Callable[[], Awaitable[Answer]],
+        make: Callable[[], Awaitable[CallAnswer]],
         folder: Path,
-    ) -> Answer:
+    ) -> CallAnswer:
         """The stored answer, or the one that `make` gives, which is stored. Errors are not kept.
 
         `folder` is what `make` works in; it is removed when nobody needs it any more. When
@@ -80,7 +80,7 @@ class StoredReplies:
             shared = self.under_way.get((client, key))
             if shared is None:
                 making, folder = self._made(client, key, request, make, folder), Path()
-                shared = Shared(request, asyncio.create_task(making))
+                shared = SharedRun(request, asyncio.create_task(making))
                 self.under_way[client, key] = shared
                 shared.task.add_done_callback(lambda _: self._forget(client, key, shared))
             _same(shared.request, request)
@@ -89,7 +89,7 @@ class StoredReplies:
             if folder.name:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    async def _waited(self, client: str, key: str, shared: Shared) -> Answer:
+    async def _waited(self, client: str, key: str, shared: SharedRun) -> CallAnswer:
         shared.waiting += 1
         try:
             return await asyncio.shield(shared.task)
@@ -99,7 +99,7 @@ class StoredReplies:
                 self._forget(client, key, shared)
                 shared.task.cancel()  # of no effect on what is done
 
-    def _forget(self, client: str, key: str, shared: Shared) -> None:
+    def _forget(self, client: str, key: str, shared: SharedRun) -> None:
         if self.under_way.get((client, key)) is shared:
             del self.under_way[client, key]
 
@@ -108,9 +108,9 @@ class StoredReplies:
         client: str,
         key: str,
         request: str,
-        make: Callable[[], Awaitable[Answer]],
+        make: Callable[[], Awaitable[CallAnswer]],
         folder: Path,
-    ) -> Answer:
+    ) -> CallAnswer:
         try:
             answer = await make()
             storing = asyncio.ensure_future(self._apart(self._store, client, key, request, answer))
@@ -124,7 +124,7 @@ class StoredReplies:
     async def _apart(self, function: Callable[[*Given], T], *arguments: *Given) -> T:
         return await asyncio.get_running_loop().run_in_executor(self.thread, function, *arguments)
 
-    def _stored(self, client: str, key: str, request: str) -> Answer | None:
+    def _stored(self, client: str, key: str, request: str) -> CallAnswer | None:
         query = "SELECT * FROM answers WHERE client = ? AND key = ? AND created > ?"
         oldest = self.clock() - KEPT_S
         row = self.connection.execute(query, (client, key, oldest)).fetchone()
@@ -133,9 +133,9 @@ class StoredReplies:
         _same(row["request"], request)
         pictures = tuple(self.folder / row["folder"] / str(i) for i in range(row["pictures"]))
         about: dict[str, Any] = json.loads(row["about"])
-        return Answer(row["kind"], int(row["created"]), pictures, about)
+        return CallAnswer(row["kind"], int(row["created"]), pictures, about)
 
-    def _store(self, client: str, key: str, request: str, answer: Answer) -> Answer:
+    def _store(self, client: str, key: str, request: str, answer: CallAnswer) -> CallAnswer:
         self._prune(client)
         place = self.folder / secrets.token_hex(12)
         place.mkdir(mode=0o700)

@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from verax.errors import VeraxError
-from verax.server.replies import Problem, from_error, response, unknown
+from verax.server.problems import Problem, from_error, response, unknown
 
 HEARTBEAT_S = 10.0
 PATIENCE_S = 15.0  # a plain answer starts with white space when it takes longer
@@ -34,7 +34,7 @@ HEADERS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CallAnswer:
     """What a call gets.
 
     Attributes:
@@ -109,13 +109,13 @@ class Partials:
             self.count += 1
 
 
-class Told(Response):
+class AnswerResponse(Response):
     """The answer that a task makes, as JSON or as events; the task is cancelled when the client
     leaves. `folder` is removed at the end, however that comes. `partials` are shown in a stream."""
 
     def __init__(
         self,
-        task: "asyncio.Task[Answer]",
+        task: "asyncio.Task[CallAnswer]",
         partials: "Partials",
         *,
         stream: bool,
@@ -191,7 +191,7 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
-def _problem(task: "asyncio.Task[Answer]") -> Problem | None:
+def _problem(task: "asyncio.Task[CallAnswer]") -> Problem | None:
     """Why there is no answer; None where there is one."""
     if task.cancelled():
         return Problem(499, "the client left", "client_left")

@@ -15,15 +15,16 @@ from verax.errors import InputError
 from verax.image.header import Header, format_of_file
 from verax.making import Order
 from verax.providers.requests import Usage
-from verax.server import calls, work
-from verax.server.answers import Answer
-from verax.server.calls import Call, Missing, Sent
-from verax.server.fetching import fetch
-from verax.server.jobs import Jobs
-from verax.server.keys import Client
-from verax.server.limits import Limits
-from verax.server.replies import Problem, unknown
-from verax.server.upstream import FAITHFUL, LOCAL, Answered, Upstream, usage_json
+from verax.server import workers
+from verax.server.api import calls
+from verax.server.api.calls import ImageCall, MissingPictures
+from verax.server.api.intake import Upload, fetch
+from verax.server.api.responses import CallAnswer
+from verax.server.api.upstream import FAITHFUL, LOCAL, Upstream, UpstreamAnswer, usage_json
+from verax.server.door import ServerLimits
+from verax.server.keys import Account
+from verax.server.problems import Problem, unknown
+from verax.server.queue import WorkQueue
 
 # what the official description allows in an answer; our own `verax.size` holds every other
 OFFICIAL_SIZES = ("1024x1024", "1024x1536", "1536x1024")
@@ -43,11 +44,11 @@ class ImagesService:
     by address, archives), `local` runs restorations, `remote` waits for paid services.
     """
 
-    limits: Limits
-    intake: Jobs
-    aside: Jobs
-    local: Jobs
-    remote: Jobs
+    limits: ServerLimits
+    intake: WorkQueue
+    aside: WorkQueue
+    local: WorkQueue
+    remote: WorkQueue
     open_upstream: Callable[[], Upstream]
     upstream: Upstream | None = None
     clock: Callable[[], float] = time.time
@@ -83,23 +84,23 @@ class ImagesService:
             raise Problem(404, text, "model_not_found", "model")
         return found[0]
 
-    async def read(self, client: Client, sent: Sent) -> Call:
+    async def read(self, client: Account, sent: Upload) -> ImageCall:
         """The call that was sent, checked. Raises Problem for one that cannot work."""
         call = await self.intake.run(client.name, calls.read_call, sent, self.limits)
-        if isinstance(call, Missing):
+        if isinstance(call, MissingPictures):
             for path, url in call.pictures:
                 await self.aside.run(client.name, fetch, url, path, self.limits.fetch_hosts)
             call = await self.intake.run(client.name, calls.read_call, sent, self.limits)
-        if isinstance(call, Missing):  # the body changed on disk
+        if isinstance(call, MissingPictures):  # the body changed on disk
             raise unknown()
         self.check(call)
         return call
 
-    async def look(self, client: Client, path: Path, param: str) -> Header:
+    async def look(self, client: Account, path: Path, param: str) -> Header:
         """The header of a file that must be a picture. Raises Problem 400 where it is none."""
         return await self.intake.run(client.name, calls.look, path, param, self.limits)
 
-    def check(self, call: Call) -> None:
+    def check(self, call: ImageCall) -> None:
         """Raises Problem for a call that cannot work, before it waits for anything."""
         if call.model == LOCAL:
             if call.kind == "generation":
@@ -121,8 +122,8 @@ class ImagesService:
             wanted_size(call, self.limits.pixels)
 
     async def answer(
-        self, client: Client, call: Call, folder: Path, show: Show = lambda path: None
-    ) -> Answer:
+        self, client: Account, call: ImageCall, folder: Path, show: Show = lambda path: None
+    ) -> CallAnswer:
         """The answer to a checked call; waits its turn.
 
         `show` gets the generated pictures of a faithful edit as soon as they are there, as many as
@@ -131,69 +132,71 @@ class ImagesService:
         if call.model == LOCAL:
             priors = call.images[1:] or (None,)
             files = tuple(p for p in priors if p)
-            found = Answered(files, files, NOTHING, 0.0, LOCAL, "", ())
-            return await self._faithful(client, call, folder, found)
+            given = UpstreamAnswer(files, files, NOTHING, 0.0, LOCAL, "", ())
+            return await self._faithful(client, call, folder, given)
         upstream = self.service()
         ask = upstream.edit if call.kind == "edit" else upstream.generate
-        found = await self.remote.run(client.name, ask, client, call, folder)
+        given = await self.remote.run(client.name, ask, client, call, folder)
         if _shows(call):
-            for path in found.files[: call.fields.get("partial_images", 0) if call.stream else 0]:
+            for path in given.files[: call.fields.get("partial_images", 0) if call.stream else 0]:
                 show(path)
-            return await self._faithful(client, call, folder, found)
-        return self._answer(call, found.files, (), found, format_of_file(found.files[0]))
+            return await self._faithful(client, call, folder, given)
+        return self._answer(call, given.files, (), given, format_of_file(given.files[0]))
 
-    async def _faithful(self, client: Client, call: Call, folder: Path, found: Answered) -> Answer:
+    async def _faithful(
+        self, client: Account, call: ImageCall, folder: Path, given: UpstreamAnswer
+    ) -> CallAnswer:
         """One restoration for every prior; the photo alone without one."""
         wanted = call.fields.get("output_format", "png")
         files, records = [], []
         last_step = self.local.run if call.model == LOCAL else self.local.finish
-        for index, prior in enumerate(found.files or (None,)):
+        for index, prior in enumerate(given.files or (None,)):
             order = Order(
                 photo=call.images[0],
                 prior=prior,
-                prior_source=found.sources[index] if prior else None,
+                prior_source=given.sources[index] if prior else None,
                 output=folder / f"restored-{index}{SUFFIX[wanted]}",
                 fidelity=call.fidelity,
                 size=wanted_size(call, self.limits.pixels),
                 quality=max(1, call.fields.get("output_compression", 95)),
                 max_pixels=self.limits.pixels,
-                system="" if call.model == LOCAL else found.model,
+                system="" if call.model == LOCAL else given.model,
                 photo_name="the photo",
                 prior_name="the generated picture",
             )
-            records.append(await last_step(client.name, work.restore, order))
+            records.append(await last_step(client.name, workers.restore, order))
             files.append(order.output)
-        return self._answer(call, tuple(files), tuple(records), found, wanted)
+        return self._answer(call, tuple(files), tuple(records), given, wanted)
 
     def _answer(
         self,
-        call: Call,
+        call: ImageCall,
         pictures: tuple[Path, ...],
         records: tuple[dict[str, Any], ...],
-        found: Answered,
+        given: UpstreamAnswer,
         output_format: str,
-    ) -> Answer:
+    ) -> CallAnswer:
         wanted = wanted_size(call, self.limits.pixels) if records else None
         own = (records[0]["width"], records[0]["height"]) if records else (0, 0)
-        size = "{}x{}".format(*(wanted or own)) if records else found.size
+        size = "{}x{}".format(*(wanted or own)) if records else given.size
         quality = call.fields.get("quality")
         about: dict[str, Any] = {
             "background": "opaque",
             "output_format": output_format,
             **({"quality": quality} if quality in OFFICIAL_QUALITIES else {}),
             **({"size": size} if size in OFFICIAL_SIZES else {}),
-            "usage": found.usage,
+            "usage": given.usage,
             "verax": {
                 "size": size,
-                "upstream_model": None if call.model == LOCAL else found.model,
-                "upstream_size": found.size or None,
-                "upstream_request_id": found.request_id or None,
-                "cost_usd": found.cost_usd,
-                "warnings": [*call.warnings, *unused(call), *found.notices],
+                "upstream_model": None if call.model == LOCAL else given.model,
+                "upstream_size": given.size or None,
+                "upstream_request_id": given.request_id or None,
+                "cost_usd": given.cost_usd,
+                "warnings": [*call.warnings, *unused(call), *given.notices],
                 "restorations": list(records),
             },
         }
-        return Answer(call.kind, int(self.clock()), pictures, about)
+        return CallAnswer(call.kind, int(self.clock()), pictures, about)
 
     def stop(self) -> None:
         """Take nothing new; what waits is told to come back, what runs goes on."""
@@ -208,12 +211,12 @@ class ImagesService:
             self.upstream.close()
 
 
-def is_faithful(call: Call) -> bool:
+def is_faithful(call: ImageCall) -> bool:
     """Whether the answer is a restoration of the photo sent."""
     return call.kind == "edit" and call.model.startswith(FAITHFUL)
 
 
-def wanted_size(call: Call, most_pixels: int) -> tuple[int, int] | None:
+def wanted_size(call: ImageCall, most_pixels: int) -> tuple[int, int] | None:
     """The size that a restoration is to have where that is not the photo's own.
 
     Raises Problem 400 for what is no size.
@@ -233,12 +236,12 @@ def wanted_size(call: Call, most_pixels: int) -> tuple[int, int] | None:
     return None if (width, height) == call.sizes[0] else (width, height)
 
 
-def _shows(call: Call) -> bool:
+def _shows(call: ImageCall) -> bool:
     """Whether there is something to see before the answer: what a model made, not yet restored."""
     return is_faithful(call) and call.model != LOCAL
 
 
-def unused(call: Call) -> Iterator[str]:
+def unused(call: ImageCall) -> Iterator[str]:
     """What was asked for and cannot be followed, in words."""
     if call.fields.get("partial_images", 0) > 0 and not (call.stream and _shows(call)):
         yield "partial_images is not used here"

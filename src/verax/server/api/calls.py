@@ -14,15 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from verax.errors import InputError
 from verax.fusion.dial import DEFAULT as DEFAULT_FIDELITY
-from verax.image.header import Header
-from verax.server.fetching import wanted
-from verax.server.headers import header
-from verax.server.limits import Limits
-from verax.server.replies import Problem
-from verax.server.work import limited
+from verax.image.header import READABLE, Header, header_of
+from verax.server.api.intake import MAX_IMAGES, Upload, is_allowed
+from verax.server.door import ServerLimits
+from verax.server.problems import Problem
+from verax.server.workers import limited
 
-MAX_IMAGES = 16
 MAX_PROMPT = 32_000
 TEXT_FIELDS = (
     "model", "prompt", "size", "quality", "complexity", "background", "output_format",
@@ -41,29 +40,14 @@ LIMIT_S = 20  # a header that takes longer is an attack
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """A request's body on disk: the parts of a form, or JSON as it came.
-
-    Attributes:
-        files: by role, "image" or "mask".
-        body: the JSON; pictures in it are written beside it.
-    """
-
-    kind: str  # "edit" or "generation"
-    values: Mapping[str, str]
-    files: Mapping[str, tuple[Path, ...]]
-    body: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
+class MissingPictures:
     """Pictures that must be fetched first: where they belong, and their addresses."""
 
     pictures: tuple[tuple[Path, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ImageCall:
     """One request for pictures.
 
     Attributes:
@@ -88,7 +72,7 @@ class Call:
     sha256: str
 
 
-def read_call(sent: Sent, limits: Limits) -> Call | Missing:
+def read_call(sent: Upload, limits: ServerLimits) -> ImageCall | MissingPictures:
     """The call that was sent; runs in the intake process.
 
     Raises Problem 400 for what cannot be used.
@@ -96,23 +80,38 @@ def read_call(sent: Sent, limits: Limits) -> Call | Missing:
     return limited(_call, LIMIT_S, sent, limits)
 
 
-def _call(sent: Sent, limits: Limits) -> Call | Missing:
+def _call(sent: Upload, limits: ServerLimits) -> ImageCall | MissingPictures:
     values: dict[str, Any]
     values, files = dict(sent.values), {role: list(paths) for role, paths in sent.files.items()}
     if sent.body is not None:
         values, files, missing = _from_json(sent.body, limits)
         if missing:
-            return Missing(tuple(missing))
+            return MissingPictures(tuple(missing))
     return _checked(sent.kind, values, files, limits)
 
 
-def look(path: Path, param: str, limits: Limits) -> Header:
+def look(path: Path, param: str, limits: ServerLimits) -> Header:
     """The header of a file that must be a picture; runs in the intake process."""
     return limited(header, LIMIT_S, path, param, limits)
 
 
+def header(path: Path, param: str, limits: ServerLimits) -> Header:
+    """A picture's header. Raises Problem 400 for what is no picture or too large."""
+    try:
+        head = header_of(path)
+    except InputError as exc:
+        raise Problem(400, f"{param}: want a picture ({READABLE})", "invalid_image", param) from exc
+    if head.width * head.height > limits.pixels:
+        most = limits.pixels / 1e6
+        raise Problem(
+            400, f"{param}: want at most {most:g} megapixels, got {head.width}x{head.height}",
+            "image_too_large", param,
+        )  # fmt: skip
+    return head
+
+
 def _from_json(
-    body: Path, limits: Limits
+    body: Path, limits: ServerLimits
 ) -> tuple[dict[str, Any], dict[str, list[Path]], list[tuple[Path, str]]]:
     """Fields, files by role, and what has to be fetched before these are there."""
     try:
@@ -133,7 +132,7 @@ def _from_json(
         for index, reference in enumerate(references):
             path = body.with_name(f"{role}-{index}")
             url = _address(reference, f"{role}s[{index}]")
-            if not wanted(url, limits.fetch_hosts):
+            if not is_allowed(url, limits.fetch_hosts):
                 path.write_bytes(_data(url, f"{role}s[{index}]"))
             elif not path.exists():
                 missing.append((path, url))
@@ -168,8 +167,8 @@ def _data(url: str, param: str) -> bytes:
 
 
 def _checked(
-    kind: str, values: dict[str, Any], files: dict[str, list[Path]], limits: Limits
-) -> Call:
+    kind: str, values: dict[str, Any], files: dict[str, list[Path]], limits: ServerLimits
+) -> ImageCall:
     known = {*TEXT_FIELDS, *NUMBERS, "stream", "fidelity"}
     unknown = sorted(set(values) - known)
     if unknown:
@@ -207,7 +206,7 @@ def _checked(
     digest.update(json.dumps(about, sort_keys=True).encode())
     for path in (*images, *([mask] if mask else [])):
         digest.update(_sha256(path))
-    return Call(
+    return ImageCall(
         kind, model, prompt, images, sizes, mask, fields, stream, fidelity, warnings,
         digest.hexdigest(),
     )  # fmt: skip
@@ -236,8 +235,8 @@ def _text(values: dict[str, Any], name: str) -> str:
     if not is_text(value):
         raise Problem(400, f"{name}: want text", "invalid_type", name)
     if name in CHOICES and value not in CHOICES[name]:
-        wanted = ", ".join(CHOICES[name])
-        raise Problem(400, f"{name}: want {wanted}, got {value[:60]!r}", "invalid_value", name)
+        choices = ", ".join(CHOICES[name])
+        raise Problem(400, f"{name}: want {choices}, got {value[:60]!r}", "invalid_value", name)
     return value
 
 

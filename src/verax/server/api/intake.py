@@ -1,0 +1,220 @@
+"""What clients send, on its way to disk: bodies of requests, and pictures by their address.
+
+Nothing in a body is believed here, only counted. Pictures are fetched from the hosts that whoever
+runs the server has named, and from no other. A name that leads to a private address is refused even
+when it was allowed: every address it has must be public, and the connection goes to the very
+address that was looked at, so that a second answer of the name service (DNS rebinding) changes
+nothing. Redirects are not followed; no cookie, key or proxy is used. Raises Problem 400 for
+everything that does not end in bytes.
+"""
+
+import http.client
+import ipaddress
+import re
+import shutil
+import socket
+import ssl
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import SplitResult, urlsplit
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+
+from verax.server.door import ServerLimits
+from verax.server.problems import Problem
+
+MAX_IMAGES = 16
+ROLE = re.compile(r"(image|mask)(\[\d{0,2}\])?")  # image, image[] and image[0] mean the same
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A request's body on disk: the parts of a form, or JSON as it came.
+
+    Attributes:
+        files: by role, "image" or "mask".
+        body: the JSON; pictures in it are written beside it.
+    """
+
+    kind: str  # "edit" or "generation"
+    values: Mapping[str, str]
+    files: Mapping[str, tuple[Path, ...]]
+    body: Path | None = None
+
+
+async def received(request: Request, kind: str, folder: Path, limits: ServerLimits) -> Upload:
+    """The body of a request for pictures, in files of `folder`.
+
+    Raises Problem 400, 413 or 415 for what cannot be used.
+    """
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type == "application/json":
+        body = folder / "body.json"
+        await spool(request, body, limits.json_bytes)
+        return Upload(kind, {}, {}, body)
+    if media_type == "multipart/form-data" and kind == "edit":
+        return await _from_form(request, kind, folder, limits)
+    wanted = "application/json" + (" or multipart/form-data" if kind == "edit" else "")
+    raise Problem(415, f"want {wanted}, got {media_type or 'no content type'}", "media_type")
+
+
+async def spool(request: Request, path: Path, most: int) -> None:
+    """The body as it comes, written to a file; never the whole of it in memory."""
+    total = 0
+    with path.open("wb") as file:
+        async for chunk in request.stream():
+            total += len(chunk)
+            if total > most:
+                raise Problem(
+                    413, f"want at most {most // 1_000_000} MB of JSON; send pictures as a form",
+                    "body_too_large",
+                )  # fmt: skip
+            file.write(chunk)
+
+
+async def bounded(request: Request, most: int) -> bytes:
+    """A small body. Raises Problem 413 when it is none."""
+    found = bytearray()
+    async for chunk in request.stream():
+        found += chunk
+        if len(found) > most:
+            raise Problem(413, f"want at most {most} bytes, got more", "body_too_large")
+    return bytes(found)
+
+
+async def _from_form(request: Request, kind: str, folder: Path, limits: ServerLimits) -> Upload:
+    values: dict[str, str] = {}
+    files: dict[str, list[Path]] = {}
+    form = request.form(
+        max_files=MAX_IMAGES + 4, max_fields=limits.parts, max_part_size=limits.field_bytes
+    )
+    async with form as parts:
+        for name, part in parts.multi_items():
+            known = ROLE.fullmatch(name)
+            if known and not isinstance(part, UploadFile):
+                raise Problem(400, f"{known[1]}: want a file, got text", "invalid_type", known[1])
+            if not isinstance(part, UploadFile):
+                values[name] = part
+            elif known:
+                places = files.setdefault(known[1], [])
+                places.append(folder / f"{known[1]}-{len(places)}")
+                await keep(part, places[-1])
+            else:
+                raise Problem(400, f"file field {name[:60]!r} is not known", "unknown_parameter")
+    return Upload(kind, values, {role: tuple(paths) for role, paths in files.items()})
+
+
+async def keep(part: UploadFile, path: Path) -> None:
+    """A file of a form as a file of its own."""
+    await run_in_threadpool(_copy, part.file, path)
+
+
+def _copy(source: IO[bytes], path: Path) -> None:
+    source.seek(0)
+    with path.open("wb") as file:
+        shutil.copyfileobj(source, file, 1 << 20)
+
+
+MOST_BYTES = 50_000_000
+DEADLINE_S = 20.0
+PORTS = {"http": 80, "https": 443}
+INSIDE = [ipaddress.ip_network(net) for net in ("64:ff9b::/96", "2002::/16", "::/96")]  # IPv4 in it
+IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+Resolve = Callable[[str, int], list[str]]
+
+
+def is_allowed(url: str, hosts: Collection[str]) -> bool:
+    """Whether this address may be fetched: http or https, on a host (or host:port) of the list."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    plain = parts.scheme in PORTS and parts.username is None and parts.password is None
+    name = parts.hostname or ""
+    if port not in (None, PORTS.get(parts.scheme)):
+        name = f"{name}:{port}"
+    return plain and name in hosts
+
+
+def is_public(address: IpAddress) -> bool:
+    """Whether an address is nobody's own: not private, loopback, link-local, reserved."""
+    mapped = getattr(address, "ipv4_mapped", None)
+    if mapped is not None:
+        return is_public(mapped)
+    hidden = address.version == 6 and any(address in net for net in INSIDE)
+    return address.is_global and not address.is_multicast and not hidden
+
+
+def resolve_host(name: str, port: int) -> list[str]:
+    """The addresses of a name."""
+    found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+    return [str(place[4][0]) for place in found]
+
+
+def fetch(
+    url: str,
+    path: Path,
+    hosts: Collection[str],
+    *,
+    resolve: Resolve = resolve_host,
+    permitted: Callable[[IpAddress], bool] = is_public,
+) -> None:
+    """Write what is at an address to a file; at most MOST_BYTES, within DEADLINE_S."""
+    if not is_allowed(url, hosts):
+        raise _refused("only pictures on hosts that this server was told of are fetched")
+    parts = urlsplit(url)
+    end = time.monotonic() + DEADLINE_S
+    try:
+        line = _line(parts, _address(parts, resolve, permitted))
+        try:
+            _take(line, parts, path, end)
+        finally:
+            line.close()
+    except (OSError, http.client.HTTPException) as exc:
+        raise _refused(f"the address gave no picture ({type(exc).__name__})") from exc
+
+
+def _address(parts: SplitResult, resolve: Resolve, permitted: Callable[[IpAddress], bool]) -> str:
+    name, port = parts.hostname or "", parts.port or PORTS[parts.scheme]
+    found = [ipaddress.ip_address(text.partition("%")[0]) for text in resolve(name, port)]
+    if not found or not all(map(permitted, found)):
+        raise _refused("the address leads into a private network")
+    return str(found[0])
+
+
+def _line(parts: SplitResult, address: str) -> http.client.HTTPConnection:
+    """A connection to exactly this address, under the name of the host."""
+    name, port = parts.hostname or "", parts.port or PORTS[parts.scheme]
+    raw: Any = socket.create_connection((address, port), timeout=DEADLINE_S)
+    if parts.scheme == "https":
+        raw = ssl.create_default_context().wrap_socket(raw, server_hostname=name)
+    line = http.client.HTTPConnection(name, port)
+    line.sock = raw
+    return line
+
+
+def _take(line: http.client.HTTPConnection, parts: SplitResult, path: Path, end: float) -> None:
+    target = parts.path or "/"
+    line.request("GET", f"{target}?{parts.query}" if parts.query else target)
+    with line.getresponse() as answer:
+        if answer.status != 200:
+            moved = 300 <= answer.status < 400
+            what = "a redirect, which is not followed" if moved else "no picture"
+            raise _refused(f"the address answered {answer.status}: {what}")
+        total = 0
+        with path.open("wb") as file:
+            while piece := answer.read1(1 << 16):
+                total += len(piece)
+                if total > MOST_BYTES or time.monotonic() > end:
+                    raise _refused("the picture there is too large or comes too slowly")
+                file.write(piece)
+
+
+def _refused(why: str) -> Problem:
+    return Problem(400, f"image_url: {why}; send the picture itself", "invalid_image_url", "images")
