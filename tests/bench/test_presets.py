@@ -87,3 +87,28 @@ def test_simulated_priors_are_named_before_the_run_and_in_its_table(dataset, tmp
 
     assert "priors of 1 pictures are simulated" in done.stderr
     assert "raw-prior (simulated)" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--max-cost", "1", "--batch"], "--max-cost and --batch: no service is asked"),
+        (["--gateway", "test"], "add --prior provider:MODEL"),
+        (["--batch-poll", "5"], "goes with --batch"),
+        (["--address", "ray://x"], "goes with --engine ray"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_options_that_say_nothing_without_another_are_refused(dataset, tmp_path, options, words):
+    with pytest.raises(SettingsError, match=words):
+        run("--dataset", dataset, "--task", "lowlight", "--method", "identity",
+            "-o", tmp_path / "run", *options)  # fmt: skip
+
+
+def test_a_flag_overrides_the_field_of_a_preset_also_with_nothing(tmp_path):
+    from verax.cli.bench import Flags, read_plan
+
+    flags = Flags(datasets=["x"], limit=0)
+
+    assert read_plan(None, flags, preset("study")).limit == 0
+    assert read_plan(None, Flags(datasets=["x"]), preset("study")).limit == 100

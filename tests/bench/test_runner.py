@@ -15,7 +15,7 @@ from verax.bench.record import OUTCOMES, Record, finished, open_run
 from verax.bench.runner import Progress, extent, rescore, run
 from verax.bench.stages import without_margin
 from verax.bench.work import Digests, expand
-from verax.cli.bench_progress import log_lines
+from verax.cli.bench_results import log_lines
 from verax.datasets import load
 from verax.errors import SettingsError, UnknownNameError
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from verax import image as images
-from verax.cli.names import KINDS
+from verax.cli.lists import KINDS
 from verax.cli.outcome import sentence
 from verax.errors import extra_packages, install_command
 
@@ -31,6 +31,23 @@ def test_a_second_picture_of_another_scene_is_a_photo(verax, pair, tmp_path, sce
 
     assert len(done.stdout.splitlines()) == 2
     assert "if it is a prior, use --prior" in done.stderr
+
+
+def test_who_knows_better_says_that_the_second_picture_is_the_prior(verax, pair, tmp_path, scene):
+    photo, _ = pair
+    images.write(tmp_path / "other.png", np.ascontiguousarray(scene[::-1, ::-1]))
+
+    done = verax(
+        "restore",
+        photo,
+        tmp_path / "other.png",
+        "--accept-prior",
+        "-o",
+        tmp_path / "a.png",
+        "--json",
+    )
+
+    assert json.loads(done.stdout)["prior"] == "used"
 
 
 def test_a_second_picture_that_a_camera_took_is_a_photo(verax, pair, tmp_path):
@@ -112,6 +129,8 @@ def test_a_dry_run_leaves_nothing_behind(verax, pair, tmp_path):
         (["--max-cost", "1"], "add --model"),
         (["--quality", "high", "--run", "x"], "--quality and --run"),
         (["--batch-poll", "5"], "--batch"),
+        (["--accept-prior"], "there is no prior"),
+        (["--recursive"], "name a folder"),
         (["--model", "m", "--prior", "PRIOR"], "leave one of them out"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

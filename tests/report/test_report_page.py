@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -45,6 +46,7 @@ def report(tmp_path_factory):
     write_page(record, folder / "report.html")
     write_page(record, folder / "linked.html", way="linked")
     write_page(record, folder / "previews.html", way="previews")
+    write_page(record, folder / "shared" / "index.html", way="beside")
     record.close()
     return folder
 
@@ -182,6 +184,17 @@ def test_linked_pictures_are_found_beside_the_page(page, report):
 
     assert page.locator(".compare-pane").count() == 3
     assert (report / "linked.html").stat().st_size < (report / "report.html").stat().st_size
+    page.goto((report / "report.html").as_uri())
+
+
+def test_a_page_with_its_pictures_beside_it_opens_from_wherever_it_is_sent(page, report, tmp_path):
+    shutil.copytree(report / "shared", tmp_path / "sent")
+    assert re.findall(r"\.\./|file://", (tmp_path / "sent" / "index.html").read_text()) == []
+
+    page.goto((tmp_path / "sent" / "index.html").as_uri())
+    loaded(page)
+
+    assert page.locator(".compare-pane").count() == 3
     page.goto((report / "report.html").as_uri())
 
 

@@ -1,17 +1,18 @@
-"""verax bench: run a benchmark, score it again."""
+"""verax bench run: a plan out of flags, a preset or a file; announced, run, shown."""
 
 import sys
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from verax.cli import bench_results
-from verax.cli.asked import Batching
-from verax.cli.bench_asked import bench_asker
-from verax.cli.bench_progress import progress_bar, show
-from verax.cli.paid import BaseUrl, Gateway, LocalOnly, MaxCost, RetryUncertain, Terms
+from verax.cli.asked import Batching, bench_asker
+from verax.cli.bench_results import progress_bar, show
+from verax.cli.grouped import grouped
+from verax.cli.paid import PANEL, Terms
 from verax.errors import SettingsError, choose
 
 if TYPE_CHECKING:
@@ -19,100 +20,158 @@ if TYPE_CHECKING:
     from verax.bench.work import Digests, Work
     from verax.datasets import Dataset
 
+POLL_S = 30.0
+Words = list[str] | None
 app = typer.Typer(
     help="Benchmarks: datasets x methods x priors, resumable, with every outcome counted.",
     no_args_is_help=True,
 )
+app.command()(bench_results.score)
 app.command()(bench_results.report)
 app.command()(bench_results.compare)
 app.command()(bench_results.export)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flags:
+    """The fields of a plan as options; None is not given."""
+
+    datasets: Annotated[
+        Words,
+        typer.Option(
+            "--dataset",
+            help="Folder with input/ target/ generated/, manifest CSV, or a name of the catalog.",
+        ),
+    ] = None
+    tasks: Annotated[
+        Words, typer.Option("--task", help="Only items of this task; folders take it as theirs.")
+    ] = None
+    methods: Annotated[
+        Words, typer.Option("--method", help="identity, dcp, tone, full, raw-prior, ...")
+    ] = None
+    splits: Annotated[
+        Words, typer.Option("--split", help="Splits to use; by default test, unpaired, unnamed.")
+    ] = None
+    priors: Annotated[
+        Words, typer.Option("--prior", help="auto, files, simulated, foreign, oracle, none ...")
+    ] = None
+    degradations: Annotated[
+        Words, typer.Option("--degrade", help="TASK:SEVERITY, for items without a photo.")
+    ] = None
+    metrics: Annotated[
+        Words, typer.Option("--metric", help="Metrics to score; see verax metrics.")
+    ] = None
+    limit: Annotated[
+        int | None, typer.Option(help="At most so many items per dataset and task; 0 is all.")
+    ] = None
+    seed: Annotated[int | None, typer.Option(help="Everything random follows from it.")] = None
+    prompts: Annotated[
+        Words, typer.Option("--prompt", rich_help_panel=PANEL, help="Prompts to ask with, by name.")
+    ] = None
+    repeats: Annotated[
+        int | None, typer.Option(rich_help_panel=PANEL, help="How often to ask for each picture.")
+    ] = None
+    quality: Annotated[
+        str | None, typer.Option(rich_help_panel=PANEL, help="Of the pictures that are asked for.")
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """Where a run goes, and how it runs."""
+
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Run folder; an old one is resumed.")
+    ]
+    engine: Annotated[str, typer.Option(help="threads, processes or ray.")] = "threads"
+    address: Annotated[str | None, typer.Option(help="Ray cluster to use, with --engine ray.")] = (
+        None
+    )
+    workers: Annotated[int, typer.Option(help="Workers; 0 is one per core.")] = 0
+    deviation: Annotated[
+        bool,
+        typer.Option(
+            "--deviation", help="Also measure what each output changed against its photo."
+        ),
+    ] = False
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False
+    batch: Annotated[
+        bool,
+        typer.Option("--batch", rich_help_panel=PANEL, help="Ask for half the price, in 24 hours."),
+    ] = False
+    batch_poll: Annotated[
+        float, typer.Option(rich_help_panel=PANEL, help="Seconds between looks at a batch.")
+    ] = POLL_S
+
+
 @app.command()
+@grouped
 def run(
-    plan_file: Path | None = typer.Argument(None, metavar="[PLAN.toml]", help="A plan as TOML."),
-    preset: str = typer.Option("", help="A plan by name; see verax bench presets."),
-    dataset: list[str] = typer.Option(
-        [], help="Folder with input/ target/ generated/, manifest CSV, or a name of the catalog."
-    ),
-    task: list[str] = typer.Option([], help="Only items of this task; folders take it as theirs."),
-    method: list[str] = typer.Option([], help="identity, dcp, tone, full, raw-prior, ..."),
-    split: list[str] = typer.Option([], help="Splits to use; by default test, unpaired, unnamed."),
-    prior: list[str] = typer.Option([], help="auto, files, simulated, foreign, oracle, none ..."),
-    degrade: list[str] = typer.Option([], help="TASK:SEVERITY, for items without a photo."),
-    metric: list[str] = typer.Option([], help="Metrics to score; see verax metrics."),
-    prompt: list[str] = typer.Option([], help="Prompts by name, where a provider is asked."),
-    repeats: int = typer.Option(1, help="How often a provider is asked for each picture."),
-    limit: int = typer.Option(0, help="At most so many items per dataset and task; 0 is all."),
-    seed: int = typer.Option(0, help="Everything random follows from it."),
-    output: Path = typer.Option(..., "-o", "--output", help="Run folder; an old one is resumed."),
-    engine: str = typer.Option("threads", help="threads, processes or ray."),
-    address: str | None = typer.Option(None, help="Ray cluster to use, with --engine ray."),
-    deviation: bool = typer.Option(
-        False, "--deviation", help="Also measure what each output changed against its photo."
-    ),
-    workers: int = typer.Option(0, help="Workers; 0 is one per core."),
-    quality: str = typer.Option("", help="Quality of the pictures that a provider makes."),
-    batch: bool = typer.Option(False, "--batch", help="Ask through the Batch API: slow, cheaper."),
-    batch_poll: float = typer.Option(30.0, help="Seconds between looks at a batch."),
-    gateway: Gateway = None,
-    base_url: BaseUrl = None,
-    local_only: LocalOnly = False,
-    max_cost: MaxCost = None,
-    retry_uncertain: RetryUncertain = False,
-    dry_run: bool = typer.Option(False, "--dry-run", help="Say what would be done, do nothing."),
-    as_json: bool = typer.Option(False, "--json", help="Print the summary as JSON."),
+    *,
+    plan_file: Annotated[
+        Path | None, typer.Argument(metavar="PLAN.toml", help="A plan as TOML.")
+    ] = None,
+    preset: Annotated[str, typer.Option(help="A plan by name; see verax bench presets.")] = "",
+    flags: Flags,
+    running: Running,
+    terms: Terms,
 ) -> None:
     """Run a plan, or go on with it where it stopped."""
     from verax.bench.engines import default_workers
     from verax.bench.plan import preset as preset_of
     from verax.bench.runner import run as run_plan
 
-    flags: dict[str, Any] = {
-        "datasets": tuple(dataset),
-        "methods": tuple(method),
-        "tasks": tuple(task),
-        "priors": tuple(prior),
-        "splits": tuple(split),
-        "degradations": tuple(degrade),
-        "metrics": tuple(metric),
-        "prompts": tuple(prompt),
-        "repeats": repeats,
-        "limit": limit,
-        "seed": seed,
-        "quality": quality,
-    }
     chosen = preset_of(preset) if preset else None
     plan = read_plan(plan_file, flags, chosen)
-    deviation = deviation or bool(chosen and chosen.deviation)
-    works, digests = announced_works(plan, output, deviation=deviation)
-    if address and engine != "ray":
-        raise SettingsError(f"--address goes with --engine ray, not with {engine}")
+    deviation = running.deviation or bool(chosen and chosen.deviation)
+    works, digests = announced_works(plan, running.output, deviation=deviation)
+    asking = any(work.question for work in works)
+    check_options(running, terms, asking=asking)
     go = partial(
         run_plan,
         plan,
         works,
-        output,
-        engine=engine,
-        workers=workers or default_workers(),
-        address=address,
+        running.output,
+        engine=running.engine,
+        workers=running.workers or default_workers(),
+        address=running.address,
         deviation=deviation,
         digests=digests,
     )
-    terms = Terms(
-        gateway, base_url, local_only, max_cost, dry_run=dry_run, retry_uncertain=retry_uncertain
-    )
-    if any(work.question for work in works):
-        with bench_asker(terms, Batching(batch, batch_poll), output) as asker:
+    if asking:
+        batching = Batching(running.batch, running.batch_poll)
+        with bench_asker(terms, batching, running.output) as asker:
             if not asker.announce(works):
                 return
             with progress_bar() as tell:
                 summary = go(ask=asker.ask, tell=tell)
-        show(summary, output, as_json=as_json)
-    elif not dry_run:
+    elif terms.dry_run:
+        return
+    else:
         with progress_bar() as tell:
             summary = go(tell=tell)
-        show(summary, output, as_json=as_json)
+    show(summary, running.output, as_json=running.as_json)
+
+
+def check_options(running: Running, terms: Terms, *, asking: bool) -> None:
+    """Raises SettingsError for options that say nothing without another."""
+    if running.address and running.engine != "ray":
+        raise SettingsError(f"--address goes with --engine ray, not with {running.engine}")
+    if running.batch_poll != POLL_S and not running.batch:
+        raise SettingsError("--batch-poll goes with --batch")
+    paid = {
+        "--gateway": terms.gateway,
+        "--base-url": terms.base_url,
+        "--max-cost": terms.max_cost is not None,
+        "--run": terms.run,
+        "--retry-uncertain": terms.retry_uncertain,
+        "--batch": running.batch,
+    }
+    given = [name for name, value in paid.items() if value]
+    if given and not asking:
+        raise SettingsError(
+            f"{' and '.join(given)}: no service is asked for priors; add --prior provider:MODEL"
+        )
 
 
 def announced_works(plan: "Plan", output: Path, *, deviation: bool) -> "tuple[list[Work], Digests]":
@@ -182,15 +241,19 @@ def check_tasks(plan: "Plan") -> None:
             choose(dict.fromkeys([*known, *own]), task, kind="task")
 
 
-def read_plan(file: Path | None, flags: dict[str, Any], preset: "Preset | None" = None) -> "Plan":
+def read_plan(file: Path | None, flags: Flags, preset: "Preset | None" = None) -> "Plan":
     """The plan of the file alone, or of the flags over those of the preset."""
     from verax.bench import plan as plans
 
-    given = {name: value for name, value in flags.items() if value != UNSET.get(name, ())}
+    given: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in asdict(flags).items()
+        if value not in (None, [])
+    }
     if file is not None:
         if given or preset:
-            told = ", ".join([*given, *(["preset"] if preset else [])])
-            raise SettingsError(f"{file} and the flags {told}: give one or the other")
+            both = ", ".join([*given, *(["preset"] if preset else [])])
+            raise SettingsError(f"{file} and the flags {both}: give one or the other")
         if not file.is_file():
             raise SettingsError(f"{file}: want a plan file (TOML), there is none")
         return plans.from_toml(file.read_text(encoding="utf-8"), name=str(file))
@@ -198,27 +261,6 @@ def read_plan(file: Path | None, flags: dict[str, Any], preset: "Preset | None" 
     if not (given.get("datasets") and given.get("methods")):
         raise SettingsError("want a plan file, or --dataset with --method or --preset")
     return plans.check(plans.Plan(**given))
-
-
-UNSET = {"repeats": 1, "limit": 0, "seed": 0, "quality": ""}  # flags that were not given
-
-
-@app.command()
-def score(
-    folder: Path = bench_results.Run,
-    metric: list[str] = typer.Option(..., help="Metrics to add; see verax metrics."),
-    deviation: bool = typer.Option(False, "--deviation", help="Also what each output changed."),
-    workers: int = typer.Option(0, help="Workers; 0 is one per core."),
-) -> None:
-    """Score the stored outputs of a run by further metrics; nothing is made or asked anew."""
-    from verax.bench.engines import default_workers
-    from verax.bench.runner import rescore
-
-    with progress_bar() as tell:
-        count = rescore(
-            folder, metric, workers=workers or default_workers(), deviation=deviation, tell=tell
-        )
-    print(f"{count} outputs have new scores")
 
 
 @app.command("presets")

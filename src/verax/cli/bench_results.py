@@ -1,35 +1,183 @@
-"""verax bench report, compare, export: what a finished run says."""
+"""What a run says while it goes on and when it is done: score, report, compare, export, release."""
 
 import json
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 if TYPE_CHECKING:
     from verax.bench.record import Record
+    from verax.bench.runner import Progress, RunSummary
     from verax.report.gallery import Way
 
 Run = typer.Argument(..., metavar="RUN", help="A run folder.")
+LINE_S = 30.0  # between two lines in a log
+STAGES = ("outputs", "scores", "deviations")
+
+
+@contextmanager
+def progress_bar() -> Iterator["Callable[[Progress], None]"]:
+    """Done, failed, cost and time left: a bar on a terminal, a line now and then in a log."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield log_lines()
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("failed {task.fields[failed]}  ${task.fields[cost]:.2f}"),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=console) as bar:
+        rows = {
+            name: bar.add_task(name, total=None, failed=0, cost=0.0, visible=False)
+            for name in STAGES
+        }
+
+        def tell(now: "Progress") -> None:
+            bar.update(
+                rows[now.stage],
+                visible=True,
+                completed=now.finished,
+                total=now.total,
+                failed=now.failed,
+                cost=now.cost_usd,
+            )
+
+        yield tell
+
+
+def log_lines(
+    clock: Callable[[], float] = time.monotonic, every_s: float = LINE_S
+) -> "Callable[[Progress], None]":
+    """A teller that prints a line per stage and `every_s`, with the time left at this pace."""
+    starts: dict[str, tuple[float, int]] = {}
+    last = {name: clock() for name in STAGES}
+
+    def tell(now: "Progress") -> None:
+        start, before = starts.setdefault(now.stage, (clock(), now.finished))
+        if clock() - last[now.stage] < every_s:
+            return
+        last[now.stage] = clock()
+        done = now.finished - before
+        left = (clock() - start) / done * (now.total - now.finished) if done else 0.0
+        print(
+            f"{now.stage} {now.finished} of {now.total}, failed {now.failed}, "
+            f"${now.cost_usd:.2f}, about {left / 60:.0f} minutes left",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    return tell
+
+
+def show(summary: "RunSummary", folder: Path, *, as_json: bool) -> None:
+    """What the run holds now, with its tables."""
+    tables = leaderboards_of(folder)
+    if as_json:
+        print(json.dumps({"run": str(folder), **asdict(summary), "tables": tables}))
+        return
+    for table in tables:
+        print_table(table)
+    counts = ", ".join(f"{n} {name}" for name, n in summary.outcomes.items() if n)
+    print(f"{summary.items} items: {counts}; cost ${summary.cost_usd:.2f}")
+    for reason, n in summary.reasons.items():
+        print(f"  {n} times: {reason}")
+    if summary.aside:
+        print(f"{summary.aside} outputs of other inputs or versions are set aside, not counted")
+    print(f"{summary.new_outputs} outputs and {summary.new_scores} scores are new; run: {folder}")
+    print(f"next: verax bench report {folder} -o report.html")
+
+
+def leaderboards_of(folder: Path) -> list[dict[str, Any]]:
+    """Every table of a run as JSON can hold it: one line per method and prior, best first."""
+    from verax.report.leaderboard import leaderboards
+    from verax.report.results import read
+
+    with opened(folder) as record:
+        tables = leaderboards(read(record))
+    return [
+        {
+            "title": table.title,
+            "metric": table.metric,
+            "unit": table.unit,
+            "pictures": table.pictures,
+            "lines": [
+                {
+                    "line": line.label,
+                    "mean": line.interval.mean if line.interval else None,
+                    "low": line.interval.low if line.interval else None,
+                    "high": line.interval.high if line.interval else None,
+                    "seconds": line.seconds,
+                }
+                for line in table.lines
+            ],
+        }
+        for table in tables
+    ]
+
+
+def print_table(table: dict[str, Any]) -> None:
+    """One table for the console."""
+    unit = f" {table['unit']}" if table["unit"] else ""
+    print(f"{table['title']}, {table['metric']}{unit}, {table['pictures']} pictures")
+    width = max(len(line["line"]) for line in table["lines"])
+    for line in table["lines"]:
+        mean = "–" if line["mean"] is None else f"{line['mean']:.3f}"
+        between = "" if line["mean"] is None else f"  {line['low']:.3f} to {line['high']:.3f}"
+        print(f"  {line['line']:{width}}{mean:>10}{between}")
+
+
+def score(
+    folder: Path = Run,
+    metric: list[str] = typer.Option(..., help="Metrics to add; see verax metrics."),
+    deviation: bool = typer.Option(False, "--deviation", help="Also what each output changed."),
+    workers: int = typer.Option(0, help="Workers; 0 is one per core."),
+) -> None:
+    """Score the stored outputs of a run by further metrics; nothing is made or asked anew."""
+    from verax.bench.engines import default_workers
+    from verax.bench.runner import rescore
+
+    with progress_bar() as tell:
+        count = rescore(
+            folder, metric, workers=workers or default_workers(), deviation=deviation, tell=tell
+        )
+    print(f"{count} outputs have new scores")
 
 
 def report(
     folder: Path = Run,
-    output: Path = typer.Option(Path("report.html"), "-o", "--output", help="The page."),
+    output: Path = typer.Option(
+        Path("report.html"), "-o", "--output", help="The page, or a folder for it and its pictures."
+    ),
     pictures: str = typer.Option(
-        "auto", help="inside, previews (WebP, inside) or linked; auto keeps the page small."
+        "auto", help="inside, previews (WebP, inside), beside (copies) or linked; auto is small."
     ),
 ) -> None:
-    """Write one HTML page that shows a run; it opens without a network."""
+    """Write one HTML page that shows a run; it opens without a network.
+
+    A folder for it (-o shared/) gets the page as index.html and its pictures, and opens anywhere.
+    """
     from verax.errors import choose
+    from verax.report.gallery import WAYS
     from verax.report.page import write_page
 
     ways: dict[str, Way | None] = {"auto": None}
-    ways |= {"inside": "inside", "previews": "previews", "linked": "linked"}
+    ways |= {name: name for name in WAYS}
     way = choose(ways, pictures, kind="way of keeping pictures")
+    if output.is_dir() or not output.suffix:
+        output, way = output / "index.html", way or "beside"
     with opened(folder) as record:
         write_page(record, output, way=way)
     print(f"{output}  {output.stat().st_size / 1e6:.1f} MB")
@@ -87,3 +235,25 @@ def opened(folder: Path) -> "Iterator[Record]":
         yield record
     finally:
         record.close()
+
+
+def release(
+    folder: Path = Run,
+    output: Path = typer.Argument(..., metavar="DIR", help="An empty folder to write into."),
+    licence: str = typer.Option("", help="Of your own photos, where none is stated: 'CC BY 4.0'."),
+) -> None:
+    """Write a run as a dataset: pictures, Parquet index, WebDataset shards, dataset card.
+
+    What a licence does not allow to be published is left out and named. Pictures made from photos
+    without a licence are left out, unless --licence states it.
+    """
+    from verax.report.release import release as write
+
+    with opened(folder) as record:
+        made = write(record, output, licence=licence)
+    print(
+        f"{len(made.published)} pictures published, {len(made.withheld)} withheld for their "
+        f"licence, {len(made.without_output)} items without a picture; {output}/README.md"
+    )
+    for why in sorted({row["licence"] or "none stated, see --licence" for row in made.withheld}):
+        print(f"withheld: {why}")

@@ -13,22 +13,18 @@ import verax
 from verax.cli import (
     align,
     bench,
+    bench_results,
     data,
-    demo,
     generate,
     journal,
+    lists,
     measure,
-    models,
-    names,
-    provenance,
-    register,
-    release,
     restore,
     score,
     serve,
-    serve_test,
     straighten,
     train,
+    tryout,
 )
 from verax.errors import InputError, OutputError, VeraxError
 
@@ -59,27 +55,27 @@ def main(
 
 
 app.command()(restore.restore)
-app.command()(register.register)
+app.command()(measure.register)
 app.command()(align.align)
 app.command()(straighten.straighten)
 app.command()(generate.edit)
 app.command()(generate.generate)
-app.command()(models.models)
-app.command()(models.probe)
+app.command()(lists.models)
+app.command()(lists.probe)
 app.command()(measure.measure)
 app.command()(score.score)
 app.command()(score.metrics)
-app.command()(names.names)
-app.command()(demo.demo)
+app.command()(lists.names)
+app.command()(tryout.demo)
 app.add_typer(bench.app, name="bench")
 app.add_typer(data.app, name="data")
-app.command()(release.release)
+app.command()(bench_results.release)
 app.add_typer(journal.app, name="journal")
-app.command()(provenance.provenance)
+app.command()(measure.provenance)
 app.command()(train.train)
 app.command()(train.export)
 app.command()(serve.serve)
-app.command("serve-test")(serve_test.serve_test)
+app.command("serve-test")(tryout.serve_test)
 app.add_typer(serve.key_app, name="serve-key")
 
 

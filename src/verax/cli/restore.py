@@ -29,9 +29,13 @@ def restore(photos: Photos, files: Files, choices: Choices, ask: Ask, terms: Ter
     prior, registration = files.prior, None
     paying = any((ask.model, ask.prompt, terms.gateway, terms.base_url, ask.batch, terms.dry_run))
     if not paying and prior is None:
-        photos, prior, registration = second_as_prior(photos)
+        photos, prior, registration = second_as_prior(photos, accept=choices.accept_prior)
     asking = paying or (ask.task != "auto" and prior is None)
     check_options(ask, terms, asking=asking)
+    if choices.accept_prior and prior is None and not asking:
+        raise InputError("--accept-prior: there is no prior; add it as a second picture or --prior")
+    if files.recursive and not any(photo.is_dir() for photo in photos):
+        raise InputError("--recursive takes the folders below a folder; name a folder of photos")
     paths, several = pairing.expand(photos, recursive=files.recursive)
     if prior is not None and asking and not several:
         raise InputError("--prior is at hand, so no service need be asked: leave one of them out")

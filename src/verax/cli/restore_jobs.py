@@ -56,11 +56,12 @@ class Options:
 
 
 def second_as_prior(
-    pictures: list[Path],
+    pictures: list[Path], *, accept: bool = False
 ) -> "tuple[list[Path], Path | None, Registration | None]":
     """Two picture files of one scene are a photo and its prior; anything else is photos.
 
-    Generators write no camera into their files: a second picture with one in it is a photo.
+    Generators write no camera into their files: a second picture with one in it is a photo, unless
+    somebody knows better (`accept`).
     """
     from verax import image as images
     from verax.geometry.register import register
@@ -71,10 +72,10 @@ def second_as_prior(
         photo, other = (images.read(path) for path in pictures)
     except VeraxError:  # said when its turn comes; the other one is restored
         return pictures, None, None
-    taken_by = camera(other)
+    taken_by = "" if accept else camera(other)
     names = [path.name for path in pictures]
     first, second = names if len(set(names)) == 2 else map(str, pictures)
-    if taken_by or not (found := register(photo.pixels, other.pixels)).usable:
+    if taken_by or not (found := register(photo.pixels, other.pixels, accept=accept)).usable:
         why = f"a {taken_by} took it" if taken_by else WHY[found.placed]
         print(
             f"note: {second} is restored as a photo of its own, since {why}; "

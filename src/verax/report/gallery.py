@@ -3,10 +3,12 @@
 Names, reasons and picture sources stand once in lists, rows point into them, so that a report over
 100,000 outputs stays a file that a browser opens. Few pictures go into the page as they are. More
 go in as WebP previews, which are for looking at: scores come from the files. Beyond that the page
-links the files of the run folder.
+links the files of the run folder and the dataset. Copied beside it, page and pictures are one
+folder that opens anywhere.
 """
 
 import base64
+import hashlib
 import json
 import os
 from collections import defaultdict
@@ -14,7 +16,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import cv2
 
@@ -25,8 +27,11 @@ from verax.errors import InputError
 from verax.image.places import left_in
 from verax.metrics import METRICS
 from verax.report.results import Results, label_of
+from verax.store import write_whole
 
-Way = Literal["inside", "previews", "linked"]
+Way = Literal["inside", "previews", "beside", "linked"]
+WAYS: tuple[Way, ...] = get_args(Way)
+BESIDE = "pictures"  # folder of copies beside a page
 
 INSIDE_BYTES = 20_000_000  # of all pictures, to go in as they are
 PREVIEW_PIXELS = 400_000_000  # of all pictures, to go in as previews: a page of 30 to 60 MB
@@ -94,7 +99,15 @@ class Pictures:
                     kind, data = "png", images.encode(images.read(path).pixels, format="png")
         except InputError:  # a broken photo is a failed item and not shown
             return ""
+        if self.way == "beside":
+            return self._copied(data, kind)
         return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+    def _copied(self, data: bytes, kind: str) -> str:
+        """The address of a copy beside the page, named by what it holds."""
+        name = f"{hashlib.sha256(data).hexdigest()[:16]}.{kind}"
+        write_whole(self.folder / BESIDE / name, data)
+        return f"{BESIDE}/{name}"
 
 
 def _preview(path: Path) -> bytes:
@@ -207,9 +220,11 @@ def gallery(results: Results, folder: Path, pictures: Pictures) -> dict[str, Any
         reference = rows.picture(first.reference, folder / first.reference)
         name = f"{item}, {degradation}" if degradation else item
         entries.append([tasks.of(task), name, photo, reference, [rows.row(r) for r in several]])
-    start = os.path.relpath(folder / "outputs", pictures.folder).replace(os.sep, "/")
+    start = ""
+    if pictures.way == "linked":
+        start = os.path.relpath(folder / "outputs", pictures.folder).replace(os.sep, "/") + "/"
     return {
-        "outputs": start + "/",
+        "outputs": start,
         "metrics": metrics,
         "outcomes": list(OUTCOMES),
         "tasks": tasks.values,
