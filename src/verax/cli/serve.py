@@ -140,7 +140,10 @@ def only_server(folder: Path) -> "Presence":
 
 def need_server() -> None:
     """Raises MissingExtraError where the packages of the server are not installed."""
-    if any(find_spec(name) is None for name in ("starlette", "uvicorn", "prometheus_client")):
+    if any(
+        find_spec(name) is None
+        for name in ("starlette", "uvicorn", "prometheus_client", "pydantic")
+    ):
         raise missing_extra("verax serve", "serve")
 
 

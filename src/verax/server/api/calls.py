@@ -12,29 +12,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from verax.errors import InputError
-from verax.fusion.dial import DEFAULT as DEFAULT_FIDELITY
 from verax.image.header import READABLE, Header, header_of
 from verax.server.api.intake import MAX_IMAGES, Upload, is_allowed
+from verax.server.api.models import read_fields
 from verax.server.door import ServerLimits
 from verax.server.problems import Problem
 from verax.server.workers import limited
 
-MAX_PROMPT = 32_000
-TEXT_FIELDS = (
-    "model", "prompt", "size", "quality", "complexity", "background", "output_format",
-    "moderation", "input_fidelity", "safety_identifier", "user", "response_format", "style",
-)  # fmt: skip
-NUMBERS = {"n": (1, 10), "output_compression": (0, 100), "partial_images": (0, 3)}
-CHOICES = {
-    "output_format": ("png", "jpeg", "webp"),
-    "background": ("transparent", "opaque", "auto"),
-    "moderation": ("auto", "low"),
-    "quality": ("auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"),
-    "response_format": ("b64_json",),
-}
 IGNORED = ("user", "response_format", "style")
 LIMIT_S = 20  # a header that takes longer is an attack
 
@@ -169,45 +156,30 @@ def _data(url: str, param: str) -> bytes:
 def _checked(
     kind: str, values: dict[str, Any], files: dict[str, list[Path]], limits: ServerLimits
 ) -> ImageCall:
-    known = {*TEXT_FIELDS, *NUMBERS, "stream", "fidelity"}
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise Problem(
-            400, f"unknown parameter {unknown[0][:60]!r}", "unknown_parameter", unknown[0][:60]
-        )
-    fields: dict[str, Any] = {
-        name: _text(values, name) for name in TEXT_FIELDS if values.get(name) is not None
-    }
-    fields |= {n: _number(values, n) for n in NUMBERS if values.get(n) is not None}
+    given = read_fields(values)
+    fields = given.given()
     images = tuple(files.get("image", ()))
     if len(images) > MAX_IMAGES:
         raise _too_many(len(images))
     if kind == "edit" and not images:
         raise Problem(400, "image: want at least one picture, got none", "missing", "image")
-    prompt = fields.pop("prompt", "")
-    if len(prompt) > MAX_PROMPT:
-        raise Problem(
-            400, f"prompt: want at most {MAX_PROMPT} characters, got {len(prompt)}",
-            "invalid_value", "prompt",
-        )  # fmt: skip
+    prompt = given.prompt or ""
     if kind == "generation" and not prompt.strip():
         raise Problem(400, "prompt: want what the picture should show", "missing", "prompt")
-    found = [header(path, "image", limits) for path in images]
-    sizes = tuple((one.width, one.height) for one in found)
+    heads = [header(path, "image", limits) for path in images]
+    sizes = tuple((head.width, head.height) for head in heads)
     mask = next(iter(files.get("mask", ())), None)
     if mask is not None:
         header(mask, "mask", limits)
     warnings = tuple(f"{name} is not used here" for name in IGNORED if fields.pop(name, None))
-    model = fields.pop("model", "verax/local")
-    stream = _flag(values, "stream")
-    fidelity = _share(values)
+    model = "verax/local" if given.model is None else given.model
     digest = hashlib.sha256()
-    about = [kind, model, prompt, fields, stream, fidelity]
+    about = [kind, model, prompt, fields, given.stream, given.fidelity]
     digest.update(json.dumps(about, sort_keys=True).encode())
     for path in (*images, *([mask] if mask else [])):
         digest.update(_sha256(path))
     return ImageCall(
-        kind, model, prompt, images, sizes, mask, fields, stream, fidelity, warnings,
+        kind, model, prompt, images, sizes, mask, fields, given.stream, given.fidelity, warnings,
         digest.hexdigest(),
     )  # fmt: skip
 
@@ -221,53 +193,3 @@ def _too_many(count: int) -> Problem:
     return Problem(
         400, f"image: want at most {MAX_IMAGES} pictures, got {count}", "invalid_value", "image"
     )
-
-
-def is_text(value: object) -> TypeGuard[str]:
-    """Whether a value is text that can be sent on: JSON may name halves of a sign, and nothing."""
-    if not isinstance(value, str) or "\x00" in value:
-        return False
-    return not any("\ud800" <= sign <= "\udfff" for sign in value)
-
-
-def _text(values: dict[str, Any], name: str) -> str:
-    value = values[name]
-    if not is_text(value):
-        raise Problem(400, f"{name}: want text", "invalid_type", name)
-    if name in CHOICES and value not in CHOICES[name]:
-        choices = ", ".join(CHOICES[name])
-        raise Problem(400, f"{name}: want {choices}, got {value[:60]!r}", "invalid_value", name)
-    return value
-
-
-def _number(values: dict[str, Any], name: str) -> int:
-    low, high = NUMBERS[name]
-    value = values[name]
-    try:
-        number = int(value) if isinstance(value, str) else value
-    except ValueError:
-        number = None
-    if isinstance(number, bool) or not isinstance(number, int):
-        raise Problem(400, f"{name}: want a whole number", "invalid_type", name)
-    if not low <= number <= high:
-        raise Problem(400, f"{name}: want {low} to {high}, got {number}", "invalid_value", name)
-    return number
-
-
-def _flag(values: dict[str, Any], name: str) -> bool:
-    value = values.get(name)
-    words = {None: False, False: False, True: True, "true": True, "false": False, "": False}
-    if not isinstance(value, (bool, str, type(None))) or value not in words:
-        raise Problem(400, f"{name}: want true or false", "invalid_type", name)
-    return words[value]
-
-
-def _share(values: dict[str, Any]) -> float:
-    value = values.get("fidelity")
-    try:
-        share = DEFAULT_FIDELITY if value is None else float(value)
-    except (TypeError, ValueError):
-        share = -1.0
-    if not 0.0 <= share <= 1.0:
-        raise Problem(400, "fidelity: want a number from 0 to 1", "invalid_value", "fidelity")
-    return share

@@ -3,9 +3,7 @@
 from typing import Any
 
 import verax
-from verax.server.api.calls import CHOICES, MAX_PROMPT, NUMBERS
-
-TEXT = {"type": "string", "pattern": "^[^\\x00]*$"}
+from verax.server.api.models import SCHEMAS, answer_schemas, field_schemas
 
 
 def description() -> dict[str, Any]:
@@ -15,9 +13,9 @@ def description() -> dict[str, Any]:
         "info": {"title": "Verax", "version": verax.__version__},
         "security": [{"key": []}, {}],
         "paths": {
-            "/v1/models": {"get": _operation("models", "Models", _json("Models"))},
+            "/v1/models": {"get": _operation("models", "Models", _json("ModelList"))},
             "/v1/models/{name}": {
-                "get": {**_operation("model", "One model", _json("Model")),
+                "get": {**_operation("model", "One model", _json("ModelEntry")),
                         "parameters": [_NAME]},
             },
             "/v1/images/edits": {
@@ -33,7 +31,7 @@ def description() -> dict[str, Any]:
         },
         "components": {
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
-            "schemas": _schemas(),
+            "schemas": answer_schemas(),
         },
     }  # fmt: skip
 
@@ -48,7 +46,7 @@ _IDEMPOTENCY = {
 
 
 def _operation(name: str, summary: str, content: dict[str, Any]) -> dict[str, Any]:
-    error = {"description": "What went wrong", "content": _json("Error")}
+    error = {"description": "What went wrong", "content": _json("ErrorBody")}
     statuses = (
         "400", "401", "403", "404", "408", "409", "413", "415", "421", "429", "500", "502", "503",
         "504",
@@ -64,11 +62,11 @@ def _operation(name: str, summary: str, content: dict[str, Any]) -> dict[str, An
 
 
 def _json(schema: str) -> dict[str, Any]:
-    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+    return {"application/json": {"schema": {"$ref": SCHEMAS + schema}}}
 
 
 def _images() -> dict[str, Any]:
-    return {**_json("Images"), "text/event-stream": {"schema": {"type": "string"}}}
+    return {**_json("ImagesBody"), "text/event-stream": {"schema": {"type": "string"}}}
 
 
 def _body(media_type: str, schema: dict[str, Any]) -> dict[str, Any]:
@@ -80,7 +78,7 @@ def _edit_body() -> dict[str, Any]:
     form = {
         "type": "object",
         "properties": {
-            **_fields(),
+            **field_schemas(),
             "image": {"oneOf": [file, {"type": "array", "items": file}]},
             "image[]": {"type": "array", "items": file, "maxItems": 16},
             "mask": file,
@@ -95,7 +93,7 @@ def _edit_body() -> dict[str, Any]:
     body = {
         "type": "object",
         "properties": {
-            **_fields(),
+            **field_schemas(),
             "images": {"type": "array", "items": reference, "minItems": 1, "maxItems": 16},
             "mask": reference,
         },
@@ -114,72 +112,7 @@ def _edit_body() -> dict[str, Any]:
 def _generation() -> dict[str, Any]:
     return {
         "type": "object",
-        "properties": _fields(),
+        "properties": field_schemas(),
         "required": ["prompt"],
         "additionalProperties": False,
-    }
-
-
-def _fields() -> dict[str, Any]:
-    choices = {name: {"type": "string", "enum": list(c)} for name, c in CHOICES.items()}
-    numbers = {
-        name: {"type": "integer", "minimum": low, "maximum": high}
-        for name, (low, high) in NUMBERS.items()
-    }
-    return {
-        "model": TEXT,
-        "prompt": {**TEXT, "maxLength": MAX_PROMPT},
-        "size": TEXT,
-        **choices,
-        **numbers,
-        "stream": {"type": "boolean"},
-        "fidelity": {"type": "number", "minimum": 0, "maximum": 1},
-    }
-
-
-def _schemas() -> dict[str, Any]:
-    text, whole = {"type": "string"}, {"type": "integer"}
-    maybe = {"type": ["string", "null"]}
-    error = {
-        "type": "object",
-        "properties": {"message": text, "type": text, "param": maybe, "code": maybe},
-        "required": ["message", "type", "param", "code"],
-    }
-    model = {
-        "type": "object",
-        "properties": {"id": text, "object": {"const": "model"}, "created": whole,
-                       "owned_by": text, "shutdown_date": maybe},
-        "required": ["id", "object", "created", "owned_by"],
-    }  # fmt: skip
-    picture = {"type": "object", "properties": {"b64_json": text}, "required": ["b64_json"]}
-    return {
-        "Error": {"type": "object", "properties": {"error": error}, "required": ["error"]},
-        "Model": model,
-        "Models": {
-            "type": "object",
-            "properties": {
-                "object": {"const": "list"},
-                "data": {"type": "array", "items": {"$ref": "#/components/schemas/Model"}},
-            },
-            "required": ["object", "data"],
-        },
-        "Images": {
-            "type": "object",
-            "properties": {
-                "created": whole,
-                "data": {"type": "array", "items": picture},
-                "size": text,
-                "quality": text,
-                "output_format": text,
-                "background": text,
-                "usage": {"type": "object"},
-                "verax": {"type": "object"},
-            },
-            "required": ["created", "data", "usage"],
-        },
-        "Health": {
-            "type": "object",
-            "properties": {"status": {"const": "ok"}},
-            "required": ["status"],
-        },
     }

@@ -20,8 +20,9 @@ from verax.geometry import canvas as canvases
 from verax.priors.generated import DEFAULT_MODEL, size_rules
 from verax.priors.session import numbered
 from verax.providers.requests import EditRequest, GenerateRequest, ImageFile
-from verax.server.api.calls import MAX_PROMPT, ImageCall, is_text
+from verax.server.api.calls import ImageCall
 from verax.server.api.intake import bounded
+from verax.server.api.models import MAX_PROMPT, is_text
 from verax.server.api.routes import Context
 from verax.server.api.upstream import FAITHFUL, Upstream
 from verax.server.keys import Account

@@ -1,0 +1,195 @@
+"""What the API takes and gives, as pydantic models: the checks, their messages, and the schemas.
+
+A form sends numbers and flags as text; JSON null means that a field is not given.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Annotated, Any, Literal, TypeGuard
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
+from pydantic.json_schema import models_json_schema
+from pydantic_core import ErrorDetails as FieldError
+from pydantic_core import PydanticCustomError
+
+from verax.fusion.dial import DEFAULT as DEFAULT_FIDELITY
+from verax.server.problems import Problem
+
+MAX_PROMPT = 32_000
+FLAGS = {None: False, False: False, True: True, "true": True, "false": False, "": False}
+SCHEMAS = "#/components/schemas/"
+
+
+def whole_number(value: object) -> int:
+    """A whole number, also as text. Raises PydanticCustomError for anything else."""
+    with suppress(ValueError):
+        number = int(value) if isinstance(value, str) else value
+        if isinstance(number, int) and not isinstance(number, bool):
+            return number
+    raise PydanticCustomError("whole_number", "want a whole number")
+
+
+def flag(value: object) -> bool:
+    """True or false, also as text; nothing is false."""
+    if not isinstance(value, bool | str | type(None)) or value not in FLAGS:
+        raise PydanticCustomError("flag", "want true or false")
+    return FLAGS[value]
+
+
+Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+Whole = Annotated[int, BeforeValidator(whole_number)]
+Flag = Annotated[bool, BeforeValidator(flag), WithJsonSchema({"type": "boolean"})]
+Share = Annotated[
+    float,
+    Field(ge=0, le=1, allow_inf_nan=False),
+    BeforeValidator(lambda value: DEFAULT_FIDELITY if value is None else value),
+]
+
+
+class ImageFields(BaseModel):
+    """Every field of an edit or a generation but its pictures; `fidelity` is Verax's own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    model: Text | None = None
+    prompt: Annotated[Text, Field(max_length=MAX_PROMPT)] | None = None
+    size: Text | None = None
+    quality: Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"] | None = (
+        None
+    )
+    complexity: Text | None = None
+    background: Literal["transparent", "opaque", "auto"] | None = None
+    output_format: Literal["png", "jpeg", "webp"] | None = None
+    output_compression: Annotated[Whole, Field(ge=0, le=100)] | None = None
+    moderation: Literal["auto", "low"] | None = None
+    input_fidelity: Text | None = None
+    safety_identifier: Text | None = None
+    user: Text | None = None
+    response_format: Literal["b64_json"] | None = None
+    style: Text | None = None
+    n: Annotated[Whole, Field(ge=1, le=10)] | None = None
+    partial_images: Annotated[Whole, Field(ge=0, le=3)] | None = None
+    stream: Flag = False
+    fidelity: Share = DEFAULT_FIDELITY
+
+    def given(self) -> dict[str, Any]:
+        """The fields that are not None, without model, prompt, stream and fidelity."""
+        return self.model_dump(exclude_none=True, exclude={"model", "prompt", "stream", "fidelity"})
+
+
+def read_fields(values: Mapping[str, Any]) -> ImageFields:
+    """The fields of a request, checked. Raises Problem 400 that names the first wrong one."""
+    try:
+        return ImageFields.model_validate(values)
+    except ValidationError as exc:
+        errors = exc.errors(include_url=False)
+        first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
+        raise field_problem(first) from None
+
+
+def field_problem(error: FieldError) -> Problem:
+    """The answer to one wrong field."""
+    name, kind, value = str(error["loc"][0])[:60], error["type"], error["input"]
+    if kind == "extra_forbidden":
+        return Problem(400, f"unknown parameter {name!r}", "unknown_parameter", name)
+    text = isinstance(value, str)
+    limits = error.get("ctx", {})
+    words = {
+        "literal_error": f"want {limits.get('expected')}, got {str(value)[:60]!r}",
+        "string_too_long": f"want at most {limits.get('max_length')} characters, "
+        f"got {len(value) if text else 0}",
+        "greater_than_equal": f"want at least {limits.get('ge')}, got {value}",
+        "less_than_equal": f"want at most {limits.get('le')}, got {value}",
+    }
+    if kind in words and (text or kind != "literal_error"):
+        return Problem(400, f"{name}: {words[kind]}", "invalid_value", name)
+    plain = "want text" if kind.startswith(("string", "literal")) else "want a number"
+    message = error["msg"] if kind in ("whole_number", "flag") else plain
+    return Problem(400, f"{name}: {message}", "invalid_type", name)
+
+
+def is_text(value: object) -> TypeGuard[str]:
+    """Whether a value is text that can be sent on: JSON may name halves of a sign, and nothing."""
+    if not isinstance(value, str) or "\x00" in value:
+        return False
+    return not any("\ud800" <= sign <= "\udfff" for sign in value)
+
+
+class ErrorFields(BaseModel):
+    """The official shape of an error."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorBody(BaseModel):
+    """Any answer that is not 2xx."""
+
+    error: ErrorFields
+
+
+class ModelEntry(BaseModel):
+    """One model that may be asked for."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    shutdown_date: str | None = None
+
+
+class ModelList(BaseModel):
+    """GET /v1/models."""
+
+    object: Literal["list"]
+    data: list[ModelEntry]
+
+
+class PictureEntry(BaseModel):
+    """One picture of an answer."""
+
+    b64_json: str
+
+
+class ImagesBody(BaseModel):
+    """The answer to an edit or a generation; `verax` says how each restoration was made."""
+
+    created: int
+    data: list[PictureEntry]
+    size: str | None = None
+    quality: str | None = None
+    output_format: str | None = None
+    background: str | None = None
+    usage: dict[str, Any] | None
+    verax: dict[str, Any] | None = None
+
+
+class Health(BaseModel):
+    """GET /healthz."""
+
+    status: Literal["ok"]
+
+
+def field_schemas() -> dict[str, Any]:
+    """The JSON schema of every field of a request for pictures."""
+    properties: dict[str, Any] = ImageFields.model_json_schema()["properties"]
+    return properties
+
+
+def answer_schemas() -> dict[str, Any]:
+    """The JSON schemas of all answers, by name."""
+    kinds = (ErrorBody, ModelList, ImagesBody, Health)
+    _, schemas = models_json_schema(
+        [(kind, "serialization") for kind in kinds], ref_template=SCHEMAS + "{model}"
+    )
+    definitions: dict[str, Any] = schemas["$defs"]
+    return definitions
