@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 
 from verax import image as images
-from verax.align.runner import run
+from verax.align.runner import AlignOptions, run, seen_box
 from verax.align.tables import Columns, read
-from verax.align.work import Options, seen_box
 from verax.cli.main import app  # noqa: F401  # the verb is wired
 from verax.errors import InputError, RunError, SettingsError
 from verax.store import Presence
@@ -100,7 +99,7 @@ def rows(folder):
 def test_every_kind_of_table_gives_a_row_with_its_reason(make, pictures, tmp_path):
     table = make(tmp_path, pictures)
 
-    run(read([table], Columns()), tmp_path / "out", Options(), engine="threads")
+    run(read([table], Columns()), tmp_path / "out", AlignOptions(), engine="threads")
 
     found = rows(tmp_path / "out")
     verdicts = {row["photo"].count("photo") and row["verdict"] for row in found}
@@ -112,7 +111,7 @@ def test_every_kind_of_table_gives_a_row_with_its_reason(make, pictures, tmp_pat
 def test_a_registered_pair_is_cropped_to_what_both_show(pictures, tmp_path, scene):
     table = as_folder(tmp_path, {"zoomed": pictures["zoomed"]})
 
-    run(read([table], Columns()), tmp_path / "out", Options(), engine="threads")
+    run(read([table], Columns()), tmp_path / "out", AlignOptions(), engine="threads")
 
     row = rows(tmp_path / "out")[0]
     left, top, right, bottom = json.loads(row["box"])
@@ -128,8 +127,8 @@ def test_a_registered_pair_is_cropped_to_what_both_show(pictures, tmp_path, scen
 
 def test_a_second_run_makes_nothing_anew(pictures, tmp_path):
     pairs = read([as_folder(tmp_path, pictures)], Columns())
-    first = run(pairs, tmp_path / "out", Options(), engine="threads")
-    second = run(pairs, tmp_path / "out", Options(), engine="threads")
+    first = run(pairs, tmp_path / "out", AlignOptions(), engine="threads")
+    second = run(pairs, tmp_path / "out", AlignOptions(), engine="threads")
 
     assert (first.new, second.new) == (3, 0)
     assert second.verdicts == first.verdicts
@@ -137,13 +136,13 @@ def test_a_second_run_makes_nothing_anew(pictures, tmp_path):
 
 def test_other_options_or_another_table_are_refused(pictures, tmp_path):
     pairs = read([as_folder(tmp_path, pictures)], Columns())
-    run(pairs, tmp_path / "out", Options(), engine="threads")
+    run(pairs, tmp_path / "out", AlignOptions(), engine="threads")
 
     with pytest.raises(SettingsError, match="size: 0, now 64"):
-        run(pairs, tmp_path / "out", Options(size=64), engine="threads")
+        run(pairs, tmp_path / "out", AlignOptions(size=64), engine="threads")
     again = read([as_csv(tmp_path / "other", pictures)], Columns())
     with pytest.raises(SettingsError, match="the table has changed"):
-        run(again, tmp_path / "out", Options(), engine="threads")
+        run(again, tmp_path / "out", AlignOptions(), engine="threads")
 
 
 def test_two_processes_do_not_share_a_folder(pictures, tmp_path):
@@ -151,7 +150,7 @@ def test_two_processes_do_not_share_a_folder(pictures, tmp_path):
     other = Presence(tmp_path / "out" / "running")
 
     with pytest.raises(RunError, match="another process"):
-        run(pairs, tmp_path / "out", Options(), engine="threads")
+        run(pairs, tmp_path / "out", AlignOptions(), engine="threads")
     other.close()
 
 
@@ -190,8 +189,8 @@ def test_ray_on_two_workers_gives_the_same_table(pictures, tmp_path):
     ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100_000_000)
     many = {f"{n}-{k}": sides for k in range(6) for n, sides in pictures.items()}
     pairs = read([as_folder(tmp_path, many)], Columns())
-    run(pairs, tmp_path / "here", Options(), engine="threads")
-    run(pairs, tmp_path / "ray", Options(), engine="ray", workers=2)
+    run(pairs, tmp_path / "here", AlignOptions(), engine="threads")
+    run(pairs, tmp_path / "ray", AlignOptions(), engine="ray", workers=2)
     ray.shutdown()
 
     assert rows(tmp_path / "ray") == rows(tmp_path / "here")
@@ -200,7 +199,7 @@ def test_ray_on_two_workers_gives_the_same_table(pictures, tmp_path):
 def test_a_killed_run_ends_with_the_same_table_and_no_pair_twice(pictures, tmp_path):
     many = {f"{n}-{k}": sides for k in range(6) for n, sides in pictures.items()}
     table = as_folder(tmp_path, many)
-    whole = run(read([table], Columns()), tmp_path / "whole", Options(), engine="threads")
+    whole = run(read([table], Columns()), tmp_path / "whole", AlignOptions(), engine="threads")
 
     for _ in range(3):
         with subprocess.Popen(

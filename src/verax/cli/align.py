@@ -65,9 +65,8 @@ def align(
     OUTPUT/pairs.csv has a row for every pair: verdict (exactly, roughly, undecided, not, too_small
     or unreadable), reason, figures, files. The same command goes on after any stop.
     """
-    from verax.align.runner import run
+    from verax.align.runner import AlignOptions, run
     from verax.align.tables import Columns, read
-    from verax.align.work import Options
     from verax.bench.engines import default_workers
     from verax.image import format_of
 
@@ -81,7 +80,7 @@ def align(
         summary = run(
             pairs,
             output,
-            Options(size, min_share, roughly, f".{suffix}"),
+            AlignOptions(size, min_share, roughly, f".{suffix}"),
             engine=engine,
             workers=workers or default_workers(),
             address=address,

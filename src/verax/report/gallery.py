@@ -64,7 +64,7 @@ def _pixels(path: Path) -> int:
 
 
 @dataclass(slots=True)
-class Pictures:
+class PageImages:
     """Addresses of picture files for the img elements of one page."""
 
     folder: Path  # of the page
@@ -141,7 +141,7 @@ class Rows:
 
     results: Results
     folder: Path  # of the run
-    pictures: Pictures
+    pictures: PageImages
     metrics: list[str]
     labels: Index = field(default_factory=Index)
     reasons: Index = field(default_factory=Index)
@@ -200,7 +200,7 @@ def files_of(results: Results, folder: Path) -> list[Path]:
     return list(paths.values())
 
 
-def gallery(results: Results, folder: Path, pictures: Pictures) -> dict[str, Any]:
+def gallery(results: Results, folder: Path, pictures: PageImages) -> dict[str, Any]:
     """Every picture with its outputs and scores.
 
     An entry is [task, name, photo, reference, rows]; a row is [label, outcome, reason, source,

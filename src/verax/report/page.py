@@ -16,7 +16,7 @@ from verax.report import breakdown
 from verax.report.drawing import Figure
 from verax.report.export import number, protocol_words, signed
 from verax.report.figures import best_of_figure, ladder_figure, same_pictures, table_figures
-from verax.report.gallery import Pictures, Way, choose_way, files_of, gallery, script_json
+from verax.report.gallery import PageImages, Way, choose_way, files_of, gallery, script_json
 from verax.report.leaderboard import Line, Table, leaderboards
 from verax.report.results import Results, read
 from verax.store import write_whole, writing
@@ -53,7 +53,7 @@ def write_page(record: Record, target: Path, *, way: Way | None = None) -> Path:
     """Write the report of a run; the same record gives the same page."""
     results = read(record)
     paths = files_of(results, record.folder)
-    pictures = Pictures(target.resolve().parent, way or choose_way(paths))
+    pictures = PageImages(target.resolve().parent, way or choose_way(paths))
     pictures.prepare(paths)
     html = _environment().get_template("page.html.j2").render(**_content(record, results, pictures))
     with writing(target):
@@ -90,7 +90,7 @@ def views(tables: list[Table]) -> list[PageView]:
     ]
 
 
-def _content(record: Record, results: Results, pictures: Pictures) -> dict[str, Any]:
+def _content(record: Record, results: Results, pictures: PageImages) -> dict[str, Any]:
     rows = results.outputs
     several = breakdown.qualities(results)
     failures = [row for row in rows if row.outcome in ("failed", "refused")]
