@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from verax.geometry.register import Registration
     from verax.image import Photo
     from verax.metrics import Protocol, Score
-    from verax.pipeline import Restoration, restore
+    from verax.pipeline import restore
+    from verax.restoration import Restoration
 
 __version__ = "0.1.0"
 
@@ -22,7 +23,7 @@ _HOME = {
     "Photo": "verax.image",
     "Protocol": "verax.metrics",
     "Registration": "verax.geometry.register",
-    "Restoration": "verax.pipeline",
+    "Restoration": "verax.restoration",
     "Score": "verax.metrics",
     "VeraxError": "verax.errors",
     "measure": "verax.api",

@@ -21,7 +21,7 @@ from verax.settings import Settings
 
 if TYPE_CHECKING:
     from verax.geometry.register import Registration
-    from verax.pipeline import Restoration
+    from verax.restoration import Restoration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,9 +96,7 @@ class Made:
 
     def record(self) -> dict[str, Any]:
         """The restoration as JSON, with what was lost among its notes."""
-        from verax import pipeline
-
-        record = pipeline.record(self.restoration)
+        record = self.restoration.record()
         record["not_kept"] = [line.removeprefix(not_kept("")) for line in self.lost]
         return {**record, "notes": [*record["notes"], *self.lost]}
 
@@ -141,9 +139,8 @@ def make(
         photo = opened(
             order.photo, name=order.photo_name, max_pixels=order.max_pixels, salvage=order.salvage
         )
-    size = (photo.photo.width, photo.photo.height)
     only, mask = (
-        None if path is None else drawn(images.read(path), size=size, name=name)
+        None if path is None else drawn(photo.photo, images.read(path), name=name)
         for path, name in ((order.only, "--only"), (order.mask, "--mask"))
     )
     if photo.missing is not None:

@@ -1,105 +1,35 @@
 """restore(): the one place that joins the rooms."""
 
 import time
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from verax import catalog, restorers
 from verax import image as images
 from verax.errors import InputError, choose
+from verax.faces.detect import Face, find_faces
+from verax.faces.likeness import check_faces, notes_on, outline
 from verax.fusion import dial
-from verax.fusion.explanation import Explanation
 from verax.fusion.fuse import Fusion, fuse
 from verax.fusion.trust import CLASSES, of_one
 from verax.geometry.register import Registration, Warped, apply, register
 from verax.image import Image, Photo, Plane
 from verax.prints.colour import with_colour
-from verax.prints.enlarge import Larger, larger, larger_size, with_alpha_of
-from verax.prints.holes import Filled, drawn, fill_holes, only_inside
-from verax.provenance.statement import marked
+from verax.prints.enlarge import larger, larger_size
+from verax.prints.holes import drawn, fill_holes, only_inside
+from verax.restoration import PriorUse, Restoration
 from verax.restorers import network
 from verax.restorers.faults import Faults, diagnose
 
 if TYPE_CHECKING:
     from verax.image.accept import Picture
 
-PriorUse = Literal["used", "unused", "none"]
-
 EMBEDDED = "network"
 DEFAULT_RESTORER = "auto"  # the embedded networks
 DEFAULT_FIDELITY = dial.DEFAULT
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Restoration:
-    """A restoration with everything that led to it.
-
-    Attributes:
-        pixels: (H, W, 3) float32 on the photo's grid.
-        photo: what came in.
-        base: the photo restored without the prior.
-        warped: the registered prior, None without one.
-        registration: None without a prior.
-        trust: (H, W, 4) shares: photo, confirmed, light, generated (`verax.fusion.trust.CLASSES`).
-        prior: "used", "unused" (the base is returned) or "none".
-        faults: what the photo suffers from.
-        explanation: what photo and prior together say of it; None where nothing was taken.
-        filled: the photo's holes, filled from the prior before all else.
-        coloured: (H, W) share of a colourless photo's colour that is the prior's, else None.
-        larger: the restoration on a finer grid, where one is wanted.
-    """
-
-    pixels: Image
-    photo: Photo
-    base: Image
-    warped: Warped | None
-    registration: Registration | None
-    trust: NDArray[np.float16]
-    prior: PriorUse
-    faults: Faults
-    explanation: Explanation | None
-    scene_state_change: bool
-    notes: tuple[str, ...]
-    seconds: float
-    filled: Filled
-    coloured: Plane | None = None
-    larger: Larger | None = None
-
-    @property
-    def result(self) -> Image:
-        """What is saved: (H, W, 3) on the photo's grid or a finer one."""
-        return self.pixels if self.larger is None else self.larger.pixels
-
-    def __repr__(self) -> str:
-        size = f"{self.photo.width}x{self.photo.height}"
-        name = self.photo.name or "a photo"
-        return f"<Restoration of {name}, {size}, prior {self.prior}, {self.seconds:.1f} s>"
-
-    def _repr_png_(self) -> bytes:
-        """Photo and restoration side by side, as notebooks show them."""
-        from verax.image.preview import preview_png
-
-        return preview_png(self.photo.pixels, self.pixels)
-
-    def record(self) -> dict[str, Any]:
-        """As JSON can hold it."""
-        return record(self)
-
-    def save(
-        self, path: str | Path, *, drop_gps: bool = False, quality: int = images.QUALITY
-    ) -> None:
-        """Save the restoration as the photo came, with a word in its XMP on how it was made.
-
-        Raises OutputError when the file cannot be written. `verax.making.make` also signs.
-        """
-        like = marked(self.photo, prior=self.prior == "used")
-        height, width = self.result.shape[:2]
-        like = with_alpha_of(like, (width, height))
-        images.write(path, self.result, like=like, drop_gps=drop_gps, quality=quality)
+DAMAGED = ("", "restore", "old_photo")  # tasks under which damage of a print is looked for
 
 
 def restore(
@@ -154,20 +84,25 @@ def restore(
     start = time.perf_counter()
     original = _opened(photo, "photo")
     check_options(original, fidelity, task, scale, alone=prior is None)
-    hand, free = (_mask(given, original, name) for given, name in ((mask, "mask"), (only, "only")))
+    hand, free = _mask(original, mask, "mask"), _mask(original, only, "only")
     picture = None if prior is None else _opened(prior, "prior").pixels
     registration, warped = _placed(original, picture, registration, accept=accept_prior)
     use: PriorUse = "none"
     if registration is not None:
         use = "used" if registration.usable else "unused"
+    faces = find_faces(original.pixels) if use == "used" else ()
     filled = fill_holes(
-        original.pixels, warped if use == "used" else None, hand, search=task == "old_photo"
+        original.pixels,
+        warped if use == "used" else None,
+        hand,
+        search=fidelity < 1 and task in DAMAGED,
     )
     suffers = diagnose(filled.pixels).believing(task)
     base, lit = _base(filled.pixels, restorer, suffers, fused=use == "used")
+    spared = outline(faces, base.shape) if fidelity >= DEFAULT_FIDELITY else None
     fused: Fusion = fuse(
         filled.pixels, base, warped, registration,
-        lit=lit, faults=suffers, fidelity=fidelity, task=task,
+        lit=lit, faults=suffers, fidelity=fidelity, task=task, spared=spared,
     )  # fmt: skip
     if fused.explanation is None and use == "used":  # nothing was taken: the base, light and all
         base, _ = _base(filled.pixels, restorer, suffers, fused=False)
@@ -178,7 +113,8 @@ def restore(
         pixels, original, base, warped, registration, trust, use, suffers, fused.explanation,
         fused.scene_state_change, fused.notes + filled.notes, 0.0, filled,
     )  # fmt: skip
-    restoration = _enlarged(_kept(_coloured(restoration), free), picture, scale, fidelity)
+    restoration = _kept(_coloured(restoration), free)
+    restoration = _enlarged(_with_faces(restoration, faces), picture, scale, fidelity)
     return replace(restoration, seconds=time.perf_counter() - start)
 
 
@@ -215,6 +151,17 @@ def _coloured(restoration: Restoration) -> Restoration:
     return replace(restoration, pixels=found[0], coloured=found[1])
 
 
+def _with_faces(restoration: Restoration, faces: tuple[Face, ...]) -> Restoration:
+    """The restoration with a word on every face of the photo."""
+    if not faces or restoration.warped is None:
+        return restoration
+    checks = check_faces(
+        restoration.photo.pixels, faces, restoration.pixels, restoration.warped.pixels,
+        np.asarray(restoration.trust[..., CLASSES.index("generated")], np.float32),
+    )  # fmt: skip
+    return replace(restoration, faces=checks, notes=restoration.notes + notes_on(checks))
+
+
 def _kept(restoration: Restoration, free: Plane | None) -> Restoration:
     """The restoration where it may change, elsewhere the photo to the last bit."""
     if free is None:
@@ -230,15 +177,17 @@ def _enlarged(
     """The restoration with its larger copy, where a scale is wanted."""
     if not scale:
         return restoration
-    found = larger(restoration.pixels, prior, restoration.registration, scale, strict=fidelity == 1)
+    spared = None
+    if fidelity >= DEFAULT_FIDELITY:
+        spared = outline([check.face for check in restoration.faces], restoration.pixels.shape)
+    place, strict = restoration.registration, fidelity == 1
+    found = larger(restoration.pixels, prior, place, scale, spared=spared, strict=strict)
     return replace(restoration, larger=found, notes=restoration.notes + found.notes)
 
 
-def _mask(given: "Picture | None", photo: Photo, name: str) -> Plane | None:
-    """A mask for a photo, (H, W) in [0, 1]."""
-    if given is None:
-        return None
-    return drawn(images.as_photo(given, name=name), size=(photo.width, photo.height), name=name)
+def _mask(photo: Photo, given: "Picture | None", name: str) -> Plane | None:
+    """A mask that was drawn for a photo, (H, W) in [0, 1]."""
+    return None if given is None else drawn(photo, images.as_photo(given, name=name), name=name)
 
 
 def _base(
@@ -256,32 +205,3 @@ def _opened(picture: "Picture", name: str) -> Photo:
     photo = images.as_photo(picture, name=name)
     images.check_size(photo.pixels, name=photo.name or name)
     return photo
-
-
-def record(restoration: Restoration) -> dict[str, Any]:
-    """A restoration as JSON: what was used, how far it is trusted, how long it took."""
-    shares = restoration.trust.reshape(-1, len(CLASSES)).mean(0, dtype=np.float64)
-    explanation = restoration.explanation
-    found = restoration.registration
-    return {
-        "width": int(restoration.result.shape[1]),
-        "height": int(restoration.result.shape[0]),
-        "prior": restoration.prior,
-        "registration": None if found is None else found.record(),
-        "trust": {name: float(share) for name, share in zip(CLASSES, shares, strict=True)},
-        "explanation": None if explanation is None else explanation.record(),
-        "filled": float(restoration.filled.mask.mean()),
-        "damage": None if restoration.filled.damage is None else restoration.filled.damage.record(),
-        "coloured": _mean(restoration.coloured),
-        "detail_of_the_prior": _mean(
-            None if restoration.larger is None else restoration.larger.generated
-        ),
-        "faults": restoration.faults.record(),
-        "scene_state_change": restoration.scene_state_change,
-        "notes": list(restoration.notes),
-        "seconds": round(restoration.seconds, 3),
-    }
-
-
-def _mean(share: Plane | None) -> float | None:
-    return None if share is None else float(share.mean())

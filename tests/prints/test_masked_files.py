@@ -103,4 +103,4 @@ def test_a_larger_file_reduces_to_the_restoration_and_shows_the_priors_detail(
     assert result.alpha.shape == result.pixels.shape[:2]
     back = reduced(result.pixels, (200, 134))
     assert np.abs(back - made.restoration.pixels).max() < 1 / 255
-    assert made.record()["detail_of_the_prior"] > 0.1
+    assert made.record()["larger"]["generated"] > 0.1

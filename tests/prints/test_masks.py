@@ -8,6 +8,8 @@ from verax.errors import InputError, SizeMismatchError
 from verax.image import Photo
 from verax.prints.holes import drawn, only_inside
 
+PHOTO = Photo(np.zeros((40, 60, 3), np.float32))
+
 
 def picture(plane, **fields):
     return Photo(np.repeat(np.asarray(plane, np.float32)[..., None], 3, 2), **fields)
@@ -35,14 +37,14 @@ def test_the_photo_is_untouched_outside_and_the_result_stands_inside(plane):
 def test_a_compressed_mask_is_black_and_white_again(plane, tmp_path):
     images.write(tmp_path / "mask.jpg", picture(plane > 0.7).pixels)
 
-    read = drawn(images.read(tmp_path / "mask.jpg"), size=(60, 40), name="--only")
+    read = drawn(PHOTO, images.read(tmp_path / "mask.jpg"), name="--only")
 
     assert not read[:6].any()
     assert (read[13:17, 20:35] == 1).all()
 
 
 def test_what_is_clear_in_a_mask_counts_as_black(plane):
-    mask = drawn(picture(np.ones((40, 60)), alpha=plane), size=(60, 40), name="--only")
+    mask = drawn(PHOTO, picture(np.ones((40, 60)), alpha=plane), name="--only")
 
     assert np.array_equal(mask > 0, plane > 0)
 
@@ -58,6 +60,6 @@ def test_what_is_clear_in_a_mask_counts_as_black(plane):
 )
 def test_a_mask_that_says_nothing_is_refused_in_one_line(mask, error, line):
     with pytest.raises(error, match=line) as caught:
-        drawn(picture(mask), size=(60, 40), name="--only")
+        drawn(PHOTO, picture(mask), name="--only")
 
     assert "\n" not in str(caught.value)

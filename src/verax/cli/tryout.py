@@ -42,7 +42,7 @@ def demo(
             "prior_resized": psnr_db(fitted(prior, clean), clean),
             "restoration": psnr_db(result.pixels, clean),
         },
-        **pipeline.record(result),
+        **result.record(),
     }
     out.mkdir(parents=True, exist_ok=True)
     pictures = {

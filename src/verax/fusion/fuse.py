@@ -16,7 +16,7 @@ from verax.fusion.light import Recipe, solve, toned_by
 from verax.fusion.octaves import reduced
 from verax.fusion.trust import CLASSES, trust_map
 from verax.geometry.register import Registration, Warped
-from verax.image import Image
+from verax.image import Image, Plane
 from verax.restorers.faults import Faults
 
 SAME = 0.01  # mean difference from the photo below which a prior is the photo again,
@@ -64,6 +64,7 @@ def fuse(
     faults: Faults | None = None,
     fidelity: float = dials.DEFAULT,
     task: str = "",
+    spared: Plane | None = None,
 ) -> Fusion:
     """Take the registered prior wherever it explains the photo; without one, the base.
 
@@ -76,6 +77,7 @@ def fuse(
         faults: what the photo suffers from.
         fidelity: 1 takes only what the photo confirms, and light; 0 is the registered prior.
         task: what the prior was asked for, a key of the prompt catalog, "" where unknown.
+        spared: (H, W), 1 where nothing is taken that the photo does not confirm: faces.
     """
     if photo.shape != base.shape:
         raise SizeMismatchError(f"photo is {photo.shape[:2]}, base is {base.shape[:2]}")
@@ -96,6 +98,8 @@ def fuse(
     )  # fmt: skip
     exactly = registration.placed == "exactly"
     pictures = prepared(base, warped, recipe, explanation, task=task)
+    if spared is not None:
+        pictures = replace(pictures, spared=spared)
     if fidelity == 0:
         return _registered_prior(pictures, recipe, explanation)
     if not exactly:
@@ -142,8 +146,9 @@ def prepared(
         matched = relight.fit(given, own, seen)(given)
         mask = front.removed(own, matched, seen, everything=task in FRONT_TASKS)
     return Pictures(
-        source=base, toned=toned, prior=warped.pixels, valid=warped.valid, relight=light, front=mask
-    )
+        source=base, toned=toned, prior=warped.pixels, valid=warped.valid, relight=light,
+        front=mask, spared=np.zeros((1, 1), np.float32),
+    )  # fmt: skip
 
 
 def _registered_prior(pictures: Pictures, recipe: Recipe, explanation: Explanation) -> Fusion:

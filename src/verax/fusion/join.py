@@ -58,6 +58,7 @@ class Pictures:
         valid: (H, W) where the prior shows something.
         relight: the prior under the source's light.
         front: (h, w) of any size, where something in front of the scene was taken away.
+        spared: the same, where nothing is taken that the photo does not confirm: faces.
     """
 
     source: Image
@@ -66,6 +67,7 @@ class Pictures:
     valid: Plane
     relight: Relight
     front: Plane
+    spared: Plane
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,10 @@ def join(
         np.zeros((*half, 3), np.float32),
     )
     for index in range(len(octaves) - 1, -1, -1):
-        rules = Rules(index, octaves[index], explanation, dial, pictures.relight, pictures.front)
+        rules = Rules(
+            index, octaves[index], explanation, dial, pictures.relight, pictures.front,
+            pictures.spared,
+        )  # fmt: skip
         state = _finer(state, copies, rules)
     return Joined(np.clip(state.picture, 0, 1, out=state.picture), state.amplitudes)
 
@@ -157,6 +162,7 @@ def _lowest(pictures: Pictures, copies: _Copies, explanation: Explanation, dial:
     more = explanation.light * float(np.clip((dial.reach - covered) / max(1 - covered, 1e-3), 0, 1))
     believed = np.maximum(more * _agreement(copies, toned.shape), dial.beyond)
     front = explanation.front * dial.front * resized(pictures.front, toned.shape)
+    front *= 1 - resized(pictures.spared, toned.shape)
     taken = np.maximum(believed, front) * valid
     return np.asarray(toned + taken[..., None] * (wanted - toned), np.float32)
 
@@ -180,6 +186,7 @@ def _finer(state: _State, copies: _Copies, rules: Rules) -> _State:
     planes = [resized(x, half) for x in (state.gain, state.agreed)]
     before = resized(state.amplitudes, half)
     front = resized(rules.front, half) * (rules.explanation.front * rules.dial.front)
+    spared = resized(rules.spared, half)
     contrast = np.float32(rules.sharpness) + np.float32(1 - rules.sharpness) * resized(
         rules.relight.gain, half
     )
@@ -195,7 +202,7 @@ def _finer(state: _State, copies: _Copies, rules: Rules) -> _State:
         )
         surroundings = Surroundings(
             planes[0][low], planes[1][low], front[low], halved(copies.valid[rules.index][around]),
-            contrast[low],
+            contrast[low], spared[low],
         )  # fmt: skip
         result = join_octave(own, toned, given, surroundings, rules)
         coarse = enlarge(state.picture[low], own.shape)

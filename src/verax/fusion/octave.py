@@ -34,6 +34,7 @@ class Rules:
     dial: Dial
     relight: Relight
     front: Plane
+    spared: Plane
 
     @property
     def sharpness(self) -> float:
@@ -43,13 +44,15 @@ class Rules:
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """On the half grid: what coarser octaves said, what is in front, where the prior shows
-    something, and how much of the prior's own contrast is allowed."""
+    something, how much of the prior's own contrast is allowed, and where nothing may be taken of
+    it that the photo does not confirm."""
 
     gain: Plane
     agreed: Plane
     front: Plane
     valid: Plane
     contrast: Plane
+    spared: Plane
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +72,11 @@ def join_octave(
     energy = windowed(halved(cv2.multiply(lit, lit))) * evidence.signal
     gain, spread = _gains(evidence, energy, around, rules.sharpness)
     turned, longer = _turned(evidence, gain, energy, rules)
+    turned.share[:] *= 1 - around.spared * (1 - evidence.confirmed)
     chroma = _chroma_agreement(toned, given, gain, around.contrast, evidence)
     colour = np.maximum(chroma, max(rules.dial.beyond, rules.explanation.colour))
     taken = np.maximum(_plausible(evidence, energy, around, rules), around.front)
+    taken *= 1 - around.spared
     # a photo without colour has no say about it
     missing = rules.explanation.colour * evidence.confirmed
     band = _mixed(

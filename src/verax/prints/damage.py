@@ -16,23 +16,31 @@ from verax.prints.lines import line_spots
 
 Mask = NDArray[np.bool_]
 Box = tuple[slice, slice]
+Spots = dict[str, list[tuple[Box, Mask]]]
 
 SHIFT = 2  # px, how far the prior may lie off its place
 FAINT, CLEAR = 0.055, 0.13  # excess over the prior that belongs to damage, and that starts it
-NOISY = 3.5  # and in mean deviations of the photo's own excess
+NOISY = 3.5  # and in mean deviations of the photo's own excess around
+CAP = 0.15  # excess that counts towards that mean at most
+AROUND = 0.12  # side of the window around, share of the long side
 TONE = 192  # px, long side of the copy on which the difference in light is taken
 SHOWN = 0.3  # step in the prior over the photo's step, from which the prior shows it too
 APART = 1.6  # step over the deviation of photo from prior around it, at least
 PLAIN = 0.035  # deviation inside a patch of bare paper or ground
-BARE = 0.2  # its step out of the surroundings, at least
+BARE = 0.08  # its step out of the surroundings, at least,
+SURE = 2.5  # and in deviations of photo from prior around it
 PAPER, GROUND, GREY = 0.7, 0.25, 0.16  # lightest ground, darkest paper, most colour of both
 LARGE = 0.0006  # area from which a spot is a patch, share of the picture
 QUIET = 0.2  # deviation around a speck over its own step, at most
 SMALL = 0.03  # longest speck, share of the long side
 EDGE = 0.3  # share of the step from which a soft edge belongs to the damage
 LINE = 0.03  # least step of a line
-SCRATCH, SCRATCHED = 0.25, 1.0  # one line, and all, shares of the long side: then it is damage
-DUSTY = 40  # specks that are dust, and not things left out
+SCRATCH = 0.08  # length from which a line counts, share of the long side
+PIECES = 3  # patches and such lines that are damage, and no single things left out
+DUSTY = 80  # specks that are dust, and not things left out
+RAINY = 60  # lines that are rain or a fence, and no scratches
+FAITHFUL = 0.55  # correlation of a prior with the photo below which nothing is looked for
+ONE_WAY = 3.0  # times as much as the photo lacks of the prior by the same rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +68,18 @@ def find_damage(photo: Image, prior: Image, seen: Plane) -> Found:
     `seen` is the (H, W) share of the prior that is valid.
     """
     lit = relit(photo, prior, seen > 0.5)
-    y, p = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (photo, lit))
-    excess = beyond(y, p) * (seen > 0.99)
-    level = max(FAINT, NOISY * float(np.abs(excess).mean()))
-    found: dict[str, list[tuple[Box, Mask]]] = {"patch": [], "speck": [], "line": []}
-    for part in (excess, -excess):
-        for box, own in spots(part, level, max(CLEAR, 2 * level)):
-            kind = kind_of(photo[box], p[box], own, y.shape)
-            if kind:
-                found[kind].append((box, own))
-    for own in line_spots(y, p, seen > 0.99):
-        box = room_around(own)
-        if stands_alone(y[box], p[box], own[box], least=LINE):
-            found["line"].append((box, own[box]))
+    y = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
+    if faithful(y, cv2.cvtColor(prior, cv2.COLOR_RGB2GRAY)) < FAITHFUL:
+        return Found(np.zeros(y.shape, bool), 0, 0, 0)
+    found = alone(photo, lit, seen)
+    if len(found["line"]) > RAINY:
+        found["line"] = []
+    if is_damaged(found, y.shape):  # what a prior adds tells how freely it was drawn
+        back = alone(lit, photo, seen)
+        found = {
+            kind: own if area_of(own) > ONE_WAY * area_of(back[kind]) else []
+            for kind, own in found.items()
+        }
     if not is_damaged(found, y.shape):
         return Found(np.zeros(y.shape, bool), 0, 0, 0)
     mask = np.zeros(y.shape, bool)
@@ -81,14 +88,49 @@ def find_damage(photo: Image, prior: Image, seen: Plane) -> Found:
     return Found(mask, len(found["patch"]), len(found["line"]), len(found["speck"]))
 
 
-def is_damaged(found: dict[str, list[tuple[Box, Mask]]], size: tuple[int, ...]) -> bool:
-    """Whether it is enough to speak of damage: a patch, a long scratch, several, or much dust.
+def faithful(y: Plane, p: Plane) -> float:
+    """Median local correlation of coarse structure: a prior that redraws omits by accident."""
+    scale = min(1.0, TONE / max(y.shape))
+    size = (max(3, round(y.shape[1] * scale)), max(3, round(y.shape[0] * scale)))
+    bands = [cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in (y, p)]
+    a, b = (cv2.GaussianBlur(v, (0, 0), 2) - cv2.GaussianBlur(v, (0, 0), 4) for v in bands)
+    both, own, shown = (cv2.blur(v, (25, 25)) for v in (a * b, a * a, b * b))
+    return float(np.median(both / np.sqrt((own + 1e-5) * (shown + 1e-5))))
 
-    A generator leaves out small bright and dark things of sound photos too.
+
+def alone(photo: Image, prior: Image, seen: Plane) -> Spots:
+    """What stands in the first picture alone, by kind: "patch", "speck" and "line"."""
+    y, p = (cv2.cvtColor(np.clip(v, 0, 1), cv2.COLOR_RGB2GRAY) for v in (photo, prior))
+    excess = beyond(y, p) * (seen > 0.99)
+    window = max(3, round(AROUND * max(y.shape)))
+    counts = np.asarray(np.abs(excess) < CAP, np.float32)
+    usual, share = (cv2.blur(v, (window, window)) for v in (np.abs(excess) * counts, counts))
+    level = np.maximum(FAINT, NOISY * usual / np.maximum(share, 0.05))
+    found: Spots = {"patch": [], "speck": [], "line": []}
+    for part in (excess / level, -excess / level):
+        for box, own in spots(part, 1.0, max(CLEAR / FAINT, 2.0)):
+            kind = kind_of(photo[box], p[box], own, y.shape)
+            if kind:
+                found[kind].append((box, own))
+    for own in line_spots(y, p, seen > 0.99):
+        box = room_around(own)
+        if stands_alone(y[box], p[box], own[box], least=LINE):
+            found["line"].append((box, own[box]))
+    return found
+
+
+def area_of(spots: list[tuple[Box, Mask]]) -> int:
+    return sum(int(own.sum()) for _, own in spots)
+
+
+def is_damaged(found: Spots, size: tuple[int, ...]) -> bool:
+    """Whether it is enough to speak of damage: several patches and scratches, or much dust.
+
+    A generator leaves out a plain thing here and there of sound photos, too.
     """
     lengths = [float(np.hypot(*own.shape)) / max(size) for _, own in found["line"]]
-    lines = sum(lengths) > SCRATCHED or max(lengths, default=0.0) > SCRATCH
-    return bool(found["patch"]) or lines or len(found["speck"]) >= DUSTY
+    pieces = len(found["patch"]) + sum(length > SCRATCH for length in lengths)
+    return pieces >= PIECES or len(found["speck"]) >= DUSTY
 
 
 def spots(part: Plane, level: float, peak: float) -> list[tuple[Box, Mask]]:
@@ -146,15 +188,27 @@ def kind_of(photo: Image, p: Plane, own: Mask, size: tuple[int, ...]) -> str:
     """ "patch" or "speck"; "" for what is no damage."""
     y = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
     ring = ring_of(own)
-    if not ring.any() or not stands_alone(y, p, own, least=CLEAR):
+    if not ring.any():
         return ""
     step = abs(float(np.median(y[own])) - float(np.median(y[ring])))
-    core = cv2.erode(own.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     if own.sum() >= LARGE * size[0] * size[1]:
-        return "patch" if core.any() and step > BARE and is_bare(photo[core]) else ""
+        core = cv2.erode(own.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        return "patch" if core.any() and is_bare(photo[core]) and is_torn(y, p, own, ring) else ""
+    if not stands_alone(y, p, own, least=CLEAR):
+        return ""
     busy = max(float(y[ring].std()), float(p[ring | own].std()))
     short = max(np.ptp(np.flatnonzero(own.any(axis))) for axis in (0, 1)) < SMALL * max(size)
     return "speck" if short and busy < QUIET * step else ""
+
+
+def is_torn(y: Plane, p: Plane, own: Mask, ring: Mask) -> bool:
+    """Whether the photo steps out of its surroundings in a spot, by far more than it parts from
+    the prior around it, and the prior goes on through it."""
+    apart = (y - p)[ring]
+    usual = 1.48 * float(np.median(np.abs(apart - np.median(apart))))
+    step = float(np.median(y[own])) - float(np.median(y[ring]))
+    shown = float(np.median(p[own])) - float(np.median(p[ring]))
+    return abs(step) > max(BARE, SURE * usual) and shown / step < SHOWN
 
 
 def is_bare(pixels: NDArray[np.float32]) -> bool:

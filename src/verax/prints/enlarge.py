@@ -54,6 +54,10 @@ class Larger:
     generated: Plane
     notes: tuple[str, ...] = ()
 
+    def record(self) -> dict[str, float]:
+        """As JSON can hold it."""
+        return {"generated": float(self.generated.mean())}
+
 
 def larger_size(photo: Size, scale: str, finer: float = 1.0) -> Size:
     """(width, height) of the result of `scale`: "2", "3", "4" or "prior".

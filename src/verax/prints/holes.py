@@ -28,15 +28,15 @@ NO_PRIOR = "what the photo does not hold is not filled: there is no prior that l
 BEYOND = "%.1f %% of what the photo does not hold lies beyond the prior and is not filled"
 
 
-def drawn(mask: Photo, *, size: tuple[int, int], name: str) -> Plane:
-    """(H, W) in [0, 1] from a picture of `size` = (width, height): white is 1, clear is 0.
+def drawn(photo: Photo, mask: Photo, *, name: str) -> Plane:
+    """(H, W) in [0, 1] from a mask drawn for a photo, of its size: white is 1, clear is 0.
 
     `name` stands in messages. Raises SizeMismatchError for another size, InputError where the
     mask has no white or nothing but white.
     """
-    if (mask.width, mask.height) != size:
+    if (mask.width, mask.height) != (photo.width, photo.height):
         raise SizeMismatchError(
-            f"{name}: want a mask of the photo's size {size[0]}x{size[1]}, "
+            f"{name}: want a mask of the photo's size {photo.width}x{photo.height}, "
             f"got {mask.width}x{mask.height}; draw it on the photo itself"
         )
     plane = mask.pixels.mean(2, dtype=np.float32)

@@ -8,7 +8,7 @@ from verax.image import Plane
 
 Mask = NDArray[np.bool_]
 
-WORK = 1600  # px, long side at most while lines are looked for
+WORK = 1100  # px, long side at most while lines are looked for
 TURNS = 12  # directions
 REACH = 12  # px, half the length of a filter
 WIDTH = 1.3  # px, of a line: Gaussian deviation across

@@ -16,7 +16,7 @@ from PIL import ImageDraw, ImageFont
 from verax.fusion.trust import CLASSES
 from verax.geometry.register import Warped
 from verax.image import Image, from_uint8, replace_file, to_uint8
-from verax.pipeline import Restoration
+from verax.restoration import Restoration
 
 PANEL_WIDTH = 480
 MARGIN = 12

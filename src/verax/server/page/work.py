@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from verax.image import Photo
     from verax.making import Made
-    from verax.pipeline import Restoration
+    from verax.restoration import Restoration
 
 ABOUT = {"description": 0x010E, "make": 0x010F, "camera": 0x0110, "taken": 0x0132}
 GPS = 0x8825

@@ -1,0 +1,213 @@
+"""Whether a face is still the photo's: its structure compared with the photo's, octave by octave.
+
+A person is told by forms between about a thirtieth and an eighth of the face's width. In those
+octaves the two faces are correlated, the photo's noise allowed for, after the small shift that
+fits best. A degraded photo and its restoration correlate; another person's face, or the same one
+drawn anew, does not. The limits are calibrated on degraded copies of photos.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+
+from verax.faces.detect import Face
+from verax.image import Image, Plane
+
+Verdict = Literal["same", "another", "cannot be told"]
+
+SIDE = 96  # px: width at which faces are compared, at most
+LEAST = 32  # px: width of a face in the photo below which nothing can be told
+OCTAVES = ((2 / 96, 0.3), (4 / 96, 0.7))  # finer sigma in face widths, weight
+SAME = 0.91  # likeness from which a face is the photo's
+REACH = 0.03  # face widths by which the faces may lie apart
+ROOM = 0.15  # face widths around the face that are looked at
+SOFT = 0.15  # face widths over which a face's outline falls off
+WHITE = 1.4826  # median absolute deviation to deviation
+NOISY = 0.5  # share of noise in an octave of the photo from which it says nothing
+FAINT = 1.0 / 255  # deviation of an octave below which the photo shows nothing
+
+ANOTHER = "%d of %d faces may not be the photo's any more: look at them, or raise --fidelity"
+REDRAWN = (
+    "the prior has another face in %d of %d places: of it only what the photo confirms is taken"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """How alike two faces are.
+
+    Attributes:
+        verdict: "same", "another" or "cannot be told".
+        value: correlation, about 1 for the same face; None where it cannot be told.
+    """
+
+    verdict: Verdict
+    value: float | None = None
+
+    def record(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        value = None if self.value is None else round(self.value, 3)
+        return {"verdict": self.verdict, "likeness": value}
+
+
+@dataclass(frozen=True, slots=True)
+class FaceCheck:
+    """A face of the photo in its restoration.
+
+    Attributes:
+        face: where it is.
+        restoration: whether it is still the photo's.
+        prior: whether the generator kept it.
+        generated: share of the face that is the prior's own pixels.
+    """
+
+    face: Face
+    restoration: Likeness
+    prior: Likeness
+    generated: float
+
+    def record(self) -> dict[str, Any]:
+        """As JSON can hold it; the box is left, top, right, bottom in px of the photo."""
+        return {
+            "box": [round(value, 1) for value in self.face.box],
+            "restoration": self.restoration.record(),
+            "prior": self.prior.record(),
+            "generated": round(self.generated, 4),
+        }
+
+
+def check_faces(
+    photo: Image, faces: Sequence[Face], restored: Image, prior: Image, generated: Plane
+) -> tuple[FaceCheck, ...]:
+    """Every face of a photo in its restoration and its prior, all (H, W, 3) on one grid.
+
+    `generated` is the (H, W) share of the restoration that is the prior's own pixels.
+    """
+    checks = []
+    for face in faces:
+        rows, columns = around(face, 0.0)
+        own = outline((face,), photo.shape[:2])[rows, columns]
+        share = float((generated[rows, columns] * own).sum() / max(float(own.sum()), 1e-6))
+        kept, given = (likeness(photo, picture, face) for picture in (restored, prior))
+        checks.append(FaceCheck(face, kept, given, share))
+    return tuple(checks)
+
+
+def notes_on(checks: Sequence[FaceCheck]) -> tuple[str, ...]:
+    """What a user should know of the faces, in words."""
+    notes = []
+    other = sum(check.restoration.verdict == "another" for check in checks)
+    redrawn = sum(check.prior.verdict == "another" for check in checks)
+    if other:
+        notes.append(ANOTHER % (other, len(checks)))
+    elif redrawn:
+        notes.append(REDRAWN % (redrawn, len(checks)))
+    return tuple(notes)
+
+
+def outline(faces: Sequence[Face], shape: tuple[int, ...]) -> Plane:
+    """(H, W) 1 inside faces, falling to 0 a little beyond them."""
+    inside = np.zeros(shape[:2], np.float32)
+    for face in faces:
+        rows, columns = around(face, ROOM)
+        part = inside[rows, columns]
+        distance = from_middle(face, part.shape, (columns.start, rows.start), 1.0)
+        np.maximum(part, np.clip((0.5 + SOFT - distance) / SOFT, 0, 1), out=part)
+    return inside
+
+
+def around(face: Face, room: float) -> tuple[slice, slice]:
+    """Rows and columns of a face with some room, in face widths."""
+    left, top, right, bottom = face.box
+    room *= face.width
+    return (
+        slice(max(0, int(top - room)), max(1, int(np.ceil(bottom + room)))),
+        slice(max(0, int(left - room)), max(1, int(np.ceil(right + room)))),
+    )
+
+
+def from_middle(face: Face, shape: tuple[int, ...], start: tuple[int, int], scale: float) -> Plane:
+    """Distance from the face's middle in its widths and heights; `scale` px per px of the photo."""
+    left, top, right, bottom = face.box
+    y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32) / np.float32(scale)
+    across = (x + start[0] - (left + right) / 2) / (right - left)
+    down = (y + start[1] - (top + bottom) / 2) / (bottom - top)
+    return np.asarray(np.hypot(across, down), np.float32)
+
+
+def likeness(photo: Image, picture: Image, face: Face) -> Likeness:
+    """Whether a picture on the photo's grid, both (H, W, 3), shows the photo's face."""
+    if face.width < LEAST:
+        return Likeness("cannot be told")
+    own, its, inside, width = same_size(photo, picture, face)
+    noise = noise_of(own)
+    found, weights = [], []
+    for sigma, weight in OCTAVES:
+        correlation = alike(own, its, inside, (sigma * width, REACH * width), noise)
+        if correlation is not None:
+            found.append(correlation)
+            weights.append(weight)
+    if not found:
+        return Likeness("cannot be told")
+    value = float(np.average(found, weights=weights))
+    return Likeness("same" if value >= SAME else "another", value)
+
+
+def same_size(photo: Image, picture: Image, face: Face) -> tuple[Plane, Plane, Plane, float]:
+    """Luma of the face in both, where the face lies in it, and its width there."""
+    rows, columns = around(face, ROOM)
+    scale = min(1.0, SIDE / face.width)
+    planes = []
+    for image in (photo, picture):
+        grey = cv2.cvtColor(image[rows, columns], cv2.COLOR_RGB2GRAY)
+        if scale < 1:
+            grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        planes.append(np.asarray(grey, np.float32))
+    distance = from_middle(face, planes[0].shape, (columns.start, rows.start), scale)
+    inside = np.asarray(distance < 0.5, np.float32)
+    return planes[0], planes[1], inside, face.width * scale
+
+
+def alike(
+    own: Plane, its: Plane, inside: Plane, scales: tuple[float, float], noise: float
+) -> float | None:
+    """Correlation of an octave at the best small shift; None where the photo shows nothing.
+
+    `scales`: sigma of the octave and the largest shift, px.
+    """
+    sigma, reach = scales
+    mine, theirs = (octave(plane, sigma) for plane in (own, its))
+    energy = float((mine**2 * inside).sum() / max(inside.sum(), 1))
+    lost = noise**2 * through(sigma) / max(energy, 1e-12)
+    if lost > NOISY or energy < FAINT**2:
+        return None
+    best = -1.0
+    steps = int(np.ceil(reach))
+    for dy in range(-steps, steps + 1):
+        for dx in range(-steps, steps + 1):
+            moved = np.roll(theirs, (dy, dx), (0, 1))
+            both, its_energy = ((mine * moved * inside).sum(), (moved**2 * inside).sum())
+            value = float(both / np.sqrt(energy * inside.sum() * its_energy + 1e-12))
+            best = max(best, value)
+    return min(1.0, best / float(np.sqrt(1 - lost)))
+
+
+def octave(plane: Plane, sigma: float) -> Plane:
+    fine, coarse = (cv2.GaussianBlur(plane, (0, 0), s) for s in (sigma, 2 * sigma))
+    return np.asarray(fine - coarse, np.float32)
+
+
+def through(sigma: float) -> float:
+    """Share of the variance of white noise that an octave lets through."""
+    # of a Gaussian s: 1 / (4 pi s^2); of the difference, with the product at sqrt(s^2 + 4 s^2)
+    return (1 + 1 / 4 - 2 * 2 / 5) / (4 * np.pi * sigma**2)
+
+
+def noise_of(plane: Plane) -> float:
+    """Deviation of white noise (Immerkaer's mask, 1996), by the median."""
+    mask = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+    answer = cv2.filter2D(plane, -1, mask)[1:-1, 1:-1]
+    return float(WHITE * np.median(np.abs(answer)) / 6)

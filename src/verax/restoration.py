@@ -1,0 +1,111 @@
+"""What a restoration is: the picture with everything that led to it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verax import image as images
+from verax.faces.likeness import FaceCheck
+from verax.fusion.explanation import Explanation
+from verax.fusion.trust import CLASSES
+from verax.geometry.register import Registration, Warped
+from verax.image import Image, Photo, Plane
+from verax.prints.enlarge import Larger, with_alpha_of
+from verax.prints.holes import Filled
+from verax.provenance.statement import marked
+from verax.restorers.faults import Faults
+
+PriorUse = Literal["used", "unused", "none"]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Restoration:
+    """A restoration with everything that led to it.
+
+    Attributes:
+        pixels: (H, W, 3) float32 on the photo's grid.
+        photo: what came in.
+        base: the photo restored without the prior.
+        warped: the registered prior, None without one.
+        registration: None without a prior.
+        trust: (H, W, 4) shares: photo, confirmed, light, generated (`verax.fusion.trust.CLASSES`).
+        prior: "used", "unused" (the base is returned) or "none".
+        faults: what the photo suffers from.
+        explanation: what photo and prior together say of it; None where nothing was taken.
+        filled: the photo's holes, filled from the prior before all else.
+        coloured: (H, W) share of a colourless photo's colour that is the prior's, else None.
+        larger: the restoration on a finer grid, where one is wanted.
+        faces: the photo's faces, each with a word on whether it is still the same; looked for only
+            where a prior is used.
+    """
+
+    pixels: Image
+    photo: Photo
+    base: Image
+    warped: Warped | None
+    registration: Registration | None
+    trust: NDArray[np.float16]
+    prior: PriorUse
+    faults: Faults
+    explanation: Explanation | None
+    scene_state_change: bool
+    notes: tuple[str, ...]
+    seconds: float
+    filled: Filled
+    coloured: Plane | None = None
+    larger: Larger | None = None
+    faces: tuple[FaceCheck, ...] = ()
+
+    @property
+    def result(self) -> Image:
+        """What is saved: (H, W, 3) on the photo's grid or a finer one."""
+        return self.pixels if self.larger is None else self.larger.pixels
+
+    def __repr__(self) -> str:
+        size = f"{self.photo.width}x{self.photo.height}"
+        name = self.photo.name or "a photo"
+        return f"<Restoration of {name}, {size}, prior {self.prior}, {self.seconds:.1f} s>"
+
+    def _repr_png_(self) -> bytes:
+        """Photo and restoration side by side, as notebooks show them."""
+        from verax.image.preview import preview_png
+
+        return preview_png(self.photo.pixels, self.pixels)
+
+    def record(self) -> dict[str, Any]:
+        """As JSON: what was used, how far it is trusted, how long it took."""
+        shares = self.trust.reshape(-1, len(CLASSES)).mean(0, dtype=np.float64)
+        explanation, found, damage = self.explanation, self.registration, self.filled.damage
+        coloured = self.coloured
+        return {
+            "width": int(self.result.shape[1]),
+            "height": int(self.result.shape[0]),
+            "prior": self.prior,
+            "registration": None if found is None else found.record(),
+            "trust": {name: float(share) for name, share in zip(CLASSES, shares, strict=True)},
+            "explanation": None if explanation is None else explanation.record(),
+            "filled": float(self.filled.mask.mean()),
+            "damage": None if damage is None else damage.record(),
+            "coloured": None if coloured is None else float(coloured.mean()),
+            "larger": None if self.larger is None else self.larger.record(),
+            "faces": [check.record() for check in self.faces],
+            "faults": self.faults.record(),
+            "scene_state_change": self.scene_state_change,
+            "notes": list(self.notes),
+            "seconds": round(self.seconds, 3),
+        }
+
+    def save(
+        self, path: str | Path, *, drop_gps: bool = False, quality: int = images.QUALITY
+    ) -> None:
+        """Save the restoration as the photo came, with a word in its XMP on how it was made.
+
+        Raises OutputError when the file cannot be written. `verax.making.make` also signs.
+        """
+        like = marked(self.photo, prior=self.prior == "used")
+        height, width = self.result.shape[:2]
+        like = with_alpha_of(like, (width, height))
+        images.write(path, self.result, like=like, drop_gps=drop_gps, quality=quality)
