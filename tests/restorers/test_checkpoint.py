@@ -99,7 +99,7 @@ def test_a_network_that_enlarges_is_refused(spandrel, tmp_path):
 def test_a_file_that_is_no_network_is_said(spandrel, tmp_path):
     (tmp_path / "x.pth").write_bytes(b"no")
 
-    with pytest.raises(SettingsError, match="want weights that spandrel knows"):
+    with pytest.raises(SettingsError, match="or weights that spandrel knows"):
         restorers.restore(scene(0), str(tmp_path / "x.pth"))
 
 

@@ -3,9 +3,9 @@ import pytest
 import toy
 
 from verax.image import to_uint8
+from verax.restorers.nafnet import TASKS
 from verax.training.data import Source
 from verax.training.library import Library, Pair, Scene
-from verax.training.nafnet import TASKS
 
 
 def source(mix, seed=0, depth=None):

@@ -8,7 +8,9 @@ import torch
 import toy
 from onnx import numpy_helper
 
-from verax.errors import OutputError, RunError, SettingsError
+from verax import restorers
+from verax.cli.train import described, weights_files
+from verax.errors import InputError, OutputError, RunError, SettingsError
 from verax.restorers import runtime
 from verax.training import export
 from verax.training.checkpoints import build, load_checkpoint, start
@@ -136,3 +138,33 @@ def test_a_file_of_the_other_kind_is_refused(files, tmp_path):
     (tmp_path / "x.onnx").write_bytes(b"no")
     with pytest.raises(SettingsError, match=r"x\.onnx: want a network"):
         runtime.open_network(tmp_path / "x.onnx", "tone")
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_a_checkpoint_is_a_restorer_and_so_is_its_file(kind, checkpoints, files):
+    photo = toy.scene(9)
+    bases = [
+        restorers.restore(photo, str(path)) for path in (checkpoints[kind], files / f"{kind}.onnx")
+    ]
+
+    assert np.abs(bases[0] - bases[1]).max() < 5e-3
+    assert bases[0].shape == photo.shape
+    assert not np.array_equal(bases[0], photo)
+
+
+def test_files_are_listed_with_what_they_are(checkpoints, files, tmp_path):
+    (tmp_path / "wrong.onnx").write_bytes(b"no")
+    places = [checkpoints["tone"], files, tmp_path]
+    said = [described(path).good_for for path in weights_files(places)]
+
+    assert said[:3] == [
+        "tone network of `verax train`",
+        "detail network of `verax export`",
+        "tone network of `verax export`",
+    ]
+    assert said[3].startswith("no restorer: ")
+
+
+def test_a_folder_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(InputError, match="it is not there"):
+        weights_files([tmp_path / "none"])

@@ -2,7 +2,7 @@ import pytest
 import torch
 import toy
 
-from verax.training.nafnet import DetailNet, ToneNet, toned
+from verax.restorers.nafnet import DetailNet, ToneNet, toned
 
 
 @pytest.fixture
@@ -43,3 +43,10 @@ def test_detail_does_not_depend_on_what_is_far_away(inputs):
 
 def test_the_identity_transform_keeps_the_photo(inputs):
     assert torch.equal(toned(inputs[:, :3], torch.zeros(1, 6, 8, 6)), inputs[:, :3])
+
+
+def test_severities_are_of_the_degradations_in_their_order():
+    from verax import degrade
+    from verax.restorers.nafnet import TASKS
+
+    assert tuple(degrade.TASKS) == TASKS

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from verax import image as images
-from verax.training.nafnet import Shape
+from verax.restorers.nafnet import Shape
 from verax.training.recipes import Recipe
 
 TINY = Shape(unshuffle=2, widths=(8, 16), blocks=1, middle=1)

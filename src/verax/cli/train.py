@@ -1,18 +1,37 @@
-"""verax train, verax export: from photos to checkpoints, from checkpoints to shipped networks."""
+"""verax train, export and restorers: photos to checkpoints, these to networks, a list of them."""
 
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from verax.errors import InputError, choose, missing_extra
+from verax.errors import InputError, VeraxError, choose, missing_extra
 
 if TYPE_CHECKING:
     from verax.training.recipes import Recipe
+
+EMBEDDED = {
+    "tone": "haze, darkness, colour casts and water, of the whole photo; tells the faults",
+    "dark": "dark photos, together with dusk",
+    "dusk": "dark photos, together with dark",
+    "rain": "streaks of rain",
+    "detail": "noise, JPEG blocks, what a lifted dark photo shows",
+}
+PAGE = "docs/restorers.md"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One restorer: its value for --restorer, what it is for, its file and size in bytes."""
+
+    name: str
+    good_for: str
+    file: str = ""
+    bytes: int = 0
 
 
 def train(
@@ -127,3 +146,74 @@ def _need_torch() -> None:
 
     if find_spec("torch") is None:
         raise missing_extra("training", "train")
+
+
+def restorers(
+    folders: list[Path] | None = typer.Argument(
+        None, help="Weights files, or folders of them, to look into.", show_default=False
+    ),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
+) -> None:
+    """List what --restorer takes: the embedded networks, the classical baselines, your files."""
+    lists = {
+        "by name": named(),
+        "embedded networks of `network`": embedded(),
+        "your files": [described(path) for path in weights_files(folders or [])],
+    }
+    if as_json:
+        table = {title: [asdict(entry) for entry in group] for title, group in lists.items()}
+        print(json.dumps(table, ensure_ascii=False, indent=1))
+        return
+    for title, group in lists.items():
+        print_group(title, group)
+    print(f"Public checkpoints, what each is good for and its licence: {PAGE}")
+
+
+def named() -> list[Entry]:
+    from verax.cli.lists import restorers as words
+
+    return [Entry(name, what) for name, what in words().items() if "FILE" not in name]
+
+
+def embedded() -> list[Entry]:
+    from verax import weights
+
+    files = {name: weights.path(name) for name in weights.FILES}
+    return [
+        Entry(str(file), EMBEDDED[name], str(file), file.stat().st_size)
+        for name, file in files.items()
+    ]
+
+
+def weights_files(places: list[Path]) -> list[Path]:
+    """The files named, and those of weights in the folders named; InputError for what is absent."""
+    from verax.restorers import WEIGHTS
+
+    files: list[Path] = []
+    for place in places:
+        if not place.exists():
+            raise InputError(f"{place}: want a weights file or a folder of them, it is not there")
+        inside = sorted(place.iterdir()) if place.is_dir() else [place]
+        files += [file for file in inside if file.suffix in WEIGHTS or file == place]
+    return files
+
+
+def described(path: Path) -> Entry:
+    """What a file holds, or in one line why it is no restorer."""
+    from verax.restorers import checkpoint
+
+    try:
+        what = checkpoint.describe(path)
+    except VeraxError as exc:
+        what = f"no restorer: {exc}"
+    return Entry(str(path), what, str(path), path.stat().st_size)
+
+
+def print_group(title: str, group: list[Entry]) -> None:
+    if not group:
+        return
+    print(f"{title}:")
+    width = max(len(entry.name) for entry in group)
+    for entry in group:
+        size = f"{entry.bytes / 1e6:.1f} MB, " if entry.bytes else ""
+        print(f"  {entry.name:{width}}  {size}{entry.good_for}".rstrip())

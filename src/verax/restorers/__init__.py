@@ -51,9 +51,9 @@ RESTORERS: dict[str, Restorer] = {
 def restore(photo: Image, name: str = "none", *, faults: "Faults | None" = None) -> Image:
     """The base: the photo restored without a prior.
 
-    `name` is a key of RESTORERS, or the path of a weights file that spandrel knows or that
-    `verax export` wrote. `faults` is
-    what `verax.restorers.faults.diagnose` says of the photo, where it was looked at already.
+    `name` is a key of RESTORERS, or the path of a weights file: of `verax train`, of
+    `verax export`, or one that spandrel knows. `faults` is what
+    `verax.restorers.faults.diagnose` says of the photo, where it was looked at already.
     """
     check_image(photo, name="photo")
     if name == EMBEDDED:
@@ -61,9 +61,9 @@ def restore(photo: Image, name: str = "none", *, faults: "Faults | None" = None)
 
         return network.restore(photo, faults)
     if name.endswith(EXPORTED):
-        from verax.restorers import network
+        from verax.restorers import network, runtime
 
-        return network.by_file(photo, Path(name))
+        return network.by_network(photo, runtime.open_network(Path(name)))
     if name.endswith(WEIGHTS):
         from verax.restorers import checkpoint
 

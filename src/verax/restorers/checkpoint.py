@@ -1,4 +1,4 @@
-"""Existing networks: any checkpoint that spandrel knows gives the base.
+"""Networks from files: checkpoints of `verax train`, and any checkpoint that spandrel knows.
 
 spandrel (MIT) recognises some fifty restoration architectures by their weights alone. Files are
 read without running code from them. Networks that change the size (super-resolution) are refused:
@@ -11,6 +11,7 @@ from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from pickle import UnpicklingError
 from types import ModuleType
 from typing import Any
 
@@ -18,9 +19,15 @@ import numpy as np
 
 from verax.errors import SettingsError, missing_extra
 from verax.image import Image
+from verax.restorers import EXPORTED, network, runtime
 from verax.restorers.runtime import tiles
 
 TILE = 512
+# what torch raises for a file of another kind
+NO_CHECKPOINT = (
+    OSError, EOFError, KeyError, IndexError, TypeError, AttributeError, ValueError, RuntimeError,
+    UnpicklingError,
+)  # fmt: skip
 OVERLAP = 32
 
 
@@ -70,8 +77,7 @@ def load(path: Path) -> Checkpoint:
         descriptor = known.ModelLoader(device=device).load_from_file(path)
     except Exception as exc:  # spandrel, torch and safetensors each have their own
         raise SettingsError(
-            f"{path}: want weights that spandrel knows: {exc}; a checkpoint of `verax train` "
-            "becomes a restorer by `verax export`"
+            f"{path}: want a checkpoint of `verax train` or weights that spandrel knows: {exc}"
         ) from exc
     name = str(descriptor.architecture.name)
     colour = descriptor.input_channels == descriptor.output_channels == 3
@@ -103,6 +109,51 @@ def spandrel() -> Any:  # noqa: ANN401  # a module
             del sys.modules[name]
 
 
+@dataclass(frozen=True, slots=True)
+class TorchSession:
+    """A network of torch that answers as ONNX Runtime does."""
+
+    net: Any
+
+    def run(self, _names: None, inputs: dict[str, runtime.Floats]) -> list[runtime.Floats]:
+        import torch
+
+        with torch.inference_mode():
+            return [output.numpy() for output in self.net(torch.from_numpy(inputs["input"]))]
+
+
+@lru_cache(maxsize=2)
+def trained(path: Path) -> runtime.Network | None:
+    """The averaged network of a checkpoint of `verax train`; None for any other file."""
+    try:
+        import torch
+    except ImportError as exc:
+        raise missing_extra("a checkpoint as restorer", "checkpoint") from exc
+    from verax.restorers import nafnet
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        recipe, average = content["recipe"], content["average"]
+        kind = str(recipe["network"])
+        shape = nafnet.Shape(**recipe["shape"] | {"widths": tuple(recipe["shape"]["widths"])})
+        net: Any = {"tone": nafnet.ToneNet, "detail": nafnet.DetailNet}[kind](shape)
+        net.load_state_dict(average)
+    except NO_CHECKPOINT:
+        return None
+    return runtime.Network(TorchSession(net.eval()), kind, shape.multiple, nafnet.TASKS)
+
+
+def describe(path: Path) -> str:
+    """What a weights file holds, in a few words; raises SettingsError where it is no restorer."""
+    if path.suffix == EXPORTED:
+        return f"{runtime.open_network(path).kind} network of `verax export`"
+    own = None if path.suffix == ".safetensors" else trained(path)
+    if own is not None:
+        return f"{own.kind} network of `verax train`"
+    return f"{load(path).architecture}, read by spandrel"
+
+
 def restore(photo: Image, path: Path) -> Image:
     """The base from the network in a weights file."""
-    return load(path)(photo)
+    own = None if path.suffix == ".safetensors" else trained(path)
+    return load(path)(photo) if own is None else network.by_network(photo, own)

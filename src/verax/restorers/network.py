@@ -5,7 +5,6 @@ What is done follows from the photo's faults: nothing is treated that is not the
 """
 
 from functools import partial
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,9 +14,9 @@ from verax.restorers.classical import with_dark_channel
 from verax.restorers.faults import SURE, Faults, diagnose
 from verax.restorers.runtime import (
     Floats,
+    Network,
     embedded,
     look,
-    open_network,
     repair,
     thumbnail,
     toned,
@@ -34,6 +33,7 @@ CLIPPED = 0.04  # of the photo, most that a transform may turn black or white
 EXPOSED = 0.48  # mean value of half of the training photos without degradation
 OWN = 0.4  # share, in logarithms, of the experts' own idea of a dark photo's mean value
 GAINS = (0.6, 2.5)  # least and most by which their exposure is changed
+HEAVY = 32.0  # levels of noise of which one pass leaves some
 WET = 0.6  # severity from which a photo with rain is also toned
 
 
@@ -53,9 +53,8 @@ def restore(photo: Image, faults: Faults | None = None) -> Image:
     return repair(dry, partial(toned, dry, transform), embedded("detail"))
 
 
-def by_file(photo: Image, path: Path) -> Image:
-    """The base by one network file of `verax export`, whatever the photo suffers from."""
-    net = open_network(path)
+def by_network(photo: Image, net: Network) -> Image:
+    """The base by one network of Verax, whatever the photo suffers from."""
     if net.kind == "tone":
         return toned(photo, look(thumbnail(photo, net.multiple), net)[0])
     return repair(photo, lambda rows, columns: photo[rows, columns], net)
@@ -67,7 +66,10 @@ def repaired(photo: Image, transform: Floats, faults: Faults) -> Image:
     share = 1.0 if np.any(transform) else max(faults["noise"].sure, faults["jpeg"].sure)
     if share == 0:
         return photo
-    return repair(photo, partial(toned, photo, transform), embedded("detail"), share=share)
+    clean = repair(photo, partial(toned, photo, transform), embedded("detail"), share=share)
+    if faults.measures.sigma < HEAVY:
+        return clean
+    return repair(clean, lambda rows, columns: clean[rows, columns], embedded("detail"))
 
 
 def light(photo: Image, faults: Faults) -> Floats:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from verax.errors import SettingsError
+from verax.restorers.nafnet import DetailNet, ToneNet
 from verax.training.library import Library
-from verax.training.nafnet import DetailNet, ToneNet
 from verax.training.recipes import Recipe, from_dict
 
 NAME = "checkpoint.pt"

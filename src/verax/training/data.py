@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from verax.degrade import Degradation, apply
 from verax.image import Image, Plane, from_uint8
+from verax.restorers.nafnet import TASKS
 from verax.training.library import Library, Pair, Scene
-from verax.training.nafnet import TASKS
 
 Floats = NDArray[np.float32]
 

@@ -24,9 +24,9 @@ from onnx import numpy_helper
 from torch import nn
 
 from verax.errors import OutputError, RunError
+from verax.restorers.nafnet import DETAIL_INPUTS, TASKS
 from verax.restorers.runtime import CONTRACTS
 from verax.training.checkpoints import build, load_checkpoint
-from verax.training.nafnet import DETAIL_INPUTS, TASKS
 from verax.training.recipes import Recipe
 
 OPSET = 20

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from verax.errors import SettingsError
+from verax.restorers.nafnet import toned
 from verax.training.data import Sample, Source
 from verax.training.library import Library
-from verax.training.nafnet import toned
 from verax.training.recipes import Recipe
 
 WINDOW = 9  # px: the photo explains a window of the restoration by one line per window

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from verax import image as images
 from verax.errors import SettingsError
+from verax.restorers.nafnet import TASKS
 from verax.training.library import load
-from verax.training.nafnet import TASKS
 from verax.training.objective import objective, sample_at, source_of
 from verax.training.recipes import Recipe
 

@@ -16,9 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from verax import degrade
-
-TASKS = tuple(degrade.TASKS)
+# what the estimated severities are of, in this order
+TASKS = (
+    "haze", "rain", "snow", "lowlight", "noise", "jpeg", "motion_blur", "defocus_blur",
+    "underwater", "raindrop",
+)  # fmt: skip
 TONE_TASKS = ("haze", "lowlight", "underwater")
 DETAIL_INPUTS = 12  # photo 3, toned 3, prior 3, geometric and photometric confidence, validity
 TONE_INPUTS = 8  # thumbnail 3, its logarithm 3, darkest and brightest value nearby
