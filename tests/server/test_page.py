@@ -18,7 +18,7 @@ from verax.providers.images_api import connect
 from verax.report.sheet import TRUST_COLOURS
 from verax.server.keys import Account
 from verax.server.page.entries import in_turn
-from verax.server.page.history import STOPS, History, attachment, plain_name, record
+from verax.server.page.history import STOPS, History, attachment, forget, plain_name, record
 from verax.server.problems import Problem
 from verax.settings import load
 
@@ -119,6 +119,105 @@ def test_the_archive_holds_every_finished_restoration_with_its_record(http, made
 
     assert bundle.testzip() is None
     assert {"street_restored.jpg", "street_restored.jpg.json"} <= set(bundle.namelist())
+
+
+def test_what_is_sent_twice_is_taken_in_once(http, photo):
+    name = "twice-" + "a" * 16
+    files = {"photo": ("x.png", photo)}
+    sent = [http.post("/page/restorations", files=files, data={"id": name}) for _ in range(2)]
+
+    assert [answer.status_code for answer in sent] == [202, 202]
+    assert {answer.json()["id"] for answer in sent} == {name}
+    assert finished(http, sent[0].json())["state"] == "done"
+
+
+@pytest.mark.parametrize("name", ["short", "../" + "a" * 19, "a" * 23, "a" * 21 + "\n"])
+def test_an_id_of_the_page_is_no_path(http, photo, name):
+    answer = http.post("/page/restorations", files={"photo": ("x", photo)}, data={"id": name})
+
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "id"
+
+
+def test_a_restoration_is_made_otherwise_from_its_own_files(http, photo, prior):
+    sent = http.post("/page/restorations", files={"photo": ("x.png", photo)})
+    alone = finished(http, sent.json())
+    again = f"/page/history/{alone['id']}/again"
+    drawing = np.zeros((50, 75, 3), np.float32)  # half the photo's size, as a telephone draws
+    drawing[10:25, 10:25] = 1
+    mask = images.encode(drawing, format="png")
+
+    http.post(again, files={"prior": ("chat.png", prior)})
+    paired = finished(http, alone)
+    http.post(again, files={"mask": ("mask.png", mask)}, data={"task": "lowlight"})
+    mended = finished(http, alone)
+    http.post(again, files={"prior": (None, ""), "mask": (None, "")})
+    before = finished(http, alone)
+
+    assert [e["prior"] for e in (alone, paired, mended, before)] == ["none", "used", "used", "none"]
+    assert (mended["drawn"], mended["task"], before["drawn"]) == (["mask"], "lowlight", [])
+    assert mended["trust"]["generated"] > paired["trust"]["generated"] + 0.02
+    assert "registered" not in before["pictures"]
+
+
+def test_only_what_was_painted_changes(http, photo, prior):
+    files = {"photo": ("x.png", photo), "prior": ("chat.png", prior)}
+    entry = finished(http, http.post("/page/restorations", files=files).json())
+    drawing = np.zeros((100, 150, 3), np.float32)
+    drawing[:, :75] = 1
+    only = images.encode(drawing, format="png")
+    http.post(f"/page/history/{entry['id']}/again", files={"only": ("only.png", only)})
+    made = finished(http, entry)
+    file = pixels(http.get(f"/page/history/{made['id']}/file"))
+
+    assert np.array_equal(file[:, 75:], images.decode(photo).pixels[:, 75:])
+    assert np.abs(file[:, :75] - images.decode(photo).pixels[:, :75]).max() > 0.1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"files": {"prior": ("x.png", b"no picture")}}, {"data": {"task": "make it nice"}}],
+)
+def test_a_change_that_makes_no_sense_leaves_the_restoration_as_it_is(http, made, changes):
+    answer = http.post(f"/page/history/{made['id']}/again", **changes)
+
+    assert answer.status_code == 400
+    assert http.get(f"/page/history/{made['id']}").json()["state"] == "done"
+
+
+def test_what_was_deleted_comes_back_whole(http, photo):
+    entry = finished(http, http.post("/page/restorations", files={"photo": ("x", photo)}).json())
+    address = f"/page/history/{entry['id']}"
+    http.delete(address)
+    back = http.post(f"{address}/back")
+
+    assert (back.status_code, back.json()["pictures"]) == (200, entry["pictures"])
+    assert http.get(f"{address}/file").status_code == 200
+    assert http.post(f"{address}/back").status_code == 404  # it is there
+
+
+def test_what_was_deleted_leaves_the_disk(tmp_path):
+    kept = History(tmp_path / "anybody")
+    first, second = (kept.create({"kind": "restoration", "name": "a.png"}) for _ in range(2))
+    kept.remove(first.name)
+    kept.remove(second.name)
+    kept.bring_back(second.name)
+    forget(tmp_path, seconds=3600)
+    assert kept.bring_back(first.name) == first
+    kept.remove(first.name)
+    forget(tmp_path, seconds=0)
+
+    assert [path.name for path in kept.folder.iterdir()] == [second.name]
+
+
+def test_the_size_of_a_photo_that_no_browser_opens_is_told(http, photo):
+    buffer = io.BytesIO()
+    PillowImage.open(io.BytesIO(photo)).save(buffer, "TIFF")
+    told = http.post("/page/size", files={"photo": ("x.tif", buffer.getvalue())}).json()
+    refused = http.post("/page/size", files={"photo": ("x.heic", b"\0" * 100)})
+
+    assert (told["format"], told["width"], told["height"]) == ("tiff", 150, 100)
+    assert refused.status_code == 400
 
 
 def test_deleting_forgets_every_file(http, photo):
@@ -275,6 +374,16 @@ def test_the_price_shown_is_that_of_the_planned_edit(http):
 
     assert shown["size"] == planned.request.size
     assert shown["expected_usd"] == pytest.approx(expected.expected_usd, rel=0.03)
+
+
+def test_the_price_counts_the_users_own_words(http):
+    wish = {"kind": "generation", "model": "gpt-image-2.6-sunburst", "size": "1024x1024"}
+    few, many = (
+        http.get("/page/price", params={**wish, "prompt": words}).json()["expected_usd"]
+        for words in ("a cat", "a cat " * 600)
+    )
+
+    assert many > few
 
 
 @pytest.mark.parametrize(

@@ -31,13 +31,13 @@ function choose(name, focus) {
 /** Show what the address says. */
 async function route() {
   const [view, id, percent] = window.location.hash.slice(1).split("/");
-  trouble("");
   choose(view === "generate" ? view : "restore");
   if (view === "result" && id) await openResult(id, Number(percent));
   else closeResult();
 }
 
 function turnTo(tab, focus) {
+  trouble("");
   window.history.replaceState(null, "", "#" + tab);
   route();
   choose(tab, focus);

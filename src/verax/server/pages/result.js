@@ -87,6 +87,7 @@ export function closeResult() {
 
 /** Give a result its address and open it; Back leads to where the user was. */
 export function showAddress(id) {
+  trouble("");
   window.history.pushState({ inside: true }, "", "#result/" + id);
   return openResult(id);
 }
