@@ -77,7 +77,7 @@ def opened(browser, address, **options):
     page.on("request", lambda r: asked.append(r.url))
     page.on("console", lambda m: faults.append(m.text) if m.type in ("error", "warning") else None)
     page.on("pageerror", lambda e: faults.append(str(e)))
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(120_000)
     page.faults = faults
     page.goto(address + "/")
     page.wait_for_selector("body[data-ready]")
@@ -129,6 +129,11 @@ def colour(page, selector):
     levels = np.asarray(shot, np.float64)
     height, width = levels.shape[:2]
     return levels[height // 3 : height // 2, width // 8 : width // 4].mean(axis=(0, 1))
+
+
+def at_most(page, selector):
+    """The highest price that a line tells, US dollars."""
+    return float(re.search(r"at most \$(\d+\.\d+)", page.locator(selector).inner_text())[1])
 
 
 def no_serious_fault(page):
@@ -185,6 +190,14 @@ def test_a_photo_and_a_prior_become_a_restoration(browser, server, files):
         assert page.locator("#result").is_hidden()
 
 
+def swipe(page, selector):
+    """Swipe up over an element, as a finger does."""
+    box = page.locator(selector).bounding_box()
+    place = {"x": box["x"] + box["width"] / 3, "y": box["y"] + box["height"] / 2}
+    gesture = {**place, "yDistance": -200, "gestureSourceType": "touch"}
+    page.context.new_cdp_session(page).send("Input.synthesizeScrollGesture", gesture)
+
+
 def test_many_photos_on_a_phone(browser, server, files, photo):
     for name in ("one.png", "two.png"):
         (files / name).write_bytes(photo)
@@ -218,6 +231,8 @@ def test_many_photos_on_a_phone(browser, server, files, photo):
         # of many none opens by itself; one that is opened fits a telephone
         page.get_by_role("button", name="Show one.png").click()
         page.wait_for_selector("#result:not([hidden])")
+        swipe(page, ".compare-frame")
+        page.wait_for_function("() => scrollY > 50")
         assert page.locator("#dial-box").is_hidden()
         no_serious_fault(page)
         page.click("#result-close")
@@ -280,7 +295,7 @@ def test_a_model_is_asked_after_its_price_was_shown(browser, service, files, tmp
         choose(page, files, prior=None)
         page.check("input[value=model]")
         page.wait_for_selector("#price:has-text('$')")
-        shown = float(re.search(r"at most \$(\d+\.\d+)", page.locator("#price").inner_text())[1])
+        shown = at_most(page, "#price")
         assert service.bill_usd() == 0
         page.click("#go")
         done(page)
@@ -301,8 +316,13 @@ def test_a_model_is_asked_after_its_price_was_shown(browser, service, files, tmp
         for words in ("make it night", "add snow"):
             page.get_by_role("button", name=re.compile("Change this|Next turn")).first.click()
             page.fill("#prompt", words)
+            page.locator("#prompt").blur()
+            page.wait_for_selector("#g-price:has-text('$')")
+            dearest = at_most(page, "#g-price")
+            before = service.bill_usd()
             page.click("#g-go")
             page.locator(".turn", has_text=words).locator(".gallery img[src]").wait_for()
+            assert 0 < service.bill_usd() - before <= dearest + 0.001
         asked = service.requests()[-1]
         assert "1. make it night\n2. add snow" in asked["fields"]["prompt"]
         no_serious_fault(page)

@@ -52,6 +52,7 @@ def test_a_server_that_is_stopped_and_started_again_loses_nothing(browser, files
     home = tmp_path / "home"
     context = browser.new_context(viewport=DESKTOP)
     page = context.new_page()
+    page.set_default_timeout(120_000)
     with serving(home) as (address, process):
         page.goto(address)
         page.wait_for_selector("body[data-ready]")
@@ -76,6 +77,7 @@ def test_a_server_that_is_stopped_and_started_again_loses_nothing(browser, files
 def test_a_reload_keeps_what_was_chosen_and_what_was_not_sent_yet(browser, server, files):
     context = browser.new_context(viewport=DESKTOP)
     page = context.new_page()
+    page.set_default_timeout(120_000)
     page.goto(server)
     page.wait_for_selector("body[data-ready]")
     choose(page, files, photo="street.png")
@@ -125,6 +127,7 @@ def test_two_tabs_agree_and_deleting_can_be_undone(browser, server, files):
     context = browser.new_context(viewport=DESKTOP)
     one, two = context.new_page(), context.new_page()
     for page in (one, two):
+        page.set_default_timeout(120_000)
         page.goto(server)
         page.wait_for_selector("body[data-ready]")
     begin(one, files)

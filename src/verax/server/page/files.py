@@ -23,6 +23,7 @@ from verax.server.page.entries import in_turn, whose
 from verax.server.page.history import History
 from verax.server.problems import Problem, json_response
 
+SCALES = ("", "2", "3", "4", "prior")
 PRIVATE = {
     "cache-control": "no-store",
     "x-content-type-options": "nosniff",
@@ -120,14 +121,17 @@ def _finished(kept: History, request: Request) -> Path:
 
 
 async def file(request: Request) -> Response:
-    """GET /page/history/{id}/file?fidelity=&place=no: the restoration, as the photo came."""
+    """GET /page/history/{id}/file?fidelity=&place=no&scale=: the restoration, as the photo came."""
     context, client, kept = whose(request)
     entry = _finished(kept, request)
     told = await run_in_threadpool(partial(history.record, entry, running=False))
     fidelity = _fidelity(request.query_params.get("fidelity", str(DEFAULT_FIDELITY)))
     no_place = request.query_params.get("place") == "no"
+    scale = request.query_params.get("scale", "")
+    if scale not in SCALES:
+        raise Problem(400, f"scale: want one of {SCALES[1:]}", "invalid_value", "scale")
     order = await run_in_threadpool(
-        partial(order_of, context, entry, fidelity=fidelity, drop_gps=no_place)
+        partial(order_of, context, entry, fidelity=fidelity, drop_gps=no_place, scale=scale)
     )
     path = entry / work.file_name(order)
     if not path.is_file():
@@ -147,9 +151,10 @@ def _fidelity(text: str) -> float:
 
 def _saved_as(told: dict[str, Any], path: Path) -> str:
     stem = Path(told.get("name") or "photo").stem
-    fidelity = path.stem.removeprefix("file-").removesuffix("-placeless")
-    share = "" if fidelity == f"{round(100 * DEFAULT_FIDELITY):03d}" else f"_fidelity{fidelity}"
-    return f"{stem}_restored{share}{path.suffix}"
+    _, fidelity, *more = path.stem.split("-")
+    share = "" if fidelity == f"{history.SHOWN:03d}" else f"_fidelity{fidelity}"
+    scale = next((f"_{word}" for word in more if word.startswith("x")), "")
+    return f"{stem}_restored{share}{scale}{path.suffix}"
 
 
 async def archive(request: Request) -> Response:
@@ -182,7 +187,12 @@ def _zip(kept: History, target: Path) -> None:
 
 
 def order_of(
-    context: Context, entry: Path, *, fidelity: float = DEFAULT_FIDELITY, drop_gps: bool = False
+    context: Context,
+    entry: Path,
+    *,
+    fidelity: float = DEFAULT_FIDELITY,
+    drop_gps: bool = False,
+    scale: str = "",
 ) -> work.PageOrder:
     """What the worker is to do for an entry."""
     prior, told = entry / "prior", history.read_json(entry / "request.json")
@@ -195,6 +205,7 @@ def order_of(
         fidelity,
         told.get("upstream_model") or "",
         drop_gps,
+        scale,
         told.get("task", ""),
         *(entry / name if (entry / name).is_file() else None for name in ("mask", "only")),
     )

@@ -33,6 +33,7 @@ class PageOrder:
         fidelity: of the file; the page shows the picture at the default.
         system: name of the model that made the prior, "" where it is not known.
         drop_gps: leave out of the file where the photo was taken.
+        scale: of the file: "2", "3", "4" or "prior"; "" is the photo's own size.
         task: what is to be mended, by the user's word; "" is read off the pictures.
         mask, only: drawn by the user, of any size: what the photo does not hold, what may change.
     """
@@ -45,6 +46,7 @@ class PageOrder:
     fidelity: float = DEFAULT_FIDELITY
     system: str = ""
     drop_gps: bool = False
+    scale: str = ""
     task: str = ""
     mask: Path | None = None
     only: Path | None = None
@@ -149,6 +151,7 @@ def _make_file(order: PageOrder) -> "Made":
         max_pixels=order.max_pixels,
         system=order.system,
         drop_gps=order.drop_gps,
+        scale=order.scale,
         task=order.task,
         mask=_of_photo_size(order.mask, order.photo),
         only=_of_photo_size(order.only, order.photo),
@@ -175,7 +178,8 @@ def file_name(order: PageOrder) -> str:
     """Name of the file at the order's fidelity, in the format of the photo."""
     suffix = usual_suffix(order.format)
     place = "-placeless" if order.drop_gps else ""
-    return f"file-{round(100 * order.fidelity):03d}{place}{suffix}"
+    scale = f"-x{order.scale}" if order.scale else ""
+    return f"file-{round(100 * order.fidelity):03d}{place}{scale}{suffix}"
 
 
 def about(path: Path) -> dict[str, Any]:

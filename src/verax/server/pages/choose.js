@@ -44,8 +44,9 @@ async function sizeOf(file, url) {
 
 /** The files that are pictures with their sizes; of the others it is said why not. */
 async function readable(files) {
-  const faults = [], found = [];
-  for (const file of files || []) {
+  const faults = [], found = [], all = [...(files || [])];
+  for (const [index, file] of all.entries()) {
+    if (all.length > 1) byId("go-note").textContent = "Looking at picture " + (index + 1) + " of " + all.length + " …";
     const url = URL.createObjectURL(file);
     try {
       if (refusal(file)) throw new Error(refusal(file));
@@ -73,6 +74,7 @@ function pair(item, found) {
   URL.revokeObjectURL(item.priorUrl);
   item.prior = found ? found.file : null;
   item.priorUrl = found ? found.url : "";
+  item.priorSeen = found?.seen;
   keep(item);
   showChosen();
 }
@@ -130,7 +132,7 @@ function chosenRow(item) {
   const words = [item.width ? item.width + " × " + item.height : "",
     !paired ? "" : item.prior ? "with " + item.prior.name : "no generated picture yet"].filter(Boolean).join(" · ");
   const thumbs = make("div", { className: "thumbs" }, thumb(item.url, item.seen, item.format));
-  if (paired && item.prior) thumbs.append(make("img", { className: "thumb", src: item.priorUrl, alt: "" }));
+  if (paired && item.prior) thumbs.append(thumb(item.priorUrl, item.priorSeen, ""));
   const actions = make("div", { className: "row" });
   if (paired) {
     actions.append(button(item.prior ? "Change picture" : "Add generated picture", "of " + name, () =>

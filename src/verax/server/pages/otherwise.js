@@ -18,7 +18,7 @@ export function tellOtherwise(entry) {
     byId("other-" + kind).textContent = there ? "Paint anew" : "Paint";
     byId("other-" + kind + "-remove").hidden = !there;
   }
-  byId("other-mask").disabled = entry.prior !== "used";
+  byId("scale").querySelector("[value=prior]").disabled = entry.prior !== "used";
   byId("other-task").value = entry.task || "";
 }
 

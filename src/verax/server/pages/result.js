@@ -47,6 +47,7 @@ export function showResult(entry, { focus = true } = {}) {
   byId("dial-note").textContent = "";
   if (fresh || stop.percent === DEFAULT) stop = firstStop(entry);
   if (fresh) byId("dial").value = DEFAULT;
+  if (!again) byId("scale").value = "";
   byId("list").hidden = true;
   byId("result").hidden = false;
   document.body.dataset.view = "result";
@@ -189,7 +190,9 @@ function turnDial() {
       : value < DEFAULT
         ? "The generated picture may count even where it contradicts your photo. Do not take it for evidence."
         : "The photo's structure, and of the generated picture what your photo could not show.";
-  byId("save").textContent = value === DEFAULT ? "Download" : "Download at " + value + " %";
+  const scale = byId("scale").value;
+  byId("save").textContent = ["Download", value === DEFAULT ? "" : "at " + value + " %",
+    scale > 0 ? scale + " ×" : scale ? "larger" : ""].filter(Boolean).join(" ");
 }
 
 // ---- words ------------------------------------------------------------------------------------
@@ -262,10 +265,11 @@ async function download() {
   const fidelity = entry.dial ? Number(byId("dial").value) / 100 : DEFAULT / 100;
   const button = byId("save");
   button.disabled = true;
-  byId("save-note").textContent = fidelity === DEFAULT / 100 ? "" : "Making the file …";
+  const scale = byId("scale").value;
+  byId("save-note").textContent = fidelity === DEFAULT / 100 && !scale ? "" : "Making the file …";
   try {
     const place = byId("place").checked && !byId("place-box").hidden ? "&place=no" : "";
-    const name = await save("/page/history/" + entry.id + "/file?fidelity=" + fidelity + place);
+    const name = await save("/page/history/" + entry.id + "/file?fidelity=" + fidelity + place + (scale ? "&scale=" + scale : ""));
     byId("save-note").textContent = "Saved as " + name;
   } catch (error) {
     byId("save-note").textContent = error.message;
@@ -282,6 +286,7 @@ export function startResult({ remove, again, closed }) {
   whenClosed = closed;
   byId("dial").addEventListener("input", turnDial);
   byId("dial").addEventListener("change", takeStop);
+  byId("scale").addEventListener("change", turnDial);
   byId("save").addEventListener("click", download);
   byId("result-delete").addEventListener("click", () => remove(shown));
   byId("result-close").addEventListener("click", leaveResult);
