@@ -193,9 +193,14 @@ def test_a_photo_and_a_prior_become_a_restoration(browser, server, files):
 def swipe(page, selector):
     """Swipe up over an element, as a finger does."""
     box = page.locator(selector).bounding_box()
-    place = {"x": box["x"] + box["width"] / 3, "y": box["y"] + box["height"] / 2}
-    gesture = {**place, "yDistance": -200, "gestureSourceType": "touch"}
-    page.context.new_cdp_session(page).send("Input.synthesizeScrollGesture", gesture)
+    x, y = box["x"] + box["width"] / 3, box["y"] + box["height"] * 0.9
+    hand = page.context.new_cdp_session(page)
+    for step in range(10):
+        finger = {"x": x, "y": y - 20 * step}
+        kind = "touchMove" if step else "touchStart"
+        hand.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [finger]})
+        page.wait_for_timeout(20)
+    hand.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
 
 def test_many_photos_on_a_phone(browser, server, files, photo):
@@ -232,7 +237,8 @@ def test_many_photos_on_a_phone(browser, server, files, photo):
         page.get_by_role("button", name="Show one.png").click()
         page.wait_for_selector("#result:not([hidden])")
         swipe(page, ".compare-frame")
-        page.wait_for_function("() => scrollY > 50")
+        assert page.evaluate("scrollY") > 50
+        page.evaluate("scrollTo(0, 0)")
         assert page.locator("#dial-box").is_hidden()
         no_serious_fault(page)
         page.click("#result-close")
