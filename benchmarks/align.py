@@ -11,11 +11,13 @@ Prints a table and, as last line, one JSON object; exit status 1 when a check fa
 """
 
 import argparse
+import contextlib
 import csv
 import io
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import tarfile
@@ -32,7 +34,6 @@ from verax import image as images
 SIDE = (56, 40)  # px
 SIDES = ("photo", "edited")
 DISTINCT = 200  # pairs that differ; the others are the same again under other names
-LIFE_S = (2.0, 20.0)  # of a run before it is killed
 KINDS = {"foreign": 0.05, "blank": 0.03, "broken": 0.02}  # shares; the rest shows one scene
 
 
@@ -83,24 +84,42 @@ def command(tar: Path, output: Path, *words: object) -> list[str]:
     return [sys.executable, "-m", "verax", "align", str(tar), "-o", str(output), *map(str, words)]
 
 
-def aligned_with_kills(words: list[str], kills: int, rng: np.random.Generator) -> int:
-    """Run until it ends by itself, killed at most so often; how often it was killed."""
-    for killed in range(kills + 1):
+def aligned_with_kills(words: list[str], folder: Path, kills: int, pairs: int) -> int:
+    """Run until it ends by itself, killed at most so often; how often it was killed.
+
+    A life lasts a random number of pairs, and a moment: most kills hit work, not the start.
+    """
+    rng, killed = np.random.default_rng(1), 0
+    while True:
+        most = rows_there(folder) + rng.integers(0, 2 * pairs // (kills + 1) + 1)
         with subprocess.Popen(
             words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
         ) as process:
-            try:
-                _, told = process.communicate(
-                    timeout=rng.uniform(*LIFE_S) if killed < kills else None
-                )
-            except subprocess.TimeoutExpired:
-                alone = rng.random() < 0.5
+            while process.poll() is None and (killed == kills or rows_there(folder) <= most):
+                time.sleep(0.05)
+            if process.poll() is None:
+                time.sleep(rng.uniform(0, 0.5))
+                alone = rng.random() < 0.5  # else with its workers
                 (os.kill if alone else os.killpg)(process.pid, signal.SIGKILL)
+                killed += 1
                 continue
-        if process.returncode:
-            raise SystemExit(told.decode())
-        return killed
-    raise AssertionError("the last life has no end but its own")
+            told = process.stderr.read().decode() if process.stderr else ""
+        if process.returncode and process.returncode != -signal.SIGKILL:
+            raise SystemExit(told)
+        if process.returncode == 0:
+            return killed
+
+
+def rows_there(folder: Path) -> int:
+    """How many pairs a run has done so far."""
+    file = folder / "align.sqlite"
+    if not file.is_file():
+        return 0
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
+            return int(database.execute("SELECT count(*) FROM rows").fetchone()[0])
+    except sqlite3.OperationalError:  # it is being made
+        return 0
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:
@@ -139,7 +158,7 @@ def main() -> None:
         make_pairs(tar, options.pairs, seed=0)
     start, workers = time.monotonic(), ("--workers", options.workers)
     words = command(tar, folder / "killed", *workers)
-    kills = aligned_with_kills(words, options.kills, np.random.default_rng(1))
+    kills = aligned_with_kills(words, folder / "killed", options.kills, options.pairs)
     seconds = time.monotonic() - start
     rows = rows_of(folder / "killed")
     wrong = problems(rows, folder / "killed", options.pairs)

@@ -65,6 +65,7 @@ def test_the_study_says_all_that_is_missing_and_how_to_get_it(tmp_path):
     for name in preset("study").fields["datasets"]:
         assert f"\n  {name}: " in str(raised.value)
     assert "verax data fetch o-haze" in str(raised.value)
+    assert "--prior provider:MODEL --max-cost USD" in str(raised.value)
     told = CliRunner().invoke(app, ["bench", "presets"]).stdout
     assert "You bring the eight sets" in told
     assert "--max-cost" in told

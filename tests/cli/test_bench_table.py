@@ -22,3 +22,5 @@ def test_a_run_ends_with_a_table_on_the_console_and_in_the_json(verax, pair, sce
     assert best["line"].startswith("raw-prior")
     assert best["mean"] > other["mean"]
     assert f"{best['mean']:.3f}" in words
+    assert "nan" not in words  # one picture has no interval
+    assert best["low"] is None

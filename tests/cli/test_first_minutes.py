@@ -69,7 +69,7 @@ def test_the_result_is_a_sentence_and_the_figures_wait_for_v(verax, pair, tmp_pa
 
     plain, verbose = verax(*command).stdout, verax(*command, "-v").stdout
 
-    assert "brightened" in plain
+    assert "Brightened" in plain
     assert "with the light" in plain
     assert "of the detail is the generator's" in plain
     assert "p = " not in plain
@@ -110,6 +110,22 @@ def test_a_folder_run_names_priors_left_out_and_strict_says_so(verax, pair, tmp_
     assert "bad.png: " in done.stderr
     assert "good.png: " not in done.stderr
     assert done.returncode == 3
+
+
+def test_a_run_without_one_result_leaves_no_folder(verax, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes(b"no picture")
+
+    done = verax("restore", tmp_path / "photos", "-o", tmp_path / "out")
+
+    assert done.returncode == 1
+    assert not (tmp_path / "out").exists()
+    assert "written to" not in done.stderr
+
+    none = verax("restore", "a.jpg", "b.png", cwd=tmp_path)
+    assert none.returncode == 2
+    assert "a.jpg, b.png: want a picture, there is none" in none.stderr
+    assert not (tmp_path / "restored").exists()
 
 
 def test_a_dry_run_leaves_nothing_behind(verax, pair, tmp_path):
@@ -185,6 +201,8 @@ def record_of(believed, *, faults=(), task="", front=0.0, **more):
          "Haze removed with the light and contrast of the prior; 12 % of the detail is the "
          "generator's, marked in trust.png."),
         (record_of("darkness, blur", faults=["noise"]), "Noise removed, brightened, sharpened"),
+        (record_of("haze, darkness"), "Brightened with"),
+        (record_of("haze, darkness", faults=["haze"]), "Haze removed, brightened with"),
         (record_of("haze, a colour cast"), "Haze and the colour cast removed with"),
         (record_of("nothing", task="derain"), "Rain removed with"),
         (record_of("nothing", front=0.9), "What lay in front of the scene removed with"),

@@ -124,7 +124,8 @@ def run(
     chosen = preset_of(preset) if preset else None
     plan = read_plan(plan_file, flags, chosen)
     deviation = running.deviation or bool(chosen and chosen.deviation)
-    works, digests = announced_works(plan, running.output, deviation=deviation)
+    needs = chosen.needs if chosen else ""
+    works, digests = announced_works(plan, running.output, deviation=deviation, needs=needs)
     asking = any(work.question for work in works)
     check_options(running, terms, asking=asking)
     go = partial(
@@ -174,7 +175,9 @@ def check_options(running: Running, terms: Terms, *, asking: bool) -> None:
         )
 
 
-def announced_works(plan: "Plan", output: Path, *, deviation: bool) -> "tuple[list[Work], Digests]":
+def announced_works(
+    plan: "Plan", output: Path, *, deviation: bool, needs: str = ""
+) -> "tuple[list[Work], Digests]":
     """The work of a plan, with remarks on its datasets and what is left to do told."""
     from verax.bench.record import finished
     from verax.bench.runner import disk_gb, extent
@@ -183,7 +186,7 @@ def announced_works(plan: "Plan", output: Path, *, deviation: bool) -> "tuple[li
 
     done, known = finished(output)
     digests = Digests({path: (size, time, sha256) for path, (size, time, sha256) in known.items()})
-    datasets = loaded(plan)
+    datasets = loaded(plan, needs)
     works = expand(plan, datasets, digests=digests)
     notes = [remark for dataset in datasets for remark in dataset.remarks]
     simulated = len({work.photo for work in works if work.prior == "simulated"})
@@ -203,8 +206,11 @@ def announced_works(plan: "Plan", output: Path, *, deviation: bool) -> "tuple[li
     return works, digests
 
 
-def loaded(plan: "Plan") -> "list[Dataset]":
-    """The datasets of a plan. Raises SettingsError that says how to get all that are not here."""
+def loaded(plan: "Plan", needs: str = "") -> "list[Dataset]":
+    """The datasets of a plan. Raises SettingsError that says how to get all that are not here.
+
+    `needs` is what the user of a preset brings, in words.
+    """
     from verax.datasets import load
 
     check_tasks(plan)
@@ -222,6 +228,7 @@ def loaded(plan: "Plan") -> "list[Dataset]":
         raise SettingsError(
             f"{len(missing)} of {len(plan.datasets)} datasets are not here:{ways}"
             + (f"\nWith those that are here: {rest}" if rest else "")
+            + (f"\nYou bring {needs}." if needs else "")
         )
     return there
 

@@ -1,6 +1,7 @@
 """What a run says while it goes on and when it is done: score, report, compare, export, release."""
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -116,9 +117,9 @@ def leaderboards_of(folder: Path) -> list[dict[str, Any]]:
             "lines": [
                 {
                     "line": line.label,
-                    "mean": line.interval.mean if line.interval else None,
-                    "low": line.interval.low if line.interval else None,
-                    "high": line.interval.high if line.interval else None,
+                    "mean": _number(line.interval.mean if line.interval else None),
+                    "low": _number(line.interval.low if line.interval else None),
+                    "high": _number(line.interval.high if line.interval else None),
                     "seconds": line.seconds,
                 }
                 for line in table.lines
@@ -128,6 +129,11 @@ def leaderboards_of(folder: Path) -> list[dict[str, Any]]:
     ]
 
 
+def _number(value: float | None) -> float | None:
+    """None for what is not a number, so that JSON can hold it."""
+    return value if value is not None and math.isfinite(value) else None
+
+
 def print_table(table: dict[str, Any]) -> None:
     """One table for the console."""
     unit = f" {table['unit']}" if table["unit"] else ""
@@ -135,7 +141,7 @@ def print_table(table: dict[str, Any]) -> None:
     width = max(len(line["line"]) for line in table["lines"])
     for line in table["lines"]:
         mean = "–" if line["mean"] is None else f"{line['mean']:.3f}"
-        between = "" if line["mean"] is None else f"  {line['low']:.3f} to {line['high']:.3f}"
+        between = "" if line["low"] is None else f"  {line['low']:.3f} to {line['high']:.3f}"
         print(f"  {line['line']:{width}}{mean:>10}{between}")
 
 

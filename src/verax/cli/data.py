@@ -192,7 +192,8 @@ def _register(entry: "Entry", folder: Path) -> None:
 
 def _show(dataset: "Dataset") -> None:
     for (task, split), n in sorted(Counter((i.task, i.split) for i in dataset.items).items()):
-        print(f"{dataset.name}: {n} {task} pictures{f' ({split})' if split else ''}")
+        what = "" if task == dataset.name else f"{task} "  # a folder's own name is no task
+        print(f"{dataset.name}: {n} {what}pictures{f' ({split})' if split else ''}")
     for remark in dataset.remarks:
         print(f"note: {remark}", file=sys.stderr)
 

@@ -84,6 +84,10 @@ def _done(record: dict[str, Any]) -> str:
     """What was done with a prior, such as "Haze and noise removed, sharpened"; "" for nothing."""
     explanation = record["explanation"]
     task, believed = explanation["task"], explanation["believed"].split(", ")
+    if "darkness" in believed and "haze" not in _mended(
+        record
+    ):  # what is brightened gains contrast
+        believed = [cause for cause in believed if cause != "haze"]
     causes = [*believed, *([task] if task else []), *_mended(record, STRUCTURE)]
     if explanation["front"] >= SURE and record["trust"]["generated"] >= VISIBLE and not task:
         causes.append("front")
@@ -144,7 +148,7 @@ def tell_all(records: list[dict[str, Any]], folder: str) -> None:
     print(
         f"{len(done)} of {len(records)} restored in {sum(r['seconds'] for r in done):.1f} s: "
         f"prior used {uses.count('used')}, not used {uses.count('unused')}, "
-        f"none {uses.count('none')}; written to {folder}",
+        f"none {uses.count('none')}{f'; written to {folder}' if done else ''}",
         file=sys.stderr,
     )
     for record in records:

@@ -102,13 +102,14 @@ class Counter:
         if stored:
             print(f"{stored} of {len(requests)} answers are stored already", file=sys.stderr)
         price = priced(self.desk.estimate(open_ones)) if open_ones else "nothing"
+        if open_ones and not self.terms.dry_run:
+            self.desk.client.require_key()
         if open_ones:
             print(self.desk.client.leaving(*open_ones), file=sys.stderr)
         if self.terms.dry_run:
             print(f"dry run: {len(open_ones)} calls would cost {price}; nothing was sent")
             return False
         if open_ones:
-            self.desk.client.require_key()
             self._require_price(open_ones)
             print(f"Expected cost: {price}", file=sys.stderr)
         return True

@@ -29,6 +29,11 @@ def expand(arguments: Sequence[Path], *, recursive: bool = False) -> tuple[list[
     """The pictures meant by paths, folders and quoted globs; and whether several were meant."""
     photos: list[Path] = []
     several = len(arguments) > 1
+    absent = [a for a in arguments if not a.exists() and not any(sign in a.name for sign in "*?[")]
+    if len(absent) == len(arguments):
+        raise InputError(
+            f"{', '.join(map(str, absent))}: want a picture, there is none; check the path"
+        )
     for argument in arguments:
         if argument.is_dir():
             several = True

@@ -35,8 +35,7 @@ WHY = {
 class Job:
     """One photo of a call: where it comes from and where its results go.
 
-    `registration` is the prior's on the photo, where that had to be found before.
-    """
+    `registration` is the prior's, where it had to be found before."""
 
     photo: Path
     prior: Path | None
@@ -199,13 +198,15 @@ def run_jobs(jobs: list[Job], options: Options, service: "Asker | None" = None) 
         raise typer.Exit(NOT_USED)
 
 
-def make_folders(jobs: Sequence[Job]) -> None:
-    """The folders that several results go to."""
-    for folder in {job.output.parent for job in jobs}:
+def make_folders(jobs: Sequence[Job]) -> list[Path]:
+    """Make the folders that several results go to; those that were not there."""
+    new = [f for f in dict.fromkeys(job.output.parent for job in jobs) if not f.is_dir()]
+    for folder in new:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
             raise OutputError(f"{folder}: want to make this folder: {exc.strerror}") from exc
+    return new
 
 
 def run_all(jobs: list[Job], options: Options, service: "Asker | None") -> list[dict[str, Any]]:
@@ -215,7 +216,7 @@ def run_all(jobs: list[Job], options: Options, service: "Asker | None") -> list[
 
     from verax.report.sheet import write_index
 
-    make_folders(jobs)
+    new = make_folders(jobs)
     console = Console(stderr=True)
     records: list[dict[str, Any]] = []
     for job in track(jobs, "restoring", console=console, disable=not console.is_terminal):
@@ -228,6 +229,9 @@ def run_all(jobs: list[Job], options: Options, service: "Asker | None") -> list[
         outcome.tell_one_of_many(
             record, as_json=options.choices.as_json, verbose=options.choices.verbose
         )
+    for folder in new:
+        if not any(folder.iterdir()):
+            folder.rmdir()
     reports = [job.report for job in jobs if job.report is not None]
     if reports and any(report.is_dir() for report in reports):
         write_index(pairing.common_folder(reports), list(zip(reports, records, strict=True)))

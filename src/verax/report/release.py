@@ -1,7 +1,8 @@
 """A run as a dataset ready to publish: pictures, index, tar shards, card, request template.
 
 DIR/README.md               the dataset card
-DIR/test/metadata.parquet   one row per picture, in the image-folder layout of Hugging Face
+DIR/test/metadata.parquet   one row per picture, in the image-folder layout of Hugging Face; .csv
+                            where the packages for Parquet are not installed
 DIR/test/images/KEY.png
 DIR/webdataset/*.tar        the same as WebDataset shards (KEY.png, KEY.json)
 DIR/withheld.csv            rows left out for their licence, by name
@@ -18,6 +19,7 @@ import tarfile
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +97,11 @@ def release(record: Record, folder: Path, *, licence: str = "") -> Released:
         if not row.sha256
     ]
     if published:
-        write_parquet(folder / "test" / "metadata.parquet", list(published[0]), published)
+        index = folder / "test" / "metadata"  # either is read as an image folder's index
+        if find_spec("pyarrow") is None:
+            write_csv(index.with_suffix(".csv"), list(published[0]), published)
+        else:
+            write_parquet(index.with_suffix(".parquet"), list(published[0]), published)
         _write_shards(folder / "webdataset", pictures, published)
     write_csv(folder / "withheld.csv", [*NAMES, "licence", "reason"], withheld)
     write_csv(folder / "without_output.csv", [*NAMES, "outcome", "reason"], without)
