@@ -135,12 +135,12 @@ def install_command(extra: str, *, prefix: str = sys.prefix) -> str:
     The packages are named one by one: `verax[extra]` works only where pip finds Verax again.
     """
     packages = extra_packages(extra)
-    wanted = " ".join(f"'{package}'" for package in packages) or f"'verax[{extra}]'"
+    requirement = " ".join(f"'{package}'" for package in packages) or f"'verax[{extra}]'"
     if "/pipx/" in prefix.replace("\\", "/"):
-        return f"pipx inject verax {wanted}"
+        return f"pipx inject verax {requirement}"
     if find_spec("pip") is None:
-        return f"uv pip install --python {sys.executable} {wanted}"
-    return f"{sys.executable} -m pip install {wanted}"
+        return f"uv pip install --python {sys.executable} {requirement}"
+    return f"{sys.executable} -m pip install {requirement}"
 
 
 def extra_packages(extra: str, requirements: Iterable[str] | None = None) -> list[str]:
@@ -158,11 +158,11 @@ def extra_packages(extra: str, requirements: Iterable[str] | None = None) -> lis
         for package, _, marker in lines
         if re.search(rf"extra\s*==\s*['\"]{extra}['\"]", marker)
     ]
-    found: list[str] = []
+    packages: list[str] = []
     for package in own:
         inner = re.fullmatch(r"verax\[([\w,-]+)\]", package)
         names = inner[1].split(",") if inner else []
-        found += [p for name in names for p in extra_packages(name, list(requirements))]
+        packages += [p for name in names for p in extra_packages(name, list(requirements))]
         if not inner:
-            found.append(package)
-    return list(dict.fromkeys(found))
+            packages.append(package)
+    return list(dict.fromkeys(packages))

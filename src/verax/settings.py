@@ -94,8 +94,8 @@ class Settings:
         for name in names:
             if self.environ.get(name, "").strip():
                 return _sendable(Secret(self.environ[name].strip(), name))
-        found = (_from_keyring(name) for name in names)
-        return next((secret for secret in found if secret), None)
+        secrets = (_from_keyring(name) for name in names)
+        return next((secret for secret in secrets if secret), None)
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:

@@ -16,7 +16,7 @@ from verax.errors import InputError, SettingsError, choose
 
 if TYPE_CHECKING:
     from verax.datasets import Dataset
-    from verax.datasets.registry import Entry
+    from verax.datasets.registry import DatasetEntry
 
 app = typer.Typer(help="Datasets: list, info, fetch, add, verify.", no_args_is_help=True)
 
@@ -100,7 +100,7 @@ def fetch(
 
 
 def _fetch_one(
-    entry: "Entry", address: str, folder: Path, tell: Callable[[str, int, int | None], None]
+    entry: "DatasetEntry", address: str, folder: Path, tell: Callable[[str, int, int | None], None]
 ) -> None:
     import httpx2
 
@@ -180,7 +180,7 @@ def _fingerprint(dataset: "Dataset") -> tuple[int, str]:
     return len(unique), whole.hexdigest()
 
 
-def _register(entry: "Entry", folder: Path) -> None:
+def _register(entry: "DatasetEntry", folder: Path) -> None:
     from verax.datasets import registry
 
     dataset = registry.read(entry, folder)
@@ -198,7 +198,7 @@ def _show(dataset: "Dataset") -> None:
         print(f"note: {remark}", file=sys.stderr)
 
 
-def _entry(name: str) -> "Entry":
+def _entry(name: str) -> "DatasetEntry":
     from verax.datasets import registry
 
     return choose(registry.known(changes=_home()), name, kind="dataset")

@@ -25,7 +25,7 @@ PAGE = "docs/restorers.md"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class RestorerEntry:
     """One restorer: its value for --restorer, what it is for, its file and size in bytes."""
 
     name: str
@@ -169,18 +169,18 @@ def restorers(
     print(f"Public checkpoints, what each is good for and its licence: {PAGE}")
 
 
-def named() -> list[Entry]:
+def named() -> list[RestorerEntry]:
     from verax.cli.lists import restorers as words
 
-    return [Entry(name, what) for name, what in words().items() if "FILE" not in name]
+    return [RestorerEntry(name, what) for name, what in words().items() if "FILE" not in name]
 
 
-def embedded() -> list[Entry]:
+def embedded() -> list[RestorerEntry]:
     from verax import weights
 
     files = {name: weights.path(name) for name in weights.FILES}
     return [
-        Entry(str(file), EMBEDDED[name], str(file), file.stat().st_size)
+        RestorerEntry(str(file), EMBEDDED[name], str(file), file.stat().st_size)
         for name, file in files.items()
     ]
 
@@ -198,7 +198,7 @@ def weights_files(places: list[Path]) -> list[Path]:
     return files
 
 
-def described(path: Path) -> Entry:
+def described(path: Path) -> RestorerEntry:
     """What a file holds, or in one line why it is no restorer."""
     from verax.restorers import checkpoint
 
@@ -206,10 +206,10 @@ def described(path: Path) -> Entry:
         what = checkpoint.describe(path)
     except VeraxError as exc:
         what = f"no restorer: {exc}"
-    return Entry(str(path), what, str(path), path.stat().st_size)
+    return RestorerEntry(str(path), what, str(path), path.stat().st_size)
 
 
-def print_group(title: str, group: list[Entry]) -> None:
+def print_group(title: str, group: list[RestorerEntry]) -> None:
     if not group:
         return
     print(f"{title}:")

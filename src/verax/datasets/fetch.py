@@ -55,10 +55,10 @@ def download(
             ) from exc
         part.replace(target)
         tag.unlink(missing_ok=True)
-    found = digest(target)
-    if sha256 and found != sha256:
-        raise InputError(f"{target}: SHA-256 is {found}, want {sha256}; remove it and fetch again")
-    return found
+    actual = digest(target)
+    if sha256 and actual != sha256:
+        raise InputError(f"{target}: SHA-256 is {actual}, want {sha256}; remove it and fetch again")
+    return actual
 
 
 def _get(address: str, part: Path, tag: Path, client: httpx2.Client, tell: Tell) -> None:

@@ -57,10 +57,10 @@ def find_items(folder: Path, layouts: Iterable[Layout]) -> list[Item]:
     taken: set[Path] = set()
     items: list[Item] = []
     for layout in layouts:
-        found = [item for item in _items(folder, layout) if not _lead(item) & taken]
-        for item in found:
+        fresh = [item for item in _items(folder, layout) if not _lead(item) & taken]
+        for item in fresh:
             taken |= {p for p in (item.input, item.target, item.generated) if p is not None}
-        items += found
+        items += fresh
     return items
 
 
@@ -92,8 +92,8 @@ def _items(folder: Path, layout: Layout) -> list[Item]:
 
 
 def _scene(layout: Layout, key: str) -> str:
-    found = re.search(layout.scene, key) if layout.scene else None
-    return found.group(1) if found else ""
+    match = re.search(layout.scene, key) if layout.scene else None
+    return match.group(1) if match else ""
 
 
 def _side(folder: Path, layout: Layout, pattern: str) -> list[tuple[Path, str]]:

@@ -25,7 +25,7 @@ ROLE_WORDS = {word for words in FOLDERS.values() for word in words} | {"png", "j
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class DatasetEntry:
     """What is known about one dataset; the fields are those of datasets.toml."""
 
     name: str
@@ -60,19 +60,19 @@ class Place:
     licence: str = ""
 
 
-def known(*, changes: Path | None = None) -> dict[str, Entry]:
+def known(*, changes: Path | None = None) -> dict[str, DatasetEntry]:
     """Every dataset of the catalog by name; `changes` is a folder with the user's own entries."""
     entries = table("datasets", changes=changes).items()
     return {name: _entry(name, facts) for name, facts in entries if isinstance(facts, dict)}
 
 
-def _entry(name: str, facts: Mapping[str, Any]) -> Entry:
+def _entry(name: str, facts: Mapping[str, Any]) -> DatasetEntry:
     try:
         values = dict(facts) | {
             "layouts": tuple(Layout(**layout) for layout in facts["layouts"]),
             "places": tuple(facts.get("places", ())),
         }
-        return Entry(name=name, **values)
+        return DatasetEntry(name=name, **values)
     except (KeyError, TypeError) as exc:
         raise SettingsError(f"datasets.toml, {name}: {exc}") from exc
 
@@ -104,12 +104,12 @@ def keep(home: Path, name: str, place: Place) -> None:
         write_whole(home / FILE, json.dumps(rows, indent=1, ensure_ascii=False).encode())
 
 
-def read(entry: Entry, folder: Path) -> Dataset:
+def read(entry: DatasetEntry, folder: Path) -> Dataset:
     """The items of a known dataset in a folder; an error that shows the layouts where none fit."""
     items = tuple(_item(entry, item) for item in find_items(folder, entry.layouts))
     if not items:
-        wanted = "; ".join(layout.in_words() for layout in entry.layouts)
-        raise SettingsError(f"{folder}: no pictures of {entry.title} here; want {wanted}")
+        layouts = "; ".join(layout.in_words() for layout in entry.layouts)
+        raise SettingsError(f"{folder}: no pictures of {entry.title} here; want {layouts}")
     remarks = []
     if not complete(entry, len(items)):
         stated = ", ".join(f"{split} {n or '?'}" for split, n in entry.splits.items())
@@ -124,18 +124,18 @@ def read(entry: Entry, folder: Path) -> Dataset:
     return Dataset(entry.name, items, tuple(remarks))
 
 
-def _item(entry: Entry, item: Item) -> Item:
+def _item(entry: DatasetEntry, item: Item) -> Item:
     generator = (entry.generator or "unknown") if item.generated else ""
     task = item.task or entry.task
     return replace(item, task=task, dataset=entry.name, licence=entry.licence, generator=generator)
 
 
-def complete(entry: Entry, count: int) -> bool:
+def complete(entry: DatasetEntry, count: int) -> bool:
     """Whether so many pictures are what the makers of a dataset published."""
     return count in expected_sizes(entry)
 
 
-def expected_sizes(entry: Entry) -> set[int]:
+def expected_sizes(entry: DatasetEntry) -> set[int]:
     """Counts that a complete copy may have: each split, and the first several together."""
     counts = [n for n in entry.splits.values() if n]
     return set(counts) | set(accumulate(counts))
@@ -190,14 +190,16 @@ def read_own(name: str, place: Place) -> Dataset:
     return replace(dataset, name=name, items=items)
 
 
-def recognise(folder: Path, entries: Mapping[str, Entry]) -> tuple[Entry | None, list[str]]:
+def recognise(
+    folder: Path, entries: Mapping[str, DatasetEntry]
+) -> tuple[DatasetEntry | None, list[str]]:
     """The published dataset that a folder holds, and the names of those that are laid out alike.
 
     A dataset is recognised only where as many pictures are here as its makers published, and its
     name or names of files that only it has tell it from a folder of the user's own.
     """
     alike: list[str] = []
-    sure: list[Entry] = []
+    sure: list[DatasetEntry] = []
     flat = _letters(str(folder.resolve()))
     for name, entry in entries.items():
         items = find_items(folder, entry.layouts)
@@ -211,7 +213,7 @@ def recognise(folder: Path, entries: Mapping[str, Entry]) -> tuple[Entry | None,
     return (named[0] if len(named) == 1 else None), alike
 
 
-def namesake(name: str, entries: Mapping[str, Entry]) -> Entry | None:
+def namesake(name: str, entries: Mapping[str, DatasetEntry]) -> DatasetEntry | None:
     """The published dataset that goes by this name, however it is spelt."""
     return next((e for e in entries.values() if _letters(name) == _letters(e.name)), None)
 

@@ -139,11 +139,11 @@ def raindrop(image: Image, severity: float, rng: Generator, depth: Plane | None 
     cover = cv2.GaussianBlur(cover, (0, 0), focus)
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     soft = cv2.GaussianBlur(image, (0, 0), 1.5 * enlarge)
-    seen = cv2.remap(soft, x + dx, y + dy, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-    seen = cv2.GaussianBlur(seen, (0, 0), focus)
+    behind = cv2.remap(soft, x + dx, y + dy, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    behind = cv2.GaussianBlur(behind, (0, 0), focus)
     rim = cover * (1 - cover) * 4  # light bends away at the rim: darker there
     shade = np.float32(light) * cover - np.float32(0.12) * rim
-    through: Image = np.clip(seen + shade[..., None], 0.0, 1.0)
+    through: Image = np.clip(behind + shade[..., None], 0.0, 1.0)
     out: Image = image + cover[..., None] * (through - image)
     return out
 
@@ -188,11 +188,11 @@ def underwater(image: Image, severity: float, rng: Generator, depth: Plane | Non
     veil_c = np.array(veil, np.float32) * np.float32(rng.uniform(0.3, 1.2))
     down, away = severity * rng.uniform(0.2, 1.6), severity * rng.uniform(0.3, 2.2)
     reach = np.float32(away) * (np.float32(0.15) + np.float32(0.85) * as_depth(image, rng, depth))
-    seen = np.exp(-reach[..., None] * fade_c)
+    transmission = np.exp(-reach[..., None] * fade_c)
     linear = to_linear(image)
     if rng.random() < 0.5:  # forward scattering softens what is far
         linear = cv2.GaussianBlur(linear, (0, 0), max(0.05, severity * rng.uniform(0.3, 1.5)))
-    direct = linear * np.exp(-np.float32(down) * fade_c) * seen
+    direct = linear * np.exp(-np.float32(down) * fade_c) * transmission
     gain = 1 + severity * rng.uniform(0.0, 0.8)  # the camera exposes for the darker scene
-    wet = to_srgb(np.float32(gain) * (direct + veil_c * (1 - seen)))
+    wet = to_srgb(np.float32(gain) * (direct + veil_c * (1 - transmission)))
     return add_gaussian(wet, severity * rng.uniform(0.0, 2.0), rng)

@@ -160,12 +160,12 @@ def on_grid(prior: GeneratedPrior, photo: Photo) -> GeneratedPrior:
         return prior
     size = (photo.width, photo.height)
     covered = _covering(prior.pixels, size)
-    found = register(flat(photo), prior.pixels)
-    exact = found.placed == "exactly"
+    registration = register(flat(photo), prior.pixels)
+    exact = registration.placed == "exactly"
     if exact:
-        warped = apply(found, prior.pixels, size=size)
-        seen = warped.valid[:, :, None]
-        covered = np.asarray(warped.pixels * seen + covered * (1 - seen), np.float32)
+        warped = apply(registration, prior.pixels, size=size)
+        share = warped.valid[:, :, None]
+        covered = np.asarray(warped.pixels * share + covered * (1 - share), np.float32)
     how = "registered to the photo" if exact else "scaled to cover the photo, rest cut off"
     return replace(prior, pixels=covered, notices=(*prior.notices, f"the answer was {how}"))
 
@@ -240,8 +240,8 @@ def _prompt(photo: Photo, wishes: Wishes, judge: JudgeTask) -> tuple[str, str]:
     if wishes.prompt:
         return wishes.prompt, "own"
     task = judge(photo.pixels) if wishes.task == "auto" else wishes.task
-    found = task_prompt(task, fidelity=wishes.wording)
-    return found.text, found.name
+    prompt = task_prompt(task, fidelity=wishes.wording)
+    return prompt.text, prompt.name
 
 
 def _defaults(model: Model) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from verax.degrade.fields import smooth_noise
 from verax.degrade.sensor import compress
 from verax.errors import SettingsError, SizeMismatchError
 from verax.image import Image, check_image
-from verax.priors.objects import ObjectChange, ObjectEdit, edit, enlarged
+from verax.priors.objects import InjectedChange, ObjectEdit, edit, enlarged
 from verax.priors.tone import Tone, resynthesise, retone, sharpen
 
 Canvas = Literal["stretch", "crop", "outpaint", "letterbox"]
@@ -94,7 +94,7 @@ class SimulatedPrior:
     prior: Image
     matrix: Matrix
     field: Field | None
-    objects: tuple[ObjectChange, ...]
+    objects: tuple[InjectedChange, ...]
     kind: Literal["same", "foreign", "photo"]
     deviations: Deviations
 

@@ -37,7 +37,7 @@ class ObjectEdit:
 
 
 @dataclass(frozen=True, slots=True)
-class ObjectChange:
+class InjectedChange:
     """What was done, on the photo's grid.
 
     Attributes:
@@ -61,35 +61,35 @@ class ObjectChange:
 
 def edit(
     clean: Image, edits: tuple[ObjectEdit, ...], rng: Generator
-) -> tuple[Image, tuple[ObjectChange, ...]]:
+) -> tuple[Image, tuple[InjectedChange, ...]]:
     """The photo after the edits, one after another, and what they did."""
     scene, changes = clean, []
-    for asked in edits:
-        scene, change = _edit(scene, asked, rng)
+    for edit in edits:
+        scene, change = _edit(scene, edit, rng)
         changes.append(change)
     return scene, tuple(changes)
 
 
-def _edit(scene: Image, asked: ObjectEdit, rng: Generator) -> tuple[Image, ObjectChange]:
-    thing = pick(scene, asked.area, rng)
+def _edit(scene: Image, edit: ObjectEdit, rng: Generator) -> tuple[Image, InjectedChange]:
+    thing = pick(scene, edit.area, rng)
     none = np.zeros_like(thing)
-    if asked.kind == "removed":
-        return fill(scene, thing, rng), ObjectChange("removed", thing, none, (0.0, 0.0))
-    if asked.kind == "mirrored":
+    if edit.kind == "removed":
+        return fill(scene, thing, rng), InjectedChange("removed", thing, none, (0.0, 0.0))
+    if edit.kind == "mirrored":
         return _mirror(scene, thing)
-    far = asked.kind == "added"
-    shift = _shift(thing, rng, distance=0.3 if far else asked.distance, width=scene.shape[1])
+    far = edit.kind == "added"
+    shift = _shift(thing, rng, distance=0.3 if far else edit.distance, width=scene.shape[1])
     pixels, there = _moved(scene, thing, shift)
     if far:  # a foreign look: mirrored and recoloured stuff from elsewhere in the picture
         pixels = np.clip(pixels[..., rng.permutation(3)] * rng.uniform(0.6, 1.5), 0.0, 1.0)
-    base = fill(scene, thing, rng) if asked.kind == "moved" else scene
+    base = fill(scene, thing, rng) if edit.kind == "moved" else scene
     weight = _soft(there)
     out = np.asarray(base + weight * (pixels - base), np.float32)
-    lost = thing if asked.kind == "moved" else none
-    return out, ObjectChange(asked.kind, lost, there, shift)
+    lost = thing if edit.kind == "moved" else none
+    return out, InjectedChange(edit.kind, lost, there, shift)
 
 
-def enlarged(change: ObjectChange, size: tuple[int, int]) -> ObjectChange:
+def enlarged(change: InjectedChange, size: tuple[int, int]) -> InjectedChange:
     """The same change on a grid of (width, height)."""
     height, width = change.lost.shape
     if (width, height) == size:
@@ -99,7 +99,7 @@ def enlarged(change: ObjectChange, size: tuple[int, int]) -> ObjectChange:
         for mask in (change.lost, change.gained)
     )
     shift = (change.shift[0] * size[0] / width, change.shift[1] * size[1] / height)
-    return ObjectChange(change.kind, lost, gained, shift)
+    return InjectedChange(change.kind, lost, gained, shift)
 
 
 def pick(scene: Image, area: float, rng: Generator) -> Mask:
@@ -149,7 +149,7 @@ def _push_pull(scene: Image, weight: Plane) -> Image:
     return np.asarray(known + (1 - weight[..., None]) * up, np.float32)
 
 
-def _mirror(scene: Image, thing: Mask) -> tuple[Image, ObjectChange]:
+def _mirror(scene: Image, thing: Mask) -> tuple[Image, InjectedChange]:
     """The thing's box mirrored left to right in place, blended in through the mirrored shape."""
     xs = np.nonzero(thing.any(0))[0]
     left, right = int(xs.min()), int(xs.max()) + 1
@@ -157,7 +157,7 @@ def _mirror(scene: Image, thing: Mask) -> tuple[Image, ObjectChange]:
     pixels[:, left:right] = scene[:, left:right][:, ::-1]
     there[:, left:right] = thing[:, left:right] | thing[:, left:right][:, ::-1]
     out = np.asarray(scene + _soft(there) * (pixels - scene), np.float32)
-    return out, ObjectChange("mirrored", there, there, (0.0, 0.0))
+    return out, InjectedChange("mirrored", there, there, (0.0, 0.0))
 
 
 def _shift(thing: Mask, rng: Generator, *, distance: float, width: int) -> tuple[float, float]:

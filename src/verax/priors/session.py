@@ -82,11 +82,11 @@ def added(session: Session, turn: Turn) -> Session:
 
 def last_rejected(session: Session) -> Session:
     """The session with its last accepted turn taken back; InputError where there is none."""
-    kept = [index for index, turn in enumerate(session.turns) if turn.accepted]
-    if not kept:
+    accepted = [index for index, turn in enumerate(session.turns) if turn.accepted]
+    if not accepted:
         raise InputError("there is no accepted turn to take back")
     turns = [*session.turns]
-    turns[kept[-1]] = replace(turns[kept[-1]], accepted=False)
+    turns[accepted[-1]] = replace(turns[accepted[-1]], accepted=False)
     return replace(session, turns=tuple(turns))
 
 

@@ -14,7 +14,7 @@ from verax import degrade
 from verax import image as images
 from verax.image import Image
 from verax.priors.inject import Canvas, Deviations, SimulatedPrior, canvas_matrix, inject
-from verax.priors.objects import KINDS, ObjectChange, ObjectEdit
+from verax.priors.objects import KINDS, InjectedChange, ObjectEdit
 from verax.priors.tone import Tone
 
 __all__ = [
@@ -22,7 +22,7 @@ __all__ = [
     "MILD",
     "ON_GRID",
     "Deviations",
-    "ObjectChange",
+    "InjectedChange",
     "ObjectEdit",
     "Shares",
     "SimulatedPrior",

@@ -89,8 +89,8 @@ def source_in_xmp(data: bytes) -> str:
 
     Anybody can write it; it proves nothing.
     """
-    found = re.search(rb"DigitalSourceType(?:\s*=\s*[\"']|>\s*)([^\"'<>\s]{1,200})", data)
-    return found[1].decode("ascii", "replace").rpartition("/")[2] if found else ""
+    match = re.search(rb"DigitalSourceType(?:\s*=\s*[\"']|>\s*)([^\"'<>\s]{1,200})", data)
+    return match[1].decode("ascii", "replace").rpartition("/")[2] if match else ""
 
 
 def read(data: bytes) -> Provenance:
@@ -139,18 +139,18 @@ def _provenance(store: Mapping[str, Any]) -> Provenance:
 
 
 def _generator(manifest: Mapping[str, Any]) -> str:
-    told = (manifest.get("claim_generator_info") or [{}])[0]
-    name = told.get("name") or manifest.get("claim_generator", "")
-    return f"{name} {told.get('version', '')}".strip()
+    generator = (manifest.get("claim_generator_info") or [{}])[0]
+    name = generator.get("name") or manifest.get("claim_generator", "")
+    return f"{name} {generator.get('version', '')}".strip()
 
 
 def _actions(manifest: Mapping[str, Any]) -> list[Action]:
-    found = []
+    actions = []
     for assertion in manifest.get("assertions", []):
         if assertion.get("label", "").startswith("c2pa.actions"):
             for one in assertion.get("data", {}).get("actions", []):
                 agent = one.get("softwareAgent", "")
                 agent = agent.get("name", "") if isinstance(agent, dict) else agent
                 source = one.get("digitalSourceType", "").rpartition("/")[2]
-                found.append(Action(one.get("action", ""), source, agent))
-    return found
+                actions.append(Action(one.get("action", ""), source, agent))
+    return actions

@@ -19,7 +19,7 @@ NAME = "checkpoint.pt"
 
 
 @dataclass(slots=True)
-class State:
+class TrainingState:
     """What changes while training."""
 
     net: nn.Module
@@ -36,7 +36,7 @@ def build(recipe: Recipe) -> nn.Module:
     return make(recipe.shape)
 
 
-def save(state: State, recipe: Recipe, folder: Path, library: Library) -> Path:
+def save(state: TrainingState, recipe: Recipe, folder: Path, library: Library) -> Path:
     """Write the checkpoint whole or not at all."""
     path = folder / NAME
     part = path.with_suffix(".part")
@@ -98,7 +98,7 @@ def _averaged(path: Path, net: nn.Module) -> dict[str, Tensor]:
     return average
 
 
-def start(recipe: Recipe, folder: Path, device: torch.device) -> State:
+def start(recipe: Recipe, folder: Path, device: torch.device) -> TrainingState:
     net = build(recipe).to(device, memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(
         net.parameters(), lr=recipe.rate, betas=(0.9, 0.99), weight_decay=recipe.weight_decay
@@ -108,7 +108,7 @@ def start(recipe: Recipe, folder: Path, device: torch.device) -> State:
         if recipe.start:
             net.load_state_dict(_averaged(Path(recipe.start), net))
         average = {k: v.detach().clone() for k, v in net.state_dict().items()}
-        return State(net, average, optimiser)
+        return TrainingState(net, average, optimiser)
     earlier, content = load_checkpoint(path)
     if (earlier.network, earlier.shape, earlier.seed) != (
         recipe.network,
@@ -119,4 +119,4 @@ def start(recipe: Recipe, folder: Path, device: torch.device) -> State:
     net.load_state_dict(content["net"])
     optimiser.load_state_dict(content["optimiser"])
     average = {k: v.to(device) for k, v in content["average"].items()}
-    return State(net, average, optimiser, content["step"], content["seconds"])
+    return TrainingState(net, average, optimiser, content["step"], content["seconds"])

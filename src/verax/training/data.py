@@ -181,12 +181,12 @@ def _match_light(photo: Image, reference: Image, rng: Generator) -> Image:
     affine fit, which a tone network comes near: from below it to half way to a mere gain."""
     sigma = rng.uniform(6.0, 24.0)
     quiet = cv2.GaussianBlur(photo, (0, 0), 1.5)  # noise would flatten the fit
-    (low, spread), (wanted, _) = _moments(quiet, sigma), _moments(reference, sigma)
-    both = cv2.GaussianBlur(quiet * reference, (0, 0), sigma) - low * wanted
-    gain = np.clip(wanted / np.maximum(low, 1e-3), 1e-2, 40.0)  # a black corner has no gain
+    (low, spread), (target, _) = _moments(quiet, sigma), _moments(reference, sigma)
+    both = cv2.GaussianBlur(quiet * reference, (0, 0), sigma) - low * target
+    gain = np.clip(target / np.maximum(low, 1e-3), 1e-2, 40.0)  # a black corner has no gain
     fitted = np.clip(both / (spread * spread + np.float32(1e-5)), 0.1 * gain, gain)
     slope = fitted * (gain / fitted) ** np.float32(rng.uniform(-0.7, 0.5))
-    return _clip(wanted + slope * (photo - low))
+    return _clip(target + slope * (photo - low))
 
 
 def _match_moments(photo: Image, reference: Image, rng: Generator) -> Image:

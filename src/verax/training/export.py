@@ -144,9 +144,11 @@ def _parity(data: bytes, net: nn.Module, recipe: Recipe) -> float:
     for multiples in SIZES:
         inputs = _example(recipe, multiples)
         with torch.no_grad():
-            wanted = [output.numpy() for output in net(torch.from_numpy(inputs))]
+            expected = [output.numpy() for output in net(torch.from_numpy(inputs))]
         got = run(data, inputs)
-        worst = max(worst, *(float(np.abs(a - b).max()) for a, b in zip(got, wanted, strict=True)))
+        worst = max(
+            worst, *(float(np.abs(a - b).max()) for a, b in zip(got, expected, strict=True))
+        )
     if not worst < PARITY:
         raise RunError(f"export: ONNX Runtime differs from torch by {worst:.2g}; nothing written")
     return worst

@@ -184,9 +184,9 @@ def _pair(row: _Row) -> Pair:
 
 def _unveiled(pair: Pair) -> Iterator[Scene]:
     """The clear photo of a hazy pair with the depth its veil shows, if it follows the model."""
-    found = lift(images.from_uint8(pair.photo), images.from_uint8(pair.reference))
-    if found.residual < EXACT:
-        yield Scene(pair.reference, found.depth, pair.name)
+    veil = lift(images.from_uint8(pair.photo), images.from_uint8(pair.reference))
+    if veil.residual < EXACT:
+        yield Scene(pair.reference, veil.depth, pair.name)
 
 
 def _levels(path: Path) -> Levels:

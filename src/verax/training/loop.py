@@ -21,12 +21,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from verax.errors import RunError, missing_extra
-from verax.training.checkpoints import NAME, State, save, start
+from verax.training.checkpoints import NAME, TrainingState, save, start
 from verax.training.data import Source
 from verax.training.library import Library, load
-from verax.training.objective import objective, sample_at, source_of
+from verax.training.objective import draw, held_out, objective, sample_at, source_of, validate
 from verax.training.recipes import Recipe, check
-from verax.training.validation import draw, held_out, validate
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +129,7 @@ class _Run:
         self.source: Source = source_of(recipe, library, seed=recipe.seed)
         self.held_out = held_out(recipe, crew.device)
 
-    def go(self, state: State) -> None:
+    def go(self, state: TrainingState) -> None:
         recipe = self.recipe
         net = self.crew.wrapped(state.net)
         net = torch.compile(net) if recipe.compile else net
@@ -183,7 +182,9 @@ class _Run:
                 severity.to(device, non_blocking=True),
             )
 
-    def _step(self, state: State, net: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> float:
+    def _step(
+        self, state: TrainingState, net: nn.Module, batch: tuple[Tensor, Tensor, Tensor]
+    ) -> float:
         for group in state.optimiser.param_groups:
             group["lr"] = self.recipe.rate * self._rate(state)
         state.optimiser.zero_grad()
@@ -203,17 +204,17 @@ class _Run:
             return seconds
         return float(self.crew.agreed(torch.tensor(seconds, device=self.crew.device)))
 
-    def _progress(self, state: State) -> float:
+    def _progress(self, state: TrainingState) -> float:
         if self.recipe.steps:
             return state.step / self.recipe.steps
         return state.seconds / (60 * self.recipe.minutes)
 
-    def _rate(self, state: State) -> float:
+    def _rate(self, state: TrainingState) -> float:
         cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, self._progress(state))))
         warm = min(1.0, (state.step + 1) / max(1, self.recipe.warmup))
         return warm * (FINAL_RATE + (1 - FINAL_RATE) * cosine)
 
-    def _log(self, state: State, loss: float, speed: float) -> None:
+    def _log(self, state: TrainingState, loss: float, speed: float) -> None:
         done = self._progress(state)
         self._write(
             {
@@ -233,17 +234,17 @@ class _Run:
             log.write(json.dumps(line) + "\n")
         self.report(line)
 
-    def _validate(self, state: State) -> None:
+    def _validate(self, state: TrainingState) -> None:
         """Score the averaged weights on the held-out samples."""
         if not self.held_out or self.crew.rank:
             return
         current = {k: v.clone() for k, v in state.net.state_dict().items()}
         state.net.load_state_dict(state.average)
-        found = validate(self.recipe, state.net, self.held_out, self.folder / "sheet.png")
+        figures = validate(self.recipe, state.net, self.held_out, self.folder / "sheet.png")
         state.net.load_state_dict(current)
-        self._write({"step": state.step} | found)
+        self._write({"step": state.step} | figures)
 
-    def _save(self, state: State) -> None:
+    def _save(self, state: TrainingState) -> None:
         if self.crew.rank == 0:
             save(state, self.recipe, self.folder, self.library)
 
@@ -254,7 +255,7 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def _average(state: State, decay: float) -> None:
+def _average(state: TrainingState, decay: float) -> None:
     with torch.no_grad():
         for name, value in state.net.state_dict().items():
             state.average[name].lerp_(value, 1 - decay)

@@ -186,7 +186,7 @@ def check(recipe: Recipe, *, name: str = "recipe") -> Recipe:
         "batch: want at least 1": recipe.batch < 1,
         "rate: want above 0": not recipe.rate > 0,
     }
-    for problem, found in problems.items():
-        if found:
+    for problem, wrong in problems.items():
+        if wrong:
             raise SettingsError(f"{name}: {problem}")
     return recipe
