@@ -28,6 +28,11 @@ LAYER = 0.6  # correlation of fine structure from which a place shows the same, 
 PLAIN = 6e-5  # energy of fine structure below which a prior says nothing about that
 SMOOTH = 0.6  # share of a layer's difference that a Gaussian of SOFT working px leaves
 SOFT = 3.0
+BORDER, COARSE = (
+    4,
+    6.0,
+)  # working px around a place, and of the octave, where a layer shows its edge
+LOST = 1.0  # energy there that only the photo shows, over what only the prior shows
 INSIDE = 2.5  # working px from a place's border at which its inside begins
 OUTSTANDING, AROUND = 3.0, 8.0  # deviations of the prior's texture within AROUND working px
 
@@ -102,13 +107,42 @@ def _places(difference: Plane, seen: Plane, least: float, own: Image, given: Ima
     off = luma(own - given)
     smooth = total(np.abs(cv2.GaussianBlur(off, (0, 0), SOFT))) > SMOOTH * total(np.abs(off))
     alike = shared_inside > LAYER * np.sqrt(mine_inside * its_inside)
-    layer = smooth & (its / area > PLAIN) & alike
+    layer = smooth & (its / area > PLAIN) & alike & _lost(labels, own, given)
     width = 2 * largest(depth)
     size = np.array([labels.shape[1], labels.shape[0]])
     centre = (centres / size).astype(np.float32)
     texture = np.sqrt(cv2.GaussianBlur(two * two, (0, 0), AROUND)) + np.float32(0.004)
     more = (mine > MORE * its) & (largest(difference / texture) > OUTSTANDING)
     return Places(labels, width, area, largest(difference), more, layer, centre)
+
+
+def _lost(labels: NDArray[np.int32], own: Image, given: Image) -> NDArray[np.bool_]:
+    """Places at whose border the photo shows more of its own than the prior does: a layer has an
+    edge in the photo, a place that the generator drew anew has one in the prior."""
+    outside = (labels == 0).astype(np.uint8)
+    distance, nearest = cv2.distanceTransformWithLabels(
+        outside, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    owner = np.zeros(int(nearest.max()) + 1, np.int32)
+    owner[nearest[outside == 0]] = labels[outside == 0]
+    inner = cv2.erode(1 - outside, np.ones((3, 3), np.uint8)) > 0
+    border = (distance <= BORDER) & ~inner
+    one, two = (
+        cv2.GaussianBlur(luma(x), (0, 0), COARSE / 1.4)
+        - cv2.GaussianBlur(luma(x), (0, 0), COARSE * 1.4)
+        for x in (own, given)
+    )
+    mine, its, both = (
+        cv2.GaussianBlur(x, (0, 0), 1.5 * COARSE) for x in (one * one, two * two, one * two)
+    )
+    shared = np.maximum(both, 0) ** 2
+    only = (
+        np.maximum(mine - shared / (its + 1e-8), 0),
+        np.maximum(its - shared / (mine + 1e-8), 0),
+    )
+    places = owner[nearest][border]
+    photo, prior = (np.bincount(places, x[border], int(labels.max()) + 1) for x in only)
+    return np.asarray(photo > LOST * prior + 1e-9)
 
 
 def _no_part_of_the_scene(places: Places, taken: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
