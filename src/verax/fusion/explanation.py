@@ -19,7 +19,7 @@ from verax.image import Image, Plane
 from verax.restorers.faults import Faults
 
 WORK = 160  # px: long side at which light is compared
-VEILED = (1.30, 1.50)  # contrast of the prior over the photo's: a veil was taken away
+VEILED = (1.36, 1.56)  # contrast of the prior over the photo's: a veil was taken away
 VIVID = (1.8, 2.6)  # its saturation over the photo's, where light moved as far as FAR says
 FAR = (0.08, 0.15)
 DARK = (0.40, 0.25)  # median luma of a photo that is dark, and surely
@@ -55,6 +55,7 @@ class Explanation:
         light: how far the photo's light is wrong; `reasons` says why, by name.
         colour: how far colour is missing.
         sharpness: per octave, the finest first: how far its contrast is wrong.
+        blur: the same, as far as a blur explains it and not the light.
         front: how far something may have been in front of the scene.
         faithful: how far the prior keeps to the photo where both can be compared.
         task: the task that overruled, "" where the pair decided.
@@ -63,6 +64,7 @@ class Explanation:
     light: float
     colour: float
     sharpness: tuple[float, ...]
+    blur: tuple[float, ...]
     front: float
     faithful: float
     reasons: tuple[str, ...]
@@ -121,10 +123,12 @@ def explain(
         front = 0.0
     if task not in ("", "restore"):
         front = float(task in FRONT_TASKS)
+    blur = _blur(octaves, changed=changed, wanted=task in SHARP_TASKS)
     return Explanation(
         light=light,
         colour=reasons.get("missing colour", 0.0),
-        sharpness=_sharpness(octaves, light, changed=changed, wanted=task in SHARP_TASKS),
+        sharpness=tuple(max(each, 0.0 if changed else light) for each in blur),
+        blur=blur,
         front=front,
         faithful=ramp(share, *KEEPING),
         reasons=named if light >= 0.5 else (),
@@ -224,16 +228,14 @@ def _colour(pixels: Float) -> float:
     return float(np.quantile(np.abs(chroma - chroma.mean(0)).max(1), 0.95))
 
 
-def _sharpness(
-    octaves: Sequence[evidence.Octave], light: float, *, changed: bool, wanted: bool
-) -> tuple[float, ...]:
-    """Per octave, how far the prior's contrast is more than taste: all of it where light is wrong,
-    else where an octave gained on the two coarsest. A blur takes no less from finer octaves."""
-    shares = [0.0 if changed else 1.0 if wanted else light] * len(octaves)
+def _blur(octaves: Sequence[evidence.Octave], *, changed: bool, wanted: bool) -> tuple[float, ...]:
+    """Per octave, how far its contrast gained on that of the two coarsest: that is more than taste
+    or light. A blur takes no less from finer octaves."""
+    shares = [1.0 if wanted and not changed else 0.0] * len(octaves)
     if changed or wanted:
         return tuple(shares)
     coarse = float(np.mean([octave.gain for octave in octaves[-2:]]))
-    share = light
+    share = 0.0
     for index in range(len(octaves) - 3, -1, -1):
         gained = np.log(octaves[index].gain / max(coarse, 1e-3) + 1e-9)
         share = max(share, ramp(float(gained), *np.log(SHARPENED)))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from verax.errors import SizeMismatchError
 from verax.fusion import dial as dials
 from verax.fusion import evidence, front, relight
+from verax.fusion.blur import Sharpened, without_blur
 from verax.fusion.evidence import Octave
 from verax.fusion.explanation import FRONT_TASKS, Explanation, explain
 from verax.fusion.join import Pictures, join, measure
@@ -21,6 +22,7 @@ from verax.restorers.faults import Faults
 
 SAME = 0.01  # mean difference from the photo below which a prior is the photo again,
 SPECK = 0.08  # unless a few places differ by more: dust may be all that was taken away
+BLURRED = 0.5  # how far a blur is believed before its kernel is looked for
 LITTLE = 0.1  # share taken below which the result says so
 
 ROUGH = "the prior could not be placed exactly: only its light is taken, and roughly"
@@ -97,9 +99,20 @@ def fuse(
         task=task, changed=bool(recipe.change), alone=1 - dial.plausible,
     )  # fmt: skip
     exactly = registration.placed == "exactly"
-    pictures = prepared(base, warped, recipe, explanation, task=task)
-    if spared is not None:
-        pictures = replace(pictures, spared=spared)
+    light = relight.fit(warped.pixels, base, warped.valid)
+    kept = np.zeros((1, 1), np.float32) if spared is None else spared
+    mean = np.float32(dial.plausible) * (1 - kept)
+    sharp = None
+    if exactly and max(explanation.blur) > BLURRED:
+        sharp = without_blur(
+            base, light(warped.pixels), warped.valid, octaves=len(octaves), mean=mean
+        )
+    source = sharp.pixels if sharp else base
+    if sharp:
+        octaves = measure(source, warped.pixels, warped.valid)
+    pictures = prepared(
+        source, warped, recipe, explanation, light, task=task, sharp=sharp, spared=kept
+    )
     if fidelity == 0:
         return _registered_prior(pictures, recipe, explanation)
     if not exactly:
@@ -131,14 +144,21 @@ def alone(base: Image, *notes: str) -> Fusion:
 
 
 def prepared(
-    base: Image, warped: Warped, recipe: Recipe, explanation: Explanation, *, task: str = ""
+    base: Image,
+    warped: Warped,
+    recipe: Recipe,
+    explanation: Explanation,
+    light: relight.Relight,
+    *,
+    task: str,
+    sharp: Sharpened | None,
+    spared: Plane,
 ) -> Pictures:
     """The pictures that are joined, under the light that the explanation allows."""
     toned = base
     share = explanation.light if not recipe.change else 1.0  # a hint of colour, no light
     if share > 0:
         toned = toned_by(recipe, base, share)
-    light = relight.fit(warped.pixels, base, warped.valid)
     mask = np.zeros((1, 1), np.float32)
     if explanation.front > 0:
         side = front.WORK
@@ -147,7 +167,9 @@ def prepared(
         mask = front.removed(own, matched, seen, everything=task in FRONT_TASKS)
     return Pictures(
         source=base, toned=toned, prior=warped.pixels, valid=warped.valid, relight=light,
-        front=mask, spared=np.zeros((1, 1), np.float32),
+        front=mask, spared=spared,
+        supplied=sharp.supplied if sharp else np.zeros((1, 1), np.float32),
+        lost=sharp.lost if sharp else (),
     )  # fmt: skip
 
 

@@ -59,6 +59,8 @@ class Pictures:
         relight: the prior under the source's light.
         front: (h, w) of any size, where something in front of the scene was taken away.
         spared: the same, where nothing is taken that the photo does not confirm: faces.
+        supplied: the same, where the prior supplied what a blur took from the source.
+        lost: how much of each octave, the finest first, that is.
     """
 
     source: Image
@@ -68,6 +70,8 @@ class Pictures:
     relight: Relight
     front: Plane
     spared: Plane
+    supplied: Plane
+    lost: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +146,8 @@ def join(
         np.zeros((*half, 3), np.float32),
     )
     for index in range(len(octaves) - 1, -1, -1):
-        rules = Rules(
-            index, octaves[index], explanation, dial, pictures.relight, pictures.front,
-            pictures.spared,
-        )  # fmt: skip
-        state = _finer(state, copies, rules)
+        rules = Rules(index, octaves[index], explanation, dial)
+        state = _finer(state, copies, rules, pictures)
     return Joined(np.clip(state.picture, 0, 1, out=state.picture), state.amplitudes)
 
 
@@ -178,17 +179,19 @@ def _agreement(copies: _Copies, shape: tuple[int, ...]) -> Plane:
     return rise(1.3 * rise(found, *AGREED), 0, 1)
 
 
-def _finer(state: _State, copies: _Copies, rules: Rules) -> _State:
+def _finer(state: _State, copies: _Copies, rules: Rules, pictures: Pictures) -> _State:
     """One octave finer, by tiles."""
     fine = copies.toned[rules.index]
     height, width = fine.shape[:2]
     half = (-(-height // 2), -(-width // 2))
     planes = [resized(x, half) for x in (state.gain, state.agreed)]
     before = resized(state.amplitudes, half)
-    front = resized(rules.front, half) * (rules.explanation.front * rules.dial.front)
-    spared = resized(rules.spared, half)
+    front = resized(pictures.front, half) * (rules.explanation.front * rules.dial.front)
+    spared = resized(pictures.spared, half)
+    taken = pictures.lost[rules.index] if pictures.lost else 0.0
+    lost = np.float32(taken) * resized(pictures.supplied, half)
     contrast = np.float32(rules.sharpness) + np.float32(1 - rules.sharpness) * resized(
-        rules.relight.gain, half
+        pictures.relight.gain, half
     )
     picture = np.empty_like(fine)
     gain, agreed = np.empty(half, np.float32), np.empty(half, np.float32)
@@ -202,7 +205,7 @@ def _finer(state: _State, copies: _Copies, rules: Rules) -> _State:
         )
         surroundings = Surroundings(
             planes[0][low], planes[1][low], front[low], halved(copies.valid[rules.index][around]),
-            contrast[low], spared[low],
+            contrast[low], spared[low], lost[low],
         )  # fmt: skip
         result = join_octave(own, toned, given, surroundings, rules)
         coarse = enlarge(state.picture[low], own.shape)

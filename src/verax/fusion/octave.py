@@ -11,7 +11,6 @@ from verax.fusion.dial import Dial
 from verax.fusion.evidence import Evidence, Octave, weigh
 from verax.fusion.explanation import Explanation
 from verax.fusion.octaves import WINDOW, Float, halved, luma, resized, rise, windowed
-from verax.fusion.relight import Relight
 from verax.image import Plane
 from verax.image.pixels import LUMA
 
@@ -21,6 +20,7 @@ UNCONFIRMED = 2.5  # largest gain that unconfirmed structure takes from its surr
 KNOWN = 0.04  # share of confirmed places around from which their gain is believed
 WIDE = 3 * WINDOW  # windows from which it is taken
 LONGEST = 1.25  # gain that gives turned structure the contrast back that turning cost it
+LIT = 0.3  # share of the dial's angle where light is wrong and nothing is blurred
 TURNED = (0.3, 0.75)  # correlation from which structure is turned, and fully
 
 
@@ -32,20 +32,25 @@ class Rules:
     octave: Octave
     explanation: Explanation
     dial: Dial
-    relight: Relight
-    front: Plane
-    spared: Plane
 
     @property
     def sharpness(self) -> float:
         return max(self.explanation.sharpness[self.index], self.dial.beyond)
 
+    @property
+    def angle(self) -> float:
+        """How far structure may turn: light alone is a poor reason to turn it."""
+        explanation = self.explanation
+        blur = max(explanation.blur[self.index], LIT * explanation.sharpness[self.index])
+        return self.dial.angle * max(blur, self.dial.beyond)
+
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """On the half grid: what coarser octaves said, what is in front, where the prior shows
-    something, how much of the prior's own contrast is allowed, and where nothing may be taken of
-    it that the photo does not confirm."""
+    something, how much of the prior's own contrast is allowed, where nothing may be taken of it
+    that the photo does not confirm, and how much of the source is the prior's already, because a
+    blur had taken it."""
 
     gain: Plane
     agreed: Plane
@@ -53,6 +58,7 @@ class Surroundings:
     valid: Plane
     contrast: Plane
     spared: Plane
+    lost: Plane
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +91,8 @@ def join_octave(
     )  # fmt: skip
     agreed = windowed(evidence.confirmed + 0.9 * around.agreed * (1 - evidence.signal))
     # structure that was turned although the photo does not confirm it is the prior's
-    drawn = turned.share * (1 - evidence.confirmed) * np.float32(rules.dial.angle > 0)
+    drawn = turned.share * (1 - evidence.confirmed) * np.float32(rules.angle > 0)
+    drawn = np.maximum(drawn, around.lost)
     generated = np.asarray(taken + (1 - taken) * drawn, np.float32)
     amplitudes = _amplitudes(evidence, generated, gain, turned.share)
     return Result(band, spread, np.clip(agreed, 0, 1), amplitudes)
@@ -161,7 +168,7 @@ def _turned(evidence: Evidence, gain: Plane, energy: Plane, rules: Rules) -> tup
     sin a / (sin a + sin(angle - a)), and is shorter by cos(angle / 2) / cos(angle / 2 - a).
     """
     angle = np.arccos(evidence.correlation)
-    most = np.minimum(rules.dial.angle * rules.sharpness, angle)
+    most = np.minimum(rules.angle, angle)
     share = np.sin(most) / np.maximum(np.sin(most) + np.sin(angle - most), 1e-6)
     share = np.where(angle <= most + 1e-6, 1.0, share)
     beyond = rules.dial.beyond

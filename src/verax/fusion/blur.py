@@ -1,0 +1,191 @@
+"""A blur that lies between photo and prior: its kernel, and the photo without it.
+
+Where the photo is the prior under one blur, the kernel k follows from both by least squares, and
+the sharp photo is X = (conj(K) Y + m P) / (|K|^2 + m): Wiener's filter with the prior as its mean.
+Under k it is the photo again; of the prior it holds what the blur has taken. Photos that no one
+kernel explains are left as they are.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import cv2
+import numpy as np
+from scipy import fft
+
+from verax.fusion.octaves import Float, luma, reduced, resized, rise
+from verax.image import Image, Plane
+
+WORK, MOST = 640, 1600  # px: long sides at which a blur is looked for, and taken away
+KERNEL = 0.048  # side of the kernel, share of the long side
+TAPER = 0.025  # share of the long side over which borders are faded out
+NOISE = 0.02  # of the prior's mean energy, added to its spectrum: no division by nothing
+TAIL = 0.04  # of the kernel's peak: what is less is noise
+WIDE = 4.0  # working px: what is coarser than this Gaussian no blur changes
+EXPLAINED, LESS = 0.35, 0.6  # energy of the photo that the blurred prior leaves unexplained: at
+# most this share of the photo's, and of what the prior leaves without the blur
+LEAST, PER_RESIDUAL = 0.03, 0.3  # m: at least, and over the share that is unexplained
+NEAR = 8.0  # working px of the windows in which that is looked at again
+LOCAL = (0.4, 0.9)  # share unexplained there from which a place is left as it is, and fully
+
+
+@dataclass(frozen=True, slots=True)
+class Blur:
+    """The kernel (k, k), which sums to 1, and the share of the photo that it leaves unexplained."""
+
+    kernel: Plane
+    unexplained: float
+
+    @property
+    def weight(self) -> float:
+        """m: the photo's noise over the error of the prior."""
+        return max(LEAST, PER_RESIDUAL * self.unexplained)
+
+    def lost(self, octaves: int, finer: float = 1.0) -> tuple[float, ...]:
+        """Share of each octave, the finest first, that the blur took and the prior supplies; of a
+        photo that is `finer` times as large as where the blur was found."""
+        side = 256
+        response = np.abs(fft.fft2(_centred(self.kernel, (side, side)))) ** 2
+        frequency = np.abs(fft.fftfreq(side))
+        radius = np.hypot(frequency[:, None], frequency[None])
+        share = self.weight / (response + self.weight)
+        edges = [0.5 * finer / 2**index for index in range(octaves + 1)]
+        return tuple(
+            float(share[(radius <= high) & (radius > low)].mean()) if 2 / side < low < 0.5 else 0.0
+            for high, low in pairwise(edges)
+        )
+
+
+def find_blur(photo: Plane, prior: Plane, valid: Plane) -> Blur | None:
+    """The blur between two lumas (H, W) of one light; None where none explains the photo."""
+    long = max(photo.shape)
+    seen = cv2.erode(valid, np.ones((9, 9), np.uint8)) > 0.99
+    weight = _taper(photo.shape, max(2, round(TAPER * long))) * seen
+    kernel = _kernel(photo, prior, weight, 2 * round(KERNEL * long / 2) + 1)
+    wide = WIDE * long / WORK
+    blurred = cv2.filter2D(prior, -1, kernel[::-1, ::-1])
+    before, after = (_energy(photo - x, weight, wide) for x in (prior, blurred))
+    whole = _energy(photo, weight, wide) + 1e-9
+    if after > EXPLAINED * whole or after > LESS * before:
+        return None
+    return Blur(kernel, after / whole)
+
+
+@dataclass(frozen=True, slots=True)
+class Sharpened:
+    """A photo (H, W, 3) without its blur; where (h, w), in [0, 1], the prior supplied what the blur
+    had taken; and how much of each octave, the finest first, that is."""
+
+    pixels: Image
+    supplied: Plane
+    lost: tuple[float, ...]
+
+
+def sharpened(
+    photo: Image, prior: Image, valid: Plane, blur: Blur, mean: Plane
+) -> tuple[Image, Plane]:
+    """The photo (H, W, 3) without the blur, and where (H, W) that was taken away: where the blurred
+    prior explains it. The filter's mean is a prior of the photo's light as far as `mean` says,
+    (h, w) of any size, in [0, 1], and for the rest the photo.
+    """
+    pad = blur.kernel.shape[0]
+    wanted = (valid * resized(mean, valid.shape))[..., None]
+    middle = wanted * (prior - photo) + photo
+    border = cv2.BORDER_REFLECT
+    wide = [cv2.copyMakeBorder(x, pad, pad, pad, pad, border) for x in (photo, middle)]
+    shape = tuple(fft.next_fast_len(side, real=True) for side in wide[0].shape[:2])
+    response = fft.rfft2(_centred(blur.kernel, shape))
+    power = np.abs(response) ** 2 + np.float32(blur.weight)
+    planes = []
+    for own, given in zip(*(cv2.split(x) for x in wide), strict=True):
+        spectra = [fft.rfft2(_filled(x, shape), workers=2) for x in (own, given)]
+        both = (np.conj(response) * spectra[0] + np.float32(blur.weight) * spectra[1]) / power
+        plane = fft.irfft2(both, shape, workers=2)
+        planes.append(plane[pad : pad + photo.shape[0], pad : pad + photo.shape[1]])
+    sharp = np.asarray(cv2.merge(planes), np.float32)
+    share = _explained(luma(photo), luma(prior), blur) * valid
+    return np.asarray(np.clip(photo + share[..., None] * (sharp - photo), 0, 1), np.float32), share
+
+
+def without_blur(
+    photo: Image, prior: Image, valid: Plane, *, octaves: int, mean: Plane
+) -> Sharpened | None:
+    """The photo without the blur that lies between it and a prior of its light.
+
+    Looked for at a small size first; in a photo of more than MOST px a side the finest detail is
+    left as it is. None where no blur explains the photo.
+    """
+    small = [reduced(x, WORK) for x in (luma(photo), luma(prior), valid)]
+    if find_blur(*small) is None:
+        return None
+    own, given, seen = (reduced(x, MOST) for x in (photo, prior, valid))
+    blur = find_blur(luma(own), luma(given), seen)
+    if blur is None:
+        return None
+    sharp, share = sharpened(own, given, seen, blur, mean)
+    if own.shape != photo.shape:
+        sharp = np.asarray(np.clip(photo + resized(sharp - own, photo.shape), 0, 1), np.float32)
+    finer = max(photo.shape) / max(own.shape)
+    supplied = share * resized(mean, share.shape)
+    return Sharpened(sharp, supplied, blur.lost(octaves, finer))
+
+
+def _kernel(photo: Plane, prior: Plane, weight: Plane, side: int) -> Plane:
+    """Least squares on the gradients, in the frequencies; then what a kernel can be: positive, in
+    one piece, of sum 1."""
+    shared, power = np.complex64(0), np.float32(0)
+    for step in ([[-1.0, 1.0]], [[-1.0], [1.0]]):
+        gradient = np.array(step, np.float32)
+        own, given = (
+            fft.rfft2(cv2.filter2D(x, -1, gradient) * weight, workers=2) for x in (photo, prior)
+        )
+        shared = shared + np.conj(given) * own
+        power = power + np.abs(given) ** 2
+    whole = fft.fftshift(fft.irfft2(shared / (power + NOISE * power.mean() + 1e-9), photo.shape))
+    y, x = (length // 2 for length in whole.shape)
+    half = min(side // 2, y, x)
+    kernel = np.asarray(whole[y - half : y + half + 1, x - half : x + half + 1], np.float32)
+    kernel = np.maximum(kernel - TAIL * kernel.max(), 0)
+    number, labels = cv2.connectedComponents((kernel > 0).astype(np.uint8))
+    sums = np.bincount(labels.ravel(), kernel.ravel(), number)
+    kernel = kernel * (labels == int(sums[1:].argmax()) + 1) if number > 2 else kernel
+    total = float(kernel.sum())
+    if total <= 0:
+        kernel[half, half] = total = 1.0
+    return np.asarray(kernel / total, np.float32)
+
+
+def _energy(plane: Plane, weight: Plane, wide: float) -> float:
+    fine = plane - cv2.GaussianBlur(plane, (0, 0), wide)
+    return float((fine * fine * weight).sum())
+
+
+def _explained(photo: Plane, prior: Plane, blur: Blur) -> Plane:
+    """(H, W) in [0, 1]: how far the blurred prior is the photo, in windows."""
+    scale = max(photo.shape) / WORK
+    off = photo - cv2.filter2D(prior, -1, blur.kernel[::-1, ::-1])
+    mine, left = (
+        cv2.GaussianBlur((x - cv2.GaussianBlur(x, (0, 0), WIDE * scale)) ** 2, (0, 0), NEAR * scale)
+        for x in (photo, off)
+    )
+    return 1 - rise(np.asarray(left / (mine + np.float32(2e-5)), np.float32), *LOCAL)
+
+
+def _taper(shape: tuple[int, ...], width: int) -> Plane:
+    planes = []
+    for side in shape[:2]:
+        distance = np.minimum(np.arange(side), np.arange(side)[::-1]).astype(np.float32)
+        planes.append(rise(distance, 0, width))
+    return np.asarray(np.outer(*planes), np.float32)
+
+
+def _centred(kernel: Plane, shape: tuple[int, ...]) -> Float:
+    """A kernel on a larger plane, its middle at the origin."""
+    whole = _filled(kernel, shape)
+    return np.roll(whole, (-(kernel.shape[0] // 2), -(kernel.shape[1] // 2)), (0, 1))
+
+
+def _filled(plane: Plane, shape: tuple[int, ...]) -> Plane:
+    whole = np.zeros(shape, np.float32)
+    whole[: plane.shape[0], : plane.shape[1]] = plane
+    return whole
