@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from verax.errors import SizeMismatchError
 from verax.fusion import dial as dials
 from verax.fusion import evidence, front, relight
-from verax.fusion.blur import Sharpened, without_blur
+from verax.fusion.blur import MOST, without_blur
 from verax.fusion.evidence import Octave
 from verax.fusion.explanation import FRONT_TASKS, Explanation, explain
 from verax.fusion.join import Pictures, join, measure
@@ -98,28 +98,17 @@ def fuse(
         base, warped.pixels, warped.valid, faults, octaves,
         task=task, changed=bool(recipe.change), alone=1 - dial.plausible,
     )  # fmt: skip
-    exactly = registration.placed == "exactly"
-    light = relight.fit(warped.pixels, base, warped.valid)
     kept = np.zeros((1, 1), np.float32) if spared is None else spared
-    mean = np.float32(dial.plausible) * (1 - kept)
-    sharp = None
-    if exactly and max(explanation.blur) > BLURRED:
-        sharp = without_blur(
-            base, light(warped.pixels), warped.valid, octaves=len(octaves), mean=mean
-        )
-    source = sharp.pixels if sharp else base
-    if sharp:
-        octaves = measure(source, warped.pixels, warped.valid)
-    pictures = prepared(
-        source, warped, recipe, explanation, light, task=task, sharp=sharp, spared=kept
-    )
+    pictures = prepared(base, warped, recipe, explanation, task=task, spared=kept)
     if fidelity == 0:
         return _registered_prior(pictures, recipe, explanation)
-    if not exactly:
+    if registration.placed != "exactly":
         return Fusion(
             pictures.toned, trust_map(pictures.toned, base, None), bool(recipe.change), (ROUGH,),
             explanation,
         )  # fmt: skip
+    if max(explanation.blur) > BLURRED:
+        pictures, octaves = _sharpened(pictures, octaves, recipe, explanation, dial)
     joined = join(pictures, octaves, explanation, dial)
     trust = trust_map(joined.pixels, base, joined.amplitudes)
     notes = _notes(recipe, explanation, trust, octaves)
@@ -148,17 +137,13 @@ def prepared(
     warped: Warped,
     recipe: Recipe,
     explanation: Explanation,
-    light: relight.Relight,
     *,
     task: str,
-    sharp: Sharpened | None,
     spared: Plane,
 ) -> Pictures:
     """The pictures that are joined, under the light that the explanation allows."""
-    toned = base
-    share = explanation.light if not recipe.change else 1.0  # a hint of colour, no light
-    if share > 0:
-        toned = toned_by(recipe, base, share)
+    light = relight.fit(warped.pixels, base, warped.valid)
+    toned = _toned(base, recipe, explanation)
     mask = np.zeros((1, 1), np.float32)
     if explanation.front > 0:
         side = front.WORK
@@ -167,10 +152,36 @@ def prepared(
         mask = front.removed(own, matched, seen, everything=task in FRONT_TASKS)
     return Pictures(
         source=base, toned=toned, prior=warped.pixels, valid=warped.valid, relight=light,
-        front=mask, spared=spared,
-        supplied=sharp.supplied if sharp else np.zeros((1, 1), np.float32),
-        lost=sharp.lost if sharp else (),
+        front=mask, spared=spared, supplied=np.zeros((1, 1), np.float32), lost=(),
     )  # fmt: skip
+
+
+def _toned(source: Image, recipe: Recipe, explanation: Explanation) -> Image:
+    share = explanation.light if not recipe.change else 1.0  # a hint of colour, no light
+    return toned_by(recipe, source, share) if share > 0 else source
+
+
+def _sharpened(
+    pictures: Pictures,
+    octaves: list[Octave],
+    recipe: Recipe,
+    explanation: Explanation,
+    dial: dials.Dial,
+) -> tuple[Pictures, list[Octave]]:
+    """Pictures and octaves without the blur between photo and prior, where one explains the photo.
+
+    Faces and fidelity 1 get no more than the photo's own: what the blur took stays away there.
+    """
+    prior = pictures.relight(reduced(pictures.prior, MOST))
+    mean = np.float32(dial.plausible) * (1 - pictures.spared)
+    sharp = without_blur(pictures.source, prior, pictures.valid, octaves=len(octaves), mean=mean)
+    if sharp is None:
+        return pictures, octaves
+    pictures = replace(
+        pictures, source=sharp.pixels, toned=_toned(sharp.pixels, recipe, explanation),
+        supplied=sharp.supplied, lost=sharp.lost,
+    )  # fmt: skip
+    return pictures, measure(pictures.source, pictures.prior, pictures.valid)
 
 
 def _registered_prior(pictures: Pictures, recipe: Recipe, explanation: Explanation) -> Fusion:
