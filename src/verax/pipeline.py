@@ -18,7 +18,7 @@ from verax.geometry.register import Registration, Warped, apply, register
 from verax.image import Image, Photo, Plane
 from verax.prints.colour import with_colour
 from verax.prints.enlarge import larger, larger_size
-from verax.prints.holes import drawn, fill_holes, only_inside
+from verax.prints.holes import Search, drawn, fill_holes, only_inside
 from verax.restoration import PriorUse, Restoration
 from verax.restorers import network
 from verax.restorers.faults import Faults, diagnose
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 EMBEDDED = "network"
 DEFAULT_RESTORER = "auto"  # the embedded networks
 DEFAULT_FIDELITY = dial.DEFAULT
-DAMAGED = ("", "restore", "old_photo")  # tasks under which damage of a print is looked for
+# under which tasks damage of a print is looked for
+DAMAGED: dict[str, Search] = {"": "yes", "restore": "yes", "old_photo": "surely"}
 
 
 def restore(
@@ -91,12 +92,8 @@ def restore(
     if registration is not None:
         use = "used" if registration.usable else "unused"
     faces = find_faces(original.pixels) if use == "used" else ()
-    filled = fill_holes(
-        original.pixels,
-        warped if use == "used" else None,
-        hand,
-        search=fidelity < 1 and task in DAMAGED,
-    )
+    search = DAMAGED.get(task, "no") if fidelity < 1 else "no"
+    filled = fill_holes(original.pixels, warped if use == "used" else None, hand, search=search)
     suffers = diagnose(filled.pixels).believing(task)
     base, lit = _base(filled.pixels, restorer, suffers, fused=use == "used")
     spared = outline(faces, base.shape) if fidelity >= DEFAULT_FIDELITY else None

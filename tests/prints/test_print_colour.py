@@ -64,3 +64,24 @@ def test_a_grey_prior_brings_no_colour(scene):
     result, _ = coloured(grey(scene), grey(scene), np.ones(scene.shape[:2], np.float32))
 
     assert np.abs(split(result)[1]).max() < 1e-4
+
+
+def test_a_plain_place_within_one_outline_has_the_colour_around_it_beyond_the_outline_none():
+    rng = np.random.default_rng(4)
+    texture = cv2.GaussianBlur(rng.random((240, 240), np.float32), (0, 0), 2)
+    y = 0.75 + np.zeros((240, 240), np.float32)
+    inside = np.hypot(*(np.mgrid[:240, :240] - 120)) < 80
+    y[inside] = (0.3 + 2 * (texture - texture.mean()))[inside]
+    prior = y.copy()
+    y[100:140, 100:140] = prior[100:140, 100:140] = 0.3  # plain in both: nothing to compare
+    shown = np.stack([prior + 0.15, prior, prior - 0.15], 2)
+    shown[~inside] = (0.2, 0.6, 0.1)
+    other = cv2.GaussianBlur(rng.random((240, 240, 3), np.float32), (0, 0), 3)
+    shown[~inside] += 3 * (other - other.mean())[~inside]
+    photo = np.repeat(y[..., None], 3, 2)
+
+    result, _ = coloured(photo, np.clip(shown, 0, 1).astype(np.float32), np.ones_like(y))
+
+    chroma = split(result)[1]
+    assert (chroma[110:130, 110:130, 0] > 0.05).all()
+    assert np.abs(chroma[:20]).mean() < 0.01

@@ -12,7 +12,6 @@ from verax import degrade
 from verax import image as images
 from verax.degrade.sensor import add_gaussian, compress
 from verax.errors import UnknownNameError
-from verax.pipeline import record
 from verax.restorers.faults import KINDS, diagnose
 
 
@@ -85,7 +84,7 @@ def test_a_restoration_carries_the_record():
     restoration = verax.restore(photo)
 
     assert restoration.faults == diagnose(photo)
-    assert set(record(restoration)["faults"]["kinds"]) == set(KINDS)
+    assert set(restoration.record()["faults"]["kinds"]) == set(KINDS)
 
 
 def veiled(photo, near, far):

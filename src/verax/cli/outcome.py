@@ -124,7 +124,20 @@ def figures(record: dict[str, Any]) -> list[str]:
             f"from the photo {shares['photo']:.0%}, confirmed by both {shares['confirmed']:.0%}, "
             f"light of the prior {shares['light']:.0%}, generated {shares['generated']:.0%}"
         )
+    if record.get("filled"):
+        lines.append(f"holes filled from the prior: {record['filled']:.2%} of the picture")
+    if record["prior"] == "used":
+        lines += [_face(face) for face in record.get("faces", [])] or ["no face found"]
     return lines
+
+
+def _face(face: dict[str, Any]) -> str:
+    """A face of the photo, in a line."""
+    left, top, right, bottom = (round(value) for value in face["box"])
+    verdict = face["restoration"]["verdict"]
+    still = verdict if verdict == "cannot be told" else f"{verdict} face as in the photo"
+    still = "may be another face than in the photo" if verdict == "another" else still
+    return f"face {left},{top} to {right},{bottom}: {still}, {face['generated']:.0%} generated"
 
 
 def tell_one_of_many(record: dict[str, Any], *, as_json: bool, verbose: bool) -> None:

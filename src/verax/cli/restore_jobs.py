@@ -288,6 +288,7 @@ def run_job(job: Job, options: Options, service: "Asker | None" = None) -> dict[
 def write_report(folder: Path, made: "Made", record: dict[str, Any]) -> None:
     """The sheet and the trust map as PNG, the record as JSON."""
     from verax import image as images
+    from verax.report.faces import faces_sheet
     from verax.report.sheet import restoration_sheet, trust_picture
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -296,5 +297,8 @@ def write_report(folder: Path, made: "Made", record: dict[str, Any]) -> None:
     if prior is not None:
         images.write(folder / "trust.png", trust_picture(made.restoration.trust))
         record["trust_map"] = str(folder / "trust.png")
+    strip = faces_sheet(made.restoration)
+    if strip is not None:
+        images.write(folder / "faces.png", strip)
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
     (folder / "report.json").write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -11,10 +11,12 @@ from typing import Literal
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.linalg import splu
 
 from verax.geometry.register import Warped
 from verax.image import Image, Plane
-from verax.image.pixels import LUMA, luma
+from verax.image.pixels import LUMA, guided_filter, luma
 
 Toning = Literal["grey", "toned", "colour"]
 
@@ -30,6 +32,9 @@ SAME = (0.25, 0.6)  # local correlation of luma from which colour counts, and co
 STRUCTURE = 0.02  # deviation of luma below which there is nothing to compare
 MOSTLY = (0.35, 0.6)  # share of the wider surroundings that have to be alike too
 CARRIED = 2.0  # radii over which colour is carried to places without evidence
+SPREAD = 320  # px, long side at which colour spreads to places without evidence
+PULL = 0.01  # to the photo's own tone there
+STEP = 0.02  # of luma between neighbours that parts colours
 BEYOND = 2.5  # deviations of luma past which a local line is not read off
 
 
@@ -104,15 +109,60 @@ def coloured(photo: Image, prior: Image, seen: Plane) -> tuple[Image, Plane]:
     guided, known = carried(y, matched, chroma, weight, radius)
     wider, _ = carried(y, matched, chroma, weight, round(CARRIED * radius))
     guided += (1 - known)[..., None] * (wider - guided)
-    reach = without_rim(weight, radius)
-    share = reach[..., None]
-    return within_gamut(y, share * guided + (1 - share) * own), reach
+    core = without_rim(weight, radius)[..., None]
+    beyond, reach = spread(y, guided, own, core[..., 0])
+    return within_gamut(y, core * guided + (1 - core) * beyond), reach
+
+
+def spread(
+    y: Plane, chroma: NDArray[np.float32], own: NDArray[np.float32], weight: Plane
+) -> tuple[NDArray[np.float32], Plane]:
+    """Chroma from where it is known to places that no edge of the luma parts from there.
+
+    Neighbours of like luma get like colour (Levin, Lischinski and Weiss, "Colorization using
+    optimization", 2004), with a weak pull to the photo's own tone. Comes with the share of each
+    pixel that is not its own.
+    """
+    scale = min(1.0, SPREAD / max(y.shape))
+    size = (max(2, round(y.shape[1] * scale)), max(2, round(y.shape[0] * scale)))
+    grey, belief = (cv2.resize(v, size, interpolation=cv2.INTER_AREA) for v in (y, weight))
+    known = cv2.resize(chroma * weight[..., None], size, interpolation=cv2.INTER_AREA)
+    plain = cv2.resize(own, size, interpolation=cv2.INTER_AREA)
+    wanted = np.dstack([known + PULL * plain, belief]).reshape(-1, 4)
+    system = likeness_of_neighbours(grey) + sparse.diags(belief.ravel() + PULL)
+    solved = splu(system.tocsc().astype(np.float64)).solve(wanted.astype(np.float64))
+    wide = cv2.resize(
+        np.asarray(solved.reshape(*grey.shape, 4), np.float32), y.shape[::-1],
+        interpolation=cv2.INTER_LINEAR,
+    )  # fmt: skip
+    radius = max(2, round(1.5 / scale))
+    planes = [
+        guided_filter(y, np.ascontiguousarray(wide[..., k]), radius, SMOOTH) for k in range(4)
+    ]
+    return np.dstack(planes[:3]), np.clip(planes[3], 0, 1)
+
+
+def likeness_of_neighbours(grey: Plane) -> sparse.csr_matrix:
+    """Laplacian (N, N) of the pixel grid, its weights falling with steps of luma."""
+    place = np.arange(grey.size).reshape(grey.shape)
+    parts = []
+    for one, two in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])):
+        alike = np.exp(-(((grey[one] - grey[two]) / STEP) ** 2) / 2).ravel() + 1e-4
+        rows = np.concatenate([place[one].ravel(), place[two].ravel()])
+        columns = np.concatenate([place[two].ravel(), place[one].ravel()])
+        parts.append((np.concatenate([alike, alike]), rows, columns))
+    values, rows, columns = (np.concatenate([part[k] for part in parts]) for k in range(3))
+    joined = sparse.coo_matrix((values, (rows, columns)), shape=(grey.size, grey.size)).tocsr()
+    return sparse.diags(np.asarray(joined.sum(1)).ravel()) - joined
 
 
 def without_rim(weight: Plane, radius: int) -> Plane:
     """Weights without small gaps, and without the rim by which windows reach past an outline."""
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (radius + 1,) * 2)
-    core = cv2.erode(cv2.morphologyEx(weight, cv2.MORPH_CLOSE, disc), disc)
+    disc, wide = (
+        cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size,) * 2)
+        for size in (radius + 1, 2 * radius + 1)
+    )
+    core = cv2.erode(cv2.morphologyEx(weight, cv2.MORPH_CLOSE, disc), wide)
     return np.asarray(cv2.GaussianBlur(core, (0, 0), radius / 4), np.float32)
 
 

@@ -62,10 +62,12 @@ class Found:
         return {"patches": self.patches, "lines": self.lines, "specks": self.specks}
 
 
-def find_damage(photo: Image, prior: Image, seen: Plane) -> Found:
+def find_damage(photo: Image, prior: Image, seen: Plane, *, known: bool = False) -> Found:
     """Damage of a photo that its registered prior, (H, W, 3), shows mended.
 
-    `seen` is the (H, W) share of the prior that is valid.
+    Args:
+        seen: (H, W) share of the prior that is valid.
+        known: the photo is known to be a damaged print: a single piece counts.
     """
     lit = relit(photo, prior, seen > 0.5)
     y = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
@@ -74,13 +76,13 @@ def find_damage(photo: Image, prior: Image, seen: Plane) -> Found:
     found = alone(photo, lit, seen)
     if len(found["line"]) > RAINY:
         found["line"] = []
-    if is_damaged(found, y.shape):  # what a prior adds tells how freely it was drawn
+    if not known and is_damaged(found, y.shape):  # what a prior adds tells how freely it was drawn
         back = alone(lit, photo, seen)
         found = {
             kind: own if area_of(own) > ONE_WAY * area_of(back[kind]) else []
             for kind, own in found.items()
         }
-    if not is_damaged(found, y.shape):
+    if not known and not is_damaged(found, y.shape):
         return Found(np.zeros(y.shape, bool), 0, 0, 0)
     mask = np.zeros(y.shape, bool)
     for box, own in (spot for kind in found.values() for spot in kind):

@@ -6,6 +6,7 @@ that carries the difference along the edge across. The membrane is relaxed from 
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ from verax.prints.colour import split, toning
 from verax.prints.damage import Found, find_damage, relit
 
 Mask = NDArray[np.bool_]
+Search = Literal["no", "yes", "surely"]
 
 LEAST = 8 / 255  # what an encoder or a soft brush leaves of black, and of white
 STEPS = 24  # of relaxation per size
@@ -78,19 +80,24 @@ class Filled:
     notes: tuple[str, ...] = ()
 
 
-def fill_holes(photo: Image, warped: Warped | None, hand: Plane | None, *, search: bool) -> Filled:
+def fill_holes(
+    photo: Image, warped: Warped | None, hand: Plane | None, *, search: Search
+) -> Filled:
     """A photo with the holes that were drawn by hand, and those found, filled from the prior.
 
     Args:
         photo: (H, W, 3).
         warped: the prior on the photo's grid, None where there is none that lies on it.
         hand: (H, W) above 0 where somebody says that the photo holds nothing.
-        search: look for damage, too.
+        search: whether damage is looked for, too: "no", "yes", or "surely" for a photo that is
+            known to be a damaged print.
     """
     void = np.zeros(photo.shape[:2], bool)
     if warped is None:
         return Filled(photo, void, notes=() if hand is None else (NO_PRIOR,))
-    damage = find_damage(photo, warped.pixels, warped.valid) if search else None
+    damage = None
+    if search != "no":
+        damage = find_damage(photo, warped.pixels, warped.valid, known=search == "surely")
     notes: tuple[str, ...] = ()
     if hand is not None:
         void |= (hand > 0) & (warped.valid > 0)

@@ -87,11 +87,15 @@ def write_pictures(folder: Path, result: Any) -> None:  # noqa: ANN401  # pipeli
     import numpy as np
 
     from verax import image as images
+    from verax.report.faces import faces_sheet
     from verax.report.sheet import trust_picture
 
     images.write(folder / "photo.png", result.photo.pixels)
     images.write(folder / "restoration.png", result.pixels)
     images.write(folder / "trust.png", trust_picture(result.trust))
+    strip = faces_sheet(result)
+    if strip is not None:
+        images.write(folder / "faces.png", strip)
     if result.warped is not None:
         seen = result.warped.valid[..., None]
         registered = result.warped.pixels * seen + result.base * (1 - seen)

@@ -37,7 +37,7 @@ def of_stop(fidelity: float) -> str:
 
 PICTURES = (
     "photo", "prior", "registered", "restoration", "trust", "overlay", "motion", "edges", "objects",
-    "small",
+    "faces", "small",
     *(f"picture-{index}" for index in range(10)),
     *(f"{kind}{of_stop(stop / 100)}" for kind in ("restoration", "trust") for stop in STOPS
       if stop != SHOWN),
