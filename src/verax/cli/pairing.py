@@ -3,10 +3,16 @@
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from verax.datasets.items import by_name, common_key
 from verax.errors import InputError
 from verax.image.header import is_picture_name
+
+if TYPE_CHECKING:
+    from verax.image import Photo
+
+MODEL = 0x0110  # EXIF
 
 
 def pictures_in(folder: Path, *, recursive: bool = False) -> list[Path]:
@@ -94,3 +100,12 @@ def partners(places: Mapping[Path, Path], folder: Path, *, deep: bool = False) -
 def common_folder(photos: Iterable[Path]) -> Path:
     """The deepest folder that holds all photos."""
     return Path(os.path.commonpath([photo.parent for photo in photos]))
+
+
+def camera(photo: "Photo") -> str:
+    """The camera that a file names, "" for none."""
+    from PIL.Image import Exif
+
+    tags = Exif()
+    tags.load(photo.metadata.exif or b"")
+    return str(tags.get(MODEL, "")).strip("\0 ")

@@ -18,13 +18,11 @@ from verax.image.header import READ_ONLY
 if TYPE_CHECKING:
     from verax.cli.asked import Asker, Batching
     from verax.geometry.register import Registration
-    from verax.image import Photo
     from verax.making import Made
     from verax.priors.generated import Wishes
     from verax.provenance.signing import Credentials
 
 NOT_USED = 3  # exit status of --strict
-MODEL = 0x0110  # EXIF
 WHY = {
     "not": "it shows another scene",
     "undecided": "nobody can tell whether it shows the same scene",
@@ -71,7 +69,7 @@ def second_as_prior(
         photo, other = (images.read(path) for path in pictures)
     except VeraxError:  # said when its turn comes; the other one is restored
         return pictures, None, None
-    taken_by = "" if accept else camera(other)
+    taken_by = "" if accept else pairing.camera(other)
     names = [path.name for path in pictures]
     first, second = names if len(set(names)) == 2 else map(str, pictures)
     if taken_by or not (found := register(photo.pixels, other.pixels, accept=accept)).usable:
@@ -88,15 +86,6 @@ def second_as_prior(
         file=sys.stderr,
     )
     return pictures[:1], pictures[1], found
-
-
-def camera(photo: "Photo") -> str:
-    """The camera that a file names, "" for none."""
-    from PIL.Image import Exif
-
-    tags = Exif()
-    tags.load(photo.metadata.exif or b"")
-    return str(tags.get(MODEL, "")).strip("\0 ")
 
 
 def plan(
