@@ -69,6 +69,6 @@ def in_words(check: FaceCheck) -> str:
     )
 
 
-def _verdict(found: Likeness) -> str:
-    value = "" if found.value is None else f" ({found.value:.2f})"
-    return f"{WORDS[found.verdict]}{value}"
+def _verdict(likeness: Likeness) -> str:
+    value = "" if likeness.value is None else f" ({likeness.value:.2f})"
+    return f"{WORDS[likeness.verdict]}{value}"
