@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
-from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from verax.cli.paid import LocalOnly, Terms, configured
-from verax.errors import InputError, ProviderError, VeraxError
+from verax.errors import InputError, ProviderError, VeraxError, choose
 
 if TYPE_CHECKING:
     from verax.providers.answers import Fetch
@@ -29,19 +28,10 @@ app = typer.Typer(
 )
 
 
-class State(StrEnum):
-    """States of a call; see `verax.providers.journal`."""
-
-    started = "started"
-    batched = "batched"
-    done = "done"
-    unusable = "unusable"
-    uncertain = "uncertain"
-    refused = "refused"
-    failed = "failed"
-
-
-States = Annotated[list[State] | None, typer.Option("--state", help="Only calls in this state.")]
+States = Annotated[
+    list[str] | None,
+    typer.Option("--state", help="Only calls in this state: done, uncertain, refused ..."),
+]
 Run = Annotated[str | None, typer.Option("--run", help="Only calls of this run.")]
 Before = Annotated[
     datetime | None, typer.Option("--before", formats=["%Y-%m-%d"], help="Only calls before (UTC).")
@@ -136,7 +126,7 @@ def fetch_pictures(calls: Calls = None, run: Run = None, local_only: LocalOnly =
     from verax.providers.answers import links
 
     with opened() as journal:
-        found = chosen(journal, calls, [State.done, State.unusable], run, None)
+        found = chosen(journal, calls, ["done", "unusable"], run, None)
         waiting = [call for call in found if call.message and links(journal.answers.body(call))]
         with fetchers(local_only) as fetcher:
             counts = read_again(journal, waiting, fetcher)
@@ -147,7 +137,7 @@ def fetch_pictures(calls: Calls = None, run: Run = None, local_only: LocalOnly =
 def reread(calls: Calls = None, run: Run = None) -> None:
     """Read again, as this version can, what is kept and could not be read. Asks nobody."""
     with opened() as journal:
-        states = [State.unusable, State.uncertain]
+        states: list[str] = ["unusable", "uncertain"]
         found = chosen(journal, calls, states, run, None)
         counts = read_again(journal, found, lambda call: None)
     print(f"{counts['done']} of {len(found)} can be read now; nothing was asked or paid")
@@ -199,15 +189,17 @@ def opened() -> "Journal":
 def chosen(
     journal: "Journal",
     names: list[str] | None,
-    states: list[State] | None,
+    states: list[str] | None,
     run: str | None,
     before: datetime | None,
 ) -> "list[Call]":
     """The calls that the options select; InputError for a name that fits none."""
     from verax.providers.records import STATES
 
+    for state in states or ():
+        choose(dict.fromkeys(STATES), state, kind="state of a call")
     found = journal.records.select(
-        states=[state.value for state in states] if states else STATES,
+        states=states or STATES,
         run=run,
         before=before.replace(tzinfo=UTC).timestamp() if before else float("inf"),
     )
