@@ -31,9 +31,8 @@ import injections
 from injection_tables import ABOUT, VISIBLE, Row, print_matrix, print_objects, print_points
 from injections import Clean
 from verax.degrade import Degradation, apply
-from verax.deviation import Deviation, compare, measure
+from verax.deviation import Deviation, compare, measure, motion_entries
 from verax.deviation.framing import geometry_entries
-from verax.deviation.measure import motion_entries
 from verax.image import Image
 from verax.priors.inject import SimulatedPrior, inject
 

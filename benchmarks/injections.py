@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from verax.deviation.blocks import Blocks
-from verax.deviation.motion import fit_global
+from verax.deviation.framing import fit_global
 from verax.geometry import Matrix, invert, map_points, motion
 from verax.image import Image, read
 from verax.priors.inject import Deviations, SimulatedPrior, inject

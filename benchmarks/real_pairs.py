@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from verax.deviation import measure
-from verax.deviation.words import sentences
+from verax.deviation.record import sentences
 from verax.image import read
 
 Record = dict[str, Any]

@@ -8,7 +8,7 @@ import pytest
 import skimage.data
 
 from verax.deviation import measure
-from verax.deviation.words import sentences
+from verax.deviation.record import sentences
 from verax.errors import ImageContractError
 
 LEVELS = ("photo_", "generated_")  # what is there, not what changed

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import skimage.data
 
-from verax.deviation.text import text_entry
+from verax.deviation.finders import text_entry
 from verax.image import read, write
 
 

@@ -7,8 +7,8 @@ import skimage.data
 
 from verax.degrade.weather import scatter
 from verax.deviation import measure
-from verax.deviation.detector import Detection, by_detector
-from verax.deviation.objects.regions import Regions, is_a_thing
+from verax.deviation.finders import Detection, by_detector
+from verax.deviation.regions import Regions, is_a_thing
 from verax.priors.inject import Deviations, inject
 from verax.priors.objects import ObjectEdit
 from verax.priors.tone import Tone

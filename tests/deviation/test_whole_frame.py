@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from verax.deviation.blocks import Blocks, Leftover, find_blocks
-from verax.deviation.framing import geometry_entries
-from verax.deviation.motion import fit_global
+from verax.deviation.framing import fit_global, geometry_entries
 from verax.deviation.whole_frame import over_the_frame
 from verax.geometry import map_points
 from verax.geometry.register import Registration

@@ -37,9 +37,9 @@ def measure(
     """Measure what a generated picture changed against its photo."""
     from verax.deviation import compare
     from verax.deviation import deviation as deviation_of
+    from verax.deviation.finders import text_entry
     from verax.deviation.ladder import ladder
-    from verax.deviation.text import text_entry
-    from verax.deviation.words import sentences
+    from verax.deviation.record import sentences
     from verax.image import read
 
     if report is not None and report.exists() and not report.is_dir():

@@ -1,7 +1,189 @@
-"""What the prior changed against the photo."""
+"""measure(): everything a generated picture changed against its photo, in one record."""
 
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verax.deviation.blocks import Blocks
 from verax.deviation.compare import Look, compare
-from verax.deviation.measure import deviation, measure
-from verax.deviation.record import Deviation, Entry, ObjectChange
+from verax.deviation.framing import Global, framing_entries, geometry_entries, size_of
+from verax.deviation.objects import find_objects
+from verax.deviation.record import Deviation, Entry, ObjectChange, ObjectKind, unknown
+from verax.deviation.structure import band_entries, edge_entries, keypoint_entries
+from verax.deviation.tone import level_entries, tone_entries
+from verax.geometry import Size, map_points
+from verax.geometry.register import Registration
+from verax.image import Image
 
 __all__ = ["Deviation", "Entry", "Look", "ObjectChange", "compare", "deviation", "measure"]
+
+# Finds changed objects on photo and registered prior, both on one grid, in its pixels.
+Finder = Callable[[Image, Image], tuple[ObjectChange, ...]]
+
+MOVED_BLOCK = 0.01  # of the photo's width
+LEAST_COVERAGE = 0.5  # a median is not known from less than half of the blocks
+KINDS: tuple[ObjectKind, ...] = ("appeared", "vanished", "moved", "replaced")
+FOREIGN = "the generated picture cannot be placed on the photo"
+
+# class of deviation: value that counts in full, weight in the summary (docs/deviation.md)
+DRIFT = {
+    "framing": (0.5, 0.5),
+    "geometry": (0.1, 0.5),
+    "motion": (0.02, 0.4),
+    "edges": (0.6, 0.5),
+    "structure": (1.0, 0.5),
+    "objects": (0.2, 0.6),
+    "scene": (1.0, 0.3),
+}
+
+
+def measure(
+    photo: Image,
+    generated: Image,
+    registration: Registration | None = None,
+    *,
+    finder: Finder | None = None,
+    extra: Mapping[str, Entry] | None = None,
+) -> Deviation:
+    """What `generated` changed against `photo`, both (H, W, 3), of any two sizes.
+
+    `registration` is of `generated` onto `photo`; it is found here when not given. For `finder`
+    and `extra` see `deviation`.
+    """
+    return deviation(compare(photo, generated, registration), finder=finder, extra=extra)
+
+
+def deviation(
+    look: Look, *, finder: Finder | None = None, extra: Mapping[str, Entry] | None = None
+) -> Deviation:
+    """What was changed, of a comparison that is made already.
+
+    Args:
+        finder: another way to find changed objects, for instance `finders.by_detector`.
+        extra: further entries to carry in the record, for instance of `finders.text_entry`.
+    """
+    photo, generated, size = look.photo, look.generated, size_of(look.photo)
+    alignment = look.alignment
+    if alignment is None:
+        entries = framing_entries(photo, generated, look.registration, look.canvas)
+        return _foreign(look.registration, look.canvas, {**entries, **(extra or {})})
+    entries = framing_entries(photo, generated, alignment.registration, look.canvas)
+    blocks, found = alignment.blocks, alignment.found
+    entries |= geometry_entries(found, size, len(blocks.points) / blocks.asked)
+    entries |= motion_entries(blocks, found, size)
+    changed, mask = find_objects(look.pair, size)
+    if finder is not None:
+        changed = _rescaled(finder(look.pair.photo, look.pair.prior), 1 / look.pair.scale)
+    entries |= _object_entries(changed)
+    entries |= edge_entries(look.pair, mask)
+    entries |= keypoint_entries(look.pair, mask)
+    entries |= band_entries(look.pair, mask)
+    tones, state = tone_entries(look.pair, mask)
+    entries |= tones | level_entries(look.pair) | dict(extra or {})
+    drift = _drift(entries, found, size, state)
+    return Deviation(
+        look.registration.placed,
+        look.registration.reason,
+        look.canvas,
+        state,
+        entries,
+        changed,
+        drift,
+    )
+
+
+def _rescaled(changes: tuple[ObjectChange, ...], scale: float) -> tuple[ObjectChange, ...]:
+    """Boxes and shifts on a grid `scale` times as fine."""
+    result = []
+    for change in changes:
+        left, top, right, bottom = (round(side * scale) for side in change.box)
+        shift = change.shift_px
+        moved = None if shift is None else (shift[0] * scale, shift[1] * scale)
+        result.append(replace(change, box=(left, top, right, bottom), shift_px=moved))
+    return tuple(result)
+
+
+def _foreign(registration: Registration, canvas: str, entries: dict[str, Entry]) -> Deviation:
+    """Another scene: nothing but the canvas can be compared."""
+    units = {"shift_x_px": "px", "shift_y_px": "px", "scale_x": "ratio", "scale_y": "ratio"}
+    units |= {"rotation_deg": "deg", "invented_edges": "share", "lost_edges": "share"}
+    entries = {**{name: unknown(unit, FOREIGN) for name, unit in units.items()}, **entries}
+    return Deviation(registration.placed, registration.reason, canvas, "same", entries, (), 100.0)
+
+
+def motion_entries(blocks: Blocks, found: Global | str, size: Size) -> dict[str, Entry]:
+    """What blocks moved beyond the global geometry."""
+    coverage = len(blocks.points) / blocks.asked
+    lost = 1 - len(blocks.points) / max(blocks.able, 1)
+    entries = {"blocks_lost": Entry(lost, "share", confidence=blocks.able / blocks.asked)}
+    hidden = f"only {coverage:.0%} of the photo's blocks were found again"
+    objection = found if isinstance(found, str) else hidden if coverage < LEAST_COVERAGE else ""
+    if isinstance(found, str) or objection:
+        for name in ("local_motion_median_px", "local_motion_p95_px"):
+            entries[name] = unknown("px", objection)
+        entries["moved_blocks"] = unknown("share", objection)
+        return entries
+    length = np.linalg.norm(found.left_over, axis=1)
+    share = blocks.share
+    moved = float(share[length > MOVED_BLOCK * size[0]].sum())
+    median, p95 = weighted_quantiles(length, share, (0.5, 0.95))
+    entries["local_motion_median_px"] = Entry(median, "px", confidence=coverage)
+    entries["local_motion_p95_px"] = Entry(p95, "px", confidence=coverage)
+    entries["moved_blocks"] = Entry(moved, "share", confidence=coverage)
+    return entries
+
+
+def weighted_quantiles(
+    values: NDArray[np.float64], share: NDArray[np.float64], levels: tuple[float, ...]
+) -> list[float]:
+    """Values below which these shares of the weight lie."""
+    order = np.argsort(values)
+    reached = np.cumsum(share[order]) - share[order] / 2
+    return [float(v) for v in np.interp(levels, reached, values[order])]
+
+
+def _object_entries(changed: tuple[ObjectChange, ...]) -> dict[str, Entry]:
+    """Counts of changed objects, and the area they take."""
+    kinds = [change.kind for change in changed]
+    entries = {f"objects_{k}": Entry(kinds.count(k), "count") for k in KINDS}
+    entries["object_count_change"] = Entry(
+        kinds.count("appeared") - kinds.count("vanished"), "count"
+    )
+    entries["objects_area"] = Entry(min(1.0, sum(c.area for c in changed)), "share")
+    return entries
+
+
+def _drift(
+    entries: Mapping[str, Entry], found: Global | str, size: Size, scene_state: str
+) -> float:
+    """The summary: 100 (1 - product of 1 - weight * share) over the classes that can be told."""
+    kept = 1.0
+    for name, value in drift_classes(entries, found, size, scene_state).items():
+        full, weight = DRIFT[name]
+        kept *= 1 - weight * min(1.0, value / full)
+    return 100 * (1 - kept)
+
+
+def drift_classes(
+    entries: Mapping[str, Entry], found: Global | str, size: Size, scene_state: str
+) -> dict[str, float]:
+    """The value of each class of deviation; classes that cannot be told are left out."""
+    diagonal = float(np.hypot(*size))
+    told = {name: entry.value for name, entry in entries.items() if entry.value is not None}
+    classes = {"objects": told["objects_area"], "scene": float(scene_state != "same")}
+    classes["framing"] = abs(float(np.log(told["aspect_change"])))
+    if not isinstance(found, str):
+        grid = np.stack(np.meshgrid(*(np.linspace(0, side - 1, 9) for side in size)), -1)
+        points = grid.reshape(-1, 2)
+        apart = np.linalg.norm(map_points(found.matrix, points) - points, axis=1)
+        classes["geometry"] = float(apart.mean()) / diagonal
+    if "local_motion_median_px" in told:
+        classes["motion"] = told["local_motion_median_px"] / diagonal
+    if "invented_edges" in told:
+        classes["edges"] = told["invented_edges"]
+    octaves = [told[n] for o in (2, 4, 8) if (n := f"coherence_loss_{o}px") in told]
+    if octaves:
+        classes["structure"] = float(np.mean(octaves))
+    return classes

@@ -13,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from verax.deviation.pair import broad
 from verax.geometry import Matrix, Size, invert, map_points
 from verax.geometry.features import coherence, log_luminance, orientation
 from verax.geometry.register import Registration, Warped
 from verax.image import Image
-from verax.image.pixels import blur, luma
+from verax.image.pixels import blur, luma, wide_blur
 
 Floats = NDArray[np.float64]
 Map = NDArray[np.float32]
@@ -201,7 +200,7 @@ def _held_both_ways(channels: Map) -> Map:
     window = _window(channels)
     gx, gy = (cv2.Sobel(channels, cv2.CV_32F, *axes, scale=1 / 8) for axes in ((1, 0), (0, 1)))
     xx, xy, yy = (
-        broad(np.einsum("hwc,hwc->hw", a, b), window) for a, b in ((gx, gx), (gx, gy), (gy, gy))
+        wide_blur(np.einsum("hwc,hwc->hw", a, b), window) for a, b in ((gx, gx), (gx, gy), (gy, gy))
     )
     smaller = (xx + yy - np.sqrt((xx - yy) ** 2 + 4 * xy * xy)) / 2
     share = smaller / (float((xx + yy).mean()) + 1e-12)
@@ -247,7 +246,7 @@ def _step(first: Map, moved: Map, weight: Map, window: float) -> Map:
     )
     rest = first - moved
     xx, xy, yy, rx, ry, both, one, two = (
-        broad(weight * np.einsum("hwc,hwc->hw", a, b), window)
+        wide_blur(weight * np.einsum("hwc,hwc->hw", a, b), window)
         for a, b in (
             (gx, gx),
             (gx, gy),

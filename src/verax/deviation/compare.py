@@ -17,20 +17,62 @@ from verax.deviation.blocks import (
     find_blocks,
     find_leftover,
 )
-from verax.deviation.framing import base_matrix, canvas_kind, size_of
-from verax.deviation.motion import Global, fit_global
-from verax.deviation.pair import Pair, pair, working_size
+from verax.deviation.framing import Global, base_matrix, canvas_kind, fit_global, size_of
 from verax.deviation.whole_frame import over_the_frame
 from verax.geometry import Matrix, Size, compose, invert, map_points, stretch
 from verax.geometry.local_fit import resize_field
 from verax.geometry.register import Registration, Warped, apply, register
 from verax.image import Image, check_image
-from verax.image.pixels import resize
+from verax.image.pixels import luma, resize
 
+Map = NDArray[np.float32]
+
+WORKING_SIDE_PX = 640
+CLIPPED_LOW, CLIPPED_HIGH = 1.5 / 255, 253.5 / 255
 SEED = 0  # of the bootstrap: the same pictures give the same intervals
 PASSES = 3  # each sees through the last one's warp and measures what that left over
 SURE = 0.01  # of the long side: spread of the worst corner between bootstrap fits
 DOUBT_PX = 0.25  # working px: local motion below it is mostly noise of its measurement
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Photo and registered prior, long side at most WORKING_SIDE_PX.
+
+    Attributes:
+        photo, prior: (h, w, 3).
+        seen: (h, w) bool, pixels that the prior shows.
+        scale: working px per photo px.
+    """
+
+    photo: Image
+    prior: Image
+    seen: NDArray[np.bool_]
+    scale: float
+
+    @property
+    def luma(self) -> tuple[Map, Map]:
+        return luma(self.photo), luma(self.prior)
+
+
+def working_size(photo: Image) -> tuple[int, int]:
+    """(width, height) of the working grid."""
+    height, width = photo.shape[:2]
+    scale = min(1.0, WORKING_SIDE_PX / max(height, width))
+    return max(16, round(width * scale)), max(16, round(height * scale))
+
+
+def pair(photo: Image, aligned: Warped, scale: float) -> Pair:
+    """The pair of a photo and a prior that are both on the working grid."""
+    seen = cv2.erode((aligned.valid > 0.99).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    first, second = (np.asarray(np.clip(p, 0, 1), np.float32) for p in (photo, aligned.pixels))
+    return Pair(first, second, seen, scale)
+
+
+def clipped(image: Image) -> NDArray[np.bool_]:
+    """Pixels at the ends of the range."""
+    brightest = image.max(axis=2)
+    return np.asarray((brightest >= CLIPPED_HIGH) | (brightest <= CLIPPED_LOW))
 
 
 @dataclass(frozen=True, slots=True)

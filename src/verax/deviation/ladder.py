@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from verax.deviation.compare import Look, compare
 from verax.deviation.framing import base_matrix, size_of
-from verax.deviation.pair import broad
 from verax.deviation.tone import fit_colour
 from verax.errors import InputError, SizeMismatchError, choose
 from verax.geometry.register import Registration, apply
 from verax.image import Image, check_image
+from verax.image.pixels import wide_blur
 from verax.metrics.reference import PSNR_CAP_DB, WINDOW, ssim_map
 
 RUNGS = {"none": "raw resize", "canvas": "canvas", "global": "global", "local": "local"}
@@ -118,10 +118,10 @@ def _local_affine(picture: Image, reference: Image, shown: Mask) -> Image:
     """The picture after the best smooth field of per-channel gain and offset."""
     window = AFFINE_WINDOW * max(shown.shape)
     mask = shown.astype(np.float32)[..., None]
-    around = np.maximum(broad(mask[..., 0], window), 1e-3)[..., None]
+    around = np.maximum(wide_blur(mask[..., 0], window), 1e-3)[..., None]
 
     def mean(plane: Image) -> Image:
-        return np.asarray(broad(plane * mask, window) / around, np.float32)
+        return np.asarray(wide_blur(plane * mask, window) / around, np.float32)
 
     mean_p, mean_r = mean(picture), mean(reference)
     variance = mean(picture * picture) - mean_p * mean_p

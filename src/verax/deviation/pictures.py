@@ -5,9 +5,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.deviation.blocks import Blocks
-from verax.deviation.edges import unsupported_edges
-from verax.deviation.pair import Map, Pair
+from verax.deviation.compare import Map, Pair
 from verax.deviation.record import ObjectChange, ObjectKind
+from verax.deviation.structure import unsupported_edges
 from verax.image import Image, from_uint8, to_uint8
 from verax.image.pixels import luma
 

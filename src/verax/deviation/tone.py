@@ -1,4 +1,9 @@
-"""Light and colour: difference before and after a 3x3 fit, exposure, clipping, scene state."""
+"""Light and colour, and what is left of the damage.
+
+Tone: difference before and after a 3x3 fit, exposure, clipping, scene state. Damage: haze, noise
+and streaks of both pictures. These are levels, not changes: a generator that did nothing leaves
+them as they were, and a reader sees that doing nothing was not faithful work.
+"""
 
 from dataclasses import replace
 
@@ -7,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from verax.deviation.pair import Map, Pair, clipped
+from verax.deviation.compare import Map, Pair, clipped
 from verax.deviation.record import Entry, unknown
 from verax.image import Image
 from verax.image.contract import LUMA_709
-from verax.image.pixels import blur, to_linear
+from verax.image.pixels import blur, noise_level, to_linear
+from verax.metrics.scene import haze_density
 
 SMALL_SIDE_PX = 160
 THIN_PX = 5  # of SMALL_SIDE_PX: lines thinner than half of it are no change of light
@@ -20,6 +26,9 @@ DARKEST = 0.002  # linear light: below it 8-bit levels carry no ratio
 STATE_EV = 1.5  # stops between the pictures before a change of scene state is considered
 STATE_RANK = 0.35  # rank correlation of their broad light below which it is one
 NIGHT_EV = 3.0  # stops darker that are a change of state wherever the light is: no restoration
+STREAK_SIGMA_PX = 1.0
+BINS = 36
+UPRIGHT_DEG = 35.0  # streaks of rain fall within this angle of the vertical
 
 
 def tone_entries(pair: Pair, exclude: NDArray[np.bool_]) -> tuple[dict[str, Entry], str]:
@@ -99,3 +108,30 @@ def _scene_state(photo: Image, prior: Image, seen: NDArray[np.bool_], exposure: 
     if float(np.corrcoef(first, second)[0, 1]) > STATE_RANK:
         return "same"
     return "night made day" if exposure > 0 else "day made night"
+
+
+def level_entries(pair: Pair) -> dict[str, Entry]:
+    """Haze, noise and streaks in both pictures."""
+    entries = {}
+    for name, image, plane in zip(
+        ("photo", "generated"), (pair.photo, pair.prior), pair.luma, strict=True
+    ):
+        entries[f"{name}_haze_density"] = Entry(haze_density(image), "share")
+        entries[f"{name}_noise_levels"] = Entry(255 * noise_level(plane), "levels of 255")
+        entries[f"{name}_streak_energy"] = Entry(streak_energy(plane), "share")
+    return entries
+
+
+def streak_energy(plane: Map) -> float:
+    """Share of fine gradient energy in one near-vertical direction beyond the average direction."""
+    fine = blur(plane, STREAK_SIGMA_PX / 2) - blur(plane, 2 * STREAK_SIGMA_PX)
+    gx, gy = (cv2.Sobel(fine, cv2.CV_32F, *axes, scale=1 / 8) for axes in ((1, 0), (0, 1)))
+    energy = (gx * gx + gy * gy).astype(np.float64)
+    # a streak's gradient is across it: angle 0 is a vertical streak
+    angle = (np.degrees(np.arctan2(gy, gx)) + 90) % 180 - 90
+    bins = ((angle + 90) * BINS / 180).astype(np.intp) % BINS
+    share = np.bincount(bins.ravel(), energy.ravel(), BINS) / max(float(energy.sum()), 1e-12)
+    centres = (np.arange(BINS) + 0.5) * 180 / BINS - 90
+    three = share + np.roll(share, 1) + np.roll(share, -1)
+    upright = np.abs(centres) <= UPRIGHT_DEG
+    return float(max(0.0, three[upright].max() - 3 * np.median(share)))

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.deviation.blocks import Blocks
-from verax.deviation.motion import HUBER, Global, at_rest
+from verax.deviation.framing import HUBER, Global, at_rest
 from verax.geometry import Matrix, Size, compose, invert, map_points, motion
 
 Floats = NDArray[np.float64]

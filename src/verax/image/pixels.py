@@ -65,6 +65,17 @@ def blur(array: Array, sigma: float) -> Array:
     return np.asarray(blurred, np.float32)
 
 
+def wide_blur(array: Array, sigma: float) -> Array:
+    """Gaussian blur with a wide window, computed on a reduced copy."""
+    factor = int(sigma / 4)
+    if factor < 2:
+        return blur(array, sigma)
+    size = tuple(max(4, round(side / factor)) for side in array.shape[1::-1])
+    small = cv2.resize(array, size, interpolation=cv2.INTER_AREA)
+    small = cv2.GaussianBlur(small, (0, 0), sigma * size[0] / array.shape[1])
+    return np.asarray(cv2.resize(small, array.shape[1::-1], interpolation=cv2.INTER_LINEAR))
+
+
 def noise_response(array: Array) -> Array:
     """Absolute response to the mask of Immerkaer, "Fast noise variance estimation" (1996).
 
@@ -72,6 +83,19 @@ def noise_response(array: Array) -> Array:
     normal values of that deviation: their mean is s * sqrt(2 / pi), their median 0.6745 s.
     """
     return np.asarray(np.abs(cv2.filter2D(array, -1, NOISE_MASK)), np.float32)
+
+
+def noise_level(plane: Array) -> float:
+    """Standard deviation of the noise of a luma plane, from its flattest quarter.
+
+    By `noise_response`; the lower quartile over blocks leaves texture out.
+    """
+    response = noise_response(plane)[2:-2, 2:-2]
+    block = max(8, min(response.shape) // 16)
+    rows, columns = (side // block for side in response.shape)
+    blocks = response[: rows * block, : columns * block].reshape(rows, block, columns, block)
+    medians = np.median(blocks.swapaxes(1, 2).reshape(rows * columns, -1), axis=1)
+    return float(np.quantile(medians, 0.25)) * 1.4826
 
 
 def guided_filter(

@@ -195,7 +195,7 @@ def _changes(folder: Path, result: "Restoration", prior: "Photo") -> dict[str, A
     """What the generator changed, in sentences and in pictures over the photo."""
     from verax import image as images
     from verax.deviation import compare, deviation, pictures
-    from verax.deviation.words import sentences
+    from verax.deviation.record import sentences
 
     photo = result.photo.pixels
     look = compare(photo, prior.pixels, result.registration)
