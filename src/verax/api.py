@@ -15,7 +15,7 @@ from verax.metrics import score as score_arrays
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from verax.image.accept import Picture
+    from verax.image.files import Picture
 
 DEFAULT_METRICS = ("psnr", "ssim")
 

@@ -24,7 +24,7 @@ from verax.restorers import network
 from verax.restorers.faults import Faults, diagnose
 
 if TYPE_CHECKING:
-    from verax.image.accept import Picture
+    from verax.image.files import Picture
 
 EMBEDDED = "network"
 DEFAULT_RESTORER = "auto"  # the embedded networks

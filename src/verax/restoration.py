@@ -71,7 +71,7 @@ class Restoration:
 
     def _repr_png_(self) -> bytes:
         """Photo and restoration side by side, as notebooks show them."""
-        from verax.image.preview import preview_png
+        from verax.image.encode import preview_png
 
         return preview_png(self.photo.pixels, self.pixels)
 

@@ -12,7 +12,7 @@ from handmade_metadata import extension_segments, iim, jpeg, levels, packet, xmp
 from PIL import Image as PillowImage
 
 from verax import image
-from verax.image import decode, encode, iptc, unkept, xmp
+from verax.image import decode, encode, tags, unkept, xmp
 
 IPTC = iim((25, b"one"), (25, b"two"), (80, b"Example"), (116, b"(c) Example"), (131, b"L"))
 MOVING = {
@@ -92,7 +92,7 @@ def test_iptc_is_kept(format):
     photo, back = again(jpeg([IPTC]), format)
 
     assert back.metadata.iptc == photo.metadata.iptc
-    assert (2, 116, b"(c) Example") in iptc.records(back.metadata.iptc)
+    assert (2, 116, b"(c) Example") in tags.records(back.metadata.iptc)
     assert unkept(photo, format) == ()
 
 
@@ -106,7 +106,7 @@ def test_iptc_in_other_formats_is_named():
 
 def test_iptc_of_a_tiff_is_read_from_its_tag_and_from_photoshop():
     block = decode(jpeg([IPTC])).metadata.iptc
-    for tag, body in ((33723, block), (34377, iptc.photoshop(block))):
+    for tag, body in ((33723, block), (34377, tags.photoshop(block))):
         buffer = io.BytesIO()
         tifffile.imwrite(
             buffer, levels(), photometric="rgb", extratags=[(tag, 7, None, body, True)]

@@ -11,7 +11,7 @@ from PIL import Image as PillowImage
 from verax import image
 from verax.errors import ImageReadError
 from verax.image import decode
-from verax.image.jpeg_segments import SOS, layout_of
+from verax.image.segments import SOS, layout_of
 
 PICTURE = levels(192, 144)
 KINDS = {

@@ -10,7 +10,7 @@ from handmade_metadata import iim, jpeg, packet, xmp_segment
 from PIL import Image as PillowImage
 
 from verax import image
-from verax.image import decode, encode, iptc, places
+from verax.image import decode, encode, places, tags
 
 LATITUDE, LONGITUDE = "48.1371234", "11.5753456"
 # Property names as they are met, by schema; the values are marked so that any left one shows
@@ -133,7 +133,7 @@ def test_places_of_iptc_go():
     photo = decode(jpeg([block]))
     back = decode(encode(photo.pixels, format="jpeg", like=photo, drop_gps=True))
 
-    assert iptc.records(back.metadata.iptc) == [(2, 25, b"keyword")]
+    assert tags.records(back.metadata.iptc) == [(2, 25, b"keyword")]
 
 
 def test_nothing_lies_between_the_values_of_exif():

@@ -8,7 +8,7 @@ import pytest
 from handmade_metadata import iim, jpeg, levels, packet, xmp_segment
 from PIL import Image as PillowImage
 
-from verax.image import decode, encode, iptc
+from verax.image import decode, encode, tags
 from verax.image.decode import TURNS
 from verax.image.turning import MOVES
 
@@ -137,7 +137,7 @@ def test_previews_in_iptc_go_and_its_orientation_follows():
     block = iim((131, b"L"), (202, b"an old preview"), (25, b"kept"))
     photo = decode(jpeg([block], exif=exif(6)))
 
-    assert iptc.records(photo.metadata.iptc) == [(2, 131, b"P"), (2, 25, b"kept")]
+    assert tags.records(photo.metadata.iptc) == [(2, 131, b"P"), (2, 25, b"kept")]
 
 
 def test_a_packet_that_cannot_be_parsed_is_still_told_that_it_stands_upright():
@@ -151,5 +151,5 @@ def test_long_data_sets_of_iptc_are_read_and_written():
     body = bytes(40_000)
     block = struct.pack(">BBBHI", 0x1C, 2, 120, 0x8004, len(body)) + body
 
-    assert iptc.block_of(iptc.records(block)) == block
+    assert tags.iim_of(tags.records(block)) == block
     assert levels().shape == (H, W, 3)

@@ -36,7 +36,7 @@ DOUBT_PX = 0.25  # working px: local motion below it is mostly noise of its meas
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class AlignedPair:
     """Photo and registered prior, long side at most WORKING_SIDE_PX.
 
     Attributes:
@@ -62,11 +62,11 @@ def working_size(photo: Image) -> tuple[int, int]:
     return max(16, round(width * scale)), max(16, round(height * scale))
 
 
-def pair(photo: Image, aligned: Warped, scale: float) -> Pair:
+def pair(photo: Image, aligned: Warped, scale: float) -> AlignedPair:
     """The pair of a photo and a prior that are both on the working grid."""
     seen = cv2.erode((aligned.valid > 0.99).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     first, second = (np.asarray(np.clip(p, 0, 1), np.float32) for p in (photo, aligned.pixels))
-    return Pair(first, second, seen, scale)
+    return AlignedPair(first, second, seen, scale)
 
 
 def clipped(image: Image) -> NDArray[np.bool_]:
@@ -91,7 +91,7 @@ class Look:
     generated: Image
     registration: Registration
     canvas: str
-    pair: Pair
+    pair: AlignedPair
     alignment: "Alignment | None"
 
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from verax.deviation.compare import Map, Pair
+from verax.deviation.compare import AlignedPair, Map
 from verax.deviation.record import ObjectChange, ObjectKind
 from verax.deviation.regions import (
     Mask,
@@ -37,7 +37,9 @@ WORTH = 0.12  # of all change: less is chance
 DECIDED = 0.1  # log ratio of how far a region stands out in both pictures
 
 
-def find_objects(pair: Pair, photo_size: tuple[int, int]) -> tuple[tuple[ObjectChange, ...], Mask]:
+def find_objects(
+    pair: AlignedPair, photo_size: tuple[int, int]
+) -> tuple[tuple[ObjectChange, ...], Mask]:
     """Changed regions, largest first, and their mask on the pair's grid."""
     found = changed_regions(pair)
     height, width = found.labels.shape

@@ -5,7 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.deviation.blocks import Blocks
-from verax.deviation.compare import Map, Pair
+from verax.deviation.compare import AlignedPair, Map
 from verax.deviation.record import ObjectChange, ObjectKind
 from verax.deviation.structure import unsupported_edges
 from verax.image import Image, from_uint8, to_uint8
@@ -29,14 +29,14 @@ LINE_PX, CAPTION_MARGIN_PX = 18, 6
 LEGIBLE_PX = 560  # smaller pictures are enlarged, so that lines and letters can be read
 
 
-def overlay(pair: Pair) -> Image:
+def overlay(pair: AlignedPair) -> Image:
     """Photo in red, registered prior in green and blue: grey where both agree."""
     photo, prior = (_spread(plane, pair.seen) for plane in pair.luma)
     shown = np.where(pair.seen, prior, 0)
     return from_uint8(_enlarged(to_uint8(np.dstack([photo, shown, shown])))[0])
 
 
-def motion_field(pair: Pair, blocks: Blocks) -> Image:
+def motion_field(pair: AlignedPair, blocks: Blocks) -> Image:
     """Arrows from where blocks of the photo were to where they went, enlarged; on the photo."""
     picture, scale = _faint(pair)
     points, moved = (places * pair.scale * scale for places in (blocks.points, blocks.moved))
@@ -50,7 +50,7 @@ def motion_field(pair: Pair, blocks: Blocks) -> Image:
     return _captioned(picture, text)
 
 
-def edge_picture(pair: Pair) -> Image:
+def edge_picture(pair: AlignedPair) -> Image:
     """Edges the prior invented in red, edges of the photo it lost in blue."""
     picture, scale = _faint(pair)
     for edges, colour in zip(reversed(unsupported_edges(pair)), (BLUE, RED), strict=True):
@@ -60,7 +60,7 @@ def edge_picture(pair: Pair) -> Image:
     return _captioned(picture, "red: invented by the generator, blue: lost from the photo")
 
 
-def object_picture(pair: Pair, objects: tuple[ObjectChange, ...]) -> Image:
+def object_picture(pair: AlignedPair, objects: tuple[ObjectChange, ...]) -> Image:
     """Photo and registered prior side by side with a box around every changed object.
 
     What moved has its box where it was in the photo, and where it is in the prior.
@@ -94,7 +94,7 @@ def _enlarged(levels: Levels) -> tuple[Levels, int]:
     return np.ascontiguousarray(large, np.uint8), scale
 
 
-def _faint(pair: Pair) -> tuple[Levels, int]:
+def _faint(pair: AlignedPair) -> tuple[Levels, int]:
     """The photo in light grey to draw on, and how much it was enlarged."""
     grey = 0.35 + 0.6 * _spread(luma(pair.photo), pair.seen)
     return _enlarged(to_uint8(np.dstack([grey] * 3)))

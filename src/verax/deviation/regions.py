@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from verax.deviation.compare import Map, Pair
+from verax.deviation.compare import AlignedPair, Map
 from verax.image import Image
 from verax.image.pixels import blur, resize
 
@@ -54,7 +54,7 @@ class Regions:
     prior: Map
 
 
-def changed_regions(pair: Pair) -> Regions:
+def changed_regions(pair: AlignedPair) -> Regions:
     """Connected regions that tone and small misplacement do not explain."""
     scale = min(1.0, SIDE_PX / max(pair.seen.shape))
     size = (round(pair.seen.shape[1] * scale), round(pair.seen.shape[0] * scale))

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from verax.deviation.compare import Map, Pair, clipped
+from verax.deviation.compare import AlignedPair, Map, clipped
 from verax.deviation.record import Entry, unknown
 from verax.image.pixels import blur, noise_level, wide_blur
 
@@ -43,7 +43,7 @@ KEYPOINTS = 400
 KEYPOINT_APART_PX = 7
 
 
-def band_entries(pair: Pair, exclude: NDArray[np.bool_]) -> dict[str, Entry]:
+def band_entries(pair: AlignedPair, exclude: NDArray[np.bool_]) -> dict[str, Entry]:
     """Loss of correlation per octave, and the finest scale at which the prior still holds.
 
     Pixels in `exclude` are left to other entries, and so are clipped ones, where light hides the
@@ -166,7 +166,7 @@ def gradient(plane: Map) -> Gradient:
     return Gradient(x, y, length, around, noise)
 
 
-def edge_entries(pair: Pair, exclude: NDArray[np.bool_]) -> dict[str, Entry]:
+def edge_entries(pair: AlignedPair, exclude: NDArray[np.bool_]) -> dict[str, Entry]:
     """Shares of invented and of lost edges; pixels in `exclude` are left to other entries."""
     photo, prior = (gradient(plane) for plane in pair.luma)
     asked = pair.seen & ~exclude
@@ -180,7 +180,7 @@ def edge_entries(pair: Pair, exclude: NDArray[np.bool_]) -> dict[str, Entry]:
     }
 
 
-def unsupported_edges(pair: Pair) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def unsupported_edges(pair: AlignedPair) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Maps of invented and of lost edge pixels, for pictures."""
     photo, prior = (gradient(plane) for plane in pair.luma)
     told = _regional_gain(photo, prior) * prior.length > NOISE_SIGMAS * photo.noise
@@ -260,7 +260,7 @@ def _entry(counts: tuple[float, float, int], note: str) -> Entry:
     return Entry(value, "share", low, high, confidence=told / count)
 
 
-def keypoint_entries(pair: Pair, exclude: NDArray[np.bool_]) -> dict[str, Entry]:
+def keypoint_entries(pair: AlignedPair, exclude: NDArray[np.bool_]) -> dict[str, Entry]:
     """Share of the photo's corners with no corner of the prior within 1, 2 and 4 px."""
     photo = _corners(pair.luma[0], pair.seen & ~exclude, KEYPOINTS, 0.02, KEYPOINT_APART_PX)
     # many more are allowed in the prior: which corner ranks where is not the question

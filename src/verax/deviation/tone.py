@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from verax.deviation.compare import Map, Pair, clipped
+from verax.deviation.compare import AlignedPair, Map, clipped
 from verax.deviation.record import Entry, unknown
 from verax.image import Image
 from verax.image.contract import LUMA_709
@@ -31,7 +31,7 @@ BINS = 36
 UPRIGHT_DEG = 35.0  # streaks of rain fall within this angle of the vertical
 
 
-def tone_entries(pair: Pair, exclude: NDArray[np.bool_]) -> tuple[dict[str, Entry], str]:
+def tone_entries(pair: AlignedPair, exclude: NDArray[np.bool_]) -> tuple[dict[str, Entry], str]:
     """Tone entries and the scene state in words; pixels in `exclude` have no say."""
     pair = replace(pair, seen=pair.seen & ~exclude)
     if pair.seen.mean() < 0.05:
@@ -58,7 +58,7 @@ def tone_entries(pair: Pair, exclude: NDArray[np.bool_]) -> tuple[dict[str, Entr
     return entries, _scene_state(photo, prior, seen, exposure)
 
 
-def _small(pair: Pair) -> tuple[Image, Image, NDArray[np.bool_]]:
+def _small(pair: AlignedPair) -> tuple[Image, Image, NDArray[np.bool_]]:
     """Both pictures, small, without thin lines and blurred, and what is seen of them."""
     scale = min(1.0, SMALL_SIDE_PX / max(pair.seen.shape))
     size = (max(8, round(pair.seen.shape[1] * scale)), max(8, round(pair.seen.shape[0] * scale)))
@@ -110,7 +110,7 @@ def _scene_state(photo: Image, prior: Image, seen: NDArray[np.bool_], exposure: 
     return "night made day" if exposure > 0 else "day made night"
 
 
-def level_entries(pair: Pair) -> dict[str, Entry]:
+def level_entries(pair: AlignedPair) -> dict[str, Entry]:
     """Haze, noise and streaks in both pictures."""
     entries = {}
     for name, image, plane in zip(

@@ -23,8 +23,8 @@ from verax.geometry.global_fit import (
 )
 from verax.geometry.search import (
     LONG_SIDE,
-    Found,
     Frame,
+    Placement,
     control_views,
     correlate,
     hypotheses,
@@ -170,7 +170,7 @@ def _from_other_starts(first: Fit, views: Views, starts: Iterable[Matrix]) -> Fi
     return best
 
 
-def _start(views: Views, found: Found) -> Matrix:
+def _start(views: Views, found: Placement) -> Matrix:
     """The better fit at the coarsest level, from what was found and from a plain resize.
 
     Most generators keep the frame; among weak scores that is the likelier place to start from.
@@ -183,7 +183,7 @@ def _start(views: Views, found: Found) -> Matrix:
     return max(fits, key=lambda pair: pair[0])[1] if fits else found.matrix
 
 
-def _search(views: Views) -> Found:
+def _search(views: Views) -> Placement:
     sizes = views.size, views.prior_size
     small, double = (
         log_luminance(image, scaled(size, side / max(size)))
@@ -215,7 +215,7 @@ def distinctness(photo: Channels, warped: Channels) -> float:
     return float(scores[0, 0, 0]) / (chance + 1e-9)
 
 
-def evidence(found: Found, distinct: Iterable[float], score: float, overlap: float) -> float:
+def evidence(found: Placement, distinct: Iterable[float], score: float, overlap: float) -> float:
     """Joint evidence for the same scene.
 
     Args:

@@ -44,7 +44,7 @@ def refine(seen: View, level: Level) -> tuple[Matrix, float]:
     that it cannot rise by losing overlap. A motion of more freedoms is taken only if it explains a
     share WORTH of what the simpler one left open: weak pairs would fit their noise with it.
     """
-    samples = _Samples.of(seen, level.sampling)
+    samples = _SampledView.of(seen, level.sampling)
     best, best_score = np.eye(3), -np.inf
     for freedoms in level.freedoms:
         lookup, score = _climb(samples, best, freedoms, level)
@@ -55,7 +55,7 @@ def refine(seen: View, level: Level) -> tuple[Matrix, float]:
 
 
 def _climb(
-    samples: "_Samples", lookup: Matrix, freedoms: int, level: Level
+    samples: "_SampledView", lookup: Matrix, freedoms: int, level: Level
 ) -> tuple[Matrix, float]:
     """The last step of Gauss-Newton that did not lower the score, and the best score."""
     best, best_score, step = lookup, -np.inf, np.inf
@@ -73,7 +73,7 @@ def _climb(
 
 
 @dataclass(frozen=True, slots=True)
-class _Samples:
+class _SampledView:
     """A view at every n-th pixel of the photo's grid, with what the steps need of it.
 
     Attributes:
@@ -95,7 +95,7 @@ class _Samples:
     moments: "_Moments"
 
     @classmethod
-    def of(cls, seen: View, apart: int) -> "_Samples":
+    def of(cls, seen: View, apart: int) -> "_SampledView":
         size, some = (seen.photo.shape[1], seen.photo.shape[0]), np.s_[::apart, ::apart]
         photo, across, down = (
             np.ascontiguousarray(plane[some]) for plane in (seen.photo, *_slope(seen.photo))
@@ -137,7 +137,7 @@ class _Products:
     valid: Plane
 
     @classmethod
-    def of(cls, samples: _Samples, warped: Channels, valid: Plane) -> "_Products":
+    def of(cls, samples: _SampledView, warped: Channels, valid: Plane) -> "_Products":
         both, other = dot(samples.photo, warped) * valid, dot(warped, warped) * valid
         return cls(both, samples.energy * valid, other, valid)
 
@@ -226,7 +226,7 @@ def _slope(channels: Channels) -> tuple[Channels, Channels]:
 
 
 def _step(
-    samples: _Samples,
+    samples: _SampledView,
     warped: Channels,
     slopes: tuple[Channels, Channels],
     products: _Products,

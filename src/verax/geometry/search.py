@@ -209,7 +209,7 @@ class Hypothesis:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Placement:
     """The best placement of a search.
 
     Attributes:
@@ -236,7 +236,9 @@ def hypotheses(photo: Size, prior: Size) -> list[Hypothesis]:
     return found
 
 
-def search(photo: Plane, prior: Plane, hypothesis: Hypothesis, sizes: tuple[Size, Size]) -> Found:
+def search(
+    photo: Plane, prior: Plane, hypothesis: Hypothesis, sizes: tuple[Size, Size]
+) -> Placement:
     """The best placement of the prior on the photo under one hypothesis.
 
     Args:
@@ -270,7 +272,7 @@ def search(photo: Plane, prior: Plane, hypothesis: Hypothesis, sizes: tuple[Size
             best = size, shift(float(columns[column]), float(rows[row]))
     matrix = compose(stretch((width, height), sizes[0]), best[1], stretch(sizes[1], best[0]))
     controls = (float(tops[1]), float(tops[2]), float(tops[3]))
-    return Found(score, matrix, controls, float(np.sqrt(np.mean(squares))))
+    return Placement(score, matrix, controls, float(np.sqrt(np.mean(squares))))
 
 
 def _room(photo: Size, prior: tuple[float, float], reach: tuple[float, float]) -> tuple[int, int]:

@@ -3,7 +3,6 @@
 A picture is an array of shape (H, W, 3), float32, sRGB-encoded, in [0, 1]. Row 0 is the top.
 """
 
-from verax.image.accept import as_photo
 from verax.image.contract import (
     MIN_SIDE,
     Image,
@@ -24,7 +23,16 @@ from verax.image.contract import (
 )
 from verax.image.decode import MAX_PIXELS, decode
 from verax.image.encode import QUALITY, encode, unkept
-from verax.image.files import check_target, format_of, read, read_bytes, replace_file, write
+from verax.image.files import (
+    as_photo,
+    check_target,
+    format_of,
+    read,
+    read_bytes,
+    replace_file,
+    salvage,
+    write,
+)
 from verax.image.header import (
     MEDIA_TYPES,
     SUFFIXES,
@@ -36,7 +44,6 @@ from verax.image.header import (
     usual_suffix,
 )
 from verax.image.metadata import without_gps
-from verax.image.salvage import salvage
 
 __all__ = [
     "MAX_PIXELS",

@@ -1,4 +1,4 @@
-"""WebP, AVIF, HEIC and BMP, through Pillow, libavif and libheif.
+"""WebP, AVIF, HEIC, BMP, GIF and camera raw, through Pillow, libavif, libheif and LibRaw.
 
 Pillow's format classes are called directly: `PIL.Image.open` would try every other format
 and warn about large pictures by a limit of its own.
@@ -6,6 +6,7 @@ and warn about large pictures by a limit of its own.
 
 import struct
 from dataclasses import replace
+from importlib import import_module
 from io import BytesIO
 from typing import Any
 
@@ -20,13 +21,18 @@ from PIL.ImageFile import ImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from verax.errors import ImageReadError, missing_extra
-from verax.image.contract import Metadata
+from verax.image import tags
+from verax.image.contract import Depth, Metadata, Raw, check_frames, check_pixels, planes
 from verax.image.header import brands_of
 from verax.image.jpeg import quiet
 from verax.image.places import EXIF_MARK
-from verax.image.raw import Depth, Raw, check_frames, check_pixels, planes
+from verax.image.tags import TagLayout
 
 SEQUENCES = (b"msf1", b"hevc", b"hevs")  # HEIF brands of moving pictures
+PHOTOMETRIC, SUB_DIRECTORIES, DNG_VERSION = 262, 330, 50706
+SENSOR = (32803, 34892)  # colour filter array, linear raw
+STARTS = (b"FUJIFILMCCD-RAW", b"IIU\0", b"IIRO", b"IIRS", b"MMOR")
+GAMMA = (2.4, 12.92)  # of sRGB, as LibRaw takes it
 
 
 def read_bmp(data: bytes, *, max_pixels: int) -> Raw:
@@ -114,7 +120,7 @@ def _coded(picture: ImageFile, samples: NDArray[Any], depth: Depth) -> Raw:
 
 def read_heif(data: bytes, *, max_pixels: int) -> Raw:
     """The samples of a HEIC file's main picture; libheif turns it upright itself."""
-    heif = _pillow_heif("Reading HEIC")
+    heif = _of_extra("pillow_heif", "heic", "Reading HEIC")
     container = heif.open_heif(BytesIO(data), convert_hdr_to_8bit=False, hdr_to_16bit=False)
     if data[8:12] in SEQUENCES:
         raise ImageReadError("want one still picture, got a HEIC sequence; save a frame as PNG")
@@ -151,12 +157,11 @@ def _companions(picture: Any, data: bytes) -> tuple[str, ...]:  # noqa: ANN401  
     return tuple(found)
 
 
-def _pillow_heif(task: str) -> Any:  # noqa: ANN401  # untyped module of an extra
+def _of_extra(module: str, extra: str, task: str) -> Any:  # noqa: ANN401  # untyped modules
     try:
-        import pillow_heif
+        return import_module(module)
     except ImportError as exc:
-        raise missing_extra(task, "heic") from exc
-    return pillow_heif
+        raise missing_extra(task, extra) from exc
 
 
 def write_bmp(samples: NDArray[Any], metadata: Metadata) -> bytes:
@@ -202,7 +207,7 @@ def write_heif(samples: NDArray[Any], depth: Depth, metadata: Metadata, *, quali
 
     Colour at half resolution, as phones write it: many viewers show nothing else.
     """
-    heif = _pillow_heif("Writing HEIC")
+    heif = _of_extra("pillow_heif", "heic", "Writing HEIC")
     mode = "RGB" if samples.shape[2] == 3 else "RGBA"
     buffer = BytesIO()
     heif.encode(
@@ -232,3 +237,63 @@ def _saved(samples: NDArray[Any], format: str, **options: Any) -> bytes:  # noqa
     buffer = BytesIO()
     PillowImage.frombytes(mode, size, samples.tobytes()).save(buffer, format, **options)
     return buffer.getvalue()
+
+
+def is_raw(data: bytes) -> bool:
+    """Whether a file holds sensor data, by its structure."""
+    if data.startswith(STARTS) or b"crx " in brands_of(data) or data[8:10] == b"CR":
+        return True
+    try:
+        layout = tags.layout_of(data)
+        return _has_sensor_data(data, layout, layout.first, depth=0)
+    except (ValueError, struct.error):
+        return False
+
+
+def _has_sensor_data(data: bytes, layout: TagLayout, offset: int, depth: int) -> bool:
+    held = tags.directory(data, offset, layout)
+    (kind, *_) = tags.numbers(data, held.entries.get(PHOTOMETRIC), layout) or (0,)
+    if kind in SENSOR or (DNG_VERSION in held.entries and kind in SENSOR):
+        return True
+    below = tags.numbers(data, held.entries.get(SUB_DIRECTORIES), layout)[:8] if depth < 1 else ()
+    return any(_has_sensor_data(data, layout, child, depth + 1) for child in below)
+
+
+def read_raw(data: bytes, *, max_pixels: int) -> Raw:
+    """A developed picture of 16 bits in sRGB, upright, with the camera's white balance."""
+    rawpy = _of_extra("rawpy", "raw", "Developing camera raw")
+    with rawpy.imread(BytesIO(data)) as opened:
+        check_pixels(opened.sizes.width, opened.sizes.height, most=max_pixels)
+        try:
+            samples = opened.postprocess(
+                output_bps=16,
+                use_camera_wb=True,
+                gamma=GAMMA,
+                output_color=rawpy.ColorSpace.sRGB,
+            )
+        except rawpy.LibRawError as exc:
+            raise ImageReadError(
+                f"want camera raw that can be developed, LibRaw gave up ({exc}); develop it to TIFF"
+            ) from exc
+    exif = _description(data)
+    return Raw(
+        samples,
+        top=65535,
+        model="rgb",
+        bit_depth=16,
+        orientation=1,
+        exif=exif,
+        lost=("the sensor data: it was developed with the camera's white balance",),
+    )
+
+
+def _description(data: bytes) -> bytes | None:
+    """EXIF of raw files that are built like TIFF."""
+    from verax.image.tiff import DESCRIPTION
+
+    try:
+        layout = tags.layout_of(data)
+        found = tags.tree(data, layout.first, layout, only=DESCRIPTION)
+    except (ValueError, struct.error):
+        return None
+    return tags.block_of(found, order=layout.order) if found else None

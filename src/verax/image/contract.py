@@ -1,4 +1,4 @@
-"""What a picture is inside Verax, and the guards that keep it so.
+"""What a picture is inside Verax, what readers hand over, and the guards that keep it so.
 
 A picture is an array of shape (H, W, 3), float32, sRGB-encoded, in [0, 1]. Row 0 is the top.
 `docs/contract.md` is the long form: pixels, coordinates, colour, alpha, metadata.
@@ -6,18 +6,22 @@ A picture is an array of shape (H, W, 3), float32, sRGB-encoded, in [0, 1]. Row 
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from verax.errors import ImageContractError
+from verax.errors import ImageContractError, ImageReadError
 
 Image = NDArray[np.float32]  # (H, W, 3), sRGB, [0, 1]
 Plane = NDArray[np.float32]  # (H, W), [0, 1] unless said otherwise
 
 LUMA_709 = np.array([0.2126, 0.7152, 0.0722], np.float32)  # ITU-R BT.709
 MIN_SIDE = 16  # px; below it there is nothing to register or to restore
+Model = Literal["rgb", "grey", "cmyk"]
+Depth = Literal[8, 10, 12, 16]
+PQ, HLG = 16, 18  # transfer characteristics (ITU-T H.273)
+CHANNELS: dict[Model, int] = {"grey": 1, "rgb": 3, "cmyk": 4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,7 @@ class Photo:
 
     def _repr_png_(self) -> bytes:
         """The picture as notebooks show it."""
-        from verax.image.preview import preview_png
+        from verax.image.encode import preview_png
 
         return preview_png(self.pixels)
 
@@ -207,3 +211,81 @@ def _levels(image: NDArray[np.float32], bits: int) -> NDArray[np.float32]:
 def from_uint8(levels: NDArray[np.uint8]) -> Image:
     """A picture or plane from 8-bit levels."""
     return np.asarray(levels, np.float32) / np.float32(255.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """One decoded picture.
+
+    Attributes:
+        samples: (H, W, C) unsigned levels 0..top; C colour channels of `model`, then at most
+            one alpha channel. CMYK levels count ink.
+        top: the level that means 1.
+        model: what the colour channels are.
+        bit_depth: 8, 10, 12 or 16.
+        premultiplied: colour was stored times alpha.
+        orientation: EXIF orientation, 1..8, still to be applied; None: as the EXIF block says.
+        primaries: the colour space as ITU-T H.273 numbers it, 0 where the file does not say;
+            counts where there is no ICC profile.
+        transfer: the curve, numbered likewise.
+        colour: PNG colour chunks to be carried as they are.
+        lost: what the file holds and nothing here carries, in words.
+    """
+
+    samples: NDArray[Any]
+    top: int
+    model: Model
+    bit_depth: Depth = 8
+    premultiplied: bool = False
+    orientation: int | None = None
+    primaries: int = 0
+    icc: bytes | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    iptc: bytes | None = None
+    comment: bytes | None = None
+    texts: tuple[tuple[bytes, bytes], ...] = ()
+    colour: tuple[tuple[bytes, bytes], ...] = ()
+    transfer: int = 0
+    lost: tuple[str, ...] = ()
+
+
+def one_line(text: object) -> str:
+    """A text for a message: of one line, and not endless."""
+    return " ".join(str(text).split())[:200]
+
+
+def planes(samples: NDArray[Any]) -> NDArray[Any]:
+    """(H, W) or (H, W, C) levels as (H, W, C)."""
+    return np.atleast_3d(samples)
+
+
+def check_pixels(width: int, height: int, *, most: int) -> None:
+    """Called with the size a header states, before anything is decoded."""
+    if width < 1 or height < 1:
+        raise ImageReadError(
+            f"want at least one pixel, the header says {width}x{height}; the file is damaged"
+        )
+    if width * height > most:
+        raise ImageReadError(
+            f"want at most {most / 1e6:g} megapixels, the header says {width}x{height} = "
+            f"{width * height / 1e6:.0f}; scale it down, or raise max_pixels if you trust it"
+        )
+
+
+def check_transfer(transfer: int) -> None:
+    """High dynamic range has no meaning in [0, 1] sRGB."""
+    if transfer in (PQ, HLG):
+        raise ImageReadError(
+            "want a standard-range picture, got high dynamic range (PQ or HLG); "
+            "export it as SDR first"
+        )
+
+
+def check_frames(count: int) -> None:
+    """One picture per file."""
+    if count > 1:
+        raise ImageReadError(
+            f"want one still picture, got {count} frames or pages; save one of them as PNG"
+        )

@@ -8,15 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.errors import ImageReadError, VeraxError
-from verax.image import colour, iptc, metadata, named_colour, turning, xmp
-from verax.image.camera import is_raw, read_raw
-from verax.image.codecs import read_avif, read_bmp, read_gif, read_heif, read_webp
-from verax.image.contract import Metadata, Photo, Plane, Stored, check_image
+from verax.image import colour, metadata, tags, turning, xmp
+from verax.image.codecs import is_raw, read_avif, read_bmp, read_gif, read_heif, read_raw, read_webp
+from verax.image.contract import (
+    CHANNELS,
+    Metadata,
+    Photo,
+    Plane,
+    Raw,
+    Stored,
+    check_image,
+    one_line,
+)
 from verax.image.header import READABLE, TITLES, format_of_bytes, kind_of
 from verax.image.jpeg import read_jpeg
 from verax.image.jxl import read_jxl
 from verax.image.png import read_png
-from verax.image.raw import CHANNELS, Raw, one_line
 from verax.image.tiff import read_tiff
 
 MAX_PIXELS = 200_000_000  # 2.4 GB as float32; the largest cameras make 150 megapixels
@@ -83,7 +90,7 @@ def photo_of(raw: Raw, format: str, name: str, sha256: str) -> tuple[Photo, int]
         samples: NDArray[Any] = np.ascontiguousarray(TURNS[turn](raw.samples[..., :channels]))
         stored = Stored(samples, raw.top)
     packet, companions = _packet(raw.xmp, turn, size)
-    iim = iptc.upright(raw.iptc, turn) if raw.iptc else None
+    iim = tags.upright(raw.iptc, turn) if raw.iptc else None
     lost = [*raw.lost, *companions]
     if "a gain map (HDR)" in companions and "further pictures" in lost:
         lost.remove("further pictures")  # the map is one
@@ -122,9 +129,9 @@ def _profile(raw: Raw) -> tuple[bytes | None, tuple[tuple[bytes, bytes], ...]]:
     numbered = any(kind == b"cICP" for kind, _ in raw.colour)
     icc = raw.icc if raw.icc and not numbered and colour.usable(raw.icc, raw.model) else None
     if icc is None:
-        icc = named_colour.of_numbers(raw.primaries, raw.transfer, raw.model)
+        icc = colour.of_numbers(raw.primaries, raw.transfer, raw.model)
         if icc is None and not numbered:
-            icc = named_colour.of_chunks(raw.colour, raw.model)
+            icc = colour.of_chunks(raw.colour, raw.model)
         icc = icc if colour.usable(icc, raw.model) else None
     used = numbered or colour.usable(raw.icc, raw.model)
     chunks = tuple((kind, body) for kind, body in raw.colour if used or kind != b"iCCP")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,26 +10,29 @@ from verax.errors import InputError, OutputError, SizeMismatchError, UnknownName
 from verax.image import colour, places
 from verax.image.codecs import write_avif, write_bmp, write_heif, write_webp
 from verax.image.contract import (
+    Depth,
     Image,
     Metadata,
+    Model,
     Photo,
     Plane,
     check_image,
     check_plane,
     is_grey,
+    one_line,
     to_uint8,
     to_uint16,
 )
 from verax.image.jpeg import write_jpeg
-from verax.image.jpeg_segments import SEGMENT, XMP_MARK, metadata_segments
 from verax.image.jxl import write_jxl
 from verax.image.metadata import plausible_dpi, resized_exif, without_gps
 from verax.image.png import write_png
-from verax.image.raw import Depth, Model, one_line
+from verax.image.segments import SEGMENT, XMP_MARK, metadata_segments
 from verax.image.tiff import write_tiff
 from verax.image.turning import resized
 
 QUALITY = 95  # of JPEG, AVIF and HEIC, 1..100; at 95 they err by about one grey level
+PREVIEW_PX = 480  # long side of each picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,3 +214,12 @@ def _write(
     if format == "avif":
         return write_avif(samples, depth, metadata, quality=quality)
     return write_heif(samples, depth, metadata, quality=quality)
+
+
+def preview_png(*pictures: Image) -> bytes:
+    """Pictures of one size side by side, each at most PREVIEW_PX on its long side."""
+    height, width = pictures[0].shape[:2]
+    scale = min(1.0, PREVIEW_PX / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = [np.clip(cv2.resize(p, size, interpolation=cv2.INTER_AREA), 0, 1) for p in pictures]
+    return encode(np.ascontiguousarray(np.hstack(small), np.float32), format="png")

@@ -1,23 +1,56 @@
-"""Photos on disk. What cannot be read or written is said in one line of ours.
+"""The ways in and out: files whole or cut short, bytes, and what Python programs hold.
 
-A file appears whole or not at all: written beside its target, flushed, then renamed.
+Paths and file bytes are decoded; PIL pictures keep profile, EXIF and turn; arrays follow one rule:
+
+| array | meaning |
+|---|---|
+| uint8, uint16 | levels 0..255, 0..65535; a restoration is saved at that depth |
+| float16, float32, float64 | sRGB in [0, 1]; values beyond are refused, not guessed |
+| (H, W), (H, W, 1) | grey; saved as grey while it is still grey |
+| (H, W, 2), (H, W, 4) | grey or RGB with straight alpha, which is kept and not restored |
 """
 
+import hashlib
+import io
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-from verax.errors import ImageReadError, OutputError
-from verax.image.contract import Image, Photo
-from verax.image.decode import MAX_PIXELS, decode
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from verax.errors import ImageContractError, ImageReadError, OutputError, VeraxError
+from verax.image.contract import (
+    Image,
+    Photo,
+    Plane,
+    Raw,
+    array_sha256,
+    check_image,
+    check_plane,
+    one_line,
+)
+from verax.image.decode import MAX_PIXELS, TURNS, decode, photo_of
 from verax.image.encode import QUALITY, encode
-from verax.image.header import READABLE, SUFFIXES
-from verax.image.raw import one_line
+from verax.image.header import READABLE, SUFFIXES, format_of_bytes
+from verax.image.jpeg import salvage_jpeg
+from verax.image.png import salvage_png
 from verax.store import write_whole
 
 EFFECTIVE = os.access in os.supports_effective_ids  # ask for the user we act as
 MAX_BYTES = 4 << 30  # no picture within MAX_PIXELS is larger
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
+
+    Picture = str | os.PathLike[str] | bytes | Photo | PillowImage | ArrayLike
+
+DEPTHS: dict[str, tuple[Literal[8, 16], float]] = {"uint8": (8, 255.0), "uint16": (16, 65535.0)}
+FLOATS = ("float16", "float32", "float64")
+PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+SALVAGERS: dict[str, Callable[..., tuple[Raw, int]]] = {"jpeg": salvage_jpeg, "png": salvage_png}
 
 
 def read(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Photo:
@@ -116,3 +149,120 @@ def _unwritable(path: Path | str, exc: Exception) -> OutputError:
 
 def _reason(exc: Exception) -> str:
     return (isinstance(exc, OSError) and exc.strerror) or one_line(exc)
+
+
+def as_photo(picture: "Picture", *, name: str = "picture") -> Photo:
+    """A photo from a path, file bytes, a PIL picture, an array or a photo.
+
+    Parameters
+    ----------
+    picture
+        See the table above. Anything with `__array__`, such as a CPU tensor, is an array.
+    name
+        What messages call it.
+
+    Raises
+    ------
+    ImageReadError
+        The path or the bytes are not one still picture.
+    ImageContractError
+        The array has another shape, type or range.
+    """
+    if isinstance(picture, Photo):
+        return picture
+    if isinstance(picture, str | os.PathLike):
+        return read(Path(picture))
+    if isinstance(picture, bytes | bytearray | memoryview):
+        return decode(bytes(picture), name=name)
+    if type(picture).__module__.startswith("PIL."):
+        return _from_pillow(picture, name)
+    return _from_array(np.asarray(picture), name)
+
+
+def _from_array(array: NDArray[Any], name: str) -> Photo:
+    channels = 1 if array.ndim == 2 else array.shape[2] if array.ndim == 3 else 0
+    if channels not in (1, 2, 3, 4):
+        hint = "; move the channels last" if array.ndim == 3 and array.shape[0] in (1, 3, 4) else ""
+        raise ImageContractError(
+            f"{name}: want (H, W), (H, W, 3) or (H, W, 4), got {array.shape}{hint}"
+        )
+    kind = array.dtype.name
+    if kind not in (*DEPTHS, *FLOATS):
+        raise ImageContractError(
+            f"{name}: want uint8, uint16 or float in [0, 1], got {kind}; convert it first"
+        )
+    depth, white = DEPTHS.get(kind, (8, 1.0))
+    values = np.atleast_3d(np.asarray(array, np.float32)) / np.float32(white)
+    grey, has_alpha = channels < 3, channels in (2, 4)
+    colours = values[..., :-1] if has_alpha else values
+    pixels = np.ascontiguousarray(np.repeat(colours, 3, axis=2) if grey else colours)
+    check_image(pixels, name=name)
+    alpha = np.ascontiguousarray(values[..., -1]) if has_alpha else None
+    if alpha is not None:
+        check_plane(alpha, size=(pixels.shape[1], pixels.shape[0]), name=f"{name}: alpha")
+    return Photo(
+        pixels,
+        alpha=alpha,
+        bit_depth=depth,
+        color="grey" if grey else "rgb",
+        sha256=array_sha256(pixels),
+    )
+
+
+def _from_pillow(picture: Any, name: str) -> Photo:  # noqa: ANN401  # PIL has no light type
+    """By way of a file in memory, so that profile, turn and depth are read as from a file."""
+    mode = picture.mode
+    if mode in ("F", "I"):
+        raise ImageContractError(
+            f"{name}: PIL mode {mode} has no fixed white; pass it as an array in [0, 1]"
+        )
+    buffer = io.BytesIO()
+    kept = {k: v for k in ("icc_profile",) if (v := picture.info.get(k))}
+    if mode == "CMYK":
+        picture.save(buffer, "TIFF", **kept)
+    else:
+        if mode not in PNG_MODES:
+            picture = picture.convert("RGBA" if mode.endswith(("a", "A")) else "RGB")
+        exif = picture.getexif()
+        picture.save(buffer, "PNG", compress_level=1, exif=exif.tobytes() if exif else b"", **kept)
+    photo = decode(buffer.getvalue(), name=name)
+    return replace(photo, format="", name="", sha256=array_sha256(photo.pixels))
+
+
+def salvage(
+    file: Path | str | bytes, *, name: str = "", max_pixels: int = MAX_PIXELS
+) -> tuple[Photo, Plane]:
+    """A photo from a file that may be cut short, and a mask of what it does not hold.
+
+    The mask is 1 where the photo holds nothing: (H, W), upright as the photo. A whole file has an
+    empty mask. Raises ImageReadError where nothing can be told, and for other formats than JPEG
+    and PNG.
+    """
+    data = file if isinstance(file, bytes) else read_bytes(file)
+    name = one_line(name or (file if not isinstance(file, bytes) else "image"))
+    try:
+        photo = decode(data, name=name, max_pixels=max_pixels)
+        return photo, np.zeros(photo.pixels.shape[:2], np.float32)
+    except ImageReadError:
+        if (format := format_of_bytes(data)) not in SALVAGERS:
+            raise
+    try:
+        raw, rows = SALVAGERS[format](data, max_pixels=max_pixels)
+        photo, turn = photo_of(raw, format, name, hashlib.sha256(data).hexdigest())
+    except VeraxError as exc:
+        raise ImageReadError(f"{name}: {exc}") from exc
+    except Exception as exc:  # decoders raise anything on damaged data
+        raise ImageReadError(
+            f"{name}: want a picture of which some is left, got one that does not decode "
+            f"({one_line(exc) or type(exc).__name__}); get it again"
+        ) from exc
+    height, width = raw.samples.shape[:2]
+    lost = np.zeros((height, width), np.float32)
+    lost[rows:] = 1
+    said = f"rows {rows} to {height - 1}" if rows < height else "the finer scans"
+    photo = replace(
+        photo,
+        name=name if isinstance(file, bytes) else Path(file).name,
+        lost=(*photo.lost, f"{said}, which the file does not hold"),
+    )
+    return photo, np.ascontiguousarray(TURNS[turn](lost))

@@ -17,7 +17,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from verax.errors import ImageReadError, InputError, missing_extra
-from verax.image.raw import one_line
+from verax.image.contract import one_line
 
 HEAD = 4096  # bytes that `format_of_bytes` wants; it looks no further
 
@@ -172,7 +172,7 @@ def _header(file: BinaryIO, name: str) -> Header:
         raise ImageReadError(f"{name}: want a {READABLE} picture, got {kind_of(head)}")
     file.seek(0)
     if format == "tiff":
-        from verax.image.camera import is_raw
+        from verax.image.codecs import is_raw
 
         whole = file.read()
         format = "raw" if is_raw(whole) else format

@@ -18,21 +18,20 @@ from PIL import Image as PillowImage
 from PIL.JpegImagePlugin import JpegImageFile
 
 from verax.errors import ImageReadError
-from verax.image import iptc, tags
-from verax.image.contract import Metadata
-from verax.image.jpeg_segments import (
+from verax.image import tags
+from verax.image.contract import Metadata, Model, Raw, check_pixels, planes
+from verax.image.places import EXIF_MARK
+from verax.image.segments import (
     APP13,
     COMMENT,
     SOS,
-    Layout,
+    Segments,
     behind,
     layout_of,
     metadata_segments,
     packet_of,
     unknown_blocks,
 )
-from verax.image.places import EXIF_MARK
-from verax.image.raw import Model, Raw, check_pixels, planes
 
 PIXELS_PER_BYTE = 2048  # no JPEG packs more; a header that claims it is damaged
 SCAN_PIXELS = 2e10  # progressive JPEG: scans times pixels, some minutes of decoding
@@ -84,7 +83,7 @@ def _check(picture: JpegImageFile, data: bytes, max_pixels: int) -> None:
         raise ImageReadError(f"want grey, RGB or CMYK, got {picture.mode}; convert it to RGB")
 
 
-def _is_whole(data: bytes, layout: Layout, samples: NDArray[Any]) -> bool:
+def _is_whole(data: bytes, layout: Segments, samples: NDArray[Any]) -> bool:
     """Whether every coefficient was sent: all scans are there, and the last one is not cut."""
     kind, complete = _coverage(layout)
     if kind not in HUFFMAN:
@@ -94,7 +93,7 @@ def _is_whole(data: bytes, layout: Layout, samples: NDArray[Any]) -> bool:
     return bool(np.array_equal(_filled(data, layout), samples))
 
 
-def _coverage(layout: Layout) -> tuple[int, bool]:
+def _coverage(layout: Segments) -> tuple[int, bool]:
     """The kind of frame, and whether its scans send every coefficient to its last bit."""
     frame = next(((m, b) for m, b in layout.segments if m in (*HUFFMAN, 0xC9, 0xCA)), None)
     if frame is None or len(frame[1]) < 6:
@@ -115,7 +114,7 @@ def _coverage(layout: Layout) -> tuple[int, bool]:
     return kind, all(not some.any() for some in left.values())
 
 
-def _filled(data: bytes, layout: Layout) -> NDArray[Any]:
+def _filled(data: bytes, layout: Segments) -> NDArray[Any]:
     """The samples of the file with more bytes behind its last scan; a whole one ignores them."""
     more = RESTARTS if layout.of(0xDD) else FILLER
     end = data[layout.scan_end : layout.end] if layout.ended else b"\xff\xd9"
@@ -140,11 +139,11 @@ def salvage_jpeg(data: bytes, *, max_pixels: int) -> tuple[Raw, int]:
     return _raw(picture, samples, layout, data), rows
 
 
-def _raw(picture: JpegImageFile, samples: NDArray[Any], layout: Layout, data: bytes) -> Raw:
+def _raw(picture: JpegImageFile, samples: NDArray[Any], layout: Segments, data: bytes) -> Raw:
     exif = picture.info.get("exif")
     packet, lost = packet_of(layout)
-    resources = b"".join(layout.of(APP13, iptc.PHOTOSHOP))
-    block, others = iptc.in_photoshop(resources)
+    resources = b"".join(layout.of(APP13, tags.PHOTOSHOP))
+    block, others = tags.in_photoshop(resources)
     lost += ["Photoshop resources such as paths"] if others else []
     comments = layout.of(COMMENT)
     return Raw(

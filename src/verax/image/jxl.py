@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.errors import ImageReadError
-from verax.image.contract import Metadata
-from verax.image.raw import Raw, check_frames, check_pixels, planes
+from verax.image.contract import Metadata, Raw, check_frames, check_pixels, planes
 
 CODESTREAM = b"\xff\x0a"
 SIGNATURE = b"\0\0\0\x0cJXL \r\n\x87\n"
@@ -35,7 +34,7 @@ NAME: Choice = ((0, 0), (4, 0), (5, 16), (10, 48))
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class JxlHeader:
     """What the codestream says: upright size, bits, colour numbers of H.273, further channels.
 
     `transfer_end` is the bit behind the number of the transfer, counted from the signature's end.
@@ -77,12 +76,12 @@ class Bits:
         return offset + self.take(bits)
 
 
-def header_of(codestream: bytes) -> Header:
+def header_of(codestream: bytes) -> JxlHeader:
     """The header at the start of a codestream; ValueError for one that is none."""
     bits = Bits(codestream[2:2048])
     width, height = _size(bits)
     if bits.flag():
-        return Header(width, height)
+        return JxlHeader(width, height)
     turned, animated = _extra_fields(bits) if bits.flag() else (False, False)
     depth, floating = _depth(bits)
     bits.flag()  # 16-bit buffers
@@ -92,7 +91,7 @@ def header_of(codestream: bytes) -> Header:
     size = (height, width) if turned else (width, height)
     associated = any(kind == ALPHA and joined for kind, joined in channels)
     kinds = tuple(kind for kind, _ in channels)
-    return Header(
+    return JxlHeader(
         *size,
         bits=depth,
         floating=floating,

@@ -9,7 +9,7 @@ import struct
 from verax.image import places, tags, turning
 from verax.image.contract import Photo
 from verax.image.places import EXIF_MARK
-from verax.image.tags import Directory, Layout
+from verax.image.tags import Directory, TagLayout
 
 ORIENTATION = 0x0112
 SUBJECTS = (0x9214, 0xA214)  # area and location
@@ -43,7 +43,7 @@ def upright_exif(
     return bytes(block[:end]), orientation
 
 
-def _reset_orientation(block: bytearray, main: Directory, layout: Layout) -> int:
+def _reset_orientation(block: bytearray, main: Directory, layout: TagLayout) -> int:
     entry = main.entries.get(ORIENTATION)
     (value, *_) = tags.numbers(block, entry, layout) or (1,)
     if entry is None or value not in range(2, 9):
@@ -54,7 +54,7 @@ def _reset_orientation(block: bytearray, main: Directory, layout: Layout) -> int
     return value
 
 
-def _turn(block: bytearray, layout: Layout, turn: int, size: tuple[int, int]) -> None:
+def _turn(block: bytearray, layout: TagLayout, turn: int, size: tuple[int, int]) -> None:
     """Subject areas follow the turn; a quarter turn exchanges what is said of the two sides."""
     for held in _directories(block, layout):
         for tag in SUBJECTS:
@@ -73,7 +73,7 @@ def _turn(block: bytearray, layout: Layout, turn: int, size: tuple[int, int]) ->
                 )
 
 
-def _drop_thumbnail(block: bytearray, main: Directory, layout: Layout) -> int:
+def _drop_thumbnail(block: bytearray, main: Directory, layout: TagLayout) -> int:
     """Blank the second directory and its picture; returns where the block may be cut."""
     end = len(block)
     block[main.end - 4 : main.end] = bytes(4)
@@ -125,7 +125,7 @@ def resized_exif(exif: bytes, size: tuple[int, int]) -> bytes:
     return bytes(block)
 
 
-def _directories(block: bytearray, layout: Layout) -> list[Directory]:
+def _directories(block: bytearray, layout: TagLayout) -> list[Directory]:
     """The main directory, EXIF and interoperability, as far as they are there."""
     found = [tags.directory(block, layout.first, layout)]
     for pointer in (tags.EXIF_IFD, tags.INTEROP_IFD):
@@ -136,7 +136,9 @@ def _directories(block: bytearray, layout: Layout) -> list[Directory]:
     return found
 
 
-def _set_number(block: bytearray, entry: tags.Entry | None, layout: Layout, value: int) -> None:
+def _set_number(
+    block: bytearray, entry: tags.TagEntry | None, layout: TagLayout, value: int
+) -> None:
     if entry is None or entry.count != 1 or entry.kind not in (tags.SHORT, tags.LONG):
         return
     if tags.numbers(block, entry, layout) == (value,):

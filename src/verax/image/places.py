@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from PIL import Image as PillowImage
 
-from verax.image import iptc, tags, xmp
+from verax.image import tags, xmp
 from verax.image.contract import Metadata, Photo
 
 EXIF_MARK = b"Exif\0\0"
@@ -148,7 +148,7 @@ def _goes(space: str, name: str, text: str) -> bool:
 
 def _iim(block: bytes) -> tuple[bytes | None, list[str]]:
     try:
-        return iptc.without_places(block, is_a_place)
+        return tags.without_places(block, is_a_place)
     except (ValueError, struct.error):
         return None, []
 

@@ -17,10 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.errors import ImageReadError
-from verax.image.contract import Metadata
-from verax.image.named_colour import narrow_or_coded
-from verax.image.png_metadata import chunk, described, first, metadata_chunks
-from verax.image.raw import Raw, check_frames, check_pixels, planes
+from verax.image.colour import narrow_or_coded
+from verax.image.contract import Metadata, Raw, check_frames, check_pixels, planes
+from verax.image.segments import chunk, described, first, metadata_chunks
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, RGB, PALETTE, GREY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6
@@ -40,7 +39,7 @@ PASSES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class PngHeader:
     width: int
     height: int
     depth: int
@@ -136,16 +135,16 @@ def _chunks(data: bytes, *, cut: bool = False) -> Iterator[tuple[bytes, bytes]]:
         yield kind, body
 
 
-def _header(body: bytes) -> Header:
+def _header(body: bytes) -> PngHeader:
     if len(body) == 13:
         width, height, depth, kind, *methods = struct.unpack(">IIBBBBB", body)
         known = depth in DEPTHS.get(kind, (8, 16)) and kind in CHANNELS
         if known and methods[:2] == [0, 0] and methods[2] in (0, 1):
-            return Header(width, height, depth, kind, methods[2])
+            return PngHeader(width, height, depth, kind, methods[2])
     raise ImageReadError("want a PNG file, got one with a broken header; get the file again")
 
 
-def _samples(header: Header, parts: dict[bytes, list[bytes]]) -> NDArray[Any]:
+def _samples(header: PngHeader, parts: dict[bytes, list[bytes]]) -> NDArray[Any]:
     """(H, W, C) levels. Each pass of an interlaced picture is decoded as a picture of its own."""
     stream, around = _stream(header, parts), _around(header, parts)
     decoded, start = [], 0
@@ -165,7 +164,7 @@ def _samples(header: Header, parts: dict[bytes, list[bytes]]) -> NDArray[Any]:
     return samples
 
 
-def _stream(header: Header, parts: dict[bytes, list[bytes]]) -> bytes:
+def _stream(header: PngHeader, parts: dict[bytes, list[bytes]]) -> bytes:
     """The inflated pixel stream, exactly as long as the header says."""
     want = sum(size for *_, size in header.passes())
     stream = zlib.decompressobj().decompress(b"".join(parts.get(b"IDAT", [])), want)
@@ -177,7 +176,7 @@ def _stream(header: Header, parts: dict[bytes, list[bytes]]) -> bytes:
     return stream
 
 
-def _around(header: Header, parts: dict[bytes, list[bytes]]) -> list[tuple[bytes, bytes]]:
+def _around(header: PngHeader, parts: dict[bytes, list[bytes]]) -> list[tuple[bytes, bytes]]:
     """Palette and transparency, as chunks that libpng has nothing to say about."""
     chunks = []
     if header.kind == PALETTE:
@@ -187,7 +186,7 @@ def _around(header: Header, parts: dict[bytes, list[bytes]]) -> list[tuple[bytes
     return chunks
 
 
-def _palette(header: Header, parts: dict[bytes, list[bytes]]) -> bytes:
+def _palette(header: PngHeader, parts: dict[bytes, list[bytes]]) -> bytes:
     """All entries the depth can name: indices beyond a short palette are black."""
     palette = first(parts, b"PLTE") or b""
     if not palette or len(palette) % 3:
@@ -196,7 +195,7 @@ def _palette(header: Header, parts: dict[bytes, list[bytes]]) -> bytes:
     return palette[:size].ljust(size, b"\0")
 
 
-def _transparency(header: Header, parts: dict[bytes, list[bytes]]) -> bytes | None:
+def _transparency(header: PngHeader, parts: dict[bytes, list[bytes]]) -> bytes | None:
     body = first(parts, b"tRNS")
     if body is None:
         return None

@@ -1,12 +1,15 @@
-"""Tag directories: the structure that TIFF files and EXIF blocks share.
+"""Tagged values: the directories of TIFF and EXIF, and IPTC with the Photoshop block around it.
 
 A block has a header, then directories of entries; an entry holds its value or points at it.
 Everything here is bounded by the block: a pointer that leads outside raises ValueError.
 Source: TIFF 6.0 (1992), section 2; BigTIFF; EXIF 2.3 (CIPA DC-008).
+
+IPTC IIM is the older form of captions, keywords and credits. Sources: IIM 4.2 (IPTC-NAA, 2014);
+Adobe Photoshop file formats, image resources.
 """
 
 import struct
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 # bytes per value, by field type
@@ -20,10 +23,21 @@ CHILDREN = (EXIF_IFD, GPS_IFD, INTEROP_IFD)
 X_DPI, Y_DPI, RESOLUTION_UNIT = 282, 283, 296
 MOST_ENTRIES = 4096
 MOST_VALUES = 1 << 20
+PHOTOSHOP = b"Photoshop 3.0\0"
+RESOURCE = b"8BIM"
+IIM, DIGEST = 0x0404, 0x0425
+# Resources about the old file: resolution, thumbnails, digest, version, print and view settings
+OLD_FILE = {0x03ED, 0x0409, 0x040C, DIGEST, 0x0421, 0x0406, 0x03F3, 0x03F5, 0x2710, 0x0408}
+OLD_FILE |= {0x03F8, 0x040D, 0x0419, 0x0411, 0x0414, 0x041A, 0x041E, 0x0428, 0x0426, 0x0424}
+OLD_FILE |= {0x0422, 0x0423}
+ORIENTATION, PREVIEW = (2, 131), {(2, 200), (2, 201), (2, 202)}
+PLACES = {(2, 26), (2, 27), (2, 90), (2, 92), (2, 95), (2, 100), (2, 101)}
+
+Record = tuple[int, int, bytes]  # record number, data set number, value
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class TagLayout:
     """Byte order ("<" or ">"), BigTIFF or not, offset of the first directory."""
 
     order: str
@@ -32,7 +46,7 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TagEntry:
     """One tag: its field type, number of values, where it and its value lie in the block."""
 
     kind: int
@@ -49,7 +63,7 @@ class Directory:
     `outside` are tags whose value would lie behind the end of the block; they are no entries.
     """
 
-    entries: Mapping[int, Entry]
+    entries: Mapping[int, TagEntry]
     following: int
     start: int
     end: int  # just behind the pointer to the next directory
@@ -62,20 +76,20 @@ Block = bytes | bytearray
 Tree = Mapping[int, "tuple[int, int, bytes] | Tree"]
 
 
-def layout_of(block: Block) -> Layout:
+def layout_of(block: Block) -> TagLayout:
     """Byte order and first directory; ValueError when the header is not one of TIFF."""
     order = {b"II": "<", b"MM": ">"}.get(bytes(block[:2]))
     if order is None or len(block) < 8:
         raise ValueError("no tag header")
     (version,) = struct.unpack_from(f"{order}H", block, 2)
     if version == 42:
-        return Layout(order, False, struct.unpack_from(f"{order}I", block, 4)[0])
+        return TagLayout(order, False, struct.unpack_from(f"{order}I", block, 4)[0])
     if version == 43 and len(block) >= 16:
-        return Layout(order, True, struct.unpack_from(f"{order}Q", block, 8)[0])
+        return TagLayout(order, True, struct.unpack_from(f"{order}Q", block, 8)[0])
     raise ValueError(f"tag header of version {version}")
 
 
-def directory(block: Block, offset: int, layout: Layout) -> Directory:
+def directory(block: Block, offset: int, layout: TagLayout) -> Directory:
     """The directory at `offset`; entries whose value lies outside the block are left out."""
     head, body, tail = ("Q", "HHQQ", "Q") if layout.big else ("H", "HHII", "I")
     order, inline = layout.order, 8 if layout.big else 4
@@ -93,7 +107,7 @@ def directory(block: Block, offset: int, layout: Layout) -> Directory:
         if size <= inline:
             start = position + step - inline
         if start + size <= len(block):
-            entries[tag] = Entry(kind, number, position, start, size)
+            entries[tag] = TagEntry(kind, number, position, start, size)
         else:
             outside.append(tag)
     if sum(entry.size for entry in entries.values()) > len(block):
@@ -103,7 +117,7 @@ def directory(block: Block, offset: int, layout: Layout) -> Directory:
     return Directory(entries, following, offset, end + inline if has_next else end, tuple(outside))
 
 
-def numbers(block: Block, entry: Entry | None, layout: Layout) -> tuple[int, ...]:
+def numbers(block: Block, entry: TagEntry | None, layout: TagLayout) -> tuple[int, ...]:
     """An entry's unsigned whole numbers (a rational gives two each); () when it has none."""
     if entry is None or entry.kind not in CODE or entry.count > MOST_VALUES:
         return ()
@@ -112,7 +126,9 @@ def numbers(block: Block, entry: Entry | None, layout: Layout) -> tuple[int, ...
     return struct.unpack_from(f"{layout.order}{count}{code}", block, entry.start)
 
 
-def tree(block: Block, offset: int, layout: Layout, *, only: Collection[int] | None = None) -> Tree:
+def tree(
+    block: Block, offset: int, layout: TagLayout, *, only: Collection[int] | None = None
+) -> Tree:
     """The tags at `offset` as values, their EXIF, GPS and interoperability children as trees.
 
     `only` names the tags wanted at the top. Types that only BigTIFF knows are left out.
@@ -121,7 +137,7 @@ def tree(block: Block, offset: int, layout: Layout, *, only: Collection[int] | N
 
 
 def _tree(
-    block: Block, offset: int, layout: Layout, only: Collection[int] | None, depth: int
+    block: Block, offset: int, layout: TagLayout, only: Collection[int] | None, depth: int
 ) -> Tree:
     found: dict[int, tuple[int, int, bytes] | Tree] = {}
     for tag, entry in directory(block, offset, layout).entries.items():
@@ -165,7 +181,7 @@ def block_of(tags: Tree, *, order: str) -> bytes:
     return mark + struct.pack(f"{order}HI", 42, 8) + serialise(tags, order=order, base=8)
 
 
-def dpi(block: Block, held: Directory, layout: Layout) -> tuple[float, float] | None:
+def dpi(block: Block, held: Directory, layout: TagLayout) -> tuple[float, float] | None:
     """Dots per inch, horizontal and vertical, that a directory states; None without."""
     entries = held.entries
     (unit, *_) = numbers(block, entries.get(RESOLUTION_UNIT), layout) or (2,)
@@ -174,3 +190,94 @@ def dpi(block: Block, held: Directory, layout: Layout) -> tuple[float, float] | 
     if factor is None or len(across) != 2 or len(down) != 2 or not (across[1] and down[1]):
         return None
     return across[0] / across[1] * factor, down[0] / down[1] * factor
+
+
+def in_photoshop(block: bytes) -> tuple[bytes | None, bool]:
+    """The IIM inside Photoshop resources; and whether there are others worth a word."""
+    found, others = None, False
+    for number, body in _resources(block):
+        if number == IIM:
+            found = found or body
+        elif number not in OLD_FILE:
+            others = True
+    return found, others
+
+
+def _resources(block: bytes) -> Iterator[tuple[int, bytes]]:
+    position = 0
+    while block[position : position + 4] == RESOURCE and position + 12 <= len(block):
+        (number,) = struct.unpack_from(">H", block, position + 4)
+        start = position + 6 + (block[position + 6] + 2 & ~1)  # a name of even length
+        if start + 4 > len(block):
+            return
+        (size,) = struct.unpack_from(">I", block, start)
+        yield number, block[start + 4 : start + 4 + size]
+        position = start + 4 + (size + 1 & ~1)
+
+
+def photoshop(iim: bytes) -> bytes:
+    """IIM as the one resource of a Photoshop block, without the name of the block."""
+    head = RESOURCE + struct.pack(">HHI", IIM, 0, len(iim))
+    return head + iim + b"\0" * (len(iim) % 2)
+
+
+def records(iim: bytes) -> list[Record]:
+    """The data sets in order; ValueError for a block that is not IIM to its end."""
+    found, position = [], 0
+    while position < len(iim) and iim[position : position + 1] == b"\x1c":
+        if position + 5 > len(iim):
+            raise ValueError("a data set of IPTC is cut short")
+        record, number, size = struct.unpack_from(">BBH", iim, position + 1)
+        position += 5
+        if size & 0x8000:  # the length of the length
+            extended = size & 0x7FFF
+            size = int.from_bytes(iim[position : position + extended])
+            position += extended
+        if position + size > len(iim):
+            raise ValueError("a data set of IPTC is longer than its block")
+        found.append((record, number, iim[position : position + size]))
+        position += size
+    if iim[position:].strip(b"\0"):
+        raise ValueError("a block that is not IPTC")
+    return found
+
+
+def iim_of(sets: list[Record]) -> bytes:
+    """The data sets as a block."""
+    block = b""
+    for record, number, body in sets:
+        size = (
+            struct.pack(">H", len(body))
+            if len(body) < 0x8000
+            else struct.pack(">HI", 0x8004, len(body))
+        )
+        block += struct.pack(">BBB", 0x1C, record, number) + size + body
+    return block
+
+
+def upright(iim: bytes, turn: int) -> bytes | None:
+    """The block without previews, its orientation told of the turn; None for what is no IIM."""
+    try:
+        sets = records(iim)
+    except (ValueError, struct.error):
+        return None
+    sides = {b"P": b"L", b"L": b"P"} if turn >= 5 else {}
+    kept = [
+        (record, number, sides.get(body, body) if (record, number) == ORIENTATION else body)
+        for record, number, body in sets
+        if (record, number) not in PREVIEW
+    ]
+    return iim_of(kept) or None
+
+
+def without_places(iim: bytes, is_a_place: Callable[[str], bool]) -> tuple[bytes | None, list[str]]:
+    """The block without places, and what they said; `is_a_place` judges a text."""
+    kept: list[Record] = []
+    gone: list[str] = []
+    for record, number, body in records(iim):
+        text = body.decode("utf-8", "replace")
+        if (record, number) in PLACES or is_a_place(text):
+            gone.append(text)
+        else:
+            kept.append((record, number, body))
+    return iim_of(kept) or None, gone

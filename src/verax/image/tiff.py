@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.errors import ImageReadError
-from verax.image import iptc, tags
-from verax.image.contract import Metadata
-from verax.image.raw import CHANNELS, Model, Raw, check_frames, check_pixels, planes
-from verax.image.tags import Directory, Layout
+from verax.image import tags
+from verax.image.contract import CHANNELS, Metadata, Model, Raw, check_frames, check_pixels, planes
+from verax.image.tags import Directory, TagLayout
 
 SUBFILE, OLD_SUBFILE, WIDTH, HEIGHT, BITS = 254, 255, 256, 257, 258
 COMPRESSION, PHOTOMETRIC, ORIENTATION, SAMPLES, PLANAR = 259, 262, 274, 277, 284
@@ -45,7 +44,7 @@ class Page:
     """One directory of a file, asked by tag."""
 
     data: bytes
-    layout: Layout
+    layout: TagLayout
     held: Directory
 
     def numbers(self, tag: int) -> tuple[int, ...]:
@@ -206,13 +205,13 @@ def _look_up(page: Page, indices: NDArray[Any]) -> NDArray[np.uint16]:
 def _iim(page: Page) -> bytes | None:
     """IPTC from its own tag, or from inside the Photoshop block."""
     own = page.raw(IPTC) or b""
-    return own if own.strip(b"\0") else iptc.in_photoshop(page.raw(PHOTOSHOP) or b"")[0]
+    return own if own.strip(b"\0") else tags.in_photoshop(page.raw(PHOTOSHOP) or b"")[0]
 
 
 def _lost(page: Page, channels: int) -> tuple[str, ...]:
     """What the page holds and nothing here carries, in words."""
     found = ["Photoshop layers"] if page.raw(LAYERS) else []
-    if iptc.in_photoshop(page.raw(PHOTOSHOP) or b"")[1]:
+    if tags.in_photoshop(page.raw(PHOTOSHOP) or b"")[1]:
         found.append("Photoshop resources such as paths")
     if page.number(PHOTOMETRIC) != PALETTE and channels < page.number(SAMPLES, 1):
         found.append(f"{page.number(SAMPLES, 1) - channels} further channels")
@@ -254,13 +253,13 @@ def write_tiff(samples: NDArray[Any], model: Model, metadata: Metadata) -> bytes
     return _with_tags(bytes(plain), described) if described else bytes(plain)
 
 
-def _described(exif: bytes | None) -> tuple[Layout, dict[int, Any]]:
+def _described(exif: bytes | None) -> tuple[TagLayout, dict[int, Any]]:
     """Byte order and describing tags of an EXIF block; its values keep that order."""
     try:
         layout = tags.layout_of(exif or b"")
         return layout, dict(tags.tree(exif or b"", layout.first, layout, only=DESCRIPTION))
     except (ValueError, struct.error):
-        return Layout("<", False, 8), {}
+        return TagLayout("<", False, 8), {}
 
 
 def _with_tags(plain: bytes, described: Mapping[int, Any]) -> bytes:

@@ -1,0 +1,264 @@
+"""What the segments of a JPEG file and the chunks of a PNG file say beside the pixels.
+
+EXIF, XMP and its extension, IPTC, profile, texts, resolution, and what lies behind the picture.
+Sources: ITU-T T.81; XMP specification, part 3; CIPA DC-007 (multi-picture format); PNG
+specification, third edition (W3C, 2025); for IPTC and older EXIF in PNG the text chunks that
+ImageMagick and ExifTool write ("Raw profile type").
+"""
+
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from verax.image import tags, xmp
+from verax.image.contract import Metadata
+from verax.image.places import EXIF_MARK
+
+SEGMENT = 65533  # most bytes in one segment
+XMP_MARK, EXTENSION_MARK = (
+    b"http://ns.adobe.com/xap/1.0/\0",
+    b"http://ns.adobe.com/xmp/extension/\0",
+)
+MOST_EXTENSION = 1 << 24
+APP0, APP1, APP13, COMMENT, SOS, EOI = 0xE0, 0xE1, 0xED, 0xFE, 0xDA, 0xD9
+KNOWN: tuple[bytes, ...] = (b"JFIF\0", b"JFXX\0", EXIF_MARK, XMP_MARK, EXTENSION_MARK, b"Adobe")
+KNOWN += (b"ICC_PROFILE\0", b"MPF\0", tags.PHOTOSHOP, b"JP", b"http://ns.adobe.com/xap/")
+KNOWN += (b"urn:iso:std:iso:ts:21496",)
+MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+Parts = dict[bytes, list[bytes]]  # bodies by kind of chunk
+
+XMP_KEYWORD = b"XML:com.adobe.xmp"
+RAW_PROFILE = b"Raw profile type "
+PROFILES = {b"exif": b"exif", b"app1": b"xmp", b"xmp": b"xmp", b"iptc": b"iptc", b"8bim": b"iptc"}
+COLOUR = (b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM")
+TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+# Read above, about the old file's coding (tIME, bKGD, hIST ...), or named elsewhere (caBX: C2PA)
+NAMED = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"pHYs", b"eXIf", *COLOUR, *TEXTS}
+NAMED |= {b"tIME", b"bKGD", b"hIST", b"sBIT", b"sPLT", b"caBX", b"acTL", b"fcTL", b"fdAT"}
+MOST_METADATA = 1 << 24  # bytes of one inflated profile or packet
+INCH = 0.0254  # metres
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """Where things lie in a JPEG file: (marker, body) segments, the end of the last scan's bytes,
+    the end of the picture, and whether an end marker was there."""
+
+    segments: tuple[tuple[int, bytes], ...]
+    scan_end: int
+    end: int
+    ended: bool
+
+    def of(self, marker: int, mark: bytes = b"") -> list[bytes]:
+        """The bodies of these segments, without their mark."""
+        return [b[len(mark) :] for m, b in self.segments if m == marker and b.startswith(mark)]
+
+
+def layout_of(data: bytes) -> Segments:
+    """The segments of the first picture in a file."""
+    segments: list[tuple[int, bytes]] = []
+    position, scan_end = 2, 0
+    while found := MARKER.search(data, position):
+        start, marker = found.start(), data[found.start() + 1]
+        if marker == EOI:
+            return Segments(tuple(segments), scan_end or start, start + 2, True)
+        size = int.from_bytes(data[start + 2 : start + 4])
+        position = start + 2 + max(size, 2)
+        segments.append((marker, data[start + 4 : position]))
+        if marker == SOS:
+            following = MARKER.search(data, position)
+            scan_end = following.start() if following else len(data)
+            position = scan_end
+    return Segments(tuple(segments), scan_end or len(data), len(data), False)
+
+
+def packet_of(layout: Segments) -> tuple[bytes | None, list[str]]:
+    """The packet with its extension, and what was lost of it."""
+    packet = next(iter(layout.of(APP1, XMP_MARK)), None)
+    pieces: dict[bytes, dict[int, bytes]] = {}
+    for body in layout.of(APP1, EXTENSION_MARK):
+        if len(body) > 40:
+            (offset,) = struct.unpack_from(">I", body, 36)
+            pieces.setdefault(body[:32], {})[offset] = body[40:]
+    if packet is None or b"HasExtendedXMP" not in packet:
+        return packet, ["extended XMP"] if pieces else []
+    for name, parts in pieces.items():
+        extension = b"".join(body for _, body in sorted(parts.items()))
+        if name in packet and len(extension) <= MOST_EXTENSION:
+            whole = xmp.merged(packet, extension)
+            if whole is not None:
+                return whole, []
+    return xmp.without_pointer(packet), ["extended XMP, which is damaged"]
+
+
+def unknown_blocks(layout: Segments) -> list[str]:
+    """Application segments that are no part of any standard met here, by name."""
+    found = []
+    for marker, body in layout.segments:
+        if APP0 <= marker < APP0 + 16 and not body.startswith(KNOWN):
+            name = re.match(rb"[ -~]{0,20}", body)
+            found.append(f"a block APP{marker - APP0} {name[0].decode() if name else ''}".strip())
+    return list(dict.fromkeys(found))
+
+
+def behind(data: bytes, layout: Segments) -> list[str]:
+    """What lies behind the picture, and the pictures and gain maps that segments announce."""
+    rest = data[layout.end :].strip(b"\0\r\n")
+    iso_map = bool(layout.of(0xE2, b"urn:iso:std:iso:ts:21496"))
+    found = []
+    if iso_map or re.search(rb"hdrgm|HDRGainMap|hdr-gain-map", rest):
+        found.append("a gain map (HDR)")
+    elif b"\xff\xd8\xff" in rest:
+        found.append("further pictures")
+    if b"ftyp" in rest:
+        found.append("a video")
+    if rest and not found:
+        found.append(f"{len(rest)} bytes behind the picture")
+    return found
+
+
+def metadata_segments(metadata: Metadata) -> list[tuple[int, bytes]]:
+    """EXIF, XMP, IPTC and comment as segments; what does not fit is missing."""
+    found: list[tuple[int, bytes]] = []
+    if metadata.exif:
+        found.append((APP1, EXIF_MARK + metadata.exif))
+    found += [(APP1, body) for body in _xmp_segments(metadata.xmp)] if metadata.xmp else []
+    if metadata.iptc:
+        found.append((APP13, tags.PHOTOSHOP + tags.photoshop(metadata.iptc)))
+    if metadata.comment:
+        found.append((COMMENT, metadata.comment))
+    return [(marker, body) for marker, body in found if len(body) <= SEGMENT]
+
+
+def _xmp_segments(packet: bytes) -> list[bytes]:
+    if len(XMP_MARK) + len(packet) <= SEGMENT:
+        return [XMP_MARK + packet]
+    parts = xmp.split(packet, SEGMENT - len(XMP_MARK))
+    if parts is None:
+        return []
+    main, extension, name = parts
+    step = SEGMENT - len(EXTENSION_MARK) - 40
+    chunks = [
+        EXTENSION_MARK
+        + name.encode()
+        + struct.pack(">II", len(extension), start)
+        + extension[start : start + step]
+        for start in range(0, len(extension), step)
+    ]
+    return [XMP_MARK + main, *chunks]
+
+
+def first(parts: Parts, kind: bytes) -> bytes | None:
+    return parts[kind][0] if kind in parts else None
+
+
+def _inflate(body: bytes) -> bytes | None:
+    try:
+        inflate = zlib.decompressobj()
+        inflated = inflate.decompress(body, MOST_METADATA)
+    except zlib.error:
+        return None
+    return inflated if inflate.eof else None
+
+
+def described(parts: Parts) -> dict[str, Any]:
+    """What the chunks say beside the pixels, as fields of `verax.image.contract.Raw`."""
+    texts, profiles = _texts(parts)
+    return {
+        "icc": _profile(parts),
+        "exif": first(parts, b"eXIf") or profiles.get(b"exif"),
+        "xmp": _xmp(parts) or profiles.get(b"xmp"),
+        "dpi": _dpi(parts),
+        "iptc": profiles.get(b"iptc"),
+        "texts": tuple((kind, body) for kind, body in texts if not _is_packet(kind, body)),
+        "colour": tuple((kind, parts[kind][0]) for kind in COLOUR if kind in parts),
+        "lost": tuple(f"a chunk {kind.decode('latin-1')}" for kind in parts if kind not in NAMED),
+    }
+
+
+def _profile(parts: Parts) -> bytes | None:
+    body = first(parts, b"iCCP") or b""
+    _, found, rest = body.partition(b"\0")
+    return _inflate(rest[1:]) if found and rest[:1] == b"\0" else None
+
+
+def _xmp(parts: Parts) -> bytes | None:
+    for body in parts.get(b"iTXt", []):
+        keyword, found, rest = body.partition(b"\0")
+        if found and keyword == XMP_KEYWORD and len(rest) > 2:
+            text = rest[2:].split(b"\0", 2)[-1]
+            return _inflate(text) if rest[0] else text
+    return None
+
+
+def _is_packet(kind: bytes, body: bytes) -> bool:
+    return kind == b"iTXt" and body.startswith(XMP_KEYWORD + b"\0")
+
+
+def _texts(
+    parts: Parts,
+) -> tuple[list[tuple[bytes, bytes]], dict[bytes, bytes]]:
+    """Text chunks, and the EXIF, XMP and IPTC that ImageMagick and ExifTool write as texts."""
+    texts, profiles = [], {}
+    for kind in TEXTS:
+        for body in parts.get(kind, []):
+            keyword, _, rest = body.partition(b"\0")
+            name = keyword.removeprefix(RAW_PROFILE).lower()
+            if not keyword.startswith(RAW_PROFILE) or name not in PROFILES:
+                texts.append((kind, body))
+                continue
+            held = _raw_profile((_inflate(rest[1:]) or b"") if kind == b"zTXt" else rest)
+            if name == b"app1" and held.startswith(EXIF_MARK):
+                profiles[b"exif"] = held.removeprefix(EXIF_MARK)
+            elif name in (b"iptc", b"8bim"):
+                block = tags.in_photoshop(held)[0] or held
+                profiles[b"iptc"] = block
+            else:
+                profiles[PROFILES[name]] = held.removeprefix(EXIF_MARK)
+    return texts, profiles
+
+
+def _raw_profile(text: bytes) -> bytes:
+    """A profile in hexadecimal: a line with its name, one with its length, then digits."""
+    lines = text.strip().split(b"\n", 2)
+    try:
+        return bytes.fromhex(lines[2].decode("ascii")) if len(lines) == 3 else b""
+    except ValueError:
+        return b""
+
+
+def _dpi(parts: Parts) -> tuple[float, float] | None:
+    body = first(parts, b"pHYs") or b""
+    if len(body) != 9:
+        return None
+    across, down, unit = struct.unpack(">IIB", body)
+    return (across * INCH, down * INCH) if unit == 1 and across and down else None
+
+
+def metadata_chunks(metadata: Metadata) -> Iterator[bytes]:
+    """The chunks that go before the pixels."""
+    for kind, body in metadata.colour:
+        yield chunk(kind, body)
+    if metadata.icc and not metadata.colour:
+        yield chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc))
+    if metadata.dpi:
+        across, down = (round(dpi / INCH) for dpi in metadata.dpi)
+        yield chunk(b"pHYs", struct.pack(">IIB", across, down, 1))
+    if metadata.exif:
+        yield chunk(b"eXIf", metadata.exif)
+    if metadata.xmp:
+        yield chunk(b"iTXt", XMP_KEYWORD + b"\0\0\0\0\0" + metadata.xmp)
+    if metadata.iptc:
+        block = tags.photoshop(metadata.iptc)
+        text = b"\niptc\n%8d\n%s\n" % (len(block), block.hex().encode())
+        yield chunk(b"zTXt", RAW_PROFILE + b"iptc\0\0" + zlib.compress(text))
+    for kind, body in metadata.texts:
+        yield chunk(kind, body)
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    """A whole chunk."""
+    return struct.pack(">I4s", len(body), kind) + body + struct.pack(">I", zlib.crc32(kind + body))
