@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from verax.geometry.register import Placed
 from verax.image import replace_file
+from verax.metrics.scene import SceneState
 
 ObjectKind = Literal["appeared", "vanished", "moved", "replaced"]
 CANVAS = {
@@ -104,8 +105,7 @@ class Deviation:
         reason: that verdict in words.
         canvas: how the canvas came about: "same", "resized", "stretch", "crop", "outpaint",
             "letterbox".
-        scene_state: what happened to time of day and light: "same", "night made day",
-            "day made night".
+        scene_state: what happened to time of day and light, see `verax.metrics.scene.scene_state`.
         entries: the numbers, by the names in docs/deviation.md.
         objects: regions whose content changed, largest first.
         drift: summary from 0 (nothing changed) to 100 (another scene).
@@ -114,7 +114,7 @@ class Deviation:
     placed: Placed
     reason: str
     canvas: str
-    scene_state: str
+    scene_state: SceneState
     entries: Mapping[str, Entry]
     objects: tuple[ObjectChange, ...]
     drift: float
@@ -170,23 +170,15 @@ def sentences(deviation: Deviation) -> list[str]:
         return [f"Nobody can tell whether both show one scene: {deviation.reason}."]
     if not deviation.comparable:
         return [f"The generated picture shows another scene: {deviation.reason}."]
-    parts = [
-        _scene(deviation),
-        _canvas(deviation),
-        _geometry(deviation),
-        _motion(deviation),
-        _objects(deviation),
-        _edges(deviation),
-        _tone(deviation),
-        _unknown(deviation),
-    ]
-    lines = [part for part in parts if part]
+    topics = (_scene, _canvas, _geometry, _motion, _objects, _edges, _tone, _unknown)
+    lines = [line for topic in topics if (line := topic(deviation))]
     return lines or ["The generator changed nothing that can be measured."]
 
 
 def _scene(d: Deviation) -> str:
     before, _, after = d.scene_state.partition(" made ")
-    return f"The generator turned {before} into {after}." if after else ""
+    change = f"turned {before} into {after}" if after else f"changed the light: {before}"
+    return "" if before == "same" else f"The generator {change}."
 
 
 def _canvas(d: Deviation) -> str:

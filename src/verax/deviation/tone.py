@@ -17,21 +17,20 @@ from verax.deviation.record import Entry, unknown
 from verax.image import Image
 from verax.image.contract import LUMA_709
 from verax.image.pixels import blur, noise_level, to_linear
-from verax.metrics.scene import haze_density
+from verax.metrics.scene import SceneState, haze_density, scene_state
 
 SMALL_SIDE_PX = 160
 THIN_PX = 5  # of SMALL_SIDE_PX: lines thinner than half of it are no change of light
 BLUR = 0.03  # sigma as a share of the side: colour is compared on blurred pictures
 DARKEST = 0.002  # linear light: below it 8-bit levels carry no ratio
-STATE_EV = 1.5  # stops between the pictures before a change of scene state is considered
-STATE_RANK = 0.35  # rank correlation of their broad light below which it is one
-NIGHT_EV = 3.0  # stops darker that are a change of state wherever the light is: no restoration
 STREAK_SIGMA_PX = 1.0
 BINS = 36
 UPRIGHT_DEG = 35.0  # streaks of rain fall within this angle of the vertical
 
 
-def tone_entries(pair: AlignedPair, exclude: NDArray[np.bool_]) -> tuple[dict[str, Entry], str]:
+def tone_entries(
+    pair: AlignedPair, exclude: NDArray[np.bool_]
+) -> tuple[dict[str, Entry], SceneState]:
     """Tone entries and the scene state in words; pixels in `exclude` have no say."""
     pair = replace(pair, seen=pair.seen & ~exclude)
     if pair.seen.mean() < 0.05:
@@ -55,7 +54,7 @@ def tone_entries(pair: AlignedPair, exclude: NDArray[np.bool_]) -> tuple[dict[st
         "exposure_shift_ev": Entry(exposure, "EV"),
         "clipped_share": Entry(after - before, "share"),
     }
-    return entries, _scene_state(photo, prior, seen, exposure)
+    return entries, scene_state(pair.photo, pair.prior, pair.seen)
 
 
 def _small(pair: AlignedPair) -> tuple[Image, Image, NDArray[np.bool_]]:
@@ -92,22 +91,6 @@ def _exposure(photo: Image, prior: Image, seen: NDArray[np.bool_]) -> float:
     """Median of the change of light, in stops."""
     first, second = (np.maximum(_light(p), DARKEST) for p in (photo, prior))
     return float(np.median(np.log2(second / first)[seen]))
-
-
-def _scene_state(photo: Image, prior: Image, seen: NDArray[np.bool_], exposure: float) -> str:
-    """Night made day or day made night: far brighter or darker, and light in other places.
-
-    A dark photo made brighter with its light where it was is a restoration; a photo made that much
-    darker is not.
-    """
-    if exposure < -NIGHT_EV:
-        return "day made night"
-    if abs(exposure) < STATE_EV:
-        return "same"
-    first, second = (np.argsort(np.argsort(_light(p)[seen])) for p in (photo, prior))
-    if float(np.corrcoef(first, second)[0, 1]) > STATE_RANK:
-        return "same"
-    return "night made day" if exposure > 0 else "day made night"
 
 
 def level_entries(pair: AlignedPair) -> dict[str, Entry]:

@@ -11,6 +11,7 @@ from verax.fusion.octaves import ramp
 from verax.geometry.register import Registration, Warped
 from verax.image import Image, Plane
 from verax.image.pixels import luma
+from verax.metrics.scene import scene_state
 
 MARGIN = 32  # rows around a stripe that the tone's filters look at; a multiple of noise.COARSE
 ALIKE = (0.60, 0.85)  # cosine of two changes of light that go the same way
@@ -55,8 +56,8 @@ def solve(
     quiet = noise.denoise(grid.shrink(base, size), scale * float(np.median(sigma)))
     prior = grid.shrink(warped.pixels, size)
     brighter = exposure.fit_exposure(quiet, prior, weight)
-    exposed = exposure.expose(quiet, exposure.exposure_curve(brighter))
-    change = gates.scene_state_change(quiet, exposed, prior, valid)
+    state = scene_state(quiet, prior, valid > 0.5 * valid.max())
+    change = "" if state == "same" else state
     if change:
         field = tone.fit_hint(quiet, prior, weight)
     else:

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -218,6 +217,8 @@ def _write(
 
 def preview_png(*pictures: Image) -> bytes:
     """Pictures of one size side by side, each at most PREVIEW_PX on its long side."""
+    import cv2  # loaded where a picture is shown only
+
     height, width = pictures[0].shape[:2]
     scale = min(1.0, PREVIEW_PX / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))

@@ -1,4 +1,4 @@
-"""What lies between the camera and the scene: water (UIQM, UCIQE) and haze.
+"""The scene: what lies before it, water (UIQM, UCIQE) and haze, and the state of its light.
 
 A picture is (H, W, 3) float32 in [0, 1].
 Sources: Panetta, Gao, Agaian, IEEE JOE 41, 541 (2016); Yang, Sowmya, IEEE TIP 24, 6062 (2015);
@@ -6,11 +6,23 @@ haze after the idea of Choi, You, Bovik, IEEE TIP 24, 3888 (2015), with features
 our own.
 """
 
+from typing import Literal
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from verax.image import Image
+from verax.image.contract import LUMA_709
+from verax.image.pixels import (
+    LUMA,
+    luma,
+    resize,
+    resize_picture,
+    to_linear,
+    to_srgb,
+    wide_blur,
+)
 
 Map = NDArray[np.float32]
 
@@ -19,6 +31,25 @@ UIQM_WEIGHTS = (0.0282, 0.2953, 3.5753)
 UCIQE_WEIGHTS = (0.4680, 0.2745, 0.2576)
 TRIM = 0.1  # share of pixels left out at each end of an opponent channel
 PLIP_RANGE = 1026.0  # Panetta's range of the logarithmic grey-level arithmetic
+
+SceneState = Literal[
+    "same",
+    "night made day",
+    "day made night",
+    "light of another colour",
+    "bright and dark places exchanged",
+]
+
+STATE_SIDE = 256  # px of the long side at which states are compared
+DARKEST = 0.002  # linear light: below it 8-bit levels carry no ratio
+NIGHT_EV = 3.0  # stops darker that no restoration makes a picture
+STATE_EV = 1.5  # stops from which exchanged places are night and day
+CAST = 0.27  # distance from grey that a restoration may add
+ORDER = 0.45  # rank correlation of broad brightness below which its order is another
+AGREEMENT = 0.5  # mean correlation of structure above which that was haze
+BROAD, FINE, NEARBY = 0.03, 0.008, 0.05  # Gaussian windows, shares of the long side
+FLAT = 0.01  # deviation of broad luma below which brightness has no order
+FAINT = 0.02  # deviation of luma below which there is no structure to disagree about
 
 
 def uiqm(image: Image) -> float:
@@ -140,3 +171,76 @@ def _shrink(image: Image) -> Image:
     if scale >= 1:
         return image
     return np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
+
+
+def scene_state(before: Image, after: Image, overlap: NDArray[np.bool_]) -> SceneState:
+    """What happened to the time of day and the light of a scene between two registered pictures.
+
+    A restoration may add light, but takes little away; it may remove a cast, but adds none; and
+    it keeps the order of bright and dark places (haze apart, whose removal keeps the structure).
+
+    Args:
+        before, after: (H, W, 3) on one grid.
+        overlap: (H, W), places that both show.
+    """
+    before, after, overlap = _small(before, after, overlap)
+    if not overlap.any():
+        return "same"
+    stops = _stops(before, after, overlap)
+    if stops < -NIGHT_EV:
+        return "day made night"
+    gain = np.float32(2.0**stops)
+    exposed = to_srgb(np.minimum(gain * to_linear(before), 1))
+    if cast(after[overlap]) - cast(exposed[overlap]) > CAST:
+        return "light of another colour"
+    if _order(before, after, overlap) > ORDER or _agreement(exposed, after, overlap) > AGREEMENT:
+        return "same"
+    if abs(stops) < STATE_EV:
+        return "bright and dark places exchanged"
+    return "night made day" if stops > 0 else "day made night"
+
+
+def _small(
+    before: Image, after: Image, overlap: NDArray[np.bool_]
+) -> tuple[Image, Image, NDArray[np.bool_]]:
+    height, width = overlap.shape
+    scale = min(1.0, STATE_SIDE / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    shown = resize(overlap.astype(np.float32), size) > 0.99
+    return resize_picture(before, size), resize_picture(after, size), shown
+
+
+def _stops(before: Image, after: Image, overlap: NDArray[np.bool_]) -> float:
+    """Median of the change of light."""
+    first, second = (np.maximum(to_linear(p) @ LUMA_709, DARKEST)[overlap] for p in (before, after))
+    return float(np.median(np.log2(second / first)))
+
+
+def cast(pixels: Map) -> float:
+    """Distance of the mean colour from grey, of pixels (n, 3)."""
+    red, green, blue = pixels.mean(0)
+    grey = LUMA @ np.array([red, green, blue])
+    return float(np.hypot(red - grey, blue - grey))
+
+
+def _order(before: Image, after: Image, overlap: NDArray[np.bool_]) -> float:
+    """Rank correlation of broad brightness; 1 for flat pictures: no order, none broken."""
+    sigma = BROAD * max(overlap.shape)
+    planes = [wide_blur(luma(picture), sigma)[overlap] for picture in (before, after)]
+    if min(float(plane.std()) for plane in planes) < FLAT:
+        return 1.0
+    first, second = (np.argsort(np.argsort(plane, kind="stable")) for plane in planes)
+    return float(np.corrcoef(first, second)[0, 1])
+
+
+def _agreement(exposed: Image, after: Image, overlap: NDArray[np.bool_]) -> float:
+    """Mean local correlation of structure; flat on flat agrees."""
+    side = max(overlap.shape)
+    one, two = (
+        wide_blur(y, FINE * side) - wide_blur(y, NEARBY * side) for y in map(luma, (exposed, after))
+    )
+    both, first, second = (
+        wide_blur(product, 1.5 * NEARBY * side) + FAINT**2
+        for product in (one * two, one * one, two * two)
+    )
+    return float(np.clip(both / np.sqrt(first * second), 0, 1)[overlap].mean())
