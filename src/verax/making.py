@@ -41,6 +41,7 @@ class Order:
         only: mask of what may change (white); elsewhere the result is the photo, bit for bit.
         mask: mask of what the photo does not hold (white); filled from the prior.
         scale: "2", "3", "4" or "prior", the size of the result; "" is the photo's own.
+        exposure: stops by which the result is brighter than it would be.
         salvage: take what is left of a photo that is cut short; a prior fills the rest.
         prior_source: the file that the prior was made from, as a service gave it; provenance names
             it in place of the prior's own.
@@ -64,6 +65,7 @@ class Order:
     only: Path | None = None
     mask: Path | None = None
     scale: str = ""
+    exposure: float = 0.0
     photo_name: str = ""
     prior_name: str = ""
 
@@ -157,6 +159,7 @@ def make(
         mask=mask,
         only=only,
         scale=order.scale,
+        exposure=order.exposure,
     )
     used = prior.file if prior is not None and result.prior == "used" else None
     origin = Origin(photo, used, order.system, credentials)

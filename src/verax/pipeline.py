@@ -21,6 +21,7 @@ from verax.prints.enlarge import larger, larger_size
 from verax.prints.holes import Search, drawn, fill_holes, only_inside
 from verax.restoration import PriorUse, Restoration
 from verax.restorers import network
+from verax.restorers.classical import expose
 from verax.restorers.faults import Faults, diagnose
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 EMBEDDED = "network"
 DEFAULT_RESTORER = "auto"  # the embedded networks
 DEFAULT_FIDELITY = dial.DEFAULT
+MOST_STOPS = 4
 # under which tasks damage of a print is looked for
 DAMAGED: dict[str, Search] = {"": "yes", "restore": "yes", "old_photo": "surely"}
 
@@ -45,6 +47,7 @@ def restore(
     mask: "Picture | None" = None,
     only: "Picture | None" = None,
     scale: str = "",
+    exposure: float = 0.0,
 ) -> Restoration:
     """Restore a photo, with a prior where one is given.
 
@@ -71,6 +74,8 @@ def restore(
     scale
         "2", "3", "4" or "prior" (as fine as the prior): `larger` has the restoration on a grid
         that much finer. "": only the photo's own.
+    exposure
+        Stops by which the result is brighter, or darker, than it would be: -4 to 4.
 
     Returns
     -------
@@ -84,7 +89,7 @@ def restore(
     """
     start = time.perf_counter()
     original = _opened(photo, "photo")
-    check_options(original, fidelity, task, scale, alone=prior is None)
+    check_options(original, fidelity, task, scale, exposure=exposure, alone=prior is None)
     hand, free = _mask(original, mask, "mask"), _mask(original, only, "only")
     picture = None if prior is None else _opened(prior, "prior").pixels
     registration, warped = _placed(original, picture, registration, accept=accept_prior)
@@ -105,6 +110,7 @@ def restore(
         base, _ = _base(filled.pixels, restorer, suffers, fused=False)
         fused = replace(fused, pixels=base)
     pixels = fused.pixels if use == "used" else images.keep_grey(fused.pixels, original.pixels)
+    pixels = expose(pixels, exposure)
     trust = np.where(filled.mask[..., None], of_one("generated"), fused.trust)
     restoration = Restoration(
         pixels, original, base, warped, registration, trust, use, suffers, fused.explanation,
@@ -115,8 +121,11 @@ def restore(
     return replace(restoration, seconds=time.perf_counter() - start)
 
 
-def check_options(photo: Photo, fidelity: float, task: str, scale: str, *, alone: bool) -> None:
+def check_options(
+    photo: Photo, fidelity: float, task: str, scale: str, *, exposure: float, alone: bool
+) -> None:
     """Raises InputError for options that cannot be followed; `alone`: there is no prior."""
+    check_exposure(exposure)
     if not 0.0 <= fidelity <= 1.0:
         raise InputError(f"fidelity: want a number from 0 to 1, got {fidelity}")
     if task:
@@ -125,6 +134,12 @@ def check_options(photo: Photo, fidelity: float, task: str, scale: str, *, alone
         larger_size((photo.width, photo.height), scale)
     if scale == "prior" and alone:
         raise InputError("scale: want a prior for 'prior', got none; choose 2, 3 or 4")
+
+
+def check_exposure(stops: float) -> None:
+    """Raises InputError for an exposure that nobody can want."""
+    if not abs(stops) <= MOST_STOPS:
+        raise InputError(f"exposure: want stops from -{MOST_STOPS} to {MOST_STOPS}, got {stops}")
 
 
 def _placed(

@@ -6,7 +6,7 @@ import pytest
 
 from verax import degrade, restorers, weights
 from verax.errors import SettingsError
-from verax.restorers import runtime
+from verax.restorers import network, runtime
 from verax.restorers.faults import diagnose
 
 
@@ -136,3 +136,12 @@ def test_lamps_in_a_dark_photo_are_not_spread(picture):
     base = restorers.restore(dark, "network")
 
     assert np.mean(base.max(2) > 0.99) < 0.12
+
+
+def test_a_treatment_that_makes_noise_or_takes_structure_is_not_kept(picture):
+    other = np.ascontiguousarray(np.roll(picture, (50, 70), (0, 1)))
+    grain = np.random.default_rng(1).normal(0, 0.04, picture.shape).astype(np.float32)
+
+    assert network.sound(picture, np.clip(0.1 + 1.2 * picture, 0, 1))
+    assert not network.sound(picture, other)
+    assert not network.sound(picture, np.clip(picture + grain, 0, 1))

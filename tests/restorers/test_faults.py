@@ -121,3 +121,12 @@ def test_lights_in_a_black_night_are_left():
             night[row : row + 12, column : column + 12] = (1.0, 0.8, 0.4)
 
     assert diagnose(night)["lowlight"].sure == 0
+
+
+@pytest.mark.parametrize("level", [0.9, 0.97, 1.0])
+def test_no_rain_falls_on_white_paper(level):
+    page = np.full((240, 320, 3), round(255 * level), np.uint8)
+    for row in range(30, 220, 14):
+        cv2.putText(page, "no rain falls on paper", (20, row), 0, 0.4, (25, 25, 25), 1)
+
+    assert diagnose(images.from_uint8(page))["rain"].sure == 0

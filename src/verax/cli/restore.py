@@ -86,11 +86,13 @@ def checked_task(task: str) -> str:
 def options_of(choices: Choices, task: str, *, several: bool) -> Options:
     """The options of a call, checked before any work is done."""
     from verax.making import credentials_of
+    from verax.pipeline import check_exposure
     from verax.prints.enlarge import larger_size
     from verax.settings import load
 
     if not 0.0 <= choices.fidelity <= 1.0:
         raise InputError(f"--fidelity: want a number from 0 to 1, got {choices.fidelity}")
+    check_exposure(choices.exposure)
     if choices.scale:
         larger_size((1, 1), choices.scale)
     task, credentials = checked_task(task), credentials_of(load())

@@ -249,16 +249,14 @@ def run_job(job: Job, options: Options, service: "Asker | None" = None) -> dict[
         only=choices.only,
         mask=choices.mask,
         scale=choices.scale,
+        exposure=choices.exposure,
     )
     prior = None if asked is None else opened_answer(asked)
     photo = None if service is None or choices.salvage else service.photo(job.photo)
     made = making.make(
-        order,
-        photo=photo,
-        prior=prior,
-        registration=job.registration,
-        credentials=options.credentials,
-    )
+        order, photo=photo, prior=prior,
+        registration=job.registration, credentials=options.credentials,
+    )  # fmt: skip
     record = {
         "photo": str(job.photo), "output": str(job.output), "restorer": order.restorer,
         **made.record(),

@@ -119,6 +119,10 @@ class Choices:
             help="A larger result: 2, 3, 4, or 'prior': as fine as the prior, which adds detail.",
         ),
     ] = ""
+    exposure: Annotated[
+        float,
+        typer.Option(rich_help_panel=RESULT, help="Stops brighter, or darker: -4 to 4."),
+    ] = 0.0
     as_json: Annotated[
         bool,
         typer.Option("--json", rich_help_panel=RESULT, help="Print one JSON object per photo."),

@@ -5,7 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.image import Image, Plane, from_uint8, to_uint8
-from verax.image.pixels import guided_filter, noise_response
+from verax.image.pixels import guided_filter, noise_response, to_linear, to_srgb
 
 Float = NDArray[np.float32]
 
@@ -20,6 +20,16 @@ def clipped(picture: NDArray[np.floating]) -> Image:
 def gamma(photo: Image) -> Image:
     """The power 0.4: the plainest brightening there is."""
     return np.asarray(photo**0.4, np.float32)
+
+
+def expose(picture: Image, stops: float) -> Image:
+    """The picture some stops brighter, or darker: in full in the dark parts, while white stays
+    white; x to g x / (1 + (g - 1) x) of linear light."""
+    if stops == 0:
+        return picture
+    gain = np.float32(2.0**stops)
+    linear = to_linear(picture)
+    return clipped(to_srgb(gain * linear / (1 + (gain - 1) * linear)))
 
 
 def auto_levels(photo: Image) -> Image:

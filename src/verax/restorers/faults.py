@@ -58,7 +58,8 @@ LIGHTLESS = (0.36, 0.33)  # 95th percentile that stands for median and lights at
 BLACK = 0.003  # median below which the scene is black, not dark
 SUSPECT = 0.15  # severity of rain at the centre from which it is looked for elsewhere
 PLACES = ((0.1, 0.1), (0.9, 0.9), (0.1, 0.9), (0.9, 0.1))  # rain falls everywhere, texture is local
-WET = (0.24, 0.31)  # least severity at the centre and there
+WET = (0.32, 0.42)  # least severity at the centre and there
+WHITE = (0.97, 0.90)  # median of luma: no light can fall before white
 SNOWY = (0.30, 0.50)  # severity
 NOISY = (1.5, 4.0)  # levels
 GRAINY = (0.15, 0.30)  # levels at half size where there are blocks, too
@@ -134,7 +135,7 @@ def diagnose(photo: Image) -> Faults:
     severities = {
         "haze": (seen["haze"], _haze(small, transform, seen["haze"])),
         "lowlight": _dark(seen["lowlight"], measures),
-        "rain": (rain, ramp(rain, *WET)),
+        "rain": (rain, ramp(rain, *WET) * ramp(measures.light, *WHITE)),
         "snow": (seen["snow"], ramp(seen["snow"], *SNOWY)),
         "noise": (min(measures.sigma / 50, 1.0), noisy),
         **_blur(measures, 1 - max(noisy, blocks)),

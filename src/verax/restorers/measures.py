@@ -66,7 +66,7 @@ class Measures:
 
 def measure(photo: Image) -> Measures:
     """The measurements of a photo (H, W, 3), of any size."""
-    parts = _tiles(photo)
+    parts = parts_of(photo)
     greys = [cv2.cvtColor(part, cv2.COLOR_RGB2GRAY) for part in parts]
     steps = [_steps(grey) for grey in greys]
     blocking, on_grid = np.median(steps, axis=0)
@@ -88,6 +88,25 @@ def measure(photo: Image) -> Measures:
         red=_red_share(colours.mean(axis=0)),
         red_lights=_red_share(np.percentile(colours, 98, axis=0)),
     )
+
+
+def likeness(before: list[Image], after: list[Image]) -> float:
+    """Correlation, from -1 to 1, of the structure at 1 to 4 px before and after, the mean over all
+    places weighed by what was there; 1 where nothing was."""
+    agreement = weight = 0.0
+    for photo, base in zip(before, after, strict=True):
+        own, other = _structure(photo), _structure(base)
+        energy, there = (cv2.GaussianBlur(x * x, (0, 0), 6.0) for x in (own, other))
+        shared = cv2.GaussianBlur(own * other, (0, 0), 6.0) / np.sqrt(energy * there + 1e-10)
+        agreement += float((shared * np.sqrt(energy)).sum())
+        weight += float(np.sqrt(energy).sum())
+    return agreement / weight if weight > 1e-3 else 1.0
+
+
+def _structure(part: Image) -> Plane:
+    grey = cv2.cvtColor(part, cv2.COLOR_RGB2GRAY)
+    fine, coarse = (cv2.GaussianBlur(grey, (0, 0), px) for px in (1.0, 4.0))
+    return np.asarray(fine - coarse, np.float32)
 
 
 def ramp(value: float, none: float, full: float) -> float:
@@ -204,7 +223,7 @@ def _small(photo: Image) -> Image:
     return np.asarray(cv2.resize(photo, tuple(size), interpolation=cv2.INTER_AREA), np.float32)
 
 
-def _tiles(photo: Image) -> list[Image]:
+def parts_of(photo: Image) -> list[Image]:
     """The photo itself where it is small, else evenly spread tiles of it."""
     height, width = photo.shape[:2]
     if height * width <= (GRID * TILE) ** 2 or min(height, width) < TILE:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from verax.image import Image
+from verax.restorers import measures
 from verax.restorers.classical import with_dark_channel
 from verax.restorers.faults import SURE, Faults, diagnose
 from verax.restorers.runtime import (
@@ -28,6 +29,9 @@ TONE_TASKS = ("haze", "lowlight", "underwater")  # what is seen in the whole pho
 GREYNESS = 0.6  # how far a photo under water is taken to a grey mean
 SHARES = (1.0, 0.7, 0.5, 0.35)  # of a transform, tried in turn
 BRIGHT = (0.35, 0.75)  # value nearby up to which a dark photo is lifted in full, and not at all
+TRIED = (1.0, 0.5)  # shares of a transform, until the result is sound
+NOISIER = 3.0  # levels of noise that a result may have more than the photo
+LIKE = 0.65  # least correlation of its fine structure with the photo's
 BURNT = 0.08  # of the photo, most in which lifting it may bring a colour to its end
 CLIPPED = 0.04  # of the photo, most that a transform may turn black or white
 EXPOSED = 0.48  # mean value of half of the training photos without degradation
@@ -44,13 +48,31 @@ def restore(photo: Image, faults: Faults | None = None) -> Image:
     """
     suffers = faults or diagnose(photo)
     if suffers["rain"].sure < SURE:
-        return repaired(photo, light(photo, suffers), suffers)
+        return treated(photo, light(photo, suffers), suffers)
     dry = repair(photo, lambda rows, columns: photo[rows, columns], embedded("rain"))
     now = diagnose(dry)  # another picture: a veil may have hidden behind the streaks
     transform = light(dry, now)
     if max(now[task].severity for task in TONE_TASKS) < WET:
         transform = np.zeros_like(transform)  # what rain leaves behind passes for a veil
     return repair(dry, partial(toned, dry, transform), embedded("detail"))
+
+
+def treated(photo: Image, transform: Floats, faults: Faults) -> Image:
+    """The photo under its transform and repaired; less of the transform, or none, where the result
+    does not bear looking at."""
+    for share in TRIED if np.any(transform) else ():
+        base = repaired(photo, scaled(transform, share), faults)
+        if sound(photo, base):
+            return base
+    return repaired(photo, np.zeros_like(transform), faults)
+
+
+def sound(photo: Image, base: Image) -> bool:
+    """Whether a base keeps the photo's structure and brings no noise."""
+    before, after = measures.parts_of(photo), measures.parts_of(base)
+    if measures.noise(after) - measures.noise(before) > NOISIER:
+        return False
+    return measures.likeness(before, after) > LIKE
 
 
 def by_network(photo: Image, net: Network) -> Image:
