@@ -70,9 +70,9 @@ def deviation(
         entries = framing_entries(photo, generated, look.registration, look.canvas)
         return _foreign(look.registration, look.canvas, {**entries, **(extra or {})})
     entries = framing_entries(photo, generated, alignment.registration, look.canvas)
-    blocks, found = alignment.blocks, alignment.found
-    entries |= geometry_entries(found, size, len(blocks.points) / blocks.asked)
-    entries |= motion_entries(blocks, found, size)
+    blocks, geometry = alignment.blocks, alignment.geometry
+    entries |= geometry_entries(geometry, size, len(blocks.points) / blocks.asked)
+    entries |= motion_entries(blocks, geometry, size)
     changed, mask = find_objects(look.pair, size)
     if finder is not None:
         changed = _rescaled(finder(look.pair.photo, look.pair.prior), 1 / look.pair.scale)
@@ -82,7 +82,7 @@ def deviation(
     entries |= band_entries(look.pair, mask)
     tones, state = tone_entries(look.pair, mask)
     entries |= tones | level_entries(look.pair) | dict(extra or {})
-    drift = _drift(entries, found, size, state)
+    drift = _drift(entries, geometry, size, state)
     return Deviation(
         look.registration.placed,
         look.registration.reason,
@@ -113,19 +113,21 @@ def _foreign(registration: Registration, canvas: str, entries: dict[str, Entry])
     return Deviation(registration.placed, registration.reason, canvas, "same", entries, (), 100.0)
 
 
-def motion_entries(blocks: Blocks, found: Global | str, size: Size) -> dict[str, Entry]:
+def motion_entries(blocks: Blocks, geometry: Global | str, size: Size) -> dict[str, Entry]:
     """What blocks moved beyond the global geometry."""
     coverage = len(blocks.points) / blocks.asked
     lost = 1 - len(blocks.points) / max(blocks.able, 1)
     entries = {"blocks_lost": Entry(lost, "share", confidence=blocks.able / blocks.asked)}
     hidden = f"only {coverage:.0%} of the photo's blocks were found again"
-    objection = found if isinstance(found, str) else hidden if coverage < LEAST_COVERAGE else ""
-    if isinstance(found, str) or objection:
+    objection = (
+        geometry if isinstance(geometry, str) else hidden if coverage < LEAST_COVERAGE else ""
+    )
+    if isinstance(geometry, str) or objection:
         for name in ("local_motion_median_px", "local_motion_p95_px"):
             entries[name] = unknown("px", objection)
         entries["moved_blocks"] = unknown("share", objection)
         return entries
-    length = np.linalg.norm(found.left_over, axis=1)
+    length = np.linalg.norm(geometry.left_over, axis=1)
     share = blocks.share
     moved = float(share[length > MOVED_BLOCK * size[0]].sum())
     median, p95 = weighted_quantiles(length, share, (0.5, 0.95))
@@ -156,34 +158,34 @@ def _object_entries(changed: tuple[ObjectChange, ...]) -> dict[str, Entry]:
 
 
 def _drift(
-    entries: Mapping[str, Entry], found: Global | str, size: Size, scene_state: str
+    entries: Mapping[str, Entry], geometry: Global | str, size: Size, scene_state: str
 ) -> float:
     """The summary: 100 (1 - product of 1 - weight * share) over the classes that can be told."""
-    kept = 1.0
-    for name, value in drift_classes(entries, found, size, scene_state).items():
+    rest = 1.0
+    for name, value in drift_classes(entries, geometry, size, scene_state).items():
         full, weight = DRIFT[name]
-        kept *= 1 - weight * min(1.0, value / full)
-    return 100 * (1 - kept)
+        rest *= 1 - weight * min(1.0, value / full)
+    return 100 * (1 - rest)
 
 
 def drift_classes(
-    entries: Mapping[str, Entry], found: Global | str, size: Size, scene_state: str
+    entries: Mapping[str, Entry], geometry: Global | str, size: Size, scene_state: str
 ) -> dict[str, float]:
     """The value of each class of deviation; classes that cannot be told are left out."""
     diagonal = float(np.hypot(*size))
-    told = {name: entry.value for name, entry in entries.items() if entry.value is not None}
-    classes = {"objects": told["objects_area"], "scene": float(scene_state != "same")}
-    classes["framing"] = abs(float(np.log(told["aspect_change"])))
-    if not isinstance(found, str):
+    values = {name: entry.value for name, entry in entries.items() if entry.value is not None}
+    classes = {"objects": values["objects_area"], "scene": float(scene_state != "same")}
+    classes["framing"] = abs(float(np.log(values["aspect_change"])))
+    if not isinstance(geometry, str):
         grid = np.stack(np.meshgrid(*(np.linspace(0, side - 1, 9) for side in size)), -1)
         points = grid.reshape(-1, 2)
-        apart = np.linalg.norm(map_points(found.matrix, points) - points, axis=1)
+        apart = np.linalg.norm(map_points(geometry.matrix, points) - points, axis=1)
         classes["geometry"] = float(apart.mean()) / diagonal
-    if "local_motion_median_px" in told:
-        classes["motion"] = told["local_motion_median_px"] / diagonal
-    if "invented_edges" in told:
-        classes["edges"] = told["invented_edges"]
-    octaves = [told[n] for o in (2, 4, 8) if (n := f"coherence_loss_{o}px") in told]
+    if "local_motion_median_px" in values:
+        classes["motion"] = values["local_motion_median_px"] / diagonal
+    if "invented_edges" in values:
+        classes["edges"] = values["invented_edges"]
+    octaves = [values[n] for o in (2, 4, 8) if (n := f"coherence_loss_{o}px") in values]
     if octaves:
         classes["structure"] = float(np.mean(octaves))
     return classes

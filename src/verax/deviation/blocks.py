@@ -118,19 +118,19 @@ def find_blocks(
     column, row = gx.astype(np.intp), gy.astype(np.intp)
     across = 1 + int(len(xs) // CELL)
     cell = (np.arange(len(ys))[:, None] // CELL * across + np.arange(len(xs)) // CELL).ravel()
-    found = leftover.weight[row, column] > 0
+    sure = leftover.weight[row, column] > 0
     if usual_only:
-        found &= leftover.usual[row, column]
+        sure &= leftover.usual[row, column]
     ratio = np.array([width / size[0], height / size[1]])
-    points = (np.stack([column, row], 1)[found] + 0.5) * ratio - 0.5
-    rest = leftover.flow[row, column][found] * ratio
+    points = (np.stack([column, row], 1)[sure] + 0.5) * ratio - 0.5
+    rest = leftover.flow[row, column][sure] * ratio
     moved = content_at(points, rest, registration, base) - points
     moved[np.linalg.norm(moved, axis=1) < REST_PX] = 0
-    weight = leftover.weight[row, column][found].astype(np.float64)
+    weight = leftover.weight[row, column][sure].astype(np.float64)
     centres = (np.stack([column, row], 1) + 0.5) * ratio - 0.5
     share = _share_of_scene(centres, points, moved, photo)
     able = int((leftover.held[row, column] > 0).sum())
-    return Blocks(points, moved, weight, cell[found], len(gx), able, share)
+    return Blocks(points, moved, weight, cell[sure], len(gx), able, share)
 
 
 def _share_of_scene(centres: Floats, points: Floats, moved: Floats, photo: Size) -> Floats:

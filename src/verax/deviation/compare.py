@@ -101,13 +101,13 @@ class Alignment:
 
     Attributes:
         blocks: the photo's blocks in the generated picture.
-        found: the global geometry, or why there is none.
-        registration: the matrix is `found`, the field bends the generated picture onto the photo
+        geometry: the global one, or why there is none.
+        registration: the matrix is its own, the field bends the generated picture onto the photo
             beyond it.
     """
 
     blocks: Blocks
-    found: Global | str
+    geometry: Global | str
     registration: Registration
 
 
@@ -139,25 +139,25 @@ def align(photo: Image, generated: Image, registration: Registration, canvas: st
     chance = chance_coherence(reduced, warped)
     for _ in range(PASSES):
         leftover, before = find_leftover(reduced, warped, chance), refined
-        found = fit_global(find_blocks(size, leftover, refined, base), size, _rng())
-        doubtful = isinstance(found, str) or found.corner_spread_px > SURE * max(size)
+        geometry = fit_global(find_blocks(size, leftover, refined, base), size, _rng())
+        doubtful = isinstance(geometry, str) or geometry.corner_spread_px > SURE * max(size)
         matrix = registration.matrix
-        if not isinstance(found, str) and not doubtful:
-            matrix = compose(invert(found.matrix), base)
+        if not isinstance(geometry, str) and not doubtful:
+            matrix = compose(invert(geometry.matrix), base)
         field = _local_field(size, leftover.sure_flow, before, matrix)
         refined = replace(registration, matrix=matrix, field=field)
         warped = on_grid(refined, generated, size, small)
         if doubtful:  # a second look through a doubtful warp would only confirm it
             break
     blocks = find_blocks(size, leftover, before, base, usual_only=True)
-    found = fit_global(blocks, size, _rng())
-    if not isinstance(found, str):
-        found = over_the_frame(blocks, found, size, _rng())
+    geometry = fit_global(blocks, size, _rng())
+    if not isinstance(geometry, str):
+        geometry = over_the_frame(blocks, geometry, size, _rng())
         if not doubtful:
-            matrix = compose(invert(found.matrix), base)
+            matrix = compose(invert(geometry.matrix), base)
             field = _local_field(size, leftover.sure_flow, before, matrix)
             refined = replace(registration, matrix=matrix, field=field)
-    return Alignment(blocks, found, _bent(reduced, generated, refined, size))
+    return Alignment(blocks, geometry, _bent(reduced, generated, refined, size))
 
 
 def _rng() -> np.random.Generator:

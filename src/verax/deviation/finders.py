@@ -31,9 +31,9 @@ def text_entry(photo: Image, generated: Image) -> Entry:
     before, after = words(photo), words(generated)
     if not before:
         return unknown("share", "no words can be read in the photo")
-    kept = sum(min(count, after.get(word, 0)) for word, count in before.items())
+    common = sum(min(count, after.get(word, 0)) for word, count in before.items())
     total = sum(before.values())
-    return Entry(1 - kept / total, "share", confidence=min(1.0, total / 10))
+    return Entry(1 - common / total, "share", confidence=min(1.0, total / 10))
 
 
 def words(image: Image) -> dict[str, int]:
@@ -52,14 +52,14 @@ def words(image: Image) -> dict[str, int]:
         )
     except (OSError, subprocess.SubprocessError) as exc:
         raise InputError(f"tesseract could not read the picture ({exc}); leave out --text") from exc
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for line in done.stdout.decode("utf-8", "replace").splitlines()[1:]:
         columns = line.split("\t")
         word = "".join(c for c in columns[-1].casefold() if c.isalnum())
         certain = len(columns) == 12 and float(columns[10]) >= LEAST_CONFIDENCE
         if certain and len(word) >= LEAST_LETTERS:
-            found[word] = found.get(word, 0) + 1
-    return found
+            counts[word] = counts.get(word, 0) + 1
+    return counts
 
 
 @dataclass(frozen=True, slots=True)

@@ -221,7 +221,7 @@ def _outline(size: Size) -> NDArray[np.float64]:
     return np.asarray(corners(size) + outwards, np.float64)
 
 
-def geometry_entries(found: Global | str, photo: Size, confidence: float) -> dict[str, Entry]:
+def geometry_entries(geometry: Global | str, photo: Size, confidence: float) -> dict[str, Entry]:
     """The global geometry at the photo's centre with bootstrap intervals, or why it is unknown."""
     names = {
         "shift_x_px": ("px", "shift"),
@@ -233,10 +233,10 @@ def geometry_entries(found: Global | str, photo: Size, confidence: float) -> dic
         "perspective_x": ("ratio", "perspective"),
         "perspective_y": ("ratio", "perspective"),
     }
-    if isinstance(found, str):
-        return {name: unknown(unit, found) for name, (unit, _) in names.items()}
-    values = _numbers(found.motion, photo)
-    bounds = [_bounds(drawn, photo) for drawn in found.drawn]  # each cause of error has its own
+    if isinstance(geometry, str):
+        return {name: unknown(unit, geometry) for name, (unit, _) in names.items()}
+    values = _numbers(geometry.motion, photo)
+    bounds = [_bounds(drawn, photo) for drawn in geometry.drawn]  # each cause of error has its own
     low, high = np.min([b[0] for b in bounds], axis=0), np.max([b[1] for b in bounds], axis=0)
     widest = {**WIDEST, "shift": WIDEST["shift"] * max(photo)}
     entries = {}

@@ -41,19 +41,19 @@ def find_objects(
     pair: AlignedPair, photo_size: tuple[int, int]
 ) -> tuple[tuple[ObjectChange, ...], Mask]:
     """Changed regions, largest first, and their mask on the pair's grid."""
-    found = changed_regions(pair)
-    height, width = found.labels.shape
+    regions = changed_regions(pair)
+    height, width = regions.labels.shape
     ratio = photo_size[0] / width, photo_size[1] / height
-    masks = [found.labels == label for label in range(1, int(found.labels.max()) + 1)]
-    masks = [m for m in masks if is_a_thing(found, m) and not same_structure(found, m)]
+    masks = [regions.labels == label for label in range(1, int(regions.labels.max()) + 1)]
+    masks = [m for m in masks if is_a_thing(regions, m) and not same_structure(regions, m)]
     changed = np.any(masks, axis=0) if masks else np.zeros((height, width), bool)
-    changes, masks = _moved(found, masks, ratio)
+    changes, masks = _moved(regions, masks, ratio)
     kinds: dict[ObjectKind, Mask] = {}
     for mask in masks:
-        kind = came_or_went(found, mask)
+        kind = came_or_went(regions, mask)
         kinds[kind] = kinds.get(kind, np.zeros_like(mask)) | mask
     for kind, together in kinds.items():
-        changes += [_describe(found, m, m, kind, None, ratio) for m in _things(together)]
+        changes += [_describe(regions, m, m, kind, None, ratio) for m in _things(together)]
     on_pair = cv2.resize(
         _grown(changed, MARGIN), pair.seen.shape[::-1], interpolation=cv2.INTER_NEAREST
     )
@@ -61,12 +61,12 @@ def find_objects(
 
 
 def _moved(
-    found: Regions, masks: list[Mask], ratio: tuple[float, float]
+    regions: Regions, masks: list[Mask], ratio: tuple[float, float]
 ) -> tuple[list[ObjectChange], list[Mask]]:
     """Things that moved, the most telling first, and the regions that they leave unexplained."""
     changes = []
     for _ in range(MOST_MOVED):
-        moved = find_moved(found, np.any(masks, axis=0)) if masks else None
+        moved = find_moved(regions, np.any(masks, axis=0)) if masks else None
         if moved is None:
             break
         both = moved.before | moved.after
@@ -79,7 +79,7 @@ def _moved(
         ]
         if len(rest) == len(masks):
             break
-        changes.append(_describe(found, moved.before, both, "moved", moved.shift, ratio))
+        changes.append(_describe(regions, moved.before, both, "moved", moved.shift, ratio))
         masks = rest
     return changes, masks
 
@@ -96,7 +96,7 @@ def _grown(mask: Mask, share: float) -> cv2.typing.MatLike:
 
 
 def _describe(
-    found: Regions,
+    regions: Regions,
     mask: Mask,
     whole: Mask,
     kind: ObjectKind,
@@ -111,7 +111,7 @@ def _describe(
         round((int(xs.max()) + 1) * ratio[0]),
         round((int(ys.max()) + 1) * ratio[1]),
     )
-    strength = float(np.mean(found.strength[whole]))
+    strength = float(np.mean(regions.strength[whole]))
     shift_px = None if shift is None else (shift[0] * ratio[0], shift[1] * ratio[1])
     return ObjectChange(kind, box, float(whole.mean()), 1 - float(np.exp(-strength)), shift_px)
 
@@ -125,14 +125,14 @@ class Moved:
     shift: tuple[int, int]
 
 
-def find_moved(found: Regions, changed: Mask) -> Moved | None:
+def find_moved(regions: Regions, changed: Mask) -> Moved | None:
     """The displacement that explains most of what changed, if any does.
 
     Every changed pixel of the prior is compared with every changed pixel of the photo; each pair
     votes for its displacement with what it explains. That the old place must have changed too
     tells a thing that moved from one that was copied, and from a hole filled like its surroundings.
     """
-    places, old, new = _coarse(found, changed)
+    places, old, new = _coarse(regions, changed)
     if len(places) < 2 or len(places) > MOST_PIXELS:
         return None
     stay = np.linalg.norm(new - old, axis=1)
@@ -143,20 +143,20 @@ def find_moved(found: Regions, changed: Mask) -> Moved | None:
     vote = (step[..., 1] + reach) * side + step[..., 0] + reach
     gain = np.bincount(vote.ravel(), explained.ravel(), side * side)
     all_stay = np.broadcast_to(stay[:, None], vote.shape)
-    asked = np.bincount(vote.ravel(), all_stay.ravel(), side * side)
+    possible = np.bincount(vote.ravel(), all_stay.ravel(), side * side)
     y, x = np.divmod(np.arange(side * side), side)
     gain[np.hypot(x - reach, y - reach) < NEAREST * reach] = 0
     best = int(gain.argmax())
-    if gain[best] < max(EXPLAINED * asked[best], WORTH * float(stay.sum())) or gain[best] <= 0:
+    if gain[best] < max(EXPLAINED * possible[best], WORTH * float(stay.sum())) or gain[best] <= 0:
         return None
     shift = int(x[best] - reach), int(y[best] - reach)
-    return _whole_thing(found, changed, shift)
+    return _whole_thing(regions, changed, shift)
 
 
-def _whole_thing(found: Regions, changed: Mask, shift: tuple[int, int]) -> Moved:
+def _whole_thing(regions: Regions, changed: Mask, shift: tuple[int, int]) -> Moved:
     """All that a displacement (coarse px) explains, seen from its old place and its new one."""
     size = changed.shape[1] // COARSE, changed.shape[0] // COARSE
-    old, new = (resize(lab, size) for lab in (found.expected, found.prior))
+    old, new = (resize(lab, size) for lab in (regions.expected, regions.prior))
     there = resize(changed.astype(np.float32), size) > 0.5
     stay = there * np.linalg.norm(new - old, axis=2)
     back = -shift[0], -shift[1]
@@ -173,12 +173,12 @@ def _displaced(array: Map, shift: tuple[int, int]) -> Map:
     return np.asarray(cv2.warpAffine(array, matrix, array.shape[1::-1]), np.float32)
 
 
-def _coarse(found: Regions, changed: Mask) -> tuple[NDArray[np.intp], Map, Map]:
+def _coarse(regions: Regions, changed: Mask) -> tuple[NDArray[np.intp], Map, Map]:
     """Places (N, 2) of changed pixels at the coarse size, and both pictures' colours there."""
     size = changed.shape[1] // COARSE, changed.shape[0] // COARSE
     there = resize(changed.astype(np.float32), size) > 0.5
     y, x = np.nonzero(there)
-    old, new = (resize(lab, size)[y, x] for lab in (found.expected, found.prior))
+    old, new = (resize(lab, size)[y, x] for lab in (regions.expected, regions.prior))
     return np.stack([x, y], 1), old, new
 
 
@@ -190,13 +190,13 @@ def _fine(coarse: Mask, changed: Mask) -> Mask:
     return np.asarray(large > 0)
 
 
-def came_or_went(found: Regions, mask: Mask) -> ObjectKind:
+def came_or_went(regions: Regions, mask: Mask) -> ObjectKind:
     """The picture in which a region stands out shows a thing there.
 
     It stands out by the contrast of its outline and by how little its surroundings, grown over
     it, resemble it.
     """
-    photo, prior = (_stands_out(lab, mask) for lab in (found.expected, found.prior))
+    photo, prior = (_stands_out(lab, mask) for lab in (regions.expected, regions.prior))
     balance = float(np.log(prior / photo))
     if abs(balance) < DECIDED:
         return "replaced"

@@ -201,16 +201,16 @@ def _canvas(d: Deviation) -> str:
 
 def _geometry(d: Deviation) -> str:
     x, y = _value(d, "scale_x", 1.0) - 1, _value(d, "scale_y", 1.0) - 1
-    said = []
+    phrases = []
     if max(abs(x), abs(y)) > LEAST_SCALE:
         if abs(x - y) < max(LEAST_SCALE, 0.25 * max(abs(x), abs(y))):
-            said.append(f"zoomed {'in' if x > 0 else 'out'} by {abs(x + y) / 2:.1%}")
+            phrases.append(f"zoomed {'in' if x > 0 else 'out'} by {abs(x + y) / 2:.1%}")
         else:
             if abs(x) > LEAST_SCALE:
-                said.append(f"{'widened' if x > 0 else 'narrowed'} the scene by {abs(x):.1%}")
+                phrases.append(f"{'widened' if x > 0 else 'narrowed'} the scene by {abs(x):.1%}")
             if abs(y) > LEAST_SCALE:
-                what = "it" if said else "the scene"
-                said.append(f"made {what} {abs(y):.1%} {'taller' if y > 0 else 'lower'}")
+                what = "it" if phrases else "the scene"
+                phrases.append(f"made {what} {abs(y):.1%} {'taller' if y > 0 else 'lower'}")
     dx, dy = _value(d, "shift_x_px"), _value(d, "shift_y_px")
     ways = []
     if abs(dx) > LEAST_SHIFT * _whole(d, "photo_width_px"):
@@ -218,12 +218,12 @@ def _geometry(d: Deviation) -> str:
     if abs(dy) > LEAST_SHIFT * _whole(d, "photo_height_px"):
         ways.append(f"{abs(dy):.0f} px {'down' if dy > 0 else 'up'}")
     if ways:
-        said.append(f"moved {'it' if said else 'the scene'} {_joined(ways)}")
+        phrases.append(f"moved {'it' if phrases else 'the scene'} {_joined(ways)}")
     turn = _value(d, "rotation_deg")
     if abs(turn) > LEAST_TURN_DEG:
         way = "clockwise" if turn > 0 else "anticlockwise"
-        said.append(f"turned {'it' if said else 'the scene'} {abs(turn):.1f}° {way}")
-    return f"The generator {_joined(said)}." if said else ""
+        phrases.append(f"turned {'it' if phrases else 'the scene'} {abs(turn):.1f}° {way}")
+    return f"The generator {_joined(phrases)}." if phrases else ""
 
 
 def _motion(d: Deviation) -> str:
@@ -237,22 +237,22 @@ def _motion(d: Deviation) -> str:
 
 def _objects(d: Deviation) -> str:
     verbs = {"appeared": "added", "vanished": "removed", "moved": "moved", "replaced": "replaced"}
-    said = []
+    phrases = []
     for kind, verb in verbs.items():
         count = sum(change.kind == kind for change in d.objects)
         if count:
-            said.append(f"{verb} {_number(count)} object{'s' if count > 1 else ''}")
-    return f"It {_joined(said)}." if said else ""
+            phrases.append(f"{verb} {_number(count)} object{'s' if count > 1 else ''}")
+    return f"It {_joined(phrases)}." if phrases else ""
 
 
 def _edges(d: Deviation) -> str:
     invented, lost = _value(d, "invented_edges"), _value(d, "lost_edges")
-    said = []
+    phrases = []
     if invented > LEAST_SHARE:
-        said.append(f"{invented:.0%} of its edges have no support in the photo")
+        phrases.append(f"{invented:.0%} of its edges have no support in the photo")
     if lost > LEAST_SHARE:
-        said.append(f"{lost:.0%} of the photo's edges are gone")
-    text = " and ".join(said)
+        phrases.append(f"{lost:.0%} of the photo's edges are gone")
+    text = " and ".join(phrases)
     return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
@@ -271,8 +271,8 @@ def _tone(d: Deviation) -> str:
 def _unknown(d: Deviation) -> str:
     """What cannot be told, in words, not in keys."""
     names = [name for name, entry in d.entries.items() if not entry.identifiable]
-    said = [word for word, keys in WORDS.items() if any(name.startswith(keys) for name in names)]
-    return f"Not identifiable here: {_joined(said)}." if said else ""
+    phrases = [word for word, keys in WORDS.items() if any(name.startswith(keys) for name in names)]
+    return f"Not identifiable here: {_joined(phrases)}." if phrases else ""
 
 
 def _value(d: Deviation, name: str, default: float = 0.0) -> float:

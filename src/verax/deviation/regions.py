@@ -107,14 +107,14 @@ def _regions(strength: Map, size: tuple[int, int]) -> NDArray[np.int32]:
     return np.unique(labels, return_inverse=True)[1].reshape(labels.shape).astype(np.int32)
 
 
-def _components(found: Mask, gap: int) -> NDArray[np.int32]:
+def _components(mask: Mask, gap: int) -> NDArray[np.int32]:
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (gap, gap))
-    opened = cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+    opened = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
     closed = cv2.morphologyEx(opened, cv2.MORPH_CLOSE, kernel)
     return np.asarray(cv2.connectedComponents(closed, connectivity=8)[1], np.int32)
 
 
-def same_structure(found: Regions, mask: Mask) -> bool:
+def same_structure(regions: Regions, mask: Mask) -> bool:
     """Whether both pictures show the same in and around a region.
 
     A region that only changed its colour keeps its edges, a misplaced one keeps them a little
@@ -123,38 +123,40 @@ def same_structure(found: Regions, mask: Mask) -> bool:
     """
     around = _wider(mask, 3)
     faint = float(around.sum()) * FAINT_GRADIENT**2
-    photo, prior = gradients(found.expected), gradients(found.prior)
-    shown = gradients(as_shown(found.expected))
+    photo, prior = gradients(regions.expected), gradients(regions.prior)
+    shown = gradients(as_shown(regions.expected))
     edges = max(_agreement(one, prior, around, faint) for one in (photo, shown))
     if edges > SAME_EDGES or edges < SAME_REVEALED:
         return edges > SAME_EDGES
     if _clearer(photo, prior, around) < REVEALED:
         return False
-    return _clearer(photo, prior, _surroundings(found, mask)) > CLEARER
+    return _clearer(photo, prior, _surroundings(regions, mask)) > CLEARER
 
 
-def is_a_thing(found: Regions, mask: Mask) -> bool:
+def is_a_thing(regions: Regions, mask: Mask) -> bool:
     """Whether a region is thick enough for a thing, and clear enough for its surroundings.
 
     Lines and streaks are no things; edges tell them. What stays below the threshold on average is
     the rest of a glow or a veil that was taken away. Where rain or noise was taken away all around,
     a faint region is more of it.
     """
-    if float(found.strength[mask].mean()) < LEAST_STRENGTH:
+    if float(regions.strength[mask].mean()) < LEAST_STRENGTH:
         return False
-    core = (mask & (found.strength > FAINT)).astype(np.uint8)
+    core = (mask & (regions.strength > FAINT)).astype(np.uint8)
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (THICK_PX, THICK_PX))
     thick = cv2.morphologyEx(core, cv2.MORPH_OPEN, disc)
     if int(thick.sum()) < THICK * int(core.sum()):
         return False
-    calmer = _clearer(gradients(found.expected), gradients(found.prior), _surroundings(found, mask))
-    return calmer > CALMER or float(found.strength[mask].mean()) > STRONG
+    calmer = _clearer(
+        gradients(regions.expected), gradients(regions.prior), _surroundings(regions, mask)
+    )
+    return calmer > CALMER or float(regions.strength[mask].mean()) > STRONG
 
 
-def _surroundings(found: Regions, mask: Mask) -> Mask:
+def _surroundings(regions: Regions, mask: Mask) -> Mask:
     """What is near a region and in none, some px away from it."""
     outside = _wider(mask, 4 + round(0.25 * float(np.sqrt(mask.sum()))))
-    return np.asarray(outside & ~_wider(mask, 3) & (found.labels == 0))
+    return np.asarray(outside & ~_wider(mask, 3) & (regions.labels == 0))
 
 
 def _wider(mask: Mask, reach: int) -> Mask:

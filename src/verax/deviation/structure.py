@@ -169,11 +169,11 @@ def gradient(plane: Map) -> Gradient:
 def edge_entries(pair: AlignedPair, exclude: NDArray[np.bool_]) -> dict[str, Entry]:
     """Shares of invented and of lost edges; pixels in `exclude` are left to other entries."""
     photo, prior = (gradient(plane) for plane in pair.luma)
-    asked = pair.seen & ~exclude
+    places = pair.seen & ~exclude
     gain = _regional_gain(photo, prior)
-    told = gain * prior.length > NOISE_SIGMAS * photo.noise  # the photo would show it
-    invented = _unsupported(prior, photo, asked & told)
-    lost = _unsupported(photo, prior, asked)
+    visible = gain * prior.length > NOISE_SIGMAS * photo.noise  # the photo would show it
+    invented = _unsupported(prior, photo, places & visible)
+    lost = _unsupported(photo, prior, places)
     return {
         "invented_edges": _entry(invented, "the photo is too noisy or faint to show edges"),
         "lost_edges": _entry(lost, "the photo shows too few edges"),
@@ -183,8 +183,8 @@ def edge_entries(pair: AlignedPair, exclude: NDArray[np.bool_]) -> dict[str, Ent
 def unsupported_edges(pair: AlignedPair) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Maps of invented and of lost edge pixels, for pictures."""
     photo, prior = (gradient(plane) for plane in pair.luma)
-    told = _regional_gain(photo, prior) * prior.length > NOISE_SIGMAS * photo.noise
-    invented = edge_pixels(prior) & pair.seen & told & ~_support(prior, photo)
+    visible = _regional_gain(photo, prior) * prior.length > NOISE_SIGMAS * photo.noise
+    invented = edge_pixels(prior) & pair.seen & visible & ~_support(prior, photo)
     return invented, edge_pixels(photo) & pair.seen & ~_support(photo, prior)
 
 
@@ -234,10 +234,10 @@ def _support(
 
 
 def _unsupported(
-    edges: Gradient, other: Gradient, asked: NDArray[np.bool_]
+    edges: Gradient, other: Gradient, places: NDArray[np.bool_]
 ) -> tuple[float, float, int]:
     """Unsupported edges, edges that could have been told, edges asked."""
-    here = edge_pixels(edges) & asked
+    here = edge_pixels(edges) & places
     count = int(here.sum())
     if count < MIN_EDGES:
         return 0.0, 0.0, count
@@ -251,13 +251,15 @@ def _unsupported(
 
 
 def _entry(counts: tuple[float, float, int], note: str) -> Entry:
-    missing, told, count = counts
-    if count < MIN_EDGES or told < 0.1 * count:
+    missing, decidable, count = counts
+    if count < MIN_EDGES or decidable < 0.1 * count:
         return unknown("share", note)
-    value = min(1.0, missing / told)
-    deviation = float(np.sqrt(max(value * (1 - value), 1e-6) / (told / 10)))  # edges come in runs
+    value = min(1.0, missing / decidable)
+    deviation = float(
+        np.sqrt(max(value * (1 - value), 1e-6) / (decidable / 10))
+    )  # edges come in runs
     low, high = max(0.0, value - 1.96 * deviation), min(1.0, value + 1.96 * deviation)
-    return Entry(value, "share", low, high, confidence=told / count)
+    return Entry(value, "share", low, high, confidence=decidable / count)
 
 
 def keypoint_entries(pair: AlignedPair, exclude: NDArray[np.bool_]) -> dict[str, Entry]:
@@ -285,11 +287,11 @@ def _corners(
     centred = blur(plane, 1.0) - wide_blur(plane, window)
     around = np.sqrt(wide_blur(centred * centred, window))
     flat = 2 * noise_level(plane) + 0.01
-    found = cv2.goodFeaturesToTrack(
+    corners = cv2.goodFeaturesToTrack(
         np.asarray(centred / (around + flat), np.float32),
         count,
         quality,
         apart_px,
         mask=seen.astype(np.uint8),
     )
-    return np.zeros((0, 2), np.float32) if found is None else found.reshape(-1, 2)
+    return np.zeros((0, 2), np.float32) if corners is None else corners.reshape(-1, 2)

@@ -55,33 +55,35 @@ class _Field:
     variance: float
 
 
-def over_the_frame(blocks: Blocks, found: Global, size: Size, rng: np.random.Generator) -> Global:
+def over_the_frame(
+    blocks: Blocks, geometry: Global, size: Size, rng: np.random.Generator
+) -> Global:
     """The homography of the whole frame, the scatter that unseen places add, and smoothed blocks.
 
     What is left over of each block is what the field has there: without the noise of its
     measurement, and near what the others say where it is not to be believed.
     """
-    if np.abs(found.left_over).max() < STILL:
-        return found
+    if np.abs(geometry.left_over).max() < STILL:
+        return geometry
     half, centre = max(size) / 2, (np.array(size) - 1) / 2
-    there = map_points(found.matrix, blocks.points)
-    field = _fit((there - centre) / half, found.left_over, blocks.weight)
-    wanted = (map_points(found.matrix, _grid(size)) - centre) / half
-    moved = _predict(field, wanted)
-    ends = wanted * half + centre + moved
+    there = map_points(geometry.matrix, blocks.points)
+    field = _fit((there - centre) / half, geometry.left_over, blocks.weight)
+    places = (map_points(geometry.matrix, _grid(size)) - centre) / half
+    moved = _predict(field, places)
+    ends = places * half + centre + moved
     seen = ((ends > BORDER_PX) & (ends < np.array(size) - 1 - BORDER_PX)).all(axis=1)
     if seen.sum() < ACROSS:
-        return found
-    wanted, moved = wanted[seen], moved[seen]
-    project = _projection(wanted, moved)
+        return geometry
+    places, moved = places[seen], moved[seen]
+    project = _projection(places, moved)
     amounts = project @ moved.T.ravel()
-    scatter = rng.multivariate_normal(amounts, _covariance(field, wanted, project), DRAWS)
+    scatter = rng.multivariate_normal(amounts, _covariance(field, places, project), DRAWS)
     change = _matrix(amounts, size)
-    matrix = at_rest(compose(change, found.matrix), size)
-    unseen = np.array([compose(_matrix(draw, size), found.matrix) for draw in scatter])
-    resampled = [np.array([compose(change, m) for m in drawn]) for drawn in found.drawn]
+    matrix = at_rest(compose(change, geometry.matrix), size)
+    unseen = np.array([compose(_matrix(draw, size), geometry.matrix) for draw in scatter])
+    resampled = [np.array([compose(change, m) for m in drawn]) for drawn in geometry.drawn]
     return replace(
-        found,
+        geometry,
         matrix=matrix,
         motion=motion(matrix, size, size),
         drawn=(*resampled, unseen),
@@ -179,16 +181,16 @@ def _likeliest(
     return best
 
 
-def _predict(field: _Field, wanted: Floats) -> Floats:
+def _predict(field: _Field, places: Floats) -> Floats:
     """Displacements at other places, (G, 2) px."""
-    near = field.variance * _correlation(wanted, field.places, field.length)
-    trend = (_basis(wanted) @ field.trend).reshape(2, -1)
+    near = field.variance * _correlation(places, field.places, field.length)
+    trend = (_basis(places) @ field.trend).reshape(2, -1)
     return np.asarray(trend.T + near @ field.pull.T, np.float64)
 
 
-def _projection(wanted: Floats, moved: Floats) -> Floats:
+def _projection(places: Floats, moved: Floats) -> Floats:
     """(8, 2 G): from displacements to the homography through them, far ones counting less."""
-    basis, weight = _basis(wanted), np.ones(len(wanted))
+    basis, weight = _basis(places), np.ones(len(places))
     for _ in range(10):
         weighted = basis * np.tile(weight, 2)[:, None]
         project = np.linalg.solve(basis.T @ weighted, weighted.T)
@@ -199,15 +201,15 @@ def _projection(wanted: Floats, moved: Floats) -> Floats:
     return np.asarray(project, np.float64)
 
 
-def _covariance(field: _Field, wanted: Floats, project: Floats) -> Floats:
+def _covariance(field: _Field, places: Floats, project: Floats) -> Floats:
     """Of the homography's amounts, (8, 8): field unseen between blocks, and its trend."""
-    count = len(wanted)
-    near = field.variance * _correlation(wanted, field.places, field.length)
-    within = field.variance * _correlation(wanted, wanted, field.length)
+    count = len(places)
+    near = field.variance * _correlation(places, field.places, field.length)
+    within = field.variance * _correlation(places, places, field.length)
     unseen = within - near @ field.inverse @ near.T
     known = _both(field.inverse, _basis(field.places))
     blocks = len(field.places)
     carried = np.concatenate([near @ known[:blocks], near @ known[blocks:]])
-    trend = project @ (_basis(wanted) - carried)
+    trend = project @ (_basis(places) - carried)
     x, y = project[:, :count], project[:, count:]
     return np.asarray(x @ unseen @ x.T + y @ unseen @ y.T + trend @ field.spread @ trend.T)

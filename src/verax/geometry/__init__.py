@@ -128,8 +128,8 @@ def warp(
     pixels = np.empty((size[1], size[0], *picture.shape[2:]), np.float32)
     valid = np.empty((size[1], size[0]), np.float32)
     for rows, x, y in _lookups(matrix, field, size):
-        seen = cv2.remap(picture, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
-        np.clip(seen, 0, 1, out=pixels[rows])
+        part = cv2.remap(picture, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+        np.clip(part, 0, 1, out=pixels[rows])
         depth = np.minimum(_depth(x, picture.shape[1]), _depth(y, picture.shape[0]))
         np.clip(depth + 1, 0, 1, out=valid[rows])
     return pixels, valid

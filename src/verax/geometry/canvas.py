@@ -241,8 +241,8 @@ def canvas_of(prior: Plane, matrix: Matrix, photo: Size) -> str:
     size = prior.shape[1], prior.shape[0]
     change = float(np.log((photo[0] / size[0]) / (photo[1] / size[1])))
     scale = motion(matrix, size, photo).scale
-    kept = float(np.log(scale[0] / scale[1]))  # 0 for a stretch, -change for equal scales
-    if abs(change) < SAME_ASPECT or abs(kept) < abs(kept + change):
+    ratio = float(np.log(scale[0] / scale[1]))  # 0 for a stretch, -change for equal scales
+    if abs(change) < SAME_ASPECT or abs(ratio) < abs(ratio + change):
         return "stretch"
     beyond = 1 - share_seen(invert(matrix), photo, size)
     hidden = 1 - share_seen(matrix, size, photo)

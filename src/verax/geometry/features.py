@@ -162,11 +162,11 @@ class Views:
         to_photo = stretch(small, size)
         wide = small[0] + 2 * MARGIN, small[1] + 2 * MARGIN
         onto = compose(shift(MARGIN, MARGIN), invert(to_photo), matrix)
-        seen, valid = warp(self.prior, onto, None, wide)
-        shown = cv2.erode(valid, np.ones((EDGE, EDGE), np.uint8))
-        other = _channels(seen, wide, level)
-        other *= shown[..., None]
-        return View(self.channels[level], other, shown, matrix, to_photo)
+        warped, valid = warp(self.prior, onto, None, wide)
+        share = cv2.erode(valid, np.ones((EDGE, EDGE), np.uint8))
+        other = _channels(warped, wide, level)
+        other *= share[..., None]
+        return View(self.channels[level], other, share, matrix, to_photo)
 
 
 def _channels(image: Plane, size: Size, level: Level) -> Channels:

@@ -62,7 +62,7 @@ class Fit:
     Attributes:
         matrix: prior px to photo px.
         score: correlation of the orientation channels at the fine size, at most 1.
-        seen: the pictures through the matrix, at the middle level.
+        view: the pictures through the matrix, at the middle level.
         p_value: how likely a foreign picture fits as well.
         upright: whether it fits better than the photo mirrored or upside down does.
         frame: the test of the placements that keep the frame.
@@ -70,7 +70,7 @@ class Fit:
 
     matrix: Matrix
     score: float
-    seen: View
+    view: View
     p_value: float
     upright: bool
     frame: Frame
@@ -81,18 +81,20 @@ def fit(photo: Plane, prior: Plane) -> Fit:
     frame, views = same_frame(photo, prior), Views(photo, prior)
     if 2 * frame.p_value <= ALPHA and frame.upright:
         return _on_frame(views, frame)
-    found = _search(views)
-    matrix = _refined(views, _start(views, found))
-    score, seen, fine = _scored(views, matrix)
-    distinct = (distinctness(one.photo, one.in_place()[0]) for one in (seen, fine))
+    placement = _search(views)
+    matrix = _refined(views, _start(views, placement))
+    score, view, fine = _scored(views, matrix)
+    distinct = (distinctness(one.photo, one.in_place()[0]) for one in (view, fine))
     overlap = float(fine.in_place()[1].mean())
-    by_search = p_value(evidence(found, distinct, score, overlap))
+    by_search = p_value(evidence(placement, distinct, score, overlap))
     chance = min(1.0, 2 * min(by_search, frame.p_value))
-    upright = frame.upright if frame.p_value < by_search else max(found.controls) <= found.score
-    first = Fit(matrix, score, seen, chance, upright, frame)
+    upright = (
+        frame.upright if frame.p_value < by_search else max(placement.controls) <= placement.score
+    )
+    first = Fit(matrix, score, view, chance, upright, frame)
     if chance > ALPHA or score > WEAK:
         return first
-    return _from_other_starts(first, views, (found.matrix, views.plain))
+    return _from_other_starts(first, views, (placement.matrix, views.plain))
 
 
 def way_turned(photo: Plane, prior: Plane, frame: Frame) -> str:
@@ -106,13 +108,13 @@ def way_turned(photo: Plane, prior: Plane, frame: Frame) -> str:
     return name if chance < CERTAIN and better else ""
 
 
-def without_evidence(found: Fit, photo: Plane, prior: Plane) -> Fit:
+def without_evidence(best: Fit, photo: Plane, prior: Plane) -> Fit:
     """The frame's own place, unless fine structure agrees elsewhere."""
-    if found.score > BY_CHANCE:
-        return found
+    if best.score > BY_CHANCE:
+        return best
     views = Views(photo, prior)
-    score, seen, _ = _scored(views, views.plain)
-    return replace(found, matrix=views.plain, score=score, seen=seen)
+    score, view, _ = _scored(views, views.plain)
+    return replace(best, matrix=views.plain, score=score, view=view)
 
 
 def _on_frame(views: Views, frame: Frame) -> Fit:
@@ -124,15 +126,15 @@ def _on_frame(views: Views, frame: Frame) -> Fit:
     start, score = refine(views.at(COARSE, frame.matrix), COARSE)
     start = start if bounded(start, frame.matrix, views.size) else frame.matrix
     matrix = _refined(views, start)
-    score, seen, _ = _scored(views, matrix)
-    first = Fit(matrix, score, seen, min(1.0, 2 * frame.p_value), True, frame)
+    score, view, _ = _scored(views, matrix)
+    first = Fit(matrix, score, view, min(1.0, 2 * frame.p_value), True, frame)
     if score > WEAK:
         return first
     best = _from_other_starts(first, views, [frame.matrix])
-    score, seen, _ = _scored(views, frame.matrix)
+    score, view, _ = _scored(views, frame.matrix)
     if best.score > max(score + OVERFIT, BY_CHANCE):
         return best
-    return replace(first, matrix=frame.matrix, score=score, seen=seen)
+    return replace(first, matrix=frame.matrix, score=score, view=view)
 
 
 def _refined(
@@ -150,9 +152,9 @@ def _refined(
 
 def _scored(views: Views, matrix: Matrix) -> tuple[float, View, View]:
     """Correlation at the fine size, and the views at the middle and the fine one."""
-    seen, fine = (views.at(level, matrix) for level in (MIDDLE, FINE))
+    view, fine = (views.at(level, matrix) for level in (MIDDLE, FINE))
     warped, valid = fine.in_place()
-    return correlation(fine.photo, warped, valid), seen, fine
+    return correlation(fine.photo, warped, valid), view, fine
 
 
 def _from_other_starts(first: Fit, views: Views, starts: Iterable[Matrix]) -> Fit:
@@ -164,23 +166,23 @@ def _from_other_starts(first: Fit, views: Views, starts: Iterable[Matrix]) -> Fi
     best = first
     for start in starts:
         matrix = _refined(views, start, (MIDDLE, FINE))
-        score, seen, _ = _scored(views, matrix)
+        score, view, _ = _scored(views, matrix)
         if score > best.score:
-            best = replace(best, matrix=matrix, score=score, seen=seen)
+            best = replace(best, matrix=matrix, score=score, view=view)
     return best
 
 
-def _start(views: Views, found: Placement) -> Matrix:
+def _start(views: Views, placement: Placement) -> Matrix:
     """The better fit at the coarsest level, from what was found and from a plain resize.
 
     Most generators keep the frame; among weak scores that is the likelier place to start from.
     """
     fits = []
-    for start in (found.matrix, views.plain):
+    for start in (placement.matrix, views.plain):
         matrix, score = refine(views.at(COARSE, start), COARSE)
         if bounded(matrix, start, views.size):
             fits.append((score, matrix))
-    return max(fits, key=lambda pair: pair[0])[1] if fits else found.matrix
+    return max(fits, key=lambda pair: pair[0])[1] if fits else placement.matrix
 
 
 def _search(views: Views) -> Placement:
@@ -193,7 +195,7 @@ def _search(views: Views) -> Placement:
     )
     return max(
         (search(small, double, hypothesis, sizes) for hypothesis in hypotheses(*sizes)),
-        key=lambda found: found.score,
+        key=lambda placement: placement.score,
     )
 
 
@@ -215,16 +217,19 @@ def distinctness(photo: Channels, warped: Channels) -> float:
     return float(scores[0, 0, 0]) / (chance + 1e-9)
 
 
-def evidence(found: Placement, distinct: Iterable[float], score: float, overlap: float) -> float:
+def evidence(
+    placement: Placement, distinct: Iterable[float], score: float, overlap: float
+) -> float:
     """Joint evidence for the same scene.
 
     Args:
-        found: the search; how far it stands out from its controls, all and the best.
+        placement: of the search; how far it stands out from its controls, all and the best.
         distinct: `distinctness` at the finer sizes.
         score: correlation at the fine size; foreign pairs stay below 0.25, however fitted.
         overlap: share of the photo that the prior shows there; true pairs show most of it.
     """
-    ratios = [found.score / (found.spread + 1e-9), found.score / (max(found.controls) + 1e-9)]
+    chances = placement.spread, max(placement.controls)
+    ratios = [placement.score / (chance + 1e-9) for chance in chances]
     stands_out = float(np.log(np.maximum([*ratios, *distinct], LEAST)).sum())
     return stands_out + SCORE_WEIGHT * score + float(np.log(max(overlap, 0.1)))
 

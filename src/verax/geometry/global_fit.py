@@ -37,21 +37,21 @@ def bounded(matrix: Matrix, start: Matrix, size: Size) -> bool:
     return bool((turns > 0).all())
 
 
-def refine(seen: View, level: Level) -> tuple[Matrix, float]:
+def refine(view: View, level: Level) -> tuple[Matrix, float]:
     """A better matrix (prior px to photo px) than the view's, and its score.
 
     The score is the correlation over the overlap times the square root of the overlap's share, so
     that it cannot rise by losing overlap. A motion of more freedoms is taken only if it explains a
     share WORTH of what the simpler one left open: weak pairs would fit their noise with it.
     """
-    samples = _SampledView.of(seen, level.sampling)
+    samples = _SampledView.of(view, level.sampling)
     best, best_score = np.eye(3), -np.inf
     for freedoms in level.freedoms:
         lookup, score = _climb(samples, best, freedoms, level)
         if best_score < 0 or score > best_score + WORTH * (1 - best_score):
             best, best_score = lookup, score
-    there = compose(seen.to_photo, invert(best), invert(seen.to_photo))
-    return compose(there, seen.matrix), best_score
+    there = compose(view.to_photo, invert(best), invert(view.to_photo))
+    return compose(there, view.matrix), best_score
 
 
 def _climb(
@@ -95,18 +95,18 @@ class _SampledView:
     moments: "_Moments"
 
     @classmethod
-    def of(cls, seen: View, apart: int) -> "_SampledView":
-        size, some = (seen.photo.shape[1], seen.photo.shape[0]), np.s_[::apart, ::apart]
+    def of(cls, view: View, apart: int) -> "_SampledView":
+        size, some = (view.photo.shape[1], view.photo.shape[0]), np.s_[::apart, ::apart]
         photo, across, down = (
-            np.ascontiguousarray(plane[some]) for plane in (seen.photo, *_slope(seen.photo))
+            np.ascontiguousarray(plane[some]) for plane in (view.photo, *_slope(view.photo))
         )
         return cls(
             photo,
             (across, down),
             dot(photo, photo),
-            seen.prior,
-            _slope(seen.prior),
-            seen.valid,
+            view.prior,
+            _slope(view.prior),
+            view.valid,
             apart,
             _Moments.of(size, apart),
         )

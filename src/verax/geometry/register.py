@@ -110,27 +110,27 @@ def register(photo: Image, prior: Image, *, accept: bool = False) -> Registratio
         reason = f"there is no structure to register in the {' and the '.join(flat)}"
         nowhere = _unplaced("not", reason, plain, size)
         return _accepted(nowhere, share_seen(plain, _size(prior), size)) if accept else nowhere
-    found = fit(small, small_prior)
-    placed, objection = _objection(found, small, small_prior)
+    best = fit(small, small_prior)
+    placed, objection = _objection(best, small, small_prior)
     if objection and accept:
-        found = without_evidence(found, small, small_prior)
+        best = without_evidence(best, small, small_prior)
     full, to_small = stretch(_size(small), size), stretch(_size(prior), _size(small_prior))
-    matrix = compose(full, found.matrix, to_small)
+    matrix = compose(full, best.matrix, to_small)
     if objection and not accept:
         nowhere = _unplaced(placed, objection, matrix, size)
-        return replace(nowhere, p_value=found.p_value, score=found.score)
-    field, confidence = _detail(found, size)
-    placed, reason = _judge(found, float(confidence.mean()))
+        return replace(nowhere, p_value=best.p_value, score=best.score)
+    field, confidence = _detail(best, size)
+    placed, reason = _judge(best, float(confidence.mean()))
     return Registration(
         placed,
         f"{ACCEPTED}, although {objection}" if objection else reason,
         matrix,
         field if placed == "exactly" else None,
         confidence,
-        found.p_value,
+        best.p_value,
         share_seen(matrix, _size(prior), size),
-        canvas_of(small_prior, found.matrix, _size(small)),
-        found.score,
+        canvas_of(small_prior, best.matrix, _size(small)),
+        best.score,
     )
 
 
@@ -140,37 +140,37 @@ def _accepted(nowhere: Registration, coverage: float) -> Registration:
     return replace(nowhere, placed="roughly", reason=reason, coverage=coverage)
 
 
-def _objection(found: Fit, photo: Plane, prior: Plane) -> tuple[Placed, str]:
+def _objection(best: Fit, photo: Plane, prior: Plane) -> tuple[Placed, str]:
     """Why the prior may not show the photo's scene, and how sure that is; empty if it does."""
-    if found.upright and found.p_value <= ALPHA:
+    if best.upright and best.p_value <= ALPHA:
         return "exactly", ""
-    turned = way_turned(photo, prior, found.frame)
+    turned = way_turned(photo, prior, best.frame)
     if turned:
         return "not", f"the prior fits the photo {turned}, not upright"
-    if not found.upright and found.p_value <= ALPHA:
+    if not best.upright and best.p_value <= ALPHA:
         return "undecided", "the prior fits no better upright than mirrored or upside down"
-    share = f"pictures of other scenes fit as well in {found.p_value:.1%} of cases"
-    if found.p_value <= DOUBT:
+    share = f"pictures of other scenes fit as well in {best.p_value:.1%} of cases"
+    if best.p_value <= DOUBT:
         return "undecided", f"too little shows whether this is the same scene: {share}"
     return "not", f"{share}; at most {ALPHA:.1%} is allowed"
 
 
-def _judge(found: Fit, confidence: float) -> tuple[Placed, str]:
+def _judge(best: Fit, confidence: float) -> tuple[Placed, str]:
     """Exactly or roughly, for a prior of the same scene."""
-    same = f"pictures of other scenes fit as well in {found.p_value:.2g} of cases"
+    same = f"pictures of other scenes fit as well in {best.p_value:.2g} of cases"
     if confidence < NOWHERE:
         return "roughly", f"same scene ({same}), but hardly any edge lies where the photo has it"
     return "exactly", same
 
 
-def _detail(found: Fit, size: Size) -> tuple[Field | None, Plane]:
+def _detail(best: Fit, size: Size) -> tuple[Field | None, Plane]:
     """Local field and confidence on the photo's grid."""
-    warped, valid = found.seen.in_place()
-    field = fit_field(found.seen.photo, warped, valid)
+    warped, valid = best.view.in_place()
+    field = fit_field(best.view.photo, warped, valid)
     if field is not None:
         warped, valid = through(warped, field), through(valid, field)
     window = max(valid.shape) / 24
-    agreement = coherence(found.seen.photo, warped, valid, window)
+    agreement = coherence(best.view.photo, warped, valid, window)
     shown = cv2.dilate(valid, np.ones((EDGE, EDGE), np.uint8))  # up to the prior's border
     confidence = shown * np.clip((agreement - CHANCE) / (PROVED - CHANCE), 0, 1)
     if field is not None:

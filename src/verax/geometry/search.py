@@ -172,17 +172,17 @@ def _placed(
 ) -> Frame:
     """The fit near one placement; `sizes` are of the photo and of its small copy."""
     small = sizes[1]
-    seen, valid = warp(prior, compose(stretch(*sizes), matrix), None, small)
+    warped, valid = warp(prior, compose(stretch(*sizes), matrix), None, small)
     border = cv2.BORDER_REPLICATE
-    shown = cv2.erode(valid, np.ones((3, 3), np.uint8), borderType=border)[..., None]
+    share = cv2.erode(valid, np.ones((3, 3), np.uint8), borderType=border)[..., None]
     reach = max(1, round(NEAR * max(small)))
     near = np.arange(-reach, reach + 1)
     down, across = (np.arange(-int(FAR * side), int(FAR * side) + 1) for side in small[::-1])
     total, uncut = np.zeros((2, 4, len(near), len(near)))
     for weight, view, measure in zip(
-        WEIGHTS, views, measures(log_luminance(seen, small)), strict=True
+        WEIGHTS, views, measures(log_luminance(warped, small)), strict=True
     ):
-        scores = correlate(view, measure * shown, room)
+        scores = correlate(view, measure * share, room)
         typical = float(np.sqrt(np.mean(scores[1:, down][:, :, across] ** 2))) + 1e-9
         surface = scores[:, near][:, :, near] / typical
         total += weight * np.clip(surface, -1, MOST)
@@ -228,12 +228,12 @@ class Placement:
 def hypotheses(photo: Size, prior: Size) -> list[Hypothesis]:
     """The ways in which a prior of that size can have come from a photo of this size."""
     x, y = photo[0] / prior[0], photo[1] / prior[1]
-    found = [Hypothesis((x, y), (REACH, REACH))]
+    ways = [Hypothesis((x, y), (REACH, REACH))]
     if SAME_ASPECT < abs(np.log(x / y)) < FAR_ASPECT:
         for scale in (min(x, y), max(x, y)):  # cut to the new shape, or extended to it
             slack = (abs(1 - scale / x) / 2 + REACH, abs(1 - scale / y) / 2 + REACH)
-            found.append(Hypothesis((scale, scale), slack))
-    return found
+            ways.append(Hypothesis((scale, scale), slack))
+    return ways
 
 
 def search(
