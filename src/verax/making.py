@@ -184,9 +184,10 @@ def prior_of(order: Order) -> Opened | None:
 
 def fitted(pixels: Image, size: tuple[int, int]) -> Image:
     """A picture at another size: as large as it fits, centred, the rest its reflection."""
+    from verax.catalog.models import Sizes
     from verax.geometry import canvas
 
-    rules = canvas.SizeRules(fixed=(size,))
+    rules = Sizes(fixed=(size,))
     return canvas.place(pixels, canvas.plan(pixels.shape[1], pixels.shape[0], rules))
 
 

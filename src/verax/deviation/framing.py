@@ -21,7 +21,7 @@ from verax.geometry import (
     map_points,
     motion,
 )
-from verax.geometry.canvas import SAME_ASPECT
+from verax.geometry.canvas import SAME_ASPECT, centred
 from verax.geometry.register import Registration
 from verax.image import Image
 
@@ -54,18 +54,6 @@ class Global:
     drawn: tuple[Floats, ...]
     left_over: Floats
     corner_spread_px: float
-
-
-def baseline(photo: Size, prior: Size, canvas: str) -> Matrix:
-    """Prior px to photo px for a prior that did nothing but change the canvas, centred."""
-    sx, sy = photo[0] / prior[0], photo[1] / prior[1]
-    if canvas == "crop":
-        sx = sy = min(sx, sy)
-    elif canvas != "stretch":
-        sx = sy = max(sx, sy)
-    tx = (photo[0] - 1) / 2 - sx * (prior[0] - 1) / 2
-    ty = (photo[1] - 1) / 2 - sy * (prior[1] - 1) / 2
-    return np.array([[sx, 0, tx], [0, sy, ty], [0, 0, 1]], np.float64)
 
 
 def fit_global(blocks: Blocks, size: Size, rng: np.random.Generator) -> Global | str:
@@ -163,7 +151,7 @@ def canvas_kind(photo: Image, generated: Image, registration: Registration) -> s
 def base_matrix(photo: Image, generated: Image, kind: str) -> Matrix:
     """Prior px to photo px if nothing but the canvas had changed."""
     plain = "stretch" if kind in ("same", "resized") else kind
-    return baseline(size_of(photo), size_of(generated), plain)
+    return centred(size_of(photo), size_of(generated), plain)
 
 
 def bars_share(image: Image) -> float:

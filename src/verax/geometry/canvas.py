@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from verax.catalog.models import Sizes
 from verax.errors import InputError, SizeMismatchError
 from verax.geometry import (
     Matrix,
@@ -28,6 +29,9 @@ from verax.geometry import (
 from verax.image import Image, Plane, check_image
 from verax.image.pixels import resize, resize_picture
 
+FREE = Sizes(
+    multiple=16, min_pixels=655_360, max_pixels=8_294_400, max_edge=3840, max_ratio=3.0
+)  # of the models that answer in almost any size
 LEAST_SHARE = 1 / 32  # of the canvas that shows the photo; below, padding is all a model would see
 NEARLY_FULL = 0.9  # an integer scale is taken when it is at least this share of the largest one
 NEARLY_LARGEST = 0.97  # a reduced scale may be this much below the largest, for less padding
@@ -36,38 +40,6 @@ SAME_ASPECT = 0.03  # log ratio below which a canvas differs from the photo by s
 BARS = 0.03  # share of the prior that must lie beyond the photo to speak of a border
 QUIET = 0.25  # gradient in a border, over that inside, below which it is plain or blurred
 MIRROR = 0.9  # correlation of a border with the picture reflected, from which it is a mirror
-
-
-@dataclass(frozen=True, slots=True)
-class SizeRules:
-    """Which sizes a model answers in.
-
-    Attributes:
-        fixed: the only legal (width, height) pairs; empty where sizes are free.
-        multiple: both sides are multiples of it.
-        min_pixels, max_pixels: bounds of width * height.
-        max_edge: the longest side.
-        max_ratio: the longest side over the shortest.
-    """
-
-    fixed: tuple[tuple[int, int], ...] = ()
-    multiple: int = 16
-    min_pixels: int = 655_360
-    max_pixels: int = 8_294_400
-    max_edge: int = 3840
-    max_ratio: float = 3.0
-
-    def allow(self, width: int, height: int) -> bool:
-        """Whether (width, height) is a legal size."""
-        if self.fixed:
-            return (width, height) in self.fixed
-        return (
-            width % self.multiple == 0
-            and height % self.multiple == 0
-            and self.min_pixels <= width * height <= self.max_pixels
-            and max(width, height) <= self.max_edge
-            and max(width, height) <= self.max_ratio * min(width, height)
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +80,12 @@ class Canvas:
         return matrix
 
 
-def plan(width: int, height: int, rules: SizeRules | None = None) -> Canvas:
+def plan(width: int, height: int, rules: Sizes = FREE) -> Canvas:
     """The legal canvas for a photo: an integer scale where one fits, then least padding.
 
     Small photos are enlarged by the smallest legal integer; photos beyond the maximum are reduced.
     Raises InputError where no legal canvas shows enough of the photo.
     """
-    rules = SizeRules() if rules is None else rules
     if width < 1 or height < 1:
         raise InputError(f"canvas: want a photo of at least 1x1 px, got {width}x{height}")
     best = _plan_fixed(width, height, rules) if rules.fixed else _plan_free(width, height, rules)
@@ -128,7 +99,7 @@ def plan(width: int, height: int, rules: SizeRules | None = None) -> Canvas:
     return best
 
 
-def _plan_fixed(width: int, height: int, rules: SizeRules) -> Canvas | None:
+def _plan_fixed(width: int, height: int, rules: Sizes) -> Canvas | None:
     plans = []
     for size in rules.fixed:
         largest = min(size[0] / width, size[1] / height)
@@ -138,12 +109,12 @@ def _plan_fixed(width: int, height: int, rules: SizeRules) -> Canvas | None:
     return max(plans, key=lambda canvas: canvas.share, default=None)
 
 
-def _plan_free(width: int, height: int, rules: SizeRules) -> Canvas | None:
+def _plan_free(width: int, height: int, rules: Sizes) -> Canvas | None:
     largest = rules.max_edge // max(width, height)
     for scale in range(1, largest + 1):
         inner = (width * scale, height * scale)
         size = _lattice(inner, rules)
-        if rules.allow(*size):
+        if not rules.why_not(size):
             return _centred((width, height), size, inner)
     reduced = list(_fractional(width, height, rules))
     if not reduced:
@@ -153,17 +124,17 @@ def _plan_free(width: int, height: int, rules: SizeRules) -> Canvas | None:
     return max(near, key=lambda canvas: (canvas.share, canvas.scale))
 
 
-def _fractional(width: int, height: int, rules: SizeRules) -> Iterator[Canvas]:
+def _fractional(width: int, height: int, rules: Sizes) -> Iterator[Canvas]:
     """Canvases that the photo fills along one side, for photos no integer scale suits."""
     for side in range(rules.multiple, rules.max_edge + 1, rules.multiple):
         for scale in (side / width, side / height):
             inner = _scaled((width, height), scale)
             size = _lattice(inner, rules)
-            if rules.allow(*size):
+            if not rules.why_not(size):
                 yield _centred((width, height), size, inner)
 
 
-def _lattice(inner: tuple[int, int], rules: SizeRules) -> tuple[int, int]:
+def _lattice(inner: tuple[int, int], rules: Sizes) -> tuple[int, int]:
     """The smallest canvas on the lattice, within the ratio, that holds `inner`."""
     narrowest = max(inner) / rules.max_ratio
     width, height = (
@@ -229,6 +200,17 @@ def _enlarge(photo: Image, canvas: Canvas) -> Image:
     )
     darkened = enlarged * darker
     return np.asarray(np.clip(darkened + (1 - darkened) * lighter, 0, 1), np.float32)
+
+
+def centred(photo: Size, prior: Size, canvas: str) -> Matrix:
+    """Prior px to photo px for a prior that did nothing but change the canvas: "stretch" sides,
+    "crop" to the new shape, or anything else: show more than the photo."""
+    sx, sy = photo[0] / prior[0], photo[1] / prior[1]
+    if canvas != "stretch":
+        sx = sy = min(sx, sy) if canvas == "crop" else max(sx, sy)
+    tx = (photo[0] - 1) / 2 - sx * (prior[0] - 1) / 2
+    ty = (photo[1] - 1) / 2 - sy * (prior[1] - 1) / 2
+    return np.array([[sx, 0, tx], [0, sy, ty], [0, 0, 1]], np.float64)
 
 
 def canvas_of(prior: Plane, matrix: Matrix, photo: Size) -> str:

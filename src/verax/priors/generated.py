@@ -16,10 +16,10 @@ from PIL import Image as PillowImage
 
 from verax import image as images
 from verax.catalog import prompt as task_prompt
-from verax.catalog.models import Model, Sizes
+from verax.catalog.models import Model
 from verax.errors import InputError, SizeMismatchError
 from verax.geometry import canvas as canvases
-from verax.geometry.canvas import Canvas, SizeRules
+from verax.geometry.canvas import Canvas
 from verax.geometry.register import apply, register
 from verax.image import Image, Photo, Plane
 from verax.priors.ranking import resized
@@ -119,7 +119,7 @@ def plan(
     """
     wishes = wishes or Wishes()
     model = client.model(wishes.model)
-    canvas = canvases.plan(photo.width, photo.height, size_rules(model.sizes))
+    canvas = canvases.plan(photo.width, photo.height, model.sizes)
     text, name = _prompt(photo, wishes, judge)
     wished = wishes.fields()
     defaults = {k: v for k, v in _defaults(model).items() if k not in wished}
@@ -185,11 +185,6 @@ def ask(
     """Plan, ask through the desk, receive: paid once, kept, within the desk's limit."""
     asking = plan(photo, desk.client, wishes, mask=mask)
     return receive(asking, desk.call(asking.request))
-
-
-def size_rules(sizes: Sizes) -> SizeRules:
-    """The catalog's size facts as the canvas wants them."""
-    return SizeRules(fixed=sizes.fixed) if sizes.fixed else SizeRules(**asdict(sizes))
 
 
 def flat(photo: Photo) -> Image:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from verax.degrade.fields import smooth_noise
 from verax.degrade.sensor import compress
 from verax.errors import SettingsError, SizeMismatchError
+from verax.geometry.canvas import centred
 from verax.image import Image, check_image
 from verax.priors.objects import InjectedChange, ObjectEdit, edit, enlarged
 from verax.priors.tone import Tone, resynthesise, retone, sharpen
@@ -111,7 +112,7 @@ def inject(
         raise SizeMismatchError(f"degraded: want shape {clean.shape}, got {degraded.shape}")
     height, width = clean.shape[:2]
     size = deviations.size or (width, height)
-    matrix = drift_matrix(deviations, (width, height)) @ canvas_matrix(
+    matrix = drift_matrix(deviations, (width, height)) @ centred(
         (width, height), size, deviations.canvas
     )
     grid = working_grid((width, height), matrix)
@@ -125,7 +126,7 @@ def inject(
         scene = resynthesise(scene, streams[2], share=deviations.texture, sigma_px=cutoff)
     if deviations.residual > 0 and left is not None:
         scene = _leave_traces(scene, left, deviations.residual, streams[3])
-    to_grid = canvas_matrix(grid, (width, height), "stretch")
+    to_grid = centred(grid, (width, height), "stretch")
     letterbox = deviations.canvas == "letterbox"
     prior = _warp(scene, to_grid @ matrix, field, size, letterbox=letterbox)
     prior = retone(prior, deviations.tone, streams[4])
@@ -136,18 +137,6 @@ def inject(
     field = _field_on((width, height), field)
     objects = tuple(enlarged(change, (width, height)) for change in objects)
     return SimulatedPrior(prior, matrix, field, objects, "same", deviations)
-
-
-def canvas_matrix(photo: tuple[int, int], prior: tuple[int, int], canvas: Canvas) -> Matrix:
-    """Prior px to photo px for sizes (width, height), centred."""
-    sx, sy = photo[0] / prior[0], photo[1] / prior[1]
-    if canvas == "crop":
-        sx = sy = min(sx, sy)
-    elif canvas != "stretch":
-        sx = sy = max(sx, sy)
-    tx = (photo[0] - 1) / 2 - sx * (prior[0] - 1) / 2
-    ty = (photo[1] - 1) / 2 - sy * (prior[1] - 1) / 2
-    return np.array([[sx, 0, tx], [0, sy, ty], [0, 0, 1]], np.float64)
 
 
 def drift_matrix(d: Deviations, photo: tuple[int, int]) -> Matrix:

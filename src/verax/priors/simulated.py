@@ -12,8 +12,9 @@ from numpy.random import Generator
 
 from verax import degrade
 from verax import image as images
+from verax.geometry.canvas import centred
 from verax.image import Image
-from verax.priors.inject import Canvas, Deviations, SimulatedPrior, canvas_matrix, inject
+from verax.priors.inject import Canvas, Deviations, SimulatedPrior, inject
 from verax.priors.objects import KINDS, InjectedChange, ObjectEdit
 from verax.priors.tone import Tone
 
@@ -165,7 +166,7 @@ def foreign(other: Image, *, seed: int, size: tuple[int, int]) -> SimulatedPrior
     """A prior of another scene, for a photo of (width, height): matrix and field mean nothing."""
     changed = simulate(other, seed=seed, settings=replace(ON_GRID, objects=(0, 0)))
     height, width = changed.prior.shape[:2]
-    matrix = canvas_matrix(size, (width, height), "stretch")
+    matrix = centred(size, (width, height), "stretch")
     return replace(changed, matrix=matrix, field=None, objects=(), kind="foreign")
 
 

@@ -17,7 +17,7 @@ from verax import catalog
 from verax.catalog.models import Model
 from verax.errors import SettingsError, VeraxError
 from verax.geometry import canvas as canvases
-from verax.priors.generated import DEFAULT_MODEL, size_rules
+from verax.priors.generated import DEFAULT_MODEL
 from verax.priors.session import numbered
 from verax.providers.requests import EditRequest, GenerateRequest, ImageFile
 from verax.server.api.calls import ImageCall
@@ -108,7 +108,7 @@ def price_of(upstream: Upstream, wish: Wish) -> dict[str, Any]:
         )
     else:
         model = service.model(name)
-        canvas = canvases.plan(wish.width, wish.height, size_rules(model.sizes))
+        canvas = canvases.plan(wish.width, wish.height, model.sizes)
         request = EditRequest(
             model=name,
             prompt=wish.prompt or _longest_prompt(),
