@@ -149,12 +149,12 @@ def read_heif(data: bytes, *, max_pixels: int) -> Raw:
 def _companions(picture: Any, data: bytes) -> tuple[str, ...]:  # noqa: ANN401  # untyped
     """Gain map, depth and further pictures beside the main one."""
     kinds = " ".join(str(kind) for kind in picture.info.get("aux", {})).lower()
-    found = []
+    parts = []
     if "gainmap" in kinds or b"tmap" in brands_of(data) or b"hdrgainmap" in data[:65536]:
-        found.append("a gain map (HDR)")
+        parts.append("a gain map (HDR)")
     if picture.info.get("depth_images") or "depth" in kinds:
-        found.append("a depth map")
-    return tuple(found)
+        parts.append("a depth map")
+    return tuple(parts)
 
 
 def _of_extra(module: str, extra: str, task: str) -> Any:  # noqa: ANN401  # untyped modules
@@ -188,13 +188,13 @@ def write_avif(samples: NDArray[Any], depth: Depth, metadata: Metadata, *, quali
 
     kinds = {"exif": cv2.IMAGE_METADATA_EXIF, "xmp": cv2.IMAGE_METADATA_XMP}
     kinds["icc"] = cv2.IMAGE_METADATA_ICCP
-    held = {kinds[name]: getattr(metadata, name) for name in kinds if getattr(metadata, name)}
+    bodies = {kinds[name]: getattr(metadata, name) for name in kinds if getattr(metadata, name)}
     order = [2, 1, 0, 3][: samples.shape[2]]
     done, coded = cv2.imencodeWithMetadata(
         ".avif",
         np.ascontiguousarray(samples[..., order]),
-        list(held),
-        [np.frombuffer(body, np.uint8) for body in held.values()],
+        list(bodies),
+        [np.frombuffer(body, np.uint8) for body in bodies.values()],
         [cv2.IMWRITE_AVIF_DEPTH, depth, cv2.IMWRITE_AVIF_QUALITY, quality],
     )
     if not done:
@@ -224,10 +224,10 @@ def write_heif(samples: NDArray[Any], depth: Depth, metadata: Metadata, *, quali
 
 
 def _options(metadata: Metadata) -> dict[str, Any]:
-    held = {"icc_profile": metadata.icc, "exif": metadata.exif, "xmp": metadata.xmp}
+    options = {"icc_profile": metadata.icc, "exif": metadata.exif, "xmp": metadata.xmp}
     if metadata.exif:
-        held["exif"] = EXIF_MARK + metadata.exif
-    return {name: body for name, body in held.items() if body}
+        options["exif"] = EXIF_MARK + metadata.exif
+    return {name: body for name, body in options.items() if body}
 
 
 def _saved(samples: NDArray[Any], format: str, **options: Any) -> bytes:  # noqa: ANN401
@@ -251,11 +251,13 @@ def is_raw(data: bytes) -> bool:
 
 
 def _has_sensor_data(data: bytes, layout: TagLayout, offset: int, depth: int) -> bool:
-    held = tags.directory(data, offset, layout)
-    (kind, *_) = tags.numbers(data, held.entries.get(PHOTOMETRIC), layout) or (0,)
-    if kind in SENSOR or (DNG_VERSION in held.entries and kind in SENSOR):
+    directory = tags.directory(data, offset, layout)
+    (kind, *_) = tags.numbers(data, directory.entries.get(PHOTOMETRIC), layout) or (0,)
+    if kind in SENSOR or (DNG_VERSION in directory.entries and kind in SENSOR):
         return True
-    below = tags.numbers(data, held.entries.get(SUB_DIRECTORIES), layout)[:8] if depth < 1 else ()
+    below = (
+        tags.numbers(data, directory.entries.get(SUB_DIRECTORIES), layout)[:8] if depth < 1 else ()
+    )
     return any(_has_sensor_data(data, layout, child, depth + 1) for child in below)
 
 
@@ -293,7 +295,7 @@ def _description(data: bytes) -> bytes | None:
 
     try:
         layout = tags.layout_of(data)
-        found = tags.tree(data, layout.first, layout, only=DESCRIPTION)
+        tree = tags.tree(data, layout.first, layout, only=DESCRIPTION)
     except (ValueError, struct.error):
         return None
-    return tags.block_of(found, order=layout.order) if found else None
+    return tags.block_of(tree, order=layout.order) if tree else None

@@ -206,15 +206,15 @@ def of_numbers(primaries: int, transfer: int, model: Model) -> bytes | None:
 
 def of_chunks(chunks: Sequence[tuple[bytes, bytes]], model: Model) -> bytes | None:
     """A profile for the colour chunks of a PNG file other than iCCP; None where they mean sRGB."""
-    held = dict(chunks)
-    if b"sRGB" in held or not {b"gAMA", b"cHRM"} & set(held):
+    bodies = dict(chunks)
+    if b"sRGB" in bodies or not {b"gAMA", b"cHRM"} & set(bodies):
         return None
     gamma, points, white = None, *PRIMARIES[1]
-    if len(held.get(b"cHRM", b"")) == 32:
-        white_x, white_y, *others = (v / 1e5 for v in struct.unpack(">8I", held[b"cHRM"]))
+    if len(bodies.get(b"cHRM", b"")) == 32:
+        white_x, white_y, *others = (v / 1e5 for v in struct.unpack(">8I", bodies[b"cHRM"]))
         points, white = tuple(others), (white_x, white_y)
-    if len(held.get(b"gAMA", b"")) == 4:
-        (coded,) = struct.unpack(">I", held[b"gAMA"])
+    if len(bodies.get(b"gAMA", b"")) == 4:
+        (coded,) = struct.unpack(">I", bodies[b"gAMA"])
         gamma = 1e5 / coded if coded else None
     plain = bool(np.allclose((*points, *white), (*PRIMARIES[1][0], *D65), atol=2e-3))
     if gamma is not None and ((plain and abs(gamma / 2.2 - 1) < NEAR) or not 0.1 <= gamma <= 10):

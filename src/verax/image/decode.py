@@ -73,9 +73,9 @@ def decode(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) ->
 def photo_of(raw: Raw, format: str, name: str, sha256: str) -> tuple[Photo, int]:
     """A photo of what a reader handed over, and the turn (EXIF 1..8) that made it upright."""
     size = (raw.samples.shape[1], raw.samples.shape[0])
-    said = raw.orientation if raw.orientation in TURNS else None if raw.orientation is None else 1
-    exif, turn = metadata.upright_exif(raw.exif, size, said) if raw.exif else (None, 1)
-    turn = turn if said is None else said
+    stated = raw.orientation if raw.orientation in TURNS else None if raw.orientation is None else 1
+    exif, turn = metadata.upright_exif(raw.exif, size, stated) if raw.exif else (None, 1)
+    turn = turn if stated is None else stated
     channels = CHANNELS[raw.model]
     values = np.divide(raw.samples, np.float32(raw.top), dtype=np.float32)
     alpha = values[..., channels] if values.shape[2] > channels else None

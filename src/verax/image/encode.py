@@ -134,37 +134,39 @@ def _values(
     as_it_came = model == photo.color and icc == photo.metadata.icc
     if stored is None or not as_it_came or image.shape != photo.pixels.shape:
         return colour.from_srgb(image, model, icc), icc
-    held = np.divide(stored.samples, np.float32(stored.top), dtype=np.float32)
-    return colour.as_stored(image, model, icc, before=photo.pixels, stored=held), icc
+    values = np.divide(stored.samples, np.float32(stored.top), dtype=np.float32)
+    return colour.as_stored(image, model, icc, before=photo.pixels, stored=values), icc
 
 
 def _true_of(photo: Photo, size: tuple[int, int], icc: bytes | None) -> Metadata:
     """The photo's metadata, true of a picture of this size and profile."""
-    held = photo.metadata
+    metadata = photo.metadata
     was = (photo.width, photo.height)
     return replace(
-        held,
+        metadata,
         icc=icc,
-        dpi=plausible_dpi(held.dpi),
-        exif=resized_exif(held.exif, size) if held.exif else None,
-        xmp=resized(held.xmp, was, size) if held.xmp else None,
-        colour=held.colour if icc == held.icc else (),
+        dpi=plausible_dpi(metadata.dpi),
+        exif=resized_exif(metadata.exif, size) if metadata.exif else None,
+        xmp=resized(metadata.xmp, was, size) if metadata.xmp else None,
+        colour=metadata.colour if icc == metadata.icc else (),
     )
 
 
 def unkept(photo: Photo, format: str) -> tuple[str, ...]:
     """What of a photo a file of this format does not carry, in words."""
     format = ALIASES.get(format, format)
-    can, held = ABILITIES[format], photo.metadata
+    can, metadata = ABILITIES[format], photo.metadata
     lost = list(photo.lost)
-    lost += [WORDS[name] for name in WORDS if getattr(held, name) and name not in CARRIES[format]]
+    lost += [
+        WORDS[name] for name in WORDS if getattr(metadata, name) and name not in CARRIES[format]
+    ]
     if format == "jpeg":
-        written = b"".join(body for _, body in metadata_segments(held))
+        written = b"".join(body for _, body in metadata_segments(metadata))
         for name in ("exif", "xmp", "iptc", "comment"):
-            part = getattr(held, name)
+            part = getattr(metadata, name)
             if part and len(part) > SEGMENT and part[-4000:] not in written and name != "xmp":
                 lost.append(WORDS[name])
-        if held.xmp and XMP_MARK not in written:
+        if metadata.xmp and XMP_MARK not in written:
             lost.append(WORDS["xmp"])
     lost += ["alpha"] if photo.alpha is not None and not can.alpha else []
     if photo.bit_depth > can.depths[-1]:

@@ -217,14 +217,16 @@ def _from_pillow(picture: Any, name: str) -> Photo:  # noqa: ANN401  # PIL has n
             f"{name}: PIL mode {mode} has no fixed white; pass it as an array in [0, 1]"
         )
     buffer = io.BytesIO()
-    kept = {k: v for k in ("icc_profile",) if (v := picture.info.get(k))}
+    options = {k: v for k in ("icc_profile",) if (v := picture.info.get(k))}
     if mode == "CMYK":
-        picture.save(buffer, "TIFF", **kept)
+        picture.save(buffer, "TIFF", **options)
     else:
         if mode not in PNG_MODES:
             picture = picture.convert("RGBA" if mode.endswith(("a", "A")) else "RGB")
         exif = picture.getexif()
-        picture.save(buffer, "PNG", compress_level=1, exif=exif.tobytes() if exif else b"", **kept)
+        picture.save(
+            buffer, "PNG", compress_level=1, exif=exif.tobytes() if exif else b"", **options
+        )
     photo = decode(buffer.getvalue(), name=name)
     return replace(photo, format="", name="", sha256=array_sha256(photo.pixels))
 
@@ -259,10 +261,10 @@ def salvage(
     height, width = raw.samples.shape[:2]
     lost = np.zeros((height, width), np.float32)
     lost[rows:] = 1
-    said = f"rows {rows} to {height - 1}" if rows < height else "the finer scans"
+    part = f"rows {rows} to {height - 1}" if rows < height else "the finer scans"
     photo = replace(
         photo,
         name=name if isinstance(file, bytes) else Path(file).name,
-        lost=(*photo.lost, f"{said}, which the file does not hold"),
+        lost=(*photo.lost, f"{part}, which the file does not hold"),
     )
     return photo, np.ascontiguousarray(TURNS[turn](lost))

@@ -244,14 +244,14 @@ def read_jxl(data: bytes, *, max_pixels: int) -> Raw:
 def size_of(head: bytes) -> tuple[int, int]:
     """Upright (width, height) from the first bytes of a file."""
     if not head.startswith(SIGNATURE):
-        found = header_of(head)
+        header = header_of(head)
     else:
         start = min((at for at in (head.find(b"jxlc"), head.find(b"jxlp")) if at >= 0), default=-1)
         begin = head.find(CODESTREAM, start) if start >= 0 else -1
         if begin < 0:
             raise ValueError("no codestream in the head of the file")
-        found = header_of(head[begin:])
-    return found.width, found.height
+        header = header_of(head[begin:])
+    return header.width, header.height
 
 
 def write_jxl(samples: NDArray[Any], metadata: Metadata) -> bytes:

@@ -56,17 +56,17 @@ def _reset_orientation(block: bytearray, main: Directory, layout: TagLayout) -> 
 
 def _turn(block: bytearray, layout: TagLayout, turn: int, size: tuple[int, int]) -> None:
     """Subject areas follow the turn; a quarter turn exchanges what is said of the two sides."""
-    for held in _directories(block, layout):
+    for directory in _directories(block, layout):
         for tag in SUBJECTS:
-            entry = held.entries.get(tag)
+            entry = directory.entries.get(tag)
             values = tags.numbers(block, entry, layout)
             if entry is not None and values and entry.kind in (tags.SHORT, tags.LONG):
                 moved = turning.subject(values, turn, size)
                 code = f"{layout.order}{len(moved)}{tags.CODE[entry.kind]}"
                 block[entry.start : entry.start + entry.size] = struct.pack(code, *moved)
         for one, other in PAIRS if turn >= 5 else ():
-            if one in held.entries and other in held.entries:
-                wide, high = (held.entries[tag].position + 2 for tag in (one, other))
+            if one in directory.entries and other in directory.entries:
+                wide, high = (directory.entries[tag].position + 2 for tag in (one, other))
                 block[wide : wide + 10], block[high : high + 10] = (
                     block[high : high + 10],
                     block[wide : wide + 10],
@@ -94,11 +94,11 @@ def _drop_thumbnail(block: bytearray, main: Directory, layout: TagLayout) -> int
 
 def _blank(block: bytearray, gone: Directory, stays: Directory, *more: tuple[int, int]) -> None:
     """Overwrite a directory and what it points at; the header and one directory stay."""
-    head, kept = block[:8], block[stays.start : stays.end]
+    head, body = block[:8], block[stays.start : stays.end]
     values = [(entry.start, entry.start + entry.size) for entry in gone.entries.values()]
     for start, end in [*values, *more, (gone.start, gone.end)]:
         block[start:end] = bytes(end - start)
-    block[:8], block[stays.start : stays.end] = head, kept
+    block[:8], block[stays.start : stays.end] = head, body
 
 
 def plausible_dpi(dpi: tuple[float, float] | None) -> tuple[float, float] | None:
@@ -127,13 +127,13 @@ def resized_exif(exif: bytes, size: tuple[int, int]) -> bytes:
 
 def _directories(block: bytearray, layout: TagLayout) -> list[Directory]:
     """The main directory, EXIF and interoperability, as far as they are there."""
-    found = [tags.directory(block, layout.first, layout)]
+    directories = [tags.directory(block, layout.first, layout)]
     for pointer in (tags.EXIF_IFD, tags.INTEROP_IFD):
-        child = tags.numbers(block, found[-1].entries.get(pointer), layout)
+        child = tags.numbers(block, directories[-1].entries.get(pointer), layout)
         if not child:
             break
-        found.append(tags.directory(block, child[0], layout))
-    return found
+        directories.append(tags.directory(block, child[0], layout))
+    return directories
 
 
 def _set_number(

@@ -102,19 +102,19 @@ def _exif(exif: bytes) -> tuple[bytes | None, list[str]]:
 
 
 def _tree_without(tree: tags.Tree, order: str, gone: list[str]) -> tags.Tree:
-    kept: dict[int, tuple[int, int, bytes] | tags.Tree] = {}
+    rest: dict[int, tuple[int, int, bytes] | tags.Tree] = {}
     for tag, value in tree.items():
         if tag == tags.GPS_IFD:
             gone += _decimals(value, order)
         elif not isinstance(value, tuple):
-            kept[tag] = _tree_without(value, order, gone)
+            rest[tag] = _tree_without(value, order, gone)
         elif tag == MAKER_NOTE:
             continue
         elif value[0] in (1, 2, 7) and is_a_place(_as_text(tag, value[2])):
             gone.append(_as_text(tag, value[2]))
         else:
-            kept[tag] = value
-    return kept
+            rest[tag] = value
+    return rest
 
 
 def _as_text(tag: int, raw: bytes) -> str:
@@ -123,14 +123,14 @@ def _as_text(tag: int, raw: bytes) -> str:
 
 def _decimals(gps: "tuple[int, int, bytes] | tags.Tree", order: str) -> list[str]:
     """Latitude and longitude of a GPS directory in decimal degrees, as other blocks write them."""
-    found = []
+    degrees = []
     for tag in (2, 4, 20, 22):
         value = None if isinstance(gps, tuple) else gps.get(tag)
         if isinstance(value, tuple) and len(value[2]) == 24:
             parts = struct.unpack(f"{order}6I", value[2])
             shares = [n / max(d, 1) for n, d in zip(parts[::2], parts[1::2], strict=True)]
-            found.append(f"{shares[0] + shares[1] / 60 + shares[2] / 3600:.7f}")
-    return found
+            degrees.append(f"{shares[0] + shares[1] / 60 + shares[2] / 3600:.7f}")
+    return degrees
 
 
 def _packet(packet: bytes) -> tuple[bytes | None, list[str]]:
@@ -211,7 +211,7 @@ def _has_gps(data: bytes) -> bool:
             inner = exif.get_ifd(tags.EXIF_IFD)
             return tags.GPS_IFD in exif or tags.GPS_IFD in inner or bool(exif.get_ifd(tags.GPS_IFD))
     except Exception:  # noqa: BLE001  # readers raise anything
-        return any(_points_at_gps(data[found.start() :]) for found in BLOCK.finditer(data))
+        return any(_points_at_gps(data[block.start() :]) for block in BLOCK.finditer(data))
 
 
 def _points_at_gps(block: bytes) -> bool:

@@ -61,8 +61,8 @@ def layout_of(data: bytes) -> Segments:
     """The segments of the first picture in a file."""
     segments: list[tuple[int, bytes]] = []
     position, scan_end = 2, 0
-    while found := MARKER.search(data, position):
-        start, marker = found.start(), data[found.start() + 1]
+    while match := MARKER.search(data, position):
+        start, marker = match.start(), data[match.start() + 1]
         if marker == EOI:
             return Segments(tuple(segments), scan_end or start, start + 2, True)
         size = int.from_bytes(data[start + 2 : start + 4])
@@ -96,41 +96,41 @@ def packet_of(layout: Segments) -> tuple[bytes | None, list[str]]:
 
 def unknown_blocks(layout: Segments) -> list[str]:
     """Application segments that are no part of any standard met here, by name."""
-    found = []
+    names = []
     for marker, body in layout.segments:
         if APP0 <= marker < APP0 + 16 and not body.startswith(KNOWN):
             name = re.match(rb"[ -~]{0,20}", body)
-            found.append(f"a block APP{marker - APP0} {name[0].decode() if name else ''}".strip())
-    return list(dict.fromkeys(found))
+            names.append(f"a block APP{marker - APP0} {name[0].decode() if name else ''}".strip())
+    return list(dict.fromkeys(names))
 
 
 def behind(data: bytes, layout: Segments) -> list[str]:
     """What lies behind the picture, and the pictures and gain maps that segments announce."""
     rest = data[layout.end :].strip(b"\0\r\n")
     iso_map = bool(layout.of(0xE2, b"urn:iso:std:iso:ts:21496"))
-    found = []
+    parts = []
     if iso_map or re.search(rb"hdrgm|HDRGainMap|hdr-gain-map", rest):
-        found.append("a gain map (HDR)")
+        parts.append("a gain map (HDR)")
     elif b"\xff\xd8\xff" in rest:
-        found.append("further pictures")
+        parts.append("further pictures")
     if b"ftyp" in rest:
-        found.append("a video")
-    if rest and not found:
-        found.append(f"{len(rest)} bytes behind the picture")
-    return found
+        parts.append("a video")
+    if rest and not parts:
+        parts.append(f"{len(rest)} bytes behind the picture")
+    return parts
 
 
 def metadata_segments(metadata: Metadata) -> list[tuple[int, bytes]]:
     """EXIF, XMP, IPTC and comment as segments; what does not fit is missing."""
-    found: list[tuple[int, bytes]] = []
+    segments: list[tuple[int, bytes]] = []
     if metadata.exif:
-        found.append((APP1, EXIF_MARK + metadata.exif))
-    found += [(APP1, body) for body in _xmp_segments(metadata.xmp)] if metadata.xmp else []
+        segments.append((APP1, EXIF_MARK + metadata.exif))
+    segments += [(APP1, body) for body in _xmp_segments(metadata.xmp)] if metadata.xmp else []
     if metadata.iptc:
-        found.append((APP13, tags.PHOTOSHOP + tags.photoshop(metadata.iptc)))
+        segments.append((APP13, tags.PHOTOSHOP + tags.photoshop(metadata.iptc)))
     if metadata.comment:
-        found.append((COMMENT, metadata.comment))
-    return [(marker, body) for marker, body in found if len(body) <= SEGMENT]
+        segments.append((COMMENT, metadata.comment))
+    return [(marker, body) for marker, body in segments if len(body) <= SEGMENT]
 
 
 def _xmp_segments(packet: bytes) -> list[bytes]:
@@ -181,14 +181,14 @@ def described(parts: Parts) -> dict[str, Any]:
 
 def _profile(parts: Parts) -> bytes | None:
     body = first(parts, b"iCCP") or b""
-    _, found, rest = body.partition(b"\0")
-    return _inflate(rest[1:]) if found and rest[:1] == b"\0" else None
+    _, separator, rest = body.partition(b"\0")
+    return _inflate(rest[1:]) if separator and rest[:1] == b"\0" else None
 
 
 def _xmp(parts: Parts) -> bytes | None:
     for body in parts.get(b"iTXt", []):
-        keyword, found, rest = body.partition(b"\0")
-        if found and keyword == XMP_KEYWORD and len(rest) > 2:
+        keyword, separator, rest = body.partition(b"\0")
+        if separator and keyword == XMP_KEYWORD and len(rest) > 2:
             text = rest[2:].split(b"\0", 2)[-1]
             return _inflate(text) if rest[0] else text
     return None
@@ -210,14 +210,14 @@ def _texts(
             if not keyword.startswith(RAW_PROFILE) or name not in PROFILES:
                 texts.append((kind, body))
                 continue
-            held = _raw_profile((_inflate(rest[1:]) or b"") if kind == b"zTXt" else rest)
-            if name == b"app1" and held.startswith(EXIF_MARK):
-                profiles[b"exif"] = held.removeprefix(EXIF_MARK)
+            profile = _raw_profile((_inflate(rest[1:]) or b"") if kind == b"zTXt" else rest)
+            if name == b"app1" and profile.startswith(EXIF_MARK):
+                profiles[b"exif"] = profile.removeprefix(EXIF_MARK)
             elif name in (b"iptc", b"8bim"):
-                block = tags.in_photoshop(held)[0] or held
+                block = tags.in_photoshop(profile)[0] or profile
                 profiles[b"iptc"] = block
             else:
-                profiles[PROFILES[name]] = held.removeprefix(EXIF_MARK)
+                profiles[PROFILES[name]] = profile.removeprefix(EXIF_MARK)
     return texts, profiles
 
 

@@ -139,18 +139,18 @@ def tree(
 def _tree(
     block: Block, offset: int, layout: TagLayout, only: Collection[int] | None, depth: int
 ) -> Tree:
-    found: dict[int, tuple[int, int, bytes] | Tree] = {}
+    tree: dict[int, tuple[int, int, bytes] | Tree] = {}
     for tag, entry in directory(block, offset, layout).entries.items():
         if only is not None and tag not in only:
             continue
         if tag in CHILDREN:
             child = numbers(block, entry, layout)
             if child and depth < 2:
-                found[tag] = _tree(block, child[0], layout, None, depth + 1)
+                tree[tag] = _tree(block, child[0], layout, None, depth + 1)
         elif entry.kind in WIDTH and entry.kind <= 13:
             value = bytes(block[entry.start : entry.start + entry.size])
-            found[tag] = (entry.kind, entry.count, value)
-    return found
+            tree[tag] = (entry.kind, entry.count, value)
+    return tree
 
 
 def serialise(tags: Tree, *, order: str, base: int, following: int = 0) -> bytes:
@@ -181,9 +181,9 @@ def block_of(tags: Tree, *, order: str) -> bytes:
     return mark + struct.pack(f"{order}HI", 42, 8) + serialise(tags, order=order, base=8)
 
 
-def dpi(block: Block, held: Directory, layout: TagLayout) -> tuple[float, float] | None:
+def dpi(block: Block, directory: Directory, layout: TagLayout) -> tuple[float, float] | None:
     """Dots per inch, horizontal and vertical, that a directory states; None without."""
-    entries = held.entries
+    entries = directory.entries
     (unit, *_) = numbers(block, entries.get(RESOLUTION_UNIT), layout) or (2,)
     across, down = (numbers(block, entries.get(tag), layout) for tag in (X_DPI, Y_DPI))
     factor = {2: 1.0, 3: 2.54}.get(unit)
@@ -194,13 +194,13 @@ def dpi(block: Block, held: Directory, layout: TagLayout) -> tuple[float, float]
 
 def in_photoshop(block: bytes) -> tuple[bytes | None, bool]:
     """The IIM inside Photoshop resources; and whether there are others worth a word."""
-    found, others = None, False
+    iim, others = None, False
     for number, body in _resources(block):
         if number == IIM:
-            found = found or body
+            iim = iim or body
         elif number not in OLD_FILE:
             others = True
-    return found, others
+    return iim, others
 
 
 def _resources(block: bytes) -> Iterator[tuple[int, bytes]]:
@@ -223,7 +223,7 @@ def photoshop(iim: bytes) -> bytes:
 
 def records(iim: bytes) -> list[Record]:
     """The data sets in order; ValueError for a block that is not IIM to its end."""
-    found, position = [], 0
+    sets, position = [], 0
     while position < len(iim) and iim[position : position + 1] == b"\x1c":
         if position + 5 > len(iim):
             raise ValueError("a data set of IPTC is cut short")
@@ -235,11 +235,11 @@ def records(iim: bytes) -> list[Record]:
             position += extended
         if position + size > len(iim):
             raise ValueError("a data set of IPTC is longer than its block")
-        found.append((record, number, iim[position : position + size]))
+        sets.append((record, number, iim[position : position + size]))
         position += size
     if iim[position:].strip(b"\0"):
         raise ValueError("a block that is not IPTC")
-    return found
+    return sets
 
 
 def iim_of(sets: list[Record]) -> bytes:
@@ -262,22 +262,22 @@ def upright(iim: bytes, turn: int) -> bytes | None:
     except (ValueError, struct.error):
         return None
     sides = {b"P": b"L", b"L": b"P"} if turn >= 5 else {}
-    kept = [
+    sets = [
         (record, number, sides.get(body, body) if (record, number) == ORIENTATION else body)
         for record, number, body in sets
         if (record, number) not in PREVIEW
     ]
-    return iim_of(kept) or None
+    return iim_of(sets) or None
 
 
 def without_places(iim: bytes, is_a_place: Callable[[str], bool]) -> tuple[bytes | None, list[str]]:
     """The block without places, and what they said; `is_a_place` judges a text."""
-    kept: list[Record] = []
+    sets: list[Record] = []
     gone: list[str] = []
     for record, number, body in records(iim):
         text = body.decode("utf-8", "replace")
         if (record, number) in PLACES or is_a_place(text):
             gone.append(text)
         else:
-            kept.append((record, number, body))
-    return iim_of(kept) or None, gone
+            sets.append((record, number, body))
+    return iim_of(sets) or None, gone

@@ -45,16 +45,16 @@ class Page:
 
     data: bytes
     layout: TagLayout
-    held: Directory
+    directory: Directory
 
     def numbers(self, tag: int) -> tuple[int, ...]:
-        return tags.numbers(self.data, self.held.entries.get(tag), self.layout)
+        return tags.numbers(self.data, self.directory.entries.get(tag), self.layout)
 
     def number(self, tag: int, default: int = 0) -> int:
         return (self.numbers(tag) or (default,))[0]
 
     def raw(self, tag: int) -> bytes | None:
-        entry = self.held.entries.get(tag)
+        entry = self.directory.entries.get(tag)
         return self.data[entry.start : entry.start + entry.size] if entry else None
 
 
@@ -81,7 +81,7 @@ def read_tiff(data: bytes, *, max_pixels: int) -> Raw:
         xmp=page.raw(XMP),
         iptc=_iim(page),
         lost=_lost(page, samples.shape[2]),
-        dpi=tags.dpi(data, page.held, page.layout),
+        dpi=tags.dpi(data, page.directory, page.layout),
     )
 
 
@@ -95,7 +95,7 @@ def main_page(data: bytes) -> tuple[int, Page]:
         page = Page(data, layout, tags.directory(data, offset, layout))
         if not page.number(SUBFILE) & 5 and page.number(OLD_SUBFILE, 1) != 2:
             full.append((len(seen) - 1, page))
-        offset = page.held.following
+        offset = page.directory.following
     check_frames(len(full))
     if not full:
         raise ImageReadError(
@@ -125,7 +125,7 @@ def _check_samples(page: Page) -> int:
 
 def _check_space(page: Page, bits: int) -> None:
     """Whether the file can hold what it announces; libtiff would allocate it first."""
-    outside = [*page.held.outside, *_outside_below(page)]
+    outside = [*page.directory.outside, *_outside_below(page)]
     if outside:
         shown = ", ".join(map(str, outside[:5]))
         raise ImageReadError(
@@ -145,14 +145,14 @@ def _check_space(page: Page, bits: int) -> None:
 
 def _outside_below(page: Page) -> list[int]:
     """Tags of the EXIF and GPS directories whose values lie behind the end of the file."""
-    found: list[int] = []
+    outside: list[int] = []
     for pointer in (tags.EXIF_IFD, tags.GPS_IFD):
         for start in page.numbers(pointer)[:1]:
             try:
-                found += tags.directory(page.data, start, page.layout).outside
+                outside += tags.directory(page.data, start, page.layout).outside
             except (ValueError, struct.error):
-                found.append(pointer)
-    return found
+                outside.append(pointer)
+    return outside
 
 
 def _decode(page: Page, index: int) -> NDArray[Any]:
@@ -161,7 +161,7 @@ def _decode(page: Page, index: int) -> NDArray[Any]:
     if page.number(PHOTOMETRIC) == INK:
         # libtiff would turn ink into RGB itself, blind to the profile: hide what it is
         patched = bytearray(data)
-        start = page.held.entries[PHOTOMETRIC].start
+        start = page.directory.entries[PHOTOMETRIC].start
         struct.pack_into(f"{page.layout.order}H", patched, start, RGB)
         data = bytes(patched)
     samples = planes(imagecodecs.tiff_decode(data, index))
@@ -179,17 +179,17 @@ def _channels(page: Page, samples: NDArray[Any]) -> tuple[NDArray[Any], int]:
     """Colour channels and at most one alpha channel; and the kind of that alpha (0: none)."""
     if page.number(PHOTOMETRIC) == PALETTE:
         return _look_up(page, samples[..., 0]), 0
-    wanted = CHANNELS[MODELS[page.number(PHOTOMETRIC)]]
-    if samples.shape[2] < wanted:
+    count = CHANNELS[MODELS[page.number(PHOTOMETRIC)]]
+    if samples.shape[2] < count:
         raise ImageReadError(
-            f"want {wanted} samples per pixel, got {samples.shape[2]}; the file is damaged"
+            f"want {count} samples per pixel, got {samples.shape[2]}; the file is damaged"
         )
-    if samples.shape[2] == wanted:
+    if samples.shape[2] == count:
         return samples, 0
     alpha = page.number(EXTRA, UNASSOCIATED)  # some writers forget to name it
     if alpha in (ASSOCIATED, UNASSOCIATED):
-        return samples[..., : wanted + 1], alpha
-    return samples[..., :wanted], 0
+        return samples[..., : count + 1], alpha
+    return samples[..., :count], 0
 
 
 def _look_up(page: Page, indices: NDArray[Any]) -> NDArray[np.uint16]:
@@ -210,24 +210,24 @@ def _iim(page: Page) -> bytes | None:
 
 def _lost(page: Page, channels: int) -> tuple[str, ...]:
     """What the page holds and nothing here carries, in words."""
-    found = ["Photoshop layers"] if page.raw(LAYERS) else []
+    parts = ["Photoshop layers"] if page.raw(LAYERS) else []
     if tags.in_photoshop(page.raw(PHOTOSHOP) or b"")[1]:
-        found.append("Photoshop resources such as paths")
+        parts.append("Photoshop resources such as paths")
     if page.number(PHOTOMETRIC) != PALETTE and channels < page.number(SAMPLES, 1):
-        found.append(f"{page.number(SAMPLES, 1) - channels} further channels")
+        parts.append(f"{page.number(SAMPLES, 1) - channels} further channels")
     known = LAYOUT | DESCRIPTION
-    private = [str(tag) for tag in page.held.entries if tag >= 32768 and tag not in known]
-    return (*found, *([f"TIFF tags {', '.join(private[:8])}"] if private else []))
+    private = [str(tag) for tag in page.directory.entries if tag >= 32768 and tag not in known]
+    return (*parts, *([f"TIFF tags {', '.join(private[:8])}"] if private else []))
 
 
 def _description(page: Page) -> bytes | None:
     """What the file says about the picture, as an EXIF block."""
     layout = page.layout
     try:
-        found = tags.tree(page.data, page.held.start, layout, only=DESCRIPTION)
+        tree = tags.tree(page.data, page.directory.start, layout, only=DESCRIPTION)
     except (ValueError, struct.error):
         return None
-    return tags.block_of(found, order=layout.order) if found else None
+    return tags.block_of(tree, order=layout.order) if tree else None
 
 
 def write_tiff(samples: NDArray[Any], model: Model, metadata: Metadata) -> bytes:

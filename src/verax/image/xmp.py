@@ -137,9 +137,9 @@ def without_companions(packet: bytes) -> tuple[bytes, tuple[str, ...]]:
         "a depth map": r"depthmap",
     }
     text = packet.decode("utf-8", "replace")
-    found = tuple(part for part, sign in names.items() if re.search(sign, text, re.IGNORECASE))
+    parts = tuple(part for part, sign in names.items() if re.search(sign, text, re.IGNORECASE))
     gone = remove(document, announces) + remove(document, shows_the_old_picture)
-    return (packet_of(document), found) if gone else (packet, ())
+    return (packet_of(document), parts) if gone else (packet, ())
 
 
 def merged(packet: bytes | None, extension: bytes) -> bytes | None:
