@@ -71,7 +71,7 @@ def deviation(
         return _foreign(look.registration, look.canvas, {**entries, **(extra or {})})
     entries = framing_entries(photo, generated, alignment.registration, look.canvas)
     blocks, geometry = alignment.blocks, alignment.geometry
-    entries |= geometry_entries(geometry, size, len(blocks.points) / blocks.asked)
+    entries |= geometry_entries(geometry, size, len(blocks.points) / blocks.total)
     entries |= motion_entries(blocks, geometry, size)
     changed, mask = find_objects(look.pair, size)
     if finder is not None:
@@ -115,9 +115,9 @@ def _foreign(registration: Registration, canvas: str, entries: dict[str, Entry])
 
 def motion_entries(blocks: Blocks, geometry: Global | str, size: Size) -> dict[str, Entry]:
     """What blocks moved beyond the global geometry."""
-    coverage = len(blocks.points) / blocks.asked
+    coverage = len(blocks.points) / blocks.total
     lost = 1 - len(blocks.points) / max(blocks.able, 1)
-    entries = {"blocks_lost": Entry(lost, "share", confidence=blocks.able / blocks.asked)}
+    entries = {"blocks_lost": Entry(lost, "share", confidence=blocks.able / blocks.total)}
     hidden = f"only {coverage:.0%} of the photo's blocks were found again"
     objection = (
         geometry if isinstance(geometry, str) else hidden if coverage < LEAST_COVERAGE else ""

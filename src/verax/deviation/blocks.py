@@ -46,7 +46,7 @@ class Blocks:
         moved: (N, 2) displacement (dx, dy) of their content in the generated picture.
         weight: (N,) confidence, 0..1.
         cell: (N,) number of the bootstrap cell.
-        asked: how many blocks the photo has.
+        total: how many blocks the photo has.
         able: how many of them have structure that could tell a move.
         share: (N,) share of the scene that is nearest to each block, sums to 1.
     """
@@ -55,7 +55,7 @@ class Blocks:
     moved: Floats
     weight: Floats
     cell: NDArray[np.intp]
-    asked: int
+    total: int
     able: int
     share: Floats
 
@@ -151,15 +151,15 @@ def _share_of_scene(centres: Floats, points: Floats, moved: Floats, photo: Size)
 
 def content_at(points: Floats, rest: Floats, registration: Registration, base: Matrix) -> Floats:
     """Where the photo's points are in the generated picture, on the photo's scale."""
-    seen = points + rest
+    lookup = points + rest
     if registration.field is not None:
-        x, y = seen.T
+        x, y = lookup.T
         local = [
             map_coordinates(registration.field[..., axis], (y, x), order=1, mode="nearest")
             for axis in (0, 1)
         ]
-        seen = seen + np.stack(local, 1)
-    return map_points(base, map_points(invert(registration.matrix), seen))
+        lookup = lookup + np.stack(local, 1)
+    return map_points(base, map_points(invert(registration.matrix), lookup))
 
 
 def find_leftover(photo: Image, warped: Warped, chance: float) -> Leftover:
@@ -168,10 +168,10 @@ def find_leftover(photo: Image, warped: Warped, chance: float) -> Leftover:
     `chance` is the coherence that pictures of other scenes reach (`chance_coherence`).
     """
     channels = _channels(photo)
-    flow, agreed, seen = _settle(channels, _channels(warped.pixels), warped.valid)
+    flow, agreed, overlap = _settle(channels, _channels(warped.pixels), warped.valid)
     inside = (np.abs(flow) < LARGEST_LEFTOVER * max(agreed.shape)).all(axis=2)
     held = _held_both_ways(channels)
-    shown = blur(seen, _window(agreed))
+    shown = blur(overlap, _window(agreed))
     floor = max(MIN_COHERENCE, chance)
     sure = np.clip((agreed - floor) / max(1 - floor, 0.05), 0, 1)
     weight = np.asarray(sure * (shown > 0.9) * inside * held, np.float32)
@@ -231,10 +231,10 @@ def _settle(first: Map, second: Map, valid: Map) -> tuple[Map, Map, Map]:
     flow = np.zeros((*first.shape[:2], 2), np.float32)
     for _ in range(ROUNDS):
         moved = cv2.remap(second, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR)
-        seen = cv2.remap(valid, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR)
-        agreed = np.clip(coherence(first, moved, seen, window), 0.05, 1)
-        flow = np.clip(flow + _step(first, moved, seen * agreed**2, window), -limit, limit)
-    return flow, np.asarray(agreed, np.float32), np.asarray(seen, np.float32)
+        overlap = cv2.remap(valid, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR)
+        agreed = np.clip(coherence(first, moved, overlap, window), 0.05, 1)
+        flow = np.clip(flow + _step(first, moved, overlap * agreed**2, window), -limit, limit)
+    return flow, np.asarray(agreed, np.float32), np.asarray(overlap, np.float32)
 
 
 def _step(first: Map, moved: Map, weight: Map, window: float) -> Map:

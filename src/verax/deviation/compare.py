@@ -41,13 +41,13 @@ class AlignedPair:
 
     Attributes:
         photo, prior: (h, w, 3).
-        seen: (h, w) bool, pixels that the prior shows.
+        overlap: (h, w) bool, pixels that the prior shows.
         scale: working px per photo px.
     """
 
     photo: Image
     prior: Image
-    seen: NDArray[np.bool_]
+    overlap: NDArray[np.bool_]
     scale: float
 
     @property
@@ -64,9 +64,9 @@ def working_size(photo: Image) -> tuple[int, int]:
 
 def pair(photo: Image, aligned: Warped, scale: float) -> AlignedPair:
     """The pair of a photo and a prior that are both on the working grid."""
-    seen = cv2.erode((aligned.valid > 0.99).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    overlap = cv2.erode((aligned.valid > 0.99).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     first, second = (np.asarray(np.clip(p, 0, 1), np.float32) for p in (photo, aligned.pixels))
-    return AlignedPair(first, second, seen, scale)
+    return AlignedPair(first, second, overlap, scale)
 
 
 def clipped(image: Image) -> NDArray[np.bool_]:
@@ -121,11 +121,11 @@ def compare(photo: Image, generated: Image, registration: Registration | None = 
     registration = registration or register(photo, generated)
     canvas = canvas_kind(photo, generated, registration)
     small = working_size(photo)
-    alignment, seen = None, registration
+    alignment, best = None, registration
     if registration.usable:
         alignment = align(photo, generated, registration, canvas)
-        seen = alignment.registration
-    warped = on_grid(seen, generated, size_of(photo), small)
+        best = alignment.registration
+    warped = on_grid(best, generated, size_of(photo), small)
     both = pair(resize(photo, small), warped, small[0] / size_of(photo)[0])
     return Look(photo, generated, registration, canvas, both, alignment)
 
@@ -202,8 +202,8 @@ def _local_field(
     points = (np.stack([x, y], 1) + 0.5) * ratio - 0.5
     rest = flow.reshape(-1, 2) * ratio
     # both looked up in the generated picture: f with inverse(matrix) @ (p + f) = where p is seen
-    seen = content_at(points, rest, registration, np.eye(3))
-    field = (map_points(matrix, seen) - points).reshape(height, width, 2)
+    sources = content_at(points, rest, registration, np.eye(3))
+    field = (map_points(matrix, sources) - points).reshape(height, width, 2)
     square = (field**2).sum(axis=2, keepdims=True)
     doubt = (DOUBT_PX * float(ratio.max())) ** 2
     shrunk = np.asarray(field * square / (square + doubt), np.float32)

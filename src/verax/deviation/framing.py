@@ -59,7 +59,7 @@ class Global:
 def fit_global(blocks: Blocks, size: Size, rng: np.random.Generator) -> Global | str:
     """The homography through the blocks, or why none can be told."""
     if len(blocks.points) < MIN_BLOCKS:
-        return f"only {len(blocks.points)} of {blocks.asked} blocks were found again"
+        return f"only {len(blocks.points)} of {blocks.total} blocks were found again"
     if (np.std(blocks.points, axis=0) / np.array(size)).min() < MIN_SPREAD:
         return "the blocks that were found again lie too close together"
     unit, normals, sides = _equations(blocks, size)

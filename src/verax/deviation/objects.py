@@ -55,7 +55,7 @@ def find_objects(
     for kind, together in kinds.items():
         changes += [_describe(regions, m, m, kind, None, ratio) for m in _things(together)]
     on_pair = cv2.resize(
-        _grown(changed, MARGIN), pair.seen.shape[::-1], interpolation=cv2.INTER_NEAREST
+        _grown(changed, MARGIN), pair.overlap.shape[::-1], interpolation=cv2.INTER_NEAREST
     )
     return tuple(sorted(changes, key=lambda change: -change.area)), on_pair > 0
 

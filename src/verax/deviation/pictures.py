@@ -31,8 +31,8 @@ LEGIBLE_PX = 560  # smaller pictures are enlarged, so that lines and letters can
 
 def overlay(pair: AlignedPair) -> Image:
     """Photo in red, registered prior in green and blue: grey where both agree."""
-    photo, prior = (_spread(plane, pair.seen) for plane in pair.luma)
-    shown = np.where(pair.seen, prior, 0)
+    photo, prior = (_spread(plane, pair.overlap) for plane in pair.luma)
+    shown = np.where(pair.overlap, prior, 0)
     return from_uint8(_enlarged(to_uint8(np.dstack([photo, shown, shown])))[0])
 
 
@@ -46,7 +46,7 @@ def motion_field(pair: AlignedPair, blocks: Blocks) -> Image:
     for start, step in zip(points, moved, strict=True):
         end = start + factor * step
         cv2.arrowedLine(picture, _px(start), _px(end), RED, 1, cv2.LINE_AA, tipLength=0.3)
-    text = f"arrows enlarged {factor:.1f} times; {len(points)} of {blocks.asked} blocks"
+    text = f"arrows enlarged {factor:.1f} times; {len(points)} of {blocks.total} blocks"
     return _captioned(picture, text)
 
 
@@ -66,7 +66,7 @@ def object_picture(pair: AlignedPair, objects: tuple[ObjectChange, ...]) -> Imag
     What moved has its box where it was in the photo, and where it is in the prior.
     """
     sides = []
-    shown = np.where(pair.seen[..., None], pair.prior, NOT_SHOWN).astype(np.float32)
+    shown = np.where(pair.overlap[..., None], pair.prior, NOT_SHOWN).astype(np.float32)
     for image, after in ((pair.photo, False), (shown, True)):
         side, scale = _enlarged(to_uint8(image))
         for change in objects:
@@ -82,9 +82,9 @@ def object_picture(pair: AlignedPair, objects: tuple[ObjectChange, ...]) -> Imag
     )
 
 
-def _spread(plane: Map, seen: NDArray[np.bool_]) -> Map:
+def _spread(plane: Map, overlap: NDArray[np.bool_]) -> Map:
     """The plane's own darkest and lightest parts as black and white."""
-    low, high = np.quantile(plane[seen], (0.02, 0.98)) if seen.any() else (0.0, 1.0)
+    low, high = np.quantile(plane[overlap], (0.02, 0.98)) if overlap.any() else (0.0, 1.0)
     return np.asarray(np.clip((plane - low) / max(float(high - low), 1e-3), 0, 1), np.float32)
 
 
@@ -96,7 +96,7 @@ def _enlarged(levels: Levels) -> tuple[Levels, int]:
 
 def _faint(pair: AlignedPair) -> tuple[Levels, int]:
     """The photo in light grey to draw on, and how much it was enlarged."""
-    grey = 0.35 + 0.6 * _spread(luma(pair.photo), pair.seen)
+    grey = 0.35 + 0.6 * _spread(luma(pair.photo), pair.overlap)
     return _enlarged(to_uint8(np.dstack([grey] * 3)))
 
 

@@ -56,16 +56,16 @@ class Regions:
 
 def changed_regions(pair: AlignedPair) -> Regions:
     """Connected regions that tone and small misplacement do not explain."""
-    scale = min(1.0, SIDE_PX / max(pair.seen.shape))
-    size = (round(pair.seen.shape[1] * scale), round(pair.seen.shape[0] * scale))
+    scale = min(1.0, SIDE_PX / max(pair.overlap.shape))
+    size = (round(pair.overlap.shape[1] * scale), round(pair.overlap.shape[0] * scale))
     photo, prior = (_lab(resize(p, size)) for p in (pair.photo, pair.prior))
-    seen = resize(pair.seen.astype(np.float32), size) > 0.99
-    expected = in_the_light_of(photo, prior, seen)
+    overlap = resize(pair.overlap.astype(np.float32), size) > 0.99
+    expected = in_the_light_of(photo, prior, overlap)
     # what clips in the prior's light has not changed
     ways = [_apart(prior, colours) for colours in (expected, as_shown(expected))]
-    apart = np.asarray(np.minimum(*ways) * seen, np.float32)
-    typical = float(np.median(apart[seen])) if seen.any() else 0.0
-    spread = 1.4826 * float(np.median(np.abs(apart[seen] - typical))) if seen.any() else 0.0
+    apart = np.asarray(np.minimum(*ways) * overlap, np.float32)
+    typical = float(np.median(apart[overlap])) if overlap.any() else 0.0
+    spread = 1.4826 * float(np.median(np.abs(apart[overlap] - typical))) if overlap.any() else 0.0
     strength = apart / max(LEAST_DELTA_E, typical + SIGMAS * spread)
     return Regions(_regions(strength, size), np.asarray(strength, np.float32), expected, prior)
 
@@ -189,7 +189,7 @@ def gradients(lab: Map) -> Map:
     return np.dstack(parts)
 
 
-def in_the_light_of(photo: Map, prior: Map, seen: NDArray[np.bool_]) -> Map:
+def in_the_light_of(photo: Map, prior: Map, overlap: NDArray[np.bool_]) -> Map:
     """The photo's Lab colours as the prior would show them, (h, w, 3).
 
     One polynomial for the picture, then corrections that vary with place and lightness, in rounds
@@ -204,19 +204,19 @@ def in_the_light_of(photo: Map, prior: Map, seen: NDArray[np.bool_]) -> Map:
         ],
         axis=2,
     )
-    weight = seen.astype(np.float32)
+    weight = overlap.astype(np.float32)
     ridge = 1e-5 * weight.sum() * np.eye(terms.shape[2])
     expected = photo
     for _ in range(ROUNDS):
-        x, y = terms[seen].astype(np.float64), prior[seen].astype(np.float64)
-        weighted = x * weight[seen][:, None]
+        x, y = terms[overlap].astype(np.float64), prior[overlap].astype(np.float64)
+        weighted = x * weight[overlap][:, None]
         expected = np.asarray(
             terms @ np.linalg.solve(weighted.T @ x + ridge, weighted.T @ y), np.float32
         )
         expected = expected + _by_place_and_lightness(prior - expected, photo[..., 0], weight)
         apart = np.linalg.norm(prior - expected, axis=2)
-        scale = max(1.4826 * float(np.median(apart[seen])), 1.0)
-        weight = seen * np.clip(1 - (apart / (4 * scale)) ** 2, 0, 1).astype(np.float32) ** 2
+        scale = max(1.4826 * float(np.median(apart[overlap])), 1.0)
+        weight = overlap * np.clip(1 - (apart / (4 * scale)) ** 2, 0, 1).astype(np.float32) ** 2
     return expected
 
 

@@ -54,8 +54,8 @@ def band_entries(pair: AlignedPair, exclude: NDArray[np.bool_]) -> dict[str, Ent
     side = 2 * AROUND_CLIPPED_PX + 1
     hidden = (clipped(pair.photo) | clipped(pair.prior)).astype(np.uint8)
     hidden = cv2.dilate(hidden, np.ones((side, side), np.uint8))
-    seen = (pair.seen & ~exclude & (hidden == 0)).astype(np.float32)
-    if seen.mean() < MIN_SEEN:
+    overlap = (pair.overlap & ~exclude & (hidden == 0)).astype(np.float32)
+    if overlap.mean() < MIN_SEEN:
         note = "too little of the photo is shown by the prior and not clipped"
         lost = {name: unknown("share", note) for name in names.values()}
         return {
@@ -65,7 +65,7 @@ def band_entries(pair: AlignedPair, exclude: NDArray[np.bool_]) -> dict[str, Ent
         }
     photo, prior = pair.luma
     floor = noise_level(photo)
-    coherences = {o: _coherence(photo, prior, seen, o, floor) for o in OCTAVES_PX}
+    coherences = {o: _coherence(photo, prior, overlap, o, floor) for o in OCTAVES_PX}
     entries = {names[o]: c for o, c in coherences.items()}
     described = [
         o for o in OCTAVES_PX if (v := coherences[o].value) is not None and 1 - v >= DESCRIBED
@@ -75,32 +75,32 @@ def band_entries(pair: AlignedPair, exclude: NDArray[np.bool_]) -> dict[str, Ent
         if described
         else unknown("px", "the prior describes the photo at no scale")
     )
-    entries["structure_residual"] = _linear_residual(photo, prior, seen)
+    entries["structure_residual"] = _linear_residual(photo, prior, overlap)
     return entries
 
 
-def _coherence(photo: Map, prior: Map, seen: Map, octave: int, noise: float) -> Entry:
+def _coherence(photo: Map, prior: Map, overlap: Map, octave: int, noise: float) -> Entry:
     """1 - correlation in one band, over the area that has structure; noise sets the doubt."""
     first, second = (blur(p, octave / 2) - blur(p, octave) for p in (photo, prior))
-    agreed, var_a, var_b = local_correlation(first, second, seen, 4.0 * octave)
+    agreed, var_a, var_b = local_correlation(first, second, overlap, 4.0 * octave)
     if octave == OCTAVES_PX[0]:
         for dx, dy in product((-LEFT_OVER_PX, 0, LEFT_OVER_PX), repeat=2):
-            agreed = np.maximum(agreed, _displaced(first, second, seen, (dx, dy), 4.0 * octave))
+            agreed = np.maximum(agreed, _displaced(first, second, overlap, (dx, dy), 4.0 * octave))
     expected = noise * 0.28 / max(octave / 2, 0.5)  # noise left in this band
     power = np.sqrt(var_a * var_b)
-    weight = seen * power / (power + FAINT_BAND**2 + 9 * expected**2)
+    weight = overlap * power / (power + FAINT_BAND**2 + 9 * expected**2)
     total = float(weight.sum())
     if total <= 0:
         return unknown("share", "no structure at this scale")
     value = 1 - float((agreed * weight).sum()) / total
-    signal = float((np.sqrt(var_a) * seen).sum() / seen.sum())
+    signal = float((np.sqrt(var_a) * overlap).sum() / overlap.sum())
     confidence = signal**2 / (signal**2 + expected**2 + 1e-12)
     if confidence < 0.2:
         return unknown("share", "the photo's noise hides this scale")
     return Entry(max(0.0, value), "share", confidence=confidence)
 
 
-def _displaced(one: Map, other: Map, seen: Map, step: tuple[float, float], window: float) -> Map:
+def _displaced(one: Map, other: Map, overlap: Map, step: tuple[float, float], window: float) -> Map:
     """Local correlation of two bands, the second displaced by (dx, dy)."""
     matrix = np.array([[1, 0, step[0]], [0, 1, step[1]]], np.float32)
     size = other.shape[1], other.shape[0]
@@ -108,35 +108,35 @@ def _displaced(one: Map, other: Map, seen: Map, step: tuple[float, float], windo
         other, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
     )
     both, square_a, square_b = (
-        wide_blur(a * b * seen, window) for a, b in ((one, moved), (one, one), (moved, moved))
+        wide_blur(a * b * overlap, window) for a, b in ((one, moved), (one, one), (moved, moved))
     )
     return np.asarray(both / np.maximum(np.sqrt(square_a * square_b), FLAT), np.float32)
 
 
-def _linear_residual(photo: Map, prior: Map, seen: Map) -> Entry:
+def _linear_residual(photo: Map, prior: Map, overlap: Map) -> Entry:
     """Share of the prior's local variance that is no linear function of the photo."""
     first, second = blur(photo, 1.0), blur(prior, 1.0)
-    agreed, _, var_b = local_correlation(first, second, seen, LINEAR_WINDOW_PX)
-    weight = var_b * seen
+    agreed, _, var_b = local_correlation(first, second, overlap, LINEAR_WINDOW_PX)
+    weight = var_b * overlap
     total = float(weight.sum())
     if total <= 0:
         return unknown("share", "the prior is flat")
     return Entry(max(0.0, 1 - float((agreed**2 * weight).sum()) / total), "share")
 
 
-def local_correlation(one: Map, other: Map, seen: Map, window: float) -> tuple[Map, Map, Map]:
+def local_correlation(one: Map, other: Map, overlap: Map, window: float) -> tuple[Map, Map, Map]:
     """In Gaussian windows: signed correlation, variance of `one`, variance of `other`.
 
     The correlation is 1 where one of them is flat: there is nothing to disagree about.
     """
-    weight = np.maximum(wide_blur(seen, window), 1e-6)
+    weight = np.maximum(wide_blur(overlap, window), 1e-6)
     mean_a, mean_b = (
-        wide_blur(one * seen, window) / weight,
-        wide_blur(other * seen, window) / weight,
+        wide_blur(one * overlap, window) / weight,
+        wide_blur(other * overlap, window) / weight,
     )
-    var_a = np.maximum(wide_blur(one * one * seen, window) / weight - mean_a**2, 0)
-    var_b = np.maximum(wide_blur(other * other * seen, window) / weight - mean_b**2, 0)
-    both = wide_blur(one * other * seen, window) / weight - mean_a * mean_b
+    var_a = np.maximum(wide_blur(one * one * overlap, window) / weight - mean_a**2, 0)
+    var_b = np.maximum(wide_blur(other * other * overlap, window) / weight - mean_b**2, 0)
+    both = wide_blur(one * other * overlap, window) / weight - mean_a * mean_b
     size = np.sqrt(var_a * var_b)
     agreed = np.where(size > FLAT, both / np.maximum(size, FLAT), 1)
     return np.asarray(np.clip(agreed, -1, 1), np.float32), var_a, var_b
@@ -169,7 +169,7 @@ def gradient(plane: Map) -> Gradient:
 def edge_entries(pair: AlignedPair, exclude: NDArray[np.bool_]) -> dict[str, Entry]:
     """Shares of invented and of lost edges; pixels in `exclude` are left to other entries."""
     photo, prior = (gradient(plane) for plane in pair.luma)
-    places = pair.seen & ~exclude
+    places = pair.overlap & ~exclude
     gain = _regional_gain(photo, prior)
     visible = gain * prior.length > NOISE_SIGMAS * photo.noise  # the photo would show it
     invented = _unsupported(prior, photo, places & visible)
@@ -184,8 +184,8 @@ def unsupported_edges(pair: AlignedPair) -> tuple[NDArray[np.bool_], NDArray[np.
     """Maps of invented and of lost edge pixels, for pictures."""
     photo, prior = (gradient(plane) for plane in pair.luma)
     visible = _regional_gain(photo, prior) * prior.length > NOISE_SIGMAS * photo.noise
-    invented = edge_pixels(prior) & pair.seen & visible & ~_support(prior, photo)
-    return invented, edge_pixels(photo) & pair.seen & ~_support(photo, prior)
+    invented = edge_pixels(prior) & pair.overlap & visible & ~_support(prior, photo)
+    return invented, edge_pixels(photo) & pair.overlap & ~_support(photo, prior)
 
 
 def _regional_gain(photo: Gradient, prior: Gradient) -> Map:
@@ -264,9 +264,9 @@ def _entry(counts: tuple[float, float, int], note: str) -> Entry:
 
 def keypoint_entries(pair: AlignedPair, exclude: NDArray[np.bool_]) -> dict[str, Entry]:
     """Share of the photo's corners with no corner of the prior within 1, 2 and 4 px."""
-    photo = _corners(pair.luma[0], pair.seen & ~exclude, KEYPOINTS, 0.02, KEYPOINT_APART_PX)
+    photo = _corners(pair.luma[0], pair.overlap & ~exclude, KEYPOINTS, 0.02, KEYPOINT_APART_PX)
     # many more are allowed in the prior: which corner ranks where is not the question
-    prior = _corners(pair.luma[1], pair.seen, 6 * KEYPOINTS, 0.002, 2)
+    prior = _corners(pair.luma[1], pair.overlap, 6 * KEYPOINTS, 0.002, 2)
     names = {t: f"keypoints_lost_{t}px" for t in (1, 2, 4)}
     if len(photo) < 20 or len(prior) < 20:
         note = "one of the pictures has too few corners"
@@ -280,7 +280,7 @@ def keypoint_entries(pair: AlignedPair, exclude: NDArray[np.bool_]) -> dict[str,
 
 
 def _corners(
-    plane: Map, seen: NDArray[np.bool_], count: int, quality: float, apart_px: int
+    plane: Map, overlap: NDArray[np.bool_], count: int, quality: float, apart_px: int
 ) -> NDArray[np.float32]:
     """(N, 2) corners of the locally normalised picture, strongest first."""
     window = NEIGHBOURHOOD * max(plane.shape)
@@ -292,6 +292,6 @@ def _corners(
         count,
         quality,
         apart_px,
-        mask=seen.astype(np.uint8),
+        mask=overlap.astype(np.uint8),
     )
     return np.zeros((0, 2), np.float32) if corners is None else corners.reshape(-1, 2)

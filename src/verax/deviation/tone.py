@@ -32,8 +32,8 @@ def tone_entries(
     pair: AlignedPair, exclude: NDArray[np.bool_]
 ) -> tuple[dict[str, Entry], SceneState]:
     """Tone entries and the scene state in words; pixels in `exclude` have no say."""
-    pair = replace(pair, seen=pair.seen & ~exclude)
-    if pair.seen.mean() < 0.05:
+    pair = replace(pair, overlap=pair.overlap & ~exclude)
+    if pair.overlap.mean() < 0.05:
         note = "the prior shows too little of the photo"
         names = (
             "colour_difference",
@@ -43,43 +43,46 @@ def tone_entries(
         )
         units = ("ΔE00", "ΔE00", "EV", "share")
         return {n: unknown(u, note) for n, u in zip(names, units, strict=True)}, "same"
-    photo, prior, seen = _small(pair)
-    difference = _delta_e(photo, prior, seen)
-    fitted = _delta_e(np.clip(photo @ fit_colour(photo, prior, seen), 0, 1), prior, seen)
-    exposure = _exposure(photo, prior, seen)
-    before, after = (float(clipped(p)[pair.seen].mean()) for p in (pair.photo, pair.prior))
+    photo, prior, overlap = _small(pair)
+    difference = _delta_e(photo, prior, overlap)
+    fitted = _delta_e(np.clip(photo @ fit_colour(photo, prior, overlap), 0, 1), prior, overlap)
+    exposure = _exposure(photo, prior, overlap)
+    before, after = (float(clipped(p)[pair.overlap].mean()) for p in (pair.photo, pair.prior))
     entries = {
         "colour_difference": Entry(difference, "ΔE00"),
         "colour_difference_fitted": Entry(min(fitted, difference), "ΔE00"),
         "exposure_shift_ev": Entry(exposure, "EV"),
         "clipped_share": Entry(after - before, "share"),
     }
-    return entries, scene_state(pair.photo, pair.prior, pair.seen)
+    return entries, scene_state(pair.photo, pair.prior, pair.overlap)
 
 
 def _small(pair: AlignedPair) -> tuple[Image, Image, NDArray[np.bool_]]:
     """Both pictures, small, without thin lines and blurred, and what is seen of them."""
-    scale = min(1.0, SMALL_SIDE_PX / max(pair.seen.shape))
-    size = (max(8, round(pair.seen.shape[1] * scale)), max(8, round(pair.seen.shape[0] * scale)))
+    scale = min(1.0, SMALL_SIDE_PX / max(pair.overlap.shape))
+    size = (
+        max(8, round(pair.overlap.shape[1] * scale)),
+        max(8, round(pair.overlap.shape[0] * scale)),
+    )
     sigma = BLUR * max(size)
     photo, prior = (
         blur(cv2.medianBlur(cv2.resize(p, size, interpolation=cv2.INTER_AREA), THIN_PX), sigma)
         for p in (pair.photo, pair.prior)
     )
-    seen = cv2.resize(pair.seen.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.99
-    return np.clip(photo, 0, 1), np.clip(prior, 0, 1), seen
+    overlap = cv2.resize(pair.overlap.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.99
+    return np.clip(photo, 0, 1), np.clip(prior, 0, 1), overlap
 
 
-def fit_colour(photo: Image, prior: Image, seen: NDArray[np.bool_]) -> NDArray[np.float32]:
+def fit_colour(photo: Image, prior: Image, overlap: NDArray[np.bool_]) -> NDArray[np.float32]:
     """(3, 3) least-squares colour matrix: photo @ matrix is about prior."""
-    x, y = photo[seen].astype(np.float64), prior[seen].astype(np.float64)
+    x, y = photo[overlap].astype(np.float64), prior[overlap].astype(np.float64)
     ridge = 1e-4 * len(x)
     left = x.T @ x + ridge * np.eye(3)
     return np.asarray(np.linalg.solve(left, x.T @ y + ridge * np.eye(3)), np.float32)
 
 
-def _delta_e(one: Image, other: Image, seen: NDArray[np.bool_]) -> float:
-    return float(deltaE_ciede2000(rgb2lab(one), rgb2lab(other))[seen].mean())
+def _delta_e(one: Image, other: Image, overlap: NDArray[np.bool_]) -> float:
+    return float(deltaE_ciede2000(rgb2lab(one), rgb2lab(other))[overlap].mean())
 
 
 def _light(image: Image) -> Map:
@@ -87,10 +90,10 @@ def _light(image: Image) -> Map:
     return np.asarray(to_linear(image) @ LUMA_709, np.float32)
 
 
-def _exposure(photo: Image, prior: Image, seen: NDArray[np.bool_]) -> float:
+def _exposure(photo: Image, prior: Image, overlap: NDArray[np.bool_]) -> float:
     """Median of the change of light, in stops."""
     first, second = (np.maximum(_light(p), DARKEST) for p in (photo, prior))
-    return float(np.median(np.log2(second / first)[seen]))
+    return float(np.median(np.log2(second / first)[overlap]))
 
 
 def level_entries(pair: AlignedPair) -> dict[str, Entry]:

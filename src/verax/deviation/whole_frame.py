@@ -71,10 +71,10 @@ def over_the_frame(
     places = (map_points(geometry.matrix, _grid(size)) - centre) / half
     moved = _predict(field, places)
     ends = places * half + centre + moved
-    seen = ((ends > BORDER_PX) & (ends < np.array(size) - 1 - BORDER_PX)).all(axis=1)
-    if seen.sum() < ACROSS:
+    overlap = ((ends > BORDER_PX) & (ends < np.array(size) - 1 - BORDER_PX)).all(axis=1)
+    if overlap.sum() < ACROSS:
         return geometry
-    places, moved = places[seen], moved[seen]
+    places, moved = places[overlap], moved[overlap]
     project = _projection(places, moved)
     amounts = project @ moved.T.ravel()
     scatter = rng.multivariate_normal(amounts, _covariance(field, places, project), DRAWS)

@@ -255,9 +255,7 @@ def _has_sensor_data(data: bytes, layout: TagLayout, offset: int, depth: int) ->
     (kind, *_) = tags.numbers(data, directory.entries.get(PHOTOMETRIC), layout) or (0,)
     if kind in SENSOR or (DNG_VERSION in directory.entries and kind in SENSOR):
         return True
-    below = (
-        tags.numbers(data, directory.entries.get(SUB_DIRECTORIES), layout)[:8] if depth < 1 else ()
-    )
+    below = () if depth else tags.numbers(data, directory.entries.get(SUB_DIRECTORIES), layout)[:8]
     return any(_has_sensor_data(data, layout, child, depth + 1) for child in below)
 
 

@@ -95,8 +95,8 @@ def _exif(exif: bytes) -> tuple[bytes | None, list[str]]:
     gone: list[str] = []
     try:
         layout = tags.layout_of(block)
-        kept = _tree_without(tags.tree(block, layout.first, layout), layout.order, gone)
-        return tags.block_of(kept, order=layout.order), gone
+        tree = _tree_without(tags.tree(block, layout.first, layout), layout.order, gone)
+        return tags.block_of(tree, order=layout.order), gone
     except (ValueError, struct.error):
         return None, []
 

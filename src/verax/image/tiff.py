@@ -89,12 +89,12 @@ def main_page(data: bytes) -> tuple[int, Page]:
     """Index and tags of the one page that is no thumbnail, pyramid level or mask."""
     layout = tags.layout_of(data)
     full: list[tuple[int, Page]] = []
-    offset, seen = layout.first, set[int]()
-    while offset and offset not in seen and len(seen) < MOST_PAGES:
-        seen.add(offset)
+    offset, offsets = layout.first, set[int]()
+    while offset and offset not in offsets and len(offsets) < MOST_PAGES:
+        offsets.add(offset)
         page = Page(data, layout, tags.directory(data, offset, layout))
         if not page.number(SUBFILE) & 5 and page.number(OLD_SUBFILE, 1) != 2:
-            full.append((len(seen) - 1, page))
+            full.append((len(offsets) - 1, page))
         offset = page.directory.following
     check_frames(len(full))
     if not full:
