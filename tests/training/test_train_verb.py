@@ -1,5 +1,7 @@
+import json
 import re
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 import toy
@@ -34,7 +36,15 @@ def test_from_photos_to_a_network_file(verax, tmp_path):
 
     trained = verax("train", config, "--data", data, "--seed", 3, "-o", tmp_path / "run")
     exported = verax("export", tmp_path / "run" / "checkpoint.pt", "-o", tmp_path / "net.onnx")
+    listed = json.loads(
+        verax("restorers", tmp_path / "run", tmp_path / "net.onnx", "--json").output
+    )
 
+    assert [entry["good_for"] for entry in listed["your files"]] == [
+        "detail network of `verax train`",
+        "detail network of `verax export`",
+    ]
+    assert all(Path(entry["file"]).is_file() for entry in listed["embedded networks of `network`"])
     assert "detail network, 2 steps" in trained.output
     assert "float16 weights" in exported.output
     assert (tmp_path / "net.onnx").is_file()
