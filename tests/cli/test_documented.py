@@ -93,13 +93,14 @@ def folder(tmp_path, scene, pair, service, monkeypatch):
     """A folder with what the pages speak of, and a service that bills play money."""
     photo, prior = (images.read(path).pixels for path in pair)
     small = [np.ascontiguousarray(picture[:96, :128]) for picture in (photo, scene, prior)]
-    for name in ("photo.jpg", "photos/a.jpg", "demo/photo.png", "print.jpg"):
+    for name in ("photo.jpg", "photos/a.jpg", "demo/photo.png"):
         put(tmp_path / name, photo)
     for name in ("made-by-chat.png", "priors/a.png", "demo/prior.png"):
         put(tmp_path / name, prior)
     put(tmp_path / "truth.png", scene)
     put(tmp_path / "mask.png", np.ones_like(photo))
-    put(tmp_path / "print.jpg", shot_of_a_print(scene))
+    for name in ("print.jpg", "shot.jpg"):
+        put(tmp_path / name, shot_of_a_print(scene))
     for name in ("pairs", "checked"):
         for role, picture in zip(("input", "target", "generated"), small, strict=True):
             put(tmp_path / name / role / "a.png", picture)
@@ -128,6 +129,13 @@ def shot_of_a_print(scene):
     table[46:50, 56:364] = table[250:254, 56:364] = 0.95
     table[46:254, 56:60] = table[46:254, 360:364] = 0.95
     return table
+
+
+def hole_in(photo):
+    """A mask with a small white place."""
+    mask = np.zeros_like(photo)
+    mask[20:30, 20:40] = 1
+    return mask
 
 
 def published(folder, small):
@@ -159,6 +167,8 @@ def test_every_command_of_a_page_runs_as_printed(page, folder, service):
         if Path(words[0]).name != "verax":
             held_against_the_repository(words)
             continue
+        if "holes.png" in words:  # drawn on the print that the line before has made
+            put(folder / "holes.png", hole_in(images.read(folder / "print.jpg").pixels))
         words = [service.base_url if word == LOCAL else word for word in words[1:]]
         target = words[words.index(">") + 1] if ">" in words else None
         told = run(words[: words.index(">")] if target else words)

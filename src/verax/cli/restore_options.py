@@ -14,7 +14,7 @@ POLL_S = 30.0
 Photos = Annotated[
     list[Path],
     typer.Argument(
-        metavar="PHOTO... [PRIOR]",
+        metavar="PHOTO",
         show_default=False,
         help="Photo, folder or pattern. A second picture of the same scene is its prior.",
     ),
