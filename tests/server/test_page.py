@@ -103,6 +103,7 @@ def test_every_stop_of_the_dial_shows_the_file_of_that_fidelity(http, photo, pri
         shares = list(stop["trust"].values())
 
         assert np.abs(shown[-1] - file).max() <= 0.5 / 255
+        assert stop["faces"] == []
         assert list(stop["trust"]) == ["photo", "confirmed", "light", "generated"]
         assert sum(shares) == pytest.approx(1, abs=1e-4)  # float16 shares
         assert trust == pytest.approx(np.array(shares) @ TRUST_COLOURS, abs=1)

@@ -265,6 +265,29 @@ def test_a_hole_is_painted_and_filled_on_a_telephone(browser, server, files):
         clear(page)
 
 
+def test_every_face_stands_beside_the_photos_own(browser, server, tmp_path):
+    from skimage import data
+
+    face = images.from_uint8(np.ascontiguousarray(data.astronaut()[:256, 96:352]))
+    for name, picture in (("her.png", face * 0.4), ("chat.png", face)):
+        picture = np.asarray(picture, np.float32)
+        (tmp_path / name).write_bytes(images.encode(picture, format="png"))
+    with opened(browser, server, viewport=DESKTOP) as page:
+        choose(page, tmp_path, photo="her.png")
+        page.click("#go")
+        shown(page)
+        done(page)
+        captions = page.locator(".face-row figcaption").all_inner_texts()
+        assert captions == ["photo", "generated picture", "restoration", "trust map"]
+        assert "still your photo's face" in page.locator("#faces").inner_text()
+        page.locator("#dial").fill("100")
+        page.wait_for_selector("#dial-note:empty", state="attached")
+        assert page.locator(".face img[src]").count() == 4
+        no_serious_fault(page)
+        page.click("#result-close")
+        clear(page)
+
+
 def test_the_page_lies_under_a_path_of_its_own(browser, files, tmp_path):
     with serving(tmp_path / "home", "--root-path", "/verax") as (address, _):
         root = address.removesuffix("/verax")

@@ -46,8 +46,8 @@ OWN_HEADERS = {
 HTML, CSS, JS, WEBP = "text/html", "text/css", "text/javascript", "image/webp"
 NAMES = {
     "": HTML, "page.css": CSS, "page.js": JS, "server.js": JS, "store.js": JS, "choose.js": JS,
-    "restore.js": JS, "outbox.js": JS, "otherwise.js": JS, "result.js": JS, "brush.js": JS,
-    "generate.js": JS, "sizes.js": JS,
+    "restore.js": JS, "outbox.js": JS, "otherwise.js": JS, "faces.js": JS, "result.js": JS,
+    "brush.js": JS, "generate.js": JS, "sizes.js": JS,
     "before.webp": WEBP, "after.webp": WEBP,
 }  # fmt: skip
 
@@ -85,7 +85,7 @@ async def picture(request: Request) -> Response:
 
 
 async def stop(request: Request) -> Response:
-    """GET /page/history/{id}/stop?fidelity=: the shares and the names of the pictures there.
+    """GET /page/history/{id}/stop?fidelity=: shares, faces and the names of the pictures there.
 
     They are made when they are first wanted.
     """
@@ -97,18 +97,18 @@ async def stop(request: Request) -> Response:
     context, client, kept = whose(request)
     entry = _finished(kept, request)
     end = history.of_stop(fidelity)
-    shares = entry / f"shares{end}.json"
-    if end and not shares.is_file():
+    source = entry / (f"stop{end}.json" if end else "result.json")
+    if not source.is_file():
         order = await run_in_threadpool(partial(order_of, context, entry, fidelity=fidelity))
         await in_turn(context.service.local, client, work.restore_stop, order)
-    source = shares if end else entry / "result.json"
     told = await run_in_threadpool(history.read_json, source)
     return json_response(
         {
             "fidelity": fidelity,
             "restoration": f"restoration{end}",
             "trust_map": f"trust{end}",
-            "trust": told if end else told["trust"],
+            "trust": told["trust"],
+            "faces": told.get("faces", []),
         }
     )
 

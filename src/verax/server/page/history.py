@@ -48,6 +48,7 @@ UNDO_S = 600.0
 SENT = (
     "photo",
     "prior",
+    "answer-0",
     "mask",
     "only",
     "request.json",

@@ -183,6 +183,7 @@ async def _changes(
                 path.unlink(missing_ok=True)
     changes: dict[str, Any] = {} if task is None else {"task": task}
     if "prior" in fresh:  # what a model made is not asked for again
+        (entry / "answer-0").unlink(missing_ok=True)
         changes |= {"model": None, "upstream_model": None, "cost_usd": None, "notices": []}
     return changes
 

@@ -120,7 +120,7 @@ def _write_file(order: PageOrder) -> None:
 
 
 def restore_stop(order: PageOrder) -> None:
-    """The same file with what the page shows of it: picture, trust map, shares."""
+    """The same file with what the page shows of it: picture, trust map, shares, faces."""
     limited(_restore_stop, LIMIT_S, order)
 
 
@@ -133,8 +133,9 @@ def _restore_stop(order: PageOrder) -> None:
     stop = of_stop(order.fidelity)
     images.write(order.folder / f"restoration{stop}.png", made.restoration.pixels)
     images.write(order.folder / f"trust{stop}.png", trust_picture(made.restoration.trust))
-    # last: where the shares are, the pictures are
-    write_json(order.folder / f"shares{stop}.json", made.record()["trust"])
+    record = made.record()
+    # last: where the record is, the pictures are
+    write_json(order.folder / f"stop{stop}.json", {n: record[n] for n in ("trust", "faces")})
 
 
 def _make_file(order: PageOrder) -> "Made":

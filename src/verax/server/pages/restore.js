@@ -29,6 +29,7 @@ function submit(event) {
   wanted = items.length === 1 ? items[0].id : null; // of many, none is in the way of the others
   trouble("");
   byId("history-title").scrollIntoView({ block: "center" });
+  byId("intro").open = false;
   post(items);
   showHistory();
 }

@@ -1,5 +1,6 @@
 /* One restoration: pictures in the compare viewer, the fidelity dial, what changed, downloads, other wishes. */
 
+import { tellFaces } from "./faces.js";
 import { startOtherwise, tellOtherwise } from "./otherwise.js";
 import { announce, askJson, byId, forgetPictures, make, pictureAddress, save, trouble } from "./server.js";
 
@@ -55,6 +56,7 @@ export function showResult(entry, { focus = true } = {}) {
   byId("dial-box").hidden = !entry.dial;
   tellChanges(entry);
   tellShares(stop.trust);
+  tellFaces(entry, stop);
   tellAbout(entry);
   tellOtherwise(entry);
   byId("save-note").textContent = "";
@@ -151,6 +153,7 @@ function showPictures(entry) {
 /** The default as an entry itself tells it. */
 const firstStop = (entry) => ({
   percent: DEFAULT, restoration: "restoration", trust_map: "trust",
+  faces: entry.faces,
   trust: entry.trust || { photo: 1, confirmed: 0, light: 0, generated: 0 },
 });
 
@@ -169,6 +172,7 @@ async function takeStop() {
     stop = { percent, ...told };
     byId("dial-note").textContent = "";
     tellShares(stop.trust);
+    tellFaces(shown, stop);
     showPictures(shown);
     announce("The picture at " + percent + " percent is shown");
   } catch (error) {
