@@ -130,3 +130,11 @@ def test_no_rain_falls_on_white_paper(level):
         cv2.putText(page, "no rain falls on paper", (20, row), 0, 0.4, (25, 25, 25), 1)
 
     assert diagnose(images.from_uint8(page))["rain"].sure == 0
+
+
+def test_heavy_rain_before_a_bright_sky_is_rain(photo):
+    bright = (0.75 + 0.25 * photo).astype(np.float32)
+    wet = degrade.apply(bright, degrade.Degradation("rain", 0.9, 3))
+
+    assert diagnose(bright)["rain"].sure == 0
+    assert diagnose(wet)["rain"].sure > 0.5
