@@ -28,7 +28,7 @@ COMMANDS = {
     "restore, with a report": "restore photo.png --prior prior.png -o r.png --report sheets",
     "register": "register photo.png prior.png",
     "measure": "measure photo.png prior.png --reference truth.png --report changes",
-    "score": "score photo.png truth.png --metric psnr --metric ms_ssim --metric fsim --metric niqe",
+    "score": "score photo.png truth.png --metrics psnr,ms_ssim,fsim,niqe",
     "bench run, 8 items": f"{RUN} -o {{run}}",
     "bench report": "bench report {run} -o report.html",
     "bench export": "bench export {run} tables-{run}",

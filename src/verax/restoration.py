@@ -78,13 +78,13 @@ class Restoration:
     def record(self) -> dict[str, Any]:
         """As JSON: what was used, how far it is trusted, how long it took."""
         shares = self.trust.reshape(-1, len(CLASSES)).mean(0, dtype=np.float64)
-        explanation, found, damage = self.explanation, self.registration, self.filled.damage
+        explanation, registration, damage = self.explanation, self.registration, self.filled.damage
         coloured = self.coloured
         return {
             "width": int(self.result.shape[1]),
             "height": int(self.result.shape[0]),
             "prior": self.prior,
-            "registration": None if found is None else found.record(),
+            "registration": None if registration is None else registration.record(),
             "trust": {name: float(share) for name, share in zip(CLASSES, shares, strict=True)},
             "explanation": None if explanation is None else explanation.record(),
             "filled": float(self.filled.mask.mean()),

@@ -77,9 +77,9 @@ def test_a_shown_recipe_reads_back_as_the_same_recipe(verax, tmp_path, name):
 
 
 def test_a_shown_recipe_says_what_every_setting_means(verax):
-    from verax.training.recipes import Recipe
+    from verax.training.recipes import TrainingRecipe
 
     shown = verax("train", "--recipe", "cpu", "--network", "tone", "--show").output
 
     lines = dict(re.findall(r"^\[?(\w+).*?  # (.+)$", shown, re.MULTILINE))
-    assert [field.name for field in fields(Recipe) if not lines.get(field.name)] == []
+    assert [field.name for field in fields(TrainingRecipe) if not lines.get(field.name)] == []

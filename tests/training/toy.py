@@ -7,7 +7,7 @@ import numpy as np
 
 from verax import image as images
 from verax.restorers.nafnet import Shape
-from verax.training.recipes import Recipe
+from verax.training.recipes import TrainingRecipe
 
 TINY = Shape(unshuffle=2, widths=(8, 16), blocks=1, middle=1)
 TINY_TONE = Shape(unshuffle=4, widths=(8, 16), blocks=1, middle=1)
@@ -32,7 +32,7 @@ def folder(path, count=3, size=(72, 96)):
 
 def recipe(data, **changes):
     """A run of seconds."""
-    base = Recipe(
+    base = TrainingRecipe(
         data=(str(data),),
         mix={"noise": 1.0, "clean": 0.2},
         shape=TINY,

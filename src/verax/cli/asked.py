@@ -34,7 +34,7 @@ HELD_PIXELS = 64_000_000  # of photos and answers held from asking to restoring:
 class Batching:
     """Whether to go through the Batch API, and how often to look whether it has ended."""
 
-    wanted: bool = False
+    on: bool = False
     poll_s: float = 30.0
 
 
@@ -63,26 +63,26 @@ class Asker:
 
         What went wrong with one photo waits in `failed` until that photo's turn.
         """
-        batches = self.counter.desk.batches() if self.batching.wanted else None
+        batches = self.counter.desk.batches() if self.batching.on else None
         go_on = True
         for start in range(0, len(photos), AT_ONCE):
-            asked = list(self._asked(photos[start : start + AT_ONCE]))
-            requests = [asking.request for _, asking in asked]
-            notices = [notice for _, asking in asked for notice in asking.notices]
-            go_on = not asked or self.counter.announce(requests, notices)
-            if not go_on or not asked:
+            batch = list(self._requests_of(photos[start : start + AT_ONCE]))
+            requests = [asking.request for _, asking in batch]
+            notices = [notice for _, asking in batch for notice in asking.notices]
+            go_on = not batch or self.counter.announce(requests, notices)
+            if not go_on or not batch:
                 continue
             if batches is not None:
                 batches.submit(requests)
                 continue
             answers = self.counter.desk.call_all(requests)
-            for (path, _), answer in zip(asked, answers, strict=True):
+            for (path, _), answer in zip(batch, answers, strict=True):
                 if isinstance(answer, VeraxError):
                     self.failed[path] = answer
                 elif self._has_room(answer.decoded_pixels):
                     self.answers[path] = answer
         if batches is not None and go_on:
-            batches.run([], poll_s=self.batching.poll_s, report=told)
+            batches.run([], poll_s=self.batching.poll_s, report=print_status)
         return go_on
 
     def prior(self, path: Path) -> "GeneratedPrior":
@@ -111,7 +111,7 @@ class Asker:
         photos = sum(one.photo.width * one.photo.height for one in self.opened.values())
         return photos + pixels + sum(a.decoded_pixels for a in self.answers.values()) <= HELD_PIXELS
 
-    def _asked(self, photos: Sequence[Path]) -> "Iterator[tuple[Path, Asking]]":
+    def _requests_of(self, photos: Sequence[Path]) -> "Iterator[tuple[Path, Asking]]":
         """What is asked for each photo; each is looked at, encoded and hashed once."""
         for path in photos:
             try:
@@ -137,29 +137,29 @@ class Asker:
         asking = generated.plan(opened.photo, desk.client, wishes)
         if self._has_room(opened.photo.width * opened.photo.height):
             self.opened[path] = opened
-        return replace(asking, request=plain(asking.request)) if self.batching.wanted else asking
+        return replace(asking, request=plain(asking.request)) if self.batching.on else asking
 
 
 @contextmanager
 def asker(terms: Terms, wishes: "Wishes", batching: Batching) -> Iterator[Asker]:
     """An asker with its journal open."""
     with counter_of(terms) as counter:
-        if batching.wanted:
+        if batching.on:
             counter = replace(counter, desk=counter.desk.batched())
         yield Asker(counter, wishes, batching)
 
 
-def opened_answer(asked: "GeneratedPrior") -> "Opened":
+def opened_answer(prior: "GeneratedPrior") -> "Opened":
     """The prior that a service gave, with its file as it came."""
     from verax import image as images
     from verax.making import Opened
     from verax.provenance.signing import SourceFile
 
-    source = SourceFile(asked.data, "the generated picture")
-    return Opened(images.from_array(asked.pixels, name="the generated picture"), source)
+    source = SourceFile(prior.data, "the generated picture")
+    return Opened(images.from_array(prior.pixels, name="the generated picture"), source)
 
 
-def told(batch: "Batch") -> None:
+def print_status(batch: "Batch") -> None:
     print(f"batch {batch.service_id}: {batch.status}", file=sys.stderr)
 
 
@@ -181,7 +181,7 @@ class BenchAsker:
             requests = [asking.request for asking in planned]
             notices = [notice for asking in planned for notice in asking.notices]
             go_on = self.counter.announce(requests, notices)
-            if go_on and self.batching.wanted:
+            if go_on and self.batching.on:
                 self._send(requests)
         return go_on
 
@@ -209,7 +209,7 @@ class BenchAsker:
         """How long the call took; None through a batch, whose time says nothing."""
         journal = self.counter.desk.journal
         call = journal.records.newest(asking.request.fingerprint())
-        if call is None or call.ended is None or self.batching.wanted:
+        if call is None or call.ended is None or self.batching.on:
             return None
         return call.ended - call.started
 
@@ -228,11 +228,11 @@ class BenchAsker:
             repeat_index=work.repeat,
         )
         asking = generated.plan(Photo(photo), self.counter.desk.client, wishes)
-        return replace(asking, request=plain(asking.request)) if self.batching.wanted else asking
+        return replace(asking, request=plain(asking.request)) if self.batching.on else asking
 
     def _send(self, requests: "list[EditRequest]") -> None:
         batches = self.counter.desk.batches()
-        batches.run(requests, poll_s=self.batching.poll_s, report=told)
+        batches.run(requests, poll_s=self.batching.poll_s, report=print_status)
 
 
 @contextmanager
@@ -241,6 +241,6 @@ def bench_asker(terms: Terms, batching: Batching, folder: Path) -> Iterator[Benc
     name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]
     run = terms.run or f"bench-{folder.name}-{name}"
     with counter_of(replace(terms, run=run)) as counter:
-        if batching.wanted:
+        if batching.on:
             counter = replace(counter, desk=counter.desk.batched())
         yield BenchAsker(counter, batching)

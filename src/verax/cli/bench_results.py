@@ -199,8 +199,8 @@ def export(
     from verax.report.results import read
 
     with opened(folder) as record:
-        made = write(read(record), output, plots=plots)
-    print(f"{len(made)} files in {output}")
+        files = write(read(record), output, plots=plots)
+    print(f"{len(files)} files in {output}")
 
 
 def compare(
@@ -212,22 +212,22 @@ def compare(
     from verax.report.results import compare_runs, read
 
     with opened(first) as a, opened(second) as b:
-        found = compare_runs(read(a), read(b))
+        comparison = compare_runs(read(a), read(b))
     if as_json:
-        print(json.dumps(asdict(found)))
+        print(json.dumps(asdict(comparison)))
         return
     print(
         f"{'task':16}{'line':28}{'metric':14}{'A':>9}{'B':>9}{'B - A':>9}{'p':>8}{'pictures':>10}"
     )
-    for d in found.differences:
+    for d in comparison.differences:
         p_value = f"{d.p_adjusted:8.3f}" if d.comparison else f"{'–':>8}"
         means = f"{d.mean_a:9.3f}{d.mean_b:9.3f}{d.mean_b - d.mean_a:+9.3f}"
         print(f"{d.task:16}{d.label:28}{d.metric:14}{means}{p_value}{d.n:10}")
-    for change, n in found.outcome_changes.items():
+    for change, n in comparison.outcome_changes.items():
         print(f"{n} items: {change}")
-    print(f"only in A: {found.only_a} items; only in B: {found.only_b}")
-    if found.other_protocols:
-        print(f"not compared, since their protocols differ: {found.other_protocols} scores")
+    print(f"only in A: {comparison.only_a} items; only in B: {comparison.only_b}")
+    if comparison.other_protocols:
+        print(f"not compared, since their protocols differ: {comparison.other_protocols} scores")
     print("p: paired over scenes, Holm-adjusted over all lines")
 
 
@@ -256,10 +256,10 @@ def release(
     from verax.report.release import release as write
 
     with opened(folder) as record:
-        made = write(record, output, licence=licence)
+        release = write(record, output, licence=licence)
     print(
-        f"{len(made.published)} pictures published, {len(made.withheld)} withheld for their "
-        f"licence, {len(made.without_output)} items without a picture; {output}/README.md"
+        f"{len(release.published)} pictures published, {len(release.withheld)} withheld for their "
+        f"licence, {len(release.without_output)} items without a picture; {output}/README.md"
     )
-    for why in sorted({row["licence"] or "none stated, see --licence" for row in made.withheld}):
+    for why in sorted({row["licence"] or "none stated, see --licence" for row in release.withheld}):
         print(f"withheld: {why}")

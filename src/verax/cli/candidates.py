@@ -50,7 +50,7 @@ def arrived(
 
 def write_all(
     target: Path,
-    found: Sequence[Candidate],
+    candidates: Sequence[Candidate],
     judges: "Mapping[str, Judge]",
     *,
     origin: "Origin | None",
@@ -62,8 +62,8 @@ def write_all(
     """
     from verax.priors.ranking import rank
 
-    ranking = rank([c.pixels for c in found], judges if len(found) > 1 else {})
-    best = [replace(found[i], scores=_plain(ranking.scores[i])) for i in ranking.order]
+    ranking = rank([c.pixels for c in candidates], judges if len(candidates) > 1 else {})
+    best = [replace(candidates[i], scores=_plain(ranking.scores[i])) for i in ranking.order]
     files = []
     for number, candidate in enumerate(best, 1):
         path = target if number == 1 else target.with_stem(f"{target.stem}-{number}")

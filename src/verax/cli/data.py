@@ -108,11 +108,11 @@ def _fetch_one(
 
     file = fetching.file_name(address)
     with httpx2.Client(timeout=60.0) as client:
-        found = fetching.download(
+        sha256 = fetching.download(
             address, folder / file, client=client, tell=tell, sha256=entry.sha256.get(file, "")
         )
     checked = "as stated" if entry.sha256.get(file) else "the makers state none"
-    print(f"{file}: SHA-256 {found} ({checked})", file=sys.stderr)
+    print(f"{file}: SHA-256 {sha256} ({checked})", file=sys.stderr)
     if file.lower().endswith(".zip"):
         print(f"{file}: {fetching.unpack(folder / file, folder)} files unpacked", file=sys.stderr)
 

@@ -55,8 +55,8 @@ def models(
     if refresh:
         dates = connect(settings, today=today).shutdown_dates()
         images_api.store_facts(settings.home, images_api.DATES, name, dates)
-    told = images_api.load_facts(settings.home, images_api.DATES, name)
-    known = catalog.models(changes=settings.home, ends=told)
+    dates = images_api.load_facts(settings.home, images_api.DATES, name)
+    known = catalog.models(changes=settings.home, ends=dates)
     day = catalog.checked(changes=settings.home)
     if as_json:
         rows = [catalog.as_json(m) | extras(m, today) for m in known.values()]
@@ -110,17 +110,17 @@ def sizes(model: "Model") -> str:
 
 def prices(model: "Model") -> str:
     """Quality with its price at SHOWN_SIZE, cheapest first."""
-    found = picture_prices(model)
+    usd_by_quality = picture_prices(model)
     marked = " (counts of another model)" if model.output_assumed else ""
-    return " ".join(f"{quality} {usd:.4f}" for quality, usd in found.items()) + marked
+    return " ".join(f"{quality} {usd:.4f}" for quality, usd in usd_by_quality.items()) + marked
 
 
 def picture_prices(model: "Model") -> dict[str, float]:
     from verax.catalog.models import picture_usd
 
     known = {*model.output_grid, *model.output_table}
-    found = {q: picture_usd(model, q, SHOWN_SIZE) for q in model.qualities if q in known}
-    return {quality: usd for quality, usd in found.items() if usd is not None}
+    usd_by_quality = {q: picture_usd(model, q, SHOWN_SIZE) for q in model.qualities if q in known}
+    return {quality: usd for quality, usd in usd_by_quality.items() if usd is not None}
 
 
 def extras(model: "Model", today: date) -> dict[str, Any]:
@@ -147,14 +147,14 @@ def probe(
         requests = probing.requests(counter.desk.client, model)
         if not counter.announce([request for request in requests.values() if request]):
             return
-        found = probing.probe(requests, counter.desk.call, today=counter.desk.client.today)
+        verdicts = probing.probe(requests, counter.desk.call, today=counter.desk.client.today)
         home, service = counter.desk.settings.home, counter.desk.client.name
         known = images_api.load_facts(home, images_api.PROBES, service)
-        images_api.store_facts(home, images_api.PROBES, service, known | {model: found})
+        images_api.store_facts(home, images_api.PROBES, service, known | {model: verdicts})
     if as_json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(verdicts, indent=2))
         return
-    for what, verdict in found.items():
+    for what, verdict in verdicts.items():
         print(f"{what:8}{verdict}")
 
 

@@ -46,11 +46,11 @@ def sentence(record: dict[str, Any]) -> str:
     if record["prior"] == "none":
         return _alone(record)
     if record["prior"] == "unused":
-        found = record["registration"]
+        registration = record["registration"]
         known = " If you know that it shows this scene, add --accept-prior."
         return (
-            f"The prior was left out: {found['reason']}. The photo is restored without it."
-            f"{known if found['placed'] == 'undecided' else ''}"
+            f"The prior was left out: {registration['reason']}. The photo is restored without it."
+            f"{known if registration['placed'] == 'undecided' else ''}"
         )
     shares, explanation = record["trust"], record["explanation"]
     done = "" if explanation is None else _done(record)
@@ -97,8 +97,8 @@ def _done(record: dict[str, Any]) -> str:
 
 def _mended(record: dict[str, Any], kinds: Sequence[str] = ()) -> list[str]:
     """The faults that are sure enough to have been mended; of `kinds` where they are named."""
-    found = record["faults"]["kinds"]
-    return [k for k, one in found.items() if one["sure"] >= SURE and (not kinds or k in kinds)]
+    by_kind = record["faults"]["kinds"]
+    return [k for k, one in by_kind.items() if one["sure"] >= SURE and (not kinds or k in kinds)]
 
 
 def _in_words(removed: Sequence[str], done: Sequence[str]) -> str:
@@ -113,12 +113,12 @@ def _in_words(removed: Sequence[str], done: Sequence[str]) -> str:
 def figures(record: dict[str, Any]) -> list[str]:
     """The numbers behind the sentence."""
     lines = [f"{record['width']}x{record['height']}, {record['seconds']:.1f} s"]
-    found, shares = record["registration"], record["trust"]
-    if found is not None:
-        lines.append(f"registration: {found['reason']}")
+    registration, shares = record["registration"], record["trust"]
+    if registration is not None:
+        lines.append(f"registration: {registration['reason']}")
         lines.append(
-            f"p = {found['p_value']:.3g}, coverage {found['coverage']:.0%}, "
-            f"canvas {found['canvas']}"
+            f"p = {registration['p_value']:.3g}, coverage {registration['coverage']:.0%}, "
+            f"canvas {registration['canvas']}"
         )
         lines.append(
             f"from the photo {shares['photo']:.0%}, confirmed by both {shares['confirmed']:.0%}, "

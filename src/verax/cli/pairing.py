@@ -24,11 +24,11 @@ def pictures_in(folder: Path, *, recursive: bool = False) -> list[Path]:
         raise InputError(f"{folder}: want a folder of pictures, there is none; check the path")
     if not recursive:
         return sorted(p for p in folder.iterdir() if is_picture_name(p))
-    found = []
+    pictures = []
     for here, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(here, name) for name in names if is_picture_name(name)]
-    return sorted(found)
+        pictures += [Path(here, name) for name in names if is_picture_name(name)]
+    return sorted(pictures)
 
 
 def expand(arguments: Sequence[Path], *, recursive: bool = False) -> tuple[list[Path], bool]:
@@ -43,10 +43,10 @@ def expand(arguments: Sequence[Path], *, recursive: bool = False) -> tuple[list[
     for argument in arguments:
         if argument.is_dir():
             several = True
-            found = pictures_in(argument, recursive=recursive)
-            if not found:
+            pictures = pictures_in(argument, recursive=recursive)
+            if not pictures:
                 raise InputError(f"{argument}: want a folder with pictures, found none in it")
-            photos += found
+            photos += pictures
         elif not argument.exists() and any(sign in argument.name for sign in "*?["):
             several = True
             photos += glob(argument)
@@ -61,14 +61,14 @@ def glob(pattern: Path) -> list[Path]:
     Hidden files, such as macOS puts beside others, are left out unless the pattern asks for them.
     """
     hidden = pattern.name.startswith(".")
-    found = sorted(
+    pictures = sorted(
         p
         for p in pattern.parent.glob(pattern.name)
         if p.is_file() and (hidden or not p.name.startswith("."))
     )
-    if not found:
+    if not pictures:
         raise InputError(f"{pattern}: no file fits this pattern")
-    return found
+    return pictures
 
 
 def by_stem(*folders: Path) -> tuple[dict[str, Path], ...]:
@@ -85,10 +85,10 @@ def partners(places: Mapping[Path, Path], folder: Path, *, deep: bool = False) -
     """
     others = {p.relative_to(folder): p for p in pictures_in(folder, recursive=deep)}
     key = common_key([str(place) for place in places.values()], [str(place) for place in others])
-    found = {key(str(place)): other for place, other in others.items()}
-    if len(found) < len(others):
+    by_key = {key(str(place)): other for place, other in others.items()}
+    if len(by_key) < len(others):
         by_name(folder)
-    pairs = {p: found[key(str(at))] for p, at in places.items() if key(str(at)) in found}
+    pairs = {p: by_key[key(str(at))] for p, at in places.items() if key(str(at)) in by_key}
     if not pairs:
         raise InputError(
             f"{folder}: want priors that are named like the photos, found none among its "

@@ -34,19 +34,19 @@ def straighten(
     ring = corners_of(corners) if corners is not None else find_corners(shot.pixels)
     result = straightened(shot, ring, border=border)
     images.write(target, result.pixels, like=result)
-    found = [[round(float(value), 1) for value in point] for point in ring]
+    points = [[round(float(value), 1) for value in point] for point in ring]
     record = {
         "photo": str(photo),
         "output": str(target),
         "width": result.width,
         "height": result.height,
-        "corners": found,
+        "corners": points,
     }
     if as_json:
         print(json.dumps(record, ensure_ascii=False))
     else:
         print(f"{target}  {result.width}x{result.height}")
-        print("corners " + " ".join(f"{x:g},{y:g}" for x, y in found))
+        print("corners " + " ".join(f"{x:g},{y:g}" for x, y in points))
 
 
 def corners_of(text: str) -> "Corners":

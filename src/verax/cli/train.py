@@ -12,7 +12,7 @@ import typer
 from verax.errors import InputError, VeraxError, choose, missing_extra
 
 if TYPE_CHECKING:
-    from verax.training.recipes import Recipe
+    from verax.training.recipes import TrainingRecipe
 
 EMBEDDED = {
     "tone": "haze, darkness, colour casts and water, of the whole photo; tells the faults",
@@ -84,7 +84,7 @@ def _write(checkpoint: Path, output: Path) -> None:
 
 def _recipes(
     config: Path | None, recipe: str | None, data: tuple[str, ...], network: str
-) -> list[tuple[str, "Recipe"]]:
+) -> list[tuple[str, "TrainingRecipe"]]:
     from verax.training import recipes
 
     if (config is None) == (recipe is None):
@@ -98,7 +98,7 @@ def _recipes(
     return [("", recipes.read(config, data))]
 
 
-def _with_bar(recipe: "Recipe", folder: Path) -> Any:  # noqa: ANN401  # loop.Trained needs torch
+def _with_bar(recipe: "TrainingRecipe", folder: Path) -> Any:  # noqa: ANN401  # loop.Trained needs torch
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from verax.training.loop import train as run
@@ -121,11 +121,13 @@ def _with_bar(recipe: "Recipe", folder: Path) -> Any:  # noqa: ANN401  # loop.Tr
 
 
 def meanings() -> dict[str, str]:
-    """What the settings of a recipe mean, by name, from the words of `Recipe` itself."""
-    from verax.training.recipes import Recipe
+    """What the settings of a recipe mean, by name, from the words of `TrainingRecipe` itself."""
+    from verax.training.recipes import TrainingRecipe
 
-    found = re.findall(r"^ {8}([\w, ]+): ((?:.|\n {12})+)", Recipe.__doc__ or "", re.MULTILINE)
-    return {name: " ".join(words.split()) for names, words in found for name in names.split(", ")}
+    entries = re.findall(
+        r"^ {8}([\w, ]+): ((?:.|\n {12})+)", TrainingRecipe.__doc__ or "", re.MULTILINE
+    )
+    return {name: " ".join(words.split()) for names, words in entries for name in names.split(", ")}
 
 
 def _toml(settings: dict[str, Any], words: Mapping[str, str]) -> str:

@@ -89,8 +89,8 @@ def program() -> str:
     here = Path(sys.argv[0])
     if here.name != "verax":  # python -m verax
         return f"{sys.executable} -m verax"
-    found = shutil.which("verax")
-    return "verax" if found and Path(found).samefile(here) else os.path.relpath(here)
+    installed = shutil.which("verax")
+    return "verax" if installed and Path(installed).samefile(here) else os.path.relpath(here)
 
 
 PORT = 8900  # where `--gateway test` looks for it

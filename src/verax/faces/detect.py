@@ -54,12 +54,12 @@ def find_faces(picture: Image) -> tuple[Face, ...]:
         np.asarray(answer[0], np.float32) for answer in network().run(None, {"input": planes})
     )
     step = np.array([STRIDE * width / size[0], STRIDE * height / size[1]])
-    found = [
+    faces = [
         face_at(row, column, float(heat[0, row, column]), (log_size, offset, points), step)
         for row, column in np.argwhere(heat[0] > SURE)
     ]
     apart: list[Face] = []
-    for face in sorted(found, key=lambda face: -face.score):
+    for face in sorted(faces, key=lambda face: -face.score):
         if all(overlap(face, other) < OVERLAP for other in apart):
             apart.append(face)
     return tuple(apart)

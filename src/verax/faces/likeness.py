@@ -91,8 +91,8 @@ def check_faces(
         rows, columns = around(face, 0.0)
         own = outline((face,), photo.shape[:2])[rows, columns]
         share = float((generated[rows, columns] * own).sum() / max(float(own.sum()), 1e-6))
-        kept, given = (likeness(photo, picture, face) for picture in (restored, prior))
-        checks.append(FaceCheck(face, kept, given, share))
+        of_result, of_prior = (likeness(photo, picture, face) for picture in (restored, prior))
+        checks.append(FaceCheck(face, of_result, of_prior, share))
     return tuple(checks)
 
 
@@ -144,15 +144,15 @@ def likeness(photo: Image, picture: Image, face: Face) -> Likeness:
         return Likeness("cannot be told")
     own, its, inside, width = same_size(photo, picture, face)
     noise = noise_of(own)
-    found, weights = [], []
+    correlations, weights = [], []
     for sigma, weight in OCTAVES:
         correlation = alike(own, its, inside, (sigma * width, REACH * width), noise)
         if correlation is not None:
-            found.append(correlation)
+            correlations.append(correlation)
             weights.append(weight)
-    if not found:
+    if not correlations:
         return Likeness("cannot be told")
-    value = float(np.average(found, weights=weights))
+    value = float(np.average(correlations, weights=weights))
     return Likeness("same" if value >= SAME else "another", value)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from verax.errors import SettingsError
 from verax.restorers.nafnet import DetailNet, ToneNet
 from verax.training.library import Library
-from verax.training.recipes import Recipe, from_dict
+from verax.training.recipes import TrainingRecipe, from_dict
 
 NAME = "checkpoint.pt"
 
@@ -29,14 +29,14 @@ class TrainingState:
     seconds: float = 0.0
 
 
-def build(recipe: Recipe) -> nn.Module:
+def build(recipe: TrainingRecipe) -> nn.Module:
     """The untrained network of a recipe; the same for the same seed."""
     torch.manual_seed(recipe.seed)
     make = {"tone": ToneNet, "detail": DetailNet}[recipe.network]
     return make(recipe.shape)
 
 
-def save(state: TrainingState, recipe: Recipe, folder: Path, library: Library) -> Path:
+def save(state: TrainingState, recipe: TrainingRecipe, folder: Path, library: Library) -> Path:
     """Write the checkpoint whole or not at all."""
     path = folder / NAME
     part = path.with_suffix(".part")
@@ -68,7 +68,7 @@ def commit() -> str:
     return done.stdout.strip()
 
 
-def load_checkpoint(path: Path) -> tuple[Recipe, dict[str, Any]]:
+def load_checkpoint(path: Path) -> tuple[TrainingRecipe, dict[str, Any]]:
     """The recipe and content of a checkpoint written by `save`."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -98,7 +98,7 @@ def _averaged(path: Path, net: nn.Module) -> dict[str, Tensor]:
     return average
 
 
-def start(recipe: Recipe, folder: Path, device: torch.device) -> TrainingState:
+def start(recipe: TrainingRecipe, folder: Path, device: torch.device) -> TrainingState:
     net = build(recipe).to(device, memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(
         net.parameters(), lr=recipe.rate, betas=(0.9, 0.99), weight_decay=recipe.weight_decay

@@ -27,7 +27,7 @@ from verax.errors import OutputError, RunError
 from verax.restorers.nafnet import DETAIL_INPUTS, TASKS
 from verax.restorers.runtime import CONTRACTS
 from verax.training.checkpoints import build, load_checkpoint
-from verax.training.recipes import Recipe
+from verax.training.recipes import TrainingRecipe
 
 OPSET = 20
 PARITY = 1e-4  # largest allowed difference to torch, of 1
@@ -77,7 +77,7 @@ def export(checkpoint: Path, path: Path) -> Exported:
     return Exported(path, len(data), precision, difference, _sizes(recipe))
 
 
-def _traced(net: nn.Module, recipe: Recipe) -> onnx.ModelProto:
+def _traced(net: nn.Module, recipe: TrainingRecipe) -> onnx.ModelProto:
     names = OUTPUTS[recipe.network]
     dynamic = {name: {2: "height", 3: "width"} for name in ("input", *names) if name != "severity"}
     example = torch.from_numpy(_example(recipe, (4, 6)))
@@ -99,7 +99,7 @@ def _traced(net: nn.Module, recipe: Recipe) -> onnx.ModelProto:
 
 
 def _narrow(
-    model: onnx.ModelProto, recipe: Recipe
+    model: onnx.ModelProto, recipe: TrainingRecipe
 ) -> tuple[onnx.ModelProto, Literal["float16 weights", "float32"]]:
     """The model with float16 weights if its answers stay the same, else as it was."""
     narrow = onnx.ModelProto()
@@ -138,7 +138,7 @@ def run(data: bytes, inputs: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     return [np.asarray(output) for output in session.run(None, {"input": inputs})]
 
 
-def _parity(data: bytes, net: nn.Module, recipe: Recipe) -> float:
+def _parity(data: bytes, net: nn.Module, recipe: TrainingRecipe) -> float:
     """Largest difference to torch over `SIZES`."""
     worst = 0.0
     for multiples in SIZES:
@@ -155,7 +155,7 @@ def _parity(data: bytes, net: nn.Module, recipe: Recipe) -> float:
 
 
 def _describe(
-    model: onnx.ModelProto, recipe: Recipe, content: dict[str, Any], precision: str
+    model: onnx.ModelProto, recipe: TrainingRecipe, content: dict[str, Any], precision: str
 ) -> None:
     weights = hashlib.sha256()
     for _, value in sorted(content["average"].items()):
@@ -177,12 +177,12 @@ def _describe(
     model.producer_name = "verax"
 
 
-def _sizes(recipe: Recipe) -> tuple[tuple[int, int], ...]:
+def _sizes(recipe: TrainingRecipe) -> tuple[tuple[int, int], ...]:
     multiple = recipe.shape.multiple
     return tuple((h * multiple, w * multiple) for h, w in SIZES)
 
 
-def _example(recipe: Recipe, multiples: tuple[int, int]) -> NDArray[np.float32]:
+def _example(recipe: TrainingRecipe, multiples: tuple[int, int]) -> NDArray[np.float32]:
     """A smooth picture with some noise, the same every time."""
     height, width = (m * recipe.shape.multiple for m in multiples)
     planes = {"tone": 3, "detail": DETAIL_INPUTS}[recipe.network]

@@ -25,7 +25,7 @@ from verax.training.checkpoints import NAME, TrainingState, save, start
 from verax.training.data import Source
 from verax.training.library import Library, load
 from verax.training.objective import draw, held_out, objective, sample_at, source_of, validate
-from verax.training.recipes import Recipe, check
+from verax.training.recipes import TrainingRecipe, check
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Trained:
     log: tuple[dict[str, Any], ...]
 
 
-def train(recipe: Recipe, folder: Path, *, report: Report = lambda line: None) -> Trained:
+def train(recipe: TrainingRecipe, folder: Path, *, report: Report = lambda line: None) -> Trained:
     """Run a recipe in `folder`, or go on with the run that lies there.
 
     Raises:
@@ -104,7 +104,9 @@ def train(recipe: Recipe, folder: Path, *, report: Report = lambda line: None) -
 class _Samples(Dataset):  # type: ignore[misc]  # torch has no types here
     """One member's samples of steps `first` and after, as a map: item i is always the same."""
 
-    def __init__(self, source: Source, recipe: Recipe, crew: Team, first: int, last: int) -> None:
+    def __init__(
+        self, source: Source, recipe: TrainingRecipe, crew: Team, first: int, last: int
+    ) -> None:
         self.source, self.recipe, self.crew = source, recipe, crew
         self.first, self.last = first, last
 
@@ -122,7 +124,7 @@ class _Run:
     """One recipe at work: what does not change while training."""
 
     def __init__(
-        self, recipe: Recipe, library: Library, folder: Path, crew: Team, report: Report
+        self, recipe: TrainingRecipe, library: Library, folder: Path, crew: Team, report: Report
     ) -> None:
         self.recipe, self.folder, self.crew, self.report = recipe, folder, crew, report
         self.library = library

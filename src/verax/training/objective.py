@@ -19,7 +19,7 @@ from verax.errors import SettingsError
 from verax.restorers.nafnet import TASKS, toned
 from verax.training.data import Sample, Source
 from verax.training.library import Library, load
-from verax.training.recipes import Recipe
+from verax.training.recipes import TrainingRecipe
 
 WINDOW = 9  # px: the photo explains a window of the restoration by one line per window
 SEED = 1_000_003  # of the held-out samples, so that every run sees the same
@@ -81,7 +81,7 @@ def _box(plane: Tensor) -> Tensor:
     return F.avg_pool2d(plane, WINDOW, stride=1)
 
 
-def possible(recipe: Recipe, library: Library) -> dict[str, float]:
+def possible(recipe: TrainingRecipe, library: Library) -> dict[str, float]:
     """The mix without real pairs that the data does not have."""
     have = {f"real:{pair.task}" for pair in library.pairs}
     mix = {k: w for k, w in recipe.mix.items() if not k.startswith("real:") or k in have}
@@ -90,12 +90,12 @@ def possible(recipe: Recipe, library: Library) -> dict[str, float]:
     return mix
 
 
-def source_of(recipe: Recipe, library: Library, *, seed: int) -> Source:
+def source_of(recipe: TrainingRecipe, library: Library, *, seed: int) -> Source:
     """Where a run's samples come from."""
     return Source(library, possible(recipe, library), seed)
 
 
-def sample_at(source: Source, recipe: Recipe, index: int) -> Sample:
+def sample_at(source: Source, recipe: TrainingRecipe, index: int) -> Sample:
     """Sample `index` of a run."""
     if recipe.network == "tone":
         return source.tone(index, recipe.batch, recipe.crop)
@@ -103,7 +103,7 @@ def sample_at(source: Source, recipe: Recipe, index: int) -> Sample:
 
 
 def objective(
-    recipe: Recipe, net: nn.Module, batch: tuple[Tensor, Tensor, Tensor]
+    recipe: TrainingRecipe, net: nn.Module, batch: tuple[Tensor, Tensor, Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Loss of a batch and its restorations (B, 3, H, W)."""
     inputs, target, known = batch
@@ -155,7 +155,7 @@ def draw(log: Sequence[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def held_out(recipe: Recipe, device: torch.device) -> list[tuple[str, Any]]:
+def held_out(recipe: TrainingRecipe, device: torch.device) -> list[tuple[str, Any]]:
     """Held-out samples, one batch of one each; empty where the data has no "val" rows."""
     try:
         library = load(recipe.data, split="val", shortest=recipe.crop)
@@ -172,7 +172,7 @@ def held_out(recipe: Recipe, device: torch.device) -> list[tuple[str, Any]]:
 
 
 def validate(
-    recipe: Recipe, net: nn.Module, batches: list[tuple[str, Any]], sheet: Path
+    recipe: TrainingRecipe, net: nn.Module, batches: list[tuple[str, Any]], sheet: Path
 ) -> dict[str, Any]:
     """Mean PSNR, and PSNR before and after by task; the pictures go into `sheet`."""
     rows: list[Tensor] = []

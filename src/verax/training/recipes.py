@@ -31,7 +31,7 @@ RAIN_MIX = {"clean": 0.06, "rain": 0.72, "real:rain": 0.14, "snow": 0.04, "noise
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class TrainingRecipe:
     """One training run.
 
     Attributes:
@@ -96,25 +96,25 @@ class Recipe:
         return plain | {"mix": dict(self.mix), "shape": asdict(self.shape)}
 
 
-_TONE = Recipe(
+_TONE = TrainingRecipe(
     "tone", mix=MappingProxyType(TONE_MIX), shape=TONE, crop=96, batch=8,
     distance="decibels", enough=32.0, severity=0.5, structure=0.0, frequency=0.0,
 )  # fmt: skip
 _DARK = replace(_TONE, mix=MappingProxyType(DARK_MIX))
-_DETAIL = Recipe(
+_DETAIL = TrainingRecipe(
     crop=96, compile=True, distance="decibels", severity=0.02, structure=0.0, frequency=0.0
 )
 _RAIN = replace(_DETAIL, mix=MappingProxyType(RAIN_MIX))
 _LARGE = Shape(widths=(40, 80, 144))  # two of this size and the others stay under 12 MB
 
 
-def _on_gpus(recipe: Recipe) -> Recipe:
+def _on_gpus(recipe: TrainingRecipe) -> TrainingRecipe:
     """The recipe with large batches for all GPUs of a machine."""
     return replace(recipe, crop=192, batch=64, workers=14, devices=0)
 
 
 # named as the files they become
-RECIPES: dict[str, dict[str, Recipe]] = {
+RECIPES: dict[str, dict[str, TrainingRecipe]] = {
     # about 2 hours on 2 cores, one of which trains
     "cpu": {
         "tone": replace(_TONE, minutes=38),
@@ -134,14 +134,14 @@ RECIPES: dict[str, dict[str, Recipe]] = {
 }
 
 
-def named(name: str, data: tuple[str, ...]) -> dict[str, Recipe]:
+def named(name: str, data: tuple[str, ...]) -> dict[str, TrainingRecipe]:
     """The runs of a named recipe on `data`, in order, by the name of the file they make."""
     runs = choose(RECIPES, name, kind="recipe")
     return {file: replace(recipe, data=data) for file, recipe in runs.items()}
 
 
-def read(path: Path, data: tuple[str, ...] = ()) -> Recipe:
-    """A recipe from a TOML file; keys are those of `Recipe`; `data` replaces its folders."""
+def read(path: Path, data: tuple[str, ...] = ()) -> TrainingRecipe:
+    """A recipe from a TOML file with the keys of `TrainingRecipe`; `data` replaces its folders."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
@@ -149,13 +149,13 @@ def read(path: Path, data: tuple[str, ...] = ()) -> Recipe:
     return from_dict(table | ({"data": data} if data else {}), name=str(path))
 
 
-def from_dict(table: Mapping[str, Any], *, name: str = "recipe") -> Recipe:
+def from_dict(table: Mapping[str, Any], *, name: str = "recipe") -> TrainingRecipe:
     """A checked recipe from plain values."""
-    known = {f.name for f in fields(Recipe)}
+    known = {f.name for f in fields(TrainingRecipe)}
     for key in table:
         if key not in known:
             raise SettingsError(f"{name}: no setting {key!r}; known: {', '.join(sorted(known))}")
-    start = _TONE if table.get("network") == "tone" else Recipe()
+    start = _TONE if table.get("network") == "tone" else TrainingRecipe()
     values = dict(table)
     try:
         if "shape" in values:
@@ -168,7 +168,7 @@ def from_dict(table: Mapping[str, Any], *, name: str = "recipe") -> Recipe:
         raise SettingsError(f"{name}: {exc}") from exc
 
 
-def check(recipe: Recipe, *, name: str = "recipe") -> Recipe:
+def check(recipe: TrainingRecipe, *, name: str = "recipe") -> TrainingRecipe:
     """The recipe itself if a run can start from it; raises SettingsError otherwise."""
     known = {"clean", *TASKS, *(f"real:{task}" for task in TASKS)}
     rule = recipe.shape.multiple * (6 if recipe.network == "tone" else 1)
