@@ -152,6 +152,8 @@ def test_a_picture_dropped_on_a_photos_line_is_its_prior(browser, server, files,
         drop(page, "#chosen li:nth-child(2)", ("any name.png", "image/png", prior))
         page.wait_for_selector("#chosen li:nth-child(2) small:has-text('with any name.png')")
         assert "no generated picture" in page.locator("#chosen li").first.inner_text()
+        for name in page.locator("#chosen .name").all():
+            assert name.bounding_box()["height"] < 40  # on one line beside its buttons
         page.get_by_role("button", name="Remove picture of two.png").click()
         assert page.locator("#chosen .thumbs img").count() == 2
         page.click("#go")
