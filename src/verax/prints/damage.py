@@ -38,6 +38,7 @@ LINE = 0.03  # least step of a line
 SCRATCH = 0.08  # length from which a line counts, share of the long side
 PIECES = 3  # patches and such lines that are damage, and no single things left out
 DUSTY = 80  # specks that are dust, and not things left out
+EASE = 0.6  # of the limits of lines, in a photo that is known to be a damaged print
 RAINY = 60  # lines that are rain or a fence, and no scratches
 FAITHFUL = 0.55  # correlation of a prior with the photo below which nothing is looked for
 ONE_WAY = 3.0  # times as much as the photo lacks of the prior by the same rules
@@ -73,7 +74,7 @@ def find_damage(photo: Image, prior: Image, seen: Plane, *, known: bool = False)
     y = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
     if faithful(y, cv2.cvtColor(prior, cv2.COLOR_RGB2GRAY)) < FAITHFUL:
         return Found(np.zeros(y.shape, bool), 0, 0, 0)
-    found = alone(photo, lit, seen)
+    found = alone(photo, lit, seen, ease=EASE if known else 1.0)
     if len(found["line"]) > RAINY:
         found["line"] = []
     if not known and is_damaged(found, y.shape):  # what a prior adds tells how freely it was drawn
@@ -100,8 +101,9 @@ def faithful(y: Plane, p: Plane) -> float:
     return float(np.median(both / np.sqrt((own + 1e-5) * (shown + 1e-5))))
 
 
-def alone(photo: Image, prior: Image, seen: Plane) -> Spots:
-    """What stands in the first picture alone, by kind: "patch", "speck" and "line"."""
+def alone(photo: Image, prior: Image, seen: Plane, *, ease: float = 1.0) -> Spots:
+    """What stands in the first picture alone, by kind: "patch", "speck" and "line"; `ease` below 1
+    takes fainter and shorter lines."""
     y, p = (cv2.cvtColor(np.clip(v, 0, 1), cv2.COLOR_RGB2GRAY) for v in (photo, prior))
     excess = beyond(y, p) * (seen > 0.99)
     window = max(3, round(AROUND * max(y.shape)))
@@ -114,9 +116,9 @@ def alone(photo: Image, prior: Image, seen: Plane) -> Spots:
             kind = kind_of(photo[box], p[box], own, y.shape)
             if kind:
                 found[kind].append((box, own))
-    for own in line_spots(y, p, seen > 0.99):
+    for own in line_spots(y, p, seen > 0.99, ease):
         box = room_around(own)
-        if stands_alone(y[box], p[box], own[box], least=LINE):
+        if stands_alone(y[box], p[box], own[box], least=ease * LINE):
             found["line"].append((box, own[box]))
     return found
 

@@ -21,15 +21,15 @@ LONG = 0.05  # least length, share of the long side
 WIDE = 4.5  # px of a crest per px of its length, at most
 
 
-def line_spots(y: Plane, p: Plane, known: Mask) -> list[Mask]:
-    """(H, W) masks of lines in luma `y` that `p` lacks."""
+def line_spots(y: Plane, p: Plane, known: Mask, ease: float = 1.0) -> list[Mask]:
+    """(H, W) masks of lines in luma `y` that `p` lacks; `ease` below 1 takes fainter ones."""
     scale = min(1.0, WORK / max(y.shape))
     size = (round(y.shape[1] * scale), round(y.shape[0] * scale))
     small = [cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in (y, p)]
     seen = cv2.resize(known.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
     found = []
     for answer in answers(*small):
-        for own in long_spots(answer * seen):
+        for own in long_spots(answer * seen, ease):
             wide = cv2.resize(own.astype(np.uint8), y.shape[::-1], interpolation=cv2.INTER_NEAREST)
             found.append(wide > 0)
     return found
@@ -68,16 +68,18 @@ def line_filters(angle: float) -> tuple[Plane, Plane]:
     return left, right
 
 
-def long_spots(answer: Plane) -> list[Mask]:
+def long_spots(answer: Plane, ease: float) -> list[Mask]:
     """Crests of an answer that are long and slender."""
-    crest = (answer > FAINT) & (answer > CREST * cv2.dilate(answer, np.ones((7, 7), np.uint8)))
+    crest = (answer > ease * FAINT) & (
+        answer > CREST * cv2.dilate(answer, np.ones((7, 7), np.uint8))
+    )
     count, labels, stats, _ = cv2.connectedComponentsWithStats(crest.astype(np.uint8))
     peaks = np.zeros(count, np.float32)
     np.maximum.at(peaks, labels.ravel(), answer.ravel())
     found = []
-    for index in np.flatnonzero(peaks[1:] > CLEAR) + 1:
+    for index in np.flatnonzero(peaks[1:] > ease * CLEAR) + 1:
         _, _, width, height, area = (int(value) for value in stats[index])
         length = float(np.hypot(width, height))
-        if length >= LONG * max(answer.shape) and area <= WIDE * length:
+        if length >= ease * LONG * max(answer.shape) and area <= WIDE * length:
             found.append(labels == index)
     return found
