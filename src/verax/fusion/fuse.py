@@ -10,11 +10,12 @@ from verax.errors import SizeMismatchError
 from verax.fusion import dial as dials
 from verax.fusion import evidence, front, relight
 from verax.fusion.blur import MOST, without_blur
+from verax.fusion.cells import steps_of, within_cells
 from verax.fusion.evidence import Octave
 from verax.fusion.explanation import FRONT_TASKS, Explanation, explain
 from verax.fusion.join import Pictures, join, measure
 from verax.fusion.light import Recipe, solve, toned_by
-from verax.fusion.octaves import reduced
+from verax.fusion.octaves import reduced, resized
 from verax.fusion.trust import CLASSES, trust_map
 from verax.geometry.register import Registration, Warped
 from verax.image import Image, Plane
@@ -22,6 +23,7 @@ from verax.restorers.faults import Faults
 
 SAME = 0.01  # mean difference from the photo below which a prior is the photo again,
 SPECK = 0.08  # unless a few places differ by more: dust may be all that was taken away
+SURE = 0.5  # how sure a photo is a JPEG before its cells are looked for
 BLURRED = 0.5  # how far a blur is believed before its kernel is looked for
 LITTLE = 0.1  # share taken below which the result says so
 
@@ -110,9 +112,12 @@ def fuse(
     if max(explanation.blur) > BLURRED:
         pictures, octaves = _sharpened(pictures, octaves, recipe, explanation, dial)
     joined = join(pictures, octaves, explanation, dial)
-    trust = trust_map(joined.pixels, base, joined.amplitudes)
+    pixels = joined.pixels
+    if task == "jpeg" or (faults and faults["jpeg"].sure > SURE):
+        pixels = _in_cells(pixels, photo, pictures, explanation)
+    trust = trust_map(pixels, base, joined.amplitudes)
     notes = _notes(recipe, explanation, trust, octaves)
-    return Fusion(joined.pixels, trust, bool(recipe.change), notes, explanation)
+    return Fusion(pixels, trust, bool(recipe.change), notes, explanation)
 
 
 def repeats(photo: Image, warped: Warped) -> bool:
@@ -193,6 +198,16 @@ def _registered_prior(pictures: Pictures, recipe: Recipe, explanation: Explanati
     return Fusion(
         np.asarray(np.clip(pixels, 0, 1), np.float32), trust, bool(recipe.change), (), explanation
     )
+
+
+def _in_cells(pixels: Image, photo: Image, pictures: Pictures, explanation: Explanation) -> Image:
+    """The picture held to what a JPEG photo proves, where nothing but that is wrong with it."""
+    if explanation.light > 0 or max(explanation.blur) > BLURRED:
+        return pixels
+    steps = steps_of(photo)
+    if steps is None:
+        return pixels
+    return within_cells(pixels, photo, steps, 1 - resized(pictures.front, photo.shape))
 
 
 def _notes(
