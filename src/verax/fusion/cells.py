@@ -25,8 +25,9 @@ QUALITIES = range(5, 93)  # above, a step is lost in the rounding of the pixels
 SAMPLE = 3000  # blocks that are looked at
 LARGE = 3  # steps less than this say nothing
 OFF = 0.45  # deviation of a coefficient of pixels that were rounded to 8 bits
-NEAR = 2.0  # times as far off as that on average, and the table is refused
-FEW = 300  # coefficients that are not zero, without which nothing is known
+BY_CHANCE = 0.25  # steps that coefficients are off a table's multiples if they have none,
+NEAR = 0.3  # and the share of that from which a table is refused
+FEW = 300  # coefficients of two steps or more, without which nothing is known
 ROUNDS = 2
 
 Steps = NDArray[np.float32]  # (8, 8)
@@ -42,13 +43,14 @@ def steps_of(photo: Image) -> Steps | None:
     for quality in QUALITIES:
         steps = table(quality)
         whole = np.round(coefficients / steps)
-        counted = (whole != 0) & (steps >= LARGE)
+        counted = (np.abs(whole) > 1) & (steps >= LARGE)
+        counted[:, 0, 0] = False  # the mean of a block tells little, and not of a plain picture
         if counted.sum() < FEW:
             continue
-        off = np.abs(coefficients - whole * steps)[counted].mean() / OFF
-        by_chance = (0.25 * np.broadcast_to(steps, whole.shape)[counted]).mean() / OFF
-        if off < least and off < 0.5 * by_chance:
-            best, least = steps, float(off)
+        off = np.abs(coefficients - whole * steps)[counted].mean()
+        by_chance = BY_CHANCE * np.broadcast_to(steps, whole.shape)[counted].mean()
+        if off < least * by_chance:
+            best, least = steps, float(off / by_chance)
     return best
 
 
