@@ -27,7 +27,7 @@ LARGE = 3  # steps less than this say nothing
 OFF = 0.45  # deviation of a coefficient of pixels that were rounded to 8 bits
 BY_CHANCE = 0.25  # steps that coefficients are off a table's multiples if they have none,
 NEAR = 0.3  # and the share of that from which a table is refused
-FEW = 300  # coefficients of two steps or more, without which nothing is known
+FEW = 100  # coefficients of two steps or more, without which nothing is known
 ROUNDS = 2
 
 Steps = NDArray[np.float32]  # (8, 8)
