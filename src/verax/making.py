@@ -16,7 +16,7 @@ from verax.fusion.dial import DEFAULT as DEFAULT_FIDELITY
 from verax.image import MAX_PIXELS, QUALITY, Image, Photo, Plane
 from verax.provenance import has_manifest
 from verax.provenance.signing import Credentials, SourceFile, load_credentials
-from verax.provenance.statement import beside_path, marked, seal
+from verax.provenance.statement import beside_path, mark_xmp, seal
 from verax.settings import Settings
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ def write(
     photo = origin.photo.photo
     if framed or pixels.shape == photo.pixels.shape:
         photo = with_alpha_of(photo, (pixels.shape[1], pixels.shape[0]))
-        photo = marked(photo, prior=origin.prior is not None, system=origin.system)
+        photo = mark_xmp(photo, prior=origin.prior is not None, system=origin.system)
         images.write(path, pixels, like=photo, drop_gps=drop_gps, quality=quality)
     else:
         images.write(path, pixels, quality=quality)

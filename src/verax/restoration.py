@@ -15,7 +15,7 @@ from verax.geometry.register import Registration, Warped
 from verax.image import Image, Photo, Plane
 from verax.prints.enlarge import Larger, with_alpha_of
 from verax.prints.holes import Filled
-from verax.provenance.statement import marked
+from verax.provenance.statement import mark_xmp
 from verax.restorers.faults import Faults
 
 PriorUse = Literal["used", "unused", "none"]
@@ -105,7 +105,7 @@ class Restoration:
 
         Raises OutputError when the file cannot be written. `verax.making.make` also signs.
         """
-        like = marked(self.photo, prior=self.prior == "used")
+        like = mark_xmp(self.photo, prior=self.prior == "used")
         height, width = self.result.shape[:2]
         like = with_alpha_of(like, (width, height))
         images.write(path, self.result, like=like, drop_gps=drop_gps, quality=quality)

@@ -17,7 +17,7 @@ from verax.cli.main import app
 from verax.errors import InputError, MissingExtraError, SettingsError
 from verax.provenance import has_manifest, read
 from verax.provenance.signing import SourceFile, load_credentials, sign
-from verax.provenance.statement import BESIDE, marked, read_statement, seal, would_drop
+from verax.provenance.statement import BESIDE, mark_xmp, read_statement, seal, would_drop
 
 c2pa = pytest.importorskip("c2pa", reason="needs the c2pa extra")
 
@@ -302,7 +302,7 @@ def with_xmp(xmp):
 
 @pytest.mark.parametrize("xmp", [None, XMP], ids=["none before", "one before"])
 def test_the_xmp_of_a_restoration_says_that_a_model_had_a_hand_in_it(tmp_path, xmp):
-    photo = marked(with_xmp(xmp), prior=True, system="gpt-image-2.6-sunburst")
+    photo = mark_xmp(with_xmp(xmp), prior=True, system="gpt-image-2.6-sunburst")
     images.write(tmp_path / "a.png", photo.pixels, like=photo)
     found = images.read(tmp_path / "a.png").metadata.xmp.decode()
 
@@ -315,13 +315,13 @@ def test_the_xmp_of_a_restoration_says_that_a_model_had_a_hand_in_it(tmp_path, x
 def test_an_xmp_packet_that_cannot_be_parsed_is_left_alone():
     photo = with_xmp(b"<x:xmpmeta>not closed")
 
-    assert marked(photo, prior=True) is photo
+    assert mark_xmp(photo, prior=True) is photo
 
 
 def test_marking_twice_changes_nothing_more():
-    once = marked(with_xmp(XMP), prior=True)
+    once = mark_xmp(with_xmp(XMP), prior=True)
 
-    assert marked(once, prior=True).metadata.xmp.count(b"DigitalSourceType=") == 1
+    assert mark_xmp(once, prior=True).metadata.xmp.count(b"DigitalSourceType=") == 1
 
 
 def verax(*words):
@@ -347,7 +347,7 @@ def test_the_verb_says_that_absence_proves_nothing(tmp_path):
 
 
 def test_the_verb_tells_what_the_xmp_says(tmp_path):
-    photo = marked(with_xmp(XMP), prior=True)
+    photo = mark_xmp(with_xmp(XMP), prior=True)
     images.write(tmp_path / "a.png", photo.pixels, like=photo)
     images.write(tmp_path / "b.jpg", photo.pixels, like=with_xmp(XMP))
 

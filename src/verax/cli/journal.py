@@ -150,7 +150,7 @@ def read_again(
     counts: Counter[str] = Counter()
     for call in calls:
         try:
-            state = journal.answers.again(call, fetcher(call))
+            state = journal.answers.reread(call, fetcher(call))
         except VeraxError as exc:  # one that is gone does not stop the others
             print(f"call {call.id}: {exc}", file=sys.stderr)
             continue

@@ -47,7 +47,7 @@ def would_drop(data: bytes, *, name: str = "the photo") -> str | None:
     return None
 
 
-def marked(photo: Photo, *, prior: bool, system: str = "") -> Photo:
+def mark_xmp(photo: Photo, *, prior: bool, system: str = "") -> Photo:
     """The photo with XMP that says how a restoration written like it was made.
 
     Sets the IPTC digital source type and, with a prior, the AI system that made it. A packet

@@ -100,10 +100,10 @@ def local_address(host: str) -> str:
     except ValueError:
         if host != "localhost" and not host.endswith(".localhost"):
             raise beyond from None
-        found = {str(info[4][0]) for info in socket.getaddrinfo("localhost", None)}
-        if not all(ipaddress.ip_address(one).is_loopback for one in found):
+        addresses = {str(info[4][0]) for info in socket.getaddrinfo("localhost", None)}
+        if not all(ipaddress.ip_address(one).is_loopback for one in addresses):
             raise beyond from None
-        return min(found)  # "127.0.0.1" before "::1"
+        return min(addresses)  # "127.0.0.1" before "::1"
     mapped = getattr(address, "ipv4_mapped", None) or address
     if not mapped.is_loopback:
         raise beyond
@@ -116,21 +116,21 @@ def public_address(host: str) -> str:
     A service on the internet must not be able to make Verax look around where it runs.
     """
     try:
-        found = [str(info[4][0]) for info in socket.getaddrinfo(host, None)]
+        addresses = [str(info[4][0]) for info in socket.getaddrinfo(host, None)]
     except OSError as exc:
         raise SettingsError(f"{host} is not known ({exc.strerror or exc})") from None
-    if not all(map(_is_public, found)):
+    if not all(map(_is_public, addresses)):
         raise SettingsError(f"{host} leads into a private network, and the service does not")
-    return found[0]
+    return addresses[0]
 
 
 def is_private(host: str) -> bool:
     """Whether a host is known not to be on the internet."""
     try:
-        found = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
+        addresses = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
     except OSError:
         return False
-    return not all(map(_is_public, found))
+    return not all(map(_is_public, addresses))
 
 
 def _is_public(text: str) -> bool:

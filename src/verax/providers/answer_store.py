@@ -53,10 +53,10 @@ class AnswerSink:
 
     def picture(self, link: str, fetch: Fetch, /) -> bytes:
         """The picture behind a link, from disk or fetched and kept."""
-        return linked(self._room.path, link, fetch)
+        return linked_picture(self._room.path, link, fetch)
 
 
-def linked(answer: Path, link: str, fetch: Fetch) -> bytes:
+def linked_picture(answer: Path, link: str, fetch: Fetch) -> bytes:
     """The picture behind a link of the answer at this path, from disk or fetched and kept."""
     path = picture_path(answer, link)
     if path.is_file():
@@ -154,12 +154,12 @@ class AnswerStore:
         path = self.path(call.fingerprint)
         answer = read_answer(
             self.body(call),
-            fetch=lambda link: linked(path, link, fetch or _not_fetched),
+            fetch=lambda link: linked_picture(path, link, fetch or _not_fetched),
             retries=call.retries,
         )
         return replace(answer, request_id=call.request_id)
 
-    def again(self, call: Call, fetch: Fetch | None = None) -> CallState:
+    def reread(self, call: Call, fetch: Fetch | None = None) -> CallState:
         """Read what is kept of a call once more, as this version can and with links tried again.
 
         Of an answer that broke off the whole pictures are taken. Its state afterwards.
@@ -167,7 +167,7 @@ class AnswerStore:
         if call.state == "uncertain":
             return self._from_part(call, fetch)
         self.body(call)
-        return self.answered(call, fetch=fetch)
+        return self.close_answered(call, fetch=fetch)
 
     def _from_part(self, call: Call, fetch: Fetch | None) -> CallState:
         part, newest = self.part(call), self.records.last(call.fingerprint)
@@ -182,28 +182,28 @@ class AnswerStore:
         """Keep the answer that a batch brought for a call; its state now."""
         with writing(self.path(call.fingerprint)):
             write_whole(self.path(call.fingerprint), body)
-        return self.answered(call, fetch=fetch)
+        return self.close_answered(call, fetch=fetch)
 
-    def give_up(self, call: Call, why: ProviderError) -> None:
+    def close_unanswered(self, call: Call, why: ProviderError) -> None:
         """Close a call for which a batch brought an error."""
         self.path(call.fingerprint).unlink(missing_ok=True)
-        self.failed(call, why)
+        self.close_failed(call, why)
 
     def settle(self) -> list[Call]:
         """Close the records that dead processes left open; those that became uncertain."""
         with self.records.change():
             left = self.records.select(states=("started",))
-            lost = [call for call in left if self.settled(call) == "uncertain"]
+            lost = [call for call in left if self.settle_one(call) == "uncertain"]
         Presence.sweep(self.folder / "owners")
         return lost
 
-    def failed(self, call: Call, exc: BaseException) -> None:
+    def close_failed(self, call: Call, exc: BaseException) -> None:
         """Close the record of a call that raised."""
         message = str(exc) or type(exc).__name__
         if isinstance(exc, ProviderRefused):
-            self._refused(call, exc)
+            self._close_refused(call, exc)
         elif self.path(call.fingerprint).is_file():
-            self.answered(call)
+            self.close_answered(call)
         elif isinstance(exc, NOT_SENT):
             self.finish(call, "failed", message=message)
         else:
@@ -221,26 +221,26 @@ class AnswerStore:
             return f"{len(partial)} bytes of the answer came and could not be kept: {exc}"
         return f"{len(partial)} bytes of the answer came: {path}"
 
-    def _refused(self, call: Call, exc: ProviderRefused) -> CallState:
+    def _close_refused(self, call: Call, exc: ProviderRefused) -> CallState:
         """Close the record of a call that was refused; some services say so in a good answer."""
         self.path(call.fingerprint).unlink(missing_ok=True)
         about = {"stage": exc.stage, "categories": exc.categories}
         self.finish(call, "refused", message=str(exc), **about)
         return "refused"
 
-    def settled(self, call: Call) -> CallState:
+    def settle_one(self, call: Call) -> CallState:
         """The state of a record, after closing it where its process is dead. Inside `change`."""
         under_way = self.lives(call.owner) and call.id not in self._unclosed
         if call.state != "started" or under_way:
             return call.state
         path = self.path(call.fingerprint)
         if path.is_file():
-            return self.answered(call)
+            return self.close_answered(call)
         path.with_name(path.name + ROOM).unlink(missing_ok=True)
         self.finish(call, "uncertain", message="the process ended before an answer came")
         return "uncertain"
 
-    def answered(
+    def close_answered(
         self,
         call: Call,
         answer: ImagesAnswer | None = None,
@@ -254,7 +254,7 @@ class AnswerStore:
             try:
                 answer = self.read(call, fetch)
             except ProviderRefused as exc:
-                return self._refused(call, exc)
+                return self._close_refused(call, exc)
             except VeraxError as exc:
                 message = message or str(exc)
         usage, stated = (answer.usage, answer.billed_usd) if answer else bill(self.body(call))

@@ -62,8 +62,8 @@ def read_answer(
         notices=lost,
         lost=lost,
     )
-    told = differences(answer, request) if request else ()
-    return replace(answer, notices=(*lost, *told))
+    notices = differences(answer, request) if request else ()
+    return replace(answer, notices=(*lost, *notices))
 
 
 def differences(answer: ImagesAnswer, request: Request) -> Iterator[str]:
@@ -92,15 +92,15 @@ def holds_pictures(body: bytes) -> bool:
 
 def links(body: bytes) -> tuple[str, ...]:
     """The links to pictures in a body; none where it cannot be read."""
-    found: list[str] = []
+    links: list[str] = []
     try:
         listed = entries(table_of(body))
     except ProviderError:
         return ()
     for entry in listed:
         with suppress(ProviderError):
-            found += [one.link for one in sources(entry) if one.link]
-    return tuple(dict.fromkeys(found))
+            links += [one.link for one in sources(entry) if one.link]
+    return tuple(dict.fromkeys(links))
 
 
 def bill(body: bytes) -> tuple[Usage | None, float | None]:
@@ -178,20 +178,20 @@ def _pictures(
     data: dict[str, Any], body: bytes, fetch: Fetch | None
 ) -> tuple[tuple[GeneratedImage, ...], tuple[str, ...]]:
     """The pictures that can be read, and what became of the others. Raises where none can."""
-    found = entries(data)
-    if not found:
+    listed = entries(data)
+    if not listed:
         _raise_what_it_says(data, body)
         raise ProviderError("the service answered without a picture; the answer is kept")
     images: list[GeneratedImage] = []
     lost: list[str] = []
-    for number, entry in enumerate(found, 1):
+    for number, entry in enumerate(listed, 1):
         try:
             images.append(_image(entry, fetch))
         except VeraxError as exc:
-            if len(found) == 1:
+            if len(listed) == 1:
                 raise
-            lost.append(f"picture {number} of {len(found)}: {exc}")
-    empty = entry_count(data) - len(found)
+            lost.append(f"picture {number} of {len(listed)}: {exc}")
+    empty = entry_count(data) - len(listed)
     if empty > 0:
         lost.append(f"{empty} of {entry_count(data)} entries of the answer hold no picture")
     if not images:
@@ -201,11 +201,13 @@ def _pictures(
 
 def _raise_what_it_says(data: Mapping[str, Any], body: bytes) -> None:
     """Some services send their errors with status 200."""
-    told = parse_error(json.dumps(data).encode() if data else body)
-    if told.moderated:
-        raise ProviderRefused(told.message, stage=told.sure_stage, categories=told.categories)
-    if told.code:
-        raise ProviderError(f"{told.code}: {told.message}; the answer is kept")
+    details = parse_error(json.dumps(data).encode() if data else body)
+    if details.moderated:
+        raise ProviderRefused(
+            details.message, stage=details.sure_stage, categories=details.categories
+        )
+    if details.code:
+        raise ProviderError(f"{details.code}: {details.message}; the answer is kept")
 
 
 def _image(entry: Mapping[str, Any], fetch: Fetch | None) -> GeneratedImage:

@@ -219,7 +219,7 @@ class Batches:
     def _abandon(self, batch: Batch) -> None:
         """Close a batch that was never sent, and its calls."""
         for call in self._calls(batch):
-            self.journal.answers.give_up(call, ProviderBusy("the batch was not sent"))
+            self.journal.answers.close_unanswered(call, ProviderBusy("the batch was not sent"))
         self.table.change(batch, status="abandoned", ended=self.journal.answers.now())
 
     def _look(self, batch: Batch) -> bool:
@@ -237,7 +237,7 @@ class Batches:
                     self._take(call, line)
         message = errors_of(record)
         for call in calls.values():
-            self.journal.answers.give_up(call, unanswered(status, message))
+            self.journal.answers.close_unanswered(call, unanswered(status, message))
         self.table.change(batch, status=status, ended=self.journal.answers.now(), message=message)
         return True
 
@@ -250,11 +250,15 @@ class Batches:
             return
         code = (line.get("error") or {}).get("code", "")
         if not status:  # expired or cancelled before its turn; not billed
-            self.journal.answers.give_up(call, ProviderBusy(f"not answered by the batch: {code}"))
+            self.journal.answers.close_unanswered(
+                call, ProviderBusy(f"not answered by the batch: {code}")
+            )
             return
         clean = self.client.transport.redacted
         where = self.client.gateway.name
-        self.journal.answers.give_up(call, failure(status, {}, body, where=where, clean=clean))
+        self.journal.answers.close_unanswered(
+            call, failure(status, {}, body, where=where, clean=clean)
+        )
 
     def _lines(self, batch: Batch, file_id: str | None) -> Iterator[Mapping[str, Any]]:
         """The lines of a result file, which may be far larger than memory.

@@ -252,13 +252,13 @@ class Pace:
         """Book pictures and return 0, or the seconds until that can work."""
         if not self.images_per_minute:
             return 0.0
-        wanted = min(pictures, self.images_per_minute)  # a call too large for any minute goes alone
+        count = min(pictures, self.images_per_minute)  # a call too large for any minute goes alone
         with self._lock:
             now = self.clock()
             while self._sent and now - self._sent[0] >= WINDOW_S:
                 self._sent.popleft()
-            surplus = len(self._sent) + wanted - self.images_per_minute
+            surplus = len(self._sent) + count - self.images_per_minute
             if surplus > 0:
                 return self._sent[surplus - 1] + WINDOW_S - now
-            self._sent.extend([now] * wanted)
+            self._sent.extend([now] * count)
             return 0.0

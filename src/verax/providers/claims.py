@@ -49,7 +49,7 @@ class Claims:
         """A new record, or None where the answer is there by now."""
         while True:
             with self._transaction():
-                last, state = self._standing(request)
+                last, state = self._state_of(request)
                 if state in ("done", "unusable"):
                     return None
                 if last and state == "batched":
@@ -73,31 +73,31 @@ class Claims:
         Raises BudgetExceeded, and claims nothing, where they do not all fit under the limit.
         """
         with self._transaction():
-            asked = []
+            claimed = []
             for request in {one.fingerprint(): one for one in requests}.values():
-                last, state = self._standing(request)
+                last, state = self._state_of(request)
                 again = state == "uncertain" and retry_uncertain
                 if last and state == "refused":
                     with suppress(ProviderRefused):
                         raise_refused(last, budget.run, retry_uncertain)
                         again = True
                 if state == "" or again:
-                    asked.append(request)
-            estimates = [budget.tariff.estimate(request) for request in asked]
-            names = ", ".join(sorted({request.model for request in asked}))
-            if asked and not self._affordable(total(estimates), budget, names):
+                    claimed.append(request)
+            estimates = [budget.tariff.estimate(request) for request in claimed]
+            names = ", ".join(sorted({request.model for request in claimed}))
+            if claimed and not self._affordable(total(estimates), budget, names):
                 raise ProviderBusy("other calls of this run are under way; try again when they end")
-            for request, estimate in zip(asked, estimates, strict=True):
+            for request, estimate in zip(claimed, estimates, strict=True):
                 self._begin("batched", request, estimate, budget, owner)
-        return asked
+        return claimed
 
-    def settled(self, fingerprint: str) -> Call | None:
+    def newest(self, fingerprint: str) -> Call | None:
         """The newest record of a request, closed where its process has died meanwhile."""
         last = self.records.last(fingerprint)
         if last is None or last.state != "started":
             return last
         with self.records.change():
-            self.answers.settled(last)
+            self.answers.settle_one(last)
         return self.records.last(fingerprint)
 
     @contextmanager
@@ -112,10 +112,10 @@ class Claims:
         if no is not None:
             raise no
 
-    def _standing(self, request: Request) -> tuple[Call | None, CallState | Literal[""]]:
+    def _state_of(self, request: Request) -> tuple[Call | None, CallState | Literal[""]]:
         """The newest record of a request and its state, "" without one. Inside `change`."""
         last = self.records.last(request.fingerprint())
-        if last and self.answers.settled(last) != last.state:
+        if last and self.answers.settle_one(last) != last.state:
             last = self.records.last(request.fingerprint())
         return last, last.state if last else ""
 
@@ -151,7 +151,7 @@ class Claims:
         if self.records.spent(budget.run).most_usd <= left:
             return True
         for call in self.records.select(states=("started",), run=budget.run):
-            self.answers.settled(call)  # who waits for a dead process waits forever
+            self.answers.settle_one(call)  # who waits for a dead process waits forever
         spent = self.records.spent(budget.run)
         if spent.billed_usd + spent.possibly_usd <= left:
             return False

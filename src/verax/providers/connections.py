@@ -98,8 +98,8 @@ def _proxy_of(url: httpx2.URL) -> str:
     """The name of the variable whose proxy would be used for an address; "" for none."""
     if urllib.request.proxy_bypass(url.host):
         return ""
-    wanted = (f"{url.scheme}_proxy", "all_proxy")
-    return next((name for name in os.environ if name.lower() in wanted and os.environ[name]), "")
+    names = (f"{url.scheme}_proxy", "all_proxy")
+    return next((name for name in os.environ if name.lower() in names and os.environ[name]), "")
 
 
 MOST_LINK_BYTES = 100_000_000

@@ -102,8 +102,8 @@ def with_polarity(mask: ImageFile, polarity: str) -> ImageFile:
 
 
 def _fields(request: Request, gateway: Gateway, model: str) -> dict[str, Scalar]:
-    given = request.fields() | {"model": model} | dict(gateway.constants)
-    return {gateway.renamed.get(name, name): value for name, value in given.items()}
+    values = request.fields() | {"model": model} | dict(gateway.constants)
+    return {gateway.renamed.get(name, name): value for name, value in values.items()}
 
 
 def _text(value: Scalar) -> str:

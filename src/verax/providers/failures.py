@@ -220,9 +220,9 @@ def _stage(details: Mapping[str, Any], message: str) -> tuple[str, bool]:
 
 def _categories(message: str, inner: Mapping[str, Any]) -> list[str]:
     """Categories as the message lists them, or as Azure's filter results name them."""
-    found = re.search(r"(?:safety_violations|categories)\s*[=:]\s*\[([^\]]*)\]", message)
-    if found:
-        return [word.strip(" '\"") for word in found[1].split(",") if word.strip(" '\"")]
+    match = re.search(r"(?:safety_violations|categories)\s*[=:]\s*\[([^\]]*)\]", message)
+    if match:
+        return [word.strip(" '\"") for word in match[1].split(",") if word.strip(" '\"")]
     results = _table(inner.get("content_filter_results"))
     return [name for name, result in results.items() if _table(result).get("filtered")]
 
@@ -292,9 +292,9 @@ def _date(text: str) -> datetime | None:
 
 def _seconds_in(message: str) -> float | None:
     """Seconds of "Please try again in 12s", "250ms", "1m30.5s"."""
-    found = re.search(r"try again in ((?:[\d.]+(?:ms|h|m|s))+)", message)
-    if not found:
+    match = re.search(r"try again in ((?:[\d.]+(?:ms|h|m|s))+)", message)
+    if not match:
         return None
     units = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3}
-    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|h|m|s)", found[1])
+    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|h|m|s)", match[1])
     return sum(float(number) * units[unit] for number, unit in parts)

@@ -256,8 +256,8 @@ def _is_long(request: Request, model: Model) -> bool:
     """Whether the call may outlast a proxy that cuts idle connections."""
     if not model.output_grid or request.size in (None, "auto"):
         return False
-    asked = request.quality or "auto"
-    quality = asked if asked in model.output_grid else model.default_quality
+    requested = request.quality or "auto"
+    quality = requested if requested in model.output_grid else model.default_quality
     return output_tokens(model, quality, parse_size(request.size or "")) > LONG_CALL_TOKENS
 
 
@@ -267,8 +267,8 @@ PROBES = "probes.json"  # service -> model -> what was asked -> verdict
 
 def load_facts(home: Path, name: str, service: str) -> dict[str, Any]:
     """What is kept about a service in file `name`; {} where nothing is, or nothing readable."""
-    found = _all_facts(home / name).get(service, {})
-    return found if isinstance(found, dict) else {}
+    facts = _all_facts(home / name).get(service, {})
+    return facts if isinstance(facts, dict) else {}
 
 
 def store_facts(home: Path, name: str, service: str, value: dict[str, Any]) -> None:

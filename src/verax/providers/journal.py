@@ -107,7 +107,7 @@ class Journal:
 
     def has(self, request: Request) -> bool:
         """Whether an answer to exactly this request is kept, readable or not: asking is free."""
-        return is_answered(self.claims.settled(request.fingerprint()))
+        return is_answered(self.claims.newest(request.fingerprint()))
 
     def stored(self, request: Request, fetch: Fetch | None = None) -> ImagesAnswer | None:
         """The kept answer to exactly this request; None where there is none.
@@ -120,7 +120,7 @@ class Journal:
         self, fingerprint: str, request: Request, fetch: Fetch | None = None
     ) -> ImagesAnswer | None:
         """The kept answer by the fingerprint of its request; `request` needs no pictures here."""
-        last = self.claims.settled(fingerprint)
+        last = self.claims.newest(fingerprint)
         return self._read(last, request, fetch) if is_answered(last) and last else None
 
     def spent(self, run: str) -> Spent:
@@ -139,12 +139,12 @@ class Journal:
         try:
             answer = send(request, keep)
         except BaseException as exc:
-            self.answers.failed(call, exc)
+            self.answers.close_failed(call, exc)
             raise
         finally:
             room.drop()
         try:
-            self.answers.answered(call, answer, short=keep.short)
+            self.answers.close_answered(call, answer, short=keep.short)
         except OutputError as exc:  # paid and in memory: delivered, and closed at the next look
             late = f"the journal is not up to date: {exc}"
             return replace(answer, notices=(*answer.notices, late))
@@ -160,7 +160,7 @@ class Journal:
     def _read(self, last: Call, request: Request, fetch: Fetch | None) -> ImagesAnswer:
         answer = self.answers.read(last, fetch)
         if last.state == "unusable" or (last.message and not answer.lost):
-            self.answers.answered(last, answer)
+            self.answers.close_answered(last, answer)
         answer = replace(answer, notices=(*answer.lost, *differences(answer, request)))
         return self._with_bill(answer, last.fingerprint)
 

@@ -51,15 +51,15 @@ def entry_count(data: Mapping[str, Any]) -> int:
 
 def sources(entry: Mapping[str, Any]) -> list[PictureSource]:
     """The ways to the picture of an entry, best first. Raises ProviderError where there is none."""
-    found, wrong = [], ""
+    sources, wrong = [], ""
     for text in texts(entry):
         try:
-            found.append(_source(text))
+            sources.append(_source(text))
         except ProviderError as exc:
             wrong = str(exc)
-    if not found:
+    if not sources:
         raise ProviderError(wrong or "an entry of the answer holds no picture; it is kept")
-    return found
+    return sources
 
 
 def texts(entry: Mapping[str, Any]) -> list[str]:
@@ -80,13 +80,13 @@ def decode_base64(text: str) -> bytes:
 
 def salvage(body: bytes) -> dict[str, Any] | None:
     """The whole pictures of an answer that was cut; None where it holds none."""
-    found = []
+    pictures = []
     for name, text in _CLOSED.findall(body):
         try:
-            found.append({name.decode(): json.loads(b'"' + text + b'"')})
+            pictures.append({name.decode(): json.loads(b'"' + text + b'"')})
         except ValueError:
             continue
-    return {"data": found} if found else None
+    return {"data": pictures} if pictures else None
 
 
 def _entry(item: object) -> object:
@@ -155,9 +155,9 @@ class Collector:
             self._show(event)
             return
         known = [text for one in self._pictures for text in texts(one)]
-        found = [one for one in entries(event) if not set(texts(one)) & set(known)]
-        self._pictures += found
-        if found or event.get("usage"):
+        new = [one for one in entries(event) if not set(texts(one)) & set(known)]
+        self._pictures += new
+        if new or event.get("usage"):
             about = {name: event[name] for name in _ABOUT if event.get(name)}
             usage = {"usage": event["usage"]} if event.get("usage") else {}
             self._about |= about | usage

@@ -29,11 +29,11 @@ def requests(client: Client, model: str) -> dict[str, EditRequest | None]:
     The size asked for is not that of the picture sent, so that an echo is not taken for obedience.
     """
     rules = client.model(model).sizes
-    asked = rules.fixed[-1] if rules.fixed else (1280, 960)
+    target = rules.fixed[-1] if rules.fixed else (1280, 960)
     plain = EditRequest(model=model, prompt=PROMPT, quality="low", images=(_picture(1024, 1024),))
     size = replace(
         plain,
-        size=f"{asked[0]}x{asked[1]}",
+        size=f"{target[0]}x{target[1]}",
         output_format="webp",
         optional=frozenset({"quality", "output_format"}),
     )
@@ -51,16 +51,16 @@ def requests(client: Client, model: str) -> dict[str, EditRequest | None]:
 
 
 def probe(
-    asked: dict[str, EditRequest | None], call: Callable[[Request], ImagesAnswer], *, today: date
+    requests: dict[str, EditRequest | None], call: Callable[[Request], ImagesAnswer], *, today: date
 ) -> Findings:
     """What the service honours: "honoured", "ignored", "refused: why", or "not sent"."""
-    found = {"asked": today.isoformat(), "size": "not sent", "format": "not sent"}
-    request = asked["size"]
+    findings = {"asked": today.isoformat(), "size": "not sent", "format": "not sent"}
+    request = requests["size"]
     if request is not None:
-        found |= _size_and_format(request, call)
-    masked = asked["mask"]
-    found["mask"] = _mask_verdict(masked, call) if masked is not None else "not sent"
-    return found
+        findings |= _size_and_format(request, call)
+    masked = requests["mask"]
+    findings["mask"] = _mask_verdict(masked, call) if masked is not None else "not sent"
+    return findings
 
 
 def _size_and_format(request: EditRequest, call: Callable[[Request], ImagesAnswer]) -> Findings:
@@ -87,9 +87,9 @@ def _mask_verdict(request: EditRequest, call: Callable[[Request], ImagesAnswer])
         return f"refused: {exc}"
     before = _levels(request.images[0].data, (1024, 1024))
     change = np.abs(_levels(answer.data, (1024, 1024)) - before).mean(axis=2)
-    edited, kept = float(change[:512].mean()), float(change[512:].mean())
-    verdict = HONOURED if kept < KEPT_SHARE * edited else IGNORED
-    return f"{verdict}: mean change {edited:.1f} levels where to edit, {kept:.1f} elsewhere"
+    inside, elsewhere = float(change[:512].mean()), float(change[512:].mean())
+    verdict = HONOURED if elsewhere < KEPT_SHARE * inside else IGNORED
+    return f"{verdict}: mean change {inside:.1f} levels where to edit, {elsewhere:.1f} elsewhere"
 
 
 def _levels(data: bytes, size: tuple[int, int]) -> NDArray[np.float32]:

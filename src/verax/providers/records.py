@@ -167,15 +167,15 @@ class Records:
 
     def last(self, fingerprint: str) -> Call | None:
         """The newest record of a request that tells something about it; failed ones do not."""
-        found = self._select(
+        rows = self._select(
             "WHERE fingerprint = ? AND state != 'failed' ORDER BY id DESC LIMIT 1", (fingerprint,)
         )
-        return found[0] if found else None
+        return rows[0] if rows else None
 
     def newest(self, fingerprint: str) -> Call | None:
         """The newest record of a request."""
-        found = self._select("WHERE fingerprint = ? ORDER BY id DESC LIMIT 1", (fingerprint,))
-        return found[0] if found else None
+        rows = self._select("WHERE fingerprint = ? ORDER BY id DESC LIMIT 1", (fingerprint,))
+        return rows[0] if rows else None
 
     def select(
         self,

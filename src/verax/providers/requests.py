@@ -76,12 +76,12 @@ class GenerateRequest:
 
     def fields(self) -> dict[str, Scalar]:
         """Every field that is set, under its name in the Images API, without the pictures."""
-        given = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_SENT}
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_SENT}
         if self.n == 1:
-            del given["n"]
+            del values["n"]
         if not self.stream:
-            del given["stream"]
-        return {name: value for name, value in given.items() if value is not None} | dict(
+            del values["stream"]
+        return {name: value for name, value in values.items() if value is not None} | dict(
             self.extra
         )
 

@@ -169,11 +169,11 @@ def _check_picture(image: ImageFile, gateway: Gateway, limits: ModelLimits) -> S
         )
     if gateway.body != "multipart" and len(image.data) * 4 / 3 > DATA_URL_CHARACTERS - 64:
         raise InputError(f"{image.name} is too large for {gateway.name}: at most 15.7 MB in JSON")
-    return opened(image).size
+    return open_picture(image).size
 
 
 def _check_guide(name: str, file: ImageFile, size: Size, limits: ModelLimits) -> None:
-    picture = opened(file)
+    picture = open_picture(file)
     if picture.format != "PNG" or "A" not in picture.getbands():
         raise InputError(f"{name}: want a PNG with an alpha channel, got {picture.format}")
     if picture.size != size:
@@ -187,7 +187,7 @@ def _check_guide(name: str, file: ImageFile, size: Size, limits: ModelLimits) ->
         raise InputError(f"{name} has no transparent pixels, so it would have no effect")
 
 
-def opened(file: ImageFile) -> PillowImage.Image:
+def open_picture(file: ImageFile) -> PillowImage.Image:
     """The picture of a file, its pixels not yet read; raises ImageReadError."""
     try:
         return PillowImage.open(io.BytesIO(file.data), formats=list(MEDIA_TYPES.values()))
@@ -219,10 +219,10 @@ def text_size(sizes: Sizes, *, size: str = "", aspect: str = "") -> str | None:
 
 def parse_aspect(text: str) -> float:
     """Width over height of "16:9"."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)[:/](\d+(?:\.\d+)?)", text)
-    if not found or not (float(found[1]) > 0 and float(found[2]) > 0):
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)[:/](\d+(?:\.\d+)?)", text)
+    if not match or not (float(match[1]) > 0 and float(match[2]) > 0):
         raise InputError(f"aspect: want WIDTH:HEIGHT such as 16:9, got {text!r}")
-    return float(found[1]) / float(found[2])
+    return float(match[1]) / float(match[2])
 
 
 def aspect_size(sizes: Sizes, ratio: float, *, pixels: int = USUAL_PIXELS) -> Size:
@@ -231,12 +231,12 @@ def aspect_size(sizes: Sizes, ratio: float, *, pixels: int = USUAL_PIXELS) -> Si
     Half a per cent off in ratio weighs as much as a factor e in pixels. Raises InputError where no
     legal size comes within 5 % of the ratio.
     """
-    found = min(_legal(sizes), key=lambda s: _off(s, ratio, pixels))
-    if abs(math.log(found[0] / found[1] / ratio)) > 0.05:
+    best = min(_legal(sizes), key=lambda s: _off(s, ratio, pixels))
+    if abs(math.log(best[0] / best[1] / ratio)) > 0.05:
         choices = ", ".join(f"{w}x{h}" for w, h in sizes.fixed)
         limit = f"only {choices} are possible" if choices else f"at most {sizes.max_ratio:g}:1"
         raise InputError(f"aspect ratio {ratio:.3g} cannot be had from this model: {limit}")
-    return found
+    return best
 
 
 def nearest(sizes: Sizes, size: Size) -> Size:

@@ -157,19 +157,19 @@ class Transport:
     ) -> HttpReply:
         for attempt in range(self._retries + 1):
             last = attempt == self._retries
-            came: list[bytes] = []
+            pieces: list[bytes] = []
             try:
                 with self._translated(self.base_url.host, paid=paid):
-                    status, headers = self._once(build(), hear, came)
+                    status, headers = self._once(build(), hear, pieces)
             except ProviderBusy:  # no connection
                 if last:
                     raise
                 self.sleep(wait_s({}, b"", attempt, self._random) or 0.0)
                 continue
             except ProviderUncertain as exc:
-                exc.partial = self.scrubbed(b"".join(came))
+                exc.partial = self.scrubbed(b"".join(pieces))
                 raise
-            body = b"".join(came)
+            body = b"".join(pieces)
             if 200 <= status < 300:
                 self._check_no_page(headers, body)
                 return HttpReply(self.scrubbed(body), headers, attempt)
@@ -181,7 +181,7 @@ class Transport:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _once(
-        self, request: httpx2.Request, hear: Hear | None, came: list[bytes]
+        self, request: httpx2.Request, hear: Hear | None, pieces: list[bytes]
     ) -> tuple[int, Mapping[str, str]]:
         """Send; the body goes into `came` piece by piece, so that a cut line loses none of it."""
         response = self._http.send(request, stream=True)
@@ -192,10 +192,10 @@ class Transport:
                 total += len(piece)
                 if total > MAX_BODY_BYTES:
                     raise ProviderError(f"{request.url.host}: the answer is larger than 1 GiB")
-                came.append(piece)
+                pieces.append(piece)
                 if hear is not None and response.is_success:
                     hear(piece)
-            came.append(content.rest())
+            pieces.append(content.rest())
         finally:
             response.close()
         return response.status_code, self._headers(response)

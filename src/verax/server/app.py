@@ -42,7 +42,7 @@ class ServerOptions:
         hosts: names in the Host header that the server answers to.
         guarded: reached from beyond this machine, so that nobody is served without a key.
         workers: restorations at a time, each in a process of its own.
-        waiting: jobs that may wait before clients are told to come back later.
+        waiting: jobs that may wait; further ones get 429.
         waiting_upstream: the same for calls of a paid service, which take long.
         path: the path that the server lies under, such as "/verax"; "" for none.
         origins: of other sites whose pages may ask.
@@ -60,7 +60,7 @@ class ServerOptions:
 
 
 def create_app(options: ServerOptions, log: Callable[..., object]) -> "RequestLog":
-    """The application; nothing is opened before it starts. `log` gets a line as named values."""
+    """The application; nothing is opened before it starts. `log` takes one record as keywords."""
 
     @asynccontextmanager
     async def life(app: Starlette) -> AsyncIterator[None]:
@@ -68,7 +68,7 @@ def create_app(options: ServerOptions, log: Callable[..., object]) -> "RequestLo
         context.service.local.observe = app.state.metrics.observer("local")
         context.service.remote.observe = app.state.metrics.observer("upstream")
         app.state.page_running, app.state.loop = {}, asyncio.get_running_loop()
-        with suppress(VeraxError):  # told to whoever asks for a paid model
+        with suppress(VeraxError):  # raised again for whoever asks for a paid model
             await run_in_threadpool(context.service.service)
         try:
             yield
@@ -131,7 +131,7 @@ def open_context(options: ServerOptions) -> Context:
 
 
 async def close(context: Context, entries: "list[asyncio.Task[None]]") -> None:
-    """Finish what runs, so that what is paid is journaled and kept; then close the stores."""
+    """Finish running work, so that paid answers are journaled; then close the stores."""
     context.service.stop()
     await asyncio.gather(*entries, return_exceptions=True)
     await context.service.close()
@@ -140,7 +140,7 @@ async def close(context: Context, entries: "list[asyncio.Task[None]]") -> None:
 
 
 async def health(request: Request) -> Response:
-    """GET /healthz: alive, and how much waits."""
+    """GET /healthz: the server is alive; how many jobs run and wait."""
     service = context_of(request).service
     lines = {"local": service.local, "upstream": service.remote}
     counts = {n: {"running": j.running, "waiting": j.waiting} for n, j in lines.items()}
@@ -157,7 +157,7 @@ async def on_problem(request: Request, exc: Problem) -> Response:
 
 
 async def on_gone(request: Request, exc: ClientDisconnect) -> Response:
-    """For the log; nobody reads it."""
+    """For the log alone: the client has gone."""
     return Response(status_code=499)
 
 
@@ -166,7 +166,7 @@ async def on_error(request: Request, exc: VeraxError) -> Response:
 
 
 async def on_http(request: Request, exc: HTTPException) -> Response:
-    """What the framework itself refuses, in the official shape."""
+    """Errors of the framework, in the official shape."""
     codes = {404: "not_found", 405: "method_not_allowed"}
     status = 400 if exc.status_code == 422 else exc.status_code
     headers = dict(exc.headers or {})

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from verax.server.problems import Problem, response
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-CLOSE = {"connection": "close"}  # what else comes on this line is not read
+CLOSE = {"connection": "close"}  # nothing more is read from this connection
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -30,10 +30,10 @@ class ServerLimits:
         pixels: one picture, by its header.
         json_bytes: a body of JSON, which has to be read as a whole.
         together_bytes: the bodies of all requests under way.
-        head_s: longest time for the head of a request, and for a line without one.
+        head_s: longest time for the head of a request, and for an idle connection.
         silence_s: longest pause within a body.
         body_s: longest time for a whole body.
-        taking_s: longest time in which a client takes nothing of an answer.
+        taking_s: longest time in which a client reads nothing of its answer.
         fetch_hosts: hosts (or host:port) from which pictures may be fetched by their address.
     """
 
@@ -126,13 +126,12 @@ class Door:
         return bounded
 
     async def one_at_a_time(self) -> None:
-        """Let one piece of one body be worked through before the loop looks at its other lines:
-        two hundred uploads must not stand before a question that takes no time."""
+        """Yield after each chunk, so that uploads cannot starve quick requests."""
         await self.turn.acquire()
         asyncio.get_running_loop().call_soon(self.turn.release)
 
     def count(self, body: "Body", size: int) -> None:
-        """Bytes of a body have come; raises Problem where that is too much."""
+        """Add received bytes to the totals. Raises Problem 413 or 429 above a limit."""
         body.total += size
         self.together += size
         if body.total > self.limits.body_bytes:
@@ -140,7 +139,7 @@ class Door:
         if self.together > self.limits.together_bytes:
             raise Problem(
                 429,
-                "others are sending large pictures; try again soon",
+                "other clients are sending large pictures; try again soon",
                 "rate_limit_exceeded",
                 kind="rate_limit_error",
                 headers={"retry-after": "10", **CLOSE},
@@ -149,7 +148,7 @@ class Door:
 
 @dataclass(slots=True)
 class Body:
-    """How much of a request's body has come, and whether that is all."""
+    """How much of a request's body has arrived, and whether it is complete."""
 
     total: int = 0
     complete: bool = False

@@ -23,7 +23,7 @@ MIGRATIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who asks. `budget_usd` is what all paid calls of this client may cost; None: no limit."""
+    """A client. `budget_usd` is the most that all its paid calls may cost; None: no limit."""
 
     name: str
     budget_usd: float | None = None
@@ -69,7 +69,7 @@ class ClientKeys:
         return [Account(name, budget) for name, budget in rows]
 
     def client(self, key: str) -> Account | None:
-        """Whose key this is; None for nobody's."""
+        """The client of a key; None for an unknown key."""
         query = "SELECT name, budget_usd FROM clients WHERE sha256 = ?"
         row = self.connection.execute(query, (digest(key),)).fetchone()
         return None if row is None else Account(row[0], row[1])

@@ -52,7 +52,7 @@ class Metrics:
         self.seconds = Histogram(
             "verax_request_seconds", "Seconds per request.", ["route"], buckets=SECONDS, **named
         )
-        self.waiting = Gauge("verax_waiting_jobs", "Jobs in line.", ["line"], **named)
+        self.waiting = Gauge("verax_waiting_jobs", "Jobs waiting.", ["line"], **named)
         self.running = Gauge("verax_running_jobs", "Jobs under way.", ["line"], **named)
         self.outcomes = Counter(
             "verax_jobs", "Ended jobs: restorations (local) and paid calls (upstream).",
@@ -73,7 +73,7 @@ class Metrics:
         )  # fmt: skip
 
     def observer(self, line: str) -> Callable[[BaseException | None, float], None]:
-        """Takes how each job of a line ended and how long it took."""
+        """A function that counts how each job of a queue ended and how long it took."""
 
         def observe(exc: BaseException | None, seconds: float) -> None:
             self.outcomes.labels(line, outcome(exc)).inc()
@@ -82,7 +82,7 @@ class Metrics:
         return observe
 
     def look(self, service: ImagesService) -> None:
-        """Set everything that is measured at this moment."""
+        """Update the gauges."""
         for line, jobs in (("local", service.local), ("upstream", service.remote)):
             self.waiting.labels(line).set(jobs.waiting)
             self.running.labels(line).set(jobs.running)
@@ -117,7 +117,7 @@ def outcome(exc: BaseException | None) -> str:
 
 
 def resident_bytes(processes: Iterable[int]) -> int:
-    """Resident memory of processes together; 0 where the system does not tell."""
+    """Resident memory of processes together; 0 where the system does not say."""
     total = 0
     for process in processes:
         try:
@@ -173,6 +173,6 @@ class RequestLog:
             )
 
 
-def request_id(given: str) -> str:
+def request_id(name: str) -> str:
     """The client's own name for a request where it is one; else a new one."""
-    return given if re.fullmatch(r"[\w.:-]{1,128}", given) else f"req_{secrets.token_hex(12)}"
+    return name if re.fullmatch(r"[\w.:-]{1,128}", name) else f"req_{secrets.token_hex(12)}"

@@ -1,4 +1,4 @@
-"""What the server says when it cannot do what was asked: always the official error shape."""
+"""Errors as the server answers them, always in the official shape."""
 
 import json
 from collections.abc import Mapping
@@ -74,14 +74,14 @@ def response(problem: Problem) -> Response:
 def json_response(
     value: object, *, status: int = 200, headers: dict[str, str] | None = None
 ) -> Response:
-    """JSON that no cache keeps and no browser takes for something else."""
+    """A JSON response with headers against caching and content sniffing."""
     data = json.dumps(value).encode()
     fixed = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
     return Response(data, status, {**fixed, **(headers or {})}, "application/json")
 
 
 def from_error(exc: VeraxError) -> Problem:
-    """Our own errors as answers; refusals keep their stage and categories."""
+    """Verax's errors as answers; refusals keep their stage and categories."""
     text = str(exc)
     if isinstance(exc, ProviderRefused):
         details = {"moderation_stage": exc.stage, "categories": list(exc.categories)}
@@ -103,5 +103,5 @@ def from_error(exc: VeraxError) -> Problem:
 
 
 def unknown() -> Problem:
-    """What is said of an error that nobody foresaw: nothing."""
+    """Generic 500 for an unexpected error; reveals no details."""
     return Problem(500, "the server could not finish this", "server_error", kind="server_error")

@@ -1,7 +1,7 @@
 """A bounded queue in front of workers, fair between clients.
 
-Each client has a line of its own; the next free worker takes the first job of the next client in
-turn, so that one client's hundred jobs do not keep another's single one waiting. Nor can one client
+Each client has a queue of its own; a free worker takes the first job of the next client in turn, so
+that one client's hundred jobs do not delay another's single one. Nor can one client
 fill the queue: it may only hold a multiple of the places that are still free (Choudhury and Hahne,
 "Dynamic queue length thresholds", IEEE/ACM Transactions on Networking 6, 1998).
 """
@@ -25,7 +25,7 @@ Given = TypeVarTuple("Given")
 
 @dataclass(eq=False, slots=True)
 class QueuedJob:
-    """Work that waits or runs; `done` gets its result."""
+    """A job that waits or runs; `done` gets its result."""
 
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
@@ -35,7 +35,7 @@ class QueuedJob:
 
 @dataclass(slots=True)
 class WorkQueue:
-    """Runs functions, `workers` at a time, at most `waiting_limit` in line.
+    """Runs functions, `workers` at a time, at most `waiting_limit` waiting.
 
     Args:
         make_worker: makes one worker, an executor that runs one job at a time. Each job has one
@@ -63,10 +63,10 @@ class WorkQueue:
         return sum(len(line) for line in self.lines.values())
 
     async def run(self, client: str, function: Callable[[*Given], T], *arguments: *Given) -> T:
-        """The function's result, in turn. Raises Problem 429 when there is no place in the line.
+        """The function's result, in turn. Raises Problem 429 when the queue is full.
 
-        Cancelling a job that still waits takes it out of the line; one that runs goes on, or is
-        ended with its worker where that is possible.
+        Cancelling a waiting job removes it from the queue; a running one goes on, or is ended with
+        its worker where the queue is `stoppable`.
         """
         if self.stopping:
             raise _stopping()
@@ -76,8 +76,7 @@ class WorkQueue:
         return await self.finish(client, function, *arguments)
 
     async def finish(self, client: str, function: Callable[[*Given], T], *arguments: *Given) -> T:
-        """The same for the last step of what was paid: refused neither in a full line nor at the
-        stop."""
+        """Like `run`, but never rejected: use it for the final step of paid work."""
         job = QueuedJob(function, arguments, asyncio.get_running_loop().create_future())
         self.lines.setdefault(client, deque()).append(job)
         self._start_next()
@@ -174,7 +173,7 @@ class WorkQueue:
             job.done.set_exception(exc)
 
     def stop(self) -> None:
-        """Take nothing new and send away what waits; what runs goes on."""
+        """Reject new jobs and those that wait; running jobs go on."""
         self.stopping = True
         for line in self.lines.values():
             for job in line:
@@ -182,7 +181,7 @@ class WorkQueue:
         self.lines.clear()
 
     async def close(self) -> None:
-        """Stop, and wait for what runs."""
+        """Stop, and wait for running jobs."""
         self.stop()
         while self.running:
             await asyncio.sleep(0.02)
@@ -193,8 +192,8 @@ class WorkQueue:
 
 def processes_of(worker: Executor) -> "list[Process]":
     """The processes of an executor; the library names them only privately before Python 3.14."""
-    found = getattr(worker, "_processes", None) or {}
-    return list(found.values())
+    processes = getattr(worker, "_processes", None) or {}
+    return list(processes.values())
 
 
 def end_processes(worker: Executor) -> None:

@@ -26,14 +26,14 @@ from verax.server.door import ServerLimits
 from verax.server.metrics import RequestLog
 from verax.server.problems import Problem
 
-SWITCH_S = 0.001  # threads hand over so often; 5 ms each would add up before an answer goes out
+SWITCH_S = 0.001  # how often threads switch; the usual 5 ms would add up before each answer
 
 
 def run(options: ServerOptions, listener: socket.socket) -> None:
     """Serve on a listening socket until a signal ends it."""
     lines = LogLines(sys.stderr)
-    logging.basicConfig(handlers=[ToLines(lines)], level=logging.WARNING)
-    allow_many_lines()
+    logging.basicConfig(handlers=[LogHandler(lines)], level=logging.WARNING)
+    allow_many_connections()
     sys.setswitchinterval(SWITCH_S)
     try:
         server(options, lines).run(sockets=[listener])
@@ -42,7 +42,7 @@ def run(options: ServerOptions, listener: socket.socket) -> None:
 
 
 def server(options: ServerOptions, log: Callable[..., object]) -> "GracefulServer":
-    """A server that is not running yet; `should_exit` ends it."""
+    """A server, not yet running; setting `should_exit` ends it."""
     app = create_app(options, log)
     config = uvicorn.Config(
         app,
@@ -58,8 +58,8 @@ def server(options: ServerOptions, log: Callable[..., object]) -> "GracefulServe
     return GracefulServer(config, app)
 
 
-def allow_many_lines() -> None:
-    """As many open files as the system lets us have: a waiting client is one."""
+def allow_many_connections() -> None:
+    """Raise the limit of open files to the most that the system allows: each connection is one."""
     if sys.platform != "win32":
         import resource
 
@@ -68,7 +68,7 @@ def allow_many_lines() -> None:
 
 
 class GracefulServer(uvicorn.Server):
-    """Begins nothing new once it has been told to stop."""
+    """Starts no new work once it has received a signal to stop."""
 
     def __init__(self, config: uvicorn.Config, app: RequestLog) -> None:
         super().__init__(config)
@@ -81,8 +81,8 @@ class GracefulServer(uvicorn.Server):
 
 
 class PatientProtocol(H11Protocol):
-    """HTTP/1.1 with limits to patience: for a request's head, for what comes after an answer, and
-    for a client that does not take its answer. Bodies are the door's business."""
+    """HTTP/1.1 with timeouts for a request's head, an idle connection, and a client that does not
+    read its answer. Timeouts of bodies are in `verax.server.door`."""
 
     def __init__(self, *arguments: Any, limits: ServerLimits, **named: Any) -> None:  # noqa: ANN401
         super().__init__(*arguments, **named)
@@ -101,7 +101,7 @@ class PatientProtocol(H11Protocol):
     def handle_events(self) -> None:
         super().handle_events()
         if self.cycle is not None and not self.cycle.response_complete:
-            self.patience = ended(self.patience)
+            self.patience = cancel(self.patience)
 
     def on_response_complete(self) -> None:
         self.expect_head()
@@ -112,15 +112,15 @@ class PatientProtocol(H11Protocol):
         self.taking = self.loop.call_later(self.limits.taking_s, self.transport.abort)
 
     def resume_writing(self) -> None:
-        self.taking = ended(self.taking)
+        self.taking = cancel(self.taking)
         super().resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.patience, self.taking = ended(self.patience), ended(self.taking)
+        self.patience, self.taking = cancel(self.patience), cancel(self.taking)
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        """What is no HTTP gets the official error shape too."""
+        """The answer to bytes that are not HTTP, in the official error shape."""
         problem = Problem(400, f"want HTTP/1.1: {msg}", "invalid_http")
         body = json.dumps(problem.body()).encode()
         head = (
@@ -131,8 +131,8 @@ class PatientProtocol(H11Protocol):
         self.transport.close()
 
 
-def ended(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
-    """No timer any more."""
+def cancel(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
+    """Cancel a timer that may be there; None, to put in its place."""
     if timer is not None:
         timer.cancel()
     return None
@@ -162,8 +162,8 @@ class LogLines:
         while (line := self.waiting.get()) is not None:
             dropped, self.dropped = self.dropped, 0
             with contextlib.suppress(OSError, ValueError):  # nobody reads any more
-                told = {**line, "lines_dropped": dropped} if dropped else line
-                self.stream.write(json.dumps(told) + "\n")
+                entry = {**line, "lines_dropped": dropped} if dropped else line
+                self.stream.write(json.dumps(entry) + "\n")
                 self.stream.flush()
 
     def close(self) -> None:
@@ -173,7 +173,7 @@ class LogLines:
         self.writer.join(PATIENCE_S)
 
 
-class ToLines(logging.Handler):
+class LogHandler(logging.Handler):
     """Warnings and errors of libraries, like every other line."""
 
     def __init__(self, lines: LogLines) -> None:
@@ -181,7 +181,7 @@ class ToLines(logging.Handler):
         self.lines = lines
 
     def emit(self, record: logging.LogRecord) -> None:
-        told = {"level": record.levelname.lower(), "message": record.getMessage().strip()}
+        entry = {"level": record.levelname.lower(), "message": record.getMessage().strip()}
         if record.exc_info:
-            told["trace"] = logging.Formatter().formatException(record.exc_info)
-        self.lines(**told)
+            entry["trace"] = logging.Formatter().formatException(record.exc_info)
+        self.lines(**entry)

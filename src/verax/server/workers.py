@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 if TYPE_CHECKING:
     from verax.making import Order
 
-NICE = 3  # the process that answers goes first; far lower would starve on a machine with other work
+NICE = 3  # below the process that answers; far lower would starve on a busy machine
 LIMIT_S = 900  # no picture within the limits takes nearly as long
 T = TypeVar("T")
 Given = TypeVarTuple("Given")
@@ -24,7 +24,7 @@ def worker_process() -> Executor:
 
 
 def quiet_process() -> None:
-    """Set up a worker process: polite, deaf to the terminal's Ctrl-C, gone with its server.
+    """Set up a worker process: low priority, ignores Ctrl-C, ends with its server.
 
     Workers share the cores between pictures, not within one.
     """
@@ -35,7 +35,7 @@ def quiet_process() -> None:
 
 
 def _end_with_the_server() -> None:
-    """A server that was killed cannot tell its workers; they would wait for ever."""
+    """End this process when its server is killed; it would wait forever otherwise."""
     server = parent_process()
     if server is not None:
         server.join()
@@ -48,7 +48,7 @@ def worker_thread() -> Executor:
 
 
 def quiet_thread() -> None:
-    """Let the thread that answers go first; only Linux gives threads a priority of their own."""
+    """Lower this thread's priority, so that the one that answers goes first; on Linux alone."""
     if hasattr(os, "setpriority") and os.uname().sysname == "Linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
 
@@ -97,6 +97,6 @@ def write_pictures(folder: Path, result: Any) -> None:  # noqa: ANN401  # pipeli
     if strip is not None:
         images.write(folder / "faces.png", strip)
     if result.warped is not None:
-        seen = result.warped.valid[..., None]
-        registered = result.warped.pixels * seen + result.base * (1 - seen)
+        share = result.warped.valid[..., None]
+        registered = result.warped.pixels * share + result.base * (1 - share)
         images.write(folder / "registered.png", np.clip(registered, 0, 1))

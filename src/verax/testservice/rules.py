@@ -175,19 +175,19 @@ def check_answer(name: str, body: dict[str, Any]) -> dict[str, Any]:
 
 def check_fields(name: str, body: dict[str, Any]) -> None:
     """Raise the Refusal that the service would send for fields that the schema does not accept."""
-    given = {key: value for key, value in body.items() if value is not None}
+    fields = {key: value for key, value in body.items() if value is not None}
     check = validator(name)
-    for error in check(given) if check else ():
-        raise _refusal(error, given)
+    for error in check(fields) if check else ():
+        raise _refusal(error, fields)
 
 
-def _refusal(error: Error, given: dict[str, Any]) -> Refusal:
+def _refusal(error: Error, fields: dict[str, Any]) -> Refusal:
     if error.kind == "additionalProperties":
-        unknown = sorted(set(given) - set(error.names))[0]
+        unknown = sorted(set(fields) - set(error.names))[0]
         text = f"Unknown parameter: '{unknown}'."
         return Refusal(400, text, unknown, "unknown_parameter")
     if error.kind == "required":
-        missing = next(field for field in error.names if field not in given)
+        missing = next(field for field in error.names if field not in fields)
         text = f"Missing required parameter: '{missing}'."
         return Refusal(400, text, missing, "missing_required_parameter")
     code = "invalid_type" if error.kind == "type" else "invalid_value"

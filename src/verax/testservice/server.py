@@ -87,8 +87,8 @@ class Conversation(BaseHTTPRequestHandler):
             return self.send_json(200, calls.models(tail))
         if tail.startswith("files"):
             form = calls.parse_form(self.headers["Content-Type"], body) if verb == "POST" else None
-            found = batches.files(self.service, verb, tail, form)
-            return self.send_bytes(200, found) if isinstance(found, bytes) else self.ok(found)
+            record = batches.files(self.service, verb, tail, form)
+            return self.send_bytes(200, record) if isinstance(record, bytes) else self.ok(record)
         if tail.startswith("batches"):
             return self.ok(batches.batches(self.service, verb, tail, body))
         raise Refusal(404, f"Invalid URL ({verb} {path})", None, "unknown_url")

@@ -1,8 +1,7 @@
-"""What was sent, turned into calls: multipart and JSON edits, JSON generations.
+"""Client input turned into calls: multipart and JSON edits, JSON generations.
 
-All of this runs in the intake process, one request at a time: what clients send is parsed by nobody
-who must answer others meanwhile, and a file that stalls or crashes a parser takes down only that.
-Of pictures only the headers are looked at.
+Client input is parsed in a separate process, so the event loop never blocks on it, and a file that
+stalls or crashes a parser takes down that process alone. Of pictures only the headers are read.
 """
 
 import base64
@@ -40,9 +39,9 @@ class ImageCall:
     Attributes:
         images: files of the pictures sent; the first is the photo.
         sizes: (width, height) of each of them as it stands upright.
-        fields: every other official field that was given, checked.
+        fields: every other official field that is set, checked.
         fidelity: 0..1, Verax's own field.
-        warnings: fields that were taken and not used.
+        warnings: fields that were accepted and are not used.
         sha256: over everything that decides the answer.
     """
 
@@ -60,7 +59,7 @@ class ImageCall:
 
 
 def read_call(sent: Upload, limits: ServerLimits) -> ImageCall | MissingPictures:
-    """The call that was sent; runs in the intake process.
+    """The call of a request; runs in the intake process.
 
     Raises Problem 400 for what cannot be used.
     """

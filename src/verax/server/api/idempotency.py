@@ -1,4 +1,4 @@
-"""Answers kept by idempotency key: the same request asked twice is answered, not paid, twice."""
+"""Answers by idempotency key: the same request twice is answered twice and paid once."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from verax.server.api.responses import CallAnswer
 from verax.server.problems import Problem
 from verax.store import open_database
 
-KEPT_S = 24 * 3600.0
+LIFETIME_S = 24 * 3600.0
 MOST = 1000  # answers of one client; the oldest go first
 MAX_KEY = 255
 MIGRATIONS = (
@@ -74,22 +74,22 @@ class AnswerCache:
                 raise Problem(
                     400, f"idempotency-key: want at most {MAX_KEY} characters", "invalid_value"
                 )
-            stored = await self._apart(self._stored, client, key, request)
+            stored = await self._apart(self._read, client, key, request)
             if stored is not None:
                 return stored
             shared = self.under_way.get((client, key))
             if shared is None:
-                making, folder = self._made(client, key, request, make, folder), Path()
+                making, folder = self._make(client, key, request, make, folder), Path()
                 shared = SharedRun(request, asyncio.create_task(making))
                 self.under_way[client, key] = shared
                 shared.task.add_done_callback(lambda _: self._forget(client, key, shared))
             _same(shared.request, request)
-            return await self._waited(client, key, shared)
+            return await self._wait(client, key, shared)
         finally:
             if folder.name:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    async def _waited(self, client: str, key: str, shared: SharedRun) -> CallAnswer:
+    async def _wait(self, client: str, key: str, shared: SharedRun) -> CallAnswer:
         shared.waiting += 1
         try:
             return await asyncio.shield(shared.task)
@@ -103,7 +103,7 @@ class AnswerCache:
         if self.under_way.get((client, key)) is shared:
             del self.under_way[client, key]
 
-    async def _made(
+    async def _make(
         self,
         client: str,
         key: str,
@@ -124,9 +124,9 @@ class AnswerCache:
     async def _apart(self, function: Callable[[*Given], T], *arguments: *Given) -> T:
         return await asyncio.get_running_loop().run_in_executor(self.thread, function, *arguments)
 
-    def _stored(self, client: str, key: str, request: str) -> CallAnswer | None:
+    def _read(self, client: str, key: str, request: str) -> CallAnswer | None:
         query = "SELECT * FROM answers WHERE client = ? AND key = ? AND created > ?"
-        oldest = self.clock() - KEPT_S
+        oldest = self.clock() - LIFETIME_S
         row = self.connection.execute(query, (client, key, oldest)).fetchone()
         if row is None:
             return None
@@ -146,7 +146,7 @@ class AnswerCache:
             len(answer.pictures), self.clock(),
         )  # fmt: skip
         self.connection.execute("INSERT OR REPLACE INTO answers VALUES (?,?,?,?,?,?,?,?)", row)
-        stored = self._stored(client, key, request)
+        stored = self._read(client, key, request)
         return answer if stored is None else stored
 
     def _prune(self, client: str) -> None:
@@ -156,15 +156,15 @@ class AnswerCache:
             SELECT * FROM (SELECT client, key, folder FROM answers WHERE client = ?
                            ORDER BY created DESC LIMIT -1 OFFSET ?)
             """
-        old = self.connection.execute(query, (self.clock() - KEPT_S, client, MOST)).fetchall()
+        old = self.connection.execute(query, (self.clock() - LIFETIME_S, client, MOST)).fetchall()
         for row in old:
             remove = "DELETE FROM answers WHERE client = ? AND key = ?"
             self.connection.execute(remove, (row["client"], row["key"]))
             shutil.rmtree(self.folder / row["folder"], ignore_errors=True)
 
 
-def _same(stored: str, asked: str) -> None:
-    if stored != asked:
+def _same(stored: str, request: str) -> None:
+    if stored != request:
         raise Problem(
             409, "this idempotency key came with another request before; use a new one",
             "idempotency_key_reused",

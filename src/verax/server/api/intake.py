@@ -47,7 +47,7 @@ class Upload:
     body: Path | None = None
 
 
-async def received(request: Request, kind: str, folder: Path, limits: ServerLimits) -> Upload:
+async def receive_body(request: Request, kind: str, folder: Path, limits: ServerLimits) -> Upload:
     """The body of a request for pictures, in files of `folder`.
 
     Raises Problem 400, 413 or 415 for what cannot be used.
@@ -59,8 +59,8 @@ async def received(request: Request, kind: str, folder: Path, limits: ServerLimi
         return Upload(kind, {}, {}, body)
     if media_type == "multipart/form-data" and kind == "edit":
         return await _from_form(request, kind, folder, limits)
-    wanted = "application/json" + (" or multipart/form-data" if kind == "edit" else "")
-    raise Problem(415, f"want {wanted}, got {media_type or 'no content type'}", "media_type")
+    types = "application/json" + (" or multipart/form-data" if kind == "edit" else "")
+    raise Problem(415, f"want {types}, got {media_type or 'no content type'}", "media_type")
 
 
 async def spool(request: Request, path: Path, most: int) -> None:
@@ -77,14 +77,14 @@ async def spool(request: Request, path: Path, most: int) -> None:
             file.write(chunk)
 
 
-async def bounded(request: Request, most: int) -> bytes:
+async def read_small(request: Request, most: int) -> bytes:
     """A small body. Raises Problem 413 when it is none."""
-    found = bytearray()
+    body = bytearray()
     async for chunk in request.stream():
-        found += chunk
-        if len(found) > most:
+        body += chunk
+        if len(body) > most:
             raise Problem(413, f"want at most {most} bytes, got more", "body_too_large")
-    return bytes(found)
+    return bytes(body)
 
 
 async def _from_form(request: Request, kind: str, folder: Path, limits: ServerLimits) -> Upload:
@@ -153,8 +153,8 @@ def is_public(address: IpAddress) -> bool:
 
 def resolve_host(name: str, port: int) -> list[str]:
     """The addresses of a name."""
-    found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
-    return [str(place[4][0]) for place in found]
+    places = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+    return [str(place[4][0]) for place in places]
 
 
 def fetch(
@@ -182,10 +182,10 @@ def fetch(
 
 def _address(parts: SplitResult, resolve: Resolve, permitted: Callable[[IpAddress], bool]) -> str:
     name, port = parts.hostname or "", parts.port or PORTS[parts.scheme]
-    found = [ipaddress.ip_address(text.partition("%")[0]) for text in resolve(name, port)]
-    if not found or not all(map(permitted, found)):
+    addresses = [ipaddress.ip_address(text.partition("%")[0]) for text in resolve(name, port)]
+    if not addresses or not all(map(permitted, addresses)):
         raise _refused("the address leads into a private network")
-    return str(found[0])
+    return str(addresses[0])
 
 
 def _line(parts: SplitResult, address: str) -> http.client.HTTPConnection:

@@ -1,8 +1,8 @@
-"""Answers on their way out: pictures stay files until the bytes that are sent next are needed.
+"""Responses: pictures stay files until their bytes are sent.
 
-An answer that takes long keeps its line busy: a stream gets comments, a plain answer leading white
-space, which JSON allows. Plain answers that started that way have status 200; an error is then
-told in the body, in the usual shape.
+A slow answer keeps its connection busy: a stream gets comments, a plain answer leading white space,
+which JSON allows. A plain answer that has started that way has status 200; an error then stands in
+the body, in the usual shape.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ PATIENCE_S = 15.0  # a plain answer starts with white space when it takes longer
 EARLY_S = 0.25  # a stream starts after so long; what is refused at once has a status of its own
 CHUNK = 3 << 16  # bytes of a picture sent at a time; a multiple of three needs no padding
 EVENTS = {"edit": "image_edit", "generation": "image_generation"}
-UNTOLD = {"size": "auto", "quality": "auto"}  # events must have both; see `verax.size`
+UNKNOWN = {"size": "auto", "quality": "auto"}  # events must have both; see `verax.size`
 HEADERS = (
     (b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"),
     (b"x-accel-buffering", b"no"),
@@ -35,7 +35,7 @@ HEADERS = (
 
 @dataclass(frozen=True, slots=True)
 class CallAnswer:
-    """What a call gets.
+    """The answer to a call.
 
     Attributes:
         kind: "edit" or "generation".
@@ -61,7 +61,7 @@ class CallAnswer:
         """The official events, one per picture, in pieces."""
         name = f"{EVENTS[self.kind]}.completed"
         for picture in self.pictures:
-            head = {"type": name, "created_at": self.created, **UNTOLD, **self.about}
+            head = {"type": name, "created_at": self.created, **UNKNOWN, **self.about}
             yield f"event: {name}\ndata: {{".encode() + _members(head) + b', "b64_json": "'
             yield from _base64(picture)
             yield b'"}\n\n'
@@ -70,7 +70,7 @@ class CallAnswer:
 def partial_event(kind: str, created: int, picture: Path, index: int) -> Iterator[bytes]:
     """The official event of a picture that is not the answer yet, in pieces."""
     name = f"{EVENTS[kind]}.partial_image"
-    head = {"type": name, "created_at": created, **UNTOLD, "background": "opaque",
+    head = {"type": name, "created_at": created, **UNKNOWN, "background": "opaque",
             "output_format": "png", "partial_image_index": index}  # fmt: skip
     yield f"event: {name}\ndata: {{".encode() + _members(head) + b', "b64_json": "'
     yield from _base64(picture)
@@ -94,15 +94,15 @@ class Partials:
     def __init__(self, kind: str) -> None:
         self.kind, self.count = kind, 0
         self.waiting: list[Path] = []
-        self.came = asyncio.Event()
+        self.arrival = asyncio.Event()
 
     def show(self, picture: Path) -> None:
         self.waiting.append(picture)
-        self.came.set()
+        self.arrival.set()
 
     def events(self) -> Iterator[bytes]:
-        """The events of what came since the last time."""
-        self.came.clear()
+        """The events of the pictures that are new since the last call."""
+        self.arrival.clear()
         while self.waiting:
             picture = self.waiting.pop(0)
             yield from partial_event(self.kind, int(time.time()), picture, self.count)
@@ -173,7 +173,7 @@ class AnswerResponse(Response):
 
     async def _pause(self, gone: "asyncio.Task[None]", seconds: float) -> bool:
         """Whether the answer is there, after at most so many seconds."""
-        shown = asyncio.create_task(self.partials.came.wait())
+        shown = asyncio.create_task(self.partials.arrival.wait())
         waited = {self.task, gone, shown}
         await asyncio.wait(waited, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         shown.cancel()
@@ -183,7 +183,7 @@ class AnswerResponse(Response):
 
 
 class _ClientGone(Exception):
-    """Nobody listens any more."""
+    """The client has disconnected."""
 
 
 async def _gone(receive: Receive) -> None:
@@ -201,5 +201,5 @@ def _problem(task: "asyncio.Task[CallAnswer]") -> Problem | None:
     if isinstance(exc, VeraxError):
         return from_error(exc)
     context = {"message": "a call failed", "exception": exc}
-    asyncio.get_running_loop().call_exception_handler(context)  # a bug: told in the log
+    asyncio.get_running_loop().call_exception_handler(context)  # a bug: goes to the log
     return unknown()

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from verax.server.api.idempotency import AnswerCache
-from verax.server.api.intake import received
+from verax.server.api.intake import receive_body
 from verax.server.api.responses import AnswerResponse, Partials
 from verax.server.api.service import ImagesService
 from verax.server.door import ServerLimits
@@ -48,7 +48,7 @@ async def _pictures(request: Request, kind: str) -> Response:
     client, service = context.client(request), context.service
     folder = Path(tempfile.mkdtemp(dir=context.incoming))
     try:
-        call = await service.read(client, await received(request, kind, folder, context.limits))
+        call = await service.read(client, await receive_body(request, kind, folder, context.limits))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -59,8 +59,8 @@ async def _pictures(request: Request, kind: str) -> Response:
         return AnswerResponse(
             asyncio.create_task(make()), partials, stream=call.stream, folder=folder
         )
-    kept = context.replies.once(client.name, key, call.sha256, make, folder)
-    return AnswerResponse(asyncio.create_task(kept), partials, stream=call.stream, folder=None)
+    once = context.replies.once(client.name, key, call.sha256, make, folder)
+    return AnswerResponse(asyncio.create_task(once), partials, stream=call.stream, folder=None)
 
 
 @dataclass(frozen=True, slots=True)

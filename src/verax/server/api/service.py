@@ -40,8 +40,8 @@ SUFFIX = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 class ImagesService:
     """Answers calls.
 
-    `intake` reads what was sent, `aside` does in threads what takes time but no thought (pictures
-    by address, archives), `local` runs restorations, `remote` waits for paid services.
+    `intake` parses client input, `aside` fetches pictures by address and packs archives in threads,
+    `local` runs restorations, `remote` waits for paid services.
     """
 
     limits: ServerLimits
@@ -78,14 +78,14 @@ class ImagesService:
 
     def model(self, name: str) -> dict[str, Any]:
         """One entry of that list. Raises Problem 404 for an unknown name."""
-        found = [entry for entry in self.models() if entry["id"] == name]
-        if not found:
+        matches = [entry for entry in self.models() if entry["id"] == name]
+        if not matches:
             text = f"unknown model {name[:80]!r}; see GET /v1/models"
             raise Problem(404, text, "model_not_found", "model")
-        return found[0]
+        return matches[0]
 
     async def read(self, client: Account, sent: Upload) -> ImageCall:
-        """The call that was sent, checked. Raises Problem for one that cannot work."""
+        """The call of a request, checked. Raises Problem for one that cannot work."""
         call = await self.intake.run(client.name, calls.read_call, sent, self.limits)
         if isinstance(call, MissingPictures):
             for path, url in call.pictures:
@@ -132,79 +132,79 @@ class ImagesService:
         if call.model == LOCAL:
             priors = call.images[1:] or (None,)
             files = tuple(p for p in priors if p)
-            given = UpstreamAnswer(files, files, NOTHING, 0.0, LOCAL, "", ())
-            return await self._faithful(client, call, folder, given)
+            answer = UpstreamAnswer(files, files, NOTHING, 0.0, LOCAL, "", ())
+            return await self._faithful(client, call, folder, answer)
         upstream = self.service()
         ask = upstream.edit if call.kind == "edit" else upstream.generate
-        given = await self.remote.run(client.name, ask, client, call, folder)
+        answer = await self.remote.run(client.name, ask, client, call, folder)
         if _shows(call):
-            for path in given.files[: call.fields.get("partial_images", 0) if call.stream else 0]:
+            for path in answer.files[: call.fields.get("partial_images", 0) if call.stream else 0]:
                 show(path)
-            return await self._faithful(client, call, folder, given)
-        return self._answer(call, given.files, (), given, format_of_file(given.files[0]))
+            return await self._faithful(client, call, folder, answer)
+        return self._answer(call, answer.files, (), answer, format_of_file(answer.files[0]))
 
     async def _faithful(
-        self, client: Account, call: ImageCall, folder: Path, given: UpstreamAnswer
+        self, client: Account, call: ImageCall, folder: Path, answer: UpstreamAnswer
     ) -> CallAnswer:
         """One restoration for every prior; the photo alone without one."""
-        wanted = call.fields.get("output_format", "png")
+        format = call.fields.get("output_format", "png")
         files, records = [], []
         last_step = self.local.run if call.model == LOCAL else self.local.finish
-        for index, prior in enumerate(given.files or (None,)):
+        for index, prior in enumerate(answer.files or (None,)):
             order = Order(
                 photo=call.images[0],
                 prior=prior,
-                prior_source=given.sources[index] if prior else None,
-                output=folder / f"restored-{index}{SUFFIX[wanted]}",
+                prior_source=answer.sources[index] if prior else None,
+                output=folder / f"restored-{index}{SUFFIX[format]}",
                 fidelity=call.fidelity,
                 size=wanted_size(call, self.limits.pixels),
                 quality=max(1, call.fields.get("output_compression", 95)),
                 max_pixels=self.limits.pixels,
-                system="" if call.model == LOCAL else given.model,
+                system="" if call.model == LOCAL else answer.model,
                 photo_name="the photo",
                 prior_name="the generated picture",
             )
             records.append(await last_step(client.name, workers.restore, order))
             files.append(order.output)
-        return self._answer(call, tuple(files), tuple(records), given, wanted)
+        return self._answer(call, tuple(files), tuple(records), answer, format)
 
     def _answer(
         self,
         call: ImageCall,
         pictures: tuple[Path, ...],
         records: tuple[dict[str, Any], ...],
-        given: UpstreamAnswer,
+        answer: UpstreamAnswer,
         output_format: str,
     ) -> CallAnswer:
-        wanted = wanted_size(call, self.limits.pixels) if records else None
+        target = wanted_size(call, self.limits.pixels) if records else None
         own = (records[0]["width"], records[0]["height"]) if records else (0, 0)
-        size = "{}x{}".format(*(wanted or own)) if records else given.size
+        size = "{}x{}".format(*(target or own)) if records else answer.size
         quality = call.fields.get("quality")
         about: dict[str, Any] = {
             "background": "opaque",
             "output_format": output_format,
             **({"quality": quality} if quality in OFFICIAL_QUALITIES else {}),
             **({"size": size} if size in OFFICIAL_SIZES else {}),
-            "usage": given.usage,
+            "usage": answer.usage,
             "verax": {
                 "size": size,
-                "upstream_model": None if call.model == LOCAL else given.model,
-                "upstream_size": given.size or None,
-                "upstream_request_id": given.request_id or None,
-                "cost_usd": given.cost_usd,
-                "warnings": [*call.warnings, *unused(call), *given.notices],
+                "upstream_model": None if call.model == LOCAL else answer.model,
+                "upstream_size": answer.size or None,
+                "upstream_request_id": answer.request_id or None,
+                "cost_usd": answer.cost_usd,
+                "warnings": [*call.warnings, *unused(call), *answer.notices],
                 "restorations": list(records),
             },
         }
         return CallAnswer(call.kind, int(self.clock()), pictures, about)
 
     def stop(self) -> None:
-        """Take nothing new; what waits is told to come back, what runs goes on."""
+        """Reject new and waiting jobs; running ones go on."""
         for jobs in (self.intake, self.aside, self.local, self.remote):
             jobs.stop()
 
     async def close(self) -> None:
-        """Wait for what runs, so that what is paid is journaled."""
+        """Wait for running jobs, so that paid answers are journaled."""
         for jobs in (self.intake, self.aside, self.local, self.remote):
             await jobs.close()
         if self.upstream is not None:
@@ -237,12 +237,12 @@ def wanted_size(call: ImageCall, most_pixels: int) -> tuple[int, int] | None:
 
 
 def _shows(call: ImageCall) -> bool:
-    """Whether there is something to see before the answer: what a model made, not yet restored."""
+    """Whether generated pictures can be shown before their restorations are ready."""
     return is_faithful(call) and call.model != LOCAL
 
 
 def unused(call: ImageCall) -> Iterator[str]:
-    """What was asked for and cannot be followed, in words."""
+    """Warnings about fields that cannot be followed."""
     if call.fields.get("partial_images", 0) > 0 and not (call.stream and _shows(call)):
         yield "partial_images is not used here"
     if not is_faithful(call):

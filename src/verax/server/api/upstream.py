@@ -1,6 +1,6 @@
 """Paid models behind the server: journaled calls, budgets per client, faithful or passed through.
 
-Runs in threads. One of them at a time decodes pictures, and nothing decoded is held while a call
+Runs in threads. One thread at a time decodes photos, and no photo is held decoded while a call
 waits for the service: memory does not grow with the number of calls.
 """
 
@@ -82,8 +82,8 @@ class Upstream:
     def edit(self, client: Account, call: ImageCall, folder: Path) -> UpstreamAnswer:
         """Ask for an edit of the first picture; faithful calls travel on the exact canvas."""
         with self.decoding:
-            asking = self._planned(call)
-        answer = self._paid(client, asking.request)
+            asking = self._plan(call)
+        answer = self._pay(client, asking.request)
         sources = write_pictures(answer, folder)
         files = sources
         if call.model.startswith(FAITHFUL):
@@ -91,9 +91,9 @@ class Upstream:
             for index, path in enumerate(files):
                 with self.decoding:
                     images.write(path, generated.receive(asking, answer, index=index).pixels)
-        return self._answered(asking.request, answer, files, sources, asking.notices)
+        return self._describe(asking.request, answer, files, sources, asking.notices)
 
-    def _planned(self, call: ImageCall) -> generated.Asking:
+    def _plan(self, call: ImageCall) -> generated.Asking:
         photo, *others = (images.read(path) for path in call.images)
         wishes = generated.Wishes(
             model=call.model.removeprefix(FAITHFUL),
@@ -118,14 +118,14 @@ class Upstream:
             **{k: call.fields[k] for k in TEXT_FIELDS if k in call.fields},
         )
         prepared, notices = self.service.prepare(request)
-        answer = self._paid(client, prepared)
+        answer = self._pay(client, prepared)
         files = write_pictures(answer, folder)
-        return self._answered(prepared, answer, files, files, notices)
+        return self._describe(prepared, answer, files, files, notices)
 
-    def _paid(self, client: Account, request: Request) -> ImagesAnswer:
+    def _pay(self, client: Account, request: Request) -> ImagesAnswer:
         return self.desk.counted_to(f"{RUN}{client.name}", client.budget_usd).call(request)
 
-    def _answered(
+    def _describe(
         self,
         request: Request,
         answer: ImagesAnswer,

@@ -21,7 +21,7 @@ from verax.priors.generated import DEFAULT_MODEL
 from verax.priors.session import numbered
 from verax.providers.requests import EditRequest, GenerateRequest, ImageFile
 from verax.server.api.calls import ImageCall
-from verax.server.api.intake import bounded
+from verax.server.api.intake import read_small
 from verax.server.api.models import MAX_PROMPT, is_text
 from verax.server.api.routes import Context
 from verax.server.api.upstream import FAITHFUL, Upstream
@@ -246,7 +246,7 @@ async def generate(request: Request) -> Response:
     """POST /page/generations: pictures from words, or the next turn of an edit."""
     context, client, kept = whose(request)
     try:
-        asked = json.loads(await bounded(request, context.limits.field_bytes))
+        asked = json.loads(await read_small(request, context.limits.field_bytes))
     except (ValueError, RecursionError) as exc:
         raise Problem(400, f"the body is not JSON: {exc}", "invalid_json") from exc
     call, about = generation_call(asked, kept)
