@@ -23,7 +23,7 @@ _DEPLOYMENT = re.compile(r"^(.*)/deployments/([^/]+)$")
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class ServiceAddress:
     """What the address of a service says.
 
     Attributes:
@@ -41,7 +41,7 @@ class Address:
         return self.url.host.endswith(AZURE)
 
 
-def parse_address(text: str) -> Address:
+def parse_address(text: str) -> ServiceAddress:
     """A base URL, a full endpoint or an Azure target URI as the service's one address.
 
     Raises SettingsError for a query or a part that is not parse_address; values are not repeated.
@@ -59,7 +59,7 @@ def parse_address(text: str) -> Address:
     path = _ENDPOINT.sub("", re.sub(r"/{2,}", "/", url.path).rstrip("/"))
     named = _DEPLOYMENT.match(path)
     path, deployment = (named[1], named[2]) if named else (path, "")
-    return Address(_normal_url(url, path), version, deployment)
+    return ServiceAddress(_normal_url(url, path), version, deployment)
 
 
 def _normal_url(url: httpx2.URL, path: str) -> httpx2.URL:

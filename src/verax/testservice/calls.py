@@ -21,7 +21,7 @@ from verax.testservice.state import AHEAD_S
 
 NUMBERS = {"n", "partial_images", "output_compression", "frame_count", "frame_duration_ms"}
 JsonObject = dict[str, Any]
-Files = list[tuple[str, bytes]]
+NamedFiles = list[tuple[str, bytes]]
 Form = list[tuple[str, str, bytes]]
 
 
@@ -68,7 +68,7 @@ def parse_form(content_type: str, body: bytes) -> Form:
 
 def read_request(
     kind: str, content_type: str, body: bytes, uploads: dict[str, JsonObject]
-) -> tuple[JsonObject, Files]:
+) -> tuple[JsonObject, NamedFiles]:
     """Fields and pictures of a request, checked against the schema."""
     if content_type.startswith("multipart/form-data") and kind == "edit":
         fields, files = typed_form(parse_form(content_type, body))
@@ -82,7 +82,7 @@ def read_request(
     return fields, referenced_pictures(uploads, fields) if kind == "edit" else []
 
 
-def typed_form(parts: Form) -> tuple[JsonObject, Files]:
+def typed_form(parts: Form) -> tuple[JsonObject, NamedFiles]:
     """Form fields as JSON types, with placeholders for the files, and the files."""
     fields: JsonObject = {}
     files = [(name.removesuffix("[]"), data) for name, file, data in parts if file]
@@ -102,7 +102,7 @@ def typed_form(parts: Form) -> tuple[JsonObject, Files]:
     return fields | {name: "<bytes>" for name, _ in files if name != "image"}, files
 
 
-def referenced_pictures(uploads: dict[str, JsonObject], fields: JsonObject) -> Files:
+def referenced_pictures(uploads: dict[str, JsonObject], fields: JsonObject) -> NamedFiles:
     """The pictures that a JSON edit points at."""
     named = [("image", one) for one in fields["images"]]
     named += [("mask", fields["mask"])] if fields.get("mask") else []
@@ -121,7 +121,7 @@ def resolve(uploads: dict[str, JsonObject], reference: JsonObject) -> bytes:
     return base64.b64decode(match[1])
 
 
-def check(kind: str, fields: JsonObject, files: Files, today: str) -> None:
+def check(kind: str, fields: JsonObject, files: NamedFiles, today: str) -> None:
     """Everything about one request beyond the schema."""
     by_name = dict(reversed(files))
     images = [data for name, data in files if name == "image"]
@@ -130,7 +130,7 @@ def check(kind: str, fields: JsonObject, files: Files, today: str) -> None:
         rules.check_guides(images[0], by_name.get("mask"), by_name.get("markup"))
 
 
-def requested_size(fields: JsonObject, files: Files) -> tuple[int, int]:
+def requested_size(fields: JsonObject, files: NamedFiles) -> tuple[int, int]:
     size = fields.get("size") or "auto"
     if size != "auto":
         width, height = size.split("x")
@@ -141,7 +141,7 @@ def requested_size(fields: JsonObject, files: Files) -> tuple[int, int]:
     return (1024, 1024) if width == height else (1536, 1024) if width > height else (1024, 1536)
 
 
-def paint(kind: str, fields: JsonObject, files: Files, size: str | None) -> list[Image.Image]:
+def paint(kind: str, fields: JsonObject, files: NamedFiles, size: str | None) -> list[Image.Image]:
     width, height = requested_size({"size": size} if size else fields, files)
     count = fields.get("n") or 1
     if kind == "edit":
@@ -154,14 +154,14 @@ def used_quality(fields: JsonObject) -> str:
     return "high" if quality == "auto" else quality
 
 
-def charge(fields: JsonObject, files: Files, painted: list[Image.Image]) -> JsonObject:
+def charge(fields: JsonObject, files: NamedFiles, painted: list[Image.Image]) -> JsonObject:
     inputs = [rules.size_of(data) for name, data in files if name in ("image", "markup")]
     outputs = [(used_quality(fields), *requested_size(fields, files)) for _ in painted]
     previews = (fields.get("partial_images") or 0) if fields.get("stream") else 0
     return billing.charge(fields["model"], fields["prompt"], inputs, outputs, previews=previews)
 
 
-def entry(kind: str, fields: JsonObject, files: Files) -> JsonObject:
+def entry(kind: str, fields: JsonObject, files: NamedFiles) -> JsonObject:
     """What the ledger keeps of a request: enough to tell two pictures apart."""
     hashes = [hashlib.sha256(data).hexdigest() for _, data in files]
     details = {k: fields.get(k) for k in ("model", "size", "quality", "n", "prompt")}

@@ -11,7 +11,7 @@ from typing import Any
 from PIL.Image import Image
 
 from verax.testservice import batches, calls, rules, state
-from verax.testservice.calls import Files, JsonObject
+from verax.testservice.calls import JsonObject, NamedFiles
 from verax.testservice.rules import Refusal
 from verax.testservice.state import ServiceState
 
@@ -146,7 +146,7 @@ class Conversation(BaseHTTPRequestHandler):
         return step in ("html", "page", "cut-early")
 
     def paint_and_send(
-        self, kind: str, fields: JsonObject, files: Files, step: str, detail: str
+        self, kind: str, fields: JsonObject, files: NamedFiles, step: str, detail: str
     ) -> None:
         painted = calls.paint(kind, fields, files, size=detail if step == "size" else None)
         bill = calls.charge(fields, files, painted)
