@@ -142,13 +142,13 @@ def test_the_picture_behind_a_link_is_fetched_at_once_and_kept(
 ):
     service.script([f"link:{way}" if way else "link"])
     first = call(journal, client, request_of_kind)
-    asked = sum(one.asked for one in service.state.linked)
+    asked = sum(one.attempts for one in service.state.linked)
     again = call(journal, client, request_of_kind)
 
     assert (first.images[0].width, first.images[0].height) == (1024, 768)
     assert again.images == first.images
     assert len(service.ledger()) == 1
-    assert sum(one.asked for one in service.state.linked) == asked
+    assert sum(one.attempts for one in service.state.linked) == asked
 
 
 def test_a_link_that_is_dead_today_is_fetched_for_nothing_tomorrow(journal, client, service):
@@ -173,7 +173,7 @@ def test_a_link_without_end_is_given_up_and_its_answer_kept(journal, client, ser
         call(journal, client, client.prepare(edit())[0])
 
     assert states(journal) == ["unusable"]
-    assert service.state.linked[0].asked == 1
+    assert service.state.linked[0].attempts == 1
 
 
 def test_a_service_on_the_internet_may_not_point_into_a_private_network():

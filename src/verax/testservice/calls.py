@@ -268,10 +268,10 @@ def models(tail: str) -> JsonObject:
         about = {"id": name, "object": "model", "created": 1_760_000_000, "owned_by": "system"}
         return about | {"shutdown_date": ends}
 
-    wanted = tail.removeprefix("models").strip("/")
-    if not wanted:
+    model = tail.removeprefix("models").strip("/")
+    if not model:
         listed = {"object": "list", "data": [one(name) for name in rules.MODELS]}
         return rules.check_answer("models", listed)
-    if wanted not in rules.MODELS:
-        raise Refusal(404, f"The model '{wanted}' does not exist", "model", "model_not_found")
-    return one(wanted)
+    if model not in rules.MODELS:
+        raise Refusal(404, f"The model '{model}' does not exist", "model", "model_not_found")
+    return one(model)

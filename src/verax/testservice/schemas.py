@@ -51,8 +51,8 @@ def own_check(schema: dict[str, Any]) -> Check:
 
 
 def _field(name: str, value: object, schema: dict[str, Any]) -> Iterator[Error]:
-    wanted = schema.get("type", [])
-    types = [wanted] if isinstance(wanted, str) else wanted
+    kinds = schema.get("type", [])
+    types = [kinds] if isinstance(kinds, str) else kinds
     if types and not any(_is(value, one) for one in types):
         yield Error("type", name, f"{value!r} is not of type {' or '.join(types)}")
     elif "enum" in schema and value not in schema["enum"]:

@@ -232,7 +232,7 @@ class Conversation(BaseHTTPRequestHandler):
         )
 
     def send_without_end(self, linked: state.LinkedPicture) -> None:
-        linked.asked += 1
+        linked.attempts += 1
         self.send_response(200)
         self.send_header("Content-Type", "image/png")
         self.end_headers()

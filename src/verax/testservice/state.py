@@ -139,12 +139,12 @@ class LinkedPicture:
 
     Attributes:
         way: how it is handed out, the detail of the step.
-        asked: how often it was asked for.
+        attempts: how often it was requested.
     """
 
     data: bytes
     way: str
-    asked: int = 0
+    attempts: int = 0
 
 
 @dataclass
@@ -258,8 +258,8 @@ def _stream(detail: str, answer: dict[str, Any], links: list[str]) -> FaultyRepl
 
 def linked_reply(linked: LinkedPicture, host: str, *, keyed: bool, number: int) -> FaultyReply:
     """One attempt to get a linked picture; `keyed`: it came with a key."""
-    linked.asked += 1
-    way, count = linked.way, linked.asked
+    linked.attempts += 1
+    way, count = linked.way, linked.attempts
     if way == "gone" or (way == "late" and count <= LATE):
         return FaultyReply(404, b"not yet", "text/plain")
     if way == "sorry":
