@@ -1,13 +1,23 @@
 """The gateway in front of a paid service, played by the loopback test service."""
 
+import asyncio
 import base64
 
 import openai
 import pytest
 
+from counting import counting
 from service.plugin import running_service
 from serving import serving
 from verax import image as images
+from verax.server.api.intake import Upload
+from verax.server.api.service import ImagesService
+from verax.server.api.upstream import open_upstream
+from verax.server.door import ServerLimits
+from verax.server.keys import ANYBODY
+from verax.server.queue import WorkQueue
+from verax.server.workers import worker_thread
+from verax.settings import load
 
 MODEL = "gpt-image-2.6-sunburst"
 
@@ -94,3 +104,28 @@ def test_generations_stream_under_their_official_name(sdk, service):
     events = list(sdk.images.generate(model=MODEL, prompt="a lighthouse", stream=True))
 
     assert [event.type for event in events] == ["image_generation.completed"]
+
+
+def test_the_gateway_decodes_an_answer_once_and_a_photo_once_per_process(service, tmp_path, photo):
+    """All queues run in threads here, so that everything is counted; the worker is a process."""
+    settings = load({"VERAX_HOME": str(tmp_path), "VERAX_BASE_URL": service.base_url, **KEY})
+    file = tmp_path / "image-0"
+    file.write_bytes(photo)
+    upload = Upload("edit", {"model": f"verax/{MODEL}", "prompt": "count"}, {"image": (file,)})
+
+    async def edit():
+        queues = [WorkQueue(worker_thread, 1, 4) for _ in range(4)]
+        images_service = ImagesService(ServerLimits(), *queues, lambda: open_upstream(settings))
+        call = await images_service.read(ANYBODY, upload)
+        answer = await images_service.answer(ANYBODY, call, tmp_path)
+        await images_service.close()
+        return answer
+
+    with counting() as counts:
+        answer = asyncio.run(edit())
+
+    (record,) = answer.about["verax"]["restorations"]
+    assert record["prior"] == "used"
+    assert counts.decoded((tmp_path / "answer-0").read_bytes()) == 1
+    assert counts.decoded(photo) == 2
+    assert (counts.hashed(), counts.calls["fingerprint"]) == ([1], 1)
