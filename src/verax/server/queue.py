@@ -51,7 +51,7 @@ class WorkQueue:
     typical_s: float = 2.0
     stoppable: bool = False
     observe: Callable[[BaseException | None, float], None] = lambda exc, seconds: None
-    lines: "OrderedDict[str, deque[QueuedJob]]" = field(default_factory=OrderedDict)
+    queues: "OrderedDict[str, deque[QueuedJob]]" = field(default_factory=OrderedDict)
     running: int = 0
     idle: list[Executor] = field(default_factory=list)
     workers_now: set[Executor] = field(default_factory=set)
@@ -60,7 +60,7 @@ class WorkQueue:
 
     @property
     def waiting(self) -> int:
-        return sum(len(line) for line in self.lines.values())
+        return sum(len(queue) for queue in self.queues.values())
 
     async def run(self, client: str, function: Callable[[*Given], T], *arguments: *Given) -> T:
         """The function's result, in turn. Raises Problem 429 when the queue is full.
@@ -70,7 +70,7 @@ class WorkQueue:
         """
         if self.stopping:
             raise _stopping()
-        waiting, mine = self.waiting, len(self.lines.get(client, ()))
+        waiting, mine = self.waiting, len(self.queues.get(client, ()))
         if self.running >= self.workers and mine >= FREE_PLACES * (self.waiting_limit - waiting):
             raise self._full(mine)
         return await self.finish(client, function, *arguments)
@@ -78,7 +78,7 @@ class WorkQueue:
     async def finish(self, client: str, function: Callable[[*Given], T], *arguments: *Given) -> T:
         """Like `run`, but never rejected: use it for the final step of paid work."""
         job = QueuedJob(function, arguments, asyncio.get_running_loop().create_future())
-        self.lines.setdefault(client, deque()).append(job)
+        self.queues.setdefault(client, deque()).append(job)
         self._start_next()
         try:
             result: T = await job.done
@@ -104,19 +104,19 @@ class WorkQueue:
         )
 
     def _forget(self, client: str, job: QueuedJob) -> None:
-        line = self.lines.get(client)
-        if line is not None and job in line:
-            line.remove(job)
-            if not line:
-                del self.lines[client]
+        queue = self.queues.get(client)
+        if queue is not None and job in queue:
+            queue.remove(job)
+            if not queue:
+                del self.queues[client]
 
     def _start_next(self) -> None:
-        while self.running < self.workers and self.lines:
-            client, line = next(iter(self.lines.items()))
-            job = line.popleft()
-            del self.lines[client]
-            if line:
-                self.lines[client] = line  # back to the end: the next client is in turn
+        while self.running < self.workers and self.queues:
+            client, queue = next(iter(self.queues.items()))
+            job = queue.popleft()
+            del self.queues[client]
+            if queue:
+                self.queues[client] = queue  # back to the end: the next client is in turn
             if not job.done.done():
                 self.running += 1
                 task = asyncio.get_running_loop().create_task(self._run(job))
@@ -175,10 +175,10 @@ class WorkQueue:
     def stop(self) -> None:
         """Reject new jobs and those that wait; running jobs go on."""
         self.stopping = True
-        for line in self.lines.values():
-            for job in line:
+        for queue in self.queues.values():
+            for job in queue:
                 self._fail(job, _stopping())
-        self.lines.clear()
+        self.queues.clear()
 
     async def close(self) -> None:
         """Stop, and wait for running jobs."""

@@ -171,11 +171,11 @@ def fetch(
     parts = urlsplit(url)
     end = time.monotonic() + DEADLINE_S
     try:
-        line = _line(parts, _address(parts, resolve, permitted))
+        connection = _connect(parts, _address(parts, resolve, permitted))
         try:
-            _take(line, parts, path, end)
+            _take(connection, parts, path, end)
         finally:
-            line.close()
+            connection.close()
     except (OSError, http.client.HTTPException) as exc:
         raise _refused(f"the address gave no picture ({type(exc).__name__})") from exc
 
@@ -188,21 +188,23 @@ def _address(parts: SplitResult, resolve: Resolve, permitted: Callable[[IpAddres
     return str(addresses[0])
 
 
-def _line(parts: SplitResult, address: str) -> http.client.HTTPConnection:
+def _connect(parts: SplitResult, address: str) -> http.client.HTTPConnection:
     """A connection to exactly this address, under the name of the host."""
     name, port = parts.hostname or "", parts.port or PORTS[parts.scheme]
     raw: Any = socket.create_connection((address, port), timeout=DEADLINE_S)
     if parts.scheme == "https":
         raw = ssl.create_default_context().wrap_socket(raw, server_hostname=name)
-    line = http.client.HTTPConnection(name, port)
-    line.sock = raw
-    return line
+    connection = http.client.HTTPConnection(name, port)
+    connection.sock = raw
+    return connection
 
 
-def _take(line: http.client.HTTPConnection, parts: SplitResult, path: Path, end: float) -> None:
+def _take(
+    connection: http.client.HTTPConnection, parts: SplitResult, path: Path, end: float
+) -> None:
     target = parts.path or "/"
-    line.request("GET", f"{target}?{parts.query}" if parts.query else target)
-    with line.getresponse() as answer:
+    connection.request("GET", f"{target}?{parts.query}" if parts.query else target)
+    with connection.getresponse() as answer:
         if answer.status != 200:
             moved = 300 <= answer.status < 400
             what = "a redirect, which is not followed" if moved else "no picture"
