@@ -41,7 +41,7 @@ class SourceFile:
 
 
 def load_credentials(certificate: Path, key: Path, *, now: datetime | None = None) -> Credentials:
-    """The user's credentials, checked as far as possible before any work is done.
+    """The user's credentials, checked before any work is done.
 
     Raises SettingsError for files that are missing, do not belong together, have expired, or hold
     a key that needs a passphrase; MissingExtraError without the c2pa extra.
@@ -132,7 +132,7 @@ def _add(builder: Any, source: SourceFile, relationship: str, label: str) -> Non
 
 
 def manifest(prior: SourceFile | None) -> dict[str, Any]:
-    """What is claimed about a restoration."""
+    """The C2PA manifest of a restoration."""
     agent = {"name": "Verax", "version": __version__}
     actions: list[dict[str, Any]] = [
         {"action": "c2pa.opened", "parameters": {"ingredientIds": ["photo"]}}

@@ -1,4 +1,4 @@
-"""Saying where a restoration comes from when nobody signs it: in its XMP, and in a file beside it.
+"""The provenance of an unsigned restoration: in its XMP, and in a file beside it.
 
 A statement proves nothing and says so. It keeps what would otherwise be lost silently: that photo
 or prior carried credentials, whose they were, and where the originals can be recognised.
@@ -34,7 +34,7 @@ _EMPTY = (
 
 
 def would_drop(data: bytes, *, name: str = "the photo") -> str | None:
-    """What is lost when this file is saved anew, in words; None when nothing is."""
+    """A warning about what is lost when this file is saved anew; None when nothing is."""
     if has_manifest(data):
         manifest = read(data)
         who = f" by {manifest.generator}" if manifest.generator else ""
@@ -102,7 +102,7 @@ def beside_path(path: Path) -> Path:
 
 
 def statement(restoration: bytes, photo: SourceFile, prior: SourceFile | None) -> dict[str, Any]:
-    """What is known, as JSON can hold it."""
+    """The statement as a JSON object."""
     return {
         "version": 1,
         "made_by": f"Verax {__version__}",
@@ -116,7 +116,7 @@ def statement(restoration: bytes, photo: SourceFile, prior: SourceFile | None) -
 
 
 def read_statement(path: Path) -> tuple[dict[str, Any] | None, bool]:
-    """The statement beside a file, None without one; and whether it speaks of these very bytes."""
+    """The statement beside a file, None without one; and whether its hash is that of the file."""
     file = beside_path(path)
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
@@ -141,7 +141,7 @@ def _bytes(path: Path) -> bytes:
 
 
 def _with_properties(xmp: bytes, properties: dict[str, str]) -> bytes | None:
-    """The packet with these properties instead of what it said there; None if not parsable."""
+    """The packet with these properties set; None where it cannot be parsed."""
     if b"<!" in xmp.replace(b"<!--", b""):  # no DTD, no entities
         return None
     try:

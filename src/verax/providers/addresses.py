@@ -24,7 +24,7 @@ _DEPLOYMENT = re.compile(r"^(.*)/deployments/([^/]+)$")
 
 @dataclass(frozen=True, slots=True)
 class ServiceAddress:
-    """What the address of a service says.
+    """The parts of a service's address.
 
     Attributes:
         url: scheme, host and path in one spelling, without a query.
@@ -111,7 +111,7 @@ def local_address(host: str) -> str:
 
 
 def public_address(host: str) -> str:
-    """An address of a host that is open to everybody; SettingsError for one in a private network.
+    """A public address of a host; SettingsError for a host in a private network.
 
     A service on the internet must not be able to make Verax look around where it runs.
     """
@@ -162,7 +162,7 @@ AZURE_PATHS = ("/openai/v1", "/openai")
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A service and where it is.
+    """A service and its address.
 
     Attributes:
         url: base URL in one spelling, for Azure with its api-version.
@@ -188,7 +188,10 @@ class Endpoint:
 
 
 def choose_endpoint(settings: Settings) -> Endpoint:
-    """Raises SettingsError for an address that does not fit what else is set."""
+    """The service that gateway, address and environment name together.
+
+    Raises SettingsError where they contradict each other.
+    """
     if without(settings.gateway, None) != settings.gateway:
         raise SettingsError("VERAX_GATEWAY or --gateway holds what looks like a key; want a name")
     usual = "custom" if settings.base_url else "openai"
@@ -212,7 +215,7 @@ def choose_endpoint(settings: Settings) -> Endpoint:
 
 
 def _azure(where: Gateway, settings: Settings, *, older: bool) -> Gateway:
-    """The form of Azure that an address has."""
+    """The gateway of the catalog for an Azure address."""
     if where.name not in ("custom", "azure", "azure-deployments"):
         raise SettingsError(
             f"the address is one of Azure's, which {where.name} is not; leave --gateway out"

@@ -33,7 +33,7 @@ PLAUSIBLE = 0.75  # share of the least cost below which a bill is not believed
 
 
 class AnswerSink:
-    """Takes what one call brings: the body of its answer, and the pictures behind its links.
+    """Stores what one call returns: the body of its answer, and the pictures behind its links.
 
     Attributes:
         short: why the body could be kept only in part, "" where it is whole.
@@ -52,12 +52,12 @@ class AnswerSink:
             self.short = f"the answer of {len(body)} bytes could be kept only in part: {exc}"
 
     def picture(self, link: str, fetch: Fetch, /) -> bytes:
-        """The picture behind a link, from disk or fetched and kept."""
+        """The picture behind a link; fetched and stored where it is not there yet."""
         return linked_picture(self._room.path, link, fetch)
 
 
 def linked_picture(answer: Path, link: str, fetch: Fetch) -> bytes:
-    """The picture behind a link of the answer at this path, from disk or fetched and kept."""
+    """The picture behind a link of the answer at this path; fetched and stored if missing."""
     path = picture_path(answer, link)
     if path.is_file():
         return path.read_bytes()
@@ -119,7 +119,7 @@ class AnswerStore:
             ) from exc
 
     def remove(self, calls: Sequence[Call]) -> int:
-        """Forget calls and their answers; asking again is paid again. Bytes set free.
+        """Delete calls and their answers; the same request is paid again. Returns the bytes freed.
 
         Calls under way, also in batches, are left alone.
         """
@@ -143,11 +143,11 @@ class AnswerStore:
         return [part] if part.is_file() else []
 
     def part(self, call: Call) -> Path:
-        """Where what had come of a broken answer is kept."""
+        """The file that holds the received part of a broken answer."""
         return self.path(call.fingerprint).with_suffix(f".{call.id}.part")
 
     def read(self, call: Call, fetch: Fetch | None = None) -> ImagesAnswer:
-        """The kept answer of a call; `fetch` gets what is behind links and not here yet.
+        """The stored answer of a call; `fetch` gets pictures behind links that are not here yet.
 
         Raises as `read_answer` does; InputError where the file is gone.
         """
@@ -160,9 +160,9 @@ class AnswerStore:
         return replace(answer, request_id=call.request_id)
 
     def reread(self, call: Call, fetch: Fetch | None = None) -> CallState:
-        """Read what is kept of a call once more, as this version can and with links tried again.
+        """Read the stored answer of a call once more, with this version, and try its links again.
 
-        Of an answer that broke off the whole pictures are taken. Its state afterwards.
+        Of an answer that broke off the whole pictures are taken. Returns the state afterwards.
         """
         if call.state == "uncertain":
             return self._from_part(call, fetch)
@@ -179,18 +179,18 @@ class AnswerStore:
         return state
 
     def take(self, call: Call, body: bytes, fetch: Fetch | None = None) -> CallState:
-        """Keep the answer that a batch brought for a call; its state now."""
+        """Store the answer that a batch returned for a call. Returns the call's state."""
         with writing(self.path(call.fingerprint)):
             write_whole(self.path(call.fingerprint), body)
         return self.close_answered(call, fetch=fetch)
 
     def close_unanswered(self, call: Call, why: ProviderError) -> None:
-        """Close a call for which a batch brought an error."""
+        """Close a call for which a batch returned an error."""
         self.path(call.fingerprint).unlink(missing_ok=True)
         self.close_failed(call, why)
 
     def settle(self) -> list[Call]:
-        """Close the records that dead processes left open; those that became uncertain."""
+        """Close the records that dead processes left open. Returns those that became uncertain."""
         with self.records.change():
             left = self.records.select(states=("started",))
             lost = [call for call in left if self.settle_one(call) == "uncertain"]
@@ -212,7 +212,7 @@ class AnswerStore:
             self.finish(call, "uncertain", message=message)
 
     def _keep_part(self, call: Call, partial: bytes) -> str:
-        """Keep what had come of a broken answer; where, in words."""
+        """Store the received part of a broken answer. Returns a note that says where it is."""
         path = self.part(call)
         try:
             with writing(path):
@@ -222,7 +222,7 @@ class AnswerStore:
         return f"{len(partial)} bytes of the answer came: {path}"
 
     def _close_refused(self, call: Call, exc: ProviderRefused) -> CallState:
-        """Close the record of a call that was refused; some services say so in a good answer."""
+        """Close the record of a refused call; some services refuse with status 200."""
         self.path(call.fingerprint).unlink(missing_ok=True)
         about = {"stage": exc.stage, "categories": exc.categories}
         self.finish(call, "refused", message=str(exc), **about)

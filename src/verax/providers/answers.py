@@ -67,7 +67,7 @@ def read_answer(
 
 
 def differences(answer: ImagesAnswer, request: Request) -> Iterator[str]:
-    """Where an answer is not what was asked for, in words."""
+    """Notices on how an answer differs from its request."""
     count = 0
     for count, image in enumerate(answer.images, 1):
         size = f"{image.width}x{image.height}"
@@ -83,7 +83,7 @@ def differences(answer: ImagesAnswer, request: Request) -> Iterator[str]:
 
 
 def holds_pictures(body: bytes) -> bool:
-    """Whether at least one picture of an answer, broken off perhaps, came whole."""
+    """Whether an answer, even one that broke off, holds at least one whole picture."""
     try:
         return bool(body) and bool(entries(table_of(body)))
     except ProviderError:
@@ -113,7 +113,7 @@ def bill(body: bytes) -> tuple[Usage | None, float | None]:
 
 
 def table_of(body: bytes) -> dict[str, Any]:
-    """The answer as one table; the whole pictures where it was cut. Raises ProviderError."""
+    """The answer as one JSON object; its whole pictures where it was cut. Raises ProviderError."""
     if is_stream(body):
         stream = parse_stream(body)
         return stream.answer() or dict(stream.error or {})
@@ -177,7 +177,7 @@ def is_picture(data: bytes) -> bool:
 def _pictures(
     data: dict[str, Any], body: bytes, fetch: Fetch | None
 ) -> tuple[tuple[GeneratedImage, ...], tuple[str, ...]]:
-    """The pictures that can be read, and what became of the others. Raises where none can."""
+    """The readable pictures, and notices on the others. Raises where none is readable."""
     listed = entries(data)
     if not listed:
         _raise_what_it_says(data, body)
@@ -200,7 +200,7 @@ def _pictures(
 
 
 def _raise_what_it_says(data: Mapping[str, Any], body: bytes) -> None:
-    """Some services send their errors with status 200."""
+    """Raises the error that an answer holds: some services send errors with status 200."""
     details = parse_error(json.dumps(data).encode() if data else body)
     if details.moderated:
         raise ProviderRefused(

@@ -89,7 +89,7 @@ class Batches:
             self.sleep(poll_s)
 
     def submit(self, requests: Sequence[Request]) -> list[Batch]:
-        """Send the requests that the journal has no answer to; the new batches.
+        """Send the requests that the journal has no answer to. Returns the new batches.
 
         Raises BudgetExceeded before anything is uploaded when they do not all fit.
         """
@@ -115,7 +115,7 @@ class Batches:
         return sent
 
     def collect(self) -> list[Batch]:
-        """Look at every open batch once, take in the answers of those that ended; the others."""
+        """Poll every open batch once and store the answers of ended ones. Returns the others."""
         self._resume()
         still = [one for one in self.table.open() if not (one.service_id and self._look(one))]
         if not still:
@@ -165,7 +165,7 @@ class Batches:
             raise
 
     def _created(self, batch: Batch, record: Mapping[str, Any]) -> Batch:
-        """Note what the service calls the batch. Raises ProviderUncertain where it says nothing."""
+        """Store the service's id of the batch. Raises ProviderUncertain where it gives none."""
         name = record.get("id")
         if not isinstance(name, str) or not name:
             raise ProviderUncertain("the service did not name the batch; it may have been created")
@@ -183,7 +183,7 @@ class Batches:
         return self._created(batch, record)
 
     def _resume(self) -> None:
-        """Go on where a dead process stopped, or this one after a cut line."""
+        """Continue where a dead process stopped, or this one after a lost connection."""
         for batch in self.table.open():
             if batch.service_id or not self._is_mine(batch):
                 continue
@@ -223,7 +223,7 @@ class Batches:
         self.table.change(batch, status="abandoned", ended=self.journal.answers.now())
 
     def _look(self, batch: Batch) -> bool:
-        """Whether the batch has ended and its answers are taken in."""
+        """Whether the batch has ended and its answers are stored."""
         record = json_object(self.client.transport.get(f"/batches/{batch.service_id}").body)
         status = str(record.get("status") or "")
         if status not in ENDED:

@@ -73,7 +73,7 @@ class BatchTable:
         return replace(batch, **values)
 
     def adopt(self, batch: Batch, owner: str) -> bool:
-        """Make `owner` the one who goes on with it; False where somebody else was first."""
+        """Make `owner` the owner of the batch; False where another process was first."""
         with self.records.change():
             done = self.records.database.execute(
                 "UPDATE batches SET owner = ? WHERE id = ? AND owner = ?",
@@ -130,7 +130,7 @@ class Uploads:
         return self._known[picture.sha256]
 
     def send(self, file: ImageFile, purpose: str) -> str:
-        """Upload a file; its id. Raises ProviderBusy where that breaks off: it costs nothing."""
+        """Upload a file; costs nothing. Returns its id. Raises ProviderBusy where it breaks off."""
         upload = Wire("/files", form=(("purpose", purpose),), files=(("file", file),))
         try:
             return str(json_object(self.transport.post(upload, paid=False).body)["id"])
@@ -146,7 +146,7 @@ class Uploads:
 
 
 def plain(request: R) -> R:
-    """The request as a batch sends it: nothing streams there."""
+    """The request as a batch sends it: without streaming."""
     return replace(request, stream=False, partial_images=None)
 
 

@@ -46,7 +46,7 @@ class Claims:
     def claim(
         self, request: Request, estimate: Estimate, budget: Budget, retry_uncertain: bool
     ) -> Call | None:
-        """A new record, or None where the answer is there by now."""
+        """A new record; None where the answer has been stored meanwhile."""
         while True:
             with self._transaction():
                 last, state = self._state_of(request)
@@ -102,7 +102,7 @@ class Claims:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """A transaction whose findings about other calls stand also when the answer is no."""
+        """A transaction that keeps changes to other calls also where a claim is refused."""
         no: VeraxError | None = None
         with self.records.change():
             try:
@@ -138,7 +138,7 @@ class Claims:
         )
 
     def _affordable(self, estimate: Estimate, budget: Budget, model: str) -> bool:
-        """Whether this fits under the limit now; False: perhaps when other calls have ended."""
+        """Whether a call fits under the limit now; False: it may fit once running calls end."""
         limit = budget.max_cost_usd
         if limit is None or math.isinf(limit):
             return True

@@ -28,7 +28,7 @@ _HEADERS = {"user-agent": f"verax/{__version__}", "accept-encoding": "gzip, defl
 
 
 def service_client(url: httpx2.URL, *, timeout_s: float, local_only: bool) -> httpx2.Client:
-    """Connections to a service. Raises SettingsError for surroundings that cannot work."""
+    """A client for a service. Raises SettingsError for proxies or certificates that cannot work."""
     timeout = httpx2.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s))
     if not local_only:
         return _client(url, timeout)
@@ -38,7 +38,7 @@ def service_client(url: httpx2.URL, *, timeout_s: float, local_only: bool) -> ht
 
 
 def link_client(url: httpx2.URL, *, private: bool, local_only: bool) -> httpx2.Client:
-    """Connections to where a link leads; `private` allows addresses inside of private networks."""
+    """A client for a link; `private` allows addresses in private networks."""
     timeout = httpx2.Timeout(LINK_SILENCE_S, connect=CONNECT_TIMEOUT_S)
     if local_only:
         return service_client(url, timeout_s=LINK_SILENCE_S, local_only=True)
@@ -48,7 +48,7 @@ def link_client(url: httpx2.URL, *, private: bool, local_only: bool) -> httpx2.C
 
 
 def _client(url: httpx2.URL, timeout: httpx2.Timeout, *, pinned: bool = False) -> httpx2.Client:
-    """Connections as the environment says; `pinned` ones lead to public addresses alone."""
+    """A client with the environment's proxies; `pinned` allows public addresses alone."""
     for trust_env in (True, False):
         try:
             inner = httpx2.HTTPTransport(limits=_LIMITS, trust_env=trust_env) if pinned else None
@@ -87,7 +87,7 @@ def _faulty(url: httpx2.URL, exc: Exception) -> str:
 
 
 def connection_hint(url: httpx2.URL, error: str) -> str:
-    """What the surroundings have to do with a failed connection, in words; "" for nothing."""
+    """A hint about proxy or certificates for a failed connection; "" for none."""
     if "CERTIFICATE" in error.upper():
         return "; SSL_CERT_FILE names the certificates to trust, a company's own among them"
     name = _proxy_of(url)
@@ -127,7 +127,7 @@ class LinkOrigin:
 
 
 def fetch_link(link: str, origin: LinkOrigin) -> bytes:
-    """The bytes behind a link. Raises ProviderError where they cannot be had now.
+    """The bytes behind a link. Raises ProviderError where they cannot be fetched now.
 
     Raises SettingsError where the link leads beyond what `local_only` allows.
     """
@@ -201,7 +201,7 @@ GZIP_HEAD = b"\x1f\x8b"
 
 
 class Content:
-    """Takes the raw chunks of one body and gives them back decoded.
+    """Decodes the raw chunks of one body.
 
     Args:
         coding: the Content-Encoding; what is not gzip or deflate passes through.
@@ -214,7 +214,7 @@ class Content:
         self._plain = self._coding not in ("gzip", "x-gzip", "deflate")
 
     def take(self, chunk: bytes) -> bytes:
-        """The decoded bytes that this chunk brings."""
+        """The decoded bytes of the next chunk."""
         if self._plain:
             return chunk
         if self._decoder is None:
@@ -230,7 +230,7 @@ class Content:
         return self._decoded(chunk)
 
     def rest(self) -> bytes:
-        """What is left at the end."""
+        """The decoded bytes that are left at the end."""
         return self._head or (self._decoder.flush() if self._decoder else b"")
 
     def _window_bits(self, head: bytes) -> int | None:

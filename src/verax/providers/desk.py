@@ -52,8 +52,7 @@ class Desk:
         self.journal.close()
 
     def call(self, request: Request) -> ImagesAnswer:
-        """The stored answer to a prepared request, or that of one call. Raises as `Journal.call`
-        does."""
+        """The answer to a prepared request, stored or paid once. Raises as `Journal.call` does."""
         return self.journal.call(
             request,
             self.client.send,
@@ -64,7 +63,7 @@ class Desk:
         )
 
     def call_all(self, requests: Sequence[Request]) -> list[ImagesAnswer | VeraxError]:
-        """Every answer, in order, or why there is none; some calls at once.
+        """Every answer or its error, in order; several calls run at once.
 
         Pictures stay decoded up to DECODED_PIXELS together, so that memory has a bound.
         """
@@ -119,7 +118,7 @@ def open_desk(
     today: date | None = None,
     folder: Path | None = None,
 ) -> Desk:
-    """The service that the settings name, with its journal. Asks nobody yet.
+    """The service that the settings name, with its journal. Sends nothing yet.
 
     Args:
         run: runs of one name share their limit; "" is a run of its own.

@@ -46,7 +46,7 @@ _EMPTY_PURSE = re.compile(rf"{_NOT_ENOUGH}|balance|top.?up|recharge|out of credi
 
 @dataclass(frozen=True, slots=True)
 class ErrorDetails:
-    """What an error body says.
+    """The details of an error body.
 
     Attributes:
         stage: of moderation: "input", "output" or "unknown".
@@ -72,7 +72,7 @@ class ErrorDetails:
 
 
 def parse_error(body: bytes) -> ErrorDetails:
-    """The error of a body; any body at all is understood somehow."""
+    """The error in a body; every body gives one."""
     try:
         data = json.loads(body)
     except (ValueError, RecursionError):
@@ -106,7 +106,7 @@ def _details(message: str, error: Mapping[str, Any], codes: tuple[str, ...]) -> 
 
 
 def _error(data: object) -> object:
-    """The innermost object that tells the error."""
+    """The innermost object that describes the error."""
     for _ in range(4):
         if not isinstance(data, dict):
             break
@@ -119,7 +119,7 @@ def _error(data: object) -> object:
 
 
 def _codes(data: object, depth: int = 5) -> Iterator[str]:
-    """Every code and type in a body, in lower case; JSON inside of texts is opened too."""
+    """Every code and type in a body, in lower case, also in JSON inside strings."""
     if depth == 0:
         return
     if isinstance(data, str) and data.lstrip()[:1] in ("{", "["):
@@ -232,7 +232,7 @@ def _table(value: object) -> Mapping[str, Any]:
 
 
 def _plain(body: bytes) -> str:
-    """The words of a body that is no JSON, such as a proxy's error page."""
+    """The text of a body that is not JSON, such as a proxy's error page."""
     text = re.sub(
         r"<(script|style).*?</\1>|<[^>]*>", " ", body.decode("utf-8", "replace"), flags=re.S
     )
@@ -250,7 +250,7 @@ def wait_s(
     *,
     now: datetime | None = None,
 ) -> float | None:
-    """Seconds to wait before the next attempt; None: the service asks for too long.
+    """Seconds to wait before the next attempt; None where the service asks for too long a wait.
 
     The service's wish: `retry-after-ms`, `x-ms-retry-after-ms`, `retry-after` in seconds or as a
     date, or "try again in 1m2.5s" in the message. Without one: 0.5 s, doubled each time up to

@@ -48,7 +48,7 @@ STREAMED_PARTIALS = 2  # bytes in between; each costs what the catalog's limits 
 
 @dataclass(frozen=True)
 class Client:
-    """One service, ready to be asked.
+    """A client of one service.
 
     Attributes:
         known: the models by name, with the service's own end dates.
@@ -76,7 +76,7 @@ class Client:
         return str(self.transport.base_url)
 
     def model(self, name: str) -> Model:
-        """The model, living today; one that only this service knows where it may have its own."""
+        """A model that has not ended; also an unlisted one where the service may have its own."""
         try:
             model = find(self.known, name, today=self.today)
         except UnknownNameError:
@@ -89,7 +89,7 @@ class Client:
         return model
 
     def prepare(self, request: R) -> tuple[R, tuple[str, ...]]:
-        """The request as it will be sent, with notices; free, and nothing leaves.
+        """The request as it will be sent, with notices; nothing is sent yet.
 
         Raises InputError for everything that cannot work. The result names this service, so its
         fingerprint is that of this call.
@@ -126,7 +126,7 @@ class Client:
         )
 
     def shutdown_dates(self) -> dict[str, str]:
-        """End dates that the service itself tells, model -> ISO date; a free call."""
+        """End dates from the service itself, model -> ISO date; a free call."""
         self.require_key()
         try:
             listed = json.loads(self.transport.get("/models").body)["data"]
@@ -136,7 +136,7 @@ class Client:
             raise ProviderError(f"{self.gateway.name}: no list of models: {exc!r}") from exc
 
     def leaving(self, *requests: Request) -> str:
-        """What leaves this machine and to whom, in words, for before the first paid call."""
+        """What would leave this machine, and to whom, as one line to show before the first call."""
         files = {f.sha256: f for request in requests for _, f in request.files()}.values()
         words = sum(len(request.prompt) for request in requests)
         pictures = f"{len(files)} picture{'s' * (len(files) != 1)}, "
@@ -152,13 +152,13 @@ class Client:
 
     @property
     def name(self) -> str:
-        """Whom a fingerprint names: the service, with its address where that is unusual."""
+        """The service in a fingerprint, with its address where that is not the usual one."""
         usual = self.address.rstrip("/") == self.gateway.base_url.rstrip("/")
         where = self.gateway.name if usual else f"{self.gateway.name} {self.address}"
         return f"{where} {self.deployment}".strip()
 
     def _in_the_open(self) -> bool:
-        """Whether what is sent can be read on its way."""
+        """Whether requests travel unencrypted beyond this machine."""
         if self.transport.base_url.scheme == "https":
             return False
         try:
@@ -167,7 +167,7 @@ class Client:
             return True
 
     def _warnings(self, request: GenerateRequest) -> Iterator[str]:
-        """What a probe found this service to ignore."""
+        """Warnings about fields that this service ignored when it was probed."""
         probed = self.probes.get(request.model, {})
         for what in ("size", "mask"):
             verdict = probed.get(what, "")
@@ -204,7 +204,7 @@ class Client:
         )
 
     def _raise_error_of_stream(self, reply: HttpReply) -> None:
-        """Raises what a stream says in place of a picture: refused, or uncertain."""
+        """Raises the error that a stream holds in place of a picture: refused, or uncertain."""
         if not is_stream(reply.body):
             return
         stream = parse_stream(reply.body)
@@ -225,7 +225,7 @@ def connect(
     transport: Callable[..., Transport] = Transport,
     preview: Preview | None = None,
 ) -> Client:
-    """A client as the settings say: gateway, address, key, local-only. Asks nobody yet."""
+    """A client by the settings: gateway, address, key, local-only. Sends nothing yet."""
     endpoint = choose_endpoint(settings)
     where = endpoint.gateway
     secret = settings.key(*endpoint.keys()) if where.keys else None
@@ -266,13 +266,13 @@ PROBES = "probes.json"  # service -> model -> what was asked -> verdict
 
 
 def load_facts(home: Path, name: str, service: str) -> dict[str, Any]:
-    """What is kept about a service in file `name`; {} where nothing is, or nothing readable."""
+    """The stored facts about a service in file `name`; {} where there are none."""
     facts = _all_facts(home / name).get(service, {})
     return facts if isinstance(facts, dict) else {}
 
 
 def store_facts(home: Path, name: str, service: str, value: dict[str, Any]) -> None:
-    """Replace what is kept about a service in file `name`. Raises OutputError."""
+    """Replace the stored facts about a service in file `name`. Raises OutputError."""
     with writing(home):
         write_whole(
             home / name, json.dumps(_all_facts(home / name) | {service: value}, indent=2).encode()

@@ -106,7 +106,7 @@ class Journal:
             return self._send(call, request, send) if call else self._answer(request, fetch)
 
     def has(self, request: Request) -> bool:
-        """Whether an answer to exactly this request is kept, readable or not: asking is free."""
+        """Whether an answer to exactly this request is stored, readable or not; then it is free."""
         return is_answered(self.claims.newest(request.fingerprint()))
 
     def stored(self, request: Request, fetch: Fetch | None = None) -> ImagesAnswer | None:
@@ -151,7 +151,7 @@ class Journal:
         return self._with_bill(answer, call.fingerprint, keep.short)
 
     def _answer(self, request: Request, fetch: Fetch | None) -> ImagesAnswer:
-        """The kept answer, as it was when it came, and what has been fetched or learnt since."""
+        """The stored answer, with the pictures and costs that are known by now."""
         last = self.records.last(request.fingerprint())
         if last is None:
             raise ProviderError("the record of this call was removed meanwhile; ask again")
@@ -165,7 +165,7 @@ class Journal:
         return self._with_bill(answer, last.fingerprint)
 
     def _with_bill(self, answer: ImagesAnswer, fingerprint: str, short: str = "") -> ImagesAnswer:
-        """The answer with what it cost, and a word where that is not known."""
+        """The answer with its cost, and a notice where that is not known."""
         call = self.records.last(fingerprint)
         notices = list(answer.notices) + ([short] if short else [])
         if call and call.cost_usd is None and call.reserved_usd:

@@ -166,7 +166,7 @@ class Records:
             self.database.execute(sql, _stored(values) | {"state": state, "id": call_id})
 
     def last(self, fingerprint: str) -> Call | None:
-        """The newest record of a request that tells something about it; failed ones do not."""
+        """The newest record of a request whose call has not failed."""
         rows = self._select(
             "WHERE fingerprint = ? AND state != 'failed' ORDER BY id DESC LIMIT 1", (fingerprint,)
         )
@@ -211,7 +211,7 @@ class Records:
         return Spent(*(value or 0.0 for value in row))
 
     def delete(self, call: Call) -> bool:
-        """Whether the record was there, in that state, and is gone now."""
+        """Delete a record in this state; whether it was there."""
         done = self.database.execute(
             "DELETE FROM calls WHERE id = ? AND state = ?", (call.id, call.state)
         )

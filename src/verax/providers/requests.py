@@ -136,7 +136,7 @@ _NOT_SENT = {"gateway", "repeat_index", "extra", "optional", "images", "mask", "
 
 
 def repeated(request: Request, index: int) -> Request:
-    """The same request, wanted anew as number `index`."""
+    """The same request once more, as number `index`: another fingerprint, another answer."""
     return replace(request, repeat_index=index)
 
 
@@ -176,10 +176,10 @@ class GeneratedImage:
 
 @dataclass(frozen=True, slots=True)
 class ImagesAnswer:
-    """What came back.
+    """The answer of a service.
 
     Attributes:
-        usage: None where the service told none.
+        usage: None where the service gives none.
         model, size, quality: what the service says it used, "" where it says nothing.
         billed_usd: the price that a gateway states itself, None elsewhere.
         request_id: the service's id of the call, "" without one.
@@ -217,13 +217,13 @@ class ImagesAnswer:
 
 
 class Keep(Protocol):
-    """Takes what was paid for, before anybody reads it."""
+    """Stores a paid answer before it is parsed."""
 
     def __call__(self, body: bytes, /) -> None:
         """Keep the body of a good answer."""
 
     def picture(self, link: str, fetch: Callable[[str], bytes], /) -> bytes:
-        """The picture behind a link of the answer, kept; `fetch` gets what is not yet."""
+        """The stored picture behind a link of the answer; `fetch` gets it where it is not there."""
 
 
 class Send(Protocol):

@@ -31,7 +31,7 @@ _EMPTY: dict[str, Any] = {"n": 1, "stream": False}
 def check(
     request: R, model: Model, gateway: Gateway, limits: ModelLimits
 ) -> tuple[R, tuple[str, ...]]:
-    """The request as it may be sent, and what was dropped from it, in words.
+    """The request as it may be sent, and notices on what was dropped from it.
 
     Raises InputError (or a subclass) for everything that this model, this service or the API
     itself would refuse.
@@ -49,7 +49,7 @@ def check(
 
 
 def _check_text(request: Request) -> None:
-    """Text that came in another coding than the terminal's cannot be sent as it was meant."""
+    """Raises InputError for text that was not UTF-8 on the command line."""
     for name, value in request.fields().items():
         if isinstance(value, str) and any("\ud800" <= sign <= "\udfff" for sign in value):
             raise InputError(

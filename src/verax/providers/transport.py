@@ -135,7 +135,7 @@ class Transport:
         return without(text, self._secret)
 
     def scrubbed(self, body: bytes) -> bytes:
-        """The body, byte for byte; without the key where a service echoes that."""
+        """The body without the key, where a service echoes that; else byte for byte the same."""
         key = self._secret.reveal().encode() if self._secret is not None else b""
         if len(key) < LEAST_KEY:  # a word such as "any", which base64 may hold by chance
             return body
@@ -183,7 +183,7 @@ class Transport:
     def _once(
         self, request: httpx2.Request, hear: Hear | None, pieces: list[bytes]
     ) -> tuple[int, Mapping[str, str]]:
-        """Send; the body goes into `came` piece by piece, so that a cut line loses none of it."""
+        """Send; the body is appended to `pieces`, so that a lost connection loses none of it."""
         response = self._http.send(request, stream=True)
         content, total = Content(response.headers.get("content-encoding", "")), 0
         try:
@@ -231,7 +231,7 @@ class Transport:
         return url.copy_merge_params(version) if version else url
 
     def keys(self) -> dict[str, str]:
-        """The header that the key travels in."""
+        """The header that holds the key."""
         if self._secret is None:
             return {}
         key = self._secret.reveal()
@@ -260,6 +260,6 @@ class Transport:
 
 
 def _without(words: bytes, key: bytes) -> bytes:
-    """Words without any eight characters of a key."""
+    """The text without any eight characters of a key."""
     text = words.decode("utf-8", "surrogateescape")
     return without_parts(text, key.decode()).encode("utf-8", "surrogateescape")

@@ -133,7 +133,7 @@ def have_schema() -> bool:
 
 @functools.cache
 def validator(name: str) -> Check | None:
-    """What finds the errors of a request or an answer; None when nothing describes it."""
+    """The function that finds the errors of a request or answer; None where there is no schema."""
     if name in OWN and not have_schema():
         extra, required = OWN[name]
         newer = {field: schema for field, (schema, _) in NEWER.items()}

@@ -17,7 +17,7 @@ from verax.testservice.state import ServiceState
 
 
 class Server(ThreadingHTTPServer):
-    """Many conversations at once; a client that goes away is nothing to report."""
+    """Serves many connections at once; a client that disconnects is not reported."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -45,7 +45,7 @@ class Conversation(BaseHTTPRequestHandler):
     ahead = False  # this answer is written by a clock that is ahead
 
     def log_message(self, *_args: object) -> None:
-        """Silent: what came in is in `State.requests`."""
+        """No log: requests are in `ServiceState.requests`."""
 
     def do_GET(self) -> None:
         if self.path.startswith("/pictures/"):

@@ -82,7 +82,7 @@ def look(path: Path, param: str, limits: ServerLimits) -> Header:
 
 
 def header(path: Path, param: str, limits: ServerLimits) -> Header:
-    """A picture's header. Raises Problem 400 for what is no picture or too large."""
+    """A picture's header. Raises Problem 400 for a file that is not a picture or too large."""
     try:
         head = header_of(path)
     except InputError as exc:
@@ -99,7 +99,7 @@ def header(path: Path, param: str, limits: ServerLimits) -> Header:
 def _from_json(
     body: Path, limits: ServerLimits
 ) -> tuple[dict[str, Any], dict[str, list[Path]], list[tuple[Path, str]]]:
-    """Fields, files by role, and what has to be fetched before these are there."""
+    """Fields, files by role, and the pictures that must be fetched first."""
     try:
         values = json.loads(body.read_bytes())
     except (ValueError, RecursionError) as exc:
@@ -127,7 +127,7 @@ def _from_json(
 
 
 def _address(reference: object, param: str) -> str:
-    """The address of a reference; a file id is none that this server knows."""
+    """The address of a reference; file ids are not supported."""
     url = reference.get("image_url") if isinstance(reference, dict) else None
     if not isinstance(url, str) or (isinstance(reference, dict) and "file_id" in reference):
         raise Problem(

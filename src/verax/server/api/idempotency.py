@@ -32,7 +32,7 @@ Given = TypeVarTuple("Given")
 
 @dataclass(slots=True)
 class SharedRun:
-    """Work under way for one key, and how many wait for it."""
+    """A run for one key, and how many requests wait for it."""
 
     request: str
     task: "asyncio.Task[CallAnswer]"
@@ -40,7 +40,7 @@ class SharedRun:
 
 
 class AnswerCache:
-    """Kept in one folder, for a day; two of the same under way share one run.
+    """Answers of one day in one folder; equal requests at the same time share one run.
 
     The database is written, and synced, in a thread of its own.
     """
@@ -150,7 +150,7 @@ class AnswerCache:
         return answer if stored is None else stored
 
     def _prune(self, client: str) -> None:
-        """Forget what is older than a day, and the oldest of too many."""
+        """Delete answers that are older than a day, and the oldest beyond the limit of a client."""
         query = """
             SELECT client, key, folder FROM answers WHERE created <= ? UNION
             SELECT * FROM (SELECT client, key, folder FROM answers WHERE client = ?

@@ -64,7 +64,7 @@ async def receive_body(request: Request, kind: str, folder: Path, limits: Server
 
 
 async def spool(request: Request, path: Path, most: int) -> None:
-    """The body as it comes, written to a file; never the whole of it in memory."""
+    """Write the body to a file as it arrives; it is never in memory as a whole."""
     total = 0
     with path.open("wb") as file:
         async for chunk in request.stream():
@@ -78,7 +78,7 @@ async def spool(request: Request, path: Path, most: int) -> None:
 
 
 async def read_small(request: Request, most: int) -> bytes:
-    """A small body. Raises Problem 413 when it is none."""
+    """A body of at most so many bytes. Raises Problem 413 for a larger one."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -110,7 +110,7 @@ async def _from_form(request: Request, kind: str, folder: Path, limits: ServerLi
 
 
 async def keep(part: UploadFile, path: Path) -> None:
-    """A file of a form as a file of its own."""
+    """Copy an uploaded file of a form to a path."""
     await run_in_threadpool(_copy, part.file, path)
 
 
@@ -143,7 +143,7 @@ def is_allowed(url: str, hosts: Collection[str]) -> bool:
 
 
 def is_public(address: IpAddress) -> bool:
-    """Whether an address is nobody's own: not private, loopback, link-local, reserved."""
+    """Whether an address is public: not private, loopback, link-local or reserved."""
     mapped = getattr(address, "ipv4_mapped", None)
     if mapped is not None:
         return is_public(mapped)
@@ -167,7 +167,7 @@ def fetch(
 ) -> None:
     """Write what is at an address to a file; at most MOST_BYTES, within DEADLINE_S."""
     if not is_allowed(url, hosts):
-        raise _refused("only pictures on hosts that this server was told of are fetched")
+        raise _refused("only pictures on hosts that this server allows are fetched")
     parts = urlsplit(url)
     end = time.monotonic() + DEADLINE_S
     try:

@@ -116,7 +116,7 @@ def field_problem(error: FieldError) -> Problem:
 
 
 def is_text(value: object) -> TypeGuard[str]:
-    """Whether a value is text that can be sent on: JSON may name halves of a sign, and nothing."""
+    """Whether a value is text that can be sent on, without NUL and lone surrogates."""
     if not isinstance(value, str) or "\x00" in value:
         return False
     return not any("\ud800" <= sign <= "\udfff" for sign in value)

@@ -68,7 +68,7 @@ class CallAnswer:
 
 
 def partial_event(kind: str, created: int, picture: Path, index: int) -> Iterator[bytes]:
-    """The official event of a picture that is not the answer yet, in pieces."""
+    """The official event of a partial picture, in pieces."""
     name = f"{EVENTS[kind]}.partial_image"
     head = {"type": name, "created_at": created, **UNKNOWN, "background": "opaque",
             "output_format": "png", "partial_image_index": index}  # fmt: skip
@@ -89,7 +89,7 @@ def _members(value: dict[str, Any]) -> bytes:
 
 
 class Partials:
-    """Pictures to be shown before the answer is there."""
+    """Pictures to show before the answer is complete."""
 
     def __init__(self, kind: str) -> None:
         self.kind, self.count = kind, 0
@@ -172,7 +172,7 @@ class AnswerResponse(Response):
             yield json.dumps(problem.body()).encode()
 
     async def _pause(self, gone: "asyncio.Task[None]", seconds: float) -> bool:
-        """Whether the answer is there, after at most so many seconds."""
+        """Wait at most so many seconds; whether the answer is there."""
         shown = asyncio.create_task(self.partials.arrival.wait())
         waited = {self.task, gone, shown}
         await asyncio.wait(waited, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

@@ -82,7 +82,10 @@ class Context:
     guarded: bool = False
 
     def client(self, request: Request) -> Account:
-        """Who asks. Without configured keys anybody on this machine may; else a key is needed."""
+        """The account of a request. Without configured keys everybody on this machine is served.
+
+        Raises Problem 401 where a key is needed and there is no valid one.
+        """
         if not self.guarded and not self.clients.names():
             return ANYBODY
         scheme, _, key = request.headers.get("authorization", "").partition(" ")

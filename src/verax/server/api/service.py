@@ -217,7 +217,7 @@ def is_faithful(call: ImageCall) -> bool:
 
 
 def wanted_size(call: ImageCall, most_pixels: int) -> tuple[int, int] | None:
-    """The size that a restoration is to have where that is not the photo's own.
+    """The requested size of a restoration, None for the photo's own.
 
     Raises Problem 400 for what is no size.
     """

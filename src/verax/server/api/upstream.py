@@ -31,7 +31,7 @@ TEXT_FIELDS = (*EDIT_FIELDS[:4], "safety_identifier", "output_format", "output_c
 
 @dataclass(frozen=True, slots=True)
 class UpstreamAnswer:
-    """What a service made, with everything known about the call.
+    """The pictures of a service, with everything known about the call.
 
     Attributes:
         files: pictures as they came, of a faithful edit on the photo's grid.
@@ -75,7 +75,7 @@ class Upstream:
         return self.desk.journal.records.spent_by(RUN)
 
     def models(self, today: date) -> dict[str, date | None]:
-        """Names of the living models, with the day on which they end."""
+        """The models that have not ended, with their end dates."""
         known = self.service.known.items()
         return {name: model.ends for name, model in known if not model.ended(today)}
 
@@ -156,7 +156,7 @@ def write_pictures(answer: ImagesAnswer, folder: Path) -> tuple[Path, ...]:
 
 
 def open_upstream(settings: Settings) -> Upstream:
-    """The service of the settings, with its journal. Asks nobody yet."""
+    """The service of the settings, with its journal. Sends nothing yet."""
     return Upstream(open_desk(settings))
 
 
