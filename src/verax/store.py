@@ -54,14 +54,15 @@ def free_gb(path: Path) -> float:
     return shutil.disk_usage(there).free / 1e9
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes, *, parents: bool = True) -> None:
     """The file holds exactly these bytes afterwards, synced, or what it held before.
 
-    Missing folders are made, a link is followed, an existing file's permissions are kept. Raises
-    OSError, which `writing` turns into an OutputError.
+    A link is followed, an existing file's permissions are kept; `parents` makes missing folders.
+    Raises OSError, which `writing` turns into an OutputError.
     """
     target = Path(os.path.realpath(path))
-    target.parent.mkdir(parents=True, exist_ok=True)
+    if parents:
+        target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(f".verax-{uuid.uuid4().hex}.tmp")
     try:
         with draft.open("xb") as file:

@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from verax.errors import InputError, OutputError
+from verax.image import replace_file
 from verax.store import Presence, Reserved, open_database, transaction, write_whole, writing
 
 FIRST = ["CREATE TABLE things (name TEXT)"]
@@ -120,6 +121,15 @@ def test_a_write_that_fails_leaves_the_old_bytes(tmp_path, small_files):
 
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["a"]
+
+
+def test_a_folder_that_is_gone_is_not_made_again(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        write_whole(tmp_path / "gone" / "a", b"x", parents=False)
+    with pytest.raises(OutputError):
+        replace_file(tmp_path / "gone" / "a", b"x")
+
+    assert names(tmp_path) == []
 
 
 def test_no_space_is_an_output_error_that_names_the_file(tmp_path, small_files):

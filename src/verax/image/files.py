@@ -133,9 +133,9 @@ def check_target(path: Path | str) -> str:
 
 
 def replace_file(path: Path | str, data: bytes) -> None:
-    """`verax.store.write_whole` with an OutputError in the words of this room."""
+    """Put `data` at `path` in one step, in a folder that is there. Raises OutputError."""
     try:
-        write_whole(Path(path), data)
+        write_whole(Path(path), data, parents=False)
     except (OSError, ValueError) as exc:
         raise _unwritable(path, exc) from exc
 
