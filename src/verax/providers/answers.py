@@ -29,6 +29,7 @@ from verax.providers.requests import GeneratedImage, ImagesAnswer, Request, Usag
 
 Fetch = Callable[[str], bytes]  # the bytes behind a link
 MAX_PIXELS = 64_000_000  # far above every legal size; a larger picture is not decoded
+DECODED_PIXELS = 16_000_000  # of one answer that stay decoded: 192 MB
 _MEDIA = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 _TURN = 0x0112  # EXIF orientation; 5 to 8 lie on their side
 
@@ -184,9 +185,12 @@ def _pictures(
         raise ProviderError("the service answered without a picture; the answer is kept")
     images: list[GeneratedImage] = []
     lost: list[str] = []
+    room = DECODED_PIXELS
     for number, entry in enumerate(listed, 1):
         try:
-            images.append(_image(entry, fetch))
+            image = _image(entry, fetch)
+            room -= image.width * image.height
+            images.append(image if room >= 0 else replace(image, photo=None))
         except VeraxError as exc:
             if len(listed) == 1:
                 raise

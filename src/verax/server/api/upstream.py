@@ -123,7 +123,9 @@ class Upstream:
         return self._describe(prepared, answer, files, files, notices)
 
     def _pay(self, client: Account, request: Request) -> ImagesAnswer:
-        return self.desk.counted_to(f"{RUN}{client.name}", client.budget_usd).call(request)
+        """The answer; only a single picture stays decoded, so that many threads need little."""
+        answer = self.desk.counted_to(f"{RUN}{client.name}", client.budget_usd).call(request)
+        return answer if len(answer.images) == 1 else answer.without_pixels()
 
     def _describe(
         self,
