@@ -111,7 +111,9 @@ def restore(
         fused = replace(fused, pixels=base)
     pixels = fused.pixels if use == "used" else images.keep_grey(fused.pixels, original.pixels)
     pixels = expose(pixels, exposure)
-    trust = np.where(filled.mask[..., None], of_one("generated"), fused.trust)
+    trust = fused.trust
+    if filled.mask.any():
+        trust = np.where(filled.mask[..., None], of_one("generated"), trust)
     restoration = Restoration(
         pixels, original, base, warped, registration, trust, use, suffers, fused.explanation,
         fused.scene_state_change, fused.notes + filled.notes, 0.0, filled,

@@ -5,7 +5,7 @@ pixels is none; lines answer to a turned line filter in the photo and not in the
 one tone, steps out of its surroundings, and the prior goes on smoothly through its place.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ Mask = NDArray[np.bool_]
 Box = tuple[slice, slice]
 Spots = dict[str, list[tuple[Box, Mask]]]
 
+MOST = 1600  # px, long side at which damage is looked for
 SHIFT = 2  # px, how far the prior may lie off its place
 FAINT, CLEAR = 0.055, 0.13  # excess over the prior that belongs to damage, and that starts it
 NOISY = 3.5  # and in mean deviations of the photo's own excess around
@@ -66,10 +67,23 @@ class Found:
 def find_damage(photo: Image, prior: Image, seen: Plane, *, known: bool = False) -> Found:
     """Damage of a photo that its registered prior, (H, W, 3), shows mended.
 
+    Looked for at MOST px a side: what is finer in a larger photo is no damage that people see.
+
     Args:
         seen: (H, W) share of the prior that is valid.
         known: the photo is known to be a damaged print: a single piece counts.
     """
+    scale = max(photo.shape[:2]) / MOST
+    if scale <= 1:
+        return _found(photo, prior, seen, known=known)
+    size = (round(photo.shape[1] / scale), round(photo.shape[0] / scale))
+    small = (cv2.resize(x, size, interpolation=cv2.INTER_AREA) for x in (photo, prior, seen))
+    found = _found(*small, known=known)
+    mask = cv2.resize(found.mask.astype(np.float32), photo.shape[1::-1]) > 0.25
+    return replace(found, mask=mask)
+
+
+def _found(photo: Image, prior: Image, seen: Plane, *, known: bool) -> Found:
     lit = relit(photo, prior, seen > 0.5)
     y = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
     if faithful(y, cv2.cvtColor(prior, cv2.COLOR_RGB2GRAY)) < FAITHFUL:

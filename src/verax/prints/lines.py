@@ -1,5 +1,7 @@
 """Scratches: thin lines of one tone in the photo that its prior does not show."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -37,13 +39,21 @@ def line_spots(y: Plane, p: Plane, known: Mask, ease: float = 1.0) -> list[Mask]
 
 def answers(y: Plane, p: Plane) -> tuple[Plane, Plane]:
     """What bright and dark lines of the photo answer beyond the prior, the best of all turns."""
-    bright, dark = np.zeros_like(y), np.zeros_like(y)
     around = np.ones((2 * SHIFT + 1,) * 2, np.uint8)
-    for turn in range(TURNS):
+
+    def beyond(turn: int) -> list[Plane]:
         filters = line_filters(np.pi * turn / TURNS)
         own, shown = (ridges(plane, filters) for plane in (y, p))
-        for best, mine, others in zip((bright, dark), own, shown, strict=True):
-            np.maximum(best, mine - SHOWN * cv2.dilate(others, around), out=best)
+        return [
+            np.asarray(mine - SHOWN * cv2.dilate(others, around), np.float32)
+            for mine, others in zip(own, shown, strict=True)
+        ]
+
+    bright, dark = np.zeros_like(y), np.zeros_like(y)
+    with ThreadPoolExecutor(2) as pool:
+        for one, two in pool.map(beyond, range(TURNS)):
+            np.maximum(bright, one, out=bright)
+            np.maximum(dark, two, out=dark)
     return bright, dark
 
 
