@@ -16,7 +16,7 @@ from verax.fusion.fuse import Fusion, fuse
 from verax.fusion.trust import CLASSES, of_one
 from verax.geometry.register import Registration, Warped, apply, register
 from verax.image import Image, Photo, Plane
-from verax.prints.colour import with_colour
+from verax.prints.colour import toning, with_colour
 from verax.prints.enlarge import larger, larger_size
 from verax.prints.holes import Search, drawn, fill_holes, only_inside
 from verax.restoration import PriorUse, Restoration
@@ -97,7 +97,7 @@ def restore(
     if registration is not None:
         use = "used" if registration.usable else "unused"
     faces = find_faces(original.pixels) if use == "used" else ()
-    search = DAMAGED.get(task, "no") if fidelity < 1 else "no"
+    search = _search(original.pixels, task, fidelity) if use == "used" else "no"
     filled = fill_holes(original.pixels, warped if use == "used" else None, hand, search=search)
     suffers = diagnose(filled.pixels).believing(task)
     base, lit = _base(filled.pixels, restorer, suffers, fused=use == "used")
@@ -121,6 +121,13 @@ def restore(
     restoration = _kept(_coloured(restoration), free)
     restoration = _enlarged(_with_faces(restoration, faces), picture, scale, fidelity)
     return replace(restoration, seconds=time.perf_counter() - start)
+
+
+def _search(photo: Image, task: str, fidelity: float) -> Search:
+    """How damage is looked for: unasked only in prints of one tone, for rain and captions of a
+    photo in colour look like it."""
+    search = DAMAGED.get(task, "no") if fidelity < 1 else "no"
+    return "no" if search == "yes" and toning(photo) == "colour" else search
 
 
 def check_options(

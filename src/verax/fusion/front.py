@@ -32,7 +32,7 @@ BORDER, COARSE = (
     4,
     6.0,
 )  # working px around a place, and of the octave, where a layer shows its edge
-LOST = 1.0  # energy there that only the photo shows, over what only the prior shows
+LOST = 0.85  # energy there that only the photo shows, over what only the prior shows
 INSIDE = 2.5  # working px from a place's border at which its inside begins
 OUTSTANDING, AROUND = 3.0, 8.0  # deviations of the prior's texture within AROUND working px
 
