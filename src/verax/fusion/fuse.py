@@ -23,7 +23,7 @@ from verax.restorers.faults import Faults
 
 SAME = 0.01  # mean difference from the photo below which a prior is the photo again,
 SPECK = 0.08  # unless a few places differ by more: dust may be all that was taken away
-SURE = 0.5  # how sure a photo is a JPEG before its cells are looked for
+SURE = 0.5  # how sure a fault of the photo is before it is acted on
 BLURRED = 0.5  # how far a blur is believed before its kernel is looked for
 LITTLE = 0.1  # share taken below which the result says so
 
@@ -31,6 +31,10 @@ ROUGH = "the prior could not be placed exactly: only its light is taken, and rou
 CHANGED = (
     "the prior shows another state of the scene (%s): "
     "light stays the photo's, and nothing is added; lower --fidelity to let more of it in"
+)
+WITHOUT = (  # a veil is taken away without the prior, too
+    "the prior shows another state of the scene (%s): the photo is restored without it; lower "
+    "--fidelity to let some of it in"
 )
 LESS = (
     "hardly anything was taken from the prior: %s. Lower --fidelity to take more of it, or name "
@@ -93,8 +97,8 @@ def fuse(
     recipe = solve(photo, base, warped, registration, lit, dial)
     if recipe is None:
         return alone(base, "the prior shows too little of the photo: nothing is taken from it")
-    if recipe.change and fidelity >= dials.DEFAULT:  # the base's light is no worse than without
-        return replace(alone(base, CHANGED % recipe.change), scene_state_change=True)
+    if recipe.change and fidelity >= dials.DEFAULT and faults and faults["haze"].sure > SURE:
+        return replace(alone(base, WITHOUT % recipe.change), scene_state_change=True)
     octaves = measure(base, warped.pixels, warped.valid)
     explanation = explain(
         base, warped.pixels, warped.valid, faults, octaves,
