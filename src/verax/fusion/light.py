@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from verax.fusion import exposure, gates, grid, noise, tone, verify
+from verax.fusion import exposure, grid, noise, tone, verify
 from verax.fusion.dial import Dial
 from verax.fusion.join import by_stripes
 from verax.fusion.octaves import ramp
@@ -14,6 +14,8 @@ from verax.image.pixels import luma
 from verax.metrics.scene import scene_state
 
 MARGIN = 32  # rows around a stripe that the tone's filters look at; a multiple of noise.COARSE
+UNPROVED = 0.25  # a prior pixel whose place is not proved still says something about tone
+LEAST = 0.02  # mean weight of the prior below which nothing is fitted
 ALIKE = (0.60, 0.85)  # cosine of two changes of light that go the same way
 NEAR = (0.3, 0.6)  # and their sizes, one over the other
 
@@ -49,8 +51,9 @@ def solve(
     scale = min(1.0, tone.WORK / max(base.shape[:2]))
     size = (max(1, round(base.shape[1] * scale)), max(1, round(base.shape[0] * scale)))
     valid = grid.shrink(warped.valid, size)
-    weight = gates.evidence(valid, grid.shrink(registration.confidence, size))
-    if weight.mean() < gates.LEAST:
+    proved = grid.shrink(registration.confidence, size)
+    weight = np.asarray(valid * (UNPROVED + (1 - UNPROVED) * proved), np.float32)
+    if weight.mean() < LEAST:
         return None
     sigma = noise.noise_table(base)
     quiet = noise.denoise(grid.shrink(base, size), scale * float(np.median(sigma)))
