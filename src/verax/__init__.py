@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from verax.pipeline import restore
     from verax.restoration import Restoration
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME = {
     "Deviation": "verax.deviation.record",

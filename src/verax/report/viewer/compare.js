@@ -204,7 +204,7 @@ window.veraxCompare = function veraxCompare(root, options) {
       const first = ratio > 1.5 ? ratio : 1, second = ratio < 1 / 1.5 ? 1 / ratio : 1;
       const steps = p.map((v, i) => Math.abs(Math.min(255, v * first) - Math.min(255, q[i] * second)))
         .filter((_, i) => i % 4 !== 3).sort();
-      return { first, second, gain: clamp(200 / Math.max(1, steps[Math.floor(steps.length * 0.92)]), 1, 24) };
+      return { first, second, gain: clamp(200 / Math.max(1, steps[Math.floor(steps.length * 0.95)]), 1, 24) };
     } catch {
       return { first: 1, second: 1, gain: 4 };
     }
