@@ -73,9 +73,19 @@ def opened(browser, address, **options):
     """A page of its own; at the end nothing was asked elsewhere and no error was shown."""
     context = browser.new_context(reduced_motion="reduce", **options)
     page = context.new_page()
-    asked, faults = [], []
+    asked, faults, deleted = [], [], []
+
+    def note(message):
+        """A fault, but for a picture that was on its way while its entry was deleted."""
+        gone = any(one in message.location.get("url", "") for one in deleted)
+        if message.type in ("error", "warning") and not (gone and "404" in message.text):
+            faults.append(message.text)
+
     page.on("request", lambda r: asked.append(r.url))
-    page.on("console", lambda m: faults.append(m.text) if m.type in ("error", "warning") else None)
+    page.on(
+        "request", lambda r: deleted.append(r.url.split("/")[-1]) if r.method == "DELETE" else None
+    )
+    page.on("console", note)
     page.on("pageerror", lambda e: faults.append(str(e)))
     page.set_default_timeout(120_000)
     page.faults = faults
