@@ -35,6 +35,13 @@ def test_grey_toned_and_coloured_photos_are_told_apart(scene):
     assert not is_coloured(sepia(scene))
 
 
+def test_a_dark_photo_in_colour_is_not_grey(scene):
+    dark = (0.04 * scene).astype(np.float32)
+
+    assert toning(dark) == "colour"
+    assert toning(grey(dark)) == "grey"
+
+
 @pytest.mark.parametrize("print_", [grey, sepia], ids=["grey", "sepia"])
 def test_a_colourised_photo_keeps_its_luma_and_takes_the_priors_colours(scene, print_):
     photo = print_(scene)

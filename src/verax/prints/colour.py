@@ -24,6 +24,7 @@ GREYISH = 3.0 / 255  # chroma below which a photo is grey
 STRAY = 10.0 / 255  # chroma that a toned print may have off the tone of its luma
 OFF = 0.07  # share of the pixels that may stray farther: stains, stamps, pencil
 COLOURED = 8.0 / 255  # chroma off its own tone from which a prior is in colour
+DARKEST, LIT = 0.06, 0.5  # brightest places of a dark photo: at least, and as they should be
 BINS = 24  # of luma, for the tone of a print
 SIDE = 512  # px, long side at which a photo's toning is told
 RADIUS = 0.012  # of the windows, share of the long side
@@ -39,8 +40,12 @@ BEYOND = 2.5  # deviations of luma past which a local line is not read off
 
 
 def toning(photo: Image) -> Toning:
-    """Whether a photo is grey, of one tone as sepia prints are, or in colour."""
+    """Whether a photo is grey, of one tone as sepia prints are, or in colour.
+
+    Judged as bright as it should be: the colours of a dark photo are faint, but they are there.
+    """
     small = reduced(photo)
+    small = small * np.float32(LIT / np.clip(np.quantile(luma(small), 0.98), DARKEST, LIT))
     y, chroma = split(small)
     if float(np.quantile(np.abs(chroma).max(2), 0.95)) < GREYISH:
         return "grey"
