@@ -13,9 +13,8 @@ from verax.deviation.blocks import Blocks
 from verax.deviation.framing import fit_global
 from verax.geometry import Matrix, invert, map_points, motion
 from verax.image import Image, read
+from verax.priors.changes import ObjectEdit, Tone
 from verax.priors.inject import Deviations, SimulatedPrior, inject
-from verax.priors.objects import ObjectEdit
-from verax.priors.tone import Tone
 
 Draw = Callable[[np.random.Generator], Deviations]
 

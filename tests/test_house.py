@@ -105,14 +105,14 @@ def test_the_public_names_are_those_of_the_documented_table():
 # rooms whose values have nouns for names; add a room when it is done
 NOUNS_ONLY = {
     "align", "bench", "catalog", "datasets", "degrade", "deviation", "errors", "faces", "geometry",
-    "image", "metrics", "priors", "provenance", "providers", "report", "restoration", "settings",
-    "statistics", "store", "testservice", "training",
+    "image", "metrics", "priors", "provenance", "providers", "report", "restoration", "restorers",
+    "settings", "statistics", "store", "testservice", "training",
 }  # fmt: skip
 PARTICIPLES = {"told", "seen", "asked", "kept", "made", "wanted", "found"}
 
 
 MOST_MODULES = (
-    230  # of all rooms, with their __init__.py; lower it where modules are merged: to 180
+    228  # of all rooms, with their __init__.py; lower it where modules are merged: to 180
 )
 
 

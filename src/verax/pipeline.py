@@ -20,8 +20,7 @@ from verax.prints.colour import toning, with_colour
 from verax.prints.enlarge import larger, larger_size
 from verax.prints.holes import Search, drawn, fill_holes, only_inside
 from verax.restoration import PriorUse, Restoration
-from verax.restorers import network
-from verax.restorers.classical import expose
+from verax.restorers import expose, network
 from verax.restorers.faults import Faults, diagnose
 
 if TYPE_CHECKING:

@@ -9,9 +9,8 @@ from verax.degrade.weather import scatter
 from verax.deviation import measure
 from verax.deviation.finders import Detection, by_detector
 from verax.deviation.regions import Regions, is_a_thing
+from verax.priors.changes import ObjectEdit, Tone
 from verax.priors.inject import Deviations, inject
-from verax.priors.objects import ObjectEdit
-from verax.priors.tone import Tone
 
 
 @pytest.fixture(scope="module")

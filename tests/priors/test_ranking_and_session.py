@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from verax.errors import InputError, SettingsError
+from verax.priors import rank
 from verax.priors import session as turns
-from verax.priors.ranking import rank
 from verax.priors.session import Session, Turn
 
 

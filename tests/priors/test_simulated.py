@@ -8,7 +8,7 @@ import pytest
 from skimage import data
 
 from verax.errors import SettingsError, SizeMismatchError
-from verax.priors.objects import KINDS
+from verax.priors.changes import KINDS
 from verax.priors.simulated import (
     FREE_SIZES,
     ON_GRID,

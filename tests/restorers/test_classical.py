@@ -10,7 +10,7 @@ from verax.degrade import Degradation, apply
 from verax.errors import ImageContractError, UnknownNameError
 from verax.image import check_image
 from verax.image.pixels import to_linear, to_srgb
-from verax.restorers import RESTORERS, classical, restore
+from verax.restorers import RESTORERS, expose, restore
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +104,6 @@ def test_exposure_counts_stops_in_the_dark_and_keeps_black_and_white(stops):
     dark = to_srgb(np.full((4, 4, 3), 0.001, np.float32))
     ends = np.array([[[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]], np.float32)
 
-    assert to_linear(classical.expose(dark, stops)) == pytest.approx(0.001 * 2.0**stops, rel=0.02)
-    assert classical.expose(ends, stops) == pytest.approx(ends, abs=1e-6)
-    assert classical.expose(dark, 0) is dark
+    assert to_linear(expose(dark, stops)) == pytest.approx(0.001 * 2.0**stops, rel=0.02)
+    assert expose(ends, stops) == pytest.approx(ends, abs=1e-6)
+    assert expose(dark, 0) is dark

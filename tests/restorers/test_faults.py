@@ -64,7 +64,7 @@ def test_faults_that_are_sure_come_first_and_the_others_not_at_all(photo):
     assert next(iter(found)).kind == "lowlight"
     assert found.words().startswith("lowlight")
     assert all(fault.sure >= 0.5 for fault in found)
-    assert [fault.kind for fault in found.found] == list(KINDS)
+    assert [fault.kind for fault in found.entries] == list(KINDS)
 
 
 def test_an_unknown_kind_is_said(photo):

@@ -12,7 +12,7 @@ from verax.errors import VeraxError
 if TYPE_CHECKING:
     from verax.image import Image
     from verax.making import Origin
-    from verax.priors.ranking import Judge
+    from verax.priors import Judge
     from verax.providers.requests import GeneratedImage, GenerateRequest, ImagesAnswer
 
 R = TypeVar("R", bound="GenerateRequest")
@@ -60,7 +60,7 @@ def write_all(
     With `origin` the pixels are written as that photo came and sealed, else the files exactly as
     they came, with the suffix of their real format.
     """
-    from verax.priors.ranking import rank
+    from verax.priors import rank
 
     ranking = rank([c.pixels for c in candidates], judges if len(candidates) > 1 else {})
     best = [replace(candidates[i], scores=_plain(ranking.scores[i])) for i in ranking.order]

@@ -110,9 +110,9 @@ def edit(
     """Edit a photo in words. Further turns build on the original and the accepted turns."""
     from verax import image as images
     from verax import making
+    from verax.priors import edit_judges
     from verax.priors import session as turns
     from verax.priors.generated import Wishes
-    from verax.priors.ranking import edit_judges
 
     target = output or photo.with_name(f"{photo.stem}_edited.png")
     images.check_target(target)
@@ -208,7 +208,7 @@ def generate(
 ) -> None:
     """Make a picture from words, at any legal size or aspect ratio."""
     from verax import image as images
-    from verax.priors.ranking import text_judges
+    from verax.priors import text_judges
     from verax.providers.requests import GenerateRequest
 
     like = images.read(agree_with).pixels if agree_with is not None else None

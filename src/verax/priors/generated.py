@@ -22,7 +22,7 @@ from verax.geometry import canvas as canvases
 from verax.geometry.canvas import Canvas
 from verax.geometry.register import apply, register
 from verax.image import Image, Photo, Plane
-from verax.priors.ranking import resized
+from verax.priors import resized
 from verax.providers.desk import Desk
 from verax.providers.images_api import Client
 from verax.providers.requests import EditRequest, ImageFile, ImagesAnswer

@@ -21,8 +21,16 @@ from verax.degrade.sensor import compress
 from verax.errors import SettingsError, SizeMismatchError
 from verax.geometry.canvas import centred
 from verax.image import Image, check_image
-from verax.priors.objects import InjectedChange, ObjectEdit, edit, enlarged
-from verax.priors.tone import Tone, resynthesise, retone, sharpen
+from verax.priors.changes import (
+    InjectedChange,
+    ObjectEdit,
+    Tone,
+    edit,
+    enlarged,
+    resynthesise,
+    retone,
+    sharpen,
+)
 
 Canvas = Literal["stretch", "crop", "outpaint", "letterbox"]
 Matrix = NDArray[np.float64]

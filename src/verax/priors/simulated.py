@@ -14,9 +14,8 @@ from verax import degrade
 from verax import image as images
 from verax.geometry.canvas import centred
 from verax.image import Image
+from verax.priors.changes import KINDS, InjectedChange, ObjectEdit, Tone
 from verax.priors.inject import Canvas, Deviations, SimulatedPrior, inject
-from verax.priors.objects import KINDS, InjectedChange, ObjectEdit
-from verax.priors.tone import Tone
 
 __all__ = [
     "FREE_SIZES",

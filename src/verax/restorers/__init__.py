@@ -1,22 +1,172 @@
-"""Photo to base: restoration without a prior."""
+"""Photo to base, restoration without a prior: by name, or by a weights file.
+
+Here are the classical baselines of the field, one function each, which need no weights.
+"""
 
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
 from verax.errors import choose
-from verax.image import Image, check_image
+from verax.image import Image, Plane, check_image, from_uint8, to_uint8
+from verax.image.pixels import guided_filter, noise_response, to_linear, to_srgb
 
 if TYPE_CHECKING:
     from verax.restorers.faults import Faults
 
 Restorer = Callable[[Image], Image]
+Float = NDArray[np.float32]
 
 EMBEDDED = "network"
 
 EXPORTED = ".onnx"  # of `verax export`
 WEIGHTS = (".pth", ".pt", ".safetensors", ".ckpt", EXPORTED)  # a restorer's name may be such a file
+
+PRIOR_SHARE = 0.4  # of the dark channel prior in what the networks do about haze
+
+
+def clipped(picture: NDArray[np.floating]) -> Image:
+    """The picture held to [0, 1]."""
+    return np.asarray(np.clip(picture, 0, 1), np.float32)
+
+
+def gamma(photo: Image) -> Image:
+    """The power 0.4: the plainest brightening there is."""
+    return np.asarray(photo**0.4, np.float32)
+
+
+def expose(picture: Image, stops: float) -> Image:
+    """The picture some stops brighter, or darker: in full in the dark parts, while white stays
+    white; x to g x / (1 + (g - 1) x) of linear light."""
+    if stops == 0:
+        return picture
+    gain = np.float32(2.0**stops)
+    linear = to_linear(picture)
+    return clipped(to_srgb(gain * linear / (1 + (gain - 1) * linear)))
+
+
+def auto_levels(photo: Image) -> Image:
+    """Each channel stretched so that its 0.5 % and 99.5 % quantiles become 0 and 1."""
+    low, high = np.quantile(photo, (0.005, 0.995), axis=(0, 1)).astype(np.float32)
+    return clipped((photo - low) / np.maximum(high - low, 1 / 255))
+
+
+def clahe(photo: Image) -> Image:
+    """Contrast-limited adaptive histogram equalisation of the lightness, 8x8 tiles.
+
+    Zuiderveld, "Contrast limited adaptive histogram equalization", Graphics Gems IV, 1994.
+    """
+    lab = cv2.cvtColor(photo, cv2.COLOR_RGB2LAB)
+    levels = np.rint(lab[..., 0] * (65535 / 100)).astype(np.uint16)
+    equalised = cv2.createCLAHE(clipLimit=2.0, tileGridSize=(8, 8)).apply(levels)
+    lab[..., 0] = equalised * np.float32(100 / 65535)
+    return clipped(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB))
+
+
+def dcp(photo: Image) -> Image:
+    """Dehazing by the dark channel prior, transmission refined by a guided filter.
+
+    He, Sun, Tang, "Single image haze removal using dark channel prior" (2009), with its values:
+    patch 15 (scaled with the picture), omega 0.95, floor of the transmission 0.1; refinement by
+    "Guided image filtering" (2013), radius 60, eps 1e-3 on the grey photo.
+    """
+    airlight, transmission = dark_channel_veil(photo)
+    return clipped((photo - airlight) / transmission[..., None] + airlight)
+
+
+def dark_channel_veil(photo: Image) -> tuple[Float, Plane]:
+    """The airlight (3,) and transmission (H, W), at least 0.1, that `dcp` finds."""
+    scale = max(photo.shape[:2]) / 600
+    patch = max(3, round(15 * scale))
+    dark = dark_channel(photo, patch)
+    brightest = dark >= np.quantile(dark, 0.999)
+    airlight = np.maximum(photo[brightest].mean(0), 0.05).astype(np.float32)
+    rough = 1 - np.float32(0.95) * dark_channel(np.minimum(photo / airlight, 1), patch)
+    grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
+    transmission = np.maximum(guided_filter(grey, rough, max(4, round(60 * scale)), 1e-3), 0.1)
+    return airlight, transmission
+
+
+def with_dark_channel(transform: Float, small: Image) -> Float:
+    """The tone network's transform, averaged with the one of the dark channel prior.
+
+    On a thin veil the network, which fears for clear photos, takes too little away, the prior too
+    much: their errors have opposite signs.
+    """
+    airlight, transmission = dark_channel_veil(small)
+    gain = 1 / cv2.resize(transmission, transform.shape[:0:-1], interpolation=cv2.INTER_AREA)
+    mixed = np.empty_like(transform)
+    mixed[:3] = np.log((1 - PRIOR_SHARE) * np.exp(transform[:3]) + PRIOR_SHARE * gain)
+    veil = airlight[:, None, None] * (1 - gain)
+    mixed[3:] = (1 - PRIOR_SHARE) * transform[3:] + PRIOR_SHARE * veil
+    return mixed
+
+
+def dark_channel(picture: Image, patch: int) -> Plane:
+    """(H, W) minimum over the channels and a square patch."""
+    return np.asarray(cv2.erode(picture.min(2), np.ones((patch, patch), np.uint8)), np.float32)
+
+
+def lime(photo: Image) -> Image:
+    """Brightening by division through an illumination map.
+
+    Guo, Li, Ling, "LIME: low-light image enhancement via illumination map estimation" (2017):
+    the largest channel, smoothed while keeping its edges, to the power 0.8. Their weighted
+    least-squares smoothing is replaced by a guided filter.
+    """
+    rough = photo.max(2)
+    radius = max(4, max(photo.shape[:2]) // 40)
+    light = np.clip(guided_filter(rough, rough, radius, 1e-3), rough, 1)
+    return clipped(photo / np.maximum(light, 1e-2)[..., None] ** np.float32(0.8))
+
+
+def nlm(photo: Image) -> Image:
+    """Non-local means with its strength from the photo's own noise.
+
+    Buades, Coll, Morel, "A non-local algorithm for image denoising" (2005); noise deviation from
+    the median response to the mask of Immerkaer, "Fast noise variance estimation" (1996).
+    """
+    sigma = np.median(noise_response(photo)) * (255 / 0.6745)
+    strength = float(0.9 * sigma)
+    if strength < 0.5:
+        return photo
+    bgr = np.ascontiguousarray(to_uint8(photo)[..., ::-1])
+    quiet = cv2.fastNlMeansDenoisingColored(bgr, None, strength, strength, 5, 11)
+    return np.ascontiguousarray(from_uint8(quiet)[..., ::-1])
+
+
+def guided_derain(photo: Image) -> Image:
+    """Rain streaks found by their shape, taken out, and the rest guided-filtered.
+
+    Streaks are bright, colourless, thin across and long along. What a horizontal opening removes
+    from the darkest channel is thin; of that, what an opening along one of five near-vertical
+    lines keeps is long. A guided filter evens out what is left, as in Xu et al., "Removing rain
+    and snow in a single image using guided filter" (2012). Level or dense streaks stay.
+    """
+    width = max(9, 2 * round(max(photo.shape[:2]) / 130) + 1)
+    dark = photo.min(2)
+    thin = dark - cv2.morphologyEx(dark, cv2.MORPH_OPEN, np.ones((1, width), np.uint8))
+    lines = [line(width + 2, degrees) for degrees in (60, 75, 90, 105, 120)]
+    long = np.max([cv2.morphologyEx(thin, cv2.MORPH_OPEN, one) for one in lines], axis=0)
+    streaks = cv2.dilate(np.maximum(long - 0.01, 0), np.ones((1, 3), np.uint8))
+    clear = clipped(photo - streaks[..., None])
+    guide = cv2.cvtColor(clear, cv2.COLOR_RGB2GRAY)
+    smooth = [guided_filter(guide, channel, 3, 1e-3) for channel in cv2.split(clear)]
+    return clipped(np.dstack(smooth))
+
+
+def line(length: int, degrees: float) -> NDArray[np.uint8]:
+    """A straight structuring element through its centre, 90 degrees is upright."""
+    centre = length // 2
+    dx = round(centre * np.cos(np.deg2rad(degrees)))
+    dy = round(centre * np.sin(np.deg2rad(degrees)))
+    element = np.zeros((length, length), np.uint8)
+    cv2.line(element, (centre - dx, centre - dy), (centre + dx, centre + dy), 1)
+    return element
 
 
 def none(photo: Image) -> Image:
@@ -24,27 +174,23 @@ def none(photo: Image) -> Image:
     return photo
 
 
-def lazy(name: str, module: str = "classical") -> Restorer:
-    """A restorer of `verax.restorers.<module>`, imported when first used."""
+def embedded(photo: Image, faults: "Faults | None" = None) -> Image:
+    """The embedded networks, as far as the photo's faults ask for them."""
+    from verax.restorers import network
 
-    def restorer(photo: Image) -> Image:
-        found: Restorer = getattr(import_module(f"verax.restorers.{module}"), name)
-        return found(photo)
-
-    restorer.__name__ = name
-    return restorer
+    return network.restore(photo, faults)
 
 
 RESTORERS: dict[str, Restorer] = {
     "none": none,
-    "auto_levels": lazy("auto_levels"),
-    "clahe": lazy("clahe"),
-    "dcp": lazy("dcp"),
-    "gamma": lazy("gamma"),
-    "guided_derain": lazy("guided_derain"),
-    "lime": lazy("lime"),
-    EMBEDDED: lazy("restore", "network"),
-    "nlm": lazy("nlm"),
+    "auto_levels": auto_levels,
+    "clahe": clahe,
+    "dcp": dcp,
+    "gamma": gamma,
+    "guided_derain": guided_derain,
+    "lime": lime,
+    EMBEDDED: embedded,
+    "nlm": nlm,
 }
 
 
@@ -57,9 +203,7 @@ def restore(photo: Image, name: str = "none", *, faults: "Faults | None" = None)
     """
     check_image(photo, name="photo")
     if name == EMBEDDED:
-        from verax.restorers import network
-
-        return network.restore(photo, faults)
+        return embedded(photo, faults)
     if name.endswith(EXPORTED):
         from verax.restorers import network, runtime
 

@@ -14,8 +14,7 @@ import numpy as np
 
 from verax.errors import choose
 from verax.image import Image, check_image
-from verax.restorers import runtime
-from verax.restorers.classical import with_dark_channel
+from verax.restorers import runtime, with_dark_channel
 from verax.restorers.measures import Measures, measure, ramp
 
 # what hides a scene most comes first
@@ -87,27 +86,27 @@ class Faults:
     """What a photo suffers from.
 
     Attributes:
-        found: one Fault per kind of KINDS, in that order.
+        entries: one Fault per kind of KINDS, in that order.
         measures: the plain measurements behind them: noise in levels of 255, blur in px, ...
         transform: the tone network's colour transform (6, h, w), which the look has cost already.
     """
 
-    found: tuple[Fault, ...]
+    entries: tuple[Fault, ...]
     measures: Measures
     transform: runtime.Floats = field(repr=False, compare=False)
 
     def __getitem__(self, kind: str) -> Fault:
-        return choose({fault.kind: fault for fault in self.found}, kind, kind="fault")
+        return choose({fault.kind: fault for fault in self.entries}, kind, kind="fault")
 
     def __iter__(self) -> Iterator[Fault]:
         """The faults that are sure, in the order of KINDS."""
-        return (fault for fault in self.found if fault.sure >= SURE)
+        return (fault for fault in self.entries if fault.sure >= SURE)
 
     def believing(self, task: str) -> "Faults":
         """The same with the fault that a task mends quite sure: somebody knows better."""
         kind = MENDS.get(task, "")
-        found = tuple(replace(f, sure=1.0) if f.kind == kind else f for f in self.found)
-        return replace(self, found=found)
+        entries = tuple(replace(f, sure=1.0) if f.kind == kind else f for f in self.entries)
+        return replace(self, entries=entries)
 
     def words(self) -> str:
         """One line for people: "haze 0.4 (sure 0.9), noise 0.1 (sure 0.7)", or "no fault"."""
@@ -117,7 +116,8 @@ class Faults:
     def record(self) -> dict[str, Any]:
         """As JSON: severity and sure per kind, and the measurements."""
         kinds = {
-            f.kind: {"severity": round(f.severity, 3), "sure": round(f.sure, 3)} for f in self.found
+            f.kind: {"severity": round(f.severity, 3), "sure": round(f.sure, 3)}
+            for f in self.entries
         }
         return {"kinds": kinds, "measures": self.measures.record()}
 
@@ -128,23 +128,23 @@ def diagnose(photo: Image) -> Faults:
     tone = runtime.embedded("tone")
     small = runtime.thumbnail(photo, tone.multiple)
     transform, estimated = runtime.look(small, tone)
-    seen = dict(zip(tone.tasks, map(float, estimated), strict=True))
+    severity = dict(zip(tone.tasks, map(float, estimated), strict=True))
     measures = measure(photo)
     rain = _rain(photo)
     noisy, blocks = _noise(measures), _blocks(measures)
     severities = {
-        "haze": (seen["haze"], _haze(small, transform, seen["haze"])),
-        "lowlight": _dark(seen["lowlight"], measures),
+        "haze": (severity["haze"], _haze(small, transform, severity["haze"])),
+        "lowlight": _dark(severity["lowlight"], measures),
         "rain": (rain, ramp(rain, *WET) * ramp(measures.light, *WHITE)),
-        "snow": (seen["snow"], ramp(seen["snow"], *SNOWY)),
+        "snow": (severity["snow"], ramp(severity["snow"], *SNOWY)),
         "noise": (min(measures.sigma / 50, 1.0), noisy),
         **_blur(measures, 1 - max(noisy, blocks)),
         "jpeg": (ramp(measures.blocking, 0.3, 3.3), blocks),
-        "underwater": (seen["underwater"], _water(seen["underwater"], measures)),
+        "underwater": (severity["underwater"], _water(severity["underwater"], measures)),
         "grey": (1.0, 1.0) if measures.colour < GREY else (0.0, 0.0),
     }
-    found = tuple(Fault(kind, *map(float, severities[kind])) for kind in KINDS)
-    return Faults(found=found, measures=measures, transform=transform)
+    entries = tuple(Fault(kind, *map(float, severities[kind])) for kind in KINDS)
+    return Faults(entries=entries, measures=measures, transform=transform)
 
 
 def estimate(photo: Image, faults: Faults | None = None) -> str:
@@ -154,18 +154,18 @@ def estimate(photo: Image, faults: Faults | None = None) -> str:
     return next((TASKS[fault.kind] for fault in suffers), "restore")
 
 
-def _haze(small: Image, transform: runtime.Floats, seen: float) -> float:
+def _haze(small: Image, transform: runtime.Floats, severity: float) -> float:
     """How sure a veil is: it lifts the darkest places, and lies over something."""
-    if seen < FAINTEST:
+    if severity < FAINTEST:
         return 0.0
     darkest = float(np.percentile(cv2.resize(small, (96, 96)).min(2), 1))
     light = small.mean(2)
     local = np.abs(light - cv2.GaussianBlur(light, (0, 0), 4.0))
     there = ramp(darkest, *LIFTED) * ramp(float(np.percentile(local, 90)), *PLAIN)
-    return there * max(ramp(seen, *HAZY), _thin(small, transform, seen, darkest))
+    return there * max(ramp(severity, *HAZY), _thin(small, transform, severity, darkest))
 
 
-def _thin(small: Image, transform: runtime.Floats, seen: float, darkest: float) -> float:
+def _thin(small: Image, transform: runtime.Floats, severity: float, darkest: float) -> float:
     """How sure a thin veil is: it lies over a scene with depth, so that contrast varies."""
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
     detail = grey - cv2.GaussianBlur(grey, (0, 0), 2.0)
@@ -175,7 +175,7 @@ def _thin(small: Image, transform: runtime.Floats, seen: float, darkest: float) 
     apart = own - runtime.toned(small, with_dark_channel(transform, small))
     signs = (
         1.0,
-        float(np.log((seen + 1e-3) / (1 - seen + 1e-3))),
+        float(np.log((severity + 1e-3) / (1 - severity + 1e-3))),
         float(np.mean(contrast < TEXTURED)),
         float(np.log(np.sqrt(np.mean(apart * apart)) + 3e-3)),
         darkest,
@@ -184,26 +184,26 @@ def _thin(small: Image, transform: runtime.Floats, seen: float, darkest: float) 
     return ramp(odds, *THIN) * ramp(high, *SHOWN) * ramp(high / max(low, 1e-3), *DEEP)
 
 
-def _dark(seen: float, measures: Measures) -> tuple[float, float]:
+def _dark(severity: float, measures: Measures) -> tuple[float, float]:
     """Dark is what the network calls so, what has no light anywhere, what is dark nearly
     everywhere, and what is dim in all three ways, though not black."""
     bright, brightest = measures.lights
     if measures.light > BLACK:
-        plain = ramp(measures.light, *DIM) * ramp(bright, *LIGHTS) * ramp(seen, *HARDLY)
+        plain = ramp(measures.light, *DIM) * ramp(bright, *LIGHTS) * ramp(severity, *HARDLY)
         dim = ramp(measures.light, *DIMMER) * ramp(bright, *DULLER) * ramp(measures.light, *NIGHT)
-        agreed = ramp(seen, *AGREED) * max(dim, ramp(bright, *LIGHTLESS))
+        agreed = ramp(severity, *AGREED) * max(dim, ramp(bright, *LIGHTLESS))
     else:
         plain = agreed = 0.0
     plain = max(plain, ramp(brightest, *BRIGHTEST) * (brightest > BLACK))
-    return max(seen, 0.8 * plain), max(ramp(seen, *DARK), plain, agreed)
+    return max(severity, 0.8 * plain), max(ramp(severity, *DARK), plain, agreed)
 
 
 def _rain(photo: Image) -> float:
     """The least severity of rain at the centre and, where that is suspicious, near the corners."""
-    centre = runtime.seen_at(photo, "rain")["rain"]
+    centre = runtime.look_at(photo, "rain")["rain"]
     if centre < SUSPECT:
         return centre
-    return min(centre, *(runtime.seen_at(photo, "rain", place)["rain"] for place in PLACES))
+    return min(centre, *(runtime.look_at(photo, "rain", place)["rain"] for place in PLACES))
 
 
 def _noise(measures: Measures) -> float:

@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 
 from verax.image import Image
-from verax.restorers import measures
-from verax.restorers.classical import with_dark_channel
+from verax.restorers import measures, with_dark_channel
 from verax.restorers.faults import SURE, Faults, diagnose
 from verax.restorers.runtime import (
     Floats,

@@ -59,7 +59,7 @@ def _on_grid(length: int) -> int:
     return -(-length // GRID) * GRID
 
 
-def kept(outer: tuple[slice, slice], inner: tuple[slice, slice]) -> tuple[slice, ...]:
+def inside(outer: tuple[slice, slice], inner: tuple[slice, slice]) -> tuple[slice, ...]:
     """Where in a tile that was read the part lies that is kept."""
     pairs = zip(inner, outer, strict=True)
     return tuple(slice(i.start - o.start, i.stop - o.start) for i, o in pairs)
@@ -77,11 +77,6 @@ def _mirrored(length: int, multiple: int) -> NDArray[np.intp]:
     there = np.arange(length)
     there_and_back = np.concatenate([there, there[::-1]])
     return np.resize(there_and_back, length + -length % multiple).astype(np.intp)
-
-
-def centre(length: int, side: int) -> slice:
-    start = max(0, (length - side) // 2)
-    return slice(start, min(length, start + side))
 
 
 # meaning of each kind's inputs and outputs; raised when its readers must change
@@ -122,11 +117,11 @@ def open_network(path: Path, kind: str | None = None) -> Network:
         raise SettingsError(f"{path}: want a network of `verax export`: {exc}") from exc
     facts = session.get_modelmeta().custom_metadata_map
     its, contract = facts.get("verax.network"), facts.get("verax.contract")
-    wanted = kind or its
-    if its != wanted or its not in CONTRACTS or contract != CONTRACTS[its]:
+    right = kind or its
+    if its != right or its not in CONTRACTS or contract != CONTRACTS[its]:
         raise SettingsError(
             f"{path}: want a {kind or 'tone or detail'} network of contract "
-            f"{CONTRACTS.get(str(wanted), '2')}, got {its!r} of {contract!r}; export it again"
+            f"{CONTRACTS.get(str(right), '2')}, got {its!r} of {contract!r}; export it again"
         )
     tasks = tuple(json.loads(facts["verax.tasks"]))
     return Network(session, its, int(facts["verax.multiple"]), tasks)
@@ -157,7 +152,7 @@ def look(small: Image, tone: Network) -> tuple[Floats, Floats]:
     return transform, severities
 
 
-def seen_at(photo: Image, name: str, place: tuple[float, float] = (0.5, 0.5)) -> dict[str, float]:
+def look_at(photo: Image, name: str, place: tuple[float, float] = (0.5, 0.5)) -> dict[str, float]:
     """Severity in [0, 1] per task, as a network of tiles sees a part of GLANCE px: (0, 0) is the
     top left one, (0.5, 0.5) the photo's centre."""
     judge = embedded(name)
@@ -199,7 +194,7 @@ def repair(
         inputs = padded(detail_inputs(photo[outer], part), detail.multiple)
         residual = np.moveaxis(detail(inputs)[0][0], 0, 2)
         restored = part + np.float32(share) * residual[: part.shape[0], : part.shape[1]]
-        out[inner] = np.clip(restored[kept(outer, inner)], 0.0, 1.0)
+        out[inner] = np.clip(restored[inside(outer, inner)], 0.0, 1.0)
     return out
 
 
@@ -214,8 +209,8 @@ def detail_inputs(photo: Image, part: Image) -> Floats:
 def _sampled(planes: Floats, length: int, span: slice, *, axis: int) -> Floats:
     """Planes linearly enlarged to `length` along an axis, only the span of it."""
     nodes = planes.shape[axis]
-    wanted = np.arange(*span.indices(length), dtype=np.float64)
-    position = np.clip((wanted + 0.5) * nodes / length - 0.5, 0, nodes - 1)
+    places = np.arange(*span.indices(length), dtype=np.float64)
+    position = np.clip((places + 0.5) * nodes / length - 0.5, 0, nodes - 1)
     left = np.minimum(position.astype(np.intp), max(nodes - 2, 0))
     share = (position - left).astype(np.float32)
     shape = [1, 1, 1]

@@ -103,7 +103,7 @@ def best(pictures: tuple[Path, ...], first: Path | None) -> int:
 def _best(pictures: tuple[Path, ...], first: Path | None) -> int:
     one_thread()
     from verax import image as images
-    from verax.priors.ranking import edit_judges, rank, text_judges
+    from verax.priors import edit_judges, rank, text_judges
 
     judges = edit_judges(images.read(first).pixels) if first else text_judges(None)
     return rank([images.read(path).pixels for path in pictures], judges).order[0]
