@@ -24,7 +24,7 @@ from verax.bench.record import OutputRow, Record, ScoreRow, open_run
 from verax.bench.runner import run
 from verax.bench.stages import photo_of
 from verax.bench.work import Work, expand
-from verax.datasets import load
+from verax.datasets.registry import load
 from verax.metrics import score
 from verax.report.page import write_page
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from verax import image as images
-from verax.align.runner import AlignOptions, run, seen_box
+from verax.align import AlignOptions, run, seen_box
 from verax.align.tables import Columns, read
 from verax.cli.main import app  # noqa: F401  # the verb is wired
 from verax.errors import InputError, RunError, SettingsError

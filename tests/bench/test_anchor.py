@@ -8,7 +8,7 @@ from verax.bench import plan as plans
 from verax.bench.record import open_run
 from verax.bench.runner import run
 from verax.bench.work import expand
-from verax.datasets import load
+from verax.datasets.registry import load
 
 
 def test_a_published_low_light_output_scores_what_was_published(pictures, tmp_path):

@@ -8,7 +8,7 @@ from verax.bench import plan as plans
 from verax.bench.record import open_run
 from verax.bench.runner import run
 from verax.bench.work import expand
-from verax.datasets import load
+from verax.datasets.registry import load
 
 ray = pytest.importorskip("ray")
 pytestmark = [

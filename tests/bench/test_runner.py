@@ -16,7 +16,7 @@ from verax.bench.runner import Progress, extent, rescore, run
 from verax.bench.stages import without_margin
 from verax.bench.work import Digests, expand
 from verax.cli.bench_results import log_lines
-from verax.datasets import load
+from verax.datasets.registry import load
 from verax.errors import SettingsError, UnknownNameError
 
 

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from verax import image as images
 from verax.cli.main import app
-from verax.datasets import load, registry
-from verax.datasets.items import from_folder, from_manifest
+from verax.datasets import from_folder, from_manifest, registry
+from verax.datasets.registry import load
 from verax.errors import InputError, SettingsError, UnknownNameError
 
 DOT = np.full((8, 8, 3), 0.5, np.float32)

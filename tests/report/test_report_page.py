@@ -14,7 +14,7 @@ from verax.bench import plan as plans
 from verax.bench.record import OutputRow, Record, ScoreRow, open_run
 from verax.bench.runner import run
 from verax.bench.work import expand
-from verax.datasets import load
+from verax.datasets.registry import load
 from verax.report.page import write_page
 
 

@@ -1,1 +1,275 @@
-"""Many pairs of photo and edit: tables in; registered, cropped pairs with reasons out."""
+"""Many pairs of photo and edit: register, crop to what both show, write, say why.
+
+Every kind of table comes in (`tables`). A run is resumed at the pair: rows go into SQLite, then
+into one table, the same every time.
+"""
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from verax import image as images
+from verax.align.tables import EditPair, parquet
+from verax.bench.engines import ENGINES
+from verax.errors import InputError, MissingExtraError, RunError, SettingsError, choose
+from verax.geometry.register import Registration, Warped, apply, register
+from verax.image import Image, Plane, replace_file
+from verax.store import Presence, open_database, transaction
+
+MIGRATIONS = (
+    "CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL);"
+    "CREATE TABLE rows (pair INTEGER PRIMARY KEY, row TEXT NOT NULL)",
+)
+COLUMNS = (
+    "index", "name", "verdict", "reason", "photo_file", "edited_file", "width", "height", "box",
+    "score", "p_value", "coverage", "confidence", "canvas", "matrix", "photo", "edited",
+)  # fmt: skip
+Tell = Callable[[int, int, "Counter[str]"], None]
+SHOWN = 0.999  # share of a pixel that the edit must show
+MASK_PX = 256  # long side of the mask in which the rectangle is sought
+PER_FOLDER = 1000
+Box = tuple[int, int, int, int]  # left, top, right, bottom in px, right and bottom exclusive
+
+
+@dataclass(frozen=True, slots=True)
+class AlignOptions:
+    """What holds for every pair.
+
+    Attributes:
+        size: long side in px to which larger pictures are reduced first; 0 keeps them.
+        min_share: of the photo that the crop must hold, else the pair is not written.
+        roughly: write pairs that lie only roughly on each other, too.
+        suffix: of the written files.
+    """
+
+    size: int = 0
+    min_share: float = 0.25
+    roughly: bool = False
+    suffix: str = ".png"
+
+
+def align(pair: EditPair, *, folder: Path, options: AlignOptions) -> dict[str, Any]:
+    """The pair's row, its pictures written. What goes wrong with one pair is said in its row."""
+    cv2.setNumThreads(1)  # workers share the cores between pairs
+    row: dict[str, Any] = {
+        "index": pair.index,
+        "name": pair.name,
+        "photo": str(pair.photo),
+        "edited": str(pair.edited),
+    }
+    try:
+        photo, edited = (
+            _opened(side.read(), str(side), options.size) for side in (pair.photo, pair.edited)
+        )
+        return row | _aligned(pair, photo, edited, folder, options)
+    except InputError as exc:
+        return row | {"verdict": "unreadable", "reason": str(exc)}
+
+
+def _opened(data: bytes, name: str, size: int) -> Image:
+    pixels = images.decode(data, name=name).pixels
+    images.check_size(pixels, name=name)
+    height, width = pixels.shape[:2]
+    scale = size / max(height, width) if size else 1.0
+    if scale >= 1.0:
+        return pixels
+    small = max(16, round(width * scale)), max(16, round(height * scale))
+    reduced = cv2.resize(pixels, small, interpolation=cv2.INTER_AREA)
+    return np.asarray(np.clip(reduced, 0, 1), np.float32)
+
+
+def _aligned(
+    pair: EditPair, photo: Image, edited: Image, folder: Path, options: AlignOptions
+) -> dict[str, Any]:
+    registration = register(photo, edited)
+    facts = {"verdict": registration.placed, "reason": registration.reason, **figures(registration)}
+    if registration.placed != "exactly" and not (
+        registration.placed == "roughly" and options.roughly
+    ):
+        return facts
+    warped: Warped = apply(registration, edited, size=(photo.shape[1], photo.shape[0]))
+    left, top, right, bottom = box = seen_box(warped.valid)
+    share = (right - left) * (bottom - top) / warped.valid.size
+    if share < options.min_share or min(right - left, bottom - top) < images.MIN_SIDE:
+        return facts | {
+            "verdict": "too_small",
+            "reason": f"photo and edit share a rectangle of {share:.0%} of the photo, "
+            f"want {options.min_share:.0%}",
+        }
+    place = f"{pair.index // PER_FOLDER:05d}"
+    (folder / place).mkdir(parents=True, exist_ok=True)
+    files = {}
+    for side, pixels in (("photo", photo), ("edited", warped.pixels)):
+        files[f"{side}_file"] = f"{place}/{pair.index:08d}.{side}{options.suffix}"
+        crop = np.ascontiguousarray(pixels[top:bottom, left:right])
+        images.write(folder / files[f"{side}_file"], crop)
+    width, height = right - left, bottom - top
+    return facts | files | {"box": json.dumps(box), "width": width, "height": height}
+
+
+def figures(registration: Registration) -> dict[str, Any]:
+    """What a registration says, rounded, so that every machine writes the same row."""
+    return {
+        "score": round(registration.score, 4),
+        "p_value": float(f"{registration.p_value:.3g}"),
+        "coverage": round(registration.coverage, 4),
+        "confidence": round(float(registration.confidence.mean()), 4),
+        "canvas": registration.canvas,
+        "matrix": json.dumps([[round(float(v), 6) for v in row] for row in registration.matrix]),
+    }
+
+
+def seen_box(valid: Plane) -> Box:
+    """The largest upright rectangle that the edit shows whole.
+
+    Sought in a reduced mask, of which a cell counts only where all of its pixels are seen.
+    """
+    height, width = valid.shape
+    step = -(-max(height, width) // MASK_PX)
+    rows, columns = -(-height // step), -(-width // step)
+    spare = ((0, rows * step - height), (0, columns * step - width))
+    whole = np.pad(valid >= SHOWN, spare, constant_values=True)
+    mask = whole.reshape(rows, step, columns, step).min(axis=(1, 3))
+    left, top, right, bottom = _largest_rectangle(mask.astype(bool))
+    return left * step, top * step, min(right * step, width), min(bottom * step, height)
+
+
+def _largest_rectangle(mask: NDArray[np.bool_]) -> Box:
+    """By the histogram of heights above every row, with a stack: each cell is seen twice."""
+    best: Box = (0, 0, 0, 0)
+    area = 0
+    heights = [0] * mask.shape[1]
+    for row in range(mask.shape[0]):
+        heights = [
+            h + 1 if shown else 0 for h, shown in zip(heights, mask[row].tolist(), strict=True)
+        ]
+        stack: list[tuple[int, int]] = []  # (first column, height)
+        for column, height in enumerate([*heights, 0]):
+            start = column
+            while stack and stack[-1][1] >= height:
+                start, tall = stack.pop()
+                if tall * (column - start) > area:
+                    area = tall * (column - start)
+                    best = (start, row + 1 - tall, column, row + 1)
+            stack.append((start, height))
+    return best
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a run holds: pairs by verdict, how many are new, and where the table is."""
+
+    verdicts: dict[str, int]
+    new: int
+    tables: tuple[Path, ...]
+
+
+def run(
+    pairs: Sequence[EditPair],
+    folder: Path,
+    options: AlignOptions,
+    *,
+    engine: str = "processes",
+    workers: int = 1,
+    address: str | None = None,
+    tell: Tell = lambda done, total, verdicts: None,
+) -> Summary:
+    """Align every pair that is not done; safe to call again after any stop.
+
+    A pair's row is stored once its pictures are written, so a killed run makes at most the pairs
+    anew that were in hand. Raises SettingsError where `folder` holds another run, RunError where
+    another process works on it.
+    """
+    go = partial(choose(ENGINES, engine, kind="engine"), workers=workers)
+    if address is not None:
+        go = partial(go, address=address)
+    presence = _alone(folder / "running")
+    database = open_database(folder / "align.sqlite", MIGRATIONS)
+    try:
+        _claim(database, options, len(pairs), folder)
+        known = {
+            int(r["pair"]): json.loads(r["row"]) for r in database.execute("SELECT * FROM rows")
+        }
+        _check_same(pairs, known, folder)
+        verdicts = Counter(row["verdict"] for row in known.values())
+        stage = partial(align, folder=folder.resolve() / "pairs", options=options)
+        left = [pair for pair in pairs if pair.index not in known]
+        for row in go(stage, left):
+            with transaction(database):
+                database.execute("INSERT INTO rows VALUES (?, ?)", (row["index"], json.dumps(row)))
+            verdicts[row["verdict"]] += 1
+            tell(verdicts.total(), len(pairs), verdicts)
+        tables = write_tables(_rows(database), folder)
+        return Summary(dict(sorted(verdicts.items())), len(left), tables)
+    finally:
+        database.close()
+        presence.close()
+
+
+def _alone(folder: Path) -> Presence:
+    Presence.sweep(folder)
+    if folder.is_dir() and any(folder.glob("[!.]*")):
+        raise RunError(f"{folder.parent}: another process is aligning here; wait for its end")
+    return Presence(folder)
+
+
+def _claim(database: Any, options: AlignOptions, count: int, folder: Path) -> None:  # noqa: ANN401
+    """Store the options in a fresh folder; refuse others, with the difference named."""
+    current = {**asdict(options), "pairs": count}
+    stored = database.execute("SELECT value FROM about WHERE name = 'options'").fetchone()
+    if stored is None:
+        with transaction(database):
+            database.execute("INSERT INTO about VALUES ('options', ?)", (json.dumps(current),))
+        return
+    held = json.loads(stored["value"])
+    other = [f"{k}: {held.get(k)}, now {v}" for k, v in current.items() if held.get(k) != v]
+    if other:
+        raise SettingsError(
+            f"{folder} holds a run with other options ({'; '.join(other)}); choose another folder"
+        )
+
+
+def _check_same(pairs: Sequence[EditPair], known: dict[int, dict[str, Any]], folder: Path) -> None:
+    """The rows that are there must be of these pairs."""
+    for pair in pairs:
+        row = known.get(pair.index)
+        if row and (row["photo"], row["edited"]) != (str(pair.photo), str(pair.edited)):
+            raise SettingsError(
+                f"{folder}: pair {pair.index} was {row['photo']}, now {pair.photo}; the table has "
+                "changed, choose another folder"
+            )
+
+
+def _rows(database: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401  # sqlite3.Connection
+    for entry in database.execute("SELECT row FROM rows ORDER BY pair"):
+        yield dict.fromkeys(COLUMNS) | json.loads(entry["row"])
+
+
+def write_tables(rows: Iterator[dict[str, Any]], folder: Path) -> tuple[Path, ...]:
+    """pairs.csv, and pairs.parquet where pyarrow is installed; in the order of the input."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    every = list(rows)
+    writer.writerows(every)
+    files = [folder / "pairs.csv"]
+    replace_file(files[0], text.getvalue().encode())
+    try:
+        writer_of = parquet()
+    except MissingExtraError:
+        return tuple(files)
+    files.append(folder / "pairs.parquet")
+    import pyarrow as pa
+
+    writer_of.write_table(pa.table({n: [row[n] for row in every] for n in COLUMNS}), files[1])
+    return tuple(files)

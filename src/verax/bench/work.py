@@ -15,7 +15,7 @@ from verax.bench.methods import files_of, resolve, version_of
 from verax.bench.plan import PROVIDER, Plan, parse_degradation
 from verax.bench.record import Trial
 from verax.catalog import models
-from verax.datasets.items import Dataset, Item
+from verax.datasets import Dataset, Item
 from verax.degrade import Degradation
 from verax.errors import SettingsError, UnknownNameError
 

@@ -13,7 +13,7 @@ import typer
 from verax.errors import InputError
 
 if TYPE_CHECKING:
-    from verax.align.runner import Summary, Tell
+    from verax.align import Summary, Tell
 
 Tables = Annotated[
     list[Path],
@@ -65,7 +65,7 @@ def align(
     OUTPUT/pairs.csv has a row for every pair: verdict (exactly, roughly, undecided, not, too_small
     or unreadable), reason, figures, files. The same command goes on after any stop.
     """
-    from verax.align.runner import AlignOptions, run
+    from verax.align import AlignOptions, run
     from verax.align.tables import Columns, read
     from verax.bench.engines import default_workers
     from verax.image import format_of

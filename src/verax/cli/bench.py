@@ -211,7 +211,7 @@ def loaded(plan: "Plan", needs: str = "") -> "list[Dataset]":
 
     `needs` is what the user of a preset brings, in words.
     """
-    from verax.datasets import load
+    from verax.datasets.registry import load
 
     check_tasks(plan)
     there, missing = [], {}
@@ -236,7 +236,8 @@ def loaded(plan: "Plan", needs: str = "") -> "list[Dataset]":
 def check_tasks(plan: "Plan") -> None:
     """Raises UnknownNameError for a task that neither Verax nor a dataset of the plan knows."""
     from verax.catalog import tasks as prompt_tasks
-    from verax.datasets import load, registry
+    from verax.datasets import registry
+    from verax.datasets.registry import load
     from verax.degrade import TASKS
     from verax.settings import load as load_settings
 

@@ -152,7 +152,8 @@ def add(
 @app.command()
 def verify(source: str = typer.Argument(..., metavar="NAME|DIR|MANIFEST")) -> None:
     """Count and hash the pictures of a dataset; say what is missing or has changed."""
-    from verax.datasets import load, registry
+    from verax.datasets import registry
+    from verax.datasets.registry import load
 
     dataset = load(source)
     files, sha256 = _fingerprint(dataset)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from verax.datasets.items import by_name, common_key
+from verax.datasets import by_name, common_key
 from verax.errors import InputError
 from verax.image.header import is_picture_name
 

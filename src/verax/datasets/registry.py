@@ -13,8 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from verax.catalog import table
-from verax.datasets.items import FOLDERS, Dataset, Item, from_folder, from_manifest
-from verax.datasets.layouts import Layout, find_items
+from verax.datasets import (
+    FOLDERS,
+    Dataset,
+    Item,
+    Layout,
+    find_items,
+    from_folder,
+    from_manifest,
+)
 from verax.errors import SettingsError, UnknownNameError, choose
 from verax.settings import load as load_settings
 from verax.store import write_whole, writing
