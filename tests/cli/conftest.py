@@ -1,23 +1,9 @@
-"""The command line as users run it: a process of its own."""
-
-import subprocess
-import sys
+"""What the tests of the command line share: a photo and its prior."""
 
 import numpy as np
 import pytest
 
 from verax import image as images
-
-
-@pytest.fixture
-def verax():
-    """Run `verax ARGS`; gives the finished process with text output."""
-
-    def run(*args, cwd=None):
-        command = [sys.executable, "-m", "verax", *map(str, args)]
-        return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=100)
-
-    return run
 
 
 @pytest.fixture(scope="session")

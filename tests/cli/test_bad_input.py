@@ -1,11 +1,14 @@
 """Bad input: one clear line, exit status 2, no traceback, no half-written output."""
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+from commands import verax
 from verax import image as images
 
 
@@ -49,7 +52,7 @@ def missing(tmp_path):
     "make", [text_file, empty_file, truncated, animated, one_pixel_high, missing]
 )
 @pytest.mark.parametrize("role", ["photo", "prior"])
-def test_a_bad_file_gives_one_line_and_status_2(verax, pair, tmp_path, make, role):
+def test_a_bad_file_gives_one_line_and_status_2(pair, tmp_path, make, role):
     photo, prior = pair
     bad = make(tmp_path)
     files = {"photo": photo, "prior": prior} | {role: bad}
@@ -64,6 +67,17 @@ def test_a_bad_file_gives_one_line_and_status_2(verax, pair, tmp_path, make, rol
     assert not out.exists()
 
 
+def test_a_process_of_its_own_ends_like_the_command_in_this_one(pair, tmp_path):
+    words = ["restore", str(empty_file(tmp_path)), "--prior", str(pair[1])]
+
+    here = verax(*words)
+    there = subprocess.run(
+        [sys.executable, "-m", "verax", *words], capture_output=True, text=True, timeout=100
+    )
+
+    assert (there.returncode, there.stdout, there.stderr) == (2, here.stdout, here.stderr)
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
@@ -74,7 +88,7 @@ def test_a_bad_file_gives_one_line_and_status_2(verax, pair, tmp_path, make, rol
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_bad_option_says_what_came(verax, pair, tmp_path, arguments, word):
+def test_a_bad_option_says_what_came(pair, tmp_path, arguments, word):
     photo, prior = pair
 
     done = verax("restore", photo, "--prior", prior, *arguments, cwd=tmp_path)
@@ -84,7 +98,7 @@ def test_a_bad_option_says_what_came(verax, pair, tmp_path, arguments, word):
     assert "Traceback" not in done.stderr
 
 
-def test_a_result_never_replaces_its_photo(verax, pair):
+def test_a_result_never_replaces_its_photo(pair):
     photo, prior = pair
     before = photo.read_bytes()
 
@@ -95,7 +109,7 @@ def test_a_result_never_replaces_its_photo(verax, pair):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_an_unwritable_folder_is_named(verax, pair, tmp_path):
+def test_an_unwritable_folder_is_named(pair, tmp_path):
     photo, prior = pair
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o500)

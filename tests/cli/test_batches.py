@@ -2,18 +2,13 @@
 
 import json
 import os
-import subprocess
-import sys
 import unicodedata
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
+from commands import verax
 from verax import image
-from verax.cli.main import app
-from verax.errors import InputError, OutputError
 
 
 @pytest.fixture
@@ -29,17 +24,8 @@ def picture(path, seed=0):
     return path
 
 
-def run(*arguments):
-    """The command line in this process; what it raises on purpose is its exit status 2."""
-    done = CliRunner().invoke(app, [str(word) for word in arguments])
-    if isinstance(done.exception, InputError | OutputError):
-        return SimpleNamespace(returncode=2, stderr=str(done.exception), stdout="")
-    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-    return SimpleNamespace(returncode=done.exit_code, stderr=done.stderr, stdout=done.stdout)
-
-
-def restore(*arguments):
-    return run("restore", "--restorer", "none", *arguments)
+def restore(*arguments, **surroundings):
+    return verax("restore", "--restorer", "none", *arguments, **surroundings)
 
 
 def test_a_name_too_long_for_the_result_fails_alone(folder):
@@ -68,16 +54,13 @@ def test_an_error_that_nobody_foresaw_is_that_photos_alone(folder):
     assert (report / "b.png" / "report.json").is_file()
 
 
-@pytest.mark.parametrize("encoding", ["utf-8:strict", "ascii:strict"])
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 def test_names_that_a_terminal_cannot_show_are_escaped(folder, encoding):
     strange = [os.fsdecode(b"caf\xe9.png"), "Café Δ.png"]
     for name in strange:
         picture(folder / name)
-    command = [sys.executable, "-m", "verax", "restore", "--restorer", "none", "--json"]
-    command += [str(folder), "-o", str(folder.parent / "out"), "--report", str(folder.parent / "r")]
-    done = subprocess.run(
-        command, capture_output=True, env=os.environ | {"PYTHONIOENCODING": encoding}, timeout=100
-    )
+    out = ("-o", folder.parent / "out", "--report", folder.parent / "r")
+    done = restore(folder, "--json", *out, encoding=encoding)
 
     assert done.returncode == 0, done.stderr
     told = [json.loads(line)["photo"] for line in done.stdout.splitlines()]
@@ -147,7 +130,7 @@ def test_results_that_cannot_be_written_are_refused_before_any_work(folder):
 def test_register_does_not_replace_what_it_reads(folder):
     photo, prior = picture(folder / "in.png"), picture(folder / "k.png")
     before = photo.read_bytes()
-    done = run("register", photo, prior, "-o", photo)
+    done = verax("register", photo, prior, "-o", photo)
 
     assert done.returncode == 2
     assert photo.read_bytes() == before
@@ -198,7 +181,7 @@ def test_a_grey_photo_without_a_prior_comes_back_grey(folder, scene):
     photo = folder / "grey.png"
     dark = np.repeat(scene.mean(axis=2, keepdims=True) * np.float32(0.2), 3, axis=2)
     image.write(photo, dark, like=image.Photo(dark, color="grey"))
-    assert run("restore", photo, "-o", folder / "out.png").returncode == 0
+    assert verax("restore", photo, "-o", folder / "out.png").returncode == 0
 
     assert image.read(folder / "out.png").color == "grey"
 
@@ -221,5 +204,5 @@ def test_structure_is_undefined_against_one_colour(folder, metric):
     for path, value in ((black, 0), (white, 1)):
         image.write(path, np.full((64, 64, 3), value, np.float32))
 
-    assert "undefined" in run("score", black, white, "--metrics", metric).stderr
-    assert run("score", white, white, "--metrics", metric).returncode == 0
+    assert "undefined" in verax("score", black, white, "--metrics", metric).stderr
+    assert verax("score", white, white, "--metrics", metric).returncode == 0

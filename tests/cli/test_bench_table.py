@@ -2,10 +2,11 @@
 
 import json
 
+from commands import verax
 from verax import image as images
 
 
-def test_a_run_ends_with_a_table_on_the_console_and_in_the_json(verax, pair, scene, tmp_path):
+def test_a_run_ends_with_a_table_on_the_console_and_in_the_json(pair, scene, tmp_path):
     photo, prior = (images.read(path).pixels for path in pair)
     for name, picture in (("input", photo), ("target", scene), ("generated", prior)):
         (tmp_path / "data" / name).mkdir(parents=True)

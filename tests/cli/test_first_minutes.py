@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+from commands import verax
 from verax import image as images
 from verax.cli.lists import KINDS
 from verax.cli.outcome import sentence
 from verax.errors import extra_packages, install_command
 
 
-def test_a_second_picture_of_the_same_scene_is_the_prior(verax, pair, tmp_path):
+def test_a_second_picture_of_the_same_scene_is_the_prior(pair, tmp_path):
     photo, prior = pair
 
     done = verax("restore", photo, prior, "-o", tmp_path / "out.png", "--json")
@@ -23,7 +24,7 @@ def test_a_second_picture_of_the_same_scene_is_the_prior(verax, pair, tmp_path):
     assert "used as its prior" in done.stderr
 
 
-def test_a_second_picture_of_another_scene_is_a_photo(verax, pair, tmp_path, scene):
+def test_a_second_picture_of_another_scene_is_a_photo(pair, tmp_path, scene):
     photo, _ = pair
     images.write(tmp_path / "other.png", np.ascontiguousarray(scene[::-1, ::-1]))
 
@@ -33,7 +34,7 @@ def test_a_second_picture_of_another_scene_is_a_photo(verax, pair, tmp_path, sce
     assert "if it is a prior, use --prior" in done.stderr
 
 
-def test_who_knows_better_says_that_the_second_picture_is_the_prior(verax, pair, tmp_path, scene):
+def test_who_knows_better_says_that_the_second_picture_is_the_prior(pair, tmp_path, scene):
     photo, _ = pair
     images.write(tmp_path / "other.png", np.ascontiguousarray(scene[::-1, ::-1]))
 
@@ -50,7 +51,7 @@ def test_who_knows_better_says_that_the_second_picture_is_the_prior(verax, pair,
     assert json.loads(done.stdout)["prior"] == "used"
 
 
-def test_a_second_picture_that_a_camera_took_is_a_photo(verax, pair, tmp_path):
+def test_a_second_picture_that_a_camera_took_is_a_photo(pair, tmp_path):
     photo, prior = pair
     exif = PillowImage.Exif()
     exif[0x0110] = "EOS 5D"
@@ -63,7 +64,7 @@ def test_a_second_picture_that_a_camera_took_is_a_photo(verax, pair, tmp_path):
     assert "a EOS 5D took it" in done.stderr
 
 
-def test_the_result_is_a_sentence_and_the_figures_wait_for_v(verax, pair, tmp_path):
+def test_the_result_is_a_sentence_and_the_figures_wait_for_v(pair, tmp_path):
     photo, prior = pair
     command = ("restore", photo, "--prior", prior, "-o", tmp_path / "out.png")
 
@@ -77,7 +78,7 @@ def test_the_result_is_a_sentence_and_the_figures_wait_for_v(verax, pair, tmp_pa
 
 
 def test_a_prior_left_out_is_named_with_its_reason_and_used_for_who_knows_better(
-    verax, pair, tmp_path, scene
+    pair, tmp_path, scene
 ):
     photo, _ = pair
     foreign = tmp_path / "foreign.png"
@@ -96,7 +97,7 @@ def test_a_prior_left_out_is_named_with_its_reason_and_used_for_who_knows_better
     assert "because you say" in record["registration"]["reason"]
 
 
-def test_a_folder_run_names_priors_left_out_and_strict_says_so(verax, pair, tmp_path, scene):
+def test_a_folder_run_names_priors_left_out_and_strict_says_so(pair, tmp_path, scene):
     photo, prior = pair
     for folder in ("photos", "priors"):
         (tmp_path / folder).mkdir()
@@ -112,7 +113,7 @@ def test_a_folder_run_names_priors_left_out_and_strict_says_so(verax, pair, tmp_
     assert done.returncode == 3
 
 
-def test_a_run_without_one_result_leaves_no_folder(verax, tmp_path):
+def test_a_run_without_one_result_leaves_no_folder(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.png").write_bytes(b"no picture")
 
@@ -128,7 +129,7 @@ def test_a_run_without_one_result_leaves_no_folder(verax, tmp_path):
     assert not (tmp_path / "restored").exists()
 
 
-def test_a_dry_run_leaves_nothing_behind(verax, pair, tmp_path):
+def test_a_dry_run_leaves_nothing_behind(pair, tmp_path):
     photo, _ = pair
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.png").write_bytes(photo.read_bytes())
@@ -151,7 +152,7 @@ def test_a_dry_run_leaves_nothing_behind(verax, pair, tmp_path):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_options_that_contradict_each_other_are_refused(verax, pair, options, word):
+def test_options_that_contradict_each_other_are_refused(pair, options, word):
     photo, prior = pair
 
     done = verax("restore", photo, *[str(prior) if o == "PRIOR" else o for o in options])
@@ -167,7 +168,7 @@ def test_every_list_of_names_says_what_each_means(kind):
 
 
 @pytest.mark.parametrize("command", [[], ["restore"], ["bench", "run"]], ids=" ".join)
-def test_help_has_a_short_form_and_cuts_no_line(verax, command):
+def test_help_has_a_short_form_and_cuts_no_line(command):
     done = verax(*command, "-h")
 
     assert done.returncode == 0
@@ -176,7 +177,7 @@ def test_help_has_a_short_form_and_cuts_no_line(verax, command):
     )
 
 
-def test_restore_shows_its_options_in_panels(verax):
+def test_restore_shows_its_options_in_panels():
     words = verax("restore", "-h").stdout
 
     places = [words.index(name) for name in ("--prior", "Prior ─", "Result ─", "Paid service ─")]

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 import verax as package
+from commands import verax
 from verax import image as images
 from verax.report.sheet import trust_picture
 
 
-def test_a_restoration_keeps_the_photos_size_and_reports_what_it_used(verax, pair, tmp_path):
+def test_a_restoration_keeps_the_photos_size_and_reports_what_it_used(pair, tmp_path):
     photo, prior = pair
     out = tmp_path / "out.png"
 
@@ -45,7 +46,7 @@ def test_over_the_networks_base_a_bright_prior_corrects_the_light(pair, scene):
     assert abs(result.pixels.mean() - scene.mean()) < 0.6 * abs(result.base.mean() - scene.mean())
 
 
-def test_without_a_prior_and_restorer_none_the_photo_comes_back(verax, pair, tmp_path):
+def test_without_a_prior_and_restorer_none_the_photo_comes_back(pair, tmp_path):
     photo, _ = pair
     out = tmp_path / "out.png"
 
@@ -55,7 +56,7 @@ def test_without_a_prior_and_restorer_none_the_photo_comes_back(verax, pair, tmp
     np.testing.assert_array_equal(images.read(out).pixels, images.read(photo).pixels)
 
 
-def test_the_report_folder_holds_the_sheet_and_the_same_record(verax, pair, tmp_path):
+def test_the_report_folder_holds_the_sheet_and_the_same_record(pair, tmp_path):
     photo, prior = pair
     done = verax(
         "restore", photo, "--prior", prior, "-o", tmp_path / "o.png",
@@ -68,7 +69,7 @@ def test_the_report_folder_holds_the_sheet_and_the_same_record(verax, pair, tmp_
     assert images.read(tmp_path / "report" / "sheet.png").pixels.shape[1] > 1000
 
 
-def test_a_folder_goes_on_after_a_bad_file_and_lists_it(verax, pair, tmp_path, scene):
+def test_a_folder_goes_on_after_a_bad_file_and_lists_it(pair, tmp_path, scene):
     photo, _ = pair
     photos, priors = tmp_path / "photos", tmp_path / "priors"
     photos.mkdir()
@@ -89,7 +90,7 @@ def test_a_folder_goes_on_after_a_bad_file_and_lists_it(verax, pair, tmp_path, s
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.png", "b.png"]
 
 
-def test_a_quoted_glob_means_the_files_that_fit(verax, pair, tmp_path):
+def test_a_quoted_glob_means_the_files_that_fit(pair, tmp_path):
     photo, _ = pair
     (tmp_path / "second.png").write_bytes(photo.read_bytes())
 
@@ -99,7 +100,7 @@ def test_a_quoted_glob_means_the_files_that_fit(verax, pair, tmp_path):
     assert names == ["photo.png", "second.png"]
 
 
-def test_register_prints_the_matrix_from_prior_to_photo(verax, pair):
+def test_register_prints_the_matrix_from_prior_to_photo(pair):
     record = json.loads(verax("register", *pair, "--json").stdout)
 
     assert record["placed"] == "exactly"

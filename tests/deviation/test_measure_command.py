@@ -2,21 +2,15 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import cv2
 import numpy as np
 import pytest
 import skimage.data
 
+from commands import verax
 from verax.deviation.finders import text_entry
 from verax.image import read, write
-
-
-def verax(*arguments):
-    command = [sys.executable, "-m", "verax", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")

@@ -1,18 +1,12 @@
 """verax score and verax metrics, as a user runs them."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
+from commands import verax
 from verax.image import write
-
-
-def verax(*arguments):
-    command = [sys.executable, "-m", "verax", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
 
 
 @pytest.fixture

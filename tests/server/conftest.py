@@ -1,13 +1,10 @@
 """What the tests of the server share: one running server, a photo, a prior."""
 
-import os
-import subprocess
-import sys
-
 import httpx2
 import numpy as np
 import pytest
 
+from commands import verax
 from serving import serving
 from verax import image as images
 from verax.server.keys import ClientKeys
@@ -66,9 +63,7 @@ def verax_home():
     """Run `verax ARGS` with a home folder; gives what it printed."""
 
     def run(home, *args, expect=0):
-        env = {**os.environ, "VERAX_HOME": str(home)}
-        command = [sys.executable, "-m", "verax", *args]
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+        done = verax(*args, VERAX_HOME=home)
         assert done.returncode == expect, done.stderr
         return (done.stdout + done.stderr).strip()
 
