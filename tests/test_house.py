@@ -105,8 +105,8 @@ def test_the_public_names_are_those_of_the_documented_table():
 # rooms whose values have nouns for names; add a room when it is done
 NOUNS_ONLY = {
     "align", "bench", "catalog", "datasets", "degrade", "deviation", "errors", "faces", "geometry",
-    "image", "metrics", "priors", "provenance", "providers", "report", "restoration", "restorers",
-    "settings", "statistics", "store", "testservice", "training",
+    "image", "metrics", "priors", "prints", "provenance", "providers", "report", "restoration",
+    "restorers", "settings", "statistics", "store", "testservice", "training",
 }  # fmt: skip
 PARTICIPLES = {"told", "seen", "asked", "kept", "made", "wanted", "found"}
 

@@ -129,7 +129,7 @@ def make(
     be written or signed.
     """
     from verax import pipeline
-    from verax.prints.holes import drawn
+    from verax.prints.holes import mask_of
 
     for source in (order.photo, order.prior):
         if source is not None and order.output.exists() and order.output.samefile(source):
@@ -142,7 +142,7 @@ def make(
             order.photo, name=order.photo_name, max_pixels=order.max_pixels, salvage=order.salvage
         )
     only, mask = (
-        None if path is None else drawn(photo.photo, images.read(path), name=name)
+        None if path is None else mask_of(photo.photo, images.read(path), name=name)
         for path, name in ((order.only, "--only"), (order.mask, "--mask"))
     )
     if photo.missing is not None:

@@ -9,7 +9,7 @@ import numpy as np
 from verax import catalog, restorers
 from verax import image as images
 from verax.errors import InputError, choose
-from verax.faces.detect import Face, find_faces
+from verax.faces import Face, find_faces
 from verax.faces.likeness import check_faces, notes_on, outline
 from verax.fusion import dial
 from verax.fusion.fuse import Fusion, fuse
@@ -17,8 +17,9 @@ from verax.fusion.trust import CLASSES, of_one
 from verax.geometry.register import Registration, Warped, apply, register
 from verax.image import Image, Photo, Plane
 from verax.prints.colour import toning, with_colour
+from verax.prints.damage import find_damage
 from verax.prints.enlarge import larger, larger_size
-from verax.prints.holes import Search, drawn, fill_holes, only_inside
+from verax.prints.holes import Flaws, fill_holes, mask_of, only_inside
 from verax.restoration import PriorUse, Restoration
 from verax.restorers import expose, network
 from verax.restorers.faults import Faults, diagnose
@@ -30,8 +31,8 @@ EMBEDDED = "network"
 DEFAULT_RESTORER = "auto"  # the embedded networks
 DEFAULT_FIDELITY = dial.DEFAULT
 MOST_STOPS = 4
-# under which tasks damage of a print is looked for
-DAMAGED: dict[str, Search] = {"": "yes", "restore": "yes", "old_photo": "surely"}
+# tasks under which damage of a print is looked for, and whether it is known to be there
+DAMAGED = {"": False, "restore": False, "old_photo": True}
 
 
 def restore(
@@ -96,8 +97,9 @@ def restore(
     if registration is not None:
         use = "used" if registration.usable else "unused"
     faces = find_faces(original.pixels) if use == "used" else ()
-    search = _search(original.pixels, task, fidelity) if use == "used" else "no"
-    filled = fill_holes(original.pixels, warped if use == "used" else None, hand, search=search)
+    on_it = warped if use == "used" else None
+    damage = None if on_it is None else _damage(original.pixels, on_it, task, fidelity)
+    filled = fill_holes(original.pixels, on_it, hand, damage)
     suffers = diagnose(filled.pixels).believing(task)
     base, lit = _base(filled.pixels, restorer, suffers, fused=use == "used")
     spared = outline(faces, base.shape) if fidelity >= DEFAULT_FIDELITY else None
@@ -122,11 +124,13 @@ def restore(
     return replace(restoration, seconds=time.perf_counter() - start)
 
 
-def _search(photo: Image, task: str, fidelity: float) -> Search:
-    """How damage is looked for: unasked only in prints of one tone, for rain and captions of a
-    photo in colour look like it."""
-    search = DAMAGED.get(task, "no") if fidelity < 1 else "no"
-    return "no" if search == "yes" and toning(photo) == "colour" else search
+def _damage(photo: Image, warped: Warped, task: str, fidelity: float) -> Flaws | None:
+    """The damage of a print; unasked it is looked for only in prints of one tone, for rain and
+    captions of a photo in colour look like it."""
+    known = DAMAGED.get(task)
+    if known is None or fidelity == 1 or (not known and toning(photo) == "colour"):
+        return None
+    return find_damage(photo, warped.pixels, warped.valid, known=known)
 
 
 def check_options(
@@ -207,7 +211,7 @@ def _enlarged(
 
 def _mask(photo: Photo, given: "Picture | None", name: str) -> Plane | None:
     """A mask that was drawn for a photo, (H, W) in [0, 1]."""
-    return None if given is None else drawn(photo, images.as_photo(given, name=name), name=name)
+    return None if given is None else mask_of(photo, images.as_photo(given, name=name), name=name)
 
 
 def _base(

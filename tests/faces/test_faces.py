@@ -8,7 +8,7 @@ from skimage import data
 import verax
 from verax import image as images
 from verax import weights
-from verax.faces.detect import find_faces
+from verax.faces import find_faces
 from verax.faces.likeness import LEAST, check_faces, likeness, outline
 from verax.report.faces import SIDE, faces_sheet
 

@@ -7,8 +7,8 @@ from skimage import data
 
 from verax import image as images
 from verax.degrade.damage import damage
-from verax.prints.damage import find_damage, relit
-from verax.prints.holes import fill
+from verax.prints.damage import find_damage
+from verax.prints.holes import fill, relight
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_filling_beats_inpainting_and_leaves_the_rest_alone(scene, prior, damage
     mask = cv2.dilate(damaged.mask.astype(np.uint8), np.ones((3, 3))) > 0
     seen = np.ones(mask.shape, np.float32) > 0
 
-    filled = fill(damaged.pixels, relit(damaged.pixels, prior, seen), mask)
+    filled = fill(damaged.pixels, relight(damaged.pixels, prior, seen), mask)
     levels = images.to_uint8(damaged.pixels)
     alone = cv2.inpaint(levels, mask.astype(np.uint8), 3, cv2.INPAINT_TELEA)
 

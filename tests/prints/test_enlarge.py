@@ -7,7 +7,7 @@ from skimage import data
 
 from verax import image as images
 from verax.errors import InputError
-from verax.prints.enlarge import enlarge, larger_size, on_finer_grid, reduced
+from verax.prints.enlarge import enlarge, larger_size, on_finer_grid, reduce
 
 
 @pytest.fixture(scope="module")
@@ -22,17 +22,17 @@ def psnr(a, b):
 @pytest.mark.parametrize("factor", [2, 3, 4])
 @pytest.mark.parametrize("with_prior", [True, False])
 def test_degraded_back_it_is_the_photo_within_half_a_level(fine, factor, with_prior):
-    photo = np.clip(reduced(fine, (360 // factor, 240 // factor)), 0, 1)
+    photo = np.clip(reduce(fine, (360 // factor, 240 // factor)), 0, 1)
     prior = np.asarray(np.clip(fine * 0.8 + 0.15, 0, 1), np.float32) if with_prior else None
 
     larger = enlarge(photo, (360, 240), prior)
 
-    back = reduced(larger, (photo.shape[1], photo.shape[0]))
+    back = reduce(larger, (photo.shape[1], photo.shape[0]))
     assert np.abs(back - photo).max() < 0.5 / 255
 
 
 def test_a_prior_in_other_light_adds_detail_and_a_foreign_one_none(fine):
-    photo = np.clip(reduced(fine, (90, 60)), 0, 1)
+    photo = np.clip(reduce(fine, (90, 60)), 0, 1)
     prior = np.asarray(np.clip(fine * 0.7 + 0.2, 0, 1), np.float32)
     plain = enlarge(photo, (360, 240))
     cubic = cv2.resize(photo, (360, 240), interpolation=cv2.INTER_CUBIC)

@@ -9,7 +9,7 @@ from skimage import data
 from verax import image as images
 from verax.errors import VeraxError
 from verax.making import Order, make
-from verax.prints.enlarge import reduced
+from verax.prints.enlarge import reduce
 
 SIDES = ("width", "height")
 
@@ -83,7 +83,7 @@ def test_a_larger_file_reduces_to_the_restoration_and_shows_the_priors_detail(
     tmp_path, scale, size
 ):
     fine = images.from_uint8(np.ascontiguousarray(data.coffee()[:402, :600]))
-    photo = np.asarray(np.clip(reduced(fine, (200, 134)), 0, 1), np.float32)
+    photo = np.asarray(np.clip(reduce(fine, (200, 134)), 0, 1), np.float32)
     shown = replace(images.Photo(photo), alpha=np.linspace(0, 1, photo[..., 0].size, dtype="f4"))
     shown = replace(shown, alpha=shown.alpha.reshape(photo.shape[:2]))
     images.write(tmp_path / "photo.png", photo, like=shown)
@@ -101,6 +101,6 @@ def test_a_larger_file_reduces_to_the_restoration_and_shows_the_priors_detail(
     result = images.read(tmp_path / "out.png")
     assert (result.width, result.height) == size == tuple(made.record()[k] for k in SIDES)
     assert result.alpha.shape == result.pixels.shape[:2]
-    back = reduced(result.pixels, (200, 134))
+    back = reduce(result.pixels, (200, 134))
     assert np.abs(back - made.restoration.pixels).max() < 1 / 255
     assert made.record()["larger"]["generated"] > 0.1

@@ -6,7 +6,7 @@ import pytest
 from verax import image as images
 from verax.errors import InputError, SizeMismatchError
 from verax.image import Photo
-from verax.prints.holes import drawn, only_inside
+from verax.prints.holes import mask_of, only_inside
 
 PHOTO = Photo(np.zeros((40, 60, 3), np.float32))
 
@@ -37,14 +37,14 @@ def test_the_photo_is_untouched_outside_and_the_result_stands_inside(plane):
 def test_a_compressed_mask_is_black_and_white_again(plane, tmp_path):
     images.write(tmp_path / "mask.jpg", picture(plane > 0.7).pixels)
 
-    read = drawn(PHOTO, images.read(tmp_path / "mask.jpg"), name="--only")
+    read = mask_of(PHOTO, images.read(tmp_path / "mask.jpg"), name="--only")
 
     assert not read[:6].any()
     assert (read[13:17, 20:35] == 1).all()
 
 
 def test_what_is_clear_in_a_mask_counts_as_black(plane):
-    mask = drawn(PHOTO, picture(np.ones((40, 60)), alpha=plane), name="--only")
+    mask = mask_of(PHOTO, picture(np.ones((40, 60)), alpha=plane), name="--only")
 
     assert np.array_equal(mask > 0, plane > 0)
 
@@ -60,6 +60,6 @@ def test_what_is_clear_in_a_mask_counts_as_black(plane):
 )
 def test_a_mask_that_says_nothing_is_refused_in_one_line(mask, error, line):
     with pytest.raises(error, match=line) as caught:
-        drawn(PHOTO, picture(mask), name="--only")
+        mask_of(PHOTO, picture(mask), name="--only")
 
     assert "\n" not in str(caught.value)

@@ -6,7 +6,7 @@ import pytest
 from skimage import data
 
 from verax import image as images
-from verax.prints.colour import coloured, is_coloured, split, toning
+from verax.prints.colour import colourise, is_coloured, split, toning
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_a_colourised_photo_keeps_its_luma_and_takes_the_priors_colours(scene, p
     photo = print_(scene)
     prior = np.clip(cv2.GaussianBlur(scene, (0, 0), 1.0) * 0.8 + 0.1, 0, 1).astype(np.float32)
 
-    result, share = coloured(photo, prior, np.ones(photo.shape[:2], np.float32))
+    result, share = colourise(photo, prior, np.ones(photo.shape[:2], np.float32))
 
     assert np.abs(split(result)[0] - split(photo)[0]).max() < 1 / 255
     wanted = split(prior)[1]
@@ -61,14 +61,14 @@ def test_where_the_prior_shows_another_thing_the_photo_keeps_its_tone(scene):
     other = cv2.GaussianBlur(rng.random((300, 150, 3), np.float32), (0, 0), 4)
     prior[:, 250:] = (other - other.min()) / np.ptp(other)
 
-    result, _ = coloured(photo, prior, np.ones(photo.shape[:2], np.float32))
+    result, _ = colourise(photo, prior, np.ones(photo.shape[:2], np.float32))
 
     assert np.abs(split(result)[1][:, 300:]).mean() < 0.02
     assert np.abs(split(result)[1][:, :200]).mean() > 0.05
 
 
 def test_a_grey_prior_brings_no_colour(scene):
-    result, _ = coloured(grey(scene), grey(scene), np.ones(scene.shape[:2], np.float32))
+    result, _ = colourise(grey(scene), grey(scene), np.ones(scene.shape[:2], np.float32))
 
     assert np.abs(split(result)[1]).max() < 1e-4
 
@@ -87,7 +87,7 @@ def test_a_plain_place_within_one_outline_has_the_colour_around_it_beyond_the_ou
     shown[~inside] += 3 * (other - other.mean())[~inside]
     photo = np.repeat(y[..., None], 3, 2)
 
-    result, _ = coloured(photo, np.clip(shown, 0, 1).astype(np.float32), np.ones_like(y))
+    result, _ = colourise(photo, np.clip(shown, 0, 1).astype(np.float32), np.ones_like(y))
 
     chroma = split(result)[1]
     assert (chroma[110:130, 110:130, 0] > 0.05).all()

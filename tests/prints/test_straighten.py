@@ -12,8 +12,8 @@ from prints.shots import GROUNDS, shot
 from verax import image as images
 from verax.cli.main import app
 from verax.errors import InputError
+from verax.prints import flatten, inside_border, shape_of, straighten
 from verax.prints.corners import check_corners, find_corners
-from verax.prints.straighten import flatten, inside_border, shape_of, straightened
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_table_and_border_are_left_out(scenes, seed):
     sides = np.array([left, top, flat.shape[1] - right, flat.shape[0] - bottom])
     margin = 0.06 / 1.12 * min(flat.shape[:2])
     assert (np.abs(sides - margin) < 0.3 * margin).all()
-    whole = straightened(images.Photo(seen.pixels), seen.corners).pixels
+    whole = straighten(images.Photo(seen.pixels), seen.corners).pixels
     fitted = cv2.resize(whole, picture.shape[1::-1], interpolation=cv2.INTER_AREA)
     light = cv2.GaussianBlur(picture, (0, 0), 40) / cv2.GaussianBlur(fitted, (0, 0), 40)
     inner = (slice(20, -20), slice(20, -20))

@@ -23,8 +23,8 @@ def straighten(
 ) -> None:
     """Take the perspective out of a shot of a print, and the table and border off it."""
     from verax import image as images
+    from verax import prints
     from verax.prints.corners import find_corners
-    from verax.prints.straighten import straightened
 
     target = output or photo.with_name(f"{photo.stem}_straightened{photo.suffix}")
     if target.exists() and photo.exists() and target.samefile(photo):
@@ -32,7 +32,7 @@ def straighten(
     images.check_target(target)
     shot = images.read(photo)
     ring = corners_of(corners) if corners is not None else find_corners(shot.pixels)
-    result = straightened(shot, ring, border=border)
+    result = prints.straighten(shot, ring, border=border)
     images.write(target, result.pixels, like=result)
     points = [[round(float(value), 1) for value in point] for point in ring]
     record = {

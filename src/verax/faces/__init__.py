@@ -1,1 +1,98 @@
-"""Faces: where they are in a photo, and whether they are still the same ones in a restoration."""
+"""Where the faces of a picture are.
+
+Found by CenterFace (Xu et al., "CenterFace: joint face detection and alignment using face as
+point", 2019), which the package carries: nothing is downloaded. Its origin and licence stand in
+`verax/weights/README.md`.
+"""
+
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from verax import weights
+from verax.image import Image
+
+Floats = NDArray[np.float32]
+
+SIDE = 1152  # px, long side at most while faces are looked for
+GRID = 32  # px, multiples of which the network takes
+STRIDE = 4  # px of its input per px of its answer
+SURE = 0.6  # score from which a place is a face
+OVERLAP = 0.3  # of two boxes, intersection over union, from which they are one face
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """A face in a picture.
+
+    Attributes:
+        box: left, top, right, bottom in px, hair and ears not counted.
+        points: eyes, nose, corners of the mouth, (x, y) in px.
+        score: how sure it is, up to 1.
+    """
+
+    box: tuple[float, float, float, float]
+    points: tuple[tuple[float, float], ...]
+    score: float
+
+    @property
+    def width(self) -> float:
+        return self.box[2] - self.box[0]
+
+
+def find_faces(picture: Image) -> tuple[Face, ...]:
+    """The faces of a picture (H, W, 3), the surest first."""
+    height, width = picture.shape[:2]
+    scale = min(1.0, SIDE / max(height, width))
+    size = tuple(-(-round(side * scale) // GRID) * GRID for side in (width, height))
+    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    planes = np.ascontiguousarray(small.transpose(2, 0, 1)[None]) * np.float32(255)
+    heat, log_size, offset, points = (
+        np.asarray(answer[0], np.float32) for answer in network().run(None, {"input": planes})
+    )
+    step = np.array([STRIDE * width / size[0], STRIDE * height / size[1]])
+    faces = [
+        face_at(row, column, float(heat[0, row, column]), (log_size, offset, points), step)
+        for row, column in np.argwhere(heat[0] > SURE)
+    ]
+    apart: list[Face] = []
+    for face in sorted(faces, key=lambda face: -face.score):
+        if all(overlap(face, other) < OVERLAP for other in apart):
+            apart.append(face)
+    return tuple(apart)
+
+
+def face_at(
+    row: int, column: int, score: float, answers: tuple[Floats, ...], step: NDArray[np.float64]
+) -> Face:
+    """The face whose centre is at a place of the answers; `step` is px of the picture per place."""
+    log_size, offset, points = (answer[:, row, column] for answer in answers)
+    size = np.exp(log_size[::-1]) * step
+    middle = (np.array([column, row]) + offset[::-1] + 0.5) * step
+    corner = middle - size / 2
+    places = points.reshape(5, 2)[:, ::-1] * size + corner
+    left, top, right, bottom = (float(v) for v in (*corner, *(corner + size)))
+    return Face((left, top, right, bottom), tuple((float(x), float(y)) for x, y in places), score)
+
+
+def overlap(face: Face, other: Face) -> float:
+    """Intersection over union of two boxes."""
+    (a, b, c, d), (e, f, g, h) = face.box, other.box
+    shared = max(0.0, min(c, g) - max(a, e)) * max(0.0, min(d, h) - max(b, f))
+    return shared / ((c - a) * (d - b) + (g - e) * (h - f) - shared)
+
+
+@lru_cache(maxsize=1)
+def network() -> Any:  # noqa: ANN401  # an onnxruntime.InferenceSession
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    options.intra_op_num_threads = int(threads) if threads.isdecimal() else 0
+    return onnxruntime.InferenceSession(weights.FACES, options, providers=["CPUExecutionProvider"])

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from verax.faces.detect import Face
+from verax.faces import Face
 from verax.image import Image, Plane
 
 Verdict = Literal["same", "another", "cannot be told"]

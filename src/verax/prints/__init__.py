@@ -1,1 +1,122 @@
-"""Old prints: masks, straightening, damage, colour, a larger result."""
+"""Old prints. Here a shot of one is made flat: perspective, ground and paper border go."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from verax.errors import InputError
+from verax.image import Image, Photo, Plane
+from verax.prints.corners import Corners, check_corners, find_corners
+
+Box = tuple[int, int, int, int]  # left, top, right, bottom in px, right and bottom exclusive
+
+LENSES = (0.5, 4.0)  # focal length over the shot's diagonal that a lens can have
+STRETCH = 1.4  # how far the shape may lie from that of the outline's sides
+PAPER = 0.09  # how far a border's colour may stray from the paper's beside it
+UNEVEN = 0.25  # and how far the paper of one side from that of the others, under uneven light
+FILLED = 0.85  # share of a row that has to be paper
+BORDER = 0.16  # widest border, share of the side
+SKIPPED = 0.006  # rows at the very edge that blur with the ground, share of the side
+LEAST = 16  # px of the straightened print
+
+
+def flatten(shot: Image, corners: Corners) -> Image:
+    """The print between the corners as if seen from straight above, at the shot's own scale."""
+    size = (shot.shape[1], shot.shape[0])
+    top, right, bottom, left = np.hypot(*(np.roll(corners, -1, axis=0) - corners).T)
+    ratio = shape_of(corners, size)
+    width = max(top, bottom, ratio * max(left, right))
+    target = (round(float(width)), round(float(width / ratio)))
+    if min(target) < LEAST:
+        raise InputError(
+            f"straighten: want a print of at least {LEAST} px, got {target[0]}x{target[1]}"
+        )
+    edges = np.array([[0, 0], [target[0], 0], target, [0, target[1]]], np.float32) - 0.5
+    matrix = cv2.getPerspectiveTransform(corners.astype(np.float32), edges)
+    flat = cv2.warpPerspective(
+        shot, matrix, target, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.asarray(np.clip(flat, 0, 1), np.float32)
+
+
+def shape_of(corners: Corners, size: tuple[int, int]) -> float:
+    """Width over height of the print behind an outline.
+
+    From its perspective with the lens at the shot's centre (Zhang and He, "Whiteboard scanning",
+    2007); from the lengths of its sides where the view is too straight to tell.
+    """
+    top, right, bottom, left = np.hypot(*(np.roll(corners, -1, axis=0) - corners).T)
+    plain = float((top + bottom) / (left + right))
+    centre = np.array([size[0] - 1, size[1] - 1]) / 2
+    a, b, d, c = (np.array([x, y, 1.0]) for x, y in corners - centre)  # c, d: lower left, right
+    try:
+        k2 = np.cross(a, d) @ c / (np.cross(b, d) @ c)
+        k3 = np.cross(a, d) @ b / (np.cross(c, d) @ b)
+        across, down = k2 * b - a, k3 * c - a
+        focal = -(across[0] * down[0] + across[1] * down[1]) / (across[2] * down[2])
+    except (ZeroDivisionError, FloatingPointError):
+        return plain
+    diagonal = float(np.hypot(*size))
+    if not (LENSES[0] * diagonal) ** 2 < focal < (LENSES[1] * diagonal) ** 2:
+        return plain
+    lens = np.array([1 / focal, 1 / focal, 1.0])
+    ratio = float(np.sqrt((across**2 @ lens) / (down**2 @ lens)))
+    return ratio if 1 / STRETCH < ratio / plain < STRETCH else plain
+
+
+def inside_border(flat: Image) -> Box:
+    """The picture inside a print's plain paper border; the whole print where there is none.
+
+    A border is paper of about one colour along at least three sides, with a picture beginning at
+    its inner edge.
+    """
+    height, width = flat.shape[:2]
+    sides = [np.rot90(flat, turns) for turns in range(4)]  # at the top: upper, right, lower, left
+    papers = np.array([np.median(paper_along(side), axis=0) for side in sides])
+    alike = np.abs(papers - np.median(papers, axis=0)).max(1) < UNEVEN
+    depths = [border_depth(side) if same else 0 for side, same in zip(sides, alike, strict=True)]
+    if sum(depth > 0 for depth in depths) < 3:
+        return (0, 0, width, height)
+    top, right, bottom, left = depths
+    return (left, top, width - right, height - bottom)
+
+
+def paper_along(side: Image) -> Plane:
+    """(W, 3) the colour along the upper edge, light falling unevenly on it."""
+    skip = max(2, round(SKIPPED * side.shape[0]))
+    edge = np.median(side[skip : 3 * skip], axis=0)[None]
+    return np.asarray(cv2.blur(edge, (max(3, side.shape[1] // 12), 1))[0], np.float32)
+
+
+def border_depth(side: Image) -> int:
+    """Rows from the upper edge to where the picture begins; 0 where no border ends in reach."""
+    height, width = side.shape[:2]
+    middle = slice(width // 8, width - width // 8)
+    stray = np.abs(side[:, middle] - paper_along(side)[middle]).max(2)
+    share = (stray < PAPER).mean(1)
+    skip, reach = max(2, round(SKIPPED * height)), round(BORDER * height)
+    rows = np.flatnonzero(share[skip:reach] < FILLED)
+    if len(rows) == 0 or rows[0] < skip:
+        return 0
+    end = skip + int(rows[0])
+    after = share[end + skip : end + skip + max(2, height // 50)]
+    return end + skip // 2 if len(after) and after.mean() < FILLED * 0.7 else 0
+
+
+def straighten(shot: Photo, corners: Corners | None = None, *, border: bool = False) -> Photo:
+    """A shot of a print as a photo of the print; `border` keeps the paper's plain border.
+
+    `corners` in px, in any order; without them they are found. Raises InputError where there is
+    no print between or to be found.
+    """
+    if corners is None:
+        corners = find_corners(shot.pixels)
+    else:
+        corners = check_corners(corners, (shot.width, shot.height))
+    flat = flatten(shot.pixels, corners)
+    left, top, right, bottom = (0, 0, flat.shape[1], flat.shape[0])
+    if not border:
+        left, top, right, bottom = inside_border(flat)
+    pixels = np.ascontiguousarray(flat[top:bottom, left:right])
+    return replace(shot, pixels=pixels, alpha=None)

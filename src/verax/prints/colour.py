@@ -26,7 +26,7 @@ OFF = 0.07  # share of the pixels that may stray farther: stains, stamps, pencil
 COLOURED = 8.0 / 255  # chroma off its own tone from which a prior is in colour
 DARKEST, LIT = 0.06, 0.5  # brightest places of a dark photo: at least, and as they should be
 BINS = 24  # of luma, for the tone of a print
-SIDE = 512  # px, long side at which a photo's toning is told
+SIDE = 512  # px, long side at which a photo's toning is judged
 RADIUS = 0.012  # of the windows, share of the long side
 SMOOTH = 4e-4  # variance of luma below which chroma is not tied to it
 SAME = (0.25, 0.6)  # local correlation of luma from which colour counts, and counts in full
@@ -44,7 +44,7 @@ def toning(photo: Image) -> Toning:
 
     Judged as bright as it should be: the colours of a dark photo are faint, but they are there.
     """
-    small = reduced(photo)
+    small = shrink(photo, SIDE)
     small = small * np.float32(LIT / np.clip(np.quantile(luma(small), 0.98), DARKEST, LIT))
     y, chroma = split(small)
     if float(np.quantile(np.abs(chroma).max(2), 0.95)) < GREYISH:
@@ -55,7 +55,7 @@ def toning(photo: Image) -> Toning:
 
 def is_coloured(prior: Image) -> bool:
     """Whether a prior shows colours, not only a tone."""
-    y, chroma = split(reduced(prior))
+    y, chroma = split(shrink(prior, SIDE))
     stray = np.abs(chroma - tone_of(y, chroma, y)).max(2)
     return float(np.quantile(stray, 0.8)) > COLOURED
 
@@ -71,12 +71,13 @@ def with_colour(photo: Image, restored: Image, warped: Warped) -> tuple[Image, P
     y, own = split(photo)
     new = split(restored)[0]
     toned = within_gamut(new, tone_of(new, own, y))
-    return coloured(toned, warped.pixels, warped.valid)
+    return colourise(toned, warped.pixels, warped.valid)
 
 
-def reduced(image: Image) -> Image:
-    scale = min(1.0, SIDE / max(image.shape[:2]))
-    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+def shrink(image: Image, side: int) -> Image:
+    """A picture whose long side has at most so many px."""
+    scale = min(1.0, side / max(image.shape[:2]))
+    size = (max(3, round(image.shape[1] * scale)), max(3, round(image.shape[0] * scale)))
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
@@ -86,33 +87,33 @@ def split(image: Image) -> tuple[Plane, NDArray[np.float32]]:
     return y, image - y[..., None]
 
 
-def tone_of(wanted: Plane, chroma: NDArray[np.float32], y: Plane) -> NDArray[np.float32]:
-    """The chroma that a toned print of luma `y` has at the lumas `wanted`: its medians, joined."""
+def tone_of(levels: Plane, chroma: NDArray[np.float32], y: Plane) -> NDArray[np.float32]:
+    """The chroma that a toned print of luma `y` has at the `levels`: its medians, joined."""
     level = np.clip((y * BINS).astype(int), 0, BINS - 1)
     known = [bin for bin in range(BINS) if (level == bin).sum() >= 20]
     if not known:
-        return np.zeros((*wanted.shape, 3), np.float32)
+        return np.zeros((*levels.shape, 3), np.float32)
     centres = (np.array(known) + 0.5) / BINS
     medians = np.array([np.median(chroma[level == bin], axis=0) for bin in known])
-    tones = [np.interp(wanted, centres, medians[:, channel]) for channel in range(3)]
+    tones = [np.interp(levels, centres, medians[:, channel]) for channel in range(3)]
     return np.asarray(np.stack(tones, axis=2), np.float32)
 
 
-def coloured(photo: Image, prior: Image, seen: Plane) -> tuple[Image, Plane]:
+def colourise(photo: Image, prior: Image, valid: Plane) -> tuple[Image, Plane]:
     """The photo's luma under the prior's chroma, and the share of each pixel that has it.
 
     Args:
         photo: (H, W, 3) restored; its own chroma is dropped where the prior's comes.
         prior: (H, W, 3) on the photo's grid.
-        seen: (H, W) share of the prior that is valid.
+        valid: (H, W) share of the prior that is valid.
     """
     y, own = split(photo)
     p, chroma = split(prior)
     radius = max(2, round(RADIUS * max(y.shape)))
-    weight = evidence(y, p, radius) * seen
+    weight = evidence(y, p, radius) * valid
     matched = matched_luma(p, y, weight)
-    guided, known = carried(y, matched, chroma, weight, radius)
-    wider, _ = carried(y, matched, chroma, weight, round(CARRIED * radius))
+    guided, known = carry(y, matched, chroma, weight, radius)
+    wider, _ = carry(y, matched, chroma, weight, round(CARRIED * radius))
     guided += (1 - known)[..., None] * (wider - guided)
     core = without_rim(weight, radius)[..., None]
     beyond, reach = spread(y, guided, own, core[..., 0])
@@ -133,9 +134,9 @@ def spread(
     grey, belief = (cv2.resize(v, size, interpolation=cv2.INTER_AREA) for v in (y, weight))
     known = cv2.resize(chroma * weight[..., None], size, interpolation=cv2.INTER_AREA)
     plain = cv2.resize(own, size, interpolation=cv2.INTER_AREA)
-    wanted = np.dstack([known + PULL * plain, belief]).reshape(-1, 4)
+    target = np.dstack([known + PULL * plain, belief]).reshape(-1, 4)
     system = likeness_of_neighbours(grey) + sparse.diags(belief.ravel() + PULL)
-    solved = splu(system.tocsc().astype(np.float64)).solve(wanted.astype(np.float64))
+    solved = splu(system.tocsc().astype(np.float64)).solve(target.astype(np.float64))
     wide = cv2.resize(
         np.asarray(solved.reshape(*grey.shape, 4), np.float32), y.shape[::-1],
         interpolation=cv2.INTER_LINEAR,
@@ -191,11 +192,11 @@ def matched_luma(p: Plane, y: Plane, weight: Plane) -> Plane:
     if use.sum() < 100:
         return p
     steps = np.linspace(0, 1, 65)
-    given, wanted = np.quantile(p[use], steps), np.quantile(y[use], steps)
-    return np.asarray(np.interp(p, given, wanted), np.float32)
+    there, here = np.quantile(p[use], steps), np.quantile(y[use], steps)
+    return np.asarray(np.interp(p, there, here), np.float32)
 
 
-def carried(
+def carry(
     y: Plane, p: Plane, chroma: NDArray[np.float32], weight: Plane, radius: int
 ) -> tuple[NDArray[np.float32], Plane]:
     """Chroma at the photo's luma by the local lines of the prior, and how well they are known."""

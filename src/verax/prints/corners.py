@@ -64,7 +64,7 @@ def find_corners(shot: Image) -> Corners:
             f"take it from farther away on a plain ground, or {HOW}"
         )
     full = (outline + 0.5) / scale - 0.5
-    return fitted(shot, full)
+    return fit(shot, full)
 
 
 def check_corners(corners: Corners, size: tuple[int, int]) -> Corners:
@@ -135,7 +135,7 @@ def best_outline(small: Image) -> Corners | None:
             )
             for start, end, name in zip(ring[0], np.roll(ring[0], -1, axis=0), names, strict=True):
                 if name not in sides:
-                    sides[name] = covered(start, end, slopes)
+                    sides[name] = coverage(start, end, slopes)
             score = score_of([sides[name] for name in names], ring[0], small.shape)
             if score > most:
                 best, most = ring[1], score
@@ -179,7 +179,7 @@ def score_of(sides: list[Side], ring: Corners, shape: tuple[int, ...]) -> float:
     return mean + LARGE * float(np.sqrt(area_of(ring) / (shape[0] * shape[1])))
 
 
-def covered(
+def coverage(
     start: NDArray[np.float64], end: NDArray[np.float64], slopes: NDArray[np.float32]
 ) -> Side:
     """How far a side lies on an edge."""
@@ -204,8 +204,8 @@ def across(
     count = max(8, int(length * (part[1] - part[0]) / 2))
     places = start + np.linspace(*part, count)[:, None] * (end - start)
     height, width = slopes.shape[1:3]
-    seen = ((places > 1) & (places < np.array([width, height]) - 2)).all(1)
-    places = places[seen]
+    inside = ((places > 1) & (places < np.array([width, height]) - 2)).all(1)
+    places = places[inside]
     strongest = np.zeros(len(places))
     for offset in (-1.0, 0.0, 1.0):
         x, y = np.rint(places + offset * normal).astype(int).T
@@ -223,7 +223,7 @@ def straight_lines(small: Image) -> list[Line]:
     """Lines by the length of the segments on them, the longest first."""
     detector = cv2.createLineSegmentDetector()
     least = SHORT * max(small.shape[:2])
-    found: list[tuple[float, NDArray[np.float64]]] = []
+    pieces: list[tuple[float, NDArray[np.float64]]] = []
     lab = cv2.cvtColor(small, cv2.COLOR_RGB2LAB)
     planes = (lab[..., 0] / 100, lab[..., 1] / 100 + 0.5, lab[..., 2] / 100 + 0.5)
     for plane in planes:
@@ -231,11 +231,11 @@ def straight_lines(small: Image) -> list[Line]:
         for segment in [] if segments is None else segments.reshape(-1, 4):
             length = float(np.hypot(*(segment[2:] - segment[:2])))
             if length >= least:
-                found.append((length, segment.astype(np.float64)))
-    return merged(found)
+                pieces.append((length, segment.astype(np.float64)))
+    return merge(pieces)
 
 
-def merged(segments: list[tuple[float, NDArray[np.float64]]]) -> list[Line]:
+def merge(segments: list[tuple[float, NDArray[np.float64]]]) -> list[Line]:
     """Segments on one line put together: the line of the longest, weighed by all of them."""
     groups: list[tuple[float, Line]] = []
     for length, segment in sorted(segments, key=lambda item: -item[0]):
@@ -260,11 +260,11 @@ def line_through(first: NDArray[np.float64], second: NDArray[np.float64]) -> Lin
     return np.array([-along[1], along[0], along[1] * first[0] - along[0] * first[1]])
 
 
-def fitted(shot: Image, ring: Corners) -> Corners:
+def fit(shot: Image, ring: Corners) -> Corners:
     """The outline with each side fitted to the strongest edge near it, at full size."""
     reach = max(3.0, REACH * max(shot.shape[:2]))
     lines = [
-        fitted_side(shot, start, end, reach)
+        fit_side(shot, start, end, reach)
         for start, end in zip(ring, np.roll(ring, -1, axis=0), strict=True)
     ]
     moved = [crossing(lines[side - 1], lines[side]) for side in range(4)]
@@ -276,7 +276,7 @@ def fitted(shot: Image, ring: Corners) -> Corners:
     return np.asarray(np.clip(np.array(moved), -0.5, np.array([width, height]) - 0.5), np.float64)
 
 
-def fitted_side(
+def fit_side(
     shot: Image, start: NDArray[np.float64], end: NDArray[np.float64], reach: float
 ) -> Line:
     """The line through the steepest changes across a side."""

@@ -5,31 +5,30 @@ pixels is none; lines answer to a turned line filter in the photo and not in the
 one tone, steps out of its surroundings, and the prior goes on smoothly through its place.
 """
 
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from verax.image import Image, Plane
-from verax.prints.lines import line_spots
+from verax.prints.colour import shrink
+from verax.prints.holes import TONE, Flaws, Mask, relight
 
-Mask = NDArray[np.bool_]
 Box = tuple[slice, slice]
-Spots = dict[str, list[tuple[Box, Mask]]]
+Spot = tuple[Box, Mask]
+Spots = dict[str, list[Spot]]
 
 MOST = 1600  # px, long side at which damage is looked for
 SHIFT = 2  # px, how far the prior may lie off its place
 FAINT, CLEAR = 0.055, 0.13  # excess over the prior that belongs to damage, and that starts it
-NOISY = 3.5  # and in mean deviations of the photo's own excess around
-CAP = 0.15  # excess that counts towards that mean at most
+NOISY, CAP = 3.5, 0.15  # and in means of the excess around, of which so much counts at most
 AROUND = 0.12  # side of the window around, share of the long side
-TONE = 192  # px, long side of the copy on which the difference in light is taken
 SHOWN = 0.3  # step in the prior over the photo's step, from which the prior shows it too
 APART = 1.6  # step over the deviation of photo from prior around it, at least
 PLAIN = 0.035  # deviation inside a patch of bare paper or ground
-BARE = 0.08  # its step out of the surroundings, at least,
-SURE = 2.5  # and in deviations of photo from prior around it
+BARE, SURE = 0.08, 2.5  # its least step, and in deviations of photo from prior around it
 PAPER, GROUND, GREY = 0.7, 0.25, 0.16  # lightest ground, darkest paper, most colour of both
 LARGE = 0.0006  # area from which a spot is a patch, share of the picture
 QUIET = 0.2  # deviation around a speck over its own step, at most
@@ -42,158 +41,122 @@ DUSTY = 80  # specks that are dust, and not things left out
 EASE = 0.6  # of the limits of lines, in a photo that is known to be a damaged print
 RAINY = 60  # lines that are rain or a fence, and no scratches
 FAITHFUL = 0.55  # correlation of a prior with the photo below which nothing is looked for
+WORK = 1100  # px, long side at most while lines are looked for
+TURNS = 12  # directions
+REACH = 12  # px, half the length of a filter
+WIDTH = 1.3  # px, of a line: Gaussian deviation across
+NEAR, FAR = 3.5, 7.0  # px, where its sides are looked at
+LINE_FAINT, LINE_CLEAR = 0.035, 0.07  # answer that belongs to a line, and that starts one
+CREST = 0.7  # share of the best answer nearby from which a place is on the line
+LINE_SHOWN = 1.5  # times the prior's own answer nearby that a line has to pass
+LINE_SHIFT = 4  # px, how far off the prior may show it
+LONG = 0.05  # least length, share of the long side
+WIDE = 4.5  # px of a crest per px of its length, at most
 ONE_WAY = 3.0  # times as much as the photo lacks of the prior by the same rules
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What was found.
-
-    Attributes:
-        mask: (H, W) where the photo holds nothing.
-        patches, lines, specks: how many.
-    """
-
-    mask: Mask
-    patches: int
-    lines: int
-    specks: int
-
-    def record(self) -> dict[str, int]:
-        """As JSON can hold it."""
-        return {"patches": self.patches, "lines": self.lines, "specks": self.specks}
-
-
-def find_damage(photo: Image, prior: Image, seen: Plane, *, known: bool = False) -> Found:
+def find_damage(photo: Image, prior: Image, valid: Plane, *, known: bool = False) -> Flaws:
     """Damage of a photo that its registered prior, (H, W, 3), shows mended.
 
     Looked for at MOST px a side: what is finer in a larger photo is no damage that people see.
 
     Args:
-        seen: (H, W) share of the prior that is valid.
+        valid: (H, W) share of the prior that is valid.
         known: the photo is known to be a damaged print: a single piece counts.
     """
     scale = max(photo.shape[:2]) / MOST
-    if scale <= 1:
-        return _found(photo, prior, seen, known=known)
-    size = (round(photo.shape[1] / scale), round(photo.shape[0] / scale))
-    small = (cv2.resize(x, size, interpolation=cv2.INTER_AREA) for x in (photo, prior, seen))
-    found = _found(*small, known=known)
-    mask = cv2.resize(found.mask.astype(np.float32), photo.shape[1::-1]) > 0.25
-    return replace(found, mask=mask)
-
-
-def _found(photo: Image, prior: Image, seen: Plane, *, known: bool) -> Found:
-    lit = relit(photo, prior, seen > 0.5)
+    if scale > 1:
+        size = (round(photo.shape[1] / scale), round(photo.shape[0] / scale))
+        small = (cv2.resize(x, size, interpolation=cv2.INTER_AREA) for x in (photo, prior, valid))
+        flaws = find_damage(*small, known=known)
+        mask = cv2.resize(flaws.mask.astype(np.float32), photo.shape[1::-1]) > 0.25
+        return replace(flaws, mask=mask)
+    lit = relight(photo, prior, valid > 0.5)
     y = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
+    none = Flaws(np.zeros(y.shape, bool), 0, 0, 0)
     if faithful(y, cv2.cvtColor(prior, cv2.COLOR_RGB2GRAY)) < FAITHFUL:
-        return Found(np.zeros(y.shape, bool), 0, 0, 0)
-    found = alone(photo, lit, seen, ease=EASE if known else 1.0)
-    if len(found["line"]) > RAINY:
-        found["line"] = []
-    if not known and is_damaged(found, y.shape):  # what a prior adds tells how freely it was drawn
-        back = alone(lit, photo, seen)
-        found = {
-            kind: own if area_of(own) > ONE_WAY * area_of(back[kind]) else []
-            for kind, own in found.items()
-        }
-    if not known and not is_damaged(found, y.shape):
-        return Found(np.zeros(y.shape, bool), 0, 0, 0)
-    mask = np.zeros(y.shape, bool)
-    for box, own in (spot for kind in found.values() for spot in kind):
-        mask[box] |= with_edge(y[box], own)
-    return Found(mask, len(found["patch"]), len(found["line"]), len(found["speck"]))
+        return none
+    parts = alone(photo, lit, valid, ease=EASE if known else 1.0)
+    if len(parts["line"]) > RAINY:
+        parts["line"] = []
+    if not known and is_damaged(parts, y.shape):  # what a prior adds tells how freely it was drawn
+        back = alone(lit, photo, valid)
+        for kind, own in parts.items():
+            here, there = (sum(int(spot.sum()) for _, spot in part) for part in (own, back[kind]))
+            parts[kind] = own if here > ONE_WAY * there else []
+    if not known and not is_damaged(parts, y.shape):
+        return none
+    mask = none.mask
+    for box, spot in (spot for kind in parts.values() for spot in kind):
+        mask[box] |= with_edge(y[box], spot)
+    return Flaws(mask, len(parts["patch"]), len(parts["line"]), len(parts["speck"]))
 
 
 def faithful(y: Plane, p: Plane) -> float:
     """Median local correlation of coarse structure: a prior that redraws omits by accident."""
-    scale = min(1.0, TONE / max(y.shape))
-    size = (max(3, round(y.shape[1] * scale)), max(3, round(y.shape[0] * scale)))
-    bands = [cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in (y, p)]
-    a, b = (cv2.GaussianBlur(v, (0, 0), 2) - cv2.GaussianBlur(v, (0, 0), 4) for v in bands)
+    small = (shrink(plane, TONE) for plane in (y, p))
+    a, b = (cv2.GaussianBlur(v, (0, 0), 2) - cv2.GaussianBlur(v, (0, 0), 4) for v in small)
     both, own, shown = (cv2.blur(v, (25, 25)) for v in (a * b, a * a, b * b))
     return float(np.median(both / np.sqrt((own + 1e-5) * (shown + 1e-5))))
 
 
-def alone(photo: Image, prior: Image, seen: Plane, *, ease: float = 1.0) -> Spots:
+def alone(photo: Image, prior: Image, valid: Plane, *, ease: float = 1.0) -> Spots:
     """What stands in the first picture alone, by kind: "patch", "speck" and "line"; `ease` below 1
     takes fainter and shorter lines."""
     y, p = (cv2.cvtColor(np.clip(v, 0, 1), cv2.COLOR_RGB2GRAY) for v in (photo, prior))
-    excess = beyond(y, p) * (seen > 0.99)
+    excess = beyond(y, p) * (valid > 0.99)
     window = max(3, round(AROUND * max(y.shape)))
     counts = np.asarray(np.abs(excess) < CAP, np.float32)
     usual, share = (cv2.blur(v, (window, window)) for v in (np.abs(excess) * counts, counts))
     level = np.maximum(FAINT, NOISY * usual / np.maximum(share, 0.05))
-    found: Spots = {"patch": [], "speck": [], "line": []}
+    parts: Spots = {"patch": [], "speck": [], "line": []}
     for part in (excess / level, -excess / level):
         for box, own in spots(part, 1.0, max(CLEAR / FAINT, 2.0)):
             kind = kind_of(photo[box], p[box], own, y.shape)
             if kind:
-                found[kind].append((box, own))
-    for own in line_spots(y, p, seen > 0.99, ease):
-        box = room_around(own)
+                parts[kind].append((box, own))
+    for own in line_spots(y, p, valid > 0.99, ease):
+        box = box_around(*cv2.boundingRect(own.astype(np.uint8)), room=10)
         if stands_alone(y[box], p[box], own[box], least=ease * LINE):
-            found["line"].append((box, own[box]))
-    return found
+            parts["line"].append((box, own[box]))
+    return parts
 
 
-def area_of(spots: list[tuple[Box, Mask]]) -> int:
-    return sum(int(own.sum()) for _, own in spots)
-
-
-def is_damaged(found: Spots, size: tuple[int, ...]) -> bool:
+def is_damaged(parts: Spots, size: tuple[int, ...]) -> bool:
     """Whether it is enough to speak of damage: several patches and scratches, or much dust.
 
     A generator leaves out a plain thing here and there of sound photos, too.
     """
-    lengths = [float(np.hypot(*own.shape)) / max(size) for _, own in found["line"]]
-    pieces = len(found["patch"]) + sum(length > SCRATCH for length in lengths)
-    return pieces >= PIECES or len(found["speck"]) >= DUSTY
+    lengths = [float(np.hypot(*own.shape)) / max(size) for _, own in parts["line"]]
+    pieces = len(parts["patch"]) + sum(length > SCRATCH for length in lengths)
+    return pieces >= PIECES or len(parts["speck"]) >= DUSTY
 
 
-def spots(part: Plane, level: float, peak: float) -> list[tuple[Box, Mask]]:
+def spots(part: Plane, level: float, peak: float) -> list[Spot]:
     """Connected places above `level` that reach `peak`, each in a box with room around it."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats((part > level).astype(np.uint8))
+    places = []
+    labels, pieces = connected(part > level, part, peak)
+    for index, (left, top, width, height, _) in pieces:
+        box = box_around(left, top, width, height, room=6 + max(width, height) // 8)
+        places.append((box, labels[box] == index))
+    return places
+
+
+def connected(
+    where: Mask, answer: Plane, peak: float
+) -> tuple[NDArray[np.int32], list[tuple[int, list[int]]]]:
+    """Labels (H, W) of connected places, and label and left, top, width, height, area of those
+    whose answer passes `peak`."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(where.astype(np.uint8))
     peaks = np.zeros(count, np.float32)
-    np.maximum.at(peaks, labels.ravel(), part.ravel())
-    found = []
-    for index in np.flatnonzero(peaks[1:] > peak) + 1:
-        left, top, width, height = (int(value) for value in stats[index, :4])
-        room = 6 + max(width, height) // 8
-        rows = slice(max(0, top - room), top + height + room)
-        columns = slice(max(0, left - room), left + width + room)
-        found.append(((rows, columns), labels[rows, columns] == index))
-    return found
+    np.maximum.at(peaks, labels.ravel(), answer.ravel())
+    passing = (int(index) + 1 for index in np.flatnonzero(peaks[1:] > peak))
+    return np.asarray(labels, np.int32), [(index, stats[index].tolist()) for index in passing]
 
 
-def room_around(own: Mask, room: int = 10) -> Box:
-    rows, columns = np.flatnonzero(own.any(1)), np.flatnonzero(own.any(0))
-    return (
-        slice(max(0, int(rows[0]) - room), int(rows[-1]) + room + 1),
-        slice(max(0, int(columns[0]) - room), int(columns[-1]) + room + 1),
-    )
-
-
-def relit(photo: Image, prior: Image, known: Mask) -> Image:
-    """The prior in the photo's light: a gain per channel, and the local difference, by medians."""
-    scale = min(1.0, TONE / max(photo.shape[:2]))
-    size = (max(3, round(photo.shape[1] * scale)), max(3, round(photo.shape[0] * scale)))
-    y, p = (cv2.resize(picture, size, interpolation=cv2.INTER_AREA) for picture in (photo, prior))
-    share = cv2.resize(known.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.5
-    share = share if share.any() else np.ones_like(share)
-    gain = np.ones(3, np.float32)
-    for channel in range(3):
-        own, shown = (np.ptp(np.quantile(v[share][:, channel], (0.1, 0.9))) for v in (y, p))
-        gain[channel] = np.clip(own / max(float(shown), 0.02), 0.4, 2.5)
-    difference = y - gain * p
-    middle = np.median(difference[share], axis=0)
-    difference = np.where(share[..., None], difference, middle).astype(np.float32)
-    window = min(max(3, min(size) // 6), 31) // 2 * 2 + 1
-    levels = np.clip((difference / 4 + 0.5) * 255, 0, 255).astype(np.uint8)
-    local = (cv2.medianBlur(levels, window).astype(np.float32) / 255 - 0.5) * 4
-    local = cv2.GaussianBlur(local, (0, 0), window / 3)
-    wide = cv2.resize(local, photo.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    return np.asarray(gain * prior + wide, np.float32)
+def box_around(left: int, top: int, width: int, height: int, *, room: int) -> Box:
+    rows = slice(max(0, top - room), top + height + room)
+    return rows, slice(max(0, left - room), left + width + room)
 
 
 def beyond(y: Plane, p: Plane) -> Plane:
@@ -208,7 +171,7 @@ def kind_of(photo: Image, p: Plane, own: Mask, size: tuple[int, ...]) -> str:
     ring = ring_of(own)
     if not ring.any():
         return ""
-    step = abs(float(np.median(y[own])) - float(np.median(y[ring])))
+    step = abs(step_of(y, own, ring))
     if own.sum() >= LARGE * size[0] * size[1]:
         core = cv2.erode(own.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
         return "patch" if core.any() and is_bare(photo[core]) and is_torn(y, p, own, ring) else ""
@@ -224,9 +187,13 @@ def is_torn(y: Plane, p: Plane, own: Mask, ring: Mask) -> bool:
     the prior around it, and the prior goes on through it."""
     apart = (y - p)[ring]
     usual = 1.48 * float(np.median(np.abs(apart - np.median(apart))))
-    step = float(np.median(y[own])) - float(np.median(y[ring]))
-    shown = float(np.median(p[own])) - float(np.median(p[ring]))
+    step, shown = (step_of(plane, own, ring) for plane in (y, p))
     return abs(step) > max(BARE, SURE * usual) and shown / step < SHOWN
+
+
+def step_of(plane: Plane, own: Mask, ring: Mask) -> float:
+    """How far a spot stands above its surroundings."""
+    return float(np.median(plane[own])) - float(np.median(plane[ring]))
 
 
 def is_bare(pixels: NDArray[np.float32]) -> bool:
@@ -249,8 +216,7 @@ def stands_alone(y: Plane, p: Plane, own: Mask, *, least: float) -> bool:
     ring = ring_of(own)
     if not ring.any():
         return False
-    step = float(np.median(y[own])) - float(np.median(y[ring]))
-    shown = float(np.median(p[own])) - float(np.median(p[ring]))
+    step, shown = (step_of(plane, own, ring) for plane in (y, p))
     apart = float((y - p)[ring].std())
     return abs(step) > max(least, APART * apart) and shown / step < SHOWN
 
@@ -263,3 +229,72 @@ def with_edge(y: Plane, own: Mask) -> Mask:
     outside, inside = float(np.median(y[ring])), float(np.median(y[own]))
     near = cv2.dilate(own.astype(np.uint8), np.ones((2 * SHIFT + 1,) * 2, np.uint8)) > 0
     return np.asarray(own | near & ((y - outside) / (inside - outside + 1e-6) > EDGE), bool)
+
+
+def line_spots(y: Plane, p: Plane, known: Mask, ease: float = 1.0) -> list[Mask]:
+    """(H, W) masks of lines in luma `y` that `p` lacks; `ease` below 1 takes fainter ones."""
+    scale = min(1.0, WORK / max(y.shape))
+    size = (round(y.shape[1] * scale), round(y.shape[0] * scale))
+    small = (cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in (y, p))
+    where = cv2.resize(known.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+    lines = []
+    for answer in answers(*small):
+        for own in long_spots(answer * where, ease):
+            wide = cv2.resize(own.astype(np.uint8), y.shape[::-1], interpolation=cv2.INTER_NEAREST)
+            lines.append(wide > 0)
+    return lines
+
+
+def answers(y: Plane, p: Plane) -> tuple[Plane, Plane]:
+    """What bright and dark lines of the photo answer beyond the prior, the best of all turns."""
+    around = np.ones((2 * LINE_SHIFT + 1,) * 2, np.uint8)
+
+    def beyond(turn: int) -> list[Plane]:
+        filters = line_filters(np.pi * turn / TURNS)
+        own, shown = (ridges(plane, filters) for plane in (y, p))
+        return [
+            np.asarray(mine - LINE_SHOWN * cv2.dilate(others, around), np.float32)
+            for mine, others in zip(own, shown, strict=True)
+        ]
+
+    bright, dark = np.zeros_like(y), np.zeros_like(y)
+    with ThreadPoolExecutor(2) as pool:
+        for one, two in pool.map(beyond, range(TURNS)):
+            np.maximum(bright, one, out=bright)
+            np.maximum(dark, two, out=dark)
+    return bright, dark
+
+
+def ridges(plane: Plane, filters: tuple[Plane, Plane]) -> tuple[Plane, Plane]:
+    """How far a line stands above both its sides, and how far below both."""
+    left, right = (cv2.filter2D(plane, -1, kernel) for kernel in filters)
+    return np.maximum(np.minimum(left, right), 0), np.maximum(-np.maximum(left, right), 0)
+
+
+def line_filters(angle: float) -> tuple[Plane, Plane]:
+    """A ridge less its left side, and less its right side; each answers a line with its step."""
+    side = np.arange(-REACH, REACH + 1, dtype=np.float32)
+    x, y = np.meshgrid(side, side)
+    along = np.cos(angle) * x + np.sin(angle) * y
+    across = -np.sin(angle) * x + np.cos(angle) * y
+    window = np.clip(REACH + 0.5 - np.hypot(along, across), 0, 1)
+    centre = np.exp(-((across / WIDTH) ** 2) / 2) * window
+    flanks = [window * ((sign * across > NEAR) & (sign * across < FAR)) for sign in (1, -1)]
+    left, right = (
+        np.asarray(centre / centre.sum() - flank / flank.sum(), np.float32) for flank in flanks
+    )
+    return left, right
+
+
+def long_spots(answer: Plane, ease: float) -> list[Mask]:
+    """Crests of an answer that are long and slender."""
+    crest = (answer > ease * LINE_FAINT) & (
+        answer > CREST * cv2.dilate(answer, np.ones((7, 7), np.uint8))
+    )
+    labels, pieces = connected(crest, answer, ease * LINE_CLEAR)
+    least = ease * LONG * max(answer.shape)
+    return [
+        labels == index
+        for index, (_, _, width, height, area) in pieces
+        if np.hypot(width, height) >= max(least, area / WIDE)
+    ]

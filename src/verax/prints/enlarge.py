@@ -107,11 +107,11 @@ def larger(
         return Larger(enlarge(photo, size), nothing, (why,))
     matrix, field = on_finer_grid(registration.matrix, registration.field, own, size)
     shown = apply(replace(registration, matrix=matrix, field=field), prior, size=size)
-    free = shown.valid if spared is None else shown.valid * (1 - resized(spared, size))
+    free = shown.valid if spared is None else shown.valid * (1 - resize(spared, size))
     detail = new_detail(photo, shown.pixels, free)
-    plain = raised(photo, size)
+    plain = expand(photo, size)
     generated = share_of(detail, plain, WINDOW * size[0] / own[0])
-    return Larger(brought_back(plain + detail, photo), generated)
+    return Larger(bring_back(plain + detail, photo), generated)
 
 
 def with_alpha_of(photo: Photo, size: Size) -> Photo:
@@ -128,7 +128,7 @@ def finer_by(matrix: Matrix) -> float:
 
 
 def enlarge(
-    photo: Image, size: Size, detail: Image | None = None, seen: Plane | None = None
+    photo: Image, size: Size, detail: Image | None = None, valid: Plane | None = None
 ) -> Image:
     """The photo at `size`; reduced again it is the photo, within rounding and clipping.
 
@@ -136,31 +136,31 @@ def enlarge(
         photo: (h, w, 3).
         detail: (H, W, 3) the prior at `size`, lying on the photo. Without one the result is a
             plain resampling.
-        seen: (H, W) share of each pixel that the prior shows.
+        valid: (H, W) share of each pixel that the prior shows.
     """
-    finer = raised(photo, size)
+    finer = expand(photo, size)
     if detail is not None:
-        finer += new_detail(photo, detail, np.float32(1) if seen is None else seen)
-    return brought_back(finer, photo)
+        finer += new_detail(photo, detail, np.float32(1) if valid is None else valid)
+    return bring_back(finer, photo)
 
 
-def new_detail(photo: Image, prior: Image, seen: Plane | np.float32) -> Image:
+def new_detail(photo: Image, prior: Image, valid: Plane | np.float32) -> Image:
     """What a prior (H, W, 3) adds above the photo's grid, where both show one structure."""
     size = (prior.shape[1], prior.shape[0])
-    small = reduced(prior, (photo.shape[1], photo.shape[0]))
+    small = reduce(prior, (photo.shape[1], photo.shape[0]))
     share, gain = agreement(photo, small)
-    weight = resized(share * gain, size) * seen
-    return np.asarray(weight[..., None] * (prior - raised(small, size)), np.float32)
+    weight = resize(share * gain, size) * valid
+    return np.asarray(weight[..., None] * (prior - expand(small, size)), np.float32)
 
 
-def brought_back(finer: Image, photo: Image) -> Image:
+def bring_back(finer: Image, photo: Image) -> Image:
     """Values in [0, 1] that reduce to the photo: what clipping takes is given back around it."""
     for _ in range(ROUNDS):
         np.clip(finer, 0, 1, out=finer)
-        missing = photo - reduced(finer, (photo.shape[1], photo.shape[0]))
+        missing = photo - reduce(finer, (photo.shape[1], photo.shape[0]))
         if float(np.abs(missing).max()) < NEAR:
             break
-        finer += PUSH * raised(missing, (finer.shape[1], finer.shape[0]))
+        finer += PUSH * expand(missing, (finer.shape[1], finer.shape[0]))
     return np.clip(finer, 0, 1, out=finer)
 
 
@@ -187,18 +187,18 @@ def grey(image: Image) -> Plane:
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.float32)
 
 
-def resized(plane: Plane, size: Size) -> Plane:
+def resize(plane: Plane, size: Size) -> Plane:
     return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR), np.float32)
 
 
-def reduced(image: Image, size: Size) -> Image:
+def reduce(image: Image, size: Size) -> Image:
     """D: the picture at a smaller (width, height)."""
     rows = reduction(size[1], image.shape[0])
     columns = reduction(size[0], image.shape[1])
     return both_ways(image, rows, columns)
 
 
-def raised(image: Image, size: Size) -> Image:
+def expand(image: Image, size: Size) -> Image:
     """U: the smallest picture of a larger (width, height) that D reduces to this one."""
     rows, columns = reduction(image.shape[0], size[1]), reduction(image.shape[1], size[0])
     height, width = image.shape[:2]

@@ -6,7 +6,6 @@ that carries the difference along the edge across. The membrane is relaxed from 
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -15,22 +14,21 @@ from numpy.typing import NDArray
 from verax.errors import InputError, SizeMismatchError
 from verax.geometry.register import Warped
 from verax.image import Image, Photo, Plane
-from verax.prints.colour import split, toning
-from verax.prints.damage import Found, find_damage, relit
+from verax.prints.colour import shrink, split, toning
 
 Mask = NDArray[np.bool_]
-Search = Literal["no", "yes", "surely"]
 
 LEAST = 8 / 255  # what an encoder or a soft brush leaves of black, and of white
 STEPS = 24  # of relaxation per size
 CROSS = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], np.float32) / 4
+TONE = 192  # px, long side at which the light of photo and prior is compared
 EDGE = 1.0  # px, smoothing of the photo's values along the edge against noise
 MARGIN = 8  # px around the mask that are looked at
 NO_PRIOR = "what the photo does not hold is not filled: there is no prior that lies on it"
 BEYOND = "%.1f %% of what the photo does not hold lies beyond the prior and is not filled"
 
 
-def drawn(photo: Photo, mask: Photo, *, name: str) -> Plane:
+def mask_of(photo: Photo, mask: Photo, *, name: str) -> Plane:
     """(H, W) in [0, 1] from a mask drawn for a photo, of its size: white is 1, clear is 0.
 
     `name` stands in messages. Raises SizeMismatchError for another size, InputError where the
@@ -64,40 +62,55 @@ def only_inside(photo: Image, result: Image, mask: Plane) -> Image:
 
 
 @dataclass(frozen=True, slots=True)
+class Flaws:
+    """The damage of a print.
+
+    Attributes:
+        mask: (H, W) where the photo holds nothing.
+        patches, lines, specks: how many.
+    """
+
+    mask: Mask
+    patches: int
+    lines: int
+    specks: int
+
+    def record(self) -> dict[str, int]:
+        """As JSON can hold it."""
+        return {"patches": self.patches, "lines": self.lines, "specks": self.specks}
+
+
+@dataclass(frozen=True, slots=True)
 class Filled:
     """A photo with its holes filled.
 
     Attributes:
         pixels: (H, W, 3).
         mask: (H, W) what was filled; none of it where there was nothing to fill.
-        damage: what was found, None where it was not looked for.
+        damage: what the pair shows, None where nobody looked.
         notes: what a user should know, in words.
     """
 
     pixels: Image
     mask: Mask
-    damage: Found | None = None
+    damage: Flaws | None = None
     notes: tuple[str, ...] = ()
 
 
 def fill_holes(
-    photo: Image, warped: Warped | None, hand: Plane | None, *, search: Search
+    photo: Image, warped: Warped | None, hand: Plane | None, damage: Flaws | None
 ) -> Filled:
-    """A photo with the holes that were drawn by hand, and those found, filled from the prior.
+    """A photo with the holes that were drawn by hand, and its damage, filled from the prior.
 
     Args:
         photo: (H, W, 3).
         warped: the prior on the photo's grid, None where there is none that lies on it.
         hand: (H, W) above 0 where somebody says that the photo holds nothing.
-        search: whether damage is looked for, too: "no", "yes", or "surely" for a photo that is
-            known to be a damaged print.
+        damage: what the pair shows, None where nobody looked.
     """
     void = np.zeros(photo.shape[:2], bool)
     if warped is None:
         return Filled(photo, void, notes=() if hand is None else (NO_PRIOR,))
-    damage = None
-    if search != "no":
-        damage = find_damage(photo, warped.pixels, warped.valid, known=search == "surely")
     notes: tuple[str, ...] = ()
     if hand is not None:
         void |= (hand > 0) & (warped.valid > 0)
@@ -110,8 +123,28 @@ def fill_holes(
     prior = warped.pixels
     if toning(photo) != "colour":
         prior = np.repeat(split(prior)[0][..., None], 3, axis=2)
-    lit = relit(photo, prior, ~void & (warped.valid > 0))
+    lit = relight(photo, prior, ~void & (warped.valid > 0))
     return Filled(fill(photo, lit, void), void, damage, notes)
+
+
+def relight(photo: Image, prior: Image, known: Mask) -> Image:
+    """The prior in the photo's light: a gain per channel, and the local difference, by medians."""
+    y, p = (shrink(picture, TONE) for picture in (photo, prior))
+    share = shrink(known.astype(np.float32), TONE) > 0.5
+    share = share if share.any() else np.ones_like(share)
+    gain = np.ones(3, np.float32)
+    for channel in range(3):
+        own, shown = (np.ptp(np.quantile(v[share][:, channel], (0.1, 0.9))) for v in (y, p))
+        gain[channel] = np.clip(own / max(float(shown), 0.02), 0.4, 2.5)
+    difference = y - gain * p
+    middle = np.median(difference[share], axis=0)
+    difference = np.where(share[..., None], difference, middle).astype(np.float32)
+    window = min(max(3, min(share.shape) // 6), 31) // 2 * 2 + 1
+    levels = np.clip((difference / 4 + 0.5) * 255, 0, 255).astype(np.uint8)
+    local = (cv2.medianBlur(levels, window).astype(np.float32) / 255 - 0.5) * 4
+    local = cv2.GaussianBlur(local, (0, 0), window / 3)
+    wide = cv2.resize(local, photo.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    return np.asarray(gain * prior + wide, np.float32)
 
 
 def fill(photo: Image, prior: Image, mask: Mask) -> Image:
@@ -137,10 +170,10 @@ def membrane(values: Image, known: Mask) -> Image:
     weight = known.astype(np.float32)
     steady = cv2.GaussianBlur(values * weight[..., None], (0, 0), EDGE)
     steady /= np.maximum(cv2.GaussianBlur(weight, (0, 0), EDGE), 1e-4)[..., None]
-    return relaxed(np.where(known[..., None], steady, 0).astype(np.float32), weight)
+    return relax(np.where(known[..., None], steady, 0).astype(np.float32), weight)
 
 
-def relaxed(values: Image, weight: Plane) -> Image:
+def relax(values: Image, weight: Plane) -> Image:
     """One size of the membrane, begun from the next coarser one."""
     height, width = weight.shape
     unknown = (weight == 0)[..., None]
@@ -153,7 +186,7 @@ def relaxed(values: Image, weight: Plane) -> Image:
     share = cv2.resize(weight, size, interpolation=cv2.INTER_AREA)
     coarse = cv2.resize(values * weight[..., None], size, interpolation=cv2.INTER_AREA)
     coarse /= np.maximum(share, 1e-4)[..., None]
-    begun = relaxed(coarse, (share > 0).astype(np.float32))
+    begun = relax(coarse, (share > 0).astype(np.float32))
     out = cv2.resize(begun, (width, height), interpolation=cv2.INTER_LINEAR)
     out = np.where(unknown, out, values)
     for _ in range(STEPS):
