@@ -1,13 +1,18 @@
 """What the tests of the server share: one running server, a photo, a prior."""
 
+from pathlib import Path
+
 import httpx2
 import numpy as np
 import pytest
 
+from browser import chromium
 from commands import verax
-from serving import serving
+from serving import serving, serving_here
 from verax import image as images
 from verax.server.keys import ClientKeys
+
+HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="session")
@@ -28,9 +33,33 @@ def prior(scene):
     return images.encode(scene, format="png")
 
 
-@pytest.fixture(scope="module")
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Tests that share a server run in one process, so that it is started once."""
+    for item in items:
+        if item.path.parent == HERE:
+            shared = [name for name in ("browser", "server") if name in item.fixturenames]
+            item.add_marker(pytest.mark.xdist_group((shared or [item.path.stem])[0]))
+
+
+@pytest.fixture(scope="session")
 def server(tmp_path_factory):
+    """A server for whoever needs no other: its address. What others left in it is still there."""
     with serving(tmp_path_factory.mktemp("home")) as (address, _):
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """One for a file: its driver keeps an event loop running, which no other file should meet."""
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def page_server(tmp_path_factory):
+    """A server for the journeys alone, which count what it holds, and leave nothing in it."""
+    with serving(tmp_path_factory.mktemp("page")) as (address, _):
         yield address
 
 
@@ -48,7 +77,7 @@ def guarded(tmp_path_factory):
     clients = ClientKeys(home / "serve" / "clients.sqlite")
     keys = {name: {"authorization": f"Bearer {clients.add(name)}"} for name in ("ada", "bob")}
     clients.close()
-    with serving(home) as (address, _):
+    with serving_here(home) as address:
         yield address, keys
 
 

@@ -8,7 +8,7 @@ import zlib
 import httpx2
 import pytest
 
-from serving import serving
+from serving import serving_here
 
 
 @pytest.fixture(autouse=True)
@@ -238,7 +238,7 @@ def test_a_zip_for_a_picture_is_refused(http):
 
 def test_with_keys_configured_only_a_right_key_is_let_in(tmp_path, photo, verax_home):
     key = verax_home(tmp_path, "serve-key", "add", "alice")
-    with serving(tmp_path) as (address, _):
+    with serving_here(tmp_path) as address:
         files = {"image": ("p.png", photo)}
         statuses = [
             httpx2.post(

@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from service.plugin import running_service
-from serving import log_of, serving
+from serving import log_of, serving, serving_here
 from verax import image as images
 from verax.server.keys import ClientKeys
 
@@ -42,6 +42,11 @@ def service(running):
 def http(running):
     with httpx2.Client(base_url=running[1], timeout=60) as client:
         yield client
+
+
+def behind(service):
+    """The environment of a server in front of a paid service."""
+    return {"VERAX_BASE_URL": service.base_url, **KEY}
 
 
 def edit(http, photo, model=f"verax/{MODEL}", prefix="", **fields):
@@ -227,7 +232,7 @@ def test_keys_are_listed_with_their_budgets_and_what_they_spent(tmp_path, photo,
     (tmp_path / "service").mkdir()
     with (
         running_service(tmp_path / "service") as service,
-        serving(tmp_path, "--base-url", service.base_url, **KEY) as (address, _),
+        serving_here(tmp_path, environment=behind(service)) as address,
         httpx2.Client(base_url=address, headers={"authorization": f"Bearer {key}"}) as http,
     ):
         assert edit(http, photo, MODEL).status_code == 200
@@ -249,8 +254,8 @@ def test_two_servers_behind_one_balancer_keep_each_clients_budget(tmp_path, phot
         clients.close()
     with (
         running_service(tmp_path / "service") as service,
-        serving(tmp_path / "one", "--base-url", service.base_url, **KEY) as (one, _),
-        serving(tmp_path / "two", "--base-url", service.base_url, **KEY) as (two, _),
+        serving_here(tmp_path / "one", environment=behind(service)) as one,
+        serving_here(tmp_path / "two", environment=behind(service)) as two,
     ):
         address = {"ada": one, "bob": two}  # what a balancer that hashes the key would choose
         for name in names:

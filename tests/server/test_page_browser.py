@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from browser import chromium
 from serving import serving
 
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 400, "height": 800}
@@ -60,12 +59,6 @@ AUDIT = """() => {
   if (document.documentElement.scrollWidth > innerWidth) bad.push("scrolls sideways");
   return bad;
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as found:
-        yield found
 
 
 @contextlib.contextmanager
@@ -156,8 +149,8 @@ def no_serious_fault(page):
         assert [v for v in told if v[1] in ("serious", "critical")] == []
 
 
-def test_a_photo_and_a_prior_become_a_restoration(browser, server, files):
-    with opened(browser, server, viewport=DESKTOP) as page:
+def test_a_photo_and_a_prior_become_a_restoration(browser, page_server, files):
+    with opened(browser, page_server, viewport=DESKTOP) as page:
         no_serious_fault(page)
         start(page, files)
         page.wait_for_selector("#result:not([hidden])")
@@ -213,11 +206,11 @@ def swipe(page, selector):
     hand.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
 
-def test_many_photos_on_a_phone(browser, server, files, photo):
+def test_many_photos_on_a_phone(browser, page_server, files, photo):
     for name in ("one.png", "two.png"):
         (files / name).write_bytes(photo)
     options = {"viewport": PHONE, "color_scheme": "dark", "has_touch": True, "is_mobile": True}
-    with opened(browser, server, **options) as page:
+    with opened(browser, page_server, **options) as page:
         no_serious_fault(page)
         assert page.locator("#photo-camera").is_visible()
         assert page.locator("#camera-file").get_attribute("capture") == "environment"
@@ -255,8 +248,8 @@ def test_many_photos_on_a_phone(browser, server, files, photo):
         clear(page)
 
 
-def test_who_has_no_photo_tries_the_example(browser, server):
-    with opened(browser, server, viewport=DESKTOP, color_scheme="dark") as page:
+def test_who_has_no_photo_tries_the_example(browser, page_server):
+    with opened(browser, page_server, viewport=DESKTOP, color_scheme="dark") as page:
         page.click("#example")
         page.wait_for_selector("#result:not([hidden])")
         done(page)
@@ -270,8 +263,8 @@ def test_who_has_no_photo_tries_the_example(browser, server):
         clear(page)
 
 
-def test_everything_can_be_reached_with_the_keyboard(browser, server, files):
-    with opened(browser, server, viewport=DESKTOP) as page:
+def test_everything_can_be_reached_with_the_keyboard(browser, page_server, files):
+    with opened(browser, page_server, viewport=DESKTOP) as page:
         choose(page, files, prior=None)
         reached = []
         for _ in range(24):

@@ -6,15 +6,8 @@ import numpy as np
 import pytest
 from test_page_browser import DESKTOP, PHONE, choose, clear, done, no_serious_fault, opened
 
-from browser import chromium
 from serving import serving
 from verax import image as images
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture
@@ -74,11 +67,11 @@ def test_a_server_that_is_stopped_and_started_again_loses_nothing(browser, files
     context.close()
 
 
-def test_a_reload_keeps_what_was_chosen_and_what_was_not_sent_yet(browser, server, files):
+def test_a_reload_keeps_what_was_chosen_and_what_was_not_sent_yet(browser, page_server, files):
     context = browser.new_context(viewport=DESKTOP)
     page = context.new_page()
     page.set_default_timeout(120_000)
-    page.goto(server)
+    page.goto(page_server)
     page.wait_for_selector("body[data-ready]")
     choose(page, files, photo="street.png")
     page.reload()
@@ -96,8 +89,8 @@ def test_a_reload_keeps_what_was_chosen_and_what_was_not_sent_yet(browser, serve
     context.close()
 
 
-def test_a_result_has_an_address_and_back_and_escape_close_it(browser, server, files):
-    with opened(browser, server, viewport=DESKTOP) as page:
+def test_a_result_has_an_address_and_back_and_escape_close_it(browser, page_server, files):
+    with opened(browser, page_server, viewport=DESKTOP) as page:
         begin(page, files)
         shown(page)
         done(page)
@@ -123,12 +116,12 @@ def test_a_result_has_an_address_and_back_and_escape_close_it(browser, server, f
         clear(page)
 
 
-def test_two_tabs_agree_and_deleting_can_be_undone(browser, server, files):
+def test_two_tabs_agree_and_deleting_can_be_undone(browser, page_server, files):
     context = browser.new_context(viewport=DESKTOP)
     one, two = context.new_page(), context.new_page()
     for page in (one, two):
         page.set_default_timeout(120_000)
-        page.goto(server)
+        page.goto(page_server)
         page.wait_for_selector("body[data-ready]")
     begin(one, files)
     shown(one)
@@ -144,8 +137,8 @@ def test_two_tabs_agree_and_deleting_can_be_undone(browser, server, files):
     context.close()
 
 
-def test_a_picture_dropped_on_a_photos_line_is_its_prior(browser, server, files, photo, prior):
-    with opened(browser, server, viewport=DESKTOP) as page:
+def test_a_picture_dropped_on_a_photos_line_is_its_prior(browser, page_server, files, photo, prior):
+    with opened(browser, page_server, viewport=DESKTOP) as page:
         for name in ("one.png", "two.png"):
             drop(page, "#photo-box", (name, "image/png", photo))
         page.locator("#chosen li").nth(1).wait_for()
@@ -165,9 +158,11 @@ def test_a_picture_dropped_on_a_photos_line_is_its_prior(browser, server, files,
         clear(page)
 
 
-def test_what_is_no_picture_is_said_at_once_and_the_rest_is_taken(browser, server, photo, scene):
+def test_what_is_no_picture_is_said_at_once_and_the_rest_is_taken(
+    browser, page_server, photo, scene
+):
     dark = np.asarray(scene * 0.3, np.float32)
-    with opened(browser, server, viewport=DESKTOP) as page:
+    with opened(browser, page_server, viewport=DESKTOP) as page:
         drop(
             page,
             "#photo-box",
@@ -197,8 +192,8 @@ def test_what_is_no_picture_is_said_at_once_and_the_rest_is_taken(browser, serve
 SIZES = [(1440, 900), (1280, 720), (820, 1180), (390, 844)]
 
 
-def test_picture_dial_and_download_stand_on_one_screen(browser, server, files):
-    with opened(browser, server, viewport=DESKTOP) as page:
+def test_picture_dial_and_download_stand_on_one_screen(browser, page_server, files):
+    with opened(browser, page_server, viewport=DESKTOP) as page:
         begin(page, files)
         shown(page)
         done(page)
@@ -238,8 +233,8 @@ def overlapping(page, selector):
     return [(a[0], b[0]) for a, b in pairs if not apart(a[1], b[1])]
 
 
-def test_a_hole_is_painted_and_filled_on_a_telephone(browser, server, files):
-    with opened(browser, server, viewport=PHONE, has_touch=True, is_mobile=True) as page:
+def test_a_hole_is_painted_and_filled_on_a_telephone(browser, page_server, files):
+    with opened(browser, page_server, viewport=PHONE, has_touch=True, is_mobile=True) as page:
         begin(page, files)
         shown(page)
         done(page)
@@ -267,14 +262,14 @@ def test_a_hole_is_painted_and_filled_on_a_telephone(browser, server, files):
         clear(page)
 
 
-def test_every_face_stands_beside_the_photos_own(browser, server, tmp_path):
+def test_every_face_stands_beside_the_photos_own(browser, page_server, tmp_path):
     from skimage import data
 
     face = images.from_uint8(np.ascontiguousarray(data.astronaut()[:256, 96:352]))
     for name, picture in (("her.png", face * 0.4), ("chat.png", face)):
         picture = np.asarray(picture, np.float32)
         (tmp_path / name).write_bytes(images.encode(picture, format="png"))
-    with opened(browser, server, viewport=DESKTOP) as page:
+    with opened(browser, page_server, viewport=DESKTOP) as page:
         choose(page, tmp_path, photo="her.png")
         page.click("#go")
         shown(page)
@@ -301,10 +296,10 @@ def test_the_page_lies_under_a_path_of_its_own(browser, files, tmp_path):
             shown(page)
 
 
-def test_the_words_for_a_chat_are_those_that_a_model_is_asked_with(browser, server):
+def test_the_words_for_a_chat_are_those_that_a_model_is_asked_with(browser, page_server):
     from verax import catalog
 
-    with opened(browser, server, viewport=PHONE) as page:
+    with opened(browser, page_server, viewport=PHONE) as page:
         assert page.locator("#words").input_value() == catalog.prompt("restore").text
         page.select_option("#words-task", "colorize")
         assert page.locator("#words").input_value() == catalog.prompt("colorize").text

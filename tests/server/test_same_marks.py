@@ -1,15 +1,13 @@
 """A restoration is the same file whoever made it: the API, the command line, the page."""
 
 import base64
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import httpx2
 import pytest
 
+from commands import verax
 from provenance import certificates
 from serving import serving
 from verax import image as images
@@ -45,10 +43,8 @@ def by_page(client, photo, prior):
 def by_command(folder, photo, prior, environment):
     for name, data in (("a.png", photo), ("b.png", prior)):
         (folder / name).write_bytes(data)
-    command = [sys.executable, "-m", "verax", "restore", "a.png", "--prior", "b.png", "-o", "r.png"]
-    done = subprocess.run(
-        command, cwd=folder, env={**os.environ, **environment}, capture_output=True, timeout=60
-    )
+    words = ("restore", "a.png", "--prior", "b.png", "-o", "r.png")
+    done = verax(*words, cwd=folder, **environment)
     assert done.returncode == 0, done.stderr
     return (folder / "r.png").read_bytes()
 

@@ -28,6 +28,11 @@ def book(tmp_path):
     clients.close()
 
 
+def behind(service):
+    """The environment of a server in front of a paid service."""
+    return {"VERAX_BASE_URL": service.base_url, "VERAX_API_KEY": UPSTREAM}
+
+
 def edit(address, photo, headers, *, timeout=60, **fields):
     return httpx2.post(
         f"{address}/v1/images/edits",
@@ -55,7 +60,7 @@ def test_a_network_is_not_served_when_the_last_key_is_removed(tmp_path, book):
 
 def test_a_key_that_is_removed_ends_at_once(tmp_path, book):
     ada, _bob = book("ada"), book("bob")
-    with serving(tmp_path / "home") as (address, _):
+    with serving_here(tmp_path / "home") as address:
         statuses = [httpx2.get(f"{address}/v1/models", headers=ada).status_code]
         book.remove("ada")
         statuses.append(httpx2.get(f"{address}/v1/models", headers=ada).status_code)
@@ -82,10 +87,7 @@ def test_a_budget_binds_its_client_on_every_door_and_nobody_else(tmp_path, book,
     model = f"verax/{MODEL}"
     with (
         running_service(tmp_path) as service,
-        serving(tmp_path / "home", "--base-url", service.base_url, VERAX_API_KEY=UPSTREAM) as (
-            address,
-            _,
-        ),
+        serving_here(tmp_path / "home", environment=behind(service)) as address,
     ):
         refused = edit(address, photo, poor, model=model)
         page = httpx2.post(
