@@ -164,13 +164,12 @@ def run_line(service: ServiceState, line: JsonObject) -> JsonObject:
     rules.check_fields("edit-json" if kind == "edit" else "generate", fields)
     files = calls.referenced_pictures(service.files, fields) if kind == "edit" else []
     calls.check(kind, fields, files, service.today)
-    painted = calls.paint(kind, fields, files, None)
+    painted = calls.paint(kind, fields, files)
     bill = calls.charge(fields, files, painted)
     service.ledger.bill(
         **calls.entry(kind, fields, files), usd=bill["usd"] / 2, usage=bill["usage"], step="batch"
     )
-    form = fields.get("output_format") or "png"
-    data = [base64.b64encode(calls.encode(picture, form)).decode() for picture in painted]
+    data = [base64.b64encode(picture.data).decode() for picture in painted]
     body = {"created": int(time.time()), "data": [{"b64_json": text} for text in data]}
     body |= calls.describe(fields, painted[0].size) | {"usage": bill["usage"]}
     body = rules.check_answer("answer", body)

@@ -10,6 +10,8 @@ import io
 import json
 import re
 import time
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -141,12 +143,32 @@ def requested_size(fields: JsonObject, files: NamedFiles) -> tuple[int, int]:
     return (1024, 1024) if width == height else (1536, 1024) if width > height else (1024, 1536)
 
 
-def paint(kind: str, fields: JsonObject, files: NamedFiles, size: str | None) -> list[Image.Image]:
+@dataclass(frozen=True, slots=True)
+class Painting:
+    """A picture of an answer: (width, height), and its file."""
+
+    size: tuple[int, int]
+    data: bytes
+
+
+def paint(
+    kind: str, fields: JsonObject, files: NamedFiles, *, size: str = "", form: str = ""
+) -> list[Painting]:
+    """The pictures that a request asks for, or of another size or form."""
     width, height = requested_size({"size": size} if size else fields, files)
-    count = fields.get("n") or 1
-    if kind == "edit":
-        return [redraw(files[0][1], width, height, index) for index in range(count)]
-    return [invent(fields["prompt"], width, height, index) for index in range(count)]
+    source = files[0][1] if kind == "edit" else fields["prompt"]
+    form = form or fields.get("output_format") or "png"
+    return [painting(source, width, height, index, form) for index in range(fields.get("n") or 1)]
+
+
+@lru_cache(maxsize=16)  # to paint takes longer than all else in an answer
+def painting(source: bytes | str, width: int, height: int, index: int, form: str) -> Painting:
+    """A photo drawn again, or a picture made from a prompt, as a file."""
+    if isinstance(source, bytes):
+        image = redraw(source, width, height, index)
+    else:
+        image = invent(source, width, height, index)
+    return Painting((width, height), encode(image, form))
 
 
 def used_quality(fields: JsonObject) -> str:
@@ -154,7 +176,7 @@ def used_quality(fields: JsonObject) -> str:
     return "high" if quality == "auto" else quality
 
 
-def charge(fields: JsonObject, files: NamedFiles, painted: list[Image.Image]) -> JsonObject:
+def charge(fields: JsonObject, files: NamedFiles, painted: list[Painting]) -> JsonObject:
     inputs = [rules.size_of(data) for name, data in files if name in ("image", "markup")]
     outputs = [(used_quality(fields), *requested_size(fields, files)) for _ in painted]
     previews = (fields.get("partial_images") or 0) if fields.get("stream") else 0

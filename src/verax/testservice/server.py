@@ -8,10 +8,8 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from PIL.Image import Image
-
 from verax.testservice import batches, calls, rules, state
-from verax.testservice.calls import JsonObject, NamedFiles
+from verax.testservice.calls import JsonObject, NamedFiles, Painting
 from verax.testservice.rules import Refusal
 from verax.testservice.state import ServiceState
 
@@ -148,7 +146,8 @@ class Conversation(BaseHTTPRequestHandler):
     def paint_and_send(
         self, kind: str, fields: JsonObject, files: NamedFiles, step: str, detail: str
     ) -> None:
-        painted = calls.paint(kind, fields, files, size=detail if step == "size" else None)
+        other = {"size": {"size": detail}, "jpeg": {"form": "jpeg"}}.get(step, {})
+        painted = calls.paint(kind, fields, files, **other)
         bill = calls.charge(fields, files, painted)
         self.service.ledger.bill(
             **calls.entry(kind, fields, files), usd=bill["usd"], usage=bill["usage"], step=step
@@ -162,8 +161,7 @@ class Conversation(BaseHTTPRequestHandler):
             time.sleep(float(detail or 0))
             return self.drop()
         wait = self.service.delay_s + (float(detail) if step == "slow" else 0.0)
-        form = "jpeg" if step == "jpeg" else fields.get("output_format") or "png"
-        data = [self.service.finish(calls.encode(picture, form)) for picture in painted]
+        data = [self.service.finish(picture.data) for picture in painted]
         if step == "truncated":
             data = [picture[: len(picture) // 2] for picture in data]
         answer = self.answer_of(fields, painted, data)
@@ -175,7 +173,9 @@ class Conversation(BaseHTTPRequestHandler):
         raw = json.dumps(rules.check_answer("answer", answer)).encode()
         self.send_bytes(200, raw, "application/json", half=step == "half")
 
-    def answer_of(self, fields: JsonObject, painted: list[Image], data: list[bytes]) -> JsonObject:
+    def answer_of(
+        self, fields: JsonObject, painted: list[Painting], data: list[bytes]
+    ) -> JsonObject:
         answer = {"created": int(time.time()), **calls.describe(fields, painted[0].size)}
         return answer | {"data": [{"b64_json": state.encode_base64(picture)} for picture in data]}
 
@@ -205,10 +205,9 @@ class Conversation(BaseHTTPRequestHandler):
     # faults
 
     def send_fault(
-        self, fields: JsonObject, painted: list[Image], usage: JsonObject, step: str, detail: str
+        self, fields: JsonObject, painted: list[Painting], usage: JsonObject, step: str, detail: str
     ) -> None:
-        form = fields.get("output_format") or "png"
-        data = [calls.encode(picture, form) for picture in painted]
+        data = [picture.data for picture in painted]
         answer = self.answer_of(fields, painted, data) | {"usage": usage}
         links = [self.link(picture, detail) for picture in data]
         reply = state.faulty_reply(step, detail, answer, links)
