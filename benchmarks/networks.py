@@ -1,10 +1,11 @@
 """PSNR of restorers on the paired test photos, dataset by dataset.
 
-    python benchmarks/networks.py [--restorers none,network,dcp,...] [--weights DIR]
+    python benchmarks/networks.py [--restorers none,network,forced,dcp,...] [--weights DIR]
 
 Reads the folder named by VERAX_PICTURES (manifest.csv). PSNR in RGB on the photo's grid, no
-border cropped; "matched" scales the result to the reference's mean brightness first. The last
-line is JSON.
+border cropped; "matched" scales the result to the reference's mean brightness first. "forced" is
+the network with the data set's fault believed, as --task does: the network without the decision.
+"worst" is the least gain over the photo as it is. The last line is JSON.
 """
 
 import argparse
@@ -21,12 +22,19 @@ from verax import image as images
 from verax import restorers, weights
 from verax.errors import ImageReadError
 from verax.image import Image
+from verax.restorers.faults import diagnose
 
-DATASETS = (
-    "SOTS_indoor", "NHHAZE_like_real", "REVIDE_real", "Rain100H", "DIDMDN", "LOL_eval15",
-    "CBSD68_s25", "PolyU_real", "DDN", "CDD11_OneRestore", "CSD_fig", "UFO120_sample",
-    "EUVP_FUnIE", "GoPro_DeblurGANtf", "RainDrop_sample",
-)  # fmt: skip
+# the data sets, and the task that mends each
+DATASETS = {
+    "SOTS_indoor": "dehaze", "NHHAZE_like_real": "dehaze", "REVIDE_real": "dehaze",
+    "RESIDE_OTS_sample": "dehaze", "Rain100H": "derain", "DIDMDN": "derain",
+    "LOL_eval15": "lowlight", "MEF_exposures": "lowlight", "CBSD68_s25": "denoise",
+    "PolyU_real": "denoise", "DDN": "derain", "CDD11_OneRestore": "restore",
+    "CSD_fig": "restore", "LIVE1": "jpeg", "UFO120_sample": "underwater",
+    "EUVP_FUnIE": "underwater", "GoPro_DeblurGANtf": "motion_deblur",
+    "RainDrop_sample": "restore",
+}  # fmt: skip
+FORCED = "forced"
 CLEAN = "Kodak24"
 MARGIN = 20  # px: a reference that is larger than that is of another scale
 
@@ -72,6 +80,14 @@ def matched(picture: Image, reference: Image) -> Image:
     return np.clip(picture * np.float32(gain), 0, 1)
 
 
+def restored(photo: Image, name: str, dataset: str) -> Image:
+    """The photo by the restorer called `name`."""
+    if name != FORCED:
+        return restorers.restore(photo, name)
+    task = DATASETS.get(dataset.removesuffix(" (train)"), "restore")
+    return restorers.restore(photo, restorers.EMBEDDED, faults=diagnose(photo).believing(task))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--restorers", default="none,network")
@@ -80,18 +96,22 @@ def main() -> None:
     parser.add_argument("--train", action="store_true", help="the training rows instead")
     words = parser.parse_args()
     names = words.restorers.split(",")
-    functions = {name: restorers.RESTORERS[name] for name in names}
     weights.FOLDER = words.weights or weights.FOLDER
     folder = Path(os.environ["VERAX_PICTURES"])
     split = "train" if words.train else "test"
     table: dict[str, dict[str, list[float]]] = {}
     for dataset, photo, target in pairs(folder, split, words.datasets.split(",")):
-        for name, function in functions.items():
-            result = function(photo)
-            row = table.setdefault(dataset, {})
+        row = table.setdefault(dataset, {})
+        for name in names:
+            result = restored(photo, name, dataset)
             row.setdefault(name, []).append(psnr(result, target))
             if dataset.startswith("LOL"):
                 row.setdefault(f"{name} matched", []).append(psnr(matched(result, target), target))
+    for row in table.values():
+        for name in names:
+            if name != "none" and "none" in names:
+                gains = np.subtract(row[name], row["none"])
+                row[f"{name} worst"] = [float(gains.min())]
     means = {d: {n: round(float(np.mean(v)), 2) for n, v in r.items()} for d, r in table.items()}
     for dataset, row in means.items():
         count = len(next(iter(table[dataset].values())))

@@ -45,7 +45,7 @@ def files(checkpoints, tmp_path_factory):
 def test_the_file_answers_like_torch_on_sizes_it_was_not_traced_with(kind, checkpoints, files):
     recipe, content = load_checkpoint(checkpoints[kind])
     net = build(recipe)
-    net.load_state_dict({k: v.half().float() for k, v in content["average"].items()})
+    net.load_state_dict(content["average"])
     planes, rule = {"tone": 3, "detail": 12}[kind], recipe.shape.multiple
     inputs = np.random.default_rng(0).random((1, planes, 7 * rule, 11 * rule), np.float32)
     got = export.run((files / f"{kind}.onnx").read_bytes(), inputs)
@@ -64,13 +64,36 @@ def test_the_file_says_what_it_is(files):
     assert json.loads(facts["verax.recipe"])["steps"] == 2
 
 
-def test_half_precision_weights_halve_the_file(files, checkpoints):
+def test_narrow_weights_make_a_small_file(files, checkpoints):
     _, content = load_checkpoint(checkpoints["detail"])
     values = sum(v.numel() for v in content["average"].values())
     facts = {p.key: p.value for p in onnx.load(files / "detail.onnx").metadata_props}
 
-    assert facts["verax.precision"] == "float16 weights"
+    assert facts["verax.precision"] in ("8-bit weights", "float16 weights")
     assert (files / "detail.onnx").stat().st_size < 2 * values + 60_000
+
+
+@pytest.mark.parametrize(
+    ("precision", "bytes_each"), [("8-bit weights", 1), ("float16 weights", 2)]
+)
+def test_a_narrowed_model_answers_nearly_as_before(precision, bytes_each):
+    kernel = np.random.default_rng(0).normal(0, 0.1, (32, 16, 3, 3)).astype(np.float32)
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Conv", ["input", "kernel"], ["output"], pads=[1, 1, 1, 1])],
+        "one",
+        [onnx.helper.make_tensor_value_info("input", 1, [1, 16, "h", "w"])],
+        [onnx.helper.make_tensor_value_info("output", 1, [1, 32, "h", "w"])],
+        [numpy_helper.from_array(kernel, "kernel")],
+    )
+    model = onnx.helper.make_model(
+        graph, ir_version=9, opset_imports=[onnx.helper.make_opsetid("", export.OPSET)]
+    )
+    small = export.narrowed(model, precision)
+    inputs = np.random.default_rng(1).random((1, 16, 9, 11), np.float32)
+    before, after = (export.run(m.SerializeToString(), inputs)[0] for m in (model, small))
+
+    assert np.abs(before - after).max() < 0.02 * np.abs(before).max()
+    assert len(small.SerializeToString()) < bytes_each * kernel.size + 1000
 
 
 def test_weights_that_do_not_fit_float16_stay_as_they_are(checkpoints, tmp_path):
@@ -89,11 +112,13 @@ def test_a_run_may_start_from_an_exported_file(files, tmp_path):
     recipe = toy.recipe("photos", start=str(files / "detail.onnx"))
     state = start(recipe, tmp_path, torch.device("cpu"))
     stored = onnx.load(files / "detail.onnx").graph.initializer
-    narrow = {t.name: numpy_helper.to_array(t) for t in stored}
+    narrow = {t.name: numpy_helper.to_array(t).astype(np.float32) for t in stored}
 
     for name, value in state.average.items():
         kept = narrow.get(f"{name}.half", narrow.get(name))
-        assert np.array_equal(value.numpy(), kept.astype(np.float32))
+        if f"{name}.levels" in narrow:
+            kept = narrow[f"{name}.levels"] * narrow[f"{name}.step"]
+        assert np.array_equal(value.numpy(), kept)
     with pytest.raises(SettingsError, match="want the weights of this recipe's network, not"):
         start(toy.recipe("photos", start=str(files / "tone.onnx")), tmp_path, torch.device("cpu"))
 

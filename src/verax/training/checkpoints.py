@@ -16,6 +16,7 @@ from verax.training.library import Library
 from verax.training.recipes import TrainingRecipe, from_dict
 
 NAME = "checkpoint.pt"
+FORMS = (".levels", ".half", "")  # endings of a weight's name in a file of `verax export`
 
 
 @dataclass(slots=True)
@@ -91,10 +92,13 @@ def _averaged(path: Path, net: nn.Module) -> dict[str, Tensor]:
         raise SettingsError(f"{path}: want a network of `verax export`: {exc}") from exc
     average = {}
     for name, value in net.state_dict().items():
-        tensor = stored.get(f"{name}.half", stored.get(name))
+        tensor = next((stored[n] for n in (f"{name}{form}" for form in FORMS) if n in stored), None)
         if tensor is None or tuple(tensor.dims) != tuple(value.shape):
             raise SettingsError(f"{path}: want the weights of this recipe's network, not {name}")
-        average[name] = torch.from_numpy(numpy_helper.to_array(tensor).astype(np.float32))
+        wide = numpy_helper.to_array(tensor).astype(np.float32)
+        if f"{name}.step" in stored:
+            wide = wide * numpy_helper.to_array(stored[f"{name}.step"])
+        average[name] = torch.from_numpy(wide)
     return average
 
 
