@@ -41,8 +41,9 @@ from verax import image as images
 from verax.making import Order
 from verax.priors import generated
 from verax.providers.desk import open_desk
-from verax.server import workers
-from verax.server.keys import ClientKeys
+from verax.server.api.service import restore
+from verax.server.door import ClientKeys
+from verax.server.queue import worker_process
 from verax.settings import load as load_settings
 
 SIZE = (1224, 816)
@@ -256,7 +257,7 @@ def overhead(photo: bytes, runs: int) -> dict:
     with tempfile.TemporaryDirectory() as folder, running_service(Path(folder)) as service:
         home, key = Path(folder) / "home", {"VERAX_API_KEY": "sk-test"}
         with serving(home, "--base-url", service.base_url, **key) as (address, _):
-            worker = workers.worker_process()
+            worker = worker_process()
             bare = Bare(Path(folder), photo, service.base_url, worker)
             took: dict[str, list[float]] = {}
             for index in range(runs + 1):  # the first one wakes everything up
@@ -306,7 +307,7 @@ class Bare:
 
     def restored(self, prior: Path | None = None) -> None:
         order = Order(photo=self.path, prior=prior, output=self.folder / "out.jpg")
-        self.worker.submit(workers.restore, order).result()
+        self.worker.submit(restore, order).result()
 
     def paid(self, index: int) -> None:
         wishes = generated.Wishes(model=MODEL, prompt=f"bare {index}")

@@ -10,7 +10,7 @@ from browser import chromium
 from commands import verax
 from serving import serving, serving_here
 from verax import image as images
-from verax.server.keys import ClientKeys
+from verax.server.door import ClientKeys
 
 HERE = Path(__file__).parent
 

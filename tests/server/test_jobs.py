@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from verax.server.problems import Problem
-from verax.server.queue import WorkQueue
-from verax.server.workers import limited, worker_process
+from verax.server.queue import WorkQueue, limited, worker_process
+from verax.server.responses import Problem
 
 
 def one_worker(waiting=64):

@@ -16,10 +16,17 @@ from verax.priors import generated
 from verax.providers.budget import load_tariff
 from verax.providers.images_api import connect
 from verax.report.sheet import TRUST_COLOURS
-from verax.server.keys import Account
-from verax.server.page.entries import in_turn
-from verax.server.page.history import STOPS, History, attachment, forget, plain_name, record
-from verax.server.problems import Problem
+from verax.server.door import Account
+from verax.server.page.history import (
+    STOPS,
+    History,
+    attachment,
+    forget,
+    in_turn,
+    plain_name,
+    record,
+)
+from verax.server.responses import Problem
 from verax.settings import load
 
 NASTY = '../../..\\a"; filename="evil.html"\r\nX-Evil: 1\r\n\r\n<b>é.png'

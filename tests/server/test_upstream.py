@@ -13,10 +13,8 @@ from verax import image as images
 from verax.server.api.intake import Upload
 from verax.server.api.service import ImagesService
 from verax.server.api.upstream import open_upstream
-from verax.server.door import ServerLimits
-from verax.server.keys import ANYBODY
-from verax.server.queue import WorkQueue
-from verax.server.workers import worker_thread
+from verax.server.door import ANYBODY, ServerLimits
+from verax.server.queue import WorkQueue, worker_thread
 from verax.settings import load
 
 MODEL = "gpt-image-2.6-sunburst"

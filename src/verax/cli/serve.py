@@ -13,7 +13,7 @@ import typer
 from verax.errors import InputError, SettingsError, missing_extra
 
 if TYPE_CHECKING:
-    from verax.server.keys import ClientKeys
+    from verax.server.door import ClientKeys
     from verax.settings import Settings
     from verax.store import Presence
 
@@ -87,7 +87,7 @@ def server_settings(gateway: str | None, base_url: str | None, *, local_only: bo
 
 def has_clients(settings: "Settings") -> bool:
     """Whether a client has a key."""
-    from verax.server.keys import ClientKeys
+    from verax.server.door import ClientKeys
 
     with closing(ClientKeys(settings.home / "serve" / "clients.sqlite")) as clients:
         return bool(clients.names())
@@ -168,7 +168,7 @@ def keys() -> None:
 
 
 def _clients() -> "ClientKeys":
-    from verax.server.keys import ClientKeys
+    from verax.server.door import ClientKeys
     from verax.settings import load
 
     return ClientKeys(load().home / "serve" / "clients.sqlite")

@@ -11,24 +11,21 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from verax.errors import VeraxError
-from verax.server import workers
+from verax.server.api import description
 from verax.server.api import routes as api
-from verax.server.api.idempotency import AnswerCache
-from verax.server.api.openapi import description
-from verax.server.api.routes import Context, context_of
+from verax.server.api.routes import AnswerCache, Context, context_of
 from verax.server.api.service import ImagesService
 from verax.server.api.upstream import open_upstream
-from verax.server.door import LOOPBACK, Door, OtherSites, ServerLimits, UnderPath
-from verax.server.keys import ClientKeys
+from verax.server.door import LOOPBACK, ClientKeys, Door, OtherSites, ServerLimits
 from verax.server.metrics import Metrics, RequestLog
 from verax.server.page.routes import routes as page_routes
-from verax.server.problems import Problem, from_error, json_response, response, unknown
-from verax.server.queue import WorkQueue
+from verax.server.queue import WorkQueue, worker_process, worker_thread
+from verax.server.responses import Problem, from_error, json_response, response, unknown
 from verax.settings import Settings
 
 ASIDE = 4  # pictures fetched by address and archives packed at the same time
@@ -113,10 +110,10 @@ def open_context(options: ServerOptions) -> Context:
     calls = options.settings.concurrency
     service = ImagesService(
         options.limits,
-        WorkQueue(workers.worker_process, 1, options.waiting + options.waiting_upstream, 0.05),
-        WorkQueue(workers.worker_thread, ASIDE, options.waiting),
-        WorkQueue(workers.worker_process, options.workers, options.waiting, stoppable=True),
-        WorkQueue(workers.worker_thread, calls, options.waiting_upstream, 30.0),
+        WorkQueue(worker_process, 1, options.waiting + options.waiting_upstream, 0.05),
+        WorkQueue(worker_thread, ASIDE, options.waiting),
+        WorkQueue(worker_process, options.workers, options.waiting, stoppable=True),
+        WorkQueue(worker_thread, calls, options.waiting_upstream, 30.0),
         lambda: open_upstream(options.settings),
     )
     return Context(
@@ -137,6 +134,22 @@ async def close(context: Context, entries: "list[asyncio.Task[None]]") -> None:
     await context.service.close()
     context.replies.close()
     context.clients.close()
+
+
+class UnderPath:
+    """Serves the application under a path such as "/verax", whether or not a proxy strips it."""
+
+    def __init__(self, app: ASGIApp, path: str) -> None:
+        self.app, self.path = app, path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and self.path:
+            if scope["path"] == self.path:
+                await RedirectResponse(f"{self.path}/")(scope, receive, send)
+                return
+            if scope["path"].startswith(f"{self.path}/"):
+                scope = {**scope, "path": scope["path"].removeprefix(self.path)}
+        await self.app(scope, receive, send)
 
 
 async def health(request: Request) -> Response:

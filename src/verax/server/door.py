@@ -1,18 +1,26 @@
 """The door: who may speak to the server, how much may be sent, how slowly, and from which sites.
 
-Plain ASGI, so that nothing is read before it is counted.
+Limits, hosts and origins are plain ASGI, so that nothing is read before it is counted. Keys of
+clients are made here, shown once, and stored as hashes: they are 256 random bits, so a plain
+SHA-256 is enough.
 """
 
 import asyncio
+import hashlib
+import secrets
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from verax.server.problems import Problem, response
+from verax.errors import InputError
+from verax.server.responses import Problem, response
+from verax.store import open_database
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 CLOSE = {"connection": "close"}  # nothing more is read from this connection
@@ -178,22 +186,6 @@ PREFLIGHT = {
 }
 
 
-class UnderPath:
-    """Serves the application under a path such as "/verax", whether or not a proxy strips it."""
-
-    def __init__(self, app: ASGIApp, path: str) -> None:
-        self.app, self.path = app, path
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and self.path:
-            if scope["path"] == self.path:
-                await RedirectResponse(f"{self.path}/")(scope, receive, send)
-                return
-            if scope["path"].startswith(f"{self.path}/"):
-                scope = {**scope, "path": scope["path"].removeprefix(self.path)}
-        await self.app(scope, receive, send)
-
-
 class OtherSites:
     """Lets pages of named origins ask (CORS); "*" is any origin. Nobody, where none is named."""
 
@@ -223,3 +215,70 @@ class OtherSites:
             await send(message)
 
         await self.app(scope, receive, marked)
+
+
+PREFIX = "verax-"
+MIGRATIONS = (
+    """
+    CREATE TABLE clients (
+        name TEXT PRIMARY KEY, sha256 TEXT NOT NULL UNIQUE, budget_usd REAL, created REAL NOT NULL)
+    """,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A client. `budget_usd` is the most that all its paid calls may cost; None: no limit."""
+
+    name: str
+    budget_usd: float | None = None
+
+
+ANYBODY = Account("local")
+
+
+class ClientKeys:
+    """The clients of one server."""
+
+    def __init__(self, path: Path) -> None:
+        self.connection = open_database(path, MIGRATIONS)
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def add(self, name: str, *, budget_usd: float | None = None) -> str:
+        """A new client's key; it cannot be shown again."""
+        if not name.replace("-", "").replace("_", "").isalnum() or len(name) > 64:
+            raise InputError(f"client name {name!r}: want letters, digits, - and _, at most 64")
+        if name == ANYBODY.name:
+            raise InputError(f"client name {name!r} is kept for clients without a key")
+        if budget_usd is not None and not budget_usd >= 0:
+            raise InputError(f"budget: want US dollars, 0 or more, got {budget_usd}")
+        key = PREFIX + secrets.token_urlsafe(32)
+        row = (name, digest(key), budget_usd, time.time())
+        if name in self.names():
+            raise InputError(f"client {name!r} has a key already; remove it first")
+        self.connection.execute("INSERT INTO clients VALUES (?, ?, ?, ?)", row)
+        return key
+
+    def remove(self, name: str) -> bool:
+        done = self.connection.execute("DELETE FROM clients WHERE name = ?", (name,))
+        return done.rowcount > 0
+
+    def names(self) -> list[str]:
+        return [r[0] for r in self.connection.execute("SELECT name FROM clients ORDER BY name")]
+
+    def all(self) -> list[Account]:
+        """Every client with its budget, by name."""
+        rows = self.connection.execute("SELECT name, budget_usd FROM clients ORDER BY name")
+        return [Account(name, budget) for name, budget in rows]
+
+    def client(self, key: str) -> Account | None:
+        """The client of a key; None for an unknown key."""
+        query = "SELECT name, budget_usd FROM clients WHERE sha256 = ?"
+        row = self.connection.execute(query, (digest(key),)).fetchone()
+        return None if row is None else Account(row[0], row[1])
+
+
+def digest(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()

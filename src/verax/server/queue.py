@@ -1,24 +1,30 @@
-"""A bounded queue in front of workers, fair between clients.
+"""A bounded queue, fair between clients, and the processes and threads that work it off.
 
 Each client has a queue of its own; a free worker takes the first job of the next client in turn, so
-that one client's hundred jobs do not delay another's single one. Nor can one client
-fill the queue: it may only hold a multiple of the places that are still free (Choudhury and Hahne,
-"Dynamic queue length thresholds", IEEE/ACM Transactions on Networking 6, 1998).
+that one client's hundred jobs do not delay another's single one. Nor can one client fill the queue:
+it may only hold a multiple of the places that are still free (Choudhury and Hahne, "Dynamic queue
+length thresholds", IEEE/ACM Transactions on Networking 6, 1998).
 """
 
 import asyncio
+import os
+import signal
+import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from multiprocessing import get_context, parent_process
 from multiprocessing.process import BaseProcess as Process
 from typing import Any, TypeVar, TypeVarTuple
 
-from verax.server.problems import Problem
+from verax.server.responses import Problem
 
 FREE_PLACES = 4  # a client may hold so many times the places that are free: at most 4 in 5
 RECENT = 0.2  # weight of the last job in what a job usually takes
+NICE = 3  # below the process that answers; far lower would starve on a busy machine
+LIMIT_S = 900  # no picture within the limits takes nearly as long
 T = TypeVar("T")
 Given = TypeVarTuple("Given")
 
@@ -209,3 +215,54 @@ def _stopping() -> Problem:
         kind="server_error",
         headers={"retry-after": "30"},
     )
+
+
+def worker_process() -> Executor:
+    """A fresh process for one job at a time; spawned, since the server has threads."""
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=quiet_process)
+
+
+def quiet_process() -> None:
+    """Set up a worker process: low priority, ignores Ctrl-C, ends with its server.
+
+    Workers share the cores between pictures, not within one.
+    """
+    threading.Thread(target=_end_with_the_server, daemon=True).start()
+    os.nice(NICE)
+    os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _end_with_the_server() -> None:
+    """End this process when its server is killed; it would wait forever otherwise."""
+    server = parent_process()
+    if server is not None:
+        server.join()
+        os._exit(1)
+
+
+def worker_thread() -> Executor:
+    """A thread for one call of a paid service at a time."""
+    return ThreadPoolExecutor(1, initializer=quiet_thread)
+
+
+def quiet_thread() -> None:
+    """Lower this thread's priority, so that the one that answers goes first; on Linux alone."""
+    if hasattr(os, "setpriority") and os.uname().sysname == "Linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+
+
+def limited(function: Callable[[*Given], T], seconds: int, *arguments: *Given) -> T:
+    """The function's result in a worker process, which is killed when it takes too long."""
+    signal.alarm(seconds)  # its default action ends the process, whatever it is busy with
+    try:
+        return function(*arguments)
+    finally:
+        signal.alarm(0)
+
+
+def one_thread() -> None:
+    """OpenCV does not read OMP_NUM_THREADS."""
+    import cv2
+
+    cv2.setNumThreads(1)

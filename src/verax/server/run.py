@@ -24,7 +24,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from verax.server.app import ServerOptions, create_app
 from verax.server.door import ServerLimits
 from verax.server.metrics import RequestLog
-from verax.server.problems import Problem
+from verax.server.responses import Problem
 
 SWITCH_S = 0.001  # how often threads switch; the usual 5 ms would add up before each answer
 

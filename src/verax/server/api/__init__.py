@@ -1,1 +1,298 @@
-"""The OpenAI-compatible API: routes, what is sent, what is asked, what is answered."""
+"""The OpenAI-compatible API: what it takes and gives, as pydantic models, and its description.
+
+The models are the checks, their messages, and the schemas of /openapi.json (OpenAPI 3.1). A form
+sends numbers and flags as text; JSON null means that a field is not given.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Annotated, Any, Literal, TypeGuard
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
+from pydantic.json_schema import models_json_schema
+from pydantic_core import ErrorDetails as FieldError
+from pydantic_core import PydanticCustomError
+
+import verax
+from verax.fusion.dial import DEFAULT as DEFAULT_FIDELITY
+from verax.server.responses import Problem
+
+MAX_PROMPT = 32_000
+FLAGS = {None: False, False: False, True: True, "true": True, "false": False, "": False}
+SCHEMAS = "#/components/schemas/"
+
+
+def whole_number(value: object) -> int:
+    """A whole number, also as text. Raises PydanticCustomError for anything else."""
+    with suppress(ValueError):
+        number = int(value) if isinstance(value, str) else value
+        if isinstance(number, int) and not isinstance(number, bool):
+            return number
+    raise PydanticCustomError("whole_number", "want a whole number")
+
+
+def flag(value: object) -> bool:
+    """True or false, also as text; nothing is false."""
+    if not isinstance(value, bool | str | type(None)) or value not in FLAGS:
+        raise PydanticCustomError("flag", "want true or false")
+    return FLAGS[value]
+
+
+Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+Whole = Annotated[int, BeforeValidator(whole_number)]
+Flag = Annotated[bool, BeforeValidator(flag), WithJsonSchema({"type": "boolean"})]
+Share = Annotated[
+    float,
+    Field(ge=0, le=1, allow_inf_nan=False),
+    BeforeValidator(lambda value: DEFAULT_FIDELITY if value is None else value),
+]
+
+
+class ImageFields(BaseModel):
+    """Every field of an edit or a generation but its pictures; `fidelity` is Verax's own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    model: Text | None = None
+    prompt: Annotated[Text, Field(max_length=MAX_PROMPT)] | None = None
+    size: Text | None = None
+    quality: Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"] | None = (
+        None
+    )
+    complexity: Text | None = None
+    background: Literal["transparent", "opaque", "auto"] | None = None
+    output_format: Literal["png", "jpeg", "webp"] | None = None
+    output_compression: Annotated[Whole, Field(ge=0, le=100)] | None = None
+    moderation: Literal["auto", "low"] | None = None
+    input_fidelity: Text | None = None
+    safety_identifier: Text | None = None
+    user: Text | None = None
+    response_format: Literal["b64_json"] | None = None
+    style: Text | None = None
+    n: Annotated[Whole, Field(ge=1, le=10)] | None = None
+    partial_images: Annotated[Whole, Field(ge=0, le=3)] | None = None
+    stream: Flag = False
+    fidelity: Share = DEFAULT_FIDELITY
+
+    def given(self) -> dict[str, Any]:
+        """The fields that are not None, without model, prompt, stream and fidelity."""
+        return self.model_dump(exclude_none=True, exclude={"model", "prompt", "stream", "fidelity"})
+
+
+def read_fields(values: Mapping[str, Any]) -> ImageFields:
+    """The fields of a request, checked. Raises Problem 400 that names the first wrong one."""
+    name = next((name for name in values if not is_text(name)), None)
+    if name is not None:
+        shown = name.encode("utf-8", "replace").decode()[:60]
+        raise Problem(400, f"unknown parameter {shown!r}", "unknown_parameter", shown)
+    try:
+        return ImageFields.model_validate(values)
+    except ValidationError as exc:
+        errors = exc.errors(include_url=False)
+        first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
+        raise field_problem(first) from None
+
+
+def field_problem(error: FieldError) -> Problem:
+    """The answer to one wrong field."""
+    name, kind, value = str(error["loc"][0])[:60], error["type"], error["input"]
+    if kind == "extra_forbidden":
+        return Problem(400, f"unknown parameter {name!r}", "unknown_parameter", name)
+    text = isinstance(value, str)
+    limits = error.get("ctx", {})
+    words = {
+        "literal_error": f"want {limits.get('expected')}, got {str(value)[:60]!r}",
+        "string_too_long": f"want at most {limits.get('max_length')} characters, "
+        f"got {len(value) if text else 0}",
+        "greater_than_equal": f"want at least {limits.get('ge')}, got {value}",
+        "less_than_equal": f"want at most {limits.get('le')}, got {value}",
+    }
+    if kind in words and (text or kind != "literal_error"):
+        return Problem(400, f"{name}: {words[kind]}", "invalid_value", name)
+    plain = "want text" if kind.startswith(("string", "literal")) else "want a number"
+    message = error["msg"] if kind in ("whole_number", "flag") else plain
+    return Problem(400, f"{name}: {message}", "invalid_type", name)
+
+
+def is_text(value: object) -> TypeGuard[str]:
+    """Whether a value is text that can be sent on, without NUL and lone surrogates."""
+    if not isinstance(value, str) or "\x00" in value:
+        return False
+    return not any("\ud800" <= sign <= "\udfff" for sign in value)
+
+
+class ErrorFields(BaseModel):
+    """The official shape of an error."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorBody(BaseModel):
+    """Any answer that is not 2xx."""
+
+    error: ErrorFields
+
+
+class ModelEntry(BaseModel):
+    """One model that may be asked for."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    shutdown_date: str | None = None
+
+
+class ModelList(BaseModel):
+    """GET /v1/models."""
+
+    object: Literal["list"]
+    data: list[ModelEntry]
+
+
+class PictureEntry(BaseModel):
+    """One picture of an answer."""
+
+    b64_json: str
+
+
+class ImagesBody(BaseModel):
+    """The answer to an edit or a generation; `verax` says how each restoration was made."""
+
+    created: int
+    data: list[PictureEntry]
+    size: str | None = None
+    quality: str | None = None
+    output_format: str | None = None
+    background: str | None = None
+    usage: dict[str, Any] | None
+    verax: dict[str, Any] | None = None
+
+
+class Health(BaseModel):
+    """GET /healthz."""
+
+    status: Literal["ok"]
+
+
+def field_schemas() -> dict[str, Any]:
+    """The JSON schema of every field of a request for pictures."""
+    properties: dict[str, Any] = ImageFields.model_json_schema()["properties"]
+    return properties
+
+
+def answer_schemas() -> dict[str, Any]:
+    """The JSON schemas of all answers, by name."""
+    kinds = (ErrorBody, ModelList, ImagesBody, Health)
+    _, schemas = models_json_schema(
+        [(kind, "serialization") for kind in kinds], ref_template=SCHEMAS + "{model}"
+    )
+    definitions: dict[str, Any] = schemas["$defs"]
+    return definitions
+
+
+def description() -> dict[str, Any]:
+    """The document that /openapi.json gives."""
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Verax", "version": verax.__version__},
+        "security": [{"key": []}, {}],
+        "paths": {
+            "/v1/models": {"get": _operation("models", "Models", _json("ModelList"))},
+            "/v1/models/{name}": {
+                "get": {**_operation("model", "One model", _json("ModelEntry")),
+                        "parameters": [_NAME]},
+            },
+            "/v1/images/edits": {
+                "post": {**_operation("edit", "Edits that keep the photo", _images()),
+                         "parameters": [_IDEMPOTENCY], "requestBody": _edit_body()},
+            },
+            "/v1/images/generations": {
+                "post": {**_operation("generate", "Pictures from words", _images()),
+                         "parameters": [_IDEMPOTENCY],
+                         "requestBody": _body(_object(field_schemas(), "prompt"))},
+            },
+            "/healthz": {"get": _operation("health", "Alive", _json("Health"))},
+        },
+        "components": {
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "schemas": answer_schemas(),
+        },
+    }  # fmt: skip
+
+
+_NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
+_IDEMPOTENCY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "maxLength": 255},
+}
+
+
+def _operation(name: str, summary: str, content: dict[str, Any]) -> dict[str, Any]:
+    error = {"description": "What went wrong", "content": _json("ErrorBody")}
+    statuses = (
+        "400", "401", "403", "404", "408", "409", "413", "415", "421", "429", "500", "502", "503",
+        "504",
+    )  # fmt: skip
+    return {
+        "operationId": name,
+        "summary": summary,
+        "responses": {
+            "200": {"description": "Done", "content": content},
+            **dict.fromkeys(statuses, error),
+        },
+    }
+
+
+def _json(schema: str) -> dict[str, Any]:
+    return {"application/json": {"schema": {"$ref": SCHEMAS + schema}}}
+
+
+def _images() -> dict[str, Any]:
+    return {**_json("ImagesBody"), "text/event-stream": {"schema": {"type": "string"}}}
+
+
+def _body(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"required": True, "content": {"application/json": {"schema": schema}}}
+
+
+def _object(properties: dict[str, Any], *required: str, closed: bool = True) -> dict[str, Any]:
+    """The schema of a JSON object; a closed one has no other fields."""
+    shape = {"type": "object", "properties": properties, "required": list(required)}
+    return {**shape, "additionalProperties": False} if closed else shape
+
+
+def _edit_body() -> dict[str, Any]:
+    file = {"type": "string", "format": "binary"}
+    files = {
+        "image": {"oneOf": [file, {"type": "array", "items": file}]},
+        "image[]": {"type": "array", "items": file, "maxItems": 16},
+        "mask": file,
+    }
+    address = {"type": "string", "pattern": "^data:image/"}
+    reference = _object({"image_url": address}, "image_url", closed=False)
+    references = {
+        "images": {"type": "array", "items": reference, "minItems": 1, "maxItems": 16},
+        "mask": reference,
+    }
+    form = _object({**field_schemas(), **files}, "image", closed=False)
+    body = _object({**field_schemas(), **references}, "images")
+    return {
+        "required": True,
+        "content": {
+            "multipart/form-data": {"schema": form},
+            "application/json": {"schema": body},
+        },
+    }

@@ -15,16 +15,13 @@ from verax.errors import InputError
 from verax.image.header import Header, format_of_file
 from verax.making import Order
 from verax.providers.requests import Usage
-from verax.server import workers
 from verax.server.api import calls
 from verax.server.api.calls import ImageCall, MissingPictures
 from verax.server.api.intake import Upload, fetch
-from verax.server.api.responses import CallAnswer
 from verax.server.api.upstream import FAITHFUL, LOCAL, Upstream, UpstreamAnswer, usage_json
-from verax.server.door import ServerLimits
-from verax.server.keys import Account
-from verax.server.problems import Problem, unknown
-from verax.server.queue import WorkQueue
+from verax.server.door import Account, ServerLimits
+from verax.server.queue import LIMIT_S, WorkQueue, limited, one_thread
+from verax.server.responses import CallAnswer, Problem, unknown
 
 # what the official description allows in an answer; our own `verax.size` holds every other
 OFFICIAL_SIZES = ("1024x1024", "1024x1536", "1536x1024")
@@ -164,7 +161,7 @@ class ImagesService:
                 photo_name="the photo",
                 prior_name="the generated picture",
             )
-            records.append(await last_step(client.name, workers.restore, order))
+            records.append(await last_step(client.name, restore, order))
             files.append(order.output)
         return self._answer(call, tuple(files), tuple(records), answer, format)
 
@@ -261,3 +258,16 @@ def unused(call: ImageCall) -> Iterator[str]:
             yield "n: one photo has one restoration here"
         for name in NOT_LOCAL & set(call.fields):
             yield f"{name} is not used here"
+
+
+def restore(order: Order) -> dict[str, Any]:
+    """Make one restoration file; its record as JSON can hold it."""
+    return limited(_restore, LIMIT_S, order)
+
+
+def _restore(order: Order) -> dict[str, Any]:
+    one_thread()
+    from verax import making
+    from verax.settings import load
+
+    return making.make(order, credentials=making.credentials_of(load())).record()

@@ -18,7 +18,7 @@ from verax.providers.images_api import Client
 from verax.providers.records import Spent
 from verax.providers.requests import GenerateRequest, ImagesAnswer, Request, Usage
 from verax.server.api.calls import ImageCall
-from verax.server.keys import Account
+from verax.server.door import Account
 from verax.settings import Settings
 
 FAITHFUL = "verax/"

@@ -19,16 +19,11 @@ from verax.fusion.dial import DEFAULT as DEFAULT_FIDELITY
 from verax.image.header import MEDIA_TYPES, format_of_file
 from verax.server.api.routes import Context
 from verax.server.page import history, work
-from verax.server.page.entries import in_turn, whose
-from verax.server.page.history import History
-from verax.server.problems import Problem, json_response
+from verax.server.page.history import History, in_turn, whose
+from verax.server.responses import NO_STORE, Problem, json_response
 
 SCALES = ("", "2", "3", "4", "prior")
-PRIVATE = {
-    "cache-control": "no-store",
-    "x-content-type-options": "nosniff",
-    "content-security-policy": "default-src 'none'; sandbox",
-}
+PRIVATE = {**NO_STORE, "content-security-policy": "default-src 'none'; sandbox"}
 
 
 # ---- the page's own files, with a policy that lets nothing in from elsewhere ---------------------

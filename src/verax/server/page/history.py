@@ -1,11 +1,12 @@
-"""What the page keeps of its work: one folder per client, in it one folder per entry.
+"""The page's entries: how they are stored, and their life from the request to the end.
 
-Every file of an entry has one writer. `request.json` is the server's: what was asked and how far it
-is. `result.json` and `changes.json` are the worker's: what was made, and what the generator
-changed. Names that come from outside never become paths: ids follow one pattern, the files of an
-entry are a fixed set.
+One folder per client, in it one folder per entry. Every file of an entry has one writer.
+`request.json` is the server's: what was asked and how far it is. `result.json` and `changes.json`
+are the worker's: what was made, and what the generator changed. Names that come from outside never
+become paths: ids follow one pattern, the files of an entry are a fixed set.
 """
 
+import asyncio
 import json
 import os
 import re
@@ -13,16 +14,25 @@ import secrets
 import shutil
 import time
 import unicodedata
-from collections.abc import Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from verax.errors import VeraxError
 from verax.fusion.dial import DEFAULT
 from verax.image import replace_file
-from verax.server.problems import Problem
+from verax.server.api.routes import Context, context_of
+from verax.server.door import Account
+from verax.server.queue import WorkQueue
+from verax.server.responses import Problem, from_error, json_response, unknown
 
 ID = re.compile(r"[A-Za-z0-9_-]{22}")
 STOPS = (100, 75, 50, 25, 0)  # of the page's dial, fidelity in percent
@@ -198,3 +208,69 @@ def attachment(name: str) -> dict[str, str]:
     return {
         "content-disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}"
     }
+
+
+MOST_PAUSE_S = 10.0
+Work = Callable[[], Awaitable[dict[str, Any]]]  # what is to be added to the entry when it is done
+
+
+def whose(request: Request) -> tuple[Context, Account, History]:
+    """Who asks, with the history that is theirs; Problem 401 for nobody known."""
+    context = context_of(request)
+    client = context.client(request)
+    return context, client, History(context.results / client.name)
+
+
+def under_way(request: Request) -> dict[str, "asyncio.Task[None]"]:
+    """Work under way by entry; lives as long as the application."""
+    running: dict[str, asyncio.Task[None]] = request.app.state.page_running
+    return running
+
+
+async def sent_before(request: Request, kept: History, name: str) -> Response | None:
+    """The answer to what came once already; Problem 429 while its first coming is under way."""
+    if name not in set(kept.ids()):
+        return None
+    running = name in under_way(request)
+    told = await run_in_threadpool(partial(record, kept.entry(name), running=running))
+    if "format" not in told and told.get("kind") == "restoration":
+        raise Problem(429, "this is still being received", "arriving", headers={"retry-after": "2"})
+    return json_response(told, status=202)
+
+
+async def start(request: Request, entry: Path, work: Work) -> Response:
+    """Begin the work of an entry; answers with the entry as it stands."""
+    running = under_way(request)
+    task = asyncio.create_task(_told(entry, work))
+    running[entry.name] = task
+    task.add_done_callback(lambda _: running.pop(entry.name, None))
+    told = await run_in_threadpool(partial(record, entry, running=True))
+    return json_response(told, status=202)
+
+
+async def _told(entry: Path, work: Work) -> None:
+    """Do the work and write down how it ended."""
+    try:
+        ended: dict[str, Any] = {"state": "done", **await work()}
+    except Problem as problem:
+        ended = {"state": "failed", "error": problem.message}
+    except VeraxError as exc:
+        ended = {"state": "failed", "error": from_error(exc).message.replace(f"{entry}/", "")}
+    except Exception as exc:  # noqa: BLE001  # whatever it was, the entry must not wait for ever
+        if entry.is_dir():  # a bug; where the entry was deleted meanwhile, it is none
+            context = {"message": "an entry failed", "exception": exc}
+            asyncio.get_running_loop().call_exception_handler(context)
+        ended = {"state": "failed", "error": unknown().message}
+    if entry.is_dir():
+        await run_in_threadpool(partial(amend, entry, **ended))
+
+
+async def in_turn(jobs: WorkQueue, client: Account, work: Any, *arguments: Any) -> Any:  # noqa: ANN401
+    """The result of the work; an entry that was taken in waits until there is room in the line."""
+    while True:
+        try:
+            return await jobs.run(client.name, work, *arguments)
+        except Problem as problem:
+            if problem.status != 429 or "retry-after" not in problem.headers:
+                raise
+            await asyncio.sleep(min(MOST_PAUSE_S, float(problem.headers["retry-after"])))

@@ -20,16 +20,15 @@ from verax.geometry import canvas as canvases
 from verax.priors.generated import DEFAULT_MODEL
 from verax.priors.session import numbered
 from verax.providers.requests import EditRequest, GenerateRequest, ImageFile
+from verax.server.api import MAX_PROMPT, is_text
 from verax.server.api.calls import ImageCall
 from verax.server.api.intake import read_small
-from verax.server.api.models import MAX_PROMPT, is_text
 from verax.server.api.routes import Context
 from verax.server.api.upstream import FAITHFUL, Upstream
-from verax.server.keys import Account
+from verax.server.door import Account
 from verax.server.page import history, work
-from verax.server.page.entries import sent_before, start, whose
-from verax.server.page.history import History
-from verax.server.problems import Problem, json_response
+from verax.server.page.history import History, sent_before, start, whose
+from verax.server.responses import Problem, json_response
 
 TEXTS = ("size", "quality", "moderation")
 MOST_TURNS = 50

@@ -23,12 +23,12 @@ from verax.image.header import Header
 from verax.server.api.calls import ImageCall, look
 from verax.server.api.intake import keep
 from verax.server.api.routes import Context
-from verax.server.keys import Account
+from verax.server.door import Account
 from verax.server.page import files, history, paid, work
-from verax.server.page.entries import in_turn, sent_before, start, under_way, whose
 from verax.server.page.files import order_of
+from verax.server.page.history import in_turn, sent_before, start, under_way, whose
 from verax.server.page.paid import prior_call
-from verax.server.problems import Problem, json_response
+from verax.server.responses import Problem, json_response
 
 EXAMPLE = "example, darkened on purpose.png"
 EXAMPLE_NOTICE = "The generated picture of this example is simulated; no image generator was asked."

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from verax.fusion.dial import DEFAULT as DEFAULT_FIDELITY
 from verax.image.header import TITLES, described, header_of, usual_suffix
 from verax.server.page.history import of_stop, write_json
-from verax.server.workers import LIMIT_S, limited, one_thread, write_pictures
+from verax.server.queue import LIMIT_S, limited, one_thread
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,6 +76,26 @@ def _restore(order: PageOrder) -> None:
     write_json(order.folder / "result.json", record)
     if made.prior is not None and result.registration is not None:
         write_json(order.folder / "changes.json", _changes(order.folder, result, made.prior.photo))
+
+
+def write_pictures(folder: Path, result: "Restoration") -> None:
+    """The pictures that the page shows beside the restoration, as PNG."""
+    import numpy as np
+
+    from verax import image as images
+    from verax.report.faces import faces_sheet
+    from verax.report.sheet import trust_picture
+
+    images.write(folder / "photo.png", result.photo.pixels)
+    images.write(folder / "restoration.png", result.pixels)
+    images.write(folder / "trust.png", trust_picture(result.trust))
+    strip = faces_sheet(result)
+    if strip is not None:
+        images.write(folder / "faces.png", strip)
+    if result.warped is not None:
+        share = result.warped.valid[..., None]
+        registered = result.warped.pixels * share + result.base * (1 - share)
+        images.write(folder / "registered.png", np.clip(registered, 0, 1))
 
 
 def restore_example(order: PageOrder) -> None:

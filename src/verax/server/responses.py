@@ -1,8 +1,8 @@
-"""Responses: pictures stay files until their bytes are sent.
+"""What the server answers: JSON, errors in the official shape, pictures.
 
-A slow answer keeps its connection busy: a stream gets comments, a plain answer leading white space,
-which JSON allows. A plain answer that has started that way has status 200; an error then stands in
-the body, in the usual shape.
+Pictures stay files until their bytes are sent. A slow answer keeps its connection busy: a stream
+gets comments, a plain answer leading white space, which JSON allows. A plain answer that has
+started that way has status 200; an error then stands in the body, in the usual shape.
 """
 
 import asyncio
@@ -10,16 +10,115 @@ import base64
 import json
 import shutil
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from verax.errors import VeraxError
-from verax.server.problems import Problem, from_error, response, unknown
+from verax.errors import (
+    BudgetExceeded,
+    InputError,
+    ProviderBusy,
+    ProviderError,
+    ProviderRefused,
+    ProviderRejected,
+    ProviderUncertain,
+    VeraxError,
+)
+
+NO_STORE = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+
+
+class Problem(Exception):
+    """An answer that is an error.
+
+    Args:
+        status: HTTP status.
+        message: what was wanted, what came, what to do.
+        code: a short word for programs, or None.
+        param: the request field at fault, or None.
+        kind: the `type` of the official shape.
+        headers: further headers, such as Retry-After.
+        more: further keys of the error object, such as the moderation stage.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        code: str | None = None,
+        param: str | None = None,
+        *,
+        kind: str = "invalid_request_error",
+        headers: Mapping[str, str] | None = None,
+        more: Mapping[str, object] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.message, self.code, self.param = status, message, code, param
+        self.kind = kind
+        self.headers = dict(headers or {})
+        self.more = dict(more or {})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Whole on its way from a worker process; the arguments by name need this."""
+        again = partial(Problem, kind=self.kind, headers=self.headers, more=self.more)
+        return again, (self.status, self.message, self.code, self.param)
+
+    def body(self) -> dict[str, object]:
+        """The JSON body; the four official keys are always there."""
+        error = {
+            "message": self.message,
+            "type": self.kind,
+            "param": self.param,
+            "code": self.code,
+            **self.more,
+        }
+        return {"error": error}
+
+
+def response(problem: Problem) -> Response:
+    """The HTTP answer of a problem."""
+    return json_response(problem.body(), status=problem.status, headers=problem.headers)
+
+
+def json_response(
+    value: object, *, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    """A JSON response with headers against caching and content sniffing."""
+    data = json.dumps(value).encode()
+    return Response(data, status, {**NO_STORE, **(headers or {})}, "application/json")
+
+
+def from_error(exc: VeraxError) -> Problem:
+    """Verax's errors as answers; refusals keep their stage and categories."""
+    text = str(exc)
+    if isinstance(exc, ProviderRefused):
+        details = {"moderation_stage": exc.stage, "categories": list(exc.categories)}
+        return Problem(400, text, "moderation_blocked", more={"moderation_details": details})
+    if isinstance(exc, InputError):
+        return Problem(400, text, "invalid_value")
+    if isinstance(exc, BudgetExceeded):
+        return Problem(429, text, "insufficient_quota", kind="insufficient_quota")
+    if isinstance(exc, ProviderBusy):
+        busy = {"retry-after": "30"}
+        return Problem(429, text, "rate_limit_exceeded", kind="upstream_error", headers=busy)
+    if isinstance(exc, ProviderRejected):
+        return Problem(400, text, "upstream_rejected", kind="upstream_error")
+    if isinstance(exc, ProviderUncertain):
+        return Problem(504, text, "upstream_uncertain", kind="upstream_error")
+    if isinstance(exc, ProviderError):
+        return Problem(502, text, "upstream_failed", kind="upstream_error")
+    return unknown()
+
+
+def unknown() -> Problem:
+    """Generic 500 for an unexpected error; reveals no details."""
+    return Problem(500, "the server could not finish this", "server_error", kind="server_error")
+
 
 HEARTBEAT_S = 10.0
 PATIENCE_S = 15.0  # a plain answer starts with white space when it takes longer
@@ -27,10 +126,6 @@ EARLY_S = 0.25  # a stream starts after so long; what is refused at once has a s
 CHUNK = 3 << 16  # bytes of a picture sent at a time; a multiple of three needs no padding
 EVENTS = {"edit": "image_edit", "generation": "image_generation"}
 UNKNOWN = {"size": "auto", "quality": "auto"}  # events must have both; see `verax.size`
-HEADERS = (
-    (b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"),
-    (b"x-accel-buffering", b"no"),
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +154,18 @@ class CallAnswer:
 
     def events(self) -> Iterator[bytes]:
         """The official events, one per picture, in pieces."""
-        name = f"{EVENTS[self.kind]}.completed"
         for picture in self.pictures:
-            head = {"type": name, "created_at": self.created, **UNKNOWN, **self.about}
-            yield f"event: {name}\ndata: {{".encode() + _members(head) + b', "b64_json": "'
-            yield from _base64(picture)
-            yield b'"}\n\n'
+            yield from _event(f"{EVENTS[self.kind]}.completed", self.created, picture, self.about)
 
 
 def partial_event(kind: str, created: int, picture: Path, index: int) -> Iterator[bytes]:
     """The official event of a partial picture, in pieces."""
-    name = f"{EVENTS[kind]}.partial_image"
-    head = {"type": name, "created_at": created, **UNKNOWN, "background": "opaque",
-            "output_format": "png", "partial_image_index": index}  # fmt: skip
+    about = {"background": "opaque", "output_format": "png", "partial_image_index": index}
+    yield from _event(f"{EVENTS[kind]}.partial_image", created, picture, about)
+
+
+def _event(name: str, created: int, picture: Path, about: dict[str, Any]) -> Iterator[bytes]:
+    head = {"type": name, "created_at": created, **UNKNOWN, **about}
     yield f"event: {name}\ndata: {{".encode() + _members(head) + b', "b64_json": "'
     yield from _base64(picture)
     yield b'"}\n\n'
@@ -142,8 +236,9 @@ class AnswerResponse(Response):
                 shutil.rmtree(self.folder, ignore_errors=True)
 
     async def _send(self, gone: "asyncio.Task[None]", send: Send) -> None:
-        kind = b"text/event-stream" if self.stream else b"application/json"
-        headers = [(b"content-type", kind), *HEADERS]
+        kind = "text/event-stream" if self.stream else "application/json"
+        named = {**NO_STORE, "content-type": kind, "x-accel-buffering": "no"}
+        headers = [(name.encode(), value.encode()) for name, value in named.items()]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         async for piece in self._pieces(gone):
             if gone.done():
