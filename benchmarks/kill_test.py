@@ -33,9 +33,8 @@ from verax import pipeline
 from verax.errors import BudgetExceeded, ProviderUncertain
 from verax.priors import generated
 from verax.providers.budget import load_tariff
-from verax.providers.desk import open_desk
 from verax.providers.images_api import connect
-from verax.providers.journal import Journal
+from verax.providers.journal import Journal, open_desk
 from verax.settings import Settings
 from verax.store import write_whole
 

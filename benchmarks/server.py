@@ -40,7 +40,7 @@ from serving import serving
 from verax import image as images
 from verax.making import Order
 from verax.priors import generated
-from verax.providers.desk import open_desk
+from verax.providers.journal import open_desk
 from verax.server.api.service import restore
 from verax.server.door import ClientKeys
 from verax.server.queue import worker_process

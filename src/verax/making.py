@@ -14,8 +14,7 @@ from verax import image as images
 from verax.errors import InputError, SettingsError
 from verax.fusion.dial import DEFAULT as DEFAULT_FIDELITY
 from verax.image import MAX_PIXELS, QUALITY, Image, Photo, Plane
-from verax.provenance import has_manifest
-from verax.provenance.signing import Credentials, SourceFile, load_credentials
+from verax.provenance import Credentials, SourceFile, has_manifest, load_credentials
 from verax.provenance.statement import beside_path, mark_xmp, seal
 from verax.settings import Settings
 

@@ -15,8 +15,7 @@ from provenance import certificates
 from verax import image as images
 from verax.cli.main import app
 from verax.errors import InputError, MissingExtraError, SettingsError
-from verax.provenance import has_manifest, read
-from verax.provenance.signing import SourceFile, load_credentials, sign
+from verax.provenance import SourceFile, has_manifest, load_credentials, read, sign
 from verax.provenance.statement import BESIDE, mark_xmp, read_statement, seal, would_drop
 
 c2pa = pytest.importorskip("c2pa", reason="needs the c2pa extra")

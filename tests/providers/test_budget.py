@@ -22,7 +22,7 @@ from verax.providers.budget import (
 from verax.providers.images_api import connect
 from verax.providers.requests import EditRequest, GenerateRequest, ImageFile, Usage
 from verax.settings import Settings
-from verax.testservice import billing
+from verax.testservice import models as billing
 
 KNOWN = models()
 PROMPT = (

@@ -21,9 +21,8 @@ from verax.priors import generated
 from verax.providers.batch import Batches
 from verax.providers.batch_table import plain
 from verax.providers.budget import Budget, Pace, load_tariff
-from verax.providers.desk import Desk
 from verax.providers.images_api import connect
-from verax.providers.journal import Journal
+from verax.providers.journal import Desk, Journal
 from verax.settings import load
 
 KEY = "sk-proj-Zq8vT1nX4wL7cK2m"

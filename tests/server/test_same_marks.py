@@ -11,8 +11,7 @@ from commands import verax
 from provenance import certificates
 from serving import serving
 from verax import image as images
-from verax.provenance import read
-from verax.provenance.signing import SourceFile, load_credentials, sign
+from verax.provenance import SourceFile, load_credentials, read, sign
 
 pytest.importorskip("c2pa", reason="needs the c2pa extra")
 

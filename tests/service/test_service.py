@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from verax.testservice import billing, calls, rules
+from verax.testservice import calls, rules
+from verax.testservice import models as billing
 
 KEY = {"Authorization": "Bearer sk-test"}
 MODEL = "gpt-image-2.6-flare"

@@ -153,7 +153,7 @@ def opened_answer(prior: "GeneratedPrior") -> "Opened":
     """The prior that a service gave, with its file as it came."""
     from verax import image as images
     from verax.making import Opened
-    from verax.provenance.signing import SourceFile
+    from verax.provenance import SourceFile
 
     source = SourceFile(prior.data, "the generated picture")
     return Opened(images.from_array(prior.pixels, name="the generated picture"), source)

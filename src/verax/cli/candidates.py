@@ -89,7 +89,7 @@ def write_as_it_came(path: Path, picture: "GeneratedImage") -> Path:
 def write_like(path: Path, candidate: Candidate, origin: "Origin") -> tuple[str, ...]:
     """Write the pixels as the photo came, marked and signed; what is lost, in words."""
     from verax import making
-    from verax.provenance.signing import SourceFile
+    from verax.provenance import SourceFile
 
     prior = SourceFile(candidate.image.data, "the generated picture")
     lost, statement = making.write(path, candidate.pixels, replace(origin, prior=prior))

@@ -139,15 +139,14 @@ def probe(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Ask a service with a test picture whether size, format and mask are honoured; store it."""
-    from verax.providers import images_api
-    from verax.providers import probe as probing
+    from verax.providers import dialects, images_api
 
     terms = Terms(gateway, base_url, local_only, max_cost, dry_run=dry_run)
     with counter_of(terms) as counter:
-        requests = probing.requests(counter.desk.client, model)
+        requests = dialects.probe_requests(counter.desk.client, model)
         if not counter.announce([request for request in requests.values() if request]):
             return
-        verdicts = probing.probe(requests, counter.desk.call, today=counter.desk.client.today)
+        verdicts = dialects.probe(requests, counter.desk.call, today=counter.desk.client.today)
         home, service = counter.desk.settings.home, counter.desk.client.name
         known = images_api.load_facts(home, images_api.PROBES, service)
         images_api.store_facts(home, images_api.PROBES, service, known | {model: verdicts})

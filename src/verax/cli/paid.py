@@ -16,7 +16,7 @@ from verax.errors import InputError
 
 if TYPE_CHECKING:
     from verax.providers.budget import Estimate
-    from verax.providers.desk import Desk
+    from verax.providers.journal import Desk
     from verax.providers.requests import Request
     from verax.settings import Settings
 
@@ -133,7 +133,7 @@ class Counter:
 @contextmanager
 def counter_of(terms: Terms) -> "Iterator[Counter]":
     """The service that options, environment and config file name, with its journal open."""
-    from verax.providers.desk import journal_folder, open_desk
+    from verax.providers.journal import journal_folder, open_desk
 
     settings = configured(terms)
     with ExitStack() as stack:

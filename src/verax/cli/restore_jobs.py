@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from verax.geometry.register import Registration
     from verax.making import Made
     from verax.priors.generated import Wishes
-    from verax.provenance.signing import Credentials
+    from verax.provenance import Credentials
 
 NOT_USED = 3  # exit status of --strict
 WHY = {

@@ -16,8 +16,16 @@ from xml.parsers.expat import ExpatError
 from verax import __version__
 from verax.errors import InputError, OutputError
 from verax.image import Photo, replace_file
-from verax.provenance import has_manifest, names_remote_manifest, read
-from verax.provenance.signing import WITH_PRIOR, WITHOUT_PRIOR, Credentials, SourceFile, sign
+from verax.provenance import (
+    WITH_PRIOR,
+    WITHOUT_PRIOR,
+    Credentials,
+    SourceFile,
+    has_manifest,
+    names_remote_manifest,
+    read,
+    sign,
+)
 
 BESIDE = ".provenance.json"  # ending of the file beside a restoration
 MOST_NAME = 255  # bytes of a file name

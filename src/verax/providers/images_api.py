@@ -111,7 +111,7 @@ class Client:
     def send(self, request: Request, keep: Keep, /) -> ImagesAnswer:
         """Ask once; `keep` gets the body of a good answer first. Raises as `Send` says.
 
-        Only a journal sends: see `verax.providers.desk`.
+        Only a journal sends: see `verax.providers.journal`.
         """
         self.require_key()
         try:

@@ -1,4 +1,7 @@
-"""The journal: no call is paid twice, no answer that was paid for is lost.
+"""The journal, and the desk in front of it, which is the door to paid calls.
+
+No call is paid twice, no answer that was paid for is lost, whoever asks: command line, server,
+benchmarks and Python programs all go through a desk.
 
 Around every call: (1) a record with the most it can cost is committed and disk space for the answer
 set aside; (2) the request goes out; (3) the body of the answer is synced to disk before anybody
@@ -21,32 +24,40 @@ States of a call:
     failed      surely not begun: rejected, busy, stopped before sending
 """
 
+import math
+import threading
 import time
-from collections.abc import Callable
-from dataclasses import replace
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from verax.errors import (
-    OutputError,
-    ProviderError,
-)
+from verax.errors import OutputError, ProviderError, VeraxError
 from verax.providers.answer_store import AnswerSink, AnswerStore
 from verax.providers.answers import Fetch, differences
-from verax.providers.budget import Budget, Pace
+from verax.providers.budget import Budget, Estimate, Pace, load_tariff, total
 from verax.providers.claims import Claims, expected_bytes, is_answered
+from verax.providers.images_api import Client, connect
 from verax.providers.records import Call, Records, Spent
 from verax.providers.requests import ImagesAnswer, Request, Send
+from verax.settings import Settings
 from verax.store import Reserved, writing
+
+if TYPE_CHECKING:
+    from verax.providers.batch import Batches
+
+DECODED_PIXELS = 32_000_000  # of several answers at a time: 384 MB
 
 
 class Journal:
     """The journal in one folder; safe for many threads and processes at once.
 
     Args:
-        folder: holds journal.sqlite, answers/ and owners/; private to the user.
+        folder: holds journal.sqlite, answers/ and owners/; OutputError where it is not writable.
         clock, sleep: seconds since 1970, and waiting; arguments for tests.
-
-    Raises OutputError when the folder cannot be written.
     """
 
     def __init__(
@@ -88,9 +99,8 @@ class Journal:
         pace: Pace | None = None,
         fetch: Fetch | None = None,
     ) -> ImagesAnswer:
-        """The answer to a request: the stored one, or that of one call, paid once.
-
-        `fetch` gets the pictures behind links of a stored answer that are not here yet.
+        """The answer to a request: the stored one, or that of one call, paid once. `fetch` gets the
+        pictures behind links of a stored answer that are not here yet.
 
         Raises BudgetExceeded before anything is sent when the call could pass the run's limit;
         ProviderUncertain when an earlier call of the same request may have been billed and
@@ -110,10 +120,8 @@ class Journal:
         return is_answered(self.claims.newest(request.fingerprint()))
 
     def stored(self, request: Request, fetch: Fetch | None = None) -> ImagesAnswer | None:
-        """The kept answer to exactly this request; None where there is none.
-
-        Raises ProviderError where the kept answer holds no picture that can be read.
-        """
+        """The kept answer to exactly this request; None where there is none. Raises ProviderError
+        where it holds no picture that can be read."""
         return self._answer(request, fetch) if self.has(request) else None
 
     def answer_to(
@@ -169,9 +177,124 @@ class Journal:
         call = self.records.last(fingerprint)
         notices = list(answer.notices) + ([short] if short else [])
         if call and call.cost_usd is None and call.reserved_usd:
-            notices.append(
-                "the service gave no token counts that can be believed; the most that the call can "
-                f"cost, ${call.reserved_usd:.4f}, is counted"
-            )
+            most = f"the most that the call can cost, ${call.reserved_usd:.4f}, is counted"
+            notices.append(f"the service gave no token counts that can be believed; {most}")
         cost, counted = (call.cost_usd, call.counted_usd) if call else (None, 0.0)
         return replace(answer, cost_usd=cost, counted_usd=counted, notices=tuple(notices))
+
+
+@dataclass(frozen=True)
+class Desk:
+    """One service with the journal in front of it; close it at the end, or use it as a context.
+
+    Attributes:
+        budget: whom calls count to, and the most they may cost.
+        pace: calls at once and pictures per minute.
+        retry_uncertain: repeat calls that may have been billed already.
+    """
+
+    settings: Settings
+    client: Client
+    journal: Journal
+    budget: Budget
+    pace: Pace
+    retry_uncertain: bool = False
+
+    def __enter__(self) -> "Desk":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.client.transport.close()
+        self.journal.close()
+
+    def call(self, request: Request) -> ImagesAnswer:
+        """The answer to a prepared request, stored or paid once. Raises as `Journal.call` does."""
+        return self.journal.call(
+            request,
+            self.client.send,
+            budget=self.budget,
+            retry_uncertain=self.retry_uncertain,
+            pace=self.pace,
+            fetch=self.client.transport.fetch,
+        )
+
+    def call_all(self, requests: Sequence[Request]) -> list[ImagesAnswer | VeraxError]:
+        """Every answer or its error, in order; several calls run at once.
+
+        Pictures stay decoded up to DECODED_PIXELS together, so that memory has a bound.
+        """
+        held, lock = [0], threading.Lock()
+
+        def one(request: Request) -> ImagesAnswer | VeraxError:
+            try:
+                answer = self.call(request)
+            except VeraxError as exc:
+                return exc
+            with lock:
+                held[0] += answer.decoded_pixels
+                return answer if held[0] <= DECODED_PIXELS else answer.without_pixels()
+
+        with ThreadPoolExecutor(self.settings.concurrency) as threads:
+            return list(threads.map(one, requests))
+
+    def missing(self, requests: Sequence[Request]) -> list[Request]:
+        """The requests whose answers are not stored."""
+        return [request for request in requests if not self.journal.has(request)]
+
+    def estimate(self, requests: Sequence[Request]) -> Estimate:
+        """What the requests cost, however many of them are stored."""
+        return total([self.budget.tariff.estimate(request) for request in requests])
+
+    def counted_to(self, run: str, max_cost_usd: float | None) -> "Desk":
+        """The same desk for another run with a limit of its own."""
+        return replace(self, budget=replace(self.budget, run=run, max_cost_usd=max_cost_usd))
+
+    def batched(self) -> "Desk":
+        """The same desk at the prices of the Batch API."""
+        tariff = load_tariff(changes=self.settings.home, batch=True)
+        return replace(self, budget=replace(self.budget, tariff=tariff))
+
+    def batches(self) -> "Batches":
+        """The batches of this service and journal."""
+        from verax.providers.batch import Batches
+
+        return Batches(self.client, self.journal, self.budget, self.retry_uncertain)
+
+
+def journal_folder(settings: Settings) -> Path:
+    return settings.home / "journal"
+
+
+def open_desk(
+    settings: Settings,
+    *,
+    run: str = "",
+    max_cost_usd: float | None = None,
+    retry_uncertain: bool = False,
+    today: date | None = None,
+    folder: Path | None = None,
+) -> Desk:
+    """The service that the settings name, with its journal. Sends nothing yet.
+
+    Args:
+        run: runs of one name share their limit; "" is a run of its own.
+        max_cost_usd: the most that the run may cost; None is the limit of the settings.
+        today: by which models have ended.
+        folder: of the journal, if not that of the settings.
+    """
+    now = datetime.now(UTC)
+    client = connect(settings, today=today or now.date())
+    limit = settings.max_cost if max_cost_usd is None else max_cost_usd
+    limit = None if limit is None or not math.isfinite(limit) else limit
+    name = run or f"{now:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
+    try:
+        journal = Journal(folder or journal_folder(settings))
+    except BaseException:
+        client.transport.close()
+        raise
+    budget = Budget(load_tariff(changes=settings.home), name, limit)
+    pace = Pace(settings.images_per_minute, settings.concurrency)
+    return Desk(settings, client, journal, budget, pace, retry_uncertain)

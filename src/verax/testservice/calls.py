@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from verax.testservice import billing, rules
+from verax.testservice import models, rules
 from verax.testservice.rules import Refusal
 from verax.testservice.state import AHEAD_S
 
@@ -127,9 +127,9 @@ def check(kind: str, fields: JsonObject, files: NamedFiles, today: str) -> None:
     """Everything about one request beyond the schema."""
     by_name = dict(reversed(files))
     images = [data for name, data in files if name == "image"]
-    rules.check_request(kind, fields, images, today)
+    models.check_request(kind, fields, images, today)
     if kind == "edit":
-        rules.check_guides(images[0], by_name.get("mask"), by_name.get("markup"))
+        models.check_guides(images[0], by_name.get("mask"), by_name.get("markup"))
 
 
 def requested_size(fields: JsonObject, files: NamedFiles) -> tuple[int, int]:
@@ -139,7 +139,7 @@ def requested_size(fields: JsonObject, files: NamedFiles) -> tuple[int, int]:
         return int(width), int(height)
     if not files:
         return 1024, 1024
-    width, height = rules.size_of(files[0][1])
+    width, height = models.size_of(files[0][1])
     return (1024, 1024) if width == height else (1536, 1024) if width > height else (1024, 1536)
 
 
@@ -177,10 +177,10 @@ def used_quality(fields: JsonObject) -> str:
 
 
 def charge(fields: JsonObject, files: NamedFiles, painted: list[Painting]) -> JsonObject:
-    inputs = [rules.size_of(data) for name, data in files if name in ("image", "markup")]
+    inputs = [models.size_of(data) for name, data in files if name in ("image", "markup")]
     outputs = [(used_quality(fields), *requested_size(fields, files)) for _ in painted]
     previews = (fields.get("partial_images") or 0) if fields.get("stream") else 0
-    return billing.charge(fields["model"], fields["prompt"], inputs, outputs, previews=previews)
+    return models.charge(fields["model"], fields["prompt"], inputs, outputs, previews=previews)
 
 
 def entry(kind: str, fields: JsonObject, files: NamedFiles) -> JsonObject:
@@ -284,16 +284,16 @@ def retry_after(form: str) -> dict[str, str]:
     return special.get(name, {"Retry-After": name})
 
 
-def models(tail: str) -> JsonObject:
+def models_entry(tail: str) -> JsonObject:
     def one(name: str) -> JsonObject:
-        ends = rules.MODELS[name]
+        ends = models.MODELS[name]
         about = {"id": name, "object": "model", "created": 1_760_000_000, "owned_by": "system"}
         return about | {"shutdown_date": ends}
 
     model = tail.removeprefix("models").strip("/")
     if not model:
-        listed = {"object": "list", "data": [one(name) for name in rules.MODELS]}
+        listed = {"object": "list", "data": [one(name) for name in models.MODELS]}
         return rules.check_answer("models", listed)
-    if model not in rules.MODELS:
+    if model not in models.MODELS:
         raise Refusal(404, f"The model '{model}' does not exist", "model", "model_not_found")
     return one(model)

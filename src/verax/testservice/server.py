@@ -82,7 +82,7 @@ class Conversation(BaseHTTPRequestHandler):
         if verb == "POST" and tail in ("images/generations", "images/edits"):
             return self.pictures(tail, body)
         if verb == "GET" and tail.startswith("models"):
-            return self.send_json(200, calls.models(tail))
+            return self.send_json(200, calls.models_entry(tail))
         if tail.startswith("files"):
             form = calls.parse_form(self.headers["Content-Type"], body) if verb == "POST" else None
             record = batches.files(self.service, verb, tail, form)

@@ -55,7 +55,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from verax.testservice import billing
+from verax.testservice import models
 
 FAULTS = {"billed", "moderation", "link", "stream", "usage", "base64", "empty-entry", "padded"}
 FAULTS |= {"page", "ended", "gzip-lie"}
@@ -97,7 +97,7 @@ class ServiceState:
         keyed: bool = True,
         fail_every: int = 0,
     ) -> None:
-        self.ledger = billing.Ledger(ledger)
+        self.ledger = models.Ledger(ledger)
         self.delay_s = delay_s
         self.today = today
         self.keyed = keyed

@@ -13,8 +13,8 @@ from typing import Any
 from verax import image as images
 from verax.priors import generated
 from verax.providers.budget import Tariff
-from verax.providers.desk import Desk, open_desk
 from verax.providers.images_api import Client
+from verax.providers.journal import Desk, open_desk
 from verax.providers.records import Spent
 from verax.providers.requests import GenerateRequest, ImagesAnswer, Request, Usage
 from verax.server.api.calls import ImageCall

@@ -1,0 +1,241 @@
+"""The models of the test service: what each takes beyond the schema, what it charges; the ledger.
+
+Prices per million tokens and the table of output tokens are the published ones, typed in by hand:
+this module shares no arithmetic with the code it tests.
+"""
+
+import io
+import json
+import math
+import os
+import re
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from verax.testservice.rules import Refusal
+
+SNAPSHOTS = {
+    "gpt-image-2-2026-04-21",
+    "gpt-image-2.5-flare-2026-09-08",
+    "gpt-image-2.5-sunburst-2026-09-08",
+}
+MODELS: dict[str, str | None] = {  # id: shutdown date or None
+    "gpt-image-1": "2026-10-23",
+    "gpt-image-1-mini": "2026-12-01",
+    "gpt-image-1.5": "2026-12-01",
+    "chatgpt-image-latest": "2026-12-01",
+    "gpt-image-2": None,
+    "gpt-image-2.5-flare": None,
+    "gpt-image-2.5-sunburst": None,
+    "gpt-image-2.6-flare": None,
+    "gpt-image-2.6-sunburst": None,
+} | dict.fromkeys(SNAPSHOTS)
+FIXED_SIZES = {"auto", "1024x1024", "1536x1024", "1024x1536"}
+
+
+def size_of(data: bytes) -> tuple[int, int]:
+    """(width, height) after the EXIF turn."""
+    with Image.open(io.BytesIO(data)) as image:
+        turned = image.getexif().get(0x0112, 1) >= 5
+        return image.size[::-1] if turned else image.size
+
+
+def check_request(kind: str, body: dict[str, Any], images: list[bytes], today: str) -> None:
+    """Raise the Refusal for what the schema allows but the models do not. `body` is typed."""
+    model = body.get("model", "")
+    if model not in MODELS:
+        raise Refusal(400, f"Invalid value: '{model}'.", "model", "invalid_value")
+    ends = MODELS[model]
+    if ends and ends <= today:
+        raise Refusal(404, f"The model `{model}` has been deprecated.", "model", "model_not_found")
+    prompt = body["prompt"]
+    if not prompt or len(prompt) > 32_000:
+        raise Refusal(400, "prompt: want 1 to 32000 characters", "prompt", "invalid_value")
+    check_model_fields(model, body)
+    check_size(model, body.get("size") or "auto")
+    check_images(images)
+
+
+def check_model_fields(model: str, body: dict[str, Any]) -> None:
+    first = model.startswith(("gpt-image-1", "chatgpt"))
+    second = model.startswith("gpt-image-2") and "." not in model
+    refused = {"response_format", "style"}
+    if not first:
+        refused.add("input_fidelity")
+    if first or second:
+        refused.add("markup")
+    if not model.startswith("gpt-image-2.6"):
+        refused |= {"complexity", "frame_count", "frame_duration_ms"}
+    for field in sorted(refused & set(body)):
+        raise Refusal(400, f"Unknown parameter: '{field}'.", field, "unknown_parameter")
+    qualities = {"auto", "low", "medium", "high"} | (set() if first or second else {"xhigh", "max"})
+    form, background = body.get("output_format", "png"), body.get("background")
+    wrong = {
+        "quality": body.get("quality", "auto") not in qualities,
+        "background": background == "transparent" and (second or form == "jpeg"),
+        "output_format": form in ("gif", "svg"),  # access-gated on 2.6, unknown before
+        "output_compression": form == "png" and body.get("output_compression", 100) != 100,
+        "partial_images": bool(body.get("partial_images")) and not body.get("stream"),
+    }
+    for field in (name for name, is_wrong in wrong.items() if is_wrong):
+        raise Refusal(400, f"{field}: not supported here", field, "invalid_value")
+
+
+def check_size(model: str, size: str) -> None:
+    if size == "auto":
+        return
+    match = re.fullmatch(r"(\d+)x(\d+)", size)
+    if (model.startswith(("gpt-image-1", "chatgpt")) and size not in FIXED_SIZES) or not match:
+        raise Refusal(400, f"Invalid value: '{size}'.", "size", "invalid_value")
+    w, h = int(match[1]), int(match[2])
+    if w % 16 or (h % 16 and not model.startswith("gpt-image-1")):
+        raise Refusal(400, "Width and height must be multiples of 16.", "size", "invalid_value")
+    if not 655_360 <= w * h <= 8_294_400 or max(w, h) > 3840 or max(w, h) > 3 * min(w, h):
+        raise Refusal(400, f"Size {size} is out of bounds.", "size", "invalid_value")
+
+
+def check_images(images: list[bytes]) -> None:
+    for index, data in enumerate(images):
+        if len(data) >= 50 * 1024 * 1024:
+            raise Refusal(413, "Image is too large.", f"image[{index}]", "image_file_too_large")
+        try:
+            size_of(data)
+        except OSError:
+            raise Refusal(
+                400, "Invalid image file.", f"image[{index}]", "invalid_image_file"
+            ) from None
+
+
+def check_guides(image: bytes, mask: bytes | None, markup: bytes | None) -> None:
+    """Mask and markup: PNG with transparency, of the first picture's upright size, never both."""
+    if mask and markup:
+        raise Refusal(400, "markup cannot be used with mask", "markup", "invalid_value")
+    for name, data in (("mask", mask), ("markup", markup)):
+        if data is None:
+            continue
+        if not data.startswith(b"\x89PNG"):
+            raise Refusal(400, f"{name} must be a PNG", name, "invalid_image_file")
+        with Image.open(io.BytesIO(data)) as guide:
+            if guide.mode not in ("RGBA", "LA") or _darkest(guide.getchannel("A")) > 0:
+                raise Refusal(400, f"{name} has no transparent pixel", name, "invalid_image_file")
+            if guide.size != size_of(image):
+                raise Refusal(
+                    400, f"{name}: another size than the image", name, "invalid_image_file"
+                )
+        if name == "mask" and len(data) > 4 * 1024 * 1024:
+            raise Refusal(400, "mask is larger than 4 MB", name, "invalid_image_file")
+
+
+def _darkest(channel: Image.Image) -> float:
+    low = channel.getextrema()[0]
+    return low if isinstance(low, (int, float)) else low[0]
+
+
+# USD per million tokens: text in, image in, image out.
+PRICES = {
+    "gpt-image-1": (5.0, 10.0, 40.0),
+    "gpt-image-1-mini": (2.0, 2.5, 8.0),
+    "gpt-image-1.5": (5.0, 8.0, 32.0),
+    "chatgpt-image-latest": (5.0, 8.0, 32.0),
+    "gpt-image-2": (5.0, 8.0, 30.0),
+}
+NEWEST = (5.0, 8.0, 30.0)  # 2.5 and 2.6, flare and sunburst
+
+# Output tokens of one picture by area of the long edge's grid; the official calculator's table.
+NAMES_2 = {"low": "A", "medium": "C", "high": "E"}
+NAMES_25 = {"low": "A", "medium": "B", "high": "C", "xhigh": "D", "max": "E"}
+TABLE = {
+    "1024x768": {"A": 134, "B": 301, "C": 1204, "D": 2140, "E": 4815},
+    "1024x1024": {"A": 196, "B": 439, "C": 1756, "D": 3122, "E": 7024},
+    "1024x1536": {"A": 158, "B": 343, "C": 1372, "D": 2459, "E": 5488},
+    "1920x1080": {"A": 147, "B": 343, "C": 1320, "D": 2347, "E": 5280},
+    "2560x1440": {"A": 205, "B": 478, "C": 1843, "D": 3276, "E": 7370},
+    "3840x2160": {"A": 371, "B": 865, "C": 3336, "D": 5930, "E": 13342},
+}
+LONG_GRID = {"A": 16, "B": 24, "C": 48, "D": 64, "E": 96}
+
+# gpt-image-1 family: square, portrait, landscape.
+FIRST = {"low": (272, 408, 400), "medium": (1056, 1584, 1568), "high": (4160, 6240, 6208)}
+PARTIAL = 100  # each streamed preview
+
+
+def output_tokens(model: str, quality: str, width: int, height: int) -> int:
+    """Tokens of one finished picture; quality is never "auto" here."""
+    if model.startswith(("gpt-image-1", "chatgpt")):
+        return FIRST[quality][0 if width == height else 1 if height > width else 2]
+    level = (NAMES_2 if model.startswith("gpt-image-2") and "." not in model else NAMES_25)[quality]
+    row = TABLE.get(f"{width}x{height}") or TABLE.get(f"{height}x{width}")
+    if row:
+        return row[level]
+    long, short = max(width, height), min(width, height)
+    cells = LONG_GRID[level] * round(LONG_GRID[level] * short / long)
+    return -(-cells * (2_000_000 + width * height) // 4_000_000)
+
+
+def input_image_tokens(width: int, height: int) -> int:
+    """Patches of 32 px, at most 1536 of them; small pictures count as 1024 px long."""
+    grow = max(1.0, 1024 / max(width, height))
+    width, height = round(width * grow), round(height * grow)
+    patches = math.ceil(width / 32) * math.ceil(height / 32)
+    if patches <= 1536:
+        return patches
+    shrink = math.sqrt(32 * 32 * 1536 / (width * height))
+    columns, rows = width * shrink / 32, height * shrink / 32
+    shrink *= min(math.floor(columns) / columns, math.floor(rows) / rows)
+    return math.ceil(int(width * shrink) / 32) * math.ceil(int(height * shrink) / 32)
+
+
+def text_tokens(prompt: str) -> int:
+    """About what a tokenizer makes of English: short words are one token, long ones two or more."""
+    pieces = re.findall(r"\w+|[^\w\s]", prompt)
+    return sum(1 + (len(piece.encode()) - 1) // 9 for piece in pieces)
+
+
+def charge(
+    model: str,
+    prompt: str,
+    inputs: Sequence[tuple[int, int]],
+    outputs: Sequence[tuple[str, int, int]],
+    *,
+    previews: int,
+) -> dict[str, Any]:
+    """The usage object and the price of one call.
+
+    `inputs` are (width, height) of the pictures sent, `outputs` (quality, width, height).
+    """
+    text, image = text_tokens(prompt), sum(input_image_tokens(*size) for size in inputs)
+    out = sum(output_tokens(model, *picture) for picture in outputs) + PARTIAL * previews
+    per = PRICES.get(re.sub(r"-\d{4}-\d\d-\d\d$", "", model), NEWEST)
+    usage = {
+        "input_tokens": text + image,
+        "output_tokens": out,
+        "total_tokens": text + image + out,
+        "input_tokens_details": {"text_tokens": text, "image_tokens": image},
+        "output_tokens_details": {"image_tokens": out, "text_tokens": 0},
+    }
+    return {"usage": usage, "usd": (text * per[0] + image * per[1] + out * per[2]) / 1e6}
+
+
+class Ledger:
+    """Billed calls, appended to a file and synced one by one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.path.touch()
+        self._lock = threading.Lock()
+
+    def bill(self, **entry: Any) -> None:  # noqa: ANN401  # one line of JSON
+        with self._lock, self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def entries(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
+
+    def total_usd(self) -> float:
+        return math.fsum(entry["usd"] for entry in self.entries())
