@@ -27,6 +27,31 @@ def test_a_clean_photo_keeps_its_structure_bit_for_bit(photo):
     assert np.array_equal(network.structure(photo, diagnose(photo)), photo)
 
 
+def test_a_good_photo_comes_back_bit_for_bit(photo):
+    assert diagnose(photo).words() == "no fault"
+    assert network.restore(photo) is photo
+
+
+@pytest.mark.parametrize("near", [0.95, 0.9, 0.85, 0.8])
+def test_what_is_not_sure_is_not_treated(photo, near):
+    """A veil so thin that nobody can say: all of its treatment, or none."""
+    shares = np.linspace(near - 0.1, near, photo.shape[0], dtype=np.float32)[:, None, None]
+    pale = (photo * shares + 0.9 * (1 - shares)).astype(np.float32)
+    faults = diagnose(pale)
+
+    assert bool(list(faults)) != (network.restore(pale, faults) is pale)
+
+
+def test_noise_lies_everywhere_and_a_facade_in_its_place(photo):
+    rng = np.random.default_rng(2)
+    noisy = add_gaussian(photo, 8, rng)
+    facade = photo.copy()
+    facade[200:300, 350:500] += rng.choice([-0.1, 0.1], (100, 150, 1)).astype(np.float32)
+
+    assert not network.textured(noisy, photo)
+    assert network.textured(facade, photo)
+
+
 def test_a_dark_photo_without_noise_keeps_its_structure_bit_for_bit(photo):
     dark = np.asarray(photo * 0.12, np.float32)  # its light is wrong, and not structure's to mend
 

@@ -138,3 +138,31 @@ def test_heavy_rain_before_a_bright_sky_is_rain(photo):
 
     assert diagnose(bright)["rain"].sure == 0
     assert diagnose(wet)["rain"].sure > 0.5
+
+
+@pytest.mark.parametrize("px", [1.0, 2.0, 4.0])
+@pytest.mark.parametrize("strength", [0.1, 0.25])
+def test_a_texture_is_no_rain_at_any_scale(px, strength):
+    """Fleece, gravel, leaves: fine structure that goes in no direction."""
+    rough = np.random.default_rng(7).standard_normal((300, 400)).astype(np.float32)
+    fleece = cv2.GaussianBlur(rough, (0, 0), px) - cv2.GaussianBlur(rough, (0, 0), 3 * px)
+    grey = np.clip(0.5 + strength * fleece / fleece.std(), 0, 1)
+
+    assert diagnose(np.repeat(grey[..., None], 3, 2))["rain"].sure < 0.5
+
+
+@pytest.mark.parametrize("scale", [0.35, 0.5, 1.0])
+@pytest.mark.parametrize("name", ["brick", "grass", "gravel"])
+def test_brick_grass_and_gravel_are_no_rain(name, scale):
+    grey = images.from_uint8(getattr(data, name)())
+    size = tuple(round(side * scale) for side in grey.shape[::-1])
+    small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+
+    assert diagnose(np.repeat(small[..., None], 3, 2))["rain"].sure < 0.5
+
+
+def test_leaves_are_green_and_no_water(photo):
+    """Water takes red and leaves blue; leaves leave red and take blue."""
+    leaves = np.asarray(photo * (0.45, 0.8, 0.2), np.float32)
+
+    assert diagnose(leaves)["underwater"].sure == 0

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 
 from verax.errors import choose
-from verax.image import Image, check_image
+from verax.image import Image, Plane, check_image
 from verax.restorers import runtime, with_dark_channel
-from verax.restorers.measures import Measures, measure, ramp
+from verax.restorers.measures import Measures, anisotropy, extremes, measure, ramp
 
 # what hides a scene most comes first
 KINDS = (
@@ -37,13 +37,13 @@ SURE = 0.5  # how sure a fault must be to be named
 # degradation at most one in a hundred is accused (docs/log.md): what is left alone does no harm.
 HAZY = (0.65, 0.75)  # severity from which haze is sure, whatever else
 FAINTEST = 0.25  # severity below which no veil is looked for
-# A thinner veil is told by log-odds: of severity, of the share without texture, of how far network
-# and dark channel prior disagree (log), of the darkest percentile; a photo of mist is smooth, and
-# the network asks for less than the prior. Fitted on 350 photos, six crops of each, 158 truths
-# of pairs and 700 photos under simulated haze.
-VEIL = (-0.164, 1.336, -1.186, -0.671, 0.187)
-THIN = (1.28, 1.62)  # these log-odds
-TEXTURED = 0.012  # local contrast
+# A thinner veil is judged by log-odds: of severity, of how far network and dark channel prior
+# disagree (log), of the colour of the darkest places, which a veil makes grey, of what dehazing
+# would clip, of the median. Fitted on 350 photos, two crops of each, 170 truths of pairs, and as
+# many under simulated haze; kept apart by halves (docs/log.md).
+VEIL = (-4.636, 1.628, -1.906, -7.814, -8.950, 2.145)
+THIN = (1.15, 1.55)  # these log-odds
+NEARBY = 15  # px of the thumbnail in which the darkest place is looked for
 DEEP, SHOWN = (2.7, 3.2), (0.020, 0.035)  # contrast: its 90th percentile over its 10th, and itself
 LIFTED = (0.06, 0.10)  # darkest percentile: a veil lifts it
 PLAIN = (0.002, 0.004)  # local contrast: a smooth picture shows nothing that a veil hides
@@ -57,7 +57,9 @@ LIGHTLESS = (0.36, 0.33)  # 95th percentile that stands for median and lights at
 BLACK = 0.003  # median below which the scene is black, not dark
 SUSPECT = 0.15  # severity of rain at the centre from which it is looked for elsewhere
 PLACES = ((0.1, 0.1), (0.9, 0.9), (0.1, 0.9), (0.9, 0.1))  # rain falls everywhere, texture is local
-WET = (0.32, 0.42)  # least severity at the centre and there
+WET = (0.26, 0.33)  # least severity at the centre and there
+BRIGHTENS = (0.985, 0.995)  # share of what the network would take away that is light
+ALIGNED = (7.6, 9.0)  # anisotropy of that: fur and fleece 8.3 at most, streaks 8.6 and more
 WHITE = (0.995, 0.98)  # median of luma: no light can fall before white
 SNOWY = (0.30, 0.50)  # severity
 NOISY = (1.5, 4.0)  # levels
@@ -66,8 +68,10 @@ SOFT = (1.6, 2.8)  # px of blur
 BLURRED = (0.8, 8.0)  # px of blur at severities 0 and 1
 MOVED = 1.8  # anisotropy
 STEPS, ON_GRID = (0.45, 0.75), (2.5, 3.5)  # levels, deviations
-RED, RED_LIGHTS = (0.80, 0.65), (0.90, 0.75)  # shares
-WATERY, SURELY = (0.12, 0.20), (0.30, 0.40)  # severity where red is missing, and anyway
+RED = (0.75, 0.70)  # share
+GREEN, YELLOW = (-14.0, -17.0), (24.0, 20.0)  # cast; leaves are yellower than water
+WATERY, SURELY = (0.12, 0.16), (0.40, 0.48)  # severity: with a cast that leaves have not; with any
+BLUE = (0.50, 0.40)  # red that is missing without a green cast
 CRUSHED = (1.8, 1.4)  # levels of blocking from which no grain is left
 GREY = 0.01  # colour below which a photo is black and white
 
@@ -130,12 +134,11 @@ def diagnose(photo: Image) -> Faults:
     transform, estimated = runtime.look(small, tone)
     severity = dict(zip(tone.tasks, map(float, estimated), strict=True))
     measures = measure(photo)
-    rain = _rain(photo)
     noisy, blocks = _noise(measures), _blocks(measures)
     severities = {
         "haze": (severity["haze"], _haze(small, transform, severity["haze"])),
         "lowlight": _dark(severity["lowlight"], measures),
-        "rain": (rain, ramp(rain, *WET) * ramp(measures.light, *WHITE)),
+        "rain": _rain(photo, measures.light),
         "snow": (severity["snow"], ramp(severity["snow"], *SNOWY)),
         "noise": (min(measures.sigma / 50, 1.0), noisy),
         **_blur(measures, 1 - max(noisy, blocks)),
@@ -162,23 +165,26 @@ def _haze(small: Image, transform: runtime.Floats, severity: float) -> float:
     light = small.mean(2)
     local = np.abs(light - cv2.GaussianBlur(light, (0, 0), 4.0))
     there = ramp(darkest, *LIFTED) * ramp(float(np.percentile(local, 90)), *PLAIN)
-    return there * max(ramp(severity, *HAZY), _thin(small, transform, severity, darkest))
+    return there * max(ramp(severity, *HAZY), _thin(small, transform, severity))
 
 
-def _thin(small: Image, transform: runtime.Floats, severity: float, darkest: float) -> float:
+def _thin(small: Image, transform: runtime.Floats, severity: float) -> float:
     """How sure a thin veil is: it lies over a scene with depth, so that contrast varies."""
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
     detail = grey - cv2.GaussianBlur(grey, (0, 0), 2.0)
     contrast = np.sqrt(cv2.GaussianBlur(detail * detail, (0, 0), 6.0))
     low, high = (float(v) for v in np.percentile(contrast, (10, 90)))
     own = runtime.toned(small, transform)
-    apart = own - runtime.toned(small, with_dark_channel(transform, small))
+    clear = runtime.toned(small, with_dark_channel(transform, small))
+    apart = own - clear
+    darkest = cv2.erode(small, np.ones((NEARBY, NEARBY), np.uint8))
     signs = (
         1.0,
         float(np.log((severity + 1e-3) / (1 - severity + 1e-3))),
-        float(np.mean(contrast < TEXTURED)),
         float(np.log(np.sqrt(np.mean(apart * apart)) + 3e-3)),
-        darkest,
+        float(np.mean(darkest.max(2) - darkest.min(2))),
+        extremes(clear),
+        float(np.median(small.mean(2))),
     )
     odds = sum(weight * sign for weight, sign in zip(VEIL, signs, strict=True))
     return ramp(odds, *THIN) * ramp(high, *SHOWN) * ramp(high / max(low, 1e-3), *DEEP)
@@ -198,12 +204,22 @@ def _dark(severity: float, measures: Measures) -> tuple[float, float]:
     return max(severity, 0.8 * plain), max(ramp(severity, *DARK), plain, agreed)
 
 
-def _rain(photo: Image) -> float:
-    """The least severity of rain at the centre and, where that is suspicious, near the corners."""
-    centre = runtime.look_at(photo, "rain")["rain"]
-    if centre < SUSPECT:
-        return centre
-    return min(centre, *(runtime.look_at(photo, "rain", place)["rain"] for place in PLACES))
+def _rain(photo: Image, light: float) -> tuple[float, float]:
+    """Rain is in the centre and, where that is suspicious, near the corners too; it falls in
+    streaks before what is not white."""
+    centre, change = runtime.look_at(photo, "rain")
+    severity = centre["rain"]
+    if severity < SUSPECT:
+        return severity, 0.0
+    corners = (runtime.look_at(photo, "rain", place)[0]["rain"] for place in PLACES)
+    severity = min(severity, *corners)
+    return severity, ramp(severity, *WET) * ramp(light, *WHITE) * _streaks(-change.mean(2))
+
+
+def _streaks(layer: Plane) -> float:
+    """How sure what would be taken away (H, W) is rain: it adds light only, and along lines."""
+    positive = float(layer.sum()) / max(float(np.abs(layer).sum()), 1e-6)
+    return ramp(positive, *BRIGHTENS) * ramp(anisotropy(layer), *ALIGNED)
 
 
 def _noise(measures: Measures) -> float:
@@ -228,6 +244,8 @@ def _blur(measures: Measures, clear: float) -> dict[str, tuple[float, float]]:
 
 
 def _water(severity: float, measures: Measures) -> float:
-    """Water takes red from all that is seen, a blue sky leaves it to the clouds."""
-    blue = ramp(measures.red, *RED) * ramp(measures.red_lights, *RED_LIGHTS)
-    return max(blue * ramp(severity, *WATERY), ramp(severity, *SURELY))
+    """Water takes red and leaves green; a blue sky is no greener than grey, leaves are yellow."""
+    green, yellow = measures.cast
+    cast = ramp(green, *GREEN) * ramp(measures.red, *RED)
+    watery = max(ramp(yellow, *YELLOW) * ramp(severity, *WATERY), ramp(severity, *SURELY))
+    return max(cast * watery, ramp(severity, *SURELY) * ramp(measures.red, *BLUE))

@@ -44,7 +44,7 @@ class Measures:
         colour: difference between the largest and the smallest channel, a share of the largest,
             0..1 over the whole photo.
         red: mean red over the larger of mean green and mean blue.
-        red_lights: the same of the 98th percentiles: a blue sky has white clouds, water has not.
+        cast: mean a* and b* of CIELAB: below 0 greener, or bluer, than grey.
     """
 
     sigma: float
@@ -57,7 +57,7 @@ class Measures:
     lights: tuple[float, float]
     colour: float
     red: float
-    red_lights: float
+    cast: tuple[float, float]
 
     def record(self) -> dict[str, Any]:
         """As JSON."""
@@ -73,6 +73,7 @@ def measure(photo: Image) -> Measures:
     fine, coarse = (_steepest(greys, px) for px in (FINE_PX, COARSE_PX))
     small = _small(photo)
     colours = small.reshape(-1, 3)
+    _, green, yellow, _ = cv2.mean(cv2.cvtColor(small, cv2.COLOR_RGB2LAB))
     luma = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
     light, bright, brightest = (float(v) for v in np.percentile(luma, (50, 95, 99)))
     return Measures(
@@ -81,12 +82,12 @@ def measure(photo: Image) -> Measures:
         blocking=float(blocking),
         on_grid=float(on_grid),
         blur=_blur(fine / max(coarse, 1e-6)),
-        anisotropy=float(np.median([_anisotropy(grey) for grey in greys])),
+        anisotropy=float(np.median([anisotropy(_softer(grey)) for grey in greys])),
         light=light,
         lights=(bright, brightest),
         colour=float(1 - colours.min(1).sum() / max(float(colours.max(1).sum()), 1e-6)),
         red=_red_share(colours.mean(axis=0)),
-        red_lights=_red_share(np.percentile(colours, 98, axis=0)),
+        cast=(float(green), float(yellow)),
     )
 
 
@@ -101,6 +102,23 @@ def likeness(before: list[Image], after: list[Image]) -> float:
         agreement += float((shared * np.sqrt(energy)).sum())
         weight += float(np.sqrt(energy).sum())
     return agreement / weight if weight > 1e-3 else 1.0
+
+
+def unevenness(before: list[Image], after: list[Image]) -> float:
+    """How unevenly a change of structure is spread: the mean square of its local energy over the
+    square of the mean, 1 for noise that lies all over the photo."""
+    energies = [
+        cv2.GaussianBlur(np.square((photo - base).mean(2)), (0, 0), 5.0).ravel()
+        for photo, base in zip(before, after, strict=True)
+    ]
+    energy = np.concatenate(energies)
+    return float(np.mean(energy * energy) / max(float(energy.mean()) ** 2, 1e-20))
+
+
+def extremes(picture: Image) -> float:
+    """The share of a picture that is black or white."""
+    luma = picture.mean(2)
+    return float(np.mean((luma < 2 / 255) | (luma > 253 / 255)))
 
 
 def _structure(part: Image) -> Plane:
@@ -199,9 +217,13 @@ def _steepest(greys: list[Plane], sigma_px: float) -> float:
     return float(np.percentile(np.concatenate(slopes), STEEPEST))
 
 
-def _anisotropy(grey: Plane) -> float:
+def _softer(grey: Plane) -> Plane:
+    return np.asarray(cv2.GaussianBlur(grey, (0, 0), 1.0), np.float32)
+
+
+def anisotropy(plane: Plane) -> float:
     """Ratio of the eigenvalues of the mean structure tensor."""
-    dx, dy = _slopes(cv2.GaussianBlur(grey, (0, 0), 1.0))
+    dx, dy = _slopes(plane)
     cross = float((dx * dy).mean())
     tensor = np.array([[float((dx * dx).mean()), cross], [cross, float((dy * dy).mean())]])
     weak, strong = np.linalg.eigvalsh(tensor)

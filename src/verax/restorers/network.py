@@ -12,6 +12,7 @@ import numpy as np
 from verax.image import Image
 from verax.restorers import measures, with_dark_channel
 from verax.restorers.faults import SURE, Faults, diagnose
+from verax.restorers.measures import ramp
 from verax.restorers.runtime import (
     Floats,
     Network,
@@ -29,6 +30,8 @@ GREYNESS = 0.6  # how far a photo under water is taken to a grey mean
 SHARES = (1.0, 0.7, 0.5, 0.35)  # of a transform, tried in turn
 BRIGHT = (0.35, 0.75)  # value nearby up to which a dark photo is lifted in full, and not at all
 TRIED = (1.0, 0.5)  # shares of a transform, until the result is sound
+SHOWN = (1.0, 2.0)  # levels of noise under a transform from which it is taken out
+UNEVEN = 5.0  # of what was taken away: noise of cameras 1 to 2, a facade 9
 NOISIER = 3.0  # levels of noise that a result may have more than the photo
 LIKE = 0.65  # least correlation of its fine structure with the photo's
 BURNT = 0.08  # of the photo, most in which lifting it may bring a colour to its end
@@ -63,7 +66,16 @@ def treated(photo: Image, transform: Floats, faults: Faults) -> Image:
         base = repaired(photo, scaled(transform, share), faults)
         if sound(photo, base):
             return base
-    return repaired(photo, np.zeros_like(transform), faults)
+    base = repaired(photo, np.zeros_like(transform), faults)
+    return photo if faults["jpeg"].sure < SURE and textured(photo, base) else base
+
+
+def textured(photo: Image, base: Image) -> bool:
+    """Whether what went is a texture: it lies in places, noise lies everywhere."""
+    if base is photo:
+        return False
+    parts = measures.parts_of(photo), measures.parts_of(base)
+    return measures.unevenness(*parts) > UNEVEN
 
 
 def sound(photo: Image, base: Image) -> bool:
@@ -83,11 +95,17 @@ def by_network(photo: Image, net: Network) -> Image:
 
 def repaired(photo: Image, transform: Floats, faults: Faults) -> Image:
     """The photo under its transform, and its noise taken out as far as it is sure: what the tone
-    lifts shows noise that nobody saw before."""
-    share = 1.0 if np.any(transform) else max(faults["noise"].sure, faults["jpeg"].sure)
+    lifts shows noise that nobody saw before. The photo itself where there is neither."""
+    share = max(faults[kind].sure for kind in ("noise", "jpeg"))
+    share, bright = share if share >= SURE else 0.0, photo
+    if np.any(transform):
+        bright = toned(photo, transform)
+        share = max(share, ramp(measures.noise(measures.parts_of(bright)), *SHOWN))
     if share == 0:
-        return photo
-    clean = repair(photo, partial(toned, photo, transform), embedded("detail"), share=share)
+        return bright
+    clean = repair(
+        photo, lambda rows, columns: bright[rows, columns], embedded("detail"), share=share
+    )
     if faults.measures.sigma < HEAVY:
         return clean
     return repair(clean, lambda rows, columns: clean[rows, columns], embedded("detail"))
@@ -98,7 +116,7 @@ def light(photo: Image, faults: Faults) -> Floats:
     tone network's, as strongly as the fault is sure, less where that costs shadows or lights."""
     worst = max(TONE_TASKS, key=lambda task: (faults[task].sure, faults[task].severity))
     sure = faults[worst].sure
-    if sure == 0:
+    if sure < SURE:
         return np.zeros_like(faults.transform)
     transform, small = faults.transform, thumbnail(photo, embedded("tone").multiple)
     if worst == "lowlight":
@@ -150,7 +168,7 @@ def careful(transform: Floats, small: Image, sure: float) -> Floats:
     or lights."""
     for share in SHARES:
         part = scaled(transform, share * sure)
-        if clipped(toned(small, part)) - clipped(small) < CLIPPED:
+        if measures.extremes(toned(small, part)) - measures.extremes(small) < CLIPPED:
             return part
     return np.zeros_like(transform)
 
@@ -158,12 +176,6 @@ def careful(transform: Floats, small: Image, sure: float) -> Floats:
 def burnt(picture: Image) -> float:
     """The share of a picture in which a colour has reached its end."""
     return float(np.mean(picture.max(2) > 253 / 255))
-
-
-def clipped(picture: Image) -> float:
-    """The share of a picture that is black or white."""
-    luma = picture.mean(2)
-    return float(np.mean((luma < 2 / 255) | (luma > 253 / 255)))
 
 
 def with_grey_world(transform: Floats, small: Image) -> Floats:
@@ -202,7 +214,7 @@ def lit(photo: Image, faults: Faults) -> Image | None:
     """A small copy (h, w, 3) of the photo under the light that the networks would give it; None
     where they would leave it, or rain hides it."""
     sure = max(faults[task].sure for task in TONE_TASKS)
-    if sure == 0 or faults["rain"].sure >= SURE:
+    if sure < SURE or faults["rain"].sure >= SURE:
         return None
     scale = min(1.0, SIDE / max(photo.shape[:2]))
     size = (max(1, round(photo.shape[1] * scale)), max(1, round(photo.shape[0] * scale)))

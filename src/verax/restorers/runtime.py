@@ -68,6 +68,8 @@ def inside(outer: tuple[slice, slice], inner: tuple[slice, slice]) -> tuple[slic
 def padded(inputs: Floats, multiple: int) -> Floats:
     """(1, C, H, W), mirrored at the right and bottom up to the size rule."""
     height, width = inputs.shape[1:]
+    if height % multiple == width % multiple == 0:
+        return np.ascontiguousarray(inputs[None])
     rows, columns = (_mirrored(length, multiple) for length in (height, width))
     return np.ascontiguousarray(inputs[None, :, rows][..., columns])
 
@@ -152,9 +154,11 @@ def look(small: Image, tone: Network) -> tuple[Floats, Floats]:
     return transform, severities
 
 
-def look_at(photo: Image, name: str, place: tuple[float, float] = (0.5, 0.5)) -> dict[str, float]:
-    """Severity in [0, 1] per task, as a network of tiles sees a part of GLANCE px: (0, 0) is the
-    top left one, (0.5, 0.5) the photo's centre."""
+def look_at(
+    photo: Image, name: str, place: tuple[float, float] = (0.5, 0.5)
+) -> tuple[dict[str, float], Image]:
+    """Severity in [0, 1] per task, and what would be added (h, w, 3), as a network of tiles answers
+    for a part of GLANCE px: (0, 0) is the top left one, (0.5, 0.5) the photo's centre."""
     judge = embedded(name)
     sides = (min(GLANCE, length) for length in photo.shape[:2])
     starts = [
@@ -162,8 +166,9 @@ def look_at(photo: Image, name: str, place: tuple[float, float] = (0.5, 0.5)) ->
         for length, side, share in zip(photo.shape[:2], sides, place, strict=False)
     ]
     part = photo[starts[0] : starts[0] + GLANCE, starts[1] : starts[1] + GLANCE]
-    severities = judge(padded(detail_inputs(part, part), judge.multiple))[2][0]
-    return dict(zip(judge.tasks, map(float, severities), strict=True))
+    residual, _, severities = judge(padded(detail_inputs(part, part), judge.multiple))
+    change = np.moveaxis(residual[0], 0, 2)[: part.shape[0], : part.shape[1]]
+    return dict(zip(judge.tasks, map(float, severities[0]), strict=True)), change
 
 
 def toned(
