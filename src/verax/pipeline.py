@@ -166,7 +166,8 @@ def _placed(
 
 def _coloured(restoration: Restoration) -> Restoration:
     """The restoration of a photo without colour under its prior's."""
-    if restoration.registration is None or restoration.registration.placed != "exactly":
+    placed = restoration.registration is not None and restoration.registration.placed == "exactly"
+    if not placed or restoration.scene_state_change:  # another scene's colours are no evidence
         return restoration
     assert restoration.warped is not None
     found = with_colour(restoration.photo.pixels, restoration.pixels, restoration.warped)

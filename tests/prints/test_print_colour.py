@@ -42,6 +42,13 @@ def test_a_dark_photo_in_colour_is_not_grey(scene):
     assert toning(grey(dark)) == "grey"
 
 
+def test_one_coloured_coat_in_the_snow_makes_a_photo_in_colour(scene):
+    snow = grey(scene) + np.array([-0.02, 0, 0.04], np.float32)
+    snow[100:120, 200:250] = 0.3, 0.7, 0.2
+
+    assert toning(snow) == "colour"
+
+
 @pytest.mark.parametrize("print_", [grey, sepia], ids=["grey", "sepia"])
 def test_a_colourised_photo_keeps_its_luma_and_takes_the_priors_colours(scene, print_):
     photo = print_(scene)

@@ -15,7 +15,7 @@ from verax.fusion.evidence import Octave
 from verax.fusion.explanation import FRONT_TASKS, Explanation, explain
 from verax.fusion.join import Pictures, join, measure
 from verax.fusion.light import Recipe, solve, toned_by
-from verax.fusion.octaves import reduced, resized
+from verax.fusion.octaves import ramp, reduced, resized
 from verax.fusion.trust import CLASSES, trust_map
 from verax.geometry.register import Registration, Warped
 from verax.image import Image, Plane
@@ -25,6 +25,7 @@ SAME = 0.01  # mean difference from the photo below which a prior is the photo a
 SPECK = 0.08  # unless a few places differ by more: dust may be all that was taken away
 SURE = 0.5  # how sure a fault of the photo is before it is acted on
 BLURRED = 0.5  # how far a blur is believed before its kernel is looked for
+LAYERED = (0.05, 0.10)  # share of the photo under layers from which they took contrast from it
 LITTLE = 0.1  # share taken below which the result says so
 
 ROUGH = "the prior could not be placed exactly: only its light is taken, and roughly"
@@ -106,6 +107,7 @@ def fuse(
     )  # fmt: skip
     kept = np.zeros((1, 1), np.float32) if spared is None else spared
     pictures = prepared(base, warped, recipe, explanation, task=task, spared=kept)
+    explanation = _under_layers(explanation, pictures, dial)
     if fidelity == 0:
         return _registered_prior(pictures, recipe, explanation)
     if registration.placed != "exactly":
@@ -168,6 +170,13 @@ def prepared(
 def _toned(source: Image, recipe: Recipe, explanation: Explanation) -> Image:
     share = explanation.light if not recipe.change else 1.0  # a hint of colour, no light
     return toned_by(recipe, source, share) if share > 0 else source
+
+
+def _under_layers(explanation: Explanation, pictures: Pictures, dial: dials.Dial) -> Explanation:
+    """The explanation, with the contrast that layers over much of the photo took from it."""
+    share = float(pictures.front.mean()) * explanation.front * dial.front
+    veiled = ramp(share, *LAYERED)
+    return replace(explanation, sharpness=tuple(max(x, veiled) for x in explanation.sharpness))
 
 
 def _sharpened(

@@ -23,6 +23,7 @@ Toning = Literal["grey", "toned", "colour"]
 GREYISH = 3.0 / 255  # chroma below which a photo is grey
 STRAY = 10.0 / 255  # chroma that a toned print may have off the tone of its luma
 OFF = 0.07  # share of the pixels that may stray farther: stains, stamps, pencil
+VIVID, FEW = 28.0 / 255, 0.005  # chroma off its tone that hardly a pixel of a print has
 COLOURED = 8.0 / 255  # chroma off its own tone from which a prior is in colour
 DARKEST, LIT = 0.06, 0.5  # brightest places of a dark photo: at least, and as they should be
 BINS = 24  # of luma, for the tone of a print
@@ -50,7 +51,8 @@ def toning(photo: Image) -> Toning:
     if float(np.quantile(np.abs(chroma).max(2), 0.95)) < GREYISH:
         return "grey"
     stray = np.abs(chroma - tone_of(y, chroma, y)).max(2)
-    return "toned" if float((stray > STRAY).mean()) < OFF else "colour"
+    toned = (stray > STRAY).mean() < OFF and (stray > VIVID).mean() < FEW
+    return "toned" if toned else "colour"
 
 
 def is_coloured(prior: Image) -> bool:
