@@ -10,7 +10,7 @@ from verax import image as images
 from verax import weights
 from verax.faces import find_faces
 from verax.faces.likeness import LEAST, check_faces, likeness, outline
-from verax.report.faces import SIDE, faces_sheet
+from verax.report.sheet import FACE_SIDE, faces_sheet
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_of_a_redrawn_face_nothing_unconfirmed_is_taken_at_the_default(scene, fa
     assert check.generated < 0.02
     assert any("another face in 1 of 1" in note for note in result.notes)
     strip = faces_sheet(result)
-    assert strip.shape[1] > 4 * SIDE
-    assert strip.shape[0] > SIDE
+    assert strip.shape[1] > 4 * FACE_SIDE
+    assert strip.shape[0] > FACE_SIDE
     inside = outline((face,), scene.shape) > 0
     assert result.trust[~inside][:, 3].mean(dtype=float) > check.generated

@@ -144,7 +144,7 @@ def test_camera_raw_without_its_packages_is_a_clear_line(monkeypatch):
 
 
 def test_results_of_what_is_only_read_are_png():
-    from verax.cli.restore_jobs import writable
+    from verax.cli.pairing import writable
 
     assert [writable(f"a{suffix}") for suffix in (".gif", ".DNG", ".jpg")] == [
         "a.png",

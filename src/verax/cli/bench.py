@@ -11,8 +11,7 @@ import typer
 from verax.cli import bench_results
 from verax.cli.asked import Batching, bench_asker
 from verax.cli.bench_results import progress_bar, show
-from verax.cli.grouped import grouped
-from verax.cli.paid import PANEL, Terms
+from verax.cli.paid import PANEL, Terms, grouped
 from verax.errors import SettingsError, choose
 
 if TYPE_CHECKING:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from verax.cli.candidates import Candidate, arrived, tell, write_all
-from verax.cli.grouped import grouped
-from verax.cli.paid import Counter, Model, Terms, counter_of
+from verax.cli.paid import Counter, Model, Terms, counter_of, grouped
 
 if TYPE_CHECKING:
     from verax.image import Photo

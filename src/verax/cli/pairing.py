@@ -1,18 +1,25 @@
-"""Which file belongs to which: folders and globs on the command line, partners by name."""
+"""Which file belongs to which: folders and patterns of photos, their priors, their results."""
 
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from verax.datasets import by_name, common_key
-from verax.errors import InputError
-from verax.image.header import is_picture_name
+from verax.errors import InputError, OutputError, VeraxError
+from verax.image.header import READ_ONLY, is_picture_name
 
 if TYPE_CHECKING:
+    from verax.geometry.register import Registration
     from verax.image import Photo
 
 MODEL = 0x0110  # EXIF
+WHY = {
+    "not": "it shows another scene",
+    "undecided": "nobody can tell whether it shows the same scene",
+}
 
 
 def pictures_in(folder: Path, *, recursive: bool = False) -> list[Path]:
@@ -109,3 +116,136 @@ def camera(photo: "Photo") -> str:
     tags = Exif()
     tags.load(photo.metadata.exif or b"")
     return str(tags.get(MODEL, "")).strip("\0 ")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One photo of a call: where it comes from and where its results go.
+
+    `registration` is the prior's, where it had to be found before."""
+
+    photo: Path
+    prior: Path | None
+    output: Path
+    report: Path | None
+    registration: "Registration | None" = None
+
+
+def second_as_prior(
+    pictures: list[Path], *, accept: bool = False
+) -> "tuple[list[Path], Path | None, Registration | None]":
+    """Two picture files of one scene are a photo and its prior; anything else is photos.
+
+    Generators write no camera into their files: a second picture with one in it is a photo, unless
+    somebody knows better (`accept`).
+    """
+    from verax import image as images
+    from verax.geometry.register import register
+
+    if len(pictures) != 2 or not all(path.is_file() for path in pictures):
+        return pictures, None, None
+    try:
+        photo, other = (images.read(path) for path in pictures)
+    except VeraxError:  # said when its turn comes; the other one is restored
+        return pictures, None, None
+    taken_by = "" if accept else camera(other)
+    names = [path.name for path in pictures]
+    first, second = names if len(set(names)) == 2 else map(str, pictures)
+    registration = register(photo.pixels, other.pixels, accept=accept) if not taken_by else None
+    if registration is None or not registration.usable:
+        why = f"a {taken_by} took it" if registration is None else WHY[registration.placed]
+        print(
+            f"note: {second} is restored as a photo of its own, since {why}; "
+            "if it is a prior, use --prior",
+            file=sys.stderr,
+        )
+        return pictures, None, None
+    print(
+        f"note: {second} shows the same scene as {first} and is used as its prior; "
+        "if both are photos, name their folder",
+        file=sys.stderr,
+    )
+    return pictures[:1], pictures[1], registration
+
+
+def plan(
+    photos: list[Path],
+    *,
+    several: bool,
+    prior: Path | None,
+    output: Path | None,
+    report: Path | None,
+    recursive: bool = False,
+) -> list[Job]:
+    """Where each photo's prior is and where its results go."""
+    if report is not None and report.exists() and not report.is_dir():
+        raise InputError(f"--report: want a folder, got the file {report}; name another")
+    if not several:
+        photo = photos[0]
+        target = output or photo.with_name(writable(f"{photo.stem}_restored{photo.suffix}"))
+        if target.is_dir():
+            target = target / writable(photo.name)
+        return [Job(photo, prior, target, report)]
+    if prior is not None and not prior.is_dir():
+        raise InputError(f"--prior: want a folder for {len(photos)} photos, got the file {prior}")
+    if output is not None and output.exists() and not output.is_dir():
+        raise InputError(f"--output: want a folder for {len(photos)} photos, got the file {output}")
+    root = common_folder(photos) if recursive else photos[0].parent
+    folder = output if output is not None else root / "restored"
+    photos = [photo for photo in photos if not (recursive and photo.is_relative_to(folder))]
+    places = {p: p.relative_to(root) if recursive else Path(p.name) for p in photos}
+    priors = partners(places, prior, deep=recursive) if prior is not None else {}
+    jobs = []
+    for photo, place in places.items():
+        target = folder / place.with_name(writable(place.name))
+        jobs.append(Job(photo, priors.get(photo), target, report / place if report else None))
+    without = [job.photo.name for job in jobs if job.prior is None]
+    if prior is not None and without:
+        shown = ", ".join(without[:5]) + (", ..." if len(without) > 5 else "")
+        print(f"note: no prior in {prior} for {len(without)} photos: {shown}", file=sys.stderr)
+    targets = [job.output for job in jobs]
+    twice = sorted({t.name for t in targets if targets.count(t) > 1})
+    if twice:
+        raise InputError(f"several photos are called {', '.join(twice)}; restore them one by one")
+    return jobs
+
+
+def writable(name: str) -> str:
+    """The name, or one in PNG where pictures of its kind are read but not written."""
+    path = Path(name)
+    return str(path.with_suffix(".png")) if path.suffix.lower() in READ_ONLY else name
+
+
+def check_targets(jobs: Sequence[Job], *, several: bool, make: bool) -> None:
+    """Raises OutputError for results that cannot be written, before anything is paid or done.
+
+    `make` makes the folder of several results; without it nothing is left on disk.
+    """
+    from verax import image as images
+
+    if several and make:
+        make_folders(jobs)
+    for job in jobs:
+        if job.output.parent.is_dir() or not several:
+            images.check_target(job.output)
+        else:
+            images.format_of(job.output)
+
+
+def still_to_do(jobs: list[Job]) -> list[Job]:
+    """The jobs whose result is not there yet; a note on how many are."""
+    left = [job for job in jobs if not job.output.is_file()]
+    if len(left) < len(jobs):
+        print(f"note: {len(jobs) - len(left)} results are there and stay", file=sys.stderr)
+    return left
+
+
+def make_folders(jobs: Sequence[Job]) -> list[Path]:
+    """Make the folders that several results go to; those that were not there."""
+    new = [f for f in dict.fromkeys(job.output.parent for job in jobs) if not f.is_dir()]
+    for folder in new:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise OutputError(f"{folder}: want to make this folder: {exc.strerror}") from exc
+    return new

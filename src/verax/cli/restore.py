@@ -1,20 +1,186 @@
-"""verax restore: photo and prior in, restoration out."""
+"""verax restore: photo and prior in, restoration out; its options in groups."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from verax.cli import pairing
-from verax.cli.grouped import grouped
-from verax.cli.paid import Terms
-from verax.cli.restore_jobs import (
-    Options,
-    ask_and_run,
-    plan,
-    run_jobs,
-    second_as_prior,
-    still_to_do,
-)
-from verax.cli.restore_options import POLL_S, Ask, Choices, Files, Photos
+from verax.cli.paid import PANEL, Model, Terms, grouped
+from verax.cli.restore_jobs import run_jobs
 from verax.errors import InputError, choose
+from verax.fusion.dial import DEFAULT as DEFAULT_FIDELITY
+
+if TYPE_CHECKING:
+    from verax.cli.asked import Batching
+    from verax.priors.generated import Wishes
+    from verax.provenance import Credentials
+
+PRIOR, RESULT = "Prior", "Result"
+POLL_S = 30.0
+Photos = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="PHOTO",
+        show_default=False,
+        help="Photo, folder or pattern. A second picture of the same scene is its prior.",
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Files:
+    """Where pictures come from and go to."""
+
+    prior: Annotated[
+        Path | None,
+        typer.Option(
+            "--prior",
+            help="What a generator made of the photo; for several photos a folder, by name.",
+        ),
+    ] = None
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Result file, or folder for several photos."),
+    ] = None
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Folder for pictures and figures: sheet.png, trust.png, report.json."),
+    ] = None
+    recursive: Annotated[
+        bool,
+        typer.Option("--recursive", help="Take the photos of the folders below, too."),
+    ] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """What holds for every photo of a call."""
+
+    fidelity: Annotated[
+        float,
+        typer.Option(
+            rich_help_panel=PRIOR,
+            help="1: only what the photo confirms, and light. 0: the registered prior itself.",
+        ),
+    ] = DEFAULT_FIDELITY
+    accept_prior: Annotated[
+        bool,
+        typer.Option(
+            "--accept-prior",
+            rich_help_panel=PRIOR,
+            help="You know that the prior shows this scene: use it where nobody could tell.",
+        ),
+    ] = False
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict",
+            rich_help_panel=PRIOR,
+            help="Leave with status 3 where a prior is missing or was not used.",
+        ),
+    ] = False
+    restorer: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=RESULT,
+            help="What restores without a prior: see verax names restorers; or a weights file.",
+        ),
+    ] = None
+    drop_gps: Annotated[
+        bool,
+        typer.Option("--drop-gps", rich_help_panel=RESULT, help="Leave out where it was taken."),
+    ] = False
+    skip_existing: Annotated[
+        bool,
+        typer.Option(
+            "--skip-existing", rich_help_panel=RESULT, help="Leave results that are there."
+        ),
+    ] = False
+    salvage: Annotated[
+        bool,
+        typer.Option(
+            "--salvage",
+            rich_help_panel=RESULT,
+            help="Take what is left of a photo cut short (JPEG, PNG); a prior fills the rest.",
+        ),
+    ] = False
+    only: Annotated[
+        Path | None,
+        typer.Option(
+            rich_help_panel=RESULT,
+            help="Mask picture, white where the photo may change; elsewhere it stays bit for bit.",
+        ),
+    ] = None
+    mask: Annotated[
+        Path | None,
+        typer.Option(
+            rich_help_panel=RESULT,
+            help="Mask picture, white where the photo holds nothing: filled from the prior.",
+        ),
+    ] = None
+    scale: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=RESULT,
+            help="A larger result: 2, 3, 4, or 'prior': as fine as the prior, which adds detail.",
+        ),
+    ] = ""
+    exposure: Annotated[
+        float,
+        typer.Option(rich_help_panel=RESULT, help="Stops brighter, or darker: -4 to 4."),
+    ] = 0.0
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", rich_help_panel=RESULT, help="Print one JSON object per photo."),
+    ] = False
+    verbose: Annotated[
+        bool,
+        typer.Option("-v", "--verbose", rich_help_panel=RESULT, help="Print the figures as well."),
+    ] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """What a service is asked for."""
+
+    model: Model = None
+    task: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=PANEL, help="What is asked for, or was: see verax names tasks."
+        ),
+    ] = "auto"
+    prompt: Annotated[
+        str, typer.Option(rich_help_panel=PANEL, help="What to ask for, in your own words.")
+    ] = ""
+    quality: Annotated[
+        str | None,
+        typer.Option(rich_help_panel=PANEL, help="low, medium, high ...; see verax models."),
+    ] = None
+    moderation: Annotated[str | None, typer.Option(rich_help_panel=PANEL, help="auto or low.")] = (
+        None
+    )
+    batch: Annotated[
+        bool,
+        typer.Option(
+            "--batch", rich_help_panel=PANEL, help="Ask for half the price, within 24 hours."
+        ),
+    ] = False
+    batch_poll: Annotated[
+        float, typer.Option(rich_help_panel=PANEL, help="Seconds between looks at a batch.")
+    ] = POLL_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What holds for every photo of a call, checked."""
+
+    choices: Choices
+    task: str = ""
+    several: bool = False
+    credentials: "Credentials | None" = field(default=None, repr=False)
 
 
 @grouped
@@ -29,7 +195,7 @@ def restore(photos: Photos, files: Files, choices: Choices, ask: Ask, terms: Ter
     prior, registration = files.prior, None
     paying = any((ask.model, ask.prompt, terms.gateway, terms.base_url, ask.batch, terms.dry_run))
     if not paying and prior is None:
-        photos, prior, registration = second_as_prior(photos, accept=choices.accept_prior)
+        photos, prior, registration = pairing.second_as_prior(photos, accept=choices.accept_prior)
     asking = paying or (ask.task != "auto" and prior is None)
     check_options(ask, terms, asking=asking)
     if choices.accept_prior and prior is None and not asking:
@@ -39,14 +205,15 @@ def restore(photos: Photos, files: Files, choices: Choices, ask: Ask, terms: Ter
     paths, several = pairing.expand(photos, recursive=files.recursive)
     if prior is not None and asking and not several:
         raise InputError("--prior is at hand, so no service need be asked: leave one of them out")
-    jobs = plan(
+    jobs = pairing.plan(
         paths, several=several, prior=prior, output=files.output, report=files.report,
         recursive=files.recursive,
     )  # fmt: skip
     if registration is not None:
         jobs = [replace(jobs[0], registration=registration)]
     options = options_of(choices, ask.task, several=several)
-    jobs = still_to_do(jobs, options)
+    if choices.skip_existing:
+        jobs = pairing.still_to_do(jobs)
     if not asking:
         run_jobs(jobs, options)
         return
@@ -97,3 +264,15 @@ def options_of(choices: Choices, task: str, *, several: bool) -> Options:
         larger_size((1, 1), choices.scale)
     task, credentials = checked_task(task), credentials_of(load())
     return Options(choices=choices, task=task, several=several, credentials=credentials)
+
+
+def ask_and_run(
+    jobs: list[pairing.Job], options: Options, wishes: "Wishes", terms: Terms, batching: "Batching"
+) -> None:
+    """Ask a service for every prior that is not given, then restore; on a dry run neither."""
+    from verax.cli.asked import asker
+
+    pairing.check_targets(jobs, several=options.several, make=not terms.dry_run)
+    with asker(terms, wishes, batching) as service:
+        if service.fetch([job.photo for job in jobs if job.prior is None]):
+            run_jobs(jobs, options, service)

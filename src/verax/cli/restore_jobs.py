@@ -1,178 +1,47 @@
-"""The photos of one `verax restore`: which prior belongs to which, and making each file."""
+"""The photos of one `verax restore`, one after the other: making each file, and telling people.
+
+One sentence for a photo, figures with -v, a summary for many.
+"""
 
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from verax.cli import outcome, pairing
-from verax.cli.paid import Terms
-from verax.cli.restore_options import Choices
-from verax.errors import InputError, OutputError, VeraxError
-from verax.image.header import READ_ONLY
+from verax.cli import pairing
+from verax.errors import VeraxError
 
 if TYPE_CHECKING:
-    from verax.cli.asked import Asker, Batching
-    from verax.geometry.register import Registration
-    from verax.making import Made
-    from verax.priors.generated import Wishes
-    from verax.provenance import Credentials
+    from verax.cli.asked import Asker
+    from verax.cli.pairing import Job
+    from verax.cli.restore import Options
 
 NOT_USED = 3  # exit status of --strict
-WHY = {
-    "not": "it shows another scene",
-    "undecided": "nobody can tell whether it shows the same scene",
-}
+VISIBLE = 0.005  # shares below round to nothing
+SURE = 0.5  # from which a fault counts as mended, and something as in front of the scene
+STRUCTURE = ("rain", "noise", "jpeg")  # faults that are mended under a prior, too
+GIVEN = {
+    "light": "light",
+    "contrast": "confirmed",
+}  # what a prior gave -> its share of the trust map
+# what is said of a fault, an explanation or a task: what is gone, or what was done
+REMOVED = {
+    "haze": "haze", "dehaze": "haze", "a colour cast": "the colour cast", "rain": "rain",
+    "derain": "rain", "desnow": "snow", "noise": "noise", "denoise": "noise",
+    "jpeg": "compression blocks", "underwater": "the colour of the water", "raindrop": "drops",
+    "flare": "flares", "shadow": "shadows", "reflection": "reflections",
+    "old_photo": "scratches and stains", "front": "what lay in front of the scene",
+}  # fmt: skip
+DONE = {
+    "darkness": "brightened", "lowlight": "brightened", "missing colour": "colour added",
+    "colorize": "colour added", "blur": "sharpened", "motion_deblur": "sharpened",
+    "defocus_deblur": "sharpened", "super_resolution": "sharpened",
+}  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One photo of a call: where it comes from and where its results go.
-
-    `registration` is the prior's, where it had to be found before."""
-
-    photo: Path
-    prior: Path | None
-    output: Path
-    report: Path | None
-    registration: "Registration | None" = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What holds for every photo of a call."""
-
-    choices: Choices
-    task: str = ""
-    several: bool = False
-    credentials: "Credentials | None" = field(default=None, repr=False)
-
-
-def second_as_prior(
-    pictures: list[Path], *, accept: bool = False
-) -> "tuple[list[Path], Path | None, Registration | None]":
-    """Two picture files of one scene are a photo and its prior; anything else is photos.
-
-    Generators write no camera into their files: a second picture with one in it is a photo, unless
-    somebody knows better (`accept`).
-    """
-    from verax import image as images
-    from verax.geometry.register import register
-
-    if len(pictures) != 2 or not all(path.is_file() for path in pictures):
-        return pictures, None, None
-    try:
-        photo, other = (images.read(path) for path in pictures)
-    except VeraxError:  # said when its turn comes; the other one is restored
-        return pictures, None, None
-    taken_by = "" if accept else pairing.camera(other)
-    names = [path.name for path in pictures]
-    first, second = names if len(set(names)) == 2 else map(str, pictures)
-    if taken_by or not (found := register(photo.pixels, other.pixels, accept=accept)).usable:
-        why = f"a {taken_by} took it" if taken_by else WHY[found.placed]
-        print(
-            f"note: {second} is restored as a photo of its own, since {why}; "
-            "if it is a prior, use --prior",
-            file=sys.stderr,
-        )
-        return pictures, None, None
-    print(
-        f"note: {second} shows the same scene as {first} and is used as its prior; "
-        "if both are photos, name their folder",
-        file=sys.stderr,
-    )
-    return pictures[:1], pictures[1], found
-
-
-def plan(
-    photos: list[Path],
-    *,
-    several: bool,
-    prior: Path | None,
-    output: Path | None,
-    report: Path | None,
-    recursive: bool = False,
-) -> list[Job]:
-    """Where each photo's prior is and where its results go."""
-    if report is not None and report.exists() and not report.is_dir():
-        raise InputError(f"--report: want a folder, got the file {report}; name another")
-    if not several:
-        photo = photos[0]
-        target = output or photo.with_name(writable(f"{photo.stem}_restored{photo.suffix}"))
-        if target.is_dir():
-            target = target / writable(photo.name)
-        return [Job(photo, prior, target, report)]
-    if prior is not None and not prior.is_dir():
-        raise InputError(f"--prior: want a folder for {len(photos)} photos, got the file {prior}")
-    if output is not None and output.exists() and not output.is_dir():
-        raise InputError(f"--output: want a folder for {len(photos)} photos, got the file {output}")
-    root = pairing.common_folder(photos) if recursive else photos[0].parent
-    folder = output if output is not None else root / "restored"
-    photos = [photo for photo in photos if not (recursive and photo.is_relative_to(folder))]
-    places = {p: p.relative_to(root) if recursive else Path(p.name) for p in photos}
-    priors = pairing.partners(places, prior, deep=recursive) if prior is not None else {}
-    jobs = []
-    for photo, place in places.items():
-        target = folder / place.with_name(writable(place.name))
-        jobs.append(Job(photo, priors.get(photo), target, report / place if report else None))
-    without = [job.photo.name for job in jobs if job.prior is None]
-    if prior is not None and without:
-        shown = ", ".join(without[:5]) + (", ..." if len(without) > 5 else "")
-        print(f"note: no prior in {prior} for {len(without)} photos: {shown}", file=sys.stderr)
-    targets = [job.output for job in jobs]
-    twice = sorted({t.name for t in targets if targets.count(t) > 1})
-    if twice:
-        raise InputError(f"several photos are called {', '.join(twice)}; restore them one by one")
-    return jobs
-
-
-def writable(name: str) -> str:
-    """The name, or one in PNG where pictures of its kind are read but not written."""
-    path = Path(name)
-    return str(path.with_suffix(".png")) if path.suffix.lower() in READ_ONLY else name
-
-
-def ask_and_run(
-    jobs: list[Job], options: Options, wishes: "Wishes", terms: Terms, batching: "Batching"
-) -> None:
-    """Ask a service for every prior that is not given, then restore; on a dry run neither."""
-    from verax.cli.asked import asker
-
-    check_targets(jobs, options, make=not terms.dry_run)
-    with asker(terms, wishes, batching) as service:
-        if service.fetch([job.photo for job in jobs if job.prior is None]):
-            run_jobs(jobs, options, service)
-
-
-def check_targets(jobs: Sequence[Job], options: Options, *, make: bool) -> None:
-    """Raises OutputError for results that cannot be written, before anything is paid or done.
-
-    `make` makes the folder of several results; without it nothing is left on disk.
-    """
-    from verax import image as images
-
-    if options.several and make:
-        make_folders(jobs)
-    for job in jobs:
-        if job.output.parent.is_dir() or not options.several:
-            images.check_target(job.output)
-        else:
-            images.format_of(job.output)
-
-
-def still_to_do(jobs: list[Job], options: Options) -> list[Job]:
-    """The jobs whose result is not there yet, where --skip-existing asks for it."""
-    left = [job for job in jobs if not (options.choices.skip_existing and job.output.is_file())]
-    if len(left) < len(jobs):
-        print(f"note: {len(jobs) - len(left)} results are there and stay", file=sys.stderr)
-    return left
-
-
-def run_jobs(jobs: list[Job], options: Options, service: "Asker | None" = None) -> None:
+def run_jobs(jobs: "list[Job]", options: "Options", service: "Asker | None" = None) -> None:
     """One photo with its story, or many with a summary. Raises typer.Exit where --strict asks."""
     if not jobs:
         return
@@ -180,32 +49,21 @@ def run_jobs(jobs: list[Job], options: Options, service: "Asker | None" = None) 
         records = run_all(jobs, options, service)
     else:
         records = [run_job(jobs[0], options, service)]
-        outcome.tell(records[0], as_json=options.choices.as_json, verbose=options.choices.verbose)
+        tell(records[0], as_json=options.choices.as_json, verbose=options.choices.verbose)
     if any("error" in record for record in records):
         raise typer.Exit(1)
     if options.choices.strict and any(record["prior"] != "used" for record in records):
         raise typer.Exit(NOT_USED)
 
 
-def make_folders(jobs: Sequence[Job]) -> list[Path]:
-    """Make the folders that several results go to; those that were not there."""
-    new = [f for f in dict.fromkeys(job.output.parent for job in jobs) if not f.is_dir()]
-    for folder in new:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as exc:
-            raise OutputError(f"{folder}: want to make this folder: {exc.strerror}") from exc
-    return new
-
-
-def run_all(jobs: list[Job], options: Options, service: "Asker | None") -> list[dict[str, Any]]:
+def run_all(jobs: "list[Job]", options: "Options", service: "Asker | None") -> list[dict[str, Any]]:
     """Every job, with a progress bar; one bad file never stops the rest."""
     from rich.console import Console
     from rich.progress import track
 
     from verax.report.sheet import write_index
 
-    new = make_folders(jobs)
+    new = pairing.make_folders(jobs)
     console = Console(stderr=True)
     records: list[dict[str, Any]] = []
     for job in track(jobs, "restoring", console=console, disable=not console.is_terminal):
@@ -215,26 +73,25 @@ def run_all(jobs: list[Job], options: Options, service: "Asker | None") -> list[
             why = str(exc) if isinstance(exc, VeraxError) else f"{job.photo}: {exc!r}"
             record = {"photo": str(job.photo), "output": None, "error": why}
         records.append(record)
-        outcome.tell_one_of_many(
-            record, as_json=options.choices.as_json, verbose=options.choices.verbose
-        )
+        tell_one_of_many(record, as_json=options.choices.as_json, verbose=options.choices.verbose)
     for folder in new:
         if not any(folder.iterdir()):
             folder.rmdir()
     reports = [job.report for job in jobs if job.report is not None]
     if reports and any(report.is_dir() for report in reports):
         write_index(pairing.common_folder(reports), list(zip(reports, records, strict=True)))
-    outcome.tell_all(records, str(pairing.common_folder(job.output for job in jobs)))
+    tell_all(records, str(pairing.common_folder(job.output for job in jobs)))
     return records
 
 
-def run_job(job: Job, options: Options, service: "Asker | None" = None) -> dict[str, Any]:
+def run_job(job: "Job", options: "Options", service: "Asker | None" = None) -> dict[str, Any]:
     """Restore one photo, write its files, return its JSON object."""
     from verax import making
     from verax.cli.asked import opened_answer
+    from verax.report.sheet import write_report
 
     choices = options.choices
-    asked = service.prior(job.photo) if service is not None and job.prior is None else None
+    answer = service.prior(job.photo) if service is not None and job.prior is None else None
     order = making.Order(
         photo=job.photo,
         prior=job.prior,
@@ -243,7 +100,7 @@ def run_job(job: Job, options: Options, service: "Asker | None" = None) -> dict[
         fidelity=choices.fidelity,
         task=options.task,
         accept_prior=choices.accept_prior,
-        system=asked.asking.request.model if asked is not None else "",
+        system=answer.asking.request.model if answer is not None else "",
         drop_gps=choices.drop_gps,
         salvage=choices.salvage,
         only=choices.only,
@@ -251,7 +108,7 @@ def run_job(job: Job, options: Options, service: "Asker | None" = None) -> dict[
         scale=choices.scale,
         exposure=choices.exposure,
     )
-    prior = None if asked is None else opened_answer(asked)
+    prior = None if answer is None else opened_answer(answer)
     photo = None if service is None or choices.salvage else service.photo(job.photo)
     made = making.make(
         order, photo=photo, prior=prior,
@@ -261,10 +118,10 @@ def run_job(job: Job, options: Options, service: "Asker | None" = None) -> dict[
         "photo": str(job.photo), "output": str(job.output), "restorer": order.restorer,
         **made.record(),
     }  # fmt: skip
-    if service is not None and asked is not None:
-        record["model"] = asked.asking.request.model
+    if service is not None and answer is not None:
+        record["model"] = answer.asking.request.model
         record["fingerprint"] = service.planned[job.photo].fingerprint
-        record["notes"] += asked.notices
+        record["notes"] += answer.notices
     if made.statement is not None:
         record["notes"].append(f"what it was is written in {made.statement}")
     if job.report is not None:
@@ -272,20 +129,143 @@ def run_job(job: Job, options: Options, service: "Asker | None" = None) -> dict[
     return record
 
 
-def write_report(folder: Path, made: "Made", record: dict[str, Any]) -> None:
-    """The sheet and the trust map as PNG, the record as JSON."""
-    from verax import image as images
-    from verax.report.faces import faces_sheet
-    from verax.report.sheet import restoration_sheet, trust_picture
+def tell(record: dict[str, Any], *, as_json: bool, verbose: bool) -> None:
+    """One photo's result, for programs or for people."""
+    if as_json:
+        print(json.dumps(record, ensure_ascii=False))
+        return
+    print(record["output"])
+    print(sentence(record))
+    if verbose:
+        for line in figures(record):
+            print(line)
+    for note in record["notes"]:
+        print(f"note: {note}")
 
-    folder.mkdir(parents=True, exist_ok=True)
-    prior = None if made.prior is None else made.prior.photo.pixels
-    images.write(folder / "sheet.png", restoration_sheet(made.restoration, prior))
-    if prior is not None:
-        images.write(folder / "trust.png", trust_picture(made.restoration.trust))
-        record["trust_map"] = str(folder / "trust.png")
-    strip = faces_sheet(made.restoration)
-    if strip is not None:
-        images.write(folder / "faces.png", strip)
-    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-    (folder / "report.json").write_text(text, encoding="utf-8", errors="backslashreplace")
+
+def sentence(record: dict[str, Any]) -> str:
+    """What was done, in words for somebody who has one photo."""
+    if record["prior"] == "none":
+        return _alone(record)
+    if record["prior"] == "unused":
+        registration = record["registration"]
+        known = " If you know that it shows this scene, add --accept-prior."
+        return (
+            f"The prior was left out: {registration['reason']}. The photo is restored without it."
+            f"{known if registration['placed'] == 'undecided' else ''}"
+        )
+    shares, explanation = record["trust"], record["explanation"]
+    done = "" if explanation is None else _done(record)
+    if not done or shares["photo"] > 1 - VISIBLE:
+        return (
+            "The prior shows this scene, but no fault of the photo explains what it changed: "
+            "hardly anything was taken from it."
+        )
+    given = [word for word, kind in GIVEN.items() if shares[kind] >= VISIBLE]
+    gift = f" with the {' and '.join(given)} of the prior" if given else ""
+    some = f"{shares['generated']:.0%}".replace("%", " %")
+    share = some if shares["generated"] >= VISIBLE else "less than 1 %"
+    where = f", marked in {record['trust_map']}" if record.get("trust_map") else ""
+    return f"{done}{gift}; {share} of the detail is the generator's{where}."
+
+
+def _alone(record: dict[str, Any]) -> str:
+    """The sentence where there is no prior."""
+    clean = "nothing in it comes from an image generator"
+    restorer = record.get("restorer", "auto")
+    if restorer not in ("auto", "network"):
+        return f"Restored by {restorer}, without a prior; {clean}."
+    done = _in_words([REMOVED[kind] for kind in _mended(record) if kind in REMOVED],
+                     [DONE[kind] for kind in _mended(record) if kind in DONE])  # fmt: skip
+    if not done:
+        return f"No fault found that the embedded networks mend; {clean}."
+    return f"{done} by the embedded networks; {clean}."
+
+
+def _done(record: dict[str, Any]) -> str:
+    """What was done with a prior, such as "Haze and noise removed, sharpened"; "" for nothing."""
+    explanation = record["explanation"]
+    task, believed = explanation["task"], explanation["believed"].split(", ")
+    if "darkness" in believed and "haze" not in _mended(
+        record
+    ):  # what is brightened gains contrast
+        believed = [cause for cause in believed if cause != "haze"]
+    causes = [*believed, *([task] if task else []), *_mended(record, STRUCTURE)]
+    if explanation["front"] >= SURE and record["trust"]["generated"] >= VISIBLE and not task:
+        causes.append("front")
+    removed = [REMOVED[cause] for cause in causes if cause in REMOVED]
+    return _in_words(removed, [DONE[cause] for cause in causes if cause in DONE])
+
+
+def _mended(record: dict[str, Any], kinds: Sequence[str] = ()) -> list[str]:
+    """The faults that are sure enough to have been mended; of `kinds` where they are named."""
+    by_kind = record["faults"]["kinds"]
+    return [k for k, one in by_kind.items() if one["sure"] >= SURE and (not kinds or k in kinds)]
+
+
+def _in_words(removed: Sequence[str], done: Sequence[str]) -> str:
+    """One phrase with a capital letter, each part said once."""
+    things = list(dict.fromkeys(removed))
+    parts = [", ".join(things[:-1]) + (" and " if things[1:] else "") + things[-1] + " removed"] \
+        if things else []  # fmt: skip
+    text = ", ".join([*parts, *dict.fromkeys(done)])
+    return text[:1].upper() + text[1:]
+
+
+def figures(record: dict[str, Any]) -> list[str]:
+    """The numbers behind the sentence."""
+    lines = [f"{record['width']}x{record['height']}, {record['seconds']:.1f} s"]
+    registration, shares = record["registration"], record["trust"]
+    if registration is not None:
+        lines.append(f"registration: {registration['reason']}")
+        lines.append(
+            f"p = {registration['p_value']:.3g}, coverage {registration['coverage']:.0%}, "
+            f"canvas {registration['canvas']}"
+        )
+        lines.append(
+            f"from the photo {shares['photo']:.0%}, confirmed by both {shares['confirmed']:.0%}, "
+            f"light of the prior {shares['light']:.0%}, generated {shares['generated']:.0%}"
+        )
+    if record.get("filled"):
+        lines.append(f"holes filled from the prior: {record['filled']:.2%} of the picture")
+    if record["prior"] == "used":
+        lines += [_face(face) for face in record.get("faces", [])] or ["no face found"]
+    return lines
+
+
+def _face(face: dict[str, Any]) -> str:
+    """A face of the photo, in a line."""
+    left, top, right, bottom = (round(value) for value in face["box"])
+    verdict = face["restoration"]["verdict"]
+    still = verdict if verdict == "cannot be told" else f"{verdict} face as in the photo"
+    still = "may be another face than in the photo" if verdict == "another" else still
+    return f"face {left},{top} to {right},{bottom}: {still}, {face['generated']:.0%} generated"
+
+
+def tell_one_of_many(record: dict[str, Any], *, as_json: bool, verbose: bool) -> None:
+    """A line for programs; for people a word where a prior was not used, figures with -v."""
+    if as_json:
+        print(json.dumps(record, ensure_ascii=False))
+    if "error" in record:
+        return
+    if record["prior"] == "unused":
+        reason = record["registration"]["reason"]
+        print(f"prior not used: {record['photo']}: {reason}", file=sys.stderr)
+    elif verbose and not as_json:
+        print(record["output"])
+        print("\n".join(figures(record)))
+
+
+def tell_all(records: list[dict[str, Any]], folder: str) -> None:
+    """The summary of a folder, and what failed."""
+    done = [record for record in records if "error" not in record]
+    uses = [record["prior"] for record in done]
+    print(
+        f"{len(done)} of {len(records)} restored in {sum(r['seconds'] for r in done):.1f} s: "
+        f"prior used {uses.count('used')}, not used {uses.count('unused')}, "
+        f"none {uses.count('none')}{f'; written to {folder}' if done else ''}",
+        file=sys.stderr,
+    )
+    for record in records:
+        if "error" in record:
+            print(f"failed: {record['error']}", file=sys.stderr)

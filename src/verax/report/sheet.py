@@ -1,10 +1,11 @@
-"""The report of restorations: a sheet with the pictures of each, and the index of a folder."""
+"""The report of restorations: a sheet of pictures and one of faces each, the index of a folder."""
 
 import html
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import cv2
@@ -13,10 +14,14 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
+from verax.faces.likeness import FaceCheck, Likeness
 from verax.fusion.trust import CLASSES
 from verax.geometry.register import Warped
-from verax.image import Image, from_uint8, replace_file, to_uint8
+from verax.image import Image, from_uint8, replace_file, to_uint8, write
 from verax.restoration import Restoration
+
+if TYPE_CHECKING:
+    from verax.making import Made
 
 PANEL_WIDTH = 480
 MARGIN = 12
@@ -25,6 +30,11 @@ PAPER, INK = (250, 250, 248), (30, 30, 30)
 # Colour-blind safe (Okabe and Ito, 2008), in the order of `verax.fusion.trust.CLASSES`.
 TRUST_COLOURS = ((0, 114, 178), (0, 158, 115), (240, 228, 66), (213, 94, 0))
 TRUST_LEGEND = "blue photo, green confirmed by both, yellow light of the prior, red generated"
+FACE_SIDE = 240  # px of a panel
+FACE_ROOM = 0.35  # face widths around a face
+MOST_FACES = 12  # faces of one picture, the largest
+FACE_COLUMNS = ("photo", "prior", "restoration", "generated in red")
+FACE_WORDS = {"same": "the photo's", "another": "another", "cannot be told": "cannot be told"}
 INDEX_STYLE = (
     "body{font:16px/1.4 sans-serif;margin:2em;max-width:75em}"
     "img{max-width:100%}h2{font-size:1em;overflow-wrap:anywhere}.failed{color:#a00}"
@@ -109,6 +119,80 @@ def _wrapped(lines: Sequence[str], font: ImageFont.FreeTypeFont | ImageFont.Imag
             current = longer
         out.append(current)
     return "\n".join(out)
+
+
+def faces_sheet(restoration: Restoration) -> Image | None:
+    """A row per face, the largest first, with what is generated marked; None without faces."""
+    if not restoration.faces or restoration.warped is None:
+        return None
+    marked = restoration.pixels.copy()
+    share = restoration.trust[..., CLASSES.index("generated")].astype(np.float32)[..., None]
+    red = np.array(TRUST_COLOURS[CLASSES.index("generated")], np.float32) / 255
+    marked += 0.7 * share * (red - marked)
+    pictures = (
+        restoration.photo.pixels, restoration.warped.pixels, restoration.pixels, marked,
+    )  # fmt: skip
+    checks = sorted(restoration.faces, key=lambda check: -check.face.width)[:MOST_FACES]
+    row = FACE_SIDE + CAPTION + MARGIN
+    size = (len(pictures) * (FACE_SIDE + MARGIN) + MARGIN, CAPTION + len(checks) * row)
+    page = PillowImage.new("RGB", size, PAPER)
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(16)
+    for column, name in enumerate(FACE_COLUMNS):
+        draw.text((MARGIN + column * (FACE_SIDE + MARGIN), 6), name, INK, font)
+    for index, check in enumerate(checks):
+        top = CAPTION + index * row
+        for column, picture in enumerate(pictures):
+            panel = PillowImage.fromarray(to_uint8(cut_out(picture, check)))
+            page.paste(panel, (MARGIN + column * (FACE_SIDE + MARGIN), top))
+        draw.text((MARGIN, top + FACE_SIDE + 4), _face_words(check), INK, font)
+    return from_uint8(np.asarray(page))
+
+
+def cut_out(picture: Image, check: FaceCheck) -> Image:
+    """The square around a face, FACE_SIDE px wide; beyond the picture its border goes on."""
+    left, top, right, bottom = check.face.box
+    side = max(right - left, bottom - top) + 2 * FACE_ROOM * check.face.width
+    scale = FACE_SIDE / side
+    middle = ((left + right) / 2, (top + bottom) / 2)
+    matrix = np.array(
+        [
+            [scale, 0, FACE_SIDE / 2 - scale * middle[0]],
+            [0, scale, FACE_SIDE / 2 - scale * middle[1]],
+        ]
+    )
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    panel = cv2.warpAffine(
+        picture, matrix, (FACE_SIDE, FACE_SIDE), flags=method, borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.asarray(np.clip(panel, 0, 1), np.float32)
+
+
+def _face_words(check: FaceCheck) -> str:
+    """A face in one line."""
+    return (
+        f"in the restoration {_verdict(check.restoration)}, {check.generated:.0%} generated; "
+        f"in the prior {_verdict(check.prior)}"
+    )
+
+
+def _verdict(likeness: Likeness) -> str:
+    value = "" if likeness.value is None else f" ({likeness.value:.2f})"
+    return f"{FACE_WORDS[likeness.verdict]}{value}"
+
+
+def write_report(folder: Path, made: "Made", record: dict[str, Any]) -> None:
+    """Write the sheet, the trust map and the faces as PNG, the record as JSON."""
+    folder.mkdir(parents=True, exist_ok=True)
+    prior = None if made.prior is None else made.prior.photo.pixels
+    write(folder / "sheet.png", restoration_sheet(made.restoration, prior))
+    if prior is not None:
+        write(folder / "trust.png", trust_picture(made.restoration.trust))
+        record["trust_map"] = str(folder / "trust.png")
+    strip = faces_sheet(made.restoration)
+    if strip is not None:
+        write(folder / "faces.png", strip)
+    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    (folder / "report.json").write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_index(folder: Path, rows: Sequence[tuple[Path, Mapping[str, Any]]]) -> Path:

@@ -83,8 +83,7 @@ def write_pictures(folder: Path, result: "Restoration") -> None:
     import numpy as np
 
     from verax import image as images
-    from verax.report.faces import faces_sheet
-    from verax.report.sheet import trust_picture
+    from verax.report.sheet import faces_sheet, trust_picture
 
     images.write(folder / "photo.png", result.photo.pixels)
     images.write(folder / "restoration.png", result.pixels)
