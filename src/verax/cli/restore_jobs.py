@@ -110,22 +110,22 @@ def run_job(job: "Job", options: "Options", service: "Asker | None" = None) -> d
     )
     prior = None if answer is None else opened_answer(answer)
     photo = None if service is None or choices.salvage else service.photo(job.photo)
-    made = making.make(
+    result = making.make(
         order, photo=photo, prior=prior,
         registration=job.registration, credentials=options.credentials,
     )  # fmt: skip
     record = {
         "photo": str(job.photo), "output": str(job.output), "restorer": order.restorer,
-        **made.record(),
+        **result.record(),
     }  # fmt: skip
     if service is not None and answer is not None:
         record["model"] = answer.asking.request.model
         record["fingerprint"] = service.planned[job.photo].fingerprint
         record["notes"] += answer.notices
-    if made.statement is not None:
-        record["notes"].append(f"what it was is written in {made.statement}")
+    if result.statement is not None:
+        record["notes"].append(f"what it was is written in {result.statement}")
     if job.report is not None:
-        write_report(job.report, made, record)
+        write_report(job.report, result, record)
     return record
 
 

@@ -180,15 +180,15 @@ def _verdict(likeness: Likeness) -> str:
     return f"{FACE_WORDS[likeness.verdict]}{value}"
 
 
-def write_report(folder: Path, made: "Made", record: dict[str, Any]) -> None:
+def write_report(folder: Path, result: "Made", record: dict[str, Any]) -> None:
     """Write the sheet, the trust map and the faces as PNG, the record as JSON."""
     folder.mkdir(parents=True, exist_ok=True)
-    prior = None if made.prior is None else made.prior.photo.pixels
-    write(folder / "sheet.png", restoration_sheet(made.restoration, prior))
+    prior = None if result.prior is None else result.prior.photo.pixels
+    write(folder / "sheet.png", restoration_sheet(result.restoration, prior))
     if prior is not None:
-        write(folder / "trust.png", trust_picture(made.restoration.trust))
+        write(folder / "trust.png", trust_picture(result.restoration.trust))
         record["trust_map"] = str(folder / "trust.png")
-    strip = faces_sheet(made.restoration)
+    strip = faces_sheet(result.restoration)
     if strip is not None:
         write(folder / "faces.png", strip)
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
