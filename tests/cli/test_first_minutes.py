@@ -10,7 +10,7 @@ from PIL import Image as PillowImage
 from commands import verax
 from verax import image as images
 from verax.cli.lists import KINDS
-from verax.cli.outcome import sentence
+from verax.cli.restore_jobs import sentence
 from verax.errors import extra_packages, install_command
 
 
