@@ -6,6 +6,7 @@ import statistics
 import subprocess
 import sys
 from collections import Counter, defaultdict
+from functools import cache
 from graphlib import TopologicalSorter
 from importlib import import_module
 from pathlib import Path
@@ -25,8 +26,13 @@ def block(title):
 FLOORS = [line.split("#")[0] for line in reversed(block("Floors"))]
 RANK = {room: rank for rank, rooms in enumerate(FLOORS) for room in rooms.split()}
 MODULES = [p for p in sorted(ROOT.rglob("*.py")) if p.parent != ROOT or "__" not in p.name]
-TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in MODULES}
 FUNCTIONS = ast.FunctionDef, ast.AsyncFunctionDef
+
+
+@cache
+def trees():
+    """The syntax tree of every module; made once, and not while tests are collected."""
+    return {path: ast.parse(path.read_text(encoding="utf-8")) for path in MODULES}
 
 
 def imported(tree):
@@ -41,7 +47,7 @@ def imported(tree):
 def test_imports_point_down(path):
     room = path.relative_to(ROOT).with_suffix("").parts[0]
     rank = RANK[room]  # a KeyError here means: give the new room a floor
-    names = imported(TREES[path])
+    names = imported(trees()[path])
     targets = {n.split(".")[1] for n in names if n.startswith("verax.")} - {room, "__version__"}
 
     assert {t for t in targets if RANK.get(t, 99) >= rank} == set()
@@ -57,7 +63,7 @@ def test_heavy_packages_are_not_loaded_by(command):
 
 
 def test_every_module_says_what_it_is():
-    silent = [p for p, tree in TREES.items() if not ast.get_docstring(tree)]
+    silent = [p for p, tree in trees().items() if not ast.get_docstring(tree)]
 
     assert silent == []
 
@@ -136,7 +142,7 @@ def lines_of(function):
 def test_a_function_has_at_most_50_lines():
     long = {
         f"{path.relative_to(ROOT).as_posix()}:{node.name}"
-        for path, tree in TREES.items()
+        for path, tree in trees().items()
         for node in ast.walk(tree)
         if isinstance(node, FUNCTIONS) and lines_of(node) > 50
     }
@@ -147,7 +153,7 @@ def test_a_function_has_at_most_50_lines():
 def test_half_of_the_functions_have_at_most_8_lines():
     lengths = [
         lines_of(node)
-        for tree in TREES.values()
+        for tree in trees().values()
         for node in ast.walk(tree)
         if isinstance(node, FUNCTIONS)
     ]
@@ -158,7 +164,7 @@ def test_half_of_the_functions_have_at_most_8_lines():
 def test_no_class_name_stands_twice():
     names = Counter(
         node.name
-        for tree in TREES.values()
+        for tree in trees().values()
         for node in ast.walk(tree)
         if isinstance(node, ast.ClassDef)
     )
@@ -183,7 +189,7 @@ def names_of_values(tree):
 def test_nouns_name_the_values_of(room):
     names = {
         f"{path.relative_to(ROOT).as_posix()}: {name}"
-        for path, tree in TREES.items()
+        for path, tree in trees().items()
         if path.relative_to(ROOT).with_suffix("").parts[0] == room
         for name in names_of_values(tree)
         if name.strip("_") in PARTICIPLES
@@ -209,7 +215,7 @@ def test_modules_import_each_other_in_no_circle():
     names = {name.removesuffix(".__init__"): path for name, path in names.items()}
     graph = {
         name: {
-            n for n in loaded_at_once(TREES[path]) if n in names and not name.startswith(f"{n}.")
+            n for n in loaded_at_once(trees()[path]) if n in names and not name.startswith(f"{n}.")
         }
         for name, path in names.items()
     }

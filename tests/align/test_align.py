@@ -13,6 +13,7 @@ import time
 import numpy as np
 import pytest
 
+from commands import verax
 from verax import image as images
 from verax.align import AlignOptions, run, seen_box
 from verax.align.tables import Columns, read
@@ -179,7 +180,7 @@ def test_a_picture_that_is_seen_whole_is_not_cropped(shape):
 
 def command(table, out):
     arguments = [str(table), "-o", str(out), "--workers", "2", "--engine", "threads"]
-    return [sys.executable, "-m", "verax", "align", *arguments]
+    return ["align", *arguments]
 
 
 @pytest.mark.slow
@@ -201,9 +202,10 @@ def test_a_killed_run_ends_with_the_same_table_and_no_pair_twice(pictures, tmp_p
     table = as_folder(tmp_path, many)
     whole = run(read([table], Columns()), tmp_path / "whole", AlignOptions(), engine="threads")
 
-    for _ in range(3):
+    words = command(table, tmp_path / "killed")
+    for _ in range(2):
         with subprocess.Popen(
-            command(table, tmp_path / "killed"), start_new_session=True
+            [sys.executable, "-m", "verax", *words], start_new_session=True
         ) as process:
             database = tmp_path / "killed" / "align.sqlite"
             for _ in range(600):
@@ -212,7 +214,7 @@ def test_a_killed_run_ends_with_the_same_table_and_no_pair_twice(pictures, tmp_p
                 time.sleep(0.02)
             time.sleep(0.4)
             os.killpg(process.pid, signal.SIGKILL)
-    done = subprocess.run(command(table, tmp_path / "killed"), capture_output=True, timeout=100)
+    done = verax(*words)
 
     assert done.returncode == 0, done.stderr
     assert rows(tmp_path / "killed") == rows(tmp_path / "whole")

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from commands import verax
 from verax import image as images
 from verax.bench import plan as plans
 from verax.bench.record import OUTCOMES, Record, finished, open_run
@@ -369,19 +370,19 @@ def test_missing_targets_are_told(tmp_path, dataset):
 
 def test_a_killed_run_resumes_to_the_record_of_an_undisturbed_one(tmp_path, dataset):
     command = [
-        sys.executable, "-m", "verax", "bench", "run", "--dataset", str(dataset), "--task", "dark",
+        "bench", "run", "--dataset", str(dataset), "--task", "dark",
         "--method", "identity", "--method", "raw-prior", "--metric", "psnr", "-o",
     ]  # fmt: skip
-    subprocess.run([*command, str(tmp_path / "calm")], check=True, capture_output=True)
+    assert verax(*command, tmp_path / "calm").returncode == 0
     chance = random.Random(4)
-    for _ in range(3):
-        command_line = [*command, str(tmp_path / "killed")]
-        process = subprocess.Popen(command_line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    for _ in range(2):
+        words = [sys.executable, "-m", "verax", *command, str(tmp_path / "killed")]
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         process.stderr.readline()  # the estimate: work begins
-        time.sleep(chance.uniform(0, 0.3))
+        time.sleep(chance.uniform(0, 0.2))
         process.kill()
         process.communicate()
-    subprocess.run([*command, str(tmp_path / "killed")], check=True, capture_output=True)
+    assert verax(*command, tmp_path / "killed").returncode == 0
 
     assert rows_of(tmp_path / "killed") == rows_of(tmp_path / "calm")
 
@@ -391,17 +392,15 @@ def test_a_full_disk_stops_the_run_and_the_next_start_goes_on(tmp_path):
     for role in ("input", "target"):
         (tmp_path / "data" / role).mkdir(parents=True)
         images.write(tmp_path / "data" / role / "a.png", noise)
-    verax = f"{sys.executable} -m verax bench run --dataset data --method identity -o run"
+    words = ["bench", "run", "--dataset", "data", "--method", "identity", "-o", "run"]
+    # a file may have so many blocks of 1 KiB: as on a full disk, writing fails
+    limited = f"ulimit -f 200; exec {sys.executable} -m verax {' '.join(words)}"
+    full = subprocess.run(["bash", "-c", limited], cwd=tmp_path, capture_output=True, text=True)
 
-    def start(limit):  # a file may have so many blocks of 1 KiB: as on a full disk, writing fails
-        command = ["bash", "-c", f"ulimit -f {limit}; exec {verax}"]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-
-    full = start(200)
     assert full.returncode == 2
     assert "free space" in full.stderr
     assert list((tmp_path / "run/outputs").iterdir()) == []
-    assert "1 restored" in start("unlimited").stdout
+    assert "1 restored" in verax(*words, cwd=tmp_path).stdout
 
 
 def test_a_run_folder_of_something_else_is_refused(tmp_path):
