@@ -31,7 +31,7 @@ def psnr(steps):
     return {rung.name: rung.psnr_db for rung in steps.rungs}
 
 
-@pytest.mark.parametrize("step", [0.5, 1, 2, 5])
+@pytest.mark.parametrize("step", [0.5, 5])
 def test_a_shifted_copy_loses_and_regains_its_psnr(photo, step):
     found = psnr(ladder(compare(photo, fourier_shift(photo, step, step)), photo))
 
@@ -40,9 +40,8 @@ def test_a_shifted_copy_loses_and_regains_its_psnr(photo, step):
     assert found["local"] > 40
 
 
-@pytest.mark.parametrize("scale", [1.01, 1.03])
-def test_a_scaled_copy_loses_and_regains_its_psnr(photo, scale):
-    matrix = cv2.getRotationMatrix2D(((420 - 1) / 2, (280 - 1) / 2), 0, scale)
+def test_a_scaled_copy_loses_and_regains_its_psnr(photo):
+    matrix = cv2.getRotationMatrix2D(((420 - 1) / 2, (280 - 1) / 2), 0, 1.03)
     scaled = cv2.warpAffine(photo, matrix, (420, 280), flags=cv2.INTER_LANCZOS4)
     found = psnr(ladder(compare(photo, np.clip(scaled, 0, 1)), photo))
 
@@ -66,20 +65,23 @@ def test_a_foreign_picture_gains_little_even_from_the_freest_step(photo):
 
 
 def test_every_step_is_scored_on_the_same_share_of_pixels(photo):
-    steps = ladder(compare(photo, fourier_shift(photo, 5, 5)), photo)
+    part = photo[:140, :210]
+    steps = ladder(compare(part, fourier_shift(part, 3, 3)), part)
 
     assert 0.9 < steps.compared_share < 1
     assert "ridge" in steps.regularisation
 
 
 def test_a_reference_on_another_grid_is_refused(photo):
+    part = photo[:96, :128]
+
     with pytest.raises(SizeMismatchError, match="want both on one grid"):
-        ladder(compare(photo, photo), photo[:-2])
+        ladder(compare(part, part), photo)
 
 
 def test_an_unknown_alignment_is_refused(photo):
     with pytest.raises(UnknownNameError, match="canvas, global, local"):
-        aligned(photo, photo, "globl")
+        aligned(photo[:96, :128], photo[:96, :128], "globl")
 
 
 def test_a_picture_of_another_scene_is_not_aligned_beyond_the_canvas(photo):

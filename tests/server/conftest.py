@@ -8,6 +8,7 @@ import pytest
 
 from browser import chromium
 from commands import verax
+from service.plugin import running_service
 from serving import serving, serving_here
 from verax import image as images
 from verax.server.door import ClientKeys
@@ -38,7 +39,7 @@ def pytest_collection_modifyitems(items):
     """Tests that share a server run in one process, so that it is started once."""
     for item in items:
         if item.path.parent == HERE:
-            shared = [name for name in ("browser", "server") if name in item.fixturenames]
+            shared = [name for name in ("browser", "server", "paid") if name in item.fixturenames]
             item.add_marker(pytest.mark.xdist_group((shared or [item.path.stem])[0]))
 
 
@@ -81,10 +82,25 @@ def guarded(tmp_path_factory):
         yield address, keys
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def http(server):
+    """One client for all: each would read the list of certificates anew."""
     with httpx2.Client(base_url=server, timeout=60) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def paid(tmp_path_factory):
+    """A paid service, and the address of a gateway in front of it."""
+    with (
+        running_service(tmp_path_factory.mktemp("service")) as service,
+        serving(
+            tmp_path_factory.mktemp("home"),
+            *("--base-url", service.base_url),
+            VERAX_API_KEY="sk-test-not-a-real-key",
+        ) as (address, _),
+    ):
+        yield service, address
 
 
 @pytest.fixture

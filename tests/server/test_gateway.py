@@ -38,7 +38,7 @@ def service(running):
     return running[0]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def http(running):
     with httpx2.Client(base_url=running[1], timeout=60) as client:
         yield client

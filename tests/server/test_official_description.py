@@ -7,9 +7,6 @@ import httpx2
 import jsonschema
 import pytest
 
-from service.plugin import running_service
-from serving import serving
-
 MODEL = "gpt-image-2.6-sunburst"
 
 
@@ -30,15 +27,10 @@ def official(pictures):
 
 
 @pytest.fixture(scope="module")
-def gateway(tmp_path_factory):
+def gateway(paid):
     """A client of the gateway, and the paid service behind it."""
-    folder = tmp_path_factory.mktemp("gateway")
-    key = {"VERAX_API_KEY": "sk-test"}
-    with (
-        running_service(folder) as service,
-        serving(folder / "home", "--base-url", service.base_url, **key) as (address, _),
-        httpx2.Client(base_url=f"{address}/v1", timeout=60) as http,
-    ):
+    service, address = paid
+    with httpx2.Client(base_url=f"{address}/v1", timeout=60) as http:
         yield http, service
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from commands import verax
 from provenance import certificates
-from serving import serving
+from service.plugin import running_service
+from serving import serving, serving_here
 from verax import image as images
 from verax.provenance import SourceFile, load_credentials, read, sign
 
@@ -48,11 +49,8 @@ def by_command(folder, photo, prior, environment):
     return (folder / "r.png").read_bytes()
 
 
-def files(tmp_path, photo, prior, **environment):
-    with (
-        serving(tmp_path / "home", **environment) as (address, _),
-        httpx2.Client(base_url=address, timeout=60) as client,
-    ):
+def files(tmp_path, address, photo, prior, **environment):
+    with httpx2.Client(base_url=address, timeout=60) as client:
         return {
             "api": by_api(client, photo, prior),
             "page": by_page(client, photo, prior),
@@ -60,8 +58,23 @@ def files(tmp_path, photo, prior, **environment):
         }
 
 
+@pytest.fixture(scope="module")
+def signing(keys, tmp_path_factory):
+    """A server that signs, and the paid service behind it, whose answers are signed as well."""
+    credentials = load_credentials(*(Path(path) for path in keys.values()))
+    environment = {**keys, "VERAX_API_KEY": "sk-test-not-a-real-key"}
+    home = tmp_path_factory.mktemp("signing")
+    with (
+        running_service(tmp_path_factory.mktemp("service")) as service,
+        serving(home, "--base-url", service.base_url, **environment) as (address, _),
+    ):
+        service.state.finish = lambda data: sign(data, SourceFile(data, "x.png"), None, credentials)
+        yield address
+
+
 def test_every_way_writes_the_same_marks(tmp_path, photo, prior):
-    made = files(tmp_path, photo, prior)
+    with serving_here(tmp_path / "home") as address:
+        made = files(tmp_path, address, photo, prior)
 
     marks = {way: images.decode(data).metadata.xmp for way, data in made.items()}
     assert b"restored by Verax" in marks["command"]
@@ -69,8 +82,8 @@ def test_every_way_writes_the_same_marks(tmp_path, photo, prior):
     assert marks == dict.fromkeys(made, marks["command"])
 
 
-def test_every_way_signs_with_the_same_certificate(tmp_path, photo, prior, keys):
-    made = files(tmp_path, photo, prior, **keys)
+def test_every_way_signs_with_the_same_certificate(tmp_path, signing, photo, prior, keys):
+    made = files(tmp_path, signing, photo, prior, **keys)
 
     found = {way: read(data) for way, data in made.items()}
     kinds = {
@@ -95,16 +108,8 @@ def priced_edit(client, photo):
     yield answer.content
 
 
-def test_the_credentials_of_a_paid_answer_stay_inside_the_restoration(
-    tmp_path, service, photo, keys
-):
-    credentials = load_credentials(*(Path(path) for path in keys.values()))
-    service.state.finish = lambda data: sign(data, SourceFile(data, "x.png"), None, credentials)
-    environment = {**keys, "VERAX_API_KEY": "sk-test-not-a-real-key"}
-    with (
-        serving(tmp_path / "home", "--base-url", service.base_url, **environment) as (address, _),
-        httpx2.Client(base_url=address, timeout=60) as client,
-    ):
+def test_the_credentials_of_a_paid_answer_stay_inside_the_restoration(signing, photo):
+    with httpx2.Client(base_url=signing, timeout=60) as client:
         for data in priced_edit(client, photo):
             found = read(data)
 

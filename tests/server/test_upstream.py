@@ -7,8 +7,6 @@ import openai
 import pytest
 
 from counting import counting
-from service.plugin import running_service
-from serving import serving
 from verax import image as images
 from verax.server.api.intake import Upload
 from verax.server.api.service import ImagesService
@@ -23,23 +21,10 @@ MODEL = "gpt-image-2.6-sunburst"
 KEY = {"VERAX_API_KEY": "sk-test-not-a-real-key"}
 
 
-@pytest.fixture(scope="module")
-def upstream(tmp_path_factory):
-    """The paid service, and the gateway in front of it."""
-    with (
-        running_service(tmp_path_factory.mktemp("service")) as service,
-        serving(tmp_path_factory.mktemp("home"), "--base-url", service.base_url, **KEY) as (
-            address,
-            _,
-        ),
-    ):
-        yield service, address
-
-
 @pytest.fixture
-def service(upstream):
+def service(paid):
     """The paid service; what earlier tests billed is left out of `ledger()`."""
-    running = upstream[0]
+    running = paid[0]
     before = len(running.ledger())
     running.script([])
     running.billed = lambda: len(running.ledger()) - before
@@ -47,8 +32,8 @@ def service(upstream):
 
 
 @pytest.fixture
-def sdk(upstream):
-    return openai.OpenAI(base_url=f"{upstream[1]}/v1", api_key="any", max_retries=0)
+def sdk(paid):
+    return openai.OpenAI(base_url=f"{paid[1]}/v1", api_key="any", max_retries=0)
 
 
 def read(answer, index=0):
