@@ -29,7 +29,7 @@ from verax.bench.methods import LOW_BAND_SIGMA, fitted
 from verax.errors import VeraxError
 from verax.fusion import dial
 from verax.fusion.fuse import Fusion, fuse
-from verax.fusion.verify import unsupported_edges
+from verax.fusion.light import unsupported_edges
 from verax.geometry.register import Registration, Warped, apply, register
 from verax.image import Image
 from verax.metrics.naturalness import niqe

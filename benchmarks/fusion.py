@@ -9,7 +9,7 @@ The restoration is that of `verax restore`: embedded networks, no task named.
 
 initial    low-frequency distance photo-prior, rms (Gaussian, 3 % of the width)
 2% 3% 4%   restoration-prior over photo-prior at three widths of the Gaussian
-own        share of strong edges without support, verax.fusion.verify
+own        share of strong edges without support, verax.fusion.light
 prior      the same for the registered prior itself
 sobel      top 5 % Sobel edges with none of the photo's upper 30 % of gradients within 2 px
 canny      Canny edges (thresholds from quantiles) with no low-threshold Canny edge of the
@@ -30,7 +30,7 @@ import numpy as np
 
 from verax import image as images
 from verax import pipeline
-from verax.fusion.verify import unsupported_edges
+from verax.fusion.light import unsupported_edges
 from verax.image import Image, Plane
 
 HERE = Path(__file__).resolve().parents[1]

@@ -12,8 +12,8 @@ from verax.errors import InputError, choose
 from verax.faces import Face, find_faces
 from verax.faces.likeness import check_faces, notes_on, outline
 from verax.fusion import dial
+from verax.fusion.dial import CLASSES, of_one
 from verax.fusion.fuse import Fusion, fuse
-from verax.fusion.trust import CLASSES, of_one
 from verax.geometry.register import Registration, Warped, apply, register
 from verax.image import Image, Photo, Plane
 from verax.prints.colour import toning, with_colour

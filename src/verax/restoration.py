@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from verax import image as images
 from verax.faces.likeness import FaceCheck
+from verax.fusion.dial import CLASSES
 from verax.fusion.explanation import Explanation
-from verax.fusion.trust import CLASSES
 from verax.geometry.register import Registration, Warped
 from verax.image import Image, Photo, Plane
 from verax.prints.enlarge import Larger, with_alpha_of
@@ -31,7 +31,7 @@ class Restoration:
         base: the photo restored without the prior.
         warped: the registered prior, None without one.
         registration: None without a prior.
-        trust: (H, W, 4) shares: photo, confirmed, light, generated (`verax.fusion.trust.CLASSES`).
+        trust: (H, W, 4) shares: photo, confirmed, light, generated (`verax.fusion.dial.CLASSES`).
         prior: "used", "unused" (the base is returned) or "none".
         faults: what the photo suffers from.
         explanation: what photo and prior together say of it; None where nothing was taken.

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from verax.fusion.blur import find_blur, sharpened, without_blur
-from verax.fusion.octaves import luma
+from verax.fusion.exact import find_blur, sharpened, without_blur
+from verax.fusion.planes import luma
 
 
 def line(length, angle):

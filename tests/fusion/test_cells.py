@@ -7,8 +7,8 @@ import pytest
 from PIL import Image as Pillow
 from scipy import fft
 
-from verax.fusion.cells import steps_of, table, within_cells
-from verax.fusion.octaves import luma
+from verax.fusion.exact import steps_of, table, within_cells
+from verax.fusion.planes import luma
 
 
 @pytest.fixture

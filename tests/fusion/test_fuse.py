@@ -6,12 +6,12 @@ import pytest
 
 from verax.degrade import Degradation, apply
 from verax.errors import SizeMismatchError
-from verax.fusion import exposure
 from verax.fusion.fuse import fuse
 from verax.fusion.join import TILE
-from verax.fusion.verify import unsupported_edges
+from verax.fusion.light import unsupported_edges
 from verax.geometry import register
 from verax.image import check_image, read
+from verax.image.pixels import luma
 from verax.restorers import network
 from verax.restorers.faults import diagnose
 
@@ -174,11 +174,11 @@ def test_scratches_and_dust_are_taken_away(scene, place):
 
 
 def test_colour_comes_from_the_prior_where_the_photo_has_none(scene, place):
-    grey = np.repeat(exposure.luma(scene)[..., None], 3, 2)
+    grey = np.repeat(luma(scene)[..., None], 3, 2)
     fused = fuse(grey, grey, *place(scene))
 
     assert rms(fused.pixels - scene) < 0.4 * rms(grey - scene)
-    assert np.abs(exposure.luma(fused.pixels) - grey[..., 0]).mean() < 0.02
+    assert np.abs(luma(fused.pixels) - grey[..., 0]).mean() < 0.02
 
 
 def test_a_rough_registration_gives_light_alone_and_says_so(scene, place, psnr):
@@ -231,10 +231,7 @@ def test_structure_that_the_prior_drew_anew_stays_the_photos(scene, place):
     fused = fuse(dark, dark, *place(redrawn))
 
     def likeness(picture):
-        fine = [
-            exposure.luma(x) - exposure.luma(cv2.GaussianBlur(x, (0, 0), 2))
-            for x in (picture, dark)
-        ]
+        fine = [luma(x) - luma(cv2.GaussianBlur(x, (0, 0), 2)) for x in (picture, dark)]
         return np.corrcoef(fine[0].ravel(), fine[1].ravel())[0, 1]
 
     assert likeness(fused.pixels) > likeness(redrawn) + 0.04

@@ -4,36 +4,37 @@ import cv2
 import numpy as np
 import pytest
 
-from verax.fusion import exposure, grid, noise, tone, verify
+from verax.fusion import evidence, light, matching, planes, tone
+from verax.image.pixels import luma, to_linear, to_srgb
 from verax.metrics.scene import scene_state
 
 
 def test_srgb_and_linear_light_are_inverse_and_meet_the_standard():
     values = np.linspace(0, 1, 1001, dtype=np.float32)
 
-    assert np.allclose(exposure.to_srgb(exposure.to_linear(values)), values, atol=1e-5)
-    assert exposure.to_linear(np.float32([0.5]))[0] == pytest.approx(0.21404, abs=1e-4)  # IEC
+    assert np.allclose(to_srgb(to_linear(values)), values, atol=1e-5)
+    assert to_linear(np.float32([0.5]))[0] == pytest.approx(0.21404, abs=1e-4)  # IEC
 
 
 @pytest.mark.parametrize("gain", [0.4, 1.0, 2.5, 12.0])
 def test_the_exposure_of_a_prior_is_recovered(scene, gain):
-    dark = exposure.to_srgb(exposure.to_linear(scene) * 0.05)
-    prior = exposure.brighten(dark, gain)
+    dark = to_srgb(to_linear(scene) * 0.05)
+    prior = matching.brighten(dark, gain)
     weight = np.ones(scene.shape[:2], np.float32)
 
-    assert exposure.fit_exposure(dark, np.roll(prior, 9, 1), weight) == pytest.approx(
+    assert matching.fit_exposure(dark, np.roll(prior, 9, 1), weight) == pytest.approx(
         gain, rel=0.04
     )
 
 
 def test_an_exposure_curve_rises_and_stays_in_range():
     for gain in (0.25, 1.0, 8.0, 64.0):
-        curve = exposure.exposure_curve(gain)
+        curve = matching.exposure_curve(gain)
         assert np.all(np.diff(curve) >= 0)
         assert curve.min() >= 0
         assert curve.max() <= 1
     assert np.allclose(
-        exposure.exposure_curve(1.0), np.linspace(0, 1, exposure.CURVE_STEPS + 1), atol=1e-5
+        matching.exposure_curve(1.0), np.linspace(0, 1, matching.CURVE_STEPS + 1), atol=1e-5
     )
 
 
@@ -42,7 +43,7 @@ def test_the_balance_of_a_prior_is_recovered_though_a_tenth_of_it_was_redrawn(sc
     prior = scene * gain + offset
     prior[: scene.shape[0] // 10] = np.float32([1, 0, 0])
 
-    balance = exposure.fit_balance(scene, prior, np.ones(scene.shape[:2], np.float32))
+    balance = matching.fit_balance(scene, prior, np.ones(scene.shape[:2], np.float32))
 
     assert np.allclose(balance[0], gain, atol=0.03)
     assert np.allclose(balance[1], offset, atol=0.02)
@@ -51,7 +52,7 @@ def test_the_balance_of_a_prior_is_recovered_though_a_tenth_of_it_was_redrawn(sc
 def test_the_balance_of_a_foreign_prior_changes_no_contrast(scene):
     noise = np.random.default_rng(5).random(scene.shape, np.float32)
 
-    balance = exposure.fit_balance(scene, noise, np.ones(scene.shape[:2], np.float32))
+    balance = matching.fit_balance(scene, noise, np.ones(scene.shape[:2], np.float32))
 
     assert np.allclose(balance[0], 1, atol=0.01)
 
@@ -59,7 +60,7 @@ def test_the_balance_of_a_foreign_prior_changes_no_contrast(scene):
 def test_offsets_from_every_second_pixel_are_those_from_every_one(scene, monkeypatch):
     small, prior = scene[::2, ::2], scene[::2, ::2] ** 2 * np.float32([1, 0.9, 0.8])
     weight = np.ones(small.shape[:2], np.float32)
-    field = tone.fit(small, prior, weight, exposure.fit_exposure(small, prior, weight))
+    field = tone.fit(small, prior, weight, matching.fit_exposure(small, prior, weight))
     exposed = field.expose(scene)
     every = tone.apply(field, exposed)
     monkeypatch.setattr(tone, "LARGE", 0)
@@ -72,17 +73,17 @@ def test_offsets_from_every_second_pixel_are_those_from_every_one(scene, monkeyp
 
 
 def test_a_constant_grid_is_constant_everywhere(scene):
-    flat = np.full((grid.LEVELS, 7, 9, 3), 0.25, np.float32)
+    flat = np.full((planes.LEVELS, 7, 9, 3), 0.25, np.float32)
 
-    assert np.allclose(grid.look_up(flat, exposure.luma(scene)), 0.25)
+    assert np.allclose(planes.look_up(flat, luma(scene)), 0.25)
 
 
 def test_a_grid_that_is_linear_in_luma_and_place_is_looked_up_exactly():
-    levels, gh, gw = grid.LEVELS, 16, 24
+    levels, gh, gw = planes.LEVELS, 16, 24
     level, y, x = np.mgrid[:levels, :gh, :gw].astype(np.float32)
     field = np.stack([level / (levels - 1), y, x], -1)
     guide = np.tile(np.linspace(0, 1, 96, dtype=np.float32), (64, 1))
-    found = grid.look_up(field, guide)
+    found = planes.look_up(field, guide)
     inside = (slice(4, -4), slice(4, -4))
 
     assert np.allclose(found[..., 0], guide, atol=1e-5)
@@ -92,19 +93,19 @@ def test_a_grid_that_is_linear_in_luma_and_place_is_looked_up_exactly():
 
 def test_a_stripe_is_looked_up_as_a_part_of_the_whole(scene):
     rng = np.random.default_rng(0)
-    field = rng.random((grid.LEVELS, 11, 13, 3), np.float32)
-    guide = exposure.luma(scene)
-    whole = grid.look_up(field, guide)
+    field = rng.random((planes.LEVELS, 11, 13, 3), np.float32)
+    guide = luma(scene)
+    whole = planes.look_up(field, guide)
 
-    assert np.allclose(grid.look_up(field, guide[50:90], (50, guide.shape[0])), whole[50:90])
+    assert np.allclose(planes.look_up(field, guide[50:90], (50, guide.shape[0])), whole[50:90])
 
 
 def test_the_grid_keeps_both_sides_of_an_edge_apart():
     guide = np.full((64, 64), 0.2, np.float32)
     guide[:, 32:] = 0.8
     values = np.where(guide > 0.5, 0.3, -0.1)[..., None].astype(np.float32)
-    field = grid.means(guide, values, np.ones_like(guide), 8.0)
-    found = grid.look_up(field, guide)[..., 0]
+    field = planes.means(guide, values, np.ones_like(guide), 8.0)
+    found = planes.look_up(field, guide)[..., 0]
 
     assert found[:, :32].max() < 0
     assert found[:, 32:].min() > 0.2
@@ -114,8 +115,8 @@ def test_the_grid_keeps_both_sides_of_an_edge_apart():
 def test_wide_blurs_agree_with_the_exact_gaussian(scene):
     exact = cv2.GaussianBlur(scene, (0, 0), 14, borderType=cv2.BORDER_REFLECT)
 
-    assert np.abs(grid.blur(scene, 14) - exact).max() < 0.03
-    assert np.abs(grid.blur(scene, 14) - exact).mean() < 0.004
+    assert np.abs(planes.blur(scene, 14) - exact).max() < 0.03
+    assert np.abs(planes.blur(scene, 14) - exact).mean() < 0.004
 
 
 def test_moments_keep_the_contrast_that_least_squares_loses(scene):
@@ -137,7 +138,7 @@ def test_white_noise_is_measured_within_a_fifth(scene, sigma):
     rng = np.random.default_rng(3)
     smooth = cv2.GaussianBlur(scene, (0, 0), 4)
     noisy = (0.3 + 0.4 * smooth + sigma * rng.standard_normal(scene.shape)).astype(np.float32)
-    table = noise.noise_table(noisy)
+    table = evidence.noise_table(noisy)
 
     assert table[100:150].mean() == pytest.approx(sigma, rel=0.2)
 
@@ -145,47 +146,47 @@ def test_white_noise_is_measured_within_a_fifth(scene, sigma):
 def test_a_photo_of_8_bits_has_at_least_one_level_of_noise(scene):
     rounded = (np.rint(scene * 255) / 255).astype(np.float32)
 
-    assert noise.noise_table(rounded).min() >= np.float32(1 / 255)
-    assert noise.noise_table(np.full_like(scene, 0.123)).max() < 1e-4
+    assert evidence.noise_table(rounded).min() >= np.float32(1 / 255)
+    assert evidence.noise_table(np.full_like(scene, 0.123)).max() < 1e-4
 
 
 def test_noise_has_to_go_only_as_far_as_a_gain_shows_it():
     sigma = np.float32([0.004, 0.004, 0.004, 0.1])
     gain = np.float32([1.0, 2.0, 12.0, 1.0])
 
-    assert np.allclose(noise.excess(sigma, gain), [0, 0, 0.75, 0], atol=1e-6)
+    assert np.allclose(evidence.excess(sigma, gain), [0, 0, 0.75, 0], atol=1e-6)
 
 
 def test_denoising_takes_noise_and_keeps_edges(scene, psnr):
     rng = np.random.default_rng(4)
     noisy = np.clip(scene + 0.05 * rng.standard_normal(scene.shape), 0, 1).astype(np.float32)
 
-    assert psnr(noise.denoise(noisy, 0.05), scene) > psnr(noisy, scene) + 3
-    assert psnr(noise.denoise(scene, 0.002), scene) > 45
+    assert psnr(evidence.denoise(noisy, 0.05), scene) > psnr(noisy, scene) + 3
+    assert psnr(evidence.denoise(scene, 0.002), scene) > 45
 
 
 def test_every_strong_edge_of_a_photo_is_supported_by_itself_in_any_tone(scene):
     for restoration in (scene, scene**0.5, 0.3 + 0.5 * scene, 1 - scene):
-        assert verify.unsupported_edges(np.asarray(restoration, np.float32), scene) == 0
+        assert light.unsupported_edges(np.asarray(restoration, np.float32), scene) == 0
 
 
 def test_faint_edges_of_a_dark_photo_count_as_support(scene):
     dark = (0.06 * scene).astype(np.float32)
 
-    assert verify.unsupported_edges(scene, dark) < 0.005
+    assert light.unsupported_edges(scene, dark) < 0.005
 
 
 def test_edges_of_another_scene_are_not_supported(scene):
     blank = np.full_like(scene, 0.5)
-    assert verify.unsupported_edges(scene, blank) == 1
-    assert verify.unsupported_edges(blank, scene) == 0
+    assert light.unsupported_edges(scene, blank) == 1
+    assert light.unsupported_edges(blank, scene) == 0
 
 
 def test_doubt_lies_on_the_invented_edge_and_nowhere_else():
     photo = np.full((120, 160, 3), 0.5, np.float32)
     invented = photo.copy()
     invented[40:80, 100:140] = 0.9
-    doubt = verify.doubt(invented, photo)
+    doubt = light.doubt(invented, photo)
 
     assert doubt[40, 120] == 1
     assert doubt[:, :60].max() == 0
@@ -195,7 +196,7 @@ def test_light_and_casts_that_only_another_state_of_the_scene_explains(scene):
     def change(base, prior):
         return scene_state(base, prior, np.ones(scene.shape[:2], bool))
 
-    dark = exposure.brighten(scene, 0.05)
+    dark = matching.brighten(scene, 0.05)
     hazy = (0.35 * scene + 0.55).astype(np.float32)
     green = (scene * np.float32([0.4, 1.0, 0.5])).astype(np.float32)
     sunset = (scene * np.float32([1.0, 0.55, 0.1])).astype(np.float32)

@@ -1,8 +1,13 @@
-"""The dial: what a fidelity from 1 to 0 allows. It moves thresholds and cross-fades no pictures."""
+"""What is asked of a fusion, and the classes of its answer.
+
+The dial is what a fidelity from 1 to 0 allows. It moves thresholds and cross-fades no pictures.
+The trust map says of which class every pixel of a restoration is.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 DEFAULT = 0.75  # chosen on real pairs by eye and by the figures of docs/results.md
 ANGLE = 0.25  # rad at the default: structure keeps a correlation of cos(0.25) = 0.97 with the photo
@@ -45,3 +50,11 @@ def at(fidelity: float) -> Dial:
         own=(OWN[0] + (OWN[1] - OWN[0]) * inside) * (1 - beyond),
         beyond=beyond,
     )
+
+
+CLASSES = ("photo", "confirmed", "light", "generated")
+
+
+def of_one(name: str) -> NDArray[np.float16]:
+    """The shares of a pixel that is wholly of one of CLASSES."""
+    return np.asarray([name == each for each in CLASSES], np.float16)

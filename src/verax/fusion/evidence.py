@@ -5,6 +5,8 @@ prior's. What follows from it has five names: confirmed (both show it), plausibl
 what the photo could not), added (the prior shows what the photo could have shown and does not),
 lost (the photo shows what the prior does not), removed (lost, and known to have been in front of
 the scene).
+
+The photo's noise is measured here, too, and removed where a gain would bring it into view.
 """
 
 from collections.abc import Sequence
@@ -14,10 +16,108 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from verax.fusion.noise import sample_tiles
-from verax.fusion.octaves import Float, enlarge, halved, luma, ramp, rise, windowed
+from verax.fusion.planes import Float, enlarge, halved, luma, ramp, rise, windowed
 from verax.image import Image, Plane
 from verax.image.pixels import noise_response
+
+BLOCK = 8  # px, side of the blocks whose deviation is taken
+QUIET, UNBIASED = 0.1, 1.08  # quantile of the blocks, and over it the mean of pure noise
+LEVELS = 256  # entries of a table over luma
+BINS = 12  # of luma
+FEW = 8  # blocks without which a bin says nothing
+VISIBLE = 0.012  # a deviation below this (3 of 255 levels) is not seen
+RANGE, REACH = 5.0, 2.0  # bilateral filter: range in noise deviations, Gaussian in px
+COARSE = 4  # chroma is also smoothed on a grid this much coarser: its noise shows as blotches
+COARSE_RANGE, COARSE_REACH = 2.0, 2.5
+NEIGHBOURS = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], np.uint8)
+
+Table = NDArray[np.float32]
+
+
+def noise_table(image: Image, *, tiles: int = 64, tile: int = 64) -> Table:
+    """(LEVELS,) noise deviation per channel at every luma.
+
+    The difference-of-Laplacians mask of Immerkaer, "Fast noise variance estimation" (1996), in
+    blocks; per luma bin the quietest tenth of the blocks, so that texture does not count. Large
+    pictures are looked at in evenly spread tiles. In a photo of 8 bits it is at least one level:
+    what a lift shows of compression and rounding is no less than that.
+    """
+    deviations, means = [], []
+    parts = sample_tiles(image, tiles, tile)
+    for part in parts:
+        grey = part.mean(2)
+        high = noise_response(part).mean(2) * np.sqrt(np.pi / 2)
+        size = (max(1, grey.shape[1] // BLOCK), max(1, grey.shape[0] // BLOCK))
+        deviations.append(cv2.resize(high, size, interpolation=cv2.INTER_AREA).ravel())
+        means.append(cv2.resize(grey, size, interpolation=cv2.INTER_AREA).ravel())
+    sigma, mean = np.concatenate(deviations), np.concatenate(means)
+    centres = np.linspace(0, 1, BINS)
+    members = [np.abs(mean - v) < centres[1] for v in centres]
+    known = [k for k, near in enumerate(members) if near.sum() >= FEW]
+    values = [np.quantile(sigma[members[k]], QUIET) * UNBIASED for k in known]
+    if not known:  # too small a picture to tell the bins apart
+        known, values = [0], [np.quantile(sigma, QUIET) * UNBIASED]
+    table = np.interp(np.linspace(0, 1, LEVELS), centres[known], values)
+    least = 1 / 255 if all(has_8_bits(part) for part in parts) else 0.0
+    return np.asarray(np.maximum(table, least), np.float32)
+
+
+def has_8_bits(image: Image) -> bool:
+    """Are all values multiples of 1/255?"""
+    levels = image * 255
+    return bool(np.abs(levels - np.rint(levels)).max() < 1e-3)
+
+
+def sample_tiles(image: Image, tiles: int, tile: int) -> list[Image]:
+    """The picture itself when small, else evenly spread square tiles of it."""
+    height, width = image.shape[:2]
+    if height * width <= tiles * tile * tile or min(height, width) < 3 * tile:
+        return [image]
+    side = int(np.sqrt(tiles))
+    ys = np.linspace(0, height - tile, side).astype(int)
+    xs = np.linspace(0, width - tile, side).astype(int)
+    return [image[y : y + tile, x : x + tile] for y in ys for x in xs]
+
+
+def look_up(table: Table, grey: Plane) -> Plane:
+    """The table's value at every pixel of a luma plane."""
+    return np.asarray(np.take(table, (grey * (LEVELS - 1) + 0.5).astype(np.uint8)), np.float32)
+
+
+def excess(sigma: Plane, gain: Plane) -> Plane:
+    """Share of the noise that has to go so that a gain does not bring it into view.
+
+    What remains is as strong as in the photo, or invisible: 1 - max(1 / gain, VISIBLE / (gain
+    sigma)), at least 0.
+    """
+    remaining = np.maximum(sigma, VISIBLE) / np.maximum(gain * sigma, 1e-9)
+    return np.asarray(np.maximum(1 - remaining, 0), np.float32)
+
+
+def denoise(image: Image, sigma: float) -> Image:
+    """Edge-preserving smoothing against noise of deviation sigma per channel.
+
+    Single outliers are held to their neighbours, then a bilateral filter (Tomasi, Manduchi, 1998)
+    whose range follows the noise, then the same on the chroma of a coarse grid.
+    """
+    low = cv2.erode(image, NEIGHBOURS, borderType=cv2.BORDER_REFLECT)
+    high = cv2.dilate(image, NEIGHBOURS, borderType=cv2.BORDER_REFLECT)
+    calm = cv2.bilateralFilter(np.clip(image, low, high), -1, RANGE * sigma, REACH)
+    return np.asarray(np.clip(calm + chroma_blotches(calm, sigma), 0, 1), np.float32)
+
+
+def chroma_blotches(image: Image, sigma: float) -> Image:
+    """What to add to a picture to smooth its coarse chroma, luma untouched."""
+    height, width = image.shape[:2]
+    bottom, right = -height % COARSE, -width % COARSE
+    padded = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+    size = (padded.shape[1] // COARSE, padded.shape[0] // COARSE)
+    coarse = cv2.resize(padded, size, interpolation=cv2.INTER_AREA)
+    change = cv2.bilateralFilter(coarse, -1, COARSE_RANGE * sigma, COARSE_REACH) - coarse
+    change -= cv2.cvtColor(change, cv2.COLOR_RGB2GRAY)[..., None]
+    fine = cv2.resize(change, padded.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    return np.asarray(fine[:height, :width], np.float32)
+
 
 WHITE = (0.75, 0.33, 0.16, 0.08, 0.04, 0.02)  # of white noise of deviation 1, left in each octave
 ROUNDING = 0.0012  # deviation of 8-bit rounding in octave 0, halved from octave to octave
@@ -67,7 +167,7 @@ class Octave:
 
 
 def band(copies: Sequence[Float], octave: int) -> Float:
-    """An octave of a picture from its copies (`octaves.gaussians`)."""
+    """An octave of a picture from its copies (`planes.gaussians`)."""
     fine = copies[octave]
     return np.asarray(fine - enlarge(copies[octave + 1], fine.shape), np.float32)
 
@@ -107,31 +207,31 @@ def summarise(photo: Plane, prior: Plane, valid: Plane, white: float, octave: in
     """
     rounding = ROUNDING**2 * 0.25**octave
     noise = (white * WHITE[min(octave, len(WHITE) - 1)]) ** 2
-    seen = halved(valid) > 0.5
-    if seen.sum() < 20:
-        seen = np.ones_like(seen)
+    visible = halved(valid) > 0.5
+    if visible.sum() < 20:
+        visible = np.ones_like(visible)
     raw = weigh(photo, prior, 0.0)
     # texture that fills the picture passes for noise, but the prior does not confirm noise
     unexplained = raw.photo * (1 - np.maximum(raw.correlation, 0) ** 2)
-    noise = rounding + min(noise, float(np.quantile(unexplained[seen], 0.25)))
-    energy, sure = _coloured(raw, seen) if octave < FINE else (0.0, 0.0)
+    noise = rounding + min(noise, float(np.quantile(unexplained[visible], 0.25)))
+    energy, sure = _coloured(raw, visible) if octave < FINE else (0.0, 0.0)
     noise = max(noise, 1.2 * energy * sure)
-    found = weigh(photo, prior, noise)
-    amplitude = np.sqrt(found.photo) * seen
-    alike = rise(found.correlation, *ALIKE) * seen
-    gain = float(np.sqrt((alike * found.prior).sum() / ((alike * found.photo).sum() + 1e-12)))
+    cleaned = weigh(photo, prior, noise)
+    amplitude = np.sqrt(cleaned.photo) * visible
+    alike = rise(cleaned.correlation, *ALIKE) * visible
+    gain = float(np.sqrt((alike * cleaned.prior).sum() / ((alike * cleaned.photo).sum() + 1e-12)))
     return Octave(
         noise=noise,
         noisy=sure,
         gain=gain if alike.sum() > 1 else 1.0,
-        confirmed=float((found.confirmed * amplitude).sum()),
+        confirmed=float((cleaned.confirmed * amplitude).sum()),
         structure=float(amplitude.sum()),
     )
 
 
-def _coloured(raw: Evidence, seen: NDArray[np.bool_]) -> tuple[float, float]:
+def _coloured(raw: Evidence, visible: NDArray[np.bool_]) -> tuple[float, float]:
     """Energy of noise of any colour in an octave, and how sure it is noise."""
-    plain = seen & (raw.prior <= np.quantile(raw.prior[seen], 0.25))
+    plain = visible & (raw.prior <= np.quantile(raw.prior[visible], 0.25))
     low, middle, high = (float(q) for q in np.quantile(raw.photo[plain], (0.25, 0.5, 0.75)))
     shown = float(np.median(raw.prior[plain]))
     sure = ramp(float(np.log(middle / (shown + 1e-7) + 1e-9)), *np.log(NOISY))

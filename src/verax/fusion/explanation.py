@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.fusion import evidence
-from verax.fusion.octaves import Float, luma, ramp, reduced
+from verax.fusion.planes import Float, luma, ramp, reduced
 from verax.image import Image, Plane
 from verax.restorers.faults import Faults
 
@@ -123,7 +123,7 @@ def explain(
         front = 0.0
     if task not in ("", "restore"):
         front = float(task in FRONT_TASKS)
-    blur = _blur(octaves, changed=changed, wanted=task in SHARP_TASKS)
+    blur = _blur(octaves, changed=changed, target=task in SHARP_TASKS)
     return Explanation(
         light=light,
         colour=reasons.get("missing colour", 0.0),
@@ -138,15 +138,15 @@ def explain(
 
 def _light(photo: Image, prior: Image, valid: Plane, faults: Faults | None) -> dict[str, float]:
     """What is wrong with the photo's light, by name."""
-    own, given, seen = (reduced(x, WORK) for x in (photo, prior, valid))
-    inside = seen > 0.9
+    own, given, visible = (reduced(x, WORK) for x in (photo, prior, valid))
+    inside = visible > 0.9
     if not inside.any():
         return {}
-    grey, wanted = luma(own), luma(given)
-    contrast = float(np.log(_contrast(wanted, inside) / _contrast(grey, inside)))
-    before, after = (float(np.median(x[inside])) + 0.01 for x in (grey, wanted))
+    grey, target = luma(own), luma(given)
+    contrast = float(np.log(_contrast(target, inside) / _contrast(grey, inside)))
+    before, after = (float(np.median(x[inside])) + 0.01 for x in (grey, target))
     brighter = float(np.log(after / before))
-    tints = [(x[inside] - y[inside][:, None]).mean(0) for x, y in ((own, grey), (given, wanted))]
+    tints = [(x[inside] - y[inside][:, None]).mean(0) for x, y in ((own, grey), (given, target))]
     whites = [float(np.abs(w - w.mean()).max()) for w in (_white(x[inside]) for x in (own, given))]
     farther = float(np.abs(tints[0]).max() - np.abs(tints[1]).max())
     plain, coloured = (_colour(x[inside]) for x in (own, given))
@@ -206,13 +206,13 @@ def _severities(faults: Faults | None) -> dict[str, float]:
 
 def _not_spoilt(faults: Faults | None) -> float:
     """A photo whose fault is plain to see had nothing in front of it."""
-    seen = _severities(faults)
+    severities = _severities(faults)
     spoilt = max(faults[kind].sure for kind in ("noise", "jpeg")) if faults else 0.0
     return 1 - max(
         spoilt,
-        ramp(seen["haze"], 0.55, 0.80),
-        ramp(seen["lowlight"], 0.40, 0.60),
-        ramp(seen["underwater"], 0.20, 0.40),
+        ramp(severities["haze"], 0.55, 0.80),
+        ramp(severities["lowlight"], 0.40, 0.60),
+        ramp(severities["underwater"], 0.20, 0.40),
     )
 
 
@@ -228,11 +228,11 @@ def _colour(pixels: Float) -> float:
     return float(np.quantile(np.abs(chroma - chroma.mean(0)).max(1), 0.95))
 
 
-def _blur(octaves: Sequence[evidence.Octave], *, changed: bool, wanted: bool) -> tuple[float, ...]:
+def _blur(octaves: Sequence[evidence.Octave], *, changed: bool, target: bool) -> tuple[float, ...]:
     """Per octave, how far its contrast gained on that of the two coarsest: that is more than taste
     or light. A blur takes no less from finer octaves."""
-    shares = [1.0 if wanted and not changed else 0.0] * len(octaves)
-    if changed or wanted:
+    shares = [1.0 if target and not changed else 0.0] * len(octaves)
+    if changed or target:
         return tuple(shares)
     coarse = float(np.mean([octave.gain for octave in octaves[-2:]]))
     share = 0.0

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from verax.fusion.octaves import Float, luma, reduced
+from verax.fusion.planes import Float, luma, reduced
 from verax.image import Image, Plane
 
 WORK = 640  # px: long side at which differences are looked for
@@ -59,14 +59,14 @@ def removed(photo: Image, prior: Image, valid: Plane, *, everything: bool = Fals
         valid: (H, W) where the prior shows something.
         everything: all that differs was asked to be taken away.
     """
-    own, given, seen = (reduced(x, WORK) for x in (photo, prior, valid))
+    own, given, visible = (reduced(x, WORK) for x in (photo, prior, valid))
     difference = _difference(own, given)
-    typical = float(np.median(difference[seen > 0.5])) if (seen > 0.5).any() else 1.0
+    typical = float(np.median(difference[visible > 0.5])) if (visible > 0.5).any() else 1.0
     least = max(LEAST, TYPICAL * typical)
-    places = _places(difference, seen, least, own, given)
+    places = _places(difference, visible, least, own, given)
     taken = (places.peak > SURE * least) & (places.area >= SMALLEST)
     if not everything:
-        side = max(seen.shape)
+        side = max(visible.shape)
         layers = places.layer & (places.width > THIN[0] * side + THIN[1])
         taken &= layers | (places.more & _no_part_of_the_scene(places, taken & places.more, side))
     taken[0] = False
@@ -80,10 +80,10 @@ def _difference(own: Image, given: Image) -> Plane:
     return np.asarray(np.maximum(np.abs(luma(own - given)), 0.7 * off.max(2)), np.float32)
 
 
-def _places(difference: Plane, seen: Plane, least: float, own: Image, given: Image) -> Places:
+def _places(difference: Plane, visible: Plane, least: float, own: Image, given: Image) -> Places:
     close = np.ones((3, 3), np.uint8)
     differs = cv2.morphologyEx(
-        ((difference > least) & (seen > 0.9)).astype(np.uint8), cv2.MORPH_CLOSE, close
+        ((difference > least) & (visible > 0.9)).astype(np.uint8), cv2.MORPH_CLOSE, close
     )
     number, labels, boxes, centres = cv2.connectedComponentsWithStats(differs, connectivity=8)
     flat = labels.ravel()

@@ -1,6 +1,7 @@
 """Photo, base and registered prior to restoration: the prior wherever it explains the photo."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,15 +9,14 @@ from numpy.typing import NDArray
 
 from verax.errors import SizeMismatchError
 from verax.fusion import dial as dials
-from verax.fusion import evidence, front, relight
-from verax.fusion.blur import MOST, without_blur
-from verax.fusion.cells import steps_of, within_cells
+from verax.fusion import evidence, front, matching
+from verax.fusion.dial import CLASSES
 from verax.fusion.evidence import Octave
+from verax.fusion.exact import MOST, steps_of, within_cells, without_blur
 from verax.fusion.explanation import FRONT_TASKS, Explanation, explain
 from verax.fusion.join import Pictures, join, measure
 from verax.fusion.light import Recipe, solve, toned_by
-from verax.fusion.octaves import ramp, reduced, resized
-from verax.fusion.trust import CLASSES, trust_map
+from verax.fusion.planes import Float, blur, ramp, reduced, resized
 from verax.geometry.register import Registration, Warped
 from verax.image import Image, Plane
 from verax.restorers.faults import Faults
@@ -26,6 +26,7 @@ SPECK = 0.08  # unless a few places differ by more: dust may be all that was tak
 SURE = 0.5  # how sure a fault of the photo is before it is acted on
 BLURRED = 0.5  # how far a blur is believed before its kernel is looked for
 LAYERED = (0.05, 0.10)  # share of the photo under layers from which they took contrast from it
+LOW = 0.03  # Gaussian, share of the width, under which light is compared
 LITTLE = 0.1  # share taken below which the result says so
 
 ROUGH = "the prior could not be placed exactly: only its light is taken, and roughly"
@@ -105,8 +106,8 @@ def fuse(
         base, warped.pixels, warped.valid, faults, octaves,
         task=task, changed=bool(recipe.change), alone=1 - dial.plausible,
     )  # fmt: skip
-    kept = np.zeros((1, 1), np.float32) if spared is None else spared
-    pictures = prepared(base, warped, recipe, explanation, task=task, spared=kept)
+    sparing = np.zeros((1, 1), np.float32) if spared is None else spared
+    pictures = prepared(base, warped, recipe, explanation, task=task, spared=sparing)
     explanation = _under_layers(explanation, pictures, dial)
     if fidelity == 0:
         return _registered_prior(pictures, recipe, explanation)
@@ -129,10 +130,10 @@ def fuse(
 def repeats(photo: Image, warped: Warped) -> bool:
     """Whether the prior is the photo again: then it says nothing about light or structure."""
     step = max(2, max(photo.shape[:2]) // 1000)
-    seen = warped.valid[::step, ::step] > 0.5
-    if not seen.any():
+    visible = warped.valid[::step, ::step] > 0.5
+    if not visible.any():
         return False
-    off = np.abs(warped.pixels[::step, ::step] - photo[::step, ::step]).max(2)[seen]
+    off = np.abs(warped.pixels[::step, ::step] - photo[::step, ::step]).max(2)[visible]
     return float(off.mean()) < SAME and float(np.quantile(off, 0.998)) < SPECK
 
 
@@ -153,14 +154,14 @@ def prepared(
     spared: Plane,
 ) -> Pictures:
     """The pictures that are joined, under the light that the explanation allows."""
-    light = relight.fit(warped.pixels, base, warped.valid)
+    light = matching.fit_relight(warped.pixels, base, warped.valid)
     toned = _toned(base, recipe, explanation)
     mask = np.zeros((1, 1), np.float32)
     if explanation.front > 0:
         side = front.WORK
-        own, given, seen = (reduced(x, side) for x in (toned, warped.pixels, warped.valid))
-        matched = relight.fit(given, own, seen)(given)
-        mask = front.removed(own, matched, seen, everything=task in FRONT_TASKS)
+        own, given, visible = (reduced(x, side) for x in (toned, warped.pixels, warped.valid))
+        matched = matching.fit_relight(given, own, visible)(given)
+        mask = front.removed(own, matched, visible, everything=task in FRONT_TASKS)
     return Pictures(
         source=base, toned=toned, prior=warped.pixels, valid=warped.valid, relight=light,
         front=mask, spared=spared, supplied=np.zeros((1, 1), np.float32), lost=(),
@@ -200,6 +201,37 @@ def _sharpened(
         supplied=sharp.supplied, lost=sharp.lost,
     )  # fmt: skip
     return pictures, measure(pictures.source, pictures.prior, pictures.valid)
+
+
+def trust_map(pixels: Image, base: Image, amplitudes: Float | None) -> NDArray[np.float16]:
+    """Shares (H, W, 4): light by how far low frequencies moved, relative to the brighter of base
+    and result; the rest by the amplitudes of structure."""
+    own, new = (reduced(x, 512) for x in (base, pixels))
+    sigma = LOW * own.shape[1]
+    moved = blur(np.abs(blur(new - own, sigma / 2)).sum(2), sigma / 2)
+    brighter = blur(np.maximum(own, new).sum(2), sigma / 2)
+    light = np.clip(moved / np.maximum(brighter, 0.02), 0, 1)
+    if amplitudes is None:
+        amplitudes = np.zeros((1, 1, 3), np.float32)
+    plain = np.array([0.002, 0, 0], np.float32)  # places without structure are the photo's
+    shares = amplitudes + plain
+    shares /= shares.sum(2, keepdims=True)
+    rest = 1 - resized(np.asarray(light, np.float32), shares.shape)
+    generated = shares[..., 2]
+    whole = (
+        shares[..., 0] * rest,
+        shares[..., 1] * rest,
+        (1 - generated) * (1 - rest),
+        generated,
+    )
+    full = np.empty((*base.shape[:2], len(CLASSES)), np.float16)
+
+    def put(index: int) -> None:
+        full[..., index] = resized(np.asarray(whole[index], np.float32), full.shape)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(put, range(len(CLASSES))))
+    return full
 
 
 def _registered_prior(pictures: Pictures, recipe: Recipe, explanation: Explanation) -> Fusion:

@@ -18,8 +18,9 @@ from verax.fusion import evidence
 from verax.fusion.dial import Dial
 from verax.fusion.evidence import Octave
 from verax.fusion.explanation import Explanation
+from verax.fusion.matching import Relight
 from verax.fusion.octave import Rules, Surroundings, join_octave
-from verax.fusion.octaves import (
+from verax.fusion.planes import (
     Float,
     count,
     enlarge,
@@ -30,7 +31,6 @@ from verax.fusion.octaves import (
     rise,
     windowed,
 )
-from verax.fusion.relight import Relight
 from verax.image import Image, Plane
 
 TILE = 768  # px: side of what is worked on at a time, which then stays in the processor's cache
@@ -107,15 +107,15 @@ class _Copies:
 def measure(source: Image, prior: Image, valid: Plane) -> list[Octave]:
     """What each octave shows as a whole, the finest first."""
     octaves, white = count(source.shape), evidence.white_noise(source)
-    own, given, seen = _pyramids((luma(source), luma(prior), valid), octaves)
+    own, given, visible = _pyramids((luma(source), luma(prior), valid), octaves)
     judged = []
     for index in range(octaves):
-        parts = _spread(seen[index].shape)
+        parts = _spread(visible[index].shape)
         mine, its = (
             np.concatenate([_part(x, index, part, _low(part)) for part in parts])
             for x in (own, given)
         )
-        shown = np.concatenate([seen[index][part] for part in parts])
+        shown = np.concatenate([visible[index][part] for part in parts])
         judged.append(evidence.summarise(mine, its, shown, white, index))
     return judged
 
@@ -156,27 +156,27 @@ def _lowest(pictures: Pictures, copies: _Copies, explanation: Explanation, dial:
     coarse structure agrees, until the dial's reach is covered."""
     toned, valid = copies.toned[-1], copies.valid[-1]
     share = max(explanation.light, dial.beyond)
-    wanted = share * copies.prior[-1] + (1 - share) * pictures.relight(copies.prior[-1])
+    target = share * copies.prior[-1] + (1 - share) * pictures.relight(copies.prior[-1])
     source = gaussians(pictures.source, len(copies.toned) - 1)[-1]
-    start, left = (float((np.abs(wanted - x).mean(2) * valid).sum()) for x in (source, toned))
+    start, left = (float((np.abs(target - x).mean(2) * valid).sum()) for x in (source, toned))
     covered = 1 - left / max(start, 1e-6)
     more = explanation.light * float(np.clip((dial.reach - covered) / max(1 - covered, 1e-3), 0, 1))
     believed = np.maximum(more * _agreement(copies, toned.shape), dial.beyond)
     front = explanation.front * dial.front * resized(pictures.front, toned.shape)
     front *= 1 - resized(pictures.spared, toned.shape)
     taken = np.maximum(believed, front) * valid
-    return np.asarray(toned + taken[..., None] * (wanted - toned), np.float32)
+    return np.asarray(toned + taken[..., None] * (target - toned), np.float32)
 
 
 def _agreement(copies: _Copies, shape: tuple[int, ...]) -> Plane:
     """How far the coarsest octaves of photo and prior agree; flat on flat agrees."""
-    found = np.zeros(shape[:2], np.float32)
+    agreement = np.zeros(shape[:2], np.float32)
     for index in range(max(0, len(copies.source) - 3), len(copies.source) - 1):
         own, given = evidence.band(copies.source, index), luma(evidence.band(copies.prior, index))
         mine, its, both = (windowed(halved(x)) for x in (own * own, given * given, own * given))
         alike = (both + 2e-4) / (np.sqrt(mine * its) + 2e-4)
-        found = np.maximum(found, resized(np.asarray(alike, np.float32), shape))
-    return rise(1.3 * rise(found, *AGREED), 0, 1)
+        agreement = np.maximum(agreement, resized(np.asarray(alike, np.float32), shape))
+    return rise(1.3 * rise(agreement, *AGREED), 0, 1)
 
 
 def _finer(state: _State, copies: _Copies, rules: Rules, pictures: Pictures) -> _State:

@@ -1,19 +1,28 @@
-"""The light of the result: decided at a working size, carried out at full size."""
+"""The light of the result: decided at a working size, carried out at full size.
+
+Where the result would show strong edges that the photo does not, light steps back. An edge counts
+as supported when the photo has, within TOLERANCE px, a gradient of like orientation (either sign)
+that stands out of the photo's own noise. Amplitudes are not compared: an edge in a dark or hazy
+photo is faint, but it is there.
+"""
 
 from dataclasses import dataclass
+from typing import TypeVar
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from verax.fusion import exposure, grid, noise, tone, verify
+from verax.fusion import evidence, matching, planes, tone
 from verax.fusion.dial import Dial
 from verax.fusion.join import by_stripes
-from verax.fusion.octaves import ramp
+from verax.fusion.planes import ramp
 from verax.geometry.register import Registration, Warped
 from verax.image import Image, Plane
 from verax.image.pixels import luma
 from verax.metrics.scene import scene_state
 
-MARGIN = 32  # rows around a stripe that the tone's filters look at; a multiple of noise.COARSE
+MARGIN = 32  # rows around a stripe that the tone's filters look at; a multiple of evidence.COARSE
 UNPROVED = 0.25  # a prior pixel whose place is not proved still says something about tone
 LEAST = 0.02  # mean weight of the prior below which nothing is fitted
 ALIKE = (0.60, 0.85)  # cosine of two changes of light that go the same way
@@ -33,8 +42,8 @@ class Recipe:
     """
 
     field: tone.ToneField
-    sigma: noise.Table
-    slope: noise.Table
+    sigma: evidence.Table
+    slope: evidence.Table
     noise_level: float
     change: str
 
@@ -50,29 +59,27 @@ def solve(
     """Everything about light that is decided at the working size; None without enough evidence."""
     scale = min(1.0, tone.WORK / max(base.shape[:2]))
     size = (max(1, round(base.shape[1] * scale)), max(1, round(base.shape[0] * scale)))
-    valid = grid.shrink(warped.valid, size)
-    proved = grid.shrink(registration.confidence, size)
+    valid = planes.shrink(warped.valid, size)
+    proved = planes.shrink(registration.confidence, size)
     weight = np.asarray(valid * (UNPROVED + (1 - UNPROVED) * proved), np.float32)
     if weight.mean() < LEAST:
         return None
-    sigma = noise.noise_table(base)
-    quiet = noise.denoise(grid.shrink(base, size), scale * float(np.median(sigma)))
-    prior = grid.shrink(warped.pixels, size)
-    brighter = exposure.fit_exposure(quiet, prior, weight)
+    sigma = evidence.noise_table(base)
+    quiet = evidence.denoise(planes.shrink(base, size), scale * float(np.median(sigma)))
+    prior = planes.shrink(warped.pixels, size)
+    brighter = matching.fit_exposure(quiet, prior, weight)
     state = scene_state(quiet, prior, valid > 0.5 * valid.max())
     change = "" if state == "same" else state
     if change:
         field = tone.fit_hint(quiet, prior, weight)
     else:
         if lit is not None:
-            own = _agreeing(quiet, prior, grid.shrink(lit, size), valid) * dial.own
-            prior = np.asarray(prior + own * (grid.shrink(lit, size) - prior), np.float32)
-            brighter = exposure.fit_exposure(quiet, prior, weight)
+            own = _agreeing(quiet, prior, planes.shrink(lit, size), valid) * dial.own
+            prior = np.asarray(prior + own * (planes.shrink(lit, size) - prior), np.float32)
+            brighter = matching.fit_exposure(quiet, prior, weight)
         field = tone.fit(quiet, prior, weight, brighter, local=registration.placed == "exactly")
-        field = tone.damp(
-            field, 1 - verify.doubt(tone.restored(field, quiet), grid.shrink(photo, size))
-        )
-    slope = exposure.slope(field.curve, noise.LEVELS) * field.balance[0].max()
+        field = tone.damp(field, 1 - doubt(tone.restored(field, quiet), planes.shrink(photo, size)))
+    slope = matching.slope(field.curve, evidence.LEVELS) * field.balance[0].max()
     return Recipe(field, sigma, slope, noise_level(quiet, field, sigma, slope), change)
 
 
@@ -80,15 +87,17 @@ def _agreeing(photo: Image, prior: Image, lit: Image, valid: Plane) -> float:
     """How far base and prior change the light alike, in [0, 1]: the errors of two guesses that
     agree differ, and their mean is the better guess."""
     side = (32, 32)
-    weight = grid.shrink(valid, side)[..., None]
-    one, two = ((grid.shrink(x, side) - grid.shrink(photo, side)) * weight for x in (lit, prior))
+    weight = planes.shrink(valid, side)[..., None]
+    one, two = (
+        (planes.shrink(x, side) - planes.shrink(photo, side)) * weight for x in (lit, prior)
+    )
     sizes = [float(np.sqrt((x**2).sum())) + 1e-6 for x in (one, two)]
     ratio = min(sizes) / max(sizes)
     return ramp(float((one * two).sum()) / (sizes[0] * sizes[1]), *ALIKE) * ramp(ratio, *NEAR)
 
 
 def noise_level(
-    base: Image, field: tone.ToneField, sigma: noise.Table, slope: noise.Table
+    base: Image, field: tone.ToneField, sigma: evidence.Table, slope: evidence.Table
 ) -> float:
     """The noise deviation where noise has to go, 0 when it has to go nowhere."""
     need, deviation = noise_need(base, tone.gain_at(field, base.shape), sigma, slope)
@@ -96,13 +105,13 @@ def noise_level(
 
 
 def noise_need(
-    base: Image, gain: grid.Float, sigma: noise.Table, slope: noise.Table
+    base: Image, gain: planes.Float, sigma: evidence.Table, slope: evidence.Table
 ) -> tuple[Plane, Plane]:
     """Per pixel the share of the noise that has to go, and its deviation."""
     grey = luma(base)
-    deviation = noise.look_up(sigma, grey)
-    return noise.excess(
-        deviation, noise.look_up(slope, grey) * np.maximum(gain[..., 0], gain[..., 1])
+    deviation = evidence.look_up(sigma, grey)
+    return evidence.excess(
+        deviation, evidence.look_up(slope, grey) * np.maximum(gain[..., 0], gain[..., 1])
     ), deviation
 
 
@@ -113,8 +122,10 @@ def toned_by(recipe: Recipe, base: Image, share: float = 1.0) -> Image:
     def stripe(rows: slice) -> None:
         top, bottom = max(0, rows.start - MARGIN), min(height, rows.stop + MARGIN)
         part = toned_rows(recipe, base[top:bottom], (top, height))
-        kept = part[rows.start - top : rows.stop - top]
-        pixels[rows] = kept if share == 1 else base[rows] + np.float32(share) * (kept - base[rows])
+        middle = part[rows.start - top : rows.stop - top]
+        pixels[rows] = (
+            middle if share == 1 else base[rows] + np.float32(share) * (middle - base[rows])
+        )
 
     by_stripes(stripe, base.shape, MARGIN)
     return pixels
@@ -125,6 +136,76 @@ def toned_rows(recipe: Recipe, base: Image, rows: tuple[int, int]) -> Image:
     gain = tone.gain_at(recipe.field, base.shape, rows)
     if recipe.noise_level > 0:
         need, _ = noise_need(base, gain, recipe.sigma, recipe.slope)
-        base = base + need[..., None] * (noise.denoise(base, recipe.noise_level) - base)
+        base = base + need[..., None] * (evidence.denoise(base, recipe.noise_level) - base)
     exposed = recipe.field.expose(base)
     return np.clip(tone.apply(recipe.field, exposed, gain=gain, rows=rows), 0, 1)
+
+
+Kind = TypeVar("Kind", np.float32, np.bool_)
+
+SCALE = 1.0  # Gaussian under the derivative, px
+STRONG = 0.05  # share of pixels that are strong edges
+FAINT = 0.01  # gradient (per px, sRGB) below which nothing is called a strong edge
+OUTSTANDING = 3.0  # photo gradient over its noise
+TOLERANCE = 2  # px
+SPREAD = 0.015  # how far doubt reaches, share of the long side
+DENSITY = 0.1  # share of unsupported edge pixels nearby at which nothing local is kept
+ORIENTATION = 0.7  # cosine between the normals
+
+
+def gradient(image: Image) -> tuple[Plane, Plane, Plane]:
+    """Luma gradient per px of a picture smoothed by SCALE: along x, along y, and its length."""
+    y = planes.blur(luma(image), SCALE)
+    dx, dy = (
+        np.asarray(cv2.Sobel(y, cv2.CV_32F, *d, ksize=3, scale=1 / 8), np.float32)
+        for d in ((1, 0), (0, 1))
+    )
+    return dx, dy, np.hypot(dx, dy)
+
+
+def strong_edges(image: Image) -> NDArray[np.bool_]:
+    """(H, W) the strongest gradients of a picture."""
+    length = gradient(image)[2]
+    return np.asarray(length >= max(FAINT, float(np.quantile(length, 1 - STRONG))))
+
+
+def support(restoration: Image, photo: Image) -> NDArray[np.bool_]:
+    """(H, W) where the photo shows an edge of the restoration's orientation nearby."""
+    nx, ny, length = gradient(restoration)
+    dx, dy, faint = gradient(photo)
+    shown = faint >= OUTSTANDING * gradient_noise(photo)
+    dx, dy = dx * shown, dy * shown
+    supported = np.zeros(shown.shape, bool)
+    reach = range(-TOLERANCE, TOLERANCE + 1)
+    for y, x in ((y, x) for y in reach for x in reach if y * y + x * x <= TOLERANCE**2):
+        along = np.abs(nx * shift(dx, y, x) + ny * shift(dy, y, x))
+        supported |= shift(shown, y, x) & (along >= ORIENTATION * length * shift(faint, y, x))
+    return supported
+
+
+def shift(plane: NDArray[Kind], dy: int, dx: int) -> NDArray[Kind]:
+    """The plane moved by whole pixels, borders repeated."""
+    ys = np.clip(np.arange(plane.shape[0]) + dy, 0, plane.shape[0] - 1)
+    xs = np.clip(np.arange(plane.shape[1]) + dx, 0, plane.shape[1] - 1)
+    return plane[ys[:, None], xs]
+
+
+def gradient_noise(photo: Image) -> Plane:
+    """(H, W) deviation that the photo's noise gives its gradient, at least a third of a level."""
+    sigma = evidence.look_up(evidence.noise_table(photo), luma(photo))
+    return np.asarray(np.maximum(0.13 * sigma, 0.33 / 255 / OUTSTANDING), np.float32)
+
+
+def unsupported_edges(restoration: Image, photo: Image) -> float:
+    """Share of the restoration's strong edges that the photo does not support."""
+    strong = strong_edges(restoration)
+    if not strong.any():
+        return 0.0
+    return float((strong & ~support(restoration, photo)).sum() / strong.sum())
+
+
+def doubt(restoration: Image, photo: Image) -> Plane:
+    """(H, W) in [0, 1]: how far to step back around edges that the photo does not support."""
+    invented = strong_edges(restoration) & ~support(restoration, photo)
+    spread = planes.blur(invented.astype(np.float32), SPREAD * max(invented.shape))
+    return np.asarray(np.clip(spread / DENSITY, 0, 1), np.float32)

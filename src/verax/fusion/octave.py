@@ -10,7 +10,7 @@ import numpy as np
 from verax.fusion.dial import Dial
 from verax.fusion.evidence import Evidence, Octave, weigh
 from verax.fusion.explanation import Explanation
-from verax.fusion.octaves import WINDOW, Float, halved, luma, resized, rise, windowed
+from verax.fusion.planes import WINDOW, Float, halved, luma, resized, rise, windowed
 from verax.image import Plane
 from verax.image.pixels import LUMA
 
@@ -114,12 +114,12 @@ def _mixed(
     its luma), so their four weights are worked out on the half grid.
     """
     toned, lit, given, grey = bands
-    kept = (1 - taken) * longer
+    rest = (1 - taken) * longer
     share = turned.share * colour
-    from_toned = kept * relit * (1 - share)
-    from_prior = kept * turned.scale * share + taken
-    from_grey = kept * turned.share * (1 - colour) * turned.scale
-    from_lit = -kept * turned.share * (1 - colour) * relit
+    from_toned = rest * relit * (1 - share)
+    from_prior = rest * turned.scale * share + taken
+    from_grey = rest * turned.share * (1 - colour) * turned.scale
+    from_lit = -rest * turned.share * (1 - colour) * relit
     from_grey += missing * (from_prior - 1)
     from_lit += missing * from_toned
     from_toned *= 1 - missing

@@ -19,9 +19,9 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
-from verax.fusion import grid
-from verax.fusion.exposure import expose, exposure_curve, fit_balance
-from verax.fusion.grid import Float, Rows, blur
+from verax.fusion import planes
+from verax.fusion.matching import expose, exposure_curve, fit_balance
+from verax.fusion.planes import Float, Rows, blur
 from verax.image import Image, Plane
 from verax.image.pixels import LUMA, luma
 
@@ -97,7 +97,7 @@ def fit(
     gain, offset = np.ones_like(steps[0].gain), np.zeros_like(steps[0].offset)
     before_gain, before_offset = gain, offset
     for step, share in zip(steps, taken, strict=True):
-        small = grid.shrink(share, grid.cells(weight))[..., None]
+        small = planes.shrink(share, planes.cells(weight))[..., None]
         gain = gain + small * (step.gain - before_gain)
         offset = offset + small * (step.offset - before_offset)
         before_gain, before_offset = step.gain, step.offset
@@ -118,7 +118,7 @@ def fit_hint(base: Image, prior: Image, weight: Plane) -> ToneField:
 def fit_coarse(exposed: Image, prior: Image, weight: Plane) -> ToneField:
     """Colour offsets in wide windows."""
     sigma = COARSE * max(weight.shape)
-    offset = grid.means(luma(exposed), prior - exposed, weight, sigma)
+    offset = planes.means(luma(exposed), prior - exposed, weight, sigma)
     gain = np.ones((*offset.shape[1:3], 2), np.float32)
     return ToneField(exposure_curve(1.0), NEUTRAL, gain, offset)
 
@@ -143,22 +143,22 @@ def fit_windows(
     mean = blur(exposed, GAIN * size)
     steady = mean - stretch(mean, gain)
     offset = coarse.offset
-    residual = prior - stretch(exposed, gain) - steady - grid.look_up(offset, guide)
+    residual = prior - stretch(exposed, gain) - steady - planes.look_up(offset, guide)
     for k, sigma in enumerate(FINE):
-        step = grid.means(guide, residual, weight * agreement ** (k + 1), sigma * size)
+        step = planes.means(guide, residual, weight * agreement ** (k + 1), sigma * size)
         offset = offset + step
-        residual = residual - grid.look_up(step, guide)
-    cells = grid.cells(weight)
-    offset = offset + grid.shrink(steady, cells)
-    return replace(coarse, gain=grid.shrink(gain, cells), offset=offset)
+        residual = residual - planes.look_up(step, guide)
+    cells = planes.cells(weight)
+    offset = offset + planes.shrink(steady, cells)
+    return replace(coarse, gain=planes.shrink(gain, cells), offset=offset)
 
 
 def fit_plain(exposed: Image, prior: Image, weight: Plane, fine: ToneField) -> ToneField:
     """The fine correction and what low frequencies it left, whatever the structure says."""
     sigma = LOW * max(weight.shape)
     left = blur(weight[..., None] * (prior - apply(fine, exposed)), sigma)
-    left = left / (blur(weight, sigma) + grid.EVIDENCE)[..., None]
-    return replace(fine, offset=fine.offset + grid.shrink(left, grid.cells(weight)))
+    left = left / (blur(weight, sigma) + planes.EVIDENCE)[..., None]
+    return replace(fine, offset=fine.offset + planes.shrink(left, planes.cells(weight)))
 
 
 def stretch(image: Image, gain: Float) -> Image:
@@ -259,15 +259,15 @@ def _offset_at(field: ToneField, guide: Plane, rows: Rows | None) -> Float:
     """(H, W, 3): the field's offsets; of a large picture from half the pixels of a side."""
     first, height = rows or (0, guide.shape[0])
     if height * guide.shape[1] < LARGE:
-        return grid.look_up(field.offset, guide, rows)
+        return planes.look_up(field.offset, guide, rows)
     half = (-(-guide.shape[1] // 2), -(-guide.shape[0] // 2))
-    coarse = grid.look_up(field.offset, grid.shrink(guide, half), (first // 2, -(-height // 2)))
+    coarse = planes.look_up(field.offset, planes.shrink(guide, half), (first // 2, -(-height // 2)))
     return np.asarray(cv2.resize(coarse, guide.shape[::-1], interpolation=cv2.INTER_LINEAR))
 
 
 def gain_at(field: ToneField, shape: tuple[int, ...], rows: Rows | None = None) -> Float:
     """(H, W, 2): the field's gains at the pixels of a picture or a stripe of it."""
-    return grid.look_up_plane(field.gain, shape, rows)
+    return planes.look_up_plane(field.gain, shape, rows)
 
 
 def restored(field: ToneField, base: Image) -> Image:
@@ -277,5 +277,5 @@ def restored(field: ToneField, base: Image) -> Image:
 
 def damp(field: ToneField, share: Plane) -> ToneField:
     """The field with only a share of its corrections, per place."""
-    small = grid.shrink(share, grid.cells(share))[..., None]
+    small = planes.shrink(share, planes.cells(share))[..., None]
     return replace(field, gain=1 + small * (field.gain - 1), offset=small * field.offset)

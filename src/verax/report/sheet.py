@@ -15,7 +15,7 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
 from verax.faces.likeness import FaceCheck, Likeness
-from verax.fusion.trust import CLASSES
+from verax.fusion.dial import CLASSES
 from verax.geometry.register import Warped
 from verax.image import Image, from_uint8, replace_file, to_uint8, write
 from verax.restoration import Restoration
@@ -27,7 +27,7 @@ PANEL_WIDTH = 480
 MARGIN = 12
 CAPTION = 30
 PAPER, INK = (250, 250, 248), (30, 30, 30)
-# Colour-blind safe (Okabe and Ito, 2008), in the order of `verax.fusion.trust.CLASSES`.
+# Colour-blind safe (Okabe and Ito, 2008), in the order of `verax.fusion.dial.CLASSES`.
 TRUST_COLOURS = ((0, 114, 178), (0, 158, 115), (240, 228, 66), (213, 94, 0))
 TRUST_LEGEND = "blue photo, green confirmed by both, yellow light of the prior, red generated"
 FACE_SIDE = 240  # px of a panel

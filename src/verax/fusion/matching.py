@@ -1,11 +1,15 @@
-"""What a camera could have set otherwise: exposure, one gain in linear light with a soft shoulder,
-and balance, a gain and an offset per channel."""
+"""Light of one picture matched to another's by what cannot carry structure: exposure, one gain in
+linear light with a soft shoulder; balance, a gain and an offset per channel; and the prior under
+the photo's light, by slow fields."""
 
+from dataclasses import dataclass
+
+import cv2
 import numpy as np
 
-from verax.fusion.grid import Float
+from verax.fusion.planes import Float, blur, luma, reduced, resized
 from verax.image import Image, Plane
-from verax.image.pixels import luma, to_linear, to_srgb
+from verax.image.pixels import to_linear, to_srgb
 
 KNEE = 0.6  # linear light from which a brightening rolls off, so that highlights keep detail
 CURVE_STEPS = 1 << 14
@@ -44,10 +48,10 @@ def fit_exposure(base: Image, prior: Image, weight: Plane) -> float:
 
     Compared are the luma quantiles of both pictures, which misalignment leaves alone.
     """
-    seen = weight > 0.5 * weight.max()
+    visible = weight > 0.5 * weight.max()
     quantiles = np.linspace(0.02, 0.98, 49)
-    have = np.quantile(luma(base)[seen], quantiles).astype(np.float32)
-    want = np.quantile(luma(prior)[seen], quantiles).astype(np.float32)
+    have = np.quantile(luma(base)[visible], quantiles).astype(np.float32)
+    want = np.quantile(luma(prior)[visible], quantiles).astype(np.float32)
     gains = np.exp2(np.linspace(-2, 6, 161))
     costs = [np.abs(brighten(have, g) - want).mean() for g in gains]
     return float(gains[int(np.argmin(costs))])
@@ -73,3 +77,56 @@ def fit_balance(exposed: Image, prior: Image, weight: Plane) -> Float:
         typical = max(float(np.median(off[weight > 0.5 * weight.max()])), TYPICAL)
         trusted = np.asarray(weight / (1 + (off / (2 * typical)) ** 4), np.float32)
     return np.asarray(balance, np.float32)
+
+
+WORK = 160  # px: long side at which the light is compared
+WIDE = 0.15  # windows, share of the long side
+GAINS = (0.5, 2.0)
+LEAST = 0.01  # residual below which nothing differs
+ROUNDS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Relight:
+    """Slow fields at the working size: gain (h, w) of contrast and offset (h, w, 3) of colour."""
+
+    gain: Plane
+    offset: Float
+
+    def __call__(self, picture: Float) -> Float:
+        """A prior, or a coarser copy of one, under the photo's light; not clipped."""
+        gain, offset = (resized(field, picture.shape) for field in (self.gain, self.offset))
+        return np.asarray(gain[..., None] * picture + offset, np.float32)
+
+
+def fit_relight(prior: Image, photo: Image, valid: Plane) -> Relight:
+    """Match mean colour and contrast of luma in wide windows.
+
+    What differs, as a shadow that the prior took away, counts less and less: weights are
+    1 / (1 + (r / 2m)^4), r the residual and m its median (iteratively reweighted).
+    """
+    given, own, visible = (reduced(x, WORK) for x in (prior, photo, valid))
+    sigma, weight = WIDE * max(visible.shape), visible + np.float32(1e-4)
+    trusted, grey, target = weight, luma(given), luma(own)
+    gain, offset = np.ones_like(visible), np.zeros_like(own)
+    for _ in range(ROUNDS):
+        spread = [
+            _mean((x - _mean(x, trusted, sigma)) ** 2, trusted, sigma) + np.float32(1e-4)
+            for x in (grey, target)
+        ]
+        gain = np.clip(np.sqrt(spread[1] / spread[0]), *GAINS)
+        offset = _mean(own - gain[..., None] * given, trusted, sigma)
+        off = luma(gain[..., None] * given + offset) - target
+        residual = cv2.GaussianBlur(np.abs(off), (0, 0), 1)
+        inside = residual[visible > 0.5]
+        typical = max(float(np.median(inside)) if inside.size else 0.0, LEAST)
+        trusted = np.asarray(weight / (1 + (residual / (2 * typical)) ** 4), np.float32)
+    return Relight(np.asarray(gain, np.float32), offset)
+
+
+def _mean(values: Float, weight: Plane, sigma: float) -> Float:
+    """Weighted means of (h, w) or (h, w, 3) in wide windows."""
+    total = blur(weight, sigma) + np.float32(1e-6)
+    if values.ndim == 2:
+        return np.asarray(blur(weight * values, sigma) / total, np.float32)
+    return np.asarray(blur(weight[..., None] * values, sigma) / total[..., None], np.float32)
