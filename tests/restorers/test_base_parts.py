@@ -78,3 +78,16 @@ def test_a_dark_photo_is_lit_as_a_small_copy(photo):
 
     assert max(lit.shape[:2]) == network.SIDE
     assert lit.mean() > 1.5 * dark.mean()
+
+
+def test_a_night_with_lamps_stays_a_night(photo):
+    """Who took it exposed for the lamps; a room without any light was taken too dark."""
+    room = np.asarray(0.12 * photo, np.float32)
+    street = room.copy()
+    for column in range(40, 600, 80):
+        street[40:70, column : column + 12] = (1.0, 0.9, 0.6)
+    lifts = [network.restore(dark).mean() / dark.mean() for dark in (street, room)]
+
+    assert network.night(street) == 1
+    assert network.night(room) == 0
+    assert lifts[0] < 0.6 * lifts[1]

@@ -39,6 +39,12 @@ CLIPPED = 0.04  # of the photo, most that a transform may turn black or white
 EXPOSED = 0.48  # mean value of half of the training photos without degradation
 OWN = 0.5  # share, in logarithms, of the experts' own idea of a dark photo's mean value
 GAINS = (0.6, 2.5)  # least and most by which their exposure is changed
+LAMP, LAMPS = (
+    0.5,
+    (0.0045, 0.008),
+)  # value of a light, and share of the photo; dark rooms have 0.004
+BLACK, ALL_BLACK = 0.04, (0.75, 0.85)  # the same of black
+LEFT = 0.6  # share of its darkness that a night keeps
 HEAVY = 32.0  # levels of noise of which one pass leaves some
 WET = 0.6  # severity from which a photo with rain is also toned
 
@@ -122,11 +128,19 @@ def light(photo: Image, faults: Faults) -> Floats:
     if worst == "lowlight":
         looks = [look(small, net)[0] for net in map(embedded, DARK)]
         transform = exposed(np.mean(looks, 0), small)
+        sure *= 1 - LEFT * night(small)
     elif worst == "haze":
         transform = with_dark_channel(transform, small)
     else:
         transform = with_grey_world(transform, small)
     return careful(transform, small, sure)
+
+
+def night(small: Image) -> float:
+    """How sure a dark photo shows a night: it was exposed for its lights, or all of it is black."""
+    value = small.max(2)
+    lamps, black = float(np.mean(value > LAMP)), float(np.mean(value < BLACK))
+    return max(ramp(lamps, *LAMPS), ramp(black, *ALL_BLACK))
 
 
 def exposed(transform: Floats, small: Image) -> Floats:
