@@ -90,4 +90,4 @@ def test_a_night_with_lamps_stays_a_night(photo):
 
     assert network.night(street) == 1
     assert network.night(room) == 0
-    assert lifts[0] < 0.6 * lifts[1]
+    assert lifts[0] < 0.75 * lifts[1]

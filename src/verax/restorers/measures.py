@@ -157,11 +157,12 @@ def _quiet(places: list[tuple[Values, Values]], quantile: float) -> float:
 
 def _fine_noise(part: Image) -> tuple[Values, Values]:
     """Deviation and mean per place."""
-    high = noise_response(part).mean(2) * np.float32(np.sqrt(np.pi / 2))
-    size = (max(1, high.shape[1] // BLOCK), max(1, high.shape[0] // BLOCK))
-    both = np.dstack([high, part.mean(2)])
-    places = cv2.resize(both, size, interpolation=cv2.INTER_AREA).reshape(-1, 2)
-    return places[:, 0], places[:, 1]
+    size = (max(1, part.shape[1] // BLOCK), max(1, part.shape[0] // BLOCK))
+    high, mean = (
+        cv2.resize(picture, size, interpolation=cv2.INTER_AREA).reshape(-1, 3).mean(1)
+        for picture in (noise_response(part), part)
+    )
+    return high * np.float32(np.sqrt(np.pi / 2)), mean
 
 
 def _half(part: Image) -> Image:

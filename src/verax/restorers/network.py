@@ -44,7 +44,7 @@ LAMP, LAMPS = (
     (0.0045, 0.008),
 )  # value of a light, and share of the photo; dark rooms have 0.004
 BLACK, ALL_BLACK = 0.04, (0.75, 0.85)  # the same of black
-LEFT = 0.6  # share of its darkness that a night keeps
+LEFT = 0.45  # share of its darkness that a night keeps
 HEAVY = 32.0  # levels of noise of which one pass leaves some
 WET = 0.6  # severity from which a photo with rain is also toned
 

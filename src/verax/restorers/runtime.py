@@ -177,10 +177,10 @@ def toned(
     """A part of the photo under its transform: gain and offset, bilinear between its nodes."""
     part = photo[rows, columns]
     nodes = _sampled(transform, photo.shape[0], rows, axis=1)
-    nodes = np.moveaxis(_sampled(nodes, photo.shape[1], columns, axis=2), 0, 2)
-    out = part * np.exp(nodes[..., :3])
-    out += nodes[..., 3:]
-    return np.clip(out, 0.0, 1.0, out=out)
+    nodes = _sampled(nodes, photo.shape[1], columns, axis=2)
+    out = part * cv2.merge(list(cv2.exp(nodes[:3])))
+    out += cv2.merge(list(nodes[3:]))
+    return np.asarray(np.clip(out, 0.0, 1.0), np.float32)
 
 
 def repair(
