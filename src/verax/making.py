@@ -33,8 +33,8 @@ class Order:
         quality: of JPEG and WebP, 1 to 100.
         max_pixels: of the photo and the prior.
         system: name of the model that made the prior, "" where it is not known.
-        size: (width, height) to answer in, the restoration scaled to fit and padded by reflection;
-            None is the photo's own.
+        size: (width, height) to answer in, the restoration scaled to fit and padded by reflection,
+            with the prior's detail where that is larger; None is the photo's own.
         accept_prior: somebody knows that the prior shows the photo's scene.
         drop_gps: leave out where the photo was taken.
         only: mask of what may change (white); elsewhere the result is the photo, bit for bit.
@@ -157,12 +157,12 @@ def make(
         registration=registration,
         mask=mask,
         only=only,
-        scale=order.scale,
+        scale=order.scale or scale_for(order.size, photo.photo),
         exposure=order.exposure,
     )
     used = prior.file if prior is not None and result.prior == "used" else None
     origin = Origin(photo, used, order.system, credentials)
-    pixels = result.result if order.size is None else fitted(result.result, order.size)
+    pixels = result.result if order.size is None else fit_into(result.result, order.size)
     lost, statement = write(
         order.output, pixels, origin, drop_gps=order.drop_gps, quality=order.quality,
         framed=order.size is None,
@@ -181,7 +181,20 @@ def prior_of(order: Order) -> Opened | None:
     return replace(prior, file=source)
 
 
-def fitted(pixels: Image, size: tuple[int, int]) -> Image:
+def scale_for(size: tuple[int, int] | None, photo: Photo) -> str:
+    """The scale at which a photo is restored to be answered in a larger size; "" for the others."""
+    from verax.prints.enlarge import FACTORS, MAX_PIXELS
+
+    if size is None:
+        return ""
+    factor = min(size[0] / photo.width, size[1] / photo.height)
+    most = (MAX_PIXELS / (photo.width * photo.height)) ** 0.5
+    whole = [name for name in FACTORS if name.isdecimal() and int(name) <= most]
+    enough = [name for name in whole if int(name) >= factor] or whole[-1:]
+    return enough[0] if factor > 1 and enough else ""
+
+
+def fit_into(pixels: Image, size: tuple[int, int]) -> Image:
     """A picture at another size: as large as it fits, centred, the rest its reflection."""
     from verax.catalog.models import Sizes
     from verax.geometry import canvas

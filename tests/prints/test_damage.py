@@ -52,6 +52,24 @@ def test_a_sound_photo_has_no_damage_whatever_the_prior_added(scene, prior):
     assert not found.mask.any()
 
 
+def test_the_table_along_a_side_of_a_print_is_no_hole(scene):
+    shot = scene.copy()
+    shot[:, :10] = 0.04
+
+    found = find_damage(shot, scene, np.ones(scene.shape[:2], np.float32), known=True)
+
+    assert not found.mask[:, :10].any()
+
+
+def test_dust_that_the_prior_lacks_is_found_unasked(scene, prior):
+    dusty = damage(scene, np.random.default_rng(5), holes=0, scratches=0, specks=120)
+
+    found = find_damage(dusty.pixels, prior, np.ones(scene.shape[:2], np.float32))
+
+    assert found.specks > 40
+    assert (found.mask & dusty.mask).sum() > 0.5 * found.mask.sum()
+
+
 def test_filling_beats_inpainting_and_leaves_the_rest_alone(scene, prior, damaged):
     mask = cv2.dilate(damaged.mask.astype(np.uint8), np.ones((3, 3))) > 0
     seen = np.ones(mask.shape, np.float32) > 0

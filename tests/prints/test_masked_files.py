@@ -8,7 +8,7 @@ from skimage import data
 
 from verax import image as images
 from verax.errors import VeraxError
-from verax.making import Order, make
+from verax.making import Order, fit_into, make
 from verax.prints.enlarge import reduce
 
 SIDES = ("width", "height")
@@ -104,3 +104,24 @@ def test_a_larger_file_reduces_to_the_restoration_and_shows_the_priors_detail(
     back = reduce(result.pixels, (200, 134))
     assert np.abs(back - made.restoration.pixels).max() < 1 / 255
     assert made.record()["larger"]["generated"] > 0.1
+
+
+def test_an_answer_in_a_larger_size_shows_the_priors_detail(tmp_path):
+    fine = images.from_uint8(np.ascontiguousarray(data.coffee()[:399, :600]))
+    photo = np.asarray(np.clip(reduce(fine, (200, 133)), 0, 1), np.float32)
+    images.write(tmp_path / "photo.png", photo)
+    images.write(tmp_path / "prior.png", fine)
+    order = Order(
+        photo=tmp_path / "photo.png",
+        prior=tmp_path / "prior.png",
+        output=tmp_path / "out.png",
+        restorer="none",
+        size=(600, 399),
+    )
+
+    made = make(order)
+
+    result = images.read(tmp_path / "out.png").pixels
+    plain = fit_into(made.restoration.pixels, (600, 399))
+    assert result.shape == fine.shape
+    assert np.square(result - fine).mean() < 0.6 * np.square(plain - fine).mean()

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.image import Image, Plane
-from verax.prints.colour import shrink
-from verax.prints.holes import TONE, Flaws, Mask, relight
+from verax.prints.holes import Flaws, Mask, faithfulness, relight, ring_of
 
 Box = tuple[slice, slice]
 Spot = tuple[Box, Mask]
@@ -29,29 +28,27 @@ SHOWN = 0.3  # step in the prior over the photo's step, from which the prior sho
 APART = 1.6  # step over the deviation of photo from prior around it, at least
 PLAIN = 0.035  # deviation inside a patch of bare paper or ground
 BARE, SURE = 0.08, 2.5  # its least step, and in deviations of photo from prior around it
+TEXTURED = 0.07  # deviation of the prior in its place from which that is eased, too
 PAPER, GROUND, GREY = 0.7, 0.25, 0.16  # lightest ground, darkest paper, most colour of both
 LARGE = 0.0006  # area from which a spot is a patch, share of the picture
-QUIET = 0.2  # deviation around a speck over its own step, at most
-SMALL = 0.03  # longest speck, share of the long side
+QUIET, SMALL = 0.2, 0.03  # of a speck, at most: deviation around over its step; share of the side
 EDGE = 0.3  # share of the step from which a soft edge belongs to the damage
 LINE = 0.03  # least step of a line
 SCRATCH = 0.08  # length from which a line counts, share of the long side
-PIECES = 3  # patches and such lines that are damage, and no single things left out
-DUSTY = 80  # specks that are dust, and not things left out
+PIECES, DUSTY = 3, 30  # patches and such lines, and specks, that are damage, not things left out
 EASE = 0.6  # of the limits of lines, in a photo that is known to be a damaged print
 RAINY = 60  # lines that are rain or a fence, and no scratches
 FAITHFUL = 0.55  # correlation of a prior with the photo below which nothing is looked for
 WORK = 1100  # px, long side at most while lines are looked for
-TURNS = 12  # directions
-REACH = 12  # px, half the length of a filter
-WIDTH = 1.3  # px, of a line: Gaussian deviation across
+TURNS, REACH, WIDTH = 12, 12, 1.3  # directions; half a filter and its deviation across, px
 NEAR, FAR = 3.5, 7.0  # px, where its sides are looked at
 LINE_FAINT, LINE_CLEAR = 0.035, 0.07  # answer that belongs to a line, and that starts one
 CREST = 0.7  # share of the best answer nearby from which a place is on the line
 LINE_SHOWN = 1.5  # times the prior's own answer nearby that a line has to pass
 LINE_SHIFT = 4  # px, how far off the prior may show it
-LONG = 0.05  # least length, share of the long side
-WIDE = 4.5  # px of a crest per px of its length, at most
+LONG, WIDE = 0.05, 4.5  # of a line: least share of the long side; most px per px of length
+RIM, STRIP, THIN = 0.01, 2.5, 0.03  # of a strip: off the side, length over depth, depth
+ALONG = (0.1, 0.4)  # length of a thin strip and of another, shares of its side
 ONE_WAY = 3.0  # times as much as the photo lacks of the prior by the same rules
 
 
@@ -74,7 +71,7 @@ def find_damage(photo: Image, prior: Image, valid: Plane, *, known: bool = False
     lit = relight(photo, prior, valid > 0.5)
     y = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
     none = Flaws(np.zeros(y.shape, bool), 0, 0, 0)
-    if faithful(y, cv2.cvtColor(prior, cv2.COLOR_RGB2GRAY)) < FAITHFUL:
+    if faithfulness(y, cv2.cvtColor(prior, cv2.COLOR_RGB2GRAY)) < FAITHFUL:
         return none
     parts = alone(photo, lit, valid, ease=EASE if known else 1.0)
     if len(parts["line"]) > RAINY:
@@ -92,14 +89,6 @@ def find_damage(photo: Image, prior: Image, valid: Plane, *, known: bool = False
     return Flaws(mask, len(parts["patch"]), len(parts["line"]), len(parts["speck"]))
 
 
-def faithful(y: Plane, p: Plane) -> float:
-    """Median local correlation of coarse structure: a prior that redraws omits by accident."""
-    small = (shrink(plane, TONE) for plane in (y, p))
-    a, b = (cv2.GaussianBlur(v, (0, 0), 2) - cv2.GaussianBlur(v, (0, 0), 4) for v in small)
-    both, own, shown = (cv2.blur(v, (25, 25)) for v in (a * b, a * a, b * b))
-    return float(np.median(both / np.sqrt((own + 1e-5) * (shown + 1e-5))))
-
-
 def alone(photo: Image, prior: Image, valid: Plane, *, ease: float = 1.0) -> Spots:
     """What stands in the first picture alone, by kind: "patch", "speck" and "line"; `ease` below 1
     takes fainter and shorter lines."""
@@ -108,12 +97,12 @@ def alone(photo: Image, prior: Image, valid: Plane, *, ease: float = 1.0) -> Spo
     window = max(3, round(AROUND * max(y.shape)))
     counts = np.asarray(np.abs(excess) < CAP, np.float32)
     usual, share = (cv2.blur(v, (window, window)) for v in (np.abs(excess) * counts, counts))
-    level = np.maximum(FAINT, NOISY * usual / np.maximum(share, 0.05))
+    level = np.maximum(ease * FAINT, NOISY * usual / np.maximum(share, 0.05))
     parts: Spots = {"patch": [], "speck": [], "line": []}
     for part in (excess / level, -excess / level):
         for box, own in spots(part, 1.0, max(CLEAR / FAINT, 2.0)):
-            kind = kind_of(photo[box], p[box], own, y.shape)
-            if kind:
+            kind = kind_of(photo[box], p[box], own, y.shape, ease)
+            if kind and not is_ground(box, own, y.shape):
                 parts[kind].append((box, own))
     for own in line_spots(y, p, valid > 0.99, ease):
         box = box_around(*cv2.boundingRect(own.astype(np.uint8)), room=10)
@@ -123,13 +112,13 @@ def alone(photo: Image, prior: Image, valid: Plane, *, ease: float = 1.0) -> Spo
 
 
 def is_damaged(parts: Spots, size: tuple[int, ...]) -> bool:
-    """Whether it is enough to speak of damage: several patches and scratches, or much dust.
+    """Whether it is enough to speak of damage: several patches and scratches, much dust, or both.
 
     A generator leaves out a plain thing here and there of sound photos, too.
     """
     lengths = [float(np.hypot(*own.shape)) / max(size) for _, own in parts["line"]]
     pieces = len(parts["patch"]) + sum(length > SCRATCH for length in lengths)
-    return pieces >= PIECES or len(parts["speck"]) >= DUSTY
+    return pieces / PIECES + len(parts["speck"]) / DUSTY >= 1
 
 
 def spots(part: Plane, level: float, peak: float) -> list[Spot]:
@@ -165,7 +154,19 @@ def beyond(y: Plane, p: Plane) -> Plane:
     return np.asarray(y - np.clip(y, cv2.erode(p, around), cv2.dilate(p, around)), np.float32)
 
 
-def kind_of(photo: Image, p: Plane, own: Mask, size: tuple[int, ...]) -> str:
+def is_ground(box: Box, own: Mask, size: tuple[int, ...]) -> bool:
+    """Whether a spot is a strip along a side of the picture: the table that a print lies on, or
+    its border."""
+    left, top, width, height = cv2.boundingRect(own.astype(np.uint8))
+    top, left, rim = top + box[0].start, left + box[1].start, RIM * max(size)
+    for at, depth, length, side in ((top, height, width, 0), (left, width, height, 1)):
+        least = ALONG[depth > THIN * max(size)] * size[1 - side]
+        if min(at, size[side] - at - depth) < rim and length > max(STRIP * depth, least):
+            return True
+    return False
+
+
+def kind_of(photo: Image, p: Plane, own: Mask, size: tuple[int, ...], ease: float) -> str:
     """ "patch" or "speck"; "" for what is no damage."""
     y = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
     ring = ring_of(own)
@@ -174,21 +175,26 @@ def kind_of(photo: Image, p: Plane, own: Mask, size: tuple[int, ...]) -> str:
     step = abs(step_of(y, own, ring))
     if own.sum() >= LARGE * size[0] * size[1]:
         core = cv2.erode(own.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-        return "patch" if core.any() and is_bare(photo[core]) and is_torn(y, p, own, ring) else ""
-    if not stands_alone(y, p, own, least=CLEAR):
+        return (
+            "patch"
+            if core.any() and is_bare(photo[core]) and is_torn(y, p, own, ring, ease)
+            else ""
+        )
+    if not stands_alone(y, p, own, least=ease * CLEAR):
         return ""
     busy = max(float(y[ring].std()), float(p[ring | own].std()))
     short = max(np.ptp(np.flatnonzero(own.any(axis))) for axis in (0, 1)) < SMALL * max(size)
     return "speck" if short and busy < QUIET * step else ""
 
 
-def is_torn(y: Plane, p: Plane, own: Mask, ring: Mask) -> bool:
+def is_torn(y: Plane, p: Plane, own: Mask, ring: Mask, ease: float) -> bool:
     """Whether the photo steps out of its surroundings in a spot, by far more than it parts from
     the prior around it, and the prior goes on through it."""
     apart = (y - p)[ring]
     usual = 1.48 * float(np.median(np.abs(apart - np.median(apart))))
     step, shown = (step_of(plane, own, ring) for plane in (y, p))
-    return abs(step) > max(BARE, SURE * usual) and shown / step < SHOWN
+    sure = ease * SURE if float(p[own].std()) > TEXTURED else SURE
+    return abs(step) > max(BARE, sure * usual) and shown / step < SHOWN
 
 
 def step_of(plane: Plane, own: Mask, ring: Mask) -> float:
@@ -203,12 +209,6 @@ def is_bare(pixels: NDArray[np.float32]) -> bool:
     spread = np.ptp(np.quantile(pixels, (0.16, 0.84), axis=0), axis=0) / 2  # blind to its edge
     plain = float(spread.max()) < PLAIN
     return plain and most < GREY and (tone > PAPER or tone < GROUND)
-
-
-def ring_of(own: Mask) -> Mask:
-    """The surroundings of a spot, 2 to 4 px off it."""
-    near, far = (cv2.dilate(own.astype(np.uint8), np.ones((k, k), np.uint8)) for k in (5, 9))
-    return np.asarray((far > 0) & (near == 0), bool)
 
 
 def stands_alone(y: Plane, p: Plane, own: Mask, *, least: float) -> bool:

@@ -22,6 +22,7 @@ LEAST = 8 / 255  # what an encoder or a soft brush leaves of black, and of white
 STEPS = 24  # of relaxation per size
 CROSS = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], np.float32) / 4
 TONE = 192  # px, long side at which the light of photo and prior is compared
+STRUCTURE = 0.004  # deviation of coarse structure below which there is nothing to compare
 EDGE = 1.0  # px, smoothing of the photo's values along the edge against noise
 MARGIN = 8  # px around the mask that are looked at
 NO_PRIOR = "what the photo does not hold is not filled: there is no prior that lies on it"
@@ -147,6 +148,15 @@ def relight(photo: Image, prior: Image, known: Mask) -> Image:
     return np.asarray(gain * prior + wide, np.float32)
 
 
+def faithfulness(y: Plane, p: Plane) -> float:
+    """Median local correlation of coarse structure: a prior that redraws omits by accident."""
+    small = (shrink(plane, TONE) for plane in (y, p))
+    a, b = (cv2.GaussianBlur(v, (0, 0), 2) - cv2.GaussianBlur(v, (0, 0), 4) for v in small)
+    both, own, shown = (cv2.blur(v, (25, 25)) for v in (a * b, a * a, b * b))
+    busy = np.minimum(own, shown) > STRUCTURE**2
+    return float(np.median((both / np.sqrt(own * shown + 1e-12))[busy])) if busy.any() else 1.0
+
+
 def fill(photo: Image, prior: Image, mask: Mask) -> Image:
     """The photo with the masked pixels from the prior, both (H, W, 3); outside it is untouched."""
     result = photo.copy()
@@ -192,3 +202,9 @@ def relax(values: Image, weight: Plane) -> Image:
     for _ in range(STEPS):
         out = np.where(unknown, cv2.filter2D(out, -1, CROSS, borderType=cv2.BORDER_REFLECT), out)
     return np.asarray(out, np.float32)
+
+
+def ring_of(own: Mask) -> Mask:
+    """The surroundings of a spot, 2 to 4 px off it."""
+    near, far = (cv2.dilate(own.astype(np.uint8), np.ones((k, k), np.uint8)) for k in (5, 9))
+    return np.asarray((far > 0) & (near == 0), bool)
