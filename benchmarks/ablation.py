@@ -25,7 +25,7 @@ import numpy as np
 
 from verax import degrade, restorers
 from verax import image as images
-from verax.bench.methods import LOW_BAND_SIGMA, fitted
+from verax.bench.plan import LOW_BAND_SIGMA, fitted
 from verax.errors import VeraxError
 from verax.fusion import dial
 from verax.fusion.fuse import Fusion, fuse

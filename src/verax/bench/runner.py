@@ -10,8 +10,7 @@ from typing import TypeVar
 
 from verax.bench import record as records
 from verax.bench.engines import ENGINES, environment
-from verax.bench.methods import resolve
-from verax.bench.plan import Plan, as_json, differences
+from verax.bench.plan import Plan, as_json, differences, resolve
 from verax.bench.record import OutputRow, Record, ScoreRow
 from verax.bench.stages import Ask, deviate, produce, score
 from verax.bench.work import Digests, Work

@@ -15,7 +15,7 @@ import numpy as np
 
 from verax import degrade, metrics, restorers
 from verax import image as images
-from verax.bench.methods import Output, resolve
+from verax.bench.plan import Output, resolve
 from verax.bench.record import OutputRow, ScoreRow, Trial
 from verax.bench.work import Work
 from verax.deviation import Look, compare, deviation

@@ -288,8 +288,7 @@ def list_presets() -> None:
 @app.command()
 def methods() -> None:
     """List what --method and --prior may name."""
-    from verax.bench.methods import METHODS
-    from verax.bench.plan import PRIORS
+    from verax.bench.plan import METHODS, PRIORS
 
     for name, method in METHODS.items():
         print(f"--method {name:20}{method.what}")

@@ -204,7 +204,7 @@ def degradations() -> Names:
 
 def methods() -> Names:
     """What a benchmark compares: --method."""
-    from verax.bench.methods import METHODS
+    from verax.bench.plan import METHODS
 
     return {name: method.what for name, method in METHODS.items()}
 

@@ -26,7 +26,7 @@ def demo(
     """Restore a darkened photo with a simulated prior, offline; prints where the pictures are."""
     from verax import image as images
     from verax import pipeline
-    from verax.bench.methods import fitted
+    from verax.bench.plan import fitted
     from verax.priors.simulated import EXAMPLE_SEED, EXAMPLE_SEVERITY, example
     from verax.report.sheet import restoration_sheet
 
