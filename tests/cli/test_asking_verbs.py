@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from asking import KEY
 from verax import image as images
-from verax.cli.lists import age
 from verax.cli.main import app
+from verax.cli.services import age
 from verax.errors import (
     BudgetExceeded,
     InputError,

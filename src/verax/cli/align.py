@@ -1,4 +1,7 @@
-"""verax align: tables of photos and their edits, registered and cropped."""
+"""verax register, align, straighten: pictures brought onto another grid.
+
+One prior onto its photo, tables of photos and their edits, a shot of a print onto the print.
+"""
 
 import json
 import sys
@@ -14,6 +17,7 @@ from verax.errors import InputError
 
 if TYPE_CHECKING:
     from verax.align import Summary, Tell
+    from verax.prints.corners import Corners
 
 Tables = Annotated[
     list[Path],
@@ -115,3 +119,94 @@ def progress(total: int) -> "Iterator[Tell]":
             bar.update(task, completed=done, description=f"exactly {verdicts['exactly']}")
 
         yield tell
+
+
+def register(
+    photo: Path = typer.Argument(..., help="The photo."),
+    prior: Path = typer.Argument(..., help="What a generator made of it."),
+    output: Path | None = typer.Option(
+        None, "-o", "--output", help="Write the prior on the photo's grid to this file."
+    ),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
+) -> None:
+    """Find where a prior lies on a photo, and whether it shows the same scene."""
+    from verax import image as images
+    from verax.geometry import register as geometry
+
+    if output is not None:
+        for source in (photo, prior):
+            if output.exists() and source.exists() and output.samefile(source):
+                raise InputError(f"{output}: the result would replace {source}; choose another -o")
+        images.check_target(output)
+    fixed, moving = images.read(photo), images.read(prior)
+    registration = geometry.register(fixed.pixels, moving.pixels)
+    if output is not None:
+        warped = geometry.apply(registration, moving.pixels, size=(fixed.width, fixed.height))
+        images.write(output, warped.pixels)
+    record = {
+        "photo": str(photo),
+        "prior": str(prior),
+        "width": fixed.width,
+        "height": fixed.height,
+        **registration.record(),
+    }
+    if as_json:
+        print(json.dumps(record, ensure_ascii=False))
+    else:
+        print(f"placed {registration.placed}: {registration.reason}")
+        print(
+            f"p = {registration.p_value:.3g}, coverage {registration.coverage:.0%}, "
+            f"canvas {registration.canvas}"
+        )
+        for row in record["matrix"]:
+            print("  " + "  ".join(f"{value:12.6f}" for value in row))
+
+
+def straighten(
+    photo: Path = typer.Argument(..., help="A shot of a print, with all its corners in view."),
+    output: Path | None = typer.Option(None, "-o", "--output", help="Result file."),
+    corners: str | None = typer.Option(
+        None,
+        help="The print's corners in pixels, where they are not registration: 'x,y x,y x,y x,y'.",
+    ),
+    border: bool = typer.Option(False, "--border", help="Keep the paper's plain border."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
+) -> None:
+    """Take the perspective out of a shot of a print, and the table and border off it."""
+    from verax import image as images
+    from verax import prints
+    from verax.prints.corners import find_corners
+
+    target = output or photo.with_name(f"{photo.stem}_straightened{photo.suffix}")
+    if target.exists() and photo.exists() and target.samefile(photo):
+        raise InputError(f"{target}: the result would replace the shot; choose another -o")
+    images.check_target(target)
+    shot = images.read(photo)
+    ring = corners_of(corners) if corners is not None else find_corners(shot.pixels)
+    result = prints.straighten(shot, ring, border=border)
+    images.write(target, result.pixels, like=result)
+    points = [[round(float(value), 1) for value in point] for point in ring]
+    record = {
+        "photo": str(photo),
+        "output": str(target),
+        "width": result.width,
+        "height": result.height,
+        "corners": points,
+    }
+    if as_json:
+        print(json.dumps(record, ensure_ascii=False))
+    else:
+        print(f"{target}  {result.width}x{result.height}")
+        print("corners " + " ".join(f"{x:g},{y:g}" for x, y in points))
+
+
+def corners_of(text: str) -> "Corners":
+    """Four points from 'x,y x,y x,y x,y'."""
+    import numpy as np
+
+    try:
+        points = [[float(value) for value in point.split(",")] for point in text.split()]
+        ring = np.array(points, np.float64).reshape(4, 2)
+    except ValueError as exc:
+        raise InputError(f"--corners: want 'x,y x,y x,y x,y' in pixels, got {text!r}") from exc
+    return ring

@@ -54,7 +54,7 @@ class Asker:
     wishes: "Wishes"
     batching: Batching
     failed: dict[Path, VeraxError] = field(default_factory=dict)
-    opened: "dict[Path, Opened]" = field(default_factory=dict)
+    photos: "dict[Path, Opened]" = field(default_factory=dict)
     answers: "dict[Path, ImagesAnswer]" = field(default_factory=dict)
     planned: "dict[Path, Planned]" = field(default_factory=dict)
 
@@ -104,11 +104,11 @@ class Asker:
 
     def photo(self, path: Path) -> "Opened | None":
         """The photo as it was opened to ask for its prior; None where it was let go since."""
-        return self.opened.pop(path, None)
+        return self.photos.pop(path, None)
 
     def _has_room(self, pixels: int) -> bool:
         """Whether so many decoded pixels more may be held until the restoring."""
-        photos = sum(one.photo.width * one.photo.height for one in self.opened.values())
+        photos = sum(one.photo.width * one.photo.height for one in self.photos.values())
         return photos + pixels + sum(a.decoded_pixels for a in self.answers.values()) <= HELD_PIXELS
 
     def _requests_of(self, photos: Sequence[Path]) -> "Iterator[tuple[Path, Asking]]":
@@ -133,10 +133,10 @@ class Asker:
         desk = self.counter.desk
         model = self.wishes.model or desk.settings.model or generated.DEFAULT_MODEL
         wishes = replace(self.wishes, model=model)
-        opened = making.opened(path)
-        asking = generated.plan(opened.photo, desk.client, wishes)
-        if self._has_room(opened.photo.width * opened.photo.height):
-            self.opened[path] = opened
+        photo = making.opened(path)
+        asking = generated.plan(photo.photo, desk.client, wishes)
+        if self._has_room(photo.photo.width * photo.photo.height):
+            self.photos[path] = photo
         return replace(asking, request=plain(asking.request)) if self.batching.on else asking
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 POLL_S = 30.0
 Words = list[str] | None
 app = typer.Typer(
+    name="bench",
     help="Benchmarks: datasets x methods x priors, resumable, with every outcome counted.",
     no_args_is_help=True,
 )
@@ -120,10 +121,10 @@ def run(
     from verax.bench.plan import preset as preset_of
     from verax.bench.runner import run as run_plan
 
-    chosen = preset_of(preset) if preset else None
-    plan = read_plan(plan_file, flags, chosen)
-    deviation = running.deviation or bool(chosen and chosen.deviation)
-    needs = chosen.needs if chosen else ""
+    choice = preset_of(preset) if preset else None
+    plan = read_plan(plan_file, flags, choice)
+    deviation = running.deviation or bool(choice and choice.deviation)
+    needs = choice.needs if choice else ""
     works, digests = announced_works(plan, running.output, deviation=deviation, needs=needs)
     asking = any(work.question for work in works)
     check_options(running, terms, asking=asking)

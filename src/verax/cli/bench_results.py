@@ -106,7 +106,7 @@ def leaderboards_of(folder: Path) -> list[dict[str, Any]]:
     from verax.report.leaderboard import leaderboards
     from verax.report.results import read
 
-    with opened(folder) as record:
+    with open_record(folder) as record:
         tables = leaderboards(read(record))
     return [
         {
@@ -184,7 +184,7 @@ def report(
     way = choose(ways, pictures, kind="way of keeping pictures")
     if output.is_dir() or not output.suffix:
         output, way = output / "index.html", way or "beside"
-    with opened(folder) as record:
+    with open_record(folder) as record:
         write_page(record, output, way=way)
     print(f"{output}  {output.stat().st_size / 1e6:.1f} MB")
 
@@ -198,7 +198,7 @@ def export(
     from verax.report.export import export as write
     from verax.report.results import read
 
-    with opened(folder) as record:
+    with open_record(folder) as record:
         files = write(read(record), output, plots=plots)
     print(f"{len(files)} files in {output}")
 
@@ -211,7 +211,7 @@ def compare(
     """Compare two runs item by item, with paired tests."""
     from verax.report.results import compare_runs, read
 
-    with opened(first) as a, opened(second) as b:
+    with open_record(first) as a, open_record(second) as b:
         comparison = compare_runs(read(a), read(b))
     if as_json:
         print(json.dumps(asdict(comparison)))
@@ -232,7 +232,7 @@ def compare(
 
 
 @contextmanager
-def opened(folder: Path) -> "Iterator[Record]":
+def open_record(folder: Path) -> "Iterator[Record]":
     """The record of a run folder."""
     from verax.bench.record import open_run
 
@@ -255,7 +255,7 @@ def release(
     """
     from verax.report.release import release as write
 
-    with opened(folder) as record:
+    with open_record(folder) as record:
         release = write(record, output, licence=licence)
     print(
         f"{len(release.published)} pictures published, {len(release.withheld)} withheld for their "

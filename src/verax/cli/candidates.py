@@ -34,7 +34,7 @@ class Candidate:
     scores: Mapping[str, float | None] = field(default_factory=dict)
 
 
-def arrived(
+def answers_of(
     requests: Sequence[R], answers: "Sequence[ImagesAnswer | VeraxError]"
 ) -> "Iterator[tuple[R, ImagesAnswer]]":
     """The calls that were answered; the others are told, and raised where none was."""

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from verax.datasets import Dataset
     from verax.datasets.registry import DatasetEntry
 
-app = typer.Typer(help="Datasets: list, info, fetch, add, verify.", no_args_is_help=True)
+app = typer.Typer(
+    name="data", help="Datasets: list, info, fetch, add, verify.", no_args_is_help=True
+)
 
 
 @app.command("list")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from verax.cli.candidates import Candidate, arrived, tell, write_all
+from verax.cli.candidates import Candidate, answers_of, tell, write_all
 from verax.cli.paid import Counter, Model, Terms, counter_of, grouped
 
 if TYPE_CHECKING:
@@ -115,25 +115,25 @@ def edit(
 
     target = output or photo.with_name(f"{photo.stem}_edited.png")
     images.check_target(target)
-    opened = making.opened(photo)
+    original = making.opened(photo)
     file = turning.session or target.with_name(f"{target.stem}.session.json")
-    state = turns.load(file, photo=photo, sha256=opened.photo.sha256)
+    state = turns.load(file, photo=photo, sha256=original.photo.sha256)
     state = turns.last_rejected(state) if turning.reject_last else state
     state = turns.reopened(state, instruction)
-    source, prompt = turn_source(state, opened.photo, instruction, from_last=turning.from_last)
+    source, prompt = turn_source(state, original.photo, instruction, from_last=turning.from_last)
     wishes = Wishes(**picture.fields(), prompt=prompt, input_fidelity=guides.input_fidelity)
     with counter_of(terms) as counter:
         credentials = making.credentials_of(counter.desk.settings)
         asking = plan_edit(counter, source, wishes, guides)
-        found = ask_edits(counter, source, asking, choosing.best_of)
-    if not found:
+        candidates = ask_edits(counter, source, asking, choosing.best_of)
+    if not candidates:
         return
     as_came = turning.as_generated or picture.background == "transparent"  # alpha as it came
-    origin = making.Origin(opened, system=asking.request.model, credentials=credentials)
+    origin = making.Origin(original, system=asking.request.model, credentials=credentials)
     state = turns.set_aside(state, target)
     turns.save(file, state)
     files, best = write_all(
-        target, found, edit_judges(source.pixels), origin=None if as_came else origin
+        target, candidates, edit_judges(source.pixels), origin=None if as_came else origin
     )
     turn = turns.Turn(
         instruction=instruction,
@@ -182,13 +182,13 @@ def ask_edits(counter: Counter, source: "Photo", asking: "Asking", count: int) -
     every = repeats(asking.request, count)
     if not counter.announce(every, asking.notices):
         return []
-    found = []
-    for request, answer in arrived(every, counter.desk.call_all(every)):
+    candidates = []
+    for request, answer in answers_of(every, counter.desk.call_all(every)):
         again = replace(asking, request=request)
         for index, image in enumerate(answer.images):
             prior = on_grid(receive(again, answer, index=index), source)
-            found.append(Candidate(image, prior.pixels, prior.notices, request.fingerprint()))
-    return found
+            candidates.append(Candidate(image, prior.pixels, prior.notices, request.fingerprint()))
+    return candidates
 
 
 @grouped
@@ -219,12 +219,12 @@ def generate(
         every = repeats(request, choosing.best_of)
         if not counter.announce(every, notices):
             return
-        found = [
+        candidates = [
             Candidate(image, image.decoded().pixels, answer.notices, one.fingerprint())
-            for one, answer in arrived(every, counter.desk.call_all(every))
+            for one, answer in answers_of(every, counter.desk.call_all(every))
             for image in answer.images
         ]
-    files, best = write_all(target, found, text_judges(like), origin=None)
+    files, best = write_all(target, candidates, text_judges(like), origin=None)
     tell(files, best, as_json=choosing.as_json)
 
 

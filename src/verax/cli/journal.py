@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from verax.cli.paid import LocalOnly, Terms, configured
+from verax.cli.paid import LocalOnly, Terms, settings_of
 from verax.errors import InputError, ProviderError, VeraxError, choose
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from verax.providers.transport import Transport
 
 app = typer.Typer(
+    name="journal",
     help="What was asked of services, what it cost, and the answers that are kept.",
     no_args_is_help=True,
 )
@@ -47,28 +48,28 @@ def list_calls(
     states: States = None, run: Run = None, before: Before = None, as_json: Json = False
 ) -> None:
     """List calls: when, state, what was asked, what it cost. Refusals come with their reason."""
-    with opened() as journal:
-        found = chosen(journal, None, states, run, before)
+    with open_journal() as journal:
+        matches = select(journal, None, states, run, before)
     if as_json:
-        print(json.dumps([told(call) for call in found], ensure_ascii=False, indent=2))
+        print(json.dumps([record_of(call) for call in matches], ensure_ascii=False, indent=2))
         return
-    for call in found:
+    for call in matches:
         print(line(call))
-    counts = Counter(call.state for call in found)
+    counts = Counter(call.state for call in matches)
     print(", ".join(f"{count} {state}" for state, count in counts.items()) or "no calls")
-    billed = sum(call.cost_usd or 0.0 for call in found)
-    open_usd = sum(call.counted_usd for call in found) - billed
+    billed = sum(call.cost_usd or 0.0 for call in matches)
+    open_usd = sum(call.counted_usd for call in matches) - billed
     print(f"billed ${billed:.4f}" + (f", possibly ${open_usd:.4f} more" if open_usd else ""))
 
 
 @app.command()
 def show(call: Annotated[str, typer.Argument(help="Number or fingerprint.")]) -> None:
     """Show everything that is known about a call, as JSON."""
-    with opened() as journal:
-        for found in chosen(journal, [call], None, None, None):
-            entry = told(found)
-            if found.state in ("done", "unusable"):
-                entry["answer"] = str(journal.answers.path(found.fingerprint))
+    with open_journal() as journal:
+        for one in select(journal, [call], None, None, None):
+            entry = record_of(one)
+            if one.state in ("done", "unusable"):
+                entry["answer"] = str(journal.answers.path(one.fingerprint))
             print(json.dumps(entry, ensure_ascii=False, indent=2))
 
 
@@ -82,16 +83,16 @@ def export(
     """Write records as JSON lines, and every kept picture with the exact bytes that came."""
     from verax.store import write_whole, writing
 
-    with opened() as journal, writing(folder):
-        found = chosen(journal, None, states, run, before)
+    with open_journal() as journal, writing(folder):
+        matches = select(journal, None, states, run, before)
         lines = []
-        for call in found:
-            files = exported(journal, call)
+        for call in matches:
+            files = files_of(journal, call)
             for name, data in files.items():
                 write_whole(folder / name, data)
-            lines.append(json.dumps(told(call) | {"files": list(files)}, ensure_ascii=False))
+            lines.append(json.dumps(record_of(call) | {"files": list(files)}, ensure_ascii=False))
         write_whole(folder / "calls.jsonl", "".join(f"{one}\n" for one in lines).encode())
-    print(f"wrote {len(found)} calls to {folder}")
+    print(f"wrote {len(matches)} calls to {folder}")
 
 
 @app.command()
@@ -108,16 +109,16 @@ def prune(
     """
     if not (calls or states or run or before):
         raise InputError("say what to remove: numbers, --state, --run or --before")
-    with opened() as journal:
-        found = chosen(journal, calls, states, run, before)
+    with open_journal() as journal:
+        matches = select(journal, calls, states, run, before)
         if not (calls or states):
-            found = [call for call in found if call.state != "uncertain"]
-        found = [call for call in found if call.state not in ("started", "batched")]
-        size = sum(answer_bytes(journal, call) for call in found)
+            matches = [call for call in matches if call.state != "uncertain"]
+        matches = [call for call in matches if call.state not in ("started", "batched")]
+        size = sum(answer_bytes(journal, call) for call in matches)
         if yes:
-            size = journal.answers.remove(found)
+            size = journal.answers.remove(matches)
     verb = "removed" if yes else "would remove"
-    print(f"{verb} {len(found)} calls and {size / 1e6:.1f} MB" + ("" if yes else "; add --yes"))
+    print(f"{verb} {len(matches)} calls and {size / 1e6:.1f} MB" + ("" if yes else "; add --yes"))
 
 
 @app.command("fetch")
@@ -125,9 +126,9 @@ def fetch_pictures(calls: Calls = None, run: Run = None, local_only: LocalOnly =
     """Fetch pictures that services gave as links and that did not come then. Costs nothing."""
     from verax.providers.answers import links
 
-    with opened() as journal:
-        found = chosen(journal, calls, ["done", "unusable"], run, None)
-        waiting = [call for call in found if call.message and links(journal.answers.body(call))]
+    with open_journal() as journal:
+        matches = select(journal, calls, ["done", "unusable"], run, None)
+        waiting = [call for call in matches if call.message and links(journal.answers.body(call))]
         with fetchers(local_only) as fetcher:
             counts = read_again(journal, waiting, fetcher)
     print(f"{counts['done']} of {len(waiting)} answers are complete now; nothing was paid")
@@ -136,11 +137,11 @@ def fetch_pictures(calls: Calls = None, run: Run = None, local_only: LocalOnly =
 @app.command()
 def reread(calls: Calls = None, run: Run = None) -> None:
     """Read again, as this version can, what is kept and could not be read. Asks nobody."""
-    with opened() as journal:
+    with open_journal() as journal:
         states: list[str] = ["unusable", "uncertain"]
-        found = chosen(journal, calls, states, run, None)
-        counts = read_again(journal, found, lambda call: None)
-    print(f"{counts['done']} of {len(found)} can be read now; nothing was asked or paid")
+        matches = select(journal, calls, states, run, None)
+        counts = read_again(journal, matches, lambda call: None)
+    print(f"{counts['done']} of {len(matches)} can be read now; nothing was asked or paid")
 
 
 def read_again(
@@ -172,21 +173,21 @@ def fetchers(local_only: bool) -> "Iterator[Callable[[Call], Fetch]]":
         def transport(gateway: str) -> "Transport":
             name, _, address = gateway.partition(" ")
             terms = Terms(name, address.partition(" ")[0] or None, local_only)
-            line = connect(configured(terms), today=datetime.now(UTC).date()).transport
+            line = connect(settings_of(terms), today=datetime.now(UTC).date()).transport
             stack.callback(line.close)
             return line
 
         yield lambda call: transport(call.gateway).fetch
 
 
-def opened() -> "Journal":
+def open_journal() -> "Journal":
     from verax.providers.journal import Journal
     from verax.settings import load
 
     return Journal(load().home / "journal")
 
 
-def chosen(
+def select(
     journal: "Journal",
     names: list[str] | None,
     states: list[str] | None,
@@ -198,15 +199,15 @@ def chosen(
 
     for state in states or ():
         choose(dict.fromkeys(STATES), state, kind="state of a call")
-    found = journal.records.select(
+    matches = journal.records.select(
         states=states or STATES,
         run=run,
         before=before.replace(tzinfo=UTC).timestamp() if before else float("inf"),
     )
     if not names:
-        return found
-    picked = [call for call in found if any(fits(call, name) for name in names)]
-    missing = [name for name in names if not any(fits(call, name) for call in found)]
+        return matches
+    picked = [call for call in matches if any(fits(call, name) for name in names)]
+    missing = [name for name in names if not any(fits(call, name) for call in matches)]
     if missing:
         raise InputError(f"no call {missing[0]}; verax journal list shows all")
     return picked
@@ -228,7 +229,7 @@ def line(call: "Call") -> str:
     return f"{head}\n      {reason}" if reason else head
 
 
-def told(call: "Call") -> dict[str, Any]:
+def record_of(call: "Call") -> dict[str, Any]:
     """The record as JSON can hold it."""
     entry = asdict(call) | {"counted_usd": call.counted_usd}
     del entry["owner"]
@@ -242,7 +243,7 @@ def answer_bytes(journal: "Journal", call: "Call") -> int:
     return sum(path.stat().st_size for path in journal.answers.files(call))
 
 
-def exported(journal: "Journal", call: "Call") -> dict[str, bytes]:
+def files_of(journal: "Journal", call: "Call") -> dict[str, bytes]:
     """File name -> bytes: the pictures of an answer, or its body where they cannot be read."""
     if call.state not in ("done", "unusable"):
         return {f"{call.id:05}.part": path.read_bytes() for path in journal.answers.files(call)}

@@ -5,6 +5,7 @@ Heavy imports live inside the verbs, so that `verax --help` stays quick.
 
 import codecs
 import sys
+from collections.abc import Callable
 from io import TextIOWrapper
 
 import typer
@@ -17,12 +18,10 @@ from verax.cli import (
     data,
     generate,
     journal,
-    lists,
     measure,
     restore,
-    score,
     serve,
-    straighten,
+    services,
     train,
     tryout,
 )
@@ -54,31 +53,44 @@ def main(
     """Restore a damaged photo with the picture an image generator made of it."""
 
 
-PHOTOS, SERVICES, RESEARCH = "Photos", "Image services", "Research"
-app.command(rich_help_panel=PHOTOS)(restore.restore)
-app.command(rich_help_panel=PHOTOS)(measure.measure)
-app.command(rich_help_panel=PHOTOS)(measure.register)
-app.command(rich_help_panel=PHOTOS)(align.align)
-app.command(rich_help_panel=PHOTOS)(straighten.straighten)
-app.command(rich_help_panel=PHOTOS)(measure.provenance)
-app.command(rich_help_panel=PHOTOS)(tryout.demo)
-app.command(rich_help_panel=PHOTOS)(lists.names)
-app.command(rich_help_panel=SERVICES)(generate.edit)
-app.command(rich_help_panel=SERVICES)(generate.generate)
-app.command(rich_help_panel=SERVICES)(lists.models)
-app.command(rich_help_panel=SERVICES)(lists.probe)
-app.add_typer(journal.app, name="journal", rich_help_panel=SERVICES)
-app.command("serve-test", rich_help_panel=SERVICES)(tryout.serve_test)
-app.command(rich_help_panel=SERVICES)(serve.serve)
-app.add_typer(serve.key_app, name="serve-key", rich_help_panel=SERVICES)
-app.add_typer(bench.app, name="bench", rich_help_panel=RESEARCH)
-app.add_typer(data.app, name="data", rich_help_panel=RESEARCH)
-app.command(rich_help_panel=RESEARCH)(score.score)
-app.command(rich_help_panel=RESEARCH)(score.metrics)
-app.command(rich_help_panel=RESEARCH)(bench_results.release)
-app.command(rich_help_panel=RESEARCH)(train.train)
-app.command(rich_help_panel=RESEARCH)(train.export)
-app.command(rich_help_panel=RESEARCH)(train.restorers)
+PANELS: dict[str, tuple[Callable[..., None] | typer.Typer, ...]] = {
+    "Photos": (
+        restore.restore,
+        measure.measure,
+        align.register,
+        align.align,
+        align.straighten,
+        services.provenance,
+        tryout.demo,
+        tryout.names,
+    ),
+    "Image services": (
+        generate.edit,
+        generate.generate,
+        services.models,
+        services.probe,
+        journal.app,
+        serve.serve_test,
+        serve.serve,
+        serve.key_app,
+    ),
+    "Research": (
+        bench.app,
+        data.app,
+        measure.score,
+        measure.metrics,
+        bench_results.release,
+        train.train,
+        train.export,
+        train.restorers,
+    ),
+}
+for panel, verbs in PANELS.items():
+    for verb in verbs:
+        if isinstance(verb, typer.Typer):
+            app.add_typer(verb, rich_help_panel=panel)
+        else:
+            app.command(rich_help_panel=panel)(verb)
 
 
 def escape(exc: UnicodeError) -> tuple[str, int]:

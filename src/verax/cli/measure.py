@@ -1,25 +1,22 @@
-"""verax measure, register, provenance: what pictures say, and nothing is changed."""
+"""verax measure, score, metrics: what a generator changed, and how good a restoration is."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from verax.cli import pairing
 from verax.errors import InputError
 
 if TYPE_CHECKING:
     from verax.deviation import Deviation, Look
     from verax.deviation.ladder import Ladder
-
-
-from typing import TYPE_CHECKING, Annotated
-
-from verax.errors import ImageReadError
-
-if TYPE_CHECKING:
-    from verax.provenance import Provenance
+    from verax.image import Image
+    from verax.metrics import FolderScores, Protocol, Score
 
 
 def measure(
@@ -100,108 +97,167 @@ def tell(record: dict[str, Any], ladders: dict[str, "Ladder"]) -> None:
     print(steps.regularisation)
 
 
-def register(
-    photo: Path = typer.Argument(..., help="The photo."),
-    prior: Path = typer.Argument(..., help="What a generator made of it."),
-    output: Path | None = typer.Option(
-        None, "-o", "--output", help="Write the prior on the photo's grid to this file."
+class Align(StrEnum):
+    """How `score` brings a restoration of another size onto the reference's grid."""
+
+    none = "none"
+    canvas = "canvas"
+    global_ = "global"
+    local = "local"
+
+
+def metrics(
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
+) -> None:
+    """List all metrics: what each says, which way is better, what it needs, its licence."""
+    from verax.metrics import METRICS
+
+    shown = ("what", "direction", "needs", "unit", "channel", "kernel", "licence", "install")
+    rows = [
+        {"metric": name, **{field: getattr(entry, field) for field in shown}}
+        for name, entry in METRICS.items()
+    ]
+    if as_json:
+        print(json.dumps({"metrics": rows}, ensure_ascii=False, indent=2))
+        return
+    print(f"{'metric':15} {'better':7} {'needs':11} {'what':42} licence")
+    for row in rows:
+        needs = f"{row['needs']}{' *' if row['install'] else ''}"
+        print(
+            f"{row['metric']:15} {row['direction']:7} {needs:11} {row['what']:42} {row['licence']}"
+        )
+    print("* learned: pip install pyiqa, which fetches the weights")
+
+
+def score(
+    restored: Path = typer.Argument(..., help="Restored picture, or a folder of them."),
+    reference: Path | None = typer.Argument(
+        None, help="Ground truth, or a folder with the same names."
+    ),
+    names: str = typer.Option(
+        "psnr,ssim", "--metrics", help="Names with commas; see: verax metrics."
+    ),
+    protocol: str = typer.Option(
+        "rgb", help="Channel rgb or y, and a border in pixels: rgb, y, y:4 ..."
+    ),
+    align: Align = typer.Option(
+        Align.none, help="Bring the restoration onto the reference's grid first."
     ),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
-    """Find where a prior lies on a photo, and whether it shows the same scene."""
-    from verax import image as images
-    from verax.geometry import register as registration
+    """Score a restoration against the ground truth; folders are matched by name."""
+    from verax.metrics import parse_protocol
 
-    if output is not None:
-        for source in (photo, prior):
-            if output.exists() and source.exists() and output.samefile(source):
-                raise InputError(f"{output}: the result would replace {source}; choose another -o")
-        images.check_target(output)
-    fixed, moving = images.read(photo), images.read(prior)
-    found = registration.register(fixed.pixels, moving.pixels)
-    if output is not None:
-        warped = registration.apply(found, moving.pixels, size=(fixed.width, fixed.height))
-        images.write(output, warped.pixels)
-    record = {
-        "photo": str(photo),
-        "prior": str(prior),
-        "width": fixed.width,
-        "height": fixed.height,
-        **found.record(),
-    }
-    if as_json:
-        print(json.dumps(record, ensure_ascii=False))
+    metric_names = [name.strip() for name in names.split(",") if name.strip()]
+    rules = parse_protocol(protocol)
+    if align is not Align.none:
+        rules = replace(rules, resampler=f"{align.value}, cubic, border repeated")
+    if restored.is_dir():
+        result = score_two_folders(restored, reference, metric_names, rules, align)
+        record = folder_record(result)
+        if as_json:
+            print(json.dumps(record, ensure_ascii=False, indent=2))
+        else:
+            tell_folder(result, metric_names)
+        if not result.complete:
+            raise typer.Exit(1)
     else:
-        print(f"placed {found.placed}: {found.reason}")
-        print(f"p = {found.p_value:.3g}, coverage {found.coverage:.0%}, canvas {found.canvas}")
-        for row in record["matrix"]:
-            print("  " + "  ".join(f"{value:12.6f}" for value in row))
+        scores = score_one(restored, reference, metric_names, rules, align)
+        if as_json:
+            record = {"scores": [asdict(one) for one in scores]}
+            print(json.dumps(record, ensure_ascii=False, indent=2))
+        else:
+            tell_scores(scores)
 
 
-File = Annotated[Path, typer.Argument(help="A picture file.")]
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable answer on stdout.")]
+def score_one(
+    restored: Path, reference: Path | None, names: list[str], rules: "Protocol", align: Align
+) -> "tuple[Score, ...]":
+    """The scores of one picture."""
+    from verax import metrics as room
+    from verax.image import read
 
-MEANING = {
-    "absent": "no Content Credentials",
-    "valid": "Content Credentials, valid: the file is as it was signed; the signer is not checked "
-    "against a list of trusted ones",
-    "trusted": "Content Credentials, valid, by a trusted signer",
-    "invalid": "Content Credentials that do not fit: the file or its manifest was changed since",
-    "unreadable": "Content Credentials that cannot be read",
-    "unread": "Content Credentials, not read",
-}
-PROVES_NOTHING = (
-    "Missing credentials prove nothing: saving a file loses them, and invisible watermarks are not "
-    "looked for."
-)
+    if reference is not None and reference.is_dir():
+        raise InputError(f"{restored} is a file and {reference} a folder; want two of a kind")
+    ours = read(restored).pixels
+    theirs = None if reference is None else read(reference).pixels
+    if theirs is not None and align is not Align.none:
+        ours = aligned(ours, theirs, align)
+    return room.score(ours, theirs, names, rules)
 
 
-def provenance(file: File, as_json: Json = False) -> None:
-    """Show what a file says about where it comes from: C2PA manifest and statement beside it."""
-    from verax import provenance as credentials
-    from verax.provenance import statement
+def aligned(restored: "Image", reference: "Image", how: Align) -> "Image":
+    """The restoration on the reference's grid; an error where it shows another scene."""
+    from verax.deviation import ladder
 
-    try:
-        data = file.read_bytes()
-    except OSError as exc:
-        raise ImageReadError(f"{file}: cannot be read: {exc.strerror}") from exc
-    found = credentials.read(data)
-    told, fits = statement.read_statement(file)
-    if as_json:
-        entry: dict[str, Any] = {"file": str(file), **asdict(found)}
-        entry["source_in_xmp"] = credentials.source_in_xmp(data)
-        entry["names_remote_manifest"] = credentials.names_remote_manifest(data)
-        entry["statement"] = told
-        entry["statement_fits"] = fits
-        print(json.dumps(entry, indent=2, ensure_ascii=False))
-        return
-    print(f"{file}: {MEANING[found.state]}")
-    for line in described(found):
-        print(f"  {line}")
-    if source := credentials.source_in_xmp(data):
-        print(f"  its XMP, unsigned, says: {source}")
-    if credentials.names_remote_manifest(data):
-        print("  names a manifest that is kept elsewhere; it was not fetched")
-    if told is not None:
-        changed = "" if fits else ", but the file was changed since"
-        print(f"  a statement beside it, unsigned, says: {told['made_by']}{changed}")
-    if found.state == "absent":
-        print(PROVES_NOTHING)
+    return ladder.aligned(reference, restored, how.value)[0]
 
 
-def described(found: "Provenance") -> list[str]:
-    """The manifest in lines."""
-    lines = []
-    if found.generator:
-        lines.append(f"made by    {found.generator}")
-    if found.issuer or found.signer:
-        when = f" on {found.signed_at}" if found.signed_at else ""
-        lines.append(f"signed by  {', '.join(filter(None, (found.signer, found.issuer)))}{when}")
-    for action in found.actions:
-        about = " ".join(filter(None, (action.source, action.agent and f"with {action.agent}")))
-        lines.append(f"action     {action.name} {about}".rstrip())
-    for one in found.ingredients:
-        kept = "with" if one.has_manifest else "without"
-        lines.append(f"made from  {one.title} ({one.relationship}, {kept} credentials of its own)")
-    lines += [f"problem    {problem}" for problem in found.problems]
-    return lines
+def score_two_folders(
+    restored: Path, reference: Path | None, names: list[str], rules: "Protocol", align: Align
+) -> "FolderScores":
+    """The scores of all pictures that both folders have under one name."""
+    from verax.metrics import score_folders
+
+    if reference is None or not reference.is_dir():
+        raise InputError(f"{restored} is a folder, so the reference must be one too")
+    ours, theirs = pairing.by_stem(restored, reference)
+    bring = None if align is Align.none else partial(aligned, how=align)
+    return score_folders(ours, theirs, names, rules, bring)
+
+
+def tell_scores(scores: "tuple[Score, ...]") -> None:
+    """One line for each score, with its protocol."""
+    for one in scores:
+        print(f"{one.metric:15} {one.value:10.4f} {one.unit:5} {protocol_text(one)}")
+
+
+def protocol_text(one: "Score") -> str:
+    """A score's protocol in words."""
+    better = "higher is better" if one.direction == "higher" else "lower is better"
+    border = f", border {one.border_px} px" if one.border_px else ""
+    moved = "" if one.resampler == "none" else f", aligned: {one.resampler}"
+    return f"{better}; {one.channel}, range {one.data_range:g}{border}{moved}; {one.kernel}"
+
+
+def folder_record(result: "FolderScores") -> dict[str, Any]:
+    """Scores, failures, missing partners and means as JSON."""
+    scored = [row for row in result.rows if not row.failure]
+    protocols = {
+        s.metric: {k: v for k, v in asdict(s).items() if k not in ("metric", "value")}
+        for s in (scored[0].scores if scored else ())
+    }
+    return {
+        "pictures": [
+            {"name": row.name, "failure": row.failure}
+            if row.failure
+            else {"name": row.name, **{s.metric: s.value for s in row.scores}}
+            for row in result.rows
+        ],
+        "mean": result.means(),
+        "scored_count": len(scored),
+        "failed_count": len(result.failures),
+        "missing_reference": list(result.without_reference),
+        "missing_restored": list(result.without_restored),
+        "protocols": protocols,
+    }
+
+
+def tell_folder(result: "FolderScores", names: list[str]) -> None:
+    """A table with one row for each picture, then means, missing partners and protocols."""
+    width = max(len("mean"), *(len(row.name) for row in result.rows))
+    print(f"{'':{width}} " + " ".join(f"{name:>12}" for name in names))
+    for row in result.rows:
+        cells = " ".join(f"{s.value:12.4f}" for s in row.scores)
+        print(f"{row.name:{width}} {cells or 'failed: ' + row.failure}")
+    means, scored = result.means(), len(result.rows) - len(result.failures)
+    if means:
+        cells = " ".join(f"{value:12.4f}" for value in means.values())
+        print(f"{'mean':{width}} {cells}   ({scored} of {len(result.rows)} pictures)")
+    for name in result.without_reference:
+        print(f"no reference for {name}")
+    for name in result.without_restored:
+        print(f"no restoration of {name}")
+    first = next((row for row in result.rows if not row.failure), None)
+    for one in first.scores if first else ():
+        print(f"{one.metric}: {protocol_text(one)}")

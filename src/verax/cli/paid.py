@@ -135,7 +135,7 @@ class Counter:
         stored = len(requests) - len(open_ones)
         if stored:
             print(f"{stored} of {len(requests)} answers are stored already", file=sys.stderr)
-        price = priced(self.desk.estimate(open_ones)) if open_ones else "nothing"
+        price = price_text(self.desk.estimate(open_ones)) if open_ones else "nothing"
         if open_ones and not self.terms.dry_run:
             self.desk.client.require_key()
         if open_ones:
@@ -169,7 +169,7 @@ def counter_of(terms: Terms) -> "Iterator[Counter]":
     """The service that options, environment and config file name, with its journal open."""
     from verax.providers.journal import journal_folder, open_desk
 
-    settings = configured(terms)
+    settings = settings_of(terms)
     with ExitStack() as stack:
         folder = None
         if terms.dry_run and not journal_folder(settings).exists():  # then it makes none
@@ -184,7 +184,7 @@ def counter_of(terms: Terms) -> "Iterator[Counter]":
         yield Counter(stack.enter_context(desk), terms)
 
 
-def configured(terms: Terms) -> "Settings":
+def settings_of(terms: Terms) -> "Settings":
     """Settings of the environment and config file, with what the options say on top."""
     from verax.settings import load
 
@@ -196,7 +196,7 @@ def configured(terms: Terms) -> "Settings":
     return replace(settings, local_only=settings.local_only or terms.local_only)
 
 
-def priced(estimate: "Estimate") -> str:
+def price_text(estimate: "Estimate") -> str:
     """The estimate in words."""
     if estimate.expected_usd is None or estimate.high_usd is None:
         return "an unknown amount: the catalog has no price for this model here"

@@ -172,7 +172,7 @@ def restorers(
 
 
 def named() -> list[RestorerEntry]:
-    from verax.cli.lists import restorers as words
+    from verax.cli.tryout import restorers as words
 
     return [RestorerEntry(name, what) for name, what in words().items() if "FILE" not in name]
 

@@ -1,23 +1,19 @@
-"""verax demo, verax serve-test: everything can be tried with no photo, no key and no bill."""
+"""verax demo, names: one restoration to look at, and every name that an option takes."""
 
 import json
 import os
 import shutil
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from verax.errors import choose
+
 if TYPE_CHECKING:
     from verax.image import Image
-
-
-import tempfile
-from datetime import UTC, datetime
-from typing import Annotated
-
-from verax.errors import InputError, SettingsError
 
 
 def demo(
@@ -93,57 +89,126 @@ def program() -> str:
     return "verax" if installed and Path(installed).samefile(here) else os.path.relpath(here)
 
 
-PORT = 8900  # where `--gateway test` looks for it
+Names = Mapping[str, str]
 
 
-def serve_test(
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = PORT,
-    script: Annotated[
-        str, typer.Option(help="What happens to the next calls, by commas: 429:2,billed:502,link")
-    ] = "",
-    ledger: Annotated[Path | None, typer.Option(help="File of what it billed.")] = None,
-    fail_every: Annotated[
-        int, typer.Option(help="Bill every so many-th call and answer it with 502.", min=0)
-    ] = 0,
-    delay: Annotated[float, typer.Option(help="Seconds before each answer.", min=0)] = 0.0,
-    steps: Annotated[
-        bool, typer.Option("--steps", help="Explain what --script can hold, and leave.")
-    ] = False,
+def restorers() -> Names:
+    """What makes the base: --restorer."""
+    from verax.restorers import RESTORERS, WEIGHTS
+
+    words = {
+        "none": "the photo itself",
+        "auto_levels": "stretched levels",
+        "clahe": "local contrast",
+        "dcp": "dark channel prior, against haze",
+        "gamma": "a gamma curve",
+        "guided_derain": "guided filter, against rain streaks",
+        "lime": "illumination map, for low light",
+        "network": "the embedded networks",
+        "nlm": "non-local means, against noise",
+    }
+    own = {name: words.get(name, "") for name in RESTORERS}
+    return {
+        "auto": "the embedded networks",
+        **own,
+        f"FILE{WEIGHTS[0]}": f"weights that spandrel reads ({', '.join(WEIGHTS)})",
+    }
+
+
+def tasks() -> Names:
+    """What a service may be asked for: --task of restore."""
+    from verax import catalog
+
+    return {"auto": "guessed from the photo"} | {
+        name: catalog.prompt(name).text.partition(".")[0] for name in catalog.tasks()
+    }
+
+
+def degradations() -> Names:
+    """How a clean picture can be damaged: TASK of --degrade TASK:SEVERITY, severity 0 to 1."""
+    from verax.degrade import TASKS
+
+    return {
+        name: (function.__doc__ or "").strip().partition("\n")[0]
+        for name, function in TASKS.items()
+    }
+
+
+def methods() -> Names:
+    """What a benchmark compares: --method."""
+    from verax.bench.plan import METHODS
+
+    return {name: method.what for name, method in METHODS.items()}
+
+
+def priors() -> Names:
+    """Where a benchmark's priors come from: --prior of bench run."""
+    from verax.bench.plan import PRIORS
+
+    return PRIORS | {"provider:MODEL": "asked from a service, see --base-url"}
+
+
+def presets() -> Names:
+    """Plans that have a name: --preset."""
+    from verax.bench.plan import presets as known
+
+    return {name: preset.about for name, preset in known().items()}
+
+
+def wordings() -> Names:
+    """Prompts by name: --prompt of bench run, as TASK/WORDING."""
+    from verax import catalog
+
+    return {
+        name: catalog.prompt("dehaze", fidelity=name).text.partition(". ")[2]
+        or "the task alone, without a word on fidelity"
+        for name in catalog.wordings()
+    }
+
+
+def recipes() -> Names:
+    """Training recipes: --recipe."""
+    return {
+        "cpu": "small networks, trained on a processor",
+        "gpu": "larger networks, trained on graphics cards",
+    }
+
+
+def others() -> Names:
+    """Lists that have a command of their own."""
+    return {
+        "verax models": "models: --model, --quality",
+        "verax models --gateways": "services: --gateway",
+        "verax metrics": "metrics: --metric, --metrics",
+        "verax data list": "datasets: --dataset",
+    }
+
+
+KINDS: dict[str, Callable[[], Names]] = {
+    "restorers": restorers,
+    "tasks": tasks,
+    "degradations": degradations,
+    "methods": methods,
+    "priors": priors,
+    "presets": presets,
+    "wordings": wordings,
+    "recipes": recipes,
+    "others": others,
+}
+
+
+def names(
+    kind: str = typer.Argument("", help=f"One of: {', '.join(KINDS)}. All without it."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
-    """Play an image service on this machine: no key, no bill, nothing leaves."""
-    from verax.testservice import state
-    from verax.testservice.server import serve
-    from verax.testservice.state import ServiceState
-
-    if steps:
-        print(state.__doc__)
+    """List the names that options take: restorers, tasks, methods, presets and more."""
+    lists_of = {kind: choose(KINDS, kind, kind="list of names")} if kind else KINDS
+    lists = {name: dict(function()) for name, function in lists_of.items()}
+    if as_json:
+        print(json.dumps(lists, ensure_ascii=False, indent=1))
         return
-    file = ledger or Path(tempfile.mkdtemp(prefix="verax-test-service-")) / "ledger.jsonl"
-    today = datetime.now(UTC).date().isoformat()
-    service = ServiceState(file, delay_s=delay, today=today, keyed=False, fail_every=fail_every)
-    try:
-        service.set_script([step for step in script.split(",") if step])
-    except ValueError as exc:
-        raise InputError(f"--script: {exc}; verax serve-test --steps explains them") from None
-    try:
-        server = serve(service, port)
-    except OSError as exc:
-        raise SettingsError(
-            f"cannot listen on 127.0.0.1:{port}: {exc.strerror}; choose another --port"
-        ) from None
-    print(f"http://127.0.0.1:{server.server_port}/v1", flush=True)
-    tell_next(server.server_port, file)
-    server.serve_forever()
-
-
-def tell_next(port: int, ledger: Path) -> None:
-    """The next command, for people."""
-    where = "" if port == PORT else f" --base-url http://127.0.0.1:{port}/v1"
-    lines = (
-        "This plays an image service on this machine: no key, no bill, nothing leaves.",
-        "In another terminal:",
-        f"  verax restore photo.jpg --gateway test{where} --model gpt-image-2.6-flare",
-        f'  verax edit photo.jpg "remove the haze" --gateway test{where}',
-        f"What it would have billed is in {ledger}. Ctrl-C ends it.",
-    )
-    print("\n".join(lines), file=sys.stderr, flush=True)
+    for name, function in lists_of.items():
+        print(f"{name}: {function.__doc__}")
+        width = max(map(len, lists[name]))
+        for entry, words in lists[name].items():
+            print(f"  {entry:{width}}  {words}".rstrip())

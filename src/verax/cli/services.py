@@ -1,7 +1,9 @@
-"""verax models, probe, names: what can be asked and what it costs, and every list of names."""
+"""verax models, probe, provenance: what services offer and cost, and what files say of them."""
 
 import json
+from dataclasses import asdict
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,18 +15,17 @@ from verax.cli.paid import (
     LocalOnly,
     MaxCost,
     Terms,
-    configured,
     counter_of,
+    settings_of,
 )
+from verax.errors import ImageReadError
 
 if TYPE_CHECKING:
     from verax.catalog.models import Model
+    from verax.provenance import Provenance
 
 
-from collections.abc import Callable, Mapping
-
-from verax.errors import choose
-
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 SHOWN_SIZE = (1024, 1024)
 OLD_DAYS = 60  # after which prices are worth a second look
 
@@ -39,7 +40,7 @@ def models(
     gateway: Gateway = None,
     base_url: BaseUrl = None,
     local_only: LocalOnly = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the image models: what they accept, what a picture costs, when they end."""
     from verax.catalog import models as catalog
@@ -47,7 +48,7 @@ def models(
     from verax.providers.images_api import connect
 
     terms = Terms(gateway=gateway, base_url=base_url, local_only=local_only)
-    settings = configured(terms)
+    settings = settings_of(terms)
     if list_gateways:
         return show_gateways(as_json=as_json)
     today = datetime.now(UTC).date()
@@ -80,8 +81,6 @@ def age(day: date, today: date) -> str:
 
 def show_gateways(*, as_json: bool) -> None:
     """The services of the catalog."""
-    from dataclasses import asdict
-
     from verax.catalog import gateways
 
     known = gateways()
@@ -136,7 +135,7 @@ def probe(
     local_only: LocalOnly = False,
     max_cost: MaxCost = None,
     dry_run: DryRun = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Ask a service with a test picture whether size, format and mask are honoured; store it."""
     from verax.providers import dialects, images_api
@@ -157,126 +156,70 @@ def probe(
         print(f"{what:8}{verdict}")
 
 
-Names = Mapping[str, str]
-
-
-def restorers() -> Names:
-    """What makes the base: --restorer."""
-    from verax.restorers import RESTORERS, WEIGHTS
-
-    words = {
-        "none": "the photo itself",
-        "auto_levels": "stretched levels",
-        "clahe": "local contrast",
-        "dcp": "dark channel prior, against haze",
-        "gamma": "a gamma curve",
-        "guided_derain": "guided filter, against rain streaks",
-        "lime": "illumination map, for low light",
-        "network": "the embedded networks",
-        "nlm": "non-local means, against noise",
-    }
-    own = {name: words.get(name, "") for name in RESTORERS}
-    return {
-        "auto": "the embedded networks",
-        **own,
-        f"FILE{WEIGHTS[0]}": f"weights that spandrel reads ({', '.join(WEIGHTS)})",
-    }
-
-
-def tasks() -> Names:
-    """What a service may be asked for: --task of restore."""
-    from verax import catalog
-
-    return {"auto": "guessed from the photo"} | {
-        name: catalog.prompt(name).text.partition(".")[0] for name in catalog.tasks()
-    }
-
-
-def degradations() -> Names:
-    """How a clean picture can be damaged: TASK of --degrade TASK:SEVERITY, severity 0 to 1."""
-    from verax.degrade import TASKS
-
-    return {
-        name: (function.__doc__ or "").strip().partition("\n")[0]
-        for name, function in TASKS.items()
-    }
-
-
-def methods() -> Names:
-    """What a benchmark compares: --method."""
-    from verax.bench.plan import METHODS
-
-    return {name: method.what for name, method in METHODS.items()}
-
-
-def priors() -> Names:
-    """Where a benchmark's priors come from: --prior of bench run."""
-    from verax.bench.plan import PRIORS
-
-    return PRIORS | {"provider:MODEL": "asked from a service, see --base-url"}
-
-
-def presets() -> Names:
-    """Plans that have a name: --preset."""
-    from verax.bench.plan import presets as known
-
-    return {name: preset.about for name, preset in known().items()}
-
-
-def wordings() -> Names:
-    """Prompts by name: --prompt of bench run, as TASK/WORDING."""
-    from verax import catalog
-
-    return {
-        name: catalog.prompt("dehaze", fidelity=name).text.partition(". ")[2]
-        or "the task alone, without a word on fidelity"
-        for name in catalog.wordings()
-    }
-
-
-def recipes() -> Names:
-    """Training recipes: --recipe."""
-    return {
-        "cpu": "small networks, trained on a processor",
-        "gpu": "larger networks, trained on graphics cards",
-    }
-
-
-def others() -> Names:
-    """Lists that have a command of their own."""
-    return {
-        "verax models": "models: --model, --quality",
-        "verax models --gateways": "services: --gateway",
-        "verax metrics": "metrics: --metric, --metrics",
-        "verax data list": "datasets: --dataset",
-    }
-
-
-KINDS: dict[str, Callable[[], Names]] = {
-    "restorers": restorers,
-    "tasks": tasks,
-    "degradations": degradations,
-    "methods": methods,
-    "priors": priors,
-    "presets": presets,
-    "wordings": wordings,
-    "recipes": recipes,
-    "others": others,
+File = Annotated[Path, typer.Argument(help="A picture file.")]
+MEANING = {
+    "absent": "no Content Credentials",
+    "valid": "Content Credentials, valid: the file is as it was signed; the signer is not checked "
+    "against a list of trusted ones",
+    "trusted": "Content Credentials, valid, by a trusted signer",
+    "invalid": "Content Credentials that do not fit: the file or its manifest was changed since",
+    "unreadable": "Content Credentials that cannot be read",
+    "unread": "Content Credentials, not read",
 }
+PROVES_NOTHING = (
+    "Missing credentials prove nothing: saving a file loses them, and invisible watermarks are not "
+    "looked for."
+)
 
 
-def names(
-    kind: str = typer.Argument("", help=f"One of: {', '.join(KINDS)}. All without it."),
-    as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
-) -> None:
-    """List the names that options take: restorers, tasks, methods, presets and more."""
-    chosen = {kind: choose(KINDS, kind, kind="list of names")} if kind else KINDS
-    lists = {name: dict(function()) for name, function in chosen.items()}
+def provenance(file: File, as_json: AsJson = False) -> None:
+    """Show what a file says about where it comes from: C2PA manifest and statement beside it."""
+    from verax import provenance as credentials
+    from verax.provenance import statement
+
+    try:
+        data = file.read_bytes()
+    except OSError as exc:
+        raise ImageReadError(f"{file}: cannot be read: {exc.strerror}") from exc
+    manifest = credentials.read(data)
+    claim, fits = statement.read_statement(file)
     if as_json:
-        print(json.dumps(lists, ensure_ascii=False, indent=1))
+        entry: dict[str, Any] = {"file": str(file), **asdict(manifest)}
+        entry["source_in_xmp"] = credentials.source_in_xmp(data)
+        entry["names_remote_manifest"] = credentials.names_remote_manifest(data)
+        entry["statement"] = claim
+        entry["statement_fits"] = fits
+        print(json.dumps(entry, indent=2, ensure_ascii=False))
         return
-    for name, function in chosen.items():
-        print(f"{name}: {function.__doc__}")
-        width = max(map(len, lists[name]))
-        for entry, words in lists[name].items():
-            print(f"  {entry:{width}}  {words}".rstrip())
+    print(f"{file}: {MEANING[manifest.state]}")
+    for line in manifest_lines(manifest):
+        print(f"  {line}")
+    if source := credentials.source_in_xmp(data):
+        print(f"  its XMP, unsigned, says: {source}")
+    if credentials.names_remote_manifest(data):
+        print("  names a manifest that is kept elsewhere; it was not fetched")
+    if claim is not None:
+        changed = "" if fits else ", but the file was changed since"
+        print(f"  a statement beside it, unsigned, says: {claim['made_by']}{changed}")
+    if manifest.state == "absent":
+        print(PROVES_NOTHING)
+
+
+def manifest_lines(manifest: "Provenance") -> list[str]:
+    """The manifest in lines."""
+    lines = []
+    if manifest.generator:
+        lines.append(f"made by    {manifest.generator}")
+    if manifest.issuer or manifest.signer:
+        when = f" on {manifest.signed_at}" if manifest.signed_at else ""
+        lines.append(
+            f"signed by  {', '.join(filter(None, (manifest.signer, manifest.issuer)))}{when}"
+        )
+    for action in manifest.actions:
+        about = " ".join(filter(None, (action.source, action.agent and f"with {action.agent}")))
+        lines.append(f"action     {action.name} {about}".rstrip())
+    for one in manifest.ingredients:
+        own = "with" if one.has_manifest else "without"
+        lines.append(f"made from  {one.title} ({one.relationship}, {own} credentials of its own)")
+    lines += [f"problem    {problem}" for problem in manifest.problems]
+    return lines
