@@ -87,7 +87,14 @@ def test_the_design_draws_every_room_and_no_other():
     assert sorted(drawn) == sorted(set(there) - {"__pycache__", "__main__.py"})
 
 
-@pytest.mark.parametrize("line", block("Seams"))
+WALK = [line.split()[1] for line in block("A walk")]
+
+
+def test_a_walk_through_the_house_has_at_most_eight_stops():
+    assert len(WALK) == len(set(WALK)) <= 8
+
+
+@pytest.mark.parametrize("line", block("Seams") + WALK)
 def test_every_seam_of_the_design_is_there(line):
     module, _, name = line.split()[0].rpartition(".")
 
@@ -140,12 +147,21 @@ def lines_of(function):
     return function.end_lineno - function.lineno + 1 - silent
 
 
+# functions whose docstring is not counted yet; take one off where it is shorter
+LONG_WITH_DOCSTRING = {"fusion/fuse.py:fuse", "making.py:make", "pipeline.py:restore"}
+
+
 def test_a_function_has_at_most_50_lines():
-    long = {
-        f"{path.relative_to(ROOT).as_posix()}:{node.name}"
+    functions = {
+        f"{path.relative_to(ROOT).as_posix()}:{node.name}": node
         for path, tree in trees().items()
         for node in ast.walk(tree)
-        if isinstance(node, FUNCTIONS) and lines_of(node) > 50
+        if isinstance(node, FUNCTIONS) and node.end_lineno - node.lineno >= 50
+    }
+    long = {
+        name
+        for name, node in functions.items()
+        if name not in LONG_WITH_DOCSTRING or lines_of(node) > 50
     }
 
     assert long == set()

@@ -114,6 +114,12 @@ def test_an_array_that_could_mean_two_things_is_refused(array, word):
         verax.open(array)
 
 
+@pytest.mark.parametrize("value", [3, None, {}, ["a.png"], [[1], [2, 3]]], ids=str)
+def test_what_is_no_picture_is_refused_with_what_is_accepted(value):
+    with pytest.raises(ImageContractError, match=r"want a path, .* bytes .* array .* got"):
+        verax.restore(value)
+
+
 @pytest.mark.parametrize("fidelity", [-0.1, 1.5, float("nan")])
 def test_fidelity_is_checked(scene, fidelity):
     with pytest.raises(InputError, match="0 to 1"):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from difflib import get_close_matches
+from functools import wraps
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -96,12 +97,12 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
                 )
             )
 
+    @wraps(command)
     def run(**values: Any) -> None:  # noqa: ANN401
         for name, (kind, names) in records.items():
             values[name] = kind(**{field: values.pop(field) for field in names})
         command(**values)
 
-    run.__name__, run.__doc__ = command.__name__, command.__doc__
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in flat}
     run.__signature__ = inspect.Signature(flat)  # type: ignore[attr-defined]
     return run

@@ -13,6 +13,7 @@ Paths and file bytes are decoded; PIL pictures keep profile, EXIF and turn; arra
 import hashlib
 import io
 import os
+import reprlib
 import stat
 from collections.abc import Callable
 from dataclasses import replace
@@ -176,7 +177,21 @@ def as_photo(picture: "Picture", *, name: str = "picture") -> Photo:
         return decode(bytes(picture), name=name)
     if type(picture).__module__.startswith("PIL."):
         return _from_pillow(picture, name)
-    return _from_array(np.asarray(picture), name)
+    return _from_array(_as_array(picture, name), name)
+
+
+def _as_array(picture: object, name: str) -> NDArray[Any]:
+    """The numbers of an array or of what can become one; ImageContractError for anything else."""
+    try:
+        array = np.asarray(picture)
+    except (TypeError, ValueError, RuntimeError):  # rows of unequal length, a tensor on a GPU
+        array = np.asarray(None)
+    if array.ndim == 0 or array.dtype.kind not in "biufc":
+        raise ImageContractError(
+            f"{name}: want a path, the bytes of a file, a PIL picture, an array or a verax.Photo, "
+            f"got {type(picture).__name__} {reprlib.repr(picture)}"
+        )
+    return array
 
 
 def _from_array(array: NDArray[Any], name: str) -> Photo:
