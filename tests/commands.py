@@ -6,8 +6,9 @@ import sys
 from subprocess import CompletedProcess
 
 import pytest
+from typer.testing import CliRunner
 
-from verax.cli.main import run
+from verax.cli.main import app, run
 
 
 def verax(*words, cwd=".", encoding="utf-8", **environment):
@@ -33,3 +34,8 @@ def verax(*words, cwd=".", encoding="utf-8", **environment):
             status = end.code or 0
     told = (stream.buffer.getvalue().decode(encoding) for stream in (out, err))
     return CompletedProcess(command, status, *told)
+
+
+def invoke(*words):
+    """The result of `verax WORDS`; our errors are raised, for tests of what they are."""
+    return CliRunner().invoke(app, [*map(str, words)], catch_exceptions=False)

@@ -3,11 +3,10 @@
 import json
 
 import pytest
-from typer.testing import CliRunner
 
 from asking import KEY
+from commands import invoke
 from verax.bench.record import open_run
-from verax.cli.main import app
 from verax.errors import BudgetExceeded
 
 MODEL = "provider:gpt-image-2"
@@ -27,10 +26,7 @@ def bench(dataset, folder, *more):
     command = ["bench", "run", "--dataset", dataset, "--task", "dark", "--prior", MODEL,
                "--method", "raw-prior", "--metric", "psnr",
                "--quality", "low", "--workers", "2", "-o", folder, "--json", *more]  # fmt: skip
-    done = CliRunner().invoke(app, [str(word) for word in command])
-    if done.exception and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    return done
+    return invoke(*command)
 
 
 def rows_of(folder):

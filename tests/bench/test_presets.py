@@ -4,11 +4,10 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
+from commands import invoke
 from verax.bench import plan as plans
 from verax.bench.plan import preset, presets
-from verax.cli.main import app
 from verax.errors import SettingsError, UnknownNameError
 from verax.report.breakdown import best_of
 
@@ -30,11 +29,11 @@ def test_an_unknown_preset_lists_the_known_ones():
 def test_a_preset_runs_and_flags_go_before_it(dataset, tmp_path):
     command = ["bench", "run", "--preset", "generator", "--dataset", str(dataset), "--limit", "1",
                "--metric", "psnr", "-o", str(tmp_path / "run"), "--json"]  # fmt: skip
-    done = CliRunner().invoke(app, command, catch_exceptions=False)
+    done = invoke(*command)
 
     assert '"items": 2' in done.stdout
-    assert "--method raw-prior" in CliRunner().invoke(app, ["bench", "methods"]).stdout
-    assert "best of K" in CliRunner().invoke(app, ["bench", "presets"]).stdout
+    assert "--method raw-prior" in invoke("bench", "methods").stdout
+    assert "best of K" in invoke("bench", "presets").stdout
 
 
 @pytest.mark.parametrize("higher", [True, False])
@@ -50,11 +49,11 @@ def test_a_plan_file_tells_all_and_takes_no_flags_beside_it(tmp_path):
     command = ["bench", "run", str(tmp_path / "plan.toml"), "-o", str(tmp_path), "--limit", "2"]
 
     with pytest.raises(SettingsError, match=r"flags limit"):
-        CliRunner().invoke(app, command, catch_exceptions=False)
+        invoke(*command)
 
 
 def run(*words):
-    return CliRunner().invoke(app, ["bench", "run", *map(str, words)], catch_exceptions=False)
+    return invoke("bench", "run", *words)
 
 
 def test_the_study_says_all_that_is_missing_and_how_to_get_it(tmp_path):
@@ -66,7 +65,7 @@ def test_the_study_says_all_that_is_missing_and_how_to_get_it(tmp_path):
         assert f"\n  {name}: " in str(raised.value)
     assert "verax data fetch o-haze" in str(raised.value)
     assert "--prior provider:MODEL --max-cost USD" in str(raised.value)
-    told = CliRunner().invoke(app, ["bench", "presets"]).stdout
+    told = invoke("bench", "presets").stdout
     assert "You bring the eight sets" in told
     assert "--max-cost" in told
 

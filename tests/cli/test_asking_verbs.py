@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from asking import KEY
+from commands import invoke
 from verax import image as images
-from verax.cli.main import app
 from verax.cli.services import age
 from verax.errors import (
     BudgetExceeded,
@@ -42,21 +41,13 @@ def photo(tmp_path, scene):
     return tmp_path / "photo.png"
 
 
-def run(*args):
-    """The result of `verax ARGS`; our errors are raised."""
-    result = CliRunner().invoke(app, [str(arg) for arg in args])
-    if isinstance(result.exception, SystemExit) or result.exception is None:
-        return result
-    raise result.exception
-
-
 def edit(photo, instruction, *args):
-    return run("edit", photo, instruction, *SMALL, "-o", photo.with_name("out.png"), *args)
+    return invoke("edit", photo, instruction, *SMALL, "-o", photo.with_name("out.png"), *args)
 
 
 def test_models_says_when_its_prices_were_checked_and_whether_that_is_long_ago():
-    assert "were checked on 2026-" in run("models").stdout
-    assert json.loads(run("models", "--json").stdout)["checked"].startswith("2026-")
+    assert "were checked on 2026-" in invoke("models").stdout
+    assert json.loads(invoke("models", "--json").stdout)["checked"].startswith("2026-")
     assert "100 days ago" in age(date(2026, 1, 1), date(2026, 4, 11))
     assert "ago" not in age(date(2026, 1, 1), date(2026, 1, 11))
 
@@ -67,11 +58,11 @@ def test_a_price_nobody_knows_needs_a_word_and_gets_a_suggestion(at_service, nam
     os.environ["LUMENFALL_API_KEY"] = KEY
     try:
         with pytest.raises(InputError, match=r"did you mean 'gpt-image-2.6-flare'.*--max-cost any"):
-            run("generate", "x", "--model", name, *here)
+            invoke("generate", "x", "--model", name, *here)
         with pytest.raises(BudgetExceeded, match="no price is known"):
-            run("generate", "x", "--model", name, *here, "--max-cost", "1")
+            invoke("generate", "x", "--model", name, *here, "--max-cost", "1")
         with pytest.raises(ProviderRejected):  # asked: the test service knows no such model
-            run("generate", "x", "--model", name, *here, "--max-cost", "any")
+            invoke("generate", "x", "--model", name, *here, "--max-cost", "any")
     finally:
         del os.environ["LUMENFALL_API_KEY"]
     assert at_service.ledger() == []
@@ -86,15 +77,15 @@ def test_an_answer_in_another_shape_is_brought_to_the_photos_grid(at_service, ph
 
 
 def test_scores_are_explained(at_service, tmp_path):
-    told = run("generate", "a pier", *SMALL, "--n", "2", "-o", tmp_path / "a.png")
+    told = invoke("generate", "a pier", *SMALL, "--n", "2", "-o", tmp_path / "a.png")
 
     assert "quality -" in told.stdout
     assert "quality: naturalness, minus the NIQE" in told.stderr
 
 
 def test_models_lists_end_dates_and_prices():
-    told = run("models").stdout
-    listed = json.loads(run("models", "--json").stdout)["models"]
+    told = invoke("models").stdout
+    listed = json.loads(invoke("models", "--json").stdout)["models"]
     mini = next(m for m in listed if m["name"] == "gpt-image-1-mini")
 
     assert "gpt-image-2.6-sunburst" in told
@@ -104,15 +95,15 @@ def test_models_lists_end_dates_and_prices():
 
 
 def test_gateways_are_listed_with_address_and_key():
-    assert "AZURE_OPENAI_ENDPOINT" in run("models", "--gateways").stdout
-    assert len(json.loads(run("models", "--gateways", "--json").stdout)["gateways"]) > 9
+    assert "AZURE_OPENAI_ENDPOINT" in invoke("models", "--gateways").stdout
+    assert len(json.loads(invoke("models", "--gateways", "--json").stdout)["gateways"]) > 9
 
 
 def test_the_services_own_dates_are_asked_for_and_kept(at_service):
     at_service.state.today = "2026-11-20"
-    run("models", "--refresh")
+    invoke("models", "--refresh")
 
-    listed = json.loads(run("models", "--json").stdout)["models"]
+    listed = json.loads(invoke("models", "--json").stdout)["models"]
     assert next(m for m in listed if m["name"] == "gpt-image-1.5")["ends"] == "2026-12-01"
 
 
@@ -210,14 +201,14 @@ def test_files_can_be_kept_exactly_as_they_came(at_service, photo):
 
 
 def test_a_generation_has_the_asked_aspect_and_is_written_as_it_came(at_service, tmp_path):
-    run("generate", "a pier", *SMALL, "--aspect", "3:2", "-o", tmp_path / "pier.png")
+    invoke("generate", "a pier", *SMALL, "--aspect", "3:2", "-o", tmp_path / "pier.png")
     made = images.read(tmp_path / "pier.png")
 
     assert (made.width, made.height) == (1536, 1024)
 
 
 def test_generations_are_ranked_by_agreement_where_a_picture_is_given(at_service, photo, tmp_path):
-    done = run(
+    done = invoke(
         *("generate", "a cup", *SMALL, "--size", "1024x640", "--n", "2", "--json"),
         *("--agree-with", photo, "-o", tmp_path / "cup.png"),
     )
@@ -284,7 +275,7 @@ def test_bad_input_is_a_clear_error_before_anything_is_sent(at_service, photo, a
 )
 def test_a_generation_that_cannot_be_is_a_clear_error(at_service, args, words):
     with pytest.raises(InputError, match=words):
-        run("generate", *args)
+        invoke("generate", *args)
     assert at_service.requests() == []
 
 
@@ -304,7 +295,7 @@ def test_a_session_of_another_photo_is_refused(at_service, photo):
 
 
 def test_a_probe_tells_and_keeps_what_is_honoured(at_service, photo):
-    found = json.loads(run("probe", "--model", "gpt-image-2", "--json").stdout)
+    found = json.loads(invoke("probe", "--model", "gpt-image-2", "--json").stdout)
     images.write(photo.with_name("mask.png"), np.ones((200, 300, 3), np.float32))
     warned = edit(photo, "remove the haze", "--mask", photo.with_name("mask.png"), "--dry-run")
 
@@ -316,7 +307,7 @@ def test_a_probe_tells_and_keeps_what_is_honoured(at_service, photo):
 def test_a_probe_sees_a_size_that_is_not_honoured(at_service):
     at_service.script(["size:640x480"])
 
-    found = json.loads(run("probe", "--model", "gpt-image-2", "--json").stdout)
+    found = json.loads(invoke("probe", "--model", "gpt-image-2", "--json").stdout)
 
     assert found["size"].startswith("ignored: 640x480")
 

@@ -17,9 +17,9 @@ import click
 import numpy as np
 import pytest
 import typer
-from typer.testing import CliRunner
 
 from asking import KEY
+from commands import invoke
 from serving import serving_here
 from verax import image as images
 from verax.cli.main import app
@@ -64,7 +64,7 @@ def run(words):
     if path in READ_ONLY and "--show" not in rest:
         command.make_context(path[-1], rest, parent=context.parent)
         return ""
-    done = CliRunner().invoke(app, words, catch_exceptions=False)
+    done = invoke(*words)
     assert done.exit_code == 0, f"verax {shlex.join(words)}\n{done.output}"
     return done.stdout
 

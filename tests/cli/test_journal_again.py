@@ -4,9 +4,8 @@ import json
 import shutil
 
 import pytest
-from typer.testing import CliRunner
 
-from verax.cli.main import app
+from commands import invoke
 from verax.errors import ProviderError, ProviderUncertain
 from verax.providers.journal import Journal
 from verax.settings import load
@@ -23,10 +22,6 @@ def asked(service, monkeypatch, tmp_path):
     return service
 
 
-def verax(*words):
-    return CliRunner().invoke(app, [*map(str, words)], catch_exceptions=False)
-
-
 def states():
     with Journal(load().home / "journal") as journal:
         return [call.state for call in journal.records.select()]
@@ -35,18 +30,18 @@ def states():
 def test_links_that_were_dead_are_fetched_later_from_the_service_that_gave_them(asked, monkeypatch):
     asked.script(["link:gone", "link:relative"])
     with pytest.raises(ProviderError, match="verax journal fetch"):
-        verax("generate", "a pier", *COMMON)
-    dead = verax("journal", "fetch").output
-    verax("generate", "a boat", *COMMON)
+        invoke("generate", "a pier", *COMMON)
+    dead = invoke("journal", "fetch").output
+    invoke("generate", "a boat", *COMMON)
     asked.state.linked[0].way = ""
     monkeypatch.delenv("VERAX_BASE_URL")  # the record names its service
-    alive = verax("journal", "fetch").output
+    alive = invoke("journal", "fetch").output
 
     assert "0 of 1 answers are complete now; nothing was paid" in dead
     assert "1 of 1 answers are complete now" in alive
     assert states() == ["done", "done"]
     assert len(asked.ledger()) == 2
-    assert verax("generate", "a pier", *COMMON, "--base-url", asked.base_url).exit_code == 0
+    assert invoke("generate", "a pier", *COMMON, "--base-url", asked.base_url).exit_code == 0
     assert len(asked.ledger()) == 2
 
 
@@ -54,10 +49,10 @@ def test_a_dead_link_does_not_stop_the_others(asked):
     asked.script(["link:gone", "link:gone"])
     for words in ("a pier", "a boat"):
         with pytest.raises(ProviderError):
-            verax("generate", words, *COMMON)
+            invoke("generate", words, *COMMON)
     asked.state.linked[1].way = ""
 
-    assert "1 of 2 answers are complete now" in verax("journal", "fetch").output
+    assert "1 of 2 answers are complete now" in invoke("journal", "fetch").output
     assert states() == ["unusable", "done"]
 
 
@@ -65,15 +60,15 @@ def test_what_a_newer_version_can_read_becomes_an_answer(asked):
     """A body that nobody can read today stands for one that an older version could not."""
     asked.script(["truncated"])
     with pytest.raises(ProviderError, match="cannot be read"):
-        verax("generate", "a pier", *COMMON)
-    today = verax("journal", "reread").output
-    verax("generate", "a boat", *COMMON)
+        invoke("generate", "a pier", *COMMON)
+    today = invoke("journal", "reread").output
+    invoke("generate", "a boat", *COMMON)
     with Journal(load().home / "journal") as journal:
         unread, read = journal.records.select()
         shutil.copy(
             journal.answers.path(read.fingerprint), journal.answers.path(unread.fingerprint)
         )
-    later = verax("journal", "reread").output
+    later = invoke("journal", "reread").output
 
     assert "0 of 1 can be read now; nothing was asked or paid" in today
     assert "1 of 1 can be read now" in later
@@ -83,11 +78,11 @@ def test_what_a_newer_version_can_read_becomes_an_answer(asked):
 def test_of_a_broken_answer_the_parts_are_listed_exported_and_pruned(asked, tmp_path):
     asked.script(["half"])
     with pytest.raises(ProviderUncertain):
-        verax("generate", "a pier", *COMMON)
-    shown = json.loads(verax("journal", "show", "1").stdout)
-    verax("journal", "export", tmp_path / "out")
+        invoke("generate", "a pier", *COMMON)
+    shown = json.loads(invoke("journal", "show", "1").stdout)
+    invoke("journal", "export", tmp_path / "out")
     (part,) = (tmp_path / "out").glob("*.part")
-    pruned = verax("journal", "prune", "1", "--yes").stdout
+    pruned = invoke("journal", "prune", "1", "--yes").stdout
 
     assert "bytes of the answer came" in shown["message"]
     assert part.read_bytes().startswith(b'{"created"')

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from verax.cli.main import app
+from commands import invoke
 from verax.errors import InputError, ProviderRefused, ProviderUncertain
 from verax.image import encode
 from verax.providers.answers import read_answer
@@ -56,7 +55,7 @@ def journal(sealed):
 
 
 def verax(*words):
-    return CliRunner().invoke(app, ["journal", *words], catch_exceptions=False).stdout
+    return invoke("journal", *words).stdout
 
 
 def test_list_shows_states_costs_and_reasons(journal):

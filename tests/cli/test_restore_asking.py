@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
+from commands import invoke
 from counting import counting
 from verax import image as images
-from verax.cli.main import app
 from verax.errors import InputError, ProviderRefused, ProviderUncertain
 from verax.provenance import read
 from verax.provenance.statement import BESIDE
@@ -39,8 +38,7 @@ def asked(service, monkeypatch):
 
 
 def verax(*words):
-    result = CliRunner().invoke(app, ["restore", *map(str, words)], catch_exceptions=False)
-    return result
+    return invoke("restore", *words)
 
 
 COMMON = ("--model", "gpt-image-2.6-flare", "--quality", "low", "--task", "dehaze")

@@ -6,9 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from typer.testing import CliRunner
 
-from verax.cli.main import app
+from commands import invoke
 from verax.errors import InputError, ProviderBusy
 
 
@@ -24,15 +23,11 @@ def playing(*words):
             process.kill()
 
 
-def run(*words):
-    return CliRunner().invoke(app, [*map(str, words)], catch_exceptions=False)
-
-
 def test_without_a_key_a_picture_is_made_and_play_money_is_billed(tmp_path):
     ledger = tmp_path / "ledger.jsonl"
     words = ("--gateway", "test", "--model", "gpt-image-2.6-flare", "-o", tmp_path / "a.png")
     with playing("--ledger", str(ledger)) as (address, process):
-        result = run("generate", "a pier", *words, "--base-url", address)
+        result = invoke("generate", "a pier", *words, "--base-url", address)
         told = [process.stderr.readline() for _ in range(5)]
 
     assert result.exit_code == 0, result.output
@@ -46,16 +41,16 @@ def test_where_nobody_plays_nothing_is_sent_anywhere(tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-proj-abcdefgh")
     here = ("--base-url", "http://127.0.0.1:9/v1", "-o", tmp_path / "a.png")
     with pytest.raises(ProviderBusy, match="nothing was sent"):
-        run("generate", "a pier", "--gateway", "test", *here)
+        invoke("generate", "a pier", "--gateway", "test", *here)
 
 
 def test_an_unknown_order_is_an_error_that_names_the_way_to_the_list():
     with pytest.raises(InputError, match="--steps"):
-        run("serve-test", "--port", "0", "--script", "explode")
+        invoke("serve-test", "--port", "0", "--script", "explode")
 
 
 def test_the_orders_are_explained():
-    told = run("serve-test", "--steps").stdout
+    told = invoke("serve-test", "--steps").stdout
 
     for order in ("429", "billed:502", "link:late", "usage:zeros", "refuse:output"):
         assert order in told

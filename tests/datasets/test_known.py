@@ -5,10 +5,9 @@ import re
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
+from commands import invoke
 from verax import image as images
-from verax.cli.main import app
 from verax.datasets import from_folder, from_manifest, registry
 from verax.datasets.registry import load
 from verax.errors import InputError, SettingsError, UnknownNameError
@@ -25,10 +24,7 @@ def put(folder, *names):
 
 
 def verax(*args):
-    result = CliRunner().invoke(app, ["data", *map(str, args)])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.output
+    return invoke("data", *args).output
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ def noise(width, height, seed=0):
 
 
 @pytest.mark.parametrize("rules", [FREE, FIXED], ids=["free", "fixed"])
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(width=SIDES, height=SIDES)
 def test_a_canvas_is_legal_and_holds_the_photo(rules, width, height):
     if max(width, height) > 36 * min(width, height):
@@ -56,7 +56,7 @@ def test_common_sizes_keep_an_integer_scale(photo, scale, size):
     assert (canvas.scale, canvas.size) == (scale, size)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(width=st.integers(64, 3000), height=st.integers(64, 3000))
 def test_padding_at_an_integer_scale_is_below_one_lattice_step(width, height):
     canvas = plan(width, height, FREE)

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from PIL import Image
-from typer.testing import CliRunner
 
+from commands import invoke
 from provenance import certificates
 from verax import image as images
-from verax.cli.main import app
 from verax.errors import InputError, MissingExtraError, SettingsError
 from verax.provenance import SourceFile, has_manifest, load_credentials, read, sign
 from verax.provenance.statement import BESIDE, mark_xmp, read_statement, seal, would_drop
@@ -324,7 +323,7 @@ def test_marking_twice_changes_nothing_more():
 
 
 def verax(*words):
-    return CliRunner().invoke(app, ["provenance", *words], catch_exceptions=False).stdout
+    return invoke("provenance", *words).stdout
 
 
 def test_the_verb_tells_a_signed_file(tmp_path, signed):

@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
+from commands import invoke
 from verax.bench.record import OutputRow, Record, ScoreRow
-from verax.cli.main import app
 from verax.report.drawing import ticks
 from verax.report.export import latex, markdown
 from verax.report.leaderboard import leaderboards
@@ -41,7 +40,7 @@ def write_run(folder, gain, count=12):
 
 
 def verax(*args):
-    result = CliRunner().invoke(app, ["bench", *map(str, args)], catch_exceptions=False)
+    result = invoke("bench", *args)
     assert result.exit_code == 0, result.output
     return result.output
 

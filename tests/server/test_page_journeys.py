@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from test_page_browser import DESKTOP, PHONE, choose, clear, done, no_serious_fault, opened
+from visits import DESKTOP, PHONE, choose, clear, done, no_serious_fault, opened
 
 from serving import serving
 from verax import image as images

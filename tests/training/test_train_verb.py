@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 import toy
-from typer.testing import CliRunner
 
-from verax.cli.main import app
+from commands import invoke
 from verax.errors import InputError, SettingsError
 from verax.training.checkpoints import load_checkpoint
 
@@ -21,23 +20,15 @@ shape = { unshuffle = 2, widths = [8, 16], blocks = 1, middle = 1 }
 """
 
 
-@pytest.fixture
-def verax():
-    def call(*words):
-        return CliRunner().invoke(app, [str(w) for w in words], catch_exceptions=False)
-
-    return call
-
-
-def test_from_photos_to_a_network_file(verax, tmp_path):
+def test_from_photos_to_a_network_file(tmp_path):
     data = toy.folder(tmp_path / "photos")
     config = tmp_path / "own.toml"
     config.write_text(RECIPE)
 
-    trained = verax("train", config, "--data", data, "--seed", 3, "-o", tmp_path / "run")
-    exported = verax("export", tmp_path / "run" / "checkpoint.pt", "-o", tmp_path / "net.onnx")
+    trained = invoke("train", config, "--data", data, "--seed", 3, "-o", tmp_path / "run")
+    exported = invoke("export", tmp_path / "run" / "checkpoint.pt", "-o", tmp_path / "net.onnx")
     listed = json.loads(
-        verax("restorers", tmp_path / "run", tmp_path / "net.onnx", "--json").output
+        invoke("restorers", tmp_path / "run", tmp_path / "net.onnx", "--json").output
     )
 
     assert [entry["good_for"] for entry in listed["your files"]] == [
@@ -51,35 +42,35 @@ def test_from_photos_to_a_network_file(verax, tmp_path):
     assert load_checkpoint(tmp_path / "run" / "checkpoint.pt")[0].seed == 3
 
 
-def test_log_lines_instead_of_a_bar(verax, tmp_path, monkeypatch):
+def test_log_lines_instead_of_a_bar(tmp_path, monkeypatch):
     monkeypatch.setattr("verax.training.loop.REPORT_EVERY", 1)
     config = tmp_path / "own.toml"
     config.write_text(f'data = ["{toy.folder(tmp_path / "photos")}"]' + RECIPE)
 
-    assert '"step": 2, "loss"' in verax("train", config, "-o", tmp_path / "run", "--json").output
+    assert '"step": 2, "loss"' in invoke("train", config, "-o", tmp_path / "run", "--json").output
 
 
-def test_wrong_calls_are_explained(verax, tmp_path):
+def test_wrong_calls_are_explained(tmp_path):
     with pytest.raises(InputError, match="CONFIG file or --recipe"):
-        verax("train")
+        invoke("train")
     with pytest.raises(SettingsError, match="name at least one folder"):
-        verax("train", "--recipe", "cpu", "-o", tmp_path)
+        invoke("train", "--recipe", "cpu", "-o", tmp_path)
 
 
 @pytest.mark.parametrize("name", ["cpu", "gpu"])
-def test_a_shown_recipe_reads_back_as_the_same_recipe(verax, tmp_path, name):
+def test_a_shown_recipe_reads_back_as_the_same_recipe(tmp_path, name):
     from verax.training import recipes
 
     for network, recipe in recipes.named(name, ("photos",)).items():
         words = ("--recipe", name, "--network", network, "--data", "photos", "--show")
-        (tmp_path / "shown.toml").write_text(verax("train", *words).output)
+        (tmp_path / "shown.toml").write_text(invoke("train", *words).output)
         assert recipes.read(tmp_path / "shown.toml").as_dict() == recipe.as_dict()
 
 
-def test_a_shown_recipe_says_what_every_setting_means(verax):
+def test_a_shown_recipe_says_what_every_setting_means():
     from verax.training.recipes import TrainingRecipe
 
-    shown = verax("train", "--recipe", "cpu", "--network", "tone", "--show").output
+    shown = invoke("train", "--recipe", "cpu", "--network", "tone", "--show").output
 
     lines = dict(re.findall(r"^\[?(\w+).*?  # (.+)$", shown, re.MULTILINE))
     assert [field.name for field in fields(TrainingRecipe) if not lines.get(field.name)] == []
