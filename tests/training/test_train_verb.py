@@ -37,7 +37,7 @@ def test_from_photos_to_a_network_file(tmp_path):
     ]
     assert all(Path(entry["file"]).is_file() for entry in listed["embedded networks of `network`"])
     assert "detail network, 2 steps" in trained.output
-    assert "float16 weights" in exported.output
+    assert "8-bit weights" in exported.output
     assert (tmp_path / "net.onnx").is_file()
     assert load_checkpoint(tmp_path / "run" / "checkpoint.pt")[0].seed == 3
 
