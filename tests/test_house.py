@@ -120,7 +120,7 @@ NOUNS_ONLY = {
     "cli", "fusion",
     "align", "bench", "catalog", "datasets", "degrade", "deviation", "errors", "faces", "geometry",
     "image", "metrics", "priors", "prints", "provenance", "providers", "report", "restoration",
-    "restorers", "settings", "statistics", "store", "testservice", "training",
+    "restorers", "server", "settings", "statistics", "store", "testservice", "training",
 }  # fmt: skip
 PARTICIPLES = {"told", "seen", "asked", "kept", "made", "wanted", "found"}
 

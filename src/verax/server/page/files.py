@@ -69,8 +69,8 @@ async def static(request: Request) -> Response:
 
 async def picture(request: Request) -> Response:
     """GET /page/history/{id}/{picture}.png; ?save=1 gives it a name to be saved under."""
-    _, _, kept = whose(request)
-    path = kept.picture(request.path_params["id"], request.path_params["picture"])
+    _, _, entries = whose(request)
+    path = entries.picture(request.path_params["id"], request.path_params["picture"])
     media_type, headers = MEDIA_TYPES.get(format_of_file(path), "image/png"), PRIVATE
     if request.query_params.get("save"):
         name = history.record(path.parent, running=False).get("name") or "picture"
@@ -89,27 +89,27 @@ async def stop(request: Request) -> Response:
         raise Problem(
             400, f"fidelity: want one of {history.STOPS} percent", "invalid_value", "fidelity"
         )
-    context, client, kept = whose(request)
-    entry = _finished(kept, request)
+    context, client, entries = whose(request)
+    entry = _finished(entries, request)
     end = history.of_stop(fidelity)
     source = entry / (f"stop{end}.json" if end else "result.json")
     if not source.is_file():
         order = await run_in_threadpool(partial(order_of, context, entry, fidelity=fidelity))
         await in_turn(context.service.local, client, work.restore_stop, order)
-    told = await run_in_threadpool(history.read_json, source)
+    result = await run_in_threadpool(history.read_json, source)
     return json_response(
         {
             "fidelity": fidelity,
             "restoration": f"restoration{end}",
             "trust_map": f"trust{end}",
-            "trust": told["trust"],
-            "faces": told.get("faces", []),
+            "trust": result["trust"],
+            "faces": result.get("faces", []),
         }
     )
 
 
-def _finished(kept: History, request: Request) -> Path:
-    entry = kept.entry(request.path_params["id"])
+def _finished(entries: History, request: Request) -> Path:
+    entry = entries.entry(request.path_params["id"])
     if not (entry / "result.json").is_file():
         raise Problem(409, "this restoration is not finished yet", "not_ready")
     return entry
@@ -117,9 +117,9 @@ def _finished(kept: History, request: Request) -> Path:
 
 async def file(request: Request) -> Response:
     """GET /page/history/{id}/file?fidelity=&place=no&scale=: the restoration, as the photo came."""
-    context, client, kept = whose(request)
-    entry = _finished(kept, request)
-    told = await run_in_threadpool(partial(history.record, entry, running=False))
+    context, client, entries = whose(request)
+    entry = _finished(entries, request)
+    record = await run_in_threadpool(partial(history.record, entry, running=False))
     fidelity = _fidelity(request.query_params.get("fidelity", str(DEFAULT_FIDELITY)))
     no_place = request.query_params.get("place") == "no"
     scale = request.query_params.get("scale", "")
@@ -131,7 +131,9 @@ async def file(request: Request) -> Response:
     path = entry / work.file_name(order)
     if not path.is_file():
         await in_turn(context.service.local, client, work.write_file, order)
-    return FileResponse(path, headers={**PRIVATE, **history.attachment(_saved_as(told, path))})
+    return FileResponse(
+        path, headers={**PRIVATE, **history.attachment(_download_name(record, path))}
+    )
 
 
 def _fidelity(text: str) -> float:
@@ -144,8 +146,8 @@ def _fidelity(text: str) -> float:
     return round(value, 2)
 
 
-def _saved_as(told: dict[str, Any], path: Path) -> str:
-    stem = Path(told.get("name") or "photo").stem
+def _download_name(record: dict[str, Any], path: Path) -> str:
+    stem = Path(record.get("name") or "photo").stem
     _, fidelity, *more = path.stem.split("-")
     share = "" if fidelity == f"{history.SHOWN:03d}" else f"_fidelity{fidelity}"
     scale = next((f"_{word}" for word in more if word.startswith("x")), "")
@@ -154,31 +156,30 @@ def _saved_as(told: dict[str, Any], path: Path) -> str:
 
 async def archive(request: Request) -> Response:
     """GET /page/restorations.zip: every finished restoration with its record."""
-    context, client, kept = whose(request)
+    context, client, entries = whose(request)
     target = context.incoming / f"{secrets.token_hex(8)}.zip"
-    await context.service.aside.run(client.name, _zip, kept, target)
+    await context.service.aside.run(client.name, _zip, entries, target)
     headers = {**PRIVATE, **history.attachment("verax-restorations.zip")}
-    gone = BackgroundTask(partial(target.unlink, missing_ok=True))
-    return FileResponse(target, media_type="application/zip", headers=headers, background=gone)
+    cleanup = BackgroundTask(partial(target.unlink, missing_ok=True))
+    return FileResponse(target, media_type="application/zip", headers=headers, background=cleanup)
 
 
-def _zip(kept: History, target: Path) -> None:
-    taken: set[str] = set()
+def _zip(entries: History, target: Path) -> None:
+    names: set[str] = set()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as bundle:
-        for name in sorted(kept.ids()):
-            entry = kept.entry(name)
-            told = history.record(entry, running=False)
+        for entry in map(entries.entry, sorted(entries.ids())):
+            record = history.record(entry, running=False)
             for path in entry.glob(f"file-{history.SHOWN:03d}.*"):
                 if path.suffix == ".json":  # a statement beside the file
                     continue
-                saved = _saved_as(told, path)
-                stem, suffix = Path(saved).stem, path.suffix
+                name = _download_name(record, path)
+                stem, suffix = Path(name).stem, path.suffix
                 count = 2
-                while saved in taken:
-                    saved, count = f"{stem}-{count}{suffix}", count + 1
-                taken.add(saved)
-                bundle.write(path, saved)
-                bundle.writestr(f"{saved}.json", json.dumps(told, indent=2, ensure_ascii=False))
+                while name in names:
+                    name, count = f"{stem}-{count}{suffix}", count + 1
+                names.add(name)
+                bundle.write(path, name)
+                bundle.writestr(f"{name}.json", json.dumps(record, indent=2, ensure_ascii=False))
 
 
 def order_of(
@@ -190,17 +191,17 @@ def order_of(
     scale: str = "",
 ) -> work.PageOrder:
     """What the worker is to do for an entry."""
-    prior, told = entry / "prior", history.read_json(entry / "request.json")
+    prior, request = entry / "prior", history.read_json(entry / "request.json")
     return work.PageOrder(
         entry,
         entry / "photo",
         prior if prior.is_file() else None,
-        told.get("format", "PNG"),
+        request.get("format", "PNG"),
         context.limits.pixels,
         fidelity,
-        told.get("upstream_model") or "",
+        request.get("upstream_model") or "",
         drop_gps,
         scale,
-        told.get("task", ""),
+        request.get("task", ""),
         *(entry / name if (entry / name).is_file() else None for name in ("mask", "only")),
     )

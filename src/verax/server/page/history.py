@@ -165,8 +165,9 @@ def reopen(entry: Path) -> None:
     for path in entry.iterdir():
         if path.name not in SENT:
             path.unlink(missing_ok=True)
-    kept = {k: v for k, v in read_json(entry / "request.json").items() if k != "error"}
-    write_json(entry / "request.json", {**kept, "state": "waiting"})
+    request = read_json(entry / "request.json")
+    request.pop("error", None)
+    write_json(entry / "request.json", {**request, "state": "waiting"})
 
 
 def record(entry: Path, *, running: bool) -> dict[str, Any]:
@@ -176,21 +177,21 @@ def record(entry: Path, *, running: bool) -> dict[str, Any]:
     """
     request = read_json(entry / "request.json")
     result, changes = read_json(entry / "result.json"), read_json(entry / "changes.json")
-    told = {**request, **result, **changes}
+    payload = {**request, **result, **changes}
     there = {path.name for path in entry.iterdir()} if entry.is_dir() else set()
-    told["drawn"] = [name for name in ("mask", "only") if name in there]
-    told["pictures"] = [name for name in PICTURES if f"{name}.png" in there]
+    payload["drawn"] = [name for name in ("mask", "only") if name in there]
+    payload["pictures"] = [name for name in PICTURES if f"{name}.png" in there]
     state = request.get("state", "failed")
     if state not in FINAL and not running:
-        return {**told, "state": "failed", "error": INTERRUPTED, "interrupted": True}
+        return {**payload, "state": "failed", "error": INTERRUPTED, "interrupted": True}
     if state == "waiting" and "started" in there:
         state = "measuring" if result else "restoring"
-    return {**told, "state": state}
+    return {**payload, "state": state}
 
 
-def records(kept: History, running: Collection[str]) -> list[dict[str, Any]]:
+def records(history: History, running: Collection[str]) -> list[dict[str, Any]]:
     """Every entry of a client, newest first."""
-    entries = [record(kept.folder / name, running=name in running) for name in kept.ids()]
+    entries = [record(history.folder / name, running=name in running) for name in history.ids()]
     there = [entry for entry in entries if "id" in entry]  # not deleted meanwhile
     return sorted(there, key=lambda entry: float(entry["created"]), reverse=True)
 
@@ -198,8 +199,8 @@ def records(kept: History, running: Collection[str]) -> list[dict[str, Any]]:
 def plain_name(name: str | None, default: str = "photo") -> str:
     """A file name from outside, without folders and signs that no file name needs."""
     last = re.split(r"[\\/]", name or "")[-1]
-    kept = "".join(c for c in last if unicodedata.category(c)[0] != "C" and c not in '<>:"|?*;')
-    return kept.strip(" .")[:MOST_NAME] or default
+    plain = "".join(c for c in last if unicodedata.category(c)[0] != "C" and c not in '<>:"|?*;')
+    return plain.strip(" .")[:MOST_NAME] or default
 
 
 def attachment(name: str) -> dict[str, str]:
@@ -227,42 +228,42 @@ def under_way(request: Request) -> dict[str, "asyncio.Task[None]"]:
     return running
 
 
-async def sent_before(request: Request, kept: History, name: str) -> Response | None:
+async def earlier_answer(request: Request, history: History, name: str) -> Response | None:
     """The answer to what came once already; Problem 429 while its first coming is under way."""
-    if name not in set(kept.ids()):
+    if name not in set(history.ids()):
         return None
     running = name in under_way(request)
-    told = await run_in_threadpool(partial(record, kept.entry(name), running=running))
-    if "format" not in told and told.get("kind") == "restoration":
+    payload = await run_in_threadpool(partial(record, history.entry(name), running=running))
+    if "format" not in payload and payload.get("kind") == "restoration":
         raise Problem(429, "this is still being received", "arriving", headers={"retry-after": "2"})
-    return json_response(told, status=202)
+    return json_response(payload, status=202)
 
 
 async def start(request: Request, entry: Path, work: Work) -> Response:
     """Begin the work of an entry; answers with the entry as it stands."""
     running = under_way(request)
-    task = asyncio.create_task(_told(entry, work))
+    task = asyncio.create_task(_carry_out(entry, work))
     running[entry.name] = task
     task.add_done_callback(lambda _: running.pop(entry.name, None))
-    told = await run_in_threadpool(partial(record, entry, running=True))
-    return json_response(told, status=202)
+    payload = await run_in_threadpool(partial(record, entry, running=True))
+    return json_response(payload, status=202)
 
 
-async def _told(entry: Path, work: Work) -> None:
+async def _carry_out(entry: Path, work: Work) -> None:
     """Do the work and write down how it ended."""
     try:
-        ended: dict[str, Any] = {"state": "done", **await work()}
+        outcome: dict[str, Any] = {"state": "done", **await work()}
     except Problem as problem:
-        ended = {"state": "failed", "error": problem.message}
+        outcome = {"state": "failed", "error": problem.message}
     except VeraxError as exc:
-        ended = {"state": "failed", "error": from_error(exc).message.replace(f"{entry}/", "")}
+        outcome = {"state": "failed", "error": from_error(exc).message.replace(f"{entry}/", "")}
     except Exception as exc:  # noqa: BLE001  # whatever it was, the entry must not wait for ever
         if entry.is_dir():  # a bug; where the entry was deleted meanwhile, it is none
             context = {"message": "an entry failed", "exception": exc}
             asyncio.get_running_loop().call_exception_handler(context)
-        ended = {"state": "failed", "error": unknown().message}
+        outcome = {"state": "failed", "error": unknown().message}
     if entry.is_dir():
-        await run_in_threadpool(partial(amend, entry, **ended))
+        await run_in_threadpool(partial(amend, entry, **outcome))
 
 
 async def in_turn(jobs: WorkQueue, client: Account, work: Any, *arguments: Any) -> Any:  # noqa: ANN401

@@ -27,7 +27,7 @@ from verax.server.api.routes import Context
 from verax.server.api.upstream import FAITHFUL, Upstream
 from verax.server.door import Account
 from verax.server.page import history, work
-from verax.server.page.history import History, sent_before, start, whose
+from verax.server.page.history import History, earlier_answer, start, whose
 from verax.server.responses import Problem, json_response
 
 TEXTS = ("size", "quality", "moderation")
@@ -117,12 +117,12 @@ def price_of(upstream: Upstream, wish: Wish) -> dict[str, Any]:
             n=wish.n,
         )
     prepared, _ = service.prepare(request)
-    told: dict[str, Any] = {"size": prepared.size, "expected_usd": None, "high_usd": None}
+    price: dict[str, Any] = {"size": prepared.size, "expected_usd": None, "high_usd": None}
     try:
-        found = upstream.tariff.estimate(prepared)
+        estimate = upstream.tariff.estimate(prepared)
     except VeraxError as exc:  # a size or quality without a known token count
-        return {**told, "note": str(exc)}
-    return {**told, "expected_usd": found.expected_usd, "high_usd": found.high_usd}
+        return {**price, "note": str(exc)}
+    return {**price, "expected_usd": estimate.expected_usd, "high_usd": estimate.high_usd}
 
 
 @cache
@@ -148,28 +148,28 @@ def prior_call(model: str, prompt: str, photo: Path, size: tuple[int, int]) -> I
     return _call("edit", name, prompt, (photo,), {}, (size,))
 
 
-def generation_call(asked: Any, kept: History) -> tuple[ImageCall, dict[str, Any]]:  # noqa: ANN401
+def generation_call(payload: Any, entries: History) -> tuple[ImageCall, dict[str, Any]]:  # noqa: ANN401
     """Pictures from words; with `first`, those words asked of that earlier picture.
 
-    `asked` is any JSON: {"model", "prompt", "n", "size", "quality", "moderation",
+    `payload` is any JSON: {"model", "prompt", "n", "size", "quality", "moderation",
     "first": {"id", "picture"}, "turns": [earlier instructions]}. Also what the history keeps.
     """
-    if not isinstance(asked, dict):
+    if not isinstance(payload, dict):
         raise Problem(400, "want a JSON object as the body", "invalid_type")
-    prompt, model = _text(asked, "prompt").strip(), _text(asked, "model")
+    prompt, model = _text(payload, "prompt").strip(), _text(payload, "model")
     if not prompt:
         raise Problem(400, "prompt: want what the picture should show", "missing", "prompt")
-    fields: dict[str, Any] = {name: _text(asked, name) for name in TEXTS if asked.get(name)}
-    n = asked.get("n", 1)
+    fields: dict[str, Any] = {name: _text(payload, name) for name in TEXTS if payload.get(name)}
+    n = payload.get("n", 1)
     if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= 10:
         raise Problem(400, "n: want a whole number from 1 to 10", "invalid_value", "n")
-    first, turns = asked.get("first"), asked.get("turns", [])
+    first, turns = payload.get("first"), payload.get("turns", [])
     about = {"kind": "generation", "name": prompt[:80], "prompt": prompt, "model": model, "n": n}
     if first is None:
         return _call("generation", model, prompt, (), {**fields, "n": n}), about
     if not isinstance(first, dict) or not _texts(turns):
         raise Problem(400, "first: want an entry and a picture of it", "invalid_type", "first")
-    source = kept.picture(_text(first, "id"), _text(first, "picture"))
+    source = entries.picture(_text(first, "id"), _text(first, "picture"))
     words = numbered([*turns, prompt])
     about |= {"first": {"id": first["id"], "picture": first["picture"]}, "turns": turns}
     return _call("edit", model, words, (source,), {**fields, "n": n}), about
@@ -209,30 +209,30 @@ async def models(request: Request) -> Response:
     """GET /page/models: what may be asked, with the rules of each model."""
     context, client, _ = whose(request)
     try:
-        told = offer(context.service.service())
+        offers = offer(context.service.service())
     except VeraxError as exc:
-        told = {"ready": False, "message": str(exc), "service": "", "models": []}
+        offers = {"ready": False, "message": str(exc), "service": "", "models": []}
     words = {task: catalog.prompt(task).text for task in catalog.tasks()}
-    return json_response({**told, "budget_usd": client.budget_usd, "prompts": words})
+    return json_response({**offers, "budget_usd": client.budget_usd, "prompts": words})
 
 
 async def price(request: Request) -> Response:
     """GET /page/price: what a wish will cost, before anybody is asked."""
     context, _, _ = whose(request)
-    asked = request.query_params
-    kind = "generation" if asked.get("kind") == "generation" else "edit"
+    query = request.query_params
+    kind = "generation" if query.get("kind") == "generation" else "edit"
     wish = Wish(
         kind,
-        asked.get("model", ""),
-        _whole(asked.get("width"), 1024),
-        _whole(asked.get("height"), 1024),
-        asked.get("size", "auto"),
-        asked.get("quality") or None,
-        min(10, _whole(asked.get("n"), 1)),
-        asked.get("prompt", ""),
+        query.get("model", ""),
+        _whole(query.get("width"), 1024),
+        _whole(query.get("height"), 1024),
+        query.get("size", "auto"),
+        query.get("quality") or None,
+        min(10, _whole(query.get("n"), 1)),
+        query.get("prompt", ""),
     )
-    found = await run_in_threadpool(price_of, context.service.service(), wish)
-    return json_response(found)
+    payload = await run_in_threadpool(price_of, context.service.service(), wish)
+    return json_response(payload)
 
 
 def _whole(text: str | None, default: int) -> int:
@@ -243,18 +243,18 @@ def _whole(text: str | None, default: int) -> int:
 
 async def generate(request: Request) -> Response:
     """POST /page/generations: pictures from words, or the next turn of an edit."""
-    context, client, kept = whose(request)
+    context, client, entries = whose(request)
     try:
-        asked = json.loads(await read_small(request, context.limits.field_bytes))
+        payload = json.loads(await read_small(request, context.limits.field_bytes))
     except (ValueError, RecursionError) as exc:
         raise Problem(400, f"the body is not JSON: {exc}", "invalid_json") from exc
-    call, about = generation_call(asked, kept)
-    name = asked.get("id") or ""
-    before = await sent_before(request, kept, name)
-    if before is not None:
-        return before
+    call, about = generation_call(payload, entries)
+    name = payload.get("id") or ""
+    earlier = await earlier_answer(request, entries, name)
+    if earlier is not None:
+        return earlier
     context.service.check(call)
-    entry = await run_in_threadpool(partial(kept.create, about, name=name))
+    entry = await run_in_threadpool(partial(entries.create, about, name=name))
     return await start(request, entry, partial(_generated, context, client, entry, call))
 
 
@@ -264,11 +264,11 @@ async def _generated(
     await run_in_threadpool(partial(history.amend, entry, state="asking"))
     answer = await context.service.answer(client, call, entry)
     files = tuple(entry / f"picture-{index}.png" for index in range(len(answer.pictures)))
-    for made, path in zip(answer.pictures, files, strict=True):
-        made.replace(path)
+    for picture, path in zip(answer.pictures, files, strict=True):
+        picture.replace(path)
     about = answer.about["verax"]
-    told = {"cost_usd": about["cost_usd"], "size": about["size"], "notices": about["warnings"]}
+    changes = {"cost_usd": about["cost_usd"], "size": about["size"], "notices": about["warnings"]}
     if len(files) > 1:
         first = call.images[0] if call.images else None
-        told["best"] = await context.service.local.finish(client.name, work.best, files, first)
-    return told
+        changes["best"] = await context.service.local.finish(client.name, work.best, files, first)
+    return changes

@@ -26,7 +26,7 @@ from verax.server.api.routes import Context
 from verax.server.door import Account
 from verax.server.page import files, history, paid, work
 from verax.server.page.files import order_of
-from verax.server.page.history import in_turn, sent_before, start, under_way, whose
+from verax.server.page.history import earlier_answer, in_turn, start, under_way, whose
 from verax.server.page.paid import prior_call
 from verax.server.responses import Problem, json_response
 
@@ -41,7 +41,7 @@ async def restore(request: Request) -> Response:
 
     With an `id` that the page chose, what is sent again after a lost connection is kept once.
     """
-    context, client, kept = whose(request)
+    context, client, entries = whose(request)
     async with request.form(
         max_files=2, max_fields=8, max_part_size=context.limits.field_bytes
     ) as form:
@@ -49,35 +49,35 @@ async def restore(request: Request) -> Response:
         if not isinstance(photo, UploadFile):
             raise Problem(400, "photo: want a file, got none", "missing", "photo")
         name = str(form.get("id") or "")
-        before = await sent_before(request, kept, name)
-        if before is not None:
-            return before
+        earlier = await earlier_answer(request, entries, name)
+        if earlier is not None:
+            return earlier
         model, prompt = str(form.get("model") or ""), str(form.get("prompt") or "")
-        asked = {"kind": "restoration", "name": history.plain_name(photo.filename),
+        about = {"kind": "restoration", "name": history.plain_name(photo.filename),
                  "model": model or None, "prompt": prompt}  # fmt: skip
-        entry = await run_in_threadpool(partial(kept.create, asked, name=name))
+        entry = await run_in_threadpool(partial(entries.create, about, name=name))
         try:
-            seen = await _keep(photo, entry / "photo", context, client)
+            head = await _keep(photo, entry / "photo", context, client)
             if isinstance(prior, UploadFile):
                 await _keep(prior, entry / "prior", context, client)
-                asked["model"] = None
-            call = _prior_call(asked, entry, seen)
+                about["model"] = None
+            call = _prior_call(about, entry, head)
             if call is not None:
                 context.service.check(call)
             await run_in_threadpool(
-                partial(history.amend, entry, model=asked["model"], **asdict(seen))
+                partial(history.amend, entry, model=about["model"], **asdict(head))
             )
         except BaseException:
             shutil.rmtree(entry, ignore_errors=True)
             raise
-    return await start(request, entry, partial(_restored, context, client, entry, call))
+    return await start(request, entry, partial(_restore, context, client, entry, call))
 
 
 async def example(request: Request) -> Response:
     """POST /page/example: a photo and a prior of ours, for who has none at hand."""
-    context, client, kept = whose(request)
+    context, client, entries = whose(request)
     about = {"kind": "restoration", "name": EXAMPLE, "notices": [EXAMPLE_NOTICE], "format": "png"}
-    entry = await run_in_threadpool(kept.create, about)
+    entry = await run_in_threadpool(entries.create, about)
     order = await run_in_threadpool(order_of, context, entry)
 
     async def make() -> dict[str, Any]:
@@ -91,10 +91,10 @@ async def _keep(
     upload: UploadFile, path: Path, context: Context, client: Account, *, param: str = ""
 ) -> Header:
     await keep(upload, path)
-    seen: Header = await in_turn(
+    head: Header = await in_turn(
         context.service.intake, client, look, path, param or path.name, context.limits
     )
-    return seen
+    return head
 
 
 async def size(request: Request) -> Response:
@@ -106,18 +106,18 @@ async def size(request: Request) -> Response:
             raise Problem(400, "photo: want a file, got none", "missing", "photo")
         path = context.incoming / secrets.token_hex(8)
         try:
-            seen = await _keep(photo, path, context, client, param="photo")
+            head = await _keep(photo, path, context, client, param="photo")
         finally:
             path.unlink(missing_ok=True)
-    return json_response(asdict(seen))
+    return json_response(asdict(head))
 
 
-def _prior_call(asked: Mapping[str, Any], entry: Path, seen: Header) -> ImageCall | None:
+def _prior_call(about: Mapping[str, Any], entry: Path, head: Header) -> ImageCall | None:
     """The call that gets the prior; None where no model is to be asked."""
-    if not asked.get("model") or (entry / "prior").is_file():
+    if not about.get("model") or (entry / "prior").is_file():
         return None
-    size = (seen.width, seen.height)
-    return prior_call(asked["model"], asked.get("prompt", ""), entry / "photo", size)
+    size = (head.width, head.height)
+    return prior_call(about["model"], about.get("prompt", ""), entry / "photo", size)
 
 
 async def again(request: Request) -> Response:
@@ -126,30 +126,30 @@ async def again(request: Request) -> Response:
     A form may bring another `prior`, what was drawn as `mask` or `only`, and the `task`; an empty
     text takes one away. A paid answer that came is in the journal and is not paid again.
     """
-    context, client, kept = whose(request)
+    context, client, entries = whose(request)
     name = request.path_params["id"]
-    entry = kept.entry(name)
-    told = await run_in_threadpool(
+    entry = entries.entry(name)
+    record = await run_in_threadpool(
         partial(history.record, entry, running=name in under_way(request))
     )
-    if told.get("kind") != "restoration" or not {"format", "width"} <= set(told):
+    if record.get("kind") != "restoration" or not {"format", "width"} <= set(record):
         raise Problem(409, "only a restoration can be started again", "not_failed")
-    if told["state"] not in history.FINAL:
+    if record["state"] not in history.FINAL:
         raise Problem(409, "this restoration is still under way", "not_ready")
     limits = context.limits
     async with request.form(max_files=3, max_fields=8, max_part_size=limits.field_bytes) as form:
-        if told["state"] != "failed" and not form:
+        if record["state"] != "failed" and not form:
             raise Problem(409, "only a restoration that failed can be started again", "not_failed")
         changes = await _changes(form, entry, context, client)
-    seen = Header(told["width"], told["height"], told["format"])
-    call = _prior_call({**told, **changes}, entry, seen)
+    head = Header(record["width"], record["height"], record["format"])
+    call = _prior_call({**record, **changes}, entry, head)
     if call is not None:
         context.service.check(call)
     if name in under_way(request):  # another tab was faster; nothing is awaited from here on
         raise Problem(409, "this restoration is still under way", "not_ready")
     history.reopen(entry)
     history.amend(entry, **changes)
-    return await start(request, entry, partial(_restored, context, client, entry, call))
+    return await start(request, entry, partial(_restore, context, client, entry, call))
 
 
 async def _changes(
@@ -188,56 +188,56 @@ async def _changes(
     return changes
 
 
-async def _restored(
+async def _restore(
     context: Context, client: Account, entry: Path, call: ImageCall | None
 ) -> dict[str, Any]:
-    told: dict[str, Any] = {}
+    changes: dict[str, Any] = {}
     if call is not None:
         await run_in_threadpool(partial(history.amend, entry, state="asking"))
         service = context.service
         ask = service.service().edit
         answer = await in_turn(service.remote, client, ask, client, call, entry)
         answer.files[0].replace(entry / "prior")
-        told = {
+        changes = {
             "cost_usd": answer.cost_usd,
             "upstream_model": answer.model,
             "notices": list(answer.notices),
         }
-        await run_in_threadpool(partial(history.amend, entry, state="waiting", **told))
+        await run_in_threadpool(partial(history.amend, entry, state="waiting", **changes))
     order, local = await run_in_threadpool(order_of, context, entry), context.service.local
     if call is not None:
         await local.finish(client.name, work.restore, order)
     else:
         await in_turn(local, client, work.restore, order)
-    return told
+    return changes
 
 
 async def listing(request: Request) -> Response:
     """GET /page/history: every entry of this client, newest first."""
-    context, _, kept = whose(request)
+    context, _, entries = whose(request)
     await run_in_threadpool(history.forget, context.results)
-    entries = await run_in_threadpool(history.records, kept, frozenset(under_way(request)))
-    return json_response({"entries": entries})
+    records = await run_in_threadpool(history.records, entries, frozenset(under_way(request)))
+    return json_response({"entries": records})
 
 
 async def one(request: Request) -> Response:
     """GET /page/history/{id}."""
-    _, _, kept = whose(request)
+    _, _, entries = whose(request)
     name = request.path_params["id"]
     running = name in under_way(request)
-    told = await run_in_threadpool(partial(history.record, kept.entry(name), running=running))
-    return json_response(told)
+    record = await run_in_threadpool(partial(history.record, entries.entry(name), running=running))
+    return json_response(record)
 
 
 async def remove(request: Request) -> Response:
     """DELETE /page/history/{id}: stops its work and puts it away, for ever after ten minutes."""
-    context, _, kept = whose(request)
+    context, _, entries = whose(request)
     name = request.path_params["id"]
-    kept.entry(name)
+    entries.entry(name)
     task = under_way(request).pop(name, None)
     if task is not None:
         task.cancel()
-    await run_in_threadpool(kept.remove, name)
+    await run_in_threadpool(entries.remove, name)
     loop = asyncio.get_running_loop()
     forget = partial(history.forget, context.results)
     loop.call_later(history.UNDO_S + 1, lambda: loop.run_in_executor(None, forget))
@@ -246,8 +246,8 @@ async def remove(request: Request) -> Response:
 
 async def bring_back(request: Request) -> Response:
     """POST /page/history/{id}/back: an entry that was deleted less than ten minutes ago."""
-    _, _, kept = whose(request)
-    entry = await run_in_threadpool(kept.bring_back, request.path_params["id"])
+    _, _, entries = whose(request)
+    entry = await run_in_threadpool(entries.bring_back, request.path_params["id"])
     return json_response(await run_in_threadpool(partial(history.record, entry, running=False)))
 
 

@@ -62,20 +62,22 @@ def _restore(order: PageOrder) -> None:
     from verax import image as images
 
     (order.folder / "started").touch()
-    made = _make_file(order)
-    result = made.restoration
+    output = _make_file(order)
+    result = output.restoration
     write_pictures(order.folder, result)
     _write_small(order.folder)
     record = {
-        **made.record(),
+        **output.record(),
         "dial": result.explanation is not None,
         "about": about(order.photo),
     }
-    if made.prior is not None:
-        images.write(order.folder / "prior.png", made.prior.photo.pixels)
+    if output.prior is not None:
+        images.write(order.folder / "prior.png", output.prior.photo.pixels)
     write_json(order.folder / "result.json", record)
-    if made.prior is not None and result.registration is not None:
-        write_json(order.folder / "changes.json", _changes(order.folder, result, made.prior.photo))
+    if output.prior is not None and result.registration is not None:
+        write_json(
+            order.folder / "changes.json", _changes(order.folder, result, output.prior.photo)
+        )
 
 
 def write_pictures(folder: Path, result: "Restoration") -> None:
@@ -148,11 +150,11 @@ def _restore_stop(order: PageOrder) -> None:
     from verax import image as images
     from verax.report.sheet import trust_picture
 
-    made = _make_file(order)
+    output = _make_file(order)
     stop = of_stop(order.fidelity)
-    images.write(order.folder / f"restoration{stop}.png", made.restoration.pixels)
-    images.write(order.folder / f"trust{stop}.png", trust_picture(made.restoration.trust))
-    record = made.record()
+    images.write(order.folder / f"restoration{stop}.png", output.restoration.pixels)
+    images.write(order.folder / f"trust{stop}.png", trust_picture(output.restoration.trust))
+    record = output.record()
     # last: where the record is, the pictures are
     write_json(order.folder / f"stop{stop}.json", {n: record[n] for n in ("trust", "faces")})
 
@@ -219,17 +221,21 @@ def _changes(folder: Path, result: "Restoration", prior: "Photo") -> dict[str, A
 
     photo = result.photo.pixels
     look = compare(photo, prior.pixels, result.registration)
-    found = deviation(look)
-    told = {"drift": found.drift, "sentences": sentences(found), "scene_state": found.scene_state}
+    changes = deviation(look)
+    record = {
+        "drift": changes.drift,
+        "sentences": sentences(changes),
+        "scene_state": changes.scene_state,
+    }
     if look.alignment is None:
-        return told
+        return record
     images.write(folder / "overlay.png", pictures.overlay(look.pair))
     arrows = pictures.motion_field(look.pair, look.alignment.blocks)
     _write_lines(folder / "motion.png", arrows, photo.shape)
     _write_lines(folder / "edges.png", pictures.edge_picture(look.pair), photo.shape)
-    if found.objects:
-        _write_boxes(folder / "objects.png", found.objects, photo.shape)
-    return told
+    if changes.objects:
+        _write_boxes(folder / "objects.png", changes.objects, photo.shape)
+    return record
 
 
 def _write_small(folder: Path) -> None:
