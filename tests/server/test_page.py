@@ -213,6 +213,22 @@ def test_what_was_deleted_comes_back_whole(http, photo):
     assert http.post(f"{address}/back").status_code == 404  # it is there
 
 
+def test_a_history_is_sent_again_only_after_a_change(http, made):
+    def tag_of(answer):
+        return answer.headers.get("etag", "")
+
+    while not (tag := tag_of(http.get("/page/history"))):
+        time.sleep(0.05)  # a change just now could still be followed by another
+    same = http.get("/page/history", headers={"if-none-match": tag})
+    http.delete(f"/page/history/{made['id']}")
+    without = http.get("/page/history", headers={"if-none-match": tag})
+    http.post(f"/page/history/{made['id']}/back")
+
+    assert (same.status_code, same.content) == (304, b"")
+    assert without.status_code == 200
+    assert made["id"] not in {entry["id"] for entry in without.json()["entries"]}
+
+
 def test_what_was_deleted_leaves_the_disk(tmp_path):
     kept = History(tmp_path / "anybody")
     first, second = (kept.create({"kind": "restoration", "name": "a.png"}) for _ in range(2))

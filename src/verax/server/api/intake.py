@@ -8,18 +8,16 @@ nothing. Redirects are not followed; no cookie, key or proxy is used. Raises Pro
 everything that does not end in bytes.
 """
 
-import http.client
 import ipaddress
 import re
 import shutil
 import socket
-import ssl
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
-from urllib.parse import SplitResult, urlsplit
+from typing import IO
+from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
@@ -166,56 +164,47 @@ def fetch(
     permitted: Callable[[IpAddress], bool] = is_public,
 ) -> None:
     """Write what is at an address to a file; at most MOST_BYTES, within DEADLINE_S."""
+    import httpx2
+
+    from verax.providers.addresses import Pinned
+
     if not is_allowed(url, hosts):
         raise _refused("only pictures on hosts that this server allows are fetched")
-    parts = urlsplit(url)
+
+    def checked_address(host: str) -> str:
+        port = urlsplit(url).port or PORTS[urlsplit(url).scheme]
+        addresses = [ipaddress.ip_address(text.partition("%")[0]) for text in resolve(host, port)]
+        if not addresses or not all(map(permitted, addresses)):
+            raise _refused("the address leads into a private network")
+        return str(addresses[0])
+
     end = time.monotonic() + DEADLINE_S
+    transport = Pinned(httpx2.HTTPTransport(trust_env=False), checked_address)
+    headers = {"accept-encoding": "identity"}
     try:
-        connection = _connect(parts, _address(parts, resolve, permitted))
-        try:
-            _take(connection, parts, path, end)
-        finally:
-            connection.close()
-    except (OSError, http.client.HTTPException) as exc:
+        with (
+            httpx2.Client(
+                transport=transport, trust_env=False, timeout=DEADLINE_S, headers=headers
+            ) as client,
+            client.stream("GET", url) as reply,
+        ):
+            if reply.status_code != 200:
+                what = "a redirect, which is not followed" if reply.is_redirect else "no picture"
+                raise _refused(f"the address answered {reply.status_code}: {what}")
+            _write_bounded(reply.iter_raw(), path, end)
+    except (OSError, httpx2.HTTPError) as exc:
         raise _refused(f"the address gave no picture ({type(exc).__name__})") from exc
 
 
-def _address(parts: SplitResult, resolve: Resolve, permitted: Callable[[IpAddress], bool]) -> str:
-    name, port = parts.hostname or "", parts.port or PORTS[parts.scheme]
-    addresses = [ipaddress.ip_address(text.partition("%")[0]) for text in resolve(name, port)]
-    if not addresses or not all(map(permitted, addresses)):
-        raise _refused("the address leads into a private network")
-    return str(addresses[0])
-
-
-def _connect(parts: SplitResult, address: str) -> http.client.HTTPConnection:
-    """A connection to exactly this address, under the name of the host."""
-    name, port = parts.hostname or "", parts.port or PORTS[parts.scheme]
-    raw: Any = socket.create_connection((address, port), timeout=DEADLINE_S)
-    if parts.scheme == "https":
-        raw = ssl.create_default_context().wrap_socket(raw, server_hostname=name)
-    connection = http.client.HTTPConnection(name, port)
-    connection.sock = raw
-    return connection
-
-
-def _take(
-    connection: http.client.HTTPConnection, parts: SplitResult, path: Path, end: float
-) -> None:
-    target = parts.path or "/"
-    connection.request("GET", f"{target}?{parts.query}" if parts.query else target)
-    with connection.getresponse() as answer:
-        if answer.status != 200:
-            moved = 300 <= answer.status < 400
-            what = "a redirect, which is not followed" if moved else "no picture"
-            raise _refused(f"the address answered {answer.status}: {what}")
-        total = 0
-        with path.open("wb") as file:
-            while piece := answer.read1(1 << 16):
-                total += len(piece)
-                if total > MOST_BYTES or time.monotonic() > end:
-                    raise _refused("the picture there is too large or comes too slowly")
-                file.write(piece)
+def _write_bounded(pieces: Iterator[bytes], path: Path, end: float) -> None:
+    """Write a body to a file; Problem 400 where it is too large or not there by `end`."""
+    total = 0
+    with path.open("wb") as file:
+        for piece in pieces:
+            total += len(piece)
+            if total > MOST_BYTES or time.monotonic() > end:
+                raise _refused("the picture there is too large or comes too slowly")
+            file.write(piece)
 
 
 def _refused(why: str) -> Problem:

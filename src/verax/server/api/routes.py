@@ -66,8 +66,9 @@ async def _pictures(request: Request, kind: str) -> Response:
         return AnswerResponse(
             asyncio.create_task(make()), partials, stream=call.stream, folder=folder
         )
-    once = context.replies.once(client.name, key, call.sha256, make, folder)
-    return AnswerResponse(asyncio.create_task(once), partials, stream=call.stream, folder=None)
+    keyed = KeyedCall(client=client.name, key=key, request=call.sha256, folder=folder, make=make)
+    task = asyncio.create_task(context.replies.once(keyed))
+    return AnswerResponse(task, partials, stream=call.stream, folder=None)
 
 
 LIFETIME_S = 24 * 3600.0
@@ -83,6 +84,27 @@ MIGRATIONS = (
 )
 T = TypeVar("T")
 Given = TypeVarTuple("Given")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyedCall:
+    """A call with an idempotency key.
+
+    Attributes:
+        request: SHA-256 of everything that decides the answer.
+        folder: what `make` works in; it is removed when nobody needs it any more.
+    """
+
+    client: str
+    key: str
+    request: str
+    folder: Path
+    make: Callable[[], Awaitable[CallAnswer]]
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """What the answer is stored under: keys of different clients are different."""
+        return self.client, self.key
 
 
 @dataclass(slots=True)
@@ -110,98 +132,84 @@ class AnswerCache:
         self.thread.shutdown(wait=True)
         self.connection.close()
 
-    async def once(
-        self,
-        client: str,
-        key: str,
-        request: str,
-        make: Callable[[], Awaitable[CallAnswer]],
-        folder: Path,
-    ) -> CallAnswer:
-        """The stored answer, or the one that `make` gives, which is stored. Errors are not kept.
+    async def once(self, call: KeyedCall) -> CallAnswer:
+        """The stored answer of a call, or one made now, which is stored; errors are not.
 
-        `folder` is what `make` works in; it is removed when nobody needs it any more. When
-        everybody who waits for an answer has left, its making is cancelled. Raises Problem 409
+        When everybody who waits for an answer has left, its making is cancelled. Raises Problem 409
         when the key came with another request before.
         """
+        mine = True  # whether the folder is this request's to remove
         try:
-            if len(key) > MAX_KEY:
+            if len(call.key) > MAX_KEY:
                 raise Problem(
                     400, f"idempotency-key: want at most {MAX_KEY} characters", "invalid_value"
                 )
-            stored = await self._apart(self._read, client, key, request)
+            stored = await self._apart(self._read, call)
             if stored is not None:
                 return stored
-            shared = self.under_way.get((client, key))
+            shared = self.under_way.get(call.place)
             if shared is None:
-                making, folder = self._make(client, key, request, make, folder), Path()
-                shared = SharedRun(request, asyncio.create_task(making))
-                self.under_way[client, key] = shared
-                shared.task.add_done_callback(lambda _: self._forget(client, key, shared))
-            _same(shared.request, request)
-            return await self._wait(client, key, shared)
+                mine = False
+                shared = SharedRun(call.request, asyncio.create_task(self._make(call)))
+                self.under_way[call.place] = shared
+                shared.task.add_done_callback(lambda _: self._forget(call, shared))
+            _same(shared.request, call.request)
+            return await self._wait(call, shared)
         finally:
-            if folder.name:
-                shutil.rmtree(folder, ignore_errors=True)
+            if mine:
+                shutil.rmtree(call.folder, ignore_errors=True)
 
-    async def _wait(self, client: str, key: str, shared: SharedRun) -> CallAnswer:
+    async def _wait(self, call: KeyedCall, shared: SharedRun) -> CallAnswer:
         shared.waiting += 1
         try:
             return await asyncio.shield(shared.task)
         finally:
             shared.waiting -= 1
             if shared.waiting == 0:
-                self._forget(client, key, shared)
+                self._forget(call, shared)
                 shared.task.cancel()  # of no effect on what is done
 
-    def _forget(self, client: str, key: str, shared: SharedRun) -> None:
-        if self.under_way.get((client, key)) is shared:
-            del self.under_way[client, key]
+    def _forget(self, call: KeyedCall, shared: SharedRun) -> None:
+        if self.under_way.get(call.place) is shared:
+            del self.under_way[call.place]
 
-    async def _make(
-        self,
-        client: str,
-        key: str,
-        request: str,
-        make: Callable[[], Awaitable[CallAnswer]],
-        folder: Path,
-    ) -> CallAnswer:
+    async def _make(self, call: KeyedCall) -> CallAnswer:
         try:
-            answer = await make()
-            storing = asyncio.ensure_future(self._apart(self._store, client, key, request, answer))
+            answer = await call.make()
+            storing = asyncio.ensure_future(self._apart(self._store, call, answer))
             try:
                 return await asyncio.shield(storing)
             finally:
                 await asyncio.wait({storing})  # it needs the folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(call.folder, ignore_errors=True)
 
     async def _apart(self, function: Callable[[*Given], T], *arguments: *Given) -> T:
         return await asyncio.get_running_loop().run_in_executor(self.thread, function, *arguments)
 
-    def _read(self, client: str, key: str, request: str) -> CallAnswer | None:
+    def _read(self, call: KeyedCall) -> CallAnswer | None:
         query = "SELECT * FROM answers WHERE client = ? AND key = ? AND created > ?"
         oldest = self.clock() - LIFETIME_S
-        row = self.connection.execute(query, (client, key, oldest)).fetchone()
+        row = self.connection.execute(query, (*call.place, oldest)).fetchone()
         if row is None:
             return None
-        _same(row["request"], request)
+        _same(row["request"], call.request)
         pictures = tuple(self.folder / row["folder"] / str(i) for i in range(row["pictures"]))
         about: dict[str, Any] = json.loads(row["about"])
         return CallAnswer(row["kind"], int(row["created"]), pictures, about)
 
-    def _store(self, client: str, key: str, request: str, answer: CallAnswer) -> CallAnswer:
-        self._prune(client)
+    def _store(self, call: KeyedCall, answer: CallAnswer) -> CallAnswer:
+        self._prune(call.client)
         place = self.folder / secrets.token_hex(12)
         place.mkdir(mode=0o700)
         for index, picture in enumerate(answer.pictures):
             picture.rename(place / str(index))
         row = (
-            client, key, request, place.name, answer.kind, json.dumps(answer.about),
+            *call.place, call.request, place.name, answer.kind, json.dumps(answer.about),
             len(answer.pictures), self.clock(),
         )  # fmt: skip
         self.connection.execute("INSERT OR REPLACE INTO answers VALUES (?,?,?,?,?,?,?,?)", row)
-        stored = self._read(client, key, request)
+        stored = self._read(call)
         return answer if stored is None else stored
 
     def _prune(self, client: str) -> None:

@@ -18,7 +18,14 @@ from verax.providers.requests import Usage
 from verax.server.api import calls
 from verax.server.api.calls import ImageCall, MissingPictures
 from verax.server.api.intake import Upload, fetch
-from verax.server.api.upstream import FAITHFUL, LOCAL, Upstream, UpstreamAnswer, usage_json
+from verax.server.api.upstream import (
+    FAITHFUL,
+    LOCAL,
+    Upstream,
+    UpstreamAnswer,
+    read_opened,
+    usage_json,
+)
 from verax.server.door import Account, ServerLimits
 from verax.server.queue import LIMIT_S, WorkQueue, limited, one_thread
 from verax.server.responses import CallAnswer, Problem, unknown
@@ -270,4 +277,5 @@ def _restore(order: Order) -> dict[str, Any]:
     from verax import making
     from verax.settings import load
 
-    return making.make(order, credentials=making.credentials_of(load())).record()
+    photo = read_opened(order.photo.parent)
+    return making.make(order, photo=photo, credentials=making.credentials_of(load())).record()

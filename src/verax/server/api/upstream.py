@@ -4,6 +4,7 @@ Runs in threads. One thread at a time decodes photos, and no photo is held decod
 waits for the service: memory does not grow with the number of calls.
 """
 
+import pickle
 import threading
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from verax import image as images
+from verax.making import Opened, opened
 from verax.priors import generated
 from verax.providers.budget import Tariff
 from verax.providers.images_api import Client
@@ -24,6 +26,7 @@ from verax.settings import Settings
 FAITHFUL = "verax/"
 RUN = "serve:"  # before the name of a client: the run that its calls count to
 LOCAL = "verax/local"
+OPENED = "photo.opened"  # in the folder of a call
 EDIT_FIELDS = ("quality", "complexity", "background", "moderation", "input_fidelity",
                "safety_identifier")  # fmt: skip
 TEXT_FIELDS = (*EDIT_FIELDS[:4], "safety_identifier", "output_format", "output_compression", "size")
@@ -82,7 +85,7 @@ class Upstream:
     def edit(self, client: Account, call: ImageCall, folder: Path) -> UpstreamAnswer:
         """Ask for an edit of the first picture; faithful calls travel on the exact canvas."""
         with self.decoding:
-            asking = self._plan(call)
+            asking = self._plan(call, folder)
         answer = self._pay(client, asking.request)
         sources = write_pictures(answer, folder)
         files = sources
@@ -93,8 +96,11 @@ class Upstream:
                     images.write(path, generated.receive(asking, answer, index=index).pixels)
         return self._describe(asking.request, answer, files, sources, asking.notices)
 
-    def _plan(self, call: ImageCall) -> generated.Asking:
-        photo, *others = (images.read(path) for path in call.images)
+    def _plan(self, call: ImageCall, folder: Path) -> generated.Asking:
+        photo = opened(call.images[0], name="the photo")
+        others = tuple(images.read(path) for path in call.images[1:])
+        if call.model.startswith(FAITHFUL):
+            write_opened(folder, photo)
         wishes = generated.Wishes(
             model=call.model.removeprefix(FAITHFUL),
             prompt=call.prompt,
@@ -102,7 +108,7 @@ class Upstream:
             **{k: call.fields[k] for k in EDIT_FIELDS if k in call.fields},
         )
         mask = generated.mask_plane(images.read(call.mask)) if call.mask else None
-        asking = generated.plan(photo, self.service, wishes, mask=mask, references=tuple(others))
+        asking = generated.plan(photo.photo, self.service, wishes, mask=mask, references=others)
         size = call.fields.get("size", "auto")
         if not call.model.startswith(FAITHFUL) and size != "auto":
             prepared, notices = self.service.prepare(replace(asking.request, size=size))
@@ -155,6 +161,23 @@ def write_pictures(answer: ImagesAnswer, folder: Path) -> tuple[Path, ...]:
     for path, picture in zip(files, answer.images, strict=True):
         path.write_bytes(picture.data)
     return files
+
+
+def write_opened(folder: Path, photo: Opened) -> None:
+    """Hand a decoded photo to the worker that restores it: reading it is far quicker than decoding
+    the photo again, and no memory is held while the call waits."""
+    with (folder / OPENED).open("wb") as file:
+        pickle.dump(photo, file, protocol=5)
+
+
+def read_opened(folder: Path) -> Opened | None:
+    """The decoded photo of a call, None where nobody had to decode it before."""
+    try:
+        with (folder / OPENED).open("rb") as file:
+            photo: Opened = pickle.load(file)  # our own, in a private folder
+    except FileNotFoundError:
+        return None
+    return photo
 
 
 def open_upstream(settings: Settings) -> Upstream:

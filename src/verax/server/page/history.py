@@ -7,6 +7,7 @@ become paths: ids follow one pattern, the files of an entry are a fixed set.
 """
 
 import asyncio
+import hashlib
 import json
 import os
 import re
@@ -55,6 +56,7 @@ PICTURES = (
 MOST = 500  # entries of one client
 MOST_NAME = 120
 UNDO_S = 600.0
+CLOCK_NS = 100_000_000  # file systems round times: two changes within this may look like one
 SENT = (
     "photo",
     "prior",
@@ -194,6 +196,22 @@ def records(history: History, running: Collection[str]) -> list[dict[str, Any]]:
     entries = [record(history.folder / name, running=name in running) for name in history.ids()]
     there = [entry for entry in entries if "id" in entry]  # not deleted meanwhile
     return sorted(there, key=lambda entry: float(entry["created"]), reverse=True)
+
+
+def version(history: History, running: Collection[str]) -> str | None:
+    """A tag that changes with any entry of a client; None while a change could go unnoticed.
+
+    Every file of an entry is put in its place by name, so its folder's time tells of all of them.
+    """
+    folders = []
+    with suppress(OSError):  # deleted meanwhile: the next look sees it
+        folders = [
+            (n, (history.folder / n).stat().st_mtime_ns, n in running) for n in history.ids()
+        ]
+    newest = max((changed for _, changed, _ in folders), default=0)
+    if time.time_ns() - newest < CLOCK_NS or len(folders) != len(set(history.ids())):
+        return None
+    return f'"{hashlib.sha256(repr(sorted(folders)).encode()).hexdigest()[:32]}"'
 
 
 def plain_name(name: str | None, default: str = "photo") -> str:

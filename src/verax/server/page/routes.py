@@ -23,6 +23,7 @@ from verax.image.header import Header
 from verax.server.api.calls import ImageCall, look
 from verax.server.api.intake import keep
 from verax.server.api.routes import Context
+from verax.server.api.upstream import OPENED
 from verax.server.door import Account
 from verax.server.page import files, history, paid, work
 from verax.server.page.files import order_of
@@ -191,33 +192,48 @@ async def _changes(
 async def _restore(
     context: Context, client: Account, entry: Path, call: ImageCall | None
 ) -> dict[str, Any]:
-    changes: dict[str, Any] = {}
-    if call is not None:
-        await run_in_threadpool(partial(history.amend, entry, state="asking"))
-        service = context.service
-        ask = service.service().edit
-        answer = await in_turn(service.remote, client, ask, client, call, entry)
-        answer.files[0].replace(entry / "prior")
-        changes = {
-            "cost_usd": answer.cost_usd,
-            "upstream_model": answer.model,
-            "notices": list(answer.notices),
-        }
-        await run_in_threadpool(partial(history.amend, entry, state="waiting", **changes))
-    order, local = await run_in_threadpool(order_of, context, entry), context.service.local
-    if call is not None:
-        await local.finish(client.name, work.restore, order)
-    else:
+    local = context.service.local
+    if call is None:
+        order = await run_in_threadpool(order_of, context, entry)
         await in_turn(local, client, work.restore, order)
+        return {}
+    try:
+        changes = await _ask_for_prior(context, client, entry, call)
+        order = await run_in_threadpool(order_of, context, entry)
+        await local.finish(client.name, work.restore, order)
+    finally:
+        (entry / OPENED).unlink(missing_ok=True)
+    return changes
+
+
+async def _ask_for_prior(
+    context: Context, client: Account, entry: Path, call: ImageCall
+) -> dict[str, Any]:
+    """Have a paid service make the prior of an entry; what its request.json says of that."""
+    await run_in_threadpool(partial(history.amend, entry, state="asking"))
+    ask = context.service.service().edit
+    answer = await in_turn(context.service.remote, client, ask, client, call, entry)
+    answer.files[0].replace(entry / "prior")
+    changes = {
+        "cost_usd": answer.cost_usd,
+        "upstream_model": answer.model,
+        "notices": list(answer.notices),
+    }
+    await run_in_threadpool(partial(history.amend, entry, state="waiting", **changes))
     return changes
 
 
 async def listing(request: Request) -> Response:
-    """GET /page/history: every entry of this client, newest first."""
+    """GET /page/history: every entry of this client, newest first; 304 where none has changed."""
     context, _, entries = whose(request)
+    running = frozenset(under_way(request))
+    tag = await run_in_threadpool(history.version, entries, running)
+    headers = {"etag": tag} if tag else {}
+    if tag and request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
     await run_in_threadpool(history.forget, context.results)
-    records = await run_in_threadpool(history.records, entries, frozenset(under_way(request)))
-    return json_response({"entries": records})
+    records = await run_in_threadpool(history.records, entries, running)
+    return json_response({"entries": records}, headers=headers)
 
 
 async def one(request: Request) -> Response:

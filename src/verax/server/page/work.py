@@ -161,6 +161,7 @@ def _restore_stop(order: PageOrder) -> None:
 
 def _make_file(order: PageOrder) -> "Made":
     from verax import making
+    from verax.server.api.upstream import read_opened
     from verax.settings import load
 
     source = order.folder / "answer-0"  # what a service gave; the prior is made from it
@@ -180,7 +181,8 @@ def _make_file(order: PageOrder) -> "Made":
         photo_name="the photo",
         prior_name="the generated picture",
     )
-    return making.make(file, credentials=making.credentials_of(load()))
+    photo = read_opened(order.folder)
+    return making.make(file, photo=photo, credentials=making.credentials_of(load()))
 
 
 def _of_photo_size(mask: Path | None, photo: Path) -> Path | None:

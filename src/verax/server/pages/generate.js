@@ -1,7 +1,7 @@
 /* The Generate tab: pictures from words, then turns of an edit with its history beside it. */
 
 import {
-  announce, ask, askJson, byId, dollars, entryPicture, forgetPictures, make, offerUndo, pictureAddress, priceSentence,
+  announce, ask, askJson, byId, dollars, entryPicture, forgetPictures, historyEntries, make, offerUndo, pictureAddress, priceSentence,
   save, tellTabs, trouble, wait, whenChanged,
 } from "./server.js";
 import { newId } from "./store.js";
@@ -217,9 +217,9 @@ async function remove(entry) {
 }
 
 async function refresh() {
-  const told = await askJson("/page/history");
+  const known = await historyEntries();
   const busy = new Set(entries.filter((entry) => BUSY.includes(entry.state)).map((entry) => entry.id));
-  entries = told.entries.filter((entry) => entry.kind === "generation");
+  entries = known.filter((entry) => entry.kind === "generation");
   for (const entry of entries) {
     if (!busy.has(entry.id) || BUSY.includes(entry.state)) continue;
     announce(entry.state === "done" ? "The picture is there" : "That did not work: " + entry.error);

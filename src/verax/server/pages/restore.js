@@ -3,7 +3,7 @@
 import { choosePrior, dropZone, startChoosing, takeChosen } from "./choose.js";
 import { outbox, post, repost, startOutbox, withdraw } from "./outbox.js";
 import {
-  announce, ask, askJson, byId, entryPicture, forgetPictures, make, offerUndo, save, tellTabs, trouble, wait, whenChanged,
+  announce, ask, askJson, byId, entryPicture, forgetPictures, historyEntries, make, offerUndo, save, tellTabs, trouble, wait, whenChanged,
 } from "./server.js";
 import { leaveResult, showAddress, showResult, shownId, startResult } from "./result.js";
 
@@ -46,10 +46,10 @@ function arrived(entry) {
 
 async function refresh() {
   const asked = version;
-  const told = await askJson("/page/history");
+  const known = await historyEntries();
   if (asked !== version) return refresh(); // what was asked before a change does not know of it
   const before = new Map(entries.map((entry) => [entry.id, entry.state]));
-  entries = told.entries.filter((entry) => entry.kind === "restoration");
+  entries = known.filter((entry) => entry.kind === "restoration");
   const shown = shownId();
   for (const entry of entries) {
     if (entry.interrupted && !entry.model && !resumed.has(entry.id)) {

@@ -93,7 +93,7 @@ export async function ask(path, options = {}) {
       if (sessionStorage.getItem(KEY) === key) sessionStorage.removeItem(KEY);
       if (sessionStorage.getItem(KEY) || (await askForKey(Boolean(key)))) continue;
     }
-    if (response.ok) return response;
+    if (response.ok || response.status === 304) return response;
     const told = await response.json().catch(() => ({}));
     const error = new Error(told.error?.message || "The server answered " + response.status + ".");
     error.status = response.status;
@@ -103,6 +103,18 @@ export async function ask(path, options = {}) {
 }
 
 export const askJson = async (path, options) => (await ask(path, options)).json();
+
+let history = { tag: "", entries: [] }; // as it was last read
+
+/** Every entry of this user, newest first; sent again only where one has changed. */
+export async function historyEntries() {
+  const headers = history.tag ? { "if-none-match": history.tag } : {};
+  const response = await ask("/page/history", { headers });
+  if (response.status === 304) return history.entries;
+  const { entries } = await response.json();
+  history = { tag: response.headers.get("etag") || "", entries };
+  return entries;
+}
 
 const tabs = "BroadcastChannel" in window ? new BroadcastChannel("verax " + HERE) : null;
 
