@@ -33,7 +33,9 @@ def service(paid):
 
 @pytest.fixture
 def sdk(paid):
-    return openai.OpenAI(base_url=f"{paid[1]}/v1", api_key="any", max_retries=0)
+    address = f"{paid[1]}/v1"
+    with openai.OpenAI(base_url=address, api_key="any", max_retries=0) as client:
+        yield client
 
 
 def read(answer, index=0):
@@ -89,7 +91,7 @@ def test_generations_stream_under_their_official_name(sdk, service):
     assert [event.type for event in events] == ["image_generation.completed"]
 
 
-def test_the_gateway_decodes_an_answer_once_and_a_photo_once_per_process(service, tmp_path, photo):
+def test_the_gateway_decodes_a_paid_photo_and_its_answer_once(service, tmp_path, photo):
     """All queues run in threads here, so that everything is counted; the worker is a process."""
     settings = load({"VERAX_HOME": str(tmp_path), "VERAX_BASE_URL": service.base_url, **KEY})
     file = tmp_path / "image-0"

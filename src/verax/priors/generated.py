@@ -35,13 +35,13 @@ JudgeTask = Callable[[Image], str]  # a picture -> the task it needs
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What the user says about the asking; None and "" leave it to Verax or the service.
+    """The user's choices for a request; None and "" leave a choice to Verax or the service.
 
     Attributes:
         prompt: the user's own words; they replace the task's prompt.
         task: a task of the prompt catalog, or "auto".
         wording: the fidelity sentence that follows the task's prompt.
-        repeat_index: 0, 1, 2 ... to have the same thing again.
+        repeat_index: 0, 1, 2 ... for a new answer to the same request.
     """
 
     model: str = DEFAULT_MODEL
@@ -212,7 +212,7 @@ def mask_file(mask: Plane, canvas: Canvas) -> ImageFile:
 
 
 def markup_file(markup: Photo, canvas: Canvas) -> ImageFile:
-    """Drawn arrows or circles on the canvas, transparent elsewhere."""
+    """Markup (arrows, circles) placed on the canvas, as PNG, transparent elsewhere."""
     if markup.alpha is None:
         raise InputError("markup: want a PNG with a transparent ground, got one without alpha")
     _on_grid("markup", markup.width, markup.height, canvas)
@@ -225,7 +225,7 @@ def markup_file(markup: Photo, canvas: Canvas) -> ImageFile:
 
 
 def mask_plane(picture: Photo) -> Plane:
-    """A mask file as a plane, 1 = edit: transparent places, or the white ones without alpha."""
+    """A mask picture as a plane, 1 = edit: where it is transparent, or white if it has no alpha."""
     if picture.alpha is not None:
         return np.asarray(1 - picture.alpha, np.float32)
     return np.asarray(picture.pixels.mean(axis=2), np.float32)

@@ -1,4 +1,4 @@
-"""Addresses of services: one spelling for each, whom it leads to, and which service is meant."""
+"""Addresses of services: normalised, checked against private networks, matched to a gateway."""
 
 import ipaddress
 import re
@@ -44,7 +44,8 @@ class ServiceAddress:
 def parse_address(text: str) -> ServiceAddress:
     """A base URL, a full endpoint or an Azure target URI as the service's one address.
 
-    Raises SettingsError for a query or a part that is not parse_address; values are not repeated.
+    Raises SettingsError for a query or fragment that does not belong there; the message never
+    repeats values, which may be keys.
     """
     url = parse_url(text)
     query = dict(parse_qsl(url.query.decode("ascii", "replace"), keep_blank_values=True))
@@ -125,7 +126,7 @@ def public_address(host: str) -> str:
 
 
 def is_private(host: str) -> bool:
-    """Whether a host is known not to be on the internet."""
+    """Whether a host resolves to a private address; False where it does not resolve."""
     try:
         addresses = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
     except OSError:
@@ -215,7 +216,7 @@ def choose_endpoint(settings: Settings) -> Endpoint:
 
 
 def _azure(where: Gateway, settings: Settings, *, older: bool) -> Gateway:
-    """The gateway of the catalog for an Azure address."""
+    """The catalog's gateway for an Azure address; `older`: one that names a deployment."""
     if where.name not in ("custom", "azure", "azure-deployments"):
         raise SettingsError(
             f"the address is one of Azure's, which {where.name} is not; leave --gateway out"

@@ -92,7 +92,7 @@ def holds_pictures(body: bytes) -> bool:
 
 
 def links(body: bytes) -> tuple[str, ...]:
-    """The links to pictures in a body; none where it cannot be read."""
+    """The URLs of pictures in a body; () where the body cannot be parsed."""
     links: list[str] = []
     try:
         listed = entries(table_of(body))
@@ -139,9 +139,10 @@ def json_object(body: bytes) -> dict[str, Any]:
 
 
 def real_picture(data: bytes) -> GeneratedImage:
-    """A picture with its real format and upright size; decoded to the last row, so a cut shows.
+    """Picture bytes with their real format and upright size; decoded whole, so a cut file fails.
 
-    The pixels stay with it. What Verax cannot restore with, such as an animation, is a picture too.
+    The decoded pixels are kept. A picture that Verax cannot restore with, such as an animation, is
+    accepted. Raises ProviderError for anything else.
     """
     from verax import image as images
     from verax.image.header import format_of_bytes

@@ -172,8 +172,8 @@ class Batches:
         return self.table.change(batch, status=str(record.get("status") or ""), service_id=name)
 
     def _created_all_the_same(self, batch: Batch, why: ProviderUncertain) -> Batch:
-        """Look whether a batch was created although the answer says otherwise. Raises `why` where
-        none is found: it stays "creating", and the next start looks again."""
+        """Look for a batch whose creation ended without a clear answer. Raises `why` where none is
+        found: the batch stays "creating", and the next start looks again."""
         try:
             record = self._find(batch)
         except ProviderError:
@@ -195,7 +195,7 @@ class Batches:
                 self._create(batch)
 
     def _is_mine(self, batch: Batch) -> bool:
-        """Whether this process goes on with the batch: its own, or one of a dead process."""
+        """Whether this process continues the batch: its own, or one adopted from a dead process."""
         answers = self.journal.answers
         if batch.owner == answers.owner:
             return True

@@ -176,8 +176,8 @@ def expected_bytes(request: Request) -> int:
 
 
 def raise_refused(call: Call, run: str, retry_uncertain: bool) -> None:
-    """Raises unless the call may be asked again: in another run, and where it may have been billed
-    only when asked for."""
+    """Raise ProviderRefused unless the refused call may be repeated: only by another run, and if it
+    may have been billed, only with `retry_uncertain`."""
     if call.run == run:
         raise ProviderRefused(call.message, stage=call.stage, categories=call.categories)
     if call.stage != "input" and not retry_uncertain:

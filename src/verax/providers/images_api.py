@@ -89,10 +89,10 @@ class Client:
         return model
 
     def prepare(self, request: R) -> tuple[R, tuple[str, ...]]:
-        """The request as it will be sent, with notices; nothing is sent yet.
+        """Check a request against model and service. Returns it as it will be sent, and notices.
 
-        Raises InputError for everything that cannot work. The result names this service, so its
-        fingerprint is that of this call.
+        Sends nothing. The result names this service, which is part of its fingerprint. Raises
+        InputError for whatever model or service would refuse.
         """
         model = self.model(request.model)
         request = replace(request, gateway=self.name)
@@ -152,7 +152,7 @@ class Client:
 
     @property
     def name(self) -> str:
-        """The service in a fingerprint, with its address where that is not the usual one."""
+        """The name of the service in fingerprints, with its address where the user gave one."""
         usual = self.address.rstrip("/") == self.gateway.base_url.rstrip("/")
         where = self.gateway.name if usual else f"{self.gateway.name} {self.address}"
         return f"{where} {self.deployment}".strip()

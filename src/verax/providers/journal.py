@@ -173,7 +173,7 @@ class Journal:
         return self._with_bill(answer, last.fingerprint)
 
     def _with_bill(self, answer: ImagesAnswer, fingerprint: str, short: str = "") -> ImagesAnswer:
-        """The answer with its cost, and a notice where that is not known."""
+        """The answer with its cost, and a notice where the cost is unknown."""
         call = self.records.last(fingerprint)
         notices = list(answer.notices) + ([short] if short else [])
         if call and call.cost_usd is None and call.reserved_usd:
@@ -249,7 +249,7 @@ class Desk:
         return total([self.budget.tariff.estimate(request) for request in requests])
 
     def counted_to(self, run: str, max_cost_usd: float | None) -> "Desk":
-        """The same desk for another run with a limit of its own."""
+        """This desk for another run, with its own limit."""
         return replace(self, budget=replace(self.budget, run=run, max_cost_usd=max_cost_usd))
 
     def batched(self) -> "Desk":

@@ -50,7 +50,7 @@ def entry_count(data: Mapping[str, Any]) -> int:
 
 
 def sources(entry: Mapping[str, Any]) -> list[PictureSource]:
-    """The ways to the picture of an entry, best first. Raises ProviderError where there is none."""
+    """The sources of an entry's picture, best first. Raises ProviderError where there is none."""
     sources, wrong = [], ""
     for text in texts(entry):
         try:
@@ -165,7 +165,7 @@ class Collector:
             self.error = event
 
     def _show(self, event: dict[str, Any]) -> None:
-        """Hand a partial image on; one that is not as it should be is passed over."""
+        """Pass a partial image to the preview; a malformed one is skipped."""
         index, text = event.get("partial_image_index", 0), event.get("b64_json")
         if self._preview is not None and isinstance(index, int) and isinstance(text, str):
             self._preview(index, text.encode())

@@ -84,7 +84,7 @@ class Call:
         reserved_usd, least_usd: the most and the least the call could cost, None where unknown.
         cost_usd: the bill, None where unknown.
         stage, categories: of a refusal.
-        message: why a call is not "done".
+        message: why the state is not "done".
         counted_usd: what the call counts towards its run's limit: the bill where it is known; the
             most it can be where it is not (under way, uncertain, refused after painting, answered
             without usage); nothing where surely nothing was billed.
@@ -198,7 +198,7 @@ class Records:
         return self._spent("run = ?", run)
 
     def spent_by(self, prefix: str) -> Spent:
-        """The same of all runs whose names begin so."""
+        """What the calls of all runs have cost whose names start with `prefix`."""
         return self._spent("substr(run, 1, length(?1)) = ?1", prefix)
 
     def _spent(self, which: str, value: str) -> Spent:

@@ -49,7 +49,7 @@ def check(
 
 
 def _check_text(request: Request) -> None:
-    """Raises InputError for text that was not UTF-8 on the command line."""
+    """Raises InputError for text with lone surrogates: the command line was not UTF-8."""
     for name, value in request.fields().items():
         if isinstance(value, str) and any("\ud800" <= sign <= "\udfff" for sign in value):
             raise InputError(

@@ -1,10 +1,10 @@
-"""Bytes over HTTP: one address, patient where it is safe, and no second payment.
+"""HTTP to one service: retries only where nothing can be paid twice.
 
-Repeated is only what was surely not begun: no connection, 429 and 425; what costs nothing also
-after 5xx. Once a request was on its way, silence, a cut line or a 5xx is `ProviderUncertain` and
-goes to the caller, with what had come. Every answer travels as a stream of bytes, so that event
-streams keep idle proxies awake. Connections are not kept alive: a stale one would make an unsent
-request look uncertain.
+A paid request is repeated only when the service surely did not begin it: no connection, 429 or
+425; a free one also after 5xx. Once a paid request was sent, a timeout, a lost connection or a 5xx
+raises `ProviderUncertain`, with the bytes received so far. Every answer travels as a stream of
+bytes, so that event streams keep idle proxies awake. Connections are not kept alive: a stale one
+would make an unsent request look uncertain.
 """
 
 import re
@@ -135,7 +135,7 @@ class Transport:
         return without(text, self._secret)
 
     def scrubbed(self, body: bytes) -> bytes:
-        """The body without the key, where a service echoes that; else byte for byte the same."""
+        """The body with the key cut out, in case the service echoes it; otherwise unchanged."""
         key = self._secret.reveal().encode() if self._secret is not None else b""
         if len(key) < LEAST_KEY:  # a word such as "any", which base64 may hold by chance
             return body

@@ -59,7 +59,7 @@ class ServerLimits:
 
 
 class Door:
-    """Refuses foreign hosts and origins, and bodies that trickle, are too large or too many."""
+    """ASGI middleware that rejects foreign hosts and origins, and bodies too large or too slow."""
 
     def __init__(
         self,
@@ -171,7 +171,7 @@ def hostname(host: str) -> str:
 
 
 def same_origin(origin: str, headers: Headers) -> bool:
-    """Whether the page that asks came from this very address."""
+    """Whether the origin of a request is this server itself."""
     try:
         return urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
     except ValueError:
@@ -187,7 +187,7 @@ PREFLIGHT = {
 
 
 class OtherSites:
-    """Lets pages of named origins ask (CORS); "*" is any origin. Nobody, where none is named."""
+    """ASGI middleware for CORS: allows requests from these origins, "*" from any."""
 
     def __init__(self, app: ASGIApp, origins: Iterable[str]) -> None:
         self.app, self.origins = app, frozenset(one.rstrip("/").lower() for one in origins)

@@ -99,7 +99,7 @@ class Metrics:
 
     @staticmethod
     async def page(request: Request) -> Response:
-        """GET /metrics."""
+        """GET /metrics, in the text format of Prometheus."""
         metrics: Metrics = request.app.state.metrics
         service = context_of(request).service
         metrics.look(service)
@@ -131,7 +131,7 @@ def resident_bytes(processes: Iterable[int]) -> int:
 class RequestLog:
     """Counts and logs every request: route, status, seconds; never a picture, key or prompt.
 
-    `stop` may be called from anywhere: nothing new is begun from then on.
+    `stop` is safe to call from any thread; no new work is started after it.
     """
 
     def __init__(

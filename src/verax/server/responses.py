@@ -183,7 +183,7 @@ def _members(value: dict[str, Any]) -> bytes:
 
 
 class Partials:
-    """Pictures to show before the answer is complete."""
+    """Partial images: sent in a stream before the answer is complete."""
 
     def __init__(self, kind: str) -> None:
         self.kind, self.count = kind, 0
@@ -204,8 +204,8 @@ class Partials:
 
 
 class AnswerResponse(Response):
-    """The answer that a task makes, as JSON or as events; the task is cancelled when the client
-    leaves. `folder` is removed at the end, however that comes. `partials` are shown in a stream."""
+    """The result of a task as JSON or as events. The task is cancelled when the client disconnects;
+    `folder` is removed at the end in any case; `partials` are sent in a stream."""
 
     def __init__(
         self,

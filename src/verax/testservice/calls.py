@@ -105,7 +105,7 @@ def typed_form(parts: Form) -> tuple[JsonObject, NamedFiles]:
 
 
 def referenced_pictures(uploads: dict[str, JsonObject], fields: JsonObject) -> NamedFiles:
-    """The pictures that a JSON edit points at."""
+    """The pictures that a JSON edit refers to, by file id or data: URL."""
     named = [("image", one) for one in fields["images"]]
     named += [("mask", fields["mask"])] if fields.get("mask") else []
     return [(name, resolve(uploads, reference)) for name, reference in named]

@@ -177,7 +177,7 @@ def output_tokens(model: str, quality: str, width: int, height: int) -> int:
 
 
 def input_image_tokens(width: int, height: int) -> int:
-    """Patches of 32 px, at most 1536 of them; small pictures count as 1024 px long."""
+    """Tokens of an input picture: patches of 32 px, at most 1536; a small one counts as 1024 px."""
     grow = max(1.0, 1024 / max(width, height))
     width, height = round(width * grow), round(height * grow)
     patches = math.ceil(width / 32) * math.ceil(height / 32)

@@ -138,7 +138,7 @@ def _address(reference: object, param: str) -> str:
 
 
 def _data(url: str, param: str) -> bytes:
-    """The bytes of a data address."""
+    """The bytes of a data: URL. Raises Problem 400 for any other URL."""
     if not url.startswith("data:image/"):
         raise Problem(
             400,

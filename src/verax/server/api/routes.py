@@ -109,7 +109,7 @@ class KeyedCall:
 
 @dataclass(slots=True)
 class SharedRun:
-    """A run for one key, and how many requests wait for it."""
+    """The task that answers an idempotency key, and how many requests wait for it."""
 
     request: str
     task: "asyncio.Task[CallAnswer]"
@@ -117,7 +117,7 @@ class SharedRun:
 
 
 class AnswerCache:
-    """Answers of one day in one folder; equal requests at the same time share one run.
+    """The answers of the last 24 hours by idempotency key; equal requests at a time share one task.
 
     The database is written, and synced, in a thread of its own.
     """

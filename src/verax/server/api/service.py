@@ -64,7 +64,7 @@ class ImagesService:
         return self.upstream
 
     def models(self) -> list[dict[str, Any]]:
-        """The official list; faithful models first, then the same ids passed through."""
+        """The models in the official shape: faithful ones first, then those passed through."""
         living = self.service().models(datetime.now(UTC).date())
         entries: list[tuple[str, Any]] = [(LOCAL, None)]
         entries += [(FAITHFUL + name, end) for name, end in living.items()]
@@ -130,8 +130,8 @@ class ImagesService:
     ) -> CallAnswer:
         """The answer to a checked call; waits its turn.
 
-        `show` gets the generated pictures of a faithful edit as soon as they are there, as many as
-        the call wants to see before its restorations.
+        `show` receives the generated pictures of a faithful edit before they are restored, as many
+        as the call's `partial_images`.
         """
         if call.model == LOCAL:
             priors = call.images[1:] or (None,)

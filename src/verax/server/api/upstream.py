@@ -129,7 +129,8 @@ class Upstream:
         return self._describe(prepared, answer, files, files, notices)
 
     def _pay(self, client: Account, request: Request) -> ImagesAnswer:
-        """The answer; only a single picture stays decoded, so that many threads need little."""
+        """Send the request, or take the stored answer. Only a single picture stays decoded, so that
+        many threads need little memory."""
         answer = self.desk.counted_to(f"{RUN}{client.name}", client.budget_usd).call(request)
         return answer if len(answer.images) == 1 else answer.without_pixels()
 
@@ -181,7 +182,7 @@ def read_opened(folder: Path) -> Opened | None:
 
 
 def open_upstream(settings: Settings) -> Upstream:
-    """The service of the settings, with its journal. Sends nothing yet."""
+    """Connect to the service that the settings name, with its journal. Sends nothing yet."""
     return Upstream(open_desk(settings))
 
 

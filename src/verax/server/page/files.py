@@ -1,4 +1,4 @@
-"""What a browser fetches: the page's own files, pictures and files of entries, all as a zip."""
+"""Downloads: the page's own files, pictures and files of entries, and all of them as a zip."""
 
 import json
 import secrets
@@ -80,9 +80,9 @@ async def picture(request: Request) -> Response:
 
 
 async def stop(request: Request) -> Response:
-    """GET /page/history/{id}/stop?fidelity=: shares, faces and the names of the pictures there.
+    """GET /page/history/{id}/stop?fidelity=: trust shares, faces and picture names at a fidelity.
 
-    They are made when they are first wanted.
+    The pictures are made at the first request.
     """
     fidelity = _fidelity(request.query_params.get("fidelity", str(DEFAULT_FIDELITY)))
     if round(100 * fidelity) not in history.STOPS:
@@ -190,7 +190,7 @@ def order_of(
     drop_gps: bool = False,
     scale: str = "",
 ) -> work.PageOrder:
-    """What the worker is to do for an entry."""
+    """The order that a worker needs to restore an entry."""
     prior, request = entry / "prior", history.read_json(entry / "request.json")
     return work.PageOrder(
         entry,

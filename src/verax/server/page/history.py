@@ -1,4 +1,4 @@
-"""The page's entries: how they are stored, and their life from the request to the end.
+"""The entries of the page's history: how they are stored, and their life cycle.
 
 One folder per client, in it one folder per entry. Every file of an entry has one writer.
 `request.json` is the server's: what was asked and how far it is. `result.json` and `changes.json`
@@ -41,7 +41,7 @@ SHOWN = round(100 * DEFAULT)  # the stop that is shown first
 
 
 def of_stop(fidelity: float) -> str:
-    """What the names of a stop's pictures end in; nothing at the default."""
+    """The suffix of picture names at this fidelity, such as "-050"; "" at the default."""
     percent = round(100 * fidelity)
     return "" if percent == SHOWN else f"-{percent:03d}"
 
@@ -116,9 +116,9 @@ class History:
         return path
 
     def remove(self, name: str) -> None:
-        """Put an entry with all its files away; a worker that still writes to it finds it gone.
+        """Move an entry aside, so that workers no longer find it.
 
-        For UNDO_S seconds it can be brought back, then `forget` takes it off the disk.
+        For UNDO_S seconds `bring_back` restores it, then `forget` deletes it from the disk.
         """
         gone = self._gone(name)
         self.entry(name).rename(gone)
@@ -135,7 +135,7 @@ class History:
 
 
 def forget(results: Path, *, seconds: float = UNDO_S) -> None:
-    """Take off the disk what any client removed longer ago than this."""
+    """Delete from the disk the entries that any client removed longer ago than this."""
     for gone in results.glob("*/.*.gone"):
         with suppress(OSError):  # brought back meanwhile
             if time.time() - gone.stat().st_mtime >= seconds:
@@ -148,7 +148,7 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """What is there; nothing where nothing is there yet."""
+    """The JSON object in a file; {} where there is no such file, or it cannot be read."""
     try:
         value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -163,7 +163,7 @@ def amend(entry: Path, **changes: Any) -> None:  # noqa: ANN401  # any JSON
 
 
 def reopen(entry: Path) -> None:
-    """Forget what was made of an entry, and how it ended."""
+    """Delete the results of an entry, and its error, so that it can be made again."""
     for path in entry.iterdir():
         if path.name not in SENT:
             path.unlink(missing_ok=True)
@@ -234,20 +234,20 @@ Work = Callable[[], Awaitable[dict[str, Any]]]  # what is to be added to the ent
 
 
 def whose(request: Request) -> tuple[Context, Account, History]:
-    """Who asks, with the history that is theirs; Problem 401 for nobody known."""
+    """The account of a request and its history. Raises Problem 401 without a valid key."""
     context = context_of(request)
     client = context.client(request)
     return context, client, History(context.results / client.name)
 
 
 def under_way(request: Request) -> dict[str, "asyncio.Task[None]"]:
-    """Work under way by entry; lives as long as the application."""
+    """The running tasks by entry; kept for the lifetime of the application."""
     running: dict[str, asyncio.Task[None]] = request.app.state.page_running
     return running
 
 
 async def earlier_answer(request: Request, history: History, name: str) -> Response | None:
-    """The answer to what came once already; Problem 429 while its first coming is under way."""
+    """The answer to a repeated request; Problem 429 while the first is still being received."""
     if name not in set(history.ids()):
         return None
     running = name in under_way(request)
@@ -258,7 +258,7 @@ async def earlier_answer(request: Request, history: History, name: str) -> Respo
 
 
 async def start(request: Request, entry: Path, work: Work) -> Response:
-    """Begin the work of an entry; answers with the entry as it stands."""
+    """Start the work of an entry as a task. Returns the entry as a response."""
     running = under_way(request)
     task = asyncio.create_task(_carry_out(entry, work))
     running[entry.name] = task
@@ -268,7 +268,7 @@ async def start(request: Request, entry: Path, work: Work) -> Response:
 
 
 async def _carry_out(entry: Path, work: Work) -> None:
-    """Do the work and write down how it ended."""
+    """Run the work of an entry and store its outcome."""
     try:
         outcome: dict[str, Any] = {"state": "done", **await work()}
     except Problem as problem:
@@ -285,7 +285,7 @@ async def _carry_out(entry: Path, work: Work) -> None:
 
 
 async def in_turn(jobs: WorkQueue, client: Account, work: Any, *arguments: Any) -> Any:  # noqa: ANN401
-    """The result of the work; an entry that was taken in waits until there is room in the line."""
+    """The result of work in a queue; where the queue is full, waits until there is room."""
     while True:
         try:
             return await jobs.run(client.name, work, *arguments)

@@ -1,4 +1,4 @@
-"""What the page asks of a paid service: offers, prices, calls, and their routes."""
+"""Paid services on the page: models on offer, prices, calls, and their routes."""
 
 import io
 import json
@@ -38,10 +38,10 @@ MOST_TURNS = 50
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is to be priced: an edit of a photo of this size, or a picture from words.
+    """A request to be priced: an edit of a photo of this size, or a picture from a prompt.
 
     Attributes:
-        prompt: the words that will be sent; "" are the catalog's own, which depend on the photo.
+        prompt: "" for the catalog's prompt, which depends on the photo.
     """
 
     kind: str  # "edit" or "generation"
@@ -55,7 +55,7 @@ class Wish:
 
 
 def offer(upstream: Upstream) -> dict[str, Any]:
-    """The living models, the default first, then the newest; whether they can be asked at all."""
+    """The models that have not ended, default first, then the newest; whether a key is there."""
     today = datetime.now(UTC).date()
     ready, message = True, ""
     try:
@@ -91,7 +91,7 @@ def _entry(model: Model) -> dict[str, Any]:
 
 
 def price_of(upstream: Upstream, wish: Wish) -> dict[str, Any]:
-    """US dollars that the wish will probably and at most cost; null where no price is known.
+    """The expected and the highest price of a request in US dollars; null where unknown.
 
     Raises InputError for what the model refuses.
     """
@@ -127,13 +127,13 @@ def price_of(upstream: Upstream, wish: Wish) -> dict[str, Any]:
 
 @cache
 def _longest_prompt() -> str:
-    """The catalog's longest words, so that "at most" holds whichever task the photo turns out."""
+    """The longest prompt of the catalog: an upper bound whatever the task of the photo will be."""
     return max((catalog.prompt(task).text for task in catalog.tasks()), key=len)
 
 
 @lru_cache(maxsize=32)
 def _blank(size: tuple[int, int]) -> bytes:
-    """A white picture: its size is all that decides about a price."""
+    """A white picture, since prices depend on the size alone."""
     buffer = io.BytesIO()
     PillowImage.new("1", size, 1).save(buffer, "PNG")
     return buffer.getvalue()
@@ -149,7 +149,7 @@ def prior_call(model: str, prompt: str, photo: Path, size: tuple[int, int]) -> I
 
 
 def generation_call(payload: Any, entries: History) -> tuple[ImageCall, dict[str, Any]]:  # noqa: ANN401
-    """Pictures from words; with `first`, those words asked of that earlier picture.
+    """The call for pictures from a prompt; with `first`, for an edit of that earlier picture.
 
     `payload` is any JSON: {"model", "prompt", "n", "size", "quality", "moderation",
     "first": {"id", "picture"}, "turns": [earlier instructions]}. Also what the history keeps.
@@ -206,7 +206,7 @@ def _texts(turns: object) -> bool:
 
 
 async def models(request: Request) -> Response:
-    """GET /page/models: what may be asked, with the rules of each model."""
+    """GET /page/models: the models on offer, with the rules of each."""
     context, client, _ = whose(request)
     try:
         offers = offer(context.service.service())
@@ -217,7 +217,7 @@ async def models(request: Request) -> Response:
 
 
 async def price(request: Request) -> Response:
-    """GET /page/price: what a wish will cost, before anybody is asked."""
+    """GET /page/price: what a request will cost; nothing is sent."""
     context, _, _ = whose(request)
     query = request.query_params
     kind = "generation" if query.get("kind") == "generation" else "edit"
@@ -242,7 +242,7 @@ def _whole(text: str | None, default: int) -> int:
 
 
 async def generate(request: Request) -> Response:
-    """POST /page/generations: pictures from words, or the next turn of an edit."""
+    """POST /page/generations: pictures from a prompt, or the next turn of an edit."""
     context, client, entries = whose(request)
     try:
         payload = json.loads(await read_small(request, context.limits.field_bytes))

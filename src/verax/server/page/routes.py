@@ -40,7 +40,7 @@ EXAMPLE_NOTICE = "The generated picture of this example is simulated; no image g
 async def restore(request: Request) -> Response:
     """POST /page/restorations: a photo, and a prior or the model to ask for one.
 
-    With an `id` that the page chose, what is sent again after a lost connection is kept once.
+    The page chooses the `id`: a request that is repeated after a lost connection makes one entry.
     """
     context, client, entries = whose(request)
     async with request.form(
@@ -75,7 +75,7 @@ async def restore(request: Request) -> Response:
 
 
 async def example(request: Request) -> Response:
-    """POST /page/example: a photo and a prior of ours, for who has none at hand."""
+    """POST /page/example: restore the built-in example."""
     context, client, entries = whose(request)
     about = {"kind": "restoration", "name": EXAMPLE, "notices": [EXAMPLE_NOTICE], "format": "png"}
     entry = await run_in_threadpool(entries.create, about)
@@ -122,10 +122,10 @@ def _prior_call(about: Mapping[str, Any], entry: Path, head: Header) -> ImageCal
 
 
 async def again(request: Request) -> Response:
-    """POST /page/history/{id}/again: what failed, or what is to be made otherwise.
+    """POST /page/history/{id}/again: restore an entry once more, after a failure or with changes.
 
-    A form may bring another `prior`, what was drawn as `mask` or `only`, and the `task`; an empty
-    text takes one away. A paid answer that came is in the journal and is not paid again.
+    A form may hold another `prior`, a drawn `mask` or `only`, and the `task`; empty text removes
+    one. An answer that was paid for is in the journal and is not paid again.
     """
     context, client, entries = whose(request)
     name = request.path_params["id"]
@@ -246,7 +246,7 @@ async def one(request: Request) -> Response:
 
 
 async def remove(request: Request) -> Response:
-    """DELETE /page/history/{id}: stops its work and puts it away, for ever after ten minutes."""
+    """DELETE /page/history/{id}: stop its work and delete it; ten minutes for undoing that."""
     context, _, entries = whose(request)
     name = request.path_params["id"]
     entries.entry(name)
@@ -261,7 +261,7 @@ async def remove(request: Request) -> Response:
 
 
 async def bring_back(request: Request) -> Response:
-    """POST /page/history/{id}/back: an entry that was deleted less than ten minutes ago."""
+    """POST /page/history/{id}/back: undo the deletion of an entry, within ten minutes."""
     _, _, entries = whose(request)
     entry = await run_in_threadpool(entries.bring_back, request.path_params["id"])
     return json_response(await run_in_threadpool(partial(history.record, entry, running=False)))

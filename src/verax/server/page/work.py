@@ -1,4 +1,4 @@
-"""What a worker process does for one entry of the page: restore, draw, measure."""
+"""The jobs that worker processes run for an entry: restore, draw, measure."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +25,7 @@ SMALL_PX = 240
 
 @dataclass(frozen=True, slots=True)
 class PageOrder:
-    """One entry to be made.
+    """What a worker is to make for one entry.
 
     Attributes:
         folder: the entry's; the results go there.
@@ -53,7 +53,7 @@ class PageOrder:
 
 
 def restore(order: PageOrder) -> None:
-    """Everything the page shows of one photo: result.json, changes.json, pictures, the file."""
+    """Make all results of an entry: result.json, changes.json, pictures, the restored file."""
     limited(_restore, LIMIT_S, order)
 
 
@@ -100,7 +100,7 @@ def write_pictures(folder: Path, result: "Restoration") -> None:
 
 
 def restore_example(order: PageOrder) -> None:
-    """The same of a photo that comes with an installed package, and a simulated prior."""
+    """Like `restore`, with an example photo and a simulated prior."""
     limited(_restore_example, LIMIT_S, order)
 
 
@@ -116,8 +116,8 @@ def _restore_example(order: PageOrder) -> None:
 
 
 def best(pictures: tuple[Path, ...], first: Path | None) -> int:
-    """Index of the picture that `verax generate --best-of` would put first; in the turns of an edit
-    what it keeps of `first` counts as well."""
+    """Index of the picture that `verax generate --best-of` would rank first; with `first`, how much
+    of that picture is preserved counts, too."""
     return limited(_best, LIMIT_S, pictures, first)
 
 
@@ -141,7 +141,7 @@ def _write_file(order: PageOrder) -> None:
 
 
 def restore_stop(order: PageOrder) -> None:
-    """The same file with what the page shows of it: picture, trust map, shares, faces."""
+    """Like `write_file`, with what the page shows beside it: picture, trust map, shares, faces."""
     limited(_restore_stop, LIMIT_S, order)
 
 
@@ -186,7 +186,7 @@ def _make_file(order: PageOrder) -> "Made":
 
 
 def _of_photo_size(mask: Path | None, photo: Path) -> Path | None:
-    """A drawing at the photo's size: a telephone draws on a smaller canvas than its photos are."""
+    """A drawn mask scaled to the photo's size; phones draw on a smaller canvas."""
     from PIL import Image as PillowImage
 
     if mask is None:
@@ -207,7 +207,7 @@ def file_name(order: PageOrder) -> str:
 
 
 def about(path: Path) -> dict[str, Any]:
-    """What a photo's file says of itself, as text of bounded length."""
+    """Format and EXIF of a photo (camera, date, description), as text of bounded length."""
     format, tags = described(path)
     said = {
         name: str(tags[tag]).strip("\0 ")[:MOST_TEXT] for name, tag in ABOUT.items() if tag in tags
