@@ -15,7 +15,7 @@ from verax.report.sheet import trust_picture
 
 Inputs = dict[str, dict[str, Any]]
 PICTURE = ("IMAGE",)
-FIDELITY = ("FLOAT", {"default": 1.0, "min": 0.0, "max": 1.0, "step": 0.05})
+FIDELITY = ("FLOAT", {"default": 0.75, "min": 0.0, "max": 1.0, "step": 0.05})
 
 
 def pairs(photo: Tensor, prior: Tensor) -> Iterator[tuple[Image, Image]]:

@@ -130,8 +130,9 @@ def make(
     from verax import pipeline
     from verax.prints.holes import mask_of
 
-    for source in (order.photo, order.prior):
-        if source is not None and order.output.exists() and order.output.samefile(source):
+    for source in (order.photo, order.prior, order.only, order.mask):
+        there = source is not None and source.exists() and order.output.exists()
+        if there and order.output.samefile(source):
             raise InputError(
                 f"{order.output}: the result would replace {source}; choose another name"
             )

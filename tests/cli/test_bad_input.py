@@ -98,14 +98,55 @@ def test_a_bad_option_says_what_came(pair, tmp_path, arguments, word):
     assert "Traceback" not in done.stderr
 
 
-def test_a_result_never_replaces_its_photo(pair):
+@pytest.mark.parametrize("role", ["photo", "--prior", "--mask", "--only"])
+def test_a_result_never_replaces_what_it_is_made_of(pair, tmp_path, role):
     photo, prior = pair
-    before = photo.read_bytes()
+    files = {"--prior": prior, "--mask": tmp_path / "mask.png", "--only": tmp_path / "only.png"}
+    for name in ("--mask", "--only"):
+        images.write(files[name], np.ones_like(images.read(photo).pixels))
+    target = photo if role == "photo" else files[role]
+    before = target.read_bytes()
 
-    done = verax("restore", photo, "--prior", prior, "-o", photo)
+    done = verax("restore", photo, *(word for pair in files.items() for word in pair), "-o", target)
 
     assert done.returncode == 2
-    assert photo.read_bytes() == before
+    assert "would replace" in done.stderr
+    assert target.read_bytes() == before
+
+
+@pytest.mark.parametrize("role", ["--prior", "--mask", "--only"])
+def test_an_absent_file_is_named_where_a_result_is_there_already(pair, tmp_path, role):
+    photo, _ = pair
+    images.write(tmp_path / "out.png", images.read(photo).pixels)
+
+    done = verax("restore", photo, role, tmp_path / "nowhere.png", "-o", tmp_path / "out.png")
+
+    assert done.returncode == 2
+    assert "nowhere.png" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_several_photos_make_no_folder_that_is_called_like_a_picture(pair, tmp_path):
+    done = verax("restore", *pair, pair[0].parent, "-o", tmp_path / "out.jpg")
+
+    assert done.returncode == 2
+    assert "out.jpg" in done.stderr
+    assert not (tmp_path / "out.jpg").exists()
+
+
+def test_a_result_of_before_is_replaced_with_a_word(pair):
+    first, second = (verax("restore", pair[0], "--restorer", "none") for _ in range(2))
+
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert "replaced" not in first.stderr
+    assert "is replaced" in second.stderr
+
+
+def test_strict_says_why_it_leaves_with_status_3(pair):
+    done = verax("restore", pair[0], "--restorer", "none", "--strict")
+
+    assert done.returncode == 3
+    assert "no prior was used for 1 of 1" in done.stderr
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -97,7 +97,7 @@ def test_what_leaves_is_said_before_the_first_paid_call(asked, tmp_path):
 def test_a_dry_run_asks_nobody_and_writes_nothing(asked, tmp_path):
     stdout = verax(scene(tmp_path / "a.png"), *COMMON, "--dry-run").stdout
 
-    assert "1 calls would cost $0.0" in stdout
+    assert "1 call would cost $0.0" in stdout
     assert asked.requests() == []
     assert not (tmp_path / "a_restored.png").exists()
 

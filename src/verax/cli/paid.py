@@ -142,7 +142,8 @@ class Counter:
         if open_ones:
             print(self.desk.client.leaving(*open_ones), file=sys.stderr)
         if self.terms.dry_run:
-            print(f"dry run: {len(open_ones)} calls would cost {price}; nothing was sent")
+            calls = "1 call" if len(open_ones) == 1 else f"{len(open_ones)} calls"
+            print(f"dry run: {calls} would cost {price}; nothing was sent")
             return False
         if open_ones:
             self._require_price(open_ones)

@@ -185,10 +185,12 @@ def plan(
         target = output or photo.with_name(writable(f"{photo.stem}_restored{photo.suffix}"))
         if target.is_dir():
             target = target / writable(photo.name)
+        if output is None and target.exists():
+            print(f"note: {target} was there and is replaced; -o names another", file=sys.stderr)
         return [Job(photo, prior, target, report)]
     if prior is not None and not prior.is_dir():
         raise InputError(f"--prior: want a folder for {len(photos)} photos, got the file {prior}")
-    if output is not None and output.exists() and not output.is_dir():
+    if output is not None and not output.is_dir() and (output.exists() or is_picture_name(output)):
         raise InputError(f"--output: want a folder for {len(photos)} photos, got the file {output}")
     root = common_folder(photos) if recursive else photos[0].parent
     folder = output if output is not None else root / "restored"
@@ -201,8 +203,8 @@ def plan(
         jobs.append(Job(photo, priors.get(photo), target, report / place if report else None))
     without = [job.photo.name for job in jobs if job.prior is None]
     if prior is not None and without:
-        shown = ", ".join(without[:5]) + (", ..." if len(without) > 5 else "")
-        print(f"note: no prior in {prior} for {len(without)} photos: {shown}", file=sys.stderr)
+        more = f" and {len(without) - 5} more" if len(without) > 5 else ""
+        print(f"note: no prior in {prior} for {', '.join(without[:5])}{more}", file=sys.stderr)
     targets = [job.output for job in jobs]
     twice = sorted({t.name for t in targets if targets.count(t) > 1})
     if twice:
@@ -236,7 +238,7 @@ def still_to_do(jobs: list[Job]) -> list[Job]:
     """The jobs whose result is not there yet; a note on how many are."""
     left = [job for job in jobs if not job.output.is_file()]
     if len(left) < len(jobs):
-        print(f"note: {len(jobs) - len(left)} results are there and stay", file=sys.stderr)
+        print(f"note: results that are there and stay: {len(jobs) - len(left)}", file=sys.stderr)
     return left
 
 

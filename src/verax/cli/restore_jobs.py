@@ -52,7 +52,9 @@ def run_jobs(jobs: "list[Job]", options: "Options", service: "Asker | None" = No
         tell(records[0], as_json=options.choices.as_json, verbose=options.choices.verbose)
     if any("error" in record for record in records):
         raise typer.Exit(1)
-    if options.choices.strict and any(record["prior"] != "used" for record in records):
+    without = sum(record["prior"] != "used" for record in records)
+    if options.choices.strict and without:
+        print(f"strict: no prior was used for {without} of {len(records)}", file=sys.stderr)
         raise typer.Exit(NOT_USED)
 
 

@@ -156,6 +156,11 @@ def load(source: str, *, task: str = "", home: Path | None = None) -> Dataset:
     path = Path(source)
     if path.exists():
         return _from_path(path, task=task or path.resolve().name)
+    if "/" in source or path.suffix:
+        raise SettingsError(
+            f"{source}: want a folder with input/ and target/ or a manifest, there is none; check "
+            "the path (verax data list names what is known)"
+        )
     try:
         return load_known(source, home or load_settings().home)
     except UnknownNameError as exc:

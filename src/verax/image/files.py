@@ -73,6 +73,8 @@ def read_bytes(path: Path | str) -> bytes:
         if kind.st_size > MAX_BYTES:
             raise ImageReadError(f"{want}, got {kind.st_size / 1e9:.1f} GB; check the path")
         return path.read_bytes()
+    except ImageReadError:  # said above; it is a ValueError, too
+        raise
     except FileNotFoundError as exc:
         raise ImageReadError(f"{want}, there is none; check the path") from exc
     except PermissionError as exc:

@@ -104,8 +104,8 @@ class Client:
         if not self.ready:
             names = " or ".join(self.gateway.keys)
             raise SettingsError(
-                f"no key for {self.gateway.name}; set {names}, or store it: "
-                f"keyring set verax {self.gateway.keys[0]}"
+                f"no key for {self.gateway.name}; set {names}, or with the extra keyring "
+                f"store it: keyring set verax {self.gateway.keys[0]}"
             )
 
     def send(self, request: Request, keep: Keep, /) -> ImagesAnswer:
