@@ -3,7 +3,8 @@
 Makes a WebDataset tar of small simulated pairs (scikit-image's pictures; shifted, scaled and
 brightened edits; some foreign, blank or broken ones) and aligns it. The run is killed with SIGKILL
 at random moments, the command alone or with its workers, and begun again until it ends by itself.
-The first pairs are aligned without a kill as well, and by Ray on two workers.
+The first pairs are aligned without a kill as well, and by Ray on two workers. With `--folder` the
+same command goes on where it was stopped.
 
 Checked at the end: one row for each pair and none twice, the files on disk are those of the table,
 equal pairs have equal rows, and the undisturbed run and Ray have the same rows, letter by letter.
@@ -89,19 +90,23 @@ def aligned_with_kills(words: list[str], folder: Path, kills: int, pairs: int) -
 
     A life lasts a random number of pairs, and a moment: most kills hit work, not the start.
     """
-    rng, killed = np.random.default_rng(1), 0
+    count = folder.parent / "kills.txt"
+    killed = int(count.read_text()) if count.is_file() else 0
+    rng = np.random.default_rng(killed)
+    life = 2 * (pairs - rows_there(folder)) // (kills - killed + 1)  # pairs at most
     while True:
-        most = rows_there(folder) + rng.integers(0, 2 * pairs // (kills + 1) + 1)
+        most = rows_there(folder) + rng.integers(0, life + 1)
         with subprocess.Popen(
             words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
         ) as process:
             while process.poll() is None and (killed == kills or rows_there(folder) <= most):
-                time.sleep(0.05)
+                time.sleep(0.2)
             if process.poll() is None:
                 time.sleep(rng.uniform(0, 0.5))
                 alone = rng.random() < 0.5  # else with its workers
                 (os.kill if alone else os.killpg)(process.pid, signal.SIGKILL)
                 killed += 1
+                count.write_text(str(killed))
                 continue
             told = process.stderr.read().decode() if process.stderr else ""
         if process.returncode and process.returncode != -signal.SIGKILL:

@@ -1,5 +1,6 @@
 """verax align: every kind of table, one row for every pair, the same table after any stop."""
 
+import contextlib
 import csv
 import io
 import json
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -195,6 +197,34 @@ def test_ray_on_two_workers_gives_the_same_table(pictures, tmp_path):
     ray.shutdown()
 
     assert rows(tmp_path / "ray") == rows(tmp_path / "here")
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+def test_workers_end_with_the_run_that_was_killed(pictures, tmp_path):
+    table = as_folder(tmp_path, {f"{n}-{k}": s for k in range(40) for n, s in pictures.items()})
+    words = [*command(table, tmp_path / "out"), "--engine", "processes"]
+    with subprocess.Popen(words, start_new_session=True) as process:
+        while len(workers := members(process.pid)) < 4 and process.poll() is None:
+            time.sleep(0.02)
+        process.kill()  # alone, as the system does where memory is short
+
+    for _ in range(1000):
+        if not members(process.pid):
+            break
+        time.sleep(0.02)
+    assert len(workers) >= 4  # the run, its tracker of resources, and two workers
+    assert members(process.pid) == []
+
+
+def members(session):
+    """The living processes of a session; Linux alone says."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = place.read_text().rpartition(")")[2].split()
+            if int(fields[3]) == session and fields[0] != "Z":
+                found.append(place.parent.name)
+    return found
 
 
 def test_a_killed_run_ends_with_the_same_table_and_no_pair_twice(pictures, tmp_path):

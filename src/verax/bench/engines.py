@@ -12,8 +12,9 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExe
 from concurrent.futures import ThreadPoolExecutor as ThreadPool
 from importlib import metadata
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any, TypeVar
 
 from verax.errors import RunError, missing_extra
@@ -38,8 +39,21 @@ def threads(stage: Callable[[In], Out], items: Iterable[In], *, workers: int) ->
 
 def processes(stage: Callable[[In], Out], items: Iterable[In], *, workers: int) -> Iterator[Out]:
     """Processes of this machine: right for methods that hold the lock."""
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    context = get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:
         yield from _bounded(pool, stage, items, workers * BACKLOG)
+
+
+def end_with_parent() -> None:
+    """End this process when the one that started it is killed; it would wait forever otherwise."""
+    parent = parent_process()
+
+    def wait_for_the_end() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    Thread(target=wait_for_the_end, daemon=True).start()
 
 
 def _bounded(

@@ -15,10 +15,11 @@ from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from multiprocessing.process import BaseProcess as Process
 from typing import Any, TypeVar, TypeVarTuple
 
+from verax.bench.engines import end_with_parent
 from verax.server.responses import Problem
 
 FREE_PLACES = 4  # a client may hold so many times the places that are free: at most 4 in 5
@@ -227,18 +228,10 @@ def quiet_process() -> None:
 
     Workers share the cores between pictures, not within one.
     """
-    threading.Thread(target=_end_with_the_server, daemon=True).start()
+    end_with_parent()
     os.nice(NICE)
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _end_with_the_server() -> None:
-    """End this process when its server is killed; it would wait forever otherwise."""
-    server = parent_process()
-    if server is not None:
-        server.join()
-        os._exit(1)
 
 
 def worker_thread() -> Executor:
