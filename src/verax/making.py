@@ -131,8 +131,9 @@ def make(
     from verax.prints.holes import mask_of
 
     for source in (order.photo, order.prior, order.only, order.mask):
-        there = source is not None and source.exists() and order.output.exists()
-        if there and order.output.samefile(source):
+        if source is None or not source.exists() or not order.output.exists():
+            continue
+        if order.output.samefile(source):
             raise InputError(
                 f"{order.output}: the result would replace {source}; choose another name"
             )

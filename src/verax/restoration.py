@@ -35,6 +35,9 @@ class Restoration:
         prior: "used", "unused" (the base is returned) or "none".
         faults: what the photo suffers from.
         explanation: what photo and prior together say of it; None where nothing was taken.
+        scene_state_change: whether the prior changed day to night, or the like; it gives no light.
+        notes: what else a person should know, in sentences.
+        seconds: how long it took.
         filled: the photo's holes, filled from the prior before all else.
         coloured: (H, W) share of a colourless photo's colour that is the prior's, else None.
         larger: the restoration on a finer grid, where one is wanted.

@@ -1,5 +1,7 @@
 """The Python interface: every form of a picture, results that save and show themselves."""
 
+import dataclasses
+import inspect
 import io
 import json
 import re
@@ -11,7 +13,7 @@ from PIL import Image as PillowImage
 
 import verax
 from verax import image as images
-from verax.errors import ImageContractError, InputError, UnknownNameError
+from verax.errors import ImageContractError, InputError, UnknownNameError, VeraxError
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -169,13 +171,33 @@ def test_the_documented_examples_run(scene, tmp_path, monkeypatch):
     assert made <= {path.name for path in tmp_path.iterdir()}
 
 
-def test_every_public_function_says_what_it_takes_gives_and_raises():
-    for name in verax.__all__:
-        public = getattr(verax, name)
-        if not isinstance(public, type) and callable(public):
-            words = public.__doc__
-            assert "Parameters\n" in words, name
-            assert "Raises\n" in words, name
+FUNCTIONS = [n for n in verax.__all__ if inspect.isfunction(getattr(verax, n))]
+RECORDS = [n for n in verax.__all__ if dataclasses.is_dataclass(getattr(verax, n))]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_public_function_says_what_it_takes_gives_and_raises(name):
+    function = getattr(verax, name)
+    signature = inspect.signature(function)
+    sections = dict(
+        re.findall(r"(?m)^(\w+)\n-+\n((?:.+\n?|\n(?!\w+\n-))*)", inspect.getdoc(function))
+    )
+    entries = {title: re.findall(r"(?m)^(\w[\w, ]*)", text) for title, text in sections.items()}
+
+    explained = [word for entry in entries["Parameters"] for word in entry.split(", ")]
+    assert [word.strip() for word in explained] == list(signature.parameters)
+    assert ("Returns" in sections) == (signature.return_annotation is not None)
+    assert entries["Raises"]
+    assert all(issubclass(getattr(verax.errors, error), VeraxError) for error in entries["Raises"])
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_a_public_record_explains_its_fields(name):
+    record = getattr(verax, name)
+    words = inspect.getdoc(record).partition("Attributes:")[2]
+    fields = [f.name for f in dataclasses.fields(record) if not f.name.startswith("_")]
+
+    assert [field for field in fields if not re.search(rf"\b{field}\b", words)] == []
 
 
 def test_a_registration_that_is_known_is_not_found_again(scene):

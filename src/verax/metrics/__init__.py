@@ -59,7 +59,16 @@ class Protocol:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One number with its protocol; scores are comparable when `protocol` is equal."""
+    """One number with its protocol; scores are comparable when `protocol` is equal.
+
+    Attributes:
+        metric, value, unit: the number, such as psnr, 23.2, dB.
+        direction: "higher" or "lower" is better.
+        channel, border_px, data_range: what was compared, without how many pixels at each side.
+        resampler: how the restoration came onto the reference's grid; "none" where it was on it.
+        kernel: window, scales and constants.
+        library, version: what computed it.
+    """
 
     metric: str
     value: float
