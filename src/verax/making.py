@@ -112,6 +112,17 @@ class Origin:
     credentials: Credentials | None = field(default=None, repr=False)
 
 
+def _check_no_source(order: Order) -> None:
+    """Raises InputError for a result that would replace what it is made of."""
+    for source in (order.photo, order.prior, order.only, order.mask):
+        if source is None or not source.exists() or not order.output.exists():
+            continue
+        if order.output.samefile(source):
+            raise InputError(
+                f"{order.output}: the result would replace {source}; choose another name"
+            )
+
+
 def make(
     order: Order,
     *,
@@ -130,13 +141,7 @@ def make(
     from verax import pipeline
     from verax.prints.holes import mask_of
 
-    for source in (order.photo, order.prior, order.only, order.mask):
-        if source is None or not source.exists() or not order.output.exists():
-            continue
-        if order.output.samefile(source):
-            raise InputError(
-                f"{order.output}: the result would replace {source}; choose another name"
-            )
+    _check_no_source(order)
     images.check_target(order.output)
     if photo is None:
         photo = opened(
