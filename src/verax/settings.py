@@ -156,7 +156,7 @@ def _count(value: object) -> int:
 
 
 def _cost(value: object) -> float:
-    """US dollars; "any" is no limit, said out loud."""
+    """US dollars; "any" states that there is no limit."""
     if value == "any":
         return float("inf")
     number = float(str(value))

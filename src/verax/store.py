@@ -105,7 +105,7 @@ class Reserved:
                 raise
 
     def fill(self, data: bytes) -> None:
-        """The file holds these bytes, synced, when this returns.
+        """Write the bytes and sync them to disk.
 
         Raises OutputError where they do not fit; the file then holds as many as did.
         """

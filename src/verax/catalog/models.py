@@ -139,7 +139,7 @@ def models(
 
 
 def find(known: Mapping[str, Model], name: str, *, today: date) -> Model:
-    """The model of that name or snapshot, if it still lives on `today`.
+    """The model of that name or snapshot, if it is still offered on `today`.
 
     Raises UnknownNameError for a name nobody knows, InputError for an ended model.
     """

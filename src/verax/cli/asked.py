@@ -59,7 +59,7 @@ class Asker:
     planned: "dict[Path, Planned]" = field(default_factory=dict)
 
     def fetch(self, photos: Sequence[Path]) -> bool:
-        """Get every answer into the journal; False on a dry run.
+        """Ask for every prior and store the answers in the journal. Returns False on a dry run.
 
         What went wrong with one photo waits in `failed` until that photo's turn.
         """
@@ -171,7 +171,7 @@ class BenchAsker:
     batching: Batching
 
     def announce(self, works: "Sequence[Work]") -> bool:
-        """Say what leaves and what it costs, and send batches off; False on a dry run."""
+        """Print what is sent and its cost, and submit batches. Returns False on a dry run."""
         from verax.bench.stages import photo_of
 
         distinct = iter({work.question: work for work in works if work.question}.values())

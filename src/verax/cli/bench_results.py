@@ -1,4 +1,4 @@
-"""What a run says while it goes on and when it is done: score, report, compare, export, release."""
+"""Progress and results of a benchmark run; the verbs score, report, compare, export, release."""
 
 import json
 import math
@@ -62,7 +62,7 @@ def progress_bar() -> Iterator["Callable[[Progress], None]"]:
 def log_lines(
     clock: Callable[[], float] = time.monotonic, every_s: float = LINE_S
 ) -> "Callable[[Progress], None]":
-    """A teller that prints a line per stage and `every_s`, with the time left at this pace."""
+    """A callback that prints progress: one line per stage every `every_s` seconds."""
     starts: dict[str, tuple[float, int]] = {}
     last = {name: clock() for name in STAGES}
 
@@ -84,7 +84,7 @@ def log_lines(
 
 
 def show(summary: "RunSummary", folder: Path, *, as_json: bool) -> None:
-    """What the run holds now, with its tables."""
+    """Print the leaderboards of the run and a summary of its items."""
     tables = leaderboards_of(folder)
     if as_json:
         print(json.dumps({"run": str(folder), **asdict(summary), "tables": tables}))

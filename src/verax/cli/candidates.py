@@ -1,4 +1,4 @@
-"""Candidates of one asking: which calls arrived, put in order, written, told."""
+"""The candidates of `verax edit` and `verax generate`: collected, ranked, written, listed."""
 
 import json
 import sys
@@ -37,7 +37,7 @@ class Candidate:
 def answers_of(
     requests: Sequence[R], answers: "Sequence[ImagesAnswer | VeraxError]"
 ) -> "Iterator[tuple[R, ImagesAnswer]]":
-    """The calls that were answered; the others are told, and raised where none was."""
+    """The calls that were answered. Prints the errors of the others; raises one if all failed."""
     failed = [answer for answer in answers if isinstance(answer, VeraxError)]
     if len(failed) == len(answers):
         raise failed[0]

@@ -43,7 +43,7 @@ LocalOnly = Annotated[
 
 
 def dollars(text: str) -> float:
-    """US dollars, or "any": no limit, said out loud."""
+    """US dollars; "any" states that there is no limit."""
     return math.inf if text == "any" else float(text)
 
 
@@ -110,7 +110,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What the paid options of a call say."""
+    """The options of a verb that asks a paid service."""
 
     gateway: Gateway = None
     base_url: BaseUrl = None
@@ -123,7 +123,7 @@ class Terms:
 
 @dataclass(frozen=True)
 class Counter:
-    """A desk, and what the user of a verb said about money."""
+    """An open desk and the paid options of the verb."""
 
     desk: "Desk"
     terms: Terms

@@ -42,7 +42,7 @@ DONE = {
 
 
 def run_jobs(jobs: "list[Job]", options: "Options", service: "Asker | None" = None) -> None:
-    """One photo with its story, or many with a summary. Raises typer.Exit where --strict asks."""
+    """Restore one photo and describe it, or many with a summary. Exit status as --strict asks."""
     if not jobs:
         return
     if options.several:

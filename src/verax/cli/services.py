@@ -123,7 +123,7 @@ def picture_prices(model: "Model") -> dict[str, float]:
 
 
 def extras(model: "Model", today: date) -> dict[str, Any]:
-    """What a program wants to know beside the record."""
+    """Fields of --json beyond the catalog entry."""
     shown = f"{SHOWN_SIZE[0]}x{SHOWN_SIZE[1]}"
     return {"ended": model.ended(today), "picture_usd": {shown: picture_prices(model)}}
 
@@ -206,7 +206,7 @@ def provenance(file: File, as_json: AsJson = False) -> None:
 
 
 def manifest_lines(manifest: "Provenance") -> list[str]:
-    """The manifest in lines."""
+    """The manifest as lines of text."""
     lines = []
     if manifest.generator:
         lines.append(f"made by    {manifest.generator}")

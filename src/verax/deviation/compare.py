@@ -165,10 +165,10 @@ def _rng() -> np.random.Generator:
 
 
 def _bent(reduced: Image, generated: Image, registration: Registration, size: Size) -> Registration:
-    """The registration bent until the pictures lie on each other, whatever moved.
+    """The registration with a local field that aligns the pictures wherever content moved.
 
-    Where content can slide along its edges, and where a look at the motion had doubts, structure
-    that is out of place would pass for structure that changed.
+    Without it, displaced structure would count as changed structure: along edges, where motion is
+    ambiguous, and where the motion estimate is uncertain.
     """
     for _ in range(PASSES):
         warped = on_grid(registration, generated, size, size_of(reduced))

@@ -141,7 +141,7 @@ def size_of(image: Image) -> Size:
 
 
 def canvas_kind(photo: Image, generated: Image, registration: Registration) -> str:
-    """How the canvas came about, in the registration's words; one of the same shape is none."""
+    """ "same" or "resized" for pictures of one aspect ratio, else what the registration says."""
     ours, theirs = size_of(photo), size_of(generated)
     if abs(np.log(ours[0] / ours[1] * theirs[1] / theirs[0])) < SAME_ASPECT:
         return "same" if ours == theirs else "resized"

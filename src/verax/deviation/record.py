@@ -269,7 +269,7 @@ def _tone(d: Deviation) -> str:
 
 
 def _unknown(d: Deviation) -> str:
-    """What cannot be told, in words, not in keys."""
+    """A sentence that lists what could not be measured; "" for nothing."""
     names = [name for name, entry in d.entries.items() if not entry.identifiable]
     phrases = [word for word, keys in WORDS.items() if any(name.startswith(keys) for name in names)]
     return f"Not identifiable here: {_joined(phrases)}." if phrases else ""

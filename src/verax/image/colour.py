@@ -114,7 +114,7 @@ def converts(icc: bytes | None, model: Model) -> bool:
 def as_stored(
     image: Image, model: Model, icc: bytes | None, *, before: Image, stored: Values
 ) -> Values:
-    """The way back for what was made of a picture whose own values are at hand.
+    """Convert an edited sRGB picture back to the model of its file, whose own values are known.
 
     `before` is sRGB of `stored`. Where `image` is still `before`, the stored values stay, to the
     last bit. Elsewhere what sRGB could not hold of them is added again, scaled by the change of

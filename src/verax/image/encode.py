@@ -139,7 +139,7 @@ def _values(
 
 
 def _true_of(photo: Photo, size: tuple[int, int], icc: bytes | None) -> Metadata:
-    """The photo's metadata, true of a picture of this size and profile."""
+    """The photo's metadata with the size and profile of the picture that is written."""
     metadata = photo.metadata
     was = (photo.width, photo.height)
     return replace(

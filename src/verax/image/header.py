@@ -159,7 +159,7 @@ def header_of(file: Path | bytes) -> Header:
 
 
 def described(path: Path) -> tuple[str, PillowImage.Exif]:
-    """Format and EXIF of a picture file, undecoded. ImageReadError for what is no picture."""
+    """Format and EXIF of a picture file, without decoding it. Raises ImageReadError."""
     format = header_of(path).format
     with path.open("rb") as file:
         return format, EXIF.get(format, _exif_by_pillow)(file, format)
@@ -195,7 +195,7 @@ def _upright(width: int, height: int, exif: PillowImage.Exif) -> tuple[int, int]
 
 
 def _png_exif(file: BinaryIO, _: str) -> PillowImage.Exif:
-    """Of a chunk before the pixels or behind them; Pillow would decode to find the second."""
+    """The eXIf chunk, wherever it stands; Pillow would decode the pixels to find one after them."""
     exif, position = PillowImage.Exif(), 8
     while len(head := _at(file, position, 8)) == 8:
         size, kind = struct.unpack(">I4s", head)
@@ -232,7 +232,7 @@ def _exif_by_pillow(file: BinaryIO, format: str) -> PillowImage.Exif:
 
 
 def _opened(file: BinaryIO, format: str) -> ImageFile:
-    """Undecoded, by the class of the format: `PIL.Image.open` has a limit of its own."""
+    """The file opened by Pillow's class for the format: `PIL.Image.open` has its own size limit."""
     return CLASSES[format](file)
 
 

@@ -260,5 +260,5 @@ def metadata_chunks(metadata: Metadata) -> Iterator[bytes]:
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:
-    """A whole chunk."""
+    """A PNG chunk: length, kind, body, checksum."""
     return struct.pack(">I4s", len(body), kind) + body + struct.pack(">I", zlib.crc32(kind + body))

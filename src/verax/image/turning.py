@@ -48,7 +48,7 @@ def subject(numbers: tuple[int, ...], turn: int, size: Size) -> tuple[int, ...]:
 
 
 def turned(packet: bytes, turn: int, size: Size) -> bytes:
-    """The packet of a picture of the stored `size`, told of the upright one."""
+    """The XMP packet rewritten for the upright picture; `size` is the one before turning."""
     document = xmp.parse(packet)
     if document is None:
         return re.sub(rb"(tiff:Orientation(?:\s*=\s*[\"']|>\s*))[2-8]", rb"\g<1>1", packet)

@@ -169,7 +169,7 @@ def piqe(image: Image) -> float:
 
 
 def _flat_edge(blocks: Map) -> NDArray[np.bool_]:
-    """Some run of six pixels along one of the block's four edges is flat."""
+    """Whether six pixels in a row along one of the block's four edges have one value."""
     edges = np.stack([blocks[:, 0], blocks[:, -1], blocks[:, :, 0], blocks[:, :, -1]], axis=1)
     runs = np.lib.stride_tricks.sliding_window_view(edges, PIQE_EDGE_RUN, axis=2)
     return np.asarray((runs.std(axis=3, ddof=1) < PIQE_FLAT_EDGE).any(axis=(1, 2)))

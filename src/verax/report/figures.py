@@ -189,7 +189,7 @@ def ladder_figure(ladder: Rungs) -> Figure:
 
 
 def best_of_figure(qualities: Sequence[Quality]) -> Figure | None:
-    """Expected best of K answers; None where nothing was asked twice."""
+    """Expected best of K answers; None where every prior was asked for only once."""
     curves = [one for one in qualities if len(one.best_of) > 1]
     if not curves:
         return None

@@ -121,7 +121,7 @@ def _preview(path: Path) -> bytes:
 
 @dataclass(slots=True)
 class Index:
-    """Values, each once; `of` gives the place of a value."""
+    """Distinct values in a list; `of` gives the index of a value and adds a new one."""
 
     values: list[str] = field(default_factory=list)
     places: dict[str, int] = field(default_factory=dict)

@@ -134,7 +134,7 @@ def _name(row: OutputRow) -> dict[str, Any]:
 
 
 def _without_folder(row: OutputRow) -> str:
-    """The reason without where the pictures lie on this machine."""
+    """The reason without the folders of this machine."""
     reason = row.reason
     for file in (row.photo, row.reference, row.prior_file):
         reason = reason.replace(f"{Path(file).parent}/", "") if file else reason
