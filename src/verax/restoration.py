@@ -87,6 +87,7 @@ class Restoration:
             "width": int(self.result.shape[1]),
             "height": int(self.result.shape[0]),
             "prior": self.prior,
+            "unchanged": bool(np.array_equal(self.pixels, self.photo.pixels)),
             "registration": None if registration is None else registration.record(),
             "trust": {name: float(share) for name, share in zip(CLASSES, shares, strict=True)},
             "explanation": None if explanation is None else explanation.record(),

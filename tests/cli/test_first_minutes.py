@@ -188,6 +188,7 @@ def record_of(believed, *, faults=(), task="", front=0.0, **more):
     """What `restore --json` prints, as far as its sentence needs it."""
     return {
         "prior": "used",
+        "unchanged": False,
         "trust": {"photo": 0.5, "confirmed": 0.1, "light": 0.28, "generated": 0.12},
         "explanation": {"believed": believed, "task": task, "front": front},
         "faults": {"kinds": {kind: {"severity": 0.9, "sure": 0.9} for kind in faults}},
@@ -210,6 +211,7 @@ def record_of(believed, *, faults=(), task="", front=0.0, **more):
         (record_of("nothing"), "hardly anything was taken"),
         (record_of("", prior="none", faults=["lowlight"]), "Brightened by the embedded networks;"),
         (record_of("", prior="none"), "No fault found that the embedded networks mend;"),
+        (record_of("", prior="none", faults=["lowlight"], unchanged=True), "Left as it is:"),
         (record_of("", prior="none", restorer="dcp"), "Restored by dcp, without a prior;"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

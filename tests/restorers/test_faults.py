@@ -87,6 +87,13 @@ def test_a_restoration_carries_the_record():
     assert set(restoration.record()["faults"]["kinds"]) == set(KINDS)
 
 
+def test_a_restoration_says_whether_anything_changed(photo):
+    dark = degrade.apply(photo, degrade.Degradation("lowlight", 0.6, 1))
+
+    assert verax.restore(photo).record()["unchanged"]
+    assert not verax.restore(dark).record()["unchanged"]
+
+
 def veiled(photo, near, far):
     """Transmission from `near` at the bottom to `far` at the top, under a white sky."""
     shares = np.linspace(far, near, photo.shape[0], dtype=np.float32)[:, None, None]

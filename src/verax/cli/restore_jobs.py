@@ -181,6 +181,8 @@ def _alone(record: dict[str, Any]) -> str:
                      [DONE[kind] for kind in _mended(record) if kind in DONE])  # fmt: skip
     if not done:
         return f"No fault found that the embedded networks mend; {clean}."
+    if record["unchanged"]:
+        return f"Left as it is: no treatment passed the check of its own result; {clean}."
     return f"{done} by the embedded networks; {clean}."
 
 
