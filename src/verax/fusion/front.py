@@ -34,6 +34,11 @@ BORDER, COARSE = (
 )  # working px around a place, and of the octave, where a layer shows its edge
 LOST = 0.85  # energy there that only the photo shows, over what only the prior shows
 INSIDE = 2.5  # working px from a place's border at which its inside begins
+ADDED = 0.8  # share of a place's difference by which light was added, not taken
+HELD, ALIKE = (0.5, 1.5), 0.25  # strength of the prior's fine structure in the photo under added
+# light, and its correlation: both show it, and the photo shows more
+BRIGHT = 0.09  # mean luma that was added at least: less is a difference of light
+NEAR_BORDER = 1.5  # working px from its border at which the inside of such a place begins
 OUTSTANDING, AROUND = 3.0, 8.0  # deviations of the prior's texture within AROUND working px
 
 
@@ -70,7 +75,10 @@ def removed(photo: Image, prior: Image, valid: Plane, *, everything: bool = Fals
         layers = places.layer & (places.width > THIN[0] * side + THIN[1])
         taken &= layers | (places.more & _no_part_of_the_scene(places, taken & places.more, side))
     taken[0] = False
-    mask = cv2.dilate(taken[places.labels].astype(np.uint8), np.ones((3, 3), np.uint8))
+    mask = taken[places.labels]
+    if not everything:
+        mask |= _glare(np.where(luma(own - given) > 0, difference, 0), visible, least, own, given)
+    mask = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8))
     return np.asarray(mask, np.float32)
 
 
@@ -80,11 +88,53 @@ def _difference(own: Image, given: Image) -> Plane:
     return np.asarray(np.maximum(np.abs(luma(own - given)), 0.7 * off.max(2)), np.float32)
 
 
-def _places(difference: Plane, visible: Plane, least: float, own: Image, given: Image) -> Places:
-    close = np.ones((3, 3), np.uint8)
-    differs = cv2.morphologyEx(
-        ((difference > least) & (visible > 0.9)).astype(np.uint8), cv2.MORPH_CLOSE, close
+def _glare(
+    brighter: Plane, visible: Plane, least: float, own: Image, given: Image
+) -> NDArray[np.bool_]:
+    """(h, w): places where light lies over what the prior shows, as streaks of a flare and
+    reflections do. They are looked for among brighter pixels alone: such light often touches
+    places that differ for other reasons."""
+    differs = _differing(brighter, visible, least)
+    number, labels = cv2.connectedComponents(differs, connectivity=8)
+    flat = labels.ravel()
+
+    def total(values: Plane) -> Float:
+        return np.bincount(flat, values.ravel(), number).astype(np.float32)
+
+    def largest(values: Plane) -> Float:
+        top = np.zeros(number, np.float32)
+        np.maximum.at(top, flat, values.ravel())
+        return top
+
+    depth = cv2.distanceTransform(differs, cv2.DIST_L2, 3)
+    inside = (depth > NEAR_BORDER).astype(np.float32)
+    one, two = (inside * (luma(x) - cv2.GaussianBlur(luma(x), (0, 0), 2.0)) for x in (own, given))
+    mine, its, shared = total(one * one), total(two * two) + np.float32(1e-9), total(one * two)
+    off, area = luma(own - given), total(np.ones_like(one))
+    size = total(np.abs(off)) + np.float32(1e-9)
+    smooth = total(np.abs(cv2.GaussianBlur(off, (0, 0), SOFT))) > SMOOTH * size
+    held = (shared > HELD[0] * its) & (shared < HELD[1] * its)
+    alike = shared > ALIKE * np.sqrt(mine * its)
+    taken = smooth & held & alike & (total(off) > ADDED * size) & (its > PLAIN / 2 * area)
+    wide = 2 * largest(depth) > THIN[0] * max(visible.shape) + THIN[1]  # letters are thin
+    taken &= (
+        wide
+        & (total(off) > BRIGHT * area)
+        & (largest(brighter) > SURE * least)
+        & _lost(labels, own, given)
     )
+    taken[0] = False
+    return np.asarray(taken[labels])
+
+
+def _differing(difference: Plane, visible: Plane, least: float) -> NDArray[np.uint8]:
+    """(h, w) 1 where something differs, small gaps closed."""
+    differs = ((difference > least) & (visible > 0.9)).astype(np.uint8)
+    return np.asarray(cv2.morphologyEx(differs, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)))
+
+
+def _places(difference: Plane, visible: Plane, least: float, own: Image, given: Image) -> Places:
+    differs = _differing(difference, visible, least)
     number, labels, boxes, centres = cv2.connectedComponentsWithStats(differs, connectivity=8)
     flat = labels.ravel()
 
