@@ -202,18 +202,16 @@ def test_ray_on_two_workers_gives_the_same_table(pictures, tmp_path):
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 def test_workers_end_with_the_run_that_was_killed(pictures, tmp_path):
     table = as_folder(tmp_path, {f"{n}-{k}": s for k in range(40) for n, s in pictures.items()})
-    words = [*command(table, tmp_path / "out"), "--engine", "processes"]
+    options = ["--engine", "processes"]
+    words = [sys.executable, "-m", "verax", *command(table, tmp_path / "out"), *options]
     with subprocess.Popen(words, start_new_session=True) as process:
         while len(workers := members(process.pid)) < 4 and process.poll() is None:
             time.sleep(0.02)
         process.kill()  # alone, as the system does where memory is short
 
-    for _ in range(1000):
-        if not members(process.pid):
-            break
-        time.sleep(0.02)
     assert len(workers) >= 4  # the run, its tracker of resources, and two workers
-    assert members(process.pid) == []
+    while members(process.pid):  # they would wait forever; the limit of every test ends that
+        time.sleep(0.02)
 
 
 def members(session):
