@@ -166,8 +166,7 @@ def _placed(
 
 def _coloured(restoration: Restoration) -> Restoration:
     """The restoration of a photo without colour under its prior's."""
-    placed = restoration.registration is not None and restoration.registration.placed == "exactly"
-    if not placed or restoration.scene_state_change:  # another scene's colours are no evidence
+    if restoration.registration is None or restoration.registration.placed != "exactly":
         return restoration
     assert restoration.warped is not None
     found = with_colour(restoration.photo.pixels, restoration.pixels, restoration.warped)
