@@ -167,7 +167,7 @@ def straighten(
     output: Path | None = typer.Option(None, "-o", "--output", help="Result file."),
     corners: str | None = typer.Option(
         None,
-        help="The print's corners in pixels, where they are not registration: 'x,y x,y x,y x,y'.",
+        help="The print's corners in pixels, where they are not found: 'x,y x,y x,y x,y'.",
     ),
     border: bool = typer.Option(False, "--border", help="Keep the paper's plain border."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),

@@ -253,7 +253,8 @@ def by_tiles(work: Callable[[_Part], None], shape: tuple[int, int]) -> None:
 
 def by_stripes(work: Callable[[slice], None], shape: tuple[int, ...], step: int) -> None:
     """Work through a picture (H, W, ...) by stripes of rows, two at a time; `step` divides tops."""
-    rows = max(1, STRIPE // (shape[1] * step)) * step
+    quarter = -(-shape[0] // (4 * step))  # a small picture is work for two, too
+    rows = max(1, min(quarter, STRIPE // (shape[1] * step))) * step
     stripes = [slice(top, min(top + rows, shape[0])) for top in range(0, shape[0], rows)]
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(work, stripes))

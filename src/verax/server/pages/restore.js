@@ -214,7 +214,7 @@ async function again(entry, changes = {}) {
   if (entry.id === shownId()) showResult(started, { focus: false });
   else forgetPictures(entry.id);
   entries = entries.map((one) => (one.id === entry.id ? started : one));
-  announce(entry.name + " is made anew");
+  announce(entry.name + " is restored again");
   showHistory();
   tellTabs();
   poll();

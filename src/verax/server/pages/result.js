@@ -71,7 +71,7 @@ export function showResult(entry, { focus = true } = {}) {
 /** It is made anew, or that failed: what was there stays in sight meanwhile. */
 function showWorking(entry) {
   stale = true;
-  byId("dial-note").textContent = entry.state === "failed" ? entry.error : "It is being made anew …";
+  byId("dial-note").textContent = entry.state === "failed" ? entry.error : "The photo is being restored again …";
   if (entry.state === "failed") tellOtherwise(entry);
 }
 
