@@ -139,7 +139,6 @@ def make(
     be written or signed.
     """
     from verax import pipeline
-    from verax.prints.holes import mask_of
 
     _check_no_source(order)
     images.check_target(order.output)
@@ -147,12 +146,7 @@ def make(
         photo = opened(
             order.photo, name=order.photo_name, max_pixels=order.max_pixels, salvage=order.salvage
         )
-    only, mask = (
-        None if path is None else mask_of(photo.photo, images.read(path), name=name)
-        for path, name in ((order.only, "--only"), (order.mask, "--mask"))
-    )
-    if photo.missing is not None:
-        mask = photo.missing if mask is None else np.maximum(mask, photo.missing)
+    only, mask = _masks(order, photo)
     prior = prior or prior_of(order)
     result = pipeline.restore(
         photo.photo,
@@ -175,6 +169,19 @@ def make(
         framed=order.size is None,
     )  # fmt: skip
     return Made(result, prior, lost, statement)
+
+
+def _masks(order: Order, photo: Opened) -> tuple[Plane | None, Plane | None]:
+    """Where the photo may change, and where it holds nothing: drawn, or lost in a broken file."""
+    from verax.prints.holes import mask_of
+
+    only, mask = (
+        None if path is None else mask_of(photo.photo, images.read(path), name=name)
+        for path, name in ((order.only, "--only"), (order.mask, "--mask"))
+    )
+    if photo.missing is not None:
+        mask = photo.missing if mask is None else np.maximum(mask, photo.missing)
+    return only, mask
 
 
 def prior_of(order: Order) -> Opened | None:

@@ -16,7 +16,7 @@ from verax.fusion.dial import CLASSES, of_one
 from verax.fusion.fuse import Fusion, fuse
 from verax.geometry.register import Registration, Warped, apply, register
 from verax.image import Image, Photo, Plane
-from verax.prints.colour import toning, with_colour
+from verax.prints.colour import in_one_tone, toning, with_colour
 from verax.prints.damage import find_damage
 from verax.prints.enlarge import larger, larger_size
 from verax.prints.holes import Flaws, fill_holes, mask_of, only_inside
@@ -31,6 +31,7 @@ EMBEDDED = "network"
 DEFAULT_RESTORER = "auto"  # the embedded networks
 DEFAULT_FIDELITY = dial.DEFAULT
 MOST_STOPS = 4
+TAKEN = 0.5  # share of the prior's light from which its tone is the whole print's
 # tasks under which damage of a print is looked for, and whether it is known to be there
 DAMAGED = {"": False, "restore": False, "old_photo": True}
 
@@ -169,10 +170,14 @@ def _coloured(restoration: Restoration) -> Restoration:
     if restoration.registration is None or restoration.registration.placed != "exactly":
         return restoration
     assert restoration.warped is not None
-    found = with_colour(restoration.photo.pixels, restoration.pixels, restoration.warped)
-    if found is None:
+    photo, prior = restoration.photo.pixels, restoration.warped
+    coloured = with_colour(photo, restoration.pixels, prior)
+    if coloured is not None:
+        return replace(restoration, pixels=coloured[0], coloured=coloured[1])
+    if restoration.explanation is None or restoration.explanation.light < TAKEN:
         return restoration
-    return replace(restoration, pixels=found[0], coloured=found[1])
+    toned = in_one_tone(photo, restoration.pixels, prior.pixels)
+    return restoration if toned is None else replace(restoration, pixels=toned)
 
 
 def _with_faces(restoration: Restoration, faces: tuple[Face, ...]) -> Restoration:

@@ -6,7 +6,7 @@ import pytest
 from skimage import data
 
 from verax import image as images
-from verax.prints.colour import colourise, is_coloured, split, toning
+from verax.prints.colour import colourise, in_one_tone, is_coloured, split, toning
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +47,23 @@ def test_one_coloured_coat_in_the_snow_makes_a_photo_in_colour(scene):
     snow[100:120, 200:250] = 0.3, 0.7, 0.2
 
     assert toning(snow) == "colour"
+
+
+def test_a_sepia_print_under_a_grey_prior_is_grey_all_over(scene):
+    border = sepia(scene)
+    border[:, :20] = 0.9, 0.88, 0.80  # paper, which the prior does not show
+    half = np.clip(border + np.array([-0.04, 0, 0.09], np.float32), 0, 1)
+
+    toned = in_one_tone(border, half, grey(scene))
+
+    assert toned is not None
+    assert np.ptp(toned, axis=2).max() < 1e-3
+    assert np.abs(split(toned)[0] - split(half)[0]).max() < 1e-3
+
+
+def test_a_photo_in_colour_is_not_brought_to_one_tone(scene):
+    assert in_one_tone(scene, scene, grey(scene)) is None
+    assert in_one_tone(sepia(scene), sepia(scene), scene) is None
 
 
 @pytest.mark.parametrize("print_", [grey, sepia], ids=["grey", "sepia"])

@@ -101,6 +101,25 @@ def fuse(
         return alone(base, "the prior shows too little of the photo: nothing is taken from it")
     if recipe.change and fidelity >= dials.DEFAULT and faults and faults["haze"].sure > SURE:
         return replace(alone(base, WITHOUT % recipe.change), scene_state_change=True)
+    return _with_prior(
+        photo, base, warped, recipe, dial, faults=faults, task=task,
+        exactly=registration.placed == "exactly", spared=spared,
+    )  # fmt: skip
+
+
+def _with_prior(
+    photo: Image,
+    base: Image,
+    warped: Warped,
+    recipe: Recipe,
+    dial: dials.Dial,
+    *,
+    faults: Faults | None,
+    task: str,
+    exactly: bool,
+    spared: Plane | None,
+) -> Fusion:
+    """The fusion with a prior of which something may be taken."""
     octaves = measure(base, warped.pixels, warped.valid)
     explanation = explain(
         base, warped.pixels, warped.valid, faults, octaves,
@@ -109,9 +128,9 @@ def fuse(
     sparing = np.zeros((1, 1), np.float32) if spared is None else spared
     pictures = prepared(base, warped, recipe, explanation, task=task, spared=sparing)
     explanation = _under_layers(explanation, pictures, dial)
-    if fidelity == 0:
+    if dial.beyond == 1:
         return _registered_prior(pictures, recipe, explanation)
-    if registration.placed != "exactly":
+    if not exactly:
         return Fusion(
             pictures.toned, trust_map(pictures.toned, base, None), bool(recipe.change), (ROUGH,),
             explanation,

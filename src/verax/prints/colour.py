@@ -76,6 +76,18 @@ def with_colour(photo: Image, restored: Image, warped: Warped) -> tuple[Image, P
     return colourise(toned, warped.pixels, warped.valid)
 
 
+def in_one_tone(photo: Image, restored: Image, prior: Image) -> Image | None:
+    """A restoration of a toned print in the one tone of its prior; None where either has more.
+
+    Sepia that a prior took away is gone from the whole print, border and stains included, where
+    the prior shows nothing to fit colours to.
+    """
+    if toning(photo) != "toned" or toning(prior) == "colour":
+        return None
+    levels, (y, chroma) = luma(restored), split(shrink(prior, SIDE))
+    return within_gamut(levels, tone_of(levels, chroma, y))
+
+
 def shrink(image: Image, side: int) -> Image:
     """A picture whose long side has at most so many px."""
     scale = min(1.0, side / max(image.shape[:2]))
