@@ -134,6 +134,8 @@ def test_a_plain_folder_is_added_under_its_own_name(tmp_path):
     assert (item.dataset, item.task, item.licence) == ("mine", "lowlight", "CC0")
     assert item.target.parent.name == "gt"
     assert item.generated.parent.name == "output"
+    (by_path,) = load(str(tmp_path / "mine")).items
+    assert (by_path.task, by_path.licence) == ("lowlight", "CC0")
     assert "your own dataset mine" in told
     assert "lowleveleval" in told  # what is laid out alike is named, not believed
     assert "mine" in verax("list", "--task", "lowlight")

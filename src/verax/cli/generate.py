@@ -1,5 +1,6 @@
 """verax edit, verax generate: ask a generator, keep every candidate, best first."""
 
+import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -224,6 +225,12 @@ def generate(
             for one, answer in answers_of(every, counter.desk.call_all(every))
             for image in answer.images
         ]
+    if output is None and target.exists():
+        print(
+            f"note: {target} was there and is replaced; -o names another, and "
+            "`verax journal` has the pictures that were paid",
+            file=sys.stderr,
+        )
     files, best = write_all(target, candidates, text_judges(like), origin=None)
     tell(files, best, as_json=choosing.as_json)
 

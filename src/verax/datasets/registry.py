@@ -155,6 +155,10 @@ def load(source: str, *, task: str = "", home: Path | None = None) -> Dataset:
     """
     path = Path(source)
     if path.exists():
+        home = home or load_settings().home
+        for name, place in places(home).items():  # added by name: with its task and licence
+            if not task and Path(place.folder).resolve() == path.resolve():
+                return load_known(name, home)
         return _from_path(path, task=task or path.resolve().name)
     if "/" in source or path.suffix:
         raise SettingsError(
