@@ -16,7 +16,7 @@ from verax.fusion.dial import CLASSES, of_one
 from verax.fusion.fuse import Fusion, fuse
 from verax.geometry.register import Registration, Warped, apply, register
 from verax.image import Image, Photo, Plane
-from verax.prints.colour import in_one_tone, toning, with_colour
+from verax.prints.colour import Toning, in_one_tone, toning, with_colour
 from verax.prints.damage import find_damage
 from verax.prints.enlarge import larger, larger_size
 from verax.prints.holes import Flaws, fill_holes, mask_of, only_inside
@@ -99,7 +99,8 @@ def restore(
         use = "used" if registration.usable else "unused"
     faces = find_faces(original.pixels) if use == "used" else ()
     on_it = warped if use == "used" else None
-    damage = None if on_it is None else _damage(original.pixels, on_it, task, fidelity)
+    tone: Toning = "colour" if on_it is None else toning(original.pixels)
+    damage = None if on_it is None else _damage(original.pixels, on_it, tone, task, fidelity)
     filled = fill_holes(original.pixels, on_it, hand, damage)
     suffers = diagnose(filled.pixels).believing(task)
     base, lit = _base(filled.pixels, restorer, suffers, fused=use == "used")
@@ -120,16 +121,16 @@ def restore(
         pixels, original, base, warped, registration, trust, use, suffers, fused.explanation,
         fused.scene_state_change, fused.notes + filled.notes, 0.0, filled,
     )  # fmt: skip
-    restoration = _kept(_coloured(restoration), free)
+    restoration = _inside(_coloured(restoration, tone), free)
     restoration = _enlarged(_with_faces(restoration, faces), picture, scale, fidelity)
     return replace(restoration, seconds=time.perf_counter() - start)
 
 
-def _damage(photo: Image, warped: Warped, task: str, fidelity: float) -> Flaws | None:
+def _damage(photo: Image, warped: Warped, tone: Toning, task: str, fidelity: float) -> Flaws | None:
     """The damage of a print; unasked it is looked for only in prints of one tone, for rain and
     captions of a photo in colour look like it."""
     known = DAMAGED.get(task)
-    if known is None or fidelity == 1 or (not known and toning(photo) == "colour"):
+    if known is None or fidelity == 1 or (not known and tone == "colour"):
         return None
     return find_damage(photo, warped.pixels, warped.valid, known=known)
 
@@ -161,13 +162,15 @@ def _placed(
     """Where the prior lies on the photo, and the prior there."""
     if prior is None:
         return None, None
-    found = known or register(photo.pixels, prior, accept=accept)
-    return found, apply(found, prior, size=(photo.width, photo.height))
+    place = known or register(photo.pixels, prior, accept=accept)
+    return place, apply(place, prior, size=(photo.width, photo.height))
 
 
-def _coloured(restoration: Restoration) -> Restoration:
+def _coloured(restoration: Restoration, tone: Toning) -> Restoration:
     """The restoration of a photo without colour under its prior's."""
-    if restoration.registration is None or restoration.registration.placed != "exactly":
+    if tone == "colour" or restoration.registration is None:
+        return restoration
+    if restoration.registration.placed != "exactly":
         return restoration
     assert restoration.warped is not None
     photo, prior = restoration.photo.pixels, restoration.warped
@@ -191,7 +194,7 @@ def _with_faces(restoration: Restoration, faces: tuple[Face, ...]) -> Restoratio
     return replace(restoration, faces=checks, notes=restoration.notes + notes_on(checks))
 
 
-def _kept(restoration: Restoration, free: Plane | None) -> Restoration:
+def _inside(restoration: Restoration, free: Plane | None) -> Restoration:
     """The restoration where it may change, elsewhere the photo to the last bit."""
     if free is None:
         return restoration
@@ -210,8 +213,8 @@ def _enlarged(
     if fidelity >= DEFAULT_FIDELITY:
         spared = outline([check.face for check in restoration.faces], restoration.pixels.shape)
     place, strict = restoration.registration, fidelity == 1
-    found = larger(restoration.pixels, prior, place, scale, spared=spared, strict=strict)
-    return replace(restoration, larger=found, notes=restoration.notes + found.notes)
+    copy = larger(restoration.pixels, prior, place, scale, spared=spared, strict=strict)
+    return replace(restoration, larger=copy, notes=restoration.notes + copy.notes)
 
 
 def _mask(photo: Photo, given: "Picture | None", name: str) -> Plane | None:

@@ -8,6 +8,7 @@ large place whose contents the prior replaced, may be a thing that the generator
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -91,21 +92,14 @@ def _difference(own: Image, given: Image) -> Plane:
 def _glare(
     brighter: Plane, visible: Plane, least: float, own: Image, given: Image
 ) -> NDArray[np.bool_]:
-    """(h, w): places where light lies over what the prior shows, as streaks of a flare and
-    reflections do. They are looked for among brighter pixels alone: such light often touches
-    places that differ for other reasons."""
+    """(h, w): where light lies over what the prior shows, as flares and reflections do.
+
+    `brighter`: the difference where the photo is brighter, 0 elsewhere. Such light often touches
+    places that differ for other reasons; among brighter pixels alone it is a place of its own.
+    """
     differs = _differing(brighter, visible, least)
     number, labels = cv2.connectedComponents(differs, connectivity=8)
-    flat = labels.ravel()
-
-    def total(values: Plane) -> Float:
-        return np.bincount(flat, values.ravel(), number).astype(np.float32)
-
-    def largest(values: Plane) -> Float:
-        top = np.zeros(number, np.float32)
-        np.maximum.at(top, flat, values.ravel())
-        return top
-
+    total, largest = partial(_total, labels, number), partial(_largest, labels, number)
     depth = cv2.distanceTransform(differs, cv2.DIST_L2, 3)
     inside = (depth > NEAR_BORDER).astype(np.float32)
     one, two = (inside * (luma(x) - cv2.GaussianBlur(luma(x), (0, 0), 2.0)) for x in (own, given))
@@ -136,16 +130,7 @@ def _differing(difference: Plane, visible: Plane, least: float) -> NDArray[np.ui
 def _places(difference: Plane, visible: Plane, least: float, own: Image, given: Image) -> Places:
     differs = _differing(difference, visible, least)
     number, labels, boxes, centres = cv2.connectedComponentsWithStats(differs, connectivity=8)
-    flat = labels.ravel()
-
-    def total(values: Plane) -> Float:
-        return np.bincount(flat, values.ravel(), number).astype(np.float32)
-
-    def largest(values: Plane) -> Float:
-        top = np.zeros(number, np.float32)
-        np.maximum.at(top, flat, values.ravel())
-        return top
-
+    total, largest = partial(_total, labels, number), partial(_largest, labels, number)
     depth = cv2.distanceTransform(differs, cv2.DIST_L2, 3)
     inside = (depth > INSIDE).astype(np.float32)  # without the border, which a shadow has, too
     one, two = (luma(x) - cv2.GaussianBlur(luma(x), (0, 0), 2.0) for x in (own, given))
@@ -164,6 +149,18 @@ def _places(difference: Plane, visible: Plane, least: float, own: Image, given: 
     texture = np.sqrt(cv2.GaussianBlur(two * two, (0, 0), AROUND)) + np.float32(0.004)
     more = (mine > MORE * its) & (largest(difference / texture) > OUTSTANDING)
     return Places(labels, width, area, largest(difference), more, layer, centre)
+
+
+def _total(labels: NDArray[np.int32], number: int, values: Plane) -> Float:
+    """(number,) the sum of values (h, w) in each place."""
+    return np.bincount(labels.ravel(), values.ravel(), number).astype(np.float32)
+
+
+def _largest(labels: NDArray[np.int32], number: int, values: Plane) -> Float:
+    """(number,) the largest of values (h, w) in each place, at least 0."""
+    top = np.zeros(number, np.float32)
+    np.maximum.at(top, labels.ravel(), values.ravel())
+    return top
 
 
 def _lost(labels: NDArray[np.int32], own: Image, given: Image) -> NDArray[np.bool_]:
