@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from verax import image as images
+from verax.bench import OutputRow, Record, ScoreRow, open_run
 from verax.bench import plan as plans
 from verax.bench.engines import default_workers
-from verax.bench.record import OutputRow, Record, ScoreRow, open_run
 from verax.bench.runner import run
 from verax.bench.stages import photo_of
 from verax.bench.work import Work, expand

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from verax.providers import EditRequest, ImageFile
 from verax.providers.budget import Budget, Pace, load_tariff
 from verax.providers.images_api import connect
 from verax.providers.journal import Desk, Journal
-from verax.providers.requests import EditRequest, ImageFile
 from verax.providers.transport import Transport
 from verax.settings import load
 

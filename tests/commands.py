@@ -8,7 +8,7 @@ from subprocess import CompletedProcess
 import pytest
 from typer.testing import CliRunner
 
-from verax.cli.main import app, run
+from verax.cli import app, run
 
 
 def verax(*words, cwd=".", encoding="utf-8", **environment):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from verax.image.decode import decode
 from verax.priors.generated import estimate
-from verax.providers.requests import GenerateRequest, ImageFile
+from verax.providers import GenerateRequest, ImageFile
 
 COUNTED = {
     decode.__code__: lambda frame: ("decoded", frame.f_locals["data"]),

@@ -53,7 +53,7 @@ def test_imports_point_down(path):
     assert {t for t in targets if RANK.get(t, 99) >= rank} == set()
 
 
-@pytest.mark.parametrize("command", ["import verax", "import verax.cli.main"])
+@pytest.mark.parametrize("command", ["import verax", "import verax.cli"])
 def test_heavy_packages_are_not_loaded_by(command):
     heavy = "torch ray fastapi openai onnxruntime cv2 scipy skimage matplotlib pyarrow datasets"
     code = f"{command}; import sys; print([m for m in {heavy.split()} if m in sys.modules])"
@@ -125,7 +125,7 @@ NOUNS_ONLY = {
 PARTICIPLES = {"told", "seen", "asked", "kept", "made", "wanted", "found"}
 
 
-MOST_MODULES = 196  # of all rooms, with __init__.py; lower it to 180 where modules are merged
+MOST_MODULES = 188  # of all rooms, with __init__.py; lower it to 180 where modules are merged
 
 
 def test_the_source_has_no_more_modules():
@@ -230,7 +230,9 @@ def test_modules_import_each_other_in_no_circle():
     names = {name.removesuffix(".__init__"): path for name, path in names.items()}
     graph = {
         name: {
-            n for n in loaded_at_once(trees()[path]) if n in names and not name.startswith(f"{n}.")
+            n
+            for n in loaded_at_once(trees()[path])
+            if n in names and n != name and not name.startswith(f"{n}.")
         }
         for name, path in names.items()
     }

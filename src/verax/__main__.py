@@ -1,5 +1,5 @@
 """`python -m verax`."""
 
-from verax.cli.main import run
+from verax.cli import run
 
 run()

@@ -19,7 +19,7 @@ from commands import verax
 from verax import image as images
 from verax.align import AlignOptions, run, seen_box
 from verax.align.tables import Columns, read
-from verax.cli.main import app  # noqa: F401  # the verb is wired
+from verax.cli import app  # noqa: F401  # the verb is wired
 from verax.errors import InputError, RunError, SettingsError
 from verax.store import Presence
 

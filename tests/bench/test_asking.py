@@ -6,7 +6,7 @@ import pytest
 
 from asking import KEY
 from commands import invoke
-from verax.bench.record import open_run
+from verax.bench import open_run
 from verax.errors import BudgetExceeded
 
 MODEL = "provider:gpt-image-2"

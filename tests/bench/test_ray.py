@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
+from verax.bench import open_run
 from verax.bench import plan as plans
-from verax.bench.record import open_run
 from verax.bench.runner import run
 from verax.bench.work import expand
 from verax.datasets.registry import load

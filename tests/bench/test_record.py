@@ -1,6 +1,6 @@
 import json
 
-from verax.bench.record import MIGRATIONS
+from verax.bench import MIGRATIONS
 from verax.store import open_database
 
 OLD = {"registered": "exactly", "coarse": "roughly", "foreign": "not"}

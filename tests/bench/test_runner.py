@@ -11,8 +11,8 @@ import pytest
 
 from commands import verax
 from verax import image as images
+from verax.bench import OUTCOMES, Record, finished, open_run
 from verax.bench import plan as plans
-from verax.bench.record import OUTCOMES, Record, finished, open_run
 from verax.bench.runner import Progress, extent, rescore, run
 from verax.bench.stages import without_margin
 from verax.bench.work import Digests, expand

@@ -22,7 +22,7 @@ from asking import KEY
 from commands import invoke
 from serving import serving_here
 from verax import image as images
-from verax.cli.main import app
+from verax.cli import app
 from verax.datasets import registry
 
 HOUSE = Path(__file__).parents[2]

@@ -241,6 +241,6 @@ def test_the_install_command_is_that_of_the_environment():
 
 def test_the_listed_recipes_are_those_that_there_are():
     pytest.importorskip("torch")
-    from verax.training.recipes import RECIPES
+    from verax.training import RECIPES
 
     assert set(KINDS["recipes"]()) == set(RECIPES)

@@ -10,10 +10,10 @@ import pytest
 from commands import invoke
 from verax.errors import InputError, ProviderRefused, ProviderUncertain
 from verax.image import encode
+from verax.providers import GenerateRequest, repeated
 from verax.providers.answers import read_answer
 from verax.providers.budget import Budget, load_tariff
 from verax.providers.journal import Journal
-from verax.providers.requests import GenerateRequest, repeated
 from verax.settings import load
 
 REQUEST = GenerateRequest(model="gpt-image-2", prompt="x", size="1024x1024", quality="low")

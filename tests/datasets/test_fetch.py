@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from loopback import loopback
-from verax.cli.main import app
+from verax.cli import app
 from verax.datasets import fetch
 from verax.errors import InputError, RunError, SettingsError
 

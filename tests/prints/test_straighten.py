@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from prints.shots import GROUNDS, shot
 from verax import image as images
-from verax.cli.main import app
+from verax.cli import app
 from verax.errors import InputError
 from verax.prints import flatten, inside_border, shape_of, straighten
 from verax.prints.corners import check_corners, find_corners

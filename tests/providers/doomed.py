@@ -17,10 +17,10 @@ from pathlib import Path
 
 from asking import png
 from verax.errors import VeraxError
+from verax.providers import EditRequest, GenerateRequest, ImageFile
 from verax.providers.budget import Budget, load_tariff
 from verax.providers.images_api import connect
 from verax.providers.journal import Journal
-from verax.providers.requests import EditRequest, GenerateRequest, ImageFile
 from verax.settings import Settings
 
 FLIGHT_S = 0.03  # between sending and dying "sent"

@@ -14,11 +14,11 @@ from recorder import PICTURE
 
 from asking import edit
 from verax.errors import VeraxError
+from verax.providers import repeated
 from verax.providers.budget import Budget, load_tariff
 from verax.providers.failures import NOT_BEGUN
 from verax.providers.images_api import connect
 from verax.providers.journal import Journal
-from verax.providers.requests import repeated
 from verax.providers.transport import Transport
 from verax.settings import load
 

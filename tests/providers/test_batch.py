@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 
 from verax.errors import BudgetExceeded, ProviderBusy, ProviderUncertain
+from verax.providers import EditRequest, GenerateRequest, ImageFile, repeated
 from verax.providers.batch import Batches
 from verax.providers.batch_table import plain, split
 from verax.providers.budget import Budget, load_tariff, total
 from verax.providers.images_api import connect
 from verax.providers.journal import Journal
-from verax.providers.requests import EditRequest, GenerateRequest, ImageFile, repeated
 from verax.settings import Settings
 
 TARIFF = load_tariff(batch=True)

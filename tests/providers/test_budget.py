@@ -11,6 +11,7 @@ from PIL import Image
 
 from verax.catalog.models import models
 from verax.errors import InputError
+from verax.providers import EditRequest, GenerateRequest, ImageFile, Usage
 from verax.providers.budget import (
     Pace,
     cost_usd,
@@ -20,7 +21,6 @@ from verax.providers.budget import (
     total,
 )
 from verax.providers.images_api import connect
-from verax.providers.requests import EditRequest, GenerateRequest, ImageFile, Usage
 from verax.settings import Settings
 from verax.testservice import models as billing
 

@@ -19,8 +19,8 @@ from verax.errors import (
     ProviderUncertain,
     SettingsError,
 )
+from verax.providers import GenerateRequest, ImageFile, Usage
 from verax.providers.answers import read_answer
-from verax.providers.requests import GenerateRequest, ImageFile, Usage
 
 GENERATE = GenerateRequest(
     model="gpt-image-2.6-flare", prompt="a pier", size="1024x768", quality="low"

@@ -10,8 +10,8 @@ from PIL import Image
 from asking import edit, mask, png
 from verax.catalog import gateway, gateways
 from verax.errors import InputError
+from verax.providers import GenerateRequest, ImageFile
 from verax.providers.dialects import json_pictures, wire, with_polarity
-from verax.providers.requests import GenerateRequest, ImageFile
 from verax.providers.rules import DATA_URL_CHARACTERS
 
 

@@ -18,10 +18,10 @@ from verax.errors import (
     ProviderRejected,
     ProviderUncertain,
 )
+from verax.providers import Usage
 from verax.providers.answers import read_answer, read_usage
 from verax.providers.failures import failure, may_repeat, parse_error, wait_s
 from verax.providers.payload import Collector
-from verax.providers.requests import Usage
 
 ANY = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 ANY |= st.lists(ANY, max_size=2) | st.dictionaries(st.text(max_size=3), ANY, max_size=2)

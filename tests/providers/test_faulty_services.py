@@ -20,7 +20,7 @@ from verax.errors import (
     ProviderRejected,
     ProviderUncertain,
 )
-from verax.providers import connections
+from verax.providers import GenerateRequest, ImageFile, Usage, connections, repeated
 from verax.providers.answers import read_answer
 from verax.providers.batch import Batches
 from verax.providers.batch_table import plain
@@ -28,7 +28,6 @@ from verax.providers.budget import Budget, load_tariff
 from verax.providers.connections import LinkOrigin, fetch_link
 from verax.providers.journal import Journal
 from verax.providers.payload import decode_base64
-from verax.providers.requests import GenerateRequest, ImageFile, Usage, repeated
 from verax.testservice.state import LinkedPicture
 
 TARIFF = load_tariff()

@@ -25,10 +25,10 @@ from verax.errors import (
     ProviderUncertain,
     SettingsError,
 )
+from verax.providers import EditRequest, GenerateRequest, ImageFile, repeated
 from verax.providers.answers import read_answer
 from verax.providers.budget import Budget, Pace, load_tariff
 from verax.providers.journal import Journal
-from verax.providers.requests import EditRequest, GenerateRequest, ImageFile, repeated
 
 TARIFF = load_tariff()
 FREE = Budget(TARIFF)

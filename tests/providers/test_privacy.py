@@ -15,7 +15,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from verax import image as images
-from verax.cli.main import app
+from verax.cli import app
 from verax.errors import VeraxError
 from verax.priors import generated
 from verax.providers.batch import Batches

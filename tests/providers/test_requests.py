@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from verax.providers.requests import EditRequest, GenerateRequest, ImageFile, repeated
+from verax.providers import EditRequest, GenerateRequest, ImageFile, repeated
 
 PHOTO = ImageFile(b"photo bytes", "photo.png")
 EDIT = EditRequest(model="gpt-image-2.6-sunburst", prompt="remove the haze", images=(PHOTO,))

@@ -9,7 +9,7 @@ from asking import edit, mask, png
 from verax.catalog import gateway
 from verax.catalog.models import find, limits, models
 from verax.errors import ImageReadError, InputError, SizeMismatchError, UnknownNameError
-from verax.providers.requests import GenerateRequest, ImageFile
+from verax.providers import GenerateRequest, ImageFile
 from verax.providers.rules import check
 
 TODAY = date(2026, 11, 20)

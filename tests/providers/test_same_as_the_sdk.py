@@ -4,7 +4,7 @@ import pytest
 from recorder import recorder
 
 from asking import KEY, ask, edit, mask, png
-from verax.providers.requests import GenerateRequest, ImageFile
+from verax.providers import GenerateRequest, ImageFile
 
 EDITS = [
     {},

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from verax import image as images
+from verax.bench import open_run
 from verax.bench import plan as plans
-from verax.bench.record import open_run
 from verax.bench.runner import run
 from verax.bench.work import expand
 from verax.datasets import Dataset, Item, registry

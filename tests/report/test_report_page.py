@@ -10,8 +10,8 @@ import pytest
 
 from browser import chromium
 from verax import image as images
+from verax.bench import OutputRow, Record, ScoreRow, open_run
 from verax.bench import plan as plans
-from verax.bench.record import OutputRow, Record, ScoreRow, open_run
 from verax.bench.runner import run
 from verax.bench.work import expand
 from verax.datasets.registry import load

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from commands import invoke
-from verax.bench.record import OutputRow, Record, ScoreRow
-from verax.report.drawing import ticks
+from verax.bench import OutputRow, Record, ScoreRow
+from verax.report import ticks
 from verax.report.export import latex, markdown
 from verax.report.leaderboard import leaderboards
 from verax.report.results import Results, read

@@ -7,8 +7,8 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 
 from loopback import loopback
+from verax.server import Problem
 from verax.server.api.intake import fetch, is_allowed, is_public
-from verax.server.responses import Problem
 
 HOSTS = frozenset({"pictures.example", "pictures.example:8080"})
 

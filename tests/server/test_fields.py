@@ -2,8 +2,8 @@
 
 import pytest
 
+from verax.server import Problem
 from verax.server.api import read_fields
-from verax.server.responses import Problem
 
 
 @pytest.mark.parametrize(

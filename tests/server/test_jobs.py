@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from verax.server import Problem
 from verax.server.queue import WorkQueue, limited, worker_process
-from verax.server.responses import Problem
 
 
 def one_worker(waiting=64):

@@ -16,6 +16,7 @@ from verax.priors import generated
 from verax.providers.budget import load_tariff
 from verax.providers.images_api import connect
 from verax.report.sheet import TRUST_COLOURS
+from verax.server import Problem
 from verax.server.door import Account
 from verax.server.page.history import (
     STOPS,
@@ -26,7 +27,6 @@ from verax.server.page.history import (
     plain_name,
     record,
 )
-from verax.server.responses import Problem
 from verax.settings import load
 
 NASTY = '../../..\\a"; filename="evil.html"\r\nX-Evil: 1\r\n\r\n<b>é.png'

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from verax.testservice import calls, rules
+from verax import testservice
+from verax.testservice import calls
 from verax.testservice import models as billing
 
 KEY = {"Authorization": "Bearer sk-test"}
@@ -111,24 +112,24 @@ def test_what_the_service_refuses_is_named_and_not_billed(client, service, field
 
 
 def test_the_own_field_table_refuses_what_the_official_schema_refuses(monkeypatch):
-    if not rules.have_schema():
+    if not testservice.have_schema():
         pytest.skip("the official schema is not here")
     good = {"model": MODEL, "prompt": "x", "size": "1024x768", "quality": "max", "n": 2}
     bad = [{"n": 0}, {"n": "2"}, {"quality": "best"}, {"seed": 1}, {"background": "pink"}]
 
     def verdicts():
-        rules.validator.cache_clear()
+        testservice.validator.cache_clear()
         for fields in [good, *({**good, **wrong} for wrong in bad), {"model": MODEL}]:
             try:
-                rules.check_fields("generate", fields)
+                testservice.check_fields("generate", fields)
                 yield "accepted"
-            except rules.Refusal as refusal:
+            except testservice.Refusal as refusal:
                 yield refusal.error["param"], refusal.error["code"]
 
     official = list(verdicts())
-    monkeypatch.setattr(rules, "SCHEMA", Path("absent.json"))
+    monkeypatch.setattr(testservice, "SCHEMA", Path("absent.json"))
     own = list(verdicts())
-    rules.validator.cache_clear()
+    testservice.validator.cache_clear()
 
     assert official == own
     assert official[0] == "accepted"

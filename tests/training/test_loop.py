@@ -4,8 +4,9 @@ import pytest
 import torch
 import toy
 
+from verax import training
 from verax.errors import RunError, SettingsError
-from verax.training import loop, recipes
+from verax.training import loop
 from verax.training.checkpoints import load_checkpoint
 from verax.training.loop import read_log, train
 
@@ -112,10 +113,10 @@ def test_only_a_checkpoint_is_a_checkpoint(tmp_path):
 def test_a_recipe_comes_back_from_toml(tmp_path):
     path = tmp_path / "own.toml"
     path.write_text('network = "tone"\ndata = ["photos"]\nsteps = 5\n[mix]\nhaze = 1.0\n')
-    recipe = recipes.read(path)
+    recipe = training.read(path)
 
     assert (recipe.network, recipe.steps, recipe.mix) == ("tone", 5, {"haze": 1.0})
-    assert recipes.from_dict(json.loads(json.dumps(recipe.as_dict()))) == recipe
+    assert training.from_dict(json.loads(json.dumps(recipe.as_dict()))) == recipe
 
 
 @pytest.mark.parametrize(
@@ -136,12 +137,12 @@ def test_a_wrong_recipe_is_explained(tmp_path, text, message):
     path.write_text(text)
 
     with pytest.raises(SettingsError, match=message):
-        recipes.read(path)
+        training.read(path)
 
 
 @pytest.mark.parametrize("name", ["cpu", "gpu"])
 def test_named_recipes_can_start(name):
-    runs = recipes.named(name, ("x",))
+    runs = training.named(name, ("x",))
 
     assert list(runs) == ["tone", "dark", "dusk", "detail", "rain"]
-    assert all(recipes.check(run) for run in runs.values())
+    assert all(training.check(run) for run in runs.values())

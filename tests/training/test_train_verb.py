@@ -59,16 +59,16 @@ def test_wrong_calls_are_explained(tmp_path):
 
 @pytest.mark.parametrize("name", ["cpu", "gpu"])
 def test_a_shown_recipe_reads_back_as_the_same_recipe(tmp_path, name):
-    from verax.training import recipes
+    from verax import training
 
-    for network, recipe in recipes.named(name, ("photos",)).items():
+    for network, recipe in training.named(name, ("photos",)).items():
         words = ("--recipe", name, "--network", network, "--data", "photos", "--show")
         (tmp_path / "shown.toml").write_text(invoke("train", *words).output)
-        assert recipes.read(tmp_path / "shown.toml").as_dict() == recipe.as_dict()
+        assert training.read(tmp_path / "shown.toml").as_dict() == recipe.as_dict()
 
 
 def test_a_shown_recipe_says_what_every_setting_means():
-    from verax.training.recipes import TrainingRecipe
+    from verax.training import TrainingRecipe
 
     shown = invoke("train", "--recipe", "cpu", "--network", "tone", "--show").output
 

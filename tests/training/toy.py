@@ -7,7 +7,7 @@ import numpy as np
 
 from verax import image as images
 from verax.restorers.nafnet import Shape
-from verax.training.recipes import TrainingRecipe
+from verax.training import TrainingRecipe
 
 TINY = Shape(unshuffle=2, widths=(8, 16), blocks=1, middle=1)
 TINY_TONE = Shape(unshuffle=4, widths=(8, 16), blocks=1, middle=1)

@@ -8,10 +8,10 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
-from verax.bench import record as records
+from verax import bench
+from verax.bench import OutputRow, Record, ScoreRow
 from verax.bench.engines import ENGINES, environment
 from verax.bench.plan import Plan, as_json, differences, resolve
-from verax.bench.record import OutputRow, Record, ScoreRow
 from verax.bench.stages import Ask, deviate, produce, score
 from verax.bench.work import Digests, Work
 from verax.errors import InputError, SettingsError, choose
@@ -165,7 +165,7 @@ def rescore(
     for name in names:
         choose(METRICS, name, kind="metric")
     go = partial(ENGINES["threads"], workers=workers)
-    record = records.open_run(folder)
+    record = bench.open_run(folder)
     try:
         keys = {row.key for row in record.outputs()}
         if deviation:
@@ -208,7 +208,7 @@ def _make_outputs(
         finished += len(rows)
         failed += sum(row.outcome in ("failed", "refused") for row in rows)
         new += [row for row in rows if row.cost_usd]
-        tell(Progress("outputs", finished, len(works), failed, records.spent(new)))
+        tell(Progress("outputs", finished, len(works), failed, bench.spent(new)))
     return len(open_works)
 
 
@@ -279,7 +279,7 @@ def _batches(source: Iterable[T]) -> Iterator[list[T]]:
 def _summary(record: Record, outputs: int, scores: int, aside: int) -> RunSummary:
     rows = list(record.outputs())
     counts = Counter(row.outcome for row in rows)
-    outcomes = {o: counts[o] for o in records.OUTCOMES}
+    outcomes = {o: counts[o] for o in bench.OUTCOMES}
     every_reason = Counter(f"{row.outcome}: {row.reason}" for row in rows if row.reason)
     reasons = dict(every_reason.most_common(MOST_REASONS))
-    return RunSummary(len(rows), outcomes, outputs, scores, records.spent(rows), aside, reasons)
+    return RunSummary(len(rows), outcomes, outputs, scores, bench.spent(rows), aside, reasons)

@@ -15,8 +15,8 @@ import numpy as np
 
 from verax import degrade, metrics, restorers
 from verax import image as images
+from verax.bench import OutputRow, ScoreRow, Trial
 from verax.bench.plan import Output, resolve
-from verax.bench.record import OutputRow, ScoreRow, Trial
 from verax.bench.work import Work
 from verax.deviation import Look, compare, deviation
 from verax.deviation.blocks import Blocks

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import verax
 from verax import catalog
+from verax.bench import Trial
 from verax.bench.plan import PROVIDER, Plan, files_of, parse_degradation, resolve, version_of
-from verax.bench.record import Trial
 from verax.catalog import models
 from verax.datasets import Dataset, Item
 from verax.degrade import Degradation

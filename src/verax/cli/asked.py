@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from verax.image import Image
     from verax.making import Opened
     from verax.priors.generated import Asking, GeneratedPrior, Wishes
+    from verax.providers import EditRequest, ImagesAnswer
     from verax.providers.batch_table import Batch
-    from verax.providers.requests import EditRequest, ImagesAnswer
 
 AT_ONCE = 100  # photos that are planned, announced and asked for together
 HELD_PIXELS = 64_000_000  # of photos and answers held from asking to restoring: 768 MB

@@ -179,7 +179,7 @@ def announced_works(
     plan: "Plan", output: Path, *, deviation: bool, needs: str = ""
 ) -> "tuple[list[Work], Digests]":
     """The work of a plan, with remarks on its datasets and what is left to do told."""
-    from verax.bench.record import finished
+    from verax.bench import finished
     from verax.bench.runner import disk_gb, extent
     from verax.bench.work import Digests, expand
     from verax.store import free_gb

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from verax.bench.record import Record
+    from verax.bench import Record
     from verax.bench.runner import Progress, RunSummary
     from verax.report.gallery import Way
 
@@ -234,7 +234,7 @@ def compare(
 @contextmanager
 def open_record(folder: Path) -> "Iterator[Record]":
     """The record of a run folder."""
-    from verax.bench.record import open_run
+    from verax.bench import open_run
 
     record = open_run(folder)
     try:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from verax.image import Image
     from verax.making import Origin
     from verax.priors import Judge
-    from verax.providers.requests import GeneratedImage, GenerateRequest, ImagesAnswer
+    from verax.providers import GeneratedImage, GenerateRequest, ImagesAnswer
 
 R = TypeVar("R", bound="GenerateRequest")
 MEANINGS = {  # of the scores; the best candidate has the best mean place in all of them

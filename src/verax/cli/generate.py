@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from verax.image import Photo
     from verax.priors.generated import Asking, Wishes
     from verax.priors.session import Session
-    from verax.providers.requests import GenerateRequest
+    from verax.providers import GenerateRequest
 
 R = TypeVar("R", bound="GenerateRequest")
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="Result file.")]
@@ -209,7 +209,7 @@ def generate(
     """Make a picture from words, at any legal size or aspect ratio."""
     from verax import image as images
     from verax.priors import text_judges
-    from verax.providers.requests import GenerateRequest
+    from verax.providers import GenerateRequest
 
     like = images.read(agree_with).pixels if agree_with is not None else None
     target = output or Path(f"generated.{picture.output_format or 'png'}")

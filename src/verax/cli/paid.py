@@ -17,9 +17,9 @@ import typer
 from verax.errors import InputError
 
 if TYPE_CHECKING:
+    from verax.providers import Request
     from verax.providers.budget import Estimate
     from verax.providers.journal import Desk
-    from verax.providers.requests import Request
     from verax.settings import Settings
 
 PANEL = "Paid service"

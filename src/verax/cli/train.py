@@ -12,7 +12,7 @@ import typer
 from verax.errors import InputError, VeraxError, choose, missing_extra
 
 if TYPE_CHECKING:
-    from verax.training.recipes import TrainingRecipe
+    from verax.training import TrainingRecipe
 
 EMBEDDED = {
     "tone": "haze, darkness, colour casts and water, of the whole photo; tells the faults",
@@ -85,17 +85,17 @@ def _write(checkpoint: Path, output: Path) -> None:
 def _recipes(
     config: Path | None, recipe: str | None, data: tuple[str, ...], network: str
 ) -> list[tuple[str, "TrainingRecipe"]]:
-    from verax.training import recipes
+    from verax import training
 
     if (config is None) == (recipe is None):
         raise InputError("verax train: want a CONFIG file or --recipe, and not both")
     if network and recipe is None:
         raise InputError("--network goes with --recipe: a CONFIG file has one network")
     if recipe is not None:
-        runs = recipes.named(recipe, data)
+        runs = training.named(recipe, data)
         return [(network, choose(runs, network, kind="network"))] if network else [*runs.items()]
     assert config is not None
-    return [("", recipes.read(config, data))]
+    return [("", training.read(config, data))]
 
 
 def _with_bar(recipe: "TrainingRecipe", folder: Path) -> Any:  # noqa: ANN401  # loop.Trained needs torch
@@ -122,7 +122,7 @@ def _with_bar(recipe: "TrainingRecipe", folder: Path) -> Any:  # noqa: ANN401  #
 
 def meanings() -> dict[str, str]:
     """What the settings of a recipe mean, by name, from the words of `TrainingRecipe` itself."""
-    from verax.training.recipes import TrainingRecipe
+    from verax.training import TrainingRecipe
 
     entries = re.findall(
         r"^ {8}([\w, ]+): ((?:.|\n {12})+)", TrainingRecipe.__doc__ or "", re.MULTILINE

@@ -23,9 +23,9 @@ from verax.geometry.canvas import Canvas
 from verax.geometry.register import apply, register
 from verax.image import Image, Photo, Plane
 from verax.priors import resized
+from verax.providers import EditRequest, ImageFile, ImagesAnswer
 from verax.providers.images_api import Client
 from verax.providers.journal import Desk
-from verax.providers.requests import EditRequest, ImageFile, ImagesAnswer
 from verax.restorers.faults import estimate
 
 DEFAULT_MODEL = "gpt-image-2.6-sunburst"

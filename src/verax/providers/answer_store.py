@@ -22,10 +22,10 @@ from verax.errors import (
     ProviderUncertain,
     VeraxError,
 )
+from verax.providers import ImagesAnswer, Usage
 from verax.providers.answers import Fetch, bill, holds_pictures, is_picture, read_answer
 from verax.providers.budget import cost_usd
 from verax.providers.records import Call, CallState, Records
-from verax.providers.requests import ImagesAnswer, Usage
 from verax.store import ROOM, Presence, Reserved, write_whole, writing
 
 NOT_SENT = (InputError, ProviderRejected, ProviderBusy)

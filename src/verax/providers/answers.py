@@ -13,6 +13,7 @@ from typing import Any
 from PIL import Image as PillowImage
 
 from verax.errors import ImageReadError, ProviderError, ProviderRefused, VeraxError
+from verax.providers import GeneratedImage, ImagesAnswer, Request, Usage
 from verax.providers.failures import parse_error
 from verax.providers.payload import (
     PictureSource,
@@ -25,7 +26,6 @@ from verax.providers.payload import (
     sources,
     stated_usd,
 )
-from verax.providers.requests import GeneratedImage, ImagesAnswer, Request, Usage
 
 Fetch = Callable[[str], bytes]  # the bytes behind a link
 MAX_PIXELS = 64_000_000  # far above every legal size; a larger picture is not decoded

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from verax.errors import ProviderBusy, ProviderError, ProviderUncertain
+from verax.providers import ImageFile, Request
 from verax.providers.answers import json_object
 from verax.providers.batch_table import (
     MOST_BYTES,
@@ -38,7 +39,6 @@ from verax.providers.failures import failure
 from verax.providers.images_api import Client
 from verax.providers.journal import Journal
 from verax.providers.records import Call
-from verax.providers.requests import ImageFile, Request
 from verax.store import writing
 
 WINDOW = "24h"

@@ -8,10 +8,10 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from verax.errors import ProviderBusy, ProviderError, ProviderRejected, ProviderUncertain
+from verax.providers import GenerateRequest, ImageFile, Request
 from verax.providers.answers import json_object
 from verax.providers.dialects import Wire
 from verax.providers.records import Records
-from verax.providers.requests import GenerateRequest, ImageFile, Request
 from verax.providers.transport import Transport
 
 

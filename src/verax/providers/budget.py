@@ -31,7 +31,7 @@ from verax.catalog.models import (
     unknown,
 )
 from verax.errors import InputError
-from verax.providers.requests import Request, Usage
+from verax.providers import Request, Usage
 
 PATCH_PX, MOST_PATCHES, LEAST_EDGE_PX = 32, 1536, 1024
 TEXT_OVERHEAD = 16  # upper bound of tokens beside the prompt's own

@@ -19,10 +19,10 @@ from verax.errors import (
     ProviderUncertain,
     VeraxError,
 )
+from verax.providers import Request
 from verax.providers.answer_store import AnswerStore
 from verax.providers.budget import Budget, Estimate, total
 from verax.providers.records import Call, CallState, Records
-from verax.providers.requests import Request
 
 BYTES_PER_PIXEL = 4 * 4 / 3  # four channels that do not compress, as base64
 AUTO_PIXELS = 8_294_400  # the largest picture a service may choose

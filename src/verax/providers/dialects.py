@@ -20,7 +20,7 @@ from PIL import ImageOps
 
 from verax.catalog import Gateway, Scalar
 from verax.errors import ProviderError, ProviderUncertain
-from verax.providers.requests import EditRequest, ImageFile, ImagesAnswer, Request
+from verax.providers import EditRequest, ImageFile, ImagesAnswer, Request
 
 if TYPE_CHECKING:
     from verax.providers.images_api import Client

@@ -30,12 +30,12 @@ from verax.errors import (
     SettingsError,
     UnknownNameError,
 )
+from verax.providers import GenerateRequest, ImagesAnswer, Keep, Request
 from verax.providers.addresses import choose_endpoint, local_address
 from verax.providers.answers import holds_pictures, read_answer
 from verax.providers.dialects import wire
 from verax.providers.failures import failure
 from verax.providers.payload import Collector, Preview, is_stream, parse_stream
-from verax.providers.requests import GenerateRequest, ImagesAnswer, Keep, Request
 from verax.providers.rules import check
 from verax.providers.transport import HttpReply, Transport
 from verax.settings import Settings

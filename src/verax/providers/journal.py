@@ -36,13 +36,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from verax.errors import OutputError, ProviderError, VeraxError
+from verax.providers import ImagesAnswer, Request, Send
 from verax.providers.answer_store import AnswerSink, AnswerStore
 from verax.providers.answers import Fetch, differences
 from verax.providers.budget import Budget, Estimate, Pace, load_tariff, total
 from verax.providers.claims import Claims, expected_bytes, is_answered
 from verax.providers.images_api import Client, connect
 from verax.providers.records import Call, Records, Spent
-from verax.providers.requests import ImagesAnswer, Request, Send
 from verax.settings import Settings
 from verax.store import Reserved, writing
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from verax.errors import ProviderError
-from verax.providers.requests import Usage
+from verax.providers import Usage
 
 LISTS = ("data", "images", "output", "result", "results", "response", "image", "item")
 INSIDE = ("b64_json", "url", "image_url", "image_base64", "base64", "b64", "image", "result")

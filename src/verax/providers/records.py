@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from verax.catalog.models import Price
-from verax.providers.requests import Usage
+from verax.providers import Usage
 from verax.store import open_database, transaction, writing
 
 CallState = Literal["started", "batched", "done", "unusable", "uncertain", "refused", "failed"]

@@ -15,7 +15,7 @@ from PIL import Image as PillowImage
 from verax.catalog import Gateway
 from verax.catalog.models import Model, ModelLimits, Size, Sizes, parse_size
 from verax.errors import ImageReadError, InputError, SizeMismatchError
-from verax.providers.requests import EditRequest, GenerateRequest, ImageFile, Request
+from verax.providers import EditRequest, GenerateRequest, ImageFile, Request
 
 R = TypeVar("R", bound=GenerateRequest)
 MEDIA_TYPES = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP"}

@@ -96,7 +96,7 @@ class Transport:
     def post(self, wire: Wire, *, hear: Hear | None = None, paid: bool = True) -> HttpReply:
         """Send once, and again only where surely nothing was begun, or nothing costs.
 
-        Raises as `verax.providers.requests.Send` says.
+        Raises as `verax.providers.Send` says.
         """
         return self._patiently(lambda: self._build_post(wire), hear=hear, paid=paid)
 

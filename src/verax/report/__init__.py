@@ -1,11 +1,207 @@
-"""Reports: of benchmark runs as a page and as files, of restorations as sheets.
+"""Reports. Here: what their pages are drawn with, plots and the compare viewer.
+
+A plot is marks on a plane, drawn in two ways: SVG for the page, matplotlib for files. In the page
+colours are classes that follow its theme; a file gets the colours of print.
 
 The compare viewer is one script (in two files) and one style sheet, for the report and for the web
 page; how to use it is written at the top of viewer/compare.js. Panels and overlays are
 `{"name": ..., "src": ...}`; `src` is a path beside the page or a data address.
 """
 
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
 from importlib.resources import files
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+Scale = Callable[[float], float]
+Point = tuple[float, float]
+
+FONT, SMALL = 13.0, 11.5
+TITLE = 26  # height of the title line of a file
+DOT = 5
+DOTS_PER_INCH = 100  # one unit of a plot is a pixel at this resolution
+PRINT = {
+    "grid": ("#dddddd", 1.0),
+    "nothing": ("#777777", 1.0),
+    "bar": ("#8fb9d6", 6.0),
+    "curve": ("#00558c", 2.0),
+    "grey": ("#777777", 1.0),
+    "step": ("#2e7d32", 1.0),
+    "rung": ("#3f7fa8", 1.0),
+    "inside": ("#ffffff", 1.0),
+}
+BLUE, INK = ("#00558c", 1.0), ("#1c1c1a", 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One mark of a plot; y grows downwards.
+
+    Attributes:
+        points: one of a dot or text, two of a line or a bar (corners), all of a curve.
+        look: its classes in the page's style.
+        words: what a text says; the tip of other marks.
+        opacity: of a filled mark.
+    """
+
+    kind: Literal["line", "dot", "bar", "text", "curve"]
+    points: tuple[Point, ...]
+    look: str = ""
+    words: str = ""
+    opacity: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """A plot with its title and caption; `about` says what it is a plot of."""
+
+    title: str
+    caption: str
+    about: str
+    size: tuple[float, float]
+    marks: tuple[Mark, ...]
+
+    @property
+    def label(self) -> str:
+        return f"{self.about}: {self.title}" if self.about else self.title
+
+    @property
+    def svg(self) -> str:
+        """The plot as an element that is safe to stand in a page as it is."""
+        width, height = self.size
+        return (
+            f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(self.label)}">'
+            + "".join(map(_element, self.marks))
+            + "</svg>"
+        )
+
+    def save(self, paths: Sequence[Path]) -> None:
+        """Write the plot as files, in the formats of their suffixes. Needs matplotlib."""
+        from matplotlib.figure import Figure as Sheet
+
+        width, height = self.size
+        inches = width / DOTS_PER_INCH, (height + TITLE) / DOTS_PER_INCH
+        sheet = Sheet(figsize=inches)
+        axes = sheet.add_axes((0, 0, 1, 1))
+        axes.set(xlim=(0, width), ylim=(height, -TITLE))
+        axes.axis("off")
+        title = text(4, -8, self.label)
+        for mark in (title, *self.marks):
+            _draw(axes, mark)
+        for path in paths:
+            sheet.savefig(path, dpi=150)
+
+
+def text(x: float, y: float, words: str, look: str = "") -> Mark:
+    return Mark("text", ((x, y),), look, words)
+
+
+def line(x1: float, y1: float, x2: float, y2: float, look: str) -> Mark:
+    return Mark("line", ((x1, y1), (x2, y2)), look)
+
+
+def dot(x: float, y: float, look: str = "dot", *, tip: str = "") -> Mark:
+    return Mark("dot", ((x, y),), look, tip)
+
+
+def bar(x: float, y: float, width: float, height: float, look: str) -> Mark:
+    return Mark("bar", ((x, y), (x + max(width, 0), y + height)), look)
+
+
+def _element(mark: Mark) -> str:
+    (x, y), (right, bottom) = mark.points[0], mark.points[-1]
+    look = f' class="{mark.look}"' if mark.look else ""
+    tip = f"<title>{escape(mark.words)}</title>" if mark.words else ""
+    if mark.opacity is not None:
+        look += f' fill-opacity="{mark.opacity:.2f}"'
+    match mark.kind:
+        case "text":
+            return f'<text x="{x:.1f}" y="{y:.1f}"{look}>{escape(mark.words)}</text>'
+        case "line":
+            ends = f'x1="{x:.1f}" y1="{y:.1f}" x2="{right:.1f}" y2="{bottom:.1f}"'
+            return f"<line {ends}{look}/>"
+        case "dot":
+            return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{DOT}"{look}>{tip}</circle>'
+        case "curve":
+            path = " ".join(f"{px:.1f},{py:.1f}" for px, py in mark.points)
+            return f'<polyline points="{path}"{look}/>'
+    place = f'x="{x:.1f}" y="{y:.1f}" width="{right - x:.1f}" height="{bottom - y:.1f}"'
+    return f"<rect {place}{look}>{tip}</rect>"
+
+
+def _draw(axes: Any, mark: Mark) -> None:  # noqa: ANN401  # of matplotlib, which has no types
+    looks = mark.look.split()
+    colour, stroke = next((PRINT[look] for look in reversed(looks) if look in PRINT), BLUE)
+    points = 72 / DOTS_PER_INCH  # of type, to a unit of the plot
+    x, y = zip(*mark.points, strict=True)
+    if mark.kind == "text":
+        side = "right" if "end" in looks else "center" if "middle" in looks else "left"
+        size = (SMALL if "small" in looks else FONT) * points
+        ink = colour if "inside" in looks else INK[0]
+        axes.text(
+            x[0], y[0], mark.words, ha=side, va="baseline", size=size, color=ink, parse_math=False
+        )
+    elif mark.kind == "bar":
+        width, height = x[1] - x[0], y[1] - y[0]
+        left = x[0] + width / 2
+        axes.bar(left, height, width, y[0], color=colour, alpha=mark.opacity, linewidth=0)
+    elif mark.kind == "dot":
+        axes.plot(x, y, "o", color=colour, markersize=2 * DOT * points)
+    else:
+        style = "--" if "nothing" in looks else "-"
+        axes.plot(x, y, style, color=colour, linewidth=stroke * points)
+
+
+def scale(low: float, high: float, start: float, end: float) -> Scale:
+    """Values to places, linear."""
+    return lambda value: start + (value - low) / ((high - low) or 1.0) * (end - start)
+
+
+def span(values: Sequence[float], margin: float = 0.06) -> tuple[float, float]:
+    """Lowest and highest finite value with a margin."""
+    known = [value for value in values if math.isfinite(value)]
+    low, high = min(known), max(known)
+    extra = margin * (high - low) or max(abs(high), 1.0) * 0.05
+    return low - extra, high + extra
+
+
+def ticks(low: float, high: float, most: int = 8) -> list[float]:
+    """Round values between low and high, about half of `most` to `most` of them."""
+    power = 10 ** math.floor(math.log10((high - low) / (most / 2)))
+    step = next(power * m for m in (1, 2, 5, 10) if (high - low) / (power * m) <= most)
+    first = math.ceil(low / step)
+    return [round(n * step, 10) for n in range(first, math.floor(high / step) + 1)]
+
+
+def x_axis(low: float, high: float, x: Scale, top: float, bottom: float) -> list[Mark]:
+    """Grid lines from top to bottom with their values below."""
+    marks = []
+    for value in ticks(low, high):
+        marks.append(line(x(value), top, x(value), bottom, "grid"))
+        marks.append(text(x(value), bottom + 16, f"{value:g}", "middle small"))
+    return marks
+
+
+def y_axis(low: float, high: float, y: Scale, left: float, right: float) -> list[Mark]:
+    """Grid lines from left to right with their values before them."""
+    marks = []
+    for value in ticks(low, high, most=6):
+        marks.append(line(left, y(value), right, y(value), "grid"))
+        marks.append(text(left - 6, y(value) + 4, f"{value:g}", "end small"))
+    return marks
+
+
+def apart(places: Sequence[float], distance: float) -> list[float]:
+    """The places pushed apart to at least a distance, in their order, as little as goes."""
+    order = sorted(range(len(places)), key=lambda i: places[i])
+    moved = list(places)
+    for before, after in pairwise(order):
+        moved[after] = max(moved[after], moved[before] + distance)
+    return moved
 
 
 def viewer_script() -> str:

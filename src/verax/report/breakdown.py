@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from verax.bench.record import OutputRow
+from verax.bench import OutputRow
 from verax.metrics import METRICS
 from verax.report.results import Results, gains_of, label_of, task_of, values_of
 

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from verax.bench.record import OutputRow, ScoreRow
+from verax.bench import OutputRow, ScoreRow
 from verax.errors import missing_extra
+from verax.report import Figure
 from verax.report.breakdown import ladders, qualities
-from verax.report.drawing import Figure
 from verax.report.figures import run_figures
 from verax.report.leaderboard import Line, Table, leaderboards
 from verax.report.results import (

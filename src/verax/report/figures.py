@@ -5,8 +5,7 @@ import math
 from collections.abc import Sequence
 from itertools import groupby
 
-from verax.report.breakdown import Quality, Rungs
-from verax.report.drawing import (
+from verax.report import (
     Figure,
     Mark,
     apart,
@@ -19,6 +18,7 @@ from verax.report.drawing import (
     x_axis,
     y_axis,
 )
+from verax.report.breakdown import Quality, Rungs
 from verax.report.leaderboard import Line, Table
 
 WIDTH, ROW, LABEL, RIGHT = 640, 26, 215, 60

@@ -21,8 +21,8 @@ from typing import Any, Literal, get_args
 import cv2
 
 from verax import image as images
+from verax.bench import OUTCOMES, OutputRow
 from verax.bench.engines import default_workers
-from verax.bench.record import OUTCOMES, OutputRow
 from verax.errors import InputError
 from verax.image.places import left_in
 from verax.metrics import METRICS

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from verax import statistics
-from verax.bench.record import OUTCOMES, OutputRow
+from verax.bench import OUTCOMES, OutputRow
 from verax.metrics import METRICS
 from verax.report.results import (
     NOTHING,

@@ -10,10 +10,8 @@ from typing import Any
 
 import jinja2
 
-from verax import report
-from verax.bench.record import OUTCOMES, Record, spent
-from verax.report import breakdown
-from verax.report.drawing import Figure
+from verax.bench import OUTCOMES, Record, spent
+from verax.report import Figure, breakdown, viewer_script, viewer_style
 from verax.report.export import number, protocol_words, signed
 from verax.report.figures import best_of_figure, ladder_figure, same_pictures, table_figures
 from verax.report.gallery import PageImages, Way, choose_way, files_of, gallery, script_json
@@ -114,6 +112,6 @@ def _content(record: Record, results: Results, pictures: PageImages) -> dict[str
         "cost": spent(rows),
         "way": pictures.way,
         "gallery": script_json(gallery(results, record.folder, pictures)),
-        "viewer_style": report.viewer_style(),
-        "viewer_script": report.viewer_script(),
+        "viewer_style": viewer_style(),
+        "viewer_script": viewer_script(),
     }

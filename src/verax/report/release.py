@@ -23,7 +23,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from verax.bench.record import OUTCOMES, OutputRow, Record, spent
+from verax.bench import OUTCOMES, OutputRow, Record, spent
 from verax.bench.work import prompt_text
 from verax.errors import InputError, SettingsError
 from verax.image.places import left_in

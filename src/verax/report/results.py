@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from verax.bench.record import OutputRow, Record, ScoreRow
+from verax.bench import OutputRow, Record, ScoreRow
 from verax.metrics import METRICS
 from verax.statistics import Comparison, compare, holm
 

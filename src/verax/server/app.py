@@ -16,6 +16,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from verax.errors import VeraxError
+from verax.server import Problem, from_error, json_response, response, unknown
 from verax.server.api import description
 from verax.server.api import routes as api
 from verax.server.api.routes import AnswerCache, Context, context_of
@@ -25,7 +26,6 @@ from verax.server.door import LOOPBACK, ClientKeys, Door, OtherSites, ServerLimi
 from verax.server.metrics import Metrics, RequestLog
 from verax.server.page.routes import routes as page_routes
 from verax.server.queue import WorkQueue, worker_process, worker_thread
-from verax.server.responses import Problem, from_error, json_response, response, unknown
 from verax.settings import Settings
 
 ASIDE = 4  # pictures fetched by address and archives packed at the same time

@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from verax.errors import InputError
-from verax.server.responses import Problem, response
+from verax.server import Problem, response
 from verax.store import open_database
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})

@@ -24,9 +24,9 @@ from verax.errors import (
     VeraxError,
 )
 from verax.providers.records import Spent
+from verax.server import Problem
 from verax.server.api.routes import context_of
 from verax.server.api.service import ImagesService
-from verax.server.responses import Problem
 
 SECONDS = (0.01, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
 OUTCOMES: tuple[tuple[type[BaseException], str], ...] = (

@@ -20,7 +20,7 @@ from multiprocessing.process import BaseProcess as Process
 from typing import Any, TypeVar, TypeVarTuple
 
 from verax.bench.engines import end_with_parent
-from verax.server.responses import Problem
+from verax.server import Problem
 
 FREE_PLACES = 4  # a client may hold so many times the places that are free: at most 4 in 5
 RECENT = 0.2  # weight of the last job in what a job usually takes

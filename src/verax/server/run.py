@@ -21,10 +21,10 @@ from typing import Any, TextIO
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from verax.server import Problem
 from verax.server.app import ServerOptions, create_app
 from verax.server.door import ServerLimits
 from verax.server.metrics import RequestLog
-from verax.server.responses import Problem
 
 SWITCH_S = 0.001  # how often threads switch; the usual 5 ms would add up before each answer
 

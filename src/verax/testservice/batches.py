@@ -12,9 +12,8 @@ import json
 import time
 from collections.abc import Callable
 
-from verax.testservice import calls, rules
+from verax.testservice import Refusal, calls, check_answer, check_fields
 from verax.testservice.calls import Form, JsonObject
-from verax.testservice.rules import Refusal
 from verax.testservice.state import ServiceState
 
 MOVES = {"validating": "in_progress", "in_progress": "finalizing", "finalizing": "completed"}
@@ -161,7 +160,7 @@ def answer_line(service: ServiceState, line: JsonObject, index: int) -> JsonObje
 def run_line(service: ServiceState, line: JsonObject) -> JsonObject:
     kind = "edit" if line["url"] == "/v1/images/edits" else "generate"
     fields = line["body"]
-    rules.check_fields("edit-json" if kind == "edit" else "generate", fields)
+    check_fields("edit-json" if kind == "edit" else "generate", fields)
     files = calls.referenced_pictures(service.files, fields) if kind == "edit" else []
     calls.check(kind, fields, files, service.today)
     painted = calls.paint(kind, fields, files)
@@ -172,7 +171,7 @@ def run_line(service: ServiceState, line: JsonObject) -> JsonObject:
     data = [base64.b64encode(picture.data).decode() for picture in painted]
     body = {"created": int(time.time()), "data": [{"b64_json": text} for text in data]}
     body |= calls.describe(fields, painted[0].size) | {"usage": bill["usage"]}
-    body = rules.check_answer("answer", body)
+    body = check_answer("answer", body)
     change: Callable[[JsonObject], JsonObject]
     change = service.batch_plan.get("bodies", lambda whole: whole)
     return change(body)

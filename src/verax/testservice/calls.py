@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from verax.testservice import models, rules
-from verax.testservice.rules import Refusal
+from verax.testservice import Refusal, check_answer, check_fields, models
 from verax.testservice.state import AHEAD_S
 
 NUMBERS = {"n", "partial_images", "output_compression", "frame_count", "frame_duration_ms"}
@@ -74,13 +73,13 @@ def read_request(
     """Fields and pictures of a request, checked against the schema."""
     if content_type.startswith("multipart/form-data") and kind == "edit":
         fields, files = typed_form(parse_form(content_type, body))
-        rules.check_fields("edit-form", fields)
+        check_fields("edit-form", fields)
         return fields, files
     if not content_type.startswith("application/json"):
         text = f"Unsupported content type {content_type!r}"
         raise Refusal(400, text, None, "invalid_content_type")
     fields = read_json(body)
-    rules.check_fields("edit-json" if kind == "edit" else "generate", fields)
+    check_fields("edit-json" if kind == "edit" else "generate", fields)
     return fields, referenced_pictures(uploads, fields) if kind == "edit" else []
 
 
@@ -293,7 +292,7 @@ def models_entry(tail: str) -> JsonObject:
     model = tail.removeprefix("models").strip("/")
     if not model:
         listed = {"object": "list", "data": [one(name) for name in models.MODELS]}
-        return rules.check_answer("models", listed)
+        return check_answer("models", listed)
     if model not in models.MODELS:
         raise Refusal(404, f"The model '{model}' does not exist", "model", "model_not_found")
     return one(model)

@@ -16,7 +16,7 @@ from typing import Any
 
 from PIL import Image
 
-from verax.testservice.rules import Refusal
+from verax.testservice import Refusal
 
 SNAPSHOTS = {
     "gpt-image-2-2026-04-21",

@@ -8,9 +8,8 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from verax.testservice import batches, calls, rules, state
+from verax.testservice import Refusal, batches, calls, check_answer, state
 from verax.testservice.calls import JsonObject, NamedFiles, Painting
-from verax.testservice.rules import Refusal
 from verax.testservice.state import ServiceState
 
 
@@ -72,7 +71,7 @@ class Conversation(BaseHTTPRequestHandler):
                 raise Refusal(401, "You did not provide an API key.", None, "invalid_api_key")
             self.route(verb, path, body)
         except Refusal as refusal:
-            error = rules.check_answer("error", {"error": refusal.error})
+            error = check_answer("error", {"error": refusal.error})
             self.send_json(refusal.status, error, refusal.headers)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
@@ -170,7 +169,7 @@ class Conversation(BaseHTTPRequestHandler):
         if fields.get("stream"):
             return self.send_stream(kind, fields, answer, wait, half=step == "half")
         time.sleep(wait)
-        raw = json.dumps(rules.check_answer("answer", answer)).encode()
+        raw = json.dumps(check_answer("answer", answer)).encode()
         self.send_bytes(200, raw, "application/json", half=step == "half")
 
     def answer_of(
@@ -194,7 +193,7 @@ class Conversation(BaseHTTPRequestHandler):
         every = calls.events(kind, fields, answer)
         for position, event in enumerate(every):
             if "usage" in answer:
-                rules.check_answer(event["type"], event)
+                check_answer(event["type"], event)
             text = f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
             if half and position == len(every) - 1:
                 self.chunk(text[: len(text) // 2])

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from verax.errors import SettingsError
 from verax.restorers.nafnet import DetailNet, ToneNet
+from verax.training import TrainingRecipe, from_dict
 from verax.training.library import Library
-from verax.training.recipes import TrainingRecipe, from_dict
 
 NAME = "checkpoint.pt"
 FORMS = (".levels", ".half", "")  # endings of a weight's name in a file of `verax export`

@@ -26,8 +26,8 @@ from torch import nn
 from verax.errors import OutputError, RunError
 from verax.restorers.nafnet import DETAIL_INPUTS, TASKS
 from verax.restorers.runtime import CONTRACTS
+from verax.training import TrainingRecipe
 from verax.training.checkpoints import build, load_checkpoint
-from verax.training.recipes import TrainingRecipe
 
 OPSET = 20
 PARITY = 1e-4  # largest allowed difference to torch, of 1

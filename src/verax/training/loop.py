@@ -21,11 +21,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from verax.errors import RunError, missing_extra
+from verax.training import TrainingRecipe, check
 from verax.training.checkpoints import NAME, TrainingState, save, start
 from verax.training.data import Source
 from verax.training.library import Library, load
 from verax.training.objective import draw, held_out, objective, sample_at, source_of, validate
-from verax.training.recipes import TrainingRecipe, check
 
 
 @dataclass(frozen=True, slots=True)

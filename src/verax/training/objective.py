@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from verax import image as images
 from verax.errors import SettingsError
 from verax.restorers.nafnet import TASKS, toned
+from verax.training import TrainingRecipe
 from verax.training.data import Sample, Source
 from verax.training.library import Library, load
-from verax.training.recipes import TrainingRecipe
 
 WINDOW = 9  # px: the photo explains a window of the restoration by one line per window
 SEED = 1_000_003  # of the held-out samples, so that every run sees the same

@@ -23,7 +23,7 @@ from pydantic_core import PydanticCustomError
 
 import verax
 from verax.fusion.dial import DEFAULT as DEFAULT_FIDELITY
-from verax.server.responses import Problem
+from verax.server import Problem
 
 MAX_PROMPT = 32_000
 FLAGS = {None: False, False: False, True: True, "true": True, "false": False, "": False}

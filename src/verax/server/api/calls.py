@@ -15,11 +15,11 @@ from typing import Any
 
 from verax.errors import InputError
 from verax.image.header import READABLE, Header, header_of
+from verax.server import Problem
 from verax.server.api import read_fields
 from verax.server.api.intake import MAX_IMAGES, Upload, is_allowed
 from verax.server.door import ServerLimits
 from verax.server.queue import limited
-from verax.server.responses import Problem
 
 IGNORED = ("user", "response_format", "style")
 LIMIT_S = 20  # a header that takes longer is an attack

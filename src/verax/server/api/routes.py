@@ -19,10 +19,10 @@ from typing import Any, TypeVar, TypeVarTuple
 from starlette.requests import Request
 from starlette.responses import Response
 
+from verax.server import AnswerResponse, CallAnswer, Partials, Problem, json_response
 from verax.server.api.intake import receive_body
 from verax.server.api.service import ImagesService
 from verax.server.door import ANYBODY, Account, ClientKeys, ServerLimits
-from verax.server.responses import AnswerResponse, CallAnswer, Partials, Problem, json_response
 from verax.store import open_database
 
 

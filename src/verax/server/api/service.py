@@ -14,7 +14,8 @@ from verax.catalog.models import parse_size
 from verax.errors import InputError
 from verax.image.header import Header, format_of_file
 from verax.making import Order
-from verax.providers.requests import Usage
+from verax.providers import Usage
+from verax.server import CallAnswer, Problem, unknown
 from verax.server.api import calls
 from verax.server.api.calls import ImageCall, MissingPictures
 from verax.server.api.intake import Upload, fetch
@@ -28,7 +29,6 @@ from verax.server.api.upstream import (
 )
 from verax.server.door import Account, ServerLimits
 from verax.server.queue import LIMIT_S, WorkQueue, limited, one_thread
-from verax.server.responses import CallAnswer, Problem, unknown
 
 # what the official description allows in an answer; our own `verax.size` holds every other
 OFFICIAL_SIZES = ("1024x1024", "1024x1536", "1536x1024")

@@ -14,11 +14,11 @@ from typing import Any
 from verax import image as images
 from verax.making import Opened, opened
 from verax.priors import generated
+from verax.providers import GenerateRequest, ImagesAnswer, Request, Usage
 from verax.providers.budget import Tariff
 from verax.providers.images_api import Client
 from verax.providers.journal import Desk, open_desk
 from verax.providers.records import Spent
-from verax.providers.requests import GenerateRequest, ImagesAnswer, Request, Usage
 from verax.server.api.calls import ImageCall
 from verax.server.door import Account
 from verax.settings import Settings

@@ -17,10 +17,10 @@ from starlette.responses import FileResponse, Response
 from verax import report
 from verax.fusion.dial import DEFAULT as DEFAULT_FIDELITY
 from verax.image.header import MEDIA_TYPES, format_of_file
+from verax.server import NO_STORE, Problem, json_response
 from verax.server.api.routes import Context
 from verax.server.page import history, work
 from verax.server.page.history import History, in_turn, whose
-from verax.server.responses import NO_STORE, Problem, json_response
 
 SCALES = ("", "2", "3", "4", "prior")
 PRIVATE = {**NO_STORE, "content-security-policy": "default-src 'none'; sandbox"}

@@ -30,10 +30,10 @@ from starlette.responses import Response
 from verax.errors import VeraxError
 from verax.fusion.dial import DEFAULT
 from verax.image import replace_file
+from verax.server import Problem, from_error, json_response, unknown
 from verax.server.api.routes import Context, context_of
 from verax.server.door import Account
 from verax.server.queue import WorkQueue
-from verax.server.responses import Problem, from_error, json_response, unknown
 
 ID = re.compile(r"[A-Za-z0-9_-]{22}")
 STOPS = (100, 75, 50, 25, 0)  # of the page's dial, fidelity in percent

@@ -19,7 +19,8 @@ from verax.errors import SettingsError, VeraxError
 from verax.geometry import canvas as canvases
 from verax.priors.generated import DEFAULT_MODEL
 from verax.priors.session import numbered
-from verax.providers.requests import EditRequest, GenerateRequest, ImageFile
+from verax.providers import EditRequest, GenerateRequest, ImageFile
+from verax.server import Problem, json_response
 from verax.server.api import MAX_PROMPT, is_text
 from verax.server.api.calls import ImageCall
 from verax.server.api.intake import read_small
@@ -28,7 +29,6 @@ from verax.server.api.upstream import FAITHFUL, Upstream
 from verax.server.door import Account
 from verax.server.page import history, work
 from verax.server.page.history import History, earlier_answer, start, whose
-from verax.server.responses import Problem, json_response
 
 TEXTS = ("size", "quality", "moderation")
 MOST_TURNS = 50

@@ -20,6 +20,7 @@ from starlette.routing import Route
 
 from verax import catalog
 from verax.image.header import Header
+from verax.server import Problem, json_response
 from verax.server.api.calls import ImageCall, look
 from verax.server.api.intake import keep
 from verax.server.api.routes import Context
@@ -29,7 +30,6 @@ from verax.server.page import files, history, paid, work
 from verax.server.page.files import order_of
 from verax.server.page.history import earlier_answer, in_turn, start, under_way, whose
 from verax.server.page.paid import prior_call
-from verax.server.responses import Problem, json_response
 
 EXAMPLE = "example, darkened on purpose.png"
 EXAMPLE_NOTICE = "The generated picture of this example is simulated; no image generator was asked."
