@@ -253,6 +253,24 @@ def test_the_size_of_a_photo_that_no_browser_opens_is_told(http, photo):
     assert refused.status_code == 400
 
 
+def test_a_print_is_found_in_its_shot_and_taken_out_between_corners(http, photo, scene):
+    shot = np.full((300, 400, 3), 0.15, np.float32)
+    shot[100:200, 125:275] = scene
+    files = {"photo": ("shot.png", images.encode(shot, format="png"))}
+    corners = "125,100 274,100 274,199 125,199"
+
+    ring = http.post("/page/straighten", files=files).json()["corners"]
+    flat = http.post("/page/straighten", files=files, data={"corners": corners})
+    beyond = http.post("/page/straighten", files=files, data={"corners": corners + "0"})
+    none = http.post("/page/straighten", files={"photo": ("photo.png", photo)}).json()["corners"]
+
+    assert np.abs(np.array(ring) - [[125, 100], [275, 100], [275, 200], [125, 200]]).max() < 3
+    assert PillowImage.open(io.BytesIO(flat.content)).size == (149, 99)
+    assert beyond.status_code == 400
+    assert "corners inside the picture of 400x300" in beyond.json()["error"]["message"]
+    assert none is None
+
+
 def test_deleting_forgets_every_file(http, photo):
     entry = finished(http, http.post("/page/restorations", files={"photo": ("x", photo)}).json())
     address = f"/page/history/{entry['id']}"

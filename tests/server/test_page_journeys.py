@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from visits import DESKTOP, PHONE, choose, clear, done, no_serious_fault, opened
 
+from prints.shots import shot
 from serving import serving
 from verax import image as images
 
@@ -307,3 +308,42 @@ def test_the_words_for_a_chat_are_those_that_a_model_is_asked_with(browser, page
         page.wait_for_selector("#words-copy:has-text('opied'), #words-copy:has-text('Select')")
         page.locator("#before-after-share").fill("100")
         assert "100%" in page.locator("#before-after").get_attribute("style")
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_a_shot_of_a_print_is_straightened_between_corners_that_can_be_moved(
+    browser, page_server, tmp_path, photo, scene, viewport
+):
+    seen = shot(scene, 1)
+    images.write(tmp_path / "shot.jpg", seen.pixels)
+    (tmp_path / "plain.png").write_bytes(photo)
+    with opened(browser, page_server, viewport=viewport) as page:
+        page.set_input_files("#photo-files", [tmp_path / "plain.png", tmp_path / "shot.jpg"])
+        page.get_by_role("button", name="Straighten shot.jpg").click()
+        assert page.get_by_role("button", name="Straighten plain.png").count() == 0
+        mark = page.get_by_role("button", name="Corner top left")
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            no_serious_fault(page)
+        before = mark.bounding_box()
+        mark.press("ArrowRight")
+        assert mark.bounding_box()["x"] > before["x"]
+        middle = {"x": before["x"] + before["width"] / 2, "y": before["y"] + before["height"] / 2}
+        mark.hover()
+        page.mouse.down()
+        page.mouse.move(middle["x"], middle["y"], steps=3)  # back where it was
+        page.mouse.up()
+        assert mark.bounding_box()["x"] == pytest.approx(before["x"], abs=1)
+        page.click("#straighten-done")
+        row = page.locator("#chosen li").nth(1)
+        page.wait_for_selector("#chosen li:has-text('shot_straightened.png')")
+        width, height = map(int, re.findall(r"\d+", row.locator("small").inner_text())[:2])
+        assert width / height == pytest.approx(seen.ratio, rel=0.1)
+        assert width < seen.pixels.shape[1]
+
+        page.reload()  # the shot is kept beside the print
+        page.get_by_role("button", name="Undo straightening of shot_straightened.png").click()
+        assert row.locator(".name").inner_text() == "shot.jpg"
+        assert "800 × 600" in row.locator("small").inner_text()
+        for name in ("shot.jpg", "plain.png"):
+            page.get_by_role("button", name=f"Remove {name}").click()

@@ -17,7 +17,6 @@ from verax.errors import InputError
 
 if TYPE_CHECKING:
     from verax.align import Summary, Tell
-    from verax.prints.corners import Corners
 
 Tables = Annotated[
     list[Path],
@@ -182,7 +181,7 @@ def straighten(
         raise InputError(f"{target}: the result would replace the shot; choose another -o")
     images.check_target(target)
     shot = images.read(photo)
-    ring = corners_of(corners) if corners is not None else find_corners(shot.pixels)
+    ring = prints.corners_of(corners) if corners is not None else find_corners(shot.pixels)
     result = prints.straighten(shot, ring, border=border)
     images.write(target, result.pixels, like=result)
     points = [[round(float(value), 1) for value in point] for point in ring]
@@ -198,15 +197,3 @@ def straighten(
     else:
         print(f"{target}  {result.width}x{result.height}")
         print("corners " + " ".join(f"{x:g},{y:g}" for x, y in points))
-
-
-def corners_of(text: str) -> "Corners":
-    """Four points from 'x,y x,y x,y x,y'."""
-    import numpy as np
-
-    try:
-        points = [[float(value) for value in point.split(",")] for point in text.split()]
-        ring = np.array(points, np.float64).reshape(4, 2)
-    except ValueError as exc:
-        raise InputError(f"--corners: want 'x,y x,y x,y x,y' in pixels, got {text!r}") from exc
-    return ring

@@ -120,3 +120,12 @@ def straighten(shot: Photo, corners: Corners | None = None, *, border: bool = Fa
         left, top, right, bottom = inside_border(flat)
     pixels = np.ascontiguousarray(flat[top:bottom, left:right])
     return replace(shot, pixels=pixels, alpha=None)
+
+
+def corners_of(text: str) -> Corners:
+    """Four points from 'x,y x,y x,y x,y'. Raises InputError for another text."""
+    try:
+        points = [[float(value) for value in point.split(",")] for point in text.split()]
+        return np.array(points, np.float64).reshape(4, 2)
+    except ValueError as exc:
+        raise InputError(f"--corners: want 'x,y x,y x,y x,y' in pixels, got {text!r}") from exc

@@ -11,16 +11,21 @@ from typing import Any
 
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
 from verax import report
+from verax.errors import InputError
 from verax.fusion.dial import DEFAULT as DEFAULT_FIDELITY
 from verax.image.header import MEDIA_TYPES, format_of_file
 from verax.server import NO_STORE, Problem, json_response
+from verax.server.api.calls import look
+from verax.server.api.intake import keep
 from verax.server.api.routes import Context
 from verax.server.page import history, work
 from verax.server.page.history import History, in_turn, whose
+from verax.server.queue import LIMIT_S, limited, one_thread
 
 SCALES = ("", "2", "3", "4", "prior")
 PRIVATE = {**NO_STORE, "content-security-policy": "default-src 'none'; sandbox"}
@@ -42,7 +47,7 @@ HTML, CSS, JS, WEBP = "text/html", "text/css", "text/javascript", "image/webp"
 NAMES = {
     "": HTML, "page.css": CSS, "page.js": JS, "server.js": JS, "store.js": JS, "choose.js": JS,
     "restore.js": JS, "outbox.js": JS, "otherwise.js": JS, "faces.js": JS, "result.js": JS,
-    "brush.js": JS, "generate.js": JS, "sizes.js": JS,
+    "readable.js": JS, "straighten.js": JS, "brush.js": JS, "generate.js": JS, "sizes.js": JS,
     "before.webp": WEBP, "after.webp": WEBP,
 }  # fmt: skip
 
@@ -62,6 +67,60 @@ async def static(request: Request) -> Response:
     """GET one of the page's own files."""
     media_type, read = STATIC[request.url.path]
     return Response(read(), media_type=media_type, headers=OWN_HEADERS)
+
+
+# ---- a shot of a print ---------------------------------------------------------------------------
+
+
+async def straighten(request: Request) -> Response:
+    """POST /page/straighten: the corners of a print in a shot of it; with `corners`, the print."""
+    context, client, _ = whose(request)
+    shot = context.incoming / secrets.token_hex(8)
+    target, most = shot.with_suffix(".png"), context.limits.pixels
+    async with request.form(max_files=1, max_fields=1) as form:
+        photo, corners = form.get("photo"), form.get("corners")
+        if not isinstance(photo, UploadFile):
+            raise Problem(400, "photo: want a shot of a print, got none", "missing", "photo")
+        await keep(photo, shot)
+    try:
+        await in_turn(context.service.intake, client, look, shot, "photo", context.limits)
+        local = context.service.local
+        if corners is None:
+            ring = await in_turn(local, client, limited, find_print, LIMIT_S, shot, most)
+            return json_response({"corners": ring})
+        wishes = shot, str(corners), target, most
+        await in_turn(local, client, limited, straighten_file, LIMIT_S, *wishes)
+    finally:
+        shot.unlink(missing_ok=True)
+    gone = BackgroundTask(partial(target.unlink, missing_ok=True))
+    return FileResponse(target, media_type="image/png", headers=PRIVATE, background=gone)
+
+
+def find_print(shot: Path, max_pixels: int) -> list[list[float]] | None:
+    """The corners of a print in a shot of it, x and y in px; None where none is in view."""
+    one_thread()
+    from verax import image as images
+    from verax.prints.corners import find_corners
+
+    pixels = images.read(shot, max_pixels=max_pixels).pixels
+    try:
+        return [[float(value) for value in corner] for corner in find_corners(pixels)]
+    except InputError:
+        return None
+
+
+def straighten_file(shot: Path, corners: str, target: Path, max_pixels: int) -> None:
+    """Write the print between the corners. Raises Problem 400 for corners that span none."""
+    one_thread()
+    from verax import image as images
+    from verax import prints
+
+    photo = images.read(shot, max_pixels=max_pixels)
+    try:
+        flat = prints.straighten(photo, prints.corners_of(corners))
+    except InputError as exc:
+        raise Problem(400, str(exc).replace("--", ""), "invalid_value", "corners") from exc
+    images.write(target, flat.pixels, like=flat)
 
 
 # ---- of an entry ---------------------------------------------------------------------------------

@@ -274,6 +274,7 @@ routes: list[Route] = [
     Route("/page/example", example, methods=["POST"]),
     Route("/page/restorations.zip", files.archive),
     Route("/page/size", size, methods=["POST"]),
+    Route("/page/straighten", files.straighten, methods=["POST"]),
     Route("/page/generations", paid.generate, methods=["POST"]),
     Route("/page/models", paid.models),
     Route("/page/price", paid.price),

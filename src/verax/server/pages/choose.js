@@ -1,64 +1,19 @@
 /* Choosing photos, the generated picture of each, and the model to ask, with its price. */
 
-import { announce, askJson, byId, make, priceSentence, trouble } from "./server.js";
+import { readable } from "./readable.js";
+import { announce, byId, make, priceSentence, trouble } from "./server.js";
 import { forget, keep, kept, newId } from "./store.js";
+import { findPrint, startStraighten, straighten } from "./straighten.js";
 
-let chosen = []; // {id, photo: File, prior: File | null, url, priorUrl, width, height, error}
+// {id, photo: File, prior: File | null, url, priorUrl, width, height, error}, and of a straightened one
+// {shot: what was chosen, corners: of the print in it, as shares}
+let chosen = [];
 let offer = null; // models of the service
 
 const way = () => document.querySelector("input[name=way]:checked").value;
 const stem = (name) => name.replace(/\.[^.]*$/, "").toLowerCase();
-const OTHER = [[/pdf$/, "a PDF"], [/^video\//, "a video"], [/^audio\//, "a sound"], [/^text\//, "a text"],
-  [/zip|compressed/, "an archive"], [/word|officedocument|opendocument/, "a document"]];
 
-// ---- what may be chosen ---------------------------------------------------------------------------
-
-/** Why a file can be no picture, in plain words; "" where it may be one. */
-function refusal(file) {
-  const other = OTHER.find(([type]) => type.test(file.type));
-  if (other) return file.name + " is " + other[1] + ", not a picture. Save the picture itself as PNG or JPEG.";
-  if (file.size === 0) return file.name + " is empty (0 bytes). Save or download it again.";
-  return "";
-}
-
-/** Width and height of a picture file, as the browser or, for HEIC and the like, the server reads it. */
-async function sizeOf(file, url) {
-  const probe = new Image();
-  probe.src = url;
-  try {
-    await probe.decode();
-    return { width: probe.naturalWidth, height: probe.naturalHeight, seen: true };
-  } catch {
-    const form = new FormData();
-    form.append("photo", file, file.name);
-    try {
-      return { ...await askJson("/page/size", { method: "POST", body: form }), seen: false };
-    } catch (error) {
-      if (error.status !== 400) throw error;
-      throw new Error(/megapixel/.test(error.message)
-        ? file.name + " is too large: " + error.message.replace("photo: ", "") + "."
-        : file.name + " is not a picture that can be read, or it is damaged. Take PNG, JPEG, HEIC, WebP, TIFF or AVIF.");
-    }
-  }
-}
-
-/** The files that are pictures with their sizes; of the others it is said why not. */
-async function readable(files) {
-  const faults = [], found = [], all = [...(files || [])];
-  for (const [index, file] of all.entries()) {
-    if (all.length > 1) byId("go-note").textContent = "Looking at picture " + (index + 1) + " of " + all.length + " …";
-    const url = URL.createObjectURL(file);
-    try {
-      if (refusal(file)) throw new Error(refusal(file));
-      found.push({ file, url, ...await sizeOf(file, url) });
-    } catch (error) {
-      URL.revokeObjectURL(url);
-      faults.push(error.message);
-    }
-  }
-  trouble(faults.join("\n"));
-  return found;
-}
+// ---- photos and their priors --------------------------------------------------------------------------
 
 export async function addPhotos(files) {
   for (const { file, url, width, height, seen, format } of await readable(files)) {
@@ -66,8 +21,46 @@ export async function addPhotos(files) {
     chosen.push(item);
     keep(item);
   }
+  lookForPrints();
   if (chosen.length > 0) announce(chosen.length + (chosen.length === 1 ? " photo chosen" : " photos chosen"));
   showChosen();
+}
+
+let looking = Promise.resolve(); // one after another, so that nothing else waits for it
+
+/** Offer to straighten photos that look like a shot of a print. */
+function lookForPrints() {
+  for (const item of chosen) looking = looking.then(() => lookForPrint(item));
+}
+
+async function lookForPrint(item) {
+  if (!offer || item.corners !== undefined || !chosen.includes(item)) return;
+  item.corners = await findPrint(item).catch(() => null);
+  if (item.corners && chosen.includes(item)) showChosen();
+}
+
+/** Take another file for a chosen photo; the user's own file stays as it is. */
+function change(item, { photo, ...about }, words) {
+  URL.revokeObjectURL(item.url);
+  Object.assign(item, { ...about, photo, url: URL.createObjectURL(photo) });
+  keep(item);
+  announce(words);
+  showChosen();
+}
+
+/** Take the print out of its shot. */
+async function makeFlat(item) {
+  const { photo, width, height, seen, format } = item;
+  try {
+    const print = await straighten(item);
+    const [flat] = print ? await readable([print]) : [];
+    if (!flat || !chosen.includes(item)) return;
+    URL.revokeObjectURL(flat.url);
+    const about = { photo: flat.file, width: flat.width, height: flat.height, seen: true, format: "PNG" };
+    change(item, { ...about, shot: { photo, width, height, seen, format } }, "Straightened");
+  } catch (error) {
+    trouble(error.message);
+  }
 }
 
 function pair(item, found) {
@@ -129,7 +122,7 @@ const thumb = (url, seen, format) => (seen === false
 
 function chosenRow(item) {
   const name = item.photo.name, paired = way() === "picture";
-  const words = [item.width ? item.width + " × " + item.height : "",
+  const words = [item.shot ? "straightened" : item.corners ? "looks like a shot of a print" : "", item.width ? item.width + " × " + item.height : "",
     !paired ? "" : item.prior ? "with " + item.prior.name : "no generated picture yet"].filter(Boolean).join(" · ");
   const thumbs = make("div", { className: "thumbs" }, thumb(item.url, item.seen, item.format));
   if (paired && item.prior) thumbs.append(thumb(item.priorUrl, item.priorSeen, ""));
@@ -139,6 +132,8 @@ function chosenRow(item) {
       choosePrior((files) => replacePrior(item, files))));
     if (item.prior) actions.append(button("Remove picture", "of " + name, () => pair(item, null)));
   }
+  if (item.shot) actions.append(button("Undo straightening", "of " + name, () => change(item, { ...item.shot, shot: null }, "The shot is back")));
+  else if (item.corners) actions.append(button("Straighten", name, () => makeFlat(item)));
   actions.append(button("Remove", name, () => drop(item)));
   const node = make("li", { className: "item takes-prior" }, thumbs,
     make("div", {}, make("div", { className: "name" }, name), make("small", {}, words)), actions);
@@ -151,8 +146,16 @@ async function replacePrior(item, files) {
   if (found) pair(item, found);
 }
 
-function showChosen() {
+/** Show the rows anew; whoever was on a button stays on it, or on its row. */
+function showRows() {
+  const held = document.activeElement, index = [...byId("chosen").children].indexOf(held.closest("#chosen > li"));
   byId("chosen").replaceChildren(...chosen.map(chosenRow));
+  const buttons = [...byId("chosen").children[index]?.querySelectorAll("button") || []];
+  (buttons.find((one) => one.ariaLabel === held.ariaLabel) || buttons[0])?.focus();
+}
+
+function showChosen() {
+  showRows();
   const count = chosen.length;
   const needModel = way() === "model" && !(offer && offer.ready);
   byId("go").disabled = count === 0 || needModel;
@@ -202,13 +205,14 @@ export function takeOffer(told) {
   byId("model-trouble").textContent = told.ready ? ""
     : "With a key, a model would make the picture from your photo, after its price was shown. No model can be asked yet: " + told.message;
   for (const id of ["model", "wish"]) byId(id).disabled = !told.ready;
+  lookForPrints();
   showChosen();
 }
 
 /** What was chosen, with how it is to be restored; nothing is chosen afterwards. */
 export function takeChosen() {
   const how = { way: way(), model: byId("model").value, wish: byId("wish").value };
-  const taken = chosen.map((item) => ({ ...item, how }));
+  const taken = chosen.map(({ shot, corners, ...item }) => ({ ...item, how }));
   chosen = [];
   showChosen();
   return taken;
@@ -246,6 +250,7 @@ function picker(button, input, take) {
 
 /** Set up the choosing; resolves to what was being sent when the page was closed. */
 export async function startChoosing() {
+  startStraighten();
   picker("photo-choose", "photo-files", addPhotos);
   picker("photo-camera", "camera-file", addPhotos);
   picker("prior-choose", "prior-files", addPriors);

@@ -116,6 +116,14 @@ export async function historyEntries() {
   return entries;
 }
 
+/** An answer of the server, or null where none comes, for whatever reason: for what nobody asked for. */
+export async function tryJson(path, options) {
+  const key = sessionStorage.getItem(KEY);
+  const headers = key ? { authorization: "Bearer " + key } : {};
+  const response = await fetch(HERE + path.slice(1), { ...options, headers }).catch(() => null);
+  return response?.ok ? response.json().catch(() => null) : null;
+}
+
 const tabs = "BroadcastChannel" in window ? new BroadcastChannel("verax " + HERE) : null;
 
 /** Tell the other tabs that something changed. */

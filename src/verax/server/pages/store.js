@@ -38,8 +38,8 @@ function owner() {
 }
 
 /** Keep an item, its files included. */
-export function keep({ id, photo, prior, how, width, height, seen, format, error }) {
-  return run("readwrite", (store) => store.put({ id, photo, prior, how, width, height, seen, format, error, owner: owner(), at: Date.now() }));
+export function keep({ url, priorUrl, ...item }) {
+  return run("readwrite", (store) => store.put({ ...item, owner: owner(), at: Date.now() }));
 }
 
 export const forget = (id) => run("readwrite", (store) => store.delete(id));

@@ -1,0 +1,53 @@
+/* Which of the files that a person gives are pictures, and their sizes; of the others, why not. */
+
+import { askJson, byId, trouble } from "./server.js";
+
+const OTHER = [[/pdf$/, "a PDF"], [/^video\//, "a video"], [/^audio\//, "a sound"], [/^text\//, "a text"],
+  [/zip|compressed/, "an archive"], [/word|officedocument|opendocument/, "a document"]];
+
+/** Why a file can be no picture, in plain words; "" where it may be one. */
+function refusal(file) {
+  const other = OTHER.find(([type]) => type.test(file.type));
+  if (other) return file.name + " is " + other[1] + ", not a picture. Save the picture itself as PNG or JPEG.";
+  if (file.size === 0) return file.name + " is empty (0 bytes). Save or download it again.";
+  return "";
+}
+
+/** Width and height of a picture file, as the browser or, for HEIC and the like, the server reads it. */
+async function sizeOf(file, url) {
+  const probe = new Image();
+  probe.src = url;
+  try {
+    await probe.decode();
+    return { width: probe.naturalWidth, height: probe.naturalHeight, seen: true };
+  } catch {
+    const form = new FormData();
+    form.append("photo", file, file.name);
+    try {
+      return { ...await askJson("/page/size", { method: "POST", body: form }), seen: false };
+    } catch (error) {
+      if (error.status !== 400) throw error;
+      throw new Error(/megapixel/.test(error.message)
+        ? file.name + " is too large: " + error.message.replace("photo: ", "") + "."
+        : file.name + " is not a picture that can be read, or it is damaged. Take PNG, JPEG, HEIC, WebP, TIFF or AVIF.");
+    }
+  }
+}
+
+/** The files that are pictures with their sizes; of the others it is said why not. */
+export async function readable(files) {
+  const faults = [], found = [], all = [...(files || [])];
+  for (const [index, file] of all.entries()) {
+    if (all.length > 1) byId("go-note").textContent = "Looking at picture " + (index + 1) + " of " + all.length + " …";
+    const url = URL.createObjectURL(file);
+    try {
+      if (refusal(file)) throw new Error(refusal(file));
+      found.push({ file, url, ...await sizeOf(file, url) });
+    } catch (error) {
+      URL.revokeObjectURL(url);
+      faults.push(error.message);
+    }
+  }
+  trouble(faults.join("\n"));
+  return found;
+}
