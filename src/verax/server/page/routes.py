@@ -137,6 +137,8 @@ async def again(request: Request) -> Response:
         raise Problem(409, "only a restoration can be started again", "not_failed")
     if record["state"] not in history.FINAL:
         raise Problem(409, "this restoration is still under way", "not_ready")
+    if name in under_way(request):  # its task ends a moment after its record says so
+        await asyncio.wait([under_way(request)[name]])
     limits = context.limits
     async with request.form(max_files=3, max_fields=8, max_part_size=limits.field_bytes) as form:
         if record["state"] != "failed" and not form:
