@@ -21,7 +21,7 @@ from skimage.restoration import inpaint_biharmonic
 
 import verax
 from verax import image as images
-from verax.degrade.damage import damage
+from verax.degrade import damage
 from verax.image import Image
 from verax.prints.damage import find_damage
 from verax.prints.holes import Mask, fill, relight

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import skimage.data
 
-from verax.deviation import compare
-from verax.deviation.ladder import aligned, ladder
+from verax.deviation import compare, ladder
+from verax.deviation.compare import aligned
 from verax.errors import InputError, SizeMismatchError, UnknownNameError
 
 

@@ -147,7 +147,7 @@ def test_a_place_named_twice_goes_twice():
     block[12:22] = struct.pack("<HII", 4, 1, 200)
     like = Photo(GREY, metadata=Metadata(exif=bytes(block)))
 
-    kept = image.without_gps(like).metadata.exif
+    kept = image.without_places(like).metadata.exif
     exif = PillowImage.Exif()
     exif.load(kept)
     assert 0x8825 not in exif
@@ -158,7 +158,7 @@ def test_an_xmp_packet_keeps_its_wrapper_when_places_go():
     packet = b'<?xpacket begin="\xef\xbb\xbf" id="W5M0"?>' + XMP + b'<?xpacket end="w"?>'
     like = Photo(GREY, metadata=Metadata(xmp=packet))
 
-    cleaned = image.without_gps(like).metadata.xmp
+    cleaned = image.without_places(like).metadata.xmp
     assert cleaned.startswith(b"<?xpacket begin=")
     assert cleaned.endswith(b'<?xpacket end="w"?>')
     assert b"Kept" in cleaned
@@ -194,7 +194,7 @@ def test_broken_exif_is_dropped(exif):
 def test_xmp_that_cannot_be_searched_for_places_is_dropped(xmp):
     like = Photo(GREY, metadata=Metadata(xmp=xmp))
 
-    assert image.without_gps(like).metadata.xmp is None
+    assert image.without_places(like).metadata.xmp is None
 
 
 def test_jpeg_leaves_out_what_does_not_fit_a_segment():

@@ -10,7 +10,7 @@ from PIL import Image as PillowImage
 
 from verax.errors import VeraxError
 from verax.image import decode, encode, places
-from verax.image.metadata import resized_exif
+from verax.image.encode import resized_exif
 
 LOSSLESS = ("png", "tiff", "webp", "jxl")
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=40)

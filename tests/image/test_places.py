@@ -142,7 +142,7 @@ def test_nothing_lies_between_the_values_of_exif():
     tags.get_ifd(0x8825).update({1: "N", 2: (48.0, 8.0, 13.64)})
     hidden = tags.tobytes() + b"an old copy: " + LATITUDE.encode() + struct.pack("<I", 1364)
     photo = decode(jpeg(exif=hidden))
-    kept = image.without_gps(photo).metadata.exif
+    kept = image.without_places(photo).metadata.exif
 
     assert b"Kept make" in kept
     assert LATITUDE.encode() not in kept

@@ -6,7 +6,7 @@ import pytest
 from skimage import data
 
 from verax import image as images
-from verax.degrade.damage import damage
+from verax.degrade import damage
 from verax.prints.damage import find_damage
 from verax.prints.holes import fill, relight
 

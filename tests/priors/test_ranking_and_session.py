@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 
 from verax.errors import InputError, SettingsError
-from verax.priors import rank
-from verax.priors import session as turns
-from verax.priors.session import Session, Turn
+from verax.priors import Session, Turn, load_session, rank
 
 
 def grey(level):
@@ -38,14 +36,14 @@ def test_without_judges_the_order_stays():
 
 def test_a_session_survives_its_file(tmp_path):
     file = tmp_path / "a.session.json"
-    first = turns.added(Session("a.png", "aa"), turn("warmer"))
-    turns.save(file, first)
+    first = Session("a.png", "aa").add(turn("warmer"))
+    first.save(file)
 
-    assert turns.load(file, photo=tmp_path / "a.png", sha256="aa") == first
+    assert load_session(file, photo=tmp_path / "a.png", sha256="aa") == first
 
 
 def test_a_photo_without_a_session_starts_one(tmp_path):
-    assert turns.load(tmp_path / "none", photo=tmp_path / "a.png", sha256="aa").turns == ()
+    assert load_session(tmp_path / "none", photo=tmp_path / "a.png", sha256="aa").turns == ()
 
 
 @pytest.mark.parametrize(
@@ -55,23 +53,23 @@ def test_a_file_that_is_no_session_is_an_error(tmp_path, text):
     (tmp_path / "s").write_bytes(text.encode("latin-1"))
 
     with pytest.raises(SettingsError):
-        turns.load(tmp_path / "s", photo=tmp_path / "a.png", sha256="aa")
+        load_session(tmp_path / "s", photo=tmp_path / "a.png", sha256="aa")
 
 
 def test_what_was_taken_back_is_kept_on_file_and_asked_no_more():
-    two = turns.added(turns.added(Session("a", "aa"), turn("one")), turn("two"))
+    two = Session("a", "aa").add(turn("one")).add(turn("two"))
 
-    back = turns.last_rejected(two)
+    back = two.reject_last()
 
     assert [t.instruction for t in back.turns] == ["one", "two"]
-    assert turns.prompt(back, "three").splitlines()[1:] == ["1. one", "2. three"]
-    assert str(turns.last_output(back)) == "/out/one.png"
+    assert back.prompt("three").splitlines()[1:] == ["1. one", "2. three"]
+    assert str(back.last_output()) == "/out/one.png"
     with pytest.raises(InputError):
-        turns.last_rejected(turns.last_rejected(back))
+        back.reject_last().reject_last()
 
 
 def test_the_same_instruction_again_is_the_same_turn():
-    one = turns.added(Session("a", "aa"), turn("one"))
+    one = Session("a", "aa").add(turn("one"))
 
-    assert turns.reopened(one, "one").turns == ()
-    assert turns.reopened(one, "two") == one
+    assert one.reopen("one").turns == ()
+    assert one.reopen("two") == one

@@ -18,9 +18,8 @@ from verax import image as images
 from verax.bench import OutputRow, ScoreRow, Trial
 from verax.bench.plan import Output, resolve
 from verax.bench.work import Work
-from verax.deviation import Look, compare, deviation
+from verax.deviation import Look, compare, deviation, ladder
 from verax.deviation.blocks import Blocks
-from verax.deviation.ladder import ladder
 from verax.errors import BudgetExceeded, InputError, OutputError, ProviderError, ProviderRefused
 from verax.image import Image, Photo
 from verax.pipeline import EMBEDDED

@@ -12,8 +12,8 @@ from verax.cli.paid import Counter, Model, Terms, counter_of, grouped
 
 if TYPE_CHECKING:
     from verax.image import Photo
+    from verax.priors import Session
     from verax.priors.generated import Asking, Wishes
-    from verax.priors.session import Session
     from verax.providers import GenerateRequest
 
 R = TypeVar("R", bound="GenerateRequest")
@@ -110,18 +110,17 @@ def edit(
     """Edit a photo in words. Further turns build on the original and the accepted turns."""
     from verax import image as images
     from verax import making
-    from verax.priors import edit_judges
-    from verax.priors import session as turns
+    from verax.priors import Turn, edit_judges, load_session
     from verax.priors.generated import Wishes
 
     target = output or photo.with_name(f"{photo.stem}_edited.png")
     images.check_target(target)
     original = making.opened(photo)
     file = turning.session or target.with_name(f"{target.stem}.session.json")
-    state = turns.load(file, photo=photo, sha256=original.photo.sha256)
-    state = turns.last_rejected(state) if turning.reject_last else state
-    state = turns.reopened(state, instruction)
-    source, prompt = turn_source(state, original.photo, instruction, from_last=turning.from_last)
+    session = load_session(file, photo=photo, sha256=original.photo.sha256)
+    session = session.reject_last() if turning.reject_last else session
+    session = session.reopen(instruction)
+    source, prompt = turn_source(session, original.photo, instruction, from_last=turning.from_last)
     wishes = Wishes(**picture.fields(), prompt=prompt, input_fidelity=guides.input_fidelity)
     with counter_of(terms) as counter:
         credentials = making.credentials_of(counter.desk.settings)
@@ -131,12 +130,12 @@ def edit(
         return
     as_came = turning.as_generated or picture.background == "transparent"  # alpha as it came
     origin = making.Origin(original, system=asking.request.model, credentials=credentials)
-    state = turns.set_aside(state, target)
-    turns.save(file, state)
+    session = session.set_aside(target)
+    session.save(file)
     files, best = write_all(
         target, candidates, edit_judges(source.pixels), origin=None if as_came else origin
     )
-    turn = turns.Turn(
+    turn = Turn(
         instruction=instruction,
         source="last" if turning.from_last else "original",
         prompt=prompt,
@@ -144,20 +143,19 @@ def edit(
         fingerprint=best[0].fingerprint,
         output=str(files[0].resolve()),
     )
-    turns.save(file, turns.added(state, turn))
+    session.add(turn).save(file)
     tell(files, best, as_json=choosing.as_json)
 
 
 def turn_source(
-    state: "Session", original: "Photo", instruction: str, *, from_last: bool
+    session: "Session", original: "Photo", instruction: str, *, from_last: bool
 ) -> "tuple[Photo, str]":
-    """What is asked of, and in which words."""
+    """The picture to send, and the prompt."""
     from verax import image as images
-    from verax.priors import session as turns
 
     if not from_last:
-        return original, turns.prompt(state, instruction)
-    return images.read(turns.last_output(state)), instruction
+        return original, session.prompt(instruction)
+    return images.read(session.last_output()), instruction
 
 
 def plan_edit(counter: Counter, source: "Photo", wishes: "Wishes", guides: Guides) -> "Asking":

@@ -13,8 +13,7 @@ from verax.cli import pairing
 from verax.errors import InputError
 
 if TYPE_CHECKING:
-    from verax.deviation import Deviation, Look
-    from verax.deviation.ladder import Ladder
+    from verax.deviation import Deviation, Ladder, Look
     from verax.image import Image
     from verax.metrics import FolderScores, Protocol, Score
 
@@ -32,10 +31,9 @@ def measure(
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
     """Measure what a generated picture changed against its photo."""
-    from verax.deviation import compare
+    from verax.deviation import compare, ladder
     from verax.deviation import deviation as deviation_of
     from verax.deviation.finders import text_entry
-    from verax.deviation.ladder import ladder
     from verax.deviation.record import sentences
     from verax.image import read
 
@@ -188,9 +186,9 @@ def score_one(
 
 def aligned(restored: "Image", reference: "Image", how: Align) -> "Image":
     """The restoration on the reference's grid; an error where it shows another scene."""
-    from verax.deviation import ladder
+    from verax.deviation.compare import aligned as on_grid
 
-    return ladder.aligned(reference, restored, how.value)[0]
+    return on_grid(reference, restored, how.value)[0]
 
 
 def score_two_folders(

@@ -1,12 +1,20 @@
-"""How photos go bad: a degradation as a value; what, how bad, and the seed of everything else."""
+"""How photos go bad, and prints.
+
+A degradation is a value: what, how bad, and the seed of everything else. Damage of a print (holes,
+tears, scratches, dust) comes with a mask of each kind, so that it is known where it lies.
+"""
 
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
+import cv2
 import numpy as np
 from numpy.random import Generator
+from numpy.typing import NDArray
 
+from verax.degrade.fields import fractal_noise
 from verax.degrade.optics import defocus_blur, motion_blur, raindrop, underwater
 from verax.degrade.sensor import jpeg, lowlight, noise
 from verax.degrade.weather import haze, rain, snow
@@ -90,3 +98,91 @@ def sample_mixture(
     count = int(rng.integers(2, min(3, len(tasks)) + 1))
     chosen = sorted(rng.choice(len(tasks), count, replace=False))
     return tuple(sample(rng, tasks[i], severity=severity) for i in chosen)
+
+
+Mask = NDArray[np.bool_]
+
+BRIGHT, DARK = (0.86, 0.98), (0.02, 0.12)  # paper, and the ground behind a hole
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A damaged picture and where it was damaged.
+
+    Attributes:
+        pixels: (H, W, 3).
+        holes, scratches, dust: (H, W), tears among the scratches.
+    """
+
+    pixels: Image
+    holes: Mask
+    scratches: Mask
+    dust: Mask
+
+    @property
+    def mask(self) -> Mask:
+        return self.holes | self.scratches | self.dust
+
+
+def damage(
+    image: Image, rng: Generator, *, holes: int = 3, scratches: int = 4, specks: int = 20
+) -> Damage:
+    """The picture with holes, scratches and dust; the same for the same state of `rng`."""
+    size = image.shape[:2]
+    cover = [
+        spread([hole(size, rng) for _ in range(holes)], size),
+        spread([scratch(size, rng) for _ in range(scratches)], size),
+        spread([speck(size, rng) for _ in range(specks)], size),
+    ]
+    pixels = image
+    for layer in cover:
+        tone = rng.uniform(*(BRIGHT if rng.random() < 0.7 else DARK))
+        tint = 1 - rng.uniform(0, 0.1) * np.array([0.0, 0.3, 1.0])
+        grain = 0.01 * rng.standard_normal(size, np.float32)[..., None]
+        colour = np.asarray(tone * tint + grain, np.float32)
+        pixels = pixels + layer[..., None] * (colour - pixels)
+    masks = [layer > 0.1 for layer in cover]
+    return Damage(np.asarray(np.clip(pixels, 0, 1), np.float32), *masks)
+
+
+def spread(parts: list[Plane], size: tuple[int, int]) -> Plane:
+    return np.asarray(np.max([np.zeros(size, np.float32), *parts], axis=0), np.float32)
+
+
+def hole(size: tuple[int, int], rng: Generator) -> Plane:
+    """A ragged patch, a twentieth to an eighth of the short side across."""
+    height, width = size
+    radius = min(size) * rng.uniform(0.025, 0.06)
+    x, y = rng.uniform(0, width), rng.uniform(0, height)
+    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    flat = rng.uniform(0.6, 1.6)
+    distance = np.hypot((columns - x) * flat, (rows - y) / flat)
+    ragged = 1 + 0.3 * fractal_noise(size, rng, cells=12, octaves=3)
+    patch = (distance < radius * ragged).astype(np.float32)
+    return np.asarray(cv2.GaussianBlur(patch, (0, 0), 0.6), np.float32)
+
+
+def scratch(size: tuple[int, int], rng: Generator) -> Plane:
+    """A thin line that wanders a little, broken in places."""
+    height, width = size
+    long = rng.uniform(0.25, 0.8) * min(size)
+    count = max(8, int(long / 4))
+    turn = rng.uniform(0, np.pi) + np.cumsum(rng.normal(0, 0.04, count))
+    steps = long / count * np.stack([np.cos(turn), np.sin(turn)], 1)
+    points = np.cumsum(steps, axis=0)
+    points += rng.uniform(0.15, 0.85, 2) * [width, height] - points.mean(0)
+    line = np.zeros(size, np.uint8)
+    thickness = int(rng.integers(1, max(2, round(min(size) / 200)) + 1))
+    for start, end in pairwise(np.rint(16 * points).astype(int).tolist()):
+        if rng.random() > 0.04:
+            cv2.line(line, start, end, 255, thickness, cv2.LINE_AA, 4)
+    return np.asarray(line / np.float32(255), np.float32)
+
+
+def speck(size: tuple[int, int], rng: Generator) -> Plane:
+    """A grain of dust."""
+    spot = np.zeros(size, np.uint8)
+    at = (int(rng.integers(size[1])), int(rng.integers(size[0])))
+    axes = (int(rng.integers(1, 4)), int(rng.integers(1, 3)))
+    cv2.ellipse(spot, at, axes, float(rng.uniform(0, 180)), 0, 360, 255, -1, cv2.LINE_AA)
+    return np.asarray(spot / np.float32(255), np.float32)

@@ -19,6 +19,7 @@ from verax.deviation.blocks import (
 )
 from verax.deviation.framing import Global, base_matrix, canvas_kind, fit_global, size_of
 from verax.deviation.whole_frame import over_the_frame
+from verax.errors import InputError, choose
 from verax.geometry import Matrix, Size, compose, invert, map_points, stretch
 from verax.geometry.local_fit import resize_field
 from verax.geometry.register import Registration, Warped, apply, register
@@ -176,6 +177,40 @@ def _bent(reduced: Image, generated: Image, registration: Registration, size: Si
         field = _local_field(size, flow, registration, registration.matrix)
         registration = replace(registration, field=field)
     return registration
+
+
+def aligned(
+    photo: Image, generated: Image, how: str, registration: Registration | None = None
+) -> tuple[Image, NDArray[np.bool_]]:
+    """The generated picture on the photo's grid, and which pixels it shows.
+
+    "none" resizes the whole picture, "canvas" undoes the change of canvas, "global" one
+    homography, "local" local motion too. Pixels that the picture does not show repeat its border.
+    Raises InputError where the last two are asked for a picture of another scene.
+    """
+    look = compare(photo, generated, registration)
+    if how in ("global", "local") and look.alignment is None:
+        raise InputError(
+            f"the pictures do not show one scene ({look.registration.reason}); "
+            f"align by canvas, or not at all"
+        )
+    placed = choose(placements(look), how, kind="alignment")
+    warped = apply(placed, generated, size=size_of(photo))
+    return warped.pixels, warped.valid > 0.5
+
+
+def placements(look: Look) -> dict[str, Registration]:
+    """Where the generated picture lies when more and more of its deviation is undone."""
+    photo, generated = look.photo, look.generated
+    matrix = base_matrix(photo, generated, look.canvas)
+    base = replace(look.registration, matrix=matrix, field=None)
+    fine = base if look.alignment is None else look.alignment.registration
+    return {
+        "none": replace(base, matrix=base_matrix(photo, generated, "stretch")),
+        "canvas": base,
+        "global": replace(fine, field=None),
+        "local": fine,
+    }
 
 
 def on_grid(registration: Registration, generated: Image, photo: Size, size: Size) -> Warped:

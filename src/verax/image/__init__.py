@@ -43,7 +43,7 @@ from verax.image.header import (
     is_picture_name,
     usual_suffix,
 )
-from verax.image.metadata import without_gps
+from verax.image.places import without_places
 
 __all__ = [
     "MAX_PIXELS",
@@ -81,7 +81,7 @@ __all__ = [
     "to_uint16",
     "unkept",
     "usual_suffix",
-    "without_gps",
     "without_metadata",
+    "without_places",
     "write",
 ]

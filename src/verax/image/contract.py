@@ -251,6 +251,11 @@ class Raw:
     lost: tuple[str, ...] = ()
 
 
+def plausible_dpi(dpi: tuple[float, float] | None) -> tuple[float, float] | None:
+    """The resolution, or None for one that no picture has and some formats cannot state."""
+    return dpi if dpi and all(0.01 < value < 1e6 for value in dpi) else None
+
+
 def one_line(text: object) -> str:
     """A text for a message: of one line, and not endless."""
     return " ".join(str(text).split())[:200]

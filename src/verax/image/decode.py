@@ -1,6 +1,11 @@
-"""From a file's bytes to a photo: which format, decoded within limits, upright, in sRGB."""
+"""From a file's bytes to a photo: which format, decoded within limits, upright, in sRGB.
+
+EXIF is edited in place, never rebuilt: maker notes point at absolute offsets and would break.
+A block that cannot be parsed is dropped, because nothing could be promised about it.
+"""
 
 import hashlib
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.errors import ImageReadError, VeraxError
-from verax.image import colour, metadata, tags, turning, xmp
+from verax.image import colour, tags, turning, xmp
 from verax.image.codecs import is_raw, read_avif, read_bmp, read_gif, read_heif, read_raw, read_webp
 from verax.image.contract import (
     CHANNELS,
@@ -19,14 +24,22 @@ from verax.image.contract import (
     Stored,
     check_image,
     one_line,
+    plausible_dpi,
 )
 from verax.image.header import READABLE, TITLES, format_of_bytes, kind_of
 from verax.image.jpeg import read_jpeg
 from verax.image.jxl import read_jxl
+from verax.image.places import EXIF_MARK
 from verax.image.png import read_png
 from verax.image.tiff import read_tiff
 
 MAX_PIXELS = 200_000_000  # 2.4 GB as float32; the largest cameras make 150 megapixels
+
+ORIENTATION = 0x0112
+SUBJECTS = (0x9214, 0xA214)  # area and location
+RESOLUTIONS = (tags.X_DPI, tags.Y_DPI), (0xA20E, 0xA20F)
+EXCHANGED = (*zip(tags.WIDTHS, tags.HEIGHTS, strict=True), *RESOLUTIONS)  # by a quarter turn
+THUMBNAIL_START, THUMBNAIL_SIZE = 0x0201, 0x0202
 
 READERS: dict[str, Callable[..., Raw]] = {
     "png": read_png,
@@ -74,7 +87,7 @@ def photo_of(raw: Raw, format: str, name: str, sha256: str) -> tuple[Photo, int]
     """A photo of what a reader handed over, and the turn (EXIF 1..8) that made it upright."""
     size = (raw.samples.shape[1], raw.samples.shape[0])
     stated = raw.orientation if raw.orientation in TURNS else None if raw.orientation is None else 1
-    exif, turn = metadata.upright_exif(raw.exif, size, stated) if raw.exif else (None, 1)
+    exif, turn = upright_exif(raw.exif, size, stated) if raw.exif else (None, 1)
     turn = turn if stated is None else stated
     channels = CHANNELS[raw.model]
     values = np.divide(raw.samples, np.float32(raw.top), dtype=np.float32)
@@ -82,7 +95,7 @@ def photo_of(raw: Raw, format: str, name: str, sha256: str) -> tuple[Photo, int]
     values = values[..., :channels]
     if raw.premultiplied and alpha is not None:
         values = _straight(values, alpha)
-    dpi = metadata.plausible_dpi(raw.dpi)
+    dpi = plausible_dpi(raw.dpi)
     icc, chunks = _profile(raw)
     pixels = colour.to_srgb(values, raw.model, icc)
     stored = None
@@ -119,6 +132,90 @@ def photo_of(raw: Raw, format: str, name: str, sha256: str) -> tuple[Photo, int]
         stored=stored,
     )
     return photo, turn
+
+
+def upright_exif(
+    exif: bytes, size: tuple[int, int], turn: int | None = None
+) -> tuple[bytes | None, int]:
+    """The block with orientation 1 and no thumbnail, and the orientation (1..8) it had.
+
+    `size` is the (width, height) as stored; `turn` is what the container says, which counts more.
+    (None, 1) for a block that cannot be parsed.
+    """
+    exif = exif.removeprefix(EXIF_MARK)
+    try:
+        layout = tags.layout_of(exif)
+        main = tags.directory(exif, layout.first, layout)
+        block, end = bytearray(exif), len(exif)
+        if main.following:
+            end = _drop_thumbnail(block, main, layout)
+        orientation = _reset_orientation(block, main, layout)
+        orientation = orientation if turn is None else turn
+        if orientation != 1:
+            _turn(block, layout, orientation, size)
+    except (ValueError, struct.error):
+        return None, 1
+    return bytes(block[:end]), orientation
+
+
+def _reset_orientation(block: bytearray, main: tags.Directory, layout: tags.TagLayout) -> int:
+    entry = main.entries.get(ORIENTATION)
+    (value, *_) = tags.numbers(block, entry, layout) or (1,)
+    if entry is None or value not in range(2, 9):
+        return 1
+    block[entry.position + 2 : entry.position + 12] = struct.pack(
+        f"{layout.order}HIHH", tags.SHORT, 1, 1, 0
+    )
+    return value
+
+
+def _turn(block: bytearray, layout: tags.TagLayout, turn: int, size: tuple[int, int]) -> None:
+    """Subject areas follow the turn; a quarter turn exchanges what is said of the two sides."""
+    for directory in tags.chain(block, layout):
+        for tag in SUBJECTS:
+            entry = directory.entries.get(tag)
+            values = tags.numbers(block, entry, layout)
+            if entry is not None and values and entry.kind in (tags.SHORT, tags.LONG):
+                moved = turning.subject(values, turn, size)
+                code = f"{layout.order}{len(moved)}{tags.CODE[entry.kind]}"
+                block[entry.start : entry.start + entry.size] = struct.pack(code, *moved)
+        for one, other in EXCHANGED if turn >= 5 else ():
+            if one in directory.entries and other in directory.entries:
+                wide, high = (directory.entries[tag].position + 2 for tag in (one, other))
+                block[wide : wide + 10], block[high : high + 10] = (
+                    block[high : high + 10],
+                    block[wide : wide + 10],
+                )
+
+
+def _drop_thumbnail(block: bytearray, main: tags.Directory, layout: tags.TagLayout) -> int:
+    """Blank the second directory and its picture; returns where the block may be cut."""
+    end = len(block)
+    block[main.end - 4 : main.end] = bytes(4)
+    try:
+        second = tags.directory(block, main.following, layout)
+    except ValueError:
+        return end  # a pointer into nowhere; it is gone now
+    start = tags.numbers(block, second.entries.get(THUMBNAIL_START), layout)
+    size = tags.numbers(block, second.entries.get(THUMBNAIL_SIZE), layout)
+    spans = []
+    if start and size and start[0] < end:
+        stop = min(start[0] + size[0], end)
+        spans = [(start[0], stop)]
+        end = max(start[0], second.end, main.end) if stop == end else end
+    _blank(block, second, main, *spans)
+    return end
+
+
+def _blank(
+    block: bytearray, gone: tags.Directory, stays: tags.Directory, *more: tuple[int, int]
+) -> None:
+    """Overwrite a directory and what it points at; the header and one directory stay."""
+    head, body = block[:8], block[stays.start : stays.end]
+    values = [(entry.start, entry.start + entry.size) for entry in gone.entries.values()]
+    for start, end in [*values, *more, (gone.start, gone.end)]:
+        block[start:end] = bytes(end - start)
+    block[:8], block[stays.start : stays.end] = head, body
 
 
 def _profile(raw: Raw) -> tuple[bytes | None, tuple[tuple[bytes, bytes], ...]]:

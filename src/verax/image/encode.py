@@ -1,12 +1,13 @@
 """From a picture to a file's bytes: as the photo came, as far as the format can hold it."""
 
+import struct
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from verax.errors import InputError, OutputError, SizeMismatchError, UnknownNameError
-from verax.image import colour, places
+from verax.image import colour, places, tags
 from verax.image.codecs import write_avif, write_bmp, write_heif, write_webp
 from verax.image.contract import (
     Depth,
@@ -19,12 +20,12 @@ from verax.image.contract import (
     check_plane,
     is_grey,
     one_line,
+    plausible_dpi,
     to_uint8,
     to_uint16,
 )
 from verax.image.jpeg import write_jpeg
 from verax.image.jxl import write_jxl
-from verax.image.metadata import plausible_dpi, resized_exif, without_gps
 from verax.image.png import write_png
 from verax.image.segments import SEGMENT, XMP_MARK, metadata_segments
 from verax.image.tiff import write_tiff
@@ -97,7 +98,7 @@ def encode(
         raise InputError(f"quality: want 1 to 100, got {quality}")
     photo = like or Photo(image)
     if drop_gps:
-        photo = without_gps(photo)
+        photo = places.without_places(photo)
     data = _encoded(image, photo, format, quality)
     if drop_gps and places.left_in(data, like):  # nothing but the picture, rather than a position
         bare = Metadata(icc=photo.metadata.icc, dpi=photo.metadata.dpi)
@@ -150,6 +151,31 @@ def _true_of(photo: Photo, size: tuple[int, int], icc: bytes | None) -> Metadata
         xmp=resized(metadata.xmp, was, size) if metadata.xmp else None,
         colour=metadata.colour if icc == metadata.icc else (),
     )
+
+
+def resized_exif(exif: bytes, size: tuple[int, int]) -> bytes:
+    """The block with the size (width, height) that the picture has, where it states one."""
+    block = bytearray(exif)
+    try:
+        layout = tags.layout_of(exif)
+        for child in tags.chain(block, layout):
+            for names, side in zip((tags.WIDTHS, tags.HEIGHTS), size, strict=True):
+                for name in names:
+                    _set_number(block, child.entries.get(name), layout, side)
+    except (ValueError, struct.error):
+        return exif
+    return bytes(block)
+
+
+def _set_number(
+    block: bytearray, entry: tags.TagEntry | None, layout: tags.TagLayout, value: int
+) -> None:
+    if entry is None or entry.count != 1 or entry.kind not in (tags.SHORT, tags.LONG):
+        return
+    if tags.numbers(block, entry, layout) == (value,):
+        return
+    field = struct.pack(f"{layout.order}HII", tags.LONG, 1, value)
+    block[entry.position + 2 : entry.position + 12] = field
 
 
 def unkept(photo: Photo, format: str) -> tuple[str, ...]:

@@ -21,6 +21,8 @@ CODE = {1: "B", 3: "H", 4: "I", 5: "I", 13: "I", 16: "Q", 18: "Q"}  # unsigned t
 EXIF_IFD, GPS_IFD, INTEROP_IFD = 0x8769, 0x8825, 0xA005
 CHILDREN = (EXIF_IFD, GPS_IFD, INTEROP_IFD)
 X_DPI, Y_DPI, RESOLUTION_UNIT = 282, 283, 296
+# width and height of: the picture, EXIF's and interoperability's word on it
+WIDTHS, HEIGHTS = (0x0100, 0xA002, 0x1001), (0x0101, 0xA003, 0x1002)
 MOST_ENTRIES = 4096
 MOST_VALUES = 1 << 20
 PHOTOSHOP = b"Photoshop 3.0\0"
@@ -124,6 +126,17 @@ def numbers(block: Block, entry: TagEntry | None, layout: TagLayout) -> tuple[in
     code = CODE[entry.kind]
     count = entry.size // struct.calcsize(f"={code}")
     return struct.unpack_from(f"{layout.order}{count}{code}", block, entry.start)
+
+
+def chain(block: bytearray, layout: TagLayout) -> list[Directory]:
+    """The main directory, EXIF and interoperability, as far as they are there."""
+    directories = [directory(block, layout.first, layout)]
+    for pointer in (EXIF_IFD, INTEROP_IFD):
+        child = numbers(block, directories[-1].entries.get(pointer), layout)
+        if not child:
+            break
+        directories.append(directory(block, child[0], layout))
+    return directories
 
 
 def tree(

@@ -1,15 +1,24 @@
-"""Candidates put in order, best first, by any number of judges; nothing is thrown away.
+"""Where a prior comes from. Here: candidates in order, and the turns of an edit.
 
-Edits are judged by fidelity and quality, generations by quality and agreement.
+Candidates are put in order, best first, by any number of judges; none is thrown away. Edits are
+judged by fidelity and quality, generations by quality and agreement.
+
+A session is the turns of one edit in a JSON file: instruction, answer, whether it was accepted.
+Each new instruction is sent with the original and the accepted instructions before it, so that
+errors do not add up from picture to picture.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
-from verax.errors import VeraxError
+from verax.errors import InputError, SettingsError, VeraxError
 from verax.image import Image
+from verax.store import write_whole
 
 Judge = Callable[[Image], float]  # a picture -> a score, higher is better
 
@@ -83,3 +92,132 @@ def _score(name: str, picture: Image, reference: Image | None = None) -> float:
         return score(picture, reference, [name])[0].value
     except VeraxError:
         return float("nan")
+
+
+SESSION_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One instruction and its result.
+
+    Attributes:
+        source: the picture that the instruction was sent with.
+        prompt: what was really sent.
+        fingerprint: of the request, the key of the journal.
+        output: file of the (best) result.
+        accepted: whether further turns build on it.
+    """
+
+    instruction: str
+    source: Literal["original", "last"]
+    prompt: str
+    model: str
+    fingerprint: str
+    output: str
+    accepted: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The photo, by path and hash, and the turns so far."""
+
+    photo: str
+    sha256: str
+    turns: tuple[Turn, ...] = ()
+
+    def accepted(self) -> tuple[Turn, ...]:
+        """The turns that count, oldest first. A turn from the last output brings its history."""
+        return tuple(turn for turn in self.turns if turn.accepted)
+
+    def add(self, turn: Turn) -> "Session":
+        return replace(self, turns=(*self.turns, turn))
+
+    def reject_last(self) -> "Session":
+        """The session with its last accepted turn taken back; InputError where there is none."""
+        accepted = [index for index, turn in enumerate(self.turns) if turn.accepted]
+        if not accepted:
+            raise InputError("there is no accepted turn to take back")
+        turns = [*self.turns]
+        turns[accepted[-1]] = replace(turns[accepted[-1]], accepted=False)
+        return replace(self, turns=tuple(turns))
+
+    def reopen(self, instruction: str) -> "Session":
+        """The session without its last turn where that was the same instruction.
+
+        The same command twice is then one turn, answered from the journal.
+        """
+        last = self.turns[-1] if self.turns else None
+        same = last is not None and last.accepted and last.instruction == instruction
+        return replace(self, turns=self.turns[:-1]) if same else self
+
+    def prompt(self, instruction: str) -> str:
+        """What to send with the original: the accepted instructions and the new one, in order."""
+        return numbered([*(turn.instruction for turn in self.accepted()), instruction])
+
+    def last_output(self) -> Path:
+        """The file of the last accepted turn; InputError where there is none."""
+        if not self.accepted():
+            raise InputError(
+                "--from-last: there is no accepted turn to go on from; edit once without"
+            )
+        return Path(self.accepted()[-1].output)
+
+    def set_aside(self, target: Path) -> "Session":
+        """Copy earlier results of the target's name aside, so that a new one can go there.
+
+        A service may have answered in another format, so the suffix is not compared.
+        """
+        turns = list(self.turns)
+        for index, turn in enumerate(turns):
+            old = Path(turn.output)
+            if old.with_suffix("") == target.resolve().with_suffix("") and old.is_file():
+                aside = old.with_stem(f"{old.stem}.turn{index + 1}")
+                write_whole(aside, old.read_bytes())
+                turns[index] = replace(turn, output=str(aside))
+        return replace(self, turns=tuple(turns))
+
+    def save(self, path: Path) -> None:
+        """Write the whole file or nothing."""
+        stored = {"version": SESSION_VERSION, **asdict(self)}
+        write_whole(path, (json.dumps(stored, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def load_session(path: Path, *, photo: Path, sha256: str) -> Session:
+    """The session of this photo; a new one where there is no file yet.
+
+    Raises SettingsError for a file that is no session, InputError for another photo's.
+    """
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Session(str(photo), sha256)
+    except (OSError, ValueError) as exc:
+        raise SettingsError(f"{path}: not a session file: {exc}") from exc
+    session = _session(stored, path)
+    if session.sha256 != sha256:
+        raise InputError(
+            f"{path} is the session of {session.photo}, whose content differs from {photo}; "
+            "name another --session"
+        )
+    return session
+
+
+def _session(stored: Any, path: Path) -> Session:  # noqa: ANN401  # any JSON at all
+    try:
+        if stored["version"] != SESSION_VERSION:
+            raise SettingsError(
+                f"{path}: session version {stored['version']}, want {SESSION_VERSION}"
+            )
+        turns = tuple(Turn(**turn) for turn in stored["turns"])
+        return Session(str(stored["photo"]), str(stored["sha256"]), turns)
+    except (KeyError, TypeError) as exc:
+        raise SettingsError(f"{path}: not a session file: {exc!r}") from exc
+
+
+def numbered(instructions: Sequence[str]) -> str:
+    """One instruction as it is, several as a list of changes to one photo."""
+    if len(instructions) == 1:
+        return instructions[0]
+    lines = [f"{number}. {text}" for number, text in enumerate(instructions, 1)]
+    return "\n".join(["Make all of these changes to the photo, in this order:", *lines])

@@ -17,8 +17,8 @@ from verax import catalog
 from verax.catalog.models import Model
 from verax.errors import SettingsError, VeraxError
 from verax.geometry import canvas as canvases
+from verax.priors import numbered
 from verax.priors.generated import DEFAULT_MODEL
-from verax.priors.session import numbered
 from verax.providers import EditRequest, GenerateRequest, ImageFile
 from verax.server import Problem, json_response
 from verax.server.api import MAX_PROMPT, is_text
