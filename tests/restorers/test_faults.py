@@ -121,6 +121,16 @@ def test_a_photo_taken_too_dark_is_sure(photo, stops):
     assert diagnose(photo)["lowlight"].sure == 0
 
 
+@pytest.mark.parametrize("colour", [(0.85, 0.3, 0.02), (0.1, 0.15, 0.9), (0.8, 0.05, 0.5)])
+def test_what_stands_black_before_a_coloured_light_is_not_dark(colour):
+    """Saturated colours have little luma, but they are well exposed."""
+    portrait = np.full((240, 320, 3), colour, np.float32)
+    cv2.ellipse(portrait, (160, 150), (105, 140), 0, 0, 360, (0.006, 0.006, 0.006), -1)
+    portrait[100:130, 120:200] = 0.02
+
+    assert diagnose(portrait)["lowlight"].sure == 0
+
+
 def test_lights_in_a_black_night_are_left():
     night = np.zeros((240, 320, 3), np.float32)
     for row in range(20, 220, 40):

@@ -40,7 +40,7 @@ class Measures:
         blur: Gaussian blur of the steepest edges, px; 0.5 to 1 in a sharp photo.
         anisotropy: slope energy along the strongest direction over that across it, 1 = round.
         light: median luma, 0..1.
-        lights: its 95th and 99th percentiles.
+        lights: 95th and 99th percentile of the largest channel: a coloured light is light.
         colour: difference between the largest and the smallest channel, a share of the largest,
             0..1 over the whole photo.
         red: mean red over the larger of mean green and mean blue.
@@ -75,7 +75,7 @@ def measure(photo: Image) -> Measures:
     colours = small.reshape(-1, 3)
     _, green, yellow, _ = cv2.mean(cv2.cvtColor(small, cv2.COLOR_RGB2LAB))
     luma = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-    light, bright, brightest = (float(v) for v in np.percentile(luma, (50, 95, 99)))
+    bright, brightest = (float(v) for v in np.percentile(colours.max(1), (95, 99)))
     return Measures(
         sigma=noise(parts),
         grain=_quiet([_fine_noise(_half(part)) for part in parts], QUIET) * UNBIASED,
@@ -83,7 +83,7 @@ def measure(photo: Image) -> Measures:
         on_grid=float(on_grid),
         blur=_blur(fine / max(coarse, 1e-6)),
         anisotropy=float(np.median([anisotropy(_softer(grey)) for grey in greys])),
-        light=light,
+        light=float(np.median(luma)),
         lights=(bright, brightest),
         colour=float(1 - colours.min(1).sum() / max(float(colours.max(1).sum()), 1e-6)),
         red=_red_share(colours.mean(axis=0)),
