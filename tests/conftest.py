@@ -11,6 +11,8 @@ from service.plugin import service  # noqa: F401  # a fixture for every room
 
 SHARED = Path(os.environ.get("VERAX_PICTURES", Path(__file__).parents[2] / "shared" / "data"))
 
+ONE_SERVER = ("tests/server/test_page_", "tests/server/test_")  # the page in a browser; the rest
+
 # The same examples on every machine: a red run can be repeated. `--hypothesis-seed` draws others.
 hypothesis.settings.register_profile("house", derandomize=True)
 hypothesis.settings.load_profile("house")
@@ -28,6 +30,22 @@ def pytest_collection_modifyitems(config, items):
             for item in items:
                 if item.get_closest_marker(mark):
                     item.add_marker(skip)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """The tests of a file run in one process, so that what they share is made once.
+
+    Files that share a server do, too. The mark xdist_group has no effect with pytest 9.2.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class FileScheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file = nodeid.partition("::")[0]
+            return next((room for room in ONE_SERVER if file.startswith(room)), file)
+
+    return FileScheduling(config, log)
 
 
 @pytest.fixture(autouse=True)

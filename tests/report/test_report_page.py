@@ -17,8 +17,6 @@ from verax.bench.work import expand
 from verax.datasets.registry import load
 from verax.report.page import write_page
 
-pytestmark = pytest.mark.xdist_group("report_page")  # one run and one browser for all
-
 
 def write_dataset(folder, count=3):
     """Dark photos, references and bright priors of a smooth picture with a texture, 96 x 64."""

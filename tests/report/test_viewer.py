@@ -12,8 +12,6 @@ from browser import chromium
 from verax import image as images
 from verax import report
 
-pytestmark = pytest.mark.xdist_group("viewer")  # one browser for all
-
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>compare</title>
 <style>{style} body {{ min-height: 2000px; }}</style>
 <body><div id="here"></div><script>{script}</script>

@@ -1,7 +1,5 @@
 """What the tests of the server share: one running server, a photo, a prior."""
 
-from pathlib import Path
-
 import httpx2
 import numpy as np
 import pytest
@@ -12,8 +10,6 @@ from service.plugin import running_service
 from serving import serving, serving_here
 from verax import image as images
 from verax.server.door import ClientKeys
-
-HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="session")
@@ -32,15 +28,6 @@ def photo(scene):
 @pytest.fixture(scope="session")
 def prior(scene):
     return images.encode(scene, format="png")
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Tests that share a server run in one process, so that it is started once."""
-    for item in items:
-        if item.path.parent == HERE:
-            shared = [name for name in ("browser", "server", "paid") if name in item.fixturenames]
-            item.add_marker(pytest.mark.xdist_group((shared or [item.path.stem])[0]))
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,6 @@ from verax.training import export
 from verax.training.checkpoints import build, load_checkpoint, start
 from verax.training.loop import train
 
-pytestmark = pytest.mark.xdist_group("export")  # the networks are exported once
-
 SHAPES = {"tone": toy.TINY_TONE, "detail": toy.TINY}
 
 

@@ -33,6 +33,7 @@ KEEN = 0.3  # what sharp edges add to the share of covered sides when outlines c
 LARGE = 0.35  # and what area adds
 REACH = 0.012  # how far from a side the edge is looked for at full size, share of the long side
 SAMPLES = 160  # places along a side at which it is
+NEXT = [1, 2, 3, 0]  # the corner after each of a ring
 HOW = "name them: --corners x,y x,y x,y x,y"
 
 
@@ -76,8 +77,7 @@ def check_corners(corners: Corners, size: tuple[int, int]) -> Corners:
     if corners.shape != (4, 2) or not np.isfinite(corners).all():
         raise InputError(f"--corners: want four x,y in pixels, got {corners.tolist()}")
     width, height = size
-    beyond = (corners < -0.5).any() or (corners > np.array([width, height]) - 0.5).any()
-    if beyond:
+    if (corners < -0.5).any() or (corners > np.array([width, height]) - 0.5).any():
         raise InputError(
             f"--corners: want corners inside the picture of {width}x{height}, "
             f"got {' '.join(f'{x:g},{y:g}' for x, y in corners)}"
@@ -92,13 +92,14 @@ def in_order(points: Corners) -> Corners:
     """Four points from the top left, clockwise on screen."""
     middle = points - points.mean(0)
     ring = points[np.argsort(np.arctan2(middle[:, 1], middle[:, 0]))]
-    return np.roll(ring, -int(np.argmin(ring.sum(1))), axis=0)
+    first = int(np.argmin(ring.sum(1)))
+    return np.concatenate([ring[first:], ring[:first]])
 
 
 def is_outline(ring: Corners, *, least: float) -> bool:
     """Convex, and of at least this area in px."""
-    sides = np.roll(ring, -1, axis=0) - ring
-    after = np.roll(sides, -1, axis=0)
+    sides = ring[NEXT] - ring
+    after = sides[NEXT]
     turns = sides[:, 0] * after[:, 1] - sides[:, 1] * after[:, 0]
     return bool((turns > 0).all()) and area_of(ring) >= least
 
@@ -114,17 +115,22 @@ def best_outline(small: Image) -> Corners | None:
     lines = straight_lines(small)
     level = [line for line in lines if abs(line[1]) >= abs(line[0])][:LINES]
     upright = [line for line in lines if abs(line[1]) < abs(line[0])][:LINES]
+    most_xy = np.array(small.shape[1::-1]) - 2
     crossings = {
-        (i, j): crossing(across, down)
+        (i, j): point
         for i, across in enumerate(level)
         for j, down in enumerate(upright)
+        if (point := crossing(across, down)) is not None and (point.clip(1, most_xy) == point).all()
     }
     sides: dict[tuple[str, int, int, int], Side] = {}
     best, most = None, 0.0
     for top, bottom in combinations(range(len(level)), 2):
         for left, right in combinations(range(len(upright)), 2):
             at = ((top, left), (top, right), (bottom, right), (bottom, left))
-            ring = ring_of([crossings[place] for place in at], small.shape)
+            if not all(place in crossings for place in at):
+                continue
+            around = np.array([crossings[place] for place in at])
+            ring = ring_of(around, small.shape)
             if ring is None:
                 continue
             names = (
@@ -133,31 +139,27 @@ def best_outline(small: Image) -> Corners | None:
                 ("level", bottom, right, left),
                 ("upright", left, bottom, top),
             )
-            for start, end, name in zip(ring[0], np.roll(ring[0], -1, axis=0), names, strict=True):
+            for start, end, name in zip(around, around[NEXT], names, strict=True):
                 if name not in sides:
                     sides[name] = coverage(start, end, slopes)
-            score = score_of([sides[name] for name in names], ring[0], small.shape)
-            if score > most:
-                best, most = ring[1], score
+                if sides[name].share < COVERED:
+                    break
+            else:
+                score = score_of([sides[name] for name in names], ring, small.shape)
+                if score > most:
+                    best, most = ring, score
     return best
 
 
-def ring_of(
-    points: list[NDArray[np.float64] | None], shape: tuple[int, ...]
-) -> tuple[Corners, Corners] | None:
-    """Four crossings as they come and from top left; None where no print can lie between them."""
-    if any(point is None for point in points):
-        return None
-    around = np.array(points)
-    height, width = shape[:2]
-    if (around < 1).any() or (around > np.array([width, height]) - 2).any():
-        return None
+def ring_of(around: Corners, shape: tuple[int, ...]) -> Corners | None:
+    """Four crossings from the top left; None where no print can lie between them."""
     ring = in_order(around)
-    low, high = (share * width * height for share in AREA)
-    lengths = np.hypot(*(np.roll(ring, -1, axis=0) - ring).T)
+    least, most = (share * shape[0] * shape[1] for share in AREA)
+    if not is_outline(ring, least=least) or area_of(ring) > most:
+        return None
+    lengths = np.hypot(*(ring[NEXT] - ring).T)
     taper = np.abs(np.log(lengths[:2] / np.maximum(lengths[2:], 1e-6))).max()
-    fits = is_outline(ring, least=low) and area_of(ring) <= high and taper <= np.log(TAPER)
-    return (around, ring) if fits else None
+    return ring if taper <= np.log(TAPER) else None
 
 
 def crossing(first: Line, second: Line) -> NDArray[np.float64] | None:
@@ -167,13 +169,13 @@ def crossing(first: Line, second: Line) -> NDArray[np.float64] | None:
 
 
 def score_of(sides: list[Side], ring: Corners, shape: tuple[int, ...]) -> float:
-    """Mean share of the sides that lies on edges, and a little for area; 0 for no outline."""
+    """Mean share of covered sides that lies on edges, and a little for area; 0 for no outline."""
     shares = [side.share for side in sides]
     mean = float(np.mean(shares))
     through = sum(
         side.before or last.after for side, last in zip(sides, sides[-1:] + sides[:-1], strict=True)
     )
-    if min(shares) < COVERED or through > (mean > WHOLE):
+    if through > (mean > WHOLE):
         return 0.0
     mean += KEEN * float(np.mean([side.sharp for side in sides]))
     return mean + LARGE * float(np.sqrt(area_of(ring) / (shape[0] * shape[1])))
@@ -182,13 +184,15 @@ def score_of(sides: list[Side], ring: Corners, shape: tuple[int, ...]) -> float:
 def coverage(
     start: NDArray[np.float64], end: NDArray[np.float64], slopes: NDArray[np.float32]
 ) -> Side:
-    """How far a side lies on an edge."""
+    """How far a side lies on an edge; of one that does not, nothing else is looked at."""
     inside = across(start, end, (0.02, 0.98), slopes)
+    share = float((inside > EDGE).mean())
+    if share < COVERED:
+        return Side(share, 0.0, False, False)
     level = max(EDGE, 0.4 * float(np.median(inside)))
     before, after = (across(start, end, part, slopes) for part in ((-0.14, -0.03), (1.03, 1.14)))
     goes_on = [len(part) > 5 and float((part > level).mean()) > ON for part in (before, after)]
-    sharp = min(1.0, float(np.median(inside)) / SHARP)
-    return Side(float((inside > EDGE).mean()), sharp, goes_on[0], goes_on[1])
+    return Side(share, min(1.0, float(np.median(inside)) / SHARP), *goes_on)
 
 
 def across(
