@@ -15,7 +15,7 @@ import typer
 if TYPE_CHECKING:
     from verax.bench import Record
     from verax.bench.runner import Progress, RunSummary
-    from verax.report.gallery import Way
+    from verax.report.page import Way
 
 Run = typer.Argument(..., metavar="RUN", help="A run folder.")
 LINE_S = 30.0  # between two lines in a log
@@ -176,8 +176,7 @@ def report(
     A folder for it (-o shared/) gets the page as index.html and its pictures, and opens anywhere.
     """
     from verax.errors import choose
-    from verax.report.gallery import WAYS
-    from verax.report.page import write_page
+    from verax.report.page import WAYS, write_page
 
     ways: dict[str, Way | None] = {"auto": None}
     ways |= {name: name for name in WAYS}

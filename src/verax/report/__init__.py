@@ -1,4 +1,4 @@
-"""Reports. Here: what their pages are drawn with, plots and the compare viewer.
+"""Reports. Here: what pages are made with: plots, the compare viewer, templates.
 
 A plot is marks on a plane, drawn in two ways: SVG for the page, matplotlib for files. In the page
 colours are classes that follow its theme; a file gets the colours of print.
@@ -8,6 +8,7 @@ page; how to use it is written at the top of viewer/compare.js. Panels and overl
 `{"name": ..., "src": ...}`; `src` is a path beside the page or a data address.
 """
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,10 @@ from html import escape
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import jinja2
 
 Scale = Callable[[float], float]
 Point = tuple[float, float]
@@ -213,3 +217,24 @@ def viewer_script() -> str:
 def viewer_style() -> str:
     """The viewer's style sheet."""
     return (files(__package__) / "viewer" / "compare.css").read_text(encoding="utf-8")
+
+
+def template(name: str, **filters: Callable[..., str]) -> "jinja2.Template":
+    """A template of the room, whose expressions may use `filters`."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(str(files(__package__) / "templates")),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= filters
+    return environment.get_template(name)
+
+
+def script_json(value: Any) -> str:  # noqa: ANN401  # anything JSON can hold
+    """JSON that may stand inside a script element: no tag can be closed from within."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

@@ -3,6 +3,7 @@ loss ladder, best of K, seconds and cost."""
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 from verax.report import (
@@ -42,6 +43,38 @@ def run_figures(
         figures += [means_figure(table) for table in several[1:] if _scored(table)]
     curves = best_of_figure(qualities)
     return [*figures, *map(ladder_figure, ladders), *([curves] if curves else [])]
+
+
+@dataclass(frozen=True, slots=True)
+class PageView:
+    """One task and set of pictures: the table of its main metric, the others, its plots."""
+
+    anchor: str
+    title: str
+    tables: tuple[Table, ...]
+    figures: tuple[Figure, ...]
+
+    @property
+    def main(self) -> Table:
+        return self.tables[0]
+
+    @property
+    def nothing(self) -> Line | None:
+        """The do-nothing row of the main table."""
+        return next((one for one in self.main.lines if one.label == "identity"), None)
+
+    def other(self, table: Table, line: Line) -> Line | None:
+        """The same line in another table."""
+        name = line.method, line.prior
+        return next((one for one in table.lines if (one.method, one.prior) == name), None)
+
+
+def views(tables: list[Table]) -> list[PageView]:
+    """Tables of the same pictures together."""
+    return [
+        PageView(f"view-{place}", several[0].title, tuple(several), tuple(table_figures(several)))
+        for place, several in enumerate(same_pictures(tables))
+    ]
 
 
 def table_figures(tables: Sequence[Table]) -> list[Figure]:

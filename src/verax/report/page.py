@@ -1,50 +1,50 @@
 """One HTML file that shows a run: leaderboards, plots, every picture in the compare viewer.
 
-It opens without a network; see `gallery` for how it holds its pictures.
+It opens without a network. Names, reasons and picture sources stand once in lists and rows refer to
+them, so that a report over 100,000 outputs stays a file that a browser opens. A few pictures are
+embedded unchanged. More are embedded as WebP previews, which are for looking at: scores come from
+the files. Beyond that the page links the files of the run folder and the dataset. With pictures
+copied beside it, the page and its pictures are one folder that opens anywhere.
 """
 
-from dataclasses import dataclass
-from importlib.resources import files
+import base64
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
-import jinja2
+import cv2
 
-from verax.bench import OUTCOMES, Record, spent
-from verax.report import Figure, breakdown, viewer_script, viewer_style
+from verax import image as images
+from verax.bench import OUTCOMES, OutputRow, Record, spent
+from verax.bench.engines import default_workers
+from verax.errors import InputError
+from verax.image.places import left_in
+from verax.metrics import METRICS
+from verax.report import breakdown, script_json, template, viewer_script, viewer_style
 from verax.report.export import number, protocol_words, signed
-from verax.report.figures import best_of_figure, ladder_figure, same_pictures, table_figures
-from verax.report.gallery import PageImages, Way, choose_way, files_of, gallery, script_json
+from verax.report.figures import best_of_figure, ladder_figure, views
 from verax.report.leaderboard import Line, Table, leaderboards
-from verax.report.results import Results, read
+from verax.report.results import Results, label_of, read
 from verax.store import write_whole, writing
 
+Way = Literal["inside", "previews", "beside", "linked"]
+WAYS: tuple[Way, ...] = get_args(Way)
+BESIDE = "pictures"  # folder of copies beside a page
+
+INSIDE_BYTES = 20_000_000  # of all pictures, to go in as they are
+PREVIEW_PIXELS = 400_000_000  # of all pictures, to go in as previews: a page of 30 to 60 MB
+PREVIEW_SIDE = 1600
+PREVIEW_QUALITY = 82
+WEB = ("png", "jpeg", "webp", "avif")  # what browsers show
+NOTHING = -1
 LEVEL = 0.05  # of p, below which a gain is called shown
 MOST_FAILURES = 200  # shown by name; the export has all
-
-
-@dataclass(frozen=True, slots=True)
-class PageView:
-    """One task and set of pictures: the table of its main metric, the others, its plots."""
-
-    anchor: str
-    title: str
-    tables: tuple[Table, ...]
-    figures: tuple[Figure, ...]
-
-    @property
-    def main(self) -> Table:
-        return self.tables[0]
-
-    @property
-    def nothing(self) -> Line | None:
-        """The do-nothing row of the main table."""
-        return next((one for one in self.main.lines if one.label == "identity"), None)
-
-    def other(self, table: Table, line: Line) -> Line | None:
-        """The same line in another table."""
-        name = line.method, line.prior
-        return next((one for one in table.lines if (one.method, one.prior) == name), None)
+MOST_OVERLAYS = 1200  # pictures with arrows and boxes, about 12 KB each; the export has all numbers
 
 
 def write_page(record: Record, target: Path, *, way: Way | None = None) -> Path:
@@ -53,24 +53,13 @@ def write_page(record: Record, target: Path, *, way: Way | None = None) -> Path:
     paths = files_of(results, record.folder)
     pictures = PageImages(target.resolve().parent, way or choose_way(paths))
     pictures.prepare(paths)
-    html = _environment().get_template("page.html.j2").render(**_content(record, results, pictures))
+    page = template(
+        "page.html.j2", number=number, signed=signed, protocol=protocol_words, verdict=verdict
+    )
+    html = page.render(**_content(record, results, pictures))
     with writing(target):
         write_whole(target, html.encode())
     return target
-
-
-def _environment() -> jinja2.Environment:
-    here = str(files("verax.report") / "templates")
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(here),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    filters = {"number": number, "signed": signed, "protocol": protocol_words, "verdict": verdict}
-    environment.filters |= filters
-    return environment
 
 
 def verdict(line: Line, table: Table) -> str:
@@ -80,15 +69,7 @@ def verdict(line: Line, table: Table) -> str:
     return "good" if (line.gain.difference.mean > 0) == table.higher_is_better else "bad"
 
 
-def views(tables: list[Table]) -> list[PageView]:
-    """Tables of the same pictures together."""
-    return [
-        PageView(f"view-{place}", several[0].title, tuple(several), tuple(table_figures(several)))
-        for place, several in enumerate(same_pictures(tables))
-    ]
-
-
-def _content(record: Record, results: Results, pictures: PageImages) -> dict[str, Any]:
+def _content(record: Record, results: Results, pictures: "PageImages") -> dict[str, Any]:
     rows = results.outputs
     several = breakdown.qualities(results)
     failures = [row for row in rows if row.outcome in ("failed", "refused")]
@@ -114,4 +95,197 @@ def _content(record: Record, results: Results, pictures: PageImages) -> dict[str
         "gallery": script_json(gallery(results, record.folder, pictures)),
         "viewer_style": viewer_style(),
         "viewer_script": viewer_script(),
+    }
+
+
+def choose_way(paths: Iterable[Path]) -> Way:
+    """The best way that keeps the page small enough for a browser."""
+    paths = [path for path in paths if path.is_file()]
+    if sum(path.stat().st_size for path in paths) <= INSIDE_BYTES:
+        return "inside"
+    pixels = 0
+    for path in paths:
+        pixels += _pixels(path)
+        if pixels > PREVIEW_PIXELS:
+            return "linked"
+    return "previews"
+
+
+def _pixels(path: Path) -> int:
+    try:
+        header = images.header_of(path)
+        return header.width * header.height
+    except InputError:
+        return 0
+
+
+@dataclass(slots=True)
+class PageImages:
+    """Addresses of picture files for the img elements of one page."""
+
+    folder: Path  # of the page
+    way: Way
+    ready: dict[Path, str] = field(default_factory=dict)
+
+    def prepare(self, paths: Iterable[Path]) -> None:
+        """Make previews side by side; without it they are made one by one."""
+        if self.way == "previews":
+            several = list(dict.fromkeys(paths))
+            with ThreadPoolExecutor(default_workers()) as pool:
+                self.ready |= zip(several, pool.map(self.source, several), strict=True)
+
+    def source(self, path: Path) -> str:
+        """An address for an img element; "" for a file that browsers cannot show as it is."""
+        if path in self.ready:
+            return self.ready[path]
+        suffix = images.SUFFIXES.get(path.suffix.lower())
+        kind = suffix if suffix in WEB else None
+        if not path.is_file() or (kind is None and self.way == "linked"):
+            return ""
+        if self.way == "linked":
+            return os.path.relpath(path, self.folder).replace(os.sep, "/")
+        try:
+            if self.way == "previews":
+                kind, data = "webp", _preview(path)
+            elif kind is None:
+                kind, data = "png", images.encode(images.read(path).pixels, format="png")
+            else:
+                data = path.read_bytes()
+                if left_in(data):  # pages are shared
+                    kind, data = "png", images.encode(images.read(path).pixels, format="png")
+        except InputError:  # a broken photo is a failed item and not shown
+            return ""
+        if self.way == "beside":
+            return self._copied(data, kind)
+        return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+    def _copied(self, data: bytes, kind: str) -> str:
+        """The address of a copy beside the page, named by what it holds."""
+        name = f"{hashlib.sha256(data).hexdigest()[:16]}.{kind}"
+        write_whole(self.folder / BESIDE / name, data)
+        return f"{BESIDE}/{name}"
+
+
+def _preview(path: Path) -> bytes:
+    pixels = images.to_uint8(images.read(path).pixels)
+    scale = PREVIEW_SIDE / max(pixels.shape)
+    if scale < 1:
+        pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    ending = [cv2.IMWRITE_WEBP_QUALITY, PREVIEW_QUALITY]
+    return cv2.imencode(".webp", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), ending)[1].tobytes()
+
+
+@dataclass(slots=True)
+class Index:
+    """Distinct values in a list; `of` gives the index of a value and adds a new one."""
+
+    values: list[str] = field(default_factory=list)
+    places: dict[str, int] = field(default_factory=dict)
+
+    def of(self, value: str) -> int:
+        if not value:
+            return NOTHING
+        if value not in self.places:
+            self.places[value] = len(self.values)
+            self.values.append(value)
+        return self.places[value]
+
+
+@dataclass(slots=True)
+class Rows:
+    """Turns output rows into rows of places; every picture file is read once at most."""
+
+    results: Results
+    folder: Path  # of the run
+    pictures: PageImages
+    metrics: list[str]
+    labels: Index = field(default_factory=Index)
+    reasons: Index = field(default_factory=Index)
+    sources: Index = field(default_factory=Index)
+    places: dict[str, int] = field(default_factory=dict)
+    drawn: int = 0
+
+    def picture(self, name: str, path: Path) -> int:
+        """Place of a picture's source; `name` stands for its content."""
+        if name not in self.places:
+            self.places[name] = self.sources.of(self.pictures.source(path)) if name else NOTHING
+        return self.places[name]
+
+    def output(self, row: OutputRow) -> int | str:
+        if row.sha256 and self.pictures.way == "linked":
+            return row.key
+        return self.picture(row.sha256, output_path(self.folder, row))
+
+    def row(self, row: OutputRow) -> list[Any]:
+        label = label_of(row.method, row.prior) + (f" #{row.repeat + 1}" if row.repeat else "")
+        values = {s.metric: s.value for s in self.results.scores.get(row.key, ())}
+        scores = [None if (v := values.get(m)) is None else round(v, 4) for m in self.metrics]
+        places = [self.labels.of(label), OUTCOMES.index(row.outcome), self.reasons.of(row.reason)]
+        shown = [*places, self.output(row), scores]
+        overlay = self.overlay(row)
+        return [*shown, overlay] if overlay else shown
+
+    def overlay(self, row: OutputRow) -> list[Any]:
+        """[motion, objects, width, height]: (x, y, dx, dy), and (kind, left, top, right,
+        bottom), as shares of the photo's width and height; [] where nothing was measured."""
+        entry = self.results.deviations.get(row.key, {})
+        if "motion" not in entry or self.drawn >= MOST_OVERLAYS:
+            return []
+        self.drawn += 1
+        sides = (row.width, row.height, row.width, row.height)
+        boxes = [
+            [o["kind"], *(round(v / side, 4) for v, side in zip(o["box_px"], sides, strict=True))]
+            for o in entry["objects"]
+        ]
+        return [entry["motion"], boxes, row.width, row.height]
+
+
+def output_path(folder: Path, row: OutputRow) -> Path:
+    return folder / "outputs" / f"{row.key}.png"
+
+
+def files_of(results: Results, folder: Path) -> list[Path]:
+    """Every picture file that a page over these results shows, each once."""
+    paths: dict[str, Path] = {}
+    for row in results.outputs:
+        if row.sha256 and row.sha256 not in paths:
+            paths[row.sha256] = output_path(folder, row)
+        for name in (row.photo, row.reference):
+            if name and name not in paths:
+                paths[name] = folder / name
+    return list(paths.values())
+
+
+def gallery(results: Results, folder: Path, pictures: PageImages) -> dict[str, Any]:
+    """Every picture with its outputs and scores.
+
+    An entry is [task, name, photo, reference, rows]; a row is [label, outcome, reason, source,
+    scores, overlay], each a place in the list of that name; the overlay may be missing. Linked
+    outputs are named by their key alone.
+    """
+    known = {s.metric for several in results.scores.values() for s in several}
+    metrics = [name for name in METRICS if name in known]
+    rows, tasks = Rows(results, folder, pictures, metrics), Index()
+    groups: dict[tuple[str, ...], list[OutputRow]] = defaultdict(list)
+    for row in results.outputs:
+        groups[row.task, row.dataset, row.item, row.degradation].append(row)
+    entries = []
+    for (task, _, item, degradation), several in groups.items():
+        first = several[0]
+        photo = rows.picture(first.photo, folder / first.photo)
+        reference = rows.picture(first.reference, folder / first.reference)
+        name = f"{item}, {degradation}" if degradation else item
+        entries.append([tasks.of(task), name, photo, reference, [rows.row(r) for r in several]])
+    start = ""
+    if pictures.way == "linked":
+        start = os.path.relpath(folder / "outputs", pictures.folder).replace(os.sep, "/") + "/"
+    return {
+        "outputs": start,
+        "metrics": metrics,
+        "outcomes": list(OUTCOMES),
+        "tasks": tasks.values,
+        "labels": rows.labels.values,
+        "reasons": rows.reasons.values,
+        "sources": rows.sources.values,
+        "entries": entries,
     }
