@@ -1,80 +1,31 @@
 """verax edit, verax generate: ask a generator, keep every candidate, best first."""
 
+import json
 import sys
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from verax.cli.candidates import Candidate, answers_of, tell, write_all
-from verax.cli.paid import Counter, Model, Terms, counter_of, grouped
+from verax.cli.paid import Choosing, Counter, Guides, Picture, Terms, counter_of, grouped
 
 if TYPE_CHECKING:
-    from verax.image import Photo
-    from verax.priors import Session
+    from verax.image import Image, Photo
+    from verax.making import Origin
+    from verax.priors import Judge, Session
     from verax.priors.generated import Asking, Wishes
-    from verax.providers import GenerateRequest
+    from verax.providers import GeneratedImage, GenerateRequest
 
-R = TypeVar("R", bound="GenerateRequest")
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="Result file.")]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
-    """What kind of picture is asked for, and how often."""
-
-    model: Model = None
-    quality: Annotated[
-        str | None, typer.Option(help="low, medium, high ...; see: verax models.")
-    ] = None
-    complexity: Annotated[
-        str | None, typer.Option(help="Planning effort: low, medium or high.")
-    ] = None
-    background: Annotated[str | None, typer.Option(help="transparent, opaque or auto.")] = None
-    moderation: Annotated[
-        str | None, typer.Option(help="auto, or low for less strict filtering.")
-    ] = None
-    output_format: Annotated[str | None, typer.Option("--format", help="png, jpeg or webp.")] = None
-    output_compression: Annotated[
-        int | None, typer.Option("--compression", help="0..100 for jpeg and webp.")
-    ] = None
-    n: Annotated[int, typer.Option("--n", help="Pictures per call.", min=1, max=10)] = 1
-    repeat_index: Annotated[
-        int, typer.Option("--again", help="The same once more: 1, 2, 3 ...", min=0)
-    ] = 0
-
-    def fields(self) -> dict[str, Any]:
-        """As a request and the wishes for one name them."""
-        return asdict(self) | {"model": self.model or ""}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choosing:
-    """How often is asked and in which form the answer is told."""
-
-    best_of: Annotated[
-        int, typer.Option("--best-of", help="Ask this often and rank.", min=1, max=50)
-    ] = 1
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Guides:
-    """Files that travel with an edit beside the photo."""
-
-    mask: Annotated[
-        Path | None, typer.Option(help="Where to edit: transparent places, or white ones.")
-    ] = None
-    markup: Annotated[
-        Path | None, typer.Option(help="PNG with arrows or circles on a transparent ground.")
-    ] = None
-    reference: Annotated[
-        list[Path] | None, typer.Option(help="A further picture to send along; repeatable.")
-    ] = None
-    input_fidelity: Annotated[
-        str | None, typer.Option(help="high or low, for the models that still take it.")
-    ] = None
+MEANINGS = {  # of the scores; the best candidate has the best mean place in all of them
+    "quality": "naturalness, minus the NIQE of the picture; higher is better, -3 to -5 is usual",
+    "fidelity": "share of the picture's edges that the photo has too, 0 to 1; higher is better",
+    "agreement": "MS-SSIM to the picture of --agree-with, up to 1; higher is better",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,15 +125,12 @@ def plan_edit(counter: Counter, source: "Photo", wishes: "Wishes", guides: Guide
     )
 
 
-def ask_edits(counter: Counter, source: "Photo", asking: "Asking", count: int) -> list[Candidate]:
+def ask_edits(counter: Counter, source: "Photo", asking: "Asking", count: int) -> "list[Candidate]":
     """Every candidate of `count` calls; none on a dry run."""
     from verax.priors.generated import on_grid, receive
 
-    every = repeats(asking.request, count)
-    if not counter.announce(every, asking.notices):
-        return []
     candidates = []
-    for request, answer in answers_of(every, counter.desk.call_all(every)):
+    for request, answer in counter.ask(asking.request, count, asking.notices):
         again = replace(asking, request=request)
         for index, image in enumerate(answer.images):
             prior = on_grid(receive(again, answer, index=index), source)
@@ -215,14 +163,13 @@ def generate(
     with counter_of(terms) as counter:
         wished = GenerateRequest(**picture.fields(), prompt=prompt)
         request, notices = plan_generation(counter, wished, (size, aspect))
-        every = repeats(request, choosing.best_of)
-        if not counter.announce(every, notices):
-            return
         candidates = [
             Candidate(image, image.decoded().pixels, answer.notices, one.fingerprint())
-            for one, answer in answers_of(every, counter.desk.call_all(every))
+            for one, answer in counter.ask(request, choosing.best_of, notices)
             for image in answer.images
         ]
+    if not candidates:
+        return
     if output is None and target.exists():
         print(
             f"note: {target} was there and is replaced; -o names another, and "
@@ -250,7 +197,92 @@ def plan_generation(
     return counter.desk.client.prepare(request)
 
 
-def repeats(request: R, count: int) -> list[R]:
-    """The request `count` times, each wanted anew."""
-    first = request.repeat_index
-    return [replace(request, repeat_index=first + index) for index in range(count)]
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One returned picture: the file as it came, the pixels on the photo's grid, its scores."""
+
+    image: "GeneratedImage"
+    pixels: "Image"
+    notices: tuple[str, ...]
+    fingerprint: str
+    scores: Mapping[str, float | None] = field(default_factory=dict)
+
+
+def write_all(
+    target: Path,
+    candidates: Sequence[Candidate],
+    judges: "Mapping[str, Judge]",
+    *,
+    origin: "Origin | None",
+) -> tuple[list[Path], list[Candidate]]:
+    """Write every candidate, best first: the best to `target`, the others beside it, numbered.
+
+    With `origin` the pixels are written as that photo came and sealed, else the files exactly as
+    they came, with the suffix of their real format.
+    """
+    from verax.priors import rank
+
+    ranking = rank([c.pixels for c in candidates], judges if len(candidates) > 1 else {})
+    best = [replace(candidates[i], scores=_plain(ranking.scores[i])) for i in ranking.order]
+    files = []
+    for number, candidate in enumerate(best, 1):
+        path = target if number == 1 else target.with_stem(f"{target.stem}-{number}")
+        if origin is None:
+            files.append(write_as_it_came(path, candidate.image))
+        else:
+            files.append(path)
+            lost = write_like(path, candidate, origin)
+            best[number - 1] = replace(candidate, notices=(*candidate.notices, *lost))
+    return files, best
+
+
+def write_as_it_came(path: Path, picture: "GeneratedImage") -> Path:
+    """Write the file's own bytes; its path, with the suffix of its real format."""
+    from verax import image as images
+
+    suffix = picture.media_type.removeprefix("image/")
+    path = path if images.format_of(path) == suffix else path.with_suffix(f".{suffix}")
+    images.replace_file(path, picture.data)
+    return path
+
+
+def write_like(path: Path, candidate: Candidate, origin: "Origin") -> tuple[str, ...]:
+    """Write the pixels as the photo came, marked and signed; what is lost, in words."""
+    from verax import making
+    from verax.provenance import SourceFile
+
+    prior = SourceFile(candidate.image.data, "the generated picture")
+    lost, statement = making.write(path, candidate.pixels, replace(origin, prior=prior))
+    return (*lost, f"what it was is written in {statement}") if statement else lost
+
+
+def tell(files: Sequence[Path], best: Sequence[Candidate], *, as_json: bool) -> None:
+    """The files, best first, for programs or for people."""
+    rows = [
+        {
+            "file": str(path),
+            "width": candidate.pixels.shape[1],
+            "height": candidate.pixels.shape[0],
+            "fingerprint": candidate.fingerprint,
+            "scores": dict(candidate.scores),
+            "notes": list(candidate.notices),
+        }
+        for path, candidate in zip(files, best, strict=True)
+    ]
+    if as_json:
+        print(json.dumps({"candidates": rows}, ensure_ascii=False))
+        return
+    for row, candidate in zip(rows, best, strict=True):
+        scores = "  ".join(f"{name} {value}" for name, value in candidate.scores.items())
+        print(f"{row['file']}  {row['width']}x{row['height']}  {scores}".rstrip())
+    named = {name for candidate in best for name in candidate.scores}
+    for name in sorted(named & set(MEANINGS)):
+        print(f"{name}: {MEANINGS[name]}", file=sys.stderr)
+    for candidate in best:
+        for note in candidate.notices:
+            print(f"note: {note}", file=sys.stderr)
+
+
+def _plain(scores: Mapping[str, float]) -> dict[str, float | None]:
+    """Rounded, and None for what is not a number, so that JSON can hold it."""
+    return {name: round(v, 4) if v == v else None for name, v in scores.items()}

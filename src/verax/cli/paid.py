@@ -5,23 +5,24 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass, replace
 from difflib import get_close_matches
 from functools import wraps
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
-from verax.errors import InputError
+from verax.errors import InputError, VeraxError
 
 if TYPE_CHECKING:
-    from verax.providers import Request
+    from verax.providers import GenerateRequest, ImagesAnswer, Request
     from verax.providers.budget import Estimate
     from verax.providers.journal import Desk
     from verax.settings import Settings
 
+R = TypeVar("R", bound="GenerateRequest")
 PANEL = "Paid service"
 Model = Annotated[
     str | None,
@@ -121,6 +122,63 @@ class Terms:
     retry_uncertain: RetryUncertain = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """What kind of picture is asked for, and how often."""
+
+    model: Model = None
+    quality: Annotated[
+        str | None, typer.Option(help="low, medium, high ...; see: verax models.")
+    ] = None
+    complexity: Annotated[
+        str | None, typer.Option(help="Planning effort: low, medium or high.")
+    ] = None
+    background: Annotated[str | None, typer.Option(help="transparent, opaque or auto.")] = None
+    moderation: Annotated[
+        str | None, typer.Option(help="auto, or low for less strict filtering.")
+    ] = None
+    output_format: Annotated[str | None, typer.Option("--format", help="png, jpeg or webp.")] = None
+    output_compression: Annotated[
+        int | None, typer.Option("--compression", help="0..100 for jpeg and webp.")
+    ] = None
+    n: Annotated[int, typer.Option("--n", help="Pictures per call.", min=1, max=10)] = 1
+    repeat_index: Annotated[
+        int, typer.Option("--again", help="The same once more: 1, 2, 3 ...", min=0)
+    ] = 0
+
+    def fields(self) -> dict[str, Any]:
+        """As a request and the wishes for one name them."""
+        return asdict(self) | {"model": self.model or ""}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choosing:
+    """How often is asked and in which form the answer is told."""
+
+    best_of: Annotated[
+        int, typer.Option("--best-of", help="Ask this often and rank.", min=1, max=50)
+    ] = 1
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guides:
+    """Files that travel with an edit beside the photo."""
+
+    mask: Annotated[
+        Path | None, typer.Option(help="Where to edit: transparent places, or white ones.")
+    ] = None
+    markup: Annotated[
+        Path | None, typer.Option(help="PNG with arrows or circles on a transparent ground.")
+    ] = None
+    reference: Annotated[
+        list[Path] | None, typer.Option(help="A further picture to send along; repeatable.")
+    ] = None
+    input_fidelity: Annotated[
+        str | None, typer.Option(help="high or low, for the models that still take it.")
+    ] = None
+
+
 @dataclass(frozen=True)
 class Counter:
     """An open desk and the paid options of the verb."""
@@ -149,6 +207,26 @@ class Counter:
             self._require_price(open_ones)
             print(f"Expected cost: {price}", file=sys.stderr)
         return True
+
+    def ask(
+        self, request: R, count: int, notices: Sequence[str] = ()
+    ) -> "list[tuple[R, ImagesAnswer]]":
+        """The answers of `count` calls, each request with its answer; none on a dry run.
+
+        Prints the errors of calls that failed; raises the first one if all failed.
+        """
+        requests = [
+            replace(request, repeat_index=request.repeat_index + index) for index in range(count)
+        ]
+        if not self.announce(requests, notices):
+            return []
+        answers = list(zip(requests, self.desk.call_all(requests), strict=True))
+        failed = [answer for _, answer in answers if isinstance(answer, VeraxError)]
+        if len(failed) == len(answers):
+            raise failed[0]
+        for error in failed:
+            print(f"failed: {error}", file=sys.stderr)
+        return [(one, answer) for one, answer in answers if not isinstance(answer, VeraxError)]
 
     def _require_price(self, requests: Sequence["Request"]) -> None:
         """Raises InputError where no price is known and nobody said that this does not matter."""
