@@ -254,21 +254,26 @@ def test_the_size_of_a_photo_that_no_browser_opens_is_told(http, photo):
 
 
 def test_a_print_is_found_in_its_shot_and_taken_out_between_corners(http, photo, scene):
-    shot = np.full((300, 400, 3), 0.15, np.float32)
-    shot[100:200, 125:275] = scene
+    shot = np.full((200, 300, 3), 0.15, np.float32)
+    door = shot.copy()
+    shot[50:150, 75:225] = scene
+    door[20:180, 110:170] = 0.7
     files = {"photo": ("shot.png", images.encode(shot, format="png"))}
-    corners = "125,100 274,100 274,199 125,199"
+    corners = "75,50 224,50 224,149 75,149"
 
     ring = http.post("/page/straighten", files=files).json()["corners"]
     flat = http.post("/page/straighten", files=files, data={"corners": corners})
     beyond = http.post("/page/straighten", files=files, data={"corners": corners + "0"})
-    none = http.post("/page/straighten", files={"photo": ("photo.png", photo)}).json()["corners"]
+    others = [
+        http.post("/page/straighten", files={"photo": ("photo.png", other)}).json()["corners"]
+        for other in (photo, images.encode(door, format="png"))
+    ]
 
-    assert np.abs(np.array(ring) - [[125, 100], [275, 100], [275, 200], [125, 200]]).max() < 3
+    assert np.abs(np.array(ring) - [[75, 50], [225, 50], [225, 150], [75, 150]]).max() < 3
     assert PillowImage.open(io.BytesIO(flat.content)).size == (149, 99)
     assert beyond.status_code == 400
-    assert "corners inside the picture of 400x300" in beyond.json()["error"]["message"]
-    assert none is None
+    assert "corners inside the picture of 300x200" in beyond.json()["error"]["message"]
+    assert others == [None, None]
 
 
 def test_deleting_forgets_every_file(http, photo):

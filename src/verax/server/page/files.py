@@ -27,6 +27,8 @@ from verax.server.page import history, work
 from verax.server.page.history import History, in_turn, whose
 from verax.server.queue import LIMIT_S, limited, one_thread
 
+PRINT_AREA = 0.2  # share of a shot that a print fills at least
+PRINT_RATIO = 1.8  # longest side of a print over its shortest
 SCALES = ("", "2", "3", "4", "prior")
 PRIVATE = {**NO_STORE, "content-security-policy": "default-src 'none'; sandbox"}
 
@@ -97,16 +99,23 @@ async def straighten(request: Request) -> Response:
 
 
 def find_print(shot: Path, max_pixels: int) -> list[list[float]] | None:
-    """The corners of a print in a shot of it, x and y in px; None where none is in view."""
+    """The corners of a print in a shot of it, x and y in px; None where none is in view.
+
+    Doors, windows and signs are outlines, too: few of them are as large and of a print's shape.
+    """
     one_thread()
     from verax import image as images
-    from verax.prints.corners import find_corners
+    from verax.prints import shape_of
+    from verax.prints.corners import area_of, find_corners
 
-    pixels = images.read(shot, max_pixels=max_pixels).pixels
+    photo = images.read(shot, max_pixels=max_pixels)
     try:
-        return [[float(value) for value in corner] for corner in find_corners(pixels)]
+        ring = find_corners(photo.pixels)
     except InputError:
         return None
+    large = area_of(ring) >= PRINT_AREA * photo.width * photo.height
+    shaped = 1 / PRINT_RATIO < shape_of(ring, (photo.width, photo.height)) < PRINT_RATIO
+    return [[float(value) for value in corner] for corner in ring] if large and shaped else None
 
 
 def straighten_file(shot: Path, corners: str, target: Path, max_pixels: int) -> None:
