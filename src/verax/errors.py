@@ -124,6 +124,11 @@ def choose(registry: Mapping[str, T], name: str, *, kind: str) -> T:
     raise UnknownNameError(f"unknown {kind} {name!r}{hint}; known: {', '.join(sorted(registry))}")
 
 
+def quantity(count: int, noun: str) -> str:
+    """A count with its noun: "1 photo", "3 photos"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def missing_extra(what: str, extra: str) -> MissingExtraError:
     """The error for a part whose optional packages are absent; names a command that works here."""
     return MissingExtraError(f"{what} needs more packages: {install_command(extra)}")

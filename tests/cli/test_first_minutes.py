@@ -21,7 +21,7 @@ def test_a_second_picture_of_the_same_scene_is_the_prior(pair, tmp_path):
 
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["prior"] == "used"
-    assert "used as its prior" in done.stderr
+    assert "is taken as the prior of" in done.stderr
 
 
 def test_a_second_picture_of_another_scene_is_a_photo(pair, tmp_path, scene):

@@ -37,8 +37,8 @@ def test_links_that_were_dead_are_fetched_later_from_the_service_that_gave_them(
     monkeypatch.delenv("VERAX_BASE_URL")  # the record names its service
     alive = invoke("journal", "fetch").output
 
-    assert "0 of 1 answers are complete now; nothing was paid" in dead
-    assert "1 of 1 answers are complete now" in alive
+    assert "0 of 1 answer complete now; nothing was paid" in dead
+    assert "1 of 1 answer complete now" in alive
     assert states() == ["done", "done"]
     assert len(asked.ledger()) == 2
     assert invoke("generate", "a pier", *COMMON, "--base-url", asked.base_url).exit_code == 0
@@ -52,7 +52,7 @@ def test_a_dead_link_does_not_stop_the_others(asked):
             invoke("generate", words, *COMMON)
     asked.state.linked[1].way = ""
 
-    assert "1 of 2 answers are complete now" in invoke("journal", "fetch").output
+    assert "1 of 2 answers complete now" in invoke("journal", "fetch").output
     assert states() == ["unusable", "done"]
 
 

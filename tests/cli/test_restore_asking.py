@@ -83,7 +83,7 @@ def test_the_same_command_again_pays_nothing(asked, tmp_path):
 
     assert len(asked.ledger()) == 1
     assert "Expected cost: $0.0" in first.stderr
-    assert "1 of 1 answers are stored already" in second.stderr
+    assert "1 of 1 answer stored already" in second.stderr
 
 
 def test_what_leaves_is_said_before_the_first_paid_call(asked, tmp_path):

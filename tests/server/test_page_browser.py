@@ -14,7 +14,7 @@ from visits import (
     clear,
     colour,
     done,
-    no_serious_fault,
+    no_fault,
     opened,
     start,
 )
@@ -36,14 +36,14 @@ def files(tmp_path, photo, prior):
 
 def test_a_photo_and_a_prior_become_a_restoration(browser, page_server, files):
     with opened(browser, page_server, viewport=DESKTOP) as page:
-        no_serious_fault(page)
+        no_fault(page)
         start(page, files)
         page.wait_for_selector("#result:not([hidden])")
         done(page)
 
         assert page.evaluate("document.activeElement.id") == "result-name"
         assert page.locator("#changes li").count() >= 2
-        no_serious_fault(page)
+        no_fault(page)
 
         # every stop of the dial shows picture and shares of its own
         page.select_option(".compare-choice select >> nth=0", label="restoration")
@@ -96,7 +96,7 @@ def test_many_photos_on_a_phone(browser, page_server, files, photo):
         (files / name).write_bytes(photo)
     options = {"viewport": PHONE, "color_scheme": "dark", "has_touch": True, "is_mobile": True}
     with opened(browser, page_server, **options) as page:
-        no_serious_fault(page)
+        no_fault(page)
         assert page.locator("#photo-camera").is_visible()
         assert page.locator("#camera-file").get_attribute("capture") == "environment"
         # dropped, as a person would from a folder
@@ -128,7 +128,7 @@ def test_many_photos_on_a_phone(browser, page_server, files, photo):
         assert page.evaluate("scrollY") > 50
         page.evaluate("scrollTo(0, 0)")
         assert page.locator("#dial-box").is_hidden()
-        no_serious_fault(page)
+        no_fault(page)
         page.click("#result-close")
         clear(page)
 
@@ -141,7 +141,7 @@ def test_who_has_no_photo_tries_the_example(browser, page_server):
 
         assert "simulated" in page.locator("#changes").inner_text()
         assert page.locator("#dial-box").is_visible()
-        no_serious_fault(page)
+        no_fault(page)
         page.keyboard.press("Escape")
         page.locator("#history").scroll_into_view_if_needed()
         page.wait_for_selector("#history img[src]")
@@ -176,7 +176,7 @@ def test_everything_can_be_reached_with_the_keyboard(browser, page_server, files
         assert page.locator("#generate").is_visible()
         assert page.evaluate("document.activeElement.id") == "tab-generate"
         assert "OPENAI_API_KEY" in page.locator("#generate-trouble").inner_text()
-        no_serious_fault(page)
+        no_fault(page)
 
 
 def test_a_model_is_asked_after_its_price_was_shown(browser, service, files, tmp_path):
@@ -198,7 +198,7 @@ def test_a_model_is_asked_after_its_price_was_shown(browser, service, files, tmp
 
         page.click("#result-close")
         page.click("#tab-generate")
-        no_serious_fault(page)
+        no_fault(page)
         page.fill("#prompt", MARKUP)
         page.select_option("#g-aspect", label="3:2")
         assert page.locator("#g-size option").count() > 1
@@ -219,7 +219,7 @@ def test_a_model_is_asked_after_its_price_was_shown(browser, service, files, tmp
             assert 0 < service.bill_usd() - before <= dearest + 0.001
         asked = service.requests()[-1]
         assert "1. make it night\n2. add snow" in asked["fields"]["prompt"]
-        no_serious_fault(page)
+        no_fault(page)
 
 
 def test_a_guarded_server_asks_for_its_key(browser, guarded):

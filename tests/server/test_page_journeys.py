@@ -4,7 +4,17 @@ import re
 
 import numpy as np
 import pytest
-from visits import DESKTOP, PHONE, choose, clear, done, no_serious_fault, opened
+from visits import (
+    DESKTOP,
+    PHONE,
+    SIZES,
+    choose,
+    clear,
+    done,
+    no_fault,
+    no_fault_at_any_size,
+    opened,
+)
 
 from prints.shots import shot
 from serving import serving
@@ -190,9 +200,6 @@ def test_what_is_no_picture_is_said_at_once_and_the_rest_is_taken(
         page.faults[:] = [fault for fault in page.faults if "400 (Bad Request)" not in fault]
 
 
-SIZES = [(1440, 900), (1280, 720), (820, 1180), (390, 844)]
-
-
 def test_picture_dial_and_download_stand_on_one_screen(browser, page_server, files):
     with opened(browser, page_server, viewport=DESKTOP) as page:
         begin(page, files)
@@ -212,10 +219,12 @@ def test_picture_dial_and_download_stand_on_one_screen(browser, page_server, fil
             assert page.locator(".compare-pane").count() == 2
             left, right = (page.locator(".compare-frame").nth(i).bounding_box() for i in (0, 1))
             assert left["y"] == right["y"]
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)
-            no_serious_fault(page)
+        no_fault_at_any_size(page)
+        page.click("#other-mask")
+        no_fault_at_any_size(page)
+        page.click("#brush-cancel")
         page.click("#result-close")
+        no_fault_at_any_size(page)
         clear(page)
 
 
@@ -251,7 +260,7 @@ def test_a_hole_is_painted_and_filled_on_a_telephone(browser, page_server, files
         page.mouse.up()
         for key in ("ArrowRight", "ArrowDown", " "):  # by keyboard as well
             page.locator("#brush-board").press(key)
-        no_serious_fault(page)
+        no_fault(page)
         page.click("#brush-done")
         page.wait_for_selector("#other-mask-remove:not([hidden])", state="attached")
         done(page)
@@ -281,7 +290,7 @@ def test_every_face_stands_beside_the_photos_own(browser, page_server, tmp_path)
         page.locator("#dial").fill("100")
         page.wait_for_selector("#dial-note:empty", state="attached")
         assert page.locator(".face img[src]").count() == 4
-        no_serious_fault(page)
+        no_fault(page)
         page.click("#result-close")
         clear(page)
 
@@ -302,6 +311,7 @@ def test_the_words_for_a_chat_are_those_that_a_model_is_asked_with(browser, page
 
     with opened(browser, page_server, viewport=PHONE) as page:
         assert page.locator("#words").input_value() == catalog.prompt("restore").text
+        no_fault_at_any_size(page)
         page.select_option("#words-task", "colorize")
         assert page.locator("#words").input_value() == catalog.prompt("colorize").text
         page.click("#words-copy")
@@ -324,7 +334,7 @@ def test_a_shot_of_a_print_is_straightened_between_corners_that_can_be_moved(
         mark = page.get_by_role("button", name="Corner top left")
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
-            no_serious_fault(page)
+            no_fault(page)
         before = mark.bounding_box()
         mark.press("ArrowRight")
         assert mark.bounding_box()["x"] > before["x"]

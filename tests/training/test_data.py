@@ -3,7 +3,7 @@ import pytest
 import toy
 
 from verax.image import to_uint8
-from verax.restorers.nafnet import TASKS
+from verax.restorers.runtime import TASKS
 from verax.training.data import Source
 from verax.training.library import Library, Pair, Scene
 

@@ -47,6 +47,6 @@ def test_the_identity_transform_keeps_the_photo(inputs):
 
 def test_severities_are_of_the_degradations_in_their_order():
     from verax import degrade
-    from verax.restorers.nafnet import TASKS
+    from verax.restorers.runtime import TASKS
 
     assert tuple(degrade.TASKS) == TASKS

@@ -1,5 +1,7 @@
 import json
 import re
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -65,6 +67,16 @@ def test_a_shown_recipe_reads_back_as_the_same_recipe(tmp_path, name):
         words = ("--recipe", name, "--network", network, "--data", "photos", "--show")
         (tmp_path / "shown.toml").write_text(invoke("train", *words).output)
         assert training.read(tmp_path / "shown.toml").as_dict() == recipe.as_dict()
+
+
+def test_a_recipe_is_shown_without_torch():
+    words = ("-m", "verax", "train", "--recipe", "cpu", "--show")
+    code = "import runpy, sys; sys.modules['torch'] = None; sys.argv = ['verax', *sys.argv[3:]]"
+    code += "; runpy.run_module('verax', run_name='__main__')"
+    shown = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+
+    assert shown.returncode == 0, shown.stderr
+    assert 'network = "tone"' in shown.stdout
 
 
 def test_a_shown_recipe_says_what_every_setting_means():

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from verax import image as images
-from verax.restorers.nafnet import Shape
+from verax.restorers.runtime import Shape
 from verax.training import TrainingRecipe
 
 TINY = Shape(unshuffle=2, widths=(8, 16), blocks=1, middle=1)

@@ -14,12 +14,13 @@ from verax.bench.engines import ENGINES, environment
 from verax.bench.plan import Plan, as_json, differences, resolve
 from verax.bench.stages import Ask, deviate, produce, score
 from verax.bench.work import Digests, Work
-from verax.errors import InputError, SettingsError, choose
+from verax.errors import InputError, SettingsError, choose, quantity
 from verax.image.header import header_of
 from verax.metrics import METRICS
 
 # seconds of one core per megapixel, measured; a rough guide before a run
 SIMULATING_S, SCORE_S, DEVIATION_S = 0.8, 0.15, 4.5
+START_S = 6.0  # of a run before its first output: imports, networks
 DISK_MB = 2.0  # of a PNG of one megapixel, about
 FLUSH = 32  # rows per transaction: what a crash can lose, and then makes again
 MOST_REASONS = 5
@@ -43,18 +44,21 @@ def extent(
         f" ({len(works) - len(left)} of {len(works)} are done)" if len(left) < len(works) else ""
     )
     if not left:
-        return f"all {len(works)} items are made; only missing scores are left"
+        return f"{quantity(len(works), 'item')} made already; only missing scores are left"
     pixels = {photo: _megapixels(photo) for photo in {work.photo for work in left}}
-    seconds = sum(
+    seconds = START_S + sum(
         pixels[work.photo] * (_seconds(work, deviation=deviation) + metrics * SCORE_S)
         for work in left
     )
     questions = len({work.question for work in left} - {None})
-    money = f"{questions} calls to a provider" if questions else "no provider is asked, no cost"
-    return (
-        f"{len(left)} items over {len(pixels)} pictures{before}; about {_duration(seconds)} of one "
-        f"core and {disk_gb(left):.2f} GB of outputs; {money}"
+    money = (
+        f"{quantity(questions, 'call')} to a provider"
+        if questions
+        else "no provider is asked, no cost"
     )
+    extent = f"{quantity(len(left), 'item')} over {quantity(len(pixels), 'picture')}{before}"
+    time_and_disk = f"{_duration(seconds)} of one core and {disk_gb(left):.2f} GB of outputs"
+    return f"{extent}; about {time_and_disk}; {money}"
 
 
 def _seconds(work: Work, *, deviation: bool) -> float:

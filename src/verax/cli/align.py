@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from verax.errors import InputError
+from verax.errors import InputError, quantity
 
 if TYPE_CHECKING:
     from verax.align import Summary, Tell
@@ -78,7 +78,7 @@ def align(
         raise InputError(f"--address goes with --engine ray, not with {engine}")
     pairs = read(tables, Columns(photo, edited))
     pairs = pairs[:limit] if limit else pairs
-    print(f"{len(pairs)} pairs", file=sys.stderr)
+    print(quantity(len(pairs), "pair"), file=sys.stderr)
     with progress(len(pairs)) as tell:
         summary = run(
             pairs,

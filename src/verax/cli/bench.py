@@ -12,7 +12,7 @@ from verax.cli import bench_results
 from verax.cli.asked import Batching, bench_asker
 from verax.cli.bench_results import progress_bar, show
 from verax.cli.paid import PANEL, Terms, grouped
-from verax.errors import SettingsError, choose
+from verax.errors import SettingsError, choose, quantity
 
 if TYPE_CHECKING:
     from verax.bench.plan import Plan, Preset
@@ -192,9 +192,9 @@ def announced_works(
     simulated = len({work.photo for work in works if work.prior == "simulated"})
     if simulated:
         notes.append(
-            f"the priors of {simulated} pictures are simulated from their references, no image "
-            "generator was asked: an upper bound; real ones come with --prior files or "
-            "--prior provider:MODEL"
+            f"the priors of {quantity(simulated, 'picture')} are simulated from their "
+            "references, no image generator was asked: an upper bound; real ones come with "
+            "--prior files or --prior provider:MODEL"
         )
     needed = disk_gb([work for work in works if work.key not in done])
     free = free_gb(output)

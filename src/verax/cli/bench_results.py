@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from verax.errors import quantity
+
 if TYPE_CHECKING:
     from verax.bench import Record
     from verax.bench.runner import Progress, RunSummary
@@ -137,7 +139,7 @@ def _number(value: float | None) -> float | None:
 def print_table(table: dict[str, Any]) -> None:
     """One table for the console."""
     unit = f" {table['unit']}" if table["unit"] else ""
-    print(f"{table['title']}, {table['metric']}{unit}, {table['pictures']} pictures")
+    print(f"{table['title']}, {table['metric']}{unit}, {quantity(table['pictures'], 'picture')}")
     width = max(len(line["line"]) for line in table["lines"])
     for line in table["lines"]:
         mean = "–" if line["mean"] is None else f"{line['mean']:.3f}"
@@ -199,7 +201,7 @@ def export(
 
     with open_record(folder) as record:
         files = write(read(record), output, plots=plots)
-    print(f"{len(files)} files in {output}")
+    print(f"{quantity(len(files), 'file')} in {output}")
 
 
 def compare(
@@ -256,9 +258,11 @@ def release(
 
     with open_record(folder) as record:
         release = write(record, output, licence=licence)
+    published = quantity(len(release.published), "picture")
+    without = quantity(len(release.without_output), "item")
     print(
-        f"{len(release.published)} pictures published, {len(release.withheld)} withheld for their "
-        f"licence, {len(release.without_output)} items without a picture; {output}/README.md"
+        f"{published} published, {len(release.withheld)} withheld for their licence, "
+        f"{without} without a picture; {output}/README.md"
     )
     for why in sorted({row["licence"] or "none stated, see --licence" for row in release.withheld}):
         print(f"withheld: {why}")

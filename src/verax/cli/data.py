@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from verax.errors import InputError, SettingsError, choose
+from verax.errors import InputError, SettingsError, choose, quantity
 
 if TYPE_CHECKING:
     from verax.datasets import Dataset
@@ -116,7 +116,10 @@ def _fetch_one(
     checked = "as stated" if entry.sha256.get(file) else "the makers state none"
     print(f"{file}: SHA-256 {sha256} ({checked})", file=sys.stderr)
     if file.lower().endswith(".zip"):
-        print(f"{file}: {fetching.unpack(folder / file, folder)} files unpacked", file=sys.stderr)
+        print(
+            f"{file}: {quantity(fetching.unpack(folder / file, folder), 'file')} unpacked",
+            file=sys.stderr,
+        )
 
 
 @app.command()
@@ -160,14 +163,14 @@ def verify(source: str = typer.Argument(..., metavar="NAME|DIR|MANIFEST")) -> No
     dataset = load(source)
     files, sha256 = _fingerprint(dataset)
     _show(dataset)
-    print(f"{files} files, SHA-256 over all: {sha256}")
+    print(f"{quantity(files, 'file')}, SHA-256 over all: {sha256}")
     place = registry.places(_home()).get(dataset.name)
     if place is None or Path(source).exists():
         return
     if place.sha256 and place.sha256 != sha256:
         raise InputError(
             f"{source}: the files at {place.folder} are not those of the first verify "
-            f"({place.pictures} files, {place.sha256})"
+            f"({quantity(place.pictures, 'file')}, {place.sha256})"
         )
     registry.keep(_home(), dataset.name, replace(place, pictures=files, sha256=sha256))
     print("as at the first verify" if place.sha256 else "kept, to compare with next time")

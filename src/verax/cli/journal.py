@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from verax.cli.paid import LocalOnly, Terms, settings_of
-from verax.errors import InputError, ProviderError, VeraxError, choose
+from verax.errors import InputError, ProviderError, VeraxError, choose, quantity
 
 if TYPE_CHECKING:
     from verax.providers.answers import Fetch
@@ -92,7 +92,7 @@ def export(
                 write_whole(folder / name, data)
             lines.append(json.dumps(record_of(call) | {"files": list(files)}, ensure_ascii=False))
         write_whole(folder / "calls.jsonl", "".join(f"{one}\n" for one in lines).encode())
-    print(f"wrote {len(matches)} calls to {folder}")
+    print(f"wrote {quantity(len(matches), 'call')} to {folder}")
 
 
 @app.command()
@@ -118,7 +118,10 @@ def prune(
         if yes:
             size = journal.answers.remove(matches)
     verb = "removed" if yes else "would remove"
-    print(f"{verb} {len(matches)} calls and {size / 1e6:.1f} MB" + ("" if yes else "; add --yes"))
+    print(
+        f"{verb} {quantity(len(matches), 'call')} and {size / 1e6:.1f} MB"
+        + ("" if yes else "; add --yes")
+    )
 
 
 @app.command("fetch")
@@ -131,7 +134,7 @@ def fetch_pictures(calls: Calls = None, run: Run = None, local_only: LocalOnly =
         waiting = [call for call in matches if call.message and links(journal.answers.body(call))]
         with fetchers(local_only) as fetcher:
             counts = read_again(journal, waiting, fetcher)
-    print(f"{counts['done']} of {len(waiting)} answers are complete now; nothing was paid")
+    print(f"{counts['done']} of {quantity(len(waiting), 'answer')} complete now; nothing was paid")
 
 
 @app.command()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from verax.cli import pairing
-from verax.errors import InputError
+from verax.errors import InputError, quantity
 
 if TYPE_CHECKING:
     from verax.deviation import Deviation, Ladder, Look
@@ -251,7 +251,7 @@ def tell_folder(result: "FolderScores", names: list[str]) -> None:
     means, scored = result.means(), len(result.rows) - len(result.failures)
     if means:
         cells = " ".join(f"{value:12.4f}" for value in means.values())
-        print(f"{'mean':{width}} {cells}   ({scored} of {len(result.rows)} pictures)")
+        print(f"{'mean':{width}} {cells}   ({scored} of {quantity(len(result.rows), 'picture')})")
     for name in result.without_reference:
         print(f"no reference for {name}")
     for name in result.without_restored:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
-from verax.errors import InputError, VeraxError
+from verax.errors import InputError, VeraxError, quantity
 
 if TYPE_CHECKING:
     from verax.providers import GenerateRequest, ImagesAnswer, Request
@@ -193,14 +193,16 @@ class Counter:
         open_ones = self.desk.missing(requests)
         stored = len(requests) - len(open_ones)
         if stored:
-            print(f"{stored} of {len(requests)} answers are stored already", file=sys.stderr)
+            print(
+                f"{stored} of {quantity(len(requests), 'answer')} stored already", file=sys.stderr
+            )
         price = price_text(self.desk.estimate(open_ones)) if open_ones else "nothing"
         if open_ones and not self.terms.dry_run:
             self.desk.client.require_key()
         if open_ones:
             print(self.desk.client.leaving(*open_ones), file=sys.stderr)
         if self.terms.dry_run:
-            calls = "1 call" if len(open_ones) == 1 else f"{len(open_ones)} calls"
+            calls = quantity(len(open_ones), "call")
             print(f"dry run: {calls} would cost {price}; nothing was sent")
             return False
         if open_ones:

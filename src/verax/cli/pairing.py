@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from verax.datasets import by_name, common_key
-from verax.errors import InputError, OutputError, VeraxError
+from verax.errors import InputError, OutputError, VeraxError, quantity
 from verax.image.header import READ_ONLY, is_picture_name
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def partners(places: Mapping[Path, Path], folder: Path, *, deep: bool = False) -
     if not pairs:
         raise InputError(
             f"{folder}: want priors that are named like the photos, found none among its "
-            f"{len(others)} pictures; name them such as {next(iter(places)).stem}.png"
+            f"{quantity(len(others), 'picture')}; name them such as {next(iter(places)).stem}.png"
         )
     return pairs
 
@@ -161,8 +161,8 @@ def second_as_prior(
         )
         return pictures, None, None
     print(
-        f"note: {second} shows the same scene as {first} and is used as its prior; "
-        "if both are photos, name their folder",
+        f"{second} is taken as the prior of {first}: both show one scene "
+        "(two photos of yours? name their folder)",
         file=sys.stderr,
     )
     return pictures[:1], pictures[1], registration
@@ -186,12 +186,16 @@ def plan(
         if target.is_dir():
             target = target / writable(photo.name)
         if output is None and target.exists():
-            print(f"note: {target} was there and is replaced; -o names another", file=sys.stderr)
+            print(f"note: {target} is there, its place is taken; -o names another", file=sys.stderr)
         return [Job(photo, prior, target, report)]
     if prior is not None and not prior.is_dir():
-        raise InputError(f"--prior: want a folder for {len(photos)} photos, got the file {prior}")
+        raise InputError(
+            f"--prior: want a folder for {quantity(len(photos), 'photo')}, got the file {prior}"
+        )
     if output is not None and not output.is_dir() and (output.exists() or is_picture_name(output)):
-        raise InputError(f"--output: want a folder for {len(photos)} photos, got the file {output}")
+        raise InputError(
+            f"--output: want a folder for {quantity(len(photos), 'photo')}, got the file {output}"
+        )
     root = common_folder(photos) if recursive else photos[0].parent
     folder = output if output is not None else root / "restored"
     photos = [photo for photo in photos if not (recursive and photo.is_relative_to(folder))]

@@ -45,12 +45,12 @@ def train(
     show: bool = typer.Option(False, "--show", help="Print the recipe as TOML and train nothing."),
 ) -> None:
     """Train the networks, or go on with a run that was stopped."""
-    _need_torch()
     runs = _recipes(config, recipe, tuple(str(path) for path in data), network)
     if show:
         for step, chosen in runs:
             print(f"# {step or config}\n{_toml(chosen.as_dict(), meanings())}")
         return
+    _need_torch()
     from verax.training.loop import train as run
 
     for step, chosen in runs:

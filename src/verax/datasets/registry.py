@@ -22,7 +22,7 @@ from verax.datasets import (
     from_folder,
     from_manifest,
 )
-from verax.errors import SettingsError, UnknownNameError, choose
+from verax.errors import SettingsError, UnknownNameError, choose, quantity
 from verax.settings import load as load_settings
 from verax.store import write_whole, writing
 
@@ -121,13 +121,13 @@ def read(entry: DatasetEntry, folder: Path) -> Dataset:
     if not complete(entry, len(items)):
         stated = ", ".join(f"{split} {n or '?'}" for split, n in entry.splits.items())
         remarks.append(
-            f"{entry.title}: {len(items)} pictures here, its makers state {stated}; results are "
-            f"called {entry.name}{PART}"
+            f"{entry.title}: {quantity(len(items), 'picture')} here, its makers state {stated}; "
+            f"results are called {entry.name}{PART}"
         )
         items = tuple(replace(item, dataset=f"{entry.name}{PART}") for item in items)
     alone = sum(item.input is not None and item.target is None for item in items)
     if alone and any(layout.target for layout in entry.layouts):
-        remarks.append(f"{entry.title}: {alone} photos have no reference here")
+        remarks.append(f"{entry.title}: {quantity(alone, 'photo')} without a reference here")
     return Dataset(entry.name, items, tuple(remarks))
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from verax.bench import OutputRow, ScoreRow
-from verax.errors import missing_extra
+from verax.errors import missing_extra, quantity
 from verax.report import Figure
 from verax.report.breakdown import ladders, qualities
 from verax.report.figures import run_figures
@@ -256,9 +256,9 @@ def _words(outcomes: tuple[str, ...]) -> list[str]:
 def _caption(table: Table) -> str:
     way = "Higher" if table.higher_is_better else "Lower"
     return (
-        f"{way} is better; {table.pictures} pictures, mean over the scored ones with bootstrap "
-        f"interval over {table.scenes} scenes, every outcome counted; the difference from doing "
-        f"nothing; p of that and against the best, paired, Holm-adjusted. "
+        f"{way} is better; {quantity(table.pictures, 'picture')}, mean over the scored ones with "
+        f"bootstrap interval over {table.scenes} scenes, every outcome counted; the "
+        f"difference from doing nothing; p of that and against the best, paired, Holm-adjusted. "
         f"{protocol_words(table.protocol)}."
     )
 

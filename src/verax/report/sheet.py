@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
+from verax.errors import quantity
 from verax.faces.likeness import FaceCheck, Likeness
 from verax.fusion.dial import CLASSES
 from verax.geometry.register import Warped
@@ -202,7 +203,7 @@ def write_index(folder: Path, rows: Sequence[tuple[Path, Mapping[str, Any]]]) ->
     page = (
         f"<!doctype html><meta charset=utf-8><title>Restorations</title>"
         f"<style>{INDEX_STYLE}</style>"
-        f"<h1>{len(rows) - failed} of {len(rows)} photos restored</h1>{parts}"
+        f"<h1>{len(rows) - failed} of {quantity(len(rows), 'photo')} restored</h1>{parts}"
     )
     replace_file(folder / "index.html", page.encode(errors="backslashreplace"))
     return folder / "index.html"

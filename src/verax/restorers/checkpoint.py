@@ -135,12 +135,12 @@ def trained(path: Path) -> runtime.Network | None:
         content = torch.load(path, map_location="cpu", weights_only=True)
         recipe, average = content["recipe"], content["average"]
         kind = str(recipe["network"])
-        shape = nafnet.Shape(**recipe["shape"] | {"widths": tuple(recipe["shape"]["widths"])})
+        shape = runtime.Shape(**recipe["shape"] | {"widths": tuple(recipe["shape"]["widths"])})
         net: Any = {"tone": nafnet.ToneNet, "detail": nafnet.DetailNet}[kind](shape)
         net.load_state_dict(average)
     except NO_CHECKPOINT:
         return None
-    return runtime.Network(TorchSession(net.eval()), kind, shape.multiple, nafnet.TASKS)
+    return runtime.Network(TorchSession(net.eval()), kind, shape.multiple, runtime.TASKS)
 
 
 def describe(path: Path) -> str:

@@ -8,50 +8,19 @@ photo give the same pixels. What needs the whole photo, its exposure, veil and c
 work of the tone network, which sees the whole photo as a thumbnail.
 """
 
-from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# what the estimated severities are of, in this order
-TASKS = (
-    "haze", "rain", "snow", "lowlight", "noise", "jpeg", "motion_blur", "defocus_blur",
-    "underwater", "raindrop",
-)  # fmt: skip
+from verax.restorers.runtime import DETAIL, TASKS, TONE, Shape
+
 TONE_TASKS = ("haze", "lowlight", "underwater")
 DETAIL_INPUTS = 12  # photo 3, toned 3, prior 3, geometric and photometric confidence, validity
 TONE_INPUTS = 8  # thumbnail 3, its logarithm 3, darkest and brightest value nearby
 HARDLY, SURELY = 0.02, 0.07  # estimated severity from which the tone is changed at all, and fully
 VEIL_PLANES = 9  # log gain, offset and veil per channel
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """Size of a network: `widths` per scale, `blocks` per scale and side, `middle` blocks.
-
-    `normed` blocks normalise each pixel over its channels: steadier, a fifth slower.
-    """
-
-    unshuffle: int = 2
-    widths: tuple[int, ...] = (32, 64, 128)
-    blocks: int = 2
-    middle: int = 4
-    normed: bool = True
-
-    @property
-    def multiple(self) -> int:
-        """Input sides must be multiples of this."""
-        return int(self.unshuffle * 2 ** (len(self.widths) - 1))
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-DETAIL = Shape()
-TONE = Shape(unshuffle=4, widths=(32, 64, 96), blocks=2, middle=3, normed=False)
 
 
 class PixelNorm(nn.Module):  # type: ignore[misc]  # torch has no types here

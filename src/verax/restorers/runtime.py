@@ -10,7 +10,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,37 @@ Floats = NDArray[np.float32]
 TILE = 576  # px, at most
 OVERLAP = 32  # px cut from each inner side of a tile
 GRID = 16  # px: a network reads its input in blocks, tiles must not shift them
+# what the estimated severities are of, in this order
+TASKS = (
+    "haze", "rain", "snow", "lowlight", "noise", "jpeg", "motion_blur", "defocus_blur",
+    "underwater", "raindrop",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Size of a network: `widths` per scale, `blocks` per scale and side, `middle` blocks.
+
+    `normed` blocks normalise each pixel over its channels: steadier, a fifth slower.
+    """
+
+    unshuffle: int = 2
+    widths: tuple[int, ...] = (32, 64, 128)
+    blocks: int = 2
+    middle: int = 4
+    normed: bool = True
+
+    @property
+    def multiple(self) -> int:
+        """Input sides must be multiples of this."""
+        return int(self.unshuffle * 2 ** (len(self.widths) - 1))
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+DETAIL = Shape()
+TONE = Shape(unshuffle=4, widths=(32, 64, 96), blocks=2, middle=3, normed=False)
 
 
 def tiles(

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from verax.errors import SettingsError, choose
-from verax.restorers.nafnet import DETAIL, TASKS, TONE, Shape
+from verax.restorers.runtime import DETAIL, TASKS, TONE, Shape
 
 Network = Literal["tone", "detail"]
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from verax.degrade import Degradation, apply
 from verax.image import Image, Plane, from_uint8
-from verax.restorers.nafnet import TASKS
+from verax.restorers.runtime import TASKS
 from verax.training.library import Library, Pair, Scene
 
 Floats = NDArray[np.float32]

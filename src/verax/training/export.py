@@ -24,8 +24,8 @@ from onnx import numpy_helper
 from torch import nn
 
 from verax.errors import OutputError, RunError
-from verax.restorers.nafnet import DETAIL_INPUTS, TASKS
-from verax.restorers.runtime import CONTRACTS
+from verax.restorers.nafnet import DETAIL_INPUTS
+from verax.restorers.runtime import CONTRACTS, TASKS
 from verax.training import TrainingRecipe
 from verax.training.checkpoints import build, load_checkpoint
 

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from verax import image as images
 from verax.errors import SettingsError
-from verax.restorers.nafnet import TASKS, toned
+from verax.restorers.nafnet import toned
+from verax.restorers.runtime import TASKS
 from verax.training import TrainingRecipe
 from verax.training.data import Sample, Source
 from verax.training.library import Library, load
