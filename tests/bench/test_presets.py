@@ -85,7 +85,7 @@ def test_simulated_priors_are_named_before_the_run_and_in_its_table(dataset, tmp
     done = run("--dataset", tmp_path / "set", "--task", "lowlight", "--method", "raw-prior",
                "--metric", "psnr", "--limit", "1", "-o", tmp_path / "run")  # fmt: skip
 
-    assert "priors of 1 pictures are simulated" in done.stderr
+    assert "priors of 1 picture are simulated" in done.stderr
     assert "raw-prior (simulated)" in done.stdout
 
 

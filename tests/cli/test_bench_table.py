@@ -19,7 +19,7 @@ def test_a_run_ends_with_a_table_on_the_console_and_in_the_json(pair, scene, tmp
 
     (table,) = record["tables"]
     best, other = table["lines"]
-    assert words.startswith("lowlight, psnr dB, 1 pictures\n")
+    assert words.startswith("lowlight, psnr dB, 1 picture\n")
     assert best["line"].startswith("raw-prior")
     assert best["mean"] > other["mean"]
     assert f"{best['mean']:.3f}" in words

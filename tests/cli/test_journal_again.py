@@ -86,5 +86,5 @@ def test_of_a_broken_answer_the_parts_are_listed_exported_and_pruned(asked, tmp_
 
     assert "bytes of the answer came" in shown["message"]
     assert part.read_bytes().startswith(b'{"created"')
-    assert "removed 1 calls" in pruned
+    assert "removed 1 call " in pruned
     assert list(load().home.glob("journal/answers/*/*")) == []
