@@ -88,8 +88,8 @@ export async function paint(entry, kind) {
 }
 
 export function startBrush() {
-  const end = async (made) => {
-    const blob = made ? await picture() : null;
+  const end = async (agreed) => {
+    const blob = agreed ? await picture() : null;
     byId("brush").close();
     resolve?.(blob);
     resolve = null;

@@ -2,12 +2,12 @@
 
 import { readable } from "./readable.js";
 import { announce, byId, make, priceSentence, trouble } from "./server.js";
-import { forget, keep, kept, newId } from "./store.js";
+import { forget, keep, recall, newId } from "./store.js";
 import { findPrint, startStraighten, straighten } from "./straighten.js";
 
 // {id, photo: File, prior: File | null, url, priorUrl, width, height, error}, and of a straightened one
 // {shot: what was chosen, corners: of the print in it, as shares}
-let chosen = [];
+let photos = [];
 let offer = null; // models of the service
 
 const way = () => document.querySelector("input[name=way]:checked").value;
@@ -16,27 +16,27 @@ const stem = (name) => name.replace(/\.[^.]*$/, "").toLowerCase();
 // ---- photos and their priors --------------------------------------------------------------------------
 
 export async function addPhotos(files) {
-  for (const { file, url, width, height, seen, format } of await readable(files)) {
-    const item = { id: newId(), photo: file, prior: null, url, priorUrl: "", width, height, seen, format, error: "" };
-    chosen.push(item);
+  for (const { file, url, width, height, visible, format } of await readable(files)) {
+    const item = { id: newId(), photo: file, prior: null, url, priorUrl: "", width, height, visible, format, error: "" };
+    photos.push(item);
     keep(item);
   }
   lookForPrints();
-  if (chosen.length > 0) announce(chosen.length + (chosen.length === 1 ? " photo chosen" : " photos chosen"));
-  showChosen();
+  if (photos.length > 0) announce(photos.length + (photos.length === 1 ? " photo chosen" : " photos chosen"));
+  showPhotos();
 }
 
 let looking = Promise.resolve(); // one after another, so that nothing else waits for it
 
 /** Offer to straighten photos that look like a shot of a print. */
 function lookForPrints() {
-  for (const item of chosen) looking = looking.then(() => lookForPrint(item));
+  for (const item of photos) looking = looking.then(() => lookForPrint(item));
 }
 
 async function lookForPrint(item) {
-  if (!offer || item.corners !== undefined || !chosen.includes(item)) return;
+  if (!offer || item.corners !== undefined || !photos.includes(item)) return;
   item.corners = await findPrint(item).catch(() => null);
-  if (item.corners && chosen.includes(item)) showChosen();
+  if (item.corners && photos.includes(item)) showPhotos();
 }
 
 /** Take another file for a chosen photo; the user's own file stays as it is. */
@@ -45,31 +45,31 @@ function change(item, { photo, ...about }, words) {
   Object.assign(item, { ...about, photo, url: URL.createObjectURL(photo) });
   keep(item);
   announce(words);
-  showChosen();
+  showPhotos();
 }
 
 /** Take the print out of its shot. */
 async function makeFlat(item) {
-  const { photo, width, height, seen, format } = item;
+  const { photo, width, height, visible, format } = item;
   try {
     const print = await straighten(item);
     const [flat] = print ? await readable([print]) : [];
-    if (!flat || !chosen.includes(item)) return;
+    if (!flat || !photos.includes(item)) return;
     URL.revokeObjectURL(flat.url);
-    const about = { photo: flat.file, width: flat.width, height: flat.height, seen: true, format: "PNG" };
-    change(item, { ...about, shot: { photo, width, height, seen, format } }, "Straightened");
+    const about = { photo: flat.file, width: flat.width, height: flat.height, visible: true, format: "PNG" };
+    change(item, { ...about, shot: { photo, width, height, visible, format } }, "Straightened");
   } catch (error) {
     trouble(error.message);
   }
 }
 
-function pair(item, found) {
+function pair(item, picture) {
   URL.revokeObjectURL(item.priorUrl);
-  item.prior = found ? found.file : null;
-  item.priorUrl = found ? found.url : "";
-  item.priorSeen = found?.seen;
+  item.prior = picture ? picture.file : null;
+  item.priorUrl = picture ? picture.url : "";
+  item.priorVisible = picture?.visible;
   keep(item);
-  showChosen();
+  showPhotos();
 }
 
 export function release(item) {
@@ -78,15 +78,15 @@ export function release(item) {
 
 /** Give every photo its prior: by name, else in order; a single one to a single photo. */
 export async function addPriors(files) {
-  if (chosen.length === 0) return trouble("Choose the photo first, then the picture made of it.");
-  const left = (await readable(files)).filter((found) => {
-    const match = chosen.length > 1 && chosen.find((item) => stem(item.photo.name) === stem(found.file.name));
-    if (match) pair(match, found);
+  if (photos.length === 0) return trouble("Choose the photo first, then the picture made of it.");
+  const rest = (await readable(files)).filter((picture) => {
+    const match = photos.length > 1 && photos.find((item) => stem(item.photo.name) === stem(picture.file.name));
+    if (match) pair(match, picture);
     return !match;
   });
-  for (const found of left) {
-    const item = chosen.find((one) => !one.prior) || (chosen.length === 1 ? chosen[0] : null);
-    if (item) pair(item, found);
+  for (const picture of rest) {
+    const item = photos.find((one) => !one.prior) || (photos.length === 1 ? photos[0] : null);
+    if (item) pair(item, picture);
   }
   announce("Generated picture chosen");
 }
@@ -110,22 +110,22 @@ function button(label, name, run) {
 function drop(item) {
   release(item);
   forget(item.id);
-  chosen = chosen.filter((one) => one !== item);
-  showChosen();
+  photos = photos.filter((one) => one !== item);
+  showPhotos();
   byId("photo-choose").focus();
 }
 
 /** A small picture of a file, or its format where the browser cannot show it. */
-const thumb = (url, seen, format) => (seen === false
+const thumb = (url, visible, format) => (visible === false
   ? make("span", { className: "thumb format", "aria-hidden": "true" }, format || "")
   : make("img", { className: "thumb", src: url, alt: "" }));
 
-function chosenRow(item) {
+function photoRow(item) {
   const name = item.photo.name, paired = way() === "picture";
   const words = [item.shot ? "straightened" : item.corners ? "looks like a shot of a print" : "", item.width ? item.width + " × " + item.height : "",
     !paired ? "" : item.prior ? "with " + item.prior.name : "no generated picture yet"].filter(Boolean).join(" · ");
-  const thumbs = make("div", { className: "thumbs" }, thumb(item.url, item.seen, item.format));
-  if (paired && item.prior) thumbs.append(thumb(item.priorUrl, item.priorSeen, ""));
+  const thumbs = make("div", { className: "thumbs" }, thumb(item.url, item.visible, item.format));
+  if (paired && item.prior) thumbs.append(thumb(item.priorUrl, item.priorVisible, ""));
   const actions = make("div", { className: "row" });
   if (paired) {
     actions.append(button(item.prior ? "Change picture" : "Add generated picture", "of " + name, () =>
@@ -142,25 +142,25 @@ function chosenRow(item) {
 }
 
 async function replacePrior(item, files) {
-  const [found] = await readable(files);
-  if (found) pair(item, found);
+  const [picture] = await readable(files);
+  if (picture) pair(item, picture);
 }
 
 /** Show the rows anew; whoever was on a button stays on it, or on its row. */
 function showRows() {
-  const held = document.activeElement, index = [...byId("chosen").children].indexOf(held.closest("#chosen > li"));
-  byId("chosen").replaceChildren(...chosen.map(chosenRow));
+  const control = document.activeElement, index = [...byId("chosen").children].indexOf(control.closest("#chosen > li"));
+  byId("chosen").replaceChildren(...photos.map(photoRow));
   const buttons = [...byId("chosen").children[index]?.querySelectorAll("button") || []];
-  (buttons.find((one) => one.ariaLabel === held.ariaLabel) || buttons[0])?.focus();
+  (buttons.find((one) => one.ariaLabel === control.ariaLabel) || buttons[0])?.focus();
 }
 
-function showChosen() {
+function showPhotos() {
   showRows();
-  const count = chosen.length;
+  const count = photos.length;
   const needModel = way() === "model" && !(offer && offer.ready);
   byId("go").disabled = count === 0 || needModel;
   byId("go").textContent = count > 1 ? "Restore " + count + " photos" : "Restore";
-  const without = chosen.filter((item) => !item.prior).length;
+  const without = photos.filter((item) => !item.prior).length;
   byId("go-note").textContent = count === 0 ? "Choose a photo first."
     : way() === "picture" && without > 0
       ? (count === 1 ? "Without a generated picture the photo is restored alone."
@@ -171,7 +171,7 @@ function showChosen() {
 function chooseWay() {
   byId("way-picture").hidden = way() !== "picture";
   byId("way-model").hidden = way() !== "model";
-  showChosen();
+  showPhotos();
 }
 
 let asking = 0; // only the answer to the last question counts
@@ -183,39 +183,39 @@ async function showPrice() {
     line.textContent = "";
     return;
   }
-  if (chosen.length === 0) {
+  if (photos.length === 0) {
     line.textContent = "Choose a photo to see the price.";
     return;
   }
-  const wishes = chosen.map(({ width, height }) => (
+  const wishes = photos.map(({ width, height }) => (
     { kind: "edit", model: byId("model").value, width, height, prompt: byId("wish").value }));
-  const asked = (asking += 1);
+  const question = (asking += 1);
   try {
     const sentence = await priceSentence(wishes);
-    if (asked === asking) line.textContent = sentence;
+    if (question === asking) line.textContent = sentence;
   } catch (error) {
     line.textContent = error.message;
   }
 }
 
-export function takeOffer(told) {
-  offer = told;
-  byId("model").replaceChildren(...told.models.map((model) => make("option", { value: model.id }, model.id)));
-  byId("model-trouble").hidden = told.ready;
-  byId("model-trouble").textContent = told.ready ? ""
-    : "With a key, a model would make the picture from your photo, after its price was shown. No model can be asked yet: " + told.message;
-  for (const id of ["model", "wish"]) byId(id).disabled = !told.ready;
+export function takeOffer(answer) {
+  offer = answer;
+  byId("model").replaceChildren(...answer.models.map((model) => make("option", { value: model.id }, model.id)));
+  byId("model-trouble").hidden = answer.ready;
+  byId("model-trouble").textContent = answer.ready ? ""
+    : "With a key, a model would make the picture from your photo, after its price was shown. No model can be asked yet: " + answer.message;
+  for (const id of ["model", "wish"]) byId(id).disabled = !answer.ready;
   lookForPrints();
-  showChosen();
+  showPhotos();
 }
 
 /** What was chosen, with how it is to be restored; nothing is chosen afterwards. */
-export function takeChosen() {
+export function takePhotos() {
   const how = { way: way(), model: byId("model").value, wish: byId("wish").value };
-  const taken = chosen.map(({ shot, corners, ...item }) => ({ ...item, how }));
-  chosen = [];
-  showChosen();
-  return taken;
+  const items = photos.map(({ shot, corners, ...item }) => ({ ...item, how }));
+  photos = [];
+  showPhotos();
+  return items;
 }
 
 // ---- start ----------------------------------------------------------------------------------------
@@ -259,10 +259,10 @@ export async function startChoosing() {
   dropZone(byId("way-picture"), addPriors);
   document.querySelectorAll("input[name=way]").forEach((input) => input.addEventListener("change", chooseWay));
   for (const [id, name] of [["model", "change"], ["wish", "change"]]) byId(id).addEventListener(name, showPrice);
-  const items = (await kept()).map((item) => ({
+  const items = (await recall()).map((item) => ({
     ...item, url: URL.createObjectURL(item.photo), priorUrl: item.prior ? URL.createObjectURL(item.prior) : "",
   }));
-  chosen = items.filter((item) => !item.how);
-  showChosen();
+  photos = items.filter((item) => !item.how);
+  showPhotos();
   return items.filter((item) => item.how);
 }

@@ -12,9 +12,9 @@ const BUSY = ["waiting", "asking", "restoring", "measuring"];
 let offer = null;
 let entries = []; // newest first
 let first = null; // {id, picture}: the picture that is being changed
-const rejected = new Set(); // turns that the user does not keep
+const rejects = new Set(); // turns that the user does not keep
 let polling = false;
-let drawn = "";
+let lastText = "";
 
 const model = () => offer.models.find((one) => one.id === byId("g-model").value);
 const options = (id, values) => byId(id).replaceChildren(
@@ -22,28 +22,28 @@ const options = (id, values) => byId(id).replaceChildren(
 const sameFirst = (entry) => first && entry.first
   && entry.first.id === first.id && entry.first.picture === first.picture;
 const turnsOf = () => entries.filter((entry) => sameFirst(entry) && entry.state === "done").reverse();
-const kept = () => turnsOf().filter((entry) => !rejected.has(entry.id)).map((entry) => entry.prompt);
+const promptsSoFar = () => turnsOf().filter((entry) => !rejects.has(entry.id)).map((entry) => entry.prompt);
 
 // ---- the form -------------------------------------------------------------------------------------
 
-export function takeOffer(told) {
-  offer = told;
-  byId("generate-trouble").hidden = told.ready;
-  byId("generate-why").textContent = told.ready ? ""
-    : "No model can be asked yet: " + told.message + ". Set it where verax serve is started, then start it again.";
-  for (const control of byId("ask").elements) control.disabled = !told.ready;
-  options("g-model", told.models.map((one) => [one.id, one.id]));
-  if (told.ready) takeModel();
+export function takeOffer(answer) {
+  offer = answer;
+  byId("generate-trouble").hidden = answer.ready;
+  byId("generate-why").textContent = answer.ready ? ""
+    : "No model can be asked yet: " + answer.message + ". Set it where verax serve is started, then start it again.";
+  for (const control of byId("ask").elements) control.disabled = !answer.ready;
+  options("g-model", answer.models.map((one) => [one.id, one.id]));
+  if (answer.ready) takeModel();
 }
 
 function takeModel() {
-  const chosen = model();
-  const shapes = choices(chosen.sizes);
+  const limits = model();
+  const shapes = choices(limits.sizes);
   options("g-aspect", [["auto", "automatic"], ...shapes.map(({ shape }) => [shape, shape])]);
-  const qualities = chosen.qualities.map((name) => [name, name]);
-  options("g-quality", [["", chosen.default_quality ? "usual (" + chosen.default_quality + ")" : "usual"], ...qualities]);
-  options("g-moderation", [["", "usual"], ...chosen.moderation.map((name) => [name, name])]);
-  byId("g-moderation-box").hidden = chosen.moderation.length === 0;
+  const qualities = limits.qualities.map((name) => [name, name]);
+  options("g-quality", [["", limits.default_quality ? "usual (" + limits.default_quality + ")" : "usual"], ...qualities]);
+  options("g-moderation", [["", "usual"], ...limits.moderation.map((name) => [name, name])]);
+  byId("g-moderation-box").hidden = limits.moderation.length === 0;
   takeShape();
 }
 
@@ -72,29 +72,29 @@ async function showPrice() {
   const wish = {
     kind: first ? "edit" : "generation", model: model().id, size: byId("g-size").value || "auto",
     quality: quality(), n: byId("g-n").value || 1,
-    prompt: [...(first ? kept() : []), byId("prompt").value].join("\n"),
+    prompt: [...(first ? promptsSoFar() : []), byId("prompt").value].join("\n"),
   };
-  const asked = (asking += 1);
+  const question = (asking += 1);
   try {
     if (first) Object.assign(wish, await firstSize());
     const sentence = await priceSentence([wish]);
-    if (asked === asking) byId("g-price").textContent = sentence;
+    if (question === asking) byId("g-price").textContent = sentence;
   } catch (error) {
-    if (asked === asking) byId("g-price").textContent = error.message;
+    if (question === asking) byId("g-price").textContent = error.message;
   }
 }
 
 async function submit(event) {
   event.preventDefault();
   trouble("");
-  const asked = { id: newId(), model: model().id, prompt: byId("prompt").value, n: Number(byId("g-n").value) };
+  const order = { id: newId(), model: model().id, prompt: byId("prompt").value, n: Number(byId("g-n").value) };
   const wishes = { size: byId("g-size").value, quality: quality(), moderation: byId("g-moderation").value };
-  for (const [name, value] of Object.entries(wishes)) if (value && value !== "auto") asked[name] = value;
-  if (first) Object.assign(asked, { first, turns: kept() });
+  for (const [name, value] of Object.entries(wishes)) if (value && value !== "auto") order[name] = value;
+  if (first) Object.assign(order, { first, turns: promptsSoFar() });
   byId("g-go").disabled = true;
   try {
     const entry = await askJson("/page/generations", {
-      method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(asked),
+      method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(order),
     });
     entries = [entry, ...entries.filter((one) => one.id !== entry.id)];
     byId("prompt").value = "";
@@ -135,13 +135,13 @@ function startAnew() {
 }
 
 function show() {
-  const text = JSON.stringify([entries.map((e) => [e.id, e.state, e.pictures.length]), first, [...rejected]]);
-  if (text === drawn) return; // a focused button stays where it is
-  drawn = text;
-  const held = document.activeElement && document.activeElement.dataset.mark;
+  const text = JSON.stringify([entries.map((e) => [e.id, e.state, e.pictures.length]), first, [...rejects]]);
+  if (text === lastText) return; // a focused button stays where it is
+  lastText = text;
+  const mark = document.activeElement && document.activeElement.dataset.mark;
   byId("turns-empty").hidden = entries.length > 0;
   byId("turns").replaceChildren(...entries.map(turn));
-  const again = held && [...byId("turns").querySelectorAll("[data-mark]")].find((node) => node.dataset.mark === held);
+  const again = mark && [...byId("turns").querySelectorAll("[data-mark]")].find((node) => node.dataset.mark === mark);
   if (again) again.focus();
 }
 
@@ -184,11 +184,11 @@ function gallery(entry) {
 }
 
 function keepBox(entry) {
-  const box = make("input", { type: "checkbox", checked: !rejected.has(entry.id) });
+  const box = make("input", { type: "checkbox", checked: !rejects.has(entry.id) });
   box.dataset.mark = "keep " + entry.id;
   box.addEventListener("change", () => {
-    if (box.checked) rejected.delete(entry.id);
-    else rejected.add(entry.id);
+    if (box.checked) rejects.delete(entry.id);
+    else rejects.add(entry.id);
     showPrice();
     show();
   });
@@ -217,9 +217,9 @@ async function remove(entry) {
 }
 
 async function refresh() {
-  const known = await historyEntries();
+  const all = await historyEntries();
   const busy = new Set(entries.filter((entry) => BUSY.includes(entry.state)).map((entry) => entry.id));
-  entries = known.filter((entry) => entry.kind === "generation");
+  entries = all.filter((entry) => entry.kind === "generation");
   for (const entry of entries) {
     if (!busy.has(entry.id) || BUSY.includes(entry.state)) continue;
     announce(entry.state === "done" ? "The picture is there" : "That did not work: " + entry.error);

@@ -14,9 +14,9 @@ export function tellOtherwise(entry) {
   byId("other-prior-choose").textContent = prior ? "Change" : "Add";
   byId("other-prior-remove").hidden = !prior;
   for (const kind of ["mask", "only"]) {
-    const there = (entry.drawn || []).includes(kind);
-    byId("other-" + kind).textContent = there ? "Paint anew" : "Paint";
-    byId("other-" + kind + "-remove").hidden = !there;
+    const drawing = (entry.drawn || []).includes(kind);
+    byId("other-" + kind).textContent = drawing ? "Paint anew" : "Paint";
+    byId("other-" + kind + "-remove").hidden = !drawing;
   }
   byId("scale").querySelector("[value=prior]").disabled = entry.prior !== "used";
   byId("other-task").value = entry.task || "";

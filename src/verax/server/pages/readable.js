@@ -19,12 +19,12 @@ async function sizeOf(file, url) {
   probe.src = url;
   try {
     await probe.decode();
-    return { width: probe.naturalWidth, height: probe.naturalHeight, seen: true };
+    return { width: probe.naturalWidth, height: probe.naturalHeight, visible: true };
   } catch {
     const form = new FormData();
     form.append("photo", file, file.name);
     try {
-      return { ...await askJson("/page/size", { method: "POST", body: form }), seen: false };
+      return { ...await askJson("/page/size", { method: "POST", body: form }), visible: false };
     } catch (error) {
       if (error.status !== 400) throw error;
       throw new Error(/megapixel/.test(error.message)
@@ -36,18 +36,18 @@ async function sizeOf(file, url) {
 
 /** The files that are pictures with their sizes; of the others it is said why not. */
 export async function readable(files) {
-  const faults = [], found = [], all = [...(files || [])];
+  const faults = [], pictures = [], all = [...(files || [])];
   for (const [index, file] of all.entries()) {
     if (all.length > 1) byId("go-note").textContent = "Looking at picture " + (index + 1) + " of " + all.length + " …";
     const url = URL.createObjectURL(file);
     try {
       if (refusal(file)) throw new Error(refusal(file));
-      found.push({ file, url, ...await sizeOf(file, url) });
+      pictures.push({ file, url, ...await sizeOf(file, url) });
     } catch (error) {
       URL.revokeObjectURL(url);
       faults.push(error.message);
     }
   }
   trouble(faults.join("\n"));
-  return found;
+  return pictures;
 }

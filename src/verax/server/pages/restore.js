@@ -1,11 +1,11 @@
 /* Sending what was chosen, one after another, and the list of what was made. */
 
-import { choosePrior, dropZone, startChoosing, takeChosen } from "./choose.js";
+import { choosePrior, dropZone, startChoosing, takePhotos } from "./choose.js";
 import { outbox, post, repost, startOutbox, withdraw } from "./outbox.js";
 import {
   announce, ask, askJson, byId, entryPicture, forgetPictures, historyEntries, make, offerUndo, save, tellTabs, trouble, wait, whenChanged,
 } from "./server.js";
-import { leaveResult, showAddress, showResult, shownId, startResult } from "./result.js";
+import { leaveResult, showAddress, showResult, currentId, startResult } from "./result.js";
 
 const STATES = {
   waiting: ["waiting for its turn", 1],
@@ -19,14 +19,14 @@ const POLL_SECONDS = 0.7;
 let entries = [];
 let version = 0; // counts the changes that were made here
 let polling = false;
-let wanted = null; // id to be opened as soon as it can be seen
+let target = null; // id to be opened as soon as it can be seen
 const batch = new Set(); // ids of what was sent since everything was done
-const resumed = new Set(); // ids of what was begun again by itself, once
+const restarts = new Set(); // ids of what was begun again by itself, once
 
 function submit(event) {
   event.preventDefault();
-  const items = takeChosen();
-  wanted = items.length === 1 ? items[0].id : null; // of many, none is in the way of the others
+  const items = takePhotos();
+  target = items.length === 1 ? items[0].id : null; // of many, none is in the way of the others
   trouble("");
   byId("history-title").scrollIntoView({ block: "center" });
   byId("intro").open = false;
@@ -45,15 +45,15 @@ function arrived(entry) {
 // ---- what was made --------------------------------------------------------------------------------
 
 async function refresh() {
-  const asked = version;
-  const known = await historyEntries();
-  if (asked !== version) return refresh(); // what was asked before a change does not know of it
+  const start = version;
+  const all = await historyEntries();
+  if (start !== version) return refresh(); // what was asked before a change does not know of it
   const before = new Map(entries.map((entry) => [entry.id, entry.state]));
-  entries = known.filter((entry) => entry.kind === "restoration");
-  const shown = shownId();
+  entries = all.filter((entry) => entry.kind === "restoration");
+  const openId = currentId();
   for (const entry of entries) {
-    if (entry.interrupted && !entry.model && !resumed.has(entry.id)) {
-      resumed.add(entry.id); // the server was stopped meanwhile; nothing was paid for
+    if (entry.interrupted && !entry.model && !restarts.has(entry.id)) {
+      restarts.add(entry.id); // the server was stopped meanwhile; nothing was paid for
       again(entry).catch(() => {}); // another tab may be faster
       continue;
     }
@@ -61,13 +61,13 @@ async function refresh() {
     if (last === entry.state || last === undefined) continue;
     announce(entry.name + ": " + (STATES[entry.state]?.[0] || entry.state));
     const visible = entry.pictures.includes("restoration") && entry.width;
-    if (entry.id === wanted && visible && (entry.state === "done" || entry.state === "measuring")) {
-      wanted = null;
-      if (!shown && !byId("restore").hidden) showAddress(entry.id);
-      else if (entry.id === shown) showResult(entry, { focus: false });
-    } else if (entry.id === shown) showResult(entry, { focus: false });
+    if (entry.id === target && visible && (entry.state === "done" || entry.state === "measuring")) {
+      target = null;
+      if (!openId && !byId("restore").hidden) showAddress(entry.id);
+      else if (entry.id === openId) showResult(entry, { focus: false });
+    } else if (entry.id === openId) showResult(entry, { focus: false });
   }
-  if (shown && !entries.some((entry) => entry.id === shown)) {
+  if (openId && !entries.some((entry) => entry.id === openId)) {
     leaveResult();
     trouble("This restoration was deleted in another tab.");
   }
@@ -99,16 +99,16 @@ function showHistory() {
   const list = byId("history");
   const nodes = outbox().map(outboxRow).concat(entries.map((entry) => {
     const text = JSON.stringify([entry.state, entry.error, entry.prior, entry.pictures.length]);
-    const known = rows.get(entry.id);
-    if (known && known.text === text) return known.node;
-    const held = known && known.node.contains(document.activeElement);
+    const old = rows.get(entry.id);
+    if (old && old.text === text) return old.node;
+    const focus = old && old.node.contains(document.activeElement);
     const node = row(entry);
     rows.set(entry.id, { text, node });
-    if (held) window.setTimeout(() => node.querySelector("button")?.focus());
+    if (focus) window.setTimeout(() => node.querySelector("button")?.focus());
     return node;
   }));
-  const there = new Set(nodes);
-  for (const node of [...list.children]) if (!there.has(node)) node.remove();
+  const present = new Set(nodes);
+  for (const node of [...list.children]) if (!present.has(node)) node.remove();
   nodes.forEach((node, index) => {
     if (list.children[index] !== node) list.insertBefore(node, list.children[index] || null);
   });
@@ -135,8 +135,8 @@ function showBatch() {
 /** What waits to be sent, or was not accepted. */
 function outboxRow(item) {
   const text = item.error || "waiting to be sent …";
-  const known = rows.get(item.id);
-  if (known && known.text === text) return known.node;
+  const old = rows.get(item.id);
+  if (old && old.text === text) return old.node;
   const words = make("div", {}, make("div", { className: "name" }, item.photo.name),
     make("div", { className: "note" }, text));
   const actions = make("div", { className: "row" });
@@ -195,7 +195,7 @@ async function tryExample() {
   const entry = await askJson("/page/example", { method: "POST" });
   version += 1;
   entries = [entry, ...entries];
-  wanted = entry.id;
+  target = entry.id;
   showHistory();
   byId("history-title").scrollIntoView({ block: "center" });
   announce("Making the example");
@@ -211,7 +211,7 @@ async function again(entry, changes = {}) {
   const options = Object.keys(changes).length > 0 ? { body } : {};
   const started = await askJson("/page/history/" + entry.id + "/again", { method: "POST", ...options });
   version += 1;
-  if (entry.id === shownId()) showResult(started, { focus: false });
+  if (entry.id === currentId()) showResult(started, { focus: false });
   else forgetPictures(entry.id);
   entries = entries.map((one) => (one.id === entry.id ? started : one));
   announce(entry.name + " is restored again");
@@ -229,25 +229,25 @@ async function withPrior(entry, files) {
 
 // ---- deleting -----------------------------------------------------------------------------------------
 
-async function remove(gone) {
-  const index = entries.findIndex((one) => one.id === gone[0].id);
-  for (const entry of gone) {
+async function remove(several) {
+  const index = entries.findIndex((one) => one.id === several[0].id);
+  for (const entry of several) {
     await ask("/page/history/" + entry.id, { method: "DELETE" });
     forgetPictures(entry.id);
     rows.delete(entry.id);
   }
   version += 1;
-  const ids = new Set(gone.map((entry) => entry.id));
+  const ids = new Set(several.map((entry) => entry.id));
   entries = entries.filter((one) => !ids.has(one.id));
   showHistory();
-  if (ids.has(shownId())) leaveResult();
+  if (ids.has(currentId())) leaveResult();
   const next = byId("history").children[Math.min(index, entries.length - 1)];
   (next ? next.querySelector("button") : byId("photo-choose")).focus({ preventScroll: true });
-  const words = (gone.length === 1 ? gone[0].name : gone.length + " restorations") + " deleted";
+  const words = (several.length === 1 ? several[0].name : several.length + " restorations") + " deleted";
   announce(words);
   tellTabs();
   offerUndo(words + ".", async () => {
-    for (const entry of gone) await askJson("/page/history/" + entry.id + "/back", { method: "POST" });
+    for (const entry of several) await askJson("/page/history/" + entry.id + "/back", { method: "POST" });
     announce("Brought back");
     tellTabs();
     await lookAgain();

@@ -30,20 +30,20 @@ const STOPS = [0, 25, 50, 75, 100];
 const MODES = ["slider", "side", "flicker", "difference"];
 
 let viewer = null;
-let shown = null; // the entry
+let current = null; // the entry
 let stop = null; // what is shown of it: percent, restoration, trust_map (names of pictures), trust (shares)
 let stale = false; // it is being made anew: its pictures are those of before
 let whenClosed = () => {};
 
-export const shownId = () => (shown ? shown.id : null);
+export const currentId = () => (current ? current.id : null);
 
 /** Show an entry; `focus` moves the keyboard there. */
 export function showResult(entry, { focus = true } = {}) {
-  const again = shown && shown.id === entry.id;
+  const again = current && current.id === entry.id;
   if (again && !entry.pictures.includes("restoration")) return showWorking(entry);
   const fresh = !again || stale;
-  if (shown && fresh) forgetPictures(shown.id, again ? [] : ["small"]);
-  shown = entry;
+  if (current && fresh) forgetPictures(current.id, again ? [] : ["small"]);
+  current = entry;
   stale = false;
   byId("dial-note").textContent = "";
   if (fresh || stop.percent === DEFAULT) stop = firstStop(entry);
@@ -76,9 +76,9 @@ function showWorking(entry) {
 }
 
 export function closeResult() {
-  if (!shown) return;
-  forgetPictures(shown.id, ["small"]);
-  shown = null;
+  if (!current) return;
+  forgetPictures(current.id, ["small"]);
+  current = null;
   viewer?.destroy();
   viewer = null;
   byId("result").hidden = true;
@@ -120,8 +120,8 @@ function leaveAddress() {
 
 /** Close the result, as Back does. */
 export function leaveResult() {
-  if (!shown) return;
-  const id = shown.id;
+  if (!current) return;
+  const id = current.id;
   if (window.history.state?.inside) {
     closeResult();
     window.history.back();
@@ -135,9 +135,9 @@ export function leaveResult() {
 function showPictures(entry) {
   const names = { restoration: stop.restoration, trust: stop.trust_map };
   const source = (key) => () => pictureAddress(entry.id, names[key] || key);
-  const there = (list) => list.filter(([key]) => entry.pictures.includes(key))
+  const available = (list) => list.filter(([key]) => entry.pictures.includes(key))
     .map(([key, name]) => ({ key, name, src: source(key) }));
-  const panels = there(PANELS), overlays = there(OVERLAYS);
+  const panels = available(PANELS), overlays = available(OVERLAYS);
   const b = Math.max(0, panels.findIndex((panel) => panel.key === "restoration"));
   if (viewer && viewer.entry === entry.id) viewer.setPanels(panels, overlays);
   else {
@@ -159,24 +159,24 @@ const firstStop = (entry) => ({
 
 /** Show picture, trust map and shares of the fidelity that the dial stands at. */
 async function takeStop() {
-  const entry = shown, percent = Number(byId("dial").value);
-  const wanted = () => shown && shown.id === entry.id && Number(byId("dial").value) === percent;
+  const entry = current, percent = Number(byId("dial").value);
+  const isCurrent = () => current && current.id === entry.id && Number(byId("dial").value) === percent;
   window.history.replaceState(window.history.state, "", "#result/" + entry.id + (percent === DEFAULT ? "" : "/" + percent));
   byId("dial-note").textContent = percent === stop.percent ? "" : "Making the picture …";
   if (percent === stop.percent) return;
   try {
-    const told = await askJson("/page/history/" + entry.id + "/stop?fidelity=" + percent / 100);
-    const both = [told.restoration, told.trust_map].map((name) => pictureAddress(entry.id, name));
+    const answer = await askJson("/page/history/" + entry.id + "/stop?fidelity=" + percent / 100);
+    const both = [answer.restoration, answer.trust_map].map((name) => pictureAddress(entry.id, name));
     await Promise.all(both);
-    if (!wanted()) return;
-    stop = { percent, ...told };
+    if (!isCurrent()) return;
+    stop = { percent, ...answer };
     byId("dial-note").textContent = "";
     tellShares(stop.trust);
-    tellFaces(shown, stop);
-    showPictures(shown);
+    tellFaces(current, stop);
+    showPictures(current);
     announce("The picture at " + percent + " percent is shown");
   } catch (error) {
-    if (!wanted()) return;
+    if (!isCurrent()) return;
     byId("dial").value = stop.percent;
     turnDial();
     byId("dial-note").textContent = error.message;
@@ -203,15 +203,15 @@ function turnDial() {
 
 /** What became of the generated picture, and why. */
 function verdict(entry) {
-  const found = entry.registration;
-  if (entry.prior === "unused") return "The generated picture was not used: " + found.reason + ".";
-  if (found.placed === "roughly") {
+  const registration = entry.registration;
+  if (entry.prior === "unused") return "The generated picture was not used: " + registration.reason + ".";
+  if (registration.placed === "roughly") {
     return "The generated picture shows your scene, but hardly any of its edges lies where your photo has it;"
       + " only its overall light and colour were used.";
   }
-  const chance = found.p_value < RARE
+  const chance = registration.p_value < RARE
     ? "pictures of other scenes practically never fit as well"
-    : "pictures of other scenes fit as well in " + (100 * found.p_value).toFixed(1) + " % of cases";
+    : "pictures of other scenes fit as well in " + (100 * registration.p_value).toFixed(1) + " % of cases";
   return "The generated picture shows your scene and was used; " + chance + ".";
 }
 
@@ -220,13 +220,13 @@ const plainly = (sentence) => (sentence.startsWith("Not identifiable here")
   ? "Some further changes cannot be told apart in this photo." : sentence);
 
 function tellChanges(entry) {
-  const found = entry.registration;
+  const registration = entry.registration;
   const lines = [];
-  if (found) lines.push(verdict(entry));
+  if (registration) lines.push(verdict(entry));
   if (entry.prior === "used") lines.push(...(entry.sentences || []).map(plainly));
   if (entry.state === "measuring") lines.push("Still measuring what else changed …");
   lines.push(...(entry.notes || []), ...(entry.notices || []));
-  if (!found) lines.push("No generated picture was used: everything comes from your photo.");
+  if (!registration) lines.push("No generated picture was used: everything comes from your photo.");
   byId("changes").replaceChildren(...lines.map((line) => make("li", {}, line)));
 }
 
@@ -244,7 +244,7 @@ function tellShares(trust) {
 }
 
 function tellAbout(entry) {
-  const about = entry.about || {}, found = entry.registration;
+  const about = entry.about || {}, registration = entry.registration;
   byId("place-box").hidden = !about.place;
   const rows = [
     ["Size", entry.width + " × " + entry.height + " pixels"],
@@ -253,9 +253,9 @@ function tellAbout(entry) {
     ["Taken", about.taken],
     ["Description", about.description],
     ["Place", about.place ? "the file says where it was taken" : ""],
-    ["Placed", found && found.placed],
-    ["Reason", found && found.reason],
-    ["Chance", found && found.p_value !== undefined && "other scenes fit as well in " + (100 * found.p_value).toPrecision(2) + " % of cases"],
+    ["Placed", registration && registration.placed],
+    ["Reason", registration && registration.reason],
+    ["Chance", registration && registration.p_value !== undefined && "other scenes fit as well in " + (100 * registration.p_value).toPrecision(2) + " % of cases"],
     ["Model", entry.upstream_model],
     ["Cost", typeof entry.cost_usd === "number" ? "$" + entry.cost_usd.toFixed(4) : ""],
     ["Time", entry.seconds === undefined ? "" : entry.seconds + " s"],
@@ -265,7 +265,7 @@ function tellAbout(entry) {
 }
 
 async function download() {
-  const entry = shown;
+  const entry = current;
   const fidelity = entry.dial ? Number(byId("dial").value) / 100 : DEFAULT / 100;
   const button = byId("save");
   button.disabled = true;
@@ -292,7 +292,7 @@ export function startResult({ remove, again, closed }) {
   byId("dial").addEventListener("change", takeStop);
   byId("scale").addEventListener("change", turnDial);
   byId("save").addEventListener("click", download);
-  byId("result-delete").addEventListener("click", () => remove(shown));
+  byId("result-delete").addEventListener("click", () => remove(current));
   byId("result-close").addEventListener("click", leaveResult);
-  startOtherwise(() => shown, again);
+  startOtherwise(() => current, again);
 }

@@ -94,8 +94,8 @@ export async function ask(path, options = {}) {
       if (sessionStorage.getItem(KEY) || (await askForKey(Boolean(key)))) continue;
     }
     if (response.ok || response.status === 304) return response;
-    const told = await response.json().catch(() => ({}));
-    const error = new Error(told.error?.message || "The server answered " + response.status + ".");
+    const payload = await response.json().catch(() => ({}));
+    const error = new Error(payload.error?.message || "The server answered " + response.status + ".");
     error.status = response.status;
     error.waitSeconds = Number(response.headers.get("retry-after")) || 0;
     throw error;
@@ -157,26 +157,26 @@ const addresses = new Map(); // path -> object address, so that nothing is fetch
 export function pictureAddress(id, name) {
   const path = "/page/history/" + id + "/" + name + ".png";
   if (!addresses.has(path)) {
-    const made = ask(path).then(async (response) => URL.createObjectURL(await response.blob()));
-    made.catch(() => addresses.delete(path));
-    addresses.set(path, made);
+    const address = ask(path).then(async (response) => URL.createObjectURL(await response.blob()));
+    address.catch(() => addresses.delete(path));
+    addresses.set(path, address);
   }
   return addresses.get(path);
 }
 
 /** Give back the memory of an entry's pictures, except those named. */
 export function forgetPictures(id, keep = []) {
-  for (const [path, made] of addresses) {
+  for (const [path, promise] of addresses) {
     const name = path.split("/").pop().replace(".png", "");
     if (!path.startsWith("/page/history/" + id + "/") || keep.includes(name)) continue;
     addresses.delete(path);
-    made.then((address) => URL.revokeObjectURL(address), () => {});
+    promise.then((address) => URL.revokeObjectURL(address), () => {});
   }
 }
 
 const fill = new WeakMap(); // <img> that was not seen yet -> what fills it
-const watcher = new IntersectionObserver((seen) => {
-  for (const { target, isIntersecting } of seen) {
+const watcher = new IntersectionObserver((changes) => {
+  for (const { target, isIntersecting } of changes) {
     if (!isIntersecting) continue;
     watcher.unobserve(target);
     fill.get(target)?.();
@@ -197,8 +197,8 @@ export function entryPicture(entry, name, properties) {
 /** Save an answer of the server under the name that it gives. */
 export async function save(path) {
   const response = await ask(path);
-  const told = response.headers.get("content-disposition") || "";
-  const name = decodeURIComponent(/filename\*=UTF-8''([^;]+)/.exec(told)?.[1] || "download");
+  const disposition = response.headers.get("content-disposition") || "";
+  const name = decodeURIComponent(/filename\*=UTF-8''([^;]+)/.exec(disposition)?.[1] || "download");
   const address = URL.createObjectURL(await response.blob());
   const link = make("a", { href: address, download: name });
   link.click();
@@ -229,11 +229,11 @@ function price(wish) {
 
 /** The price of all wishes together, in one sentence. */
 export async function priceSentence(wishes) {
-  const told = await Promise.all(wishes.map(price));
-  const unknown = told.find((one) => one.expected_usd === null);
+  const answers = await Promise.all(wishes.map(price));
+  const unknown = answers.find((one) => one.expected_usd === null);
   if (unknown) return "Price unknown: " + (unknown.note || "the catalog has none for this model.");
   const [expected, high] = ["expected_usd", "high_usd"].map((name) =>
-    told.reduce((sum, one) => sum + one[name], 0));
+    answers.reduce((sum, one) => sum + one[name], 0));
   if (high === 0) return "Free of charge at this service.";
   const many = wishes.length > 1 ? " for " + wishes.length + " photos" : "";
   return "About " + dollars(expected) + ", at most " + dollars(high) + many + ".";

@@ -34,6 +34,6 @@ export function choices(rules) {
 }
 
 function shapeOf(width, height) {
-  const known = SHAPES.find(([, across, down]) => Math.abs((width * down) / (height * across) - 1) < 0.02);
-  return known ? known[0] : width + ":" + height;
+  const usual = SHAPES.find(([, across, down]) => Math.abs((width * down) / (height * across) - 1) < 0.02);
+  return usual ? usual[0] : width + ":" + height;
 }

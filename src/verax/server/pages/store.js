@@ -4,12 +4,12 @@
 const OWNER = "verax-owner"; // sets apart the tabs of people with keys of their own
 const DAY_MS = 24 * 3600 * 1000;
 
-const opened = new Promise((resolve) => {
+const connection = new Promise((resolve) => {
   try {
-    const asked = window.indexedDB.open("verax", 1);
-    asked.onupgradeneeded = () => asked.result.createObjectStore("waiting", { keyPath: "id" });
-    asked.onsuccess = () => resolve(asked.result);
-    asked.onerror = () => resolve(null);
+    const request = window.indexedDB.open("verax", 1);
+    request.onupgradeneeded = () => request.result.createObjectStore("waiting", { keyPath: "id" });
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => resolve(null);
   } catch {
     resolve(null);
   }
@@ -17,13 +17,13 @@ const opened = new Promise((resolve) => {
 
 /** The result of one request to the store; null where there is none. */
 async function run(mode, work) {
-  const database = await opened;
+  const database = await connection;
   if (!database) return null;
   return new Promise((resolve) => {
     try {
-      const asked = work(database.transaction("waiting", mode).objectStore("waiting"));
-      asked.onsuccess = () => resolve(asked.result);
-      asked.onerror = () => resolve(null);
+      const request = work(database.transaction("waiting", mode).objectStore("waiting"));
+      request.onsuccess = () => resolve(request.result);
+      request.onerror = () => resolve(null);
     } catch {
       resolve(null);
     }
@@ -45,7 +45,7 @@ export function keep({ url, priorUrl, ...item }) {
 export const forget = (id) => run("readwrite", (store) => store.delete(id));
 
 /** What is kept for this tab, oldest first; what nobody came back for within a day is dropped. */
-export async function kept() {
+export async function recall() {
   const all = (await run("readonly", (store) => store.getAll())) || [];
   const old = all.filter((item) => Date.now() - item.at > DAY_MS);
   for (const item of old) forget(item.id);

@@ -15,7 +15,7 @@ const marks = () => [...byId("straighten-easel").querySelectorAll(".corner")];
 
 /** Corners of the print in a chosen photo, as shares of its sides; null where none is in view. */
 export async function findPrint(item) {
-  if (item.seen === false || Math.min(item.width, item.height) < LEAST_PX) return null;
+  if (item.visible === false || Math.min(item.width, item.height) < LEAST_PX) return null;
   const scale = Math.min(1, SMALL_PX / Math.max(item.width, item.height));
   const sheet = make("canvas", { width: Math.round(item.width * scale), height: Math.round(item.height * scale) });
   const picture = make("img", { src: item.url });
