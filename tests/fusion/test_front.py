@@ -6,7 +6,7 @@ import pytest
 from skimage import data
 
 from verax import image as images
-from verax.fusion.front import removed
+from verax.fusion.front import beams, removed
 
 
 @pytest.fixture(scope="module")
@@ -40,3 +40,12 @@ def test_a_thing_of_its_own_that_the_prior_lost_stays(scene):
     mask = removed(photo, scene, np.ones(scene.shape[:2], np.float32))
 
     assert mask[thing[..., 0] > 0].mean() < 0.1
+
+
+def test_a_beam_is_straight_and_long():
+    labels = np.zeros((120, 160), np.int32)
+    cv2.line(labels, (10, 5), (60, 110), 1, 8)
+    cv2.circle(labels, (110, 30), 20, 2, -1)
+    cv2.ellipse(labels, (120, 90), (28, 24), 0, 0, 200, 3, 4)
+
+    assert list(beams(labels, 4)[1:]) == [True, False, False]

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+from skimage import data
 
 from verax.degrade import Degradation, apply
 from verax.errors import SizeMismatchError
@@ -10,7 +11,7 @@ from verax.fusion.fuse import fuse
 from verax.fusion.join import TILE
 from verax.fusion.light import unsupported_edges
 from verax.geometry import register
-from verax.image import check_image, read
+from verax.image import check_image, from_uint8, read
 from verax.image.pixels import luma
 from verax.restorers import network
 from verax.restorers.faults import diagnose
@@ -123,6 +124,20 @@ def test_a_true_prior_sharpens_a_blurred_photo_and_leaves_its_light(scene, place
 
     assert psnr(fused.pixels, scene) > psnr(photo, scene) + 2
     assert abs(fused.pixels.mean() - photo.mean()) < 0.25 * abs(brighter.mean() - scene.mean())
+
+
+def test_what_heavy_rain_hides_comes_from_the_prior(place, psnr):
+    scene = from_uint8(np.ascontiguousarray(data.coffee()[:320, :480]))
+    photo = scene
+    for seed in (1, 3):
+        photo = apply(photo, Degradation("rain", 1.0, seed))
+    faults = diagnose(photo)
+    base = network.structure(photo, faults)
+
+    fused = fuse(photo, base, *place(scene), faults=faults)
+
+    assert psnr(fused.pixels, scene) > psnr(base, scene) + 10
+    assert fused.explanation.words() == "heavy rain"
 
 
 def test_taste_in_light_is_not_taken_for_a_fault(scene, place):

@@ -39,6 +39,8 @@ SHARPENED = (1.02, 1.12)  # contrast of an octave over that of coarse ones
 FAITHFUL = (0.45, 0.60)  # share of the photo's structure that a prior confirms before its
 # omissions mean anything: a prior that redraws the scene omits by accident
 
+BURIED = 0.75  # severity of rain from which the photo hardly shows its scene
+RAINY = (0.50, 0.65)  # severity from which its streaks pass for noise
 KEEPING = (0.30, 0.50)  # the same, before what it shows where the photo is silent means anything
 
 # tasks of the prompt catalog that say what was wrong
@@ -57,6 +59,7 @@ class Explanation:
         sharpness: per octave, the finest first: how far its contrast is wrong.
         blur: the same, as far as a blur explains it and not the light.
         front: how far something may have been in front of the scene.
+        buried: most of the scene is hidden: the prior says what is behind, its light included.
         faithful: how far the prior keeps to the photo where both can be compared.
         task: the task that overruled, "" where the pair decided.
     """
@@ -66,6 +69,7 @@ class Explanation:
     sharpness: tuple[float, ...]
     blur: tuple[float, ...]
     front: float
+    buried: bool
     faithful: float
     reasons: tuple[str, ...]
     task: str = ""
@@ -84,8 +88,10 @@ class Explanation:
     def words(self) -> str:
         """What is believed of the photo, for people."""
         parts = list(self.reasons)
-        if max(self.sharpness) > 0.5 and self.light < 0.5:
+        if max(self.sharpness) > 0.5 and self.light < 0.5 and not self.buried:
             parts.append("blur")
+        if self.buried:
+            parts.append("heavy rain")
         return ", ".join(parts) or "nothing"
 
 
@@ -130,6 +136,7 @@ def explain(
         sharpness=tuple(max(each, 0.0 if changed else light) for each in blur),
         blur=blur,
         front=front,
+        buried=front > 0 and _buried(faults),
         faithful=ramp(share, *KEEPING),
         reasons=named if light >= 0.5 else (),
         task=task,
@@ -207,13 +214,21 @@ def _severities(faults: Faults | None) -> dict[str, float]:
 def _not_spoilt(faults: Faults | None) -> float:
     """A photo whose fault is plain to see had nothing in front of it."""
     severities = _severities(faults)
-    spoilt = max(faults[kind].sure for kind in ("noise", "jpeg")) if faults else 0.0
+    spoilt = 0.0
+    if faults:
+        streaks = faults["rain"].sure * ramp(faults["rain"].severity, *RAINY)
+        spoilt = max(faults["noise"].sure * (1 - streaks), faults["jpeg"].sure)
     return 1 - max(
         spoilt,
         ramp(severities["haze"], 0.55, 0.80),
         ramp(severities["lowlight"], 0.40, 0.60),
         ramp(severities["underwater"], 0.20, 0.40),
     )
+
+
+def _buried(faults: Faults | None) -> bool:
+    """Whether rain hides most of the scene."""
+    return bool(faults and faults["rain"].sure > 0.5 and faults["rain"].severity >= BURIED)
 
 
 def _contrast(plane: Plane, inside: NDArray[np.bool_]) -> float:

@@ -38,6 +38,7 @@ INSIDE = 2.5  # working px from a place's border at which its inside begins
 ADDED = 0.8  # share of a place's difference by which light was added, not taken
 HELD, ALIKE = (0.5, 1.5), 0.25  # strength of the prior's fine structure in the photo under added
 # light, and its correlation: both show it, and the photo shows more
+LONG, FAINT = 6.0, 0.2  # length over width of a beam, whose light may hold less of both
 BRIGHT = 0.09  # mean luma that was added at least: less is a difference of light
 NEAR_BORDER = 1.5  # working px from its border at which the inside of such a place begins
 OUTSTANDING, AROUND = 3.0, 8.0  # deviations of the prior's texture within AROUND working px
@@ -83,6 +84,13 @@ def removed(photo: Image, prior: Image, valid: Plane, *, everything: bool = Fals
     return np.asarray(mask, np.float32)
 
 
+def differing(photo: Image, prior: Image, valid: Plane) -> Plane:
+    """(h, w) in [0, 1] at the working size of `removed`: all that differs, light included."""
+    own, given, visible = (reduced(x, WORK) for x in (photo, prior, valid))
+    mask = _differing(_difference(own, given), visible, LEAST)
+    return np.asarray(cv2.dilate(mask, np.ones((3, 3), np.uint8)), np.float32)
+
+
 def _difference(own: Image, given: Image) -> Plane:
     """(h, w) difference of luma, or of colour at a discount."""
     off = np.abs(cv2.GaussianBlur(own - given, (0, 0), 0.8))
@@ -107,7 +115,8 @@ def _glare(
     off, area = luma(own - given), total(np.ones_like(one))
     size = total(np.abs(off)) + np.float32(1e-9)
     smooth = total(np.abs(cv2.GaussianBlur(off, (0, 0), SOFT))) > SMOOTH * size
-    held = (shared > HELD[0] * its) & (shared < HELD[1] * its)
+    held = shared > np.where(beams(labels, number), FAINT, HELD[0]) * its
+    held &= shared < HELD[1] * its
     alike = shared > ALIKE * np.sqrt(mine * its)
     taken = smooth & held & alike & (total(off) > ADDED * size) & (its > PLAIN / 2 * area)
     wide = 2 * largest(depth) > THIN[0] * max(visible.shape) + THIN[1]  # letters are thin
@@ -119,6 +128,20 @@ def _glare(
     )
     taken[0] = False
     return np.asarray(taken[labels])
+
+
+def beams(labels: NDArray[np.int32], number: int) -> NDArray[np.bool_]:
+    """Places that are straight and long: by their second moments, those of a rectangle."""
+    total = partial(_total, labels, number)
+    area = np.maximum(total(np.ones(labels.shape, np.float32)), 1)
+    grid = np.indices(labels.shape, np.float32)
+    y, x = (grid[k] - (total(grid[k]) / area)[labels] for k in (0, 1))
+    xx, yy, xy = (total(np.asarray(a * b)) / area for a, b in ((x, x), (y, y), (x, y)))
+    apart = np.hypot((xx - yy) / 2, xy)
+    length, width = (
+        np.sqrt(12 * np.maximum((xx + yy) / 2 + sign * apart, 1 / 12)) for sign in (1, -1)
+    )
+    return np.asarray((length > LONG * width) & (area > 0.5 * length * width))
 
 
 def _differing(difference: Plane, visible: Plane, least: float) -> NDArray[np.uint8]:

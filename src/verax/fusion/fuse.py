@@ -126,7 +126,7 @@ def _with_prior(
         task=task, changed=bool(recipe.change), alone=1 - dial.plausible,
     )  # fmt: skip
     sparing = np.zeros((1, 1), np.float32) if spared is None else spared
-    pictures = prepared(base, warped, recipe, explanation, task=task, spared=sparing)
+    pictures = prepared(base, warped, recipe, explanation, spared=sparing)
     explanation = _under_layers(explanation, pictures, dial)
     if dial.beyond == 1:
         return _registered_prior(pictures, recipe, explanation)
@@ -169,7 +169,6 @@ def prepared(
     recipe: Recipe,
     explanation: Explanation,
     *,
-    task: str,
     spared: Plane,
 ) -> Pictures:
     """The pictures that are joined, under the light that the explanation allows."""
@@ -180,7 +179,11 @@ def prepared(
         side = front.WORK
         own, given, visible = (reduced(x, side) for x in (toned, warped.pixels, warped.valid))
         matched = matching.fit_relight(given, own, visible)(given)
-        mask = front.removed(own, matched, visible, everything=task in FRONT_TASKS)
+        if explanation.buried:
+            mask = front.differing(own, given, visible)
+        else:
+            everything = explanation.task in FRONT_TASKS
+            mask = front.removed(own, matched, visible, everything=everything)
     return Pictures(
         source=base, toned=toned, prior=warped.pixels, valid=warped.valid, relight=light,
         front=mask, spared=spared, supplied=np.zeros((1, 1), np.float32), lost=(),

@@ -155,7 +155,7 @@ def _lowest(pictures: Pictures, copies: _Copies, explanation: Explanation, dial:
     """The lowest band: the toned source's, brought on towards the prior's where light is wrong and
     coarse structure agrees, until the dial's reach is covered."""
     toned, valid = copies.toned[-1], copies.valid[-1]
-    share = max(explanation.light, dial.beyond)
+    share = max(explanation.light, float(explanation.buried), dial.beyond)
     target = share * copies.prior[-1] + (1 - share) * pictures.relight(copies.prior[-1])
     source = gaussians(pictures.source, len(copies.toned) - 1)[-1]
     start, left = (float((np.abs(target - x).mean(2) * valid).sum()) for x in (source, toned))
