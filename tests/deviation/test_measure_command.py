@@ -9,7 +9,7 @@ import pytest
 import skimage.data
 
 from commands import verax
-from verax.deviation.finders import text_entry
+from verax.deviation.objects import text_entry
 from verax.image import read, write
 
 

@@ -7,7 +7,7 @@ import skimage.data
 
 from verax.degrade.weather import scatter
 from verax.deviation import measure
-from verax.deviation.finders import Detection, by_detector
+from verax.deviation.objects import Detection, by_detector
 from verax.deviation.regions import Regions, is_a_thing
 from verax.priors.changes import ObjectEdit, Tone
 from verax.priors.inject import Deviations, inject

@@ -33,7 +33,7 @@ def measure(
     """Measure what a generated picture changed against its photo."""
     from verax.deviation import compare, ladder
     from verax.deviation import deviation as deviation_of
-    from verax.deviation.finders import text_entry
+    from verax.deviation.objects import text_entry
     from verax.deviation.record import sentences
     from verax.image import read
 

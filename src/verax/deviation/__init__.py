@@ -74,8 +74,8 @@ def deviation(
     """What was changed, of a comparison that is made already.
 
     Args:
-        finder: another way to find changed objects, for instance `finders.by_detector`.
-        extra: further entries to carry in the record, for instance of `finders.text_entry`.
+        finder: another way to find changed objects, for instance `objects.by_detector`.
+        extra: further entries to carry in the record, for instance of `objects.text_entry`.
     """
     photo, generated, size = look.photo, look.generated, size_of(look.photo)
     alignment = look.alignment

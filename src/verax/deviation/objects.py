@@ -1,12 +1,19 @@
-"""Objects that appeared, vanished, moved or were replaced; without a detector.
+"""Objects that appeared, vanished, moved or were replaced.
 
 The photo's colours are brought to the prior's by one polynomial and a smooth correction, both
 fitted robustly, so that light and colour do not count. What then differs by more than a few px of
 misplacement can explain, over a connected region, is a changed region. A thing that moved leaves
 two, joined by one displacement; of the others, whose outline they follow says whether something
 came or went.
+
+Other programs may find changes, too: an object detector that the caller brings, and `tesseract` for
+written words, where it is installed.
 """
 
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -14,27 +21,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.deviation.compare import AlignedPair, Map
-from verax.deviation.record import ObjectChange, ObjectKind
+from verax.deviation.record import Entry, ObjectChange, ObjectKind, unknown
 from verax.deviation.regions import (
+    ONE_THING,
     Mask,
     Regions,
+    came_or_went,
     changed_regions,
-    gradients,
+    grown,
     is_a_thing,
     same_structure,
+    side_by_side,
 )
-from verax.image.pixels import blur, resize
+from verax.errors import InputError
+from verax.image import Image, to_uint8
+from verax.image.pixels import resize
 
 MOST_MOVED = 5
 PART_OF = 0.5  # share of a region that belongs to something that moved
-ONE_THING = 0.02  # gap between regions of one kind that are one thing, share of the long side
 MARGIN = 0.02  # around changed regions that other entries leave out, share of the long side
 COARSE = 3  # px of the regions per px at which displacements are sought
 MOST_PIXELS = 1500  # compared with each other
 NEAREST = 0.035  # a thing moved at least this share of the long side
 EXPLAINED = 0.63  # of the change at a thing's new place, by the content of its old place
 WORTH = 0.12  # of all change: less is chance
-DECIDED = 0.1  # log ratio of how far a region stands out in both pictures
+LEAST_CONFIDENCE, LEAST_LETTERS = 60.0, 3  # of a word that tesseract reads
+TIMEOUT_S = 60.0
+WANTED_SIDE_PX = 1600  # small print is enlarged first
+Box = tuple[int, int, int, int]  # left, top, right, bottom; right and bottom exclusive
+SAME_PLACE = 0.5  # overlap (intersection over union) of one thing in both pictures
+NEAR = 0.25  # a thing of one label that moved no further than this share of the diagonal is one
 
 
 def find_objects(
@@ -53,9 +69,9 @@ def find_objects(
         kind = came_or_went(regions, mask)
         kinds[kind] = kinds.get(kind, np.zeros_like(mask)) | mask
     for kind, together in kinds.items():
-        changes += [_describe(regions, m, m, kind, None, ratio) for m in _things(together)]
+        changes += [_describe(regions, m, m, kind, None, ratio) for m in side_by_side(together)]
     on_pair = cv2.resize(
-        _grown(changed, MARGIN), pair.overlap.shape[::-1], interpolation=cv2.INTER_NEAREST
+        grown(changed, MARGIN), pair.overlap.shape[::-1], interpolation=cv2.INTER_NEAREST
     )
     return tuple(sorted(changes, key=lambda change: -change.area)), on_pair > 0
 
@@ -67,32 +83,19 @@ def _moved(
     changes = []
     for _ in range(MOST_MOVED):
         moved = find_moved(regions, np.any(masks, axis=0)) if masks else None
-        if moved is None:
+        if moved is None or not moved.before.any():
             break
         both = moved.before | moved.after
-        if not moved.before.any():
-            break
         rest = [
             mask
             for mask in masks
-            if (mask & _grown(both, ONE_THING / 2)).sum() < PART_OF * mask.sum()
+            if (mask & grown(both, ONE_THING / 2)).sum() < PART_OF * mask.sum()
         ]
         if len(rest) == len(masks):
             break
         changes.append(_describe(regions, moved.before, both, "moved", moved.shift, ratio))
         masks = rest
     return changes, masks
-
-
-def _things(together: Mask) -> list[Mask]:
-    """Regions of one kind, those side by side as one."""
-    count, labels = cv2.connectedComponents(_grown(together, ONE_THING / 2), connectivity=8)
-    return [(labels == label) & together for label in range(1, count)]
-
-
-def _grown(mask: Mask, share: float) -> cv2.typing.MatLike:
-    reach = 2 * round(share * max(mask.shape)) + 1
-    return cv2.dilate(mask.astype(np.uint8), np.ones((reach, reach), np.uint8))
 
 
 def _describe(
@@ -190,30 +193,108 @@ def _fine(coarse: Mask, changed: Mask) -> Mask:
     return np.asarray(large > 0)
 
 
-def came_or_went(regions: Regions, mask: Mask) -> ObjectKind:
-    """The picture in which a region stands out shows a thing there.
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One thing in one picture."""
 
-    It stands out by the contrast of its outline and by how little its surroundings, grown over
-    it, resemble it.
-    """
-    photo, prior = (_stands_out(lab, mask) for lab in (regions.expected, regions.prior))
-    balance = float(np.log(prior / photo))
-    if abs(balance) < DECIDED:
-        return "replaced"
-    return "appeared" if balance > 0 else "vanished"
+    label: str
+    box: Box
+    score: float
 
 
-def _stands_out(lab: Map, mask: Mask) -> float:
-    """Contrast along a region's outline times distance from its surroundings grown over it."""
-    contrast = float(np.linalg.norm(gradients(lab), axis=2)[_outline(mask)].mean())
-    outside = (cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) == 0).astype(np.float32)
-    reach = max(2.0, 0.4 * float(np.sqrt(mask.sum())))
-    grown = blur(lab * outside[..., None], reach) / (blur(outside, reach)[..., None] + 1e-4)
-    apart = float(np.sqrt(((lab - grown)[mask] ** 2).sum(axis=1).mean()))
-    return (contrast + 0.2) * (apart + 1.0)
+Detect = Callable[[Image], Sequence[Detection]]
 
 
-def _outline(mask: Mask) -> Mask:
-    whole = mask.astype(np.uint8)
-    kernel = np.ones((5, 5), np.uint8)
-    return np.asarray(cv2.dilate(whole, kernel) != cv2.erode(whole, kernel))
+def by_detector(detect: Detect) -> Callable[[Image, Image], tuple[ObjectChange, ...]]:
+    """A finder for `measure`: things of one label are matched, nearest first."""
+
+    def find(photo: Image, prior: Image) -> tuple[ObjectChange, ...]:
+        area = photo.shape[0] * photo.shape[1]
+        diagonal = float(np.hypot(*photo.shape[:2]))
+        before, after = list(detect(photo)), list(detect(prior))
+        changes = []
+        for one, other in _matched(before, after, NEAR * diagonal):
+            before.remove(one)
+            after.remove(other)
+            if _overlap(one.box, other.box) < SAME_PLACE:
+                changes.append(_change("moved", one, area, _step(one.box, other.box)))
+        changes += [_change("vanished", thing, area) for thing in before]
+        changes += [_change("appeared", thing, area) for thing in after]
+        return tuple(sorted(changes, key=lambda change: -change.area))
+
+    return find
+
+
+def _matched(
+    before: Sequence[Detection], after: Sequence[Detection], reach: float
+) -> list[tuple[Detection, Detection]]:
+    """Pairs of one label, nearest first, each thing once."""
+    apart = sorted(
+        (float(np.hypot(*_step(one.box, other.box))), i, j)
+        for i, one in enumerate(before)
+        for j, other in enumerate(after)
+        if one.label == other.label
+    )
+    pairs: list[tuple[int, int]] = []
+    for distance, i, j in apart:
+        if distance <= reach and all(i != a and j != b for a, b in pairs):
+            pairs.append((i, j))
+    return [(before[i], after[j]) for i, j in pairs]
+
+
+def _step(one: Box, other: Box) -> tuple[float, float]:
+    """From the centre of one box to that of the other."""
+    dx, dy = (other[i] + other[i + 2] - one[i] - one[i + 2] for i in (0, 1))
+    return dx / 2, dy / 2
+
+
+def _overlap(one: Box, other: Box) -> float:
+    width, height = (min(one[i + 2], other[i + 2]) - max(one[i], other[i]) for i in (0, 1))
+    common = max(0, width) * max(0, height)
+    return common / (_area(one) + _area(other) - common)
+
+
+def _area(box: Box) -> int:
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+def _change(
+    kind: ObjectKind, thing: Detection, area: int, shift: tuple[float, float] | None = None
+) -> ObjectChange:
+    return ObjectChange(kind, thing.box, _area(thing.box) / area, thing.score, shift)
+
+
+def text_entry(photo: Image, generated: Image) -> Entry:
+    """Share of the photo's words that the generated picture lost or rewrote."""
+    if shutil.which("tesseract") is None:
+        return unknown("share", "the tesseract program is not installed")
+    before, after = words(photo), words(generated)
+    if not before:
+        return unknown("share", "no words can be read in the photo")
+    common, total = (before & after).total(), before.total()
+    return Entry(1 - common / total, "share", confidence=min(1.0, total / 10))
+
+
+def words(image: Image) -> Counter[str]:
+    """Words that tesseract reads with confidence, in small letters, and how often."""
+    scale = max(1.0, WANTED_SIDE_PX / max(image.shape[:2]))
+    large = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    png = cv2.imencode(".png", to_uint8(large)[..., ::-1])[1]
+    try:
+        done = subprocess.run(
+            ["tesseract", "stdin", "stdout", "--psm", "11", "tsv"],
+            input=png.tobytes(),
+            capture_output=True,
+            timeout=TIMEOUT_S,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError) as exc:
+        raise InputError(f"tesseract could not read the picture ({exc}); leave out --text") from exc
+    counts: Counter[str] = Counter()
+    for line in done.stdout.decode("utf-8", "replace").splitlines()[1:]:
+        columns = line.split("\t")
+        word = "".join(c for c in columns[-1].casefold() if c.isalnum())
+        certain = len(columns) == 12 and float(columns[10]) >= LEAST_CONFIDENCE
+        if certain and len(word) >= LEAST_LETTERS:
+            counts[word] += 1
+    return counts

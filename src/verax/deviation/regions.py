@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from verax.deviation.compare import AlignedPair, Map
+from verax.deviation.record import ObjectKind
 from verax.image import Image
 from verax.image.pixels import blur, resize
 
@@ -20,6 +21,7 @@ FAINT = 0.6  # of the threshold: what is connected to a clear change and above i
 SEED = 0.0015  # area above the threshold that a region needs
 MIN_AREA = 0.003
 JOIN = 0.012  # gaps closed between parts of one region, share of the long side
+ONE_THING = 0.02  # gap between regions of one kind that are one thing, share of the long side
 CLEAR = 0.35  # of a region's strongest part
 ASIDE_PX = 3
 FAINT_GRADIENT = 0.7  # Lab units per px
@@ -29,6 +31,7 @@ REVEALED, CLEARER = 1.5, 1.2  # its gradient energy over the photo's, in a regio
 UNSEEN_GRADIENT = 0.3  # Lab units per px
 THICK_PX, THICK = 5, 0.8  # share of a thing's pixels that lie in a disc of this width within it
 CALMER = 0.8  # gradient energy around a region, prior over photo: streaks or noise were taken away
+DECIDED = 0.1  # log ratio of how far a region stands out in both pictures
 LEAST_STRENGTH = 1.0  # mean over a region: things put into photos have 1.5 and more
 STRONG = 3.0  # mean strength that a region needs there
 
@@ -164,6 +167,18 @@ def _wider(mask: Mask, reach: int) -> Mask:
     return np.asarray(cv2.dilate(mask.astype(np.uint8), np.ones((side, side), np.uint8)) > 0)
 
 
+def side_by_side(together: Mask) -> list[Mask]:
+    """Regions of one kind, those side by side as one."""
+    count, labels = cv2.connectedComponents(grown(together, ONE_THING / 2), connectivity=8)
+    return [(labels == label) & together for label in range(1, count)]
+
+
+def grown(mask: Mask, share: float) -> cv2.typing.MatLike:
+    """The mask made larger on every side by a share of its long side, as 0 and 1."""
+    reach = 2 * round(share * max(mask.shape)) + 1
+    return cv2.dilate(mask.astype(np.uint8), np.ones((reach, reach), np.uint8))
+
+
 def _clearer(photo: Map, prior: Map, where: Mask) -> float:
     """Gradient energy of the prior over the photo's."""
     unseen = float(where.sum()) * UNSEEN_GRADIENT**2 + 1e-9
@@ -181,6 +196,35 @@ def _agreement(one: Map, other: Map, around: Mask, faint: float) -> float:
             both = float((here * moved).sum()) + faint
             best = max(best, both / float(np.sqrt(size * (float((moved**2).sum()) + faint))))
     return best
+
+
+def came_or_went(regions: Regions, mask: Mask) -> ObjectKind:
+    """The picture in which a region stands out shows a thing there.
+
+    It stands out by the contrast of its outline and by how little its surroundings, grown over
+    it, resemble it.
+    """
+    photo, prior = (_stands_out(lab, mask) for lab in (regions.expected, regions.prior))
+    balance = float(np.log(prior / photo))
+    if abs(balance) < DECIDED:
+        return "replaced"
+    return "appeared" if balance > 0 else "vanished"
+
+
+def _stands_out(lab: Map, mask: Mask) -> float:
+    """Contrast along a region's outline times distance from its surroundings grown over it."""
+    contrast = float(np.linalg.norm(gradients(lab), axis=2)[_outline(mask)].mean())
+    outside = (cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) == 0).astype(np.float32)
+    reach = max(2.0, 0.4 * float(np.sqrt(mask.sum())))
+    grown = blur(lab * outside[..., None], reach) / (blur(outside, reach)[..., None] + 1e-4)
+    apart = float(np.sqrt(((lab - grown)[mask] ** 2).sum(axis=1).mean()))
+    return (contrast + 0.2) * (apart + 1.0)
+
+
+def _outline(mask: Mask) -> Mask:
+    whole = mask.astype(np.uint8)
+    kernel = np.ones((5, 5), np.uint8)
+    return np.asarray(cv2.dilate(whole, kernel) != cv2.erode(whole, kernel))
 
 
 def gradients(lab: Map) -> Map:
