@@ -9,8 +9,8 @@ from PIL import Image as PillowImage
 
 from commands import verax
 from verax import image as images
+from verax.cli import KINDS
 from verax.cli.restore_jobs import sentence
-from verax.cli.tryout import KINDS
 from verax.errors import extra_packages, install_command
 
 

@@ -171,10 +171,40 @@ def restorers(
     print(f"Public checkpoints, what each is good for and its licence: {PAGE}")
 
 
-def named() -> list[RestorerEntry]:
-    from verax.cli.tryout import restorers as words
+def restorer_names() -> dict[str, str]:
+    """What makes the base: --restorer."""
+    from verax.restorers import RESTORERS, WEIGHTS
 
-    return [RestorerEntry(name, what) for name, what in words().items() if "FILE" not in name]
+    words = {
+        "none": "the photo itself",
+        "auto_levels": "stretched levels",
+        "clahe": "local contrast",
+        "dcp": "dark channel prior, against haze",
+        "gamma": "a gamma curve",
+        "guided_derain": "guided filter, against rain streaks",
+        "lime": "illumination map, for low light",
+        "network": "the embedded networks",
+        "nlm": "non-local means, against noise",
+    }
+    own = {name: words.get(name, "") for name in RESTORERS}
+    return {
+        "auto": "the embedded networks",
+        **own,
+        f"FILE{WEIGHTS[0]}": f"weights that spandrel reads ({', '.join(WEIGHTS)})",
+    }
+
+
+def recipe_names() -> dict[str, str]:
+    """Training recipes: --recipe."""
+    return {
+        "cpu": "small networks, trained on a processor",
+        "gpu": "larger networks, trained on graphics cards",
+    }
+
+
+def named() -> list[RestorerEntry]:
+    entries = restorer_names().items()
+    return [RestorerEntry(name, what) for name, what in entries if "FILE" not in name]
 
 
 def embedded() -> list[RestorerEntry]:
