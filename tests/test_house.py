@@ -125,7 +125,7 @@ NOUNS_ONLY = {
 PARTICIPLES = {"told", "seen", "asked", "kept", "made", "wanted", "found"}
 
 
-MOST_MODULES = 180  # of all rooms, with __init__.py; lower it to 180 where modules are merged
+MOST_MODULES = 180  # of all rooms, with __init__.py
 
 
 def test_the_source_has_no_more_modules():

@@ -1,12 +1,14 @@
-"""The server as one ASGI application: routes, doors, metrics, logs, start and stop."""
+"""The server as one ASGI application: routes, doors, metrics, start and stop."""
 
 import asyncio
+import os
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -15,7 +17,16 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from verax.errors import VeraxError
+from verax.errors import (
+    BudgetExceeded,
+    InputError,
+    ProviderBusy,
+    ProviderRefused,
+    ProviderRejected,
+    ProviderUncertain,
+    VeraxError,
+)
+from verax.providers.records import Spent
 from verax.server import Problem, from_error, json_response, response, unknown
 from verax.server.api import description
 from verax.server.api import routes as api
@@ -23,11 +34,20 @@ from verax.server.api.routes import AnswerCache, Context, context_of
 from verax.server.api.service import ImagesService
 from verax.server.api.upstream import open_upstream
 from verax.server.door import LOOPBACK, ClientKeys, Door, OtherSites, ServerLimits
-from verax.server.metrics import Metrics, RequestLog
 from verax.server.page.routes import routes as page_routes
-from verax.server.queue import WorkQueue, worker_process, worker_thread
+from verax.server.queue import WorkQueue, resident_bytes, worker_process, worker_thread
 from verax.settings import Settings
 
+SECONDS = (0.01, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
+OUTCOMES: tuple[tuple[type[BaseException], str], ...] = (
+    (ProviderRefused, "refused"),
+    (ProviderUncertain, "uncertain"),
+    (ProviderBusy, "busy"),
+    (BudgetExceeded, "budget"),
+    (ProviderRejected, "rejected"),
+    (InputError, "rejected"),
+    (Problem, "rejected"),
+)
 ASIDE = 4  # pictures fetched by address and archives packed at the same time
 
 
@@ -56,8 +76,96 @@ class ServerOptions:
     origins: frozenset[str] = frozenset()
 
 
-def create_app(options: ServerOptions, log: Callable[..., object]) -> "RequestLog":
-    """The application; nothing is opened before it starts. `log` takes one record as keywords."""
+class Metrics:
+    """One registry per server."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        named = {"registry": self.registry}
+        self.requests = Counter(
+            "verax_requests", "Requests by route and status.", ["route", "status"], **named
+        )
+        self.seconds = Histogram(
+            "verax_request_seconds", "Seconds per request.", ["route"], buckets=SECONDS, **named
+        )
+        self.waiting = Gauge("verax_waiting_jobs", "Jobs waiting.", ["line"], **named)
+        self.running = Gauge("verax_running_jobs", "Jobs under way.", ["line"], **named)
+        self.outcomes = Counter(
+            "verax_jobs", "Ended jobs: restorations (local) and paid calls (upstream).",
+            ["line", "outcome"], **named,
+        )  # fmt: skip
+        self.job_seconds = Histogram(
+            "verax_job_seconds", "Seconds per job, without waiting.", ["line"], buckets=SECONDS,
+            **named,
+        )  # fmt: skip
+        self.money = Gauge(
+            "verax_upstream_usd", "US dollars of all calls for clients, as journaled.",
+            ["kind"], **named,
+        )  # fmt: skip
+        self.memory = Gauge("verax_memory_bytes", "Resident memory.", ["process"], **named)
+        self.restarts = Gauge(
+            "verax_worker_restarts", "Workers that died or were ended with their job.", ["line"],
+            **named,
+        )  # fmt: skip
+
+    def observer(self, line: str) -> Callable[[BaseException | None, float], None]:
+        """A function that counts how each job of a queue ended and how long it took."""
+
+        def observe(exc: BaseException | None, seconds: float) -> None:
+            self.outcomes.labels(line, outcome(exc)).inc()
+            self.job_seconds.labels(line).observe(seconds)
+
+        return observe
+
+    def look(self, service: ImagesService) -> None:
+        """Update the gauges."""
+        for line, jobs in (("local", service.local), ("upstream", service.remote)):
+            self.waiting.labels(line).set(jobs.waiting)
+            self.running.labels(line).set(jobs.running)
+            self.restarts.labels(line).set(jobs.restarts)
+        self.restarts.labels("intake").set(service.intake.restarts)
+        self.memory.labels("server").set(resident_bytes([os.getpid()]))
+        workers = [*service.local.process_ids(), *service.intake.process_ids()]
+        self.memory.labels("workers").set(resident_bytes(workers))
+
+    def count_money(self, spent: Spent) -> None:
+        self.money.labels("billed").set(spent.billed_usd)
+        self.money.labels("possibly billed").set(spent.possibly_usd)
+        self.money.labels("under way").set(spent.under_way_usd)
+
+    @staticmethod
+    async def page(request: Request) -> Response:
+        """GET /metrics, in the text format of Prometheus."""
+        metrics: Metrics = request.app.state.metrics
+        service = context_of(request).service
+        metrics.look(service)
+        if service.upstream is not None:
+            metrics.count_money(await run_in_threadpool(service.upstream.spent))
+        return Response(generate_latest(metrics.registry), media_type="text/plain; version=0.0.4")
+
+
+def outcome(exc: BaseException | None) -> str:
+    """One word for how a job ended."""
+    if exc is None:
+        return "done"
+    known = (word for kind, word in OUTCOMES if isinstance(exc, kind))
+    return next(known, "failed" if isinstance(exc, VeraxError) else "broken")
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """A server's application, what it counts, and `stop`, after which it starts no new work.
+
+    `stop` is safe to call from any thread.
+    """
+
+    asgi: ASGIApp
+    metrics: Metrics
+    stop: Callable[[], None]
+
+
+def create_app(options: ServerOptions) -> Application:
+    """The application; nothing is opened before it starts."""
 
     @asynccontextmanager
     async def life(app: Starlette) -> AsyncIterator[None]:
@@ -97,8 +205,7 @@ def create_app(options: ServerOptions, log: Callable[..., object]) -> "RequestLo
 
     sites = OtherSites(app, options.origins)
     sites.app = Door(app, limits=options.limits, hosts=options.hosts, allows=sites.allows)
-    inner: ASGIApp = UnderPath(sites, options.path)
-    return RequestLog(inner, app.state.metrics, log, stop)
+    return Application(UnderPath(sites, options.path), app.state.metrics, stop)
 
 
 def open_context(options: ServerOptions) -> Context:

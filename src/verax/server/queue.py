@@ -11,12 +11,13 @@ import os
 import signal
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess as Process
+from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple
 
 from verax.bench.engines import end_with_parent
@@ -259,3 +260,15 @@ def one_thread() -> None:
     import cv2
 
     cv2.setNumThreads(1)
+
+
+def resident_bytes(processes: Iterable[int]) -> int:
+    """Resident memory of processes together; 0 where the system does not say."""
+    total = 0
+    for process in processes:
+        try:
+            pages = int(Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1])
+        except (OSError, ValueError, IndexError):
+            continue
+        total += pages * os.sysconf("SC_PAGE_SIZE")
+    return total

@@ -9,6 +9,8 @@ import contextlib
 import json
 import logging
 import queue
+import re
+import secrets
 import socket
 import sys
 import threading
@@ -19,12 +21,13 @@ from types import FrameType
 from typing import Any, TextIO
 
 import uvicorn
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from verax.server import Problem
-from verax.server.app import ServerOptions, create_app
+from verax.server.app import Application, ServerOptions, create_app
 from verax.server.door import ServerLimits
-from verax.server.metrics import RequestLog
 
 SWITCH_S = 0.001  # how often threads switch; the usual 5 ms would add up before each answer
 
@@ -43,9 +46,9 @@ def run(options: ServerOptions, listener: socket.socket) -> None:
 
 def server(options: ServerOptions, log: Callable[..., object]) -> "GracefulServer":
     """A server, not yet running; setting `should_exit` ends it."""
-    app = create_app(options, log)
+    application = create_app(options)
     config = uvicorn.Config(
-        app,
+        RequestLog(application, log),
         access_log=False,
         log_config=None,
         server_header=False,
@@ -55,7 +58,7 @@ def server(options: ServerOptions, log: Callable[..., object]) -> "GracefulServe
         timeout_keep_alive=int(options.limits.head_s),
         backlog=512,
     )
-    return GracefulServer(config, app)
+    return GracefulServer(config, application.stop)
 
 
 def allow_many_connections() -> None:
@@ -70,13 +73,13 @@ def allow_many_connections() -> None:
 class GracefulServer(uvicorn.Server):
     """Starts no new work once it has received a signal to stop."""
 
-    def __init__(self, config: uvicorn.Config, app: RequestLog) -> None:
+    def __init__(self, config: uvicorn.Config, stop: Callable[[], None]) -> None:
         super().__init__(config)
-        self.app = app
+        self.stop = stop
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.started:
-            self.app.stop()
+            self.stop()
         super().handle_exit(sig, frame)
 
 
@@ -185,3 +188,44 @@ class LogHandler(logging.Handler):
         if record.exc_info:
             entry["trace"] = logging.Formatter().formatException(record.exc_info)
         self.lines(**entry)
+
+
+class RequestLog:
+    """Counts and logs every request: route, status, seconds; never a picture, key or prompt."""
+
+    def __init__(self, application: Application, log: Callable[..., object]) -> None:
+        self.app, self.metrics, self.log = application.asgi, application.metrics, log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started, status = time.perf_counter(), 499
+        name = request_id(Headers(scope=scope).get("x-request-id", ""))
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["x-request-id"] = name
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noted)
+        finally:
+            seconds = time.perf_counter() - started
+            route = getattr(scope.get("route"), "path", "other")
+            self.metrics.requests.labels(route, str(status)).inc()
+            self.metrics.seconds.labels(route).observe(seconds)
+            self.log(
+                method=scope["method"],
+                route=route,
+                status=status,
+                seconds=round(seconds, 4),
+                request_id=name,
+            )
+
+
+def request_id(name: str) -> str:
+    """The client's own name for a request where it is one; else a new one."""
+    return name if re.fullmatch(r"[\w.:-]{1,128}", name) else f"req_{secrets.token_hex(12)}"
