@@ -100,7 +100,7 @@ def restore(
     faces = find_faces(original.pixels) if use == "used" else ()
     on_it = warped if use == "used" else None
     tone: Toning = "colour" if on_it is None else toning(original.pixels)
-    damage = None if on_it is None else _damage(original.pixels, on_it, tone, task, fidelity)
+    damage = _damage(original.pixels, on_it, tone, faces, task=task, fidelity=fidelity)
     filled = fill_holes(original.pixels, on_it, hand, damage)
     suffers = diagnose(filled.pixels).believing(task)
     base, lit = _base(filled.pixels, restorer, suffers, fused=use == "used")
@@ -126,13 +126,24 @@ def restore(
     return replace(restoration, seconds=time.perf_counter() - start)
 
 
-def _damage(photo: Image, warped: Warped, tone: Toning, task: str, fidelity: float) -> Flaws | None:
-    """The damage of a print; unasked it is looked for only in prints of one tone, for rain and
-    captions of a photo in colour look like it."""
+def _damage(
+    photo: Image,
+    warped: Warped | None,
+    tone: Toning,
+    faces: tuple[Face, ...],
+    *,
+    task: str,
+    fidelity: float,
+) -> Flaws | None:
+    """The damage of a print; unasked, single pieces of it are looked for only in prints of one
+    tone, for rain and captions of a photo in colour look like them."""
     known = DAMAGED.get(task)
-    if known is None or fidelity == 1 or (not known and tone == "colour"):
+    if warped is None or known is None or fidelity == 1:
         return None
-    return find_damage(photo, warped.pixels, warped.valid, known=known)
+    return find_damage(
+        photo, warped.pixels, warped.valid, known=known, pieces=known or tone != "colour",
+        faces=outline(faces, photo.shape),
+    )  # fmt: skip
 
 
 def check_options(

@@ -61,13 +61,59 @@ def test_the_table_along_a_side_of_a_print_is_no_hole(scene):
     assert not found.mask[:, :10].any()
 
 
+@pytest.fixture(scope="module")
+def worn(scene):
+    """A faded print in colour on a table: paper border, tape, a crease, dust; and where each is."""
+    print_ = 0.25 + 0.7 * scene * np.float32([1, 0.9, 0.75])
+    tape, crease, border = (np.zeros(scene.shape[:2], np.uint8) for _ in range(3))
+    cv2.fillPoly(tape, [np.array([[40, 0], [90, 0], [130, 399], [80, 399]])], 1)
+    cv2.line(crease, (399, 30), (150, 330), 1, 2)
+    border[:18], border[-18:], border[:, :18], border[:, -18:] = 1, 1, 1, 1
+    print_[tape > 0] = 0.5 * print_[tape > 0] + 0.5 * np.float32([0.9, 0.8, 0.4])
+    print_[crease > 0] = np.float32([0.95, 0.93, 0.9])
+    dusty = damage(print_, np.random.default_rng(2), holes=0, scratches=0, specks=40)
+    pixels = np.where(border[..., None] > 0, np.float32([0.97, 0.95, 0.9]), dusty.pixels)
+    return np.asarray(pixels, np.float32), tape > 0, crease > 0, border > 0
+
+
+def test_tape_creases_and_border_of_a_colour_print_are_found_unasked(worn, prior):
+    pixels, tape, crease, border = worn
+
+    found = find_damage(pixels, prior, np.ones(tape.shape, np.float32), pieces=False)
+
+    true = tape | crease | border
+    assert found.mask[border].mean() > 0.95
+    assert found.border == pytest.approx(border.mean(), abs=0.05)
+    assert found.mask[tape].mean() > 0.5
+    assert found.mask[crease & ~tape & ~border].mean() > 0.8
+    assert (found.mask & ~true).sum() < 0.12 * (~true).sum()
+
+
+def test_a_faded_print_without_damage_stays_whole(scene, prior):
+    faded = np.asarray(0.25 + 0.7 * scene * np.float32([1, 0.9, 0.75]), np.float32)
+
+    assert not find_damage(faded, prior, np.ones(scene.shape[:2], np.float32)).mask.any()
+
+
+def test_a_prior_is_brought_into_the_light_of_a_faded_print(worn, scene, prior):
+    pixels, tape, crease, border = worn
+    sound = ~(tape | crease | border)
+
+    lit = relight(pixels, prior, sound)
+
+    faded = 0.25 + 0.7 * scene * np.float32([1, 0.9, 0.75])
+    assert np.abs(lit - faded)[tape].mean() < 0.04
+
+
 def test_dust_that_the_prior_lacks_is_found_unasked(scene, prior):
     dusty = damage(scene, np.random.default_rng(5), holes=0, scratches=0, specks=120)
 
     found = find_damage(dusty.pixels, prior, np.ones(scene.shape[:2], np.float32))
 
+    edge = cv2.dilate(dusty.mask.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     assert found.specks > 40
-    assert (found.mask & dusty.mask).sum() > 0.5 * found.mask.sum()
+    assert (found.mask & dusty.mask).sum() > 0.9 * dusty.mask.sum()
+    assert (found.mask & edge).sum() > 0.7 * found.mask.sum()
 
 
 def test_filling_beats_inpainting_and_leaves_the_rest_alone(scene, prior, damaged):

@@ -1,58 +1,86 @@
-"""Damage of a print, found from the pair: what stands in the photo alone, plain and sharp-edged.
+"""Damage of a print, found from the pair.
 
-Patches and specks lie outside everything that the prior shows nearby, so that a shift of a few
-pixels is none; lines answer to a turned line filter in the photo and not in the prior. Each has
-one tone, steps out of its surroundings, and the prior goes on smoothly through its place.
+Where the pair is one-sided: creases, stains, tape, tears, a border; else piece by piece.
+
+Octave by octave, what of the photo no line through the prior explains is held against what of the
+prior none through the photo does. A generator that draws anew leaves as much on either side. Where
+it mended a print, much stands in the photo alone and hardly anything in the prior: then whatever
+stands in the photo alone is wear, faint and large as it may be.
 """
 
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from verax.image import Image, Plane
-from verax.prints.holes import Flaws, Mask, faithfulness, relight, ring_of
-
-Box = tuple[slice, slice]
-Spot = tuple[Box, Mask]
-Spots = dict[str, list[Spot]]
+from verax.prints.holes import Flaws, Mask, counted, faithfulness, relight
+from verax.prints.pieces import find_pieces
 
 MOST = 1600  # px, long side at which damage is looked for
-SHIFT = 2  # px, how far the prior may lie off its place
-FAINT, CLEAR = 0.055, 0.13  # excess over the prior that belongs to damage, and that starts it
-NOISY, CAP = 3.5, 0.15  # and in means of the excess around, of which so much counts at most
-AROUND = 0.12  # side of the window around, share of the long side
-SHOWN = 0.3  # step in the prior over the photo's step, from which the prior shows it too
-APART = 1.6  # step over the deviation of photo from prior around it, at least
-PLAIN = 0.035  # deviation inside a patch of bare paper or ground
-BARE, SURE = 0.08, 2.5  # its least step, and in deviations of photo from prior around it
-TEXTURED = 0.07  # deviation of the prior in its place from which that is eased, too
-PAPER, GROUND, GREY = 0.7, 0.25, 0.16  # lightest ground, darkest paper, most colour of both
-LARGE = 0.0006  # area from which a spot is a patch, share of the picture
-QUIET, SMALL = 0.2, 0.03  # of a speck, at most: deviation around over its step; share of the side
-EDGE = 0.5  # share of the step from which a soft edge belongs to the damage
-LINE = 0.03  # least step of a line
-SCRATCH = 0.08  # length from which a line counts, share of the long side
-PIECES, DUSTY = 3, 30  # patches and such lines, and specks, that are damage, not things left out
-EASE = 0.6  # of the limits of lines, in a photo that is known to be a damaged print
-RAINY = 60  # lines that are rain or a fence, and no scratches
 FAITHFUL = 0.55  # correlation of a prior with the photo below which nothing is looked for
-WORK = 1100  # px, long side at most while lines are looked for
-TURNS, REACH, WIDTH = 12, 12, 1.3  # directions; half a filter and its deviation across, px
-NEAR, FAR = 3.5, 7.0  # px, where its sides are looked at
-LINE_FAINT, LINE_CLEAR = 0.035, 0.07  # answer that belongs to a line, and that starts one
-CREST = 0.7  # share of the best answer nearby from which a place is on the line
-LINE_SHOWN = 1.5  # times the prior's own answer nearby that a line has to pass
-LINE_SHIFT = 4  # px, how far off the prior may show it
-LONG, WIDE = 0.05, 4.5  # of a line: least share of the long side; most px per px of length
-RIM, STRIP, THIN = 0.01, 2.5, 0.03  # of a strip: off the side, length over depth, depth
-ALONG = (0.1, 0.4)  # length of a thin strip and of another, shares of its side
-ONE_WAY = 3.0  # times as much as the photo lacks of the prior by the same rules
+GLANCE = 512  # px, long side at which it is decided whether a pair is one-sided
+PLAIN_SIGHT = 4.0  # answer from which a place counts for that
+PLACES, ONE_WAY = 12, 5.0  # so many of the photo's at least, and so many for each of the prior's
+ASKED_PLACES, ASKED_ONE_WAY = 4, 3.0  # the same, where a print is known to be damaged
+OPPONENT = np.array([[0.299, 0.587, 0.114], [0.5, -0.5, 0], [0.25, 0.25, -0.5]], np.float32)
+OCTAVES = 3
+WINDOW = (5, 5)  # in which two octaves are compared, px of their grid
+QUIET = 0.3  # quantile of the photo's unexplained energy that is its noise
+DOUBT, NOISY, FLOOR = 3.0, 3.0, 2e-5  # times the prior's own, times the noise, and energy
+FAINT, CLEAR = 0.7, 1.2  # answer that belongs to a place, and that starts one
+SHIFT = 2  # px, how far the prior may lie off its place
+STEP, USUAL = 0.05, 5.0  # least difference in a place, and in means of the difference around it
+PLAINLY = 18.0  # such means from which it is wear whatever the prior shows beside it
+AROUND = 0.12  # side of the window around, share of the long side
+FREE = 0.025  # share of the long side around, in which the prior has structure of its own
+EXACT = 0.25  # share of the largest difference nearby from which a pixel is wear
+NEARBY = 13  # px
+BACK, BACK_REACH = 0.35, 6  # share of a place beside what stands in the prior alone; px
+REGION = (3.0, 0.06, 0.12)  # difference of a region: in usual ones, at least, and enough
+OUTLINED = 0.5  # share of a region's outline where the photo alone has an edge
+LEAST = 60  # px of a region
+FAR_OFF = 2.0  # mean difference from which it is, too
+RIM = 1  # px around all of it
+BORDER, ROWS, FILLED = 0.16, 0.4, 0.5  # depth of a print's border at most, share of the side;
+# rows and pixels of it that differ
+FACE = 0.67  # by how much the answer counts less in faces
+
+SHIFTS = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
 
 
-def find_damage(photo: Image, prior: Image, valid: Plane, *, known: bool = False) -> Flaws:
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """How far photo and prior have structure that the other lacks, both (H, W): above 1 there is
+    more of it than doubt allows."""
+
+    photo: Plane
+    prior: Plane
+
+
+@dataclass(frozen=True, slots=True)
+class Wear:
+    """What stands in a print alone.
+
+    Attributes:
+        mask: (H, W) all of it.
+        border: (H, W) of that, the print's border and the ground around it.
+    """
+
+    mask: Mask
+    border: Mask
+
+
+def find_damage(
+    photo: Image,
+    prior: Image,
+    valid: Plane,
+    *,
+    known: bool = False,
+    pieces: bool = True,
+    faces: Plane | None = None,
+) -> Flaws:
     """Damage of a photo that its registered prior, (H, W, 3), shows mended.
 
     Looked for at MOST px a side: what is finer in a larger photo is no damage that people see.
@@ -60,241 +88,213 @@ def find_damage(photo: Image, prior: Image, valid: Plane, *, known: bool = False
     Args:
         valid: (H, W) share of the prior that is valid.
         known: the photo is known to be a damaged print: a single piece counts.
+        pieces: looked for piece by piece where the pair as a whole shows no worn print.
+        faces: (H, W) 1 where less is believed.
     """
     scale = max(photo.shape[:2]) / MOST
     if scale > 1:
         size = (round(photo.shape[1] / scale), round(photo.shape[0] / scale))
         small = (cv2.resize(x, size, interpolation=cv2.INTER_AREA) for x in (photo, prior, valid))
-        flaws = find_damage(*small, known=known)
+        less = None if faces is None else cv2.resize(faces, size, interpolation=cv2.INTER_AREA)
+        flaws = find_damage(*small, known=known, pieces=pieces, faces=less)
         mask = cv2.resize(flaws.mask.astype(np.float32), photo.shape[1::-1]) > 0.25
         return replace(flaws, mask=mask)
-    lit = relight(photo, prior, valid > 0.5)
     y = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
     none = Flaws(np.zeros(y.shape, bool), 0, 0, 0)
     if faithfulness(y, cv2.cvtColor(prior, cv2.COLOR_RGB2GRAY)) < FAITHFUL:
         return none
-    parts = alone(photo, lit, valid, ease=EASE if known else 1.0)
-    if len(parts["line"]) > RAINY:
-        parts["line"] = []
-    if not known and is_damaged(parts, y.shape):  # what a prior adds tells how freely it was drawn
-        back = alone(lit, photo, valid)
-        for kind, own in parts.items():
-            here, there = (sum(int(spot.sum()) for _, spot in part) for part in (own, back[kind]))
-            parts[kind] = own if here > ONE_WAY * there else []
-    if not known and not is_damaged(parts, y.shape):
-        return none
-    mask = none.mask
-    for box, spot in (spot for kind in parts.values() for spot in kind):
-        mask[box] |= with_edge(y[box], spot)
-    return Flaws(mask, len(parts["patch"]), len(parts["line"]), len(parts["speck"]))
+    wear = find_wear(photo, prior, valid, known=known, faces=faces)
+    if wear is not None:
+        return Flaws(wear.mask, *counted(wear.mask & ~wear.border), float(wear.border.mean()))
+    return find_pieces(photo, prior, valid, known=known) if pieces else none
 
 
-def alone(photo: Image, prior: Image, valid: Plane, *, ease: float = 1.0) -> Spots:
-    """What stands in the first picture alone, by kind: "patch", "speck" and "line"; `ease` below 1
-    takes fainter and shorter lines."""
-    y, p = (cv2.cvtColor(np.clip(v, 0, 1), cv2.COLOR_RGB2GRAY) for v in (photo, prior))
-    excess = beyond(y, p) * (valid > 0.99)
-    window = max(3, round(AROUND * max(y.shape)))
-    counts = np.asarray(np.abs(excess) < CAP, np.float32)
-    usual, share = (cv2.blur(v, (window, window)) for v in (np.abs(excess) * counts, counts))
-    level = np.maximum(ease * FAINT, NOISY * usual / np.maximum(share, 0.05))
-    parts: Spots = {"patch": [], "speck": [], "line": []}
-    for part in (excess / level, -excess / level):
-        for box, own in spots(part, 1.0, max(CLEAR / FAINT, 2.0)):
-            kind = kind_of(photo[box], p[box], own, y.shape, ease)
-            if kind and not is_ground(box, own, y.shape):
-                parts[kind].append((box, own))
-    for own in line_spots(y, p, valid > 0.99, ease):
-        box = box_around(*cv2.boundingRect(own.astype(np.uint8)), room=10)
-        if stands_alone(y[box], p[box], own[box], least=ease * LINE):
-            parts["line"].append((box, own[box]))
-    return parts
+def find_wear(
+    photo: Image, prior: Image, valid: Plane, *, known: bool = False, faces: Plane | None = None
+) -> Wear | None:
+    """The wear of a photo that its registered prior, (H, W, 3), shows mended; None where the pair
+    is not one-sided.
 
-
-def is_damaged(parts: Spots, size: tuple[int, ...]) -> bool:
-    """Whether it is enough to speak of damage: several patches and scratches, much dust, or both.
-
-    A generator leaves out a plain thing here and there of sound photos, too.
+    Args:
+        valid: (H, W) share of the prior that is valid.
+        known: the photo is known to be a damaged print.
+        faces: (H, W), 1 where less is believed.
     """
-    lengths = [float(np.hypot(*own.shape)) / max(size) for _, own in parts["line"]]
-    pieces = len(parts["patch"]) + sum(length > SCRATCH for length in lengths)
-    return pieces / PIECES + len(parts["speck"]) / DUSTY >= 1
+    if not is_one_sided(photo, prior, valid, known=known):
+        return None
+    inside = valid > 0.99
+    lit = relight(photo, prior, inside)
+    answers = compare(photo, lit, inside)
+    if faces is not None:
+        answers = Answers(answers.photo * (1 - np.float32(FACE) * faces), answers.prior)
+    edges = places(answers.photo, CLEAR)
+    lit = relight(photo, prior, inside & ~edges)
+    off = difference(photo, lit, SHIFT) * inside
+    usual = mean_outside(off, inside & ~edges)
+    back = dilated(places(answers.prior, 1.0), BACK_REACH)
+    alone = kept_places(answers, off, usual, back)
+    blurred, shown = (cv2.GaussianBlur(v, (0, 0), 1.2) for v in (photo, lit))
+    smooth = difference(blurred, shown, 0) * inside
+    plain = inside & ~alone & (smooth < REGION[1])
+    level = np.clip(REGION[0] * mean_outside(smooth, plain), *REGION[1:])
+    border = strips(smooth > level)
+    top = cv2.dilate(off * alone, np.ones((NEARBY,) * 2, np.uint8))
+    mask = dilated(alone, 2) & (off > np.maximum(np.maximum(0.02, 2 * usual), EXACT * top))
+    mask |= regions(np.where(border, 0, smooth / level), edges | border, back)
+    return Wear(dilated(mask, RIM) & inside | border, border)
 
 
-def spots(part: Plane, level: float, peak: float) -> list[Spot]:
-    """Connected places above `level` that reach `peak`, each in a box with room around it."""
-    places = []
-    labels, pieces = connected(part > level, part, peak)
-    for index, (left, top, width, height, _) in pieces:
-        box = box_around(left, top, width, height, room=6 + max(width, height) // 8)
-        places.append((box, labels[box] == index))
-    return places
+def is_one_sided(photo: Image, prior: Image, valid: Plane, *, known: bool) -> bool:
+    """Whether far more stands in the photo alone than in the prior."""
+    scale = min(1.0, GLANCE / max(photo.shape[:2]))
+    size = (max(3, round(photo.shape[1] * scale)), max(3, round(photo.shape[0] * scale)))
+    own, shown, visible = (
+        np.asarray(cv2.resize(v, size, interpolation=cv2.INTER_AREA), np.float32)
+        for v in (photo, prior, valid)
+    )
+    inside = visible > 0.99
+    lit = relight(own, shown, inside)
+    answers = compare(own, lit, inside)
+    border = strips(difference(own, lit, 0) > REGION[2])
+    if border.any():
+        answers = compare(own, lit, inside & ~border)
+    mine, its = (number_of(v, PLAIN_SIGHT) for v in (answers.photo, answers.prior))
+    least, times = (ASKED_PLACES, ASKED_ONE_WAY) if known else (PLACES, ONE_WAY)
+    return mine >= least and mine >= times * (its + 1)
 
 
-def connected(
-    where: Mask, answer: Plane, peak: float
-) -> tuple[NDArray[np.int32], list[tuple[int, list[int]]]]:
-    """Labels (H, W) of connected places, and label and left, top, width, height, area of those
-    whose answer passes `peak`."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(where.astype(np.uint8))
+def compare(photo: Image, prior: Image, inside: Mask) -> Answers:
+    """What each of two pictures under one light shows alone, the most of all octaves."""
+    own, its = (
+        cv2.transform(np.clip(v, 0, 1).astype(np.float32), OPPONENT) for v in (photo, prior)
+    )
+    shape, visible = photo.shape[1::-1], inside
+    best = [np.zeros(photo.shape[:2], np.float32) for _ in range(2)]
+    for _ in range(OCTAVES):
+        left, right = unexplained(own, its)
+        for most, one, two in ((best[0], left, right), (best[1], right, left)):
+            noise = float(np.quantile(one[visible], QUIET)) if visible.any() else 0.0
+            answer = (one - noise) / (DOUBT * two + NOISY * noise + FLOOR)
+            np.maximum(most, cv2.resize(answer, shape, interpolation=cv2.INTER_LINEAR), out=most)
+        if min(own.shape[:2]) < 64:
+            break
+        size = ((own.shape[1] + 1) // 2, (own.shape[0] + 1) // 2)
+        own, its = (cv2.resize(v, size, interpolation=cv2.INTER_AREA) for v in (own, its))
+        visible = cv2.resize(visible.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+    return Answers(best[0] * inside, best[1] * inside)
+
+
+def unexplained(own: Image, its: Image) -> tuple[Plane, Plane]:
+    """Local energy of the finest octave of each that no line through the other's explains, which
+    may lie a pixel off; summed over channels."""
+    a, b = (cv2.GaussianBlur(v, (0, 0), 1) - cv2.GaussianBlur(v, (0, 0), 2) for v in (own, its))
+    mine, others = (cv2.blur(v * v, WINDOW) for v in (a, b))
+    shared = np.zeros_like(mine)
+    for dy, dx in SHIFTS:
+        moved, energy = (np.roll(v, (dy, dx), (0, 1)) for v in (b, others))
+        both = np.maximum(cv2.blur(cv2.multiply(a, moved), WINDOW), 0)
+        cv2.max(shared, both * both / (mine * energy + np.float32(1e-12)), shared)
+    rest = 1 - shared
+    left, right = (cv2.transform(v * rest, np.ones((1, 3), np.float32)) for v in (mine, others))
+    return np.asarray(left, np.float32), np.asarray(right, np.float32)
+
+
+def labelled(answer: Plane) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Labels (H, W) of connected places, 0 outside them, and the peak of each label."""
+    count, labels = cv2.connectedComponents((answer > FAINT).astype(np.uint8))
+    return np.asarray(labels, np.int32), most_of(labels, count, answer)
+
+
+def most_of(labels: NDArray[np.int32], count: int, values: Plane) -> NDArray[np.float32]:
+    """(count,) the largest value of each place, 0 outside them."""
     peaks = np.zeros(count, np.float32)
-    np.maximum.at(peaks, labels.ravel(), answer.ravel())
-    passing = (int(index) + 1 for index in np.flatnonzero(peaks[1:] > peak))
-    return np.asarray(labels, np.int32), [(index, stats[index].tolist()) for index in passing]
+    np.maximum.at(peaks, labels.ravel(), values.ravel())
+    peaks[0] = 0
+    return peaks
 
 
-def box_around(left: int, top: int, width: int, height: int, *, room: int) -> Box:
-    rows = slice(max(0, top - room), top + height + room)
-    return rows, slice(max(0, left - room), left + width + room)
+def places(answer: Plane, peak: float) -> Mask:
+    labels, peaks = labelled(answer)
+    return np.asarray((peaks > peak)[labels], bool)
 
 
-def beyond(y: Plane, p: Plane) -> Plane:
-    """How far the photo's luma lies above (or, below zero, under) all the prior shows near."""
-    around = np.ones((2 * SHIFT + 1,) * 2, np.uint8)
-    return np.asarray(y - np.clip(y, cv2.erode(p, around), cv2.dilate(p, around)), np.float32)
+def number_of(answer: Plane, peak: float) -> int:
+    return int((labelled(answer)[1] > peak).sum())
 
 
-def is_ground(box: Box, own: Mask, size: tuple[int, ...]) -> bool:
-    """Whether a spot is a strip along a side of the picture: the table that a print lies on, or
-    its border."""
-    left, top, width, height = cv2.boundingRect(own.astype(np.uint8))
-    top, left, rim = top + box[0].start, left + box[1].start, RIM * max(size)
-    for at, depth, length, side in ((top, height, width, 0), (left, width, height, 1)):
-        least = ALONG[depth > THIN * max(size)] * size[1 - side]
-        if min(at, size[side] - at - depth) < rim and length > max(STRIP * depth, least):
-            return True
-    return False
+def kept_places(answers: Answers, off: Plane, usual: Plane, back: Mask) -> Mask:
+    """Places that answer clearly, more so where the prior has structure of its own around, and
+    where the photo stands off all that it shows nearby."""
+    labels, _ = labelled(answers.photo)
+    count = int(labels.max()) + 1
+    around = np.ones((2 * round(FREE * max(off.shape)) + 1,) * 2, np.uint8)
+    freely = np.clip(cv2.dilate(answers.prior, around), 1, PLAIN_SIGHT)
+    peaks, clear = (most_of(labels, count, v) for v in (answers.photo, answers.photo / freely))
+    sizes = np.maximum(np.bincount(labels.ravel(), minlength=count), 1)
+    beside = np.bincount(labels.ravel(), back.ravel().astype(np.float64), count) / sizes
+    far = most_of(labels, count, off)
+    sure = most_of(labels, count, off / (usual + np.float32(0.004)))
+    alone = ((clear > CLEAR) & (beside < BACK) & (sure > USUAL)) | (sure > PLAINLY)
+    return np.asarray((alone & (peaks > CLEAR) & (far > STEP))[labels], bool)
 
 
-def kind_of(photo: Image, p: Plane, own: Mask, size: tuple[int, ...], ease: float) -> str:
-    """ "patch" or "speck"; "" for what is no damage."""
-    y = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
-    ring = ring_of(own)
-    if not ring.any():
-        return ""
-    step = abs(step_of(y, own, ring))
-    if own.sum() >= LARGE * size[0] * size[1]:
-        core = cv2.erode(own.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-        return (
-            "patch"
-            if core.any() and is_bare(photo[core]) and is_torn(y, p, own, ring, ease)
-            else ""
+def difference(photo: Image, prior: Image, shift: int) -> Plane:
+    """How far the photo lies outside all that the prior shows within so many px, any channel."""
+    around = np.ones((2 * shift + 1,) * 2, np.uint8)
+    nearest = np.clip(photo, cv2.erode(prior, around), cv2.dilate(prior, around))
+    return np.asarray(np.abs(photo - nearest).max(2), np.float32)
+
+
+def mean_outside(values: Plane, where: Mask) -> Plane:
+    """Local means of values over the places that count."""
+    window = (max(3, round(AROUND * max(values.shape))),) * 2
+    counts = where.astype(np.float32)
+    total, share = (cv2.blur(v, window) for v in (values * counts, counts))
+    return np.asarray(total / np.maximum(share, 0.05), np.float32)
+
+
+def dilated(mask: Mask, radius: int) -> Mask:
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)
+    return np.asarray(cv2.dilate(mask.astype(np.uint8), disc) > 0, bool)
+
+
+def strips(off: Mask) -> Mask:
+    """The border of a print and the ground around it: along a side of the picture, whole rows of
+    what differs."""
+    border = np.zeros_like(off)
+    for turns in range(4):
+        side, out = np.rot90(off, turns), np.rot90(border, turns)
+        height, width = side.shape
+        share = side[: round(BORDER * height), width // 8 : width - width // 8].mean(1)
+        rows = np.flatnonzero(share > FILLED)
+        if len(rows) and len(rows) > ROWS * (rows[-1] + 1):
+            out[: rows[-1] + 1 + SHIFT] = True
+    return border
+
+
+def regions(off: Plane, alone: Mask, back: Mask) -> Mask:
+    """Connected places that differ (above 1) and whose outline is an edge in the photo alone."""
+    count, labels, boxes, _ = cv2.connectedComponentsWithStats(
+        (off > 1).astype(np.uint8), connectivity=4
+    )
+    edges = dilated(alone, 3)
+    mask = np.zeros_like(alone)
+    for index in range(1, count):
+        left, top, width, height, area = boxes[index]
+        if area < LEAST:
+            continue
+        box = (slice(max(0, top - 2), top + height + 2), slice(max(0, left - 2), left + width + 2))
+        own = cv2.morphologyEx(
+            (labels[box] == index).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)
         )
-    if not stands_alone(y, p, own, least=ease * CLEAR):
-        return ""
-    busy = max(float(y[ring].std()), float(p[ring | own].std()))
-    short = max(np.ptp(np.flatnonzero(own.any(axis))) for axis in (0, 1)) < SMALL * max(size)
-    return "speck" if short and busy < QUIET * step else ""
+        outline = (own > 0) & (cv2.erode(own, np.ones((3, 3), np.uint8)) == 0)
+        if not outline.any() or share_of(edges[box], outline) < OUTLINED:
+            continue
+        plain = float(off[box][own > 0].mean()) > FAR_OFF
+        if plain or share_of(back[box], outline) < BACK:
+            mask[box] |= own > 0
+    return mask
 
 
-def is_torn(y: Plane, p: Plane, own: Mask, ring: Mask, ease: float) -> bool:
-    """Whether the photo steps out of its surroundings in a spot, by far more than it parts from
-    the prior around it, and the prior goes on through it."""
-    apart = (y - p)[ring]
-    usual = 1.48 * float(np.median(np.abs(apart - np.median(apart))))
-    step, shown = (step_of(plane, own, ring) for plane in (y, p))
-    sure = ease * SURE if float(p[own].std()) > TEXTURED else SURE
-    return abs(step) > max(BARE, sure * usual) and shown / step < SHOWN
-
-
-def step_of(plane: Plane, own: Mask, ring: Mask) -> float:
-    """How far a spot stands above its surroundings."""
-    return float(np.median(plane[own])) - float(np.median(plane[ring]))
-
-
-def is_bare(pixels: NDArray[np.float32]) -> bool:
-    """Whether (N, 3) pixels are plain paper or the ground behind a hole."""
-    colour = np.median(pixels, axis=0)
-    tone, most = float(colour.mean()), float(np.ptp(colour))
-    spread = np.ptp(np.quantile(pixels, (0.16, 0.84), axis=0), axis=0) / 2  # blind to its edge
-    plain = float(spread.max()) < PLAIN
-    return plain and most < GREY and (tone > PAPER or tone < GROUND)
-
-
-def stands_alone(y: Plane, p: Plane, own: Mask, *, least: float) -> bool:
-    """Whether the photo steps out of its surroundings in a spot, and the prior does not."""
-    ring = ring_of(own)
-    if not ring.any():
-        return False
-    step, shown = (step_of(plane, own, ring) for plane in (y, p))
-    apart = float((y - p)[ring].std())
-    return abs(step) > max(least, APART * apart) and shown / step < SHOWN
-
-
-def with_edge(y: Plane, own: Mask) -> Mask:
-    """The spot and the soft edge around it, which is still nearer its tone than the ring's."""
-    ring = ring_of(own)
-    if not ring.any():
-        return own
-    outside, inside = float(np.median(y[ring])), float(np.median(y[own]))
-    near = cv2.dilate(own.astype(np.uint8), np.ones((2 * SHIFT + 1,) * 2, np.uint8)) > 0
-    return np.asarray(own | near & ((y - outside) / (inside - outside + 1e-6) > EDGE), bool)
-
-
-def line_spots(y: Plane, p: Plane, known: Mask, ease: float = 1.0) -> list[Mask]:
-    """(H, W) masks of lines in luma `y` that `p` lacks; `ease` below 1 takes fainter ones."""
-    scale = min(1.0, WORK / max(y.shape))
-    size = (round(y.shape[1] * scale), round(y.shape[0] * scale))
-    small = (cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in (y, p))
-    where = cv2.resize(known.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
-    lines = []
-    for answer in answers(*small):
-        for own in long_spots(answer * where, ease):
-            wide = cv2.resize(own.astype(np.uint8), y.shape[::-1], interpolation=cv2.INTER_NEAREST)
-            lines.append(wide > 0)
-    return lines
-
-
-def answers(y: Plane, p: Plane) -> tuple[Plane, Plane]:
-    """What bright and dark lines of the photo answer beyond the prior, the best of all turns."""
-    around = np.ones((2 * LINE_SHIFT + 1,) * 2, np.uint8)
-
-    def beyond(turn: int) -> list[Plane]:
-        filters = line_filters(np.pi * turn / TURNS)
-        own, shown = (ridges(plane, filters) for plane in (y, p))
-        return [
-            np.asarray(mine - LINE_SHOWN * cv2.dilate(others, around), np.float32)
-            for mine, others in zip(own, shown, strict=True)
-        ]
-
-    bright, dark = np.zeros_like(y), np.zeros_like(y)
-    with ThreadPoolExecutor(2) as pool:
-        for one, two in pool.map(beyond, range(TURNS)):
-            np.maximum(bright, one, out=bright)
-            np.maximum(dark, two, out=dark)
-    return bright, dark
-
-
-def ridges(plane: Plane, filters: tuple[Plane, Plane]) -> tuple[Plane, Plane]:
-    """How far a line stands above both its sides, and how far below both."""
-    left, right = (cv2.filter2D(plane, -1, kernel) for kernel in filters)
-    return np.maximum(np.minimum(left, right), 0), np.maximum(-np.maximum(left, right), 0)
-
-
-def line_filters(angle: float) -> tuple[Plane, Plane]:
-    """A ridge less its left side, and less its right side; each answers a line with its step."""
-    side = np.arange(-REACH, REACH + 1, dtype=np.float32)
-    x, y = np.meshgrid(side, side)
-    along = np.cos(angle) * x + np.sin(angle) * y
-    across = -np.sin(angle) * x + np.cos(angle) * y
-    window = np.clip(REACH + 0.5 - np.hypot(along, across), 0, 1)
-    centre = np.exp(-((across / WIDTH) ** 2) / 2) * window
-    flanks = [window * ((sign * across > NEAR) & (sign * across < FAR)) for sign in (1, -1)]
-    left, right = (
-        np.asarray(centre / centre.sum() - flank / flank.sum(), np.float32) for flank in flanks
-    )
-    return left, right
-
-
-def long_spots(answer: Plane, ease: float) -> list[Mask]:
-    """Crests of an answer that are long and slender."""
-    crest = (answer > ease * LINE_FAINT) & (
-        answer > CREST * cv2.dilate(answer, np.ones((7, 7), np.uint8))
-    )
-    labels, pieces = connected(crest, answer, ease * LINE_CLEAR)
-    least = ease * LONG * max(answer.shape)
-    return [
-        labels == index
-        for index, (_, _, width, height, area) in pieces
-        if np.hypot(width, height) >= max(least, area / WIDE)
-    ]
+def share_of(mask: Mask, where: Mask) -> float:
+    return float(mask[where].mean())

@@ -22,10 +22,22 @@ LEAST = 8 / 255  # what an encoder or a soft brush leaves of black, and of white
 STEPS = 24  # of relaxation per size
 CROSS = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], np.float32) / 4
 TONE = 192  # px, long side at which the light of photo and prior is compared
+KNOWN = 0.7  # share of one of its pixels that has to be known
+STRAY = 4.0  # deviations from which a place says nothing
+LOCAL = (0.3, 0.3, 0.2, 0.15, 0.1, 0.08)  # Gaussian of the smooth difference, share of the long
+# side: wide at first, that a strip of tape strays
+BAND = 256  # px, rows whose colours are mapped at once
+HELD = 3e-3  # how firmly the map of colours is held
 STRUCTURE = 0.004  # deviation of coarse structure below which there is nothing to compare
 EDGE = 1.0  # px, smoothing of the photo's values along the edge against noise
 MARGIN = 8  # px around the mask that are looked at
+PATCH, SCRATCH, SLENDER = 0.0006, 0.05, 6.0  # area of a patch, share of the picture; length of a
+# line, share of the long side, and in widths
 NO_PRIOR = "what the photo does not hold is not filled: there is no prior that lies on it"
+BORDER = (
+    "the print's border and the ground around it, %.0f %% of the picture, show what the prior "
+    "shows there; to leave them out, straighten the shot first"
+)
 BEYOND = "%.1f %% of what the photo does not hold lies beyond the prior and is not filled"
 
 
@@ -69,16 +81,19 @@ class Flaws:
     Attributes:
         mask: (H, W) where the photo holds nothing.
         patches, lines, specks: how many.
+        border: share of the picture that is a print's border and the ground around it.
     """
 
     mask: Mask
     patches: int
     lines: int
     specks: int
+    border: float = 0.0
 
-    def record(self) -> dict[str, int]:
+    def record(self) -> dict[str, float]:
         """As JSON can hold it."""
-        return {"patches": self.patches, "lines": self.lines, "specks": self.specks}
+        counts = {"patches": self.patches, "lines": self.lines, "specks": self.specks}
+        return {**counts, "border": round(self.border, 4)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +134,7 @@ def fill_holes(
         notes = (BEYOND % (100 * beyond),) if beyond > 0.0005 else ()
     if damage is not None:
         void |= damage.mask
+        notes += (BORDER % (100 * damage.border),) if damage.border else ()
     if not void.any():
         return Filled(photo, void, damage, notes)
     prior = warped.pixels
@@ -129,23 +145,48 @@ def fill_holes(
 
 
 def relight(photo: Image, prior: Image, known: Mask) -> Image:
-    """The prior in the photo's light: a gain per channel, and the local difference, by medians."""
+    """The prior in the photo's light, read off the known places: one quadratic map of colours, as
+    fading has, and a smooth difference; both blind to places that stray, as damage does."""
     y, p = (shrink(picture, TONE) for picture in (photo, prior))
-    share = shrink(known.astype(np.float32), TONE) > 0.5
+    share = (shrink(known.astype(np.float32), TONE) > KNOWN).astype(np.float32)
     share = share if share.any() else np.ones_like(share)
-    gain = np.ones(3, np.float32)
-    for channel in range(3):
-        own, shown = (np.ptp(np.quantile(v[share][:, channel], (0.1, 0.9))) for v in (y, p))
-        gain[channel] = np.clip(own / max(float(shown), 0.02), 0.4, 2.5)
-    difference = y - gain * p
-    middle = np.median(difference[share], axis=0)
-    difference = np.where(share[..., None], difference, middle).astype(np.float32)
-    window = min(max(3, min(share.shape) // 6), 31) // 2 * 2 + 1
-    levels = np.clip((difference / 4 + 0.5) * 255, 0, 255).astype(np.uint8)
-    local = (cv2.medianBlur(levels, window).astype(np.float32) / 255 - 0.5) * 4
-    local = cv2.GaussianBlur(local, (0, 0), window / 3)
-    wide = cv2.resize(local, photo.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    return np.asarray(gain * prior + wide, np.float32)
+    weight, smooth = share, np.zeros_like(y)
+    for reach in LOCAL:
+        sigma = reach * max(share.shape)
+        colours = colour_map(p, y - smooth, weight)
+        rest = y - recoloured(p, colours)
+        near = cv2.GaussianBlur(weight, (0, 0), sigma)[..., None]
+        smooth = cv2.GaussianBlur(rest * weight[..., None], (0, 0), sigma)
+        smooth *= np.clip(near / 0.1, 0, 1) / np.maximum(near, 1e-3)
+        stray = np.abs(rest - smooth).max(2)
+        usual = STRAY * (1.48 * float(np.median(stray[share > 0])) + 0.004)
+        weight = share * np.clip(1 - (stray / usual) ** 2, 0, 1) ** 2
+    wide = cv2.resize(smooth, photo.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    return np.asarray(recoloured(prior, colours) + wide, np.float32)
+
+
+def colour_map(prior: Image, photo: Image, weight: Plane) -> NDArray[np.float32]:
+    """(10, 3) coefficients of the quadratic map of colours, by weighted least squares, held to no
+    change where the colours do not tell."""
+    terms, plain = quadratic(prior).reshape(-1, 10), np.eye(10, 3, -1)
+    counts = weight.reshape(-1, 1)
+    held = np.diag([1e-3, *[0.1] * 3, *[1.0] * 6]) * HELD * float(counts.sum())
+    left = (terms * counts).T @ terms + held
+    right = (terms * counts).T @ (photo.reshape(-1, 3) - terms @ plain)
+    return np.asarray(plain + np.linalg.solve(left, right), np.float32)
+
+
+def recoloured(picture: Image, colours: NDArray[np.float32]) -> Image:
+    """A picture under a map of colours; in bands, for its terms take three times its memory."""
+    bands = np.split(picture, range(BAND, picture.shape[0], BAND))
+    return np.concatenate([cv2.transform(quadratic(band), colours.T) for band in bands])
+
+
+def quadratic(picture: Image) -> NDArray[np.float32]:
+    """(H, W, 10) one, the channels and their products."""
+    r, g, b = (picture[..., channel] for channel in range(3))
+    terms = (np.ones_like(r), r, g, b, r * r, g * g, b * b, r * g, r * b, g * b)
+    return np.stack(terms, axis=-1)
 
 
 def faithfulness(y: Plane, p: Plane) -> float:
@@ -202,6 +243,16 @@ def relax(values: Image, weight: Plane) -> Image:
     for _ in range(STEPS):
         out = np.where(unknown, cv2.filter2D(out, -1, CROSS, borderType=cv2.BORDER_REFLECT), out)
     return np.asarray(out, np.float32)
+
+
+def counted(mask: Mask) -> tuple[int, int, int]:
+    """How many patches, lines and specks a mask has."""
+    count, _, boxes, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    length = np.hypot(boxes[1:count, cv2.CC_STAT_WIDTH], boxes[1:count, cv2.CC_STAT_HEIGHT])
+    area = boxes[1:count, cv2.CC_STAT_AREA]
+    line = (length**2 > SLENDER * area) & (length > SCRATCH * max(mask.shape))
+    patch = (area > PATCH * mask.size) & ~line
+    return int(patch.sum()), int(line.sum()), int((~line & ~patch).sum())
 
 
 def ring_of(own: Mask) -> Mask:

@@ -1,0 +1,280 @@
+"""Damage of a print piece by piece: what stands in the photo alone, plain and sharp-edged.
+
+Patches and specks lie outside everything that the prior shows nearby, so that a shift of a few
+pixels is none; lines answer to a turned line filter in the photo and not in the prior. Each has
+one tone, steps out of its surroundings, and the prior goes on smoothly through its place.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from verax.image import Image, Plane
+from verax.prints.holes import Flaws, Mask, relight, ring_of
+
+Box = tuple[slice, slice]
+Spot = tuple[Box, Mask]
+Spots = dict[str, list[Spot]]
+
+SHIFT = 2  # px, how far the prior may lie off its place
+FAINT, CLEAR = 0.055, 0.13  # excess over the prior that belongs to damage, and that starts it
+NOISY, CAP = 3.5, 0.15  # and in means of the excess around, of which so much counts at most
+AROUND = 0.12  # side of the window around, share of the long side
+SHOWN = 0.3  # step in the prior over the photo's step, from which the prior shows it too
+APART = 1.6  # step over the deviation of photo from prior around it, at least
+PLAIN = 0.035  # deviation inside a patch of bare paper or ground
+BARE, SURE = 0.08, 2.5  # its least step, and in deviations of photo from prior around it
+TEXTURED = 0.07  # deviation of the prior in its place from which that is eased, too
+PAPER, GROUND, GREY = 0.7, 0.25, 0.16  # lightest ground, darkest paper, most colour of both
+LARGE = 0.0006  # area from which a spot is a patch, share of the picture
+QUIET, SMALL = 0.2, 0.03  # of a speck, at most: deviation around over its step; share of the side
+EDGE = 0.5  # share of the step from which a soft edge belongs to the damage
+LINE = 0.03  # least step of a line
+SCRATCH = 0.08  # length from which a line counts, share of the long side
+PIECES, DUSTY = 3, 30  # patches and such lines, and specks, that are damage, not things left out
+EASE = 0.6  # of the limits of lines, in a photo that is known to be a damaged print
+RAINY = 60  # lines that are rain or a fence, and no scratches
+WORK = 1100  # px, long side at most while lines are looked for
+TURNS, REACH, WIDTH = 12, 12, 1.3  # directions; half a filter and its deviation across, px
+NEAR, FAR = 3.5, 7.0  # px, where its sides are looked at
+LINE_FAINT, LINE_CLEAR = 0.035, 0.07  # answer that belongs to a line, and that starts one
+CREST = 0.7  # share of the best answer nearby from which a place is on the line
+LINE_SHOWN = 1.5  # times the prior's own answer nearby that a line has to pass
+LINE_SHIFT = 4  # px, how far off the prior may show it
+LONG, WIDE = 0.05, 4.5  # of a line: least share of the long side; most px per px of length
+RIM, STRIP, THIN = 0.01, 2.5, 0.03  # of a strip: off the side, length over depth, depth
+ALONG = (0.1, 0.4)  # length of a thin strip and of another, shares of its side
+ONE_WAY = 3.0  # times as much as the photo lacks of the prior by the same rules
+
+
+def find_pieces(photo: Image, prior: Image, valid: Plane, *, known: bool) -> Flaws:
+    """Damage of a photo, by pieces; `known`: it is a damaged print, and a single piece counts."""
+    y, lit = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), relight(photo, prior, valid > 0.5)
+    none = Flaws(np.zeros(y.shape, bool), 0, 0, 0)
+    parts = alone(photo, lit, valid, ease=EASE if known else 1.0)
+    if len(parts["line"]) > RAINY:
+        parts["line"] = []
+    if not known and is_damaged(parts, y.shape):  # what a prior adds tells how freely it was drawn
+        back = alone(lit, photo, valid)
+        for kind, own in parts.items():
+            here, there = (sum(int(spot.sum()) for _, spot in part) for part in (own, back[kind]))
+            parts[kind] = own if here > ONE_WAY * there else []
+    if not known and not is_damaged(parts, y.shape):
+        return none
+    mask = none.mask
+    for box, spot in (spot for kind in parts.values() for spot in kind):
+        mask[box] |= with_edge(y[box], spot)
+    return Flaws(mask, len(parts["patch"]), len(parts["line"]), len(parts["speck"]))
+
+
+def alone(photo: Image, prior: Image, valid: Plane, *, ease: float = 1.0) -> Spots:
+    """What stands in the first picture alone, by kind: "patch", "speck" and "line"; `ease` below 1
+    takes fainter and shorter lines."""
+    y, p = (cv2.cvtColor(np.clip(v, 0, 1), cv2.COLOR_RGB2GRAY) for v in (photo, prior))
+    excess = beyond(y, p) * (valid > 0.99)
+    window = max(3, round(AROUND * max(y.shape)))
+    counts = np.asarray(np.abs(excess) < CAP, np.float32)
+    usual, share = (cv2.blur(v, (window, window)) for v in (np.abs(excess) * counts, counts))
+    level = np.maximum(ease * FAINT, NOISY * usual / np.maximum(share, 0.05))
+    parts: Spots = {"patch": [], "speck": [], "line": []}
+    for part in (excess / level, -excess / level):
+        for box, own in spots(part, 1.0, max(CLEAR / FAINT, 2.0)):
+            kind = kind_of(photo[box], p[box], own, y.shape, ease)
+            if kind and not is_ground(box, own, y.shape):
+                parts[kind].append((box, own))
+    for own in line_spots(y, p, valid > 0.99, ease):
+        box = box_around(*cv2.boundingRect(own.astype(np.uint8)), room=10)
+        if stands_alone(y[box], p[box], own[box], least=ease * LINE):
+            parts["line"].append((box, own[box]))
+    return parts
+
+
+def is_damaged(parts: Spots, size: tuple[int, ...]) -> bool:
+    """Whether it is enough to speak of damage: several patches and scratches, much dust, or both.
+
+    A generator leaves out a plain thing here and there of sound photos, too.
+    """
+    lengths = [float(np.hypot(*own.shape)) / max(size) for _, own in parts["line"]]
+    pieces = len(parts["patch"]) + sum(length > SCRATCH for length in lengths)
+    return pieces / PIECES + len(parts["speck"]) / DUSTY >= 1
+
+
+def spots(part: Plane, level: float, peak: float) -> list[Spot]:
+    """Connected places above `level` that reach `peak`, each in a box with room around it."""
+    places = []
+    labels, pieces = connected(part > level, part, peak)
+    for index, (left, top, width, height, _) in pieces:
+        box = box_around(left, top, width, height, room=6 + max(width, height) // 8)
+        places.append((box, labels[box] == index))
+    return places
+
+
+def connected(
+    where: Mask, answer: Plane, peak: float
+) -> tuple[NDArray[np.int32], list[tuple[int, list[int]]]]:
+    """Labels (H, W) of connected places, and label and left, top, width, height, area of those
+    whose answer passes `peak`."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(where.astype(np.uint8))
+    peaks = np.zeros(count, np.float32)
+    np.maximum.at(peaks, labels.ravel(), answer.ravel())
+    passing = (int(index) + 1 for index in np.flatnonzero(peaks[1:] > peak))
+    return np.asarray(labels, np.int32), [(index, stats[index].tolist()) for index in passing]
+
+
+def box_around(left: int, top: int, width: int, height: int, *, room: int) -> Box:
+    rows = slice(max(0, top - room), top + height + room)
+    return rows, slice(max(0, left - room), left + width + room)
+
+
+def beyond(y: Plane, p: Plane) -> Plane:
+    """How far the photo's luma lies above (or, below zero, under) all the prior shows near."""
+    around = np.ones((2 * SHIFT + 1,) * 2, np.uint8)
+    return np.asarray(y - np.clip(y, cv2.erode(p, around), cv2.dilate(p, around)), np.float32)
+
+
+def is_ground(box: Box, own: Mask, size: tuple[int, ...]) -> bool:
+    """Whether a spot is a strip along a side of the picture: the table that a print lies on, or
+    its border."""
+    left, top, width, height = cv2.boundingRect(own.astype(np.uint8))
+    top, left, rim = top + box[0].start, left + box[1].start, RIM * max(size)
+    for at, depth, length, side in ((top, height, width, 0), (left, width, height, 1)):
+        least = ALONG[depth > THIN * max(size)] * size[1 - side]
+        if min(at, size[side] - at - depth) < rim and length > max(STRIP * depth, least):
+            return True
+    return False
+
+
+def kind_of(photo: Image, p: Plane, own: Mask, size: tuple[int, ...], ease: float) -> str:
+    """ "patch" or "speck"; "" for what is no damage."""
+    y = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
+    ring = ring_of(own)
+    if not ring.any():
+        return ""
+    step = abs(step_of(y, own, ring))
+    if own.sum() >= LARGE * size[0] * size[1]:
+        core = cv2.erode(own.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        return (
+            "patch"
+            if core.any() and is_bare(photo[core]) and is_torn(y, p, own, ring, ease)
+            else ""
+        )
+    if not stands_alone(y, p, own, least=ease * CLEAR):
+        return ""
+    busy = max(float(y[ring].std()), float(p[ring | own].std()))
+    short = max(np.ptp(np.flatnonzero(own.any(axis))) for axis in (0, 1)) < SMALL * max(size)
+    return "speck" if short and busy < QUIET * step else ""
+
+
+def is_torn(y: Plane, p: Plane, own: Mask, ring: Mask, ease: float) -> bool:
+    """Whether the photo steps out of its surroundings in a spot, by far more than it parts from
+    the prior around it, and the prior goes on through it."""
+    apart = (y - p)[ring]
+    usual = 1.48 * float(np.median(np.abs(apart - np.median(apart))))
+    step, shown = (step_of(plane, own, ring) for plane in (y, p))
+    sure = ease * SURE if float(p[own].std()) > TEXTURED else SURE
+    return abs(step) > max(BARE, sure * usual) and shown / step < SHOWN
+
+
+def step_of(plane: Plane, own: Mask, ring: Mask) -> float:
+    """How far a spot stands above its surroundings."""
+    return float(np.median(plane[own])) - float(np.median(plane[ring]))
+
+
+def is_bare(pixels: NDArray[np.float32]) -> bool:
+    """Whether (N, 3) pixels are plain paper or the ground behind a hole."""
+    colour = np.median(pixels, axis=0)
+    tone, most = float(colour.mean()), float(np.ptp(colour))
+    spread = np.ptp(np.quantile(pixels, (0.16, 0.84), axis=0), axis=0) / 2  # blind to its edge
+    plain = float(spread.max()) < PLAIN
+    return plain and most < GREY and (tone > PAPER or tone < GROUND)
+
+
+def stands_alone(y: Plane, p: Plane, own: Mask, *, least: float) -> bool:
+    """Whether the photo steps out of its surroundings in a spot, and the prior does not."""
+    ring = ring_of(own)
+    if not ring.any():
+        return False
+    step, shown = (step_of(plane, own, ring) for plane in (y, p))
+    apart = float((y - p)[ring].std())
+    return abs(step) > max(least, APART * apart) and shown / step < SHOWN
+
+
+def with_edge(y: Plane, own: Mask) -> Mask:
+    """The spot and the soft edge around it, which is still nearer its tone than the ring's."""
+    ring = ring_of(own)
+    if not ring.any():
+        return own
+    outside, inside = float(np.median(y[ring])), float(np.median(y[own]))
+    near = cv2.dilate(own.astype(np.uint8), np.ones((2 * SHIFT + 1,) * 2, np.uint8)) > 0
+    return np.asarray(own | near & ((y - outside) / (inside - outside + 1e-6) > EDGE), bool)
+
+
+def line_spots(y: Plane, p: Plane, known: Mask, ease: float = 1.0) -> list[Mask]:
+    """(H, W) masks of lines in luma `y` that `p` lacks; `ease` below 1 takes fainter ones."""
+    scale = min(1.0, WORK / max(y.shape))
+    size = (round(y.shape[1] * scale), round(y.shape[0] * scale))
+    small = (cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in (y, p))
+    where = cv2.resize(known.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+    lines = []
+    for answer in answers(*small):
+        for own in long_spots(answer * where, ease):
+            wide = cv2.resize(own.astype(np.uint8), y.shape[::-1], interpolation=cv2.INTER_NEAREST)
+            lines.append(wide > 0)
+    return lines
+
+
+def answers(y: Plane, p: Plane) -> tuple[Plane, Plane]:
+    """What bright and dark lines of the photo answer beyond the prior, the best of all turns."""
+    around = np.ones((2 * LINE_SHIFT + 1,) * 2, np.uint8)
+
+    def beyond(turn: int) -> list[Plane]:
+        filters = line_filters(np.pi * turn / TURNS)
+        own, shown = (ridges(plane, filters) for plane in (y, p))
+        return [
+            np.asarray(mine - LINE_SHOWN * cv2.dilate(others, around), np.float32)
+            for mine, others in zip(own, shown, strict=True)
+        ]
+
+    bright, dark = np.zeros_like(y), np.zeros_like(y)
+    with ThreadPoolExecutor(2) as pool:
+        for one, two in pool.map(beyond, range(TURNS)):
+            np.maximum(bright, one, out=bright)
+            np.maximum(dark, two, out=dark)
+    return bright, dark
+
+
+def ridges(plane: Plane, filters: tuple[Plane, Plane]) -> tuple[Plane, Plane]:
+    """How far a line stands above both its sides, and how far below both."""
+    left, right = (cv2.filter2D(plane, -1, kernel) for kernel in filters)
+    return np.maximum(np.minimum(left, right), 0), np.maximum(-np.maximum(left, right), 0)
+
+
+def line_filters(angle: float) -> tuple[Plane, Plane]:
+    """A ridge less its left side, and less its right side; each answers a line with its step."""
+    side = np.arange(-REACH, REACH + 1, dtype=np.float32)
+    x, y = np.meshgrid(side, side)
+    along = np.cos(angle) * x + np.sin(angle) * y
+    across = -np.sin(angle) * x + np.cos(angle) * y
+    window = np.clip(REACH + 0.5 - np.hypot(along, across), 0, 1)
+    centre = np.exp(-((across / WIDTH) ** 2) / 2) * window
+    flanks = [window * ((sign * across > NEAR) & (sign * across < FAR)) for sign in (1, -1)]
+    left, right = (
+        np.asarray(centre / centre.sum() - flank / flank.sum(), np.float32) for flank in flanks
+    )
+    return left, right
+
+
+def long_spots(answer: Plane, ease: float) -> list[Mask]:
+    """Crests of an answer that are long and slender."""
+    crest = (answer > ease * LINE_FAINT) & (
+        answer > CREST * cv2.dilate(answer, np.ones((7, 7), np.uint8))
+    )
+    labels, pieces = connected(crest, answer, ease * LINE_CLEAR)
+    least = ease * LONG * max(answer.shape)
+    return [
+        labels == index
+        for index, (_, _, width, height, area) in pieces
+        if np.hypot(width, height) >= max(least, area / WIDE)
+    ]
