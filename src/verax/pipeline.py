@@ -16,7 +16,7 @@ from verax.fusion.dial import CLASSES, of_one
 from verax.fusion.fuse import Fusion, fuse
 from verax.geometry.register import Registration, Warped, apply, register
 from verax.image import Image, Photo, Plane
-from verax.prints.colour import Toning, in_one_tone, toning, with_colour
+from verax.prints.colour import Toning, in_one_tone, toning, trust_in_colour, with_colour
 from verax.prints.damage import find_damage
 from verax.prints.enlarge import larger, larger_size
 from verax.prints.holes import Flaws, fill_holes, mask_of, only_inside
@@ -187,7 +187,9 @@ def _coloured(restoration: Restoration, tone: Toning) -> Restoration:
     photo, prior = restoration.photo.pixels, restoration.warped
     coloured = with_colour(photo, restoration.pixels, prior)
     if coloured is not None:
-        return replace(restoration, pixels=coloured[0], coloured=coloured[1])
+        pixels, share = coloured
+        trust = trust_in_colour(restoration.trust, share)
+        return replace(restoration, pixels=pixels, coloured=share, trust=trust)
     if restoration.explanation is None or restoration.explanation.light < TAKEN:
         return restoration
     toned = in_one_tone(photo, restoration.pixels, prior.pixels)

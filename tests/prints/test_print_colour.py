@@ -6,7 +6,14 @@ import pytest
 from skimage import data
 
 from verax import image as images
-from verax.prints.colour import colourise, in_one_tone, is_coloured, split, toning
+from verax.prints.colour import (
+    colourise,
+    in_one_tone,
+    is_coloured,
+    split,
+    toning,
+    trust_in_colour,
+)
 
 
 @pytest.fixture(scope="module")
@@ -116,3 +123,12 @@ def test_a_plain_place_within_one_outline_has_the_colour_around_it_beyond_the_ou
     chroma = split(result)[1]
     assert (chroma[110:130, 110:130, 0] > 0.05).all()
     assert np.abs(chroma[:20]).mean() < 0.01
+
+
+def test_colour_that_is_the_priors_counts_as_its_light():
+    trust = np.array([[[0.6, 0.2, 0.1, 0.1]] * 2], np.float16)
+
+    shares = trust_in_colour(trust, np.array([[0.7, 0.1]], np.float32))
+
+    assert shares[0, 0] == pytest.approx([0.225, 0.075, 0.6, 0.1], abs=1e-3)
+    assert shares[0, 1] == pytest.approx(trust[0, 1])  # the prior's pixels have its colour already

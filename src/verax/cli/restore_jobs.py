@@ -197,6 +197,8 @@ def _done(record: dict[str, Any]) -> str:
     causes = [*believed, *([task] if task else []), *_mended(record, STRUCTURE)]
     if explanation["front"] >= SURE and record["trust"]["generated"] >= VISIBLE and not task:
         causes.append("front")
+    if (record.get("coloured") or 0) >= VISIBLE:
+        causes.append("colorize")
     removed = [REMOVED[cause] for cause in causes if cause in REMOVED]
     return _in_words(removed, [DONE[cause] for cause in causes if cause in DONE])
 

@@ -32,7 +32,7 @@ LITTLE = 0.1  # share taken below which the result says so
 ROUGH = "the prior could not be placed exactly: only its light is taken, and roughly"
 CHANGED = (
     "the prior shows another state of the scene (%s): "
-    "light stays the photo's, and nothing is added; lower --fidelity to let more of it in"
+    "light stays the photo's, and no detail is added; lower --fidelity to let more of it in"
 )
 WITHOUT = (  # a veil is taken away without the prior, too
     "the prior shows another state of the scene (%s): the photo is restored without it; lower "

@@ -76,6 +76,19 @@ def with_colour(photo: Image, restored: Image, warped: Warped) -> tuple[Image, P
     return colourise(toned, warped.pixels, warped.valid)
 
 
+def trust_in_colour(trust: NDArray[np.float16], share: Plane) -> NDArray[np.float16]:
+    """A trust map (H, W, 4) where a share (H, W) of each pixel's colour is the prior's.
+
+    Colour of the prior counts as its light, as far as it was not counted before.
+    """
+    shares = trust.astype(np.float32)
+    own = shares[..., :2].sum(2)  # photo and confirmed
+    more = np.clip(share - shares[..., 2:].sum(2), 0, own)
+    shares[..., :2] *= (1 - more / np.maximum(own, 1e-6))[..., None]
+    shares[..., 2] += more
+    return np.asarray(shares, np.float16)
+
+
 def in_one_tone(photo: Image, restored: Image, prior: Image) -> Image | None:
     """A restoration of a toned print in the one tone of its prior; None where either has more.
 
