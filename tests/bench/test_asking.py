@@ -1,11 +1,14 @@
 """A run whose priors a service makes: paid once, refusals counted, limits kept, resumable."""
 
+import base64
 import json
+from pathlib import Path
 
 import pytest
 
 from asking import KEY
 from commands import invoke
+from counting import counting
 from verax.bench import open_run
 from verax.errors import BudgetExceeded
 
@@ -104,3 +107,19 @@ def test_the_batch_api_gives_the_same_outcomes(at_service, dataset, tmp_path):
         "restored", "prior_not_placed",
     }  # fmt: skip
     assert not any(r["endpoint"].endswith("edits") for r in at_service.requests())
+
+
+def test_a_paid_photo_is_decoded_and_hashed_once_for_all_methods_and_so_is_its_answer(
+    at_service, dataset, tmp_path
+):
+    with counting() as seen:
+        bench(dataset, tmp_path / "run", "--limit", "1", "--method", "low-band")
+
+    rows = rows_of(tmp_path / "run")
+    photo = Path(rows[0].photo)
+    (answer,) = tmp_path.glob("home/journal/answers/*/*.json")
+    picture = base64.b64decode(json.loads(answer.read_bytes())["data"][0]["b64_json"])
+    assert [row.outcome for row in rows] == ["restored"] * 2
+    assert seen.decoded(photo.read_bytes()) == seen.decoded(picture) == 1
+    assert (seen.hashed(), seen.calls["fingerprint"]) == ([1], 1)
+    assert seen.opened[str(photo)] <= 3  # its hash names the work, its header the cost

@@ -1,5 +1,6 @@
 """verax models, probe, edit, generate as users call them, against the test service."""
 
+import base64
 import json
 import os
 from datetime import date
@@ -10,6 +11,7 @@ import pytest
 
 from asking import KEY
 from commands import invoke
+from counting import counting
 from verax import image as images
 from verax.cli.services import age
 from verax.errors import (
@@ -328,3 +330,29 @@ def test_no_key_is_printed_or_written(at_service, photo, tmp_path):
     assert len(files) > 3
     assert all(KEY not in text for text in texts)
     assert all(KEY.encode() not in data for data in written)
+
+
+def stored_pictures():
+    """The pictures of every answer in the journal."""
+    bodies = [
+        json.loads(file.read_bytes())
+        for file in Path(os.environ["VERAX_HOME"]).glob("journal/answers/*/*.json")
+    ]
+    return [base64.b64decode(one["b64_json"]) for body in bodies for one in body["data"]]
+
+
+def test_an_edited_photo_is_opened_decoded_and_hashed_once_and_so_is_its_answer(at_service, photo):
+    with counting() as seen:
+        edit(photo, "warmer")
+
+    assert (seen.opened[str(photo)], seen.decoded(photo.read_bytes())) == (1, 1)
+    assert [seen.decoded(picture) for picture in stored_pictures()] == [1]
+    assert (seen.hashed(), seen.calls["fingerprint"]) == ([1], 1)
+
+
+def test_a_generated_picture_is_decoded_once(at_service):
+    with counting() as seen:
+        invoke("generate", "a cup", *SMALL, "-o", "cup.png")
+
+    assert [seen.decoded(picture) for picture in stored_pictures()] == [1]
+    assert seen.calls["fingerprint"] == 1

@@ -12,7 +12,7 @@ from verax import bench
 from verax.bench import OutputRow, Record, ScoreRow
 from verax.bench.engines import ENGINES, environment
 from verax.bench.plan import Plan, as_json, differences, resolve
-from verax.bench.stages import Ask, deviate, produce, score
+from verax.bench.stages import PriorSource, deviate, produce, score
 from verax.bench.work import Digests, Work
 from verax.errors import InputError, SettingsError, choose, quantity
 from verax.image.header import header_of
@@ -122,7 +122,7 @@ def run(
     *,
     engine: str = "threads",
     workers: int = 1,
-    ask: Ask | None = None,
+    source: PriorSource | None = None,
     tell: Callable[[Progress], None] = lambda progress: None,
     address: str | None = None,
     deviation: bool = False,
@@ -133,7 +133,7 @@ def run(
     With `deviation`, what each output made with a prior changed against its photo is measured, too.
     `digests` are kept with the run.
     """
-    if ask is not None and engine != "threads":
+    if source is not None and engine != "threads":
         raise SettingsError(f"a run that asks a provider wants --engine threads, got {engine}")
     go = partial(choose(ENGINES, engine, kind="engine"), workers=workers)
     if address is not None:
@@ -145,7 +145,7 @@ def run(
         aside = record.keep_only(keys)
         if digests is not None:
             record.set_about("digests", digests.known)
-        new_outputs = _make_outputs(record, works, go, ask, tell)
+        new_outputs = _make_outputs(record, works, go, source, tell)
         new_scores = _make_scores(record, keys, plan.metrics, go, tell)
         if deviation:
             _measure_deviations(record, keys, go, tell)
@@ -197,7 +197,7 @@ def _make_outputs(
     record: Record,
     works: Sequence[Work],
     go: Callable[..., Iterator[OutputRow]],
-    ask: Ask | None,
+    source: PriorSource | None,
     tell: Callable[[Progress], None],
 ) -> int:
     done = record.done()
@@ -206,7 +206,7 @@ def _make_outputs(
         record.add_environment(environment())
     failed, finished = 0, len(works) - len(open_works)
     new: list[OutputRow] = []
-    stage = partial(produce, folder=record.outputs_folder, ask=ask)
+    stage = partial(produce, folder=record.outputs_folder, source=source)
     for rows in _batches(go(stage, open_works)):
         record.add_outputs(rows)
         finished += len(rows)

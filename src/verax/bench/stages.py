@@ -7,9 +7,9 @@ same code. A stage never raises for one picture: what went wrong becomes its row
 import hashlib
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -51,10 +51,17 @@ class Prior:
     model: str = ""
 
 
-Ask = Callable[[Image, Work], Prior]  # the photo, degraded where the plan says so
+class PriorSource(Protocol):
+    """A service that makes the priors of a run."""
+
+    def photo(self, work: Work) -> Image:
+        """The photo of a work item, degraded where the plan says so."""
+
+    def prior(self, photo: Image, work: Work) -> Prior:
+        """The prior of that photo. Raises what the call to the service raises."""
 
 
-def produce(work: Work, folder: Path, ask: Ask | None = None) -> OutputRow:
+def produce(work: Work, folder: Path, source: PriorSource | None = None) -> OutputRow:
     """Stage 1: run the method, write the output under its key, say what happened.
 
     BudgetExceeded and OutputError get out: a spent budget or a full disk says nothing about the
@@ -63,11 +70,11 @@ def produce(work: Work, folder: Path, ask: Ask | None = None) -> OutputRow:
     start = time.perf_counter()
     prior, size, sha256 = Prior(None), (0, 0), ""
     try:
-        photo = photo_of(work)
+        photo = photo_of(work) if source is None else source.photo(work)
         size = (photo.shape[1], photo.shape[0])
         if work.degradation:
             _write(folder.parent / photo_name(work), _png(photo), work.key)
-        prior = prior_of(work, photo, ask)
+        prior = prior_of(work, photo, source)
         method, argument = resolve(work.method)
         output = method.run(photo, prior.pixels, argument, work.fidelity)
         if prior.wrong_size and output.outcome == "restored":
@@ -129,12 +136,12 @@ def photo_of(work: Work) -> Image:
     return degrade.apply(pixels, work.degradation) if work.degradation else pixels
 
 
-def prior_of(work: Work, photo: Image, ask: Ask | None) -> Prior:
+def prior_of(work: Work, photo: Image, source: PriorSource | None) -> Prior:
     """The prior of a work item, asked for or from what is there."""
     if work.model:
-        if ask is None:
+        if source is None:
             raise ProviderError("this run has no provider; give a key or another prior")
-        return ask(photo, work)
+        return source.prior(photo, work)
     if not resolve(work.method)[0].needs_prior or work.prior == "none":
         return Prior(None)
     if work.prior == "input":

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from verax.cli import bench_results
-from verax.cli.asked import Batching, bench_asker
 from verax.cli.bench_results import progress_bar, show
 from verax.cli.paid import PANEL, Terms, grouped
+from verax.cli.prior_calls import Batching, bench_asker
 from verax.errors import SettingsError, choose, quantity
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def run(
             if not asker.announce(works):
                 return
             with progress_bar() as tell:
-                summary = go(ask=asker.ask, tell=tell)
+                summary = go(source=asker, tell=tell)
     elif terms.dry_run:
         return
     else:

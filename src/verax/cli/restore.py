@@ -13,7 +13,7 @@ from verax.errors import InputError, choose
 from verax.fusion.dial import DEFAULT as DEFAULT_FIDELITY
 
 if TYPE_CHECKING:
-    from verax.cli.asked import Batching
+    from verax.cli.prior_calls import Batching
     from verax.priors.generated import Wishes
     from verax.provenance import Credentials
 
@@ -189,7 +189,7 @@ def restore(photos: Photos, files: Files, choices: Choices, ask: Ask, terms: Ter
 
     With --model, --task, --prompt, --gateway, --base-url or --batch a service is asked for priors.
     """
-    from verax.cli.asked import Batching
+    from verax.cli.prior_calls import Batching
     from verax.priors.generated import Wishes
 
     prior, registration = files.prior, None
@@ -270,7 +270,7 @@ def ask_and_run(
     jobs: list[pairing.Job], options: Options, wishes: "Wishes", terms: Terms, batching: "Batching"
 ) -> None:
     """Ask a service for every prior that is not given, then restore; on a dry run neither."""
-    from verax.cli.asked import asker
+    from verax.cli.prior_calls import asker
 
     pairing.check_targets(jobs, several=options.several, make=not terms.dry_run)
     with asker(terms, wishes, batching) as service:

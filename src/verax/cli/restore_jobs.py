@@ -14,8 +14,8 @@ from verax.cli import pairing
 from verax.errors import VeraxError
 
 if TYPE_CHECKING:
-    from verax.cli.asked import Asker
     from verax.cli.pairing import Job
+    from verax.cli.prior_calls import Asker
     from verax.cli.restore import Options
 
 NOT_USED = 3  # exit status of --strict
@@ -89,7 +89,7 @@ def run_all(jobs: "list[Job]", options: "Options", service: "Asker | None") -> l
 def run_job(job: "Job", options: "Options", service: "Asker | None" = None) -> dict[str, Any]:
     """Restore one photo, write its files, return its JSON object."""
     from verax import making
-    from verax.cli.asked import opened_answer
+    from verax.cli.prior_calls import opened_answer
     from verax.report.sheet import write_report
 
     choices = options.choices

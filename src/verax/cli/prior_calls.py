@@ -7,11 +7,13 @@ where it was without paying again, and a folder needs no more memory than a few 
 
 import hashlib
 import sys
+from collections import Counter as Tally
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from verax.cli.paid import Counter, Terms, counter_of
@@ -163,21 +165,43 @@ def print_status(batch: "Batch") -> None:
     print(f"batch {batch.service_id}: {batch.status}", file=sys.stderr)
 
 
+@dataclass(slots=True)
+class Question:
+    """What is kept of one question to a service until its last method has its prior."""
+
+    photo: "Image"
+    asking: "Asking"
+    uses: int
+    prior: "Prior | None" = None
+    lock: Lock = field(default_factory=Lock)
+
+    @property
+    def pixels(self) -> int:
+        images = (self.photo, None if self.prior is None else self.prior.pixels)
+        return sum(image.shape[0] * image.shape[1] for image in images if image is not None)
+
+
 @dataclass(frozen=True)
 class BenchAsker:
-    """A service for the priors of a run."""
+    """A service for the priors of a run.
+
+    A photo is read, encoded and hashed to announce its call. As far as HELD_PIXELS allow, that is
+    kept for the call, and its answer for the other methods that share it.
+    """
 
     counter: Counter
     batching: Batching
+    questions: dict[object, Question] = field(default_factory=dict)
 
     def announce(self, works: "Sequence[Work]") -> bool:
         """Print what is sent and its cost, and submit batches. Returns False on a dry run."""
         from verax.bench.stages import photo_of
 
+        uses: Tally[object] = Tally(work.question for work in works if work.question)
         distinct = iter({work.question: work for work in works if work.question}.values())
         go_on = True
         while several := list(islice(distinct, AT_ONCE)):
-            planned = [self._plan(photo_of(work), work) for work in several]
+            planned = [self._planned(photo_of(work), work, uses[work.question]) for work in several]
             requests = [asking.request for asking in planned]
             notices = [notice for asking in planned for notice in asking.notices]
             go_on = self.counter.announce(requests, notices)
@@ -185,13 +209,43 @@ class BenchAsker:
                 self._send(requests)
         return go_on
 
-    def ask(self, photo: "Image", work: "Work") -> "Prior":
+    def _planned(self, photo: "Image", work: "Work", uses: int) -> "Asking":
+        question = Question(photo, self._plan(photo, work), uses)
+        if self._has_room(question.pixels):
+            self.questions[work.question] = question
+        return question.asking
+
+    def _has_room(self, pixels: int) -> bool:
+        return sum(one.pixels for one in [*self.questions.values()]) + pixels <= HELD_PIXELS
+
+    def photo(self, work: "Work") -> "Image":
+        """The photo of a work item, degraded where the plan says so."""
+        from verax.bench.stages import photo_of
+
+        question = self.questions.get(work.question)
+        return photo_of(work) if question is None else question.photo
+
+    def prior(self, photo: "Image", work: "Work") -> "Prior":
         """The prior of one item, stored or asked for. Raises what the call raises."""
+        question = self.questions.get(work.question)
+        if question is None:
+            return self._ask(self._plan(photo, work))
+        with question.lock:  # methods that share it wait for one answer
+            question.uses -= 1
+            if question.uses < 1:
+                self.questions.pop(work.question, None)
+            if question.prior is not None:
+                return replace(question.prior, cost_usd=0.0)  # paid by the first method
+            prior = self._ask(question.asking)
+            if prior.pixels is not None and self._has_room(prior.pixels[..., 0].size):
+                question.prior = prior
+            return prior
+
+    def _ask(self, asking: "Asking") -> "Prior":
         from verax.bench.stages import Prior
         from verax.priors.generated import receive
         from verax.provenance import has_manifest
 
-        asking = self._plan(photo, work)
         answer = self.counter.desk.call(asking.request)
         came = (answer.images[0].width, answer.images[0].height)
         prior = receive(asking, answer)
