@@ -1,5 +1,7 @@
 """The base in its two parts: structure is mended, light is judged apart."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -91,3 +93,26 @@ def test_a_night_with_lamps_stays_a_night(photo):
     assert network.night(street) == 1
     assert network.night(room) == 0
     assert lifts[0] < 0.75 * lifts[1]
+
+
+def beach(water):
+    """A grey bed with stones, through water of a colour (3,)."""
+    rng = np.random.default_rng(3)
+    bed = cv2.GaussianBlur(rng.random((192, 256)).astype(np.float32), (0, 0), 3)
+    bed = np.clip(0.5 + 4 * (bed - bed.mean()), 0, 1)[..., None]
+    return np.asarray(0.6 * bed * water + 0.4 * np.asarray(water), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("water", "changed"), [((0.2, 0.7, 0.55), True), ((0.3, 0.45, 0.85), False)]
+)
+def test_only_the_green_cast_of_water_is_taken_away_unless_somebody_asks(water, changed):
+    photo = beach(np.float32(water))
+    told = diagnose(photo)
+    entries = tuple(
+        replace(f, sure=1.0 if f.kind == "underwater" else 0.0, severity=0.2) for f in told.entries
+    )
+    wet = replace(told, entries=entries)
+
+    assert bool(np.any(network.light(photo, wet))) == changed
+    assert np.any(network.light(photo, wet.believing("underwater")))

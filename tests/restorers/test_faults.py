@@ -1,6 +1,8 @@
 """The record of what a photo suffers from, on pictures of known damage."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,6 +14,7 @@ from verax import degrade
 from verax import image as images
 from verax.degrade.sensor import add_gaussian, compress
 from verax.errors import UnknownNameError
+from verax.restorers import runtime
 from verax.restorers.faults import KINDS, diagnose
 
 
@@ -182,6 +185,34 @@ def test_brick_grass_and_gravel_are_no_rain(name, scale):
     small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
 
     assert diagnose(np.repeat(small[..., None], 3, 2))["rain"].sure < 0.5
+
+
+@pytest.mark.parametrize("name", ["EUVP_FUnIE/input/14.jpg", "UFO120_sample/input/set_f31.jpg"])
+def test_a_photo_taken_under_water_is_known_by_what_it_shows(name):
+    path = Path("../shared/data/underwater") / name
+    if not path.exists():
+        pytest.skip("../shared/data is absent")
+
+    assert diagnose(images.read(path).pixels)["underwater"].sure > 0.5
+
+
+def test_a_tone_network_that_was_not_taught_water_is_asked_for_its_severities_alone(photo):
+    tone = runtime.embedded("tone")
+    untaught = replace(tone, session=Untaught(tone.session))
+    small = runtime.thumbnail(photo, tone.multiple)
+
+    assert runtime.look(small, untaught)[2] == -np.inf
+    assert np.array_equal(runtime.look(small, untaught)[1], runtime.look(small, tone)[1])
+
+
+class Untaught:
+    """A session that answers as one of `verax export` does, without the last output."""
+
+    def __init__(self, session):
+        self.session = session
+
+    def run(self, names, inputs):
+        return self.session.run(names, inputs)[:2]
 
 
 def test_leaves_are_green_and_no_water(photo):

@@ -134,7 +134,7 @@ def test_tiles_and_the_whole_photo_agree(files):
     photo = toy.scene(1, (150, 203))
     tone = runtime.open_network(files / "tone.onnx", "tone")
     detail = runtime.open_network(files / "detail.onnx", "detail")
-    transform, _ = runtime.look(runtime.thumbnail(photo, tone.multiple), tone)
+    transform, *_ = runtime.look(runtime.thumbnail(photo, tone.multiple), tone)
     part = partial(runtime.toned, photo, transform)
     whole = runtime.repair(photo, part, detail)
     tiled = runtime.repair(photo, part, detail, tile=96)
@@ -148,7 +148,7 @@ def test_any_size_comes_back_as_it_was(files, size):
     photo = toy.scene(2, (64, 64))[: size[0], : size[1]]
     photo = np.ascontiguousarray(photo)
     tone = runtime.open_network(files / "tone.onnx", "tone")
-    transform, _ = runtime.look(runtime.thumbnail(photo, tone.multiple), tone)
+    transform, *_ = runtime.look(runtime.thumbnail(photo, tone.multiple), tone)
     detail = runtime.open_network(files / "detail.onnx", "detail")
     out = runtime.repair(photo, partial(runtime.toned, photo, transform), detail)
 

@@ -72,6 +72,7 @@ RED = (0.75, 0.70)  # share
 GREEN, YELLOW = (-14.0, -17.0), (24.0, 20.0)  # cast; leaves are yellower than water
 WATERY, SURELY = (0.12, 0.16), (0.40, 0.48)  # severity: with a cast that leaves have not; with any
 BLUE = (0.50, 0.40)  # red that is missing without a green cast
+WET_ODDS = (1.0, 3.0)  # learnt log-odds of water: of 150 photos kept aside one has 1.5
 CRUSHED = (1.8, 1.4)  # levels of blocking from which no grain is left
 GREY = 0.01  # colour below which a photo is black and white
 
@@ -93,11 +94,13 @@ class Faults:
         entries: one Fault per kind of KINDS, in that order.
         measures: the plain measurements behind them: noise in levels of 255, blur in px, ...
         transform: the tone network's colour transform (6, h, w), which the look has cost already.
+        named: the kind that somebody named, who knows better; "" where nobody did.
     """
 
     entries: tuple[Fault, ...]
     measures: Measures
     transform: runtime.Floats = field(repr=False, compare=False)
+    named: str = ""
 
     def __getitem__(self, kind: str) -> Fault:
         return choose({fault.kind: fault for fault in self.entries}, kind, kind="fault")
@@ -110,7 +113,7 @@ class Faults:
         """The same with the fault that a task mends quite sure: somebody knows better."""
         kind = MENDS.get(task, "")
         entries = tuple(replace(f, sure=1.0) if f.kind == kind else f for f in self.entries)
-        return replace(self, entries=entries)
+        return replace(self, entries=entries, named=kind)
 
     def words(self) -> str:
         """One line for people: "haze 0.4 (sure 0.9), noise 0.1 (sure 0.7)", or "no fault"."""
@@ -131,7 +134,7 @@ def diagnose(photo: Image) -> Faults:
     check_image(photo, name="photo")
     tone = runtime.embedded("tone")
     small = runtime.thumbnail(photo, tone.multiple)
-    transform, estimated = runtime.look(small, tone)
+    transform, estimated, odds = runtime.look(small, tone)
     severity = dict(zip(tone.tasks, map(float, estimated), strict=True))
     measures = measure(photo)
     noisy, blocks = _noise(measures), _blocks(measures)
@@ -143,7 +146,7 @@ def diagnose(photo: Image) -> Faults:
         "noise": (min(measures.sigma / 50, 1.0), noisy),
         **_blur(measures, 1 - max(noisy, blocks)),
         "jpeg": (ramp(measures.blocking, 0.3, 3.3), blocks),
-        "underwater": (severity["underwater"], _water(severity["underwater"], measures)),
+        "underwater": _water(severity["underwater"], odds, measures),
         "grey": (1.0, 1.0) if measures.colour < GREY else (0.0, 0.0),
     }
     entries = tuple(Fault(kind, *map(float, severities[kind])) for kind in KINDS)
@@ -243,9 +246,16 @@ def _blur(measures: Measures, clear: float) -> dict[str, tuple[float, float]]:
     }
 
 
-def _water(severity: float, measures: Measures) -> float:
-    """Water takes red and leaves green; a blue sky is no greener than grey, leaves are yellow."""
-    green, yellow = measures.cast
-    cast = ramp(green, *GREEN) * ramp(measures.red, *RED)
-    watery = max(ramp(yellow, *YELLOW) * ramp(severity, *WATERY), ramp(severity, *SURELY))
-    return max(cast * watery, ramp(severity, *SURELY) * ramp(measures.red, *BLUE))
+def green_cast(measures: Measures) -> float:
+    """How sure a photo has the green cast of water, which the networks take away."""
+    return ramp(measures.cast[0], *GREEN)
+
+
+def _water(severity: float, odds: float, measures: Measures) -> tuple[float, float]:
+    """Water takes red and leaves green; a blue sky is no greener than grey, leaves are yellow.
+    What scenes are found in it is learnt (benchmarks/fit_judge.py)."""
+    cast = green_cast(measures) * ramp(measures.red, *RED)
+    watery = max(ramp(measures.cast[1], *YELLOW) * ramp(severity, *WATERY), ramp(severity, *SURELY))
+    plain = max(cast * watery, ramp(severity, *SURELY) * ramp(measures.red, *BLUE))
+    learnt = ramp(odds, *WET_ODDS)
+    return max(severity, learnt * WATERY[1]), max(plain, learnt)

@@ -11,7 +11,7 @@ import numpy as np
 
 from verax.image import Image
 from verax.restorers import measures, with_dark_channel
-from verax.restorers.faults import SURE, Faults, diagnose
+from verax.restorers.faults import SURE, SURELY, Faults, diagnose, green_cast
 from verax.restorers.measures import ramp
 from verax.restorers.runtime import (
     Floats,
@@ -133,6 +133,9 @@ def light(photo: Image, faults: Faults) -> Floats:
         transform = with_dark_channel(transform, small)
     else:
         transform = with_grey_world(transform, small)
+        if faults.named != worst:  # blue water without a green cast is only made worse
+            depth = ramp(faults[worst].severity, *SURELY)
+            sure = min(sure, max(green_cast(faults.measures), depth))
     return careful(transform, small, sure)
 
 
@@ -233,4 +236,5 @@ def lit(photo: Image, faults: Faults) -> Image | None:
     scale = min(1.0, SIDE / max(photo.shape[:2]))
     size = (max(1, round(photo.shape[1] * scale)), max(1, round(photo.shape[0] * scale)))
     small = np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), np.float32)
-    return toned(small, light(photo, faults))
+    transform = light(photo, faults)
+    return toned(small, transform) if np.any(transform) else None

@@ -179,10 +179,11 @@ def thumbnail(photo: Image, multiple: int) -> Image:
     return np.asarray(np.clip(small, 0.0, 1.0), np.float32)
 
 
-def look(small: Image, tone: Network) -> tuple[Floats, Floats]:
-    """The colour transform (6, h, w) and severities of a thumbnail."""
-    transform, severities = (output[0] for output in tone(planes(small)[None]))
-    return transform, severities
+def look(small: Image, tone: Network) -> tuple[Floats, Floats, float]:
+    """The colour transform (6, h, w) of a thumbnail, its severities, and the log-odds that it was
+    taken under water; these are -inf where the network was not taught them."""
+    transform, severities, *signs = (output[0] for output in tone(planes(small)[None]))
+    return transform, severities, float(signs[0][0]) if signs else -math.inf
 
 
 def look_at(
