@@ -1,7 +1,10 @@
 """restore(): the one place that joins the rooms."""
 
 import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -89,32 +92,32 @@ def restore(
         A picture that cannot be read or used, or an option out of its range.
     """
     start = time.perf_counter()
-    original = _opened(photo, "photo")
+    original, picture = _opened(photo, prior)
     check_options(original, fidelity, task, scale, exposure=exposure, alone=prior is None)
     hand, free = _mask(original, mask, "mask"), _mask(original, only, "only")
-    picture = None if prior is None else _opened(prior, "prior").pixels
-    registration, warped = _placed(original, picture, registration, accept=accept_prior)
-    use: PriorUse = "none"
-    if registration is not None:
-        use = "used" if registration.usable else "unused"
-    faces = find_faces(original.pixels) if use == "used" else ()
-    on_it = warped if use == "used" else None
-    tone: Toning = "colour" if on_it is None else toning(original.pixels)
-    damage = _damage(original.pixels, on_it, tone, faces, task=task, fidelity=fidelity)
-    filled = fill_holes(original.pixels, on_it, hand, damage)
-    suffers = diagnose(filled.pixels).believing(task)
-    base, lit = _base(filled.pixels, restorer, suffers, fused=use == "used")
-    spared = outline(faces, base.shape) if fidelity >= DEFAULT_FIDELITY else None
-    fused: Fusion = fuse(
-        filled.pixels, base, warped, registration,
-        lit=lit, faults=suffers, fidelity=fidelity, task=task, spared=spared,
-    )  # fmt: skip
+    with ThreadPoolExecutor(1) as beside:  # what the photo alone tells is looked for meanwhile
+        seen = beside.submit(diagnose, original.pixels)
+        registration, warped = _placed(original, picture, registration, accept=accept_prior)
+        use = _use(registration)
+        looked = beside.submit(find_faces if use == "used" else _nobody, original.pixels)
+        outlines = partial(_outlines, looked, original.pixels.shape)
+        on_it = warped if use == "used" else None
+        tone: Toning = "colour" if on_it is None else toning(original.pixels)
+        damage = _damage(original.pixels, on_it, tone, outlines, task=task, fidelity=fidelity)
+        filled = fill_holes(original.pixels, on_it, hand, damage)
+        whole = filled.pixels is original.pixels
+        suffers = (seen.result() if whole else diagnose(filled.pixels)).believing(task)
+        base, lit = _base(filled.pixels, restorer, suffers, fused=use == "used")
+        fused: Fusion = fuse(
+            filled.pixels, base, warped, registration, lit=lit, faults=suffers, fidelity=fidelity,
+            task=task, spared=outlines if fidelity >= DEFAULT_FIDELITY else None,
+        )  # fmt: skip
+        faces = looked.result()
     if fused.explanation is None and use == "used":  # nothing was taken: the base, light and all
         base, _ = _base(filled.pixels, restorer, suffers, fused=False)
         fused = replace(fused, pixels=base)
     pixels = fused.pixels if use == "used" else images.keep_grey(fused.pixels, original.pixels)
-    pixels = expose(pixels, exposure)
-    trust = fused.trust
+    pixels, trust = expose(pixels, exposure), fused.trust
     if filled.mask.any():
         trust = np.where(filled.mask[..., None], of_one("generated"), trust)
     restoration = Restoration(
@@ -126,11 +129,26 @@ def restore(
     return replace(restoration, seconds=time.perf_counter() - start)
 
 
+def _use(registration: Registration | None) -> PriorUse:
+    if registration is None:
+        return "none"
+    return "used" if registration.usable else "unused"
+
+
+def _nobody(_photo: Image) -> tuple[Face, ...]:
+    return ()
+
+
+def _outlines(looked: Future[tuple[Face, ...]], shape: tuple[int, ...]) -> Plane:
+    """Where faces are, once that is known."""
+    return outline(looked.result(), shape)
+
+
 def _damage(
     photo: Image,
     warped: Warped | None,
     tone: Toning,
-    faces: tuple[Face, ...],
+    faces: Callable[[], Plane],
     *,
     task: str,
     fidelity: float,
@@ -142,7 +160,7 @@ def _damage(
         return None
     return find_damage(
         photo, warped.pixels, warped.valid, known=known, pieces=known or tone != "colour",
-        faces=outline(faces, photo.shape),
+        faces=faces,
     )  # fmt: skip
 
 
@@ -246,7 +264,16 @@ def _base(
     return restorers.restore(photo, name, faults=faults), None
 
 
-def _opened(picture: "Picture", name: str) -> Photo:
-    photo = images.as_photo(picture, name=name)
-    images.check_size(photo.pixels, name=photo.name or name)
-    return photo
+def _opened(photo: "Picture", prior: "Picture | None") -> tuple[Photo, Image | None]:
+    """Photo and prior, read side by side."""
+
+    def opened(picture: "Picture", name: str) -> Photo:
+        one = images.as_photo(picture, name=name)
+        images.check_size(one.pixels, name=one.name or name)
+        return one
+
+    if prior is None:
+        return opened(photo, "photo"), None
+    with ThreadPoolExecutor(1) as beside:
+        other = beside.submit(opened, prior, "prior")
+        return opened(photo, "photo"), other.result().pixels

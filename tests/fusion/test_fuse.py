@@ -8,8 +8,8 @@ from skimage import data
 from verax.degrade import Degradation, apply
 from verax.errors import SizeMismatchError
 from verax.fusion.fuse import fuse
-from verax.fusion.join import TILE
 from verax.fusion.light import unsupported_edges
+from verax.fusion.planes import TILE
 from verax.geometry import register
 from verax.image import check_image, from_uint8, read
 from verax.image.pixels import luma

@@ -42,7 +42,7 @@ def test_a_constant_field_is_a_shift_of_the_lookup(picture):
 def test_many_strips_are_one_picture(picture, monkeypatch):
     matrix = geometry.shift(3.3, -2.7)
     whole, _ = warp(picture, matrix, None, (160, 120))
-    monkeypatch.setattr("verax.geometry.STRIP", 160 * 7)
+    monkeypatch.setattr("verax.image.pixels.STRIPE", 160 * 7)
     strips, _ = warp(picture, matrix, None, (160, 120))
 
     assert np.array_equal(whole, strips)

@@ -109,7 +109,9 @@ def notes_on(checks: Sequence[FaceCheck]) -> tuple[str, ...]:
 
 
 def outline(faces: Sequence[Face], shape: tuple[int, ...]) -> Plane:
-    """(H, W) 1 inside faces, falling to 0 a little beyond them."""
+    """(H, W) 1 inside faces, falling to 0 a little beyond them; without faces (1, 1) of 0."""
+    if not faces:
+        return np.zeros((1, 1), np.float32)
     inside = np.zeros(shape[:2], np.float32)
     for face in faces:
         rows, columns = around(face, ROOM)

@@ -81,7 +81,7 @@ def sample_tiles(image: Image, tiles: int, tile: int) -> list[Image]:
 
 def look_up(table: Table, grey: Plane) -> Plane:
     """The table's value at every pixel of a luma plane."""
-    return np.asarray(np.take(table, (grey * (LEVELS - 1) + 0.5).astype(np.uint8)), np.float32)
+    return np.asarray(cv2.LUT((grey * (LEVELS - 1) + 0.5).astype(np.uint8), table), np.float32)
 
 
 def excess(sigma: Plane, gain: Plane) -> Plane:
@@ -103,7 +103,8 @@ def denoise(image: Image, sigma: float) -> Image:
     low = cv2.erode(image, NEIGHBOURS, borderType=cv2.BORDER_REFLECT)
     high = cv2.dilate(image, NEIGHBOURS, borderType=cv2.BORDER_REFLECT)
     calm = cv2.bilateralFilter(np.clip(image, low, high), -1, RANGE * sigma, REACH)
-    return np.asarray(np.clip(calm + chroma_blotches(calm, sigma), 0, 1), np.float32)
+    calm = cv2.add(calm, chroma_blotches(calm, sigma), calm)
+    return np.asarray(np.clip(calm, 0, 1, out=calm), np.float32)
 
 
 def chroma_blotches(image: Image, sigma: float) -> Image:

@@ -1,6 +1,6 @@
 """Photo, base and registered prior to restoration: the prior wherever it explains the photo."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -74,7 +74,7 @@ def fuse(
     faults: Faults | None = None,
     fidelity: float = dials.DEFAULT,
     task: str = "",
-    spared: Plane | None = None,
+    spared: Callable[[], Plane] | None = None,
 ) -> Fusion:
     """Take the registered prior wherever it explains the photo; without one, the base.
 
@@ -87,7 +87,8 @@ def fuse(
         faults: what the photo suffers from.
         fidelity: 1 takes only what the photo confirms, and light; 0 is the registered prior.
         task: what the prior was asked for, a key of the prompt catalog, "" where unknown.
-        spared: (H, W), 1 where nothing is taken that the photo does not confirm: faces.
+        spared: gives (H, W), 1 where nothing is taken that the photo does not confirm: faces. It is
+            called late, so that they can be looked for meanwhile.
     """
     if photo.shape != base.shape:
         raise SizeMismatchError(f"photo is {photo.shape[:2]}, base is {base.shape[:2]}")
@@ -117,7 +118,7 @@ def _with_prior(
     faults: Faults | None,
     task: str,
     exactly: bool,
-    spared: Plane | None,
+    spared: Callable[[], Plane] | None,
 ) -> Fusion:
     """The fusion with a prior of which something may be taken."""
     octaves = measure(base, warped.pixels, warped.valid)
@@ -125,8 +126,7 @@ def _with_prior(
         base, warped.pixels, warped.valid, faults, octaves,
         task=task, changed=bool(recipe.change), alone=1 - dial.plausible,
     )  # fmt: skip
-    sparing = np.zeros((1, 1), np.float32) if spared is None else spared
-    pictures = prepared(base, warped, recipe, explanation, spared=sparing)
+    pictures = prepared(base, warped, recipe, explanation, spared=spared)
     explanation = _under_layers(explanation, pictures, dial)
     if dial.beyond == 1:
         return _registered_prior(pictures, recipe, explanation)
@@ -169,12 +169,13 @@ def prepared(
     recipe: Recipe,
     explanation: Explanation,
     *,
-    spared: Plane,
+    spared: Callable[[], Plane] | None,
 ) -> Pictures:
     """The pictures that are joined, under the light that the explanation allows."""
+    nowhere = np.zeros((1, 1), np.float32)
     light = matching.fit_relight(warped.pixels, base, warped.valid)
     toned = _toned(base, recipe, explanation)
-    mask = np.zeros((1, 1), np.float32)
+    mask = nowhere
     if explanation.front > 0:
         side = front.WORK
         own, given, visible = (reduced(x, side) for x in (toned, warped.pixels, warped.valid))
@@ -186,7 +187,7 @@ def prepared(
             mask = front.removed(own, matched, visible, everything=everything)
     return Pictures(
         source=base, toned=toned, prior=warped.pixels, valid=warped.valid, relight=light,
-        front=mask, spared=spared, supplied=np.zeros((1, 1), np.float32), lost=(),
+        front=mask, spared=nowhere if spared is None else spared(), supplied=nowhere, lost=(),
     )  # fmt: skip
 
 

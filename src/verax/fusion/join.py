@@ -6,15 +6,14 @@ a stated correlation with the photo remains. Of the prior's own pixels only what
 not have shown is taken (plausible), and what replaces something in front of the scene.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import product
 
 import cv2
 import numpy as np
 
-from verax.fusion import evidence
+from verax.fusion import evidence, planes
 from verax.fusion.dial import Dial
 from verax.fusion.evidence import Octave
 from verax.fusion.explanation import Explanation
@@ -22,6 +21,7 @@ from verax.fusion.matching import Relight
 from verax.fusion.octave import Rules, Surroundings, join_octave
 from verax.fusion.planes import (
     Float,
+    Part,
     count,
     enlarge,
     gaussians,
@@ -33,18 +33,12 @@ from verax.fusion.planes import (
 )
 from verax.image import Image, Plane
 
-TILE = 768  # px: side of what is worked on at a time, which then stays in the processor's cache
-MARGIN = 32  # px around a tile that its windows look at; both are even
-STRIPE = 1 << 20  # pixels of a stripe of whole rows
 SAMPLED, GROUP = (
     2_000_000,
     64,
 )  # pixels that an octave is judged by, and rows of them taken together
 AGREED = (0.2, 0.6)  # correlation of coarse structure from which light is believed
 FEATHER = 5  # px by which the prior's frame is drawn in
-
-
-_Part = tuple[slice, slice]  # rows and columns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +114,7 @@ def measure(source: Image, prior: Image, valid: Plane) -> list[Octave]:
     return judged
 
 
-def _spread(shape: tuple[int, ...]) -> list[_Part]:
+def _spread(shape: tuple[int, ...]) -> list[Part]:
     """The whole of a plane, or evenly spread groups of its rows where it is large."""
     columns, groups = slice(0, shape[1]), SAMPLED // (GROUP * shape[1])
     if shape[0] * shape[1] <= SAMPLED or groups < 2:
@@ -184,7 +178,7 @@ def _finer(state: _State, copies: _Copies, rules: Rules, pictures: Pictures) -> 
     fine = copies.toned[rules.index]
     height, width = fine.shape[:2]
     half = (-(-height // 2), -(-width // 2))
-    planes = [resized(x, half) for x in (state.gain, state.agreed)]
+    before_gain, before_agreed = (resized(x, half) for x in (state.gain, state.agreed))
     before = resized(state.amplitudes, half)
     front = resized(pictures.front, half) * (rules.explanation.front * rules.dial.front)
     spared = resized(pictures.spared, half)
@@ -197,67 +191,32 @@ def _finer(state: _State, copies: _Copies, rules: Rules, pictures: Pictures) -> 
     gain, agreed = np.empty(half, np.float32), np.empty(half, np.float32)
     amplitudes = np.empty((*half, 3), np.float32)
 
-    def tile(part: _Part) -> None:
-        around = _around(part, (height, width))
+    def tile(part: Part) -> None:
+        around = planes.around(part, fine.shape)
         low = _low(around)
         own, toned, given = (
             _part(x, rules.index, around, low) for x in (copies.source, copies.toned, copies.prior)
         )
         surroundings = Surroundings(
-            planes[0][low], planes[1][low], front[low], halved(copies.valid[rules.index][around]),
-            contrast[low], spared[low], lost[low],
+            before_gain[low], before_agreed[low], front[low],
+            halved(copies.valid[rules.index][around]), contrast[low], spared[low], lost[low],
         )  # fmt: skip
         result = join_octave(own, toned, given, surroundings, rules)
         coarse = enlarge(state.picture[low], own.shape)
-        inner = _within(part, around)
+        inner = planes.within(part, around)
         cv2.add(coarse[inner], result.band[inner], picture[part])
         put, cut = _low(part), _low(inner)
         gain[put], agreed[put] = result.gain[cut], result.agreed[cut]
         amplitudes[put] = (before[low] + result.amplitudes)[cut]
 
-    by_tiles(tile, (height, width))
+    planes.by_tiles(tile, fine.shape)
     return _State(picture, gain, agreed, amplitudes)
 
 
-def _around(part: _Part, shape: tuple[int, int]) -> _Part:
-    """A tile with its margins."""
-    rows, columns = (
-        slice(max(0, x.start - MARGIN), min(side, x.stop + MARGIN))
-        for x, side in zip(part, shape, strict=True)
-    )
-    return rows, columns
-
-
-def _low(part: _Part) -> _Part:
+def _low(part: Part) -> Part:
     """A tile with even starts on the half grid."""
     rows, columns = (slice(x.start // 2, -(-x.stop // 2)) for x in part)
     return rows, columns
-
-
-def _within(part: _Part, around: _Part) -> _Part:
-    """A tile in the coordinates of one around it."""
-    rows, columns = (
-        slice(x.start - y.start, x.stop - y.start) for x, y in zip(part, around, strict=True)
-    )
-    return rows, columns
-
-
-def by_tiles(work: Callable[[_Part], None], shape: tuple[int, int]) -> None:
-    """Work through a picture (H, W), tile by tile, two at a time."""
-    rows, columns = (
-        [slice(x, min(x + TILE, side)) for x in range(0, side, TILE)] for side in shape
-    )
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(work, product(rows, columns)))
-
-
-def by_stripes(work: Callable[[slice], None], shape: tuple[int, ...], step: int) -> None:
-    """Work through a picture (H, W, ...) by stripes of rows, two at a time; `step` divides tops."""
-    quarter = -(-shape[0] // (4 * step))  # a small picture is work for two, too
-    rows = max(1, min(quarter, STRIPE // (shape[1] * step))) * step
-    stripes = [slice(top, min(top + rows, shape[0])) for top in range(0, shape[0], rows)]
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(work, stripes))
 
 
 def _pyramids(pictures: Sequence[Float], octaves: int) -> list[list[Float]]:
@@ -265,7 +224,7 @@ def _pyramids(pictures: Sequence[Float], octaves: int) -> list[list[Float]]:
         return list(pool.map(lambda picture: gaussians(picture, octaves), pictures))
 
 
-def _part(copies: Sequence[Float], index: int, around: _Part, low: _Part) -> Float:
+def _part(copies: Sequence[Float], index: int, around: Part, low: Part) -> Float:
     """A tile of an octave."""
     fine = copies[index][around]
     coarse = enlarge(copies[index + 1][low], fine.shape)

@@ -7,6 +7,7 @@ photo is faint, but it is there.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import cv2
@@ -15,14 +16,12 @@ from numpy.typing import NDArray
 
 from verax.fusion import evidence, matching, planes, tone
 from verax.fusion.dial import Dial
-from verax.fusion.join import by_stripes
-from verax.fusion.planes import ramp
+from verax.fusion.planes import by_tiles, ramp
 from verax.geometry.register import Registration, Warped
 from verax.image import Image, Plane
-from verax.image.pixels import luma
+from verax.image.pixels import by_stripes, luma
 from verax.metrics.scene import scene_state
 
-MARGIN = 32  # rows around a stripe that the tone's filters look at; a multiple of evidence.COARSE
 UNPROVED = 0.25  # a prior pixel whose place is not proved still says something about tone
 LEAST = 0.02  # mean weight of the prior below which nothing is fitted
 ALIKE = (0.60, 0.85)  # cosine of two changes of light that go the same way
@@ -118,27 +117,45 @@ def noise_need(
 def toned_by(recipe: Recipe, base: Image, share: float = 1.0) -> Image:
     """The base under the prior's light, or a share of the way there."""
     pixels, height = np.empty_like(base), base.shape[0]
+    if recipe.noise_level > 0:
+        by_tiles(partial(_denoise, base, recipe.noise_level, pixels), base.shape)
+    halves = tone.halves(base.shape)
+    offsets = None if halves is None else np.empty((*halves, 3), np.float32)
 
-    def stripe(rows: slice) -> None:
-        top, bottom = max(0, rows.start - MARGIN), min(height, rows.stop + MARGIN)
-        part = toned_rows(recipe, base[top:bottom], (top, height))
-        middle = part[rows.start - top : rows.stop - top]
+    def expose(rows: slice) -> None:
+        quiet = base[rows]
+        if recipe.noise_level > 0:
+            quiet = _quiet(recipe, quiet, pixels[rows], (rows.start, height))
+        pixels[rows] = recipe.field.expose(quiet)
+        if offsets is not None:
+            low = slice(rows.start // 2, -(-rows.stop // 2))
+            offsets[low] = tone.offset_at_half(recipe.field, pixels[rows], (rows.start, height))
+
+    def correct(rows: slice) -> None:
+        toned = tone.apply(recipe.field, pixels[rows], rows=(rows.start, height), offsets=offsets)
+        np.clip(toned, 0, 1, out=toned)
         pixels[rows] = (
-            middle if share == 1 else base[rows] + np.float32(share) * (middle - base[rows])
+            toned if share == 1 else base[rows] + np.float32(share) * (toned - base[rows])
         )
 
-    by_stripes(stripe, base.shape, MARGIN)
+    by_stripes(expose, base.shape)
+    by_stripes(correct, base.shape)
     return pixels
 
 
-def toned_rows(recipe: Recipe, base: Image, rows: tuple[int, int]) -> Image:
-    """A stripe of the base with the tone field applied, its noise kept out of view."""
+def _denoise(base: Image, level: float, quiet: Image, part: planes.Part) -> None:
+    """A tile of the base without noise, into its place."""
+    wider = planes.around(part, base.shape)
+    quiet[part] = evidence.denoise(base[wider], level)[planes.within(part, wider)]
+
+
+def _quiet(recipe: Recipe, base: Image, quiet: Image, rows: planes.Rows) -> Image:
+    """A stripe of the base, of its noise only what its new light does not bring into view."""
     gain = tone.gain_at(recipe.field, base.shape, rows)
-    if recipe.noise_level > 0:
-        need, _ = noise_need(base, gain, recipe.sigma, recipe.slope)
-        base = base + need[..., None] * (evidence.denoise(base, recipe.noise_level) - base)
-    exposed = recipe.field.expose(base)
-    return np.clip(tone.apply(recipe.field, exposed, gain=gain, rows=rows), 0, 1)
+    need, _ = noise_need(base, gain, recipe.sigma, recipe.slope)
+    part = cv2.subtract(quiet, base)
+    cv2.multiply(part, cv2.merge([need] * 3), part)
+    return np.asarray(cv2.add(part, base, part), np.float32)
 
 
 Kind = TypeVar("Kind", np.float32, np.bool_)

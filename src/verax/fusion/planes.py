@@ -11,6 +11,9 @@ they are smooth, and cost a quarter there.
 """
 
 import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 
 import cv2
 import numpy as np
@@ -24,6 +27,10 @@ EVIDENCE = 0.02  # weight at which a window counts half
 
 Float = NDArray[np.float32]
 Rows = tuple[int, int]  # first row of a stripe and the height of its whole picture
+Part = tuple[slice, slice]  # rows and columns of a tile
+
+TILE = 768  # px: side of what is worked on at a time, which then stays in the processor's cache
+MARGIN = 32  # px around a tile that its windows look at; both are multiples of 4
 
 
 def shrink(x: Float, size: tuple[int, int]) -> Float:
@@ -130,6 +137,16 @@ def halved(plane: Plane) -> Plane:
     return shrink(plane, size)
 
 
+def doubled(halves: Float, shape: tuple[int, ...], rows: Rows) -> Float:
+    """A stripe (H, W) of half grids at full size, interpolated with its neighbours' rows."""
+    first, last = rows[0] // 2, -(-(rows[0] + shape[0]) // 2)
+    top, bottom = max(0, first - 1), min(halves.shape[0], last + 1)
+    size = (shape[1], 2 * (bottom - top))
+    wide = cv2.resize(halves[top:bottom], size, interpolation=cv2.INTER_LINEAR)
+    start = rows[0] - 2 * top
+    return np.asarray(wide[start : start + shape[0]], np.float32)
+
+
 def windowed(plane: Plane, sigma: float = WINDOW) -> Plane:
     """Means in Gaussian windows of a plane that is on the half grid."""
     return np.asarray(
@@ -161,3 +178,29 @@ def rise(x: Float, none: float, full: float) -> Float:
 def ramp(x: float, none: float, full: float) -> float:
     """0 up to `none`, 1 from `full`, linear between; falls where full < none."""
     return float(np.clip((x - none) / (full - none), 0.0, 1.0))
+
+
+def by_tiles(work: Callable[[Part], None], shape: tuple[int, ...]) -> None:
+    """Work through a picture (H, W, ...), tile by tile, two at a time."""
+    rows, columns = (
+        [slice(x, min(x + TILE, side)) for x in range(0, side, TILE)] for side in shape[:2]
+    )
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(work, product(rows, columns)))
+
+
+def around(part: Part, shape: tuple[int, ...]) -> Part:
+    """A tile of a picture (H, W, ...) with its margins."""
+    rows, columns = (
+        slice(max(0, x.start - MARGIN), min(side, x.stop + MARGIN))
+        for x, side in zip(part, shape[:2], strict=True)
+    )
+    return rows, columns
+
+
+def within(part: Part, wider: Part) -> Part:
+    """A tile in the coordinates of one around it."""
+    rows, columns = (
+        slice(x.start - y.start, x.stop - y.start) for x, y in zip(part, wider, strict=True)
+    )
+    return rows, columns

@@ -141,9 +141,9 @@ def fit_windows(
     size, guide = max(weight.shape), luma(exposed)
     gain = 1 + agreement[..., None] * (fit_gain(exposed, prior, weight, size) - 1)
     mean = blur(exposed, GAIN * size)
-    steady = mean - stretch(mean, gain)
+    steady = mean - stretch(mean, luma(mean), gain)
     offset = coarse.offset
-    residual = prior - stretch(exposed, gain) - steady - planes.look_up(offset, guide)
+    residual = prior - stretch(exposed, guide, gain) - steady - planes.look_up(offset, guide)
     for k, sigma in enumerate(FINE):
         step = planes.means(guide, residual, weight * agreement ** (k + 1), sigma * size)
         offset = offset + step
@@ -161,11 +161,12 @@ def fit_plain(exposed: Image, prior: Image, weight: Plane, fine: ToneField) -> T
     return replace(fine, offset=fine.offset + planes.shrink(left, planes.cells(weight)))
 
 
-def stretch(image: Image, gain: Float) -> Image:
-    """Luma and chroma multiplied by their gains (..., 2)."""
-    grey, own = (gain[..., 0] - gain[..., 1]) * luma(image), np.ascontiguousarray(gain[..., 1])
-    planes = [cv2.add(cv2.multiply(plane, own, plane), grey, plane) for plane in cv2.split(image)]
-    return np.asarray(cv2.merge(planes), np.float32)
+def stretch(image: Image, grey: Plane, gain: Float) -> Image:
+    """Luma, given as `grey`, and chroma multiplied by their gains (..., 2)."""
+    own = cv2.extractChannel(gain, 1)
+    more = cv2.multiply(cv2.extractChannel(gain, 0) - own, grey)
+    moved = cv2.multiply(image, cv2.merge([own] * 3))
+    return np.asarray(cv2.add(moved, cv2.merge([more] * 3), moved), np.float32)
 
 
 def structure_agreement(exposed: Image, prior: Image, size: int) -> Plane:
@@ -243,26 +244,35 @@ def reason(correction: Image, gain: Float) -> Plane:
 
 
 def apply(
-    field: ToneField, exposed: Image, *, gain: Float | None = None, rows: Rows | None = None
+    field: ToneField,
+    exposed: Image,
+    *,
+    rows: Rows | None = None,
+    offsets: Float | None = None,
 ) -> Image:
     """The corrections of an exposed base, not clipped.
 
-    `rows` for a stripe of a picture; `gain` from `gain_at` where it is at hand.
+    `rows` for a stripe of a picture; `offsets` from `offset_at_half` where the whole is large.
     """
-    if gain is None:
-        gain = gain_at(field, exposed.shape, rows)
-    moved = stretch(exposed, gain)
-    return np.asarray(cv2.add(moved, _offset_at(field, luma(exposed), rows), moved), np.float32)
+    grey = luma(exposed)
+    moved = stretch(exposed, grey, gain_at(field, exposed.shape, rows))
+    if offsets is None:
+        offset = planes.look_up(field.offset, grey, rows)
+    else:
+        offset = planes.doubled(offsets, exposed.shape, rows or (0, exposed.shape[0]))
+    return np.asarray(cv2.add(moved, offset, moved), np.float32)
 
 
-def _offset_at(field: ToneField, guide: Plane, rows: Rows | None) -> Float:
-    """(H, W, 3): the field's offsets; of a large picture from half the pixels of a side."""
-    first, height = rows or (0, guide.shape[0])
-    if height * guide.shape[1] < LARGE:
-        return planes.look_up(field.offset, guide, rows)
-    half = (-(-guide.shape[1] // 2), -(-guide.shape[0] // 2))
-    coarse = planes.look_up(field.offset, planes.shrink(guide, half), (first // 2, -(-height // 2)))
-    return np.asarray(cv2.resize(coarse, guide.shape[::-1], interpolation=cv2.INTER_LINEAR))
+def halves(shape: tuple[int, ...]) -> tuple[int, int] | None:
+    """(h, w) of the grid on which a large picture's offsets are looked up; None for others."""
+    large = shape[0] * shape[1] >= LARGE
+    return (-(-shape[0] // 2), -(-shape[1] // 2)) if large else None
+
+
+def offset_at_half(field: ToneField, exposed: Image, rows: Rows) -> Float:
+    """(h, w, 3): the field's offsets at half the pixels of a side, of a stripe with an even top."""
+    guide = planes.halved(luma(exposed))
+    return planes.look_up(field.offset, guide, (rows[0] // 2, -(-rows[1] // 2)))
 
 
 def gain_at(field: ToneField, shape: tuple[int, ...], rows: Rows | None = None) -> Float:

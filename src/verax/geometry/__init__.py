@@ -5,7 +5,6 @@ picture of width w spans -0.5 .. w - 0.5. On top of this: canvas, features, sear
 fit, local_fit, register.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -13,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.image import Plane
-from verax.image.pixels import resize
+from verax.image.pixels import by_stripes, resize
 
 Matrix = NDArray[np.float64]
 Size = tuple[int, int]  # (width, height)
 
-STRIP = 1 << 20  # px warped at a time: memory stays flat however large the photo
 FINER = 1.5  # a prior with this many px per photo px is averaged down first, against aliasing
 
 
@@ -127,11 +125,16 @@ def warp(
     picture, matrix = _averaged(picture, matrix)
     pixels = np.empty((size[1], size[0], *picture.shape[2:]), np.float32)
     valid = np.empty((size[1], size[0]), np.float32)
-    for rows, x, y in _lookups(matrix, field, size):
+    inverse = invert(matrix)
+
+    def strip(rows: slice) -> None:
+        x, y = _lookups(inverse, None if field is None else field[rows], rows, size[0])
         part = cv2.remap(picture, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
         np.clip(part, 0, 1, out=pixels[rows])
         depth = np.minimum(_depth(x, picture.shape[1]), _depth(y, picture.shape[0]))
         np.clip(depth + 1, 0, 1, out=valid[rows])
+
+    by_stripes(strip, valid.shape)
     return pixels, valid
 
 
@@ -152,20 +155,15 @@ def _averaged(picture: NDArray[np.float32], matrix: Matrix) -> tuple[NDArray[np.
 
 
 def _lookups(
-    matrix: Matrix, field: NDArray[np.float32] | None, size: Size
-) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.float32]]]:
-    """Rows of the grid with the places to look them up at, strip by strip."""
-    inverse = invert(matrix)
-    strip = max(1, STRIP // size[0])
-    columns = np.arange(size[0], dtype=np.float64)[None]
-    for top in range(0, size[1], strip):
-        rows = slice(top, min(top + strip, size[1]))
-        x, y = columns, np.arange(rows.start, rows.stop, dtype=np.float64)[:, None]
-        if field is not None:
-            x, y = x + field[rows, :, 0], y + field[rows, :, 1]
-        u, v, w = (row[0] * x + row[1] * y + row[2] for row in inverse)
-        w = np.where(w > 1e-9, w, np.inf)  # behind the camera: looked up at the origin
-        yield rows, (u / w).astype(np.float32), (v / w).astype(np.float32)
+    inverse: Matrix, field: NDArray[np.float32] | None, rows: slice, width: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Where rows of the grid are looked up, x and y."""
+    x, y = np.arange(width, dtype=np.float64)[None], np.arange(rows.start, rows.stop)[:, None]
+    if field is not None:
+        x, y = x + field[..., 0], y + field[..., 1]
+    u, v, w = (row[0] * x + row[1] * y + row[2] for row in inverse)
+    w = np.where(w > 1e-9, w, np.inf)  # behind the camera: looked up at the origin
+    return (u / w).astype(np.float32), (v / w).astype(np.float32)
 
 
 def _depth(position: NDArray[np.float32], length: int) -> NDArray[np.float32]:

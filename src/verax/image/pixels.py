@@ -3,6 +3,8 @@
 Arrays are float32, (H, W) or (H, W, C); pictures are sRGB-encoded unless said otherwise.
 """
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import cv2
@@ -15,6 +17,7 @@ Array = NDArray[np.float32]
 Number = TypeVar("Number", np.float32, np.float64)
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+STRIPE = 1 << 16  # pixels worked on at a time: they stay in the processor's cache
 NOISE_MASK = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
 
 
@@ -115,3 +118,14 @@ def guided_filter(
     variance = mean(guide * guide) - mean_guide * mean_guide
     slope = np.asarray(covariance / (variance + np.float32(epsilon)), np.float32)
     return mean(slope) * guide + mean(mean_plane - slope * mean_guide)
+
+
+def by_stripes(work: Callable[[slice], None], shape: tuple[int, ...]) -> None:
+    """Work through an array (H, W, ...) by stripes of an even number of rows, two at a time."""
+    rows = 2 * max(1, STRIPE // (2 * shape[1]))
+    stripes = [slice(top, min(top + rows, shape[0])) for top in range(0, shape[0], rows)]
+    if len(stripes) == 1:
+        work(stripes[0])
+        return
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(work, stripes))

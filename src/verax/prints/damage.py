@@ -8,6 +8,7 @@ it mended a print, much stands in the photo alone and hardly anything in the pri
 stands in the photo alone is wear, faint and large as it may be.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import cv2
@@ -47,6 +48,7 @@ BORDER, ROWS, FILLED = 0.16, 0.4, 0.5  # depth of a print's border at most, shar
 # rows and pixels of it that differ
 FACE = 0.67  # by how much the answer counts less in faces
 
+Faces = Callable[[], Plane]  # (H, W), 1 where less is believed; called only for a worn print
 SHIFTS = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
 
 
@@ -79,7 +81,7 @@ def find_damage(
     *,
     known: bool = False,
     pieces: bool = True,
-    faces: Plane | None = None,
+    faces: Faces | None = None,
 ) -> Flaws:
     """Damage of a photo that its registered prior, (H, W, 3), shows mended.
 
@@ -89,13 +91,12 @@ def find_damage(
         valid: (H, W) share of the prior that is valid.
         known: the photo is known to be a damaged print: a single piece counts.
         pieces: looked for piece by piece where the pair as a whole shows no worn print.
-        faces: (H, W) 1 where less is believed.
     """
     scale = max(photo.shape[:2]) / MOST
     if scale > 1:
         size = (round(photo.shape[1] / scale), round(photo.shape[0] / scale))
         small = (cv2.resize(x, size, interpolation=cv2.INTER_AREA) for x in (photo, prior, valid))
-        less = None if faces is None else cv2.resize(faces, size, interpolation=cv2.INTER_AREA)
+        less = faces and (lambda: cv2.resize(faces(), size, interpolation=cv2.INTER_AREA))
         flaws = find_damage(*small, known=known, pieces=pieces, faces=less)
         mask = cv2.resize(flaws.mask.astype(np.float32), photo.shape[1::-1]) > 0.25
         return replace(flaws, mask=mask)
@@ -110,7 +111,7 @@ def find_damage(
 
 
 def find_wear(
-    photo: Image, prior: Image, valid: Plane, *, known: bool = False, faces: Plane | None = None
+    photo: Image, prior: Image, valid: Plane, *, known: bool = False, faces: Faces | None = None
 ) -> Wear | None:
     """The wear of a photo that its registered prior, (H, W, 3), shows mended; None where the pair
     is not one-sided.
@@ -118,7 +119,6 @@ def find_wear(
     Args:
         valid: (H, W) share of the prior that is valid.
         known: the photo is known to be a damaged print.
-        faces: (H, W), 1 where less is believed.
     """
     if not is_one_sided(photo, prior, valid, known=known):
         return None
@@ -126,7 +126,7 @@ def find_wear(
     lit = relight(photo, prior, inside)
     answers = compare(photo, lit, inside)
     if faces is not None:
-        answers = Answers(answers.photo * (1 - np.float32(FACE) * faces), answers.prior)
+        answers = Answers(answers.photo * (1 - np.float32(FACE) * faces()), answers.prior)
     edges = places(answers.photo, CLEAR)
     lit = relight(photo, prior, inside & ~edges)
     off = difference(photo, lit, SHIFT) * inside
