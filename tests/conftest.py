@@ -2,6 +2,7 @@
 
 import os
 import socket
+import ssl
 from pathlib import Path
 
 import hypothesis
@@ -46,6 +47,25 @@ def pytest_xdist_make_scheduler(config, log):
             return next((room for room in ONE_SERVER if file.startswith(room)), file)
 
     return FileScheduling(config, log)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_certificate(request, tmp_path_factory):
+    """A list of one certificate: each HTTP client reads all of the list, and no test needs it.
+
+    But for pip, which the long checks run.
+    """
+    whole = (
+        []
+        if request.config.getoption("--slow")
+        else ssl.create_default_context().get_ca_certs(True)
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        for certificate in whole[:1]:
+            place = tmp_path_factory.mktemp("certificates") / "one.pem"
+            place.write_text(ssl.DER_cert_to_PEM_cert(certificate))
+            patch.setenv("SSL_CERT_FILE", str(place))
+        yield
 
 
 @pytest.fixture(autouse=True)

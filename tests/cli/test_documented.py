@@ -91,13 +91,16 @@ def held_against_the_repository(words):
 @pytest.fixture
 def folder(tmp_path, scene, pair, service, monkeypatch):
     """A folder with what the pages speak of, and a service that bills play money."""
-    photo, prior = (images.read(path).pixels for path in pair)
-    small = [np.ascontiguousarray(picture[:96, :128]) for picture in (photo, scene, prior)]
+    photo, truth, prior = (
+        np.ascontiguousarray(picture[::2, ::2])
+        for picture in (images.read(pair[0]).pixels, scene, images.read(pair[1]).pixels)
+    )
+    small = [np.ascontiguousarray(picture[:96, :128]) for picture in (photo, truth, prior)]
     for name in ("photo.jpg", "photos/a.jpg", "demo/photo.png"):
         put(tmp_path / name, photo)
     for name in ("made-by-chat.png", "priors/a.png", "demo/prior.png"):
         put(tmp_path / name, prior)
-    put(tmp_path / "truth.png", scene)
+    put(tmp_path / "truth.png", truth)
     put(tmp_path / "mask.png", np.ones_like(photo))
     for name in ("print.jpg", "shot.jpg"):
         put(tmp_path / name, shot_of_a_print(scene))
