@@ -8,10 +8,10 @@ from verax import image as images
 
 @pytest.fixture(scope="session")
 def scene():
-    """A clean picture with structure at all scales: scikit-image's coffee (CC0), 300 x 200."""
+    """A clean picture with structure at all scales: scikit-image's coffee (CC0), 200 x 134."""
     from skimage import data
 
-    return images.from_uint8(np.ascontiguousarray(data.coffee()[::2, ::2]))
+    return images.from_uint8(np.ascontiguousarray(data.coffee()[::3, ::3]))
 
 
 @pytest.fixture

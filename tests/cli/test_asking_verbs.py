@@ -290,7 +290,7 @@ def test_without_a_key_nothing_is_sent(at_service, photo, monkeypatch):
 
 def test_a_session_of_another_photo_is_refused(at_service, photo):
     edit(photo, "remove the haze")
-    images.write(photo, np.zeros((200, 300, 3), np.float32))
+    images.write(photo, np.zeros((134, 200, 3), np.float32))
 
     with pytest.raises(InputError, match="another --session"):
         edit(photo, "remove the haze")
@@ -298,7 +298,7 @@ def test_a_session_of_another_photo_is_refused(at_service, photo):
 
 def test_a_probe_tells_and_keeps_what_is_honoured(at_service, photo):
     found = json.loads(invoke("probe", "--model", "gpt-image-2", "--json").stdout)
-    images.write(photo.with_name("mask.png"), np.ones((200, 300, 3), np.float32))
+    images.write(photo.with_name("mask.png"), np.ones((134, 200, 3), np.float32))
     warned = edit(photo, "remove the haze", "--mask", photo.with_name("mask.png"), "--dry-run")
 
     assert (found["size"], found["format"]) == ("honoured", "honoured")

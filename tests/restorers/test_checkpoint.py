@@ -45,8 +45,8 @@ def weights(spandrel, tmp_path_factory):
 
     torch.manual_seed(0)
     net = NAFNet(width=8, middle_blk_num=1, enc_blk_nums=[1], dec_blk_nums=[1])
-    optimiser = torch.optim.AdamW(net.parameters(), lr=5e-3)
-    clean = torch.from_numpy(np.stack([scene(k) for k in range(8)])).permute(0, 3, 1, 2)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=8e-3)
+    clean = torch.from_numpy(np.stack([scene(k, 40) for k in range(8)])).permute(0, 3, 1, 2)
     for _ in range(60):
         optimiser.zero_grad()
         restored = net((clean + 0.1 * torch.randn_like(clean)).clamp(0, 1))
