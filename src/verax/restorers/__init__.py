@@ -26,7 +26,8 @@ EMBEDDED = "network"
 EXPORTED = ".onnx"  # of `verax export`
 WEIGHTS = (".pth", ".pt", ".safetensors", ".ckpt", EXPORTED)  # a restorer's name may be such a file
 
-PRIOR_SHARE = 0.4  # of the dark channel prior in what the networks do about haze
+PRIOR_SHARE = 0.2  # of the dark channel prior in what the networks do about haze
+DOUBTED = 0.4  # the same where the network doubts the haze
 
 
 def clipped(picture: NDArray[np.floating]) -> Image:
@@ -91,18 +92,18 @@ def dark_channel_veil(photo: Image) -> tuple[Float, Plane]:
     return airlight, transmission
 
 
-def with_dark_channel(transform: Float, small: Image) -> Float:
+def with_dark_channel(transform: Float, small: Image, share: float = PRIOR_SHARE) -> Float:
     """The tone network's transform, averaged with the one of the dark channel prior.
 
-    On a thin veil the network, which fears for clear photos, takes too little away, the prior too
-    much: their errors have opposite signs.
+    Where the network fears for a clear photo it takes too little away, the prior too much: their
+    errors have opposite signs. On a veil of which it is sure more of the prior costs truth.
     """
     airlight, transmission = dark_channel_veil(small)
     gain = 1 / cv2.resize(transmission, transform.shape[:0:-1], interpolation=cv2.INTER_AREA)
     mixed = np.empty_like(transform)
-    mixed[:3] = np.log((1 - PRIOR_SHARE) * np.exp(transform[:3]) + PRIOR_SHARE * gain)
+    mixed[:3] = np.log((1 - share) * np.exp(transform[:3]) + share * gain)
     veil = airlight[:, None, None] * (1 - gain)
-    mixed[3:] = (1 - PRIOR_SHARE) * transform[3:] + PRIOR_SHARE * veil
+    mixed[3:] = (1 - share) * transform[3:] + share * veil
     return mixed
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from verax.errors import choose
 from verax.image import Image, Plane, check_image
-from verax.restorers import runtime, with_dark_channel
+from verax.restorers import DOUBTED, runtime, with_dark_channel
 from verax.restorers.measures import Measures, anisotropy, extremes, measure, ramp
 
 # what hides a scene most comes first
@@ -178,7 +178,7 @@ def _thin(small: Image, transform: runtime.Floats, severity: float) -> float:
     contrast = np.sqrt(cv2.GaussianBlur(detail * detail, (0, 0), 6.0))
     low, high = (float(v) for v in np.percentile(contrast, (10, 90)))
     own = runtime.toned(small, transform)
-    clear = runtime.toned(small, with_dark_channel(transform, small))
+    clear = runtime.toned(small, with_dark_channel(transform, small, DOUBTED))
     apart = own - clear
     darkest = cv2.erode(small, np.ones((NEARBY, NEARBY), np.uint8))
     signs = (

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 
 from verax.image import Image
-from verax.restorers import measures, with_dark_channel
-from verax.restorers.faults import SURE, SURELY, Faults, diagnose, green_cast
+from verax.restorers import DOUBTED, PRIOR_SHARE, measures, with_dark_channel
+from verax.restorers.faults import HAZY, SURE, SURELY, Faults, diagnose, green_cast
 from verax.restorers.measures import ramp
 from verax.restorers.runtime import (
     Floats,
@@ -130,7 +130,8 @@ def light(photo: Image, faults: Faults) -> Floats:
         transform = exposed(np.mean(looks, 0), small)
         sure *= 1 - LEFT * night(small)
     elif worst == "haze":
-        transform = with_dark_channel(transform, small)
+        doubted = faults.named == worst and faults[worst].severity < HAZY[0]
+        transform = with_dark_channel(transform, small, DOUBTED if doubted else PRIOR_SHARE)
     else:
         transform = with_grey_world(transform, small)
         if faults.named != worst:  # blue water without a green cast is only made worse
