@@ -49,7 +49,7 @@ class Secret:
         return hash(self._text)
 
     def __reduce__(self) -> str:
-        raise TypeError("a secret is not written down")
+        raise TypeError("a secret is not pickled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,8 +200,8 @@ def _sendable(secret: Secret) -> Secret:
     """The key itself; SettingsError for one that no header can carry. No part of it is shown."""
     if not re.fullmatch(r"[\x21-\x7e]+", secret.reveal()):
         raise SettingsError(
-            f"{secret.name} holds a key with a space, a line break or a letter beyond ASCII, which "
-            "no service can be sent; copy the key again. Nothing was sent"
+            f"{secret.name} contains a key with a space, a line break or a non-ASCII character; "
+            "copy the key again. Nothing was sent"
         )
     return secret
 

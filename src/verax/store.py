@@ -196,7 +196,8 @@ def _migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[st
         version = _version(connection)  # another process may have been first
         if version > len(migrations):
             raise InputError(
-                f"{path} has version {version}, this Verax knows {len(migrations)}; update Verax"
+                f"{path} has version {version}, this Verax supports at most "
+                f"{len(migrations)}; update Verax"
             )
         for script in migrations[version:]:
             for statement in script.split(";"):

@@ -250,7 +250,7 @@ def test_a_refusal_is_told_with_its_stage(at_service, photo):
         (("--quality", "max"), InputError, "quality"),
         (("--from-last",), InputError, "no accepted turn"),
         (("--reject-last",), InputError, "no accepted turn"),
-        (("--markup", "photo.png"), InputError, "transparent ground"),
+        (("--markup", "photo.png"), InputError, "transparent background"),
         (("--local-only", "--base-url", "http://192.0.2.1/v1"), SettingsError, "nothing was sent"),
         (("--gateway", "nowhere"), UnknownNameError, "openai"),
     ],

@@ -120,7 +120,7 @@ def test_an_archive_that_swells_is_refused(tmp_path):
     data = zipped(**{f"{n}.png": bytes(30_000_000) for n in range(8)})
     (tmp_path / "bomb.zip").write_bytes(data)
 
-    with pytest.raises(InputError, match="no picture archive"):
+    with pytest.raises(InputError, match="not an archive of pictures"):
         fetch.unpack(tmp_path / "bomb.zip", tmp_path / "in")
 
 

@@ -87,6 +87,6 @@ def test_an_unknown_alignment_is_refused(photo):
 def test_a_picture_of_another_scene_is_not_aligned_beyond_the_canvas(photo):
     other = skimage.data.astronaut().astype(np.float32) / np.float32(255)
 
-    with pytest.raises(InputError, match="do not show one scene"):
+    with pytest.raises(InputError, match="do not show the same scene"):
         aligned(photo, other, "global")
     assert aligned(photo, other, "canvas")[0].shape == photo.shape

@@ -78,7 +78,7 @@ def test_a_header_that_promises_more_than_the_file_holds_costs_no_memory():
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (b"", "an empty file; get it again"),
+        (b"", "an empty file; get another copy"),
         (b"just words\n", "a text file; check the path"),
         (b"\0\1\2\3" * 9, "a file of another kind"),
         (b"%PDF-1.7", "a PDF file"),

@@ -115,7 +115,7 @@ def test_a_copied_chat_window_is_refused():
 
 
 def test_a_service_without_edits_says_so():
-    with pytest.raises(InputError, match="no edits"):
+    with pytest.raises(InputError, match="does not offer edits"):
         checked(edit(), "ollama")
 
 

@@ -219,7 +219,7 @@ def run(
 def _alone(folder: Path) -> Presence:
     Presence.sweep(folder)
     if folder.is_dir() and any(folder.glob("[!.]*")):
-        raise RunError(f"{folder.parent}: another process is aligning here; wait for its end")
+        raise RunError(f"{folder.parent}: another process is aligning here; wait until it ends")
     return Presence(folder)
 
 

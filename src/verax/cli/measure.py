@@ -176,7 +176,9 @@ def score_one(
     from verax.image import read
 
     if reference is not None and reference.is_dir():
-        raise InputError(f"{restored} is a file and {reference} a folder; want two of a kind")
+        raise InputError(
+            f"{restored} is a file and {reference} a folder; want two files or two folders"
+        )
     ours = read(restored).pixels
     theirs = None if reference is None else read(reference).pixels
     if theirs is not None and align is not Align.none:

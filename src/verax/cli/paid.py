@@ -242,7 +242,7 @@ class Counter:
                 hint = f"; did you mean {near[0]!r}?" if near else "."
                 raise InputError(
                     f"no price is known for {request.model!r} at {client.gateway.name}{hint} "
-                    "To ask all the same, whatever it costs: --max-cost any"
+                    "To ask anyway, whatever it costs: --max-cost any"
                 )
 
 

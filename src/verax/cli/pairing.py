@@ -74,7 +74,7 @@ def glob(pattern: Path) -> list[Path]:
         if p.is_file() and (hidden or not p.name.startswith("."))
     )
     if not pictures:
-        raise InputError(f"{pattern}: no file fits this pattern")
+        raise InputError(f"{pattern}: no file matches this pattern")
     return pictures
 
 
@@ -253,5 +253,5 @@ def make_folders(jobs: Sequence[Job]) -> list[Path]:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
-            raise OutputError(f"{folder}: want to make this folder: {exc.strerror}") from exc
+            raise OutputError(f"{folder}: cannot make this folder: {exc.strerror}") from exc
     return new

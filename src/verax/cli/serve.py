@@ -100,7 +100,7 @@ def check_host(host: str, *, guarded: bool) -> None:
     """Raises SettingsError for an address that everybody can reach where nobody needs a key."""
     if host not in LOOPBACK and not guarded:
         raise SettingsError(
-            f"--host {host}: beyond this machine every client needs a key; "
+            f"--host {host}: other machines can reach it, so every client needs a key; "
             "make one first: verax serve-key add NAME"
         )
 
@@ -134,7 +134,7 @@ def only_server(folder: Path) -> "Presence":
     if any(Presence.is_alive(folder / "running", name) for name in others):
         mine.close()
         raise SettingsError(
-            f"another verax serve runs with {folder.parent}; give each server a home of its own: "
+            f"another verax serve uses {folder.parent}; give each server its own home: "
             "VERAX_HOME=... verax serve"
         )
     Presence.sweep(folder / "running")

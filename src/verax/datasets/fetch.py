@@ -51,13 +51,15 @@ def download(
             there = part.stat().st_size if part.is_file() else 0
             raise RunError(
                 f"{address}: {type(exc).__name__}: {exc}; {there} bytes are kept, run the same "
-                "command again to go on"
+                "command again to continue"
             ) from exc
         part.replace(target)
         tag.unlink(missing_ok=True)
     actual = digest(target)
     if sha256 and actual != sha256:
-        raise InputError(f"{target}: SHA-256 is {actual}, want {sha256}; remove it and fetch again")
+        raise InputError(
+            f"{target}: SHA-256 is {actual}, want {sha256}; remove it and fetch it again"
+        )
     return actual
 
 
@@ -127,7 +129,7 @@ def unpack(archive: Path, folder: Path) -> int:
                     content.extract(member, folder)
     except (zipfile.BadZipFile, NotImplementedError, EOFError) as exc:
         raise InputError(
-            f"{archive}: not a sound zip archive: {exc}; remove it, fetch again"
+            f"{archive}: not a valid zip archive: {exc}; remove it and fetch it again"
         ) from exc
     return len(members)
 
@@ -138,7 +140,8 @@ def _checked(archive: Path, content: zipfile.ZipFile) -> Iterator[zipfile.ZipInf
     if len(members) > MOST_FILES or unpacked > MOST_RATIO * max(archive.stat().st_size, CHUNK):
         raise InputError(
             f"{archive}: {len(members)} files of {unpacked / 1e9:.1f} GB in an archive of "
-            f"{archive.stat().st_size / 1e6:.1f} MB; that is no picture archive, not unpacked"
+            f"{archive.stat().st_size / 1e6:.1f} MB; that is not an archive of "
+            "pictures; it was not unpacked"
         )
     for member in members:
         path = PurePosixPath(member.filename.replace("\\", "/"))
@@ -146,6 +149,6 @@ def _checked(archive: Path, content: zipfile.ZipFile) -> Iterator[zipfile.ZipInf
         if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
             raise InputError(f"{archive}: {member.filename!r} would leave the folder; not unpacked")
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR) or member.flag_bits & 1:
-            raise InputError(f"{archive}: {member.filename!r} is a link or locked; not unpacked")
+            raise InputError(f"{archive}: {member.filename!r} is a link or encrypted; not unpacked")
         if not member.is_dir():
             yield member

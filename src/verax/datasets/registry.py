@@ -192,7 +192,8 @@ def load_known(name: str, home: Path) -> Dataset:
     folder = Path(mine[name].folder)
     if not folder.exists():
         raise SettingsError(
-            f"{title} was at {folder}, which is gone; verax data add its new folder"
+            f"{title} was at {folder}, which no longer exists; add the new folder: "
+            "verax data add DIR"
         )
     return read(entry, folder) if entry else read_own(name, mine[name])
 

@@ -191,7 +191,7 @@ def aligned(
     look = compare(photo, generated, registration)
     if how in ("global", "local") and look.alignment is None:
         raise InputError(
-            f"the pictures do not show one scene ({look.registration.reason}); "
+            f"the pictures do not show the same scene ({look.registration.reason}); "
             f"align by canvas, or not at all"
         )
     placed = choose(placements(look), how, kind="alignment")

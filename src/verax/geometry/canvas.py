@@ -94,7 +94,7 @@ def plan(width: int, height: int, rules: Sizes = FREE) -> Canvas:
     if best.share < LEAST_SHARE:
         raise InputError(
             f"canvas: a {width}x{height} photo would fill only {best.share:.1%} of the "
-            f"{best.size[0]}x{best.size[1]} canvas; cut it into pieces less long and narrow"
+            f"{best.size[0]}x{best.size[1]} canvas; cut it into parts that are less long and narrow"
         )
     return best
 

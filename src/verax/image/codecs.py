@@ -198,7 +198,7 @@ def write_avif(samples: NDArray[Any], depth: Depth, metadata: Metadata, *, quali
         [cv2.IMWRITE_AVIF_DEPTH, depth, cv2.IMWRITE_AVIF_QUALITY, quality],
     )
     if not done:
-        raise ValueError("the AVIF encoder gave up")
+        raise ValueError("the AVIF encoder failed")
     return bytes(coded)
 
 

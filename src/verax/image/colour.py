@@ -194,8 +194,7 @@ def of_numbers(primaries: int, transfer: int, model: Model) -> bytes | None:
     if unknown or not (transfer in SRGB_LIKE or transfer in GAMMAS):
         what = f"primaries {primaries}" if unknown else f"transfer {transfer}"
         raise ImageReadError(
-            f"want a colour space that is known here, got {what} (ITU-T H.273); "
-            "convert the picture to sRGB"
+            f"want a known colour space, got {what} (ITU-T H.273); convert the picture to sRGB"
         )
     points, white = PRIMARIES.get(primaries, PRIMARIES[1])
     gamma = GAMMAS.get(transfer)

@@ -212,8 +212,8 @@ def _plan(image: Image, like: Photo, can: Ability) -> tuple[Model, Depth, Plane 
     size = (image.shape[1], image.shape[0])
     if like.alpha.shape != image.shape[:2]:
         raise SizeMismatchError(
-            f"want a picture of the photo's size {like.width}x{like.height}, since its alpha "
-            f"goes with it; got {size[0]}x{size[1]}: resize it, or leave out `like`"
+            f"want a picture of the photo's size {like.width}x{like.height}, because its "
+            f"alpha is written with it; got {size[0]}x{size[1]}: resize it, or leave out `like`"
         )
     return model, depth, check_plane(like.alpha, size=size, name="alpha")
 

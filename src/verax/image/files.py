@@ -231,7 +231,7 @@ def _from_pillow(picture: Any, name: str) -> Photo:  # noqa: ANN401  # PIL has n
     mode = picture.mode
     if mode in ("F", "I"):
         raise ImageContractError(
-            f"{name}: PIL mode {mode} has no fixed white; pass it as an array in [0, 1]"
+            f"{name}: PIL mode {mode} has no defined white; pass it as an array in [0, 1]"
         )
     buffer = io.BytesIO()
     options = {k: v for k in ("icc_profile",) if (v := picture.info.get(k))}
@@ -272,8 +272,8 @@ def salvage(
         raise ImageReadError(f"{name}: {exc}") from exc
     except Exception as exc:  # decoders raise anything on damaged data
         raise ImageReadError(
-            f"{name}: want a picture of which some is left, got one that does not decode "
-            f"({one_line(exc) or type(exc).__name__}); get it again"
+            f"{name}: want a picture of which a part can be decoded, got none of it "
+            f"({one_line(exc) or type(exc).__name__}); get another copy"
         ) from exc
     height, width = raw.samples.shape[:2]
     lost = np.zeros((height, width), np.float32)

@@ -131,7 +131,7 @@ def format_of_file(path: Path) -> str:
 def kind_of(head: bytes) -> str:
     """What bytes that are no picture are instead, and what to do; for messages."""
     if not head:
-        return "an empty file; get it again"
+        return "an empty file; get another copy"
     for start, kind in OTHERS.items():
         if head.startswith(start):
             return f"{kind} file; save it as PNG or JPEG"
@@ -154,7 +154,7 @@ def header_of(file: Path | bytes) -> Header:
     except Exception as exc:  # header readers raise anything for what is no picture
         raise ImageReadError(
             f"{name}: want a {READABLE} picture, got a file without a readable header "
-            f"({one_line(exc) or type(exc).__name__}); get it again"
+            f"({one_line(exc) or type(exc).__name__}); get another copy"
         ) from exc
 
 
@@ -180,7 +180,8 @@ def _header(file: BinaryIO, name: str) -> Header:
     width, height = SIZES.get(format, _size_by_pillow)(file, format)
     if width < 1 or height < 1:
         raise ImageReadError(
-            f"{name}: want a {READABLE} picture, got a header of {width}x{height} px; get it again"
+            f"{name}: want a {READABLE} picture, got a header of {width}x{height} px; "
+            "get another copy"
         )
     return Header(format, width, height)
 

@@ -59,8 +59,8 @@ def read_jpeg(data: bytes, *, max_pixels: int) -> Raw:
     samples = planes(np.asarray(picture))
     if not _is_whole(data, layout, samples):
         raise ImageReadError(
-            "want a whole JPEG file, got one whose pixels end early; get it again, or read what "
-            "is left with --salvage"
+            "want a whole JPEG file, got one whose pixels end early; get another copy, or read "
+            "what is left with --salvage"
         )
     return _raw(picture, samples, layout, data)
 
@@ -77,7 +77,7 @@ def _check(picture: JpegImageFile, data: bytes, max_pixels: int) -> None:
     if width * height > PIXELS_PER_BYTE * len(data) or scans * width * height > SCAN_PIXELS:
         raise ImageReadError(
             f"want a plausible JPEG, got {width}x{height} pixels in {len(data)} bytes and "
-            f"{scans} scans; the file is damaged: get it again"
+            f"{scans} scans; the file is damaged: get another copy"
         )
     if picture.mode not in MODES:
         raise ImageReadError(f"want grey, RGB or CMYK, got {picture.mode}; convert it to RGB")

@@ -92,7 +92,9 @@ def salvage_png(data: bytes, *, max_pixels: int) -> tuple[Raw, int]:
     header = _header(parts.get(b"IHDR", [b""])[0])
     check_pixels(header.width, header.height, most=max_pixels)
     if header.interlaced:
-        raise ImageReadError("want rows in order, got an interlaced PNG cut short; get it again")
+        raise ImageReadError(
+            "want rows in order, got an interlaced PNG cut short; get another copy"
+        )
     ((_, _, rows, size),) = header.passes()
     stream = _inflated(parts, size)
     left = len(stream) * rows // size
@@ -141,7 +143,7 @@ def _header(body: bytes) -> PngHeader:
         known = depth in DEPTHS.get(kind, (8, 16)) and kind in CHANNELS
         if known and methods[:2] == [0, 0] and methods[2] in (0, 1):
             return PngHeader(width, height, depth, kind, methods[2])
-    raise ImageReadError("want a PNG file, got one with a broken header; get the file again")
+    raise ImageReadError("want a PNG file, got one with a broken header; get another copy")
 
 
 def _samples(header: PngHeader, parts: dict[bytes, list[bytes]]) -> NDArray[Any]:
@@ -190,7 +192,9 @@ def _palette(header: PngHeader, parts: dict[bytes, list[bytes]]) -> bytes:
     """All entries the depth can name: indices beyond a short palette are black."""
     palette = first(parts, b"PLTE") or b""
     if not palette or len(palette) % 3:
-        raise ImageReadError("want a palette, got a broken one; the file is damaged: get it again")
+        raise ImageReadError(
+            "want a valid palette, got a broken one; the file is damaged: get another copy"
+        )
     size = 3 * 2**header.depth
     return palette[:size].ljust(size, b"\0")
 

@@ -130,7 +130,7 @@ def _check_space(page: Page, bits: int) -> None:
         shown = ", ".join(map(str, outside[:5]))
         raise ImageReadError(
             f"want a whole TIFF file, got one whose tags {shown} lie behind its "
-            f"{len(page.data)} bytes; it is damaged or cut short: get it again"
+            f"{len(page.data)} bytes; it is damaged or cut short: get another copy"
         )
     width, height, samples = page.number(WIDTH), page.number(HEIGHT), page.number(SAMPLES, 1)
     size = width * height * samples * bits // 8
@@ -139,7 +139,7 @@ def _check_space(page: Page, bits: int) -> None:
     if size > most or tile > max(4 * width * height, LARGEST_TILE) or samples > MOST_SAMPLES:
         raise ImageReadError(
             f"want {width}x{height} px of {samples} samples, which {len(page.data)} bytes cannot "
-            "hold; the file is damaged or cut short: get it again"
+            "hold; the file is damaged or cut short: get another copy"
         )
 
 
@@ -196,7 +196,7 @@ def _look_up(page: Page, indices: NDArray[Any]) -> NDArray[np.uint16]:
     """8-bit colours of palette indices. Writers store a level times 256, times 257, or plain."""
     table = np.array(page.numbers(COLORMAP), np.uint16)
     if table.size % 3 or table.size // 3 <= int(indices.max()):
-        raise ImageReadError("want a palette for all colours, got a shorter one; save it as RGB")
+        raise ImageReadError("want a palette entry for every colour, got fewer; save it as RGB")
     if table.max() > 255:
         table >>= 8
     return np.take(table.reshape(3, -1).T, indices, axis=0)

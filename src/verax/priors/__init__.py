@@ -159,7 +159,7 @@ class Session:
         """The file of the last accepted turn; InputError where there is none."""
         if not self.accepted():
             raise InputError(
-                "--from-last: there is no accepted turn to go on from; edit once without"
+                "--from-last: there is no accepted turn to continue from; edit once without it"
             )
         return Path(self.accepted()[-1].output)
 

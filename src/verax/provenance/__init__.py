@@ -262,7 +262,7 @@ def sign(
                 _add(builder, prior, "componentOf", "prior")
             builder.sign(signer, kind, io.BytesIO(restoration), signed)
     except c2pa.C2paError as exc:
-        raise OutputError(f"signing failed: {exc}; the unsigned file is as it was") from exc
+        raise OutputError(f"signing failed: {exc}; the unsigned file is unchanged") from exc
     check = read(signed.getvalue())
     if check.state not in ("valid", "trusted"):
         raise OutputError(f"the signed file is {check.state}: {', '.join(check.problems)}")

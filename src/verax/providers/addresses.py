@@ -53,10 +53,10 @@ def parse_address(text: str) -> ServiceAddress:
     if query or url.fragment:
         names = ", ".join(sorted(query)) or "#"
         raise SettingsError(
-            f"the address of {url.host} carries {names}; leave that out. A key goes into a variable"
+            f"the address of {url.host} contains {names}; remove it, and put a key into a variable"
         )
     if not re.fullmatch(r"[\w.-]*", version):
-        raise SettingsError(f"the api-version in the address of {url.host} is none")
+        raise SettingsError(f"the api-version in the address of {url.host} is not valid")
     path = _ENDPOINT.sub("", re.sub(r"/{2,}", "/", url.path).rstrip("/"))
     named = _DEPLOYMENT.match(path)
     path, deployment = (named[1], named[2]) if named else (path, "")
@@ -78,7 +78,7 @@ def parse_url(text: str) -> httpx2.URL:
         raise SettingsError(f"base URL: not an address: {without(str(exc), None)}") from None
     if url.userinfo:
         raise SettingsError(
-            f"the address of {url.host} holds a password; put the key in a variable"
+            f"the address of {url.host} contains a password; put the key into a variable"
         )
     if url.scheme not in PORTS or not url.host:
         raise InputError(
@@ -86,7 +86,7 @@ def parse_url(text: str) -> httpx2.URL:
             f"{without(text[:200], None)!r}"
         )
     if not 0 < (url.port or PORTS[url.scheme]) < 65_536:
-        raise InputError(f"base URL: the port of {url.host} is none: {url.port}")
+        raise InputError(f"base URL: the port of {url.host} is not valid: {url.port}")
     return url
 
 
@@ -119,9 +119,9 @@ def public_address(host: str) -> str:
     try:
         addresses = [str(info[4][0]) for info in socket.getaddrinfo(host, None)]
     except OSError as exc:
-        raise SettingsError(f"{host} is not known ({exc.strerror or exc})") from None
+        raise SettingsError(f"{host} cannot be resolved ({exc.strerror or exc})") from None
     if not all(map(_is_public, addresses)):
-        raise SettingsError(f"{host} leads into a private network, and the service does not")
+        raise SettingsError(f"{host} is in a private network, and the service is not")
     return addresses[0]
 
 
@@ -219,7 +219,7 @@ def _azure(where: Gateway, settings: Settings, *, older: bool) -> Gateway:
     """The catalog's gateway for an Azure address; `older`: one that names a deployment."""
     if where.name not in ("custom", "azure", "azure-deployments"):
         raise SettingsError(
-            f"the address is one of Azure's, which {where.name} is not; leave --gateway out"
+            f"the address is one of Azure, and {where.name} is not; leave --gateway out"
         )
     return gateway("azure-deployments" if older else "azure", changes=settings.home)
 

@@ -132,7 +132,7 @@ def json_object(body: bytes) -> dict[str, Any]:
     try:
         data = json.loads(body)
     except (ValueError, RecursionError) as exc:
-        raise ProviderError(f"the service answered something that is no JSON: {exc}") from exc
+        raise ProviderError(f"the service answered with something that is not JSON: {exc}") from exc
     if not isinstance(data, dict):
         raise ProviderError(f"the service answered a JSON {type(data).__name__}, want an object")
     return data

@@ -135,7 +135,9 @@ class Uploads:
         try:
             return str(json_object(self.transport.post(upload, paid=False).body)["id"])
         except ProviderUncertain as exc:
-            raise ProviderBusy(f"an upload broke off; nothing was asked yet: {exc}") from exc
+            raise ProviderBusy(
+                f"an upload was interrupted; nothing was requested yet: {exc}"
+            ) from exc
 
     def clear(self) -> None:
         """Delete the pictures at the service; what it no longer knows is gone anyway."""

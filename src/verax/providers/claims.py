@@ -86,7 +86,9 @@ class Claims:
             estimates = [budget.tariff.estimate(request) for request in claimed]
             names = ", ".join(sorted({request.model for request in claimed}))
             if claimed and not self._affordable(total(estimates), budget, names):
-                raise ProviderBusy("other calls of this run are under way; try again when they end")
+                raise ProviderBusy(
+                    "other calls of this run are in progress; try again when they end"
+                )
             for request, estimate in zip(claimed, estimates, strict=True):
                 self._begin("batched", request, estimate, budget, owner)
         return claimed

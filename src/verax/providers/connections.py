@@ -149,7 +149,9 @@ def fetch_link(link: str, origin: LinkOrigin) -> bytes:
                 break
             origin.sleep(pause)
     why = f"HTTP {status}" if status else data.decode()
-    raise ProviderError(f"the picture behind a link at {url.host} did not come ({why}); {AGAIN}")
+    raise ProviderError(
+        f"the picture behind a link at {url.host} could not be fetched ({why}); {AGAIN}"
+    )
 
 
 def _joined(link: str, service: httpx2.URL) -> httpx2.URL:
@@ -157,9 +159,11 @@ def _joined(link: str, service: httpx2.URL) -> httpx2.URL:
     try:
         url = httpx2.URL(f"{service}/").join(link)
     except (httpx2.InvalidURL, ValueError) as exc:
-        raise ProviderError(f"the answer holds a link that is none ({exc}); {AGAIN}") from None
+        raise ProviderError(
+            f"the answer contains a link that is not valid ({exc}); {AGAIN}"
+        ) from None
     if url.scheme not in ("http", "https") or not url.host:
-        raise ProviderError(f"the answer holds a link that is no web address; {AGAIN}")
+        raise ProviderError(f"the answer contains a link that is not a web address; {AGAIN}")
     return url.copy_with(userinfo=b"") if url.userinfo else url
 
 

@@ -162,7 +162,7 @@ class Journal:
         """The stored answer, with the pictures and costs that are known by now."""
         last = self.records.last(request.fingerprint())
         if last is None:
-            raise ProviderError("the record of this call was removed meanwhile; ask again")
+            raise ProviderError("the record of this call was removed in the meantime; ask again")
         return self._read(last, request, fetch)
 
     def _read(self, last: Call, request: Request, fetch: Fetch | None) -> ImagesAnswer:

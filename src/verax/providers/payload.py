@@ -58,7 +58,9 @@ def sources(entry: Mapping[str, Any]) -> list[PictureSource]:
         except ProviderError as exc:
             wrong = str(exc)
     if not sources:
-        raise ProviderError(wrong or "an entry of the answer holds no picture; it is kept")
+        raise ProviderError(
+            wrong or "an entry of the answer contains no picture; the answer is kept"
+        )
     return sources
 
 
@@ -75,7 +77,7 @@ def decode_base64(text: str) -> bytes:
     try:
         return base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
     except (ValueError, binascii.Error) as exc:
-        raise ProviderError(f"the picture is no valid base64 ({exc}); the answer is kept") from exc
+        raise ProviderError(f"the picture is not valid base64 ({exc}); the answer is kept") from exc
 
 
 def salvage(body: bytes) -> dict[str, Any] | None:

@@ -70,11 +70,11 @@ def _check_prompt(prompt: str, limits: ModelLimits) -> None:
 
 def _check_route(request: Request, gateway: Gateway) -> None:
     if request.kind == "edit" and not gateway.edit:
-        raise InputError(f"{gateway.name} has no edits; use another --gateway for them")
+        raise InputError(f"{gateway.name} does not offer edits; use another --gateway for them")
     for ending in gateway.refused_models:
         if request.model.endswith(ending):
             raise InputError(
-                f"{gateway.name} routes {request.model} through a copy of a chat window, where "
+                f"{gateway.name} routes {request.model} through a chat session, where "
                 "size, mask and n have no effect; choose the model's plain name"
             )
 
@@ -235,7 +235,7 @@ def aspect_size(sizes: Sizes, ratio: float, *, pixels: int = USUAL_PIXELS) -> Si
     if abs(math.log(best[0] / best[1] / ratio)) > 0.05:
         choices = ", ".join(f"{w}x{h}" for w, h in sizes.fixed)
         limit = f"only {choices} are possible" if choices else f"at most {sizes.max_ratio:g}:1"
-        raise InputError(f"aspect ratio {ratio:.3g} cannot be had from this model: {limit}")
+        raise InputError(f"aspect ratio {ratio:.3g} is not possible with this model: {limit}")
     return best
 
 

@@ -213,7 +213,7 @@ class Transport:
         base = str(self.base_url)
         hint = f"try {base}/v1" if not base.endswith("/v1") else "check the address"
         raise ProviderRejected(
-            f"{base} answers with a web page, not as a service of pictures; nothing was asked. "
+            f"{base} answers with a web page, so it is not an image service; nothing was sent. "
             f"The base URL is wrong: {hint}"
         )
 
@@ -254,7 +254,7 @@ class Transport:
             why = f"{type(exc).__name__}: {self.redacted(str(exc))}".rstrip(": ")
             if paid:
                 raise ProviderUncertain(
-                    f"{where}: no whole answer came ({why}); the call may have been billed"
+                    f"{where}: no complete answer came ({why}); the call may have been billed"
                 ) from None
             raise ProviderError(f"{where}: {why}") from None
 

@@ -131,7 +131,8 @@ def _address(reference: object, param: str) -> str:
     url = reference.get("image_url") if isinstance(reference, dict) else None
     if not isinstance(url, str) or (isinstance(reference, dict) and "file_id" in reference):
         raise Problem(
-            400, f"{param}: want an object with image_url; no files are kept here to be named",
+            400, f"{param}: want an object with image_url; this server stores no files, "
+            "so file_id is not supported",
             "invalid_type", param,
         )  # fmt: skip
     return url
@@ -142,7 +143,8 @@ def _data(url: str, param: str) -> bytes:
     if not url.startswith("data:image/"):
         raise Problem(
             400,
-            f"{param}: nothing is fetched from there; send the picture itself as a data: address",
+            f"{param}: this server does not fetch from that address; "
+            "send the picture itself as a data: URL",
             "invalid_image_url",
             param,
         )

@@ -69,7 +69,8 @@ async def spool(request: Request, path: Path, most: int) -> None:
             total += len(chunk)
             if total > most:
                 raise Problem(
-                    413, f"want at most {most // 1_000_000} MB of JSON; send pictures as a form",
+                    413, f"want at most {most // 1_000_000} MB of JSON; "
+                    "send pictures as multipart form data",
                     "body_too_large",
                 )  # fmt: skip
             file.write(chunk)
@@ -175,7 +176,7 @@ def fetch(
         port = urlsplit(url).port or PORTS[urlsplit(url).scheme]
         addresses = [ipaddress.ip_address(text.partition("%")[0]) for text in resolve(host, port)]
         if not addresses or not all(map(permitted, addresses)):
-            raise _refused("the address leads into a private network")
+            raise _refused("the address is in a private network")
         return str(addresses[0])
 
     end = time.monotonic() + DEADLINE_S
@@ -193,7 +194,9 @@ def fetch(
                 raise _refused(f"the address answered {reply.status_code}: {what}")
             _write_bounded(reply.iter_raw(), path, end)
     except (OSError, httpx2.HTTPError) as exc:
-        raise _refused(f"the address gave no picture ({type(exc).__name__})") from exc
+        raise _refused(
+            f"no picture could be fetched from the address ({type(exc).__name__})"
+        ) from exc
 
 
 def _write_bounded(pieces: Iterator[bytes], path: Path, end: float) -> None:
@@ -203,7 +206,7 @@ def _write_bounded(pieces: Iterator[bytes], path: Path, end: float) -> None:
         for piece in pieces:
             total += len(piece)
             if total > MOST_BYTES or time.monotonic() > end:
-                raise _refused("the picture there is too large or comes too slowly")
+                raise _refused("the picture at that address is too large or arrives too slowly")
             file.write(piece)
 
 

@@ -229,7 +229,7 @@ class AnswerCache:
 def _same(stored: str, request: str) -> None:
     if stored != request:
         raise Problem(
-            409, "this idempotency key came with another request before; use a new one",
+            409, "this idempotency key was used for another request; use a new one",
             "idempotency_key_reused",
         )  # fmt: skip
 

@@ -109,7 +109,7 @@ class ImagesService:
         if call.model == LOCAL:
             if call.kind == "generation":
                 raise Problem(
-                    400, f"{LOCAL} restores photos and cannot make one; use /v1/images/edits",
+                    400, f"{LOCAL} restores photos and cannot generate one; use /v1/images/edits",
                     "invalid_value", "model",
                 )  # fmt: skip
             if call.mask is not None or len(call.images) > 2:
