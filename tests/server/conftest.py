@@ -46,8 +46,11 @@ def browser():
 
 @pytest.fixture(scope="session")
 def page_server(tmp_path_factory):
-    """A server for the journeys alone, which count what it holds, and leave nothing in it."""
-    with serving(tmp_path_factory.mktemp("page")) as (address, _):
+    """A server for the journeys alone, which count what it holds, and leave nothing in it.
+
+    It lies under a path; those of `test_page_browser` and the one that is killed do not.
+    """
+    with serving(tmp_path_factory.mktemp("page"), "--root-path", "/verax") as (address, _):
         yield address
 
 
@@ -59,13 +62,17 @@ def server_process(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def guarded(tmp_path_factory):
+def guarded_home(tmp_path_factory):
+    return tmp_path_factory.mktemp("guarded")
+
+
+@pytest.fixture(scope="session")
+def guarded(guarded_home):
     """A server whose clients need keys: its address and the keys of ada and bob."""
-    home = tmp_path_factory.mktemp("guarded")
-    clients = ClientKeys(home / "serve" / "clients.sqlite")
+    clients = ClientKeys(guarded_home / "serve" / "clients.sqlite")
     keys = {name: {"authorization": f"Bearer {clients.add(name)}"} for name in ("ada", "bob")}
     clients.close()
-    with serving_here(home) as address:
+    with serving_here(guarded_home) as address:
         yield address, keys
 
 

@@ -10,7 +10,7 @@ import pytest
 from commands import verax
 from provenance import certificates
 from service.plugin import running_service
-from serving import serving, serving_here
+from serving import serving
 from verax import image as images
 from verax.provenance import SourceFile, load_credentials, read, sign
 
@@ -72,9 +72,8 @@ def signing(keys, tmp_path_factory):
         yield address
 
 
-def test_every_way_writes_the_same_marks(tmp_path, photo, prior):
-    with serving_here(tmp_path / "home") as address:
-        made = files(tmp_path, address, photo, prior)
+def test_every_way_writes_the_same_marks(tmp_path, server, photo, prior):
+    made = files(tmp_path, server, photo, prior)
 
     marks = {way: images.decode(data).metadata.xmp for way, data in made.items()}
     assert b"restored by Verax" in marks["command"]
