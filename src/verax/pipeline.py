@@ -180,7 +180,7 @@ def check_options(
 
 
 def check_exposure(stops: float) -> None:
-    """Raises InputError for an exposure that nobody can want."""
+    """Raises InputError for an exposure out of range."""
     if not abs(stops) <= MOST_STOPS:
         raise InputError(f"exposure: want stops from -{MOST_STOPS} to {MOST_STOPS}, got {stops}")
 

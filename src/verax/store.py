@@ -211,7 +211,7 @@ def _version(connection: sqlite3.Connection) -> int:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """All or nothing, and nobody else writes meanwhile."""
+    """All or nothing; other writers wait."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield connection

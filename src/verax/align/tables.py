@@ -150,7 +150,7 @@ Rows = Iterator[tuple[str, Location, Location]]
 
 
 def read(tables: Sequence[Path], columns: Columns) -> list[EditPair]:
-    """Every pair of the tables, in their order. Raises InputError for a table that is none."""
+    """Every pair of the tables, in their order. Raises InputError for what is not a table."""
     pairs: list[EditPair] = []
     for table in tables:
         if not table.exists():

@@ -87,7 +87,7 @@ class OutputRow(Trial):
         registration: JSON or empty.
         prior_file: the generated file, where the dataset has one.
         prior_sha256, prior_c2pa: of the generated file as it came, where there is one.
-        prior_seconds: how long the service took, None where none was asked or nobody knows.
+        prior_seconds: how long the service took, None where it is unknown.
     """
 
     degradation: str
@@ -112,7 +112,7 @@ NAMES = tuple(field.name for field in fields(OutputRow))
 
 @dataclass(frozen=True, slots=True)
 class ScoreRow:
-    """One number of one output; `value` is None when it could not be had, with the reason."""
+    """One number of one output; `value` is None when it could not be computed, with the reason."""
 
     key: str
     metric: str
@@ -142,7 +142,7 @@ class Record:
         self.connection.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (name, text))
 
     def add_environment(self, now: dict[str, Any]) -> None:
-        """Store what the outputs depend on; a run that goes on elsewhere has several."""
+        """Store what the outputs depend on; a run that continues on another machine has several."""
         known = self.environments()
         if now not in known:
             self.set_about("environments", [*known, now])
@@ -246,7 +246,7 @@ def finished(folder: Path) -> tuple[set[str], dict[str, Any]]:
 
 
 def open_run(folder: Path) -> Record:
-    """An existing run; an error where there is none."""
+    """An existing run; an error where there is no run."""
     if not (folder / "run.sqlite").is_file():
         raise SettingsError(
             f"{folder}: want a run folder with run.sqlite; make one: verax bench run"

@@ -164,7 +164,7 @@ def _preset(entry: dict[str, Any]) -> Preset:
 class Output:
     """What a method gives: pixels, or None with the outcome that says why.
 
-    `outcome` is "restored", "prior_not_placed" (the base stands in), or "abstained".
+    `outcome` is "restored", "prior_not_placed" (the base is used), or "abstained".
     """
 
     pixels: Image | None

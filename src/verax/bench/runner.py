@@ -164,7 +164,7 @@ def rescore(
 ) -> int:
     """Score the stored outputs of a run by further metrics; how many outputs got new scores.
 
-    Nothing is made anew, no provider is asked. The plan keeps the metrics it was run with.
+    No output is made again, no service is called. The plan keeps the metrics it was run with.
     """
     for name in names:
         choose(METRICS, name, kind="metric")

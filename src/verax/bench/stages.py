@@ -38,7 +38,7 @@ class Prior:
 
     Attributes:
         sha256, c2pa: of the generated file as it came; "" and False without one.
-        seconds: how long the service took, None where none was asked or nobody knows.
+        seconds: how long the service took, None where it is unknown.
         model: what the service says it used.
     """
 
@@ -174,7 +174,7 @@ def _write(path: Path, data: bytes, key: str) -> None:
 
 
 def score(row: OutputRow, path: Path, names: tuple[str, ...]) -> list[ScoreRow]:
-    """Stage 2: the metrics of one stored output; what cannot be had says why."""
+    """Stage 2: the metrics of one stored output; a metric that fails gives its reason."""
     try:
         output = images.read(path).pixels
         reference = images.read(row.reference).pixels if row.reference else None
@@ -244,7 +244,7 @@ def deviate(row: OutputRow, path: Path) -> tuple[str, str]:
 
 
 def _generated(row: OutputRow) -> Photo | None:
-    """The generated picture as it came, where that can be had."""
+    """The generated picture as the service sent it, where it is stored."""
     if row.prior == "files" and row.prior_file:
         return images.read(row.prior_file)
     if row.prior == "simulated" and row.reference:

@@ -134,7 +134,7 @@ def _require_distinct(chosen: Sequence[Sequence[Item]]) -> None:
 
 
 def _scene(item: Item, shared: Counter[Path]) -> str:
-    """What tells a scene where the dataset does not: one reference for several photos."""
+    """The name of a scene where the dataset gives none: one reference for several photos."""
     several = item.input and item.target and shared[item.target] > 1
     return item.target.name if several and item.target else item.name
 

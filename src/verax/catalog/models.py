@@ -141,7 +141,7 @@ def models(
 def find(known: Mapping[str, Model], name: str, *, today: date) -> Model:
     """The model of that name or snapshot, if it is still offered on `today`.
 
-    Raises UnknownNameError for a name nobody knows, InputError for an ended model.
+    Raises UnknownNameError for an unknown name, InputError for a model that was shut down.
     """
     alive = _by_name(known, name)
     if alive.ended(today):
@@ -228,7 +228,7 @@ def _family(name: str, families: Mapping[str, Any]) -> Model:
 
 
 def _inherited(name: str, families: Mapping[str, Any]) -> dict[str, Any]:
-    """A family's facts over those of the one it is like; what is refused is said anew."""
+    """A family's facts over those of the one it is like; what is refused is stated again."""
     entry = choose(families, name, kind="model family")
     if "like" not in entry:
         return dict(entry)

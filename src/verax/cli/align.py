@@ -66,7 +66,7 @@ def align(
     """Register edits onto their photos and crop both: tables in, aligned pairs with reasons out.
 
     OUTPUT/pairs.csv has a row for every pair: verdict (exactly, roughly, undecided, not, too_small
-    or unreadable), reason, figures, files. The same command goes on after any stop.
+    or unreadable), reason, figures, files. After a stop, the same command continues.
     """
     from verax.align import AlignOptions, run
     from verax.align.tables import Columns, read

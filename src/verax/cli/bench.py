@@ -116,7 +116,7 @@ def run(
     running: Running,
     terms: Terms,
 ) -> None:
-    """Run a plan, or go on with it where it stopped."""
+    """Run a plan, or continue a run that was stopped."""
     from verax.bench.engines import default_workers
     from verax.bench.plan import preset as preset_of
     from verax.bench.runner import run as run_plan

@@ -153,7 +153,10 @@ def score(
     deviation: bool = typer.Option(False, "--deviation", help="Also what each output changed."),
     workers: int = typer.Option(0, help="Workers; 0 is one per core."),
 ) -> None:
-    """Score the stored outputs of a run by further metrics; nothing is made or asked anew."""
+    """Score the stored outputs of a run by further metrics.
+
+    Nothing is made again, no service is called.
+    """
     from verax.bench.engines import default_workers
     from verax.bench.runner import rescore
 

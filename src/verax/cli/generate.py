@@ -30,7 +30,7 @@ MEANINGS = {  # of the scores; the best candidate has the best mean place in all
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turning:
-    """How an edit goes on from earlier ones, and what is written."""
+    """How an edit continues earlier ones, and what is written."""
 
     session: Annotated[
         Path | None, typer.Option(help="File of the turns; default: beside the result.")

@@ -124,7 +124,7 @@ class Terms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """What kind of picture is asked for, and how often."""
+    """What kind of picture is requested, and how many."""
 
     model: Model = None
     quality: Annotated[
@@ -153,7 +153,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choosing:
-    """How often is asked and in which form the answer is told."""
+    """How many calls are made, and how the answers are printed."""
 
     best_of: Annotated[
         int, typer.Option("--best-of", help="Ask this often and rank.", min=1, max=50)
@@ -187,7 +187,7 @@ class Counter:
     terms: Terms
 
     def announce(self, requests: Sequence["Request"], notices: Sequence[str] = ()) -> bool:
-        """Say what leaves, to whom, and what it costs; whether to go on and ask."""
+        """Say what leaves, to which service, and at what cost; whether to continue."""
         for notice in dict.fromkeys(notices):
             print(f"note: {notice}", file=sys.stderr)
         open_ones = self.desk.missing(requests)
@@ -231,7 +231,7 @@ class Counter:
         return [(one, answer) for one, answer in answers if not isinstance(answer, VeraxError)]
 
     def _require_price(self, requests: Sequence["Request"]) -> None:
-        """Raises InputError where no price is known and nobody said that this does not matter."""
+        """Raises InputError where no price is known and no limit was stated."""
         settings, client = self.desk.settings, self.desk.client
         said = self.terms.max_cost if self.terms.max_cost is not None else settings.max_cost
         if said is not None or client.gateway.name == "custom":

@@ -105,7 +105,7 @@ class Asker:
         raise ProviderError(f"no prior for {path.name}; {why}")
 
     def photo(self, path: Path) -> "Opened | None":
-        """The photo as it was opened to ask for its prior; None where it was let go since."""
+        """The photo as it was opened to ask for its prior; None where it is no longer held."""
         return self.photos.pop(path, None)
 
     def _has_room(self, pixels: int) -> bool:

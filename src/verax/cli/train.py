@@ -44,7 +44,7 @@ def train(
     as_json: bool = typer.Option(False, "--json", help="Print the log lines instead of a bar."),
     show: bool = typer.Option(False, "--show", help="Print the recipe as TOML and train nothing."),
 ) -> None:
-    """Train the networks, or go on with a run that was stopped."""
+    """Train the networks, or continue a run that was stopped."""
     runs = _recipes(config, recipe, tuple(str(path) for path in data), network)
     if show:
         for step, chosen in runs:

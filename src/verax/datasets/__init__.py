@@ -223,7 +223,7 @@ class Layout:
         folder: the folders that a pattern leaves open belong to the key, too.
         test: regular expression on the key: what it finds is the test split, the rest train.
         scene: regular expression on the key: its group names the scene, since pictures of one scene
-            are not independent; "" where every picture has a scene of its own.
+            are not independent; "" where every picture is its own scene.
         task: task of these pictures, "" for the dataset's own.
     """
 

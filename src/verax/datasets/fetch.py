@@ -20,7 +20,7 @@ Tell = Callable[[str, int, int | None], None]  # file name, bytes there, bytes i
 
 
 def expand(place: str) -> list[str]:
-    """The addresses that one with a {01..24} stands for."""
+    """The addresses that a pattern such as {01..24} expands to."""
     match = re.search(r"\{(\d+)\.\.(\d+)\}", place)
     if match is None:
         return [place]

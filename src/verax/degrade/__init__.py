@@ -94,7 +94,7 @@ def sample_mixture(
     *,
     severity: tuple[float, float] = (0.05, 0.6),
 ) -> tuple[Degradation, ...]:
-    """Two or more of `tasks` at once, in the order in which they befall a photo."""
+    """Two or more of `tasks` at once, in the order in which they happen to a photo."""
     count = int(rng.integers(2, min(3, len(tasks)) + 1))
     chosen = sorted(rng.choice(len(tasks), count, replace=False))
     return tuple(sample(rng, tasks[i], severity=severity) for i in chosen)

@@ -84,7 +84,7 @@ class Look:
         photo, generated: (H, W, 3) as they came.
         registration: of `generated` onto `photo`.
         canvas: how the canvas came about, see `Deviation`.
-        pair: both on the working grid, aligned as well as it goes.
+        pair: both on the working grid, aligned as well as possible.
         alignment: what blocks said; None where the generated picture cannot be placed.
     """
 
@@ -102,7 +102,7 @@ class Alignment:
 
     Attributes:
         blocks: the photo's blocks in the generated picture.
-        geometry: the global one, or why there is none.
+        geometry: the global one, or the reason why it is missing.
         registration: the matrix is its own, the field bends the generated picture onto the photo
             beyond it.
     """

@@ -77,7 +77,7 @@ class Fit:
 
 
 def fit(photo: Plane, prior: Plane) -> Fit:
-    """Where the prior lies on the photo, as well as one matrix can say."""
+    """Where the prior lies on the photo, as well as one matrix can describe it."""
     frame, views = same_frame(photo, prior), Views(photo, prior)
     if 2 * frame.p_value <= ALPHA and frame.upright:
         return _on_frame(views, frame)

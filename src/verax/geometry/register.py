@@ -99,7 +99,7 @@ def register(photo: Image, prior: Image, *, accept: bool = False) -> Registratio
     grows with the pictures.
 
     Args:
-        accept: the prior is known to show the same scene; it is placed as well as it goes.
+        accept: the prior is known to show the same scene; it is placed as well as possible.
     """
     check_image(photo, name="photo")
     check_image(prior, name="prior")

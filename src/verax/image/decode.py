@@ -58,7 +58,7 @@ READERS: dict[str, Callable[..., Raw]] = {
 def decode(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) -> Photo:
     """A photo from the bytes of a PNG, JPEG, WebP, TIFF, AVIF, HEIC or BMP file.
 
-    `name` stands in messages. A file whose header states more than `max_pixels` is refused
+    `name` is used in messages. A file whose header states more than `max_pixels` is refused
     before anything is decoded. Raises ImageReadError when the bytes are not one still
     picture, MissingExtraError for HEIC without the extra `heic`.
     """

@@ -88,7 +88,7 @@ class Header:
 
 
 def is_picture_name(path: Path | str) -> bool:
-    """Whether a name ends like a picture's; hidden files, as macOS puts them beside, are none."""
+    """Whether a name ends like a picture's; hidden files, such as those of macOS, are not."""
     path = Path(path)
     return path.suffix.lower() in {**SUFFIXES, **READ_ONLY} and not path.name.startswith(".")
 

@@ -77,7 +77,7 @@ class Bits:
 
 
 def header_of(codestream: bytes) -> JxlHeader:
-    """The header at the start of a codestream; ValueError for one that is none."""
+    """The header at the start of a codestream; ValueError for what is not JPEG XL."""
     bits = Bits(codestream[2:2048])
     width, height = _size(bits)
     if bits.flag():

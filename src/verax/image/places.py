@@ -90,7 +90,7 @@ def without_places(photo: Photo) -> Photo:
 
 
 def _exif(exif: bytes) -> tuple[bytes | None, list[str]]:
-    """The block built anew without GPS and maker notes: nothing lies between its values."""
+    """The block rebuilt without GPS and maker notes: nothing lies between its values."""
     block = exif.removeprefix(EXIF_MARK)
     gone: list[str] = []
     try:

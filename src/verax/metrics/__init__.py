@@ -185,7 +185,7 @@ def _version(library: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One picture of a folder: its scores, or why there are none."""
+    """One picture of a folder: its scores, or the reason why they are missing."""
 
     name: str
     scores: tuple[Score, ...] = ()

@@ -87,7 +87,7 @@ class GeneratedPrior:
     Attributes:
         pixels: (H, W, 3) on the photo's grid; at its own size where the service answered in
             another shape than the canvas, which registration then finds.
-        data: the picture's file as it came, with whatever provenance it carries.
+        data: the picture's file as received, with its provenance if it has any.
     """
 
     pixels: Image
@@ -240,7 +240,7 @@ def _prompt(photo: Photo, wishes: Wishes, judge: JudgeTask) -> tuple[str, str]:
 
 
 def _defaults(model: Model) -> dict[str, Any]:
-    """What Verax asks for when nobody says anything; dropped with a notice where refused."""
+    """What Verax requests where the user gives nothing; dropped with a notice where refused."""
     quality = {"quality": model.default_quality} if model.default_quality else {}
     return {"output_format": "png", "background": "opaque"} | quality
 

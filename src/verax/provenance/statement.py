@@ -42,7 +42,7 @@ _EMPTY = (
 
 
 def would_drop(data: bytes, *, name: str = "the photo") -> str | None:
-    """A warning about what is lost when this file is saved anew; None when nothing is."""
+    """A warning about what is lost when this file is saved again; None when nothing is."""
     if has_manifest(data):
         manifest = read(data)
         who = f" by {manifest.generator}" if manifest.generator else ""

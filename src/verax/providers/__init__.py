@@ -33,7 +33,7 @@ class ImageFile:
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateRequest:
-    """A picture from words alone. What is None is left to the service.
+    """A picture from words alone. What is None is decided by the service.
 
     Attributes:
         model: the model's full name; "" is never sent.
@@ -41,7 +41,7 @@ class GenerateRequest:
         n: pictures asked for, 1..10.
         partial_images: previews while streaming, 0..3.
         gateway: who is asked, a name of the catalog or a base URL; part of the fingerprint.
-        repeat_index: the same request again, wanted anew: 0, 1, 2 ...; never sent.
+        repeat_index: the same request once more: 0, 1, 2 ...; never sent.
         extra: further fields for one backend, as (name, value), sent as they are.
         optional: names of fields that may be dropped with a notice where a model or service
             refuses them; a refused field that is not optional is an error.
@@ -154,7 +154,8 @@ class Usage:
 class GeneratedImage:
     """One returned picture: file bytes, media type, and the real size read from the bytes.
 
-    `photo` is the picture as it was decoded when the answer was read, None where that is let go.
+    `photo` is the picture as it was decoded when the answer was read, None where it is no longer
+    held.
     """
 
     data: bytes = field(repr=False)

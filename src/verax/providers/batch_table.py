@@ -1,4 +1,4 @@
-"""Batches at rest: their rows in the journal's database, and what may stand on their lines."""
+"""Stored batches: their rows in the journal's database, and what may stand on their lines."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence

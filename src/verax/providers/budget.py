@@ -122,9 +122,9 @@ def cost_usd(usage: Usage, price: Price) -> float:
 def estimate(request: Request, model: Model) -> Estimate:
     """What a request costs at the model's full price.
 
-    Where quality or size are left to the service ("auto") the bounds are the cheapest and dearest
-    it may choose, and "high" at 1024x1024 is expected. Raises InputError for a quality or size
-    that the catalog has no token count for, although it knows the model's price.
+    Where quality or size are left to the service ("auto") the bounds are the cheapest and most
+    expensive it may choose, and "high" at 1024x1024 is expected. Raises InputError for a quality or
+    size that the catalog has no token count for, although it knows the model's price.
     """
     price = model.price
     if price is None or not any((price.text_in, price.image_in, price.image_out)):

@@ -51,7 +51,8 @@ class ErrorDetails:
     Attributes:
         stage: of moderation: "input", "output" or "unknown".
         stated: the stage was stated in a field, not read from the words.
-        moderated, coded: the picture or its prompt was refused; a code says so, not only words.
+        moderated, coded: the picture or its prompt was refused; a code says so, not only the
+            message.
         no_money: the account has run out.
     """
 
@@ -72,7 +73,7 @@ class ErrorDetails:
 
 
 def parse_error(body: bytes) -> ErrorDetails:
-    """The error in a body; every body gives one."""
+    """The error in a body; never fails."""
     try:
         data = json.loads(body)
     except (ValueError, RecursionError):

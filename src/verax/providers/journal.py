@@ -280,7 +280,7 @@ def open_desk(
     """The service that the settings name, with its journal. Sends nothing yet.
 
     Args:
-        run: runs of one name share their limit; "" is a run of its own.
+        run: runs of one name share their limit; "" is a run without a name.
         max_cost_usd: the most that the run may cost; None is the limit of the settings.
         today: by which models have ended.
         folder: of the journal, if not that of the settings.

@@ -50,7 +50,10 @@ def entry_count(data: Mapping[str, Any]) -> int:
 
 
 def sources(entry: Mapping[str, Any]) -> list[PictureSource]:
-    """The sources of an entry's picture, best first. Raises ProviderError where there is none."""
+    """The sources of an entry's picture, best first.
+
+    Raises ProviderError where it has no picture.
+    """
     sources, wrong = [], ""
     for text in texts(entry):
         try:

@@ -75,7 +75,7 @@ class Figure:
 
     @property
     def svg(self) -> str:
-        """The plot as an element that is safe to stand in a page as it is."""
+        """The plot as an element that can be put into a page unchanged."""
         width, height = self.size
         return (
             f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(self.label)}">'

@@ -196,7 +196,7 @@ class Quality:
         success: share of all items, refused and failed ones included.
         best_of: expected best value of the metric among K repeats, for K = 1, 2, ...
         seconds: (width x height of the photo, mean seconds of the service, how many calls) from
-            small to large; () where nobody knows, as for pictures that were there before.
+            small to large; () where unknown, as for pictures from files.
     """
 
     task: str

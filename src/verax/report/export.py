@@ -2,7 +2,7 @@
 
 results.* has one row per output, scores.* one per number with its protocol, comparisons.csv every
 pair of lines of every table, paired by picture. In tables the best is marked, and the second best;
-the protocol stands in the caption.
+the protocol is in the caption.
 """
 
 import csv

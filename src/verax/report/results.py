@@ -60,7 +60,7 @@ def scene_of(row: OutputRow) -> str:
 
 
 def values_of(results: Results, metric: str) -> dict[str, float]:
-    """One metric by key, where it could be had."""
+    """One metric by key, where it could be computed."""
     return {
         s.key: s.value
         for several in results.scores.values()
@@ -112,7 +112,7 @@ def parts(outputs: Sequence[OutputRow]) -> list[tuple[str, list[OutputRow]]]:
 
 
 def grouped(results: Results) -> Iterator[Group]:
-    """What may stand in one table: (subset, outputs, metric, protocol, value by key)."""
+    """What may share one table: (subset, outputs, metric, protocol, value by key)."""
     groups: dict[tuple[str, str], list[OutputRow]] = defaultdict(list)
     for output in results.outputs:
         groups[output.task, output.degradation].append(output)

@@ -150,7 +150,7 @@ def faces_sheet(restoration: Restoration) -> Image | None:
 
 
 def cut_out(picture: Image, check: FaceCheck) -> Image:
-    """The square around a face, FACE_SIDE px wide; beyond the picture its border goes on."""
+    """The square around a face, FACE_SIDE px wide; beyond the picture its border is repeated."""
     left, top, right, bottom = check.face.box
     side = max(right - left, bottom - top) + 2 * FACE_ROOM * check.face.width
     scale = FACE_SIDE / side

@@ -2,7 +2,7 @@
 
 Pictures stay files until their bytes are sent. A slow answer keeps its connection busy: a stream
 gets comments, a plain answer leading white space, which JSON allows. A plain answer that has
-started that way has status 200; an error then stands in the body, in the usual shape.
+started that way has status 200; an error is then in the body, in the usual shape.
 """
 
 import asyncio

@@ -57,8 +57,8 @@ class ServerOptions:
 
     Attributes:
         hosts: names in the Host header that the server answers to.
-        guarded: reached from beyond this machine, so that nobody is served without a key.
-        workers: restorations at a time, each in a process of its own.
+        guarded: reached from beyond this machine, so that every client needs a key.
+        workers: restorations at a time, each in its own process.
         waiting: jobs that may wait; further ones get 429.
         waiting_upstream: the same for calls of a paid service, which take long.
         path: the path that the server lies under, such as "/verax"; "" for none.

@@ -1,6 +1,6 @@
 """A bounded queue, fair between clients, and the processes and threads that work it off.
 
-Each client has a queue of its own; a free worker takes the first job of the next client in turn, so
+Each client has its own queue; a free worker takes the first job of the next client in turn, so
 that one client's hundred jobs do not delay another's single one. Nor can one client fill the queue:
 it may only hold a multiple of the places that are still free (Choudhury and Hahne, "Dynamic queue
 length thresholds", IEEE/ACM Transactions on Networking 6, 1998).

@@ -41,7 +41,7 @@ class TrainingRecipe:
     Attributes:
         network: "tone" (whole photos as thumbnails) or "detail" (crops).
         data: folders of photos.
-        start: checkpoint whose averaged weights the run begins with; "" begins anew.
+        start: checkpoint whose averaged weights the run begins with; "" starts from random weights.
         mix: weight per kind of sample: "clean", a task, or "real:task" for real pairs.
         steps: length of the run; 0 when `minutes` decides.
         minutes: length of the run by the clock; the cosine schedule follows it.

@@ -1,4 +1,4 @@
-"""Checkpoints: everything a run needs to go on, written whole or not at all."""
+"""Checkpoints: everything a run needs to continue, written whole or not at all."""
 
 import subprocess
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ def save(state: TrainingState, recipe: TrainingRecipe, folder: Path, library: Li
 
 
 def commit() -> str:
-    """The source commit of this installation, "" where there is none."""
+    """The source commit of this installation, "" where it is unknown."""
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)

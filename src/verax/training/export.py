@@ -135,7 +135,7 @@ def narrowed(model: onnx.ModelProto, precision: Precision) -> onnx.ModelProto:
 
 
 def _stored(name: str, values: NDArray[np.float32], precision: Precision) -> list[onnx.TensorProto]:
-    """What stands for a weight in the file: levels and their step, half precision, or nothing."""
+    """How a weight is stored in the file: levels and their step, half precision, or nothing."""
     if precision == "float32" or values.size < SMALL:
         return []
     if precision == "8-bit weights" and values.size >= LARGE and values.ndim > 1:

@@ -83,7 +83,7 @@ class Trained:
 
 
 def train(recipe: TrainingRecipe, folder: Path, *, report: Report = lambda line: None) -> Trained:
-    """Run a recipe in `folder`, or go on with the run that lies there.
+    """Run a recipe in `folder`, or continue the run that is there.
 
     Raises:
         SettingsError: the recipe, its data or the folder's checkpoint do not fit.

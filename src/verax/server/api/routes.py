@@ -92,7 +92,7 @@ class KeyedCall:
 
     Attributes:
         request: SHA-256 of everything that decides the answer.
-        folder: what `make` works in; it is removed when nobody needs it any more.
+        folder: what `make` works in; it is removed when no request needs it any more.
     """
 
     client: str

@@ -172,7 +172,7 @@ def write_opened(folder: Path, photo: Opened) -> None:
 
 
 def read_opened(folder: Path) -> Opened | None:
-    """The decoded photo of a call, None where nobody had to decode it before."""
+    """The decoded photo of a call, None where it was not decoded before."""
     try:
         with (folder / OPENED).open("rb") as file:
             photo: Opened = pickle.load(file)  # our own, in a private folder
