@@ -15,7 +15,7 @@ VeraxError
 │   ├── ProviderBusy           429 or no connection after the last retry; nothing was begun
 │   ├── ProviderUncertain      no answer, or a 5xx; it may still have been billed
 │   └── BudgetExceeded         the call would pass the cost limit; nothing was sent
-└── RunError                   a training or benchmark run cannot go on; what was done is kept
+└── RunError                   a training or benchmark run cannot continue; its work so far is kept
 
 A message has three parts: what was wanted, what came, what to do. Anything else that escapes
 from a public function is a bug.
@@ -112,7 +112,7 @@ class BudgetExceeded(ProviderError):
 
 
 class RunError(VeraxError):
-    """A training or benchmark run cannot go on; what was done is kept."""
+    """A training or benchmark run cannot continue; what was done is kept."""
 
 
 def choose(registry: Mapping[str, T], name: str, *, kind: str) -> T:

@@ -1,7 +1,7 @@
 """Many pairs of photo and edit: register, crop to what both show, write, say why.
 
-Every kind of table comes in (`tables`). A run is resumed at the pair: rows go into SQLite, then
-into one table, the same every time.
+Every kind of table is read (`tables`). A stopped run resumes at the next pair: rows are stored in
+SQLite and then written as one table, which is the same every time.
 """
 
 import csv

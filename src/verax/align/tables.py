@@ -1,6 +1,6 @@
 """Tables of pairs: a folder, CSV, JSONL, Parquet or WebDataset, read as one list of pairs.
 
-A picture's bytes lie in a file, in a member of a tar, or in a cell of a Parquet file.
+A picture's bytes are in a file, in a member of a tar, or in a cell of a Parquet file.
 """
 
 import csv

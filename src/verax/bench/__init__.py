@@ -1,6 +1,6 @@
 """The benchmark. Here: the record of a run, a folder with run.sqlite and outputs/KEY.png.
 
-Nothing is scored before it is stored; a report, a comparison and a release read only this.
+Outputs are stored before they are scored. Reports, comparisons and releases read only the record.
 """
 
 import json

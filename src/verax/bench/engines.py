@@ -1,4 +1,4 @@
-"""Where stages run: threads (default), processes, or Ray Data on many machines; and what is there.
+"""Where stages run: threads (default), processes, or Ray Data on many machines.
 
 An engine maps a function over items and yields results as they finish, in any order. It holds a
 bounded number of items at a time, so memory does not grow with the run.

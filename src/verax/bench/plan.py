@@ -1,11 +1,11 @@
 """What a benchmark run does: datasets x degradations x methods x priors x prompts x repeats.
 
 A plan is one TOML table or the flags of `verax bench run`; `work.expand` turns it into work items.
-Presets are plans by name, for questions that come again and again: presets.toml.
+Presets are plans by name, for common questions: presets.toml.
 
 A method turns a photo (and a prior) into an output. To add one, write a function and give it a line
-in METHODS; raise its version when its results change, so that stored outputs are not taken for its
-own.
+in METHODS; raise its version when its results change, so that stored outputs of the old version are
+made again.
 """
 
 import json

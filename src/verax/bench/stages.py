@@ -1,7 +1,7 @@
 """The two stages: a work item becomes an output on disk; an output on disk becomes scores.
 
-Both are plain functions of what travels with them, so that threads, processes and Ray run the
-same code. A stage never raises for one picture: what went wrong becomes its row.
+Both are plain functions of their arguments, so that threads, processes and Ray run the same code.
+An error with one picture is not raised: its row has the reason.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""The verb `journal`: what was asked of services, what it cost, and the answers that are kept."""
+"""The verb `journal`: calls to services, their cost, and the stored answers."""
 
 import json
 import sys

@@ -1,8 +1,8 @@
-"""Priors that a service is asked for: by `verax restore` for all photos before the restoring, by
-`verax bench run` for each item in its turn, both announced before.
+"""Priors that a service makes.
 
-The journal lies in between: what was answered is stored, so a run that is stopped anywhere goes on
-where it was without paying again, and a folder needs no more memory than a few photos.
+`verax restore` requests all of them before it restores, `verax bench run` one with each item; both
+announce the cost first. Answers are stored in the journal: a stopped run continues without paying
+again, and a folder needs no more memory than a few photos.
 """
 
 import hashlib

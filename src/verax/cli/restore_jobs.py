@@ -1,4 +1,4 @@
-"""The photos of one `verax restore`, one after the other: making each file, and telling people.
+"""The photos of one `verax restore`, one after the other: each file is made and reported.
 
 One sentence for a photo, figures with -v, a summary for many.
 """

@@ -1,4 +1,4 @@
-"""verax train, export and restorers: photos to checkpoints, these to networks, a list of them."""
+"""verax train, export and restorers: train networks, write them as ONNX, list restorers."""
 
 import json
 import re

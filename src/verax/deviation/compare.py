@@ -1,7 +1,7 @@
-"""compare(): photo and generated picture brought together, once.
+"""compare(): photo and generated picture registered and aligned, once for all readers.
 
-Registered, refined, and split into motions. `measure`, the ladder and the pictures all read the
-one record that comes of it.
+The registration is refined and split into global and local motion. `measure`, the ladder and the
+pictures all read this one record.
 """
 
 from dataclasses import dataclass, replace

@@ -1,13 +1,13 @@
 """Structure: octaves that the photo still describes, edges and corners invented and lost.
 
 Octaves: correlation and local-linear fit in small windows do not see a change of tone; only
-structure that is no local linear function of the photo counts. What alignment left over counts as
+structure that is no local linear function of the photo counts. What remains of misalignment counts
 little.
 
 Edges: an edge of one picture is supported when the other has a gradient across it, nearby, above
 its own noise and not faint against its own neighbourhood. Both thresholds come from the pictures,
 so haze and darkness do not turn faint support into none. In dense texture anything is supported by
-chance; the same test against displaced pictures measures that chance and takes it out.
+chance; the same test against displaced pictures measures that chance, which is subtracted.
 """
 
 from dataclasses import dataclass

@@ -2,7 +2,7 @@
 
 Tone: difference before and after a 3x3 fit, exposure, clipping, scene state. Damage: haze, noise
 and streaks of both pictures. These are levels, not changes: a generator that did nothing leaves
-them as they were, and a reader sees that doing nothing was not faithful work.
+them unchanged, and the reader sees that the damage is still there.
 """
 
 from dataclasses import replace

@@ -1,10 +1,10 @@
 """The global geometry of the whole frame, from blocks that cover part of it.
 
-A homography through the blocks alone is that of the part in which blocks were found: where the
-rest of the frame moves in its own way (a smooth local motion), it is taken for perspective and
-rotation. So the displacements are first carried on over the frame by universal kriging, as a
-homography plus a smooth random field, and the homography is fitted to that; what the field may do
-where no block was found widens the interval. A block that the others do not expect loses its say.
+A homography through the blocks alone is that of the part in which blocks were found: where the rest
+of the frame moves in its own way (a smooth local motion), it is taken for perspective and rotation.
+So the displacements are first extrapolated over the frame by universal kriging, as a homography
+plus a smooth random field, and the homography is fitted to that; what the field may do where no
+block was found widens the interval. A block that contradicts the others gets a low weight.
 
 Method: Cressie, Statistics for Spatial Data (1993), chapter 3; variances by restricted maximum
 likelihood; Matern covariance with smoothness 5/2.

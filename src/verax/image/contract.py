@@ -1,4 +1,4 @@
-"""What a picture is inside Verax, what readers hand over, and the guards that keep it so.
+"""What a picture is inside Verax, what readers return, and the checks that guarantee it.
 
 A picture is an array of shape (H, W, 3), float32, sRGB-encoded, in [0, 1]. Row 0 is the top.
 `docs/contract.md` is the long form: pixels, coordinates, colour, alpha, metadata.

@@ -1,7 +1,7 @@
 """From a file's bytes to a photo: which format, decoded within limits, upright, in sRGB.
 
-EXIF is edited in place, never rebuilt: maker notes point at absolute offsets and would break.
-A block that cannot be parsed is dropped, because nothing could be promised about it.
+EXIF is edited in place, never rebuilt: maker notes point at absolute offsets and would break. A
+block that cannot be parsed is dropped, because it cannot be searched or corrected.
 """
 
 import hashlib

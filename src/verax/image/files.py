@@ -1,4 +1,4 @@
-"""The ways in and out: files whole or cut short, bytes, and what Python programs hold.
+"""The ways in and out: files, complete or truncated, bytes, and Python objects.
 
 Paths and file bytes are decoded; PIL pictures keep profile, EXIF and turn; arrays follow one rule:
 

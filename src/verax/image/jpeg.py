@@ -1,7 +1,7 @@
-"""JPEG: segments here, pixels in libjpeg through Pillow; cut files told from whole ones.
+"""JPEG: segments here, pixels in libjpeg through Pillow; truncated files are detected.
 
-libjpeg fills up what a cut file lacks and says nothing. A scan that is whole does not care what
-stands between its last block and the next marker; one that is cut reads it as pixels.
+libjpeg fills the missing part of a truncated file without a warning. A complete scan ignores what
+stands between its last block and the next marker; a truncated one reads it as pixels.
 """
 
 import struct

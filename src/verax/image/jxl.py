@@ -1,6 +1,6 @@
 """JPEG XL: container and header read here, pixels in libjxl through imagecodecs.
 
-libjxl hands out samples in the file's own colour space and does not say which one; the header does.
+libjxl returns samples in the file's own colour space and does not say which one; the header does.
 Source: ISO/IEC 18181-1:2024, annexes A, D and E; part 2 for the container.
 """
 

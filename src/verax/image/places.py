@@ -1,7 +1,7 @@
-"""Where a photo was taken, found and taken out: by name and by value, whatever the schema.
+"""Finds and removes where a photo was taken: by name and by value, in any schema.
 
-Every way out of a file is searched: EXIF, XMP, IPTC, texts. A last look over the bytes that were
-written knows nothing of how they were made.
+Every part of a file is searched: EXIF, XMP, IPTC, texts. The written bytes are searched once more,
+independently of how they were made.
 """
 
 import io

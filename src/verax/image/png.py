@@ -1,9 +1,8 @@
 """PNG: chunks and zlib here, filters and pixel layouts in libpng.
 
 libpng gets only what it needs, with a pixel stream of exactly the right length and never
-interlaced: it prints warnings about anything else. The stream is inflated up to that
-length, so no bomb goes off.
-Source: PNG specification, third edition (W3C, 2025).
+interlaced: it prints warnings about anything else. The stream is inflated up to that length, so a
+decompression bomb does no harm. Source: PNG specification, third edition (W3C, 2025).
 """
 
 import struct

@@ -1,7 +1,7 @@
 """What the segments of a JPEG file and the chunks of a PNG file say beside the pixels.
 
-EXIF, XMP and its extension, IPTC, profile, texts, resolution, and what lies behind the picture.
-Sources: ITU-T T.81; XMP specification, part 3; CIPA DC-007 (multi-picture format); PNG
+EXIF, XMP and its extension, IPTC, profile, texts, resolution, and data after the end of the
+picture. Sources: ITU-T T.81; XMP specification, part 3; CIPA DC-007 (multi-picture format); PNG
 specification, third edition (W3C, 2025); for IPTC and older EXIF in PNG the text chunks that
 ImageMagick and ExifTool write ("Raw profile type").
 """

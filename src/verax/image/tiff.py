@@ -1,7 +1,7 @@
 """TIFF: tags read and written here, strips and tiles in libtiff through imagecodecs.
 
-The tags are judged before libtiff sees the file: size, pages, sample layout, and whether the
-file is long enough to hold what it announces.
+The tags are checked before libtiff reads the file: size, pages, sample layout, and whether the file
+is long enough to hold what it announces.
 """
 
 import struct

@@ -1,4 +1,4 @@
-"""XMP packets: parsed within bounds, told what is true of the new picture, written back.
+"""XMP packets: parsed within limits, updated for the new picture, written back.
 
 Source: XMP specification (ISO 16684-1), parts 1 and 3; extended XMP in JPEG is in part 3, 1.1.3.1.
 """

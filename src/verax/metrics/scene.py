@@ -1,4 +1,4 @@
-"""The scene: what lies before it, water (UIQM, UCIQE) and haze, and the state of its light.
+"""Metrics of the scene: water (UIQM, UCIQE), haze, and the state of its light.
 
 A picture is (H, W, 3) float32 in [0, 1].
 Sources: Panetta, Gao, Agaian, IEEE JOE 41, 541 (2016); Yang, Sowmya, IEEE TIP 24, 6062 (2015);

@@ -1,13 +1,13 @@
 """Content Credentials (C2PA): read from a picture's bytes, and signed into a restoration.
 
 Reading: nothing is fetched; manifests that live elsewhere are reported, not followed. A valid
-signature says that the bytes are those that were signed; who signed is not held against any trust
+signature says that the bytes are those that were signed; the signer is not checked against a trust
 list.
 
 Signing, by the user's own certificate, follows C2PA 2.2 and 2.4: `c2pa.opened` names the photo as
-parent, `c2pa.placed` the prior as component, `c2pa.edited` says that a trained model had a hand in
-it. What photo and prior carried themselves stays inside as their own manifests. No thumbnails, no
-time stamp service, no network. `statement` says in words what an unsigned restoration lacks.
+parent, `c2pa.placed` the prior as component, `c2pa.edited` says that a trained model was used. What
+photo and prior carried themselves stays inside as their own manifests. No thumbnails, no time stamp
+service, no network. `statement` says in words what an unsigned restoration lacks.
 """
 
 import io

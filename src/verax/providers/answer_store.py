@@ -1,8 +1,8 @@
 """How a call ends: its answer on disk, its record closed, and what is known of its process.
 
-The body of an answer is one file, `<fingerprint>.json`, byte for byte as it came. Beside it lie the
-pictures behind its links (`.<hash of the link>.picture`; `.unread` where that was none, which is
-fetched again), and of answers that broke off what had come (`.<call>.part`).
+The body of an answer is one file, `<fingerprint>.json`, byte for byte as it came. Beside it are the
+pictures behind its links (`.<hash of the link>.picture`; `.unread` for a file that is not a
+picture, which is fetched again), and the received part of interrupted answers (`.<call>.part`).
 """
 
 import hashlib

@@ -1,10 +1,10 @@
 """Many requests through the Batch API: half the price, answers within 24 hours.
 
 Requests are claimed in the journal, their pictures uploaded as files, and sent as batches of at
-most 50,000 lines and 200 MB, one model and endpoint each. Everything that must survive this
-process is in the journal's database, so any later process goes on: a batch that was never created
-is given up, one that may have been created is looked for at the service before it is created
-again, answers are fetched once and mapped back by their custom id, the request's fingerprint.
+most 50,000 lines and 200 MB, one model and endpoint each. Everything that must survive this process
+is in the journal's database, so any later process can continue: a batch that was never created is
+given up, one that may have been created is looked for at the service before it is created again,
+answers are fetched once and mapped back by their custom id, the request's fingerprint.
 
 A line that fails or expires is closed in the journal as its error says and can be asked again.
 The uploaded pictures are deleted at the service when the last batch has ended.

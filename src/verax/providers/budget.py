@@ -1,10 +1,10 @@
 """Money and pace: what a call costs at least, probably and at most, and how fast calls go out.
 
-The upper bound of an estimate is what a hard limit is held against before anything is sent;
-`usage` in the answer is what was spent, input tokens included. Output tokens follow the catalog.
-Input pictures count as patches of 32 px, at most 1536, each picture being at least 1024 px long:
-OpenAI's rule for vision input. It gives four `usage` values reported for gpt-image-2.5 edits
-exactly, but is not documented for image models, so the upper bound stays the catalog's.
+A hard limit is checked against the upper bound of the estimate before anything is sent; `usage` in
+the answer is what was spent, input tokens included. Output tokens follow the catalog. Input
+pictures count as patches of 32 px, at most 1536, each picture being at least 1024 px long: OpenAI's
+rule for vision input. It gives four `usage` values reported for gpt-image-2.5 edits exactly, but is
+not documented for image models, so the upper bound stays the catalog's.
 """
 
 import io

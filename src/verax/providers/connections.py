@@ -1,9 +1,9 @@
-"""The HTTP connections that Verax opens: to a service, and to where its links lead.
+"""The HTTP connections that Verax opens: to a service, and to the links in its answers.
 
-What the environment names (proxies, certificates) is used; what of it cannot be used is an error
-that names the variable, before anything is sent. A link may be relative to the service, appear
-late, redirect, or never end. It leads into a private network only where the service is in one.
-A body that calls itself compressed and is not, or breaks off, is taken as far as it goes.
+Proxies and certificates named in the environment are used; one that cannot be used is an error that
+names the variable, before anything is sent. A link may be relative to the service, appear late,
+redirect, or never end. It may point into a private network only where the service is in one. A body
+that is wrongly marked as compressed, or truncated, is read as far as possible.
 """
 
 import os

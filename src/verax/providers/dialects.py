@@ -1,4 +1,4 @@
-"""How services differ: the spelling of a request for each, and a probe of what one honours.
+"""How services differ: how a request is written for each, and a probe of what a service honours.
 
 What differs is data (`verax.catalog`): path, field names, body form, mask polarity; here are the
 few functions that read it. Documentation and behaviour differ, too: sizes are mapped to others,

@@ -1,9 +1,9 @@
 """What an error answer means for the money: not begun, refused, or maybe billed; when to retry.
 
 The money rule (docs/journal.md has the table): a status says either that a call was surely not
-begun, or that it may have been billed. Only what was not begun is ever repeated on its own.
-Body of an error in the Images API: {"error": {"message", "type", "param", "code"}}; relays wrap it
-in other objects, or as JSON inside of a text, so codes are looked for in all of it.
+begun, or that it may have been billed. Only what was not begun is ever repeated automatically. Body
+of an error in the Images API: {"error": {"message", "type", "param", "code"}}; relays wrap it in
+other objects, or as JSON inside of a text, so codes are looked for in all of it.
 """
 
 import json

@@ -1,7 +1,7 @@
 """The client of the Images API: a request in, an answer out, at one service.
 
-`prepare` checks a request against the catalog before anything is sent; `send` asks once. What was
-asked before, what it cost and what may be asked again is the matter of the journal.
+`prepare` checks a request against the catalog before anything is sent; `send` asks once. The
+journal knows earlier calls and their cost, and decides what may be sent again.
 """
 
 import json

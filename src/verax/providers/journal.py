@@ -13,11 +13,11 @@ threads or processes, make one call: the second waits for the first.
 
 States of a call:
 
-    started     under way, or left behind by a dead process until somebody looks
+    started     in progress, or left by a dead process until the next start
     batched     part of a batch whose answers are not fetched yet
     done        answered and kept
     unusable    answered and kept, but without a picture that can be read; probably billed; read
-                again, and its links tried again, at every further call, for nothing
+                again, and its links tried again, at every further call, at no cost
     uncertain   no answer came; possibly billed, repeated only when asked for
     refused     by moderation; asked again in another run, or where it may have been billed only
                 when asked for

@@ -1,11 +1,11 @@
 """What clients send, on its way to disk: bodies of requests, and pictures by their address.
 
-Nothing in a body is believed here, only counted. Pictures are fetched from the hosts that whoever
-runs the server has named, and from no other. A name that leads to a private address is refused even
-when it was allowed: every address it has must be public, and the connection goes to the very
-address that was looked at, so that a second answer of the name service (DNS rebinding) changes
-nothing. Redirects are not followed; no cookie, key or proxy is used. Raises Problem 400 for
-everything that does not end in bytes.
+Bodies are counted here, not parsed. Pictures are fetched from the hosts that whoever runs the
+server has named, and from no other. A name that leads to a private address is refused even when it
+was allowed: every address it has must be public, and the connection goes to the very address that
+was looked at, so that a second answer of the name service (DNS rebinding) changes nothing.
+Redirects are not followed; no cookie, key or proxy is used. Raises Problem 400 where no bytes are
+obtained.
 """
 
 import ipaddress
