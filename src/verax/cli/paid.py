@@ -147,7 +147,7 @@ class Picture:
     ] = 0
 
     def fields(self) -> dict[str, Any]:
-        """As a request and the wishes for one name them."""
+        """The options under the names that a request uses."""
         return asdict(self) | {"model": self.model or ""}
 
 

@@ -128,7 +128,7 @@ def _correlation(one: Floats, other: Floats, length: float) -> Floats:
 
 
 def _fit(places: Floats, moved: Floats, weight: Floats) -> _Field:
-    """The field through the blocks; blocks that the others do not expect fade out."""
+    """The field through the blocks; blocks that contradict the others get low weights."""
     basis, value = _basis(places), moved.T.ravel()
     say = np.maximum(weight, LEAST_SAY)
     for _ in range(ROUNDS):

@@ -107,7 +107,7 @@ def from_srgb(image: Image, model: Model, icc: bytes | None) -> Values:
 
 
 def converts(icc: bytes | None, model: Model) -> bool:
-    """Whether samples of this model and profile are other numbers than sRGB's."""
+    """Whether samples of this model and profile differ from sRGB values."""
     return model == "cmyk" or (icc is not None and not _is_srgb(icc, model))
 
 

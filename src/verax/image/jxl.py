@@ -116,7 +116,7 @@ def _size(bits: Bits) -> tuple[int, int]:
 
 
 def _extra_fields(bits: Bits) -> tuple[bool, bool]:
-    """Whether the picture is turned by a quarter, and whether it moves."""
+    """Whether the picture is turned by a quarter, and whether it is an animation."""
     turned = bits.take(3) >= 4
     if bits.flag():
         _size(bits)

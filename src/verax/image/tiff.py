@@ -41,7 +41,7 @@ MOST_PAGES, MOST_SAMPLES, LARGEST_TILE = 1000, 8, 1 << 24
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One directory of a file, asked by tag."""
+    """One directory of a file, with its values by tag."""
 
     data: bytes
     layout: TagLayout

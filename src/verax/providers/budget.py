@@ -146,7 +146,7 @@ def estimate(request: Request, model: Model) -> Estimate:
 
 
 def total(estimates: list[Estimate]) -> Estimate:
-    """The sum; None where one of them is."""
+    """The sum of the estimates; None where one of them is unknown."""
     used = [one.usage for one in estimates]
     return Estimate(
         _sum([one.low_usd for one in estimates]),

@@ -51,8 +51,7 @@ class ErrorDetails:
     Attributes:
         stage: of moderation: "input", "output" or "unknown".
         stated: the stage was stated in a field, not read from the words.
-        moderated, coded: the picture or its prompt was refused; a code says so, not only the
-            message.
+        moderated, coded: the picture or its prompt was refused; a code says so, not the text.
         no_money: the account has run out.
     """
 

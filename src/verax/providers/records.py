@@ -146,7 +146,7 @@ class Records:
 
     @contextmanager
     def change(self) -> Iterator[None]:
-        """A block that sees and changes the table alone: all or nothing."""
+        """A block in one transaction: all or nothing, without other writers."""
         with self.lock, writing(self.path), transaction(self.database):
             yield
 

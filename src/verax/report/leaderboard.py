@@ -249,7 +249,7 @@ def _rank_shares(
 
 
 def _counted(outputs: list[OutputRow], values: dict[str, float]) -> dict[str, Any]:
-    """What a line says about all its items, scored or not."""
+    """The counts of a line over all its items, scored or not."""
     counts = Counter(output.outcome for output in outputs)
     return {
         "outcomes": tuple(counts[outcome] for outcome in OUTCOMES),

@@ -135,7 +135,7 @@ class PatientProtocol(H11Protocol):
 
 
 def cancel(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
-    """Cancel a timer that may be there; None, to put in its place."""
+    """Cancel a timer, if there is one. Returns None, to replace it."""
     if timer is not None:
         timer.cancel()
     return None
@@ -170,7 +170,7 @@ class LogLines:
                 self.stream.flush()
 
     def close(self) -> None:
-        """Write what waits, as long as somebody reads."""
+        """Write the waiting lines, unless the reader has stopped reading."""
         with contextlib.suppress(queue.Full):
             self.waiting.put(None, timeout=PATIENCE_S)
         self.writer.join(PATIENCE_S)
