@@ -83,16 +83,25 @@ def test_a_dark_photo_is_lit_as_a_small_copy(photo):
 
 
 def test_a_night_with_lamps_stays_a_night(photo):
-    """Who took it exposed for the lamps; a room without any light was taken too dark."""
-    room = np.asarray(0.12 * photo, np.float32)
-    street = room.copy()
+    """Who took it exposed for the lamps; a yard without any light was taken too dark."""
+    yard = np.asarray(0.12 * photo, np.float32)
+    yard[:220] = 0.01  # of 400 rows: a black sky
+    street = yard.copy()
     for column in range(40, 600, 80):
-        street[40:70, column : column + 12] = (1.0, 0.9, 0.6)
-    lifts = [network.restore(dark).mean() / dark.mean() for dark in (street, room)]
+        street[180:210, column : column + 12] = (1.0, 0.9, 0.6)
+    lifts = [network.restore(dark)[220:].mean() / dark[220:].mean() for dark in (street, yard)]
 
     assert network.night(street) == 1
-    assert network.night(room) == 0
+    assert network.night(yard) == 0
     assert lifts[0] < 0.75 * lifts[1]
+
+
+def test_lamps_in_a_dim_room_are_no_night():
+    """What is not black was meant to be seen."""
+    room = np.full((240, 320, 3), 0.09, np.float32)
+    room[60:90, 60:110] = room[60:90, 220:270] = 0.9
+
+    assert network.night(room) == 0
 
 
 def beach(water):

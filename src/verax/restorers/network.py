@@ -23,7 +23,10 @@ from verax.restorers.runtime import (
     toned,
 )
 
-DARK = ("dark", "dusk")  # experts for dark photos: their errors of exposure differ
+DARK = {
+    "dark": 0.6,
+    "dusk": 0.4,
+}  # experts for dark photos, whose errors of exposure differ, and their words
 TONE_TASKS = ("haze", "lowlight", "underwater")  # what is seen in the whole photo
 
 GREYNESS = 0.6  # how far a photo under water is taken to a grey mean
@@ -31,6 +34,7 @@ SHARES = (1.0, 0.7, 0.5, 0.35)  # of a transform, tried in turn
 BRIGHT = (0.35, 0.75)  # value nearby up to which a dark photo is lifted in full, and not at all
 TRIED = (1.0, 0.5)  # shares of a transform, until the result is sound
 SHOWN = (1.0, 2.0)  # levels of noise under a transform from which it is taken out
+TAKEN = 0.75  # of such noise: the rest keeps the texture that would go with it
 UNEVEN = 5.0  # of what was taken away: noise of cameras 1 to 2, a facade 9
 NOISIER = 3.0  # levels of noise that a result may have more than the photo
 LIKE = 0.65  # least correlation of its fine structure with the photo's
@@ -43,7 +47,7 @@ LAMP, LAMPS = (
     0.5,
     (0.0045, 0.008),
 )  # value of a light, and share of the photo; dark rooms have 0.004
-BLACK, ALL_BLACK = 0.04, (0.75, 0.85)  # the same of black
+BLACK, BLACKISH, ALL_BLACK = 0.04, (0.25, 0.55), (0.75, 0.85)  # the same of black
 LEFT = 0.45  # share of its darkness that a night keeps
 HEAVY = 32.0  # levels of noise of which one pass leaves some
 WET = 0.6  # severity from which a photo with rain is also toned
@@ -106,7 +110,7 @@ def repaired(photo: Image, transform: Floats, faults: Faults) -> Image:
     share, bright = share if share >= SURE else 0.0, photo
     if np.any(transform):
         bright = toned(photo, transform)
-        share = max(share, ramp(measures.noise(measures.parts_of(bright)), *SHOWN))
+        share = max(share, TAKEN * ramp(measures.noise(measures.parts_of(bright)), *SHOWN))
     if share == 0:
         return bright
     clean = repair(
@@ -126,8 +130,8 @@ def light(photo: Image, faults: Faults) -> Floats:
         return np.zeros_like(faults.transform)
     transform, small = faults.transform, thumbnail(photo, embedded("tone").multiple)
     if worst == "lowlight":
-        looks = [look(small, net)[0] for net in map(embedded, DARK)]
-        transform = exposed(np.mean(looks, 0), small)
+        looks = [word * look(small, embedded(name))[0] for name, word in DARK.items()]
+        transform = exposed(np.sum(looks, 0), small)
         sure *= 1 - LEFT * night(small)
     elif worst == "haze":
         doubted = faults.named == worst and faults[worst].severity < HAZY[0]
@@ -141,10 +145,11 @@ def light(photo: Image, faults: Faults) -> Floats:
 
 
 def night(small: Image) -> float:
-    """How sure a dark photo shows a night: it was exposed for its lights, or all of it is black."""
+    """How sure a dark photo shows a night: it was exposed for lights before black, not in a dim
+    room, or all of it is black."""
     value = small.max(2)
     lamps, black = float(np.mean(value > LAMP)), float(np.mean(value < BLACK))
-    return max(ramp(lamps, *LAMPS), ramp(black, *ALL_BLACK))
+    return max(ramp(lamps, *LAMPS) * ramp(black, *BLACKISH), ramp(black, *ALL_BLACK))
 
 
 def exposed(transform: Floats, small: Image) -> Floats:
