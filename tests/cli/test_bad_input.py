@@ -138,8 +138,8 @@ def test_a_result_of_before_is_replaced_with_a_word(pair):
     first, second = (verax("restore", pair[0], "--restorer", "none") for _ in range(2))
 
     assert (first.returncode, second.returncode) == (0, 0)
-    assert "place is taken" not in first.stderr
-    assert "its place is taken" in second.stderr
+    assert "is replaced" not in first.stderr
+    assert "exists and is replaced" in second.stderr
 
 
 def test_strict_says_why_it_leaves_with_status_3(pair):

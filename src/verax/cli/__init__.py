@@ -55,7 +55,7 @@ def _version(show: bool) -> None:
 @app.callback()
 def main(
     version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Show the version and leave."
+        False, "--version", callback=_version, is_eager=True, help="Show the version and exit."
     ),
 ) -> None:
     """Restore a damaged photo with the picture an image generator made of it."""
@@ -212,7 +212,7 @@ KINDS: dict[str, Callable[[], Names]] = {
 
 
 def names(
-    kind: str = typer.Argument("", help=f"One of: {', '.join(KINDS)}. All without it."),
+    kind: str = typer.Argument("", help=f"One of: {', '.join(KINDS)}. Default: all."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
     """List the names that options take: restorers, tasks, methods, presets and more."""

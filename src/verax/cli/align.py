@@ -27,7 +27,7 @@ Tables = Annotated[
 ]  # fmt: skip
 Output = Annotated[
     Path,
-    typer.Option("-o", "--output", help="Folder of the run; an old one is gone on with."),
+    typer.Option("-o", "--output", help="Folder of the run; an earlier run in it is continued."),
 ]
 Photo = Annotated[str, typer.Option("--photo", help="Column or folder of the photos.")]
 Edited = Annotated[str, typer.Option("--edited", help="Column or folder of the edits.")]
@@ -35,7 +35,7 @@ Size = Annotated[
     int, typer.Option(min=0, help="Reduce larger pictures to this long side; 0 keeps them.")
 ]
 MinShare = Annotated[
-    float, typer.Option(min=0.0, max=1.0, help="Share of the photo that the crop must hold.")
+    float, typer.Option(min=0.0, max=1.0, help="Share of the photo that the crop must contain.")
 ]
 Roughly = Annotated[
     bool, typer.Option("--roughly", help="Write pairs that lie only roughly on each other, too.")

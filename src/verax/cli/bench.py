@@ -44,7 +44,7 @@ class Flags:
         ),
     ] = None
     tasks: Annotated[
-        Words, typer.Option("--task", help="Only items of this task; folders take it as theirs.")
+        Words, typer.Option("--task", help="Only this task; also that of a plain folder.")
     ] = None
     methods: Annotated[
         Words, typer.Option("--method", help="identity, dcp, tone, full, raw-prior, ...")
@@ -64,15 +64,16 @@ class Flags:
     limit: Annotated[
         int | None, typer.Option(help="At most so many items per dataset and task; 0 is all.")
     ] = None
-    seed: Annotated[int | None, typer.Option(help="Everything random follows from it.")] = None
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None
     prompts: Annotated[
         Words, typer.Option("--prompt", rich_help_panel=PANEL, help="Prompts to ask with, by name.")
     ] = None
     repeats: Annotated[
-        int | None, typer.Option(rich_help_panel=PANEL, help="How often to ask for each picture.")
+        int | None, typer.Option(rich_help_panel=PANEL, help="Calls per picture.")
     ] = None
     quality: Annotated[
-        str | None, typer.Option(rich_help_panel=PANEL, help="Of the pictures that are asked for.")
+        str | None,
+        typer.Option(rich_help_panel=PANEL, help="Quality of the pictures: low, high ..."),
     ] = None
 
 
@@ -81,7 +82,7 @@ class Running:
     """Where a run goes, and how it runs."""
 
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Run folder; an old one is resumed.")
+        Path, typer.Option("-o", "--output", help="Run folder; an earlier run in it is resumed.")
     ]
     engine: Annotated[str, typer.Option(help="threads, processes or ray.")] = "threads"
     address: Annotated[str | None, typer.Option(help="Ray cluster to use, with --engine ray.")] = (
@@ -100,7 +101,7 @@ class Running:
         typer.Option("--batch", rich_help_panel=PANEL, help="Ask for half the price, in 24 hours."),
     ] = False
     batch_poll: Annotated[
-        float, typer.Option(rich_help_panel=PANEL, help="Seconds between looks at a batch.")
+        float, typer.Option(rich_help_panel=PANEL, help="Seconds between checks of a batch.")
     ] = POLL_S
 
 

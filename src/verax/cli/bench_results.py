@@ -250,7 +250,9 @@ def open_record(folder: Path) -> "Iterator[Record]":
 def release(
     folder: Path = Run,
     output: Path = typer.Argument(..., metavar="DIR", help="An empty folder to write into."),
-    licence: str = typer.Option("", help="Of your own photos, where none is stated: 'CC BY 4.0'."),
+    licence: str = typer.Option(
+        "", help="Licence of your own photos, where none is stated, such as 'CC BY 4.0'."
+    ),
 ) -> None:
     """Write a run as a dataset: pictures, Parquet index, WebDataset shards, dataset card.
 

@@ -82,7 +82,7 @@ def info(name: str = typer.Argument(..., help="A name of verax data list.")) -> 
 def fetch(
     name: str = typer.Argument(..., help="A name of verax data list."),
     output: Path | None = typer.Option(None, "-o", "--output", help="Folder to download into."),
-    yes: bool = typer.Option(False, "--yes", help="The licence is accepted; do not ask."),
+    yes: bool = typer.Option(False, "--yes", help="Accept the licence without a question."),
 ) -> None:
     """Show the licence, download (going on where it stopped), check, unpack, register."""
     from verax.datasets import fetch as fetching
@@ -124,10 +124,14 @@ def _fetch_one(
 
 @app.command()
 def add(
-    folder: Path = typer.Argument(..., help="Where the pictures lie."),
-    name: str = typer.Option("", help="Its name; else that of the dataset it is, or the folder's."),
-    task: str = typer.Option("", help="What is wrong with the photos of a folder of your own."),
-    licence: str = typer.Option("", help="Of a folder of your own, where no manifest says it."),
+    folder: Path = typer.Argument(..., help="Folder of the pictures."),
+    name: str = typer.Option(
+        "", help="Its name. Default: that of the published dataset, or of the folder."
+    ),
+    task: str = typer.Option("", help="Task of your own folder: what is wrong with its photos."),
+    licence: str = typer.Option(
+        "", help="Licence of your own folder, where no manifest states it."
+    ),
 ) -> None:
     """Remember where pictures are: a published dataset, or a folder of your own under its name."""
     from verax.datasets import registry

@@ -36,10 +36,10 @@ class Turning:
         Path | None, typer.Option(help="File of the turns; default: beside the result.")
     ] = None
     from_last: Annotated[
-        bool, typer.Option("--from-last", help="Ask of the last output, not of the original.")
+        bool, typer.Option("--from-last", help="Edit the last output, not the original.")
     ] = False
     reject_last: Annotated[
-        bool, typer.Option("--reject-last", help="First take the last accepted turn back.")
+        bool, typer.Option("--reject-last", help="First undo the last accepted turn.")
     ] = False
     as_generated: Annotated[
         bool, typer.Option("--as-generated", help="Write the files exactly as they came.")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="journal",
-    help="What was asked of services, what it cost, and the answers that are kept.",
+    help="Calls to services, their cost, and the stored answers.",
     no_args_is_help=True,
 )
 

@@ -133,7 +133,7 @@ def score(
         None, help="Ground truth, or a folder with the same names."
     ),
     names: str = typer.Option(
-        "psnr,ssim", "--metrics", help="Names with commas; see: verax metrics."
+        "psnr,ssim", "--metrics", help="Comma-separated names; see: verax metrics."
     ),
     protocol: str = typer.Option(
         "rgb", help="Channel rgb or y, and a border in pixels: rgb, y, y:4 ..."

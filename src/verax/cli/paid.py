@@ -30,10 +30,11 @@ Model = Annotated[
 ]
 Gateway = Annotated[
     str | None,
-    typer.Option(rich_help_panel=PANEL, help="Whom to ask; see: verax models --gateways."),
+    typer.Option(rich_help_panel=PANEL, help="The service; see: verax models --gateways."),
 ]
 BaseUrl = Annotated[
-    str | None, typer.Option("--base-url", rich_help_panel=PANEL, help="Another address to ask.")
+    str | None,
+    typer.Option("--base-url", rich_help_panel=PANEL, help="Another address of the service."),
 ]
 LocalOnly = Annotated[
     bool,
@@ -64,7 +65,7 @@ Run = Annotated[
 ]
 DryRun = Annotated[
     bool,
-    typer.Option("--dry-run", rich_help_panel=PANEL, help="Print the estimate and ask nobody."),
+    typer.Option("--dry-run", rich_help_panel=PANEL, help="Print the estimate and send nothing."),
 ]
 RetryUncertain = Annotated[
     bool,
@@ -143,7 +144,7 @@ class Picture:
     ] = None
     n: Annotated[int, typer.Option("--n", help="Pictures per call.", min=1, max=10)] = 1
     repeat_index: Annotated[
-        int, typer.Option("--again", help="The same once more: 1, 2, 3 ...", min=0)
+        int, typer.Option("--again", help="Repeat the same request: 1, 2, 3 ...", min=0)
     ] = 0
 
     def fields(self) -> dict[str, Any]:
@@ -156,7 +157,8 @@ class Choosing:
     """How many calls are made, and how the answers are printed."""
 
     best_of: Annotated[
-        int, typer.Option("--best-of", help="Ask this often and rank.", min=1, max=50)
+        int,
+        typer.Option("--best-of", help="Number of calls; the answers are ranked.", min=1, max=50),
     ] = 1
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False
 
@@ -169,7 +171,7 @@ class Guides:
         Path | None, typer.Option(help="Where to edit: transparent places, or white ones.")
     ] = None
     markup: Annotated[
-        Path | None, typer.Option(help="PNG with arrows or circles on a transparent ground.")
+        Path | None, typer.Option(help="PNG with arrows or circles on a transparent background.")
     ] = None
     reference: Annotated[
         list[Path] | None, typer.Option(help="A further picture to send along; repeatable.")

@@ -186,7 +186,7 @@ def plan(
         if target.is_dir():
             target = target / writable(photo.name)
         if output is None and target.exists():
-            print(f"note: {target} is there, its place is taken; -o names another", file=sys.stderr)
+            print(f"note: {target} exists and is replaced; -o names another file", file=sys.stderr)
         return [Job(photo, prior, target, report)]
     if prior is not None and not prior.is_dir():
         raise InputError(
@@ -242,7 +242,7 @@ def still_to_do(jobs: list[Job]) -> list[Job]:
     """The jobs whose result is not there yet; a note on how many are."""
     left = [job for job in jobs if not job.output.is_file()]
     if len(left) < len(jobs):
-        print(f"note: results that are there and stay: {len(jobs) - len(left)}", file=sys.stderr)
+        print(f"note: existing results that are kept: {len(jobs) - len(left)}", file=sys.stderr)
     return left
 
 

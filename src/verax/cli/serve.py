@@ -27,7 +27,7 @@ def serve(
     host: str = typer.Option("127.0.0.1", help="Address to listen on."),
     port: int = typer.Option(8000, help="Port to listen on; 0 takes a free one."),
     workers: int = typer.Option(0, help="Restorations at a time; 0 is one per core."),
-    waiting: int = typer.Option(64, help="Jobs that may wait; more are told to come back."),
+    waiting: int = typer.Option(64, help="Jobs that may wait; further ones get status 429."),
     name: list[str] = typer.Option([], help="Host name that the server answers to; repeatable."),
     fetch: list[str] = typer.Option(
         [], help="Host from which pictures may be fetched by address; repeatable, none by default."
@@ -40,7 +40,7 @@ def serve(
     cors: list[str] = typer.Option(
         [], help="Origin such as https://app.example whose pages may ask; repeatable."
     ),
-    root_path: str = typer.Option("", help="Path that the server lies under, such as /verax."),
+    root_path: str = typer.Option("", help="URL path of the server, such as /verax."),
 ) -> None:
     """Serve the OpenAI-compatible Images API and a page for people."""
     from verax.bench.engines import default_workers
@@ -222,15 +222,16 @@ PORT = 8900  # where `--gateway test` looks for it
 def serve_test(
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = PORT,
     script: Annotated[
-        str, typer.Option(help="What happens to the next calls, by commas: 429:2,billed:502,link")
+        str,
+        typer.Option(help="Behaviour of the next calls, comma-separated: 429:2,billed:502,link"),
     ] = "",
-    ledger: Annotated[Path | None, typer.Option(help="File of what it billed.")] = None,
+    ledger: Annotated[Path | None, typer.Option(help="File for the list of its bills.")] = None,
     fail_every: Annotated[
-        int, typer.Option(help="Bill every so many-th call and answer it with 502.", min=0)
+        int, typer.Option(help="Bill every N-th call and answer it with 502.", min=0)
     ] = 0,
     delay: Annotated[float, typer.Option(help="Seconds before each answer.", min=0)] = 0.0,
     steps: Annotated[
-        bool, typer.Option("--steps", help="Explain what --script can hold, and leave.")
+        bool, typer.Option("--steps", help="Explain the steps of --script and exit.")
     ] = False,
 ) -> None:
     """Play an image service on this machine: no key, no bill, nothing leaves."""
