@@ -1,9 +1,9 @@
 """Photo, base and registered prior to restoration: the prior wherever it explains the photo."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,9 +16,10 @@ from verax.fusion.exact import MOST, steps_of, within_cells, without_blur
 from verax.fusion.explanation import FRONT_TASKS, Explanation, explain
 from verax.fusion.join import Pictures, join, measure
 from verax.fusion.light import Recipe, solve, toned_by
-from verax.fusion.planes import Float, blur, ramp, reduced, resized
+from verax.fusion.planes import Float, blur, doubled, ramp, reduced, resized
 from verax.geometry.register import Registration, Warped
 from verax.image import Image, Plane
+from verax.image.pixels import by_stripes
 from verax.restorers.faults import Faults
 
 SAME = 0.01  # mean difference from the photo below which a prior is the photo again,
@@ -241,19 +242,18 @@ def trust_map(pixels: Image, base: Image, amplitudes: Float | None) -> NDArray[n
     shares /= shares.sum(2, keepdims=True)
     rest = 1 - resized(np.asarray(light, np.float32), shares.shape)
     generated = shares[..., 2]
-    whole = (
-        shares[..., 0] * rest,
-        shares[..., 1] * rest,
-        (1 - generated) * (1 - rest),
-        generated,
+    classes = cv2.merge(
+        [shares[..., 0] * rest, shares[..., 1] * rest, (1 - generated) * (1 - rest), generated]
     )
     full = np.empty((*base.shape[:2], len(CLASSES)), np.float16)
 
-    def put(index: int) -> None:
-        full[..., index] = resized(np.asarray(whole[index], np.float32), full.shape)
+    def stripe(rows: slice) -> None:
+        full[rows] = doubled(classes, full[rows].shape, (rows.start, full.shape[0]))
 
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(put, range(len(CLASSES))))
+    if classes.size == len(CLASSES):
+        full[:] = classes
+    else:
+        by_stripes(stripe, full.shape)
     return full
 
 

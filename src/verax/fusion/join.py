@@ -6,6 +6,7 @@ a stated correlation with the photo remains. Of the prior's own pixels only what
 not have shown is taken (plausible), and what replaces something in front of the scene.
 """
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -90,9 +91,9 @@ class _State:
 
 @dataclass(frozen=True, slots=True)
 class _Copies:
-    """Gaussian pyramids."""
+    """Gaussian pyramids; the source's luma."""
 
-    source: list[Plane]
+    source: list[Float]
     toned: list[Float]
     prior: list[Float]
     valid: list[Plane]
@@ -106,7 +107,7 @@ def measure(source: Image, prior: Image, valid: Plane) -> list[Octave]:
     for index in range(octaves):
         parts = _spread(visible[index].shape)
         mine, its = (
-            np.concatenate([_part(x, index, part, _low(part)) for part in parts])
+            np.concatenate([_part(x[index][part], x[index + 1][_low(part)]) for part in parts])
             for x in (own, given)
         )
         shown = np.concatenate([visible[index][part] for part in parts])
@@ -127,12 +128,14 @@ def join(
     pictures: Pictures, octaves: Sequence[Octave], explanation: Explanation, dial: Dial
 ) -> Joined:
     """The restoration from its parts."""
-    frame = np.ones((FEATHER, FEATHER), np.uint8)
-    inner = cv2.erode(pictures.valid, frame, borderType=cv2.BORDER_REPLICATE)
     both = (pictures.toned, pictures.prior)
-    copies = _Copies(*_pyramids((luma(pictures.source), *both, inner), len(octaves)))
+    finest = (luma(pictures.source), *both, _feathered(pictures.valid))
+    copies = _Copies(*_pyramids(finest, len(octaves)))
     light = _lowest(pictures, copies, explanation, dial)
     half = halved(copies.valid[-1]).shape
+    # of the finest octave the planes are made again by tiles: whole ones take memory
+    copies.source[0], copies.valid[0] = pictures.source, pictures.valid
+    del finest
     state = _State(
         light,
         np.ones(half, np.float32),
@@ -179,38 +182,54 @@ def _finer(state: _State, copies: _Copies, rules: Rules, pictures: Pictures) -> 
     height, width = fine.shape[:2]
     half = (-(-height // 2), -(-width // 2))
     before_gain, before_agreed = (resized(x, half) for x in (state.gain, state.agreed))
-    before = resized(state.amplitudes, half)
-    front = resized(pictures.front, half) * (rules.explanation.front * rules.dial.front)
-    spared = resized(pictures.spared, half)
-    taken = pictures.lost[rules.index] if pictures.lost else 0.0
-    lost = np.float32(taken) * resized(pictures.supplied, half)
+    amplitudes = resized(state.amplitudes, half)
+    front = _spread_out(pictures.front, half, rules.explanation.front * rules.dial.front)
+    spared = _spread_out(pictures.spared, half)
+    lost = _spread_out(pictures.supplied, half, pictures.lost[rules.index] if pictures.lost else 0)
     contrast = np.float32(rules.sharpness) + np.float32(1 - rules.sharpness) * resized(
         pictures.relight.gain, half
     )
     picture = np.empty_like(fine)
     gain, agreed = np.empty(half, np.float32), np.empty(half, np.float32)
-    amplitudes = np.empty((*half, 3), np.float32)
 
-    def tile(part: Part) -> None:
+    def tile(part: Part, room: list[Float]) -> None:
         around = planes.around(part, fine.shape)
         low = _low(around)
-        own, toned, given = (
-            _part(x, rules.index, around, low) for x in (copies.source, copies.toned, copies.prior)
-        )
+        shape = fine[around].shape
+        toned, given, spare = (x[: math.prod(shape)].reshape(shape) for x in room)
+        for copy, band in ((copies.toned, toned), (copies.prior, given)):
+            _part(copy[rules.index][around], copy[rules.index + 1][low], band)
+        own, valid = (x[rules.index][around] for x in (copies.source, copies.valid))
+        if rules.index == 0:
+            own, valid = luma(own), _feathered(valid)
         surroundings = Surroundings(
-            before_gain[low], before_agreed[low], front[low],
-            halved(copies.valid[rules.index][around]), contrast[low], spared[low], lost[low],
+            before_gain[low], before_agreed[low], front[low], halved(valid), contrast[low],
+            spared[low], lost[low],
         )  # fmt: skip
-        result = join_octave(own, toned, given, surroundings, rules)
-        coarse = enlarge(state.picture[low], own.shape)
+        own = _part(own, copies.source[rules.index + 1][low])
+        result = join_octave(own, (toned, given, spare), surroundings, rules)
+        coarse = enlarge(state.picture[low], shape, spare)
         inner = planes.within(part, around)
         cv2.add(coarse[inner], result.band[inner], picture[part])
         put, cut = _low(part), _low(inner)
         gain[put], agreed[put] = result.gain[cut], result.agreed[cut]
-        amplitudes[put] = (before[low] + result.amplitudes)[cut]
+        amplitudes[put] += result.amplitudes[cut]
 
-    planes.by_tiles(tile, fine.shape)
+    planes.by_tiles(tile, fine.shape, rooms=3)
     return _State(picture, gain, agreed, amplitudes)
+
+
+def _spread_out(plane: Plane, half: tuple[int, int], share: float = 1.0) -> Plane:
+    """A share of a slow plane at another size; one that is the same everywhere takes no memory."""
+    scaled = plane * np.float32(share)
+    if plane.size == 1 or share == 0:
+        return np.broadcast_to(scaled.ravel()[:1], half)
+    return resized(scaled, half)
+
+
+def _feathered(valid: Plane) -> Plane:
+    frame = np.ones((FEATHER, FEATHER), np.uint8)
+    return np.asarray(cv2.erode(valid, frame, borderType=cv2.BORDER_REPLICATE), np.float32)
 
 
 def _low(part: Part) -> Part:
@@ -224,8 +243,7 @@ def _pyramids(pictures: Sequence[Float], octaves: int) -> list[list[Float]]:
         return list(pool.map(lambda picture: gaussians(picture, octaves), pictures))
 
 
-def _part(copies: Sequence[Float], index: int, around: Part, low: Part) -> Float:
-    """A tile of an octave."""
-    fine = copies[index][around]
-    coarse = enlarge(copies[index + 1][low], fine.shape)
-    return np.asarray(cv2.subtract(fine, coarse, coarse), np.float32)
+def _part(fine: Float, coarse: Float, room: Float | None = None) -> Float:
+    """A tile of an octave, from a tile of two copies."""
+    below = enlarge(coarse, fine.shape, room)
+    return np.asarray(cv2.subtract(fine, below, below), np.float32)

@@ -143,7 +143,7 @@ def toned_by(recipe: Recipe, base: Image, share: float = 1.0) -> Image:
     return pixels
 
 
-def _denoise(base: Image, level: float, quiet: Image, part: planes.Part) -> None:
+def _denoise(base: Image, level: float, quiet: Image, part: planes.Part, _: object) -> None:
     """A tile of the base without noise, into its place."""
     wider = planes.around(part, base.shape)
     quiet[part] = evidence.denoise(base[wider], level)[planes.within(part, wider)]

@@ -15,6 +15,7 @@ from verax.image import Plane
 from verax.image.pixels import LUMA
 
 CHROMA = np.eye(3, dtype=np.float32) - LUMA[None]  # colour less its luma
+SUM = np.ones((1, 3), np.float32)
 GAINS = (0.4, 4.0)  # of local contrast
 UNCONFIRMED = 2.5  # largest gain that unconfirmed structure takes from its surroundings
 KNOWN = 0.04  # share of confirmed places around from which their gain is believed
@@ -70,9 +71,11 @@ class Result:
 
 
 def join_octave(
-    own: Plane, toned: Float, given: Float, around: Surroundings, rules: Rules
+    own: Plane, room: tuple[Float, Float, Float], around: Surroundings, rules: Rules
 ) -> Result:
-    """One octave, or a tile of it: (H, W) of the source's luma, (H, W, 3) of toned and prior."""
+    """One octave, or a tile of it: (H, W) of the source's luma, in `room` (H, W, 3) of toned, of
+    the prior, and of nothing. All three are used up; the first becomes the result's."""
+    toned, given, spare = room
     grey, lit = luma(given), luma(toned)
     evidence = weigh(own, grey, rules.octave.noise, around.contrast)
     energy = windowed(halved(cv2.multiply(lit, lit))) * evidence.signal
@@ -86,7 +89,7 @@ def join_octave(
     # a photo without colour has no say about it
     missing = rules.explanation.colour * evidence.confirmed
     band = _mixed(
-        (toned, lit, given, grey), around, gain * evidence.signal, turned, longer,
+        (toned, lit, given, grey, spare), around, gain * evidence.signal, turned, longer,
         colour=colour, taken=taken, missing=missing,
     )  # fmt: skip
     agreed = windowed(evidence.confirmed + 0.9 * around.agreed * (1 - evidence.signal))
@@ -99,7 +102,7 @@ def join_octave(
 
 
 def _mixed(
-    bands: tuple[Float, Plane, Float, Plane],
+    bands: tuple[Float, Plane, Float, Plane, Float],
     around: Surroundings,
     relit: Plane,
     turned: "_Turn",
@@ -113,7 +116,7 @@ def _mixed(
     place, missing colour the prior's. All of that is linear in the bands (toned, its luma, prior,
     its luma), so their four weights are worked out on the half grid.
     """
-    toned, lit, given, grey = bands
+    toned, lit, given, grey, spare = bands
     rest = (1 - taken) * longer
     share = turned.share * colour
     from_toned = rest * relit * (1 - share)
@@ -130,13 +133,10 @@ def _mixed(
         valid * around.contrast * from_prior, valid * around.contrast * from_grey,
     )  # fmt: skip
     own, own_grey, its, its_grey = (resized(np.asarray(w, np.float32), lit.shape) for w in weights)
-    plain = own_grey * lit + its_grey * grey
-    planes = []
-    for one, two in zip(cv2.split(toned), cv2.split(given), strict=True):
-        cv2.multiply(one, own, one)
-        cv2.add(one, cv2.multiply(two, its, two), one)
-        planes.append(cv2.add(one, plain, one))
-    return np.asarray(cv2.merge(planes), np.float32)
+    plain = cv2.add(cv2.multiply(own_grey, lit, own_grey), cv2.multiply(its_grey, grey, its_grey))
+    cv2.multiply(toned, cv2.merge([own] * 3, spare), toned)
+    cv2.add(toned, cv2.multiply(given, cv2.merge([its] * 3, spare), given), toned)
+    return np.asarray(cv2.add(toned, cv2.merge([plain] * 3, spare), toned), np.float32)
 
 
 def _gains(
@@ -204,13 +204,22 @@ def _chroma_agreement(
 ) -> Plane:
     """How far the colours of an octave agree: luma confirms no thing of another colour. Every
     second pixel of every second row tells enough."""
-    own, its = (cv2.transform(np.ascontiguousarray(x[::2, ::2]), CHROMA) for x in (toned, given))
+    own, its = (cv2.transform(_every_second(x), CHROMA) for x in (toned, given))
     mine, other, both = (
-        windowed((one * two).sum(2)) for one, two in ((own, own), (its, its), (own, its))
+        windowed(cv2.transform(one * two, SUM)) for one, two in ((own, own), (its, its), (own, its))
     )
     mine, other, both = mine * gain**2, other * contrast**2, both * gain * contrast
     off = np.maximum(mine - 2 * both + other, 0)
     return 1 - rise(np.sqrt(off / (mine + 0.35 * evidence.prior + 2e-6)), 0.6, 1.2)
+
+
+def _every_second(band: Float) -> Float:
+    """Every second pixel of every second row."""
+    height, width = band.shape[:2]
+    if height % 2 or width % 2:
+        return np.ascontiguousarray(band[::2, ::2])
+    size = (width // 2, height // 2)
+    return np.asarray(cv2.resize(band, size, interpolation=cv2.INTER_NEAREST), np.float32)
 
 
 def _amplitudes(evidence: Evidence, taken: Plane, gain: Plane, turned: Plane) -> Float:
@@ -218,6 +227,5 @@ def _amplitudes(evidence: Evidence, taken: Plane, gain: Plane, turned: Plane) ->
     amplitude = np.sqrt(evidence.prior) + 0.5 * np.sqrt(evidence.photo)
     moved = np.minimum(1, np.abs(np.log(gain)) / np.float32(np.log(1.3)))
     confirmed = (1 - taken) * evidence.confirmed * np.maximum(moved, turned)
-    return np.asarray(
-        np.dstack([1 - taken - confirmed, confirmed, taken]) * amplitude[..., None], np.float32
-    )
+    shares = (1 - taken - confirmed, confirmed, taken)
+    return np.asarray(cv2.merge([share * amplitude for share in shares]), np.float32)

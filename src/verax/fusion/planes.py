@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
+from queue import SimpleQueue
 
 import cv2
 import numpy as np
@@ -120,9 +121,9 @@ def gaussians(picture: Float, octaves: int) -> list[Float]:
     return copies
 
 
-def enlarge(coarse: Float, shape: tuple[int, ...]) -> Float:
-    """A copy one octave coarser, at the size (H, W) of the finer one."""
-    fine = cv2.pyrUp(coarse, dstsize=(shape[1], shape[0]))
+def enlarge(coarse: Float, shape: tuple[int, ...], room: Float | None = None) -> Float:
+    """A copy one octave coarser, at the size (H, W) of the finer one; into `room` if given."""
+    fine = cv2.pyrUp(coarse, room, dstsize=(shape[1], shape[0]))
     return np.asarray(fine, np.float32)
 
 
@@ -180,13 +181,29 @@ def ramp(x: float, none: float, full: float) -> float:
     return float(np.clip((x - none) / (full - none), 0.0, 1.0))
 
 
-def by_tiles(work: Callable[[Part], None], shape: tuple[int, ...]) -> None:
-    """Work through a picture (H, W, ...), tile by tile, two at a time."""
+def by_tiles(
+    work: Callable[[Part, list[Float]], None], shape: tuple[int, ...], *, rooms: int = 0
+) -> None:
+    """Work through a picture (H, W, ...), tile by tile, two at a time. `work` gets so many rooms
+    for a tile with its margins: new memory for every tile would cost as much as its use.
+    """
     rows, columns = (
         [slice(x, min(x + TILE, side)) for x in range(0, side, TILE)] for side in shape[:2]
     )
+    size = math.prod(min(side, TILE + 2 * MARGIN) for side in shape[:2]) * math.prod(shape[2:])
+    free: SimpleQueue[list[Float]] = SimpleQueue()
+    for _ in range(2):
+        free.put([np.empty(size, np.float32) for _ in range(rooms)])
+
+    def tile(part: Part) -> None:
+        room = free.get()
+        try:
+            work(part, room)
+        finally:
+            free.put(room)
+
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(work, product(rows, columns)))
+        list(pool.map(tile, product(rows, columns)))
 
 
 def around(part: Part, shape: tuple[int, ...]) -> Part:
