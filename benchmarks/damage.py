@@ -1,13 +1,14 @@
 """Simulated damage with truth: how well it is found, and how well it is filled.
 
-    python benchmarks/damage.py FOLDER [--most N] [--side PX] [--restore]
+    python benchmarks/damage.py FOLDER [--most N] [--seed N] [--side PX] [--restore]
 
 FOLDER holds clean photos. The middle of each, at most --side px, gets holes, scratches and dust
 whose places are known; its prior is simulated from the clean photo (other light and texture, a
 drift below a fifth of a per cent). Printed per photo and as means: F of the mask that is found,
 as a print known to be damaged and unasked; PSNR inside the true mask, filled from the prior, by
-OpenCV's two inpaintings and by scikit-image's; whether damage is found in the clean photo. With
---restore both damaged and clean photo are restored with the prior: PSNR outside the mask.
+OpenCV's two inpaintings and by scikit-image's, also of tape, a tear and a stain; whether damage is
+found in the clean photo, unasked, in colour and in black and white. With --restore both damaged and
+clean photo are restored with the prior: PSNR outside the mask.
 """
 
 import argparse
@@ -23,6 +24,7 @@ import verax
 from verax import image as images
 from verax.degrade import damage
 from verax.image import Image
+from verax.image.pixels import luma
 from verax.prints.damage import find_damage
 from verax.prints.holes import Mask, fill, relight
 from verax.priors.simulated import ON_GRID, simulate
@@ -49,16 +51,50 @@ def psnr(picture: Image, truth: Image, where: Mask) -> float:
     return float(-10 * np.log10(max(float(np.mean((picture - truth)[where] ** 2)), 1e-10)))
 
 
-def fills(photo: Image, prior: Image, mask: Mask, truth: Image) -> Row:
-    """PSNR inside the mask of every way to fill it."""
+def fills(photo: Image, prior: Image, mask: Mask, truth: Image, *, small: bool) -> Row:
+    """PSNR inside the mask of every way to fill it; the slowest only where the mask is small."""
     levels, hole = images.to_uint8(photo), mask.astype(np.uint8)
     pictures: dict[str, NDArray[np.float32]] = {
         "prior": fill(photo, relight(photo, prior, ~mask), mask),
         "telea": images.from_uint8(cv2.inpaint(levels, hole, 3, cv2.INPAINT_TELEA)),
         "ns": images.from_uint8(cv2.inpaint(levels, hole, 3, cv2.INPAINT_NS)),
-        "biharmonic": np.asarray(inpaint_biharmonic(photo, mask, channel_axis=2), np.float32),
     }
+    if small:
+        filled = inpaint_biharmonic(photo, mask, channel_axis=2)
+        pictures["biharmonic"] = np.asarray(filled, np.float32)
     return {name: psnr(picture, truth, mask) for name, picture in pictures.items()}
+
+
+def worn(clean: Image, rng: np.random.Generator) -> tuple[Image, Mask]:
+    """A photo under a strip of tape, with a torn corner and a stain, and where they are."""
+    height, width = clean.shape[:2]
+    pixels, mask = clean.copy(), np.zeros((height, width), np.uint8)
+    at, lean, wide = rng.uniform((0.2, -0.15, 0.06), (0.7, 0.15, 0.1)) * width
+    strip = [[at, 0], [at + wide, 0], [at + wide + lean, height], [at + lean, height]]
+    corner = [
+        [0, height],
+        [rng.uniform(0.1, 0.3) * width, height],
+        [0, rng.uniform(0.7, 0.9) * height],
+    ]
+    angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    radius = 0.06 * width * rng.uniform(0.7, 1.3, 24)
+    middle = rng.uniform((0.2, 0.2), (0.8, 0.8)) * (width, height)
+    stain = middle + np.stack([np.cos(angles), np.sin(angles)], 1) * radius[:, None]
+    for outline, colour, share in (
+        (strip, (0.85, 0.75, 0.4), 0.5),
+        (stain, (0.3, 0.2, 0.1), 0.7),
+        (corner, (1.0, 1.0, 1.0), 1.0),
+    ):
+        own = np.zeros_like(mask)
+        cv2.fillPoly(own, [np.asarray(outline, np.int32)], 1)
+        blend = (1 - share) * pixels + share * np.float32(colour)
+        pixels = np.where(own[..., None] > 0, blend, pixels)
+        mask |= own
+    return np.asarray(pixels, np.float32), mask > 0
+
+
+def grey(picture: Image) -> Image:
+    return np.repeat(luma(picture)[..., None], 3, axis=2)
 
 
 def judge(clean: Image, seed: int, *, whole: bool) -> Row:
@@ -69,8 +105,14 @@ def judge(clean: Image, seed: int, *, whole: bool) -> Row:
     row = {
         "F known": f_score(find_damage(photo, prior, everywhere, known=True).mask, harmed.mask),
         "F unasked": f_score(find_damage(photo, prior, everywhere).mask, harmed.mask),
-        "clean found": float(find_damage(clean, prior, everywhere).mask.any()),
-        **fills(photo, prior, harmed.mask, clean),
+        "clean found": float(find_damage(clean, prior, everywhere, pieces=False).mask.any()),
+        "clean grey found": float(find_damage(grey(clean), prior, everywhere).mask.any()),
+        **fills(photo, prior, harmed.mask, clean, small=True),
+    }
+    torn, mask = worn(clean, np.random.default_rng(9000 + seed))
+    row |= {
+        f"{name}, worn": value
+        for name, value in fills(torn, prior, mask, clean, small=False).items()
     }
     if whole:
         for name, picture in (("outside", photo), ("outside clean", clean)):
@@ -83,12 +125,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--most", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=0, help="of the first photo")
     parser.add_argument("--side", type=int, default=448)
     parser.add_argument("--restore", action="store_true")
     options = parser.parse_args()
     paths = sorted(p for p in options.folder.rglob("*") if p.suffix in (".jpg", ".png"))
     rows: list[Row] = []
-    for seed, path in enumerate(paths[: options.most]):
+    for seed, path in enumerate(paths[: options.most], options.seed):
         rows.append(judge(crop(path, options.side), seed, whole=options.restore))
         print(path.name, {name: round(value, 2) for name, value in rows[-1].items()}, flush=True)
     for name in rows[0]:

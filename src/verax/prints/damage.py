@@ -24,7 +24,9 @@ FAITHFUL = 0.55  # correlation of a prior with the photo below which nothing is 
 GLANCE = 512  # px, long side at which it is decided whether a pair is one-sided
 PLAIN_SIGHT = 4.0  # answer from which a place counts for that
 PLACES, ONE_WAY = 12, 5.0  # so many of the photo's at least, and so many for each of the prior's
-ASKED_PLACES, ASKED_ONE_WAY = 4, 3.0  # the same, where a print is known to be damaged
+ASKED_PLACES = 6  # at least, where a print is known to be damaged
+GLARING, MORE = 8.0, 1.7  # answer of places, and so many of the photo's for each of the prior's,
+# from which single pieces may be damage unasked
 OPPONENT = np.array([[0.299, 0.587, 0.114], [0.5, -0.5, 0], [0.25, 0.25, -0.5]], np.float32)
 OCTAVES = 3
 WINDOW = (5, 5)  # in which two octaves are compared, px of their grid
@@ -100,28 +102,22 @@ def find_damage(
         flaws = find_damage(*small, known=known, pieces=pieces, faces=less)
         mask = cv2.resize(flaws.mask.astype(np.float32), photo.shape[1::-1]) > 0.25
         return replace(flaws, mask=mask)
-    y = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
-    none = Flaws(np.zeros(y.shape, bool), 0, 0, 0)
-    if faithfulness(y, cv2.cvtColor(prior, cv2.COLOR_RGB2GRAY)) < FAITHFUL:
+    none = Flaws(np.zeros(photo.shape[:2], bool), 0, 0, 0)
+    if faithfulness(*(cv2.cvtColor(v, cv2.COLOR_RGB2GRAY) for v in (photo, prior))) < FAITHFUL:
         return none
-    wear = find_wear(photo, prior, valid, known=known, faces=faces)
-    if wear is not None:
+    first = glance(photo, prior, valid)
+    least = ASKED_PLACES if known else PLACES
+    if is_one_sided(first, PLAIN_SIGHT, least=least, times=ONE_WAY):
+        wear = find_wear(photo, prior, valid, faces)
         return Flaws(wear.mask, *counted(wear.mask & ~wear.border), float(wear.border.mean()))
-    return find_pieces(photo, prior, valid, known=known) if pieces else none
+    if pieces and (known or is_one_sided(first, GLARING, least=1, times=MORE)):
+        return find_pieces(photo, prior, valid, known=known)
+    return none
 
 
-def find_wear(
-    photo: Image, prior: Image, valid: Plane, *, known: bool = False, faces: Faces | None = None
-) -> Wear | None:
-    """The wear of a photo that its registered prior, (H, W, 3), shows mended; None where the pair
-    is not one-sided.
-
-    Args:
-        valid: (H, W) share of the prior that is valid.
-        known: the photo is known to be a damaged print.
-    """
-    if not is_one_sided(photo, prior, valid, known=known):
-        return None
+def find_wear(photo: Image, prior: Image, valid: Plane, faces: Faces | None = None) -> Wear:
+    """All that stands in the photo of a one-sided pair alone; both (H, W, 3), of the prior `valid`
+    (H, W) is shown."""
     inside = valid > 0.99
     lit = relight(photo, prior, inside)
     answers = compare(photo, lit, inside)
@@ -144,8 +140,14 @@ def find_wear(
     return Wear(dilated(mask, RIM) & inside | border, border)
 
 
-def is_one_sided(photo: Image, prior: Image, valid: Plane, *, known: bool) -> bool:
-    """Whether far more stands in the photo alone than in the prior."""
+def is_one_sided(answers: Answers, sight: float, *, least: int, times: float) -> bool:
+    """Whether far more places stand in the photo alone than in the prior."""
+    mine, its = (number_of(plane, sight) for plane in (answers.photo, answers.prior))
+    return mine >= least and mine >= times * (its + 1)
+
+
+def glance(photo: Image, prior: Image, valid: Plane) -> Answers:
+    """What photo and prior show alone at a small size, a print's border left out."""
     scale = min(1.0, GLANCE / max(photo.shape[:2]))
     size = (max(3, round(photo.shape[1] * scale)), max(3, round(photo.shape[0] * scale)))
     own, shown, visible = (
@@ -154,13 +156,8 @@ def is_one_sided(photo: Image, prior: Image, valid: Plane, *, known: bool) -> bo
     )
     inside = visible > 0.99
     lit = relight(own, shown, inside)
-    answers = compare(own, lit, inside)
     border = strips(difference(own, lit, 0) > REGION[2])
-    if border.any():
-        answers = compare(own, lit, inside & ~border)
-    mine, its = (number_of(v, PLAIN_SIGHT) for v in (answers.photo, answers.prior))
-    least, times = (ASKED_PLACES, ASKED_ONE_WAY) if known else (PLACES, ONE_WAY)
-    return mine >= least and mine >= times * (its + 1)
+    return compare(own, lit, inside & ~border)
 
 
 def compare(photo: Image, prior: Image, inside: Mask) -> Answers:
