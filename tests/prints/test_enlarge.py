@@ -7,7 +7,7 @@ from skimage import data
 
 from verax import image as images
 from verax.errors import InputError
-from verax.prints.enlarge import enlarge, larger_size, on_finer_grid, reduce
+from verax.prints.enlarge import enlarge, larger_size, on_finer_grid, reduce, settled
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +40,20 @@ def test_a_prior_in_other_light_adds_detail_and_a_foreign_one_none(fine):
     assert psnr(enlarge(photo, (360, 240), prior), fine) > psnr(cubic, fine) + 2
     other = np.ascontiguousarray(prior[::-1, ::-1])
     assert psnr(enlarge(photo, (360, 240), other), fine) > psnr(plain, fine) - 1
+
+
+@pytest.mark.parametrize("off", [0.4, -1.2, 2.0])
+def test_detail_is_brought_to_the_place_where_the_photo_has_it(fine, off):
+    photo = np.clip(reduce(fine, (90, 60)), 0, 1)
+    move = np.float32([[1, 0, off], [0, 1, -off]])
+    light = 0.8 * fine + 0.1
+    prior = cv2.warpAffine(
+        light, move, (360, 240), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
+    )
+
+    moved = settled(np.clip(prior, 0, 1), photo)
+
+    assert psnr(moved, light) > psnr(prior, light) + 3
 
 
 def test_a_place_is_the_same_place_on_the_finer_grid():

@@ -28,6 +28,8 @@ NEAR = 0.3 / 255  # what may be missing of the photo
 WINDOW = 2.5  # px of the photo, in which the two structures are compared
 DOUBT, TRUST = 0.35, 0.75  # local correlation from which detail is taken, and taken in full
 CONTRAST = (0.5, 1.6)  # bounds of the gain that brings detail to the photo's contrast
+STEPS, LOCAL, FAR = 4, 4.0, 1.0  # of settling, its windows and its reach, px of the photo
+CALM, FLAT = 1e-5, 2e-5  # variance, and energy of slopes, below which nothing is moved
 TINY = 1.5 / 255  # deviation below which a place shows no structure to compare
 
 NO_PRIOR = "enlarged by resampling alone, without new detail: no prior lies exactly on the photo"
@@ -108,7 +110,7 @@ def larger(
     matrix, field = on_finer_grid(registration.matrix, registration.field, own, size)
     shown = apply(replace(registration, matrix=matrix, field=field), prior, size=size)
     free = shown.valid if spared is None else shown.valid * (1 - resize(spared, size))
-    detail = new_detail(photo, shown.pixels, free)
+    detail = new_detail(photo, settled(shown.pixels, photo), free)
     plain = expand(photo, size)
     generated = share_of(detail, plain, WINDOW * size[0] / own[0])
     return Larger(bring_back(plain + detail, photo), generated)
@@ -162,6 +164,45 @@ def bring_back(finer: Image, photo: Image) -> Image:
             break
         finer += PUSH * expand(missing, (finer.shape[1], finer.shape[0]))
     return np.clip(finer, 0, 1, out=finer)
+
+
+def settled(prior: Image, photo: Image) -> Image:
+    """A prior (H, W, 3) moved by what its reduction still lies off the photo: a tenth of a px does
+    harm. By Gauss and Newton in windows (Lucas and Kanade, 1981), under one local contrast."""
+    height, width = photo.shape[:2]
+    own, its = (grey(v) for v in (photo, reduce(prior, (width, height))))
+    off = np.zeros((height, width, 2), np.float32)
+    for _ in range(STEPS):
+        moved = shifted(its, off.copy())
+        off = np.clip(cv2.GaussianBlur(off + step_towards(own, moved), (0, 0), 1), -FAR, FAR)
+    size = (prior.shape[1], prior.shape[0])
+    wide = cv2.resize(off, size, interpolation=cv2.INTER_CUBIC)
+    wide *= np.array([size[0] / width, size[1] / height], np.float32)
+    return np.asarray(np.clip(shifted(prior, wide), 0, 1), np.float32)
+
+
+def shifted(picture: Image | Plane, off: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A picture with its places moved by `off` (H, W, 2), px, which becomes the map."""
+    off[..., 0] += np.arange(off.shape[1], dtype=np.float32)
+    off[..., 1] += np.arange(off.shape[0], dtype=np.float32)[:, None]
+    moved = cv2.remap(picture, off, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+    return np.asarray(moved, np.float32)
+
+
+def step_towards(own: Plane, its: Plane) -> NDArray[np.float32]:
+    """(H, W, 2) the shift in px, across and down, that brings the second plane nearer the first."""
+    own, its = (v - local_mean(v) for v in (own, its))
+    its = its * np.sqrt((local_mean(own * own) + CALM) / (local_mean(its * its) + CALM))
+    x, y = (cv2.Sobel(its, -1, *order, scale=1 / 8) for order in ((1, 0), (0, 1)))
+    off = own - its
+    xx, xy, yy, right, down = map(local_mean, (x * x, x * y, y * y, x * off, y * off))
+    xx, yy = xx + FLAT, yy + FLAT
+    step = np.dstack([yy * right - xy * down, xx * down - xy * right])
+    return np.asarray(step / (xx * yy - xy * xy)[..., None], np.float32)
+
+
+def local_mean(plane: Plane) -> Plane:
+    return np.asarray(cv2.GaussianBlur(plane, (0, 0), LOCAL), np.float32)
 
 
 def share_of(detail: Image, plain: Image, window: float) -> Plane:
