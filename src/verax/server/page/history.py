@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
@@ -31,9 +31,11 @@ from verax.errors import VeraxError
 from verax.fusion.dial import DEFAULT
 from verax.image import replace_file
 from verax.server import Problem, from_error, json_response, unknown
-from verax.server.api.routes import Context, context_of
 from verax.server.door import Account
 from verax.server.queue import WorkQueue
+
+if TYPE_CHECKING:
+    from verax.server.api.routes import Context
 
 ID = re.compile(r"[A-Za-z0-9_-]{22}")
 STOPS = (100, 75, 50, 25, 0)  # of the page's dial, fidelity in percent
@@ -233,8 +235,10 @@ MOST_PAUSE_S = 10.0
 Work = Callable[[], Awaitable[dict[str, Any]]]  # what is to be added to the entry when it is done
 
 
-def whose(request: Request) -> tuple[Context, Account, History]:
+def whose(request: Request) -> "tuple[Context, Account, History]":
     """The account of a request and its history. Raises Problem 401 without a valid key."""
+    from verax.server.api.routes import context_of  # a worker needs no routes
+
     context = context_of(request)
     client = context.client(request)
     return context, client, History(context.results / client.name)
