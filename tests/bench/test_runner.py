@@ -327,7 +327,7 @@ def test_what_is_left_is_told_before_it_starts(tmp_path, dataset):
 
     assert re.search(r"^8 items over 4 pictures; about .* core and .* GB .* no cost", extent(works))
     assert "4 of 8 are done" in extent(works, half)
-    assert "8 items made already" in extent(works, {work.key for work in works})
+    assert "8 items complete" in extent(works, {work.key for work in works})
 
 
 def test_two_datasets_of_one_name_are_not_mixed_up(tmp_path, dataset):

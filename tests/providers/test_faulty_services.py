@@ -235,7 +235,7 @@ def test_of_a_broken_answer_what_came_is_kept(journal, client, service):
     service.script(["half"])
     with pytest.raises(ProviderUncertain):
         call(journal, client, client.prepare(edit())[0])
-    assert "bytes of the answer came" in journal.records.select()[0].message
+    assert "bytes of the answer were received" in journal.records.select()[0].message
     (left,) = journal.folder.glob("answers/*/*.part")
 
     assert left.read_bytes().startswith(b'{"created"')

@@ -107,8 +107,8 @@ def test_white_space_around_a_key_is_no_part_of_it():
 
 PROXIES = [
     ({"ALL_PROXY": "socks5://127.0.0.1:1"}, "ALL_PROXY needs the package socksio"),
-    ({"all_proxy": "socks://127.0.0.1:1"}, "all_proxy is no proxy that can be used"),
-    ({"HTTPS_PROXY": "foo://127.0.0.1:1"}, "HTTPS_PROXY is no proxy that can be used"),
+    ({"all_proxy": "socks://127.0.0.1:1"}, "all_proxy is not a usable proxy"),
+    ({"HTTPS_PROXY": "foo://127.0.0.1:1"}, "HTTPS_PROXY is not a usable proxy"),
     ({"SSL_CERT_FILE": "/nowhere/at.all"}, "SSL_CERT_FILE names no usable certificates"),
 ]
 
@@ -137,7 +137,7 @@ def test_what_an_address_does_not_need_does_not_hinder_it(service, connected, mo
 def test_a_proxy_that_is_not_there_is_named(connected, monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     client = connected("https://service.example/v1", retries=0, environ={"VERAX_API_KEY": KEY})
-    with pytest.raises(ProviderError, match=r"the proxy that HTTPS_PROXY names.*nothing was sent"):
+    with pytest.raises(ProviderError, match=r"the proxy of HTTPS_PROXY.*nothing was sent"):
         ask(client, edit())
 
 

@@ -44,7 +44,7 @@ def extent(
         f" ({len(works) - len(left)} of {len(works)} are done)" if len(left) < len(works) else ""
     )
     if not left:
-        return f"{quantity(len(works), 'item')} made already; only missing scores are left"
+        return f"{quantity(len(works), 'item')} complete; only missing scores are left"
     pixels = {photo: _megapixels(photo) for photo in {work.photo for work in left}}
     seconds = START_S + sum(
         pixels[work.photo] * (_seconds(work, deviation=deviation) + metrics * SCORE_S)

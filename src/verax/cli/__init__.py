@@ -183,7 +183,7 @@ def wordings() -> Names:
 
     return {
         name: catalog.prompt("dehaze", fidelity=name).text.partition(". ")[2]
-        or "the task alone, without a word on fidelity"
+        or "the task alone, without instructions on fidelity"
         for name in catalog.wordings()
     }
 

@@ -177,7 +177,7 @@ def verify(source: str = typer.Argument(..., metavar="NAME|DIR|MANIFEST")) -> No
             f"({quantity(place.pictures, 'file')}, {place.sha256})"
         )
     registry.keep(_home(), dataset.name, replace(place, pictures=files, sha256=sha256))
-    print("as at the first verify" if place.sha256 else "kept, to compare with next time")
+    print("same as at the first verify" if place.sha256 else "kept, to compare with next time")
 
 
 def _fingerprint(dataset: "Dataset") -> tuple[int, str]:

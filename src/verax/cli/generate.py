@@ -253,7 +253,7 @@ def write_like(path: Path, candidate: Candidate, origin: "Origin") -> tuple[str,
 
     prior = SourceFile(candidate.image.data, "the generated picture")
     lost, statement = making.write(path, candidate.pixels, replace(origin, prior=prior))
-    return (*lost, f"what it was is written in {statement}") if statement else lost
+    return (*lost, f"what it was is described in {statement}") if statement else lost
 
 
 def tell(files: Sequence[Path], best: Sequence[Candidate], *, as_json: bool) -> None:

@@ -125,7 +125,7 @@ def run_job(job: "Job", options: "Options", service: "Asker | None" = None) -> d
         record["fingerprint"] = service.planned[job.photo].fingerprint
         record["notes"] += answer.notices
     if result.statement is not None:
-        record["notes"].append(f"what it was is written in {result.statement}")
+        record["notes"].append(f"what it was is described in {result.statement}")
     if job.report is not None:
         write_report(job.report, result, record)
     return record

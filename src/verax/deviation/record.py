@@ -167,7 +167,7 @@ class Deviation:
 def sentences(deviation: Deviation) -> list[str]:
     """What changed, most important first; what cannot be told is said last."""
     if deviation.placed == "undecided":
-        return [f"Nobody can tell whether both show one scene: {deviation.reason}."]
+        return [f"It is not certain that both show the same scene: {deviation.reason}."]
     if not deviation.comparable:
         return [f"The generated picture shows another scene: {deviation.reason}."]
     topics = (_scene, _canvas, _geometry, _motion, _objects, _edges, _tone, _unknown)

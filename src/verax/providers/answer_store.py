@@ -218,8 +218,8 @@ class AnswerStore:
             with writing(path):
                 write_whole(path, partial)
         except OutputError as exc:
-            return f"{len(partial)} bytes of the answer came and could not be kept: {exc}"
-        return f"{len(partial)} bytes of the answer came: {path}"
+            return f"{len(partial)} bytes of the answer were received and could not be kept: {exc}"
+        return f"{len(partial)} bytes of the answer were received: {path}"
 
     def _close_refused(self, call: Call, exc: ProviderRefused) -> CallState:
         """Close the record of a refused call; some services refuse with status 200."""

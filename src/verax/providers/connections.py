@@ -74,14 +74,16 @@ def _faulty(url: httpx2.URL, exc: Exception) -> str:
             return ""
         names = [name for name in CERTIFICATES if not Path(os.environ.get(name, "/")).exists()]
         named = " and ".join(names) or " or ".join(CERTIFICATES)
-        return f"{named} names no usable certificates ({exc.strerror or exc}); mend it or unset it"
+        return (
+            f"{named} names no usable certificates ({exc.strerror or exc}); correct it or unset it"
+        )
     name = _proxy_of(url)
     if not name:
         return ""
     what = (
         "needs the package socksio (pip install socksio)"
         if isinstance(exc, ImportError)
-        else "is no proxy that can be used: want http://, https:// or socks5://"
+        else "is not a usable proxy: want http://, https:// or socks5://"
     )
     return f"{name} {what}, or unset it"
 
@@ -91,7 +93,7 @@ def connection_hint(url: httpx2.URL, error: str) -> str:
     if "CERTIFICATE" in error.upper():
         return "; SSL_CERT_FILE names the certificates to trust, a company's own among them"
     name = _proxy_of(url)
-    return f"; the way there is the proxy that {name} names" if name else ""
+    return f"; the connection goes through the proxy of {name}" if name else ""
 
 
 def _proxy_of(url: httpx2.URL) -> str:
@@ -107,7 +109,7 @@ LINK_DEADLINE_S = 180.0
 LINK_PAUSES_S = (0.5, 1.0, 2.0, 4.0)  # a picture may appear a little after its link
 MOST_REDIRECTS = 5
 EXPIRED = (403, 410)  # a link that has expired; waiting does not bring it back
-AGAIN = "the answer is kept; try again for nothing: verax journal fetch"
+AGAIN = "the answer is kept; try again, at no cost: verax journal fetch"
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,7 +178,7 @@ class Journal:
         notices = list(answer.notices) + ([short] if short else [])
         if call and call.cost_usd is None and call.reserved_usd:
             most = f"the most that the call can cost, ${call.reserved_usd:.4f}, is counted"
-            notices.append(f"the service gave no token counts that can be believed; {most}")
+            notices.append(f"the service gave no plausible token counts; {most}")
         cost, counted = (call.cost_usd, call.counted_usd) if call else (None, 0.0)
         return replace(answer, cost_usd=cost, counted_usd=counted, notices=tuple(notices))
 
