@@ -83,7 +83,7 @@ def from_toml(text: str, *, name: str = "plan") -> Plan:
 
 
 def check(plan: Plan) -> Plan:
-    """The plan, or an error that names what is wrong, before anything is done."""
+    """The plan, if it is valid; else an error that names the fault."""
     for name in plan.methods:
         resolve(name)
     for name in plan.priors:

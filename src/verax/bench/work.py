@@ -23,7 +23,7 @@ Known = dict[str, tuple[int, int, str]]  # path: size, time of change in ns, SHA
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work(Trial):
-    """One picture under one configuration: all that a stage needs, ready to travel.
+    """One picture under one configuration: all that a stage needs, as plain values.
 
     `photo` is the file to read; with a degradation it is the clean picture to degrade.
     `prior_file` is the picture the prior comes from: the prior itself, or what to simulate from.

@@ -119,7 +119,7 @@ def limits(*, changes: Path | None = None) -> ModelLimits:
 
 
 def checked(*, changes: Path | None = None) -> date:
-    """The day on which the prices and dates were last held against their sources."""
+    """The day on which prices and dates were last compared with their sources."""
     day: date = table("models", changes=changes)["checked"]
     return day
 
@@ -151,7 +151,7 @@ def find(known: Mapping[str, Model], name: str, *, today: date) -> Model:
 
 
 def unknown(name: str, *, changes: Path | None = None) -> Model:
-    """A model of which only the name is known, behind an address of the user's own."""
+    """A model known by name only, at an address that the user gave."""
     return replace(_family("unknown", table("models", changes=changes)["families"]), name=name)
 
 

@@ -179,7 +179,7 @@ def check_options(running: Running, terms: Terms, *, asking: bool) -> None:
 def announced_works(
     plan: "Plan", output: Path, *, deviation: bool, needs: str = ""
 ) -> "tuple[list[Work], Digests]":
-    """The work of a plan, with remarks on its datasets and what is left to do told."""
+    """The work of a plan, with remarks on its datasets; prints what is left to do."""
     from verax.bench import finished
     from verax.bench.runner import disk_gb, extent
     from verax.bench.work import Digests, expand

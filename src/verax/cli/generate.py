@@ -284,5 +284,5 @@ def tell(files: Sequence[Path], best: Sequence[Candidate], *, as_json: bool) -> 
 
 
 def _plain(scores: Mapping[str, float]) -> dict[str, float | None]:
-    """Rounded, and None for what is not a number, so that JSON can hold it."""
+    """Rounded, and None for NaN, so that JSON can store it."""
     return {name: round(v, 4) if v == v else None for name, v in scores.items()}

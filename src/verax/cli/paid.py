@@ -165,7 +165,7 @@ class Choosing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guides:
-    """Files that travel with an edit beside the photo."""
+    """Files that are sent with an edit, beside the photo."""
 
     mask: Annotated[
         Path | None, typer.Option(help="Where to edit: transparent places, or white ones.")

@@ -42,7 +42,7 @@ class Batching:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What was asked for one photo: the key of its answer, and the asking without its pictures."""
+    """The request for one photo: the key of its answer, and the asking without its pictures."""
 
     fingerprint: str
     asking: "Asking"
@@ -152,7 +152,7 @@ def asker(terms: Terms, wishes: "Wishes", batching: Batching) -> Iterator[Asker]
 
 
 def opened_answer(prior: "GeneratedPrior") -> "Opened":
-    """The prior that a service gave, with its file as it came."""
+    """The prior that a service made, with its file unchanged."""
     from verax import image as images
     from verax.making import Opened
     from verax.provenance import SourceFile
@@ -167,7 +167,7 @@ def print_status(batch: "Batch") -> None:
 
 @dataclass(slots=True)
 class Question:
-    """What is kept of one question to a service until its last method has its prior."""
+    """What is held of one call to a service until its last method has its prior."""
 
     photo: "Image"
     asking: "Asking"

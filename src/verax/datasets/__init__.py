@@ -199,7 +199,7 @@ def _some(names: Sequence[str], limit: int = 5) -> str:
 
 
 def _check_rows(path: Path, items: tuple[Item, ...]) -> None:
-    """Every file that is named is there, and no two rows lead with the same picture."""
+    """Raises for files that are missing, and for two rows with the same first picture."""
     files = [file for i in items for file in (i.input, i.target, i.generated) if file is not None]
     absent = [str(file) for file in files if not file.is_file()]
     if absent:

@@ -130,7 +130,7 @@ def to_linear(image: Image) -> Array:
 
 
 def to_srgb(linear: Array) -> Image:
-    """sRGB values in [0, 1] of linear light; what is beyond clips."""
+    """sRGB values in [0, 1] of linear light; values out of range are clipped."""
     clipped = np.clip(linear, 0.0, 1.0)
     curve: Array = np.float32(1.055) * cv2.pow(clipped, 1 / 2.4) - np.float32(0.055)
     return np.where(clipped <= 0.0031308, clipped * np.float32(12.92), curve)

@@ -57,7 +57,7 @@ class Global:
 
 
 def fit_global(blocks: Blocks, size: Size, rng: np.random.Generator) -> Global | str:
-    """The homography through the blocks, or why none can be told."""
+    """The homography through the blocks, or the reason why there is none."""
     if len(blocks.points) < MIN_BLOCKS:
         return f"only {len(blocks.points)} of {blocks.total} blocks were found again"
     if (np.std(blocks.points, axis=0) / np.array(size)).min() < MIN_SPREAD:
@@ -79,7 +79,7 @@ def fit_global(blocks: Blocks, size: Size, rng: np.random.Generator) -> Global |
 
 
 def at_rest(matrix: Matrix, size: Size) -> Matrix:
-    """The matrix, or the identity where no corner moves further than can be told."""
+    """The matrix, or the identity where no corner moves by a measurable amount."""
     apart = np.linalg.norm(map_points(matrix, corners(size)) - corners(size), axis=1).max()
     return np.eye(3) if apart < REST_PX else matrix
 

@@ -165,7 +165,7 @@ class Deviation:
 
 
 def sentences(deviation: Deviation) -> list[str]:
-    """What changed, most important first; what cannot be told is said last."""
+    """What changed, most important first; what cannot be measured comes last."""
     if deviation.placed == "undecided":
         return [f"It is not certain that both show the same scene: {deviation.reason}."]
     if not deviation.comparable:

@@ -157,7 +157,7 @@ def is_a_thing(regions: Regions, mask: Mask) -> bool:
 
 
 def _surroundings(regions: Regions, mask: Mask) -> Mask:
-    """What is near a region and in none, some px away from it."""
+    """The surroundings of a region, some px away, outside all regions."""
     outside = _wider(mask, 4 + round(0.25 * float(np.sqrt(mask.sum()))))
     return np.asarray(outside & ~_wider(mask, 3) & (regions.labels == 0))
 

@@ -236,7 +236,7 @@ def _support(
 def _unsupported(
     edges: Gradient, other: Gradient, places: NDArray[np.bool_]
 ) -> tuple[float, float, int]:
-    """Unsupported edges, edges that could have been told, edges asked."""
+    """Unsupported edges, edges that could be tested, all edges."""
     here = edge_pixels(edges) & places
     count = int(here.sum())
     if count < MIN_EDGES:

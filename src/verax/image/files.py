@@ -84,7 +84,7 @@ def read_bytes(path: Path | str) -> bytes:
 
 
 def format_of(path: Path | str) -> str:
-    """The format that a path's suffix asks for; OutputError lists the known suffixes."""
+    """The format that a path's suffix names; OutputError lists the known suffixes."""
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
         raise OutputError(
@@ -112,7 +112,7 @@ def write(
 
 
 def check_target(path: Path | str) -> str:
-    """The format that `path` asks for, if it can be written there; OutputError if not.
+    """The format that `path` names, if it can be written there; OutputError if not.
 
     `write` asks it first; callers with long work ahead ask before they begin.
     """
@@ -251,10 +251,10 @@ def _from_pillow(picture: Any, name: str) -> Photo:  # noqa: ANN401  # PIL has n
 def salvage(
     file: Path | str | bytes, *, name: str = "", max_pixels: int = MAX_PIXELS
 ) -> tuple[Photo, Plane]:
-    """A photo from a file that may be cut short, and a mask of what it does not hold.
+    """A photo from a file that may be cut short, and a mask of the missing part.
 
     The mask is 1 where the photo holds nothing: (H, W), upright as the photo. A whole file has an
-    empty mask. Raises ImageReadError where nothing can be told, and for other formats than JPEG
+    empty mask. Raises ImageReadError where nothing can be decoded, and for other formats than JPEG
     and PNG.
     """
     data = file if isinstance(file, bytes) else read_bytes(file)

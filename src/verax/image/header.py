@@ -141,7 +141,7 @@ def kind_of(head: bytes) -> str:
 
 
 def header_of(file: Path | bytes) -> Header:
-    """Format and upright size, from the head alone. ImageReadError for what is no picture.
+    """Format and upright size, from the head alone. ImageReadError for what is not a picture.
 
     Nothing is decoded; that the rest of the file is whole is not known.
     """

@@ -122,7 +122,7 @@ def _filled(data: bytes, layout: Segments) -> NDArray[Any]:
 
 
 def salvage_jpeg(data: bytes, *, max_pixels: int) -> tuple[Raw, int]:
-    """What is left of a file that is cut, and the first row that is not there.
+    """What is left of a truncated file, and the first missing row.
 
     Rows that a progressive file holds in a coarse form count as there.
     """

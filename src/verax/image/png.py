@@ -81,7 +81,7 @@ def read_png(data: bytes, *, max_pixels: int) -> Raw:
 
 
 def salvage_png(data: bytes, *, max_pixels: int) -> tuple[Raw, int]:
-    """What is left of a file that is cut, the rest black, and the first row that is not there.
+    """What is left of a truncated file, the rest black, and the first missing row.
 
     Interlaced pictures are refused: they are lost everywhere at once.
     """

@@ -269,7 +269,7 @@ def iim_of(sets: list[Record]) -> bytes:
 
 
 def upright(iim: bytes, turn: int) -> bytes | None:
-    """The block without previews, its orientation told of the turn; None for what is no IIM."""
+    """The block without previews, its orientation updated; None for what is not IIM."""
     try:
         sets = records(iim)
     except (ValueError, struct.error):

@@ -106,7 +106,7 @@ def main_page(data: bytes) -> tuple[int, Page]:
 
 
 def _check_samples(page: Page) -> int:
-    """Bits per sample, after refusing what is no 1- to 16-bit picture in a known colour model."""
+    """Bits per sample, after a check for 1 to 16 bits in a known colour model."""
     photometric, method = page.number(PHOTOMETRIC, -1), page.number(COMPRESSION, 1)
     plain_ycbcr = photometric == YCBCR and method != JPEG
     if photometric not in MODELS or plain_ycbcr or page.number(INK_SET, 1) != 1:

@@ -103,7 +103,7 @@ class Turn:
 
     Attributes:
         source: the picture that the instruction was sent with.
-        prompt: what was really sent.
+        prompt: what was sent.
         fingerprint: of the request, the key of the journal.
         output: file of the (best) result.
         accepted: whether further turns build on it.

@@ -67,7 +67,7 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """A request that is ready, with what is needed to read its answer.
+    """A request ready to send, with what is needed to read its answer.
 
     Attributes:
         prompt_name: task, wording and version of the prompt, or "own".

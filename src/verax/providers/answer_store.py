@@ -162,7 +162,7 @@ class AnswerStore:
     def reread(self, call: Call, fetch: Fetch | None = None) -> CallState:
         """Read the stored answer of a call once more, with this version, and try its links again.
 
-        Of an answer that broke off the whole pictures are taken. Returns the state afterwards.
+        Of an interrupted answer the complete pictures are taken. Returns the state afterwards.
         """
         if call.state == "uncertain":
             return self._from_part(call, fetch)

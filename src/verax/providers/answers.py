@@ -84,7 +84,7 @@ def differences(answer: ImagesAnswer, request: Request) -> Iterator[str]:
 
 
 def holds_pictures(body: bytes) -> bool:
-    """Whether an answer, even one that broke off, holds at least one whole picture."""
+    """Whether an answer, even an interrupted one, has at least one complete picture."""
     try:
         return bool(body) and bool(entries(table_of(body)))
     except ProviderError:

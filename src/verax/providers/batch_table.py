@@ -130,7 +130,10 @@ class Uploads:
         return self._known[picture.sha256]
 
     def send(self, file: ImageFile, purpose: str) -> str:
-        """Upload a file; costs nothing. Returns its id. Raises ProviderBusy where it breaks off."""
+        """Upload a file.
+
+        Costs nothing. Returns its id. Raises ProviderBusy where it is interrupted.
+        """
         upload = Wire("/files", form=(("purpose", purpose),), files=(("file", file),))
         try:
             return str(json_object(self.transport.post(upload, paid=False).body)["id"])

@@ -67,7 +67,7 @@ def _client(url: httpx2.URL, timeout: httpx2.Timeout, *, pinned: bool = False) -
 
 
 def _faulty(url: httpx2.URL, exc: Exception) -> str:
-    """What is wrong with the surroundings, naming the variable; "" where this address needs none
+    """What is wrong with the environment, naming the variable; "" where this address needs none
     of it."""
     if isinstance(exc, OSError):
         if url.scheme == "http":

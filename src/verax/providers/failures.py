@@ -250,11 +250,11 @@ def wait_s(
     *,
     now: datetime | None = None,
 ) -> float | None:
-    """Seconds to wait before the next attempt; None where the service asks for too long a wait.
+    """Seconds to wait before the next attempt; None where the service demands too long a wait.
 
     The service's wish: `retry-after-ms`, `x-ms-retry-after-ms`, `retry-after` in seconds or as a
     date, or "try again in 1m2.5s" in the message. Without one: 0.5 s, doubled each time up to
-    8 s, less up to a quarter by chance.
+    8 s, less a random part of up to a quarter.
     """
     now = _date(headers.get("date", "")) or now or datetime.now(UTC)  # its clock may be wrong
     requested = _retry_after_s(headers, parse_error(body).message, now)

@@ -116,7 +116,7 @@ def release(record: Record, folder: Path, *, licence: str = "") -> Released:
 
 
 def _bytes(record: Record, row: OutputRow) -> bytes:
-    """The stored output; an error where it is no longer what was stored."""
+    """The stored output; an error where it was changed since it was stored."""
     path = record.output_path(row.key)
     data = path.read_bytes() if path.is_file() else b""
     if hashlib.sha256(data).hexdigest() != row.sha256:
@@ -261,7 +261,7 @@ def _models(results: Results) -> list[tuple[str, int]]:
 
 
 def _prompts(results: Results) -> str:
-    """What providers were told, by task and wording."""
+    """The prompts that providers received, by task and wording."""
     wordings = sorted({(row.task, row.prompt) for row in results.outputs if row.prompt})
     if not wordings:
         return (

@@ -223,7 +223,7 @@ def is_faithful(call: ImageCall) -> bool:
 def wanted_size(call: ImageCall, most_pixels: int) -> tuple[int, int] | None:
     """The requested size of a restoration, None for the photo's own.
 
-    Raises Problem 400 for what is no size.
+    Raises Problem 400 for what is not a size.
     """
     text = call.fields.get("size", "auto")
     if text == "auto":
