@@ -169,10 +169,10 @@ def check_options(running: Running, terms: Terms, *, asking: bool) -> None:
         "--retry-uncertain": terms.retry_uncertain,
         "--batch": running.batch,
     }
-    given = [name for name, value in paid.items() if value]
-    if given and not asking:
+    present = [name for name, value in paid.items() if value]
+    if present and not asking:
         raise SettingsError(
-            f"{' and '.join(given)}: no service is asked for priors; add --prior provider:MODEL"
+            f"{' and '.join(present)}: no service is asked for priors; add --prior provider:MODEL"
         )
 
 
@@ -254,22 +254,22 @@ def read_plan(file: Path | None, flags: Flags, preset: "Preset | None" = None) -
     """The plan of the file alone, or of the flags over those of the preset."""
     from verax.bench import plan as plans
 
-    given: dict[str, Any] = {
+    settings: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in asdict(flags).items()
         if value not in (None, [])
     }
     if file is not None:
-        if given or preset:
-            both = ", ".join([*given, *(["preset"] if preset else [])])
+        if settings or preset:
+            both = ", ".join([*settings, *(["preset"] if preset else [])])
             raise SettingsError(f"{file} and the flags {both}: give one or the other")
         if not file.is_file():
             raise SettingsError(f"{file}: want a plan file (TOML), there is none")
         return plans.from_toml(file.read_text(encoding="utf-8"), name=str(file))
-    given = (preset.fields if preset else {}) | given
-    if not (given.get("datasets") and given.get("methods")):
+    settings = (preset.fields if preset else {}) | settings
+    if not (settings.get("datasets") and settings.get("methods")):
         raise SettingsError("want a plan file, or --dataset with --method or --preset")
-    return plans.check(plans.Plan(**given))
+    return plans.check(plans.Plan(**settings))
 
 
 @app.command("presets")

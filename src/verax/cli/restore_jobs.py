@@ -163,8 +163,8 @@ def sentence(record: dict[str, Any]) -> str:
             "The prior shows this scene, but no fault of the photo explains what it changed: "
             "hardly anything was taken from it."
         )
-    given = [word for word, kind in GIVEN.items() if shares[kind] >= VISIBLE]
-    gift = f" with the {' and '.join(given)} of the prior" if given else ""
+    parts = [word for word, kind in GIVEN.items() if shares[kind] >= VISIBLE]
+    gift = f" with the {' and '.join(parts)} of the prior" if parts else ""
     some = f"{shares['generated']:.0%}".replace("%", " %")
     share = some if shares["generated"] >= VISIBLE else "less than 1 %"
     where = f", marked in {record['trust_map']}" if record.get("trust_map") else ""

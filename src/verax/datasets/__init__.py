@@ -257,13 +257,13 @@ class Layout:
 
 def find_items(folder: Path, layouts: Iterable[Layout]) -> list[Item]:
     """The items that the layouts find below a folder; a file leads one item at most."""
-    taken: set[Path] = set()
+    used: set[Path] = set()
     items: list[Item] = []
     for layout in layouts:
         items_here = _items(folder, layout)
-        fresh = [item for item in items_here if (item.input or item.target) not in taken]
+        fresh = [item for item in items_here if (item.input or item.target) not in used]
         for item in fresh:
-            taken |= {p for p in (item.input, item.target, item.generated) if p is not None}
+            used |= {p for p in (item.input, item.target, item.generated) if p is not None}
         items += fresh
     return items
 

@@ -167,9 +167,9 @@ def _transform(values: Values, source: bytes, model: Model, target: bytes, into:
 
 
 def _convert(band: Values, source: bytes, model: Model, target: bytes, into: Model) -> Values:
-    given = band * INK_PERCENT if model == "cmyk" else band
+    ink = band * INK_PERCENT if model == "cmyk" else band
     converted: Values = imagecodecs.cms_transform(
-        np.ascontiguousarray(given[..., 0] if model == "grey" else given, np.float32),
+        np.ascontiguousarray(ink[..., 0] if model == "grey" else ink, np.float32),
         source,
         target,
         colorspace=SPACE[model],

@@ -208,14 +208,14 @@ def _drop_thumbnail(block: bytearray, main: tags.Directory, layout: tags.TagLayo
 
 
 def _blank(
-    block: bytearray, gone: tags.Directory, stays: tags.Directory, *more: tuple[int, int]
+    block: bytearray, discarded: tags.Directory, retained: tags.Directory, *more: tuple[int, int]
 ) -> None:
     """Overwrite a directory and what it points at; the header and one directory stay."""
-    head, body = block[:8], block[stays.start : stays.end]
-    values = [(entry.start, entry.start + entry.size) for entry in gone.entries.values()]
-    for start, end in [*values, *more, (gone.start, gone.end)]:
+    head, body = block[:8], block[retained.start : retained.end]
+    values = [(entry.start, entry.start + entry.size) for entry in discarded.entries.values()]
+    for start, end in [*values, *more, (discarded.start, discarded.end)]:
         block[start:end] = bytes(end - start)
-    block[:8], block[stays.start : stays.end] = head, body
+    block[:8], block[retained.start : retained.end] = head, body
 
 
 def _profile(raw: Raw) -> tuple[bytes | None, tuple[tuple[bytes, bytes], ...]]:

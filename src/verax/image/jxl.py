@@ -63,10 +63,10 @@ class Bits:
     def take(self, count: int) -> int:
         if count > self.left:
             raise ValueError("the header is cut short")
-        taken = self.value & ((1 << count) - 1)
+        bits = self.value & ((1 << count) - 1)
         self.value >>= count
         self.left -= count
-        return taken
+        return bits
 
     def flag(self) -> bool:
         return self.take(1) == 1

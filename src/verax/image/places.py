@@ -77,10 +77,10 @@ def without_places(photo: Photo) -> Photo:
     What cannot be searched for sure is dropped.
     """
     old = photo.metadata
-    exif, gone = _exif(old.exif) if old.exif else (None, [])
+    exif, removals = _exif(old.exif) if old.exif else (None, [])
     packet, more = _packet(old.xmp) if old.xmp else (None, [])
     block, others = _iim(old.iptc) if old.iptc else (None, [])
-    secrets = _digits([*gone, *more, *others])
+    secrets = _digits([*removals, *more, *others])
     texts = [exif, packet, block]
     clear = [None if part and any(secret in part for secret in secrets) else part for part in texts]
     metadata = Metadata(
@@ -92,26 +92,26 @@ def without_places(photo: Photo) -> Photo:
 def _exif(exif: bytes) -> tuple[bytes | None, list[str]]:
     """The block rebuilt without GPS and maker notes: nothing lies between its values."""
     block = exif.removeprefix(EXIF_MARK)
-    gone: list[str] = []
+    removals: list[str] = []
     try:
         layout = tags.layout_of(block)
-        tree = _tree_without(tags.tree(block, layout.first, layout), layout.order, gone)
-        return tags.block_of(tree, order=layout.order), gone
+        tree = _tree_without(tags.tree(block, layout.first, layout), layout.order, removals)
+        return tags.block_of(tree, order=layout.order), removals
     except (ValueError, struct.error):
         return None, []
 
 
-def _tree_without(tree: tags.Tree, order: str, gone: list[str]) -> tags.Tree:
+def _tree_without(tree: tags.Tree, order: str, removals: list[str]) -> tags.Tree:
     rest: dict[int, tuple[int, int, bytes] | tags.Tree] = {}
     for tag, value in tree.items():
         if tag == tags.GPS_IFD:
-            gone += _decimals(value, order)
+            removals += _decimals(value, order)
         elif not isinstance(value, tuple):
-            rest[tag] = _tree_without(value, order, gone)
+            rest[tag] = _tree_without(value, order, removals)
         elif tag == MAKER_NOTE:
             continue
         elif value[0] in (1, 2, 7) and is_a_place(_as_text(tag, value[2])):
-            gone.append(_as_text(tag, value[2]))
+            removals.append(_as_text(tag, value[2]))
         else:
             rest[tag] = value
     return rest
@@ -137,9 +137,9 @@ def _packet(packet: bytes) -> tuple[bytes | None, list[str]]:
     document = xmp.parse(packet)
     if document is None:
         return None, []
-    gone = xmp.remove(document, _goes)
+    removals = xmp.remove(document, _goes)
     cleaned = xmp.packet_of(document)
-    return (None if NAMES_LEFT.search(cleaned) else cleaned), gone
+    return (None if NAMES_LEFT.search(cleaned) else cleaned), removals
 
 
 def _goes(space: str, name: str, text: str) -> bool:
@@ -165,8 +165,11 @@ def left_in(data: bytes, photo: Photo | None = None) -> bool:
     `photo` is what was known before: its position's digits are searched for, too.
     """
     known = photo.metadata if photo is not None else Metadata()
-    gone = [_exif(known.exif)[1] if known.exif else [], _packet(known.xmp)[1] if known.xmp else []]
-    secrets = _digits([text for some in gone for text in some])
+    removals = [
+        _exif(known.exif)[1] if known.exif else [],
+        _packet(known.xmp)[1] if known.xmp else [],
+    ]
+    secrets = _digits([text for some in removals for text in some])
     return any(
         NAMES_LEFT.search(part) or any(secret in part for secret in secrets)
         for part in _parts(data)

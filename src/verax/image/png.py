@@ -100,8 +100,8 @@ def salvage_png(data: bytes, *, max_pixels: int) -> tuple[Raw, int]:
     whole = zlib.compress(stream.ljust(size, b"\0"))
     chunks = [(kind, some[0]) for kind, some in parts.items() if kind not in (b"IDAT", b"IEND")]
     body = b"".join(chunk(kind, one) for kind, one in chunks)
-    mended = SIGNATURE + body + chunk(b"IDAT", whole) + chunk(b"IEND", b"")
-    return read_png(mended, max_pixels=max_pixels), left
+    complete = SIGNATURE + body + chunk(b"IDAT", whole) + chunk(b"IEND", b"")
+    return read_png(complete, max_pixels=max_pixels), left
 
 
 def _inflated(parts: dict[bytes, list[bytes]], most: int) -> bytes:

@@ -286,11 +286,11 @@ def upright(iim: bytes, turn: int) -> bytes | None:
 def without_places(iim: bytes, is_a_place: Callable[[str], bool]) -> tuple[bytes | None, list[str]]:
     """The block without places, and what they said; `is_a_place` judges a text."""
     sets: list[Record] = []
-    gone: list[str] = []
+    removals: list[str] = []
     for record, number, body in records(iim):
         text = body.decode("utf-8", "replace")
         if (record, number) in PLACES or is_a_place(text):
-            gone.append(text)
+            removals.append(text)
         else:
             sets.append((record, number, body))
-    return iim_of(sets) or None, gone
+    return iim_of(sets) or None, removals

@@ -138,8 +138,8 @@ def without_companions(packet: bytes) -> tuple[bytes, tuple[str, ...]]:
     }
     text = packet.decode("utf-8", "replace")
     parts = tuple(part for part, sign in names.items() if re.search(sign, text, re.IGNORECASE))
-    gone = remove(document, announces) + remove(document, shows_the_old_picture)
-    return (packet_of(document), parts) if gone else (packet, ())
+    removals = remove(document, announces) + remove(document, shows_the_old_picture)
+    return (packet_of(document), parts) if removals else (packet, ())
 
 
 def merged(packet: bytes | None, extension: bytes) -> bytes | None:

@@ -219,38 +219,38 @@ class AnswerResponse(Response):
         self.status_code, self.background = 200, None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        gone = asyncio.create_task(_gone(receive))
+        departure = asyncio.create_task(_gone(receive))
         try:
-            await self._pause(gone, EARLY_S if self.stream else PATIENCE_S)
+            await self._pause(departure, EARLY_S if self.stream else PATIENCE_S)
             problem = _problem(self.task) if self.task.done() else None
             if problem is not None:
                 await response(problem)(scope, receive, send)
             else:
-                await self._send(gone, send)
+                await self._send(departure, send)
         except _ClientGone:
             await Response(status_code=499)(scope, receive, send)  # for the log
         finally:
-            gone.cancel()
+            departure.cancel()
             self.task.cancel()
             if self.folder is not None:
                 shutil.rmtree(self.folder, ignore_errors=True)
 
-    async def _send(self, gone: "asyncio.Task[None]", send: Send) -> None:
+    async def _send(self, departure: "asyncio.Task[None]", send: Send) -> None:
         kind = "text/event-stream" if self.stream else "application/json"
         named = {**NO_STORE, "content-type": kind, "x-accel-buffering": "no"}
         headers = [(name.encode(), value.encode()) for name, value in named.items()]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        async for piece in self._pieces(gone):
-            if gone.done():
+        async for piece in self._pieces(departure):
+            if departure.done():
                 return
             await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
-    async def _pieces(self, gone: "asyncio.Task[None]") -> AsyncIterator[bytes]:
+    async def _pieces(self, departure: "asyncio.Task[None]") -> AsyncIterator[bytes]:
         if self.stream:
             yield b": started\n\n"
         while not self.task.done():
-            there = await self._pause(gone, HEARTBEAT_S)
+            there = await self._pause(departure, HEARTBEAT_S)
             if self.stream and self.partials.waiting:
                 for piece in self.partials.events():
                     yield piece
@@ -266,13 +266,13 @@ class AnswerResponse(Response):
         else:
             yield json.dumps(problem.body()).encode()
 
-    async def _pause(self, gone: "asyncio.Task[None]", seconds: float) -> bool:
+    async def _pause(self, departure: "asyncio.Task[None]", seconds: float) -> bool:
         """Wait at most so many seconds; whether the answer is there."""
         shown = asyncio.create_task(self.partials.arrival.wait())
-        waited = {self.task, gone, shown}
-        await asyncio.wait(waited, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        tasks = {self.task, departure, shown}
+        await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         shown.cancel()
-        if gone.done() and not self.task.done():
+        if departure.done() and not self.task.done():
             raise _ClientGone
         return self.task.done()
 

@@ -203,7 +203,7 @@ class RequestLog:
         started, status = time.perf_counter(), 499
         name = request_id(Headers(scope=scope).get("x-request-id", ""))
 
-        async def noted(message: Message) -> None:
+        async def send_named(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -211,7 +211,7 @@ class RequestLog:
             await send(message)
 
         try:
-            await self.app(scope, receive, noted)
+            await self.app(scope, receive, send_named)
         finally:
             seconds = time.perf_counter() - started
             route = getattr(scope.get("route"), "path", "other")

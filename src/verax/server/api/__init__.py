@@ -82,7 +82,7 @@ class ImageFields(BaseModel):
     stream: Flag = False
     fidelity: Share = DEFAULT_FIDELITY
 
-    def given(self) -> dict[str, Any]:
+    def options(self) -> dict[str, Any]:
         """The fields that are not None, without model, prompt, stream and fidelity."""
         return self.model_dump(exclude_none=True, exclude={"model", "prompt", "stream", "fidelity"})
 

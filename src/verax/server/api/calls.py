@@ -157,14 +157,14 @@ def _data(url: str, param: str) -> bytes:
 def _checked(
     kind: str, values: dict[str, Any], files: dict[str, list[Path]], limits: ServerLimits
 ) -> ImageCall:
-    given = read_fields(values)
-    fields = given.given()
+    parsed = read_fields(values)
+    fields = parsed.options()
     images = tuple(files.get("image", ()))
     if len(images) > MAX_IMAGES:
         raise _too_many(len(images))
     if kind == "edit" and not images:
         raise Problem(400, "image: want at least one picture, got none", "missing", "image")
-    prompt = given.prompt or ""
+    prompt = parsed.prompt or ""
     if kind == "generation" and not prompt.strip():
         raise Problem(400, "prompt: want what the picture should show", "missing", "prompt")
     heads = [header(path, "image", limits) for path in images]
@@ -173,14 +173,14 @@ def _checked(
     if mask is not None:
         header(mask, "mask", limits)
     warnings = tuple(f"{name} is not used here" for name in IGNORED if fields.pop(name, None))
-    model = "verax/local" if given.model is None else given.model
+    model = "verax/local" if parsed.model is None else parsed.model
     digest = hashlib.sha256()
-    about = [kind, model, prompt, fields, given.stream, given.fidelity]
+    about = [kind, model, prompt, fields, parsed.stream, parsed.fidelity]
     digest.update(json.dumps(about, sort_keys=True).encode())
     for path in (*images, *([mask] if mask else [])):
         digest.update(_sha256(path))
     return ImageCall(
-        kind, model, prompt, images, sizes, mask, fields, given.stream, given.fidelity, warnings,
+        kind, model, prompt, images, sizes, mask, fields, parsed.stream, parsed.fidelity, warnings,
         digest.hexdigest(),
     )  # fmt: skip
 
