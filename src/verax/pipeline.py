@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from verax import catalog, restorers
 from verax import image as images
@@ -22,7 +23,7 @@ from verax.image import Image, Photo, Plane
 from verax.prints.colour import Toning, in_one_tone, toning, trust_in_colour, with_colour
 from verax.prints.damage import find_damage
 from verax.prints.enlarge import larger, larger_size
-from verax.prints.holes import Flaws, fill_holes, mask_of, only_inside
+from verax.prints.holes import Filled, Flaws, fill_holes, mask_of, only_inside
 from verax.restoration import PriorUse, Restoration
 from verax.restorers import expose, network
 from verax.restorers.faults import Faults, diagnose
@@ -96,18 +97,20 @@ def restore(
     check_options(original, fidelity, task, scale, exposure=exposure, alone=prior is None)
     hand, free = _mask(original, mask, "mask"), _mask(original, only, "only")
     with ThreadPoolExecutor(1) as beside:  # what the photo alone tells is looked for meanwhile
-        seen = beside.submit(diagnose, original.pixels)
+        seen = beside.submit(_look, original.pixels, task, alone=prior is None)
         registration, warped = _placed(original, picture, registration, accept=accept_prior)
         use = _use(registration)
+        begun = beside.submit(_base_of, original.pixels, restorer, seen, use)
         looked = beside.submit(find_faces if use == "used" else _nobody, original.pixels)
         outlines = partial(_outlines, looked, original.pixels.shape)
         on_it = warped if use == "used" else None
-        tone: Toning = "colour" if on_it is None else toning(original.pixels)
+        suffers, tone = seen.result()
         damage = _damage(original.pixels, on_it, tone, outlines, task=task, fidelity=fidelity)
         filled = fill_holes(original.pixels, on_it, hand, damage)
-        whole = filled.pixels is original.pixels
-        suffers = (seen.result() if whole else diagnose(filled.pixels)).believing(task)
-        base, lit = _base(filled.pixels, restorer, suffers, fused=use == "used")
+        base, lit = begun.result()
+        if filled.pixels is not original.pixels:
+            suffers = diagnose(filled.pixels).believing(task)
+            base, lit = _base(filled.pixels, restorer, suffers, fused=True)
         fused: Fusion = fuse(
             filled.pixels, base, warped, registration, lit=lit, faults=suffers, fidelity=fidelity,
             task=task, spared=outlines if fidelity >= DEFAULT_FIDELITY else None,
@@ -117,12 +120,10 @@ def restore(
         base, _ = _base(filled.pixels, restorer, suffers, fused=False)
         fused = replace(fused, pixels=base)
     pixels = fused.pixels if use == "used" else images.keep_grey(fused.pixels, original.pixels)
-    pixels, trust = expose(pixels, exposure), fused.trust
-    if filled.mask.any():
-        trust = np.where(filled.mask[..., None], of_one("generated"), trust)
     restoration = Restoration(
-        pixels, original, base, warped, registration, trust, use, suffers, fused.explanation,
-        fused.scene_state_change, fused.notes + filled.notes, 0.0, filled,
+        expose(pixels, exposure), original, base, warped, registration, _trust(fused, filled), use,
+        suffers, fused.explanation, fused.scene_state_change, fused.notes + filled.notes, 0.0,
+        filled,
     )  # fmt: skip
     restoration = _inside(_coloured(restoration, tone), free)
     restoration = _enlarged(_with_faces(restoration, faces), picture, scale, fidelity)
@@ -133,6 +134,11 @@ def _use(registration: Registration | None) -> PriorUse:
     if registration is None:
         return "none"
     return "used" if registration.usable else "unused"
+
+
+def _look(photo: Image, task: str, *, alone: bool) -> tuple[Faults, Toning]:
+    """What a photo suffers from, and how it is toned; without a prior that does not matter."""
+    return diagnose(photo).believing(task), "colour" if alone else toning(photo)
 
 
 def _nobody(_photo: Image) -> tuple[Face, ...]:
@@ -193,6 +199,13 @@ def _placed(
         return None, None
     place = known or register(photo.pixels, prior, accept=accept)
     return place, apply(place, prior, size=(photo.width, photo.height))
+
+
+def _trust(fused: Fusion, filled: Filled) -> NDArray[np.float16]:
+    """The trust map; what fills holes is the prior's."""
+    if not filled.mask.any():
+        return fused.trust
+    return np.where(filled.mask[..., None], of_one("generated"), fused.trust)
 
 
 def _coloured(restoration: Restoration, tone: Toning) -> Restoration:
@@ -262,6 +275,13 @@ def _base(
         return network.structure(photo, faults), network.lit(photo, faults)
     name = EMBEDDED if restorer == DEFAULT_RESTORER else restorer
     return restorers.restore(photo, name, faults=faults), None
+
+
+def _base_of(
+    photo: Image, restorer: str, seen: Future[tuple[Faults, Toning]], use: PriorUse
+) -> tuple[Image, Image | None]:
+    """The same, once it is known what the photo suffers from."""
+    return _base(photo, restorer, seen.result()[0], fused=use == "used")
 
 
 def _opened(photo: "Picture", prior: "Picture | None") -> tuple[Photo, Image | None]:

@@ -1,6 +1,7 @@
 """Photo, base and registered prior to restoration: the prior wherever it explains the photo."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import cv2
@@ -98,13 +99,15 @@ def fuse(
     if repeats(photo, warped):
         return alone(base, "the prior is the photo itself: nothing is taken from it")
     dial = dials.at(fidelity)
-    recipe = solve(photo, base, warped, registration, lit, dial)
+    with ThreadPoolExecutor(1) as beside:
+        octaves = beside.submit(measure, base, warped.pixels, warped.valid)
+        recipe = solve(photo, base, warped, registration, lit, dial)
     if recipe is None:
         return alone(base, "the prior shows too little of the photo: nothing is taken from it")
     if recipe.change and fidelity >= dials.DEFAULT and faults and faults["haze"].sure > SURE:
         return replace(alone(base, WITHOUT % recipe.change), scene_state_change=True)
     return _with_prior(
-        photo, base, warped, recipe, dial, faults=faults, task=task,
+        photo, base, warped, recipe, dial, octaves=octaves.result(), faults=faults, task=task,
         exactly=registration.placed == "exactly", spared=spared,
     )  # fmt: skip
 
@@ -116,18 +119,20 @@ def _with_prior(
     recipe: Recipe,
     dial: dials.Dial,
     *,
+    octaves: list[Octave],
     faults: Faults | None,
     task: str,
     exactly: bool,
     spared: Callable[[], Plane] | None,
 ) -> Fusion:
     """The fusion with a prior of which something may be taken."""
-    octaves = measure(base, warped.pixels, warped.valid)
+    own, given, visible = (reduced(x, matching.WORK) for x in (base, warped.pixels, warped.valid))
     explanation = explain(
-        base, warped.pixels, warped.valid, faults, octaves,
+        own, given, visible, faults, octaves,
         task=task, changed=bool(recipe.change), alone=1 - dial.plausible,
     )  # fmt: skip
-    pictures = prepared(base, warped, recipe, explanation, spared=spared)
+    relight = matching.fit_relight(given, own, visible)
+    pictures = prepared(base, warped, recipe, explanation, relight, spared=spared)
     explanation = _under_layers(explanation, pictures, dial)
     if dial.beyond == 1:
         return _registered_prior(pictures, recipe, explanation)
@@ -169,12 +174,12 @@ def prepared(
     warped: Warped,
     recipe: Recipe,
     explanation: Explanation,
+    relight: matching.Relight,
     *,
     spared: Callable[[], Plane] | None,
 ) -> Pictures:
     """The pictures that are joined, under the light that the explanation allows."""
     nowhere = np.zeros((1, 1), np.float32)
-    light = matching.fit_relight(warped.pixels, base, warped.valid)
     toned = _toned(base, recipe, explanation)
     mask = nowhere
     if explanation.front > 0:
@@ -187,7 +192,7 @@ def prepared(
             everything = explanation.task in FRONT_TASKS
             mask = front.removed(own, matched, visible, everything=everything)
     return Pictures(
-        source=base, toned=toned, prior=warped.pixels, valid=warped.valid, relight=light,
+        source=base, toned=toned, prior=warped.pixels, valid=warped.valid, relight=relight,
         front=mask, spared=nowhere if spared is None else spared(), supplied=nowhere, lost=(),
     )  # fmt: skip
 

@@ -100,6 +100,8 @@ def find_damage(
         small = (cv2.resize(x, size, interpolation=cv2.INTER_AREA) for x in (photo, prior, valid))
         less = faces and (lambda: cv2.resize(faces(), size, interpolation=cv2.INTER_AREA))
         flaws = find_damage(*small, known=known, pieces=pieces, faces=less)
+        if not flaws.mask.any():
+            return replace(flaws, mask=np.zeros(photo.shape[:2], bool))
         mask = cv2.resize(flaws.mask.astype(np.float32), photo.shape[1::-1]) > 0.25
         return replace(flaws, mask=mask)
     none = Flaws(np.zeros(photo.shape[:2], bool), 0, 0, 0)
