@@ -59,7 +59,7 @@ class AlignOptions:
 
 
 def align(pair: EditPair, *, folder: Path, options: AlignOptions) -> dict[str, Any]:
-    """The pair's row, its pictures written. What goes wrong with one pair is said in its row."""
+    """The pair's row, its pictures written. An error with one pair is reported in its row."""
     cv2.setNumThreads(1)  # workers share the cores between pairs
     row: dict[str, Any] = {
         "index": pair.index,
@@ -240,7 +240,7 @@ def _claim(database: Any, options: AlignOptions, count: int, folder: Path) -> No
 
 
 def _check_same(pairs: Sequence[EditPair], known: dict[int, dict[str, Any]], folder: Path) -> None:
-    """The rows that are there must be of these pairs."""
+    """Raises SettingsError if stored rows are of other pairs."""
     for pair in pairs:
         row = known.get(pair.index)
         if row and (row["photo"], row["edited"]) != (str(pair.photo), str(pair.edited)):

@@ -127,7 +127,7 @@ class Columns:
     edited: str = ""
 
     def choose(self, there: Iterable[str], where: Path) -> tuple[str, str]:
-        """Both names as they stand in a table. Raises InputError where one is not there."""
+        """Both names as they are in a table. Raises InputError where one is not there."""
         names = {name.lower(): name for name in there}
         chosen = []
         for option, own, known in (

@@ -75,7 +75,7 @@ def _bounded(
 def ray_data(
     stage: Callable[[In], Out], items: Iterable[In], *, workers: int, address: str | None = None
 ) -> Iterator[Out]:
-    """Ray Data: the same stage on a cluster; pictures must lie where every machine reads them."""
+    """Ray Data: the same stage on a cluster; every machine must be able to read the pictures."""
     try:
         import ray
     except ImportError as exc:

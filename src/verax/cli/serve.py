@@ -126,7 +126,7 @@ def check_front(cors: list[str], root_path: str, *, guarded: bool) -> None:
 
 
 def only_server(folder: Path) -> "Presence":
-    """A sign of life in the folder; SettingsError where another server lives there already."""
+    """A lock on the folder; SettingsError where another server holds it."""
     from verax.store import Presence
 
     mine = Presence(folder / "running")
@@ -211,7 +211,7 @@ def list_names() -> None:
 
 @key_app.command()
 def remove(name: str = typer.Argument(..., help="Name of the client.")) -> None:
-    """Take a client's key away."""
+    """Remove a client's key."""
     if not _clients().remove(name):
         raise SettingsError(f"no client {name!r}; see verax serve-key list")
 

@@ -67,7 +67,7 @@ class Entry:
 
 
 def unknown(unit: str, note: str) -> Entry:
-    """An entry that the pictures cannot tell."""
+    """An entry that cannot be measured on these pictures."""
     return Entry(None, unit, confidence=0.0, note=note)
 
 

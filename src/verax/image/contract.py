@@ -267,7 +267,7 @@ def planes(samples: NDArray[Any]) -> NDArray[Any]:
 
 
 def check_pixels(width: int, height: int, *, most: int) -> None:
-    """Called with the size a header states, before anything is decoded."""
+    """Raises ImageReadError for a size, stated by a header, that is empty or too large."""
     if width < 1 or height < 1:
         raise ImageReadError(
             f"want at least one pixel, the header says {width}x{height}; the file is damaged"

@@ -83,7 +83,7 @@ def text_of(element: Element) -> str:
 
 
 def remove(document: Document, goes: Judge) -> list[str]:
-    """Take out every property that `goes` says so of, element or attribute; their texts."""
+    """Remove every property for which `goes` is true, element or attribute; returns their texts."""
     removed = []
     for element in list(elements(document)):
         space, name = element.namespaceURI or "", element.localName or ""

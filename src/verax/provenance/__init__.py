@@ -88,7 +88,7 @@ def has_manifest(data: bytes) -> bool:
 
 
 def names_remote_manifest(data: bytes) -> bool:
-    """Whether the file says that its manifest lives elsewhere."""
+    """Whether the file says that its manifest is stored elsewhere."""
     return any(mark in data for mark in _REMOTE)
 
 

@@ -200,7 +200,7 @@ def y_axis(low: float, high: float, y: Scale, left: float, right: float) -> list
 
 
 def apart(places: Sequence[float], distance: float) -> list[float]:
-    """The places pushed apart to at least a distance, in their order, as little as goes."""
+    """The places pushed apart to at least a distance, in their order, as little as possible."""
     order = sorted(range(len(places)), key=lambda i: places[i])
     moved = list(places)
     for before, after in pairwise(order):
