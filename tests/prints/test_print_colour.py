@@ -132,3 +132,26 @@ def test_colour_that_is_the_priors_counts_as_its_light():
 
     assert shares[0, 0] == pytest.approx([0.225, 0.075, 0.6, 0.1], abs=1e-3)
     assert shares[0, 1] == pytest.approx(trust[0, 1])  # the prior's pixels have its colour already
+
+
+def test_an_outline_brings_no_colour_to_the_wall_behind_it():
+    rng = np.random.default_rng(7)
+    place = np.mgrid[:400, :400].astype(np.float32)
+    head = np.clip(100.5 - np.hypot(place[0] - 200, place[1] - 200), 0, 1)[..., None]
+    curls = cv2.GaussianBlur(rng.random((400, 400), np.float32), (0, 0), 2)
+    hair = 0.25 + 0.3 * (curls - curls.min()) / np.ptp(curls)
+    blots = cv2.GaussianBlur(rng.random((400, 400, 3), np.float32), (0, 0), 15)
+    garden = 0.4 + 0.6 * (blots - blots.min()) / np.ptp(blots)
+    cloth = cv2.GaussianBlur(rng.normal(0, 0.3, (400, 400)).astype(np.float32), (0, 0), 4)
+    wall = np.repeat(0.8 + cloth[..., None], 3, 2)
+    tinted = hair[..., None] * np.float32([1.2, 1.0, 0.8])
+    photo = head * hair[..., None] + (1 - head) * wall
+    prior = np.asarray(head * tinted + (1 - head) * garden, np.float32)
+
+    result, _ = colourise(photo.astype(np.float32), prior, np.ones((400, 400), np.float32))
+
+    chroma = np.abs(split(result)[1]).max(2)
+    beside = cv2.dilate(head, np.ones((25, 25), np.uint8)) - (cv2.dilate(head, np.ones((5, 5))))
+    assert chroma[head[..., 0] == 1].mean() > 0.02
+    behind = np.abs(split(prior)[1]).max(2)
+    assert chroma[beside > 0.9].mean() < 0.5 * behind[beside > 0.9].mean()

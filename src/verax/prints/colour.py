@@ -35,7 +35,7 @@ STRUCTURE = 0.02  # deviation of luma below which there is nothing to compare
 MOSTLY = (0.35, 0.6)  # share of the wider surroundings that have to be alike too
 CARRIED = 2.0  # radii over which colour is carried to places without evidence
 SPREAD = 320  # px, long side at which colour spreads to places without evidence
-PULL = 0.01  # to the photo's own tone there
+PULL, DOUBT = 0.01, 0.015  # to the photo's own tone there, and more where hardly anything is alike
 STEP = 0.02  # of luma between neighbours that parts colours
 BEYOND = 2.5  # deviations of luma past which a local line is not read off
 
@@ -137,32 +137,35 @@ def colourise(photo: Image, prior: Image, valid: Plane) -> tuple[Image, Plane]:
     y, own = split(photo)
     p, chroma = split(prior)
     radius = max(2, round(RADIUS * max(y.shape)))
-    weight = evidence(y, p, radius) * valid
+    alike, mostly = evidence(y, p, radius)
+    weight = alike * mostly * valid
     matched = matched_luma(p, y, weight)
     guided, known = carry(y, matched, chroma, weight, radius)
     wider, _ = carry(y, matched, chroma, weight, round(CARRIED * radius))
     guided += (1 - known)[..., None] * (wider - guided)
     core = without_rim(weight, radius)[..., None]
-    beyond, reach = spread(y, guided, own, core[..., 0])
+    beyond, reach = spread(y, guided, own, core[..., 0], PULL + DOUBT * (1 - mostly))
     return within_gamut(y, core * guided + (1 - core) * beyond), reach
 
 
 def spread(
-    y: Plane, chroma: NDArray[np.float32], own: NDArray[np.float32], weight: Plane
+    y: Plane, chroma: NDArray[np.float32], own: NDArray[np.float32], weight: Plane, pull: Plane
 ) -> tuple[NDArray[np.float32], Plane]:
     """Chroma from where it is known to places that no edge of the luma parts from there.
 
     Neighbours of like luma get like colour (Levin, Lischinski and Weiss, "Colorization using
-    optimization", 2004), with a weak pull to the photo's own tone. Comes with the share of each
+    optimization", 2004), with a weak `pull` to the photo's own tone. Comes with the share of each
     pixel that is not its own.
     """
     scale = min(1.0, SPREAD / max(y.shape))
     size = (max(2, round(y.shape[1] * scale)), max(2, round(y.shape[0] * scale)))
-    grey, belief = (cv2.resize(v, size, interpolation=cv2.INTER_AREA) for v in (y, weight))
+    grey, belief, hold = (
+        cv2.resize(v, size, interpolation=cv2.INTER_AREA) for v in (y, weight, pull)
+    )
     known = cv2.resize(chroma * weight[..., None], size, interpolation=cv2.INTER_AREA)
     plain = cv2.resize(own, size, interpolation=cv2.INTER_AREA)
-    target = np.dstack([known + PULL * plain, belief]).reshape(-1, 4)
-    system = likeness_of_neighbours(grey) + sparse.diags(belief.ravel() + PULL)
+    target = np.dstack([known + hold[..., None] * plain, belief]).reshape(-1, 4)
+    system = likeness_of_neighbours(grey) + sparse.diags(belief.ravel() + hold.ravel())
     solved = splu(system.tocsc().astype(np.float64)).solve(target.astype(np.float64))
     wide = cv2.resize(
         np.asarray(solved.reshape(*grey.shape, 4), np.float32), y.shape[::-1],
@@ -199,18 +202,33 @@ def without_rim(weight: Plane, radius: int) -> Plane:
     return np.asarray(cv2.GaussianBlur(core, (0, 0), radius / 4), np.float32)
 
 
-def evidence(y: Plane, p: Plane, radius: int) -> Plane:
-    """How far the prior shows the photo's structure, 0..1; in plain places a little."""
+def evidence(y: Plane, p: Plane, radius: int) -> tuple[Plane, Plane]:
+    """How far the prior shows the photo's structure, 0..1, in plain places a little; and how far it
+    does all around.
+
+    A plain place beside an outline is judged without it, in a smaller window: the outline of hair
+    says nothing about the wall behind.
+    """
+    alike, _ = likeness(y, p, radius)
+    near, inside = likeness(y, p, max(2, radius // 2))
+    far, _ = likeness(y, p, 4 * radius)
+    plain = np.clip(1 - inside / (4 * STRUCTURE**2), 0, 1)
+    alike = np.minimum(alike, alike + plain * (np.minimum(near, far) - alike))
+    around = cv2.blur(alike, (10 * radius + 1,) * 2)
+    mostly = np.clip((around - MOSTLY[0]) / (MOSTLY[1] - MOSTLY[0]), 0, 1)
+    return np.asarray(alike, np.float32), np.asarray(mostly, np.float32)
+
+
+def likeness(y: Plane, p: Plane, radius: int) -> tuple[Plane, Plane]:
+    """Correlation of photo and prior in windows, 0..1 in the limits of SAME, and the photo's
+    variance in them."""
     side = (2 * radius + 1, 2 * radius + 1)
     my, mp = cv2.blur(y, side), cv2.blur(p, side)
     vy, vp = (np.maximum(cv2.blur(a * a, side) - m * m, 0) for a, m in ((y, my), (p, mp)))
     both = cv2.blur(y * p, side) - my * mp
     floor = STRUCTURE**2
     correlation = (both + 0.4 * floor) / np.sqrt((vy + floor) * (vp + floor))
-    alike = np.clip((correlation - SAME[0]) / (SAME[1] - SAME[0]), 0, 1)
-    around = cv2.blur(alike, (10 * radius + 1,) * 2)
-    mostly = np.clip((around - MOSTLY[0]) / (MOSTLY[1] - MOSTLY[0]), 0, 1)
-    return np.asarray(alike * mostly, np.float32)
+    return np.clip((correlation - SAME[0]) / (SAME[1] - SAME[0]), 0, 1), vy
 
 
 def matched_luma(p: Plane, y: Plane, weight: Plane) -> Plane:
