@@ -140,6 +140,18 @@ def test_what_stands_black_before_a_coloured_light_is_not_dark(colour):
     assert diagnose(portrait)["lowlight"].sure == 0
 
 
+def test_a_moon_in_a_dark_sky_and_a_bright_gap_between_dark_rocks_are_left():
+    """Who took them exposed for what is bright."""
+    rng = np.random.default_rng(5)
+    sky = np.clip(rng.normal(0.015, 0.004, (240, 320, 3)), 0, 1).astype(np.float32)
+    cv2.circle(sky, (200, 90), 18, (0.7, 0.7, 0.66), -1)
+    rocks = np.clip(rng.normal(0.06, 0.02, (240, 320, 3)), 0, 1).astype(np.float32)
+    rocks[:, 150:165] = (0.95, 0.93, 0.9)
+
+    assert diagnose(sky)["lowlight"].sure < 0.5
+    assert diagnose(rocks)["lowlight"].sure < 0.5
+
+
 def test_lights_in_a_black_night_are_left():
     night = np.zeros((240, 320, 3), np.float32)
     for row in range(20, 220, 40):
@@ -201,7 +213,7 @@ def test_a_tone_network_that_was_not_taught_water_is_asked_for_its_severities_al
     untaught = replace(tone, session=Untaught(tone.session))
     small = runtime.thumbnail(photo, tone.multiple)
 
-    assert runtime.look(small, untaught)[2] == -np.inf
+    assert runtime.look(small, untaught)[2] == {}
     assert np.array_equal(runtime.look(small, untaught)[1], runtime.look(small, tone)[1])
 
 

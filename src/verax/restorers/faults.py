@@ -7,6 +7,7 @@ a few tiles, so that a large photo costs hardly more than a small one.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Any
 
 import cv2
@@ -44,10 +45,14 @@ FAINTEST = 0.25  # severity below which no veil is looked for
 VEIL = (-4.636, 1.628, -1.906, -7.814, -8.950, 2.145)
 THIN = (1.15, 1.55)  # these log-odds
 NEARBY = 15  # px of the thumbnail in which the darkest place is looked for
+VEIL_ODDS = (0.6, 1.8)  # learnt log-odds of haze, without which no other sign of it counts
 DEEP, SHOWN = (2.7, 3.2), (0.020, 0.035)  # contrast: its 90th percentile over its 10th, and itself
 LIFTED = (0.06, 0.10)  # darkest percentile: a veil lifts it
 PLAIN = (0.002, 0.004)  # local contrast: a smooth picture shows nothing that a veil hides
 DARK = (0.52, 0.66)  # severity; a dim photo is mostly meant to be dim
+LIT = (0.74, 0.85)  # 99th percentile of a photo that was exposed for its lights
+DARKEST = (0.67, 0.73)  # severity from which such a photo is dark all the same
+ALONE = (5.0, 9.0)  # 99th over 95th percentile: a moon in a black sky 16, dark rooms 4 at most
 BRIGHTEST = (0.31, 0.26)  # 99th percentile of the largest channel: no light anywhere
 DIM, LIGHTS = (0.075, 0.055), (0.58, 0.48)  # median luma and 95th percentile: nearly all is dark
 HARDLY = (0.03, 0.10)  # severity without which a photo is dark by its subject
@@ -136,17 +141,17 @@ def diagnose(photo: Image) -> Faults:
     small = runtime.thumbnail(photo, tone.multiple)
     transform, estimated, odds = runtime.look(small, tone)
     severity = dict(zip(tone.tasks, map(float, estimated), strict=True))
-    measures = measure(photo)
+    measures, veil = measure(photo), ramp(odds.get("haze", inf), *VEIL_ODDS)
     noisy, blocks = _noise(measures), _blocks(measures)
     severities = {
-        "haze": (severity["haze"], _haze(small, transform, severity["haze"])),
+        "haze": (severity["haze"], _haze(small, transform, severity["haze"]) * veil),
         "lowlight": _dark(severity["lowlight"], measures),
         "rain": _rain(photo, measures.light),
         "snow": (severity["snow"], ramp(severity["snow"], *SNOWY)),
         "noise": (min(measures.sigma / 50, 1.0), noisy),
         **_blur(measures, 1 - max(noisy, blocks)),
         "jpeg": (ramp(measures.blocking, 0.3, 3.3), blocks),
-        "underwater": _water(severity["underwater"], odds, measures),
+        "underwater": _water(severity["underwater"], odds.get("underwater", -inf), measures),
         "grey": (1.0, 1.0) if measures.colour < GREY else (0.0, 0.0),
     }
     entries = tuple(Fault(kind, *map(float, severities[kind])) for kind in KINDS)
@@ -195,7 +200,8 @@ def _thin(small: Image, transform: runtime.Floats, severity: float) -> float:
 
 def _dark(severity: float, measures: Measures) -> tuple[float, float]:
     """Dark is what the network calls so, what has no light anywhere, what is dark nearly
-    everywhere, and what is dim in all three ways, though not black."""
+    everywhere, and what is dim in all three ways, though not black; not what was exposed for its
+    lights, nor a few things on black."""
     bright, brightest = measures.lights
     if measures.light > BLACK:
         plain = ramp(measures.light, *DIM) * ramp(bright, *LIGHTS) * ramp(severity, *HARDLY)
@@ -204,7 +210,10 @@ def _dark(severity: float, measures: Measures) -> tuple[float, float]:
     else:
         plain = agreed = 0.0
     plain = max(plain, ramp(brightest, *BRIGHTEST) * (brightest > BLACK))
-    return max(severity, 0.8 * plain), max(ramp(severity, *DARK), plain, agreed)
+    lit = ramp(brightest, *LIT)
+    unlit = max(ramp(severity, *DARK), plain, agreed) * (1 - lit)
+    alone = ramp(brightest / max(bright, 0.01), *ALONE)
+    return max(severity, 0.8 * plain), max(unlit, ramp(severity, *DARKEST)) * (1 - alone)
 
 
 def _rain(photo: Image, light: float) -> tuple[float, float]:

@@ -116,6 +116,7 @@ def _mirrored(length: int, multiple: int) -> NDArray[np.intp]:
 CONTRACTS = {"tone": "2", "detail": "2"}
 KINDS = {"dark": "tone", "dusk": "tone", "rain": "detail"}  # experts of another network's make
 THUMBNAIL_PIXELS = 192 * 256
+SIGNS = ("underwater", "haze")  # what benchmarks/fit_judge.py teaches, in its order
 GLANCE = 288  # px: of the parts at which a network of tiles looks for its task
 
 
@@ -179,11 +180,12 @@ def thumbnail(photo: Image, multiple: int) -> Image:
     return np.asarray(np.clip(small, 0.0, 1.0), np.float32)
 
 
-def look(small: Image, tone: Network) -> tuple[Floats, Floats, float]:
-    """The colour transform (6, h, w) of a thumbnail, its severities, and the log-odds that it was
-    taken under water; these are -inf where the network was not taught them."""
+def look(small: Image, tone: Network) -> tuple[Floats, Floats, dict[str, float]]:
+    """The colour transform (6, h, w) of a thumbnail, its severities, and the log-odds of the faults
+    of SIGNS; of none of them where the network was not taught them."""
     transform, severities, *signs = (output[0] for output in tone(planes(small)[None]))
-    return transform, severities, float(signs[0][0]) if signs else -math.inf
+    odds = map(float, signs[0]) if signs else ()
+    return transform, severities, dict(zip(SIGNS, odds, strict=False))
 
 
 def look_at(
