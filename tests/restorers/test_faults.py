@@ -208,6 +208,15 @@ def test_a_photo_taken_under_water_is_known_by_what_it_shows(name):
     assert diagnose(images.read(path).pixels)["underwater"].sure > 0.5
 
 
+@pytest.mark.parametrize("name", ["6-3_125_5000_plant_10", "11_160_3200_classroom_6"])
+def test_a_dim_photo_with_noise_is_not_dark(name):
+    path = Path("../shared/data/denoising/PolyU_real/input") / f"NikonD800_{name}.jpg"
+    if not path.exists():
+        pytest.skip("../shared/data is absent")
+
+    assert diagnose(images.read(path).pixels)["lowlight"].sure == 0
+
+
 def test_a_tone_network_that_was_not_taught_water_is_asked_for_its_severities_alone(photo):
     tone = runtime.embedded("tone")
     untaught = replace(tone, session=Untaught(tone.session))
