@@ -28,6 +28,7 @@ PLAIN = 0.035  # deviation inside a patch of bare paper or ground
 BARE, SURE = 0.08, 2.5  # its least step, and in deviations of photo from prior around it
 TEXTURED = 0.07  # deviation of the prior in its place from which that is eased, too
 PAPER, GROUND, GREY = 0.7, 0.25, 0.16  # lightest ground, darkest paper, most colour of both
+SLIM = 0.008  # half the width of what is wide by itself, share of the long side
 LARGE = 0.0006  # area from which a spot is a patch, share of the picture
 QUIET, SMALL = 0.2, 0.03  # of a speck, at most: deviation around over its step; share of the side
 EDGE = 0.5  # share of the step from which a soft edge belongs to the damage
@@ -80,7 +81,7 @@ def alone(photo: Image, prior: Image, valid: Plane, *, ease: float = 1.0) -> Spo
     level = np.maximum(ease * FAINT, NOISY * usual / np.maximum(share, 0.05))
     parts: Spots = {"patch": [], "speck": [], "line": []}
     for part in (excess / level, -excess / level):
-        for box, own in spots(part, 1.0, max(CLEAR / FAINT, 2.0)):
+        for box, own in apart(spots(part, 1.0, max(CLEAR / FAINT, 2.0)), y.shape):
             kind = kind_of(photo[box], p[box], own, y.shape, ease)
             if kind and not is_ground(box, own, y.shape):
                 parts[kind].append((box, own))
@@ -89,6 +90,20 @@ def alone(photo: Image, prior: Image, valid: Plane, *, ease: float = 1.0) -> Spo
         if stands_alone(y[box], p[box], own[box], least=ease * LINE):
             parts["line"].append((box, own[box]))
     return parts
+
+
+def apart(found: list[Spot], size: tuple[int, ...]) -> list[Spot]:
+    """Spots, and of those large enough for a patch what is wide in them by itself: a scratch that
+    runs into a hole has another tone."""
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(SLIM * max(size)) + 1,) * 2)
+    pieces = list(found)
+    for box, own in found:
+        if own.sum() < LARGE * size[0] * size[1]:
+            continue
+        wide = cv2.morphologyEx(own.astype(np.uint8), cv2.MORPH_OPEN, disc)
+        count, labels = cv2.connectedComponents(wide)
+        pieces += [(box, labels == index) for index in range(1, count)]
+    return pieces
 
 
 def is_damaged(parts: Spots, size: tuple[int, ...]) -> bool:
@@ -157,7 +172,7 @@ def kind_of(photo: Image, p: Plane, own: Mask, size: tuple[int, ...], ease: floa
         core = cv2.erode(own.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
         return (
             "patch"
-            if core.any() and is_bare(photo[core]) and is_torn(y, p, own, ring, ease)
+            if core.any() and is_bare(photo[core], PLAIN / ease) and is_torn(y, p, own, ring, ease)
             else ""
         )
     if not stands_alone(y, p, own, least=ease * CLEAR):
@@ -174,7 +189,7 @@ def is_torn(y: Plane, p: Plane, own: Mask, ring: Mask, ease: float) -> bool:
     usual = 1.48 * float(np.median(np.abs(apart - np.median(apart))))
     step, shown = (step_of(plane, own, ring) for plane in (y, p))
     sure = ease * SURE if float(p[own].std()) > TEXTURED else SURE
-    return abs(step) > max(BARE, sure * usual) and shown / step < SHOWN
+    return abs(step) > max(BARE, sure * usual) and shown / step < SHOWN / ease
 
 
 def step_of(plane: Plane, own: Mask, ring: Mask) -> float:
@@ -182,12 +197,12 @@ def step_of(plane: Plane, own: Mask, ring: Mask) -> float:
     return float(np.median(plane[own])) - float(np.median(plane[ring]))
 
 
-def is_bare(pixels: NDArray[np.float32]) -> bool:
+def is_bare(pixels: NDArray[np.float32], deviation: float) -> bool:
     """Whether (N, 3) pixels are plain paper or the ground behind a hole."""
     colour = np.median(pixels, axis=0)
     tone, most = float(colour.mean()), float(np.ptp(colour))
     spread = np.ptp(np.quantile(pixels, (0.16, 0.84), axis=0), axis=0) / 2  # blind to its edge
-    plain = float(spread.max()) < PLAIN
+    plain = float(spread.max()) < deviation
     return plain and most < GREY and (tone > PAPER or tone < GROUND)
 
 
