@@ -46,6 +46,22 @@ def test_holes_and_scratches_are_found(prior, damaged):
     assert (found.mask & ~true).sum() < 0.2 * found.mask.sum()
 
 
+def test_a_hole_is_found_though_a_scratch_runs_into_it_and_its_luma_is_the_scenes():
+    photo = np.full((400, 400, 3), (0.35, 0.55, 0.9), np.float32)
+    photo[:] += 0.1 * np.linspace(0, 1, 400, dtype=np.float32)[:, None, None]
+    sky = np.asarray(np.clip(0.9 * photo + 0.05, 0, 1), np.float32)
+    hole, scratch = np.zeros((400, 400), np.uint8), np.zeros((400, 400), np.uint8)
+    cv2.circle(hole, (150, 200), 22, 1, -1)
+    cv2.line(scratch, (150, 200), (360, 80), 1, 4)
+    photo[scratch > 0] = 0.97
+    photo[hole > 0] = (0.75, 0.72, 0.68)
+
+    found = find_damage(photo, sky, np.ones((400, 400), np.float32), known=True)
+
+    assert found.mask[hole > 0].mean() > 0.9
+    assert found.mask[scratch > 0].mean() > 0.7
+
+
 def test_a_sound_photo_has_no_damage_whatever_the_prior_added(scene, prior):
     found = find_damage(scene, prior, np.ones(prior.shape[:2], np.float32))
 

@@ -74,7 +74,7 @@ def alone(photo: Image, prior: Image, valid: Plane, *, ease: float = 1.0) -> Spo
     """What stands in the first picture alone, by kind: "patch", "speck" and "line"; `ease` below 1
     takes fainter and shorter lines."""
     y, p = (cv2.cvtColor(np.clip(v, 0, 1), cv2.COLOR_RGB2GRAY) for v in (photo, prior))
-    excess = beyond(y, p) * (valid > 0.99)
+    excess = strongest(beyond(photo, prior)) * (valid > 0.99)
     window = max(3, round(AROUND * max(y.shape)))
     counts = np.asarray(np.abs(excess) < CAP, np.float32)
     usual, share = (cv2.blur(v, (window, window)) for v in (np.abs(excess) * counts, counts))
@@ -82,7 +82,7 @@ def alone(photo: Image, prior: Image, valid: Plane, *, ease: float = 1.0) -> Spo
     parts: Spots = {"patch": [], "speck": [], "line": []}
     for part in (excess / level, -excess / level):
         for box, own in apart(spots(part, 1.0, max(CLEAR / FAINT, 2.0)), y.shape):
-            kind = kind_of(photo[box], p[box], own, y.shape, ease)
+            kind = kind_of(photo[box], prior[box], own, y.shape, ease)
             if kind and not is_ground(box, own, y.shape):
                 parts[kind].append((box, own))
     for own in line_spots(y, p, valid > 0.99, ease):
@@ -92,12 +92,12 @@ def alone(photo: Image, prior: Image, valid: Plane, *, ease: float = 1.0) -> Spo
     return parts
 
 
-def apart(found: list[Spot], size: tuple[int, ...]) -> list[Spot]:
+def apart(whole: list[Spot], size: tuple[int, ...]) -> list[Spot]:
     """Spots, and of those large enough for a patch what is wide in them by itself: a scratch that
     runs into a hole has another tone."""
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(SLIM * max(size)) + 1,) * 2)
-    pieces = list(found)
-    for box, own in found:
+    pieces = list(whole)
+    for box, own in whole:
         if own.sum() < LARGE * size[0] * size[1]:
             continue
         wide = cv2.morphologyEx(own.astype(np.uint8), cv2.MORPH_OPEN, disc)
@@ -144,9 +144,15 @@ def box_around(left: int, top: int, width: int, height: int, *, room: int) -> Bo
 
 
 def beyond(y: Plane, p: Plane) -> Plane:
-    """How far the photo's luma lies above (or, below zero, under) all the prior shows near."""
+    """How far the photo lies above (or, below zero, under) all the prior shows near, by channel."""
     around = np.ones((2 * SHIFT + 1,) * 2, np.uint8)
     return np.asarray(y - np.clip(y, cv2.erode(p, around), cv2.dilate(p, around)), np.float32)
+
+
+def strongest(values: Image) -> Plane:
+    """(H, W) the channel farthest from 0."""
+    least, most = values.min(2), values.max(2)
+    return np.asarray(np.where(most > -least, most, least), np.float32)
 
 
 def is_ground(box: Box, own: Mask, size: tuple[int, ...]) -> bool:
@@ -161,20 +167,17 @@ def is_ground(box: Box, own: Mask, size: tuple[int, ...]) -> bool:
     return False
 
 
-def kind_of(photo: Image, p: Plane, own: Mask, size: tuple[int, ...], ease: float) -> str:
+def kind_of(photo: Image, prior: Image, own: Mask, size: tuple[int, ...], ease: float) -> str:
     """ "patch" or "speck"; "" for what is no damage."""
-    y = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
+    y, p = (cv2.cvtColor(v, cv2.COLOR_RGB2GRAY) for v in (photo, prior))
     ring = ring_of(own)
     if not ring.any():
         return ""
     step = abs(step_of(y, own, ring))
     if own.sum() >= LARGE * size[0] * size[1]:
         core = cv2.erode(own.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-        return (
-            "patch"
-            if core.any() and is_bare(photo[core], PLAIN / ease) and is_torn(y, p, own, ring, ease)
-            else ""
-        )
+        bare = bool(core.any()) and is_bare(photo[core], PLAIN / ease)
+        return "patch" if bare and is_torn(photo, prior, own, ring, ease) else ""
     if not stands_alone(y, p, own, least=ease * CLEAR):
         return ""
     busy = max(float(y[ring].std()), float(p[ring | own].std()))
@@ -182,9 +185,11 @@ def kind_of(photo: Image, p: Plane, own: Mask, size: tuple[int, ...], ease: floa
     return "speck" if short and busy < QUIET * step else ""
 
 
-def is_torn(y: Plane, p: Plane, own: Mask, ring: Mask, ease: float) -> bool:
+def is_torn(photo: Image, prior: Image, own: Mask, ring: Mask, ease: float) -> bool:
     """Whether the photo steps out of its surroundings in a spot, by far more than it parts from
-    the prior around it, and the prior goes on through it."""
+    the prior around it, and the prior goes on through it; in the channel that shows it best."""
+    steps = [abs(step_of(photo[..., channel], own, ring)) for channel in range(3)]
+    y, p = (v[..., int(np.argmax(steps))] for v in (photo, prior))
     apart = (y - p)[ring]
     usual = 1.48 * float(np.median(np.abs(apart - np.median(apart))))
     step, shown = (step_of(plane, own, ring) for plane in (y, p))
@@ -202,8 +207,7 @@ def is_bare(pixels: NDArray[np.float32], deviation: float) -> bool:
     colour = np.median(pixels, axis=0)
     tone, most = float(colour.mean()), float(np.ptp(colour))
     spread = np.ptp(np.quantile(pixels, (0.16, 0.84), axis=0), axis=0) / 2  # blind to its edge
-    plain = float(spread.max()) < deviation
-    return plain and most < GREY and (tone > PAPER or tone < GROUND)
+    return float(spread.max()) < deviation and most < GREY and (tone > PAPER or tone < GROUND)
 
 
 def stands_alone(y: Plane, p: Plane, own: Mask, *, least: float) -> bool:
