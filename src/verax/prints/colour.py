@@ -10,9 +10,8 @@ from typing import Literal
 
 import cv2
 import numpy as np
+import scipy  # its parts are loaded on first use
 from numpy.typing import NDArray
-from scipy import sparse
-from scipy.sparse.linalg import splu
 
 from verax.geometry.register import Warped
 from verax.image import Image, Plane
@@ -165,8 +164,10 @@ def spread(
     known = cv2.resize(chroma * weight[..., None], size, interpolation=cv2.INTER_AREA)
     plain = cv2.resize(own, size, interpolation=cv2.INTER_AREA)
     target = np.dstack([known + hold[..., None] * plain, belief]).reshape(-1, 4)
-    system = likeness_of_neighbours(grey) + sparse.diags(belief.ravel() + hold.ravel())
-    solved = splu(system.tocsc().astype(np.float64)).solve(target.astype(np.float64))
+    system = likeness_of_neighbours(grey) + scipy.sparse.diags(belief.ravel() + hold.ravel())
+    solved = scipy.sparse.linalg.splu(system.tocsc().astype(np.float64)).solve(
+        target.astype(np.float64)
+    )
     wide = cv2.resize(
         np.asarray(solved.reshape(*grey.shape, 4), np.float32), y.shape[::-1],
         interpolation=cv2.INTER_LINEAR,
@@ -178,7 +179,7 @@ def spread(
     return np.dstack(planes[:3]), np.clip(planes[3], 0, 1)
 
 
-def likeness_of_neighbours(grey: Plane) -> sparse.csr_matrix:
+def likeness_of_neighbours(grey: Plane) -> "scipy.sparse.csr_matrix":
     """Laplacian (N, N) of the pixel grid, its weights falling with steps of luma."""
     place = np.arange(grey.size).reshape(grey.shape)
     parts = []
@@ -188,8 +189,10 @@ def likeness_of_neighbours(grey: Plane) -> sparse.csr_matrix:
         columns = np.concatenate([place[two].ravel(), place[one].ravel()])
         parts.append((np.concatenate([alike, alike]), rows, columns))
     values, rows, columns = (np.concatenate([part[k] for part in parts]) for k in range(3))
-    joined = sparse.coo_matrix((values, (rows, columns)), shape=(grey.size, grey.size)).tocsr()
-    return sparse.diags(np.asarray(joined.sum(1)).ravel()) - joined
+    joined = scipy.sparse.coo_matrix(
+        (values, (rows, columns)), shape=(grey.size, grey.size)
+    ).tocsr()
+    return scipy.sparse.diags(np.asarray(joined.sum(1)).ravel()) - joined
 
 
 def without_rim(weight: Plane, radius: int) -> Plane:

@@ -11,9 +11,8 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
+import scipy  # its parts are loaded on first use
 from numpy.typing import NDArray
-from scipy import sparse
-from scipy.sparse.linalg import splu
 
 from verax.errors import InputError
 from verax.geometry.register import Registration, apply
@@ -243,8 +242,9 @@ def expand(image: Image, size: Size) -> Image:
     """U: the smallest picture of a larger (width, height) that D reduces to this one."""
     rows, columns = reduction(image.shape[0], size[1]), reduction(image.shape[1], size[0])
     height, width = image.shape[:2]
-    whole = splu(sparse.csc_matrix((rows @ rows.T).astype(np.float64)))
-    across = splu(sparse.csc_matrix((columns @ columns.T).astype(np.float64)))
+    factors = scipy.sparse.linalg.splu
+    whole = factors(scipy.sparse.csc_matrix((rows @ rows.T).astype(np.float64)))
+    across = factors(scipy.sparse.csc_matrix((columns @ columns.T).astype(np.float64)))
     values = whole.solve(image.reshape(height, -1).astype(np.float64))
     values = values.reshape(height, width, 3).transpose(1, 0, 2).reshape(width, -1)
     solved = across.solve(np.ascontiguousarray(values)).reshape(width, height, 3)
@@ -252,7 +252,9 @@ def expand(image: Image, size: Size) -> Image:
     return both_ways(small, rows.T.tocsr(), columns.T.tocsr())
 
 
-def both_ways(image: Image, rows: sparse.csr_matrix, columns: sparse.csr_matrix) -> Image:
+def both_ways(
+    image: Image, rows: "scipy.sparse.csr_matrix", columns: "scipy.sparse.csr_matrix"
+) -> Image:
     """A matrix over the rows and one over the columns."""
     tall = (rows @ image.reshape(image.shape[0], -1)).reshape(-1, image.shape[1], 3)
     turned = np.ascontiguousarray(tall.transpose(1, 0, 2)).reshape(image.shape[1], -1)
@@ -261,7 +263,7 @@ def both_ways(image: Image, rows: sparse.csr_matrix, columns: sparse.csr_matrix)
 
 
 @lru_cache(maxsize=8)
-def reduction(small: int, large: int) -> sparse.csr_matrix:
+def reduction(small: int, large: int) -> "scipy.sparse.csr_matrix":
     """(small, large): Keys' cubic kernel widened by the factor, mirrored at the ends."""
     factor = large / small
     reach = int(np.ceil(2 * factor)) + 1
@@ -274,7 +276,7 @@ def reduction(small: int, large: int) -> sparse.csr_matrix:
     mirrored = np.where(mirrored >= large, period - 1 - mirrored, mirrored)
     rows = np.repeat(np.arange(small), columns.shape[1])
     entries = (weights.ravel().astype(np.float32), (rows, mirrored.ravel()))
-    return sparse.coo_matrix(entries, shape=(small, large)).tocsr()
+    return scipy.sparse.coo_matrix(entries, shape=(small, large)).tocsr()
 
 
 def cubic(x: Matrix) -> Matrix:
