@@ -20,8 +20,11 @@ EXTRAS = {  # command without its extra -> what its message names
 }  # fmt: skip
 
 
-def built(folder):
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
     """The wheel of this checkout, built without a network."""
+    pytest.importorskip("hatchling")
+    folder = tmp_path_factory.mktemp("wheel")
     code = "import hatchling.build as b, sys; print(b.build_wheel(sys.argv[1]))"
     done = subprocess.run(
         [sys.executable, "-c", code, str(folder)],
@@ -30,10 +33,8 @@ def built(folder):
     return folder / done.stdout.split()[-1]
 
 
-def test_the_wheel_holds_code_facts_weights_and_the_page_and_nothing_else(tmp_path):
-    pytest.importorskip("hatchling")
-
-    names = zipfile.ZipFile(built(tmp_path)).namelist()
+def test_the_wheel_holds_code_facts_weights_and_the_page_and_nothing_else(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
 
     source = HOUSE / "src"
     there = {
@@ -44,21 +45,19 @@ def test_the_wheel_holds_code_facts_weights_and_the_page_and_nothing_else(tmp_pa
     assert {name for name in names if ".dist-info/" not in name} == there
 
 
-def test_the_version_stands_in_one_place(tmp_path):
-    pytest.importorskip("hatchling")
+def test_the_version_stands_in_one_place(wheel):
     import verax
 
-    assert f"-{verax.__version__}-" in built(tmp_path).name
+    assert f"-{verax.__version__}-" in wheel.name
     assert "version =" not in (HOUSE / "pyproject.toml").read_text()
     assert "\nversion:" not in (HOUSE / "CITATION.cff").read_text()
 
 
 @pytest.fixture(scope="module")
-def fresh(tmp_path_factory):
+def fresh(wheel, tmp_path_factory):
     """`verax` of the wheel in an environment of its own, without extras. Asks a package index."""
     folder = tmp_path_factory.mktemp("fresh")
     subprocess.run([sys.executable, "-m", "venv", folder / "env"], check=True, timeout=100)
-    wheel = built(folder)
     pip = [folder / "env" / "bin" / "pip", "install", "-q", "-c", HOUSE / "constraints.txt", wheel]
     subprocess.run(pip, check=True, timeout=900)
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
