@@ -21,12 +21,11 @@ from verax.prints.pieces import find_pieces
 
 MOST = 1600  # px, long side at which damage is looked for
 FAITHFUL = 0.55  # correlation of a prior with the photo below which nothing is looked for
-GLANCE = 512  # px, long side at which it is decided whether a pair is one-sided
-PLAIN_SIGHT = 4.0  # answer from which a place counts for that
-PLACES, ONE_WAY = 12, 5.0  # so many of the photo's at least, and so many for each of the prior's
-ASKED_PLACES = 6  # at least, where a print is known to be damaged
-GLARING, MORE = 8.0, 1.7  # answer of places, and so many of the photo's for each of the prior's,
-# from which single pieces may be damage unasked
+GLANCE = 640  # px, long side at which it is decided whether a pair is one-sided
+SIGHT = 8.0  # answer from which a place counts for that
+WORN = (12, 4.0)  # so many of the photo's at least, and so many for each of the prior's
+ASKED = (8, 3.0)  # the same, where a print is known to be damaged
+LEANING = (1, 1.7)  # the same, before single pieces may be damage unasked
 OPPONENT = np.array([[0.299, 0.587, 0.114], [0.5, -0.5, 0], [0.25, 0.25, -0.5]], np.float32)
 OCTAVES = 3
 WINDOW = (5, 5)  # in which two octaves are compared, px of their grid
@@ -37,7 +36,8 @@ SHIFT = 2  # px, how far the prior may lie off its place
 STEP, USUAL = 0.05, 5.0  # least difference in a place, and in means of the difference around it
 PLAINLY = 18.0  # such means from which it is wear whatever the prior shows beside it
 AROUND = 0.12  # side of the window around, share of the long side
-FREE = 0.025  # share of the long side around, in which the prior has structure of its own
+FREE, FREELY = 0.025, 4.0  # share of the long side around, in which the prior has structure of
+# its own, and how much of its answer counts
 EXACT = 0.25  # share of the largest difference nearby from which a pixel is wear
 NEARBY = 13  # px
 BACK, BACK_REACH = 0.35, 6  # share of a place beside what stands in the prior alone; px
@@ -108,11 +108,10 @@ def find_damage(
     if faithfulness(*(cv2.cvtColor(v, cv2.COLOR_RGB2GRAY) for v in (photo, prior))) < FAITHFUL:
         return none
     first = glance(photo, prior, valid)
-    least = ASKED_PLACES if known else PLACES
-    if is_one_sided(first, PLAIN_SIGHT, least=least, times=ONE_WAY):
+    if is_one_sided(first, *(ASKED if known else WORN)):
         wear = find_wear(photo, prior, valid, faces)
         return Flaws(wear.mask, *counted(wear.mask & ~wear.border), float(wear.border.mean()))
-    if pieces and (known or is_one_sided(first, GLARING, least=1, times=MORE)):
+    if pieces and (known or is_one_sided(first, *LEANING)):
         return find_pieces(photo, prior, valid, known=known)
     return none
 
@@ -142,9 +141,9 @@ def find_wear(photo: Image, prior: Image, valid: Plane, faces: Faces | None = No
     return Wear(dilated(mask, RIM) & inside | border, border)
 
 
-def is_one_sided(answers: Answers, sight: float, *, least: int, times: float) -> bool:
+def is_one_sided(answers: Answers, least: int, times: float) -> bool:
     """Whether far more places stand in the photo alone than in the prior."""
-    mine, its = (number_of(plane, sight) for plane in (answers.photo, answers.prior))
+    mine, its = (number_of(plane, SIGHT) for plane in (answers.photo, answers.prior))
     return mine >= least and mine >= times * (its + 1)
 
 
@@ -227,7 +226,7 @@ def kept_places(answers: Answers, off: Plane, usual: Plane, back: Mask) -> Mask:
     labels, _ = labelled(answers.photo)
     count = int(labels.max()) + 1
     around = np.ones((2 * round(FREE * max(off.shape)) + 1,) * 2, np.uint8)
-    freely = np.clip(cv2.dilate(answers.prior, around), 1, PLAIN_SIGHT)
+    freely = np.clip(cv2.dilate(answers.prior, around), 1, FREELY)
     peaks, clear = (most_of(labels, count, v) for v in (answers.photo, answers.photo / freely))
     sizes = np.maximum(np.bincount(labels.ravel(), minlength=count), 1)
     beside = np.bincount(labels.ravel(), back.ravel().astype(np.float64), count) / sizes
