@@ -96,6 +96,15 @@ def test_a_night_with_lamps_stays_a_night(photo):
     assert lifts[0] < 0.75 * lifts[1]
 
 
+def test_a_black_photo_without_any_light_was_taken_too_dark(photo):
+    black = np.asarray(0.03 * photo, np.float32)
+    lamp = black.copy()
+    lamp[100:120, 100:120] = 0.9
+
+    assert network.night(black) == 0
+    assert network.night(lamp) > 0.5
+
+
 def test_lamps_in_a_dim_room_are_no_night():
     """What is not black was meant to be seen."""
     room = np.full((240, 320, 3), 0.09, np.float32)

@@ -47,6 +47,7 @@ LAMP, LAMPS = (
     0.5,
     (0.0045, 0.008),
 )  # value of a light, and share of the photo; dark rooms have 0.004
+SPECKS = (0.0005, 0.002)  # the same where all is black: without any light it was taken too dark
 BLACK, BLACKISH, ALL_BLACK = 0.04, (0.25, 0.55), (0.75, 0.85)  # the same of black
 LEFT = 0.45  # share of its darkness that a night keeps
 HEAVY = 32.0  # levels of noise of which one pass leaves some
@@ -146,10 +147,11 @@ def light(photo: Image, faults: Faults) -> Floats:
 
 def night(small: Image) -> float:
     """How sure a dark photo shows a night: it was exposed for lights before black, not in a dim
-    room, or all of it is black."""
+    room, or all of it is black but for a few."""
     value = small.max(2)
     lamps, black = float(np.mean(value > LAMP)), float(np.mean(value < BLACK))
-    return max(ramp(lamps, *LAMPS) * ramp(black, *BLACKISH), ramp(black, *ALL_BLACK))
+    street = ramp(lamps, *LAMPS) * ramp(black, *BLACKISH)
+    return max(street, ramp(lamps, *SPECKS) * ramp(black, *ALL_BLACK))
 
 
 def exposed(transform: Floats, small: Image) -> Floats:
