@@ -209,7 +209,7 @@ def test_paired_and_unpaired_parts_are_both_found(tmp_path):
 
     dataset = registry.read(registry.known()["uieb"], tmp_path)
     assert [bool(i.target) for i in dataset.items] == [True, False]
-    assert any("no reference" in remark for remark in dataset.remarks)
+    assert any("without a reference" in remark for remark in dataset.remarks)
 
 
 def test_a_known_set_that_is_not_here_says_how_to_get_it():
