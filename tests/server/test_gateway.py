@@ -222,7 +222,7 @@ def noise(height, width):
 def test_a_second_server_on_one_home_is_refused_and_the_first_goes_on(http, running, verax_home):
     told = verax_home(running[3], "serve", "--port", "0", expect=2)
 
-    assert "another verax serve runs" in told
+    assert "another verax serve uses" in told
     assert http.get("/healthz").status_code == 200
 
 
