@@ -128,10 +128,10 @@ def test_a_plain_place_within_one_outline_has_the_colour_around_it_beyond_the_ou
 def test_colour_that_is_the_priors_counts_as_its_light():
     trust = np.array([[[0.6, 0.2, 0.1, 0.1]] * 2], np.float16)
 
-    shares = trust_in_colour(trust, np.array([[0.7, 0.1]], np.float32))
+    shares = trust_in_colour(trust, np.array([[0.5, 0.0]], np.float32))
 
-    assert shares[0, 0] == pytest.approx([0.225, 0.075, 0.6, 0.1], abs=1e-3)
-    assert shares[0, 1] == pytest.approx(trust[0, 1])  # the prior's pixels have its colour already
+    assert shares[0, 0] == pytest.approx([0.3, 0.2, 0.4, 0.1], abs=1e-3)
+    assert shares[0, 1] == pytest.approx(trust[0, 1])
 
 
 def test_an_outline_brings_no_colour_to_the_wall_behind_it():

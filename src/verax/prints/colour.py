@@ -78,12 +78,12 @@ def with_colour(photo: Image, restored: Image, warped: Warped) -> tuple[Image, P
 def trust_in_colour(trust: NDArray[np.float16], share: Plane) -> NDArray[np.float16]:
     """A trust map (H, W, 4) where a share (H, W) of each pixel's colour is the prior's.
 
-    Colour of the prior counts as its light, as far as it was not counted before.
+    What was the photo's own alone is so under light of the prior; structure that both confirm is
+    still that.
     """
     shares = trust.astype(np.float32)
-    own = shares[..., :2].sum(2)  # photo and confirmed
-    more = np.clip(share - shares[..., 2:].sum(2), 0, own)
-    shares[..., :2] *= (1 - more / np.maximum(own, 1e-6))[..., None]
+    more = shares[..., 0] * share
+    shares[..., 0] -= more
     shares[..., 2] += more
     return np.asarray(shares, np.float16)
 
