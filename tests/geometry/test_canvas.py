@@ -147,5 +147,5 @@ def test_a_photo_of_another_size_than_planned_is_refused():
 
 
 def test_a_strip_is_refused_with_what_to_do():
-    with pytest.raises(InputError, match="cut it into pieces"):
+    with pytest.raises(InputError, match="cut it into parts"):
         plan(9000, 20)
