@@ -139,7 +139,7 @@ def test_a_result_of_before_is_replaced_with_a_word(pair):
 
     assert (first.returncode, second.returncode) == (0, 0)
     assert "is replaced" not in first.stderr
-    assert "exists and is replaced" in second.stderr
+    assert "a restoration replaces" in second.stderr
 
 
 def test_strict_says_why_it_leaves_with_status_3(pair):

@@ -186,7 +186,7 @@ def plan(
         if target.is_dir():
             target = target / writable(photo.name)
         if output is None and target.exists():
-            print(f"note: {target} exists and is replaced; -o names another file", file=sys.stderr)
+            print(f"note: a restoration replaces {target}; -o names another file", file=sys.stderr)
         return [Job(photo, prior, target, report)]
     if prior is not None and not prior.is_dir():
         raise InputError(
