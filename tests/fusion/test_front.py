@@ -49,3 +49,17 @@ def test_a_beam_is_straight_and_long():
     cv2.ellipse(labels, (120, 90), (28, 24), 0, 0, 200, 3, 4)
 
     assert list(beams(labels, 4)[1:]) == [True, False, False]
+
+
+def test_a_thin_thing_that_the_prior_only_moved_stays(scene):
+    wire, moved = np.zeros(scene.shape[:2], np.float32), np.zeros(scene.shape[:2], np.float32)
+    for plane, shift in ((wire, 0), (moved, 7)):
+        points = np.array([(60 + shift, 20), (90 + shift, 150), (70 + shift, 290)], np.int32)
+        cv2.polylines(plane, [points], False, 1.0, 1)
+    photo, kept, gone = (
+        np.clip(scene * (1 - plane[..., None]), 0, 1) for plane in (wire, moved, 0 * wire)
+    )
+    ones = np.ones(scene.shape[:2], np.float32)
+
+    assert removed(photo, kept, ones)[wire > 0].mean() < 0.1
+    assert removed(photo, gone, ones)[wire > 0].mean() > 0.9

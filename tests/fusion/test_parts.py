@@ -206,3 +206,17 @@ def test_light_and_casts_that_only_another_state_of_the_scene_explains(scene):
     assert change(scene, dark) == "day made night"
     assert change(scene, sunset) == "light of another colour"
     assert "exchanged" in change(scene, np.flipud(1 - scene).copy())
+
+
+def test_no_more_noise_is_left_in_an_octave_than_was_taken_out():
+    grain = np.random.default_rng(3).normal(0, 0.03, (128, 128)).astype(np.float32)
+    flat, ones = np.zeros_like(grain), np.ones_like(grain)
+
+    anything, little = (
+        evidence.summarise(grain, flat, ones, 0.0, 0, most=most) for most in (np.inf, 1e-5)
+    )
+
+    assert anything.noise > 4e-4
+    assert anything.noisy == 1
+    assert little.noise < 2e-5
+    assert little.noisy < 0.05

@@ -156,12 +156,14 @@ class Octave:
     Attributes:
         noise: energy of the photo's noise.
         noisy: how sure noise of its own colour fills the octave, in [0, 1].
+        most: energy that such noise has at most; what is above is texture.
         gain: contrast of the prior over the photo's, where they agree.
         confirmed, structure: amplitude of the photo's structure that is confirmed, and of all.
     """
 
     noise: float
     noisy: float
+    most: float
     gain: float
     confirmed: float
     structure: float
@@ -196,7 +198,9 @@ def weigh(photo: Plane, prior: Plane, noise: float, contrast: Plane | None = Non
     )
 
 
-def summarise(photo: Plane, prior: Plane, valid: Plane, white: float, octave: int) -> Octave:
+def summarise(
+    photo: Plane, prior: Plane, valid: Plane, white: float, octave: int, *, most: float = np.inf
+) -> Octave:
     """One octave as a whole.
 
     Noise is what white noise of deviation `white` leaves in the octave, or more: energy that is
@@ -205,6 +209,7 @@ def summarise(photo: Plane, prior: Plane, valid: Plane, white: float, octave: in
     Args:
         photo, prior: (H, W) an octave of luma, or rows of it.
         valid: (H, W) where the prior shows something.
+        most: energy that coloured noise has at most.
     """
     rounding = ROUNDING**2 * 0.25**octave
     noise = (white * WHITE[min(octave, len(WHITE) - 1)]) ** 2
@@ -216,6 +221,7 @@ def summarise(photo: Plane, prior: Plane, valid: Plane, white: float, octave: in
     unexplained = raw.photo * (1 - np.maximum(raw.correlation, 0) ** 2)
     noise = rounding + min(noise, float(np.quantile(unexplained[visible], 0.25)))
     energy, sure = _coloured(raw, visible) if octave < FINE else (0.0, 0.0)
+    sure *= min(1.0, most / max(energy, 1e-12))
     noise = max(noise, 1.2 * energy * sure)
     cleaned = weigh(photo, prior, noise)
     amplitude = np.sqrt(cleaned.photo) * visible
@@ -224,6 +230,7 @@ def summarise(photo: Plane, prior: Plane, valid: Plane, white: float, octave: in
     return Octave(
         noise=noise,
         noisy=sure,
+        most=most,
         gain=gain if alike.sum() > 1 else 1.0,
         confirmed=float((cleaned.confirmed * amplitude).sum()),
         structure=float(amplitude.sum()),

@@ -13,6 +13,7 @@ from functools import partial
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from verax.fusion.planes import Float, luma, reduced
 from verax.image import Image, Plane
@@ -41,6 +42,7 @@ HELD, ALIKE = (0.5, 1.5), 0.25  # strength of the prior's fine structure in the 
 LONG, FAINT = 6.0, 0.2  # length over width of a beam, whose light may hold less of both
 BRIGHT = 0.09  # mean luma that was added at least: less is a difference of light
 NEAR_BORDER = 1.5  # working px from its border at which the inside of such a place begins
+AWAY, SHOWN = 8, 0.75  # working px by which a prior may displace a thing, and the correlation there
 OUTSTANDING, AROUND = 3.0, 8.0  # deviations of the prior's texture within AROUND working px
 
 
@@ -75,7 +77,9 @@ def removed(photo: Image, prior: Image, valid: Plane, *, everything: bool = Fals
     if not everything:
         side = max(visible.shape)
         layers = places.layer & (places.width > THIN[0] * side + THIN[1])
-        taken &= layers | (places.more & _no_part_of_the_scene(places, taken & places.more, side))
+        lost = taken & places.more & ~layers
+        lost[lost] = ~_displaced(places.labels, np.flatnonzero(lost), own, given)
+        taken &= layers | (lost & _no_part_of_the_scene(places, lost, side))
     taken[0] = False
     mask = taken[places.labels]
     if not everything:
@@ -213,6 +217,26 @@ def _lost(labels: NDArray[np.int32], own: Image, given: Image) -> NDArray[np.boo
     places = owner[nearest][border]
     photo, prior = (np.bincount(places, x[border], int(labels.max()) + 1) for x in only)
     return np.asarray(photo > LOST * prior + 1e-9)
+
+
+def _displaced(
+    labels: NDArray[np.int32], numbers: NDArray[np.intp], own: Image, given: Image
+) -> NDArray[np.bool_]:
+    """Which of the numbered places the prior shows, too, but a few pixels away."""
+    one, two = (luma(x) - cv2.GaussianBlur(luma(x), (0, 0), 2.0) for x in (own, given))
+    boxes = ndimage.find_objects(labels)
+    displaced = np.zeros(len(numbers), bool)
+    for index, number in enumerate(numbers):
+        rows, columns = (
+            slice(max(0, x.start - AWAY), min(side, x.stop + AWAY))
+            for x, side in zip(boxes[number - 1], labels.shape, strict=True)
+        )
+        place = (labels[rows, columns] == number).astype(np.float32)
+        place = cv2.dilate(place, np.ones((3, 3), np.uint8))
+        around = cv2.copyMakeBorder(two[rows, columns], *(AWAY,) * 4, cv2.BORDER_CONSTANT)
+        alike = cv2.matchTemplate(around, one[rows, columns], cv2.TM_CCORR_NORMED, mask=place)
+        displaced[index] = np.nan_to_num(alike).max() > SHOWN
+    return displaced
 
 
 def _no_part_of_the_scene(places: Places, taken: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,20 +14,19 @@ from verax.fusion.dial import CLASSES
 from verax.fusion.evidence import Octave
 from verax.fusion.exact import MOST, steps_of, within_cells, without_blur
 from verax.fusion.explanation import FRONT_TASKS, Explanation, explain
-from verax.fusion.join import Pictures, join, measure
+from verax.fusion.join import Pictures, energy_removed, join, measure, trust_map
 from verax.fusion.light import Recipe, solve, toned_by
-from verax.fusion.planes import Float, blur, doubled, ramp, reduced, resized
+from verax.fusion.planes import ramp, reduced, resized
 from verax.geometry.register import Registration, Warped
 from verax.image import Image, Plane
-from verax.image.pixels import by_stripes
 from verax.restorers.faults import Faults
 
 SAME = 0.01  # mean difference from the photo below which a prior is the photo again,
 SPECK = 0.08  # unless a few places differ by more: dust may be all that was taken away
 SURE = 0.5  # how sure a fault of the photo is before it is acted on
+NOISY = 0.15  # severity of noise from which what the base took out says how much there was
 BLURRED = 0.5  # how far a blur is believed before its kernel is looked for
 LAYERED = (0.05, 0.10)  # share of the photo under layers from which they took contrast from it
-LOW = 0.03  # Gaussian, share of the width, under which light is compared
 LITTLE = 0.1  # share taken below which the result says so
 
 ROUGH = "the prior could not be placed exactly: only its light is taken, and roughly"
@@ -100,7 +98,7 @@ def fuse(
         return alone(base, "the prior is the photo itself: nothing is taken from it")
     dial = dials.at(fidelity)
     with ThreadPoolExecutor(1) as beside:
-        octaves = beside.submit(measure, base, warped.pixels, warped.valid)
+        octaves = beside.submit(_octaves, photo, base, warped, faults)
         recipe = solve(photo, base, warped, registration, lit, dial)
     if recipe is None:
         return alone(base, "the prior shows too little of the photo: nothing is taken from it")
@@ -150,6 +148,14 @@ def _with_prior(
     trust = trust_map(pixels, base, joined.amplitudes)
     notes = _notes(recipe, explanation, trust, octaves)
     return Fusion(pixels, trust, bool(recipe.change), notes, explanation)
+
+
+def _octaves(photo: Image, base: Image, warped: Warped, faults: Faults | None) -> list[Octave]:
+    """What each octave shows. Where the base took noise out, no more than that was in it."""
+    noise = faults["noise"] if faults else None
+    cleaned = noise is not None and noise.sure > SURE and noise.severity > NOISY
+    most = energy_removed(photo, base) if cleaned else ()
+    return measure(base, warped.pixels, warped.valid, most)
 
 
 def repeats(photo: Image, warped: Warped) -> bool:
@@ -229,37 +235,8 @@ def _sharpened(
         pictures, source=sharp.pixels, toned=_toned(sharp.pixels, recipe, explanation),
         supplied=sharp.supplied, lost=sharp.lost,
     )  # fmt: skip
-    return pictures, measure(pictures.source, pictures.prior, pictures.valid)
-
-
-def trust_map(pixels: Image, base: Image, amplitudes: Float | None) -> NDArray[np.float16]:
-    """Shares (H, W, 4): light by how far low frequencies moved, relative to the brighter of base
-    and result; the rest by the amplitudes of structure."""
-    own, new = (reduced(x, 512) for x in (base, pixels))
-    sigma = LOW * own.shape[1]
-    moved = blur(np.abs(blur(new - own, sigma / 2)).sum(2), sigma / 2)
-    brighter = blur(np.maximum(own, new).sum(2), sigma / 2)
-    light = np.clip(moved / np.maximum(brighter, 0.02), 0, 1)
-    if amplitudes is None:
-        amplitudes = np.zeros((1, 1, 3), np.float32)
-    plain = np.array([0.002, 0, 0], np.float32)  # places without structure are the photo's
-    shares = amplitudes + plain
-    shares /= shares.sum(2, keepdims=True)
-    rest = 1 - resized(np.asarray(light, np.float32), shares.shape)
-    generated = shares[..., 2]
-    classes = cv2.merge(
-        [shares[..., 0] * rest, shares[..., 1] * rest, (1 - generated) * (1 - rest), generated]
-    )
-    full = np.empty((*base.shape[:2], len(CLASSES)), np.float16)
-
-    def stripe(rows: slice) -> None:
-        full[rows] = doubled(classes, full[rows].shape, (rows.start, full.shape[0]))
-
-    if classes.size == len(CLASSES):
-        full[:] = classes
-    else:
-        by_stripes(stripe, full.shape)
-    return full
+    most = [octave.most for octave in octaves]
+    return pictures, measure(pictures.source, pictures.prior, pictures.valid, most)
 
 
 def _registered_prior(pictures: Pictures, recipe: Recipe, explanation: Explanation) -> Fusion:

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from verax.fusion import evidence, planes
-from verax.fusion.dial import Dial
+from verax.fusion.dial import CLASSES, Dial
 from verax.fusion.evidence import Octave
 from verax.fusion.explanation import Explanation
 from verax.fusion.matching import Relight
@@ -23,22 +24,27 @@ from verax.fusion.octave import Rules, Surroundings, join_octave
 from verax.fusion.planes import (
     Float,
     Part,
+    blur,
     count,
+    doubled,
     enlarge,
     gaussians,
     halved,
     luma,
+    reduced,
     resized,
     rise,
     windowed,
 )
 from verax.image import Image, Plane
+from verax.image.pixels import by_stripes
 
 SAMPLED, GROUP = (
     2_000_000,
     64,
 )  # pixels that an octave is judged by, and rows of them taken together
 AGREED = (0.2, 0.6)  # correlation of coarse structure from which light is believed
+LOW = 0.03  # Gaussian, share of the width, under which light is compared
 FEATHER = 5  # px by which the prior's frame is drawn in
 
 
@@ -99,8 +105,11 @@ class _Copies:
     valid: list[Plane]
 
 
-def measure(source: Image, prior: Image, valid: Plane) -> list[Octave]:
-    """What each octave shows as a whole, the finest first."""
+def measure(source: Image, prior: Image, valid: Plane, most: Sequence[float] = ()) -> list[Octave]:
+    """What each octave shows as a whole, the finest first.
+
+    `most`: energy per octave that coloured noise has at most.
+    """
     octaves, white = count(source.shape), evidence.white_noise(source)
     own, given, visible = _pyramids((luma(source), luma(prior), valid), octaves)
     judged = []
@@ -111,8 +120,17 @@ def measure(source: Image, prior: Image, valid: Plane) -> list[Octave]:
             for x in (own, given)
         )
         shown = np.concatenate([visible[index][part] for part in parts])
-        judged.append(evidence.summarise(mine, its, shown, white, index))
+        limit = most[index] if most else np.inf
+        judged.append(evidence.summarise(mine, its, shown, white, index, most=limit))
     return judged
+
+
+def energy_removed(photo: Image, source: Image) -> tuple[float, ...]:
+    """Energy per octave, the finest first, of what was taken out of a photo (H, W, 3)."""
+    octaves = count(photo.shape)
+    copies = gaussians(np.asarray(luma(photo) - luma(source), np.float32), octaves)
+    bands = (evidence.band(copies, index) for index in range(octaves))
+    return tuple(float(np.square(band).mean()) for band in bands)
 
 
 def _spread(shape: tuple[int, ...]) -> list[Part]:
@@ -247,3 +265,33 @@ def _part(fine: Float, coarse: Float, room: Float | None = None) -> Float:
     """A tile of an octave, from a tile of two copies."""
     below = enlarge(coarse, fine.shape, room)
     return np.asarray(cv2.subtract(fine, below, below), np.float32)
+
+
+def trust_map(pixels: Image, base: Image, amplitudes: Float | None) -> NDArray[np.float16]:
+    """Shares (H, W, 4): light by how far low frequencies moved, relative to the brighter of base
+    and result; the rest by the amplitudes of structure."""
+    own, new = (reduced(x, 512) for x in (base, pixels))
+    sigma = LOW * own.shape[1]
+    moved = blur(np.abs(blur(new - own, sigma / 2)).sum(2), sigma / 2)
+    brighter = blur(np.maximum(own, new).sum(2), sigma / 2)
+    light = np.clip(moved / np.maximum(brighter, 0.02), 0, 1)
+    if amplitudes is None:
+        amplitudes = np.zeros((1, 1, 3), np.float32)
+    plain = np.array([0.002, 0, 0], np.float32)  # places without structure are the photo's
+    shares = amplitudes + plain
+    shares /= shares.sum(2, keepdims=True)
+    rest = 1 - resized(np.asarray(light, np.float32), shares.shape)
+    generated = shares[..., 2]
+    classes = cv2.merge(
+        [shares[..., 0] * rest, shares[..., 1] * rest, (1 - generated) * (1 - rest), generated]
+    )
+    full = np.empty((*base.shape[:2], len(CLASSES)), np.float16)
+
+    def stripe(rows: slice) -> None:
+        full[rows] = doubled(classes, full[rows].shape, (rows.start, full.shape[0]))
+
+    if classes.size == len(CLASSES):
+        full[:] = classes
+    else:
+        by_stripes(stripe, full.shape)
+    return full
