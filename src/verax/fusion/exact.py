@@ -18,8 +18,8 @@ from itertools import pairwise
 
 import cv2
 import numpy as np
+import scipy  # its parts are loaded on first use
 from numpy.typing import NDArray
-from scipy import fft
 
 from verax.fusion.planes import Float, luma, reduced, resized, rise
 from verax.image import Image, Plane
@@ -53,8 +53,8 @@ class Blur:
         """Share of each octave, the finest first, that the blur took and the prior supplies; of a
         photo that is `finer` times as large as where the blur was found."""
         side = 256
-        response = np.abs(fft.fft2(_centred(self.kernel, (side, side)))) ** 2
-        frequency = np.abs(fft.fftfreq(side))
+        response = np.abs(scipy.fft.fft2(_centred(self.kernel, (side, side)))) ** 2
+        frequency = np.abs(scipy.fft.fftfreq(side))
         radius = np.hypot(frequency[:, None], frequency[None])
         share = self.weight / (response + self.weight)
         edges = [0.5 * finer / 2**index for index in range(octaves + 1)]
@@ -101,14 +101,14 @@ def sharpened(
     middle = share_of_prior * (prior - photo) + photo
     border = cv2.BORDER_REFLECT
     wide = [cv2.copyMakeBorder(x, pad, pad, pad, pad, border) for x in (photo, middle)]
-    shape = tuple(fft.next_fast_len(side, real=True) for side in wide[0].shape[:2])
-    response = fft.rfft2(_centred(blur.kernel, shape))
+    shape = tuple(scipy.fft.next_fast_len(side, real=True) for side in wide[0].shape[:2])
+    response = scipy.fft.rfft2(_centred(blur.kernel, shape))
     power = np.abs(response) ** 2 + np.float32(blur.weight)
     planes = []
     for own, given in zip(*(cv2.split(x) for x in wide), strict=True):
-        spectra = [fft.rfft2(_filled(x, shape), workers=2) for x in (own, given)]
+        spectra = [scipy.fft.rfft2(_filled(x, shape), workers=2) for x in (own, given)]
         both = (np.conj(response) * spectra[0] + np.float32(blur.weight) * spectra[1]) / power
-        plane = fft.irfft2(both, shape, workers=2)
+        plane = scipy.fft.irfft2(both, shape, workers=2)
         planes.append(plane[pad : pad + photo.shape[0], pad : pad + photo.shape[1]])
     sharp = np.asarray(cv2.merge(planes), np.float32)
     share = _explained(luma(photo), luma(prior), blur) * valid
@@ -145,11 +145,14 @@ def _kernel(photo: Plane, prior: Plane, weight: Plane, side: int) -> Plane:
     for step in ([[-1.0, 1.0]], [[-1.0], [1.0]]):
         gradient = np.array(step, np.float32)
         own, given = (
-            fft.rfft2(cv2.filter2D(x, -1, gradient) * weight, workers=2) for x in (photo, prior)
+            scipy.fft.rfft2(cv2.filter2D(x, -1, gradient) * weight, workers=2)
+            for x in (photo, prior)
         )
         shared = shared + np.conj(given) * own
         power = power + np.abs(given) ** 2
-    whole = fft.fftshift(fft.irfft2(shared / (power + NOISE * power.mean() + 1e-9), photo.shape))
+    whole = scipy.fft.fftshift(
+        scipy.fft.irfft2(shared / (power + NOISE * power.mean() + 1e-9), photo.shape)
+    )
     y, x = (length // 2 for length in whole.shape)
     half = min(side // 2, y, x)
     kernel = np.asarray(whole[y - half : y + half + 1, x - half : x + half + 1], np.float32)
@@ -222,7 +225,7 @@ def steps_of(photo: Image) -> Steps | None:
     blocks from its top left corner; None where it was none, or changed since."""
     blocks = _blocks(luma(photo) * np.float32(255) - 128)
     step = max(1, len(blocks) // SAMPLE)
-    coefficients = fft.dctn(blocks[::step], axes=(1, 2), norm="ortho")
+    coefficients = scipy.fft.dctn(blocks[::step], axes=(1, 2), norm="ortho")
     best, least = None, LIKELY
     for quality in QUALITIES:
         steps = table(quality)
@@ -253,8 +256,8 @@ def within_cells(pixels: Image, photo: Image, steps: Steps, share: Plane | float
     result = pixels
     for _ in range(ROUNDS):
         grey = luma(result)
-        blocks = fft.dctn(_blocks(grey * np.float32(255) - 128), axes=(1, 2), norm="ortho")
-        held = fft.idctn(np.clip(blocks, low, high), axes=(1, 2), norm="ortho")
+        blocks = scipy.fft.dctn(_blocks(grey * np.float32(255) - 128), axes=(1, 2), norm="ortho")
+        held = scipy.fft.idctn(np.clip(blocks, low, high), axes=(1, 2), norm="ortho")
         moved = (_plane(held, grey.shape) + 128) / np.float32(255) - grey
         result = np.clip(result + (share * moved)[..., None], 0, 1)
     return np.asarray(result, np.float32)
@@ -262,7 +265,7 @@ def within_cells(pixels: Image, photo: Image, steps: Steps, share: Plane | float
 
 def _cells(grey: Plane, steps: Steps) -> tuple[Plane, Plane]:
     """Least and largest coefficients (n, 8, 8); half a level more for the rounding of pixels."""
-    blocks = fft.dctn(_blocks(grey * np.float32(255) - 128), axes=(1, 2), norm="ortho")
+    blocks = scipy.fft.dctn(_blocks(grey * np.float32(255) - 128), axes=(1, 2), norm="ortho")
     middle, half = np.round(blocks / steps) * steps, steps / 2 + np.float32(OFF)
     return middle - half, middle + half
 

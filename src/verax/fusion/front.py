@@ -13,7 +13,6 @@ from functools import partial
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from verax.fusion.planes import Float, luma, reduced
 from verax.image import Image, Plane
@@ -57,6 +56,7 @@ class Places:
     more: NDArray[np.bool_]  # the photo shows more there than the prior, and it stands out
     layer: NDArray[np.bool_]  # it shows the same, and a smooth difference
     centre: Float  # (n, 2) share of width and height
+    box: NDArray[np.int32]  # (n, 4) left, top, width, height
 
 
 def removed(photo: Image, prior: Image, valid: Plane, *, everything: bool = False) -> Plane:
@@ -78,7 +78,7 @@ def removed(photo: Image, prior: Image, valid: Plane, *, everything: bool = Fals
         side = max(visible.shape)
         layers = places.layer & (places.width > THIN[0] * side + THIN[1])
         lost = taken & places.more & ~layers
-        lost[lost] = ~_displaced(places.labels, np.flatnonzero(lost), own, given)
+        lost[lost] = ~_displaced(places, np.flatnonzero(lost), own, given)
         taken &= layers | (lost & _no_part_of_the_scene(places, lost, side))
     taken[0] = False
     mask = taken[places.labels]
@@ -175,7 +175,8 @@ def _places(difference: Plane, visible: Plane, least: float, own: Image, given: 
     centre = (centres / size).astype(np.float32)
     texture = np.sqrt(cv2.GaussianBlur(two * two, (0, 0), AROUND)) + np.float32(0.004)
     more = (mine > MORE * its) & (largest(difference / texture) > OUTSTANDING)
-    return Places(labels, width, area, largest(difference), more, layer, centre)
+    box = boxes[:, :4].astype(np.int32)
+    return Places(labels, width, area, largest(difference), more, layer, centre, box)
 
 
 def _total(labels: NDArray[np.int32], number: int, values: Plane) -> Float:
@@ -220,18 +221,16 @@ def _lost(labels: NDArray[np.int32], own: Image, given: Image) -> NDArray[np.boo
 
 
 def _displaced(
-    labels: NDArray[np.int32], numbers: NDArray[np.intp], own: Image, given: Image
+    places: Places, numbers: NDArray[np.intp], own: Image, given: Image
 ) -> NDArray[np.bool_]:
     """Which of the numbered places the prior shows, too, but a few pixels away."""
     one, two = (luma(x) - cv2.GaussianBlur(luma(x), (0, 0), 2.0) for x in (own, given))
-    boxes = ndimage.find_objects(labels)
     displaced = np.zeros(len(numbers), bool)
     for index, number in enumerate(numbers):
-        rows, columns = (
-            slice(max(0, x.start - AWAY), min(side, x.stop + AWAY))
-            for x, side in zip(boxes[number - 1], labels.shape, strict=True)
-        )
-        place = (labels[rows, columns] == number).astype(np.float32)
+        left, top, width, height = places.box[number]
+        rows = slice(max(0, top - AWAY), top + height + AWAY)
+        columns = slice(max(0, left - AWAY), left + width + AWAY)
+        place = (places.labels[rows, columns] == number).astype(np.float32)
         place = cv2.dilate(place, np.ones((3, 3), np.uint8))
         around = cv2.copyMakeBorder(two[rows, columns], *(AWAY,) * 4, cv2.BORDER_CONSTANT)
         alike = cv2.matchTemplate(around, one[rows, columns], cv2.TM_CCORR_NORMED, mask=place)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
-import scipy.fft
+import scipy  # its parts are loaded on first use
 
 from verax.geometry import Matrix, scaled
 from verax.geometry.features import Channels, Level, View, Views, correlation, log_luminance

@@ -19,7 +19,7 @@ from itertools import product
 
 import cv2
 import numpy as np
-import scipy.fft
+import scipy  # its parts are loaded on first use
 from numpy.typing import NDArray
 
 from verax.geometry import Matrix, Size, compose, scaled, scaling, shift, stretch, warp

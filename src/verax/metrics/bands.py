@@ -13,7 +13,7 @@ from functools import lru_cache, partial
 
 import cv2
 import numpy as np
-import scipy.fft
+import scipy  # its parts are loaded on first use
 from numpy.typing import NDArray
 
 from verax.errors import InputError
