@@ -19,6 +19,7 @@ from verax.fusion.light import Recipe, solve, toned_by
 from verax.fusion.planes import ramp, reduced, resized
 from verax.geometry.register import Registration, Warped
 from verax.image import Image, Plane
+from verax.image.pixels import largest
 from verax.restorers.faults import Faults
 
 SAME = 0.01  # mean difference from the photo below which a prior is the photo again,
@@ -164,7 +165,7 @@ def repeats(photo: Image, warped: Warped) -> bool:
     visible = warped.valid[::step, ::step] > 0.5
     if not visible.any():
         return False
-    off = np.abs(warped.pixels[::step, ::step] - photo[::step, ::step]).max(2)[visible]
+    off = largest(np.abs(warped.pixels[::step, ::step] - photo[::step, ::step]))[visible]
     return float(off.mean()) < SAME and float(np.quantile(off, 0.998)) < SPECK
 
 

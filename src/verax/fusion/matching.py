@@ -9,7 +9,7 @@ import numpy as np
 
 from verax.fusion.planes import Float, blur, luma, reduced, resized
 from verax.image import Image, Plane
-from verax.image.pixels import to_linear, to_srgb
+from verax.image.pixels import largest, to_linear, to_srgb
 
 KNEE = 0.6  # linear light from which a brightening rolls off, so that highlights keep detail
 CURVE_STEPS = 1 << 14
@@ -73,7 +73,7 @@ def fit_balance(exposed: Image, prior: Image, weight: Plane) -> Float:
         sure = np.clip((alike - MATCHED[0]) / (MATCHED[1] - MATCHED[0]), 0, 1)
         gain = 1 + sure * (np.clip(np.sqrt((given + 1e-5) / (energy + 1e-5)), *BALANCE) - 1)
         balance = np.stack([gain, its - gain * mine])
-        off = np.abs(exposed * balance[0] + balance[1] - prior).max(2)
+        off = largest(np.abs(np.asarray(exposed * balance[0] + balance[1] - prior, np.float32)))
         typical = max(float(np.median(off[weight > 0.5 * weight.max()])), TYPICAL)
         trusted = np.asarray(weight / (1 + (off / (2 * typical)) ** 4), np.float32)
     return np.asarray(balance, np.float32)

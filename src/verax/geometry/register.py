@@ -5,6 +5,7 @@ pixels to photo pixels. Photo pixel p is looked up in the prior at inverse(matri
 """
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -103,7 +104,9 @@ def register(photo: Image, prior: Image, *, accept: bool = False) -> Registratio
     """
     check_image(photo, name="photo")
     check_image(prior, name="prior")
-    small, small_prior = _reduced(photo, PHOTO_SIDE), _reduced(prior, PRIOR_SIDE)
+    with ThreadPoolExecutor(1) as beside:
+        other = beside.submit(_reduced, prior, PRIOR_SIDE)
+        small, small_prior = _reduced(photo, PHOTO_SIDE), other.result()
     size, plain = _size(photo), stretch(_size(prior), _size(photo))
     flat = [name for name, image in (("photo", small), ("prior", small_prior)) if _is_flat(image)]
     if flat:

@@ -8,6 +8,7 @@ import struct
 import threading
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
@@ -56,8 +57,10 @@ def read_jpeg(data: bytes, *, max_pixels: int) -> Raw:
     picture = _opened(data)
     _check(picture, data, max_pixels)
     layout = layout_of(data)
-    samples = planes(np.asarray(picture))
-    if not _is_whole(data, layout, samples):
+    with ThreadPoolExecutor(1) as beside:
+        again = beside.submit(_filled, data, layout) if _is_told_by_pixels(layout) else None
+        samples = planes(np.asarray(picture))
+    if not (_is_complete(layout) if again is None else np.array_equal(again.result(), samples)):
         raise ImageReadError(
             "want a whole JPEG file, got one whose pixels end early; get another copy, or read "
             "what is left with --salvage"
@@ -83,14 +86,16 @@ def _check(picture: JpegImageFile, data: bytes, max_pixels: int) -> None:
         raise ImageReadError(f"want grey, RGB or CMYK, got {picture.mode}; convert it to RGB")
 
 
-def _is_whole(data: bytes, layout: Segments, samples: NDArray[Any]) -> bool:
-    """Whether every coefficient was sent: all scans are there, and the last one is not cut."""
+def _is_complete(layout: Segments) -> bool:
+    """Whether all scans are there, as far as that can be told."""
     kind, complete = _coverage(layout)
-    if kind not in HUFFMAN:
-        return True
-    if not complete:
-        return False
-    return bool(np.array_equal(_filled(data, layout), samples))
+    return complete or kind not in HUFFMAN
+
+
+def _is_told_by_pixels(layout: Segments) -> bool:
+    """Whether the last scan of a complete file is cut, pixels tell: they depend on what follows."""
+    kind, complete = _coverage(layout)
+    return complete and kind in HUFFMAN
 
 
 def _coverage(layout: Segments) -> tuple[int, bool]:

@@ -31,6 +31,12 @@ def luma_709(image: Array) -> Array:
     return np.asarray(cv2.transform(image, LUMA_709[None]), np.float32)
 
 
+def largest(values: Array) -> Array:
+    """(H, W) the largest of three channels (H, W, 3)."""
+    one, two, three = cv2.split(values)
+    return np.asarray(cv2.max(cv2.max(one, two), three), np.float32)
+
+
 def to_linear(values: NDArray[Number]) -> NDArray[Number]:
     """sRGB-encoded values to linear light (IEC 61966-2-1)."""
     curve = ((np.maximum(values, 0) + 0.055) / 1.055) ** 2.4

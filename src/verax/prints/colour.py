@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from verax.geometry.register import Warped
 from verax.image import Image, Plane
-from verax.image.pixels import LUMA, guided_filter, luma
+from verax.image.pixels import LUMA, guided_filter, largest, luma
 
 Toning = Literal["grey", "toned", "colour"]
 
@@ -47,9 +47,9 @@ def toning(photo: Image) -> Toning:
     small = shrink(photo, SIDE)
     small = small * np.float32(LIT / np.clip(np.quantile(luma(small), 0.98), DARKEST, LIT))
     y, chroma = split(small)
-    if float(np.quantile(np.abs(chroma).max(2), 0.95)) < GREYISH:
+    if float(np.quantile(largest(np.abs(chroma)), 0.95)) < GREYISH:
         return "grey"
-    stray = np.abs(chroma - tone_of(y, chroma, y)).max(2)
+    stray = largest(np.abs(chroma - tone_of(y, chroma, y)))
     toned = (stray > STRAY).mean() < OFF and (stray > VIVID).mean() < FEW
     return "toned" if toned else "colour"
 
@@ -57,7 +57,7 @@ def toning(photo: Image) -> Toning:
 def is_coloured(prior: Image) -> bool:
     """Whether a prior shows colours, not only a tone."""
     y, chroma = split(shrink(prior, SIDE))
-    stray = np.abs(chroma - tone_of(y, chroma, y)).max(2)
+    stray = largest(np.abs(chroma - tone_of(y, chroma, y)))
     return float(np.quantile(stray, 0.8)) > COLOURED
 
 
@@ -115,12 +115,16 @@ def split(image: Image) -> tuple[Plane, NDArray[np.float32]]:
 
 def tone_of(levels: Plane, chroma: NDArray[np.float32], y: Plane) -> NDArray[np.float32]:
     """The chroma that a toned print of luma `y` has at the `levels`: its medians, joined."""
-    level = np.clip((y * BINS).astype(int), 0, BINS - 1)
-    known = [bin for bin in range(BINS) if (level == bin).sum() >= 20]
-    if not known:
+    level = np.clip((y * BINS).astype(np.int16), 0, BINS - 1)
+    counts = np.bincount(level.ravel(), minlength=BINS)
+    known = np.flatnonzero(counts >= 20)
+    if not known.size:
         return np.zeros((*levels.shape, 3), np.float32)
-    centres = (np.array(known) + 0.5) / BINS
-    medians = np.array([np.median(chroma[level == bin], axis=0) for bin in known])
+    centres, ends = (known + 0.5) / BINS, np.cumsum(counts)
+    by_level = chroma.reshape(-1, 3)[np.argsort(level.ravel(), kind="stable")].T.copy()
+    medians = np.array(
+        [np.median(by_level[:, ends[bin] - counts[bin] : ends[bin]], axis=1) for bin in known]
+    )
     tones = [np.interp(levels, centres, medians[:, channel]) for channel in range(3)]
     return np.asarray(np.stack(tones, axis=2), np.float32)
 
