@@ -126,6 +126,18 @@ def test_a_true_prior_sharpens_a_blurred_photo_and_leaves_its_light(scene, place
     assert abs(fused.pixels.mean() - photo.mean()) < 0.25 * abs(brighter.mean() - scene.mean())
 
 
+def test_a_cast_is_taken_away_without_the_priors_local_light(scene, place):
+    photo = np.clip(scene * np.float32([0.55, 1, 0.9]) + np.float32([0, 0.05, 0.04]), 0, 1)
+    ramp = np.linspace(0.88, 1.12, scene.shape[1], dtype=np.float32)[None, :, None]
+    prior = np.clip(scene * ramp, 0, 1)
+
+    fused = fuse(photo, photo, *place(prior))
+
+    assert fused.explanation.even
+    assert rms(low(fused.pixels) - low(scene)) < 0.6 * rms(low(prior) - low(scene))
+    assert np.abs((fused.pixels - scene).mean((0, 1))).max() < 0.02
+
+
 def test_what_heavy_rain_hides_comes_from_the_prior(place, psnr):
     scene = from_uint8(np.ascontiguousarray(data.coffee()[:320, :480]))
     photo = scene

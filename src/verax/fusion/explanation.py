@@ -26,6 +26,7 @@ DARK = (0.40, 0.25)  # median luma of a photo that is dark, and surely
 BRIGHTENED = (1.35, 1.75)  # median of the prior over it
 COLOURLESS = (0.03, 0.012)  # spread of colour of a photo without, and surely
 COLOURED = (0.03, 0.06)  # the prior's
+CAST_NAME = "a colour cast"
 CAST = (0.03, 0.07)  # how much farther from grey the photo's mean is than the prior's
 SHIFTED = (0.05, 0.10)  # how far the mean colour moved
 WHITER = (
@@ -73,6 +74,11 @@ class Explanation:
     faithful: float
     reasons: tuple[str, ...]
     task: str = ""
+
+    @property
+    def even(self) -> bool:
+        """Is the light wrong everywhere alike? Then the prior's local light is taste."""
+        return self.reasons == (CAST_NAME,)
 
     def record(self) -> dict[str, Any]:
         """As JSON can hold it."""
@@ -168,7 +174,7 @@ def _light(photo: Image, prior: Image, valid: Plane, faults: Faults | None) -> d
             ramp(brighter, *np.log(BRIGHTENED)) * ramp(before, *DARK),
             ramp(seen_by_itself["lowlight"], 0.3, 0.5) * ramp(brighter, 0.0, 0.2),
         ),
-        "a colour cast": max(
+        CAST_NAME: max(
             ramp(float(np.abs(tints[0] - tints[1]).max()), *SHIFTED)
             * max(ramp(farther, *CAST), ramp(whites[0] - whites[1], *WHITER)),
             ramp(seen_by_itself["underwater"], 0.15, 0.30),
@@ -187,7 +193,7 @@ def _supported(
     support = {
         "haze": max(shown.values()),  # dark and coloured photos lack contrast, too
         "darkness": shown["lowlight"],
-        "a colour cast": shown["underwater"],
+        CAST_NAME: shown["underwater"],
         "missing colour": 1.0,  # a photo without colour shows that
     }
     return {name: share * (1 - alone * (1 - support[name])) for name, share in reasons.items()}

@@ -39,11 +39,9 @@ from verax.fusion.planes import (
 from verax.image import Image, Plane
 from verax.image.pixels import by_stripes
 
-SAMPLED, GROUP = (
-    2_000_000,
-    64,
-)  # pixels that an octave is judged by, and rows of them taken together
+SAMPLED, GROUP = 2_000_000, 64  # pixels that judge an octave; rows of them taken together
 AGREED = (0.2, 0.6)  # correlation of coarse structure from which light is believed
+EVEN = 0.5  # reach where the light is wrong everywhere alike
 LOW = 0.03  # Gaussian, share of the width, under which light is compared
 FEATHER = 5  # px by which the prior's frame is drawn in
 
@@ -175,7 +173,10 @@ def _lowest(pictures: Pictures, copies: _Copies, explanation: Explanation, dial:
     source = gaussians(pictures.source, len(copies.toned) - 1)[-1]
     start, left = (float((np.abs(target - x).mean(2) * valid).sum()) for x in (source, toned))
     covered = 1 - left / max(start, 1e-6)
-    more = explanation.light * float(np.clip((dial.reach - covered) / max(1 - covered, 1e-3), 0, 1))
+    reach = dial.reach
+    if explanation.even:
+        reach = min(reach, EVEN + (1 - EVEN) * dial.beyond)
+    more = explanation.light * float(np.clip((reach - covered) / max(1 - covered, 1e-3), 0, 1))
     believed = np.maximum(more * _agreement(copies, toned.shape), dial.beyond)
     front = explanation.front * dial.front * resized(pictures.front, toned.shape)
     front *= 1 - resized(pictures.spared, toned.shape)
