@@ -97,17 +97,17 @@ def restore(
     check_options(original, fidelity, task, scale, exposure=exposure, alone=prior is None)
     hand, free = _mask(original, mask, "mask"), _mask(original, only, "only")
     with ThreadPoolExecutor(1) as beside:  # what the photo alone tells is looked for meanwhile
-        seen = beside.submit(_look, original.pixels, task, alone=prior is None)
+        look = beside.submit(_look, original.pixels, task, alone=prior is None)
         registration, warped = _placed(original, picture, registration, accept=accept_prior)
         use = _use(registration)
-        begun = beside.submit(_base_of, original.pixels, restorer, seen, use)
-        looked = beside.submit(find_faces if use == "used" else _nobody, original.pixels)
-        outlines = partial(_outlines, looked, original.pixels.shape)
+        base_job = beside.submit(_base_of, original.pixels, restorer, look, use)
+        search = beside.submit(find_faces if use == "used" else _nobody, original.pixels)
+        outlines = partial(_outlines, search, original.pixels.shape)
         on_it = warped if use == "used" else None
-        suffers, tone = seen.result()
+        suffers, tone = look.result()
         damage = _damage(original.pixels, on_it, tone, outlines, task=task, fidelity=fidelity)
         filled = fill_holes(original.pixels, on_it, hand, damage)
-        base, lit = begun.result()
+        base, lit = base_job.result()
         if filled.pixels is not original.pixels:
             suffers = diagnose(filled.pixels).believing(task)
             base, lit = _base(filled.pixels, restorer, suffers, fused=True)
@@ -115,7 +115,7 @@ def restore(
             filled.pixels, base, warped, registration, lit=lit, faults=suffers, fidelity=fidelity,
             task=task, spared=outlines if fidelity >= DEFAULT_FIDELITY else None,
         )  # fmt: skip
-        faces = looked.result()
+        faces = search.result()
     if fused.explanation is None and use == "used":  # nothing was taken: the base, light and all
         base, _ = _base(filled.pixels, restorer, suffers, fused=False)
         fused = replace(fused, pixels=base)
@@ -145,9 +145,9 @@ def _nobody(_photo: Image) -> tuple[Face, ...]:
     return ()
 
 
-def _outlines(looked: Future[tuple[Face, ...]], shape: tuple[int, ...]) -> Plane:
+def _outlines(search: Future[tuple[Face, ...]], shape: tuple[int, ...]) -> Plane:
     """Where faces are, once that is known."""
-    return outline(looked.result(), shape)
+    return outline(search.result(), shape)
 
 
 def _damage(
@@ -278,10 +278,10 @@ def _base(
 
 
 def _base_of(
-    photo: Image, restorer: str, seen: Future[tuple[Faults, Toning]], use: PriorUse
+    photo: Image, restorer: str, look: Future[tuple[Faults, Toning]], use: PriorUse
 ) -> tuple[Image, Image | None]:
     """The same, once it is known what the photo suffers from."""
-    return _base(photo, restorer, seen.result()[0], fused=use == "used")
+    return _base(photo, restorer, look.result()[0], fused=use == "used")
 
 
 def _opened(photo: "Picture", prior: "Picture | None") -> tuple[Photo, Image | None]:

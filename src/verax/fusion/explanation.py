@@ -37,11 +37,10 @@ SUPPORT = {  # severities that a photo shows by itself, from which fidelity 1 be
     "haze": (0.28, 0.42), "lowlight": (0.20, 0.40), "underwater": (0.05, 0.15),
 }  # fmt: skip
 SHARPENED = (1.02, 1.12)  # contrast of an octave over that of coarse ones
+BURIED = 0.75  # severity of rain from which the photo hardly shows its scene
+RAINY = (0.50, 0.65)  # severity of rain whose streaks are taken for noise, partly and fully
 FAITHFUL = (0.45, 0.60)  # share of the photo's structure that a prior confirms before its
 # omissions mean anything: a prior that redraws the scene omits by accident
-
-BURIED = 0.75  # severity of rain from which the photo hardly shows its scene
-RAINY = (0.50, 0.65)  # severity from which its streaks pass for noise
 KEEPING = (0.30, 0.50)  # the same, before what it shows where the photo is silent means anything
 
 # tasks of the prompt catalog that say what was wrong

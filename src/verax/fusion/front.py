@@ -38,10 +38,10 @@ INSIDE = 2.5  # working px from a place's border at which its inside begins
 ADDED = 0.8  # share of a place's difference by which light was added, not taken
 HELD, ALIKE = (0.5, 1.5), 0.25  # strength of the prior's fine structure in the photo under added
 # light, and its correlation: both show it, and the photo shows more
-LONG, FAINT = 6.0, 0.2  # length over width of a beam, whose light may hold less of both
+LONG, FAINT = 6.0, 0.2  # a beam: length over width, and a least strength in place of HELD's
 BRIGHT = 0.09  # mean luma that was added at least: less is a difference of light
 NEAR_BORDER = 1.5  # working px from its border at which the inside of such a place begins
-AWAY, SHOWN = 8, 0.75  # working px by which a prior may displace a thing, and the correlation there
+AWAY, SHOWN = 8, 0.75  # a thing that the prior moved: by working px at most, and its correlation
 OUTSTANDING, AROUND = 3.0, 8.0  # deviations of the prior's texture within AROUND working px
 
 
