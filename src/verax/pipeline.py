@@ -24,7 +24,7 @@ from verax.prints.colour import Toning, in_one_tone, toning, trust_in_colour, wi
 from verax.prints.damage import find_damage
 from verax.prints.enlarge import larger, larger_size
 from verax.prints.holes import Filled, Flaws, fill_holes, mask_of, only_inside
-from verax.restoration import PriorUse, Restoration
+from verax.restoration import PriorUse, Request, Restoration
 from verax.restorers import expose, network
 from verax.restorers.faults import Faults, diagnose
 
@@ -54,33 +54,20 @@ def restore(
     scale: str = "",
     exposure: float = 0.0,
 ) -> Restoration:
-    """Restore a photo, with a prior where one is given.
+    """Restore a photo, with a prior where one is given and shows the same scene.
 
     Parameters
     ----------
-    photo, prior : path, bytes, PIL picture, array or Photo
-        At least 16 px on each side, of any two sizes. A prior is what an image generator made of
-        the photo; one that shows another scene is left out, which is a result and not an error.
-    restorer
-        What makes the base: a name of `verax names restorers`, a weights file, or "auto".
-    fidelity
-        1: only what the photo confirms, and light. 0: the registered prior itself.
-    task
-        What is to be mended, such as "dehaze" or "derain", or what the prior was asked for; "":
-        read off the photo and the pair.
-    accept_prior
-        The prior is known to show the photo's scene: it is used where nobody could tell.
-    registration
-        Of this prior on this photo, where `verax.register` has found it already.
-    mask
-        Of the photo's size, white where the photo holds nothing: filled from the prior.
-    only
-        Of the photo's size, white where the photo may change; elsewhere it stays bit for bit.
-    scale
-        "2", "3", "4" or "prior" (as fine as the prior): `larger` has the restoration on a grid
-        that much finer. "": only the photo's own.
-    exposure
-        Stops by which the result is brighter, or darker, than it would be: -4 to 4.
+    photo, prior : path, bytes, PIL picture, array or Photo, at least 16 px on each side
+    restorer : what makes the base: a name of `verax names restorers`, a weights file, or "auto"
+    fidelity : from 1 (only what the photo confirms, and light) to 0 (the registered prior itself)
+    task : what to mend, such as "dehaze"; "" finds it out from photo and prior
+    accept_prior : use the prior although nobody can tell that it shows the same scene
+    registration : of this prior on this photo, where `verax.register` has found it already
+    mask : picture of the photo's size, white where the photo holds nothing: the prior fills it
+    only : picture of the photo's size, white where the photo may change; the rest stays bit for bit
+    scale : "2", "3", "4" or "prior" (the prior's size) for a `larger` copy of the result; "": none
+    exposure : stops by which to brighten the result, or darken it: -4 to 4
 
     Returns
     -------
@@ -95,39 +82,50 @@ def restore(
     start = time.perf_counter()
     original, picture = _opened(photo, prior)
     check_options(original, fidelity, task, scale, exposure=exposure, alone=prior is None)
-    hand, free = _mask(original, mask, "mask"), _mask(original, only, "only")
-    with ThreadPoolExecutor(1) as beside:  # what the photo alone tells is looked for meanwhile
-        look = beside.submit(_look, original.pixels, task, alone=prior is None)
-        registration, warped = _placed(original, picture, registration, accept=accept_prior)
-        use = _use(registration)
-        base_job = beside.submit(_base_of, original.pixels, restorer, look, use)
-        search = beside.submit(find_faces if use == "used" else _nobody, original.pixels)
-        outlines = partial(_outlines, search, original.pixels.shape)
-        on_it = warped if use == "used" else None
-        suffers, tone = look.result()
-        damage = _damage(original.pixels, on_it, tone, outlines, task=task, fidelity=fidelity)
-        filled = fill_holes(original.pixels, on_it, hand, damage)
-        base, lit = base_job.result()
-        if filled.pixels is not original.pixels:
-            suffers = diagnose(filled.pixels).believing(task)
-            base, lit = _base(filled.pixels, restorer, suffers, fused=True)
-        fused: Fusion = fuse(
-            filled.pixels, base, warped, registration, lit=lit, faults=suffers, fidelity=fidelity,
-            task=task, spared=outlines if fidelity >= DEFAULT_FIDELITY else None,
-        )  # fmt: skip
-        faces = search.result()
-    if fused.explanation is None and use == "used":  # nothing was taken: the base, light and all
-        base, _ = _base(filled.pixels, restorer, suffers, fused=False)
-        fused = replace(fused, pixels=base)
-    pixels = fused.pixels if use == "used" else images.keep_grey(fused.pixels, original.pixels)
-    restoration = Restoration(
-        expose(pixels, exposure), original, base, warped, registration, _trust(fused, filled), use,
-        suffers, fused.explanation, fused.scene_state_change, fused.notes + filled.notes, 0.0,
-        filled,
+    request = Request(
+        restorer=restorer, fidelity=fidelity, task=task, accept_prior=accept_prior,
+        registration=registration, holes=_mask(original, mask, "mask"),
+        free=_mask(original, only, "only"), scale=scale, exposure=exposure,
     )  # fmt: skip
-    restoration = _inside(_coloured(restoration, tone), free)
-    restoration = _enlarged(_with_faces(restoration, faces), picture, scale, fidelity)
+    restoration = _restored(original, picture, request)
     return replace(restoration, seconds=time.perf_counter() - start)
+
+
+def _restored(photo: Photo, prior: Image | None, request: Request) -> Restoration:
+    """The restoration; what the photo alone tells is computed beside the registration."""
+    image, restorer, task = photo.pixels, request.restorer, request.task
+    with ThreadPoolExecutor(1) as beside:
+        look = beside.submit(_look, image, task, alone=prior is None)
+        registration, warped = _placed(photo, prior, request)
+        use = _use(registration)
+        base_job = beside.submit(_base_of, image, restorer, look, use)
+        search = beside.submit(find_faces if use == "used" else lambda _: (), image)
+        faces = partial(_outlines, search, image.shape)
+        faults, tone = look.result()
+        on_grid = warped if use == "used" else None
+        damage = _damage(image, on_grid, tone, faces, request)
+        filled = fill_holes(image, on_grid, request.holes, damage)
+        base, lit = base_job.result()
+        if filled.pixels is not image:
+            faults = diagnose(filled.pixels).believing(task)
+            base, lit = _base(filled.pixels, restorer, faults, fused=True)
+        fused = fuse(
+            filled.pixels, base, warped, registration, lit=lit, faults=faults, task=task,
+            fidelity=request.fidelity,
+            spared=faces if request.fidelity >= DEFAULT_FIDELITY else None,
+        )  # fmt: skip
+    if fused.explanation is None and use == "used":  # nothing was taken: the base, light and all
+        base, _ = _base(filled.pixels, restorer, faults, fused=False)
+        fused = replace(fused, pixels=base)
+    pixels = fused.pixels if use == "used" else images.keep_grey(fused.pixels, image)
+    restoration = Restoration(
+        expose(pixels, request.exposure), photo, base, warped, registration,
+        _trust(fused, filled), use, faults, fused.explanation, fused.scene_state_change,
+        fused.notes + filled.notes, 0.0, filled,
+    )  # fmt: skip
+    restoration = _inside(_coloured(restoration, tone), request.free)
+    restoration = _with_faces(restoration, search.result())
+    return _enlarged(restoration, prior, request)
 
 
 def _use(registration: Registration | None) -> PriorUse:
@@ -141,10 +139,6 @@ def _look(photo: Image, task: str, *, alone: bool) -> tuple[Faults, Toning]:
     return diagnose(photo).believing(task), "colour" if alone else toning(photo)
 
 
-def _nobody(_photo: Image) -> tuple[Face, ...]:
-    return ()
-
-
 def _outlines(search: Future[tuple[Face, ...]], shape: tuple[int, ...]) -> Plane:
     """Where faces are, once that is known."""
     return outline(search.result(), shape)
@@ -155,14 +149,12 @@ def _damage(
     warped: Warped | None,
     tone: Toning,
     faces: Callable[[], Plane],
-    *,
-    task: str,
-    fidelity: float,
+    request: Request,
 ) -> Flaws | None:
     """The damage of a print; unasked, single pieces of it are looked for only in prints of one
     tone, for rain and captions of a photo in colour look like them."""
-    known = DAMAGED.get(task)
-    if warped is None or known is None or fidelity == 1:
+    known = DAMAGED.get(request.task)
+    if warped is None or known is None or request.fidelity == 1:
         return None
     return find_damage(
         photo, warped.pixels, warped.valid, known=known, pieces=known or tone != "colour",
@@ -192,12 +184,12 @@ def check_exposure(stops: float) -> None:
 
 
 def _placed(
-    photo: Photo, prior: Image | None, known: Registration | None, *, accept: bool
+    photo: Photo, prior: Image | None, request: Request
 ) -> tuple[Registration | None, Warped | None]:
     """Where the prior lies on the photo, and the prior there."""
     if prior is None:
         return None, None
-    place = known or register(photo.pixels, prior, accept=accept)
+    place = request.registration or register(photo.pixels, prior, accept=request.accept_prior)
     return place, apply(place, prior, size=(photo.width, photo.height))
 
 
@@ -247,17 +239,17 @@ def _inside(restoration: Restoration, free: Plane | None) -> Restoration:
     return replace(restoration, pixels=pixels, trust=trust)
 
 
-def _enlarged(
-    restoration: Restoration, prior: Image | None, scale: str, fidelity: float
-) -> Restoration:
+def _enlarged(restoration: Restoration, prior: Image | None, request: Request) -> Restoration:
     """The restoration with its larger copy, where a scale is wanted."""
-    if not scale:
+    if not request.scale:
         return restoration
     spared = None
-    if fidelity >= DEFAULT_FIDELITY:
+    if request.fidelity >= DEFAULT_FIDELITY:
         spared = outline([check.face for check in restoration.faces], restoration.pixels.shape)
-    place, strict = restoration.registration, fidelity == 1
-    copy = larger(restoration.pixels, prior, place, scale, spared=spared, strict=strict)
+    copy = larger(
+        restoration.pixels, prior, restoration.registration, request.scale,
+        spared=spared, strict=request.fidelity == 1,
+    )  # fmt: skip
     return replace(restoration, larger=copy, notes=restoration.notes + copy.notes)
 
 

@@ -1,4 +1,4 @@
-"""What a restoration is: the picture with everything that led to it."""
+"""What a restoration is: its request, and the picture with everything that led to it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,26 @@ from verax.provenance.statement import mark_xmp
 from verax.restorers.faults import Faults
 
 PriorUse = Literal["used", "unused", "none"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """The options of `verax.pipeline.restore`, checked, its masks read.
+
+    Attributes:
+        holes: (H, W) in [0, 1], 1 where the photo holds nothing; None without a mask.
+        free: (H, W), above 0 where the photo may change; None: everywhere.
+    """
+
+    restorer: str
+    fidelity: float
+    task: str
+    accept_prior: bool
+    registration: Registration | None
+    holes: Plane | None
+    free: Plane | None
+    scale: str
+    exposure: float
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from verax.fusion.planes import Float, luma, reduced
 from verax.image import Image, Plane
+from verax.image.pixels import peaks
 
 WORK = 640  # px: long side at which differences are looked for
 LEAST, TYPICAL = 0.035, 2.5  # a difference is above the first, and above this many medians
@@ -111,7 +112,7 @@ def _glare(
     """
     differs = _differing(brighter, visible, least)
     number, labels = cv2.connectedComponents(differs, connectivity=8)
-    total, largest = partial(_total, labels, number), partial(_largest, labels, number)
+    total, largest = partial(_total, labels, number), partial(peaks, labels, number)
     depth = cv2.distanceTransform(differs, cv2.DIST_L2, 3)
     inside = (depth > NEAR_BORDER).astype(np.float32)
     one, two = (inside * (luma(x) - cv2.GaussianBlur(luma(x), (0, 0), 2.0)) for x in (own, given))
@@ -157,7 +158,7 @@ def _differing(difference: Plane, visible: Plane, least: float) -> NDArray[np.ui
 def _places(difference: Plane, visible: Plane, least: float, own: Image, given: Image) -> Places:
     differs = _differing(difference, visible, least)
     number, labels, boxes, centres = cv2.connectedComponentsWithStats(differs, connectivity=8)
-    total, largest = partial(_total, labels, number), partial(_largest, labels, number)
+    total, largest = partial(_total, labels, number), partial(peaks, labels, number)
     depth = cv2.distanceTransform(differs, cv2.DIST_L2, 3)
     inside = (depth > INSIDE).astype(np.float32)  # without the border, which a shadow has, too
     one, two = (luma(x) - cv2.GaussianBlur(luma(x), (0, 0), 2.0) for x in (own, given))
@@ -182,13 +183,6 @@ def _places(difference: Plane, visible: Plane, least: float, own: Image, given: 
 def _total(labels: NDArray[np.int32], number: int, values: Plane) -> Float:
     """(number,) the sum of values (h, w) in each place."""
     return np.bincount(labels.ravel(), values.ravel(), number).astype(np.float32)
-
-
-def _largest(labels: NDArray[np.int32], number: int, values: Plane) -> Float:
-    """(number,) the largest of values (h, w) in each place, at least 0."""
-    top = np.zeros(number, np.float32)
-    np.maximum.at(top, labels.ravel(), values.ravel())
-    return top
 
 
 def _lost(labels: NDArray[np.int32], own: Image, given: Image) -> NDArray[np.bool_]:

@@ -37,6 +37,13 @@ def largest(values: Array) -> Array:
     return np.asarray(cv2.max(cv2.max(one, two), three), np.float32)
 
 
+def peaks(labels: NDArray[np.int32], count: int, values: Array) -> Array:
+    """(count,) the largest of `values` (H, W) under each label (H, W) from 0, at least 0."""
+    tops = np.zeros(count, np.float32)
+    np.maximum.at(tops, labels.ravel(), values.ravel())
+    return tops
+
+
 def to_linear(values: NDArray[Number]) -> NDArray[Number]:
     """sRGB-encoded values to linear light (IEC 61966-2-1)."""
     curve = ((np.maximum(values, 0) + 0.055) / 1.055) ** 2.4

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.image import Image, Plane
+from verax.image.pixels import peaks
 from verax.prints.holes import Flaws, Mask, counted, faithfulness, relight
 from verax.prints.pieces import find_pieces
 
@@ -200,20 +201,15 @@ def unexplained(own: Image, its: Image) -> tuple[Plane, Plane]:
 def labelled(answer: Plane) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Labels (H, W) of connected places, 0 outside them, and the peak of each label."""
     count, labels = cv2.connectedComponents((answer > FAINT).astype(np.uint8))
-    return np.asarray(labels, np.int32), most_of(labels, count, answer)
-
-
-def most_of(labels: NDArray[np.int32], count: int, values: Plane) -> NDArray[np.float32]:
-    """(count,) the largest value of each place, 0 outside them."""
-    peaks = np.zeros(count, np.float32)
-    np.maximum.at(peaks, labels.ravel(), values.ravel())
-    peaks[0] = 0
-    return peaks
+    labels = np.asarray(labels, np.int32)
+    tops = peaks(labels, count, answer)
+    tops[0] = 0
+    return labels, tops
 
 
 def places(answer: Plane, peak: float) -> Mask:
-    labels, peaks = labelled(answer)
-    return np.asarray((peaks > peak)[labels], bool)
+    labels, tops = labelled(answer)
+    return np.asarray((tops > peak)[labels], bool)
 
 
 def number_of(answer: Plane, peak: float) -> int:
@@ -227,13 +223,15 @@ def kept_places(answers: Answers, off: Plane, usual: Plane, back: Mask) -> Mask:
     count = int(labels.max()) + 1
     around = np.ones((2 * round(FREE * max(off.shape)) + 1,) * 2, np.uint8)
     freely = np.clip(cv2.dilate(answers.prior, around), 1, FREELY)
-    peaks, clear = (most_of(labels, count, v) for v in (answers.photo, answers.photo / freely))
+    own, clear = (peaks(labels, count, v) for v in (answers.photo, answers.photo / freely))
     sizes = np.maximum(np.bincount(labels.ravel(), minlength=count), 1)
     beside = np.bincount(labels.ravel(), back.ravel().astype(np.float64), count) / sizes
-    far = most_of(labels, count, off)
-    sure = most_of(labels, count, off / (usual + np.float32(0.004)))
+    far = peaks(labels, count, off)
+    sure = peaks(labels, count, off / (usual + np.float32(0.004)))
     alone = ((clear > CLEAR) & (beside < BACK) & (sure > USUAL)) | (sure > PLAINLY)
-    return np.asarray((alone & (peaks > CLEAR) & (far > STEP))[labels], bool)
+    passing = alone & (own > CLEAR) & (far > STEP)
+    passing[0] = False  # outside all places
+    return np.asarray(passing[labels], bool)
 
 
 def difference(photo: Image, prior: Image, shift: int) -> Plane:

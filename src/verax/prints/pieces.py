@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.image import Image, Plane
+from verax.image.pixels import peaks
 from verax.prints.holes import Flaws, Mask, relight, ring_of
 
 Box = tuple[slice, slice]
@@ -132,10 +133,9 @@ def connected(
     """Labels (H, W) of connected places, and label and left, top, width, height, area of those
     whose answer passes `peak`."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(where.astype(np.uint8))
-    peaks = np.zeros(count, np.float32)
-    np.maximum.at(peaks, labels.ravel(), answer.ravel())
-    passing = (int(index) + 1 for index in np.flatnonzero(peaks[1:] > peak))
-    return np.asarray(labels, np.int32), [(index, stats[index].tolist()) for index in passing]
+    labels = np.asarray(labels, np.int32)
+    passing = np.flatnonzero(peaks(labels, count, answer)[1:] > peak) + 1
+    return labels, [(int(index), stats[index].tolist()) for index in passing]
 
 
 def box_around(left: int, top: int, width: int, height: int, *, room: int) -> Box:
