@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,8 +14,7 @@ from verax.bench.engines import ENGINES, environment
 from verax.bench.plan import Plan, as_json, differences, resolve
 from verax.bench.stages import PriorSource, deviate, produce, score
 from verax.bench.work import Digests, Work
-from verax.errors import InputError, SettingsError, choose, quantity
-from verax.image.header import header_of
+from verax.errors import SettingsError, choose, quantity
 from verax.metrics import METRICS
 
 # seconds of one core per megapixel, measured; a rough guide before a run
@@ -34,18 +33,19 @@ def extent(
     *,
     metrics: int = 0,
     deviation: bool = False,
+    digests: Digests | None = None,
 ) -> str:
     """How much is left of a plan before it starts: items, time, disk, and what asks a provider.
 
     The time is of the outputs that are left, their scores by `metrics` metrics and deviations.
     """
-    left = [work for work in works if work.key not in done]
+    left, digests = [work for work in works if work.key not in done], digests or Digests()
     before = (
         f" ({len(works) - len(left)} of {len(works)} are done)" if len(left) < len(works) else ""
     )
     if not left:
         return f"{quantity(len(works), 'item')} complete; only missing scores are left"
-    pixels = {photo: _megapixels(photo) for photo in {work.photo for work in left}}
+    pixels = {work.photo: digests.size_of(work) for work in left}
     seconds = START_S + sum(
         pixels[work.photo] * (_seconds(work, deviation=deviation) + metrics * SCORE_S)
         for work in left
@@ -57,7 +57,9 @@ def extent(
         else "no provider is asked, no cost"
     )
     extent = f"{quantity(len(left), 'item')} over {quantity(len(pixels), 'picture')}{before}"
-    time_and_disk = f"{_duration(seconds)} of one core and {disk_gb(left):.2f} GB of outputs"
+    time_and_disk = (
+        f"{_duration(seconds)} of one core and {disk_gb(left, digests):.2f} GB of outputs"
+    )
     return f"{extent}; about {time_and_disk}; {money}"
 
 
@@ -68,19 +70,9 @@ def _seconds(work: Work, *, deviation: bool) -> float:
     return resolve(work.method)[0].seconds_per_megapixel + simulating + measuring
 
 
-def disk_gb(works: Sequence[Work]) -> float:
+def disk_gb(works: Sequence[Work], digests: Digests) -> float:
     """What the outputs of works take, about."""
-    return sum(_megapixels(work.photo) for work in works) * DISK_MB / 1000
-
-
-@cache
-def _megapixels(path: str) -> float:
-    """Of a picture; 0 for a file that cannot be read, which fails as an item of its own."""
-    try:
-        header = header_of(Path(path))
-        return header.width * header.height / 1e6
-    except InputError:
-        return 0.0
+    return sum(digests.size_of(work) for work in works) * DISK_MB / 1000
 
 
 def _duration(seconds: float) -> str:

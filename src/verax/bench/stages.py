@@ -130,9 +130,10 @@ def _png(pixels: Image) -> bytes:
     return images.encode(pixels, format="png")
 
 
-def photo_of(work: Work) -> Image:
-    """The photo of a work item, degraded where the plan says so."""
-    pixels = images.read(work.photo).pixels
+def photo_of(work: Work, data: bytes | None = None) -> Image:
+    """The photo of a work item, degraded where the plan says so; `data`: its file, once read."""
+    name = work.photo
+    pixels = (images.read(name) if data is None else images.decode(data, name=name)).pixels
     return degrade.apply(pixels, work.degradation) if work.degradation else pixels
 
 

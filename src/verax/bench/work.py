@@ -16,9 +16,11 @@ from verax.bench.plan import PROVIDER, Plan, files_of, parse_degradation, resolv
 from verax.catalog import models
 from verax.datasets import Dataset, Item
 from verax.degrade import Degradation
-from verax.errors import SettingsError, UnknownNameError
+from verax.errors import InputError, SettingsError, UnknownNameError
+from verax.image import header_of, read_bytes
 
 Known = dict[str, tuple[int, int, str]]  # path: size, time of change in ns, SHA-256
+HELD_BYTES = 256_000_000  # of photos held between planning and their call
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,24 +53,47 @@ class Work(Trial):
 
 @dataclass(slots=True)
 class Digests:
-    """SHA-256 of input files by path, stored with a run so that a resume need not read them all.
+    """What is known of input files: their SHA-256, stored with a run for the next start, and size.
 
-    A file is read again when its size or its time of change is another.
+    A file is read again when its size or its time of change is another. Photos that a service is
+    asked about are read whole and held, up to HELD_BYTES, so that each is opened once.
     """
 
     known: Known = field(default_factory=dict)
     current: dict[str, str] = field(default_factory=dict)  # checked in this process
+    held: dict[str, bytes] = field(default_factory=dict)
+    megapixels: dict[str, float] = field(default_factory=dict)
 
-    def of(self, path: str) -> str:
-        """SHA-256 of the file, hexadecimal."""
+    def of(self, path: str, *, hold: bool = False) -> str:
+        """SHA-256 of the file, hexadecimal; `hold` keeps what was read."""
         if path not in self.current:
             about = Path(path).stat()
             size, changed, sha256 = self.known.get(path, (-1, -1, ""))
             if (size, changed) != (about.st_size, about.st_mtime_ns):
-                sha256 = _sha256(path)
+                sha256 = hashlib.sha256(self.data(path)).hexdigest() if hold else _sha256(path)
                 self.known[path] = (about.st_size, about.st_mtime_ns, sha256)
             self.current[path] = sha256
         return self.current[path]
+
+    def data(self, path: str) -> bytes:
+        """The bytes of a file, held while there is room. Raises ImageReadError."""
+        if path not in self.held:
+            data = read_bytes(Path(path))
+            if sum(map(len, self.held.values())) + len(data) > HELD_BYTES:
+                return data
+            self.held[path] = data
+        return self.held[path]
+
+    def size_of(self, work: Work) -> float:
+        """Megapixels of a photo; 0 for a file that cannot be read, which fails as an item."""
+        path = work.photo
+        if path not in self.megapixels:
+            try:
+                header = header_of(self.data(path) if work.model else Path(path))
+                self.megapixels[path] = header.width * header.height / 1e6
+            except InputError:
+                self.megapixels[path] = 0.0
+        return self.megapixels[path]
 
 
 def _sha256(path: str) -> str:
@@ -227,7 +252,7 @@ def _key(work: Work, digests: Digests) -> str:
         verax.__version__,
         version_of(work.method),
         [digests.of(path) for path in files_of(work.method, work.prior)],
-        digests.of(work.photo),
+        digests.of(work.photo, hold=bool(work.model)),
         digests.of(work.prior_file) if work.prior_file else None,
         (degradation.task, degradation.severity, degradation.seed) if degradation else None,
         (work.dataset, work.task, work.item, work.prior, work.repeat, work.seed, work.fidelity),

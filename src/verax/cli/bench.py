@@ -143,7 +143,7 @@ def run(
     if asking:
         batching = Batching(running.batch, running.batch_poll)
         with bench_asker(terms, batching, running.output) as asker:
-            if not asker.announce(works):
+            if not asker.announce(works, digests):
                 return
             with progress_bar() as tell:
                 summary = go(source=asker, tell=tell)
@@ -197,13 +197,14 @@ def announced_works(
             "references, no image generator was asked: an upper bound; real ones come with "
             "--prior files or --prior provider:MODEL"
         )
-    needed = disk_gb([work for work in works if work.key not in done])
+    needed = disk_gb([work for work in works if work.key not in done], digests)
     free = free_gb(output)
     if needed > free:
         notes.append(f"{output} has {free:.1f} GB free, about {needed:.1f} are needed")
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
-    print(extent(works, done, metrics=len(plan.metrics), deviation=deviation), file=sys.stderr)
+    left = extent(works, done, metrics=len(plan.metrics), deviation=deviation, digests=digests)
+    print(left, file=sys.stderr)
     return works, digests
 
 

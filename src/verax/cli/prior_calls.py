@@ -21,11 +21,11 @@ from verax.errors import ProviderError, VeraxError
 
 if TYPE_CHECKING:
     from verax.bench.stages import Prior
-    from verax.bench.work import Work
+    from verax.bench.work import Digests, Work
     from verax.image import Image
     from verax.making import Opened
     from verax.priors.generated import Asking, GeneratedPrior, Wishes
-    from verax.providers import EditRequest, ImagesAnswer
+    from verax.providers import ImagesAnswer
     from verax.providers.batch_table import Batch
 
 AT_ONCE = 100  # photos that are planned, announced and asked for together
@@ -193,23 +193,26 @@ class BenchAsker:
     batching: Batching
     questions: dict[object, Question] = field(default_factory=dict)
 
-    def announce(self, works: "Sequence[Work]") -> bool:
+    def announce(self, works: "Sequence[Work]", files: "Digests") -> bool:
         """Print what is sent and its cost, and submit batches. Returns False on a dry run."""
-        from verax.bench.stages import photo_of
-
         uses: Tally[object] = Tally(work.question for work in works if work.question)
         distinct = iter({work.question: work for work in works if work.question}.values())
         go_on = True
         while several := list(islice(distinct, AT_ONCE)):
-            planned = [self._planned(photo_of(work), work, uses[work.question]) for work in several]
+            planned = [self._planned(work, files, uses[work.question]) for work in several]
             requests = [asking.request for asking in planned]
             notices = [notice for asking in planned for notice in asking.notices]
             go_on = self.counter.announce(requests, notices)
             if go_on and self.batching.on:
-                self._send(requests)
+                batches, poll_s = self.counter.desk.batches(), self.batching.poll_s
+                batches.run(requests, poll_s=poll_s, report=print_status)
+        files.held.clear()
         return go_on
 
-    def _planned(self, photo: "Image", work: "Work", uses: int) -> "Asking":
+    def _planned(self, work: "Work", files: "Digests", uses: int) -> "Asking":
+        from verax.bench.stages import photo_of
+
+        photo = photo_of(work, files.data(work.photo))
         question = Question(photo, self._plan(photo, work), uses)
         if self._has_room(question.pixels):
             self.questions[work.question] = question
@@ -283,10 +286,6 @@ class BenchAsker:
         )
         asking = generated.plan(Photo(photo), self.counter.desk.client, wishes)
         return replace(asking, request=plain(asking.request)) if self.batching.on else asking
-
-    def _send(self, requests: "list[EditRequest]") -> None:
-        batches = self.counter.desk.batches()
-        batches.run(requests, poll_s=self.batching.poll_s, report=print_status)
 
 
 @contextmanager
