@@ -13,8 +13,6 @@ from verax.errors import InputError, choose
 from verax.fusion.dial import DEFAULT as DEFAULT_FIDELITY
 
 if TYPE_CHECKING:
-    from verax.cli.prior_calls import Batching
-    from verax.priors.generated import Wishes
     from verax.provenance import Credentials
 
 PRIOR, RESULT = "Prior", "Result"
@@ -189,9 +187,6 @@ def restore(photos: Photos, files: Files, choices: Choices, ask: Ask, terms: Ter
 
     With --model, --task, --prompt, --gateway, --base-url or --batch a service is asked for priors.
     """
-    from verax.cli.prior_calls import Batching
-    from verax.priors.generated import Wishes
-
     prior, registration = files.prior, None
     paying = any((ask.model, ask.prompt, terms.gateway, terms.base_url, ask.batch, terms.dry_run))
     if not paying and prior is None:
@@ -217,14 +212,7 @@ def restore(photos: Photos, files: Files, choices: Choices, ask: Ask, terms: Ter
     if not asking:
         run_jobs(jobs, options)
         return
-    wishes = Wishes(
-        model=ask.model or "",
-        prompt=ask.prompt,
-        task=ask.task,
-        quality=ask.quality,
-        moderation=ask.moderation,
-    )
-    ask_and_run(jobs, options, wishes, terms, Batching(ask.batch, ask.batch_poll))
+    ask_and_run(jobs, options, ask, terms)
 
 
 def check_options(ask: Ask, terms: Terms, *, asking: bool) -> None:
@@ -266,12 +254,19 @@ def options_of(choices: Choices, task: str, *, several: bool) -> Options:
     return Options(choices=choices, task=task, several=several, credentials=credentials)
 
 
-def ask_and_run(
-    jobs: list[pairing.Job], options: Options, wishes: "Wishes", terms: Terms, batching: "Batching"
-) -> None:
+def ask_and_run(jobs: list[pairing.Job], options: Options, ask: Ask, terms: Terms) -> None:
     """Ask a service for every prior that is not given, then restore; on a dry run neither."""
-    from verax.cli.prior_calls import asker
+    from verax.cli.prior_calls import Batching, asker
+    from verax.priors.generated import Wishes
 
+    wishes = Wishes(
+        model=ask.model or "",
+        prompt=ask.prompt,
+        task=ask.task,
+        quality=ask.quality,
+        moderation=ask.moderation,
+    )
+    batching = Batching(ask.batch, ask.batch_poll)
     pairing.check_targets(jobs, several=options.several, make=not terms.dry_run)
     with asker(terms, wishes, batching) as service:
         if service.fetch([job.photo for job in jobs if job.prior is None]):

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import scipy  # its parts are loaded on first use
 from numpy.typing import NDArray
-from scipy.ndimage import map_coordinates
 
 from verax.geometry import Matrix, Size, invert, map_points
 from verax.geometry.features import coherence, log_luminance, orientation
@@ -155,7 +155,9 @@ def content_at(points: Floats, rest: Floats, registration: Registration, base: M
     if registration.field is not None:
         x, y = lookup.T
         local = [
-            map_coordinates(registration.field[..., axis], (y, x), order=1, mode="nearest")
+            scipy.ndimage.map_coordinates(
+                registration.field[..., axis], (y, x), order=1, mode="nearest"
+            )
             for axis in (0, 1)
         ]
         lookup = lookup + np.stack(local, 1)

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import scipy  # its parts are loaded on first use
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
 
 from verax.deviation.compare import AlignedPair, Map
 from verax.deviation.record import ObjectKind
@@ -282,7 +282,7 @@ def _by_place_and_lightness(rest: Map, lightness: Map, weight: Map) -> Map:
     for k, share in enumerate(shares):
         sums[:, :, k] = cv2.resize(weighted * share[..., None], size, interpolation=cv2.INTER_AREA)
     for axis, sigma in enumerate((4.0, 4.0, 0.7)):
-        sums = gaussian_filter1d(sums, sigma, axis=axis, mode="nearest")
+        sums = scipy.ndimage.gaussian_filter1d(sums, sigma, axis=axis, mode="nearest")
     means = sums[..., :3] / (sums[..., 3:] + 1e-3)
     result = np.zeros_like(rest)
     for k, share in enumerate(shares):

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
+import skimage  # its parts are loaded on first use
 from numpy.typing import NDArray
-from skimage.color import deltaE_ciede2000, rgb2lab
 
 from verax.deviation.compare import AlignedPair, Map, clipped
 from verax.deviation.record import Entry, unknown
@@ -82,7 +82,8 @@ def fit_colour(photo: Image, prior: Image, overlap: NDArray[np.bool_]) -> NDArra
 
 
 def _delta_e(one: Image, other: Image, overlap: NDArray[np.bool_]) -> float:
-    return float(deltaE_ciede2000(rgb2lab(one), rgb2lab(other))[overlap].mean())
+    labs = (skimage.color.rgb2lab(image) for image in (one, other))
+    return float(skimage.color.deltaE_ciede2000(*labs)[overlap].mean())
 
 
 def _light(image: Image) -> Map:

@@ -12,10 +12,9 @@ from importlib.resources import files
 
 import cv2
 import numpy as np
+import scipy  # its parts are loaded on first use
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from scipy.ndimage import correlate1d
-from scipy.special import gamma
 
 from verax.image import Image
 from verax.image.pixels import luma
@@ -31,7 +30,6 @@ PIQE_ACTIVE = PIQE_FLAT_EDGE = 0.1
 PIQE_EDGE_RUN = 6
 BRISQUE_LUMA = np.array([0.2125, 0.7154, 0.0721])  # BT.709, as it was trained
 SHAPES = np.arange(0.2, 10.0, 0.001)
-SHAPE_RATIOS = gamma(2 / SHAPES) ** 2 / (gamma(1 / SHAPES) * gamma(3 / SHAPES))  # rising
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +42,13 @@ class Asymmetric:
     right: float
     left_width: float
     right_width: float
+
+
+@lru_cache(maxsize=1)
+def _shape_ratios() -> Floats:
+    """Squared mean of the absolute value over the mean square, rising with SHAPES."""
+    gamma = scipy.special.gamma
+    return np.asarray(gamma(2 / SHAPES) ** 2 / (gamma(1 / SHAPES) * gamma(3 / SHAPES)))
 
 
 @lru_cache(maxsize=1)
@@ -63,7 +68,8 @@ def fit_asymmetric(values: Map) -> Asymmetric:
     ratio = left / right
     balance = (ratio**3 + 1) * (ratio + 1) / (ratio**2 + 1) ** 2
     target = float(np.abs(values).mean(dtype=np.float64)) ** 2 / mean_square * balance
-    shape = float(np.interp(target, SHAPE_RATIOS, SHAPES))
+    shape = float(np.interp(target, _shape_ratios(), SHAPES))
+    gamma = scipy.special.gamma
     width = float(np.sqrt(gamma(1 / shape) / gamma(3 / shape)))
     mean = (right - left) * width * float(gamma(2 / shape) / gamma(1 / shape))
     return Asymmetric(shape, mean, left, right, left * width, right * width)
@@ -87,7 +93,7 @@ def mscn(plane: Map | Floats, *, floor: float, border: str) -> Map:
 def _smooth(plane: Map | Floats, border: str) -> Map | Floats:
     weights = np.exp(-0.5 * (np.arange(TAPS) - TAPS // 2) ** 2 / SIGMA**2)
     for axis in (0, 1):
-        plane = correlate1d(plane, weights / weights.sum(), axis, mode=border)
+        plane = scipy.ndimage.correlate1d(plane, weights / weights.sum(), axis, mode=border)
     return plane
 
 

@@ -8,8 +8,8 @@ are averaged. Sources: Wang et al., IEEE TIP 13, 600 (2004); Wang, Simoncelli, B
 
 import cv2
 import numpy as np
+import skimage  # its parts are loaded on first use
 from numpy.typing import NDArray
-from skimage.color import deltaE_ciede2000, rgb2lab
 
 from verax.errors import InputError
 from verax.image import Image
@@ -40,7 +40,8 @@ def ciede2000(restored: Image, reference: Image) -> float:
 
     Source: Sharma, Wu, Dalal, Color Research and Application 30, 21 (2005); scikit-image.
     """
-    return float(np.mean(deltaE_ciede2000(rgb2lab(restored), rgb2lab(reference))))
+    one, two = (skimage.color.rgb2lab(image) for image in (restored, reference))
+    return float(np.mean(skimage.color.deltaE_ciede2000(one, two)))
 
 
 def ssim(restored: Image, reference: Image) -> float:
