@@ -29,6 +29,7 @@ VISIBLE = 0.012  # a deviation below this (3 of 255 levels) is not seen
 RANGE, REACH = 5.0, 2.0  # bilateral filter: range in noise deviations, Gaussian in px
 COARSE = 4  # chroma is also smoothed on a grid this much coarser: its noise shows as blotches
 COARSE_RANGE, COARSE_REACH = 2.0, 2.5
+MEAN = np.full((1, 3), 1 / 3, np.float32)  # of three channels
 NEIGHBOURS = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], np.uint8)
 
 Table = NDArray[np.float32]
@@ -45,8 +46,8 @@ def noise_table(image: Image, *, tiles: int = 64, tile: int = 64) -> Table:
     deviations, means = [], []
     parts = sample_tiles(image, tiles, tile)
     for part in parts:
-        grey = part.mean(2)
-        high = noise_response(part).mean(2) * np.sqrt(np.pi / 2)
+        grey = cv2.transform(part, MEAN)
+        high = cv2.transform(noise_response(part), MEAN) * np.sqrt(np.pi / 2)
         size = (max(1, grey.shape[1] // BLOCK), max(1, grey.shape[0] // BLOCK))
         deviations.append(cv2.resize(high, size, interpolation=cv2.INTER_AREA).ravel())
         means.append(cv2.resize(grey, size, interpolation=cv2.INTER_AREA).ravel())
@@ -102,7 +103,8 @@ def denoise(image: Image, sigma: float) -> Image:
     """
     low = cv2.erode(image, NEIGHBOURS, borderType=cv2.BORDER_REFLECT)
     high = cv2.dilate(image, NEIGHBOURS, borderType=cv2.BORDER_REFLECT)
-    calm = cv2.bilateralFilter(np.clip(image, low, high), -1, RANGE * sigma, REACH)
+    held = cv2.min(cv2.max(image, low), high)
+    calm = cv2.bilateralFilter(held, -1, RANGE * sigma, REACH)
     calm = cv2.add(calm, chroma_blotches(calm, sigma), calm)
     return np.asarray(np.clip(calm, 0, 1, out=calm), np.float32)
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from verax.fusion.planes import Float, luma, reduced
 from verax.image import Image, Plane
-from verax.image.pixels import peaks
+from verax.image.pixels import largest, peaks
 
 WORK = 640  # px: long side at which differences are looked for
 LEAST, TYPICAL = 0.035, 2.5  # a difference is above the first, and above this many medians
@@ -99,7 +99,7 @@ def differing(photo: Image, prior: Image, valid: Plane) -> Plane:
 def _difference(own: Image, given: Image) -> Plane:
     """(h, w) difference of luma, or of colour at a discount."""
     off = np.abs(cv2.GaussianBlur(own - given, (0, 0), 0.8))
-    return np.asarray(np.maximum(np.abs(luma(own - given)), 0.7 * off.max(2)), np.float32)
+    return np.asarray(np.maximum(np.abs(luma(own - given)), 0.7 * largest(off)), np.float32)
 
 
 def _glare(

@@ -273,14 +273,15 @@ def trust_map(pixels: Image, base: Image, amplitudes: Float | None) -> NDArray[n
     and result; the rest by the amplitudes of structure."""
     own, new = (reduced(x, 512) for x in (base, pixels))
     sigma = LOW * own.shape[1]
-    moved = blur(np.abs(blur(new - own, sigma / 2)).sum(2), sigma / 2)
-    brighter = blur(np.maximum(own, new).sum(2), sigma / 2)
+    total = np.ones((1, 3), np.float32)
+    moved = blur(cv2.transform(np.abs(blur(new - own, sigma / 2)), total), sigma / 2)
+    brighter = blur(cv2.transform(np.maximum(own, new), total), sigma / 2)
     light = np.clip(moved / np.maximum(brighter, 0.02), 0, 1)
     if amplitudes is None:
         amplitudes = np.zeros((1, 1, 3), np.float32)
     plain = np.array([0.002, 0, 0], np.float32)  # places without structure are the photo's
     shares = amplitudes + plain
-    shares /= shares.sum(2, keepdims=True)
+    shares /= cv2.transform(shares, total)[..., None]
     rest = 1 - resized(np.asarray(light, np.float32), shares.shape)
     generated = shares[..., 2]
     classes = cv2.merge(

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.image import Image, Plane
-from verax.image.pixels import peaks
+from verax.image.pixels import largest, peaks
 from verax.prints.holes import Flaws, Mask, counted, faithfulness, relight
 from verax.prints.pieces import find_pieces
 
@@ -52,7 +52,7 @@ BORDER, ROWS, FILLED = 0.16, 0.4, 0.5  # depth of a print's border at most, shar
 FACE = 0.67  # by how much the answer counts less in faces
 
 Faces = Callable[[], Plane]  # (H, W), 1 where less is believed; called only for a worn print
-SHIFTS = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+SHIFTS = [(top, left) for top in range(3) for left in range(3)]  # 1, 1 is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +189,10 @@ def unexplained(own: Image, its: Image) -> tuple[Plane, Plane]:
     a, b = (cv2.GaussianBlur(v, (0, 0), 1) - cv2.GaussianBlur(v, (0, 0), 2) for v in (own, its))
     mine, others = (cv2.blur(v * v, WINDOW) for v in (a, b))
     shared = np.zeros_like(mine)
-    for dy, dx in SHIFTS:
-        moved, energy = (np.roll(v, (dy, dx), (0, 1)) for v in (b, others))
+    height, width = mine.shape[:2]
+    around = [cv2.copyMakeBorder(v, 1, 1, 1, 1, cv2.BORDER_WRAP) for v in (b, others)]
+    for top, left in SHIFTS:
+        moved, energy = (v[top : top + height, left : left + width] for v in around)
         both = np.maximum(cv2.blur(cv2.multiply(a, moved), WINDOW), 0)
         cv2.max(shared, both * both / (mine * energy + np.float32(1e-12)), shared)
     rest = 1 - shared
@@ -238,7 +240,7 @@ def difference(photo: Image, prior: Image, shift: int) -> Plane:
     """How far the photo lies outside all that the prior shows within so many px, any channel."""
     around = np.ones((2 * shift + 1,) * 2, np.uint8)
     nearest = np.clip(photo, cv2.erode(prior, around), cv2.dilate(prior, around))
-    return np.asarray(np.abs(photo - nearest).max(2), np.float32)
+    return largest(np.abs(photo - nearest))
 
 
 def mean_outside(values: Plane, where: Mask) -> Plane:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from verax.errors import InputError, SizeMismatchError
 from verax.geometry.register import Warped
 from verax.image import Image, Photo, Plane
+from verax.image.pixels import largest
 from verax.prints.colour import shrink, split, toning
 
 Mask = NDArray[np.bool_]
@@ -158,7 +159,7 @@ def relight(photo: Image, prior: Image, known: Mask) -> Image:
         near = cv2.GaussianBlur(weight, (0, 0), sigma)[..., None]
         smooth = cv2.GaussianBlur(rest * weight[..., None], (0, 0), sigma)
         smooth *= np.clip(near / 0.1, 0, 1) / np.maximum(near, 1e-3)
-        stray = np.abs(rest - smooth).max(2)
+        stray = largest(np.abs(rest - smooth))
         usual = STRAY * (1.48 * float(np.median(stray[share > 0])) + 0.004)
         weight = share * np.clip(1 - (stray / usual) ** 2, 0, 1) ** 2
     wide = cv2.resize(smooth, photo.shape[1::-1], interpolation=cv2.INTER_LINEAR)

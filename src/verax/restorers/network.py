@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from verax.image import Image
+from verax.image.pixels import largest
 from verax.restorers import DOUBTED, PRIOR_SHARE, measures, with_dark_channel
 from verax.restorers.faults import HAZY, SURE, SURELY, Faults, diagnose, green_cast
 from verax.restorers.measures import ramp
@@ -148,7 +149,7 @@ def light(photo: Image, faults: Faults) -> Floats:
 def night(small: Image) -> float:
     """How sure a dark photo shows a night: it was exposed for lights before black, not in a dim
     room, or all of it is black but for a few."""
-    value = small.max(2)
+    value = largest(small)
     lamps, black = float(np.mean(value > LAMP)), float(np.mean(value < BLACK))
     street = ramp(lamps, *LAMPS) * ramp(black, *BLACKISH)
     return max(street, ramp(lamps, *SPECKS) * ramp(black, *ALL_BLACK))
@@ -177,7 +178,7 @@ def room(picture: Image, size: tuple[int, ...]) -> Floats:
     """How far each node of a transform of (width, height) may be lifted: 1 in the dark, 0 where
     the picture is bright."""
     near = cv2.GaussianBlur(
-        cv2.resize(picture.max(2), size, interpolation=cv2.INTER_AREA), (0, 0), 4
+        cv2.resize(largest(picture), size, interpolation=cv2.INTER_AREA), (0, 0), 4
     )
     return np.asarray(np.clip((BRIGHT[1] - near) / (BRIGHT[1] - BRIGHT[0]), 0, 1), np.float32)
 
@@ -200,7 +201,7 @@ def careful(transform: Floats, small: Image, sure: float) -> Floats:
 
 def burnt(picture: Image) -> float:
     """The share of a picture in which a colour has reached its end."""
-    return float(np.mean(picture.max(2) > 253 / 255))
+    return float(np.mean(largest(picture) > 253 / 255))
 
 
 def with_grey_world(transform: Floats, small: Image) -> Floats:
