@@ -1,9 +1,9 @@
-"""The light of the result: decided at a working size, carried out at full size.
+"""The light of the result: fitted at a working size, applied at full size.
 
-Where the result would show strong edges that the photo does not, light steps back. An edge counts
-as supported when the photo has, within TOLERANCE px, a gradient of like orientation (either sign)
-that stands out of the photo's own noise. Amplitudes are not compared: an edge in a dark or hazy
-photo is faint, but it is there.
+The correction is weakened where it would create strong edges that the photo does not support. The
+photo supports an edge if it has a gradient of similar orientation (of either sign) within TOLERANCE
+px that is clearly above its noise. Amplitudes are not compared: in a dark or hazy photo edges are
+faint, but present.
 """
 
 from dataclasses import dataclass
@@ -22,22 +22,23 @@ from verax.image import Image, Plane
 from verax.image.pixels import by_stripes, luma
 from verax.metrics.scene import scene_state
 
-UNPROVED = 0.25  # a prior pixel whose place is not proved still says something about tone
+# a pair of values is a ramp: no effect at the first, full effect at the second
+UNPROVED = 0.25  # weight of prior pixels whose place is uncertain: they still say something on tone
 LEAST = 0.02  # mean weight of the prior below which nothing is fitted
-ALIKE = (0.60, 0.85)  # cosine of two changes of light that go the same way
-NEAR = (0.3, 0.6)  # and their sizes, one over the other
+ALIKE = (0.60, 0.85)  # cosine between two changes of light
+NEAR = (0.3, 0.6)  # ratio of their sizes, the smaller over the larger
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What the working size decided about light.
+    """The fitted light.
 
     Attributes:
         field: exposure and local tone.
         sigma: noise deviation over luma.
-        slope: slope of the exposure over luma.
-        noise_level: deviation of the noise that has to go, 0 for none.
-        change: how the prior shows another state of the scene, "" where it does not.
+        slope: slope of the exposure curve over luma.
+        noise_level: deviation of the noise to be removed, 0 for none.
+        change: how the prior changed the state of the scene, such as day to night; "" if not.
     """
 
     field: tone.ToneField
@@ -55,7 +56,7 @@ def solve(
     lit: Image | None,
     dial: Dial,
 ) -> Recipe | None:
-    """Everything about light that is decided at the working size; None without enough evidence."""
+    """Fit the light at the working size; None where the prior shows too little of the photo."""
     scale = min(1.0, tone.WORK / max(base.shape[:2]))
     size = (max(1, round(base.shape[1] * scale)), max(1, round(base.shape[0] * scale)))
     valid = planes.shrink(warped.valid, size)
@@ -83,8 +84,10 @@ def solve(
 
 
 def _agreeing(photo: Image, prior: Image, lit: Image, valid: Plane) -> float:
-    """How far base and prior change the light alike, in [0, 1]: the errors of two guesses that
-    agree differ, and their mean is the better guess."""
+    """How similarly base and prior change the light, in [0, 1].
+
+    Where two independent estimates agree, their mean is better than either.
+    """
     side = (32, 32)
     weight = planes.shrink(valid, side)[..., None]
     one, two = (
@@ -98,7 +101,7 @@ def _agreeing(photo: Image, prior: Image, lit: Image, valid: Plane) -> float:
 def noise_level(
     base: Image, field: tone.ToneField, sigma: evidence.Table, slope: evidence.Table
 ) -> float:
-    """The noise deviation where noise has to go, 0 when it has to go nowhere."""
+    """Mean deviation of the noise to be removed; 0 where none has to be."""
     need, deviation = noise_need(base, tone.gain_at(field, base.shape), sigma, slope)
     return float((need * deviation).sum() / max(need.sum(), 1e-9))
 
@@ -106,7 +109,7 @@ def noise_level(
 def noise_need(
     base: Image, gain: planes.Float, sigma: evidence.Table, slope: evidence.Table
 ) -> tuple[Plane, Plane]:
-    """Per pixel the share of the noise that has to go, and its deviation."""
+    """Per pixel: the share of the noise to be removed, and the noise's deviation."""
     grey = luma(base)
     deviation = evidence.look_up(sigma, grey)
     return evidence.excess(
@@ -115,7 +118,7 @@ def noise_need(
 
 
 def toned_by(recipe: Recipe, base: Image, share: float = 1.0) -> Image:
-    """The base under the prior's light, or a share of the way there."""
+    """The base under the prior's light; `share` < 1 goes only part of the way."""
     pixels, height = np.empty_like(base), base.shape[0]
     if recipe.noise_level > 0:
         by_tiles(partial(_denoise, base, recipe.noise_level, pixels), base.shape)
@@ -144,13 +147,13 @@ def toned_by(recipe: Recipe, base: Image, share: float = 1.0) -> Image:
 
 
 def _denoise(base: Image, level: float, quiet: Image, part: planes.Part, _: object) -> None:
-    """A tile of the base without noise, into its place."""
+    """Write a denoised tile of the base into `quiet`."""
     wider = planes.around(part, base.shape)
     quiet[part] = evidence.denoise(base[wider], level)[planes.within(part, wider)]
 
 
 def _quiet(recipe: Recipe, base: Image, quiet: Image, rows: planes.Rows) -> Image:
-    """A stripe of the base, of its noise only what its new light does not bring into view."""
+    """A stripe of the base without the noise that its new light would make visible."""
     gain = tone.gain_at(recipe.field, base.shape, rows)
     need, _ = noise_need(base, gain, recipe.sigma, recipe.slope)
     part = cv2.subtract(quiet, base)
@@ -160,14 +163,14 @@ def _quiet(recipe: Recipe, base: Image, quiet: Image, rows: planes.Rows) -> Imag
 
 Kind = TypeVar("Kind", np.float32, np.bool_)
 
-SCALE = 1.0  # Gaussian under the derivative, px
-STRONG = 0.05  # share of pixels that are strong edges
-FAINT = 0.01  # gradient (per px, sRGB) below which nothing is called a strong edge
-OUTSTANDING = 3.0  # photo gradient over its noise
+SCALE = 1.0  # sigma of the derivative, px
+STRONG = 0.05  # share of pixels that count as strong edges
+FAINT = 0.01  # least gradient of a strong edge, sRGB per px
+OUTSTANDING = 3.0  # least ratio of the photo's gradient to its noise
 TOLERANCE = 2  # px
-SPREAD = 0.015  # how far doubt reaches, share of the long side
-DENSITY = 0.1  # share of unsupported edge pixels nearby at which nothing local is kept
-ORIENTATION = 0.7  # cosine between the normals
+SPREAD = 0.015  # sigma around an unsupported edge, share of the long side
+DENSITY = 0.1  # share of unsupported edge pixels nearby at which no local correction is kept
+ORIENTATION = 0.7  # least cosine between the normals of two edges
 
 
 def gradient(image: Image) -> tuple[Plane, Plane, Plane]:
@@ -181,13 +184,13 @@ def gradient(image: Image) -> tuple[Plane, Plane, Plane]:
 
 
 def strong_edges(image: Image) -> NDArray[np.bool_]:
-    """(H, W) the strongest gradients of a picture."""
+    """(H, W) True at the strongest gradients of a picture."""
     length = gradient(image)[2]
     return np.asarray(length >= max(FAINT, float(np.quantile(length, 1 - STRONG))))
 
 
 def support(restoration: Image, photo: Image) -> NDArray[np.bool_]:
-    """(H, W) where the photo shows an edge of the restoration's orientation nearby."""
+    """(H, W) True where the photo has an edge of the restoration's orientation nearby."""
     nx, ny, length = gradient(restoration)
     dx, dy, faint = gradient(photo)
     shown = faint >= OUTSTANDING * gradient_noise(photo)
@@ -208,7 +211,7 @@ def shift(plane: NDArray[Kind], dy: int, dx: int) -> NDArray[Kind]:
 
 
 def gradient_noise(photo: Image) -> Plane:
-    """(H, W) deviation that the photo's noise gives its gradient, at least a third of a level."""
+    """(H, W) deviation of the photo's gradient due to noise, at least a third of an 8-bit level."""
     sigma = evidence.look_up(evidence.noise_table(photo), luma(photo))
     return np.asarray(np.maximum(0.13 * sigma, 0.33 / 255 / OUTSTANDING), np.float32)
 
@@ -222,7 +225,7 @@ def unsupported_edges(restoration: Image, photo: Image) -> float:
 
 
 def doubt(restoration: Image, photo: Image) -> Plane:
-    """(H, W) in [0, 1]: how far to step back around edges that the photo does not support."""
+    """(H, W) in [0, 1]: how far to weaken the correction around edges the photo does not have."""
     invented = strong_edges(restoration) & ~support(restoration, photo)
     spread = planes.blur(invented.astype(np.float32), SPREAD * max(invented.shape))
     return np.asarray(np.clip(spread / DENSITY, 0, 1), np.float32)

@@ -1,6 +1,8 @@
-"""Light of one picture matched to another's by what cannot carry structure: exposure, one gain in
-linear light with a soft shoulder; balance, a gain and an offset per channel; and the prior under
-the photo's light, by slow fields."""
+"""Matching the light of one picture to another's without importing structure.
+
+Three matches: exposure (one gain in linear light with a soft shoulder), balance (a gain and an
+offset per channel), and relighting (smooth fields that bring the prior under the photo's light).
+"""
 
 from dataclasses import dataclass
 
@@ -11,15 +13,15 @@ from verax.fusion.planes import Float, blur, luma, reduced, resized
 from verax.image import Image, Plane
 from verax.image.pixels import largest, to_linear, to_srgb
 
-KNEE = 0.6  # linear light from which a brightening rolls off, so that highlights keep detail
+KNEE = 0.6  # linear light above which brightening rolls off, so that highlights keep detail
 CURVE_STEPS = 1 << 14
-BALANCE = (0.5, 2.5)  # gains of a channel
-MATCHED = (0.3, 0.7)  # correlation of two channels from which their contrast is compared, and fully
-TYPICAL = 0.02  # residual below which nothing differs
+BALANCE = (0.5, 2.5)  # least and largest gain of a channel
+MATCHED = (0.3, 0.7)  # correlation of two channels at which matching their contrast starts, is full
+TYPICAL = 0.02  # least residual that counts as typical
 
 
 def brighten(values: Float, gain: float) -> Float:
-    """sRGB values after a gain in linear light; above the KNEE they roll off, never clipped."""
+    """sRGB values after a gain in linear light; above KNEE they roll off instead of clipping."""
     y = gain * to_linear(values)
     if gain > 1:
         over = np.maximum(y - KNEE, 0) / (1 - KNEE)
@@ -44,9 +46,9 @@ def slope(curve: Float, steps: int) -> Float:
 
 
 def fit_exposure(base: Image, prior: Image, weight: Plane) -> float:
-    """The linear-light gain that brings the base's brightness nearest to the prior's.
+    """The linear-light gain that brings the base's brightness closest to the prior's.
 
-    Compared are the luma quantiles of both pictures, which misalignment leaves alone.
+    Compares the luma quantiles of both pictures, which do not depend on alignment.
     """
     visible = weight > 0.5 * weight.max()
     quantiles = np.linspace(0.02, 0.98, 49)
@@ -58,10 +60,10 @@ def fit_exposure(base: Image, prior: Image, weight: Plane) -> float:
 
 
 def fit_balance(exposed: Image, prior: Image, weight: Plane) -> Float:
-    """(2, 3) gain and offset of each channel that bring the exposed base nearest to the prior.
+    """(2, 3) gain and offset of each channel that bring the exposed base closest to the prior.
 
-    Means and deviations are matched; places that differ all the same count less and less, by
-    1 / (1 + (r / 2m)^4), r the residual and m its median (iteratively reweighted).
+    Matches means and standard deviations by iterative reweighting: pixels with a residual r far
+    above the median m get the weight 1 / (1 + (r / 2m)^4).
     """
     trusted, balance = weight, np.stack([np.ones(3, np.float32), np.zeros(3, np.float32)])
     for _ in range(3):
@@ -80,15 +82,15 @@ def fit_balance(exposed: Image, prior: Image, weight: Plane) -> Float:
 
 
 WORK = 160  # px: long side at which the light is compared
-WIDE = 0.15  # windows, share of the long side
-GAINS = (0.5, 2.0)
-LEAST = 0.01  # residual below which nothing differs
+WIDE = 0.15  # sigma of the windows, share of the long side
+GAINS = (0.5, 2.0)  # least and largest gain of contrast
+LEAST = 0.01  # least residual that counts as typical
 ROUNDS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Relight:
-    """Slow fields at the working size: gain (h, w) of contrast and offset (h, w, 3) of colour."""
+    """Smooth fields at the working size: gain (h, w) of contrast and offset (h, w, 3) of colour."""
 
     gain: Plane
     offset: Float
@@ -100,10 +102,10 @@ class Relight:
 
 
 def fit_relight(prior: Image, photo: Image, valid: Plane) -> Relight:
-    """Match mean colour and contrast of luma in wide windows.
+    """Match mean colour and luma contrast in wide windows, by iterative reweighting.
 
-    What differs, as a shadow that the prior took away, counts less and less: weights are
-    1 / (1 + (r / 2m)^4), r the residual and m its median (iteratively reweighted).
+    Places that differ, such as a shadow that the prior removed, lose weight: 1 / (1 + (r / 2m)^4)
+    for a residual r and its median m.
     """
     given, own, visible = (reduced(x, WORK) for x in (prior, photo, valid))
     sigma, weight = WIDE * max(visible.shape), visible + np.float32(1e-4)
@@ -125,7 +127,7 @@ def fit_relight(prior: Image, photo: Image, valid: Plane) -> Relight:
 
 
 def _mean(values: Float, weight: Plane, sigma: float) -> Float:
-    """Weighted means of (h, w) or (h, w, 3) in wide windows."""
+    """Weighted means of (h, w) or (h, w, 3) in Gaussian windows."""
     total = blur(weight, sigma) + np.float32(1e-6)
     if values.ndim == 2:
         return np.asarray(blur(weight * values, sigma) / total, np.float32)

@@ -1,13 +1,13 @@
 """Planes at several sizes: bilateral grids of smooth fields, and octaves of detail.
 
-A grid is (LEVELS, gh, gw, channels) over luma, y and x: a field that may differ between the two
-sides of an edge but cannot draw one of its own. After Chen, Paris, Durand, "Real-time edge-aware
+A bilateral grid is (LEVELS, gh, gw, channels) over luma, y and x: a field that can differ across
+an edge of the guide but cannot create an edge. After Chen, Paris, Durand, "Real-time edge-aware
 image processing with the bilateral grid" (2007).
 
-Octaves are the differences of a Gaussian pyramid (Burt, Adelson, "The Laplacian pyramid as a
-compact image code", 1983), each twice as coarse as the one before. Octave 0 holds detail of 1 to 2
-px. Energies and correlations are taken in Gaussian windows on a grid half as fine as the octave:
-they are smooth, and cost a quarter there.
+Octaves are the levels of a Laplacian pyramid (Burt, Adelson, "The Laplacian pyramid as a compact
+image code", 1983), each twice as coarse as the one before. Octave 0 holds detail of 1 to 2 px.
+Energies and correlations are computed in Gaussian windows on a grid of half the octave's
+resolution, the "half grid": they are smooth, so this loses nothing and takes a quarter of the time.
 """
 
 import math
@@ -24,18 +24,18 @@ from verax.image import Plane, pixels
 
 LEVELS = 9  # of luma
 CELL = 4  # working px per cell
-EVIDENCE = 0.02  # weight at which a window counts half
+EVIDENCE = 0.02  # total weight at which the mean of a window is shrunk to half
 
 Float = NDArray[np.float32]
 Rows = tuple[int, int]  # first row of a stripe and the height of its whole picture
 Part = tuple[slice, slice]  # rows and columns of a tile
 
-TILE = 768  # px: side of what is worked on at a time, which then stays in the processor's cache
-MARGIN = 32  # px around a tile that its windows look at; both are multiples of 4
+TILE = 768  # px: side of a tile, small enough for the processor's cache
+MARGIN = 32  # px around a tile that its windows need; both are multiples of 4
 
 
 def shrink(x: Float, size: tuple[int, int]) -> Float:
-    """Area-averaged down to (width, height)."""
+    """The array reduced to (width, height) by area averaging."""
     return np.asarray(cv2.resize(x, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
@@ -45,7 +45,7 @@ def cells(plane: Plane) -> tuple[int, int]:
 
 
 def blur(x: Float, sigma: float) -> Float:
-    """Gaussian blur with reflected borders; wide ones on a coarser grid, where they cost little."""
+    """Gaussian blur with reflected borders; wide ones are computed on a reduced copy."""
     step = int(sigma / 3)
     if step < 2 or min(x.shape[:2]) < 4 * step:
         y = cv2.GaussianBlur(x, (0, 0), max(sigma, 0.3), borderType=cv2.BORDER_REFLECT)
@@ -59,7 +59,7 @@ def blur(x: Float, sigma: float) -> Float:
 def means(guide: Plane, values: Float, weight: Plane, sigma: float) -> Float:
     """(LEVELS, gh, gw, channels) weighted means in Gaussian windows of sigma working px.
 
-    Where weight is thin they shrink to 0.
+    They shrink to 0 where there is little weight.
     """
     position = guide * (LEVELS - 1)
     sums = []
@@ -73,7 +73,7 @@ def means(guide: Plane, values: Float, weight: Plane, sigma: float) -> Float:
 
 
 def look_up(grid: Float, guide: Plane, rows: Rows | None = None) -> Float:
-    """(H, W, channels): the grid at every pixel of a guide in [0, 1], trilinear."""
+    """(H, W, channels): the grid sampled at every pixel of a guide in [0, 1], trilinear."""
     levels, gh, gw, _ = grid.shape
     x, y = places((gw, gh), guide.shape, rows)
     position = np.clip(guide, 0, 1) * (levels - 1)
@@ -89,26 +89,26 @@ def look_up(grid: Float, guide: Plane, rows: Rows | None = None) -> Float:
 
 
 def look_up_plane(plane: Float, shape: tuple[int, ...], rows: Rows | None = None) -> Float:
-    """A coarse plane at every pixel of a picture, or of a stripe of it, bilinear."""
+    """A coarse plane sampled at every pixel of a picture, or of a stripe of it, bilinear."""
     x, y = places((plane.shape[1], plane.shape[0]), shape, rows)
     map_x, map_y = np.meshgrid(x, y)
     return np.asarray(cv2.remap(plane, map_x, map_y, cv2.INTER_LINEAR), np.float32)
 
 
 def places(size: tuple[int, int], shape: tuple[int, ...], rows: Rows | None) -> tuple[Float, Float]:
-    """Where the columns and rows of a picture (or a stripe) lie on a coarse (gw, gh) plane."""
+    """Coordinates of a picture's (or a stripe's) columns and rows on a coarse (gw, gh) plane."""
     first, height = rows or (0, shape[0])
     x = (np.arange(shape[1], dtype=np.float32) + 0.5) * (size[0] / shape[1]) - 0.5
     y = (np.arange(first, first + shape[0], dtype=np.float32) + 0.5) * (size[1] / height) - 0.5
     return np.clip(x, 0, size[0] - 1), np.clip(y, 0, size[1] - 1)
 
 
-COARSEST = 0.04  # share of the long side at which detail ends and light begins
-WINDOW = 1.25  # Gaussian of the windows, in half-grid px: 2.5 px of the octave
+COARSEST = 0.04  # share of the long side: what is coarser is light, not detail
+WINDOW = 1.25  # sigma of the windows in half-grid px: 2.5 px of the octave
 
 
 def count(shape: tuple[int, ...]) -> int:
-    """How many octaves a picture (H, W, ...) has above its light."""
+    """How many octaves of detail a picture (H, W, ...) has; what remains below them is light."""
     fit = int(math.log2(max(1.0, min(shape[:2]) / 4)))
     return max(1, min(int(math.log2(max(shape[:2]) * COARSEST)) + 1, fit))
 
@@ -122,24 +122,24 @@ def gaussians(picture: Float, octaves: int) -> list[Float]:
 
 
 def enlarge(coarse: Float, shape: tuple[int, ...], room: Float | None = None) -> Float:
-    """A copy one octave coarser, at the size (H, W) of the finer one; into `room` if given."""
+    """A copy of half the size, enlarged to (H, W); written into `room` if given."""
     fine = cv2.pyrUp(coarse, room, dstsize=(shape[1], shape[0]))
     return np.asarray(fine, np.float32)
 
 
 def luma(picture: Float) -> Plane:
-    """(H, W) luma (BT.601) of (H, W, 3); a plane is its own."""
+    """(H, W) luma (BT.601) of (H, W, 3); a plane is returned as it is."""
     return picture if picture.ndim == 2 else pixels.luma(picture)
 
 
 def halved(plane: Plane) -> Plane:
-    """A plane on the half grid, area-averaged."""
+    """A plane at half its size, by area averaging."""
     size = (-(-plane.shape[1] // 2), -(-plane.shape[0] // 2))
     return shrink(plane, size)
 
 
 def doubled(halves: Float, shape: tuple[int, ...], rows: Rows) -> Float:
-    """A stripe (H, W) of half grids at full size, interpolated with its neighbours' rows."""
+    """A stripe (H, W) of half-grid planes at full size, interpolated across its borders."""
     first, last = rows[0] // 2, -(-(rows[0] + shape[0]) // 2)
     top, bottom = max(0, first - 1), min(halves.shape[0], last + 1)
     size = (shape[1], 2 * (bottom - top))
@@ -149,7 +149,7 @@ def doubled(halves: Float, shape: tuple[int, ...], rows: Rows) -> Float:
 
 
 def windowed(plane: Plane, sigma: float = WINDOW) -> Plane:
-    """Means in Gaussian windows of a plane that is on the half grid."""
+    """Means in Gaussian windows of a plane on the half grid."""
     return np.asarray(
         cv2.GaussianBlur(plane, (0, 0), sigma, borderType=cv2.BORDER_REFLECT), np.float32
     )
@@ -164,28 +164,30 @@ def resized(plane: Float, shape: tuple[int, ...]) -> Float:
 
 
 def reduced(picture: Float, side: int) -> Float:
-    """The picture with its long side at most `side`, area-averaged."""
+    """The picture with its long side at most `side` px, by area averaging."""
     scale = min(1.0, side / max(picture.shape[:2]))
     size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
     return shrink(picture, size)
 
 
 def rise(x: Float, none: float, full: float) -> Float:
-    """0 up to `none`, 1 from `full`, smooth between (Hermite); falls where full < none."""
+    """Smooth step (Hermite): 0 up to `none`, 1 from `full`; decreasing where full < none."""
     t = np.clip((x - none) / np.float32(full - none), 0, 1)
     return np.asarray(t * t * (3 - 2 * t), np.float32)
 
 
 def ramp(x: float, none: float, full: float) -> float:
-    """0 up to `none`, 1 from `full`, linear between; falls where full < none."""
+    """Linear step: 0 up to `none`, 1 from `full`; decreasing where full < none."""
     return float(np.clip((x - none) / (full - none), 0.0, 1.0))
 
 
 def by_tiles(
     work: Callable[[Part, list[Float]], None], shape: tuple[int, ...], *, rooms: int = 0
 ) -> None:
-    """Work through a picture (H, W, ...), tile by tile, two at a time. `work` gets so many rooms
-    for a tile with its margins: new memory for every tile would cost as much as its use.
+    """Process a picture (H, W, ...) tile by tile, two at a time.
+
+    `work` gets `rooms` reused buffers of the size of a tile with margins: allocating new ones for
+    each tile would take as long as the work.
     """
     rows, columns = (
         [slice(x, min(x + TILE, side)) for x in range(0, side, TILE)] for side in shape[:2]
@@ -216,7 +218,7 @@ def around(part: Part, shape: tuple[int, ...]) -> Part:
 
 
 def within(part: Part, wider: Part) -> Part:
-    """A tile in the coordinates of one around it."""
+    """The slices of a tile within the larger tile around it."""
     rows, columns = (
         slice(x.start - y.start, x.stop - y.start) for x, y in zip(part, wider, strict=True)
     )
