@@ -22,7 +22,7 @@ from verax.geometry.register import Registration, Warped, apply, register
 from verax.image import Image, Photo, Plane
 from verax.prints.colour import Toning, in_one_tone, toning, trust_in_colour, with_colour
 from verax.prints.damage import find_damage
-from verax.prints.enlarge import larger, larger_size
+from verax.prints.enlarge import FINER, finer_by, larger, larger_size
 from verax.prints.holes import Filled, Flaws, fill_holes, mask_of, only_inside
 from verax.restoration import PriorUse, Request, Restoration
 from verax.restorers import expose, network
@@ -112,6 +112,7 @@ def _restored(photo: Photo, prior: Image | None, request: Request) -> Restoratio
         fused = fuse(
             filled.pixels, base, warped, registration, lit=lit, faults=faults, task=task,
             fidelity=request.fidelity,
+            small=bool(request.scale) and finer_by(registration) < FINER,
             spared=faces if request.fidelity >= DEFAULT_FIDELITY else None,
         )  # fmt: skip
     if fused.explanation is None and use == "used":  # nothing was taken: the base, light and all

@@ -6,6 +6,7 @@ import pytest
 from skimage import data
 
 from verax import image as images
+from verax import restore
 from verax.errors import InputError
 from verax.prints.enlarge import enlarge, larger_size, on_finer_grid, reduce, settled
 
@@ -72,3 +73,21 @@ def test_a_scale_that_cannot_be_is_refused_in_one_line(scale, line):
         larger_size((9000, 6000), scale)
 
     assert "\n" not in str(caught.value)
+
+
+def contrast(picture):
+    """Deviation of what is 8 to 16 px large."""
+    coarse, coarser = (cv2.GaussianBlur(picture.mean(2), (0, 0), sigma) for sigma in (4, 8))
+    return float((coarse - coarser).std())
+
+
+def test_a_photo_that_was_enlarged_before_takes_more_contrast_where_a_larger_one_is_wanted(fine):
+    soft = cv2.resize(reduce(fine, (90, 60)), (360, 240), interpolation=cv2.INTER_CUBIC)
+    soft = np.asarray(np.clip(soft, 0, 1), np.float32)
+    blurred = cv2.GaussianBlur(fine, (0, 0), 8)
+    prior = np.asarray(np.clip(blurred + 1.3 * (fine - blurred), 0, 1), np.float32)
+
+    usual, wanted = (restore(soft, prior, scale=scale) for scale in ("", "prior"))
+
+    assert contrast(usual.pixels) < 0.98 * contrast(wanted.pixels)
+    assert contrast(wanted.pixels) < 1.05 * contrast(prior)

@@ -108,11 +108,13 @@ def explain(
     octaves: Sequence[evidence.Octave],
     *,
     task: str = "",
+    small: bool = False,
     changed: bool = False,
     alone: float = 0.0,
 ) -> Explanation:
     """The explanations that photo, registered prior (H, W, 3) and the photo's faults allow.
 
+    `small`: the photo is known to hold less detail than its grid could.
     `changed`: the prior shows another state of the scene, which explains nothing of the photo.
     `alone`: how far the photo has to show by itself what is wrong with its light, in [0, 1].
     """
@@ -134,7 +136,7 @@ def explain(
         front = 0.0
     if task not in ("", "restore"):
         front = float(task in FRONT_TASKS)
-    blur = _blur(octaves, changed=changed, target=task in SHARP_TASKS)
+    blur = _blur(octaves, changed=changed, target=small or task in SHARP_TASKS)
     return Explanation(
         light=light,
         colour=reasons.get("missing colour", 0.0),

@@ -75,6 +75,7 @@ def fuse(
     faults: Faults | None = None,
     fidelity: float = dials.DEFAULT,
     task: str = "",
+    small: bool = False,
     spared: Callable[[], Plane] | None = None,
 ) -> Fusion:
     """Take the registered prior wherever it explains the photo; without one, the base.
@@ -88,6 +89,7 @@ def fuse(
         faults: what the photo suffers from.
         fidelity: 1 takes only what the photo confirms, and light; 0 is the registered prior.
         task: what the prior was asked for, a key of the prompt catalog, "" where unknown.
+        small: it is known to hold less detail than its grid could.
         spared: gives (H, W), 1 where nothing is taken that the photo does not confirm: faces. It is
             called late, so that they can be looked for meanwhile.
     """
@@ -107,7 +109,7 @@ def fuse(
         return replace(alone(base, WITHOUT % recipe.change), scene_state_change=True)
     return _with_prior(
         photo, base, warped, recipe, dial, octaves=octaves.result(), faults=faults, task=task,
-        exactly=registration.placed == "exactly", spared=spared,
+        small=small, exactly=registration.placed == "exactly", spared=spared,
     )  # fmt: skip
 
 
@@ -121,6 +123,7 @@ def _with_prior(
     octaves: list[Octave],
     faults: Faults | None,
     task: str,
+    small: bool,
     exactly: bool,
     spared: Callable[[], Plane] | None,
 ) -> Fusion:
@@ -128,7 +131,7 @@ def _with_prior(
     own, given, visible = (reduced(x, matching.WORK) for x in (base, warped.pixels, warped.valid))
     explanation = explain(
         own, given, visible, faults, octaves,
-        task=task, changed=bool(recipe.change), alone=1 - dial.plausible,
+        task=task, small=small, changed=bool(recipe.change), alone=1 - dial.plausible,
     )  # fmt: skip
     relight = matching.fit_relight(given, own, visible)
     pictures = prepared(base, warped, recipe, explanation, relight, spared=spared)

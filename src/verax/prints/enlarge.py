@@ -99,10 +99,10 @@ def larger(
     Raises InputError for a scale that cannot be.
     """
     own = (photo.shape[1], photo.shape[0])
-    lies = prior is not None and registration is not None and registration.placed == "exactly"
-    finer = finer_by(registration.matrix) if registration is not None and lies else 1.0
+    finer = finer_by(registration)
     size = larger_size(own, scale, finer)
     if prior is None or registration is None or strict or finer < FINER:
+        lies = registration is not None and registration.placed == "exactly"
         why = NONE_ASKED if strict and lies else NO_FINER if lies else NO_PRIOR
         nothing = np.zeros((size[1], size[0]), np.float32)
         return Larger(enlarge(photo, size), nothing, (why,))
@@ -123,20 +123,20 @@ def with_alpha_of(photo: Photo, size: Size) -> Photo:
     return replace(photo, alpha=np.asarray(alpha, np.float32))
 
 
-def finer_by(matrix: Matrix) -> float:
-    """px of a prior per px of the photo that a registration's matrix maps it to."""
-    return 1 / float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))
+def finer_by(registration: Registration | None) -> float:
+    """px of a prior per px of the photo that it lies on exactly; 1 where it does not."""
+    if registration is None or registration.placed != "exactly":
+        return 1.0
+    return 1 / float(np.sqrt(abs(np.linalg.det(registration.matrix[:2, :2]))))
 
 
 def enlarge(
     photo: Image, size: Size, detail: Image | None = None, valid: Plane | None = None
 ) -> Image:
-    """The photo at `size`; reduced again it is the photo, within rounding and clipping.
+    """The photo (h, w, 3) at `size`; reduced again it is the photo, within rounding and clipping.
 
     Args:
-        photo: (h, w, 3).
-        detail: (H, W, 3) the prior at `size`, lying on the photo. Without one the result is a
-            plain resampling.
+        detail: (H, W, 3) the prior at `size`, lying on the photo; without one it is resampled.
         valid: (H, W) share of each pixel that the prior shows.
     """
     finer = expand(photo, size)
