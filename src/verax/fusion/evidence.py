@@ -1,12 +1,11 @@
-"""The evidence: does the prior explain the photo, place by place and octave by octave?
+"""Local evidence: how well the prior explains the photo at each place of each octave.
 
-In every place of every octave the photo's structure, its noise taken out, is correlated with the
-prior's. What follows from it has five names: confirmed (both show it), plausible (the prior shows
-what the photo could not), added (the prior shows what the photo could have shown and does not),
-lost (the photo shows what the prior does not), removed (lost, and known to have been in front of
-the scene).
+At each place the photo's structure, without its noise, is correlated with the prior's. Structure is
+then called confirmed (both show it), plausible (only the prior shows it, and the photo could not
+have shown it), added (only the prior shows it, although the photo could have), lost (only the photo
+shows it) or removed (lost, and known to have been in front of the scene).
 
-The photo's noise is measured here, too, and removed where a gain would bring it into view.
+The photo's noise is measured here, too, and removed where a gain would make it visible.
 """
 
 from collections.abc import Sequence
@@ -20,13 +19,14 @@ from verax.fusion.planes import Float, enlarge, halved, luma, ramp, rise, window
 from verax.image import Image, Plane
 from verax.image.pixels import noise_response
 
-BLOCK = 8  # px, side of the blocks whose deviation is taken
-QUIET, UNBIASED = 0.1, 1.08  # quantile of the blocks, and over it the mean of pure noise
+# a pair of values is a ramp: no effect at the first, full effect at the second
+BLOCK = 8  # px, side of the blocks whose deviation is measured
+QUIET, UNBIASED = 0.1, 1.08  # quantile over blocks, and the mean of pure noise over that quantile
 LEVELS = 256  # entries of a table over luma
 BINS = 12  # of luma
-FEW = 8  # blocks without which a bin says nothing
-VISIBLE = 0.012  # a deviation below this (3 of 255 levels) is not seen
-RANGE, REACH = 5.0, 2.0  # bilateral filter: range in noise deviations, Gaussian in px
+FEW = 8  # least blocks in a bin
+VISIBLE = 0.012  # least visible noise deviation, 3 of 255 levels
+RANGE, REACH = 5.0, 2.0  # bilateral filter: range in noise deviations, spatial sigma in px
 COARSE = 4  # chroma is also smoothed on a grid this much coarser: its noise shows as blotches
 COARSE_RANGE, COARSE_REACH = 2.0, 2.5
 MEAN = np.full((1, 3), 1 / 3, np.float32)  # of three channels
@@ -39,9 +39,9 @@ def noise_table(image: Image, *, tiles: int = 64, tile: int = 64) -> Table:
     """(LEVELS,) noise deviation per channel at every luma.
 
     The difference-of-Laplacians mask of Immerkaer, "Fast noise variance estimation" (1996), in
-    blocks; per luma bin the quietest tenth of the blocks, so that texture does not count. Large
-    pictures are looked at in evenly spread tiles. In a photo of 8 bits it is at least one level:
-    what a lift shows of compression and rounding is no less than that.
+    blocks. Per luma bin the lowest tenth of the blocks counts, so that texture does not. Large
+    pictures are sampled in evenly spread tiles. In an 8-bit photo the deviation is at least one
+    level, for compression and rounding.
     """
     deviations, means = [], []
     parts = sample_tiles(image, tiles, tile)
@@ -64,7 +64,7 @@ def noise_table(image: Image, *, tiles: int = 64, tile: int = 64) -> Table:
 
 
 def has_8_bits(image: Image) -> bool:
-    """Are all values multiples of 1/255?"""
+    """Whether all values are multiples of 1/255."""
     levels = image * 255
     return bool(np.abs(levels - np.rint(levels)).max() < 1e-3)
 
@@ -81,14 +81,14 @@ def sample_tiles(image: Image, tiles: int, tile: int) -> list[Image]:
 
 
 def look_up(table: Table, grey: Plane) -> Plane:
-    """The table's value at every pixel of a luma plane."""
+    """The table's value for every pixel of a luma plane."""
     return np.asarray(cv2.LUT((grey * (LEVELS - 1) + 0.5).astype(np.uint8), table), np.float32)
 
 
 def excess(sigma: Plane, gain: Plane) -> Plane:
-    """Share of the noise that has to go so that a gain does not bring it into view.
+    """Share of the noise to remove so that a gain does not make it visible.
 
-    What remains is as strong as in the photo, or invisible: 1 - max(1 / gain, VISIBLE / (gain
+    What remains is no stronger than in the photo, or invisible: 1 - max(1 / gain, VISIBLE / (gain
     sigma)), at least 0.
     """
     remaining = np.maximum(sigma, VISIBLE) / np.maximum(gain * sigma, 1e-9)
@@ -98,8 +98,8 @@ def excess(sigma: Plane, gain: Plane) -> Plane:
 def denoise(image: Image, sigma: float) -> Image:
     """Edge-preserving smoothing against noise of deviation sigma per channel.
 
-    Single outliers are held to their neighbours, then a bilateral filter (Tomasi, Manduchi, 1998)
-    whose range follows the noise, then the same on the chroma of a coarse grid.
+    First every pixel is clipped to the range of its neighbours, against outliers; then a bilateral
+    filter (Tomasi, Manduchi, 1998) whose range depends on sigma; then the same on coarse chroma.
     """
     low = cv2.erode(image, NEIGHBOURS, borderType=cv2.BORDER_REFLECT)
     high = cv2.dilate(image, NEIGHBOURS, borderType=cv2.BORDER_REFLECT)
@@ -110,7 +110,7 @@ def denoise(image: Image, sigma: float) -> Image:
 
 
 def chroma_blotches(image: Image, sigma: float) -> Image:
-    """What to add to a picture to smooth its coarse chroma, luma untouched."""
+    """The difference (H, W, 3) that smooths coarse chroma noise and leaves luma as it is."""
     height, width = image.shape[:2]
     bottom, right = -height % COARSE, -width % COARSE
     padded = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
@@ -122,24 +122,24 @@ def chroma_blotches(image: Image, sigma: float) -> Image:
     return np.asarray(fine[:height, :width], np.float32)
 
 
-WHITE = (0.75, 0.33, 0.16, 0.08, 0.04, 0.02)  # of white noise of deviation 1, left in each octave
+WHITE = (0.75, 0.33, 0.16, 0.08, 0.04, 0.02)  # deviation of unit white noise in each octave
 ROUNDING = 0.0012  # deviation of 8-bit rounding in octave 0, halved from octave to octave
-LARGEST = 0.08  # deviation above which nothing is called noise
-SIMILAR = (0.3, 0.75)  # correlation at which structure begins to be confirmed, and is
-ALIKE = (0.5, 0.9)  # the same, for what the gain of a whole octave is read from
-NOISY = (2.5, 5.0)  # energy of the photo over the prior's where the prior is plain: noise
-EVEN = (0.15, 0.35)  # quartile over quartile of that energy: noise is everywhere, structure is not
-SEEN = (0.002, 0.004)  # deviation from which such noise matters
-FINE = 5  # octaves that noise may fill
+LARGEST = 0.08  # largest deviation that is taken for noise
+SIMILAR = (0.3, 0.75)  # correlation of confirmed structure
+ALIKE = (0.5, 0.9)  # correlation of structure that counts for the gain of a whole octave
+NOISY = (2.5, 5.0)  # ratio of the photo's energy to the prior's in smooth places: noise
+EVEN = (0.15, 0.35)  # lower over upper quartile of that energy: noise is even, structure is not
+SEEN = (0.002, 0.004)  # deviation of such noise
+FINE = 5  # number of octaves in which such noise is looked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What one octave shows, on its half grid (h, w).
+    """Local comparison of photo and prior in one octave, on its half grid (h, w).
 
     Attributes:
-        photo, prior: energy of the photo's structure, its noise taken out, and of the prior's.
-        correlation: of the two, in [-1, 1].
+        photo, prior: energy of the photo's structure without its noise, and of the prior's.
+        correlation: between the two, in [-1, 1].
         signal: share of the photo's energy that is not noise.
         confirmed: how far both show the same structure, in [0, 1].
     """
@@ -153,14 +153,14 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Octave:
-    """What one octave shows as a whole.
+    """Statistics of one octave as a whole.
 
     Attributes:
         noise: energy of the photo's noise.
-        noisy: how sure noise of its own colour fills the octave, in [0, 1].
-        most: energy that such noise has at most; what is above is texture.
+        noisy: how certain it is that coloured noise fills the octave, in [0, 1].
+        most: largest energy of such noise; more is texture.
         gain: contrast of the prior over the photo's, where they agree.
-        confirmed, structure: amplitude of the photo's structure that is confirmed, and of all.
+        confirmed, structure: sum of amplitudes of the photo's confirmed structure, and of all.
     """
 
     noise: float
@@ -172,15 +172,15 @@ class Octave:
 
 
 def band(copies: Sequence[Float], octave: int) -> Float:
-    """An octave of a picture from its copies (`planes.gaussians`)."""
+    """One octave of a picture, from its Gaussian pyramid (`planes.gaussians`)."""
     fine = copies[octave]
     return np.asarray(fine - enlarge(copies[octave + 1], fine.shape), np.float32)
 
 
 def weigh(photo: Plane, prior: Plane, noise: float, contrast: Plane | None = None) -> Evidence:
-    """The evidence of one octave of luma (H, W) against noise of the given energy.
+    """Compare one octave of luma (H, W) of photo and prior; `noise` is the photo's noise energy.
 
-    `contrast`: a slow plane on the half grid that the prior is to be multiplied with.
+    `contrast`: smooth plane on the half grid by which the prior is multiplied.
     """
     energy, given, shared = (
         windowed(halved(np.asarray(cv2.multiply(one, two), np.float32)))
@@ -203,15 +203,15 @@ def weigh(photo: Plane, prior: Plane, noise: float, contrast: Plane | None = Non
 def summarise(
     photo: Plane, prior: Plane, valid: Plane, white: float, octave: int, *, most: float = np.inf
 ) -> Octave:
-    """One octave as a whole.
+    """Statistics of one octave as a whole.
 
-    Noise is what white noise of deviation `white` leaves in the octave, or more: energy that is
-    everywhere in the photo where the prior is plain, as coloured and compressed noise is.
+    Its noise is at least that of white noise of deviation `white`. It is more where the photo has
+    energy throughout the places that the prior shows smooth: coloured or compressed noise.
 
     Args:
-        photo, prior: (H, W) an octave of luma, or rows of it.
-        valid: (H, W) where the prior shows something.
-        most: energy that coloured noise has at most.
+        photo, prior: (H, W) one octave of luma, or rows of it.
+        valid: (H, W) where the prior covers the photo.
+        most: largest energy of coloured noise.
     """
     rounding = ROUNDING**2 * 0.25**octave
     noise = (white * WHITE[min(octave, len(WHITE) - 1)]) ** 2
@@ -219,7 +219,7 @@ def summarise(
     if visible.sum() < 20:
         visible = np.ones_like(visible)
     raw = weigh(photo, prior, 0.0)
-    # texture that fills the picture passes for noise, but the prior does not confirm noise
+    # texture that fills the picture looks like noise, but the prior would confirm it
     unexplained = raw.photo * (1 - np.maximum(raw.correlation, 0) ** 2)
     noise = rounding + min(noise, float(np.quantile(unexplained[visible], 0.25)))
     energy, sure = _coloured(raw, visible) if octave < FINE else (0.0, 0.0)
@@ -240,7 +240,7 @@ def summarise(
 
 
 def _coloured(raw: Evidence, visible: NDArray[np.bool_]) -> tuple[float, float]:
-    """Energy of noise of any colour in an octave, and how sure it is noise."""
+    """Energy of noise of any colour in an octave, and how certain it is, in [0, 1]."""
     plain = visible & (raw.prior <= np.quantile(raw.prior[visible], 0.25))
     low, middle, high = (float(q) for q in np.quantile(raw.photo[plain], (0.25, 0.5, 0.75)))
     shown = float(np.median(raw.prior[plain]))
@@ -249,8 +249,7 @@ def _coloured(raw: Evidence, visible: NDArray[np.bool_]) -> tuple[float, float]:
 
 
 def white_noise(photo: Image) -> float:
-    """Deviation of white noise over luma, from the quietest tenth of 8 px blocks (Immerkaer, "Fast
-    noise variance estimation", 1996)."""
+    """Deviation of white noise in luma, from the lowest tenth of 8 px blocks (Immerkaer, 1996)."""
     blocks = []
     for part in sample_tiles(photo, 64, 64):
         mask = noise_response(luma(part)) * np.float32(np.sqrt(np.pi / 2))
@@ -260,7 +259,7 @@ def white_noise(photo: Image) -> float:
 
 
 def faithful(octaves: Sequence[Octave]) -> float:
-    """Share of the photo's structure that the prior confirms, the finest octave apart."""
+    """Share of the photo's structure that the prior confirms, without the finest octave."""
     counted = octaves[1:] or octaves
     whole = sum(octave.structure for octave in counted)
     return sum(octave.confirmed for octave in counted) / max(whole, 1e-9)

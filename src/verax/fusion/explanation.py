@@ -1,8 +1,8 @@
-"""What the pair says about the photo: which explanations are allowed for what the prior changed.
+"""The explanation: which faults of the photo account for the prior's changes.
 
-A photo alone tells poorly what is wrong with it. Together with a prior it tells well: what did the
-generator brighten, colour, sharpen, take away? A change that no fault of the photo explains is the
-generator's taste, and stays out.
+What is wrong with a photo is hard to tell from the photo alone, and easier from the pair: what did
+the generator brighten, colour, sharpen or remove? A change that no fault of the photo explains is
+the generator's taste and is not used.
 """
 
 from collections.abc import Sequence
@@ -19,29 +19,28 @@ from verax.image import Image, Plane
 from verax.restorers.faults import Faults
 
 WORK = 160  # px: long side at which light is compared
-VEILED = (1.36, 1.56)  # contrast of the prior over the photo's: a veil was taken away
-VIVID = (1.8, 2.6)  # its saturation over the photo's, where light moved as far as FAR says
-FAR = (0.08, 0.15)
-DARK = (0.40, 0.25)  # median luma of a photo that is dark, and surely
-BRIGHTENED = (1.35, 1.75)  # median of the prior over it
-COLOURLESS = (0.03, 0.012)  # spread of colour of a photo without, and surely
-COLOURED = (0.03, 0.06)  # the prior's
+# a pair of values is a ramp: no effect at the first, full effect at the second
+VEILED = (1.36, 1.56)  # haze: contrast of the prior over the photo's
+VIVID = (1.8, 2.6)  # haze: saturation of the prior over the photo's,
+FAR = (0.08, 0.15)  # where photo and prior differ by as much (rms)
+DARK = (0.40, 0.25)  # darkness: median luma of the photo
+BRIGHTENED = (1.35, 1.75)  # darkness: median luma of the prior over the photo's
+COLOURLESS = (0.03, 0.012)  # missing colour: spread of the photo's colours
+COLOURED = (0.03, 0.06)  # missing colour: spread of the prior's colours
 CAST_NAME = "a colour cast"
-CAST = (0.03, 0.07)  # how much farther from grey the photo's mean is than the prior's
-SHIFTED = (0.05, 0.10)  # how far the mean colour moved
-WHITER = (
-    0.03,
-    0.06,
-)  # how much farther from grey the photo's brightest places are than the prior's
-SUPPORT = {  # severities that a photo shows by itself, from which fidelity 1 believes a reason
+CAST = (0.03, 0.07)  # cast: distance of the mean from grey, the photo's less the prior's
+SHIFTED = (0.05, 0.10)  # cast: distance between the mean tints
+WHITER = (0.03, 0.06)  # cast: as CAST, of the brightest pixels
+SUPPORT = {  # severity in the photo alone that fidelity 1 requires for a reason
     "haze": (0.28, 0.42), "lowlight": (0.20, 0.40), "underwater": (0.05, 0.15),
 }  # fmt: skip
-SHARPENED = (1.02, 1.12)  # contrast of an octave over that of coarse ones
-BURIED = 0.75  # severity of rain from which the photo hardly shows its scene
-RAINY = (0.50, 0.65)  # severity of rain whose streaks are taken for noise, partly and fully
-FAITHFUL = (0.45, 0.60)  # share of the photo's structure that a prior confirms before its
-# omissions mean anything: a prior that redraws the scene omits by accident
-KEEPING = (0.30, 0.50)  # the same, before what it shows where the photo is silent means anything
+SHARPENED = (1.02, 1.12)  # gain of contrast in an octave over the gain in the coarsest ones
+BURIED = 0.75  # severity of rain that hides most of the scene
+RAINY = (0.50, 0.65)  # severity of rain whose streaks were mistaken for noise
+# share of the photo's structure that the prior confirms: one that redraws the scene leaves things
+# out, and invents them, by accident
+FAITHFUL = (0.45, 0.60)  # before its omissions count
+KEEPING = (0.30, 0.50)  # before its additions count
 
 # tasks of the prompt catalog that say what was wrong
 LIGHT_TASKS = ("dehaze", "lowlight", "underwater", "colorize")
@@ -51,17 +50,17 @@ FRONT_TASKS = ("derain", "desnow", "raindrop", "flare", "shadow", "reflection", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """What is allowed to explain the prior's changes, each in [0, 1].
+    """The faults of a photo that account for changes of its prior; numbers are in [0, 1].
 
     Attributes:
-        light: how far the photo's light is wrong; `reasons` says why, by name.
+        light: how wrong the photo's light is; `reasons` are the names of its faults.
         colour: how far colour is missing.
-        sharpness: per octave, the finest first: how far its contrast is wrong.
+        sharpness: per octave, the finest first: how wrong its contrast is.
         blur: the same, as far as a blur explains it and not the light.
-        front: how far something may have been in front of the scene.
-        buried: most of the scene is hidden: the prior says what is behind, its light included.
-        faithful: how far the prior keeps to the photo where both can be compared.
-        task: the task that overruled, "" where the pair decided.
+        front: how likely something was in front of the scene.
+        buried: rain hides most of the scene; what is behind it, light included, is the prior's.
+        faithful: how closely the prior keeps to the photo where both can be compared.
+        task: the task that overruled the measurement, "" if none.
     """
 
     light: float
@@ -76,7 +75,7 @@ class Explanation:
 
     @property
     def even(self) -> bool:
-        """Is the light wrong everywhere alike? Then the prior's local light is taste."""
+        """Whether the light is wrong in the same way everywhere; local changes are then taste."""
         return self.reasons == (CAST_NAME,)
 
     def record(self) -> dict[str, Any]:
@@ -91,7 +90,7 @@ class Explanation:
         }
 
     def words(self) -> str:
-        """What is believed of the photo, for people."""
+        """The faults in words, for people."""
         parts = list(self.reasons)
         if max(self.sharpness) > 0.5 and self.light < 0.5 and not self.buried:
             parts.append("blur")
@@ -112,11 +111,11 @@ def explain(
     changed: bool = False,
     alone: float = 0.0,
 ) -> Explanation:
-    """The explanations that photo, registered prior (H, W, 3) and the photo's faults allow.
+    """The explanation from photo and registered prior (H, W, 3), and the faults of the photo alone.
 
     `small`: the photo is known to hold less detail than its grid could.
-    `changed`: the prior shows another state of the scene, which explains nothing of the photo.
-    `alone`: how far the photo has to show by itself what is wrong with its light, in [0, 1].
+    `changed`: the prior shows another state of the scene, which no fault of the photo explains.
+    `alone`: how far a fault of light must be visible in the photo alone, in [0, 1].
     """
     reasons = _light(photo, prior, valid, faults)
     if faults:
@@ -151,7 +150,7 @@ def explain(
 
 
 def _light(photo: Image, prior: Image, valid: Plane, faults: Faults | None) -> dict[str, float]:
-    """What is wrong with the photo's light, by name."""
+    """The faults of the photo's light by name, each in [0, 1]."""
     own, given, visible = (reduced(x, WORK) for x in (photo, prior, valid))
     inside = visible > 0.9
     if not inside.any():
@@ -189,13 +188,13 @@ def _light(photo: Image, prior: Image, valid: Plane, faults: Faults | None) -> d
 def _supported(
     reasons: dict[str, float], severities: dict[str, float], alone: float
 ) -> dict[str, float]:
-    """The reasons, less what the photo does not show by itself."""
+    """The reasons, reduced where the photo alone does not show them."""
     shown = {kind: ramp(severities[kind], *limits) for kind, limits in SUPPORT.items()}
     support = {
-        "haze": max(shown.values()),  # dark and coloured photos lack contrast, too
+        "haze": max(shown.values()),  # dark photos and those with a cast lack contrast, too
         "darkness": shown["lowlight"],
         CAST_NAME: shown["underwater"],
-        "missing colour": 1.0,  # a photo without colour shows that
+        "missing colour": 1.0,  # always visible in the photo alone
     }
     return {name: share * (1 - alone * (1 - support[name])) for name, share in reasons.items()}
 
@@ -206,7 +205,7 @@ def _white(pixels: Float) -> Float:
 
 
 def _vivid(own: Float, given: Float) -> float:
-    """How far a veil took the colours of pixels (n, 3): the prior's are far stronger."""
+    """How far haze has weakened the colours of pixels (n, 3), compared with the prior's."""
     before, after = (float(np.ptp(x, axis=1).mean()) + 0.03 for x in (own, given))
     moved = float(np.sqrt(((own - given) ** 2).mean()))
     some = ramp(before - 0.03, 0.02, 0.04)  # a photo without colour has none to lose
@@ -219,7 +218,7 @@ def _severities(faults: Faults | None) -> dict[str, float]:
 
 
 def _not_spoilt(faults: Faults | None) -> float:
-    """A photo whose fault is plain to see had nothing in front of it."""
+    """1 less how certain another fault of the photo is; that makes an obstruction unlikely."""
     severities = _severities(faults)
     spoilt = 0.0
     if faults:
@@ -234,25 +233,27 @@ def _not_spoilt(faults: Faults | None) -> float:
 
 
 def _buried(faults: Faults | None) -> bool:
-    """Whether rain hides most of the scene."""
+    """Whether heavy rain hides most of the scene."""
     return bool(faults and faults["rain"].sure > 0.5 and faults["rain"].severity >= BURIED)
 
 
 def _contrast(plane: Plane, inside: NDArray[np.bool_]) -> float:
-    """Deviation of a small plane between 2 and 6 px."""
+    """Standard deviation of a small plane's structure of 2 to 6 px."""
     fine, coarse = (cv2.GaussianBlur(plane, (0, 0), sigma) for sigma in (2.0, 6.0))
     return float(np.sqrt(((fine - coarse)[inside] ** 2).mean())) + 1e-4
 
 
 def _colour(pixels: Float) -> float:
-    """How far apart the colours of pixels (n, 3) are; 0 for grey, sepia or any one tint."""
+    """Spread of the colours of pixels (n, 3); 0 for grey, sepia or any single tint."""
     chroma = pixels - pixels.mean(1, keepdims=True)
     return float(np.quantile(np.abs(chroma - chroma.mean(0)).max(1), 0.95))
 
 
 def _blur(octaves: Sequence[evidence.Octave], *, changed: bool, target: bool) -> tuple[float, ...]:
-    """Per octave, how far its contrast gained on that of the two coarsest: that is more than taste
-    or light. A blur takes no less from finer octaves."""
+    """Per octave, how far a blur explains the contrast that it gained over the two coarsest.
+
+    Never less in a finer octave, as a blur weakens finer octaves more.
+    """
     shares = [1.0 if target and not changed else 0.0] * len(octaves)
     if changed or target:
         return tuple(shares)

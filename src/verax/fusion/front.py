@@ -1,10 +1,10 @@
-"""Something in front of the scene that the prior has taken away: streaks, drops, dust, scratches,
+"""What was in front of the scene and is gone in the prior: streaks, drops, dust, scratches,
 shadows, flares, reflections.
 
-Where photo and relit prior differ, places are told apart by their shape. Thin ones, and many small
-ones all over the picture, are no part of the scene. In a larger one the photo may still show what
-the prior shows there, plus something else: a layer, as a shadow or a flare is. What is left, a
-large place whose contents the prior replaced, may be a thing that the generator lost: it stays.
+Places where photo and relit prior differ are judged by their shape. Thin ones, and many small ones
+spread over the picture, do not belong to the scene. In a larger one the photo may show what the
+prior shows plus a smooth difference: a layer, such as a shadow or a flare. Other large places stay
+as they are in the photo: their content may be a thing that the generator lost.
 """
 
 from dataclasses import dataclass
@@ -19,55 +19,52 @@ from verax.image import Image, Plane
 from verax.image.pixels import largest, peaks
 
 WORK = 640  # px: long side at which differences are looked for
-LEAST, TYPICAL = 0.035, 2.5  # a difference is above the first, and above this many medians
-SURE = 1.8  # times as much somewhere within a place
-SMALLEST = 6  # working px of a place
-THIN = (0.012, 1.5)  # width of a thin place: share of the long side, and working px
-SMALL, AREA = 0.05, 0.004  # width and area of a small one
-MANY, SPREAD = 12, 6  # small places, and sixteenths of the picture, from which they belong together
-MORE = 1.5  # energy of the photo's fine structure over the prior's: something is there
-LAYER = 0.6  # correlation of fine structure from which a place shows the same, plus something
-PLAIN = 6e-5  # energy of fine structure below which a prior says nothing about that
-SMOOTH = 0.6  # share of a layer's difference that a Gaussian of SOFT working px leaves
+LEAST, TYPICAL = 0.035, 2.5  # least difference, and least multiple of the median difference
+SURE = 1.8  # the peak of a place is at least so many times the least difference
+SMALLEST = 6  # least area of a place, working px
+THIN = (0.012, 1.5)  # width of a thin place: share of the long side plus working px
+SMALL, AREA = 0.05, 0.004  # width and area of a small one, shares of the long side and its square
+MANY, SPREAD = 12, 6  # small places, and sixteenths of the picture they lie in, to count together
+MORE = 1.5  # energy of the photo's fine structure over the prior's: the photo shows more
+LAYER = 0.6  # least correlation of fine structure in a layer
+PLAIN = 6e-5  # least energy of the prior's fine structure to judge that
+SMOOTH = 0.6  # share of a layer's difference that a blur of sigma SOFT leaves
 SOFT = 3.0
-BORDER, COARSE = (
-    4,
-    6.0,
-)  # working px around a place, and of the octave, where a layer shows its edge
-LOST = 0.85  # energy there that only the photo shows, over what only the prior shows
-INSIDE = 2.5  # working px from a place's border at which its inside begins
-ADDED = 0.8  # share of a place's difference by which light was added, not taken
-HELD, ALIKE = (0.5, 1.5), 0.25  # strength of the prior's fine structure in the photo under added
-# light, and its correlation: both show it, and the photo shows more
-LONG, FAINT = 6.0, 0.2  # a beam: length over width, and a least strength in place of HELD's
-BRIGHT = 0.09  # mean luma that was added at least: less is a difference of light
-NEAR_BORDER = 1.5  # working px from its border at which the inside of such a place begins
-AWAY, SHOWN = 8, 0.75  # a thing that the prior moved: by working px at most, and its correlation
-OUTSTANDING, AROUND = 3.0, 8.0  # deviations of the prior's texture within AROUND working px
+BORDER, COARSE = 4, 6.0  # width of a place's border, and scale of its edge, working px
+LOST = 0.85  # least energy at the border in the photo alone, over that in the prior alone
+INSIDE = 2.5  # working px from its border at which the inside of a place begins
+# glare: light added to the scene
+ADDED = 0.8  # least share of the difference that is brighter in the photo
+HELD, ALIKE = (0.5, 1.5), 0.25  # strength range and least correlation of the prior's fine structure
+LONG, FAINT = 6.0, 0.2  # a beam: length over width, and its least strength in place of HELD's
+BRIGHT = 0.09  # least mean luma added; less is a difference of light
+NEAR_BORDER = 1.5  # working px from its border at which the inside begins
+AWAY, SHOWN = 8, 0.75  # a moved thing: largest distance in working px, least correlation
+OUTSTANDING, AROUND = 3.0, 8.0  # least multiple of the prior's texture, sigma of its window
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Connected places (numbered from 1; 0 is the rest) with what tells them apart."""
+    """Connected places where photo and prior differ (labels from 1; 0 is the rest)."""
 
     labels: NDArray[np.int32]
     width: Float
     area: Float
     peak: Float
-    more: NDArray[np.bool_]  # the photo shows more there than the prior, and it stands out
-    layer: NDArray[np.bool_]  # it shows the same, and a smooth difference
-    centre: Float  # (n, 2) share of width and height
+    more: NDArray[np.bool_]  # the photo shows more structure there than the prior
+    layer: NDArray[np.bool_]  # both show the same structure, with a smooth difference
+    centre: Float  # (n, 2) shares of width and height
     box: NDArray[np.int32]  # (n, 4) left, top, width, height
 
 
 def removed(photo: Image, prior: Image, valid: Plane, *, everything: bool = False) -> Plane:
-    """(h, w) in [0, 1] at the working size: where the prior has taken something away.
+    """(h, w), 0 or 1 at the working size: where the prior has removed something.
 
     Args:
         photo: (H, W, 3), under the light that the result will have.
         prior: (H, W, 3) registered, under the same light.
-        valid: (H, W) where the prior shows something.
-        everything: all that differs was asked to be taken away.
+        valid: (H, W) where the prior covers the photo.
+        everything: the task was to remove whatever differs.
     """
     own, given, visible = (reduced(x, WORK) for x in (photo, prior, valid))
     difference = _difference(own, given)
@@ -90,14 +87,14 @@ def removed(photo: Image, prior: Image, valid: Plane, *, everything: bool = Fals
 
 
 def differing(photo: Image, prior: Image, valid: Plane) -> Plane:
-    """(h, w) in [0, 1] at the working size of `removed`: all that differs, light included."""
+    """(h, w), 0 or 1 at the working size of `removed`: all that differs, light included."""
     own, given, visible = (reduced(x, WORK) for x in (photo, prior, valid))
     mask = _differing(_difference(own, given), visible, LEAST)
     return np.asarray(cv2.dilate(mask, np.ones((3, 3), np.uint8)), np.float32)
 
 
 def _difference(own: Image, given: Image) -> Plane:
-    """(h, w) difference of luma, or of colour at a discount."""
+    """(h, w) difference of luma, or of colour with less weight."""
     off = np.abs(cv2.GaussianBlur(own - given, (0, 0), 0.8))
     return np.asarray(np.maximum(np.abs(luma(own - given)), 0.7 * largest(off)), np.float32)
 
@@ -105,10 +102,10 @@ def _difference(own: Image, given: Image) -> Plane:
 def _glare(
     brighter: Plane, visible: Plane, least: float, own: Image, given: Image
 ) -> NDArray[np.bool_]:
-    """(h, w): where light lies over what the prior shows, as flares and reflections do.
+    """(h, w) True where light was added to what the prior shows: flares and reflections.
 
     `brighter`: the difference where the photo is brighter, 0 elsewhere. Such light often touches
-    places that differ for other reasons; among brighter pixels alone it is a place of its own.
+    places that differ for other reasons; looking at brighter pixels only separates it from them.
     """
     differs = _differing(brighter, visible, least)
     number, labels = cv2.connectedComponents(differs, connectivity=8)
@@ -136,7 +133,7 @@ def _glare(
 
 
 def beams(labels: NDArray[np.int32], number: int) -> NDArray[np.bool_]:
-    """Places that are straight and long: by their second moments, those of a rectangle."""
+    """Which labels are long and straight: their second moments are those of a long rectangle."""
     total = partial(_total, labels, number)
     area = np.maximum(total(np.ones(labels.shape, np.float32)), 1)
     grid = np.indices(labels.shape, np.float32)
@@ -150,7 +147,7 @@ def beams(labels: NDArray[np.int32], number: int) -> NDArray[np.bool_]:
 
 
 def _differing(difference: Plane, visible: Plane, least: float) -> NDArray[np.uint8]:
-    """(h, w) 1 where something differs, small gaps closed."""
+    """(h, w) 1 where something differs, with small gaps closed."""
     differs = ((difference > least) & (visible > 0.9)).astype(np.uint8)
     return np.asarray(cv2.morphologyEx(differs, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)))
 
@@ -160,7 +157,7 @@ def _places(difference: Plane, visible: Plane, least: float, own: Image, given: 
     number, labels, boxes, centres = cv2.connectedComponentsWithStats(differs, connectivity=8)
     total, largest = partial(_total, labels, number), partial(peaks, labels, number)
     depth = cv2.distanceTransform(differs, cv2.DIST_L2, 3)
-    inside = (depth > INSIDE).astype(np.float32)  # without the border, which a shadow has, too
+    inside = (depth > INSIDE).astype(np.float32)  # a shadow has an edge of its own at its border
     one, two = (luma(x) - cv2.GaussianBlur(luma(x), (0, 0), 2.0) for x in (own, given))
     mine, its = total(one * one), total(two * two)
     shared_inside, mine_inside, its_inside = (
@@ -181,13 +178,15 @@ def _places(difference: Plane, visible: Plane, least: float, own: Image, given: 
 
 
 def _total(labels: NDArray[np.int32], number: int, values: Plane) -> Float:
-    """(number,) the sum of values (h, w) in each place."""
+    """(number,) sum of values (h, w) under each label."""
     return np.bincount(labels.ravel(), values.ravel(), number).astype(np.float32)
 
 
 def _lost(labels: NDArray[np.int32], own: Image, given: Image) -> NDArray[np.bool_]:
-    """Places at whose border the photo shows more of its own than the prior does: a layer has an
-    edge in the photo, a place that the generator drew anew has one in the prior."""
+    """Which places have an edge in the photo rather than in the prior, at their border.
+
+    A layer has its edge in the photo; a place that the generator redrew has one in the prior.
+    """
     outside = (labels == 0).astype(np.uint8)
     distance, nearest = cv2.distanceTransformWithLabels(
         outside, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
@@ -217,7 +216,7 @@ def _lost(labels: NDArray[np.int32], own: Image, given: Image) -> NDArray[np.boo
 def _displaced(
     places: Places, numbers: NDArray[np.intp], own: Image, given: Image
 ) -> NDArray[np.bool_]:
-    """Which of the numbered places the prior shows, too, but a few pixels away."""
+    """Which of the numbered places the prior shows as well, moved by a few pixels."""
     one, two = (luma(x) - cv2.GaussianBlur(luma(x), (0, 0), 2.0) for x in (own, given))
     displaced = np.zeros(len(numbers), bool)
     for index, number in enumerate(numbers):
@@ -233,7 +232,7 @@ def _displaced(
 
 
 def _no_part_of_the_scene(places: Places, taken: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
-    """Thin places, and small ones where there are many all over the picture."""
+    """Thin places, and small ones if there are many all over the picture."""
     thin = places.width <= THIN[0] * side + THIN[1]
     small = thin | ((places.width <= SMALL * side) & (places.area < AREA * side * side))
     counted = np.flatnonzero(small & taken)[1 if small[0] and taken[0] else 0 :]

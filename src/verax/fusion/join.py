@@ -1,9 +1,9 @@
-"""The join: photo and prior to one picture, octave by octave, from coarse to fine.
+"""The join: photo and prior become one picture, octave by octave, from coarse to fine.
 
-In every octave the photo's own structure is relit: given the contrast that the prior has where both
-agree. Confirmed structure is then turned towards the prior's by at most the dial's angle, so that
-a stated correlation with the photo remains. Of the prior's own pixels only what the photo could
-not have shown is taken (plausible), and what replaces something in front of the scene.
+In each octave the photo's structure is relit: it gets the prior's contrast where both agree.
+Confirmed structure is then turned towards the prior's by at most the dial's angle, which keeps a
+known correlation with the photo. The prior's own pixels are taken only for what the photo could not
+have shown (plausible) and for what was behind something in front of the scene.
 """
 
 import math
@@ -39,27 +39,27 @@ from verax.fusion.planes import (
 from verax.image import Image, Plane
 from verax.image.pixels import by_stripes
 
-SAMPLED, GROUP = 2_000_000, 64  # pixels that judge an octave; rows of them taken together
-AGREED = (0.2, 0.6)  # correlation of coarse structure from which light is believed
-EVEN = 0.5  # reach where the light is wrong everywhere alike
-LOW = 0.03  # Gaussian, share of the width, under which light is compared
-FEATHER = 5  # px by which the prior's frame is drawn in
+SAMPLED, GROUP = 2_000_000, 64  # most pixels by which an octave is judged, in groups of rows
+AGREED = (0.2, 0.6)  # correlation of coarse structure at which the prior's light counts, and fully
+EVEN = 0.5  # largest reach where the light is wrong in the same way everywhere
+LOW = 0.03  # sigma at which light is compared, share of the width
+FEATHER = 5  # px by which the prior's valid area is eroded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pictures:
-    """What is joined, all on the photo's grid.
+    """The pictures to join, all on the photo's grid.
 
     Attributes:
         source: (H, W, 3) the photo, or a base with its structure.
         toned: (H, W, 3) the source under the light of the result.
         prior: (H, W, 3) registered.
-        valid: (H, W) where the prior shows something.
-        relight: the prior under the source's light.
-        front: (h, w) of any size, where something in front of the scene was taken away.
-        spared: the same, where nothing is taken that the photo does not confirm: faces.
-        supplied: the same, where the prior supplied what a blur took from the source.
-        lost: how much of each octave, the finest first, that is.
+        valid: (H, W) where the prior covers the photo.
+        relight: brings the prior under the source's light.
+        front: (h, w) of any size, where something in front of the scene was removed.
+        spared: (h, w) of any size, where only confirmed structure is taken: faces.
+        supplied: (h, w) of any size, where deblurring took detail from the prior.
+        lost: share of that detail in each octave, the finest first.
     """
 
     source: Image
@@ -75,8 +75,8 @@ class Pictures:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """The picture (H, W, 3) and amplitudes (h, w, 3) of its structure on the half grid: from the
-    photo, from the photo with the prior's contrast, from the prior."""
+    """The picture (H, W, 3), and on the half grid the amplitudes (h, w, 3) of its structure: from
+    the photo, from the photo with the prior's contrast, from the prior."""
 
     pixels: Image
     amplitudes: Float
@@ -84,8 +84,8 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What a finer octave needs of the coarser one: picture, and on its half grid the gain of
-    confirmed surroundings, how far all agreed so far, and amplitudes."""
+    """The result so far, from which the next finer octave starts: the picture, and on its half grid
+    the gain of confirmed places, how far photo and prior agreed, and amplitudes."""
 
     picture: Float
     gain: Plane
@@ -95,7 +95,7 @@ class _State:
 
 @dataclass(frozen=True, slots=True)
 class _Copies:
-    """Gaussian pyramids; the source's luma."""
+    """Gaussian pyramids; of the source only the luma."""
 
     source: list[Float]
     toned: list[Float]
@@ -104,9 +104,9 @@ class _Copies:
 
 
 def measure(source: Image, prior: Image, valid: Plane, most: Sequence[float] = ()) -> list[Octave]:
-    """What each octave shows as a whole, the finest first.
+    """The statistics of each octave, the finest first.
 
-    `most`: energy per octave that coloured noise has at most.
+    `most`: largest energy of coloured noise per octave.
     """
     octaves, white = count(source.shape), evidence.white_noise(source)
     own, given, visible = _pyramids((luma(source), luma(prior), valid), octaves)
@@ -124,7 +124,7 @@ def measure(source: Image, prior: Image, valid: Plane, most: Sequence[float] = (
 
 
 def energy_removed(photo: Image, source: Image) -> tuple[float, ...]:
-    """Energy per octave, the finest first, of what was taken out of a photo (H, W, 3)."""
+    """Energy per octave, the finest first, of what was removed from a photo (H, W, 3)."""
     octaves = count(photo.shape)
     copies = gaussians(np.asarray(luma(photo) - luma(source), np.float32), octaves)
     bands = (evidence.band(copies, index) for index in range(octaves))
@@ -132,7 +132,7 @@ def energy_removed(photo: Image, source: Image) -> tuple[float, ...]:
 
 
 def _spread(shape: tuple[int, ...]) -> list[Part]:
-    """The whole of a plane, or evenly spread groups of its rows where it is large."""
+    """One part, the whole plane, or evenly spread groups of rows of a large one."""
     columns, groups = slice(0, shape[1]), SAMPLED // (GROUP * shape[1])
     if shape[0] * shape[1] <= SAMPLED or groups < 2:
         return [(slice(0, shape[0]), columns)]
@@ -143,13 +143,13 @@ def _spread(shape: tuple[int, ...]) -> list[Part]:
 def join(
     pictures: Pictures, octaves: Sequence[Octave], explanation: Explanation, dial: Dial
 ) -> Joined:
-    """The restoration from its parts."""
+    """Join the pictures, from the lowest band to the finest octave."""
     both = (pictures.toned, pictures.prior)
     finest = (luma(pictures.source), *both, _feathered(pictures.valid))
     copies = _Copies(*_pyramids(finest, len(octaves)))
     light = _lowest(pictures, copies, explanation, dial)
     half = halved(copies.valid[-1]).shape
-    # of the finest octave the planes are made again by tiles: whole ones take memory
+    # at full size, luma and valid are computed again tile by tile, to save memory
     copies.source[0], copies.valid[0] = pictures.source, pictures.valid
     del finest
     state = _State(
@@ -165,8 +165,8 @@ def join(
 
 
 def _lowest(pictures: Pictures, copies: _Copies, explanation: Explanation, dial: Dial) -> Float:
-    """The lowest band: the toned source's, brought on towards the prior's where light is wrong and
-    coarse structure agrees, until the dial's reach is covered."""
+    """The lowest band: the toned source's, moved towards the prior's as far as the dial's reach
+    where light is wrong and coarse structure agrees."""
     toned, valid = copies.toned[-1], copies.valid[-1]
     share = max(explanation.light, float(explanation.buried), dial.beyond)
     target = share * copies.prior[-1] + (1 - share) * pictures.relight(copies.prior[-1])
@@ -185,7 +185,7 @@ def _lowest(pictures: Pictures, copies: _Copies, explanation: Explanation, dial:
 
 
 def _agreement(copies: _Copies, shape: tuple[int, ...]) -> Plane:
-    """How far the coarsest octaves of photo and prior agree; flat on flat agrees."""
+    """How far the coarsest octaves of photo and prior agree; two flat places agree."""
     agreement = np.zeros(shape[:2], np.float32)
     for index in range(max(0, len(copies.source) - 3), len(copies.source) - 1):
         own, given = evidence.band(copies.source, index), luma(evidence.band(copies.prior, index))
@@ -196,7 +196,7 @@ def _agreement(copies: _Copies, shape: tuple[int, ...]) -> Plane:
 
 
 def _finer(state: _State, copies: _Copies, rules: Rules, pictures: Pictures) -> _State:
-    """One octave finer, by tiles."""
+    """Add the next finer octave, tile by tile."""
     fine = copies.toned[rules.index]
     height, width = fine.shape[:2]
     half = (-(-height // 2), -(-width // 2))
@@ -239,7 +239,7 @@ def _finer(state: _State, copies: _Copies, rules: Rules, pictures: Pictures) -> 
 
 
 def _spread_out(plane: Plane, half: tuple[int, int], share: float = 1.0) -> Plane:
-    """A share of a slow plane at another size; one that is the same everywhere takes no memory."""
+    """A smooth plane times `share`, at another size; a constant one is broadcast, not copied."""
     scaled = plane * np.float32(share)
     if plane.size == 1 or share == 0:
         return np.broadcast_to(scaled.ravel()[:1], half)
@@ -252,7 +252,7 @@ def _feathered(valid: Plane) -> Plane:
 
 
 def _low(part: Part) -> Part:
-    """A tile with even starts on the half grid."""
+    """The slices on the half grid of a tile with even starts."""
     rows, columns = (slice(x.start // 2, -(-x.stop // 2)) for x in part)
     return rows, columns
 
@@ -263,14 +263,17 @@ def _pyramids(pictures: Sequence[Float], octaves: int) -> list[list[Float]]:
 
 
 def _part(fine: Float, coarse: Float, room: Float | None = None) -> Float:
-    """A tile of an octave, from a tile of two copies."""
+    """A tile of an octave: the fine copy less the enlarged coarse one."""
     below = enlarge(coarse, fine.shape, room)
     return np.asarray(cv2.subtract(fine, below, below), np.float32)
 
 
 def trust_map(pixels: Image, base: Image, amplitudes: Float | None) -> NDArray[np.float16]:
-    """Shares (H, W, 4): light by how far low frequencies moved, relative to the brighter of base
-    and result; the rest by the amplitudes of structure."""
+    """Shares (H, W, 4) of CLASSES.
+
+    Light: by how far low frequencies moved, relative to the brighter of base and result. The other
+    classes: by the amplitudes of structure.
+    """
     own, new = (reduced(x, 512) for x in (base, pixels))
     sigma = LOW * own.shape[1]
     total = np.ones((1, 3), np.float32)
@@ -279,7 +282,7 @@ def trust_map(pixels: Image, base: Image, amplitudes: Float | None) -> NDArray[n
     light = np.clip(moved / np.maximum(brighter, 0.02), 0, 1)
     if amplitudes is None:
         amplitudes = np.zeros((1, 1, 3), np.float32)
-    plain = np.array([0.002, 0, 0], np.float32)  # places without structure are the photo's
+    plain = np.array([0.002, 0, 0], np.float32)  # where there is no structure: the photo's
     shares = amplitudes + plain
     shares /= cv2.transform(shares, total)[..., None]
     rest = 1 - resized(np.asarray(light, np.float32), shares.shape)

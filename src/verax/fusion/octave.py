@@ -1,5 +1,7 @@
-"""One octave of the join: the photo's structure relit, turned towards the prior's, and of the prior
-what the photo could not have shown.
+"""One octave of the join.
+
+The photo's structure is relit (its contrast is matched to the prior's) and turned towards the
+prior's structure; what the photo could not have shown is taken from the prior.
 """
 
 from dataclasses import dataclass
@@ -14,20 +16,20 @@ from verax.fusion.planes import WINDOW, Float, halved, luma, resized, rise, wind
 from verax.image import Plane
 from verax.image.pixels import LUMA
 
-CHROMA = np.eye(3, dtype=np.float32) - LUMA[None]  # colour less its luma
+CHROMA = np.eye(3, dtype=np.float32) - LUMA[None]  # colour minus its luma
 SUM = np.ones((1, 3), np.float32)
-GAINS = (0.4, 4.0)  # of local contrast
-UNCONFIRMED = 2.5  # largest gain that unconfirmed structure takes from its surroundings
-KNOWN = 0.04  # share of confirmed places around from which their gain is believed
-WIDE = 3 * WINDOW  # windows from which it is taken
-LONGEST = 1.25  # gain that gives turned structure the contrast back that turning cost it
-LIT = 0.3  # share of the dial's angle where light is wrong and nothing is blurred
-TURNED = (0.3, 0.75)  # correlation from which structure is turned, and fully
+GAINS = (0.4, 4.0)  # least and largest gain of local contrast
+UNCONFIRMED = 2.5  # largest gain of unconfirmed structure; it is that of confirmed places nearby
+KNOWN = 0.04  # share of confirmed places nearby at which their gain is fully trusted
+WIDE = 3 * WINDOW  # sigma of "nearby"
+LONGEST = 1.25  # largest gain that makes up for contrast lost by turning
+LIT = 0.3  # share of the dial's angle allowed where light is wrong but nothing is blurred
+TURNED = (0.3, 0.75)  # correlation at which turning starts, and is full
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What holds for one octave."""
+    """The settings for one octave."""
 
     index: int
     octave: Octave
@@ -40,7 +42,7 @@ class Rules:
 
     @property
     def angle(self) -> float:
-        """How far structure may turn: light alone is a poor reason to turn it."""
+        """How far (rad) structure may turn; less where only the light is wrong."""
         explanation = self.explanation
         blur = max(explanation.blur[self.index], LIT * explanation.sharpness[self.index])
         return self.dial.angle * max(blur, self.dial.beyond)
@@ -48,18 +50,15 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """On the half grid: what coarser octaves said, what is in front, where the prior shows
-    something, how much of the prior's own contrast is allowed, where nothing may be taken of it
-    that the photo does not confirm, and how much of the source is the prior's already, because a
-    blur had taken it."""
+    """What is known of each place before an octave is joined; planes (h, w) on the half grid."""
 
-    gain: Plane
-    agreed: Plane
-    front: Plane
-    valid: Plane
-    contrast: Plane
-    spared: Plane
-    lost: Plane
+    gain: Plane  # of confirmed places nearby, from the coarser octave
+    agreed: Plane  # how far photo and prior agreed in coarser octaves
+    front: Plane  # where something in front of the scene was removed
+    valid: Plane  # where the prior covers the photo
+    contrast: Plane  # factor on the prior's contrast
+    spared: Plane  # where only confirmed structure may be taken: faces
+    lost: Plane  # share of the source that deblurring took from the prior already
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +72,11 @@ class Result:
 def join_octave(
     own: Plane, room: tuple[Float, Float, Float], around: Surroundings, rules: Rules
 ) -> Result:
-    """One octave, or a tile of it: (H, W) of the source's luma, in `room` (H, W, 3) of toned, of
-    the prior, and of nothing. All three are used up; the first becomes the result's."""
+    """Join one octave, or a tile of it.
+
+    `own` is the source's luma (H, W). `room` holds three buffers (H, W, 3): the toned source's
+    octave, the prior's, and a spare one. All three are overwritten, the first with the result.
+    """
     toned, given, spare = room
     grey, lit = luma(given), luma(toned)
     evidence = weigh(own, grey, rules.octave.noise, around.contrast)
@@ -86,14 +88,14 @@ def join_octave(
     colour = np.maximum(chroma, max(rules.dial.beyond, rules.explanation.colour))
     taken = np.maximum(_plausible(evidence, energy, around, rules), around.front)
     taken *= 1 - around.spared
-    # a photo without colour has no say about it
+    # of a photo without colour, the colour is the prior's
     missing = rules.explanation.colour * evidence.confirmed
     band = _mixed(
         (toned, lit, given, grey, spare), around, gain * evidence.signal, turned, longer,
         colour=colour, taken=taken, missing=missing,
     )  # fmt: skip
     agreed = windowed(evidence.confirmed + 0.9 * around.agreed * (1 - evidence.signal))
-    # structure that was turned although the photo does not confirm it is the prior's
+    # structure that was turned without being confirmed counts as the prior's
     drawn = turned.share * (1 - evidence.confirmed) * np.float32(rules.angle > 0)
     drawn = np.maximum(drawn, around.lost)
     generated = np.asarray(taken + (1 - taken) * drawn, np.float32)
@@ -112,9 +114,10 @@ def _mixed(
     taken: Plane,
     missing: Plane,
 ) -> Float:
-    """The octave of the result: relit, turned, given its length back, the taken prior put in its
-    place, missing colour the prior's. All of that is linear in the bands (toned, its luma, prior,
-    its luma), so their four weights are worked out on the half grid.
+    """The octave of the result: relit, turned, rescaled, with the prior's parts put in.
+
+    All of that is linear in four bands (toned source, its luma, prior, its luma), so their four
+    weights are computed on the half grid.
     """
     toned, lit, given, grey, spare = bands
     rest = (1 - taken) * longer
@@ -142,13 +145,13 @@ def _mixed(
 def _gains(
     evidence: Evidence, energy: Plane, around: Surroundings, sharpness: float
 ) -> tuple[Plane, Plane]:
-    """Gain of the toned source's contrast, and the one of confirmed surroundings."""
+    """Gain of the toned source's contrast, and that of confirmed places nearby."""
     local = np.sqrt(evidence.prior / np.maximum(energy, 1e-8))
     local = np.clip(local, *GAINS) ** np.float32(sharpness)
     weight = evidence.confirmed * np.minimum(evidence.photo, 1e-2)
     wide = windowed(weight * local, WIDE) + 1e-6 * around.gain
     spread = np.clip(wide / (windowed(weight, WIDE) + 1e-6), *GAINS)
-    known = np.minimum(windowed(evidence.confirmed, WIDE) / KNOWN, 1)  # noise must not be lifted
+    known = np.minimum(windowed(evidence.confirmed, WIDE) / KNOWN, 1)  # does not amplify noise
     spread = 1 + known * (spread - 1)
     gain = evidence.confirmed * local + (1 - evidence.confirmed) * np.minimum(spread, UNCONFIRMED)
     return np.asarray(gain, np.float32), np.asarray(spread, np.float32)
@@ -156,16 +159,17 @@ def _gains(
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
-    share: Plane  # of the way from the relit octave to the prior's
-    scale: Plane  # of the prior's octave, so that both have one length
+    share: Plane  # weight of the prior's octave against the relit one
+    scale: Plane  # of the prior's octave, so that both have the same length
 
 
 def _turned(evidence: Evidence, gain: Plane, energy: Plane, rules: Rules) -> tuple[_Turn, Plane]:
-    """How far structure is turned towards the prior's, and how much longer it must then be.
+    """How far structure is turned towards the prior's, and the gain that makes up for it.
 
-    Relit photo and prior are, in a window, vectors of one length at an angle whose cosine is their
-    correlation. On the chord between them the point at angle a from the photo lies at the share
-    sin a / (sin a + sin(angle - a)), and is shorter by cos(angle / 2) / cos(angle / 2 - a).
+    In a window, relit photo and prior are vectors of equal length; the cosine of the angle between
+    them is their correlation. On the chord between them, the point at angle a from the photo lies
+    at the share sin a / (sin a + sin(angle - a)); its length is cos(angle / 2) /
+    cos(angle / 2 - a) of theirs.
     """
     angle = np.arccos(evidence.correlation)
     most = np.minimum(rules.angle, angle)
@@ -185,9 +189,11 @@ def _turned(evidence: Evidence, gain: Plane, energy: Plane, rules: Rules) -> tup
 
 
 def _plausible(evidence: Evidence, energy: Plane, around: Surroundings, rules: Rules) -> Plane:
-    """Share of the prior's own octave where the photo could not have shown it: the photo is silent
-    there, or too weak to be relit, coarser octaves agreed, and what the prior shows would have
-    drowned in the photo's noise or blur."""
+    """Share of the prior's octave that is taken because the photo could not have shown it.
+
+    The photo shows nothing there, or too little to be relit; coarser octaves agree; and what the
+    prior shows would not have been visible through the photo's noise or blur.
+    """
     expected = evidence.prior / max(rules.octave.gain, 1.0) ** 2
     noise, beyond = rules.octave.noise, rules.dial.beyond
     shown = rise(expected / (4 * noise), 0.5, 3.0) * rise(expected / (4 * evidence.photo), 0.4, 1.5)
@@ -202,8 +208,8 @@ def _plausible(evidence: Evidence, energy: Plane, around: Surroundings, rules: R
 def _chroma_agreement(
     toned: Float, given: Float, gain: Plane, contrast: Plane, evidence: Evidence
 ) -> Plane:
-    """How far the colours of an octave agree: luma confirms no thing of another colour. Every
-    second pixel of every second row tells enough."""
+    """How far the colours of an octave agree; equal luma does not confirm a thing of another
+    colour. Computed on every second pixel of every second row."""
     own, its = (cv2.transform(_every_second(x), CHROMA) for x in (toned, given))
     mine, other, both = (
         windowed(cv2.transform(one * two, SUM)) for one, two in ((own, own), (its, its), (own, its))
@@ -223,7 +229,7 @@ def _every_second(band: Float) -> Float:
 
 
 def _amplitudes(evidence: Evidence, taken: Plane, gain: Plane, turned: Plane) -> Float:
-    """(h, w, 3) amplitude from the photo, confirmed by the prior, and generated."""
+    """(h, w, 3) amplitudes: from the photo, confirmed by the prior, generated."""
     amplitude = np.sqrt(evidence.prior) + 0.5 * np.sqrt(evidence.photo)
     moved = np.minimum(1, np.abs(np.log(gain)) / np.float32(np.log(1.3)))
     confirmed = (1 - taken) * evidence.confirmed * np.maximum(moved, turned)
