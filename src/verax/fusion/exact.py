@@ -1,16 +1,17 @@
-"""Where the degradation is known exactly: a blur between photo and prior, and JPEG cells.
+"""Degradations that are known exactly: a blur between photo and prior, and JPEG quantisation.
 
-Where the photo is the prior under one blur, the kernel k follows from both by least squares, and
-the sharp photo is X = (conj(K) Y + m P) / (|K|^2 + m): Wiener's filter with the prior as its mean.
-Under k it is the photo again; of the prior it holds what the blur has taken. Photos that no one
-kernel explains are left as they are.
+If the photo is a blurred copy of the prior, the kernel k follows from both by least squares, and
+the sharp photo is X = (conj(K) Y + m P) / (|K|^2 + m): a Wiener filter with the prior as its mean.
+Blurred by k, X is the photo again; only what the blur destroyed is the prior's. Photos that no
+single kernel explains are left as they are.
 
-Of every 8 x 8 block a JPEG file keeps each DCT coefficient to within half a quantisation step. A
-restoration that leaves a cell contradicts the photo; put back to the nearest point of it, it does
-not, and is never farther from the truth (projection onto convex sets: Zakhor, "Iterative procedures
-for reduction of blocking effects in transform image coding", 1992). The steps are read off the
-pixels, so that a screenshot of a JPEG counts, too (Fan, de Queiroz, "Identification of bitmap
-compression history", 2003), among the tables of the Independent JPEG Group's scale of quality.
+A JPEG file stores each DCT coefficient of an 8 x 8 block to within half a quantisation step: the
+block lies in a cell. A restoration outside the cell contradicts the photo. Moving it to the nearest
+point of the cell mends that and never takes it farther from the truth (projection onto convex sets:
+Zakhor, "Iterative procedures for reduction of blocking effects in transform image coding", 1992).
+The steps are estimated from the pixels, so this works for a screenshot of a JPEG, too (Fan, de
+Queiroz, "Identification of bitmap compression history", 2003). Only the quantisation tables of the
+Independent JPEG Group's quality scale are tried.
 """
 
 from dataclasses import dataclass
@@ -24,34 +25,35 @@ from numpy.typing import NDArray
 from verax.fusion.planes import Float, luma, reduced, resized, rise
 from verax.image import Image, Plane
 
-WORK, MOST = 640, 1600  # px: long sides at which a blur is looked for, and taken away
+WORK, MOST = 640, 1600  # px: long sides at which a blur is estimated, and removed
 KERNEL = 0.048  # side of the kernel, share of the long side
 TAPER = 0.025  # share of the long side over which borders are faded out
-NOISE = 0.02  # of the prior's mean energy, added to its spectrum: no division by nothing
-TAIL = 0.04  # of the kernel's peak: what is less is noise
-WIDE = 4.0  # working px: what is coarser than this Gaussian no blur changes
-EXPLAINED, LESS = 0.35, 0.6  # energy of the photo that the blurred prior leaves unexplained: at
-# most this share of the photo's, and of what the prior leaves without the blur
-LEAST, PER_RESIDUAL = 0.03, 0.3  # m: at least, and over the share that is unexplained
-NEAR = 8.0  # working px of the windows in which that is looked at again
-LOCAL = (0.4, 0.9)  # share unexplained there from which a place is left as it is, and fully
+NOISE = 0.02  # share of the prior's mean energy added to its spectrum, against division by 0
+TAIL = 0.04  # share of the kernel's peak below which values are noise
+WIDE = 4.0  # sigma in working px: no blur changes what is coarser
+# largest unexplained energy: as a share of the photo's, and of that without the blur
+EXPLAINED, LESS = 0.35, 0.6
+LEAST, PER_RESIDUAL = 0.03, 0.3  # least m, and m over the unexplained share
+NEAR = 8.0  # sigma in working px of the windows in which the blur is checked again
+LOCAL = (0.4, 0.9)  # unexplained share at which a place starts to be, and is, left as it is
 
 
 @dataclass(frozen=True, slots=True)
 class Blur:
-    """The kernel (k, k), which sums to 1, and the share of the photo that it leaves unexplained."""
+    """A kernel (k, k) of sum 1, and the share of the photo's energy that it leaves unexplained."""
 
     kernel: Plane
     unexplained: float
 
     @property
     def weight(self) -> float:
-        """m: the photo's noise over the error of the prior."""
+        """m, the ratio of the photo's noise to the prior's error."""
         return max(LEAST, PER_RESIDUAL * self.unexplained)
 
     def lost(self, octaves: int, finer: float = 1.0) -> tuple[float, ...]:
-        """Share of each octave, the finest first, that the blur took and the prior supplies; of a
-        photo that is `finer` times as large as where the blur was found."""
+        """Share of each octave, the finest first, that the blur destroyed and the prior supplies.
+
+        `finer`: size of the photo over the size at which the blur was estimated."""
         side = 256
         response = np.abs(scipy.fft.fft2(_centred(self.kernel, (side, side)))) ** 2
         frequency = np.abs(scipy.fft.fftfreq(side))
@@ -65,7 +67,7 @@ class Blur:
 
 
 def find_blur(photo: Plane, prior: Plane, valid: Plane) -> Blur | None:
-    """The blur between two lumas (H, W) of one light; None where none explains the photo."""
+    """The blur between two lumas (H, W) under the same light; None if none explains the photo."""
     long = max(photo.shape)
     visible = cv2.erode(valid, np.ones((9, 9), np.uint8)) > 0.99
     weight = _taper(photo.shape, max(2, round(TAPER * long))) * visible
@@ -81,8 +83,8 @@ def find_blur(photo: Plane, prior: Plane, valid: Plane) -> Blur | None:
 
 @dataclass(frozen=True, slots=True)
 class Sharpened:
-    """A photo (H, W, 3) without its blur; where (h, w), in [0, 1], the prior supplied what the blur
-    had taken; and how much of each octave, the finest first, that is."""
+    """A deblurred photo (H, W, 3); where (h, w), in [0, 1], the prior supplied detail; and that
+    detail's share of each octave, the finest first."""
 
     pixels: Image
     supplied: Plane
@@ -92,9 +94,11 @@ class Sharpened:
 def sharpened(
     photo: Image, prior: Image, valid: Plane, blur: Blur, mean: Plane
 ) -> tuple[Image, Plane]:
-    """The photo (H, W, 3) without the blur, and where (H, W) that was taken away: where the blurred
-    prior explains it. The filter's mean is a prior of the photo's light as far as `mean` says,
-    (h, w) of any size, in [0, 1], and for the rest the photo.
+    """The deblurred photo (H, W, 3), and where (H, W) it was deblurred: where the blurred prior
+    explains it.
+
+    `prior` is under the photo's light. `mean`, (h, w) of any size in [0, 1], is its weight in the
+    filter's mean; the rest is the photo.
     """
     pad = blur.kernel.shape[0]
     share_of_prior = (valid * resized(mean, valid.shape))[..., None]
@@ -118,10 +122,10 @@ def sharpened(
 def without_blur(
     photo: Image, prior: Image, valid: Plane, *, octaves: int, mean: Plane
 ) -> Sharpened | None:
-    """The photo without the blur that lies between it and a prior of its light.
+    """Remove the blur between a photo and a prior under the same light; None if there is none.
 
-    Looked for at a small size first; in a photo of more than MOST px a side the finest detail is
-    left as it is. None where no blur explains the photo.
+    The blur is estimated at a small size first. In a photo of more than MOST px a side the finest
+    detail is left as it is.
     """
     small = [reduced(x, WORK) for x in (luma(photo), luma(prior), valid)]
     if find_blur(*small) is None:
@@ -139,8 +143,8 @@ def without_blur(
 
 
 def _kernel(photo: Plane, prior: Plane, weight: Plane, side: int) -> Plane:
-    """Least squares on the gradients, in the frequencies; then what a kernel can be: positive, in
-    one piece, of sum 1."""
+    """The kernel by least squares on the gradients, in the frequency domain; then made positive,
+    connected and of sum 1."""
     shared, power = np.complex64(0), np.float32(0)
     for step in ([[-1.0, 1.0]], [[-1.0], [1.0]]):
         gradient = np.array(step, np.float32)
@@ -172,7 +176,7 @@ def _energy(plane: Plane, weight: Plane, wide: float) -> float:
 
 
 def _explained(photo: Plane, prior: Plane, blur: Blur) -> Plane:
-    """(H, W) in [0, 1]: how far the blurred prior is the photo, in windows."""
+    """(H, W) in [0, 1]: how well the blurred prior explains the photo, in windows."""
     scale = max(photo.shape) / WORK
     off = photo - cv2.filter2D(prior, -1, blur.kernel[::-1, ::-1])
     mine, left = (
@@ -191,7 +195,7 @@ def _taper(shape: tuple[int, ...], width: int) -> Plane:
 
 
 def _centred(kernel: Plane, shape: tuple[int, ...]) -> Float:
-    """A kernel on a larger plane, its middle at the origin."""
+    """A kernel padded to a larger plane, its centre at the origin."""
     whole = _filled(kernel, shape)
     return np.roll(whole, (-(kernel.shape[0] // 2), -(kernel.shape[1] // 2)), (0, 1))
 
@@ -208,21 +212,22 @@ STANDARD = np.array(  # luma, quality 50: ITU-T T.81, table K.1
      [18, 22, 37, 56, 68, 109, 103, 77], [24, 35, 55, 64, 81, 104, 113, 92],
      [49, 64, 78, 87, 103, 121, 120, 101], [72, 92, 95, 98, 112, 100, 103, 99]]
 )  # fmt: skip
-QUALITIES = range(5, 93)  # above, a step is lost in the rounding of the pixels
-SAMPLE = 3000  # blocks that are looked at
-LARGE = 3  # steps less than this say nothing
-OFF = 0.45  # deviation of a coefficient of pixels that were rounded to 8 bits
-BY_CHANCE = 0.25  # steps that coefficients are off a table's multiples if they have none,
-LIKELY = 0.3  # and the share of that from which a table is refused
-FEW = 100  # coefficients of two steps or more, without which nothing is known
+QUALITIES = range(5, 93)  # above that, steps are hidden by the rounding of pixels
+SAMPLE = 3000  # most blocks used
+LARGE = 3  # least step used
+OFF = 0.45  # deviation of a coefficient due to the rounding of pixels to 8 bits
+BY_CHANCE = 0.25  # mean distance, in steps, of unquantised coefficients from a table's multiples
+LIKELY = 0.3  # share of that at which a table is rejected
+FEW = 100  # least number of coefficients of two steps or more
 ROUNDS = 2
 
 Steps = NDArray[np.float32]  # (8, 8)
 
 
 def steps_of(photo: Image) -> Steps | None:
-    """The quantisation steps (8, 8), in levels of 255, of a photo (H, W, 3) that was a JPEG with
-    blocks from its top left corner; None where it was none, or changed since."""
+    """The quantisation steps (8, 8), in levels of 255, of a photo (H, W, 3) that was a JPEG.
+
+    Blocks start at the top left corner. None if it was no JPEG, or was changed since."""
     blocks = _blocks(luma(photo) * np.float32(255) - 128)
     step = max(1, len(blocks) // SAMPLE)
     coefficients = scipy.fft.dctn(blocks[::step], axes=(1, 2), norm="ortho")
@@ -231,7 +236,7 @@ def steps_of(photo: Image) -> Steps | None:
         steps = table(quality)
         whole = np.round(coefficients / steps)
         counted = (np.abs(whole) > 1) & (steps >= LARGE)
-        counted[:, 0, 0] = False  # the mean of a block tells little, and not of a plain picture
+        counted[:, 0, 0] = False  # the mean of a block is no good evidence of quantisation
         if counted.sum() < FEW:
             continue
         off = np.abs(coefficients - whole * steps)[counted].mean()
@@ -248,9 +253,9 @@ def table(quality: int) -> Steps:
 
 
 def within_cells(pixels: Image, photo: Image, steps: Steps, share: Plane | float = 1.0) -> Image:
-    """The nearest picture (H, W, 3) to `pixels` whose luma the photo's cells hold; colour as it is.
+    """The picture (H, W, 3) closest to `pixels` whose luma lies in the photo's cells.
 
-    `share`: (H, W) in [0, 1], how far each pixel is held to it.
+    `share`: (H, W) in [0, 1], how far each pixel is moved there. Colour is not changed.
     """
     low, high = _cells(luma(photo), steps)
     result = pixels
@@ -264,14 +269,14 @@ def within_cells(pixels: Image, photo: Image, steps: Steps, share: Plane | float
 
 
 def _cells(grey: Plane, steps: Steps) -> tuple[Plane, Plane]:
-    """Least and largest coefficients (n, 8, 8); half a level more for the rounding of pixels."""
+    """Least and largest coefficients (n, 8, 8), half a level wider for the rounding of pixels."""
     blocks = scipy.fft.dctn(_blocks(grey * np.float32(255) - 128), axes=(1, 2), norm="ortho")
     middle, half = np.round(blocks / steps) * steps, steps / 2 + np.float32(OFF)
     return middle - half, middle + half
 
 
 def _blocks(plane: Plane) -> Plane:
-    """(n, 8, 8) of (H, W), its last row and column repeated to whole blocks."""
+    """The blocks (n, 8, 8) of a plane (H, W), its last row and column repeated to fill them."""
     bottom, right = -plane.shape[0] % 8, -plane.shape[1] % 8
     full = np.pad(plane, ((0, bottom), (0, right)), mode="edge")
     rows, columns = full.shape[0] // 8, full.shape[1] // 8

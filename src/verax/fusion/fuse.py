@@ -1,4 +1,4 @@
-"""Photo, base and registered prior to restoration: the prior wherever it explains the photo."""
+"""Fusing photo, base and registered prior: the prior is used wherever it explains the photo."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,20 +22,21 @@ from verax.image import Image, Plane
 from verax.image.pixels import largest
 from verax.restorers.faults import Faults
 
-SAME = 0.01  # mean difference from the photo below which a prior is the photo again,
-SPECK = 0.08  # unless a few places differ by more: dust may be all that was taken away
-SURE = 0.5  # how sure a fault of the photo is before it is acted on
-NOISY = 0.15  # severity of noise from which what the base took out says how much there was
-BLURRED = 0.5  # how far a blur is believed before its kernel is looked for
-LAYERED = (0.05, 0.10)  # share of the photo under layers from which they took contrast from it
-LITTLE = 0.1  # share taken below which the result says so
+# a prior is the photo itself if the mean difference is below SAME and no place differs by SPECK:
+# dust may be all that was removed
+SAME, SPECK = 0.01, 0.08
+SURE = 0.5  # least certainty of a fault that is acted on
+NOISY = 0.15  # severity of noise at which what the base removed is a measure of the noise
+BLURRED = 0.5  # least certainty of a blur whose kernel is estimated
+LAYERED = (0.05, 0.10)  # ramp: share of the photo under layers that reduce its contrast
+LITTLE = 0.1  # share taken from the prior below which a note says so
 
 ROUGH = "the prior could not be placed exactly: only its light is taken, and roughly"
 CHANGED = (
     "the prior shows another state of the scene (%s): "
     "light stays the photo's, and no detail is added; lower --fidelity to let more of it in"
 )
-WITHOUT = (  # a veil is taken away without the prior, too
+WITHOUT = (  # the base removes haze without the prior, too
     "the prior shows another state of the scene (%s): the photo is restored without it; lower "
     "--fidelity to let some of it in"
 )
@@ -55,7 +56,7 @@ class Fusion:
             the photo's structure with the prior's contrast; light of the prior; generated.
         scene_state_change: the prior shows another state of the scene (night made day ...).
         notes: what a user should know, in words.
-        explanation: what was believed of the photo; None where nothing was taken.
+        explanation: the photo's faults that justify it; None where nothing was taken.
     """
 
     pixels: Image
@@ -78,20 +79,20 @@ def fuse(
     small: bool = False,
     spared: Callable[[], Plane] | None = None,
 ) -> Fusion:
-    """Take the registered prior wherever it explains the photo; without one, the base.
+    """Use the registered prior wherever it explains the photo; without one, return the base.
 
     Args:
         photo: (H, W, 3).
-        base: (H, W, 3), the photo restored without the prior; its structure stands for the photo's.
+        base: (H, W, 3), the photo restored without the prior; it stands for the photo's structure.
         warped: the prior on the photo's grid.
-        registration: how it got there; "roughly" gives light only, "not" nothing.
-        lit: (h, w, 3) of any size, the base's own idea of the light, None where it has none.
+        registration: a prior placed "roughly" gives only light, one placed "not" gives nothing.
+        lit: (h, w, 3) of any size, the base's own estimate of the light, or None.
         faults: what the photo suffers from.
         fidelity: 1 takes only what the photo confirms, and light; 0 is the registered prior.
-        task: what the prior was asked for, a key of the prompt catalog, "" where unknown.
-        small: it is known to hold less detail than its grid could.
-        spared: gives (H, W), 1 where nothing is taken that the photo does not confirm: faces. It is
-            called late, so that they can be looked for meanwhile.
+        task: what the prior was asked for, a key of the prompt catalog; "" if unknown.
+        small: the photo is known to hold less detail than its grid could.
+        spared: returns (H, W), 1 where only what the photo confirms is taken: faces. It is called
+            late, because faces are searched for in parallel.
     """
     if photo.shape != base.shape:
         raise SizeMismatchError(f"photo is {photo.shape[:2]}, base is {base.shape[:2]}")
@@ -127,7 +128,7 @@ def _with_prior(
     exactly: bool,
     spared: Callable[[], Plane] | None,
 ) -> Fusion:
-    """The fusion with a prior of which something may be taken."""
+    """The fusion with a usable prior."""
     own, given, visible = (reduced(x, matching.WORK) for x in (base, warped.pixels, warped.valid))
     explanation = explain(
         own, given, visible, faults, octaves,
@@ -155,7 +156,7 @@ def _with_prior(
 
 
 def _octaves(photo: Image, base: Image, warped: Warped, faults: Faults | None) -> list[Octave]:
-    """What each octave shows. Where the base took noise out, no more than that was in it."""
+    """The statistics of each octave. If the base removed noise, that limits the photo's noise."""
     noise = faults["noise"] if faults else None
     cleaned = noise is not None and noise.sure > SURE and noise.severity > NOISY
     most = energy_removed(photo, base) if cleaned else ()
@@ -163,7 +164,7 @@ def _octaves(photo: Image, base: Image, warped: Warped, faults: Faults | None) -
 
 
 def repeats(photo: Image, warped: Warped) -> bool:
-    """Whether the prior is the photo again: then it says nothing about light or structure."""
+    """Whether the prior is the photo itself; it then says nothing about light or structure."""
     step = max(2, max(photo.shape[:2]) // 1000)
     visible = warped.valid[::step, ::step] > 0.5
     if not visible.any():
@@ -173,7 +174,7 @@ def repeats(photo: Image, warped: Warped) -> bool:
 
 
 def alone(base: Image, *notes: str) -> Fusion:
-    """The base, all of it from the photo."""
+    """The base, with a trust map that says "photo" everywhere."""
     trust = np.zeros((*base.shape[:2], len(CLASSES)), np.float16)
     trust[..., 0] = 1
     return Fusion(base, trust, False, notes)
@@ -188,7 +189,7 @@ def prepared(
     *,
     spared: Callable[[], Plane] | None,
 ) -> Pictures:
-    """The pictures that are joined, under the light that the explanation allows."""
+    """The pictures to join, under the light that the explanation allows."""
     nowhere = np.zeros((1, 1), np.float32)
     toned = _toned(base, recipe, explanation)
     mask = nowhere
@@ -208,12 +209,12 @@ def prepared(
 
 
 def _toned(source: Image, recipe: Recipe, explanation: Explanation) -> Image:
-    share = explanation.light if not recipe.change else 1.0  # a hint of colour, no light
+    share = explanation.light if not recipe.change else 1.0  # that recipe holds colour only
     return toned_by(recipe, source, share) if share > 0 else source
 
 
 def _under_layers(explanation: Explanation, pictures: Pictures, dial: dials.Dial) -> Explanation:
-    """The explanation, with the contrast that layers over much of the photo took from it."""
+    """The explanation, with more loss of contrast where layers cover much of the photo."""
     share = float(pictures.front.mean()) * explanation.front * dial.front
     veiled = ramp(share, *LAYERED)
     return replace(explanation, sharpness=tuple(max(x, veiled) for x in explanation.sharpness))
@@ -226,9 +227,9 @@ def _sharpened(
     explanation: Explanation,
     dial: dials.Dial,
 ) -> tuple[Pictures, list[Octave]]:
-    """Pictures and octaves without the blur between photo and prior, where one explains the photo.
+    """Pictures and octaves after deblurring, if one blur explains the photo.
 
-    Faces and fidelity 1 get no more than the photo's own: what the blur took stays away there.
+    In faces, and at fidelity 1, the prior supplies no detail that the blur destroyed.
     """
     prior = pictures.relight(reduced(pictures.prior, MOST))
     mean = np.float32(dial.plausible) * (1 - pictures.spared)
@@ -255,7 +256,7 @@ def _registered_prior(pictures: Pictures, recipe: Recipe, explanation: Explanati
 
 
 def _in_cells(pixels: Image, photo: Image, pictures: Pictures, explanation: Explanation) -> Image:
-    """The picture held to what a JPEG photo proves, where nothing but that is wrong with it."""
+    """The picture, moved into the photo's JPEG cells if compression is its only fault."""
     if explanation.light > 0 or max(explanation.blur) > BLURRED:
         return pixels
     steps = steps_of(photo)

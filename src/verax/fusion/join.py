@@ -269,11 +269,8 @@ def _part(fine: Float, coarse: Float, room: Float | None = None) -> Float:
 
 
 def trust_map(pixels: Image, base: Image, amplitudes: Float | None) -> NDArray[np.float16]:
-    """Shares (H, W, 4) of CLASSES.
-
-    Light: by how far low frequencies moved, relative to the brighter of base and result. The other
-    classes: by the amplitudes of structure.
-    """
+    """Shares (H, W, 4) of CLASSES: light by how far low frequencies moved, relative to the brighter
+    of base and result; the others by the amplitudes of structure."""
     own, new = (reduced(x, 512) for x in (base, pixels))
     sigma = LOW * own.shape[1]
     total = np.ones((1, 3), np.float32)

@@ -1,16 +1,17 @@
 """Tone: the prior's light and colour as an affine field on a bilateral grid, R = a E + c.
 
-Three steps, none able to import structure. First an exposure: one gain in linear light with a
-soft shoulder, E = exposure(base); it is what a camera could have done, so it is taken in full.
-Then a coarse correction over (x, y, luma of E), in windows of a quarter of the picture, and a fine
-one: gains of luma and chroma from the ratio of local deviations, and colour offsets from local
-weighted means. Deviations and means, not least squares: under residual misalignment a
-least-squares slope is diluted and contrast is lost, matched moments keep it (moment matching:
-Reinhard et al., "Color transfer between images", 2001, here done locally). Where weighted
-evidence is thin or the structure of the two disagrees, the fine correction shrinks to the coarse.
+There are three steps, none of which can import structure:
+1. An exposure: one gain in linear light with a soft shoulder, E = exposure(base). A camera could
+   have done it, so it is applied in full.
+2. A coarse correction over (x, y, luma of E), in windows of a quarter of the picture.
+3. A fine correction: gains of luma and chroma from the ratios of local standard deviations, and
+   colour offsets from local weighted means. Moments are matched (Reinhard et al., "Color transfer
+   between images", 2001, here locally) rather than fitted by least squares, which would lose
+   contrast where alignment is not exact. With little evidence, or where the structure of the two
+   disagrees, the fine correction shrinks to the coarse one.
 
-How much of the corrections is taken: no more than the photo gives reason for, at least what
-brings the low frequencies near the prior's (see `shares`).
+The corrections are applied as far as the photo gives reason for them, and at least so far that the
+low frequencies come close to the prior's (see `shares`).
 """
 
 from dataclasses import dataclass, replace
@@ -25,28 +26,29 @@ from verax.fusion.planes import Float, Rows, blur
 from verax.image import Image, Plane
 from verax.image.pixels import LUMA, luma
 
-WORK = 256  # long side at which the field is fitted, px
-COARSE = 0.25  # windows of the offsets, share of the long side
-FINE = (0.08, 0.025)
-LOW = 0.018  # below this scale the distance to the prior is not measured
-GAIN = 0.05  # window of the deviations
-PRECISE = 0.008  # deviations are compared above this scale: below it registration is not exact
-FLOOR = 0.02  # deviations below this are no evidence for a gain
-GAINS = (0.5, 3.0)
-TASTE = 0.10  # how far a generator's tone is off without a reason (rms)
-CONTRAST = 1.5  # gain of local contrast that taste reaches
-REACH = 0.62  # share of the low-frequency distance to the prior that is covered all the same
-LEAST = 0.57  # the same, where no structure supports the correction
-TINY = 0.008  # a distance (rms) below this is nothing to cover, twice this is
-OUTLIER = 0.05  # residual (rms) at which a place counts half in the second fit
+WORK = 256  # px: long side at which the field is fitted
+# sigmas of Gaussian windows, shares of the long side
+COARSE = 0.25  # of the coarse offsets
+FINE = (0.08, 0.025)  # of the fine offsets
+LOW = 0.018  # the distance to the prior is measured above this scale
+GAIN = 0.05  # of the deviations
+PRECISE = 0.008  # deviations are compared above this scale, where registration is exact enough
+FLOOR = 0.02  # least deviation that is evidence for a gain
+GAINS = (0.5, 3.0)  # least and largest gain
+TASTE = 0.10  # typical unmotivated change of tone by a generator (rms)
+CONTRAST = 1.5  # typical unmotivated gain of local contrast
+REACH = 0.62  # least share of the low-frequency distance to the prior that is covered
+LEAST = 0.57  # the same where no structure supports the correction
+TINY = 0.008  # distance (rms) below which nothing is covered; from twice this, all of the share
+OUTLIER = 0.05  # residual (rms) at which a place gets half its weight in the second fit
 NEUTRAL = np.array([[1, 1, 1], [0, 0, 0]], np.float32)  # a balance that changes nothing
-LARGE = 3_000_000  # pixels from which offsets of colour are as good from every second one
-HINT = 0.25  # share of the prior's coarse chroma taken when the scene's state has changed
+LARGE = 3_000_000  # pixels above which colour offsets are computed at half resolution
+HINT = 0.25  # share of the prior's coarse chroma that is taken if the scene's state has changed
 
 
 @dataclass(frozen=True, slots=True)
 class ToneField:
-    """What turns the base into the restoration.
+    """The correction of the base's tone.
 
     Attributes:
         curve: (CURVE_STEPS + 1,) float32, the exposure as a curve on sRGB values.
@@ -61,7 +63,7 @@ class ToneField:
     offset: Float
 
     def expose(self, image: Image) -> Image:
-        """A picture with exposure and balance applied, not clipped."""
+        """The picture with exposure and balance applied, not clipped."""
         gain, offset = self.balance
         matrix = np.column_stack([np.diag(gain), offset])
         return np.asarray(cv2.transform(expose(image, self.curve), matrix), np.float32)
@@ -76,12 +78,12 @@ def energy(difference: Image) -> Plane:
 def fit(
     base: Image, prior: Image, weight: Plane, exposure: float, *, local: bool = True
 ) -> ToneField:
-    """The tone field of a small base and its registered prior, all on one working grid.
+    """Fit the tone field of a small base and its registered prior, both on one working grid.
 
     Args:
         base: (h, w, 3), noise removed.
         prior: (h, w, 3) registered onto it.
-        weight: (h, w) in [0, 1], how much each pixel of the prior counts.
+        weight: (h, w) in [0, 1], weight of each pixel of the prior.
         exposure: from `fit_exposure`.
         local: False fits only the coarse correction.
     """
@@ -107,7 +109,7 @@ def fit(
 def fit_hint(base: Image, prior: Image, weight: Plane) -> ToneField:
     """A field for a prior that shows another state of the scene: a share of its chroma, no light.
 
-    Exposure and luma stay the base's; the coarse colour offset is made luma-free.
+    Exposure and luma stay the base's; luma is removed from the coarse colour offset.
     """
     offset = fit_coarse(base, prior, weight).offset
     offset = offset - (offset @ LUMA)[..., None]
@@ -124,9 +126,9 @@ def fit_coarse(exposed: Image, prior: Image, weight: Plane) -> ToneField:
 
 
 def fit_fine(exposed: Image, prior: Image, weight: Plane, coarse: ToneField) -> ToneField:
-    """Gains and offsets in small windows, the coarse correction where structure disagrees.
+    """Gains and offsets in small windows; the coarse correction where structure disagrees.
 
-    Fitted twice: what the first fit could not explain counts less in the second.
+    Fitted twice: places with a large residual get less weight the second time.
     """
     agreement = structure_agreement(exposed, prior, max(weight.shape))
     once = fit_windows(exposed, prior, weight, coarse, agreement)
@@ -154,7 +156,7 @@ def fit_windows(
 
 
 def fit_plain(exposed: Image, prior: Image, weight: Plane, fine: ToneField) -> ToneField:
-    """The fine correction and what low frequencies it left, whatever the structure says."""
+    """The fine correction plus the low frequencies that it left over, regardless of structure."""
     sigma = LOW * max(weight.shape)
     left = blur(weight[..., None] * (prior - apply(fine, exposed)), sigma)
     left = left / (blur(weight, sigma) + planes.EVIDENCE)[..., None]
@@ -162,7 +164,7 @@ def fit_plain(exposed: Image, prior: Image, weight: Plane, fine: ToneField) -> T
 
 
 def stretch(image: Image, grey: Plane, gain: Float) -> Image:
-    """Luma, given as `grey`, and chroma multiplied by their gains (..., 2)."""
+    """The picture with luma (given as `grey`) and chroma multiplied by their gains (..., 2)."""
     own = cv2.extractChannel(gain, 1)
     more = cv2.multiply(cv2.extractChannel(gain, 0) - own, grey)
     moved = cv2.multiply(image, cv2.merge([own] * 3))
@@ -170,7 +172,7 @@ def stretch(image: Image, grey: Plane, gain: Float) -> Image:
 
 
 def structure_agreement(exposed: Image, prior: Image, size: int) -> Plane:
-    """(h, w) in [0, 1]: local correlation of the band-passed lumas; flat on flat agrees."""
+    """(h, w) in [0, 1]: local correlation of the band-passed lumas; two flat places agree."""
     one, two = (
         blur(y, PRECISE * size) - blur(y, GAIN * size) for y in (luma(exposed), luma(prior))
     )
@@ -198,12 +200,11 @@ def fit_gain(exposed: Image, prior: Image, weight: Plane, size: int) -> Float:
 def shares(
     base: Image, exposed: Image, prior: Image, weight: Plane, steps: list[ToneField]
 ) -> list[Plane]:
-    """How much of each step's correction beyond the one before it is taken, per place.
+    """Per place, the share taken of each step's correction beyond that of the step before.
 
-    First what the photo gives reason for (`reason`). The shares are then raised, the coarse one
-    first, until the low-frequency distance to the prior is at most 1 - REACH of the base's; the
-    plain one, which no structure supports, only up to 1 - LEAST. A distance that is tiny to begin
-    with is left as it is.
+    At first what the photo gives reason for (`reason`). The shares are then raised, the coarse one
+    first, until the low-frequency distance to the prior is at most 1 - REACH of the base's. The
+    plain one, which no structure supports, is raised only until 1 - LEAST. A tiny distance is left.
     """
     size = max(weight.shape)
     low = LOW * size
@@ -231,11 +232,11 @@ def shares(
 
 
 def reason(correction: Image, gain: Float) -> Plane:
-    """Per place, how far a correction is more than a generator's taste, 0..1.
+    """Per place, how far a correction exceeds a generator's taste, in [0, 1].
 
-    Taste moves tone a little everywhere; damage moves it far (share d^2 / (d^2 + TASTE^2), d the
-    local rms of the correction) or takes contrast away, as haze does (the same with the logarithm
-    of the luma gain and of CONTRAST).
+    Taste changes tone a little everywhere. Damage changes it strongly, d^2 / (d^2 + TASTE^2) for a
+    local rms d, or reduces contrast, as haze does: the same with the logarithms of the luma gain
+    and of CONTRAST.
     """
     sigma = FINE[0] * max(gain.shape)
     far = blur(energy(correction), sigma) / TASTE**2
@@ -250,9 +251,9 @@ def apply(
     rows: Rows | None = None,
     offsets: Float | None = None,
 ) -> Image:
-    """The corrections of an exposed base, not clipped.
+    """The exposed base with the corrections applied, not clipped.
 
-    `rows` for a stripe of a picture; `offsets` from `offset_at_half` where the whole is large.
+    `rows`: of a stripe of a picture; `offsets`: from `offset_at_half`, for large pictures.
     """
     grey = luma(exposed)
     moved = stretch(exposed, grey, gain_at(field, exposed.shape, rows))
@@ -264,28 +265,28 @@ def apply(
 
 
 def halves(shape: tuple[int, ...]) -> tuple[int, int] | None:
-    """(h, w) of the grid on which a large picture's offsets are looked up; None for others."""
+    """(h, w) of the half-resolution offsets of a large picture; None for others."""
     large = shape[0] * shape[1] >= LARGE
     return (-(-shape[0] // 2), -(-shape[1] // 2)) if large else None
 
 
 def offset_at_half(field: ToneField, exposed: Image, rows: Rows) -> Float:
-    """(h, w, 3): the field's offsets at half the pixels of a side, of a stripe with an even top."""
+    """(h, w, 3): the field's offsets at half resolution, for a stripe with an even top."""
     guide = planes.halved(luma(exposed))
     return planes.look_up(field.offset, guide, (rows[0] // 2, -(-rows[1] // 2)))
 
 
 def gain_at(field: ToneField, shape: tuple[int, ...], rows: Rows | None = None) -> Float:
-    """(H, W, 2): the field's gains at the pixels of a picture or a stripe of it."""
+    """(H, W, 2): the field's gains at every pixel of a picture, or of a stripe of it."""
     return planes.look_up_plane(field.gain, shape, rows)
 
 
 def restored(field: ToneField, base: Image) -> Image:
-    """Exposure and corrections of a whole base, clipped."""
+    """The whole base with exposure and corrections applied, clipped."""
     return np.clip(apply(field, field.expose(base)), 0, 1)
 
 
 def damp(field: ToneField, share: Plane) -> ToneField:
-    """The field with only a share of its corrections, per place."""
+    """The field with its corrections scaled by a share (h, w)."""
     small = planes.shrink(share, planes.cells(share))[..., None]
     return replace(field, gain=1 + small * (field.gain - 1), offset=small * field.offset)
