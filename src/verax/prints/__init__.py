@@ -1,4 +1,5 @@
-"""Old prints. Here a shot of one is made flat: perspective, ground and paper border go."""
+"""Old paper prints. Here a shot of a print is straightened: perspective, background and paper
+border are removed."""
 
 from dataclasses import replace
 
@@ -11,18 +12,18 @@ from verax.prints.corners import Corners, check_corners, find_corners
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom in px, right and bottom exclusive
 
-LENSES = (0.5, 4.0)  # focal length over the shot's diagonal that a lens can have
-STRETCH = 1.4  # how far the shape may lie from that of the outline's sides
-PAPER = 0.09  # how far a border's colour may stray from the paper's beside it
-UNEVEN = 0.25  # and how far the paper of one side from that of the others, under uneven light
-FILLED = 0.85  # share of a row that has to be paper
+LENSES = (0.5, 4.0)  # plausible focal lengths over the shot's diagonal
+STRETCH = 1.4  # largest ratio between the estimated shape and that of the outline's sides
+PAPER = 0.09  # largest difference of a border pixel from the paper colour beside it
+UNEVEN = 0.25  # largest difference in paper colour between sides, under uneven light
+FILLED = 0.85  # least share of paper in a row of the border
 BORDER = 0.16  # widest border, share of the side
-SKIPPED = 0.006  # rows at the very edge that blur with the ground, share of the side
-LEAST = 16  # px of the straightened print
+SKIPPED = 0.006  # rows at the very edge, mixed with the background, share of the side
+LEAST = 16  # least side of the straightened print, px
 
 
 def flatten(shot: Image, corners: Corners) -> Image:
-    """The print between the corners as if seen from straight above, at the shot's own scale."""
+    """The print between the corners, seen from straight above, at the shot's own scale."""
     size = (shot.shape[1], shot.shape[0])
     top, right, bottom, left = np.hypot(*(np.roll(corners, -1, axis=0) - corners).T)
     ratio = shape_of(corners, size)
@@ -43,8 +44,8 @@ def flatten(shot: Image, corners: Corners) -> Image:
 def shape_of(corners: Corners, size: tuple[int, int]) -> float:
     """Width over height of the print behind an outline.
 
-    From its perspective with the lens at the shot's centre (Zhang and He, "Whiteboard scanning",
-    2007); from the lengths of its sides where the view is too straight to tell.
+    From its perspective, with the optical axis at the shot's centre (Zhang and He, "Whiteboard
+    scanning", 2007); from the lengths of its sides if there is too little perspective.
     """
     top, right, bottom, left = np.hypot(*(np.roll(corners, -1, axis=0) - corners).T)
     plain = float((top + bottom) / (left + right))
@@ -66,10 +67,10 @@ def shape_of(corners: Corners, size: tuple[int, int]) -> float:
 
 
 def inside_border(flat: Image) -> Box:
-    """The picture inside a print's plain paper border; the whole print where there is none.
+    """The picture inside a print's plain paper border; the whole print if it has none.
 
-    A border is paper of about one colour along at least three sides, with a picture beginning at
-    its inner edge.
+    A border is paper of about one colour along at least three sides, with a clear edge to the
+    picture.
     """
     height, width = flat.shape[:2]
     sides = [np.rot90(flat, turns) for turns in range(4)]  # at the top: upper, right, lower, left
@@ -83,14 +84,14 @@ def inside_border(flat: Image) -> Box:
 
 
 def paper_along(side: Image) -> Plane:
-    """(W, 3) the colour along the upper edge, light falling unevenly on it."""
+    """(W, 3) the paper's colour along the upper edge; it varies with the light."""
     skip = max(2, round(SKIPPED * side.shape[0]))
     edge = np.median(side[skip : 3 * skip], axis=0)[None]
     return np.asarray(cv2.blur(edge, (max(3, side.shape[1] // 12), 1))[0], np.float32)
 
 
 def border_depth(side: Image) -> int:
-    """Rows from the upper edge to where the picture begins; 0 where no border ends in reach."""
+    """Rows from the upper edge to the picture; 0 if there is no border."""
     height, width = side.shape[:2]
     middle = slice(width // 8, width - width // 8)
     stray = np.abs(side[:, middle] - paper_along(side)[middle]).max(2)
@@ -105,10 +106,10 @@ def border_depth(side: Image) -> int:
 
 
 def straighten(shot: Photo, corners: Corners | None = None, *, border: bool = False) -> Photo:
-    """A shot of a print as a photo of the print; `border` keeps the paper's plain border.
+    """Straighten a shot of a print; `border` keeps the plain paper border.
 
-    `corners` in px, in any order; without them they are found. Raises InputError where there is
-    no print between or to be found.
+    `corners`: in px, in any order; None: they are detected. Raises InputError if they span no
+    print, or none is detected.
     """
     if corners is None:
         corners = find_corners(shot.pixels)

@@ -1,9 +1,9 @@
-"""Colour for a photo without its own: the photo's luma, the prior's chroma.
+"""Colour for a photo without colour: the photo's luma with the prior's chroma.
 
-Chroma follows the photo's luma: a local line from the prior's luma to its chroma (the guided
-filter of He, Sun and Tang, TPAMI 35(6), 2013) is read off at the photo's, so that it changes where
-the photo does. Where the prior shows another thing its colour is not evidence; it comes from
-places around that the two share.
+A local linear map from the prior's luma to its chroma (the guided filter of He, Sun and Tang, TPAMI
+35(6), 2013) is applied to the photo's luma, so that colour changes where the photo does. Where the
+prior shows another thing, its colour is not used; colour spreads there from places around it that
+both show.
 """
 
 from typing import Literal
@@ -19,30 +19,32 @@ from verax.image.pixels import LUMA, guided_filter, largest, luma
 
 Toning = Literal["grey", "toned", "colour"]
 
-GREYISH = 3.0 / 255  # chroma below which a photo is grey
-STRAY = 10.0 / 255  # chroma that a toned print may have off the tone of its luma
-OFF = 0.07  # share of the pixels that may stray farther: stains, stamps, pencil
-VIVID, FEW = 28.0 / 255, 0.005  # chroma off its tone that hardly a pixel of a print has
-COLOURED = 8.0 / 255  # chroma off its own tone from which a prior is in colour
-DARKEST, LIT = 0.06, 0.5  # brightest places of a dark photo: at least, and as they should be
+# a pair of values is a ramp: no effect at the first, full effect at the second
+GREYISH = 3.0 / 255  # largest chroma of a grey photo
+# a toned print has one chroma for each luma, its tone
+STRAY = 10.0 / 255  # largest distance of a pixel's chroma from the print's tone
+OFF = 0.07  # largest share of pixels beyond that: stains, stamps, pencil
+VIVID, FEW = 28.0 / 255, 0.005  # a distance that fewer than this share of a print's pixels has
+COLOURED = 8.0 / 255  # least distance of a prior's chroma from its own tone to be in colour
+DARKEST, LIT = 0.06, 0.5  # least brightness of a dark photo's brightest pixels, and their target
 BINS = 24  # of luma, for the tone of a print
 SIDE = 512  # px, long side at which a photo's toning is judged
 RADIUS = 0.012  # of the windows, share of the long side
-SMOOTH = 4e-4  # variance of luma below which chroma is not tied to it
-SAME = (0.25, 0.6)  # local correlation of luma from which colour counts, and counts in full
-STRUCTURE = 0.02  # deviation of luma below which there is nothing to compare
-MOSTLY = (0.35, 0.6)  # share of the wider surroundings that have to be alike too
+SMOOTH = 4e-4  # regularisation: variance of luma below which chroma does not follow it
+SAME = (0.25, 0.6)  # local correlation of luma at which the prior's colour counts
+STRUCTURE = 0.02  # least deviation of luma that can be compared
+MOSTLY = (0.35, 0.6)  # share of the wider surroundings that agree
 CARRIED = 2.0  # radii over which colour is carried to places without evidence
 SPREAD = 320  # px, long side at which colour spreads to places without evidence
-PULL, DOUBT = 0.01, 0.015  # to the photo's own tone there, and more where hardly anything is alike
-STEP = 0.02  # of luma between neighbours that parts colours
-BEYOND = 2.5  # deviations of luma past which a local line is not read off
+PULL, DOUBT = 0.01, 0.015  # weight of the photo's own tone there, and extra if little agrees
+STEP = 0.02  # step of luma between neighbours that separates colours
+BEYOND = 2.5  # deviations of luma beyond which a local linear map is not extrapolated
 
 
 def toning(photo: Image) -> Toning:
-    """Whether a photo is grey, of one tone as sepia prints are, or in colour.
+    """Whether a photo is grey, toned (one tint, such as sepia) or in colour.
 
-    Judged as bright as it should be: the colours of a dark photo are faint, but they are there.
+    A dark photo is brightened first: its colours are faint, but present.
     """
     small = shrink(photo, SIDE)
     small = small * np.float32(LIT / np.clip(np.quantile(luma(small), 0.98), DARKEST, LIT))
@@ -55,17 +57,17 @@ def toning(photo: Image) -> Toning:
 
 
 def is_coloured(prior: Image) -> bool:
-    """Whether a prior shows colours, not only a tone."""
+    """Whether a prior shows colours and not only one tone."""
     y, chroma = split(shrink(prior, SIDE))
     stray = largest(np.abs(chroma - tone_of(y, chroma, y)))
     return float(np.quantile(stray, 0.8)) > COLOURED
 
 
 def with_colour(photo: Image, restored: Image, warped: Warped) -> tuple[Image, Plane] | None:
-    """A restoration under the colours of its prior where the photo has none; else None.
+    """The restoration in the prior's colours, and the share (H, W) of colour that is the prior's.
 
-    The luma (H, W) of `restored` stays. Where the prior shows another thing the photo's own tone
-    stands. Comes with the share of each pixel's colour that is the prior's.
+    None if the photo has colours or the prior has none. The luma of `restored` is kept. Where the
+    prior shows another thing, the photo keeps its own tone.
     """
     if toning(photo) == "colour" or not is_coloured(warped.pixels):
         return None
@@ -76,10 +78,9 @@ def with_colour(photo: Image, restored: Image, warped: Warped) -> tuple[Image, P
 
 
 def trust_in_colour(trust: NDArray[np.float16], share: Plane) -> NDArray[np.float16]:
-    """A trust map (H, W, 4) where a share (H, W) of each pixel's colour is the prior's.
+    """The trust map (H, W, 4) after a share (H, W) of each pixel's colour became the prior's.
 
-    What was the photo's own alone is so under light of the prior; structure that both confirm is
-    still that.
+    That share moves from "photo" to "light"; what was confirmed remains so.
     """
     shares = trust.astype(np.float32)
     more = shares[..., 0] * share
@@ -89,10 +90,10 @@ def trust_in_colour(trust: NDArray[np.float16], share: Plane) -> NDArray[np.floa
 
 
 def in_one_tone(photo: Image, restored: Image, prior: Image) -> Image | None:
-    """A restoration of a toned print in the one tone of its prior; None where either has more.
+    """A toned print's restoration in the single tone of its prior; None if either is in colour.
 
-    Sepia that a prior took away is gone from the whole print, border and stains included, where
-    the prior shows nothing to fit colours to.
+    If the prior has no sepia, it goes from the whole print, border and stains included, also where
+    the prior shows nothing that colours could be fitted to.
     """
     if toning(photo) != "toned" or toning(prior) == "colour":
         return None
@@ -101,20 +102,20 @@ def in_one_tone(photo: Image, restored: Image, prior: Image) -> Image | None:
 
 
 def shrink(image: Image, side: int) -> Image:
-    """A picture whose long side has at most so many px."""
+    """The picture with its long side at most `side` px."""
     scale = min(1.0, side / max(image.shape[:2]))
     size = (max(3, round(image.shape[1] * scale)), max(3, round(image.shape[0] * scale)))
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
 def split(image: Image) -> tuple[Plane, NDArray[np.float32]]:
-    """Luma (H, W) and chroma (H, W, 3), the rest of each channel."""
+    """Luma (H, W) and chroma (H, W, 3): each channel minus luma."""
     y = luma(image)
     return y, image - y[..., None]
 
 
 def tone_of(levels: Plane, chroma: NDArray[np.float32], y: Plane) -> NDArray[np.float32]:
-    """The chroma that a toned print of luma `y` has at the `levels`: its medians, joined."""
+    """The tone of a print: its chroma at each of `levels` of luma, from medians per bin of `y`."""
     level = np.clip((y * BINS).astype(np.int16), 0, BINS - 1)
     counts = np.bincount(level.ravel(), minlength=BINS)
     known = np.flatnonzero(counts >= 20)
@@ -130,10 +131,10 @@ def tone_of(levels: Plane, chroma: NDArray[np.float32], y: Plane) -> NDArray[np.
 
 
 def colourise(photo: Image, prior: Image, valid: Plane) -> tuple[Image, Plane]:
-    """The photo's luma under the prior's chroma, and the share of each pixel that has it.
+    """The photo's luma with the prior's chroma, and the share (H, W) of colour that is the prior's.
 
     Args:
-        photo: (H, W, 3) restored; its own chroma is dropped where the prior's comes.
+        photo: (H, W, 3) restored; the prior's chroma replaces its own.
         prior: (H, W, 3) on the photo's grid.
         valid: (H, W) share of the prior that is valid.
     """
@@ -154,11 +155,11 @@ def colourise(photo: Image, prior: Image, valid: Plane) -> tuple[Image, Plane]:
 def spread(
     y: Plane, chroma: NDArray[np.float32], own: NDArray[np.float32], weight: Plane, pull: Plane
 ) -> tuple[NDArray[np.float32], Plane]:
-    """Chroma from where it is known to places that no edge of the luma parts from there.
+    """Spread chroma from where it is known, not across edges of the luma.
 
-    Neighbours of like luma get like colour (Levin, Lischinski and Weiss, "Colorization using
-    optimization", 2004), with a weak `pull` to the photo's own tone. Comes with the share of each
-    pixel that is not its own.
+    Neighbours of similar luma get similar colour (Levin, Lischinski and Weiss, "Colorization using
+    optimization", 2004), with a weak `pull` to the photo's own tone. Also returns the share (H, W)
+    of colour that is not the photo's own.
     """
     scale = min(1.0, SPREAD / max(y.shape))
     size = (max(2, round(y.shape[1] * scale)), max(2, round(y.shape[0] * scale)))
@@ -184,7 +185,7 @@ def spread(
 
 
 def likeness_of_neighbours(grey: Plane) -> "scipy.sparse.csr_matrix":
-    """Laplacian (N, N) of the pixel grid, its weights falling with steps of luma."""
+    """Laplacian (N, N) of the pixel grid; weights decrease with steps of luma."""
     place = np.arange(grey.size).reshape(grey.shape)
     parts = []
     for one, two in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])):
@@ -200,7 +201,7 @@ def likeness_of_neighbours(grey: Plane) -> "scipy.sparse.csr_matrix":
 
 
 def without_rim(weight: Plane, radius: int) -> Plane:
-    """Weights without small gaps, and without the rim by which windows reach past an outline."""
+    """Weights with small gaps closed, eroded by the distance that windows reach past an outline."""
     disc, wide = (
         cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size,) * 2)
         for size in (radius + 1, 2 * radius + 1)
@@ -210,11 +211,11 @@ def without_rim(weight: Plane, radius: int) -> Plane:
 
 
 def evidence(y: Plane, p: Plane, radius: int) -> tuple[Plane, Plane]:
-    """How far the prior shows the photo's structure, 0..1, in plain places a little; and how far it
-    does all around.
+    """How far the prior shows the photo's structure, in [0, 1], and how far it does in the wider
+    surroundings. Flat places get a small value.
 
-    A plain place beside an outline is judged without it, in a smaller window: the outline of hair
-    says nothing about the wall behind.
+    A flat place beside an outline is judged in a smaller window without it: the outline of hair
+    says nothing about the wall behind it.
     """
     alike, _ = likeness(y, p, radius)
     near, inside = likeness(y, p, max(2, radius // 2))
@@ -227,8 +228,8 @@ def evidence(y: Plane, p: Plane, radius: int) -> tuple[Plane, Plane]:
 
 
 def likeness(y: Plane, p: Plane, radius: int) -> tuple[Plane, Plane]:
-    """Correlation of photo and prior in windows, 0..1 in the limits of SAME, and the photo's
-    variance in them."""
+    """Correlation of photo and prior in windows, mapped to [0, 1] by SAME, and the photo's variance
+    in them."""
     side = (2 * radius + 1, 2 * radius + 1)
     my, mp = cv2.blur(y, side), cv2.blur(p, side)
     vy, vp = (np.maximum(cv2.blur(a * a, side) - m * m, 0) for a, m in ((y, my), (p, mp)))
@@ -239,7 +240,7 @@ def likeness(y: Plane, p: Plane, radius: int) -> tuple[Plane, Plane]:
 
 
 def matched_luma(p: Plane, y: Plane, weight: Plane) -> Plane:
-    """The prior's luma in the photo's tones: by ranks, over the places that count."""
+    """The prior's luma with the photo's histogram, matched by ranks over places with weight."""
     use = weight > 0.5
     if use.sum() < 100:
         return p
@@ -251,7 +252,7 @@ def matched_luma(p: Plane, y: Plane, weight: Plane) -> Plane:
 def carry(
     y: Plane, p: Plane, chroma: NDArray[np.float32], weight: Plane, radius: int
 ) -> tuple[NDArray[np.float32], Plane]:
-    """Chroma at the photo's luma by the local lines of the prior, and how well they are known."""
+    """Chroma for the photo's luma by the prior's local linear maps, and their certainty."""
     side = (2 * radius + 1, 2 * radius + 1)
 
     def mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -276,7 +277,7 @@ def carry(
 
 
 def within_gamut(y: Plane, chroma: NDArray[np.float32]) -> Image:
-    """Luma and chroma put together; colours beyond the gamut lose chroma, never luma."""
+    """Luma plus chroma, in [0, 1]; colours outside the gamut lose chroma, never luma."""
     chroma = chroma - cv2.transform(chroma, LUMA[None])[..., None]
     room = np.where(chroma > 0, 1 - y[..., None], y[..., None])
     most = np.min(room / np.maximum(np.abs(chroma), 1e-6), axis=2)

@@ -1,8 +1,8 @@
-"""The four corners of a print in a shot of it: straight edges, put together to the best outline.
+"""The four corners of a print in a shot of it, from straight edges.
 
-Segments of edges (LSD, Grompone von Gioi et al., IPOL 2012) give straight lines; of every two
-lines across and two along, the outline counts whose sides lie on edges over most of their length.
-Its sides are then fitted to the edge at full size.
+Line segments (LSD, Grompone von Gioi et al., IPOL 2012) are merged into straight lines. Every pair
+of lines across with every pair along forms an outline; the best one has sides that lie on edges
+over most of their length. Its sides are then fitted to the edges at full size.
 """
 
 from dataclasses import dataclass
@@ -19,21 +19,21 @@ Corners = NDArray[np.float64]  # (4, 2) x, y: top left, top right, bottom right,
 Line = NDArray[np.float64]  # a, b, c with a x + b y + c = 0 and a^2 + b^2 = 1
 
 WORK = 640  # px, long side at which lines are looked for
-SHORT = 0.06  # shortest segment that counts, share of the long side
-LINES = 16  # lines of each direction that are combined
-SAME_PX, SAME_COS = 5.0, 0.9985  # lines nearer than this in place and direction are one
-EDGE = 0.012  # step of brightness or colour per px that counts as an edge
-COVERED = 0.86  # share of every side that has to lie on an edge
-WHOLE = 0.97  # and of all of them, where one side goes on past its corner
-TAPER = 2.5  # longest of two opposite sides over the other
-AREA = (0.1, 0.985)  # of the outline, shares of the shot
-ON = 0.8  # share of the way past a corner that has to lie on an edge for a side to go on
-SHARP = 0.06  # step per px of an edge that is not a shadow's
-KEEN = 0.3  # what sharp edges add to the share of covered sides when outlines compete
-LARGE = 0.35  # and what area adds
-REACH = 0.012  # how far from a side the edge is looked for at full size, share of the long side
-SAMPLES = 160  # places along a side at which it is
-NEXT = [1, 2, 3, 0]  # the corner after each of a ring
+SHORT = 0.06  # shortest segment used, share of the long side
+LINES = 16  # most lines of each direction that are combined
+SAME_PX, SAME_COS = 5.0, 0.9985  # segments this close in place and direction are on one line
+EDGE = 0.012  # least step of brightness or colour per px of an edge
+COVERED = 0.86  # least share of each side that lies on an edge
+WHOLE = 0.97  # least share of all sides together if one side extends past its corner
+TAPER = 2.5  # largest ratio of two opposite sides
+AREA = (0.1, 0.985)  # least and largest area of the outline, shares of the shot
+ON = 0.8  # share of the stretch past a corner on an edge, from which a side extends past it
+SHARP = 0.06  # step per px of a sharp edge; a shadow's is softer
+KEEN = 0.3  # weight of sharp edges in the score of an outline
+LARGE = 0.35  # weight of its area
+REACH = 0.012  # distance from a side within which its edge is fitted, share of the long side
+SAMPLES = 160  # points along a side at which that is done
+NEXT = [1, 2, 3, 0]  # index of the next corner
 HOW = "name them: --corners x,y x,y x,y x,y"
 
 
@@ -42,9 +42,9 @@ class Side:
     """One side of an outline.
 
     Attributes:
-        share: of its length along which the picture changes across it.
+        share: share of its length that lies on an edge.
         sharp: 1 for a step, less for a soft edge such as a shadow's.
-        before, after: whether the edge goes on past its start or end; a print's would not.
+        before, after: whether the edge extends past its start or end; a print's does not.
     """
 
     share: float
@@ -54,7 +54,7 @@ class Side:
 
 
 def find_corners(shot: Image) -> Corners:
-    """The print's corners in px of the shot. InputError where no whole outline is in view."""
+    """The print's corners in px of the shot. Raises InputError if no whole outline is in view."""
     scale = min(1.0, WORK / max(shot.shape[:2]))
     size = (round(shot.shape[1] * scale), round(shot.shape[0] * scale))
     small = cv2.resize(shot, size, interpolation=cv2.INTER_AREA)
@@ -69,10 +69,10 @@ def find_corners(shot: Image) -> Corners:
 
 
 def check_corners(corners: Corners, size: tuple[int, int]) -> Corners:
-    """Four corners in the order of `Corners`, whatever the order they came in.
+    """The four corners in the order of `Corners`.
 
-    Raises InputError for corners outside a shot of `size` = (width, height) or that span no
-    outline.
+    Raises InputError for corners outside a shot of `size` = (width, height), or that form no
+    convex outline.
     """
     if corners.shape != (4, 2) or not np.isfinite(corners).all():
         raise InputError(f"--corners: want four x,y in pixels, got {corners.tolist()}")
@@ -97,7 +97,7 @@ def in_order(points: Corners) -> Corners:
 
 
 def is_outline(ring: Corners, *, least: float) -> bool:
-    """Convex, and of at least this area in px."""
+    """Whether a ring of corners is convex and has at least the least area."""
     sides = ring[NEXT] - ring
     after = sides[NEXT]
     turns = sides[:, 0] * after[:, 1] - sides[:, 1] * after[:, 0]
@@ -105,7 +105,7 @@ def is_outline(ring: Corners, *, least: float) -> bool:
 
 
 def area_of(ring: Corners) -> float:
-    """px that an outline encloses."""
+    """The area of an outline in px."""
     return abs(float(cv2.contourArea(ring.astype(np.float32))))
 
 
@@ -152,7 +152,7 @@ def best_outline(small: Image) -> Corners | None:
 
 
 def ring_of(around: Corners, shape: tuple[int, ...]) -> Corners | None:
-    """Four crossings from the top left; None where no print can lie between them."""
+    """The four crossings of lines, from the top left; None if they can be no print."""
     ring = in_order(around)
     least, most = (share * shape[0] * shape[1] for share in AREA)
     if not is_outline(ring, least=least) or area_of(ring) > most:
@@ -169,7 +169,7 @@ def crossing(first: Line, second: Line) -> NDArray[np.float64] | None:
 
 
 def score_of(sides: list[Side], ring: Corners, shape: tuple[int, ...]) -> float:
-    """Mean share of covered sides that lies on edges, and a little for area; 0 for no outline."""
+    """Mean share of the sides that lies on edges, plus a bonus for area; 0 for no outline."""
     shares = [side.share for side in sides]
     mean = float(np.mean(shares))
     through = sum(
@@ -184,7 +184,7 @@ def score_of(sides: list[Side], ring: Corners, shape: tuple[int, ...]) -> float:
 def coverage(
     start: NDArray[np.float64], end: NDArray[np.float64], slopes: NDArray[np.float32]
 ) -> Side:
-    """How far a side lies on an edge; of one that does not, nothing else is looked at."""
+    """How far a side lies on an edge; the rest is computed only if it does."""
     inside = across(start, end, (0.02, 0.98), slopes)
     share = float((inside > EDGE).mean())
     if share < COVERED:
@@ -224,7 +224,7 @@ def gradients(image: Image) -> NDArray[np.float32]:
 
 
 def straight_lines(small: Image) -> list[Line]:
-    """Lines by the length of the segments on them, the longest first."""
+    """Straight lines, sorted by the total length of their segments, the longest first."""
     detector = cv2.createLineSegmentDetector()
     least = SHORT * max(small.shape[:2])
     pieces: list[tuple[float, NDArray[np.float64]]] = []
@@ -240,7 +240,7 @@ def straight_lines(small: Image) -> list[Line]:
 
 
 def merge(segments: list[tuple[float, NDArray[np.float64]]]) -> list[Line]:
-    """Segments on one line put together: the line of the longest, weighed by all of them."""
+    """Merge segments that lie on one line into that of the longest; sorted by total length."""
     groups: list[tuple[float, Line]] = []
     for length, segment in sorted(segments, key=lambda item: -item[0]):
         ends = segment.reshape(2, 2)

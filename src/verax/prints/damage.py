@@ -1,11 +1,10 @@
-"""Damage of a print, found from the pair.
+"""Damage of a print, found by comparing photo and registered prior.
 
-Where the pair is one-sided: creases, stains, tape, tears, a border; else piece by piece.
-
-Octave by octave, what of the photo no line through the prior explains is held against what of the
-prior none through the photo does. A generator that draws anew leaves as much on either side. Where
-it mended a print, much stands in the photo alone and hardly anything in the prior: then whatever
-stands in the photo alone is wear, faint and large as it may be.
+In each octave (pyramid level) we measure the structure of the photo that no local linear map of the
+prior explains, and the reverse. A generator that redraws leaves as much on both sides. One that
+repaired a print leaves much in the photo alone and hardly anything in the prior alone: such a pair
+is called one-sided. Then all structure of the photo alone is wear: creases, stains, tape, tears and
+a border, however faint or large. In other pairs damage is looked for piece by piece (`pieces`).
 """
 
 from collections.abc import Callable
@@ -21,44 +20,45 @@ from verax.prints.holes import Flaws, Mask, counted, faithfulness, relight
 from verax.prints.pieces import find_pieces
 
 MOST = 1600  # px, long side at which damage is looked for
-FAITHFUL = 0.55  # correlation of a prior with the photo below which nothing is looked for
+FAITHFUL = 0.55  # least correlation of prior and photo; below it nothing is looked for
 GLANCE = 640  # px, long side at which it is decided whether a pair is one-sided
-SIGHT = 8.0  # answer from which a place counts for that
-WORN = (12, 4.0)  # so many of the photo's at least, and so many for each of the prior's
-ASKED = (8, 3.0)  # the same, where a print is known to be damaged
-LEANING = (1, 1.7)  # the same, before single pieces may be damage unasked
+SIGHT = 8.0  # least response (see `compare`) of a place that counts for that
+# one-sided: least number of places in the photo alone, and least ratio to those in the prior alone
+WORN = (12, 4.0)
+ASKED = (8, 3.0)  # if the print is known to be damaged
+LEANING = (1, 1.7)  # before single pieces count as damage without being asked for
 OPPONENT = np.array([[0.299, 0.587, 0.114], [0.5, -0.5, 0], [0.25, 0.25, -0.5]], np.float32)
 OCTAVES = 3
 WINDOW = (5, 5)  # in which two octaves are compared, px of their grid
-QUIET = 0.3  # quantile of the photo's unexplained energy that is its noise
-DOUBT, NOISY, FLOOR = 3.0, 3.0, 2e-5  # times the prior's own, times the noise, and energy
-FAINT, CLEAR = 0.7, 1.2  # answer that belongs to a place, and that starts one
-SHIFT = 2  # px, how far the prior may lie off its place
-STEP, USUAL = 0.05, 5.0  # least difference in a place, and in means of the difference around it
-PLAINLY = 18.0  # such means from which it is wear whatever the prior shows beside it
-AROUND = 0.12  # side of the window around, share of the long side
-FREE, FREELY = 0.025, 4.0  # share of the long side around, in which the prior has structure of
-# its own, and how much of its answer counts
+QUIET = 0.3  # quantile of the photo's unexplained energy that is taken as noise
+DOUBT, NOISY, FLOOR = 3.0, 3.0, 2e-5  # weights of the prior's own energy and of noise; least energy
+FAINT, CLEAR = 0.7, 1.2  # hysteresis: response of a pixel in a place, and of its peak
+SHIFT = 2  # px, largest misplacement of the prior
+STEP, USUAL = 0.05, 5.0  # least difference in a place, and multiple of the mean around it
+PLAINLY = 18.0  # multiple of that mean from which it is wear in any case
+AROUND = 0.12  # side of the window for that mean, share of the long side
+FREE, FREELY = 0.025, 4.0  # neighbourhood, share of the long side, in which structure of the prior
+# alone weakens the response, and by how much at most
 EXACT = 0.25  # share of the largest difference nearby from which a pixel is wear
 NEARBY = 13  # px
-BACK, BACK_REACH = 0.35, 6  # share of a place beside what stands in the prior alone; px
-REGION = (3.0, 0.06, 0.12)  # difference of a region: in usual ones, at least, and enough
-OUTLINED = 0.5  # share of a region's outline where the photo alone has an edge
-LEAST = 60  # px of a region
-FAR_OFF = 2.0  # mean difference from which it is, too
-RIM = 1  # px around all of it
-BORDER, ROWS, FILLED = 0.16, 0.4, 0.5  # depth of a print's border at most, share of the side;
-# rows and pixels of it that differ
-FACE = 0.67  # by how much the answer counts less in faces
+BACK, BACK_REACH = 0.35, 6  # largest share of a place near structure of the prior alone; px
+REGION = (3.0, 0.06, 0.12)  # difference in a region: multiple of the mean, least, and sufficient
+OUTLINED = 0.5  # least share of a region's outline on an edge of the photo alone
+LEAST = 60  # least area of a region, px
+FAR_OFF = 2.0  # mean difference from which structure of the prior alone beside it is ignored
+RIM = 1  # px by which the mask is dilated
+# a print's border: largest depth, share of the side; share of its rows, and of their pixels, that
+# differ
+BORDER, ROWS, FILLED = 0.16, 0.4, 0.5
+FACE = 0.67  # how much the response is reduced in faces
 
-Faces = Callable[[], Plane]  # (H, W), 1 where less is believed; called only for a worn print
-SHIFTS = [(top, left) for top in range(3) for left in range(3)]  # 1, 1 is none
+Faces = Callable[[], Plane]  # returns (H, W), 1 in faces; called only for a worn print
+SHIFTS = [(top, left) for top in range(3) for left in range(3)]  # (1, 1) is no shift
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """How far photo and prior have structure that the other lacks, both (H, W): above 1 there is
-    more of it than doubt allows."""
+    """Structure of the photo alone and of the prior alone, (H, W); above 1 where it is certain."""
 
     photo: Plane
     prior: Plane
@@ -66,11 +66,11 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class Wear:
-    """What stands in a print alone.
+    """The wear of a print.
 
     Attributes:
         mask: (H, W) all of it.
-        border: (H, W) of that, the print's border and the ground around it.
+        border: (H, W) the part that is the print's border and the background around it.
     """
 
     mask: Mask
@@ -86,14 +86,15 @@ def find_damage(
     pieces: bool = True,
     faces: Faces | None = None,
 ) -> Flaws:
-    """Damage of a photo that its registered prior, (H, W, 3), shows mended.
+    """Damage of a photo (H, W, 3) that its registered prior (H, W, 3) shows repaired.
 
-    Looked for at MOST px a side: what is finer in a larger photo is no damage that people see.
+    Larger photos are reduced to MOST px a side; finer damage is hardly visible.
 
     Args:
         valid: (H, W) share of the prior that is valid.
-        known: the photo is known to be a damaged print: a single piece counts.
-        pieces: looked for piece by piece where the pair as a whole shows no worn print.
+        known: the photo is known to be a damaged print, so a single piece counts.
+        pieces: also look for single pieces if the pair is not one-sided.
+        faces: where the response counts less.
     """
     scale = max(photo.shape[:2]) / MOST
     if scale > 1:
@@ -118,8 +119,7 @@ def find_damage(
 
 
 def find_wear(photo: Image, prior: Image, valid: Plane, faces: Faces | None = None) -> Wear:
-    """All that stands in the photo of a one-sided pair alone; both (H, W, 3), of the prior `valid`
-    (H, W) is shown."""
+    """The wear of the photo of a one-sided pair; pictures (H, W, 3), `valid` (H, W)."""
     inside = valid > 0.99
     lit = relight(photo, prior, inside)
     answers = compare(photo, lit, inside)
@@ -143,13 +143,13 @@ def find_wear(photo: Image, prior: Image, valid: Plane, faces: Faces | None = No
 
 
 def is_one_sided(answers: Answers, least: int, times: float) -> bool:
-    """Whether far more places stand in the photo alone than in the prior."""
+    """Whether far more places are in the photo alone than in the prior alone."""
     mine, its = (number_of(plane, SIGHT) for plane in (answers.photo, answers.prior))
     return mine >= least and mine >= times * (its + 1)
 
 
 def glance(photo: Image, prior: Image, valid: Plane) -> Answers:
-    """What photo and prior show alone at a small size, a print's border left out."""
+    """What only the photo and only the prior show, at a small size and without a print's border."""
     scale = min(1.0, GLANCE / max(photo.shape[:2]))
     size = (max(3, round(photo.shape[1] * scale)), max(3, round(photo.shape[0] * scale)))
     own, shown, visible = (
@@ -163,7 +163,7 @@ def glance(photo: Image, prior: Image, valid: Plane) -> Answers:
 
 
 def compare(photo: Image, prior: Image, inside: Mask) -> Answers:
-    """What each of two pictures under one light shows alone, the most of all octaves."""
+    """What only each of two pictures under the same light shows: the maximum over octaves."""
     own, its = (
         cv2.transform(np.clip(v, 0, 1).astype(np.float32), OPPONENT) for v in (photo, prior)
     )
@@ -184,8 +184,8 @@ def compare(photo: Image, prior: Image, inside: Mask) -> Answers:
 
 
 def unexplained(own: Image, its: Image) -> tuple[Plane, Plane]:
-    """Local energy of the finest octave of each that no line through the other's explains, which
-    may lie a pixel off; summed over channels."""
+    """Local energy of each picture's finest octave that no linear map of the other's explains, at
+    any shift of up to a pixel; summed over channels."""
     a, b = (cv2.GaussianBlur(v, (0, 0), 1) - cv2.GaussianBlur(v, (0, 0), 2) for v in (own, its))
     mine, others = (cv2.blur(v * v, WINDOW) for v in (a, b))
     shared = np.zeros_like(mine)
@@ -219,8 +219,8 @@ def number_of(answer: Plane, peak: float) -> int:
 
 
 def kept_places(answers: Answers, off: Plane, usual: Plane, back: Mask) -> Mask:
-    """Places that answer clearly, more so where the prior has structure of its own around, and
-    where the photo stands off all that it shows nearby."""
+    """Places with a clear response where the photo also differs from all that the prior shows
+    nearby. More is required where the prior has structure of its own around."""
     labels, _ = labelled(answers.photo)
     count = int(labels.max()) + 1
     around = np.ones((2 * round(FREE * max(off.shape)) + 1,) * 2, np.uint8)
@@ -237,14 +237,14 @@ def kept_places(answers: Answers, off: Plane, usual: Plane, back: Mask) -> Mask:
 
 
 def difference(photo: Image, prior: Image, shift: int) -> Plane:
-    """How far the photo lies outside all that the prior shows within so many px, any channel."""
+    """(H, W) distance of the photo from the prior's range within `shift` px, largest channel."""
     around = np.ones((2 * shift + 1,) * 2, np.uint8)
     nearest = np.clip(photo, cv2.erode(prior, around), cv2.dilate(prior, around))
     return largest(np.abs(photo - nearest))
 
 
 def mean_outside(values: Plane, where: Mask) -> Plane:
-    """Local means of values over the places that count."""
+    """Local means of values over the places in `where`."""
     window = (max(3, round(AROUND * max(values.shape))),) * 2
     counts = where.astype(np.float32)
     total, share = (cv2.blur(v, window) for v in (values * counts, counts))
@@ -257,8 +257,8 @@ def dilated(mask: Mask, radius: int) -> Mask:
 
 
 def strips(off: Mask) -> Mask:
-    """The border of a print and the ground around it: along a side of the picture, whole rows of
-    what differs."""
+    """The border of a print and the background around it: whole rows that differ, along a side of
+    the picture."""
     border = np.zeros_like(off)
     for turns in range(4):
         side, out = np.rot90(off, turns), np.rot90(border, turns)
@@ -271,7 +271,7 @@ def strips(off: Mask) -> Mask:
 
 
 def regions(off: Plane, alone: Mask, back: Mask) -> Mask:
-    """Connected places that differ (above 1) and whose outline is an edge in the photo alone."""
+    """Connected places with `off` above 1 whose outline is an edge in the photo alone."""
     count, labels, boxes, _ = cv2.connectedComponentsWithStats(
         (off > 1).astype(np.uint8), connectivity=4
     )

@@ -1,8 +1,8 @@
-"""Damage of a print piece by piece: what stands in the photo alone, plain and sharp-edged.
+"""Damage of a print piece by piece: flat, sharp-edged marks that only the photo has.
 
-Patches and specks lie outside everything that the prior shows nearby, so that a shift of a few
-pixels is none; lines answer to a turned line filter in the photo and not in the prior. Each has
-one tone, steps out of its surroundings, and the prior goes on smoothly through its place.
+Patches and specks differ from everything that the prior shows within a few pixels, so that a small
+misplacement is no damage. Lines respond to an oriented line filter in the photo but not in the
+prior. Each piece has one tone and a step to its surroundings, and the prior is smooth at its place.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -19,40 +19,41 @@ Box = tuple[slice, slice]
 Spot = tuple[Box, Mask]
 Spots = dict[str, list[Spot]]
 
-SHIFT = 2  # px, how far the prior may lie off its place
-FAINT, CLEAR = 0.055, 0.13  # excess over the prior that belongs to damage, and that starts it
-NOISY, CAP = 3.5, 0.15  # and in means of the excess around, of which so much counts at most
-AROUND = 0.12  # side of the window around, share of the long side
-SHOWN = 0.3  # step in the prior over the photo's step, from which the prior shows it too
-APART = 1.6  # step over the deviation of photo from prior around it, at least
-PLAIN = 0.035  # deviation inside a patch of bare paper or ground
-BARE, SURE = 0.08, 2.5  # its least step, and in deviations of photo from prior around it
-TEXTURED = 0.07  # deviation of the prior in its place from which that is eased, too
-PAPER, GROUND, GREY = 0.7, 0.25, 0.16  # lightest ground, darkest paper, most colour of both
-SLIM = 0.008  # half the width of what is wide by itself, share of the long side
-LARGE = 0.0006  # area from which a spot is a patch, share of the picture
-QUIET, SMALL = 0.2, 0.03  # of a speck, at most: deviation around over its step; share of the side
-EDGE = 0.5  # share of the step from which a soft edge belongs to the damage
+SHIFT = 2  # px, largest misplacement of the prior
+FAINT, CLEAR = 0.055, 0.13  # hysteresis: excess over the prior of a pixel, and of a piece's peak
+NOISY, CAP = 3.5, 0.15  # both at least this multiple of the mean excess around, which is capped
+AROUND = 0.12  # side of the window for that mean, share of the long side
+SHOWN = 0.3  # largest ratio of the prior's step to the photo's
+APART = 1.6  # least ratio of the step to the deviation of photo from prior around it
+PLAIN = 0.035  # largest deviation inside a patch of bare paper or background
+BARE, SURE = 0.08, 2.5  # its least step, and multiple of the deviation of photo from prior
+TEXTURED = 0.07  # deviation of the prior there from which the latter limit is lower, too
+PAPER, GROUND, GREY = 0.7, 0.25, 0.16  # darkest paper, lightest background, most chroma of both
+SLIM = 0.008  # half the width of a wide part, share of the long side
+LARGE = 0.0006  # least area of a patch, share of the picture
+QUIET, SMALL = 0.2, 0.03  # a speck: largest deviation around over its step; largest share of side
+EDGE = 0.5  # share of the step from which pixels of a soft edge belong to the piece
 LINE = 0.03  # least step of a line
-SCRATCH = 0.08  # length from which a line counts, share of the long side
-PIECES, DUSTY = 3, 30  # patches and such lines, and specks, that are damage, not things left out
-EASE = 0.6  # of the limits of lines, in a photo that is known to be a damaged print
-RAINY = 60  # lines that are rain or a fence, and no scratches
-WORK = 1100  # px, long side at most while lines are looked for
-TURNS, REACH, WIDTH = 12, 12, 1.3  # directions; half a filter and its deviation across, px
-NEAR, FAR = 3.5, 7.0  # px, where its sides are looked at
-LINE_FAINT, LINE_CLEAR = 0.035, 0.07  # answer that belongs to a line, and that starts one
-CREST = 0.7  # share of the best answer nearby from which a place is on the line
-LINE_SHOWN = 1.5  # times the prior's own answer nearby that a line has to pass
-LINE_SHIFT = 4  # px, how far off the prior may show it
-LONG, WIDE = 0.05, 4.5  # of a line: least share of the long side; most px per px of length
-RIM, STRIP, THIN = 0.01, 2.5, 0.03  # of a strip: off the side, length over depth, depth
+SCRATCH = 0.08  # least length of a line that counts, share of the long side
+PIECES, DUSTY = 3, 30  # least number of patches and such lines, and of specks, to be damage
+EASE = 0.6  # factor on the limits of lines in a photo known to be a damaged print
+RAINY = 60  # more lines than this are rain or a fence, not scratches
+WORK = 1100  # px, longest side at which lines are looked for
+TURNS, REACH, WIDTH = 12, 12, 1.3  # directions of a line filter; half its length and sigma, px
+NEAR, FAR = 3.5, 7.0  # px, distance of its sides
+LINE_FAINT, LINE_CLEAR = 0.035, 0.07  # hysteresis: response of a pixel in a line, and of its peak
+CREST = 0.7  # share of the largest response nearby from which a pixel is on the line
+LINE_SHOWN = 1.5  # least ratio of the response to the prior's nearby
+LINE_SHIFT = 4  # px, what is nearby
+LONG, WIDE = 0.05, 4.5  # a line: least length, share of the long side; largest mean width, px
+# a strip: distance from the side, length over depth, depth; shares of the side
+RIM, STRIP, THIN = 0.01, 2.5, 0.03
 ALONG = (0.1, 0.4)  # length of a thin strip and of another, shares of its side
-ONE_WAY = 3.0  # times as much as the photo lacks of the prior by the same rules
+ONE_WAY = 3.0  # least ratio of damage in the photo to what the same rules find in the prior
 
 
 def find_pieces(photo: Image, prior: Image, valid: Plane, *, known: bool) -> Flaws:
-    """Damage of a photo, by pieces; `known`: it is a damaged print, and a single piece counts."""
+    """Damage of a photo, by pieces; `known`: it is a damaged print, so a single piece counts."""
     y, lit = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), relight(photo, prior, valid > 0.5)
     none = Flaws(np.zeros(y.shape, bool), 0, 0, 0)
     parts = alone(photo, lit, valid, ease=EASE if known else 1.0)
@@ -72,8 +73,8 @@ def find_pieces(photo: Image, prior: Image, valid: Plane, *, known: bool) -> Fla
 
 
 def alone(photo: Image, prior: Image, valid: Plane, *, ease: float = 1.0) -> Spots:
-    """What stands in the first picture alone, by kind: "patch", "speck" and "line"; `ease` below 1
-    takes fainter and shorter lines."""
+    """Pieces that only the first picture has, by kind: "patch", "speck" and "line"; `ease` below 1
+    accepts fainter and shorter lines."""
     y, p = (cv2.cvtColor(np.clip(v, 0, 1), cv2.COLOR_RGB2GRAY) for v in (photo, prior))
     excess = strongest(beyond(photo, prior)) * (valid > 0.99)
     window = max(3, round(AROUND * max(y.shape)))
@@ -94,8 +95,8 @@ def alone(photo: Image, prior: Image, valid: Plane, *, ease: float = 1.0) -> Spo
 
 
 def apart(whole: list[Spot], size: tuple[int, ...]) -> list[Spot]:
-    """Spots, and of those large enough for a patch what is wide in them by itself: a scratch that
-    runs into a hole has another tone."""
+    """Spots; of large ones also their wide parts, since a scratch that ends in a hole has another
+    tone than the hole."""
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(SLIM * max(size)) + 1,) * 2)
     pieces = list(whole)
     for box, own in whole:
@@ -108,9 +109,9 @@ def apart(whole: list[Spot], size: tuple[int, ...]) -> list[Spot]:
 
 
 def is_damaged(parts: Spots, size: tuple[int, ...]) -> bool:
-    """Whether it is enough to speak of damage: several patches and scratches, much dust, or both.
+    """Whether there is enough for damage: several patches and scratches, much dust, or both.
 
-    A generator leaves out a plain thing here and there of sound photos, too.
+    A generator leaves out a flat thing here and there in undamaged photos, too.
     """
     lengths = [float(np.hypot(*own.shape)) / max(size) for _, own in parts["line"]]
     pieces = len(parts["patch"]) + sum(length > SCRATCH for length in lengths)
@@ -118,7 +119,7 @@ def is_damaged(parts: Spots, size: tuple[int, ...]) -> bool:
 
 
 def spots(part: Plane, level: float, peak: float) -> list[Spot]:
-    """Connected places above `level` that reach `peak`, each in a box with room around it."""
+    """Connected places above `level` whose maximum exceeds `peak`, each in a box with a margin."""
     places = []
     labels, pieces = connected(part > level, part, peak)
     for index, (left, top, width, height, _) in pieces:
@@ -130,8 +131,8 @@ def spots(part: Plane, level: float, peak: float) -> list[Spot]:
 def connected(
     where: Mask, answer: Plane, peak: float
 ) -> tuple[NDArray[np.int32], list[tuple[int, list[int]]]]:
-    """Labels (H, W) of connected places, and label and left, top, width, height, area of those
-    whose answer passes `peak`."""
+    """Labels (H, W) of connected places, and those whose response exceeds `peak`: label and (left,
+    top, width, height, area)."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(where.astype(np.uint8))
     labels = np.asarray(labels, np.int32)
     passing = np.flatnonzero(peaks(labels, count, answer)[1:] > peak) + 1
@@ -144,20 +145,20 @@ def box_around(left: int, top: int, width: int, height: int, *, room: int) -> Bo
 
 
 def beyond(y: Plane, p: Plane) -> Plane:
-    """How far the photo lies above (or, below zero, under) all the prior shows near, by channel."""
+    """How far each channel lies above (> 0) or below (< 0) the range of the prior nearby."""
     around = np.ones((2 * SHIFT + 1,) * 2, np.uint8)
     return np.asarray(y - np.clip(y, cv2.erode(p, around), cv2.dilate(p, around)), np.float32)
 
 
 def strongest(values: Image) -> Plane:
-    """(H, W) the channel farthest from 0."""
+    """(H, W) of each pixel the value that is farthest from 0."""
     least, most = values.min(2), values.max(2)
     return np.asarray(np.where(most > -least, most, least), np.float32)
 
 
 def is_ground(box: Box, own: Mask, size: tuple[int, ...]) -> bool:
-    """Whether a spot is a strip along a side of the picture: the table that a print lies on, or
-    its border."""
+    """Whether a spot is a strip along a side of the picture: the background of a print, or its
+    border."""
     left, top, width, height = cv2.boundingRect(own.astype(np.uint8))
     top, left, rim = top + box[0].start, left + box[1].start, RIM * max(size)
     for at, depth, length, side in ((top, height, width, 0), (left, width, height, 1)):
@@ -168,7 +169,7 @@ def is_ground(box: Box, own: Mask, size: tuple[int, ...]) -> bool:
 
 
 def kind_of(photo: Image, prior: Image, own: Mask, size: tuple[int, ...], ease: float) -> str:
-    """ "patch" or "speck"; "" for what is no damage."""
+    """The kind of a spot: "patch" or "speck"; "" if it is no damage."""
     y, p = (cv2.cvtColor(v, cv2.COLOR_RGB2GRAY) for v in (photo, prior))
     ring = ring_of(own)
     if not ring.any():
@@ -186,8 +187,8 @@ def kind_of(photo: Image, prior: Image, own: Mask, size: tuple[int, ...], ease: 
 
 
 def is_torn(photo: Image, prior: Image, own: Mask, ring: Mask, ease: float) -> bool:
-    """Whether the photo steps out of its surroundings in a spot, by far more than it parts from
-    the prior around it, and the prior goes on through it; in the channel that shows it best."""
+    """Whether a spot is a step in the photo, far larger than photo and prior differ around it, and
+    not in the prior; in the channel that shows it best."""
     steps = [abs(step_of(photo[..., channel], own, ring)) for channel in range(3)]
     y, p = (v[..., int(np.argmax(steps))] for v in (photo, prior))
     apart = (y - p)[ring]
@@ -198,20 +199,20 @@ def is_torn(photo: Image, prior: Image, own: Mask, ring: Mask, ease: float) -> b
 
 
 def step_of(plane: Plane, own: Mask, ring: Mask) -> float:
-    """How far a spot stands above its surroundings."""
+    """Median of a spot less that of its surroundings."""
     return float(np.median(plane[own])) - float(np.median(plane[ring]))
 
 
 def is_bare(pixels: NDArray[np.float32], deviation: float) -> bool:
-    """Whether (N, 3) pixels are plain paper or the ground behind a hole."""
+    """Whether pixels (N, 3) are bare paper or the background behind a hole."""
     colour = np.median(pixels, axis=0)
     tone, most = float(colour.mean()), float(np.ptp(colour))
-    spread = np.ptp(np.quantile(pixels, (0.16, 0.84), axis=0), axis=0) / 2  # blind to its edge
+    spread = np.ptp(np.quantile(pixels, (0.16, 0.84), axis=0), axis=0) / 2  # robust to its edge
     return float(spread.max()) < deviation and most < GREY and (tone > PAPER or tone < GROUND)
 
 
 def stands_alone(y: Plane, p: Plane, own: Mask, *, least: float) -> bool:
-    """Whether the photo steps out of its surroundings in a spot, and the prior does not."""
+    """Whether a spot is a step in the photo and not in the prior."""
     ring = ring_of(own)
     if not ring.any():
         return False
@@ -221,7 +222,7 @@ def stands_alone(y: Plane, p: Plane, own: Mask, *, least: float) -> bool:
 
 
 def with_edge(y: Plane, own: Mask) -> Mask:
-    """The spot and the soft edge around it, which is still nearer its tone than the ring's."""
+    """The spot with the soft edge around it whose tone is closer to the spot's than the ring's."""
     ring = ring_of(own)
     if not ring.any():
         return own
@@ -231,7 +232,7 @@ def with_edge(y: Plane, own: Mask) -> Mask:
 
 
 def line_spots(y: Plane, p: Plane, known: Mask, ease: float = 1.0) -> list[Mask]:
-    """(H, W) masks of lines in luma `y` that `p` lacks; `ease` below 1 takes fainter ones."""
+    """(H, W) masks of lines in luma `y` that `p` lacks; `ease` below 1 accepts fainter ones."""
     scale = min(1.0, WORK / max(y.shape))
     size = (round(y.shape[1] * scale), round(y.shape[0] * scale))
     small = (cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in (y, p))
@@ -245,7 +246,7 @@ def line_spots(y: Plane, p: Plane, known: Mask, ease: float = 1.0) -> list[Mask]
 
 
 def answers(y: Plane, p: Plane) -> tuple[Plane, Plane]:
-    """What bright and dark lines of the photo answer beyond the prior, the best of all turns."""
+    """Responses to bright and to dark lines of the photo beyond the prior's, best direction."""
     around = np.ones((2 * LINE_SHIFT + 1,) * 2, np.uint8)
 
     def beyond(turn: int) -> list[Plane]:
@@ -265,13 +266,13 @@ def answers(y: Plane, p: Plane) -> tuple[Plane, Plane]:
 
 
 def ridges(plane: Plane, filters: tuple[Plane, Plane]) -> tuple[Plane, Plane]:
-    """How far a line stands above both its sides, and how far below both."""
+    """How far a line is above both its sides, and how far below both."""
     left, right = (cv2.filter2D(plane, -1, kernel) for kernel in filters)
     return np.maximum(np.minimum(left, right), 0), np.maximum(-np.maximum(left, right), 0)
 
 
 def line_filters(angle: float) -> tuple[Plane, Plane]:
-    """A ridge less its left side, and less its right side; each answers a line with its step."""
+    """Two filters: a ridge less its left side, and less its right; each responds with the step."""
     side = np.arange(-REACH, REACH + 1, dtype=np.float32)
     x, y = np.meshgrid(side, side)
     along = np.cos(angle) * x + np.sin(angle) * y
@@ -286,7 +287,7 @@ def line_filters(angle: float) -> tuple[Plane, Plane]:
 
 
 def long_spots(answer: Plane, ease: float) -> list[Mask]:
-    """Crests of an answer that are long and slender."""
+    """Long and narrow ridges of a response."""
     crest = (answer > ease * LINE_FAINT) & (
         answer > CREST * cv2.dilate(answer, np.ones((7, 7), np.uint8))
     )
