@@ -1,7 +1,7 @@
-"""Where the faces of a picture are.
+"""Face detection with CenterFace (Xu et al., "CenterFace: joint face detection and alignment using
+face as point", 2019).
 
-Found by CenterFace (Xu et al., "CenterFace: joint face detection and alignment using face as
-point", 2019), which the package carries: nothing is downloaded. Its origin and licence stand in
+The network is part of the package: nothing is downloaded. Its origin and licence are in
 `verax/weights/README.md`.
 """
 
@@ -19,11 +19,11 @@ from verax.image import Image
 
 Floats = NDArray[np.float32]
 
-SIDE = 1152  # px, long side at most while faces are looked for
-GRID = 32  # px, multiples of which the network takes
-STRIDE = 4  # px of its input per px of its answer
-SURE = 0.6  # score from which a place is a face
-OVERLAP = 0.3  # of two boxes, intersection over union, from which they are one face
+SIDE = 1152  # px, longest side of the network's input
+GRID = 32  # px: sides of its input are multiples of this
+STRIDE = 4  # px of its input per px of its output
+SURE = 0.6  # least score of a face
+OVERLAP = 0.3  # intersection over union from which two boxes are the same face
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,9 @@ class Face:
     """A face in a picture.
 
     Attributes:
-        box: left, top, right, bottom in px, hair and ears not counted.
-        points: eyes, nose, corners of the mouth, (x, y) in px.
-        score: how sure it is, up to 1.
+        box: left, top, right, bottom in px, without hair and ears.
+        points: eyes, nose and corners of the mouth, (x, y) in px.
+        score: confidence, up to 1.
     """
 
     box: tuple[float, float, float, float]
@@ -46,7 +46,7 @@ class Face:
 
 
 def find_faces(picture: Image) -> tuple[Face, ...]:
-    """The faces of a picture (H, W, 3), the surest first."""
+    """The faces of a picture (H, W, 3), the highest score first."""
     height, width = picture.shape[:2]
     scale = min(1.0, SIDE / max(height, width))
     size = tuple(-(-round(side * scale) // GRID) * GRID for side in (width, height))
@@ -70,7 +70,7 @@ def find_faces(picture: Image) -> tuple[Face, ...]:
 def face_at(
     row: int, column: int, score: float, answers: tuple[Floats, ...], step: NDArray[np.float64]
 ) -> Face:
-    """The face whose centre is at a place of the answers; `step` is px of the picture per place."""
+    """The face centred at (row, column) of the network's outputs; `step`: picture px per place."""
     log_size, offset, points = (answer[:, row, column] for answer in answers)
     size = np.exp(log_size[::-1]) * step
     middle = (np.array([column, row]) + offset[::-1] + 0.5) * step

@@ -1,9 +1,9 @@
-"""Whether a face is still the photo's: its structure compared with the photo's, octave by octave.
+"""Whether a face in a restoration is still the photo's, by comparing structure.
 
-A person is told by forms between about a thirtieth and an eighth of the face's width. In those
-octaves the two faces are correlated, the photo's noise allowed for, after the small shift that
-fits best. A degraded photo and its restoration correlate; another person's face, or the same one
-drawn anew, does not. The limits are calibrated on degraded copies of photos.
+People are recognised by features of about a thirtieth to an eighth of the face's width. In those
+octaves (spatial frequency bands) the two faces are correlated at the best small shift, corrected
+for the photo's noise. A degraded photo correlates with its restoration; the face of another person,
+or a redrawn one, does not. The limits were calibrated on degraded copies of photos.
 """
 
 from collections.abc import Sequence
@@ -15,19 +15,20 @@ import numpy as np
 
 from verax.faces import Face
 from verax.image import Image, Plane
+from verax.image.pixels import noise_response
 
 Verdict = Literal["same", "another", "cannot be told"]
 
-SIDE = 96  # px: width at which faces are compared, at most
-LEAST = 32  # px: width of a face in the photo below which nothing can be told
-OCTAVES = ((2 / 96, 0.3), (4 / 96, 0.7))  # finer sigma in face widths, weight
-SAME = 0.91  # likeness from which a face is the photo's
-REACH = 0.03  # face widths by which the faces may lie apart
-ROOM = 0.15  # face widths around the face that are looked at
-SOFT = 0.15  # face widths over which a face's outline falls off
-WHITE = 1.4826  # median absolute deviation to deviation
-NOISY = 0.5  # share of noise in an octave of the photo from which it says nothing
-FAINT = 1.0 / 255  # deviation of an octave below which the photo shows nothing
+SIDE = 96  # px: largest width at which faces are compared
+LEAST = 32  # px: least width of a face in the photo that can be judged
+OCTAVES = ((2 / 96, 0.3), (4 / 96, 0.7))  # per octave: finer sigma in face widths, weight
+SAME = 0.91  # least correlation of the same face
+REACH = 0.03  # largest shift between the faces, face widths
+ROOM = 0.15  # margin around the face, face widths
+SOFT = 0.15  # width of the soft edge of a face's outline, face widths
+WHITE = 1.4826  # standard deviation over median absolute deviation
+NOISY = 0.5  # largest share of noise in a usable octave of the photo
+FAINT = 1.0 / 255  # least deviation of a usable octave of the photo
 
 ANOTHER = "%d of %d faces may not be the photo's any more: look at them, or raise --fidelity"
 REDRAWN = (
@@ -37,7 +38,7 @@ REDRAWN = (
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
-    """How alike two faces are.
+    """How similar two faces are.
 
     Attributes:
         verdict: "same", "another" or "cannot be told".
@@ -59,7 +60,7 @@ class FaceCheck:
 
     Attributes:
         face: where it is.
-        restoration: whether it is still the photo's.
+        restoration: whether the restoration kept it.
         prior: whether the generator kept it.
         generated: share of the face that is the prior's own pixels.
     """
@@ -82,9 +83,9 @@ class FaceCheck:
 def check_faces(
     photo: Image, faces: Sequence[Face], restored: Image, prior: Image, generated: Plane
 ) -> tuple[FaceCheck, ...]:
-    """Every face of a photo in its restoration and its prior, all (H, W, 3) on one grid.
+    """Compare every face of a photo with its restoration and its prior, all (H, W, 3) on one grid.
 
-    `generated` is the (H, W) share of the restoration that is the prior's own pixels.
+    `generated`: (H, W) share of the restoration that is the prior's own pixels.
     """
     checks = []
     for face in faces:
@@ -97,7 +98,7 @@ def check_faces(
 
 
 def notes_on(checks: Sequence[FaceCheck]) -> tuple[str, ...]:
-    """What a user should know of the faces, in words."""
+    """What a user should know about the faces, in words."""
     notes = []
     other = sum(check.restoration.verdict == "another" for check in checks)
     redrawn = sum(check.prior.verdict == "another" for check in checks)
@@ -109,7 +110,7 @@ def notes_on(checks: Sequence[FaceCheck]) -> tuple[str, ...]:
 
 
 def outline(faces: Sequence[Face], shape: tuple[int, ...]) -> Plane:
-    """(H, W) 1 inside faces, falling to 0 a little beyond them; without faces (1, 1) of 0."""
+    """(H, W) 1 inside faces, with a soft edge around them; (1, 1) of 0 without faces."""
     if not faces:
         return np.zeros((1, 1), np.float32)
     inside = np.zeros(shape[:2], np.float32)
@@ -122,7 +123,7 @@ def outline(faces: Sequence[Face], shape: tuple[int, ...]) -> Plane:
 
 
 def around(face: Face, room: float) -> tuple[slice, slice]:
-    """Rows and columns of a face with some room, in face widths."""
+    """Rows and columns of a face with a margin in face widths."""
     left, top, right, bottom = face.box
     room *= face.width
     return (
@@ -132,7 +133,7 @@ def around(face: Face, room: float) -> tuple[slice, slice]:
 
 
 def from_middle(face: Face, shape: tuple[int, ...], start: tuple[int, int], scale: float) -> Plane:
-    """Distance from the face's middle in its widths and heights; `scale` px per px of the photo."""
+    """Distance from the face's centre in face widths and heights; `scale`: px per photo px."""
     left, top, right, bottom = face.box
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32) / np.float32(scale)
     across = (x + start[0] - (left + right) / 2) / (right - left)
@@ -141,7 +142,7 @@ def from_middle(face: Face, shape: tuple[int, ...], start: tuple[int, int], scal
 
 
 def likeness(photo: Image, picture: Image, face: Face) -> Likeness:
-    """Whether a picture on the photo's grid, both (H, W, 3), shows the photo's face."""
+    """Whether a picture on the photo's grid, both (H, W, 3), shows the same face."""
     if face.width < LEAST:
         return Likeness("cannot be told")
     own, its, inside, width = same_size(photo, picture, face)
@@ -159,7 +160,7 @@ def likeness(photo: Image, picture: Image, face: Face) -> Likeness:
 
 
 def same_size(photo: Image, picture: Image, face: Face) -> tuple[Plane, Plane, Plane, float]:
-    """Luma of the face in both, where the face lies in it, and its width there."""
+    """Luma of the face in both pictures at the same size, its outline, and its width there."""
     rows, columns = around(face, ROOM)
     scale = min(1.0, SIDE / face.width)
     planes = []
@@ -176,9 +177,9 @@ def same_size(photo: Image, picture: Image, face: Face) -> tuple[Plane, Plane, P
 def alike(
     own: Plane, its: Plane, inside: Plane, scales: tuple[float, float], noise: float
 ) -> float | None:
-    """Correlation of an octave at the best small shift; None where the photo shows nothing.
+    """Correlation of an octave at the best small shift; None if the photo shows nothing.
 
-    `scales`: sigma of the octave and the largest shift, px.
+    `scales`: the octave's finer sigma and the largest shift, px.
     """
     sigma, reach = scales
     mine, theirs = (octave(plane, sigma) for plane in (own, its))
@@ -203,13 +204,12 @@ def octave(plane: Plane, sigma: float) -> Plane:
 
 
 def through(sigma: float) -> float:
-    """Share of the variance of white noise that an octave lets through."""
-    # of a Gaussian s: 1 / (4 pi s^2); of the difference, with the product at sqrt(s^2 + 4 s^2)
+    """Share of the variance of white noise that remains in an octave."""
+    # a Gaussian of sigma s leaves 1 / (4 pi s^2); for the difference of two, the product has
+    # sqrt(s^2 + 4 s^2)
     return (1 + 1 / 4 - 2 * 2 / 5) / (4 * np.pi * sigma**2)
 
 
 def noise_of(plane: Plane) -> float:
     """Deviation of white noise (Immerkaer's mask, 1996), by the median."""
-    mask = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
-    answer = cv2.filter2D(plane, -1, mask)[1:-1, 1:-1]
-    return float(WHITE * np.median(np.abs(answer)) / 6)
+    return WHITE * float(np.median(noise_response(plane)[1:-1, 1:-1]))

@@ -1,7 +1,7 @@
-"""A larger result: the photo's evidence on a finer grid, and of a prior only what lies above it.
+"""A larger result: the photo on a finer grid, with detail of the prior beyond the photo's grid.
 
-With D the reduction to the photo's grid and U its pseudo-inverse, x = U y + p - U D p has the
-photo's own content, D x = y, and the prior's where D shows nothing (range-null space
+With D the reduction to the photo's grid and U its pseudo-inverse, x = U y + p - U D p reduces to
+the photo y exactly (D x = y) and has the detail of the prior p that D removes (range-null space
 decomposition: Wang, Yu and Zhang, "Zero-shot image restoration using denoising diffusion
 null-space model", ICLR 2023). D is the antialiased cubic reduction of Keys (1981).
 """
@@ -19,23 +19,23 @@ from verax.geometry.register import Registration, apply
 from verax.image import Image, Photo, Plane
 
 FACTORS = ("2", "3", "4", "prior")
-MOST = 4.0  # times the photo's sides
-MAX_PIXELS = 64_000_000  # of a larger result; more than this does not fit a common machine
-ROUNDS = 60  # of bringing clipped values back to the photo, at most
-PUSH = 1.9  # over-relaxation of them
-NEAR = 0.3 / 255  # what may be missing of the photo
-WINDOW = 2.5  # px of the photo, in which the two structures are compared
-DOUBT, TRUST = 0.35, 0.75  # local correlation from which detail is taken, and taken in full
-CONTRAST = (0.5, 1.6)  # bounds of the gain that brings detail to the photo's contrast
-STEPS, LOCAL, FAR = 4, 4.0, 1.0  # of settling, its windows and its reach, px of the photo
-CALM, FLAT = 1e-5, 2e-5  # variance, and energy of slopes, below which nothing is moved
-TINY = 1.5 / 255  # deviation below which a place shows no structure to compare
+MOST = 4.0  # largest scale
+MAX_PIXELS = 64_000_000  # of a larger result; more does not fit into a common machine's memory
+ROUNDS = 60  # most iterations that make up for clipped values
+PUSH = 1.9  # their over-relaxation
+NEAR = 0.3 / 255  # tolerance: how far the reduced result may differ from the photo
+WINDOW = 2.5  # sigma in px of the photo, of the windows in which structure is compared
+DOUBT, TRUST = 0.35, 0.75  # local correlation at which detail starts to be taken, and is in full
+CONTRAST = (0.5, 1.6)  # bounds of the gain that matches detail to the photo's contrast
+STEPS, LOCAL, FAR = 4, 4.0, 1.0  # of alignment: steps, window sigma, largest shift, px of the photo
+CALM, FLAT = 1e-5, 2e-5  # least variance, and energy of gradients, for a shift
+TINY = 1.5 / 255  # least deviation of structure that can be compared
 
 NO_PRIOR = "enlarged by resampling alone, without new detail: no prior lies exactly on the photo"
 NO_FINER = "enlarged by resampling alone, without new detail: the prior is no finer than the photo"
 NONE_ASKED = "enlarged by resampling alone, without new detail: at fidelity 1 the prior adds none"
-WHOLE = 0.02  # a scale this near a whole number is meant to be one
-FINER = 1.05  # px of the prior per px of the photo from which it shows more
+WHOLE = 0.02  # a scale this close to a whole number is rounded to it
+FINER = 1.05  # least px of the prior per px of the photo for "prior"
 
 Size = tuple[int, int]  # width, height
 Matrix = NDArray[np.float64]
@@ -61,10 +61,10 @@ class Larger:
 
 
 def larger_size(photo: Size, scale: str, finer: float = 1.0) -> Size:
-    """(width, height) of the result of `scale`: "2", "3", "4" or "prior".
+    """(width, height) of the result for `scale`: "2", "3", "4" or "prior".
 
-    `finer` is how many px the prior has per px of the photo. Raises InputError for another scale
-    and for a result too large to be made.
+    `finer`: px of the prior per px of the photo. Raises InputError for another scale and for a
+    result that is too large.
     """
     if scale not in FACTORS:
         raise InputError(f"scale: want one of {', '.join(FACTORS)}, got {scale!r}")
@@ -92,11 +92,11 @@ def larger(
     """The photo (h, w, 3) at a scale of FACTORS, with the detail that its prior adds.
 
     Args:
-        prior: (H, W, 3) as the generator gave it.
-        spared: (h, w) above 0 where nothing of the prior may be taken.
-        strict: nothing of it anywhere.
+        prior: (H, W, 3) as it came from the generator.
+        spared: (h, w) above 0 where no detail of the prior is taken.
+        strict: take no detail of the prior anywhere.
 
-    Raises InputError for a scale that cannot be.
+    Raises InputError for an unknown or too large scale.
     """
     own = (photo.shape[1], photo.shape[0])
     finer = finer_by(registration)
@@ -116,7 +116,7 @@ def larger(
 
 
 def with_alpha_of(photo: Photo, size: Size) -> Photo:
-    """The photo with its alpha at a (width, height), to write pixels of that size like it."""
+    """The photo with its alpha resized to (width, height), as pattern for writing that size."""
     if photo.alpha is None or photo.alpha.shape == (size[1], size[0]):
         return photo
     alpha = cv2.resize(photo.alpha, size, interpolation=cv2.INTER_LINEAR)
@@ -124,7 +124,7 @@ def with_alpha_of(photo: Photo, size: Size) -> Photo:
 
 
 def finer_by(registration: Registration | None) -> float:
-    """px of a prior per px of the photo that it lies on exactly; 1 where it does not."""
+    """px of a prior per px of its photo; 1 if it is not placed exactly."""
     if registration is None or registration.placed != "exactly":
         return 1.0
     return 1 / float(np.sqrt(abs(np.linalg.det(registration.matrix[:2, :2]))))
@@ -133,11 +133,11 @@ def finer_by(registration: Registration | None) -> float:
 def enlarge(
     photo: Image, size: Size, detail: Image | None = None, valid: Plane | None = None
 ) -> Image:
-    """The photo (h, w, 3) at `size`; reduced again it is the photo, within rounding and clipping.
+    """The photo (h, w, 3) at `size`; reduced again it is the photo, but for rounding and clipping.
 
     Args:
-        detail: (H, W, 3) the prior at `size`, lying on the photo; without one it is resampled.
-        valid: (H, W) share of each pixel that the prior shows.
+        detail: (H, W, 3) the registered prior at `size`; None: the photo is only resampled.
+        valid: (H, W) share of each pixel that the prior covers.
     """
     finer = expand(photo, size)
     if detail is not None:
@@ -146,7 +146,7 @@ def enlarge(
 
 
 def new_detail(photo: Image, prior: Image, valid: Plane | np.float32) -> Image:
-    """What a prior (H, W, 3) adds above the photo's grid, where both show one structure."""
+    """Detail of a prior (H, W, 3) beyond the photo's grid, where both show the same structure."""
     size = (prior.shape[1], prior.shape[0])
     small = reduce(prior, (photo.shape[1], photo.shape[0]))
     share, gain = agreement(photo, small)
@@ -155,7 +155,7 @@ def new_detail(photo: Image, prior: Image, valid: Plane | np.float32) -> Image:
 
 
 def bring_back(finer: Image, photo: Image) -> Image:
-    """Values in [0, 1] that reduce to the photo: what clipping takes is given back around it."""
+    """Clip to [0, 1] so that the result still reduces to the photo: neighbours make up for it."""
     for _ in range(ROUNDS):
         np.clip(finer, 0, 1, out=finer)
         missing = photo - reduce(finer, (photo.shape[1], photo.shape[0]))
@@ -166,8 +166,8 @@ def bring_back(finer: Image, photo: Image) -> Image:
 
 
 def settled(prior: Image, photo: Image) -> Image:
-    """A prior (H, W, 3) moved by what its reduction still lies off the photo: a tenth of a px does
-    harm. By Gauss and Newton in windows (Lucas and Kanade, 1981), under one local contrast."""
+    """A prior (H, W, 3) aligned to the photo to a tenth of a px. Gauss-Newton in windows (Lucas and
+    Kanade, 1981), with local contrast normalised."""
     height, width = photo.shape[:2]
     own, its = (grey(v) for v in (photo, reduce(prior, (width, height))))
     off = np.zeros((height, width, 2), np.float32)
@@ -181,7 +181,7 @@ def settled(prior: Image, photo: Image) -> Image:
 
 
 def shifted(picture: Image | Plane, off: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A picture with its places moved by `off` (H, W, 2), px, which becomes the map."""
+    """The picture moved by `off` (H, W, 2) px; `off` is overwritten with the lookup map."""
     off[..., 0] += np.arange(off.shape[1], dtype=np.float32)
     off[..., 1] += np.arange(off.shape[0], dtype=np.float32)[:, None]
     moved = cv2.remap(picture, off, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
@@ -189,7 +189,7 @@ def shifted(picture: Image | Plane, off: NDArray[np.float32]) -> NDArray[np.floa
 
 
 def step_towards(own: Plane, its: Plane) -> NDArray[np.float32]:
-    """(H, W, 2) the shift in px, across and down, that brings the second plane nearer the first."""
+    """(H, W, 2) shift in px, across and down, that brings the second plane closer to the first."""
     own, its = (v - local_mean(v) for v in (own, its))
     its = its * np.sqrt((local_mean(own * own) + CALM) / (local_mean(its * its) + CALM))
     x, y = (cv2.Sobel(its, -1, *order, scale=1 / 8) for order in ((1, 0), (0, 1)))
@@ -205,7 +205,7 @@ def local_mean(plane: Plane) -> Plane:
 
 
 def share_of(detail: Image, plain: Image, window: float) -> Plane:
-    """(H, W) amplitude of the detail over that of all structure, both within a window in px."""
+    """(H, W) amplitude of the detail over that of all structure, in windows of `window` px."""
     flat = cv2.GaussianBlur(grey(plain), (0, 0), window)
     added, there = (
         np.sqrt(cv2.GaussianBlur(v * v, (0, 0), window)) for v in (grey(detail), grey(plain) - flat)
@@ -214,7 +214,7 @@ def share_of(detail: Image, plain: Image, window: float) -> Plane:
 
 
 def agreement(photo: Image, prior: Image) -> tuple[Plane, Plane]:
-    """Per pixel how far the prior shows the photo's structure, and its contrast's gain."""
+    """Per pixel: how far the prior shows the photo's structure, and the gain to its contrast."""
     y, p = (plane - cv2.GaussianBlur(plane, (0, 0), WINDOW) for plane in map(grey, (photo, prior)))
     vy, vp, c = (cv2.GaussianBlur(v, (0, 0), WINDOW) for v in (y * y, p * p, y * p))
     correlation = c / np.sqrt((vy + TINY**2) * (vp + TINY**2))
@@ -232,14 +232,14 @@ def resize(plane: Plane, size: Size) -> Plane:
 
 
 def reduce(image: Image, size: Size) -> Image:
-    """D: the picture at a smaller (width, height)."""
+    """D: the picture reduced to (width, height)."""
     rows = reduction(size[1], image.shape[0])
     columns = reduction(size[0], image.shape[1])
     return both_ways(image, rows, columns)
 
 
 def expand(image: Image, size: Size) -> Image:
-    """U: the smallest picture of a larger (width, height) that D reduces to this one."""
+    """U: the picture of (width, height) with the least norm that D reduces to this one."""
     rows, columns = reduction(image.shape[0], size[1]), reduction(image.shape[1], size[0])
     height, width = image.shape[:2]
     factors = scipy.sparse.linalg.splu
@@ -255,7 +255,7 @@ def expand(image: Image, size: Size) -> Image:
 def both_ways(
     image: Image, rows: "scipy.sparse.csr_matrix", columns: "scipy.sparse.csr_matrix"
 ) -> Image:
-    """A matrix over the rows and one over the columns."""
+    """The picture after a matrix over its rows and one over its columns."""
     tall = (rows @ image.reshape(image.shape[0], -1)).reshape(-1, image.shape[1], 3)
     turned = np.ascontiguousarray(tall.transpose(1, 0, 2)).reshape(image.shape[1], -1)
     wide = (columns @ turned).reshape(-1, tall.shape[0], 3)
@@ -264,7 +264,7 @@ def both_ways(
 
 @lru_cache(maxsize=8)
 def reduction(small: int, large: int) -> "scipy.sparse.csr_matrix":
-    """(small, large): Keys' cubic kernel widened by the factor, mirrored at the ends."""
+    """(small, large) matrix: Keys' cubic kernel, widened by the factor, mirrored at the ends."""
     factor = large / small
     reach = int(np.ceil(2 * factor)) + 1
     centres = (np.arange(small) + 0.5) * factor - 0.5
@@ -291,7 +291,7 @@ def cubic(x: Matrix) -> Matrix:
 def on_finer_grid(
     matrix: Matrix, field: NDArray[np.float32] | None, photo: Size, size: Size
 ) -> tuple[Matrix, NDArray[np.float32] | None]:
-    """A registration's matrix and field for the photo's grid made finer."""
+    """A registration's matrix and field, rescaled to a finer grid of the photo."""
     across, down = size[0] / photo[0], size[1] / photo[1]
     finer = np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2], [0, 0, 1.0]])
     if field is None:

@@ -1,8 +1,8 @@
-"""Where a photo holds nothing: masks drawn by hand, damage, and filling both from the prior.
+"""Holes of a photo, masked by hand or found as damage, and filled from the prior.
 
 Inside the mask the result has the prior's gradients, at its edge the photo's values (Perez,
-Gangnet and Blake, "Poisson image editing", 2003): the prior plus a membrane, harmonic inside,
-that carries the difference along the edge across. The membrane is relaxed from coarse to fine.
+Gangnet and Blake, "Poisson image editing", 2003): the prior plus a membrane, a harmonic
+interpolation of the difference along the edge. It is computed from coarse to fine.
 """
 
 from dataclasses import dataclass
@@ -19,21 +19,22 @@ from verax.prints.colour import shrink, split, toning
 
 Mask = NDArray[np.bool_]
 
-LEAST = 8 / 255  # what an encoder or a soft brush leaves of black, and of white
-STEPS = 24  # of relaxation per size
+LEAST = 8 / 255  # values this close to black or white count as such: encoders and brushes are soft
+STEPS = 24  # relaxation steps per size
 CROSS = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], np.float32) / 4
 TONE = 192  # px, long side at which the light of photo and prior is compared
-KNOWN = 0.7  # share of one of its pixels that has to be known
-STRAY = 4.0  # deviations from which a place says nothing
-LOCAL = (0.3, 0.3, 0.2, 0.15, 0.1, 0.08)  # Gaussian of the smooth difference, share of the long
-# side: wide at first, that a strip of tape strays
+KNOWN = 0.7  # least known share of a pixel at that size
+STRAY = 4.0  # deviations at which a place gets no weight
+# sigmas of the smooth difference, one per round, shares of the long side: wide at first, so that a
+# strip of tape is recognised as an outlier
+LOCAL = (0.3, 0.3, 0.2, 0.15, 0.1, 0.08)
 BAND = 256  # px, rows whose colours are mapped at once
-HELD = 3e-3  # how firmly the map of colours is held
-STRUCTURE = 0.004  # deviation of coarse structure below which there is nothing to compare
-EDGE = 1.0  # px, smoothing of the photo's values along the edge against noise
-MARGIN = 8  # px around the mask that are looked at
-PATCH, SCRATCH, SLENDER = 0.0006, 0.05, 6.0  # area of a patch, share of the picture; length of a
-# line, share of the long side, and in widths
+HELD = 3e-3  # regularisation of the colour map
+STRUCTURE = 0.004  # least deviation of coarse structure that can be compared
+EDGE = 1.0  # sigma in px by which the photo is smoothed along the edge, against noise
+MARGIN = 8  # px around the mask that are used
+# area of a patch, share of the picture; length of a line, share of the long side, and in widths
+PATCH, SCRATCH, SLENDER = 0.0006, 0.05, 6.0
 NO_PRIOR = "what the photo does not hold is not filled: there is no prior that lies on it"
 BORDER = (
     "the print's border and the ground around it, %.0f %% of the picture, show what the prior "
@@ -43,10 +44,10 @@ BEYOND = "%.1f %% of what the photo does not hold lies beyond the prior and is n
 
 
 def mask_of(photo: Photo, mask: Photo, *, name: str) -> Plane:
-    """(H, W) in [0, 1] from a mask drawn for a photo, of its size: white is 1, clear is 0.
+    """(H, W) in [0, 1] from a mask picture of the photo's size: white is 1, transparent is 0.
 
-    `name` stands in messages. Raises SizeMismatchError for another size, InputError where the
-    mask has no white or nothing but white.
+    `name` is used in messages. Raises SizeMismatchError for another size, InputError if the mask
+    has no white or nothing but white.
     """
     if (mask.width, mask.height) != (photo.width, photo.height):
         raise SizeMismatchError(
@@ -66,9 +67,9 @@ def mask_of(photo: Photo, mask: Photo, *, name: str) -> Plane:
 
 
 def only_inside(photo: Image, result: Image, mask: Plane) -> Image:
-    """The result inside the mask, the photo outside it; where the mask is 0, bit for bit.
+    """The result inside the mask, the photo outside it; bit for bit where the mask is 0.
 
-    Values between blend the two.
+    Values between 0 and 1 blend the two.
     """
     share = mask[..., None]
     blend = np.asarray(photo + share * (result - photo), np.float32)
@@ -81,8 +82,8 @@ class Flaws:
 
     Attributes:
         mask: (H, W) where the photo holds nothing.
-        patches, lines, specks: how many.
-        border: share of the picture that is a print's border and the ground around it.
+        patches, lines, specks: number of each.
+        border: share of the picture that is a print's border and the background around it.
     """
 
     mask: Mask
@@ -103,8 +104,8 @@ class Filled:
 
     Attributes:
         pixels: (H, W, 3).
-        mask: (H, W) what was filled; none of it where there was nothing to fill.
-        damage: what the pair shows, None where nobody looked.
+        mask: (H, W) what was filled.
+        damage: found in the pair; None if it was not looked for.
         notes: what a user should know, in words.
     """
 
@@ -117,13 +118,13 @@ class Filled:
 def fill_holes(
     photo: Image, warped: Warped | None, hand: Plane | None, damage: Flaws | None
 ) -> Filled:
-    """A photo with the holes that were drawn by hand, and its damage, filled from the prior.
+    """Fill a photo's holes, masked by hand or found as damage, from the prior.
 
     Args:
         photo: (H, W, 3).
-        warped: the prior on the photo's grid, None where there is none that lies on it.
-        hand: (H, W) above 0 where somebody says that the photo holds nothing.
-        damage: what the pair shows, None where nobody looked.
+        warped: the prior on the photo's grid; None without a usable one.
+        hand: (H, W) above 0 where the user masked a hole.
+        damage: found in the pair; None if it was not looked for.
     """
     void = np.zeros(photo.shape[:2], bool)
     if warped is None:
@@ -146,8 +147,11 @@ def fill_holes(
 
 
 def relight(photo: Image, prior: Image, known: Mask) -> Image:
-    """The prior in the photo's light, read off the known places: one quadratic map of colours, as
-    fading has, and a smooth difference; both blind to places that stray, as damage does."""
+    """The prior in the photo's light, fitted on the known places.
+
+    One quadratic colour map, such as fading is, and a smooth difference; both are fitted robustly,
+    since damage makes outliers.
+    """
     y, p = (shrink(picture, TONE) for picture in (photo, prior))
     share = (shrink(known.astype(np.float32), TONE) > KNOWN).astype(np.float32)
     share = share if share.any() else np.ones_like(share)
@@ -167,8 +171,8 @@ def relight(photo: Image, prior: Image, known: Mask) -> Image:
 
 
 def colour_map(prior: Image, photo: Image, weight: Plane) -> NDArray[np.float32]:
-    """(10, 3) coefficients of the quadratic map of colours, by weighted least squares, held to no
-    change where the colours do not tell."""
+    """(10, 3) coefficients of the quadratic colour map, by weighted least squares, regularised
+    towards the identity."""
     terms, plain = quadratic(prior).reshape(-1, 10), np.eye(10, 3, -1)
     counts = weight.reshape(-1, 1)
     held = np.diag([1e-3, *[0.1] * 3, *[1.0] * 6]) * HELD * float(counts.sum())
@@ -178,20 +182,20 @@ def colour_map(prior: Image, photo: Image, weight: Plane) -> NDArray[np.float32]
 
 
 def recoloured(picture: Image, colours: NDArray[np.float32]) -> Image:
-    """A picture under a map of colours; in bands, for its terms take three times its memory."""
+    """The picture after a colour map; in bands, since the terms take three times its memory."""
     bands = np.split(picture, range(BAND, picture.shape[0], BAND))
     return np.concatenate([cv2.transform(quadratic(band), colours.T) for band in bands])
 
 
 def quadratic(picture: Image) -> NDArray[np.float32]:
-    """(H, W, 10) one, the channels and their products."""
+    """(H, W, 10): one, the channels and their products."""
     r, g, b = (picture[..., channel] for channel in range(3))
     terms = (np.ones_like(r), r, g, b, r * r, g * g, b * b, r * g, r * b, g * b)
     return np.stack(terms, axis=-1)
 
 
 def faithfulness(y: Plane, p: Plane) -> float:
-    """Median local correlation of coarse structure: a prior that redraws omits by accident."""
+    """Median local correlation of coarse structure; low for a prior that redraws the scene."""
     small = (shrink(plane, TONE) for plane in (y, p))
     a, b = (cv2.GaussianBlur(v, (0, 0), 2) - cv2.GaussianBlur(v, (0, 0), 4) for v in small)
     both, own, shown = (cv2.blur(v, (25, 25)) for v in (a * b, a * a, b * b))
@@ -200,7 +204,7 @@ def faithfulness(y: Plane, p: Plane) -> float:
 
 
 def fill(photo: Image, prior: Image, mask: Mask) -> Image:
-    """The photo with the masked pixels from the prior, both (H, W, 3); outside it is untouched."""
+    """The photo with masked pixels from the prior, both (H, W, 3); unchanged outside the mask."""
     result = photo.copy()
     count, _, boxes, _ = cv2.connectedComponentsWithStats(
         cv2.dilate(mask.astype(np.uint8), np.ones((2 * MARGIN + 1,) * 2, np.uint8))
@@ -208,7 +212,7 @@ def fill(photo: Image, prior: Image, mask: Mask) -> Image:
     for left, top, width, height, _ in boxes[1:count]:
         box = (slice(top, top + height), slice(left, left + width))
         inside = mask[box]
-        if inside.all():  # nothing around it to hold on to
+        if inside.all():  # nothing around it to match
             result[box] = prior[box]
             continue
         difference = photo[box] - prior[box]
@@ -218,7 +222,7 @@ def fill(photo: Image, prior: Image, mask: Mask) -> Image:
 
 
 def membrane(values: Image, known: Mask) -> Image:
-    """The values where they are known, carried harmonically across the rest."""
+    """The known values, interpolated harmonically across the rest."""
     weight = known.astype(np.float32)
     steady = cv2.GaussianBlur(values * weight[..., None], (0, 0), EDGE)
     steady /= np.maximum(cv2.GaussianBlur(weight, (0, 0), EDGE), 1e-4)[..., None]
@@ -226,7 +230,7 @@ def membrane(values: Image, known: Mask) -> Image:
 
 
 def relax(values: Image, weight: Plane) -> Image:
-    """One size of the membrane, begun from the next coarser one."""
+    """Relax one size of the membrane, starting from the next coarser one."""
     height, width = weight.shape
     unknown = (weight == 0)[..., None]
     if not unknown.any():
@@ -247,7 +251,7 @@ def relax(values: Image, weight: Plane) -> Image:
 
 
 def counted(mask: Mask) -> tuple[int, int, int]:
-    """How many patches, lines and specks a mask has."""
+    """The number of patches, lines and specks in a mask."""
     count, _, boxes, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
     length = np.hypot(boxes[1:count, cv2.CC_STAT_WIDTH], boxes[1:count, cv2.CC_STAT_HEIGHT])
     area = boxes[1:count, cv2.CC_STAT_AREA]
@@ -257,6 +261,6 @@ def counted(mask: Mask) -> tuple[int, int, int]:
 
 
 def ring_of(own: Mask) -> Mask:
-    """The surroundings of a spot, 2 to 4 px off it."""
+    """The surroundings of a spot, at 2 to 4 px from it."""
     near, far = (cv2.dilate(own.astype(np.uint8), np.ones((k, k), np.uint8)) for k in (5, 9))
     return np.asarray((far > 0) & (near == 0), bool)
