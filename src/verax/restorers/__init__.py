@@ -1,6 +1,6 @@
-"""Photo to base, restoration without a prior: by name, or by a weights file.
+"""Restorers: from a photo to its base, without a prior; chosen by name or by a weights file.
 
-Here are the classical baselines of the field, one function each, which need no weights.
+This file holds the classical baselines of the field, one function each, which need no weights.
 """
 
 from collections.abc import Callable
@@ -24,25 +24,25 @@ Float = NDArray[np.float32]
 EMBEDDED = "network"
 
 EXPORTED = ".onnx"  # of `verax export`
-WEIGHTS = (".pth", ".pt", ".safetensors", ".ckpt", EXPORTED)  # a restorer's name may be such a file
+WEIGHTS = (".pth", ".pt", ".safetensors", ".ckpt", EXPORTED)  # files accepted in place of a name
 
-PRIOR_SHARE = 0.2  # of the dark channel prior in what the networks do about haze
-DOUBTED = 0.4  # the same where the network doubts the haze
+PRIOR_SHARE = 0.2  # weight of the dark channel prior against the network in dehazing
+DOUBTED = 0.4  # the same where the network is unsure of the haze
 
 
 def clipped(picture: NDArray[np.floating]) -> Image:
-    """The picture held to [0, 1]."""
+    """The picture clipped to [0, 1]."""
     return np.asarray(np.clip(picture, 0, 1), np.float32)
 
 
 def gamma(photo: Image) -> Image:
-    """The power 0.4: the plainest brightening there is."""
+    """The photo to the power of 0.4, the simplest brightening."""
     return np.asarray(photo**0.4, np.float32)
 
 
 def expose(picture: Image, stops: float) -> Image:
-    """The picture some stops brighter, or darker: in full in the dark parts, while white stays
-    white; x to g x / (1 + (g - 1) x) of linear light."""
+    """The picture `stops` brighter, or darker where negative. White stays white: linear light x
+    becomes g x / (1 + (g - 1) x), g = 2 ** stops."""
     if stops == 0:
         return picture
     gain = np.float32(2.0**stops)
@@ -51,7 +51,7 @@ def expose(picture: Image, stops: float) -> Image:
 
 
 def auto_levels(photo: Image) -> Image:
-    """Each channel stretched so that its 0.5 % and 99.5 % quantiles become 0 and 1."""
+    """Each channel stretched linearly so that its 0.5 % and 99.5 % quantiles become 0 and 1."""
     low, high = np.quantile(photo, (0.005, 0.995), axis=(0, 1)).astype(np.float32)
     return clipped((photo - low) / np.maximum(high - low, 1 / 255))
 
@@ -80,7 +80,7 @@ def dcp(photo: Image) -> Image:
 
 
 def dark_channel_veil(photo: Image) -> tuple[Float, Plane]:
-    """The airlight (3,) and transmission (H, W), at least 0.1, that `dcp` finds."""
+    """The airlight (3,) and transmission (H, W), at least 0.1, as estimated by `dcp`."""
     scale = max(photo.shape[:2]) / 600
     patch = max(3, round(15 * scale))
     dark = dark_channel(photo, patch)
@@ -93,10 +93,10 @@ def dark_channel_veil(photo: Image) -> tuple[Float, Plane]:
 
 
 def with_dark_channel(transform: Float, small: Image, share: float = PRIOR_SHARE) -> Float:
-    """The tone network's transform, averaged with the one of the dark channel prior.
+    """The tone network's transform, averaged with that of the dark channel prior.
 
-    Where the network fears for a clear photo it takes too little away, the prior too much: their
-    errors have opposite signs. On a veil of which it is sure more of the prior costs truth.
+    Where the network is unsure it removes too little haze, the dark channel prior too much: their
+    errors have opposite signs. Where it is sure, more of the prior makes the result worse.
     """
     airlight, transmission = dark_channel_veil(small)
     gain = 1 / cv2.resize(transmission, transform.shape[:0:-1], interpolation=cv2.INTER_AREA)
@@ -126,7 +126,7 @@ def lime(photo: Image) -> Image:
 
 
 def nlm(photo: Image) -> Image:
-    """Non-local means with its strength from the photo's own noise.
+    """Non-local means, its strength set by the photo's noise.
 
     Buades, Coll, Morel, "A non-local algorithm for image denoising" (2005); noise deviation from
     the median response to the mask of Immerkaer, "Fast noise variance estimation" (1996).
@@ -141,12 +141,12 @@ def nlm(photo: Image) -> Image:
 
 
 def guided_derain(photo: Image) -> Image:
-    """Rain streaks found by their shape, taken out, and the rest guided-filtered.
+    """Rain streaks detected by shape and removed; then a guided filter.
 
-    Streaks are bright, colourless, thin across and long along. What a horizontal opening removes
-    from the darkest channel is thin; of that, what an opening along one of five near-vertical
-    lines keeps is long. A guided filter evens out what is left, as in Xu et al., "Removing rain
-    and snow in a single image using guided filter" (2012). Level or dense streaks stay.
+    Streaks are bright, colourless, thin and long. What a horizontal opening removes from the
+    darkest channel is thin; what of it an opening along one of five near-vertical lines keeps is
+    long. The guided filter follows Xu et al., "Removing rain and snow in a single image using
+    guided filter" (2012). Horizontal and dense streaks stay.
     """
     width = max(9, 2 * round(max(photo.shape[:2]) / 130) + 1)
     dark = photo.min(2)
@@ -161,7 +161,7 @@ def guided_derain(photo: Image) -> Image:
 
 
 def line(length: int, degrees: float) -> NDArray[np.uint8]:
-    """A straight structuring element through its centre, 90 degrees is upright."""
+    """A straight structuring element through its centre; 90 degrees is upright."""
     centre = length // 2
     dx = round(centre * np.cos(np.deg2rad(degrees)))
     dy = round(centre * np.sin(np.deg2rad(degrees)))
@@ -176,7 +176,7 @@ def none(photo: Image) -> Image:
 
 
 def embedded(photo: Image, faults: "Faults | None" = None) -> Image:
-    """The embedded networks, as far as the photo's faults ask for them."""
+    """The embedded networks, as far as the photo's faults require them."""
     from verax.restorers import network
 
     return network.restore(photo, faults)
@@ -198,9 +198,9 @@ RESTORERS: dict[str, Restorer] = {
 def restore(photo: Image, name: str = "none", *, faults: "Faults | None" = None) -> Image:
     """The base: the photo restored without a prior.
 
-    `name` is a key of RESTORERS, or the path of a weights file: of `verax train`, of
-    `verax export`, or one that spandrel knows. `faults` is what
-    `verax.restorers.faults.diagnose` says of the photo, where it was looked at already.
+    `name` is a key of RESTORERS, or the path of a weights file: from `verax train`, from
+    `verax export`, or one that spandrel knows. `faults` comes from
+    `verax.restorers.faults.diagnose`, if it was called already.
     """
     check_image(photo, name="photo")
     if name == EMBEDDED:

@@ -1,8 +1,8 @@
 """Networks from files: checkpoints of `verax train`, and any checkpoint that spandrel knows.
 
-spandrel (MIT) recognises some fifty restoration architectures by their weights alone. Files are
-read without running code from them. Networks that change the size (super-resolution) are refused:
-a base lies on the photo's grid.
+spandrel (MIT) recognises about fifty restoration architectures by their weights. Loading a file
+runs no code from it. Networks that change the size (super-resolution) are refused, since a base has
+the photo's size.
 """
 
 import sys
@@ -23,7 +23,7 @@ from verax.restorers import EXPORTED, network, runtime
 from verax.restorers.runtime import tiles
 
 TILE = 512
-# what torch raises for a file of another kind
+# what torch raises for a file that is no checkpoint
 NO_CHECKPOINT = (
     OSError, EOFError, KeyError, IndexError, TypeError, AttributeError, ValueError, RuntimeError,
     UnpicklingError,
@@ -64,7 +64,7 @@ def load(path: Path) -> Checkpoint:
 
     Raises:
         MissingExtraError: spandrel or torch is not installed.
-        SettingsError: not a known checkpoint, or not one from a photo to a photo of its size.
+        SettingsError: not a known checkpoint, or one that changes the size or the channels.
     """
     try:
         import torch
@@ -75,7 +75,7 @@ def load(path: Path) -> Checkpoint:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         descriptor = known.ModelLoader(device=device).load_from_file(path)
-    except Exception as exc:  # spandrel, torch and safetensors each have their own
+    except Exception as exc:  # spandrel, torch and safetensors each raise their own types
         raise SettingsError(
             f"{path}: want a checkpoint of `verax train` or weights that spandrel knows: {exc}"
         ) from exc
@@ -91,10 +91,10 @@ def load(path: Path) -> Checkpoint:
 
 
 def spandrel() -> Any:  # noqa: ANN401  # a module
-    """The library spandrel, with or without torchvision; raises ImportError where it is absent.
+    """The library spandrel, with or without torchvision; raises ImportError if not installed.
 
-    Two of its fifty architectures (LaMa, RestoreFormer) import three names of torchvision, which
-    must match the build of torch. While it is absent these two alone cannot run.
+    Two of its fifty architectures (LaMa, RestoreFormer) import three names of torchvision, whose
+    build must match torch. Without torchvision only these two cannot run.
     """
     absent = find_spec("torchvision") is None
     names = ("torchvision", "torchvision.transforms", "torchvision.transforms.functional")
@@ -111,7 +111,7 @@ def spandrel() -> Any:  # noqa: ANN401  # a module
 
 @dataclass(frozen=True, slots=True)
 class TorchSession:
-    """A network of torch that answers as ONNX Runtime does."""
+    """A torch network with the interface of an ONNX Runtime session."""
 
     net: Any
 
@@ -144,7 +144,7 @@ def trained(path: Path) -> runtime.Network | None:
 
 
 def describe(path: Path) -> str:
-    """What a weights file holds, in a few words; raises SettingsError where it is no restorer."""
+    """A short description of a weights file; raises SettingsError if it is no restorer."""
     if path.suffix == EXPORTED:
         return f"{runtime.open_network(path).kind} network of `verax export`"
     own = None if path.suffix == ".safetensors" else trained(path)

@@ -1,8 +1,8 @@
-"""What a photo suffers from: one look, one record, read by everything that follows.
+"""The faults of a photo, diagnosed once and used by every later step.
 
-Haze, darkness, rain, snow and water are what the embedded networks see; noise, blur, blocks and
-missing colour are plain measurements. The photo is looked at as a thumbnail, at its centre and in
-a few tiles, so that a large photo costs hardly more than a small one.
+The embedded networks detect haze, darkness, rain, snow and water; noise, blur, JPEG blocks and
+missing colour are measured directly. Only a thumbnail, the centre and a few tiles are used, so that
+a large photo takes hardly longer than a small one.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from verax.image import Image, Plane, check_image
 from verax.restorers import DOUBTED, runtime, with_dark_channel
 from verax.restorers.measures import Measures, anisotropy, extremes, measure, ramp
 
-# what hides a scene most comes first
+# what hides the scene most comes first
 KINDS = (
     "lowlight", "rain", "snow", "underwater", "haze", "noise", "motion_blur", "defocus_blur",
     "jpeg", "grey",
@@ -32,59 +32,63 @@ TASKS = {
     "noise": "denoise", "defocus_blur": "defocus_deblur", "motion_blur": "motion_deblur",
     "jpeg": "jpeg", "underwater": "underwater", "grey": "old_photo",
 }  # fmt: skip
-SURE = 0.5  # how sure a fault must be to be named
+SURE = 0.5  # least certainty at which a fault is named
 
-# Measured value at which a fault is not sure at all, and quite sure. Set so that of photos without
-# degradation at most one in a hundred is accused (docs/log.md): what is left alone does no harm.
-HAZY = (0.65, 0.75)  # severity from which haze is sure, whatever else
-FAINTEST = 0.25  # severity below which no veil is looked for
-# A thinner veil is judged by log-odds: of severity, of how far network and dark channel prior
-# disagree (log), of the colour of the darkest places, which a veil makes grey, of what dehazing
-# would clip, of the median. Fitted on 350 photos, two crops of each, 170 truths of pairs, and as
-# many under simulated haze; kept apart by halves (docs/log.md).
+# A pair of values is a ramp: certainty 0 at the first, 1 at the second. They are set so that at
+# most one in a hundred undegraded photos gets a fault (docs/log.md): an untreated photo is not
+# harmed. "Veil" is haze, fog or smoke.
+HAZY = (0.65, 0.75)  # severity at which haze is certain without other signs
+FAINTEST = 0.25  # least severity at which a thin veil is looked for
+# A thin veil is judged by logistic regression on: the severity; how far network and dark channel
+# prior disagree (log); the chroma of the darkest places, which a veil makes grey; what dehazing
+# would clip; the median. Fitted on two crops of 350 photos, 170 references of pairs, and as many
+# with simulated haze; validated on halves (docs/log.md).
 VEIL = (-4.636, 1.628, -1.906, -7.814, -8.950, 2.145)
-THIN = (1.15, 1.55)  # these log-odds
-NEARBY = 15  # px of the thumbnail in which the darkest place is looked for
-VEIL_ODDS = (0.6, 1.8)  # learnt log-odds of haze, without which no other sign of it counts
-DEEP, SHOWN = (2.7, 3.2), (0.020, 0.035)  # contrast: its 90th percentile over its 10th, and itself
-LIFTED = (0.06, 0.10)  # darkest percentile: a veil lifts it
-PLAIN = (0.002, 0.004)  # local contrast: a smooth picture shows nothing that a veil hides
-DARK = (0.52, 0.66)  # severity; a dim photo is mostly meant to be dim
-LIT = (0.74, 0.85)  # 99th percentile of a photo that was exposed for its lights
-DARKEST = (0.67, 0.73)  # severity from which such a photo is dark all the same
-ALONE = (5.0, 9.0)  # 99th over 95th percentile: a moon in a black sky 16, dark rooms 4 at most
-BRIGHTEST = (0.27, 0.24)  # 99th percentile of the largest channel: no light anywhere
-DIM, LIGHTS = (0.075, 0.055), (0.58, 0.48)  # median luma and 95th percentile: nearly all is dark
-HARDLY = (0.03, 0.10)  # severity without which a photo is dark by its subject
-AGREED, DIMMER, DULLER = (0.28, 0.40), (0.13, 0.10), (0.85, 0.74)  # the three together
-NIGHT = (0.015, 0.025)  # median below which lights in the dark are a night
-LIGHTLESS = (0.445, 0.40)  # 95th percentile that stands for median and lights at once
-BLACK = 0.003  # median below which the scene is black, not dark
-SUSPECT = 0.15  # severity of rain at the centre from which it is looked for elsewhere
-PLACES = ((0.1, 0.1), (0.9, 0.9), (0.1, 0.9), (0.9, 0.1))  # rain falls everywhere, texture is local
-WET = (0.26, 0.33)  # least severity at the centre and there
-BRIGHTENS = (0.985, 0.995)  # share of what the network would take away that is light
-ALIGNED = (7.6, 9.0)  # anisotropy of that: fur and fleece 8.3 at most, streaks 8.6 and more
-WHITE = (0.995, 0.98)  # median of luma: no light can fall before white
+THIN = (1.15, 1.55)  # log-odds of that regression
+NEARBY = 15  # window of the local minimum, px of the thumbnail
+VEIL_ODDS = (0.6, 1.8)  # log-odds of haze by the network; without them no other sign counts
+DEEP, SHOWN = (2.7, 3.2), (0.020, 0.035)  # local contrast: 90th percentile over 10th; 90th
+LIFTED = (0.06, 0.10)  # darkest percentile, which a veil lifts
+PLAIN = (0.002, 0.004)  # local contrast; a veil over a smooth picture hides nothing
+# darkness; percentiles are of the largest channel
+DARK = (0.52, 0.66)  # severity; most dim photos are meant to be dim
+LIT = (0.74, 0.85)  # 99th percentile of a photo exposed for its lights
+DARKEST = (0.67, 0.73)  # severity at which such a photo is dark nevertheless
+ALONE = (5.0, 9.0)  # 99th over 95th percentile: 16 for a moon in a black sky, at most 4 in rooms
+BRIGHTEST = (0.27, 0.24)  # 99th percentile of a photo without any light
+DIM, LIGHTS = (0.075, 0.055), (0.58, 0.48)  # median luma, 95th percentile: nearly all is dark
+HARDLY = (0.03, 0.10)  # severity without which the subject is dark, not the photo
+AGREED, DIMMER, DULLER = (0.28, 0.40), (0.13, 0.10), (0.85, 0.74)  # severity, median, 95th: all dim
+NIGHT = (0.015, 0.025)  # median luma below which lights in the dark mean night
+LIGHTLESS = (0.445, 0.40)  # 95th percentile of a photo with neither light nor a bright median
+BLACK = 0.003  # median luma below which the scene is black
+# rain
+SUSPECT = 0.15  # severity at the centre from which other places are checked
+PLACES = ((0.1, 0.1), (0.9, 0.9), (0.1, 0.9), (0.9, 0.1))  # rain is everywhere, texture is local
+WET = (0.26, 0.33)  # least severity of all places
+BRIGHTENS = (0.985, 0.995)  # share of the layer to remove that is brighter than the rest
+ALIGNED = (7.6, 9.0)  # anisotropy of that layer: fur and fleece up to 8.3, streaks from 8.6
+WHITE = (0.995, 0.98)  # median luma: streaks are invisible on white
 SNOWY = (0.30, 0.50)  # severity
-NOISY = (1.5, 4.0)  # levels
-GRAINY = (0.15, 0.30)  # levels at half size where there are blocks, too
+NOISY = (1.5, 4.0)  # noise, levels of 255
+GRAINY = (0.15, 0.30)  # noise at half size, levels, for photos with JPEG blocks
 SOFT = (1.6, 2.8)  # px of blur
 BLURRED = (0.8, 8.0)  # px of blur at severities 0 and 1
-MOVED = 1.8  # anisotropy
-STEPS, ON_GRID = (0.45, 0.75), (2.5, 3.5)  # levels, deviations
-RED = (0.75, 0.70)  # share
-GREEN, YELLOW = (-14.0, -17.0), (24.0, 20.0)  # cast; leaves are yellower than water
-WATERY, SURELY = (0.12, 0.16), (0.40, 0.48)  # severity: with a cast that leaves have not; with any
-BLUE = (0.50, 0.40)  # red that is missing without a green cast
-WET_ODDS = (1.0, 3.0)  # learnt log-odds of water: of 150 photos kept aside one has 1.5
-CRUSHED = (1.8, 1.4)  # levels of blocking from which no grain is left
-GREY = 0.01  # colour below which a photo is black and white
+MOVED = 1.8  # least anisotropy of motion blur
+STEPS, ON_GRID = (0.45, 0.75), (2.5, 3.5)  # JPEG steps: levels, and standard deviations
+# water
+RED = (0.75, 0.70)  # red over the larger of green and blue
+GREEN, YELLOW = (-14.0, -17.0), (24.0, 20.0)  # cast: a*, b*; leaves are yellower than water
+WATERY, SURELY = (0.12, 0.16), (0.40, 0.48)  # severity: with a cast unlike that of leaves; with any
+BLUE = (0.50, 0.40)  # red, for water without a green cast
+WET_ODDS = (1.0, 3.0)  # log-odds by the network; the largest of 150 held-out photos was 1.5
+CRUSHED = (1.8, 1.4)  # JPEG steps, levels, at which compression has removed the noise
+GREY = 0.01  # largest colour of a black-and-white photo
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One way in which a photo is bad: how bad and how sure that is, both in [0, 1]."""
+    """One fault of a photo: its severity and how certain it is, both in [0, 1]."""
 
     kind: str
     severity: float
@@ -98,8 +102,8 @@ class Faults:
     Attributes:
         entries: one Fault per kind of KINDS, in that order.
         measures: the plain measurements behind them: noise in levels of 255, blur in px, ...
-        transform: the tone network's colour transform (6, h, w), which the look has cost already.
-        named: the kind that somebody named, who knows better; "" where nobody did.
+        transform: the tone network's colour transform (6, h, w), a by-product of the diagnosis.
+        named: the kind that the user named, "" if none.
     """
 
     entries: tuple[Fault, ...]
@@ -111,11 +115,11 @@ class Faults:
         return choose({fault.kind: fault for fault in self.entries}, kind, kind="fault")
 
     def __iter__(self) -> Iterator[Fault]:
-        """The faults that are sure, in the order of KINDS."""
+        """The faults that are certain, in the order of KINDS."""
         return (fault for fault in self.entries if fault.sure >= SURE)
 
     def believing(self, task: str) -> "Faults":
-        """The same with the fault that a task mends quite sure: somebody knows better."""
+        """The same, with full certainty for the fault that the user's task mends."""
         kind = MENDS.get(task, "")
         entries = tuple(replace(f, sure=1.0) if f.kind == kind else f for f in self.entries)
         return replace(self, entries=entries, named=kind)
@@ -126,7 +130,7 @@ class Faults:
         return ", ".join(named) or "no fault"
 
     def record(self) -> dict[str, Any]:
-        """As JSON: severity and sure per kind, and the measurements."""
+        """As JSON: severity and certainty per kind, and the measurements."""
         kinds = {
             f.kind: {"severity": round(f.severity, 3), "sure": round(f.sure, 3)}
             for f in self.entries
@@ -135,7 +139,7 @@ class Faults:
 
 
 def diagnose(photo: Image) -> Faults:
-    """Look at a photo (H, W, 3), once, for everything that may be wrong with it."""
+    """Diagnose a photo (H, W, 3) for every kind of fault."""
     check_image(photo, name="photo")
     tone = runtime.embedded("tone")
     small = runtime.thumbnail(photo, tone.multiple)
@@ -159,14 +163,14 @@ def diagnose(photo: Image) -> Faults:
 
 
 def estimate(photo: Image, faults: Faults | None = None) -> str:
-    """The task of the prompt catalog that fits the photo best, by its first fault; "restore", whose
-    prompt names no single fault, where none stands out. A guess, and named as one."""
+    """The task of the prompt catalog for the photo's first certain fault; "restore", whose prompt
+    names no fault, if there is none. A guess, and shown as one."""
     suffers = faults or diagnose(photo)
     return next((TASKS[fault.kind] for fault in suffers), "restore")
 
 
 def _haze(small: Image, transform: runtime.Floats, severity: float) -> float:
-    """How sure a veil is: it lifts the darkest places, and lies over something."""
+    """Certainty of a veil: it lifts the darkest places and covers some structure."""
     if severity < FAINTEST:
         return 0.0
     darkest = float(np.percentile(cv2.resize(small, (96, 96)).min(2), 1))
@@ -177,7 +181,7 @@ def _haze(small: Image, transform: runtime.Floats, severity: float) -> float:
 
 
 def _thin(small: Image, transform: runtime.Floats, severity: float) -> float:
-    """How sure a thin veil is: it lies over a scene with depth, so that contrast varies."""
+    """Certainty of a thin veil: it covers a scene with depth, so contrast varies."""
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
     detail = grey - cv2.GaussianBlur(grey, (0, 0), 2.0)
     contrast = np.sqrt(cv2.GaussianBlur(detail * detail, (0, 0), 6.0))
@@ -199,9 +203,11 @@ def _thin(small: Image, transform: runtime.Floats, severity: float) -> float:
 
 
 def _dark(severity: float, measures: Measures) -> tuple[float, float]:
-    """Dark is what the network calls so, what has no light anywhere, what is dark nearly
-    everywhere, and what is dim in all three ways, though not black; not what was exposed for its
-    lights, nor a few things on black."""
+    """Severity and certainty of darkness.
+
+    Signs: the network says so; no light anywhere; dark nearly everywhere; or a little of all three.
+    Not dark are photos exposed for their lights, and a few bright things on black.
+    """
     bright, brightest = measures.lights
     if measures.light > BLACK:
         plain = ramp(measures.light, *DIM) * ramp(bright, *LIGHTS) * ramp(severity, *HARDLY)
@@ -217,8 +223,8 @@ def _dark(severity: float, measures: Measures) -> tuple[float, float]:
 
 
 def _rain(photo: Image, light: float) -> tuple[float, float]:
-    """Rain is in the centre and, where that is suspicious, near the corners too; it falls in
-    streaks before what is not white."""
+    """Severity and certainty of rain: at the centre and, if suspected there, near the corners; in
+    streaks, and not on white."""
     centre, change = runtime.look_at(photo, "rain")
     severity = centre["rain"]
     if severity < SUSPECT:
@@ -229,13 +235,13 @@ def _rain(photo: Image, light: float) -> tuple[float, float]:
 
 
 def _streaks(layer: Plane) -> float:
-    """How sure what would be taken away (H, W) is rain: it adds light only, and along lines."""
+    """Certainty that the layer to be removed (H, W) is rain: it only adds light, along lines."""
     positive = float(layer.sum()) / max(float(np.abs(layer).sum()), 1e-6)
     return ramp(positive, *BRIGHTENS) * ramp(anisotropy(layer), *ALIGNED)
 
 
 def _noise(measures: Measures) -> float:
-    """Noise is seen in fine detail, or, where JPEG has taken that, at half size."""
+    """Severity and certainty of noise: in fine detail or, where JPEG removed that, at half size."""
     left = ramp(measures.blocking, *STEPS) * ramp(measures.blocking, *CRUSHED)
     left *= ramp(measures.grain, *GRAINY)
     return max(ramp(measures.sigma, *NOISY), left)
@@ -246,7 +252,7 @@ def _blocks(measures: Measures) -> float:
 
 
 def _blur(measures: Measures, clear: float) -> dict[str, tuple[float, float]]:
-    """Defocus is round, motion is not: one of them is named, where nothing else blurs."""
+    """Defocus or motion blur by anisotropy, where no other fault explains the softness."""
     severity = ramp(measures.blur, *BLURRED)
     sure, moved = clear * ramp(measures.blur, *SOFT), measures.anisotropy > MOVED
     return {
@@ -256,13 +262,13 @@ def _blur(measures: Measures, clear: float) -> dict[str, tuple[float, float]]:
 
 
 def green_cast(measures: Measures) -> float:
-    """How sure a photo has the green cast of water, which the networks take away."""
+    """Certainty of the green cast of water, which the networks remove."""
     return ramp(measures.cast[0], *GREEN)
 
 
 def _water(severity: float, odds: float, measures: Measures) -> tuple[float, float]:
-    """Water takes red and leaves green; a blue sky is no greener than grey, leaves are yellow.
-    What scenes are found in it is learnt (benchmarks/fit_judge.py)."""
+    """Severity and certainty of water: red is missing but not green, unlike in a blue sky, and it is
+    not as yellow as leaves. The log-odds of the scene are learnt (benchmarks/fit_judge.py)."""
     cast = green_cast(measures) * ramp(measures.red, *RED)
     watery = max(ramp(measures.cast[1], *YELLOW) * ramp(severity, *WATERY), ramp(severity, *SURELY))
     plain = max(cast * watery, ramp(severity, *SURELY) * ramp(measures.red, *BLUE))

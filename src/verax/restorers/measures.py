@@ -1,7 +1,7 @@
-"""Plain measurements of a photo: noise, blur, JPEG blocks, colour.
+"""Measurements of a photo: noise, blur, JPEG blocks, colour.
 
-Whatever needs single pixels is measured in nine tiles of a large photo; constants were set on
-photos of the sample collection with seeded damage (docs/log.md).
+What needs full resolution is measured in nine tiles of a large photo. Constants were set on photos
+of the sample collection with simulated damage (docs/log.md).
 """
 
 from dataclasses import asdict, dataclass
@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from verax.image import Image, Plane
 from verax.image.pixels import noise_response
 
-SMALL_PX = 256  # long side at which light and colour are looked at
-TILE, GRID = 256, 3  # px and count a side of the tiles
-AWAY, ENOUGH = 0.38, 0.1  # distance from mid grey, and the share of places that must be within it
-BLOCK = 8  # px: of JPEG, and of the places where noise is measured
-QUIET, UNBIASED = 0.1, 1.13  # quantile of the places, and pure noise over it
-GRAINY = 0.8  # levels of fine noise above which smooth places show coarse noise as well
-FINE_PX, COARSE_PX = 0.7, 3.0  # scales at which slopes are compared
-STEEPEST = 99  # percentile of the slopes
+SMALL_PX = 256  # long side at which light and colour are measured
+TILE, GRID = 256, 3  # px of a tile, and tiles per side
+AWAY, ENOUGH = 0.38, 0.1  # largest distance from mid grey, and least share of blocks within it
+BLOCK = 8  # px: of JPEG, and of noise measurements
+QUIET, UNBIASED = 0.1, 1.13  # quantile over blocks, and pure noise over that quantile
+GRAINY = 0.8  # levels of fine noise from which coarse noise is measured, too
+FINE_PX, COARSE_PX = 0.7, 3.0  # scales at which gradients are compared
+STEEPEST = 99  # percentile of the gradients
 WIDEST_BLUR = 12.0  # px
 STEP = 0.04  # a larger step is an edge of the scene, not of a block
 
@@ -30,19 +30,19 @@ Values = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measures:
-    """Plain measurements.
+    """The measurements.
 
     Attributes:
         sigma: standard deviation of the noise, levels of 255, mean over the channels.
-        grain: the fine noise of the photo at half its size, levels of 255: what JPEG leaves.
-        blocking: step across the 8 px grid of JPEG beyond that elsewhere, levels of 255.
-        on_grid: the same in deviations of the other seven places of the grid.
-        blur: Gaussian blur of the steepest edges, px; 0.5 to 1 in a sharp photo.
-        anisotropy: slope energy along the strongest direction over that across it, 1 = round.
-        light: median luma, 0..1.
-        lights: 95th and 99th percentile of the largest channel: a coloured light is light.
-        colour: difference between the largest and the smallest channel, a share of the largest,
-            0..1 over the whole photo.
+        grain: fine noise of the photo at half its size, levels of 255; JPEG leaves that.
+        blocking: mean step across the 8 px grid of JPEG less that elsewhere, levels of 255.
+        on_grid: the same in standard deviations over the other seven positions of the grid.
+        blur: sigma of the Gaussian blur of the steepest edges, px; 0.5 to 1 in a sharp photo.
+        anisotropy: gradient energy along the strongest direction over that across it, 1 = round.
+        light: median luma, in [0, 1].
+        lights: 95th and 99th percentile of the largest channel.
+        colour: mean difference between the largest and the smallest channel, as a share of the
+            largest, in [0, 1].
         red: mean red over the larger of mean green and mean blue.
         cast: mean a* and b* of CIELAB: below 0 greener, or bluer, than grey.
     """
@@ -92,8 +92,8 @@ def measure(photo: Image) -> Measures:
 
 
 def likeness(before: list[Image], after: list[Image]) -> float:
-    """Correlation, from -1 to 1, of the structure at 1 to 4 px before and after, the mean over all
-    places weighed by what was there; 1 where nothing was."""
+    """Correlation, in [-1, 1], of the structure of 1 to 4 px before and after: the mean over all
+    tiles, weighted by their energy before; 1 if there was none."""
     agreement = weight = 0.0
     for photo, base in zip(before, after, strict=True):
         own, other = _structure(photo), _structure(base)
@@ -105,8 +105,8 @@ def likeness(before: list[Image], after: list[Image]) -> float:
 
 
 def unevenness(before: list[Image], after: list[Image]) -> float:
-    """How unevenly a change of structure is spread: the mean square of its local energy over the
-    square of the mean, 1 for noise that lies all over the photo."""
+    """How unevenly a change of structure is spread over the photo: the mean square of its local
+    energy over the squared mean, 1 for even noise."""
     energies = [
         cv2.GaussianBlur(np.square((photo - base).mean(2)), (0, 0), 5.0).ravel()
         for photo, base in zip(before, after, strict=True)
@@ -128,16 +128,16 @@ def _structure(part: Image) -> Plane:
 
 
 def ramp(value: float, none: float, full: float) -> float:
-    """0 up to `none`, 1 from `full`, linear between; falling where `full` is the lower."""
+    """Linear step: 0 up to `none`, 1 from `full`; decreasing where full < none."""
     return float(np.clip((value - none) / (full - none), 0.0, 1.0))
 
 
 def noise(parts: list[Image]) -> float:
     """Deviation of the noise in levels of 255, mean over the channels.
 
-    The mask of Immerkaer, "Fast noise variance estimation" (1996), in small places, of which the
-    quietest tenth counts, so that texture does not. Where it shows noise, the deviation from a
-    plane in the smoothest places counts as well: noise that a camera has smoothed is coarse.
+    The mask of Immerkaer, "Fast noise variance estimation" (1996), in blocks, of which the lowest
+    tenth counts, so that texture does not. Where that shows noise, the deviation from a plane in
+    the smoothest blocks counts as well, since cameras smooth noise and make it coarse.
     """
     fine = _quiet([_fine_noise(part) for part in parts], QUIET) * UNBIASED
     if fine < GRAINY:
@@ -147,8 +147,8 @@ def noise(parts: list[Image]) -> float:
 
 
 def _quiet(places: list[tuple[Values, Values]], quantile: float) -> float:
-    """The quantile of deviations over places, in levels of 255; where there are enough of them,
-    of places whose mean is away from black and white, which cut noise off."""
+    """The quantile of deviations over blocks, in levels of 255. If there are enough, only of blocks
+    away from black and white, where noise is clipped."""
     deviation, mean = (np.concatenate(values) for values in zip(*places, strict=True))
     away = np.abs(mean - 0.5) < AWAY
     chosen = deviation[away] if away.mean() > ENOUGH else deviation
@@ -156,7 +156,7 @@ def _quiet(places: list[tuple[Values, Values]], quantile: float) -> float:
 
 
 def _fine_noise(part: Image) -> tuple[Values, Values]:
-    """Deviation and mean per place."""
+    """Noise deviation and mean per block."""
     size = (max(1, part.shape[1] // BLOCK), max(1, part.shape[0] // BLOCK))
     high, mean = (
         cv2.resize(picture, size, interpolation=cv2.INTER_AREA).reshape(-1, 3).mean(1)
@@ -183,8 +183,8 @@ def _roughness(part: Image) -> tuple[Values, Values]:
 
 
 def _steps(grey: Plane) -> tuple[float, float]:
-    """Step across the 8 px grid, wherever the grid lies, and the same in deviations of the other
-    places; the smaller of rows and columns, since a texture may repeat in one of them."""
+    """Mean step across the 8 px grid at its best offset, and the same in standard deviations over
+    other offsets; the smaller of rows and columns, since a texture may repeat in one direction."""
     return min(_steps_along(grey), _steps_along(grey.T))
 
 
@@ -202,8 +202,8 @@ def _steps_along(grey: Plane) -> tuple[float, float]:
 
 
 def _blur(steepness: float) -> float:
-    """The Gaussian whose edge has slopes of this ratio at the two scales: a step that was blurred
-    by b and again by s is as steep as 1 / sqrt(b**2 + s**2)."""
+    """The sigma of the blur whose edges have gradients of this ratio at the two scales: a step
+    blurred by b and then s has a gradient proportional to 1 / sqrt(b**2 + s**2)."""
     ratio = steepness * steepness
     if ratio <= 1:
         return WIDEST_BLUR
@@ -247,7 +247,7 @@ def _small(photo: Image) -> Image:
 
 
 def parts_of(photo: Image) -> list[Image]:
-    """The photo itself where it is small, else evenly spread tiles of it."""
+    """The photo itself if it is small, else evenly spread tiles of it."""
     height, width = photo.shape[:2]
     if height * width <= (GRID * TILE) ** 2 or min(height, width) < TILE:
         return [photo]

@@ -1,11 +1,11 @@
-"""The small networks of Verax: tone (whole photo, once) and detail (tiles, anywhere).
+"""The small networks of Verax: tone (on the whole photo) and detail (tile by tile).
 
-All are gated U-Nets on pixel-unshuffled input: the plan of NAFNet (Chen et al., ECCV 2022:
-no activation but a gate, additive skips, residual on the input) with dense 3x3 convolutions in
-place of normalisation, depthwise convolution and pooled attention. On CPUs dense convolutions run
-at several times the arithmetic rate of depthwise ones, and without pooling a tile and the full
-photo give the same pixels. What needs the whole photo, its exposure, veil and colour cast, is the
-work of the tone network, which sees the whole photo as a thumbnail.
+Both are gated U-Nets on pixel-unshuffled input. They follow NAFNet (Chen et al., ECCV 2022: gates
+as the only non-linearity, additive skips, residual output) but with dense 3x3 convolutions in
+place of normalisation, depthwise convolution and pooled attention. On CPUs, dense convolutions
+reach several times the arithmetic rate of depthwise ones; without pooling, a tile and the full
+photo give the same pixels. Exposure, veil and colour cast need the whole photo; the tone network
+corrects them on a thumbnail.
 """
 
 from itertools import pairwise
@@ -18,13 +18,13 @@ from verax.restorers.runtime import DETAIL, TASKS, TONE, Shape
 
 TONE_TASKS = ("haze", "lowlight", "underwater")
 DETAIL_INPUTS = 12  # photo 3, toned 3, prior 3, geometric and photometric confidence, validity
-TONE_INPUTS = 8  # thumbnail 3, its logarithm 3, darkest and brightest value nearby
-HARDLY, SURELY = 0.02, 0.07  # estimated severity from which the tone is changed at all, and fully
+TONE_INPUTS = 8  # thumbnail 3, its logarithm 3, local minimum and maximum
+HARDLY, SURELY = 0.02, 0.07  # estimated severity at which the tone starts to change, and fully does
 VEIL_PLANES = 9  # log gain, offset and veil per channel
 
 
 class PixelNorm(nn.Module):  # type: ignore[misc]  # torch has no types here
-    """Normalise over the channels of each pixel: local, unlike normalisation over the picture."""
+    """Normalises each pixel over its channels, so it does not depend on the rest of the picture."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class PixelNorm(nn.Module):  # type: ignore[misc]  # torch has no types here
 
 
 class GatedBlock(nn.Module):  # type: ignore[misc]  # torch has no types here
-    """x + scale * conv(gate(conv(norm(x)))): half of the channels open or close the others."""
+    """x + scale * conv(gate(conv(norm(x)))); the gate multiplies two halves of the channels."""
 
     def __init__(self, width: int, *, normed: bool) -> None:
         super().__init__()
@@ -84,14 +84,14 @@ class GatedUNet(nn.Module):  # type: ignore[misc]  # torch has no types here
 
 
 class ToneNet(nn.Module):  # type: ignore[misc]  # torch has no types here
-    """Thumbnail of the whole photo (B, 3, h, w) to its colour transform and its degradation.
+    """From a thumbnail of the whole photo (B, 3, h, w), its colour transform and degradation.
 
-    Inside, the transform is that of a veil: out = A + (photo - A) * exp(g) + o. Without gain and
-    offset it is the identity whatever the veil's colour A is, so a good photo costs nothing.
+    Internally the transform is that of a veil: out = A + (photo - A) * exp(g) + o. With zero g and
+    o it is the identity for any veil colour A, so undegraded photos add no loss.
 
     Returns:
         transform (B, 6, h/2, w/2): natural log of a gain and an offset per channel; both scaled
-            by an estimated severity, so that a good photo keeps its tone.
+            by an estimated severity, so that undegraded photos keep their tone.
         severity (B, 10): estimated severity per task of TASKS, 0 for absent.
     """
 
@@ -110,14 +110,14 @@ class ToneNet(nn.Module):  # type: ignore[misc]  # torch has no types here
         start_small(self.overall)
 
     def forward(self, thumbnail: Tensor) -> tuple[Tensor, Tensor]:
-        # the logarithm spreads what lies in the dark, where a linear scale sees only black
+        # the logarithm separates dark values, which are all black on a linear scale
         spread = 0.5 * torch.log(thumbnail + 1 / 255) + 1.25
         x, skips = self.body.encode(torch.cat([2 * thumbnail - 1, spread, _extremes(thumbnail)], 1))
         whole = self.whole(x.mean((2, 3)))
         x = self.body.decode(x + self.steer(whole)[:, :, None, None], skips)
         severity = torch.sigmoid(self.severity(whole))
-        # known severities teach it; a strength that the distance could lower would fall to zero
-        # before the transform is of any use, and never come back
+        # trained by the known severities only: if the loss could lower the strength, it would fall
+        # to zero before the transform is useful, and stay there
         worst = severity[:, self.tone_tasks].amax(1).detach()
         strength = ((worst - HARDLY) / (SURELY - HARDLY)).clamp(0, 1)[:, None, None, None]
         local = F.pixel_shuffle(self.head(x), self.finer)
@@ -129,9 +129,9 @@ class ToneNet(nn.Module):  # type: ignore[misc]  # torch has no types here
 
 
 def _extremes(thumbnail: Tensor) -> Tensor:
-    """(B, 2, h, w) in [-1, 1]: the darkest and the brightest channel value nearby.
+    """(B, 2, h, w) in [-1, 1]: local minimum and maximum over channels and neighbours.
 
-    A veil lifts the darkest (the dark channel prior: He, Sun and Tang, CVPR 2009).
+    A veil raises the minimum (the dark channel prior: He, Sun and Tang, CVPR 2009).
     """
     both = torch.cat([-thumbnail.amin(1, keepdim=True), thumbnail.amax(1, keepdim=True)], 1)
     nearby = F.max_pool2d(F.max_pool2d(both, 2), 3, stride=1, padding=1)
@@ -140,10 +140,10 @@ def _extremes(thumbnail: Tensor) -> Tensor:
 
 
 class DetailNet(nn.Module):  # type: ignore[misc]  # torch has no types here
-    """What hides structure: rain, snow, noise, blocks, blur.
+    """Removes what hides structure: rain, snow, noise, blocks, blur.
 
     Input (B, 12, H, W): photo, toned photo, registered prior, geometric confidence, photometric
-    confidence, validity; the last six planes are zero: no prior is given.
+    confidence, validity. The last six planes are always zero, as no prior is given.
 
     Returns:
         residual (B, 3, H, W) on the toned photo.
@@ -168,7 +168,7 @@ class DetailNet(nn.Module):  # type: ignore[misc]  # torch has no types here
 
 
 def toned(photo: Tensor, transform: Tensor) -> Tensor:
-    """Photo (B, 3, H, W) under a transform (B, 6, h, w), unclipped."""
+    """Photo (B, 3, H, W) after a transform (B, 6, h, w), not clipped."""
     full = F.interpolate(transform, photo.shape[2:], mode="bilinear", align_corners=False)
     return photo * torch.exp(full[:, :3]) + full[:, 3:]
 

@@ -1,7 +1,7 @@
-"""The base by the embedded networks: rain out, light and colour, then detail; whole, or in the two
-parts that fusion weighs one by one: structure, and light.
+"""The base by the embedded networks: removes rain, then corrects light and colour, then detail.
 
-What is done follows from the photo's faults: nothing is treated that is not there.
+`restore` does all of it. For fusion, `structure` and `lit` give structure and light separately.
+Only faults that were diagnosed are treated.
 """
 
 from functools import partial
@@ -27,38 +27,38 @@ from verax.restorers.runtime import (
 DARK = {
     "dark": 0.6,
     "dusk": 0.4,
-}  # experts for dark photos, whose errors of exposure differ, and their words
-TONE_TASKS = ("haze", "lowlight", "underwater")  # what is seen in the whole photo
+}  # weights of the experts for dark photos, whose errors of exposure differ
+TONE_TASKS = ("haze", "lowlight", "underwater")  # faults of the whole photo
 
-GREYNESS = 0.6  # how far a photo under water is taken to a grey mean
-SHARES = (1.0, 0.7, 0.5, 0.35)  # of a transform, tried in turn
-BRIGHT = (0.35, 0.75)  # value nearby up to which a dark photo is lifted in full, and not at all
-TRIED = (1.0, 0.5)  # shares of a transform, until the result is sound
-SHOWN = (1.0, 2.0)  # levels of noise under a transform from which it is taken out
-TAKEN = 0.75  # of such noise: the rest keeps the texture that would go with it
-UNEVEN = 5.0  # of what was taken away: noise of cameras 1 to 2, a facade 9
+GREYNESS = 0.6  # weight of the grey-world transform under water
+SHARES = (1.0, 0.7, 0.5, 0.35)  # strengths of a transform, tried in turn against clipping
+BRIGHT = (0.35, 0.75)  # local brightness up to which a dark photo is lifted in full, and not at all
+TRIED = (1.0, 0.5)  # strengths of a transform, tried in turn until the result is sound
+SHOWN = (1.0, 2.0)  # levels of noise after a transform at which it is removed, and fully
+TAKEN = 0.75  # share of such noise that is removed; more would also remove texture
+UNEVEN = 5.0  # `measures.unevenness` of what was removed: camera noise 1 to 2, a facade 9
 NOISIER = 3.0  # levels of noise that a result may have more than the photo
 LIKE = 0.65  # least correlation of its fine structure with the photo's
-BURNT = 0.08  # of the photo, most in which lifting it may bring a colour to its end
-CLIPPED = 0.04  # of the photo, most that a transform may turn black or white
-EXPOSED = 0.48  # mean value of half of the training photos without degradation
-OWN = 0.5  # share, in logarithms, of the experts' own idea of a dark photo's mean value
-GAINS = (0.6, 2.5)  # least and most by which their exposure is changed
+BURNT = 0.08  # largest share of the photo that brightening may clip in a channel
+CLIPPED = 0.04  # largest share of the photo that a transform may turn black or white
+EXPOSED = 0.48  # median over undegraded training photos of their mean brightness
+OWN = 0.5  # weight, in logarithms, of the experts' own mean brightness against EXPOSED
+GAINS = (0.6, 2.5)  # least and largest change of their exposure
 LAMP, LAMPS = (
     0.5,
     (0.0045, 0.008),
 )  # value of a light, and share of the photo; dark rooms have 0.004
-SPECKS = (0.0005, 0.002)  # the same where all is black: without any light it was taken too dark
-BLACK, BLACKISH, ALL_BLACK = 0.04, (0.25, 0.55), (0.75, 0.85)  # the same of black
-LEFT = 0.45  # share of its darkness that a night keeps
-HEAVY = 32.0  # levels of noise of which one pass leaves some
-WET = 0.6  # severity from which a photo with rain is also toned
+SPECKS = (0.0005, 0.002)  # share of lights in a black photo; with none it is just too dark
+BLACK, BLACKISH, ALL_BLACK = 0.04, (0.25, 0.55), (0.75, 0.85)  # value of black, and shares of it
+LEFT = 0.45  # share of its darkness that a night scene keeps
+HEAVY = 32.0  # levels of noise that need a second pass
+WET = 0.6  # least severity of a tone fault that is treated in a rainy photo
 
 
 def restore(photo: Image, faults: Faults | None = None) -> Image:
     """The base (H, W, 3): the photo restored by the embedded networks, without a prior.
 
-    `faults` is what `diagnose` says of the photo, or what somebody knows better.
+    `faults` comes from `diagnose`, possibly changed by the user's task.
     """
     suffers = faults or diagnose(photo)
     if suffers["rain"].sure < SURE:
@@ -72,8 +72,8 @@ def restore(photo: Image, faults: Faults | None = None) -> Image:
 
 
 def treated(photo: Image, transform: Floats, faults: Faults) -> Image:
-    """The photo under its transform and repaired; less of the transform, or none, where the result
-    does not bear looking at."""
+    """The photo after its transform and repair; with a weaker transform, or none, if the result is
+    not sound."""
     for share in TRIED if np.any(transform) else ():
         base = repaired(photo, scaled(transform, share), faults)
         if sound(photo, base):
@@ -83,7 +83,7 @@ def treated(photo: Image, transform: Floats, faults: Faults) -> Image:
 
 
 def textured(photo: Image, base: Image) -> bool:
-    """Whether what went is a texture: it lies in places, noise lies everywhere."""
+    """Whether texture was removed rather than noise: noise is spread evenly over the photo."""
     if base is photo:
         return False
     parts = measures.parts_of(photo), measures.parts_of(base)
@@ -91,7 +91,7 @@ def textured(photo: Image, base: Image) -> bool:
 
 
 def sound(photo: Image, base: Image) -> bool:
-    """Whether a base keeps the photo's structure and brings no noise."""
+    """Whether a base keeps the photo's structure and adds no noise."""
     before, after = measures.parts_of(photo), measures.parts_of(base)
     if measures.noise(after) - measures.noise(before) > NOISIER:
         return False
@@ -99,15 +99,15 @@ def sound(photo: Image, base: Image) -> bool:
 
 
 def by_network(photo: Image, net: Network) -> Image:
-    """The base by one network of Verax, whatever the photo suffers from."""
+    """The base by a single network of Verax, whatever the photo's faults."""
     if net.kind == "tone":
         return toned(photo, look(thumbnail(photo, net.multiple), net)[0])
     return repair(photo, lambda rows, columns: photo[rows, columns], net)
 
 
 def repaired(photo: Image, transform: Floats, faults: Faults) -> Image:
-    """The photo under its transform, and its noise taken out as far as it is sure: what the tone
-    lifts shows noise that nobody saw before. The photo itself where there is neither."""
+    """The photo after its transform, denoised as far as noise is certain: brightening makes noise
+    visible. The photo itself if there is neither transform nor noise."""
     share = max(faults[kind].sure for kind in ("noise", "jpeg"))
     share, bright = share if share >= SURE else 0.0, photo
     if np.any(transform):
@@ -125,7 +125,7 @@ def repaired(photo: Image, transform: Floats, faults: Faults) -> Image:
 
 def light(photo: Image, faults: Faults) -> Floats:
     """The photo's colour transform (6, h, w): for a dark photo the mean of the experts', else the
-    tone network's, as strongly as the fault is sure, less where that costs shadows or lights."""
+    tone network's; scaled by the fault's certainty, and weaker where it would clip."""
     worst = max(TONE_TASKS, key=lambda task: (faults[task].sure, faults[task].severity))
     sure = faults[worst].sure
     if sure < SURE:
@@ -140,15 +140,15 @@ def light(photo: Image, faults: Faults) -> Floats:
         transform = with_dark_channel(transform, small, DOUBTED if doubted else PRIOR_SHARE)
     else:
         transform = with_grey_world(transform, small)
-        if faults.named != worst:  # blue water without a green cast is only made worse
+        if faults.named != worst:  # blue water without a green cast only gets worse
             depth = ramp(faults[worst].severity, *SURELY)
             sure = min(sure, max(green_cast(faults.measures), depth))
     return careful(transform, small, sure)
 
 
 def night(small: Image) -> float:
-    """How sure a dark photo shows a night: it was exposed for lights before black, not in a dim
-    room, or all of it is black but for a few."""
+    """Certainty that a dark photo shows a night scene: lights before black, unlike in a dim room,
+    or all black but for a few lights."""
     value = largest(small)
     lamps, black = float(np.mean(value > LAMP)), float(np.mean(value < BLACK))
     street = ramp(lamps, *LAMPS) * ramp(black, *BLACKISH)
@@ -156,15 +156,15 @@ def night(small: Image) -> float:
 
 
 def exposed(transform: Floats, small: Image) -> Floats:
-    """A transform whose result comes near to the mean value that photos have: how bright a dark
-    scene was, nobody can see in it. What is bright already is hardly lifted."""
+    """The transform with its exposure adjusted towards the mean brightness of photos, since a dark
+    photo does not show how bright its scene was. Bright parts are hardly lifted."""
     lit = toned(small, transform)
     mean = max(float(lit.mean()), 0.02)
     wish = float(np.clip((EXPOSED / mean) ** (1 - OWN), *GAINS))
     power = np.full(transform.shape[1:], np.log(wish), np.float32)
     if wish > 1:
         power *= room(lit, transform.shape[:0:-1])
-        for _ in range(3):  # what was left out is made up for elsewhere
+        for _ in range(3):  # other parts make up for those that are not lifted
             left = wish * mean / float(toned(small, lifted(transform, power)).mean())
             power *= np.float32(np.clip(1 + np.log(left) / np.log(wish), 0.7, 1.5))
     for share in SHARES:
@@ -175,8 +175,8 @@ def exposed(transform: Floats, small: Image) -> Floats:
 
 
 def room(picture: Image, size: tuple[int, ...]) -> Floats:
-    """How far each node of a transform of (width, height) may be lifted: 1 in the dark, 0 where
-    the picture is bright."""
+    """How far each node of a transform of (width, height) may be brightened: 1 in dark parts, 0 in
+    bright ones."""
     near = cv2.GaussianBlur(
         cv2.resize(largest(picture), size, interpolation=cv2.INTER_AREA), (0, 0), 4
     )
@@ -184,14 +184,13 @@ def room(picture: Image, size: tuple[int, ...]) -> Floats:
 
 
 def lifted(transform: Floats, power: Floats) -> Floats:
-    """A transform followed by a gain of exp(power)."""
+    """The transform followed by a gain of exp(power)."""
     gain = np.exp(power)
     return np.concatenate([transform[:3] + power, transform[3:] * gain])
 
 
 def careful(transform: Floats, small: Image, sure: float) -> Floats:
-    """The largest of a few shares of a transform under which the photo does not lose its shadows
-    or lights."""
+    """The transform at the largest of a few strengths that does not clip shadows or lights."""
     for share in SHARES:
         part = scaled(transform, share * sure)
         if measures.extremes(toned(small, part)) - measures.extremes(small) < CLIPPED:
@@ -200,13 +199,13 @@ def careful(transform: Floats, small: Image, sure: float) -> Floats:
 
 
 def burnt(picture: Image) -> float:
-    """The share of a picture in which a colour has reached its end."""
+    """The share of a picture with a channel close to 1."""
     return float(np.mean(largest(picture) > 253 / 255))
 
 
 def with_grey_world(transform: Floats, small: Image) -> Floats:
-    """The tone network's transform, averaged with the one of a grey world (Buchsbaum, "A spatial
-    processor model for object colour perception", 1980), which gives red back."""
+    """The tone network's transform, averaged with that of the grey-world assumption (Buchsbaum, "A
+    spatial processor model for object colour perception", 1980), which restores red."""
     mean = np.maximum(small.mean((0, 1)), 0.02)
     gain = np.minimum((mean.mean() / mean) ** GREYNESS, 2.5).astype(np.float32)[:, None, None]
     mixed = 0.5 * transform
@@ -215,19 +214,19 @@ def with_grey_world(transform: Floats, small: Image) -> Floats:
 
 
 def scaled(transform: Floats, strength: float) -> Floats:
-    """A share of what a transform does to a photo, 0 being nothing."""
+    """The transform at a strength from 0, the identity, to 1."""
     part = np.float32(strength) * transform
     part[:3] = np.log1p(np.float32(strength) * np.expm1(transform[:3]))
     return part
 
 
-SIDE = 256  # px: long side at which light is given
+SIDE = 256  # px: long side of the copy by `lit`
 SPOILT = ("noise", "jpeg", "rain", "snow")  # faults of structure that the networks mend
 
 
 def structure(photo: Image, faults: Faults) -> Image:
-    """The photo (H, W, 3) without streaks, noise and blocks where it has them, its light untouched;
-    the photo itself where it has none."""
+    """The photo (H, W, 3) without streaks, noise and blocks, its light unchanged; the photo itself
+    if it has none."""
     if max(faults[kind].sure for kind in SPOILT) < SURE:
         return photo
     mended = photo
@@ -237,8 +236,8 @@ def structure(photo: Image, faults: Faults) -> Image:
 
 
 def lit(photo: Image, faults: Faults) -> Image | None:
-    """A small copy (h, w, 3) of the photo under the light that the networks would give it; None
-    where they would leave it, or rain hides it."""
+    """A small copy (h, w, 3) of the photo in the light that the networks would give it; None if they
+    would not change it, or rain hides it."""
     sure = max(faults[task].sure for task in TONE_TASKS)
     if sure < SURE or faults["rain"].sure >= SURE:
         return None

@@ -1,9 +1,8 @@
 """The embedded networks through ONNX Runtime: tone once per photo, the others tile by tile.
 
-The tone network, and its experts for dark photos, see the whole photo as a thumbnail and answer
-with a smooth colour transform. The rain and detail networks see tiles of one size with
-overlap, so memory does not grow with the photo; they have no pooled statistics, so tiles and the
-whole photo agree.
+The tone network, and its experts for dark photos, take the whole photo as a thumbnail and return a
+smooth colour transform. The rain and detail networks take overlapping tiles of one size, so memory
+does not grow with the photo; they use no pooled statistics, so tiles and the whole photo agree.
 """
 
 import json
@@ -25,10 +24,10 @@ from verax.image import Image
 
 Floats = NDArray[np.float32]
 
-TILE = 576  # px, at most
+TILE = 576  # px, largest side of a tile
 OVERLAP = 32  # px cut from each inner side of a tile
 GRID = 16  # px: a network reads its input in blocks, tiles must not shift them
-# what the estimated severities are of, in this order
+# order of the estimated severities
 TASKS = (
     "haze", "rain", "snow", "lowlight", "noise", "jpeg", "motion_blur", "defocus_blur",
     "underwater", "raindrop",
@@ -39,7 +38,7 @@ TASKS = (
 class Shape:
     """Size of a network: `widths` per scale, `blocks` per scale and side, `middle` blocks.
 
-    `normed` blocks normalise each pixel over its channels: steadier, a fifth slower.
+    `normed` blocks normalise each pixel over its channels: more stable, but a fifth slower.
     """
 
     unshuffle: int = 2
@@ -64,14 +63,14 @@ TONE = Shape(unshuffle=4, widths=(32, 64, 96), blocks=2, middle=3, normed=False)
 def tiles(
     height: int, width: int, *, tile: int = TILE, overlap: int = OVERLAP
 ) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
-    """(what is read, what is kept) per tile; the kept parts cover the picture exactly once."""
+    """Per tile (part read, part kept); the kept parts cover the picture exactly once."""
     for top in _spans(height, tile, overlap):
         for left in _spans(width, tile, overlap):
             yield (top[0], left[0]), (top[1], left[1])
 
 
 def _spans(length: int, tile: int, overlap: int) -> list[tuple[slice, slice]]:
-    """Spans of about one length, at most `tile` px, all starting on the networks' grid."""
+    """Spans of about equal length, at most `tile` px, all starting on the networks' grid."""
     if length <= tile:
         return [(slice(0, length), slice(0, length))]
     count = math.ceil((length - 2 * overlap) / (tile - 2 * overlap))
@@ -91,7 +90,7 @@ def _on_grid(length: int) -> int:
 
 
 def inside(outer: tuple[slice, slice], inner: tuple[slice, slice]) -> tuple[slice, ...]:
-    """Where in a tile that was read the part lies that is kept."""
+    """The slices of the kept part within the part read."""
     pairs = zip(inner, outer, strict=True)
     return tuple(slice(i.start - o.start, i.stop - o.start) for i, o in pairs)
 
@@ -106,13 +105,13 @@ def padded(inputs: Floats, multiple: int) -> Floats:
 
 
 def _mirrored(length: int, multiple: int) -> NDArray[np.intp]:
-    """Indices 0..length-1, and back again until the size rule is met."""
+    """Indices 0..length-1, then mirrored back up to a multiple."""
     there = np.arange(length)
     there_and_back = np.concatenate([there, there[::-1]])
     return np.resize(there_and_back, length + -length % multiple).astype(np.intp)
 
 
-# meaning of each kind's inputs and outputs; raised when its readers must change
+# version of each kind's inputs and outputs; raised when code that uses them must change
 CONTRACTS = {"tone": "2", "detail": "2"}
 KINDS = {"dark": "tone", "dusk": "tone", "rain": "detail"}  # experts of another network's make
 THUMBNAIL_PIXELS = 192 * 256
@@ -122,7 +121,7 @@ GLANCE = 288  # px: of the parts at which a network of tiles looks for its task
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A network file ready to run: `multiple` is its size rule, `tasks` names its severities."""
+    """A loaded network. Input sides are multiples of `multiple`; `tasks` names its severities."""
 
     session: Any
     kind: str
@@ -136,18 +135,18 @@ class Network:
 
 @lru_cache(maxsize=8)
 def open_network(path: Path, kind: str | None = None) -> Network:
-    """A network file exported by `verax export`, of a kind of CONTRACTS or any; raises
+    """Load a network file from `verax export`, of one kind of CONTRACTS or of any; raises
     SettingsError for any other file."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    # a waiting thread must not burn the core that another stage needs
+    # idle threads would otherwise spin and take the core that another stage needs
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # the runtime does not read the variable that every other library here does; 0 is its own choice
+    # ONNX Runtime ignores this variable, which the other libraries follow; 0: its default
     options.intra_op_num_threads = _count(os.environ.get("OMP_NUM_THREADS"))
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as exc:  # the runtime raises bare types of its own
+    except Exception as exc:  # the runtime's own exceptions have no common base
         raise SettingsError(f"{path}: want a network of `verax export`: {exc}") from exc
     facts = session.get_modelmeta().custom_metadata_map
     its, contract = facts.get("verax.network"), facts.get("verax.contract")
@@ -166,12 +165,12 @@ def _count(text: str | None) -> int:
 
 
 def embedded(name: str) -> Network:
-    """The network that ships with Verax under a name of `verax.weights.FILES`."""
+    """The embedded network of a name in `verax.weights.FILES`, loaded once."""
     return open_network(weights.path(name), KINDS.get(name, name))
 
 
 def thumbnail(photo: Image, multiple: int) -> Image:
-    """The whole photo with about THUMBNAIL_PIXELS, sides of the given multiple."""
+    """The photo reduced to about THUMBNAIL_PIXELS, its sides multiples of `multiple`."""
     height, width = photo.shape[:2]
     scale = math.sqrt(THUMBNAIL_PIXELS / (height * width))
     size = (max(multiple, round(s * scale / multiple) * multiple) for s in (width, height))
@@ -181,8 +180,8 @@ def thumbnail(photo: Image, multiple: int) -> Image:
 
 
 def look(small: Image, tone: Network) -> tuple[Floats, Floats, dict[str, float]]:
-    """The colour transform (6, h, w) of a thumbnail, its severities, and the log-odds of the faults
-    of SIGNS; of none of them where the network was not taught them."""
+    """The colour transform (6, h, w) of a thumbnail, its severities, and log-odds for the faults in
+    SIGNS, if the network was trained for them."""
     transform, severities, *signs = (output[0] for output in tone(planes(small)[None]))
     odds = map(float, signs[0]) if signs else ()
     return transform, severities, dict(zip(SIGNS, odds, strict=False))
@@ -191,8 +190,8 @@ def look(small: Image, tone: Network) -> tuple[Floats, Floats, dict[str, float]]
 def look_at(
     photo: Image, name: str, place: tuple[float, float] = (0.5, 0.5)
 ) -> tuple[dict[str, float], Image]:
-    """Severity in [0, 1] per task, and what would be added (h, w, 3), as a network of tiles answers
-    for a part of GLANCE px: (0, 0) is the top left one, (0.5, 0.5) the photo's centre."""
+    """Severity in [0, 1] per task, and the change (h, w, 3), by a tile network for one part of
+    GLANCE px. `place`: (0, 0) is the top left part, (0.5, 0.5) the photo's centre."""
     judge = embedded(name)
     sides = (min(GLANCE, length) for length in photo.shape[:2])
     starts = [
@@ -208,7 +207,7 @@ def look_at(
 def toned(
     photo: Image, transform: Floats, rows: slice = slice(None), columns: slice = slice(None)
 ) -> Image:
-    """A part of the photo under its transform: gain and offset, bilinear between its nodes."""
+    """A part of the photo after its transform: gain and offset, bilinear between nodes."""
     part = photo[rows, columns]
     nodes = _sampled(transform, photo.shape[0], rows, axis=1)
     nodes = _sampled(nodes, photo.shape[1], columns, axis=2)
@@ -225,8 +224,9 @@ def repair(
     tile: int = TILE,
     share: float = 1.0,
 ) -> Image:
-    """The toned photo, of which `part_of` gives rows and columns, repaired tile by tile; `share`
-    of what the network would do."""
+    """The toned photo after the detail network, tile by tile.
+
+    `part_of` gives rows and columns of the toned photo; `share` scales the network's change."""
     out = np.empty_like(photo)
     for outer, inner in tiles(photo.shape[0], photo.shape[1], tile=tile):
         part = part_of(*outer)
@@ -246,7 +246,7 @@ def detail_inputs(photo: Image, part: Image) -> Floats:
 
 
 def _sampled(planes: Floats, length: int, span: slice, *, axis: int) -> Floats:
-    """Planes linearly enlarged to `length` along an axis, only the span of it."""
+    """A span of planes that are enlarged linearly to `length` along an axis."""
     nodes = planes.shape[axis]
     places = np.arange(*span.indices(length), dtype=np.float64)
     position = np.clip((places + 0.5) * nodes / length - 0.5, 0, nodes - 1)
