@@ -267,8 +267,8 @@ def green_cast(measures: Measures) -> float:
 
 
 def _water(severity: float, odds: float, measures: Measures) -> tuple[float, float]:
-    """Severity and certainty of water: red is missing but not green, unlike in a blue sky, and it is
-    not as yellow as leaves. The log-odds of the scene are learnt (benchmarks/fit_judge.py)."""
+    """Severity and certainty of water: red is missing but not green, unlike in a blue sky, and it
+    is not as yellow as leaves. The log-odds of the scene are learnt (benchmarks/fit_judge.py)."""
     cast = green_cast(measures) * ramp(measures.red, *RED)
     watery = max(ramp(measures.cast[1], *YELLOW) * ramp(severity, *WATERY), ramp(severity, *SURELY))
     plain = max(cast * watery, ramp(severity, *SURELY) * ramp(measures.red, *BLUE))

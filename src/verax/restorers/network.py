@@ -236,8 +236,8 @@ def structure(photo: Image, faults: Faults) -> Image:
 
 
 def lit(photo: Image, faults: Faults) -> Image | None:
-    """A small copy (h, w, 3) of the photo in the light that the networks would give it; None if they
-    would not change it, or rain hides it."""
+    """A small copy (h, w, 3) of the photo in the light that the networks would give it; None if
+    they would not change it, or rain hides it."""
     sure = max(faults[task].sure for task in TONE_TASKS)
     if sure < SURE or faults["rain"].sure >= SURE:
         return None
