@@ -1,7 +1,7 @@
-"""Making a restoration file: read, restore, write, mark, sign, record. One way for every caller.
+"""Making a restoration file: read, restore, write, mark, sign, record.
 
-The command line, the API's worker and the page's worker all call `make`. Networks are loaded there,
-so that whoever only writes an `Order` stays light.
+The command line, the API's worker and the page's worker all call `make`. The networks are imported
+there, so that creating an `Order` stays fast.
 """
 
 from dataclasses import dataclass, field, replace
@@ -28,23 +28,22 @@ class Order:
     """One restoration file to make.
 
     Attributes:
-        output: file to write; its suffix is the format.
-        task: what the prior was asked for, a key of the prompt catalog; "" is read off the pair.
+        output: file to write; its suffix sets the format.
+        task: what the prior was asked for, a key of the prompt catalog; "": judged from the pair.
         quality: of JPEG and WebP, 1 to 100.
-        max_pixels: of the photo and the prior.
-        system: name of the model that made the prior, "" where it is not known.
-        size: (width, height) to answer in, the restoration scaled to fit and padded by reflection,
-            with the prior's detail where that is larger; None is the photo's own.
-        accept_prior: somebody knows that the prior shows the photo's scene.
-        drop_gps: leave out where the photo was taken.
-        only: mask of what may change (white); elsewhere the result is the photo, bit for bit.
-        mask: mask of what the photo does not hold (white); filled from the prior.
-        scale: "2", "3", "4" or "prior", the size of the result; "" is the photo's own.
-        exposure: stops by which the result is brighter than it would be.
-        salvage: take what is left of a photo that is cut short; a prior fills the rest.
-        prior_source: the file that the prior was made from, as a service gave it; provenance names
-            it in place of the prior's own.
-        photo_name, prior_name: what provenance and messages call the files; "" is the file's name.
+        max_pixels: limit for the photo and the prior.
+        system: name of the model that made the prior, "" if unknown.
+        size: (width, height) of the file: the restoration is scaled to fit, with the prior's detail
+            if that is larger, and padded by reflection. None: the photo's size.
+        accept_prior: use the prior although nobody can tell that it shows the photo's scene.
+        drop_gps: remove the place where the photo was taken.
+        only: mask picture, white where the photo may change; elsewhere it stays bit for bit.
+        mask: mask picture, white where the photo holds nothing; filled from the prior.
+        scale: "2", "3", "4" or "prior", for a larger result; "": the photo's size.
+        exposure: stops by which to brighten the result, or darken it if negative.
+        salvage: read what is left of a truncated photo; a prior fills the rest.
+        prior_source: the service's original file of the prior, named by provenance instead.
+        photo_name, prior_name: names of the files in provenance and messages; "": the file name.
     """
 
     photo: Path
@@ -71,9 +70,9 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A picture with its pixels and the file they came from, which provenance wants.
+    """A decoded picture with its file, which provenance needs.
 
-    `missing` is 1 where a file that is cut short holds nothing; None for a whole one.
+    `missing` is 1 where a truncated file holds nothing; None for a complete file.
     """
 
     photo: Photo
@@ -83,11 +82,11 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A restoration that is written.
+    """A restoration that was written.
 
     Attributes:
-        lost: what the written file does not carry although photo or prior did, in words.
-        statement: the file beside it that says so, None where nothing is lost or it is signed.
+        lost: what photo or prior carried and the written file does not, in words.
+        statement: the file beside it that says so; None if nothing is lost or it is signed.
     """
 
     restoration: "Restoration"
@@ -104,7 +103,7 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a written file says of its making: the photo, what a generator gave, who signs."""
+    """The provenance of a written file: the photo, the prior, the model, the signing key."""
 
     photo: Opened
     prior: SourceFile | None = None
@@ -113,7 +112,7 @@ class Origin:
 
 
 def _check_no_source(order: Order) -> None:
-    """Raises InputError for a result that would replace what it is made of."""
+    """Raises InputError if the result would replace one of its sources."""
     for source in (order.photo, order.prior, order.only, order.mask):
         if source is None or not source.exists() or not order.output.exists():
             continue
@@ -133,10 +132,9 @@ def make(
 ) -> Made:
     """Read, restore, write, mark and sign one restoration.
 
-    `photo` and `prior` are open already, and stand for the files of the order; `registration` is
-    the prior's on the photo, where it is known already. Raises ImageReadError for files that are
-    not pictures, InputError for a result that would replace its source, OutputError when it cannot
-    be written or signed.
+    `photo` and `prior` are used instead of the order's files if they are open already, and
+    `registration` if it is known already. Raises ImageReadError for files that are not pictures,
+    InputError if the result would replace a source, OutputError if it cannot be written or signed.
     """
     from verax import pipeline
 
@@ -172,7 +170,7 @@ def make(
 
 
 def _masks(order: Order, photo: Opened) -> tuple[Plane | None, Plane | None]:
-    """Where the photo may change, and where it holds nothing: drawn, or lost in a broken file."""
+    """Where the photo may change, and where it holds nothing: masked, or missing in its file."""
     from verax.prints.holes import mask_of
 
     only, mask = (
@@ -185,7 +183,7 @@ def _masks(order: Order, photo: Opened) -> tuple[Plane | None, Plane | None]:
 
 
 def prior_of(order: Order) -> Opened | None:
-    """The prior of an order, with the file that provenance names. Raises ImageReadError."""
+    """The prior of an order, with the file for provenance. Raises ImageReadError."""
     if order.prior is None:
         return None
     prior = opened(order.prior, name=order.prior_name, max_pixels=order.max_pixels)
@@ -196,7 +194,7 @@ def prior_of(order: Order) -> Opened | None:
 
 
 def scale_for(size: tuple[int, int] | None, photo: Photo) -> str:
-    """The scale at which a photo is restored to be answered in a larger size; "" for the others."""
+    """The scale at which to restore a photo for a larger `size`; "" if it is not larger."""
     from verax.prints.enlarge import FACTORS, MAX_PIXELS
 
     if size is None:
@@ -209,7 +207,7 @@ def scale_for(size: tuple[int, int] | None, photo: Photo) -> str:
 
 
 def fit_into(pixels: Image, size: tuple[int, int]) -> Image:
-    """A picture at another size: as large as it fits, centred, the rest its reflection."""
+    """The picture scaled to fit into a size, centred and padded by reflection."""
     from verax.catalog.models import Sizes
     from verax.geometry import canvas
 
@@ -220,7 +218,7 @@ def fit_into(pixels: Image, size: tuple[int, int]) -> Image:
 def opened(
     path: Path, *, name: str = "", max_pixels: int = MAX_PIXELS, salvage: bool = False
 ) -> Opened:
-    """A picture file, read once. Raises ImageReadError."""
+    """Open a picture file, reading it once. Raises ImageReadError."""
     data = images.read_bytes(path)
     if salvage:
         photo, missing = images.salvage(data, name=str(path), max_pixels=max_pixels)
@@ -239,10 +237,10 @@ def write(
     quality: int = QUALITY,
     framed: bool = False,
 ) -> tuple[tuple[str, ...], Path | None]:
-    """Write pixels as the photo came, with a word on their making, signed where somebody signs.
+    """Write pixels in the photo's format with provenance, signed if there are credentials.
 
-    What is lost, in words, and the statement beside the file that says so. Pixels in another shape
-    than the photo's carry none of its metadata unless they are `framed` as it is.
+    Returns what was lost, in words, and the statement file beside it that says so. Pixels of
+    another shape than the photo's get none of its metadata, unless they are `framed` as it is.
     """
     from verax.prints.enlarge import with_alpha_of
 
@@ -268,9 +266,9 @@ def not_kept(what: str) -> str:
 
 
 def credentials_of(settings: Settings) -> Credentials | None:
-    """What results are signed with, checked; None where nothing is set.
+    """The checked signing credentials; None if not set.
 
-    Raises SettingsError where only one of certificate and key is set, or they do not fit.
+    Raises SettingsError if only one of certificate and key is set, or they do not match.
     """
     certificate, key = settings.c2pa_certificate, settings.c2pa_key
     if not certificate and not key:

@@ -1,4 +1,4 @@
-"""restore(): the one place that joins the rooms."""
+"""restore(): the one place that joins registration, base, fusion and everything around them."""
 
 import time
 from collections.abc import Callable
@@ -35,8 +35,8 @@ EMBEDDED = "network"
 DEFAULT_RESTORER = "auto"  # the embedded networks
 DEFAULT_FIDELITY = dial.DEFAULT
 MOST_STOPS = 4
-TAKEN = 0.5  # share of the prior's light from which its tone is the whole print's
-# tasks under which damage of a print is looked for, and whether it is known to be there
+TAKEN = 0.5  # share of the prior's light from which a print gets the prior's tone
+# tasks with which damage of a print is looked for: whether there is known to be some
 DAMAGED = {"": False, "restore": False, "old_photo": True}
 
 
@@ -92,7 +92,7 @@ def restore(
 
 
 def _restored(photo: Photo, prior: Image | None, request: Request) -> Restoration:
-    """The restoration; what the photo alone tells is computed beside the registration."""
+    """The restoration. What needs only the photo is computed in parallel to the registration."""
     image, restorer, task = photo.pixels, request.restorer, request.task
     with ThreadPoolExecutor(1) as beside:
         look = beside.submit(_look, image, task, alone=prior is None)
@@ -115,7 +115,7 @@ def _restored(photo: Photo, prior: Image | None, request: Request) -> Restoratio
             small=bool(request.scale) and finer_by(registration) < FINER,
             spared=faces if request.fidelity >= DEFAULT_FIDELITY else None,
         )  # fmt: skip
-    if fused.explanation is None and use == "used":  # nothing was taken: the base, light and all
+    if fused.explanation is None and use == "used":  # nothing was taken: the whole base is used
         base, _ = _base(filled.pixels, restorer, faults, fused=False)
         fused = replace(fused, pixels=base)
     pixels = fused.pixels if use == "used" else images.keep_grey(fused.pixels, image)
@@ -136,12 +136,12 @@ def _use(registration: Registration | None) -> PriorUse:
 
 
 def _look(photo: Image, task: str, *, alone: bool) -> tuple[Faults, Toning]:
-    """What a photo suffers from, and how it is toned; without a prior that does not matter."""
+    """A photo's faults and its toning, which is needed only with a prior."""
     return diagnose(photo).believing(task), "colour" if alone else toning(photo)
 
 
 def _outlines(search: Future[tuple[Face, ...]], shape: tuple[int, ...]) -> Plane:
-    """Where faces are, once that is known."""
+    """Waits for the face detection; (H, W), 1 in faces."""
     return outline(search.result(), shape)
 
 
@@ -152,8 +152,8 @@ def _damage(
     faces: Callable[[], Plane],
     request: Request,
 ) -> Flaws | None:
-    """The damage of a print; unasked, single pieces of it are looked for only in prints of one
-    tone, for rain and captions of a photo in colour look like them."""
+    """The damage of a print. Unless the task is to mend it, single pieces are looked for only in
+    grey and toned photos: in colour photos rain and captions look like them."""
     known = DAMAGED.get(request.task)
     if warped is None or known is None or request.fidelity == 1:
         return None
@@ -166,7 +166,7 @@ def _damage(
 def check_options(
     photo: Photo, fidelity: float, task: str, scale: str, *, exposure: float, alone: bool
 ) -> None:
-    """Raises InputError for options that cannot be followed; `alone`: there is no prior."""
+    """Raises InputError for invalid options; `alone`: there is no prior."""
     check_exposure(exposure)
     if not 0.0 <= fidelity <= 1.0:
         raise InputError(f"fidelity: want a number from 0 to 1, got {fidelity}")
@@ -187,7 +187,7 @@ def check_exposure(stops: float) -> None:
 def _placed(
     photo: Photo, prior: Image | None, request: Request
 ) -> tuple[Registration | None, Warped | None]:
-    """Where the prior lies on the photo, and the prior there."""
+    """The registration of the prior, and the prior on the photo's grid."""
     if prior is None:
         return None, None
     place = request.registration or register(photo.pixels, prior, accept=request.accept_prior)
@@ -195,14 +195,14 @@ def _placed(
 
 
 def _trust(fused: Fusion, filled: Filled) -> NDArray[np.float16]:
-    """The trust map; what fills holes is the prior's."""
+    """The trust map; filled holes are generated."""
     if not filled.mask.any():
         return fused.trust
     return np.where(filled.mask[..., None], of_one("generated"), fused.trust)
 
 
 def _coloured(restoration: Restoration, tone: Toning) -> Restoration:
-    """The restoration of a photo without colour under its prior's."""
+    """The restoration of a photo without colour, in the prior's colours or tone."""
     if tone == "colour" or restoration.registration is None:
         return restoration
     if restoration.registration.placed != "exactly":
@@ -221,7 +221,7 @@ def _coloured(restoration: Restoration, tone: Toning) -> Restoration:
 
 
 def _with_faces(restoration: Restoration, faces: tuple[Face, ...]) -> Restoration:
-    """The restoration with a word on every face of the photo."""
+    """The restoration with a check of every face."""
     if not faces or restoration.warped is None:
         return restoration
     checks = check_faces(
@@ -232,7 +232,7 @@ def _with_faces(restoration: Restoration, faces: tuple[Face, ...]) -> Restoratio
 
 
 def _inside(restoration: Restoration, free: Plane | None) -> Restoration:
-    """The restoration where it may change, elsewhere the photo to the last bit."""
+    """The restoration where the photo may change, elsewhere the photo bit for bit."""
     if free is None:
         return restoration
     pixels = only_inside(restoration.photo.pixels, restoration.pixels, free)
@@ -241,7 +241,7 @@ def _inside(restoration: Restoration, free: Plane | None) -> Restoration:
 
 
 def _enlarged(restoration: Restoration, prior: Image | None, request: Request) -> Restoration:
-    """The restoration with its larger copy, where a scale is wanted."""
+    """The restoration with its larger copy, if a scale was asked for."""
     if not request.scale:
         return restoration
     spared = None
@@ -255,15 +255,17 @@ def _enlarged(restoration: Restoration, prior: Image | None, request: Request) -
 
 
 def _mask(photo: Photo, given: "Picture | None", name: str) -> Plane | None:
-    """A mask that was drawn for a photo, (H, W) in [0, 1]."""
+    """The mask (H, W) in [0, 1] from a mask picture; None without one."""
     return None if given is None else mask_of(photo, images.as_photo(given, name=name), name=name)
 
 
 def _base(
     photo: Image, restorer: str, faults: Faults, *, fused: bool
 ) -> tuple[Image, Image | None]:
-    """The base, and its idea of the light where a prior is fused: the embedded networks then mend
-    structure only, for of light two opinions are weighed."""
+    """The base and, for fusion by the embedded networks, its estimate of the light.
+
+    The networks then mend only structure, since fusion weighs their light against the prior's.
+    """
     if fused and restorer in (DEFAULT_RESTORER, EMBEDDED):
         return network.structure(photo, faults), network.lit(photo, faults)
     name = EMBEDDED if restorer == DEFAULT_RESTORER else restorer
@@ -273,12 +275,12 @@ def _base(
 def _base_of(
     photo: Image, restorer: str, look: Future[tuple[Faults, Toning]], use: PriorUse
 ) -> tuple[Image, Image | None]:
-    """The same, once it is known what the photo suffers from."""
+    """The same, waiting for the diagnosis."""
     return _base(photo, restorer, look.result()[0], fused=use == "used")
 
 
 def _opened(photo: "Picture", prior: "Picture | None") -> tuple[Photo, Image | None]:
-    """Photo and prior, read side by side."""
+    """Photo and prior, read in parallel."""
 
     def opened(picture: "Picture", name: str) -> Photo:
         one = images.as_photo(picture, name=name)

@@ -1,4 +1,4 @@
-"""What a restoration is: its request, and the picture with everything that led to it."""
+"""The records of a restoration: its request, and the result with everything that led to it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,22 +47,22 @@ class Restoration:
 
     Attributes:
         pixels: (H, W, 3) float32 on the photo's grid.
-        photo: what came in.
+        photo: the input.
         base: the photo restored without the prior.
         warped: the registered prior, None without one.
         registration: None without a prior.
         trust: (H, W, 4) shares: photo, confirmed, light, generated (`verax.fusion.dial.CLASSES`).
         prior: "used", "unused" (the base is returned) or "none".
         faults: what the photo suffers from.
-        explanation: what photo and prior together say of it; None where nothing was taken.
-        scene_state_change: whether the prior changed day to night, or the like; it gives no light.
+        explanation: faults that justify changes of the prior; None where nothing was taken from it.
+        scene_state_change: whether the prior changed day to night, or the like; its light is then
+            not used.
         notes: what else a person should know, in sentences.
         seconds: how long it took.
-        filled: the photo's holes, filled from the prior before all else.
+        filled: the photo's holes, filled from the prior before everything else.
         coloured: (H, W) share of a colourless photo's colour that is the prior's, else None.
-        larger: the restoration on a finer grid, where one is wanted.
-        faces: the photo's faces, each with a word on whether it is still the same; looked for only
-            where a prior is used.
+        larger: the restoration on a finer grid, if a scale was asked for.
+        faces: whether each of the photo's faces is still the same; only with a prior that is used.
     """
 
     pixels: Image
@@ -125,9 +125,9 @@ class Restoration:
     def save(
         self, path: str | Path, *, drop_gps: bool = False, quality: int = images.QUALITY
     ) -> None:
-        """Save the restoration as the photo came, with a word in its XMP on how it was made.
+        """Save the restoration with the photo's depth and metadata, and its provenance in XMP.
 
-        Raises OutputError when the file cannot be written. `verax.making.make` also signs.
+        Raises OutputError if the file cannot be written. `verax.making.make` also signs.
         """
         like = mark_xmp(self.photo, prior=self.prior == "used")
         height, width = self.result.shape[:2]

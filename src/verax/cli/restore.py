@@ -1,4 +1,4 @@
-"""verax restore: photo and prior in, restoration out; its options in groups."""
+"""The command `verax restore` and its options."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,13 +29,13 @@ Photos = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Files:
-    """Where pictures come from and go to."""
+    """Input and output files."""
 
     prior: Annotated[
         Path | None,
         typer.Option(
             "--prior",
-            help="What a generator made of the photo; for several photos a folder, by name.",
+            help="What a generator made of the photo; for several photos, a folder of priors.",
         ),
     ] = None
     output: Annotated[
@@ -48,13 +48,13 @@ class Files:
     ] = None
     recursive: Annotated[
         bool,
-        typer.Option("--recursive", help="Take the photos of the folders below, too."),
+        typer.Option("--recursive", help="Include photos in subfolders."),
     ] = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choices:
-    """What holds for every photo of a call."""
+    """Options for every photo of a call."""
 
     fidelity: Annotated[
         float,
@@ -68,7 +68,7 @@ class Choices:
         typer.Option(
             "--accept-prior",
             rich_help_panel=PRIOR,
-            help="You know that the prior shows this scene: use it where nobody could tell.",
+            help="Use the prior even if it cannot be verified that it shows the same scene.",
         ),
     ] = False
     strict: Annotated[
@@ -76,24 +76,24 @@ class Choices:
         typer.Option(
             "--strict",
             rich_help_panel=PRIOR,
-            help="Leave with status 3 where a prior is missing or was not used.",
+            help="Exit with status 3 if a prior is missing or was not used.",
         ),
     ] = False
     restorer: Annotated[
         str | None,
         typer.Option(
             rich_help_panel=RESULT,
-            help="What restores without a prior: see verax names restorers; or a weights file.",
+            help="Method for the base, see 'verax names restorers', or a weights file.",
         ),
     ] = None
     drop_gps: Annotated[
         bool,
-        typer.Option("--drop-gps", rich_help_panel=RESULT, help="Leave out where it was taken."),
+        typer.Option("--drop-gps", rich_help_panel=RESULT, help="Remove the place from metadata."),
     ] = False
     skip_existing: Annotated[
         bool,
         typer.Option(
-            "--skip-existing", rich_help_panel=RESULT, help="Leave results that are there."
+            "--skip-existing", rich_help_panel=RESULT, help="Skip photos that have a result."
         ),
     ] = False
     salvage: Annotated[
@@ -101,33 +101,33 @@ class Choices:
         typer.Option(
             "--salvage",
             rich_help_panel=RESULT,
-            help="Take what is left of a photo cut short (JPEG, PNG); a prior fills the rest.",
+            help="Read what is left of a truncated JPEG or PNG; a prior fills the rest.",
         ),
     ] = False
     only: Annotated[
         Path | None,
         typer.Option(
             rich_help_panel=RESULT,
-            help="Mask picture, white where the photo may change; elsewhere it stays bit for bit.",
+            help="Mask picture: white where the photo may change; the rest stays bit for bit.",
         ),
     ] = None
     mask: Annotated[
         Path | None,
         typer.Option(
             rich_help_panel=RESULT,
-            help="Mask picture, white where the photo holds nothing: filled from the prior.",
+            help="Mask picture: white where the photo holds nothing, to be filled from the prior.",
         ),
     ] = None
     scale: Annotated[
         str,
         typer.Option(
             rich_help_panel=RESULT,
-            help="A larger result: 2, 3, 4, or 'prior': as fine as the prior, which adds detail.",
+            help="A larger result: 2, 3, 4 or 'prior' (the prior's size). A prior adds detail.",
         ),
     ] = ""
     exposure: Annotated[
         float,
-        typer.Option(rich_help_panel=RESULT, help="Stops brighter, or darker: -4 to 4."),
+        typer.Option(rich_help_panel=RESULT, help="Brighten by so many stops, -4 to 4."),
     ] = 0.0
     as_json: Annotated[
         bool,
@@ -135,27 +135,23 @@ class Choices:
     ] = False
     verbose: Annotated[
         bool,
-        typer.Option("-v", "--verbose", rich_help_panel=RESULT, help="Print the figures as well."),
+        typer.Option("-v", "--verbose", rich_help_panel=RESULT, help="Also print the figures."),
     ] = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """What a service is asked for."""
+    """Options for a request to an image service."""
 
     model: Model = None
     task: Annotated[
         str,
-        typer.Option(
-            rich_help_panel=PANEL, help="What is asked for, or was: see verax names tasks."
-        ),
+        typer.Option(rich_help_panel=PANEL, help="What to mend, see 'verax names tasks'."),
     ] = "auto"
-    prompt: Annotated[
-        str, typer.Option(rich_help_panel=PANEL, help="What to ask for, in your own words.")
-    ] = ""
+    prompt: Annotated[str, typer.Option(rich_help_panel=PANEL, help="Your own prompt.")] = ""
     quality: Annotated[
         str | None,
-        typer.Option(rich_help_panel=PANEL, help="low, medium, high ...; see verax models."),
+        typer.Option(rich_help_panel=PANEL, help="low, medium, high ...; see 'verax models'."),
     ] = None
     moderation: Annotated[str | None, typer.Option(rich_help_panel=PANEL, help="auto or low.")] = (
         None
@@ -163,17 +159,17 @@ class Ask:
     batch: Annotated[
         bool,
         typer.Option(
-            "--batch", rich_help_panel=PANEL, help="Ask for half the price, within 24 hours."
+            "--batch", rich_help_panel=PANEL, help="Use the batch API: half the price, up to 24 h."
         ),
     ] = False
     batch_poll: Annotated[
-        float, typer.Option(rich_help_panel=PANEL, help="Seconds between looks at a batch.")
+        float, typer.Option(rich_help_panel=PANEL, help="Seconds between checks of a batch.")
     ] = POLL_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What holds for every photo of a call, checked."""
+    """The checked options for every photo of a call."""
 
     choices: Choices
     task: str = ""
@@ -183,9 +179,9 @@ class Options:
 
 @grouped
 def restore(photos: Photos, files: Files, choices: Choices, ask: Ask, terms: Terms) -> None:
-    """Restore photos, each with a prior where there is one.
+    """Restore photos, with a prior if there is one.
 
-    With --model, --task, --prompt, --gateway, --base-url or --batch a service is asked for priors.
+    --model, --task, --prompt, --gateway, --base-url and --batch request priors from a service.
     """
     prior, registration = files.prior, None
     paying = any((ask.model, ask.prompt, terms.gateway, terms.base_url, ask.batch, terms.dry_run))
@@ -216,7 +212,7 @@ def restore(photos: Photos, files: Files, choices: Choices, ask: Ask, terms: Ter
 
 
 def check_options(ask: Ask, terms: Terms, *, asking: bool) -> None:
-    """Raises InputError for options that say nothing without another."""
+    """Raises InputError for options that have no effect without another."""
     paid = {
         "--quality": ask.quality,
         "--moderation": ask.moderation,
@@ -232,14 +228,14 @@ def check_options(ask: Ask, terms: Terms, *, asking: bool) -> None:
 
 
 def checked_task(task: str) -> str:
-    """What the prior was asked for; "" where the pair has to tell. Raises UnknownNameError."""
+    """The task, or "" for "auto": found out from the pair. Raises UnknownNameError."""
     from verax import catalog
 
     return "" if task == "auto" else choose({n: n for n in catalog.tasks()}, task, kind="task")
 
 
 def options_of(choices: Choices, task: str, *, several: bool) -> Options:
-    """The options of a call, checked before any work is done."""
+    """The options of a call, checked before work starts."""
     from verax.making import credentials_of
     from verax.pipeline import check_exposure
     from verax.prints.enlarge import larger_size
@@ -255,7 +251,7 @@ def options_of(choices: Choices, task: str, *, several: bool) -> Options:
 
 
 def ask_and_run(jobs: list[pairing.Job], options: Options, ask: Ask, terms: Terms) -> None:
-    """Ask a service for every prior that is not given, then restore; on a dry run neither."""
+    """Request every missing prior from a service, then restore; a dry run does neither."""
     from verax.cli.prior_calls import Batching, asker
     from verax.priors.generated import Wishes
 

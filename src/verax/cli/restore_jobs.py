@@ -1,6 +1,6 @@
-"""The photos of one `verax restore`, one after the other: each file is made and reported.
+"""Runs the photos of a `verax restore` one after the other and prints the results.
 
-One sentence for a photo, figures with -v, a summary for many.
+One photo gets a sentence, many get a summary; -v adds figures.
 """
 
 import json
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from verax.cli.restore import Options
 
 NOT_USED = 3  # exit status of --strict
-VISIBLE = 0.005  # shares below round to nothing
-SURE = 0.5  # from which a fault counts as mended, and something as in front of the scene
-STRUCTURE = ("rain", "noise", "jpeg")  # faults that are mended under a prior, too
+VISIBLE = 0.005  # smaller shares are not mentioned
+SURE = 0.5  # least certainty of a fault, or of something in front of the scene, to be mentioned
+STRUCTURE = ("rain", "noise", "jpeg")  # faults that the base mends, also with a prior
 GIVEN = {
     "light": "light",
     "contrast": "confirmed",
-}  # what a prior gave -> its share of the trust map
-# what is said of a fault, an explanation or a task: what is gone, or what was done
+}  # phrase for what a prior gave: its share in the trust map
+# phrases for a fault, an explanation or a task: what was removed, or what was done
 REMOVED = {
     "haze": "haze", "dehaze": "haze", "a colour cast": "the colour cast", "rain": "rain",
     "derain": "rain", "desnow": "snow", "noise": "noise", "denoise": "noise",
@@ -42,7 +42,7 @@ DONE = {
 
 
 def run_jobs(jobs: "list[Job]", options: "Options", service: "Asker | None" = None) -> None:
-    """Restore one photo and describe it, or many with a summary. Exit status as --strict asks."""
+    """Restore one photo and describe it, or many with a summary; the exit status follows --strict."""
     if not jobs:
         return
     if options.several:
@@ -59,7 +59,7 @@ def run_jobs(jobs: "list[Job]", options: "Options", service: "Asker | None" = No
 
 
 def run_all(jobs: "list[Job]", options: "Options", service: "Asker | None") -> list[dict[str, Any]]:
-    """Every job, with a progress bar; one bad file never stops the rest."""
+    """Run every job with a progress bar; an error with one file does not stop the others."""
     from rich.console import Console
     from rich.progress import track
 
@@ -87,7 +87,7 @@ def run_all(jobs: "list[Job]", options: "Options", service: "Asker | None") -> l
 
 
 def run_job(job: "Job", options: "Options", service: "Asker | None" = None) -> dict[str, Any]:
-    """Restore one photo, write its files, return its JSON object."""
+    """Restore one photo and write its files. Returns its JSON record."""
     from verax import making
     from verax.cli.prior_calls import opened_answer
     from verax.report.sheet import write_report
@@ -132,7 +132,7 @@ def run_job(job: "Job", options: "Options", service: "Asker | None" = None) -> d
 
 
 def tell(record: dict[str, Any], *, as_json: bool, verbose: bool) -> None:
-    """One photo's result, for programs or for people."""
+    """Print one photo's result, as JSON or for people."""
     if as_json:
         print(json.dumps(record, ensure_ascii=False))
         return
@@ -146,7 +146,7 @@ def tell(record: dict[str, Any], *, as_json: bool, verbose: bool) -> None:
 
 
 def sentence(record: dict[str, Any]) -> str:
-    """What was done, in words for somebody who has one photo."""
+    """What was done, in one sentence."""
     if record["prior"] == "none":
         return _alone(record)
     if record["prior"] == "unused":
@@ -172,7 +172,7 @@ def sentence(record: dict[str, Any]) -> str:
 
 
 def _alone(record: dict[str, Any]) -> str:
-    """The sentence where there is no prior."""
+    """The sentence for a restoration without a prior."""
     clean = "nothing in it comes from an image generator"
     restorer = record.get("restorer", "auto")
     if restorer not in ("auto", "network"):
@@ -204,13 +204,13 @@ def _done(record: dict[str, Any]) -> str:
 
 
 def _mended(record: dict[str, Any], kinds: Sequence[str] = ()) -> list[str]:
-    """The faults that are sure enough to have been mended; of `kinds` where they are named."""
+    """The faults certain enough to have been mended, optionally only of `kinds`."""
     by_kind = record["faults"]["kinds"]
     return [k for k, one in by_kind.items() if one["sure"] >= SURE and (not kinds or k in kinds)]
 
 
 def _in_words(removed: Sequence[str], done: Sequence[str]) -> str:
-    """One phrase with a capital letter, each part said once."""
+    """One capitalised phrase without repetitions."""
     things = list(dict.fromkeys(removed))
     parts = [", ".join(things[:-1]) + (" and " if things[1:] else "") + things[-1] + " removed"] \
         if things else []  # fmt: skip
@@ -240,7 +240,7 @@ def figures(record: dict[str, Any]) -> list[str]:
 
 
 def _face(face: dict[str, Any]) -> str:
-    """A face of the photo, in a line."""
+    """One line about a face of the photo."""
     left, top, right, bottom = (round(value) for value in face["box"])
     verdict = face["restoration"]["verdict"]
     still = verdict if verdict == "cannot be told" else f"{verdict} face as in the photo"
@@ -249,7 +249,7 @@ def _face(face: dict[str, Any]) -> str:
 
 
 def tell_one_of_many(record: dict[str, Any], *, as_json: bool, verbose: bool) -> None:
-    """A line for programs; for people a word where a prior was not used, figures with -v."""
+    """Print one of many results: JSON; or a line if its prior was not used, and figures with -v."""
     if as_json:
         print(json.dumps(record, ensure_ascii=False))
     if "error" in record:
@@ -263,7 +263,7 @@ def tell_one_of_many(record: dict[str, Any], *, as_json: bool, verbose: bool) ->
 
 
 def tell_all(records: list[dict[str, Any]], folder: str) -> None:
-    """The summary of a folder, and what failed."""
+    """Print the summary of a folder and its failures."""
     done = [record for record in records if "error" not in record]
     uses = [record["prior"] for record in done]
     print(

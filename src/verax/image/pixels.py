@@ -1,4 +1,4 @@
-"""Small operations on pixels, each in one place for all rooms.
+"""Small operations on pixels, shared by all packages.
 
 Arrays are float32, (H, W) or (H, W, C); pictures are sRGB-encoded unless said otherwise.
 """
@@ -17,7 +17,7 @@ Array = NDArray[np.float32]
 Number = TypeVar("Number", np.float32, np.float64)
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
-STRIPE = 1 << 16  # pixels worked on at a time: they stay in the processor's cache
+STRIPE = 1 << 16  # pixels of a stripe, small enough for the processor's cache
 NOISE_MASK = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
 
 
@@ -57,7 +57,7 @@ def to_srgb(linear: NDArray[Number]) -> NDArray[Number]:
 
 
 def resize(array: Array, size: tuple[int, int]) -> Array:
-    """(H, W) or (H, W, C) at (width, height): area average where it shrinks, cubic where it grows.
+    """(H, W) or (H, W, C) resized to (width, height): area average if smaller, cubic if larger.
 
     Cubic values may overshoot the range. The array itself is returned at its own size.
     """
@@ -70,7 +70,7 @@ def resize(array: Array, size: tuple[int, int]) -> Array:
 
 
 def resize_picture(picture: Array, size: tuple[int, int]) -> Array:
-    """The same for a picture or plane in [0, 1], which stays in its range."""
+    """The same for a picture or plane in [0, 1], clipped to that range."""
     resized = resize(picture, size)
     return picture if resized is picture else np.clip(resized, 0.0, 1.0)
 
@@ -104,7 +104,7 @@ def noise_response(array: Array) -> Array:
 def noise_level(plane: Array) -> float:
     """Standard deviation of the noise of a luma plane, from its flattest quarter.
 
-    By `noise_response`; the lower quartile over blocks leaves texture out.
+    By `noise_response`; the lower quartile over blocks excludes texture.
     """
     response = noise_response(plane)[2:-2, 2:-2]
     block = max(8, min(response.shape) // 16)
@@ -134,7 +134,7 @@ def guided_filter(
 
 
 def by_stripes(work: Callable[[slice], None], shape: tuple[int, ...]) -> None:
-    """Work through an array (H, W, ...) by stripes of an even number of rows, two at a time."""
+    """Process an array (H, W, ...) in stripes of an even number of rows, two at a time."""
     rows = 2 * max(1, STRIPE // (2 * shape[1]))
     stripes = [slice(top, min(top + rows, shape[0])) for top in range(0, shape[0], rows)]
     if len(stripes) == 1:

@@ -64,10 +64,10 @@ def restore(photo: Image, faults: Faults | None = None) -> Image:
     if suffers["rain"].sure < SURE:
         return treated(photo, light(photo, suffers), suffers)
     dry = repair(photo, lambda rows, columns: photo[rows, columns], embedded("rain"))
-    now = diagnose(dry)  # another picture: a veil may have hidden behind the streaks
+    now = diagnose(dry)  # without streaks a veil may become visible
     transform = light(dry, now)
     if max(now[task].severity for task in TONE_TASKS) < WET:
-        transform = np.zeros_like(transform)  # what rain leaves behind passes for a veil
+        transform = np.zeros_like(transform)  # remains of rain look like a thin veil
     return repair(dry, partial(toned, dry, transform), embedded("detail"))
 
 

@@ -113,7 +113,7 @@ def _mirrored(length: int, multiple: int) -> NDArray[np.intp]:
 
 # version of each kind's inputs and outputs; raised when code that uses them must change
 CONTRACTS = {"tone": "2", "detail": "2"}
-KINDS = {"dark": "tone", "dusk": "tone", "rain": "detail"}  # experts of another network's make
+KINDS = {"dark": "tone", "dusk": "tone", "rain": "detail"}  # architecture of the other networks
 THUMBNAIL_PIXELS = 192 * 256
 SIGNS = ("underwater", "haze")  # what benchmarks/fit_judge.py teaches, in its order
 GLANCE = 288  # px: of the parts at which a network of tiles looks for its task

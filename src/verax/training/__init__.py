@@ -18,9 +18,9 @@ Network = Literal["tone", "detail"]
 
 NETWORKS = ("tone", "detail")
 
-# Weights follow need: haze and darkness are tone; noise and rain hide structure and have an expert
-# each, since one network for both told neither from texture. All see clean photos, which must
-# come back as they are.
+# The mixes follow what each network is for: the tone network corrects haze and darkness; noise and
+# rain hide structure and have a network each, since one for both removed texture as well. All see
+# undegraded photos, which must not change.
 TONE_MIX = {
     "clean": 0.15, "haze": 0.36, "real:haze": 0.11, "lowlight": 0.13, "real:lowlight": 0.01,
     "underwater": 0.05, "real:noise": 0.10, "noise": 0.02, "rain": 0.03, "real:rain": 0.01,
@@ -43,28 +43,28 @@ class TrainingRecipe:
         data: folders of photos.
         start: checkpoint whose averaged weights the run begins with; "" starts from random weights.
         mix: weight per kind of sample: "clean", a task, or "real:task" for real pairs.
-        steps: length of the run; 0 when `minutes` decides.
-        minutes: length of the run by the clock; the cosine schedule follows it.
+        steps: length of the run in steps; 0: `minutes` is used.
+        minutes: length of the run in minutes; the cosine schedule follows it.
         crop: side of a detail crop, or short side of a thumbnail, in px.
         batch: samples per step and device.
-        shape: size of the network: pixels folded into channels, channels per scale, blocks per
-            scale and side, blocks in the middle, and whether blocks normalise.
-        seed: of the first weights and of every sample.
+        shape: size of the network: pixel-unshuffle factor, channels per scale, blocks per scale
+            and side, blocks in the middle, and whether blocks normalise.
+        seed: of the initial weights and of every sample.
         rate: peak learning rate of AdamW.
         warmup: steps until the rate is reached.
         weight_decay: of AdamW.
-        ema: decay of the averaged weights, which are the ones kept.
-        distance: the main loss, "charbonnier" or "decibels" (each picture counts by its PSNR).
-        enough: PSNR in dB beyond which "decibels" asks for little more.
-        severity, frequency, structure: weights of the losses beside it.
+        ema: decay of the averaged weights, which are the result.
+        distance: the main loss, "charbonnier" or "decibels" (PSNR of each picture).
+        enough: PSNR in dB above which "decibels" hardly decreases.
+        severity, frequency, structure: weights of the other losses.
         bf16: compute in bfloat16 where it is safe.
         compile: compile the network with torch; slow to start, faster to run.
         devices: how many GPUs train together, 0 for all of them.
-        workers: loading processes; 0 loads in the training process.
-        threads: of each process on the CPU.
-        save_minutes: between two checkpoints.
-        validate_every: steps between two looks at the held-out photos.
-        validation: how many samples of them.
+        workers: data-loading processes; 0 loads in the training process.
+        threads: CPU threads of each process.
+        save_minutes: minutes between two checkpoints.
+        validate_every: steps between two validations on held-out photos.
+        validation: number of validation samples.
     """
 
     network: Network = "detail"
@@ -117,7 +117,7 @@ def _on_gpus(recipe: TrainingRecipe) -> TrainingRecipe:
     return replace(recipe, crop=192, batch=64, workers=14, devices=0)
 
 
-# named as the files they become
+# named after the weight files they produce
 RECIPES: dict[str, dict[str, TrainingRecipe]] = {
     # about 2 hours on 2 cores, one of which trains
     "cpu": {
@@ -139,7 +139,7 @@ RECIPES: dict[str, dict[str, TrainingRecipe]] = {
 
 
 def named(name: str, data: tuple[str, ...]) -> dict[str, TrainingRecipe]:
-    """The runs of a named recipe on `data`, in order, by the name of the file they make."""
+    """The runs of a named recipe on `data`, in order, by the name of the file they produce."""
     runs = choose(RECIPES, name, kind="recipe")
     return {file: replace(recipe, data=data) for file, recipe in runs.items()}
 
@@ -173,7 +173,7 @@ def from_dict(table: Mapping[str, Any], *, name: str = "recipe") -> TrainingReci
 
 
 def check(recipe: TrainingRecipe, *, name: str = "recipe") -> TrainingRecipe:
-    """The recipe itself if a run can start from it; raises SettingsError otherwise."""
+    """The recipe itself if it is valid; raises SettingsError otherwise."""
     known = {"clean", *TASKS, *(f"real:{task}" for task in TASKS)}
     rule = recipe.shape.multiple * (6 if recipe.network == "tone" else 1)
     unknown = sorted(set(recipe.mix) - known)

@@ -1,4 +1,4 @@
-"""Checkpoints: everything a run needs to continue, written whole or not at all."""
+"""Checkpoints: everything a run needs to continue, written atomically."""
 
 import subprocess
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ FORMS = (".levels", ".half", "")  # endings of a weight's name in a file of `ver
 
 @dataclass(slots=True)
 class TrainingState:
-    """What changes while training."""
+    """The state that changes while training."""
 
     net: nn.Module
     average: dict[str, Tensor]
@@ -38,7 +38,7 @@ def build(recipe: TrainingRecipe) -> nn.Module:
 
 
 def save(state: TrainingState, recipe: TrainingRecipe, folder: Path, library: Library) -> Path:
-    """Write the checkpoint whole or not at all."""
+    """Write the checkpoint atomically."""
     path = folder / NAME
     part = path.with_suffix(".part")
     torch.save(

@@ -1,7 +1,7 @@
 """Training samples: a pure function of the library, the recipe's mix, the seed and an index.
 
-So a run can stop anywhere and go on with exactly the samples it would have seen, with any number
-of loading processes. A tone sample is a whole photo as a thumbnail; a detail sample is a crop.
+A run that was stopped therefore continues with exactly the same samples, whatever the number of
+loading processes. A tone sample is a whole photo as a thumbnail; a detail sample is a crop.
 """
 
 from collections.abc import Mapping
@@ -21,14 +21,14 @@ from verax.training.library import Library, Pair, Scene
 Floats = NDArray[np.float32]
 
 THUMBNAILS = ((6, 8), (8, 6), (7, 7), (9, 12))  # height and width over short / 6, cycled by batch
-DEPTH_SHARE = 0.3  # of the hazy samples, on photos whose depth is known
-# how much larger a photo is degraded than its thumbnail: what a thumbnail averages away must
-# befall the photo before it is made small
+DEPTH_SHARE = 0.3  # share of hazy samples made from photos with known depth
+# size at which a photo is degraded, over its thumbnail's: noise and the like must be added before
+# the photo is reduced, which averages it away
 FINER = {
     "lowlight": 2, "noise": 2, "rain": 2, "snow": 2, "jpeg": 2, "raindrop": 2, "motion_blur": 2,
     "defocus_blur": 2,
 }  # fmt: skip
-# a photo that is a little dim is mostly meant to be: to brighten it spoils more than it mends
+# a slightly dim photo is mostly meant to be so: brightening it does more harm than good
 MILDEST = {"lowlight": 0.4, "haze": 0.15}
 CLEAN, REAL = "clean", "real:"  # mix entries beside the tasks; "real:haze" draws real pairs
 
@@ -44,7 +44,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """Degraded photo and reference of one crop, with what was done to it."""
+    """Degraded photo and reference of one crop, with its degradations."""
 
     photo: Image
     reference: Image
@@ -54,7 +54,7 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where samples come from; `mix` maps "clean", a task or "real:task" to its weight."""
+    """The source of samples; `mix` maps "clean", a task or "real:task" to its weight."""
 
     library: Library
     mix: Mapping[str, float]
@@ -106,7 +106,7 @@ def _synthetic(
         return Drawn(reference, reference, task, severity)
     mildest = MILDEST.get(task, 0.08) if whole else 0.08
     steps = [Degradation(task, float(rng.uniform(mildest, 1.0)), int(rng.integers(2**31)))]
-    if rng.random() < 0.12:  # photos are rarely bad in one way only
+    if rng.random() < 0.12:  # real photos often have a second fault
         extra = str(rng.choice(["noise", "jpeg"]))
         steps.append(Degradation(extra, float(rng.uniform(0.05, 0.3)), int(rng.integers(2**31))))
     for step in steps:
@@ -136,7 +136,7 @@ def _window(
     whole: bool,
     scales: tuple[float, float] = (1.0, 2.4),
 ) -> tuple[slice, slice]:
-    """A random window with the aspect of `size`: most of the photo, or a scaled crop of it."""
+    """A random window with the aspect ratio of `size`: most of the photo, or a scaled crop."""
     most = min(full[0] / size[0], full[1] / size[1])
     scale = most * rng.uniform(0.75, 1.0) if whole else min(most, rng.uniform(*scales))
     height, width = (min(f, round(s * scale)) for f, s in zip(full, size, strict=False))
@@ -145,7 +145,7 @@ def _window(
 
 
 def _cut(crop: Image, size: tuple[int, int], rng: Generator) -> tuple[Image, bool]:
-    """The crop at the wanted size, mirrored or not."""
+    """The crop at `size`, randomly mirrored."""
     resized, mirrored = _resize(crop, size), bool(rng.random() < 0.5)
     return (np.ascontiguousarray(resized[:, ::-1]) if mirrored else resized), mirrored
 
@@ -160,9 +160,9 @@ def _resize(plane: Floats, size: tuple[int, int]) -> Floats:
 
 
 def _toned(drawn: Drawn, rng: Generator) -> tuple[Image, Image]:
-    """The photo as a tone network or a prior's tone would hand it on, and the target under it.
+    """The photo after an imperfect tone correction, and the target with the same error.
 
-    The detail network must leave tone alone: where the tone is off, its target is off likewise.
+    So the detail network learns to leave tone alone.
     """
     photo, reference = drawn.photo, drawn.reference
     if drawn.task == "lowlight":
@@ -177,13 +177,13 @@ def _toned(drawn: Drawn, rng: Generator) -> tuple[Image, Image]:
 
 
 def _match_light(photo: Image, reference: Image, rng: Generator) -> Image:
-    """The dark photo at the reference's local brightness, its contrast around that of the best
-    affine fit, which a tone network comes near: from below it to half way to a mere gain."""
+    """The dark photo at the reference's local brightness, as a tone network would give it: its
+    contrast varies around that of the best affine fit, up to half way to a plain gain."""
     sigma = rng.uniform(6.0, 24.0)
-    quiet = cv2.GaussianBlur(photo, (0, 0), 1.5)  # noise would flatten the fit
+    quiet = cv2.GaussianBlur(photo, (0, 0), 1.5)  # noise would lower the fitted slope
     (low, spread), (target, _) = _moments(quiet, sigma), _moments(reference, sigma)
     both = cv2.GaussianBlur(quiet * reference, (0, 0), sigma) - low * target
-    gain = np.clip(target / np.maximum(low, 1e-3), 1e-2, 40.0)  # a black corner has no gain
+    gain = np.clip(target / np.maximum(low, 1e-3), 1e-2, 40.0)  # undefined in black parts
     fitted = np.clip(both / (spread * spread + np.float32(1e-5)), 0.1 * gain, gain)
     slope = fitted * (gain / fitted) ** np.float32(rng.uniform(-0.7, 0.5))
     return _clip(target + slope * (photo - low))

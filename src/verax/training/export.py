@@ -1,9 +1,9 @@
-"""A trained network as an ONNX file: dynamic size, narrow weights, facts as metadata.
+"""A trained network as an ONNX file: dynamic size, compact weights, metadata.
 
-The file is compared with torch on odd sizes before it is kept. Weights are stored in 8 bits with a
-step per output channel, or as float16, and widened when the file is loaded, which leaves the speed
-as it was: in the narrowest form that changes the network's answer by less than -60 dB. At 40 dB to
-the reference, the worst that could cost is 0.05 dB.
+Before it is kept, the file is compared with torch on unusual sizes. Weights are stored in 8 bits
+with a step per output channel, or as float16, and converted when the file is loaded, so speed does
+not change. The most compact form is used whose outputs differ by less than -60 dB; at a PSNR of 40
+dB that costs 0.05 dB at most.
 """
 
 import hashlib
@@ -31,9 +31,9 @@ from verax.training.checkpoints import build, load_checkpoint
 
 OPSET = 20
 PARITY = 1e-4  # largest allowed difference to torch, of 1
-SMALL, LARGE = 256, 2048  # values of an initializer: below float32, from there 8 bits
-NOISE_FLOOR = -60.0  # dB: narrow weights may change the answer by this much
-SIZES = ((5, 7), (3, 4), (9, 2))  # sizes checked, in multiples of the size rule
+SMALL, LARGE = 256, 2048  # number of weights: below SMALL they stay float32, from LARGE 8 bits
+NOISE_FLOOR = -60.0  # dB: largest change of the outputs by compact weights
+SIZES = ((5, 7), (3, 4), (9, 2))  # sizes to check, in multiples of the size rule
 OUTPUTS = {
     "tone": ("transform", "severity"),
     "detail": ("residual", "gates", "severity"),
@@ -85,7 +85,7 @@ def _traced(net: nn.Module, recipe: TrainingRecipe) -> onnx.ModelProto:
     dynamic = {name: {2: "height", 3: "width"} for name in ("input", *names) if name != "severity"}
     example = torch.from_numpy(_example(recipe, (4, 6)))
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        # the tracing exporter is deprecated, yet its graph is faster and smaller in memory
+        # the tracing exporter is deprecated, but its graph is faster and takes less memory
         warnings.simplefilter("ignore")
         file = Path(folder) / "net.onnx"
         torch.onnx.export(
@@ -102,7 +102,7 @@ def _traced(net: nn.Module, recipe: TrainingRecipe) -> onnx.ModelProto:
 
 
 def _narrow(model: onnx.ModelProto, recipe: TrainingRecipe) -> tuple[onnx.ModelProto, Precision]:
-    """The model with the narrowest weights under which its answers stay the same."""
+    """The model with the most compact weights that keep its outputs within NOISE_FLOOR."""
     example = _example(recipe, (8, 8))
     full = run(model.SerializeToString(), example)
     for precision in PRECISIONS[:-1]:
@@ -115,7 +115,7 @@ def _narrow(model: onnx.ModelProto, recipe: TrainingRecipe) -> tuple[onnx.ModelP
 
 
 def narrowed(model: onnx.ModelProto, precision: Precision) -> onnx.ModelProto:
-    """A copy of a model of float32 weights that stores them as `precision` says."""
+    """A copy of a float32 model that stores its weights in `precision`."""
     narrow = onnx.ModelProto()
     narrow.CopyFrom(model)
     for tensor in list(narrow.graph.initializer):
@@ -135,7 +135,7 @@ def narrowed(model: onnx.ModelProto, precision: Precision) -> onnx.ModelProto:
 
 
 def _stored(name: str, values: NDArray[np.float32], precision: Precision) -> list[onnx.TensorProto]:
-    """How a weight is stored in the file: levels and their step, half precision, or nothing."""
+    """How a weight is stored: as levels and their step, in half precision, or unchanged (empty)."""
     if precision == "float32" or values.size < SMALL:
         return []
     if precision == "8-bit weights" and values.size >= LARGE and values.ndim > 1:
@@ -155,7 +155,7 @@ def _levels(values: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.f
 
 
 def _round_weights(net: nn.Module, precision: Precision) -> None:
-    """Give torch the weights that the file holds, so that both can be compared."""
+    """Round torch's weights to those stored in the file, so that the outputs can be compared."""
     with torch.no_grad():
         for name, weight in net.named_parameters():
             stored = [numpy_helper.to_array(t) for t in _stored(name, weight.numpy(), precision)]
@@ -173,7 +173,7 @@ def run(data: bytes, inputs: NDArray[np.float32]) -> list[NDArray[np.float32]]:
 
 
 def _parity(data: bytes, net: nn.Module, recipe: TrainingRecipe) -> float:
-    """Largest difference to torch over `SIZES`."""
+    """Largest difference between ONNX Runtime and torch over `SIZES`."""
     worst = 0.0
     for multiples in SIZES:
         inputs = _example(recipe, multiples)
@@ -217,7 +217,7 @@ def _sizes(recipe: TrainingRecipe) -> tuple[tuple[int, int], ...]:
 
 
 def _example(recipe: TrainingRecipe, multiples: tuple[int, int]) -> NDArray[np.float32]:
-    """A smooth picture with some noise, the same every time."""
+    """A smooth picture with some noise, always the same."""
     height, width = (m * recipe.shape.multiple for m in multiples)
     planes = {"tone": 3, "detail": DETAIL_INPUTS}[recipe.network]
     rng = np.random.default_rng(0)

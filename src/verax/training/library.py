@@ -1,13 +1,13 @@
-"""What may be trained on: photos, pairs and depth in memory, and the refusal of test pictures.
+"""The training data in memory: photos, pairs and depth; test pictures are refused.
 
 A folder with a `manifest.csv` (task, dataset, split, input, target) is read by its rows; any other
-folder is taken as photos without degradation. Rows of the split "train" are trained on, "val"
-rows are for validation, and every other row is a test row. A training photo that is a test picture,
-by its bytes or by its look, is refused.
+folder is taken as photos without degradation. Rows of the split "train" are for training, "val"
+rows for validation, all others for testing. A training photo that equals a test picture, by its
+bytes or by perceptual hash, is refused.
 
-A hazy photo and its clear twin give depth: I = J t + A (1 - t), t = exp(-beta d) (Koschmieder).
-With both at hand, t follows from a local least-squares fit and A from the residual it leaves;
--log t is depth up to a factor. So a few real pairs become scenes for haze of any thickness.
+A hazy photo with its clear reference gives depth: I = J t + A (1 - t), t = exp(-beta d)
+(Koschmieder). t follows from a local least-squares fit, A from the residual; -log t is depth up to
+a factor. So a few real pairs become scenes on which haze of any density can be simulated.
 """
 
 import csv
@@ -26,9 +26,9 @@ from verax.errors import SettingsError
 from verax.image import Image, Plane
 
 WINDOW = 9  # px of the local fit
-AIRLIGHTS = np.arange(0.6, 1.005, 0.02)  # grey, as in the standard sets
-COARSE = 3  # every third pixel is enough to find the airlight
-EXACT = 0.03  # rms residual above which the pair does not follow the model
+AIRLIGHTS = np.arange(0.6, 1.005, 0.02)  # candidates; grey, as in the standard datasets
+COARSE = 3  # only every third pixel is used to find the airlight
+EXACT = 0.03  # largest rms residual of a pair that follows the model
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +41,12 @@ class Veil:
 
     @property
     def depth(self) -> Plane:
-        """Optical depth (H, W), 0 and more: depth up to a factor."""
+        """Optical depth (H, W), at least 0: depth up to a factor."""
         return np.asarray(-np.log(self.transmission), np.float32)
 
 
 def lift(photo: Image, reference: Image) -> Veil:
-    """The veil that lies over `reference` in `photo`, both (H, W, 3) on one grid."""
+    """Estimate the haze between `reference` and `photo`, both (H, W, 3) on one grid."""
     small = photo[::COARSE, ::COARSE], reference[::COARSE, ::COARSE]
     airlight = min(AIRLIGHTS, key=lambda a: _fit(*small, float(a)).residual)
     return _fit(photo, reference, float(airlight))
@@ -61,7 +61,7 @@ def _fit(photo: Image, reference: Image, airlight: float) -> Veil:
 
 
 def _local(products: NDArray[np.float32]) -> Plane:
-    """Mean over channels and a window."""
+    """Mean over channels and a local window."""
     return np.asarray(cv2.blur(products.mean(2), (WINDOW, WINDOW)), np.float32)
 
 
@@ -80,9 +80,9 @@ PAIR_TASKS = {
     "raindrop": "raindrop",
     "jpeg": "jpeg",
 }
-LONGEST = 1600  # px: larger photos are kept smaller, memory holds all of them
-# Of 256 bits of the perceptual hash: the same photo at half size as JPEG differs in at most 20,
-# two different photos in 55 or more (measured on 200 photos against 150).
+LONGEST = 1600  # px: larger photos are reduced, since all are held in memory
+# of 256 bits of the perceptual hash; the same photo at half size as JPEG differs in at most 20, two
+# different photos in 55 or more (200 photos compared with 150)
 LOOKALIKE_BITS = 36
 
 
@@ -107,7 +107,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """Everything one training run draws from."""
+    """All data of one training run."""
 
     scenes: list[Scene]
     pairs: list[Pair] = field(default_factory=list)
@@ -183,7 +183,7 @@ def _pair(row: _Row) -> Pair:
 
 
 def _unveiled(pair: Pair) -> Iterator[Scene]:
-    """The clear photo of a hazy pair with the depth its veil shows, if it follows the model."""
+    """The clear photo of a hazy pair with its depth, if the pair follows the model."""
     veil = lift(images.from_uint8(pair.photo), images.from_uint8(pair.reference))
     if veil.residual < EXACT:
         yield Scene(pair.reference, veil.depth, pair.name)

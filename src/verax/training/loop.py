@@ -2,7 +2,7 @@
 
 A run lives in a folder: `checkpoint.pt` (everything needed to go on), `log.jsonl` (one line per
 report), `sheet.png` (photo, restoration, reference of validation samples) and, at the end,
-`plots.png`. Samples depend on the step alone, so a run that was killed goes on to the same losses.
+`plots.png`. Samples depend only on the step, so a resumed run has the same losses.
 """
 
 import json
@@ -30,15 +30,15 @@ from verax.training.objective import draw, held_out, objective, sample_at, sourc
 
 @dataclass(frozen=True, slots=True)
 class Team:
-    """Who computes: `rank` of `size` processes, each on its `device`."""
+    """The processes of a run: this one is `rank` of `size`, on its `device`."""
 
     rank: int
     size: int
     device: torch.device
-    fabric: Any = None  # lightning_fabric.Fabric, or None for a process of its own
+    fabric: Any = None  # lightning_fabric.Fabric, or None for a single process
 
     def wrapped(self, net: nn.Module) -> nn.Module:
-        """The network whose gradients the team shares."""
+        """The network with gradients averaged over the team."""
         return net if self.fabric is None else self.fabric.setup_module(net)
 
     def backward(self, loss: Tensor) -> None:
@@ -48,12 +48,12 @@ class Team:
             self.fabric.backward(loss)
 
     def agreed(self, value: Tensor) -> Tensor:
-        """The mean of a value over the team: all must take the same decisions."""
+        """The mean of a value over the team, so that all take the same decisions."""
         return value if self.fabric is None else self.fabric.all_reduce(value)
 
 
 def team(devices: int) -> Team:
-    """A team of `devices` GPUs, or CPU processes where there is no GPU; 0 takes every GPU."""
+    """A team of `devices` GPUs, or CPU processes without a GPU; 0: all GPUs."""
     cuda = torch.cuda.is_available()
     count = devices or (torch.cuda.device_count() if cuda else 1)
     if count == 1:
@@ -75,7 +75,7 @@ CLIP = 1.0  # gradient norm
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """Where a run ended."""
+    """The result of a run."""
 
     checkpoint: Path
     step: int
@@ -102,7 +102,7 @@ def train(recipe: TrainingRecipe, folder: Path, *, report: Report = lambda line:
 
 
 class _Samples(Dataset):  # type: ignore[misc]  # torch has no types here
-    """One member's samples of steps `first` and after, as a map: item i is always the same."""
+    """One process's samples from step `first` on; item i is always the same."""
 
     def __init__(
         self, source: Source, recipe: TrainingRecipe, crew: Team, first: int, last: int
@@ -121,7 +121,7 @@ class _Samples(Dataset):  # type: ignore[misc]  # torch has no types here
 
 
 class _Run:
-    """One recipe at work: what does not change while training."""
+    """What does not change during a run: recipe, data, network, folder."""
 
     def __init__(
         self, recipe: TrainingRecipe, library: Library, folder: Path, crew: Team, report: Report
@@ -201,7 +201,7 @@ class _Run:
         return value
 
     def _agreed(self, seconds: float) -> float:
-        """One clock for the team, so that all stop at the same step."""
+        """The elapsed time agreed in the team, so that all stop at the same step."""
         if self.crew.size == 1:
             return seconds
         return float(self.crew.agreed(torch.tensor(seconds, device=self.crew.device)))

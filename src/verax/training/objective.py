@@ -1,7 +1,7 @@
-"""What training minimises and by what a run is judged: losses, held-out samples, plots.
+"""The objective of training and its monitoring: losses, validation samples, plots.
 
 The losses take (B, 3, H, W) tensors and return a scalar: distance in space and frequency, invented
-structure, severities. A run is watched by its PSNR by task on held-out samples, and by a sheet of
+structure, severities. A run is monitored by PSNR per task on held-out samples and by a sheet of
 pictures.
 """
 
@@ -22,8 +22,8 @@ from verax.training import TrainingRecipe
 from verax.training.data import Sample, Source
 from verax.training.library import Library, load
 
-WINDOW = 9  # px: the photo explains a window of the restoration by one line per window
-SEED = 1_000_003  # of the held-out samples, so that every run sees the same
+WINDOW = 9  # px: window of the local linear fit
+SEED = 1_000_003  # of the held-out samples, so that all runs have the same
 
 
 def charbonnier(restored: Tensor, reference: Tensor, *, epsilon: float = 1e-3) -> Tensor:
@@ -32,19 +32,19 @@ def charbonnier(restored: Tensor, reference: Tensor, *, epsilon: float = 1e-3) -
 
 
 def decibels(restored: Tensor, reference: Tensor, *, enough: float = 40.0) -> Tensor:
-    """Mean over the pictures of log10 of the squared error: PSNR, turned around.
+    """Mean over the pictures of log10 of the squared error: the negative PSNR up to scale.
 
-    A good photo that is spoilt weighs as much as a bad one that is not helped, which a mean of
-    distances over both would hide. What is better than `enough` dB hardly counts.
+    Unlike a mean of distances, it penalises a good photo that gets worse as much as a bad one that
+    stays bad. Above `enough` dB it hardly decreases.
     """
     error = ((restored - reference) ** 2).mean((1, 2, 3))
     return torch.log10(error + 10 ** (-enough / 10)).mean()
 
 
 def severity(estimated: Tensor, known: Tensor) -> Tensor:
-    """Mean cross-entropy of severities (B, tasks) in [0, 1], 0 where the estimate is right.
+    """Mean cross-entropy of severities (B, tasks) in [0, 1], 0 for a perfect estimate.
 
-    A distance would not do: most severities are 0, and so would be every estimate.
+    With a distance, every estimate would become 0, since most severities are.
     """
     p = estimated.clamp(1e-4, 1 - 1e-4)
     q = known.clamp(1e-4, 1 - 1e-4)
@@ -52,16 +52,16 @@ def severity(estimated: Tensor, known: Tensor) -> Tensor:
 
 
 def frequency(restored: Tensor, reference: Tensor) -> Tensor:
-    """Mean distance of the spectra: weighs all scales alike (Cho et al., ICCV 2021)."""
+    """Mean distance of the spectra, which weighs all scales equally (Cho et al., ICCV 2021)."""
     return torch.fft.rfft2((restored - reference).float(), norm="ortho").abs().mean()
 
 
 def structure(restored: Tensor, photo: Tensor, reference: Tensor) -> Tensor:
     """Structure that neither the photo nor the reference has.
 
-    In each window the restoration is fitted by a line in the photo's grey value; what is left is
-    structure that the photo does not show (local-linear model: He, Sun and Tang, TPAMI 2013).
-    As much of it as the reference has is right, more is invented.
+    In each window the restoration is fitted as a linear function of the photo's grey value; the
+    residual is structure that the photo does not show (local linear model: He, Sun and Tang, TPAMI
+    2013). More of it than in the reference is invented.
     """
     guide = photo.mean(1, keepdim=True)
     left = _unexplained(restored.mean(1, keepdim=True), guide)
@@ -70,7 +70,7 @@ def structure(restored: Tensor, photo: Tensor, reference: Tensor) -> Tensor:
 
 
 def _unexplained(plane: Tensor, guide: Tensor) -> Tensor:
-    """Variance of `plane` per window that no line in `guide` explains."""
+    """Variance of `plane` per window that no linear function of `guide` explains."""
     mean_g, mean_p = _box(guide), _box(plane)
     variance = _box(guide * guide) - mean_g * mean_g
     covariance = _box(guide * plane) - mean_g * mean_p
@@ -83,7 +83,7 @@ def _box(plane: Tensor) -> Tensor:
 
 
 def possible(recipe: TrainingRecipe, library: Library) -> dict[str, float]:
-    """The mix without real pairs that the data does not have."""
+    """The mix without kinds of real pairs that the data does not have."""
     have = {f"real:{pair.task}" for pair in library.pairs}
     mix = {k: w for k, w in recipe.mix.items() if not k.startswith("real:") or k in have}
     if not mix or (not library.scenes and any(not k.startswith("real:") for k in mix)):
@@ -92,7 +92,7 @@ def possible(recipe: TrainingRecipe, library: Library) -> dict[str, float]:
 
 
 def source_of(recipe: TrainingRecipe, library: Library, *, seed: int) -> Source:
-    """Where a run's samples come from."""
+    """The source of a run's samples."""
     return Source(library, possible(recipe, library), seed)
 
 
@@ -128,7 +128,7 @@ def objective(
 
 
 def draw(log: Sequence[dict[str, Any]], path: Path) -> None:
-    """Draw the lines of a run's log; without any, no picture is written."""
+    """Plot a run's log; nothing is written for an empty log."""
     losses = [(line["step"], line["loss"]) for line in log if "loss" in line]
     checks = [line for line in log if "psnr" in line]
     if not losses and not checks:
