@@ -42,7 +42,7 @@ DONE = {
 
 
 def run_jobs(jobs: "list[Job]", options: "Options", service: "Asker | None" = None) -> None:
-    """Restore one photo and describe it, or many with a summary; the exit status follows --strict."""
+    """Restore one photo and describe it, or many with a summary; --strict sets the exit status."""
     if not jobs:
         return
     if options.several:
