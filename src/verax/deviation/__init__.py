@@ -1,9 +1,9 @@
-"""What a generated picture changed against its photo, in one record: measure().
+"""What a generated picture changed against its photo, as one record: measure().
 
-Against ground truth the ladder says which share of the loss is geometry, which is colour, which is
-content. Each rung undoes one more class of deviation, more freely than the last, and is scored on
-the same pixels: those that the registered prior shows. The same ladder for a picture that does not
-belong to the photo is the floor: what so much freedom alone would gain.
+With ground truth, the loss ladder says how much of the loss is due to geometry, colour and content.
+Each rung corrects one more class of deviation, with more freedom than the last, and is scored on
+the same pixels, those that the registered prior covers. The ladder of an unrelated picture is the
+floor: what that much freedom alone gains.
 """
 
 from collections.abc import Callable, Mapping
@@ -36,7 +36,7 @@ __all__ = [
 Finder = Callable[[Image, Image], tuple[ObjectChange, ...]]
 
 MOVED_BLOCK = 0.01  # of the photo's width
-LEAST_COVERAGE = 0.5  # a median is not known from less than half of the blocks
+LEAST_COVERAGE = 0.5  # least share of blocks for a median
 KINDS: tuple[ObjectKind, ...] = ("appeared", "vanished", "moved", "replaced")
 FOREIGN = "the generated picture cannot be placed on the photo"
 
@@ -62,8 +62,8 @@ def measure(
 ) -> Deviation:
     """What `generated` changed against `photo`, both (H, W, 3), of any two sizes.
 
-    `registration` is of `generated` onto `photo`; it is found here when not given. For `finder`
-    and `extra` see `deviation`.
+    `registration` is of `generated` onto `photo`; if not given, it is computed. For `finder` and
+    `extra` see `deviation`.
     """
     return deviation(compare(photo, generated, registration), finder=finder, extra=extra)
 
@@ -71,11 +71,11 @@ def measure(
 def deviation(
     look: Look, *, finder: Finder | None = None, extra: Mapping[str, Entry] | None = None
 ) -> Deviation:
-    """What was changed, of a comparison that is made already.
+    """The deviation, from an existing comparison.
 
     Args:
         finder: another way to find changed objects, for instance `objects.by_detector`.
-        extra: further entries to carry in the record, for instance of `objects.text_entry`.
+        extra: further entries for the record, for instance of `objects.text_entry`.
     """
     photo, generated, size = look.photo, look.generated, size_of(look.photo)
     alignment = look.alignment
@@ -119,7 +119,7 @@ def _rescaled(changes: tuple[ObjectChange, ...], scale: float) -> tuple[ObjectCh
 
 
 def _foreign(registration: Registration, canvas: str, entries: dict[str, Entry]) -> Deviation:
-    """Another scene: nothing but the canvas can be compared."""
+    """The record of another scene, of which only the canvas can be compared."""
     units = {"shift_x_px": "px", "shift_y_px": "px", "scale_x": "ratio", "scale_y": "ratio"}
     units |= {"rotation_deg": "deg", "invented_edges": "share", "lost_edges": "share"}
     entries = {**{name: unknown(unit, FOREIGN) for name, unit in units.items()}, **entries}
@@ -127,7 +127,7 @@ def _foreign(registration: Registration, canvas: str, entries: dict[str, Entry])
 
 
 def motion_entries(blocks: Blocks, geometry: Global | str, size: Size) -> dict[str, Entry]:
-    """What blocks moved beyond the global geometry."""
+    """Entries on the motion of blocks beyond the global geometry."""
     coverage = len(blocks.points) / blocks.total
     lost = 1 - len(blocks.points) / max(blocks.able, 1)
     entries = {"blocks_lost": Entry(lost, "share", confidence=blocks.able / blocks.total)}
@@ -153,14 +153,14 @@ def motion_entries(blocks: Blocks, geometry: Global | str, size: Size) -> dict[s
 def weighted_quantiles(
     values: NDArray[np.float64], share: NDArray[np.float64], levels: tuple[float, ...]
 ) -> list[float]:
-    """Values below which these shares of the weight lie."""
+    """Weighted quantiles of values at these levels."""
     order = np.argsort(values)
     reached = np.cumsum(share[order]) - share[order] / 2
     return [float(v) for v in np.interp(levels, reached, values[order])]
 
 
 def _object_entries(changed: tuple[ObjectChange, ...]) -> dict[str, Entry]:
-    """Counts of changed objects, and the area they take."""
+    """Entries on changed objects: counts and area."""
     kinds = [change.kind for change in changed]
     entries = {f"objects_{k}": Entry(kinds.count(k), "count") for k in KINDS}
     entries["object_count_change"] = Entry(
@@ -173,7 +173,7 @@ def _object_entries(changed: tuple[ObjectChange, ...]) -> dict[str, Entry]:
 def _drift(
     entries: Mapping[str, Entry], geometry: Global | str, size: Size, scene_state: str
 ) -> float:
-    """The summary: 100 (1 - product of 1 - weight * share) over the classes that can be told."""
+    """The summary: 100 (1 - product of 1 - weight * share) over the classes that can be measured."""
     rest = 1.0
     for name, value in drift_classes(entries, geometry, size, scene_state).items():
         full, weight = DRIFT[name]
@@ -184,7 +184,7 @@ def _drift(
 def drift_classes(
     entries: Mapping[str, Entry], geometry: Global | str, size: Size, scene_state: str
 ) -> dict[str, float]:
-    """The value of each class of deviation; classes that cannot be told are left out."""
+    """The value of each class of deviation that can be measured."""
     diagonal = float(np.hypot(*size))
     values = {name: entry.value for name, entry in entries.items() if entry.value is not None}
     classes = {"objects": values["objects_area"], "scene": float(scene_state != "same")}
@@ -206,7 +206,7 @@ def drift_classes(
 
 RUNGS = {"none": "raw resize", "canvas": "canvas", "global": "global", "local": "local"}
 AFFINE_WINDOW = 0.06  # sigma of the local colour fit, share of the long side
-AFFINE_RIDGE = 1e-3  # variance added to each channel: shrinks the local fit towards a plain offset
+AFFINE_RIDGE = 1e-3  # variance added to each channel: regularises the local fit to a plain offset
 REGULARISATION = (
     "local motion: registration field plus block leftovers, Gaussian, 1/48 of the long side; "
     f"3x3 colour: least squares; local affine colour: Gaussian {AFFINE_WINDOW:g} of the long side, "
@@ -216,7 +216,7 @@ REGULARISATION = (
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """One step: its name, PSNR in dB and SSIM over the pixels that are compared."""
+    """One step of the ladder: its name, and PSNR in dB and SSIM over the compared pixels."""
 
     name: str
     psnr_db: float
@@ -225,7 +225,7 @@ class Rung:
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """All steps, the share of the reference that is compared, and how free each step was."""
+    """All steps, the share of the reference that is compared, and the floor of each step."""
 
     rungs: tuple[Rung, ...]
     compared_share: float

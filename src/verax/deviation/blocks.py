@@ -1,9 +1,9 @@
-"""Where the photo's blocks lie in the generated picture.
+"""The places of the photo's blocks in the generated picture.
 
-A registration says roughly where each photo pixel is found; a dense Lucas-Kanade step on
-orientation channels measures what it left over, per block.
+A registration gives the rough place of each photo pixel; a dense Lucas-Kanade step on orientation
+channels then measures the residual displacement per block.
 
-All displacements say how far content moved in the generated picture, in photo px.
+All displacements are of content in the generated picture, in photo px.
 """
 
 from dataclasses import dataclass
@@ -23,32 +23,34 @@ Floats = NDArray[np.float64]
 Map = NDArray[np.float32]
 
 BLOCKS_ALONG = 20  # blocks on the long side
-SMOOTH = 0.8  # px: less is noisier, more lets replaced texture pull the blocks
+SMOOTH = 0.8  # px: less is noisier, more lets replaced texture affect the blocks
 ROUNDS = 3
-LARGEST_LEFTOVER = 0.01  # of the long side: what the registration may have left over
+LARGEST_LEFTOVER = 0.01  # largest residual displacement, share of the long side
 MIN_COHERENCE = 0.5
-WORSE = 3.0  # times what the median block lacks of full coherence: another place of the same kind
-LEAST_LACK = 0.1  # of coherence that is no reason for doubt
-LEAST_ALIKE, WELL_ALIKE = 0.3, 0.6  # coherence from which pictures can be laid on each other
-LEAST_SHOWN = 0.5  # of a window, for the same
-CELL = 3  # blocks per side of a bootstrap cell: neighbours share windows, so they go together
-REST_PX = 0.02  # photo px: a displacement below it cannot be told from none
-STANDS_FOR = 3.0  # blocks: how far around itself a found block stands for others
-LEAST_HELD, WELL_HELD = 0.05, 0.3  # smaller eigenvalue over the picture's mean trace
+WORSE = 3.0  # largest lack of coherence, as a multiple of the median block's; more is a false match
+LEAST_LACK = 0.1  # lack of coherence that is always accepted
+LEAST_ALIKE, WELL_ALIKE = 0.3, 0.6  # ramp: coherence at which the pictures can be aligned
+LEAST_SHOWN = 0.5  # least share of a window that is covered
+CELL = (
+    3  # blocks per side of a bootstrap cell: neighbours share windows, so they are drawn together
+)
+REST_PX = 0.02  # photo px: least measurable displacement
+STANDS_FOR = 3.0  # distance, in blocks, up to which a found block represents others
+LEAST_HELD, WELL_HELD = 0.05, 0.3  # ramp: smaller eigenvalue over the picture's mean trace
 
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """Blocks of the photo that were found again.
+    """Blocks of the photo that were found in the generated picture.
 
     Attributes:
         points: (N, 2) centres in photo px.
         moved: (N, 2) displacement (dx, dy) of their content in the generated picture.
         weight: (N,) confidence, 0..1.
         cell: (N,) number of the bootstrap cell.
-        total: how many blocks the photo has.
-        able: how many of them have structure that could tell a move.
-        share: (N,) share of the scene that is nearest to each block, sums to 1.
+        total: number of blocks in the photo.
+        able: number of them with enough structure to measure motion.
+        share: (N,) share of the scene that is closest to each block, sums to 1.
     """
 
     points: Floats
@@ -62,15 +64,15 @@ class Blocks:
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """What registration left over, on the working grid, in working px.
+    """The residual displacement after registration, on the working grid, in working px.
 
     Attributes:
         flow: (h, w, 2) from a photo pixel to its place in the registered prior.
-        weight: (h, w) confidence that content moved by it, 0..1.
-        alike: (h, w) how far both agree along it, 0..1: enough to lay one on the other, not to
-            say what moved, since the content may slide along its own edges.
-        held: (h, w) how far the structure of the photo could tell a move, 0..1.
-        usual: (h, w) whether both agree as well as they do in most of the picture.
+        weight: (h, w) confidence in [0, 1] that content moved by the flow.
+        alike: (h, w) how well both agree along the flow, in [0, 1]. That is enough for aligning,
+            but not for motion, which is ambiguous along edges.
+        held: (h, w) how well the photo's structure determines motion, in [0, 1].
+        usual: (h, w) whether both agree as well as in most of the picture.
     """
 
     flow: Map
@@ -81,12 +83,12 @@ class Leftover:
 
     @property
     def sure_flow(self) -> Map:
-        """The flow where content moved by it, faded to zero elsewhere."""
+        """The flow where motion is certain, faded to zero elsewhere."""
         return _faded(self.flow, self.weight)
 
     @property
     def aligning_flow(self) -> Map:
-        """The flow wherever it lays the pictures on each other, faded to zero elsewhere."""
+        """The flow wherever it aligns the pictures, faded to zero elsewhere."""
         return _faded(self.flow, self.alike)
 
 
@@ -104,10 +106,10 @@ def find_blocks(
     *,
     usual_only: bool = False,
 ) -> Blocks:
-    """Blocks of the photo in the generated picture, where both agree enough to tell.
+    """The photo's blocks in the generated picture, where both agree well enough.
 
-    `usual_only` leaves out places that agree less than most; while the registration is being
-    refined, true ones would be among them.
+    `usual_only` excludes places that agree less well than most; not for refining the registration,
+    when true matches may still be among them.
     """
     width, height = photo
     size = leftover.weight.shape[1], leftover.weight.shape[0]
@@ -134,9 +136,9 @@ def find_blocks(
 
 
 def _share_of_scene(centres: Floats, points: Floats, moved: Floats, photo: Size) -> Floats:
-    """Share of all blocks, found or not, for which each found block stands as the nearest one.
+    """Share of all blocks, found or not, that each found block represents as the nearest one.
 
-    Blocks far from any found one, and those whose content left the picture, count for none.
+    Blocks far from any found one, and those whose content left the picture, are not represented.
     """
     if len(points) == 0:
         return np.zeros(0)
@@ -150,7 +152,7 @@ def _share_of_scene(centres: Floats, points: Floats, moved: Floats, photo: Size)
 
 
 def content_at(points: Floats, rest: Floats, registration: Registration, base: Matrix) -> Floats:
-    """Where the photo's points are in the generated picture, on the photo's scale."""
+    """The photo's points in the generated picture, at the photo's scale."""
     lookup = points + rest
     if registration.field is not None:
         x, y = lookup.T
@@ -184,20 +186,20 @@ def find_leftover(photo: Image, warped: Warped, chance: float) -> Leftover:
 
 
 def _usual(agreed: Map) -> float:
-    """The coherence that a block needs to be no exception in its picture.
+    """The least coherence of a block that is not an outlier in its picture.
 
-    Grass or pebbles agree tolerably at many wrong places. Where most blocks agree fully, one that
-    only agrees tolerably lies at one of those.
+    Grass or pebbles agree fairly well at many wrong places. If most blocks agree fully, one that
+    agrees only fairly well is at a wrong place.
     """
     lack = 1 - float(np.median(agreed)) if agreed.size else 1.0
     return 1 - max(LEAST_LACK, WORSE * lack)
 
 
 def _held_both_ways(channels: Map) -> Map:
-    """How far the structure of each block can tell a move in every direction, 0..1.
+    """How well each block's structure determines motion in both directions, in [0, 1].
 
-    Along straight edges, and beside the only edge of a window, a displacement is a guess: the
-    smaller eigenvalue of the structure tensor (Shi and Tomasi, CVPR 1994) is near zero there.
+    Along straight edges, and beside the only edge of a window, motion is ambiguous: the smaller
+    eigenvalue of the structure tensor (Shi and Tomasi, CVPR 1994) is near zero there.
     """
     window = _window(channels)
     gx, gy = (cv2.Sobel(channels, cv2.CV_32F, *axes, scale=1 / 8) for axes in ((1, 0), (0, 1)))
@@ -210,7 +212,7 @@ def _held_both_ways(channels: Map) -> Map:
 
 
 def chance_coherence(photo: Image, warped: Warped) -> float:
-    """Coherence that one in twenty blocks reaches with the prior mirrored: no true match."""
+    """Coherence that one in twenty blocks reaches by chance, with the mirrored prior."""
     mirrored = np.ascontiguousarray(warped.pixels[:, ::-1])
     _, agreed, _ = _settle(_channels(photo), _channels(mirrored), np.ones_like(warped.valid))
     return float(np.quantile(agreed, 0.95))
@@ -227,7 +229,7 @@ def _channels(image: Image) -> Map:
 
 
 def _settle(first: Map, second: Map, valid: Map) -> tuple[Map, Map, Map]:
-    """Flow from `first` to `second`, (h, w, 2), coherence along it, and what is shown there."""
+    """Flow from `first` to `second`, (h, w, 2), by iteration; coherence along it, and coverage."""
     window, limit = _window(first), LARGEST_LEFTOVER * max(first.shape)
     y, x = (g.astype(np.float32) for g in np.mgrid[: first.shape[0], : first.shape[1]])
     flow = np.zeros((*first.shape[:2], 2), np.float32)
@@ -262,7 +264,7 @@ def _step(first: Map, moved: Map, weight: Map, window: float) -> Map:
     )
     damping = 1e-3 * float((xx + yy).mean()) + 1e-9
     xx, yy = xx + damping, yy + damping
-    # what does not correlate only shortens the step; give it its length back
+    # uncorrelated structure only shortens the step: make up for it
     agreed = np.clip(both / np.sqrt(one * two + 1e-12), 0.25, 1)
     below = (xx * yy - xy * xy) * agreed
     step = np.dstack([(yy * rx - xy * ry) / below, (xx * ry - xy * rx) / below])

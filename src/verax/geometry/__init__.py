@@ -1,4 +1,4 @@
-"""Where things are: matrices between pixel grids, and a picture seen through one.
+"""Geometry: matrices between pixel grids, and warping a picture by one.
 
 Matrices are (3, 3) float64 on points (x, y, 1). The centre of the top-left pixel is (0, 0), so a
 picture of width w spans -0.5 .. w - 0.5. On top of this: canvas, features, search, global_fit,
@@ -26,28 +26,28 @@ def scaled(size: Size, factor: float, least: int = 8) -> Size:
 
 
 def scaling(x: float, y: float) -> Matrix:
-    """The grid of a picture resized by factors x and y: edges map to edges, not centres."""
+    """The matrix of a resize by factors x and y; it maps edges to edges, not centres to centres."""
     return np.array([[x, 0, 0.5 * x - 0.5], [0, y, 0.5 * y - 0.5], [0, 0, 1]], np.float64)
 
 
 def stretch(source: Size, target: Size) -> Matrix:
-    """Source px to target px where one picture is the other, resized."""
+    """The matrix from source to target px for a plain resize."""
     return scaling(target[0] / source[0], target[1] / source[1])
 
 
 def shift(x: float, y: float) -> Matrix:
-    """A move by (x, y) px."""
+    """The matrix of a shift by (x, y) px."""
     return np.array([[1, 0, x], [0, 1, y], [0, 0, 1]], np.float64)
 
 
 def invert(matrix: Matrix) -> Matrix:
-    """The way back, its last entry 1."""
+    """The inverse matrix, scaled so that its last entry is 1."""
     inverse = np.linalg.inv(matrix)
     return np.asarray(inverse / inverse[2, 2], np.float64)
 
 
 def compose(*matrices: Matrix) -> Matrix:
-    """The product, left-most applied last, its last entry 1."""
+    """The product of matrices, the left-most applied last, scaled so that its last entry is 1."""
     product = np.linalg.multi_dot(matrices) if len(matrices) > 1 else matrices[0]
     return np.asarray(product / product[2, 2], np.float64)
 
@@ -65,10 +65,10 @@ def corners(size: Size) -> NDArray[np.float64]:
 
 
 def corner_errors(estimate: Matrix, truth: Matrix, size: Size) -> NDArray[np.float64]:
-    """How far each corner of the target grid lands off, (4,) in target px.
+    """Error of an estimated matrix at each corner of the target grid, (4,) in target px.
 
-    Both matrices map source px to target px; the corners go back by the truth and forth by the
-    estimate.
+    Both matrices map source px to target px; the corners are mapped back by the true one and
+    forward by the estimate.
     """
     there = corners(size)
     landed = map_points(compose(estimate, invert(truth)), there)
@@ -77,7 +77,7 @@ def corner_errors(estimate: Matrix, truth: Matrix, size: Size) -> NDArray[np.flo
 
 @dataclass(frozen=True, slots=True)
 class Motion:
-    """A matrix between two pictures in words of movement, read at the target's centre.
+    """A matrix decomposed into shift, scale, rotation and so on, at the target's centre.
 
     Attributes:
         shift: (x, y) as shares of the target's width and height.
@@ -95,7 +95,7 @@ class Motion:
 
 
 def motion(matrix: Matrix, source: Size, target: Size) -> Motion:
-    """What the matrix does beyond resizing source to target."""
+    """The motion of a matrix relative to a plain resize from source to target."""
     width, height = target
     centre = np.array([(width - 1) / 2, (height - 1) / 2])
     beyond = compose(
@@ -117,10 +117,10 @@ def motion(matrix: Matrix, source: Size, target: Size) -> Motion:
 def warp(
     picture: NDArray[np.float32], matrix: Matrix, field: NDArray[np.float32] | None, size: Size
 ) -> tuple[NDArray[np.float32], Plane]:
-    """`picture`, (H, W, 3) or (H, W), on a grid of `size`, and the share of each px that it shows.
+    """Warp `picture`, (H, W, 3) or (H, W), to a grid of `size`; also the share of each px covered.
 
-    Grid pixel p is looked up, cubic, at inverse(matrix) @ (p + field[p]); where the picture shows
-    nothing it is mirrored.
+    Grid pixel p is sampled (cubic) at inverse(matrix) @ (p + field[p]). Outside, the picture is
+    continued by reflection.
     """
     picture, matrix = _averaged(picture, matrix)
     pixels = np.empty((size[1], size[0], *picture.shape[2:]), np.float32)
@@ -139,7 +139,7 @@ def warp(
 
 
 def share_seen(matrix: Matrix, source: Size, target: Size) -> float:
-    """Share of the target that the source covers, 0..1."""
+    """Share of the target that the source covers, in [0, 1]."""
     outline = map_points(matrix, corners(source)).astype(np.float32)
     area, _ = cv2.intersectConvexConvex(outline, corners(target).astype(np.float32))
     return float(min(1.0, area / max(1, (target[0] - 1) * (target[1] - 1))))
@@ -157,7 +157,7 @@ def _averaged(picture: NDArray[np.float32], matrix: Matrix) -> tuple[NDArray[np.
 def _lookups(
     inverse: Matrix, field: NDArray[np.float32] | None, rows: slice, width: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Where rows of the grid are looked up, x and y."""
+    """Sampling coordinates x and y of rows of the grid."""
     x, y = np.arange(width, dtype=np.float64)[None], np.arange(rows.start, rows.stop)[:, None]
     if field is not None:
         x, y = x + field[..., 0], y + field[..., 1]

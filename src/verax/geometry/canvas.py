@@ -1,8 +1,9 @@
-"""The canvas at which a service is asked, the exact way back, and what became of it.
+"""The canvas: the size at which a picture is sent to a service, and the exact way back.
 
-A canvas is planned once from sizes alone. `place` puts the photo on it, `retrieve` takes a
-generated picture of that canvas back to the photo's grid. On an untouched picture the two cancel:
-bit for bit at scale 1, to float precision at integer scales (block averages are kept).
+A canvas is planned from sizes alone. `place` puts the photo on it, `retrieve` brings a generated
+picture of that canvas back to the photo's grid. On an unchanged picture the two cancel: bit for bit
+at scale 1, to float precision at integer scales (block averages are kept). `canvas_of` recognises
+what a generator did to the canvas.
 """
 
 from collections.abc import Iterator
@@ -32,14 +33,14 @@ from verax.image.pixels import resize, resize_picture
 FREE = Sizes(
     multiple=16, min_pixels=655_360, max_pixels=8_294_400, max_edge=3840, max_ratio=3.0
 )  # of the models that answer in almost any size
-LEAST_SHARE = 1 / 32  # of the canvas that shows the photo; below, padding is all a model would see
-NEARLY_FULL = 0.9  # an integer scale is taken when it is at least this share of the largest one
-NEARLY_LARGEST = 0.97  # a reduced scale may be this much below the largest, for less padding
-LONG_SIDE = 192  # px of the photo when borders are looked at
-SAME_ASPECT = 0.03  # log ratio below which a canvas differs from the photo by size alone
-BARS = 0.03  # share of the prior that must lie beyond the photo to speak of a border
+LEAST_SHARE = 1 / 32  # least share of the canvas that shows the photo; the rest is padding
+NEARLY_FULL = 0.9  # an integer scale is used if it is at least this share of the largest scale
+NEARLY_LARGEST = 0.97  # a reduction may be this much below the largest, for less padding
+LONG_SIDE = 192  # px of the photo at which borders are analysed
+SAME_ASPECT = 0.03  # log ratio below which two aspect ratios are equal
+BARS = 0.03  # least share of the prior outside the photo to be a border
 QUIET = 0.25  # gradient in a border, over that inside, below which it is plain or blurred
-MIRROR = 0.9  # correlation of a border with the picture reflected, from which it is a mirror
+MIRROR = 0.9  # least correlation of a mirrored border with the reflected picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class Canvas:
 
     @property
     def share(self) -> float:
-        """The part of the canvas that shows the photo, 0..1."""
+        """The share of the canvas that shows the photo, in [0, 1]."""
         return self.inner[0] * self.inner[1] / (self.size[0] * self.size[1])
 
     @property
@@ -81,10 +82,11 @@ class Canvas:
 
 
 def plan(width: int, height: int, rules: Sizes = FREE) -> Canvas:
-    """The legal canvas for a photo: an integer scale where one fits, then least padding.
+    """The canvas for a photo that the model's size rules allow: an integer scale if one fits, then
+    the least padding.
 
-    Small photos are enlarged by the smallest legal integer; photos beyond the maximum are reduced.
-    Raises InputError where no legal canvas shows enough of the photo.
+    Small photos are enlarged by the smallest allowed integer; photos above the maximum are reduced.
+    Raises InputError if no allowed canvas shows enough of the photo.
     """
     if width < 1 or height < 1:
         raise InputError(f"canvas: want a photo of at least 1x1 px, got {width}x{height}")
@@ -125,7 +127,7 @@ def _plan_free(width: int, height: int, rules: Sizes) -> Canvas | None:
 
 
 def _fractional(width: int, height: int, rules: Sizes) -> Iterator[Canvas]:
-    """Canvases that the photo fills along one side, for photos no integer scale suits."""
+    """Canvases that the photo fills along one side, if no integer scale fits."""
     for side in range(rules.multiple, rules.max_edge + 1, rules.multiple):
         for scale in (side / width, side / height):
             inner = _scaled((width, height), scale)
@@ -140,7 +142,7 @@ def _lattice(inner: tuple[int, int], rules: Sizes) -> tuple[int, int]:
     width, height = (
         int(-(-max(side, narrowest) // rules.multiple) * rules.multiple) for side in inner
     )
-    # rounding the longer side up can push a canvas that is exactly at the limit over it
+    # rounding the longer side up can make a canvas at the limit exceed it
     if width > rules.max_ratio * height:
         height += rules.multiple
     if height > rules.max_ratio * width:
@@ -171,8 +173,8 @@ def place(photo: Image, canvas: Canvas) -> Image:
 
 
 def retrieve(generated: Image, canvas: Canvas) -> Image:
-    """A generated picture of the canvas, on the photo's grid. An answer of another size is
-    brought to the canvas's size first."""
+    """A generated picture of the canvas, on the photo's grid. A picture of another size is resized
+    to the canvas first."""
     check_image(generated, name="generated")
     on_canvas = resize_picture(generated, canvas.size)
     left, top = canvas.offset
@@ -181,10 +183,10 @@ def retrieve(generated: Image, canvas: Canvas) -> Image:
 
 
 def _enlarge(photo: Image, canvas: Canvas) -> Image:
-    """Cubic enlargement whose block averages are the photo's pixels, at an integer scale.
+    """Cubic enlargement by an integer scale whose block averages equal the photo's pixels.
 
-    What the average of a block lacks is taken from its distance to white, what it has too much
-    from its distance to black: exact, and never out of range.
+    Blocks are corrected in proportion to each pixel's distance to white or to black, which is exact
+    and stays in range.
     """
     scale = canvas.inner[0] // canvas.photo[0]
     enlarged = resize_picture(photo, canvas.inner)
@@ -203,8 +205,8 @@ def _enlarge(photo: Image, canvas: Canvas) -> Image:
 
 
 def centred(photo: Size, prior: Size, canvas: str) -> Matrix:
-    """Prior px to photo px for a prior that did nothing but change the canvas: "stretch" sides,
-    "crop" to the new shape, or anything else: show more than the photo."""
+    """Matrix from prior to photo px for a prior that only changed the canvas: "stretch", "crop", or
+    else an extension."""
     sx, sy = photo[0] / prior[0], photo[1] / prior[1]
     if canvas != "stretch":
         sx = sy = min(sx, sy) if canvas == "crop" else max(sx, sy)
@@ -216,9 +218,8 @@ def centred(photo: Size, prior: Size, canvas: str) -> Matrix:
 def canvas_of(prior: Plane, matrix: Matrix, photo: Size) -> str:
     """ "stretch", "crop", "letterbox" (plain, blurred or mirrored borders) or "outpaint".
 
-    A canvas of another shape is a stretch when the matrix keeps its sides on the photo's, and
-    otherwise a crop where it shows less of the scene than the photo, or a border where it shows
-    more.
+    A canvas of another shape is a stretch if the matrix maps its sides to the photo's; otherwise a
+    crop if it shows less of the scene than the photo, or a border if it shows more.
     """
     size = prior.shape[1], prior.shape[0]
     change = float(np.log((photo[0] / size[0]) / (photo[1] / size[1])))
@@ -234,7 +235,7 @@ def canvas_of(prior: Plane, matrix: Matrix, photo: Size) -> str:
 
 
 def _is_padding(prior: Plane, matrix: Matrix, photo: Size) -> bool:
-    """Whether what lies beyond the photo is plain, blurred, or the picture mirrored."""
+    """Whether the part outside the photo is plain, blurred or a reflection of the picture."""
     small = scaled(photo, LONG_SIDE / max(photo))
     room = small[0], small[1]
     wide = 3 * room[0], 3 * room[1]

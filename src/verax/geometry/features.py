@@ -1,9 +1,9 @@
-"""Orientation channels: what stays of a picture when light, colour and texture change.
+"""Orientation channels: features that do not depend on light, colour and texture.
 
-Per pixel the direction of the log-luminance gradient, unsigned (an edge keeps its place when its
-polarity flips between night and day), weighted by its strength relative to the neighbourhood.
-A direction t is held as cos 2t, sin 2t, cos 4t, sin 4t: the first terms of its Fourier series,
-which correlate as well as eight soft bins at half the cost.
+Per pixel, the direction of the log-luminance gradient, unsigned (the polarity of an edge may flip
+between night and day), weighted by its strength relative to the neighbourhood. A direction t is
+stored as cos 2t, sin 2t, cos 4t, sin 4t: the first terms of its Fourier series, which correlate as
+well as eight soft bins in half the time.
 """
 
 from collections.abc import Sequence
@@ -19,10 +19,10 @@ from verax.image.pixels import blur, resize
 
 Channels = NDArray[np.float32]  # (H, W, C), zero mean; C = 4 for directions
 
-BLACK = 0.03  # added before the logarithm: below it, 8-bit photos hold more noise than structure
-FLOOR = 0.25  # of the mean strength; keeps flat regions flat when strength is made relative
-MARGIN = 16  # px of a level that the prior is seen beyond the photo
-EDGE = 3  # px: channels this near to the prior's border are not its own
+BLACK = 0.03  # added before the logarithm: below it, 8-bit photos have more noise than structure
+FLOOR = 0.25  # share of the mean strength added before normalising, so flat regions stay flat
+MARGIN = 16  # px of a level by which the prior's view is wider than the photo
+EDGE = 3  # px at the prior's border where channels are affected by padding
 
 
 def log_luminance(plane: Plane, size: Size) -> Plane:
@@ -34,8 +34,8 @@ def orientation(plane: Plane, *, window: float = 6.0, smooth: float = 1.0) -> Ch
     """Orientation channels of a log-luminance plane.
 
     Args:
-        window: sigma in px of the neighbourhood that strength is made relative to.
-        smooth: sigma in px of the blur after; wider gives a wider basin of attraction.
+        window: sigma in px of the neighbourhood by which strength is normalised.
+        smooth: sigma in px of the final blur; wider gives a wider basin of attraction.
     """
     plane = blur(plane, 1.0)
     gx = cv2.Scharr(plane, cv2.CV_32F, 1, 0, scale=1 / 32)
@@ -67,7 +67,7 @@ def coherence(one: Channels, other: Channels, valid: Plane, window: float) -> Pl
 def coherence_of(products: Sequence[Plane], window: float) -> Plane:
     """The same from the products: one times other, and each with itself."""
     size = products[0].shape[1], products[0].shape[0]
-    coarser = max(1.0, window / 3)  # a wide window needs no fine grid
+    coarser = max(1.0, window / 3)  # wide windows are computed on a coarser grid
     small = resize(cv2.merge(list(products)), scaled(size, 1 / coarser, least=1))
     cross, first, second = np.moveaxis(blur(small, window / coarser), -1, 0)
     thin = 1e-4 * first.mean() * second.mean() + 1e-9
@@ -76,7 +76,7 @@ def coherence_of(products: Sequence[Plane], window: float) -> Plane:
 
 
 def correlation(one: Channels, other: Channels, valid: Plane) -> float:
-    """Correlation of two channel maps over the valid share, -1..1."""
+    """Correlation of two channel maps, weighted by `valid`, in [-1, 1]."""
     weight = valid[..., None]
     weighted = one * weight
     norm = float((weighted * one).sum()) * float((other * weight * other).sum())
@@ -89,12 +89,13 @@ class Level:
 
     Attributes:
         long_side: of the photo, px.
-        freedoms: of the motions tried in turn: 4 for shift and scales, 6 affine, 8 projective.
-        window: sigma in px of the neighbourhood that edge strength is made relative to.
+        freedoms: parameters of the motions tried in turn: 4 shift and scales, 6 affine, 8
+            projective.
+        window: sigma in px of the neighbourhood by which edge strength is normalised.
         smooth: sigma in px of the blur of the channels.
         rounds: most Gauss-Newton steps.
-        small_step: px: the fit has converged.
-        sampling: px between the places that are compared; the blur leaves nothing finer between.
+        small_step: px: a smaller step means that the fit has converged.
+        sampling: px between the samples that are compared; the blur removes finer structure.
     """
 
     long_side: int
@@ -112,9 +113,9 @@ class View:
 
     Attributes:
         photo: channels (h, w, 4).
-        prior: channels as seen through `matrix`, so that both describe the same directions; zero
-            where it shows nothing, MARGIN px wider than the photo on every side.
-        valid: share of each pixel that the prior shows, as wide.
+        prior: channels of the prior warped by `matrix`, so that directions agree; MARGIN px wider
+            than the photo on every side, zero outside the prior.
+        valid: share of each pixel that the prior covers, of the same size.
         matrix: prior px to photo px, as assumed for this view.
         to_photo: level px to photo px.
     """
@@ -126,14 +127,14 @@ class View:
     to_photo: Matrix
 
     def in_place(self) -> tuple[Channels, Plane]:
-        """Prior and valid share on the photo's grid, where `matrix` puts them."""
+        """Prior and valid on the photo's grid, without the margin."""
         inner = np.s_[MARGIN:-MARGIN, MARGIN:-MARGIN]
         return self.prior[inner], self.valid[inner]
 
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """Photo and prior, to be compared at any level; the photo's channels are computed once."""
+    """Photo and prior for comparison at any level; the photo's channels are computed once."""
 
     photo: Plane
     prior: Plane

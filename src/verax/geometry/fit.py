@@ -1,8 +1,9 @@
-"""The global fit between two reduced pictures, and how likely a foreign picture fits as well.
+"""The global fit of two reduced pictures, and its p-value: how likely a foreign picture, one of
+another scene, fits as well.
 
-First the placements that keep the photo's frame (`same_frame`): where one of them stands out,
-nothing else is searched. Otherwise the prior is searched for over shifts and scales, and the more
-telling of both figures counts.
+First placements that keep the photo's frame are tested (`same_frame`); if one is clearly better
+than chance, that is all. Otherwise shifts and scales are searched, and the lower of both p-values
+counts.
 """
 
 from collections.abc import Iterable
@@ -34,8 +35,8 @@ from verax.geometry.search import (
 )
 from verax.image import Plane
 
-LEAST = 0.3  # a ratio below says no more against a pair
-SHIFTS = 0.3  # of each side: how far the controls are moved about
+LEAST = 0.3  # ratios are not counted below this
+SHIFTS = 0.3  # share of each side by which the controls are shifted
 
 # Evidence of 245 foreign pairings (real photos with other photos' priors, simulated ones too)
 # follows a logistic law with this centre and width: 10 % lie above 4.4, 2 % above 5.4. Of 38 true
@@ -43,16 +44,16 @@ SHIFTS = 0.3  # of each side: how far the controls are moved about
 CENTRE = 2.85
 WIDTH = 0.66
 SCORE_WEIGHT = 5.0
-ALPHA = 0.005  # a placement that foreign pairs reach more often is not taken
-DOUBT = 0.05  # what they reach even more often shows another scene; between the two nobody can tell
+ALPHA = 0.005  # largest p-value of an accepted placement
+DOUBT = 0.05  # p-value from which the prior shows another scene; in between it is undecided
 
-PRECISE = 0.3  # score at the fine size from which the last, finest fit is worth having
-WEAK = 0.5  # score at the fine size below which other starts are tried
-BY_CHANCE = 0.25  # score that foreign pairs reach, however fitted
-OVERFIT = 0.1  # of it, what the freedoms of the fit add where nothing agrees
+PRECISE = 0.3  # score at the fine size from which the finest fit is done
+WEAK = 0.5  # score at the fine size below which other starting points are tried
+BY_CHANCE = 0.25  # score that fitted foreign pairs reach by chance
+OVERFIT = 0.1  # the part of it that is due to the fit's own freedom
 TURNED = ("mirrored", "upside down", "turned by 180 degrees")
 QUARTERS = {1: "turned to the right by 90 degrees", 3: "turned to the left by 90 degrees"}
-CERTAIN = ALPHA / 10  # five ways of turning are tried, and none may be named by chance
+CERTAIN = ALPHA / 10  # stricter, since five ways of turning are tried
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,8 @@ class Fit:
         score: correlation of the orientation channels at the fine size, at most 1.
         view: the pictures through the matrix, at the middle level.
         p_value: how likely a foreign picture fits as well.
-        upright: whether it fits better than the photo mirrored or upside down does.
-        frame: the test of the placements that keep the frame.
+        upright: whether it fits better than to the mirrored or turned photo.
+        frame: the test of placements that keep the frame.
     """
 
     matrix: Matrix
@@ -77,7 +78,7 @@ class Fit:
 
 
 def fit(photo: Plane, prior: Plane) -> Fit:
-    """Where the prior lies on the photo, as well as one matrix can describe it."""
+    """The best single matrix from prior to photo."""
     frame, views = same_frame(photo, prior), Views(photo, prior)
     if 2 * frame.p_value <= ALPHA and frame.upright:
         return _on_frame(views, frame)
@@ -98,7 +99,7 @@ def fit(photo: Plane, prior: Plane) -> Fit:
 
 
 def way_turned(photo: Plane, prior: Plane, frame: Frame) -> str:
-    """How a prior that does not fit upright lies on the photo's frame; empty if it does not."""
+    """How the prior is turned ("mirrored" and the like); empty if it is not, or not certainly."""
     ways = [(frame.p_turned, TURNED[int(np.argmax(frame.turned))])]
     for quarters, name in QUARTERS.items():
         other = same_frame(photo, np.ascontiguousarray(np.rot90(prior, quarters)))
@@ -109,7 +110,7 @@ def way_turned(photo: Plane, prior: Plane, frame: Frame) -> str:
 
 
 def without_evidence(best: Fit, photo: Plane, prior: Plane) -> Fit:
-    """The frame's own place, unless fine structure agrees elsewhere."""
+    """The best placement that keeps the frame, unless fine structure agrees elsewhere."""
     if best.score > BY_CHANCE:
         return best
     views = Views(photo, prior)
@@ -120,8 +121,8 @@ def without_evidence(best: Fit, photo: Plane, prior: Plane) -> Fit:
 def _on_frame(views: Views, frame: Frame) -> Fit:
     """The fit of a prior that keeps the frame.
 
-    Where hardly any fine structure is left, more freedom would fit chance: the frame's own place
-    is better then.
+    With hardly any fine structure, a free fit would follow noise; the frame's placement is used
+    instead.
     """
     start, score = refine(views.at(COARSE, frame.matrix), COARSE)
     start = start if bounded(start, frame.matrix, views.size) else frame.matrix
@@ -140,7 +141,7 @@ def _on_frame(views: Views, frame: Frame) -> Fit:
 def _refined(
     views: Views, start: Matrix, levels: tuple[Level, ...] = (MIDDLE, FINE, LAST)
 ) -> Matrix:
-    """The fit from a start, finer and finer as long as the fine structure agrees."""
+    """The fit from a starting matrix, level by level as long as the finer structure agrees."""
     matrix = start
     for level in levels:
         better, score = refine(views.at(level, matrix), level)
@@ -151,17 +152,17 @@ def _refined(
 
 
 def _scored(views: Views, matrix: Matrix) -> tuple[float, View, View]:
-    """Correlation at the fine size, and the views at the middle and the fine one."""
+    """Correlation at the fine level, and the views at the middle and the fine level."""
     view, fine = (views.at(level, matrix) for level in (MIDDLE, FINE))
     warped, valid = fine.in_place()
     return correlation(fine.photo, warped, valid), view, fine
 
 
 def _from_other_starts(first: Fit, views: Views, starts: Iterable[Matrix]) -> Fit:
-    """A weak fit, or a better one from a start that the coarsest level has not moved.
+    """The better of a weak fit and fits that start without the coarsest level.
 
-    Little agrees in such pairs, and the coarsest level may follow what does not. The verdict is
-    left as it is: it was calibrated on the first fit.
+    In such pairs little agrees, and the coarsest level may go wrong. The p-value is not changed: it
+    was calibrated on the first fit.
     """
     best = first
     for start in starts:
@@ -173,9 +174,9 @@ def _from_other_starts(first: Fit, views: Views, starts: Iterable[Matrix]) -> Fi
 
 
 def _start(views: Views, placement: Placement) -> Matrix:
-    """The better fit at the coarsest level, from what was found and from a plain resize.
+    """The better fit at the coarsest level, from the search result or from a plain resize.
 
-    Most generators keep the frame; among weak scores that is the likelier place to start from.
+    Most generators keep the frame, so with weak scores the resize is the more likely start.
     """
     fits = []
     for start in (placement.matrix, views.plain):
@@ -200,9 +201,9 @@ def _search(views: Views) -> Placement:
 
 
 def distinctness(photo: Channels, warped: Channels) -> float:
-    """Score of a registered pair over the root mean square that the controls reach anywhere near.
+    """Score of a registered pair over the root mean square of its controls' scores.
 
-    About 3 for foreign pairs after they were fitted, above 6 for true ones.
+    About 3 for fitted foreign pairs, above 6 for true ones.
     """
     height, width = photo.shape[:2]
     far = (int(SHIFTS * height), int(SHIFTS * width))
@@ -223,10 +224,10 @@ def evidence(
     """Joint evidence for the same scene.
 
     Args:
-        placement: of the search; how far it stands out from its controls, all and the best.
+        placement: of the search, with the scores of its controls.
         distinct: `distinctness` at the finer sizes.
-        score: correlation at the fine size; foreign pairs stay below 0.25, however fitted.
-        overlap: share of the photo that the prior shows there; true pairs show most of it.
+        score: correlation at the fine size; below 0.25 for foreign pairs.
+        overlap: share of the photo that the prior covers; most of it for true pairs.
     """
     chances = placement.spread, max(placement.controls)
     ratios = [placement.score / (chance + 1e-9) for chance in chances]

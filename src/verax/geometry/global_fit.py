@@ -1,7 +1,7 @@
 """One matrix for the whole picture: Gauss-Newton on orientation channels, coarse to fine.
 
-The photo weighs in where it already agrees with the prior: regions that stay incoherent (invented
-objects, streaks, noise) lose their say. A step counts only if the score rises.
+Places are weighted by how well photo and prior already agree, so that invented objects, streaks and
+noise do not disturb the fit. A step is kept only if the score rises.
 """
 
 from dataclasses import dataclass
@@ -19,15 +19,15 @@ MIDDLE = Level(192, (4, 6, 8), 6, 2.0, 8)
 FINE = Level(384, (4, 6, 8), 8, 2.0, 6)
 LAST = Level(480, (8,), 8, 1.5, 6, 0.01)  # for pairs whose fine structure agrees
 WORTH = 0.04  # see refine
-SLACK = 0.002  # by which the score may fall: overlap varies as much on its own
-LARGEST_MOVE = 0.2  # of the long side: corners that a fit may move from its start
+SLACK = 0.002  # by which the score may fall, as the overlap varies
+LARGEST_MOVE = 0.2  # largest move of a corner from the start, share of the long side
 LARGEST_STEP = 8.0  # px of a level: beyond it the linear model does not hold
-DOUBT = 0.02  # weight of incoherent regions, so that a wrong start can still be left
+DOUBT = 0.02  # least weight of any place, so that a wrong start can be corrected
 DAMPING = 1e-3
 
 
 def bounded(matrix: Matrix, start: Matrix, size: Size) -> bool:
-    """Whether the fit stayed a plausible move of where it started: corners near, nothing folded."""
+    """Whether a fit is plausible: corners close to those of the start, and nothing folded."""
     moved = map_points(compose(matrix, invert(start)), corners(size))
     if np.linalg.norm(moved - corners(size), axis=1).max() > LARGEST_MOVE * max(size):
         return False
@@ -41,8 +41,8 @@ def refine(view: View, level: Level) -> tuple[Matrix, float]:
     """A better matrix (prior px to photo px) than the view's, and its score.
 
     The score is the correlation over the overlap times the square root of the overlap's share, so
-    that it cannot rise by losing overlap. A motion of more freedoms is taken only if it explains a
-    share WORTH of what the simpler one left open: weak pairs would fit their noise with it.
+    that it cannot rise by losing overlap. A motion with more parameters is used only if it explains
+    a share WORTH of what the simpler one left unexplained; otherwise it would fit noise.
     """
     samples = _SampledView.of(view, level.sampling)
     best, best_score = np.eye(3), -np.inf
@@ -63,7 +63,7 @@ def _climb(
         warped, valid = samples.prior_at(lookup), samples.at(lookup, samples.valid)
         products = _Products.of(samples, warped, valid)
         score = products.correlation() * float(np.sqrt(valid.mean()))
-        if score > best_score - SLACK:  # a finished step is nearer than its score can tell
+        if score > best_score - SLACK:  # the score does not show small gains
             best, best_score = lookup, max(score, best_score)
         if step < level.small_step:
             break
@@ -74,7 +74,7 @@ def _climb(
 
 @dataclass(frozen=True, slots=True)
 class _SampledView:
-    """A view at every n-th pixel of the photo's grid, with what the steps need of it.
+    """A view sampled at every n-th pixel of the photo's grid, with what Gauss-Newton steps need.
 
     Attributes:
         photo: channels (h, w, 4) at the samples.
@@ -112,7 +112,7 @@ class _SampledView:
         )
 
     def at(self, lookup: Matrix, array: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What the wider grid holds where the samples are looked up at `lookup` (level px)."""
+        """Values of the wider grid at the samples moved by `lookup` (level px)."""
         size = self.photo.shape[1], self.photo.shape[0]
         place = shift(MARGIN, MARGIN) @ lookup @ np.diag([self.apart, self.apart, 1.0])
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -122,7 +122,7 @@ class _SampledView:
         return self.at(lookup, self.prior)
 
     def slopes_at(self, lookup: Matrix) -> tuple[Channels, Channels]:
-        """Half the gradient of the prior; a lookup turns and scales too little to matter here."""
+        """Half the gradient of the prior at the moved samples; rotation and scale are ignored."""
         across, down = (self.at(lookup, slope) for slope in self.prior_slopes)
         return across, down
 
@@ -142,12 +142,12 @@ class _Products:
         return cls(both, samples.energy * valid, other, valid)
 
     def correlation(self) -> float:
-        """Of the two pictures, -1..1."""
+        """Correlation of the two pictures, in [-1, 1]."""
         norm = float(self.one.sum()) * float(self.other.sum())
         return float(self.both.sum()) / float(np.sqrt(norm + 1e-9))
 
     def weight(self) -> Plane:
-        """Trust in each sample: where the pictures agree already."""
+        """Weight of each sample: how well the pictures agree there already."""
         window = max(self.valid.shape) / 16
         agreed = coherence_of((self.both, self.one, self.other), window)
         return np.asarray(self.valid * np.clip(agreed, DOUBT, 1) ** 2, np.float32)
@@ -162,7 +162,7 @@ HIGHEST = 4  # power of x or y in a product of two of them
 
 @dataclass(frozen=True, slots=True)
 class _Moments:
-    """Sums of a plane times x^i y^j over samples, from which normal equations are made."""
+    """Sums of a plane times x^i y^j over samples, for the normal equations."""
 
     x: NDArray[np.float32]  # (W, HIGHEST + 1) powers
     y: NDArray[np.float32]
@@ -194,7 +194,7 @@ class _Moments:
         return matrix
 
     def right(self, dx: Plane, dy: Plane) -> NDArray[np.float64]:
-        """(8,): products of the moves of each parameter with what is left to explain."""
+        """(8,): products of the moves of each parameter with the residual."""
         sums = self(dx), self(dy)
         return np.array(
             [
@@ -240,7 +240,7 @@ def _step(
     xx, xy, yy, dx, dy = (weight * dot(a, b) for a, b in pairs)
     normal = moments.normal(xx, xy, yy)[:freedoms, :freedoms]
     normal += DAMPING * np.diag(np.diag(normal)) + 1e-12 * np.eye(freedoms)
-    # what does not correlate only shortens the step; give it its length back
+    # uncorrelated structure only shortens the step: make up for it
     trust = weight / np.maximum(products.valid, 1e-6)
     both, one, other = ((trust * p).sum() for p in (products.both, products.one, products.other))
     agreement = float(both / np.sqrt(one * other + 1e-12))

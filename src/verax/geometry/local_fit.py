@@ -1,8 +1,8 @@
-"""What one matrix leaves over: a smooth field of small displacements, where there is evidence.
+"""Local fit: a smooth field of small displacements beyond the global matrix.
 
-Block search on orientation channels, coarse to fine: each place of the photo is compared with the
-prior at all displacements within reach. A displacement counts where its peak stands clear of the
-second best and the way back leads home; an elastic sheet carries it on in between.
+Block matching on orientation channels, coarse to fine: each place of the photo is compared with the
+prior at all displacements within reach. A displacement counts if its peak is clearly above the
+second best and matching back returns to the start; an elastic sheet interpolates in between.
 """
 
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ from verax.image.pixels import blur, resize
 
 Field = NDArray[np.float32]  # (H, W, 2), displacement (dx, dy) in px of its own grid
 
-CLEAR = 0.06  # correlation by which a peak stands above the best one elsewhere, for full weight
-HOME = 1.5  # px by which the way back may miss
-WEAK = 0.15  # block correlation that counts for nothing
-STIFFNESS = 0.05  # of the sheet, against one fully trusted displacement per pixel
-PULL = 0.02  # towards no displacement, likewise
+CLEAR = 0.06  # difference to the second-best peak at which a peak has full weight
+HOME = 1.5  # px, tolerance of matching back
+WEAK = 0.15  # block correlation that has no weight
+STIFFNESS = 0.05  # weight of bending, against one fully trusted displacement per pixel
+PULL = 0.02  # weight of a pull towards no displacement, likewise
 OFF_SHEET = 1.0  # px from the sheet at which a displacement is an outlier
 SAMPLING = 3  # px between the displacements that the sheet is fitted to
 GAIN = 0.02  # mean coherence by which a field must improve on the matrix alone
@@ -100,7 +100,7 @@ def _subpixel(
 def _weight(
     scores: NDArray[np.float32], best: NDArray[np.intp], steps: NDArray[np.intp], reach: int
 ) -> Plane:
-    """Trust in each peak: high, clear of the second best, and confirmed from the other side."""
+    """Weight of each peak: its height, its distance to the second best, and matching back."""
     side = 2 * reach + 1
     peak = np.take_along_axis(scores, best[None], 0)[0]
     row, column = best // side, best % side
@@ -114,7 +114,7 @@ def _weight(
 
 
 def _returns(scores: NDArray[np.float32], best: NDArray[np.intp], steps: NDArray[np.intp]) -> Plane:
-    """1 where the best match of the best match is the place itself, within HOME px."""
+    """1 where matching back from the best match returns to the place within HOME px."""
     height, width = best.shape
     back_best = np.full((height, width), -np.inf, np.float32)
     back = np.zeros((height, width), np.intp)
@@ -132,10 +132,10 @@ def _returns(scores: NDArray[np.float32], best: NDArray[np.intp], steps: NDArray
 
 
 def _sheet(field: Field, weight: Plane, spacing: float) -> Field:
-    """The thin elastic sheet nearest to the displacements, held on a grid of nodes.
+    """The elastic sheet closest to the displacements, stored on a grid of nodes.
 
-    It pays for bending and, a little, for being away from zero; displacements that the sheet does
-    not reach lose their say (graduated Geman-McClure weights), so one moved object cannot pull it.
+    Bending and, a little, distance from zero are penalised. Outliers lose their weight (graduated
+    Geman-McClure), so one moved object does not pull the sheet.
     """
     height, width = weight.shape
     down, across = _hats(height, spacing), _hats(width, spacing)
@@ -156,7 +156,7 @@ def _sheet(field: Field, weight: Plane, spacing: float) -> Field:
 def _normal(
     down: NDArray[np.float64], across: NDArray[np.float64], say: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Weighted products of every two nodes' hats: the hats are products of one along each axis."""
+    """Normal matrix: weighted products of every two nodes' hat functions, which are separable."""
     rows, columns = down.shape[1], across.shape[1]
     pairs = [(hats[:, :, None] * hats[:, None]).reshape(len(hats), -1) for hats in (down, across)]
     sums = (pairs[0].T @ say @ pairs[1]).reshape(rows, rows, columns, columns)
@@ -164,7 +164,7 @@ def _normal(
 
 
 def _hats(length: int, spacing: float) -> NDArray[np.float64]:
-    """Linear interpolation from nodes about `spacing` px apart to pixels: (length, nodes)."""
+    """(length, nodes): linear interpolation to pixels from nodes about `spacing` px apart."""
     nodes = max(3, round((length - 1) / spacing) + 1)
     at = np.linspace(0, nodes - 1, length)
     return np.asarray(np.clip(1 - np.abs(at[:, None] - np.arange(nodes)), 0, 1), np.float64)
@@ -194,7 +194,7 @@ def resize_field(field: Field, size: Size) -> Field:
 
 
 def through(channels: NDArray[np.float32], field: Field) -> NDArray[np.float32]:
-    """`channels` looked up at p + field[p]; zero outside."""
+    """`channels` sampled at p + field[p]; zero outside."""
     y, x = np.mgrid[: field.shape[0], : field.shape[1]].astype(np.float32)
     return np.asarray(
         cv2.remap(channels, x + field[..., 0], y + field[..., 1], cv2.INTER_LINEAR), np.float32
@@ -207,13 +207,13 @@ ROUNDS = (Round(96, 4, 3.0, 8.0), Round(192, 2, 4.0, 14.0))
 def fit_field(
     photo: Channels, warped: Channels, valid: Plane, rounds: tuple[Round, ...] = ROUNDS
 ) -> Field | None:
-    """The local field, or None where it explains the photo no better than the matrix alone."""
+    """The local field, or None if it explains the photo no better than the matrix alone."""
     field: Field = np.zeros((*valid.shape, 2), np.float32)
     for turn in rounds:
         size = scaled((valid.shape[1], valid.shape[0]), turn.long_side / max(valid.shape))
         field = resize_field(field, size)
         fixed, moving, left = (resize(array, size) for array in (photo, warped, valid))
-        left = np.clip(left, 0, 1)  # a tiny picture grows here, and cubic weights overshoot
+        left = np.clip(left, 0, 1)  # cubic enlargement of tiny pictures overshoots
         change = displacement(fixed, through(moving, field), through(left, field), turn)
         field = through(field, change) + change
     field = resize_field(field, (valid.shape[1], valid.shape[0]))

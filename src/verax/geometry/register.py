@@ -1,7 +1,7 @@
-"""Prior onto photo: global transform, local field, confidence, how well placed and why.
+"""Registration of a prior onto a photo: global transform, local field, confidence, and a verdict.
 
 Points are (x, y) in pixels; the centre of the top-left pixel is (0, 0). The matrix maps prior
-pixels to photo pixels. Photo pixel p is looked up in the prior at inverse(matrix) @ (p + field[p]).
+pixels to photo pixels. Photo pixel p is sampled from the prior at inverse(matrix) @ (p + field[p]).
 """
 
 import json
@@ -25,27 +25,27 @@ Placed = Literal["exactly", "roughly", "undecided", "not"]
 
 PHOTO_SIDE = 768  # px: long side of the copy that is registered
 PRIOR_SIDE = 1024
-FLAT = 0.004  # deviation of log-luminance below which a picture shows nothing to register
-NOWHERE = 0.015  # mean confidence below which only a coarse tone may be taken
+FLAT = 0.004  # least deviation of log-luminance for a registration
+NOWHERE = 0.015  # mean confidence below which only coarse tone may be used
 CHANCE = 0.3  # local correlation that unrelated structure reaches after a local fit
-PROVED = 0.65  # local correlation from which a place counts as registered
+PROVED = 0.65  # local correlation of full confidence
 ACCEPTED = "placed because you say that it shows the scene"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Registration:
-    """Where the prior lies on the photo.
+    """The placement of a prior on a photo.
 
     Attributes:
-        placed: "exactly"; "roughly": same scene, but only a coarse tone may be taken;
-            "undecided": too little to tell whether it is the same scene; "not": it is not, or not
-            upright. Of the last two nothing may be taken (see `usable`).
+        placed: "exactly"; "roughly": same scene, but only coarse tone may be used; "undecided": too
+            little evidence for the same scene; "not": another scene, or not upright. In the last
+            two cases the prior is not used (see `usable`).
         reason: the verdict in words.
         matrix: (3, 3) float64, prior px to photo px.
         field: (H, W, 2) float32 local displacement in photo px (dx, dy), or None for zero.
         confidence: (H, W) float32 in [0, 1] on the photo's grid.
         p_value: how likely a foreign picture scores as well.
-        coverage: share of the photo that the prior shows, 0..1.
+        coverage: share of the photo that the prior covers, in [0, 1].
         canvas: how the prior's canvas came about: "stretch", "crop", "letterbox", "outpaint".
         score: correlation of the orientation channels after registration, at most 1.
     """
@@ -62,7 +62,7 @@ class Registration:
 
     @property
     def usable(self) -> bool:
-        """Whether anything may be taken from the prior."""
+        """Whether the prior may be used."""
         return self.placed in ("exactly", "roughly")
 
     def __repr__(self) -> str:
@@ -87,7 +87,7 @@ class Registration:
 
 @dataclass(frozen=True, slots=True)
 class Warped:
-    """The prior on the photo's grid: pixels (H, W, 3) and the share seen, (H, W) in [0, 1]."""
+    """The prior on the photo's grid: pixels (H, W, 3), and the share of each covered, (H, W)."""
 
     pixels: Image
     valid: Plane
@@ -96,11 +96,11 @@ class Warped:
 def register(photo: Image, prior: Image, *, accept: bool = False) -> Registration:
     """Find where the prior lies on the photo. That it lies nowhere is a result, not an error.
 
-    Works on reduced copies (long sides at most PHOTO_SIDE and PRIOR_SIDE), so that the cost hardly
+    Works on reduced copies (long sides at most PHOTO_SIDE and PRIOR_SIDE), so that the time hardly
     grows with the pictures.
 
     Args:
-        accept: the prior is known to show the same scene; it is placed as well as possible.
+        accept: the prior is known to show the same scene: place it as well as possible.
     """
     check_image(photo, name="photo")
     check_image(prior, name="prior")
@@ -138,13 +138,13 @@ def register(photo: Image, prior: Image, *, accept: bool = False) -> Registratio
 
 
 def _accepted(nowhere: Registration, coverage: float) -> Registration:
-    """Placed by its frame alone, because somebody knows that it shows the scene."""
+    """A rough placement by the frame alone, for a prior known to show the scene."""
     reason = f"{ACCEPTED}, although {nowhere.reason}"
     return replace(nowhere, placed="roughly", reason=reason, coverage=coverage)
 
 
 def _objection(best: Fit, photo: Plane, prior: Plane) -> tuple[Placed, str]:
-    """Why the prior may not show the photo's scene, and how sure that is; empty if it does."""
+    """The verdict on whether the prior shows the photo's scene, and why not; "" if it does."""
     if best.upright and best.p_value <= ALPHA:
         return "exactly", ""
     turned = way_turned(photo, prior, best.frame)
@@ -159,7 +159,7 @@ def _objection(best: Fit, photo: Plane, prior: Plane) -> tuple[Placed, str]:
 
 
 def _judge(best: Fit, confidence: float) -> tuple[Placed, str]:
-    """Exactly or roughly, for a prior of the same scene."""
+    """The verdict, "exactly" or "roughly", for a prior of the same scene, with the reason."""
     same = f"pictures of other scenes fit as well in {best.p_value:.2g} of cases"
     if confidence < NOWHERE:
         return "roughly", f"same scene ({same}), but hardly any edge lies where the photo has it"

@@ -1,16 +1,16 @@
-"""Where is the prior? Tried on the photo's own frame first, and then searched for anywhere.
+"""Finding the prior: first in the photo's own frame, then by a free search.
 
 Most generators keep the frame: the prior is the photo's canvas stretched, cropped or extended, and
-little else moves. Each such placement is tested as it stands (`same_frame`), with far less
-evidence than a free search needs: structure freed of contrast by its own neighbourhood survives
-haze, rain and darkness in several octaves; where they agree within one small shift, that is
-evidence which pictures of other scenes do not give.
+little else moves. Each such placement is tested directly (`same_frame`), which needs far less
+evidence than a free search. Photo and prior are compared in several octaves (frequency bands) with
+local contrast normalised, since this structure survives haze, rain and darkness. Agreement within
+one small shift is evidence that pictures of other scenes do not give.
 
 The free search (`search`) is exhaustive over scales and shifts at a small size. For each pair of
-per-axis scales one FFT correlation of orientation channels gives the score of every shift at once.
+per-axis scales, one FFT correlation of orientation channels gives the score of every shift at once.
 
-In both the photo mirrored and flipped goes through the same test: what those controls score is
-what a picture of another scene scores by chance.
+As controls, the mirrored and flipped photo goes through the same test: their scores are what a
+picture of another scene reaches by chance.
 """
 
 from collections.abc import Iterator
@@ -28,17 +28,17 @@ from verax.geometry.features import Channels, log_luminance, orientation
 from verax.image import Plane
 from verax.image.pixels import blur, resize
 
-MIRRORED = np.array([1, -1, 1, -1], np.float32)  # what a mirror does to the channels
+MIRRORED = np.array([1, -1, 1, -1], np.float32)  # factors on the channels of a mirrored picture
 
 FRAME_SIDE = 160  # px of the photo during the test
 OCTAVES = (1.25, 2.5, 5.0)  # px: inner sigma of each band, the outer one is twice as wide
 WEIGHTS = np.array([0.5, 1, 1, 1, 1]) / np.sqrt(4.25)  # of the bands and of the edges
-NEIGHBOURHOOD = 2.0  # outer sigmas: where contrast is made relative
-FAINT = 0.05  # of the mean energy; keeps flat regions flat
-NEAR = 0.02  # of the long side: how far the peak may be from the frame's own place
-FAR = 0.3  # of each side: how far the controls are moved about
-MOST = 10.0  # no measure convinces alone
-BETTER = 1.1  # strength over the upright photo's from which a turned one fits clearly better
+NEIGHBOURHOOD = 2.0  # sigma of contrast normalisation, in outer sigmas
+FAINT = 0.05  # share of the mean energy added before normalising, so flat regions stay flat
+NEAR = 0.02  # largest distance of the peak from the placement, share of the long side
+FAR = 0.3  # share of each side by which the controls are shifted
+MOST = 10.0  # limit of each measure, so that none decides alone
+BETTER = 1.1  # strength over the upright photo's at which a turned one fits clearly better
 
 # Evidence of 400 foreign pairings (real photos and simulated ones) follows a logistic law with
 # this centre and width, or falls off faster: 2 % lie above 4.7, one above 5.7. The weakest of 42
@@ -48,14 +48,14 @@ WIDTH = 0.95
 
 LONG_SIDE = 96  # px of the photo during the free search
 STEPS = 1.0 + np.linspace(-0.24, 0.24, 9)  # per-axis scales around a hypothesis
-REACH = 0.16  # how far the centres may be apart, share of the photo's side
-FAR_ASPECT = 1.4  # log ratio of aspects above which a crop would show too little to find
+REACH = 0.16  # largest distance between the centres, share of the photo's side
+FAR_ASPECT = 1.4  # log ratio of aspects above which a crop shows too little to be found
 
 
 def control_views(channels: Channels) -> NDArray[np.float32]:
-    """Channels as they are, of the picture mirrored, flipped and both: (4, C, H, W).
+    """Channels of the picture as it is, mirrored, flipped and both: (4, C, H, W).
 
-    One channel is a plane of levels, four are directions, which a mirror turns.
+    One channel is a plane of levels; four are directions, which change when mirrored.
     """
     turns = MIRRORED if channels.shape[2] == len(MIRRORED) else np.ones(1, np.float32)
     views = np.stack(
@@ -65,7 +65,7 @@ def control_views(channels: Channels) -> NDArray[np.float32]:
 
 
 def spectra(planes: NDArray[np.float32], room: tuple[int, int]) -> NDArray[np.complex64]:
-    """Fourier transforms of planes (..., H, W) in `room`, of unit energy per picture (C, H, W)."""
+    """Fourier transforms, padded to `room`, of planes (..., H, W) scaled to unit energy."""
     energy = np.sqrt((planes * planes).sum((-3, -2, -1), keepdims=True)) + 1e-9
     return np.asarray(scipy.fft.rfft2(planes / energy, room), np.complex64)
 
@@ -86,10 +86,10 @@ class Frame:
     """How well the prior fits the photo's frame.
 
     Attributes:
-        evidence: agreement at the best placement, in deviations of what mirrored photos give.
-        turned: the same of the photo mirrored, upside down, and turned by half, there.
-        strengths: of all four, without the cut at MOST.
-        matrix: prior px to photo px, there.
+        evidence: agreement at the best placement, in standard deviations of the controls'.
+        turned: the same for the photo mirrored, upside down, and rotated by 180 degrees.
+        strengths: of all four, without the limit MOST.
+        matrix: prior px to photo px at the best placement.
     """
 
     evidence: float
@@ -109,7 +109,7 @@ class Frame:
 
     @property
     def upright(self) -> bool:
-        """Whether no turned photo fits clearly better; a symmetric scene fits both ways."""
+        """Whether no turned photo fits clearly better; a symmetric scene fits in both."""
         return max(self.strengths[1:]) <= BETTER * max(self.strengths[0], MOST)
 
 
@@ -136,7 +136,7 @@ def same_frame(photo: Plane, prior: Plane) -> Frame:
 
 
 def placements(photo: Size, prior: Size) -> Iterator[Matrix]:
-    """Prior px to photo px: stretched, and where the shapes differ cropped and extended."""
+    """Matrices from prior to photo px: stretched and, if the shapes differ, cropped and extended."""
     yield stretch(prior, photo)
     across, down = photo[0] / prior[0], photo[1] / prior[1]
     if abs(np.log(across / down)) > SAME_ASPECT:
@@ -146,7 +146,7 @@ def placements(photo: Size, prior: Size) -> Iterator[Matrix]:
 
 
 def measures(plane: Plane) -> list[Channels]:
-    """Bands of log-luminance relative to their neighbourhood, then edges, finer and broader."""
+    """Bands of log-luminance with local contrast normalised, then edges at two scales."""
     blurred = [blur(plane, sigma) for sigma in (*OCTAVES, 2 * OCTAVES[-1])]
     bands = [
         _relative(inner - outer, 2 * NEIGHBOURHOOD * sigma)
@@ -170,7 +170,7 @@ def _placed(
     sizes: tuple[Size, Size],
     room: tuple[int, int],
 ) -> Frame:
-    """The fit near one placement; `sizes` are of the photo and of its small copy."""
+    """The test near one placement; `sizes`: of the photo and of its small copy."""
     small = sizes[1]
     warped, valid = warp(prior, compose(stretch(*sizes), matrix), None, small)
     border = cv2.BORDER_REPLICATE
@@ -197,11 +197,11 @@ def _placed(
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """How the prior's canvas came about, read from the two sizes.
+    """A possible relation of the prior's canvas to the photo, from the two sizes.
 
     Attributes:
         scale: (x, y), photo px per prior px.
-        reach: (x, y), how far the centres may be apart, as shares of the photo's sides.
+        reach: (x, y), largest distance between the centres, as shares of the photo's sides.
     """
 
     scale: tuple[float, float]
@@ -226,7 +226,7 @@ class Placement:
 
 
 def hypotheses(photo: Size, prior: Size) -> list[Hypothesis]:
-    """The ways in which a prior of that size can have come from a photo of this size."""
+    """The relations that are possible between a photo and a prior of these sizes."""
     x, y = photo[0] / prior[0], photo[1] / prior[1]
     ways = [Hypothesis((x, y), (REACH, REACH))]
     if SAME_ASPECT < abs(np.log(x / y)) < FAR_ASPECT:
@@ -243,8 +243,7 @@ def search(
 
     Args:
         photo, prior: log-luminance; the photo's long side is LONG_SIDE, the prior is no smaller.
-        sizes: (width, height) of the photo and of the prior that the hypothesis and the resulting
-            matrix speak of.
+        sizes: full (width, height) of photo and prior, to which hypothesis and result refer.
     """
     height, width = photo.shape
     plain = (
@@ -276,7 +275,7 @@ def search(
 
 
 def _room(photo: Size, prior: tuple[float, float], reach: tuple[float, float]) -> tuple[int, int]:
-    """(rows, columns) that keep every wanted shift clear of the wrap-around."""
+    """(rows, columns) of the padded transform, so that no shift wraps around."""
     rows, columns = (
         scipy.fft.next_fast_len(int(max(photo[i], prior[i] * STEPS[-1]) + reach[i]) + 2, real=True)
         for i in (1, 0)
@@ -285,6 +284,6 @@ def _room(photo: Size, prior: tuple[float, float], reach: tuple[float, float]) -
 
 
 def _shifts(prior: int, photo: int, reach: float) -> NDArray[np.intp]:
-    """Positions of the prior's first pixel at which the centres are at most `reach` apart."""
+    """Positions of the prior's first pixel for which the centres are at most `reach` apart."""
     centre = (photo - prior) / 2
     return np.arange(np.ceil(centre - reach), np.floor(centre + reach) + 1).astype(np.intp)
