@@ -173,7 +173,7 @@ def _object_entries(changed: tuple[ObjectChange, ...]) -> dict[str, Entry]:
 def _drift(
     entries: Mapping[str, Entry], geometry: Global | str, size: Size, scene_state: str
 ) -> float:
-    """The summary: 100 (1 - product of 1 - weight * share) over the classes that can be measured."""
+    """The summary: 100 (1 - product of 1 - weight * share) over the classes that are known."""
     rest = 1.0
     for name, value in drift_classes(entries, geometry, size, scene_state).items():
         full, weight = DRIFT[name]

@@ -1,7 +1,7 @@
-"""compare(): photo and generated picture registered and aligned, once for all readers.
+"""compare(): photo and generated picture, registered and aligned.
 
 The registration is refined and split into global and local motion. `measure`, the ladder and the
-pictures all read this one record.
+pictures all use this one record.
 """
 
 from dataclasses import dataclass, replace
@@ -31,9 +31,9 @@ Map = NDArray[np.float32]
 WORKING_SIDE_PX = 640
 CLIPPED_LOW, CLIPPED_HIGH = 1.5 / 255, 253.5 / 255
 SEED = 0  # of the bootstrap: the same pictures give the same intervals
-PASSES = 3  # each sees through the last one's warp and measures what that left over
-SURE = 0.01  # of the long side: spread of the worst corner between bootstrap fits
-DOUBT_PX = 0.25  # working px: local motion below it is mostly noise of its measurement
+PASSES = 3  # of refinement; each measures what remains after the last one's warp
+SURE = 0.01  # largest spread of a corner between bootstrap fits, share of the long side
+DOUBT_PX = 0.25  # working px: smaller local motion is mostly measurement noise
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class AlignedPair:
 
     Attributes:
         photo, prior: (h, w, 3).
-        overlap: (h, w) bool, pixels that the prior shows.
+        overlap: (h, w) bool, pixels that the prior covers.
         scale: working px per photo px.
     """
 
@@ -71,21 +71,21 @@ def pair(photo: Image, aligned: Warped, scale: float) -> AlignedPair:
 
 
 def clipped(image: Image) -> NDArray[np.bool_]:
-    """Pixels at the ends of the range."""
+    """(H, W) bool, pixels clipped to black or white."""
     brightest = image.max(axis=2)
     return np.asarray((brightest >= CLIPPED_HIGH) | (brightest <= CLIPPED_LOW))
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """All that the entries, the ladder and the pictures are made from.
+    """The comparison from which the entries, the ladder and the pictures are made.
 
     Attributes:
         photo, generated: (H, W, 3) as they came.
         registration: of `generated` onto `photo`.
         canvas: how the canvas came about, see `Deviation`.
         pair: both on the working grid, aligned as well as possible.
-        alignment: what blocks said; None where the generated picture cannot be placed.
+        alignment: the refinement by blocks; None if the generated picture cannot be placed.
     """
 
     photo: Image
@@ -98,13 +98,12 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """A registration made more precise.
+    """A refined registration.
 
     Attributes:
         blocks: the photo's blocks in the generated picture.
-        geometry: the global one, or the reason why it is missing.
-        registration: the matrix is its own, the field bends the generated picture onto the photo
-            beyond it.
+        geometry: the global geometry, or the reason why there is none.
+        registration: the original matrix, with a field that aligns the generated picture fully.
     """
 
     blocks: Blocks
@@ -113,9 +112,9 @@ class Alignment:
 
 
 def compare(photo: Image, generated: Image, registration: Registration | None = None) -> Look:
-    """Both pictures, (H, W, 3), of any two sizes; registered here when no registration is given.
+    """Compare two pictures (H, W, 3) of any sizes; registers them if no registration is given.
 
-    What cannot be placed is laid on the photo as far as it was found, and nothing is refined.
+    A picture that cannot be placed is put where the registration found it, without refinement.
     """
     check_image(photo, name="photo")
     check_image(generated, name="generated")
@@ -148,7 +147,7 @@ def align(photo: Image, generated: Image, registration: Registration, canvas: st
         field = _local_field(size, leftover.sure_flow, before, matrix)
         refined = replace(registration, matrix=matrix, field=field)
         warped = on_grid(refined, generated, size, small)
-        if doubtful:  # a second look through a doubtful warp would only confirm it
+        if doubtful:  # another pass after a doubtful warp would only confirm it
             break
     blocks = find_blocks(size, leftover, before, base, usual_only=True)
     geometry = fit_global(blocks, size, _rng())
@@ -166,10 +165,10 @@ def _rng() -> np.random.Generator:
 
 
 def _bent(reduced: Image, generated: Image, registration: Registration, size: Size) -> Registration:
-    """The registration with a local field that aligns the pictures wherever content moved.
+    """The registration with a local field that aligns moved content.
 
-    Without it, displaced structure would count as changed structure: along edges, where motion is
-    ambiguous, and where the motion estimate is uncertain.
+    Otherwise displaced structure would count as changed structure, also along edges, where motion
+    is ambiguous, and where its estimate is uncertain.
     """
     for _ in range(PASSES):
         warped = on_grid(registration, generated, size, size_of(reduced))
@@ -182,11 +181,11 @@ def _bent(reduced: Image, generated: Image, registration: Registration, size: Si
 def aligned(
     photo: Image, generated: Image, how: str, registration: Registration | None = None
 ) -> tuple[Image, NDArray[np.bool_]]:
-    """The generated picture on the photo's grid, and which pixels it shows.
+    """The generated picture on the photo's grid, and which pixels it covers.
 
-    "none" resizes the whole picture, "canvas" undoes the change of canvas, "global" one
-    homography, "local" local motion too. Pixels that the picture does not show repeat its border.
-    Raises InputError where the last two are asked for a picture of another scene.
+    `how`: "none" resizes the whole picture, "canvas" undoes the change of canvas, "global" also one
+    homography, "local" also local motion. Uncovered pixels repeat the border. Raises InputError for
+    "global" and "local" if the picture shows another scene.
     """
     look = compare(photo, generated, registration)
     if how in ("global", "local") and look.alignment is None:
@@ -200,7 +199,7 @@ def aligned(
 
 
 def placements(look: Look) -> dict[str, Registration]:
-    """Where the generated picture lies when more and more of its deviation is undone."""
+    """The placements of the generated picture, with more and more of its deviation undone."""
     photo, generated = look.photo, look.generated
     matrix = base_matrix(photo, generated, look.canvas)
     base = replace(look.registration, matrix=matrix, field=None)
@@ -227,16 +226,16 @@ def on_grid(registration: Registration, generated: Image, photo: Size, size: Siz
 def _local_field(
     photo: Size, flow: NDArray[np.float32], registration: Registration, matrix: Matrix
 ) -> NDArray[np.float32]:
-    """What moved beyond the matrix, (H, W, 2) in photo px; faint motion is shrunk to nothing.
+    """Motion beyond the matrix, (H, W, 2) in photo px; small motion is shrunk to zero.
 
-    `flow` (h, w, 2), in its own px, is what the registration left over.
+    `flow` (h, w, 2), in its own px, is the residual displacement after registration.
     """
     height, width = flow.shape[:2]
     ratio = np.array([photo[0] / width, photo[1] / height])
     y, x = (g.ravel().astype(np.float64) for g in np.mgrid[:height, :width])
     points = (np.stack([x, y], 1) + 0.5) * ratio - 0.5
     rest = flow.reshape(-1, 2) * ratio
-    # both looked up in the generated picture: f with inverse(matrix) @ (p + f) = where p is seen
+    # find f with inverse(matrix) @ (p + f) = the place of p in the generated picture
     sources = content_at(points, rest, registration, np.eye(3))
     field = (map_points(matrix, sources) - points).reshape(height, width, 2)
     square = (field**2).sum(axis=2, keepdims=True)

@@ -1,7 +1,7 @@
-"""The canvas, and the global geometry: one homography through the blocks.
+"""The canvas, and the global geometry: one homography fitted to the blocks.
 
-What the homography does not explain is local motion. Its scatter comes from a bootstrap over cells
-of neighbouring blocks.
+What the homography does not explain is local motion. Its uncertainty comes from a bootstrap over
+cells of neighbouring blocks.
 """
 
 from dataclasses import dataclass
@@ -31,22 +31,21 @@ WIDEST = {"shift": 0.02, "scale": 0.02, "rotation": 1.0, "shear": 1.5, "perspect
 Floats = NDArray[np.float64]
 
 MIN_BLOCKS = 12
-MIN_SPREAD = 0.1  # of each side, deviation of the blocks' places
+MIN_SPREAD = 0.1  # least standard deviation of the blocks' places, share of each side
 BOOTSTRAPS = 200
 HUBER = 1.345
 
 
 @dataclass(frozen=True, slots=True)
 class Global:
-    """One homography through the blocks.
+    """One homography fitted to the blocks.
 
     Attributes:
-        matrix: (3, 3) photo px to where that content is in the generated picture, photo px.
-        motion: it in words, at the photo's centre.
-        drawn: sets of matrices (B, 3, 3) like it, each set scattered by one cause of error.
+        matrix: (3, 3) photo px to the place of that content in the generated picture, photo px.
+        motion: its decomposition at the photo's centre.
+        drawn: samples of the matrix (B, 3, 3), one set per source of error.
         left_over: (N, 2) displacement of each block beyond it, photo px.
-        corner_spread_px: how far the worst corner of the photo wanders between bootstrap fits,
-            one standard deviation.
+        corner_spread_px: standard deviation of the worst corner over bootstrap fits.
     """
 
     matrix: Matrix
@@ -57,7 +56,7 @@ class Global:
 
 
 def fit_global(blocks: Blocks, size: Size, rng: np.random.Generator) -> Global | str:
-    """The homography through the blocks, or the reason why there is none."""
+    """Fit the homography to the blocks; or the reason why there is none."""
     if len(blocks.points) < MIN_BLOCKS:
         return f"only {len(blocks.points)} of {blocks.total} blocks were found again"
     if (np.std(blocks.points, axis=0) / np.array(size)).min() < MIN_SPREAD:
@@ -85,10 +84,10 @@ def at_rest(matrix: Matrix, size: Size) -> Matrix:
 
 
 def _equations(blocks: Blocks, size: Size) -> tuple[Matrix, Floats, Floats]:
-    """Unit scaling, and per block the normal matrix (N, 8, 8) and right side (N, 8).
+    """Scaling to unit coordinates, and per block the normal matrix (N, 8, 8) and right side (N, 8).
 
-    Linear in the homography's entries once multiplied out; with perspective terms of some
-    per cent the change of weight that this means is negligible.
+    The equations are multiplied by the denominator, which makes them linear; with perspective terms
+    of a few per cent this hardly changes the weights.
     """
     half = max(size) / 2
     unit = np.array(
@@ -129,7 +128,7 @@ def _denormalise(matrix: Matrix, unit: Matrix) -> Matrix:
 def _bootstrap(
     blocks: Blocks, normals: Floats, sides: Floats, weight: Floats, rng: np.random.Generator
 ) -> Floats:
-    """Fits to cells drawn with replacement, (BOOTSTRAPS, 3, 3)."""
+    """Fits to cells sampled with replacement, (BOOTSTRAPS, 3, 3)."""
     names, member = np.unique(blocks.cell, return_inverse=True)
     drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=BOOTSTRAPS)
     return _solve(normals, sides, drawn[:, member] * weight)
@@ -141,7 +140,7 @@ def size_of(image: Image) -> Size:
 
 
 def canvas_kind(photo: Image, generated: Image, registration: Registration) -> str:
-    """ "same" or "resized" for pictures of one aspect ratio, else what the registration says."""
+    """What became of the canvas: "same" or "resized" for equal aspect ratios, else as registered."""
     ours, theirs = size_of(photo), size_of(generated)
     if abs(np.log(ours[0] / ours[1] * theirs[1] / theirs[0])) < SAME_ASPECT:
         return "same" if ours == theirs else "resized"
@@ -149,7 +148,7 @@ def canvas_kind(photo: Image, generated: Image, registration: Registration) -> s
 
 
 def base_matrix(photo: Image, generated: Image, kind: str) -> Matrix:
-    """Prior px to photo px if nothing but the canvas had changed."""
+    """Matrix from prior to photo px if only the canvas had changed."""
     plain = "stretch" if kind in ("same", "resized") else kind
     return centred(size_of(photo), size_of(generated), plain)
 
@@ -172,7 +171,7 @@ def bars_share(image: Image) -> float:
 def framing_entries(
     photo: Image, generated: Image, registration: Registration, kind: str
 ) -> dict[str, Entry]:
-    """Sizes, change of shape, and the shares shown, invented outside, and in bars."""
+    """Entries on framing: sizes, change of shape, shares covered, invented outside, and in bars."""
     ours, theirs = size_of(photo), size_of(generated)
     entries = {
         "photo_width_px": Entry(ours[0], "px"),
@@ -195,7 +194,7 @@ def framing_entries(
 
 
 def _overlap(photo: Size, prior: Size, matrix: Matrix) -> tuple[float, float]:
-    """Share of the photo that the prior shows, and share of the prior that lies on the photo."""
+    """Share of the photo that the prior covers, and share of the prior that is on the photo."""
     frame = _outline(photo)
     quad = map_points(matrix, _outline(prior))
     common, _ = cv2.intersectConvexConvex(quad.astype(np.float32), frame.astype(np.float32))
@@ -204,13 +203,13 @@ def _overlap(photo: Size, prior: Size, matrix: Matrix) -> tuple[float, float]:
 
 
 def _outline(size: Size) -> NDArray[np.float64]:
-    """Outer corners of a pixel grid, not the centres of its corner pixels."""
+    """Outer corners of a pixel grid (not the centres of its corner pixels)."""
     outwards = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
     return np.asarray(corners(size) + outwards, np.float64)
 
 
 def geometry_entries(geometry: Global | str, photo: Size, confidence: float) -> dict[str, Entry]:
-    """The global geometry at the photo's centre with bootstrap intervals, or why it is unknown."""
+    """Entries on the global geometry at the photo's centre with intervals, or why it is unknown."""
     names = {
         "shift_x_px": ("px", "shift"),
         "shift_y_px": ("px", "shift"),
@@ -224,7 +223,7 @@ def geometry_entries(geometry: Global | str, photo: Size, confidence: float) -> 
     if isinstance(geometry, str):
         return {name: unknown(unit, geometry) for name, (unit, _) in names.items()}
     values = _numbers(geometry.motion, photo)
-    bounds = [_bounds(drawn, photo) for drawn in geometry.drawn]  # each cause of error has its own
+    bounds = [_bounds(drawn, photo) for drawn in geometry.drawn]  # per source of error
     low, high = np.min([b[0] for b in bounds], axis=0), np.max([b[1] for b in bounds], axis=0)
     widest = {**WIDEST, "shift": WIDEST["shift"] * max(photo)}
     entries = {}
@@ -239,7 +238,7 @@ def geometry_entries(geometry: Global | str, photo: Size, confidence: float) -> 
 
 
 def _bounds(drawn: NDArray[np.float64], photo: Size) -> NDArray[np.float64]:
-    """Below and above which 2.5 % of the matrices lie each, (2, entries)."""
+    """(2, entries): the 2.5 % and 97.5 % quantiles over the matrices."""
     values = np.array([_numbers(motion(matrix, photo, photo), photo) for matrix in drawn])
     return np.asarray(np.quantile(values, (0.025, 0.975), axis=0), np.float64)
 

@@ -1,13 +1,13 @@
 """Objects that appeared, vanished, moved or were replaced.
 
-The photo's colours are brought to the prior's by one polynomial and a smooth correction, both
-fitted robustly, so that light and colour do not count. What then differs by more than a few px of
-misplacement can explain, over a connected region, is a changed region. A thing that moved leaves
-two, joined by one displacement; of the others, whose outline they follow says whether something
-came or went.
+The photo's colours are matched to the prior's by one polynomial and a smooth correction, both
+fitted robustly, so that light and colour do not count. A connected region that then differs by more
+than a misplacement of a few px explains has changed. A thing that moved leaves two such regions
+related by one displacement. For the others, the picture whose outline they follow shows whether
+something appeared or vanished.
 
-Other programs may find changes, too: an object detector that the caller brings, and `tesseract` for
-written words, where it is installed.
+Other programs may find changes, too: an object detector passed by the caller, and `tesseract` for
+words, if installed.
 """
 
 import shutil
@@ -38,19 +38,19 @@ from verax.image import Image, to_uint8
 from verax.image.pixels import resize
 
 MOST_MOVED = 5
-PART_OF = 0.5  # share of a region that belongs to something that moved
-MARGIN = 0.02  # around changed regions that other entries leave out, share of the long side
-COARSE = 3  # px of the regions per px at which displacements are sought
-MOST_PIXELS = 1500  # compared with each other
-NEAREST = 0.035  # a thing moved at least this share of the long side
-EXPLAINED = 0.63  # of the change at a thing's new place, by the content of its old place
-WORTH = 0.12  # of all change: less is chance
-LEAST_CONFIDENCE, LEAST_LETTERS = 60.0, 3  # of a word that tesseract reads
+PART_OF = 0.5  # share of a region that has to be explained by a moved thing
+MARGIN = 0.02  # around changed regions, excluded from other entries, share of the long side
+COARSE = 3  # px of the regions per px at which displacements are searched
+MOST_PIXELS = 1500  # most pixels that are compared with each other
+NEAREST = 0.035  # least displacement of a moved thing, share of the long side
+EXPLAINED = 0.63  # least share of the change at the new place that the old content explains
+WORTH = 0.12  # least share of all change; less may be chance
+LEAST_CONFIDENCE, LEAST_LETTERS = 60.0, 3  # of a word read by tesseract
 TIMEOUT_S = 60.0
 WANTED_SIDE_PX = 1600  # small print is enlarged first
 Box = tuple[int, int, int, int]  # left, top, right, bottom; right and bottom exclusive
 SAME_PLACE = 0.5  # overlap (intersection over union) of one thing in both pictures
-NEAR = 0.25  # a thing of one label that moved no further than this share of the diagonal is one
+NEAR = 0.25  # largest distance of detections of the same thing, share of the diagonal
 
 
 def find_objects(
@@ -79,7 +79,7 @@ def find_objects(
 def _moved(
     regions: Regions, masks: list[Mask], ratio: tuple[float, float]
 ) -> tuple[list[ObjectChange], list[Mask]]:
-    """Things that moved, the most telling first, and the regions that they leave unexplained."""
+    """Moved things, the best explained first, and the regions that remain unexplained."""
     changes = []
     for _ in range(MOST_MOVED):
         moved = find_moved(regions, np.any(masks, axis=0)) if masks else None
@@ -106,7 +106,7 @@ def _describe(
     shift: tuple[int, int] | None,
     ratio: tuple[float, float],
 ) -> ObjectChange:
-    """The change in photo px: box of `mask`, area and strength of `whole`."""
+    """An ObjectChange in photo px: the box of `mask`, area and strength of `whole`."""
     ys, xs = np.nonzero(mask)
     box = (
         round(int(xs.min()) * ratio[0]),
@@ -121,7 +121,7 @@ def _describe(
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """One thing in another place: where it was, where it is, and (dx, dy) in px of the regions."""
+    """A moved thing: masks of its old and new place, and (dx, dy) in px of the regions."""
 
     before: Mask
     after: Mask
@@ -129,11 +129,11 @@ class Moved:
 
 
 def find_moved(regions: Regions, changed: Mask) -> Moved | None:
-    """The displacement that explains most of what changed, if any does.
+    """The displacement that explains most of the change, if any does.
 
     Every changed pixel of the prior is compared with every changed pixel of the photo; each pair
-    votes for its displacement with what it explains. That the old place must have changed too
-    tells a thing that moved from one that was copied, and from a hole filled like its surroundings.
+    votes for its displacement, weighted by what it explains. The old place must have changed, too:
+    otherwise the thing was copied, or a hole was filled with its surroundings.
     """
     places, old, new = _coarse(regions, changed)
     if len(places) < 2 or len(places) > MOST_PIXELS:
@@ -157,7 +157,7 @@ def find_moved(regions: Regions, changed: Mask) -> Moved | None:
 
 
 def _whole_thing(regions: Regions, changed: Mask, shift: tuple[int, int]) -> Moved:
-    """All that a displacement (coarse px) explains, seen from its old place and its new one."""
+    """All that a displacement (coarse px) explains, at the old place and at the new one."""
     size = changed.shape[1] // COARSE, changed.shape[0] // COARSE
     old, new = (resize(lab, size) for lab in (regions.expected, regions.prior))
     there = resize(changed.astype(np.float32), size) > 0.5
@@ -186,7 +186,7 @@ def _coarse(regions: Regions, changed: Mask) -> tuple[NDArray[np.intp], Map, Map
 
 
 def _fine(coarse: Mask, changed: Mask) -> Mask:
-    """A coarse mask on the grid of the regions, small gaps closed."""
+    """A coarse mask enlarged to the grid of the regions, with small gaps closed."""
     closed = cv2.morphologyEx(coarse.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
     closed = cv2.morphologyEx(closed, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
     large = cv2.resize(closed, changed.shape[::-1], interpolation=cv2.INTER_NEAREST)
@@ -195,7 +195,7 @@ def _fine(coarse: Mask, changed: Mask) -> Mask:
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """One thing in one picture."""
+    """A detected thing in one picture."""
 
     label: str
     box: Box
@@ -206,7 +206,7 @@ Detect = Callable[[Image], Sequence[Detection]]
 
 
 def by_detector(detect: Detect) -> Callable[[Image, Image], tuple[ObjectChange, ...]]:
-    """A finder for `measure`: things of one label are matched, nearest first."""
+    """A finder for `measure` from an object detector; equal labels are matched, nearest first."""
 
     def find(photo: Image, prior: Image) -> tuple[ObjectChange, ...]:
         area = photo.shape[0] * photo.shape[1]
@@ -228,7 +228,7 @@ def by_detector(detect: Detect) -> Callable[[Image, Image], tuple[ObjectChange, 
 def _matched(
     before: Sequence[Detection], after: Sequence[Detection], reach: float
 ) -> list[tuple[Detection, Detection]]:
-    """Pairs of one label, nearest first, each thing once."""
+    """Pairs of detections with the same label, nearest first, each used once."""
     apart = sorted(
         (float(np.hypot(*_step(one.box, other.box))), i, j)
         for i, one in enumerate(before)
@@ -243,7 +243,7 @@ def _matched(
 
 
 def _step(one: Box, other: Box) -> tuple[float, float]:
-    """From the centre of one box to that of the other."""
+    """The vector from the centre of one box to that of the other."""
     dx, dy = (other[i] + other[i + 2] - one[i] - one[i + 2] for i in (0, 1))
     return dx / 2, dy / 2
 
@@ -276,7 +276,7 @@ def text_entry(photo: Image, generated: Image) -> Entry:
 
 
 def words(image: Image) -> Counter[str]:
-    """Words that tesseract reads with confidence, in small letters, and how often."""
+    """Words that tesseract reads with confidence, in lower case, with their counts."""
     scale = max(1.0, WANTED_SIDE_PX / max(image.shape[:2]))
     large = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
     png = cv2.imencode(".png", to_uint8(large)[..., ::-1])[1]

@@ -21,7 +21,7 @@ COLOURS: dict[ObjectKind, Colour] = {
     "moved": (240, 190, 0),
     "replaced": (190, 30, 215),
 }
-NOT_SHOWN = 0.85  # grey of places that the generated picture does not show
+NOT_SHOWN = 0.85  # grey of places that the generated picture does not cover
 ARROW_SHARE = 0.06  # of the long side: length of the arrow of the 95th percentile
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 LETTERS = 0.45  # size of the font
@@ -37,7 +37,7 @@ def overlay(pair: AlignedPair) -> Image:
 
 
 def motion_field(pair: AlignedPair, blocks: Blocks) -> Image:
-    """Arrows from where blocks of the photo were to where they went, enlarged; on the photo."""
+    """The photo with arrows for the motion of its blocks, enlarged."""
     picture, scale = _faint(pair)
     points, moved = (places * pair.scale * scale for places in (blocks.points, blocks.moved))
     length = np.linalg.norm(moved, axis=1)
@@ -63,7 +63,7 @@ def edge_picture(pair: AlignedPair) -> Image:
 def object_picture(pair: AlignedPair, objects: tuple[ObjectChange, ...]) -> Image:
     """Photo and registered prior side by side with a box around every changed object.
 
-    What moved has its box where it was in the photo, and where it is in the prior.
+    A moved object has its box at the old place in the photo and at the new one in the prior.
     """
     sides = []
     shown = np.where(pair.overlap[..., None], pair.prior, NOT_SHOWN).astype(np.float32)
@@ -83,7 +83,7 @@ def object_picture(pair: AlignedPair, objects: tuple[ObjectChange, ...]) -> Imag
 
 
 def _spread(plane: Map, overlap: NDArray[np.bool_]) -> Map:
-    """The plane's own darkest and lightest parts as black and white."""
+    """The plane stretched so that its darkest and lightest parts become black and white."""
     low, high = np.quantile(plane[overlap], (0.02, 0.98)) if overlap.any() else (0.0, 1.0)
     return np.asarray(np.clip((plane - low) / max(float(high - low), 1e-3), 0, 1), np.float32)
 
@@ -95,7 +95,7 @@ def _enlarged(levels: Levels) -> tuple[Levels, int]:
 
 
 def _faint(pair: AlignedPair) -> tuple[Levels, int]:
-    """The photo in light grey to draw on, and how much it was enlarged."""
+    """The photo in light grey as background, and the factor by which it was enlarged."""
     grey = 0.35 + 0.6 * _spread(luma(pair.photo), pair.overlap)
     return _enlarged(to_uint8(np.dstack([grey] * 3)))
 
@@ -105,7 +105,7 @@ def _px(point: NDArray[np.float64]) -> tuple[int, int]:
 
 
 def _captioned(picture: Levels, text: str) -> Image:
-    """The picture with a caption below, in as many lines as its width asks for."""
+    """The picture with a caption below, wrapped to its width."""
     lines = _wrapped(text, picture.shape[1] - 2 * CAPTION_MARGIN_PX)
     strip = np.full((LINE_PX * len(lines) + 6, picture.shape[1], 3), 255, np.uint8)
     for row, line in enumerate(lines):
@@ -131,7 +131,7 @@ def _text_width(text: str) -> int:
 
 
 def _labelled(picture: Levels, text: str, box: tuple[int, int, int, int], colour: Colour) -> None:
-    """A box with its name on a tag of its colour, moved inside the picture where it would leave."""
+    """Draw a box with a label in its colour; the label is kept inside the picture."""
     left, top, right, bottom = box
     cv2.rectangle(picture, (left, top), (right, bottom), colour, 2)
     width, height = _text_width(text) + 6, LINE_PX

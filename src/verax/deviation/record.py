@@ -1,4 +1,4 @@
-"""What a measurement says: entries with interval and confidence, objects, a summary, sentences."""
+"""The result of a measurement: entries with intervals, objects, a summary, sentences."""
 
 import json
 from collections.abc import Mapping
@@ -47,11 +47,11 @@ class Entry:
     """One number of the deviation vector.
 
     Attributes:
-        value: None where the pictures cannot tell.
+        value: None if it cannot be measured on these pictures.
         unit: "px", "deg", "share", "ratio", "dB" ...
-        low, high: interval that holds the value in 95 of 100 bootstrap draws, or None.
-        confidence: 0..1, share of the picture that had a say.
-        note: why it is not identifiable; empty when it is.
+        low, high: 95 % bootstrap interval, or None.
+        confidence: share of the picture that was used, in [0, 1].
+        note: why it cannot be measured; empty if it can.
     """
 
     value: float | None
@@ -79,7 +79,7 @@ class ObjectChange:
         kind: "appeared", "vanished", "moved", or "replaced" by something else.
         box: (left, top, right, bottom) in photo px, right and bottom exclusive.
         area: share of the photo.
-        score: 0..1, how sure.
+        score: confidence in [0, 1].
         shift_px: for "moved", (dx, dy) in photo px from the photo to the generated picture.
     """
 
@@ -103,9 +103,9 @@ class Deviation:
     Attributes:
         placed: by the registration: "exactly", "roughly", "undecided" or "not".
         reason: that verdict in words.
-        canvas: how the canvas came about: "same", "resized", "stretch", "crop", "outpaint",
+        canvas: what became of the canvas: "same", "resized", "stretch", "crop", "outpaint",
             "letterbox".
-        scene_state: what happened to time of day and light, see `verax.metrics.scene.scene_state`.
+        scene_state: change of the time of day or light, see `verax.metrics.scene.scene_state`.
         entries: the numbers, by the names in docs/deviation.md.
         objects: regions whose content changed, largest first.
         drift: summary from 0 (nothing changed) to 100 (another scene).
@@ -121,12 +121,12 @@ class Deviation:
 
     @property
     def reframed(self) -> bool:
-        """The picture shows another part of the scene, or in other proportions, than the photo."""
+        """Whether the picture shows another part of the scene, or other proportions."""
         return self.canvas not in ("same", "resized")
 
     @property
     def comparable(self) -> bool:
-        """Whether the picture could be placed; otherwise nothing but its canvas is compared."""
+        """Whether the picture could be placed; if not, only its canvas is compared."""
         return self.placed in ("exactly", "roughly")
 
     def __repr__(self) -> str:

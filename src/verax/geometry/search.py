@@ -136,7 +136,7 @@ def same_frame(photo: Plane, prior: Plane) -> Frame:
 
 
 def placements(photo: Size, prior: Size) -> Iterator[Matrix]:
-    """Matrices from prior to photo px: stretched and, if the shapes differ, cropped and extended."""
+    """Matrices from prior to photo px: stretched and, for other shapes, cropped and extended."""
     yield stretch(prior, photo)
     across, down = photo[0] / prior[0], photo[1] / prior[1]
     if abs(np.log(across / down)) > SAME_ASPECT:
