@@ -140,7 +140,7 @@ def size_of(image: Image) -> Size:
 
 
 def canvas_kind(photo: Image, generated: Image, registration: Registration) -> str:
-    """What became of the canvas: "same" or "resized" for equal aspect ratios, else as registered."""
+    """What became of the canvas: "same" or "resized" for equal shapes, else as registered."""
     ours, theirs = size_of(photo), size_of(generated)
     if abs(np.log(ours[0] / ours[1] * theirs[1] / theirs[0])) < SAME_ASPECT:
         return "same" if ours == theirs else "resized"

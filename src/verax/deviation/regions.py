@@ -1,4 +1,4 @@
-"""Regions whose content changed: what light, colour and a small misplacement do not explain."""
+"""Regions whose content changed: differences beyond light, colour and small misplacement."""
 
 from dataclasses import dataclass
 
@@ -12,28 +12,28 @@ from verax.deviation.record import ObjectKind
 from verax.image import Image
 from verax.image.pixels import blur, resize
 
-SIDE_PX = 288  # long side at which regions are sought
+SIDE_PX = 288  # long side at which regions are searched
 SOFT_PX = 1.2
-TOLERANCE_PX = 2  # misplacement that is no change of content
+TOLERANCE_PX = 2  # largest misplacement that is no change of content
 LEAST_DELTA_E = 5.0
 SIGMAS = 5.0
-FAINT = 0.6  # of the threshold: what is connected to a clear change and above it belongs to it
-SEED = 0.0015  # area above the threshold that a region needs
+FAINT = 0.6  # hysteresis: share of the threshold for pixels connected to a clear change
+SEED = 0.0015  # least area of a region above the threshold
 MIN_AREA = 0.003
 JOIN = 0.012  # gaps closed between parts of one region, share of the long side
-ONE_THING = 0.02  # gap between regions of one kind that are one thing, share of the long side
-CLEAR = 0.35  # of a region's strongest part
+ONE_THING = 0.02  # largest gap between regions of one kind that are joined, share of the long side
+CLEAR = 0.35  # share of a region's largest strength
 ASIDE_PX = 3
 FAINT_GRADIENT = 0.7  # Lab units per px
-SAME_EDGES = 0.75  # agreement of gradients
-SAME_REVEALED = 0.36  # the same where the prior shows all of the neighbourhood clearer
+SAME_EDGES = 0.75  # least agreement of gradients for the same structure
+SAME_REVEALED = 0.36  # the same if the prior shows the whole neighbourhood more clearly
 REVEALED, CLEARER = 1.5, 1.2  # its gradient energy over the photo's, in a region and around it
 UNSEEN_GRADIENT = 0.3  # Lab units per px
-THICK_PX, THICK = 5, 0.8  # share of a thing's pixels that lie in a disc of this width within it
-CALMER = 0.8  # gradient energy around a region, prior over photo: streaks or noise were taken away
-DECIDED = 0.1  # log ratio of how far a region stands out in both pictures
-LEAST_STRENGTH = 1.0  # mean over a region: things put into photos have 1.5 and more
-STRONG = 3.0  # mean strength that a region needs there
+THICK_PX, THICK = 5, 0.8  # least share of a thing's pixels in a disc of this width inside it
+CALMER = 0.8  # gradient energy around a region, prior over photo: streaks or noise were removed
+DECIDED = 0.1  # least log ratio of the regions' prominence in both pictures
+LEAST_STRENGTH = 1.0  # least mean of a region; objects inserted into photos have 1.5 and more
+STRONG = 3.0  # the same where streaks or noise were removed
 
 Mask = NDArray[np.bool_]
 SMOOTH = 0.12  # sigma of the smooth tone correction, share of the long side
@@ -64,7 +64,7 @@ def changed_regions(pair: AlignedPair) -> Regions:
     photo, prior = (_lab(resize(p, size)) for p in (pair.photo, pair.prior))
     overlap = resize(pair.overlap.astype(np.float32), size) > 0.99
     expected = in_the_light_of(photo, prior, overlap)
-    # what clips in the prior's light has not changed
+    # pixels that clip in the prior's light have not changed
     ways = [_apart(prior, colours) for colours in (expected, as_shown(expected))]
     apart = np.asarray(np.minimum(*ways) * overlap, np.float32)
     typical = float(np.median(apart[overlap])) if overlap.any() else 0.0
@@ -79,13 +79,13 @@ def _lab(image: Image) -> Map:
 
 
 def _apart(one: Map, other: Map) -> Map:
-    """Colour difference beyond a small misplacement, whichever picture is displaced."""
+    """Colour difference beyond a small misplacement of either picture."""
     lengths = (np.linalg.norm(_beyond(*both), axis=2) for both in ((one, other), (other, one)))
     return np.asarray(np.maximum(*lengths), np.float32)
 
 
 def _beyond(one: Map, other: Map) -> Map:
-    """How far each channel of `one` lies outside the values of `other` nearby."""
+    """How far each channel of `one` lies outside the range of `other` nearby."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * TOLERANCE_PX + 1,) * 2)
     above = one - cv2.dilate(other, kernel)
     below = cv2.erode(other, kernel) - one
@@ -93,12 +93,12 @@ def _beyond(one: Map, other: Map) -> Map:
 
 
 def _regions(strength: Map, size: tuple[int, int]) -> NDArray[np.int32]:
-    """Labels of regions above the threshold, gaps closed, specks left out."""
+    """Labels of regions above the threshold, with gaps closed and without specks."""
     gap = max(3, 2 * round(JOIN * max(size)) + 1)
     coarse = _components(strength > FAINT, gap)
     sharp = np.zeros(strength.shape, bool)
     for label in range(1, int(coarse.max()) + 1):
-        # a faint misfit of colour beside a clear change is not part of it
+        # a small error of the colour match beside a clear change is not part of it
         mask = coarse == label
         if (strength[mask] > 1).sum() >= SEED * strength.size:
             strong = float(np.quantile(strength[mask], 0.95))
@@ -118,11 +118,11 @@ def _components(mask: Mask, gap: int) -> NDArray[np.int32]:
 
 
 def same_structure(regions: Regions, mask: Mask) -> bool:
-    """Whether both pictures show the same in and around a region.
+    """Whether both pictures show the same structure in and around a region.
 
-    A region that only changed its colour keeps its edges, a misplaced one keeps them a little
-    aside; gradients too weak to be seen agree. Where the prior shows the surroundings clearer too,
-    less agreement will do: what haze or darkness hid is the same thing seen fainter.
+    A region that only changed colour keeps its edges; a misplaced one has them slightly moved.
+    Gradients too weak to be visible agree. Less agreement is required if the prior shows the
+    surroundings more clearly, too: haze or darkness hid structure there.
     """
     around = _wider(mask, 3)
     faint = float(around.sum()) * FAINT_GRADIENT**2
@@ -137,11 +137,11 @@ def same_structure(regions: Regions, mask: Mask) -> bool:
 
 
 def is_a_thing(regions: Regions, mask: Mask) -> bool:
-    """Whether a region is thick enough for a thing, and clear enough for its surroundings.
+    """Whether a region is thick and strong enough to be a thing.
 
-    Lines and streaks are no things; edges tell them. What stays below the threshold on average is
-    the rest of a glow or a veil that was taken away. Where rain or noise was taken away all around,
-    a faint region is more of it.
+    Lines and streaks are no things; they are measured as edges. A mean below the threshold is the
+    remainder of removed glow or haze. Where rain or noise was removed all around, a faint region is
+    part of that.
     """
     if float(regions.strength[mask].mean()) < LEAST_STRENGTH:
         return False
@@ -157,7 +157,7 @@ def is_a_thing(regions: Regions, mask: Mask) -> bool:
 
 
 def _surroundings(regions: Regions, mask: Mask) -> Mask:
-    """The surroundings of a region, some px away, outside all regions."""
+    """The surroundings of a region, a few px away from it and outside all regions."""
     outside = _wider(mask, 4 + round(0.25 * float(np.sqrt(mask.sum()))))
     return np.asarray(outside & ~_wider(mask, 3) & (regions.labels == 0))
 
@@ -168,19 +168,19 @@ def _wider(mask: Mask, reach: int) -> Mask:
 
 
 def side_by_side(together: Mask) -> list[Mask]:
-    """Regions of one kind, those side by side as one."""
+    """Regions of one kind, with neighbours joined."""
     count, labels = cv2.connectedComponents(grown(together, ONE_THING / 2), connectivity=8)
     return [(labels == label) & together for label in range(1, count)]
 
 
 def grown(mask: Mask, share: float) -> cv2.typing.MatLike:
-    """The mask made larger on every side by a share of its long side, as 0 and 1."""
+    """The mask dilated by a share of its long side, as 0 and 1."""
     reach = 2 * round(share * max(mask.shape)) + 1
     return cv2.dilate(mask.astype(np.uint8), np.ones((reach, reach), np.uint8))
 
 
 def _clearer(photo: Map, prior: Map, where: Mask) -> float:
-    """Gradient energy of the prior over the photo's."""
+    """Ratio of the gradient energy of the prior to the photo's."""
     unseen = float(where.sum()) * UNSEEN_GRADIENT**2 + 1e-9
     return (float((prior[where] ** 2).sum()) + unseen) / (float((photo[where] ** 2).sum()) + unseen)
 
@@ -199,10 +199,9 @@ def _agreement(one: Map, other: Map, around: Mask, faint: float) -> float:
 
 
 def came_or_went(regions: Regions, mask: Mask) -> ObjectKind:
-    """The picture in which a region stands out shows a thing there.
+    """Whether a thing appeared or vanished: it is in the picture in which the region stands out.
 
-    It stands out by the contrast of its outline and by how little its surroundings, grown over
-    it, resemble it.
+    It stands out by the contrast of its outline and by its difference from its surroundings.
     """
     photo, prior = (_stands_out(lab, mask) for lab in (regions.expected, regions.prior))
     balance = float(np.log(prior / photo))
@@ -212,7 +211,7 @@ def came_or_went(regions: Regions, mask: Mask) -> ObjectKind:
 
 
 def _stands_out(lab: Map, mask: Mask) -> float:
-    """Contrast along a region's outline times distance from its surroundings grown over it."""
+    """Contrast along a region's outline times its difference from its surroundings."""
     contrast = float(np.linalg.norm(gradients(lab), axis=2)[_outline(mask)].mean())
     outside = (cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) == 0).astype(np.float32)
     reach = max(2.0, 0.4 * float(np.sqrt(mask.sum())))
@@ -234,10 +233,10 @@ def gradients(lab: Map) -> Map:
 
 
 def in_the_light_of(photo: Map, prior: Map, overlap: NDArray[np.bool_]) -> Map:
-    """The photo's Lab colours as the prior would show them, (h, w, 3).
+    """The photo's Lab colours in the prior's light, (h, w, 3).
 
     One polynomial for the picture, then corrections that vary with place and lightness, in rounds
-    that leave out what does not fit.
+    that exclude outliers.
     """
     lightness = photo[..., :1] / 50 - 1
     chroma = photo[..., 1:] / 50
@@ -265,13 +264,13 @@ def in_the_light_of(photo: Map, prior: Map, overlap: NDArray[np.bool_]) -> Map:
 
 
 def as_shown(lab: Map) -> Map:
-    """The colours as a picture can hold them, clipped at the ends of its range."""
+    """The colours clipped to the gamut of sRGB."""
     colours = np.clip(cv2.cvtColor(lab, cv2.COLOR_Lab2RGB), 0, 1)
     return np.asarray(cv2.cvtColor(colours, cv2.COLOR_RGB2Lab), np.float32)
 
 
 def _by_place_and_lightness(rest: Map, lightness: Map, weight: Map) -> Map:
-    """Weighted mean of `rest` over pixels nearby that are about as light: a bilateral grid."""
+    """Weighted mean of `rest` over nearby pixels of similar lightness, by a bilateral grid."""
     height, width = weight.shape
     cell = max(1, round(SMOOTH * max(height, width) / 4))
     size = (-(-width // cell), -(-height // cell))

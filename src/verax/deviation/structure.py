@@ -1,13 +1,13 @@
-"""Structure: octaves that the photo still describes, edges and corners invented and lost.
+"""Structure: correlation per octave; edges and corners that were invented or lost.
 
-Octaves: correlation and local-linear fit in small windows do not see a change of tone; only
-structure that is no local linear function of the photo counts. What remains of misalignment counts
-little.
+Octaves (frequency bands): correlation and local linear fits in small windows ignore changes of
+tone; only structure that is no local linear function of the photo counts. Residual misalignment has
+little effect.
 
-Edges: an edge of one picture is supported when the other has a gradient across it, nearby, above
-its own noise and not faint against its own neighbourhood. Both thresholds come from the pictures,
-so haze and darkness do not turn faint support into none. In dense texture anything is supported by
-chance; the same test against displaced pictures measures that chance, which is subtracted.
+Edges: an edge of one picture is supported if the other has a gradient in its direction nearby,
+above noise and not weak compared with its neighbourhood. Both thresholds adapt to the pictures, so
+that haze and darkness do not remove support. In dense texture everything is supported by chance;
+the same test against displaced pictures measures that chance, which is subtracted.
 """
 
 from dataclasses import dataclass
@@ -22,19 +22,19 @@ from verax.deviation.record import Entry, unknown
 from verax.image.pixels import blur, noise_level, wide_blur
 
 OCTAVES_PX = (2, 4, 8, 16)  # sigma of the finer blur of each band, working px
-DESCRIBED = 0.5  # correlation above which the prior still describes the photo
+DESCRIBED = 0.5  # least correlation at which an octave still agrees
 LINEAR_WINDOW_PX = 3.0
-FAINT_BAND = 0.01  # deviation of luma in a band below which structure hardly shows
+FAINT_BAND = 0.01  # deviation of luma in a band below which structure is hardly visible
 MIN_SEEN = 0.05
-LEFT_OVER_PX = 0.7  # misplacement that alignment may leave; the finest octave would feel it
-AROUND_CLIPPED_PX = 2  # how far the finest band carries the mark of a clipped pixel
-FLAT = 1e-9  # variance that is rounding
+LEFT_OVER_PX = 0.7  # residual misalignment that is allowed for
+AROUND_CLIPPED_PX = 2  # how far a clipped pixel affects the finest band
+FLAT = 1e-9  # variance due to rounding
 
 SIGMA_PX = 1.2
 TOLERANCE_PX = 2
 NOISE_SIGMAS = 3.0
-STRONG, FAINT = 1.0, 0.35  # gradient over its local root mean square: an edge, a support
-LEAST_CHANGE = 0.004  # luma per px below which 8-bit pictures show nothing
+STRONG, FAINT = 1.0, 0.35  # gradient over its local root mean square: of an edge, of its support
+LEAST_CHANGE = 0.004  # least luma gradient per px of 8-bit pictures
 NEIGHBOURHOOD = 0.03  # sigma as a share of the long side
 REGION = 0.2
 CHANCE_RADIUS_PX = 9
@@ -44,11 +44,10 @@ KEYPOINT_APART_PX = 7
 
 
 def band_entries(pair: AlignedPair, exclude: NDArray[np.bool_]) -> dict[str, Entry]:
-    """Loss of correlation per octave, and the finest scale at which the prior still holds.
+    """Entries on octaves: loss of correlation, and the finest scale that still agrees.
 
-    Pixels in `exclude` are left to other entries, and so are clipped ones, where light hides the
-    structure. Finer than 2 px nothing is compared: there every generator's resampling leaves its
-    mark.
+    Pixels in `exclude` and clipped ones are not counted. Nothing finer than 2 px is compared, since
+    every generator's resampling changes it.
     """
     names = {octave: f"coherence_loss_{octave}px" for octave in OCTAVES_PX}
     side = 2 * AROUND_CLIPPED_PX + 1
@@ -80,7 +79,7 @@ def band_entries(pair: AlignedPair, exclude: NDArray[np.bool_]) -> dict[str, Ent
 
 
 def _coherence(photo: Map, prior: Map, overlap: Map, octave: int, noise: float) -> Entry:
-    """1 - correlation in one band, over the area that has structure; noise sets the doubt."""
+    """1 - correlation in one band over the area with structure; its confidence depends on noise."""
     first, second = (blur(p, octave / 2) - blur(p, octave) for p in (photo, prior))
     agreed, var_a, var_b = local_correlation(first, second, overlap, 4.0 * octave)
     if octave == OCTAVES_PX[0]:
@@ -127,7 +126,7 @@ def _linear_residual(photo: Map, prior: Map, overlap: Map) -> Entry:
 def local_correlation(one: Map, other: Map, overlap: Map, window: float) -> tuple[Map, Map, Map]:
     """In Gaussian windows: signed correlation, variance of `one`, variance of `other`.
 
-    The correlation is 1 where one of them is flat: there is nothing to disagree about.
+    The correlation is 1 where one of them is flat.
     """
     weight = np.maximum(wide_blur(overlap, window), 1e-6)
     mean_a, mean_b = (
@@ -154,7 +153,7 @@ class Gradient:
 
 
 def gradient(plane: Map) -> Gradient:
-    """The gradient with what it is to be judged by."""
+    """The gradient of a plane, with its local rms and noise."""
     smooth = blur(plane, SIGMA_PX)
     x = cv2.Sobel(smooth, cv2.CV_32F, 1, 0, scale=1 / 8)
     y = cv2.Sobel(smooth, cv2.CV_32F, 0, 1, scale=1 / 8)
@@ -167,7 +166,7 @@ def gradient(plane: Map) -> Gradient:
 
 
 def edge_entries(pair: AlignedPair, exclude: NDArray[np.bool_]) -> dict[str, Entry]:
-    """Shares of invented and of lost edges; pixels in `exclude` are left to other entries."""
+    """Entries on edges: shares invented and lost; pixels in `exclude` are not counted."""
     photo, prior = (gradient(plane) for plane in pair.luma)
     places = pair.overlap & ~exclude
     gain = _regional_gain(photo, prior)
@@ -189,14 +188,14 @@ def unsupported_edges(pair: AlignedPair) -> tuple[NDArray[np.bool_], NDArray[np.
 
 
 def _regional_gain(photo: Gradient, prior: Gradient) -> Map:
-    """How strong the photo's edges are against the prior's, over large regions."""
+    """Strength of the photo's edges over the prior's, in large regions."""
     window = REGION * max(photo.length.shape)
     visible = np.maximum(wide_blur(photo.length**2, window) - 2 * photo.noise**2, 0)
     return np.asarray(np.sqrt(visible / (wide_blur(prior.length**2, window) + 1e-12)), np.float32)
 
 
 def edge_pixels(g: Gradient) -> NDArray[np.bool_]:
-    """Ridges of the gradient above noise and above the neighbourhood."""
+    """Ridges of the gradient that are above noise and above their neighbourhood."""
     strongest = np.maximum(NOISE_SIGMAS * g.noise, LEAST_CHANGE)
     ridge = g.length >= np.maximum(*_beside(g))
     return np.asarray(ridge & (g.length > strongest) & (g.length > STRONG * g.around))
@@ -236,7 +235,7 @@ def _support(
 def _unsupported(
     edges: Gradient, other: Gradient, places: NDArray[np.bool_]
 ) -> tuple[float, float, int]:
-    """Unsupported edges, edges that could be tested, all edges."""
+    """Numbers of unsupported edges, testable edges and all edges."""
     here = edge_pixels(edges) & places
     count = int(here.sum())
     if count < MIN_EDGES:
@@ -263,9 +262,9 @@ def _entry(counts: tuple[float, float, int], note: str) -> Entry:
 
 
 def keypoint_entries(pair: AlignedPair, exclude: NDArray[np.bool_]) -> dict[str, Entry]:
-    """Share of the photo's corners with no corner of the prior within 1, 2 and 4 px."""
+    """Entries on corners: share of the photo's with none in the prior within 1, 2 and 4 px."""
     photo = _corners(pair.luma[0], pair.overlap & ~exclude, KEYPOINTS, 0.02, KEYPOINT_APART_PX)
-    # many more are allowed in the prior: which corner ranks where is not the question
+    # many more are taken from the prior, since its ranking of corners may differ
     prior = _corners(pair.luma[1], pair.overlap, 6 * KEYPOINTS, 0.002, 2)
     names = {t: f"keypoints_lost_{t}px" for t in (1, 2, 4)}
     if len(photo) < 20 or len(prior) < 20:
@@ -282,7 +281,7 @@ def keypoint_entries(pair: AlignedPair, exclude: NDArray[np.bool_]) -> dict[str,
 def _corners(
     plane: Map, overlap: NDArray[np.bool_], count: int, quality: float, apart_px: int
 ) -> NDArray[np.float32]:
-    """(N, 2) corners of the locally normalised picture, strongest first."""
+    """(N, 2) corners of the picture after contrast normalisation, strongest first."""
     window = NEIGHBOURHOOD * max(plane.shape)
     centred = blur(plane, 1.0) - wide_blur(plane, window)
     around = np.sqrt(wide_blur(centred * centred, window))

@@ -1,8 +1,8 @@
-"""Light and colour, and what is left of the damage.
+"""Light, colour, and remaining damage.
 
 Tone: difference before and after a 3x3 fit, exposure, clipping, scene state. Damage: haze, noise
-and streaks of both pictures. These are levels, not changes: a generator that did nothing leaves
-them unchanged, and the reader sees that the damage is still there.
+and streaks in both pictures, as absolute levels, so that one sees damage that the generator did not
+remove.
 """
 
 from dataclasses import replace
@@ -20,9 +20,9 @@ from verax.image.pixels import blur, noise_level, to_linear
 from verax.metrics.scene import SceneState, haze_density, scene_state
 
 SMALL_SIDE_PX = 160
-THIN_PX = 5  # of SMALL_SIDE_PX: lines thinner than half of it are no change of light
+THIN_PX = 5  # px at SMALL_SIDE_PX: thinner lines are ignored, as they are no change of light
 BLUR = 0.03  # sigma as a share of the side: colour is compared on blurred pictures
-DARKEST = 0.002  # linear light: below it 8-bit levels carry no ratio
+DARKEST = 0.002  # least linear light for which a ratio of 8-bit levels is meaningful
 STREAK_SIGMA_PX = 1.0
 BINS = 36
 UPRIGHT_DEG = 35.0  # streaks of rain fall within this angle of the vertical
@@ -31,7 +31,7 @@ UPRIGHT_DEG = 35.0  # streaks of rain fall within this angle of the vertical
 def tone_entries(
     pair: AlignedPair, exclude: NDArray[np.bool_]
 ) -> tuple[dict[str, Entry], SceneState]:
-    """Tone entries and the scene state in words; pixels in `exclude` have no say."""
+    """Tone entries and the scene state in words; pixels in `exclude` are not counted."""
     pair = replace(pair, overlap=pair.overlap & ~exclude)
     if pair.overlap.mean() < 0.05:
         note = "the prior shows too little of the photo"
@@ -58,7 +58,7 @@ def tone_entries(
 
 
 def _small(pair: AlignedPair) -> tuple[Image, Image, NDArray[np.bool_]]:
-    """Both pictures, small, without thin lines and blurred, and what is seen of them."""
+    """Both pictures reduced, without thin lines and blurred; and the pixels that are covered."""
     scale = min(1.0, SMALL_SIDE_PX / max(pair.overlap.shape))
     size = (
         max(8, round(pair.overlap.shape[1] * scale)),
@@ -92,13 +92,13 @@ def _light(image: Image) -> Map:
 
 
 def _exposure(photo: Image, prior: Image, overlap: NDArray[np.bool_]) -> float:
-    """Median of the change of light, in stops."""
+    """Median change of light, in stops."""
     first, second = (np.maximum(_light(p), DARKEST) for p in (photo, prior))
     return float(np.median(np.log2(second / first)[overlap]))
 
 
 def level_entries(pair: AlignedPair) -> dict[str, Entry]:
-    """Haze, noise and streaks in both pictures."""
+    """Entries on damage: haze, noise and streaks in both pictures."""
     entries = {}
     for name, image, plane in zip(
         ("photo", "generated"), (pair.photo, pair.prior), pair.luma, strict=True
@@ -114,7 +114,7 @@ def streak_energy(plane: Map) -> float:
     fine = blur(plane, STREAK_SIGMA_PX / 2) - blur(plane, 2 * STREAK_SIGMA_PX)
     gx, gy = (cv2.Sobel(fine, cv2.CV_32F, *axes, scale=1 / 8) for axes in ((1, 0), (0, 1)))
     energy = (gx * gx + gy * gy).astype(np.float64)
-    # a streak's gradient is across it: angle 0 is a vertical streak
+    # the gradient is perpendicular to a streak: angle 0 is a vertical streak
     angle = (np.degrees(np.arctan2(gy, gx)) + 90) % 180 - 90
     bins = ((angle + 90) * BINS / 180).astype(np.intp) % BINS
     share = np.bincount(bins.ravel(), energy.ravel(), BINS) / max(float(energy.sum()), 1e-12)

@@ -1,10 +1,10 @@
 """The global geometry of the whole frame, from blocks that cover part of it.
 
-A homography through the blocks alone is that of the part in which blocks were found: where the rest
-of the frame moves in its own way (a smooth local motion), it is taken for perspective and rotation.
-So the displacements are first extrapolated over the frame by universal kriging, as a homography
-plus a smooth random field, and the homography is fitted to that; what the field may do where no
-block was found widens the interval. A block that contradicts the others gets a low weight.
+A homography fitted to the blocks alone describes only the part of the frame in which blocks were
+found; smooth local motion there would be taken for perspective and rotation. Therefore the
+displacements are first extrapolated over the frame by universal kriging, as a homography plus a
+smooth random field, and the homography is fitted to that. The field's uncertainty where no block
+was found widens the interval. Blocks that contradict the others get low weights.
 
 Method: Cressie, Statistics for Spatial Data (1993), chapter 3; variances by restricted maximum
 likelihood; Matern covariance with smoothness 5/2.
@@ -21,7 +21,7 @@ from verax.geometry import Matrix, Size, compose, invert, map_points, motion
 
 Floats = NDArray[np.float64]
 
-ACROSS, DOWN = 24, 18  # places of the frame at which the field is wanted
+ACROSS, DOWN = 24, 18  # places of the frame at which the field is evaluated
 BORDER_PX = 8  # of the frame: content nearer to it is not counted as seen
 LENGTHS = (0.2, 0.4, 0.8)  # of correlation, in half long sides
 RATIOS = 10.0 ** np.arange(-3.5, 1.6, 0.5)  # noise of a sure block over the field, variances
@@ -42,7 +42,7 @@ class _Field:
         inverse: (N, N) of the covariance of one component at the blocks.
         spread: (8, 8) covariance of the homography's part.
         trend: (8,) the homography's part.
-        pull: (2, N) what each block adds to the field, by component.
+        pull: (2, N) contribution of each block to the field, by component.
         length, variance: of the field.
     """
 
@@ -58,10 +58,10 @@ class _Field:
 def over_the_frame(
     blocks: Blocks, geometry: Global, size: Size, rng: np.random.Generator
 ) -> Global:
-    """The homography of the whole frame, the scatter that unseen places add, and smoothed blocks.
+    """The homography of the whole frame, its uncertainty from uncovered places, smoothed blocks.
 
-    What is left over of each block is what the field has there: without the noise of its
-    measurement, and near what the others say where it is not to be believed.
+    The residual of each block becomes the field's value there: without measurement noise, and for
+    outliers close to the prediction of the others.
     """
     if np.abs(geometry.left_over).max() < STILL:
         return geometry
@@ -100,7 +100,7 @@ def _grid(size: Size) -> Floats:
 
 
 def _basis(places: Floats) -> Floats:
-    """How each of the eight freedoms moves each place: x components, then y, (2 N, 8)."""
+    """(2 N, 8): how each of the eight parameters moves each place, x components, then y."""
     x, y = places.T
     one, none = np.ones_like(x), np.zeros_like(x)
     return np.concatenate(
@@ -112,7 +112,7 @@ def _basis(places: Floats) -> Floats:
 
 
 def _matrix(amounts: Floats, size: Size) -> Matrix:
-    """The change of matrix that moves places by these amounts (px) of the basis."""
+    """The change of matrix for these coefficients (px) of the basis."""
     half = max(size) / 2
     x, y = (np.array(size) - 1) / 2
     unit = np.array([[1 / half, 0, -x / half], [0, 1 / half, -y / half], [0, 0, 1]])
@@ -122,13 +122,13 @@ def _matrix(amounts: Floats, size: Size) -> Matrix:
 
 
 def _correlation(one: Floats, other: Floats, length: float) -> Floats:
-    """Matern 5/2 between two sets of places."""
+    """Matern 5/2 correlation between two sets of places."""
     apart = np.linalg.norm(one[:, None] - other[None], axis=2) * np.sqrt(5) / length
     return np.asarray((1 + apart + apart * apart / 3) * np.exp(-apart), np.float64)
 
 
 def _fit(places: Floats, moved: Floats, weight: Floats) -> _Field:
-    """The field through the blocks; blocks that contradict the others get low weights."""
+    """Fit the field to the blocks; blocks that contradict the others get low weights."""
     basis, value = _basis(places), moved.T.ravel()
     say = np.maximum(weight, LEAST_SAY)
     for _ in range(ROUNDS):
@@ -139,7 +139,7 @@ def _fit(places: Floats, moved: Floats, weight: Floats) -> _Field:
         spread = _inverse(basis.T @ steady)
         trend = np.asarray(spread @ (steady.T @ value), np.float64)
         pull = _both(inverse, value - basis @ trend).reshape(2, -1)
-        # in units of its deviation: how far each block is from what all others predict for it
+        # distance of each block from the prediction of all others, in standard deviations
         surprise = np.linalg.norm(pull, axis=0) / np.sqrt(np.diag(inverse))
         say = np.maximum(say * np.minimum(1, (UNEXPECTED / surprise) ** 2), LEAST_SAY)
     return _Field(places, inverse, spread, trend, pull, length, variance)
@@ -158,7 +158,7 @@ def _both(matrix: Floats, values: Floats) -> Floats:
 def _likeliest(
     places: Floats, basis: Floats, value: Floats, say: Floats
 ) -> tuple[float, float, float]:
-    """Correlation length, noise over field, and variance of the field."""
+    """The most likely correlation length, noise-to-field ratio, and variance of the field."""
     count, best, top = len(places), (LENGTHS[0], float(RATIOS[-1]), 1.0), -np.inf
     columns = np.concatenate(
         [basis[:count], basis[count:], value[:count, None], value[count:, None]], 1
@@ -189,7 +189,7 @@ def _predict(field: _Field, places: Floats) -> Floats:
 
 
 def _projection(places: Floats, moved: Floats) -> Floats:
-    """(8, 2 G): from displacements to the homography through them, far ones counting less."""
+    """(8, 2 G): from displacements to the fitted homography; far places have less weight."""
     basis, weight = _basis(places), np.ones(len(places))
     for _ in range(10):
         weighted = basis * np.tile(weight, 2)[:, None]
@@ -202,7 +202,7 @@ def _projection(places: Floats, moved: Floats) -> Floats:
 
 
 def _covariance(field: _Field, places: Floats, project: Floats) -> Floats:
-    """Of the homography's amounts, (8, 8): field unseen between blocks, and its trend."""
+    """(8, 8) covariance of the homography's coefficients: from the field and from the trend."""
     count = len(places)
     near = field.variance * _correlation(places, field.places, field.length)
     within = field.variance * _correlation(places, places, field.length)
