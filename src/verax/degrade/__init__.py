@@ -1,7 +1,7 @@
-"""How photos go bad, and prints.
+"""Simulated degradation of photos, and damage of prints.
 
-A degradation is a value: what, how bad, and the seed of everything else. Damage of a print (holes,
-tears, scratches, dust) comes with a mask of each kind, so that it is known where it lies.
+A degradation is a value: its kind, its severity, and a seed for everything else. Damage of a print
+(holes, tears, scratches, dust) comes with a mask of each kind.
 """
 
 import zlib
@@ -42,14 +42,14 @@ MIXTURE_ORDER = ("lowlight", "rain", "snow", "haze")  # of CDD-11 (Guo et al., E
 
 @dataclass(frozen=True, slots=True)
 class Degradation:
-    """One way in which a photo goes bad.
+    """One degradation of a photo.
 
     Attributes:
         task: a key of TASKS.
-        severity: 0 leaves the picture as it is, 1 is the worst that the task knows.
-        seed: decides everything that severity does not: kind, direction, colour, grain.
+        severity: from 0, no change, to 1, the strongest of the task.
+        seed: sets everything that severity does not: kind, direction, colour, grain.
 
-    Raises UnknownNameError or SettingsError when a value is not of these.
+    Raises UnknownNameError or SettingsError for other values.
     """
 
     task: str
@@ -67,7 +67,7 @@ class Degradation:
 def apply(image: Image, *degradations: Degradation, depth: Plane | None = None) -> Image:
     """The picture after the degradations, in the order given; a function of its arguments.
 
-    `depth` is measured depth in metres, (H, W); without it a random stand-in is used, which is
+    `depth` is measured depth in metres, (H, W). Without it a random substitute is used that is
     plausible but not physical (see `verax.degrade.fields.pseudo_depth`).
     """
     out = check_image(image)
@@ -83,7 +83,7 @@ def apply(image: Image, *degradations: Degradation, depth: Plane | None = None) 
 def sample(
     rng: Generator, task: str | None = None, *, severity: tuple[float, float] = (0.05, 1.0)
 ) -> Degradation:
-    """One degradation for training: `task` or any, severity even over the range."""
+    """A random degradation for training: of `task` or any, its severity uniformly distributed."""
     name = task or str(rng.choice(list(TASKS)))
     return Degradation(name, float(rng.uniform(*severity)), int(rng.integers(2**31)))
 
@@ -94,7 +94,7 @@ def sample_mixture(
     *,
     severity: tuple[float, float] = (0.05, 0.6),
 ) -> tuple[Degradation, ...]:
-    """Two or more of `tasks` at once, in the order in which they happen to a photo."""
+    """Two or more random degradations of `tasks`, in the order in which they affect a photo."""
     count = int(rng.integers(2, min(3, len(tasks)) + 1))
     chosen = sorted(rng.choice(len(tasks), count, replace=False))
     return tuple(sample(rng, tasks[i], severity=severity) for i in chosen)
@@ -102,7 +102,7 @@ def sample_mixture(
 
 Mask = NDArray[np.bool_]
 
-BRIGHT, DARK = (0.86, 0.98), (0.02, 0.12)  # paper, and the ground behind a hole
+BRIGHT, DARK = (0.86, 0.98), (0.02, 0.12)  # bare paper, and the background behind a hole
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,10 @@
-"""Smooth random planes, a stand-in for depth where none was measured, and linear light.
+"""Smooth random planes, a substitute for unknown depth, and linear light.
 
-`pseudo_depth` is NOT physical depth. It is a plausible plane for scattering: far things tend to
+`pseudo_depth` is NOT physical depth. It is a plausible plane for scattering: distant things tend to
 be high in the picture and to have a bright dark channel, and depth changes at edges.
 
-Optics (blur, scattering, exposure) act on linear light; the standard synthetic test sets add
-their rain and haze in sRGB, so both worlds are needed. The curve is IEC 61966-2-1.
+Optics (blur, scattering, exposure) work on linear light; the standard synthetic test sets add rain
+and haze in sRGB, so both are needed. The curve is IEC 61966-2-1.
 """
 
 import cv2
@@ -32,7 +32,7 @@ def smooth_noise(size: Size, rng: Generator, *, cells: float) -> Plane:
 
 
 def fractal_noise(size: Size, rng: Generator, *, cells: float, octaves: int = 4) -> Plane:
-    """Sum of octaves of smooth noise, halving in strength: clouds, mean about 0, deviation 1."""
+    """Clouds: octaves of smooth noise, each half as strong; mean about 0, deviation 1."""
     total = np.zeros(size, np.float32)
     norm = 0.0
     for octave in range(octaves):
@@ -52,7 +52,7 @@ def rescale(plane: NDArray[np.float32]) -> Plane:
 
 
 def enlargement(image: Image, reference_px: int) -> float:
-    """How much larger the picture's short side is than the size that ranges in px hold for."""
+    """The picture's short side over `reference_px`, the size for which ranges in px were set."""
     return max(1.0, float(min(image.shape[:2])) / reference_px)
 
 
@@ -63,7 +63,7 @@ def working_size(image: Image, reference_px: int) -> Size:
 
 
 def pseudo_depth(image: Image, rng: Generator) -> Plane:
-    """A plane (H, W) in [0, 1], 1 is far; random in its mix, the same for the same state of rng.
+    """A random plane (H, W) in [0, 1], 1 is far; the same for the same state of `rng`.
 
     A tilted ramp, the picture's dark channel, a few flat segments and clouds, smoothed without
     crossing the picture's edges. Not physical depth.
@@ -83,7 +83,7 @@ def pseudo_depth(image: Image, rng: Generator) -> Plane:
 
 
 def as_depth(image: Image, rng: Generator, depth: Plane | None) -> Plane:
-    """Relative depth (H, W) in [0, 1]: measured depth over its 95th percentile, or a stand-in.
+    """Relative depth (H, W) in [0, 1]: measured depth over its 95th percentile, or a substitute.
 
     Measured depth is in metres; pixels at 0 or NaN (no measurement) are taken as far.
     """
@@ -96,7 +96,7 @@ def as_depth(image: Image, rng: Generator, depth: Plane | None) -> Plane:
 
 
 def _ramp(size: Size, rng: Generator) -> Plane:
-    """Far at the top, tilted, curved as a ground plane seen from standing height."""
+    """A tilted ramp, far at the top, like a ground plane seen from standing height."""
     tilt, bend = rng.uniform(-0.6, 0.6), rng.uniform(0.6, 2.0)
     y = np.linspace(1.0, 0.0, size[0], dtype=np.float32)[:, None]
     x = np.linspace(-0.5, 0.5, size[1], dtype=np.float32)[None, :]
@@ -109,7 +109,7 @@ def _dark_channel(guide: Image) -> Plane:
 
 
 def _steps(size: Size, rng: Generator) -> Plane:
-    """Flat patches, as of walls and objects standing at their own distance."""
+    """Flat patches, like walls and objects at different distances."""
     return rescale(np.floor(smooth_noise(size, rng, cells=3.0) * 1.5))
 
 

@@ -1,10 +1,10 @@
-"""Before the lens: camera shake, defocus, drops on a window, water.
+"""Optical degradations: camera shake, defocus, drops on a window, water.
 
-Camera shake runs along random trajectories, defocus has a lens-shaped disc; both act on linear
-light, where highlights smear as they do in a camera. A drop shows the scene upside down, blurred,
-out of focus itself. Under water each colour fades at its own rate and is replaced by scattered
-light, I_c = J_c exp(-w a_c) t_c + B_c (1 - t_c), t_c = exp(-d b_c): the light's way down (w) and
-the way to the camera (d), as in Akkaynak and Treibitz, CVPR 2018. Red fades first.
+Camera shake follows random trajectories, defocus has the shape of the aperture; both are computed
+in linear light, so that highlights smear as in a camera. A drop shows the scene upside down and
+blurred. Under water each colour is attenuated at its own rate and replaced by scattered light, I_c
+= J_c exp(-w a_c) t_c + B_c (1 - t_c), t_c = exp(-d b_c), with the light's path down (w) and to the
+camera (d), as in Akkaynak and Treibitz, CVPR 2018. Red is attenuated most.
 """
 
 import cv2
@@ -25,7 +25,7 @@ _STEPS = 96
 
 
 def motion_blur(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
-    """Severity scales the trajectory; a third of the draws vary over the picture (camera roll)."""
+    """Severity scales the trajectory; in a third of the cases it varies over the picture (roll)."""
     extent = severity * LONGEST_PX * rng.uniform(0.5, 1.0) * enlargement(image, REFERENCE_PX)
     path = trajectory(rng)
     linear = to_linear(image)
@@ -41,7 +41,7 @@ def motion_blur(image: Image, severity: float, rng: Generator, depth: Plane | No
 def defocus_blur(
     image: Image, severity: float, rng: Generator, depth: Plane | None = None
 ) -> Image:
-    """Severity scales the disc; half of the draws keep one depth sharp."""
+    """Severity scales the disc; in half of the cases one depth stays sharp."""
     radius = severity * WIDEST_PX * rng.uniform(0.4, 1.0) * enlargement(image, REFERENCE_PX)
     soft, blades = rng.uniform(0.3, 1.0), int(rng.choice([0, 0, 5, 6, 7, 8]))
     gaussian = rng.random() < 0.25
@@ -101,7 +101,7 @@ def rasterise(path_px: NDArray[np.float64]) -> Kernel:
 
 
 def disc(radius_px: float, *, softness_px: float = 0.5, blades: int = 0) -> Kernel:
-    """A disc (or polygon with `blades` sides) with a soft rim, sums to 1."""
+    """A kernel of sum 1: a disc, or polygon with `blades` sides, with a soft rim."""
     reach = int(np.ceil(radius_px + softness_px)) + 1
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1].astype(np.float64)
     distance = np.hypot(x, y)

@@ -1,4 +1,4 @@
-"""What the camera does: noise, too little light, JPEG.
+"""Degradations in the camera: noise, too little light, JPEG.
 
 Noise: "awgn" is the standard test noise, up to sigma 50 of 255. "raw" is Poisson-Gaussian in
 linear light, so shadows are noisier after the sRGB curve, with colour blotches from demosaicking.
@@ -33,7 +33,7 @@ def jpeg(image: Image, severity: float, rng: Generator, depth: Plane | None = No
 def compress(
     image: Image, quality: int, *, full_chroma: bool = False, shift: tuple[int, int] = (0, 0)
 ) -> Image:
-    """The picture after baseline JPEG; `shift` moves the 8 px grid up and left by (y, x)."""
+    """The picture after baseline JPEG compression; `shift` moves the 8 px grid up and left."""
     height, width = image.shape[:2]
     top, left = shift
     levels = cv2.copyMakeBorder(to_uint8(image), top, 0, left, 0, cv2.BORDER_REFLECT)
@@ -77,7 +77,7 @@ def add_shot_and_read(
 
 
 def white_balance_gains(rng: Generator) -> NDArray[np.float32]:
-    """What a camera multiplies red and blue by, and their noise with them: (3,)."""
+    """(3,) gains of a camera's white balance, which also amplify noise."""
     return np.array([rng.uniform(1.3, 2.4), 1.0, rng.uniform(1.1, 2.0)], np.float32)
 
 
@@ -141,7 +141,7 @@ def lowlight(image: Image, severity: float, rng: Generator, depth: Plane | None 
     shot, read = severity * 10 ** rng.uniform(-4.7, -3.6), severity * 10 ** rng.uniform(-4.0, -3.2)
     sensor = curved * light[..., None] * drift / gains
     noisy = add_shot_and_read(sensor, shot=shot, read=read, rng=rng) * gains
-    offset = severity * rng.uniform(-0.0006, 0.001)  # black level set a little off
+    offset = severity * rng.uniform(-0.0006, 0.001)  # error of the black level
     written = from_uint8(to_uint8(to_srgb(noisy + np.float32(offset))))
     if rng.random() < 0.15:
         return compress(written, int(rng.integers(85, 98)))

@@ -76,7 +76,7 @@ _LEVELS = 4  # brightness groups per family of streaks
 
 
 def rain(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
-    """Severity scales the number and the brightness of streaks; their make comes from rng."""
+    """Severity scales the number and the brightness of streaks; their kind is drawn from rng."""
     kind = rng.choice(["bars", "blurred", "both"], p=[0.5, 0.35, 0.15])
     veil, mist = rng.random() < 0.3, rng.uniform(0.1, 0.5)
     size = working_size(image, REFERENCE_PX)
@@ -113,9 +113,9 @@ def bars(size: Size, severity: float, rng: Generator, *, angle: float) -> Plane:
 
 
 def blurred(size: Size, severity: float, rng: Generator, *, angle: float) -> Plane:
-    """Light added by noise smeared along the fall, (H, W) >= 0.
+    """Light added by noise blurred along the direction of fall, (H, W) >= 0.
 
-    Mean and relative deviation are drawn; on real layers the latter lies between 0.5 and 1.
+    Mean and relative deviation are random; in real rain layers the latter is between 0.5 and 1.
     """
     length, width = rng.uniform(8.0, 32.0), int(rng.choice([1, 2], p=[0.85, 0.15]))
     mean, variation = rng.uniform(0.08, 0.26), rng.uniform(0.4, 1.15)

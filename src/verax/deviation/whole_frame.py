@@ -22,15 +22,15 @@ from verax.geometry import Matrix, Size, compose, invert, map_points, motion
 Floats = NDArray[np.float64]
 
 ACROSS, DOWN = 24, 18  # places of the frame at which the field is evaluated
-BORDER_PX = 8  # of the frame: content nearer to it is not counted as seen
-LENGTHS = (0.2, 0.4, 0.8)  # of correlation, in half long sides
-RATIOS = 10.0 ** np.arange(-3.5, 1.6, 0.5)  # noise of a sure block over the field, variances
-UNEXPECTED = 3.0  # standard deviations from what the other blocks say
+BORDER_PX = 8  # content closer to the frame's border does not count as visible
+LENGTHS = (0.2, 0.4, 0.8)  # candidate correlation lengths, in half long sides
+RATIOS = 10.0 ** np.arange(-3.5, 1.6, 0.5)  # candidate ratios of noise variance to the field's
+UNEXPECTED = 3.0  # standard deviations from the other blocks' prediction: an outlier
 ROUNDS = 3
 LEAST_SAY = 1e-4
 FREEDOMS = 8
 DRAWS = 200
-STILL = 1e-6  # px: the homography explains every block
+STILL = 1e-6  # px: below it the homography explains every block
 
 
 @dataclass(frozen=True, slots=True)

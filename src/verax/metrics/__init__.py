@@ -1,7 +1,7 @@
-"""How good a restoration is; every number carries its protocol.
+"""Metrics of restorations; every number carries its protocol.
 
-`score` compares two pictures, `score_folders` all pictures of two folders. A `Protocol` is
-what must be known about a number before it is compared with another one.
+`score` compares two pictures, `score_folders` all pictures of two folders. A `Protocol` says how a
+number was computed; only numbers with equal protocols can be compared.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -48,8 +48,8 @@ class Protocol:
     Attributes:
         channel: "rgb": every channel, then the mean; "y": BT.601 luma in the range 16..235 / 255.
         border_px: pixels left out on every side.
-        resampler: what brought the restoration onto the reference's grid; "none" when they
-            shared it from the start.
+        resampler: how the restoration was resampled to the reference's grid; "none" if they have
+            the same.
     """
 
     channel: Channel = "rgb"
@@ -64,8 +64,8 @@ class Score:
     Attributes:
         metric, value, unit: the number, such as psnr, 23.2, dB.
         direction: "higher" or "lower" is better.
-        channel, border_px, data_range: what was compared, without how many pixels at each side.
-        resampler: how the restoration came onto the reference's grid; "none" where it was on it.
+        channel, border_px, data_range: what was compared, and pixels left out on each side.
+        resampler: how the restoration was resampled to the reference's grid, or "none".
         kernel: window, scales and constants.
         library, version: what computed it.
     """
@@ -212,11 +212,11 @@ class FolderScores:
 
     @property
     def complete(self) -> bool:
-        """Every picture has its partner and its scores."""
+        """Whether every picture has a partner and all its scores."""
         return not (self.failures or self.without_reference or self.without_restored)
 
     def means(self) -> dict[str, float]:
-        """Mean over the scored pictures, by metric; say beside it how many of how many."""
+        """Mean over the scored pictures, by metric; always state their number, too."""
         scored = [row.scores for row in self.rows if not row.failure]
         return {
             column[0].metric: float(np.mean([s.value for s in column]))

@@ -46,7 +46,7 @@ Complex = NDArray[np.complex64]
 
 @dataclass(frozen=True, slots=True)
 class Bank:
-    """Filters in the frequency domain, (ORIENTATIONS, SCALES, H, W), and what noise does there.
+    """Filters in the frequency domain, (ORIENTATIONS, SCALES, H, W), with their noise power.
 
     Attributes:
         finest_power: (ORIENTATIONS,) sum of squares of the finest filter.
@@ -97,10 +97,10 @@ def responses(plane: Map | Complex, filters: Map) -> Complex:
 
 
 def phase_congruency(plane: Map) -> Map:
-    """How much the waves of a (H, W) plane in 0..255 agree in phase, per pixel, about 0..1."""
+    """Phase congruency per pixel of a plane (H, W) in 0..255, about 0..1."""
     filters, spectrum = bank(*plane.shape), scipy.fft.fft2(plane)
     turn = partial(_one_orientation, spectrum, filters)
-    threads = max(1, cv2.getNumThreads())  # as many as the rest of the work may use
+    threads = max(1, cv2.getNumThreads())  # the limit that OpenCV has
     if threads == 1:
         parts = [turn(index) for index in range(ORIENTATIONS)]
     else:
@@ -164,7 +164,7 @@ def _similar(a: Map, b: Map, constant: float) -> Map:
 
 
 def cw_ssim(restored: Image, reference: Image) -> float:
-    """Complex-wavelet similarity of the luma at about 256 px, blind to shifts well below a wave.
+    """Complex-wavelet similarity of the luma at about 256 px, insensitive to small shifts.
 
     |sum of a b*| / sum of |a||b| in 7x7 windows, averaged over pixels, then over all filters.
     """
@@ -189,7 +189,7 @@ def _box(plane: Map) -> Map:
 
 
 def vif(restored: Image, reference: Image) -> float:
-    """Information kept, averaged over the channels of (H, W, C); 1 for equal pictures.
+    """Visual information fidelity, averaged over the channels of (H, W, C); 1 for equal pictures.
 
     More than 1 is possible: more contrast than the reference counts as more information.
     """
@@ -200,7 +200,7 @@ def vif(restored: Image, reference: Image) -> float:
 
 
 def check_structure(restored: Image, reference: Image, name: str) -> None:
-    """Raises InputError for a flat reference that the other picture is not equal to.
+    """Raises InputError for a flat reference, unless the other picture is equal to it.
 
     Measures of structure are undefined there: black against white would score as equal.
     """
@@ -213,7 +213,7 @@ def check_structure(restored: Image, reference: Image, name: str) -> None:
 
 
 def _plane_vif(restored: Map, reference: Map) -> float:
-    # variances do not depend on the mean; without it float32 keeps more of their digits
+    # subtracting the mean makes the variances more precise in float32
     centre = np.float32(reference.mean())
     restored, reference = restored - centre, reference - centre
     mutual = total = 0.0
@@ -222,7 +222,7 @@ def _plane_vif(restored: Map, reference: Map) -> float:
             restored, reference = (_filter(p, taps)[::2, ::2].copy() for p in (restored, reference))
         mutual_here, total_here = _information(restored, reference, taps)
         mutual, total = mutual + mutual_here, total + total_here
-    return mutual / total if total > 0 else 1.0  # a flat reference holds nothing that could be lost
+    return mutual / total if total > 0 else 1.0  # a flat reference has no information to lose
 
 
 def _information(restored: Map, reference: Map, taps: int) -> tuple[float, float]:

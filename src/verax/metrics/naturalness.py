@@ -1,4 +1,4 @@
-"""How natural one picture looks, without a reference: NIQE, BRISQUE, PIQE.
+"""Naturalness of a picture, without a reference: NIQE, BRISQUE, PIQE.
 
 All three rest on luminance divided by its local contrast (MSCN coefficients): clean photos give
 a generalised Gaussian of known shape. A picture is (H, W, 3) float32 in [0, 1]. Lower is better.
@@ -82,8 +82,8 @@ def _root_mean(squares: Floats) -> float:
 def mscn(plane: Map | Floats, *, floor: float, border: str) -> Map:
     """Luminance minus its local mean, over its local deviation plus `floor`.
 
-    Sums are rounded to the plane's own type: in flat regions the rounding is all there is, and
-    the published models have seen it that way.
+    Sums are rounded to the plane's own type: in flat regions only rounding remains, and the
+    published models were trained that way.
     """
     mean = _smooth(plane, border)
     deviation = np.sqrt(np.abs(_smooth(plane * plane, border) - mean * mean))
@@ -158,7 +158,7 @@ def _brisque_features(plane: Floats) -> list[float]:
 
 
 def piqe(image: Image) -> float:
-    """Share of busy 16x16 blocks that look compressed or noisy, 0 (clean) to 100."""
+    """Percentage of textured 16x16 blocks that look compressed or noisy, 0 (clean) to 100."""
     plane = np.rint(luma(image) * np.float32(255))
     bottom, right = (-side % PIQE_BLOCK for side in plane.shape)
     plane = np.pad(plane, ((0, bottom), (0, right)), mode="symmetric")
@@ -182,7 +182,7 @@ def _flat_edge(blocks: Map) -> NDArray[np.bool_]:
 
 
 def _noisy(blocks: Map, variance: Map) -> NDArray[np.bool_]:
-    """The block's deviation is more than twice its distance from centre over surround."""
+    """Whether the block's deviation is more than twice that of its centre from its surround."""
     middle = PIQE_BLOCK // 2
     centre = blocks[:, :, middle - 1 : middle + 1]
     surround = np.delete(blocks, (middle - 1, middle), axis=2)

@@ -1,4 +1,4 @@
-"""Against a reference, pixel by pixel and window by window: PSNR, CIEDE2000, SSIM, GMSD, edges.
+"""Metrics against a reference, by pixels and windows: PSNR, CIEDE2000, SSIM, GMSD, edges.
 
 Pictures are (H, W, C) float32 in [0, 1] of equal shape; GMSD and edges compare the luma.
 SSIM's window is Wang's: Gaussian, 11 taps, standard deviation 1.5, population covariance; channels
@@ -17,7 +17,7 @@ from verax.image.pixels import luma
 
 Map = NDArray[np.float32]
 
-PSNR_CAP_DB = 100.0  # equal pictures: a mean square error below 1e-10 cannot be told from none
+PSNR_CAP_DB = 100.0  # for equal pictures: a mean square error below 1e-10 counts as none
 WINDOW = 11
 SIGMA = 1.5
 C1, C2 = 0.01**2, 0.03**2
@@ -76,7 +76,7 @@ def ms_ssim(restored: Image, reference: Image) -> float:
 
 
 def _planes(restored: Image, reference: Image) -> list[tuple[Map, Map]]:
-    # one contiguous channel at a time stays in the cache: faster than three interleaved ones
+    # one channel at a time fits into the cache: faster than three interleaved ones
     return list(zip(cv2.split(restored), cv2.split(reference), strict=True))
 
 
@@ -185,7 +185,7 @@ def _edges(image: Image) -> NDArray[np.uint8]:
 
 
 def _share_near(edges: NDArray[np.uint8], others: NDArray[np.uint8]) -> float:
-    """1 where there is no edge to judge: nothing was invented, nothing lost."""
+    """Share of edge pixels with one of the other's nearby; 1 without any edge."""
     if not edges.any():
         return 1.0
     distance = cv2.distanceTransform(255 - others, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)

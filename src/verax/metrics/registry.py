@@ -1,6 +1,6 @@
-"""All metrics by name: what they say, which way is better, what they need, under which licence.
+"""All metrics by name: meaning, direction, what they need, licence.
 
-Learned metrics come through packages and weights that the user installs, never as a dependency:
+Learned metrics need packages and weights that the user installs; they are never a dependency, since
 pyiqa is licensed for non-commercial use only. Their scores carry pyiqa's version.
 """
 
@@ -35,7 +35,7 @@ class Metric:
     """One metric.
 
     Attributes:
-        what: what it says, in a few words.
+        what: its meaning in a few words.
         function: of (restored, reference) or (restored), by `needs`.
         channel: the channel it is defined on; empty when the protocol decides.
         kernel: window, scales and whatever else the number depends on.
@@ -65,7 +65,7 @@ def library_version() -> str:
 
 
 def learned(name: str) -> Callable[..., float]:
-    """The metric as a function of one or two pictures; it says what is missing when called."""
+    """The metric as a function of one or two pictures; calling it reports what is not installed."""
 
     def measure(*pictures: Image) -> float:
         model = _model(name)

@@ -1,4 +1,4 @@
-"""Metrics of the scene: water (UIQM, UCIQE), haze, and the state of its light.
+"""Metrics of the scene: water (UIQM, UCIQE), haze, and changes of day, weather or light.
 
 A picture is (H, W, 3) float32 in [0, 1].
 Sources: Panetta, Gao, Agaian, IEEE JOE 41, 541 (2016); Yang, Sowmya, IEEE TIP 24, 6062 (2015);
@@ -41,15 +41,15 @@ SceneState = Literal[
 ]
 
 STATE_SIDE = 256  # px of the long side at which states are compared
-DARKEST = 0.002  # linear light: below it 8-bit levels carry no ratio
-NIGHT_EV = 3.0  # stops darker that no restoration makes a picture
-STATE_EV = 1.5  # stops from which exchanged places are night and day
-CAST = 0.27  # distance from grey that a restoration may add
-ORDER = 0.45  # rank correlation of broad brightness below which its order is another
-AGREEMENT = 0.5  # mean correlation of structure above which that was haze
-BROAD, FINE, NEARBY = 0.03, 0.008, 0.05  # Gaussian windows, shares of the long side
-FLAT = 0.01  # deviation of broad luma below which brightness has no order
-FAINT = 0.02  # deviation of luma below which there is no structure to disagree about
+DARKEST = 0.002  # least linear light for which a ratio of 8-bit levels is meaningful
+NIGHT_EV = 3.0  # stops by which no restoration darkens a picture
+STATE_EV = 1.5  # change in stops from which a changed order of brightness is night or day
+CAST = 0.27  # largest distance from grey that a restoration may add
+ORDER = 0.45  # rank correlation of coarse brightness below which its order has changed
+AGREEMENT = 0.5  # mean correlation of structure above which haze explains that
+BROAD, FINE, NEARBY = 0.03, 0.008, 0.05  # sigmas of Gaussian windows, shares of the long side
+FLAT = 0.01  # deviation of coarse luma below which brightness has no order
+FAINT = 0.02  # deviation of luma below which there is no structure to compare
 
 
 def uiqm(image: Image) -> float:
@@ -136,7 +136,7 @@ HAZE_WEIGHTS = (-0.130, -1.059, 0.037, -1.930, -4.712, 0.052, 0.749)
 
 
 def haze_density(image: Image) -> float:
-    """Estimated share of light that haze adds, mean over the picture, 0..1; lower is clearer.
+    """Estimated mean share of light that is haze, in [0, 1]; lower is clearer.
 
     In the haze model I = J t + A (1 - t) it estimates the mean of 1 - t.
     """
@@ -174,14 +174,14 @@ def _shrink(image: Image) -> Image:
 
 
 def scene_state(before: Image, after: Image, overlap: NDArray[np.bool_]) -> SceneState:
-    """What happened to the time of day and the light of a scene between two registered pictures.
+    """The change of the time of day or light between two registered pictures; "same" if none.
 
-    A restoration may add light, but takes little away; it may remove a cast, but adds none; and
-    it keeps the order of bright and dark places (haze apart, whose removal keeps the structure).
+    A restoration may add light, but removes little; it may remove a cast, but adds none; and it
+    keeps the order of bright and dark places, unless it removes haze, which keeps the structure.
 
     Args:
         before, after: (H, W, 3) on one grid.
-        overlap: (H, W), places that both show.
+        overlap: (H, W), pixels that both cover.
     """
     before, after, overlap = _small(before, after, overlap)
     if not overlap.any():
@@ -211,7 +211,7 @@ def _small(
 
 
 def _stops(before: Image, after: Image, overlap: NDArray[np.bool_]) -> float:
-    """Median of the change of light."""
+    """Median change of light in stops."""
     first, second = (np.maximum(to_linear(p) @ LUMA_709, DARKEST)[overlap] for p in (before, after))
     return float(np.median(np.log2(second / first)))
 
@@ -224,7 +224,7 @@ def cast(pixels: Map) -> float:
 
 
 def _order(before: Image, after: Image, overlap: NDArray[np.bool_]) -> float:
-    """Rank correlation of broad brightness; 1 for flat pictures: no order, none broken."""
+    """Rank correlation of coarse brightness; 1 for flat pictures."""
     sigma = BROAD * max(overlap.shape)
     planes = [wide_blur(luma(picture), sigma)[overlap] for picture in (before, after)]
     if min(float(plane.std()) for plane in planes) < FLAT:
@@ -234,7 +234,7 @@ def _order(before: Image, after: Image, overlap: NDArray[np.bool_]) -> float:
 
 
 def _agreement(exposed: Image, after: Image, overlap: NDArray[np.bool_]) -> float:
-    """Mean local correlation of structure; flat on flat agrees."""
+    """Mean local correlation of structure; two flat places agree."""
     side = max(overlap.shape)
     one, two = (
         wide_blur(y, FINE * side) - wide_blur(y, NEARBY * side) for y in map(luma, (exposed, after))

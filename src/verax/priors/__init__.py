@@ -1,11 +1,11 @@
-"""Where a prior comes from. Here: candidates in order, and the turns of an edit.
+"""Priors: ranking of candidates, and sessions of edits.
 
-Candidates are put in order, best first, by any number of judges; none is thrown away. Edits are
-judged by fidelity and quality, generations by quality and agreement.
+Candidates are ranked by any number of judges, best first; none is discarded. Edits are judged by
+fidelity and quality, generations by quality and agreement.
 
-A session is the turns of one edit in a JSON file: instruction, answer, whether it was accepted.
-Each new instruction is sent with the original and the accepted instructions before it, so that
-errors do not add up from picture to picture.
+A session stores the turns of one edit in a JSON file: instruction, answer, whether it was accepted.
+Each new instruction is sent with the original photo and the accepted instructions before it, so
+that errors do not accumulate from picture to picture.
 """
 
 import json
@@ -25,17 +25,17 @@ Judge = Callable[[Image], float]  # a picture -> a score, higher is better
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Indices of the candidates, best first, and what each judge gave, by candidate."""
+    """Indices of the candidates, best first, and each judge's score per candidate."""
 
     order: tuple[int, ...]
     scores: tuple[Mapping[str, float], ...]
 
 
 def rank(candidates: Sequence[Image], judges: Mapping[str, Judge]) -> Ranking:
-    """Order candidates by the mean of their places before each judge; ties keep their order.
+    """Order candidates by the mean of their ranks over judges; ties keep their order.
 
-    Places are counted rather than scores added, because scores of different judges have different
-    units. A score that is not a number is the last place. Equal scores share a place.
+    Ranks are averaged and not scores, because scores of different judges have different units. NaN
+    is the last rank. Equal scores share a rank.
     """
     scores = tuple(
         {name: float(judge(picture)) for name, judge in judges.items()} for picture in candidates
@@ -52,7 +52,7 @@ COMPARED_PX = 256  # side at which two pictures of any size are compared
 
 
 def edit_judges(photo: Image) -> dict[str, Judge]:
-    """Naturalness, and the share of a candidate's edges that the photo has too."""
+    """Judges for an edit: naturalness, and the share of a candidate's edges that the photo has."""
 
     def fidelity(candidate: Image) -> float:
         return _score("edge_precision", resized(candidate, (photo.shape[1], photo.shape[0])), photo)
@@ -61,7 +61,7 @@ def edit_judges(photo: Image) -> dict[str, Judge]:
 
 
 def text_judges(like: Image | None) -> dict[str, Judge]:
-    """Naturalness, and agreement with a picture where one is given."""
+    """Judges for a generation: naturalness, and agreement with a picture if one is given."""
     if like is None:
         return {"quality": quality}
     small = resized(like, (COMPARED_PX, COMPARED_PX))
@@ -78,14 +78,14 @@ def quality(candidate: Image) -> float:
 
 
 def resized(picture: Image, size: tuple[int, int]) -> Image:
-    """The picture at (width, height), by area where it shrinks."""
+    """The picture resized to (width, height)."""
     from verax.image.pixels import resize_picture  # loads OpenCV
 
     return resize_picture(picture, size)
 
 
 def _score(name: str, picture: Image, reference: Image | None = None) -> float:
-    """A metric's value; not a number where the picture is too small for it."""
+    """A metric's value; NaN if the picture is too small for it."""
     from verax.metrics import score
 
     try:
@@ -127,14 +127,14 @@ class Session:
     turns: tuple[Turn, ...] = ()
 
     def accepted(self) -> tuple[Turn, ...]:
-        """The turns that count, oldest first. A turn from the last output brings its history."""
+        """The accepted turns, oldest first. A turn sent with the last output implies its history."""
         return tuple(turn for turn in self.turns if turn.accepted)
 
     def add(self, turn: Turn) -> "Session":
         return replace(self, turns=(*self.turns, turn))
 
     def reject_last(self) -> "Session":
-        """The session with its last accepted turn taken back; InputError where there is none."""
+        """The session with its last accepted turn undone; raises InputError if there is none."""
         accepted = [index for index, turn in enumerate(self.turns) if turn.accepted]
         if not accepted:
             raise InputError("there is no accepted turn to take back")
@@ -143,20 +143,20 @@ class Session:
         return replace(self, turns=tuple(turns))
 
     def reopen(self, instruction: str) -> "Session":
-        """The session without its last turn where that was the same instruction.
+        """The session without its last turn if that had the same instruction.
 
-        The same command twice is then one turn, answered from the journal.
+        The same command run twice is then one turn, answered from the journal.
         """
         last = self.turns[-1] if self.turns else None
         same = last is not None and last.accepted and last.instruction == instruction
         return replace(self, turns=self.turns[:-1]) if same else self
 
     def prompt(self, instruction: str) -> str:
-        """What to send with the original: the accepted instructions and the new one, in order."""
+        """The prompt for the original: the accepted instructions and the new one, in order."""
         return numbered([*(turn.instruction for turn in self.accepted()), instruction])
 
     def last_output(self) -> Path:
-        """The file of the last accepted turn; InputError where there is none."""
+        """The file of the last accepted turn; raises InputError if there is none."""
         if not self.accepted():
             raise InputError(
                 "--from-last: there is no accepted turn to continue from; edit once without it"
@@ -164,7 +164,7 @@ class Session:
         return Path(self.accepted()[-1].output)
 
     def set_aside(self, target: Path) -> "Session":
-        """Copy earlier results of the target's name aside, so that a new one can go there.
+        """Copy earlier results with the target's name to other names, to make room for a new one.
 
         A service may have answered in another format, so the suffix is not compared.
         """
@@ -178,15 +178,15 @@ class Session:
         return replace(self, turns=tuple(turns))
 
     def save(self, path: Path) -> None:
-        """Write the whole file or nothing."""
+        """Write the file atomically."""
         stored = {"version": SESSION_VERSION, **asdict(self)}
         write_whole(path, (json.dumps(stored, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def load_session(path: Path, *, photo: Path, sha256: str) -> Session:
-    """The session of this photo; a new one where there is no file yet.
+    """The session of this photo; a new one if there is no file yet.
 
-    Raises SettingsError for a file that is no session, InputError for another photo's.
+    Raises SettingsError for a file that is no session, InputError for one of another photo.
     """
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
@@ -216,7 +216,7 @@ def _session(stored: Any, path: Path) -> Session:  # noqa: ANN401  # any JSON at
 
 
 def numbered(instructions: Sequence[str]) -> str:
-    """One instruction as it is, several as a list of changes to one photo."""
+    """One instruction as it is; several as a numbered list."""
     if len(instructions) == 1:
         return instructions[0]
     lines = [f"{number}. {text}" for number, text in enumerate(instructions, 1)]
