@@ -1,4 +1,4 @@
-"""Facts as data: TOML in this folder, a user's changes on top; services and prompts as records."""
+"""Facts as data: TOML files in this folder that users can override; services and prompts."""
 
 import tomllib
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ def table(name: str, *, changes: Path | None = None) -> Table:
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
-    """`base` with the values of `over`, tables merged key by key; both are left as they are."""
+    """`base` overridden by `over`, tables merged key by key; returns a new dict."""
     merged = {k: merge(v, {}) if isinstance(v, dict) else v for k, v in base.items()}
     for key, value in over.items():
         old = merged.get(key)
@@ -50,7 +50,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """How one service is spoken to; the meaning of each attribute is in gateways.toml."""
+    """How to talk to one service; each attribute is explained in gateways.toml."""
 
     name: str
     base_url: str = ""
@@ -97,7 +97,7 @@ def _frozen(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prompt with its passport: task, fidelity wording and version of the catalog."""
+    """A prompt with its task, fidelity wording, and version of the catalog."""
 
     task: str
     fidelity: str

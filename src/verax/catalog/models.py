@@ -1,4 +1,4 @@
-"""The image models as records: what each accepts, costs, and when it ends."""
+"""The image models as records: what each accepts, what it costs, and when it is shut down."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -15,7 +15,7 @@ Size = tuple[int, int]  # (width, height) in pixels
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Legal picture sizes: a fixed list, or a lattice with limits. Pixels."""
+    """Picture sizes that a model accepts, in pixels: a fixed list, or multiples within limits."""
 
     fixed: tuple[Size, ...] = ()
     multiple: int = 1
@@ -25,7 +25,7 @@ class Sizes:
     max_ratio: float = 0.0
 
     def why_not(self, size: Size) -> str:
-        """Why this size is illegal, "" where it is legal."""
+        """Why this size is not accepted; "" if it is."""
         width, height = size
         if self.fixed:
             names = ", ".join(f"{w}x{h}" for w, h in self.fixed)
@@ -62,15 +62,15 @@ class Model:
     Attributes:
         fields: field -> allowed values, or () for any value.
         refused: field -> why this model refuses it.
-        open: nothing is known about it, so no field is refused.
-        default_quality: what Verax asks for when nothing is said; "" leaves it to the service.
+        open: an unknown model, of which no field is refused.
+        default_quality: the quality that Verax requests by default; "" leaves it to the service.
         price: None where unknown.
         batch_discount: share of the price that the Batch API takes off, 0..1.
         input_image_tokens: upper estimate of input tokens per picture sent.
         output_grid: quality -> cells along the long side of the planning grid.
         output_table: quality -> "WxH" -> tokens, for models with a published table.
-        output_assumed: the token counts are another model's.
-        ends: first day without the model, None where no end is known.
+        output_assumed: the token counts are those of another model.
+        ends: the day on which the model is shut down; None if unknown.
     """
 
     name: str
@@ -103,7 +103,7 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class ModelLimits:
-    """What every GPT image model demands; bytes are upper bounds that must not be reached."""
+    """Limits of all GPT image models; byte counts are exclusive upper bounds."""
 
     prompt_characters: int
     images: int
@@ -151,7 +151,7 @@ def find(known: Mapping[str, Model], name: str, *, today: date) -> Model:
 
 
 def unknown(name: str, *, changes: Path | None = None) -> Model:
-    """A model known by name only, at an address that the user gave."""
+    """A model of which only the name is known, at an address given by the user."""
     return replace(_family("unknown", table("models", changes=changes)["families"]), name=name)
 
 
@@ -228,7 +228,7 @@ def _family(name: str, families: Mapping[str, Any]) -> Model:
 
 
 def _inherited(name: str, families: Mapping[str, Any]) -> dict[str, Any]:
-    """A family's facts over those of the one it is like; what is refused is stated again."""
+    """A family's facts, with those of the family that it is `like` as defaults (not `refused`)."""
     entry = choose(families, name, kind="model family")
     if "like" not in entry:
         return dict(entry)

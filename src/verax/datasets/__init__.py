@@ -22,7 +22,7 @@ from verax.errors import SettingsError
 from verax.image.header import is_picture_name
 
 ROLES = ("input", "target", "generated")
-FOLDERS = {  # the usual names of each role's folder, in the order in which they are believed
+FOLDERS = {  # the usual names of each role's folder, in order of preference
     "input": ("input", "inputs", "photos", "lq", "low", "hazy", "rain", "rainy", "blur", "noisy"),
     "target": ("target", "targets", "gt", "groundtruth", "reference", "hq", "high", "clean",
                "clear", "sharp", "norain"),
@@ -39,8 +39,8 @@ class Item:
         input: the photo; None where only clean pictures exist (they get degraded).
         target: the reference on the photo's grid, or None.
         generated: what a model returned for the photo, or None.
-        scene: pictures of one scene say less than as many scenes, so statistics resample scenes;
-            "" where the dataset names none.
+        scene: name of the scene, since pictures of one scene are not independent and statistics
+            resample scenes; "" if the dataset names none.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Items with remarks on what was left out and why."""
+    """Items, with remarks on files that were left out and why."""
 
     name: str
     items: tuple[Item, ...]
@@ -65,7 +65,7 @@ class Dataset:
 
 
 def from_manifest(path: Path) -> Dataset:
-    """The items of a manifest CSV; a file that is named but absent is an error with all names."""
+    """The items of a manifest CSV. Raises an error that lists all missing files."""
     rows = list(csv.DictReader(StringIO(_text_of(path), newline="")))
     if not rows or not {"task", "input", "target"} <= set(rows[0]):
         raise SettingsError(
@@ -78,7 +78,7 @@ def from_manifest(path: Path) -> Dataset:
 
 
 def _text_of(path: Path) -> str:
-    """The text of a manifest, as spreadsheets write it too: with a mark, or in UTF-16."""
+    """The text of a manifest: UTF-8, also with a byte order mark, or UTF-16, as by spreadsheets."""
     data = path.read_bytes()
     wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
@@ -133,16 +133,16 @@ def from_folder(folder: Path, *, task: str) -> Dataset:
 
 
 def _place(folder: Path, role: str) -> Path:
-    """The folder of a role, by its own name or another usual one."""
+    """The folder of a role, by any of its usual names."""
     there = {p.name.lower(): p for p in sorted(folder.iterdir()) if p.is_dir()}
     return next((there[name] for name in FOLDERS[role] if name in there), folder / role)
 
 
 def by_name(*folders: Path) -> tuple[dict[str, Path], ...]:
-    """Pictures of each folder by what partners share: their name without suffix.
+    """Pictures of each folder by the key that partners share: the name without suffix.
 
-    One normal form of Unicode counts, and upper or lower case does not matter unless a folder has
-    names that differ in nothing else. Two files of one name in a folder are a SettingsError.
+    Names are compared in one Unicode normal form and without case, unless names in one folder
+    differ only in case. Raises SettingsError for two files with the same key in a folder.
     """
     names = [sorted(_pictures(folder)) for folder in folders]
     for folder, some in zip(folders, names, strict=True):
@@ -160,8 +160,8 @@ def by_name(*folders: Path) -> tuple[dict[str, Path], ...]:
 
 
 def common_key(*names: Sequence[str]) -> Callable[[str], str]:
-    """What makes names of several lists alike: no suffix, one normal form, and no case unless a
-    list has names that differ in it alone."""
+    """The key function by which names of several lists match: without suffix, in one Unicode normal
+    form, and without case unless names in one list differ only in case."""
     clear = all(len(set(map(_folded, some))) == len(set(map(_normal, some))) for some in names)
     return _folded if clear else _normal
 
@@ -220,10 +220,10 @@ class Layout:
         input, target, generated: glob patterns below the folder, "" where there is no such side.
         key: regular expression on the name without suffix; its groups together pair the sides.
             "" takes the whole name.
-        folder: the folders that a pattern leaves open belong to the key, too.
-        test: regular expression on the key: what it finds is the test split, the rest train.
+        folder: folders matched by wildcards of the pattern are part of the key.
+        test: regular expression on the key: matches are the test split, the rest is train.
         scene: regular expression on the key: its group names the scene, since pictures of one scene
-            are not independent; "" where every picture is its own scene.
+            are not independent; "" if every picture is its own scene.
         task: task of these pictures, "" for the dataset's own.
     """
 
@@ -241,7 +241,7 @@ class Layout:
         return " with ".join(sides)
 
     def key_of(self, path: Path, root: Path, pattern: str) -> str | None:
-        """What a file shares with its partners; None for a file that is not of this layout."""
+        """The key that a file shares with its partners; None for a file of another layout."""
         name = path.stem
         if self.key:
             match = re.search(self.key, name)
@@ -256,7 +256,7 @@ class Layout:
 
 
 def find_items(folder: Path, layouts: Iterable[Layout]) -> list[Item]:
-    """The items that the layouts find below a folder; a file leads one item at most."""
+    """The items that the layouts find below a folder; a file is the first of one item at most."""
     used: set[Path] = set()
     items: list[Item] = []
     for layout in layouts:
@@ -292,7 +292,7 @@ def _items(folder: Path, layout: Layout) -> list[Item]:
 
 
 def _side(folder: Path, layout: Layout, pattern: str) -> list[tuple[Path, str]]:
-    """(file, key) of one side, in order of the names."""
+    """(file, key) of one side, sorted by name."""
     if not pattern:
         return []
     files = sorted(p for p in folder.glob(pattern) if is_picture_name(p) and p.is_file())

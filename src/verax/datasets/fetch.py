@@ -1,4 +1,4 @@
-"""Get the files of a dataset: resumable downloads, checksums, archives unpacked with care."""
+"""Fetching a dataset: resumable downloads, checksums, safe unpacking of archives."""
 
 import hashlib
 import re
@@ -15,8 +15,8 @@ from verax.store import writing
 
 CHUNK = 1 << 20
 MOST_FILES = 2_000_000
-MOST_RATIO = 200  # unpacked bytes per packed byte; pictures hardly shrink
-Tell = Callable[[str, int, int | None], None]  # file name, bytes there, bytes in all
+MOST_RATIO = 200  # largest ratio of unpacked to packed bytes; pictures hardly compress
+Tell = Callable[[str, int, int | None], None]  # file name, bytes so far, bytes in total
 
 
 def expand(place: str) -> list[str]:
@@ -37,10 +37,10 @@ def file_name(address: str) -> str:
 def download(
     address: str, target: Path, *, client: httpx2.Client, tell: Tell, sha256: str = ""
 ) -> str:
-    """Download to `target`, going on where an earlier try stopped; the SHA-256 of the file.
+    """Download to `target`, resuming an earlier attempt. Returns the SHA-256 of the file.
 
-    Bytes gather in `target`.part; a file that changed at its place meanwhile is begun anew. Raises
-    RunError when the connection fails (call again to go on), InputError for a wrong checksum.
+    Data is written to `target`.part; if the remote file has changed, the download starts again.
+    Raises RunError if the connection fails (call again to resume), InputError for a wrong checksum.
     """
     if not target.is_file():
         part, tag = target.with_name(target.name + ".part"), target.with_name(target.name + ".tag")
@@ -73,7 +73,7 @@ def _get(address: str, part: Path, tag: Path, client: httpx2.Client, tell: Tell)
     with client.stream("GET", address, headers=headers, follow_redirects=True) as answer:
         if answer.status_code == 416 and _total(answer) == start:
             return
-        if answer.status_code == 416:  # longer than the file at the place: not the same file
+        if answer.status_code == 416:  # the partial file is longer than the remote one
             part.unlink()
             raise httpx2.RemoteProtocolError("the file at this place has changed")
         answer.raise_for_status()
@@ -117,8 +117,8 @@ def digest(path: Path) -> str:
 def unpack(archive: Path, folder: Path) -> int:
     """Unpack a zip archive below `folder`; the number of files.
 
-    Everything is checked before anything is written: no path leaves the folder, no links, no
-    passwords, no archive that swells beyond reason. Raises InputError.
+    Before anything is written, the archive is checked for paths outside the folder, links,
+    passwords and excessive size. Raises InputError.
     """
     try:
         with zipfile.ZipFile(archive) as content:

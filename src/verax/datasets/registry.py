@@ -1,7 +1,7 @@
-"""The datasets that are known by name, and where the user has put them.
+"""The datasets known by name, and their folders on this machine.
 
-Facts come from `catalog/datasets.toml`; the user's folders are kept in one small file,
-`datasets.json` in the home folder of Verax.
+Facts come from `catalog/datasets.toml`; the user's folders are stored in `datasets.json` in Verax's
+home folder.
 """
 
 import json
@@ -27,13 +27,13 @@ from verax.settings import load as load_settings
 from verax.store import write_whole, writing
 
 FILE = "datasets.json"
-PART = "-part"  # after the name of a dataset of which other pictures are here than were published
+PART = "-part"  # suffix of a dataset's name if the number of pictures is not the published one
 ROLE_WORDS = {word for words in FOLDERS.values() for word in words} | {"png", "jpg"}
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetEntry:
-    """What is known about one dataset; the fields are those of datasets.toml."""
+    """The facts about one dataset; the fields are those of datasets.toml."""
 
     name: str
     title: str
@@ -54,10 +54,10 @@ class DatasetEntry:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the user has a dataset, and what `verify` saw there first.
+    """The user's folder of a dataset, and what `verify` found there first.
 
     Attributes:
-        task, licence: of a folder of the user's own; "" for a known dataset, which has its own.
+        task, licence: given by the user for an own folder; "" for a known dataset.
     """
 
     folder: str
@@ -112,7 +112,7 @@ def keep(home: Path, name: str, place: Place) -> None:
 
 
 def read(entry: DatasetEntry, folder: Path) -> Dataset:
-    """The items of a known dataset in a folder; an error that shows the layouts where none fit."""
+    """The items of a known dataset in a folder; raises an error that shows its layouts if none fit."""
     items = tuple(_item(entry, item) for item in find_items(folder, entry.layouts))
     if not items:
         layouts = "; ".join(layout.in_words() for layout in entry.layouts)
@@ -138,12 +138,12 @@ def _item(entry: DatasetEntry, item: Item) -> Item:
 
 
 def complete(entry: DatasetEntry, count: int) -> bool:
-    """Whether so many pictures are what the makers of a dataset published."""
+    """Whether `count` is the published number of pictures of a dataset."""
     return count in expected_sizes(entry)
 
 
 def expected_sizes(entry: DatasetEntry) -> set[int]:
-    """Counts that a complete copy may have: each split, and the first several together."""
+    """Possible numbers of pictures of a complete copy: each split, and the first ones together."""
     counts = [n for n in entry.splits.values() if n]
     return set(counts) | set(accumulate(counts))
 
@@ -151,7 +151,7 @@ def expected_sizes(entry: DatasetEntry) -> set[int]:
 def load(source: str, *, task: str = "", home: Path | None = None) -> Dataset:
     """A dataset from a folder, a manifest file or a known name; plain folders take `task`.
 
-    `home` is where the user's folders are kept, by default that of the settings.
+    `home`: Verax's home folder, by default that of the settings.
     """
     path = Path(source)
     if path.exists():
@@ -182,7 +182,7 @@ def _from_path(path: Path, *, task: str) -> Dataset:
 
 
 def load_known(name: str, home: Path) -> Dataset:
-    """A dataset by name, from where the user put it."""
+    """A dataset by name, from the user's folder."""
     mine, entries = places(home), known(changes=home)
     entry = choose({**dict.fromkeys(mine), **entries}, name, kind="dataset or folder")
     title = entry.title if entry else name
@@ -199,7 +199,7 @@ def load_known(name: str, home: Path) -> Dataset:
 
 
 def read_own(name: str, place: Place) -> Dataset:
-    """The items of a folder of the user's own, under the name that it was added by."""
+    """The items of the user's own folder, under the name with which it was added."""
     dataset = _from_path(Path(place.folder), task=place.task or name)
     items = tuple(replace(i, licence=i.licence or place.licence) for i in dataset.items)
     if not Path(place.folder, "manifest.csv").is_file():
@@ -210,10 +210,10 @@ def read_own(name: str, place: Place) -> Dataset:
 def recognise(
     folder: Path, entries: Mapping[str, DatasetEntry]
 ) -> tuple[DatasetEntry | None, list[str]]:
-    """The published dataset that a folder holds, and the names of those that are laid out alike.
+    """The published dataset in a folder, and the names of those with the same layout.
 
-    A dataset is recognised only where as many pictures are here as its makers published, and its
-    name or names of files that only it has tell it from a folder of the user's own.
+    A dataset is recognised only by the published number of pictures, and by its name or by file
+    names that no other folder is likely to have.
     """
     alike: list[str] = []
     sure: list[DatasetEntry] = []
@@ -231,12 +231,12 @@ def recognise(
 
 
 def namesake(name: str, entries: Mapping[str, DatasetEntry]) -> DatasetEntry | None:
-    """The published dataset that goes by this name, however it is spelt."""
+    """The published dataset of this name, whatever its spelling (case, hyphens, spaces)."""
     return next((e for e in entries.values() if _letters(name) == _letters(e.name)), None)
 
 
 def _distinct(layout: Layout) -> bool:
-    """Whether a layout asks for more than folders that many people call so."""
+    """Whether a layout requires more than folder names that many people use."""
     patterns = " ".join((layout.input, layout.target, layout.generated, layout.key)).lower()
     return bool(set(re.findall(r"[a-z]{3,}", patterns)) - ROLE_WORDS)
 

@@ -127,7 +127,7 @@ class Session:
     turns: tuple[Turn, ...] = ()
 
     def accepted(self) -> tuple[Turn, ...]:
-        """The accepted turns, oldest first. A turn sent with the last output implies its history."""
+        """The accepted turns, oldest first; one sent with the last output implies its history."""
         return tuple(turn for turn in self.turns if turn.accepted)
 
     def add(self, turn: Turn) -> "Session":

@@ -25,7 +25,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 @dataclass(frozen=True, slots=True)
 class ObjectEdit:
-    """One change: what, the thing's area as a share of the photo, how far as a share of width."""
+    """One change: its kind, the thing's area (share of the photo), its shift (in widths)."""
 
     kind: Kind
     area: float = 0.02
@@ -40,10 +40,10 @@ class ObjectEdit:
 
 @dataclass(frozen=True, slots=True)
 class InjectedChange:
-    """What was done, on the photo's grid.
+    """An applied change, on the photo's grid.
 
     Attributes:
-        kind: as asked.
+        kind: that of the edit.
         lost: (H, W) bool, where the photo shows a thing that the prior does not.
         gained: (H, W) bool, where the prior shows a thing that the photo does not.
         shift: (dx, dy) in photo px from where it was to where it is.
@@ -64,7 +64,7 @@ class InjectedChange:
 def edit(
     clean: Image, edits: tuple[ObjectEdit, ...], rng: Generator
 ) -> tuple[Image, tuple[InjectedChange, ...]]:
-    """The photo after the edits, one after another, and what they did."""
+    """Apply the edits one after another; the photo after them, and the changes."""
     scene, changes = clean, []
     for edit in edits:
         scene, change = _edit(scene, edit, rng)
@@ -105,7 +105,7 @@ def enlarged(change: InjectedChange, size: tuple[int, int]) -> InjectedChange:
 
 
 def pick(scene: Image, area: float, rng: Generator) -> Mask:
-    """A piece of the photo of exactly `area` of its pixels (rounded), following its edges."""
+    """A random piece of the photo with a share `area` of its pixels, bounded by its edges."""
     height, width = scene.shape[:2]
     radius = np.sqrt(area * height * width / np.pi)
     cx = rng.uniform(min(radius, width / 2), max(width - radius, width / 2))
@@ -124,7 +124,7 @@ def pick(scene: Image, area: float, rng: Generator) -> Mask:
 
 
 def fill(scene: Image, hole: Mask, rng: Generator) -> Image:
-    """The hole grown over from its rim, coarse to fine, with detail from beside it."""
+    """Fill the hole from its rim, coarse to fine, with detail from beside it."""
     weight = (~cv2.dilate(hole.view(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)).astype(
         np.float32
     )
@@ -138,7 +138,7 @@ def fill(scene: Image, hole: Mask, rng: Generator) -> Image:
 
 
 def _push_pull(scene: Image, weight: Plane) -> Image:
-    """Where the weight is 0, the nearest coarser average that knows something."""
+    """Fill places of zero weight with the finest coarser average that has any (push-pull)."""
     known = scene * weight[..., None]
     if min(weight.shape) <= 2:
         return np.asarray(known.sum((0, 1)) / max(float(weight.sum()), 1e-6) + 0 * scene)
@@ -152,7 +152,7 @@ def _push_pull(scene: Image, weight: Plane) -> Image:
 
 
 def _mirror(scene: Image, thing: Mask) -> tuple[Image, InjectedChange]:
-    """The thing's box mirrored left to right in place, blended in through the mirrored shape."""
+    """The thing mirrored left to right in place."""
     xs = np.nonzero(thing.any(0))[0]
     left, right = int(xs.min()), int(xs.max()) + 1
     pixels, there = scene.copy(), np.zeros_like(thing)
@@ -163,7 +163,7 @@ def _mirror(scene: Image, thing: Mask) -> tuple[Image, InjectedChange]:
 
 
 def _shift(thing: Mask, rng: Generator, *, distance: float, width: int) -> tuple[float, float]:
-    """A whole-pixel shift of about that share of the width that keeps the thing's middle inside."""
+    """A random shift in whole px of about `far` widths that keeps the thing's centre inside."""
     height = thing.shape[0]
     ys, xs = np.nonzero(thing)
     middle = np.array([xs.mean(), ys.mean()])
@@ -198,7 +198,7 @@ def _soft(mask: Mask) -> NDArray[np.float32]:
 
 @dataclass(frozen=True, slots=True)
 class Tone:
-    """Exact amounts; the defaults change nothing.
+    """Exact amounts of a change of tone; the defaults change nothing.
 
     Attributes:
         exposure_ev: stops of exposure, in linear light.
@@ -220,11 +220,11 @@ class Tone:
 
 
 def retone(image: Image, tone: Tone, rng: Generator) -> Image:
-    """The picture with these changes; the identical array when there are none."""
+    """The picture after a change of tone; the same array if there is none."""
     if tone == Tone():
         return image
     stops = np.array([tone.warmth_ev / 2, 0.0, -tone.warmth_ev / 2]) + tone.exposure_ev
-    stops = stops - tone.night * np.array([3.0, 2.6, 1.8])  # darkness that is blue
+    stops = stops - tone.night * np.array([3.0, 2.6, 1.8])  # bluish darkness
     mix = rng.standard_normal((3, 3))
     mix = np.eye(3) + tone.colour * (mix - mix.mean(1, keepdims=True))  # grey stays grey
     gain = np.exp2(stops).astype(np.float32)
@@ -242,17 +242,17 @@ def retone(image: Image, tone: Tone, rng: Generator) -> Image:
 
 
 def s_curve(image: Image, slope: float) -> Image:
-    """Monotone, keeps 0, 1/2 and 1, slope at 1/2 as given (above 0)."""
+    """An S-shaped tone curve: monotone, keeps 0, 1/2 and 1, with this slope (above 0) at 1/2."""
     up = np.clip(image, 0.0, 1.0) ** np.float32(slope)
     down = (1 - np.clip(image, 0.0, 1.0)) ** np.float32(slope)
     return np.asarray(up / (up + down), np.float32)
 
 
 def resynthesise(scene: Image, rng: Generator, *, share: float, sigma_px: float) -> Image:
-    """Detail finer than `sigma_px` replaced by `share`, except on the strongest edges.
+    """Replace a `share` of the detail finer than `sigma_px`, except on the strongest edges.
 
-    The new detail is partly the picture's own from nearby places, partly filtered noise, each
-    brought to the local strength of what it replaces.
+    The new detail is partly detail from nearby places, partly filtered noise, each scaled to the
+    local strength of what it replaces.
     """
     low = cv2.GaussianBlur(scene, (0, 0), sigma_px)
     high = scene - low

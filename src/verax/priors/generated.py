@@ -1,8 +1,8 @@
 """A prior from a provider: photo -> canvas -> request -> answer -> prior.
 
-The photo travels as PNG made from its pixels alone, so no metadata and no GPS position leaves; what
-its alpha hides is painted white. `plan` makes the request without asking anybody, `receive` reads
-the answer, `ask` does both with one call in between.
+The photo is sent as a PNG made from its pixels alone, so no metadata and no GPS position leaves the
+machine; transparent parts are painted white. `plan` creates the request without sending anything,
+`receive` reads the answer, `ask` does both with one call in between.
 """
 
 import io
@@ -29,7 +29,7 @@ from verax.providers.journal import Desk
 from verax.restorers.faults import estimate
 
 DEFAULT_MODEL = "gpt-image-2.6-sunburst"
-SAME_RATIO = 0.01  # an answer whose sides differ less in ratio is the canvas at another scale
+SAME_RATIO = 0.01  # an answer with about the canvas's aspect ratio is the canvas at another scale
 JudgeTask = Callable[[Image], str]  # a picture -> the task it needs
 
 
@@ -40,8 +40,8 @@ class Wishes:
     Attributes:
         prompt: the user's own words; they replace the task's prompt.
         task: a task of the prompt catalog, or "auto".
-        wording: the fidelity sentence that follows the task's prompt.
-        repeat_index: 0, 1, 2 ... for a new answer to the same request.
+        wording: name of the fidelity sentence that follows the task's prompt.
+        repeat_index: 0, 1, 2 ... to get a new answer to the same request.
     """
 
     model: str = DEFAULT_MODEL
@@ -60,7 +60,7 @@ class Wishes:
     repeat_index: int = 0
 
     def fields(self) -> dict[str, Any]:
-        """What goes into a request unchanged."""
+        """The fields that go into a request unchanged."""
         own = {"model", "prompt", "task", "wording"}
         return {k: v for k, v in asdict(self).items() if k not in own and v is not None}
 
@@ -71,7 +71,7 @@ class Asking:
 
     Attributes:
         prompt_name: task, wording and version of the prompt, or "own".
-        notices: what was dropped from the wishes, in words.
+        notices: choices that were dropped, in words.
     """
 
     request: EditRequest
@@ -82,11 +82,11 @@ class Asking:
 
 @dataclass(frozen=True, slots=True)
 class GeneratedPrior:
-    """A prior with its passport.
+    """A prior with where it came from.
 
     Attributes:
-        pixels: (H, W, 3) on the photo's grid; at its own size where the service answered in
-            another shape than the canvas, which registration then finds.
+        pixels: (H, W, 3) on the photo's grid; at its own size if its shape is not the canvas's, to
+            be placed by registration.
         data: the picture's file as received, with its provenance if it has any.
     """
 
@@ -107,15 +107,15 @@ def plan(
     references: tuple[Photo, ...] = (),
     judge: JudgeTask = estimate,
 ) -> Asking:
-    """The request for a prior of this photo. Free; nothing leaves.
+    """Plan the request for a prior of this photo. Sends nothing, costs nothing.
 
     Args:
         mask: (H, W), 1 = edit here, on the photo's grid.
         markup: arrows or circles on a transparent ground, on the photo's grid.
-        references: further pictures that are sent along as they are.
-        judge: names the task where the wishes say "auto".
+        references: further pictures that are sent unchanged.
+        judge: estimates the task for "auto".
 
-    Raises InputError for everything that the model or service would refuse.
+    Raises InputError for anything that the model or service would refuse.
     """
     wishes = wishes or Wishes()
     model = client.model(wishes.model)
@@ -138,7 +138,7 @@ def plan(
 
 
 def receive(asking: Asking, answer: ImagesAnswer, *, index: int = 0) -> GeneratedPrior:
-    """The prior in an answer: brought from the canvas to the photo's grid."""
+    """The prior in an answer, moved from the canvas to the photo's grid."""
     generated = answer.images[index]
     picture = generated.decoded()
     pixels = flat(picture)
@@ -152,9 +152,9 @@ def receive(asking: Asking, answer: ImagesAnswer, *, index: int = 0) -> Generate
 
 
 def on_grid(prior: GeneratedPrior, photo: Photo) -> GeneratedPrior:
-    """The prior on the photo's grid also where the service answered in another shape.
+    """The prior on the photo's grid, also if the answer has another shape.
 
-    Registered to the photo where that is proved; else scaled to cover it, the rest cut off.
+    It is registered to the photo if possible; otherwise scaled to cover it and cropped.
     """
     if prior.pixels.shape == photo.pixels.shape:
         return prior
@@ -171,7 +171,7 @@ def on_grid(prior: GeneratedPrior, photo: Photo) -> GeneratedPrior:
 
 
 def _covering(pixels: Image, size: tuple[int, int]) -> Image:
-    """The middle of a picture in the shape of `size`, at that size."""
+    """The picture cropped to the shape of `size` around its centre, at that size."""
     height, width = pixels.shape[:2]
     scale = min(width / size[0], height / size[1])
     w, h = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
@@ -182,13 +182,13 @@ def _covering(pixels: Image, size: tuple[int, int]) -> Image:
 def ask(
     photo: Photo, desk: Desk, wishes: Wishes | None = None, *, mask: Plane | None = None
 ) -> GeneratedPrior:
-    """Plan, ask through the desk, receive: paid once, kept, within the desk's limit."""
+    """Plan, call through the desk, receive: paid once, journaled, within the desk's cost limit."""
     asking = plan(photo, desk.client, wishes, mask=mask)
     return receive(asking, desk.call(asking.request))
 
 
 def flat(photo: Photo) -> Image:
-    """The pixels with what alpha hides painted white: hidden colours would leak into an answer."""
+    """The pixels over white where they are transparent, so that hidden colours are not sent."""
     if photo.alpha is None:
         return photo.pixels
     alpha = photo.alpha[:, :, None]
@@ -219,13 +219,13 @@ def markup_file(markup: Photo, canvas: Canvas) -> ImageFile:
     colour = canvases.place(markup.pixels, canvas)
     placed = canvases.place(np.repeat(markup.alpha[:, :, None], 3, axis=2), canvas)[:, :, 0]
     left, top = canvas.offset
-    inside = np.zeros_like(placed)  # the padding shows mirrored arrows otherwise
+    inside = np.zeros_like(placed)  # otherwise the padding would show mirrored arrows
     inside[top : top + canvas.inner[1], left : left + canvas.inner[0]] = 1
     return ImageFile(_png(images.to_uint8(np.dstack([colour, placed * inside]))), "markup.png")
 
 
 def mask_plane(picture: Photo) -> Plane:
-    """A mask picture as a plane, 1 = edit: where it is transparent, or white if it has no alpha."""
+    """A mask picture as a plane, 1 = edit: where transparent, or white if it has no alpha."""
     if picture.alpha is not None:
         return np.asarray(1 - picture.alpha, np.float32)
     return np.asarray(picture.pixels.mean(axis=2), np.float32)
@@ -240,7 +240,7 @@ def _prompt(photo: Photo, wishes: Wishes, judge: JudgeTask) -> tuple[str, str]:
 
 
 def _defaults(model: Model) -> dict[str, Any]:
-    """What Verax requests where the user gives nothing; dropped with a notice where refused."""
+    """Verax's defaults for a request; dropped with a notice if the model refuses them."""
     quality = {"quality": model.default_quality} if model.default_quality else {}
     return {"output_format": "png", "background": "opaque"} | quality
 

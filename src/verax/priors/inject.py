@@ -1,11 +1,11 @@
-"""Known deviations put into a clean photo: what an image generator is simulated to change.
+"""Known deviations injected into a clean photo, to simulate an image generator.
 
-`Deviations` holds exact amounts, all zero by default, so that one can be injected at a time and
-a meter can be held against it. `inject` returns the changed picture with its ground truth. Order:
+`Deviations` holds exact amounts, all zero by default, so that single ones can be injected to test a
+measurement. `inject` returns the changed picture with its ground truth. Order:
 objects, texture, residual degradation, warp onto the canvas, tone, sharpening, JPEG.
 
 Points are (x, y); the centre of the top-left pixel is (0, 0). The matrix maps prior px to photo
-px; photo pixel p is found in the prior at inverse(matrix) @ (p + field[p]).
+px; photo pixel p is sampled from the prior at inverse(matrix) @ (p + field[p]).
 """
 
 from dataclasses import dataclass, field
@@ -47,14 +47,14 @@ class Deviations:
             shape, "outpaint" beyond the photo, or "letterbox" with plain bars.
         shift_x, shift_y: how far right and down the prior must be moved to lie on the photo,
             shares of the photo's width and height.
-        scale_x, scale_y: how much it must be enlarged for that, about the photo's centre.
-        rotation_deg: how far it must be turned, clockwise on screen.
+        scale_x, scale_y: factor by which it must be enlarged for that, about the photo's centre.
+        rotation_deg: angle by which it must be rotated for that, clockwise on screen.
         perspective_x, perspective_y: how far the corners move, shares of width and height.
         local: median length of a smooth local displacement, share of the photo's width.
         local_cells: bumps of that displacement along the short side.
         objects: things added, removed, moved, duplicated or mirrored.
         texture: share of the fine detail replaced by invented detail, 0..1.
-        texture_px: detail finer than this many photo px (Gaussian sigma) is meant.
+        texture_px: sigma in photo px below which detail counts as fine.
         sharpening: strength of the final unsharp mask, 0 for none.
         tone: change of light and colour.
         residual: share of the given degraded photo that is left in part of the picture, 0..1.
@@ -95,7 +95,7 @@ class SimulatedPrior:
         prior: (H', W', 3) the picture.
         matrix: (3, 3) float64, prior px to photo px.
         field: (H, W, 2) float32 local displacement (dx, dy) in photo px, None for zero.
-        objects: what was added, removed, moved ..., with masks on the photo's grid.
+        objects: the changes, with masks on the photo's grid.
         kind: "same" scene as the photo, "foreign", or "photo": the degraded photo itself.
         deviations: the amounts that were injected.
     """
@@ -111,9 +111,9 @@ class SimulatedPrior:
 def inject(
     clean: Image, deviations: Deviations, *, seed: int, degraded: Image | None = None
 ) -> SimulatedPrior:
-    """The clean photo with exactly these deviations; a function of its arguments.
+    """The clean photo with exactly these deviations; a pure function of its arguments.
 
-    `degraded`, on the grid of `clean`, is what `residual` leaves traces of.
+    `degraded`, on the grid of `clean`: the photo of which `residual` leaves traces.
     """
     check_image(clean, name="clean")
     if degraded is not None and degraded.shape != clean.shape:
@@ -126,7 +126,7 @@ def inject(
     grid = working_grid((width, height), matrix)
     scene = _resized(clean, grid)
     left = None if degraded is None else _resized(degraded, grid)
-    streams = np.random.default_rng(seed).spawn(5)  # one each: switching one off moves no other
+    streams = np.random.default_rng(seed).spawn(5)  # independent of each other
     field = local_field(grid, deviations, streams[0])
     scene, objects = edit(scene, deviations.objects, streams[1])
     if deviations.texture > 0:
@@ -148,7 +148,7 @@ def inject(
 
 
 def drift_matrix(d: Deviations, photo: tuple[int, int]) -> Matrix:
-    """Where the drift moves photo px, about the photo's centre: photo px to photo px."""
+    """The matrix of the global drift, about the photo's centre: photo px to photo px."""
     width, height = photo
     angle = np.deg2rad(d.rotation_deg)
     cos, sin = np.cos(angle), np.sin(angle)
@@ -178,7 +178,7 @@ def local_field(photo: tuple[int, int], d: Deviations, rng: Generator) -> Field 
 def _warp(
     scene: Image, matrix: Matrix, field: Field | None, size: tuple[int, int], *, letterbox: bool
 ) -> Image:
-    """The scene seen through the inverse of the lookup rule, on a grid of (width, height)."""
+    """The scene warped by the inverse of the sampling rule, on a grid of (width, height)."""
     height, width = scene.shape[:2]
     if field is None and (width, height) == size and np.allclose(matrix, np.eye(3), atol=1e-9):
         return scene
@@ -191,9 +191,9 @@ def _warp(
 
 
 def working_grid(photo: tuple[int, int], matrix: Matrix) -> tuple[int, int]:
-    """(width, height) to work on: the photo's, or about the prior's scale where that is smaller.
+    """(width, height) to work on: the photo's, or about the prior's scale if that is smaller.
 
-    A photo larger than its prior would alias when sampled, and cost time for nothing.
+    This avoids aliasing, and unnecessary work, for photos larger than their prior.
     """
     step = float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))  # photo px per prior px
     if step < 1.25:
@@ -208,7 +208,7 @@ def _resized(picture: Image, size: tuple[int, int]) -> Image:
 
 
 def _field_on(photo: tuple[int, int], field: Field | None) -> Field | None:
-    """The field of the working grid as photo px on the photo's grid."""
+    """The field of the working grid, converted to photo px on the photo's grid."""
     if field is None or field.shape[1::-1] == photo:
         return field
     scale = np.array([photo[0] / field.shape[1], photo[1] / field.shape[0]], np.float32)
@@ -233,7 +233,7 @@ def _undo_field(x: Field, y: Field, field: Field) -> tuple[Field, Field]:
 
 
 def _leave_traces(scene: Image, degraded: Image, share: float, rng: Generator) -> Image:
-    """Part of the degradation left, more in some places: the mean share is about `share`."""
+    """Leave part of the degradation, unevenly, with a mean share of about `share`."""
     place = smooth_noise(scene.shape[:2], rng, cells=2.0)
     weight = np.clip(np.float32(share) * (1 + place), 0.0, 1.0)[..., None]
     return np.asarray(scene + weight * (degraded - scene), np.float32)

@@ -1,8 +1,8 @@
 """Simulated priors: a clean photo changed the way image generators change one.
 
-No generator is involved, and what comes out is called simulated wherever it appears: it is made
-from the clean photo, so its use in training or scoring gives an upper bound. Ranges follow what
-was measured on real generated pictures: GPT-Image-like drift (shifts of 1-7 %, per-axis scale
+No generator is involved; the result is called simulated everywhere. It is made from the clean
+photo, so results of training or scoring with it are an upper bound. The ranges follow measurements
+of real generated pictures: drift like that of GPT-Image (shifts of 1-7 %, per-axis scale
 0.86-1.14, things moved by 0.4-2.5 %), or a mild drift well below 1 % as of Nano Banana Pro."""
 
 from dataclasses import dataclass, replace
@@ -43,25 +43,25 @@ FREE_SIZES: tuple[tuple[int, int], ...] = ()  # the photo's own size, rounded to
 
 @dataclass(frozen=True, slots=True)
 class SimulatorSettings:
-    """Ranges from which `draw` takes the amounts; a range of equal ends fixes one.
+    """Ranges from which `draw` samples the amounts; a range with equal ends fixes one.
 
     Attributes:
-        sizes: the (width, height) a generator offers, the nearest in shape is taken; empty:
-            the photo's own size, rounded to multiples of 16; None: exactly the photo's size.
-        canvases: ways of bringing the photo to that size, with their shares.
-        mild: share of draws with the geometry and texture of `MILD` in place of these; what is
-            switched off here (zero, or a scale of one) stays off.
-        shift: deviation and bound of the normal shift, shares of the sides.
+        sizes: the (width, height) that a generator offers, of which the one with the closest shape
+            is used; empty: the photo's size, rounded to multiples of 16; None: exactly its size.
+        canvases: ways of bringing the photo to that size, with their probabilities.
+        mild: probability of the geometry and texture of `MILD` instead; what is switched off here
+            (zero, or a scale of one) stays off.
+        shift: standard deviation and bound of the shift, shares of the sides.
         scale: per axis. rotation_deg, perspective: largest, either way.
         local: median local displacement, share of the width.
-        objects: how many edits (from, to); areas and distances are shares.
+        objects: number of edits (from, to); areas and distances are shares.
         texture, texture_px, sharpening: see `Deviations`.
         tone: common strength of the following changes of light and colour.
         exposure_ev: deviation of exposure; contrast, saturation: ranges; warmth_ev, colour,
             uneven_ev: deviations or upper ends.
         night: chance of a day-for-night change.
-        residual: largest share of the degradation left (only where a degraded photo is given).
-        jpeg: chance of compression, quality 80-97.
+        residual: largest share of the degradation that is left, if a degraded photo is given.
+        jpeg: probability of compression, quality 80-97.
     """
 
     sizes: tuple[tuple[int, int], ...] | None = FIXED_SIZES
@@ -107,7 +107,7 @@ MILD = SimulatorSettings(
     texture_px=(0.6, 3.0),
 )
 
-# for training crops: the prior on the photo's own grid, as after registration with its errors
+# for training crops: the prior on the photo's grid, with typical errors of registration
 ON_GRID = replace(MILD, sizes=None, shift=(0.002, 0.006), local=(0.0005, 0.004))
 
 
@@ -118,9 +118,9 @@ def simulate(
     settings: SimulatorSettings = SimulatorSettings(),
     degraded: Image | None = None,
 ) -> SimulatedPrior:
-    """A simulated prior of a clean photo; a function of its arguments.
+    """A simulated prior of a clean photo; a pure function of its arguments.
 
-    `degraded` is the damaged photo on the same grid; traces of it may be left in the prior.
+    `degraded` is the degraded photo on the same grid; traces of it may be left in the prior.
     """
     rng = np.random.default_rng([seed, 0])
     height, width = clean.shape[:2]
@@ -162,7 +162,7 @@ def draw(
 
 
 def foreign(other: Image, *, seed: int, size: tuple[int, int]) -> SimulatedPrior:
-    """A prior of another scene, for a photo of (width, height): matrix and field mean nothing."""
+    """A prior of another scene; its matrix and field have no meaning."""
     changed = simulate(other, seed=seed, settings=replace(ON_GRID, objects=(0, 0)))
     height, width = changed.prior.shape[:2]
     matrix = centred(size, (width, height), "stretch")
@@ -171,7 +171,7 @@ def foreign(other: Image, *, seed: int, size: tuple[int, int]) -> SimulatedPrior
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """How often training sees a prior that is foreign, absent, or the degraded photo itself."""
+    """Probabilities in training of a prior that is foreign, absent, or the degraded photo."""
 
     foreign: float = 0.10
     none: float = 0.10
@@ -187,7 +187,7 @@ def mix(
     settings: SimulatorSettings = ON_GRID,
     shares: Shares = Shares(),
 ) -> SimulatedPrior | None:
-    """What a training step gets as prior: mostly simulated, at times another's, none, or useless.
+    """The prior for a training step: mostly simulated, else foreign, none, or the photo itself.
 
     `other` is another clean photo. None means that there is no prior.
     """
@@ -203,7 +203,7 @@ def mix(
 
 
 def _mildly(settings: SimulatorSettings) -> SimulatorSettings:
-    """The settings with the ranges of `MILD` for what they do not switch off."""
+    """The settings with the ranges of `MILD`, except for what they switch off."""
     off = SimulatorSettings(
         shift=(0, 0), scale=(1, 1), rotation_deg=0, perspective=0, local=(0, 0), texture=(0, 0)
     )
@@ -236,7 +236,7 @@ def _objects(rng: Generator, settings: SimulatorSettings) -> tuple[ObjectEdit, .
 
 
 def _log_uniform(rng: Generator, ends: Range) -> float:
-    """Small values as often as large ones; 0 when the range ends at 0."""
+    """A log-uniform sample; 0 if the range ends at 0."""
     return float(np.exp(rng.uniform(*np.log(ends)))) if ends[1] > 0 else 0.0
 
 
@@ -259,7 +259,7 @@ EXAMPLE_SEVERITY = 0.7
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A clean picture, (400, 600, 3), the same darkened on purpose, and a simulated prior of it."""
+    """A clean picture, (400, 600, 3), a darkened copy of it, and a simulated prior."""
 
     clean: Image
     photo: Image
