@@ -112,7 +112,7 @@ def keep(home: Path, name: str, place: Place) -> None:
 
 
 def read(entry: DatasetEntry, folder: Path) -> Dataset:
-    """The items of a known dataset in a folder; raises an error that shows its layouts if none fit."""
+    """The items of a known dataset in a folder; if none fit, an error shows the known layouts."""
     items = tuple(_item(entry, item) for item in find_items(folder, entry.layouts))
     if not items:
         layouts = "; ".join(layout.in_words() for layout in entry.layouts)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImageFile:
-    """A picture as it is sent: file bytes, a name for the form, "image/png" or the like."""
+    """A picture to send: file bytes, a file name for the form, a media type such as "image/png"."""
 
     data: bytes = field(repr=False)
     name: str = "image.png"
@@ -33,15 +33,15 @@ class ImageFile:
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateRequest:
-    """A picture from words alone. What is None is decided by the service.
+    """A request for a picture from text alone. Fields that are None are left to the service.
 
     Attributes:
         model: the model's full name; "" is never sent.
         size: "WIDTHxHEIGHT" in pixels, or "auto".
         n: pictures asked for, 1..10.
         partial_images: previews while streaming, 0..3.
-        gateway: who is asked, a name of the catalog or a base URL; part of the fingerprint.
-        repeat_index: the same request once more: 0, 1, 2 ...; never sent.
+        gateway: the service, a name of the catalog or a base URL; part of the fingerprint.
+        repeat_index: 0, 1, 2 ... for a new answer to the same request; never sent.
         extra: further fields for one backend, as (name, value), sent as they are.
         optional: names of fields that may be dropped with a notice where a model or service
             refuses them; a refused field that is not optional is an error.
@@ -86,7 +86,7 @@ class GenerateRequest:
         )
 
     def describe(self) -> dict[str, object]:
-        """The whole request as JSON can hold it, each picture as its SHA-256; no secrets."""
+        """The whole request as JSON, each picture as its SHA-256; without secrets."""
         return {
             "kind": self.kind,
             "gateway": self.gateway,
@@ -107,7 +107,7 @@ class GenerateRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class EditRequest(GenerateRequest):
-    """A picture made from pictures and words.
+    """A request for a picture from pictures and text.
 
     Attributes:
         images: 1..16 pictures; mask and markup belong to the first.
@@ -136,13 +136,13 @@ _NOT_SENT = {"gateway", "repeat_index", "extra", "optional", "images", "mask", "
 
 
 def repeated(request: Request, index: int) -> Request:
-    """The same request once more, as number `index`: another fingerprint, another answer."""
+    """The same request as repetition number `index`, with its own fingerprint and answer."""
     return replace(request, repeat_index=index)
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens that the service counted. What it did not split by kind is counted as image."""
+    """Token counts from the service. Counts that it does not split by kind are counted as image."""
 
     input_text: int = 0
     input_image: int = 0
@@ -154,8 +154,7 @@ class Usage:
 class GeneratedImage:
     """One returned picture: file bytes, media type, and the real size read from the bytes.
 
-    `photo` is the picture as it was decoded when the answer was read, None where it is no longer
-    held.
+    `photo` is the decoded picture, None if it is no longer held in memory.
     """
 
     data: bytes = field(repr=False)
@@ -182,14 +181,14 @@ class ImagesAnswer:
     Attributes:
         usage: None where the service gives none.
         model, size, quality: what the service says it used, "" where it says nothing.
-        billed_usd: the price that a gateway states itself, None elsewhere.
+        billed_usd: the price as stated by a gateway, None if it states none.
         request_id: the service's id of the call, "" without one.
         raw: body of the answer as JSON, pictures inside; a stream is assembled into one.
         retries: how often the call was repeated before this answer.
-        notices: what was dropped, converted or differs from the request, in words.
-        lost: those of the notices that tell of pictures which could not be read or fetched.
-        cost_usd: the bill as the journal knows it, None where unknown.
-        counted_usd: what counts towards the limit: the bill, or the most it can be.
+        notices: what was dropped, converted, or differs from the request, in words.
+        lost: the notices about pictures that could not be read or fetched.
+        cost_usd: the bill according to the journal, None if unknown.
+        counted_usd: what counts towards the limit: the bill, or its upper bound.
     """
 
     images: tuple[GeneratedImage, ...]
@@ -208,12 +207,12 @@ class ImagesAnswer:
 
     @property
     def decoded_pixels(self) -> int:
-        """Pixels that are held decoded."""
+        """Number of pixels held decoded in memory."""
         photos = [image.photo for image in self.images if image.photo is not None]
         return sum(photo.width * photo.height for photo in photos)
 
     def without_pixels(self) -> "ImagesAnswer":
-        """The same answer as file bytes alone; its pictures are decoded again when wanted."""
+        """The same answer without decoded pixels; its pictures are decoded again when needed."""
         return replace(self, images=tuple(replace(image, photo=None) for image in self.images))
 
 
@@ -224,16 +223,16 @@ class Keep(Protocol):
         """Keep the body of a good answer."""
 
     def picture(self, link: str, fetch: Callable[[str], bytes], /) -> bytes:
-        """The stored picture behind a link of the answer; `fetch` gets it where it is not there."""
+        """The stored picture behind a link of the answer; `fetch` downloads it if missing."""
 
 
 class Send(Protocol):
-    """Asks the service once (repeating only what was surely not begun).
+    """Sends a request once (repeating it only if the service certainly did not start on it).
 
-    `keep` receives the body of a good answer before anything else happens to it.
-    Raises ProviderRejected or ProviderBusy when surely nothing was begun, ProviderRefused,
-    ProviderUncertain when the call may have been billed, ProviderError when an answer came
-    (and was kept) that holds no usable picture.
+    `keep` gets the body of a successful answer before anything else is done with it.
+    Raises ProviderRejected or ProviderBusy if the service certainly did not start, ProviderRefused,
+    ProviderUncertain if the call may have been billed, ProviderError if the answer (which was
+    stored) has no usable picture.
     """
 
     def __call__(self, request: Request, keep: Keep, /) -> ImagesAnswer: ...

@@ -42,10 +42,10 @@ class ServiceAddress:
 
 
 def parse_address(text: str) -> ServiceAddress:
-    """A base URL, a full endpoint or an Azure target URI as the service's one address.
+    """The address of a service from a base URL, a full endpoint or an Azure target URI.
 
-    Raises SettingsError for a query or fragment that does not belong there; the message never
-    repeats values, which may be keys.
+    Raises SettingsError for an unexpected query or fragment; the message never contains values,
+    which may be keys.
     """
     url = parse_url(text)
     query = dict(parse_qsl(url.query.decode("ascii", "replace"), keep_blank_values=True))
@@ -91,7 +91,7 @@ def parse_url(text: str) -> httpx2.URL:
 
 
 def local_address(host: str) -> str:
-    """The loopback address of a host; SettingsError for every host beyond this machine."""
+    """The loopback address of a host; raises SettingsError for hosts other than this machine."""
     beyond = SettingsError(
         f"local-only: {host} is beyond this machine; nothing was sent. Use an address such as "
         "127.0.0.1, or leave local-only out"
@@ -112,9 +112,9 @@ def local_address(host: str) -> str:
 
 
 def public_address(host: str) -> str:
-    """A public address of a host; SettingsError for a host in a private network.
+    """A public address of a host; raises SettingsError for a host in a private network.
 
-    A service on the internet must not be able to make Verax look around where it runs.
+    Otherwise a service on the internet could make Verax access the network it runs in.
     """
     try:
         addresses = [str(info[4][0]) for info in socket.getaddrinfo(host, None)]
@@ -140,9 +140,10 @@ def _is_public(text: str) -> bool:
 
 
 class Pinned(httpx2.BaseTransport):
-    """Connects only where `resolve` allows, whatever names, redirects or DNS say.
+    """A network backend that connects only to addresses that `resolve` allows.
 
-    A name is resolved once, checked, and the checked address is the one that is connected to.
+    A name is resolved once and checked, and exactly this address is connected to, so that neither
+    redirects nor changing DNS answers can bypass the check.
     """
 
     def __init__(self, inner: httpx2.BaseTransport, resolve: Callable[[str], str]) -> None:
@@ -177,7 +178,7 @@ class Endpoint:
     own: bool
 
     def keys(self) -> tuple[str, ...]:
-        """Names of keys: a key goes only to the service it was made for, and to this machine."""
+        """Names of the keys to use: a key is sent only to its own service, and to this machine."""
         names = self.gateway.keys
         if self.own and self.gateway.name.startswith("azure"):
             names = (*names, "VERAX_API_KEY")
@@ -189,9 +190,9 @@ class Endpoint:
 
 
 def choose_endpoint(settings: Settings) -> Endpoint:
-    """The service that gateway, address and environment name together.
+    """The service given by gateway, address and environment.
 
-    Raises SettingsError where they contradict each other.
+    Raises SettingsError if they contradict each other.
     """
     if without(settings.gateway, None) != settings.gateway:
         raise SettingsError("VERAX_GATEWAY or --gateway holds what looks like a key; want a name")

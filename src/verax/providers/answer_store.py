@@ -1,4 +1,4 @@
-"""How a call ends: its answer on disk, its record closed, and what is known of its process.
+"""The end of a call: its answer on disk, its record closed.
 
 The body of an answer is one file, `<fingerprint>.json`, byte for byte as it came. Beside it are the
 pictures behind its links (`.<hash of the link>.picture`; `.unread` for a file that is not a
@@ -29,14 +29,14 @@ from verax.providers.records import Call, CallState, Records
 from verax.store import ROOM, Presence, Reserved, write_whole, writing
 
 NOT_SENT = (InputError, ProviderRejected, ProviderBusy)
-PLAUSIBLE = 0.75  # share of the least cost below which a bill is not believed
+PLAUSIBLE = 0.75  # a bill below this share of the lowest possible cost is taken as unknown
 
 
 class AnswerSink:
     """Stores what one call returns: the body of its answer, and the pictures behind its links.
 
     Attributes:
-        short: why the body could be kept only in part, "" where it is whole.
+        short: why the body could be stored only in part; "" if it is complete.
     """
 
     def __init__(self, room: Reserved) -> None:
@@ -44,8 +44,8 @@ class AnswerSink:
         self.short = ""
 
     def __call__(self, body: bytes, /) -> None:
-        """Keep the body; where the disk is full, as much of it as fits, and the call goes on: the
-        pictures are still in memory, and paid."""
+        """Store the body, or as much of it as fits on a full disk; the call goes on, since its
+        pictures are paid and still in memory."""
         try:
             self._room.fill(body)
         except OutputError as exc:
@@ -62,7 +62,7 @@ def linked_picture(answer: Path, link: str, fetch: Fetch) -> bytes:
     if path.is_file():
         return path.read_bytes()
     data = fetch(link)
-    if not is_picture(data):  # a page that says sorry, or a format for a later version
+    if not is_picture(data):  # an error page, or a format that a later version may read
         path = path.with_suffix(".unread")
     with suppress(OutputError), writing(path):  # delivered all the same; the link stays
         write_whole(path, data)
@@ -89,18 +89,18 @@ class AnswerStore:
     def __init__(self, folder: Path, records: Records, clock: Callable[[], float]) -> None:
         self.folder, self.records, self.now = folder, records, clock
         self._presence = Presence(folder / "owners")
-        self._unclosed: set[int] = set()  # calls that are over and could not be closed
+        self._unclosed: set[int] = set()  # finished calls whose records could not be closed
 
     def close(self) -> None:
         self._presence.close()
 
     @property
     def owner(self) -> str:
-        """This process, as owner of records."""
+        """The name of this process as owner of records."""
         return self._presence.name
 
     def lives(self, owner: str) -> bool:
-        """Whether the process of that name still lives."""
+        """Whether the process of that name is still running."""
         return Presence.is_alive(self.folder / "owners", owner)
 
     def path(self, fingerprint: str) -> Path:
@@ -108,7 +108,7 @@ class AnswerStore:
         return self.folder / "answers" / fingerprint[:2] / f"{fingerprint}.json"
 
     def body(self, call: Call) -> bytes:
-        """The kept body of a call that was answered. Raises InputError where it is gone."""
+        """The stored body of an answered call. Raises InputError if it is missing."""
         path = self.path(call.fingerprint)
         try:
             return path.read_bytes()
@@ -119,9 +119,9 @@ class AnswerStore:
             ) from exc
 
     def remove(self, calls: Sequence[Call]) -> int:
-        """Delete calls and their answers; the same request is paid again. Returns the bytes freed.
+        """Delete calls and their answers, so that the same requests are paid again.
 
-        Calls under way, also in batches, are left alone.
+        Calls in progress, also in batches, are not deleted. Returns the bytes freed.
         """
         freed = 0
         for call in calls:
@@ -160,9 +160,9 @@ class AnswerStore:
         return replace(answer, request_id=call.request_id)
 
     def reread(self, call: Call, fetch: Fetch | None = None) -> CallState:
-        """Read the stored answer of a call once more, with this version, and try its links again.
+        """Read the stored answer of a call again, with this version, and try its links again.
 
-        Of an interrupted answer the complete pictures are taken. Returns the state afterwards.
+        From an interrupted answer, complete pictures are used. Returns the new state.
         """
         if call.state == "uncertain":
             return self._from_part(call, fetch)
@@ -268,8 +268,8 @@ class AnswerStore:
         return state
 
     def finish(self, call: Call, state: CallState, **about: Any) -> None:  # noqa: ANN401
-        """Close a record; raises OutputError where that cannot be written, and then the next look
-        at the call closes it."""
+        """Close a record. Raises OutputError if that cannot be written; the record is then closed
+        at the next access."""
         self._unclosed.add(call.id)
         self.records.finish(call.id, state, ended=self.now(), **about)
         self._unclosed.discard(call.id)
@@ -278,8 +278,8 @@ class AnswerStore:
 def cost_of(call: Call, usage: Usage | None, stated_usd: float | None) -> float | None:
     """The bill of a call in US dollars; None where it is not known.
 
-    Token counts that give less than PLAUSIBLE of the least that a picture of this request can cost
-    are no counts of it.
+    Token counts are ignored if their price is less than PLAUSIBLE of the lowest possible cost of
+    the request.
     """
     if call.reserved_usd == 0.0:
         return 0.0

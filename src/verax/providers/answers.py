@@ -1,6 +1,6 @@
-"""The body of an answer -> pictures, usage and what differs from what was asked.
+"""Parsing the body of an answer: pictures, usage, and differences from the request.
 
-A stored body is read again by the same function, so nothing that was paid for is lost.
+Stored bodies are read by the same function, so nothing that was paid for is lost.
 """
 
 import io
@@ -29,7 +29,7 @@ from verax.providers.payload import (
 
 Fetch = Callable[[str], bytes]  # the bytes behind a link
 MAX_PIXELS = 64_000_000  # far above every legal size; a larger picture is not decoded
-DECODED_PIXELS = 16_000_000  # of one answer that stay decoded: 192 MB
+DECODED_PIXELS = 16_000_000  # most pixels of one answer that stay decoded: 192 MB
 _MEDIA = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 _TURN = 0x0112  # EXIF orientation; 5 to 8 lie on their side
 
@@ -44,9 +44,9 @@ def read_answer(
 ) -> ImagesAnswer:
     """The answer in a body: JSON of the Images API, or an event stream.
 
-    `fetch` gets pictures that came as links; `headers` are the answer's. A picture that cannot be
-    read is a notice while there are others. Raises ProviderRefused for a refusal, ProviderError
-    where the body holds no picture that can be read.
+    `fetch` downloads pictures given as links; `headers` are the answer's. An unreadable picture
+    gives a notice if there are others. Raises ProviderRefused for a refusal, ProviderError if the
+    body has no readable picture.
     """
     data = table_of(body)
     images, lost = _pictures(data, body, fetch)
@@ -114,7 +114,7 @@ def bill(body: bytes) -> tuple[Usage | None, float | None]:
 
 
 def table_of(body: bytes) -> dict[str, Any]:
-    """The answer as one JSON object; its whole pictures where it was cut. Raises ProviderError."""
+    """The answer as one JSON object; of a truncated one the complete pictures, or ProviderError."""
     if is_stream(body):
         stream = parse_stream(body)
         return stream.answer() or dict(stream.error or {})
@@ -139,10 +139,10 @@ def json_object(body: bytes) -> dict[str, Any]:
 
 
 def real_picture(data: bytes) -> GeneratedImage:
-    """Picture bytes with their real format and upright size; decoded whole, so a cut file fails.
+    """Picture bytes with real format and upright size; decoded fully, so truncated files fail.
 
-    The decoded pixels are kept. A picture that Verax cannot restore with, such as an animation, is
-    accepted. Raises ProviderError for anything else.
+    The decoded pixels are kept. Pictures that Verax cannot use, such as animations, are accepted.
+    Raises ProviderError for anything else.
     """
     from verax import image as images
     from verax.image.header import format_of_bytes
@@ -158,7 +158,7 @@ def real_picture(data: bytes) -> GeneratedImage:
             raise ValueError(f"{picture.width}x{picture.height} pixels")
         picture.load()
         on_its_side = picture.getexif().get(_TURN, 1) in (5, 6, 7, 8)
-    except Exception as exc:  # decoders raise anything: one door for all of it
+    except Exception as exc:  # decoders raise arbitrary exceptions
         raise ProviderError(
             f"the service delivered a picture that cannot be read ({exc}); the answer is kept and "
             "was probably billed"
@@ -205,7 +205,7 @@ def _pictures(
 
 
 def _raise_what_it_says(data: Mapping[str, Any], body: bytes) -> None:
-    """Raises the error that an answer holds: some services send errors with status 200."""
+    """Raises the error in an answer, since some services send errors with status 200."""
     details = parse_error(json.dumps(data).encode() if data else body)
     if details.moderated:
         raise ProviderRefused(
@@ -221,7 +221,7 @@ def _image(entry: Mapping[str, Any], fetch: Fetch | None) -> GeneratedImage:
     for one in sources(entry):
         try:
             return real_picture(_bytes(one, fetch))
-        except VeraxError as exc:  # local-only refuses a link as a setting does
+        except VeraxError as exc:  # also SettingsError, for links that local_only forbids
             first = first or exc
     raise first or ProviderError("an entry of the answer holds no picture; the answer is kept")
 

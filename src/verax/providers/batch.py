@@ -1,13 +1,13 @@
 """Many requests through the Batch API: half the price, answers within 24 hours.
 
-Requests are claimed in the journal, their pictures uploaded as files, and sent as batches of at
-most 50,000 lines and 200 MB, one model and endpoint each. Everything that must survive this process
-is in the journal's database, so any later process can continue: a batch that was never created is
-given up, one that may have been created is looked for at the service before it is created again,
-answers are fetched once and mapped back by their custom id, the request's fingerprint.
+Requests are claimed in the journal, their pictures are uploaded as files, and they are sent as
+batches of at most 50,000 lines and 200 MB with one model and endpoint each. All state is in the
+journal's database, so that any later process can continue: a batch that was never created is
+abandoned; one that may have been created is searched for at the service before it is created again;
+answers are fetched once and matched by their custom id, the request's fingerprint.
 
-A line that fails or expires is closed in the journal as its error says and can be asked again.
-The uploaded pictures are deleted at the service when the last batch has ended.
+A line that fails or expires is closed in the journal with its error and can be requested again. The
+uploaded pictures are deleted at the service after the last batch.
 """
 
 import json
@@ -45,7 +45,7 @@ WINDOW = "24h"
 POLL_S = 30.0
 ENDPOINTS = {"edit": "/v1/images/edits", "generate": "/v1/images/generations"}
 ENDED = ("completed", "failed", "expired", "cancelled")
-LISTED, MOST_PAGES = 100, 20  # batches that are looked through for one that may be created
+LISTED, MOST_PAGES = 100, 20  # batches per page, and pages, when searching the service for a batch
 MARK = "verax"  # names our input file in the metadata of a batch
 
 
@@ -77,9 +77,9 @@ class Batches:
         poll_s: float = POLL_S,
         report: Callable[[Batch], None] = lambda batch: None,
     ) -> None:
-        """Send what is not answered yet and wait until every batch has ended.
+        """Send requests without a stored answer and wait until every batch has ended.
 
-        May be stopped at any moment and called again. The answers are then in the journal, under
+        May be stopped at any time and called again. The answers are then in the journal, under
         `plain(request)`.
         """
         self.submit(requests)
@@ -125,7 +125,7 @@ class Batches:
     def _claim(
         self, endpoint: str, requests: Sequence[Request]
     ) -> list[tuple[Batch, list[Request]]]:
-        """A new batch with the requests that may be asked; nothing where there are none."""
+        """A new batch with the requests that may be sent; None if there are none."""
         batch = self.table.new(self.journal.answers.owner, endpoint, self.journal.answers.now())
         try:
             claimed = self.journal.claims.queue(
@@ -263,7 +263,7 @@ class Batches:
     def _lines(self, batch: Batch, file_id: str | None) -> Iterator[Mapping[str, Any]]:
         """The lines of a result file, which may be far larger than memory.
 
-        A line that cannot be read is kept as it came: it may be a picture that was paid for.
+        An unreadable line is stored as it is: it may be a picture that was paid for.
         """
         if not file_id:
             return

@@ -1,4 +1,4 @@
-"""Stored batches: their rows in the journal's database, and what may stand on their lines."""
+"""Batches in the journal's database, their uploads, and how requests become lines."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,8 +22,8 @@ class Batch:
     Attributes:
         owner: the process that prepares it.
         address: base URL of the service.
-        status: "preparing" (nothing sent), "creating" (perhaps created), then the service's words.
-        message: why the service failed it.
+        status: "preparing" (nothing sent), "creating" (maybe created), then the service's status.
+        message: the service's reason if it failed.
     """
 
     id: int
@@ -73,7 +73,7 @@ class BatchTable:
         return replace(batch, **values)
 
     def adopt(self, batch: Batch, owner: str) -> bool:
-        """Make `owner` the owner of the batch; False where another process was first."""
+        """Make `owner` the owner of the batch; False if another process was first."""
         with self.records.change():
             done = self.records.database.execute(
                 "UPDATE batches SET owner = ? WHERE id = ? AND owner = ?",
@@ -85,7 +85,7 @@ class BatchTable:
         self._write("DELETE FROM batches WHERE id = :id", {"id": batch.id})
 
     def uploaded(self) -> dict[str, str]:
-        """SHA-256 -> file id of the pictures that lie at the service."""
+        """SHA-256 -> file id of the pictures stored at the service."""
         rows = self._rows("SELECT sha256, file_id FROM uploads WHERE address = ?")
         return {row["sha256"]: row["file_id"] for row in rows}
 
@@ -113,7 +113,7 @@ MOST_BYTES = 200_000_000
 
 @dataclass(frozen=True)
 class Uploads:
-    """The pictures that lie at the service for open batches; equal bytes are uploaded once."""
+    """The pictures stored at the service for open batches; equal bytes are uploaded once."""
 
     table: BatchTable
     transport: Transport
@@ -143,7 +143,7 @@ class Uploads:
             ) from exc
 
     def clear(self) -> None:
-        """Delete the pictures at the service; what it no longer knows is gone anyway."""
+        """Delete the pictures at the service; ignores those that it no longer has."""
         for sha256, file_id in self.table.uploaded().items():
             with suppress(ProviderRejected):
                 self.transport.delete(f"/files/{file_id}")
@@ -158,7 +158,7 @@ def plain(request: R) -> R:
 def split(
     requests: Sequence[Request], *, lines: int = MOST_LINES, size: int = MOST_BYTES
 ) -> Iterator[list[Request]]:
-    """Parts of at most so many lines and bytes, in order. Prompts are what makes lines long."""
+    """The requests in parts of at most so many lines and bytes, in order."""
     part: list[Request] = []
     used = 0
     for request in requests:

@@ -1,4 +1,4 @@
-"""Money and pace: what a call costs at least, probably and at most, and how fast calls go out.
+"""Cost estimates (least, expected, most), cost limits, and the rate of calls.
 
 A hard limit is checked against the upper bound of the estimate before anything is sent; `usage` in
 the answer is what was spent, input tokens included. Output tokens follow the catalog. Input
@@ -99,8 +99,8 @@ def load_tariff(*, changes: Path | None = None, batch: bool = False) -> Tariff:
 class Budget:
     """A hard limit over everything called under one run's name.
 
-    Processes that share a journal and the name share the limit, at once or one after another.
-    Calls without a limit are counted all the same.
+    Processes with the same journal and name share the limit, in parallel or one after another.
+    Calls without a limit are counted as well.
     """
 
     tariff: Tariff
@@ -122,9 +122,9 @@ def cost_usd(usage: Usage, price: Price) -> float:
 def estimate(request: Request, model: Model) -> Estimate:
     """What a request costs at the model's full price.
 
-    Where quality or size are left to the service ("auto") the bounds are the cheapest and most
-    expensive it may choose, and "high" at 1024x1024 is expected. Raises InputError for a quality or
-    size that the catalog has no token count for, although it knows the model's price.
+    If quality or size are left to the service ("auto"), the bounds are the cheapest and the most
+    expensive choice, and "high" at 1024x1024 is expected. Raises InputError for a quality or size
+    without a token count in the catalog, if the model's price is known.
     """
     price = model.price
     if price is None or not any((price.text_in, price.image_in, price.image_out)):
@@ -208,7 +208,7 @@ def input_image_tokens(width: int, height: int) -> int:
 
 
 def text_tokens(text: str) -> int:
-    """About what a tokenizer counts: English words and signs, other scripts by the byte."""
+    """An approximate token count: English by words and punctuation, other scripts by bytes."""
     pieces = re.findall(r"[A-Za-z]+|\d{1,3}|[^\sA-Za-z\d]", text)
     return sum(-(-len(piece.encode()) // 10) for piece in pieces)
 
@@ -224,10 +224,10 @@ def picture_size(data: bytes) -> tuple[int, int]:
 
 @dataclass
 class Pace:
-    """At most so many calls at once, and so many pictures in any minute; 0 = no limit.
+    """Limits of parallel calls and of pictures per minute; 0 = no limit.
 
-    Threads that share one Pace share its limits. Services count pictures per minute and answer
-    429 beyond; waiting here costs nothing.
+    Threads that share one Pace share its limits. Services answer 429 above their limit of pictures
+    per minute; waiting here costs nothing.
     """
 
     images_per_minute: int = 0
@@ -242,7 +242,7 @@ class Pace:
 
     @contextmanager
     def slot(self, pictures: int = 1) -> Iterator[None]:
-        """Wait for a place and for the minute's allowance, then keep the place for the block."""
+        """Wait for a free slot and the minute's allowance; hold the slot for the block."""
         with self._places:
             while (wait := self._take(pictures)) > 0:
                 self.sleep(wait)
@@ -252,7 +252,7 @@ class Pace:
         """Book pictures and return 0, or the seconds until that can work."""
         if not self.images_per_minute:
             return 0.0
-        count = min(pictures, self.images_per_minute)  # a call too large for any minute goes alone
+        count = min(pictures, self.images_per_minute)  # a call above the limit goes alone
         with self._lock:
             now = self.clock()
             while self._sent and now - self._sent[0] >= WINDOW_S:

@@ -1,7 +1,7 @@
-"""Claims: may this call be made, or was it made already, refused, or too expensive?
+"""Claims: whether a call may be made, or was made already, was refused, or is too expensive.
 
-A claim is a record in the journal, committed before anything is sent. What earlier records of the
-same request mean is decided here; what happens to a claimed call, in `verax.providers.journal`.
+A claim is a record in the journal, committed before anything is sent. This file interprets earlier
+records of the same request; `verax.providers.journal` handles the claimed call.
 """
 
 import math
@@ -26,7 +26,7 @@ from verax.providers.records import Call, CallState, Records
 
 BYTES_PER_PIXEL = 4 * 4 / 3  # four channels that do not compress, as base64
 AUTO_PIXELS = 8_294_400  # the largest picture a service may choose
-WAIT_S = 0.05  # between looks at a call that somebody else has under way
+WAIT_S = 0.05  # between checks of a call that is in progress elsewhere
 ROUNDING_USD = 1e-9
 
 
@@ -35,7 +35,7 @@ class Claims:
     """Decides whether a call may be made, and claims it in the records before anything is sent.
 
     Attributes:
-        clock, sleep: seconds since 1970, and waiting for calls that others have under way.
+        clock, sleep: seconds since 1970, and waiting for calls in progress elsewhere.
     """
 
     records: Records
@@ -68,9 +68,10 @@ class Claims:
     def queue(
         self, requests: Sequence[Request], owner: str, *, budget: Budget, retry_uncertain: bool
     ) -> list[Request]:
-        """Claim for a batch what may be asked; the rest is kept, refused, uncertain or under way.
+        """Claim the requests that may be sent in a batch; not those that are answered, refused,
+        uncertain or in progress.
 
-        Raises BudgetExceeded, and claims nothing, where they do not all fit under the limit.
+        Raises BudgetExceeded, and claims nothing, if they do not all fit under the limit.
         """
         with self._transaction():
             claimed = []
@@ -104,7 +105,7 @@ class Claims:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """A transaction that keeps changes to other calls also where a claim is refused."""
+        """A transaction that commits changes to other calls even if the claim is refused."""
         no: VeraxError | None = None
         with self.records.change():
             try:
@@ -140,7 +141,7 @@ class Claims:
         )
 
     def _affordable(self, estimate: Estimate, budget: Budget, model: str) -> bool:
-        """Whether a call fits under the limit now; False: it may fit once running calls end."""
+        """Whether a call fits under the limit now; False: it may fit when other calls have ended."""
         limit = budget.max_cost_usd
         if limit is None or math.isinf(limit):
             return True
@@ -153,7 +154,7 @@ class Claims:
         if self.records.spent(budget.run).most_usd <= left:
             return True
         for call in self.records.select(states=("started",), run=budget.run):
-            self.answers.settle_one(call)  # who waits for a dead process waits forever
+            self.answers.settle_one(call)  # calls of dead processes would never end
         spent = self.records.spent(budget.run)
         if spent.billed_usd + spent.possibly_usd <= left:
             return False
@@ -165,7 +166,7 @@ class Claims:
 
 
 def is_answered(call: Call | None) -> bool:
-    """Whether the answer to a call is kept, readable or not."""
+    """Whether the answer to a call is stored, readable or not."""
     return call is not None and call.state in ("done", "unusable")
 
 
@@ -178,8 +179,8 @@ def expected_bytes(request: Request) -> int:
 
 
 def raise_refused(call: Call, run: str, retry_uncertain: bool) -> None:
-    """Raise ProviderRefused unless the refused call may be repeated: only by another run, and if it
-    may have been billed, only with `retry_uncertain`."""
+    """Raises ProviderRefused unless a refused call may be repeated: by another run, and if it may
+    have been billed, only with `retry_uncertain`."""
     if call.run == run:
         raise ProviderRefused(call.message, stage=call.stage, categories=call.categories)
     if call.stage != "input" and not retry_uncertain:
