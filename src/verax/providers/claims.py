@@ -141,7 +141,7 @@ class Claims:
         )
 
     def _affordable(self, estimate: Estimate, budget: Budget, model: str) -> bool:
-        """Whether a call fits under the limit now; False: it may fit when other calls have ended."""
+        """Whether a call fits under the limit now; False: maybe after other calls have ended."""
         limit = budget.max_cost_usd
         if limit is None or math.isinf(limit):
             return True
