@@ -55,8 +55,8 @@ class Blur:
 
         `finer`: size of the photo over the size at which the blur was estimated."""
         side = 256
-        response = np.abs(scipy.fft.fft2(_centred(self.kernel, (side, side)))) ** 2
-        frequency = np.abs(scipy.fft.fftfreq(side))
+        response = np.abs(np.fft.fft2(_centred(self.kernel, (side, side)))) ** 2
+        frequency = np.abs(np.fft.fftfreq(side))
         radius = np.hypot(frequency[:, None], frequency[None])
         share = self.weight / (response + self.weight)
         edges = [0.5 * finer / 2**index for index in range(octaves + 1)]
@@ -145,17 +145,14 @@ def without_blur(
 def _kernel(photo: Plane, prior: Plane, weight: Plane, side: int) -> Plane:
     """The kernel by least squares on the gradients, in the frequency domain; then made positive,
     connected and of sum 1."""
-    shared, power = np.complex64(0), np.float32(0)
+    shared, power = np.zeros((), np.complex64), np.zeros((), np.float32)
     for step in ([[-1.0, 1.0]], [[-1.0], [1.0]]):
         gradient = np.array(step, np.float32)
-        own, given = (
-            scipy.fft.rfft2(cv2.filter2D(x, -1, gradient) * weight, workers=2)
-            for x in (photo, prior)
-        )
-        shared = shared + np.conj(given) * own
-        power = power + np.abs(given) ** 2
-    whole = scipy.fft.fftshift(
-        scipy.fft.irfft2(shared / (power + NOISE * power.mean() + 1e-9), photo.shape)
+        own, given = (np.fft.rfft2(cv2.filter2D(x, -1, gradient) * weight) for x in (photo, prior))
+        shared = np.asarray(shared + np.conj(given) * own)
+        power = np.asarray(power + np.abs(given) ** 2)
+    whole = np.fft.fftshift(
+        np.fft.irfft2(shared / (power + NOISE * power.mean() + 1e-9), photo.shape)
     )
     y, x = (length // 2 for length in whole.shape)
     half = min(side // 2, y, x)

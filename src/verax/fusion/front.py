@@ -7,8 +7,8 @@ prior shows plus a smooth difference: a layer, such as a shadow or a flare. Othe
 as they are in the photo: their content may be a thing that the generator lost.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import cv2
 import numpy as np
@@ -41,6 +41,8 @@ BRIGHT = 0.09  # least mean luma added; less is a difference of light
 NEAR_BORDER = 1.5  # working px from its border at which the inside begins
 AWAY, SHOWN = 8, 0.75  # a moved thing: largest distance in working px, least correlation
 OUTSTANDING, AROUND = 3.0, 8.0  # least multiple of the prior's texture, sigma of its window
+
+OfPlaces = Callable[[Plane], Float]  # values (h, w) -> one number per label
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ def _glare(
     """
     differs = _differing(brighter, visible, least)
     number, labels = cv2.connectedComponents(differs, connectivity=8)
-    total, largest = partial(_total, labels, number), partial(peaks, labels, number)
+    total, most = _by_label(labels, number)
     depth = cv2.distanceTransform(differs, cv2.DIST_L2, 3)
     inside = (depth > NEAR_BORDER).astype(np.float32)
     one, two = (inside * (luma(x) - cv2.GaussianBlur(luma(x), (0, 0), 2.0)) for x in (own, given))
@@ -121,11 +123,11 @@ def _glare(
     held &= shared < HELD[1] * its
     alike = shared > ALIKE * np.sqrt(mine * its)
     taken = smooth & held & alike & (total(off) > ADDED * size) & (its > PLAIN / 2 * area)
-    wide = 2 * largest(depth) > THIN[0] * max(visible.shape) + THIN[1]  # letters are thin
+    wide = 2 * most(depth) > THIN[0] * max(visible.shape) + THIN[1]  # letters are thin
     taken &= (
         wide
         & (total(off) > BRIGHT * area)
-        & (largest(brighter) > SURE * least)
+        & (most(brighter) > SURE * least)
         & _lost(labels, own, given)
     )
     taken[0] = False
@@ -134,7 +136,7 @@ def _glare(
 
 def beams(labels: NDArray[np.int32], number: int) -> NDArray[np.bool_]:
     """Which labels are long and straight: their second moments are those of a long rectangle."""
-    total = partial(_total, labels, number)
+    total, _ = _by_label(labels, number)
     area = np.maximum(total(np.ones(labels.shape, np.float32)), 1)
     grid = np.indices(labels.shape, np.float32)
     y, x = (grid[k] - (total(grid[k]) / area)[labels] for k in (0, 1))
@@ -155,7 +157,7 @@ def _differing(difference: Plane, visible: Plane, least: float) -> NDArray[np.ui
 def _places(difference: Plane, visible: Plane, least: float, own: Image, given: Image) -> Places:
     differs = _differing(difference, visible, least)
     number, labels, boxes, centres = cv2.connectedComponentsWithStats(differs, connectivity=8)
-    total, largest = partial(_total, labels, number), partial(peaks, labels, number)
+    total, most = _by_label(labels, number)
     depth = cv2.distanceTransform(differs, cv2.DIST_L2, 3)
     inside = (depth > INSIDE).astype(np.float32)  # a shadow has an edge of its own at its border
     one, two = (luma(x) - cv2.GaussianBlur(luma(x), (0, 0), 2.0) for x in (own, given))
@@ -168,18 +170,27 @@ def _places(difference: Plane, visible: Plane, least: float, own: Image, given: 
     smooth = total(np.abs(cv2.GaussianBlur(off, (0, 0), SOFT))) > SMOOTH * total(np.abs(off))
     alike = shared_inside > LAYER * np.sqrt(mine_inside * its_inside)
     layer = smooth & (its / area > PLAIN) & alike & _lost(labels, own, given)
-    width = 2 * largest(depth)
+    width = 2 * most(depth)
     size = np.array([labels.shape[1], labels.shape[0]])
     centre = (centres / size).astype(np.float32)
     texture = np.sqrt(cv2.GaussianBlur(two * two, (0, 0), AROUND)) + np.float32(0.004)
-    more = (mine > MORE * its) & (largest(difference / texture) > OUTSTANDING)
+    more = (mine > MORE * its) & (most(difference / texture) > OUTSTANDING)
     box = boxes[:, :4].astype(np.int32)
-    return Places(labels, width, area, largest(difference), more, layer, centre, box)
+    return Places(labels, width, area, most(difference), more, layer, centre, box)
 
 
-def _total(labels: NDArray[np.int32], number: int, values: Plane) -> Float:
-    """(number,) sum of values (h, w) under each label."""
-    return np.bincount(labels.ravel(), values.ravel(), number).astype(np.float32)
+def _by_label(labels: NDArray[np.int32], number: int) -> tuple[OfPlaces, OfPlaces]:
+    """Functions that give the sum and the largest of values (h, w) under each label; 0 under 0."""
+    where = np.flatnonzero(labels)
+    marked = labels.ravel()[where]
+
+    def total(values: Plane) -> Float:
+        return np.bincount(marked, values.ravel()[where], number).astype(np.float32)
+
+    def most(values: Plane) -> Float:
+        return peaks(marked, number, values.ravel()[where])
+
+    return total, most
 
 
 def _lost(labels: NDArray[np.int32], own: Image, given: Image) -> NDArray[np.bool_]:

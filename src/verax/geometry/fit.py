@@ -9,8 +9,8 @@ counts.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
-import scipy  # its parts are loaded on first use
 
 from verax.geometry import Matrix, scaled
 from verax.geometry.features import Channels, Level, View, Views, correlation, log_luminance
@@ -208,8 +208,8 @@ def distinctness(photo: Channels, warped: Channels) -> float:
     height, width = photo.shape[:2]
     far = (int(SHIFTS * height), int(SHIFTS * width))
     room = (
-        scipy.fft.next_fast_len(height + far[0], real=True),
-        scipy.fft.next_fast_len(width + far[1], real=True),
+        cv2.getOptimalDFTSize(height + far[0]),
+        cv2.getOptimalDFTSize(width + far[1]),
     )
     centred = warped - warped.mean((0, 1))
     scores = correlate(spectra(control_views(photo), room), centred, room)

@@ -19,7 +19,6 @@ from itertools import product
 
 import cv2
 import numpy as np
-import scipy  # its parts are loaded on first use
 from numpy.typing import NDArray
 
 from verax.geometry import Matrix, Size, compose, scaled, scaling, shift, stretch, warp
@@ -67,7 +66,7 @@ def control_views(channels: Channels) -> NDArray[np.float32]:
 def spectra(planes: NDArray[np.float32], room: tuple[int, int]) -> NDArray[np.complex64]:
     """Fourier transforms, padded to `room`, of planes (..., H, W) scaled to unit energy."""
     energy = np.sqrt((planes * planes).sum((-3, -2, -1), keepdims=True)) + 1e-9
-    return np.asarray(scipy.fft.rfft2(planes / energy, room), np.complex64)
+    return np.asarray(np.fft.rfft2(planes / energy, room), np.complex64)
 
 
 def correlate(
@@ -78,7 +77,7 @@ def correlate(
     Element [v, y, x] is the score with the first pixel of `other` at (x, y) of the view.
     """
     conjugate = spectra(np.moveaxis(other, -1, 0), room).conj()
-    return np.asarray(scipy.fft.irfft2((views * conjugate).sum(1), room), np.float32)
+    return np.asarray(np.fft.irfft2((views * conjugate).sum(1), room), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +120,7 @@ def same_frame(photo: Plane, prior: Plane) -> Frame:
     """The best of the placements that keep the frame."""
     size = photo.shape[1], photo.shape[0]
     small = scaled(size, min(1.0, FRAME_SIDE / max(size)))
-    rows, columns = (
-        scipy.fft.next_fast_len(side + int(FAR * side), real=True) for side in small[::-1]
-    )
+    rows, columns = (cv2.getOptimalDFTSize(side + int(FAR * side)) for side in small[::-1])
     views = [
         spectra(control_views(measure), (rows, columns))
         for measure in measures(log_luminance(photo, small))
@@ -277,7 +274,7 @@ def search(
 def _room(photo: Size, prior: tuple[float, float], reach: tuple[float, float]) -> tuple[int, int]:
     """(rows, columns) of the padded transform, so that no shift wraps around."""
     rows, columns = (
-        scipy.fft.next_fast_len(int(max(photo[i], prior[i] * STEPS[-1]) + reach[i]) + 2, real=True)
+        cv2.getOptimalDFTSize(int(max(photo[i], prior[i] * STEPS[-1]) + reach[i]) + 2)
         for i in (1, 0)
     )
     return rows, columns

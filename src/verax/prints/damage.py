@@ -50,6 +50,7 @@ RIM = 1  # px by which the mask is dilated
 # a print's border: largest depth, share of the side; share of its rows, and of their pixels, that
 # differ
 BORDER, ROWS, FILLED = 0.16, 0.4, 0.5
+TINY = np.float32(1e-12)  # against division by 0
 FACE = 0.67  # how much the response is reduced in faces
 
 Faces = Callable[[], Plane]  # returns (H, W), 1 in faces; called only for a worn print
@@ -194,7 +195,8 @@ def unexplained(own: Image, its: Image) -> tuple[Plane, Plane]:
     for top, left in SHIFTS:
         moved, energy = (v[top : top + height, left : left + width] for v in around)
         both = np.maximum(cv2.blur(cv2.multiply(a, moved), WINDOW), 0)
-        cv2.max(shared, both * both / (mine * energy + np.float32(1e-12)), shared)
+        either = cv2.multiply(mine, energy)
+        cv2.max(shared, cv2.divide(cv2.multiply(both, both, both), either + TINY, either), shared)
     rest = 1 - shared
     left, right = (cv2.transform(v * rest, np.ones((1, 3), np.float32)) for v in (mine, others))
     return np.asarray(left, np.float32), np.asarray(right, np.float32)
