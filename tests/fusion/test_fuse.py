@@ -126,16 +126,26 @@ def test_a_true_prior_sharpens_a_blurred_photo_and_leaves_its_light(scene, place
     assert abs(fused.pixels.mean() - photo.mean()) < 0.25 * abs(brighter.mean() - scene.mean())
 
 
-def test_a_cast_is_taken_away_without_the_priors_local_light(scene, place):
+def test_the_cast_of_water_is_taken_away_without_the_priors_local_light(scene, place):
     photo = np.clip(scene * np.float32([0.55, 1, 0.9]) + np.float32([0, 0.05, 0.04]), 0, 1)
     ramp = np.linspace(0.88, 1.12, scene.shape[1], dtype=np.float32)[None, :, None]
     prior = np.clip(scene * ramp, 0, 1)
 
-    fused = fuse(photo, photo, *place(prior))
+    fused = fuse(photo, photo, *place(prior), faults=diagnose(photo).believing("underwater"))
 
-    assert fused.explanation.even
-    assert rms(low(fused.pixels) - low(scene)) < 0.6 * rms(low(prior) - low(scene))
+    assert fused.explanation.reasons == ("a colour cast",)
+    assert rms(low(fused.pixels) - low(scene)) < 0.5 * rms(low(prior) - low(scene))
     assert np.abs((fused.pixels - scene).mean((0, 1))).max() < 0.02
+
+
+def test_at_fidelity_1_a_prior_that_burns_its_highlights_burns_fewer_of_the_photos(scene, place):
+    photo = (0.3 * scene).astype(np.float32)
+    burnt = np.clip(1.8 * scene, 0, 1)
+
+    default, careful = (fuse(photo, photo, *place(burnt), fidelity=f).pixels for f in (0.75, 1))
+
+    assert careful.mean() > 2 * photo.mean()
+    assert (careful > 0.995).mean() < 0.6 * (default > 0.995).mean()
 
 
 def test_what_heavy_rain_hides_comes_from_the_prior(place, psnr):

@@ -49,6 +49,16 @@ def test_the_balance_of_a_prior_is_recovered_though_a_tenth_of_it_was_redrawn(sc
     assert np.allclose(balance[1], offset, atol=0.02)
 
 
+def test_even_light_is_the_priors_where_one_gain_and_offset_per_channel_explain_it(scene):
+    prior = np.asarray(scene * np.float32([0.8, 0.6, 0.7]) + np.float32([0, 0.1, 0.05]), np.float32)
+    weight = np.ones(scene.shape[:2], np.float32)
+
+    assert np.abs(matching.even_light(scene, prior, weight) - prior).max() < 0.03
+    clipped = np.clip(3 * scene - 1, 0, 1)
+    moved = matching.even_light(scene, clipped, weight)
+    assert ((moved < 0) | (moved > 1)).mean() <= 2 * matching.CLIPPED
+
+
 def test_the_balance_of_a_foreign_prior_changes_no_contrast(scene):
     noise = np.random.default_rng(5).random(scene.shape, np.float32)
 
@@ -60,7 +70,7 @@ def test_the_balance_of_a_foreign_prior_changes_no_contrast(scene):
 def test_offsets_from_every_second_pixel_are_those_from_every_one(scene, monkeypatch):
     small, prior = scene[::2, ::2], scene[::2, ::2] ** 2 * np.float32([1, 0.9, 0.8])
     weight = np.ones(small.shape[:2], np.float32)
-    field = tone.fit(small, prior, weight, matching.fit_exposure(small, prior, weight))
+    field = tone.fit(small, prior, weight, matching.fit_exposure(small, prior, weight), reach=0.6)
     exposed = field.expose(scene)
     every = tone.apply(field, exposed)
     monkeypatch.setattr(tone, "LARGE", 0)

@@ -4,7 +4,7 @@ A fidelity from 1 to 0 sets thresholds; pictures are never cross-faded. The trus
 pixel of a restoration its share of every class.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 DEFAULT = 0.75  # chosen on real pairs, by eye and by the figures in docs/results.md
 ANGLE = 0.25  # rad at the default: structure keeps a correlation of cos(0.25) = 0.97 with the photo
 REACH = 0.87  # how far light moves from the photo's towards the prior's at the default
-OWN = (0.5, 0.3)  # weight of the base's light against the prior's, at fidelity 1 and the default
+# at fidelity 1 and at the default:
+OWN = (0.8, 0.3)  # weight of the base's light against the prior's
+EVEN = (0.6, 0.0)  # weight of even light against the prior's own
+TONED = (0.95, 0.62)  # share of the low-frequency distance to that target that tone covers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +29,9 @@ class Dial:
         front: share taken of what the prior shows behind removed obstructions.
         reach: how far light moves from the photo's towards the prior's, in [0, 1].
         own: weight of the base's light where base and prior changed the light alike.
+        even: weight of light that changes the whole photo alike against the prior's own.
+        contrast: how far faults of light account for changes of contrast.
+        toned: share of the low-frequency distance to that target that tone covers.
         beyond: how far structure that contradicts the photo, and unexplained light, are admitted: 0
             from fidelity 1 to the default, then rising to 1 at fidelity 0.
     """
@@ -35,6 +41,9 @@ class Dial:
     front: float
     reach: float
     own: float
+    even: float
+    contrast: float
+    toned: float
     beyond: float
 
 
@@ -42,17 +51,28 @@ def at(fidelity: float) -> Dial:
     """The thresholds for a fidelity in [0, 1]."""
     inside = min(1.0, (1 - fidelity) / (1 - DEFAULT))
     beyond = max(0.0, 1 - fidelity / DEFAULT)
+    own, even, toned = (one + (default - one) * inside for one, default in (OWN, EVEN, TONED))
     return Dial(
         angle=ANGLE * inside + (float(np.pi) - ANGLE) * beyond,
         plausible=inside,
         front=inside,
         reach=REACH * inside + (1 - REACH) * beyond,
-        own=(OWN[0] + (OWN[1] - OWN[0]) * inside) * (1 - beyond),
+        own=own * (1 - beyond),
+        even=even,
+        contrast=inside,
+        toned=toned,
         beyond=beyond,
     )
 
 
 CLASSES = ("photo", "confirmed", "light", "generated")
+
+
+def without_taste(dial: Dial) -> Dial:
+    """The dial where the photo's light is wrong in the same way everywhere: the prior's local light
+    is taste then, as it is at fidelity 1."""
+    even, contrast = EVEN[0] * (1 - dial.beyond), dial.beyond
+    return replace(dial, even=even, toned=TONED[0], contrast=contrast, reach=dial.beyond)
 
 
 def of_one(name: str) -> NDArray[np.float16]:

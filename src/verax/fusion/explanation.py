@@ -20,6 +20,7 @@ from verax.restorers.faults import Faults
 
 WORK = 160  # px: long side at which light is compared
 # a pair of values is a ramp: no effect at the first, full effect at the second
+NAMED = 0.5  # from which a fault is named
 VEILED = (1.36, 1.56)  # haze: contrast of the prior over the photo's
 VIVID = (1.8, 2.6)  # haze: saturation of the prior over the photo's,
 FAR = (0.08, 0.15)  # where photo and prior differ by as much (rms)
@@ -73,11 +74,6 @@ class Explanation:
     reasons: tuple[str, ...]
     task: str = ""
 
-    @property
-    def even(self) -> bool:
-        """Whether the light is wrong in the same way everywhere; local changes are then taste."""
-        return self.reasons == (CAST_NAME,)
-
     def record(self) -> dict[str, Any]:
         """As JSON can hold it."""
         return {
@@ -100,26 +96,22 @@ class Explanation:
 
 
 def explain(
-    photo: Image,
-    prior: Image,
-    valid: Plane,
+    reasons: dict[str, float],
     faults: Faults | None,
     octaves: Sequence[evidence.Octave],
     *,
     task: str = "",
     small: bool = False,
     changed: bool = False,
-    alone: float = 0.0,
+    contrast: float = 1.0,
 ) -> Explanation:
-    """The explanation from photo and registered prior (H, W, 3), and the faults of the photo alone.
+    """The explanation from the `light_faults` of the pair, the faults of the photo alone, and the
+    octaves.
 
     `small`: the photo is known to hold less detail than its grid could.
     `changed`: the prior shows another state of the scene, which no fault of the photo explains.
-    `alone`: how far a fault of light must be visible in the photo alone, in [0, 1].
+    `contrast`: how far faults of light account for changes of contrast, in [0, 1].
     """
-    reasons = _light(photo, prior, valid, faults)
-    if faults:
-        reasons = _supported(reasons, _severities(faults), alone)
     if changed:
         reasons = {}
     light = max(reasons.values(), default=0.0)
@@ -127,7 +119,7 @@ def explain(
         light = 1.0
     elif task in SHARP_TASKS:
         light = 0.0
-    named = tuple(name for name, share in reasons.items() if share >= 0.5)
+    named = tuple(name for name, share in reasons.items() if share >= NAMED)
     lit = max(reasons.get("darkness", 0.0), ramp(reasons.get("haze", 0.0), 0.6, 0.9))
     share = evidence.faithful(octaves)
     front = ramp(share, *FAITHFUL) * _not_spoilt(faults) * (1 - lit)
@@ -139,18 +131,36 @@ def explain(
     return Explanation(
         light=light,
         colour=reasons.get("missing colour", 0.0),
-        sharpness=tuple(max(each, 0.0 if changed else light) for each in blur),
+        sharpness=tuple(max(each, 0.0 if changed else light * contrast) for each in blur),
         blur=blur,
         front=front,
         buried=front > 0 and _buried(faults),
         faithful=ramp(share, *KEEPING),
-        reasons=named if light >= 0.5 else (),
+        reasons=named if light >= NAMED else (),
         task=task,
     )
 
 
+def light_faults(
+    photo: Image, prior: Image, valid: Plane, faults: Faults | None, alone: float = 0.0
+) -> dict[str, float]:
+    """The faults of the photo's light by name, each in [0, 1], from photo and registered prior.
+
+    `alone`: how far a fault must be visible in the photo alone, in [0, 1].
+    """
+    reasons = _light(photo, prior, valid, faults)
+    return _supported(reasons, _severities(faults), alone) if faults else reasons
+
+
+def under_water_alone(reasons: dict[str, float], faults: Faults | None) -> bool:
+    """Whether only the cast of water is wrong with the light: it is alike everywhere, and the
+    prior's local changes are taste. A faded print or a lamp has a cast, too, but an uneven one."""
+    named = [name for name, share in reasons.items() if share >= NAMED]
+    return named == [CAST_NAME] and bool(faults and faults["underwater"].sure > NAMED)
+
+
 def _light(photo: Image, prior: Image, valid: Plane, faults: Faults | None) -> dict[str, float]:
-    """The faults of the photo's light by name, each in [0, 1]."""
+    """The same, whether the photo alone shows them or not."""
     own, given, visible = (reduced(x, WORK) for x in (photo, prior, valid))
     inside = visible > 0.9
     if not inside.any():

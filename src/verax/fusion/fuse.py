@@ -13,7 +13,13 @@ from verax.fusion import evidence, front, matching
 from verax.fusion.dial import CLASSES
 from verax.fusion.evidence import Octave
 from verax.fusion.exact import MOST, steps_of, within_cells, without_blur
-from verax.fusion.explanation import FRONT_TASKS, Explanation, explain
+from verax.fusion.explanation import (
+    FRONT_TASKS,
+    Explanation,
+    explain,
+    light_faults,
+    under_water_alone,
+)
 from verax.fusion.join import Pictures, energy_removed, join, measure, trust_map
 from verax.fusion.light import Recipe, solve, toned_by
 from verax.fusion.planes import ramp, reduced, resized
@@ -100,7 +106,7 @@ def fuse(
         return alone(base)
     if repeats(photo, warped):
         return alone(base, "the prior is the photo itself: nothing is taken from it")
-    dial = dials.at(fidelity)
+    dial, reasons = _dial(base, warped, faults, fidelity)
     with ThreadPoolExecutor(1) as beside:
         octaves = beside.submit(_octaves, photo, base, warped, faults)
         recipe = solve(photo, base, warped, registration, lit, dial)
@@ -108,10 +114,24 @@ def fuse(
         return alone(base, "the prior shows too little of the photo: nothing is taken from it")
     if recipe.change and fidelity >= dials.DEFAULT and faults and faults["haze"].sure > SURE:
         return replace(alone(base, WITHOUT % recipe.change), scene_state_change=True)
-    return _with_prior(
-        photo, base, warped, recipe, dial, octaves=octaves.result(), faults=faults, task=task,
-        small=small, exactly=registration.placed == "exactly", spared=spared,
+    explanation = explain(
+        reasons, faults, octaves.result(),
+        task=task, small=small, changed=bool(recipe.change), contrast=dial.contrast,
     )  # fmt: skip
+    return _with_prior(
+        photo, base, warped, recipe, explanation, dial=dial, octaves=octaves.result(),
+        faults=faults, exactly=registration.placed == "exactly", spared=spared,
+    )  # fmt: skip
+
+
+def _dial(
+    base: Image, warped: Warped, faults: Faults | None, fidelity: float
+) -> tuple[dials.Dial, dict[str, float]]:
+    """The thresholds for this pair, and the faults of the base's light."""
+    dial = dials.at(fidelity)
+    own, given, visible = (reduced(x, matching.WORK) for x in (base, warped.pixels, warped.valid))
+    reasons = light_faults(own, given, visible, faults, alone=1 - dial.plausible)
+    return dials.without_taste(dial) if under_water_alone(reasons, faults) else dial, reasons
 
 
 def _with_prior(
@@ -119,21 +139,16 @@ def _with_prior(
     base: Image,
     warped: Warped,
     recipe: Recipe,
-    dial: dials.Dial,
+    explanation: Explanation,
     *,
+    dial: dials.Dial,
     octaves: list[Octave],
     faults: Faults | None,
-    task: str,
-    small: bool,
     exactly: bool,
     spared: Callable[[], Plane] | None,
 ) -> Fusion:
     """The fusion with a usable prior."""
     own, given, visible = (reduced(x, matching.WORK) for x in (base, warped.pixels, warped.valid))
-    explanation = explain(
-        own, given, visible, faults, octaves,
-        task=task, small=small, changed=bool(recipe.change), alone=1 - dial.plausible,
-    )  # fmt: skip
     relight = matching.fit_relight(given, own, visible)
     pictures = prepared(base, warped, recipe, explanation, relight, spared=spared)
     explanation = _under_layers(explanation, pictures, dial)
@@ -148,7 +163,7 @@ def _with_prior(
         pictures, octaves = _sharpened(pictures, octaves, recipe, explanation, dial)
     joined = join(pictures, octaves, explanation, dial)
     pixels = joined.pixels
-    if task == "jpeg" or (faults and faults["jpeg"].sure > SURE):
+    if explanation.task == "jpeg" or (faults and faults["jpeg"].sure > SURE):
         pixels = _in_cells(pixels, photo, pictures, explanation)
     trust = trust_map(pixels, base, joined.amplitudes)
     notes = _notes(recipe, explanation, trust, octaves)

@@ -41,7 +41,6 @@ from verax.image.pixels import by_stripes
 
 SAMPLED, GROUP = 2_000_000, 64  # most pixels by which an octave is judged, in groups of rows
 AGREED = (0.2, 0.6)  # correlation of coarse structure at which the prior's light counts, and fully
-EVEN = 0.5  # largest reach where the light is wrong in the same way everywhere
 LOW = 0.03  # sigma at which light is compared, share of the width
 FEATHER = 5  # px by which the prior's valid area is eroded
 
@@ -173,10 +172,7 @@ def _lowest(pictures: Pictures, copies: _Copies, explanation: Explanation, dial:
     source = gaussians(pictures.source, len(copies.toned) - 1)[-1]
     start, left = (float((np.abs(target - x).mean(2) * valid).sum()) for x in (source, toned))
     covered = 1 - left / max(start, 1e-6)
-    reach = dial.reach
-    if explanation.even:
-        reach = min(reach, EVEN + (1 - EVEN) * dial.beyond)
-    more = explanation.light * float(np.clip((reach - covered) / max(1 - covered, 1e-3), 0, 1))
+    more = explanation.light * float(np.clip((dial.reach - covered) / max(1 - covered, 1e-3), 0, 1))
     believed = np.maximum(more * _agreement(copies, toned.shape), dial.beyond)
     front = explanation.front * dial.front * resized(pictures.front, toned.shape)
     front *= 1 - resized(pictures.spared, toned.shape)

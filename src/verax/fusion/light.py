@@ -67,20 +67,37 @@ def solve(
     sigma = evidence.noise_table(base)
     quiet = evidence.denoise(planes.shrink(base, size), scale * float(np.median(sigma)))
     prior = planes.shrink(warped.pixels, size)
-    brighter = matching.fit_exposure(quiet, prior, weight)
     state = scene_state(quiet, prior, valid > 0.5 * valid.max())
     change = "" if state == "same" else state
     if change:
         field = tone.fit_hint(quiet, prior, weight)
     else:
-        if lit is not None:
-            own = _agreeing(quiet, prior, planes.shrink(lit, size), valid) * dial.own
-            prior = np.asarray(prior + own * (planes.shrink(lit, size) - prior), np.float32)
-            brighter = matching.fit_exposure(quiet, prior, weight)
-        field = tone.fit(quiet, prior, weight, brighter, local=registration.placed == "exactly")
+        base_light = None if lit is None else planes.shrink(lit, size)
+        target = _target(quiet, prior, base_light, weight, dial)
+        field = tone.fit(
+            quiet, target, weight, matching.fit_exposure(quiet, target, weight),
+            local=registration.placed == "exactly", reach=dial.toned,
+        )  # fmt: skip
         field = tone.damp(field, 1 - doubt(tone.restored(field, quiet), planes.shrink(photo, size)))
     slope = matching.slope(field.curve, evidence.LEVELS) * field.balance[0].max()
     return Recipe(field, sigma, slope, noise_level(quiet, field, sigma, slope), change)
+
+
+def _target(
+    photo: Image, prior: Image, base_light: Image | None, weight: Plane, dial: Dial
+) -> Image:
+    """The light to aim at: the prior's, the base's, and light that changes all of the photo alike.
+    The last two hold less of the generator's taste."""
+    if base_light is None:
+        exposure = matching.fit_exposure(photo, prior, weight)
+        start = matching.expose(photo, matching.exposure_curve(exposure))
+    else:
+        start = base_light
+    even = matching.even_light(start, prior, weight) if dial.even > 0 else prior
+    if base_light is not None:
+        own = dial.own * _agreeing(photo, prior, base_light, weight)
+        prior = np.asarray(prior + own * (base_light - prior), np.float32)
+    return np.asarray(prior + np.float32(dial.even) * (even - prior), np.float32)
 
 
 def _agreeing(photo: Image, prior: Image, lit: Image, valid: Plane) -> float:

@@ -17,6 +17,7 @@ KNEE = 0.6  # linear light above which brightening rolls off, so that highlights
 CURVE_STEPS = 1 << 14
 BALANCE = (0.5, 2.5)  # least and largest gain of a channel
 MATCHED = (0.3, 0.7)  # correlation of two channels at which matching their contrast starts, is full
+CLIPPED = 0.03  # share of a channel's values at either end
 TYPICAL = 0.02  # least residual that counts as typical
 
 
@@ -79,6 +80,17 @@ def fit_balance(exposed: Image, prior: Image, weight: Plane) -> Float:
         typical = max(float(np.median(off[weight > 0.5 * weight.max()])), TYPICAL)
         trusted = np.asarray(weight / (1 + (off / (2 * typical)) ** 4), np.float32)
     return np.asarray(balance, np.float32)
+
+
+def even_light(picture: Image, prior: Image, weight: Plane) -> Image:
+    """The picture (h, w, 3) with the prior's light as far as one gain and one offset per channel
+    bring it, in [0, 1] but for a few values: what the picture shows is not clipped, even where the
+    prior is."""
+    gain, offset = fit_balance(picture, prior, weight)
+    moved = picture * gain + offset
+    low, high = np.quantile(moved[weight > 0.5 * weight.max()], (CLIPPED, 1 - CLIPPED), axis=0)
+    low, high = min(0.0, float(low.min())), max(1.0, float(high.max()))
+    return np.asarray((moved - low) / (high - low), np.float32)
 
 
 WORK = 160  # px: long side at which the light is compared

@@ -37,8 +37,7 @@ FLOOR = 0.02  # least deviation that is evidence for a gain
 GAINS = (0.5, 3.0)  # least and largest gain
 TASTE = 0.10  # typical unmotivated change of tone by a generator (rms)
 CONTRAST = 1.5  # typical unmotivated gain of local contrast
-REACH = 0.62  # least share of the low-frequency distance to the prior that is covered
-LEAST = 0.57  # the same where no structure supports the correction
+PLAIN = 0.05  # by how much less that is covered where no structure supports the correction
 TINY = 0.008  # distance (rms) below which nothing is covered; from twice this, all of the share
 OUTLIER = 0.05  # residual (rms) at which a place gets half its weight in the second fit
 NEUTRAL = np.array([[1, 1, 1], [0, 0, 0]], np.float32)  # a balance that changes nothing
@@ -76,7 +75,7 @@ def energy(difference: Image) -> Plane:
 
 
 def fit(
-    base: Image, prior: Image, weight: Plane, exposure: float, *, local: bool = True
+    base: Image, prior: Image, weight: Plane, exposure: float, *, reach: float, local: bool = True
 ) -> ToneField:
     """Fit the tone field of a small base and its registered prior, both on one working grid.
 
@@ -95,7 +94,7 @@ def fit(
     if local:
         steps.append(fit_fine(exposed, prior, weight, steps[0]))
         steps.append(fit_plain(exposed, prior, weight, steps[1]))
-    taken = shares(base, exposed, prior, weight, steps)
+    taken = shares(base, exposed, prior, weight, steps, reach)
     gain, offset = np.ones_like(steps[0].gain), np.zeros_like(steps[0].offset)
     before_gain, before_offset = gain, offset
     for step, share in zip(steps, taken, strict=True):
@@ -198,13 +197,18 @@ def fit_gain(exposed: Image, prior: Image, weight: Plane, size: int) -> Float:
 
 
 def shares(
-    base: Image, exposed: Image, prior: Image, weight: Plane, steps: list[ToneField]
+    base: Image,
+    exposed: Image,
+    prior: Image,
+    weight: Plane,
+    steps: list[ToneField],
+    reach: float,
 ) -> list[Plane]:
     """Per place, the share taken of each step's correction beyond that of the step before.
 
     At first what the photo gives reason for (`reason`). The shares are then raised, the coarse one
-    first, until the low-frequency distance to the prior is at most 1 - REACH of the base's. The
-    plain one, which no structure supports, is raised only until 1 - LEAST. A tiny distance is left.
+    first, until the low-frequency distance to the prior is at most 1 - reach of the base's. The
+    plain one, which no structure supports, is raised a little less far. A tiny distance is left.
     """
     size = max(weight.shape)
     low = LOW * size
@@ -223,9 +227,9 @@ def shares(
 
     before = distance(blur(base - prior, low))
     worth = float(np.clip((before - TINY) / TINY, 0, 1))
-    for k, reach in enumerate((REACH, REACH, LEAST)[: len(steps)]):
+    for k, share in enumerate((reach, reach, reach - PLAIN)[: len(steps)]):
         for least in np.linspace(0, 1, 11, dtype=np.float32):
-            if left() <= (1 - reach * worth) * before:
+            if left() <= (1 - share * worth) * before:
                 break
             taken[k] = np.maximum(taken[k], least)
     return taken
