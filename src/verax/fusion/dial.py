@@ -53,7 +53,7 @@ def at(fidelity: float) -> Dial:
     beyond = max(0.0, 1 - fidelity / DEFAULT)
     own, even, toned = (one + (default - one) * inside for one, default in (OWN, EVEN, TONED))
     return Dial(
-        angle=ANGLE * inside + (float(np.pi) - ANGLE) * beyond,
+        angle=ANGLE * inside,
         plausible=inside,
         front=inside,
         reach=REACH * inside + (1 - REACH) * beyond,

@@ -22,6 +22,8 @@ GAINS = (0.4, 4.0)  # least and largest gain of local contrast
 UNCONFIRMED = 2.5  # largest gain of unconfirmed structure; it is that of confirmed places nearby
 KNOWN = 0.04  # share of confirmed places nearby at which their gain is fully trusted
 WIDE = 3 * WINDOW  # sigma of "nearby"
+CHOICE = (1.0, -1.2)  # least correlation of the prior's structure taken: at the default, and at 0
+CHOSEN = 0.2  # above it the prior's is taken in full
 LONGEST = 1.25  # largest gain that makes up for contrast lost by turning
 LIT = 0.3  # share of the dial's angle allowed where light is wrong but nothing is blurred
 TURNED = (0.3, 0.75)  # correlation at which turning starts, and is full
@@ -45,7 +47,7 @@ class Rules:
         """How far (rad) structure may turn; less where only the light is wrong."""
         explanation = self.explanation
         blur = max(explanation.blur[self.index], LIT * explanation.sharpness[self.index])
-        return self.dial.angle * max(blur, self.dial.beyond)
+        return self.dial.angle * blur
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ def join_octave(
     grey, lit = luma(given), luma(toned)
     evidence = weigh(own, grey, rules.octave.noise, around.contrast)
     energy = windowed(halved(cv2.multiply(lit, lit))) * evidence.signal
-    gain, spread = _gains(evidence, energy, around, rules.sharpness)
+    gain, spread = _gains(evidence, energy, around, rules.explanation.sharpness[rules.index])
     turned, longer = _turned(evidence, gain, energy, rules)
     turned.share[:] *= 1 - around.spared * (1 - evidence.confirmed)
     chroma = _chroma_agreement(toned, given, gain, around.contrast, evidence)
@@ -96,7 +98,8 @@ def join_octave(
     )  # fmt: skip
     agreed = windowed(evidence.confirmed + 0.9 * around.agreed * (1 - evidence.signal))
     # structure that was turned without being confirmed counts as the prior's
-    drawn = turned.share * (1 - evidence.confirmed) * np.float32(rules.angle > 0)
+    drawn = turned.share * (1 - evidence.confirmed)
+    drawn *= np.float32(rules.angle > 0 or rules.dial.beyond > 0)
     drawn = np.maximum(drawn, around.lost)
     generated = np.asarray(taken + (1 - taken) * drawn, np.float32)
     amplitudes = _amplitudes(evidence, generated, gain, turned.share)
@@ -175,17 +178,26 @@ def _turned(evidence: Evidence, gain: Plane, energy: Plane, rules: Rules) -> tup
     most = np.minimum(rules.angle, angle)
     share = np.sin(most) / np.maximum(np.sin(most) + np.sin(angle - most), 1e-6)
     share = np.where(angle <= most + 1e-6, 1.0, share)
-    beyond = rules.dial.beyond
-    begins, full = (x - 1.9 * beyond for x in TURNED)
-    alike = rise(evidence.correlation, begins, full)
+    alike = rise(evidence.correlation, *TURNED)
     length = np.sqrt(gain**2 * evidence.signal * energy / np.maximum(evidence.prior, 1e-9))
     half = np.minimum(angle, 2.2) / 2
     longer = np.cos(np.abs(half - np.minimum(most, half))) / np.cos(half)
-    longer = 1 + (np.clip(longer, 1, LONGEST) - 1) * alike * evidence.signal * (1 - beyond)
-    scale = np.minimum(length, 1.0) ** np.float32(1 - beyond)
-    return _Turn(*(np.asarray(x, np.float32) for x in (share * alike, scale))), np.asarray(
+    longer = 1 + (np.clip(longer, 1, LONGEST) - 1) * alike * evidence.signal
+    share, scale = share * alike, np.minimum(length, 1.0)
+    if rules.dial.beyond > 0:
+        chosen = _chosen(evidence.correlation, rules.dial.beyond)
+        share, longer = share + chosen * (1 - share), 1 + (1 - chosen) * (longer - 1)
+        scale = scale ** (1 - chosen)
+    return _Turn(*(np.asarray(x, np.float32) for x in (share, scale))), np.asarray(
         longer, np.float32
     )
+
+
+def _chosen(correlation: Plane, beyond: float) -> Plane:
+    """Where the prior's structure replaces the photo's below the default fidelity: first where they
+    agree, last where they contradict each other. A mean of the two would be a ghost."""
+    least = CHOICE[0] + (CHOICE[1] - CHOICE[0]) * beyond
+    return rise(correlation, least, least + CHOSEN)
 
 
 def _plausible(evidence: Evidence, energy: Plane, around: Surroundings, rules: Rules) -> Plane:
