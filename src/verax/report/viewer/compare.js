@@ -10,7 +10,7 @@
  *   });
  *   viewer.setPanels(panels, overlays); viewer.link(); viewer.setLink(text); viewer.destroy();
  *
- * `src` may also be a function that promises an address: only what is shown is fetched.
+ * `src` may also be a function that returns a promise of an address: only visible pictures are fetched.
  *
  * All pictures share the grid of the first one: (x, y) is the centre of the view as a share of its
  * width and height, zoom 1 fits the whole picture. A picture of another shape is fitted inside.
@@ -40,7 +40,7 @@ window.veraxCompare = function veraxCompare(root, options) {
   };
   let swapped = false; // flicker shows B
   let timer = 0;
-  const life = new AbortController(); // of everything that listens to `root`
+  const life = new AbortController(); // ends all listeners on `root`
 
   const make = (tag, className, text) => {
     const node = document.createElement(tag);
@@ -106,7 +106,7 @@ window.veraxCompare = function veraxCompare(root, options) {
   zoomButton("Full", "Full screen (x)", () => fullScreen());
 
   // ---- panes --------------------------------------------------------------------------------
-  /** Give an <img> its address, now or when it is there. */
+  /** Give an <img> its address, at once or when the promise resolves. */
   function fetchInto(image, src) {
     if (typeof src === "function") src().then((address) => { image.src = address; }, () => {});
     else image.src = src;
@@ -134,8 +134,8 @@ window.veraxCompare = function veraxCompare(root, options) {
   const captionOf = (panel) => panel.note ? panel.name + " · " + panel.note : panel.name;
 
   function overlayImages() {
-    const chosen = overlays[state.overlay];
-    return chosen ? [picture(chosen, "compare-overlay")] : [];
+    const overlay = overlays[state.overlay];
+    return overlay ? [picture(overlay, "compare-overlay")] : [];
   }
 
   function build() {
@@ -154,8 +154,8 @@ window.veraxCompare = function veraxCompare(root, options) {
     } else if (state.mode === "difference") {
       panes = [differencePane(a, b)];
     } else {
-      const shown = swapped ? b : a;
-      panes = [pane(shown.name, [picture(a, swapped ? "compare-hidden" : ""),
+      const front = swapped ? b : a;
+      panes = [pane(front.name, [picture(a, swapped ? "compare-hidden" : ""),
         picture(b, swapped ? "" : "compare-hidden"), ...overlayImages()])];
     }
     stage.replaceChildren(...panes);
@@ -172,7 +172,7 @@ window.veraxCompare = function veraxCompare(root, options) {
       Number(light.gain.toPrecision(2)) + " times as bright";
     const figure = pane("", both);
     figure.classList.add("compare-difference");
-    Promise.all(both.map((image) => loaded(image).catch(() => {}))).then(() => {
+    Promise.all(both.map((image) => whenLoaded(image).catch(() => {}))).then(() => {
       const light = readable(...both);
       both[0].style.filter = "brightness(" + light.first + ")";
       both[1].style.filter = "brightness(" + light.second + ")";
@@ -182,7 +182,7 @@ window.veraxCompare = function veraxCompare(root, options) {
     return figure;
   }
 
-  const loaded = (image) => image.complete && image.src ? Promise.resolve() : new Promise((resolve, reject) => {
+  const whenLoaded = (image) => image.complete && image.src ? Promise.resolve() : new Promise((resolve, reject) => {
     image.addEventListener("load", resolve, { once: true });
     image.addEventListener("error", reject, { once: true });
   });
@@ -315,9 +315,9 @@ window.veraxCompare = function veraxCompare(root, options) {
     if ("mode" in change && !MODES.some(([mode]) => mode === change.mode)) return;
     const rebuild = ["mode", "a", "b", "overlay", "boxes"].some((key) => key in change);
     Object.assign(state, change);
-    // nothing but the picture is shown: at zoom 1 all of it
+    // the view stays inside the picture; at zoom 1 it shows all of it
     for (const key of ["x", "y"]) state[key] = clamp(state[key], 0.5 / state.zoom, 1 - 0.5 / state.zoom);
-    if (panels.length > 0) { // a link may name more panels than there are
+    if (panels.length > 0) { // a link may name panels that do not exist
       state.a = clamp(state.a, 0, panels.length - 1);
       state.b = clamp(state.b, 0, panels.length - 1);
     }
@@ -403,7 +403,7 @@ window.veraxCompare = function veraxCompare(root, options) {
 
   function fullScreen(on = !isFull()) {
     root.classList.toggle("compare-full", on);
-    if (on) root.requestFullscreen?.().catch(() => {}); // where there is none, it fills the window
+    if (on) root.requestFullscreen?.().catch(() => {}); // without full screen, it fills the window
     else if (document.fullscreenElement === root) document.exitFullscreen();
     place();
     stage.focus();

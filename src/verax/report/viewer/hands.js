@@ -1,6 +1,6 @@
-/* The hands of the compare viewer: wheel, drag, swipe, pinch, keys. Loaded before it is used.
+/* Input of the compare viewer: wheel, drag, swipe, pinch, keys. Loaded before the viewer.
  *
- * A page goes on scrolling under the wheel and under a swipe: the wheel zooms with Ctrl or ⌘ held
+ * Wheel and swipe scroll the page as usual: the wheel zooms with Ctrl or ⌘ held
  * and in full screen, and a finger moves the picture once it is zoomed.
  */
 "use strict";

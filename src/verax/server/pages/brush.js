@@ -1,16 +1,16 @@
-/* Painting over the photo: what is damaged, or what may change. A white and black picture comes out. */
+/* Painting a mask over the photo: damaged places, or places that may change. Gives a black and white picture. */
 
 import { byId, make, pictureAddress } from "./server.js";
 
-const MOST_PX = 2048; // long side of the drawing: telephones have no larger canvas
+const MOST_PX = 2048; // long side of the drawing; phones have no larger canvas
 const KINDS = {
   mask: ["Paint what is damaged", "Fill these places"],
   only: ["Paint what may change", "Change only these places"],
 };
 
 let strokes = []; // {width, erase, points}
-let now = null; // the stroke that is being drawn
-let hand = [0.5, 0.5]; // of the keyboard, as shares
+let now = null; // the current stroke
+let hand = [0.5, 0.5]; // brush position of the keyboard, as shares
 let resolve = null;
 
 const board = () => byId("brush-board");
@@ -49,7 +49,7 @@ function key(event) {
   if (step) hand = from.map((v, i) => Math.min(1, Math.max(0, (v + step[i] * reach) / [board().width, board().height][i])));
   else strokes.push(begin(from));
   draw();
-  const context = board().getContext("2d"); // where the brush is
+  const context = board().getContext("2d"); // of the brush cursor
   context.globalCompositeOperation = "source-over";
   context.lineWidth = Math.max(2, board().width / 300);
   context.beginPath();
@@ -67,10 +67,10 @@ function picture() {
     context.fillStyle = colour;
     context.fillRect(0, 0, sheet.width, sheet.height);
   }
-  return new Promise((done) => { sheet.toBlob(done, "image/png"); });
+  return new Promise((take) => { sheet.toBlob(take, "image/png"); });
 }
 
-/** What the user paints over an entry's photo, as a picture file; null where they think better of it. */
+/** Lets the user paint over an entry's photo; resolves to a picture file, or null if cancelled. */
 export async function paint(entry, kind) {
   const scale = Math.min(1, MOST_PX / Math.max(entry.width, entry.height));
   [byId("brush-title").textContent, byId("brush-done").textContent] = KINDS[kind];
@@ -84,7 +84,7 @@ export async function paint(entry, kind) {
   byId("brush").showModal();
   board().focus();
   draw();
-  return new Promise((done) => { resolve = done; });
+  return new Promise((settle) => { resolve = settle; });
 }
 
 export function startBrush() {

@@ -6,7 +6,7 @@ import { forget, keep, recall, newId } from "./store.js";
 import { findPrint, startStraighten, straighten } from "./straighten.js";
 
 // {id, photo: File, prior: File | null, url, priorUrl, width, height, error}, and of a straightened one
-// {shot: what was chosen, corners: of the print in it, as shares}
+// {shot: the original file, corners: of the print in it, as shares}
 let photos = [];
 let offer = null; // models of the service
 
@@ -26,7 +26,7 @@ export async function addPhotos(files) {
   showPhotos();
 }
 
-let looking = Promise.resolve(); // one after another, so that nothing else waits for it
+let looking = Promise.resolve(); // in sequence and in the background
 
 /** Offer to straighten photos that look like a shot of a print. */
 function lookForPrints() {
@@ -39,7 +39,7 @@ async function lookForPrint(item) {
   if (item.corners && photos.includes(item)) showPhotos();
 }
 
-/** Take another file for a chosen photo; the user's own file stays as it is. */
+/** Use another file for a photo; the user's own file is not changed. */
 function change(item, { photo, ...about }, words) {
   URL.revokeObjectURL(item.url);
   Object.assign(item, { ...about, photo, url: URL.createObjectURL(photo) });
@@ -48,7 +48,7 @@ function change(item, { photo, ...about }, words) {
   showPhotos();
 }
 
-/** Take the print out of its shot. */
+/** Straighten the print in a shot. */
 async function makeFlat(item) {
   const { photo, width, height, visible, format } = item;
   try {
@@ -91,15 +91,15 @@ export async function addPriors(files) {
   announce("Generated picture chosen");
 }
 
-let takePrior = () => {}; // what a single chosen prior is for
+let takePrior = () => {}; // takes the file of a single prior
 
-/** Let the user choose one generated picture; `take` gets the file. */
+/** Let the user choose one generated picture; `take` is called with the file. */
 export function choosePrior(take) {
   takePrior = take;
   byId("prior-file").click();
 }
 
-// ---- the chosen ones ------------------------------------------------------------------------------------
+// ---- the list of photos ------------------------------------------------------------------------------------
 
 function button(label, name, run) {
   const node = make("button", { type: "button", "aria-label": label + " " + name }, label);
@@ -115,7 +115,7 @@ function drop(item) {
   byId("photo-choose").focus();
 }
 
-/** A small picture of a file, or its format where the browser cannot show it. */
+/** A thumbnail of a file, or its format if the browser cannot show it. */
 const thumb = (url, visible, format) => (visible === false
   ? make("span", { className: "thumb format", "aria-hidden": "true" }, format || "")
   : make("img", { className: "thumb", src: url, alt: "" }));
@@ -146,7 +146,7 @@ async function replacePrior(item, files) {
   if (picture) pair(item, picture);
 }
 
-/** Show the rows anew; whoever was on a button stays on it, or on its row. */
+/** Rebuild the rows; keyboard focus stays on its button, or moves to its row. */
 function showRows() {
   const control = document.activeElement, index = [...byId("chosen").children].indexOf(control.closest("#chosen > li"));
   byId("chosen").replaceChildren(...photos.map(photoRow));
@@ -174,9 +174,9 @@ function chooseWay() {
   showPhotos();
 }
 
-let asking = 0; // only the answer to the last question counts
+let asking = 0; // number of the last request: only its answer is used
 
-/** The model's price for what is chosen, before anything is sent. */
+/** The price of the chosen photos with the model, before anything is sent. */
 async function showPrice() {
   const line = byId("price");
   if (way() !== "model" || !offer || !offer.ready) {
@@ -209,7 +209,7 @@ export function takeOffer(answer) {
   showPhotos();
 }
 
-/** What was chosen, with how it is to be restored; nothing is chosen afterwards. */
+/** Take all chosen photos with their settings; the list is empty afterwards. */
 export function takePhotos() {
   const how = { way: way(), model: byId("model").value, wish: byId("wish").value };
   const items = photos.map(({ shot, corners, ...item }) => ({ ...item, how }));
@@ -220,7 +220,7 @@ export function takePhotos() {
 
 // ---- start ----------------------------------------------------------------------------------------
 
-/** Let pictures be dropped on an element. */
+/** Accept dropped pictures on an element. */
 export function dropZone(zone, take) {
   const over = (on) => (event) => {
     event.preventDefault();
@@ -248,7 +248,7 @@ function picker(button, input, take) {
   });
 }
 
-/** Set up the choosing; resolves to what was being sent when the page was closed. */
+/** Set up the form; resolves to items that were being sent when the page was closed. */
 export async function startChoosing() {
   startStraighten();
   picker("photo-choose", "photo-files", addPhotos);

@@ -1,8 +1,8 @@
-/* Every face of the photo as it was, as the generator drew it, and as it is restored, side by side. */
+/* Every face side by side: in the photo, the generated picture, the restoration and the trust map. */
 
 import { byId, make, pictureAddress } from "./server.js";
 
-const AROUND = 0.35; // of the face's width that is shown around it
+const AROUND = 0.35; // margin around a face, share of its width
 const VERDICTS = {
   same: "It is still your photo's face.",
   another: "It may have become another person: look closely, or raise the fidelity.",

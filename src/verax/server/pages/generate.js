@@ -11,8 +11,8 @@ const BUSY = ["waiting", "asking", "restoring", "measuring"];
 
 let offer = null;
 let entries = []; // newest first
-let first = null; // {id, picture}: the picture that is being changed
-const rejects = new Set(); // turns that the user does not keep
+let first = null; // {id, picture}: the picture that is edited
+const rejects = new Set(); // turns that the user rejected
 let polling = false;
 let lastText = "";
 
@@ -49,15 +49,15 @@ function takeModel() {
 
 function takeShape() {
   const shape = byId("g-aspect").value;
-  const found = choices(model().sizes).find((choice) => choice.shape === shape);
-  options("g-size", found ? found.sizes.map((size) => [size, size.replace("x", " × ")]) : [["auto", "auto"]]);
-  byId("g-size").disabled = !found;
+  const match = choices(model().sizes).find((choice) => choice.shape === shape);
+  options("g-size", match ? match.sizes.map((size) => [size, size.replace("x", " × ")]) : [["auto", "auto"]]);
+  byId("g-size").disabled = !match;
   showPrice();
 }
 
 const quality = () => byId("g-quality").value || model().default_quality;
 
-/** Width and height of the picture that is changed: it is sent along, and counts in the price. */
+/** Width and height of the picture that is edited: it is sent along, and part of the price. */
 async function firstSize() {
   const probe = new Image();
   probe.src = await pictureAddress(first.id, first.picture);
@@ -65,7 +65,7 @@ async function firstSize() {
   return { width: probe.naturalWidth, height: probe.naturalHeight };
 }
 
-let asking = 0; // only the answer to the last question counts
+let asking = 0; // number of the last request: only its answer is used
 
 async function showPrice() {
   if (!offer || !offer.ready) return;
@@ -136,7 +136,7 @@ function startAnew() {
 
 function show() {
   const text = JSON.stringify([entries.map((e) => [e.id, e.state, e.pictures.length]), first, [...rejects]]);
-  if (text === lastText) return; // a focused button stays where it is
+  if (text === lastText) return; // the list is not rebuilt, so focus stays
   lastText = text;
   const mark = document.activeElement && document.activeElement.dataset.mark;
   byId("turns-empty").hidden = entries.length > 0;
@@ -173,7 +173,7 @@ function gallery(entry) {
   return make("div", { className: "gallery" }, ...entry.pictures.map((picture, index) => {
     const name = entry.prompt + (many ? ", picture " + (index + 1) : "");
     const caption = make("figcaption", {},
-      button("Save", name, "save " + entry.id + index, () => saved(entry, picture)));
+      button("Save", name, "save " + entry.id + index, () => savePicture(entry, picture)));
     if (entry.first) caption.append(button("Next turn", name, "next " + entry.id + index, () => change(entry, "first")));
     caption.append(button(entry.first ? "Start from this" : "Change this", name, "change " + entry.id + index,
       () => change(entry, picture)));
@@ -195,7 +195,7 @@ function keepBox(entry) {
   return make("label", { className: "keep" }, box, "keep this change in the next turn");
 }
 
-async function saved(entry, picture) {
+async function savePicture(entry, picture) {
   const name = await save("/page/history/" + entry.id + "/" + picture + ".png?save=1");
   announce("Saved as " + name);
 }

@@ -1,13 +1,13 @@
-/* What a restoration can be made with instead: another generated picture, painted places, what is wrong. */
+/* Restoring again with other settings: another generated picture, painted places, the named fault. */
 
 import { paint, startBrush } from "./brush.js";
 import { choosePrior, dropZone } from "./choose.js";
 import { byId, trouble } from "./server.js";
 
-let current = () => null; // the entry that is shown
-let again = () => {}; // makes it otherwise
+let current = () => null; // the visible entry
+let again = () => {}; // restores it with other settings
 
-/** Say what of it an entry was made with. */
+/** Show which of these settings an entry was made with. */
 export function tellOtherwise(entry) {
   const prior = entry.prior !== "none" && entry.prior !== undefined;
   byId("otherwise").hidden = !entry.format;
@@ -22,7 +22,7 @@ export function tellOtherwise(entry) {
   byId("other-task").value = entry.task || "";
 }
 
-/** The tasks that may be named, as options. */
+/** The tasks as options of the select element. */
 export function offerTasks(options) {
   byId("other-task").replaceChildren(...options);
   byId("other-task").value = current()?.task || "";
@@ -38,7 +38,7 @@ async function otherwise(changes) {
   }
 }
 
-/** Set up the wishes: `entry` gives the one that is shown, `make` makes it otherwise. */
+/** Set up the controls: `entry` returns the visible entry, `make` restores it again. */
 export function startOtherwise(entry, make) {
   [current, again] = [entry, make];
   const withPrior = (files) => (files.length > 0 ? otherwise({ prior: files[0] }) : undefined);

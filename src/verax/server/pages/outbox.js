@@ -1,13 +1,13 @@
-/* What is on its way to the server: sent one after another, kept in the browser until it has arrived. */
+/* Uploads: sent one after another, and kept in the browser until the server has them. */
 
 import { release } from "./choose.js";
 import { announce, askJson, wait } from "./server.js";
 import { forget, keep } from "./store.js";
 
-let items = []; // chosen ones with `how` they are to be restored, and `error` where one was not accepted
+let items = []; // photos with `how` to restore them, and `error` if the server refused one
 let delivering = false;
-let arrived = () => {}; // gets the entry
-let changed = () => {};
+let onArrival = () => {}; // gets the entry
+let onChange = () => {};
 
 export const outbox = () => items;
 
@@ -18,14 +18,14 @@ export function post(more) {
   deliver();
 }
 
-/** Send once more what was not accepted. */
+/** Send refused items again. */
 export function repost(item) {
   item.error = "";
   deliver();
-  changed();
+  onChange();
 }
 
-/** Send what is in the outbox, one after another; what was not accepted stays there and says why. */
+/** Send all items one after another; a refused one stays in the outbox with its error. */
 async function deliver() {
   if (delivering) return;
   delivering = true;
@@ -33,29 +33,29 @@ async function deliver() {
     announce("Sending " + item.photo.name);
     try {
       const entry = await send(item);
-      arrived(entry);
+      onArrival(entry);
       withdraw(item);
     } catch (error) {
       item.error = error.message;
       keep(item);
       announce(item.photo.name + " was not accepted: " + error.message);
     }
-    changed();
+    onChange();
   }
   delivering = false;
 }
 
-/** Take an item out. */
+/** Remove an item. */
 export function withdraw(item) {
   release(item);
   forget(item.id);
   items = items.filter((one) => one !== item);
-  changed();
+  onChange();
 }
 
 async function send({ id, how, ...item }) {
   const form = new FormData();
-  form.append("id", id); // whatever is sent twice is taken in once
+  form.append("id", id); // the server accepts each id once
   form.append("photo", item.photo, item.photo.name);
   if (how.way === "picture" && item.prior) form.append("prior", item.prior, item.prior.name);
   if (how.way === "model") {
@@ -73,10 +73,10 @@ async function send({ id, how, ...item }) {
   }
 }
 
-/** Go on with what was waiting when the page was closed. */
+/** Continue with items that were waiting when the page was closed. */
 export function startOutbox(waiting, calls) {
-  ({ arrived, changed } = calls);
+  ({ onArrival, onChange } = calls);
   items = [...waiting, ...items];
-  changed();
+  onChange();
   deliver();
 }

@@ -28,7 +28,7 @@ function choose(name, focus) {
   }
 }
 
-/** Show what the address says. */
+/** Show the tab or result that the address names. */
 async function route() {
   const [view, id, percent] = window.location.hash.slice(1).split("/");
   choose(view === "generate" ? view : "restore");
@@ -68,7 +68,7 @@ document.addEventListener("paste", (event) => {
   const priors = byId("prior-box").contains(document.activeElement);
   (priors ? addPriors : addPhotos)(files);
 });
-// a picture dropped beside a zone must not replace the page; it is a photo
+// a picture dropped beside a zone is added as a photo, and must not replace the page
 for (const name of ["dragover", "drop"]) document.addEventListener(name, (event) => event.preventDefault());
 document.addEventListener("drop", (event) => {
   const zone = event.target.closest("#photo-box, #way-picture, .takes-prior");
@@ -83,7 +83,7 @@ function showShare() {
 }
 byId("before-after-share").addEventListener("input", showShare);
 
-/** The words for a chat, by what is wrong with the photo: those that a model would be asked with. */
+/** The prompt for a chat, by the fault of the photo: the one that a model would get. */
 function takeWords(prompts) {
   const options = (none) => Object.entries({ ...none, ...TASKS }).filter(([task]) => !task || task in prompts)
     .map(([value, text]) => make("option", { value }, text));
@@ -96,10 +96,10 @@ function takeWords(prompts) {
 
 byId("words-copy").addEventListener("click", async () => {
   byId("words").select();
-  // the clipboard is there only on a safe address; the older way works on any
-  const done = await (navigator.clipboard?.writeText(byId("words").value).then(() => true, () => false) ?? false)
+  // navigator.clipboard exists only in secure contexts; the older way always works
+  const success = await (navigator.clipboard?.writeText(byId("words").value).then(() => true, () => false) ?? false)
     || document.execCommand("copy");
-  byId("words-copy").textContent = done ? "Copied" : "Select and copy them";
+  byId("words-copy").textContent = success ? "Copied" : "Select and copy them";
   announce(byId("words-copy").textContent);
   window.setTimeout(() => { byId("words-copy").textContent = "Copy the words"; }, 3000);
 });

@@ -1,11 +1,11 @@
-/* Which of the files that a person gives are pictures, and their sizes; of the others, why not. */
+/* Checks chosen files: pictures get their size, others a reason. */
 
 import { askJson, byId, trouble } from "./server.js";
 
 const OTHER = [[/pdf$/, "a PDF"], [/^video\//, "a video"], [/^audio\//, "a sound"], [/^text\//, "a text"],
   [/zip|compressed/, "an archive"], [/word|officedocument|opendocument/, "a document"]];
 
-/** Why a file can be no picture, in plain words; "" where it may be one. */
+/** Why a file cannot be a picture, in plain words; "" if it may be one. */
 function refusal(file) {
   const other = OTHER.find(([type]) => type.test(file.type));
   if (other) return file.name + " is " + other[1] + ", not a picture. Save the picture itself as PNG or JPEG.";
@@ -34,7 +34,7 @@ async function sizeOf(file, url) {
   }
 }
 
-/** The files that are pictures with their sizes; of the others it is said why not. */
+/** The files that are pictures, with their sizes; a message says why others are not. */
 export async function readable(files) {
   const faults = [], pictures = [], all = [...(files || [])];
   for (const [index, file] of all.entries()) {

@@ -1,4 +1,4 @@
-/* Sending what was chosen, one after another, and the list of what was made. */
+/* The Restore tab: sends the chosen photos and lists the results. */
 
 import { choosePrior, dropZone, startChoosing, takePhotos } from "./choose.js";
 import { outbox, post, repost, startOutbox, withdraw } from "./outbox.js";
@@ -17,16 +17,16 @@ const BUSY = (entry) => entry.state in STATES;
 const POLL_SECONDS = 0.7;
 
 let entries = [];
-let version = 0; // counts the changes that were made here
+let version = 0; // counts changes made in this tab
 let polling = false;
-let target = null; // id to be opened as soon as it can be seen
-const batch = new Set(); // ids of what was sent since everything was done
-const restarts = new Set(); // ids of what was begun again by itself, once
+let target = null; // id of the entry to open as soon as it can be shown
+const batch = new Set(); // ids sent since all were finished
+const restarts = new Set(); // ids that were restarted automatically, once each
 
 function submit(event) {
   event.preventDefault();
   const items = takePhotos();
-  target = items.length === 1 ? items[0].id : null; // of many, none is in the way of the others
+  target = items.length === 1 ? items[0].id : null; // with several, none opens by itself
   trouble("");
   byId("history-title").scrollIntoView({ block: "center" });
   byId("intro").open = false;
@@ -34,27 +34,27 @@ function submit(event) {
   showHistory();
 }
 
-/** The server has taken an item in. */
-function arrived(entry) {
+/** Add the entry of an item that the server has accepted. */
+function addEntry(entry) {
   version += 1;
   entries = [entry, ...entries.filter((one) => one.id !== entry.id)];
   tellTabs();
   poll();
 }
 
-// ---- what was made --------------------------------------------------------------------------------
+// ---- entries --------------------------------------------------------------------------------
 
 async function refresh() {
   const start = version;
   const all = await historyEntries();
-  if (start !== version) return refresh(); // what was asked before a change does not know of it
+  if (start !== version) return refresh(); // the answer is older than a change made here
   const before = new Map(entries.map((entry) => [entry.id, entry.state]));
   entries = all.filter((entry) => entry.kind === "restoration");
   const openId = currentId();
   for (const entry of entries) {
     if (entry.interrupted && !entry.model && !restarts.has(entry.id)) {
-      restarts.add(entry.id); // the server was stopped meanwhile; nothing was paid for
-      again(entry).catch(() => {}); // another tab may be faster
+      restarts.add(entry.id); // interrupted by a stop of the server, and unpaid
+      again(entry).catch(() => {}); // another tab may have done it
       continue;
     }
     const last = before.get(entry.id);
@@ -93,7 +93,7 @@ const lookAgain = () => refresh().then(poll).catch((error) => trouble(error.mess
 
 // ---- the list ---------------------------------------------------------------------------------------
 
-const rows = new Map(); // id -> {text, node}: a row is only made anew when it says something else
+const rows = new Map(); // id -> {text, node}: a row is rebuilt only when its text changes
 
 function showHistory() {
   const list = byId("history");
@@ -118,21 +118,21 @@ function showHistory() {
   showBatch();
 }
 
-/** How far all photos together are, as long as more than one is under way. */
+/** Progress of all photos, while more than one is in progress. */
 function showBatch() {
   const busy = entries.filter(BUSY);
   const waiting = outbox().filter((item) => !item.error);
   for (const one of [...busy, ...waiting]) batch.add(one.id);
   const open = busy.length + waiting.length;
-  const failed = entries.filter((entry) => batch.has(entry.id) && entry.state === "failed").length;
+  const failures = entries.filter((entry) => batch.has(entry.id) && entry.state === "failed").length;
   byId("batch").hidden = open === 0 || batch.size < 2;
   Object.assign(byId("batch-bar"), { max: batch.size, value: Math.max(0, batch.size - open) });
   byId("batch-words").textContent = batch.size - open + " of " + batch.size + " photos finished"
-    + (failed ? ", " + failed + " failed" : "");
+    + (failures ? ", " + failures + " failed" : "");
   if (open === 0) batch.clear();
 }
 
-/** What waits to be sent, or was not accepted. */
+/** Rows for items that wait to be sent or were refused. */
 function outboxRow(item) {
   const text = item.error || "waiting to be sent …";
   const old = rows.get(item.id);
@@ -190,7 +190,7 @@ function action(label, entry, run) {
   return button;
 }
 
-/** A photo and a generated picture of ours, for who has none at hand. */
+/** Run the built-in example. */
 async function tryExample() {
   const entry = await askJson("/page/example", { method: "POST" });
   version += 1;
@@ -203,22 +203,22 @@ async function tryExample() {
   poll();
 }
 
-/** Start what failed once more, or make it otherwise: {prior, mask, only, task}, "" takes one away.
- * What was paid for is not paid again. */
+/** Restart a failed entry, or restore it with other settings: {prior, mask, only, task}, "" removes one.
+ * Paid answers are reused. */
 async function again(entry, changes = {}) {
   const body = new FormData();
   for (const [name, value] of Object.entries(changes)) body.append(name, value);
   const options = Object.keys(changes).length > 0 ? { body } : {};
-  const started = await askJson("/page/history/" + entry.id + "/again", { method: "POST", ...options });
+  const next = await askJson("/page/history/" + entry.id + "/again", { method: "POST", ...options });
   version += 1;
-  if (entry.id === currentId()) showResult(started, { focus: false });
+  if (entry.id === currentId()) showResult(next, { focus: false });
   else forgetPictures(entry.id);
-  entries = entries.map((one) => (one.id === entry.id ? started : one));
+  entries = entries.map((one) => (one.id === entry.id ? next : one));
   announce(entry.name + " is restored again");
   showHistory();
   tellTabs();
   poll();
-  return started;
+  return next;
 }
 
 async function withPrior(entry, files) {
@@ -272,5 +272,5 @@ export async function startRestore() {
   await refresh();
   byId("intro").open = entries.length === 0;
   poll();
-  startOutbox(waiting, { arrived, changed: showHistory });
+  startOutbox(waiting, { onArrival: addEntry, onChange: showHistory });
 }

@@ -1,4 +1,4 @@
-/* One restoration: pictures in the compare viewer, the fidelity dial, what changed, downloads, other wishes. */
+/* One restoration: pictures in the compare viewer, the fidelity dial, what changed, downloads, other settings. */
 
 import { tellFaces } from "./faces.js";
 import { startOtherwise, tellOtherwise } from "./otherwise.js";
@@ -23,16 +23,16 @@ const SHARES = [
   ["light", "light: light and colour of the generated picture"],
   ["generated", "generated: pixels of the generated picture itself"],
 ];
-const RARE = 0.001; // from here on a chance is told in words
+const RARE = 0.001; // smaller probabilities are shown in words
 
-const DEFAULT = 75; // percent: the fidelity of the picture that is shown first
+const DEFAULT = 75; // percent: the default fidelity, shown first
 const STOPS = [0, 25, 50, 75, 100];
 const MODES = ["slider", "side", "flicker", "difference"];
 
 let viewer = null;
 let current = null; // the entry
-let stop = null; // what is shown of it: percent, restoration, trust_map (names of pictures), trust (shares)
-let stale = false; // it is being made anew: its pictures are those of before
+let stop = null; // the visible stop: percent, restoration, trust_map (names of pictures), trust (shares)
+let stale = false; // a new restoration is in progress; the pictures are the old ones
 let whenClosed = () => {};
 
 export const currentId = () => (current ? current.id : null);
@@ -68,7 +68,7 @@ export function showResult(entry, { focus = true } = {}) {
   return undefined;
 }
 
-/** It is made anew, or that failed: what was there stays in sight meanwhile. */
+/** While a new restoration is in progress, or if it failed, the old one stays visible. */
 function showWorking(entry) {
   stale = true;
   byId("dial-note").textContent = entry.state === "failed" ? entry.error : "The photo is being restored again …";
@@ -88,14 +88,14 @@ export function closeResult() {
 
 // ---- addresses --------------------------------------------------------------------------------------
 
-/** Give a result its address and open it; Back leads to where the user was. */
+/** Open a result at its own address, so that Back returns to the list. */
 export function showAddress(id) {
   trouble("");
   window.history.pushState({ inside: true }, "", "#result/" + id);
   return openResult(id);
 }
 
-/** Fetch an entry anew and show it, at a stop of the dial where the address names one. */
+/** Fetch an entry and show it, at the stop of the dial that the address names, if any. */
 export async function openResult(id, percent) {
   try {
     const entry = await askJson("/page/history/" + id);
@@ -150,14 +150,14 @@ function showPictures(entry) {
 
 // ---- the dial ---------------------------------------------------------------------------------
 
-/** The default as an entry itself tells it. */
+/** The stop of the default fidelity, from the entry itself. */
 const firstStop = (entry) => ({
   percent: DEFAULT, restoration: "restoration", trust_map: "trust",
   faces: entry.faces,
   trust: entry.trust || { photo: 1, confirmed: 0, light: 0, generated: 0 },
 });
 
-/** Show picture, trust map and shares of the fidelity that the dial stands at. */
+/** Show picture, trust map and shares of the selected fidelity. */
 async function takeStop() {
   const entry = current, percent = Number(byId("dial").value);
   const isCurrent = () => current && current.id === entry.id && Number(byId("dial").value) === percent;
@@ -201,7 +201,7 @@ function turnDial() {
 
 // ---- words ------------------------------------------------------------------------------------
 
-/** What became of the generated picture, and why. */
+/** Whether the generated picture was used, and why. */
 function verdict(entry) {
   const registration = entry.registration;
   if (entry.prior === "unused") return "The generated picture was not used: " + registration.reason + ".";
@@ -284,8 +284,8 @@ async function download() {
 
 // ---- start --------------------------------------------------------------------------------------
 
-/** Set up the result's own controls: `remove` deletes an entry, `again` makes it otherwise, `closed` is
- * told of closing. */
+/** Set up the result's controls: `remove` deletes an entry, `again` restores it with other settings,
+ * `closed` is called on closing. */
 export function startResult({ remove, again, closed }) {
   whenClosed = closed;
   byId("dial").addEventListener("input", turnDial);

@@ -1,8 +1,8 @@
-/* Everything the page says to its server, and small makers of page elements.
- * Texts of files, prompts and answers only ever become text nodes. */
+/* Requests to the server, and helpers for page elements.
+ * Texts of files, prompts and answers are only inserted as text nodes. */
 
 const KEY = "verax-key";
-const HERE = new URL(".", import.meta.url).pathname; // the path that the server lies under
+const HERE = new URL(".", import.meta.url).pathname; // the path under which the page is served
 
 /** An element; `properties` are set as properties, children are elements or text. */
 export function make(tag, properties = {}, ...children) {
@@ -17,12 +17,12 @@ export function make(tag, properties = {}, ...children) {
 
 export const byId = (id) => document.getElementById(id);
 
-/** Tell a screen reader, politely. */
+/** Announce a text to screen readers (aria-live polite). */
 export function announce(text) {
   byId("live").textContent = text;
 }
 
-/** Show what went wrong at the top, or nothing. */
+/** Show an error at the top of the page, or clear it. */
 export function trouble(text) {
   const box = byId("trouble");
   box.hidden = !text;
@@ -30,7 +30,7 @@ export function trouble(text) {
   if (text) box.scrollIntoView({ block: "nearest" });
 }
 
-let asking = null; // the key dialog, when it is open
+let asking = null; // promise of the open key dialog
 
 function askForKey(wrong) {
   if (asking) return asking;
@@ -51,7 +51,7 @@ function askForKey(wrong) {
 
 let back = null; // a promise while the server does not answer
 
-/** Resolves when the server answers again; says meanwhile that it does not. */
+/** Resolves when the server answers again; until then shows a message. */
 function answering() {
   back ??= (async () => {
     byId("lost").hidden = false;
@@ -70,11 +70,11 @@ function answering() {
 const once = (target, name) =>
   new Promise((resolve) => { target.addEventListener(name, resolve, { once: true }); });
 
-/** Whether nobody stands behind the proxy that answered: the server's own errors are JSON. */
+/** Whether a proxy answered without a server behind it; the server's own errors are JSON. */
 const nobody = (response) => [502, 503, 504].includes(response.status)
   && !(response.headers.get("content-type") || "").includes("json");
 
-const TRIES = 4; // of a request that breaks off although the server answers others
+const TRIES = 4; // attempts of a request that fails although the server answers others
 
 /** A response of the server; asks for a key where one is needed, and waits for a lost server.
  * Throws Error with its message. */
@@ -104,9 +104,9 @@ export async function ask(path, options = {}) {
 
 export const askJson = async (path, options) => (await ask(path, options)).json();
 
-let history = { tag: "", entries: [] }; // as it was last read
+let history = { tag: "", entries: [] }; // the last answer
 
-/** Every entry of this user, newest first; sent again only where one has changed. */
+/** Every entry of this user, newest first; the server sends them only after a change. */
 export async function historyEntries() {
   const headers = history.tag ? { "if-none-match": history.tag } : {};
   const response = await ask("/page/history", { headers });
@@ -116,7 +116,7 @@ export async function historyEntries() {
   return entries;
 }
 
-/** An answer of the server, or null where none comes, for whatever reason: for what nobody asked for. */
+/** The server's answer, or null on any error: for requests that the user did not start. */
 export async function tryJson(path, options) {
   const key = sessionStorage.getItem(KEY);
   const headers = key ? { authorization: "Bearer " + key } : {};
@@ -138,7 +138,7 @@ export function whenChanged(refresh) {
 let undoing = 0;
 const UNDO_SECONDS = 12;
 
-/** Offer for a while to bring back what was deleted. */
+/** Show an offer to undo a deletion, for a while. */
 export function offerUndo(words, bringBack) {
   const turn = (undoing += 1);
   const close = () => { if (turn === undoing) byId("undo").hidden = true; };
@@ -151,9 +151,9 @@ export function offerUndo(words, bringBack) {
   wait(UNDO_SECONDS).then(close);
 }
 
-const addresses = new Map(); // path -> object address, so that nothing is fetched twice
+const addresses = new Map(); // path -> object URL; each picture is fetched once
 
-/** An address for <img> of a picture that only this client may see. */
+/** An object URL for a picture that needs the client's key. */
 export function pictureAddress(id, name) {
   const path = "/page/history/" + id + "/" + name + ".png";
   if (!addresses.has(path)) {
@@ -164,7 +164,7 @@ export function pictureAddress(id, name) {
   return addresses.get(path);
 }
 
-/** Give back the memory of an entry's pictures, except those named. */
+/** Release an entry's pictures from memory, except those in `keep`. */
 export function forgetPictures(id, keep = []) {
   for (const [path, promise] of addresses) {
     const name = path.split("/").pop().replace(".png", "");
@@ -174,7 +174,7 @@ export function forgetPictures(id, keep = []) {
   }
 }
 
-const fill = new WeakMap(); // <img> that was not seen yet -> what fills it
+const fill = new WeakMap(); // <img> that is not visible yet -> the function that loads it
 const watcher = new IntersectionObserver((changes) => {
   for (const { target, isIntersecting } of changes) {
     if (!isIntersecting) continue;
@@ -194,7 +194,7 @@ export function entryPicture(entry, name, properties) {
   return image;
 }
 
-/** Save an answer of the server under the name that it gives. */
+/** Save a file from the server under the name in its headers. */
 export async function save(path) {
   const response = await ask(path);
   const disposition = response.headers.get("content-disposition") || "";
@@ -209,13 +209,13 @@ export async function save(path) {
 export const wait = (seconds) =>
   new Promise((resolve) => { window.setTimeout(resolve, seconds * 1000); });
 
-/** US dollars in words. */
+/** A price in US dollars as text. */
 export function dollars(value) {
   if (value === null || value === undefined) return "unknown";
   return "$" + (value < 0.1 ? value.toFixed(3) : value.toFixed(2));
 }
 
-const prices = new Map(); // question -> answer
+const prices = new Map(); // request -> price
 
 function price(wish) {
   const question = String(new URLSearchParams(wish));
@@ -227,7 +227,7 @@ function price(wish) {
   return prices.get(question);
 }
 
-/** The price of all wishes together, in one sentence. */
+/** The total price of several requests, in one sentence. */
 export async function priceSentence(wishes) {
   const answers = await Promise.all(wishes.map(price));
   const unknown = answers.find((one) => one.expected_usd === null);

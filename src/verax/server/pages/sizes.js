@@ -1,4 +1,4 @@
-/* Which shapes and sizes a model allows, by the rules that the server tells. Pixels. */
+/* The shapes and sizes that a model allows, by the rules from the server, in pixels. */
 
 const SHAPES = [
   ["1:1 square", 1, 1], ["4:3", 4, 3], ["3:4", 3, 4], ["3:2", 3, 2], ["2:3", 2, 3],
@@ -6,7 +6,7 @@ const SHAPES = [
 ];
 const MEGAPIXELS = [0.7, 1.05, 1.6, 2.1, 4, 8.29];
 
-/** Whether a free-size model takes width x height. */
+/** Whether a model with free sizes accepts width x height. */
 export function legal(rules, width, height) {
   const area = width * height;
   return width % rules.multiple === 0 && height % rules.multiple === 0

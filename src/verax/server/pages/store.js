@@ -1,7 +1,7 @@
-/* What was chosen and is not with the server yet, kept in the browser (IndexedDB) over a reload.
- * Where that is not allowed, such as in a private window, nothing is kept and nothing fails. */
+/* Chosen files that the server does not have yet, stored in the browser (IndexedDB) over a reload.
+ * Where that is not allowed, such as in a private window, nothing is stored and nothing fails. */
 
-const OWNER = "verax-owner"; // sets apart the tabs of people with keys of their own
+const OWNER = "verax-owner"; // separates tabs with different keys
 const DAY_MS = 24 * 3600 * 1000;
 
 const connection = new Promise((resolve) => {
@@ -15,7 +15,7 @@ const connection = new Promise((resolve) => {
   }
 });
 
-/** The result of one request to the store; null where there is none. */
+/** The result of one IndexedDB request; null without one. */
 async function run(mode, work) {
   const database = await connection;
   if (!database) return null;
@@ -30,21 +30,21 @@ async function run(mode, work) {
   });
 }
 
-/** Whose tab this is: anybody's where no key is asked for. */
+/** The owner of this tab; the same for all if no key is needed. */
 function owner() {
   if (!sessionStorage.getItem("verax-key")) return "";
   if (!sessionStorage.getItem(OWNER)) sessionStorage.setItem(OWNER, newId());
   return sessionStorage.getItem(OWNER);
 }
 
-/** Keep an item, its files included. */
+/** Store an item with its files. */
 export function keep({ url, priorUrl, ...item }) {
   return run("readwrite", (store) => store.put({ ...item, owner: owner(), at: Date.now() }));
 }
 
 export const forget = (id) => run("readwrite", (store) => store.delete(id));
 
-/** What is kept for this tab, oldest first; what nobody came back for within a day is dropped. */
+/** The items stored for this tab, oldest first; items older than a day are dropped. */
 export async function recall() {
   const all = (await run("readonly", (store) => store.getAll())) || [];
   const old = all.filter((item) => Date.now() - item.at > DAY_MS);
@@ -52,7 +52,7 @@ export async function recall() {
   return all.filter((item) => item.owner === owner() && !old.includes(item)).sort((a, b) => a.at - b.at);
 }
 
-/** An id for an entry, as the server makes them: 22 letters, so that nothing is taken in twice. */
+/** A new entry id in the server's format, 22 characters; it makes repeated requests idempotent. */
 export function newId() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").slice(0, 22);

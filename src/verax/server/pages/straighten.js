@@ -1,10 +1,10 @@
-/* A shot of a print made flat: the server finds the corners, the user may move them. */
+/* Straightening a shot of a print: the server finds the corners, the user may move them. */
 
 import { ask, byId, make, tryJson } from "./server.js";
 
-const SMALL_PX = 1024; // long side of the copy in which corners are looked for
-const LEAST_PX = 64; // of a photo that can be a shot of a print
-const STEP = 0.005; // of the keyboard, share of a side
+const SMALL_PX = 1024; // long side of the copy on which corners are detected
+const LEAST_PX = 64; // least side of a photo that can be a shot of a print
+const STEP = 0.005; // step of the arrow keys, share of a side
 const NAMES = ["top left", "top right", "bottom right", "bottom left"];
 const USUAL = [[0.1, 0.1], [0.9, 0.1], [0.9, 0.9], [0.1, 0.9]];
 
@@ -13,7 +13,7 @@ let resolve = null;
 
 const marks = () => [...byId("straighten-easel").querySelectorAll(".corner")];
 
-/** Corners of the print in a chosen photo, as shares of its sides; null where none is in view. */
+/** Corners of the print in a chosen photo, as shares of its sides; null if none is detected. */
 export async function findPrint(item) {
   if (item.visible === false || Math.min(item.width, item.height) < LEAST_PX) return null;
   const scale = Math.min(1, SMALL_PX / Math.max(item.width, item.height));
@@ -22,7 +22,7 @@ export async function findPrint(item) {
   await picture.decode();
   sheet.getContext("2d").drawImage(picture, 0, 0, sheet.width, sheet.height);
   const form = new FormData();
-  form.append("photo", await new Promise((done) => { sheet.toBlob(done, "image/jpeg", 0.9); }), "shot.jpg");
+  form.append("photo", await new Promise((take) => { sheet.toBlob(take, "image/jpeg", 0.9); }), "shot.jpg");
   const answer = await tryJson("/page/straighten", { method: "POST", body: form });
   return answer?.corners?.map(([x, y]) => [(x + 0.5) / sheet.width, (y + 0.5) / sheet.height]) || null;
 }
@@ -64,7 +64,7 @@ function mark(name, index) {
   return node;
 }
 
-/** The print in a chosen photo, as a file, between corners that the user agrees to; null where they do not. */
+/** The straightened print as a file, between corners that the user confirms; null if cancelled. */
 export async function straighten(item) {
   corners = (item.corners || USUAL).map((corner) => [...corner]);
   byId("straighten-photo").src = item.url;
@@ -75,7 +75,7 @@ export async function straighten(item) {
   byId("straighten").showModal();
   marks()[0].focus();
   draw();
-  if (!await new Promise((done) => { resolve = done; })) return null;
+  if (!await new Promise((settle) => { resolve = settle; })) return null;
   item.corners = corners;
   const form = new FormData();
   form.append("photo", item.photo, item.photo.name);
