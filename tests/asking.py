@@ -20,6 +20,11 @@ TODAY = date(2026, 11, 20)
 KEY = "sk-proj-abcdefghij0123456789"
 
 
+def repeated(request, index):
+    """The same request as repetition number `index`, with its own fingerprint and answer."""
+    return replace(request, repeat_index=index)
+
+
 def png(width=96, height=72, mode="RGB", seed=3):
     rng = np.random.default_rng(seed)
     levels = rng.integers(0, 256, (8, 8, len(mode)), np.uint8)

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from asking import repeated
 from commands import invoke
 from verax.errors import InputError, ProviderRefused, ProviderUncertain
 from verax.image import encode
-from verax.providers import GenerateRequest, repeated
+from verax.providers import GenerateRequest
 from verax.providers.answers import read_answer
 from verax.providers.budget import Budget, load_tariff
 from verax.providers.journal import Journal

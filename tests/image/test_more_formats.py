@@ -65,6 +65,18 @@ def test_jpeg_xl_that_is_cut_or_huge_is_refused():
         decode(data, max_pixels=100)
 
 
+def test_compressed_metadata_that_grows_without_bound_is_refused():
+    pixels = image.from_uint8(LEVELS)
+    titled = Photo(pixels, metadata=Metadata(xmp=packet({"dc:title": "Kept"})))
+    data = encode(pixels, format="jxl", like=titled)
+    bomb = b"brobxml " + bytes(imagecodecs.brotli_encode(bytes(1 << 26)))
+    box = (len(bomb) + 4).to_bytes(4, "big") + bomb
+    at = data.index(b"jxlc") - 4
+
+    with pytest.raises(ImageReadError, match="at most 16 MB"):
+        decode(data[:at] + box + data[at:])
+
+
 def test_what_jpeg_xl_does_not_take_over_is_named():
     icc = bytes(imagecodecs.cms_profile("adobergb"))
     photo = Photo(image.from_uint8(LEVELS), metadata=Metadata(icc=icc))

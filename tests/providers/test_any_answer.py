@@ -12,9 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from recorder import PICTURE
 
-from asking import edit
+from asking import edit, repeated
 from verax.errors import VeraxError
-from verax.providers import repeated
 from verax.providers.budget import Budget, load_tariff
 from verax.providers.failures import NOT_BEGUN
 from verax.providers.images_api import connect

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from asking import repeated
 from verax.errors import BudgetExceeded, ProviderBusy, ProviderUncertain
-from verax.providers import EditRequest, GenerateRequest, ImageFile, repeated
+from verax.providers import EditRequest, GenerateRequest, ImageFile
 from verax.providers.batch import Batches
 from verax.providers.batch_table import plain, split
 from verax.providers.budget import Budget, load_tariff, total

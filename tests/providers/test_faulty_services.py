@@ -12,7 +12,7 @@ from dataclasses import replace
 import httpx2
 import pytest
 
-from asking import edit, png
+from asking import edit, png, repeated
 from verax.errors import (
     BudgetExceeded,
     ProviderError,
@@ -20,7 +20,7 @@ from verax.errors import (
     ProviderRejected,
     ProviderUncertain,
 )
-from verax.providers import GenerateRequest, ImageFile, Usage, connections, repeated
+from verax.providers import GenerateRequest, ImageFile, Usage, connections
 from verax.providers.answers import read_answer
 from verax.providers.batch import Batches
 from verax.providers.batch_table import plain

@@ -25,7 +25,7 @@ from verax.errors import (
     ProviderUncertain,
     SettingsError,
 )
-from verax.providers import EditRequest, GenerateRequest, ImageFile, repeated
+from verax.providers import EditRequest, GenerateRequest, ImageFile
 from verax.providers.answers import read_answer
 from verax.providers.budget import Budget, Pace, load_tariff
 from verax.providers.journal import Journal
@@ -346,9 +346,9 @@ def test_the_limit_stops_before_anything_is_sent(journal):
     service = Service()
     budget = Budget(TARIFF, "run", max_cost_usd=2.5 * COST)
     journal.call(REQUEST, service, budget=budget)
-    journal.call(repeated(REQUEST, 1), service, budget=budget)
+    journal.call(replace(REQUEST, repeat_index=1), service, budget=budget)
     with pytest.raises(BudgetExceeded, match=r"the limit is \$0\.0148; nothing was sent"):
-        journal.call(repeated(REQUEST, 2), service, budget=budget)
+        journal.call(replace(REQUEST, repeat_index=2), service, budget=budget)
 
     assert service.calls == 2
     assert journal.spent("run").billed_usd == pytest.approx(2 * COST)
@@ -381,7 +381,7 @@ def test_what_may_have_been_billed_counts_towards_the_limit(journal, error, coun
         journal.call(REQUEST, Service(before=error), budget=budget)
     service = Service()
     try:
-        journal.call(repeated(REQUEST, 1), service, budget=budget)
+        journal.call(replace(REQUEST, repeat_index=1), service, budget=budget)
     except BudgetExceeded:
         assert counted
     else:
@@ -396,7 +396,7 @@ def test_many_threads_never_pass_the_limit_together(journal):
     def one(index):
         gate.wait()
         try:
-            journal.call(repeated(REQUEST, index), service, budget=budget)
+            journal.call(replace(REQUEST, repeat_index=index), service, budget=budget)
         except BudgetExceeded as exc:
             stopped.append(exc)
 
@@ -486,7 +486,7 @@ def test_calls_under_way_wait_at_the_pace(journal):
         return read_answer(body())
 
     def one(index):
-        journal.call(repeated(REQUEST, index), send, budget=FREE, pace=pace)
+        journal.call(replace(REQUEST, repeat_index=index), send, budget=FREE, pace=pace)
 
     threads = [threading.Thread(target=one, args=(i,)) for i in range(6)]
     for thread in threads:
@@ -502,7 +502,8 @@ import sys
 from datetime import date
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from test_journal import REQUEST, TARIFF, repeated
+from dataclasses import replace
+from test_journal import REQUEST, TARIFF
 from verax.errors import BudgetExceeded
 from verax.providers.budget import Budget
 from verax.providers.images_api import connect
@@ -518,7 +519,7 @@ with Journal(folder / "journal") as journal:
     for index in range(4):
         try:
             budget = Budget(TARIFF, "run", limit)
-            journal.call(repeated(REQUEST, index), client.send, budget=budget)
+            journal.call(replace(REQUEST, repeat_index=index), client.send, budget=budget)
         except BudgetExceeded:
             print("stopped", flush=True)
 """

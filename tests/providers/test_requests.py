@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from verax.providers import EditRequest, GenerateRequest, ImageFile, repeated
+from asking import repeated
+from verax.providers import EditRequest, GenerateRequest, ImageFile
 
 PHOTO = ImageFile(b"photo bytes", "photo.png")
 EDIT = EditRequest(model="gpt-image-2.6-sunburst", prompt="remove the haze", images=(PHOTO,))

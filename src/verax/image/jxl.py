@@ -20,7 +20,7 @@ CODESTREAM = b"\xff\x0a"
 SIGNATURE = b"\0\0\0\x0cJXL \r\n\x87\n"
 FILE_TYPE = b"\0\0\0\x14ftypjxl \0\0\0\0jxl "
 RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
-MOST_BOX = 1 << 24  # bytes of inflated metadata
+MOST_BOX = 1 << 24  # most bytes of inflated metadata
 LINEAR, SRGB = 8, 13
 P3, P3_D65, D65, ALPHA, SPOT, CFA = 11, 12, 1, 0, 2, 5
 Choice = tuple[tuple[int, int], ...]  # (bits, offset) of the four ways of a number
@@ -198,9 +198,21 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
             )
         body = data[start:end]
         if kind == b"brob":
-            kind, body = body[:4], bytes(imagecodecs.brotli_decode(body[4:]))
+            kind, body = body[:4], _inflated(body[4:])
         yield kind, body
         position = end
+
+
+def _inflated(body: bytes) -> bytes:
+    """A Brotli stream, inflated. Raises ImageReadError for more than MOST_BOX bytes."""
+    try:
+        return bytes(imagecodecs.brotli_decode(body, out=MOST_BOX))
+    except imagecodecs.BrotliError as exc:
+        most = MOST_BOX >> 20
+        raise ImageReadError(
+            f"want compressed metadata of at most {most} MB in a JPEG XL file, got more, or damaged"
+            " data; save it without metadata"
+        ) from exc
 
 
 def read_jxl(data: bytes, *, max_pixels: int) -> Raw:

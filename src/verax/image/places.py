@@ -30,9 +30,6 @@ PARTS = re.compile(
 )
 WORDS = {"lat", "lon", "lng", "geo", "rtk", "utm", "mgrs", "state", "poi", "place", "places"}
 LAST = {"long", "alt", "position", "pos", "point", "town", "locationid"}
-SAFE = re.compile(
-    r"^(regions|regioninfo|regionlist|region[a-z]*|imageregion|geometr.*)$", re.IGNORECASE
-)
 SPACES = re.compile(r"/geo/|geo/wgs84|georss|gml|/location|openlocation", re.IGNORECASE)
 
 DEGREES = r"[-+]?\d{1,3}[.,]\d{3,}"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 # bytes per value, by field type
 WIDTH = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 WIDTH |= {16: 8, 17: 8, 18: 8}
-SHORT, LONG, UNDEFINED = 3, 4, 7
+SHORT, LONG = 3, 4
 CODE = {1: "B", 3: "H", 4: "I", 5: "I", 13: "I", 16: "Q", 18: "Q"}  # unsigned types, read as ints
 
 EXIF_IFD, GPS_IFD, INTEROP_IFD = 0x8769, 0x8825, 0xA005

@@ -135,11 +135,6 @@ Request = GenerateRequest | EditRequest
 _NOT_SENT = {"gateway", "repeat_index", "extra", "optional", "images", "mask", "markup"}
 
 
-def repeated(request: Request, index: int) -> Request:
-    """The same request as repetition number `index`, with its own fingerprint and answer."""
-    return replace(request, repeat_index=index)
-
-
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Token counts from the service. Counts that it does not split by kind are counted as image."""

@@ -171,7 +171,7 @@ class Transport:
                 raise
             body = b"".join(pieces)
             if 200 <= status < 300:
-                self._check_no_page(headers, body)
+                self._check_no_page(body)
                 return HttpReply(self.scrubbed(body), headers, attempt)
             pause = wait_s(headers, body, attempt, self._random)
             if last or pause is None or not may_repeat(status, headers, body, paid=paid):
@@ -206,7 +206,7 @@ class Transport:
         headers["x-request-id"] = self.redacted(headers.get("x-request-id", ""))[:200]
         return headers
 
-    def _check_no_page(self, headers: Mapping[str, str], body: bytes) -> None:
+    def _check_no_page(self, body: bytes) -> None:
         """Raises ProviderRejected for a web page, which no service of pictures answers with."""
         if not _PAGE.match(body[:4096].removeprefix(b"\xef\xbb\xbf")):
             return

@@ -126,7 +126,7 @@ def check(kind: str, fields: JsonObject, files: NamedFiles, today: str) -> None:
     """Everything about one request beyond the schema."""
     by_name = dict(reversed(files))
     images = [data for name, data in files if name == "image"]
-    models.check_request(kind, fields, images, today)
+    models.check_request(fields, images, today)
     if kind == "edit":
         models.check_guides(images[0], by_name.get("mask"), by_name.get("markup"))
 

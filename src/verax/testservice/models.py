@@ -44,7 +44,7 @@ def size_of(data: bytes) -> tuple[int, int]:
         return image.size[::-1] if turned else image.size
 
 
-def check_request(kind: str, body: dict[str, Any], images: list[bytes], today: str) -> None:
+def check_request(body: dict[str, Any], images: list[bytes], today: str) -> None:
     """Raise the Refusal for what the schema allows but the models do not. `body` is typed."""
     model = body.get("model", "")
     if model not in MODELS:
