@@ -1,7 +1,7 @@
-"""Reports. Here: what pages are made with: plots, the compare viewer, templates.
+"""Reports. Here: the building blocks of pages: plots, the compare viewer, templates.
 
-A plot is marks on a plane, drawn in two ways: SVG for the page, matplotlib for files. In the page
-colours are classes that follow its theme; a file gets the colours of print.
+A plot is a list of marks, drawn in two ways: as SVG for the page, with matplotlib for files. In the
+page, colours are CSS classes that follow its theme; files get fixed colours.
 
 The compare viewer is one script (in two files) and one style sheet, for the report and for the web
 page; how to use it is written at the top of viewer/compare.js. Panels and overlays are
@@ -200,7 +200,7 @@ def y_axis(low: float, high: float, y: Scale, left: float, right: float) -> list
 
 
 def apart(places: Sequence[float], distance: float) -> list[float]:
-    """The places pushed apart to at least a distance, in their order, as little as possible."""
+    """The positions, in their order, moved apart to a distance as little as possible."""
     order = sorted(range(len(places)), key=lambda i: places[i])
     moved = list(places)
     for before, after in pairwise(order):
@@ -235,6 +235,6 @@ def template(name: str, **filters: Callable[..., str]) -> "jinja2.Template":
 
 
 def script_json(value: Any) -> str:  # noqa: ANN401  # anything JSON can hold
-    """JSON that may stand inside a script element: no tag can be closed from within."""
+    """JSON that is safe inside a script element."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

@@ -1,8 +1,7 @@
-"""What generators do: where a prior helps, what each model changed, how good each is by itself.
+"""The breakdown by generator: where a prior helps, what each model changed, how good it is alone.
 
-What was changed (medians of the deviation vector), the loss ladder and the score out of ten are
-there only where the run measured deviations (--deviation). The score is 10 - drift / 10, so 10 is a
-picture that changed nothing it should not have.
+Changes (medians of the deviation vector), the loss ladder and the score out of ten need a run with
+--deviation. The score is 10 - drift / 10; 10 means no unwanted change.
 """
 
 import json
@@ -240,7 +239,7 @@ def qualities(results: Results, *, metric: str = "psnr") -> list[Quality]:
 
 
 def _succeeded(row: OutputRow, results: Results, gains: dict[str, float]) -> bool:
-    """Whether an answer came in its size, of the photo's scene, and no worse than nothing."""
+    """Whether an answer has the right size, shows the scene, and is no worse than doing nothing."""
     foreign = results.deviations.get(row.key, {}).get("placed") in FOREIGN
     return row.outcome == "restored" and not foreign and gains.get(row.key, 0.0) >= 0
 

@@ -188,7 +188,7 @@ def _figures(
 ) -> list[tuple[Name, dict[str, Any]]]:
     """What the statistics say of the lines that have scores, best first.
 
-    Every figure starts from the seed again, so that equal lines get equal intervals.
+    Every figure uses the same seed, so that equal lines get equal intervals.
     """
     shares = _rank_shares([per_item[name] for name in order], scenes, higher, seed)
     best = per_item[order[0]] if order else {}

@@ -182,7 +182,7 @@ def _add(shard: tarfile.TarFile, name: str, data: bytes) -> None:
 def may_publish(licence: str) -> str:
     """Whether outputs made from a picture may be published: "", or why not.
 
-    Read from the licence's words, cautiously: what is not plainly allowed is not published.
+    Judged cautiously by the licence's words: what is not clearly allowed is not published.
     """
     if not licence.strip():
         return "no licence is stated"

@@ -64,7 +64,7 @@ class Problem(Exception):
         self.more = dict(more or {})
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Whole on its way from a worker process; the arguments by name need this."""
+        """Pickle support with keyword arguments, for errors from worker processes."""
         again = partial(Problem, kind=self.kind, headers=self.headers, more=self.more)
         return again, (self.status, self.message, self.code, self.param)
 
@@ -267,7 +267,7 @@ class AnswerResponse(Response):
             yield json.dumps(problem.body()).encode()
 
     async def _pause(self, departure: "asyncio.Task[None]", seconds: float) -> bool:
-        """Wait at most so many seconds; whether the answer is there."""
+        """Wait at most so many seconds. Returns whether the answer is ready."""
         shown = asyncio.create_task(self.partials.arrival.wait())
         tasks = {self.task, departure, shown}
         await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -287,7 +287,7 @@ async def _gone(receive: Receive) -> None:
 
 
 def _problem(task: "asyncio.Task[CallAnswer]") -> Problem | None:
-    """Why there is no answer; None where there is one."""
+    """The problem of a failed task; None if it succeeded."""
     if task.cancelled():
         return Problem(499, "the client left", "client_left")
     exc = task.exception()

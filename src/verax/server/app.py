@@ -61,8 +61,8 @@ class ServerOptions:
         workers: restorations at a time, each in its own process.
         waiting: jobs that may wait; further ones get 429.
         waiting_upstream: the same for calls of a paid service, which take long.
-        path: the path that the server lies under, such as "/verax"; "" for none.
-        origins: of other sites whose pages may ask.
+        path: the path under which the server is reached, such as "/verax"; "" for none.
+        origins: other sites whose pages may send requests.
     """
 
     settings: Settings
@@ -109,7 +109,7 @@ class Metrics:
         )  # fmt: skip
 
     def observer(self, line: str) -> Callable[[BaseException | None, float], None]:
-        """A function that counts how each job of a queue ended and how long it took."""
+        """A function that records the outcome and duration of each job of a queue."""
 
         def observe(exc: BaseException | None, seconds: float) -> None:
             self.outcomes.labels(line, outcome(exc)).inc()
@@ -173,7 +173,7 @@ def create_app(options: ServerOptions) -> Application:
         context.service.local.observe = app.state.metrics.observer("local")
         context.service.remote.observe = app.state.metrics.observer("upstream")
         app.state.page_running, app.state.loop = {}, asyncio.get_running_loop()
-        with suppress(VeraxError):  # raised again for whoever asks for a paid model
+        with suppress(VeraxError):  # raised again when a paid model is requested
             await run_in_threadpool(context.service.service)
         try:
             yield
@@ -277,7 +277,7 @@ async def on_problem(request: Request, exc: Problem) -> Response:
 
 
 async def on_gone(request: Request, exc: ClientDisconnect) -> Response:
-    """For the log alone: the client has gone."""
+    """The client has disconnected; this answer is only for the log."""
     return Response(status_code=499)
 
 

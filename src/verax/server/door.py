@@ -1,4 +1,4 @@
-"""The door: who may speak to the server, how much may be sent, how slowly, and from which sites.
+"""The door: access control by client key, host and origin; limits of size and time.
 
 Limits, hosts and origins are plain ASGI, so that nothing is read before it is counted. Keys of
 clients are made here, shown once, and stored as hashes: they are 256 random bits, so a plain
@@ -29,7 +29,7 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
-    """How much one request may be.
+    """Limits of one request.
 
     Attributes:
         body_bytes: the whole body, whether or not its length was announced.
@@ -90,7 +90,7 @@ class Door:
             self.together -= body.total
 
     def refusal(self, scope: Scope) -> Problem | None:
-        """Why this request is not let in, judged by its head alone."""
+        """The refusal of a request, judged by its head alone; None if it is accepted."""
         headers = Headers(scope=scope)
         host = hostname(headers.get("host", ""))
         if host not in self.hosts:

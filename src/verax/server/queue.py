@@ -24,9 +24,9 @@ from verax.bench.engines import end_with_parent
 from verax.server import Problem
 
 FREE_PLACES = 4  # a client may hold so many times the places that are free: at most 4 in 5
-RECENT = 0.2  # weight of the last job in what a job usually takes
+RECENT = 0.2  # weight of the last job in the moving average of durations
 NICE = 3  # below the process that answers; far lower would starve on a busy machine
-LIMIT_S = 900  # no picture within the limits takes nearly as long
+LIMIT_S = 900  # far longer than any picture within the limits takes
 T = TypeVar("T")
 Given = TypeVarTuple("Given")
 
@@ -48,9 +48,9 @@ class WorkQueue:
     Args:
         make_worker: makes one worker, an executor that runs one job at a time. Each job has one
             to itself, so that a picture that kills its process kills nobody else's work.
-        typical_s: how long a job takes, until the first ones have shown it.
-        stoppable: a job that runs is ended, with its worker process, when nobody waits for it.
-        observe: takes why a job failed (None: it did not) and how long it took.
+        typical_s: estimated duration of a job, until some have been measured.
+        stoppable: a running job is ended, with its worker process, when nobody waits for it.
+        observe: called with the error of a job (None if it succeeded) and its duration.
     """
 
     make_worker: Callable[[], Executor]

@@ -1,7 +1,7 @@
-"""The server as a running process: connections that may not idle, its log, its end.
+"""The server as a running process: connection timeouts, log, shutdown.
 
-The log is one JSON object per line, written by a thread of its own: whoever reads it may stall; the
-server must not stall with them.
+The log is one JSON object per line, written by its own thread, so that a stalled reader does not
+stall the server.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from verax.server import Problem
 from verax.server.app import Application, ServerOptions, create_app
 from verax.server.door import ServerLimits
 
-SWITCH_S = 0.001  # how often threads switch; the usual 5 ms would add up before each answer
+SWITCH_S = 0.001  # thread switch interval; the default of 5 ms would delay answers
 
 
 def run(options: ServerOptions, listener: socket.socket) -> None:
@@ -142,7 +142,7 @@ def cancel(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
 
 
 MOST_WAITING = 10_000
-PATIENCE_S = 2.0  # for the last lines, when the server ends
+PATIENCE_S = 2.0  # to write the last lines when the server ends
 
 
 class LogLines:

@@ -204,7 +204,7 @@ def answer_schemas() -> dict[str, Any]:
 
 @cache
 def description() -> dict[str, Any]:
-    """The document that /openapi.json gives; made once, for that takes milliseconds."""
+    """The document of /openapi.json; generated once."""
     return {
         "openapi": "3.1.0",
         "info": {"title": "Verax", "version": verax.__version__},

@@ -22,12 +22,12 @@ from verax.server.door import ServerLimits
 from verax.server.queue import limited
 
 IGNORED = ("user", "response_format", "style")
-LIMIT_S = 20  # a header that takes longer is an attack
+LIMIT_S = 20  # longest time for a header; more is an attack
 
 
 @dataclass(frozen=True, slots=True)
 class MissingPictures:
-    """Pictures that must be fetched first: where they belong, and their addresses."""
+    """Pictures that must be fetched first: their fields and addresses."""
 
     pictures: tuple[tuple[Path, str], ...]
 

@@ -1,11 +1,10 @@
-"""What clients send, on its way to disk: bodies of requests, and pictures by their address.
+"""Receiving request bodies to disk, and fetching pictures by URL.
 
-Bodies are counted here, not parsed. Pictures are fetched from the hosts that whoever runs the
-server has named, and from no other. A name that leads to a private address is refused even when it
-was allowed: every address it has must be public, and the connection goes to the very address that
-was looked at, so that a second answer of the name service (DNS rebinding) changes nothing.
-Redirects are not followed; no cookie, key or proxy is used. Raises Problem 400 where no bytes are
-obtained.
+Bodies are counted here, not parsed. Pictures are fetched only from hosts that the operator has
+allowed. An allowed name that resolves to a private address is refused all the same: all its
+addresses must be public, and the connection goes to the checked address, which prevents DNS
+rebinding. Redirects are not followed; no cookie, key or proxy is used. Raises Problem 400 if
+nothing could be fetched.
 """
 
 import ipaddress
@@ -164,7 +163,7 @@ def fetch(
     resolve: Resolve = resolve_host,
     permitted: Callable[[IpAddress], bool] = is_public,
 ) -> None:
-    """Write what is at an address to a file; at most MOST_BYTES, within DEADLINE_S."""
+    """Download a URL to a file; at most MOST_BYTES, within DEADLINE_S."""
     import httpx2
 
     from verax.providers.addresses import Pinned
@@ -200,7 +199,7 @@ def fetch(
 
 
 def _write_bounded(pieces: Iterator[bytes], path: Path, end: float) -> None:
-    """Write a body to a file; Problem 400 where it is too large or not there by `end`."""
+    """Write a body to a file; raises Problem 400 if it is too large or not complete by `end`."""
     total = 0
     with path.open("wb") as file:
         for piece in pieces:

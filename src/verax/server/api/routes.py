@@ -1,6 +1,6 @@
-"""The OpenAI-compatible routes: edits, generations, models; and what every route shares.
+"""The OpenAI-compatible routes: edits, generations, models; and what all routes share.
 
-The same request twice under one idempotency key is answered twice and paid once.
+A request repeated with the same idempotency key gets the same answer and is paid once.
 """
 
 import asyncio
@@ -92,7 +92,7 @@ class KeyedCall:
 
     Attributes:
         request: SHA-256 of everything that decides the answer.
-        folder: what `make` works in; it is removed when no request needs it any more.
+        folder: working folder of `make`; removed when no request needs it any more.
     """
 
     client: str
@@ -103,7 +103,7 @@ class KeyedCall:
 
     @property
     def place(self) -> tuple[str, str]:
-        """What the answer is stored under: keys of different clients are different."""
+        """The storage key of the answer, which includes the client."""
         return self.client, self.key
 
 
@@ -135,8 +135,8 @@ class AnswerCache:
     async def once(self, call: KeyedCall) -> CallAnswer:
         """The stored answer of a call, or one made now, which is stored; errors are not.
 
-        When everybody who waits for an answer has left, its making is cancelled. Raises Problem 409
-        when the key came with another request before.
+        The task is cancelled when no client waits for it any more. Raises Problem 409 if the key
+        was used for another request before.
         """
         mine = True  # whether the folder is this request's to remove
         try:

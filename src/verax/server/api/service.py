@@ -1,6 +1,6 @@
-"""One call from its files to its answer: choose the model, ask, restore, encode.
+"""One call from its files to its answer: choose the model, request, restore, encode.
 
-The rules of restoration live in the pipeline; this only carries files between queues.
+Restoration itself is in the pipeline; this file only moves files between queues.
 """
 
 import time
@@ -246,7 +246,7 @@ def _shows(call: ImageCall) -> bool:
 
 
 def unused(call: ImageCall) -> Iterator[str]:
-    """Warnings about fields that cannot be followed."""
+    """Warnings about fields that have no effect."""
     if call.fields.get("partial_images", 0) > 0 and not (call.stream and _shows(call)):
         yield "partial_images is not used here"
     if not is_faithful(call):
@@ -268,7 +268,7 @@ def unused(call: ImageCall) -> Iterator[str]:
 
 
 def restore(order: Order) -> dict[str, Any]:
-    """Make one restoration file; its record as JSON can hold it."""
+    """Make one restoration file. Returns its JSON record."""
     return limited(_restore, LIMIT_S, order)
 
 

@@ -165,8 +165,8 @@ def write_pictures(answer: ImagesAnswer, folder: Path) -> tuple[Path, ...]:
 
 
 def write_opened(folder: Path, photo: Opened) -> None:
-    """Hand a decoded photo to the worker that restores it: reading it is far quicker than decoding
-    the photo again, and no memory is held while the call waits."""
+    """Write a decoded photo to disk for the worker that restores it: reading it is far faster than
+    decoding again, and no memory is held while the call waits."""
     with (folder / OPENED).open("wb") as file:
         pickle.dump(photo, file, protocol=5)
 

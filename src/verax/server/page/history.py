@@ -2,8 +2,8 @@
 
 One folder per client, in it one folder per entry. Every file of an entry has one writer.
 `request.json` is the server's: what was asked and how far it is. `result.json` and `changes.json`
-are the worker's: what was made, and what the generator changed. Names that come from outside never
-become paths: ids follow one pattern, the files of an entry are a fixed set.
+are the worker's: what was made, and what the generator changed. Names from outside never become
+paths: ids follow one pattern, and the files of an entry are a fixed set.
 """
 
 import asyncio
@@ -145,7 +145,7 @@ def forget(results: Path, *, seconds: float = UNDO_S) -> None:
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Whole or not at all; fails where the entry was deleted meanwhile."""
+    """Write atomically; fails if the entry was deleted meanwhile."""
     replace_file(path, json.dumps(value).encode())
 
 
@@ -201,9 +201,9 @@ def records(history: History, running: Collection[str]) -> list[dict[str, Any]]:
 
 
 def version(history: History, running: Collection[str]) -> str | None:
-    """A tag that changes with any entry of a client; None while a change could go unnoticed.
+    """A tag that changes with any entry of a client; None while a change could be missed.
 
-    Every file of an entry is put in its place by name, so its folder's time tells of all of them.
+    Every file of an entry is renamed into place, so the time of its folder covers all of them.
     """
     folders = []
     with suppress(OSError):  # deleted meanwhile: the next look sees it
@@ -217,7 +217,7 @@ def version(history: History, running: Collection[str]) -> str | None:
 
 
 def plain_name(name: str | None, default: str = "photo") -> str:
-    """A file name from outside, without folders and signs that no file name needs."""
+    """A file name from outside, without folders and special characters."""
     last = re.split(r"[\\/]", name or "")[-1]
     plain = "".join(c for c in last if unicodedata.category(c)[0] != "C" and c not in '<>:"|?*;')
     return plain.strip(" .")[:MOST_NAME] or default

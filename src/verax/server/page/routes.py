@@ -1,6 +1,6 @@
-"""What the page asks of the server.
+"""The routes of the page.
 
-Everything under /page/ belongs to the client who asks; an entry of anybody else does not exist.
+Under /page/ clients see only their own entries; those of others give a 404.
 """
 
 import asyncio
@@ -158,9 +158,9 @@ async def again(request: Request) -> Response:
 async def _changes(
     form: FormData, entry: Path, context: Context, client: Account
 ) -> dict[str, Any]:
-    """Take over what a form changes of an entry; the rest of the changes for its request.json.
+    """Apply a form's changes to an entry's files; returns the changes to its request.json.
 
-    Every file is looked at before the first one is replaced.
+    Every file is checked before the first one is replaced.
     """
     task = form.get("task")
     if task and task not in catalog.tasks():
@@ -211,7 +211,7 @@ async def _restore(
 async def _ask_for_prior(
     context: Context, client: Account, entry: Path, call: ImageCall
 ) -> dict[str, Any]:
-    """Have a paid service make the prior of an entry; what its request.json says of that."""
+    """Request an entry's prior from a paid service; returns what to add to its request.json."""
     await run_in_threadpool(partial(history.amend, entry, state="asking"))
     ask = context.service.service().edit
     answer = await in_turn(context.service.remote, client, ask, client, call, entry)

@@ -34,8 +34,8 @@ class PageOrder:
         system: name of the model that made the prior, "" where it is not known.
         drop_gps: leave out of the file where the photo was taken.
         scale: of the file: "2", "3", "4" or "prior"; "" is the photo's own size.
-        task: what is to be mended, by the user's word; "" is read off the pictures.
-        mask, only: drawn by the user, of any size: what the photo does not hold, what may change.
+        task: what to mend, chosen by the user; "" is judged from the pictures.
+        mask, only: painted by the user, of any size: holes of the photo, and where it may change.
     """
 
     folder: Path
@@ -241,7 +241,7 @@ def _changes(folder: Path, result: "Restoration", prior: "Photo") -> dict[str, A
 
 
 def _write_small(folder: Path) -> None:
-    """The restoration as small as the list of entries shows it."""
+    """A thumbnail of the restoration for the list of entries."""
     from PIL import Image as PillowImage
 
     with PillowImage.open(folder / "restoration.png") as picture:
