@@ -1,7 +1,8 @@
-"""The `verax` command: its verbs by group, and the two verbs that are about the command itself.
+"""The `verax` command: its commands by group, and the commands `demo` and `names`.
 
-`verax demo` is one restoration to look at, `verax names` lists what options take. Errors of ours
-become one line and an exit status. Heavy imports are inside the verbs, so `verax --help` is fast.
+`verax demo` runs an example restoration, `verax names` lists the values that options take. A
+VeraxError becomes one line and an exit status. Heavy imports are inside the functions, so that
+`verax --help` is fast.
 """
 
 import codecs
@@ -126,7 +127,7 @@ def tell_result(record: dict[str, Any], out: Path) -> None:
 
 
 def program() -> str:
-    """What to type for this command: its name, or its path where the name finds another or none."""
+    """How to call this command: "verax", or its path if that name is another program or unknown."""
     here = Path(sys.argv[0])
     if here.name != "verax":  # python -m verax
         return f"{sys.executable} -m verax"

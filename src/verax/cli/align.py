@@ -1,6 +1,6 @@
-"""verax register, align, straighten: pictures brought onto another grid.
+"""verax register, align, straighten: pictures warped to another grid.
 
-One prior onto its photo, tables of photos and their edits, a shot of a print onto the print.
+A prior to its photo, tables of edits to their photos, a shot of a print to the straight print.
 """
 
 import json
@@ -38,7 +38,7 @@ MinShare = Annotated[
     float, typer.Option(min=0.0, max=1.0, help="Share of the photo that the crop must contain.")
 ]
 Roughly = Annotated[
-    bool, typer.Option("--roughly", help="Write pairs that lie only roughly on each other, too.")
+    bool, typer.Option("--roughly", help="Also write pairs that are placed only roughly.")
 ]
 Suffix = Annotated[str, typer.Option("--format", help="Of the written pictures: png, jpg, webp.")]
 Limit = Annotated[int, typer.Option(min=0, help="At most so many pairs; 0 is all.")]
@@ -171,7 +171,7 @@ def straighten(
     border: bool = typer.Option(False, "--border", help="Keep the paper's plain border."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
-    """Take the perspective out of a shot of a print, and the table and border off it."""
+    """Straighten a shot of a paper print: remove perspective, background and border."""
     from verax import image as images
     from verax import prints
     from verax.prints.corners import find_corners

@@ -1,4 +1,4 @@
-"""verax bench run: a plan out of flags, a preset or a file; announced, run, shown."""
+"""verax bench run: a plan from flags, a preset or a file; announced, run, summarised."""
 
 import sys
 from dataclasses import asdict, dataclass
@@ -156,7 +156,7 @@ def run(
 
 
 def check_options(running: Running, terms: Terms, *, asking: bool) -> None:
-    """Raises SettingsError for options that say nothing without another."""
+    """Raises SettingsError for options that have no effect without another."""
     if running.address and running.engine != "ray":
         raise SettingsError(f"--address goes with --engine ray, not with {running.engine}")
     if running.batch_poll != POLL_S and not running.batch:
@@ -209,9 +209,9 @@ def announced_works(
 
 
 def loaded(plan: "Plan", needs: str = "") -> "list[Dataset]":
-    """The datasets of a plan. Raises SettingsError that says how to get all that are not here.
+    """The datasets of a plan. Raises SettingsError that says how to get all missing ones.
 
-    `needs` is what the user of a preset brings, in words.
+    `needs` says in words what the user of a preset has to provide.
     """
     from verax.datasets.registry import load
 

@@ -155,7 +155,7 @@ def score(
 ) -> None:
     """Score the stored outputs of a run by further metrics.
 
-    Nothing is made again, no service is called.
+    No output is computed again, and no service is called.
     """
     from verax.bench.engines import default_workers
     from verax.bench.runner import rescore

@@ -1,4 +1,4 @@
-"""verax data: which datasets are known, and getting them onto this machine."""
+"""verax data: known datasets, and how to get them onto this machine."""
 
 import hashlib
 import json
@@ -133,7 +133,7 @@ def add(
         "", help="Licence of your own folder, where no manifest states it."
     ),
 ) -> None:
-    """Remember where pictures are: a published dataset, or a folder of your own under its name."""
+    """Register a folder of pictures: a published dataset, or your own under its name."""
     from verax.datasets import registry
 
     if not folder.is_dir():

@@ -1,4 +1,4 @@
-"""verax edit, verax generate: ask a generator, keep every candidate, best first."""
+"""verax edit, verax generate: request pictures from a generator; all are kept, best first."""
 
 import json
 import sys
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="Result file.")]
 
 
-MEANINGS = {  # of the scores; the best candidate has the best mean place in all of them
+MEANINGS = {  # meaning of each score; the best candidate has the best mean rank over all
     "quality": "naturalness, minus the NIQE of the picture; higher is better, -3 to -5 is usual",
     "fidelity": "share of the picture's edges that the photo has too, 0 to 1; higher is better",
     "agreement": "MS-SSIM to the picture of --agree-with, up to 1; higher is better",
@@ -217,8 +217,8 @@ def write_all(
 ) -> tuple[list[Path], list[Candidate]]:
     """Write every candidate, best first: the best to `target`, the others beside it, numbered.
 
-    With `origin` the pixels are written as that photo came and sealed, else the files exactly as
-    they came, with the suffix of their real format.
+    With `origin`, the pixels are written in that photo's format and signed; otherwise the files are
+    written exactly as received, with the suffix of their real format.
     """
     from verax.priors import rank
 

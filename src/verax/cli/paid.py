@@ -1,4 +1,4 @@
-"""What the verbs that ask a service share: options as records, estimate, announcement, call."""
+"""Shared by commands that call a paid service: options, estimate, announcement, calls."""
 
 import inspect
 import math
@@ -78,7 +78,7 @@ RetryUncertain = Annotated[
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
-    """The command as typer takes it: a parameter that is a record becomes one option per field.
+    """Decorator for typer: a parameter that is a dataclass becomes one option per field.
 
     Fields are `Annotated[type, typer.Option(...)]` with a default.
     """
@@ -189,7 +189,7 @@ class Counter:
     terms: Terms
 
     def announce(self, requests: Sequence["Request"], notices: Sequence[str] = ()) -> bool:
-        """Say what leaves, to which service, and at what cost; whether to continue."""
+        """Print what is sent, to which service, at what cost. Returns whether to continue."""
         for notice in dict.fromkeys(notices):
             print(f"note: {notice}", file=sys.stderr)
         open_ones = self.desk.missing(requests)
@@ -250,7 +250,7 @@ class Counter:
 
 @contextmanager
 def counter_of(terms: Terms) -> "Iterator[Counter]":
-    """The service that options, environment and config file name, with its journal open."""
+    """The service given by options, environment and config file, with its journal open."""
     from verax.providers.journal import journal_folder, open_desk
 
     settings = settings_of(terms)
@@ -269,7 +269,7 @@ def counter_of(terms: Terms) -> "Iterator[Counter]":
 
 
 def settings_of(terms: Terms) -> "Settings":
-    """Settings of the environment and config file, with what the options say on top."""
+    """Settings from environment and config file, overridden by the options."""
     from verax.settings import load
 
     settings = load()

@@ -1,4 +1,4 @@
-"""Which file belongs to which: folders and patterns of photos, their priors, their results."""
+"""Matching files: photos from folders and patterns, with their priors and results."""
 
 import os
 import sys
@@ -39,7 +39,7 @@ def pictures_in(folder: Path, *, recursive: bool = False) -> list[Path]:
 
 
 def expand(arguments: Sequence[Path], *, recursive: bool = False) -> tuple[list[Path], bool]:
-    """The pictures meant by paths, folders and quoted globs; and whether several were meant."""
+    """The pictures given by paths, folders and quoted globs; and whether that means several."""
     photos: list[Path] = []
     several = len(arguments) > 1
     absent = [a for a in arguments if not a.exists() and not any(sign in a.name for sign in "*?[")]
@@ -134,10 +134,10 @@ class Job:
 def second_as_prior(
     pictures: list[Path], *, accept: bool = False
 ) -> "tuple[list[Path], Path | None, Registration | None]":
-    """Two picture files of one scene are a photo and its prior; anything else is photos.
+    """Take two pictures of the same scene as a photo and its prior; anything else as photos.
 
-    Generators write no camera into their files: a second picture with one in it is a photo, unless
-    somebody knows better (`accept`).
+    Generators write no camera into EXIF: a second picture with one is a photo, unless the user says
+    otherwise (`accept`).
     """
     from verax import image as images
     from verax.geometry.register import register
@@ -217,7 +217,7 @@ def plan(
 
 
 def writable(name: str) -> str:
-    """The name, or one in PNG where pictures of its kind are read but not written."""
+    """The name, with the suffix .png for formats that are read but not written."""
     path = Path(name)
     return str(path.with_suffix(".png")) if path.suffix.lower() in READ_ONLY else name
 

@@ -1,4 +1,4 @@
-"""Priors that a service makes.
+"""Priors from a service.
 
 `verax restore` requests all of them before it restores, `verax bench run` one with each item; both
 announce the cost first. Answers are stored in the journal: a stopped run continues without paying
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from verax.providers import ImagesAnswer
     from verax.providers.batch_table import Batch
 
-AT_ONCE = 100  # photos that are planned, announced and asked for together
-HELD_PIXELS = 64_000_000  # of photos and answers held from asking to restoring: 768 MB
+AT_ONCE = 100  # photos that are planned, announced and requested together
+HELD_PIXELS = 64_000_000  # of photos and answers held from request to restoration: 768 MB
 
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """Whether to go through the Batch API, and how often to look whether it has ended."""
+    """Whether to use the Batch API, and how often to check whether it has ended."""
 
     on: bool = False
     poll_s: float = 30.0
@@ -42,7 +42,7 @@ class Batching:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """The request for one photo: the key of its answer, and the asking without its pictures."""
+    """A planned request for one photo: the key of its answer, and the request without pictures."""
 
     fingerprint: str
     asking: "Asking"
@@ -61,9 +61,9 @@ class Asker:
     planned: "dict[Path, Planned]" = field(default_factory=dict)
 
     def fetch(self, photos: Sequence[Path]) -> bool:
-        """Ask for every prior and store the answers in the journal. Returns False on a dry run.
+        """Request every prior; the answers go into the journal. Returns False on a dry run.
 
-        What went wrong with one photo waits in `failed` until that photo's turn.
+        Errors with single photos are kept in `failed` until their turn.
         """
         batches = self.counter.desk.batches() if self.batching.on else None
         go_on = True
@@ -114,7 +114,7 @@ class Asker:
         return photos + pixels + sum(a.decoded_pixels for a in self.answers.values()) <= HELD_PIXELS
 
     def _requests_of(self, photos: Sequence[Path]) -> "Iterator[tuple[Path, Asking]]":
-        """What is asked for each photo; each is looked at, encoded and hashed once."""
+        """The request for each photo; each photo is diagnosed, encoded and hashed once."""
         for path in photos:
             try:
                 asking = self._plan(path)
@@ -167,7 +167,7 @@ def print_status(batch: "Batch") -> None:
 
 @dataclass(slots=True)
 class Question:
-    """What is held of one call to a service until its last method has its prior."""
+    """One call to a service, held until its last method has its prior."""
 
     photo: "Image"
     asking: "Asking"
@@ -183,10 +183,10 @@ class Question:
 
 @dataclass(frozen=True)
 class BenchAsker:
-    """A service for the priors of a run.
+    """A service for the priors of a benchmark run.
 
-    A photo is read, encoded and hashed to announce its call. As far as HELD_PIXELS allow, that is
-    kept for the call, and its answer for the other methods that share it.
+    To announce the cost, photos are read, encoded and hashed. Within HELD_PIXELS, the result is
+    kept for the call, and the answer for other methods that share it.
     """
 
     counter: Counter

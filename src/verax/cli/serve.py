@@ -97,7 +97,7 @@ def has_clients(settings: "Settings") -> bool:
 
 
 def check_host(host: str, *, guarded: bool) -> None:
-    """Raises SettingsError for an address that everybody can reach where nobody needs a key."""
+    """Raises SettingsError for a public address while no client keys are configured."""
     if host not in LOOPBACK and not guarded:
         raise SettingsError(
             f"--host {host}: other machines can reach it, so every client needs a key; "
@@ -151,7 +151,7 @@ def need_server() -> None:
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """A socket that listens there, or an error that says who is in the way."""
+    """A listening socket; raises an error that says what else uses the port."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=512)
