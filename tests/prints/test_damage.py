@@ -42,8 +42,14 @@ def test_holes_and_scratches_are_found(prior, damaged):
     found = find_damage(damaged.pixels, prior, np.ones(prior.shape[:2], np.float32), known=True)
 
     true = damaged.mask
-    assert 2 * (found.mask & true).sum() / (found.mask.sum() + true.sum()) > 0.6
+    assert 2 * (found.mask & true).sum() / (found.mask.sum() + true.sum()) > 0.75
     assert (found.mask & ~true).sum() < 0.2 * found.mask.sum()
+
+
+def test_a_plain_thing_that_the_prior_added_is_no_hole(scene, prior):
+    found = find_damage(scene, prior, np.ones(prior.shape[:2], np.float32), known=True)
+
+    assert not found.mask[40:80, 310:350].any()
 
 
 def test_a_hole_is_found_though_a_scratch_runs_into_it_and_its_luma_is_the_scenes():

@@ -5,10 +5,7 @@ The network is part of the package: nothing is downloaded. Its origin and licenc
 `verax/weights/README.md`.
 """
 
-import os
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
 
 import cv2
 import numpy as np
@@ -53,7 +50,8 @@ def find_faces(picture: Image) -> tuple[Face, ...]:
     small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
     planes = np.ascontiguousarray(small.transpose(2, 0, 1)[None]) * np.float32(255)
     heat, log_size, offset, points = (
-        np.asarray(answer[0], np.float32) for answer in network().run(None, {"input": planes})
+        np.asarray(answer[0], np.float32)
+        for answer in weights.session(weights.FACES).run(None, {"input": planes})
     )
     step = np.array([STRIDE * width / size[0], STRIDE * height / size[1]])
     faces = [
@@ -85,14 +83,3 @@ def overlap(face: Face, other: Face) -> float:
     (a, b, c, d), (e, f, g, h) = face.box, other.box
     shared = max(0.0, min(c, g) - max(a, e)) * max(0.0, min(d, h) - max(b, f))
     return shared / ((c - a) * (d - b) + (g - e) * (h - f) - shared)
-
-
-@lru_cache(maxsize=1)
-def network() -> Any:  # noqa: ANN401  # an onnxruntime.InferenceSession
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    threads = os.environ.get("OMP_NUM_THREADS", "")
-    options.intra_op_num_threads = int(threads) if threads.isdecimal() else 0
-    return onnxruntime.InferenceSession(weights.FACES, options, providers=["CPUExecutionProvider"])

@@ -4,7 +4,7 @@ In each octave (pyramid level) we measure the structure of the photo that no loc
 prior explains, and the reverse. A generator that redraws leaves as much on both sides. One that
 repaired a print leaves much in the photo alone and hardly anything in the prior alone: such a pair
 is called one-sided. Then all structure of the photo alone is wear: creases, stains, tape, tears and
-a border, however faint or large. In other pairs damage is looked for piece by piece (`pieces`).
+a border, however faint or large, unless the single pieces (`pieces`) are all that is one-sided.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from verax.image import Image, Plane
 from verax.image.pixels import largest, peaks
-from verax.prints.holes import Flaws, Mask, counted, faithfulness, relight
+from verax.prints.holes import Flaws, Mask, counted, faithfulness, fill, relight
 from verax.prints.pieces import find_pieces
 
 MOST = 1600  # px, long side at which damage is looked for
@@ -111,12 +111,18 @@ def find_damage(
     if faithfulness(*(cv2.cvtColor(v, cv2.COLOR_RGB2GRAY) for v in (photo, prior))) < FAITHFUL:
         return none
     first = glance(photo, prior, valid)
-    if is_one_sided(first, *(ASKED if known else WORN)):
-        wear = find_wear(photo, prior, valid, faces)
-        return Flaws(wear.mask, *counted(wear.mask & ~wear.border), float(wear.border.mean()))
-    if pieces and (known or is_one_sided(first, *LEANING)):
-        return find_pieces(photo, prior, valid, known=known)
-    return none
+    worn = is_one_sided(first, *(ASKED if known else WORN))
+    if not (worn or known or (pieces and is_one_sided(first, *LEANING))):
+        return none
+    flaws = find_pieces(photo, prior, valid, known=known or worn)
+    if not worn:
+        return flaws
+    wear = find_wear(photo, prior, valid, faces)
+    rest = fill(photo, relight(photo, prior, valid > 0.99), dilated(flaws.mask, RIM))
+    if not (wear.border.any() or is_one_sided(glance(rest, prior, valid), *ASKED)):
+        return flaws
+    mask = flaws.mask | wear.mask
+    return Flaws(mask, *counted(mask & ~wear.border), float(wear.border.mean()))
 
 
 def find_wear(photo: Image, prior: Image, valid: Plane, faces: Faces | None = None) -> Wear:

@@ -7,7 +7,6 @@ does not grow with the photo; they use no pooled statistics, so tiles and the wh
 
 import json
 import math
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -137,15 +136,8 @@ class Network:
 def open_network(path: Path, kind: str | None = None) -> Network:
     """Load a network file from `verax export`, of one kind of CONTRACTS or of any; raises
     SettingsError for any other file."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    # idle threads would otherwise spin and take the core that another stage needs
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # ONNX Runtime ignores this variable, which the other libraries follow; 0: its default
-    options.intra_op_num_threads = _count(os.environ.get("OMP_NUM_THREADS"))
     try:
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session = weights.session(path)
     except Exception as exc:  # the runtime's own exceptions have no common base
         raise SettingsError(f"{path}: want a network of `verax export`: {exc}") from exc
     facts = session.get_modelmeta().custom_metadata_map
@@ -158,10 +150,6 @@ def open_network(path: Path, kind: str | None = None) -> Network:
         )
     tasks = tuple(json.loads(facts["verax.tasks"]))
     return Network(session, its, int(facts["verax.multiple"]), tasks)
-
-
-def _count(text: str | None) -> int:
-    return int(text) if text and text.isdecimal() else 0
 
 
 def embedded(name: str) -> Network:

@@ -1,11 +1,15 @@
 """The embedded networks: one .onnx file and one model card each."""
 
+import os
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from verax.errors import choose
 
 EMBEDDED = Path(__file__).parent
 FACES = EMBEDDED / "faces.onnx"  # the detector of verax.faces, not one of ours
+DAMAGE = EMBEDDED / "damage.onnx"  # holes, scratches and dust of a print, for verax.prints
 FOLDER = EMBEDDED  # where networks are looked for first; another folder may hold some of them
 FILES = {name: f"{name}.onnx" for name in ("tone", "dark", "dusk", "detail", "rain")}
 
@@ -14,3 +18,17 @@ def path(name: str) -> Path:
     """The file of the embedded network called `name`."""
     file = choose(FILES, name, kind="embedded network")
     return FOLDER / file if (FOLDER / file).exists() else EMBEDDED / file
+
+
+@lru_cache(maxsize=8)
+def session(file: Path) -> Any:  # noqa: ANN401  # an onnxruntime.InferenceSession
+    """A network file ready to run."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    # idle threads would otherwise spin and take the core that another stage needs
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # ONNX Runtime ignores this variable, which the other libraries follow; 0: its default
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    options.intra_op_num_threads = int(threads) if threads.isdecimal() else 0
+    return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
