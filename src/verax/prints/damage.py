@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from verax.image import Image, Plane
 from verax.image.pixels import largest, peaks
-from verax.prints.holes import Flaws, Mask, counted, faithfulness, fill, relight
+from verax.prints.holes import Flaws, Mask, counted, dilated, faithfulness, fill, relight
 from verax.prints.pieces import find_pieces
 
 MOST = 1600  # px, long side at which damage is looked for
@@ -257,11 +257,6 @@ def mean_outside(values: Plane, where: Mask) -> Plane:
     counts = where.astype(np.float32)
     total, share = (cv2.blur(v, window) for v in (values * counts, counts))
     return np.asarray(total / np.maximum(share, 0.05), np.float32)
-
-
-def dilated(mask: Mask, radius: int) -> Mask:
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)
-    return np.asarray(cv2.dilate(mask.astype(np.uint8), disc) > 0, bool)
 
 
 def strips(off: Mask) -> Mask:

@@ -274,3 +274,8 @@ def ring_of(own: Mask) -> Mask:
     """The surroundings of a spot, at 2 to 4 px from it."""
     near, far = (cv2.dilate(own.astype(np.uint8), np.ones((k, k), np.uint8)) for k in (5, 9))
     return np.asarray((far > 0) & (near == 0), bool)
+
+
+def dilated(mask: Mask, radius: int) -> Mask:
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)
+    return np.asarray(cv2.dilate(mask.astype(np.uint8), disc) > 0, bool)
