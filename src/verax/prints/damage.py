@@ -47,8 +47,7 @@ OUTLINED = 0.5  # least share of a region's outline on an edge of the photo alon
 LEAST = 60  # least area of a region, px
 FAR_OFF = 2.0  # mean difference from which structure of the prior alone beside it is ignored
 RIM = 1  # px by which the mask is dilated
-# a print's border: largest depth, share of the side; share of its rows, and of their pixels, that
-# differ
+# a print's border: largest depth, share of the side; share of its rows and pixels that differ
 BORDER, ROWS, FILLED = 0.16, 0.4, 0.5
 TINY = np.float32(1e-12)  # against division by 0
 FACE = 0.67  # how much the response is reduced in faces
