@@ -35,7 +35,7 @@ class Order:
         system: name of the model that made the prior, "" if unknown.
         size: (width, height) of the file: the restoration is scaled to fit, with the prior's detail
             if that is larger, and padded by reflection. None: the photo's size.
-        accept_prior: use the prior although nobody can tell that it shows the photo's scene.
+        accept_prior: use the prior even if it cannot be verified that it shows the photo's scene.
         drop_gps: remove the place where the photo was taken.
         only: mask picture, white where the photo may change; elsewhere it stays bit for bit.
         mask: mask picture, white where the photo holds nothing; filled from the prior.

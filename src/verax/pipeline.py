@@ -62,7 +62,7 @@ def restore(
     restorer : what makes the base: a name of `verax names restorers`, a weights file, or "auto"
     fidelity : from 1 (only what the photo confirms, and light) to 0 (the registered prior itself)
     task : what to mend, such as "dehaze"; "" finds it out from photo and prior
-    accept_prior : use the prior although nobody can tell that it shows the same scene
+    accept_prior : use the prior even if it cannot be verified that it shows the same scene
     registration : of this prior on this photo, where `verax.register` has found it already
     mask : picture of the photo's size, white where the photo holds nothing: the prior fills it
     only : picture of the photo's size, white where the photo may change; the rest stays bit for bit

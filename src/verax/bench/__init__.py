@@ -183,9 +183,9 @@ class Record:
             yield OutputRow(**dict(zip(NAMES, row, strict=True)))
 
     def keep_only(self, keys: Iterable[str]) -> int:
-        """Set aside what a changed input, method or version has replaced; how many rows are aside.
+        """Set aside rows replaced after a change of input, method or version. Returns their number.
 
-        They stay in the database, but count no more: one item has one outcome.
+        They stay in the database but no longer count: one item has one outcome.
         """
         with writing(self.folder), transaction(self.connection) as connection:
             connection.execute("CREATE TEMP TABLE current (key TEXT PRIMARY KEY)")

@@ -35,9 +35,9 @@ def extent(
     deviation: bool = False,
     digests: Digests | None = None,
 ) -> str:
-    """How much is left of a plan before it starts: items, time, disk, and what asks a provider.
+    """What remains of a plan before it starts, in words: items, time, disk space, provider calls.
 
-    The time is of the outputs that are left, their scores by `metrics` metrics and deviations.
+    The time is for the remaining outputs, their scores by `metrics` metrics, and deviations.
     """
     left, digests = [work for work in works if work.key not in done], digests or Digests()
     before = (
@@ -64,14 +64,14 @@ def extent(
 
 
 def _seconds(work: Work, *, deviation: bool) -> float:
-    """Of one core per megapixel, about; what a provider takes is not in it."""
+    """Approximate seconds of one core per megapixel, without the time of a provider."""
     simulating = SIMULATING_S if work.prior == "simulated" else 0.0
     measuring = DEVIATION_S if deviation and work.prior != "none" else 0.0
     return resolve(work.method)[0].seconds_per_megapixel + simulating + measuring
 
 
 def disk_gb(works: Sequence[Work], digests: Digests) -> float:
-    """What the outputs of works take, about."""
+    """Approximate disk space of the outputs, in GB."""
     return sum(digests.size_of(work) for work in works) * DISK_MB / 1000
 
 
@@ -81,10 +81,10 @@ def _duration(seconds: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """What a run holds after it: counts of every outcome, and how much was new.
+    """A run after it has ended: counts of every outcome, and of new outputs and scores.
 
-    `aside` counts outputs that no longer count, since their inputs or methods changed; `reasons`
-    are the most frequent ones of items that failed, were refused or did not register.
+    `aside`: outputs that no longer count because their inputs or methods changed; `reasons`: the
+    most frequent reasons why items failed, were refused or did not register.
     """
 
     items: int
@@ -154,7 +154,7 @@ def rescore(
     deviation: bool = False,
     tell: Callable[[Progress], None] = lambda progress: None,
 ) -> int:
-    """Score the stored outputs of a run by further metrics; how many outputs got new scores.
+    """Score the stored outputs of a run by further metrics. Returns the number of outputs scored.
 
     No output is made again, no service is called. The plan keeps the metrics it was run with.
     """

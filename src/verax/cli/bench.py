@@ -44,7 +44,7 @@ class Flags:
         ),
     ] = None
     tasks: Annotated[
-        Words, typer.Option("--task", help="Only this task; also that of a plain folder.")
+        Words, typer.Option("--task", help="Only this task; for a plain folder, its task.")
     ] = None
     methods: Annotated[
         Words, typer.Option("--method", help="identity, dcp, tone, full, raw-prior, ...")

@@ -237,7 +237,7 @@ def write_all(
 
 
 def write_as_it_came(path: Path, picture: "GeneratedImage") -> Path:
-    """Write the file's own bytes; its path, with the suffix of its real format."""
+    """Write the file's own bytes. Returns its path, with the suffix of its real format."""
     from verax import image as images
 
     suffix = picture.media_type.removeprefix("image/")
@@ -247,7 +247,7 @@ def write_as_it_came(path: Path, picture: "GeneratedImage") -> Path:
 
 
 def write_like(path: Path, candidate: Candidate, origin: "Origin") -> tuple[str, ...]:
-    """Write the pixels as the photo came, marked and signed; what is lost, in words."""
+    """Write the pixels in the photo's format, marked and signed. Returns what is lost, in words."""
     from verax import making
     from verax.provenance import SourceFile
 

@@ -150,7 +150,7 @@ def reread(calls: Calls = None, run: Run = None) -> None:
 def read_again(
     journal: "Journal", calls: "list[Call]", fetcher: "Callable[[Call], Fetch | None]"
 ) -> Counter[str]:
-    """The states of calls after reading them once more; why one stays as it is goes to stderr."""
+    """Read stored answers again. Returns the calls' new states; errors are printed to stderr."""
     counts: Counter[str] = Counter()
     for call in calls:
         try:

@@ -61,7 +61,11 @@ MaxCost = Annotated[
 ]
 Run = Annotated[
     str | None,
-    typer.Option("--run", rich_help_panel=PANEL, help="Runs of one name share their --max-cost."),
+    typer.Option(
+        "--run",
+        rich_help_panel=PANEL,
+        help="Name of the run; runs with the same name share one --max-cost.",
+    ),
 ]
 DryRun = Annotated[
     bool,

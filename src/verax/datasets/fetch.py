@@ -115,7 +115,7 @@ def digest(path: Path) -> str:
 
 
 def unpack(archive: Path, folder: Path) -> int:
-    """Unpack a zip archive below `folder`; the number of files.
+    """Unpack a zip archive below `folder`. Returns the number of files.
 
     Before anything is written, the archive is checked for paths outside the folder, links,
     passwords and excessive size. Raises InputError.

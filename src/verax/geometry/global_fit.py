@@ -218,7 +218,7 @@ def _spread(sums: NDArray[np.float64], one: Powers, other: Powers) -> NDArray[np
 
 
 def _slope(channels: Channels) -> tuple[Channels, Channels]:
-    """Half the gradient along x and y: the mean of both pictures' converges to second order."""
+    """Half the gradient along x and y: a step uses the sum of both pictures', for second order."""
     across, down = (
         cv2.Sobel(channels, cv2.CV_32F, *axes, scale=1 / 16) for axes in ((1, 0), (0, 1))
     )

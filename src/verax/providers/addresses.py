@@ -53,7 +53,8 @@ def parse_address(text: str) -> ServiceAddress:
     if query or url.fragment:
         names = ", ".join(sorted(query)) or "#"
         raise SettingsError(
-            f"the address of {url.host} contains {names}; remove it, and put a key into a variable"
+            f"the address of {url.host} contains {names}; remove it, and "
+            "put keys into environment variables"
         )
     if not re.fullmatch(r"[\w.-]*", version):
         raise SettingsError(f"the api-version in the address of {url.host} is not valid")

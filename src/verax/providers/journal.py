@@ -1,11 +1,11 @@
 """The journal, and the desk in front of it, which is the door to paid calls.
 
-No call is paid twice, no answer that was paid for is lost, whoever asks: command line, server,
-benchmarks and Python programs all go through a desk.
+No call is paid twice, and no paid answer is lost: command line, server, benchmarks and Python
+programs all go through a desk.
 
 Around every call: (1) a record with the most it can cost is committed and disk space for the answer
-set aside; (2) the request goes out; (3) the body of the answer is synced to disk before anybody
-reads it; (4) the record is closed with the bill. A record left open by a dead process is closed on
+set aside; (2) the request goes out; (3) the body of the answer is synced to disk before it is
+read; (4) the record is closed with the bill. A record left open by a dead process is closed on
 the next start: with the answer where its body is on disk, else as "uncertain".
 
 The answers are the cache: one body per request fingerprint. Two callers of the same request, in

@@ -211,7 +211,7 @@ class Records:
         return Spent(*(value or 0.0 for value in row))
 
     def delete(self, call: Call) -> bool:
-        """Delete a record in this state; whether it was there."""
+        """Delete a record in this state. Returns whether it existed."""
         done = self.database.execute(
             "DELETE FROM calls WHERE id = ? AND state = ?", (call.id, call.state)
         )

@@ -239,8 +239,8 @@ class Transport:
 
     @contextmanager
     def _translated(self, where: str, *, paid: bool) -> Iterator[None]:
-        """The one door where errors of the HTTP library become ours. Causes are not chained:
-        their requests carry the key."""
+        """Translates all errors of the HTTP library into Verax's. Causes are not chained, since
+        their requests contain the key."""
         try:
             yield
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as exc:

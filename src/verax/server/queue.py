@@ -47,7 +47,7 @@ class WorkQueue:
 
     Args:
         make_worker: makes one worker, an executor that runs one job at a time. Each job has one
-            to itself, so that a picture that kills its process kills nobody else's work.
+            to itself, so that a picture that kills its process affects no other job.
         typical_s: estimated duration of a job, until some have been measured.
         stoppable: a running job is ended, with its worker process, when nobody waits for it.
         observe: called with the error of a job (None if it succeeded) and its duration.

@@ -164,7 +164,7 @@ class LogLines:
     def _write(self) -> None:
         while (line := self.waiting.get()) is not None:
             dropped, self.dropped = self.dropped, 0
-            with contextlib.suppress(OSError, ValueError):  # nobody reads any more
+            with contextlib.suppress(OSError, ValueError):  # the reader is gone
                 entry = {**line, "lines_dropped": dropped} if dropped else line
                 self.stream.write(json.dumps(entry) + "\n")
                 self.stream.flush()

@@ -164,7 +164,9 @@ async def _changes(
     """
     task = form.get("task")
     if task and task not in catalog.tasks():
-        raise Problem(400, f"task: want one of {catalog.tasks()}", "invalid_value", "task")
+        raise Problem(
+            400, f"task: want one of {', '.join(catalog.tasks())}", "invalid_value", "task"
+        )
     fresh: dict[str, Path | None] = {}
     try:
         for name in ("prior", "mask", "only"):
