@@ -1,7 +1,7 @@
-"""Many pairs of photo and edit: register, crop to what both show, write, say why.
+"""Alignment of many pairs of photo and edit: register, crop to the common area, give reasons.
 
-Every kind of table is read (`tables`). A stopped run resumes at the next pair: rows are stored in
-SQLite and then written as one table, which is the same every time.
+`tables` reads pairs from folders and tables of every kind. A stopped run resumes at the next pair:
+rows are stored in SQLite and then written as one table, always in the same order.
 """
 
 import csv
@@ -43,7 +43,7 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom in px, right and bot
 
 @dataclass(frozen=True, slots=True)
 class AlignOptions:
-    """What holds for every pair.
+    """Options for every pair.
 
     Attributes:
         size: long side in px to which larger pictures are reduced first; 0 keeps them.

@@ -1,5 +1,7 @@
-"""Face detection with CenterFace (Xu et al., "CenterFace: joint face detection and alignment using
-face as point", 2019).
+"""Faces: detection here, and whether a face is still the same in `likeness`.
+
+Detected with CenterFace (Xu et al., "CenterFace: joint face detection and alignment using face as
+point", 2019).
 
 The network is part of the package: nothing is downloaded. Its origin and licence are in
 `verax/weights/README.md`.

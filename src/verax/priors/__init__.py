@@ -1,4 +1,6 @@
-"""Priors: ranking of candidates, and sessions of edits.
+"""Priors: from a service (`generated`) or simulated (`simulated`, from `changes` and `inject`).
+
+Here: ranking of candidates, and sessions of edits.
 
 Candidates are ranked by any number of judges, best first; none is discarded. Edits are judged by
 fidelity and quality, generations by quality and agreement.

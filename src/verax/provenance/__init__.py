@@ -1,4 +1,4 @@
-"""Content Credentials (C2PA): read from a picture's bytes, and signed into a restoration.
+"""Provenance. Here: Content Credentials (C2PA), read from a picture and signed into a restoration.
 
 Reading: nothing is fetched; manifests that live elsewhere are reported, not followed. A valid
 signature says that the bytes are those that were signed; the signer is not checked against a trust

@@ -1,4 +1,4 @@
-"""The server. Here: its answers, which are JSON, errors in the official shape, and pictures.
+"""The server: Images API (`api`), web page (`page`, `pages`). Here: its answers, JSON and pictures.
 
 Pictures stay files until their bytes are sent. A slow answer keeps its connection busy: a stream
 gets comments, a plain answer leading white space, which JSON allows. A plain answer that has
