@@ -44,6 +44,11 @@ def test_they_are_small_and_say_where_they_come_from():
         assert "CC0" in facts["verax.data_licences"]
 
 
+def test_the_judge_of_faults_is_no_restorer(picture):
+    with pytest.raises(SettingsError, match="want a tone or detail network"):
+        restorers.restore(picture, str(weights.path("judge")))
+
+
 def test_a_good_photo_stays_as_it_is(picture):
     assert psnr(restorers.restore(picture, "network"), picture) > 34
 

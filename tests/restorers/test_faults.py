@@ -217,16 +217,16 @@ def test_a_dim_photo_with_noise_is_not_dark(name):
     assert diagnose(images.read(path).pixels)["lowlight"].sure == 0
 
 
-def test_a_tone_network_that_was_not_taught_water_is_asked_for_its_severities_alone(photo):
+def test_a_tone_network_that_keeps_what_it_saw_is_asked_for_its_severities_alone(photo):
     tone = runtime.embedded("tone")
-    untaught = replace(tone, session=Untaught(tone.session))
+    silent = replace(tone, session=Silent(tone.session))
     small = runtime.thumbnail(photo, tone.multiple)
 
-    assert runtime.look(small, untaught)[2] == {}
-    assert np.array_equal(runtime.look(small, untaught)[1], runtime.look(small, tone)[1])
+    assert runtime.look(small, silent)[2].size == 0
+    assert np.array_equal(runtime.look(small, silent)[1], runtime.look(small, tone)[1])
 
 
-class Untaught:
+class Silent:
     """A session that answers as one of `verax export` does, without the last output."""
 
     def __init__(self, session):
@@ -234,6 +234,21 @@ class Untaught:
 
     def run(self, names, inputs):
         return self.session.run(names, inputs)[:2]
+
+
+@pytest.mark.parametrize("kind", ["snow", "raindrop", "motion_blur", "defocus_blur"])
+def test_what_covers_or_blurs_a_photo_is_found_in_most(kind):
+    """Flakes, drops and blur are detected in the full resolution, not in the thumbnail."""
+    photos = [
+        images.from_uint8(getattr(data, name)()) for name in ("coffee", "astronaut", "rocket")
+    ]
+
+    def found(photo, seed):
+        faulty = degrade.apply(photo, degrade.Degradation(kind, 0.9, seed))
+        return diagnose(faulty)[kind].sure > 0.5
+
+    assert not any(diagnose(photo)[kind].sure > 0.5 for photo in photos)
+    assert sum(found(photo, 1) or found(photo, 2) for photo in photos) >= 2
 
 
 def test_leaves_are_green_and_no_water(photo):

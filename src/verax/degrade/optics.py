@@ -135,7 +135,7 @@ def raindrop(image: Image, severity: float, rng: Generator, depth: Plane | None 
     rate = MOST_PER_MEGAPIXEL / 1e6 * rng.uniform(0.4, 1.2) * (8.0 / (typical / enlarge)) ** 1.2
     count = int(severity * rate * height * width / enlarge**2 + rng.random())
     light = rng.uniform(-0.05, 0.2)
-    cover, dx, dy = _drops((height, width), rng, count, typical)
+    cover, dx, dy = drops((height, width), rng, count, typical)
     cover = cv2.GaussianBlur(cover, (0, 0), focus)
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     soft = cv2.GaussianBlur(image, (0, 0), 1.5 * enlarge)
@@ -148,7 +148,7 @@ def raindrop(image: Image, severity: float, rng: Generator, depth: Plane | None 
     return out
 
 
-def _drops(
+def drops(
     size: tuple[int, int], rng: Generator, count: int, typical: float
 ) -> tuple[Plane, Plane, Plane]:
     """Cover of the drops and where each pixel inside looks to: offsets (dx, dy) in px."""

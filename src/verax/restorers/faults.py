@@ -1,8 +1,9 @@
 """The faults of a photo, diagnosed once and used by every later step.
 
-The embedded networks detect haze, darkness, rain, snow and water; noise, blur, JPEG blocks and
-missing colour are measured directly. Only a thumbnail, the centre and a few tiles are used, so that
-a large photo takes hardly longer than a small one.
+The tone and rain networks detect haze, darkness and rain; noise, JPEG blocks and missing colour are
+measured directly; the judge, a small network on statistics of all that, tells snow, drops, blur and
+water, and doubts haze. Only a thumbnail, the centre and a few parts are used, so that a large photo
+takes hardly longer than a small one.
 """
 
 from collections.abc import Iterator
@@ -16,21 +17,22 @@ import numpy as np
 from verax.errors import choose
 from verax.image import Image, Plane, check_image
 from verax.restorers import DOUBTED, runtime, with_dark_channel
-from verax.restorers.measures import Measures, anisotropy, extremes, measure, ramp
+from verax.restorers.measures import Measures, anisotropy, extremes, measure, ramp, texture
 
 # what hides the scene most comes first
 KINDS = (
-    "lowlight", "rain", "snow", "underwater", "haze", "noise", "motion_blur", "defocus_blur",
-    "jpeg", "grey",
+    "lowlight", "rain", "snow", "raindrop", "underwater", "haze", "motion_blur", "noise",
+    "defocus_blur", "jpeg", "grey",
 )  # fmt: skip
 MENDS = {
     "dehaze": "haze", "lowlight": "lowlight", "derain": "rain", "desnow": "snow",
-    "denoise": "noise", "jpeg": "jpeg", "underwater": "underwater",
+    "raindrop": "raindrop", "denoise": "noise", "jpeg": "jpeg", "underwater": "underwater",
 }  # fmt: skip
 TASKS = {
     "haze": "dehaze", "lowlight": "lowlight", "rain": "derain", "snow": "desnow",
-    "noise": "denoise", "defocus_blur": "defocus_deblur", "motion_blur": "motion_deblur",
-    "jpeg": "jpeg", "underwater": "underwater", "grey": "old_photo",
+    "raindrop": "raindrop", "noise": "denoise", "defocus_blur": "defocus_deblur",
+    "motion_blur": "motion_deblur", "jpeg": "jpeg", "underwater": "underwater",
+    "grey": "old_photo",
 }  # fmt: skip
 SURE = 0.5  # least certainty at which a fault is named
 
@@ -46,10 +48,19 @@ FAINTEST = 0.25  # least severity at which a thin veil is looked for
 VEIL = (-4.636, 1.628, -1.906, -7.814, -8.950, 2.145)
 THIN = (1.15, 1.55)  # log-odds of that regression
 NEARBY = 15  # window of the local minimum, px of the thumbnail
-VEIL_ODDS = (0.6, 1.8)  # log-odds of haze by the network; without them no other sign counts
 DEEP, SHOWN = (2.7, 3.2), (0.020, 0.035)  # local contrast: 90th percentile over 10th; 90th
 LIFTED = (0.06, 0.10)  # darkest percentile, which a veil lifts
 PLAIN = (0.002, 0.004)  # local contrast; a veil over a smooth picture hides nothing
+# log-odds of the judge (benchmarks/fit_judge.py)
+ODDS = {
+    "haze": (0.25, 1.25), "snow": (-1.0, 0.4), "raindrop": (-0.6, 0.5), "motion_blur": (-0.6, 1.0),
+    "defocus_blur": (-0.6, 0.6), "underwater": (1.1, 1.7),
+}  # fmt: skip
+WEIGHT, USUAL = 4.0, 0.7  # of the severity of haze above the usual one, added to its log-odds
+NOT_WATER = (-4.5, -3.2)  # log-odds of a cast that is not water's
+SOME = 0.2  # least severity of what the judge is certain of: it was not taught how much
+CLOSE = 112  # px: of the parts it is told about
+NEAR = (runtime.CENTRE, (0.15, 0.2), (0.15, 0.8), (0.85, 0.2), (0.85, 0.8))  # where they are
 # darkness; percentiles are of the largest channel
 DARK = (0.52, 0.66)  # severity; most dim photos are meant to be dim
 LIT = (0.74, 0.85)  # 99th percentile of a photo exposed for its lights
@@ -63,25 +74,22 @@ NIGHT = (0.015, 0.025)  # median luma below which lights in the dark mean night
 LIGHTLESS = (0.445, 0.40)  # 95th percentile of a photo with neither light nor a bright median
 BLACK = 0.003  # median luma below which the scene is black
 # rain
+DRY = -5.5  # log-odds of the judge below which the rain network is not asked: half of all photos
 SUSPECT = 0.15  # severity at the centre from which other places are checked
 PLACES = ((0.1, 0.1), (0.9, 0.9), (0.1, 0.9), (0.9, 0.1))  # rain is everywhere, texture is local
 WET = (0.26, 0.33)  # least severity of all places
 BRIGHTENS = (0.985, 0.995)  # share of the layer to remove that is brighter than the rest
 ALIGNED = (7.6, 9.0)  # anisotropy of that layer: fur and fleece up to 8.3, streaks from 8.6
 WHITE = (0.995, 0.98)  # median luma: streaks are invisible on white
-SNOWY = (0.30, 0.50)  # severity
 NOISY = (1.5, 4.0)  # noise, levels of 255
 GRAINY = (0.15, 0.30)  # noise at half size, levels, for photos with JPEG blocks
-SOFT = (1.6, 2.8)  # px of blur
 BLURRED = (0.8, 8.0)  # px of blur at severities 0 and 1
-MOVED = 1.8  # least anisotropy of motion blur
 STEPS, ON_GRID = (0.45, 0.75), (2.5, 3.5)  # JPEG steps: levels, and standard deviations
 # water
 RED = (0.75, 0.70)  # red over the larger of green and blue
 GREEN, YELLOW = (-14.0, -17.0), (24.0, 20.0)  # cast: a*, b*; leaves are yellower than water
 WATERY, SURELY = (0.12, 0.16), (0.40, 0.48)  # severity: with a cast unlike that of leaves; with any
 BLUE = (0.50, 0.40)  # red, for water without a green cast
-WET_ODDS = (1.0, 3.0)  # log-odds by the network; the largest of 150 held-out photos was 1.5
 CRUSHED = (1.8, 1.4)  # JPEG steps, levels, at which compression has removed the noise
 GREY = 0.01  # largest colour of a black-and-white photo
 
@@ -141,25 +149,49 @@ class Faults:
 def diagnose(photo: Image) -> Faults:
     """Diagnose a photo (H, W, 3) for every kind of fault."""
     check_image(photo, name="photo")
-    tone = runtime.embedded("tone")
+    tone, measures = runtime.embedded("tone"), measure(photo)
     small = runtime.thumbnail(photo, tone.multiple)
-    transform, estimated, odds = runtime.look(small, tone)
+    transform, estimated, features = runtime.look(small, tone)
     severity = dict(zip(tone.tasks, map(float, estimated), strict=True))
-    measures, veil = measure(photo), ramp(odds.get("haze", inf), *VEIL_ODDS)
-    noisy, blocks = _noise(measures), _blocks(measures)
+    odds = {}
+    if features.size:
+        odds = judged(facts(photo, small, np.concatenate([features, estimated]), measures))
+    sure = {kind: ramp(odds.get(kind, -inf), *limits) for kind, limits in ODDS.items()}
+    hazy = odds.get("haze", inf) + WEIGHT * (severity["haze"] - USUAL)
+    veil = _haze(small, transform, severity["haze"])
+    blurred = ramp(measures.blur, *BLURRED)
     severities = {
-        "haze": (severity["haze"], _haze(small, transform, severity["haze"]) * veil),
+        "haze": (severity["haze"], min(veil, max(ramp(hazy, *ODDS["haze"]), sure["snow"]))),
         "lowlight": _dark(severity["lowlight"], measures),
-        "rain": _rain(photo, measures.light),
-        "snow": (severity["snow"], ramp(severity["snow"], *SNOWY)),
-        "noise": (min(measures.sigma / 50, 1.0), noisy),
-        **_blur(measures, 1 - max(noisy, blocks)),
-        "jpeg": (ramp(measures.blocking, 0.3, 3.3), blocks),
+        "rain": _rain(photo, measures.light) if odds.get("rain", inf) > DRY else (0.0, 0.0),
+        "snow": (max(severity["snow"], SOME * sure["snow"]), sure["snow"]),
+        "raindrop": (max(severity["raindrop"], SOME * sure["raindrop"]), sure["raindrop"]),
+        "noise": (min(measures.sigma / 50, 1.0), _noise(measures)),
+        "motion_blur": (max(blurred, SOME * sure["motion_blur"]), sure["motion_blur"]),
+        "defocus_blur": (max(blurred, SOME * sure["defocus_blur"]), sure["defocus_blur"]),
+        "jpeg": (ramp(measures.blocking, 0.3, 3.3), _blocks(measures)),
         "underwater": _water(severity["underwater"], odds.get("underwater", -inf), measures),
         "grey": (1.0, 1.0) if measures.colour < GREY else (0.0, 0.0),
     }
     entries = tuple(Fault(kind, *map(float, severities[kind])) for kind in KINDS)
     return Faults(entries=entries, measures=measures, transform=transform)
+
+
+def facts(
+    photo: Image, small: Image, answers: runtime.Floats, measures: Measures
+) -> runtime.Floats:
+    """Inputs of the judge (n,): texture of five parts and of the thumbnail, what the tone network
+    answered (features, severities), measures."""
+    far = cv2.resize(small, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    close = np.stack([texture(runtime.part_at(photo, CLOSE, place)) for place in NEAR])
+    textures = (close.mean(0), close.max(0), close.min(0), texture(far))
+    return np.concatenate([*textures, answers, measures.facts()])
+
+
+def judged(inputs: runtime.Floats) -> dict[str, float]:
+    """Log-odds of each fault the judge was taught, from its inputs (n,)."""
+    judge = runtime.embedded("judge")
+    return dict(zip(judge.tasks, map(float, judge(inputs[None])[0][0]), strict=True))
 
 
 def estimate(photo: Image, faults: Faults | None = None) -> str:
@@ -251,16 +283,6 @@ def _blocks(measures: Measures) -> float:
     return ramp(measures.blocking, *STEPS) * ramp(measures.on_grid, *ON_GRID)
 
 
-def _blur(measures: Measures, clear: float) -> dict[str, tuple[float, float]]:
-    """Defocus or motion blur by anisotropy, where no other fault explains the softness."""
-    severity = ramp(measures.blur, *BLURRED)
-    sure, moved = clear * ramp(measures.blur, *SOFT), measures.anisotropy > MOVED
-    return {
-        "defocus_blur": (0.0, 0.0) if moved else (severity, sure),
-        "motion_blur": (severity, sure) if moved else (0.0, 0.0),
-    }
-
-
 def green_cast(measures: Measures) -> float:
     """Certainty of the green cast of water, which the networks remove."""
     return ramp(measures.cast[0], *GREEN)
@@ -268,9 +290,10 @@ def green_cast(measures: Measures) -> float:
 
 def _water(severity: float, odds: float, measures: Measures) -> tuple[float, float]:
     """Severity and certainty of water: red is missing but not green, unlike in a blue sky, and it
-    is not as yellow as leaves. The log-odds of the scene are learnt (benchmarks/fit_judge.py)."""
+    is not as yellow as leaves; `odds` are the judge's, who knows scenes under water."""
     cast = green_cast(measures) * ramp(measures.red, *RED)
     watery = max(ramp(measures.cast[1], *YELLOW) * ramp(severity, *WATERY), ramp(severity, *SURELY))
     plain = max(cast * watery, ramp(severity, *SURELY) * ramp(measures.red, *BLUE))
-    learnt = ramp(odds, *WET_ODDS)
+    learnt = ramp(odds, *ODDS["underwater"]) * ramp(measures.cast[1], *YELLOW)
+    plain *= ramp(odds, *NOT_WATER) if odds > -inf else 1.0
     return max(severity, learnt * WATERY[1]), max(plain, learnt)

@@ -5,6 +5,7 @@ of the sample collection with simulated damage (docs/log.md).
 """
 
 from dataclasses import asdict, dataclass
+from itertools import chain, pairwise
 from typing import Any
 
 import cv2
@@ -24,6 +25,11 @@ FINE_PX, COARSE_PX = 0.7, 3.0  # scales at which gradients are compared
 STEEPEST = 99  # percentile of the gradients
 WIDEST_BLUR = 12.0  # px
 STEP = 0.04  # a larger step is an edge of the scene, not of a block
+
+SCALES = (0.6, 1.2, 2.4, 4.8, 9.6)  # px: blurs between which the bands of `texture` lie
+RARE = 3.0  # standard deviations; flakes, drops and lights are beyond
+DIRECTIONS = 8
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 Values = NDArray[np.float32]
 
@@ -63,6 +69,16 @@ class Measures:
         """As JSON."""
         return {name: np.round(value, 3).tolist() for name, value in asdict(self).items()}
 
+    def facts(self) -> Values:
+        """Inputs of the judge (13,), on scales that are about even."""
+        logs = (
+            self.sigma + 0.3, self.grain + 0.3, max(self.blocking + 0.3, 0.1),
+            max(self.on_grid + 1.5, 0.1), self.blur + 0.3, self.anisotropy,
+        )  # fmt: skip
+        casts = (side / 20 for side in self.cast)
+        plain = (self.light, *self.lights, self.colour, self.red, *casts)
+        return np.asarray([*np.log(logs), *plain], np.float32)
+
 
 def measure(photo: Image) -> Measures:
     """The measurements of a photo (H, W, 3), of any size."""
@@ -91,45 +107,73 @@ def measure(photo: Image) -> Measures:
     )
 
 
-def likeness(before: list[Image], after: list[Image]) -> float:
-    """Correlation, in [-1, 1], of the structure of 1 to 4 px before and after: the mean over all
-    tiles, weighted by their energy before; 1 if there was none."""
-    agreement = weight = 0.0
-    for photo, base in zip(before, after, strict=True):
-        own, other = _structure(photo), _structure(base)
-        energy, there = (cv2.GaussianBlur(x * x, (0, 0), 6.0) for x in (own, other))
-        shared = cv2.GaussianBlur(own * other, (0, 0), 6.0) / np.sqrt(energy * there + 1e-10)
-        agreement += float((shared * np.sqrt(energy)).sum())
-        weight += float(np.sqrt(energy).sum())
-    return agreement / weight if weight > 1e-3 else 1.0
-
-
-def unevenness(before: list[Image], after: list[Image]) -> float:
-    """How unevenly a change of structure is spread over the photo: the mean square of its local
-    energy over the squared mean, 1 for even noise."""
-    energies = [
-        cv2.GaussianBlur(np.square((photo - base).mean(2)), (0, 0), 5.0).ravel()
-        for photo, base in zip(before, after, strict=True)
-    ]
-    energy = np.concatenate(energies)
-    return float(np.mean(energy * energy) / max(float(energy.mean()) ** 2, 1e-20))
-
-
 def extremes(picture: Image) -> float:
     """The share of a picture that is black or white."""
     luma = picture.mean(2)
     return float(np.mean((luma < 2 / 255) | (luma > 253 / 255)))
 
 
-def _structure(part: Image) -> Plane:
-    grey = cv2.cvtColor(part, cv2.COLOR_RGB2GRAY)
-    fine, coarse = (cv2.GaussianBlur(grey, (0, 0), px) for px in (1.0, 4.0))
-    return np.asarray(fine - coarse, np.float32)
-
-
 def ramp(value: float, none: float, full: float) -> float:
     """Linear step: 0 up to `none`, 1 from `full`; decreasing where full < none."""
     return float(np.clip((value - none) / (full - none), 0.0, 1.0))
+
+
+def texture(part: Image) -> Values:
+    """Statistics (90,) of a part (h, w, 3): its light, five bands of fine structure, the slopes of
+    eight directions. Flakes and drops skew a band, motion takes the slopes of one direction."""
+    luma, high, low = part @ LUMA, part.max(2), part.min(2)
+    colour = high - low
+    light = [luma.mean(), luma.std(), low.mean(), colour.mean()]
+    light += [np.quantile(low, 0.02), np.quantile(high, 0.98)]
+    soft, pale = (
+        [plane, *(cv2.GaussianBlur(plane, (0, 0), px) for px in SCALES)] for plane in (luma, colour)
+    )
+    bands = [a - b for a, b in pairwise(soft)]
+    colours = [a - b for a, b in pairwise(pale)]
+    around = [soft[min(k + 2, len(SCALES))] for k in range(len(SCALES))]
+    each = [_band(*planes) for planes in zip(bands, colours, around, strict=True)]
+    falls = [a[0] - b[0] for a, b in pairwise(each)]
+    return np.asarray([*light, *chain(*each), *falls, *_directions(soft[1], soft[3])], np.float32)
+
+
+def _band(band: Plane, colour: Plane, around: Plane) -> list[float]:
+    """Strength, skewness, tails, spread over the part, direction of one band, and how it goes with
+    the colour and with the light around."""
+    deviation, of_colour = float(band.std()) + 1e-4, float(colour.std()) + 1e-4
+    z = band / deviation
+    square = z * z
+    low, less, middle, more, most = np.quantile(z[::2, ::2], (0.01, 0.05, 0.5, 0.95, 0.99))
+    energy = cv2.resize(square, (7, 7), interpolation=cv2.INTER_AREA)
+    dx, dy = _slopes(band)
+    across, along, both = (float(np.mean(a * b)) for a, b in ((dx, dx), (dy, dy), (dx, dy)))
+    total = across + along + 1e-10
+    steepest = float(np.abs(dx).max() + np.abs(dy).max())
+    lifted = float((np.maximum(band, 0) * (around - around.mean())).mean())
+    return [
+        np.log(deviation),
+        float((square * z).mean()), np.log(float((square * square).mean()) + 1e-3),
+        (most + low) / (most - low + 1e-3), (more + less - 2 * middle) / (more - less + 1e-3),
+        middle, float((z > RARE).mean()) * 20, float((z < -RARE).mean()) * 20,
+        float((band * colour).mean()) / (deviation * of_colour), np.log(of_colour),
+        np.log(float(energy.std()) / float(energy.mean() + 1e-6) + 0.05),
+        np.sqrt((across - along) ** 2 + 4 * both * both) / total, (along - across) / total,
+        np.log(steepest / (deviation * 4) + 1e-3),
+        lifted / (deviation * (float(around.std()) + 0.02)),
+    ]  # fmt: skip
+
+
+def _directions(fine: Plane, coarse: Plane) -> list[float]:
+    """How steep fine slopes are beside coarse ones, by direction: least, most, their distance, that
+    of the least two, mean."""
+    fine_x, fine_y, coarse_x, coarse_y = (*_slopes(fine), *_slopes(coarse))
+    ratios = []
+    for angle in np.arange(DIRECTIONS) * np.pi / DIRECTIONS:
+        cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+        near, far = cos * fine_x + sin * fine_y, cos * coarse_x + sin * coarse_y
+        steep = [np.quantile((x * x)[::2, ::2], 0.97) + 1e-7 for x in (near, far)]
+        ratios.append(float(np.log(steep[0] / steep[1])))
+    least, second, *_, most = sorted(ratios)
+    return [least, most, most - least, second - least, float(np.mean(ratios))]
 
 
 def noise(parts: list[Image]) -> float:

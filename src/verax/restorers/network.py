@@ -9,7 +9,7 @@ from functools import partial
 import cv2
 import numpy as np
 
-from verax.image import Image
+from verax.image import Image, Plane
 from verax.image.pixels import largest
 from verax.restorers import DOUBTED, PRIOR_SHARE, measures, with_dark_channel
 from verax.restorers.faults import HAZY, SURE, SURELY, Faults, diagnose, green_cast
@@ -36,7 +36,7 @@ BRIGHT = (0.35, 0.75)  # local brightness up to which a dark photo is lifted in 
 TRIED = (1.0, 0.5)  # strengths of a transform, tried in turn until the result is sound
 SHOWN = (1.0, 2.0)  # levels of noise after a transform at which it is removed, and fully
 TAKEN = 0.75  # share of such noise that is removed; more would also remove texture
-UNEVEN = 5.0  # `measures.unevenness` of what was removed: camera noise 1 to 2, a facade 9
+UNEVEN = 5.0  # `unevenness` of what was removed: camera noise 1 to 2, a facade 9
 NOISIER = 3.0  # levels of noise that a result may have more than the photo
 LIKE = 0.65  # least correlation of its fine structure with the photo's
 BURNT = 0.08  # largest share of the photo that brightening may clip in a channel
@@ -87,7 +87,7 @@ def textured(photo: Image, base: Image) -> bool:
     if base is photo:
         return False
     parts = measures.parts_of(photo), measures.parts_of(base)
-    return measures.unevenness(*parts) > UNEVEN
+    return unevenness(*parts) > UNEVEN
 
 
 def sound(photo: Image, base: Image) -> bool:
@@ -95,7 +95,37 @@ def sound(photo: Image, base: Image) -> bool:
     before, after = measures.parts_of(photo), measures.parts_of(base)
     if measures.noise(after) - measures.noise(before) > NOISIER:
         return False
-    return measures.likeness(before, after) > LIKE
+    return likeness(before, after) > LIKE
+
+
+def likeness(before: list[Image], after: list[Image]) -> float:
+    """Correlation, in [-1, 1], of the structure of 1 to 4 px before and after: the mean over all
+    tiles, weighted by their energy before; 1 if there was none."""
+    agreement = weight = 0.0
+    for photo, base in zip(before, after, strict=True):
+        own, other = _structure(photo), _structure(base)
+        energy, there = (cv2.GaussianBlur(x * x, (0, 0), 6.0) for x in (own, other))
+        shared = cv2.GaussianBlur(own * other, (0, 0), 6.0) / np.sqrt(energy * there + 1e-10)
+        agreement += float((shared * np.sqrt(energy)).sum())
+        weight += float(np.sqrt(energy).sum())
+    return agreement / weight if weight > 1e-3 else 1.0
+
+
+def unevenness(before: list[Image], after: list[Image]) -> float:
+    """How unevenly a change of structure is spread over the photo: the mean square of its local
+    energy over the squared mean, 1 for even noise."""
+    energies = [
+        cv2.GaussianBlur(np.square((photo - base).mean(2)), (0, 0), 5.0).ravel()
+        for photo, base in zip(before, after, strict=True)
+    ]
+    energy = np.concatenate(energies)
+    return float(np.mean(energy * energy) / max(float(energy.mean()) ** 2, 1e-20))
+
+
+def _structure(part: Image) -> Plane:
+    grey = cv2.cvtColor(part, cv2.COLOR_RGB2GRAY)
+    fine, coarse = (cv2.GaussianBlur(grey, (0, 0), px) for px in (1.0, 4.0))
+    return np.asarray(fine - coarse, np.float32)
 
 
 def by_network(photo: Image, net: Network) -> Image:
@@ -137,6 +167,7 @@ def light(photo: Image, faults: Faults) -> Floats:
         sure *= 1 - LEFT * night(small)
     elif worst == "haze":
         doubted = faults.named == worst and faults[worst].severity < HAZY[0]
+        doubted |= faults["snow"].sure >= SURE  # flakes pass for clear air
         transform = with_dark_channel(transform, small, DOUBTED if doubted else PRIOR_SHARE)
     else:
         transform = with_grey_world(transform, small)
@@ -221,7 +252,7 @@ def scaled(transform: Floats, strength: float) -> Floats:
 
 
 SIDE = 256  # px: long side of the copy by `lit`
-SPOILT = ("noise", "jpeg", "rain", "snow")  # faults of structure that the networks mend
+SPOILT = ("noise", "jpeg", "rain")  # faults of structure that the networks mend
 
 
 def structure(photo: Image, faults: Faults) -> Image:

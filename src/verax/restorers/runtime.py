@@ -111,11 +111,11 @@ def _mirrored(length: int, multiple: int) -> NDArray[np.intp]:
 
 
 # version of each kind's inputs and outputs; raised when code that uses them must change
-CONTRACTS = {"tone": "2", "detail": "2"}
+CONTRACTS = {"tone": "2", "detail": "2", "judge": "1"}
 KINDS = {"dark": "tone", "dusk": "tone", "rain": "detail"}  # architecture of the other networks
 THUMBNAIL_PIXELS = 192 * 256
-SIGNS = ("underwater", "haze")  # what benchmarks/fit_judge.py teaches, in its order
 GLANCE = 288  # px: of the parts at which a network of tiles looks for its task
+CENTRE = (0.5, 0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class Network:
     tasks: tuple[str, ...]
 
     def __call__(self, inputs: Floats) -> list[Floats]:
-        """Outputs for inputs (1, C, H, W)."""
+        """Outputs for inputs (1, C, H, W); of the judge, (1, n)."""
         return [np.asarray(output) for output in self.session.run(None, {"input": inputs})]
 
 
@@ -142,7 +142,7 @@ def open_network(path: Path, kind: str | None = None) -> Network:
         raise SettingsError(f"{path}: want a network of `verax export`: {exc}") from exc
     facts = session.get_modelmeta().custom_metadata_map
     its, contract = facts.get("verax.network"), facts.get("verax.contract")
-    right = kind or its
+    right = kind or (None if its == "judge" else its)  # the judge restores nothing
     if its != right or its not in CONTRACTS or contract != CONTRACTS[its]:
         raise SettingsError(
             f"{path}: want a {kind or 'tone or detail'} network of contract "
@@ -167,29 +167,31 @@ def thumbnail(photo: Image, multiple: int) -> Image:
     return np.asarray(np.clip(small, 0.0, 1.0), np.float32)
 
 
-def look(small: Image, tone: Network) -> tuple[Floats, Floats, dict[str, float]]:
-    """The colour transform (6, h, w) of a thumbnail, its severities, and log-odds for the faults in
-    SIGNS, if the network was trained for them."""
-    transform, severities, *signs = (output[0] for output in tone(planes(small)[None]))
-    odds = map(float, signs[0]) if signs else ()
-    return transform, severities, dict(zip(SIGNS, odds, strict=False))
+def look(small: Image, tone: Network) -> tuple[Floats, Floats, Floats]:
+    """The colour transform (6, h, w) of a thumbnail, its severities, and the network's pooled
+    features (n,), if its file has them as an output."""
+    transform, severities, *features = (output[0] for output in tone(planes(small)[None]))
+    return transform, severities, features[0] if features else np.zeros(0, np.float32)
+
+
+def part_at(photo: Image, px: int, place: tuple[float, float]) -> Image:
+    """A part of at most `px` a side. `place`: (0, 0) is the top left part, CENTRE the photo's."""
+    top, left = (
+        round((length - min(px, length)) * share)
+        for length, share in zip(photo.shape[:2], place, strict=True)
+    )
+    return photo[top : top + px, left : left + px]
 
 
 def look_at(
-    photo: Image, name: str, place: tuple[float, float] = (0.5, 0.5)
+    photo: Image, name: str, place: tuple[float, float] = CENTRE
 ) -> tuple[dict[str, float], Image]:
     """Severity in [0, 1] per task, and the change (h, w, 3), by a tile network for one part of
-    GLANCE px. `place`: (0, 0) is the top left part, (0.5, 0.5) the photo's centre."""
-    judge = embedded(name)
-    sides = (min(GLANCE, length) for length in photo.shape[:2])
-    starts = [
-        round((length - side) * share)
-        for length, side, share in zip(photo.shape[:2], sides, place, strict=False)
-    ]
-    part = photo[starts[0] : starts[0] + GLANCE, starts[1] : starts[1] + GLANCE]
-    residual, _, severities = judge(padded(detail_inputs(part, part), judge.multiple))
+    GLANCE px at a place of `part_at`."""
+    net, part = embedded(name), part_at(photo, GLANCE, place)
+    residual, _, severities = net(padded(detail_inputs(part, part), net.multiple))
     change = np.moveaxis(residual[0], 0, 2)[: part.shape[0], : part.shape[1]]
-    return dict(zip(judge.tasks, map(float, severities[0]), strict=True)), change
+    return dict(zip(net.tasks, map(float, severities[0]), strict=True)), change
 
 
 def toned(

@@ -11,7 +11,7 @@ EMBEDDED = Path(__file__).parent
 FACES = EMBEDDED / "faces.onnx"  # the detector of verax.faces, not one of ours
 DAMAGE = EMBEDDED / "damage.onnx"  # holes, scratches and dust of a print, for verax.prints
 FOLDER = EMBEDDED  # where networks are looked for first; another folder may hold some of them
-FILES = {name: f"{name}.onnx" for name in ("tone", "dark", "dusk", "detail", "rain")}
+FILES = {name: f"{name}.onnx" for name in ("judge", "tone", "dark", "dusk", "detail", "rain")}
 
 
 def path(name: str) -> Path:
