@@ -165,6 +165,7 @@ def _with_prior(
     pixels = joined.pixels
     if explanation.task == "jpeg" or (faults and faults["jpeg"].sure > SURE):
         pixels = _in_cells(pixels, photo, pictures, explanation)
+    del pictures  # the toned picture is not held beside the trust map
     trust = trust_map(pixels, base, joined.amplitudes)
     notes = _notes(recipe, explanation, trust, octaves)
     return Fusion(pixels, trust, bool(recipe.change), notes, explanation)

@@ -205,7 +205,8 @@ def _finer(state: _State, copies: _Copies, rules: Rules, pictures: Pictures) -> 
         pictures.relight.gain, half
     )
     picture = np.empty_like(fine)
-    gain, agreed = np.empty(half, np.float32), np.empty(half, np.float32)
+    rest = half if rules.index else (0, 0)  # no octave follows the finest
+    gain, agreed = np.empty(rest, np.float32), np.empty(rest, np.float32)
 
     def tile(part: Part, room: list[Float]) -> None:
         around = planes.around(part, fine.shape)
@@ -227,7 +228,8 @@ def _finer(state: _State, copies: _Copies, rules: Rules, pictures: Pictures) -> 
         inner = planes.within(part, around)
         cv2.add(coarse[inner], result.band[inner], picture[part])
         put, cut = _low(part), _low(inner)
-        gain[put], agreed[put] = result.gain[cut], result.agreed[cut]
+        if rules.index:
+            gain[put], agreed[put] = result.gain[cut], result.agreed[cut]
         amplitudes[put] += result.amplitudes[cut]
 
     planes.by_tiles(tile, fine.shape, rooms=3)
