@@ -181,7 +181,7 @@ class Guides:
         list[Path] | None, typer.Option(help="A further picture to send along; repeatable.")
     ] = None
     input_fidelity: Annotated[
-        str | None, typer.Option(help="high or low, for the models that still take it.")
+        str | None, typer.Option(help="high or low; only for models that accept it.")
     ] = None
 
 

@@ -231,7 +231,7 @@ def score_folders(
     protocol: Protocol = Protocol(),
     align: Align | None = None,
 ) -> FolderScores:
-    """Score every picture that both folders have; a failure is a row, not the end.
+    """Score every picture that both folders have; a failure becomes a row with its reason.
 
     The folders are mappings from name to file. Raises InputError when they share no name.
     """

@@ -120,8 +120,8 @@ class Journal:
         return is_answered(self.claims.newest(request.fingerprint()))
 
     def stored(self, request: Request, fetch: Fetch | None = None) -> ImagesAnswer | None:
-        """The kept answer to exactly this request; None where there is none. Raises ProviderError
-        where it holds no picture that can be read."""
+        """The stored answer to exactly this request, or None. Raises ProviderError if it has no
+        readable picture."""
         return self._answer(request, fetch) if self.has(request) else None
 
     def answer_to(

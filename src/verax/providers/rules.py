@@ -99,7 +99,7 @@ def _without_refused(request: R, model: Model, gateway: Gateway) -> tuple[R, tup
 
 
 def _refusal(name: str, value: object, model: Model, gateway: Gateway) -> str:
-    """Why this field is refused, "" where it is taken."""
+    """Why this field is refused; "" if it is accepted."""
     if name in gateway.dropped:
         return f"{gateway.name}: {gateway.dropped[name]}"
     if name == "mask" and not gateway.mask:

@@ -55,11 +55,11 @@ class Transport:
     """One service address with its key.
 
     Args:
-        base_url: http(s) address that the paths are put behind; see `addresses.parse_address`.
-        secret: the key, None where the service wants none.
+        base_url: http(s) address to which paths are appended; see `addresses.parse_address`.
+        secret: the key, None if the service needs none.
         auth: "bearer" or "api-key".
         timeout_s: longest silence before a call counts as lost.
-        retries: how often a call that was surely not begun is repeated.
+        retries: how often a call is repeated that the service certainly did not start.
         sleep, random: for waiting between repeats; arguments so that tests need not wait.
     """
 
@@ -201,7 +201,7 @@ class Transport:
         return response.status_code, self._headers(response)
 
     def _headers(self, response: httpx2.Response) -> Mapping[str, str]:
-        """Headers as they may be shown and stored."""
+        """The headers without secrets, for display and storage."""
         headers = dict(response.headers)
         headers["x-request-id"] = self.redacted(headers.get("x-request-id", ""))[:200]
         return headers

@@ -125,7 +125,7 @@ class Table:
 
     @property
     def scenes(self) -> int:
-        """The most scenes that a line was scored on."""
+        """The largest number of scenes on which a line was scored."""
         return max((line.interval.scenes for line in self.lines if line.interval), default=0)
 
 

@@ -55,7 +55,7 @@ def task_of(row: OutputRow) -> str:
 
 
 def scene_of(row: OutputRow) -> str:
-    """What statistics resample: the scene, or the picture where no scene is known."""
+    """The unit that statistics resample: the scene, or the picture if no scene is known."""
     return f"{row.dataset}/{row.scene or row.item}"
 
 

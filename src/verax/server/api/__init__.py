@@ -40,7 +40,7 @@ def whole_number(value: object) -> int:
 
 
 def flag(value: object) -> bool:
-    """True or false, also as text; nothing is false."""
+    """True or false, also as text; an empty text is false."""
     if not isinstance(value, bool | str | type(None)) or value not in FLAGS:
         raise PydanticCustomError("flag", "want true or false")
     return FLAGS[value]
