@@ -73,6 +73,16 @@ def test_the_sign_flip_p_of_all_positive_differences_is_two_in_two_to_the_n():
     assert p == pytest.approx(2 / 2**5, abs=0.002)
 
 
+def test_wilcoxons_p_is_scipys_with_ties_and_zeros():
+    rng = np.random.default_rng(5)
+    for n in range(2, 40):
+        values = np.round(rng.normal(0.2, 1, n) * 2) / 2
+        values[0] = 0.5  # not all zero
+        for drawn in (values, values + rng.normal(0, 1e-3, n)):
+            p = stats.wilcoxon(drawn, zero_method="pratt", method="approx").pvalue
+            assert statistics.wilcoxon_p(drawn) == pytest.approx(p, rel=1e-12)
+
+
 def test_holm_adjusts_as_in_his_paper():
     # worked example: sorted p .01 .013 .014 .04 times 4 3 2 1, made monotone
     assert statistics.holm([0.01, 0.04, 0.014, 0.013]) == pytest.approx([0.04, 0.04, 0.04, 0.04])

@@ -139,12 +139,21 @@ def sign_flip_p(differences: Values, *, rng: np.random.Generator, draws: int = D
 
 
 def wilcoxon_p(differences: Values) -> float:
-    """Two-sided p of Wilcoxon's signed-rank test."""
-    from scipy.stats import wilcoxon
+    """Two-sided p of Wilcoxon's signed-rank test, normal approximation, zeros after Pratt (1959).
 
-    if not np.any(differences):
+    The value of scipy.stats.wilcoxon, which takes half a second to load.
+    """
+    sizes, places, ties = np.unique(np.abs(differences), return_inverse=True, return_counts=True)
+    if sizes[-1] == 0:
         return 1.0
-    return float(wilcoxon(differences, zero_method="pratt", method="approx").pvalue)
+    ranks = (np.cumsum(ties) - (ties - 1) / 2)[places]
+    zeros = int(ties[0]) if sizes[0] == 0 else 0
+    n, tied = differences.size, ties[1:] if zeros else ties
+    expected = (n * (n + 1) - zeros * (zeros + 1)) / 4
+    spread = n * (n + 1) * (2 * n + 1) - zeros * (zeros + 1) * (2 * zeros + 1)
+    variance = (spread - float((tied.astype(float) ** 3 - tied).sum()) / 2) / 24
+    z = (float(ranks[differences > 0].sum()) - expected) / math.sqrt(variance)
+    return math.erfc(abs(z) / math.sqrt(2))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
