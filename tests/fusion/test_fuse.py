@@ -148,6 +148,16 @@ def test_at_fidelity_1_a_prior_that_burns_its_highlights_burns_fewer_of_the_phot
     assert (careful > 0.995).mean() < 0.6 * (default > 0.995).mean()
 
 
+def test_of_a_prior_that_drew_the_scene_anew_nothing_is_taken_and_the_base_stays(scene, place):
+    moved = np.roll(scene, (12, 12), (0, 1))
+    anew = moved - low(moved) + low(scene)
+
+    fused = fuse(scene, scene, *place(np.clip(anew, 0, 1)))
+
+    assert np.array_equal(fused.pixels, scene)
+    assert "drawn anew" in fused.notes[0]
+
+
 def test_what_heavy_rain_hides_comes_from_the_prior(place, psnr):
     scene = from_uint8(np.ascontiguousarray(data.coffee()[:320, :480]))
     photo = scene

@@ -42,6 +42,7 @@ RAINY = (0.50, 0.65)  # severity of rain whose streaks were mistaken for noise
 # out, and invents them, by accident
 FAITHFUL = (0.45, 0.60)  # before its omissions count
 KEEPING = (0.30, 0.50)  # before its additions count
+AGREEING = (0.25, 0.35)  # before its contrast where both agree counts: less agrees by chance
 
 # tasks of the prompt catalog that say what was wrong
 LIGHT_TASKS = ("dehaze", "lowlight", "underwater", "colorize")
@@ -73,6 +74,12 @@ class Explanation:
     faithful: float
     reasons: tuple[str, ...]
     task: str = ""
+
+    @property
+    def empty(self) -> bool:
+        """Whether no fault accounts for any change, and the prior's structure is not the photo's:
+        the generator drew the scene anew."""
+        return max(self.light, *self.sharpness, self.front, self.faithful) == 0
 
     def record(self) -> dict[str, Any]:
         """As JSON can hold it."""
@@ -128,6 +135,8 @@ def explain(
     if task not in ("", "restore"):
         front = float(task in FRONT_TASKS)
     blur = _blur(octaves, changed=changed, target=small or task in SHARP_TASKS)
+    if task == "" and not small:
+        blur = tuple(each * ramp(share, *AGREEING) for each in blur)
     return Explanation(
         light=light,
         colour=reasons.get("missing colour", 0.0),

@@ -46,6 +46,7 @@ WITHOUT = (  # the base removes haze without the prior, too
     "the prior shows another state of the scene (%s): the photo is restored without it; lower "
     "--fidelity to let some of it in"
 )
+REDRAWN = "its structure is not the photo's, most of it was drawn anew"
 LESS = (
     "hardly anything was taken from the prior: %s. Lower --fidelity to take more of it, or name "
     "what was asked for with --task"
@@ -161,6 +162,8 @@ def _with_prior(
         )  # fmt: skip
     if max(explanation.blur) > BLURRED:
         pictures, octaves = _sharpened(pictures, octaves, recipe, explanation, dial)
+    if explanation.empty and dial.beyond == 0 and not recipe.change:
+        return replace(alone(base, LESS % REDRAWN), explanation=explanation)
     joined = join(pictures, octaves, explanation, dial)
     pixels = joined.pixels
     if explanation.task == "jpeg" or (faults and faults["jpeg"].sure > SURE):
@@ -273,9 +276,8 @@ def _registered_prior(pictures: Pictures, recipe: Recipe, explanation: Explanati
 
 def _in_cells(pixels: Image, photo: Image, pictures: Pictures, explanation: Explanation) -> Image:
     """The picture, moved into the photo's JPEG cells if compression is its only fault."""
-    if explanation.light > 0 or max(explanation.blur) > BLURRED:
-        return pixels
-    steps = steps_of(photo)
+    other = explanation.light > 0 or max(explanation.blur) > BLURRED
+    steps = None if other else steps_of(photo)
     if steps is None:
         return pixels
     return within_cells(pixels, photo, steps, 1 - resized(pictures.front, photo.shape))
@@ -290,7 +292,7 @@ def _notes(
     if taken >= LITTLE:
         return ()
     if evidence.faithful(octaves) < 0.4:
-        why = "its structure is not the photo's, most of it was drawn anew"
+        why = REDRAWN
     elif explanation.light == 0 and max(explanation.sharpness) == 0:
         why = "the photo shows no fault that the prior's changes would mend"
     else:
