@@ -116,9 +116,9 @@ def find_damage(
     flaws = find_pieces(photo, prior, valid, known=known or worn)
     if not worn:
         return flaws
-    wear = find_wear(photo, prior, valid, faces)
+    wear, some = find_wear(photo, prior, valid, faces), known or flaws.mask.any()
     rest = fill(photo, relight(photo, prior, valid > 0.99), dilated(flaws.mask, RIM))
-    if not (wear.border.any() or is_one_sided(glance(rest, prior, valid), *ASKED)):
+    if not (wear.border.any() or (some and is_one_sided(glance(rest, prior, valid), *ASKED))):
         return flaws
     mask = flaws.mask | wear.mask
     return Flaws(mask, *counted(mask & ~wear.border), float(wear.border.mean()))
