@@ -26,7 +26,6 @@ SIGHT = 8.0  # least response (see `compare`) of a place that counts for that
 # one-sided: least number of places in the photo alone, and least ratio to those in the prior alone
 WORN = (12, 4.0)
 ASKED = (8, 3.0)  # if the print is known to be damaged
-LEANING = (1, 1.7)  # before single pieces count as damage without being asked for
 OPPONENT = np.array([[0.299, 0.587, 0.114], [0.5, -0.5, 0], [0.25, 0.25, -0.5]], np.float32)
 OCTAVES = 3
 WINDOW = (5, 5)  # in which two octaves are compared, px of their grid
@@ -93,7 +92,7 @@ def find_damage(
     Args:
         valid: (H, W) share of the prior that is valid.
         known: the photo is known to be a damaged print, so a single piece counts.
-        pieces: also look for single pieces if the pair is not one-sided.
+        pieces: look for pieces in pairs that are not one-sided, too.
         faces: where the response counts less.
     """
     scale = max(photo.shape[:2]) / MOST
@@ -111,7 +110,7 @@ def find_damage(
         return none
     first = glance(photo, prior, valid)
     worn = is_one_sided(first, *(ASKED if known else WORN))
-    if not (worn or known or (pieces and is_one_sided(first, *LEANING))):
+    if not (worn or known or pieces):
         return none
     flaws = find_pieces(photo, prior, valid, known=known or worn)
     if not worn:

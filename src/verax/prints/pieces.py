@@ -19,10 +19,7 @@ Box = tuple[slice, slice]
 
 GRID = 16  # px, multiples of which the network takes
 DAMAGE, SURE = 0.5, 0.95  # answer that belongs to a piece, and that one has somewhere
-MEAN, UNASKED = (
-    0.75,
-    0.85,
-)  # mean answer of a piece at least; where nobody says that there is damage
+MEAN, UNASKED = 0.75, 0.9  # least mean answer of a piece; if nobody says that there is damage
 LEAST = 4  # px of a piece
 STEP = 0.03  # how far a piece stands out of its surroundings, at least
 ROOM = 5  # px around a piece that are looked at
