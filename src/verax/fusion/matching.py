@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from verax.fusion.planes import Float, blur, luma, reduced, resized
 from verax.image import Image, Plane
@@ -21,13 +22,12 @@ CLIPPED = 0.03  # share of a channel's values at either end
 TYPICAL = 0.02  # least residual that counts as typical
 
 
-def brighten(values: Float, gain: float) -> Float:
+def brighten(values: Float, gain: float | NDArray[np.float64]) -> Float:
     """sRGB values after a gain in linear light; above KNEE they roll off instead of clipping."""
     y = gain * to_linear(values)
-    if gain > 1:
-        over = np.maximum(y - KNEE, 0) / (1 - KNEE)
-        y = np.where(y < KNEE, y, KNEE + (1 - KNEE) * over / (1 + over))
-    return to_srgb(np.asarray(y, np.float32))
+    over = np.maximum(y - KNEE, 0) / (1 - KNEE)
+    rolled = np.where(y < KNEE, y, KNEE + (1 - KNEE) * over / (1 + over))
+    return to_srgb(np.asarray(np.where(np.greater(gain, 1), rolled, y), np.float32))
 
 
 def exposure_curve(gain: float) -> Float:
@@ -56,7 +56,7 @@ def fit_exposure(base: Image, prior: Image, weight: Plane) -> float:
     have = np.quantile(luma(base)[visible], quantiles).astype(np.float32)
     want = np.quantile(luma(prior)[visible], quantiles).astype(np.float32)
     gains = np.exp2(np.linspace(-2, 6, 161))
-    costs = [np.abs(brighten(have, g) - want).mean() for g in gains]
+    costs = np.abs(brighten(have, gains[:, None]) - want).mean(1)
     return float(gains[int(np.argmin(costs))])
 
 
