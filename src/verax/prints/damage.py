@@ -26,6 +26,7 @@ SIGHT = 8.0  # least response (see `compare`) of a place that counts for that
 # one-sided: least number of places in the photo alone, and least ratio to those in the prior alone
 WORN = (12, 4.0)
 ASKED = (8, 3.0)  # if the print is known to be damaged
+STILL = 0.8  # share of the places in the photo alone that are there without the single pieces, too
 OPPONENT = np.array([[0.299, 0.587, 0.114], [0.5, -0.5, 0], [0.25, 0.25, -0.5]], np.float32)
 OCTAVES = 3
 WINDOW = (5, 5)  # in which two octaves are compared, px of their grid
@@ -117,7 +118,8 @@ def find_damage(
         return flaws
     wear, some = find_wear(photo, prior, valid, faces), known or flaws.mask.any()
     rest = fill(photo, relight(photo, prior, valid > 0.99), dilated(flaws.mask, RIM))
-    if not (wear.border.any() or (some and is_one_sided(glance(rest, prior, valid), *ASKED))):
+    before, after = (number_of(x.photo, SIGHT) for x in (first, glance(rest, prior, valid)))
+    if not (wear.border.any() or (some and after >= max(ASKED[0], STILL * before))):
         return flaws
     mask = flaws.mask | wear.mask
     return Flaws(mask, *counted(mask & ~wear.border), float(wear.border.mean()))
