@@ -225,8 +225,9 @@ def _with_faces(restoration: Restoration, faces: tuple[Face, ...]) -> Restoratio
     if not faces or restoration.warped is None:
         return restoration
     checks = check_faces(
-        restoration.photo.pixels, faces, restoration.pixels, restoration.warped.pixels,
+        restoration.filled.pixels, faces, restoration.pixels, restoration.warped.pixels,
         np.asarray(restoration.trust[..., CLASSES.index("generated")], np.float32),
+        restoration.filled.mask,
     )  # fmt: skip
     return replace(restoration, faces=checks, notes=restoration.notes + notes_on(checks))
 

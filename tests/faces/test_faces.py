@@ -85,11 +85,25 @@ def test_of_a_small_face_nothing_can_be_told(scene):
     assert likeness(small, small, found).verdict == "cannot be told"
 
 
+def test_a_hole_in_a_face_that_was_filled_does_not_make_it_another(scene, face, redrawn):
+    left, top, right, bottom = (round(value) for value in face.box)
+    hole = np.zeros(scene.shape[:2], bool)
+    hole[top:bottom, left : left + (right - left) // 3] = True
+    torn = np.where(hole[..., None], np.float32(1), scene)
+
+    assert likeness(torn, scene, face).verdict == "another"
+    assert likeness(torn, scene, face, hole).verdict == "same"
+    assert likeness(torn, redrawn, face, hole).verdict == "another"
+    hole[top:bottom, left : right - 5] = True
+    assert likeness(torn, scene, face, hole).verdict == "cannot be told"
+
+
 def test_the_share_of_a_face_that_is_generated_is_that_inside_its_outline(scene, face):
     generated = np.zeros(scene.shape[:2], np.float32)
     generated[:, : int(sum(face.box[::2]) / 2)] = 1
 
-    (check,) = check_faces(scene, (face,), scene, scene, generated)
+    nowhere = np.zeros(scene.shape[:2], bool)
+    (check,) = check_faces(scene, (face,), scene, scene, generated, nowhere)
 
     assert check.generated == pytest.approx(0.5, abs=0.05)
     assert check.record()["restoration"] == {"verdict": "same", "likeness": 1.0}

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from verax.faces import Face
 from verax.image import Image, Plane
@@ -28,6 +29,7 @@ ROOM = 0.15  # margin around the face, face widths
 SOFT = 0.15  # width of the soft edge of a face's outline, face widths
 WHITE = 1.4826  # standard deviation over median absolute deviation
 NOISY = 0.5  # largest share of noise in a usable octave of the photo
+SHOWN = 0.5  # least share of a face outside the photo's holes
 FAINT = 1.0 / 255  # least deviation of a usable octave of the photo
 
 ANOTHER = "%d of %d faces may not be the photo's any more: look at them, or raise --fidelity"
@@ -81,18 +83,24 @@ class FaceCheck:
 
 
 def check_faces(
-    photo: Image, faces: Sequence[Face], restored: Image, prior: Image, generated: Plane
+    photo: Image,
+    faces: Sequence[Face],
+    restored: Image,
+    prior: Image,
+    generated: Plane,
+    filled: NDArray[np.bool_],
 ) -> tuple[FaceCheck, ...]:
     """Compare every face of a photo with its restoration and its prior, all (H, W, 3) on one grid.
 
     `generated`: (H, W) share of the restoration that is the prior's own pixels.
+    `filled`: (H, W) holes of the photo, which tell nothing about a face.
     """
     checks = []
     for face in faces:
         rows, columns = around(face, 0.0)
         own = outline((face,), photo.shape[:2])[rows, columns]
         share = float((generated[rows, columns] * own).sum() / max(float(own.sum()), 1e-6))
-        of_result, of_prior = (likeness(photo, picture, face) for picture in (restored, prior))
+        of_result, of_prior = (likeness(photo, x, face, filled) for x in (restored, prior))
         checks.append(FaceCheck(face, of_result, of_prior, share))
     return tuple(checks)
 
@@ -141,11 +149,22 @@ def from_middle(face: Face, shape: tuple[int, ...], start: tuple[int, int], scal
     return np.asarray(np.hypot(across, down), np.float32)
 
 
-def likeness(photo: Image, picture: Image, face: Face) -> Likeness:
-    """Whether a picture on the photo's grid, both (H, W, 3), shows the same face."""
+def likeness(
+    photo: Image, picture: Image, face: Face, filled: NDArray[np.bool_] | None = None
+) -> Likeness:
+    """Whether a picture on the photo's grid, both (H, W, 3), shows the same face.
+
+    `filled`: (H, W) holes of the photo, left out; a face that is mostly holes cannot be judged.
+    """
     if face.width < LEAST:
         return Likeness("cannot be told")
     own, its, inside, width = same_size(photo, picture, face)
+    if filled is not None:
+        hole = filled[around(face, ROOM)].astype(np.float32)
+        whole = float(inside.sum())
+        inside = inside * (1 - cv2.resize(hole, inside.shape[::-1], interpolation=cv2.INTER_AREA))
+        if inside.sum() < SHOWN * whole:
+            return Likeness("cannot be told")
     noise = noise_of(own)
     correlations, weights = [], []
     for sigma, weight in OCTAVES:

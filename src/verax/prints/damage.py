@@ -21,9 +21,9 @@ from verax.prints.pieces import find_pieces
 
 MOST = 1600  # px, long side at which damage is looked for
 FAITHFUL = 0.55  # least correlation of prior and photo; below it nothing is looked for
-GLANCE = 640  # px, long side at which it is decided whether a pair is one-sided
-SIGHT = 8.0  # least response (see `compare`) of a place that counts for that
-# one-sided: least number of places in the photo alone, and least ratio to those in the prior alone
+# one-sided, judged at a long side of GLANCE px by places whose response (see `compare`) is at least
+# SIGHT: least number of places in the photo alone, and least ratio to those in the prior alone
+GLANCE, SIGHT = 640, 8.0
 WORN = (12, 4.0)
 ASKED = (8, 3.0)  # if the print is known to be damaged
 STILL = 0.8  # share of the places in the photo alone that are there without the single pieces, too
@@ -39,8 +39,7 @@ PLAINLY = 18.0  # multiple of that mean from which it is wear in any case
 AROUND = 0.12  # side of the window for that mean, share of the long side
 FREE, FREELY = 0.025, 4.0  # neighbourhood, share of the long side, in which structure of the prior
 # alone weakens the response, and by how much at most
-EXACT = 0.25  # share of the largest difference nearby from which a pixel is wear
-NEARBY = 13  # px
+EXACT, NEARBY = 0.25, 13  # share of the largest difference in a window, px, of a worn pixel
 BACK, BACK_REACH = 0.35, 6  # largest share of a place near structure of the prior alone; px
 REGION = (3.0, 0.06, 0.12)  # difference in a region: multiple of the mean, least, and sufficient
 OUTLINED = 0.5  # least share of a region's outline on an edge of the photo alone
