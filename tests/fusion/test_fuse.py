@@ -158,6 +158,18 @@ def test_of_a_prior_that_drew_the_scene_anew_nothing_is_taken_and_the_base_stays
     assert "drawn anew" in fused.notes[0]
 
 
+def test_a_prior_of_another_state_that_drew_the_scene_anew_smooths_nothing(scene, place):
+    rng = np.random.default_rng(2)
+    flakes = (rng.random(scene.shape[:2]) > 0.9).astype(np.float32)
+    snow = cv2.GaussianBlur(flakes, (0, 0), 1.0)[..., None]
+    photo = np.clip(0.5 * scene + snow, 0, 1).astype(np.float32)
+
+    fused = fuse(photo, photo, *place(1 - low(photo).astype(np.float32)))
+
+    assert fused.scene_state_change
+    assert (photo - low(photo)).std() < 1.02 * (fused.pixels - low(fused.pixels)).std()
+
+
 def test_what_heavy_rain_hides_comes_from_the_prior(place, psnr):
     scene = from_uint8(np.ascontiguousarray(data.coffee()[:320, :480]))
     photo = scene

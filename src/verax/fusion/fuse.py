@@ -155,15 +155,17 @@ def _with_prior(
     explanation = _under_layers(explanation, pictures, dial)
     if dial.beyond == 1:
         return _registered_prior(pictures, recipe, explanation)
-    if not exactly:
-        return Fusion(
-            pictures.toned, trust_map(pictures.toned, base, None), bool(recipe.change), (ROUGH,),
-            explanation,
-        )  # fmt: skip
+    anew = explanation.empty and dial.beyond == 0
+    if anew and not recipe.change:
+        return replace(alone(base, LESS % REDRAWN), explanation=explanation)
+    if anew or not exactly:
+        note, trust = (
+            CHANGED % recipe.change if anew else ROUGH,
+            trust_map(pictures.toned, base, None),
+        )
+        return Fusion(pictures.toned, trust, bool(recipe.change), (note,), explanation)
     if max(explanation.blur) > BLURRED:
         pictures, octaves = _sharpened(pictures, octaves, recipe, explanation, dial)
-    if explanation.empty and dial.beyond == 0 and not recipe.change:
-        return replace(alone(base, LESS % REDRAWN), explanation=explanation)
     joined = join(pictures, octaves, explanation, dial)
     pixels = joined.pixels
     if explanation.task == "jpeg" or (faults and faults["jpeg"].sure > SURE):
@@ -176,8 +178,7 @@ def _with_prior(
 
 def _octaves(photo: Image, base: Image, warped: Warped, faults: Faults | None) -> list[Octave]:
     """The statistics of each octave. If the base removed noise, that limits the photo's noise."""
-    noise = faults["noise"] if faults else None
-    cleaned = noise is not None and noise.sure > SURE and noise.severity > NOISY
+    cleaned = bool(faults and faults["noise"].sure > SURE and faults["noise"].severity > NOISY)
     most = energy_removed(photo, base) if cleaned else ()
     return measure(base, warped.pixels, warped.valid, most)
 
@@ -268,10 +269,8 @@ def _registered_prior(pictures: Pictures, recipe: Recipe, explanation: Explanati
     valid = pictures.valid[..., None]
     trust = trust_map(pictures.toned, pictures.source, None) * (1 - valid.astype(np.float16))
     trust[..., 3] += pictures.valid.astype(np.float16)
-    pixels = pictures.toned + valid * (pictures.prior - pictures.toned)
-    return Fusion(
-        np.asarray(np.clip(pixels, 0, 1), np.float32), trust, bool(recipe.change), (), explanation
-    )
+    pixels = np.clip(pictures.toned + valid * (pictures.prior - pictures.toned), 0, 1)
+    return Fusion(np.asarray(pixels, np.float32), trust, bool(recipe.change), (), explanation)
 
 
 def _in_cells(pixels: Image, photo: Image, pictures: Pictures, explanation: Explanation) -> Image:
