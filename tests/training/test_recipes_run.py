@@ -15,8 +15,9 @@ CROPS = {"tone": 48, "detail": 32}
 
 
 @pytest.mark.parametrize("name", training.RECIPES)
-def test_a_recipe_makes_every_network_that_ships(name):
-    assert set(training.named(name, ("x",))) == set(weights.FILES)
+def test_a_recipe_makes_every_network_that_restores(name):
+    judge = {"judge"}  # names what a photo suffers from; benchmarks/fit_judge.py makes it
+    assert set(training.named(name, ("x",))) == set(weights.FILES) - judge
 
 
 @pytest.mark.parametrize("file", ["tone", "rain"])

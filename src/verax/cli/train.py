@@ -210,7 +210,7 @@ def named() -> list[RestorerEntry]:
 def embedded() -> list[RestorerEntry]:
     from verax import weights
 
-    files = {name: weights.path(name) for name in weights.FILES}
+    files = {name: weights.path(name) for name in EMBEDDED}  # the judge restores nothing
     return [
         RestorerEntry(str(file), EMBEDDED[name], str(file), file.stat().st_size)
         for name, file in files.items()
