@@ -84,7 +84,7 @@ def opened(browser, address, **options):
     yield page
     origin = "/".join(address.split("/")[:3])
     assert [u for u in asked if not u.startswith((address, "blob:" + origin, "data:"))] == []
-    assert faults == []
+    assert not faults, faults
     context.close()
 
 

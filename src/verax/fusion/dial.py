@@ -65,14 +65,14 @@ def at(fidelity: float) -> Dial:
     )
 
 
-CLASSES = ("photo", "confirmed", "light", "generated")
-
-
 def without_taste(dial: Dial) -> Dial:
-    """The dial where the photo's light is wrong in the same way everywhere: the prior's local light
-    is taste then, as it is at fidelity 1."""
+    """The dial for a photo whose light is wrong in the same way everywhere: as at fidelity 1, the
+    prior's local light is then the generator's taste."""
     even, contrast = EVEN[0] * (1 - dial.beyond), dial.beyond
     return replace(dial, even=even, toned=TONED[0], contrast=contrast, reach=dial.beyond)
+
+
+CLASSES = ("photo", "confirmed", "light", "generated")
 
 
 def of_one(name: str) -> NDArray[np.float16]:

@@ -159,10 +159,8 @@ def _with_prior(
     if anew and not recipe.change:
         return replace(alone(base, LESS % REDRAWN), explanation=explanation)
     if anew or not exactly:
-        note, trust = (
-            CHANGED % recipe.change if anew else ROUGH,
-            trust_map(pictures.toned, base, None),
-        )
+        note = CHANGED % recipe.change if anew else ROUGH
+        trust = trust_map(pictures.toned, base, None)
         return Fusion(pictures.toned, trust, bool(recipe.change), (note,), explanation)
     if max(explanation.blur) > BLURRED:
         pictures, octaves = _sharpened(pictures, octaves, recipe, explanation, dial)

@@ -1,7 +1,7 @@
 /* Choosing photos, the generated picture of each, and the model to ask, with its price. */
 
 import { readable } from "./readable.js";
-import { announce, byId, make, priceSentence, trouble } from "./server.js";
+import { announce, byId, make, priceSentence, revoke, trouble } from "./server.js";
 import { forget, keep, recall, newId } from "./store.js";
 import { findPrint, startStraighten, straighten } from "./straighten.js";
 
@@ -41,7 +41,7 @@ async function lookForPrint(item) {
 
 /** Use another file for a photo; the user's own file is not changed. */
 function change(item, { photo, ...about }, words) {
-  URL.revokeObjectURL(item.url);
+  revoke(item.url);
   Object.assign(item, { ...about, photo, url: URL.createObjectURL(photo) });
   keep(item);
   announce(words);
@@ -55,7 +55,7 @@ async function makeFlat(item) {
     const print = await straighten(item);
     const [flat] = print ? await readable([print]) : [];
     if (!flat || !photos.includes(item)) return;
-    URL.revokeObjectURL(flat.url);
+    revoke(flat.url);
     const about = { photo: flat.file, width: flat.width, height: flat.height, visible: true, format: "PNG" };
     change(item, { ...about, shot: { photo, width, height, visible, format } }, "Straightened");
   } catch (error) {
@@ -64,7 +64,7 @@ async function makeFlat(item) {
 }
 
 function pair(item, picture) {
-  URL.revokeObjectURL(item.priorUrl);
+  revoke(item.priorUrl);
   item.prior = picture ? picture.file : null;
   item.priorUrl = picture ? picture.url : "";
   item.priorVisible = picture?.visible;
@@ -73,7 +73,7 @@ function pair(item, picture) {
 }
 
 export function release(item) {
-  for (const address of [item.url, item.priorUrl]) URL.revokeObjectURL(address);
+  for (const address of [item.url, item.priorUrl]) revoke(address);
 }
 
 /** Give every photo its prior: by name, else in order; a single one to a single photo. */

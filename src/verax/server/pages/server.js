@@ -152,6 +152,7 @@ export function offerUndo(words, bringBack) {
 }
 
 const addresses = new Map(); // path -> object URL; each picture is fetched once
+const LOADING_MS = 1000; // an <img> reads an address a moment after it was set
 
 /** An object URL for a picture that needs the client's key. */
 export function pictureAddress(id, name) {
@@ -170,8 +171,13 @@ export function forgetPictures(id, keep = []) {
     const name = path.split("/").pop().replace(".png", "");
     if (!path.startsWith("/page/history/" + id + "/") || keep.includes(name)) continue;
     addresses.delete(path);
-    promise.then((address) => URL.revokeObjectURL(address), () => {});
+    promise.then(revoke, () => {});
   }
+}
+
+/** Release an object URL; images that were given it just now can still load. */
+export function revoke(address) {
+  window.setTimeout(() => URL.revokeObjectURL(address), LOADING_MS);
 }
 
 const fill = new WeakMap(); // <img> that is not visible yet -> the function that loads it
