@@ -136,7 +136,7 @@ def problems(rows: list[dict[str, str]], folder: Path, count: int) -> list[str]:
     """What is wrong with the table of a run that was killed."""
     found = []
     if [int(row["index"]) for row in rows] != list(range(count)):
-        found.append(f"{len(rows)} rows, want {count}, each index once and in order")
+        found.append(f"{len(rows)} rows, expected {count}, each index once and in order")
     named = {row[side] for row in rows for side in ("photo_file", "edited_file")} - {""}
     there = {p.relative_to(folder / "pairs").as_posix() for p in folder.glob("pairs/*/*.png")}
     if named != there:

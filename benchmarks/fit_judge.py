@@ -244,7 +244,7 @@ def main() -> None:
         args.output.write_bytes(with_features(onnx.load(args.features)).SerializeToString())
         return
     if not (args.photos and args.real):
-        parser.error("want PHOTOS and REAL, or --features TONE")
+        parser.error("expected PHOTOS and REAL, or --features TONE")
     rng = np.random.default_rng(20261128)
     torch.manual_seed(1)
     photos = [opened(file) for file in pictures(args.photos)]

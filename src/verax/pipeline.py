@@ -169,19 +169,21 @@ def check_options(
     """Raises InputError for invalid options; `alone`: there is no prior."""
     check_exposure(exposure)
     if not 0.0 <= fidelity <= 1.0:
-        raise InputError(f"fidelity: want a number from 0 to 1, got {fidelity}")
+        raise InputError(f"fidelity: expected a number from 0 to 1, got {fidelity}")
     if task:
         choose({name: name for name in catalog.tasks()}, task, kind="task")
     if scale:
         larger_size((photo.width, photo.height), scale)
     if scale == "prior" and alone:
-        raise InputError("scale: want a prior for 'prior', got none; choose 2, 3 or 4")
+        raise InputError("scale: expected a prior for 'prior', got none; choose 2, 3 or 4")
 
 
 def check_exposure(stops: float) -> None:
     """Raises InputError for an exposure out of range."""
     if not abs(stops) <= MOST_STOPS:
-        raise InputError(f"exposure: want stops from -{MOST_STOPS} to {MOST_STOPS}, got {stops}")
+        raise InputError(
+            f"exposure: expected stops from -{MOST_STOPS} to {MOST_STOPS}, got {stops}"
+        )
 
 
 def _placed(

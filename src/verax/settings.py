@@ -138,20 +138,20 @@ def _bool(value: object) -> bool:
         return True
     if text in {"0", "false", "no", "off", ""}:
         return False
-    raise ValueError("want true or false")
+    raise ValueError("expected true or false")
 
 
 def _positive(value: object) -> float:
     number = float(str(value))
     if not 0.0 < number < float("inf"):
-        raise ValueError("want a number above 0")
+        raise ValueError("expected a number above 0")
     return number
 
 
 def _count(value: object) -> int:
     number = int(str(value))
     if number < 0:
-        raise ValueError("want a whole number, 0 or more")
+        raise ValueError("expected a whole number, 0 or more")
     return number
 
 
@@ -161,13 +161,13 @@ def _cost(value: object) -> float:
         return float("inf")
     number = float(str(value))
     if not 0.0 <= number < float("inf"):
-        raise ValueError("want US dollars, 0 or more")
+        raise ValueError("expected US dollars, 0 or more")
     return number
 
 
 def _stream(value: object) -> str:
     if value not in ("auto", "always", "never"):
-        raise ValueError("want auto, always or never")
+        raise ValueError("expected auto, always or never")
     return str(value)
 
 

@@ -54,7 +54,7 @@ def finite(values: Sequence[float] | Values, *, name: str = "values") -> Values:
     array = np.asarray(values, np.float64)
     if array.ndim != 1 or array.size == 0 or not np.isfinite(array).all():
         raise InputError(
-            f"{name}: want a list of finite numbers, got {array.shape} with NaN or inf"
+            f"{name}: expected a list of finite numbers, got {array.shape} with NaN or inf"
         )
     return array
 
@@ -114,7 +114,9 @@ def compare(
     """Method A against method B, one value each per picture, in the same order."""
     first, second = finite(a, name="a"), finite(b, name="b")
     if first.size != second.size:
-        raise InputError(f"want paired values, got {first.size} and {second.size}; pair by item")
+        raise InputError(
+            f"expected paired values, got {first.size} and {second.size}; pair by item"
+        )
     differences = first - second
     wins = float(np.mean(differences > 0) + 0.5 * np.mean(differences == 0))
     sums, counts = by_scene(differences[:, None], scenes)

@@ -101,7 +101,7 @@ def test_a_cmyk_pil_picture_is_read(scene):
     ("array", "word"),
     [
         (np.zeros((3, 20, 30), np.uint8), "channels last"),
-        (np.zeros((20, 30, 5), np.uint8), "want"),
+        (np.zeros((20, 30, 5), np.uint8), "expected"),
         (np.zeros((20, 30, 3), np.int64), "int64"),
         (np.zeros((20, 30, 3), bool), "bool"),
         (np.full((20, 30, 3), 200.0), "divide 8-bit data by 255"),
@@ -118,7 +118,7 @@ def test_an_array_that_could_mean_two_things_is_refused(array, word):
 
 @pytest.mark.parametrize("value", [3, None, {}, ["a.png"], [[1], [2, 3]]], ids=str)
 def test_what_is_no_picture_is_refused_with_what_is_accepted(value):
-    with pytest.raises(ImageContractError, match=r"want a path, .* bytes .* array .* got"):
+    with pytest.raises(ImageContractError, match=r"expected a path, .* bytes .* array .* got"):
         verax.restore(value)
 
 

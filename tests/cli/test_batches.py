@@ -195,7 +195,7 @@ def test_a_folders_report_has_an_index_page(folder):
 
     assert "1 of 2 photos restored" in page
     assert "a%20b.png/sheet.png" in page
-    assert "broken.png: want a" in page
+    assert "broken.png: expected a" in page
 
 
 @pytest.mark.parametrize("metric", ["vif", "cw_ssim"])

@@ -125,7 +125,7 @@ def test_a_run_without_one_result_leaves_no_folder(tmp_path):
 
     none = verax("restore", "a.jpg", "b.png", cwd=tmp_path)
     assert none.returncode == 2
-    assert "a.jpg, b.png: want a picture, there is none" in none.stderr
+    assert "a.jpg, b.png: expected a picture, found none" in none.stderr
     assert not (tmp_path / "restored").exists()
 
 

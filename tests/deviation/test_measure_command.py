@@ -73,7 +73,7 @@ def test_a_report_in_the_place_of_a_file_is_refused(pair):
     done = verax("measure", *pair, "--report", pair[0])
 
     assert done.returncode == 2
-    assert "wants a folder" in done.stderr
+    assert "expected a folder" in done.stderr
     assert done.stderr.count("\n") == 1
 
 

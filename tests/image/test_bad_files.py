@@ -1,4 +1,4 @@
-"""What cannot be read or written: one line that says what was wanted, what came, what to do."""
+"""Unusable files: a one-line message says what was expected, what came, and what to do."""
 
 import io
 import os
@@ -94,7 +94,7 @@ def test_what_is_no_still_picture_is_named(data, says):
     with pytest.raises(ImageReadError) as caught:
         image.decode(data, name="photo.png")
 
-    assert str(caught.value).startswith("photo.png: want ")
+    assert str(caught.value).startswith("photo.png: expected ")
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -123,7 +123,7 @@ def test_tiffs_of_other_kinds_are_named(data, says):
 @pytest.mark.parametrize("name", SEEDS)
 def test_half_a_file_is_refused(name):
     data = SEEDS[name]
-    with pytest.raises(ImageReadError, match="want"):
+    with pytest.raises(ImageReadError, match="expected"):
         image.decode(data[: len(data) // 2])
 
 
@@ -131,7 +131,7 @@ def test_jpeg_with_hundreds_of_scans_is_refused():
     data = SEEDS["jpeg-progressive"]
     start = data.index(b"\xff\xc2") + 5  # height and width of the frame
     large = data[:start] + (14000).to_bytes(2) * 2 + data[start + 4 :]
-    with pytest.raises(ImageReadError, match="want a plausible JPEG"):
+    with pytest.raises(ImageReadError, match="expected a plausible JPEG"):
         image.decode(large + b"\xff\xda" * 200 + bytes(100_000))
 
 
@@ -143,10 +143,10 @@ def test_high_dynamic_range_is_refused():
 
 def test_missing_file_folder_and_pipe_are_named(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    for name, says in {"none.png": "there is none", ".": "a folder", "pipe": "pipe"}.items():
+    for name, says in {"none.png": "found none", ".": "a folder", "pipe": "pipe"}.items():
         with pytest.raises(ImageReadError, match=says) as error:
             image.read(tmp_path / name)
-        assert str(error.value).count("want a") == 1  # one message, not one within another
+        assert str(error.value).count("expected a") == 1  # one message, not one within another
     with pytest.raises(ImageReadError, match="null"):
         image.read("a\0b.png")
 
@@ -188,8 +188,8 @@ def test_a_write_protected_file_stays(tmp_path):
 def test_folder_missing_folder_and_device_are_no_targets(tmp_path):
     (tmp_path / "folder.png").mkdir()
     os.mkfifo(tmp_path / "pipe.png")
-    wanted = {"folder.png": "got a folder", "no/a.png": "there is none", "pipe.png": "pipe"}
-    for name, says in wanted.items():
+    messages = {"folder.png": "got a folder", "no/a.png": "found none", "pipe.png": "pipe"}
+    for name, says in messages.items():
         with pytest.raises(OutputError, match=says):
             image.write(tmp_path / name, GREY)
 
@@ -198,7 +198,7 @@ def test_a_folder_without_permission_is_no_target(open_folder, request):
     request.getfixturevalue("ordinary_user")
     if os.geteuid() != NOBODY:
         open_folder.chmod(0o555)
-    with pytest.raises(OutputError, match="want a folder to write in"):
+    with pytest.raises(OutputError, match="expected a folder to write in"):
         image.write(open_folder / "a.png", GREY)
 
     assert list(open_folder.iterdir()) == []
@@ -246,8 +246,8 @@ def test_new_files_follow_the_umask(tmp_path):
 @pytest.mark.parametrize(
     ("array", "says"),
     [
-        ([[0.5]], "want a numpy array, got list"),
-        (np.zeros((4, 4), np.float32), "want .H, W, 3. float32"),
+        ([[0.5]], "expected a numpy array, got list"),
+        (np.zeros((4, 4), np.float32), "expected .H, W, 3. float32"),
         (np.zeros((4, 4, 3)), "got .4, 4, 3. float64"),
         (np.zeros((0, 4, 3), np.float32), "at least one pixel"),
         (np.full((4, 4, 3), np.nan, np.float32), "got NaN"),

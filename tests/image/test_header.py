@@ -47,7 +47,7 @@ def test_the_size_is_that_of_the_upright_picture(tmp_path, format, orientation):
     ],
 )
 def test_what_is_no_picture_has_no_header(data):
-    with pytest.raises(ImageReadError, match="want"):
+    with pytest.raises(ImageReadError, match="expected"):
         image.header_of(data)
 
 

@@ -45,6 +45,6 @@ def test_500_damaged_files_are_photos_or_one_line_errors(healthy, part, tmp_path
             target.unlink()
         assert {path.name for path in tmp_path.iterdir()} == {"in.bin"}
 
-    assert [line for line in lines if "\n" in line or "want" not in line] == []
+    assert [line for line in lines if "\n" in line or "expected" not in line] == []
     assert 10 < read < COUNT // 5  # neither everything nor nothing survives
     assert capfd.readouterr() == ("", "")

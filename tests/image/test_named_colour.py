@@ -106,7 +106,7 @@ def test_elsewhere_a_profile_says_what_the_chunks_said(format):
     [(1, 16, 0, 1), (9, 18, 0, 1), (1, 8, 0, 0), (1, 13, 1, 1), (77, 13, 0, 1), (1, 9, 0, 1)],
 )
 def test_what_is_not_followed_is_refused_in_one_line(numbers):
-    with pytest.raises(ImageReadError, match="want") as told:
+    with pytest.raises(ImageReadError, match="expected") as told:
         decode(png(cicp(*numbers)))
     assert "\n" not in str(told.value)
 

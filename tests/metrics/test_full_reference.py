@@ -124,7 +124,7 @@ def test_a_comparing_metric_without_reference_is_refused(photo):
 def test_a_picture_too_small_is_refused_with_the_size_wanted(name):
     small = np.zeros((9, 9, 3), np.float32)
 
-    with pytest.raises(InputError, match=rf"{name}: want at least \d+ px"):
+    with pytest.raises(InputError, match=rf"{name}: expected at least \d+ px"):
         score(small, small, [name])
 
 
@@ -172,5 +172,5 @@ def test_protocols_are_written_as_channel_and_border(text, protocol):
 
 @pytest.mark.parametrize("text", ["", "lab", "y:-1", "y:four"])
 def test_other_protocol_texts_are_refused(text):
-    with pytest.raises(InputError, match="want a channel"):
+    with pytest.raises(InputError, match="expected a channel"):
         parse_protocol(text)

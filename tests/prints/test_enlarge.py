@@ -66,7 +66,7 @@ def test_a_place_is_the_same_place_on_the_finer_grid():
 
 @pytest.mark.parametrize(
     ("scale", "line"),
-    [("5", "want one of 2, 3, 4, prior"), ("4", "megapixels")],
+    [("5", "expected one of 2, 3, 4, prior"), ("4", "megapixels")],
 )
 def test_a_scale_that_cannot_be_is_refused_in_one_line(scale, line):
     with pytest.raises(InputError, match=line) as caught:

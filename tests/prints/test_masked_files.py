@@ -66,7 +66,7 @@ def test_a_mask_of_another_size_is_refused_before_anything_is_written(scene, tmp
     images.write(tmp_path / "photo.png", scene)
     images.write(tmp_path / "mask.png", np.eye(30, dtype=np.float32)[..., None].repeat(3, 2))
 
-    with pytest.raises(VeraxError, match="--only: want a mask of the photo's size"):
+    with pytest.raises(VeraxError, match="--only: expected a mask of the photo's size"):
         make(
             Order(
                 photo=tmp_path / "photo.png",

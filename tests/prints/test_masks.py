@@ -52,9 +52,13 @@ def test_what_is_clear_in_a_mask_counts_as_black(plane):
 @pytest.mark.parametrize(
     ("mask", "error", "line"),
     [
-        (np.eye(30), SizeMismatchError, "--only: want a mask of the photo's size 60x40, got 30x30"),
-        (np.zeros((40, 60)), InputError, "--only: want some white in the mask, got none"),
-        (np.ones((40, 60)), InputError, "--only: want some black in the mask, got all white"),
+        (
+            np.eye(30),
+            SizeMismatchError,
+            "--only: expected a mask of the photo's size 60x40, got 30x30",
+        ),
+        (np.zeros((40, 60)), InputError, "--only: expected some white in the mask, got none"),
+        (np.ones((40, 60)), InputError, "--only: expected some black in the mask, got all white"),
     ],
     ids=["another size", "empty", "all white"],
 )

@@ -195,7 +195,7 @@ def test_a_cut_manifest_is_unreadable_not_a_crash(generated):
 
 
 def test_a_file_that_cannot_carry_a_manifest_is_refused(credentials):
-    with pytest.raises(InputError, match="want a PNG, JPEG"):
+    with pytest.raises(InputError, match="expected a PNG, JPEG"):
         sign(file("bmp"), SourceFile(file("jpeg"), "a.jpg"), None, credentials)
 
 

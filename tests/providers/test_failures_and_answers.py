@@ -164,7 +164,7 @@ def test_moderation_is_known_by_code_type_or_words_also_inside_of_wrappings(told
     [
         body(code="unknown_parameter", param="moderation", message="Unknown: 'moderation'."),
         body(code="invalid_image_file", type="image_generation_user_error", message="no image"),
-        body(code="invalid_value", message="size: want multiples of 16"),
+        body(code="invalid_value", message="size: expected multiples of 16"),
     ],
 )
 def test_a_wrong_request_is_no_moderation(told):

@@ -45,7 +45,7 @@ def test_they_are_small_and_say_where_they_come_from():
 
 
 def test_the_judge_of_faults_is_no_restorer(picture):
-    with pytest.raises(SettingsError, match="want a tone or detail network"):
+    with pytest.raises(SettingsError, match="expected a tone or detail network"):
         restorers.restore(picture, str(weights.path("judge")))
 
 
@@ -95,7 +95,7 @@ def test_a_network_file_is_a_restorer(picture, name):
 def test_a_file_that_is_no_network_is_said(picture, tmp_path):
     (tmp_path / "x.onnx").write_bytes(b"no")
 
-    with pytest.raises(SettingsError, match=r"x\.onnx: want a network"):
+    with pytest.raises(SettingsError, match=r"x\.onnx: expected a network"):
         restorers.restore(picture, str(tmp_path / "x.onnx"))
 
 

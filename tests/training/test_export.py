@@ -119,12 +119,12 @@ def test_a_run_may_start_from_an_exported_file(files, tmp_path):
         if f"{name}.levels" in narrow:
             kept = narrow[f"{name}.levels"] * narrow[f"{name}.step"]
         assert np.array_equal(value.numpy(), kept)
-    with pytest.raises(SettingsError, match="want the weights of this recipe's network, not"):
+    with pytest.raises(SettingsError, match="expected the weights of this recipe's network, not"):
         start(toy.recipe("photos", start=str(files / "tone.onnx")), tmp_path, torch.device("cpu"))
 
 
 def test_what_cannot_be_exported_is_said(checkpoints, tmp_path):
-    with pytest.raises(SettingsError, match="want a checkpoint"):
+    with pytest.raises(SettingsError, match="expected a checkpoint"):
         export.export(tmp_path / "none.pt", tmp_path / "x.onnx")
     with pytest.raises(OutputError, match="cannot be written"):
         export.export(checkpoints["tone"], tmp_path / "nowhere" / "x.onnx")
@@ -158,10 +158,10 @@ def test_any_size_comes_back_as_it_was(files, size):
 
 
 def test_a_file_of_the_other_kind_is_refused(files, tmp_path):
-    with pytest.raises(SettingsError, match="want a tone network of contract 2, got 'detail'"):
+    with pytest.raises(SettingsError, match="expected a tone network of contract 2, got 'detail'"):
         runtime.open_network(files / "detail.onnx", "tone")
     (tmp_path / "x.onnx").write_bytes(b"no")
-    with pytest.raises(SettingsError, match=r"x\.onnx: want a network"):
+    with pytest.raises(SettingsError, match=r"x\.onnx: expected a network"):
         runtime.open_network(tmp_path / "x.onnx", "tone")
 
 

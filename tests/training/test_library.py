@@ -75,7 +75,7 @@ def test_a_test_picture_is_refused(data, change):
 def test_what_cannot_be_trained_on_is_said(data, tmp_path):
     with pytest.raises(SettingsError, match="nowhere is not a folder"):
         load([tmp_path / "nowhere"])
-    with pytest.raises(SettingsError, match=r"0\.png is 96x72, want at least 128"):
+    with pytest.raises(SettingsError, match=r"0\.png is 96x72, expected at least 128"):
         load([data])
     with pytest.raises(SettingsError, match="found none"):
         load([data], split="val")

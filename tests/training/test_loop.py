@@ -106,7 +106,7 @@ def test_a_run_can_begin_with_the_weights_of_another(data, tmp_path):
 def test_only_a_checkpoint_is_a_checkpoint(tmp_path):
     (tmp_path / "x.pt").write_bytes(b"no")
 
-    with pytest.raises(SettingsError, match="want a checkpoint"):
+    with pytest.raises(SettingsError, match="expected a checkpoint"):
         load_checkpoint(tmp_path / "x.pt")
 
 
@@ -122,14 +122,14 @@ def test_a_recipe_comes_back_from_toml(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("steps = ", "want a TOML recipe"),
+        ("steps = ", "expected a TOML recipe"),
         ("stepz = 3", "no setting 'stepz'; known: batch"),
-        ('data = ["x"]', "want steps or minutes"),
+        ('data = ["x"]', "expected steps or minutes"),
         ("steps = 3", "name at least one folder"),
-        ('data = ["x"]\nsteps = 3\ncrop = 100', "crop: want a multiple of 8, got 100"),
+        ('data = ["x"]\nsteps = 3\ncrop = 100', "crop: expected a multiple of 8, got 100"),
         ('data = ["x"]\nsteps = 3\n[mix]\nhase = 1', r"mix: unknown \['hase'\]"),
-        ('data = ["x"]\nsteps = 3\nrate = 0', "rate: want above 0"),
-        ('data = ["x"]\nsteps = 3\nnetwork = "big"', "network: want"),
+        ('data = ["x"]\nsteps = 3\nrate = 0', "rate: expected above 0"),
+        ('data = ["x"]\nsteps = 3\nnetwork = "big"', "network: expected"),
     ],
 )
 def test_a_wrong_recipe_is_explained(tmp_path, text, message):

@@ -104,7 +104,7 @@ def _aligned(
         return facts | {
             "verdict": "too_small",
             "reason": f"photo and edit share a rectangle of {share:.0%} of the photo, "
-            f"want {options.min_share:.0%}",
+            f"expected {options.min_share:.0%}",
         }
     place = f"{pair.index // PER_FOLDER:05d}"
     (folder / place).mkdir(parents=True, exist_ok=True)

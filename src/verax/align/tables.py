@@ -139,7 +139,7 @@ class Columns:
             if name is None:
                 got = ", ".join(sorted(names.values())) or "none"
                 raise InputError(
-                    f"{where}: want a column or folder for {option}, got {got}; "
+                    f"{where}: expected a column or folder for {option}, got {got}; "
                     f"name it with {option}"
                 )
             chosen.append(name)
@@ -154,7 +154,7 @@ def read(tables: Sequence[Path], columns: Columns) -> list[EditPair]:
     pairs: list[EditPair] = []
     for table in tables:
         if not table.exists():
-            raise InputError(f"{table}: want a folder or a table of pairs, there is none")
+            raise InputError(f"{table}: expected a folder or a table of pairs, found none")
         for file, reader in _readers(table):
             for name, photo, edited in reader(file, columns):
                 pairs.append(EditPair(len(pairs), name, photo, edited))
@@ -169,7 +169,7 @@ def _readers(table: Path) -> list[tuple[Path, Callable[[Path, Columns], Rows]]]:
         return [(p, READERS[p.suffix.lower()]) for p in inside] or [(table, from_folder)]
     if table.suffix.lower() not in READERS:
         raise InputError(
-            f"{table}: want a folder, {', '.join(READERS)}, got {table.suffix or 'no suffix'}"
+            f"{table}: expected a folder, {', '.join(READERS)}, got {table.suffix or 'no suffix'}"
         )
     return [(table, READERS[table.suffix.lower()])]
 
@@ -208,7 +208,9 @@ def from_jsonl(table: Path, columns: Columns) -> Rows:
             try:
                 row = json.loads(line)
             except ValueError as exc:
-                raise InputError(f"{table}, line {number}: want one JSON object: {exc}") from exc
+                raise InputError(
+                    f"{table}, line {number}: expected one JSON object: {exc}"
+                ) from exc
             names = names or columns.choose(row, table)
             yield _of_paths(table, row.get(names[0]), row.get(names[1]))
 
@@ -241,7 +243,7 @@ def from_webdataset(table: Path, columns: Columns) -> Rows:
                 sides[side.lower()] = place
             yield from _of_sides(key, sides, columns, table)
     except tarfile.TarError as exc:
-        raise InputError(f"{table}: want an uncompressed tar: {exc}") from exc
+        raise InputError(f"{table}: expected an uncompressed tar: {exc}") from exc
 
 
 def _of_sides(key: str, sides: dict[str, Location], columns: Columns, table: Path) -> Rows:

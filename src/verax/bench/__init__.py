@@ -249,7 +249,7 @@ def open_run(folder: Path) -> Record:
     """An existing run; an error where there is no run."""
     if not (folder / "run.sqlite").is_file():
         raise SettingsError(
-            f"{folder}: want a run folder with run.sqlite; make one: verax bench run"
+            f"{folder}: expected a run folder with run.sqlite; make one: verax bench run"
         )
     record = Record(folder)
     if record.about("plan") is None:

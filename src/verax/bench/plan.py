@@ -79,7 +79,7 @@ def from_toml(text: str, *, name: str = "plan") -> Plan:
     try:
         return check(Plan(**values))
     except TypeError as exc:
-        raise SettingsError(f"{name}: want at least datasets and methods; {exc}") from exc
+        raise SettingsError(f"{name}: expected at least datasets and methods; {exc}") from exc
 
 
 def check(plan: Plan) -> Plan:
@@ -95,7 +95,7 @@ def check(plan: Plan) -> Plan:
         parse_degradation(text, seed=0)
     if plan.repeats < 1 or not 0 <= plan.fidelity <= 1 or plan.limit < 0:
         raise SettingsError(
-            f"plan: want repeats >= 1, fidelity 0..1 and limit >= 0, "
+            f"plan: expected repeats >= 1, fidelity 0..1 and limit >= 0, "
             f"got {plan.repeats}, {plan.fidelity}, {plan.limit}"
         )
     return plan
@@ -108,7 +108,7 @@ def parse_degradation(text: str, *, seed: int) -> Degradation:
     try:
         return Degradation(task, float(severity or 0.5), seed)
     except ValueError as exc:
-        raise SettingsError(f"degradation {text!r}: want TASK:SEVERITY, severity 0..1") from exc
+        raise SettingsError(f"degradation {text!r}: expected TASK:SEVERITY, severity 0..1") from exc
 
 
 def as_json(plan: Plan) -> dict[str, Any]:

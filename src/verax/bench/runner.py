@@ -126,7 +126,7 @@ def run(
     `digests` are kept with the run.
     """
     if source is not None and engine != "threads":
-        raise SettingsError(f"a run that asks a provider wants --engine threads, got {engine}")
+        raise SettingsError(f"a run with provider calls needs --engine threads, got {engine}")
     go = partial(choose(ENGINES, engine, kind="engine"), workers=workers)
     if address is not None:
         go = partial(go, address=address)

@@ -194,7 +194,7 @@ def parse_size(text: str) -> Size:
     """(width, height) of "WIDTHxHEIGHT"."""
     width, _, height = text.lower().partition("x")
     if not (text.isascii() and width.isdecimal() and height.isdecimal()):
-        raise InputError(f"size: want WIDTHxHEIGHT in pixels such as 1536x1024, got {text!r}")
+        raise InputError(f"size: expected WIDTHxHEIGHT in pixels such as 1536x1024, got {text!r}")
     return int(width), int(height)
 
 

@@ -265,11 +265,11 @@ def read_plan(file: Path | None, flags: Flags, preset: "Preset | None" = None) -
             both = ", ".join([*settings, *(["preset"] if preset else [])])
             raise SettingsError(f"{file} and the flags {both}: give one or the other")
         if not file.is_file():
-            raise SettingsError(f"{file}: want a plan file (TOML), there is none")
+            raise SettingsError(f"{file}: expected a plan file (TOML), found none")
         return plans.from_toml(file.read_text(encoding="utf-8"), name=str(file))
     settings = (preset.fields if preset else {}) | settings
     if not (settings.get("datasets") and settings.get("methods")):
-        raise SettingsError("want a plan file, or --dataset with --method or --preset")
+        raise SettingsError("expected a plan file, or --dataset with --method or --preset")
     return plans.check(plans.Plan(**settings))
 
 

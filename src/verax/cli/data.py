@@ -137,7 +137,7 @@ def add(
     from verax.datasets import registry
 
     if not folder.is_dir():
-        raise InputError(f"{folder}: want a folder, there is none")
+        raise InputError(f"{folder}: expected a folder, found none")
     known = registry.known(changes=_home())
     entry, alike = registry.recognise(folder, known) if not name else (known.get(name), [])
     if entry is not None:

@@ -38,7 +38,7 @@ def measure(
     from verax.image import read
 
     if report is not None and report.exists() and not report.is_dir():
-        raise InputError(f"--report wants a folder, {report} is a file; name another place")
+        raise InputError(f"--report: expected a folder, {report} is a file; name another place")
     ours, theirs = read(photo).pixels, read(generated).pixels
     look = compare(ours, theirs)
     extra = {"words_lost": text_entry(ours, theirs)} if text else {}
@@ -177,7 +177,7 @@ def score_one(
 
     if reference is not None and reference.is_dir():
         raise InputError(
-            f"{restored} is a file and {reference} a folder; want two files or two folders"
+            f"{restored} is a file and {reference} a folder; expected two files or two folders"
         )
     ours = read(restored).pixels
     theirs = None if reference is None else read(reference).pixels

@@ -28,7 +28,7 @@ def pictures_in(folder: Path, *, recursive: bool = False) -> list[Path]:
     `recursive` takes those of its folders, too, hidden folders left out.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: want a folder of pictures, there is none; check the path")
+        raise InputError(f"{folder}: expected a folder of pictures, found none; check the path")
     if not recursive:
         return sorted(p for p in folder.iterdir() if is_picture_name(p))
     pictures = []
@@ -45,14 +45,14 @@ def expand(arguments: Sequence[Path], *, recursive: bool = False) -> tuple[list[
     absent = [a for a in arguments if not a.exists() and not any(sign in a.name for sign in "*?[")]
     if len(absent) == len(arguments):
         raise InputError(
-            f"{', '.join(map(str, absent))}: want a picture, there is none; check the path"
+            f"{', '.join(map(str, absent))}: expected a picture, found none; check the path"
         )
     for argument in arguments:
         if argument.is_dir():
             several = True
             pictures = pictures_in(argument, recursive=recursive)
             if not pictures:
-                raise InputError(f"{argument}: want a folder with pictures, found none in it")
+                raise InputError(f"{argument}: expected a folder with pictures, found none in it")
             photos += pictures
         elif not argument.exists() and any(sign in argument.name for sign in "*?["):
             several = True
@@ -98,7 +98,7 @@ def partners(places: Mapping[Path, Path], folder: Path, *, deep: bool = False) -
     pairs = {p: by_key[key(str(at))] for p, at in places.items() if key(str(at)) in by_key}
     if not pairs:
         raise InputError(
-            f"{folder}: want priors that are named like the photos, found none among its "
+            f"{folder}: expected priors that are named like the photos, found none among its "
             f"{quantity(len(others), 'picture')}; name them such as {next(iter(places)).stem}.png"
         )
     return pairs
@@ -179,7 +179,7 @@ def plan(
 ) -> list[Job]:
     """Where each photo's prior is and where its results go."""
     if report is not None and report.exists() and not report.is_dir():
-        raise InputError(f"--report: want a folder, got the file {report}; name another")
+        raise InputError(f"--report: expected a folder, got the file {report}; name another")
     if not several:
         photo = photos[0]
         target = output or photo.with_name(writable(f"{photo.stem}_restored{photo.suffix}"))
@@ -190,11 +190,12 @@ def plan(
         return [Job(photo, prior, target, report)]
     if prior is not None and not prior.is_dir():
         raise InputError(
-            f"--prior: want a folder for {quantity(len(photos), 'photo')}, got the file {prior}"
+            f"--prior: expected a folder for {quantity(len(photos), 'photo')}, got the file {prior}"
         )
     if output is not None and not output.is_dir() and (output.exists() or is_picture_name(output)):
         raise InputError(
-            f"--output: want a folder for {quantity(len(photos), 'photo')}, got the file {output}"
+            f"--output: expected a folder for {quantity(len(photos), 'photo')}, "
+            f"got the file {output}"
         )
     root = common_folder(photos) if recursive else photos[0].parent
     folder = output if output is not None else root / "restored"

@@ -242,7 +242,7 @@ def options_of(choices: Choices, task: str, *, several: bool) -> Options:
     from verax.settings import load
 
     if not 0.0 <= choices.fidelity <= 1.0:
-        raise InputError(f"--fidelity: want a number from 0 to 1, got {choices.fidelity}")
+        raise InputError(f"--fidelity: expected a number from 0 to 1, got {choices.fidelity}")
     check_exposure(choices.exposure)
     if choices.scale:
         larger_size((1, 1), choices.scale)

@@ -116,13 +116,15 @@ def check_front(cors: list[str], root_path: str, *, guarded: bool) -> None:
     """Raises InputError for origins and a path that cannot work."""
     wrong = [one for one in cors if one != "*" and not re.fullmatch(r"https?://[^/\s]+/?", one)]
     if wrong:
-        raise InputError(f"--cors: want an origin such as https://app.example, got {wrong[0]!r}")
+        raise InputError(
+            f"--cors: expected an origin such as https://app.example, got {wrong[0]!r}"
+        )
     if "*" in cors and not guarded:
         raise SettingsError(
             "--cors '*' lets every page spend your money; make keys first: verax serve-key add NAME"
         )
     if root_path and not re.fullmatch(r"(/[\w.~-]+)+/?", root_path):
-        raise InputError(f"--root-path: want a path such as /verax, got {root_path!r}")
+        raise InputError(f"--root-path: expected a path such as /verax, got {root_path!r}")
 
 
 def only_server(folder: Path) -> "Presence":

@@ -88,7 +88,7 @@ def _recipes(
     from verax import training
 
     if (config is None) == (recipe is None):
-        raise InputError("verax train: want a CONFIG file or --recipe, and not both")
+        raise InputError("verax train: expected a CONFIG file or --recipe, and not both")
     if network and recipe is None:
         raise InputError("--network goes with --recipe: a CONFIG file has one network")
     if recipe is not None:
@@ -224,7 +224,9 @@ def weights_files(places: list[Path]) -> list[Path]:
     files: list[Path] = []
     for place in places:
         if not place.exists():
-            raise InputError(f"{place}: want a weights file or a folder of them, it is not there")
+            raise InputError(
+                f"{place}: expected a weights file or a folder of them, it is not there"
+            )
         inside = sorted(place.iterdir()) if place.is_dir() else [place]
         files += [file for file in inside if file.suffix in WEIGHTS or file == place]
     return files

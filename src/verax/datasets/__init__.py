@@ -69,7 +69,7 @@ def from_manifest(path: Path) -> Dataset:
     rows = list(csv.DictReader(StringIO(_text_of(path), newline="")))
     if not rows or not {"task", "input", "target"} <= set(rows[0]):
         raise SettingsError(
-            f"{path}: want a CSV with the columns task, input, target (and split, dataset, "
+            f"{path}: expected a CSV with the columns task, input, target (and split, dataset, "
             f"generated, generator, licence, scene), got {sorted(rows[0]) if rows else 'no rows'}"
         )
     items = tuple(_manifest_item(row, path.parent) for row in rows)
@@ -85,7 +85,7 @@ def _text_of(path: Path) -> str:
         return data.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as exc:
         raise SettingsError(
-            f"{path}: want a CSV in UTF-8, got another encoding (byte {exc.start}); "
+            f"{path}: expected a CSV in UTF-8, got another encoding (byte {exc.start}); "
             "save it as CSV UTF-8"
         ) from exc
 
@@ -108,7 +108,7 @@ def from_folder(folder: Path, *, task: str) -> Dataset:
     lead = roles["input"] or roles["target"]
     if not lead:
         raise SettingsError(
-            f"{folder}: want a manifest.csv, pictures, or the folders input/ and target/ "
+            f"{folder}: expected a manifest.csv, pictures, or the folders input/ and target/ "
             "(generated/) with pictures of the same names; found none"
         )
     if roles["input"] and roles["target"] and not set(roles["input"]) & set(roles["target"]):

@@ -58,7 +58,7 @@ def download(
     actual = digest(target)
     if sha256 and actual != sha256:
         raise InputError(
-            f"{target}: SHA-256 is {actual}, want {sha256}; remove it and fetch it again"
+            f"{target}: SHA-256 is {actual}, expected {sha256}; remove it and fetch it again"
         )
     return actual
 

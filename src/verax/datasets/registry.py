@@ -92,7 +92,7 @@ def places(home: Path) -> dict[str, Place]:
     try:
         return {name: Place(**place) for name, place in json.loads(file.read_text("utf-8")).items()}
     except (ValueError, TypeError, AttributeError) as exc:
-        raise SettingsError(f"{file}: want the file that verax data add writes: {exc}") from exc
+        raise SettingsError(f"{file}: expected the file that verax data add writes: {exc}") from exc
 
 
 def tasks(home: Path) -> list[str]:
@@ -116,7 +116,7 @@ def read(entry: DatasetEntry, folder: Path) -> Dataset:
     items = tuple(_item(entry, item) for item in find_items(folder, entry.layouts))
     if not items:
         layouts = "; ".join(layout.in_words() for layout in entry.layouts)
-        raise SettingsError(f"{folder}: no pictures of {entry.title} here; want {layouts}")
+        raise SettingsError(f"{folder}: no pictures of {entry.title} here; expected {layouts}")
     remarks = []
     if not complete(entry, len(items)):
         stated = ", ".join(f"{split} {n or '?'}" for split, n in entry.splits.items())
@@ -162,14 +162,15 @@ def load(source: str, *, task: str = "", home: Path | None = None) -> Dataset:
         return _from_path(path, task=task or path.resolve().name)
     if "/" in source or path.suffix:
         raise SettingsError(
-            f"{source}: want a folder with input/ and target/ or a manifest, there is none; check "
+            f"{source}: expected a folder with input/ and target/ or a manifest, found none; check "
             "the path (verax data list names what is known)"
         )
     try:
         return load_known(source, home or load_settings().home)
     except UnknownNameError as exc:
         raise UnknownNameError(
-            f"{source}: want a folder with input/ and target/, a manifest or a known name; {exc}"
+            f"{source}: expected a folder with input/ and target/, "
+            f"a manifest or a known name; {exc}"
         ) from exc
 
 

@@ -59,9 +59,9 @@ class Degradation:
     def __post_init__(self) -> None:
         choose(TASKS, self.task, kind="degradation")
         if not 0.0 <= self.severity <= 1.0:
-            raise SettingsError(f"severity: want 0..1, got {self.severity}")
+            raise SettingsError(f"severity: expected 0..1, got {self.severity}")
         if self.seed < 0:
-            raise SettingsError(f"seed: want 0 or more, got {self.seed}")
+            raise SettingsError(f"seed: expected 0 or more, got {self.seed}")
 
 
 def apply(image: Image, *degradations: Degradation, depth: Plane | None = None) -> Image:
@@ -72,7 +72,7 @@ def apply(image: Image, *degradations: Degradation, depth: Plane | None = None) 
     """
     out = check_image(image)
     if depth is not None and depth.shape != image.shape[:2]:
-        raise SizeMismatchError(f"depth: want shape {image.shape[:2]}, got {depth.shape}")
+        raise SizeMismatchError(f"depth: expected shape {image.shape[:2]}, got {depth.shape}")
     for degradation in degradations:
         if degradation.severity > 0:
             rng = np.random.default_rng([degradation.seed, zlib.crc32(degradation.task.encode())])

@@ -239,7 +239,7 @@ def ladder(look: Look, reference: Image) -> Ladder:
     if photo.shape != reference.shape:
         raise SizeMismatchError(
             f"the reference is {reference.shape[1]}x{reference.shape[0]}, the photo "
-            f"{photo.shape[1]}x{photo.shape[0]}; want both on one grid"
+            f"{photo.shape[1]}x{photo.shape[0]}; expected both on one grid"
         )
     shown = np.ones(photo.shape[:2], bool)
     steps = {}

@@ -53,10 +53,10 @@ def fit_exposure(base: Image, prior: Image, weight: Plane) -> float:
     """
     visible = weight > 0.5 * weight.max()
     quantiles = np.linspace(0.02, 0.98, 49)
-    have = np.quantile(luma(base)[visible], quantiles).astype(np.float32)
-    want = np.quantile(luma(prior)[visible], quantiles).astype(np.float32)
+    base_levels = np.quantile(luma(base)[visible], quantiles).astype(np.float32)
+    prior_levels = np.quantile(luma(prior)[visible], quantiles).astype(np.float32)
     gains = np.exp2(np.linspace(-2, 6, 161))
-    costs = np.abs(brighten(have, gains[:, None]) - want).mean(1)
+    costs = np.abs(brighten(base_levels, gains[:, None]) - prior_levels).mean(1)
     return float(gains[int(np.argmin(costs))])
 
 

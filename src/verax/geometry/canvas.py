@@ -89,7 +89,7 @@ def plan(width: int, height: int, rules: Sizes = FREE) -> Canvas:
     Raises InputError if no allowed canvas shows enough of the photo.
     """
     if width < 1 or height < 1:
-        raise InputError(f"canvas: want a photo of at least 1x1 px, got {width}x{height}")
+        raise InputError(f"canvas: expected a photo of at least 1x1 px, got {width}x{height}")
     best = _plan_fixed(width, height, rules) if rules.fixed else _plan_free(width, height, rules)
     if best is None:
         raise InputError(f"canvas: no legal size for a {width}x{height} photo under {rules}")

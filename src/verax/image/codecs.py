@@ -123,7 +123,7 @@ def read_heif(data: bytes, *, max_pixels: int) -> Raw:
     heif = _of_extra("pillow_heif", "heic", "Reading HEIC")
     container = heif.open_heif(BytesIO(data), convert_hdr_to_8bit=False, hdr_to_16bit=False)
     if data[8:12] in SEQUENCES:
-        raise ImageReadError("want one still picture, got a HEIC sequence; save a frame as PNG")
+        raise ImageReadError("expected one still picture, got a HEIC sequence; save a frame as PNG")
     picture = container[container.primary_index]
     check_pixels(*picture.size, most=max_pixels)
     coded = picture.info.get("nclx_profile", {})
@@ -273,7 +273,8 @@ def read_raw(data: bytes, *, max_pixels: int) -> Raw:
             )
         except rawpy.LibRawError as exc:
             raise ImageReadError(
-                f"want camera raw that can be developed, LibRaw gave up ({exc}); develop it to TIFF"
+                f"expected camera raw that can be developed, LibRaw gave up ({exc}); "
+                "develop it to TIFF"
             ) from exc
     exif = _description(data)
     return Raw(

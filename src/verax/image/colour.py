@@ -194,7 +194,7 @@ def of_numbers(primaries: int, transfer: int, model: Model) -> bytes | None:
     if unknown or not (transfer in SRGB_LIKE or transfer in GAMMAS):
         what = f"primaries {primaries}" if unknown else f"transfer {transfer}"
         raise ImageReadError(
-            f"want a known colour space, got {what} (ITU-T H.273); convert the picture to sRGB"
+            f"expected a known colour space, got {what} (ITU-T H.273); convert the picture to sRGB"
         )
     points, white = PRIMARIES.get(primaries, PRIMARIES[1])
     gamma = GAMMAS.get(transfer)
@@ -230,7 +230,7 @@ def narrow_or_coded(cicp: bytes) -> None:
     """Raises ImageReadError for samples of a PNG that are not plain full-range RGB."""
     if len(cicp) == 4 and (cicp[2] != 0 or cicp[3] != 1):
         raise ImageReadError(
-            "want full-range RGB samples, got a cICP chunk that says narrow range or YCbCr; "
+            "expected full-range RGB samples, got a cICP chunk that says narrow range or YCbCr; "
             "convert the picture to sRGB"
         )
 

@@ -127,15 +127,15 @@ def check_image(array: Image, *, name: str = "image") -> Image:
     """The array itself if it follows the contract; raises ImageContractError otherwise."""
     if not isinstance(array, np.ndarray):
         raise ImageContractError(
-            f"{name}: want a numpy array, got {type(array).__name__}; verax.image.read opens files"
+            f"{name}: expected a numpy array, got {type(array).__name__}; see verax.image.read"
         )
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.float32:
         raise ImageContractError(
-            f"{name}: want (H, W, 3) float32 in [0, 1], got {array.shape} {array.dtype}; "
+            f"{name}: expected (H, W, 3) float32 in [0, 1], got {array.shape} {array.dtype}; "
             "verax.image.from_uint8 converts 8-bit levels"
         )
     if array.size == 0:
-        raise ImageContractError(f"{name}: want at least one pixel, got {array.shape}")
+        raise ImageContractError(f"{name}: expected at least one pixel, got {array.shape}")
     _check_range(array, name)
     return array
 
@@ -144,9 +144,9 @@ def check_plane(plane: Plane, *, size: tuple[int, int], name: str = "plane") -> 
     """The plane itself if it is (H, W) float32 in [0, 1] of `size` = (width, height)."""
     if not isinstance(plane, np.ndarray) or plane.dtype != np.float32:
         got = plane.dtype if isinstance(plane, np.ndarray) else type(plane).__name__
-        raise ImageContractError(f"{name}: want a (H, W) float32 array, got {got}")
+        raise ImageContractError(f"{name}: expected a (H, W) float32 array, got {got}")
     if plane.shape != (size[1], size[0]):
-        raise ImageContractError(f"{name}: want shape {(size[1], size[0])}, got {plane.shape}")
+        raise ImageContractError(f"{name}: expected shape {(size[1], size[0])}, got {plane.shape}")
     _check_range(plane, name)
     return plane
 
@@ -157,10 +157,10 @@ def _check_range(array: NDArray[np.float32], name: str) -> None:
         return
     if np.isnan(low):
         raise ImageContractError(
-            f"{name}: want values in [0, 1], got NaN; numpy.nan_to_num replaces them"
+            f"{name}: expected values in [0, 1], got NaN; numpy.nan_to_num replaces them"
         )
     raise ImageContractError(
-        f"{name}: want values in [0, 1], got {low:.3g}..{high:.3g}; divide 8-bit data by 255"
+        f"{name}: expected values in [0, 1], got {low:.3g}..{high:.3g}; divide 8-bit data by 255"
     )
 
 
@@ -172,7 +172,7 @@ def check_size(image: Image, *, name: str = "photo", minimum: int = MIN_SIDE) ->
     height, width = image.shape[:2]
     if min(height, width) < minimum:
         raise ImageContractError(
-            f"{name}: want at least {minimum} px on each side, got {width}x{height}; "
+            f"{name}: expected at least {minimum} px on each side, got {width}x{height}; "
             "enlarge it or use a larger original"
         )
     return image
@@ -274,11 +274,11 @@ def check_pixels(width: int, height: int, *, most: int) -> None:
     """Raises ImageReadError for a size, stated by a header, that is empty or too large."""
     if width < 1 or height < 1:
         raise ImageReadError(
-            f"want at least one pixel, the header says {width}x{height}; the file is damaged"
+            f"expected at least one pixel, the header says {width}x{height}; the file is damaged"
         )
     if width * height > most:
         raise ImageReadError(
-            f"want at most {most / 1e6:g} megapixels, the header says {width}x{height} = "
+            f"expected at most {most / 1e6:g} megapixels, the header says {width}x{height} = "
             f"{width * height / 1e6:.0f}; scale it down, or raise max_pixels if you trust it"
         )
 
@@ -287,7 +287,7 @@ def check_transfer(transfer: int) -> None:
     """High dynamic range has no meaning in [0, 1] sRGB."""
     if transfer in (PQ, HLG):
         raise ImageReadError(
-            "want a standard-range picture, got high dynamic range (PQ or HLG); "
+            "expected a standard-range picture, got high dynamic range (PQ or HLG); "
             "export it as SDR first"
         )
 
@@ -296,5 +296,5 @@ def check_frames(count: int) -> None:
     """One picture per file."""
     if count > 1:
         raise ImageReadError(
-            f"want one still picture, got {count} frames or pages; save one of them as PNG"
+            f"expected one still picture, got {count} frames or pages; save one of them as PNG"
         )

@@ -65,7 +65,7 @@ def decode(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) ->
     name = one_line(name)
     format = format_of_bytes(data)
     if not format:
-        raise ImageReadError(f"{name}: want a {READABLE} picture, got {kind_of(data)}")
+        raise ImageReadError(f"{name}: expected a {READABLE} picture, got {kind_of(data)}")
     if format == "tiff" and is_raw(data):
         format = "raw"
     try:
@@ -77,7 +77,7 @@ def decode(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) ->
         raise
     except Exception as exc:  # decoders raise anything on damaged data: one door for all of it
         raise ImageReadError(
-            f"{name}: want a whole {TITLES[format]} file, got one that does not decode "
+            f"{name}: expected a whole {TITLES[format]} file, got one that does not decode "
             f"({one_line(exc) or type(exc).__name__}); it is damaged or cut short: "
             f"get it again{' or read what is left with --salvage' if format == 'jpeg' else ''}"
         ) from exc

@@ -95,7 +95,7 @@ def encode(
             f"unknown picture format {format!r}; known: {', '.join(sorted(ABILITIES))}"
         )
     if not 1 <= quality <= 100:
-        raise InputError(f"quality: want 1 to 100, got {quality}")
+        raise InputError(f"quality: expected 1 to 100, got {quality}")
     photo = like or Photo(image)
     if drop_gps:
         photo = places.without_places(photo)
@@ -120,7 +120,7 @@ def _encoded(image: Image, photo: Photo, format: str, quality: int) -> bytes:
         raise
     except Exception as exc:  # encoders raise anything: one door for all of it
         raise OutputError(
-            f"want a {format} file of {image.shape[1]}x{image.shape[0]} px, the encoder failed "
+            f"expected a {format} file of {image.shape[1]}x{image.shape[0]} px, the encoder failed "
             f"({one_line(exc)}); write PNG or TIFF instead"
         ) from exc
 
@@ -212,7 +212,7 @@ def _plan(image: Image, like: Photo, can: Ability) -> tuple[Model, Depth, Plane 
     size = (image.shape[1], image.shape[0])
     if like.alpha.shape != image.shape[:2]:
         raise SizeMismatchError(
-            f"want a picture of the photo's size {like.width}x{like.height}, because its "
+            f"expected a picture of the photo's size {like.width}x{like.height}, because its "
             f"alpha is written with it; got {size[0]}x{size[1]}: resize it, or leave out `like`"
         )
     return model, depth, check_plane(like.alpha, size=size, name="alpha")

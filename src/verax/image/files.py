@@ -63,24 +63,24 @@ def read(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Photo:
 def read_bytes(path: Path | str) -> bytes:
     """The bytes of a file that may be a picture. Raises ImageReadError as `read` does."""
     path = Path(path)
-    want = f"{one_line(path)}: want a {READABLE} file"
+    problem = f"{one_line(path)}: expected a {READABLE} file"
     try:
         kind = path.stat()
         if stat.S_ISDIR(kind.st_mode):
-            raise ImageReadError(f"{want}, got a folder; name a picture in it")
+            raise ImageReadError(f"{problem}, got a folder; name a picture in it")
         if not stat.S_ISREG(kind.st_mode):
-            raise ImageReadError(f"{want}, got a device or pipe; save it to a file first")
+            raise ImageReadError(f"{problem}, got a device or pipe; save it to a file first")
         if kind.st_size > MAX_BYTES:
-            raise ImageReadError(f"{want}, got {kind.st_size / 1e9:.1f} GB; check the path")
+            raise ImageReadError(f"{problem}, got {kind.st_size / 1e9:.1f} GB; check the path")
         return path.read_bytes()
     except ImageReadError:  # said above; it is a ValueError, too
         raise
     except FileNotFoundError as exc:
-        raise ImageReadError(f"{want}, there is none; check the path") from exc
+        raise ImageReadError(f"{problem}, found none; check the path") from exc
     except PermissionError as exc:
-        raise ImageReadError(f"{want}, reading it is not permitted; check its owner") from exc
+        raise ImageReadError(f"{problem}, reading it is not permitted; check its owner") from exc
     except (OSError, ValueError) as exc:  # ValueError: a path with a null byte
-        raise ImageReadError(f"{want}, reading it failed ({_reason(exc)}); try again") from exc
+        raise ImageReadError(f"{problem}, reading it failed ({_reason(exc)}); try again") from exc
 
 
 def format_of(path: Path | str) -> str:
@@ -88,7 +88,7 @@ def format_of(path: Path | str) -> str:
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
         raise OutputError(
-            f"{one_line(path)}: want a suffix that names a picture format "
+            f"{one_line(path)}: expected a suffix that names a picture format "
             f"({' '.join(SUFFIXES)}), got {suffix!r}"
         )
     return SUFFIXES[suffix]
@@ -121,15 +121,19 @@ def check_target(path: Path | str) -> str:
     try:
         mode = target.stat().st_mode if target.exists() else None
         if not target.parent.is_dir():
-            raise OutputError(f"{shown}: want an existing folder, there is none; make it first")
+            raise OutputError(f"{shown}: expected an existing folder, found none; make it first")
         if not os.access(target.parent, os.W_OK, effective_ids=EFFECTIVE):
-            raise OutputError(f"{shown}: want a folder to write in, this one is write-protected")
+            raise OutputError(
+                f"{shown}: expected a folder to write in, this one is write-protected"
+            )
     except (OSError, ValueError) as exc:
         raise _unwritable(path, exc) from exc
     if mode is not None and stat.S_ISDIR(mode):
-        raise OutputError(f"{shown}: want a file to write, got a folder; add a file name")
+        raise OutputError(f"{shown}: expected a file to write, got a folder; add a file name")
     if mode is not None and not stat.S_ISREG(mode):
-        raise OutputError(f"{shown}: want an ordinary file, got a device or pipe; choose another")
+        raise OutputError(
+            f"{shown}: expected an ordinary file, got a device or pipe; choose another"
+        )
     if mode is not None and not mode & 0o222:
         raise OutputError(f"{shown}: the file there is write-protected; choose another name")
     return format
@@ -145,7 +149,7 @@ def replace_file(path: Path | str, data: bytes) -> None:
 
 def _unwritable(path: Path | str, exc: Exception) -> OutputError:
     return OutputError(
-        f"{one_line(path)}: want to write it, that failed ({_reason(exc)}); "
+        f"{one_line(path)}: expected to write it, that failed ({_reason(exc)}); "
         "nothing was left behind, choose another place"
     )
 
@@ -190,7 +194,8 @@ def _as_array(picture: object, name: str) -> NDArray[Any]:
         array = np.asarray(None)
     if array.ndim == 0 or array.dtype.kind not in "biufc":
         raise ImageContractError(
-            f"{name}: want a path, the bytes of a file, a PIL picture, an array or a verax.Photo, "
+            f"{name}: expected a path, the bytes of a file, a PIL picture, "
+            "an array or a verax.Photo, "
             f"got {type(picture).__name__} {reprlib.repr(picture)}"
         )
     return array
@@ -201,12 +206,12 @@ def _from_array(array: NDArray[Any], name: str) -> Photo:
     if channels not in (1, 2, 3, 4):
         hint = "; move the channels last" if array.ndim == 3 and array.shape[0] in (1, 3, 4) else ""
         raise ImageContractError(
-            f"{name}: want (H, W), (H, W, 3) or (H, W, 4), got {array.shape}{hint}"
+            f"{name}: expected (H, W), (H, W, 3) or (H, W, 4), got {array.shape}{hint}"
         )
     kind = array.dtype.name
     if kind not in (*DEPTHS, *FLOATS):
         raise ImageContractError(
-            f"{name}: want uint8, uint16 or float in [0, 1], got {kind}; convert it first"
+            f"{name}: expected uint8, uint16 or float in [0, 1], got {kind}; convert it first"
         )
     depth, white = DEPTHS.get(kind, (8, 1.0))
     values = np.atleast_3d(np.asarray(array, np.float32)) / np.float32(white)
@@ -272,7 +277,7 @@ def salvage(
         raise ImageReadError(f"{name}: {exc}") from exc
     except Exception as exc:  # decoders raise anything on damaged data
         raise ImageReadError(
-            f"{name}: want a picture of which a part can be decoded, got none of it "
+            f"{name}: expected a picture of which a part can be decoded, got none of it "
             f"({one_line(exc) or type(exc).__name__}); get another copy"
         ) from exc
     height, width = raw.samples.shape[:2]

@@ -153,7 +153,7 @@ def header_of(file: Path | bytes) -> Header:
         raise
     except Exception as exc:  # header readers raise anything for what is no picture
         raise ImageReadError(
-            f"{name}: want a {READABLE} picture, got a file without a readable header "
+            f"{name}: expected a {READABLE} picture, got a file without a readable header "
             f"({one_line(exc) or type(exc).__name__}); get another copy"
         ) from exc
 
@@ -169,7 +169,7 @@ def _header(file: BinaryIO, name: str) -> Header:
     head = file.read(HEAD)
     format = format_of_bytes(head)
     if not format:
-        raise ImageReadError(f"{name}: want a {READABLE} picture, got {kind_of(head)}")
+        raise ImageReadError(f"{name}: expected a {READABLE} picture, got {kind_of(head)}")
     file.seek(0)
     if format == "tiff":
         from verax.image.codecs import is_raw
@@ -180,7 +180,7 @@ def _header(file: BinaryIO, name: str) -> Header:
     width, height = SIZES.get(format, _size_by_pillow)(file, format)
     if width < 1 or height < 1:
         raise ImageReadError(
-            f"{name}: want a {READABLE} picture, got a header of {width}x{height} px; "
+            f"{name}: expected a {READABLE} picture, got a header of {width}x{height} px; "
             "get another copy"
         )
     return Header(format, width, height)

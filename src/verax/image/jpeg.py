@@ -62,7 +62,7 @@ def read_jpeg(data: bytes, *, max_pixels: int) -> Raw:
         samples = planes(np.asarray(picture))
     if not (_is_complete(layout) if again is None else np.array_equal(again.result(), samples)):
         raise ImageReadError(
-            "want a whole JPEG file, got one whose pixels end early; get another copy, or read "
+            "expected a whole JPEG file, got one whose pixels end early; get another copy, or read "
             "what is left with --salvage"
         )
     return _raw(picture, samples, layout, data)
@@ -79,11 +79,11 @@ def _check(picture: JpegImageFile, data: bytes, max_pixels: int) -> None:
     scans = data.count(b"\xff\xda") if picture.info.get("progressive") else 1
     if width * height > PIXELS_PER_BYTE * len(data) or scans * width * height > SCAN_PIXELS:
         raise ImageReadError(
-            f"want a plausible JPEG, got {width}x{height} pixels in {len(data)} bytes and "
+            f"expected a plausible JPEG, got {width}x{height} pixels in {len(data)} bytes and "
             f"{scans} scans; the file is damaged: get another copy"
         )
     if picture.mode not in MODES:
-        raise ImageReadError(f"want grey, RGB or CMYK, got {picture.mode}; convert it to RGB")
+        raise ImageReadError(f"expected grey, RGB or CMYK, got {picture.mode}; convert it to RGB")
 
 
 def _is_complete(layout: Segments) -> bool:

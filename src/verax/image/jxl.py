@@ -193,7 +193,7 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         end = position + size if size else len(data)
         if end < start or end > len(data):
             raise ImageReadError(
-                f"want a whole JPEG XL file, got one cut short after {len(data)} bytes; "
+                f"expected a whole JPEG XL file, got one cut short after {len(data)} bytes; "
                 "get the file again"
             )
         body = data[start:end]
@@ -210,7 +210,8 @@ def _inflated(body: bytes) -> bytes:
     except imagecodecs.BrotliError as exc:
         most = MOST_BOX >> 20
         raise ImageReadError(
-            f"want compressed metadata of at most {most} MB in a JPEG XL file, got more, or damaged"
+            f"expected compressed metadata of at most {most} MB in a JPEG XL file, "
+            "got more, or damaged"
             " data; save it without metadata"
         ) from exc
 
@@ -231,7 +232,7 @@ def read_jxl(data: bytes, *, max_pixels: int) -> Raw:
     if header.floating or header.bits > 16 or header.profile:
         what = "its colours only in a profile" if header.profile else "floating-point samples"
         raise ImageReadError(
-            f"want JPEG XL of up to 16 bits in a named colour space, got one with {what}; "
+            f"expected JPEG XL of up to 16 bits in a named colour space, got one with {what}; "
             "save it as PNG or TIFF first"
         )
     samples = planes(imagecodecs.jpegxl_decode(codestream))

@@ -92,7 +92,7 @@ def salvage_png(data: bytes, *, max_pixels: int) -> tuple[Raw, int]:
     check_pixels(header.width, header.height, most=max_pixels)
     if header.interlaced:
         raise ImageReadError(
-            "want rows in order, got an interlaced PNG cut short; get another copy"
+            "expected rows in order, got an interlaced PNG cut short; get another copy"
         )
     ((_, _, rows, size),) = header.passes()
     stream = _inflated(parts, size)
@@ -129,7 +129,7 @@ def _chunks(data: bytes, *, cut: bool = False) -> Iterator[tuple[bytes, bytes]]:
             return
     if not cut:
         raise ImageReadError(
-            f"want a whole PNG file, got one cut short after {len(data)} bytes; "
+            f"expected a whole PNG file, got one cut short after {len(data)} bytes; "
             "get the file again or read what is left with --salvage"
         )
     if position > len(data):
@@ -142,7 +142,7 @@ def _header(body: bytes) -> PngHeader:
         known = depth in DEPTHS.get(kind, (8, 16)) and kind in CHANNELS
         if known and methods[:2] == [0, 0] and methods[2] in (0, 1):
             return PngHeader(width, height, depth, kind, methods[2])
-    raise ImageReadError("want a PNG file, got one with a broken header; get another copy")
+    raise ImageReadError("expected a PNG file, got one with a broken header; get another copy")
 
 
 def _samples(header: PngHeader, parts: dict[bytes, list[bytes]]) -> NDArray[Any]:
@@ -167,11 +167,12 @@ def _samples(header: PngHeader, parts: dict[bytes, list[bytes]]) -> NDArray[Any]
 
 def _stream(header: PngHeader, parts: dict[bytes, list[bytes]]) -> bytes:
     """The inflated pixel stream, exactly as long as the header says."""
-    want = sum(size for *_, size in header.passes())
-    stream = zlib.decompressobj().decompress(b"".join(parts.get(b"IDAT", [])), want)
-    if len(stream) < want:
+    length = sum(size for *_, size in header.passes())
+    stream = zlib.decompressobj().decompress(b"".join(parts.get(b"IDAT", [])), length)
+    if len(stream) < length:
         raise ImageReadError(
-            f"want {want} bytes of pixels, got {len(stream)}; the file is damaged or cut short: "
+            f"expected {length} bytes of pixels, got {len(stream)}; "
+            "the file is damaged or cut short: "
             "get it again"
         )
     return stream
@@ -192,7 +193,7 @@ def _palette(header: PngHeader, parts: dict[bytes, list[bytes]]) -> bytes:
     palette = first(parts, b"PLTE") or b""
     if not palette or len(palette) % 3:
         raise ImageReadError(
-            "want a valid palette, got a broken one; the file is damaged: get another copy"
+            "expected a valid palette, got a broken one; the file is damaged: get another copy"
         )
     size = 3 * 2**header.depth
     return palette[:size].ljust(size, b"\0")

@@ -99,7 +99,7 @@ def main_page(data: bytes) -> tuple[int, Page]:
     check_frames(len(full))
     if not full:
         raise ImageReadError(
-            "want a TIFF picture, got a file with previews only (camera raw?); "
+            "expected a TIFF picture, got a file with previews only (camera raw?); "
             "develop it to TIFF or PNG first"
         )
     return full[0]
@@ -111,13 +111,13 @@ def _check_samples(page: Page) -> int:
     plain_ycbcr = photometric == YCBCR and method != JPEG
     if photometric not in MODELS or plain_ycbcr or page.number(INK_SET, 1) != 1:
         kind = FOREIGN.get(photometric, f"another colour model ({photometric})")
-        raise ImageReadError(f"want grey, RGB, palette or CMYK, got {kind}; convert it to RGB")
+        raise ImageReadError(f"expected grey, RGB, palette or CMYK, got {kind}; convert it to RGB")
     depths = set(page.numbers(BITS)) or {1}
     formats = set(page.numbers(FORMAT)) or {1}
     if len(depths) > 1 or not depths <= {1, 2, 4, 8, 16} or not formats <= {1, 4}:
         kind = "floating point" if 3 in formats else "signed" if 2 in formats else "unsigned"
         raise ImageReadError(
-            f"want 8 or 16 bits per sample, unsigned, got {sorted(depths)} bits, {kind}; "
+            f"expected 8 or 16 bits per sample, unsigned, got {sorted(depths)} bits, {kind}; "
             "convert it to 16-bit"
         )
     return depths.pop()
@@ -129,7 +129,7 @@ def _check_space(page: Page, bits: int) -> None:
     if outside:
         shown = ", ".join(map(str, outside[:5]))
         raise ImageReadError(
-            f"want a whole TIFF file, got one whose tags {shown} lie behind its "
+            f"expected a whole TIFF file, got one whose tags {shown} lie behind its "
             f"{len(page.data)} bytes; it is damaged or cut short: get another copy"
         )
     width, height, samples = page.number(WIDTH), page.number(HEIGHT), page.number(SAMPLES, 1)
@@ -138,7 +138,8 @@ def _check_space(page: Page, bits: int) -> None:
     tile = page.number(TILE_WIDTH) * page.number(TILE_HEIGHT)
     if size > most or tile > max(4 * width * height, LARGEST_TILE) or samples > MOST_SAMPLES:
         raise ImageReadError(
-            f"want {width}x{height} px of {samples} samples, which {len(page.data)} bytes cannot "
+            f"expected {width}x{height} px of {samples} samples, "
+            f"which {len(page.data)} bytes cannot "
             "hold; the file is damaged or cut short: get another copy"
         )
 
@@ -169,7 +170,7 @@ def _decode(page: Page, index: int) -> NDArray[Any]:
         samples = np.moveaxis(samples, 0, 2)
     if samples.shape[:2] != (page.number(HEIGHT), page.number(WIDTH)):
         raise ImageReadError(
-            f"want {page.number(WIDTH)}x{page.number(HEIGHT)} pixels as the tags say, got an "
+            f"expected {page.number(WIDTH)}x{page.number(HEIGHT)} pixels as the tags say, got an "
             f"array {samples.shape}; save the picture as an ordinary TIFF or PNG"
         )
     return samples.astype(np.uint8) if samples.dtype == np.bool_ else samples
@@ -182,7 +183,7 @@ def _channels(page: Page, samples: NDArray[Any]) -> tuple[NDArray[Any], int]:
     count = CHANNELS[MODELS[page.number(PHOTOMETRIC)]]
     if samples.shape[2] < count:
         raise ImageReadError(
-            f"want {count} samples per pixel, got {samples.shape[2]}; the file is damaged"
+            f"expected {count} samples per pixel, got {samples.shape[2]}; the file is damaged"
         )
     if samples.shape[2] == count:
         return samples, 0
@@ -196,7 +197,7 @@ def _look_up(page: Page, indices: NDArray[Any]) -> NDArray[np.uint16]:
     """8-bit colours of palette indices. Writers store a level times 256, times 257, or plain."""
     table = np.array(page.numbers(COLORMAP), np.uint16)
     if table.size % 3 or table.size // 3 <= int(indices.max()):
-        raise ImageReadError("want a palette entry for every colour, got fewer; save it as RGB")
+        raise ImageReadError("expected a palette entry for every colour, got fewer; save it as RGB")
     if table.max() > 255:
         table >>= 8
     return np.take(table.reshape(3, -1).T, indices, axis=0)

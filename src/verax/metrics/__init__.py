@@ -102,7 +102,7 @@ def parse_protocol(text: str) -> Protocol:
     channel, _, border = text.partition(":")
     if channel not in ("rgb", "y") or not (border == "" or border.isdecimal()):
         raise InputError(
-            f"protocol {text!r}: want a channel, rgb or y, and a border in pixels, such as y:4"
+            f"protocol {text!r}: expected a channel, rgb or y, and a border in pixels, such as y:4"
         )
     return Protocol("y" if channel == "y" else "rgb", int(border or 0))
 
@@ -111,7 +111,7 @@ def crop_border(image: Image, border_px: int) -> Image:
     """The picture without `border_px` pixels on every side."""
     if border_px < 0 or 2 * border_px >= min(image.shape[:2]):
         raise InputError(
-            f"border of {border_px} px: want 0 or more and less than half of the picture, "
+            f"border of {border_px} px: expected 0 or more and less than half of the picture, "
             f"which is {image.shape[1]}x{image.shape[0]}"
         )
     return image[border_px : image.shape[0] - border_px, border_px : image.shape[1] - border_px]

@@ -129,7 +129,7 @@ def check_size(metric: str, image: Image, minimum: int) -> None:
     """Raises InputError for a picture with a side shorter than `minimum` px."""
     if min(image.shape[:2]) < minimum:
         raise InputError(
-            f"{metric}: want at least {minimum} px on each side, "
+            f"{metric}: expected at least {minimum} px on each side, "
             f"got {image.shape[1]}x{image.shape[0]}; choose another metric"
         )
 

@@ -31,7 +31,7 @@ def flatten(shot: Image, corners: Corners) -> Image:
     target = (round(float(width)), round(float(width / ratio)))
     if min(target) < LEAST:
         raise InputError(
-            f"straighten: want a print of at least {LEAST} px, got {target[0]}x{target[1]}"
+            f"straighten: expected a print of at least {LEAST} px, got {target[0]}x{target[1]}"
         )
     edges = np.array([[0, 0], [target[0], 0], target, [0, target[1]]], np.float32) - 0.5
     matrix = cv2.getPerspectiveTransform(corners.astype(np.float32), edges)
@@ -129,4 +129,4 @@ def corners_of(text: str) -> Corners:
         points = [[float(value) for value in point.split(",")] for point in text.split()]
         return np.array(points, np.float64).reshape(4, 2)
     except ValueError as exc:
-        raise InputError(f"--corners: want 'x,y x,y x,y x,y' in pixels, got {text!r}") from exc
+        raise InputError(f"--corners: expected 'x,y x,y x,y x,y' in pixels, got {text!r}") from exc

@@ -61,7 +61,7 @@ def find_corners(shot: Image) -> Corners:
     outline = best_outline(small)
     if outline is None:
         raise InputError(
-            "straighten: want a shot with all four corners of a print in view, found none; "
+            "straighten: expected a shot with all four corners of a print in view, found none; "
             f"take it from farther away on a plain ground, or {HOW}"
         )
     full = (outline + 0.5) / scale - 0.5
@@ -75,16 +75,16 @@ def check_corners(corners: Corners, size: tuple[int, int]) -> Corners:
     convex outline.
     """
     if corners.shape != (4, 2) or not np.isfinite(corners).all():
-        raise InputError(f"--corners: want four x,y in pixels, got {corners.tolist()}")
+        raise InputError(f"--corners: expected four x,y in pixels, got {corners.tolist()}")
     width, height = size
     if (corners < -0.5).any() or (corners > np.array([width, height]) - 0.5).any():
         raise InputError(
-            f"--corners: want corners inside the picture of {width}x{height}, "
+            f"--corners: expected corners inside the picture of {width}x{height}, "
             f"got {' '.join(f'{x:g},{y:g}' for x, y in corners)}"
         )
     ring = in_order(corners)
     if not is_outline(ring, least=0.001 * width * height):
-        raise InputError("--corners: want the corners of a four-sided print, got no such outline")
+        raise InputError("--corners: expected a four-sided print, got no convex outline")
     return ring
 
 

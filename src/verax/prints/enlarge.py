@@ -67,14 +67,14 @@ def larger_size(photo: Size, scale: str, finer: float = 1.0) -> Size:
     result that is too large.
     """
     if scale not in FACTORS:
-        raise InputError(f"scale: want one of {', '.join(FACTORS)}, got {scale!r}")
+        raise InputError(f"scale: expected one of {', '.join(FACTORS)}, got {scale!r}")
     factor = min(max(finer, 1.0), MOST) if scale == "prior" else float(scale)
     if abs(factor - round(factor)) < WHOLE:
         factor = round(factor)
     size = round(photo[0] * factor), round(photo[1] * factor)
     if size[0] * size[1] > MAX_PIXELS:
         raise InputError(
-            f"scale: want a result of at most {MAX_PIXELS / 1e6:.0f} megapixels, got "
+            f"scale: expected a result of at most {MAX_PIXELS / 1e6:.0f} megapixels, got "
             f"{size[0]}x{size[1]}; choose a smaller scale or a part of the photo"
         )
     return size

@@ -51,7 +51,7 @@ def mask_of(photo: Photo, mask: Photo, *, name: str) -> Plane:
     """
     if (mask.width, mask.height) != (photo.width, photo.height):
         raise SizeMismatchError(
-            f"{name}: want a mask of the photo's size {photo.width}x{photo.height}, "
+            f"{name}: expected a mask of the photo's size {photo.width}x{photo.height}, "
             f"got {mask.width}x{mask.height}; draw it on the photo itself"
         )
     plane = mask.pixels.mean(2, dtype=np.float32)
@@ -60,9 +60,11 @@ def mask_of(photo: Photo, mask: Photo, *, name: str) -> Plane:
     plane = np.asarray((plane - LEAST) / (1 - 2 * LEAST), np.float32)
     plane = np.clip(plane, 0, 1, out=plane)
     if not plane.any():
-        raise InputError(f"{name}: want some white in the mask, got none; paint the place white")
+        raise InputError(
+            f"{name}: expected some white in the mask, got none; paint the place white"
+        )
     if plane.min() == 1:
-        raise InputError(f"{name}: want some black in the mask, got all white; leave it out")
+        raise InputError(f"{name}: expected some black in the mask, got all white; leave it out")
     return plane
 
 

@@ -209,7 +209,7 @@ def _session(stored: Any, path: Path) -> Session:  # noqa: ANN401  # any JSON at
     try:
         if stored["version"] != SESSION_VERSION:
             raise SettingsError(
-                f"{path}: session version {stored['version']}, want {SESSION_VERSION}"
+                f"{path}: session version {stored['version']}, expected {SESSION_VERSION}"
             )
         turns = tuple(Turn(**turn) for turn in stored["turns"])
         return Session(str(stored["photo"]), str(stored["sha256"]), turns)

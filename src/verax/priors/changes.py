@@ -1,8 +1,8 @@
 """What a simulated generator does to a photo, with its ground truth: things and their places,
 and, everywhere, light, colour, fine detail and sharpening.
 
-A thing is a connected-looking piece of the photo: pixels near a point and close to its colour,
-as many as the area that is wanted. There is no notion of what it is.
+A thing is a piece of the photo: the pixels near a point and close to its colour, up to the
+requested area. Nothing is known about its content.
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class ObjectEdit:
     def __post_init__(self) -> None:
         if self.kind not in KINDS or not 0 < self.area <= 0.25 or self.distance < 0:
             raise SettingsError(
-                f"object edit: want a kind of {KINDS}, area in (0, 0.25], distance >= 0; got {self}"
+                f"expected kind in {KINDS}, area in (0, 0.25], distance >= 0; got {self}"
             )
 
 

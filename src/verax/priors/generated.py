@@ -214,7 +214,9 @@ def mask_file(mask: Plane, canvas: Canvas) -> ImageFile:
 def markup_file(markup: Photo, canvas: Canvas) -> ImageFile:
     """Markup (arrows, circles) placed on the canvas, as PNG, transparent elsewhere."""
     if markup.alpha is None:
-        raise InputError("markup: want a PNG with a transparent background, got one without alpha")
+        raise InputError(
+            "markup: expected a PNG with a transparent background, got one without alpha"
+        )
     _on_grid("markup", markup.width, markup.height, canvas)
     colour = canvases.place(markup.pixels, canvas)
     placed = canvases.place(np.repeat(markup.alpha[:, :, None], 3, axis=2), canvas)[:, :, 0]

@@ -82,9 +82,9 @@ class Deviations:
 
     def __post_init__(self) -> None:
         if min(self.scale_x, self.scale_y, self.texture_px, self.local_cells) <= 0:
-            raise SettingsError("deviations: want scales, texture_px and local_cells above 0")
+            raise SettingsError("deviations: expected scales, texture_px and local_cells above 0")
         if self.size is not None and min(self.size) < 1:
-            raise SettingsError(f"deviations: want a size of at least 1x1, got {self.size}")
+            raise SettingsError(f"deviations: expected a size of at least 1x1, got {self.size}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def inject(
     """
     check_image(clean, name="clean")
     if degraded is not None and degraded.shape != clean.shape:
-        raise SizeMismatchError(f"degraded: want shape {clean.shape}, got {degraded.shape}")
+        raise SizeMismatchError(f"degraded: expected shape {clean.shape}, got {degraded.shape}")
     height, width = clean.shape[:2]
     size = deviations.size or (width, height)
     matrix = drift_matrix(deviations, (width, height)) @ centred(

@@ -204,7 +204,8 @@ def load_credentials(certificate: Path, key: Path, *, now: datetime | None = Non
         raise SettingsError(f"cannot read {exc.filename}: {exc.strerror}") from exc
     except (ValueError, TypeError) as exc:
         raise SettingsError(
-            f"want a PEM certificate chain in {certificate} and a PEM key without a passphrase in "
+            f"expected a PEM certificate chain in {certificate} and a PEM key without a "
+            "passphrase in "
             f"{key}: {type(exc).__name__}"
         ) from None
     if private.public_key() != leaf.public_key():
@@ -243,7 +244,9 @@ def sign(
         raise missing_extra("Signing", "c2pa") from exc
     kind = media_type(restoration)
     if not kind:
-        raise InputError("signing: want a PNG, JPEG, WebP, TIFF, AVIF or HEIF file, got another")
+        raise InputError(
+            "signing: expected a PNG, JPEG, WebP, TIFF, AVIF or HEIF file, got another"
+        )
     info = c2pa.C2paSignerInfo(
         alg=credentials.algorithm.encode(),
         sign_cert=credentials.certificates,

@@ -83,7 +83,7 @@ def parse_url(text: str) -> httpx2.URL:
         )
     if url.scheme not in PORTS or not url.host:
         raise InputError(
-            "base URL: want an address such as http://127.0.0.1:8000/v1, got "
+            "base URL: expected an address such as http://127.0.0.1:8000/v1, got "
             f"{without(text[:200], None)!r}"
         )
     if not 0 < (url.port or PORTS[url.scheme]) < 65_536:
@@ -196,7 +196,9 @@ def choose_endpoint(settings: Settings) -> Endpoint:
     Raises SettingsError if they contradict each other.
     """
     if without(settings.gateway, None) != settings.gateway:
-        raise SettingsError("VERAX_GATEWAY or --gateway holds what looks like a key; want a name")
+        raise SettingsError(
+            "VERAX_GATEWAY or --gateway holds what looks like a key; expected a name"
+        )
     usual = "custom" if settings.base_url else "openai"
     where = gateway(settings.gateway or usual, changes=settings.home)
     address = parse_address(

@@ -134,7 +134,9 @@ def json_object(body: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as exc:
         raise ProviderError(f"the service answered with something that is not JSON: {exc}") from exc
     if not isinstance(data, dict):
-        raise ProviderError(f"the service answered a JSON {type(data).__name__}, want an object")
+        raise ProviderError(
+            f"the service answered a JSON {type(data).__name__}, expected an object"
+        )
     return data
 
 

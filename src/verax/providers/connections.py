@@ -83,7 +83,7 @@ def _faulty(url: httpx2.URL, exc: Exception) -> str:
     what = (
         "needs the package socksio (pip install socksio)"
         if isinstance(exc, ImportError)
-        else "is not a usable proxy: want http://, https:// or socks5://"
+        else "is not a usable proxy: expected http://, https:// or socks5://"
     )
     return f"{name} {what}, or unset it"
 

@@ -126,7 +126,7 @@ def _check_numbers(request: Request, limits: ModelLimits) -> None:
 
 def _in_range(name: str, value: int | None, low: int, high: int) -> None:
     if value is not None and not low <= value <= high:
-        raise InputError(f"{name}: want {low}..{high}, got {value}")
+        raise InputError(f"{name}: expected {low}..{high}, got {value}")
 
 
 def _check_size(request: Request, model: Model) -> None:
@@ -150,7 +150,7 @@ def _check_format(request: Request) -> None:
 
 def _check_pictures(request: EditRequest, gateway: Gateway, limits: ModelLimits) -> None:
     if not 1 <= len(request.images) <= limits.images:
-        raise InputError(f"images: want 1..{limits.images} pictures, got {len(request.images)}")
+        raise InputError(f"images: expected 1..{limits.images} pictures, got {len(request.images)}")
     sizes = [_check_picture(image, gateway, limits) for image in request.images]
     if request.mask and request.markup:
         raise InputError("mask and markup exclude each other; send one of them")
@@ -161,7 +161,7 @@ def _check_pictures(request: EditRequest, gateway: Gateway, limits: ModelLimits)
 
 def _check_picture(image: ImageFile, gateway: Gateway, limits: ModelLimits) -> Size:
     if image.media_type not in MEDIA_TYPES:
-        raise InputError(f"{image.name}: want {', '.join(MEDIA_TYPES)}, got {image.media_type}")
+        raise InputError(f"{image.name}: expected {', '.join(MEDIA_TYPES)}, got {image.media_type}")
     if len(image.data) >= limits.image_bytes:
         raise InputError(
             f"{image.name} has {len(image.data) / 1e6:.1f} MB; the service takes less than "
@@ -175,14 +175,14 @@ def _check_picture(image: ImageFile, gateway: Gateway, limits: ModelLimits) -> S
 def _check_guide(name: str, file: ImageFile, size: Size, limits: ModelLimits) -> None:
     picture = open_picture(file)
     if picture.format != "PNG" or "A" not in picture.getbands():
-        raise InputError(f"{name}: want a PNG with an alpha channel, got {picture.format}")
+        raise InputError(f"{name}: expected a PNG with an alpha channel, got {picture.format}")
     if picture.size != size:
         raise SizeMismatchError(
             f"{name} is {picture.width}x{picture.height}, the first picture {size[0]}x{size[1]}; "
             "both must have the same size"
         )
     if len(file.data) >= limits.mask_bytes:
-        raise InputError(f"{name} has {len(file.data) / 1e6:.1f} MB; want less than 4 MB")
+        raise InputError(f"{name} has {len(file.data) / 1e6:.1f} MB; expected less than 4 MB")
     if picture.getchannel("A").getextrema()[0] == 255:
         raise InputError(f"{name} has no transparent pixels, so it would have no effect")
 
@@ -192,7 +192,7 @@ def open_picture(file: ImageFile) -> PillowImage.Image:
     try:
         return PillowImage.open(io.BytesIO(file.data), formats=list(MEDIA_TYPES.values()))
     except (OSError, ValueError, PillowImage.DecompressionBombError) as exc:
-        raise ImageReadError(f"{file.name}: want a PNG, JPEG or WebP picture: {exc}") from exc
+        raise ImageReadError(f"{file.name}: expected a PNG, JPEG or WebP picture: {exc}") from exc
 
 
 USUAL_PIXELS = 1_572_864  # of 1536x1024, the size that every model knows
@@ -221,7 +221,7 @@ def parse_aspect(text: str) -> float:
     """Width over height of "16:9"."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)[:/](\d+(?:\.\d+)?)", text)
     if not match or not (float(match[1]) > 0 and float(match[2]) > 0):
-        raise InputError(f"aspect: want WIDTH:HEIGHT such as 16:9, got {text!r}")
+        raise InputError(f"aspect: expected WIDTH:HEIGHT such as 16:9, got {text!r}")
     return float(match[1]) / float(match[2])
 
 

@@ -74,7 +74,9 @@ def release(record: Record, folder: Path, *, licence: str = "") -> Released:
     not empty, InputError for a stored picture that was changed.
     """
     if folder.exists() and any(folder.iterdir()):
-        raise SettingsError(f"{folder}: want an empty folder for the release, this one has files")
+        raise SettingsError(
+            f"{folder}: expected an empty folder for the release, this one has files"
+        )
     results = read(record)
     licensed = [replace(row, licence=row.licence.strip() or licence) for row in results.outputs]
     results = replace(results, outputs=licensed)

@@ -77,7 +77,7 @@ def load(path: Path) -> Checkpoint:
         descriptor = known.ModelLoader(device=device).load_from_file(path)
     except Exception as exc:  # spandrel, torch and safetensors each raise their own types
         raise SettingsError(
-            f"{path}: want a checkpoint of `verax train` or weights that spandrel knows: {exc}"
+            f"{path}: expected a checkpoint of `verax train` or weights that spandrel knows: {exc}"
         ) from exc
     name = str(descriptor.architecture.name)
     colour = descriptor.input_channels == descriptor.output_channels == 3
@@ -85,7 +85,8 @@ def load(path: Path) -> Checkpoint:
     if not (restores and colour):
         raise SettingsError(
             f"{path}: {name} enlarges {descriptor.scale} times from {descriptor.input_channels} "
-            f"to {descriptor.output_channels} channels; want a network from RGB to RGB of one size"
+            f"to {descriptor.output_channels} channels; "
+            "expected a network from RGB to RGB of one size"
         )
     return Checkpoint(descriptor.eval(), name, device)
 

@@ -139,13 +139,13 @@ def open_network(path: Path, kind: str | None = None) -> Network:
     try:
         session = weights.session(path)
     except Exception as exc:  # the runtime's own exceptions have no common base
-        raise SettingsError(f"{path}: want a network of `verax export`: {exc}") from exc
+        raise SettingsError(f"{path}: expected a network of `verax export`: {exc}") from exc
     facts = session.get_modelmeta().custom_metadata_map
     its, contract = facts.get("verax.network"), facts.get("verax.contract")
     right = kind or (None if its == "judge" else its)  # the judge restores nothing
     if its != right or its not in CONTRACTS or contract != CONTRACTS[its]:
         raise SettingsError(
-            f"{path}: want a {kind or 'tone or detail'} network of contract "
+            f"{path}: expected a {kind or 'tone or detail'} network of contract "
             f"{CONTRACTS.get(str(right), '2')}, got {its!r} of {contract!r}; export it again"
         )
     tasks = tuple(json.loads(facts["verax.tasks"]))

@@ -108,7 +108,7 @@ class Door:
 
     def too_large(self) -> Problem:
         most = self.limits.body_bytes // 1_000_000
-        text = f"want a body of at most {most} MB; send less"
+        text = f"expected a body of at most {most} MB; send less"
         return Problem(413, text, "body_too_large", headers=CLOSE)
 
     def counted(self, receive: Receive, body: "Body") -> Receive:
@@ -249,11 +249,11 @@ class ClientKeys:
     def add(self, name: str, *, budget_usd: float | None = None) -> str:
         """A new client's key; it cannot be shown again."""
         if not name.replace("-", "").replace("_", "").isalnum() or len(name) > 64:
-            raise InputError(f"client name {name!r}: want letters, digits, - and _, at most 64")
+            raise InputError(f"client name {name!r}: expected letters, digits, - and _, at most 64")
         if name == ANYBODY.name:
             raise InputError(f"client name {name!r} is reserved for clients without a key")
         if budget_usd is not None and not budget_usd >= 0:
-            raise InputError(f"budget: want US dollars, 0 or more, got {budget_usd}")
+            raise InputError(f"budget: expected US dollars, 0 or more, got {budget_usd}")
         key = PREFIX + secrets.token_urlsafe(32)
         row = (name, digest(key), budget_usd, time.time())
         if name in self.names():

@@ -124,7 +124,7 @@ class PatientProtocol(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """The answer to bytes that are not HTTP, in the official error shape."""
-        problem = Problem(400, f"want HTTP/1.1: {msg}", "invalid_http")
+        problem = Problem(400, f"expected HTTP/1.1: {msg}", "invalid_http")
         body = json.dumps(problem.body()).encode()
         head = (
             "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"

@@ -246,7 +246,7 @@ def _items(name: str, value: list[Any], schema: dict[str, Any]) -> Iterator[Erro
 def _reference(name: str, value: dict[str, Any], schema: dict[str, Any]) -> Iterator[Error]:
     known = schema.get("properties", {})
     if set(value) - set(known) or len(value) != 1:
-        yield Error("maxProperties", name, f"want one of {', '.join(known)}")
+        yield Error("maxProperties", name, f"expected one of {', '.join(known)}")
     for key, one in value.items():
         longest = known.get(key, {}).get("maxLength", len(str(one)))
         if not isinstance(one, str) or len(one) > longest:

@@ -74,9 +74,9 @@ def batches(service: ServiceState, verb: str, tail: str, body: bytes) -> JsonObj
 def create(service: ServiceState, order: JsonObject) -> JsonObject:
     file = service.files.get(order["input_file_id"])
     if file is None or file["purpose"] != "batch":
-        raise Refusal(400, "input_file_id: want a file with purpose batch", "input_file_id")
+        raise Refusal(400, "input_file_id: expected a file with purpose batch", "input_file_id")
     if order["completion_window"] != "24h":
-        raise Refusal(400, "completion_window: want 24h", "completion_window", "invalid_value")
+        raise Refusal(400, "completion_window: expected 24h", "completion_window", "invalid_value")
     lines = file["data"].splitlines()
     if len(lines) > 50_000 or len(file["data"]) > 200_000_000:
         raise Refusal(400, "The batch file is too large.", "input_file_id", "invalid_value")

@@ -54,7 +54,7 @@ def check_request(body: dict[str, Any], images: list[bytes], today: str) -> None
         raise Refusal(404, f"The model `{model}` has been deprecated.", "model", "model_not_found")
     prompt = body["prompt"]
     if not prompt or len(prompt) > 32_000:
-        raise Refusal(400, "prompt: want 1 to 32000 characters", "prompt", "invalid_value")
+        raise Refusal(400, "prompt: expected 1 to 32000 characters", "prompt", "invalid_value")
     check_model_fields(model, body)
     check_size(model, body.get("size") or "auto")
     check_images(images)

@@ -149,7 +149,7 @@ def read(path: Path, data: tuple[str, ...] = ()) -> TrainingRecipe:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
-        raise SettingsError(f"{path}: want a TOML recipe: {exc}") from exc
+        raise SettingsError(f"{path}: expected a TOML recipe: {exc}") from exc
     return from_dict(table | ({"data": data} if data else {}), name=str(path))
 
 
@@ -178,17 +178,18 @@ def check(recipe: TrainingRecipe, *, name: str = "recipe") -> TrainingRecipe:
     rule = recipe.shape.multiple * (6 if recipe.network == "tone" else 1)
     unknown = sorted(set(recipe.mix) - known)
     problems = {
-        f"network: want one of {', '.join(NETWORKS)}": recipe.network not in NETWORKS,
-        "distance: want 'charbonnier' or 'decibels'": (
+        f"network: expected one of {', '.join(NETWORKS)}": recipe.network not in NETWORKS,
+        "distance: expected 'charbonnier' or 'decibels'": (
             recipe.distance not in ("charbonnier", "decibels")
         ),
         "data: name at least one folder of photos": not recipe.data,
-        "want steps or minutes above 0, and not both": (recipe.steps > 0) == (recipe.minutes > 0),
+        "expected steps or minutes above 0, and not both": (recipe.steps > 0)
+        == (recipe.minutes > 0),
         f"mix: unknown {unknown}; known: {sorted(known)}": bool(unknown),
-        "mix: want weights above 0": not recipe.mix or min(recipe.mix.values()) <= 0,
-        f"crop: want a multiple of {rule}, got {recipe.crop}": recipe.crop % rule != 0,
-        "batch: want at least 1": recipe.batch < 1,
-        "rate: want above 0": not recipe.rate > 0,
+        "mix: expected weights above 0": not recipe.mix or min(recipe.mix.values()) <= 0,
+        f"crop: expected a multiple of {rule}, got {recipe.crop}": recipe.crop % rule != 0,
+        "batch: expected at least 1": recipe.batch < 1,
+        "rate: expected above 0": not recipe.rate > 0,
     }
     for problem, wrong in problems.items():
         if wrong:

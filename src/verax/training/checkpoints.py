@@ -75,7 +75,7 @@ def load_checkpoint(path: Path) -> tuple[TrainingRecipe, dict[str, Any]]:
         content = torch.load(path, map_location="cpu", weights_only=True)
         return from_dict(content["recipe"], name=str(path)), content
     except (OSError, KeyError, RuntimeError, EOFError, ValueError, UnpicklingError) as exc:
-        raise SettingsError(f"{path}: want a checkpoint of `verax train`: {exc}") from exc
+        raise SettingsError(f"{path}: expected a checkpoint of `verax train`: {exc}") from exc
 
 
 def _averaged(path: Path, net: nn.Module) -> dict[str, Tensor]:
@@ -89,12 +89,14 @@ def _averaged(path: Path, net: nn.Module) -> dict[str, Tensor]:
     try:
         stored = {t.name: t for t in onnx.load(path).graph.initializer}
     except (OSError, DecodeError) as exc:
-        raise SettingsError(f"{path}: want a network of `verax export`: {exc}") from exc
+        raise SettingsError(f"{path}: expected a network of `verax export`: {exc}") from exc
     average = {}
     for name, value in net.state_dict().items():
         tensor = next((stored[n] for n in (f"{name}{form}" for form in FORMS) if n in stored), None)
         if tensor is None or tuple(tensor.dims) != tuple(value.shape):
-            raise SettingsError(f"{path}: want the weights of this recipe's network, not {name}")
+            raise SettingsError(
+                f"{path}: expected the weights of this recipe's network, not {name}"
+            )
         wide = numpy_helper.to_array(tensor).astype(np.float32)
         if f"{name}.step" in stored:
             wide = wide * numpy_helper.to_array(stored[f"{name}.step"])

@@ -137,7 +137,9 @@ def load(folders: Iterable[Path | str], *, split: str = "train", shortest: int =
     rows = [row for folder in folders for row in _rows(Path(folder))]
     chosen = [row for row in rows if row.split == split]
     if not chosen:
-        raise SettingsError(f"data: want photos of the split {split!r}, found none in {folders}")
+        raise SettingsError(
+            f"data: expected photos of the split {split!r}, found none in {folders}"
+        )
     if split == "train":
         _refuse_leaks(chosen, [row for row in rows if row.split not in ("train", "val")])
     scenes = [_scene(row) for row in chosen if row.task in PHOTO_TASKS]
@@ -176,7 +178,7 @@ def _pair(row: _Row) -> Pair:
     photo, reference = _levels(row.photo), _levels(row.reference)
     if photo.shape != reference.shape:
         raise SettingsError(
-            f"data: want one grid, {row.photo.name} is {photo.shape}, its reference "
+            f"data: expected one grid, {row.photo.name} is {photo.shape}, its reference "
             f"{reference.shape}"
         )
     return Pair(photo, reference, PAIR_TASKS[row.task], row.photo.name)
@@ -201,7 +203,9 @@ def _levels(path: Path) -> Levels:
 def _depth(path: Path, levels: Levels) -> Plane:
     millimetres = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if millimetres is None or millimetres.shape != levels.shape[:2]:
-        raise SettingsError(f"data: want the depth of {path.stem} on the photo's grid at {path}")
+        raise SettingsError(
+            f"data: expected the depth of {path.stem} on the photo's grid at {path}"
+        )
     return np.asarray(millimetres, np.float32) / np.float32(1000.0)
 
 
@@ -210,7 +214,7 @@ def _refuse_small(scenes: list[Scene], shortest: int) -> None:
         if min(scene.photo.shape[:2]) < shortest:
             height, width = scene.photo.shape[:2]
             raise SettingsError(
-                f"data: {scene.name} is {width}x{height}, want at least {shortest} px a side; "
+                f"data: {scene.name} is {width}x{height}, expected at least {shortest} px a side; "
                 "remove it or train on smaller crops"
             )
 

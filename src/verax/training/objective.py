@@ -87,7 +87,9 @@ def possible(recipe: TrainingRecipe, library: Library) -> dict[str, float]:
     have = {f"real:{pair.task}" for pair in library.pairs}
     mix = {k: w for k, w in recipe.mix.items() if not k.startswith("real:") or k in have}
     if not mix or (not library.scenes and any(not k.startswith("real:") for k in mix)):
-        raise SettingsError("data: want photos without degradation (or a mix of real pairs only)")
+        raise SettingsError(
+            "data: expected photos without degradation (or a mix of real pairs only)"
+        )
     return mix
 
 

@@ -36,13 +36,13 @@ def whole_number(value: object) -> int:
         number = int(value) if isinstance(value, str) else value
         if isinstance(number, int) and not isinstance(number, bool):
             return number
-    raise PydanticCustomError("whole_number", "want a whole number")
+    raise PydanticCustomError("whole_number", "expected a whole number")
 
 
 def flag(value: object) -> bool:
     """True or false, also as text; an empty text is false."""
     if not isinstance(value, bool | str | type(None)) or value not in FLAGS:
-        raise PydanticCustomError("flag", "want true or false")
+        raise PydanticCustomError("flag", "expected true or false")
     return FLAGS[value]
 
 
@@ -109,15 +109,15 @@ def field_problem(error: FieldError) -> Problem:
     text = isinstance(value, str)
     limits = error.get("ctx", {})
     words = {
-        "literal_error": f"want {limits.get('expected')}, got {str(value)[:60]!r}",
-        "string_too_long": f"want at most {limits.get('max_length')} characters, "
+        "literal_error": f"expected {limits.get('expected')}, got {str(value)[:60]!r}",
+        "string_too_long": f"expected at most {limits.get('max_length')} characters, "
         f"got {len(value) if text else 0}",
-        "greater_than_equal": f"want at least {limits.get('ge')}, got {value}",
-        "less_than_equal": f"want at most {limits.get('le')}, got {value}",
+        "greater_than_equal": f"expected at least {limits.get('ge')}, got {value}",
+        "less_than_equal": f"expected at most {limits.get('le')}, got {value}",
     }
     if kind in words and (text or kind != "literal_error"):
         return Problem(400, f"{name}: {words[kind]}", "invalid_value", name)
-    plain = "want text" if kind.startswith(("string", "literal")) else "want a number"
+    plain = "expected text" if kind.startswith(("string", "literal")) else "expected a number"
     message = error["msg"] if kind in ("whole_number", "flag") else plain
     return Problem(400, f"{name}: {message}", "invalid_type", name)
 

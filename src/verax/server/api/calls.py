@@ -86,11 +86,13 @@ def header(path: Path, param: str, limits: ServerLimits) -> Header:
     try:
         head = header_of(path)
     except InputError as exc:
-        raise Problem(400, f"{param}: want a picture ({READABLE})", "invalid_image", param) from exc
+        raise Problem(
+            400, f"{param}: expected a picture ({READABLE})", "invalid_image", param
+        ) from exc
     if head.width * head.height > limits.pixels:
         most = limits.pixels / 1e6
         raise Problem(
-            400, f"{param}: want at most {most:g} megapixels, got {head.width}x{head.height}",
+            400, f"{param}: expected at most {most:g} megapixels, got {head.width}x{head.height}",
             "image_too_large", param,
         )  # fmt: skip
     return head
@@ -105,11 +107,11 @@ def _from_json(
     except (ValueError, RecursionError) as exc:
         raise Problem(400, f"the body is not JSON: {exc}"[:300], "invalid_json") from exc
     if not isinstance(values, dict):
-        raise Problem(400, "want a JSON object as the body", "invalid_type")
+        raise Problem(400, "expected a JSON object as the body", "invalid_type")
     pictures = values.pop("images", [])
     mask = values.pop("mask", None)
     if not isinstance(pictures, list):
-        raise Problem(400, "images: want a list", "invalid_type", "images")
+        raise Problem(400, "images: expected a list", "invalid_type", "images")
     if len(pictures) > MAX_IMAGES:
         raise _too_many(len(pictures))
     files: dict[str, list[Path]] = {}
@@ -131,7 +133,7 @@ def _address(reference: object, param: str) -> str:
     url = reference.get("image_url") if isinstance(reference, dict) else None
     if not isinstance(url, str) or (isinstance(reference, dict) and "file_id" in reference):
         raise Problem(
-            400, f"{param}: want an object with image_url; this server stores no files, "
+            400, f"{param}: expected an object with image_url; this server stores no files, "
             "so file_id is not supported",
             "invalid_type", param,
         )  # fmt: skip
@@ -163,10 +165,10 @@ def _checked(
     if len(images) > MAX_IMAGES:
         raise _too_many(len(images))
     if kind == "edit" and not images:
-        raise Problem(400, "image: want at least one picture, got none", "missing", "image")
+        raise Problem(400, "image: expected at least one picture, got none", "missing", "image")
     prompt = parsed.prompt or ""
     if kind == "generation" and not prompt.strip():
-        raise Problem(400, "prompt: want what the picture should show", "missing", "prompt")
+        raise Problem(400, "prompt: expected what the picture should show", "missing", "prompt")
     heads = [header(path, "image", limits) for path in images]
     sizes = tuple((head.width, head.height) for head in heads)
     mask = next(iter(files.get("mask", ())), None)
@@ -192,5 +194,5 @@ def _sha256(path: Path) -> bytes:
 
 def _too_many(count: int) -> Problem:
     return Problem(
-        400, f"image: want at most {MAX_IMAGES} pictures, got {count}", "invalid_value", "image"
+        400, f"image: expected at most {MAX_IMAGES} pictures, got {count}", "invalid_value", "image"
     )

@@ -57,7 +57,7 @@ async def receive_body(request: Request, kind: str, folder: Path, limits: Server
     if media_type == "multipart/form-data" and kind == "edit":
         return await _from_form(request, kind, folder, limits)
     types = "application/json" + (" or multipart/form-data" if kind == "edit" else "")
-    raise Problem(415, f"want {types}, got {media_type or 'no content type'}", "media_type")
+    raise Problem(415, f"expected {types}, got {media_type or 'no content type'}", "media_type")
 
 
 async def spool(request: Request, path: Path, most: int) -> None:
@@ -68,7 +68,7 @@ async def spool(request: Request, path: Path, most: int) -> None:
             total += len(chunk)
             if total > most:
                 raise Problem(
-                    413, f"want at most {most // 1_000_000} MB of JSON; "
+                    413, f"expected at most {most // 1_000_000} MB of JSON; "
                     "send pictures as multipart form data",
                     "body_too_large",
                 )  # fmt: skip
@@ -81,7 +81,7 @@ async def read_small(request: Request, most: int) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > most:
-            raise Problem(413, f"want at most {most} bytes, got more", "body_too_large")
+            raise Problem(413, f"expected at most {most} bytes, got more", "body_too_large")
     return bytes(body)
 
 
@@ -95,7 +95,9 @@ async def _from_form(request: Request, kind: str, folder: Path, limits: ServerLi
         for name, part in parts.multi_items():
             known = ROLE.fullmatch(name)
             if known and not isinstance(part, UploadFile):
-                raise Problem(400, f"{known[1]}: want a file, got text", "invalid_type", known[1])
+                raise Problem(
+                    400, f"{known[1]}: expected a file, got text", "invalid_type", known[1]
+                )
             if not isinstance(part, UploadFile):
                 values[name] = part
             elif known:

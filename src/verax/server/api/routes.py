@@ -142,7 +142,7 @@ class AnswerCache:
         try:
             if len(call.key) > MAX_KEY:
                 raise Problem(
-                    400, f"idempotency-key: want at most {MAX_KEY} characters", "invalid_value"
+                    400, f"idempotency-key: expected at most {MAX_KEY} characters", "invalid_value"
                 )
             stored = await self._apart(self._read, call)
             if stored is not None:
@@ -264,7 +264,7 @@ class Context:
         if account is None:
             raise Problem(
                 401,
-                "want a key of this server: Authorization: Bearer KEY; see verax serve-key",
+                "expected a key of this server: Authorization: Bearer KEY; see verax serve-key",
                 "invalid_api_key",
                 kind="authentication_error",
                 headers={"www-authenticate": "Bearer"},

@@ -82,7 +82,7 @@ async def straighten(request: Request) -> Response:
     async with request.form(max_files=1, max_fields=1) as form:
         photo, corners = form.get("photo"), form.get("corners")
         if not isinstance(photo, UploadFile):
-            raise Problem(400, "photo: want a shot of a print, got none", "missing", "photo")
+            raise Problem(400, "photo: expected a shot of a print, got none", "missing", "photo")
         await keep(photo, shot)
     try:
         await in_turn(context.service.intake, client, look, shot, "photo", context.limits)
@@ -155,7 +155,7 @@ async def stop(request: Request) -> Response:
     fidelity = _fidelity(request.query_params.get("fidelity", str(DEFAULT_FIDELITY)))
     if round(100 * fidelity) not in history.STOPS:
         raise Problem(
-            400, f"fidelity: want one of {history.STOPS} percent", "invalid_value", "fidelity"
+            400, f"fidelity: expected one of {history.STOPS} percent", "invalid_value", "fidelity"
         )
     context, client, entries = whose(request)
     entry = _finished(entries, request)
@@ -192,7 +192,7 @@ async def file(request: Request) -> Response:
     no_place = request.query_params.get("place") == "no"
     scale = request.query_params.get("scale", "")
     if scale not in SCALES:
-        raise Problem(400, f"scale: want one of {SCALES[1:]}", "invalid_value", "scale")
+        raise Problem(400, f"scale: expected one of {SCALES[1:]}", "invalid_value", "scale")
     order = await run_in_threadpool(
         partial(order_of, context, entry, fidelity=fidelity, drop_gps=no_place, scale=scale)
     )
@@ -210,7 +210,7 @@ def _fidelity(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0.0 <= value <= 1.0:
-        raise Problem(400, "fidelity: want a number from 0 to 1", "invalid_value", "fidelity")
+        raise Problem(400, "fidelity: expected a number from 0 to 1", "invalid_value", "fidelity")
     return round(value, 2)
 
 

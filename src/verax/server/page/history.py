@@ -83,7 +83,7 @@ class History:
         Raises Problem 400 for what is no id, 409 when it is taken or there are too many entries.
         """
         if name and not ID.fullmatch(name):
-            raise Problem(400, "id: want 22 letters, digits, - and _", "invalid_value", "id")
+            raise Problem(400, "id: expected 22 letters, digits, - and _", "invalid_value", "id")
         if sum(1 for _ in self.ids()) >= MOST:
             raise Problem(409, f"the history holds {MOST} entries; delete some", "history_full")
         entry = self.folder / (name or secrets.token_urlsafe(16))

@@ -155,20 +155,20 @@ def generation_call(payload: Any, entries: History) -> tuple[ImageCall, dict[str
     "first": {"id", "picture"}, "turns": [earlier instructions]}. Also what the history keeps.
     """
     if not isinstance(payload, dict):
-        raise Problem(400, "want a JSON object as the body", "invalid_type")
+        raise Problem(400, "expected a JSON object as the body", "invalid_type")
     prompt, model = _text(payload, "prompt").strip(), _text(payload, "model")
     if not prompt:
-        raise Problem(400, "prompt: want what the picture should show", "missing", "prompt")
+        raise Problem(400, "prompt: expected what the picture should show", "missing", "prompt")
     fields: dict[str, Any] = {name: _text(payload, name) for name in TEXTS if payload.get(name)}
     n = payload.get("n", 1)
     if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= 10:
-        raise Problem(400, "n: want a whole number from 1 to 10", "invalid_value", "n")
+        raise Problem(400, "n: expected a whole number from 1 to 10", "invalid_value", "n")
     first, turns = payload.get("first"), payload.get("turns", [])
     about = {"kind": "generation", "name": prompt[:80], "prompt": prompt, "model": model, "n": n}
     if first is None:
         return _call("generation", model, prompt, (), {**fields, "n": n}), about
     if not isinstance(first, dict) or not _texts(turns):
-        raise Problem(400, "first: want an entry and a picture of it", "invalid_type", "first")
+        raise Problem(400, "first: expected an entry and a picture of it", "invalid_type", "first")
     source = entries.picture(_text(first, "id"), _text(first, "picture"))
     words = numbered([*turns, prompt])
     about |= {"first": {"id": first["id"], "picture": first["picture"]}, "turns": turns}
@@ -185,7 +185,7 @@ def _call(
 ) -> ImageCall:
     if len(prompt) > MAX_PROMPT:
         raise Problem(
-            400, f"prompt: want at most {MAX_PROMPT} characters, got {len(prompt)}",
+            400, f"prompt: expected at most {MAX_PROMPT} characters, got {len(prompt)}",
             "invalid_value", "prompt",
         )  # fmt: skip
     return ImageCall(kind, model, prompt, images, sizes, None, fields, False, 1.0, (), "")
@@ -194,7 +194,7 @@ def _call(
 def _text(values: dict[str, Any], name: str) -> str:
     value = values.get(name)
     if not is_text(value):
-        raise Problem(400, f"{name}: want text", "invalid_type", name)
+        raise Problem(400, f"{name}: expected text", "invalid_type", name)
     return value
 
 

@@ -48,7 +48,7 @@ async def restore(request: Request) -> Response:
     ) as form:
         photo, prior = form.get("photo"), form.get("prior")
         if not isinstance(photo, UploadFile):
-            raise Problem(400, "photo: want a file, got none", "missing", "photo")
+            raise Problem(400, "photo: expected a file, got none", "missing", "photo")
         name = str(form.get("id") or "")
         earlier = await earlier_answer(request, entries, name)
         if earlier is not None:
@@ -104,7 +104,7 @@ async def size(request: Request) -> Response:
     async with request.form(max_files=1, max_fields=1) as form:
         photo = form.get("photo")
         if not isinstance(photo, UploadFile):
-            raise Problem(400, "photo: want a file, got none", "missing", "photo")
+            raise Problem(400, "photo: expected a file, got none", "missing", "photo")
         path = context.incoming / secrets.token_hex(8)
         try:
             head = await _keep(photo, path, context, client, param="photo")
@@ -165,7 +165,7 @@ async def _changes(
     task = form.get("task")
     if task and task not in catalog.tasks():
         raise Problem(
-            400, f"task: want one of {', '.join(catalog.tasks())}", "invalid_value", "task"
+            400, f"task: expected one of {', '.join(catalog.tasks())}", "invalid_value", "task"
         )
     fresh: dict[str, Path | None] = {}
     try:
