@@ -1,4 +1,4 @@
-"""The public functions: they take pictures in every form and hand the work to its room."""
+"""The public functions: they accept pictures in every form and call the other packages."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ DEFAULT_METRICS = ("psnr", "ssim")
 
 
 def open(picture: "Picture") -> Photo:
-    """Open a picture: pixels under the image contract, and what is needed to save it as it came.
+    """Open a picture: pixels under the image contract, and what is needed to save it again.
 
     Parameters
     ----------
@@ -176,7 +176,7 @@ def score(
     Returns
     -------
     tuple of Score
-        In the order asked for; each carries its value and its protocol.
+        In the order of `metrics`; each carries its value and its protocol.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """Every error that Verax raises on purpose.
 
 VeraxError
-├── InputError                 what came in cannot be used (command line: exit status 2)
+├── InputError                 the input cannot be used (command line: exit status 2)
 │   ├── ImageContractError     an array is not (H, W, 3) float32 in [0, 1]
 │   ├── ImageReadError         a file cannot be read as one picture
 │   ├── SizeMismatchError      two pictures that must share a grid do not
@@ -17,7 +17,7 @@ VeraxError
 │   └── BudgetExceeded         the call would pass the cost limit; nothing was sent
 └── RunError                   a training or benchmark run cannot continue; its work so far is kept
 
-A message has three parts: what was wanted, what came, what to do. Anything else that escapes
+A message has three parts: what was expected, what was found, what to do. Anything else that escapes
 from a public function is a bug.
 """
 
@@ -36,7 +36,7 @@ class VeraxError(Exception):
 
 
 class InputError(VeraxError, ValueError):
-    """What came in cannot be used."""
+    """The input cannot be used."""
 
 
 class ImageContractError(InputError):
@@ -96,10 +96,10 @@ class ProviderBusy(ProviderError):
 
 
 class ProviderUncertain(ProviderError):
-    """No answer came; the call may have been billed. Repeated only when asked for.
+    """No complete answer; the call may have been billed. Repeated only with `retry_uncertain`.
 
     Attributes:
-        partial: what had come of the answer, byte for byte.
+        partial: the received part of the answer, byte for byte.
     """
 
     def __init__(self, message: str, *, partial: bytes = b"") -> None:

@@ -29,7 +29,7 @@ class Order:
 
     Attributes:
         output: file to write; its suffix sets the format.
-        task: what the prior was asked for, a key of the prompt catalog; "": judged from the pair.
+        task: what the generator was told to do, a key of the prompt catalog; "": from the pair.
         quality: of JPEG and WebP, 1 to 100.
         max_pixels: limit for the photo and the prior.
         system: name of the model that made the prior, "" if unknown.

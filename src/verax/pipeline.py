@@ -244,7 +244,7 @@ def _inside(restoration: Restoration, free: Plane | None) -> Restoration:
 
 
 def _enlarged(restoration: Restoration, prior: Image | None, request: Request) -> Restoration:
-    """The restoration with its larger copy, if a scale was asked for."""
+    """The restoration with its larger copy, if a scale was given."""
     if not request.scale:
         return restoration
     spared = None

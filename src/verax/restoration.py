@@ -61,7 +61,7 @@ class Restoration:
         seconds: how long it took.
         filled: the photo's holes, filled from the prior before everything else.
         coloured: (H, W) share of a colourless photo's colour that is the prior's, else None.
-        larger: the restoration on a finer grid, if a scale was asked for.
+        larger: the restoration on a finer grid, if a scale was given.
         faces: whether each of the photo's faces is still the same; only with a prior that is used.
     """
 

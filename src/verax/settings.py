@@ -19,7 +19,7 @@ import platformdirs
 from verax.errors import SettingsError
 
 KEYRING_SERVICE = "verax"
-PART = 8  # characters of a key that may never be seen together
+PART = 8  # characters of a key in a row that are masked
 _KEY_SHAPES = re.compile(r"\b(?:sk|lmnfl|sess)[-_][\w*-]{4,}|(?i:bearer)\s+[\w.~+/*-]{6,}=*")
 
 
@@ -64,7 +64,7 @@ class Settings:
         deployment: the model's own name at the service (Azure), "" for the model's name.
         local_only: refuse every address beyond this machine.
         timeout_s: longest silence of a service before a call counts as lost.
-        retries: how often a call that was surely not billed is repeated.
+        retries: how often a call that certainly was not started is repeated.
         concurrency: calls under way at the same time.
         images_per_minute: 0 for no limit.
         max_cost: USD for one run, None for no limit.

@@ -88,7 +88,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 class Reserved:
-    """Disk space set aside for a file that is yet to come, so that its bytes cannot fail to fit.
+    """Disk space reserved for a file that will be written later, so that its bytes will fit.
 
     The space is held by `path`.room until `fill` turns that into the file, or `drop` gives it up.
     """
@@ -223,10 +223,11 @@ def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 
 
 class Presence:
-    """A sign of life: a lock on a file, which the system drops when the process ends, however.
+    """A sign of life: a lock on a file, which the system releases when the process ends in any way.
 
     `name` is written into records; `Presence.is_alive(folder, name)` tells other processes whether
-    their writer still lives. Works between containers that share a disk, where process ids do not.
+    the writer of a record is still running. Works between containers that share a disk, where
+    process ids do not.
     """
 
     def __init__(self, folder: Path) -> None:

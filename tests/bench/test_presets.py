@@ -92,7 +92,7 @@ def test_simulated_priors_are_named_before_the_run_and_in_its_table(dataset, tmp
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--max-cost", "1", "--batch"], "--max-cost and --batch: no service is asked"),
+        (["--max-cost", "1", "--batch"], "--max-cost and --batch: no service is called"),
         (["--gateway", "test"], "add --prior provider:MODEL"),
         (["--batch-poll", "5"], "goes with --batch"),
         (["--address", "ray://x"], "goes with --engine ray"),

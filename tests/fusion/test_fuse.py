@@ -155,7 +155,7 @@ def test_of_a_prior_that_drew_the_scene_anew_nothing_is_taken_and_the_base_stays
     fused = fuse(scene, scene, *place(np.clip(anew, 0, 1)))
 
     assert np.array_equal(fused.pixels, scene)
-    assert "drawn anew" in fused.notes[0]
+    assert "redrawn" in fused.notes[0]
 
 
 def test_a_prior_of_another_state_that_drew_the_scene_anew_smooths_nothing(scene, place):

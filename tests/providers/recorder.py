@@ -1,4 +1,4 @@
-"""A loopback server that writes down requests as they came: path, headers, form parts or JSON."""
+"""A loopback server that records requests: path, headers, form parts or JSON."""
 
 import base64
 import json

@@ -135,7 +135,7 @@ def test_a_refusal_names_stage_and_categories(client, service):
 
 
 @pytest.mark.parametrize("step", ["429", "429:ms=10", "429:ahead=1"])
-def test_what_was_surely_not_begun_is_repeated(client, service, waits, step):
+def test_what_certainly_was_not_started_is_repeated(client, service, waits, step):
     service.script([step, step])
 
     answer = ask(client, edit())
@@ -193,9 +193,9 @@ def test_a_wrong_size_and_a_wrong_format_are_recorded(client, service):
     smaller, jpeg = ask(client, edit()), ask(client, edit())
 
     assert (smaller.images[0].width, smaller.images[0].height) == (640, 480)
-    assert smaller.notices == ("asked for 1024x768, picture 1 is 640x480",)
+    assert smaller.notices == ("requested 1024x768, picture 1 is 640x480",)
     assert jpeg.images[0].media_type == "image/jpeg"
-    assert jpeg.notices == ("asked for png, picture 1 is jpeg",)
+    assert jpeg.notices == ("requested png, picture 1 is jpeg",)
 
 
 def test_the_body_is_kept_before_it_is_read_and_reads_the_same_again(client, service):

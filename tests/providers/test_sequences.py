@@ -122,7 +122,7 @@ class Sequences(RuleBasedStateMachine):
         self.journal = Journal(self.folder / "journal")
 
     def note(self, asked, retry):
-        """What may have been billed may be paid again only where that was asked for."""
+        """A call that may have been billed is repeated only on request."""
         self.allowed[asked] += retry or not self.allowed[asked]
 
     def paid(self, asked):

@@ -118,7 +118,7 @@ def _aligned(
 
 
 def figures(registration: Registration) -> dict[str, Any]:
-    """What a registration says, rounded, so that every machine writes the same row."""
+    """The figures of a registration, rounded so that every machine writes the same row."""
     return {
         "score": round(registration.score, 4),
         "p_value": float(f"{registration.p_value:.3g}"),
@@ -132,7 +132,7 @@ def figures(registration: Registration) -> dict[str, Any]:
 def seen_box(valid: Plane) -> Box:
     """The largest upright rectangle that the edit shows whole.
 
-    Sought in a reduced mask, of which a cell counts only where all of its pixels are seen.
+    Searched in a reduced mask, in which a cell counts only if all of its pixels are covered.
     """
     height, width = valid.shape
     step = -(-max(height, width) // MASK_PX)
@@ -145,7 +145,7 @@ def seen_box(valid: Plane) -> Box:
 
 
 def _largest_rectangle(mask: NDArray[np.bool_]) -> Box:
-    """By the histogram of heights above every row, with a stack: each cell is seen twice."""
+    """By the histogram of heights above every row, with a stack: two visits per cell."""
     best: Box = (0, 0, 0, 0)
     area = 0
     heights = [0] * mask.shape[1]
@@ -186,8 +186,8 @@ def run(
 ) -> Summary:
     """Align every pair that is not done; safe to call again after any stop.
 
-    A pair's row is stored once its pictures are written, so a killed run makes at most the pairs
-    anew that were in hand. Raises SettingsError where `folder` holds another run, RunError where
+    A pair's row is stored once its pictures are written, so after a kill only the pairs in progress
+    are computed again. Raises SettingsError where `folder` holds another run, RunError where
     another process works on it.
     """
     go = partial(choose(ENGINES, engine, kind="engine"), workers=workers)

@@ -83,10 +83,10 @@ class OutputRow(Trial):
     """What happened to one trial.
 
     Attributes:
-        photo: the file, seen from the run folder; degraded photos are kept in it.
+        photo: the file, relative to the run folder, which stores degraded ones.
         registration: JSON or empty.
         prior_file: the generated file, where the dataset has one.
-        prior_sha256, prior_c2pa: of the generated file as it came, where there is one.
+        prior_sha256, prior_c2pa: of the original generated file, if there is one.
         prior_seconds: how long the service took, None where it is unknown.
     """
 
@@ -157,7 +157,7 @@ class Record:
     def done(self) -> set[str]:
         """Keys whose stage 1 is finished, whatever its outcome.
 
-        A provider that did not deliver is asked again; what it refused stays refused.
+        Calls that failed at the provider are repeated; refusals are final.
         """
         again = "outcome = 'failed' AND prior LIKE 'provider:%'"
         rows = self.connection.execute(f"SELECT key FROM outputs WHERE NOT ({again})")

@@ -119,7 +119,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Where two stored plans differ, one line each."""
     return [
-        f"{field}: stored {old.get(field)!r}, asked {new.get(field)!r}"
+        f"{field}: stored {old.get(field)!r}, requested {new.get(field)!r}"
         for field in sorted(set(old) | set(new))
         if old.get(field) != new.get(field)
     ]
@@ -240,7 +240,7 @@ def full(photo: Image, prior: Image | None, argument: str, fidelity: float) -> O
 
 
 def _absent() -> Output:
-    return Output(None, "abstained", "this item has no prior of the kind asked for")
+    return Output(None, "abstained", "this item has no prior of the requested kind")
 
 
 METHODS: dict[str, Method] = {

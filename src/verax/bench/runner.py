@@ -54,7 +54,7 @@ def extent(
     money = (
         f"{quantity(questions, 'call')} to a provider"
         if questions
-        else "no provider is asked, no cost"
+        else "no provider calls, no cost"
     )
     extent = f"{quantity(len(left), 'item')} over {quantity(len(pixels), 'picture')}{before}"
     time_and_disk = (
@@ -98,7 +98,7 @@ class RunSummary:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a stage stands, after every finished item."""
+    """The progress of a stage, reported after every finished item."""
 
     stage: str  # "outputs", "scores" or "deviations"
     finished: int
@@ -261,7 +261,7 @@ def _deviation_task(task: tuple[OutputRow, Path]) -> tuple[str, str]:
 
 
 def _batches(source: Iterable[T]) -> Iterator[list[T]]:
-    """FLUSH items at once, or what came since the last batch when that is FLUSH_S ago."""
+    """Batches of FLUSH items, or of what has arrived after FLUSH_S seconds."""
     batch, last = list[T](), time.monotonic()
     for item in source:
         batch.append(item)

@@ -37,7 +37,7 @@ class Prior:
     """A prior with what is known of it; `pixels` is None where the item has none.
 
     Attributes:
-        sha256, c2pa: of the generated file as it came; "" and False without one.
+        sha256, c2pa: of the original generated file; "" and False without one.
         seconds: how long the service took, None where it is unknown.
         model: what the service says it used.
     """
@@ -119,7 +119,7 @@ def _row(
 
 
 def photo_name(work: Work) -> str:
-    """Where the photo of a work item lies, seen from the run folder, which keeps degraded ones."""
+    """Path of a work item's photo, relative to the run folder, which stores degraded ones."""
     if not work.degradation:
         return work.photo
     text = f"{work.photo}|{work.degradation}"
@@ -138,7 +138,7 @@ def photo_of(work: Work, data: bytes | None = None) -> Image:
 
 
 def prior_of(work: Work, photo: Image, source: PriorSource | None) -> Prior:
-    """The prior of a work item, asked for or from what is there."""
+    """The prior of a work item: from a provider, from a file, or simulated."""
     if work.model:
         if source is None:
             raise ProviderError("this run has no provider; give a key or another prior")

@@ -40,12 +40,12 @@ class Work(Trial):
 
     @property
     def model(self) -> str:
-        """The model that is asked for the prior; "" where none is."""
+        """The model that makes the prior; "" if no service is called."""
         return self.prior.removeprefix(PROVIDER) if self.prior.startswith(PROVIDER) else ""
 
     @property
     def question(self) -> tuple[object, ...] | None:
-        """What names the question to a provider: methods share one answer; None without one."""
+        """The key of the provider call, which methods share; None without a provider."""
         if not self.model:
             return None
         return self.photo, self.degradation, self.task, self.prior, self.prompt, self.repeat
@@ -53,10 +53,10 @@ class Work(Trial):
 
 @dataclass(slots=True)
 class Digests:
-    """What is known of input files: their SHA-256, stored with a run for the next start, and size.
+    """SHA-256 and size of input files, stored with a run for its next start.
 
-    A file is read again when its size or its time of change is another. Photos that a service is
-    asked about are read whole and held, up to HELD_BYTES, so that each is opened once.
+    A file is read again when its size or time of change differs. Photos for a service are kept in
+    memory, up to HELD_BYTES, so that each is opened once.
     """
 
     known: Known = field(default_factory=dict)
@@ -76,7 +76,7 @@ class Digests:
         return self.current[path]
 
     def data(self, path: str) -> bytes:
-        """The bytes of a file, held while there is room. Raises ImageReadError."""
+        """The bytes of a file, kept in memory up to the limit. Raises ImageReadError."""
         if path not in self.held:
             data = read_bytes(Path(path))
             if sum(map(len, self.held.values())) + len(data) > HELD_BYTES:
@@ -204,7 +204,7 @@ def _item_work(
 
 
 def _questions(plan: Plan, work: Work) -> list[Work]:
-    """The work once for each prompt and repeat that the model is asked with."""
+    """The work once for each prompt and repeat of the provider call."""
     asking = replace(work, generator=work.model, quality=plan.quality)
     return [
         replace(asking, prompt=prompt, repeat=repeat)

@@ -78,7 +78,7 @@ def demo(
     record = {
         "photo": "scikit-image's coffee.png (CC0, Rachel Michetti), darkened on purpose",
         "degradation": {"task": "lowlight", "severity": EXAMPLE_SEVERITY, "seed": EXAMPLE_SEED},
-        "prior_source": f"simulated, seed {EXAMPLE_SEED}: no image generator was asked",
+        "prior_source": f"simulated, seed {EXAMPLE_SEED}: no image generator was used",
         "psnr_db": {
             "photo": psnr_db(photo, clean),
             "prior_resized": psnr_db(fitted(prior, clean), clean),
@@ -112,7 +112,7 @@ def tell_result(record: dict[str, Any], out: Path) -> None:
     """What was done, in plain words, and where to look."""
     decibel = record["psnr_db"]
     print("photo        a CC0 photo from scikit-image, darkened on purpose")
-    print("prior        simulated (no image generator was asked); it drifted, see for yourself")
+    print("prior        simulated (no image generator was used), with some drift")
     print(f"restoration  prior {record['prior']}; PSNR against the clean photo, RGB:")
     print(f"             photo {decibel['photo']} dB, prior resized {decibel['prior_resized']} dB,")
     print(f"             restoration {decibel['restoration']} dB")
@@ -139,7 +139,7 @@ Names = Mapping[str, str]
 
 
 def tasks() -> Names:
-    """What a service may be asked for: --task of restore."""
+    """What a service can be told to do: --task of restore."""
     from verax import catalog
 
     return {"auto": "guessed from the photo"} | {
@@ -168,7 +168,7 @@ def priors() -> Names:
     """Where a benchmark's priors come from: --prior of bench run."""
     from verax.bench.plan import PRIORS
 
-    return PRIORS | {"provider:MODEL": "asked from a service, see --base-url"}
+    return PRIORS | {"provider:MODEL": "from a service, see --base-url"}
 
 
 def presets() -> Names:

@@ -172,7 +172,7 @@ def check_options(running: Running, terms: Terms, *, asking: bool) -> None:
     present = [name for name, value in paid.items() if value]
     if present and not asking:
         raise SettingsError(
-            f"{' and '.join(present)}: no service is asked for priors; add --prior provider:MODEL"
+            f"{' and '.join(present)}: no service is called for priors; add --prior provider:MODEL"
         )
 
 
@@ -194,7 +194,7 @@ def announced_works(
     if simulated:
         notes.append(
             f"the priors of {quantity(simulated, 'picture')} are simulated from their "
-            "references, no image generator was asked: an upper bound; real ones come with "
+            "references, no image generator was used: an upper bound; real ones come with "
             "--prior files or --prior provider:MODEL"
         )
     needed = disk_gb([work for work in works if work.key not in done], digests)
@@ -295,5 +295,5 @@ def methods() -> None:
 
     for name, method in METHODS.items():
         print(f"--method {name:20}{method.what}")
-    for name, what in (PRIORS | {"provider:MODEL": "asked from a service, see --base-url"}).items():
+    for name, what in (PRIORS | {"provider:MODEL": "from a service, see --base-url"}).items():
         print(f"--prior {name:21}{what}")

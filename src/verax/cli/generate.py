@@ -42,7 +42,7 @@ class Turning:
         bool, typer.Option("--reject-last", help="First undo the last accepted turn.")
     ] = False
     as_generated: Annotated[
-        bool, typer.Option("--as-generated", help="Write the files exactly as they came.")
+        bool, typer.Option("--as-generated", help="Write the files exactly as received.")
     ] = False
 
 
@@ -79,7 +79,7 @@ def edit(
         candidates = ask_edits(counter, source, asking, choosing.best_of)
     if not candidates:
         return
-    as_came = turning.as_generated or picture.background == "transparent"  # alpha as it came
+    as_came = turning.as_generated or picture.background == "transparent"  # alpha unchanged
     origin = making.Origin(original, system=asking.request.model, credentials=credentials)
     session = session.set_aside(target)
     session.save(file)
@@ -199,7 +199,7 @@ def plan_generation(
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One returned picture: the file as it came, the pixels on the photo's grid, its scores."""
+    """One returned picture: the original file, the pixels on the photo's grid, its scores."""
 
     image: "GeneratedImage"
     pixels: "Image"

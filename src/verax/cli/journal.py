@@ -47,7 +47,7 @@ Calls = Annotated[
 def list_calls(
     states: States = None, run: Run = None, before: Before = None, as_json: Json = False
 ) -> None:
-    """List calls: when, state, what was asked, what it cost. Refusals come with their reason."""
+    """List calls: when, state, request, cost. Refusals come with their reason."""
     with open_journal() as journal:
         matches = select(journal, None, states, run, before)
     if as_json:
@@ -80,7 +80,7 @@ def export(
     run: Run = None,
     before: Before = None,
 ) -> None:
-    """Write records as JSON lines, and every kept picture with the exact bytes that came."""
+    """Write records as JSON lines, and every kept picture with its exact bytes."""
     from verax.store import write_whole, writing
 
     with open_journal() as journal, writing(folder):
@@ -144,7 +144,7 @@ def reread(calls: Calls = None, run: Run = None) -> None:
         states: list[str] = ["unusable", "uncertain"]
         matches = select(journal, calls, states, run, None)
         counts = read_again(journal, matches, lambda call: None)
-    print(f"{counts['done']} of {len(matches)} can be read now; nothing was asked or paid")
+    print(f"{counts['done']} of {len(matches)} can be read now; nothing was sent or paid")
 
 
 def read_again(

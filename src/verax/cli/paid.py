@@ -187,7 +187,7 @@ class Guides:
 
 @dataclass(frozen=True)
 class Counter:
-    """An open desk and the paid options of the verb."""
+    """An open desk and the paid options of the command."""
 
     desk: "Desk"
     terms: Terms

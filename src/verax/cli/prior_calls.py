@@ -101,7 +101,7 @@ class Asker:
         if answer is not None:
             return receive(plan.asking, answer)
         last = desk.journal.records.newest(plan.fingerprint)
-        why = f"{last.state}: {last.message}" if last else "it was not asked for"
+        why = f"{last.state}: {last.message}" if last else "it was not requested"
         raise ProviderError(f"no prior for {path.name}; {why}")
 
     def photo(self, path: Path) -> "Opened | None":
@@ -229,7 +229,7 @@ class BenchAsker:
         return photo_of(work) if question is None else question.photo
 
     def prior(self, photo: "Image", work: "Work") -> "Prior":
-        """The prior of one item, stored or asked for. Raises what the call raises."""
+        """The prior of one item, stored or requested. Raises what the call raises."""
         question = self.questions.get(work.question)
         if question is None:
             return self._ask(self._plan(photo, work))

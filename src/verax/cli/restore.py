@@ -195,7 +195,9 @@ def restore(photos: Photos, files: Files, choices: Choices, ask: Ask, terms: Ter
         raise InputError("--recursive takes the folders below a folder; name a folder of photos")
     paths, several = pairing.expand(photos, recursive=files.recursive)
     if prior is not None and asking and not several:
-        raise InputError("--prior is at hand, so no service need be asked: leave one of them out")
+        raise InputError(
+            "--prior gives a prior already, so no service is needed: leave one of them out"
+        )
     jobs = pairing.plan(
         paths, several=several, prior=prior, output=files.output, report=files.report,
         recursive=files.recursive,
@@ -222,7 +224,7 @@ def check_options(ask: Ask, terms: Terms, *, asking: bool) -> None:
     }
     given = [name for name, value in paid.items() if value]
     if given and not asking:
-        raise InputError(f"{' and '.join(given)}: no service is asked; add --model")
+        raise InputError(f"{' and '.join(given)}: no service is called; add --model")
     if ask.batch_poll != POLL_S and not ask.batch:
         raise InputError("--batch-poll goes with --batch")
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from verax.training import TrainingRecipe
 
 EMBEDDED = {
-    "tone": "haze, darkness, colour casts and water, of the whole photo; tells the faults",
+    "tone": "haze, darkness, colour casts and water, of the whole photo; detects faults",
     "dark": "dark photos, together with dusk",
     "dusk": "dark photos, together with dark",
     "rain": "streaks of rain",
@@ -210,7 +210,7 @@ def named() -> list[RestorerEntry]:
 def embedded() -> list[RestorerEntry]:
     from verax import weights
 
-    files = {name: weights.path(name) for name in EMBEDDED}  # the judge restores nothing
+    files = {name: weights.path(name) for name in EMBEDDED}  # the classifier restores nothing
     return [
         RestorerEntry(str(file), EMBEDDED[name], str(file), file.stat().st_size)
         for name, file in files.items()

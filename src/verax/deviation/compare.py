@@ -81,7 +81,7 @@ class Look:
     """The comparison from which the entries, the ladder and the pictures are made.
 
     Attributes:
-        photo, generated: (H, W, 3) as they came.
+        photo, generated: (H, W, 3), unchanged.
         registration: of `generated` onto `photo`.
         canvas: how the canvas came about, see `Deviation`.
         pair: both on the working grid, aligned as well as possible.

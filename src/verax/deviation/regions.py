@@ -199,9 +199,9 @@ def _agreement(one: Map, other: Map, around: Mask, faint: float) -> float:
 
 
 def came_or_went(regions: Regions, mask: Mask) -> ObjectKind:
-    """Whether a thing appeared or vanished: it is in the picture in which the region stands out.
+    """Whether a thing appeared or vanished: it is where the region is more distinct.
 
-    It stands out by the contrast of its outline and by its difference from its surroundings.
+    Distinctness is the contrast of its outline and its difference from its surroundings.
     """
     photo, prior = (_stands_out(lab, mask) for lab in (regions.expected, regions.prior))
     balance = float(np.log(prior / photo))

@@ -70,7 +70,7 @@ def find_faces(picture: Image) -> tuple[Face, ...]:
 def face_at(
     row: int, column: int, score: float, answers: tuple[Floats, ...], step: NDArray[np.float64]
 ) -> Face:
-    """The face centred at (row, column) of the network's outputs; `step`: picture px per place."""
+    """The face centred at (row, column) of the network's outputs; `step`: picture px per cell."""
     log_size, offset, points = (answer[:, row, column] for answer in answers)
     size = np.exp(log_size[::-1]) * step
     middle = (np.array([column, row]) + offset[::-1] + 0.5) * step

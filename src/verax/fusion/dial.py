@@ -28,10 +28,10 @@ class Dial:
         plausible: share taken of detail that the photo could not have shown.
         front: share taken of what the prior shows behind removed obstructions.
         reach: how far light moves from the photo's towards the prior's, in [0, 1].
-        own: weight of the base's light where base and prior changed the light alike.
-        even: weight of light that changes the whole photo alike against the prior's own.
+        own: weight of the base's light where base and prior changed the light in the same way.
+        even: weight of one gain and offset for the whole photo against the prior's local light.
         contrast: how far faults of light account for changes of contrast.
-        toned: share of the low-frequency distance to that target that tone covers.
+        toned: share of the low-frequency distance to the target light that tone covers.
         beyond: how far structure that contradicts the photo, and unexplained light, are admitted: 0
             from fidelity 1 to the default, then rising to 1 at fidelity 0.
     """
@@ -67,7 +67,7 @@ def at(fidelity: float) -> Dial:
 
 def without_taste(dial: Dial) -> Dial:
     """The dial for a photo whose light is wrong in the same way everywhere: as at fidelity 1, the
-    prior's local light is then the generator's taste."""
+    prior's local light is then the generator's style."""
     even, contrast = EVEN[0] * (1 - dial.beyond), dial.beyond
     return replace(dial, even=even, toned=TONED[0], contrast=contrast, reach=dial.beyond)
 

@@ -250,7 +250,7 @@ def table(quality: int) -> Steps:
 
 
 def within_cells(pixels: Image, photo: Image, steps: Steps, share: Plane | float = 1.0) -> Image:
-    """The picture (H, W, 3) closest to `pixels` whose luma lies in the photo's cells.
+    """The picture (H, W, 3) closest to `pixels` whose luma lies in the photo's JPEG cells.
 
     `share`: (H, W) in [0, 1], how far each pixel is moved there. Colour is not changed.
     """

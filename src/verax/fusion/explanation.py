@@ -1,8 +1,8 @@
 """The explanation: which faults of the photo account for the prior's changes.
 
-What is wrong with a photo is hard to tell from the photo alone, and easier from the pair: what did
+What is wrong with a photo is hard to see in the photo alone, and easier in the pair: what did
 the generator brighten, colour, sharpen or remove? A change that no fault of the photo explains is
-the generator's taste and is not used.
+the generator's style and is not used.
 """
 
 from collections.abc import Sequence
@@ -78,7 +78,7 @@ class Explanation:
     @property
     def empty(self) -> bool:
         """Whether no fault accounts for any change, and the prior's structure is not the photo's:
-        the generator drew the scene anew."""
+        the generator redrew the scene."""
         return max(self.light, *self.sharpness, self.front, self.faithful) == 0
 
     def record(self) -> dict[str, Any]:
@@ -162,8 +162,8 @@ def light_faults(
 
 
 def under_water_alone(reasons: dict[str, float], faults: Faults | None) -> bool:
-    """Whether only the cast of water is wrong with the light: it is alike everywhere, and the
-    prior's local changes are taste. A faded print or a lamp has a cast, too, but an uneven one."""
+    """Whether only a cast of water is wrong with the light. It is even, so that local changes of
+    the prior are style. A faded print or a lamp has a cast, too, but an uneven one."""
     named = [name for name, share in reasons.items() if share >= NAMED]
     return named == [CAST_NAME] and bool(faults and faults["underwater"].sure > NAMED)
 

@@ -46,10 +46,10 @@ WITHOUT = (  # the base removes haze without the prior, too
     "the prior shows another state of the scene (%s): the photo is restored without it; lower "
     "--fidelity to let some of it in"
 )
-REDRAWN = "its structure is not the photo's, most of it was drawn anew"
+REDRAWN = "its structure is not the photo's, most of it was redrawn"
 LESS = (
     "hardly anything was taken from the prior: %s. Lower --fidelity to take more of it, or name "
-    "what was asked for with --task"
+    "what was requested with --task"
 )
 
 
@@ -90,13 +90,13 @@ def fuse(
 
     Args:
         photo: (H, W, 3).
-        base: (H, W, 3), the photo restored without the prior; it stands for the photo's structure.
+        base: (H, W, 3), the photo restored without the prior; its structure counts as the photo's.
         warped: the prior on the photo's grid.
         registration: a prior placed "roughly" gives only light, one placed "not" gives nothing.
         lit: (h, w, 3) of any size, the base's own estimate of the light, or None.
         faults: what the photo suffers from.
         fidelity: 1 takes only what the photo confirms, and light; 0 is the registered prior.
-        task: what the prior was asked for, a key of the prompt catalog; "" if unknown.
+        task: what the generator was told to do, a key of the prompt catalog; "" if unknown.
         small: the photo is known to hold less detail than its grid could.
         spared: returns (H, W), 1 where only what the photo confirms is taken: faces. It is called
             late, because faces are searched for in parallel.

@@ -86,8 +86,8 @@ def solve(
 def _target(
     photo: Image, prior: Image, base_light: Image | None, weight: Plane, dial: Dial
 ) -> Image:
-    """The light to aim at: the prior's, the base's, and light that changes all of the photo alike.
-    The last two hold less of the generator's taste."""
+    """The light to aim at: the prior's, the base's, and one gain and offset for all of it.
+    The last two hold less of the generator's style."""
     if base_light is None:
         exposure = matching.fit_exposure(photo, prior, weight)
         start = matching.expose(photo, matching.exposure_curve(exposure))

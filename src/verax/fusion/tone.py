@@ -236,9 +236,9 @@ def shares(
 
 
 def reason(correction: Image, gain: Float) -> Plane:
-    """Per place, how far a correction exceeds a generator's taste, in [0, 1].
+    """Per place, how far a correction exceeds a generator's style, in [0, 1].
 
-    Taste changes tone a little everywhere. Damage changes it strongly, d^2 / (d^2 + TASTE^2) for a
+    Style changes tone a little everywhere. Damage changes it strongly, d^2 / (d^2 + TASTE^2) for a
     local rms d, or reduces contrast, as haze does: the same with the logarithms of the luma gain
     and of CONTRAST.
     """

@@ -184,7 +184,7 @@ def write_avif(samples: NDArray[Any], depth: Depth, metadata: Metadata, *, quali
     if depth == 8:
         options = _options(metadata)
         return _saved(samples, "AVIF", quality=quality, subsampling="4:4:4", **options)
-    import cv2  # the one encoder at hand that takes deep pixels and metadata together
+    import cv2  # the only available encoder for deep pixels with metadata
 
     kinds = {"exif": cv2.IMAGE_METADATA_EXIF, "xmp": cv2.IMAGE_METADATA_XMP}
     kinds["icc"] = cv2.IMAGE_METADATA_ICCP

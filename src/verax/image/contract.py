@@ -59,7 +59,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Photo:
-    """A picture with what is needed to write it back as it came.
+    """A picture with what is needed to write it back in its own format.
 
     Attributes:
         pixels: (H, W, 3) float32 sRGB in [0, 1], upright.

@@ -75,7 +75,7 @@ def decode(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) ->
         raise ImageReadError(f"{name}: {exc}") from exc
     except VeraxError:
         raise
-    except Exception as exc:  # decoders raise anything on damaged data: one door for all of it
+    except Exception as exc:  # decoders raise anything on damaged data
         raise ImageReadError(
             f"{name}: expected a whole {TITLES[format]} file, got one that does not decode "
             f"({one_line(exc) or type(exc).__name__}); it is damaged or cut short: "

@@ -1,4 +1,4 @@
-"""From a picture to a file's bytes: as the photo came, as far as the format can hold it."""
+"""From a picture to a file's bytes, with the properties of a photo that the format can hold."""
 
 import struct
 from dataclasses import dataclass, replace
@@ -80,7 +80,7 @@ def encode(
     drop_gps: bool = False,
     quality: int = QUALITY,
 ) -> bytes:
-    """File bytes of a picture; with `like`, as that photo came.
+    """File bytes of a picture; with `like`, with that photo's properties.
 
     Taken over from `like`, as far as the format holds it: depth, alpha, ICC profile (the
     pixels are converted into it), EXIF, XMP, resolution, CMYK, and grey while the picture is
@@ -118,7 +118,7 @@ def _encoded(image: Image, photo: Photo, format: str, quality: int) -> bytes:
         return _write(samples, format, model, depth, metadata, quality)
     except InputError:
         raise
-    except Exception as exc:  # encoders raise anything: one door for all of it
+    except Exception as exc:  # encoders raise anything: one error for all
         raise OutputError(
             f"expected a {format} file of {image.shape[1]}x{image.shape[0]} px, the encoder failed "
             f"({one_line(exc)}); write PNG or TIFF instead"

@@ -102,7 +102,7 @@ def write(
     drop_gps: bool = False,
     quality: int = QUALITY,
 ) -> None:
-    """Write a picture in the format of the path's suffix; with `like`, as that photo came.
+    """Write a picture in the format of the path's suffix; `like` gives the other properties.
 
     See `encode` for what is taken over. The file is whole or not there, and an older one
     stays until the new one is complete. Raises OutputError when it cannot be written.

@@ -80,7 +80,7 @@ ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # EXIF: the turns that swap width an
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Format of a picture by our name, and its size as it stands upright."""
+    """Format of a picture by our name, and its upright size."""
 
     format: str
     width: int
@@ -129,7 +129,7 @@ def format_of_file(path: Path) -> str:
 
 
 def kind_of(head: bytes) -> str:
-    """What bytes that are no picture are instead, and what to do; for messages."""
+    """What unreadable bytes are, and what to do, for an error message: "an empty file; ..."."""
     if not head:
         return "an empty file; get another copy"
     for start, kind in OTHERS.items():
@@ -196,7 +196,7 @@ def _upright(width: int, height: int, exif: PillowImage.Exif) -> tuple[int, int]
 
 
 def _png_exif(file: BinaryIO, _: str) -> PillowImage.Exif:
-    """The eXIf chunk, wherever it stands; Pillow would decode the pixels to find one after them."""
+    """The eXIf chunk, also after the pixels, which Pillow would decode to find it there."""
     exif, position = PillowImage.Exif(), 8
     while len(head := _at(file, position, 8)) == 8:
         size, kind = struct.unpack(">I4s", head)

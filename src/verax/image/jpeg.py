@@ -1,7 +1,7 @@
 """JPEG: segments here, pixels in libjpeg through Pillow; truncated files are detected.
 
 libjpeg fills the missing part of a truncated file without a warning. A complete scan ignores what
-stands between its last block and the next marker; a truncated one reads it as pixels.
+is between its last block and the next marker; a truncated one reads it as pixels.
 """
 
 import struct

@@ -71,7 +71,7 @@ def is_a_place(text: str) -> bool:
 def without_places(photo: Photo) -> Photo:
     """The photo without places in its metadata; maker notes, texts and comments go, too.
 
-    What cannot be searched for sure is dropped.
+    What cannot be searched reliably is dropped.
     """
     old = photo.metadata
     exif, removals = _exif(old.exif) if old.exif else (None, [])

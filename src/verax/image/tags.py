@@ -284,7 +284,7 @@ def upright(iim: bytes, turn: int) -> bytes | None:
 
 
 def without_places(iim: bytes, is_a_place: Callable[[str], bool]) -> tuple[bytes | None, list[str]]:
-    """The block without places, and what they said; `is_a_place` judges a text."""
+    """The block without places, and their texts; `is_a_place` recognises one."""
     sets: list[Record] = []
     removals: list[str] = []
     for record, number, body in records(iim):

@@ -30,7 +30,7 @@ MODELS: dict[int, Model] = {0: "grey", 1: "grey", 2: "rgb", 3: "rgb", 5: "cmyk",
 FOREIGN = {-1: "no colour model", 4: "a mask", 6: "YCbCr without JPEG", 8: "CIELab"}
 FOREIGN |= {9: "ICCLab", 10: "ITULab", 32803: "camera raw (CFA)", 34892: "linear raw"}
 JPEG = 7
-# Most bytes one stored byte can stand for: uncompressed, LZW, deflate (two codes), PackBits
+# Most bytes that one stored byte can expand to: uncompressed, LZW, deflate (two codes), PackBits
 EXPANSION = {1: 1, 5: 3000, 8: 1100, 32946: 1100, 32773: 64}
 ASSOCIATED, UNASSOCIATED = 1, 2
 # What a picture says about itself; the rest of a TIFF directory describes the file's layout

@@ -38,7 +38,7 @@ TIFF, EXIF = "http://ns.adobe.com/tiff/1.0/", "http://ns.adobe.com/exif/1.0/"
 
 
 def subject(numbers: tuple[int, ...], turn: int, size: Size) -> tuple[int, ...]:
-    """A subject location, circle or rectangle of EXIF (centre, then sides) as it stands upright."""
+    """A subject location, circle or rectangle of EXIF (centre, then sides), turned upright."""
     if len(numbers) < 2:
         return numbers
     # whole numbers are pixels: the last one is a side's length less one

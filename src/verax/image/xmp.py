@@ -38,7 +38,7 @@ Judge = Callable[[str, str, str], bool]  # (namespace, local name, text): whethe
 
 
 def parse(packet: bytes) -> Document | None:
-    """The packet as a document; None where it cannot be parsed for sure (no DTD, no entities)."""
+    """The packet as a document; None if it cannot be parsed safely (no DTD, no entities)."""
     if len(packet) > MOST_XMP:
         return None
     packet = packet.strip(b"\0 \r\n\t")

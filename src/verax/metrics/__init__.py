@@ -130,7 +130,7 @@ def score(
     metrics: Sequence[str] = DEFAULT_METRICS,
     protocol: Protocol = Protocol(),
 ) -> tuple[Score, ...]:
-    """Each metric of `restored` against `reference`, in the order asked for.
+    """Each metric of `restored` against `reference`, in the order of `metrics`.
 
     `reference` may be None when no metric needs one. Nothing is resized: raises
     SizeMismatchError when the sizes differ, UnknownNameError for an unknown metric, InputError

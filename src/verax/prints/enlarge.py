@@ -92,7 +92,7 @@ def larger(
     """The photo (h, w, 3) at a scale of FACTORS, with the detail that its prior adds.
 
     Args:
-        prior: (H, W, 3) as it came from the generator.
+        prior: (H, W, 3) as generated.
         spared: (h, w) above 0 where no detail of the prior is taken.
         strict: take no detail of the prior anywhere.
 

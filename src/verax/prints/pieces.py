@@ -1,9 +1,9 @@
-"""Damage of a print piece by piece: holes, scratches and dust that stand in the photo alone.
+"""Damage of a print piece by piece: holes, scratches and dust that only the photo has.
 
 A small network sees photo and prior under one light, and answers how likely each pixel is damage:
-plain and sharp-edged in the photo while the prior goes on smoothly. It was taught by
-`benchmarks/fit_damage.py` on photos with simulated damage and priors that were drawn freely, so
-that things which a prior only leaves out, or draws elsewhere, are none.
+plain and sharp-edged in the photo where the prior continues smoothly. It was trained by
+`benchmarks/fit_damage.py` on photos with simulated damage and freely redrawn priors, so that things
+which a prior merely omits or moves are not taken for damage.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ GRID = 16  # px, multiples of which the network takes
 DAMAGE, SURE = 0.5, 0.95  # answer that belongs to a piece, and that one has somewhere
 MEAN, UNASKED = 0.75, 0.9  # least mean answer of a piece; if nobody says that there is damage
 LEAST = 4  # px of a piece
-STEP = 0.03  # how far a piece stands out of its surroundings, at least
+STEP = 0.03  # least contrast of a piece with its surroundings
 ROOM = 5  # px around a piece that are looked at
 RIM, STRIP, THIN = 0.01, 2.5, 0.03  # of a strip: off the side, length over depth, depth
 ALONG = (0.1, 0.4)  # length of a thin strip and of another, shares of its side
@@ -29,7 +29,7 @@ PIECES, DUSTY = 3, 30  # patches and scratches, and specks, that are damage, not
 
 
 def find_pieces(photo: Image, prior: Image, valid: Plane, *, known: bool) -> Flaws:
-    """Damage of a photo, by pieces; `known`: it is a damaged print, and a single piece counts."""
+    """Damage of a photo; `known`: it is a damaged print, so that a single piece is enough."""
     lit = relight(photo, prior, valid > 0.5)
     answer = likelihood(photo, lit) * (valid > 0.99)
     mask = np.zeros(answer.shape, bool)
@@ -53,8 +53,8 @@ def likelihood(photo: Image, prior: Image) -> Plane:
 
 
 def places(answer: Plane, mean: float) -> Iterator[tuple[Box, Mask]]:
-    """Connected places that may be damage, surely are somewhere, and answer so on average; each in
-    a box with room around it."""
+    """Connected places above the threshold, certain somewhere and likely on average; each in a box
+    with a margin."""
     count, labels, boxes, _ = cv2.connectedComponentsWithStats((answer > DAMAGE).astype(np.uint8))
     peaks = np.zeros(count, np.float32)
     np.maximum.at(peaks, labels.ravel(), answer.ravel())
@@ -68,8 +68,8 @@ def places(answer: Plane, mean: float) -> Iterator[tuple[Box, Mask]]:
 
 
 def stands_out(photo: Image, prior: Image, own: Mask) -> bool:
-    """Whether the photo steps out of its surroundings in a place, and the prior less: where it is
-    the other way round, the prior shows a thing that it added."""
+    """Whether a place contrasts with its surroundings more in the photo than in the prior. If less,
+    the prior added something there."""
     ring = ring_of(own)
     if not ring.any():
         return True
@@ -79,8 +79,8 @@ def stands_out(photo: Image, prior: Image, own: Mask) -> bool:
 
 
 def is_ground(box: Box, own: Mask, size: tuple[int, ...]) -> bool:
-    """Whether a place is a strip along a side of the picture: the table that a print lies on, or
-    its border."""
+    """Whether a place is a strip along a side of the picture: the table under the print, or its
+    border."""
     left, top, width, height = cv2.boundingRect(own.astype(np.uint8))
     top, left, rim = top + box[0].start, left + box[1].start, RIM * max(size)
     for at, depth, length, side in ((top, height, width, 0), (left, width, height, 1)):

@@ -82,7 +82,7 @@ class Asking:
 
 @dataclass(frozen=True, slots=True)
 class GeneratedPrior:
-    """A prior with where it came from.
+    """A prior and its origin.
 
     Attributes:
         pixels: (H, W, 3) on the photo's grid; at its own size if its shape is not the canvas's, to

@@ -171,7 +171,7 @@ def foreign(other: Image, *, seed: int, size: tuple[int, int]) -> SimulatedPrior
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """Probabilities in training of a prior that is foreign, absent, or the degraded photo."""
+    """Probabilities that a training sample's prior is foreign, absent, or the degraded photo."""
 
     foreign: float = 0.10
     none: float = 0.10

@@ -38,7 +38,7 @@ class GenerateRequest:
     Attributes:
         model: the model's full name; "" is never sent.
         size: "WIDTHxHEIGHT" in pixels, or "auto".
-        n: pictures asked for, 1..10.
+        n: number of pictures requested, 1..10.
         partial_images: previews while streaming, 0..3.
         gateway: the service, a name of the catalog or a base URL; part of the fingerprint.
         repeat_index: 0, 1, 2 ... for a new answer to the same request; never sent.

@@ -1,6 +1,6 @@
 """The end of a call: its answer on disk, its record closed.
 
-The body of an answer is one file, `<fingerprint>.json`, byte for byte as it came. Beside it are the
+The body of an answer is one file, `<fingerprint>.json`, byte for byte. Beside it are the
 pictures behind its links (`.<hash of the link>.picture`; `.unread` for a file that is not a
 picture, which is fetched again), and the received part of interrupted answers (`.<call>.part`).
 """

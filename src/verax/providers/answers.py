@@ -73,14 +73,14 @@ def differences(answer: ImagesAnswer, request: Request) -> Iterator[str]:
     for count, image in enumerate(answer.images, 1):
         size = f"{image.width}x{image.height}"
         if request.size not in (None, "auto", size):
-            yield f"asked for {request.size}, picture {count} is {size}"
+            yield f"requested {request.size}, picture {count} is {size}"
         form = image.media_type.removeprefix("image/")
         if form != (request.output_format or "png"):
-            yield f"asked for {request.output_format or 'png'}, picture {count} is {form}"
+            yield f"requested {request.output_format or 'png'}, picture {count} is {form}"
     if count != request.n:
-        yield f"asked for {request.n} pictures, got {count}"
+        yield f"requested {request.n} pictures, got {count}"
     if answer.model and request.model not in answer.model:
-        yield f"asked for {request.model}, the service used {answer.model}"
+        yield f"requested {request.model}, the service used {answer.model}"
 
 
 def holds_pictures(body: bytes) -> bool:

@@ -185,7 +185,7 @@ def raise_refused(call: Call, run: str, retry_uncertain: bool) -> None:
         raise ProviderRefused(call.message, stage=call.stage, categories=call.categories)
     if call.stage != "input" and not retry_uncertain:
         raise ProviderRefused(
-            f"{call.message}; that may have been billed, so it is asked again only with "
+            f"{call.message}; that may have been billed, so it is repeated only with "
             "--retry-uncertain",
             stage=call.stage,
             categories=call.categories,
@@ -196,6 +196,6 @@ def raise_uncertain(call: Call) -> NoReturn:
     when = datetime.fromtimestamp(call.started, UTC).strftime("%Y-%m-%d %H:%M")
     most = "" if call.reserved_usd is None else f" with up to ${call.reserved_usd:.4f}"
     raise ProviderUncertain(
-        f"the same call went out on {when} UTC and no answer came ({call.message}); it may have "
+        f"the same call was sent on {when} UTC and got no answer ({call.message}); it may have "
         f"been billed{most}. It is repeated only with --retry-uncertain"
     )

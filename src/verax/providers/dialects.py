@@ -139,7 +139,7 @@ Findings = dict[str, str]
 def probe_requests(client: "Client", model: str) -> dict[str, EditRequest | None]:
     """The two edits of a probe: "size" (with the format) and "mask", None where there is none.
 
-    The size asked for is not that of the picture sent, so that a service that returns the input is
+    The requested size is not that of the picture sent, so that a service that returns the input is
     noticed.
     """
     rules = client.model(model).sizes

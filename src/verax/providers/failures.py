@@ -1,9 +1,9 @@
-"""What an error answer means for the money: not begun, refused, or maybe billed; when to retry.
+"""What an error answer means for billing: not started, refused, or maybe billed; when to retry.
 
-The money rule (docs/journal.md has the table): a status says either that a call was surely not
-begun, or that it may have been billed. Only what was not begun is ever repeated automatically. Body
-of an error in the Images API: {"error": {"message", "type", "param", "code"}}; relays wrap it in
-other objects, or as JSON inside of a text, so codes are looked for in all of it.
+The money rule (docs/journal.md has the table): a status says either that a call certainly was
+not started, or that it may have been billed. Only the former is repeated automatically. The body of
+an error in the Images API: {"error": {"message", "type", "param", "code"}}; relays wrap it in
+other objects, or as JSON inside of a text, so all of it is searched for codes.
 """
 
 import json
@@ -29,7 +29,7 @@ from verax.errors import (
 NOT_BEGUN = {300, 301, 302, 304, 305, 307, 308, *range(400, 408), *range(410, 418)}
 NOT_BEGUN |= {421, 422, 423, 425, 426, 428, 429, 431, 451}
 BUSY = {425, 429}  # not begun, and the same request may be taken later
-FREE_AGAIN = {408, 409, 425, 429}  # what costs nothing is asked again also after every 5xx
+FREE_AGAIN = {408, 409, 425, 429}  # free requests are repeated after every 5xx, too
 BY_CODE_ALONE = {401, 402, 404, 413, 429}  # words about a policy mean something else there
 _MODERATION = re.compile(
     r"moderation|content_?polic|content_?filter|content_?management|safety|responsibleai"
@@ -191,7 +191,7 @@ def failure(
 
 
 def may_repeat(status: int, headers: Mapping[str, str], body: bytes, *, paid: bool = True) -> bool:
-    """Whether the same request may be sent again, because surely nothing was begun.
+    """Whether the same request may be sent again, because it certainly was not started.
 
     The service may forbid it (`x-should-retry`), never allow more.
     """
@@ -239,7 +239,7 @@ def _plain(body: bytes) -> str:
     return " ".join(text.split())[:300] or "no explanation"
 
 
-LONGEST_WAIT_S = 120.0  # asked to wait longer, we give up at once, as the official SDK does
+LONGEST_WAIT_S = 120.0  # if the service demands more, we give up, as the official SDK does
 
 
 def wait_s(

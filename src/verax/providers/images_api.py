@@ -55,7 +55,7 @@ class Client:
         today: the day by which models have ended.
         deployment: the model's own name at the service, "" for the catalog's.
         stream: "auto", "always" or "never".
-        probes: what `verax probe` found here, model -> what was asked -> verdict.
+        probes: results of `verax probe` here, model -> feature -> verdict.
         ready: whether a key is there where one is needed.
         preview: takes partial images while a call is under way.
     """
@@ -122,7 +122,8 @@ class Client:
         plain = replace(request, stream=False, partial_images=None)
         answer = self._ask(plain, keep)
         return replace(
-            answer, notices=(*answer.notices, "the service does not stream; asked without")
+            answer,
+            notices=(*answer.notices, "the service does not stream; repeated without streaming"),
         )
 
     def shutdown_dates(self) -> dict[str, str]:
@@ -262,7 +263,7 @@ def _is_long(request: Request, model: Model) -> bool:
 
 
 DATES = "shutdown-dates.json"  # service -> model -> ISO date
-PROBES = "probes.json"  # service -> model -> what was asked -> verdict
+PROBES = "probes.json"  # service -> model -> feature -> verdict
 
 
 def load_facts(home: Path, name: str, service: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""The journal, and the desk in front of it, which is the door to paid calls.
+"""The journal of paid calls, and the desk: one service with the journal in front of it.
 
-No call is paid twice, and no paid answer is lost: command line, server, benchmarks and Python
-programs all go through a desk.
+A desk is the only way to make a paid call, from the command line, the server, benchmarks and
+Python. No call is paid twice, and no paid answer is lost.
 
 Around every call: (1) a record with the most it can cost is committed and disk space for the answer
 set aside; (2) the request goes out; (3) the body of the answer is synced to disk before it is
@@ -18,10 +18,10 @@ States of a call:
     done        answered and kept
     unusable    answered and kept, but without a picture that can be read; probably billed; read
                 again, and its links tried again, at every further call, at no cost
-    uncertain   no answer came; possibly billed, repeated only when asked for
-    refused     by moderation; asked again in another run, or where it may have been billed only
-                when asked for
-    failed      surely not begun: rejected, busy, stopped before sending
+    uncertain   no complete answer; possibly billed, repeated only with `retry_uncertain`
+    refused     by moderation; repeated in another run, or only with `retry_uncertain` where it
+                may have been billed
+    failed      certainly not started: rejected, busy, stopped before sending
 """
 
 import math

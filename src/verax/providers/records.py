@@ -79,7 +79,7 @@ class Call:
     Attributes:
         state: see `verax.providers.journal`.
         owner: the process that made the call (see `verax.store.Presence`), or its batch.
-        request: the request as its `describe()` tells it; pictures are hashes.
+        request: the request from its `describe()`; pictures are hashes.
         price: per million tokens when the call was made, None where unknown.
         reserved_usd, least_usd: the most and the least the call could cost, None where unknown.
         cost_usd: the bill, None where unknown.
@@ -87,7 +87,7 @@ class Call:
         message: why the state is not "done".
         counted_usd: what the call counts towards its run's limit: the bill where it is known; the
             most it can be where it is not (under way, uncertain, refused after painting, answered
-            without usage); nothing where surely nothing was billed.
+            without usage); nothing where certainly nothing was billed.
     """
 
     id: int

@@ -1,6 +1,6 @@
 """HTTP to one service: retries only where nothing can be paid twice.
 
-A paid request is repeated only when the service surely did not begin it: no connection, 429 or
+A paid request is repeated only if the service certainly did not start it: no connection, 429 or
 425; a free one also after 5xx. Once a paid request was sent, a timeout, a lost connection or a 5xx
 raises `ProviderUncertain`, with the bytes received so far. Every answer travels as a stream of
 bytes, so that event streams keep idle proxies awake. Connections are not kept alive: a stale one
@@ -36,7 +36,7 @@ from verax.providers.failures import failure, may_repeat, wait_s
 from verax.settings import Secret, without, without_parts
 
 LEAST_KEY = 16  # characters of a key that is one
-LONGEST_WORDS = 4_000  # bytes between two quotes that are surely no picture
+LONGEST_WORDS = 4_000  # bytes between two quotes: less is no picture
 MAX_BODY_BYTES = 1 << 30  # ten 4K pictures as base64 are a third of this
 Hear = Callable[[bytes], None]  # takes the chunks of an answer as they come
 _PAGE = re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype html|html|head|body)\b", re.I | re.S)
@@ -94,7 +94,7 @@ class Transport:
         self._http.close()
 
     def post(self, wire: Wire, *, hear: Hear | None = None, paid: bool = True) -> HttpReply:
-        """Send once, and again only where surely nothing was begun, or nothing costs.
+        """Send once; repeat only what certainly was not started, or is free.
 
         Raises as `verax.providers.Send` says.
         """

@@ -220,7 +220,7 @@ def viewer_style() -> str:
 
 
 def template(name: str, **filters: Callable[..., str]) -> "jinja2.Template":
-    """A template of the room, whose expressions may use `filters`."""
+    """A template of this package, whose expressions may use `filters`."""
     import jinja2
 
     environment = jinja2.Environment(

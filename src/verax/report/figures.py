@@ -130,7 +130,7 @@ def means_figure(table: Table) -> Figure:
 
 
 def ranks_figure(table: Table) -> Figure:
-    """How often each line takes each rank when the scenes are drawn again."""
+    """How often each line takes each rank when the scenes are resampled."""
     rows = [one for one in table.lines if one.rank_shares]
     cell = min(60.0, (WIDTH - LABEL - 10) / len(rows))
     marks: list[Mark] = []
@@ -222,7 +222,7 @@ def ladder_figure(ladder: Rungs) -> Figure:
 
 
 def best_of_figure(qualities: Sequence[Quality]) -> Figure | None:
-    """Expected best of K answers; None where every prior was asked for only once."""
+    """Expected best of K answers; None if every prior was requested only once."""
     curves = [one for one in qualities if len(one.best_of) > 1]
     if not curves:
         return None

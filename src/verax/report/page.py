@@ -1,10 +1,10 @@
 """One HTML file that shows a run: leaderboards, plots, every picture in the compare viewer.
 
-It opens without a network. Names, reasons and picture sources stand once in lists and rows refer to
-them, so that a report over 100,000 outputs stays a file that a browser opens. A few pictures are
-embedded unchanged. More are embedded as WebP previews, which are for looking at: scores come from
-the files. Beyond that the page links the files of the run folder and the dataset. With pictures
-copied beside it, the page and its pictures are one folder that opens anywhere.
+It opens without a network. Names, reasons and picture sources are stored once in lists and rows
+refer to them, so that a report over 100,000 outputs stays a file that a browser opens. A few
+pictures are embedded unchanged. More are embedded as WebP previews, which are for looking at:
+scores come from the files. Beyond that the page links the files of the run folder and the dataset.
+With pictures copied beside it, the page and its pictures are one folder that opens anywhere.
 """
 
 import base64
@@ -206,7 +206,7 @@ class Rows:
     drawn: int = 0
 
     def picture(self, name: str, path: Path) -> int:
-        """Place of a picture's source; `name` stands for its content."""
+        """Place of a picture's source; `name` identifies its content."""
         if name not in self.places:
             self.places[name] = self.sources.of(self.pictures.source(path)) if name else NOTHING
         return self.places[name]

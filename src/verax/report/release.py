@@ -49,7 +49,7 @@ REQUEST = """# Ask for a further set
 Copy this, fill it in, and open an issue.
 
 - Task and dataset (name, split, licence, where it may be had):
-- Models and snapshots to be asked, prompts, repeats:
+- Models and snapshots, prompts, repeats:
 - Methods and priors (see `verax bench methods`):
 - Metrics and protocol:
 - May the outputs be published under the dataset's licence? Who says so?
@@ -230,7 +230,7 @@ def card(
         "`transform` (3 x 3, prior px to photo px), `canvas`, `placed`, `c2pa`, and one column "
         "per metric.",
         "## Models",
-        _table(("model, as the service or the data set tells", "items"), _models(results)),
+        _table(("model, as stated by the service or the data set", "items"), _models(results)),
         "## Licences",
         _table(("licence", "pictures"), Counter(row["licence"] for row in published).items()),
         "## Results",
@@ -267,7 +267,7 @@ def _prompts(results: Results) -> str:
     wordings = sorted({(row.task, row.prompt) for row in results.outputs if row.prompt})
     if not wordings:
         return (
-            "No service was asked in this run; how generated pictures came about, their data "
+            "No service was called in this run; how generated pictures were made, their data "
             "sets tell."
         )
     rows = [(task, name, prompt_text(task, name)) for task, name in wordings]

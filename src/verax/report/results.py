@@ -60,7 +60,7 @@ def scene_of(row: OutputRow) -> str:
 
 
 def values_of(results: Results, metric: str) -> dict[str, float]:
-    """One metric by key, where it could be computed."""
+    """The values of a metric by item key; items without a value are left out."""
     return {
         s.key: s.value
         for several in results.scores.values()

@@ -1,9 +1,9 @@
 """The faults of a photo, diagnosed once and used by every later step.
 
 The tone and rain networks detect haze, darkness and rain; noise, JPEG blocks and missing colour are
-measured directly; the judge, a small network on statistics of all that, tells snow, drops, blur and
-water, and doubts haze. Only a thumbnail, the centre and a few parts are used, so that a large photo
-takes hardly longer than a small one.
+measured directly. A classifier (judge.onnx), a small network on statistics of all that, detects
+snow, drops, blur and water, and can veto haze. Only a thumbnail, the centre and a few parts are
+used, so that a large photo takes hardly longer than a small one.
 """
 
 from collections.abc import Iterator
@@ -51,15 +51,15 @@ NEARBY = 15  # window of the local minimum, px of the thumbnail
 DEEP, SHOWN = (2.7, 3.2), (0.020, 0.035)  # local contrast: 90th percentile over 10th; 90th
 LIFTED = (0.06, 0.10)  # darkest percentile, which a veil lifts
 PLAIN = (0.002, 0.004)  # local contrast; a veil over a smooth picture hides nothing
-# log-odds of the judge (benchmarks/fit_judge.py)
+# log-odds of the classifier (benchmarks/fit_judge.py)
 ODDS = {
     "haze": (0.25, 1.25), "snow": (-1.0, 0.4), "raindrop": (-0.6, 0.5), "motion_blur": (-0.6, 1.0),
     "defocus_blur": (-0.6, 0.6), "underwater": (1.1, 1.7),
 }  # fmt: skip
 WEIGHT, USUAL = 4.0, 0.7  # of the severity of haze above the usual one, added to its log-odds
 NOT_WATER = (-4.5, -3.2)  # log-odds of a cast that is not water's
-SOME = 0.2  # least severity of what the judge is certain of: it was not taught how much
-CLOSE = 112  # px: of the parts it is told about
+SOME = 0.2  # severity of what the classifier is certain of, which says nothing of how much
+CLOSE = 112  # px: side of the parts it sees
 NEAR = (runtime.CENTRE, (0.15, 0.2), (0.15, 0.8), (0.85, 0.2), (0.85, 0.8))  # where they are
 # darkness; percentiles are of the largest channel
 DARK = (0.52, 0.66)  # severity; most dim photos are meant to be dim
@@ -74,7 +74,7 @@ NIGHT = (0.015, 0.025)  # median luma below which lights in the dark mean night
 LIGHTLESS = (0.445, 0.40)  # 95th percentile of a photo with neither light nor a bright median
 BLACK = 0.003  # median luma below which the scene is black
 # rain
-DRY = -5.5  # log-odds of the judge below which the rain network is not asked: half of all photos
+DRY = -5.5  # log-odds of rain below which the rain network is not run: half of all photos
 SUSPECT = 0.15  # severity at the centre from which other places are checked
 PLACES = ((0.1, 0.1), (0.9, 0.9), (0.1, 0.9), (0.9, 0.1))  # rain is everywhere, texture is local
 WET = (0.26, 0.33)  # least severity of all places
@@ -180,8 +180,8 @@ def diagnose(photo: Image) -> Faults:
 def facts(
     photo: Image, small: Image, answers: runtime.Floats, measures: Measures
 ) -> runtime.Floats:
-    """Inputs of the judge (n,): texture of five parts and of the thumbnail, what the tone network
-    answered (features, severities), measures."""
+    """Inputs (n,) of the classifier: texture of five parts and of the thumbnail, features and
+    severities of the tone network, measures."""
     far = cv2.resize(small, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     close = np.stack([texture(runtime.part_at(photo, CLOSE, place)) for place in NEAR])
     textures = (close.mean(0), close.max(0), close.min(0), texture(far))
@@ -189,14 +189,14 @@ def facts(
 
 
 def judged(inputs: runtime.Floats) -> dict[str, float]:
-    """Log-odds of each fault the judge was taught, from its inputs (n,)."""
+    """Log-odds of each fault that the classifier knows, from its inputs (n,)."""
     judge = runtime.embedded("judge")
     return dict(zip(judge.tasks, map(float, judge(inputs[None])[0][0]), strict=True))
 
 
 def estimate(photo: Image, faults: Faults | None = None) -> str:
     """The task of the prompt catalog for the photo's first certain fault; "restore", whose prompt
-    names no fault, if there is none. A guess, and shown as one."""
+    names no fault, if there is none. An estimate, and shown as one."""
     suffers = faults or diagnose(photo)
     return next((TASKS[fault.kind] for fault in suffers), "restore")
 
@@ -290,7 +290,7 @@ def green_cast(measures: Measures) -> float:
 
 def _water(severity: float, odds: float, measures: Measures) -> tuple[float, float]:
     """Severity and certainty of water: red is missing but not green, unlike in a blue sky, and it
-    is not as yellow as leaves; `odds` are the judge's, who knows scenes under water."""
+    is not as yellow as leaves; `odds` are the classifier's."""
     cast = green_cast(measures) * ramp(measures.red, *RED)
     watery = max(ramp(measures.cast[1], *YELLOW) * ramp(severity, *WATERY), ramp(severity, *SURELY))
     plain = max(cast * watery, ramp(severity, *SURELY) * ramp(measures.red, *BLUE))

@@ -70,7 +70,7 @@ class Measures:
         return {name: np.round(value, 3).tolist() for name, value in asdict(self).items()}
 
     def facts(self) -> Values:
-        """Inputs of the judge (13,), on scales that are about even."""
+        """Inputs (13,) of the fault classifier, on similar scales."""
         logs = (
             self.sigma + 0.3, self.grain + 0.3, max(self.blocking + 0.3, 0.1),
             max(self.on_grid + 1.5, 0.1), self.blur + 0.3, self.anisotropy,

@@ -128,7 +128,7 @@ class Network:
     tasks: tuple[str, ...]
 
     def __call__(self, inputs: Floats) -> list[Floats]:
-        """Outputs for inputs (1, C, H, W); of the judge, (1, n)."""
+        """Outputs for inputs (1, C, H, W); of the classifier, (1, n)."""
         return [np.asarray(output) for output in self.session.run(None, {"input": inputs})]
 
 
@@ -142,7 +142,7 @@ def open_network(path: Path, kind: str | None = None) -> Network:
         raise SettingsError(f"{path}: expected a network of `verax export`: {exc}") from exc
     facts = session.get_modelmeta().custom_metadata_map
     its, contract = facts.get("verax.network"), facts.get("verax.contract")
-    right = kind or (None if its == "judge" else its)  # the judge restores nothing
+    right = kind or (None if its == "judge" else its)  # the classifier restores nothing
     if its != right or its not in CONTRACTS or contract != CONTRACTS[its]:
         raise SettingsError(
             f"{path}: expected a {kind or 'tone or detail'} network of contract "

@@ -38,7 +38,7 @@ class Problem(Exception):
 
     Args:
         status: HTTP status.
-        message: what was wanted, what came, what to do.
+        message: what was expected, what was found, what to do.
         code: a short word for programs, or None.
         param: the request field at fault, or None.
         kind: the `type` of the official shape.

@@ -1,4 +1,4 @@
-"""The door: access control by client key, host and origin; limits of size and time.
+"""Access control by client key, host and origin; limits of size and time.
 
 Limits, hosts and origins are plain ASGI, so that nothing is read before it is counted. Keys of
 clients are made here, shown once, and stored as hashes: they are 256 random bits, so a plain

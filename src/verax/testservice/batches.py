@@ -1,8 +1,8 @@
-"""Files and batches of the test service. A batch moves one state further with every look at it.
+"""Files and batches of the test service. A batch advances by one state whenever it is queried.
 
-`State.batch_plan` orders failures: {"expire_after": 2} answers two lines and expires,
+`State.batch_plan` sets failures: {"expire_after": 2} answers two lines and expires,
 {"fail_lines": {1: "refuse"}} refuses line 1, {"invalid": True} fails validation,
-{"create": [502, 0, 200]} carries a creation out and answers with that status, drops the line for 0,
+{"create": [502, 0, 200]} creates the batch and answers with that status, disconnects for 0,
 and answers with an empty object for 200; {"bodies": f} changes each good body by f, and
 {"garble": True} puts a line that is no JSON into the results.
 """

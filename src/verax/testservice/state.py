@@ -1,9 +1,9 @@
-"""What the test service knows, and the orders it takes.
+"""The state of the test service, and the scripts that control its answers.
 
 A script is a list of steps, one taken by each request for pictures; when it is used up, requests
 succeed. Steps (`parse_step` is the whole list):
 
-    ok                     answer as asked
+    ok                     answer as requested
     429  429:2  429:ms=50  429:date=2  429:absurd  429:text  429:ahead=2  429:quota
                            too many requests: without Retry-After, in seconds, retry-after-ms,
                            as an HTTP date, 99999 seconds, not a number, as a date by a clock
@@ -17,8 +17,8 @@ succeed. Steps (`parse_step` is the whole list):
     timeout:30             bill, then stay silent for that many seconds and drop the line
     slow:0.5               bill, wait, answer (a stream sends comments meanwhile)
     half                   bill, then only half of the body
-    size:640x480           another size than asked for
-    jpeg                   JPEG bytes although PNG was asked for
+    size:640x480           another size than requested
+    jpeg                   JPEG bytes although PNG was requested
     truncated              a picture file that ends too early, in a whole answer
     no-usage               an answer without usage
     billed:502, link ...   a billed answer that goes wrong, see below
@@ -30,7 +30,7 @@ A billed answer may go wrong in the ways of relays and gateways:
     page               nothing billed, a web page with status 200
     link  link:null    the picture as a link; b64_json absent, null; `empty`: ""
     link:relative      from the service's root; `redirect`: by way of another; `data`: a data: URL
-    link:late          404 twice; `cut`: half of it once; `gone`: 404 always; `keyed`: wants the key
+    link:late          404 twice; `cut`: half of it once; `gone`: 404 always; `keyed`: needs the key
     link:sorry         a web page with status 200 in its place
     link:endless       without a length and without an end; `private`: into a private network
     stream:url         completed event with a link; `nested`: data[]; `named`: type in the event
@@ -257,7 +257,7 @@ def _stream(detail: str, answer: dict[str, Any], links: list[str]) -> FaultyRepl
 
 
 def linked_reply(linked: LinkedPicture, host: str, *, keyed: bool, number: int) -> FaultyReply:
-    """One attempt to get a linked picture; `keyed`: it came with a key."""
+    """The reply to one request for a linked picture; `keyed`: the request has the key."""
     linked.attempts += 1
     way, count = linked.way, linked.attempts
     if way == "gone" or (way == "late" and count <= LATE):

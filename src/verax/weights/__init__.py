@@ -8,7 +8,7 @@ from typing import Any
 from verax.errors import choose
 
 EMBEDDED = Path(__file__).parent
-FACES = EMBEDDED / "faces.onnx"  # the detector of verax.faces, not one of ours
+FACES = EMBEDDED / "faces.onnx"  # the detector of verax.faces, not trained by us
 DAMAGE = EMBEDDED / "damage.onnx"  # holes, scratches and dust of a print, for verax.prints
 FOLDER = EMBEDDED  # where networks are looked for first; another folder may hold some of them
 FILES = {name: f"{name}.onnx" for name in ("judge", "tone", "dark", "dusk", "detail", "rain")}

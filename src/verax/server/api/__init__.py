@@ -145,7 +145,7 @@ class ErrorBody(BaseModel):
 
 
 class ModelEntry(BaseModel):
-    """One model that may be asked for."""
+    """One model that may be requested."""
 
     id: str
     object: Literal["model"]

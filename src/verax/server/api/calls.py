@@ -38,7 +38,7 @@ class ImageCall:
 
     Attributes:
         images: files of the pictures sent; the first is the photo.
-        sizes: (width, height) of each of them as it stands upright.
+        sizes: (width, height) of each of them, upright.
         fields: every other official field that is set, checked.
         fidelity: 0..1, Verax's own field.
         warnings: fields that were accepted and are not used.

@@ -31,7 +31,7 @@ ROLE = re.compile(r"(image|mask)(\[\d{0,2}\])?")  # image, image[] and image[0] 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A request's body on disk: the parts of a form, or JSON as it came.
+    """A request's body on disk: the parts of a form, or JSON unchanged.
 
     Attributes:
         files: by role, "image" or "mask".

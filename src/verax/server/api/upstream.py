@@ -37,8 +37,8 @@ class UpstreamAnswer:
     """The pictures of a service, with everything known about the call.
 
     Attributes:
-        files: pictures as they came, of a faithful edit on the photo's grid.
-        sources: the pictures as they came, with the Content Credentials that they carry.
+        files: the returned pictures; of a faithful edit, on the photo's grid.
+        sources: the original files of the pictures, with their Content Credentials.
     """
 
     files: tuple[Path, ...]
@@ -157,7 +157,7 @@ class Upstream:
 
 
 def write_pictures(answer: ImagesAnswer, folder: Path) -> tuple[Path, ...]:
-    """The pictures of an answer as files, byte for byte as they came."""
+    """The pictures of an answer as files, byte for byte."""
     files = tuple(folder / f"answer-{index}" for index in range(len(answer.images)))
     for path, picture in zip(files, answer.images, strict=True):
         path.write_bytes(picture.data)

@@ -184,7 +184,7 @@ def _finished(entries: History, request: Request) -> Path:
 
 
 async def file(request: Request) -> Response:
-    """GET /page/history/{id}/file?fidelity=&place=no&scale=: the restoration, as the photo came."""
+    """GET /page/history/{id}/file?fidelity=&place=no&scale=: the restored file."""
     context, client, entries = whose(request)
     entry = _finished(entries, request)
     record = await run_in_threadpool(partial(history.record, entry, running=False))

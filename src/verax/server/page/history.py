@@ -1,9 +1,9 @@
 """The entries of the page's history: how they are stored, and their life cycle.
 
 One folder per client, in it one folder per entry. Every file of an entry has one writer.
-`request.json` is the server's: what was asked and how far it is. `result.json` and `changes.json`
-are the worker's: what was made, and what the generator changed. Names from outside never become
-paths: ids follow one pattern, and the files of an entry are a fixed set.
+`request.json`, written by the server, has the request and its state. `result.json` and
+`changes.json`, written by the worker, have the result and what the generator changed. Names from
+outside never become paths: ids follow one pattern, and the files of an entry are a fixed set.
 """
 
 import asyncio

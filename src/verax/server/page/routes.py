@@ -32,7 +32,7 @@ from verax.server.page.history import earlier_answer, in_turn, start, under_way,
 from verax.server.page.paid import prior_call
 
 EXAMPLE = "example, darkened on purpose.png"
-EXAMPLE_NOTICE = "The generated picture of this example is simulated; no image generator was asked."
+EXAMPLE_NOTICE = "The generated picture of this example is simulated; no image generator was used."
 
 # ---- restorations ---------------------------------------------------------------------------
 
@@ -114,7 +114,7 @@ async def size(request: Request) -> Response:
 
 
 def _prior_call(about: Mapping[str, Any], entry: Path, head: Header) -> ImageCall | None:
-    """The call that gets the prior; None where no model is to be asked."""
+    """The call that gets the prior; None without a model."""
     if not about.get("model") or (entry / "prior").is_file():
         return None
     size = (head.width, head.height)
@@ -187,7 +187,7 @@ async def _changes(
             if path is not None:
                 path.unlink(missing_ok=True)
     changes: dict[str, Any] = {} if task is None else {"task": task}
-    if "prior" in fresh:  # what a model made is not asked for again
+    if "prior" in fresh:  # a paid prior is not requested again
         (entry / "answer-0").unlink(missing_ok=True)
         changes |= {"model": None, "upstream_model": None, "cost_usd": None, "notices": []}
     return changes

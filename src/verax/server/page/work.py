@@ -25,7 +25,7 @@ SMALL_PX = 240
 
 @dataclass(frozen=True, slots=True)
 class PageOrder:
-    """What a worker is to make for one entry.
+    """A job for a worker: what to compute for one entry.
 
     Attributes:
         folder: the entry's; the results go there.
