@@ -68,6 +68,14 @@ def test_a_prior_of_another_scene_state_gives_no_light_and_is_flagged(scene, pla
     assert abs(fused.pixels.mean() - scene.mean()) < 0.02
 
 
+def test_an_old_photo_takes_no_thing_of_another_scene_state(scene, place):
+    night = (0.15 * scene).astype(np.float32)
+    fused = fuse(scene, scene, *place(night), task="old_photo")
+
+    assert fused.scene_state_change
+    assert fused.explanation.front == 0
+
+
 def test_fidelity_0_is_the_registered_prior_and_the_base_outside_it(scene, place):
     valid = np.ones(scene.shape[:2], np.float32)
     valid[:, :60] = 0

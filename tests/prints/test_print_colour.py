@@ -155,3 +155,23 @@ def test_an_outline_brings_no_colour_to_the_wall_behind_it():
     assert chroma[head[..., 0] == 1].mean() > 0.02
     behind = np.abs(split(prior)[1]).max(2)
     assert chroma[beside > 0.9].mean() < 0.5 * behind[beside > 0.9].mean()
+
+
+def test_small_things_have_their_own_colour():
+    rng = np.random.default_rng(11)
+    texture = cv2.GaussianBlur(rng.random((480, 480), np.float32), (0, 0), 1.5)
+    y = np.repeat((0.45 + 1.5 * (texture - texture.mean()))[..., None], 3, 2)
+    small = np.zeros((480, 480), bool)
+    for top in range(40, 440, 60):
+        small[top : top + 7, top : top + 7] = True
+    photo = np.where(small[..., None], 0.7 * y + 0.3, y)
+    prior = photo + np.where(small[..., None], np.float32([0.1, 0, -0.15]), [-0.1, 0.05, 0])
+
+    result, _ = colourise(
+        *(np.clip(v, 0, 1).astype(np.float32) for v in (photo, prior)),
+        np.ones((480, 480), np.float32),
+    )
+
+    chroma = split(result)[1]
+    assert (chroma[small][:, 0] > 0.03).mean() > 0.8
+    assert (chroma[~small][:, 0] < 0).mean() > 0.95

@@ -133,7 +133,7 @@ def explain(
     if changed:
         front = 0.0
     if task not in ("", "restore"):
-        front = float(task in FRONT_TASKS)
+        front = float(task in FRONT_TASKS and not (changed and task == "old_photo"))
     blur = _blur(octaves, changed=changed, target=small or task in SHARP_TASKS)
     if task == "" and not small:
         blur = tuple(each * ramp(share, *AGREEING) for each in blur)

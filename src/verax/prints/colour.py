@@ -29,15 +29,16 @@ COLOURED = 8.0 / 255  # least distance of a prior's chroma from its own tone to 
 DARKEST, LIT = 0.06, 0.5  # least brightness of a dark photo's brightest pixels, and their target
 BINS = 24  # of luma, for the tone of a print
 SIDE = 512  # px, long side at which a photo's toning is judged
-RADIUS = 0.012  # of the windows, share of the long side
+RADII = (0.0025, 0.012)  # of the windows, shares of the long side: small things, and flat places
 SMOOTH = 4e-4  # regularisation: variance of luma below which chroma does not follow it
 SAME = (0.25, 0.6)  # local correlation of luma at which the prior's colour counts
 STRUCTURE = 0.02  # least deviation of luma that can be compared
+PLAIN = 0.4  # correlation of two flat places
 MOSTLY = (0.35, 0.6)  # share of the wider surroundings that agree
-CARRIED = 2.0  # radii over which colour is carried to places without evidence
+CARRIED = 0.024  # share of the long side over which colour is carried to places without evidence
 SPREAD = 320  # px, long side at which colour spreads to places without evidence
-PULL, DOUBT = 0.01, 0.015  # weight of the photo's own tone there, and extra if little agrees
-STEP = 0.02  # step of luma between neighbours that separates colours
+PULL, DOUBT = 0.002, 0.035  # weight of the photo's own tone there, and extra if little agrees
+STEP = 0.03  # step of luma between neighbours that separates colours
 BEYOND = 2.5  # deviations of luma beyond which a local linear map is not extrapolated
 
 
@@ -140,22 +141,33 @@ def colourise(photo: Image, prior: Image, valid: Plane) -> tuple[Image, Plane]:
     """
     y, own = split(photo)
     p, chroma = split(prior)
-    radius = max(2, round(RADIUS * max(y.shape)))
-    alike, mostly = evidence(y, p, radius)
-    weight = alike * mostly * valid
+    radii = [max(2, round(share * max(y.shape))) for share in RADII]
+    alike, mostly = evidence(y, p, radii[1])
+    small = likeness(y, p, radii[0], plain=0.0)[0] * evidence(y, p, radii[0])[1]
+    sure, guided = np.zeros_like(y), np.zeros_like(chroma)
+    for radius, each in zip(radii, (small, alike), strict=True):
+        weight = each * mostly * valid
+        core = (1 - sure) * without_rim(weight, radius)
+        guided += core[..., None] * from_prior(y, p, chroma, weight, radius)
+        sure += core
+    beyond, reach = spread(y, guided, own, sure, PULL + DOUBT * (1 - mostly))
+    return within_gamut(y, guided + (1 - sure)[..., None] * beyond), reach
+
+
+def from_prior(
+    y: Plane, p: Plane, chroma: NDArray[np.float32], weight: Plane, radius: int
+) -> NDArray[np.float32]:
+    """The prior's chroma for the photo's luma, carried to places around those with weight."""
     matched = matched_luma(p, y, weight)
     guided, known = carry(y, matched, chroma, weight, radius)
-    wider, _ = carry(y, matched, chroma, weight, round(CARRIED * radius))
-    guided += (1 - known)[..., None] * (wider - guided)
-    core = without_rim(weight, radius)[..., None]
-    beyond, reach = spread(y, guided, own, core[..., 0], PULL + DOUBT * (1 - mostly))
-    return within_gamut(y, core * guided + (1 - core) * beyond), reach
+    wider, _ = carry(y, matched, chroma, weight, max(2, round(CARRIED * max(y.shape))))
+    return np.asarray(guided + (1 - known)[..., None] * (wider - guided), np.float32)
 
 
 def spread(
     y: Plane, chroma: NDArray[np.float32], own: NDArray[np.float32], weight: Plane, pull: Plane
 ) -> tuple[NDArray[np.float32], Plane]:
-    """Spread chroma from where it is known, not across edges of the luma.
+    """Spread chroma, given times its weight, from where it is known, not across edges of the luma.
 
     Neighbours of similar luma get similar colour (Levin, Lischinski and Weiss, "Colorization using
     optimization", 2004), with a weak `pull` to the photo's own tone. Also returns the share (H, W)
@@ -166,7 +178,7 @@ def spread(
     grey, belief, hold = (
         cv2.resize(v, size, interpolation=cv2.INTER_AREA) for v in (y, weight, pull)
     )
-    known = cv2.resize(chroma * weight[..., None], size, interpolation=cv2.INTER_AREA)
+    known = cv2.resize(chroma, size, interpolation=cv2.INTER_AREA)
     plain = cv2.resize(own, size, interpolation=cv2.INTER_AREA)
     target = np.dstack([known + hold[..., None] * plain, belief]).reshape(-1, 4)
     system = likeness_of_neighbours(grey) + scipy.sparse.diags(belief.ravel() + hold.ravel())
@@ -227,15 +239,15 @@ def evidence(y: Plane, p: Plane, radius: int) -> tuple[Plane, Plane]:
     return np.asarray(alike, np.float32), np.asarray(mostly, np.float32)
 
 
-def likeness(y: Plane, p: Plane, radius: int) -> tuple[Plane, Plane]:
-    """Correlation of photo and prior in windows, mapped to [0, 1] by SAME, and the photo's variance
-    in them."""
+def likeness(y: Plane, p: Plane, radius: int, plain: float = PLAIN) -> tuple[Plane, Plane]:
+    """Correlation of photo and prior in windows, `plain` where both are flat, mapped to [0, 1] by
+    SAME, and the photo's variance in them."""
     side = (2 * radius + 1, 2 * radius + 1)
     my, mp = cv2.blur(y, side), cv2.blur(p, side)
     vy, vp = (np.maximum(cv2.blur(a * a, side) - m * m, 0) for a, m in ((y, my), (p, mp)))
     both = cv2.blur(y * p, side) - my * mp
     floor = STRUCTURE**2
-    correlation = (both + 0.4 * floor) / np.sqrt((vy + floor) * (vp + floor))
+    correlation = (both + plain * floor) / np.sqrt((vy + floor) * (vp + floor))
     return np.clip((correlation - SAME[0]) / (SAME[1] - SAME[0]), 0, 1), vy
 
 
