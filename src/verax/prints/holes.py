@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from verax.errors import InputError, SizeMismatchError
 from verax.geometry.register import Warped
 from verax.image import Image, Photo, Plane
-from verax.image.pixels import largest
+from verax.image.pixels import largest, wide_blur
 from verax.prints.colour import shrink, split, toning
 
 Mask = NDArray[np.bool_]
@@ -157,13 +157,13 @@ def relight(photo: Image, prior: Image, known: Mask) -> Image:
     y, p = (shrink(picture, TONE) for picture in (photo, prior))
     share = (shrink(known.astype(np.float32), TONE) > KNOWN).astype(np.float32)
     share = share if share.any() else np.ones_like(share)
-    weight, smooth = share, np.zeros_like(y)
+    weight, smooth, terms = share, np.zeros_like(y), quadratic(p)
     for reach in LOCAL:
         sigma = reach * max(share.shape)
-        colours = colour_map(p, y - smooth, weight)
-        rest = y - recoloured(p, colours)
-        near = cv2.GaussianBlur(weight, (0, 0), sigma)[..., None]
-        smooth = cv2.GaussianBlur(rest * weight[..., None], (0, 0), sigma)
+        colours = colour_map(terms, y - smooth, weight)
+        rest = y - terms @ colours
+        near = wide_blur(weight, sigma)[..., None]
+        smooth = wide_blur(rest * weight[..., None], sigma)
         smooth *= np.clip(near / 0.1, 0, 1) / np.maximum(near, 1e-3)
         stray = largest(np.abs(rest - smooth))
         usual = STRAY * (1.48 * float(np.median(stray[share > 0])) + 0.004)
@@ -172,10 +172,10 @@ def relight(photo: Image, prior: Image, known: Mask) -> Image:
     return np.asarray(recoloured(prior, colours) + wide, np.float32)
 
 
-def colour_map(prior: Image, photo: Image, weight: Plane) -> NDArray[np.float32]:
+def colour_map(terms: Image, photo: Image, weight: Plane) -> NDArray[np.float32]:
     """(10, 3) coefficients of the quadratic colour map, by weighted least squares, regularised
-    towards the identity."""
-    terms, plain = quadratic(prior).reshape(-1, 10), np.eye(10, 3, -1)
+    towards the identity; `terms` are the prior's."""
+    terms, plain = terms.reshape(-1, 10), np.eye(10, 3, -1)
     counts = weight.reshape(-1, 1)
     held = np.diag([1e-3, *[0.1] * 3, *[1.0] * 6]) * HELD * float(counts.sum())
     left = (terms * counts).T @ terms + held
