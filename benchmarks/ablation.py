@@ -60,7 +60,7 @@ class Case:
     reference: Image | None
     stranger: Image  # a prior of another scene
     truth: SimulatedPrior | None = None
-    kept: dict[int, Registration] = field(default_factory=dict)  # by the prior's identity
+    registrations: dict[int, Registration] = field(default_factory=dict)  # by the prior's identity
 
     @cached_property
     def faults(self) -> Faults:
@@ -79,41 +79,43 @@ class Case:
         return network.lit(self.photo, self.faults)
 
     @cached_property
-    def found(self) -> Registration:
-        return self.found_of(self.prior)
+    def registration(self) -> Registration:
+        return self.registration_of(self.prior)
 
-    def found_of(self, prior: Image) -> Registration:
-        if id(prior) not in self.kept:
-            self.kept[id(prior)] = register(self.photo, prior)
-        return self.kept[id(prior)]
+    def registration_of(self, prior: Image) -> Registration:
+        if id(prior) not in self.registrations:
+            self.registrations[id(prior)] = register(self.photo, prior)
+        return self.registrations[id(prior)]
 
     @cached_property
     def warped(self) -> Warped:
-        return self.on_grid(self.found, self.prior)
+        return self.on_grid(self.registration, self.prior)
 
-    def on_grid(self, found: Registration, prior: Image) -> Warped:
-        return apply(found, prior, size=(self.photo.shape[1], self.photo.shape[0]))
+    def on_grid(self, registration: Registration, prior: Image) -> Warped:
+        return apply(registration, prior, size=(self.photo.shape[1], self.photo.shape[0]))
 
     @cached_property
     def result(self) -> Fusion:
-        return fused(self, self.prior, self.found)
+        return fused(self, self.prior, self.registration)
 
 
 Row = Callable[[Case], Image | None]
 
 
-def fused(case: Case, prior: Image, found: Registration, fidelity: float = dial.DEFAULT) -> Fusion:
+def fused(
+    case: Case, prior: Image, registration: Registration, fidelity: float = dial.DEFAULT
+) -> Fusion:
     """As `verax.restore` does it, under any registration."""
-    warped = case.on_grid(found, prior)
-    base = case.structure if found.usable else case.alone
+    warped = case.on_grid(registration, prior)
+    base = case.structure if registration.usable else case.alone
     result = fuse(
-        case.photo, base, warped, found, lit=case.lit, faults=case.faults, fidelity=fidelity
+        case.photo, base, warped, registration, lit=case.lit, faults=case.faults, fidelity=fidelity
     )
     return result if result.explanation else replace(result, pixels=case.alone)
 
 
 def with_prior(case: Case, prior: Image) -> Image:
-    return fused(case, prior, case.found_of(prior)).pixels
+    return fused(case, prior, case.registration_of(prior)).pixels
 
 
 def without_prior(case: Case) -> Image:
@@ -121,8 +123,8 @@ def without_prior(case: Case) -> Image:
 
 
 def registered_prior(case: Case) -> Image:
-    seen = case.warped.valid[..., None]
-    return np.clip(case.warped.pixels * seen + case.photo * (1 - seen), 0, 1)
+    share = case.warped.valid[..., None]
+    return np.clip(case.warped.pixels * share + case.photo * (1 - share), 0, 1)
 
 
 def low_band(case: Case) -> Image:
@@ -135,11 +137,11 @@ def oracle(case: Case) -> Image | None:
     """Under the true registration, where it is known."""
     if case.truth is None:
         return None
-    found = replace(
-        case.found, placed="exactly", matrix=case.truth.matrix, field=case.truth.field,
+    registration = replace(
+        case.registration, placed="exactly", matrix=case.truth.matrix, field=case.truth.field,
         confidence=np.ones(case.photo.shape[:2], np.float32),
     )  # fmt: skip
-    return fused(case, case.prior, found).pixels
+    return fused(case, case.prior, registration).pixels
 
 
 ALONE = "network without prior"
@@ -149,7 +151,7 @@ ROWS: dict[str, Row] = {
     "registered prior": registered_prior,
     "low band of prior + high band of photo": low_band,
     ALONE: lambda c: c.alone,
-    "full at fidelity 1": lambda c: fused(c, c.prior, c.found, 1.0).pixels,
+    "full at fidelity 1": lambda c: fused(c, c.prior, c.registration, 1.0).pixels,
     f"full at {dial.DEFAULT}, the default": lambda c: c.result.pixels,
     "control: foreign prior": lambda c: with_prior(c, c.stranger),
     "control: absent prior": without_prior,
@@ -207,11 +209,11 @@ def matched_psnr(picture: Image, reference: Image) -> float:
     """PSNR after the least-squares gain and offset per channel."""
     fit = np.empty_like(picture)
     for channel in range(3):
-        own, wanted = picture[..., channel].ravel(), reference[..., channel].ravel()
+        own, truth = picture[..., channel].ravel(), reference[..., channel].ravel()
         spread = float(own.var(dtype=np.float64))
-        both = float(np.mean((own - own.mean()) * (wanted - wanted.mean()), dtype=np.float64))
+        both = float(np.mean((own - own.mean()) * (truth - truth.mean()), dtype=np.float64))
         gain = both / spread if spread > 1e-9 else 0.0
-        fit[..., channel] = gain * (picture[..., channel] - own.mean()) + wanted.mean()
+        fit[..., channel] = gain * (picture[..., channel] - own.mean()) + truth.mean()
     return psnr(fit, reference)
 
 
@@ -230,7 +232,7 @@ Values = dict[str, dict[str, float]]  # by row, by measure
 
 def rows_of(case: Case) -> Values:
     """The values of every row of a case; a row that fails is named and left out."""
-    found: Values = {}
+    values: Values = {}
     for name, row in ROWS.items():
         try:
             picture = row(case)
@@ -238,8 +240,8 @@ def rows_of(case: Case) -> Values:
             print(f"{case.name}, {name}: {exc}")
             continue
         if picture is not None:
-            found[name] = measured(case, picture)
-    return found
+            values[name] = measured(case, picture)
+    return values
 
 
 def gain(cases: list[Values], name: str, measure: str) -> str:
@@ -252,10 +254,10 @@ def gain(cases: list[Values], name: str, measure: str) -> str:
     if name == ALONE or not both:
         return ""
     ours, alone = map(list, zip(*both, strict=True))
-    found = compare(ours, alone, rng=np.random.default_rng(0)).difference
+    difference = compare(ours, alone, rng=np.random.default_rng(0)).difference
     if len(both) == 1:
-        return f" ({found.mean:+.2f})"
-    return f" ({found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}])"
+        return f" ({difference.mean:+.2f})"
+    return f" ({difference.mean:+.2f} [{difference.low:+.2f}, {difference.high:+.2f}])"
 
 
 def show(results: dict[str, list[Values]]) -> None:
@@ -292,7 +294,7 @@ def main() -> None:
     results: dict[str, list[Values]] = {}
     for case in cases:
         results.setdefault(case.task, []).append(rows_of(case))
-        print(f"done {case.name}: placed {case.found.placed}", flush=True)
+        print(f"done {case.name}: placed {case.registration.placed}", flush=True)
         if words.save:
             words.save.write_text(json.dumps(results))
     show(results)

@@ -108,9 +108,9 @@ def aligned_with_kills(words: list[str], folder: Path, kills: int, pairs: int) -
                 killed += 1
                 count.write_text(str(killed))
                 continue
-            told = process.stderr.read().decode() if process.stderr else ""
+            log = process.stderr.read().decode() if process.stderr else ""
         if process.returncode and process.returncode != -signal.SIGKILL:
-            raise SystemExit(told)
+            raise SystemExit(log)
         if process.returncode == 0:
             return killed
 
@@ -134,17 +134,17 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
 
 def problems(rows: list[dict[str, str]], folder: Path, count: int) -> list[str]:
     """What is wrong with the table of a run that was killed."""
-    found = []
+    failures = []
     if [int(row["index"]) for row in rows] != list(range(count)):
-        found.append(f"{len(rows)} rows, expected {count}, each index once and in order")
+        failures.append(f"{len(rows)} rows, expected {count}, each index once and in order")
     named = {row[side] for row in rows for side in ("photo_file", "edited_file")} - {""}
     there = {p.relative_to(folder / "pairs").as_posix() for p in folder.glob("pairs/*/*.png")}
     if named != there:
-        found.append(f"{len(named ^ there)} files are on disk or in the table, not in both")
+        failures.append(f"{len(named ^ there)} files are on disk or in the table, not in both")
     facts = ("verdict", "reason", "box", "score", "p_value", "matrix")
     own = [tuple(row[name] for name in facts if "tar:" not in row[name]) for row in rows]
     unlike = sum(own[i] != own[i % DISTINCT] for i in range(len(own)))
-    return found + [f"{unlike} rows differ from those of the same pair"] * bool(unlike)
+    return failures + [f"{unlike} rows differ from those of the same pair"] * bool(unlike)
 
 
 def main() -> None:

@@ -130,8 +130,8 @@ def kill(times: int, seed: int = 7) -> None:
             running = killed.poll() is None
             killed.kill()
             killed.communicate()
-            found = rows(folder / "killed")
-            done.append([len(part) for part in found] if found and running else None)
+            records = rows(folder / "killed")
+            done.append([len(part) for part in records] if records and running else None)
         subprocess.run([*command, str(folder / "killed")], check=True, capture_output=True)
         same = rows(folder / "killed") == rows(folder / "calm")
         files = sorted(path.name for path in (folder / "killed/outputs").iterdir())
@@ -182,8 +182,8 @@ def report(count: int) -> None:
 
 def progressed(folder: Path) -> int:
     """Outputs and scores that are stored so far."""
-    found = rows(folder)
-    return sum(map(len, found)) if found else 0
+    records = rows(folder)
+    return sum(map(len, records)) if records else 0
 
 
 def rows(folder: Path) -> tuple[dict, dict] | None:
@@ -193,12 +193,12 @@ def rows(folder: Path) -> tuple[dict, dict] | None:
         record = open_run(folder)
     except ValueError:
         return None
-    found = (
+    figures = (
         {r.key: (r.outcome, r.sha256) for r in record.outputs()},
         {(r.key, r.metric): r.value for r in record.scores()},
     )
     record.close()
-    return found
+    return figures
 
 
 if __name__ == "__main__":

@@ -68,7 +68,9 @@ def manifest() -> list[dict[str, str]]:
 
 def real_pairs(rows: list[dict[str, str]]) -> dict[str, dict[str, list[tuple[Image, float]]]]:
     """Per task and dataset: real inputs with their PSNR, generated figures left out."""
-    found: dict[str, dict[str, list[tuple[Image, float]]]] = defaultdict(lambda: defaultdict(list))
+    samples: dict[str, dict[str, list[tuple[Image, float]]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
     for task, folder in REAL_TASK.items():
         for row in rows:
             if row["task"] != folder or row["generated"] or not (row["input"] and row["target"]):
@@ -77,8 +79,8 @@ def real_pairs(rows: list[dict[str, str]]) -> dict[str, dict[str, list[tuple[Ima
             if target.shape[0] == photo.shape[0] + 20:  # SOTS keeps a 10 px border
                 target = target[10:-10, 10:-10]
             if target.shape == photo.shape:
-                found[task][row["dataset"]].append((photo, psnr(photo, target)))
-    return found
+                samples[task][row["dataset"]].append((photo, psnr(photo, target)))
+    return samples
 
 
 def clean_photos(rows: list[dict[str, str]], count: int) -> list[Image]:

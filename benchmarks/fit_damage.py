@@ -83,15 +83,15 @@ def samples(file: Path, rng: Generator) -> list[Sample]:
     photo, prior, mask = draw(file, rng)
     planes = np.concatenate([photo, prior], 2).transpose(2, 0, 1)
     places = np.argwhere(mask)
-    found = []
+    scores = []
     for _ in range(PER_PHOTO):
         corner = [int(rng.integers(n - CROP + 1)) for n in mask.shape]
         if len(places) and rng.random() < 0.7:
             near = places[rng.integers(len(places))] - rng.integers(0, CROP, 2)
             corner = np.clip(near, 0, np.array(mask.shape) - CROP).tolist()
         box = tuple(slice(at, at + CROP) for at in corner)
-        found.append(Sample(planes[:, *box], mask[box].astype(np.float32)))
-    return found
+        scores.append(Sample(planes[:, *box], mask[box].astype(np.float32)))
+    return scores
 
 
 def batch(pool: list[Sample], rng: Generator) -> tuple[Tensor, Tensor]:

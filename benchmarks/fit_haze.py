@@ -53,10 +53,10 @@ def logistic(x: np.ndarray) -> np.ndarray:
 def main() -> None:
     held, features, density = (np.array(c) for c in zip(*samples(Path(sys.argv[1])), strict=True))
     rows = np.hstack([features, np.ones((len(features), 1))])
-    train, wanted = rows[~held], density[~held]
+    train, target = rows[~held], density[~held]
 
     def residuals(weights: np.ndarray) -> np.ndarray:
-        return np.append(logistic(train @ weights) - wanted, RIDGE * weights)
+        return np.append(logistic(train @ weights) - target, RIDGE * weights)
 
     weights = least_squares(residuals, np.zeros(rows.shape[1])).x
     guess = logistic(rows @ weights)

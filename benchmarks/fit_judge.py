@@ -63,21 +63,21 @@ class Row:
     held_out: bool
 
 
-def row(drawn: Sample, name: str, weight: float = 1.0) -> Row:
+def row(sample: Sample, name: str, weight: float = 1.0) -> Row:
     answers = np.zeros(len(TASKS), np.float32)
     weights = np.full(len(TASKS), weight, np.float32)
-    for fault in filter(None, (drawn.fault, drawn.besides)):
+    for fault in filter(None, (sample.fault, sample.besides)):
         index = TASKS.index(fault)
-        visible = drawn.visible / VISIBLE[fault] if fault == drawn.fault else 1.5
+        visible = sample.visible / VISIBLE[fault] if fault == sample.fault else 1.5
         answers[index] = visible > 1
         if UNSEEN < visible <= 1:
             weights[index] = 0
         weights[[TASKS.index(other) for other in HIDES.get(fault, ())]] = 0
     tone = runtime.embedded("tone")
-    small = runtime.thumbnail(drawn.pixels, tone.multiple)
+    small = runtime.thumbnail(sample.pixels, tone.multiple)
     _, severities, features = runtime.look(small, tone)
-    seen = np.concatenate([features, severities])
-    inputs = facts(drawn.pixels, small, seen, measure(drawn.pixels))
+    outputs = np.concatenate([features, severities])
+    inputs = facts(sample.pixels, small, outputs, measure(sample.pixels))
     held_out = int(hashlib.sha1(name.encode()).hexdigest(), 16) % 10 >= 7
     return Row(inputs, answers, weights, held_out)
 
@@ -155,12 +155,12 @@ def fitted(rows: list[Row]) -> Judge:
         optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=DECAY)
         decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         for _ in range(EPOCHS):
-            for chosen in torch.randperm(len(rows)).split(BATCH)[: len(rows) // BATCH]:
-                noisy = inputs[chosen] + 0.05 * torch.randn(len(chosen), inputs.shape[1])
+            for batch in torch.randperm(len(rows)).split(BATCH)[: len(rows) // BATCH]:
+                noisy = inputs[batch] + 0.05 * torch.randn(len(batch), inputs.shape[1])
                 losses = functional.binary_cross_entropy_with_logits(
-                    net(noisy), answers[chosen] * 0.98 + 0.005, reduction="none"
+                    net(noisy), answers[batch] * 0.98 + 0.005, reduction="none"
                 )
-                loss = (losses * weights[chosen]).sum() / BATCH
+                loss = (losses * weights[batch]).sum() / BATCH
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -173,10 +173,10 @@ def report(judge: Judge, rows: list[Row]) -> None:
     with torch.no_grad():
         odds = judge(torch.from_numpy(np.stack([one.inputs for one in rows]))).numpy()
     answers = np.stack([one.answers for one in rows]) > 0.5
-    asked = np.stack([one.weights for one in rows]) > 0
+    weighted = np.stack([one.weights for one in rows]) > 0
     for index, task in enumerate(TASKS):
-        right = odds[asked[:, index] & answers[:, index], index]
-        wrong = odds[asked[:, index] & ~answers[:, index], index]
+        right = odds[weighted[:, index] & answers[:, index], index]
+        wrong = odds[weighted[:, index] & ~answers[:, index], index]
         limit = float(np.quantile(wrong, 0.99)) if wrong.size else 0.0
         print(f"{task:13s} {np.mean(right > limit):.2f} of {right.size} above {limit:.2f}")
 

@@ -84,8 +84,8 @@ def canny_unsupported(restored: Image, photo: Image) -> float:
     clahe = cv2.createCLAHE(4.0, (8, 8))
     edges = canny(cv2.cvtColor(restored, cv2.COLOR_RGB2GRAY), 0.9, 0.95)
     grey = images.to_uint8(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY))
-    shown = canny(clahe.apply(grey).astype(np.float32), 0.5, 0.7)
-    return float((edges & ~near(shown)).sum() / max(edges.sum(), 1))
+    visible = canny(clahe.apply(grey).astype(np.float32), 0.5, 0.7)
+    return float((edges & ~near(visible)).sum() / max(edges.sum(), 1))
 
 
 def measure(row: dict[str, str], sheets: Path | None, fidelity: float) -> dict[str, Any]:
@@ -117,8 +117,8 @@ def measure(row: dict[str, str], sheets: Path | None, fidelity: float) -> dict[s
         target = cv2.resize(target, (photo.shape[1], photo.shape[0]), interpolation=cv2.INTER_AREA)
         result["psnr"] = [psnr(x, target) for x in (photo, warped.pixels, fused.pixels)]
     if sheets:
-        taken = np.repeat(1 - fused.trust[..., :1].astype(np.float32), 3, axis=2)
-        tiles = [photo, warped.pixels, fused.pixels, np.clip(taken, 0, 1)]
+        share = np.repeat(1 - fused.trust[..., :1].astype(np.float32), 3, axis=2)
+        tiles = [photo, warped.pixels, fused.pixels, np.clip(share, 0, 1)]
         write_sheet(sheets / f"{result['name']}.png", tiles)
     return result
 
@@ -145,8 +145,8 @@ def main() -> None:
         numbers = "".join(f"{r[c]:8.3f}" for c in columns)
         extra = " ".join(f"{x:.2f}" for x in r.get("psnr", ()))
         print(f"{r['name']:24}{r['placed']:12}{numbers}  {'change' * r['scene_state']} {extra}")
-    kept = [r for r in results if not r["scene_state"] and r["placed"] == "exactly"]
-    worst = {c: max((r[c] for r in kept), default=0.0) for c in columns[1:9]}
+    placed = [r for r in results if not r["scene_state"] and r["placed"] == "exactly"]
+    worst = {c: max((r[c] for r in placed), default=0.0) for c in columns[1:9]}
     print("worst without scene-state change: " + " ".join(f"{k} {v:.3f}" for k, v in worst.items()))
     print(json.dumps({"pairs": results, "worst": worst}))
 

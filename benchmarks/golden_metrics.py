@@ -53,7 +53,7 @@ def make_importable() -> torch.library.Library:
 
 
 def main() -> None:
-    _kept = make_importable()
+    _library = make_importable()
     import piq
     from brisque import BRISQUE
     from skvideo.measure.niqe import niqe

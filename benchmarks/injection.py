@@ -58,16 +58,16 @@ class Job:
 def geometry_row(photo: Image, sim: SimulatedPrior, names: Iterable[str]) -> Row:
     """The geometry entries as `measure` makes them; the others are left out, to save time."""
     size = photo.shape[1], photo.shape[0]
-    wanted, look = injections.truth(sim, size), compare(photo, sim.prior)
+    truths, look = injections.truth(sim, size), compare(photo, sim.prior)
     read: dict[str, float | None] = {}
     if look.alignment is not None:
-        blocks, found = look.alignment.blocks, look.alignment.found
-        entries = geometry_entries(found, size, 1.0)
-        entries |= motion_entries(blocks, found, size)
+        blocks, geometry = look.alignment.blocks, look.alignment.geometry
+        entries = geometry_entries(geometry, size, 1.0)
+        entries |= motion_entries(blocks, geometry, size)
         read = {name: entry.value for name, entry in entries.items()}
     return {
         "placed": look.registration.placed,
-        "truths": {name: wanted[name] for name in names},
+        "truths": {name: truths[name] for name in names},
         "readings": {name: read.get(name) for name in names},
     }
 
@@ -143,14 +143,14 @@ def crosstalk(job: Job) -> Row:
     return {"placed": deviation.placed, **columns(deviation, injections.truth(sim, size), size)}
 
 
-def columns(deviation: Deviation, wanted: dict[str, float], size: tuple[int, int]) -> Row:
+def columns(deviation: Deviation, truths: dict[str, float], size: tuple[int, int]) -> Row:
     """A smooth local field has a global part of its own, which is no cross-talk: the truth has it.
 
     A reading that is not told is null, and left out of the means.
     """
-    read = {n: deviation.entries[n].value for n in wanted if n in deviation.entries}
-    told = {n: v for n, v in read.items() if v is not None}
-    whole, rest = (sizes(told, minus, size[0]) for minus in ({}, wanted))
+    read = {n: deviation.entries[n].value for n in truths if n in deviation.entries}
+    readings = {n: v for n, v in read.items() if v is not None}
+    whole, rest = (sizes(readings, minus, size[0]) for minus in ({}, truths))
     value = {n: e.value for n, e in deviation.entries.items()}
     others = {
         "objects": value["objects_area"],
@@ -161,16 +161,18 @@ def columns(deviation: Deviation, wanted: dict[str, float], size: tuple[int, int
     return {"whole": {**whole, **others}, "beyond": {**rest, **others}}
 
 
-def sizes(told: dict[str, float], minus: dict[str, float], width: int) -> dict[str, float | None]:
+def sizes(
+    readings: dict[str, float], minus: dict[str, float], width: int
+) -> dict[str, float | None]:
     """Length of each class of geometry, less what is subtracted; None where a part is not told."""
 
     def part(name: str, rest: float, unit: float = 1.0) -> float:
-        value, less = told.get(name, np.nan), minus.get(name, rest)
+        value, less = readings.get(name, np.nan), minus.get(name, rest)
         return (np.log(value / less) if rest else value - less) / unit
 
     shift = np.hypot(part("shift_x_px", 0, width), part("shift_y_px", 0, width))
     x, y = part("scale_x", 1), part("scale_y", 1)
-    found = {
+    lengths = {
         "shift": shift,
         "scale": abs(x + y) / 2,
         "aspect": abs(x - y),
@@ -178,7 +180,7 @@ def sizes(told: dict[str, float], minus: dict[str, float], width: int) -> dict[s
         "perspective": np.hypot(part("perspective_x", 0), part("perspective_y", 0)),
         "local": abs(part("local_motion_median_px", 0, width)),
     }
-    return {name: None if np.isnan(v) else float(v) for name, v in found.items()}
+    return {name: None if np.isnan(v) else float(v) for name, v in lengths.items()}
 
 
 OBJECTS = ("added", "removed", "moved")
@@ -223,15 +225,15 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=448)
     parser.add_argument("--save", type=Path)
     parser.add_argument("--jobs", type=int, default=1)
-    asked = parser.parse_args()
-    photos = injections.photos(asked.folder, asked.half, asked.photos)
-    print(f"{len(photos)} clean photos of the {asked.half} half, long side {asked.side} px")
+    options = parser.parse_args()
+    photos = injections.photos(options.folder, options.half, options.photos)
+    print(f"{len(photos)} clean photos of the {options.half} half, long side {options.side} px")
     for name, (cases, _, show) in PARTS.items():
-        if asked.part in (None, name):
-            some = [case for case in cases if case in (asked.case or cases)]
-            jobs = [Job(name, case, photo, asked.side) for photo in photos for case in some]
+        if options.part in (None, name):
+            some = [case for case in cases if case in (options.case or cases)]
+            jobs = [Job(name, case, photo, options.side) for photo in photos for case in some]
             print(f"\n{name}", flush=True)
-            show(take(jobs, asked.save, asked.jobs))
+            show(take(jobs, options.save, options.jobs))
 
 
 if __name__ == "__main__":

@@ -42,13 +42,13 @@ def print_points(rows: list[Row]) -> None:
 
 
 def line(pairs: list[tuple[float, float | None]]) -> str:
-    told = np.array([(t, r) for t, r in pairs if r is not None])
-    if len(told) < 5:
-        return f"{'-':>8}{'-':>9}{'-':>9}{'-':>9}{len(told):>4} of {len(pairs)}"
-    x, y = told.T
+    measured = np.array([(t, r) for t, r in pairs if r is not None])
+    if len(measured) < 5:
+        return f"{'-':>8}{'-':>9}{'-':>9}{'-':>9}{len(measured):>4} of {len(pairs)}"
+    x, y = measured.T
     slope, r = np.polyfit(x, y, 1)[0], np.corrcoef(x, y)[0, 1]
     rms, worst = np.sqrt(np.mean((y - x) ** 2)), np.abs(y - x).max()
-    return f"{slope:8.3f}{r:9.4f}{rms:9.4f}{worst:9.3f}{len(told):>4} of {len(pairs)}"
+    return f"{slope:8.3f}{r:9.4f}{rms:9.4f}{worst:9.3f}{len(measured):>4} of {len(pairs)}"
 
 
 def print_objects(rows: list[Row]) -> None:
@@ -60,16 +60,16 @@ def print_objects(rows: list[Row]) -> None:
     )
     for case in dict.fromkeys(row["case"] for row in rows):
         mine = [row for row in rows if row["case"] == case]
-        seen = [row for row in mine if row["visible"] >= VISIBLE]
-        boxes = [o for row in seen for o in row["found"]]
-        told = ""
+        visible = [row for row in mine if row["visible"] >= VISIBLE]
+        boxes = [o for row in visible for o in row["found"]]
+        note = ""
         for rule in (lambda o: o["inside"], lambda o: o["overlap"] >= SAME_PLACE):
-            hits = sum(any(rule(o) for o in row["found"]) for row in seen)
+            hits = sum(any(rule(o) for o in row["found"]) for row in visible)
             right = sum(rule(o) for o in boxes)
-            told += f"{hits / max(len(seen), 1):8.2f}{right / max(len(boxes), 1):10.2f} "
+            note += f"{hits / max(len(visible), 1):8.2f}{right / max(len(boxes), 1):10.2f} "
         kinds = [o["kind"] for o in boxes if o["inside"]]
         called = ", ".join(f"{kind} {kinds.count(kind)}" for kind in sorted(set(kinds)))
-        print(f"{case:10}{len(mine):7}{len(seen):8}{len(boxes):7}{told} {called}")
+        print(f"{case:10}{len(mine):7}{len(visible):8}{len(boxes):7}{note} {called}")
 
 
 def print_matrix(rows: list[Row]) -> None:
@@ -88,11 +88,11 @@ def print_matrix(rows: list[Row]) -> None:
         cells = (f"[{v:.3f}]" if c in ABOUT[name] else f"{v:.3f} " for c, v in shares.items())
         print(f"{name:16}" + "".join(f"{cell:>13}" for cell in cells))
     print(f"{'unit':16}" + "".join(f"{unit[c]:12.4f} " for c in UNITS))
-    gone = sum(row["placed"] == "not" for row in rows)
+    unplaced = sum(row["placed"] == "not" for row in rows)
     silent = sum(v is None for row in rows if "beyond" in row for v in row["beyond"].values())
-    print(f"largest off the diagonal: {worst:.3f}; called foreign: {gone}; not told: {silent}")
+    print(f"largest off the diagonal: {worst:.3f}; called foreign: {unplaced}; not told: {silent}")
 
 
 def _mean(values: list[float | None]) -> float:
-    told = [value for value in values if value is not None]
-    return float(np.mean(told)) if told else float("nan")
+    numbers = [value for value in values if value is not None]
+    return float(np.mean(numbers)) if numbers else float("nan")

@@ -52,8 +52,8 @@ def photos(folder: Path, half: str, count: int) -> list[Clean]:
     with (folder / "manifest.csv").open() as stream:
         rows = [r for r in csv.DictReader(stream) if r["task"] == "clean" and r["target"]]
     paths = [folder / r["target"] for r in rows if r["dataset"] in DATASETS]
-    found = [Clean(p, int(hashlib.sha256(p.stem.encode()).hexdigest()[:8], 16)) for p in paths]
-    return sorted((photo for photo in found if photo.half == half), key=lambda p: p.seed)[:count]
+    photos = [Clean(p, int(hashlib.sha256(p.stem.encode()).hexdigest()[:8], 16)) for p in paths]
+    return sorted((photo for photo in photos if photo.half == half), key=lambda p: p.seed)[:count]
 
 
 def _scaled(scale: float) -> Deviations:
@@ -117,13 +117,13 @@ LINES = 10
 
 def with_lines(picture: Image, rng: np.random.Generator) -> Image:
     """The picture with thin straight lines that the photo does not have."""
-    drawn = picture.copy()
+    marked = picture.copy()
     height, width = picture.shape[:2]
     for _ in range(LINES):
         start, end = (tuple(int(v) for v in rng.uniform(0, (width, height))) for _ in range(2))
         shade = 1.0 if picture[start[1] % height, start[0] % width].mean() < 0.5 else 0.0
-        cv2.line(drawn, start, end, (shade,) * 3, 2)
-    return drawn
+        cv2.line(marked, start, end, (shade,) * 3, 2)
+    return marked
 
 
 def reference_prior(clean: Image, name: str, seed: int) -> SimulatedPrior:
@@ -153,9 +153,9 @@ def truth(sim: SimulatedPrior, size: tuple[int, int]) -> dict[str, float]:
     count = len(points)
     even = np.ones(count)
     blocks = Blocks(points, moved, even, np.arange(count), count, count, even / count)
-    found = fit_global(blocks, size, np.random.default_rng(0))
-    assert not isinstance(found, str)
-    words = motion(found.matrix, size, size)
+    geometry = fit_global(blocks, size, np.random.default_rng(0))
+    assert not isinstance(geometry, str)
+    words = motion(geometry.matrix, size, size)
     return {
         "shift_x_px": words.shift[0] * width,
         "shift_y_px": words.shift[1] * height,
@@ -164,14 +164,14 @@ def truth(sim: SimulatedPrior, size: tuple[int, int]) -> dict[str, float]:
         "rotation_deg": words.rotation,
         "perspective_x": words.perspective[0],
         "perspective_y": words.perspective[1],
-        "local_motion_median_px": float(np.median(np.linalg.norm(found.left_over, axis=1))),
+        "local_motion_median_px": float(np.median(np.linalg.norm(geometry.left_over, axis=1))),
     }
 
 
 def displacement(sim: SimulatedPrior, points: Matrix) -> Matrix:
     """How far the content of the photo's points moved, (N, 2)."""
-    seen = points
+    targets = points
     if sim.field is not None:
         x, y = points.round().astype(int).T
-        seen = points + sim.field[y, x]
-    return map_points(invert(sim.matrix), seen) - points
+        targets = points + sim.field[y, x]
+    return map_points(invert(sim.matrix), targets) - points

@@ -54,10 +54,10 @@ def sample(photo: Photo, fault: str, rng: Generator) -> Sample:
     besides, chance = "", rng.random()
     if chance < 0.12 and fault not in ("noise", "jpeg"):
         besides = "noise"
-        picture = given(picture, besides, rng.uniform(0.08, 0.4), rng)
+        picture = simulated(picture, besides, rng.uniform(0.08, 0.4), rng)
     elif chance < 0.24 and fault != "jpeg":
         besides = "jpeg"
-        picture = given(picture, besides, rng.uniform(0.15, 0.7), rng)
+        picture = simulated(picture, besides, rng.uniform(0.15, 0.7), rng)
     return Sample(from_uint8(to_uint8(picture)), fault, besides, visible)
 
 
@@ -121,7 +121,7 @@ def restyled(photo: Image, rng: Generator) -> Image:
     return np.asarray(np.clip(out, 0, 1), np.float32)
 
 
-def given(photo: Image, task: str, severity: float, rng: Generator) -> Image:
+def simulated(photo: Image, task: str, severity: float, rng: Generator) -> Image:
     """The photo with a fault as `verax.degrade` draws it."""
     return degrade.apply(photo, degrade.Degradation(task, severity, int(rng.integers(2**31))))
 
@@ -137,7 +137,7 @@ def faulty(photo: Image, fault: str, depth: Plane | None, rng: Generator) -> Ima
         return rained_on(photo, severity, rng)
     if fault == "motion_blur" and rng.random() < 0.5:
         return panned(photo, severity, rng)
-    return given(photo, fault, severity, rng)
+    return simulated(photo, fault, severity, rng)
 
 
 def room_veiled(clear: Image, depth: Plane, rng: Generator) -> Image:
@@ -152,7 +152,7 @@ def veiled(clear: Image, rng: Generator) -> Image:
     """Haze as `degrade` draws it, an even veil, or a clear foreground before a lost distance."""
     make = rng.random()
     if make < 0.55:
-        return given(clear, "haze", rng.uniform(0.1, 0.9), rng)
+        return simulated(clear, "haze", rng.uniform(0.1, 0.9), rng)
     height, width = clear.shape[:2]
     air = rng.uniform(0.6, 0.97) * np.exp(rng.normal(0, 0.02, 3))
     optical = np.full((height, width), rng.uniform(0.3, 1.4))
@@ -188,7 +188,7 @@ def rained_on(photo: Image, severity: float, rng: Generator) -> Image:
     count = int(np.clip(share * height * width / (2.2 * radius**2), 6, 900))
     scene = photo
     if rng.random() < 0.35:
-        scene = given(photo, "defocus_blur", rng.uniform(0.15, 1), rng)
+        scene = simulated(photo, "defocus_blur", rng.uniform(0.15, 1), rng)
     if rng.random() < 0.25:
         scene = 0.5 * (veiled(scene, rng) + scene)
     cover, dx, dy = drops((height, width), rng, count, radius)
@@ -205,8 +205,8 @@ def rained_on(photo: Image, severity: float, rng: Generator) -> Image:
     inside = behind + rng.uniform(0.1, 0.8) * (inside - behind)
     inside = cv2.GaussianBlur(inside, (0, 0), max(0.4, soft / 2))
     rim = (rng.uniform(0, 0.8) * cover * (1 - cover))[..., None]
-    seen = scene + cover[..., None] * (np.clip(inside - rim, 0, 1) - scene)
-    return np.asarray(np.clip(seen, 0, 1), np.float32)
+    picture = scene + cover[..., None] * (np.clip(inside - rim, 0, 1) - scene)
+    return np.asarray(np.clip(picture, 0, 1), np.float32)
 
 
 def panned(photo: Image, severity: float, rng: Generator) -> Image:

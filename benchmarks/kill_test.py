@@ -224,30 +224,30 @@ def main() -> None:
         "--fail-every", type=int, default=5, help="calls that are billed and denied; 0: none"
     )
     parser.add_argument("--seed", type=int, default=0)
-    chosen = parser.parse_args()
+    options = parser.parse_args()
     cv2.setNumThreads(1)  # its threads would not survive the forks
     with tempfile.TemporaryDirectory(prefix="verax-kill-test-") as folder:
-        tally = run(Path(folder), chosen)
+        tally = run(Path(folder), options)
     report(tally)
     sys.exit(0 if tally.good else 1)
 
 
-def run(folder: Path, chosen: argparse.Namespace) -> Tally:
+def run(folder: Path, options: argparse.Namespace) -> Tally:
     ledger = folder / "ledger.jsonl"
-    command = [*SERVICE, "--ledger", ledger, "--delay", str(chosen.delay)]
-    command += ["--fail-every", str(chosen.fail_every)]
+    command = [*SERVICE, "--ledger", ledger, "--delay", str(options.delay)]
+    command += ["--fail-every", str(options.fail_every)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as service:
         assert service.stdout is not None
         url = service.stdout.readline().strip()
-        tally, rng = Tally(), np.random.default_rng(chosen.seed)
-        source = photos(folder / "photos", chosen.pictures, chosen.edge)
+        tally, rng = Tally(), np.random.default_rng(options.seed)
+        source = photos(folder / "photos", options.pictures, options.edge)
         try:
-            while tally.kills < chosen.kills:
+            while tally.kills < options.kills:
                 home = folder / f"run-{tally.runs}"
                 environ = {"VERAX_API_KEY": "sk-test"}
                 settings = Settings(home=home, base_url=url, environ=environ, timeout_s=30.0)
                 place = Place(source, home / "restored", home / "journal", settings)
-                play(place, ledger, tally, chosen.kills, rng)
+                play(place, ledger, tally, options.kills, rng)
         finally:
             service.kill()
     return tally
@@ -255,8 +255,8 @@ def run(folder: Path, chosen: argparse.Namespace) -> Tally:
 
 def report(tally: Tally) -> None:
     for name, value in asdict(tally).items():
-        shown = f"{value:.4f}" if isinstance(value, float) else value
-        print(f"{name.replace('_', ' '):28} {shown}")
+        text = f"{value:.4f}" if isinstance(value, float) else value
+        print(f"{name.replace('_', ' '):28} {text}")
     print(f"{'verdict':28} {'good' if tally.good else 'BAD'}")
     when = datetime.now(UTC).isoformat(timespec="seconds")
     print(json.dumps({"benchmark": "kill_test", "when": when, "good": tally.good} | asdict(tally)))

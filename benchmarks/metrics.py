@@ -102,7 +102,7 @@ def declare_torchvision() -> torch.library.Library:
     return library
 
 
-def table(degraded: Image, clean: Image, chosen: list[str]) -> None:
+def table(degraded: Image, clean: Image, names: list[str]) -> None:
     megapixels = clean.shape[0] * clean.shape[1] / 1e6
     others = peers(degraded, clean)
     for threads in (1, 2):
@@ -110,7 +110,7 @@ def table(degraded: Image, clean: Image, chosen: list[str]) -> None:
         cv2.setNumThreads(threads)
         print(f"\n{clean.shape[1]}x{clean.shape[0]}, threads: {threads}")
         print(f"{'metric':15}{'verax':>20}   peers")
-        for name in chosen:
+        for name in names:
             value, ours = clock(partial(METRICS[name].function, degraded, clean))
             row = f"{name:15}{ours / megapixels:9.1f} ({value:.5f})"
             times = []
@@ -123,7 +123,7 @@ def table(degraded: Image, clean: Image, chosen: list[str]) -> None:
 
 
 def main() -> None:
-    _kept = declare_torchvision()
+    _library = declare_torchvision()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -131,11 +131,11 @@ def main() -> None:
     parser.add_argument("--picture", type=Path)
     parser.add_argument("--sizes", default="1024x1024")
     parser.add_argument("--metrics", default=",".join(full_reference))
-    asked = parser.parse_args()
+    options = parser.parse_args()
     print(f"ms per megapixel, best of {ROUNDS}; (value)")
-    for size in asked.sizes.split(","):
+    for size in options.sizes.split(","):
         width, height = (int(side) for side in size.split("x"))
-        table(*pair(asked.picture, width, height), asked.metrics.split(","))
+        table(*pair(options.picture, width, height), options.metrics.split(","))
 
 
 if __name__ == "__main__":

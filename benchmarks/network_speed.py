@@ -88,9 +88,9 @@ def main() -> None:
         if done.returncode:
             print(f"{job[0]:16} {job[1]}x{job[2]}: {done.stderr.strip().splitlines()[-1]}")
             continue
-        found = json.loads(done.stdout.splitlines()[-1])
-        print(f"{job[0]:16} {job[1]}x{job[2]}: {found['seconds']} s, {found['peak_mb']} MB")
-        rows.append({"method": job[0], "height": job[1], "width": job[2]} | found)
+        timings = json.loads(done.stdout.splitlines()[-1])
+        print(f"{job[0]:16} {job[1]}x{job[2]}: {timings['seconds']} s, {timings['peak_mb']} MB")
+        rows.append({"method": job[0], "height": job[1], "width": job[2]} | timings)
     print(json.dumps({"threads": words.threads, "rows": rows}))
 
 

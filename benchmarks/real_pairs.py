@@ -71,8 +71,8 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--words", action="store_true", help="the sentences too")
     parser.add_argument("--save", type=Path, help="JSON lines; pairs already in it are not redone")
-    asked = parser.parse_args()
-    lines = asked.save.read_text().splitlines() if asked.save and asked.save.exists() else []
+    options = parser.parse_args()
+    lines = options.save.read_text().splitlines() if options.save and options.save.exists() else []
     known = {record["generated"]: record for record in map(json.loads, lines)}
     print(
         f"{'generator':16}{'task':18}{'name':24}{'placed':11}{'canvas':9}drift  "
@@ -80,14 +80,14 @@ def main() -> None:
         + "    n  state"
     )
     by_generator: dict[str, list[Record]] = {}
-    for row in pairs(asked.folder):
-        record = known.get(row["generated"]) or measured(asked.folder, row)
-        if asked.save and row["generated"] not in known:
-            with asked.save.open("a") as stream:
+    for row in pairs(options.folder):
+        record = known.get(row["generated"]) or measured(options.folder, row)
+        if options.save and row["generated"] not in known:
+            with options.save.open("a") as stream:
                 stream.write(json.dumps(record, ensure_ascii=False) + "\n")
         by_generator.setdefault(row["generator"], []).append(record)
         print(line(record), flush=True)
-        if asked.words:
+        if options.words:
             print("    " + " ".join(record["sentences"]))
     print_summary(by_generator)
 
@@ -120,9 +120,9 @@ def print_summary(by_generator: dict[str, list[Record]]) -> None:
         print(f"{title:34}" + "".join(f"{cell:>19}" for cell in cells))
 
 
-def _median(found: list[Record], value: Callable[[Record], float | None]) -> str:
-    told = [v for d in found if (v := value(d)) is not None]
-    return f"{np.median(told):.2f} ({len(told)})" if told else "not told"
+def _median(records: list[Record], value: Callable[[Record], float | None]) -> str:
+    values = [v for d in records if (v := value(d)) is not None]
+    return f"{np.median(values):.2f} ({len(values)})" if values else "not told"
 
 
 def _size(d: Record, name: str, unit: float = 1.0) -> float | None:

@@ -89,9 +89,9 @@ def known_pairs(pictures: Path, scenes: int, local: float, seed: int = 0) -> Ite
                 local=local,
                 **moves(rng),
             )
-            made = inject(clean, amounts, seed=number, degraded=photo)
+            simulation = inject(clean, amounts, seed=number, degraded=photo)
             name = f"{Path(paths[index]).stem}:{task}:{severity}"
-            yield Pair(name, photo, made.prior, made.matrix, made.field)
+            yield Pair(name, photo, simulation.prior, simulation.matrix, simulation.field)
 
 
 def moves(rng: np.random.Generator) -> dict[str, float]:
@@ -110,14 +110,16 @@ def moves(rng: np.random.Generator) -> dict[str, float]:
 
 
 def real_pairs(pictures: Path, edits: bool = False) -> list[Pair]:
-    chosen = [r for r in rows(pictures) if r["generated"] and (r["task"] == "other_edit") == edits]
+    selection = [
+        r for r in rows(pictures) if r["generated"] and (r["task"] == "other_edit") == edits
+    ]
     return [
         Pair(
             f"{Path(r['generated'].replace('.png', '')).stem} ({r['generator']})",
             images.read(pictures / r["input"]).pixels,
             images.read(pictures / r["generated"]).pixels,
         )
-        for r in chosen
+        for r in selection
     ]
 
 
@@ -131,7 +133,7 @@ def foreign_pairs(pairs: list[Pair], count: int) -> Iterator[Pair]:
         yield Pair(f"{one.name} with {other.name}", one.photo, np.clip(prior, 0, 1))
 
 
-def mapping_error(pair: Pair, found: Registration) -> float:
+def mapping_error(pair: Pair, registration: Registration) -> float:
     """Median error of the whole mapping, matrix and field, over the photo, px of the photo."""
     width, height = size(pair.photo)
     x, y = np.meshgrid(np.arange(4, width, 8), np.arange(4, height, 8))
@@ -140,10 +142,12 @@ def mapping_error(pair: Pair, found: Registration) -> float:
     def moved(field: np.ndarray | None) -> np.ndarray:
         return points if field is None else points + field[y.ravel(), x.ravel()]
 
-    lookup = compose(found.matrix, invert(pair.matrix))  # where the truth sees what we see
+    lookup = compose(registration.matrix, invert(pair.matrix))  # where the truth sees what we see
     return float(
         np.median(
-            np.linalg.norm(map_points(lookup, moved(pair.field)) - moved(found.field), axis=1)
+            np.linalg.norm(
+                map_points(lookup, moved(pair.field)) - moved(registration.field), axis=1
+            )
         )
     )
 
@@ -152,14 +156,15 @@ def known(pictures: Path, scenes: int, local: float, seed: int) -> dict[str, Any
     lines, seconds = [], []
     for pair in known_pairs(pictures, scenes, local, seed):
         start = time.perf_counter()
-        found = register(pair.photo, pair.prior)
+        registration = register(pair.photo, pair.prior)
         seconds.append(time.perf_counter() - start)
         width = pair.photo.shape[1]
-        corners = corner_errors(found.matrix, pair.matrix, size(pair.photo)) / width
-        whole = mapping_error(pair, found) / width
-        lines.append((found.placed == "exactly", corners.mean(), corners.max(), whole))
+        corners = corner_errors(registration.matrix, pair.matrix, size(pair.photo)) / width
+        whole = mapping_error(pair, registration) / width
+        lines.append((registration.placed == "exactly", corners.mean(), corners.max(), whole))
         print(
-            f"{pair.name:44.44s} {found.placed:10s} p {found.p_value:.1e} score {found.score:.2f}"
+            f"{pair.name:44.44s} {registration.placed:10s} p {registration.p_value:.1e} "
+            f"score {registration.score:.2f}"
             f" corners mean {corners.mean():7.3%} max {corners.max():7.3%} mapping {whole:7.3%}",
             flush=True,
         )
@@ -177,16 +182,18 @@ def known(pictures: Path, scenes: int, local: float, seed: int) -> dict[str, Any
 def real(pictures: Path, foreign: int, sheets: Path | None) -> dict[str, Any]:
     pairs = real_pairs(pictures)
     counts: dict[str, Any] = {}
-    for group, chosen in (("restorations", pairs), ("edits", real_pairs(pictures, edits=True))):
-        verdicts = [report(pair, sheets) for pair in chosen]
+    for group, members in (("restorations", pairs), ("edits", real_pairs(pictures, edits=True))):
+        verdicts = [report(pair, sheets) for pair in members]
         counts[group] = {word: verdicts.count(word) for word in PLACED}
     verdicts, values = [], []
     for pair in foreign_pairs(pairs, foreign):
-        found = register(pair.photo, pair.prior)
-        verdicts.append(found.placed)
-        values.append(found.p_value)
-        if found.usable:
-            print(f"foreign but placed {found.placed}: {pair.name} p {found.p_value:.1e}")
+        registration = register(pair.photo, pair.prior)
+        verdicts.append(registration.placed)
+        values.append(registration.p_value)
+        if registration.usable:
+            print(
+                f"foreign but placed {registration.placed}: {pair.name} p {registration.p_value:.1e}"
+            )
     counts["foreign"] = {word: verdicts.count(word) for word in PLACED}
     counts["foreign_p"] = {str(q): float(np.quantile(values, q)) for q in (0.01, 0.05, 0.5)}
     print("targets: at least 37 of 38 restorations exactly, at most 1 % of foreign pairs")
@@ -195,26 +202,28 @@ def real(pictures: Path, foreign: int, sheets: Path | None) -> dict[str, Any]:
 
 def report(pair: Pair, sheets: Path | None) -> str:
     start = time.perf_counter()
-    found = register(pair.photo, pair.prior)
+    registration = register(pair.photo, pair.prior)
     seconds = time.perf_counter() - start
-    move = motion(found.matrix, size(pair.prior), size(pair.photo))
+    move = motion(registration.matrix, size(pair.prior), size(pair.photo))
     print(
-        f"{pair.name:46.46s} {found.placed:10s} p {found.p_value:.1e} score {found.score:.2f} "
-        f"confidence {found.confidence.mean():.2f} shift {move.shift[0]:+.3f} {move.shift[1]:+.3f} "
+        f"{pair.name:46.46s} {registration.placed:10s} p {registration.p_value:.1e} "
+        f"score {registration.score:.2f} "
+        f"confidence {registration.confidence.mean():.2f} shift {move.shift[0]:+.3f} "
+        f"{move.shift[1]:+.3f} "
         f"scale {move.scale[0]:.3f} {move.scale[1]:.3f} turn {move.rotation:+.1f} "
-        f"{found.canvas} {seconds:.2f} s",
+        f"{registration.canvas} {seconds:.2f} s",
         flush=True,
     )
     if sheets is not None:
         sheets.mkdir(parents=True, exist_ok=True)
-        images.write(sheets / f"{pair.name.split(' ')[0]}.png", sheet(pair, found))
-    return found.placed
+        images.write(sheets / f"{pair.name.split(' ')[0]}.png", sheet(pair, registration))
+    return registration.placed
 
 
-def sheet(pair: Pair, found: Registration) -> Image:
+def sheet(pair: Pair, registration: Registration) -> Image:
     """Photo (brightened), warped prior, chequerboard of both, edges of both, confidence."""
     bright = np.clip(pair.photo / max(0.05, float(np.quantile(pair.photo, 0.98))), 0, 1) ** 0.7
-    warped = apply(found, pair.prior, size=size(pair.photo)).pixels
+    warped = apply(registration, pair.prior, size=size(pair.photo)).pixels
     rows_, columns = np.indices(bright.shape[:2]) // (max(bright.shape) // 8)
     board = np.where((rows_ + columns)[..., None] % 2, bright, warped)
     edges = [
@@ -222,7 +231,7 @@ def sheet(pair: Pair, found: Registration) -> Image:
         for i in (bright, warped)
     ]
     both = np.dstack([*edges, np.zeros_like(edges[0])]).astype(np.float32)
-    trust = np.repeat(found.confidence[..., None], 3, 2)
+    trust = np.repeat(registration.confidence[..., None], 3, 2)
     height = 300
     width = round(height * bright.shape[1] / bright.shape[0])
     tiles = [
@@ -233,8 +242,8 @@ def sheet(pair: Pair, found: Registration) -> Image:
 
 
 def by_verax(photo: Image, prior: Image) -> Matrix | None:
-    found = register(photo, prior)
-    return found.matrix if found.placed == "exactly" else None
+    registration = register(photo, prior)
+    return registration.matrix if registration.placed == "exactly" else None
 
 
 def by_sift(photo: Image, prior: Image) -> Matrix | None:
@@ -268,11 +277,11 @@ def by_ecc(photo: Image, prior: Image) -> Matrix | None:
         affine = mode == cv2.MOTION_AFFINE
         stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 60, 1e-5)
         try:
-            _, found = cv2.findTransformECC(*small, guess[:2] if affine else guess, mode, stop)
+            _, warp = cv2.findTransformECC(*small, guess[:2] if affine else guess, mode, stop)
         except cv2.error:
             return None
-        found = np.vstack([found, [0, 0, 1]]) if affine else found
-        matrix = compose(up[0], invert(found.astype(np.float64)), invert(up[1]))
+        warp = np.vstack([warp, [0, 0, 1]]) if affine else warp
+        matrix = compose(up[0], invert(warp.astype(np.float64)), invert(up[1]))
     return matrix
 
 

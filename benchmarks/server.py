@@ -10,7 +10,7 @@ load       many clients with 1 MP photos on `verax/local`; nine tenths of them s
            answers other than 200 and 429 with Retry-After are failures
 waiting    many clients that wait for a paid service which takes its time
 
-Health is asked every 50 ms by a process of its own, memory is proportional set size of the server
+Health is read every 50 ms by a process of its own, memory is proportional set size of the server
 and all its workers. The last line is JSON.
 """
 
@@ -87,7 +87,7 @@ def request_bytes(address: str, photo: bytes, key: str, model: str, prompt: str)
     return head.encode() + body
 
 
-async def asked(address: str, request: bytes) -> tuple[int, float]:
+async def request_once(address: str, request: bytes) -> tuple[int, float]:
     """(status, seconds to come back after or 0) of one request; status 0 for a broken line."""
     place = urlsplit(address)
     try:
@@ -104,12 +104,12 @@ async def asked(address: str, request: bytes) -> tuple[int, float]:
     back = [line.split(":")[1] for line in head if line.startswith("retry-after:")]
     status = int(head[0].split()[1])
     if status == 200 and b'"b64_json"' not in whole[:200]:
-        status = 1  # an error told in a body that had begun
+        status = 1  # an error reported in a body that had begun
     return status, float(back[0]) if back else 0.0
 
 
 def probe(
-    address: str, over: "multiprocessing.synchronize.Event", found: "multiprocessing.Queue"
+    address: str, over: "multiprocessing.synchronize.Event", delays: "multiprocessing.Queue"
 ) -> None:
     """Ask for the server's health again and again; seconds of every answer."""
     place = urlsplit(address)
@@ -119,12 +119,12 @@ def probe(
         took = []
         while not over.is_set():
             started = time.perf_counter()
-            status, _ = await asked(address, request)
+            status, _ = await request_once(address, request)
             took.append(time.perf_counter() - started if status in (200, 1) else float("inf"))
             await asyncio.sleep(PROBE_S)
         return took
 
-    found.put(asyncio.run(ask_on()))
+    delays.put(asyncio.run(ask_on()))
 
 
 # ---- watching ----
@@ -142,39 +142,39 @@ def memory_mb(pid: int) -> float:
 
 
 @dataclass
-class Seen:
-    """What was seen of a server while it was busy."""
+class Load:
+    """The load of a server while it was busy."""
 
     peak_mb: float = 0.0
     health_ms: list[float] = field(default_factory=list)
 
-    def told(self) -> dict:
+    def record(self) -> dict:
         at = np.percentile(self.health_ms, [50, 99, 100])
         return {"health_ms": dict(zip(("p50", "p99", "max"), at.round(1).tolist(), strict=True)),
-                "asked": len(self.health_ms), "peak_mb": round(self.peak_mb)}  # fmt: skip
+                "requests": len(self.health_ms), "peak_mb": round(self.peak_mb)}  # fmt: skip
 
 
 @contextmanager
-def watched(address: str, pid: int) -> Iterator[Seen]:
+def watched(address: str, pid: int) -> Iterator[Load]:
     """Peak memory and health of a server while the block runs."""
-    seen, over = Seen(), threading.Event()
+    load, over = Load(), threading.Event()
     processes = multiprocessing.get_context("spawn")
-    end, found = processes.Event(), processes.Queue()
-    asking = processes.Process(target=probe, args=(address, end, found), daemon=True)
+    end, delays = processes.Event(), processes.Queue()
+    asking = processes.Process(target=probe, args=(address, end, delays), daemon=True)
     asking.start()
 
     def look() -> None:
         while not over.wait(0.5):
-            seen.peak_mb = max(seen.peak_mb, memory_mb(pid))
+            load.peak_mb = max(load.peak_mb, memory_mb(pid))
 
     looking = threading.Thread(target=look)
     looking.start()
     try:
-        yield seen
+        yield load
     finally:
         over.set()
         end.set()
-        seen.health_ms = [1000 * took for took in found.get(timeout=60)]
+        load.health_ms = [1000 * took for took in delays.get(timeout=60)]
         asking.join()
         looking.join()
 
@@ -190,7 +190,7 @@ def load(photo: bytes, clients: int, seconds: float) -> dict:
         book = ClientKeys(Path(home) / "serve" / "clients.sqlite")
         keys = {name: book.add(name) for name in counts}
         book.close()
-        with serving(Path(home)) as (address, process), watched(address, process.pid) as seen:
+        with serving(Path(home)) as (address, process), watched(address, process.pid) as load:
             requests = {
                 name: request_bytes(address, photo, key, "verax/local", "")
                 for name, key in keys.items()
@@ -200,7 +200,7 @@ def load(photo: bytes, clients: int, seconds: float) -> dict:
             async def client(name: str) -> None:
                 while time.monotonic() < end:
                     started = time.monotonic()
-                    status, back_s = await asked(address, requests[name])
+                    status, back_s = await request_once(address, requests[name])
                     known = status == 200 or (status == 429 and back_s > 0)
                     counts[name][str(status) if known else f"failed ({status})"] += 1
                     if status == 200:
@@ -218,7 +218,7 @@ def load(photo: bytes, clients: int, seconds: float) -> dict:
             left = asyncio.run(crowd())
     waited = {name: round(float(np.median(w)), 2) for name, w in waits.items() if w}
     answers = {name: dict(counted) for name, counted in counts.items()}
-    return {"answers": answers, "unanswered": left, "median_wait_s": waited, **seen.told()}
+    return {"answers": answers, "unanswered": left, "median_wait_s": waited, **load.record()}
 
 
 def waiting(photo: bytes, clients: int, upstream_s: float) -> dict:
@@ -232,24 +232,24 @@ def waiting(photo: bytes, clients: int, upstream_s: float) -> dict:
         ),
     ):
         service.script([f"slow:{upstream_s}"] * clients)
-        with watched(address, process.pid) as seen:
+        with watched(address, process.pid) as load:
             model = f"verax/{MODEL}"
 
             async def client(index: int) -> None:
-                await asked(address, request_bytes(address, photo, "any", model, f"{index}"))
+                await request_once(address, request_bytes(address, photo, "any", model, f"{index}"))
 
             async def crowd() -> None:
                 one = [asyncio.create_task(client(index)) for index in range(clients)]
                 await asyncio.wait(one, timeout=1.5 * upstream_s)
-                told.update(httpx2.get(f"{address}/healthz").json()["upstream"])
+                health.update(httpx2.get(f"{address}/healthz").json()["upstream"])
                 for task in one:
                     task.cancel()
                 await asyncio.gather(*one, return_exceptions=True)
 
-            told: dict = {}
+            health: dict = {}
             asyncio.run(crowd())
         service.script([])
-    return {"clients": clients, "upstream_s": upstream_s, "at_the_end": told, **seen.told()}
+    return {"clients": clients, "upstream_s": upstream_s, "at_the_end": health, **load.record()}
 
 
 def overhead(photo: bytes, runs: int) -> dict:
@@ -295,7 +295,7 @@ class Bare:
             request = request_bytes(address, self.photo, "any", model, f"run {index}")
 
             def run() -> None:
-                status, _ = asyncio.run(asked(address, request))
+                status, _ = asyncio.run(request_once(address, request))
                 assert status == 200, status
 
             return run

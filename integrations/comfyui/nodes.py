@@ -51,10 +51,10 @@ class Register:
     def run(self, photo: Tensor, prior: Tensor) -> tuple[Tensor, Tensor, str]:
         pictures, masks, reports = [], [], []
         for ours, theirs in pairs(photo, prior):
-            found = verax.register(ours, theirs)
-            pictures.append(verax.warp(theirs, found))
-            masks.append(np.asarray(found.confidence, np.float32))
-            reports.append(found.record())
+            registration = verax.register(ours, theirs)
+            pictures.append(verax.warp(theirs, registration))
+            masks.append(np.asarray(registration.confidence, np.float32))
+            reports.append(registration.record())
         return batch(pictures), batch(masks), json.dumps(reports)
 
 
@@ -100,10 +100,10 @@ class Measure:
         return {"required": {"photo": PICTURE, "generated": PICTURE}}
 
     def run(self, photo: Tensor, generated: Tensor) -> tuple[float, str, str]:
-        found = [verax.measure(ours, theirs) for ours, theirs in pairs(photo, generated)]
-        drift = max(deviation.drift for deviation in found)
-        sentences = "\n".join(line for deviation in found for line in deviation.sentences())
-        return drift, sentences, json.dumps([deviation.record() for deviation in found])
+        deviations = [verax.measure(ours, theirs) for ours, theirs in pairs(photo, generated)]
+        drift = max(deviation.drift for deviation in deviations)
+        sentences = "\n".join(line for deviation in deviations for line in deviation.sentences())
+        return drift, sentences, json.dumps([deviation.record() for deviation in deviations])
 
 
 class TrustMap:
