@@ -191,9 +191,7 @@ def real(pictures: Path, foreign: int, sheets: Path | None) -> dict[str, Any]:
         verdicts.append(registration.placed)
         values.append(registration.p_value)
         if registration.usable:
-            print(
-                f"foreign but placed {registration.placed}: {pair.name} p {registration.p_value:.1e}"
-            )
+            print(f"foreign but placed {verdicts[-1]}: {pair.name} p {values[-1]:.1e}")
     counts["foreign"] = {word: verdicts.count(word) for word in PLACED}
     counts["foreign_p"] = {str(q): float(np.quantile(values, q)) for q in (0.01, 0.05, 0.5)}
     print("targets: at least 37 of 38 restorations exactly, at most 1 % of foreign pairs")

@@ -32,8 +32,8 @@ def verax(*words, cwd=".", encoding="utf-8", **environment):
             run()
         except SystemExit as end:
             status = end.code or 0
-    told = (stream.buffer.getvalue().decode(encoding) for stream in (out, err))
-    return CompletedProcess(command, status, *told)
+    texts = (stream.buffer.getvalue().decode(encoding) for stream in (out, err))
+    return CompletedProcess(command, status, *texts)
 
 
 def invoke(*words):

@@ -29,17 +29,17 @@ def serving(home, *arguments, **environment):
     ):
         process.log = log
         line = process.stdout.readline()
-        found = re.search(r"(http://\S+)/ ", line)
-        if not found:
+        match = re.search(r"(http://\S+)/ ", line)
+        if not match:
             process.kill()
             raise AssertionError(f"the server did not start: {line}{log_of(process)}")
         try:
-            yield found[1], process
+            yield match[1], process
         finally:
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=60)
-            told = log_of(process)
-            assert "Traceback" not in told, told
+            output = log_of(process)
+            assert "Traceback" not in output, output
 
 
 @contextlib.contextmanager

@@ -92,9 +92,9 @@ def test_a_key_is_found_in_the_system_keyring_after_the_environment(tmp_path):
     before = keyring.get_keyring()
     keyring.set_keyring(Drawer())
     try:
-        found = load({"VERAX_HOME": str(tmp_path)}).key("OTHER_API_KEY", "OPENAI_API_KEY")
+        key = load({"VERAX_HOME": str(tmp_path)}).key("OTHER_API_KEY", "OPENAI_API_KEY")
         own = load({"OPENAI_API_KEY": "mine", "VERAX_HOME": "x"}).key("OPENAI_API_KEY")
     finally:
         keyring.set_keyring(before)
 
-    assert (found.reveal(), own.reveal()) == (KEY, "mine")
+    assert (key.reveal(), own.reveal()) == (KEY, "mine")

@@ -23,28 +23,28 @@ def test_the_interval_of_the_mean_is_scipys_percentile_bootstrap():
 def test_the_interval_covers_the_truth_about_as_often_as_it_says():
     hits = 0
     for seed in range(300):
-        found = statistics.mean_interval(rng(seed).normal(0, 1, 30), rng=rng(seed + 1000))
-        hits += found.low <= 0 <= found.high
+        interval = statistics.mean_interval(rng(seed).normal(0, 1, 30), rng=rng(seed + 1000))
+        hits += interval.low <= 0 <= interval.high
 
     assert 0.89 <= hits / 300 <= 0.98  # the percentile interval is a little short for n = 30
 
 
 def test_a_single_value_has_no_interval():
-    found = statistics.mean_interval([3.0], rng=rng())
+    interval = statistics.mean_interval([3.0], rng=rng())
 
-    assert (found.mean, np.isnan(found.low), np.isnan(found.high)) == (3.0, True, True)
+    assert (interval.mean, np.isnan(interval.low), np.isnan(interval.high)) == (3.0, True, True)
 
 
 def test_a_planted_difference_of_03_db_among_30_pictures_is_found():
-    found = 0
+    hits = 0
     for seed in range(100):
         random = rng(seed)
         base = random.normal(25, 4, 30)
-        found += (
+        hits += (
             statistics.compare(base + random.normal(0.3, 0.35, 30), base, rng=random).p_value < 0.05
         )
 
-    assert found >= 95
+    assert hits >= 95
 
 
 @pytest.mark.parametrize("noise", ["normal", "laplace", "standard_t"])
@@ -155,11 +155,11 @@ def test_an_interval_over_scenes_covers_the_truth():
     for seed in range(200):
         random = rng(seed)
         values = random.normal(0, 1, 30)[places] + random.normal(0, 0.5, 240)
-        found = statistics.mean_interval(values, rng=random, scenes=names)
-        hits += found.low <= 0 <= found.high
+        interval = statistics.mean_interval(values, rng=random, scenes=names)
+        hits += interval.low <= 0 <= interval.high
 
     assert 0.88 <= hits / 200 <= 0.99
-    assert (found.n, found.scenes) == (240, 30)
+    assert (interval.n, interval.scenes) == (240, 30)
 
 
 def test_scenes_of_one_picture_each_change_nothing():

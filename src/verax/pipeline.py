@@ -257,9 +257,11 @@ def _enlarged(restoration: Restoration, prior: Image | None, request: Request) -
     return replace(restoration, larger=copy, notes=restoration.notes + copy.notes)
 
 
-def _mask(photo: Photo, given: "Picture | None", name: str) -> Plane | None:
+def _mask(photo: Photo, picture: "Picture | None", name: str) -> Plane | None:
     """The mask (H, W) in [0, 1] from a mask picture; None without one."""
-    return None if given is None else mask_of(photo, images.as_photo(given, name=name), name=name)
+    return (
+        None if picture is None else mask_of(photo, images.as_photo(picture, name=name), name=name)
+    )
 
 
 def _base(

@@ -100,8 +100,8 @@ def resampled_means(
         off = sums - counts[:, None] * mean  # linearised: the number of pictures varies, too
         spread = off.T @ off / counts.sum() ** 2
         return rng.multivariate_normal(mean, spread, size=draws, method="eigh")
-    drawn = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=draws)
-    return np.asarray((drawn @ sums) / (drawn @ counts)[:, None])
+    weights = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=draws)
+    return np.asarray((weights @ sums) / (weights @ counts)[:, None])
 
 
 def compare(

@@ -104,11 +104,11 @@ def test_every_kind_of_table_gives_a_row_with_its_reason(make, pictures, tmp_pat
 
     run(read([table], Columns()), tmp_path / "out", AlignOptions(), engine="threads")
 
-    found = rows(tmp_path / "out")
-    verdicts = {row["photo"].count("photo") and row["verdict"] for row in found}
-    assert len(found) == 3
-    assert sorted(row["verdict"] for row in found) == ["exactly", "not", "unreadable"]
-    assert all(row["reason"] for row in found), verdicts
+    records = rows(tmp_path / "out")
+    verdicts = {row["photo"].count("photo") and row["verdict"] for row in records}
+    assert len(records) == 3
+    assert sorted(row["verdict"] for row in records) == ["exactly", "not", "unreadable"]
+    assert all(row["reason"] for row in records), verdicts
 
 
 def test_a_registered_pair_is_cropped_to_what_both_show(pictures, tmp_path, scene):
@@ -216,13 +216,13 @@ def test_workers_end_with_the_run_that_was_killed(pictures, tmp_path):
 
 def members(session):
     """The living processes of a session; Linux alone says."""
-    found = []
+    pairs = []
     for place in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             fields = place.read_text().rpartition(")")[2].split()
             if int(fields[3]) == session and fields[0] != "Z":
-                found.append(place.parent.name)
-    return found
+                pairs.append(place.parent.name)
+    return pairs
 
 
 def test_a_killed_run_ends_with_the_same_table_and_no_pair_twice(pictures, tmp_path):

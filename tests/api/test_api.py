@@ -167,8 +167,8 @@ def test_the_documented_examples_run(scene, tmp_path, monkeypatch):
     for block in re.findall(r"```python\n(.*?)```", (DOCS / "api.md").read_text(), re.S):
         exec(compile(block, "docs/api.md", "exec"), {})
 
-    made = {"restored.jpg", "deviation.json", "registered.png", "again.png"}
-    assert made <= {path.name for path in tmp_path.iterdir()}
+    names = {"restored.jpg", "deviation.json", "registered.png", "again.png"}
+    assert names <= {path.name for path in tmp_path.iterdir()}
 
 
 FUNCTIONS = [n for n in verax.__all__ if inspect.isfunction(getattr(verax, n))]
@@ -202,11 +202,11 @@ def test_a_public_record_explains_its_fields(name):
 
 def test_a_registration_that_is_known_is_not_found_again(scene):
     photo, prior = scene // 4, scene
-    found = verax.register(photo, prior)
+    registration = verax.register(photo, prior)
 
-    again = verax.restore(photo, prior, registration=found)
+    again = verax.restore(photo, prior, registration=registration)
 
-    assert again.registration is found
+    assert again.registration is registration
     assert np.array_equal(again.pixels, verax.restore(photo, prior).pixels)
 
 

@@ -93,9 +93,9 @@ def test_a_cost_limit_stops_the_run_and_a_higher_one_goes_on(at_service, dataset
 
 
 def test_a_dry_run_tells_the_price_and_asks_nobody(at_service, dataset, tmp_path):
-    told = bench(dataset, tmp_path / "run", "--dry-run")
+    output = bench(dataset, tmp_path / "run", "--dry-run")
 
-    assert "4 calls would cost" in told.output
+    assert "4 calls would cost" in output.output
     assert at_service.requests() == []
     assert not (tmp_path / "run").exists()
 
@@ -112,7 +112,7 @@ def test_the_batch_api_gives_the_same_outcomes(at_service, dataset, tmp_path):
 def test_a_paid_photo_is_opened_decoded_and_hashed_once_for_all_methods_and_so_is_its_answer(
     at_service, dataset, tmp_path
 ):
-    with counting() as seen:
+    with counting() as counts:
         bench(dataset, tmp_path / "run", "--limit", "1", "--method", "low-band")
 
     rows = rows_of(tmp_path / "run")
@@ -120,6 +120,6 @@ def test_a_paid_photo_is_opened_decoded_and_hashed_once_for_all_methods_and_so_i
     (answer,) = tmp_path.glob("home/journal/answers/*/*.json")
     picture = base64.b64decode(json.loads(answer.read_bytes())["data"][0]["b64_json"])
     assert [row.outcome for row in rows] == ["restored"] * 2
-    assert seen.decoded(photo.read_bytes()) == seen.decoded(picture) == 1
-    assert (seen.hashed(), seen.calls["fingerprint"]) == ([1], 1)
-    assert seen.opened[str(photo)] == 1
+    assert counts.decoded(photo.read_bytes()) == counts.decoded(picture) == 1
+    assert (counts.hashed(), counts.calls["fingerprint"]) == ([1], 1)
+    assert counts.opened[str(photo)] == 1

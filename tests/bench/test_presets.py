@@ -65,9 +65,9 @@ def test_the_study_says_all_that_is_missing_and_how_to_get_it(tmp_path):
         assert f"\n  {name}: " in str(raised.value)
     assert "verax data fetch o-haze" in str(raised.value)
     assert "--prior provider:MODEL --max-cost USD" in str(raised.value)
-    told = invoke("bench", "presets").stdout
-    assert "You bring the eight sets" in told
-    assert "--max-cost" in told
+    output = invoke("bench", "presets").stdout
+    assert "You bring the eight sets" in output
+    assert "--max-cost" in output
 
 
 def test_a_misspelt_task_is_refused_with_the_right_one_named(dataset, tmp_path):

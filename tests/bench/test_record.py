@@ -14,12 +14,12 @@ def test_runs_of_before_say_in_todays_words_where_their_priors_lie(tmp_path):
         old.execute(
             f"INSERT INTO outputs VALUES ({', '.join('?' * columns)})", [key] + [""] * (columns - 1)
         )
-        found = json.dumps({"accepted": key == "registered", "outcome": key, "reason": "so"})
+        registration = json.dumps({"accepted": key == "registered", "outcome": key, "reason": "so"})
         old.execute(
             "UPDATE outputs SET registration = ?, outcome = ? WHERE key = ?",
-            (found, "registration_refused", key),
+            (registration, "registration_refused", key),
         )
-        old.execute("INSERT INTO deviations VALUES (?, ?)", (key, found))
+        old.execute("INSERT INTO deviations VALUES (?, ?)", (key, registration))
     old.execute("INSERT INTO deviations VALUES ('failed', ?)", (json.dumps({"failed": "no"}),))
     old.commit()
     old.close()

@@ -119,8 +119,8 @@ def test_doing_without_a_prior_is_only_for_methods_that_can(dataset):
     plan = plans.Plan((str(dataset),), ("raw-prior", "full"), priors=("none", "files"), limit=1)
     works = expand(plan, [load(str(dataset), task="dark")])
 
-    found = [(w.method, w.prior) for w in works]
-    assert found == [("raw-prior", "files"), ("full", "none"), ("full", "files")]
+    lines = [(w.method, w.prior) for w in works]
+    assert lines == [("raw-prior", "files"), ("full", "none"), ("full", "files")]
 
 
 def test_a_foreign_prior_is_of_another_scene(dataset):
@@ -186,20 +186,20 @@ def test_a_misspelt_field_lists_the_known_ones():
 def test_other_weights_words_and_models_are_other_keys(dataset, tmp_path, monkeypatch):
     weights = tmp_path / "w.pth"
     plan = plans.Plan((str(dataset),), (f"restorer:{weights}",), tasks=("dark",))
-    asked = replace(plan, methods=("raw-prior",), priors=("provider:gpt-image-2",))
+    other = replace(plan, methods=("raw-prior",), priors=("provider:gpt-image-2",))
 
     def key(changed):
         return expand(changed, [load(str(dataset), task="dark")])[0].key
 
     weights.write_bytes(b"one")
-    before, before_asked = key(plan), key(asked)
+    before, before_asked = key(plan), key(other)
     weights.write_bytes(b"another")
     assert key(plan) != before
     monkeypatch.setattr("verax.bench.work.prompt_text", lambda task, wording: "other words")
-    assert key(asked) != before_asked
+    assert key(other) != before_asked
     monkeypatch.undo()
     monkeypatch.setattr("verax.bench.work.snapshot_of", lambda model: "gpt-image-2-2027-01-01")
-    assert key(asked) != before_asked
+    assert key(other) != before_asked
 
 
 def test_a_mended_picture_replaces_its_failure(tmp_path, dataset):
@@ -256,24 +256,24 @@ def test_a_degraded_photo_is_kept_shown_and_measured(tmp_path, dataset):
     record = open_run(tmp_path / "run")
     rows = {row.method: row for row in record.outputs()}
     photo = images.read(tmp_path / "run" / rows["identity"].photo).pixels
-    told = [text for _, text in record.deviations()]
+    texts = [text for _, text in record.deviations()]
     record.close()
     same = images.read(tmp_path / "run/outputs" / f"{rows['identity'].key}.png").pixels
     np.testing.assert_array_equal(photo, same)
     assert rows["raw-prior"].photo == rows["identity"].photo
-    assert len(told) == 1
-    assert '"failed"' not in told[0]
+    assert len(texts) == 1
+    assert '"failed"' not in texts[0]
 
 
 def test_progress_is_told_for_every_slow_item(tmp_path, dataset, monkeypatch):
     monkeypatch.setattr("verax.bench.runner.FLUSH_S", 0.0)
-    told = []
+    texts = []
     plan = plans.Plan((str(dataset),), ("identity",), tasks=("dark",), metrics=("psnr",))
     works = expand(plan, [load(str(dataset), task="dark")])
-    run(plan, works, tmp_path / "run", tell=told.append)
+    run(plan, works, tmp_path / "run", tell=texts.append)
 
-    assert [p.finished for p in told if p.stage == "outputs"] == [1, 2, 3, 4]
-    assert [p.finished for p in told if p.stage == "scores"] == [1, 2, 3, 4]
+    assert [p.finished for p in texts if p.stage == "outputs"] == [1, 2, 3, 4]
+    assert [p.finished for p in texts if p.stage == "scores"] == [1, 2, 3, 4]
 
 
 def test_a_log_gets_a_line_now_and_then_with_the_time_left(capsys):

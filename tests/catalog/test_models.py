@@ -83,10 +83,10 @@ def test_a_model_ends_on_its_day_and_not_before():
 
 
 def test_the_services_shutdown_date_overrides_the_catalog():
-    told = models(ends={"gpt-image-2": "2026-11-01", "some-chat-model": "2026-01-01"})
+    table = models(ends={"gpt-image-2": "2026-11-01", "some-chat-model": "2026-01-01"})
 
     with pytest.raises(InputError, match="2026-11-01"):
-        find(told, "gpt-image-2", today=TODAY)
+        find(table, "gpt-image-2", today=TODAY)
 
 
 def test_a_snapshot_is_its_model():

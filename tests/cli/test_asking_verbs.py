@@ -72,25 +72,25 @@ def test_a_price_nobody_knows_needs_a_word_and_gets_a_suggestion(at_service, nam
 
 def test_an_answer_in_another_shape_is_brought_to_the_photos_grid(at_service, photo):
     at_service.script(["size:1024x512"])
-    told = edit(photo, "brighten")
+    done = edit(photo, "brighten")
 
     assert images.read(photo.with_name("out.png")).pixels.shape == images.read(photo).pixels.shape
-    assert "the answer was" in told.stderr
+    assert "the answer was" in done.stderr
 
 
 def test_scores_are_explained(at_service, tmp_path):
-    told = invoke("generate", "a pier", *SMALL, "--n", "2", "-o", tmp_path / "a.png")
+    done = invoke("generate", "a pier", *SMALL, "--n", "2", "-o", tmp_path / "a.png")
 
-    assert "quality -" in told.stdout
-    assert "quality: naturalness, minus the NIQE" in told.stderr
+    assert "quality -" in done.stdout
+    assert "quality: naturalness, minus the NIQE" in done.stderr
 
 
 def test_models_lists_end_dates_and_prices():
-    told = invoke("models").stdout
+    output = invoke("models").stdout
     listed = json.loads(invoke("models", "--json").stdout)["models"]
     mini = next(m for m in listed if m["name"] == "gpt-image-1-mini")
 
-    assert "gpt-image-2.6-sunburst" in told
+    assert "gpt-image-2.6-sunburst" in output
     assert mini["ends"] == "2026-12-01"
     assert next(m for m in listed if m["name"] == "gpt-image-1")["ended"]
     assert next(m for m in listed if m["name"] == "gpt-image-2")["picture_usd"]["1024x1024"]
@@ -149,9 +149,9 @@ def test_turns_go_from_the_original_with_the_accepted_history(at_service, photo)
     edit(photo, "make it warmer")
     edit(photo, "remove the car", "--reject-last")
     edit(photo, "sharpen it", "--from-last")
-    asked = at_service.requests()
-    prompts = [request["fields"]["prompt"] for request in asked]
-    pictures = [request["files"][0][1] for request in asked]
+    requests = at_service.requests()
+    prompts = [request["fields"]["prompt"] for request in requests]
+    pictures = [request["files"][0][1] for request in requests]
 
     assert prompts[0] == "remove the haze"
     assert prompts[1].splitlines()[1:] == ["1. remove the haze", "2. make it warmer"]
@@ -177,11 +177,15 @@ def test_an_earlier_turn_keeps_its_picture_for_from_last(at_service, photo):
 
 def test_the_best_of_several_is_written_first_and_all_are_kept(at_service, photo):
     done = edit(photo, "remove the haze", "--best-of", "3", "--json")
-    told = json.loads(done.stdout)["candidates"]
+    candidates = json.loads(done.stdout)["candidates"]
 
-    assert [row["file"].rpartition("/")[2] for row in told] == ["out.png", "out-2.png", "out-3.png"]
+    assert [row["file"].rpartition("/")[2] for row in candidates] == [
+        "out.png",
+        "out-2.png",
+        "out-3.png",
+    ]
     assert all(photo.with_name(name).is_file() for name in ("out.png", "out-2.png", "out-3.png"))
-    assert all(set(row["scores"]) == {"quality", "fidelity"} for row in told)
+    assert all(set(row["scores"]) == {"quality", "fidelity"} for row in candidates)
     assert len(at_service.ledger()) == 3
 
 
@@ -204,9 +208,9 @@ def test_files_can_be_kept_exactly_as_they_came(at_service, photo):
 
 def test_a_generation_has_the_asked_aspect_and_is_written_as_it_came(at_service, tmp_path):
     invoke("generate", "a pier", *SMALL, "--aspect", "3:2", "-o", tmp_path / "pier.png")
-    made = images.read(tmp_path / "pier.png")
+    picture = images.read(tmp_path / "pier.png")
 
-    assert (made.width, made.height) == (1536, 1024)
+    assert (picture.width, picture.height) == (1536, 1024)
 
 
 def test_generations_are_ranked_by_agreement_where_a_picture_is_given(at_service, photo, tmp_path):
@@ -215,8 +219,8 @@ def test_generations_are_ranked_by_agreement_where_a_picture_is_given(at_service
         *("--agree-with", photo, "-o", tmp_path / "cup.png"),
     )
 
-    told = json.loads(done.stdout)["candidates"]
-    assert [set(row["scores"]) for row in told] == [{"quality", "agreement"}] * 2
+    candidates = json.loads(done.stdout)["candidates"]
+    assert [set(row["scores"]) for row in candidates] == [{"quality", "agreement"}] * 2
 
 
 def test_a_dry_run_asks_nobody_and_needs_no_key(at_service, photo, monkeypatch):
@@ -297,21 +301,21 @@ def test_a_session_of_another_photo_is_refused(at_service, photo):
 
 
 def test_a_probe_tells_and_keeps_what_is_honoured(at_service, photo):
-    found = json.loads(invoke("probe", "--model", "gpt-image-2", "--json").stdout)
+    verdicts = json.loads(invoke("probe", "--model", "gpt-image-2", "--json").stdout)
     images.write(photo.with_name("mask.png"), np.ones((134, 200, 3), np.float32))
     warned = edit(photo, "remove the haze", "--mask", photo.with_name("mask.png"), "--dry-run")
 
-    assert (found["size"], found["format"]) == ("honoured", "honoured")
-    assert found["mask"].startswith("ignored")
+    assert (verdicts["size"], verdicts["format"]) == ("honoured", "honoured")
+    assert verdicts["mask"].startswith("ignored")
     assert "mask was ignored" in warned.stderr
 
 
 def test_a_probe_sees_a_size_that_is_not_honoured(at_service):
     at_service.script(["size:640x480"])
 
-    found = json.loads(invoke("probe", "--model", "gpt-image-2", "--json").stdout)
+    verdicts = json.loads(invoke("probe", "--model", "gpt-image-2", "--json").stdout)
 
-    assert found["size"].startswith("ignored: 640x480")
+    assert verdicts["size"].startswith("ignored: 640x480")
 
 
 def test_no_key_is_printed_or_written(at_service, photo, tmp_path):
@@ -342,17 +346,17 @@ def stored_pictures():
 
 
 def test_an_edited_photo_is_opened_decoded_and_hashed_once_and_so_is_its_answer(at_service, photo):
-    with counting() as seen:
+    with counting() as counts:
         edit(photo, "warmer")
 
-    assert (seen.opened[str(photo)], seen.decoded(photo.read_bytes())) == (1, 1)
-    assert [seen.decoded(picture) for picture in stored_pictures()] == [1]
-    assert (seen.hashed(), seen.calls["fingerprint"]) == ([1], 1)
+    assert (counts.opened[str(photo)], counts.decoded(photo.read_bytes())) == (1, 1)
+    assert [counts.decoded(picture) for picture in stored_pictures()] == [1]
+    assert (counts.hashed(), counts.calls["fingerprint"]) == ([1], 1)
 
 
 def test_a_generated_picture_is_decoded_once(at_service):
-    with counting() as seen:
+    with counting() as counts:
         invoke("generate", "a cup", *SMALL, "-o", "cup.png")
 
-    assert [seen.decoded(picture) for picture in stored_pictures()] == [1]
-    assert seen.calls["fingerprint"] == 1
+    assert [counts.decoded(picture) for picture in stored_pictures()] == [1]
+    assert counts.calls["fingerprint"] == 1

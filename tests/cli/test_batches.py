@@ -63,8 +63,8 @@ def test_names_that_a_terminal_cannot_show_are_escaped(folder, encoding):
     done = restore(folder, "--json", *out, encoding=encoding)
 
     assert done.returncode == 0, done.stderr
-    told = [json.loads(line)["photo"] for line in done.stdout.splitlines()]
-    assert sorted(told) == sorted(str(folder / name) for name in strange)
+    photos = [json.loads(line)["photo"] for line in done.stdout.splitlines()]
+    assert sorted(photos) == sorted(str(folder / name) for name in strange)
     assert all((folder.parent / "out" / name).is_file() for name in strange)
 
 
@@ -142,8 +142,8 @@ def test_recursive_keeps_the_folders_and_takes_no_results_for_photos(folder):
     for _ in range(2):
         done = restore(folder, "--recursive")
         assert "2 of 2 restored" in done.stderr
-    found = sorted(str(p.relative_to(folder)) for p in folder.rglob("*.png"))
-    assert found == ["a.png", "deep/a.png", "restored/a.png", "restored/deep/a.png"]
+    names = sorted(str(p.relative_to(folder)) for p in folder.rglob("*.png"))
+    assert names == ["a.png", "deep/a.png", "restored/a.png", "restored/deep/a.png"]
 
 
 def test_skip_existing_leaves_what_is_there(folder):

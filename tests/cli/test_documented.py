@@ -171,9 +171,9 @@ def test_every_command_of_a_page_runs_as_printed(page, folder, service):
             put(folder / "holes.png", hole_in(images.read(folder / "print.jpg").pixels))
         words = [service.base_url if word == LOCAL else word for word in words[1:]]
         target = words[words.index(">") + 1] if ">" in words else None
-        told = run(words[: words.index(">")] if target else words)
+        output = run(words[: words.index(">")] if target else words)
         if target:
-            (folder / target).write_text(told)
+            (folder / target).write_text(output)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")])

@@ -89,10 +89,10 @@ def test_a_prior_left_out_is_named_with_its_reason_and_used_for_who_knows_better
     assert "The prior was left out: the prior fits the photo turned by 180 degrees" in done.stdout
     assert done.returncode == 0
 
-    told = verax(
+    hint = verax(
         "restore", photo, "--prior", foreign, "--accept-prior", "--json", "-o", tmp_path / "b.png"
     )
-    record = json.loads(told.stdout)
+    record = json.loads(hint.stdout)
     assert record["prior"] == "used"
     assert "because you say" in record["registration"]["reason"]
 

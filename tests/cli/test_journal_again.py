@@ -14,7 +14,7 @@ COMMON = ("--model", "gpt-image-2.6-flare", "--quality", "low")
 
 
 @pytest.fixture
-def asked(service, monkeypatch, tmp_path):
+def at_service(service, monkeypatch, tmp_path):
     monkeypatch.setenv("VERAX_BASE_URL", service.base_url)
     monkeypatch.setenv("VERAX_API_KEY", "sk-test")
     monkeypatch.setenv("VERAX_RETRIES", "0")
@@ -27,38 +27,40 @@ def states():
         return [call.state for call in journal.records.select()]
 
 
-def test_links_that_were_dead_are_fetched_later_from_the_service_that_gave_them(asked, monkeypatch):
-    asked.script(["link:gone", "link:relative"])
+def test_links_that_were_dead_are_fetched_later_from_the_service_that_gave_them(
+    at_service, monkeypatch
+):
+    at_service.script(["link:gone", "link:relative"])
     with pytest.raises(ProviderError, match="verax journal fetch"):
         invoke("generate", "a pier", *COMMON)
     dead = invoke("journal", "fetch").output
     invoke("generate", "a boat", *COMMON)
-    asked.state.linked[0].way = ""
+    at_service.state.linked[0].way = ""
     monkeypatch.delenv("VERAX_BASE_URL")  # the record names its service
     alive = invoke("journal", "fetch").output
 
     assert "0 of 1 answer complete now; nothing was paid" in dead
     assert "1 of 1 answer complete now" in alive
     assert states() == ["done", "done"]
-    assert len(asked.ledger()) == 2
-    assert invoke("generate", "a pier", *COMMON, "--base-url", asked.base_url).exit_code == 0
-    assert len(asked.ledger()) == 2
+    assert len(at_service.ledger()) == 2
+    assert invoke("generate", "a pier", *COMMON, "--base-url", at_service.base_url).exit_code == 0
+    assert len(at_service.ledger()) == 2
 
 
-def test_a_dead_link_does_not_stop_the_others(asked):
-    asked.script(["link:gone", "link:gone"])
+def test_a_dead_link_does_not_stop_the_others(at_service):
+    at_service.script(["link:gone", "link:gone"])
     for words in ("a pier", "a boat"):
         with pytest.raises(ProviderError):
             invoke("generate", words, *COMMON)
-    asked.state.linked[1].way = ""
+    at_service.state.linked[1].way = ""
 
     assert "1 of 2 answers complete now" in invoke("journal", "fetch").output
     assert states() == ["unusable", "done"]
 
 
-def test_what_a_newer_version_can_read_becomes_an_answer(asked):
+def test_what_a_newer_version_can_read_becomes_an_answer(at_service):
     """A body that nobody can read today stands for one that an older version could not."""
-    asked.script(["truncated"])
+    at_service.script(["truncated"])
     with pytest.raises(ProviderError, match="cannot be read"):
         invoke("generate", "a pier", *COMMON)
     today = invoke("journal", "reread").output
@@ -75,8 +77,8 @@ def test_what_a_newer_version_can_read_becomes_an_answer(asked):
     assert states() == ["done", "done"]
 
 
-def test_of_a_broken_answer_the_parts_are_listed_exported_and_pruned(asked, tmp_path):
-    asked.script(["half"])
+def test_of_a_broken_answer_the_parts_are_listed_exported_and_pruned(at_service, tmp_path):
+    at_service.script(["half"])
     with pytest.raises(ProviderUncertain):
         invoke("generate", "a pier", *COMMON)
     shown = json.loads(invoke("journal", "show", "1").stdout)

@@ -28,12 +28,12 @@ def test_without_a_key_a_picture_is_made_and_play_money_is_billed(tmp_path):
     words = ("--gateway", "test", "--model", "gpt-image-2.6-flare", "-o", tmp_path / "a.png")
     with playing("--ledger", str(ledger)) as (address, process):
         result = invoke("generate", "a pier", *words, "--base-url", address)
-        told = [process.stderr.readline() for _ in range(5)]
+        lines = [process.stderr.readline() for _ in range(5)]
 
     assert result.exit_code == 0, result.output
     assert (tmp_path / "a.png").is_file()
     assert len(ledger.read_text().splitlines()) == 1
-    assert f"--gateway test --base-url {address}" in "".join(told)
+    assert f"--gateway test --base-url {address}" in "".join(lines)
 
 
 def test_where_nobody_plays_nothing_is_sent_anywhere(tmp_path, monkeypatch):
@@ -50,7 +50,7 @@ def test_an_unknown_order_is_an_error_that_names_the_way_to_the_list():
 
 
 def test_the_orders_are_explained():
-    told = invoke("serve-test", "--steps").stdout
+    output = invoke("serve-test", "--steps").stdout
 
     for order in ("429", "billed:502", "link:late", "usage:zeros", "refuse:output"):
-        assert order in told
+        assert order in output

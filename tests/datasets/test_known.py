@@ -128,7 +128,7 @@ def test_an_added_folder_is_recognised_and_found_by_its_name(o_haze):
 def test_a_plain_folder_is_added_under_its_own_name(tmp_path):
     put(tmp_path / "mine", "input/a.png", "gt/a.png", "output/a.png")
 
-    told = verax("add", tmp_path / "mine", "--task", "lowlight", "--licence", "CC0")
+    output = verax("add", tmp_path / "mine", "--task", "lowlight", "--licence", "CC0")
 
     (item,) = load("mine").items
     assert (item.dataset, item.task, item.licence) == ("mine", "lowlight", "CC0")
@@ -136,8 +136,8 @@ def test_a_plain_folder_is_added_under_its_own_name(tmp_path):
     assert item.generated.parent.name == "output"
     (by_path,) = load(str(tmp_path / "mine")).items
     assert (by_path.task, by_path.licence) == ("lowlight", "CC0")
-    assert "your own dataset mine" in told
-    assert "lowleveleval" in told  # what is laid out alike is named, not believed
+    assert "your own dataset mine" in output
+    assert "lowleveleval" in output  # what is laid out alike is named, not believed
     assert "mine" in verax("list", "--task", "lowlight")
 
 
@@ -151,8 +151,8 @@ def test_a_folder_is_a_published_set_only_on_its_owners_word_or_with_all_its_fil
     put(tmp_path / "O-HAZE", "hazy/01.png", "GT/01.png")
     with pytest.raises(SettingsError, match="not those of O-HAZE"):
         verax("add", tmp_path / "O-HAZE")
-    told = verax("add", tmp_path / "O-HAZE", "--name", "o-haze")
-    assert "part of O-HAZE" in told
+    output = verax("add", tmp_path / "O-HAZE", "--name", "o-haze")
+    assert "part of O-HAZE" in output
     assert load("o-haze").items[0].dataset == "o-haze-part"
 
 

@@ -33,35 +33,35 @@ def psnr(steps):
 
 @pytest.mark.parametrize("step", [0.5, 5])
 def test_a_shifted_copy_loses_and_regains_its_psnr(photo, step):
-    found = psnr(ladder(compare(photo, fourier_shift(photo, step, step)), photo))
+    psnr_db = psnr(ladder(compare(photo, fourier_shift(photo, step, step)), photo))
 
-    assert found["raw resize"] < 36
-    assert found["global"] > 40
-    assert found["local"] > 40
+    assert psnr_db["raw resize"] < 36
+    assert psnr_db["global"] > 40
+    assert psnr_db["local"] > 40
 
 
 def test_a_scaled_copy_loses_and_regains_its_psnr(photo):
     matrix = cv2.getRotationMatrix2D(((360 - 1) / 2, (240 - 1) / 2), 0, 1.03)
     scaled = cv2.warpAffine(photo, matrix, (360, 240), flags=cv2.INTER_LANCZOS4)
-    found = psnr(ladder(compare(photo, np.clip(scaled, 0, 1)), photo))
+    psnr_db = psnr(ladder(compare(photo, np.clip(scaled, 0, 1)), photo))
 
-    assert found["raw resize"] < 32
-    assert found["global"] > 40
+    assert psnr_db["raw resize"] < 32
+    assert psnr_db["global"] > 40
 
 
 def test_a_colour_cast_is_regained_by_the_matrix_and_not_before(photo):
     cast = np.clip(photo @ np.array([[0.8, 0.1, 0], [0, 0.7, 0.1], [0.1, 0, 0.9]]), 0, 1)
-    found = psnr(ladder(compare(photo, cast.astype(np.float32)), photo))
+    psnr_db = psnr(ladder(compare(photo, cast.astype(np.float32)), photo))
 
-    assert found["local"] < 30
-    assert found["3x3 colour"] > 40
+    assert psnr_db["local"] < 30
+    assert psnr_db["3x3 colour"] > 40
 
 
 def test_a_foreign_picture_gains_little_even_from_the_freest_step(photo):
     other = skimage.data.astronaut().astype(np.float32) / np.float32(255)
-    found = psnr(ladder(compare(photo, other), photo))
+    psnr_db = psnr(ladder(compare(photo, other), photo))
 
-    assert found["local affine colour"] < 25
+    assert psnr_db["local affine colour"] < 25
 
 
 def test_every_step_is_scored_on_the_same_share_of_pixels(photo):

@@ -171,10 +171,10 @@ def test_a_disc_put_into_the_scene_has_appeared():
     changed = picture.copy()
     cv2.circle(changed, (37, 178), 19, (0.1, 0.6, 0.2), -1)
     deviation = measure(picture, changed)
-    (found,) = deviation.objects
+    (change,) = deviation.objects
 
-    assert found.kind == "appeared"
-    assert found.box == pytest.approx((18, 159, 57, 198), abs=4)
+    assert change.kind == "appeared"
+    assert change.box == pytest.approx((18, 159, 57, 198), abs=4)
     assert value(deviation, "object_count_change") == 1
 
 
@@ -182,9 +182,9 @@ def test_a_disc_taken_out_of_the_scene_has_vanished():
     picture = photo("astronaut")
     changed = picture.copy()
     cv2.circle(changed, (37, 178), 19, (0.1, 0.6, 0.2), -1)
-    (found,) = measure(changed, picture).objects
+    (change,) = measure(changed, picture).objects
 
-    assert found.kind == "vanished"
+    assert change.kind == "vanished"
 
 
 def test_a_photo_made_three_stops_darker_has_become_night():

@@ -31,23 +31,23 @@ def test_a_piece_moved_in_a_drifted_and_retoned_picture_is_found(photo):
     objects = measure(photo, sim.prior).objects
 
     assert objects != ()
-    for found in objects:
-        left, top, right, bottom = found.box
+    for one in objects:
+        left, top, right, bottom = one.box
         assert mask[top:bottom, left:right].mean() > 0.2
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"), [("added", "appeared"), ("removed", "vanished"), ("moved", "moved")]
+    ("edit", "kind"), [("added", "appeared"), ("removed", "vanished"), ("moved", "moved")]
 )
-def test_what_happened_to_a_thing_is_told(photo, asked, told):
-    edit = ObjectEdit(asked, area=0.03, distance=0.2)
-    sim = inject(photo, Deviations(objects=(edit,), scale_x=1.02), seed=3)
-    (change,) = sim.objects
-    (found,) = measure(photo, sim.prior).objects
+def test_what_happened_to_a_thing_is_told(photo, edit, kind):
+    objects = (ObjectEdit(edit, area=0.03, distance=0.2),)
+    sim = inject(photo, Deviations(objects=objects, scale_x=1.02), seed=3)
+    (truth,) = sim.objects
+    (change,) = measure(photo, sim.prior).objects
 
-    assert found.kind == told
-    if told == "moved":
-        assert found.shift_px == pytest.approx(change.shift, abs=5)
+    assert change.kind == kind
+    if kind == "moved":
+        assert change.shift_px == pytest.approx(truth.shift, abs=5)
 
 
 @pytest.mark.parametrize("thickness", [0.6, 1.0, 1.4])
@@ -103,9 +103,9 @@ def test_a_detected_thing_elsewhere_has_moved(photo):
     spots = iter([(10, 10, 30, 30), (40, 10, 60, 30)])
     find = by_detector(lambda picture: [Detection("cup", next(spots), 0.9)])
     deviation = measure(photo, photo, finder=find)
-    (found,) = deviation.objects
+    (change,) = deviation.objects
 
-    assert (found.kind, found.shift_px) == ("moved", (30.0, 0.0))
+    assert (change.kind, change.shift_px) == ("moved", (30.0, 0.0))
     assert deviation.entries["objects_moved"].value == 1
 
 
@@ -115,8 +115,8 @@ def test_a_region_below_the_threshold_on_average_is_no_thing():
     lab = np.zeros((60, 80, 3), np.float32)
     lab[mask] = 30
 
-    def told(strength):
-        found = Regions(mask.astype(np.int32), np.float32(strength) * mask, lab * 0, lab)
-        return is_a_thing(found, mask)
+    def verdict(strength):
+        regions = Regions(mask.astype(np.int32), np.float32(strength) * mask, lab * 0, lab)
+        return is_a_thing(regions, mask)
 
-    assert [told(strength) for strength in (0.7, 0.95, 1.5, 4.0)] == [False, False, True, True]
+    assert [verdict(strength) for strength in (0.7, 0.95, 1.5, 4.0)] == [False, False, True, True]

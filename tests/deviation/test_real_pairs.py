@@ -42,8 +42,8 @@ def test_a_parking_lot_at_night_that_came_back_by_day_is_told(parking_lot):
 def test_lamp_post_fence_and_car_lie_where_a_person_sees_them(parking_lot, quality):
     photo, prior = (p if quality is None else compress(p, quality) for p in parking_lot)
     registration = register(photo, prior)
-    found = map_points(invert(registration.matrix), np.array(IN_THE_PHOTO, np.float64))
-    apart = np.linalg.norm(found - IN_THE_PRIOR, axis=1)
+    points = map_points(invert(registration.matrix), np.array(IN_THE_PHOTO, np.float64))
+    apart = np.linalg.norm(points - IN_THE_PRIOR, axis=1)
 
     assert registration.placed == "exactly"
     assert np.median(apart) < 0.02 * photo.shape[1]

@@ -26,8 +26,10 @@ def test_a_smooth_motion_known_in_part_of_the_frame_is_carried_on():
     truth, blocks_only = (fit_global(blocks, size, rng) for blocks in (whole, part))
     carried = over_the_frame(part, blocks_only, size, rng)
 
-    def off(found):
-        return np.linalg.norm(map_points(found.matrix, points) - map_points(truth.matrix, points))
+    def off(geometry):
+        return np.linalg.norm(
+            map_points(geometry.matrix, points) - map_points(truth.matrix, points)
+        )
 
     assert off(carried) < 0.5 * off(blocks_only)
     assert len(carried.drawn) == len(blocks_only.drawn) + 1
@@ -41,11 +43,11 @@ def test_blocks_that_the_others_do_not_expect_have_no_say():
     moved[[5, 77, 150]] += 15
     cell = np.arange(len(x)) // 9
     blocks = Blocks(points, moved, even, cell, len(x), len(x), even / len(x))
-    found = over_the_frame(blocks, fit_global(blocks, size, rng), size, rng)
+    geometry = over_the_frame(blocks, fit_global(blocks, size, rng), size, rng)
 
-    assert found.motion.shift == pytest.approx((2 / 400, -1 / 300), abs=2e-4)
-    assert found.motion.perspective == pytest.approx((0, 0), abs=1e-3)
-    assert np.linalg.norm(found.left_over, axis=1).max() < 1
+    assert geometry.motion.shift == pytest.approx((2 / 400, -1 / 300), abs=2e-4)
+    assert geometry.motion.perspective == pytest.approx((0, 0), abs=1e-3)
+    assert np.linalg.norm(geometry.left_over, axis=1).max() < 1
 
 
 def test_what_nothing_was_seen_of_widens_the_interval():
@@ -59,9 +61,9 @@ def test_what_nothing_was_seen_of_widens_the_interval():
         even, cell = np.ones(count), (np.arange(len(x)) // 9)[known]
         points = np.stack([x, y], 1)[known]
         blocks = Blocks(points, moved[known], even, cell, len(x), len(x), even / count)
-        found = over_the_frame(blocks, fit_global(blocks, size, rng), size, rng)
-        entry = geometry_entries(found, size, 1.0)["shift_x_px"]
-        drawn = found.drawn[-1][:, 0, 2]
+        geometry = over_the_frame(blocks, fit_global(blocks, size, rng), size, rng)
+        entry = geometry_entries(geometry, size, 1.0)["shift_x_px"]
+        drawn = geometry.drawn[-1][:, 0, 2]
         widths.append(float(drawn.std()))
         assert entry.value is None or entry.low <= entry.value <= entry.high
 
@@ -76,8 +78,8 @@ def test_places_that_agree_less_than_usual_are_left_out_when_asked():
     leftover = Leftover(nothing, sure, sure, sure, usual)
     same = Registration("exactly", "", np.eye(3), None, sure, 0.0, 1.0, "stretch", 1.0)
     every, some = (
-        find_blocks((400, 300), leftover, same, np.eye(3), usual_only=asked)
-        for asked in (False, True)
+        find_blocks((400, 300), leftover, same, np.eye(3), usual_only=precise)
+        for precise in (False, True)
     )
 
     assert len(some.points) == len(every.points) * 3 // 4

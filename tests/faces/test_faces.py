@@ -20,8 +20,8 @@ def scene():
 
 @pytest.fixture(scope="module")
 def face(scene):
-    (found,) = find_faces(scene)
-    return found
+    (face,) = find_faces(scene)
+    return face
 
 
 @pytest.fixture(scope="module")
@@ -79,10 +79,10 @@ def test_a_worn_photo_and_its_restoration_show_one_face_a_redrawn_one_does_not(
 
 def test_of_a_small_face_nothing_can_be_told(scene):
     small = cv2.resize(scene, None, fx=0.3, fy=0.3, interpolation=cv2.INTER_AREA)
-    (found,) = find_faces(small)
+    (face,) = find_faces(small)
 
-    assert found.width < LEAST
-    assert likeness(small, small, found).verdict == "cannot be told"
+    assert face.width < LEAST
+    assert likeness(small, small, face).verdict == "cannot be told"
 
 
 def test_a_hole_in_a_face_that_was_filled_does_not_make_it_another(scene, face, redrawn):

@@ -25,8 +25,8 @@ def place():
     def place(prior, placed="exactly", valid=None):
         ones = np.ones(prior.shape[:2], np.float32)
         valid = ones if valid is None else valid
-        found = Registration(placed, "", np.eye(3), None, ones, 0.0, 1.0, "stretch")
-        return Warped(prior, valid), found
+        registration = Registration(placed, "", np.eye(3), None, ones, 0.0, 1.0, "stretch")
+        return Warped(prior, valid), registration
 
     return place
 

@@ -56,10 +56,10 @@ def test_a_thin_thing_that_the_prior_only_moved_stays(scene):
     for plane, shift in ((wire, 0), (moved, 7)):
         points = np.array([(60 + shift, 20), (90 + shift, 150), (70 + shift, 290)], np.int32)
         cv2.polylines(plane, [points], False, 1.0, 1)
-    photo, kept, gone = (
+    photo, same, bright = (
         np.clip(scene * (1 - plane[..., None]), 0, 1) for plane in (wire, moved, 0 * wire)
     )
     ones = np.ones(scene.shape[:2], np.float32)
 
-    assert removed(photo, kept, ones)[wire > 0].mean() < 0.1
-    assert removed(photo, gone, ones)[wire > 0].mean() > 0.9
+    assert removed(photo, same, ones)[wire > 0].mean() < 0.1
+    assert removed(photo, bright, ones)[wire > 0].mean() > 0.9

@@ -104,10 +104,10 @@ def test_flat_black_and_white_pictures_are_no_trouble(scene, place):
 def test_night_made_day_is_flagged_on_a_real_pair(pictures):
     folder = pictures / "lowlight" / "gpt4o_noxsine_fig"
     photo, prior = (read(folder / k / "lowlight_01.png").pixels for k in ("input", "generated"))
-    found = register.register(photo, prior)
-    seen = register.apply(found, prior, size=(photo.shape[1], photo.shape[0]))
+    registration = register.register(photo, prior)
+    warped = register.apply(registration, prior, size=(photo.shape[1], photo.shape[0]))
 
-    assert fuse(photo, photo, seen, found).scene_state_change
+    assert fuse(photo, photo, warped, registration).scene_state_change
 
 
 def test_a_photo_of_another_size_than_its_base_is_refused(scene):
@@ -268,9 +268,9 @@ def test_trust_shares_sum_to_one(scene, place, fidelity):
 
 def test_what_the_trust_map_calls_generated_grows_down_the_dial(scene, place):
     photo = apply(scene, Degradation("motion_blur", 0.7, 1))
-    prior, found = place(scene)
+    prior, registration = place(scene)
     shares = [
-        fuse(photo, photo, prior, found, fidelity=f).trust[..., 3].mean(dtype=float)
+        fuse(photo, photo, prior, registration, fidelity=f).trust[..., 3].mean(dtype=float)
         for f in (1.0, 0.75, 0.5, 0.25, 0.0)
     ]
 
@@ -283,8 +283,10 @@ def test_the_dial_goes_from_the_photo_to_the_prior(scene, place):
     rng = np.random.default_rng(7)
     texture = cv2.GaussianBlur(rng.standard_normal(scene.shape[:2]).astype(np.float32), (0, 0), 1.5)
     redrawn = np.clip(scene**0.8 + 0.3 * texture[..., None], 0, 1).astype(np.float32)
-    prior, found = place(redrawn)
-    steps = [fuse(scene, scene, prior, found, fidelity=f).pixels for f in np.linspace(0, 1, 5)]
+    prior, registration = place(redrawn)
+    steps = [
+        fuse(scene, scene, prior, registration, fidelity=f).pixels for f in np.linspace(0, 1, 5)
+    ]
     distances = [rms(step - redrawn) for step in steps]
 
     assert distances == sorted(distances)
@@ -318,9 +320,9 @@ def test_a_dark_real_photo_gets_the_light_of_its_prior(pictures, psnr):
     photo, prior, target = (
         read(folder / kind / "ll_good1.png").pixels for kind in ("input", "generated", "target")
     )
-    found = register.register(photo, prior)
-    seen = register.apply(found, prior, size=(photo.shape[1], photo.shape[0]))
+    registration = register.register(photo, prior)
+    warped = register.apply(registration, prior, size=(photo.shape[1], photo.shape[0]))
     faults = diagnose(photo)
-    fused = fuse(photo, photo, seen, found, faults=faults, lit=network.lit(photo, faults))
+    fused = fuse(photo, photo, warped, registration, faults=faults, lit=network.lit(photo, faults))
 
     assert psnr(fused.pixels, target) > 22

@@ -93,12 +93,12 @@ def test_a_grid_that_is_linear_in_luma_and_place_is_looked_up_exactly():
     level, y, x = np.mgrid[:levels, :gh, :gw].astype(np.float32)
     field = np.stack([level / (levels - 1), y, x], -1)
     guide = np.tile(np.linspace(0, 1, 96, dtype=np.float32), (64, 1))
-    found = planes.look_up(field, guide)
+    values = planes.look_up(field, guide)
     inside = (slice(4, -4), slice(4, -4))
 
-    assert np.allclose(found[..., 0], guide, atol=1e-5)
-    assert np.allclose(np.diff(found[inside][..., 1], axis=0), 0.25, atol=2e-2)
-    assert np.allclose(np.diff(found[inside][..., 2], axis=1), 0.25, atol=2e-2)
+    assert np.allclose(values[..., 0], guide, atol=1e-5)
+    assert np.allclose(np.diff(values[inside][..., 1], axis=0), 0.25, atol=2e-2)
+    assert np.allclose(np.diff(values[inside][..., 2], axis=1), 0.25, atol=2e-2)
 
 
 def test_a_stripe_is_looked_up_as_a_part_of_the_whole(scene):
@@ -115,11 +115,11 @@ def test_the_grid_keeps_both_sides_of_an_edge_apart():
     guide[:, 32:] = 0.8
     values = np.where(guide > 0.5, 0.3, -0.1)[..., None].astype(np.float32)
     field = planes.means(guide, values, np.ones_like(guide), 8.0)
-    found = planes.look_up(field, guide)[..., 0]
+    sampled = planes.look_up(field, guide)[..., 0]
 
-    assert found[:, :32].max() < 0
-    assert found[:, 32:].min() > 0.2
-    assert abs(found[0, 31] - found[0, 0]) < 0.03
+    assert sampled[:, :32].max() < 0
+    assert sampled[:, 32:].min() > 0.2
+    assert abs(sampled[0, 31] - sampled[0, 0]) < 0.03
 
 
 def test_wide_blurs_agree_with_the_exact_gaussian(scene):

@@ -31,9 +31,9 @@ def test_a_smooth_displacement_is_recovered(scene):
     field = bump(7)
     photo = through(scene, field)
     valid = np.ones(SIZE[::-1], np.float32)
-    found = fit_field(channels(photo), channels(scene), valid)
+    local = fit_field(channels(photo), channels(scene), valid)
     inner = np.s_[40:-40, 40:-40]
-    error = np.linalg.norm(found - field, axis=-1)[inner]
+    error = np.linalg.norm(local - field, axis=-1)[inner]
 
     assert np.median(error) < 0.5
     assert np.median(error) < 0.25 * np.median(np.linalg.norm(field, axis=-1)[inner])
@@ -49,8 +49,8 @@ def test_no_field_where_nothing_is_displaced(scene):
 def test_one_moved_object_does_not_bend_its_surroundings(scene):
     photo = scene.copy()
     photo[30:90, 250:310] = scene[30:90, 262:322]  # a patch displaced by 12 px
-    found = fit_field(channels(photo), channels(scene), np.ones(SIZE[::-1], np.float32))
-    bend = np.zeros((*SIZE[::-1], 2)) if found is None else found
+    local = fit_field(channels(photo), channels(scene), np.ones(SIZE[::-1], np.float32))
+    bend = np.zeros((*SIZE[::-1], 2)) if local is None else local
 
     assert np.linalg.norm(bend, axis=-1)[140:, :200].max() < 0.5
 
@@ -66,7 +66,7 @@ def test_a_field_on_another_grid_keeps_its_meaning():
 @pytest.mark.filterwarnings("error")
 def test_a_picture_of_a_few_pixels_is_fitted_without_a_warning(size):
     tiny = cv2.resize(data.coffee().astype(np.float32) / 255, size, interpolation=cv2.INTER_AREA)
-    found = register(tiny, np.roll(tiny, 1, axis=1))
+    registration = register(tiny, np.roll(tiny, 1, axis=1))
 
-    assert np.isfinite(found.matrix).all()
-    assert np.isfinite(found.confidence).all()
+    assert np.isfinite(registration.matrix).all()
+    assert np.isfinite(registration.confidence).all()

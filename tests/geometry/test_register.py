@@ -27,8 +27,8 @@ def prior_of(whole, matrix, size=SIZE):
     """The scene as a prior of `size` whose matrix onto the photo is `matrix`."""
     onto_whole = geometry.compose(geometry.shift(LEFT, TOP), matrix)
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    seen = cv2.warpPerspective(whole, onto_whole, size, flags=flags, borderMode=cv2.BORDER_REFLECT)
-    return np.clip(seen, 0, 1)
+    view = cv2.warpPerspective(whole, onto_whole, size, flags=flags, borderMode=cv2.BORDER_REFLECT)
+    return np.clip(view, 0, 1)
 
 
 def retoned(prior):
@@ -57,11 +57,13 @@ KNOWN = {
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_known_moves_of_a_clean_picture_are_recovered(whole, photo, name):
-    found = register(photo, prior_of(whole, KNOWN[name]))
-    error = geometry.corner_errors(found.matrix, KNOWN[name], SIZE)
-    off = geometry.motion(geometry.compose(found.matrix, np.linalg.inv(KNOWN[name])), SIZE, SIZE)
+    registration = register(photo, prior_of(whole, KNOWN[name]))
+    error = geometry.corner_errors(registration.matrix, KNOWN[name], SIZE)
+    off = geometry.motion(
+        geometry.compose(registration.matrix, np.linalg.inv(KNOWN[name])), SIZE, SIZE
+    )
 
-    assert found.placed == "exactly"
+    assert registration.placed == "exactly"
     assert error.max() < (0.05 if name == "identity" else 0.3)
     assert max(abs(off.shift[0]) * WIDTH, abs(off.shift[1]) * HEIGHT) < 0.05
     assert abs(off.rotation) < 0.1
@@ -71,10 +73,10 @@ def test_known_moves_of_a_clean_picture_are_recovered(whole, photo, name):
 def test_known_moves_are_recovered_from_a_degraded_photo(whole, photo, task, severity):
     matrix = geometry.compose(KNOWN["shift"], KNOWN["scale"])
     damaged = degrade.apply(photo, degrade.Degradation(task, severity, 3))
-    found = register(damaged, retoned(prior_of(whole, matrix)))
+    registration = register(damaged, retoned(prior_of(whole, matrix)))
 
-    assert found.placed == "exactly"
-    assert geometry.corner_errors(found.matrix, matrix, SIZE).mean() < 0.003 * WIDTH
+    assert registration.placed == "exactly"
+    assert geometry.corner_errors(registration.matrix, matrix, SIZE).mean() < 0.003 * WIDTH
 
 
 def test_a_square_canvas_is_found_as_stretch_or_crop(whole, photo):
@@ -82,10 +84,10 @@ def test_a_square_canvas_is_found_as_stretch_or_crop(whole, photo):
     stretched = geometry.stretch(square, SIZE)
     cropped = geometry.compose(geometry.shift(80, 0), geometry.stretch(square, (320, 320)))
     for matrix, canvas in ((stretched, "stretch"), (cropped, "crop")):
-        found = register(photo, prior_of(whole, matrix, square))
+        registration = register(photo, prior_of(whole, matrix, square))
 
-        assert (found.placed, found.canvas) == ("exactly", canvas)
-        assert geometry.corner_errors(found.matrix, matrix, SIZE).max() < 1
+        assert (registration.placed, registration.canvas) == ("exactly", canvas)
+        assert geometry.corner_errors(registration.matrix, matrix, SIZE).max() < 1
 
 
 def test_swapping_the_pictures_inverts_the_matrix(whole, photo):
@@ -118,12 +120,12 @@ OTHERS = {
 @pytest.mark.parametrize("name", OTHERS)
 def test_what_does_not_show_the_scene_is_foreign(photo, name):
     for one, other in ((photo, OTHERS[name]), (OTHERS[name], photo)):
-        found = register(one, other)
+        registration = register(one, other)
 
-        assert found.placed == "not"
-        assert found.reason
-        assert found.field is None
-        assert not found.confidence.any()
+        assert registration.placed == "not"
+        assert registration.reason
+        assert registration.field is None
+        assert not registration.confidence.any()
 
 
 @pytest.mark.parametrize("axes", [(0,), (1,), (0, 1)], ids=["flipped", "mirrored", "turned"])
@@ -158,10 +160,10 @@ def test_size_of_the_photo_does_not_change_where_the_prior_lies(whole, photo):
     prior = prior_of(whole, KNOWN["scale"])
     large = np.clip(cv2.resize(photo, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC), 0, 1)
     scaled_up = geometry.compose(geometry.scaling(3, 3), KNOWN["scale"])
-    found = register(large, prior)
+    registration = register(large, prior)
 
-    assert found.confidence.shape == large.shape[:2]
-    assert geometry.corner_errors(found.matrix, scaled_up, (3 * WIDTH, 3 * HEIGHT)).max() < 2
+    assert registration.confidence.shape == large.shape[:2]
+    assert geometry.corner_errors(registration.matrix, scaled_up, (3 * WIDTH, 3 * HEIGHT)).max() < 2
 
 
 @pytest.mark.parametrize("size", [(16, 16), (17, 240), (1, 1), (2, 300)])
@@ -172,9 +174,9 @@ def test_tiny_pictures_get_a_verdict(photo, size):
     assert register(photo, small).confidence.shape == (HEIGHT, WIDTH)
 
 
-def generated_pairs(pictures, wanted):
+def generated_pairs(pictures, generator):
     with (pictures / "manifest.csv").open() as lines:
-        chosen = [r for r in csv.DictReader(lines) if r["generated"] and wanted(r)]
+        chosen = [r for r in csv.DictReader(lines) if r["generated"] and generator(r)]
     return [
         tuple(images.read(pictures / row[column]).pixels for column in ("input", "generated"))
         for row in chosen

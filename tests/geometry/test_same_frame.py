@@ -47,11 +47,11 @@ DAMAGE = {
 def test_a_prior_on_the_photos_frame_is_placed_through_heavy_damage(photo, other, name):
     steps = [degrade.Degradation(task, severity, 5) for task, severity in DAMAGE[name]]
     damaged = degrade.apply(photo, *steps)
-    found = register(damaged, generated(photo))
+    registration = register(damaged, generated(photo))
 
-    assert found.usable
+    assert registration.usable
     true = np.array([[1.006, 0, 2.0], [0, 0.996, -1.5], [0, 0, 1]])
-    off = geometry.corner_errors(found.matrix, geometry.invert(true), (WIDTH, HEIGHT))
+    off = geometry.corner_errors(registration.matrix, geometry.invert(true), (WIDTH, HEIGHT))
     assert off.mean() < 0.015 * WIDTH
     assert not register(damaged, generated(other)).usable
 
@@ -70,11 +70,13 @@ def test_more_noise_makes_the_verdict_less_sure_and_never_wrong(photo):
 
 def test_whoever_knows_the_scene_has_the_prior_placed_on_its_frame(photo, other):
     assert not register(photo, generated(other)).usable
-    found = register(photo, generated(other), accept=True)
+    registration = register(photo, generated(other), accept=True)
 
-    assert found.usable
-    assert "because you say" in found.reason
-    assert geometry.corner_errors(found.matrix, np.eye(3), (WIDTH, HEIGHT)).max() < 0.05 * WIDTH
+    assert registration.usable
+    assert "because you say" in registration.reason
+    assert (
+        geometry.corner_errors(registration.matrix, np.eye(3), (WIDTH, HEIGHT)).max() < 0.05 * WIDTH
+    )
     flat = np.full_like(photo, 0.5)
     assert register(flat, photo, accept=True).placed == "roughly"
 
@@ -90,10 +92,10 @@ TURNS = {
 
 @pytest.mark.parametrize("way", TURNS)
 def test_a_turned_prior_is_said_to_be_turned_and_how(photo, way):
-    found = register(photo, np.ascontiguousarray(TURNS[way](generated(photo))))
+    registration = register(photo, np.ascontiguousarray(TURNS[way](generated(photo))))
 
-    assert found.placed == "not"
-    assert way in found.reason
+    assert registration.placed == "not"
+    assert way in registration.reason
 
 
 def test_a_nearly_symmetric_scene_is_told_from_its_mirror_image(photo):

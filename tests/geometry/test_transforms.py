@@ -37,17 +37,17 @@ def test_composing_is_applying_one_after_the_other(first, second):
 @given(source=SIZES, target=SIZES)
 def test_stretching_maps_outer_edges_to_outer_edges(source, target):
     edges = np.array([[-0.5, -0.5], [source[0] - 0.5, source[1] - 0.5]])
-    wanted = [[-0.5, -0.5], [target[0] - 0.5, target[1] - 0.5]]
+    ends = [[-0.5, -0.5], [target[0] - 0.5, target[1] - 0.5]]
 
-    assert np.allclose(map_points(stretch(source, target), edges), wanted)
+    assert np.allclose(map_points(stretch(source, target), edges), ends)
 
 
 @given(source=SIZES, target=SIZES)
 def test_a_plain_resize_is_no_motion(source, target):
-    found = motion(stretch(source, target), source, target)
+    parts = motion(stretch(source, target), source, target)
 
-    assert np.allclose([*found.shift, found.rotation, found.shear, *found.perspective], 0)
-    assert np.allclose(found.scale, 1)
+    assert np.allclose([*parts.shift, parts.rotation, parts.shear, *parts.perspective], 0)
+    assert np.allclose(parts.scale, 1)
 
 
 def test_motion_names_what_was_put_in():
@@ -58,12 +58,12 @@ def test_motion_names_what_was_put_in():
         [[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]]
     )
     matrix = compose(geometry.shift(40, -15), centre, turn, np.diag([1.1, 0.9, 1]), invert(centre))
-    found = motion(matrix, size, size)
+    parts = motion(matrix, size, size)
 
-    assert found.shift == pytest.approx((0.1, -0.05))
-    assert found.scale == pytest.approx((1.1, 0.9))
-    assert found.rotation == pytest.approx(2.0)
-    assert found.shear == pytest.approx(0.0, abs=1e-9)
+    assert parts.shift == pytest.approx((0.1, -0.05))
+    assert parts.scale == pytest.approx((1.1, 0.9))
+    assert parts.rotation == pytest.approx(2.0)
+    assert parts.shear == pytest.approx(0.0, abs=1e-9)
 
 
 def test_corner_errors_are_zero_for_the_truth_and_the_shift_for_a_shift():

@@ -36,10 +36,10 @@ SPACES = {
 def packet(attributes=None, inside=""):
     """An XMP packet with these properties as attributes, and elements inside."""
     spaces = " ".join(f'xmlns:{prefix}="{uri}"' for prefix, uri in SPACES.items())
-    said = " ".join(f'{name}="{value}"' for name, value in (attributes or {}).items())
+    text = " ".join(f'{name}="{value}"' for name, value in (attributes or {}).items())
     return (
         f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF {spaces}><rdf:Description rdf:about="" '
-        f"{said}>{inside}</rdf:Description></rdf:RDF></x:xmpmeta>"
+        f"{text}>{inside}</rdf:Description></rdf:RDF></x:xmpmeta>"
     ).encode()
 
 

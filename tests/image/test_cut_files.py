@@ -24,7 +24,7 @@ KINDS = {
 }
 
 
-def made(kind):
+def file_of(kind):
     return jpeg(**{"picture": PICTURE} | KINDS[kind])
 
 
@@ -35,7 +35,7 @@ def start_of_pixels(data):
 @pytest.mark.parametrize("ended", [True, False], ids=["end marker", "no end"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_jpeg_cut_anywhere_is_refused(kind, ended):
-    data = made(kind)
+    data = file_of(kind)
     first = start_of_pixels(data) + 20
     for cut in np.linspace(first, len(data) - 40, 12).astype(int):
         broken = data[:cut].rstrip(b"\xff") + (b"\xff\xd9" if ended else b"")
@@ -45,7 +45,7 @@ def test_a_jpeg_cut_anywhere_is_refused(kind, ended):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_whole_files_are_read(kind):
-    assert decode(made(kind)).pixels.shape == (144, 192, 3)
+    assert decode(file_of(kind)).pixels.shape == (144, 192, 3)
 
 
 @pytest.mark.parametrize("flat", [0, 128, 255])
@@ -57,7 +57,7 @@ def test_whole_files_with_a_flat_end_are_read(flat, options):
 
 
 def test_a_progressive_file_without_its_last_scans_is_refused():
-    data = made("progressive")
+    data = file_of("progressive")
     scans = [at for at in range(len(data)) if data[at : at + 2] == b"\xff\xda"]
     assert len(layout_of(data).of(SOS)) == len(scans) > 3
     with pytest.raises(ImageReadError, match="end early"):
@@ -87,7 +87,7 @@ def test_what_stands_behind_the_pixels_must_be_there_too(name):
 @pytest.mark.parametrize("kind", ["baseline", "full colour", "grey", "restarts"])
 @pytest.mark.parametrize("ended", [True, False])
 def test_what_is_left_of_a_cut_jpeg_is_salvaged_with_the_lost_rows_marked(kind, ended):
-    data = made(kind)
+    data = file_of(kind)
     whole = decode(data)
     begin = start_of_pixels(data)
     broken = data[: begin + (len(data) - begin) // 2] + (b"\xff\xd9" if ended else b"")

@@ -19,8 +19,8 @@ def healthy():
 def test_the_head_states_what_decoding_finds(healthy):
     for name, data in healthy.items():
         photo, header = image.decode(data), image.header_of(data)
-        found = (header.format, header.width, header.height)
-        assert found == (photo.format, photo.width, photo.height), name
+        facts = (header.format, header.width, header.height)
+        assert facts == (photo.format, photo.width, photo.height), name
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 5, 6, 8])

@@ -147,11 +147,11 @@ def test_a_place_named_twice_goes_twice():
     block[12:22] = struct.pack("<HII", 4, 1, 200)
     like = Photo(GREY, metadata=Metadata(exif=bytes(block)))
 
-    kept = image.without_places(like).metadata.exif
+    stripped = image.without_places(like).metadata.exif
     exif = PillowImage.Exif()
-    exif.load(kept)
+    exif.load(stripped)
     assert 0x8825 not in exif
-    assert struct.pack("<I", 3077) not in kept
+    assert struct.pack("<I", 3077) not in stripped
 
 
 def test_an_xmp_packet_keeps_its_wrapper_when_places_go():

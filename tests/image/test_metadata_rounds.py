@@ -34,12 +34,12 @@ def escaped(text):
 
 @st.composite
 def packets(draw):
-    said = draw(st.dictionaries(st.builds("{}:{}".format, PREFIX, NAME), TEXT, max_size=6))
+    properties = draw(st.dictionaries(st.builds("{}:{}".format, PREFIX, NAME), TEXT, max_size=6))
     inside = ""
     for name, text in draw(st.dictionaries(st.builds("{}:{}".format, PREFIX, NAME), TEXT)).items():
         form = draw(st.sampled_from(["{}", "<rdf:Bag><rdf:li>{}</rdf:li></rdf:Bag>"]))
         inside += f"<{name}>{form.format(escaped(text))}</{name}>"
-    return packet({name: escaped(text) for name, text in said.items()}, inside)
+    return packet({name: escaped(text) for name, text in properties.items()}, inside)
 
 
 @st.composite

@@ -60,10 +60,10 @@ def test_grey_with_a_gamma_is_followed(levels):
 
 @pytest.mark.parametrize("chunks", [[GAMMA, ADOBE], [icc("adobergb")], [icc("adobergb"), SRGB]])
 def test_adobe_rgb_is_followed_in_figures_as_in_a_profile(chunks):
-    wanted = decode(png(icc("adobergb"))).pixels
+    truth = decode(png(icc("adobergb"))).pixels
 
-    assert np.abs(decode(png(*chunks)).pixels - wanted).max() < 1.5 / 255
-    assert np.abs(wanted - LEVELS / 255).max() > 5 / 255
+    assert np.abs(decode(png(*chunks)).pixels - truth).max() < 1.5 / 255
+    assert np.abs(truth - LEVELS / 255).max() > 5 / 255
 
 
 @pytest.mark.parametrize(
@@ -106,9 +106,9 @@ def test_elsewhere_a_profile_says_what_the_chunks_said(format):
     [(1, 16, 0, 1), (9, 18, 0, 1), (1, 8, 0, 0), (1, 13, 1, 1), (77, 13, 0, 1), (1, 9, 0, 1)],
 )
 def test_what_is_not_followed_is_refused_in_one_line(numbers):
-    with pytest.raises(ImageReadError, match="expected") as told:
+    with pytest.raises(ImageReadError, match="expected") as refusal:
         decode(png(cicp(*numbers)))
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("body", [b"", bytes(4), bytes(32), b"\xff" * 4, b"\xff" * 32])

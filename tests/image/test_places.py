@@ -37,7 +37,7 @@ NAMES = {
     "HomePosition what3words",
 }
 PROPERTIES = [(space, name) for space, names in NAMES.items() for name in names.split()]
-KEPT = {
+RETAINED = {
     "dc:title": "Kept title", "xmp:Rating": "4", "photoshop:Credit": "Kept credit",
     "Iptc4xmpCore:AltTextAccessibility": "Kept text", "tiff:Make": "Kept make",
     "exif:DateTimeOriginal": "2026-01-02", "mwg-rs:Name": "Kept face",
@@ -62,13 +62,13 @@ def test_no_property_of_any_schema_is_left(format, form):
         element(space, name, f"secret{index}x", form)
         for index, (space, name) in enumerate(PROPERTIES)
     )
-    photo = decode(jpeg([xmp_segment(packet(KEPT, inside))]))
+    photo = decode(jpeg([xmp_segment(packet(RETAINED, inside))]))
     data = encode(photo.pixels, format=format, like=photo, drop_gps=True)
 
     left = [PROPERTIES[int(n)] for n in re.findall(rb"secret(\d+)x", data)]
     assert len(PROPERTIES) >= 60
     assert left == []
-    assert all(value.encode() in data for value in KEPT.values())
+    assert all(value.encode() in data for value in RETAINED.values())
 
 
 @pytest.mark.parametrize(
@@ -85,17 +85,17 @@ def test_no_property_of_any_schema_is_left(format, form):
     ],
 )
 def test_a_position_in_any_text_goes(text):
-    said = iim((120, text.encode()), (80, b"Kept author"))
+    block = iim((120, text.encode()), (80, b"Kept author"))
     tags = PillowImage.Exif()
     tags[0x010E], tags[0x010F] = text, "Kept make"
     inside = f"<dc:description>{text.replace('&', '&amp;')}</dc:description>"
-    segments = [xmp_segment(packet(KEPT, inside)), said, (0xFE, text.encode())]
+    segments = [xmp_segment(packet(RETAINED, inside)), block, (0xFE, text.encode())]
     photo = decode(jpeg(segments, exif=tags))
     data = encode(photo.pixels, format="jpeg", like=photo, drop_gps=True)
 
     assert text.encode() not in data
-    for kept in (b"Kept author", b"Kept make", b"Kept title"):
-        assert kept in data
+    for phrase in (b"Kept author", b"Kept make", b"Kept title"):
+        assert phrase in data
 
 
 @pytest.mark.parametrize(
@@ -142,11 +142,11 @@ def test_nothing_lies_between_the_values_of_exif():
     tags.get_ifd(0x8825).update({1: "N", 2: (48.0, 8.0, 13.64)})
     hidden = tags.tobytes() + b"an old copy: " + LATITUDE.encode() + struct.pack("<I", 1364)
     photo = decode(jpeg(exif=hidden))
-    kept = image.without_places(photo).metadata.exif
+    exif = image.without_places(photo).metadata.exif
 
-    assert b"Kept make" in kept
-    assert LATITUDE.encode() not in kept
-    assert struct.pack("<I", 1364) not in kept
+    assert b"Kept make" in exif
+    assert LATITUDE.encode() not in exif
+    assert struct.pack("<I", 1364) not in exif
 
 
 def test_texts_of_a_png_go_with_the_place():

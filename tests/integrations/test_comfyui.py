@@ -36,8 +36,8 @@ def run(pack, name, **inputs):
     """The node's outputs, called with its declared inputs only."""
     node = pack.NODE_CLASS_MAPPINGS[name]
     declared = node.INPUT_TYPES()
-    wanted = set(declared["required"])
-    assert wanted <= set(inputs) <= wanted | set(declared.get("optional", {}))
+    names = set(declared["required"])
+    assert names <= set(inputs) <= names | set(declared.get("optional", {}))
     outputs = getattr(node(), node.FUNCTION)(**inputs)
     assert len(outputs) == len(node.RETURN_TYPES) == len(node.RETURN_NAMES)
     return outputs

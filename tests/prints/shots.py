@@ -42,8 +42,8 @@ def view(width, height, ratio, rng):
     turn = turn @ cv2.Rodrigues(np.array([0, 0, roll]))[0]
     half = np.array([ratio, 1.0]) / np.hypot(ratio, 1.0)
     points = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * half
-    seen = np.c_[points, np.zeros(4)] @ turn.T + [0, 0, 4.0]
-    flat = seen[:, :2] / seen[:, 2:] * focal
+    corners = np.c_[points, np.zeros(4)] @ turn.T + [0, 0, 4.0]
+    flat = corners[:, :2] / corners[:, 2:] * focal
     span = np.ptp(flat, axis=0)
     flat *= rng.uniform(0.62, 0.88) * min(width / span[0], height / span[1])
     # the lens looks at the middle: only small shifts keep the perspective true
@@ -61,11 +61,11 @@ def shot(picture, seed, ground="plain", border=0.05, size=(600, 800)):
     source = np.array([[0, 0], [pw, 0], [pw, ph], [0, ph]], np.float32) - 0.5
     matrix = cv2.getPerspectiveTransform(source, corners.astype(np.float32))
     inner = source + margin * np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]], np.float32)
-    seen = cv2.warpPerspective(print_, matrix, (width, height), flags=cv2.INTER_AREA)
+    photographed = cv2.warpPerspective(print_, matrix, (width, height), flags=cv2.INTER_AREA)
     cover = cv2.warpPerspective(np.ones((ph, pw), np.float32), matrix, (width, height))
     shadow = cv2.GaussianBlur(np.roll(cover, (6, 8), (0, 1)), (0, 0), 5)
     ground_ = table(size, rng, ground) * (1 - 0.5 * shadow[..., None])
-    pixels = seen * cover[..., None] + ground_ * (1 - cover[..., None])
+    pixels = photographed * cover[..., None] + ground_ * (1 - cover[..., None])
     light = 1 + 0.12 * fractal_noise(size, rng, cells=1.5, octaves=2)[..., None]
     noise = 0.012 * rng.standard_normal(pixels.shape, np.float32)
     pixels = np.clip(cv2.GaussianBlur(pixels, (0, 0), 0.7) * light + noise, 0, 1)

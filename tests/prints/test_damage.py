@@ -39,17 +39,17 @@ def test_simulated_damage_stays_inside_its_masks(scene, damaged):
 
 
 def test_holes_and_scratches_are_found(prior, damaged):
-    found = find_damage(damaged.pixels, prior, np.ones(prior.shape[:2], np.float32), known=True)
+    flaws = find_damage(damaged.pixels, prior, np.ones(prior.shape[:2], np.float32), known=True)
 
     true = damaged.mask
-    assert 2 * (found.mask & true).sum() / (found.mask.sum() + true.sum()) > 0.75
-    assert (found.mask & ~true).sum() < 0.2 * found.mask.sum()
+    assert 2 * (flaws.mask & true).sum() / (flaws.mask.sum() + true.sum()) > 0.75
+    assert (flaws.mask & ~true).sum() < 0.2 * flaws.mask.sum()
 
 
 def test_a_plain_thing_that_the_prior_added_is_no_hole(scene, prior):
-    found = find_damage(scene, prior, np.ones(prior.shape[:2], np.float32), known=True)
+    flaws = find_damage(scene, prior, np.ones(prior.shape[:2], np.float32), known=True)
 
-    assert not found.mask[40:80, 310:350].any()
+    assert not flaws.mask[40:80, 310:350].any()
 
 
 def test_a_hole_is_found_though_a_scratch_runs_into_it_and_its_luma_is_the_scenes():
@@ -62,25 +62,25 @@ def test_a_hole_is_found_though_a_scratch_runs_into_it_and_its_luma_is_the_scene
     photo[scratch > 0] = 0.97
     photo[hole > 0] = (0.75, 0.72, 0.68)
 
-    found = find_damage(photo, sky, np.ones((400, 400), np.float32), known=True)
+    flaws = find_damage(photo, sky, np.ones((400, 400), np.float32), known=True)
 
-    assert found.mask[hole > 0].mean() > 0.9
-    assert found.mask[scratch > 0].mean() > 0.7
+    assert flaws.mask[hole > 0].mean() > 0.9
+    assert flaws.mask[scratch > 0].mean() > 0.7
 
 
 def test_a_sound_photo_has_no_damage_whatever_the_prior_added(scene, prior):
-    found = find_damage(scene, prior, np.ones(prior.shape[:2], np.float32))
+    flaws = find_damage(scene, prior, np.ones(prior.shape[:2], np.float32))
 
-    assert not found.mask.any()
+    assert not flaws.mask.any()
 
 
 def test_the_table_along_a_side_of_a_print_is_no_hole(scene):
     shot = scene.copy()
     shot[:, :10] = 0.04
 
-    found = find_damage(shot, scene, np.ones(scene.shape[:2], np.float32), known=True)
+    flaws = find_damage(shot, scene, np.ones(scene.shape[:2], np.float32), known=True)
 
-    assert not found.mask[:, :10].any()
+    assert not flaws.mask[:, :10].any()
 
 
 @pytest.fixture(scope="module")
@@ -101,14 +101,14 @@ def worn(scene):
 def test_tape_creases_and_border_of_a_colour_print_are_found_unasked(worn, prior):
     pixels, tape, crease, border = worn
 
-    found = find_damage(pixels, prior, np.ones(tape.shape, np.float32), pieces=False)
+    flaws = find_damage(pixels, prior, np.ones(tape.shape, np.float32), pieces=False)
 
     true = tape | crease | border
-    assert found.mask[border].mean() > 0.95
-    assert found.border == pytest.approx(border.mean(), abs=0.05)
-    assert found.mask[tape].mean() > 0.5
-    assert found.mask[crease & ~tape & ~border].mean() > 0.8
-    assert (found.mask & ~true).sum() < 0.12 * (~true).sum()
+    assert flaws.mask[border].mean() > 0.95
+    assert flaws.border == pytest.approx(border.mean(), abs=0.05)
+    assert flaws.mask[tape].mean() > 0.5
+    assert flaws.mask[crease & ~tape & ~border].mean() > 0.8
+    assert (flaws.mask & ~true).sum() < 0.12 * (~true).sum()
 
 
 def test_a_faded_print_without_damage_stays_whole(scene, prior):
@@ -130,19 +130,19 @@ def test_a_prior_is_brought_into_the_light_of_a_faded_print(worn, scene, prior):
 def test_dust_that_the_prior_lacks_is_found_unasked(scene, prior):
     dusty = damage(scene, np.random.default_rng(5), holes=0, scratches=0, specks=120)
 
-    found = find_damage(dusty.pixels, prior, np.ones(scene.shape[:2], np.float32))
+    flaws = find_damage(dusty.pixels, prior, np.ones(scene.shape[:2], np.float32))
 
     edge = cv2.dilate(dusty.mask.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-    assert found.specks > 40
-    assert (found.mask & dusty.mask).sum() > 0.9 * dusty.mask.sum()
-    assert (found.mask & edge).sum() > 0.7 * found.mask.sum()
+    assert flaws.specks > 40
+    assert (flaws.mask & dusty.mask).sum() > 0.9 * dusty.mask.sum()
+    assert (flaws.mask & edge).sum() > 0.7 * flaws.mask.sum()
 
 
 def test_filling_beats_inpainting_and_leaves_the_rest_alone(scene, prior, damaged):
     mask = cv2.dilate(damaged.mask.astype(np.uint8), np.ones((3, 3))) > 0
-    seen = np.ones(mask.shape, np.float32) > 0
+    valid = np.ones(mask.shape, np.float32) > 0
 
-    filled = fill(damaged.pixels, relight(damaged.pixels, prior, seen), mask)
+    filled = fill(damaged.pixels, relight(damaged.pixels, prior, valid), mask)
     levels = images.to_uint8(damaged.pixels)
     alone = cv2.inpaint(levels, mask.astype(np.uint8), 3, cv2.INPAINT_TELEA)
 

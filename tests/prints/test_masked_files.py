@@ -34,7 +34,7 @@ def test_outside_only_a_file_keeps_every_sample(scene, mask, tmp_path, suffix, d
     images.write(photo, dark, like=replace(images.Photo(dark), bit_depth=depth))
     images.write(tmp_path / "prior.png", scene)
 
-    made = make(
+    result = make(
         Order(photo=photo, prior=tmp_path / "prior.png", output=out, only=tmp_path / "mask.png")
     )
 
@@ -42,7 +42,7 @@ def test_outside_only_a_file_keeps_every_sample(scene, mask, tmp_path, suffix, d
     assert before.bit_depth == after.bit_depth == depth
     assert np.array_equal(after.pixels[~mask], before.pixels[~mask])
     assert np.abs(after.pixels[mask] - before.pixels[mask]).mean() > 0.02
-    assert (made.restoration.trust[~mask] == [1, 0, 0, 0]).all()
+    assert (result.restoration.trust[~mask] == [1, 0, 0, 0]).all()
 
 
 def test_a_hole_under_a_mask_is_filled_from_the_prior(scene, mask, tmp_path):
@@ -96,14 +96,14 @@ def test_a_larger_file_reduces_to_the_restoration_and_shows_the_priors_detail(
         scale=scale,
     )
 
-    made = make(order)
+    outcome = make(order)
 
     result = images.read(tmp_path / "out.png")
-    assert (result.width, result.height) == size == tuple(made.record()[k] for k in SIDES)
+    assert (result.width, result.height) == size == tuple(outcome.record()[k] for k in SIDES)
     assert result.alpha.shape == result.pixels.shape[:2]
     back = reduce(result.pixels, (200, 134))
-    assert np.abs(back - made.restoration.pixels).max() < 1 / 255
-    assert made.record()["larger"]["generated"] > 0.1
+    assert np.abs(back - outcome.restoration.pixels).max() < 1 / 255
+    assert outcome.record()["larger"]["generated"] > 0.1
 
 
 def test_an_answer_in_a_larger_size_shows_the_priors_detail(tmp_path):
@@ -119,9 +119,9 @@ def test_an_answer_in_a_larger_size_shows_the_priors_detail(tmp_path):
         size=(600, 399),
     )
 
-    made = make(order)
+    outcome = make(order)
 
     result = images.read(tmp_path / "out.png").pixels
-    plain = fit_into(made.restoration.pixels, (600, 399))
+    plain = fit_into(outcome.restoration.pixels, (600, 399))
     assert result.shape == fine.shape
     assert np.square(result - fine).mean() < 0.6 * np.square(plain - fine).mean()

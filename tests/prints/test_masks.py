@@ -27,11 +27,11 @@ def test_the_photo_is_untouched_outside_and_the_result_stands_inside(plane):
     rng = np.random.default_rng(3)
     photo, result = rng.random((2, 40, 60, 3), np.float32)
 
-    kept = only_inside(photo, result, plane)
+    outcome = only_inside(photo, result, plane)
 
-    assert np.array_equal(kept[plane == 0], photo[plane == 0])
-    assert np.array_equal(kept[plane == 1], result[plane == 1])
-    np.testing.assert_allclose(kept[20, 15:40], (photo + result)[20, 15:40] / 2, atol=1e-6)
+    assert np.array_equal(outcome[plane == 0], photo[plane == 0])
+    assert np.array_equal(outcome[plane == 1], result[plane == 1])
+    np.testing.assert_allclose(outcome[20, 15:40], (photo + result)[20, 15:40] / 2, atol=1e-6)
 
 
 def test_a_compressed_mask_is_black_and_white_again(plane, tmp_path):

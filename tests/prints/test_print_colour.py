@@ -81,8 +81,8 @@ def test_a_colourised_photo_keeps_its_luma_and_takes_the_priors_colours(scene, p
     result, share = colourise(photo, prior, np.ones(photo.shape[:2], np.float32))
 
     assert np.abs(split(result)[0] - split(photo)[0]).max() < 1 / 255
-    wanted = split(prior)[1]
-    assert np.abs(split(result)[1] - wanted).mean() < 0.4 * np.abs(split(photo)[1] - wanted).mean()
+    truth = split(prior)[1]
+    assert np.abs(split(result)[1] - truth).mean() < 0.4 * np.abs(split(photo)[1] - truth).mean()
     assert share.mean() > 0.8
 
 

@@ -32,27 +32,27 @@ def psnr(a, b):
 @pytest.mark.parametrize("border", [0.0, 0.05], ids=["no border", "border"])
 def test_the_corners_of_a_print_are_found_within_a_fiftieth_of_a_side(scenes, ground, border):
     for seed, picture in enumerate(scenes):
-        seen = shot(picture, seed, ground, border)
+        view = shot(picture, seed, ground, border)
 
-        found = find_corners(seen.pixels)
+        corners = find_corners(view.pixels)
 
-        side = np.hypot(*(np.roll(seen.corners, -1, axis=0) - seen.corners).T).min()
-        assert np.hypot(*(found - seen.corners).T).max() < side / 50
-        assert shape_of(found, (800, 600)) == pytest.approx(seen.ratio, rel=0.03)
+        side = np.hypot(*(np.roll(view.corners, -1, axis=0) - view.corners).T).min()
+        assert np.hypot(*(corners - view.corners).T).max() < side / 50
+        assert shape_of(corners, (800, 600)) == pytest.approx(view.ratio, rel=0.03)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_table_and_border_are_left_out(scenes, seed):
     picture = scenes[seed]
-    seen = shot(picture, seed, GROUNDS[seed], 0.06)
+    view = shot(picture, seed, GROUNDS[seed], 0.06)
 
-    flat = flatten(seen.pixels, seen.corners)
+    flat = flatten(view.pixels, view.corners)
     left, top, right, bottom = inside_border(flat)
 
     sides = np.array([left, top, flat.shape[1] - right, flat.shape[0] - bottom])
     margin = 0.06 / 1.12 * min(flat.shape[:2])
     assert (np.abs(sides - margin) < 0.3 * margin).all()
-    whole = straighten(images.Photo(seen.pixels), seen.corners).pixels
+    whole = straighten(images.Photo(view.pixels), view.corners).pixels
     fitted = cv2.resize(whole, picture.shape[1::-1], interpolation=cv2.INTER_AREA)
     light = cv2.GaussianBlur(picture, (0, 0), 40) / cv2.GaussianBlur(fitted, (0, 0), 40)
     inner = (slice(20, -20), slice(20, -20))
@@ -66,11 +66,11 @@ def test_a_print_without_a_border_is_kept_whole(scenes):
 
 
 def test_a_shot_with_a_corner_out_of_view_is_refused_in_one_line(scenes):
-    seen = shot(scenes[0], 1, "plain", 0.0)
-    left = round(seen.corners[:, 0].min() + 0.3 * np.ptp(seen.corners[:, 0]))
+    view = shot(scenes[0], 1, "plain", 0.0)
+    left = round(view.corners[:, 0].min() + 0.3 * np.ptp(view.corners[:, 0]))
 
     with pytest.raises(InputError, match="all four corners of a print in view") as caught:
-        find_corners(np.ascontiguousarray(seen.pixels[:, left:]))
+        find_corners(np.ascontiguousarray(view.pixels[:, left:]))
 
     assert "\n" not in str(caught.value)
 
@@ -106,19 +106,21 @@ def test_the_command_writes_the_print_and_leaves_the_shot_alone(scenes, tmp_path
     def run(*arguments):
         return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
-    seen = shot(scenes[1], 4, "plain", 0.05)
-    images.write(tmp_path / "shot.png", seen.pixels)
+    view = shot(scenes[1], 4, "plain", 0.05)
+    images.write(tmp_path / "shot.png", view.pixels)
     before = (tmp_path / "shot.png").read_bytes()
-    given = " ".join(f"{x:.1f},{y:.1f}" for x, y in seen.corners)
+    given = " ".join(f"{x:.1f},{y:.1f}" for x, y in view.corners)
 
-    found = run("straighten", tmp_path / "shot.png", "--json")
-    told = run("straighten", tmp_path / "shot.png", "-o", tmp_path / "told.png", "--corners", given)
+    first = run("straighten", tmp_path / "shot.png", "--json")
+    second = run(
+        "straighten", tmp_path / "shot.png", "-o", tmp_path / "told.png", "--corners", given
+    )
     over = run("straighten", tmp_path / "shot.png", "-o", tmp_path / "shot.png")
 
-    record = json.loads(found.stdout)
-    assert np.hypot(*(np.array(record["corners"]) - seen.corners).T).max() < 5
+    record = json.loads(first.stdout)
+    assert np.hypot(*(np.array(record["corners"]) - view.corners).T).max() < 5
     assert images.read(record["output"]).pixels.shape[1] == record["width"]
-    assert told.exit_code == 0
+    assert second.exit_code == 0
     assert abs(images.read(tmp_path / "told.png").pixels.shape[1] - record["width"]) < 8
     assert isinstance(over.exception, InputError)
     assert (tmp_path / "shot.png").read_bytes() == before

@@ -45,8 +45,8 @@ def registered(prior, shape):
     qx, qy = (q[..., i] / q[..., 2] for i in (0, 1))
     pixels = cv2.remap(prior.prior, qx.astype(np.float32), qy.astype(np.float32), cv2.INTER_CUBIC)
     rows, columns = prior.prior.shape[:2]
-    seen = (qx > 2) & (qx < columns - 3) & (qy > 2) & (qy < rows - 3)
-    return pixels, seen
+    inside = (qx > 2) & (qx < columns - 3) & (qy > 2) & (qy < rows - 3)
+    return pixels, inside
 
 
 def test_no_deviation_is_the_photo(clean):
@@ -78,10 +78,10 @@ GEOMETRY = {
 def test_matrix_and_field_bring_the_prior_back_onto_the_photo(name, clean):
     prior = inject(clean, GEOMETRY[name], seed=5)
 
-    pixels, seen = registered(prior, clean.shape)
+    pixels, covered = registered(prior, clean.shape)
 
-    assert seen.mean() > 0.5
-    assert psnr(pixels[seen], clean[seen]) > 36
+    assert covered.mean() > 0.5
+    assert psnr(pixels[covered], clean[covered]) > 36
 
 
 def test_a_shift_moves_the_matrix_by_that_share_of_the_photo(clean):
@@ -216,9 +216,9 @@ def test_a_photo_much_larger_than_the_canvas_keeps_its_ground_truth(clean):
     large = cv2.resize(clean, (1600, 1200), interpolation=cv2.INTER_CUBIC).clip(0, 1)
     prior = inject(large, Deviations(size=(512, 512), shift_x=0.04, local=0.008), seed=2)
 
-    pixels, seen = registered(prior, large.shape)
+    pixels, covered = registered(prior, large.shape)
 
-    assert psnr(pixels[seen], large[seen]) > 30
+    assert psnr(pixels[covered], large[covered]) > 30
 
 
 def test_traces_of_the_degradation_stay_where_asked(clean):

@@ -112,17 +112,17 @@ def test_with_the_root_as_anchor_the_signer_is_trusted(credentials, generated):
 
 
 def test_our_reader_says_what_the_manifest_says(signed):
-    found = read(signed)
+    manifest = read(signed)
 
-    assert found.state == "valid"
-    assert found.generator.startswith("Verax ")
-    assert (found.issuer, found.signer) == ("Verax test", "Test signer")
-    assert found.actions[0].name == "c2pa.opened"
-    assert [(one.title, one.has_manifest) for one in found.ingredients] == [
+    assert manifest.state == "valid"
+    assert manifest.generator.startswith("Verax ")
+    assert (manifest.issuer, manifest.signer) == ("Verax test", "Test signer")
+    assert manifest.actions[0].name == "c2pa.opened"
+    assert [(one.title, one.has_manifest) for one in manifest.ingredients] == [
         ("scan.jpg", False),
         ("prior.png", True),
     ]
-    assert found.problems == ("signingCredential.untrusted",)
+    assert manifest.problems == ("signingCredential.untrusted",)
 
 
 def test_the_generators_own_manifest_is_kept_inside(signed):
@@ -134,9 +134,9 @@ def test_the_generators_own_manifest_is_kept_inside(signed):
 
 
 def test_without_a_prior_nothing_is_called_generated(credentials):
-    found = read(sign(file(), SourceFile(file("jpeg"), "a.jpg"), None, credentials))
+    manifest = read(sign(file(), SourceFile(file("jpeg"), "a.jpg"), None, credentials))
 
-    assert [action.source for action in found.actions] == ["", "algorithmicallyEnhanced"]
+    assert [action.source for action in manifest.actions] == ["", "algorithmicallyEnhanced"]
 
 
 @pytest.mark.parametrize("format", ["png", "jpeg", "webp", "tiff", "avif"])
@@ -155,10 +155,10 @@ def test_a_signature_adds_little(signed, generated):
 def test_one_changed_byte_is_found(signed):
     changed = bytearray(signed)
     changed[-40] ^= 1
-    found = read(bytes(changed))
+    manifest = read(bytes(changed))
 
-    assert found.state == "invalid"
-    assert "assertion.dataHash.mismatch" in found.problems
+    assert manifest.state == "invalid"
+    assert "assertion.dataHash.mismatch" in manifest.problems
 
 
 def test_a_plain_file_has_none(tmp_path):
@@ -176,10 +176,10 @@ def test_saving_a_generators_picture_anew_would_drop_its_manifest(generated):
 
 def test_without_the_extra_a_manifest_is_still_seen(generated, monkeypatch):
     monkeypatch.setitem(sys.modules, "c2pa", None)
-    found = read(generated)
+    manifest = read(generated)
 
-    assert found.state == "unread"
-    assert "verax[c2pa]" in found.problems[0] or "c2pa-python" in found.problems[0]
+    assert manifest.state == "unread"
+    assert "verax[c2pa]" in manifest.problems[0] or "c2pa-python" in manifest.problems[0]
     assert "carries Content Credentials" in would_drop(generated)
 
 
@@ -202,9 +202,9 @@ def test_a_file_that_cannot_carry_a_manifest_is_refused(credentials):
 @pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1()], ids=["P-256", "P-384"])
 def test_the_algorithm_follows_from_the_key(tmp_path, curve):
     credentials = load_credentials(*certificates.write(tmp_path, curve=curve))
-    found = read(sign(file(), SourceFile(file("jpeg"), "a.jpg"), None, credentials))
+    manifest = read(sign(file(), SourceFile(file("jpeg"), "a.jpg"), None, credentials))
 
-    assert found.state == "valid"
+    assert manifest.state == "valid"
 
 
 @pytest.mark.parametrize(
@@ -235,13 +235,13 @@ def written(tmp_path, photo):
 def test_what_a_photo_loses_is_told_and_written_beside(tmp_path, generated):
     path = written(tmp_path, generated)
     notices = seal(path, SourceFile(generated, "photo.png"), None)
-    told, fits = read_statement(path)
+    record, fits = read_statement(path)
 
     assert "photo.png carries Content Credentials by OpenAI-API" in notices[0]
     assert fits
-    assert told["signed"] is False
-    assert told["photo"]["credentials"]["generator"] == "OpenAI-API"
-    assert "does not make it a plain photo" in told["note"]
+    assert record["signed"] is False
+    assert record["photo"]["credentials"]["generator"] == "OpenAI-API"
+    assert "does not make it a plain photo" in record["note"]
 
 
 def test_a_statement_does_not_fit_a_file_that_was_changed(tmp_path, generated):
@@ -262,11 +262,11 @@ def test_nothing_is_written_beside_where_nothing_is_lost(tmp_path):
 def test_sealing_with_credentials_keeps_the_foreign_manifest(tmp_path, generated, credentials):
     path = written(tmp_path, generated)
     notices = seal(path, SourceFile(generated, "photo.png"), None, credentials=credentials)
-    found = read(path.read_bytes())
+    manifest = read(path.read_bytes())
 
     assert notices == ()
-    assert found.state == "valid"
-    assert [(one.relationship, one.has_manifest) for one in found.ingredients] == [
+    assert manifest.state == "valid"
+    assert [(one.relationship, one.has_manifest) for one in manifest.ingredients] == [
         ("parentOf", True)
     ]
     assert not path.with_name(path.name + BESIDE).exists()
@@ -302,12 +302,12 @@ def with_xmp(xmp):
 def test_the_xmp_of_a_restoration_says_that_a_model_had_a_hand_in_it(tmp_path, xmp):
     photo = mark_xmp(with_xmp(xmp), prior=True, system="gpt-image-2.6-sunburst")
     images.write(tmp_path / "a.png", photo.pixels, like=photo)
-    found = images.read(tmp_path / "a.png").metadata.xmp.decode()
+    packet = images.read(tmp_path / "a.png").metadata.xmp.decode()
 
-    assert found.count("DigitalSourceType=") == 1
-    assert "compositeWithTrainedAlgorithmicMedia" in found
-    assert 'AISystemUsed="gpt-image-2.6-sunburst"' in found
-    assert ("kept" in found) == (xmp is not None)
+    assert packet.count("DigitalSourceType=") == 1
+    assert "compositeWithTrainedAlgorithmicMedia" in packet
+    assert 'AISystemUsed="gpt-image-2.6-sunburst"' in packet
+    assert ("kept" in packet) == (xmp is not None)
 
 
 def test_an_xmp_packet_that_cannot_be_parsed_is_left_alone():

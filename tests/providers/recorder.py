@@ -26,7 +26,7 @@ class Heard:
 @contextmanager
 def recorder(answer=None):
     """(base URL, list of Heard); answers every POST with `answer` (status, headers, body)."""
-    heard = []
+    requests = []
     body = json.dumps({"created": 1, "data": [{"b64_json": PICTURE}]}).encode()
     status, headers, sent = answer or (200, {"content-type": "application/json"}, body)
 
@@ -42,11 +42,11 @@ def recorder(answer=None):
                 entry.parts = parse_form(kind, data)
             else:
                 entry.json = json.loads(data)
-            heard.append(entry)
+            requests.append(entry)
             self.reply()
 
         def do_GET(self):
-            heard.append(Heard(self.path, {k.lower(): v for k, v in self.headers.items()}))
+            requests.append(Heard(self.path, {k.lower(): v for k, v in self.headers.items()}))
             self.reply()
 
         def reply(self):
@@ -60,7 +60,7 @@ def recorder(answer=None):
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/v1", heard
+        yield f"http://127.0.0.1:{server.server_port}/v1", requests
     finally:
         server.shutdown()
         thread.join()

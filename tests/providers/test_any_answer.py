@@ -55,7 +55,7 @@ class Raw(socketserver.ThreadingTCPServer):
     """Takes a whole request and answers it with the bytes that are in turn."""
 
     allow_reuse_address = daemon_threads = True
-    answer, asked = b"", 0
+    answer, requests = b"", 0
 
 
 class Handler(socketserver.StreamRequestHandler):
@@ -65,7 +65,7 @@ class Handler(socketserver.StreamRequestHandler):
             name, _, value = line.partition(b":")
             length = int(value) if name.lower() == b"content-length" else length
         self.rfile.read(length)
-        self.server.asked += 1
+        self.server.requests += 1
         self.wfile.write(self.server.answer)
 
 
@@ -80,7 +80,7 @@ def raw():
 
 
 @pytest.fixture(scope="module")
-def asked(raw, tmp_path_factory):
+def calls(raw, tmp_path_factory):
     """The journal, the client, and requests that are all different."""
     home = tmp_path_factory.mktemp("home")
     environ = {"VERAX_BASE_URL": f"http://127.0.0.1:{raw.server_address[1]}/v1"}
@@ -99,10 +99,10 @@ def asked(raw, tmp_path_factory):
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(reply=REPLIES)
-def test_whatever_comes_is_understood_counted_and_not_asked_again(raw, asked, reply):
-    journal, client, requests = asked
+def test_whatever_comes_is_understood_counted_and_not_asked_again(raw, calls, reply):
+    journal, client, requests = calls
     request = next(requests)
-    raw.answer, raw.asked = reply, 0
+    raw.answer, raw.requests = reply, 0
 
     def call():
         try:
@@ -114,7 +114,7 @@ def test_whatever_comes_is_understood_counted_and_not_asked_again(raw, asked, re
 
     delivered = call()
     record = journal.records.newest(request.fingerprint())
-    once = raw.asked
+    once = raw.requests
     status = int(reply[9:12]) if reply.startswith(b"HTTP/1.1 ") else 0
 
     assert record.state != "started"
@@ -122,7 +122,7 @@ def test_whatever_comes_is_understood_counted_and_not_asked_again(raw, asked, re
     if status not in NOT_BEGUN and record.state not in ("failed", "refused"):
         assert record.counted_usd > 0
         call()
-        links = raw.asked - once  # a link of the answer may be tried again, for nothing
+        links = raw.requests - once  # a link of the answer may be tried again, for nothing
         assert links == 0 or record.state in ("done", "unusable")
     if record.state == "failed":
         assert status in NOT_BEGUN or b"<" in reply

@@ -199,26 +199,26 @@ def test_a_wrong_size_and_a_wrong_format_are_recorded(client, service):
 
 
 def test_the_body_is_kept_before_it_is_read_and_reads_the_same_again(client, service):
-    kept = []
+    bodies = []
     request, _ = client.prepare(edit())
-    answer = client.send(request, kept.append)
+    answer = client.send(request, bodies.append)
     service.script(["truncated"])
     with pytest.raises(ProviderError, match="is kept"):
-        client.send(request, kept.append)
+        client.send(request, bodies.append)
 
-    assert len(kept) == 2
-    assert read_answer(kept[0]).images == answer.images
+    assert len(bodies) == 2
+    assert read_answer(bodies[0]).images == answer.images
 
 
 def test_a_stream_brings_previews_and_the_same_answer(service, connected):
-    seen = []
+    previews = []
     client = replace(
-        connected(service.base_url, stream="always"), preview=lambda i, b: seen.append(i)
+        connected(service.base_url, stream="always"), preview=lambda i, b: previews.append(i)
     )
 
     answer = ask(client, edit())
 
-    assert seen == [0, 1]
+    assert previews == [0, 1]
     assert (answer.images[0].width, answer.images[0].height) == (1024, 768)
     assert answer.usage.output_image == service.ledger()[0]["usage"]["output_tokens"]
     assert read_answer(answer.raw).images == answer.images
@@ -235,25 +235,25 @@ def test_half_a_stream_is_uncertain(service, connected):
 
 def test_a_whole_stream_of_foreign_events_is_kept(connected):
     events = b'data: {"type": "image.done", "b64_json": "aGVsbG8="}\n\n'
-    kept = []
+    bodies = []
     with recorder((200, {"content-type": "text/event-stream"}, events)) as (url, _):
         client = connected(url, stream="always")
         request, _ = client.prepare(edit())
         with pytest.raises(ProviderError, match="is kept"):
-            client.send(request, kept.append)
+            client.send(request, bodies.append)
 
-    assert kept == [events]
+    assert bodies == [events]
 
 
 def test_a_service_that_does_not_stream_is_asked_without(connected):
     """The refusal names the field, as the API does; it is not billed."""
-    told = {"message": "Unknown parameter: 'stream'.", "code": "unknown_parameter"}
-    refusal = json.dumps({"error": told}).encode()
+    details = {"message": "Unknown parameter: 'stream'.", "code": "unknown_parameter"}
+    refusal = json.dumps({"error": details}).encode()
     answer = (400, {"content-type": "application/json"}, refusal)
-    with recorder(answer) as (url, heard), pytest.raises(ProviderRejected):
+    with recorder(answer) as (url, requests), pytest.raises(ProviderRejected):
         ask(connected(url, stream="always"), edit())
 
-    names = [[name for name, _, _ in request.parts] for request in heard]
+    names = [[name for name, _, _ in request.parts] for request in requests]
     assert ["stream" in one for one in names] == [True, False]
     assert ["partial_images" in one for one in names] == [True, False]
 
@@ -291,11 +291,11 @@ def test_no_key_in_logs_errors_tracebacks_or_reprs(service, connected, caplog, s
     client = connected(service.base_url, stream="never")
     service.script([step])
     try:
-        told = repr(ask(client, edit()))
+        report = repr(ask(client, edit()))
     except ProviderError:
-        told = traceback.format_exc()
+        report = traceback.format_exc()
 
-    for text in (told, caplog.text, repr(client), str(client), repr(client.transport)):
+    for text in (report, caplog.text, repr(client), str(client), repr(client.transport)):
         assert KEY not in text
 
 

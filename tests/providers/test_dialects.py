@@ -67,13 +67,13 @@ def test_vllm_omni_gets_the_mask_under_its_own_name():
     assert names(wire(edit(mask=mask()), gateway("vllm-omni"))) == ["image", "mask_image"]
 
 
-@pytest.mark.parametrize(("polarity", "edited", "kept"), [("white", 255, 0), ("black", 0, 255)])
-def test_a_mask_is_turned_into_the_polarity_of_the_service(polarity, edited, kept):
+@pytest.mark.parametrize(("polarity", "edited", "opaque"), [("white", 255, 0), ("black", 0, 255)])
+def test_a_mask_is_turned_into_the_polarity_of_the_service(polarity, edited, opaque):
     turned = np.asarray(Image.open(io.BytesIO(with_polarity(mask(), polarity).data)))
 
     assert turned.shape == (72, 96)
     assert (turned[:36] == edited).all()
-    assert (turned[36:] == kept).all()
+    assert (turned[36:] == opaque).all()
 
 
 def test_where_alpha_counts_the_mask_stays_bit_for_bit():

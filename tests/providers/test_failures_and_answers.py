@@ -83,7 +83,7 @@ def test_a_wish_that_is_none_gives_the_usual_growing_wait(text):
 
 
 @pytest.mark.parametrize(
-    ("status", "told", "error"),
+    ("status", "payload", "error"),
     [
         (400, body(code="moderation_blocked"), ProviderRefused),
         (400, body(code="content_policy_violation"), ProviderRefused),
@@ -120,11 +120,11 @@ def test_a_wish_that_is_none_gives_the_usual_growing_wait(text):
         (524, b"", ProviderUncertain),
     ],
 )
-def test_every_error_answer_has_its_class(status, told, error):
-    got = failure(status, {}, told, where="service", clean=lambda text: text)
+def test_every_error_answer_has_its_class(status, payload, error):
+    got = failure(status, {}, payload, where="service", clean=lambda text: text)
 
     assert type(got) is error
-    assert may_repeat(status, {}, told) == (error is ProviderBusy)
+    assert may_repeat(status, {}, payload) == (error is ProviderBusy)
 
 
 def test_the_service_may_forbid_or_allow_a_repeat():
@@ -152,29 +152,29 @@ MODERATED = [
 ]
 
 
-@pytest.mark.parametrize("told", MODERATED)
-def test_moderation_is_known_by_code_type_or_words_also_inside_of_wrappings(told):
-    assert type(failure(400, {}, told, where="service", clean=str)) is ProviderRefused
+@pytest.mark.parametrize("payload", MODERATED)
+def test_moderation_is_known_by_code_type_or_words_also_inside_of_wrappings(payload):
+    assert type(failure(400, {}, payload, where="service", clean=str)) is ProviderRefused
     with pytest.raises(ProviderError):
-        read_answer(told)
+        read_answer(payload)
 
 
 @pytest.mark.parametrize(
-    "told",
+    "payload",
     [
         body(code="unknown_parameter", param="moderation", message="Unknown: 'moderation'."),
         body(code="invalid_image_file", type="image_generation_user_error", message="no image"),
         body(code="invalid_value", message="size: expected multiples of 16"),
     ],
 )
-def test_a_wrong_request_is_no_moderation(told):
-    assert type(failure(400, {}, told, where="service", clean=str)) is ProviderRejected
+def test_a_wrong_request_is_no_moderation(payload):
+    assert type(failure(400, {}, payload, where="service", clean=str)) is ProviderRejected
 
 
 def test_a_missing_right_is_not_an_empty_purse():
-    told = body(code="insufficient_permissions", message="You have insufficient permissions.")
+    answer = body(code="insufficient_permissions", message="You have insufficient permissions.")
 
-    assert "top up" not in str(failure(403, {}, told, where="", clean=str))
+    assert "top up" not in str(failure(403, {}, answer, where="", clean=str))
 
 
 def test_only_a_field_may_say_that_a_late_refusal_was_at_the_input():
@@ -295,14 +295,14 @@ def test_a_stream_reads_the_same_however_it_is_cut_and_whatever_ends_its_lines(e
     for event in events:
         lines += [f"event: {event['type']}", f"data: {json.dumps(event)}", ""]
     text = (end.join([*lines, "data: [DONE]", ""]) + end).encode()
-    seen = []
+    looks = []
 
-    collector = Collector(lambda index, data: seen.append((index, data)))
+    collector = Collector(lambda index, data: looks.append((index, data)))
     for start in range(0, len(text), step):
         collector.feed(text[start : start + step])
     answer = read_answer(text)
 
-    assert seen == [(0, b"QUJD")]
+    assert looks == [(0, b"QUJD")]
     assert answer.size == "96x72"
     assert answer.usage == Usage(0, 1, 0, 2)
 

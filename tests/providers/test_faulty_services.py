@@ -141,13 +141,13 @@ def test_the_picture_behind_a_link_is_fetched_at_once_and_kept(
 ):
     service.script([f"link:{way}" if way else "link"])
     first = call(journal, client, request_of_kind)
-    asked = sum(one.attempts for one in service.state.linked)
+    attempts = sum(one.attempts for one in service.state.linked)
     again = call(journal, client, request_of_kind)
 
     assert (first.images[0].width, first.images[0].height) == (1024, 768)
     assert again.images == first.images
     assert len(service.ledger()) == 1
-    assert sum(one.attempts for one in service.state.linked) == asked
+    assert sum(one.attempts for one in service.state.linked) == attempts
 
 
 def test_a_link_that_is_dead_today_is_fetched_for_nothing_tomorrow(journal, client, service):
@@ -356,8 +356,8 @@ def test_a_line_of_a_batch_that_is_no_json_is_kept_and_stops_nothing(tmp_path, s
     journal, _ = in_a_batch(tmp_path, connected(service.base_url))
     with journal:
         assert states(journal) == ["done", "done"]
-        (kept,) = journal.folder.glob("unread/*")
-    assert b"half a li" in kept.read_bytes()
+        (file,) = journal.folder.glob("unread/*")
+    assert b"half a li" in file.read_bytes()
 
 
 def test_a_page_in_place_of_a_linked_picture_is_not_taken_for_it(journal, client, service):

@@ -137,31 +137,33 @@ def test_another_start_finds_the_answer(tmp_path):
 
 
 def test_the_body_is_on_disk_before_anybody_reads_it(journal):
-    seen = []
+    states = []
 
     def send(request, keep):
         keep(body())
-        seen.extend(path.read_bytes() for path in journal.folder.glob("answers/*/*.json"))
+        states.extend(path.read_bytes() for path in journal.folder.glob("answers/*/*.json"))
         return read_answer(body(), request=request)
 
     journal.call(REQUEST, send, budget=FREE)
 
-    assert seen == [body()]
+    assert states == [body()]
 
 
 def test_a_record_is_committed_before_the_request_goes_out(journal):
-    seen = []
+    states = []
 
     def send(request, keep):
         with Journal(journal.folder) as other:  # its own connection sees only what is committed
-            seen.extend(other.records.select())
+            states.extend(other.records.select())
         keep(body())
         return read_answer(body())
 
     journal.call(REQUEST, send, budget=FREE)
 
-    assert [(call.state, call.fingerprint) for call in seen] == [("started", REQUEST.fingerprint())]
-    assert seen[0].reserved_usd >= COST
+    assert [(call.state, call.fingerprint) for call in states] == [
+        ("started", REQUEST.fingerprint())
+    ]
+    assert states[0].reserved_usd >= COST
 
 
 @pytest.mark.parametrize(

@@ -45,11 +45,11 @@ def test_a_local_service_can_be_asked_under_its_name(service, connected):
 
 def test_a_redirect_is_not_followed(connected):
     answer = (307, {"location": "https://elsewhere.example/v1/images/edits"}, b"")
-    with recorder(answer) as (url, heard):
+    with recorder(answer) as (url, requests):
         with pytest.raises(ProviderRejected, match="redirects to https://elsewhere"):
             ask(connected(url, stream="never"), edit())
 
-        assert len(heard) == 1
+        assert len(requests) == 1
 
 
 def test_a_link_in_an_answer_and_its_redirects_stay_on_this_machine():

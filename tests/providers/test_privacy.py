@@ -37,8 +37,8 @@ def traces():
     latitude = LATITUDE[0] + LATITUDE[1] / 60 + LATITUDE[2] / 3600
     seconds = struct.pack("<II", 29604, 1000), struct.pack(">II", 29604, 1000)
     texts = [KEY, XMP_PLACE, f"{latitude:.4f}", "29.604", "40.212", base64.b64encode(KEY.encode())]
-    found = [text if isinstance(text, bytes) else text.encode() for text in texts]
-    return [*found, *seconds, *(repr(one)[2:-1].encode() for one in seconds)]
+    bodies = [text if isinstance(text, bytes) else text.encode() for text in texts]
+    return [*bodies, *seconds, *(repr(one)[2:-1].encode() for one in seconds)]
 
 
 def photo_with_a_place(path, seed):
@@ -74,7 +74,7 @@ def log(tmp_path, photos):
     handler.close()
 
 
-def told(exc):
+def message_of(exc):
     """The traceback with the value of every local variable: what an error tracker would send."""
     whole = traceback.TracebackException.from_exception(exc, capture_locals=True)
     return "".join(whole.format()) + repr(exc)
@@ -100,7 +100,7 @@ def test_neither_key_nor_place_is_left_anywhere(service, tmp_path, photos, log, 
                 prior = generated.ask(photo, desk, wishes)
                 return repr(photo) + repr(prior.asking) + repr(prior.answer)
             except VeraxError as exc:
-                return told(exc)
+                return message_of(exc)
 
         with ThreadPoolExecutor(3) as threads:
             reports += threads.map(one, photos)
@@ -118,14 +118,14 @@ def test_neither_key_nor_place_is_left_anywhere(service, tmp_path, photos, log, 
     left |= {log: log.read_bytes(), "reports": "\n".join(map(str, reports)).encode()}
     bodies = [base64.b64decode(one) for one in pictures_of(settings.home)]
     left["pictures"] = b"".join(bodies)
-    found = [
+    names = [
         (str(where), trace) for where, data in left.items() for trace in traces() if trace in data
     ]
 
     assert len(bodies) > 2
     assert len(left) > 10
     assert all(trace in photos[0].read_bytes() for trace in (XMP_PLACE.encode(),))
-    assert found == []
+    assert names == []
 
 
 def pictures_of(home):

@@ -90,9 +90,9 @@ def test_a_refused_field_is_an_error_and_dropped_with_a_notice_where_optional(mo
     with pytest.raises(InputError, match=field):
         checked(request)
 
-    kept, notices = checked(replace(request, optional=frozenset({field})))
+    result, notices = checked(replace(request, optional=frozenset({field})))
 
-    assert getattr(kept, field) is None
+    assert getattr(result, field) is None
     assert len(notices) == 1
     assert notices[0].startswith(f"{field} not sent")
 

@@ -51,19 +51,19 @@ def sdk_fields(request):
     return request.fields() | {"image": images if len(images) > 1 else images[0]} | guides
 
 
-def heard_form(heard):
+def heard_form(requests):
     """Every part as (field, file name, bytes), without an order between the fields."""
-    return sorted(heard.parts)
+    return sorted(requests.parts)
 
 
 @pytest.mark.parametrize("fields", EDITS, ids=lambda f: "+".join(f) or "plain")
 def test_an_edit_has_the_same_form(connected, sdk, fields):
     request = edit(**fields)
-    with recorder() as (url, heard):
+    with recorder() as (url, requests):
         ask(connected(url, stream="never"), request)
         sdk(url, "edit", **sdk_fields(request))
 
-    ours, theirs = heard
+    ours, theirs = requests
     assert ours.path == theirs.path
     assert heard_form(ours) == heard_form(theirs)
     assert ours.headers["authorization"] == theirs.headers["authorization"]
@@ -72,11 +72,11 @@ def test_an_edit_has_the_same_form(connected, sdk, fields):
 @pytest.mark.parametrize("fields", GENERATIONS, ids=lambda f: "+".join(f) or "plain")
 def test_a_generation_has_the_same_json(connected, sdk, fields):
     request = GenerateRequest(model="gpt-image-2.6-flare", prompt="ein Boot – 舟", **fields)
-    with recorder() as (url, heard):
+    with recorder() as (url, requests):
         ask(connected(url, stream="never"), request)
         sdk(url, "generate", **request.fields())
 
-    ours, theirs = heard
+    ours, theirs = requests
     assert ours.path == theirs.path
     assert ours.json == theirs.json
 
@@ -88,7 +88,7 @@ def test_azures_older_form_is_that_of_the_sdk(connected):
     import openai
 
     request = edit()
-    with recorder() as (url, heard):
+    with recorder() as (url, requests):
         root = url.removesuffix("/v1")
         ours = AZURE | {"AZURE_OPENAI_ENDPOINT": root}
         ask(connected("", gateway="azure-deployments", stream="never", environ=ours), request)
@@ -98,17 +98,17 @@ def test_azures_older_form_is_that_of_the_sdk(connected):
         ) as client:
             client.images.edit(**(sdk_fields(request) | {"model": "mine"}))
 
-    ours, theirs = heard
+    ours, theirs = requests
     assert ours.path == theirs.path
     assert ours.headers["api-key"] == theirs.headers["api-key"] == KEY
     assert heard_form(ours) == heard_form(theirs)
 
 
 def test_azures_newer_form_is_the_plain_api_under_openai_v1(connected):
-    with recorder() as (url, heard):
+    with recorder() as (url, requests):
         environ = AZURE | {"AZURE_OPENAI_ENDPOINT": url.removesuffix("/v1")}
         ask(connected("", gateway="azure", stream="never", environ=environ), edit())
 
-    assert heard[0].path == "/openai/v1/images/edits"
-    assert heard[0].headers["api-key"] == KEY
-    assert ("model", "", b"mine") in heard[0].parts
+    assert requests[0].path == "/openai/v1/images/edits"
+    assert requests[0].headers["api-key"] == KEY
+    assert ("model", "", b"mine") in requests[0].parts

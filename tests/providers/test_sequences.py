@@ -65,39 +65,39 @@ class Sequences(RuleBasedStateMachine):
         self.place.cleanup()
 
     @rule(asked=REQUESTS, fault=FAULTS, retry=st.booleans())
-    def ask(self, asked, fault, retry):
+    def ask(self, index, fault, retry):
         self.service.script([fault])
-        self.note(asked, retry)
-        before = self.paid(asked)
+        self.note(index, retry)
+        before = self.paid(index)
         try:
             budget = Budget(TARIFF, RUN, self.limit)
             self.journal.call(
-                request_of(self.client, *asked),
+                request_of(self.client, *index),
                 self.client.send,
                 budget=budget,
                 retry_uncertain=retry,
                 fetch=self.client.transport.fetch,
             )
         except VeraxError:
-            assert fault not in READABLE or self.paid(asked) == before
+            assert fault not in READABLE or self.paid(index) == before
         else:
-            self.delivered[asked] = True
+            self.delivered[index] = True
         self.service.script([])
 
     @rule(asked=REQUESTS, fault=FAULTS, retry=st.booleans(), moment=MOMENTS)
-    def ask_and_die(self, asked, fault, retry, moment):
+    def ask_and_die(self, index, fault, retry, moment):
         self.service.script([fault])
-        self.note(asked, retry)
+        self.note(index, retry)
         self.state.delay_s = 0.06 if moment == "sent" else 0.0
-        before = self.paid(asked)
-        order = {"folder": str(self.folder), "url": self.service.base_url, "request": asked}
+        before = self.paid(index)
+        order = {"folder": str(self.folder), "url": self.service.base_url, "request": index}
         order |= {"limit": self.limit, "retry": retry, "moment": moment}
         self.worker.stdin.write(json.dumps(order) + "\n")
         self.worker.stdin.flush()
         self.worker.stdout.readline()
         self.state.delay_s = 0.0
-        if self.paid(asked) > before and moment in ("kept", "end") and fault in READABLE:
-            self.delivered[asked] = True
+        if self.paid(index) > before and moment in ("kept", "end") and fault in READABLE:
+            self.delivered[index] = True
         self.service.script([])
 
     @rule(indices=st.sets(st.integers(0, 2), min_size=1), status=st.sampled_from([None, 502, 0]))
@@ -121,12 +121,12 @@ class Sequences(RuleBasedStateMachine):
         self.journal.close()
         self.journal = Journal(self.folder / "journal")
 
-    def note(self, asked, retry):
+    def note(self, index, retry):
         """A call that may have been billed is repeated only on request."""
-        self.allowed[asked] += retry or not self.allowed[asked]
+        self.allowed[index] += retry or not self.allowed[index]
 
-    def paid(self, asked):
-        prompt = f"{asked[0]} {asked[1]}"
+    def paid(self, index):
+        prompt = f"{index[0]} {index[1]}"
         return sum(entry["prompt"] == prompt for entry in self.service.ledger())
 
     @invariant()
@@ -136,13 +136,13 @@ class Sequences(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_paid_twice(self):
-        for asked, count in self.allowed.items():
-            assert self.paid(asked) <= count
+        for index, count in self.allowed.items():
+            assert self.paid(index) <= count
 
     @invariant()
     def no_picture_that_was_paid_is_missing(self):
-        for asked in self.delivered:
-            request = request_of(self.client, *asked)
+        for index in self.delivered:
+            request = request_of(self.client, *index)
             assert self.journal.stored(request, self.client.transport.fetch).images
 
 

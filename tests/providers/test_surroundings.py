@@ -38,13 +38,13 @@ TARGET = "https://res.openai.azure.com/openai/deployments/my-gpt/images/generati
 
 
 def test_a_target_uri_of_azure_names_dialect_deployment_and_version(connected):
-    with recorder() as (url, heard):
+    with recorder() as (url, requests):
         here = url.removesuffix("/v1") + "/openai/deployments/my-gpt/images/edits?api-version=9-9"
         client = connected(here, azure="", environ={"AZURE_OPENAI_API_KEY": KEY})
         ask(client, edit())
 
-    assert heard[0].path == "/openai/deployments/my-gpt/images/edits?api-version=9-9"
-    assert heard[0].headers["api-key"] == KEY
+    assert requests[0].path == "/openai/deployments/my-gpt/images/edits?api-version=9-9"
+    assert requests[0].headers["api-key"] == KEY
     assert client.gateway.name == "azure-deployments"
 
 
@@ -113,16 +113,16 @@ PROXIES = [
 ]
 
 
-@pytest.mark.parametrize(("environ", "told"), PROXIES, ids=lambda value: str(value)[:24])
+@pytest.mark.parametrize(("environ", "message"), PROXIES, ids=lambda value: str(value)[:24])
 def test_surroundings_that_cannot_work_are_named_before_anything_is_sent(
-    monkeypatch, environ, told
+    monkeypatch, environ, message
 ):
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     url = parse_address("https://service.example/v1").url
-    with pytest.raises(SettingsError, match=f"{told}.*nothing was sent"):
+    with pytest.raises(SettingsError, match=f"{message}.*nothing was sent"):
         service_client(url, timeout_s=1, local_only=False)
-    with pytest.raises(SettingsError, match=told):
+    with pytest.raises(SettingsError, match=message):
         link_client(url, private=False, local_only=False)
 
 
@@ -165,10 +165,10 @@ ECHOES = [
 ]
 
 
-@pytest.mark.parametrize(("status", "told"), ECHOES)
-def test_no_eight_characters_of_a_key_in_any_message_or_file(tmp_path, connected, status, told):
+@pytest.mark.parametrize(("status", "payload"), ECHOES)
+def test_no_eight_characters_of_a_key_in_any_message_or_file(tmp_path, connected, status, payload):
     headers = {"content-type": "application/json", "x-request-id": f"req-{KEY[4:20]}"}
-    with recorder((status, headers, json.dumps(told).encode())) as (url, _):
+    with recorder((status, headers, json.dumps(payload).encode())) as (url, _):
         client = connected(url, retries=0, environ={"VERAX_API_KEY": KEY})
         request = client.prepare(edit())[0]
         with Journal(tmp_path / "journal") as journal:
@@ -182,16 +182,16 @@ def test_no_eight_characters_of_a_key_in_any_message_or_file(tmp_path, connected
 
 
 def test_a_key_that_is_echoed_beside_a_picture_is_kept_out_and_the_picture_in(tmp_path, connected):
-    told = {"data": [{"b64_json": PICTURE}], "model": f"m-{KEY[5:20]}", "note": f"key {KEY}"}
-    with recorder((200, {}, json.dumps(told).encode())) as (url, _):
+    payload = {"data": [{"b64_json": PICTURE}], "model": f"m-{KEY[5:20]}", "note": f"key {KEY}"}
+    with recorder((200, {}, json.dumps(payload).encode())) as (url, _):
         client = connected(url, environ={"VERAX_API_KEY": KEY})
         with Journal(tmp_path / "journal") as journal:
             request = client.prepare(edit())[0]
             answer = journal.call(request, client.send, budget=Budget(load_tariff(), "run"))
-    kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    data = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
     assert answer.images[0].width == 32
-    assert [part for part in parts_of(KEY) if part.encode() in kept] == []
+    assert [part for part in parts_of(KEY) if part.encode() in data] == []
     assert not parts_of(KEY) & parts_of(repr(answer))
 
 

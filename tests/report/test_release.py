@@ -43,9 +43,9 @@ def rows_of(path):
 
 
 def test_what_must_not_be_published_is_left_out_and_named(record, tmp_path):
-    made = release(record, tmp_path / "out")
+    released = release(record, tmp_path / "out")
 
-    assert {row["item"] for row in made.published} == {"photo0.png", "photo2.png"}
+    assert {row["item"] for row in released.published} == {"photo0.png", "photo2.png"}
     withheld = rows_of(tmp_path / "out/withheld.csv")
     assert {row["item"] for row in withheld} == {"photo1.png", "photo3.png"}
     assert all(row["reason"] for row in withheld)
@@ -84,12 +84,12 @@ def test_it_loads_as_an_image_folder(record, tmp_path, monkeypatch):
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_it_loads_as_web_dataset(record, tmp_path):
     webdataset = pytest.importorskip("webdataset")
-    made = release(record, tmp_path / "out")
+    released = release(record, tmp_path / "out")
     shards = [str(p) for p in (tmp_path / "out/webdataset").glob("*.tar")]
     source = webdataset.WebDataset(shards, shardshuffle=False).decode("rgb8")
-    found = {sample["json"]["key"]: sample["png"].shape for sample in source}
+    shapes = {sample["json"]["key"]: sample["png"].shape for sample in source}
 
-    assert found == {row["key"]: (12, 16, 3) for row in made.published}
+    assert shapes == {row["key"]: (12, 16, 3) for row in released.published}
 
 
 def test_a_changed_output_is_not_released(record, tmp_path):
@@ -116,10 +116,10 @@ def test_the_owner_of_photos_without_a_licence_states_it_and_it_covers_no_others
     run(plan, expand(plan, [Dataset("set", tuple(items))]), tmp_path / "run")
     with contextlib.closing(open_run(tmp_path / "run")) as record:
         without = release(record, tmp_path / "a")
-        stated = release(record, tmp_path / "b", licence="CC BY 4.0")
+        second = release(record, tmp_path / "b", licence="CC BY 4.0")
 
     assert not without.published
-    assert [(row["item"], row["licence"]) for row in stated.published] == [("0.png", "CC BY 4.0")]
+    assert [(row["item"], row["licence"]) for row in second.published] == [("0.png", "CC BY 4.0")]
 
 
 def test_the_catalog_and_the_licence_reader_agree():
@@ -130,12 +130,12 @@ def test_the_catalog_and_the_licence_reader_agree():
 
 def test_the_index_tells_scene_seed_and_the_generated_file(record, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
-    made = release(record, tmp_path / "out")
+    released = release(record, tmp_path / "out")
     table = parquet.read_table(tmp_path / "out/test/metadata.parquet").to_pylist()
 
     assert {row["scene"] for row in table} == {"photo0.png", "photo2.png"}
     assert all(row["prior_c2pa"] is False for row in table)
-    assert [row["sha256"] for row in table] == [row["sha256"] for row in made.published]
+    assert [row["sha256"] for row in table] == [row["sha256"] for row in released.published]
     assert not any(str(tmp_path) in str(value) for row in table for value in row.values())
 
 

@@ -71,9 +71,9 @@ def page(report):
 
 
 def test_the_page_asks_for_nothing_but_itself(page, report):
-    asked = {u for u in page.requests if not u.startswith(("data:", "blob:"))}
+    addresses = {u for u in page.requests if not u.startswith(("data:", "blob:"))}
 
-    assert asked == {(report / "report.html").as_uri()}
+    assert addresses == {(report / "report.html").as_uri()}
 
 
 def test_every_outcome_is_counted_and_failures_are_named(page):

@@ -26,10 +26,10 @@ def page(pictures, tmp_path_factory):
     subprocess.run([*verax, "report", folder / "run", "-o", folder / "report.html"], check=True)
     with chromium() as browser:
         page = browser.new_page(viewport={"width": 1300, "height": 900})
-        page.faults, page.asked = [], []
+        page.faults, page.addresses = [], []
         page.on("console", lambda m: page.faults.append(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda e: page.faults.append(str(e)))
-        page.on("request", lambda r: page.asked.append(r.url))
+        page.on("request", lambda r: page.addresses.append(r.url))
         page.goto((folder / "report.html").as_uri())
         yield page
 
@@ -39,7 +39,7 @@ def page(pictures, tmp_path_factory):
 def test_a_run_over_real_pictures_opens_as_one_file(page):
     page.locator(".compare-pane img").evaluate_all("all => Promise.all(all.map(i => i.decode()))")
     assert page.faults == []
-    assert {url.split("#")[0] for url in page.asked if not url.startswith("data:")} == {
+    assert {url.split("#")[0] for url in page.addresses if not url.startswith("data:")} == {
         page.url.split("#")[0]
     }
     facts = page.locator(".facts").inner_text()

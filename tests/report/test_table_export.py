@@ -96,29 +96,29 @@ def test_csv_and_parquet_hold_every_row(results, tmp_path):
 
 def test_a_planted_difference_between_two_runs_is_told(results, tmp_path):
     write_run(tmp_path / "b", 1.5, count=10).close()
-    found = json.loads(verax("compare", tmp_path / "a", tmp_path / "b", "--json"))
+    record = json.loads(verax("compare", tmp_path / "a", tmp_path / "b", "--json"))
 
-    tone = next(d for d in found["differences"] if d["label"] == "tone")
+    tone = next(d for d in record["differences"] if d["label"] == "tone")
     assert tone["mean_b"] - tone["mean_a"] == pytest.approx(0.5, abs=1e-6)
     assert tone["comparison"]["p_value"] < 0.05
     assert tone["p_adjusted"] >= tone["comparison"]["p_value"]
-    assert (found["only_a"], found["only_b"], found["other_protocols"]) == (4, 0, 0)
+    assert (record["only_a"], record["only_b"], record["other_protocols"]) == (4, 0, 0)
     assert "tone" in verax("compare", tmp_path / "a", tmp_path / "b")
 
 
 def test_a_run_equals_itself(results, tmp_path):
-    found = json.loads(verax("compare", tmp_path / "a", tmp_path / "a", "--json"))
+    record = json.loads(verax("compare", tmp_path / "a", tmp_path / "a", "--json"))
 
-    assert {d["comparison"]["p_value"] for d in found["differences"]} == {1.0}
-    assert found["outcome_changes"] == {}
+    assert {d["comparison"]["p_value"] for d in record["differences"]} == {1.0}
+    assert record["outcome_changes"] == {}
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.15, 0.87), (11.3, 15.3), (-0.01, 0.01), (0, 100)])
 def test_axes_have_round_values(low, high):
-    found = ticks(low, high)
+    marks = ticks(low, high)
 
-    assert 3 <= len(found) <= 9
-    assert all(low <= value <= high and len(f"{value:g}") <= 6 for value in found)
+    assert 3 <= len(marks) <= 9
+    assert all(low <= value <= high and len(f"{value:g}") <= 6 for value in marks)
 
 
 def row(key, item, method, prior, **changes):
@@ -146,8 +146,8 @@ def test_lines_of_different_pictures_never_share_a_table():
     values = {"i0": 10.0, "i1": 11.0, "i2": 12.0, "i3": 30.0, "s0": 15.0, "s1": 16.0, "s2": 17.0}
     tables = leaderboards(results_of(rows, values | {"f3": 20.0}))
 
-    found = {t.subset: {line.label: line.interval.mean for line in t.lines} for t in tables}
-    assert found == {
+    means = {t.subset: {line.label: line.interval.mean for line in t.lines} for t in tables}
+    assert means == {
         "simulated priors": {"raw-prior (simulated)": 16.0, "identity": 11.0},
         "generated pictures": {"identity": 30.0, "raw-prior (files)": 20.0},
     }

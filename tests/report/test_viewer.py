@@ -69,12 +69,12 @@ def test_all_panels_stand_beside_each_other_at_one_zoom(page):
 
 
 def test_keys_choose_every_way_to_compare(page):
-    seen = []
+    pictures = []
     for key in "wfdsa":
         page.keyboard.press(key)
-        seen.append(state(page)["mode"])
+        pictures.append(state(page)["mode"])
 
-    assert seen == ["slider", "flicker", "difference", "side", "all"]
+    assert pictures == ["slider", "flicker", "difference", "side", "all"]
 
 
 def test_side_by_side_means_two(page):

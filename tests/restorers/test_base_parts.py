@@ -126,11 +126,12 @@ def beach(water):
 )
 def test_only_the_green_cast_of_water_is_taken_away_unless_somebody_asks(water, changed):
     photo = beach(np.float32(water))
-    told = diagnose(photo)
+    faults = diagnose(photo)
     entries = tuple(
-        replace(f, sure=1.0 if f.kind == "underwater" else 0.0, severity=0.2) for f in told.entries
+        replace(f, sure=1.0 if f.kind == "underwater" else 0.0, severity=0.2)
+        for f in faults.entries
     )
-    wet = replace(told, entries=entries)
+    wet = replace(faults, entries=entries)
 
     assert bool(np.any(network.light(photo, wet))) == changed
     assert np.any(network.light(photo, wet.believing("underwater")))

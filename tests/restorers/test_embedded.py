@@ -76,10 +76,10 @@ def test_the_faults_are_seen_and_only_where_they_are(picture):
     kinds = ("haze", "lowlight", "rain")
     clean = diagnose(picture)
     for task in kinds:
-        seen = diagnose(degrade.apply(picture, degrade.Degradation(task, 0.8, 1)))
+        faults = diagnose(degrade.apply(picture, degrade.Degradation(task, 0.8, 1)))
 
-        assert max(kinds, key=lambda kind: seen[kind].severity) == task
-        assert seen[task].severity > clean[task].severity + 0.2
+        assert max(kinds, key=lambda kind: faults[kind].severity) == task
+        assert faults[task].severity > clean[task].severity + 0.2
 
 
 @pytest.mark.parametrize("name", ["detail", "tone", "dark"])

@@ -33,10 +33,10 @@ def clean(photo):
 @pytest.mark.parametrize("sigma", [5, 12, 25, 50])
 def test_the_noise_is_measured_in_levels(photo, clean, sigma):
     noisy = add_gaussian(photo, sigma, np.random.default_rng(1))
-    found = diagnose(noisy)
+    faults = diagnose(noisy)
 
-    assert found.measures.sigma == pytest.approx(sigma, rel=0.3, abs=1.5)
-    assert found["noise"].sure > clean["noise"].sure
+    assert faults.measures.sigma == pytest.approx(sigma, rel=0.3, abs=1.5)
+    assert faults["noise"].sure > clean["noise"].sure
 
 
 def test_blocks_are_measured_and_the_worse_the_more(photo):
@@ -53,10 +53,10 @@ def test_a_grid_that_was_cut_is_still_a_grid(photo):
 
 
 def test_blur_is_measured_in_pixels(photo, clean):
-    found = [diagnose(cv2.GaussianBlur(photo, (0, 0), px)).measures.blur for px in (2, 4)]
+    sigmas = [diagnose(cv2.GaussianBlur(photo, (0, 0), px)).measures.blur for px in (2, 4)]
 
-    assert clean.measures.blur < found[0] < found[1]
-    assert found == pytest.approx([2, 4], rel=0.6)
+    assert clean.measures.blur < sigmas[0] < sigmas[1]
+    assert sigmas == pytest.approx([2, 4], rel=0.6)
 
 
 def test_black_and_white_is_told(photo, clean):
@@ -68,12 +68,12 @@ def test_black_and_white_is_told(photo, clean):
 
 def test_faults_that_are_sure_come_first_and_the_others_not_at_all(photo):
     dark = degrade.apply(photo, degrade.Degradation("lowlight", 0.9, 1))
-    found = diagnose(dark)
+    faults = diagnose(dark)
 
-    assert next(iter(found)).kind == "lowlight"
-    assert found.words().startswith("lowlight")
-    assert all(fault.sure >= 0.5 for fault in found)
-    assert [fault.kind for fault in found.entries] == list(KINDS)
+    assert next(iter(faults)).kind == "lowlight"
+    assert faults.words().startswith("lowlight")
+    assert all(fault.sure >= 0.5 for fault in faults)
+    assert [fault.kind for fault in faults.entries] == list(KINDS)
 
 
 def test_an_unknown_kind_is_said(clean):
@@ -243,12 +243,12 @@ def test_what_covers_or_blurs_a_photo_is_found_in_most(kind):
         images.from_uint8(getattr(data, name)()) for name in ("coffee", "astronaut", "rocket")
     ]
 
-    def found(photo, seed):
+    def is_detected(photo, seed):
         faulty = degrade.apply(photo, degrade.Degradation(kind, 0.9, seed))
         return diagnose(faulty)[kind].sure > 0.5
 
     assert not any(diagnose(photo)[kind].sure > 0.5 for photo in photos)
-    assert sum(found(photo, 1) or found(photo, 2) for photo in photos) >= 2
+    assert sum(is_detected(photo, 1) or is_detected(photo, 2) for photo in photos) >= 2
 
 
 def test_leaves_are_green_and_no_water(photo):

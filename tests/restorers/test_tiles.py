@@ -45,6 +45,6 @@ def test_the_transform_is_enlarged_as_opencv_enlarges():
     photo = np.full((96, 64, 3), 0.25, np.float32)
     transform = rng.normal(0, 0.2, (6, 12, 8)).astype(np.float32)
     full = cv2.resize(np.moveaxis(transform, 0, 2), (64, 96), interpolation=cv2.INTER_LINEAR)
-    wanted = np.clip(photo * np.exp(full[..., :3]) + full[..., 3:], 0, 1)
+    truth = np.clip(photo * np.exp(full[..., :3]) + full[..., 3:], 0, 1)
 
-    assert np.abs(toned(photo, transform) - wanted).max() < 1e-4
+    assert np.abs(toned(photo, transform) - truth).max() < 1e-4

@@ -252,11 +252,11 @@ def test_with_keys_configured_only_a_right_key_is_let_in(guarded, guarded_home, 
             {"authorization": f"Bearer {key}"},
         )
     ]
-    kept = [path for path in (guarded_home / "serve").rglob("*") if path.is_file()]
+    files = [path for path in (guarded_home / "serve").rglob("*") if path.is_file()]
 
     assert statuses == [401, 401, 401, 200]
-    assert "clients.sqlite" in {path.name for path in kept}
-    assert all(key.encode() not in path.read_bytes() for path in kept)
+    assert "clients.sqlite" in {path.name for path in files}
+    assert all(key.encode() not in path.read_bytes() for path in files)
 
 
 def test_beyond_loopback_nothing_is_served_without_keys(tmp_path, verax_home):

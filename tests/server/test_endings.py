@@ -35,15 +35,15 @@ def edit(address, photo, prompt, *, timeout=60, **headers):
 
 def leave(address, photo, prompt, when):
     """Ask, and hang up as soon as `when` is true."""
-    asked = httpx2.Request(
+    request = httpx2.Request(
         "POST",
         f"{address}/v1/images/edits",
         data={"model": MODEL, "prompt": prompt},
         files={"image": ("p.png", photo)},
     )
-    body = asked.read()
-    head = "".join(f"{name}: {value}\r\n" for name, value in asked.headers.items())
-    with socket.create_connection((asked.url.host, asked.url.port)) as line:
+    body = request.read()
+    head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+    with socket.create_connection((request.url.host, request.url.port)) as line:
         line.sendall(f"POST /v1/images/edits HTTP/1.1\r\n{head}\r\n".encode() + body)
         until(when)
 
@@ -81,11 +81,11 @@ def test_stopped_the_server_finishes_what_is_paid_and_sends_away_what_waits(
     tmp_path, service, photo
 ):
     service.script(["slow:3"])
-    told = {}
+    outcome = {}
 
     def ask(prompt):
         answer = edit(address, photo, prompt)
-        told[prompt] = (answer.status_code, answer.headers.get("retry-after"))
+        outcome[prompt] = (answer.status_code, answer.headers.get("retry-after"))
 
     with serving(
         tmp_path / "home", "--base-url", service.base_url, VERAX_CONCURRENCY="1", **KEY
@@ -99,7 +99,7 @@ def test_stopped_the_server_finishes_what_is_paid_and_sends_away_what_waits(
             thread.join()
         status = process.wait(timeout=30)
 
-    assert told == {"first": (200, None), "second": (503, "30")}
+    assert outcome == {"first": (200, None), "second": (503, "30")}
     assert status in (0, -signal.SIGTERM)
     assert len(service.ledger()) == 1
 

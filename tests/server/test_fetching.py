@@ -17,14 +17,14 @@ class Pictures(BaseHTTPRequestHandler):
     """Says what its path names."""
 
     def do_GET(self):
-        asked = self.path.strip("/")
-        self.server.asked.append((asked, self.headers["host"]))
-        self.send_response(302 if asked == "moved" else 200)
-        if asked == "moved":
+        name = self.path.strip("/")
+        self.server.requests.append((name, self.headers["host"]))
+        self.send_response(302 if name == "moved" else 200)
+        if name == "moved":
             self.send_header("location", "http://169.254.169.254/latest/meta-data")
         self.end_headers()
         with contextlib.suppress(ConnectionError):
-            for _ in range(2000 if asked == "endless" else 0):
+            for _ in range(2000 if name == "endless" else 0):
                 self.wfile.write(bytes(100_000))
             self.wfile.write(b"picture")
 
@@ -34,12 +34,12 @@ class Pictures(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def place():
-    """A server on loopback; its port and what it was asked."""
-    with loopback(Pictures, asked=[]) as server:
+    """A server on loopback; its port and the requests it got."""
+    with loopback(Pictures, requests=[]) as server:
         yield server
 
 
-def got(place, tmp_path, path="a.png", *, name="pictures.example", permitted=lambda _: True):
+def fetched(place, tmp_path, path="a.png", *, name="pictures.example", permitted=lambda _: True):
     """What is fetched from a name that leads to loopback."""
     url = f"http://{name}:{place.server_port}/{path}"
     hosts = {f"pictures.example:{place.server_port}"}
@@ -49,8 +49,8 @@ def got(place, tmp_path, path="a.png", *, name="pictures.example", permitted=lam
 
 
 def test_a_picture_on_a_named_host_is_fetched_under_its_name(place, tmp_path):
-    assert got(place, tmp_path) == b"picture"
-    assert place.asked == [("a.png", f"pictures.example:{place.server_port}")]
+    assert fetched(place, tmp_path) == b"picture"
+    assert place.requests == [("a.png", f"pictures.example:{place.server_port}")]
 
 
 @pytest.mark.parametrize(
@@ -66,10 +66,10 @@ def test_a_picture_on_a_named_host_is_fetched_under_its_name(place, tmp_path):
 )
 def test_everything_else_is_refused(place, tmp_path, path, name, permitted, why):
     with pytest.raises(Problem, match=why) as caught:
-        got(place, tmp_path, path, name=name, permitted=permitted)
+        fetched(place, tmp_path, path, name=name, permitted=permitted)
 
     assert (caught.value.status, caught.value.code) == (400, "invalid_image_url")
-    assert [asked for asked, _ in place.asked if asked == "a.png"] == []
+    assert [path for path, _ in place.requests if path == "a.png"] == []
 
 
 def test_a_name_with_one_private_address_among_public_ones_is_refused(tmp_path):

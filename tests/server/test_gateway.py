@@ -62,9 +62,9 @@ def picture(answer, index=0):
 @pytest.mark.parametrize("model", ["verax/local", f"verax/{MODEL}"])
 def test_a_size_that_a_client_always_sends_is_answered_with_a_warning(http, photo, model, size):
     answer = edit(http, photo, model, size=size).json()
-    made = picture(answer)
+    result = picture(answer)
 
-    assert f"{made.width}x{made.height}" == answer["verax"]["size"] == size
+    assert f"{result.width}x{result.height}" == answer["verax"]["size"] == size
     assert [w for w in answer["verax"]["warnings"] if w.startswith("size: the photo is 150x100")]
 
 
@@ -86,11 +86,11 @@ def test_what_is_no_size_is_an_error_before_anything_is_paid(http, service, phot
 
 def test_fields_that_cannot_be_followed_are_warned_about(http, photo):
     answer = edit(http, photo, "verax/local", n=3, background="transparent", quality="high").json()
-    told = " ".join(answer["verax"]["warnings"])
+    warnings = " ".join(answer["verax"]["warnings"])
 
     assert len(answer["data"]) == 1
     for name in ("n: one photo", "background: ", "quality is not used"):
-        assert name in told
+        assert name in warnings
 
 
 def test_a_sdk_that_always_sends_a_size_works_unchanged(running, photo):
@@ -178,8 +178,8 @@ def test_the_server_answers_under_its_path_and_where_a_proxy_strips_it(http, run
 
 def test_metrics_tell_money_outcomes_durations_memory_and_restarts(http, service, photo):
     edit(http, photo, MODEL, prompt="metrics")
-    told = http.get("/metrics").text
-    values = dict(line.rsplit(" ", 1) for line in told.splitlines() if not line.startswith("#"))
+    metrics = http.get("/metrics").text
+    values = dict(line.rsplit(" ", 1) for line in metrics.splitlines() if not line.startswith("#"))
 
     assert float(values['verax_upstream_usd{kind="billed"}']) > 0
     assert float(values['verax_jobs_total{line="upstream",outcome="done"}']) >= 1
@@ -207,10 +207,10 @@ def test_a_client_that_leaves_ends_the_restoration_it_waited_for(http, running):
             break
         time.sleep(0.05)
     thread.join()
-    told = http.get("/metrics").text
+    metrics = http.get("/metrics").text
 
     assert busy
-    assert float(told.split('verax_worker_restarts{line="local"} ')[1].split("\n")[0]) >= 1
+    assert float(metrics.split('verax_worker_restarts{line="local"} ')[1].split("\n")[0]) >= 1
     assert edit(http, images.encode(images.from_uint8(noise(40, 60)), format="png"),
                 "verax/local").status_code == 200  # fmt: skip
 
@@ -220,9 +220,9 @@ def noise(height, width):
 
 
 def test_a_second_server_on_one_home_is_refused_and_the_first_goes_on(http, running, verax_home):
-    told = verax_home(running[3], "serve", "--port", "0", expect=2)
+    output = verax_home(running[3], "serve", "--port", "0", expect=2)
 
-    assert "another verax serve uses" in told
+    assert "another verax serve uses" in output
     assert http.get("/healthz").status_code == 200
 
 
@@ -272,6 +272,6 @@ def test_two_servers_behind_one_balancer_keep_each_clients_budget(tmp_path, phot
 
 
 def test_any_origin_is_only_for_servers_with_keys(verax_home, tmp_path):
-    told = verax_home(tmp_path, "serve", "--port", "0", "--cors", "*", expect=2)
+    output = verax_home(tmp_path, "serve", "--port", "0", "--cors", "*", expect=2)
 
-    assert "make keys first" in told
+    assert "make keys first" in output

@@ -23,8 +23,10 @@ def test_clients_take_turns():
         jobs = one_worker()
         busy = asyncio.create_task(jobs.run("hog", time.sleep, 0.05))
         await asyncio.sleep(0)
-        asked = [("hog", i) for i in range(4)] + [("ada", 0), ("bob", 0)]
-        await asyncio.gather(busy, *(jobs.run(who, order.append, (who, i)) for who, i in asked))
+        jobs_in_order = [("hog", i) for i in range(4)] + [("ada", 0), ("bob", 0)]
+        await asyncio.gather(
+            busy, *(jobs.run(who, order.append, (who, i)) for who, i in jobs_in_order)
+        )
         await jobs.close()
 
     asyncio.run(play())
@@ -40,9 +42,9 @@ def test_one_client_cannot_fill_the_line():
         held = jobs.waiting
         other = asyncio.create_task(jobs.run("ada", time.sleep, 0))
         await other
-        told = await asyncio.gather(*tasks, return_exceptions=True)
+        results = await asyncio.gather(*tasks, return_exceptions=True)
         await jobs.close()
-        return held, [t for t in told if t is not None]
+        return held, [t for t in results if t is not None]
 
     held, refused = asyncio.run(play())
 
@@ -57,9 +59,9 @@ def test_a_job_that_waits_is_dropped_when_its_client_leaves():
     async def play():
         jobs = one_worker()
         busy = asyncio.create_task(jobs.run("ada", time.sleep, 0.05))
-        gone = asyncio.create_task(jobs.run("ada", done.append, 1))
+        task = asyncio.create_task(jobs.run("ada", done.append, 1))
         await asyncio.sleep(0.01)
-        gone.cancel()
+        task.cancel()
         await busy
         await jobs.close()
 
@@ -88,9 +90,9 @@ def test_a_worker_that_dies_takes_only_its_own_job_with_it():
         jobs = WorkQueue(worker_process, 2, 64)
         bad = asyncio.create_task(jobs.run("ada", os._exit, 3))
         good = [asyncio.create_task(jobs.run("bob", time.sleep, 0.1)) for _ in range(3)]
-        told = await asyncio.gather(bad, *good, return_exceptions=True)
+        results = await asyncio.gather(bad, *good, return_exceptions=True)
         await jobs.close()
-        return told
+        return results
 
     bad, *good = asyncio.run(play())
 

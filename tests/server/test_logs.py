@@ -25,9 +25,9 @@ def test_a_log_that_nobody_reads_does_not_stop_the_server(tmp_path):
             for _ in range(750):  # more than a pipe holds
                 assert http.get("/healthz").status_code == 200
         process.terminate()
-        _, told = process.communicate(timeout=60)
+        _, log = process.communicate(timeout=60)
 
-    assert "/healthz" in told
+    assert "/healthz" in log
 
 
 def test_lines_that_were_dropped_are_counted():
@@ -51,6 +51,6 @@ def test_lines_that_were_dropped_are_counted():
     time.sleep(0.05)
     stream.released.set()
     lines.close()
-    told = [json.loads(line) for line in stream.text.splitlines()]
+    records = [json.loads(line) for line in stream.text.splitlines()]
 
-    assert len(told) + sum(line.get("lines_dropped", 0) for line in told) == 50
+    assert len(records) + sum(line.get("lines_dropped", 0) for line in records) == 50

@@ -22,13 +22,13 @@ SCRIPT = Path(__file__).with_name("sdk.cjs")
 @pytest.fixture(scope="module")
 def node():
     """The command that runs Node with the SDK; skips, saying so, where either is missing."""
-    found = shutil.which("node")
-    if found is None:
+    program = shutil.which("node")
+    if program is None:
         pytest.skip("no node on this machine")
-    there = subprocess.run([found, "-e", "require('openai')"], capture_output=True, timeout=60)
+    there = subprocess.run([program, "-e", "require('openai')"], capture_output=True, timeout=60)
     if there.returncode:
         pytest.skip("node finds no package openai: npm install openai, then set NODE_PATH")
-    return found
+    return program
 
 
 def test_the_node_sdk_does_edits_generations_streams_and_errors(node, tmp_path, photo, prior):
@@ -44,19 +44,19 @@ def test_the_node_sdk_does_edits_generations_streams_and_errors(node, tmp_path, 
         command = [node, SCRIPT, f"{address}/v1", tmp_path / "photo.png", tmp_path / "prior.png"]
         done = subprocess.run([*command, MODEL], capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr[-3000:]
-    told = json.loads(done.stdout)
+    record = json.loads(done.stdout)
 
-    restored = images.decode(base64.b64decode(told["edit"].pop("b64")))
+    restored = images.decode(base64.b64decode(record["edit"].pop("b64")))
     assert (restored.width, restored.height) == (150, 100)
-    assert told["edit"] == {"size": "150x100", "verax": "none"}
-    assert told["two"] == {"size": "150x100", "verax": "used"}
-    assert told["paid"]["size"] == "150x100"
-    assert told["paid"]["cost"] > 0
-    assert told["paid"]["tokens"] > 0
-    assert told["made"] == 2
-    assert {"verax/local", f"verax/{MODEL}", MODEL} <= set(told["models"])
-    assert [e["type"] for e in told["editEvents"]] == ["image_edit.completed"]
-    assert [e["type"] for e in told["madeEvents"]] == ["image_generation.completed"]
+    assert record["edit"] == {"size": "150x100", "verax": "none"}
+    assert record["two"] == {"size": "150x100", "verax": "used"}
+    assert record["paid"]["size"] == "150x100"
+    assert record["paid"]["cost"] > 0
+    assert record["paid"]["tokens"] > 0
+    assert record["made"] == 2
+    assert {"verax/local", f"verax/{MODEL}", MODEL} <= set(record["models"])
+    assert [e["type"] for e in record["editEvents"]] == ["image_edit.completed"]
+    assert [e["type"] for e in record["madeEvents"]] == ["image_generation.completed"]
     for name, param in (("wrongModel", "model"), ("noPicture", "image"), ("noPrompt", "prompt")):
-        error = told[name]
+        error = record[name]
         assert (error["kind"], error["status"], error["param"]) == ("BadRequestError", 400, param)

@@ -66,8 +66,8 @@ def test_generations(official, gateway):
     body = {"model": MODEL, "prompt": "a mill", "n": 2, "size": "1024x1024", "quality": "low"}
     official(body, "CreateImageRequest")
 
-    told = official(gateway[0].post("/images/generations", json=body).json(), "ImagesResponse")
-    assert (len(told["data"]), told["size"], told["quality"]) == (2, "1024x1024", "low")
+    answer = official(gateway[0].post("/images/generations", json=body).json(), "ImagesResponse")
+    assert (len(answer["data"]), answer["size"], answer["quality"]) == (2, "1024x1024", "low")
 
 
 @pytest.mark.parametrize("model", ["verax/local", f"verax/{MODEL}"])
@@ -137,8 +137,8 @@ def test_an_error_in_a_stream(official, gateway, photo):
     answer = edit(http, photo, model=f"verax/{MODEL}", prompt="no", stream="true")
     service.script([])
 
-    told = events(answer)[0][1] if answer.status_code == 200 else answer.json()
-    assert official(told, "ErrorResponse")["error"]["code"] == "moderation_blocked"
+    body = events(answer)[0][1] if answer.status_code == 200 else answer.json()
+    assert official(body, "ErrorResponse")["error"]["code"] == "moderation_blocked"
 
 
 def test_what_is_no_http_gets_the_official_error(official, gateway):

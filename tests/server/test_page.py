@@ -43,7 +43,7 @@ def finished(http, entry, **options):
 
 
 @pytest.fixture(scope="module")
-def made(server, photo, prior):
+def finished_entry(server, photo, prior):
     """One finished restoration of a JPEG with a place in its metadata."""
     exif = PillowImage.Exif()
     exif[0x010E], exif[0x010F] = "<img src=x onerror=alert(1)>", "Camera & Co"
@@ -61,19 +61,21 @@ def pixels(answer):
     return images.decode(answer.content).pixels
 
 
-def test_a_restoration_brings_every_picture_and_says_what_changed(http, made):
-    assert made["state"] == "done", made
-    assert {"photo", "prior", "registered", "restoration", "trust"} <= set(made["pictures"])
-    assert made["sentences"]
-    assert sum(made["trust"].values()) == pytest.approx(1, abs=1e-4)  # float16 shares
-    for name in made["pictures"]:
-        answer = http.get(f"/page/history/{made['id']}/{name}.png")
+def test_a_restoration_brings_every_picture_and_says_what_changed(http, finished_entry):
+    assert finished_entry["state"] == "done", finished_entry
+    assert {"photo", "prior", "registered", "restoration", "trust"} <= set(
+        finished_entry["pictures"]
+    )
+    assert finished_entry["sentences"]
+    assert sum(finished_entry["trust"].values()) == pytest.approx(1, abs=1e-4)  # float16 shares
+    for name in finished_entry["pictures"]:
+        answer = http.get(f"/page/history/{finished_entry['id']}/{name}.png")
         assert answer.headers["content-type"] == "image/png"
         assert answer.headers["cache-control"] == "no-store"
 
 
-def test_the_download_keeps_format_name_and_metadata(http, made):
-    answer = http.get(f"/page/history/{made['id']}/file")
+def test_the_download_keeps_format_name_and_metadata(http, finished_entry):
+    answer = http.get(f"/page/history/{finished_entry['id']}/file")
 
     assert "street_restored.jpg" in answer.headers["content-disposition"]
     with PillowImage.open(io.BytesIO(answer.content)) as picture:
@@ -82,14 +84,14 @@ def test_the_download_keeps_format_name_and_metadata(http, made):
         assert 0x8825 in picture.getexif()
     assert b"restored by Verax" in answer.content
 
-    placeless = http.get(f"/page/history/{made['id']}/file", params={"place": "no"})
+    placeless = http.get(f"/page/history/{finished_entry['id']}/file", params={"place": "no"})
     with PillowImage.open(io.BytesIO(placeless.content)) as picture:
         assert 0x8825 not in picture.getexif()
         assert picture.getexif()[0x010F] == "Camera & Co"
 
 
-def test_the_download_can_be_larger(http, made):
-    address = f"/page/history/{made['id']}/file"
+def test_the_download_can_be_larger(http, finished_entry):
+    address = f"/page/history/{finished_entry['id']}/file"
     answer = http.get(address, params={"scale": "2"})
 
     assert "street_restored_x2.jpg" in answer.headers["content-disposition"]
@@ -118,8 +120,8 @@ def test_every_stop_of_the_dial_shows_the_file_of_that_fidelity(http, photo, pri
 
 
 @pytest.mark.parametrize("fidelity", ["0.6", "2", "nan", "x"])
-def test_the_dial_stops_nowhere_else(http, made, fidelity):
-    answer = http.get(f"/page/history/{made['id']}/stop", params={"fidelity": fidelity})
+def test_the_dial_stops_nowhere_else(http, finished_entry, fidelity):
+    answer = http.get(f"/page/history/{finished_entry['id']}/stop", params={"fidelity": fidelity})
 
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "fidelity")
 
@@ -130,7 +132,7 @@ def test_a_photo_alone_is_restored_without_a_dial(http, photo):
     assert (entry["state"], entry["prior"], entry["dial"]) == ("done", "none", False)
 
 
-def test_the_archive_holds_every_finished_restoration_with_its_record(http, made):
+def test_the_archive_holds_every_finished_restoration_with_its_record(http, finished_entry):
     answer = http.get("/page/restorations.zip")
     bundle = zipfile.ZipFile(io.BytesIO(answer.content))
 
@@ -184,8 +186,8 @@ def test_only_what_was_painted_changes(http, photo, prior):
     drawing[:, :75] = 1
     only = images.encode(drawing, format="png")
     http.post(f"/page/history/{entry['id']}/again", files={"only": ("only.png", only)})
-    made = finished(http, entry)
-    file = pixels(http.get(f"/page/history/{made['id']}/file"))
+    entry_again = finished(http, entry)
+    file = pixels(http.get(f"/page/history/{entry_again['id']}/file"))
 
     assert np.array_equal(file[:, 75:], images.decode(photo).pixels[:, 75:])
     assert np.abs(file[:, :75] - images.decode(photo).pixels[:, :75]).max() > 0.1
@@ -195,11 +197,13 @@ def test_only_what_was_painted_changes(http, photo, prior):
     "changes",
     [{"files": {"prior": ("x.png", b"no picture")}}, {"data": {"task": "make it nice"}}],
 )
-def test_a_change_that_makes_no_sense_leaves_the_restoration_as_it_is(http, made, changes):
-    answer = http.post(f"/page/history/{made['id']}/again", **changes)
+def test_a_change_that_makes_no_sense_leaves_the_restoration_as_it_is(
+    http, finished_entry, changes
+):
+    answer = http.post(f"/page/history/{finished_entry['id']}/again", **changes)
 
     assert answer.status_code == 400
-    assert http.get(f"/page/history/{made['id']}").json()["state"] == "done"
+    assert http.get(f"/page/history/{finished_entry['id']}").json()["state"] == "done"
 
 
 def test_what_was_deleted_comes_back_whole(http, photo):
@@ -213,43 +217,43 @@ def test_what_was_deleted_comes_back_whole(http, photo):
     assert http.post(f"{address}/back").status_code == 404  # it is there
 
 
-def test_a_history_is_sent_again_only_after_a_change(http, made):
+def test_a_history_is_sent_again_only_after_a_change(http, finished_entry):
     def tag_of(answer):
         return answer.headers.get("etag", "")
 
     while not (tag := tag_of(http.get("/page/history"))):
         time.sleep(0.05)  # a change just now could still be followed by another
     same = http.get("/page/history", headers={"if-none-match": tag})
-    http.delete(f"/page/history/{made['id']}")
+    http.delete(f"/page/history/{finished_entry['id']}")
     without = http.get("/page/history", headers={"if-none-match": tag})
-    http.post(f"/page/history/{made['id']}/back")
+    http.post(f"/page/history/{finished_entry['id']}/back")
 
     assert (same.status_code, same.content) == (304, b"")
     assert without.status_code == 200
-    assert made["id"] not in {entry["id"] for entry in without.json()["entries"]}
+    assert finished_entry["id"] not in {entry["id"] for entry in without.json()["entries"]}
 
 
 def test_what_was_deleted_leaves_the_disk(tmp_path):
-    kept = History(tmp_path / "anybody")
-    first, second = (kept.create({"kind": "restoration", "name": "a.png"}) for _ in range(2))
-    kept.remove(first.name)
-    kept.remove(second.name)
-    kept.bring_back(second.name)
+    history = History(tmp_path / "anybody")
+    first, second = (history.create({"kind": "restoration", "name": "a.png"}) for _ in range(2))
+    history.remove(first.name)
+    history.remove(second.name)
+    history.bring_back(second.name)
     forget(tmp_path, seconds=3600)
-    assert kept.bring_back(first.name) == first
-    kept.remove(first.name)
+    assert history.bring_back(first.name) == first
+    history.remove(first.name)
     forget(tmp_path, seconds=0)
 
-    assert [path.name for path in kept.folder.iterdir()] == [second.name]
+    assert [path.name for path in history.folder.iterdir()] == [second.name]
 
 
 def test_the_size_of_a_photo_that_no_browser_opens_is_told(http, photo):
     buffer = io.BytesIO()
     PillowImage.open(io.BytesIO(photo)).save(buffer, "TIFF")
-    told = http.post("/page/size", files={"photo": ("x.tif", buffer.getvalue())}).json()
+    facts = http.post("/page/size", files={"photo": ("x.tif", buffer.getvalue())}).json()
     refused = http.post("/page/size", files={"photo": ("x.heic", b"\0" * 100)})
 
-    assert (told["format"], told["width"], told["height"]) == ("tiff", 150, 100)
+    assert (facts["format"], facts["width"], facts["height"]) == ("tiff", 150, 100)
     assert refused.status_code == 400
 
 
@@ -281,8 +285,8 @@ def test_deleting_forgets_every_file(http, photo):
     address = f"/page/history/{entry['id']}"
 
     assert http.delete(address).status_code == 204
-    for gone in (address, f"{address}/photo.png", f"{address}/file"):
-        assert http.get(gone).status_code == 404
+    for path in (address, f"{address}/photo.png", f"{address}/file"):
+        assert http.get(path).status_code == 404
 
 
 def test_deleting_under_way_leaves_nothing_behind(http, photo, prior):
@@ -325,8 +329,8 @@ def test_a_broken_picture_is_told_without_the_servers_folders(http, photo):
         "{id}/%2e%2e%2f%2e%2e%2fclients.sqlite",
     ],
 )
-def test_only_known_names_of_an_entry_can_be_fetched(http, made, path):
-    answer = http.get("/page/history/" + path.format(id=made["id"]))
+def test_only_known_names_of_an_entry_can_be_fetched(http, finished_entry, path):
+    answer = http.get("/page/history/" + path.format(id=finished_entry["id"]))
 
     # "photo" without its ending is the picture itself, everything else does not exist
     assert answer.status_code == (200 if path == "{id}/photo" else 404)
@@ -344,12 +348,12 @@ def test_a_file_name_cannot_write_headers(http, photo):
 
 @pytest.mark.parametrize("name", [NASTY, "a\r\nb", "..", "", "x" * 500, "\u202egnp.exe", 'a"b;c'])
 def test_names_from_outside_become_plain_names(name):
-    kept = plain_name(name)
-    header = attachment(kept)["content-disposition"]
+    result = plain_name(name)
+    header = attachment(result)["content-disposition"]
 
-    assert kept not in ("", ".", "..")
-    assert len(kept) <= 120
-    assert not set(kept) & set('\r\n/\\";<>\u202e')
+    assert result not in ("", ".", "..")
+    assert len(result) <= 120
+    assert not set(result) & set('\r\n/\\";<>\u202e')
     assert header.isascii()
     assert header.isprintable()
 
@@ -381,10 +385,10 @@ def test_another_site_cannot_start_a_restoration(http, photo):
 
 def test_an_entry_whose_server_was_killed_says_so(tmp_path):
     entry = History(tmp_path).create({"kind": "restoration", "name": "a.png"})
-    told = record(entry, running=False)
+    state = record(entry, running=False)
 
-    assert told["state"] == "failed"
-    assert "start it again" in told["error"]
+    assert state["state"] == "failed"
+    assert "start it again" in state["error"]
 
 
 def test_an_entry_waits_while_the_line_is_full():
@@ -413,10 +417,10 @@ def test_the_pages_own_files_let_nothing_in_from_elsewhere(http):
 
 
 def test_without_a_key_the_page_is_told_what_to_set(http):
-    told = http.get("/page/models").json()
+    offer = http.get("/page/models").json()
 
-    assert told["ready"] is False
-    assert "OPENAI_API_KEY" in told["message"]
+    assert offer["ready"] is False
+    assert "OPENAI_API_KEY" in offer["message"]
 
 
 def test_the_price_shown_is_that_of_the_planned_edit(http):

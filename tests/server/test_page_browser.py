@@ -48,18 +48,18 @@ def test_a_photo_and_a_prior_become_a_restoration(browser, page_server, files):
         # every stop of the dial shows picture and shares of its own
         page.select_option(".compare-choice select >> nth=0", label="restoration")
         page.locator("#viewer").get_by_role("slider").press("End")
-        seen, told = {}, {}
+        pictures, shares = {}, {}
         for value in (75, 100, 0, 50):
             page.locator("#dial").fill(str(value))
             page.wait_for_selector("#dial-note:empty", state="attached")
             assert page.locator("#dial-value").inner_text() == f"{value} %"
-            seen[value] = colour(page, ".compare-frame")
-            told[value] = page.locator("#shares").inner_text()
-        assert np.abs(seen[100] - seen[0]).max() > 3
-        assert len(set(told.values())) > 1
+            pictures[value] = colour(page, ".compare-frame")
+            shares[value] = page.locator("#shares").inner_text()
+        assert np.abs(pictures[100] - pictures[0]).max() > 3
+        assert len(set(shares.values())) > 1
         for name in ("photo", "confirmed", "light", "generated"):
             assert name in page.locator("#trust-legend").inner_text()
-            assert f"{name}: " in told[50]
+            assert f"{name}: " in shares[50]
 
         with page.expect_download() as coming:
             page.click("#save")
@@ -154,16 +154,16 @@ def test_everything_can_be_reached_with_the_keyboard(browser, page_server, files
         reached = []
         for _ in range(24):
             page.keyboard.press("Tab")
-            found = page.evaluate(
+            faults = page.evaluate(
                 """() => { const n = document.activeElement, s = getComputedStyle(n);
                 const box = n.closest(".ways label");
                 const line = box ? getComputedStyle(box) : s;
                 return [n.id || n.value || n.textContent, line.outlineStyle !== "none"]; }"""
             )
-            if found[0] == "go":
+            if faults[0] == "go":
                 break
-            assert found[1], f"no visible focus on {found[0]}"
-            reached.append(found[0])
+            assert faults[1], f"no visible focus on {faults[0]}"
+            reached.append(faults[0])
         assert {"tab-restore", "photo-choose", "prior-choose"} <= set(reached)
         page.keyboard.press("Enter")
         page.wait_for_selector("#result:not([hidden])")
@@ -217,8 +217,8 @@ def test_a_model_is_asked_after_its_price_was_shown(browser, service, files, tmp
             page.click("#g-go")
             page.locator(".turn", has_text=words).locator(".gallery img[src]").wait_for()
             assert 0 < service.bill_usd() - before <= dearest + 0.001
-        asked = service.requests()[-1]
-        assert "1. make it night\n2. add snow" in asked["fields"]["prompt"]
+        request = service.requests()[-1]
+        assert "1. make it night\n2. add snow" in request["fields"]["prompt"]
         no_fault(page)
 
 

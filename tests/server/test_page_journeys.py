@@ -188,13 +188,13 @@ def test_what_is_no_picture_is_said_at_once_and_the_rest_is_taken(
         page.locator("#chosen li").nth(1).wait_for()
         assert page.locator("#chosen .name").all_inner_texts() == ["good.png", "phone.heic"]
         assert "150 × 100" in page.locator("#chosen li").nth(1).inner_text()
-        told = page.locator("#trouble").inner_text()
+        notice = page.locator("#trouble").inner_text()
         for words in (
             "empty.jpg is empty",
             "letter.pdf is a PDF",
             "broken.png is not a picture that can be read",
         ):
-            assert words in told
+            assert words in notice
         page.check("input[value=none]")
         page.click("#go")
         done(page, 2)
@@ -315,8 +315,8 @@ def test_the_words_for_a_chat_are_those_that_a_model_is_asked_with(browser, page
 def test_a_shot_of_a_print_is_straightened_between_corners_that_can_be_moved(
     browser, page_server, tmp_path, photo, scene, viewport
 ):
-    seen = shot(scene, 1)
-    images.write(tmp_path / "shot.jpg", seen.pixels)
+    view = shot(scene, 1)
+    images.write(tmp_path / "shot.jpg", view.pixels)
     (tmp_path / "plain.png").write_bytes(photo)
     with opened(browser, page_server, viewport=viewport) as page:
         page.set_input_files("#photo-files", [tmp_path / "plain.png", tmp_path / "shot.jpg"])
@@ -339,8 +339,8 @@ def test_a_shot_of_a_print_is_straightened_between_corners_that_can_be_moved(
         row = page.locator("#chosen li").nth(1)
         page.wait_for_selector("#chosen li:has-text('shot_straightened.png')")
         width, height = map(int, re.findall(r"\d+", row.locator("small").inner_text())[:2])
-        assert width / height == pytest.approx(seen.ratio, rel=0.1)
-        assert width < seen.pixels.shape[1]
+        assert width / height == pytest.approx(view.ratio, rel=0.1)
+        assert width < view.pixels.shape[1]
 
         page.reload()  # the shot is kept beside the print
         page.get_by_role("button", name="Undo straightening of shot_straightened.png").click()

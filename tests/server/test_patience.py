@@ -14,10 +14,10 @@ from verax.server.door import ServerLimits
 
 
 @pytest.fixture(scope="module")
-def hurried(tmp_path_factory):
+def strict_server(tmp_path_factory):
     limits = ServerLimits(head_s=0.6, silence_s=0.6, body_s=2.0, taking_s=0.6, json_bytes=1_000_000,
                     together_bytes=3_000_000)  # fmt: skip
-    with serving_here(tmp_path_factory.mktemp("hurried"), limits=limits) as address:
+    with serving_here(tmp_path_factory.mktemp("strict_server"), limits=limits) as address:
         yield int(address.rsplit(":", 1)[1])
 
 
@@ -39,18 +39,18 @@ HEAD = b"POST /v1/images/edits HTTP/1.1\r\nHost: localhost\r\nContent-Type: appl
 
 
 @pytest.mark.parametrize(
-    "said",
+    "head",
     [b"", b"POST /v1/im", HEAD, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /he"],
     ids=["nothing", "half a line", "half a head", "half a second request"],
 )
-def test_a_head_that_does_not_come_is_not_waited_for(hurried, said):
-    with call(hurried) as line:
-        line.sendall(said)
+def test_a_head_that_does_not_come_is_not_waited_for(strict_server, head):
+    with call(strict_server) as line:
+        line.sendall(head)
         assert closed_after(line) < 15
 
 
-def test_a_head_that_trickles_is_cut(hurried):
-    with call(hurried) as line:
+def test_a_head_that_trickles_is_cut(strict_server):
+    with call(strict_server) as line:
         line.sendall(HEAD)
         cut = False
         for number in range(200):
@@ -63,21 +63,21 @@ def test_a_head_that_trickles_is_cut(hurried):
         assert cut
 
 
-def test_a_body_that_trickles_is_cut_and_its_line_closed(hurried):
-    with call(hurried) as line:
+def test_a_body_that_trickles_is_cut_and_its_line_closed(strict_server):
+    with call(strict_server) as line:
         line.sendall(HEAD + b"Content-Length: 100000\r\n\r\n")
-        told = b""
+        answer = b""
         with contextlib.suppress(ConnectionError):
             for _ in range(200):
                 line.sendall(b" ")
                 time.sleep(0.1)
-            told = line.recv(65536)
+            answer = line.recv(65536)
 
-        assert told == b"" or b" 408 " in told
+        assert answer == b"" or b" 408 " in answer
 
 
-def test_an_answer_that_nobody_takes_is_given_up(hurried):
-    with call(hurried) as line:
+def test_an_answer_that_nobody_takes_is_given_up(strict_server):
+    with call(strict_server) as line:
         line.settimeout(20)
         line.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20_000)
         time.sleep(3)
@@ -89,19 +89,19 @@ def test_an_answer_that_nobody_takes_is_given_up(hurried):
     assert taken < 50_000_000  # all of it would be 200 MB
 
 
-def test_two_hundred_idle_lines_keep_nobody_out(hurried):
+def test_two_hundred_idle_lines_keep_nobody_out(strict_server):
     with contextlib.ExitStack() as lines:
         for _ in range(200):
-            lines.enter_context(call(hurried)).sendall(b"POST /v1")
-        answer = httpx2.get(f"http://127.0.0.1:{hurried}/healthz", timeout=10)
+            lines.enter_context(call(strict_server)).sendall(b"POST /v1")
+        answer = httpx2.get(f"http://127.0.0.1:{strict_server}/healthz", timeout=10)
 
     assert answer.status_code == 200
 
 
-def test_json_that_is_too_large_is_refused_while_it_comes(hurried):
+def test_json_that_is_too_large_is_refused_while_it_comes(strict_server):
     body = b'{"prompt": "' + bytes(1_500_000)
     answer = httpx2.post(
-        f"http://127.0.0.1:{hurried}/v1/images/edits",
+        f"http://127.0.0.1:{strict_server}/v1/images/edits",
         content=body,
         headers={"content-type": "application/json"},
     )
@@ -109,12 +109,12 @@ def test_json_that_is_too_large_is_refused_while_it_comes(hurried):
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
 
 
-def test_many_bodies_at_once_are_told_to_come_back(hurried):
+def test_many_bodies_at_once_are_told_to_come_back(strict_server):
     """Bodies that are held open together may hold 3 MB here; the fourth megabyte is too much."""
     statuses = []
 
     def send():
-        with call(hurried) as line:
+        with call(strict_server) as line:
             head = HEAD.replace(b"application/json", b"multipart/form-data; boundary=b")
             start = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
             line.sendall(head + b"Content-Length: 2000000\r\n\r\n" + start)
@@ -130,5 +130,5 @@ def test_many_bodies_at_once_are_told_to_come_back(hurried):
         thread.join()
 
     assert (b"429", True) in statuses
-    answer = httpx2.get(f"http://127.0.0.1:{hurried}/healthz", timeout=10)
+    answer = httpx2.get(f"http://127.0.0.1:{strict_server}/healthz", timeout=10)
     assert json.loads(answer.text)["status"] == "ok"

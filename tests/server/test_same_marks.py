@@ -73,23 +73,23 @@ def signing(keys, tmp_path_factory):
 
 
 def test_every_way_writes_the_same_marks(tmp_path, server, photo, prior):
-    made = files(tmp_path, server, photo, prior)
+    data_by_way = files(tmp_path, server, photo, prior)
 
-    marks = {way: images.decode(data).metadata.xmp for way, data in made.items()}
+    marks = {way: images.decode(data).metadata.xmp for way, data in data_by_way.items()}
     assert b"restored by Verax" in marks["command"]
     assert b"compositeWithTrainedAlgorithmicMedia" in marks["command"]
-    assert marks == dict.fromkeys(made, marks["command"])
+    assert marks == dict.fromkeys(data_by_way, marks["command"])
 
 
 def test_every_way_signs_with_the_same_certificate(tmp_path, signing, photo, prior, keys):
-    made = files(tmp_path, signing, photo, prior, **keys)
+    data_by_way = files(tmp_path, signing, photo, prior, **keys)
 
-    found = {way: read(data) for way, data in made.items()}
+    manifests = {way: read(data) for way, data in data_by_way.items()}
     kinds = {
         way: (one.state, [part.relationship for part in one.ingredients])
-        for way, one in found.items()
+        for way, one in manifests.items()
     }
-    assert kinds == dict.fromkeys(made, ("valid", ["parentOf", "componentOf"]))
+    assert kinds == dict.fromkeys(data_by_way, ("valid", ["parentOf", "componentOf"]))
 
 
 MODEL = "gpt-image-2.6-flare"
@@ -110,10 +110,10 @@ def priced_edit(client, photo):
 def test_the_credentials_of_a_paid_answer_stay_inside_the_restoration(signing, photo):
     with httpx2.Client(base_url=signing, timeout=60) as client:
         for data in priced_edit(client, photo):
-            found = read(data)
+            manifest = read(data)
 
-            assert found.state == "valid"
-            parts = [(part.relationship, part.has_manifest) for part in found.ingredients]
+            assert manifest.state == "valid"
+            parts = [(part.relationship, part.has_manifest) for part in manifest.ingredients]
             assert parts == [("parentOf", False), ("componentOf", True)]
 
 

@@ -121,13 +121,13 @@ def test_neither_log_nor_metrics_nor_answers_tell_keys_prompts_or_names(tmp_path
         ),
     ):
         service.script(["401", "500", "ok"])
-        said = [
+        texts = [
             edit(address, photo, ada, model=f"verax/{MODEL}", prompt=f"secret-prompt {i}").text
             for i in range(3)
         ]
-        said += [edit(address, photo, {"authorization": "Bearer secret-key"}).text]
+        texts += [edit(address, photo, {"authorization": "Bearer secret-key"}).text]
         for path in ("/page/models", "/page/history", "/v1/models/secret-model", "/secret-path"):
-            said.append(httpx2.get(address + path, headers=ada).text)
+            texts.append(httpx2.get(address + path, headers=ada).text)
         metrics = httpx2.get(f"{address}/metrics").text
         log = log_of(process)
 
@@ -136,7 +136,7 @@ def test_neither_log_nor_metrics_nor_answers_tell_keys_prompts_or_names(tmp_path
     for secret in ("secret", key, UPSTREAM):
         assert secret not in log
         assert secret not in metrics
-    for text in said:
+    for text in texts:
         assert key not in text
         assert UPSTREAM not in text
 
@@ -151,11 +151,13 @@ def test_two_with_one_idempotency_key_share_one_run(tmp_path, photo):
         ),
     ):
         service.script(["slow:2"])
-        headers, told = {"idempotency-key": "shared"}, []
+        headers, answers = {"idempotency-key": "shared"}, []
 
         def ask(timeout=60):
             with contextlib.suppress(httpx2.TimeoutException):
-                told.append(edit(address, photo, headers, model=f"verax/{MODEL}", timeout=timeout))
+                answers.append(
+                    edit(address, photo, headers, model=f"verax/{MODEL}", timeout=timeout)
+                )
 
         # the first of three leaves; that takes nothing from the others
         threads = [threading.Thread(target=ask, args=(most,)) for most in (1, 60, 60)]
@@ -166,6 +168,6 @@ def test_two_with_one_idempotency_key_share_one_run(tmp_path, photo):
             thread.join()
         billed = len(service.ledger())
 
-    assert [answer.status_code for answer in told] == [200, 200]
-    assert told[0].json() == told[1].json()
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert answers[0].json() == answers[1].json()
     assert billed == 1

@@ -63,15 +63,15 @@ def opened(browser, address, **options):
     """A page of its own; at the end nothing was asked elsewhere and no error was shown."""
     context = browser.new_context(reduced_motion="reduce", **options)
     page = context.new_page()
-    asked, faults, deleted = [], [], []
+    requests, faults, deleted = [], [], []
 
     def note(message):
         """A fault, but for a picture that was on its way while its entry was deleted."""
-        gone = any(one in message.location.get("url", "") for one in deleted)
-        if message.type in ("error", "warning") and not (gone and "404" in message.text):
+        released = any(one in message.location.get("url", "") for one in deleted)
+        if message.type in ("error", "warning") and not (released and "404" in message.text):
             faults.append(message.text)
 
-    page.on("request", lambda r: asked.append(r.url))
+    page.on("request", lambda r: requests.append(r.url))
     page.on(
         "request", lambda r: deleted.append(r.url.split("/")[-1]) if r.method == "DELETE" else None
     )
@@ -83,7 +83,7 @@ def opened(browser, address, **options):
     page.wait_for_selector("body[data-ready]")
     yield page
     origin = "/".join(address.split("/")[:3])
-    assert [u for u in asked if not u.startswith((address, "blob:" + origin, "data:"))] == []
+    assert [u for u in requests if not u.startswith((address, "blob:" + origin, "data:"))] == []
     assert not faults, faults
     context.close()
 

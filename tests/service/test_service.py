@@ -175,10 +175,10 @@ def test_input_fidelity_is_an_error_from_gpt_image_2_on(client):
 def test_429_comes_with_every_form_of_retry_after(client, service, form, header, read, value):
     service.script([f"429:{form}" if form else "429"])
     answer = generate(client)
-    told = answer.headers.get(header)
+    wait = answer.headers.get(header)
 
     assert answer.status_code == 429
-    assert (told if told is None else read(told)) == value
+    assert (wait if wait is None else read(wait)) == value
 
 
 def test_429_with_a_date_names_a_moment_ahead(client, service):
@@ -227,14 +227,14 @@ def events(text):
 
 
 def test_a_stream_brings_previews_then_one_completed_event_with_usage(client):
-    seen = events(generate(client, stream=True, partial_images=2).text)
+    stream = events(generate(client, stream=True, partial_images=2).text)
 
-    assert [event["type"].split(".")[1] for event in seen] == [
+    assert [event["type"].split(".")[1] for event in stream] == [
         "partial_image",
         "partial_image",
         "completed",
     ]
-    assert seen[-1]["usage"]["output_tokens"] == 134 + 200
+    assert stream[-1]["usage"]["output_tokens"] == 134 + 200
 
 
 def test_half_a_stream_breaks_inside_the_last_event(client, service):
@@ -279,8 +279,8 @@ def test_a_batch_answers_every_line_at_half_price(client, service):
     ]
     data = "".join(json.dumps(line) + "\n" for line in lines).encode()
     upload = client.post("/files", data={"purpose": "batch"}, files={"file": ("b.jsonl", data)})
-    asked = {"input_file_id": upload.json()["id"], "endpoint": "/v1/images/generations"}
-    batch = client.post("/batches", json=asked | {"completion_window": "24h"}).json()
+    fields = {"input_file_id": upload.json()["id"], "endpoint": "/v1/images/generations"}
+    batch = client.post("/batches", json=fields | {"completion_window": "24h"}).json()
     for _ in range(3):
         batch = client.get(f"/batches/{batch['id']}").json()
     output = client.get(f"/files/{batch['output_file_id']}/content").text.splitlines()
@@ -321,9 +321,14 @@ PUBLISHED = {
 @pytest.mark.parametrize("size", PUBLISHED)
 def test_the_token_table_gives_the_published_prices(size):
     w, h = map(int, size.split("x"))
-    asked = [("gpt-image-2", q) for q in ("low", "medium", "high")]
-    asked += [("gpt-image-2.5-flare", q) for q in ("low", "medium", "high", "xhigh", "max")]
-    prices = [billing.output_tokens(model, quality, w, h) * 30e-6 for model, quality in asked]
+    models_and_qualities = [("gpt-image-2", q) for q in ("low", "medium", "high")]
+    models_and_qualities += [
+        ("gpt-image-2.5-flare", q) for q in ("low", "medium", "high", "xhigh", "max")
+    ]
+    prices = [
+        billing.output_tokens(model, quality, w, h) * 30e-6
+        for model, quality in models_and_qualities
+    ]
 
     # gpt-image-2's three digits are rounded up here and there, by at most one unit.
     np.testing.assert_allclose(prices[:3], PUBLISHED[size][:3], atol=1.1e-3)

@@ -93,8 +93,8 @@ def insert_many(path, count):
     for _ in range(count):  # opening and closing is where SQLite itself does not wait
         connection = open_database(path, FIRST)
         with transaction(connection):
-            found = connection.execute("SELECT count(*) FROM things").fetchone()[0]
-            connection.execute("INSERT INTO things VALUES (?)", (str(found),))
+            rows = connection.execute("SELECT count(*) FROM things").fetchone()[0]
+            connection.execute("INSERT INTO things VALUES (?)", (str(rows),))
         connection.close()
 
 

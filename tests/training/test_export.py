@@ -50,9 +50,9 @@ def test_the_file_answers_like_torch_on_sizes_it_was_not_traced_with(kind, check
     inputs = np.random.default_rng(0).random((1, planes, 7 * rule, 11 * rule), np.float32)
     got = export.run((files / f"{kind}.onnx").read_bytes(), inputs)
     with torch.no_grad():
-        wanted = net(torch.from_numpy(inputs))
+        outputs = net(torch.from_numpy(inputs))
 
-    assert max(np.abs(a - b.numpy()).max() for a, b in zip(got, wanted, strict=True)) < 2e-3
+    assert max(np.abs(a - b.numpy()).max() for a, b in zip(got, outputs, strict=True)) < 2e-3
 
 
 def test_the_file_says_what_it_is(files):
@@ -115,10 +115,10 @@ def test_a_run_may_start_from_an_exported_file(files, tmp_path):
     narrow = {t.name: numpy_helper.to_array(t).astype(np.float32) for t in stored}
 
     for name, value in state.average.items():
-        kept = narrow.get(f"{name}.half", narrow.get(name))
+        array = narrow.get(f"{name}.half", narrow.get(name))
         if f"{name}.levels" in narrow:
-            kept = narrow[f"{name}.levels"] * narrow[f"{name}.step"]
-        assert np.array_equal(value.numpy(), kept)
+            array = narrow[f"{name}.levels"] * narrow[f"{name}.step"]
+        assert np.array_equal(value.numpy(), array)
     with pytest.raises(SettingsError, match="expected the weights of this recipe's network, not"):
         start(toy.recipe("photos", start=str(files / "tone.onnx")), tmp_path, torch.device("cpu"))
 
@@ -180,14 +180,14 @@ def test_a_checkpoint_is_a_restorer_and_so_is_its_file(kind, checkpoints, files)
 def test_files_are_listed_with_what_they_are(checkpoints, files, tmp_path):
     (tmp_path / "wrong.onnx").write_bytes(b"no")
     places = [checkpoints["tone"], files, tmp_path]
-    said = [described(path).good_for for path in weights_files(places)]
+    labels = [described(path).good_for for path in weights_files(places)]
 
-    assert said[:3] == [
+    assert labels[:3] == [
         "tone network of `verax train`",
         "detail network of `verax export`",
         "tone network of `verax export`",
     ]
-    assert said[3].startswith("no restorer: ")
+    assert labels[3].startswith("no restorer: ")
 
 
 def test_a_folder_that_is_not_there_is_said(tmp_path):

@@ -231,8 +231,8 @@ def _claim(database: Any, options: AlignOptions, count: int, folder: Path) -> No
         with transaction(database):
             database.execute("INSERT INTO about VALUES ('options', ?)", (json.dumps(current),))
         return
-    held = json.loads(stored["value"])
-    other = [f"{k}: {held.get(k)}, now {v}" for k, v in current.items() if held.get(k) != v]
+    earlier = json.loads(stored["value"])
+    other = [f"{k}: {earlier.get(k)}, now {v}" for k, v in current.items() if earlier.get(k) != v]
     if other:
         raise SettingsError(
             f"{folder} holds a run with other options ({'; '.join(other)}); choose another folder"

@@ -129,7 +129,7 @@ class Columns:
     def choose(self, there: Iterable[str], where: Path) -> tuple[str, str]:
         """Both names as they are in a table. Raises InputError where one is not there."""
         names = {name.lower(): name for name in there}
-        chosen = []
+        columns = []
         for option, own, known in (
             ("--photo", self.photo, PHOTO),
             ("--edited", self.edited, EDITED),
@@ -137,13 +137,13 @@ class Columns:
             candidates = (own,) if own else known
             name = next((names[c.lower()] for c in candidates if c.lower() in names), None)
             if name is None:
-                got = ", ".join(sorted(names.values())) or "none"
+                present = ", ".join(sorted(names.values())) or "none"
                 raise InputError(
-                    f"{where}: expected a column or folder for {option}, got {got}; "
+                    f"{where}: expected a column or folder for {option}, got {present}; "
                     f"name it with {option}"
                 )
-            chosen.append(name)
-        return chosen[0], chosen[1]
+            columns.append(name)
+        return columns[0], columns[1]
 
 
 Rows = Iterator[tuple[str, Location, Location]]

@@ -230,8 +230,8 @@ def deviate(row: OutputRow, path: Path) -> tuple[str, str]:
     try:
         photo = images.read(path.parent.parent / row.photo).pixels
         raw = row.method == "raw-prior"
-        shown = (_generated(row) if raw else None) or images.read(path)
-        output = shown.pixels
+        picture = (_generated(row) if raw else None) or images.read(path)
+        output = picture.pixels
         look = compare(photo, output)
         changes = deviation(look).record()
         if raw and look.alignment is not None:

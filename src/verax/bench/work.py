@@ -111,14 +111,14 @@ def select(plan: Plan, dataset: Dataset) -> list[Item]:
                 f"{dataset.name}: no items of task {', '.join(plan.tasks)}; "
                 f"it has {', '.join(sorted(present))}"
             )
-    chosen, counts = [], dict[str, int]()
+    items, counts = [], dict[str, int]()
     for item in dataset.items:
         if (plan.tasks and item.task not in plan.tasks) or item.split not in plan.splits:
             continue
         counts[item.task] = counts.get(item.task, 0) + 1
         if not plan.limit or counts[item.task] <= plan.limit:
-            chosen.append(item)
-    return chosen
+            items.append(item)
+    return items
 
 
 def expand(
@@ -130,9 +130,9 @@ def expand(
     """
     works: dict[str, Work] = {}
     digests = digests or Digests()
-    chosen = [select(plan, dataset) for dataset in datasets]
-    _require_distinct(chosen)
-    for dataset, items in zip(datasets, chosen, strict=True):
+    selections = [select(plan, dataset) for dataset in datasets]
+    _require_distinct(selections)
+    for dataset, items in zip(datasets, selections, strict=True):
         shared = Counter(item.target for item in items if item.target and item.input)
         for index, item in enumerate(items):
             scene = item.scene or _scene(item, shared)
@@ -147,9 +147,9 @@ def expand(
     return list(works.values())
 
 
-def _require_distinct(chosen: Sequence[Sequence[Item]]) -> None:
+def _require_distinct(selections: Sequence[Sequence[Item]]) -> None:
     """Raises SettingsError where two datasets hold pictures of one name: they would be mixed up."""
-    counts = Counter((item.task, item.dataset, item.name) for items in chosen for item in items)
+    counts = Counter((item.task, item.dataset, item.name) for items in selections for item in items)
     twice = [f"{dataset}/{name}" for (_, dataset, name), n in counts.items() if n > 1]
     if twice:
         raise SettingsError(

@@ -72,8 +72,8 @@ def demo(
     from verax.priors.simulated import EXAMPLE_SEED, EXAMPLE_SEVERITY, example
     from verax.report.sheet import restoration_sheet
 
-    shown = example()
-    clean, photo, prior = shown.clean, shown.photo, shown.prior
+    sample = example()
+    clean, photo, prior = sample.clean, sample.photo, sample.prior
     result = pipeline.restore(photo, prior)
     record = {
         "photo": "scikit-image's coffee.png (CC0, Rachel Michetti), darkened on purpose",

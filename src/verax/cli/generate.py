@@ -161,8 +161,8 @@ def generate(
     target = output or Path(f"generated.{picture.output_format or 'png'}")
     images.check_target(target)
     with counter_of(terms) as counter:
-        wished = GenerateRequest(**picture.fields(), prompt=prompt)
-        request, notices = plan_generation(counter, wished, (size, aspect))
+        draft = GenerateRequest(**picture.fields(), prompt=prompt)
+        request, notices = plan_generation(counter, draft, (size, aspect))
         candidates = [
             Candidate(image, image.decoded().pixels, answer.notices, one.fingerprint())
             for one, answer in counter.ask(request, choosing.best_of, notices)
@@ -181,16 +181,16 @@ def generate(
 
 
 def plan_generation(
-    counter: Counter, wished: "GenerateRequest", shape: tuple[str, str]
+    counter: Counter, draft: "GenerateRequest", shape: tuple[str, str]
 ) -> "tuple[GenerateRequest, tuple[str, ...]]":
     """The request with model, legal size and the model's usual quality."""
     from verax.priors.generated import DEFAULT_MODEL
     from verax.providers.rules import text_size
 
-    name = wished.model or counter.desk.settings.model or DEFAULT_MODEL
+    name = draft.model or counter.desk.settings.model or DEFAULT_MODEL
     model = counter.desk.client.model(name)
     size, aspect = shape
-    request = replace(wished, model=name, size=text_size(model.sizes, size=size, aspect=aspect))
+    request = replace(draft, model=name, size=text_size(model.sizes, size=size, aspect=aspect))
     if request.quality is None and model.default_quality:
         usual = frozenset({"quality"})
         request = replace(request, quality=model.default_quality, optional=usual)

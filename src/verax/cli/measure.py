@@ -110,9 +110,9 @@ def metrics(
     """List all metrics: what each says, which way is better, what it needs, its licence."""
     from verax.metrics import METRICS
 
-    shown = ("what", "direction", "needs", "unit", "channel", "kernel", "licence", "install")
+    columns = ("what", "direction", "needs", "unit", "channel", "kernel", "licence", "install")
     rows = [
-        {"metric": name, **{field: getattr(entry, field) for field in shown}}
+        {"metric": name, **{field: getattr(entry, field) for field in columns}}
         for name, entry in METRICS.items()
     ]
     if as_json:

@@ -239,8 +239,8 @@ class Counter:
     def _require_price(self, requests: Sequence["Request"]) -> None:
         """Raises InputError where no price is known and no limit was stated."""
         settings, client = self.desk.settings, self.desk.client
-        said = self.terms.max_cost if self.terms.max_cost is not None else settings.max_cost
-        if said is not None or client.gateway.name == "custom":
+        limit = self.terms.max_cost if self.terms.max_cost is not None else settings.max_cost
+        if limit is not None or client.gateway.name == "custom":
             return
         for request in requests:
             if self.desk.budget.tariff.price(request) is None:

@@ -222,9 +222,9 @@ def check_options(ask: Ask, terms: Terms, *, asking: bool) -> None:
         "--run": terms.run,
         "--retry-uncertain": terms.retry_uncertain,
     }
-    given = [name for name, value in paid.items() if value]
-    if given and not asking:
-        raise InputError(f"{' and '.join(given)}: no service is called; add --model")
+    options = [name for name, value in paid.items() if value]
+    if options and not asking:
+        raise InputError(f"{' and '.join(options)}: no service is called; add --model")
     if ask.batch_poll != POLL_S and not ask.batch:
         raise InputError("--batch-poll goes with --batch")
 

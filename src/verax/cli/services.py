@@ -124,8 +124,8 @@ def picture_prices(model: "Model") -> dict[str, float]:
 
 def extras(model: "Model", today: date) -> dict[str, Any]:
     """Fields of --json beyond the catalog entry."""
-    shown = f"{SHOWN_SIZE[0]}x{SHOWN_SIZE[1]}"
-    return {"ended": model.ended(today), "picture_usd": {shown: picture_prices(model)}}
+    size = f"{SHOWN_SIZE[0]}x{SHOWN_SIZE[1]}"
+    return {"ended": model.ended(today), "picture_usd": {size: picture_prices(model)}}
 
 
 def probe(

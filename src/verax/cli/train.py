@@ -47,20 +47,20 @@ def train(
     """Train the networks, or continue a run that was stopped."""
     runs = _recipes(config, recipe, tuple(str(path) for path in data), network)
     if show:
-        for step, chosen in runs:
-            print(f"# {step or config}\n{_toml(chosen.as_dict(), meanings())}")
+        for step, one in runs:
+            print(f"# {step or config}\n{_toml(one.as_dict(), meanings())}")
         return
     _need_torch()
     from verax.training.loop import train as run
 
-    for step, chosen in runs:
+    for step, one in runs:
         folder = output / step
-        chosen = chosen if seed is None else replace(chosen, seed=seed)
+        one = one if seed is None else replace(one, seed=seed)
         if as_json:
-            trained = run(chosen, folder, report=lambda line: print(json.dumps(line), flush=True))
+            trained = run(one, folder, report=lambda line: print(json.dumps(line), flush=True))
         else:
-            trained = _with_bar(chosen, folder)
-        print(f"{chosen.network} network, {trained.step} steps: {trained.checkpoint}")
+            trained = _with_bar(one, folder)
+        print(f"{one.network} network, {trained.step} steps: {trained.checkpoint}")
         if step:
             _write(trained.checkpoint, output / f"{step}.onnx")
 

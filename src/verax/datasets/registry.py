@@ -119,9 +119,9 @@ def read(entry: DatasetEntry, folder: Path) -> Dataset:
         raise SettingsError(f"{folder}: no pictures of {entry.title} here; expected {layouts}")
     remarks = []
     if not complete(entry, len(items)):
-        stated = ", ".join(f"{split} {n or '?'}" for split, n in entry.splits.items())
+        counts = ", ".join(f"{split} {n or '?'}" for split, n in entry.splits.items())
         remarks.append(
-            f"{entry.title}: {quantity(len(items), 'picture')} here, its makers state {stated}; "
+            f"{entry.title}: {quantity(len(items), 'picture')} here, its makers state {counts}; "
             f"results are called {entry.name}{PART}"
         )
         items = tuple(replace(item, dataset=f"{entry.name}{PART}") for item in items)

@@ -96,8 +96,8 @@ def sample_mixture(
 ) -> tuple[Degradation, ...]:
     """Two or more random degradations of `tasks`, in the order in which they affect a photo."""
     count = int(rng.integers(2, min(3, len(tasks)) + 1))
-    chosen = sorted(rng.choice(len(tasks), count, replace=False))
-    return tuple(sample(rng, tasks[i], severity=severity) for i in chosen)
+    order = sorted(rng.choice(len(tasks), count, replace=False))
+    return tuple(sample(rng, tasks[i], severity=severity) for i in order)
 
 
 Mask = NDArray[np.bool_]

@@ -241,28 +241,28 @@ def ladder(look: Look, reference: Image) -> Ladder:
             f"the reference is {reference.shape[1]}x{reference.shape[0]}, the photo "
             f"{photo.shape[1]}x{photo.shape[0]}; expected both on one grid"
         )
-    shown = np.ones(photo.shape[:2], bool)
+    inside = np.ones(photo.shape[:2], bool)
     steps = {}
     for name, placed in placements(look).items():
         warped = apply(placed, generated, size=size_of(photo))
         steps[RUNGS[name]] = warped.pixels
         if name != "none":
-            shown &= warped.valid > 0.5
-    shown = cv2.erode(shown.astype(np.uint8), np.ones((WINDOW, WINDOW), np.uint8)) > 0
-    if shown.mean() < 0.05:
+            inside &= warped.valid > 0.5
+    inside = cv2.erode(inside.astype(np.uint8), np.ones((WINDOW, WINDOW), np.uint8)) > 0
+    if inside.mean() < 0.05:
         raise InputError("the generated picture shows less than 5 % of the reference: no ladder")
     steps["3x3 colour"] = np.clip(
-        steps["local"] @ fit_colour(steps["local"], reference, shown), 0, 1
+        steps["local"] @ fit_colour(steps["local"], reference, inside), 0, 1
     )
-    steps["local affine colour"] = _local_affine(steps["local"], reference, shown)
-    scored = tuple(_rung(name, step, reference, shown) for name, step in steps.items())
-    return Ladder(scored, float(shown.mean()))
+    steps["local affine colour"] = _local_affine(steps["local"], reference, inside)
+    scored = tuple(_rung(name, step, reference, inside) for name, step in steps.items())
+    return Ladder(scored, float(inside.mean()))
 
 
-def _local_affine(picture: Image, reference: Image, shown: NDArray[np.bool_]) -> Image:
+def _local_affine(picture: Image, reference: Image, inside: NDArray[np.bool_]) -> Image:
     """The picture after the best smooth field of per-channel gain and offset."""
-    window = AFFINE_WINDOW * max(shown.shape)
-    mask = shown.astype(np.float32)[..., None]
+    window = AFFINE_WINDOW * max(inside.shape)
+    mask = inside.astype(np.float32)[..., None]
     around = np.maximum(wide_blur(mask[..., 0], window), 1e-3)[..., None]
 
     def mean(plane: Image) -> Image:
@@ -274,7 +274,7 @@ def _local_affine(picture: Image, reference: Image, shown: NDArray[np.bool_]) ->
     return np.asarray(np.clip(mean_r + gain * (picture - mean_p), 0, 1), np.float32)
 
 
-def _rung(name: str, picture: Image, reference: Image, shown: NDArray[np.bool_]) -> Rung:
-    error = float(np.mean((picture.astype(np.float64) - reference)[shown] ** 2))
+def _rung(name: str, picture: Image, reference: Image, inside: NDArray[np.bool_]) -> Rung:
+    error = float(np.mean((picture.astype(np.float64) - reference)[inside] ** 2))
     psnr = PSNR_CAP_DB if error <= 0 else min(PSNR_CAP_DB, -10 * float(np.log10(error)))
-    return Rung(name, psnr, float(ssim_map(picture, reference)[shown].mean()))
+    return Rung(name, psnr, float(ssim_map(picture, reference)[inside].mean()))

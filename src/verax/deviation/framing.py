@@ -70,11 +70,11 @@ def fit_global(blocks: Blocks, size: Size, rng: np.random.Generator) -> Global |
         scale = max(1.4826 * float(np.median(length)), 1e-3)
         weight = blocks.weight * np.minimum(1, HUBER * scale / np.maximum(length, 1e-9))
     full = at_rest(_denormalise(matrix, unit), size)
-    drawn = [_denormalise(m, unit) for m in _bootstrap(blocks, normals, sides, weight, rng)]
-    there = np.array([map_points(m, corners(size)) for m in drawn])
+    samples = [_denormalise(m, unit) for m in _bootstrap(blocks, normals, sides, weight, rng)]
+    there = np.array([map_points(m, corners(size)) for m in samples])
     spread = float(np.linalg.norm(there.std(axis=0), axis=1).max())
     words = motion(full, size, size)
-    return Global(full, words, (np.array(drawn),), left_over(blocks, full), spread)
+    return Global(full, words, (np.array(samples),), left_over(blocks, full), spread)
 
 
 def at_rest(matrix: Matrix, size: Size) -> Matrix:
@@ -130,8 +130,8 @@ def _bootstrap(
 ) -> Floats:
     """Fits to cells sampled with replacement, (BOOTSTRAPS, 3, 3)."""
     names, member = np.unique(blocks.cell, return_inverse=True)
-    drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=BOOTSTRAPS)
-    return _solve(normals, sides, drawn[:, member] * weight)
+    counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=BOOTSTRAPS)
+    return _solve(normals, sides, counts[:, member] * weight)
 
 
 def size_of(image: Image) -> Size:
@@ -186,8 +186,8 @@ def framing_entries(
             **entries,
             **{n: unknown("share", note) for n in ("hidden_share", "outpainted_share")},
         }
-    shown, inside = _overlap(ours, theirs, registration.matrix)
-    entries["hidden_share"] = Entry(1 - shown, "share")
+    visible, inside = _overlap(ours, theirs, registration.matrix)
+    entries["hidden_share"] = Entry(1 - visible, "share")
     entries["outpainted_share"] = Entry(1 - inside, "share")
     entries["bars_share"] = Entry(bars_share(generated) if kind == "letterbox" else 0.0, "share")
     return entries
@@ -223,7 +223,7 @@ def geometry_entries(geometry: Global | str, photo: Size, confidence: float) -> 
     if isinstance(geometry, str):
         return {name: unknown(unit, geometry) for name, (unit, _) in names.items()}
     values = _numbers(geometry.motion, photo)
-    bounds = [_bounds(drawn, photo) for drawn in geometry.drawn]  # per source of error
+    bounds = [_bounds(samples, photo) for samples in geometry.drawn]  # per source of error
     low, high = np.min([b[0] for b in bounds], axis=0), np.max([b[1] for b in bounds], axis=0)
     widest = {**WIDEST, "shift": WIDEST["shift"] * max(photo)}
     entries = {}
@@ -237,9 +237,9 @@ def geometry_entries(geometry: Global | str, photo: Size, confidence: float) -> 
     return entries
 
 
-def _bounds(drawn: NDArray[np.float64], photo: Size) -> NDArray[np.float64]:
+def _bounds(samples: NDArray[np.float64], photo: Size) -> NDArray[np.float64]:
     """(2, entries): the 2.5 % and 97.5 % quantiles over the matrices."""
-    values = np.array([_numbers(motion(matrix, photo, photo), photo) for matrix in drawn])
+    values = np.array([_numbers(motion(matrix, photo, photo), photo) for matrix in samples])
     return np.asarray(np.quantile(values, (0.025, 0.975), axis=0), np.float64)
 
 

@@ -32,8 +32,8 @@ LEGIBLE_PX = 560  # smaller pictures are enlarged, so that lines and letters can
 def overlay(pair: AlignedPair) -> Image:
     """Photo in red, registered prior in green and blue: grey where both agree."""
     photo, prior = (_spread(plane, pair.overlap) for plane in pair.luma)
-    shown = np.where(pair.overlap, prior, 0)
-    return from_uint8(_enlarged(to_uint8(np.dstack([photo, shown, shown])))[0])
+    visible = np.where(pair.overlap, prior, 0)
+    return from_uint8(_enlarged(to_uint8(np.dstack([photo, visible, visible])))[0])
 
 
 def motion_field(pair: AlignedPair, blocks: Blocks) -> Image:
@@ -66,8 +66,8 @@ def object_picture(pair: AlignedPair, objects: tuple[ObjectChange, ...]) -> Imag
     A moved object has its box at the old place in the photo and at the new one in the prior.
     """
     sides = []
-    shown = np.where(pair.overlap[..., None], pair.prior, NOT_SHOWN).astype(np.float32)
-    for image, after in ((pair.photo, False), (shown, True)):
+    visible = np.where(pair.overlap[..., None], pair.prior, NOT_SHOWN).astype(np.float32)
+    for image, after in ((pair.photo, False), (visible, True)):
         side, scale = _enlarged(to_uint8(image))
         for change in objects:
             dx, dy = change.shift_px if after and change.shift_px else (0.0, 0.0)

@@ -127,8 +127,8 @@ def same_structure(regions: Regions, mask: Mask) -> bool:
     around = _wider(mask, 3)
     faint = float(around.sum()) * FAINT_GRADIENT**2
     photo, prior = gradients(regions.expected), gradients(regions.prior)
-    shown = gradients(as_shown(regions.expected))
-    edges = max(_agreement(one, prior, around, faint) for one in (photo, shown))
+    slopes = gradients(as_shown(regions.expected))
+    edges = max(_agreement(one, prior, around, faint) for one in (photo, slopes))
     if edges > SAME_EDGES or edges < SAME_REVEALED:
         return edges > SAME_EDGES
     if _clearer(photo, prior, around) < REVEALED:

@@ -143,8 +143,8 @@ def check_image(array: Image, *, name: str = "image") -> Image:
 def check_plane(plane: Plane, *, size: tuple[int, int], name: str = "plane") -> Plane:
     """The plane itself if it is (H, W) float32 in [0, 1] of `size` = (width, height)."""
     if not isinstance(plane, np.ndarray) or plane.dtype != np.float32:
-        got = plane.dtype if isinstance(plane, np.ndarray) else type(plane).__name__
-        raise ImageContractError(f"{name}: expected a (H, W) float32 array, got {got}")
+        kind = plane.dtype if isinstance(plane, np.ndarray) else type(plane).__name__
+        raise ImageContractError(f"{name}: expected a (H, W) float32 array, got {kind}")
     if plane.shape != (size[1], size[0]):
         raise ImageContractError(f"{name}: expected shape {(size[1], size[0])}, got {plane.shape}")
     _check_range(plane, name)

@@ -86,9 +86,9 @@ def decode(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) ->
 def photo_of(raw: Raw, format: str, name: str, sha256: str) -> tuple[Photo, int]:
     """A photo of what a reader handed over, and the turn (EXIF 1..8) that made it upright."""
     size = (raw.samples.shape[1], raw.samples.shape[0])
-    stated = raw.orientation if raw.orientation in TURNS else None if raw.orientation is None else 1
-    exif, turn = upright_exif(raw.exif, size, stated) if raw.exif else (None, 1)
-    turn = turn if stated is None else stated
+    orientation = raw.orientation if raw.orientation in (None, *TURNS) else 1
+    exif, turn = upright_exif(raw.exif, size, orientation) if raw.exif else (None, 1)
+    turn = turn if orientation is None else orientation
     channels = CHANNELS[raw.model]
     values = np.divide(raw.samples, np.float32(raw.top), dtype=np.float32)
     alpha = values[..., channels] if values.shape[2] > channels else None
@@ -246,8 +246,8 @@ def _packet(
 
 def _straight(values: NDArray[np.float32], alpha: Plane) -> NDArray[np.float32]:
     """Colour divided by alpha; black where alpha is 0 and nothing can be known."""
-    shown = np.maximum(alpha, np.float32(1e-6))[..., None]
-    return np.minimum(values / shown, np.float32(1.0))
+    opacity = np.maximum(alpha, np.float32(1e-6))[..., None]
+    return np.minimum(values / opacity, np.float32(1.0))
 
 
 # EXIF orientation: how the stored rows and columns become upright ones

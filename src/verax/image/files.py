@@ -117,25 +117,23 @@ def check_target(path: Path | str) -> str:
     `write` asks it first; callers with long work ahead ask before they begin.
     """
     format = format_of(path)
-    target, shown = Path(path), one_line(path)
+    target, name = Path(path), one_line(path)
     try:
         mode = target.stat().st_mode if target.exists() else None
         if not target.parent.is_dir():
-            raise OutputError(f"{shown}: expected an existing folder, found none; make it first")
+            raise OutputError(f"{name}: expected an existing folder, found none; make it first")
         if not os.access(target.parent, os.W_OK, effective_ids=EFFECTIVE):
-            raise OutputError(
-                f"{shown}: expected a folder to write in, this one is write-protected"
-            )
+            raise OutputError(f"{name}: expected a folder to write in, this one is write-protected")
     except (OSError, ValueError) as exc:
         raise _unwritable(path, exc) from exc
     if mode is not None and stat.S_ISDIR(mode):
-        raise OutputError(f"{shown}: expected a file to write, got a folder; add a file name")
+        raise OutputError(f"{name}: expected a file to write, got a folder; add a file name")
     if mode is not None and not stat.S_ISREG(mode):
         raise OutputError(
-            f"{shown}: expected an ordinary file, got a device or pipe; choose another"
+            f"{name}: expected an ordinary file, got a device or pipe; choose another"
         )
     if mode is not None and not mode & 0o222:
-        raise OutputError(f"{shown}: the file there is write-protected; choose another name")
+        raise OutputError(f"{name}: the file there is write-protected; choose another name")
     return format
 
 

@@ -127,9 +127,9 @@ def _check_space(page: Page, bits: int) -> None:
     """Whether the file can hold what it announces; libtiff would allocate it first."""
     outside = [*page.directory.outside, *_outside_below(page)]
     if outside:
-        shown = ", ".join(map(str, outside[:5]))
+        tags = ", ".join(map(str, outside[:5]))
         raise ImageReadError(
-            f"expected a whole TIFF file, got one whose tags {shown} lie behind its "
+            f"expected a whole TIFF file, got one whose tags {tags} lie behind its "
             f"{len(page.data)} bytes; it is damaged or cut short: get another copy"
         )
     width, height, samples = page.number(WIDTH), page.number(HEIGHT), page.number(SAMPLES, 1)

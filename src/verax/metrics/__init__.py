@@ -136,12 +136,12 @@ def score(
     SizeMismatchError when the sizes differ, UnknownNameError for an unknown metric, InputError
     for a picture too small for a metric, MissingExtraError when a learned metric is not installed.
     """
-    chosen = [(name, metric(name)) for name in metrics]
+    entries = [(name, metric(name)) for name in metrics]
     check_image(restored, name="restored")
     if reference is not None:
         check_image(reference, name="reference")
         check_same_size(restored, reference)
-    return tuple(_score(name, entry, restored, reference, protocol) for name, entry in chosen)
+    return tuple(_score(name, entry, restored, reference, protocol) for name, entry in entries)
 
 
 def check_same_size(restored: Image, reference: Image) -> None:

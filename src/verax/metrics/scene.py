@@ -206,8 +206,8 @@ def _small(
     height, width = overlap.shape
     scale = min(1.0, STATE_SIDE / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    shown = resize(overlap.astype(np.float32), size) > 0.99
-    return resize_picture(before, size), resize_picture(after, size), shown
+    inside = resize(overlap.astype(np.float32), size) > 0.99
+    return resize_picture(before, size), resize_picture(after, size), inside
 
 
 def _stops(before: Image, after: Image, overlap: NDArray[np.bool_]) -> float:

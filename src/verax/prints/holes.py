@@ -177,8 +177,8 @@ def colour_map(terms: Image, photo: Image, weight: Plane) -> NDArray[np.float32]
     towards the identity; `terms` are the prior's."""
     terms, plain = terms.reshape(-1, 10), np.eye(10, 3, -1)
     counts = weight.reshape(-1, 1)
-    held = np.diag([1e-3, *[0.1] * 3, *[1.0] * 6]) * HELD * float(counts.sum())
-    left = (terms * counts).T @ terms + held
+    ridge = np.diag([1e-3, *[0.1] * 3, *[1.0] * 6]) * HELD * float(counts.sum())
+    left = (terms * counts).T @ terms + ridge
     right = (terms * counts).T @ (photo.reshape(-1, 3) - terms @ plain)
     return np.asarray(plain + np.linalg.solve(left, right), np.float32)
 
@@ -210,9 +210,9 @@ def faithfulness(y: Plane, p: Plane) -> float:
     """Median local correlation of coarse structure; low for a prior that redraws the scene."""
     small = (shrink(plane, TONE) for plane in (y, p))
     a, b = (cv2.GaussianBlur(v, (0, 0), 2) - cv2.GaussianBlur(v, (0, 0), 4) for v in small)
-    both, own, shown = (cv2.blur(v, (25, 25)) for v in (a * b, a * a, b * b))
-    busy = np.minimum(own, shown) > STRUCTURE**2
-    return float(np.median((both / np.sqrt(own * shown + 1e-12))[busy])) if busy.any() else 1.0
+    both, own, theirs = (cv2.blur(v, (25, 25)) for v in (a * b, a * a, b * b))
+    busy = np.minimum(own, theirs) > STRUCTURE**2
+    return float(np.median((both / np.sqrt(own * theirs + 1e-12))[busy])) if busy.any() else 1.0
 
 
 def fill(photo: Image, prior: Image, mask: Mask) -> Image:

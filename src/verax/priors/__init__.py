@@ -44,8 +44,8 @@ def rank(candidates: Sequence[Image], judges: Mapping[str, Judge]) -> Ranking:
     )
     places = np.zeros(len(scores))
     for name in judges:
-        given = np.array([-np.inf if np.isnan(s[name]) else s[name] for s in scores])
-        places += (given[None, :] > given[:, None]).sum(axis=1)
+        values = np.array([-np.inf if np.isnan(s[name]) else s[name] for s in scores])
+        places += (values[None, :] > values[:, None]).sum(axis=1)
     order = np.argsort(places, kind="stable")
     return Ranking(tuple(int(index) for index in order), scores)
 

@@ -118,9 +118,9 @@ def pick(scene: Image, area: float, rng: Generator) -> Mask:
     wobble = smooth_noise((height, width), rng, cells=max(2.0, 1.5 * min(height, width) / radius))
     score = np.hypot(x, y * np.float32(rng.uniform(0.6, 1.4))) + 3 * unlike + 0.12 * wobble
     count = max(1, round(area * height * width))
-    chosen = np.zeros(height * width, bool)
-    chosen[np.argpartition(score.ravel(), count - 1)[:count]] = True
-    return chosen.reshape(height, width)
+    mask = np.zeros(height * width, bool)
+    mask[np.argpartition(score.ravel(), count - 1)[:count]] = True
+    return mask.reshape(height, width)
 
 
 def fill(scene: Image, hole: Mask, rng: Generator) -> Image:

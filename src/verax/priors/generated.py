@@ -121,8 +121,8 @@ def plan(
     model = client.model(wishes.model)
     canvas = canvases.plan(photo.width, photo.height, model.sizes)
     text, name = _prompt(photo, wishes, judge)
-    wished = wishes.fields()
-    defaults = {k: v for k, v in _defaults(model).items() if k not in wished}
+    fields = wishes.fields()
+    defaults = {k: v for k, v in _defaults(model).items() if k not in fields}
     request = EditRequest(
         model=wishes.model,
         prompt=text,
@@ -131,7 +131,7 @@ def plan(
         markup=None if markup is None else markup_file(markup, canvas),
         size=f"{canvas.size[0]}x{canvas.size[1]}",
         optional=frozenset(defaults),
-        **(defaults | wished),
+        **(defaults | fields),
     )
     prepared, notices = client.prepare(request)
     return Asking(prepared, canvas, name, notices)

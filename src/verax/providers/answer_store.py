@@ -126,8 +126,8 @@ class AnswerStore:
         freed = 0
         for call in calls:
             with self.records.change():
-                gone = call.state not in ("started", "batched") and self.records.delete(call)
-                for file in self.files(call) if gone else ():
+                deleted = call.state not in ("started", "batched") and self.records.delete(call)
+                for file in self.files(call) if deleted else ():
                     freed += file.stat().st_size
                     file.unlink()
         return freed
@@ -257,13 +257,13 @@ class AnswerStore:
                 return self._close_refused(call, exc)
             except VeraxError as exc:
                 message = message or str(exc)
-        usage, stated = (answer.usage, answer.billed_usd) if answer else bill(self.body(call))
+        usage, price_usd = (answer.usage, answer.billed_usd) if answer else bill(self.body(call))
         state: CallState = "done" if answer and not short else "unusable"
         about: dict[str, Any] = {}
         if answer:
             about = {"request_id": answer.request_id, "retries": answer.retries}
             message = message or "; ".join(answer.lost)
-        cost = cost_of(call, usage, stated)
+        cost = cost_of(call, usage, price_usd)
         self.finish(call, state, usage=usage, cost_usd=cost, message=message, **about)
         return state
 

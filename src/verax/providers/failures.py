@@ -50,7 +50,7 @@ class ErrorDetails:
 
     Attributes:
         stage: of moderation: "input", "output" or "unknown".
-        stated: the stage was stated in a field, not read from the words.
+        explicit: the stage is given in a field, not read from the words.
         moderated, coded: the picture or its prompt was refused; a code says so, not the text.
         no_money: the account has run out.
     """
@@ -59,7 +59,7 @@ class ErrorDetails:
     code: str = ""
     param: str = ""
     stage: str = "unknown"
-    stated: bool = False
+    explicit: bool = False
     categories: tuple[str, ...] = ()
     moderated: bool = False
     coded: bool = False
@@ -68,7 +68,7 @@ class ErrorDetails:
     @property
     def sure_stage(self) -> str:
         """The stage, where only a field may say that nothing was painted yet."""
-        return self.stage if self.stated or self.stage == "output" else "unknown"
+        return self.stage if self.explicit or self.stage == "output" else "unknown"
 
 
 def parse_error(body: bytes) -> ErrorDetails:
@@ -89,14 +89,14 @@ def _details(message: str, error: Mapping[str, Any], codes: tuple[str, ...]) -> 
     details = _table(error.get("moderation_details"))
     listed = details.get("categories")
     categories = listed if isinstance(listed, list) and listed else _categories(message, inner)
-    stage, stated = _stage(details, message)
+    stage, explicit = _stage(details, message)
     param = str(error.get("param") or "")
     return ErrorDetails(
         message=message,
         code=str(error.get("code") or error.get("type") or ""),
         param=param,
         stage=stage,
-        stated=stated,
+        explicit=explicit,
         categories=tuple(map(str, categories)),
         moderated=_is_moderated(codes, message, param),
         coded=any(_MODERATION.search(code) for code in codes),
@@ -209,9 +209,9 @@ def _refuses(status: int, details: ErrorDetails) -> bool:
 
 def _stage(details: Mapping[str, Any], message: str) -> tuple[str, bool]:
     """The stage of moderation, and whether a field states it."""
-    stated = details.get("moderation_stage")
-    if stated in ("input", "output"):
-        return str(stated), True
+    stage = details.get("moderation_stage")
+    if stage in ("input", "output"):
+        return str(stage), True
     words = message.lower()
     if re.search(r"\b(output|generated)\b", words):
         return "output", False

@@ -226,7 +226,7 @@ class Desk:
 
         Pictures stay decoded up to DECODED_PIXELS together, so that memory has a bound.
         """
-        held, lock = [0], threading.Lock()
+        count, lock = [0], threading.Lock()
 
         def one(request: Request) -> ImagesAnswer | VeraxError:
             try:
@@ -234,8 +234,8 @@ class Desk:
             except VeraxError as exc:
                 return exc
             with lock:
-                held[0] += answer.decoded_pixels
-                return answer if held[0] <= DECODED_PIXELS else answer.without_pixels()
+                count[0] += answer.decoded_pixels
+                return answer if count[0] <= DECODED_PIXELS else answer.without_pixels()
 
         with ThreadPoolExecutor(self.settings.concurrency) as threads:
             return list(threads.map(one, requests))

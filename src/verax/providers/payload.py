@@ -137,10 +137,10 @@ class Collector:
         if b"\n" not in chunk and b"\r" not in chunk:
             return  # inside a picture: joining now would copy megabytes again and again
         text = b"".join(self._rest)
-        held = b"\r" if text.endswith(b"\r") else b""  # perhaps half of a CRLF
-        text = text.removesuffix(held).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        carry = b"\r" if text.endswith(b"\r") else b""  # perhaps half of a CRLF
+        text = text.removesuffix(carry).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         *blocks, rest = text.split(b"\n\n")
-        self._rest = [rest + held]
+        self._rest = [rest + carry]
         for block in blocks:
             self._take(block)
 

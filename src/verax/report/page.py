@@ -221,9 +221,9 @@ class Rows:
         values = {s.metric: s.value for s in self.results.scores.get(row.key, ())}
         scores = [None if (v := values.get(m)) is None else round(v, 4) for m in self.metrics]
         places = [self.labels.of(label), OUTCOMES.index(row.outcome), self.reasons.of(row.reason)]
-        shown = [*places, self.output(row), scores]
+        fields = [*places, self.output(row), scores]
         overlay = self.overlay(row)
-        return [*shown, overlay] if overlay else shown
+        return [*fields, overlay] if overlay else fields
 
     def overlay(self, row: OutputRow) -> list[Any]:
         """[motion, objects, width, height]: (x, y, dx, dy), and (kind, left, top, right,

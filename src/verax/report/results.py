@@ -104,10 +104,10 @@ def parts(outputs: Sequence[OutputRow]) -> list[tuple[str, list[OutputRow]]]:
         if names == [NOTHING] and len(owners) > 1:
             continue
         lines = {name for name, pictures in tried.items() if pictures >= part}
-        held = [o for o in outputs if (o.method, o.prior) in lines and (o.dataset, o.item) in part]
+        rows = [o for o in outputs if (o.method, o.prior) in lines and (o.dataset, o.item) in part]
         sources = sorted({prior for _, prior in names if prior != "none"})
         words = " and ".join(WORDS.get(source, source) for source in sources) or "no prior"
-        tables.append(("" if part == whole else words, held))
+        tables.append(("" if part == whole else words, rows))
     return tables
 
 

@@ -195,8 +195,8 @@ def _quiet(places: list[tuple[Values, Values]], quantile: float) -> float:
     away from black and white, where noise is clipped."""
     deviation, mean = (np.concatenate(values) for values in zip(*places, strict=True))
     away = np.abs(mean - 0.5) < AWAY
-    chosen = deviation[away] if away.mean() > ENOUGH else deviation
-    return float(np.quantile(chosen, quantile)) * 255
+    samples = deviation[away] if away.mean() > ENOUGH else deviation
+    return float(np.quantile(samples, quantile)) * 255
 
 
 def _fine_noise(part: Image) -> tuple[Values, Values]:

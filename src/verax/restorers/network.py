@@ -166,9 +166,9 @@ def light(photo: Image, faults: Faults) -> Floats:
         transform = exposed(np.sum(looks, 0), small)
         sure *= 1 - LEFT * night(small)
     elif worst == "haze":
-        doubted = faults.named == worst and faults[worst].severity < HAZY[0]
-        doubted |= faults["snow"].sure >= SURE  # flakes pass for clear air
-        transform = with_dark_channel(transform, small, DOUBTED if doubted else PRIOR_SHARE)
+        uncertain = faults.named == worst and faults[worst].severity < HAZY[0]
+        uncertain |= faults["snow"].sure >= SURE  # flakes pass for clear air
+        transform = with_dark_channel(transform, small, DOUBTED if uncertain else PRIOR_SHARE)
     else:
         transform = with_grey_world(transform, small)
         if faults.named != worst:  # blue water without a green cast only gets worse

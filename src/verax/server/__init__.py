@@ -219,7 +219,7 @@ class AnswerResponse(Response):
         self.status_code, self.background = 200, None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        departure = asyncio.create_task(_gone(receive))
+        departure = asyncio.create_task(_disconnect(receive))
         try:
             await self._pause(departure, EARLY_S if self.stream else PATIENCE_S)
             problem = _problem(self.task) if self.task.done() else None
@@ -227,7 +227,7 @@ class AnswerResponse(Response):
                 await response(problem)(scope, receive, send)
             else:
                 await self._send(departure, send)
-        except _ClientGone:
+        except _Disconnected:
             await Response(status_code=499)(scope, receive, send)  # for the log
         finally:
             departure.cancel()
@@ -268,20 +268,20 @@ class AnswerResponse(Response):
 
     async def _pause(self, departure: "asyncio.Task[None]", seconds: float) -> bool:
         """Wait at most so many seconds. Returns whether the answer is ready."""
-        shown = asyncio.create_task(self.partials.arrival.wait())
-        tasks = {self.task, departure, shown}
+        arrival = asyncio.create_task(self.partials.arrival.wait())
+        tasks = {self.task, departure, arrival}
         await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        shown.cancel()
+        arrival.cancel()
         if departure.done() and not self.task.done():
-            raise _ClientGone
+            raise _Disconnected
         return self.task.done()
 
 
-class _ClientGone(Exception):
+class _Disconnected(Exception):
     """The client has disconnected."""
 
 
-async def _gone(receive: Receive) -> None:
+async def _disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 

@@ -65,17 +65,17 @@ class Source:
         rng = np.random.default_rng((self.seed, index))
         height, width = THUMBNAILS[(index // batch) % len(THUMBNAILS)]
         size = (height * short // 6, width * short // 6)
-        drawn = self._draw(rng, size, whole=True)
-        return Sample(_planes(drawn.photo), _planes(drawn.reference), drawn.severity)
+        sample = self._draw(rng, size, whole=True)
+        return Sample(_planes(sample.photo), _planes(sample.reference), sample.severity)
 
     def detail(self, index: int, crop: int) -> Sample:
         """Sample `index` for the detail network: a crop with its toned version, no prior."""
         rng = np.random.default_rng((self.seed, index))
-        drawn = self._draw(rng, (crop, crop), whole=False)
-        tone, target = _toned(drawn, rng)
+        sample = self._draw(rng, (crop, crop), whole=False)
+        tone, target = _toned(sample, rng)
         empty = np.zeros((6, crop, crop), np.float32)
-        inputs = np.concatenate([_planes(drawn.photo), _planes(tone), empty])
-        return Sample(inputs, _planes(target), drawn.severity)
+        inputs = np.concatenate([_planes(sample.photo), _planes(tone), empty])
+        return Sample(inputs, _planes(target), sample.severity)
 
     def _draw(self, rng: Generator, size: tuple[int, int], *, whole: bool) -> Drawn:
         names = list(self.mix)
@@ -159,15 +159,15 @@ def _resize(plane: Floats, size: tuple[int, int]) -> Floats:
     return resized if plane.ndim == 2 else _clip(resized)
 
 
-def _toned(drawn: Drawn, rng: Generator) -> tuple[Image, Image]:
+def _toned(sample: Drawn, rng: Generator) -> tuple[Image, Image]:
     """The photo after an imperfect tone correction, and the target with the same error.
 
     So the detail network learns to leave tone alone.
     """
-    photo, reference = drawn.photo, drawn.reference
-    if drawn.task == "lowlight":
+    photo, reference = sample.photo, sample.reference
+    if sample.task == "lowlight":
         photo = _match_light(photo, reference, rng)
-    elif drawn.task in ("haze", "underwater"):
+    elif sample.task in ("haze", "underwater"):
         photo = _match_moments(photo, reference, rng)
     if rng.random() < 0.7:
         return photo, reference

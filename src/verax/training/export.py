@@ -179,9 +179,9 @@ def _parity(data: bytes, net: nn.Module, recipe: TrainingRecipe) -> float:
         inputs = _example(recipe, multiples)
         with torch.no_grad():
             expected = [output.numpy() for output in net(torch.from_numpy(inputs))]
-        got = run(data, inputs)
+        result = run(data, inputs)
         worst = max(
-            worst, *(float(np.abs(a - b).max()) for a, b in zip(got, expected, strict=True))
+            worst, *(float(np.abs(a - b).max()) for a, b in zip(result, expected, strict=True))
         )
     if not worst < PARITY:
         raise RunError(f"export: ONNX Runtime differs from torch by {worst:.2g}; nothing written")

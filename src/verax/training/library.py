@@ -135,19 +135,19 @@ def load(folders: Iterable[Path | str], *, split: str = "train", shortest: int =
             or a training picture is a test picture.
     """
     rows = [row for folder in folders for row in _rows(Path(folder))]
-    chosen = [row for row in rows if row.split == split]
-    if not chosen:
+    selection = [row for row in rows if row.split == split]
+    if not selection:
         raise SettingsError(
             f"data: expected photos of the split {split!r}, found none in {folders}"
         )
     if split == "train":
-        _refuse_leaks(chosen, [row for row in rows if row.split not in ("train", "val")])
-    scenes = [_scene(row) for row in chosen if row.task in PHOTO_TASKS]
-    pairs = [_pair(row) for row in chosen if row.task in PAIR_TASKS and row.photo]
+        _refuse_leaks(selection, [row for row in rows if row.split not in ("train", "val")])
+    scenes = [_scene(row) for row in selection if row.task in PHOTO_TASKS]
+    pairs = [_pair(row) for row in selection if row.task in PAIR_TASKS and row.photo]
     scenes += [scene for pair in pairs if pair.task == "haze" for scene in _unveiled(pair)]
     _refuse_small(scenes, shortest)
-    licences = tuple(sorted({row.licence for row in chosen if row.licence}))
-    return Library(scenes, pairs, _digest(chosen), licences)
+    licences = tuple(sorted({row.licence for row in selection if row.licence}))
+    return Library(scenes, pairs, _digest(selection), licences)
 
 
 def _rows(folder: Path) -> Iterator[_Row]:

@@ -91,8 +91,8 @@ def read_fields(values: Mapping[str, Any]) -> ImageFields:
     """The fields of a request, checked. Raises Problem 400 that names the first wrong one."""
     name = next((name for name in values if not is_text(name)), None)
     if name is not None:
-        shown = name.encode("utf-8", "replace").decode()[:60]
-        raise Problem(400, f"unknown parameter {shown!r}", "unknown_parameter", shown)
+        label = name.encode("utf-8", "replace").decode()[:60]
+        raise Problem(400, f"unknown parameter {label!r}", "unknown_parameter", label)
     try:
         return ImageFields.model_validate(values)
     except ValidationError as exc:

@@ -94,8 +94,8 @@ async def straighten(request: Request) -> Response:
         await in_turn(local, client, limited, straighten_file, LIMIT_S, *wishes)
     finally:
         shot.unlink(missing_ok=True)
-    gone = BackgroundTask(partial(target.unlink, missing_ok=True))
-    return FileResponse(target, media_type="image/png", headers=PRIVATE, background=gone)
+    cleanup = BackgroundTask(partial(target.unlink, missing_ok=True))
+    return FileResponse(target, media_type="image/png", headers=PRIVATE, background=cleanup)
 
 
 def find_print(shot: Path, max_pixels: int) -> list[list[float]] | None:

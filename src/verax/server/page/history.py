@@ -122,26 +122,26 @@ class History:
 
         For UNDO_S seconds `bring_back` restores it, then `forget` deletes it from the disk.
         """
-        gone = self._gone(name)
-        self.entry(name).rename(gone)
-        os.utime(gone)
+        hidden = self._hidden_path(name)
+        self.entry(name).rename(hidden)
+        os.utime(hidden)
 
     def bring_back(self, name: str) -> Path:
         """The folder of an entry that was removed a short while ago; Problem 404 for any other."""
-        if not ID.fullmatch(name) or not self._gone(name).is_dir():
+        if not ID.fullmatch(name) or not self._hidden_path(name).is_dir():
             raise Problem(404, "this entry cannot be brought back any more", "not_found")
-        return self._gone(name).rename(self.folder / name)
+        return self._hidden_path(name).rename(self.folder / name)
 
-    def _gone(self, name: str) -> Path:
+    def _hidden_path(self, name: str) -> Path:
         return self.folder / f".{name}.gone"
 
 
 def forget(results: Path, *, seconds: float = UNDO_S) -> None:
     """Delete from the disk the entries that any client removed longer ago than this."""
-    for gone in results.glob("*/.*.gone"):
+    for hidden in results.glob("*/.*.gone"):
         with suppress(OSError):  # brought back meanwhile
-            if time.time() - gone.stat().st_mtime >= seconds:
-                shutil.rmtree(gone)
+            if time.time() - hidden.stat().st_mtime >= seconds:
+                shutil.rmtree(hidden)
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:

@@ -109,8 +109,8 @@ def _restore_example(order: PageOrder) -> None:
     from verax import image as images
     from verax.priors.simulated import example
 
-    shown = example()
-    for path, picture in ((order.photo, shown.photo), (order.folder / "prior", shown.prior)):
+    pictures = example()
+    for path, picture in ((order.photo, pictures.photo), (order.folder / "prior", pictures.prior)):
         path.write_bytes(images.encode(picture, format="png"))
     _restore(replace(order, prior=order.folder / "prior"))
 
@@ -193,8 +193,8 @@ def _of_photo_size(mask: Path | None, photo: Path) -> Path | None:
         return None
     size = header_of(photo)
     target = mask.with_name(f"{mask.name}-{size.width}x{size.height}.png")
-    with PillowImage.open(mask) as drawn:
-        drawn.convert("L").resize((size.width, size.height)).save(target)
+    with PillowImage.open(mask) as picture:
+        picture.convert("L").resize((size.width, size.height)).save(target)
     return target
 
 
@@ -209,10 +209,10 @@ def file_name(order: PageOrder) -> str:
 def about(path: Path) -> dict[str, Any]:
     """Format and EXIF of a photo (camera, date, description), as text of bounded length."""
     format, tags = described(path)
-    said = {
+    fields = {
         name: str(tags[tag]).strip("\0 ")[:MOST_TEXT] for name, tag in ABOUT.items() if tag in tags
     }
-    return {"format": TITLES[format], "place": GPS in tags, **said}
+    return {"format": TITLES[format], "place": GPS in tags, **fields}
 
 
 def _changes(folder: Path, result: "Restoration", prior: "Photo") -> dict[str, Any]:
