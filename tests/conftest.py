@@ -8,7 +8,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from service.plugin import service  # noqa: F401  # a fixture for every room
+from service.plugin import service  # noqa: F401  # a fixture for every folder
 
 SHARED = Path(os.environ.get("VERAX_PICTURES", Path(__file__).parents[2] / "shared" / "data"))
 

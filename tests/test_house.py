@@ -1,4 +1,4 @@
-"""The rules of the house: imports point down, light imports, one place for each thing."""
+"""Rules for the whole code: layers, light imports, sizes, names, no duplicates."""
 
 import ast
 import re
@@ -23,8 +23,8 @@ def block(title):
     return DESIGN.split(f"## {title}\n")[1].split("```")[1].strip("\n").splitlines()
 
 
-FLOORS = [line.split("#")[0] for line in reversed(block("Floors"))]
-RANK = {room: rank for rank, rooms in enumerate(FLOORS) for room in rooms.split()}
+LAYERS = [line.split("#")[0] for line in reversed(block("Layers"))]
+RANK = {package: rank for rank, packages in enumerate(LAYERS) for package in packages.split()}
 MODULES = [p for p in sorted(ROOT.rglob("*.py")) if p.parent != ROOT or "__" not in p.name]
 FUNCTIONS = ast.FunctionDef, ast.AsyncFunctionDef
 
@@ -45,10 +45,10 @@ def imported(tree):
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_imports_point_down(path):
-    room = path.relative_to(ROOT).with_suffix("").parts[0]
-    rank = RANK[room]  # a KeyError here means: give the new room a floor
+    package = path.relative_to(ROOT).with_suffix("").parts[0]
+    rank = RANK[package]  # a KeyError here means: give the new package a layer
     names = imported(trees()[path])
-    targets = {n.split(".")[1] for n in names if n.startswith("verax.")} - {room, "__version__"}
+    targets = {n.split(".")[1] for n in names if n.startswith("verax.")} - {package, "__version__"}
 
     assert {t for t in targets if RANK.get(t, 99) >= rank} == set()
 
@@ -80,22 +80,22 @@ def test_every_test_file_has_a_name_of_its_own():
     assert sorted({name for name in names if names.count(name) > 1}) == []
 
 
-def test_the_design_draws_every_room_and_no_other():
-    drawn = re.findall(r"^  (\w[\w.]*)/?  ", "\n".join(block("Rooms")), re.MULTILINE)
+def test_the_design_lists_every_package_and_no_other():
+    drawn = re.findall(r"^  (\w[\w.]*)/?  ", "\n".join(block("Packages")), re.MULTILINE)
     there = [p.name for p in ROOT.iterdir() if p.is_dir() or p.suffix == ".py"]
 
     assert sorted(drawn) == sorted(set(there) - {"__pycache__", "__main__.py"})
 
 
-WALK = [line.split()[1] for line in block("A walk")]
+CALLS = [line.split()[1] for line in block("A call from start to end")]
 
 
-def test_a_walk_through_the_house_has_at_most_eight_stops():
-    assert len(WALK) == len(set(WALK)) <= 8
+def test_the_documented_call_has_at_most_eight_functions():
+    assert len(CALLS) == len(set(CALLS)) <= 8
 
 
-@pytest.mark.parametrize("line", block("Seams") + WALK)
-def test_every_seam_of_the_design_is_there(line):
+@pytest.mark.parametrize("line", block("Interfaces") + CALLS)
+def test_every_interface_of_the_design_exists(line):
     module, _, name = line.split()[0].rpartition(".")
 
     assert callable(getattr(import_module(module), name))
@@ -122,7 +122,7 @@ PARTICIPLES = {
 }  # fmt: skip
 
 
-MOST_MODULES = 180  # of all rooms, with __init__.py
+MOST_MODULES = 180  # with __init__.py
 
 
 def test_the_source_has_no_more_modules():
@@ -164,7 +164,7 @@ def test_half_of_the_functions_have_at_most_8_lines():
     assert statistics.median(lengths) <= 8
 
 
-def test_no_class_name_stands_twice():
+def test_class_names_are_unique():
     names = Counter(
         node.name
         for tree in trees().values()

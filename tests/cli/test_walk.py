@@ -1,4 +1,4 @@
-"""The walk through the house that docs/architecture.md describes is the one that the code takes."""
+"""The call that docs/architecture.md describes from start to end is the one that the code makes."""
 
 import sys
 from importlib import import_module
@@ -10,24 +10,24 @@ from commands import verax
 DESIGN = Path(__file__).parents[2] / "docs" / "architecture.md"
 
 
-def stops():
-    """(file, function) of each stop, in the order of the walk."""
-    lines = DESIGN.read_text(encoding="utf-8").split("## A walk\n")[1].split("```")[1].split("\n")
-    for line in filter(None, lines):
+def documented():
+    """(file, function) of each function, in the documented order."""
+    section = DESIGN.read_text(encoding="utf-8").split("## A call from start to end\n")[1]
+    for line in section.split("```")[1].strip().split("\n"):
         module, _, name = line.split()[1].rpartition(".")
         function = unwrap(getattr(import_module(module), name))
         yield function.__code__.co_filename, name
 
 
-def test_a_restoration_visits_the_stops_of_the_walk_in_turn_and_each_once(pair, tmp_path):
+def test_a_restoration_calls_the_documented_functions_in_order_each_once(pair, tmp_path):
     photo, prior = pair
-    walk = list(stops())
-    visits = []
+    expected = list(documented())
+    calls = []
 
     def profile(frame, event, _):
-        stop = frame.f_code.co_filename, frame.f_code.co_name
-        if event == "call" and stop in walk:
-            visits.append(stop)
+        function = frame.f_code.co_filename, frame.f_code.co_name
+        if event == "call" and function in expected:
+            calls.append(function)
 
     sys.setprofile(profile)
     try:
@@ -36,4 +36,4 @@ def test_a_restoration_visits_the_stops_of_the_walk_in_turn_and_each_once(pair, 
         sys.setprofile(None)
 
     assert done.returncode == 0, done.stderr
-    assert visits == walk
+    assert calls == expected
