@@ -83,7 +83,7 @@ def test_stored_outputs_are_scored_by_further_metrics(tmp_path, dataset):
 def test_another_plan_on_the_same_folder_is_refused_with_the_difference(tmp_path, dataset):
     go(tmp_path / "run", dataset)
 
-    with pytest.raises(SettingsError, match=r"methods: stored .*identity.* asked .*full"):
+    with pytest.raises(SettingsError, match=r"methods: stored .*identity.* requested .*full"):
         go(tmp_path / "run", dataset, methods=("full",))
 
 
@@ -98,7 +98,7 @@ def test_a_poisoned_picture_is_one_failed_row(tmp_path, dataset):
     assert summary.outcomes["restored"] == 6
 
 
-def test_an_item_without_the_asked_prior_abstains_and_stays_counted(tmp_path, dataset):
+def test_an_item_without_the_requested_prior_abstains_and_stays_counted(tmp_path, dataset):
     copy = tmp_path / "data"
     shutil.copytree(dataset, copy)
     (copy / "generated" / "0001.png").unlink()
@@ -192,14 +192,14 @@ def test_other_weights_words_and_models_are_other_keys(dataset, tmp_path, monkey
         return expand(changed, [load(str(dataset), task="dark")])[0].key
 
     weights.write_bytes(b"one")
-    before, before_asked = key(plan), key(other)
+    before, before_other = key(plan), key(other)
     weights.write_bytes(b"another")
     assert key(plan) != before
     monkeypatch.setattr("verax.bench.work.prompt_text", lambda task, wording: "other words")
-    assert key(other) != before_asked
+    assert key(other) != before_other
     monkeypatch.undo()
     monkeypatch.setattr("verax.bench.work.snapshot_of", lambda model: "gpt-image-2-2027-01-01")
-    assert key(other) != before_asked
+    assert key(other) != before_other
 
 
 def test_a_mended_picture_replaces_its_failure(tmp_path, dataset):

@@ -72,7 +72,7 @@ def test_what_a_newer_version_can_read_becomes_an_answer(at_service):
         )
     later = invoke("journal", "reread").output
 
-    assert "0 of 1 can be read now; nothing was asked or paid" in today
+    assert "0 of 1 can be read now; nothing was sent or paid" in today
     assert "1 of 1 can be read now" in later
     assert states() == ["done", "done"]
 

@@ -64,40 +64,40 @@ class Sequences(RuleBasedStateMachine):
         self.client.transport.close()
         self.place.cleanup()
 
-    @rule(asked=REQUESTS, fault=FAULTS, retry=st.booleans())
-    def ask(self, index, fault, retry):
+    @rule(which=REQUESTS, fault=FAULTS, retry=st.booleans())
+    def ask(self, which, fault, retry):
         self.service.script([fault])
-        self.note(index, retry)
-        before = self.paid(index)
+        self.note(which, retry)
+        before = self.paid(which)
         try:
             budget = Budget(TARIFF, RUN, self.limit)
             self.journal.call(
-                request_of(self.client, *index),
+                request_of(self.client, *which),
                 self.client.send,
                 budget=budget,
                 retry_uncertain=retry,
                 fetch=self.client.transport.fetch,
             )
         except VeraxError:
-            assert fault not in READABLE or self.paid(index) == before
+            assert fault not in READABLE or self.paid(which) == before
         else:
-            self.delivered[index] = True
+            self.delivered[which] = True
         self.service.script([])
 
-    @rule(asked=REQUESTS, fault=FAULTS, retry=st.booleans(), moment=MOMENTS)
-    def ask_and_die(self, index, fault, retry, moment):
+    @rule(which=REQUESTS, fault=FAULTS, retry=st.booleans(), moment=MOMENTS)
+    def ask_and_die(self, which, fault, retry, moment):
         self.service.script([fault])
-        self.note(index, retry)
+        self.note(which, retry)
         self.state.delay_s = 0.06 if moment == "sent" else 0.0
-        before = self.paid(index)
-        order = {"folder": str(self.folder), "url": self.service.base_url, "request": index}
+        before = self.paid(which)
+        order = {"folder": str(self.folder), "url": self.service.base_url, "request": which}
         order |= {"limit": self.limit, "retry": retry, "moment": moment}
         self.worker.stdin.write(json.dumps(order) + "\n")
         self.worker.stdin.flush()
         self.worker.stdout.readline()
         self.state.delay_s = 0.0
-        if self.paid(index) > before and moment in ("kept", "end") and fault in READABLE:
-            self.delivered[index] = True
+        if self.paid(which) > before and moment in ("kept", "end") and fault in READABLE:
+            self.delivered[which] = True
         self.service.script([])
 
     @rule(indices=st.sets(st.integers(0, 2), min_size=1), status=st.sampled_from([None, 502, 0]))
@@ -121,12 +121,12 @@ class Sequences(RuleBasedStateMachine):
         self.journal.close()
         self.journal = Journal(self.folder / "journal")
 
-    def note(self, index, retry):
+    def note(self, which, retry):
         """A call that may have been billed is repeated only on request."""
-        self.allowed[index] += retry or not self.allowed[index]
+        self.allowed[which] += retry or not self.allowed[which]
 
-    def paid(self, index):
-        prompt = f"{index[0]} {index[1]}"
+    def paid(self, which):
+        prompt = f"{which[0]} {which[1]}"
         return sum(entry["prompt"] == prompt for entry in self.service.ledger())
 
     @invariant()
@@ -136,13 +136,13 @@ class Sequences(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_paid_twice(self):
-        for index, count in self.allowed.items():
-            assert self.paid(index) <= count
+        for which, count in self.allowed.items():
+            assert self.paid(which) <= count
 
     @invariant()
     def no_picture_that_was_paid_is_missing(self):
-        for index in self.delivered:
-            request = request_of(self.client, *index)
+        for which in self.delivered:
+            request = request_of(self.client, *which)
             assert self.journal.stored(request, self.client.transport.fetch).images
 
 
