@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-from verax.degrade import TASKS, Degradation, apply, sample, sample_mixture
+from verax.degrade import TASKS, Degradation, apply, sample
 from verax.errors import SettingsError, SizeMismatchError, UnknownNameError
 
 
@@ -82,15 +82,6 @@ def test_degradations_act_in_the_order_given(photo):
 
     np.testing.assert_array_equal(both, apply(apply(photo, dark), wet))
     assert not np.array_equal(both, apply(photo, wet, dark))
-
-
-def test_a_mixture_keeps_the_order_of_the_weather():
-    order = ["lowlight", "rain", "snow", "haze"]
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        ranks = [order.index(d.task) for d in sample_mixture(rng)]
-        assert len(ranks) >= 2
-        assert ranks == sorted(set(ranks))
 
 
 def test_sampling_is_decided_by_the_generator_alone():

@@ -5,7 +5,7 @@ A degradation is a value: its kind, its severity, and a seed for everything else
 """
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -36,8 +36,6 @@ TASKS: dict[str, Task] = {
     "underwater": underwater,
     "raindrop": raindrop,
 }
-
-MIXTURE_ORDER = ("lowlight", "rain", "snow", "haze")  # of CDD-11 (Guo et al., ECCV 2024)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +84,6 @@ def sample(
     """A random degradation for training: of `task` or any, its severity uniformly distributed."""
     name = task or str(rng.choice(list(TASKS)))
     return Degradation(name, float(rng.uniform(*severity)), int(rng.integers(2**31)))
-
-
-def sample_mixture(
-    rng: Generator,
-    tasks: Sequence[str] = MIXTURE_ORDER,
-    *,
-    severity: tuple[float, float] = (0.05, 0.6),
-) -> tuple[Degradation, ...]:
-    """Two or more random degradations of `tasks`, in the order in which they affect a photo."""
-    count = int(rng.integers(2, min(3, len(tasks)) + 1))
-    order = sorted(rng.choice(len(tasks), count, replace=False))
-    return tuple(sample(rng, tasks[i], severity=severity) for i in order)
 
 
 Mask = NDArray[np.bool_]

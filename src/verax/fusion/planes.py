@@ -21,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.image import Plane, pixels
+from verax.image.pixels import ramp as ramp
+from verax.image.pixels import reduced as reduced
 
 LEVELS = 9  # of luma
 CELL = 4  # working px per cell
@@ -163,22 +165,10 @@ def resized(plane: Float, shape: tuple[int, ...]) -> Float:
     return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR), np.float32)
 
 
-def reduced(picture: Float, side: int) -> Float:
-    """The picture with its long side at most `side` px, by area averaging."""
-    scale = min(1.0, side / max(picture.shape[:2]))
-    size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
-    return shrink(picture, size)
-
-
 def rise(x: Float, none: float, full: float) -> Float:
     """Smooth step (Hermite): 0 up to `none`, 1 from `full`; decreasing where full < none."""
     t = np.clip((x - none) / np.float32(full - none), 0, 1)
     return np.asarray(t * t * (3 - 2 * t), np.float32)
-
-
-def ramp(x: float, none: float, full: float) -> float:
-    """Linear step: 0 up to `none`, 1 from `full`; decreasing where full < none."""
-    return float(np.clip((x - none) / (full - none), 0.0, 1.0))
 
 
 def by_tiles(

@@ -75,6 +75,18 @@ def resize_picture(picture: Array, size: tuple[int, int]) -> Array:
     return picture if resized is picture else np.clip(resized, 0.0, 1.0)
 
 
+def reduced(array: Array, side: int) -> Array:
+    """The picture or plane with its long side at most `side` px, by area averaging."""
+    scale = min(1.0, side / max(array.shape[:2]))
+    size = (max(3, round(array.shape[1] * scale)), max(3, round(array.shape[0] * scale)))
+    return np.asarray(cv2.resize(array, size, interpolation=cv2.INTER_AREA), np.float32)
+
+
+def ramp(value: float, none: float, full: float) -> float:
+    """Linear step: 0 up to `none`, 1 from `full`; decreasing where full < none."""
+    return float(np.clip((value - none) / (full - none), 0.0, 1.0))
+
+
 def blur(array: Array, sigma: float) -> Array:
     """Gaussian blur of `sigma` px, mirrored at the border."""
     blurred = cv2.GaussianBlur(array, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from verax.geometry.register import Warped
 from verax.image import Image, Plane
-from verax.image.pixels import LUMA, guided_filter, largest, luma
+from verax.image.pixels import LUMA, guided_filter, largest, luma, reduced
 
 Toning = Literal["grey", "toned", "colour"]
 
@@ -47,7 +47,7 @@ def toning(photo: Image) -> Toning:
 
     A dark photo is brightened first: its colours are faint, but present.
     """
-    small = shrink(photo, SIDE)
+    small = reduced(photo, SIDE)
     small = small * np.float32(LIT / np.clip(np.quantile(luma(small), 0.98), DARKEST, LIT))
     y, chroma = split(small)
     if float(np.quantile(largest(np.abs(chroma)), 0.95)) < GREYISH:
@@ -59,7 +59,7 @@ def toning(photo: Image) -> Toning:
 
 def is_coloured(prior: Image) -> bool:
     """Whether a prior shows colours and not only one tone."""
-    y, chroma = split(shrink(prior, SIDE))
+    y, chroma = split(reduced(prior, SIDE))
     stray = largest(np.abs(chroma - tone_of(y, chroma, y)))
     return float(np.quantile(stray, 0.8)) > COLOURED
 
@@ -98,15 +98,8 @@ def in_one_tone(photo: Image, restored: Image, prior: Image) -> Image | None:
     """
     if toning(photo) != "toned" or toning(prior) == "colour":
         return None
-    levels, (y, chroma) = luma(restored), split(shrink(prior, SIDE))
+    levels, (y, chroma) = luma(restored), split(reduced(prior, SIDE))
     return within_gamut(levels, tone_of(levels, chroma, y))
-
-
-def shrink(image: Image, side: int) -> Image:
-    """The picture with its long side at most `side` px."""
-    scale = min(1.0, side / max(image.shape[:2]))
-    size = (max(3, round(image.shape[1] * scale)), max(3, round(image.shape[0] * scale)))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
 def split(image: Image) -> tuple[Plane, NDArray[np.float32]]:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from verax.errors import InputError, SizeMismatchError
 from verax.geometry.register import Warped
 from verax.image import Image, Photo, Plane
-from verax.image.pixels import largest, wide_blur
-from verax.prints.colour import shrink, split, toning
+from verax.image.pixels import largest, reduced, wide_blur
+from verax.prints.colour import split, toning
 
 Mask = NDArray[np.bool_]
 
@@ -154,8 +154,8 @@ def relight(photo: Image, prior: Image, known: Mask) -> Image:
     One quadratic colour map, such as fading is, and a smooth difference; both are fitted robustly,
     since damage makes outliers.
     """
-    y, p = (shrink(picture, TONE) for picture in (photo, prior))
-    share = (shrink(known.astype(np.float32), TONE) > KNOWN).astype(np.float32)
+    y, p = (reduced(picture, TONE) for picture in (photo, prior))
+    share = (reduced(known.astype(np.float32), TONE) > KNOWN).astype(np.float32)
     share = share if share.any() else np.ones_like(share)
     weight, smooth, terms = share, np.zeros_like(y), quadratic(p)
     for reach in LOCAL:
@@ -208,7 +208,7 @@ def quadratic(picture: Image) -> NDArray[np.float32]:
 
 def faithfulness(y: Plane, p: Plane) -> float:
     """Median local correlation of coarse structure; low for a prior that redraws the scene."""
-    small = (shrink(plane, TONE) for plane in (y, p))
+    small = (reduced(plane, TONE) for plane in (y, p))
     a, b = (cv2.GaussianBlur(v, (0, 0), 2) - cv2.GaussianBlur(v, (0, 0), 4) for v in small)
     both, own, theirs = (cv2.blur(v, (25, 25)) for v in (a * b, a * a, b * b))
     busy = np.minimum(own, theirs) > STRUCTURE**2

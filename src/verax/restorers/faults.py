@@ -16,8 +16,9 @@ import numpy as np
 
 from verax.errors import choose
 from verax.image import Image, Plane, check_image
+from verax.image.pixels import ramp
 from verax.restorers import DOUBTED, runtime, with_dark_channel
-from verax.restorers.measures import Measures, anisotropy, extremes, measure, ramp, texture
+from verax.restorers.measures import Measures, anisotropy, extremes, measure, texture
 
 # what hides the scene most comes first
 KINDS = (

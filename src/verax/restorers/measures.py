@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.image import Image, Plane
-from verax.image.pixels import noise_response
+from verax.image.pixels import LUMA, noise_response
 
 SMALL_PX = 256  # long side at which light and colour are measured
 TILE, GRID = 256, 3  # px of a tile, and tiles per side
@@ -29,7 +29,6 @@ STEP = 0.04  # a larger step is an edge of the scene, not of a block
 SCALES = (0.6, 1.2, 2.4, 4.8, 9.6)  # px: blurs between which the bands of `texture` lie
 RARE = 3.0  # standard deviations; flakes, drops and lights are beyond
 DIRECTIONS = 8
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 Values = NDArray[np.float32]
 
@@ -111,11 +110,6 @@ def extremes(picture: Image) -> float:
     """The share of a picture that is black or white."""
     luma = picture.mean(2)
     return float(np.mean((luma < 2 / 255) | (luma > 253 / 255)))
-
-
-def ramp(value: float, none: float, full: float) -> float:
-    """Linear step: 0 up to `none`, 1 from `full`; decreasing where full < none."""
-    return float(np.clip((value - none) / (full - none), 0.0, 1.0))
 
 
 def texture(part: Image) -> Values:

@@ -10,10 +10,9 @@ import cv2
 import numpy as np
 
 from verax.image import Image, Plane
-from verax.image.pixels import largest
+from verax.image.pixels import largest, ramp
 from verax.restorers import DOUBTED, PRIOR_SHARE, measures, with_dark_channel
 from verax.restorers.faults import HAZY, SURE, SURELY, Faults, diagnose, green_cast
-from verax.restorers.measures import ramp
 from verax.restorers.runtime import (
     Floats,
     Network,
