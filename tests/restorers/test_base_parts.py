@@ -54,6 +54,15 @@ def test_noise_lies_everywhere_and_a_facade_in_its_place(photo):
     assert network.textured(facade, photo)
 
 
+def test_noise_has_few_extremes_and_leaves_have_many(photo):
+    rng = np.random.default_rng(3)
+    grain = rng.normal(0, 5 / 255, (*photo.shape[:2], 1))
+    leaves = rng.laplace(0, 1.6 / 255, grain.shape) * rng.choice([1.0, 4.0], grain.shape)
+
+    assert not network.textured(np.asarray(photo + grain, np.float32), photo)
+    assert network.textured(np.asarray(photo + leaves, np.float32), photo)
+
+
 def test_a_dark_photo_without_noise_keeps_its_structure_bit_for_bit(photo):
     dark = np.asarray(photo * 0.12, np.float32)  # its light is wrong, and not structure's to mend
 

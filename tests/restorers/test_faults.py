@@ -114,6 +114,14 @@ def test_a_veil_over_a_scene_is_sure_and_clear_photos_have_none(photo, clean):
     assert diagnose(veiled(photo, 0.7, 0.25))["haze"].sure > 0.5
 
 
+def test_a_pale_black_and_white_photo_is_no_haze(photo):
+    grey = np.repeat(photo.mean(2, keepdims=True), 3, 2)
+    pale = np.asarray(0.4 * grey + 0.5, np.float32)
+
+    assert diagnose(0.4 * photo + np.float32(0.5))["haze"].sure > 0.5
+    assert diagnose(pale)["haze"].sure == 0
+
+
 def test_a_smooth_picture_is_no_haze():
     """Mist over water: pale, hardly any contrast anywhere, nothing behind it."""
     rows = np.linspace(0.75, 0.55, 240, dtype=np.float32)[:, None, None]

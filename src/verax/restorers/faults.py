@@ -58,7 +58,7 @@ ODDS = {
     "defocus_blur": (-0.6, 0.6), "underwater": (1.1, 1.7),
 }  # fmt: skip
 WEIGHT, USUAL = 4.0, 0.7  # of the severity of haze above the usual one, added to its log-odds
-NOT_WATER = (-4.5, -3.2)  # log-odds of a cast that is not water's
+NOT_WATER = (-3.3, -2.6)  # log-odds of a cast that is not water's
 SOME = 0.2  # severity of what the classifier is certain of, which says nothing of how much
 CLOSE = 112  # px: side of the parts it sees
 NEAR = (runtime.CENTRE, (0.15, 0.2), (0.15, 0.8), (0.85, 0.2), (0.85, 0.8))  # where they are
@@ -74,8 +74,7 @@ AGREED, DIMMER, DULLER = (0.28, 0.40), (0.13, 0.10), (0.85, 0.74)  # severity, m
 NIGHT = (0.015, 0.025)  # median luma below which lights in the dark mean night
 LIGHTLESS = (0.445, 0.40)  # 95th percentile of a photo with neither light nor a bright median
 BLACK = 0.003  # median luma below which the scene is black
-# rain
-DRY = -5.5  # log-odds of rain below which the rain network is not run: half of all photos
+DRY = -5.5  # rain: log-odds of rain below which the rain network is not run: half of all photos
 SUSPECT = 0.15  # severity at the centre from which other places are checked
 PLACES = ((0.1, 0.1), (0.9, 0.9), (0.1, 0.9), (0.9, 0.1))  # rain is everywhere, texture is local
 WET = (0.26, 0.33)  # least severity of all places
@@ -159,7 +158,8 @@ def diagnose(photo: Image) -> Faults:
         odds = judged(facts(photo, small, np.concatenate([features, estimated]), measures))
     sure = {kind: ramp(odds.get(kind, -inf), *limits) for kind, limits in ODDS.items()}
     hazy = odds.get("haze", inf) + WEIGHT * (severity["haze"] - USUAL)
-    veil = _haze(small, transform, severity["haze"])
+    grey = float(measures.colour < GREY)
+    veil = (1 - grey) * _haze(small, transform, severity["haze"])  # its signs are of colours
     blurred = ramp(measures.blur, *BLURRED)
     severities = {
         "haze": (severity["haze"], min(veil, max(ramp(hazy, *ODDS["haze"]), sure["snow"]))),
@@ -172,7 +172,7 @@ def diagnose(photo: Image) -> Faults:
         "defocus_blur": (max(blurred, SOME * sure["defocus_blur"]), sure["defocus_blur"]),
         "jpeg": (ramp(measures.blocking, 0.3, 3.3), _blocks(measures)),
         "underwater": _water(severity["underwater"], odds.get("underwater", -inf), measures),
-        "grey": (1.0, 1.0) if measures.colour < GREY else (0.0, 0.0),
+        "grey": (grey, grey),
     }
     entries = tuple(Fault(kind, *map(float, severities[kind])) for kind in KINDS)
     return Faults(entries=entries, measures=measures, transform=transform)
