@@ -5,10 +5,10 @@
 FOLDER holds clean photos. The middle of each, at most --side px, gets holes, scratches and dust
 whose places are known; its prior is simulated from the clean photo (other light and texture, a
 drift below a fifth of a per cent). Printed per photo and as means: F of the mask that is found,
-as a print known to be damaged and unasked; PSNR inside the true mask, filled from the prior, by
-OpenCV's two inpaintings and by scikit-image's, also of tape, a tear and a stain; whether damage is
-found in the clean photo, unasked, in colour and in black and white. With --restore both damaged and
-clean photo are restored with the prior: PSNR outside the mask.
+as a print known to be damaged, with dust and without, and unasked; PSNR inside the true mask,
+filled from the prior, by OpenCV's two inpaintings and by scikit-image's, also of tape, a tear and a
+stain; whether damage is found in the clean photo, unasked, in colour and in black and white. With
+--restore both damaged and clean photo are restored with the prior: PSNR outside the mask.
 """
 
 import argparse
@@ -102,8 +102,11 @@ def judge(clean: Image, seed: int, *, whole: bool) -> Row:
     photo = images.from_uint8(images.to_uint8(harmed.pixels))
     prior = simulate(clean, seed=7000 + seed, settings=DRIFT).prior
     everywhere = np.ones(clean.shape[:2], np.float32)
+    undusted = damage(clean, np.random.default_rng(seed), holes=2, scratches=3, specks=0)
+    holed = images.from_uint8(images.to_uint8(undusted.pixels))
     row = {
         "F known": f_score(find_damage(photo, prior, everywhere, known=True).mask, harmed.mask),
+        "F no dust": f_score(find_damage(holed, prior, everywhere, known=True).mask, undusted.mask),
         "F unasked": f_score(find_damage(photo, prior, everywhere).mask, harmed.mask),
         "clean found": float(find_damage(clean, prior, everywhere, pieces=False).mask.any()),
         "clean grey found": float(find_damage(grey(clean), prior, everywhere).mask.any()),

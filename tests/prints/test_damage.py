@@ -9,6 +9,7 @@ from verax import image as images
 from verax.degrade import damage
 from verax.prints.damage import find_damage
 from verax.prints.holes import fill, relight
+from verax.prints.pieces import with_lines
 
 
 @pytest.fixture(scope="module")
@@ -160,3 +161,19 @@ def test_a_fill_has_the_priors_gradients_and_the_photos_light():
     filled = fill(holed, np.asarray(0.5 + detail, np.float32), mask)
 
     assert np.abs(filled - photo).max() < 0.012
+
+
+def test_a_faint_crease_of_a_worn_print_is_found_and_the_scenes_own_lines_are_none():
+    crease, fence = (np.zeros((400, 400), np.float32) for _ in range(2))
+    cv2.line(crease, (50, 80), (350, 190), 1, 2)
+    cv2.line(fence, (50, 300), (350, 280), 1, 2)
+    shown = np.full((400, 400, 3), 0.6, np.float32) - 0.2 * fence[..., None]
+    grain = 0.02 * np.random.default_rng(3).normal(size=(400, 400, 1))
+    photo = np.asarray(np.roll(shown, 1, 0) + grain - 0.03 * crease[..., None], np.float32)
+    nothing = np.zeros((400, 400), bool)
+
+    mask = with_lines(nothing, photo, shown, ~nothing, np.float32(0))
+
+    assert mask[crease > 0].mean() > 0.8
+    assert not mask[fence > 0].any()
+    assert mask.mean() < 0.03

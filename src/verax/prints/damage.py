@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from verax.image import Image, Plane
 from verax.image.pixels import largest, peaks
 from verax.prints.holes import Flaws, Mask, counted, dilated, faithfulness, fill, relight
-from verax.prints.pieces import find_pieces
+from verax.prints.pieces import find_pieces, with_lines
 
 MOST = 1600  # px, long side at which damage is looked for
 FAITHFUL = 0.55  # least correlation of prior and photo; below it nothing is looked for
@@ -67,9 +67,7 @@ class Answers:
 class Wear:
     """The wear of a print.
 
-    Attributes:
-        mask: (H, W) all of it.
-        border: (H, W) the part that is the print's border and the background around it.
+    `mask` (H, W): all of it; `border`: the part that is the print's border and what lies around it.
     """
 
     mask: Mask
@@ -145,7 +143,9 @@ def find_wear(photo: Image, prior: Image, valid: Plane, faces: Faces | None = No
     top = cv2.dilate(off * alone, np.ones((NEARBY,) * 2, np.uint8))
     mask = dilated(alone, 2) & (off > np.maximum(np.maximum(0.02, 2 * usual), EXACT * top))
     mask |= regions(np.where(border, 0, smooth / level), edges | border, back)
-    return Wear(dilated(mask, RIM) & inside | border, border)
+    less = np.float32(0) if faces is None else np.float32(FACE) * faces()
+    mask = dilated(mask, RIM) & inside | border
+    return Wear(with_lines(mask, photo, lit, inside, less) & inside | border, border)
 
 
 def is_one_sided(answers: Answers, least: int, times: float) -> bool:

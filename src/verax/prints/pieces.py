@@ -13,7 +13,8 @@ import numpy as np
 
 from verax import weights
 from verax.image import Image, Plane
-from verax.prints.holes import Flaws, Mask, counted, relight, ring_of
+from verax.image.pixels import luma, peaks
+from verax.prints.holes import Flaws, Mask, counted, dilated, relight, ring_of
 
 Box = tuple[slice, slice]
 
@@ -25,6 +26,12 @@ STEP = 0.03  # least contrast of a piece with its surroundings
 ROOM = 5  # px around a piece that are looked at
 RIM, STRIP, THIN = 0.01, 2.5, 0.03  # of a strip: off the side, length over depth, depth
 ALONG = (0.1, 0.4)  # length of a thin strip and of another, shares of its side
+# faint lines, in units of the photo's mean structure around
+STROKE, TURNS = 31, 16  # px of a stroke, and its directions
+NARROW, WIDE = 1.0, 3.0  # sigmas in px of the band that lines lie in
+AROUND, CLIPPED = 0.02, 2.5  # half the window for that mean, share of the long side; largest value
+SHADING = 0.0016  # beside a crease, share of the long side
+TRACE, LINE, LENGTH = 0.85, 1.25, 0.02  # response along a line, and of its peak; share of long side
 PIECES, DUSTY = 3, 30  # patches and scratches, and specks, that are damage, not things left out
 
 
@@ -88,3 +95,46 @@ def is_ground(box: Box, own: Mask, size: tuple[int, ...]) -> bool:
         if min(at, size[side] - at - depth) < rim and length > max(STRIP * depth, least):
             return True
     return False
+
+
+def with_lines(
+    mask: Mask, photo: Image, lit: Image, inside: Mask, less: Plane | np.float32
+) -> Mask:
+    """The mask (H, W) of a worn print's damage with faint creases and scratches, lines in the photo
+    alone; its gaps closed, its edge moved out past the shading beside a crease.
+
+    `lit`: the prior in the photo's light; `less`, at most (H, W), reduces the response.
+    """
+    own, shown = (
+        cv2.GaussianBlur(plane, (0, 0), NARROW) - cv2.GaussianBlur(plane, (0, 0), WIDE)
+        for plane in (luma(photo), luma(lit))
+    )
+    own = np.where(dilated(mask, ROOM), 0, own)
+    window = (2 * round(AROUND * max(own.shape)) + 1,) * 2
+    usual = cv2.blur(np.abs(own), window)
+    for _ in range(2):
+        usual = cv2.blur(np.minimum(np.abs(own), 2 * usual), window)
+    usual += np.float32(0.0005)
+    its = cv2.dilate(stroke_response(shown / usual), np.ones((9, 9), np.uint8))
+    answer = stroke_response(np.clip(own / usual, -CLIPPED, CLIPPED)) / (1 + its) * inside
+    answer = np.asarray(answer * (1 - less), np.float32)
+    count, labels, boxes, _ = cv2.connectedComponentsWithStats((answer > TRACE).astype(np.uint8))
+    length = np.hypot(boxes[:, cv2.CC_STAT_WIDTH], boxes[:, cv2.CC_STAT_HEIGHT])
+    certain = (peaks(labels, count, answer) > LINE) & (length > LENGTH * max(own.shape))
+    certain[0] = False
+    whole = (mask | dilated(certain[labels], 1)).astype(np.uint8)
+    rim = round(SHADING * max(own.shape))
+    closed = cv2.morphologyEx(whole, cv2.MORPH_CLOSE, np.ones((4 * rim + 1,) * 2, np.uint8))
+    return dilated(closed > 0, rim)
+
+
+def stroke_response(plane: Plane) -> Plane:
+    """(H, W) largest mean, light or dark, along a straight stroke through each pixel."""
+    half = STROKE // 2
+    y, x = np.mgrid[-half : half + 1, -half : half + 1].astype(np.float32)
+    best = np.zeros(plane.shape, np.float32)
+    for angle in np.arange(TURNS) * np.pi / TURNS:
+        along, off = x * np.cos(angle) + y * np.sin(angle), x * np.sin(angle) - y * np.cos(angle)
+        stroke = np.clip(1 - np.abs(off), 0, 1) * (np.abs(along) <= half)
+        np.maximum(best, np.abs(cv2.filter2D(plane, -1, stroke / stroke.sum())), out=best)
+    return best
