@@ -38,7 +38,7 @@ class Order:
         accept_prior: use the prior even if it cannot be verified that it shows the photo's scene.
         drop_gps: remove the place where the photo was taken.
         only: mask picture, white where the photo may change; elsewhere it stays bit for bit.
-        mask: mask picture, white where the photo holds nothing; filled from the prior.
+        mask: mask picture, white where the photo is damaged; filled from the prior.
         scale: "2", "3", "4" or "prior", for a larger result; "": the photo's size.
         exposure: stops by which to brighten the result, or darken it if negative.
         salvage: read what is left of a truncated photo; a prior fills the rest.

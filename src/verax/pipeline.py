@@ -59,12 +59,12 @@ def restore(
     Parameters
     ----------
     photo, prior : path, bytes, PIL picture, array or Photo, at least 16 px on each side
-    restorer : what makes the base: a name of `verax names restorers`, a weights file, or "auto"
+    restorer : the method for the base: a name of `verax names restorers`, a weights file, or "auto"
     fidelity : from 1 (only what the photo confirms, and light) to 0 (the registered prior itself)
-    task : what to mend, such as "dehaze"; "" finds it out from photo and prior
+    task : the fault to correct, such as "dehaze"; "": detected from the pair
     accept_prior : use the prior even if it cannot be verified that it shows the same scene
-    registration : of this prior on this photo, where `verax.register` has found it already
-    mask : picture of the photo's size, white where the photo holds nothing: the prior fills it
+    registration : of this prior on this photo, if `verax.register` was called before
+    mask : picture of the photo's size, white where the photo is damaged: filled from the prior
     only : picture of the photo's size, white where the photo may change; the rest stays bit for bit
     scale : "2", "3", "4" or "prior" (the prior's size) for a `larger` copy of the result; "": none
     exposure : stops by which to brighten the result, or darken it: -4 to 4

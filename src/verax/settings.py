@@ -54,13 +54,13 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that the surroundings say. Names are those of VERAX_<NAME> and of the file.
+    """All settings. Names are those of VERAX_<NAME> and of the file.
 
     Attributes:
         home: folder of journal, cache and probe answers.
-        gateway: whom to ask: a name of the catalog; "" is OpenAI, or with `base_url` any service.
-        base_url: another address to ask, "" for the gateway's own.
-        model: the model to ask, "" for the caller's default.
+        gateway: the service: a name of the catalog; "" is OpenAI, or with `base_url` any service.
+        base_url: another address of it, "" for the gateway's own.
+        model: the model to use, "" for the caller's default.
         deployment: the model's own name at the service (Azure), "" for the model's name.
         local_only: refuse every address beyond this machine.
         timeout_s: longest silence of a service before a call counts as lost.

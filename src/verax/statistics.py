@@ -40,7 +40,7 @@ class Comparison:
     Attributes:
         difference: mean of A - B with its bootstrap interval.
         p_value: two-sided; the larger of a sign-flip test of the mean and Wilcoxon's signed-rank
-            test, so that neither a single outlier nor a trifle on every picture is enough.
+            test, so that neither a single outlier nor a tiny difference everywhere suffices.
         wins: share of pictures on which A is higher; ties count half.
     """
 

@@ -1,4 +1,4 @@
-"""Where things are kept: a SQLite database in WAL mode, and files beside it.
+"""Storage: a SQLite database in WAL mode, and files beside it.
 
 Both survive `kill -9` at any moment and two processes at once. A write is whole or absent: files
 appear under their name only after their bytes are synced, database changes commit in one step.

@@ -80,7 +80,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputRow(Trial):
-    """What happened to one trial.
+    """The outcome of one trial.
 
     Attributes:
         photo: the file, relative to the run folder, which stores degraded ones.

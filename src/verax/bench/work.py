@@ -102,7 +102,7 @@ def _sha256(path: str) -> str:
 
 
 def select(plan: Plan, dataset: Dataset) -> list[Item]:
-    """The items of a dataset that the plan is about."""
+    """The items of a dataset that the plan selects."""
     if plan.tasks:
         present = {item.task for item in dataset.items}
         missing = set(plan.tasks) - present

@@ -109,7 +109,7 @@ def psnr_db(picture: "Image", reference: "Image") -> float:
 
 
 def tell_result(record: dict[str, Any], out: Path) -> None:
-    """What was done, in plain words, and where to look."""
+    """Print the result and where the files are."""
     decibel = record["psnr_db"]
     print("photo        a CC0 photo from scikit-image, darkened on purpose")
     print("prior        simulated (no image generator was used), with some drift")
@@ -172,7 +172,7 @@ def priors() -> Names:
 
 
 def presets() -> Names:
-    """Plans that have a name: --preset."""
+    """Named plans: --preset."""
     from verax.bench.plan import presets as known
 
     return {name: preset.about for name, preset in known().items()}

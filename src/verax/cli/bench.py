@@ -98,7 +98,7 @@ class Running:
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False
     batch: Annotated[
         bool,
-        typer.Option("--batch", rich_help_panel=PANEL, help="Ask for half the price, in 24 hours."),
+        typer.Option("--batch", rich_help_panel=PANEL, help="Batch API: half price, up to 24 h."),
     ] = False
     batch_poll: Annotated[
         float, typer.Option(rich_help_panel=PANEL, help="Seconds between checks of a batch.")
@@ -275,7 +275,7 @@ def read_plan(file: Path | None, flags: Flags, preset: "Preset | None" = None) -
 
 @app.command("presets")
 def list_presets() -> None:
-    """List the plans that have a name."""
+    """List the named plans."""
     from verax.bench.plan import presets
 
     for name, preset in presets().items():
@@ -290,7 +290,7 @@ def list_presets() -> None:
 
 @app.command()
 def methods() -> None:
-    """List what --method and --prior may name."""
+    """List the values of --method and --prior."""
     from verax.bench.plan import METHODS, PRIORS
 
     for name, method in METHODS.items():

@@ -53,7 +53,7 @@ def list_datasets(
 
 @app.command()
 def info(name: str = typer.Argument(..., help="A name of verax data list.")) -> None:
-    """Say what is known about a dataset: licence, citation, layout, traps."""
+    """Show the facts about a dataset: licence, citation, layout, pitfalls."""
     from verax.datasets import registry
 
     entry = _entry(name)
@@ -84,7 +84,7 @@ def fetch(
     output: Path | None = typer.Option(None, "-o", "--output", help="Folder to download into."),
     yes: bool = typer.Option(False, "--yes", help="Accept the licence without a question."),
 ) -> None:
-    """Show the licence, download (going on where it stopped), check, unpack, register."""
+    """Show the licence, download (resuming if interrupted), check, unpack, register."""
     from verax.datasets import fetch as fetching
 
     entry = _entry(name)

@@ -58,7 +58,7 @@ def edit(
     choosing: Choosing,
     terms: Terms,
 ) -> None:
-    """Edit a photo in words. Further turns build on the original and the accepted turns."""
+    """Edit a photo by instructions. Further turns build on the original and the accepted turns."""
     from verax import image as images
     from verax import making
     from verax.priors import Turn, edit_judges, load_session
@@ -152,7 +152,7 @@ def generate(
     choosing: Choosing,
     terms: Terms,
 ) -> None:
-    """Make a picture from words, at any legal size or aspect ratio."""
+    """Generate a picture from text, at any legal size or aspect ratio."""
     from verax import image as images
     from verax.priors import text_judges
     from verax.providers import GenerateRequest

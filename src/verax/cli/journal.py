@@ -101,7 +101,7 @@ def prune(
     states: States = None,
     run: Run = None,
     before: Before = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Really remove.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Confirm the removal.")] = False,
 ) -> None:
     """Remove calls and their answers; asking the same again is paid again.
 

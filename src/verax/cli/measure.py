@@ -107,7 +107,7 @@ class Align(StrEnum):
 def metrics(
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
-    """List all metrics: what each says, which way is better, what it needs, its licence."""
+    """List all metrics: meaning, which way is better, requirements, licence."""
     from verax.metrics import METRICS
 
     columns = ("what", "direction", "needs", "unit", "channel", "kernel", "licence", "install")

@@ -26,7 +26,7 @@ R = TypeVar("R", bound="GenerateRequest")
 PANEL = "Paid service"
 Model = Annotated[
     str | None,
-    typer.Option("--model", rich_help_panel=PANEL, help="Ask this model; see: verax models."),
+    typer.Option("--model", rich_help_panel=PANEL, help="Use this model; see: verax models."),
 ]
 Gateway = Annotated[
     str | None,

@@ -115,7 +115,7 @@ class Choices:
         Path | None,
         typer.Option(
             rich_help_panel=RESULT,
-            help="Mask picture: white where the photo holds nothing, to be filled from the prior.",
+            help="Mask picture: white where the photo is damaged, to be filled from the prior.",
         ),
     ] = None
     scale: Annotated[
@@ -146,7 +146,7 @@ class Ask:
     model: Model = None
     task: Annotated[
         str,
-        typer.Option(rich_help_panel=PANEL, help="What to mend, see 'verax names tasks'."),
+        typer.Option(rich_help_panel=PANEL, help="The fault to correct, see 'verax names tasks'."),
     ] = "auto"
     prompt: Annotated[str, typer.Option(rich_help_panel=PANEL, help="Your own prompt.")] = ""
     quality: Annotated[

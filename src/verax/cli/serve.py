@@ -38,7 +38,7 @@ def serve(
         False, "--local-only", help="Refuse every address beyond this machine."
     ),
     cors: list[str] = typer.Option(
-        [], help="Origin such as https://app.example whose pages may ask; repeatable."
+        [], help="Origin such as https://app.example whose pages may send requests; repeatable."
     ),
     root_path: str = typer.Option("", help="URL path of the server, such as /verax."),
 ) -> None:
@@ -236,7 +236,7 @@ def serve_test(
         bool, typer.Option("--steps", help="Explain the steps of --script and exit.")
     ] = False,
 ) -> None:
-    """Play an image service on this machine: no key, no bill, nothing leaves."""
+    """Simulate an image service on this machine: no key, no bill, nothing is sent out."""
     from verax.testservice import state
     from verax.testservice.server import serve
     from verax.testservice.state import ServiceState

@@ -32,7 +32,8 @@ OLD_DAYS = 60  # after which prices are worth a second look
 
 def models(
     refresh: Annotated[
-        bool, typer.Option("--refresh", help="Ask the service for its end dates and keep them.")
+        bool,
+        typer.Option("--refresh", help="Get the shutdown dates from the service and store them."),
     ] = False,
     list_gateways: Annotated[
         bool, typer.Option("--gateways", help="List the services instead of the models.")
@@ -129,7 +130,7 @@ def extras(model: "Model", today: date) -> dict[str, Any]:
 
 
 def probe(
-    model: Annotated[str, typer.Option("--model", help="The model to ask there.")],
+    model: Annotated[str, typer.Option("--model", help="The model to test there.")],
     gateway: Gateway = None,
     base_url: BaseUrl = None,
     local_only: LocalOnly = False,
@@ -137,7 +138,7 @@ def probe(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Ask a service with a test picture whether size, format and mask are honoured; store it."""
+    """Test whether a service honours size, format and mask; store the result."""
     from verax.providers import dialects, images_api
 
     terms = Terms(gateway, base_url, local_only, max_cost, dry_run=dry_run)

@@ -172,7 +172,7 @@ def restorers(
 
 
 def restorer_names() -> dict[str, str]:
-    """What makes the base: --restorer."""
+    """Methods without a prior: --restorer."""
     from verax.restorers import RESTORERS, WEIGHTS
 
     words = {

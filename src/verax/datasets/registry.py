@@ -96,7 +96,7 @@ def places(home: Path) -> dict[str, Place]:
 
 
 def tasks(home: Path) -> list[str]:
-    """The tasks that datasets of the catalog and folders of the user's own have, sorted."""
+    """The tasks of all datasets, of the catalog and of the user, sorted."""
     entries = known(changes=home).values()
     laid_out = (layout.task for entry in entries for layout in entry.layouts)
     own = (place.task for place in places(home).values())

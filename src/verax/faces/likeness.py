@@ -32,9 +32,9 @@ NOISY = 0.5  # largest share of noise in a usable octave of the photo
 SHOWN = 0.5  # least share of a face outside the photo's holes
 FAINT = 1.0 / 255  # least deviation of a usable octave of the photo
 
-ANOTHER = "%d of %d faces may not be the photo's any more: look at them, or raise --fidelity"
+ANOTHER = "%d of %d faces may no longer be the photo's: check them, or raise --fidelity"
 REDRAWN = (
-    "the prior has another face in %d of %d places: of it only what the photo confirms is taken"
+    "the prior has another face in %d of %d places; only what the photo confirms is taken there"
 )
 
 
@@ -106,7 +106,7 @@ def check_faces(
 
 
 def notes_on(checks: Sequence[FaceCheck]) -> tuple[str, ...]:
-    """What a user should know about the faces, in words."""
+    """Notes on the faces for the user."""
     notes = []
     other = sum(check.restoration.verdict == "another" for check in checks)
     redrawn = sum(check.prior.verdict == "another" for check in checks)

@@ -40,16 +40,16 @@ LITTLE = 0.1  # share taken from the prior below which a note says so
 ROUGH = "the prior could not be placed exactly: only its light is taken, and roughly"
 CHANGED = (
     "the prior shows another state of the scene (%s): "
-    "light stays the photo's, and no detail is added; lower --fidelity to let more of it in"
+    "light stays the photo's, and no detail is added; lower --fidelity to use more of it"
 )
 WITHOUT = (  # the base removes haze without the prior, too
     "the prior shows another state of the scene (%s): the photo is restored without it; lower "
-    "--fidelity to let some of it in"
+    "--fidelity to use some of it"
 )
 REDRAWN = "its structure is not the photo's, most of it was redrawn"
 LESS = (
-    "hardly anything was taken from the prior: %s. Lower --fidelity to take more of it, or name "
-    "what was requested with --task"
+    "hardly anything was taken from the prior: %s. Lower --fidelity to take more of it, or state "
+    "what the generator was told to do with --task"
 )
 
 

@@ -6,7 +6,7 @@ sRGB are clipped to its border on the way in and come back on the way out (`as_s
 
 For colour spaces that files name by number or by figures a profile is made, so that one way leads
 to sRGB and back. Sources: ITU-T H.273 (2021), tables 2 and 3; PNG specification, third edition,
-4.3: cICP goes before iCCP, that before sRGB, that before gAMA and cHRM.
+4.3: precedence cICP, iCCP, sRGB, then gAMA and cHRM.
 """
 
 import os

@@ -221,7 +221,7 @@ def _blank(
 def _profile(raw: Raw) -> tuple[bytes | None, tuple[tuple[bytes, bytes], ...]]:
     """The profile of the samples, and the PNG chunks that say the same.
 
-    PNG: cICP, then iCCP, then sRGB, then gAMA and cHRM. Elsewhere a profile goes before numbers.
+    PNG: cICP, then iCCP, then sRGB, then gAMA and cHRM. Elsewhere a profile precedes numbers.
     """
     numbered = any(kind == b"cICP" for kind, _ in raw.colour)
     icc = raw.icc if raw.icc and not numbered and colour.usable(raw.icc, raw.model) else None

@@ -134,12 +134,12 @@ def _packet(packet: bytes) -> tuple[bytes | None, list[str]]:
     document = xmp.parse(packet)
     if document is None:
         return None, []
-    removals = xmp.remove(document, _goes)
+    removals = xmp.remove(document, _says_where)
     cleaned = xmp.packet_of(document)
     return (None if NAMES_LEFT.search(cleaned) else cleaned), removals
 
 
-def _goes(space: str, name: str, text: str) -> bool:
+def _says_where(space: str, name: str, text: str) -> bool:
     return names_a_place(name) or bool(SPACES.search(space)) or is_a_place(text)
 
 
@@ -157,7 +157,7 @@ def _digits(texts: list[str]) -> set[bytes]:
 
 
 def left_in(data: bytes, photo: Photo | None = None) -> bool:
-    """Whether the bytes of a picture file still say where it was taken: the last look.
+    """Whether the bytes of a picture file still say where it was taken: the final check.
 
     `photo` is what was known before: its position's digits are searched for, too.
     """

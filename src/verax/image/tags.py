@@ -206,7 +206,7 @@ def dpi(block: Block, directory: Directory, layout: TagLayout) -> tuple[float, f
 
 
 def in_photoshop(block: bytes) -> tuple[bytes | None, bool]:
-    """The IIM inside Photoshop resources; and whether there are others worth a word."""
+    """The IIM inside Photoshop resources; and whether there are others to report."""
     iim, others = None, False
     for number, body in _resources(block):
         if number == IIM:

@@ -34,7 +34,7 @@ ANNOUNCING_SPACES = (
 )
 THUMBNAILS = re.compile(r"^Thumbnails?$|^thumbnail", re.IGNORECASE)
 
-Judge = Callable[[str, str, str], bool]  # (namespace, local name, text): whether it goes
+Selector = Callable[[str, str, str], bool]  # (namespace, local name, text): remove it
 
 
 def parse(packet: bytes) -> Document | None:
@@ -82,12 +82,12 @@ def text_of(element: Element) -> str:
     return " ".join(parts)
 
 
-def remove(document: Document, goes: Judge) -> list[str]:
-    """Remove every property for which `goes` is true, element or attribute; returns their texts."""
+def remove(document: Document, selects: Selector) -> list[str]:
+    """Remove every property that `selects` picks, element or attribute; returns their texts."""
     removed = []
     for element in list(elements(document)):
         space, name = element.namespaceURI or "", element.localName or ""
-        if space != RDF and element.parentNode and goes(space, name, ""):
+        if space != RDF and element.parentNode and selects(space, name, ""):
             removed += [text_of(element), *attribute_values(element)]
             element.parentNode.removeChild(element)
     for element in list(elements(document)):
@@ -95,11 +95,11 @@ def remove(document: Document, goes: Judge) -> list[str]:
             space, name = attribute.namespaceURI or "", attribute.localName or ""
             if space in (RDF, "http://www.w3.org/2000/xmlns/") or attribute.name[:5] == "xmlns":
                 continue
-            if goes(space, name, attribute.value):
+            if selects(space, name, attribute.value):
                 removed.append(attribute.value)
                 element.removeAttributeNode(attribute)
         own = "".join(c.data for c in element.childNodes if c.nodeType == c.TEXT_NODE)
-        if own.strip() and element.parentNode and goes("", "", own):
+        if own.strip() and element.parentNode and selects("", "", own):
             removed.append(own)
             element.parentNode.removeChild(element)
     return removed
@@ -126,7 +126,7 @@ def shows_the_old_picture(_: str, name: str, __: str) -> bool:
 def without_companions(packet: bytes) -> tuple[bytes, tuple[str, ...]]:
     """The packet without thumbnails and without what announces other parts of the file.
 
-    And the names of these parts. A packet that cannot be parsed is as it was.
+    And the names of these parts. A packet that cannot be parsed is unchanged.
     """
     document = parse(packet)
     if document is None:

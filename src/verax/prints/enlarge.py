@@ -31,7 +31,7 @@ STEPS, LOCAL, FAR = 4, 4.0, 1.0  # of alignment: steps, window sigma, largest sh
 CALM, FLAT = 1e-5, 2e-5  # least variance, and energy of gradients, for a shift
 TINY = 1.5 / 255  # least deviation of structure that can be compared
 
-NO_PRIOR = "enlarged by resampling alone, without new detail: no prior lies exactly on the photo"
+NO_PRIOR = "enlarged by resampling alone, without new detail: no prior is placed exactly"
 NO_FINER = "enlarged by resampling alone, without new detail: the prior is no finer than the photo"
 NONE_ASKED = "enlarged by resampling alone, without new detail: at fidelity 1 the prior adds none"
 WHOLE = 0.02  # a scale this close to a whole number is rounded to it

@@ -35,12 +35,12 @@ EDGE = 1.0  # sigma in px by which the photo is smoothed along the edge, against
 MARGIN = 8  # px around the mask that are used
 # area of a patch, share of the picture; length of a line, share of the long side, and in widths
 PATCH, SCRATCH, SLENDER = 0.0006, 0.05, 6.0
-NO_PRIOR = "what the photo does not hold is not filled: there is no prior that lies on it"
+NO_PRIOR = "masked places are not filled: there is no prior placed on the photo"
 BORDER = (
-    "the print's border and the ground around it, %.0f %% of the picture, show what the prior "
-    "shows there; to leave them out, straighten the shot first"
+    "the print's border and the background around it, %.0f %% of the picture, are filled from the "
+    "prior; to crop them instead, straighten the shot first"
 )
-BEYOND = "%.1f %% of what the photo does not hold lies beyond the prior and is not filled"
+BEYOND = "%.1f %% of the damaged area lies outside the prior and is not filled"
 
 
 def mask_of(photo: Photo, mask: Photo, *, name: str) -> Plane:

@@ -170,7 +170,7 @@ DESCRIPTION = "restored with tone or texture of a generated picture, registered 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A certificate chain, leaf first, and its private key, as PEM; `algorithm` in C2PA's words."""
+    """A certificate chain, leaf first, and its private key, as PEM; `algorithm`: its C2PA name."""
 
     certificates: bytes
     key: bytes = field(repr=False)
@@ -179,7 +179,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A picture that went into a restoration: its file bytes and the name to call it by."""
+    """A picture that went into a restoration: its file bytes and its name."""
 
     data: bytes = field(repr=False)
     name: str

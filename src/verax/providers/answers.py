@@ -114,7 +114,7 @@ def bill(body: bytes) -> tuple[Usage | None, float | None]:
 
 
 def table_of(body: bytes) -> dict[str, Any]:
-    """The answer as one JSON object; of a truncated one the complete pictures, or ProviderError."""
+    """The answer as one JSON object; if truncated, its complete pictures, or ProviderError."""
     if is_stream(body):
         stream = parse_stream(body)
         return stream.answer() or dict(stream.error or {})

@@ -195,7 +195,7 @@ def _sizes(request: Request, model: Model) -> tuple[tuple[int, int], ...]:
 
 
 def input_image_tokens(width: int, height: int) -> int:
-    """Patches that a picture of this size is read as."""
+    """Number of patches into which a picture of this size is divided."""
     grow = max(1.0, LEAST_EDGE_PX / max(width, height))
     width, height = round(width * grow), round(height * grow)
     patches = math.ceil(width / PATCH_PX) * math.ceil(height / PATCH_PX)

@@ -30,7 +30,7 @@ Refer = Callable[[ImageFile], Mapping[str, str]]  # a picture -> how JSON points
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """What goes out: exactly one of `json` or `form` with `files`.
+    """The content of a request: exactly one of `json` or `form` with `files`.
 
     Attributes:
         path: below the base URL, with its query.
@@ -45,7 +45,7 @@ class Wire:
 
 
 def wire(request: Request, gateway: Gateway, *, deployment: str = "") -> Wire:
-    """The request as `gateway` wants it; `deployment` is the model's own name there, if any."""
+    """The request in the form of a gateway; `deployment` is the model's own name there, if any."""
     model = deployment or gateway.ids.get(request.model, request.model)
     path = (gateway.edit if request.kind == "edit" else gateway.generate).format(model=model)
     fields = _fields(request, gateway, model)

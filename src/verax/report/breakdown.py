@@ -162,7 +162,7 @@ class ByDataset:
 
 
 def by_dataset(results: Results, *, metric: str = "psnr") -> list[ByDataset]:
-    """What a task's mean is made of, for tasks with several datasets."""
+    """The means per dataset, for tasks with several datasets."""
     values = values_of(results, metric)
     lines_by_task: dict[str, dict[str, dict[str, list[float]]]] = defaultdict(
         lambda: defaultdict(lambda: defaultdict(list))

@@ -1,4 +1,4 @@
-"""What a report is made from: the rows of a run, read once, and what of them may be compared.
+"""The data of a report: the rows of a run, read once, and which of them may be compared.
 
 Numbers of different protocol are never compared, nor are means over different pictures. Tests are
 paired by picture and adjusted for their number (Holm); scenes are what is resampled.
@@ -45,7 +45,7 @@ def read(record: Record) -> Results:
 
 
 def label_of(method: str, prior: str) -> str:
-    """How a line of a table is called."""
+    """The label of a line of a table."""
     return method if prior == "none" else f"{method} ({prior})"
 
 
@@ -112,7 +112,7 @@ def parts(outputs: Sequence[OutputRow]) -> list[tuple[str, list[OutputRow]]]:
 
 
 def grouped(results: Results) -> Iterator[Group]:
-    """What may share one table: (subset, outputs, metric, protocol, value by key)."""
+    """The groups that may share one table: (subset, outputs, metric, protocol, value by key)."""
     groups: dict[tuple[str, str], list[OutputRow]] = defaultdict(list)
     for output in results.outputs:
         groups[output.task, output.degradation].append(output)

@@ -1,4 +1,4 @@
-"""The server as one ASGI application: routes, doors, metrics, start and stop."""
+"""The server as one ASGI application: routes, access control, metrics, start and stop."""
 
 import asyncio
 import os

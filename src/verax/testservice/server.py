@@ -1,4 +1,4 @@
-"""The test service itself: a real HTTP server that plays the Images API; see `state` for orders."""
+"""The test service: a real HTTP server that simulates the Images API; see `state`."""
 
 import hashlib
 import json

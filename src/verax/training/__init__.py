@@ -139,7 +139,7 @@ RECIPES: dict[str, dict[str, TrainingRecipe]] = {
 
 
 def named(name: str, data: tuple[str, ...]) -> dict[str, TrainingRecipe]:
-    """The runs of a named recipe on `data`, in order, by the name of the file they produce."""
+    """The training runs of a named recipe on `data`, in order, by the name of their output file."""
     runs = choose(RECIPES, name, kind="recipe")
     return {file: replace(recipe, data=data) for file, recipe in runs.items()}
 

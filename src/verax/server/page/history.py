@@ -236,7 +236,7 @@ Work = Callable[[], Awaitable[dict[str, Any]]]  # what is to be added to the ent
 
 
 def whose(request: Request) -> "tuple[Context, Account, History]":
-    """The account of a request and its history. Raises Problem 401 without a valid key."""
+    """The client account of a request, and its history. Raises Problem 401 without a valid key."""
     from verax.server.api.routes import context_of  # a worker needs no routes
 
     context = context_of(request)

@@ -55,7 +55,7 @@ class Wish:
 
 
 def offer(upstream: Upstream) -> dict[str, Any]:
-    """The models that have not ended, default first, then the newest; whether a key is there."""
+    """The models still offered, default first, then the newest; and whether a key is set."""
     today = datetime.now(UTC).date()
     ready, message = True, ""
     try:
