@@ -135,7 +135,7 @@ def missing_extra(what: str, extra: str) -> MissingExtraError:
 
 
 def install_command(extra: str, *, prefix: str = sys.prefix) -> str:
-    """How to install the packages of an extra into this environment.
+    """A command that installs the packages of an extra into this environment.
 
     The packages are named one by one: `verax[extra]` works only where pip finds Verax again.
     """

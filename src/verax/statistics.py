@@ -176,7 +176,7 @@ def rank_shares(
     scenes: Scenes = None,
     higher_is_better: bool = True,
 ) -> NDArray[np.float64]:
-    """How stable a leaderboard is: share of resamples in which method i has rank j (0 is best).
+    """The stability of a leaderboard: share of resamples in which method i has rank j (0 is best).
 
     `table` is (pictures, methods); the answer is (methods, methods), rows sum to 1. Methods that
     are equal share the better rank.

@@ -167,7 +167,7 @@ def _largest_rectangle(mask: NDArray[np.bool_]) -> Box:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a run holds: pairs by verdict, how many are new, and where the table is."""
+    """The result of a run: number of pairs by verdict, number of new ones, path of the table."""
 
     verdicts: dict[str, int]
     new: int

@@ -30,7 +30,7 @@ GROUPS_HELD = 2  # row groups of Parquet files that a worker keeps decoded
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a picture's bytes lie; small, so that it travels to any worker.
+    """The location of a picture's bytes; small, so that it can be sent to any worker.
 
     Attributes:
         start, size: byte range in a tar; row of a Parquet file.

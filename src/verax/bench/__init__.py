@@ -148,7 +148,7 @@ class Record:
             self.set_about("environments", [*known, now])
 
     def environments(self) -> list[dict[str, Any]]:
-        """Where the outputs of the run were made, the first one first."""
+        """The environments in which the outputs were made, in order of time."""
         return self.about("environments") or [e for e in [self.about("environment")] if e]
 
     def output_path(self, key: str) -> Path:
@@ -235,7 +235,7 @@ def spent(rows: Iterable[OutputRow]) -> float:
 
 
 def finished(folder: Path) -> tuple[set[str], dict[str, Any]]:
-    """What the run in a folder has done already, and the digests it knows; nothing in a new one."""
+    """The finished items of the run in a folder, and its stored digests; empty for a new folder."""
     if not (folder / "run.sqlite").is_file():
         return set(), {}
     record = Record(folder)

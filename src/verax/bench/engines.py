@@ -110,7 +110,7 @@ ENGINES: dict[str, Callable[..., Iterator[Any]]] = {
 
 
 def environment() -> dict[str, Any]:
-    """What a run depended on: versions, commit and whether the tree was dirty, hardware."""
+    """The environment of a run: versions, commit and whether the tree was dirty, hardware."""
     packages = ("verax", "numpy", "opencv-python-headless", "pillow", "scipy", "scikit-image")
     versions = {name: _version(name) for name in (*packages, "onnxruntime", "torch")}
     return {

@@ -162,7 +162,7 @@ def _preset(entry: dict[str, Any]) -> Preset:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What a method gives: pixels, or None with the outcome that says why.
+    """The output of a method: pixels, or None with the outcome as the reason.
 
     `outcome` is "restored", "prior_not_placed" (the base is used), or "abstained".
     """

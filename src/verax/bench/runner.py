@@ -35,7 +35,7 @@ def extent(
     deviation: bool = False,
     digests: Digests | None = None,
 ) -> str:
-    """What remains of a plan before it starts, in words: items, time, disk space, provider calls.
+    """A description of the remaining work: items, time, disk space, provider calls.
 
     The time is for the remaining outputs, their scores by `metrics` metrics, and deviations.
     """

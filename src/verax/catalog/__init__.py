@@ -50,7 +50,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """How to talk to one service; each attribute is explained in gateways.toml."""
+    """The API details of one service; each attribute is explained in gateways.toml."""
 
     name: str
     base_url: str = ""

@@ -127,7 +127,7 @@ def tell_result(record: dict[str, Any], out: Path) -> None:
 
 
 def program() -> str:
-    """How to call this command: "verax", or its path if that name is another program or unknown."""
+    """The name of this command for messages: "verax", or its path if that is another program."""
     here = Path(sys.argv[0])
     if here.name != "verax":  # python -m verax
         return f"{sys.executable} -m verax"
@@ -139,7 +139,7 @@ Names = Mapping[str, str]
 
 
 def tasks() -> Names:
-    """What a service can be told to do: --task of restore."""
+    """Tasks for a service: --task of restore."""
     from verax import catalog
 
     return {"auto": "guessed from the photo"} | {
@@ -148,7 +148,7 @@ def tasks() -> Names:
 
 
 def degradations() -> Names:
-    """How a clean picture can be damaged: TASK of --degrade TASK:SEVERITY, severity 0 to 1."""
+    """Simulated degradations: TASK of --degrade TASK:SEVERITY, severity 0 to 1."""
     from verax.degrade import TASKS
 
     return {
@@ -158,14 +158,14 @@ def degradations() -> Names:
 
 
 def methods() -> Names:
-    """What a benchmark compares: --method."""
+    """Methods of a benchmark: --method."""
     from verax.bench.plan import METHODS
 
     return {name: method.what for name, method in METHODS.items()}
 
 
 def priors() -> Names:
-    """Where a benchmark's priors come from: --prior of bench run."""
+    """Sources of priors in a benchmark: --prior of bench run."""
     from verax.bench.plan import PRIORS
 
     return PRIORS | {"provider:MODEL": "from a service, see --base-url"}
@@ -270,7 +270,7 @@ for panel, verbs in PANELS.items():
 
 
 def escape(exc: UnicodeError) -> tuple[str, int]:
-    """What a terminal cannot show, as JSON writes it: a name that is not UTF-8, a Δ in ASCII."""
+    """The text with JSON escapes for what a terminal cannot show, such as Δ in ASCII."""
     if not isinstance(exc, UnicodeEncodeError):
         raise exc
     text = exc.object[exc.start : exc.end].encode("utf-16-be", "surrogatepass")

@@ -79,7 +79,7 @@ class Flags:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """Where a run goes, and how it runs."""
+    """Output folder and engine of a run."""
 
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Run folder; an earlier run in it is resumed.")

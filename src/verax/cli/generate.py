@@ -30,7 +30,7 @@ MEANINGS = {  # meaning of each score; the best candidate has the best mean rank
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turning:
-    """How an edit continues earlier ones, and what is written."""
+    """Options for the turns of an edit and for its files."""
 
     session: Annotated[
         Path | None, typer.Option(help="File of the turns; default: beside the result.")

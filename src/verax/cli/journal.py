@@ -167,7 +167,7 @@ def read_again(
 
 @contextmanager
 def fetchers(local_only: bool) -> "Iterator[Callable[[Call], Fetch]]":
-    """What fetches the links of a call: from the service that gave them."""
+    """Functions that fetch the links of a call from its service."""
     from verax.providers.images_api import connect
 
     with ExitStack() as stack:

@@ -96,7 +96,7 @@ def tell(record: dict[str, Any], ladders: dict[str, "Ladder"]) -> None:
 
 
 class Align(StrEnum):
-    """How `score` brings a restoration of another size onto the reference's grid."""
+    """Ways to align a restoration of another size to the reference's grid."""
 
     none = "none"
     canvas = "canvas"

@@ -129,7 +129,7 @@ class Terms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """What kind of picture is requested, and how many."""
+    """Options for the requested pictures: kind and number."""
 
     model: Model = None
     quality: Annotated[
@@ -158,7 +158,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choosing:
-    """How many calls are made, and how the answers are printed."""
+    """Options for the number of calls and the output."""
 
     best_of: Annotated[
         int,

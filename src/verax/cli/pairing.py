@@ -120,9 +120,9 @@ def camera(photo: "Photo") -> str:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One photo of a call: where it comes from and where its results go.
+    """One photo of a call, its prior, and the paths of its results.
 
-    `registration` is the prior's, where it had to be found before."""
+    `registration` is that of the prior, if it was needed before."""
 
     photo: Path
     prior: Path | None
@@ -177,7 +177,7 @@ def plan(
     report: Path | None,
     recursive: bool = False,
 ) -> list[Job]:
-    """Where each photo's prior is and where its results go."""
+    """One job per photo: its prior and the paths of its results."""
     if report is not None and report.exists() and not report.is_dir():
         raise InputError(f"--report: expected a folder, got the file {report}; name another")
     if not several:

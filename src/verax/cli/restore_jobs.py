@@ -146,7 +146,7 @@ def tell(record: dict[str, Any], *, as_json: bool, verbose: bool) -> None:
 
 
 def sentence(record: dict[str, Any]) -> str:
-    """What was done, in one sentence."""
+    """A sentence that says what was done."""
     if record["prior"] == "none":
         return _alone(record)
     if record["prior"] == "unused":

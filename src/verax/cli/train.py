@@ -121,7 +121,7 @@ def _with_bar(recipe: "TrainingRecipe", folder: Path) -> Any:  # noqa: ANN401  #
 
 
 def meanings() -> dict[str, str]:
-    """What the settings of a recipe mean, by name, from the words of `TrainingRecipe` itself."""
+    """The meaning of each setting, by name, from the docstring of `TrainingRecipe`."""
     from verax.training import TrainingRecipe
 
     entries = re.findall(
@@ -233,7 +233,7 @@ def weights_files(places: list[Path]) -> list[Path]:
 
 
 def described(path: Path) -> RestorerEntry:
-    """What a file holds, or in one line why it is no restorer."""
+    """The content of a file, or in one line why it is not a restorer."""
     from verax.restorers import checkpoint
 
     try:

@@ -214,7 +214,7 @@ def _check_rows(path: Path, items: tuple[Item, ...]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How the files of a dataset lie in a folder: glob patterns, and a key that pairs the sides.
+    """The folder layout of a dataset: glob patterns, and a key that pairs the sides.
 
     Attributes:
         input, target, generated: glob patterns below the folder, "" where there is no such side.

@@ -105,7 +105,9 @@ def _total(answer: httpx2.Response) -> int:
 def _room(place: Path, needed: int) -> None:
     free = shutil.disk_usage(place.parent).free
     if needed > free:
-        raise OutputError(f"{place.parent}: {needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free")
+        raise OutputError(
+            f"{place.parent}: {needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free; make space"
+        )
 
 
 def digest(path: Path) -> str:

@@ -135,7 +135,7 @@ def noise_need(
 
 
 def toned_by(recipe: Recipe, base: Image, share: float = 1.0) -> Image:
-    """The base under the prior's light; `share` < 1 goes only part of the way."""
+    """The base under the prior's light; with `share` < 1, partly."""
     pixels, height = np.empty_like(base), base.shape[0]
     if recipe.noise_level > 0:
         by_tiles(partial(_denoise, base, recipe.noise_level, pixels), base.shape)

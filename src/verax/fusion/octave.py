@@ -52,7 +52,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What is known of each place before an octave is joined; planes (h, w) on the half grid."""
+    """Properties of each place before an octave is joined; planes (h, w) on the half grid."""
 
     gain: Plane  # of confirmed places nearby, from the coarser octave
     agreed: Plane  # how far photo and prior agreed in coarser octaves

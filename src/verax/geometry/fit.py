@@ -58,7 +58,7 @@ CERTAIN = ALPHA / 10  # stricter, since five ways of turning are tried
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """The global fit between the reduced pictures, and how far it stands out.
+    """The global fit between the reduced pictures, and how significant it is.
 
     Attributes:
         matrix: prior px to photo px.

@@ -37,7 +37,7 @@ PREVIEW_PX = 480  # long side of each picture
 
 @dataclass(frozen=True, slots=True)
 class Ability:
-    """What a format can hold."""
+    """The capabilities of a format."""
 
     depths: tuple[Depth, ...]
     models: tuple[Model, ...]
@@ -179,7 +179,7 @@ def _set_number(
 
 
 def unkept(photo: Photo, format: str) -> tuple[str, ...]:
-    """What of a photo a file of this format does not carry, in words."""
+    """Descriptions of the parts of a photo that a file of this format cannot hold."""
     format = ALIASES.get(format, format)
     can, metadata = ABILITIES[format], photo.metadata
     lost = list(photo.lost)

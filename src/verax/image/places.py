@@ -69,7 +69,7 @@ def is_a_place(text: str) -> bool:
 
 
 def without_places(photo: Photo) -> Photo:
-    """The photo without places in its metadata; maker notes, texts and comments go, too.
+    """The photo without places in its metadata; maker notes, texts and comments are removed, too.
 
     What cannot be searched reliably is dropped.
     """

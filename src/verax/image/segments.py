@@ -44,7 +44,7 @@ INCH = 0.0254  # metres
 
 @dataclass(frozen=True, slots=True)
 class Segments:
-    """Where things lie in a JPEG file: (marker, body) segments, the end of the last scan's bytes,
+    """The layout of a JPEG file: (marker, body) segments, the end of the last scan's bytes,
     the end of the picture, and whether an end marker was there."""
 
     segments: tuple[tuple[int, bytes], ...]
@@ -105,7 +105,7 @@ def unknown_blocks(layout: Segments) -> list[str]:
 
 
 def behind(data: bytes, layout: Segments) -> list[str]:
-    """What lies behind the picture, and the pictures and gain maps that segments announce."""
+    """Data behind the picture, and the pictures and gain maps that segments announce."""
     rest = data[layout.end :].strip(b"\0\r\n")
     iso_map = bool(layout.of(0xE2, b"urn:iso:std:iso:ts:21496"))
     parts = []
@@ -165,7 +165,7 @@ def _inflate(body: bytes) -> bytes | None:
 
 
 def described(parts: Parts) -> dict[str, Any]:
-    """What the chunks say beside the pixels, as fields of `verax.image.contract.Raw`."""
+    """The metadata in the chunks, as fields of `verax.image.contract.Raw`."""
     texts, profiles = _texts(parts)
     return {
         "icc": _profile(parts),

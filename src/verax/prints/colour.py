@@ -93,7 +93,7 @@ def trust_in_colour(trust: NDArray[np.float16], share: Plane) -> NDArray[np.floa
 def in_one_tone(photo: Image, restored: Image, prior: Image) -> Image | None:
     """A toned print's restoration in the single tone of its prior; None if either is in colour.
 
-    If the prior has no sepia, it goes from the whole print, border and stains included, also where
+    If the prior has no sepia, it is removed everywhere, border and stains included, also where
     the prior shows nothing that colours could be fitted to.
     """
     if toning(photo) != "toned" or toning(prior) == "colour":

@@ -163,7 +163,7 @@ def ring_of(around: Corners, shape: tuple[int, ...]) -> Corners | None:
 
 
 def crossing(first: Line, second: Line) -> NDArray[np.float64] | None:
-    """Where two lines meet, None for parallel ones."""
+    """The intersection of two lines, None for parallel ones."""
     x, y, w = np.cross(first, second)
     return None if abs(w) < 1e-6 else np.array([x / w, y / w])
 
@@ -201,7 +201,7 @@ def across(
     part: tuple[float, float],
     slopes: NDArray[np.float32],
 ) -> NDArray[np.float64]:
-    """How steeply the picture changes across a side, at places along a part of it."""
+    """Gradients across a side, at places along a part of it."""
     length = float(np.hypot(*(end - start)))
     along = (end - start) / max(length, 1e-6)
     normal = np.array([-along[1], along[0]])

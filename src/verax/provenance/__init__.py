@@ -61,7 +61,7 @@ class Ingredient:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What the manifest of a file says.
+    """The content of a file's manifest.
 
     Attributes:
         state: "absent"; "valid" (bytes as signed, signer unknown to us) or "trusted";
@@ -102,7 +102,7 @@ def source_in_xmp(data: bytes) -> str:
 
 
 def read(data: bytes) -> Provenance:
-    """What the manifest in these file bytes says; never raises for what a file holds."""
+    """The manifest in these file bytes; never raises because of their content."""
     if not has_manifest(data):
         return Provenance("absent")
     try:

@@ -81,9 +81,9 @@ def seal(
 ) -> tuple[str, ...]:
     """Finish a written restoration: sign it, or say beside it what it does not carry.
 
-    Returns what the restoration lost, in words. Without credentials a file beside the restoration
-    is written only where photo or prior carried credentials, which the restoration then lacks;
-    where nothing is lost, its XMP (see `marked`) is statement enough. Raises as `sign`, OutputError
+    Returns notes on what the restoration lost. Without credentials a file beside the restoration
+    is written only if photo or prior carried credentials, which the restoration then lacks;
+    otherwise its XMP (see `mark_xmp`) is enough. Raises as `sign`, OutputError
     when a file cannot be written; the restoration itself stays whole.
     """
     beside = beside_path(path)

@@ -167,7 +167,7 @@ def probe_requests(client: "Client", model: str) -> dict[str, EditRequest | None
 def probe(
     requests: dict[str, EditRequest | None], call: Callable[[Request], ImagesAnswer], *, today: date
 ) -> Findings:
-    """What the service honours: "honoured", "ignored", "refused: why", or "not sent"."""
+    """The results of a probe: "honoured", "ignored", "refused: why", or "not sent"."""
     findings = {"asked": today.isoformat(), "size": "not sent", "format": "not sent"}
     request = requests["size"]
     if request is not None:

@@ -163,7 +163,7 @@ def failure(
 ) -> ProviderError:
     """The error for an answer that is not 2xx.
 
-    `clean` takes keys out of the service's words; `paid` is False for questions that cost nothing.
+    `clean` removes keys from the service's text; `paid` is False for free requests.
     """
     details = parse_error(body)
     request_id = headers.get("x-request-id", "")

@@ -137,7 +137,7 @@ class Client:
             raise ProviderError(f"{self.gateway.name}: no list of models: {exc!r}") from exc
 
     def leaving(self, *requests: Request) -> str:
-        """What would leave this machine, and to whom, as one line to show before the first call."""
+        """One line for the user: what will be sent, and to which service."""
         files = {f.sha256: f for request in requests for _, f in request.files()}.values()
         words = sum(len(request.prompt) for request in requests)
         pictures = f"{len(files)} picture{'s' * (len(files) != 1)}, "

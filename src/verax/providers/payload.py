@@ -68,7 +68,7 @@ def sources(entry: Mapping[str, Any]) -> list[PictureSource]:
 
 
 def texts(entry: Mapping[str, Any]) -> list[str]:
-    """What an entry holds that may be a picture or name one."""
+    """The texts of an entry that may be a picture or a link to one."""
     values = [entry.get(name) for name in INSIDE]
     plain = [value.get("url") if isinstance(value, dict) else value for value in values]
     return [value.strip() for value in plain if isinstance(value, str) and value.strip()]

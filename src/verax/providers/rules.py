@@ -1,7 +1,7 @@
 """What a model and a service accept, checked before anything is sent or paid; legal sizes.
 
-A field that is refused is dropped with a notice where the request calls it optional; asked for
-explicitly it is an error.
+A field that is refused is dropped with a notice where the request calls it optional; if it
+was set explicitly, it is an error.
 """
 
 import io

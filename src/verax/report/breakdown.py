@@ -55,7 +55,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What one line changed on one task: medians, None where it could not be measured.
+    """The changes by one line on one task: medians, None where it could not be measured.
 
     `foreign` counts outputs that show another scene, of which nothing can be measured.
     """

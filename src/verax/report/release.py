@@ -60,7 +60,7 @@ Copy this, fill it in, and open an issue.
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """What a release holds: published rows, withheld rows with the reason, rows without output."""
+    """A release: published rows, withheld rows with the reason, rows without output."""
 
     published: list[dict[str, Any]]
     withheld: list[dict[str, Any]]

@@ -70,7 +70,7 @@ def values_of(results: Results, metric: str) -> dict[str, float]:
 
 
 def gains_of(results: Results, metric: str) -> dict[str, float]:
-    """How much better than doing nothing, by key, where both were scored."""
+    """Gain over doing nothing, by key, for items where both were scored."""
     values = values_of(results, metric)
     nothing = {
         (o.dataset, o.item, o.degradation): values[o.key]

@@ -105,7 +105,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faults:
-    """What a photo suffers from.
+    """The faults of a photo.
 
     Attributes:
         entries: one Fault per kind of KINDS, in that order.
@@ -133,8 +133,8 @@ class Faults:
         return replace(self, entries=entries, named=kind)
 
     def words(self) -> str:
-        """One line for people: "haze 0.4 (sure 0.9), noise 0.1 (sure 0.7)", or "no fault"."""
-        named = [f"{f.kind} {f.severity:.2f} (sure {f.sure:.2f})" for f in self]
+        """One line for people: "haze 0.4 (certainty 0.9)", or "no fault"."""
+        named = [f"{f.kind} {f.severity:.2f} (certainty {f.sure:.2f})" for f in self]
         return ", ".join(named) or "no fault"
 
     def record(self) -> dict[str, Any]:

@@ -114,7 +114,7 @@ def extremes(picture: Image) -> float:
 
 def texture(part: Image) -> Values:
     """Statistics (90,) of a part (h, w, 3): its light, five bands of fine structure, the slopes of
-    eight directions. Flakes and drops skew a band, motion takes the slopes of one direction."""
+    eight directions. Flakes and drops skew a band; motion blur removes slopes of one direction."""
     luma, high, low = part @ LUMA, part.max(2), part.min(2)
     colour = high - low
     light = [luma.mean(), luma.std(), low.mean(), colour.mean()]

@@ -53,7 +53,7 @@ ASIDE = 4  # pictures fetched by address and archives packed at the same time
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """How one server runs.
+    """The options of one server.
 
     Attributes:
         hosts: names in the Host header that the server answers to.
@@ -145,7 +145,7 @@ class Metrics:
 
 
 def outcome(exc: BaseException | None) -> str:
-    """One word for how a job ended."""
+    """The outcome of a job, in one word."""
     if exc is None:
         return "done"
     known = (word for kind, word in OUTCOMES if isinstance(exc, kind))

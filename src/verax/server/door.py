@@ -156,7 +156,7 @@ class Door:
 
 @dataclass(slots=True)
 class Body:
-    """How much of a request's body has arrived, and whether it is complete."""
+    """The progress of a request's body: bytes received, and whether it is complete."""
 
     total: int = 0
     complete: bool = False

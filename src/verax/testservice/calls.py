@@ -183,7 +183,7 @@ def charge(fields: JsonObject, files: NamedFiles, painted: list[Painting]) -> Js
 
 
 def entry(kind: str, fields: JsonObject, files: NamedFiles) -> JsonObject:
-    """What the ledger keeps of a request: enough to tell two pictures apart."""
+    """The ledger entry of a request; different pictures give different entries."""
     hashes = [hashlib.sha256(data).hexdigest() for _, data in files]
     details = {k: fields.get(k) for k in ("model", "size", "quality", "n", "prompt")}
     whole = json.dumps([kind, fields, hashes], sort_keys=True, default=str)

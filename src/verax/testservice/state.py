@@ -149,10 +149,10 @@ class LinkedPicture:
 
 @dataclass
 class FaultyReply:
-    """What is sent in place of the usual answer.
+    """A reply in place of the usual answer.
 
     Attributes:
-        cut: drop the line after the body although more was announced.
+        cut: close the connection after the body although more was announced.
     """
 
     status: int

@@ -46,7 +46,7 @@ PRECISIONS: tuple[Precision, ...] = ("8-bit weights", "float16 weights", "float3
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written and how it compares with torch."""
+    """The written file, and its difference to torch."""
 
     path: Path
     bytes: int

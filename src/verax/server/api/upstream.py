@@ -83,7 +83,7 @@ class Upstream:
         return {name: model.ends for name, model in known if not model.ended(today)}
 
     def edit(self, client: Account, call: ImageCall, folder: Path) -> UpstreamAnswer:
-        """Ask for an edit of the first picture; faithful calls travel on the exact canvas."""
+        """Request an edit of the first picture; faithful calls use the exact canvas."""
         with self.decoding:
             asking = self._plan(call, folder)
         answer = self._pay(client, asking.request)
@@ -116,7 +116,7 @@ class Upstream:
         return asking
 
     def generate(self, client: Account, call: ImageCall, folder: Path) -> UpstreamAnswer:
-        """Ask for pictures from words."""
+        """Generate pictures from a prompt."""
         request = GenerateRequest(
             model=call.model.removeprefix(FAITHFUL),
             prompt=call.prompt,
