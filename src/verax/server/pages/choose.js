@@ -1,4 +1,4 @@
-/* Choosing photos, the generated picture of each, and the model to ask, with its price. */
+/* Choosing photos, the generated picture of each, and the model, with its price. */
 
 import { readable } from "./readable.js";
 import { announce, byId, make, priceSentence, revoke, trouble } from "./server.js";
@@ -203,7 +203,7 @@ export function takeOffer(answer) {
   byId("model").replaceChildren(...answer.models.map((model) => make("option", { value: model.id }, model.id)));
   byId("model-trouble").hidden = answer.ready;
   byId("model-trouble").textContent = answer.ready ? ""
-    : "With a key, a model would make the picture from your photo, after its price was shown. No model can be asked yet: " + answer.message;
+    : "With a key, a model would make the picture from your photo, after its price was shown. No model is available yet: " + answer.message;
   for (const id of ["model", "wish"]) byId(id).disabled = !answer.ready;
   lookForPrints();
   showPhotos();

@@ -1,4 +1,4 @@
-/* The Generate tab: pictures from words, then turns of an edit with its history beside it. */
+/* The Generate tab: pictures from a prompt, then turns of an edit with its history beside it. */
 
 import {
   announce, ask, askJson, byId, dollars, entryPicture, forgetPictures, historyEntries, make, offerUndo, pictureAddress, priceSentence,
@@ -30,7 +30,7 @@ export function takeOffer(answer) {
   offer = answer;
   byId("generate-trouble").hidden = answer.ready;
   byId("generate-why").textContent = answer.ready ? ""
-    : "No model can be asked yet: " + answer.message + ". Set it where verax serve is started, then start it again.";
+    : "No model is available yet: " + answer.message + ". Set it before you start verax serve.";
   for (const control of byId("ask").elements) control.disabled = !answer.ready;
   options("g-model", answer.models.map((one) => [one.id, one.id]));
   if (answer.ready) takeModel();

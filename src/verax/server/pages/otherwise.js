@@ -15,7 +15,7 @@ export function tellOtherwise(entry) {
   byId("other-prior-remove").hidden = !prior;
   for (const kind of ["mask", "only"]) {
     const drawing = (entry.drawn || []).includes(kind);
-    byId("other-" + kind).textContent = drawing ? "Paint anew" : "Paint";
+    byId("other-" + kind).textContent = drawing ? "Paint again" : "Paint";
     byId("other-" + kind + "-remove").hidden = !drawing;
   }
   byId("scale").querySelector("[value=prior]").disabled = entry.prior !== "used";

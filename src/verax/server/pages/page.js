@@ -88,7 +88,7 @@ function takeWords(prompts) {
   const options = (none) => Object.entries({ ...none, ...TASKS }).filter(([task]) => !task || task in prompts)
     .map(([value, text]) => make("option", { value }, text));
   byId("words-task").replaceChildren(...options({}));
-  offerTasks(options({ "": "read off the pictures" }));
+  offerTasks(options({ "": "detected from the pictures" }));
   const show = () => { byId("words").value = prompts[byId("words-task").value]; };
   byId("words-task").addEventListener("change", show);
   show();
@@ -99,9 +99,9 @@ byId("words-copy").addEventListener("click", async () => {
   // navigator.clipboard exists only in secure contexts; the older way always works
   const success = await (navigator.clipboard?.writeText(byId("words").value).then(() => true, () => false) ?? false)
     || document.execCommand("copy");
-  byId("words-copy").textContent = success ? "Copied" : "Select and copy them";
+  byId("words-copy").textContent = success ? "Copied" : "Select and copy it";
   announce(byId("words-copy").textContent);
-  window.setTimeout(() => { byId("words-copy").textContent = "Copy the words"; }, 3000);
+  window.setTimeout(() => { byId("words-copy").textContent = "Copy the prompt"; }, 3000);
 });
 
 try {

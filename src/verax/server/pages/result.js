@@ -108,7 +108,7 @@ export async function openResult(id, percent) {
     }
   } catch (error) {
     leaveAddress();
-    trouble(error.status === 404 ? "There is no such restoration here (any more)." : error.message);
+    trouble(error.status === 404 ? "This restoration does not exist, or was deleted." : error.message);
   }
   return undefined;
 }
@@ -188,11 +188,11 @@ function turnDial() {
   byId("dial-value").textContent = value + " %";
   byId("dial").setAttribute("aria-valuetext", value + " percent");
   byId("dial-words").textContent = value === 100
-    ? "Your photo's structure; of the generated picture at most its light and colour, where your photo bears them out."
+    ? "Your photo's structure; of the generated picture at most its light and colour, where your photo confirms them."
     : value === 0
-      ? "This is the generated picture itself, laid over your photo. Do not take it for evidence."
+      ? "This is the generated picture itself, laid over your photo. Do not use it as evidence."
       : value < DEFAULT
-        ? "The generated picture may count even where it contradicts your photo. Do not take it for evidence."
+        ? "The generated picture may count even where it contradicts your photo. Do not use it as evidence."
         : "The photo's structure, and of the generated picture what your photo could not show.";
   const scale = byId("scale").value;
   byId("save").textContent = ["Download", value === DEFAULT ? "" : "at " + value + " %",
@@ -217,7 +217,7 @@ function verdict(entry) {
 
 /** A sentence of the report without the names of its columns. */
 const plainly = (sentence) => (sentence.startsWith("Not identifiable here")
-  ? "Some further changes cannot be told apart in this photo." : sentence);
+  ? "Some further changes cannot be measured in this photo." : sentence);
 
 function tellChanges(entry) {
   const registration = entry.registration;

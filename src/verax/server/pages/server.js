@@ -85,7 +85,7 @@ export async function ask(path, options = {}) {
     if (key) headers.authorization = "Bearer " + key;
     const response = await fetch(HERE + path.slice(1), { ...options, headers }).catch(() => null);
     if (!response || nobody(response)) {
-      if (tries === TRIES) throw new Error("The connection broke off again and again. Is the file still where it was?");
+      if (tries === TRIES) throw new Error("The connection failed several times. Is the file still in its place?");
       await answering();
       continue;
     }
