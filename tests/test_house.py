@@ -87,6 +87,18 @@ def test_the_design_lists_every_package_and_no_other():
     assert sorted(drawn) == sorted(set(there) - {"__pycache__", "__main__.py"})
 
 
+def test_the_design_names_every_module_but_the_subcommands():
+    absent = {
+        path.relative_to(ROOT).as_posix()
+        for line in block("Packages")
+        if (package := re.match(r"  (\w+)/ ", line)) and package[1] != "cli"
+        for path in (ROOT / package[1]).rglob("*.py")
+        if path.stem != "__init__" and not re.search(rf"\b{path.stem}\b", line)
+    }
+
+    assert absent == set()
+
+
 CALLS = [line.split()[1] for line in block("A call from start to end")]
 
 
