@@ -103,8 +103,8 @@ def denoise(image: Image, sigma: float) -> Image:
     """
     low = cv2.erode(image, NEIGHBOURS, borderType=cv2.BORDER_REFLECT)
     high = cv2.dilate(image, NEIGHBOURS, borderType=cv2.BORDER_REFLECT)
-    held = cv2.min(cv2.max(image, low), high)
-    calm = cv2.bilateralFilter(held, -1, RANGE * sigma, REACH)
+    clean = cv2.min(cv2.max(image, low), high)
+    calm = cv2.bilateralFilter(clean, -1, RANGE * sigma, REACH)
     calm = cv2.add(calm, chroma_blotches(calm, sigma), calm)
     return np.asarray(np.clip(calm, 0, 1, out=calm), np.float32)
 
@@ -182,18 +182,18 @@ def weigh(photo: Plane, prior: Plane, noise: float, contrast: Plane | None = Non
 
     `contrast`: smooth plane on the half grid by which the prior is multiplied.
     """
-    energy, given, shared = (
+    energy, other, shared = (
         windowed(halved(np.asarray(cv2.multiply(one, two), np.float32)))
         for one, two in ((photo, photo), (prior, prior), (photo, prior))
     )
     if contrast is not None:
-        given, shared = given * contrast**2, shared * contrast
+        other, shared = other * contrast**2, shared * contrast
     structure = np.maximum(energy - noise, 1e-9)
-    correlation = np.clip(shared / np.sqrt(structure * given + 1e-12), -1, 1)
+    correlation = np.clip(shared / np.sqrt(structure * other + 1e-12), -1, 1)
     signal = structure / (structure + noise)
     return Evidence(
         photo=structure,
-        prior=given,
+        prior=other,
         correlation=correlation,
         signal=signal,
         confirmed=rise(correlation, *SIMILAR) * signal,
@@ -243,8 +243,8 @@ def _coloured(raw: Evidence, visible: NDArray[np.bool_]) -> tuple[float, float]:
     """Energy of noise of any colour in an octave, and how certain it is, in [0, 1]."""
     plain = visible & (raw.prior <= np.quantile(raw.prior[visible], 0.25))
     low, middle, high = (float(q) for q in np.quantile(raw.photo[plain], (0.25, 0.5, 0.75)))
-    shown = float(np.median(raw.prior[plain]))
-    sure = ramp(float(np.log(middle / (shown + 1e-7) + 1e-9)), *np.log(NOISY))
+    energy = float(np.median(raw.prior[plain]))
+    sure = ramp(float(np.log(middle / (energy + 1e-7) + 1e-9)), *np.log(NOISY))
     return middle, sure * ramp(low / (high + 1e-12), *EVEN) * ramp(middle**0.5, *SEEN)
 
 

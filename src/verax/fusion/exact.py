@@ -109,8 +109,8 @@ def sharpened(
     response = scipy.fft.rfft2(_centred(blur.kernel, shape))
     power = np.abs(response) ** 2 + np.float32(blur.weight)
     planes = []
-    for own, given in zip(*(cv2.split(x) for x in wide), strict=True):
-        spectra = [scipy.fft.rfft2(_filled(x, shape), workers=2) for x in (own, given)]
+    for own, other in zip(*(cv2.split(x) for x in wide), strict=True):
+        spectra = [scipy.fft.rfft2(_filled(x, shape), workers=2) for x in (own, other)]
         both = (np.conj(response) * spectra[0] + np.float32(blur.weight) * spectra[1]) / power
         plane = scipy.fft.irfft2(both, shape, workers=2)
         planes.append(plane[pad : pad + photo.shape[0], pad : pad + photo.shape[1]])
@@ -130,11 +130,11 @@ def without_blur(
     small = [reduced(x, WORK) for x in (luma(photo), luma(prior), valid)]
     if find_blur(*small) is None:
         return None
-    own, given, visible = (reduced(x, MOST) for x in (photo, prior, valid))
-    blur = find_blur(luma(own), luma(given), visible)
+    own, other, visible = (reduced(x, MOST) for x in (photo, prior, valid))
+    blur = find_blur(luma(own), luma(other), visible)
     if blur is None:
         return None
-    sharp, share = sharpened(own, given, visible, blur, mean)
+    sharp, share = sharpened(own, other, visible, blur, mean)
     if own.shape != photo.shape:
         sharp = np.asarray(np.clip(photo + resized(sharp - own, photo.shape), 0, 1), np.float32)
     finer = max(photo.shape) / max(own.shape)
@@ -148,9 +148,9 @@ def _kernel(photo: Plane, prior: Plane, weight: Plane, side: int) -> Plane:
     shared, power = np.zeros((), np.complex64), np.zeros((), np.float32)
     for step in ([[-1.0, 1.0]], [[-1.0], [1.0]]):
         gradient = np.array(step, np.float32)
-        own, given = (np.fft.rfft2(cv2.filter2D(x, -1, gradient) * weight) for x in (photo, prior))
-        shared = np.asarray(shared + np.conj(given) * own)
-        power = np.asarray(power + np.abs(given) ** 2)
+        own, other = (np.fft.rfft2(cv2.filter2D(x, -1, gradient) * weight) for x in (photo, prior))
+        shared = np.asarray(shared + np.conj(other) * own)
+        power = np.asarray(power + np.abs(other) ** 2)
     whole = np.fft.fftshift(
         np.fft.irfft2(shared / (power + NOISE * power.mean() + 1e-9), photo.shape)
     )
@@ -259,8 +259,8 @@ def within_cells(pixels: Image, photo: Image, steps: Steps, share: Plane | float
     for _ in range(ROUNDS):
         grey = luma(result)
         blocks = scipy.fft.dctn(_blocks(grey * np.float32(255) - 128), axes=(1, 2), norm="ortho")
-        held = scipy.fft.idctn(np.clip(blocks, low, high), axes=(1, 2), norm="ortho")
-        moved = (_plane(held, grey.shape) + 128) / np.float32(255) - grey
+        inside = scipy.fft.idctn(np.clip(blocks, low, high), axes=(1, 2), norm="ortho")
+        moved = (_plane(inside, grey.shape) + 128) / np.float32(255) - grey
         result = np.clip(result + (share * moved)[..., None], 0, 1)
     return np.asarray(result, np.float32)
 

@@ -170,23 +170,23 @@ def under_water_alone(reasons: dict[str, float], faults: Faults | None) -> bool:
 
 def _light(photo: Image, prior: Image, valid: Plane, faults: Faults | None) -> dict[str, float]:
     """The same, whether the photo alone shows them or not."""
-    own, given, visible = (reduced(x, WORK) for x in (photo, prior, valid))
+    own, other, visible = (reduced(x, WORK) for x in (photo, prior, valid))
     inside = visible > 0.9
     if not inside.any():
         return {}
-    grey, target = luma(own), luma(given)
+    grey, target = luma(own), luma(other)
     contrast = float(np.log(_contrast(target, inside) / _contrast(grey, inside)))
     before, after = (float(np.median(x[inside])) + 0.01 for x in (grey, target))
     brighter = float(np.log(after / before))
-    tints = [(x[inside] - y[inside][:, None]).mean(0) for x, y in ((own, grey), (given, target))]
-    whites = [float(np.abs(w - w.mean()).max()) for w in (_white(x[inside]) for x in (own, given))]
+    tints = [(x[inside] - y[inside][:, None]).mean(0) for x, y in ((own, grey), (other, target))]
+    whites = [float(np.abs(w - w.mean()).max()) for w in (_white(x[inside]) for x in (own, other))]
     farther = float(np.abs(tints[0]).max() - np.abs(tints[1]).max())
-    plain, coloured = (_colour(x[inside]) for x in (own, given))
+    plain, coloured = (_colour(x[inside]) for x in (own, other))
     seen_by_itself = _severities(faults)
     return {
         "haze": max(
             ramp(contrast, *np.log(VEILED)),
-            _vivid(own[inside], given[inside]),
+            _vivid(own[inside], other[inside]),
             ramp(seen_by_itself["haze"], 0.35, 0.60) * ramp(contrast, 0.0, 0.14),
         ),
         "darkness": max(
@@ -223,10 +223,10 @@ def _white(pixels: Float) -> Float:
     return np.asarray(np.quantile(pixels, 0.98, axis=0), np.float32)
 
 
-def _vivid(own: Float, given: Float) -> float:
+def _vivid(own: Float, other: Float) -> float:
     """How far haze has weakened the colours of pixels (n, 3), compared with the prior's."""
-    before, after = (float(np.ptp(x, axis=1).mean()) + 0.03 for x in (own, given))
-    moved = float(np.sqrt(((own - given) ** 2).mean()))
+    before, after = (float(np.ptp(x, axis=1).mean()) + 0.03 for x in (own, other))
+    moved = float(np.sqrt(((own - other) ** 2).mean()))
     some = ramp(before - 0.03, 0.02, 0.04)  # a photo without colour has none to lose
     return some * ramp(float(np.log(after / before)), *np.log(VIVID)) * ramp(moved, *FAR)
 

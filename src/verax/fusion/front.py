@@ -68,41 +68,41 @@ def removed(photo: Image, prior: Image, valid: Plane, *, everything: bool = Fals
         valid: (H, W) where the prior covers the photo.
         everything: the task was to remove whatever differs.
     """
-    own, given, visible = (reduced(x, WORK) for x in (photo, prior, valid))
-    difference = _difference(own, given)
+    own, other, visible = (reduced(x, WORK) for x in (photo, prior, valid))
+    difference = _difference(own, other)
     typical = float(np.median(difference[visible > 0.5])) if (visible > 0.5).any() else 1.0
     least = max(LEAST, TYPICAL * typical)
-    places = _places(difference, visible, least, own, given)
-    taken = (places.peak > SURE * least) & (places.area >= SMALLEST)
+    places = _places(difference, visible, least, own, other)
+    is_removed = (places.peak > SURE * least) & (places.area >= SMALLEST)
     if not everything:
         side = max(visible.shape)
         layers = places.layer & (places.width > THIN[0] * side + THIN[1])
-        lost = taken & places.more & ~layers
-        lost[lost] = ~_displaced(places, np.flatnonzero(lost), own, given)
-        taken &= layers | (lost & _no_part_of_the_scene(places, lost, side))
-    taken[0] = False
-    mask = taken[places.labels]
+        lost = is_removed & places.more & ~layers
+        lost[lost] = ~_displaced(places, np.flatnonzero(lost), own, other)
+        is_removed &= layers | (lost & _no_part_of_the_scene(places, lost, side))
+    is_removed[0] = False
+    mask = is_removed[places.labels]
     if not everything:
-        mask |= _glare(np.where(luma(own - given) > 0, difference, 0), visible, least, own, given)
+        mask |= _glare(np.where(luma(own - other) > 0, difference, 0), visible, least, own, other)
     mask = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8))
     return np.asarray(mask, np.float32)
 
 
 def differing(photo: Image, prior: Image, valid: Plane) -> Plane:
     """(h, w), 0 or 1 at the working size of `removed`: all that differs, light included."""
-    own, given, visible = (reduced(x, WORK) for x in (photo, prior, valid))
-    mask = _differing(_difference(own, given), visible, LEAST)
+    own, other, visible = (reduced(x, WORK) for x in (photo, prior, valid))
+    mask = _differing(_difference(own, other), visible, LEAST)
     return np.asarray(cv2.dilate(mask, np.ones((3, 3), np.uint8)), np.float32)
 
 
-def _difference(own: Image, given: Image) -> Plane:
+def _difference(own: Image, other: Image) -> Plane:
     """(h, w) difference of luma, or of colour with less weight."""
-    off = np.abs(cv2.GaussianBlur(own - given, (0, 0), 0.8))
-    return np.asarray(np.maximum(np.abs(luma(own - given)), 0.7 * largest(off)), np.float32)
+    off = np.abs(cv2.GaussianBlur(own - other, (0, 0), 0.8))
+    return np.asarray(np.maximum(np.abs(luma(own - other)), 0.7 * largest(off)), np.float32)
 
 
 def _glare(
-    brighter: Plane, visible: Plane, least: float, own: Image, given: Image
+    brighter: Plane, visible: Plane, least: float, own: Image, other: Image
 ) -> NDArray[np.bool_]:
     """(h, w) True where light was added to what the prior shows: flares and reflections.
 
@@ -114,24 +114,24 @@ def _glare(
     total, most = _by_label(labels, number)
     depth = cv2.distanceTransform(differs, cv2.DIST_L2, 3)
     inside = (depth > NEAR_BORDER).astype(np.float32)
-    one, two = (inside * (luma(x) - cv2.GaussianBlur(luma(x), (0, 0), 2.0)) for x in (own, given))
+    one, two = (inside * (luma(x) - cv2.GaussianBlur(luma(x), (0, 0), 2.0)) for x in (own, other))
     mine, its, shared = total(one * one), total(two * two) + np.float32(1e-9), total(one * two)
-    off, area = luma(own - given), total(np.ones_like(one))
+    off, area = luma(own - other), total(np.ones_like(one))
     size = total(np.abs(off)) + np.float32(1e-9)
     smooth = total(np.abs(cv2.GaussianBlur(off, (0, 0), SOFT))) > SMOOTH * size
-    held = shared > np.where(beams(labels, number), FAINT, HELD[0]) * its
-    held &= shared < HELD[1] * its
+    matches = shared > np.where(beams(labels, number), FAINT, HELD[0]) * its
+    matches &= shared < HELD[1] * its
     alike = shared > ALIKE * np.sqrt(mine * its)
-    taken = smooth & held & alike & (total(off) > ADDED * size) & (its > PLAIN / 2 * area)
+    is_layer = smooth & matches & alike & (total(off) > ADDED * size) & (its > PLAIN / 2 * area)
     wide = 2 * most(depth) > THIN[0] * max(visible.shape) + THIN[1]  # letters are thin
-    taken &= (
+    is_layer &= (
         wide
         & (total(off) > BRIGHT * area)
         & (most(brighter) > SURE * least)
-        & _lost(labels, own, given)
+        & _lost(labels, own, other)
     )
-    taken[0] = False
-    return np.asarray(taken[labels])
+    is_layer[0] = False
+    return np.asarray(is_layer[labels])
 
 
 def beams(labels: NDArray[np.int32], number: int) -> NDArray[np.bool_]:
@@ -154,22 +154,22 @@ def _differing(difference: Plane, visible: Plane, least: float) -> NDArray[np.ui
     return np.asarray(cv2.morphologyEx(differs, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)))
 
 
-def _places(difference: Plane, visible: Plane, least: float, own: Image, given: Image) -> Places:
+def _places(difference: Plane, visible: Plane, least: float, own: Image, other: Image) -> Places:
     differs = _differing(difference, visible, least)
     number, labels, boxes, centres = cv2.connectedComponentsWithStats(differs, connectivity=8)
     total, most = _by_label(labels, number)
     depth = cv2.distanceTransform(differs, cv2.DIST_L2, 3)
     inside = (depth > INSIDE).astype(np.float32)  # a shadow has an edge of its own at its border
-    one, two = (luma(x) - cv2.GaussianBlur(luma(x), (0, 0), 2.0) for x in (own, given))
+    one, two = (luma(x) - cv2.GaussianBlur(luma(x), (0, 0), 2.0) for x in (own, other))
     mine, its = total(one * one), total(two * two)
     shared_inside, mine_inside, its_inside = (
         total(x * inside) for x in (one * two, one * one, two * two)
     )
     area = np.maximum(boxes[:, cv2.CC_STAT_AREA].astype(np.float32), 1)
-    off = luma(own - given)
+    off = luma(own - other)
     smooth = total(np.abs(cv2.GaussianBlur(off, (0, 0), SOFT))) > SMOOTH * total(np.abs(off))
     alike = shared_inside > LAYER * np.sqrt(mine_inside * its_inside)
-    layer = smooth & (its / area > PLAIN) & alike & _lost(labels, own, given)
+    layer = smooth & (its / area > PLAIN) & alike & _lost(labels, own, other)
     width = 2 * most(depth)
     size = np.array([labels.shape[1], labels.shape[0]])
     centre = (centres / size).astype(np.float32)
@@ -193,7 +193,7 @@ def _by_label(labels: NDArray[np.int32], number: int) -> tuple[OfPlaces, OfPlace
     return total, most
 
 
-def _lost(labels: NDArray[np.int32], own: Image, given: Image) -> NDArray[np.bool_]:
+def _lost(labels: NDArray[np.int32], own: Image, other: Image) -> NDArray[np.bool_]:
     """Which places have an edge in the photo rather than in the prior, at their border.
 
     A layer has its edge in the photo; a place that the generator redrew has one in the prior.
@@ -209,7 +209,7 @@ def _lost(labels: NDArray[np.int32], own: Image, given: Image) -> NDArray[np.boo
     one, two = (
         cv2.GaussianBlur(luma(x), (0, 0), COARSE / 1.4)
         - cv2.GaussianBlur(luma(x), (0, 0), COARSE * 1.4)
-        for x in (own, given)
+        for x in (own, other)
     )
     mine, its, both = (
         cv2.GaussianBlur(x, (0, 0), 1.5 * COARSE) for x in (one * one, two * two, one * two)
@@ -225,10 +225,10 @@ def _lost(labels: NDArray[np.int32], own: Image, given: Image) -> NDArray[np.boo
 
 
 def _displaced(
-    places: Places, numbers: NDArray[np.intp], own: Image, given: Image
+    places: Places, numbers: NDArray[np.intp], own: Image, other: Image
 ) -> NDArray[np.bool_]:
     """Which of the numbered places the prior shows as well, moved by a few pixels."""
-    one, two = (luma(x) - cv2.GaussianBlur(luma(x), (0, 0), 2.0) for x in (own, given))
+    one, two = (luma(x) - cv2.GaussianBlur(luma(x), (0, 0), 2.0) for x in (own, other))
     displaced = np.zeros(len(numbers), bool)
     for index, number in enumerate(numbers):
         left, top, width, height = places.box[number]
@@ -242,10 +242,12 @@ def _displaced(
     return displaced
 
 
-def _no_part_of_the_scene(places: Places, taken: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
+def _no_part_of_the_scene(
+    places: Places, is_removed: NDArray[np.bool_], side: int
+) -> NDArray[np.bool_]:
     """Thin places, and small ones if there are many all over the picture."""
     thin = places.width <= THIN[0] * side + THIN[1]
     small = thin | ((places.width <= SMALL * side) & (places.area < AREA * side * side))
-    counted = np.flatnonzero(small & taken)[1 if small[0] and taken[0] else 0 :]
+    counted = np.flatnonzero(small & is_removed)[1 if small[0] and is_removed[0] else 0 :]
     cells = {(int(4 * x), int(4 * y)) for x, y in places.centre[counted]}
     return small if len(counted) >= MANY and len(cells) >= SPREAD else thin

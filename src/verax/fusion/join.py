@@ -108,18 +108,18 @@ def measure(source: Image, prior: Image, valid: Plane, most: Sequence[float] = (
     `most`: largest energy of coloured noise per octave.
     """
     octaves, white = count(source.shape), evidence.white_noise(source)
-    own, given, visible = _pyramids((luma(source), luma(prior), valid), octaves)
-    judged = []
+    own, other, visible = _pyramids((luma(source), luma(prior), valid), octaves)
+    statistics = []
     for index in range(octaves):
         parts = _spread(visible[index].shape)
         mine, its = (
             np.concatenate([_part(x[index][part], x[index + 1][_low(part)]) for part in parts])
-            for x in (own, given)
+            for x in (own, other)
         )
-        shown = np.concatenate([visible[index][part] for part in parts])
+        coverage = np.concatenate([visible[index][part] for part in parts])
         limit = most[index] if most else np.inf
-        judged.append(evidence.summarise(mine, its, shown, white, index, most=limit))
-    return judged
+        statistics.append(evidence.summarise(mine, its, coverage, white, index, most=limit))
+    return statistics
 
 
 def energy_removed(photo: Image, source: Image) -> tuple[float, ...]:
@@ -176,16 +176,16 @@ def _lowest(pictures: Pictures, copies: _Copies, explanation: Explanation, dial:
     believed = np.maximum(more * _agreement(copies, toned.shape), dial.beyond)
     front = explanation.front * dial.front * resized(pictures.front, toned.shape)
     front *= 1 - resized(pictures.spared, toned.shape)
-    taken = np.maximum(believed, front) * valid
-    return np.asarray(toned + taken[..., None] * (target - toned), np.float32)
+    amount = np.maximum(believed, front) * valid
+    return np.asarray(toned + amount[..., None] * (target - toned), np.float32)
 
 
 def _agreement(copies: _Copies, shape: tuple[int, ...]) -> Plane:
     """How far the coarsest octaves of photo and prior agree; two flat places agree."""
     agreement = np.zeros(shape[:2], np.float32)
     for index in range(max(0, len(copies.source) - 3), len(copies.source) - 1):
-        own, given = evidence.band(copies.source, index), luma(evidence.band(copies.prior, index))
-        mine, its, both = (windowed(halved(x)) for x in (own * own, given * given, own * given))
+        own, other = evidence.band(copies.source, index), luma(evidence.band(copies.prior, index))
+        mine, its, both = (windowed(halved(x)) for x in (own * own, other * other, own * other))
         alike = (both + 2e-4) / (np.sqrt(mine * its) + 2e-4)
         agreement = np.maximum(agreement, resized(np.asarray(alike, np.float32), shape))
     return rise(1.3 * rise(agreement, *AGREED), 0, 1)
@@ -212,8 +212,8 @@ def _finer(state: _State, copies: _Copies, rules: Rules, pictures: Pictures) -> 
         around = planes.around(part, fine.shape)
         low = _low(around)
         shape = fine[around].shape
-        toned, given, spare = (x[: math.prod(shape)].reshape(shape) for x in room)
-        for copy, band in ((copies.toned, toned), (copies.prior, given)):
+        toned, other, spare = (x[: math.prod(shape)].reshape(shape) for x in room)
+        for copy, band in ((copies.toned, toned), (copies.prior, other)):
             _part(copy[rules.index][around], copy[rules.index + 1][low], band)
         own, valid = (x[rules.index][around] for x in (copies.source, copies.valid))
         if rules.index == 0:
@@ -223,7 +223,7 @@ def _finer(state: _State, copies: _Copies, rules: Rules, pictures: Pictures) -> 
             spared[low], lost[low],
         )  # fmt: skip
         own = _part(own, copies.source[rules.index + 1][low])
-        result = join_octave(own, (toned, given, spare), surroundings, rules)
+        result = join_octave(own, (toned, other, spare), surroundings, rules)
         coarse = enlarge(state.picture[low], shape, spare)
         inner = planes.within(part, around)
         cv2.add(coarse[inner], result.band[inner], picture[part])

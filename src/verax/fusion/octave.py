@@ -79,29 +79,29 @@ def join_octave(
     `own` is the source's luma (H, W). `room` holds three buffers (H, W, 3): the toned source's
     octave, the prior's, and a spare one. All three are overwritten, the first with the result.
     """
-    toned, given, spare = room
-    grey, lit = luma(given), luma(toned)
+    toned, other, spare = room
+    grey, lit = luma(other), luma(toned)
     evidence = weigh(own, grey, rules.octave.noise, around.contrast)
     energy = windowed(halved(cv2.multiply(lit, lit))) * evidence.signal
     gain, spread = _gains(evidence, energy, around, rules.explanation.sharpness[rules.index])
     turned, longer = _turned(evidence, gain, energy, rules)
     turned.share[:] *= 1 - around.spared * (1 - evidence.confirmed)
-    chroma = _chroma_agreement(toned, given, gain, around.contrast, evidence)
+    chroma = _chroma_agreement(toned, other, gain, around.contrast, evidence)
     colour = np.maximum(chroma, max(rules.dial.beyond, rules.explanation.colour))
-    taken = np.maximum(_plausible(evidence, energy, around, rules), around.front)
-    taken *= 1 - around.spared
+    share = np.maximum(_plausible(evidence, energy, around, rules), around.front)
+    share *= 1 - around.spared
     # of a photo without colour, the colour is the prior's
     missing = rules.explanation.colour * evidence.confirmed
     band = _mixed(
-        (toned, lit, given, grey, spare), around, gain * evidence.signal, turned, longer,
-        colour=colour, taken=taken, missing=missing,
+        (toned, lit, other, grey, spare), around, gain * evidence.signal, turned, longer,
+        colour=colour, amount=share, missing=missing,
     )  # fmt: skip
     agreed = windowed(evidence.confirmed + 0.9 * around.agreed * (1 - evidence.signal))
     # structure that was turned without being confirmed counts as the prior's
-    drawn = turned.share * (1 - evidence.confirmed)
-    drawn *= np.float32(rules.angle > 0 or rules.dial.beyond > 0)
-    drawn = np.maximum(drawn, around.lost)
-    generated = np.asarray(taken + (1 - taken) * drawn, np.float32)
+    rotated = turned.share * (1 - evidence.confirmed)
+    rotated *= np.float32(rules.angle > 0 or rules.dial.beyond > 0)
+    rotated = np.maximum(rotated, around.lost)
+    generated = np.asarray(share + (1 - share) * rotated, np.float32)
     amplitudes = _amplitudes(evidence, generated, gain, turned.share)
     return Result(band, spread, np.clip(agreed, 0, 1), amplitudes)
 
@@ -114,7 +114,7 @@ def _mixed(
     longer: Plane,
     *,
     colour: Plane,
-    taken: Plane,
+    amount: Plane,
     missing: Plane,
 ) -> Float:
     """The octave of the result: relit, turned, rescaled, with the prior's parts put in.
@@ -122,11 +122,11 @@ def _mixed(
     All of that is linear in four bands (toned source, its luma, prior, its luma), so their four
     weights are computed on the half grid.
     """
-    toned, lit, given, grey, spare = bands
-    rest = (1 - taken) * longer
+    toned, lit, other, grey, spare = bands
+    rest = (1 - amount) * longer
     share = turned.share * colour
     from_toned = rest * relit * (1 - share)
-    from_prior = rest * turned.scale * share + taken
+    from_prior = rest * turned.scale * share + amount
     from_grey = rest * turned.share * (1 - colour) * turned.scale
     from_lit = -rest * turned.share * (1 - colour) * relit
     from_grey += missing * (from_prior - 1)
@@ -141,7 +141,7 @@ def _mixed(
     own, own_grey, its, its_grey = (resized(np.asarray(w, np.float32), lit.shape) for w in weights)
     plain = cv2.add(cv2.multiply(own_grey, lit, own_grey), cv2.multiply(its_grey, grey, its_grey))
     cv2.multiply(toned, cv2.merge([own] * 3, spare), toned)
-    cv2.add(toned, cv2.multiply(given, cv2.merge([its] * 3, spare), given), toned)
+    cv2.add(toned, cv2.multiply(other, cv2.merge([its] * 3, spare), other), toned)
     return np.asarray(cv2.add(toned, cv2.merge([plain] * 3, spare), toned), np.float32)
 
 
@@ -185,9 +185,9 @@ def _turned(evidence: Evidence, gain: Plane, energy: Plane, rules: Rules) -> tup
     longer = 1 + (np.clip(longer, 1, LONGEST) - 1) * alike * evidence.signal
     share, scale = share * alike, np.minimum(length, 1.0)
     if rules.dial.beyond > 0:
-        chosen = _chosen(evidence.correlation, rules.dial.beyond)
-        share, longer = share + chosen * (1 - share), 1 + (1 - chosen) * (longer - 1)
-        scale = scale ** (1 - chosen)
+        choice = _chosen(evidence.correlation, rules.dial.beyond)
+        share, longer = share + choice * (1 - share), 1 + (1 - choice) * (longer - 1)
+        scale = scale ** (1 - choice)
     return _Turn(*(np.asarray(x, np.float32) for x in (share, scale))), np.asarray(
         longer, np.float32
     )
@@ -208,21 +208,23 @@ def _plausible(evidence: Evidence, energy: Plane, around: Surroundings, rules: R
     """
     expected = evidence.prior / max(rules.octave.gain, 1.0) ** 2
     noise, beyond = rules.octave.noise, rules.dial.beyond
-    shown = rise(expected / (4 * noise), 0.5, 3.0) * rise(expected / (4 * evidence.photo), 0.4, 1.5)
+    visibility = rise(expected / (4 * noise), 0.5, 3.0) * rise(
+        expected / (4 * evidence.photo), 0.4, 1.5
+    )
     faint = rise(np.sqrt(evidence.prior / np.maximum(GAINS[1] ** 2 * energy, 1e-9)), 0.6, 1.6)
     weak = (1 - evidence.signal) + evidence.signal * faint * rise(evidence.correlation, 0.1, 0.4)
     allowed = max(rules.sharpness, rules.octave.noisy) * rules.dial.plausible
     allowed *= max(rules.explanation.faithful, beyond)
-    share = np.clip(weak, 0, 1) * around.agreed * (1 - shown * (1 - beyond)) * allowed
+    share = np.clip(weak, 0, 1) * around.agreed * (1 - visibility * (1 - beyond)) * allowed
     return np.asarray(share * around.valid, np.float32)
 
 
 def _chroma_agreement(
-    toned: Float, given: Float, gain: Plane, contrast: Plane, evidence: Evidence
+    toned: Float, theirs: Float, gain: Plane, contrast: Plane, evidence: Evidence
 ) -> Plane:
     """How far the colours of an octave agree; equal luma does not confirm a thing of another
     colour. Computed on every second pixel of every second row."""
-    own, its = (cv2.transform(_every_second(x), CHROMA) for x in (toned, given))
+    own, its = (cv2.transform(_every_second(x), CHROMA) for x in (toned, theirs))
     mine, other, both = (
         windowed(cv2.transform(one * two, SUM)) for one, two in ((own, own), (its, its), (own, its))
     )
@@ -240,10 +242,10 @@ def _every_second(band: Float) -> Float:
     return np.asarray(cv2.resize(band, size, interpolation=cv2.INTER_NEAREST), np.float32)
 
 
-def _amplitudes(evidence: Evidence, taken: Plane, gain: Plane, turned: Plane) -> Float:
+def _amplitudes(evidence: Evidence, amount: Plane, gain: Plane, turned: Plane) -> Float:
     """(h, w, 3) amplitudes: from the photo, confirmed by the prior, generated."""
     amplitude = np.sqrt(evidence.prior) + 0.5 * np.sqrt(evidence.photo)
     moved = np.minimum(1, np.abs(np.log(gain)) / np.float32(np.log(1.3)))
-    confirmed = (1 - taken) * evidence.confirmed * np.maximum(moved, turned)
-    shares = (1 - taken - confirmed, confirmed, taken)
+    confirmed = (1 - amount) * evidence.confirmed * np.maximum(moved, turned)
+    shares = (1 - amount - confirmed, confirmed, amount)
     return np.asarray(cv2.merge([share * amplitude for share in shares]), np.float32)

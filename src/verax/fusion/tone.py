@@ -94,10 +94,10 @@ def fit(
     if local:
         steps.append(fit_fine(exposed, prior, weight, steps[0]))
         steps.append(fit_plain(exposed, prior, weight, steps[1]))
-    taken = shares(base, exposed, prior, weight, steps, reach)
+    amounts = shares(base, exposed, prior, weight, steps, reach)
     gain, offset = np.ones_like(steps[0].gain), np.zeros_like(steps[0].offset)
     before_gain, before_offset = gain, offset
-    for step, share in zip(steps, taken, strict=True):
+    for step, share in zip(steps, amounts, strict=True):
         small = planes.shrink(share, planes.cells(weight))[..., None]
         gain = gain + small * (step.gain - before_gain)
         offset = offset + small * (step.offset - before_offset)
@@ -215,7 +215,7 @@ def shares(
     results = [exposed, *(apply(step, exposed) for step in steps)]
     most = min(1, len(steps) - 1)
     cause = reason(results[most + 1] - exposed, gain_at(steps[most], exposed.shape))
-    taken = [cause, cause, np.zeros_like(cause)][: len(steps)]
+    amounts = [cause, cause, np.zeros_like(cause)][: len(steps)]
     moves = [blur(b - a, low) for a, b in pairwise(results)]
     start = blur(exposed - prior, low)
 
@@ -223,7 +223,7 @@ def shares(
         return float(np.sqrt((weight * energy(difference)).mean() / weight.mean()))
 
     def left() -> float:
-        return distance(start + sum(s[..., None] * m for s, m in zip(taken, moves, strict=True)))
+        return distance(start + sum(s[..., None] * m for s, m in zip(amounts, moves, strict=True)))
 
     before = distance(blur(base - prior, low))
     worth = float(np.clip((before - TINY) / TINY, 0, 1))
@@ -231,8 +231,8 @@ def shares(
         for least in np.linspace(0, 1, 11, dtype=np.float32):
             if left() <= (1 - share * worth) * before:
                 break
-            taken[k] = np.maximum(taken[k], least)
-    return taken
+            amounts[k] = np.maximum(amounts[k], least)
+    return amounts
 
 
 def reason(correction: Image, gain: Float) -> Plane:
