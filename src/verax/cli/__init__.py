@@ -139,16 +139,16 @@ Names = Mapping[str, str]
 
 
 def tasks() -> Names:
-    """Tasks for a service: --task of restore."""
+    """Tasks (--task of restore)."""
     from verax import catalog
 
-    return {"auto": "guessed from the photo"} | {
+    return {"auto": "detected from the photo"} | {
         name: catalog.prompt(name).text.partition(".")[0] for name in catalog.tasks()
     }
 
 
 def degradations() -> Names:
-    """Simulated degradations: TASK of --degrade TASK:SEVERITY, severity 0 to 1."""
+    """Simulated degradations (--degrade TASK:SEVERITY, severity 0 to 1)."""
     from verax.degrade import TASKS
 
     return {
@@ -158,28 +158,28 @@ def degradations() -> Names:
 
 
 def methods() -> Names:
-    """Methods of a benchmark: --method."""
+    """Benchmark methods (--method)."""
     from verax.bench.plan import METHODS
 
     return {name: method.what for name, method in METHODS.items()}
 
 
 def priors() -> Names:
-    """Sources of priors in a benchmark: --prior of bench run."""
+    """Sources of priors (--prior of bench run)."""
     from verax.bench.plan import PRIORS
 
     return PRIORS | {"provider:MODEL": "from a service, see --base-url"}
 
 
 def presets() -> Names:
-    """Named plans: --preset."""
+    """Named plans (--preset)."""
     from verax.bench.plan import presets as known
 
     return {name: preset.about for name, preset in known().items()}
 
 
 def wordings() -> Names:
-    """Prompts by name: --prompt of bench run, as TASK/WORDING."""
+    """Prompts (--prompt of bench run, as TASK/WORDING)."""
     from verax import catalog
 
     return {

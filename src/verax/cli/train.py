@@ -19,7 +19,7 @@ EMBEDDED = {
     "dark": "dark photos, together with dusk",
     "dusk": "dark photos, together with dark",
     "rain": "streaks of rain",
-    "detail": "noise, JPEG blocks, what a lifted dark photo shows",
+    "detail": "noise, JPEG blocks, noise of brightened dark photos",
 }
 PAGE = "docs/restorers.md"
 
@@ -172,7 +172,7 @@ def restorers(
 
 
 def restorer_names() -> dict[str, str]:
-    """Methods without a prior: --restorer."""
+    """Methods without a prior (--restorer)."""
     from verax.restorers import RESTORERS, WEIGHTS
 
     words = {
@@ -195,7 +195,7 @@ def restorer_names() -> dict[str, str]:
 
 
 def recipe_names() -> dict[str, str]:
-    """Training recipes: --recipe."""
+    """Training recipes (--recipe)."""
     return {
         "cpu": "small networks, trained on a processor",
         "gpu": "larger networks, trained on graphics cards",

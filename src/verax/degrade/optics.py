@@ -128,7 +128,7 @@ MOST_PER_MEGAPIXEL = 4200.0  # drops at severity 1, at DROPS_REFERENCE_PX
 
 
 def raindrop(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
-    """Severity scales the number of drops; their size, focus and light are drawn from rng."""
+    """Severity scales the number of drops; their size, focus and light are random."""
     height, width = image.shape[:2]
     enlarge = enlargement(image, DROPS_REFERENCE_PX)
     typical, focus = rng.uniform(3.0, 11.0) * enlarge, rng.uniform(0.8, 3.0) * enlarge
@@ -182,7 +182,7 @@ WATERS = {
 
 
 def underwater(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
-    """Severity scales both ways through the water; the water is drawn from rng."""
+    """Severity scales both ways through the water; the water is random."""
     fade, veil = WATERS[str(rng.choice(list(WATERS)))]
     fade_c = np.array(fade, np.float32) * rng.uniform(0.75, 1.25, 3).astype(np.float32)
     veil_c = np.array(veil, np.float32) * np.float32(rng.uniform(0.3, 1.2))
