@@ -91,7 +91,9 @@ def test_generations_stream_under_their_official_name(sdk, service):
     assert [event.type for event in events] == ["image_generation.completed"]
 
 
-def test_the_gateway_decodes_a_paid_photo_and_its_answer_once(service, tmp_path, photo):
+def test_the_gateway_reads_decodes_and_hashes_a_paid_photo_and_its_answer_once(
+    service, tmp_path, photo
+):
     """All queues run in threads here, so that everything is counted; the worker is a process."""
     settings = load({"VERAX_HOME": str(tmp_path), "VERAX_BASE_URL": service.base_url, **KEY})
     file = tmp_path / "image-0"
@@ -113,4 +115,5 @@ def test_the_gateway_decodes_a_paid_photo_and_its_answer_once(service, tmp_path,
     assert record["prior"] == "used"
     assert counts.decoded((tmp_path / "answer-0").read_bytes()) == 1
     assert counts.decoded(photo) == 1
+    assert counts.opened[str(file)] == 2  # by the intake process, and where it is decoded
     assert (counts.hashed(), counts.calls["fingerprint"]) == ([1], 1)

@@ -140,15 +140,15 @@ def kind_of(head: bytes) -> str:
     return "a file of another kind; save the picture as PNG or JPEG"
 
 
-def header_of(file: Path | bytes) -> Header:
-    """Format and upright size, from the head alone. ImageReadError for what is not a picture.
-
-    Nothing is decoded; that the rest of the file is whole is not known.
-    """
-    name = "the picture" if isinstance(file, bytes) else one_line(file)
+def header_of(file: Path | bytes | BinaryIO) -> Header:
+    """Format and upright size, from the head alone; the rest may be damaged. ImageReadError if
+    the file is not a picture."""
+    name = one_line(file) if isinstance(file, Path) else "the picture"
     try:
-        with BytesIO(file) if isinstance(file, bytes) else file.open("rb") as opened:
-            return _header(opened, name)
+        if isinstance(file, Path):
+            with file.open("rb") as opened:
+                return _header(opened, name)
+        return _header(BytesIO(file) if isinstance(file, bytes) else file, name)
     except InputError:
         raise
     except Exception as exc:  # header readers raise anything for what is no picture

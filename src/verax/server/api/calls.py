@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from verax.errors import InputError
 from verax.image.header import READABLE, Header, header_of
@@ -81,10 +81,10 @@ def look(path: Path, param: str, limits: ServerLimits) -> Header:
     return limited(header, LIMIT_S, path, param, limits)
 
 
-def header(path: Path, param: str, limits: ServerLimits) -> Header:
+def header(file: Path | BinaryIO, param: str, limits: ServerLimits) -> Header:
     """A picture's header. Raises Problem 400 for a file that is not a picture or too large."""
     try:
-        head = header_of(path)
+        head = header_of(file)
     except InputError as exc:
         raise Problem(
             400, f"{param}: expected a picture ({READABLE})", "invalid_image", param
@@ -169,27 +169,30 @@ def _checked(
     prompt = parsed.prompt or ""
     if kind == "generation" and not prompt.strip():
         raise Problem(400, "prompt: expected what the picture should show", "missing", "prompt")
-    heads = [header(path, "image", limits) for path in images]
-    sizes = tuple((head.width, head.height) for head in heads)
+    looks = [_look(path, "image", limits) for path in images]
+    sizes = tuple((head.width, head.height) for head, _ in looks)
     mask = next(iter(files.get("mask", ())), None)
     if mask is not None:
-        header(mask, "mask", limits)
+        looks.append(_look(mask, "mask", limits))
     warnings = tuple(f"{name} is not used here" for name in IGNORED if fields.pop(name, None))
     model = "verax/local" if parsed.model is None else parsed.model
     digest = hashlib.sha256()
     about = [kind, model, prompt, fields, parsed.stream, parsed.fidelity]
     digest.update(json.dumps(about, sort_keys=True).encode())
-    for path in (*images, *([mask] if mask else [])):
-        digest.update(_sha256(path))
+    for _, sha256 in looks:
+        digest.update(sha256)
     return ImageCall(
         kind, model, prompt, images, sizes, mask, fields, parsed.stream, parsed.fidelity, warnings,
         digest.hexdigest(),
     )  # fmt: skip
 
 
-def _sha256(path: Path) -> bytes:
+def _look(path: Path, param: str, limits: ServerLimits) -> tuple[Header, bytes]:
+    """Header and SHA-256 of a picture file, which is opened once."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
+        head = header(file, param, limits)
+        file.seek(0)
+        return head, hashlib.file_digest(file, "sha256").digest()
 
 
 def _too_many(count: int) -> Problem:
