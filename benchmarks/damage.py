@@ -107,8 +107,8 @@ def judge(clean: Image, seed: int, *, whole: bool) -> Row:
     row = {
         "F known": f_score(find_damage(photo, prior, everywhere, known=True).mask, harmed.mask),
         "F no dust": f_score(find_damage(holed, prior, everywhere, known=True).mask, undusted.mask),
-        "F unasked": f_score(find_damage(photo, prior, everywhere).mask, harmed.mask),
-        "clean found": float(find_damage(clean, prior, everywhere, pieces=False).mask.any()),
+        "F unasked": f_score(find_damage(photo, prior, everywhere, colour=True).mask, harmed.mask),
+        "clean found": float(find_damage(clean, prior, everywhere, colour=True).mask.any()),
         "clean grey found": float(find_damage(grey(clean), prior, everywhere).mask.any()),
         **fills(photo, prior, harmed.mask, clean, small=True),
     }

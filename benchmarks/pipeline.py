@@ -88,7 +88,7 @@ def stages(photo: str, prior: str) -> dict[str, float]:
     find_faces(fixed.pixels)
     mark("faces")
     grey = toning(fixed.pixels) != "colour"
-    find_damage(fixed.pixels, warped.pixels, warped.valid, pieces=grey)
+    find_damage(fixed.pixels, warped.pixels, warped.valid, colour=not grey)
     mark("damage")
     faults = diagnose(fixed.pixels)
     mark("faults")

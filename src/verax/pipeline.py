@@ -152,14 +152,12 @@ def _damage(
     faces: Callable[[], Plane],
     request: Request,
 ) -> Flaws | None:
-    """The damage of a print. Unless the task is to mend it, single pieces are looked for only in
-    grey and toned photos: in colour photos rain and captions look like them."""
+    """The damage of a print; more is asked of photos in colour unless the task is to mend it."""
     known = DAMAGED.get(request.task)
     if warped is None or known is None or request.fidelity == 1:
         return None
     return find_damage(
-        photo, warped.pixels, warped.valid, known=known, pieces=known or tone != "colour",
-        faces=faces,
+        photo, warped.pixels, warped.valid, known=known, colour=tone == "colour", faces=faces,
     )  # fmt: skip
 
 

@@ -102,7 +102,7 @@ def worn(scene):
 def test_tape_creases_and_border_of_a_colour_print_are_found_unasked(worn, prior):
     pixels, tape, crease, border = worn
 
-    flaws = find_damage(pixels, prior, np.ones(tape.shape, np.float32), pieces=False)
+    flaws = find_damage(pixels, prior, np.ones(tape.shape, np.float32), colour=True)
 
     true = tape | crease | border
     assert flaws.mask[border].mean() > 0.95
@@ -177,3 +177,18 @@ def test_a_faint_crease_of_a_worn_print_is_found_and_the_scenes_own_lines_are_no
     assert mask[crease > 0].mean() > 0.8
     assert not mask[fence > 0].any()
     assert mask.mean() < 0.03
+
+
+def test_a_worn_colour_photo_is_found_unasked_and_a_caption_alone_is_none(scene, prior):
+    torn = damage(scene, np.random.default_rng(1), holes=2, scratches=3, specks=20)
+    caption = scene.copy()
+    for row in (330, 350, 370):
+        cv2.line(caption, (40, row), (200, row), (1.0, 1.0, 1.0), 2)
+    everywhere = np.ones(scene.shape[:2], np.float32)
+
+    damaged, written = (
+        find_damage(v, prior, everywhere, colour=True) for v in (torn.pixels, caption)
+    )
+
+    assert damaged.mask[torn.mask].mean() > 0.6
+    assert not written.mask.any()

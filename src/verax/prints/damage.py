@@ -25,7 +25,8 @@ FAITHFUL = 0.55  # least correlation of prior and photo; below it nothing is loo
 # SIGHT: least number of places in the photo alone, and least ratio to those in the prior alone
 GLANCE, SIGHT = 640, 8.0
 WORN = (12, 4.0)
-ASKED = (8, 3.0)  # if the print is known to be damaged
+ASKED, LEANING = (8, 3.0), (12, 1.3)  # if the print is known to be damaged; a pair that leans
+ALL = 0.3  # largest share of the picture that is worn; more is rain or another scene
 STILL = 0.8  # share of the places in the photo alone that are there without the single pieces, too
 OPPONENT = np.array([[0.299, 0.587, 0.114], [0.5, -0.5, 0], [0.25, 0.25, -0.5]], np.float32)
 OCTAVES = 3
@@ -80,7 +81,7 @@ def find_damage(
     valid: Plane,
     *,
     known: bool = False,
-    pieces: bool = True,
+    colour: bool = False,
     faces: Faces | None = None,
 ) -> Flaws:
     """Damage of a photo (H, W, 3) that its registered prior (H, W, 3) shows repaired.
@@ -90,7 +91,7 @@ def find_damage(
     Args:
         valid: (H, W) share of the prior that is valid.
         known: the photo is known to be a damaged print, so a single piece counts.
-        pieces: look for pieces in pairs that are not one-sided, too.
+        colour: it is in colour, where pieces of two kinds are needed, and a pair that leans.
         faces: where the response counts less.
     """
     scale = max(photo.shape[:2]) / MOST
@@ -98,7 +99,7 @@ def find_damage(
         size = (round(photo.shape[1] / scale), round(photo.shape[0] / scale))
         small = (cv2.resize(x, size, interpolation=cv2.INTER_AREA) for x in (photo, prior, valid))
         less = faces and (lambda: cv2.resize(faces(), size, interpolation=cv2.INTER_AREA))
-        flaws = find_damage(*small, known=known, pieces=pieces, faces=less)
+        flaws = find_damage(*small, known=known, colour=colour, faces=less)
         if not flaws.mask.any():
             return replace(flaws, mask=np.zeros(photo.shape[:2], bool))
         mask = cv2.resize(flaws.mask.astype(np.float32), photo.shape[1::-1]) > 0.25
@@ -108,9 +109,9 @@ def find_damage(
         return none
     first = glance(photo, prior, valid)
     worn = is_one_sided(first, *(ASKED if known else WORN))
-    if not (worn or known or pieces):
+    if colour and not (worn or known or is_one_sided(first, *LEANING)):
         return none
-    flaws = find_pieces(photo, prior, valid, known=known or worn)
+    flaws = find_pieces(photo, prior, valid, known=known or worn, colour=colour)
     if not worn:
         return flaws
     wear, some = find_wear(photo, prior, valid, faces), known or flaws.mask.any()
@@ -119,7 +120,8 @@ def find_damage(
     if not (wear.border.any() or (some and after >= max(ASKED[0], STILL * before))):
         return flaws
     mask = flaws.mask | wear.mask
-    return Flaws(mask, *counted(mask & ~wear.border), float(wear.border.mean()))
+    torn = mask & ~wear.border
+    return flaws if torn.mean() > ALL else Flaws(mask, *counted(torn), float(wear.border.mean()))
 
 
 def find_wear(photo: Image, prior: Image, valid: Plane, faces: Faces | None = None) -> Wear:
@@ -151,7 +153,7 @@ def find_wear(photo: Image, prior: Image, valid: Plane, faces: Faces | None = No
 def is_one_sided(answers: Answers, least: int, times: float) -> bool:
     """Whether far more places are in the photo alone than in the prior alone."""
     mine, its = (number_of(plane, SIGHT) for plane in (answers.photo, answers.prior))
-    return mine >= least and mine >= times * (its + 1)
+    return mine >= least and mine > times * (its + 1)
 
 
 def glance(photo: Image, prior: Image, valid: Plane) -> Answers:
@@ -288,13 +290,9 @@ def regions(off: Plane, alone: Mask, back: Mask) -> Mask:
             (labels[box] == index).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)
         )
         outline = (own > 0) & (cv2.erode(own, np.ones((3, 3), np.uint8)) == 0)
-        if not outline.any() or share_of(edges[box], outline) < OUTLINED:
+        if not outline.any() or edges[box][outline].mean() < OUTLINED:
             continue
         plain = float(off[box][own > 0].mean()) > FAR_OFF
-        if plain or share_of(back[box], outline) < BACK:
+        if plain or back[box][outline].mean() < BACK:
             mask[box] |= own > 0
     return mask
-
-
-def share_of(mask: Mask, where: Mask) -> float:
-    return float(mask[where].mean())

@@ -32,11 +32,17 @@ NARROW, WIDE = 1.0, 3.0  # sigmas in px of the band that lines lie in
 AROUND, CLIPPED = 0.02, 2.5  # half the window for that mean, share of the long side; largest value
 SHADING = 0.0016  # beside a crease, share of the long side
 TRACE, LINE, LENGTH = 0.85, 1.25, 0.02  # response along a line, and of its peak; share of long side
+BESIDE = 10  # specks beside lines
 PIECES, DUSTY = 3, 30  # patches and scratches, and specks, that are damage, not things left out
 
 
-def find_pieces(photo: Image, prior: Image, valid: Plane, *, known: bool) -> Flaws:
-    """Damage of a photo; `known`: it is a damaged print, so that a single piece is enough."""
+def find_pieces(
+    photo: Image, prior: Image, valid: Plane, *, known: bool, colour: bool = False
+) -> Flaws:
+    """Damage of a photo, by pieces; `known`: it is a damaged print, and a single piece counts.
+
+    In colour, lines need other damage beside them: captions are lines, reflections are patches.
+    """
     lit = relight(photo, prior, valid > 0.5)
     answer = likelihood(photo, lit) * (valid > 0.99)
     mask = np.zeros(answer.shape, bool)
@@ -44,7 +50,8 @@ def find_pieces(photo: Image, prior: Image, valid: Plane, *, known: bool) -> Fla
         if stands_out(photo[box], lit[box], own) and not is_ground(box, own, mask.shape):
             mask[box] |= own
     patches, lines, specks = counted(mask)
-    if not known and (patches + lines) / PIECES + specks / DUSTY < 1:
+    few = (patches + lines) / PIECES + specks / DUSTY < 1
+    if not known and (few or (colour and not (lines and (patches or specks >= BESIDE)))):
         return Flaws(np.zeros_like(mask), 0, 0, 0)
     return Flaws(mask, patches, lines, specks)
 
