@@ -4,10 +4,13 @@ The command line, the API's worker and the page's worker all call `make`. The ne
 there, so that creating an `Order` stays fast.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 
 from verax import image as images
@@ -146,19 +149,13 @@ def make(
         )
     only, mask = _masks(order, photo)
     prior = prior or prior_of(order)
-    result = pipeline.restore(
-        photo.photo,
-        None if prior is None else prior.photo,
-        restorer=order.restorer,
-        fidelity=order.fidelity,
-        task=order.task,
-        accept_prior=order.accept_prior,
-        registration=registration,
-        mask=mask,
-        only=only,
-        scale=order.scale or scale_for(order.size, photo.photo),
-        exposure=order.exposure,
-    )
+    with enough_memory(photo.photo):
+        result = pipeline.restore(
+            photo.photo, None if prior is None else prior.photo, restorer=order.restorer,
+            fidelity=order.fidelity, task=order.task, accept_prior=order.accept_prior,
+            registration=registration, mask=mask, only=only, exposure=order.exposure,
+            scale=order.scale or scale_for(order.size, photo.photo),
+        )  # fmt: skip
     used = prior.file if prior is not None and result.prior == "used" else None
     origin = Origin(photo, used, order.system, credentials)
     pixels = result.result if order.size is None else fit_into(result.result, order.size)
@@ -167,6 +164,20 @@ def make(
         framed=order.size is None,
     )  # fmt: skip
     return Made(result, prior, lost, statement)
+
+
+@contextmanager
+def enough_memory(photo: Photo) -> Iterator[None]:
+    """Raises InputError in place of an error of NumPy or OpenCV that memory is short."""
+    try:
+        yield
+    except (MemoryError, cv2.error) as error:
+        if isinstance(error, cv2.error) and error.code != cv2.Error.StsNoMem:
+            raise
+        raise InputError(
+            f"memory: expected enough to restore {photo.width}x{photo.height} px, got too little; "
+            "choose a smaller scale or a smaller photo, or end other programs"
+        ) from None
 
 
 def _masks(order: Order, photo: Opened) -> tuple[Plane | None, Plane | None]:

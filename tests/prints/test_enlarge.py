@@ -6,7 +6,7 @@ import pytest
 from skimage import data
 
 from verax import image as images
-from verax import restore
+from verax import making, restore
 from verax.errors import InputError
 from verax.prints.enlarge import enlarge, larger_size, on_finer_grid, reduce, settled
 
@@ -91,3 +91,17 @@ def test_a_photo_that_was_enlarged_before_takes_more_contrast_where_a_larger_one
 
     assert contrast(usual.pixels) < 0.98 * contrast(larger.pixels)
     assert contrast(larger.pixels) < 1.05 * contrast(prior)
+
+
+@pytest.mark.parametrize(
+    "allocate",
+    [
+        lambda: np.zeros((2_000_000, 2_000_000, 30)),
+        lambda: cv2.resize(np.zeros((9, 9), np.uint8), (2_000_000, 2_000_000)),
+    ],
+)
+def test_short_memory_is_one_clear_line(allocate):
+    photo = images.Photo(np.zeros((16, 32, 3), np.float32))
+
+    with pytest.raises(InputError, match=r"memory: .*32x16 px"), making.enough_memory(photo):
+        allocate()
