@@ -1,6 +1,7 @@
 """A shot of a print: its corners, its shape, and what is left out."""
 
 import json
+import warnings
 
 import cv2
 import numpy as np
@@ -124,3 +125,11 @@ def test_the_command_writes_the_print_and_leaves_the_shot_alone(scenes, tmp_path
     assert abs(images.read(tmp_path / "told.png").pixels.shape[1] - record["width"]) < 8
     assert isinstance(over.exception, InputError)
     assert (tmp_path / "shot.png").read_bytes() == before
+
+
+def test_a_print_seen_from_straight_above_has_the_shape_of_its_sides_without_a_warning():
+    corners = np.array([[0, 0], [100, 0], [100, 50], [0, 50]], np.float32)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert shape_of(corners, (400, 300)) == pytest.approx(2)

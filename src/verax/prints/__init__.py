@@ -52,10 +52,11 @@ def shape_of(corners: Corners, size: tuple[int, int]) -> float:
     centre = np.array([size[0] - 1, size[1] - 1]) / 2
     a, b, d, c = (np.array([x, y, 1.0]) for x, y in corners - centre)  # c, d: lower left, right
     try:
-        k2 = np.cross(a, d) @ c / (np.cross(b, d) @ c)
-        k3 = np.cross(a, d) @ b / (np.cross(c, d) @ b)
-        across, down = k2 * b - a, k3 * c - a
-        focal = -(across[0] * down[0] + across[1] * down[1]) / (across[2] * down[2])
+        with np.errstate(divide="raise", invalid="raise"):
+            k2 = np.cross(a, d) @ c / (np.cross(b, d) @ c)
+            k3 = np.cross(a, d) @ b / (np.cross(c, d) @ b)
+            across, down = k2 * b - a, k3 * c - a
+            focal = -(across[0] * down[0] + across[1] * down[1]) / (across[2] * down[2])
     except (ZeroDivisionError, FloatingPointError):
         return plain
     diagonal = float(np.hypot(*size))
