@@ -1,4 +1,4 @@
-"""Teach the network that tells damage of a print from what a prior only left out.
+"""Train the network that distinguishes damage of a print from things that a prior left out.
 
     python benchmarks/fit_damage.py FOLDER [FOLDER ...] --cache DIR -o DAMAGE.onnx [--minutes N]
 
@@ -117,7 +117,7 @@ def loss_of(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 def fit(files: list[Path], seconds: float, rng: Generator) -> Net:
-    """The network taught for so long."""
+    """The network after training for a time."""
     net = Net().to(memory_format=torch.channels_last)
     average = {name: value.clone() for name, value in net.state_dict().items()}
     optimiser = torch.optim.AdamW(net.parameters(), RATE, weight_decay=1e-4)

@@ -1,13 +1,13 @@
-"""Teach the judge of faults what photos suffer from, and write it as a network file.
+"""Fit the fault classifier, and write it as a network file.
 
     python benchmarks/fit_judge.py PHOTOS REAL [--samples 6000] -o judge.onnx
 
 PHOTOS holds photos without degradation (NAME.depth.png beside NAME.jpg: millimetres); REAL has a
 folder of real photos per fault (haze, underwater, raindrop, ..., "clean" for their references).
-Each sample is drawn once (judge_samples.py); three small networks learn from what the judge is told
-of it, and their mean is written. Three in ten photos, by the hash of their names, are held out: the
-table is of those. The tone network must have its pooled features as an output: `--features TONE`
-gives a tone file of `verax export` that output.
+Each sample is drawn once (judge_samples.py); three small networks are trained on the inputs of the
+classifier, and their mean is written. Three in ten photos, by the hash of their names, are held out
+for the table. The tone network must have its pooled features as an output: `--features TONE` gives
+a tone file of `verax export` that output.
 """
 
 import argparse
@@ -43,8 +43,8 @@ NETS, EPOCHS, BATCH, RATE, DECAY = 3, 30, 64, 2e-3, 0.05
 WIDTHS = (96, 48)
 FARTHEST = 4.0  # standard deviations at which an input is clipped
 COSTS = (2.0, 1.5, 1.2, 2.0, 1.0, 1.0, 1.0, 1.0, 1.2, 1.2)  # of a false one, by TASKS
-UNSEEN = 0.35  # share of VISIBLE from which nobody is asked
-HIDES = {  # what cannot be told beside a fault, or comes with it
+UNSEEN = 0.35  # share of VISIBLE below which a fault has no label
+HIDES = {  # faults without a label beside another one, which hides or includes them
     "haze": ("noise",), "rain": ("haze", "noise"), "snow": ("haze", "noise"),
     "raindrop": ("defocus_blur",), "lowlight": ("noise",), "noise": ("jpeg",), "jpeg": ("noise",),
     "underwater": ("haze", "noise", "defocus_blur"),

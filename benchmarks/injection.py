@@ -146,7 +146,7 @@ def crosstalk(job: Job) -> Row:
 def columns(deviation: Deviation, truths: dict[str, float], size: tuple[int, int]) -> Row:
     """A smooth local field has a global part of its own, which is no cross-talk: the truth has it.
 
-    A reading that is not told is null, and left out of the means.
+    An entry that cannot be measured is null, and left out of the means.
     """
     read = {n: deviation.entries[n].value for n in truths if n in deviation.entries}
     readings = {n: v for n, v in read.items() if v is not None}
@@ -164,7 +164,7 @@ def columns(deviation: Deviation, truths: dict[str, float], size: tuple[int, int
 def sizes(
     readings: dict[str, float], minus: dict[str, float], width: int
 ) -> dict[str, float | None]:
-    """Length of each class of geometry, less what is subtracted; None where a part is not told."""
+    """Length of each class of geometry, less what is subtracted; None if a part is unknown."""
 
     def part(name: str, rest: float, unit: float = 1.0) -> float:
         value, less = readings.get(name, np.nan), minus.get(name, rest)

@@ -30,7 +30,7 @@ ABOUT = {
 
 def print_points(rows: list[Row]) -> None:
     """Slope, correlation and errors of each reading against the truth, by injection."""
-    print(f"{'injected':15}{'entry':24}{'slope':>8}{'r':>9}{'rms':>9}{'worst':>9}{'told':>10}")
+    print(f"{'injected':15}{'entry':24}{'slope':>8}{'r':>9}{'rms':>9}{'worst':>9}{'measured':>10}")
     for case in dict.fromkeys(row["case"] for row in rows):
         mine = [row for row in rows if row["case"] == case]
         for entry in mine[0]["truths"]:
@@ -90,7 +90,9 @@ def print_matrix(rows: list[Row]) -> None:
     print(f"{'unit':16}" + "".join(f"{unit[c]:12.4f} " for c in UNITS))
     unplaced = sum(row["placed"] == "not" for row in rows)
     silent = sum(v is None for row in rows if "beyond" in row for v in row["beyond"].values())
-    print(f"largest off the diagonal: {worst:.3f}; called foreign: {unplaced}; not told: {silent}")
+    print(
+        f"largest off the diagonal: {worst:.3f}; called foreign: {unplaced}; not measured: {silent}"
+    )
 
 
 def _mean(values: list[float | None]) -> float:

@@ -1,4 +1,4 @@
-"""What the judge of faults learns from: cuts of photos in many tastes, under simulated faults."""
+"""Samples for the fault classifier: crops of photos in many styles, with simulated faults."""
 
 from dataclasses import dataclass
 
@@ -17,11 +17,11 @@ SHARES = {
     "": 0.28, "haze": 0.13, "rain": 0.06, "snow": 0.08, "raindrop": 0.14, "lowlight": 0.055,
     "motion_blur": 0.09, "defocus_blur": 0.065, "noise": 0.04, "jpeg": 0.04, "underwater": 0.04,
 }  # fmt: skip
-VISIBLE = {  # rms from which a fault counts; from a third of it nobody is asked
+VISIBLE = {  # rms from which a fault is labelled; between a third of it and this, no label
     "haze": 0.06, "lowlight": 0.12, "underwater": 0.06, "rain": 0.02, "snow": 0.011,
     "raindrop": 0.02, "noise": 0.012, "jpeg": 0.012, "motion_blur": 0.012, "defocus_blur": 0.012,
 }  # fmt: skip
-SHARP = 0.75  # of its size, at most: what noise, blocks and blur the file has go
+SHARP = 0.75  # largest scale, so that noise, blocks and blur of the file disappear
 WIDTHS = (300, 600)  # px
 
 
@@ -45,10 +45,10 @@ class Sample:
 
 
 def sample(photo: Photo, fault: str, rng: Generator) -> Sample:
-    """A cut of the photo in some taste, as wide as 4 to 3, under a fault, as a file has it."""
+    """A 4:3 crop of the photo in a random style, with a fault, in 8 bits."""
     whole = not fault and rng.random() < 0.5
     clear, depth = cut(photo, rng, most=1.0 if whole else SHARP)
-    clear = tasted(clear, rng)
+    clear = stylise(clear, rng)
     picture = faulty(clear, fault, depth, rng) if fault else clear
     visible = float(np.sqrt(np.mean((picture - clear) ** 2)))
     besides, chance = "", rng.random()
@@ -76,17 +76,17 @@ def cut(photo: Photo, rng: Generator, *, most: float) -> tuple[Image, Plane | No
     return np.asarray(np.clip(part, 0, 1), np.float32), depth
 
 
-def tasted(photo: Image, rng: Generator) -> Image:
-    """A clear photo in another taste: low or high key, grey, sepia, soft, with a glow, a cast,
+def stylise(photo: Image, rng: Generator) -> Image:
+    """A clear photo in another style: low or high key, grey, sepia, soft, with a glow, a cast,
     grain, or restyled; a third as it is."""
     chance = rng.random()
     if chance < 0.35:
         return photo
     if chance < 0.72:
-        return restyled(photo, rng)
+        return restyle(photo, rng)
     grey = photo.mean(2, keepdims=True)
     glow = cv2.GaussianBlur(photo, (0, 0), rng.uniform(3, 12)) * rng.uniform(0.05, 0.25)
-    tastes = (
+    styles = (
         photo ** rng.uniform(1.2, 1.8) * rng.uniform(0.75, 1),
         1 - (1 - photo) ** rng.uniform(1.1, 1.7) * rng.uniform(0.7, 1),
         grey * ((1, 1, 1) if rng.random() < 0.6 else (1.05, 0.97, 0.85)),
@@ -95,10 +95,10 @@ def tasted(photo: Image, rng: Generator) -> Image:
         photo * np.exp(rng.normal(0, 0.14, 3)),
         photo + rng.normal(0, rng.uniform(0.5, 1.6) / 255, photo.shape),
     )
-    return np.asarray(np.clip(tastes[int(rng.integers(len(tastes)))], 0, 1), np.float32)
+    return np.asarray(np.clip(styles[int(rng.integers(len(styles)))], 0, 1), np.float32)
 
 
-def restyled(photo: Image, rng: Generator) -> Image:
+def restyle(photo: Image, rng: Generator) -> Image:
     """Gamma, faded in one colour, matte, warmer, paler, dimmer."""
     if rng.random() < 0.35:
         return photo
@@ -130,17 +130,17 @@ def faulty(photo: Image, fault: str, depth: Plane | None, rng: Generator) -> Ima
     """The photo with a fault, in one of several makes."""
     severity = rng.uniform(0.12, 1)
     if fault == "haze":
-        return veiled(photo, rng) if depth is None else room_veiled(photo, depth, rng)
+        return add_veil(photo, rng) if depth is None else room_add_veil(photo, depth, rng)
     if fault == "snow" and rng.random() < 0.5:
-        return snowed(photo, severity, rng)
+        return add_snow(photo, severity, rng)
     if fault == "raindrop" and rng.random() < 0.8:
         return rained_on(photo, severity, rng)
     if fault == "motion_blur" and rng.random() < 0.5:
-        return panned(photo, severity, rng)
+        return pan(photo, severity, rng)
     return simulated(photo, fault, severity, rng)
 
 
-def room_veiled(clear: Image, depth: Plane, rng: Generator) -> Image:
+def room_add_veil(clear: Image, depth: Plane, rng: Generator) -> Image:
     """Haze by measured depth, as RESIDE draws it."""
     far = depth / np.float32(max(np.percentile(depth, 99.5), 1))
     optical = rng.uniform(0.4, 2) * (0.35 * rng.random() + far)
@@ -148,7 +148,7 @@ def room_veiled(clear: Image, depth: Plane, rng: Generator) -> Image:
     return scatter(clear, np.exp(-optical).astype(np.float32), air.astype(np.float32))
 
 
-def veiled(clear: Image, rng: Generator) -> Image:
+def add_veil(clear: Image, rng: Generator) -> Image:
     """Haze as `degrade` draws it, an even veil, or a clear foreground before a lost distance."""
     make = rng.random()
     if make < 0.55:
@@ -164,10 +164,10 @@ def veiled(clear: Image, rng: Generator) -> Image:
     return scatter(clear, np.exp(-optical).astype(np.float32), air.astype(np.float32))
 
 
-def snowed(photo: Image, severity: float, rng: Generator) -> Image:
+def add_snow(photo: Image, severity: float, rng: Generator) -> Image:
     """Flakes without their own veil, sparse ones at times: over the photo, a veiled or a dimmer
     one."""
-    scene = veiled(photo, rng) if rng.random() < 0.4 else photo
+    scene = add_veil(photo, rng) if rng.random() < 0.4 else photo
     if rng.random() < 0.3:
         scene = scene * np.float32(rng.uniform(0.5, 0.9))
     sparse = rng.uniform(0.1, 0.5) if rng.random() < 0.4 else 1.0
@@ -190,7 +190,7 @@ def rained_on(photo: Image, severity: float, rng: Generator) -> Image:
     if rng.random() < 0.35:
         scene = simulated(photo, "defocus_blur", rng.uniform(0.15, 1), rng)
     if rng.random() < 0.25:
-        scene = 0.5 * (veiled(scene, rng) + scene)
+        scene = 0.5 * (add_veil(scene, rng) + scene)
     cover, dx, dy = drops((height, width), rng, count, radius)
     cover = np.clip(cv2.GaussianBlur(cover, (0, 0), soft), 0, 1) * rng.uniform(0.5, 1)
     luma = photo.mean(2)
@@ -209,7 +209,7 @@ def rained_on(photo: Image, severity: float, rng: Generator) -> Image:
     return np.asarray(np.clip(picture, 0, 1), np.float32)
 
 
-def panned(photo: Image, severity: float, rng: Generator) -> Image:
+def pan(photo: Image, severity: float, rng: Generator) -> Image:
     """Nearly straight motion, of all or of a part more than of the rest; in linear light or, as of
     averaged video frames, not."""
     angle, time = rng.uniform(0, np.pi), np.linspace(-0.5, 0.5, 96)

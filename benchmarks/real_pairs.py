@@ -3,7 +3,7 @@
     python benchmarks/real_pairs.py FOLDER_WITH_MANIFEST [--words] [--save FILE.jsonl]
 
 Every row of the manifest with an input and a generated picture is measured: one line each, then
-medians by generator over the pictures where an entry could be told, with how many those are.
+medians by generator over the pictures where an entry could be measured, and their number.
 """
 
 import argparse
@@ -122,7 +122,7 @@ def print_summary(by_generator: dict[str, list[Record]]) -> None:
 
 def _median(records: list[Record], value: Callable[[Record], float | None]) -> str:
     values = [v for d in records if (v := value(d)) is not None]
-    return f"{np.median(values):.2f} ({len(values)})" if values else "not told"
+    return f"{np.median(values):.2f} ({len(values)})" if values else "not measured"
 
 
 def _size(d: Record, name: str, unit: float = 1.0) -> float | None:
