@@ -259,3 +259,47 @@ def test_no_run_of_ten_lines_stands_twice():
             places[run].append(f"{path.relative_to(ROOT).as_posix()}:{lines[i][0]}")
 
     assert [where for where in places.values() if len(where) > 1] == []
+
+
+@cache
+def names_in(module):
+    """Names that a module of the package defines or imports; None for what is no module."""
+    path = ROOT.joinpath(*module.split(".")[1:])
+    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    if not file.is_file():
+        return None
+    names = {child.stem for child in file.parent.glob("*") if path.is_dir()}
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, (*FUNCTIONS, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+    return names
+
+
+def uses_of_the_package(tree):
+    """(module, name) of what a script imports from the package, or reads from its modules."""
+    modules = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "verax":
+            for alias in node.names:
+                yield node.module, alias.name
+                modules[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            module = modules.get(node.value.id)
+            if module and names_in(module) is not None:
+                yield module, node.attr
+
+
+@pytest.mark.parametrize("path", sorted((HOUSE / "benchmarks").glob("*.py")), ids=lambda p: p.stem)
+def test_a_benchmark_uses_only_names_that_exist(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+
+    assert [
+        (module, name)
+        for module, name in uses_of_the_package(tree)
+        if name not in (names_in(module) or ())
+    ] == []
