@@ -168,7 +168,7 @@ def make(
 
 @contextmanager
 def enough_memory(photo: Photo) -> Iterator[None]:
-    """Raises InputError in place of an error of NumPy or OpenCV that memory is short."""
+    """Turns the out-of-memory errors of NumPy and OpenCV into an InputError."""
     try:
         yield
     except (MemoryError, cv2.error) as error:
@@ -181,7 +181,7 @@ def enough_memory(photo: Photo) -> Iterator[None]:
 
 
 def _masks(order: Order, photo: Opened) -> tuple[Plane | None, Plane | None]:
-    """Where the photo may change, and where it holds nothing: masked, or missing in its file."""
+    """Where the photo may change, and where it is damaged: masked, or missing in its file."""
     from verax.prints.holes import mask_of
 
     only, mask = (

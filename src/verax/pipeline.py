@@ -152,7 +152,7 @@ def _damage(
     faces: Callable[[], Plane],
     request: Request,
 ) -> Flaws | None:
-    """The damage of a print; more is asked of photos in colour unless the task is to mend it."""
+    """The damage of a print; criteria are stricter in colour, unless the task is to repair it."""
     known = DAMAGED.get(request.task)
     if warped is None or known is None or request.fidelity == 1:
         return None
