@@ -179,6 +179,20 @@ def test_a_restoration_is_made_otherwise_from_its_own_files(http, photo, prior):
     assert "registered" not in before["pictures"]
 
 
+def test_a_place_painted_while_the_photo_is_still_measured_is_filled(http, photo, prior):
+    files = {"photo": ("x.png", photo), "prior": ("chat.png", prior)}
+    entry = http.post("/page/restorations", files=files).json()
+    mask = images.encode(np.eye(50, dtype=np.float32)[..., None].repeat(3, 2), format="png")
+    address = f"/page/history/{entry['id']}"
+    while http.get(address).json()["state"] not in ("measuring", "done"):
+        time.sleep(0.01)
+
+    sent = http.post(f"{address}/again", files={"mask": ("mask.png", mask)})
+
+    assert sent.status_code < 300
+    assert finished(http, entry)["drawn"] == ["mask"]
+
+
 def test_only_what_was_painted_changes(http, photo, prior):
     files = {"photo": ("x.png", photo), "prior": ("chat.png", prior)}
     entry = finished(http, http.post("/page/restorations", files=files).json())

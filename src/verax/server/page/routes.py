@@ -135,9 +135,9 @@ async def again(request: Request) -> Response:
     )
     if record.get("kind") != "restoration" or not {"format", "width"} <= set(record):
         raise Problem(409, "only a restoration can be started again", "not_failed")
-    if record["state"] not in history.FINAL:
+    if record["state"] not in (*history.FINAL, "measuring"):
         raise Problem(409, "this restoration is still under way", "not_ready")
-    if name in under_way(request):  # its task ends a moment after its record says so
+    if name in under_way(request):  # it is still measured, or its task ends a moment later
         await asyncio.wait([under_way(request)[name]])
     limits = context.limits
     async with request.form(max_files=3, max_fields=8, max_part_size=limits.field_bytes) as form:

@@ -225,7 +225,8 @@ function tellChanges(entry) {
   if (registration) lines.push(verdict(entry));
   if (entry.prior === "used") lines.push(...(entry.sentences || []).map(plainly));
   if (entry.state === "measuring") lines.push("Still measuring what else changed …");
-  lines.push(...(entry.notes || []), ...(entry.notices || []));
+  const notes = [...(entry.notes || []), ...(entry.notices || [])];
+  lines.push(...notes.map((note) => note.charAt(0).toUpperCase() + note.slice(1)));
   if (!registration) lines.push("No generated picture was used: everything comes from your photo.");
   byId("changes").replaceChildren(...lines.map((line) => make("li", {}, line)));
 }
