@@ -47,7 +47,7 @@ def toning(photo: Image) -> Toning:
 
     A dark photo is brightened first: its colours are faint, but present.
     """
-    small = reduced(photo, SIDE)
+    small = reduced(photo, SIDE)[::2, ::2]  # a sample suffices for shares
     small = small * np.float32(LIT / np.clip(np.quantile(luma(small), 0.98), DARKEST, LIT))
     y, chroma = split(small)
     if float(np.quantile(largest(np.abs(chroma)), 0.95)) < GREYISH:

@@ -161,7 +161,7 @@ def relight(photo: Image, prior: Image, known: Mask) -> Image:
     for reach in LOCAL:
         sigma = reach * max(share.shape)
         colours = colour_map(terms, y - smooth, weight)
-        rest = y - terms @ colours
+        rest = y - (terms.T @ colours).reshape(y.shape)
         near = wide_blur(weight, sigma)[..., None]
         smooth = wide_blur(rest * weight[..., None], sigma)
         smooth *= np.clip(near / 0.1, 0, 1) / np.maximum(near, 1e-3)
@@ -172,15 +172,14 @@ def relight(photo: Image, prior: Image, known: Mask) -> Image:
     return np.asarray(recoloured(prior, colours) + wide, np.float32)
 
 
-def colour_map(terms: Image, photo: Image, weight: Plane) -> NDArray[np.float32]:
+def colour_map(terms: NDArray[np.float32], photo: Image, weight: Plane) -> NDArray[np.float32]:
     """(10, 3) coefficients of the quadratic colour map, by weighted least squares, regularised
-    towards the identity; `terms` are the prior's."""
-    terms, plain = terms.reshape(-1, 10), np.eye(10, 3, -1)
-    counts = weight.reshape(-1, 1)
-    ridge = np.diag([1e-3, *[0.1] * 3, *[1.0] * 6]) * HELD * float(counts.sum())
-    left = (terms * counts).T @ terms + ridge
-    right = (terms * counts).T @ (photo.reshape(-1, 3) - terms @ plain)
-    return np.asarray(plain + np.linalg.solve(left, right), np.float32)
+    towards the identity; `terms` (10, N) are the prior's."""
+    weighted = terms * weight.ravel()
+    ridge = np.diag([1e-3, *[0.1] * 3, *[1.0] * 6]) * HELD * float(weight.sum())
+    right = weighted @ (photo.reshape(-1, 3) - terms[1:4].T)
+    change = np.linalg.solve(weighted @ terms.T + ridge, right)
+    return np.asarray(np.eye(10, 3, -1) + change, np.float32)
 
 
 def recoloured(picture: Image, colours: NDArray[np.float32]) -> Image:
@@ -200,10 +199,9 @@ def mapped(picture: Image, colours: NDArray[np.float32]) -> Image:
 
 
 def quadratic(picture: Image) -> NDArray[np.float32]:
-    """(H, W, 10): one, the channels and their products."""
-    r, g, b = (picture[..., channel] for channel in range(3))
-    terms = (np.ones_like(r), r, g, b, r * r, g * g, b * b, r * g, r * b, g * b)
-    return np.stack(terms, axis=-1)
+    """(10, H * W): one, the channels and their products."""
+    r, g, b = (picture[..., channel].ravel() for channel in range(3))
+    return np.stack((np.ones_like(r), r, g, b, r * r, g * g, b * b, r * g, r * b, g * b))
 
 
 def faithfulness(y: Plane, p: Plane) -> float:
