@@ -81,9 +81,9 @@ def save(
 
 
 def register(photo: "Picture", prior: "Picture") -> Registration:
-    """Find where a prior lies on a photo, and whether it shows the same scene.
+    """Place a prior on a photo, and find whether it shows the same scene.
 
-    That it lies nowhere is a result, not an error: see `placed` and `reason`.
+    If it cannot be placed, that is a result, not an error: see `placed` and `reason`.
 
     Parameters
     ----------

@@ -128,7 +128,7 @@ def register(
     ),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
-    """Find where a prior lies on a photo, and whether it shows the same scene."""
+    """Place a prior on a photo, and find whether it shows the same scene."""
     from verax import image as images
     from verax.geometry import register as geometry
 

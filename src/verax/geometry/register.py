@@ -94,7 +94,7 @@ class Warped:
 
 
 def register(photo: Image, prior: Image, *, accept: bool = False) -> Registration:
-    """Find where the prior lies on the photo. That it lies nowhere is a result, not an error.
+    """Place the prior on the photo. If it cannot be placed, that is a result, not an error.
 
     Works on reduced copies (long sides at most PHOTO_SIDE and PRIOR_SIDE), so that the time hardly
     grows with the pictures.
