@@ -4,8 +4,6 @@
 Only faults that were diagnosed are treated.
 """
 
-from functools import partial
-
 import cv2
 import numpy as np
 
@@ -16,8 +14,10 @@ from verax.restorers.faults import HAZY, SURE, SURELY, Faults, diagnose, green_c
 from verax.restorers.runtime import (
     Floats,
     Network,
+    dried,
     embedded,
     look,
+    mended,
     repair,
     thumbnail,
     toned,
@@ -63,12 +63,12 @@ def restore(photo: Image, faults: Faults | None = None) -> Image:
     suffers = faults or diagnose(photo)
     if suffers["rain"].sure < SURE:
         return treated(photo, light(photo, suffers), suffers)
-    dry = repair(photo, lambda rows, columns: photo[rows, columns], embedded("rain"))
+    dry = dried(photo)
     now = diagnose(dry)  # without streaks a veil may become visible
     transform = light(dry, now)
     if max(now[task].severity for task in TONE_TASKS) < WET:
         transform = np.zeros_like(transform)  # remains of rain look like a thin veil
-    return repair(dry, partial(toned, dry, transform), embedded("detail"))
+    return repaired(dry, transform, now)
 
 
 def treated(photo: Image, transform: Floats, faults: Faults) -> Image:
@@ -155,12 +155,12 @@ def repaired(photo: Image, transform: Floats, faults: Faults) -> Image:
         share = max(share, TAKEN * ramp(measures.noise(measures.parts_of(bright)), *SHOWN))
     if share == 0:
         return bright
-    clean = repair(
-        photo, lambda rows, columns: bright[rows, columns], embedded("detail"), share=share
-    )
-    if faults.measures.sigma < HEAVY:
-        return clean
-    return repair(clean, lambda rows, columns: clean[rows, columns], embedded("detail"))
+    if bright is photo:
+        clean = mended(photo, "detail", share=share)
+    else:
+        detail = embedded("detail")
+        clean = repair(photo, lambda rows, columns: bright[rows, columns], detail, share=share)
+    return clean if faults.measures.sigma < HEAVY else mended(clean, "detail")
 
 
 def light(photo: Image, faults: Faults) -> Floats:
@@ -270,10 +270,7 @@ def structure(photo: Image, faults: Faults) -> Image:
     if it has none."""
     if max(faults[kind].sure for kind in SPOILT) < SURE:
         return photo
-    mended = photo
-    if faults["rain"].sure >= SURE:
-        mended = repair(photo, lambda rows, columns: photo[rows, columns], embedded("rain"))
-    clean = repair(mended, lambda rows, columns: mended[rows, columns], embedded("detail"))
+    clean = mended(dried(photo) if faults["rain"].sure >= SURE else photo, "detail")
     only_noise = max(faults[kind].sure for kind in ("rain", "jpeg")) < SURE
     return photo if only_noise and textured(photo, clean) else clean
 
