@@ -212,6 +212,18 @@ def test_nouns_name_the_values_in(folder):
     assert names == set()
 
 
+def test_nouns_name_the_values_in_scripts_of_pages():
+    given = re.compile(rf"\b(?:const|let|function) [\[{{]? ?({'|'.join(sorted(PARTICIPLES))})\b")
+    names = {
+        f"{path.relative_to(ROOT).as_posix()}: {match[1]}"
+        for path in ROOT.rglob("*")
+        if path.suffix in (".js", ".j2", ".html")
+        for match in given.finditer(path.read_text(encoding="utf-8"))
+    }
+
+    assert names == set()
+
+
 def loaded_at_once(tree):
     """Modules that a module imports while it is loaded itself."""
     for node in tree.body:

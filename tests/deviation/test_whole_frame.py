@@ -32,7 +32,7 @@ def test_a_smooth_motion_known_in_part_of_the_frame_is_carried_on():
         )
 
     assert off(carried) < 0.5 * off(blocks_only)
-    assert len(carried.drawn) == len(blocks_only.drawn) + 1
+    assert len(carried.samples) == len(blocks_only.samples) + 1
 
 
 def test_blocks_that_the_others_do_not_expect_have_no_say():
@@ -63,8 +63,8 @@ def test_what_nothing_was_seen_of_widens_the_interval():
         blocks = Blocks(points, moved[known], even, cell, len(x), len(x), even / count)
         geometry = over_the_frame(blocks, fit_global(blocks, size, rng), size, rng)
         entry = geometry_entries(geometry, size, 1.0)["shift_x_px"]
-        drawn = geometry.drawn[-1][:, 0, 2]
-        widths.append(float(drawn.std()))
+        shifts = geometry.samples[-1][:, 0, 2]
+        widths.append(float(shifts.std()))
         assert entry.value is None or entry.low <= entry.value <= entry.high
 
     assert widths == sorted(widths)

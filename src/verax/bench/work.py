@@ -61,7 +61,7 @@ class Digests:
 
     known: Known = field(default_factory=dict)
     current: dict[str, str] = field(default_factory=dict)  # checked in this process
-    held: dict[str, bytes] = field(default_factory=dict)
+    contents: dict[str, bytes] = field(default_factory=dict)
     megapixels: dict[str, float] = field(default_factory=dict)
 
     def of(self, path: str, *, hold: bool = False) -> str:
@@ -77,12 +77,12 @@ class Digests:
 
     def data(self, path: str) -> bytes:
         """The bytes of a file, kept in memory up to the limit. Raises ImageReadError."""
-        if path not in self.held:
+        if path not in self.contents:
             data = read_bytes(Path(path))
-            if sum(map(len, self.held.values())) + len(data) > HELD_BYTES:
+            if sum(map(len, self.contents.values())) + len(data) > HELD_BYTES:
                 return data
-            self.held[path] = data
-        return self.held[path]
+            self.contents[path] = data
+        return self.contents[path]
 
     def size_of(self, work: Work) -> float:
         """Megapixels of a photo; 0 for a file that cannot be read, which fails as an item."""

@@ -206,7 +206,7 @@ class BenchAsker:
             if go_on and self.batching.on:
                 batches, poll_s = self.counter.desk.batches(), self.batching.poll_s
                 batches.run(requests, poll_s=poll_s, report=print_status)
-        files.held.clear()
+        files.contents.clear()
         return go_on
 
     def _planned(self, work: "Work", files: "Digests", uses: int) -> "Asking":

@@ -43,14 +43,14 @@ class Global:
     Attributes:
         matrix: (3, 3) photo px to the place of that content in the generated picture, photo px.
         motion: its decomposition at the photo's centre.
-        drawn: samples of the matrix (B, 3, 3), one set per source of error.
+        samples: of the matrix, (B, 3, 3) per source of error.
         left_over: (N, 2) displacement of each block beyond it, photo px.
         corner_spread_px: standard deviation of the worst corner over bootstrap fits.
     """
 
     matrix: Matrix
     motion: Motion
-    drawn: tuple[Floats, ...]
+    samples: tuple[Floats, ...]
     left_over: Floats
     corner_spread_px: float
 
@@ -223,7 +223,7 @@ def geometry_entries(geometry: Global | str, photo: Size, confidence: float) -> 
     if isinstance(geometry, str):
         return {name: unknown(unit, geometry) for name, (unit, _) in names.items()}
     values = _numbers(geometry.motion, photo)
-    bounds = [_bounds(samples, photo) for samples in geometry.drawn]  # per source of error
+    bounds = [_bounds(samples, photo) for samples in geometry.samples]  # per source of error
     low, high = np.min([b[0] for b in bounds], axis=0), np.max([b[1] for b in bounds], axis=0)
     widest = {**WIDEST, "shift": WIDEST["shift"] * max(photo)}
     entries = {}

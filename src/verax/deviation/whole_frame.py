@@ -81,12 +81,12 @@ def over_the_frame(
     change = _matrix(amounts, size)
     matrix = at_rest(compose(change, geometry.matrix), size)
     unseen = np.array([compose(_matrix(draw, size), geometry.matrix) for draw in scatter])
-    resampled = [np.array([compose(change, m) for m in drawn]) for drawn in geometry.drawn]
+    resampled = [np.array([compose(change, m) for m in samples]) for samples in geometry.samples]
     return replace(
         geometry,
         matrix=matrix,
         motion=motion(matrix, size, size),
-        drawn=(*resampled, unseen),
+        samples=(*resampled, unseen),
         left_over=there + _predict(field, field.places) - map_points(matrix, blocks.points),
     )
 

@@ -203,7 +203,7 @@ class Rows:
     reasons: Index = field(default_factory=Index)
     sources: Index = field(default_factory=Index)
     places: dict[str, int] = field(default_factory=dict)
-    drawn: int = 0
+    overlays: int = 0
 
     def picture(self, name: str, path: Path) -> int:
         """Place of a picture's source; `name` identifies its content."""
@@ -229,9 +229,9 @@ class Rows:
         """[motion, objects, width, height]: (x, y, dx, dy), and (kind, left, top, right,
         bottom), as shares of the photo's width and height; [] where nothing was measured."""
         entry = self.results.deviations.get(row.key, {})
-        if "motion" not in entry or self.drawn >= MOST_OVERLAYS:
+        if "motion" not in entry or self.overlays >= MOST_OVERLAYS:
             return []
-        self.drawn += 1
+        self.overlays += 1
         sides = (row.width, row.height, row.width, row.height)
         boxes = [
             [o["kind"], *(round(v / side, 4) for v, side in zip(o["box_px"], sides, strict=True))]

@@ -52,14 +52,17 @@ def restoration_sheet(restoration: Restoration, prior: Image | None) -> Image:
     """All the pictures of one restoration with captions and the result in words."""
     panels: list[tuple[str, Image]] = [("photo", restoration.photo.pixels)]
     if prior is not None and restoration.warped is not None:
-        panels += [("prior", prior), ("prior on the photo's grid", shown(restoration.warped))]
+        panels += [
+            ("prior", prior),
+            ("prior on the photo's grid", visible_part(restoration.warped)),
+        ]
     panels.append(("restoration", restoration.pixels))
     if prior is not None:
         panels.append(("trust map", trust_picture(restoration.trust)))
     return sheet(panels, words=in_words(restoration))
 
 
-def shown(warped: Warped) -> Image:
+def visible_part(warped: Warped) -> Image:
     """The registered prior with grey where it shows nothing of the photo."""
     share = warped.valid[..., None]
     return np.asarray(warped.pixels * share + np.float32(0.5) * (1 - share), np.float32)
