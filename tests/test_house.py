@@ -213,12 +213,12 @@ def test_nouns_name_the_values_in(folder):
 
 
 def test_nouns_name_the_values_in_scripts_of_pages():
-    given = re.compile(rf"\b(?:const|let|function) [\[{{]? ?({'|'.join(sorted(PARTICIPLES))})\b")
+    pattern = re.compile(rf"\b(?:const|let|function) [\[{{]? ?({'|'.join(sorted(PARTICIPLES))})\b")
     names = {
         f"{path.relative_to(ROOT).as_posix()}: {match[1]}"
         for path in ROOT.rglob("*")
         if path.suffix in (".js", ".j2", ".html")
-        for match in given.finditer(path.read_text(encoding="utf-8"))
+        for match in pattern.finditer(path.read_text(encoding="utf-8"))
     }
 
     assert names == set()

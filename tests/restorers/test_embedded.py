@@ -124,14 +124,14 @@ def test_a_small_photo_and_its_mirror_image_become_mirror_images(picture):
     noisy = degrade.apply(picture, degrade.Degradation("noise", 0.5, 1))
     turned = np.ascontiguousarray(noisy[:, ::-1])
 
-    first, second = (runtime.mended(photo, "detail") for photo in (noisy, turned))
+    first, second = (runtime.apply_network(photo, "detail") for photo in (noisy, turned))
     assert np.abs(first - second[:, ::-1]).max() < 1e-4
 
 
 def test_rain_that_is_taken_away_has_hardly_any_colour(picture):
     wet = degrade.apply(picture, degrade.Degradation("rain", 0.8, 1))
 
-    plain, dry = (wet - runtime.mended(wet, "rain")), wet - runtime.dried(wet)
+    plain, dry = (wet - runtime.apply_network(wet, "rain")), wet - runtime.remove_rain(wet)
     open_air = (wet < 0.9).all(2)
     assert np.ptp(dry, axis=2)[open_air].mean() < 0.6 * np.ptp(plain, axis=2)[open_air].mean()
 

@@ -14,10 +14,10 @@ from verax.restorers.faults import HAZY, SURE, SURELY, Faults, diagnose, green_c
 from verax.restorers.runtime import (
     Floats,
     Network,
-    dried,
+    apply_network,
     embedded,
     look,
-    mended,
+    remove_rain,
     repair,
     thumbnail,
     toned,
@@ -63,7 +63,7 @@ def restore(photo: Image, faults: Faults | None = None) -> Image:
     suffers = faults or diagnose(photo)
     if suffers["rain"].sure < SURE:
         return treated(photo, light(photo, suffers), suffers)
-    dry = dried(photo)
+    dry = remove_rain(photo)
     now = diagnose(dry)  # without streaks a veil may become visible
     transform = light(dry, now)
     if max(now[task].severity for task in TONE_TASKS) < WET:
@@ -156,11 +156,11 @@ def repaired(photo: Image, transform: Floats, faults: Faults) -> Image:
     if share == 0:
         return bright
     if bright is photo:
-        clean = mended(photo, "detail", share=share)
+        clean = apply_network(photo, "detail", share=share)
     else:
         detail = embedded("detail")
         clean = repair(photo, lambda rows, columns: bright[rows, columns], detail, share=share)
-    return clean if faults.measures.sigma < HEAVY else mended(clean, "detail")
+    return clean if faults.measures.sigma < HEAVY else apply_network(clean, "detail")
 
 
 def light(photo: Image, faults: Faults) -> Floats:
@@ -270,7 +270,7 @@ def structure(photo: Image, faults: Faults) -> Image:
     if it has none."""
     if max(faults[kind].sure for kind in SPOILT) < SURE:
         return photo
-    clean = mended(dried(photo) if faults["rain"].sure >= SURE else photo, "detail")
+    clean = apply_network(remove_rain(photo) if faults["rain"].sure >= SURE else photo, "detail")
     only_noise = max(faults[kind].sure for kind in ("rain", "jpeg")) < SURE
     return photo if only_noise and textured(photo, clean) else clean
 

@@ -115,7 +115,7 @@ def _mirrored(length: int, multiple: int) -> NDArray[np.intp]:
 CONTRACTS = {"tone": "2", "detail": "2", "judge": "1"}
 KINDS = {"dark": "tone", "dusk": "tone", "rain": "detail"}  # architecture of the other networks
 THUMBNAIL_PIXELS = 192 * 256
-FEW_PIXELS = 200_000  # of a photo that is mended twice
+FEW_PIXELS = 200_000  # of a photo that is restored twice
 THICK, GAPS = (0.15, 0.19), (0.10, 0.05)  # mean of a layer of rain; 2nd percentile over its mean
 STREAK_PX = 15  # in windows of this size some place is between streaks
 UNCLIPPED = 0.985  # value up to which the light that was added is known
@@ -232,9 +232,9 @@ def repair(
     return out
 
 
-def mended(photo: Image, name: str, *, share: float = 1.0) -> Image:
-    """The photo after an embedded tile network. A small photo can afford the mean with what its
-    mirror image becomes, which is 0.1 dB nearer the truth."""
+def apply_network(photo: Image, name: str, *, share: float = 1.0) -> Image:
+    """The photo after an embedded tile network; for small photos the mean with the result of the
+    mirrored photo, which is 0.1 dB better."""
 
     def once(picture: Image) -> Image:
         net = embedded(name)
@@ -246,11 +246,11 @@ def mended(photo: Image, name: str, *, share: float = 1.0) -> Image:
     return np.asarray((once(photo) + once(mirrored)[:, ::-1]) / 2, np.float32)
 
 
-def dried(photo: Image) -> Image:
-    """The photo without streaks. The light they add has no colour: half of the difference between
-    the channels of what the network removes, where none is clipped, is put back. Between drawn
-    streaks nothing was added: what the network removes there is put back as well."""
-    dry = mended(photo, "rain")
+def remove_rain(photo: Image) -> Image:
+    """The photo without rain streaks, by the network with two corrections. Streaks add no colour,
+    so half of the removed colour is added again, where nothing is clipped. What was removed
+    between streaks is added again, too."""
+    dry = apply_network(photo, "rain")
     layer, known = photo - dry, (photo < UNCLIPPED).astype(np.float32)
     grey = (layer * known).sum(2, keepdims=True) / np.maximum(known.sum(2, keepdims=True), 1)
     dry += 0.5 * known * (layer - grey) + _between(photo - dry)[..., None]
@@ -258,8 +258,8 @@ def dried(photo: Image) -> Image:
 
 
 def _between(layer: Image) -> Plane:
-    """What lies under the streaks of a layer (H, W, 3): its local minimum, if the layer is thick
-    and has gaps, unlike fine rain, which is thick everywhere."""
+    """The part of a removed layer (H, W, 3) between streaks: its local minimum, if the layer is
+    strong and has gaps, unlike fine rain."""
     luma = np.ascontiguousarray(layer.mean(2))
     mean = max(float(luma.mean()), 1e-4)
     thick = ramp(mean, *THICK) * ramp(float(np.quantile(luma, 0.02)) / mean, *GAPS)
