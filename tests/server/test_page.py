@@ -468,3 +468,12 @@ def test_wishes_for_pictures_that_make_no_sense_are_refused(http, body):
 
     assert answer.status_code == 400
     assert set(answer.json()["error"]) >= {"message", "type", "param", "code"}
+
+
+def test_an_empty_painting_is_refused_in_the_words_of_the_page(http, photo, prior):
+    files = {"photo": ("x.png", photo), "prior": ("chat.png", prior)}
+    entry = finished(http, http.post("/page/restorations", files=files).json())
+    mask = images.encode(np.zeros((50, 75, 3), np.float32), format="png")
+    http.post(f"/page/history/{entry['id']}/again", files={"mask": ("mask.png", mask)})
+
+    assert finished(http, entry)["error"].startswith("mask: expected some white")

@@ -278,7 +278,8 @@ async def _carry_out(entry: Path, work: Work) -> None:
     except Problem as problem:
         outcome = {"state": "failed", "error": problem.message}
     except VeraxError as exc:
-        outcome = {"state": "failed", "error": from_error(exc).message.replace(f"{entry}/", "")}
+        words = from_error(exc).message.replace(f"{entry}/", "")
+        outcome = {"state": "failed", "error": words.removeprefix("--")}
     except Exception as exc:  # noqa: BLE001  # whatever it was, the entry must not wait for ever
         if entry.is_dir():  # a bug; where the entry was deleted meanwhile, it is none
             context = {"message": "an entry failed", "exception": exc}
