@@ -192,3 +192,18 @@ def test_a_worn_colour_photo_is_found_unasked_and_a_caption_alone_is_none(scene,
 
     assert damaged.mask[torn.mask].mean() > 0.6
     assert not written.mask.any()
+
+
+def test_a_dark_scratch_that_runs_into_a_light_hole_is_found():
+    photo = np.full((400, 400, 3), 0.5, np.float32)
+    photo[:] += 0.1 * np.linspace(0, 1, 400, dtype=np.float32)[:, None, None]
+    plain, hole, scratch = photo.copy(), *(np.zeros((400, 400), np.uint8) for _ in range(2))
+    cv2.circle(hole, (150, 200), 14, 1, -1)
+    cv2.line(scratch, (150, 200), (360, 80), 1, 4)
+    photo[scratch > 0] = 0.1
+    photo[hole > 0] = 0.95
+
+    flaws = find_damage(photo, plain, np.ones((400, 400), np.float32), known=True)
+
+    assert flaws.mask[hole > 0].mean() > 0.9
+    assert flaws.mask[scratch > 0].mean() > 0.9

@@ -24,6 +24,7 @@ MEAN, UNASKED = 0.75, 0.9  # least mean answer of a piece; if nobody says that t
 LEAST = 4  # px of a piece
 STEP = 0.03  # least contrast of a piece with its surroundings
 ROOM = 5  # px around a piece that are looked at
+NEARBY = (15, 15)  # px, window of the means between which it steps
 RIM, STRIP, THIN = 0.01, 2.5, 0.03  # of a strip: off the side, length over depth, depth
 ALONG = (0.1, 0.4)  # length of a thin strip and of another, shares of its side
 # faint lines, in units of the photo's mean structure around
@@ -82,14 +83,28 @@ def places(answer: Plane, mean: float) -> Iterator[tuple[Box, Mask]]:
 
 
 def stands_out(photo: Image, prior: Image, own: Mask) -> bool:
-    """Whether a place contrasts with its surroundings more in the photo than in the prior. If less,
-    the prior added something there."""
+    """Whether the photo steps out of its surroundings in a place, and the prior less: where it is
+    the other way round, the prior shows a thing that it added.
+
+    Steps are between means nearby: a dark scratch may run into a light hole.
+    """
     ring = ring_of(own)
-    if not ring.any():
+    inside, around = (cv2.blur(where.astype(np.float32), NEARBY) for where in (own, ring))
+    edge = own & (around > 1e-4)
+    if not edge.any():
         return True
-    step, shown = (np.median(v[own], axis=0) - np.median(v[ring], axis=0) for v in (photo, prior))
-    channel = int(np.argmax(np.abs(step - shown)))
-    return bool(abs(step[channel]) > max(STEP, abs(shown[channel])))
+    steps = [
+        mean_near(v, own, inside)[edge] - mean_near(v, ring, around)[edge] for v in (photo, prior)
+    ]
+    channel = int(np.argmax(np.abs(steps[0] - steps[1]).mean(0)))
+    step, shown = (float(np.abs(each[:, channel]).mean()) for each in steps)
+    return step > max(STEP, shown)
+
+
+def mean_near(picture: Image, where: Mask, share: Plane) -> Image:
+    """Means of a picture over the places in `where`, of which there is a `share` nearby."""
+    total = cv2.blur(picture * where[..., None].astype(np.float32), NEARBY)
+    return np.asarray(total / np.maximum(share, 1e-4)[..., None], np.float32)
 
 
 def is_ground(box: Box, own: Mask, size: tuple[int, ...]) -> bool:
