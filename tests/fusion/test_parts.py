@@ -230,3 +230,26 @@ def test_no_more_noise_is_left_in_an_octave_than_was_taken_out():
     assert anything.noisy == 1
     assert little.noise < 2e-5
     assert little.noisy < 0.05
+
+
+def test_gains_of_overlapping_octaves_bring_a_contrast_to_its_target(scene):
+    valid = np.ones(scene.shape[:2], np.float32)
+    picture = 0.25 + 0.5 * scene  # far from both ends, so that nothing is clipped
+    (contrasts,) = matching.contrasts_of((picture,), valid)
+    target = contrasts * (1.15, 1.08, 1.04)
+    changed = matching.with_contrasts(picture, valid, contrasts, target)
+    (reached,) = matching.contrasts_of((changed,), valid)
+    assert np.allclose(reached, target, rtol=0.02)
+    assert np.allclose(changed.mean((0, 1)), picture.mean((0, 1)), atol=2e-3)
+
+
+def test_the_contrast_of_a_sine_is_its_deviation_times_the_response_of_the_octave():
+    period, amplitude = 16, 0.2
+    wave = amplitude * np.sin(2 * np.pi * np.arange(512) / period, dtype=np.float32)
+    picture = np.repeat(np.tile(0.5 + wave, (512, 1))[..., None], 3, axis=2)
+    (contrasts,) = matching.contrasts_of((picture,), np.ones((512, 512), np.float32))
+    response = [
+        np.exp(-2 * (np.pi * s / period) ** 2) - np.exp(-2 * (np.pi * 2 * s / period) ** 2)
+        for s in (1, 2, 4)
+    ]
+    assert np.allclose(contrasts, amplitude / 2**0.5 * np.array(response), rtol=0.03)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 DEFAULT = 0.75  # chosen on real pairs, by eye and by the figures in docs/results.md
-ANGLE = 0.25  # rad at the default: structure keeps a correlation of cos(0.25) = 0.97 with the photo
+ANGLE = 0.2  # rad at the default: structure keeps a correlation of cos(0.2) = 0.98 with the photo
 REACH = 0.87  # how far light moves from the photo's towards the prior's at the default
 # at fidelity 1 and at the default:
 OWN = (0.8, 0.3)  # weight of the base's light against the prior's

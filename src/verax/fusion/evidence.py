@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.fusion.planes import Float, enlarge, halved, luma, ramp, rise, windowed
+from verax.geometry.register import Warped
 from verax.image import Image, Plane
-from verax.image.pixels import noise_response
+from verax.image.pixels import largest, noise_response
 
 # a pair of values is a ramp: no effect at the first, full effect at the second
 BLOCK = 8  # px, side of the blocks whose deviation is measured
@@ -29,6 +30,9 @@ VISIBLE = 0.012  # least visible noise deviation, 3 of 255 levels
 RANGE, REACH = 5.0, 2.0  # bilateral filter: range in noise deviations, spatial sigma in px
 COARSE = 4  # chroma is also smoothed on a grid this much coarser: its noise shows as blotches
 COARSE_RANGE, COARSE_REACH = 2.0, 2.5
+# a prior is the photo itself if the mean difference is below SAME and no place differs by SPECK:
+# dust may be all that was removed
+SAME, SPECK = 0.01, 0.08
 MEAN = np.full((1, 3), 1 / 3, np.float32)  # of three channels
 NEIGHBOURS = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], np.uint8)
 
@@ -263,3 +267,13 @@ def faithful(octaves: Sequence[Octave]) -> float:
     counted = octaves[1:] or octaves
     whole = sum(octave.structure for octave in counted)
     return sum(octave.confirmed for octave in counted) / max(whole, 1e-9)
+
+
+def repeats(photo: Image, warped: Warped) -> bool:
+    """Whether the prior is the photo itself; it then says nothing about light or structure."""
+    step = max(2, max(photo.shape[:2]) // 1000)
+    visible = warped.valid[::step, ::step] > 0.5
+    if not visible.any():
+        return False
+    off = largest(np.abs(warped.pixels[::step, ::step] - photo[::step, ::step]))[visible]
+    return float(off.mean()) < SAME and float(np.quantile(off, 0.998)) < SPECK

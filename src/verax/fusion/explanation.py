@@ -6,7 +6,7 @@ the generator's style and is not used.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -36,6 +36,7 @@ SUPPORT = {  # severity in the photo alone that fidelity 1 requires for a reason
     "haze": (0.28, 0.42), "lowlight": (0.20, 0.40), "underwater": (0.05, 0.15),
 }  # fmt: skip
 SHARPENED = (1.02, 1.12)  # gain of contrast in an octave over the gain in the coarsest ones
+LAYERED = (0.05, 0.10)  # share of the photo under layers
 BURIED = 0.75  # severity of rain that hides most of the scene
 RAINY = (0.50, 0.65)  # severity of rain whose streaks were mistaken for noise
 # share of the photo's structure that the prior confirms: one that redraws the scene leaves things
@@ -80,6 +81,11 @@ class Explanation:
         """Whether no fault accounts for any change, and the prior's structure is not the photo's:
         the generator redrew the scene."""
         return max(self.light, *self.sharpness, self.front, self.faithful) == 0
+
+    def under_layers(self, share: float) -> "Explanation":
+        """The explanation where layers cover a share of the photo: they reduce its contrast."""
+        lost = ramp(share, *LAYERED)
+        return replace(self, sharpness=tuple(max(x, lost) for x in self.sharpness))
 
     def record(self) -> dict[str, Any]:
         """As JSON can hold it."""

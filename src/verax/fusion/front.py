@@ -14,7 +14,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from verax.fusion.explanation import FRONT_TASKS, Explanation
+from verax.fusion.matching import fit_relight
 from verax.fusion.planes import Float, luma, reduced
+from verax.geometry.register import Warped
 from verax.image import Image, Plane
 from verax.image.pixels import largest, peaks
 
@@ -43,6 +46,16 @@ AWAY, SHOWN = 8, 0.75  # a moved thing: largest distance in working px, least co
 OUTSTANDING, AROUND = 3.0, 8.0  # least multiple of the prior's texture, sigma of its window
 
 OfPlaces = Callable[[Plane], Float]  # values (h, w) -> one number per label
+
+
+def mask(toned: Image, warped: Warped, explanation: Explanation) -> Plane:
+    """(h, w) in [0, 1], the long side at most WORK: where something in front of the scene was
+    removed; `toned` is the photo under the prior's light."""
+    own, given, visible = (reduced(x, WORK) for x in (toned, warped.pixels, warped.valid))
+    if explanation.buried:
+        return differing(own, given, visible)
+    matched = fit_relight(given, own, visible)(given)
+    return removed(own, matched, visible, everything=explanation.task in FRONT_TASKS)
 
 
 @dataclass(frozen=True, slots=True)

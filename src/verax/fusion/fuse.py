@@ -13,28 +13,18 @@ from verax.fusion import evidence, front, matching
 from verax.fusion.dial import CLASSES
 from verax.fusion.evidence import Octave
 from verax.fusion.exact import MOST, steps_of, within_cells, without_blur
-from verax.fusion.explanation import (
-    FRONT_TASKS,
-    Explanation,
-    explain,
-    light_faults,
-    under_water_alone,
-)
+from verax.fusion.explanation import Explanation, explain, light_faults, under_water_alone
 from verax.fusion.join import Pictures, energy_removed, join, measure, trust_map
-from verax.fusion.light import Recipe, solve, toned_by
-from verax.fusion.planes import ramp, reduced, resized
+from verax.fusion.light import Recipe, solve, toned
+from verax.fusion.planes import reduced, resized
 from verax.geometry.register import Registration, Warped
 from verax.image import Image, Plane
-from verax.image.pixels import largest
 from verax.restorers.faults import Faults
 
-# a prior is the photo itself if the mean difference is below SAME and no place differs by SPECK:
-# dust may be all that was removed
-SAME, SPECK = 0.01, 0.08
 SURE = 0.5  # least certainty of a fault that is acted on
 NOISY = 0.15  # severity of noise at which what the base removed is a measure of the noise
 BLURRED = 0.5  # least certainty of a blur whose kernel is estimated
-LAYERED = (0.05, 0.10)  # ramp: share of the photo under layers that reduce its contrast
+RAISED = 0.15  # most by which the contrast of a fine octave is raised to the prior's
 LITTLE = 0.1  # share taken from the prior below which a note says so
 
 ROUGH = "the prior could not be placed exactly: only its light is taken, and roughly"
@@ -73,6 +63,21 @@ class Fusion:
     explanation: Explanation | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pair:
+    """A photo and its usable prior; the arguments of `fuse`."""
+
+    photo: Image
+    base: Image
+    warped: Warped
+    registration: Registration
+    lit: Image | None
+    faults: Faults | None
+    task: str
+    small: bool
+    spared: Callable[[], Plane] | None
+
+
 def fuse(
     photo: Image,
     base: Image,
@@ -105,90 +110,98 @@ def fuse(
         raise SizeMismatchError(f"photo is {photo.shape[:2]}, base is {base.shape[:2]}")
     if warped is None or registration is None or not registration.usable:
         return alone(base)
-    if repeats(photo, warped):
+    if evidence.repeats(photo, warped):
         return alone(base, "the prior is the photo itself: nothing is taken from it")
-    dial, reasons = _dial(base, warped, faults, fidelity)
+    pair = _Pair(
+        photo=photo, base=base, warped=warped, registration=registration,
+        lit=lit, faults=faults, task=task, small=small, spared=spared,
+    )  # fmt: skip
+    fused = _fuse_at(fidelity, pair)
+    if fidelity in (0, dials.DEFAULT) or fused.explanation is None:
+        return fused
+    return _on_the_dial(fidelity, fused, _fuse_at(dials.DEFAULT, pair).pixels, pair)
+
+
+def _on_the_dial(fidelity: float, fused: Fusion, default: Image, pair: _Pair) -> Fusion:
+    """The fusion with contrast that changes in one direction along the dial: above the default at
+    most the default's where the prior sharpens, below it on the way from there to the prior's."""
+    valid, prior = pair.warped.valid, pair.warped.pixels
+    before, have, first = matching.contrasts_of((pair.photo, fused.pixels, default), valid)
+    last, share = matching.sample_over(default, prior, valid).contrasts, dials.at(fidelity).beyond
+    target = np.where(last > before, np.minimum(have, first), have)
+    if share > 0:
+        target = first ** (1 - share) * last**share
+    return replace(fused, pixels=matching.with_contrasts(fused.pixels, valid, have, target))
+
+
+def _fuse_at(fidelity: float, pair: _Pair) -> Fusion:
+    """The fusion of a pair at one fidelity."""
+    dial, reasons = _dial(fidelity, pair)
+    base, faults = pair.base, pair.faults
     with ThreadPoolExecutor(1) as beside:
-        octaves = beside.submit(_octaves, photo, base, warped, faults)
-        recipe = solve(photo, base, warped, registration, lit, dial)
+        octaves = beside.submit(_octaves, pair)
+        recipe = solve(pair.photo, base, pair.warped, pair.registration, pair.lit, dial)
     if recipe is None:
         return alone(base, "the prior shows too little of the photo: nothing is taken from it")
     if recipe.change and fidelity >= dials.DEFAULT and faults and faults["haze"].sure > SURE:
         return replace(alone(base, WITHOUT % recipe.change), scene_state_change=True)
     explanation = explain(
         reasons, faults, octaves.result(),
-        task=task, small=small, changed=bool(recipe.change), contrast=dial.contrast,
+        task=pair.task, small=pair.small, changed=bool(recipe.change), contrast=dial.contrast,
     )  # fmt: skip
-    return _with_prior(
-        photo, base, warped, recipe, explanation, dial=dial, octaves=octaves.result(),
-        faults=faults, exactly=registration.placed == "exactly", spared=spared,
-    )  # fmt: skip
+    return _explained(pair, recipe, explanation, octaves.result(), dial)
 
 
-def _dial(
-    base: Image, warped: Warped, faults: Faults | None, fidelity: float
-) -> tuple[dials.Dial, dict[str, float]]:
+def _dial(fidelity: float, pair: _Pair) -> tuple[dials.Dial, dict[str, float]]:
     """The thresholds for this pair, and the faults of the base's light."""
     dial = dials.at(fidelity)
-    own, given, visible = (reduced(x, matching.WORK) for x in (base, warped.pixels, warped.valid))
-    reasons = light_faults(own, given, visible, faults, alone=1 - dial.plausible)
-    return dials.without_taste(dial) if under_water_alone(reasons, faults) else dial, reasons
+    own, given, visible = _reduced(pair)
+    reasons = light_faults(own, given, visible, pair.faults, alone=1 - dial.plausible)
+    return dials.without_taste(dial) if under_water_alone(reasons, pair.faults) else dial, reasons
 
 
-def _with_prior(
-    photo: Image,
-    base: Image,
-    warped: Warped,
-    recipe: Recipe,
-    explanation: Explanation,
-    *,
-    dial: dials.Dial,
-    octaves: list[Octave],
-    faults: Faults | None,
-    exactly: bool,
-    spared: Callable[[], Plane] | None,
+def _reduced(pair: _Pair) -> tuple[Image, Image, Plane]:
+    """Base, prior and its valid area at the size at which light is compared."""
+    warped = pair.warped
+    pictures = (pair.base, warped.pixels, warped.valid)
+    own, given, visible = (reduced(picture, matching.WORK) for picture in pictures)
+    return own, given, visible
+
+
+def _explained(
+    pair: _Pair, recipe: Recipe, explanation: Explanation, octaves: list[Octave], dial: dials.Dial
 ) -> Fusion:
-    """The fusion with a usable prior."""
-    own, given, visible = (reduced(x, matching.WORK) for x in (base, warped.pixels, warped.valid))
-    relight = matching.fit_relight(given, own, visible)
-    pictures = prepared(base, warped, recipe, explanation, relight, spared=spared)
-    explanation = _under_layers(explanation, pictures, dial)
+    """The fusion of a pair, given its light and its explanation."""
+    pictures, base = _prepared(pair, recipe, explanation), pair.base
+    covered = float(pictures.front.mean()) * explanation.front * dial.front
+    explanation = explanation.under_layers(covered)
     if dial.beyond == 1:
         return _registered_prior(pictures, recipe, explanation)
     anew = explanation.empty and dial.beyond == 0
     if anew and not recipe.change:
         return replace(alone(base, LESS % REDRAWN), explanation=explanation)
-    if anew or not exactly:
+    if anew or pair.registration.placed != "exactly":
         note = CHANGED % recipe.change if anew else ROUGH
         trust = trust_map(pictures.toned, base, None)
         return Fusion(pictures.toned, trust, bool(recipe.change), (note,), explanation)
     if max(explanation.blur) > BLURRED:
         pictures, octaves = _sharpened(pictures, octaves, recipe, explanation, dial)
     joined = join(pictures, octaves, explanation, dial)
-    pixels = joined.pixels
-    if explanation.task == "jpeg" or (faults and faults["jpeg"].sure > SURE):
-        pixels = _in_cells(pixels, photo, pictures, explanation)
+    pixels = _in_contrast(joined.pixels, pair.photo, pictures, explanation, dial)
+    if explanation.task == "jpeg" or (pair.faults and pair.faults["jpeg"].sure > SURE):
+        pixels = _in_cells(pixels, pair.photo, pictures, explanation)
     del pictures  # the toned picture is not held beside the trust map
     trust = trust_map(pixels, base, joined.amplitudes)
     notes = _notes(recipe, explanation, trust, octaves)
     return Fusion(pixels, trust, bool(recipe.change), notes, explanation)
 
 
-def _octaves(photo: Image, base: Image, warped: Warped, faults: Faults | None) -> list[Octave]:
+def _octaves(pair: _Pair) -> list[Octave]:
     """The statistics of each octave. If the base removed noise, that limits the photo's noise."""
+    photo, base, warped, faults = pair.photo, pair.base, pair.warped, pair.faults
     cleaned = bool(faults and faults["noise"].sure > SURE and faults["noise"].severity > NOISY)
     most = energy_removed(photo, base) if cleaned else ()
     return measure(base, warped.pixels, warped.valid, most)
-
-
-def repeats(photo: Image, warped: Warped) -> bool:
-    """Whether the prior is the photo itself; it then says nothing about light or structure."""
-    step = max(2, max(photo.shape[:2]) // 1000)
-    visible = warped.valid[::step, ::step] > 0.5
-    if not visible.any():
-        return False
-    off = largest(np.abs(warped.pixels[::step, ::step] - photo[::step, ::step]))[visible]
-    return float(off.mean()) < SAME and float(np.quantile(off, 0.998)) < SPECK
 
 
 def alone(base: Image, *notes: str) -> Fusion:
@@ -198,44 +211,17 @@ def alone(base: Image, *notes: str) -> Fusion:
     return Fusion(base, trust, False, notes)
 
 
-def prepared(
-    base: Image,
-    warped: Warped,
-    recipe: Recipe,
-    explanation: Explanation,
-    relight: matching.Relight,
-    *,
-    spared: Callable[[], Plane] | None,
-) -> Pictures:
+def _prepared(pair: _Pair, recipe: Recipe, explanation: Explanation) -> Pictures:
     """The pictures to join, under the light that the explanation allows."""
-    nowhere = np.zeros((1, 1), np.float32)
-    toned = _toned(base, recipe, explanation)
-    mask = nowhere
-    if explanation.front > 0:
-        side = front.WORK
-        own, given, visible = (reduced(x, side) for x in (toned, warped.pixels, warped.valid))
-        matched = matching.fit_relight(given, own, visible)(given)
-        if explanation.buried:
-            mask = front.differing(own, given, visible)
-        else:
-            everything = explanation.task in FRONT_TASKS
-            mask = front.removed(own, matched, visible, everything=everything)
+    base, warped, nowhere = pair.base, pair.warped, np.zeros((1, 1), np.float32)
+    own, given, visible = _reduced(pair)
+    lit = toned(base, recipe, explanation)
     return Pictures(
-        source=base, toned=toned, prior=warped.pixels, valid=warped.valid, relight=relight,
-        front=mask, spared=nowhere if spared is None else spared(), supplied=nowhere, lost=(),
+        source=base, toned=lit, prior=warped.pixels, valid=warped.valid,
+        relight=matching.fit_relight(given, own, visible),
+        front=nowhere if explanation.front == 0 else front.mask(lit, warped, explanation),
+        spared=nowhere if pair.spared is None else pair.spared(), supplied=nowhere, lost=(),
     )  # fmt: skip
-
-
-def _toned(source: Image, recipe: Recipe, explanation: Explanation) -> Image:
-    share = explanation.light if not recipe.change else 1.0  # that recipe holds colour only
-    return toned_by(recipe, source, share) if share > 0 else source
-
-
-def _under_layers(explanation: Explanation, pictures: Pictures, dial: dials.Dial) -> Explanation:
-    """The explanation, with more loss of contrast where layers cover much of the photo."""
-    share = float(pictures.front.mean()) * explanation.front * dial.front
-    veiled = ramp(share, *LAYERED)
-    return replace(explanation, sharpness=tuple(max(x, veiled) for x in explanation.sharpness))
 
 
 def _sharpened(
@@ -255,7 +241,7 @@ def _sharpened(
     if sharp is None:
         return pictures, octaves
     pictures = replace(
-        pictures, source=sharp.pixels, toned=_toned(sharp.pixels, recipe, explanation),
+        pictures, source=sharp.pixels, toned=toned(sharp.pixels, recipe, explanation),
         supplied=sharp.supplied, lost=sharp.lost,
     )  # fmt: skip
     most = [octave.most for octave in octaves]
@@ -269,6 +255,19 @@ def _registered_prior(pictures: Pictures, recipe: Recipe, explanation: Explanati
     trust[..., 3] += pictures.valid.astype(np.float16)
     pixels = np.clip(pictures.toned + valid * (pictures.prior - pictures.toned), 0, 1)
     return Fusion(np.asarray(pixels, np.float32), trust, bool(recipe.change), (), explanation)
+
+
+def _in_contrast(
+    pixels: Image, photo: Image, pictures: Pictures, explanation: Explanation, dial: dials.Dial
+) -> Image:
+    """The picture with the contrast of those fine octaves that the prior sharpens: at most the
+    prior's, and raised to it where a fault of the light, not a blur, accounts for the loss."""
+    valid = pictures.valid
+    have, before, most = matching.contrasts_of((pixels, photo, pictures.prior), valid)
+    lost = [*np.subtract(explanation.sharpness, explanation.blur).clip(0), 0, 0][: len(have)]
+    raised = have * (1 + RAISED * dial.plausible * np.array(lost))
+    target = np.where(most > before, np.minimum(most, raised), have)
+    return matching.with_contrasts(pixels, valid, have, target)
 
 
 def _in_cells(pixels: Image, photo: Image, pictures: Pictures, explanation: Explanation) -> Image:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from verax.fusion import evidence, matching, planes, tone
 from verax.fusion.dial import Dial
+from verax.fusion.explanation import Explanation
 from verax.fusion.planes import by_tiles, ramp
 from verax.geometry.register import Registration, Warped
 from verax.image import Image, Plane
@@ -26,6 +27,7 @@ from verax.metrics.scene import scene_state
 UNPROVED = 0.25  # weight of prior pixels whose place is uncertain: they still say something on tone
 LEAST = 0.02  # mean weight of the prior below which nothing is fitted
 ALIKE = (0.60, 0.85)  # cosine between two changes of light
+ALONE = 0.45  # by how much more even light counts where the base changed the light otherwise
 NEAR = (0.3, 0.6)  # ratio of their sizes, the smaller over the larger
 
 
@@ -94,10 +96,12 @@ def _target(
     else:
         start = base_light
     even = matching.even_light(start, prior, weight) if dial.even > 0 else prior
+    alike = 0.0
     if base_light is not None:
-        own = dial.own * _agreeing(photo, prior, base_light, weight)
-        prior = np.asarray(prior + own * (base_light - prior), np.float32)
-    return np.asarray(prior + np.float32(dial.even) * (even - prior), np.float32)
+        alike = _agreeing(photo, prior, base_light, weight)
+        prior = np.asarray(prior + dial.own * alike * (base_light - prior), np.float32)
+    share = min(1.0, dial.even * (1 + ALONE * (1 - alike)))
+    return np.asarray(prior + np.float32(share) * (even - prior), np.float32)
 
 
 def _agreeing(photo: Image, prior: Image, lit: Image, valid: Plane) -> float:
@@ -132,6 +136,12 @@ def noise_need(
     return evidence.excess(
         deviation, evidence.look_up(slope, grey) * np.maximum(gain[..., 0], gain[..., 1])
     ), deviation
+
+
+def toned(source: Image, recipe: Recipe, explanation: Explanation) -> Image:
+    """The source under the light that the explanation allows."""
+    share = explanation.light if not recipe.change else 1.0  # that recipe holds colour only
+    return toned_by(recipe, source, share) if share > 0 else source
 
 
 def toned_by(recipe: Recipe, base: Image, share: float = 1.0) -> Image:
@@ -178,6 +188,7 @@ def _quiet(recipe: Recipe, base: Image, quiet: Image, rows: planes.Rows) -> Imag
     return np.asarray(cv2.add(part, base, part), np.float32)
 
 
+ALONE = 0.45
 Kind = TypeVar("Kind", np.float32, np.bool_)
 
 SCALE = 1.0  # sigma of the derivative, px

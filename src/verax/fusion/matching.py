@@ -1,18 +1,23 @@
 """Matching the light of one picture to another's without importing structure.
 
-Three matches: exposure (one gain in linear light with a soft shoulder), balance (a gain and an
-offset per channel), and relighting (smooth fields that bring the prior under the photo's light).
+Four matches: exposure (one gain in linear light with a soft shoulder), balance (a gain and an
+offset per channel), relighting (smooth fields that bring the prior under the photo's light), and
+contrast (one gain per fine octave).
 """
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from verax.fusion.planes import Float, blur, luma, reduced, resized
+from verax.fusion.evidence import sample_tiles
+from verax.fusion.planes import Float, blur, halved, luma, reduced, resized
 from verax.image import Image, Plane
-from verax.image.pixels import largest, to_linear, to_srgb
+from verax.image.pixels import by_stripes, largest, to_linear, to_srgb
 
 KNEE = 0.6  # linear light above which brightening rolls off, so that highlights keep detail
 CURVE_STEPS = 1 << 14
@@ -144,3 +149,122 @@ def _mean(values: Float, weight: Plane, sigma: float) -> Float:
     if values.ndim == 2:
         return np.asarray(blur(weight * values, sigma) / total, np.float32)
     return np.asarray(blur(weight[..., None] * values, sigma) / total[..., None], np.float32)
+
+
+SIGMAS = (1, 2, 4, 8)  # px, between the fine octaves: 1 to 2, 2 to 4 and 4 to 8 px
+BAND_GAINS = (0.5, 2.0)  # least and largest gain of a fine octave
+UNCHANGED = 0.003  # largest change of a gain that is not worth applying
+MARGIN = 32  # px around a part of a picture that the widest blur needs
+TILES, TILE = 25, 256  # evenly spread tiles by which a large picture is measured
+# relative change of each octave's contrast (rows) per change of a gain (columns): they overlap. The
+# median of 43 photos, on which it hardly depends
+OVERLAP = np.array([[0.70, 0.185, 0.05], [0.304, 0.328, 0.24], [0.097, 0.206, 0.36]])
+
+Contrasts = NDArray[np.float64]  # (3,) standard deviation of each fine octave of luma
+
+
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """Tiles (h, w) of a picture's luma, and the weights of their pixels."""
+
+    tiles: list[Plane]
+    weights: list[Plane]
+
+    @property
+    def contrasts(self) -> Contrasts:
+        sums = np.zeros(len(SIGMAS) - 1)
+        for tile, weight in zip(self.tiles, self.weights, strict=True):
+            for index, band in enumerate(_octaves(tile)):
+                area = resized(weight, band.shape) * np.float32(weight.size / band.size)
+                sums[index] += float((band * band * area).sum())
+        total = sum(float(weight.sum()) for weight in self.weights)
+        return np.sqrt(sums / (total + 1e-6)) + 1e-6
+
+
+def contrasts_of(pictures: Sequence[Image], valid: Plane) -> list[Contrasts]:
+    """Contrasts of pictures (H, W, 3) where the prior is valid; large ones are sampled."""
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(lambda picture: sample(picture, valid).contrasts, pictures))
+
+
+def sample(picture: Image, valid: Plane) -> Tiles:
+    """Tiles of a picture (H, W, 3) where the prior is valid, without their margins."""
+    tiles = [luma(np.clip(tile, 0, 1)) for tile in sample_tiles(picture, TILES, TILE)]
+    weights = [np.asarray(tile > 0.99, np.float32) for tile in sample_tiles(valid, TILES, TILE)]
+    if len(weights) > 1:
+        inner = np.zeros((TILE, TILE), np.float32)
+        inner[MARGIN:-MARGIN, MARGIN:-MARGIN] = 1
+        weights = [weight * inner for weight in weights]
+    return Tiles(tiles, weights)
+
+
+def sample_over(below: Image, above: Image, valid: Plane) -> Tiles:
+    """The same of one picture laid over another where it is valid."""
+    one, two = sample(below, valid), sample(above, valid)
+    shares = sample_tiles(valid, TILES, TILE)
+    tiles = zip(one.tiles, two.tiles, shares, strict=True)
+    laid = [np.asarray(x + share * (y - x), np.float32) for x, y, share in tiles]
+    return Tiles(laid, one.weights)
+
+
+def with_contrasts(picture: Image, valid: Plane, have: Contrasts, target: Contrasts) -> Image:
+    """A picture with contrasts `have`, changed where `valid` to have those of a target."""
+    changed = with_gains(picture, _gains(have, target), valid)
+    if changed is picture:
+        return picture
+    (now,) = contrasts_of((changed,), valid)
+    rest = _gains(now, target)
+    return with_gains(changed, rest, valid)
+
+
+def _gains(have: Contrasts, target: Contrasts) -> Contrasts:
+    gains = 1 + np.linalg.solve(OVERLAP, target / have - 1)
+    return np.asarray(np.clip(gains, *BAND_GAINS), np.float64)
+
+
+def with_gains(picture: Image, gains: Contrasts, where: Plane) -> Image:
+    """A picture (H, W, 3) with a gain on each fine octave of its luma, in [0, 1].
+
+    What is finer than the first octave gets the same gain as it. `where` (H, W) in [0, 1] weights
+    the change.
+    """
+    if np.abs(gains - 1).max() < UNCHANGED:
+        return picture
+    result = np.empty_like(picture)
+
+    def stripe(rows: slice) -> None:
+        top = max(0, rows.start - MARGIN)
+        inner = slice(rows.start - top, rows.stop - top)
+        change = np.zeros((rows.stop - rows.start, picture.shape[1]), np.float32)
+        for gain, band in zip(gains, _bands(luma(picture[top : rows.stop + MARGIN])), strict=True):
+            change += np.float32(gain - 1) * band[inner]
+        change *= where[rows]
+        result[rows] = np.clip(picture[rows] + change[..., None], 0, 1)
+
+    by_stripes(stripe, picture.shape)
+    return result
+
+
+def _bands(grey: Plane) -> list[Plane]:
+    """The fine octaves of a plane, the first with all that is finer, at full size."""
+    middle = _gaussian(grey, SIGMAS[1])
+    return [grey - middle, *(resized(band, grey.shape) for band in _coarse(middle))]
+
+
+def _octaves(grey: Plane) -> list[Plane]:
+    """The fine octaves of a plane, the coarser two at half the size."""
+    fine, middle = (_gaussian(grey, sigma) for sigma in SIGMAS[:2])
+    return [fine - middle, *_coarse(middle)]
+
+
+def _coarse(middle: Plane) -> list[Plane]:
+    """The coarser two octaves at half the size, from a plane after a blur of 2 px."""
+    low = halved(middle)
+    # followed by a blur of sqrt(s^2 - 4) px, that is one of s px
+    copies = [low, *(_gaussian(low, (sigma**2 - 4) ** 0.5 / 2) for sigma in SIGMAS[2:])]
+    return [one - two for one, two in pairwise(copies)]
+
+
+def _gaussian(x: Float, sigma: float) -> Float:
+    y = cv2.GaussianBlur(x, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
+    return np.asarray(y, np.float32)
