@@ -21,6 +21,7 @@ from verax.restorers.faults import Faults
 WORK = 160  # px: long side at which light is compared
 # a pair of values is a ramp: no effect at the first, full effect at the second
 NAMED = 0.5  # from which a fault is named
+DOUBTED = 0.3  # below which a fault of the light changes nothing
 VEILED = (1.36, 1.56)  # haze: contrast of the prior over the photo's
 VIVID = (1.8, 2.6)  # haze: saturation of the prior over the photo's,
 FAR = (0.08, 0.15)  # where photo and prior differ by as much (rms)
@@ -128,6 +129,8 @@ def explain(
     if changed:
         reasons = {}
     light = max(reasons.values(), default=0.0)
+    if light < DOUBTED:
+        light = 0.0
     if task in LIGHT_TASKS:
         light = 1.0
     elif task in SHARP_TASKS:
