@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from verax.fusion import evidence, light, matching, planes, tone
+from verax.fusion import evidence, explanation, join, light, matching, planes, tone
 from verax.image.pixels import luma, to_linear, to_srgb
 from verax.metrics.scene import scene_state
 
@@ -253,3 +253,11 @@ def test_the_contrast_of_a_sine_is_its_deviation_times_the_response_of_the_octav
         for s in (1, 2, 4)
     ]
     assert np.allclose(contrasts, amplitude / 2**0.5 * np.array(response), rtol=0.03)
+
+
+def test_a_fault_of_the_light_that_is_hardly_believed_changes_no_light(scene):
+    octaves = join.measure(scene, scene, np.ones(scene.shape[:2], np.float32))
+    explain = explanation.explain
+
+    assert explain({"haze": explanation.DOUBTED - 0.01}, None, octaves).light == 0
+    assert explain({"haze": explanation.DOUBTED}, None, octaves).light == explanation.DOUBTED

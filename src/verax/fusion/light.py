@@ -27,7 +27,7 @@ from verax.metrics.scene import scene_state
 UNPROVED = 0.25  # weight of prior pixels whose place is uncertain: they still say something on tone
 LEAST = 0.02  # mean weight of the prior below which nothing is fitted
 ALIKE = (0.60, 0.85)  # cosine between two changes of light
-ALONE = 0.45  # by how much more even light counts where the base changed the light otherwise
+ALONE = 0.45  # by how much more even light counts where base and prior changed it differently
 NEAR = (0.3, 0.6)  # ratio of their sizes, the smaller over the larger
 
 
@@ -188,7 +188,6 @@ def _quiet(recipe: Recipe, base: Image, quiet: Image, rows: planes.Rows) -> Imag
     return np.asarray(cv2.add(part, base, part), np.float32)
 
 
-ALONE = 0.45
 Kind = TypeVar("Kind", np.float32, np.bool_)
 
 SCALE = 1.0  # sigma of the derivative, px

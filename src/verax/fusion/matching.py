@@ -199,7 +199,7 @@ def sample(picture: Image, valid: Plane) -> Tiles:
 
 
 def sample_over(below: Image, above: Image, valid: Plane) -> Tiles:
-    """The same of one picture laid over another where it is valid."""
+    """Tiles of one picture laid over another where the upper one is valid."""
     one, two = sample(below, valid), sample(above, valid)
     shares = sample_tiles(valid, TILES, TILE)
     tiles = zip(one.tiles, two.tiles, shares, strict=True)
@@ -260,7 +260,7 @@ def _octaves(grey: Plane) -> list[Plane]:
 def _coarse(middle: Plane) -> list[Plane]:
     """The coarser two octaves at half the size, from a plane after a blur of 2 px."""
     low = halved(middle)
-    # followed by a blur of sqrt(s^2 - 4) px, that is one of s px
+    # a blur of 2 px and one of sqrt(s^2 - 4) px make one of s px
     copies = [low, *(_gaussian(low, (sigma**2 - 4) ** 0.5 / 2) for sigma in SIGMAS[2:])]
     return [one - two for one, two in pairwise(copies)]
 
