@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from verax.fusion.planes import Float, enlarge, halved, luma, ramp, rise, windowed
+from verax.fusion.planes import Float, enlarge, halved, luma, rise, windowed
 from verax.geometry.register import Warped
 from verax.image import Image, Plane
-from verax.image.pixels import largest, noise_response
+from verax.image.pixels import largest, noise_response, ramp
 
 # a pair of values is a ramp: no effect at the first, full effect at the second
 BLOCK = 8  # px, side of the blocks whose deviation is measured

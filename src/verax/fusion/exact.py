@@ -22,8 +22,9 @@ import numpy as np
 import scipy  # its parts are loaded on first use
 from numpy.typing import NDArray
 
-from verax.fusion.planes import Float, luma, reduced, resized, rise
+from verax.fusion.planes import Float, luma, resized, rise
 from verax.image import Image, Plane
+from verax.image.pixels import reduced
 
 WORK, MOST = 640, 1600  # px: long sides at which a blur is estimated, and removed
 KERNEL = 0.048  # side of the kernel, share of the long side

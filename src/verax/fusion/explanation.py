@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.fusion import evidence
-from verax.fusion.planes import Float, luma, ramp, reduced
+from verax.fusion.planes import Float, luma
 from verax.image import Image, Plane
+from verax.image.pixels import ramp, reduced
 from verax.restorers.faults import Faults
 
 WORK = 160  # px: long side at which light is compared

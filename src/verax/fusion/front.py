@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from verax.fusion.explanation import FRONT_TASKS, Explanation
 from verax.fusion.matching import fit_relight
-from verax.fusion.planes import Float, luma, reduced
+from verax.fusion.planes import Float, luma
 from verax.geometry.register import Warped
 from verax.image import Image, Plane
-from verax.image.pixels import largest, peaks
+from verax.image.pixels import largest, peaks, reduced
 
 WORK = 640  # px: long side at which differences are looked for
 LEAST, TYPICAL = 0.035, 2.5  # least difference, and least multiple of the median difference

@@ -16,9 +16,10 @@ from verax.fusion.exact import MOST, steps_of, within_cells, without_blur
 from verax.fusion.explanation import Explanation, explain, light_faults, under_water_alone
 from verax.fusion.join import Pictures, energy_removed, join, measure, trust_map
 from verax.fusion.light import Recipe, solve, toned
-from verax.fusion.planes import reduced, resized
+from verax.fusion.planes import resized
 from verax.geometry.register import Registration, Warped
 from verax.image import Image, Plane
+from verax.image.pixels import reduced
 from verax.restorers.faults import Faults
 
 SURE = 0.5  # least certainty of a fault that is acted on

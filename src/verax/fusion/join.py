@@ -31,13 +31,12 @@ from verax.fusion.planes import (
     gaussians,
     halved,
     luma,
-    reduced,
     resized,
     rise,
     windowed,
 )
 from verax.image import Image, Plane
-from verax.image.pixels import by_stripes
+from verax.image.pixels import by_stripes, reduced
 
 SAMPLED, GROUP = 2_000_000, 64  # most pixels by which an octave is judged, in groups of rows
 AGREED = (0.2, 0.6)  # correlation of coarse structure at which the prior's light counts, and fully

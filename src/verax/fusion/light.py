@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from verax.fusion import evidence, matching, planes, tone
 from verax.fusion.dial import Dial
 from verax.fusion.explanation import Explanation
-from verax.fusion.planes import by_tiles, ramp
+from verax.fusion.planes import by_tiles
 from verax.geometry.register import Registration, Warped
 from verax.image import Image, Plane
-from verax.image.pixels import by_stripes, luma
+from verax.image.pixels import by_stripes, luma, ramp
 from verax.metrics.scene import scene_state
 
 # a pair of values is a ramp: no effect at the first, full effect at the second

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.fusion.evidence import sample_tiles
-from verax.fusion.planes import Float, blur, halved, luma, reduced, resized
+from verax.fusion.planes import Float, blur, halved, luma, resized
 from verax.image import Image, Plane
-from verax.image.pixels import by_stripes, largest, to_linear, to_srgb
+from verax.image.pixels import by_stripes, largest, reduced, to_linear, to_srgb
 
 KNEE = 0.6  # linear light above which brightening rolls off, so that highlights keep detail
 CURVE_STEPS = 1 << 14

@@ -21,8 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.image import Plane, pixels
-from verax.image.pixels import ramp as ramp
-from verax.image.pixels import reduced as reduced
 
 LEVELS = 9  # of luma
 CELL = 4  # working px per cell

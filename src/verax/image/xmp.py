@@ -143,7 +143,11 @@ def without_companions(packet: bytes) -> tuple[bytes, tuple[str, ...]]:
 
 
 def merged(packet: bytes | None, extension: bytes) -> bytes | None:
-    """The packet with the properties of its extension; None where one cannot be parsed."""
+    """One packet from a main XMP packet and its extension; None if either cannot be parsed.
+
+    JPEG limits a packet to 64 KB; what does not fit is stored in an extension (extended XMP). The
+    pointer from the packet to the extension is removed. Without a packet an empty one is used.
+    """
     document, more = parse(packet or _EMPTY.encode()), parse(extension)
     if document is None or more is None:
         return None

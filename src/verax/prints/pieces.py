@@ -71,12 +71,11 @@ def places(answer: Plane, mean: float) -> Iterator[tuple[Box, Mask]]:
     """Connected places above the threshold, certain somewhere and likely on average; each in a box
     with a margin."""
     count, labels, boxes, _ = cv2.connectedComponentsWithStats((answer > DAMAGE).astype(np.uint8))
-    peaks = np.zeros(count, np.float32)
-    np.maximum.at(peaks, labels.ravel(), answer.ravel())
+    tops = peaks(labels, count, answer)
     sums = np.bincount(labels.ravel(), answer.ravel(), count)
     for index in range(1, count):
         left, top, width, height, area = boxes[index]
-        if area >= LEAST and peaks[index] > SURE and sums[index] > mean * area:
+        if area >= LEAST and tops[index] > SURE and sums[index] > mean * area:
             rows = slice(max(0, top - ROOM), top + height + ROOM)
             box = (rows, slice(max(0, left - ROOM), left + width + ROOM))
             yield box, labels[box] == index

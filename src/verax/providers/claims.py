@@ -159,9 +159,10 @@ class Claims:
         if spent.billed_usd + spent.possibly_usd <= left:
             return False
         raise BudgetExceeded(
-            f"this may cost up to ${estimate.high_usd:.4f}; ${spent.billed_usd:.4f} are billed, "
-            f"${spent.possibly_usd:.4f} more may be, and the limit is ${limit:.4f}; nothing was "
-            "sent. Raise the limit to go on; what was paid for is kept"
+            f"this call may cost up to ${estimate.high_usd:.4f}; ${spent.billed_usd:.4f} billed so "
+            f"far, another ${spent.possibly_usd:.4f} may have been, limit ${limit:.4f}. Nothing "
+            "was sent. Raise --max-cost (in Python: max_cost_usd) to continue; answers already "
+            "paid for are kept"
         )
 
 

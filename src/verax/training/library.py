@@ -178,8 +178,8 @@ def _pair(row: _Row) -> Pair:
     photo, reference = _levels(row.photo), _levels(row.reference)
     if photo.shape != reference.shape:
         raise SettingsError(
-            f"data: expected one grid, {row.photo.name} is {photo.shape}, its reference "
-            f"{reference.shape}"
+            f"data: {row.photo.name} has the shape {photo.shape}, its reference "
+            f"{reference.shape}; expected the same size, crop them alike or remove the row"
         )
     return Pair(photo, reference, PAIR_TASKS[row.task], row.photo.name)
 
@@ -202,9 +202,16 @@ def _levels(path: Path) -> Levels:
 
 def _depth(path: Path, levels: Levels) -> Plane:
     millimetres = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if millimetres is None or millimetres.shape != levels.shape[:2]:
+    if millimetres is None:
         raise SettingsError(
-            f"data: expected the depth of {path.stem} on the photo's grid at {path}"
+            f"data: found no readable depth map at {path}, expected a 16-bit PNG in millimetres; "
+            f"add it or remove the row of {path.stem}"
+        )
+    if millimetres.shape != levels.shape[:2]:
+        height, width = levels.shape[:2]
+        raise SettingsError(
+            f"data: {path} has the shape {millimetres.shape}, expected one channel of "
+            f"{width}x{height} like its photo; resize it or remove the row of {path.stem}"
         )
     return np.asarray(millimetres, np.float32) / np.float32(1000.0)
 

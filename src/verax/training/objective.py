@@ -83,7 +83,10 @@ def _box(plane: Tensor) -> Tensor:
 
 
 def possible(recipe: TrainingRecipe, library: Library) -> dict[str, float]:
-    """The mix without kinds of real pairs that the data does not have."""
+    """The recipe's `mix` (kind of sample: weight), without real pairs that the library lacks.
+
+    Raises SettingsError if nothing is left, or if the rest needs photos and there are none.
+    """
     have = {f"real:{pair.task}" for pair in library.pairs}
     mix = {k: w for k, w in recipe.mix.items() if not k.startswith("real:") or k in have}
     if not mix or (not library.scenes and any(not k.startswith("real:") for k in mix)):
