@@ -141,7 +141,8 @@ def _spread(shape: tuple[int, ...]) -> list[Part]:
 def join(
     pictures: Pictures, octaves: Sequence[Octave], explanation: Explanation, dial: Dial
 ) -> Joined:
-    """Join the pictures, from the lowest band to the finest octave."""
+    """Join the pictures, from the lowest band to the finest octave. The result is written over
+    `pictures.toned`, unless that is the source."""
     both = (pictures.toned, pictures.prior)
     finest = (luma(pictures.source), *both, _feathered(pictures.valid))
     copies = _Copies(*_pyramids(finest, len(octaves)))
@@ -203,11 +204,10 @@ def _finer(state: _State, copies: _Copies, rules: Rules, pictures: Pictures) -> 
     contrast = np.float32(rules.sharpness) + np.float32(1 - rules.sharpness) * resized(
         pictures.relight.gain, half
     )
-    picture = np.empty_like(fine)
     rest = half if rules.index else (0, 0)  # no octave follows the finest
     gain, agreed = np.empty(rest, np.float32), np.empty(rest, np.float32)
 
-    def tile(part: Part, room: list[Float]) -> None:
+    def tile(part: Part, room: list[Float]) -> Float:
         around = planes.around(part, fine.shape)
         low = _low(around)
         shape = fine[around].shape
@@ -225,13 +225,16 @@ def _finer(state: _State, copies: _Copies, rules: Rules, pictures: Pictures) -> 
         result = join_octave(own, (toned, other, spare), surroundings, rules)
         coarse = enlarge(state.picture[low], shape, spare)
         inner = planes.within(part, around)
-        cv2.add(coarse[inner], result.band[inner], picture[part])
         put, cut = _low(part), _low(inner)
         if rules.index:
             gain[put], agreed[put] = result.gain[cut], result.agreed[cut]
         amplitudes[put] += result.amplitudes[cut]
+        return np.asarray(cv2.add(coarse[inner], result.band[inner]), np.float32)
 
-    planes.by_tiles(tile, fine.shape, rooms=3)
+    # nothing needs the toned picture after its finest octave
+    spent = rules.index == 0 and fine is not pictures.source
+    picture = fine if spent else np.empty_like(fine)
+    planes.by_tiles(tile, fine.shape, picture, rooms=3)
     return _State(picture, gain, agreed, amplitudes)
 
 

@@ -148,7 +148,7 @@ def toned_by(recipe: Recipe, base: Image, share: float = 1.0) -> Image:
     """The base under the prior's light; with `share` < 1, partly."""
     pixels, height = np.empty_like(base), base.shape[0]
     if recipe.noise_level > 0:
-        by_tiles(partial(_denoise, base, recipe.noise_level, pixels), base.shape)
+        by_tiles(partial(_denoise, base, recipe.noise_level), base.shape, pixels)
     halves = tone.halves(base.shape)
     offsets = None if halves is None else np.empty((*halves, 3), np.float32)
 
@@ -173,10 +173,10 @@ def toned_by(recipe: Recipe, base: Image, share: float = 1.0) -> Image:
     return pixels
 
 
-def _denoise(base: Image, level: float, quiet: Image, part: planes.Part, _: object) -> None:
-    """Write a denoised tile of the base into `quiet`."""
+def _denoise(base: Image, level: float, part: planes.Part, _: object) -> Image:
+    """A denoised tile of the base."""
     wider = planes.around(part, base.shape)
-    quiet[part] = evidence.denoise(base[wider], level)[planes.within(part, wider)]
+    return evidence.denoise(base[wider], level)[planes.within(part, wider)]
 
 
 def _quiet(recipe: Recipe, base: Image, quiet: Image, rows: planes.Rows) -> Image:

@@ -13,7 +13,6 @@ resolution, the "half grid": they are smooth, so this loses nothing and takes a 
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import product
 from queue import SimpleQueue
 
 import cv2
@@ -170,12 +169,17 @@ def rise(x: Float, none: float, full: float) -> Float:
 
 
 def by_tiles(
-    work: Callable[[Part, list[Float]], None], shape: tuple[int, ...], *, rooms: int = 0
+    work: Callable[[Part, list[Float]], Float],
+    shape: tuple[int, ...],
+    into: Float,
+    *,
+    rooms: int = 0,
 ) -> None:
-    """Process a picture (H, W, ...) tile by tile, two at a time.
+    """Process a picture (H, W, ...) tile by tile, two at a time, and write the results.
 
-    `work` gets `rooms` reused buffers of the size of a tile with margins: allocating new ones for
-    each tile would take as long as the work.
+    `into` may be the picture itself: `work` reads at most MARGIN px around its tile, and a row of
+    tiles is written only after the next row was computed. `work` gets `rooms` reused buffers of the
+    size of a tile with margins: allocating new ones for each tile would take as long as the work.
     """
     rows, columns = (
         [slice(x, min(x + TILE, side)) for x in range(0, side, TILE)] for side in shape[:2]
@@ -185,15 +189,25 @@ def by_tiles(
     for _ in range(2):
         free.put([np.empty(size, np.float32) for _ in range(rooms)])
 
-    def tile(part: Part) -> None:
+    def tile(part: Part) -> Float:
         room = free.get()
         try:
-            work(part, room)
+            return work(part, room)
         finally:
             free.put(room)
 
+    def write(parts: list[Part], results: list[Float]) -> None:
+        for part, result in zip(parts, results, strict=True):
+            into[part] = result
+
+    before: tuple[list[Part], list[Float]] = ([], [])
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(tile, product(rows, columns)))
+        for row in rows:
+            parts = [(row, column) for column in columns]
+            results = list(pool.map(tile, parts))
+            write(*before)
+            before = parts, results
+    write(*before)
 
 
 def around(part: Part, shape: tuple[int, ...]) -> Part:
