@@ -13,6 +13,7 @@ from verax.fusion.dial import CLASSES
 from verax.fusion.explanation import Explanation
 from verax.geometry.register import Registration, Warped
 from verax.image import Image, Photo, Plane
+from verax.image.contract import preview_png
 from verax.prints.enlarge import Larger, with_alpha_of
 from verax.prints.holes import Filled
 from verax.provenance.statement import mark_xmp
@@ -94,8 +95,6 @@ class Restoration:
 
     def _repr_png_(self) -> bytes:
         """Photo and restoration side by side, as notebooks show them."""
-        from verax.image.encode import preview_png
-
         return preview_png(self.photo.pixels, self.pixels)
 
     def record(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from verax.errors import InputError, VeraxError, quantity
 
 if TYPE_CHECKING:
     from verax.providers import GenerateRequest, ImagesAnswer, Request
+    from verax.providers.batch import Batches
     from verax.providers.budget import Estimate
     from verax.providers.journal import Desk
     from verax.settings import Settings
@@ -191,6 +192,12 @@ class Counter:
 
     desk: "Desk"
     terms: Terms
+
+    def batches(self) -> "Batches":
+        """The batches of the desk's service."""
+        from verax.providers.batch import batches_of
+
+        return batches_of(self.desk)
 
     def announce(self, requests: Sequence["Request"], notices: Sequence[str] = ()) -> bool:
         """Print what is sent, to which service, at what cost. Returns whether to continue."""

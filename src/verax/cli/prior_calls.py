@@ -65,7 +65,7 @@ class Asker:
 
         Errors with single photos are kept in `failed` until their turn.
         """
-        batches = self.counter.desk.batches() if self.batching.on else None
+        batches = self.counter.batches() if self.batching.on else None
         go_on = True
         for start in range(0, len(photos), AT_ONCE):
             batch = list(self._requests_of(photos[start : start + AT_ONCE]))
@@ -204,8 +204,8 @@ class BenchAsker:
             notices = [notice for asking in planned for notice in asking.notices]
             go_on = self.counter.announce(requests, notices)
             if go_on and self.batching.on:
-                batches, poll_s = self.counter.desk.batches(), self.batching.poll_s
-                batches.run(requests, poll_s=poll_s, report=print_status)
+                batches = self.counter.batches()
+                batches.run(requests, poll_s=self.batching.poll_s, report=print_status)
         files.contents.clear()
         return go_on
 

@@ -143,11 +143,12 @@ def probe(
 
     terms = Terms(gateway, base_url, local_only, max_cost, dry_run=dry_run)
     with counter_of(terms) as counter:
-        requests = dialects.probe_requests(counter.desk.client, model)
+        client = counter.desk.client
+        requests = dialects.probe_requests(model, client.model(model).sizes, client.prepare)
         if not counter.announce([request for request in requests.values() if request]):
             return
-        verdicts = dialects.probe(requests, counter.desk.call, today=counter.desk.client.today)
-        home, service = counter.desk.settings.home, counter.desk.client.name
+        verdicts = dialects.probe(requests, counter.desk.call, today=client.today)
+        home, service = counter.desk.settings.home, client.name
         known = images_api.load_facts(home, images_api.PROBES, service)
         images_api.store_facts(home, images_api.PROBES, service, known | {model: verdicts})
     if as_json:

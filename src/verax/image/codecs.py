@@ -23,9 +23,9 @@ from PIL.WebPImagePlugin import WebPImageFile
 from verax.errors import ImageReadError, missing_extra
 from verax.image import tags
 from verax.image.contract import Depth, Metadata, Raw, check_frames, check_pixels, planes
-from verax.image.header import brands_of
 from verax.image.jpeg import quiet
 from verax.image.places import EXIF_MARK
+from verax.image.segments import brands_of
 from verax.image.tags import TagLayout
 
 SEQUENCES = (b"msf1", b"hevc", b"hevs")  # HEIF brands of moving pictures

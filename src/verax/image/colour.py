@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.errors import ImageReadError
-from verax.image.contract import CHANNELS, Image, Model, check_transfer
+from verax.image.contract import CHANNELS, Image, Model
 
 Values = NDArray[np.float32]  # (H, W, C) in [0, 1]; C by colour model; CMYK counts ink
 
@@ -48,6 +48,7 @@ PRIMARIES: dict[int, tuple[Points, tuple[float, float]]] = {
     22: ((0.630, 0.340, 0.295, 0.605, 0.155, 0.077), D65),
 }
 UNSAID = 2
+PQ, HLG = 16, 18  # transfer characteristics (ITU-T H.273)
 SRGB_LIKE = {0, 1, UNSAID, 6, 13, 14, 15}  # video curves are shown as viewers show them: as sRGB's
 GAMMAS = {4: 2.2, 5: 2.8, 8: 1.0}
 NEAR = 0.01  # of 1/2.2, which writers mean sRGB by
@@ -189,7 +190,11 @@ def of_numbers(primaries: int, transfer: int, model: Model) -> bytes | None:
 
     Raises ImageReadError for a colour space that is not followed.
     """
-    check_transfer(transfer)
+    if transfer in (PQ, HLG):  # high dynamic range has no meaning in [0, 1] sRGB
+        raise ImageReadError(
+            "expected a standard-range picture, got high dynamic range (PQ or HLG); "
+            "export it as SDR first"
+        )
     unknown = primaries not in (0, UNSAID, *PRIMARIES)
     if unknown or not (transfer in SRGB_LIKE or transfer in GAMMAS):
         what = f"primaries {primaries}" if unknown else f"transfer {transfer}"

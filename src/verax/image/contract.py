@@ -21,8 +21,8 @@ Level = TypeVar("Level", np.uint8, np.uint16)
 MIN_SIDE = 16  # px; below it there is nothing to register or to restore
 Model = Literal["rgb", "grey", "cmyk"]
 Depth = Literal[8, 10, 12, 16]
-PQ, HLG = 16, 18  # transfer characteristics (ITU-T H.273)
 CHANNELS: dict[Model, int] = {"grey": 1, "rgb": 3, "cmyk": 4}
+PREVIEW_PX = 480  # long side of each picture of a preview
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +100,19 @@ class Photo:
 
     def _repr_png_(self) -> bytes:
         """The picture as notebooks show it."""
-        from verax.image.encode import preview_png
-
         return preview_png(self.pixels)
+
+
+def preview_png(*pictures: Image) -> bytes:
+    """PNG of pictures of one size side by side, each at most PREVIEW_PX on its long side."""
+    import cv2  # loaded only where a picture is shown
+    import imagecodecs
+
+    height, width = pictures[0].shape[:2]
+    scale = min(1.0, PREVIEW_PX / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = [cv2.resize(picture, size, interpolation=cv2.INTER_AREA) for picture in pictures]
+    return bytes(imagecodecs.png_encode(to_uint8(np.hstack(small))))
 
 
 def from_array(pixels: Image, *, name: str = "image") -> Photo:
@@ -229,9 +239,8 @@ class Raw:
         bit_depth: 8, 10, 12 or 16.
         premultiplied: colour was stored times alpha.
         orientation: EXIF orientation, 1..8, still to be applied; None: as the EXIF block says.
-        primaries: the colour space as ITU-T H.273 numbers it, 0 where the file does not say;
-            counts where there is no ICC profile.
-        transfer: the curve, numbered likewise.
+        primaries, transfer: colour space and curve by their numbers in ITU-T H.273, 0 where the
+            file does not say; ignored if there is an ICC profile.
         colour: PNG colour chunks to be carried as they are.
         lost: what the file holds and nothing here carries, in words.
     """
@@ -280,15 +289,6 @@ def check_pixels(width: int, height: int, *, most: int) -> None:
         raise ImageReadError(
             f"expected at most {most / 1e6:g} megapixels, the header says {width}x{height} = "
             f"{width * height / 1e6:.0f}; scale it down, or raise max_pixels if you trust it"
-        )
-
-
-def check_transfer(transfer: int) -> None:
-    """High dynamic range has no meaning in [0, 1] sRGB."""
-    if transfer in (PQ, HLG):
-        raise ImageReadError(
-            "expected a standard-range picture, got high dynamic range (PQ or HLG); "
-            "export it as SDR first"
         )
 
 

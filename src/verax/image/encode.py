@@ -32,7 +32,6 @@ from verax.image.tiff import write_tiff
 from verax.image.turning import resized
 
 QUALITY = 95  # of JPEG, AVIF and HEIC, 1..100; at 95 they err by about one grey level
-PREVIEW_PX = 480  # long side of each picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,14 +240,3 @@ def _write(
     if format == "avif":
         return write_avif(samples, depth, metadata, quality=quality)
     return write_heif(samples, depth, metadata, quality=quality)
-
-
-def preview_png(*pictures: Image) -> bytes:
-    """Pictures of one size side by side, each at most PREVIEW_PX on its long side."""
-    import cv2  # loaded where a picture is shown only
-
-    height, width = pictures[0].shape[:2]
-    scale = min(1.0, PREVIEW_PX / max(height, width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = [np.clip(cv2.resize(p, size, interpolation=cv2.INTER_AREA), 0, 1) for p in pictures]
-    return encode(np.ascontiguousarray(np.hstack(small), np.float32), format="png")

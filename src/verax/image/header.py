@@ -18,6 +18,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from verax.errors import ImageReadError, InputError, missing_extra
 from verax.image.contract import one_line
+from verax.image.segments import brands_of
 
 HEAD = 4096  # bytes that `format_of_bytes` wants; it looks no further
 
@@ -109,14 +110,6 @@ def format_of_bytes(head: bytes) -> str:
     if b"crx " in brands:
         return "raw"
     return "avif" if brands & AVIF_BRANDS else "heif" if brands & HEIF_BRANDS else ""
-
-
-def brands_of(head: bytes) -> set[bytes]:
-    """The brands that an ISO media file (AVIF, HEIC, MP4) claims; none for other files."""
-    if head[4:8] != b"ftyp":
-        return set()
-    size = int.from_bytes(head[:4])
-    return {head[8:12]} | {head[at : at + 4] for at in range(16, min(size, 256), 4)}
 
 
 def format_of_file(path: Path) -> str:

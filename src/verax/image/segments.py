@@ -1,4 +1,4 @@
-"""What the segments of a JPEG file and the chunks of a PNG file say beside the pixels.
+"""What the segments of a JPEG file and the chunks of a PNG file hold beside the pixels.
 
 EXIF, XMP and its extension, IPTC, profile, texts, resolution, and data after the end of the
 picture. Sources: ITU-T T.81; XMP specification, part 3; CIPA DC-007 (multi-picture format); PNG
@@ -262,3 +262,11 @@ def metadata_chunks(metadata: Metadata) -> Iterator[bytes]:
 def chunk(kind: bytes, body: bytes) -> bytes:
     """A PNG chunk: length, kind, body, checksum."""
     return struct.pack(">I4s", len(body), kind) + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def brands_of(head: bytes) -> set[bytes]:
+    """The brands that an ISO media file (AVIF, HEIC, MP4) claims; none for other files."""
+    if head[4:8] != b"ftyp":
+        return set()
+    size = int.from_bytes(head[:4])
+    return {head[8:12]} | {head[at : at + 4] for at in range(16, min(size, 256), 4)}

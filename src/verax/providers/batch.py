@@ -37,7 +37,7 @@ from verax.providers.budget import Budget
 from verax.providers.dialects import Wire, batch_line
 from verax.providers.failures import failure
 from verax.providers.images_api import Client
-from verax.providers.journal import Journal
+from verax.providers.journal import Desk, Journal
 from verax.providers.records import Call
 from verax.store import writing
 
@@ -286,3 +286,8 @@ class Batches:
 
     def _calls(self, batch: Batch) -> list[Call]:
         return self.journal.records.select(states=("batched",), owner=batch.name)
+
+
+def batches_of(desk: Desk) -> Batches:
+    """The batches of a desk's service in its journal."""
+    return Batches(desk.client, desk.journal, desk.budget, desk.retry_uncertain)

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +19,12 @@ from PIL import Image as PillowImage
 from PIL import ImageOps
 
 from verax.catalog import Gateway, Scalar
+from verax.catalog.models import Sizes
 from verax.errors import ProviderError, ProviderUncertain
 from verax.providers import EditRequest, ImageFile, ImagesAnswer, Request
 
-if TYPE_CHECKING:
-    from verax.providers.images_api import Client
-
 Refer = Callable[[ImageFile], Mapping[str, str]]  # a picture -> how JSON points at it
+Prepare = Callable[[EditRequest], tuple[EditRequest, tuple[str, ...]]]  # `Client.prepare`
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +135,12 @@ KEPT_SHARE = 0.5  # a mask is honoured where protected places change less than t
 Findings = dict[str, str]
 
 
-def probe_requests(client: "Client", model: str) -> dict[str, EditRequest | None]:
-    """The two edits of a probe: "size" (with the format) and "mask", None where there is none.
+def probe_requests(model: str, rules: Sizes, prepare: Prepare) -> dict[str, EditRequest | None]:
+    """The two edits of a probe: "size" (with the format), and "mask", None if masks are not sent.
 
     The requested size is not that of the picture sent, so that a service that returns the input is
     noticed.
     """
-    rules = client.model(model).sizes
     target = rules.fixed[-1] if rules.fixed else (1280, 960)
     plain = EditRequest(model=model, prompt=PROMPT, quality="low", images=(_picture(1024, 1024),))
     size = replace(
@@ -157,9 +155,9 @@ def probe_requests(client: "Client", model: str) -> dict[str, EditRequest | None
         size="1024x1024",
         optional=frozenset({"quality", "mask"}),
     )
-    prepared = client.prepare(masked)[0]
+    prepared = prepare(masked)[0]
     return {
-        "size": client.prepare(size)[0],
+        "size": prepare(size)[0],
         "mask": prepared if prepared.mask is not None else None,
     }
 

@@ -33,7 +33,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from verax.errors import OutputError, ProviderError, VeraxError
 from verax.providers import ImagesAnswer, Request, Send
@@ -45,9 +44,6 @@ from verax.providers.images_api import Client, connect
 from verax.providers.records import Call, Records, Spent
 from verax.settings import Settings
 from verax.store import Reserved, writing
-
-if TYPE_CHECKING:
-    from verax.providers.batch import Batches
 
 DECODED_PIXELS = 32_000_000  # of several answers at a time: 384 MB
 
@@ -256,12 +252,6 @@ class Desk:
         """The same desk at the prices of the Batch API."""
         tariff = load_tariff(changes=self.settings.home, batch=True)
         return replace(self, budget=replace(self.budget, tariff=tariff))
-
-    def batches(self) -> "Batches":
-        """The batches of this service and journal."""
-        from verax.providers.batch import Batches
-
-        return Batches(self.client, self.journal, self.budget, self.retry_uncertain)
 
 
 def journal_folder(settings: Settings) -> Path:
