@@ -191,7 +191,7 @@ def record_of(believed, *, faults=(), task="", front=0.0, **more):
         "unchanged": False,
         "trust": {"photo": 0.5, "confirmed": 0.1, "light": 0.28, "generated": 0.12},
         "explanation": {"believed": believed, "task": task, "front": front},
-        "faults": {"kinds": {kind: {"severity": 0.9, "sure": 0.9} for kind in faults}},
+        "faults": {"kinds": {kind: {"severity": 0.9, "certainty": 0.9} for kind in faults}},
         **more,
     }
 

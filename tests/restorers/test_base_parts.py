@@ -137,7 +137,7 @@ def test_only_the_green_cast_of_water_is_taken_away_unless_somebody_asks(water, 
     photo = beach(np.float32(water))
     faults = diagnose(photo)
     entries = tuple(
-        replace(f, sure=1.0 if f.kind == "underwater" else 0.0, severity=0.2)
+        replace(f, certainty=1.0 if f.kind == "underwater" else 0.0, severity=0.2)
         for f in faults.entries
     )
     wet = replace(faults, entries=entries)

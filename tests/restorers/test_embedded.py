@@ -139,8 +139,8 @@ def test_rain_that_is_taken_away_has_hardly_any_colour(picture):
 def test_a_task_that_somebody_names_is_believed(picture):
     thin = degrade.apply(picture, degrade.Degradation("haze", 0.25, 1))
 
-    assert diagnose(thin).believing("dehaze")["haze"].sure == 1
-    assert diagnose(thin).believing("")["haze"].sure == diagnose(thin)["haze"].sure
+    assert diagnose(thin).believing("dehaze")["haze"].certainty == 1
+    assert diagnose(thin).believing("")["haze"].certainty == diagnose(thin)["haze"].certainty
 
 
 @pytest.mark.parametrize("depth", [0.08, 0.2])

@@ -36,20 +36,20 @@ def test_the_noise_is_measured_in_levels(photo, clean, sigma):
     faults = diagnose(noisy)
 
     assert faults.measures.sigma == pytest.approx(sigma, rel=0.3, abs=1.5)
-    assert faults["noise"].sure > clean["noise"].sure
+    assert faults["noise"].certainty > clean["noise"].certainty
 
 
 def test_blocks_are_measured_and_the_worse_the_more(photo):
     steps = [diagnose(compress(photo, quality)).measures for quality in (80, 40, 15)]
 
     assert steps[0].blocking < steps[1].blocking < steps[2].blocking
-    assert diagnose(compress(photo, 15))["jpeg"].sure > 0.5
+    assert diagnose(compress(photo, 15))["jpeg"].certainty > 0.5
 
 
 def test_a_grid_that_was_cut_is_still_a_grid(photo):
     cut = np.ascontiguousarray(compress(photo, 15)[3:, 5:])
 
-    assert diagnose(cut)["jpeg"].sure > 0.5
+    assert diagnose(cut)["jpeg"].certainty > 0.5
 
 
 def test_blur_is_measured_in_pixels(photo, clean):
@@ -62,8 +62,8 @@ def test_blur_is_measured_in_pixels(photo, clean):
 def test_black_and_white_is_told(photo, clean):
     grey = cv2.cvtColor(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
 
-    assert diagnose(grey)["grey"].sure == 1
-    assert clean["grey"].sure == 0
+    assert diagnose(grey)["grey"].certainty == 1
+    assert clean["grey"].certainty == 0
 
 
 def test_faults_that_are_sure_come_first_and_the_others_not_at_all(photo):
@@ -72,7 +72,7 @@ def test_faults_that_are_sure_come_first_and_the_others_not_at_all(photo):
 
     assert next(iter(faults)).kind == "lowlight"
     assert faults.words().startswith("lowlight")
-    assert all(fault.sure >= 0.5 for fault in faults)
+    assert all(fault.certainty >= 0.5 for fault in faults)
     assert [fault.kind for fault in faults.entries] == list(KINDS)
 
 
@@ -110,16 +110,16 @@ def veiled(photo, near, far):
 
 
 def test_a_veil_over_a_scene_is_sure_and_clear_photos_have_none(photo, clean):
-    assert clean["haze"].sure == 0
-    assert diagnose(veiled(photo, 0.7, 0.25))["haze"].sure > 0.5
+    assert clean["haze"].certainty == 0
+    assert diagnose(veiled(photo, 0.7, 0.25))["haze"].certainty > 0.5
 
 
 def test_a_pale_black_and_white_photo_is_no_haze(photo):
     grey = np.repeat(photo.mean(2, keepdims=True), 3, 2)
     pale = np.asarray(0.4 * grey + 0.5, np.float32)
 
-    assert diagnose(0.4 * photo + np.float32(0.5))["haze"].sure > 0.5
-    assert diagnose(pale)["haze"].sure == 0
+    assert diagnose(0.4 * photo + np.float32(0.5))["haze"].certainty > 0.5
+    assert diagnose(pale)["haze"].certainty == 0
 
 
 def test_a_smooth_picture_is_no_haze():
@@ -127,15 +127,15 @@ def test_a_smooth_picture_is_no_haze():
     rows = np.linspace(0.75, 0.55, 240, dtype=np.float32)[:, None, None]
     mist = np.repeat(np.repeat(rows, 320, 1), 3, 2)
 
-    assert diagnose(np.ascontiguousarray(mist))["haze"].sure == 0
+    assert diagnose(np.ascontiguousarray(mist))["haze"].certainty == 0
 
 
 @pytest.mark.parametrize("stops", [3, 4])
 def test_a_photo_taken_too_dark_is_sure(photo, clean, stops):
     dark = images.from_uint8(images.to_uint8(photo * np.float32(2 ** (-stops / 2.2))))
 
-    assert diagnose(dark)["lowlight"].sure > 0.5
-    assert clean["lowlight"].sure == 0
+    assert diagnose(dark)["lowlight"].certainty > 0.5
+    assert clean["lowlight"].certainty == 0
 
 
 @pytest.mark.parametrize("colour", [(0.85, 0.3, 0.02), (0.1, 0.15, 0.9), (0.8, 0.05, 0.5)])
@@ -145,7 +145,7 @@ def test_what_stands_black_before_a_coloured_light_is_not_dark(colour):
     cv2.ellipse(portrait, (160, 150), (105, 140), 0, 0, 360, (0.006, 0.006, 0.006), -1)
     portrait[100:130, 120:200] = 0.02
 
-    assert diagnose(portrait)["lowlight"].sure == 0
+    assert diagnose(portrait)["lowlight"].certainty == 0
 
 
 def test_a_moon_in_a_dark_sky_and_a_bright_gap_between_dark_rocks_are_left():
@@ -156,8 +156,8 @@ def test_a_moon_in_a_dark_sky_and_a_bright_gap_between_dark_rocks_are_left():
     rocks = np.clip(rng.normal(0.06, 0.02, (240, 320, 3)), 0, 1).astype(np.float32)
     rocks[:, 150:165] = (0.95, 0.93, 0.9)
 
-    assert diagnose(sky)["lowlight"].sure < 0.5
-    assert diagnose(rocks)["lowlight"].sure < 0.5
+    assert diagnose(sky)["lowlight"].certainty < 0.5
+    assert diagnose(rocks)["lowlight"].certainty < 0.5
 
 
 def test_lights_in_a_black_night_are_left():
@@ -166,7 +166,7 @@ def test_lights_in_a_black_night_are_left():
         for column in range(20, 300, 40):
             night[row : row + 12, column : column + 12] = (1.0, 0.8, 0.4)
 
-    assert diagnose(night)["lowlight"].sure == 0
+    assert diagnose(night)["lowlight"].certainty == 0
 
 
 @pytest.mark.parametrize("level", [0.9, 0.97, 1.0])
@@ -175,15 +175,15 @@ def test_no_rain_falls_on_white_paper(level):
     for row in range(30, 220, 14):
         cv2.putText(page, "no rain falls on paper", (20, row), 0, 0.4, (25, 25, 25), 1)
 
-    assert diagnose(images.from_uint8(page))["rain"].sure == 0
+    assert diagnose(images.from_uint8(page))["rain"].certainty == 0
 
 
 def test_heavy_rain_before_a_bright_sky_is_rain(photo):
     bright = (0.75 + 0.25 * photo).astype(np.float32)
     wet = degrade.apply(bright, degrade.Degradation("rain", 0.9, 3))
 
-    assert diagnose(bright)["rain"].sure == 0
-    assert diagnose(wet)["rain"].sure > 0.5
+    assert diagnose(bright)["rain"].certainty == 0
+    assert diagnose(wet)["rain"].certainty > 0.5
 
 
 @pytest.mark.parametrize("px", [1.0, 2.0, 4.0])
@@ -194,7 +194,7 @@ def test_a_texture_is_no_rain_at_any_scale(px, strength):
     fleece = cv2.GaussianBlur(rough, (0, 0), px) - cv2.GaussianBlur(rough, (0, 0), 3 * px)
     grey = np.clip(0.5 + strength * fleece / fleece.std(), 0, 1)
 
-    assert diagnose(np.repeat(grey[..., None], 3, 2))["rain"].sure < 0.5
+    assert diagnose(np.repeat(grey[..., None], 3, 2))["rain"].certainty < 0.5
 
 
 @pytest.mark.parametrize("scale", [0.35, 0.5, 1.0])
@@ -204,7 +204,7 @@ def test_brick_grass_and_gravel_are_no_rain(name, scale):
     size = tuple(round(side * scale) for side in grey.shape[::-1])
     small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
 
-    assert diagnose(np.repeat(small[..., None], 3, 2))["rain"].sure < 0.5
+    assert diagnose(np.repeat(small[..., None], 3, 2))["rain"].certainty < 0.5
 
 
 @pytest.mark.parametrize("name", ["EUVP_FUnIE/input/14.jpg", "UFO120_sample/input/set_f31.jpg"])
@@ -213,7 +213,7 @@ def test_a_photo_taken_under_water_is_known_by_what_it_shows(name):
     if not path.exists():
         pytest.skip("../shared/data is absent")
 
-    assert diagnose(images.read(path).pixels)["underwater"].sure > 0.5
+    assert diagnose(images.read(path).pixels)["underwater"].certainty > 0.5
 
 
 @pytest.mark.parametrize("name", ["6-3_125_5000_plant_10", "11_160_3200_classroom_6"])
@@ -222,7 +222,7 @@ def test_a_dim_photo_with_noise_is_not_dark(name):
     if not path.exists():
         pytest.skip("../shared/data is absent")
 
-    assert diagnose(images.read(path).pixels)["lowlight"].sure == 0
+    assert diagnose(images.read(path).pixels)["lowlight"].certainty == 0
 
 
 def test_a_tone_network_that_keeps_what_it_saw_is_asked_for_its_severities_alone(photo):
@@ -253,9 +253,9 @@ def test_what_covers_or_blurs_a_photo_is_found_in_most(kind):
 
     def is_detected(photo, seed):
         faulty = degrade.apply(photo, degrade.Degradation(kind, 0.9, seed))
-        return diagnose(faulty)[kind].sure > 0.5
+        return diagnose(faulty)[kind].certainty > 0.5
 
-    assert not any(diagnose(photo)[kind].sure > 0.5 for photo in photos)
+    assert not any(diagnose(photo)[kind].certainty > 0.5 for photo in photos)
     assert sum(is_detected(photo, 1) or is_detected(photo, 2) for photo in photos) >= 2
 
 
@@ -263,4 +263,4 @@ def test_leaves_are_green_and_no_water(photo):
     """Water takes red and leaves blue; leaves leave red and take blue."""
     leaves = np.asarray(photo * (0.45, 0.8, 0.2), np.float32)
 
-    assert diagnose(leaves)["underwater"].sure == 0
+    assert diagnose(leaves)["underwater"].certainty == 0

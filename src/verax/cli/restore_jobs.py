@@ -206,7 +206,9 @@ def _done(record: dict[str, Any]) -> str:
 def _mended(record: dict[str, Any], kinds: Sequence[str] = ()) -> list[str]:
     """The faults certain enough to have been mended, optionally only of `kinds`."""
     by_kind = record["faults"]["kinds"]
-    return [k for k, one in by_kind.items() if one["sure"] >= SURE and (not kinds or k in kinds)]
+    return [
+        k for k, one in by_kind.items() if one["certainty"] >= SURE and (not kinds or k in kinds)
+    ]
 
 
 def _in_words(removed: Sequence[str], done: Sequence[str]) -> str:

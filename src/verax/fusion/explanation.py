@@ -175,7 +175,7 @@ def under_water_alone(reasons: dict[str, float], faults: Faults | None) -> bool:
     """Whether only a cast of water is wrong with the light. It is even, so that local changes of
     the prior are style. A faded print or a lamp has a cast, too, but an uneven one."""
     named = [name for name, share in reasons.items() if share >= NAMED]
-    return named == [CAST_NAME] and bool(faults and faults["underwater"].sure > NAMED)
+    return named == [CAST_NAME] and bool(faults and faults["underwater"].certainty > NAMED)
 
 
 def _light(photo: Image, prior: Image, valid: Plane, faults: Faults | None) -> dict[str, float]:
@@ -251,8 +251,8 @@ def _not_spoilt(faults: Faults | None) -> float:
     severities = _severities(faults)
     spoilt = 0.0
     if faults:
-        streaks = faults["rain"].sure * ramp(faults["rain"].severity, *RAINY)
-        spoilt = max(faults["noise"].sure * (1 - streaks), faults["jpeg"].sure)
+        streaks = faults["rain"].certainty * ramp(faults["rain"].severity, *RAINY)
+        spoilt = max(faults["noise"].certainty * (1 - streaks), faults["jpeg"].certainty)
     return 1 - max(
         spoilt,
         ramp(severities["haze"], 0.55, 0.80),
@@ -263,7 +263,7 @@ def _not_spoilt(faults: Faults | None) -> float:
 
 def _buried(faults: Faults | None) -> bool:
     """Whether heavy rain hides most of the scene."""
-    return bool(faults and faults["rain"].sure > 0.5 and faults["rain"].severity >= BURIED)
+    return bool(faults and faults["rain"].certainty > 0.5 and faults["rain"].severity >= BURIED)
 
 
 def _contrast(plane: Plane, inside: NDArray[np.bool_]) -> float:

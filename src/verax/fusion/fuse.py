@@ -144,7 +144,7 @@ def _fuse_at(fidelity: float, pair: _Pair) -> Fusion:
         recipe = solve(pair.photo, base, pair.warped, pair.registration, pair.lit, dial)
     if recipe is None:
         return alone(base, "the prior shows too little of the photo: nothing is taken from it")
-    if recipe.change and fidelity >= dials.DEFAULT and faults and faults["haze"].sure > SURE:
+    if recipe.change and fidelity >= dials.DEFAULT and faults and faults["haze"].certainty > SURE:
         return replace(alone(base, WITHOUT % recipe.change), scene_state_change=True)
     explanation = explain(
         reasons, faults, octaves.result(),
@@ -189,7 +189,7 @@ def _explained(
         pictures, octaves = _sharpened(pictures, octaves, recipe, explanation, dial)
     joined = join(pictures, octaves, explanation, dial)
     pixels = _in_contrast(joined.pixels, pair.photo, pictures, explanation, dial)
-    if explanation.task == "jpeg" or (pair.faults and pair.faults["jpeg"].sure > SURE):
+    if explanation.task == "jpeg" or (pair.faults and pair.faults["jpeg"].certainty > SURE):
         pixels = _in_cells(pixels, pair.photo, pictures, explanation)
     del pictures  # the toned picture is not held beside the trust map
     trust = trust_map(pixels, base, joined.amplitudes)
@@ -200,7 +200,7 @@ def _explained(
 def _octaves(pair: _Pair) -> list[Octave]:
     """The statistics of each octave. If the base removed noise, that limits the photo's noise."""
     photo, base, warped, faults = pair.photo, pair.base, pair.warped, pair.faults
-    cleaned = bool(faults and faults["noise"].sure > SURE and faults["noise"].severity > NOISY)
+    cleaned = bool(faults and faults["noise"].certainty > SURE and faults["noise"].severity > NOISY)
     most = energy_removed(photo, base) if cleaned else ()
     return measure(base, warped.pixels, warped.valid, most)
 

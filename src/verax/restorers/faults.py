@@ -100,7 +100,7 @@ class Fault:
 
     kind: str
     severity: float
-    sure: float
+    certainty: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,23 +124,23 @@ class Faults:
 
     def __iter__(self) -> Iterator[Fault]:
         """The faults that are certain, in the order of KINDS."""
-        return (fault for fault in self.entries if fault.sure >= SURE)
+        return (fault for fault in self.entries if fault.certainty >= SURE)
 
     def believing(self, task: str) -> "Faults":
         """The same, with full certainty for the fault that the user's task mends."""
         kind = MENDS.get(task, "")
-        entries = tuple(replace(f, sure=1.0) if f.kind == kind else f for f in self.entries)
+        entries = tuple(replace(f, certainty=1.0) if f.kind == kind else f for f in self.entries)
         return replace(self, entries=entries, named=kind)
 
     def words(self) -> str:
         """One line for people: "haze 0.4 (certainty 0.9)", or "no fault"."""
-        named = [f"{f.kind} {f.severity:.2f} (certainty {f.sure:.2f})" for f in self]
+        named = [f"{f.kind} {f.severity:.2f} (certainty {f.certainty:.2f})" for f in self]
         return ", ".join(named) or "no fault"
 
     def record(self) -> dict[str, Any]:
         """As JSON: severity and certainty per kind, and the measurements."""
         kinds = {
-            f.kind: {"severity": round(f.severity, 3), "sure": round(f.sure, 3)}
+            f.kind: {"severity": round(f.severity, 3), "certainty": round(f.certainty, 3)}
             for f in self.entries
         }
         return {"kinds": kinds, "measures": self.measures.record()}
@@ -156,20 +156,20 @@ def diagnose(photo: Image) -> Faults:
     odds = {}
     if features.size:
         odds = judged(facts(photo, small, np.concatenate([features, estimated]), measures))
-    sure = {kind: ramp(odds.get(kind, -inf), *limits) for kind, limits in ODDS.items()}
+    votes = {kind: ramp(odds.get(kind, -inf), *limits) for kind, limits in ODDS.items()}
     hazy = odds.get("haze", inf) + WEIGHT * (severity["haze"] - USUAL)
     grey = float(measures.colour < GREY)
     veil = (1 - grey) * _haze(small, transform, severity["haze"])  # its signs are of colours
     blurred = ramp(measures.blur, *BLURRED)
     severities = {
-        "haze": (severity["haze"], min(veil, max(ramp(hazy, *ODDS["haze"]), sure["snow"]))),
+        "haze": (severity["haze"], min(veil, max(ramp(hazy, *ODDS["haze"]), votes["snow"]))),
         "lowlight": _dark(severity["lowlight"], measures),
         "rain": _rain(photo, measures.light) if odds.get("rain", inf) > DRY else (0.0, 0.0),
-        "snow": (max(severity["snow"], SOME * sure["snow"]), sure["snow"]),
-        "raindrop": (max(severity["raindrop"], SOME * sure["raindrop"]), sure["raindrop"]),
+        "snow": (max(severity["snow"], SOME * votes["snow"]), votes["snow"]),
+        "raindrop": (max(severity["raindrop"], SOME * votes["raindrop"]), votes["raindrop"]),
         "noise": (min(measures.sigma / 50, 1.0), _noise(measures)),
-        "motion_blur": (max(blurred, SOME * sure["motion_blur"]), sure["motion_blur"]),
-        "defocus_blur": (max(blurred, SOME * sure["defocus_blur"]), sure["defocus_blur"]),
+        "motion_blur": (max(blurred, SOME * votes["motion_blur"]), votes["motion_blur"]),
+        "defocus_blur": (max(blurred, SOME * votes["defocus_blur"]), votes["defocus_blur"]),
         "jpeg": (ramp(measures.blocking, 0.3, 3.3), _blocks(measures)),
         "underwater": _water(severity["underwater"], odds.get("underwater", -inf), measures),
         "grey": (grey, grey),

@@ -61,7 +61,7 @@ def restore(photo: Image, faults: Faults | None = None) -> Image:
     `faults` comes from `diagnose`, possibly changed by the user's task.
     """
     suffers = faults or diagnose(photo)
-    if suffers["rain"].sure < SURE:
+    if suffers["rain"].certainty < SURE:
         return treated(photo, light(photo, suffers), suffers)
     dry = remove_rain(photo)
     now = diagnose(dry)  # without streaks a veil may become visible
@@ -79,7 +79,7 @@ def treated(photo: Image, transform: Floats, faults: Faults) -> Image:
         if sound(photo, base):
             return base
     base = repaired(photo, np.zeros_like(transform), faults)
-    return photo if faults["jpeg"].sure < SURE and textured(photo, base) else base
+    return photo if faults["jpeg"].certainty < SURE and textured(photo, base) else base
 
 
 def textured(photo: Image, base: Image) -> bool:
@@ -148,7 +148,7 @@ def by_network(photo: Image, net: Network) -> Image:
 def repaired(photo: Image, transform: Floats, faults: Faults) -> Image:
     """The photo after its transform, denoised as far as noise is certain: brightening makes noise
     visible. The photo itself if there is neither transform nor noise."""
-    share = max(faults[kind].sure for kind in ("noise", "jpeg"))
+    share = max(faults[kind].certainty for kind in ("noise", "jpeg"))
     share, bright = share if share >= SURE else 0.0, photo
     if np.any(transform):
         bright = toned(photo, transform)
@@ -166,25 +166,25 @@ def repaired(photo: Image, transform: Floats, faults: Faults) -> Image:
 def light(photo: Image, faults: Faults) -> Floats:
     """The photo's colour transform (6, h, w): for a dark photo the mean of the experts', else the
     tone network's; scaled by the fault's certainty, and weaker where it would clip."""
-    worst = max(TONE_TASKS, key=lambda task: (faults[task].sure, faults[task].severity))
-    sure = faults[worst].sure
-    if sure < SURE:
+    worst = max(TONE_TASKS, key=lambda task: (faults[task].certainty, faults[task].severity))
+    certainty = faults[worst].certainty
+    if certainty < SURE:
         return np.zeros_like(faults.transform)
     transform, small = faults.transform, thumbnail(photo, embedded("tone").multiple)
     if worst == "lowlight":
         looks = [word * look(small, embedded(name))[0] for name, word in DARK.items()]
         transform = exposed(np.sum(looks, 0), small)
-        sure *= 1 - LEFT * night(small)
+        certainty *= 1 - LEFT * night(small)
     elif worst == "haze":
         uncertain = faults.named == worst and faults[worst].severity < HAZY[0]
-        uncertain |= faults["snow"].sure >= SURE  # flakes pass for clear air
+        uncertain |= faults["snow"].certainty >= SURE  # flakes pass for clear air
         transform = with_dark_channel(transform, small, DOUBTED if uncertain else PRIOR_SHARE)
     else:
         transform = with_grey_world(transform, small)
         if faults.named != worst:  # blue water without a green cast only gets worse
             depth = ramp(faults[worst].severity, *SURELY)
-            sure = min(sure, max(green_cast(faults.measures), depth))
-    return careful(transform, small, sure)
+            certainty = min(certainty, max(green_cast(faults.measures), depth))
+    return careful(transform, small, certainty)
 
 
 def night(small: Image) -> float:
@@ -230,10 +230,10 @@ def lifted(transform: Floats, power: Floats) -> Floats:
     return np.concatenate([transform[:3] + power, transform[3:] * gain])
 
 
-def careful(transform: Floats, small: Image, sure: float) -> Floats:
+def careful(transform: Floats, small: Image, certainty: float) -> Floats:
     """The transform at the largest of a few strengths that does not clip shadows or lights."""
     for share in SHARES:
-        part = scaled(transform, share * sure)
+        part = scaled(transform, share * certainty)
         if measures.extremes(toned(small, part)) - measures.extremes(small) < CLIPPED:
             return part
     return np.zeros_like(transform)
@@ -268,18 +268,19 @@ SPOILT = ("noise", "jpeg", "rain")  # faults of structure that the networks mend
 def structure(photo: Image, faults: Faults) -> Image:
     """The photo (H, W, 3) without streaks, noise and blocks, its light unchanged; the photo itself
     if it has none."""
-    if max(faults[kind].sure for kind in SPOILT) < SURE:
+    if max(faults[kind].certainty for kind in SPOILT) < SURE:
         return photo
-    clean = apply_network(remove_rain(photo) if faults["rain"].sure >= SURE else photo, "detail")
-    only_noise = max(faults[kind].sure for kind in ("rain", "jpeg")) < SURE
+    dry = remove_rain(photo) if faults["rain"].certainty >= SURE else photo
+    clean = apply_network(dry, "detail")
+    only_noise = max(faults[kind].certainty for kind in ("rain", "jpeg")) < SURE
     return photo if only_noise and textured(photo, clean) else clean
 
 
 def lit(photo: Image, faults: Faults) -> Image | None:
     """A small copy (h, w, 3) of the photo in the light that the networks would give it; None if
     they would not change it, or rain hides it."""
-    sure = max(faults[task].sure for task in TONE_TASKS)
-    if sure < SURE or faults["rain"].sure >= SURE:
+    certainty = max(faults[task].certainty for task in TONE_TASKS)
+    if certainty < SURE or faults["rain"].certainty >= SURE:
         return None
     scale = min(1.0, SIDE / max(photo.shape[:2]))
     size = (max(1, round(photo.shape[1] * scale)), max(1, round(photo.shape[0] * scale)))
