@@ -51,7 +51,7 @@ class Likeness:
     value: float | None = None
 
     def record(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+        """As a JSON object."""
         value = None if self.value is None else round(self.value, 3)
         return {"verdict": self.verdict, "likeness": value}
 
@@ -73,7 +73,7 @@ class FaceCheck:
     generated: float
 
     def record(self) -> dict[str, Any]:
-        """As JSON can hold it; the box is left, top, right, bottom in px of the photo."""
+        """As a JSON object; the box is left, top, right, bottom in px of the photo."""
         return {
             "box": [round(value, 1) for value in self.face.box],
             "restoration": self.restoration.record(),

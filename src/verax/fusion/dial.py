@@ -14,8 +14,8 @@ ANGLE = 0.2  # rad at the default: structure keeps a correlation of cos(0.2) = 0
 REACH = 0.87  # how far light moves from the photo's towards the prior's at the default
 # at fidelity 1 and at the default:
 OWN = (0.8, 0.3)  # weight of the base's light against the prior's
-EVEN = (0.6, 0.0)  # weight of even light against the prior's own
-TONED = (0.95, 0.62)  # share of the low-frequency distance to that target that tone covers
+EVEN = (0.6, 0.0)  # weight of even light (one gain and offset) against the prior's
+TONED = (0.95, 0.62)  # share of the low-frequency difference from that target that is removed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class Dial:
         own: weight of the base's light where base and prior changed the light in the same way.
         even: weight of one gain and offset for the whole photo against the prior's local light.
         contrast: how far faults of light account for changes of contrast.
-        toned: share of the low-frequency distance to the target light that tone covers.
+        toned: share of the low-frequency difference from the target light that is removed.
         beyond: how far structure that contradicts the photo, and unexplained light, are admitted: 0
             from fidelity 1 to the default, then rising to 1 at fidelity 0.
     """
@@ -65,7 +65,7 @@ def at(fidelity: float) -> Dial:
     )
 
 
-def without_taste(dial: Dial) -> Dial:
+def without_style(dial: Dial) -> Dial:
     """The dial for a photo whose light is wrong in the same way everywhere: as at fidelity 1, the
     prior's local light is then the generator's style."""
     even, contrast = EVEN[0] * (1 - dial.beyond), dial.beyond
@@ -76,5 +76,5 @@ CLASSES = ("photo", "confirmed", "light", "generated")
 
 
 def of_one(name: str) -> NDArray[np.float16]:
-    """The shares of a pixel that belongs to one of CLASSES alone."""
+    """The shares (4,) of a pixel that belongs entirely to the class `name`, one of CLASSES."""
     return np.asarray([name == each for each in CLASSES], np.float16)

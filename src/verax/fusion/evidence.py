@@ -33,7 +33,7 @@ COARSE_RANGE, COARSE_REACH = 2.0, 2.5
 # a prior is the photo itself if the mean difference is below SAME and no place differs by SPECK:
 # dust may be all that was removed
 SAME, SPECK = 0.01, 0.08
-MEAN = np.full((1, 3), 1 / 3, np.float32)  # of three channels
+MEAN = np.full((1, 3), 1 / 3, np.float32)  # averages three channels
 NEIGHBOURS = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], np.uint8)
 
 Table = NDArray[np.float32]
@@ -60,7 +60,7 @@ def noise_table(image: Image, *, tiles: int = 64, tile: int = 64) -> Table:
     members = [np.abs(mean - v) < centres[1] for v in centres]
     known = [k for k, near in enumerate(members) if near.sum() >= FEW]
     values = [np.quantile(sigma[members[k]], QUIET) * UNBIASED for k in known]
-    if not known:  # too small a picture to tell the bins apart
+    if not known:  # the picture is too small for a table over luma
         known, values = [0], [np.quantile(sigma, QUIET) * UNBIASED]
     table = np.interp(np.linspace(0, 1, LEVELS), centres[known], values)
     least = 1 / 255 if all(has_8_bits(part) for part in parts) else 0.0
@@ -263,7 +263,7 @@ def white_noise(photo: Image) -> float:
 
 
 def faithful(octaves: Sequence[Octave]) -> float:
-    """Share of the photo's structure that the prior confirms, without the finest octave."""
+    """Share of the photo's structure that the prior confirms; the finest octave is left out."""
     counted = octaves[1:] or octaves
     whole = sum(octave.structure for octave in counted)
     return sum(octave.confirmed for octave in counted) / max(whole, 1e-9)

@@ -34,7 +34,7 @@ CAST_NAME = "a colour cast"
 CAST = (0.03, 0.07)  # cast: distance of the mean from grey, the photo's less the prior's
 SHIFTED = (0.05, 0.10)  # cast: distance between the mean tints
 WHITER = (0.03, 0.06)  # cast: as CAST, of the brightest pixels
-SUPPORT = {  # severity in the photo alone that fidelity 1 requires for a reason
+SUPPORT = {  # least severity, seen in the photo alone, of a fault that counts at fidelity 1
     "haze": (0.28, 0.42), "lowlight": (0.20, 0.40), "underwater": (0.05, 0.15),
 }  # fmt: skip
 SHARPENED = (1.02, 1.12)  # gain of contrast in an octave over the gain in the coarsest ones
@@ -85,12 +85,12 @@ class Explanation:
         return max(self.light, *self.sharpness, self.front, self.faithful) == 0
 
     def under_layers(self, share: float) -> "Explanation":
-        """The explanation where layers cover a share of the photo: they reduce its contrast."""
+        """This explanation for a photo of which layers cover a share: they reduce its contrast."""
         lost = ramp(share, *LAYERED)
         return replace(self, sharpness=tuple(max(x, lost) for x in self.sharpness))
 
     def record(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+        """As a JSON object."""
         return {
             "believed": self.words(),
             "light": round(self.light, 3),
@@ -179,7 +179,7 @@ def under_water_alone(reasons: dict[str, float], faults: Faults | None) -> bool:
 
 
 def _light(photo: Image, prior: Image, valid: Plane, faults: Faults | None) -> dict[str, float]:
-    """The same, whether the photo alone shows them or not."""
+    """The faults of the photo's light, whether the photo alone shows them or not."""
     own, other, visible = (reduced(x, WORK) for x in (photo, prior, valid))
     inside = visible > 0.9
     if not inside.any():
@@ -217,7 +217,7 @@ def _light(photo: Image, prior: Image, valid: Plane, faults: Faults | None) -> d
 def _supported(
     reasons: dict[str, float], severities: dict[str, float], alone: float
 ) -> dict[str, float]:
-    """The reasons, reduced where the photo alone does not show them."""
+    """The faults `reasons`, reduced where the photo alone does not show them."""
     shown = {kind: ramp(severities[kind], *limits) for kind, limits in SUPPORT.items()}
     support = {
         "haze": max(shown.values()),  # dark photos and those with a cast lack contrast, too
@@ -247,7 +247,8 @@ def _severities(faults: Faults | None) -> dict[str, float]:
 
 
 def _not_spoilt(faults: Faults | None) -> float:
-    """1 less how certain another fault of the photo is; that makes an obstruction unlikely."""
+    """1 minus the certainty of noise or JPEG blocks: in such a photo, something in front of the
+    scene is less likely."""
     severities = _severities(faults)
     spoilt = 0.0
     if faults:

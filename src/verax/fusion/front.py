@@ -34,7 +34,7 @@ PLAIN = 6e-5  # least energy of the prior's fine structure for that test
 SMOOTH = 0.6  # share of a layer's difference that a blur of sigma SOFT leaves
 SOFT = 3.0
 BORDER, COARSE = 4, 6.0  # width of a place's border, and scale of its edge, working px
-LOST = 0.85  # least energy at the border in the photo alone, over that in the prior alone
+LOST = 0.85  # least energy at the border found only in the photo, over that only in the prior
 INSIDE = 2.5  # working px from its border at which the inside of a place begins
 # glare: light added to the scene
 ADDED = 0.8  # least share of the difference that is brighter in the photo

@@ -158,7 +158,7 @@ def _dial(fidelity: float, pair: _Pair) -> tuple[dials.Dial, dict[str, float]]:
     dial = dials.at(fidelity)
     own, given, visible = _reduced(pair)
     reasons = light_faults(own, given, visible, pair.faults, alone=1 - dial.plausible)
-    return dials.without_taste(dial) if under_water_alone(reasons, pair.faults) else dial, reasons
+    return dials.without_style(dial) if under_water_alone(reasons, pair.faults) else dial, reasons
 
 
 def _reduced(pair: _Pair) -> tuple[Image, Image, Plane]:

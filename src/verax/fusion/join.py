@@ -38,7 +38,7 @@ from verax.fusion.planes import (
 from verax.image import Image, Plane
 from verax.image.pixels import by_stripes, reduced
 
-SAMPLED, GROUP = 2_000_000, 64  # most pixels by which an octave is judged, in groups of rows
+SAMPLED, GROUP = 2_000_000, 64  # most pixels of an octave's statistics; rows of a group
 AGREED = (0.2, 0.6)  # correlation of coarse structure at which the prior's light counts, and fully
 LOW = 0.03  # sigma at which light is compared, share of the width
 FEATHER = 5  # px by which the prior's valid area is eroded

@@ -88,8 +88,9 @@ def solve(
 def _target(
     photo: Image, prior: Image, base_light: Image | None, weight: Plane, dial: Dial
 ) -> Image:
-    """The light to aim at: the prior's, the base's, and one gain and offset for all of it.
-    The last two hold less of the generator's style."""
+    """The target light: a mean of the prior's light, the base's, and even light, that is, the light
+    of base or photo with one gain and offset fitted to the prior. The last two contain less of the
+    generator's style."""
     if base_light is None:
         exposure = matching.fit_exposure(photo, prior, weight)
         start = matching.expose(photo, matching.exposure_curve(exposure))

@@ -88,9 +88,8 @@ def fit_balance(exposed: Image, prior: Image, weight: Plane) -> Float:
 
 
 def even_light(picture: Image, prior: Image, weight: Plane) -> Image:
-    """The picture (h, w, 3) with the prior's light as far as one gain and one offset per channel
-    bring it, in [0, 1] but for a few values: what the picture shows is not clipped, even where the
-    prior is."""
+    """The picture (h, w, 3) with one gain and one offset per channel, so that its light comes as
+    close as possible to the prior's. Hardly any value is clipped, even where the prior is."""
     gain, offset = fit_balance(picture, prior, weight)
     moved = picture * gain + offset
     low, high = np.quantile(moved[weight > 0.5 * weight.max()], (CLIPPED, 1 - CLIPPED), axis=0)

@@ -35,7 +35,7 @@ GAIN = 0.05  # of the deviations
 PRECISE = 0.008  # deviations are compared above this scale, where registration is exact enough
 FLOOR = 0.02  # least deviation that is evidence for a gain
 GAINS = (0.5, 3.0)  # least and largest gain
-TASTE = 0.10  # typical unmotivated change of tone by a generator (rms)
+STYLE = 0.10  # typical unmotivated change of tone by a generator (rms)
 CONTRAST = 1.5  # typical unmotivated gain of local contrast
 PLAIN = 0.05  # by how much less that is covered where no structure supports the correction
 TINY = 0.008  # distance (rms) below which nothing is covered; from twice this, all of the share
@@ -238,12 +238,12 @@ def shares(
 def reason(correction: Image, gain: Float) -> Plane:
     """Per place, how far a correction exceeds a generator's style, in [0, 1].
 
-    Style changes tone a little everywhere. Damage changes it strongly, d^2 / (d^2 + TASTE^2) for a
+    Style changes tone a little everywhere. Damage changes it strongly, d^2 / (d^2 + STYLE^2) for a
     local rms d, or reduces contrast, as haze does: the same with the logarithms of the luma gain
     and of CONTRAST.
     """
     sigma = FINE[0] * max(gain.shape)
-    far = blur(energy(correction), sigma) / TASTE**2
+    far = blur(energy(correction), sigma) / STYLE**2
     flat = (blur(np.log(np.maximum(gain[..., 0], 1)), sigma) / np.log(CONTRAST)) ** 2
     return np.asarray(1 - 1 / ((1 + far) * (1 + flat)), np.float32)
 

@@ -69,7 +69,7 @@ class Registration:
         return f"<Registration placed {self.placed}: {self.reason}>"
 
     def record(self) -> dict[str, Any]:
-        """As JSON can hold it; the matrix maps prior pixels to photo pixels."""
+        """As a JSON object; the matrix maps prior pixels to photo pixels."""
         return {
             "placed": self.placed,
             "reason": self.reason,

@@ -160,7 +160,8 @@ def from_prior(
 def spread(
     y: Plane, chroma: NDArray[np.float32], own: NDArray[np.float32], weight: Plane, pull: Plane
 ) -> tuple[NDArray[np.float32], Plane]:
-    """Spread chroma, given times its weight, from where it is known, not across edges of the luma.
+    """Spread chroma from where it is known, but not across edges of luma. `chroma` is given times
+    its `weight`.
 
     Neighbours of similar luma get similar colour (Levin, Lischinski and Weiss, "Colorization using
     optimization", 2004), with a weak `pull` to the photo's own tone. Also returns the share (H, W)

@@ -2,9 +2,9 @@
 
 In each octave (pyramid level) we measure the structure of the photo that no local linear map of the
 prior explains, and the reverse. A generator that redraws leaves as much on both sides. One that
-repaired a print leaves much in the photo alone and hardly anything in the prior alone: such a pair
-is called one-sided. Then all structure of the photo alone is wear: creases, stains, tape, tears and
-a border, however faint or large, unless the single pieces (`pieces`) are all that is one-sided.
+repaired a print leaves much that only the photo has and hardly anything that only the prior has:
+such a pair is called one-sided. Then all structure only in the photo is wear: creases, stains,
+tape, tears and a border, however faint or large, unless single pieces (`pieces`) account for it.
 """
 
 from collections.abc import Callable
@@ -21,13 +21,13 @@ from verax.prints.pieces import find_pieces, with_lines
 
 MOST = 1600  # px, long side at which damage is looked for
 FAITHFUL = 0.55  # least correlation of prior and photo; below it nothing is looked for
-# one-sided, judged at a long side of GLANCE px by places whose response (see `compare`) is at least
-# SIGHT: least number of places in the photo alone, and least ratio to those in the prior alone
+# one-sided, at a long side of GLANCE px; places with a response (see `compare`) of at least SIGHT:
+# least number of those only in the photo, and least ratio to those only in the prior
 GLANCE, SIGHT = 640, 8.0
 WORN = (12, 4.0)
-ASKED, LEANING = (8, 3.0), (12, 1.3)  # if the print is known to be damaged; a pair that leans
+ASKED, LEANING = (8, 3.0), (12, 1.3)  # if the print is known to be damaged; in colour
 ALL = 0.3  # largest share of the picture that is worn; more is rain or another scene
-STILL = 0.8  # share of the places in the photo alone that are there without the single pieces, too
+STILL = 0.8  # least share of the places only in the photo that are not single pieces
 OPPONENT = np.array([[0.299, 0.587, 0.114], [0.5, -0.5, 0], [0.25, 0.25, -0.5]], np.float32)
 OCTAVES = 3
 WINDOW = (5, 5)  # in which two octaves are compared, px of their grid
@@ -38,14 +38,14 @@ SHIFT = 2  # px, largest misplacement of the prior
 STEP, USUAL = 0.05, 5.0  # least difference in a place, and multiple of the mean around it
 PLAINLY = 18.0  # multiple of that mean from which it is wear in any case
 AROUND = 0.12  # side of the window for that mean, share of the long side
-FREE, FREELY = 0.025, 4.0  # neighbourhood, share of the long side, in which structure of the prior
-# alone weakens the response, and by how much at most
+FREE, FREELY = 0.025, 4.0  # neighbourhood, share of the long side, in which structure only in the
+# prior weakens the response, and by how much at most
 EXACT, NEARBY = 0.25, 13  # share of the largest difference in a window, px, of a worn pixel
-BACK, BACK_REACH = 0.35, 6  # largest share of a place near structure of the prior alone; px
+BACK, BACK_REACH = 0.35, 6  # largest share of a place near structure only in the prior; px
 REGION = (3.0, 0.06, 0.12)  # difference in a region: multiple of the mean, least, and sufficient
-OUTLINED = 0.5  # least share of a region's outline on an edge of the photo alone
+OUTLINED = 0.5  # least share of a region's outline on an edge only in the photo
 LEAST = 60  # least area of a region, px
-FAR_OFF = 2.0  # mean difference from which structure of the prior alone beside it is ignored
+FAR_OFF = 2.0  # mean difference from which structure only in the prior, beside it, is ignored
 RIM = 1  # px by which the mask is dilated
 # a print's border: largest depth, share of the side; share of its rows and pixels that differ
 BORDER, ROWS, FILLED = 0.16, 0.4, 0.5
@@ -58,7 +58,7 @@ SHIFTS = [(top, left) for top in range(3) for left in range(3)]  # (1, 1) is no 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Structure of the photo alone and of the prior alone, (H, W); above 1 where it is certain."""
+    """Responses (H, W) to structure only in the photo and only in the prior; certain above 1."""
 
     photo: Plane
     prior: Plane
@@ -91,7 +91,8 @@ def find_damage(
     Args:
         valid: (H, W) share of the prior that is valid.
         known: the photo is known to be a damaged print, so a single piece counts.
-        colour: it is in colour, where pieces of two kinds are needed, and a pair that leans.
+        colour: it is in colour: pieces of two kinds are needed, and more places only in the
+            photo than only in the prior.
         faces: where the response counts less.
     """
     scale = max(photo.shape[:2]) / MOST
@@ -151,7 +152,7 @@ def find_wear(photo: Image, prior: Image, valid: Plane, faces: Faces | None = No
 
 
 def is_one_sided(answers: Answers, least: int, times: float) -> bool:
-    """Whether far more places are in the photo alone than in the prior alone."""
+    """Whether far more places are found only in the photo than only in the prior."""
     mine, its = (number_of(plane, SIGHT) for plane in (answers.photo, answers.prior))
     return mine >= least and mine > times * (its + 1)
 
@@ -275,7 +276,7 @@ def strips(off: Mask) -> Mask:
 
 
 def regions(off: Plane, alone: Mask, back: Mask) -> Mask:
-    """Connected places with `off` above 1 whose outline is an edge in the photo alone."""
+    """Connected places with `off` above 1 whose outline is an edge only in the photo."""
     count, labels, boxes, _ = cv2.connectedComponentsWithStats(
         (off > 1).astype(np.uint8), connectivity=4
     )

@@ -56,7 +56,7 @@ class Larger:
     notes: tuple[str, ...] = ()
 
     def record(self) -> dict[str, float]:
-        """As JSON can hold it."""
+        """As a JSON object."""
         return {"generated": float(self.generated.mean())}
 
 

@@ -83,7 +83,7 @@ class Flaws:
     """The damage of a print.
 
     Attributes:
-        mask: (H, W) where the photo holds nothing.
+        mask: (H, W) where the photo is destroyed.
         patches, lines, specks: number of each.
         border: share of the picture that is a print's border and the background around it.
     """
@@ -95,7 +95,7 @@ class Flaws:
     border: float = 0.0
 
     def record(self) -> dict[str, float]:
-        """As JSON can hold it."""
+        """As a JSON object."""
         counts = {"patches": self.patches, "lines": self.lines, "specks": self.specks}
         return {**counts, "border": round(self.border, 4)}
 

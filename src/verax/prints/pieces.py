@@ -19,13 +19,13 @@ from verax.prints.holes import Flaws, Mask, counted, dilated, relight, ring_of
 Box = tuple[slice, slice]
 
 GRID = 16  # px, multiples of which the network takes
-DAMAGE, SURE = 0.5, 0.95  # answer that belongs to a piece, and that one has somewhere
-MEAN, UNASKED = 0.75, 0.9  # least mean answer of a piece; if nobody says that there is damage
+DAMAGE, SURE = 0.5, 0.95  # least answer of each pixel of a piece, and of its largest
+MEAN, UNASKED = 0.75, 0.9  # least mean answer of a piece; the same if damage is not known
 LEAST = 4  # px of a piece
 STEP = 0.03  # least contrast of a piece with its surroundings
 ROOM = 5  # px around a piece that are looked at
-NEARBY = (15, 15)  # px, window of the means between which it steps
-RIM, STRIP, THIN = 0.01, 2.5, 0.03  # of a strip: off the side, length over depth, depth
+NEARBY = (15, 15)  # px, window of the means that are compared across its edge
+RIM, STRIP, THIN = 0.01, 2.5, 0.03  # a strip: off the side, length over depth, depth if thin
 ALONG = (0.1, 0.4)  # length of a thin strip and of another, shares of its side
 # faint lines, in units of the photo's mean structure around
 STROKE, TURNS = 31, 16  # px of a stroke, and its directions
@@ -33,8 +33,8 @@ NARROW, WIDE = 1.0, 3.0  # sigmas in px of the band that lines lie in
 AROUND, CLIPPED = 0.02, 2.5  # half the window for that mean, share of the long side; largest value
 SHADING = 0.0016  # beside a crease, share of the long side
 TRACE, LINE, LENGTH = 0.85, 1.25, 0.02  # response along a line, and of its peak; share of long side
-BESIDE = 10  # specks beside lines
-PIECES, DUSTY = 3, 30  # patches and scratches, and specks, that are damage, not things left out
+BESIDE = 10  # least specks beside lines, in colour
+PIECES, DUSTY = 3, 30  # least patches and scratches, or specks, that are damage
 
 
 def find_pieces(
@@ -58,7 +58,8 @@ def find_pieces(
 
 
 def likelihood(photo: Image, prior: Image) -> Plane:
-    """(H, W) how likely each pixel of a photo (H, W, 3) is damage, by its prior in its light."""
+    """(H, W) how likely each pixel of a photo is damaged; `prior` is in its light, both (H, W,
+    3)."""
     both = np.concatenate([np.clip(v, 0, 1) for v in (photo, prior)], axis=2)
     height, width = both.shape[:2]
     whole = np.pad(both, ((0, -height % GRID), (0, -width % GRID), (0, 0)), mode="symmetric")
@@ -82,10 +83,10 @@ def places(answer: Plane, mean: float) -> Iterator[tuple[Box, Mask]]:
 
 
 def stands_out(photo: Image, prior: Image, own: Mask) -> bool:
-    """Whether the photo steps out of its surroundings in a place, and the prior less: where it is
-    the other way round, the prior shows a thing that it added.
+    """Whether a place contrasts with its surroundings more in the photo than in the prior. Where
+    the prior added something, it is the other way round.
 
-    Steps are between means nearby: a dark scratch may run into a light hole.
+    Means nearby are compared: a dark scratch may run into a light hole.
     """
     ring = ring_of(own)
     inside, around = (cv2.blur(where.astype(np.float32), NEARBY) for where in (own, ring))
@@ -101,7 +102,7 @@ def stands_out(photo: Image, prior: Image, own: Mask) -> bool:
 
 
 def mean_near(picture: Image, where: Mask, share: Plane) -> Image:
-    """Means of a picture over the places in `where`, of which there is a `share` nearby."""
+    """Local means of a picture over the pixels in `where`, which are a `share` of each window."""
     total = cv2.blur(picture * where[..., None].astype(np.float32), NEARBY)
     return np.asarray(total / np.maximum(share, 1e-4)[..., None], np.float32)
 
@@ -121,10 +122,10 @@ def is_ground(box: Box, own: Mask, size: tuple[int, ...]) -> bool:
 def with_lines(
     mask: Mask, photo: Image, lit: Image, inside: Mask, less: Plane | np.float32
 ) -> Mask:
-    """The mask (H, W) of a worn print's damage with faint creases and scratches, lines in the photo
-    alone; its gaps closed, its edge moved out past the shading beside a crease.
+    """Add faint creases and scratches to the mask (H, W) of a worn print: lines only in the photo.
 
-    `lit`: the prior in the photo's light; `less`, at most (H, W), reduces the response.
+    Gaps are closed, and the edge is moved out past the shading beside a crease. `lit` is the prior
+    in the photo's light; `less`, at most (H, W), reduces the response.
     """
     own, shown = (
         cv2.GaussianBlur(plane, (0, 0), NARROW) - cv2.GaussianBlur(plane, (0, 0), WIDE)
