@@ -291,7 +291,7 @@ def test_a_process_that_dies_meanwhile_leaves_an_uncertain_call(journal):
     command = [sys.executable, "-c", KILLED, here, str(journal.folder), "before"]
     subprocess.run(command, check=False)
     service = Service()
-    with pytest.raises(ProviderUncertain, match="the process ended before an answer came"):
+    with pytest.raises(ProviderUncertain, match="the process ended before an answer arrived"):
         journal.call(REQUEST, service, budget=FREE)
 
     assert service.calls == 0

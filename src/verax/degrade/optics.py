@@ -25,7 +25,8 @@ _STEPS = 96
 
 
 def motion_blur(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
-    """Severity scales the trajectory; in a third of the cases it varies over the picture (roll)."""
+    """Camera shake. Severity scales its path; in a third of the cases it varies over the
+    picture."""
     extent = severity * LONGEST_PX * rng.uniform(0.5, 1.0) * enlargement(image, REFERENCE_PX)
     path = trajectory(rng)
     linear = to_linear(image)
@@ -41,7 +42,7 @@ def motion_blur(image: Image, severity: float, rng: Generator, depth: Plane | No
 def defocus_blur(
     image: Image, severity: float, rng: Generator, depth: Plane | None = None
 ) -> Image:
-    """Severity scales the disc; in half of the cases one depth stays sharp."""
+    """Defocus. Severity scales the blur disc; in half of the cases one depth stays sharp."""
     radius = severity * WIDEST_PX * rng.uniform(0.4, 1.0) * enlargement(image, REFERENCE_PX)
     soft, blades = rng.uniform(0.3, 1.0), int(rng.choice([0, 0, 5, 6, 7, 8]))
     gaussian = rng.random() < 0.25
@@ -128,7 +129,7 @@ MOST_PER_MEGAPIXEL = 4200.0  # drops at severity 1, at DROPS_REFERENCE_PX
 
 
 def raindrop(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
-    """Severity scales the number of drops; their size, focus and light are random."""
+    """Drops on a window. Severity scales their number; their size, focus and light are random."""
     height, width = image.shape[:2]
     enlarge = enlargement(image, DROPS_REFERENCE_PX)
     typical, focus = rng.uniform(3.0, 11.0) * enlarge, rng.uniform(0.8, 3.0) * enlarge
@@ -182,7 +183,7 @@ WATERS = {
 
 
 def underwater(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
-    """Severity scales both ways through the water; the water is random."""
+    """Water. Severity scales both light paths through it; its colour and clarity are random."""
     fade, veil = WATERS[str(rng.choice(list(WATERS)))]
     fade_c = np.array(fade, np.float32) * rng.uniform(0.75, 1.25, 3).astype(np.float32)
     veil_c = np.array(veil, np.float32) * np.float32(rng.uniform(0.3, 1.2))

@@ -20,7 +20,7 @@ BEST, WORST = 95, 6
 
 
 def jpeg(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
-    """Severity sets the quality; chroma subsampling and a second pass are random."""
+    """JPEG compression. Severity sets the quality; subsampling and a second pass are random."""
     quality = round(BEST + (WORST - BEST) * severity**0.75)
     full_chroma = bool(rng.random() < 0.25)
     shift = rng.integers(0, 8, 2) if rng.random() < 0.3 else np.zeros(2, np.int64)
@@ -53,7 +53,7 @@ LEFTOVER_SIGMA = 7.5
 
 
 def noise(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
-    """Severity scales the deviation; the kind is random."""
+    """Sensor noise. Severity scales its deviation; its kind is random."""
     kind = rng.choice(["awgn", "raw", "leftover"], p=[0.5, 0.2, 0.3])
     if kind == "awgn":
         return add_gaussian(image, severity * MAX_SIGMA, rng)
@@ -129,7 +129,7 @@ CURVE = (1.0, 2.3)  # exponent at severity 1
 
 
 def lowlight(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
-    """Severity scales the stops lost and the curve; light, colour and noise are random."""
+    """Too little light. Severity scales the stops lost and the curve; the rest is random."""
     stops, curve, uneven = rng.uniform(*STOPS), rng.uniform(*CURVE), rng.uniform(0.0, 0.5)
     field = smooth_noise(image.shape[:2], rng, cells=rng.uniform(1.0, 3.0))
     light = np.exp2(np.float32(uneven * severity) * field - np.float32(stops * severity))

@@ -28,7 +28,7 @@ BETA_PATCHY = (1.0, 3.6)
 
 
 def haze(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
-    """Severity scales the optical depth; kind, airlight and clouds are random."""
+    """Haze. Severity scales the optical depth; kind, airlight and clouds are random."""
     patchy = rng.random() < 0.4
     relative = as_depth(image, rng, depth)
     near = np.float32(0.7 * rng.random() ** 1.6)  # indoors it may begin at the camera
@@ -76,7 +76,7 @@ _LEVELS = 4  # brightness groups per family of streaks
 
 
 def rain(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
-    """Severity scales the number and the brightness of streaks; their kind is random."""
+    """Rain. Severity scales the number and the brightness of streaks; their kind is random."""
     kind = rng.choice(["bars", "blurred", "both"], p=[0.5, 0.35, 0.15])
     veil, mist = rng.random() < 0.3, rng.uniform(0.1, 0.5)
     size = working_size(image, REFERENCE_PX)
@@ -180,7 +180,7 @@ _LAYERS = {
 
 
 def snow(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
-    """Severity scales the number of flakes and the veil; sizes and wind are random."""
+    """Snow. Severity scales the number of flakes and the veil; sizes and wind are random."""
     white = np.float32(rng.uniform(0.85, 1.0)) * np.array([0.98, 0.99, 1.0], np.float32)
     veil = rng.uniform(0.0, 0.8) if rng.random() < 0.8 else 0.0
     cover = flakes(working_size(image, REFERENCE_PX), severity, rng)

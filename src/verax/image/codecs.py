@@ -36,7 +36,7 @@ GAMMA = (2.4, 12.92)  # of sRGB, as LibRaw takes it
 
 
 def read_bmp(data: bytes, *, max_pixels: int) -> Raw:
-    """The samples of a BMP file; old data sets come in it."""
+    """The samples of a BMP file; old data sets use it."""
     picture = BmpImageFile(BytesIO(data))
     check_pixels(*picture.size, most=max_pixels)
     mode = {"1": "L", "L": "L", "RGBA": "RGBA"}.get(picture.mode, "RGB")
@@ -92,7 +92,8 @@ def read_avif(data: bytes, *, max_pixels: int) -> Raw:
 
 
 def _avif_depth(data: bytes) -> Depth:
-    """From the AV1 configuration: bit 5 of its third byte tells 12 from 10."""
+    """8, 10 or 12 bits, from the AV1 configuration: bit 5 of its third byte distinguishes 12 from
+    10."""
     place = data.find(b"av1C")
     return 12 if data[place + 6] & 0x20 else 10
 

@@ -2,10 +2,10 @@
 
 LittleCMS works in 32-bit float here: its 16-bit path errs by up to 1200 of 65535 levels.
 Relative colorimetric intent with black point compensation, both ways. Colours outside
-sRGB are clipped to its border on the way in and come back on the way out (`as_stored`).
+sRGB are clipped to its gamut when read and restored when written (`as_stored`).
 
-For colour spaces that files name by number or by figures a profile is made, so that one way leads
-to sRGB and back. Sources: ITU-T H.273 (2021), tables 2 and 3; PNG specification, third edition,
+For colour spaces that files give by number, or by primaries and gamma, a profile is made, so that
+the same functions convert to sRGB and back. Sources: ITU-T H.273 (2021), tables 2 and 3; PNG specification, third edition,
 4.3: precedence cICP, iCCP, sRGB, then gAMA and cHRM.
 """
 
@@ -49,9 +49,9 @@ PRIMARIES: dict[int, tuple[Points, tuple[float, float]]] = {
 }
 UNSAID = 2
 PQ, HLG = 16, 18  # transfer characteristics (ITU-T H.273)
-SRGB_LIKE = {0, 1, UNSAID, 6, 13, 14, 15}  # video curves are shown as viewers show them: as sRGB's
+SRGB_LIKE = {0, 1, UNSAID, 6, 13, 14, 15}  # video curves are shown like sRGB's, as viewers do
 GAMMAS = {4: 2.2, 5: 2.8, 8: 1.0}
-NEAR = 0.01  # of 1/2.2, which writers mean sRGB by
+NEAR = 0.01  # a gamma this close to 1/2.2 means sRGB
 STEPS = 4096
 
 
@@ -118,8 +118,9 @@ def as_stored(
     """Convert an edited sRGB picture back to the model of its file, whose own values are known.
 
     `before` is sRGB of `stored`. Where `image` is still `before`, the stored values stay, to the
-    last bit. Elsewhere what sRGB could not hold of them is added again, scaled by the change of
-    light and less the more the colour has changed, so that nothing is clipped to sRGB's border.
+    last bit. Elsewhere the part of them that sRGB could not hold is added again, so that nothing is
+    clipped to sRGB's gamut: scaled by the change of light, and reduced the more the colour has
+    changed.
     """
     same = (image == before).all(axis=2, keepdims=True)
     if same.all():
@@ -143,7 +144,7 @@ def _plain_ink(image: Image) -> Values:
 
 @lru_cache(maxsize=8)
 def _is_srgb(icc: bytes, model: Model) -> bool:
-    """Whether the profile gives what sRGB gives, on a grid of colours."""
+    """Whether the profile equals sRGB within SAME_COLOUR, on a grid of colours."""
     if model == "cmyk":
         return False
     steps = np.linspace(0.0, 1.0, 65 if model == "grey" else 9, dtype=np.float32)
@@ -227,7 +228,7 @@ def of_chunks(chunks: Sequence[tuple[bytes, bytes]], model: Model) -> bytes | No
         return None
     try:
         return _profile(points, white, gamma, model)
-    except (imagecodecs.CmsError, ValueError):  # figures of no colour space
+    except (imagecodecs.CmsError, ValueError):  # numbers of no colour space
         return None
 
 

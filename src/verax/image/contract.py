@@ -27,7 +27,7 @@ PREVIEW_PX = 480  # long side of each picture of a preview
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What a file carried beside its pixels, as raw bytes; not shown, EXIF and XMP name places.
+    """What a file carried beside its pixels, as raw bytes; hidden in `repr`, since they name places.
 
     Attributes:
         icc: the profile the pixels came from and are written back into.
@@ -196,7 +196,7 @@ def is_grey(image: Image) -> bool:
 
 
 def keep_grey(image: Image, photo: Image) -> Image:
-    """The image without colour where the photo had none: nothing but a prior can bring one."""
+    """The image in grey if the photo is grey: only a prior can add colour."""
     if not is_grey(photo) or (image == photo).all():
         return image
     grey = np.asarray(image @ LUMA_709, np.float32)[..., None]
@@ -270,7 +270,7 @@ def plausible_dpi(dpi: tuple[float, float] | None) -> tuple[float, float] | None
 
 
 def one_line(text: object) -> str:
-    """A text for a message: of one line, and not endless."""
+    """A text for a message: on one line, at most 200 characters."""
     return " ".join(str(text).split())[:200]
 
 

@@ -84,7 +84,7 @@ def decode(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) ->
 
 
 def photo_of(raw: Raw, format: str, name: str, sha256: str) -> tuple[Photo, int]:
-    """A photo of what a reader handed over, and the turn (EXIF 1..8) that made it upright."""
+    """A photo from the result of a reader, and the EXIF orientation (1..8) that was applied."""
     size = (raw.samples.shape[1], raw.samples.shape[0])
     orientation = raw.orientation if raw.orientation in (None, *TURNS) else 1
     exif, turn = upright_exif(raw.exif, size, orientation) if raw.exif else (None, 1)
@@ -195,7 +195,7 @@ def _drop_thumbnail(block: bytearray, main: tags.Directory, layout: tags.TagLayo
     try:
         second = tags.directory(block, main.following, layout)
     except ValueError:
-        return end  # a pointer into nowhere; it is gone now
+        return end  # an invalid pointer, now removed
     start = tags.numbers(block, second.entries.get(THUMBNAIL_START), layout)
     size = tags.numbers(block, second.entries.get(THUMBNAIL_SIZE), layout)
     spans = []

@@ -153,7 +153,7 @@ def _true_of(photo: Photo, size: tuple[int, int], icc: bytes | None) -> Metadata
 
 
 def resized_exif(exif: bytes, size: tuple[int, int]) -> bytes:
-    """The block with the size (width, height) that the picture has, where it states one."""
+    """The EXIF block with its entries on size, if any, set to `size` (width, height)."""
     block = bytearray(exif)
     try:
         layout = tags.layout_of(exif)

@@ -41,7 +41,7 @@ from verax.image.jpeg import salvage_jpeg
 from verax.image.png import salvage_png
 from verax.store import write_whole
 
-EFFECTIVE = os.access in os.supports_effective_ids  # ask for the user we act as
+EFFECTIVE = os.access in os.supports_effective_ids  # check for the effective user
 MAX_BYTES = 4 << 30  # no picture within MAX_PIXELS is larger
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -114,7 +114,7 @@ def write(
 def check_target(path: Path | str) -> str:
     """The format that `path` names, if it can be written there; OutputError if not.
 
-    `write` asks it first; callers with long work ahead ask before they begin.
+    `write` calls it first; callers with long work ahead call it before they start.
     """
     format = format_of(path)
     target, name = Path(path), one_line(path)
@@ -147,7 +147,7 @@ def replace_file(path: Path | str, data: bytes) -> None:
 
 def _unwritable(path: Path | str, exc: Exception) -> OutputError:
     return OutputError(
-        f"{one_line(path)}: expected to write it, that failed ({_reason(exc)}); "
+        f"{one_line(path)}: could not be written ({_reason(exc)}); "
         "nothing was left behind, choose another place"
     )
 

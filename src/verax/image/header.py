@@ -20,7 +20,7 @@ from verax.errors import ImageReadError, InputError, missing_extra
 from verax.image.contract import one_line
 from verax.image.segments import brands_of
 
-HEAD = 4096  # bytes that `format_of_bytes` wants; it looks no further
+HEAD = 4096  # bytes that `format_of_bytes` reads
 
 TITLES = {"png": "PNG", "jpeg": "JPEG", "webp": "WebP", "tiff": "TIFF", "avif": "AVIF"}
 TITLES |= {"heif": "HEIC", "bmp": "BMP", "jxl": "JPEG XL", "gif": "GIF", "raw": "camera raw"}
@@ -67,7 +67,7 @@ STARTS = {
 HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 HEIF_BRANDS |= {b"mif1", b"msf1"}
 AVIF_BRANDS = {b"avif", b"avis"}
-OTHERS = {  # named in the message, so that the way out is clear
+OTHERS = {  # named in the message, so that it can say what to do
     b"%PDF": "a PDF",
     b"8BPS": "a Photoshop document",
     b"\x00\x00\x00\x0cjP  ": "a JPEG 2000",
@@ -81,7 +81,7 @@ ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # EXIF: the turns that swap width an
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Format of a picture by our name, and its upright size."""
+    """Format of a picture, a key of TITLES, and its upright size."""
 
     format: str
     width: int
@@ -122,7 +122,7 @@ def format_of_file(path: Path) -> str:
 
 
 def kind_of(head: bytes) -> str:
-    """What unreadable bytes are, and what to do, for an error message: "an empty file; ..."."""
+    """What unreadable bytes are, with advice, for an error message: "an empty file; get ..."."""
     if not head:
         return "an empty file; get another copy"
     for start, kind in OTHERS.items():

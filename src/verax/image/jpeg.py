@@ -58,7 +58,7 @@ def read_jpeg(data: bytes, *, max_pixels: int) -> Raw:
     _check(picture, data, max_pixels)
     layout = layout_of(data)
     with ThreadPoolExecutor(1) as beside:
-        again = beside.submit(_filled, data, layout) if _is_told_by_pixels(layout) else None
+        again = beside.submit(_filled, data, layout) if _may_end_early(layout) else None
         samples = planes(np.asarray(picture))
     if not (_is_complete(layout) if again is None else np.array_equal(again.result(), samples)):
         raise ImageReadError(
@@ -87,13 +87,14 @@ def _check(picture: JpegImageFile, data: bytes, max_pixels: int) -> None:
 
 
 def _is_complete(layout: Segments) -> bool:
-    """Whether all scans are there, as far as that can be told."""
+    """Whether all scans are there, as far as the headers show it."""
     kind, complete = _coverage(layout)
     return complete or kind not in HUFFMAN
 
 
-def _is_told_by_pixels(layout: Segments) -> bool:
-    """Whether the last scan of a complete file is cut, pixels tell: they depend on what follows."""
+def _may_end_early(layout: Segments) -> bool:
+    """Whether all scans are there, but the last may be cut. The pixels decide: those of a cut scan
+    depend on the bytes behind it."""
     kind, complete = _coverage(layout)
     return complete and kind in HUFFMAN
 
@@ -120,7 +121,7 @@ def _coverage(layout: Segments) -> tuple[int, bool]:
 
 
 def _filled(data: bytes, layout: Segments) -> NDArray[Any]:
-    """The samples of the file with more bytes behind its last scan; a whole one ignores them."""
+    """The samples with filler bytes behind the last scan; a complete scan ignores them."""
     more = RESTARTS if layout.of(0xDD) else FILLER
     end = data[layout.scan_end : layout.end] if layout.ended else b"\xff\xd9"
     return planes(np.asarray(_opened(data[: layout.scan_end] + more + end)))
@@ -129,7 +130,7 @@ def _filled(data: bytes, layout: Segments) -> NDArray[Any]:
 def salvage_jpeg(data: bytes, *, max_pixels: int) -> tuple[Raw, int]:
     """What is left of a truncated file, and the first missing row.
 
-    Rows that a progressive file holds in a coarse form count as there.
+    Rows that a progressive file holds in a coarse form count as present.
     """
     layout = layout_of(data)
     ended = data[: layout.scan_end] + b"\xff\xd9"

@@ -164,7 +164,8 @@ def _channel(bits: Bits) -> tuple[int, bool]:
 
 
 def _colour(bits: Bits) -> tuple[int, int, bool, int]:
-    """Primaries, transfer, whether a profile or figures say it instead, the end of the transfer."""
+    """Primaries, transfer, whether a profile or chromaticities replace them, and the bit after
+    it."""
     if bits.flag():
         return 1, 13, False, 0
     by_profile, space = bits.flag(), bits.choose(ENUM)
@@ -273,7 +274,7 @@ def write_jxl(samples: NDArray[Any], metadata: Metadata) -> bytes:
     codestream = bytes(imagecodecs.jpegxl_encode(plain, lossless=True, effort=3))
     if codestream.startswith(SIGNATURE):
         codestream = b"".join(b for kind, b in _boxes(codestream) if kind in (b"jxlc",))
-    codestream = _said_to_be_srgb(codestream)
+    codestream = _labelled_srgb(codestream)
     boxes = [(b"Exif", bytes(4) + metadata.exif)] if metadata.exif else []
     boxes += [(b"xml ", metadata.xmp)] if metadata.xmp else []
     if not boxes:
@@ -283,10 +284,10 @@ def write_jxl(samples: NDArray[Any], metadata: Metadata) -> bytes:
     return SIGNATURE + FILE_TYPE + b"".join(framed)
 
 
-def _said_to_be_srgb(codestream: bytes) -> bytes:
-    """The codestream with sRGB's curve in its header, where the encoder says linear light.
+def _labelled_srgb(codestream: bytes) -> bytes:
+    """The codestream with sRGB's curve in its header where the encoder wrote linear light.
 
-    It says so of everything of 16 bits. Both numbers take four bits: 8 - 2 and 13 - 2.
+    It writes that for every 16-bit picture. Both codes take four bits: 8 - 2 and 13 - 2.
     """
     header = header_of(codestream)
     if header.transfer != LINEAR:

@@ -27,7 +27,8 @@ def luma(image: Array) -> Array:
 
 
 def luma_709(image: Array) -> Array:
-    """The same by the weights of BT.709, those of linear light."""
+    """(H, W) luminance of a picture (H, W, 3) by the weights of BT.709, which are for linear
+    light."""
     return np.asarray(cv2.transform(image, LUMA_709[None]), np.float32)
 
 
@@ -70,7 +71,7 @@ def resize(array: Array, size: tuple[int, int]) -> Array:
 
 
 def resize_picture(picture: Array, size: tuple[int, int]) -> Array:
-    """The same for a picture or plane in [0, 1], clipped to that range."""
+    """`resize` for a picture or plane in [0, 1]: clipped to that range."""
     resized = resize(picture, size)
     return picture if resized is picture else np.clip(resized, 0.0, 1.0)
 

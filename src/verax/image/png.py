@@ -179,7 +179,7 @@ def _stream(header: PngHeader, parts: dict[bytes, list[bytes]]) -> bytes:
 
 
 def _around(header: PngHeader, parts: dict[bytes, list[bytes]]) -> list[tuple[bytes, bytes]]:
-    """Palette and transparency, as chunks that libpng has nothing to say about."""
+    """Palette and transparency, as chunks that libpng accepts without a warning."""
     chunks = []
     if header.kind == PALETTE:
         chunks.append((b"PLTE", _palette(header, parts)))

@@ -160,7 +160,7 @@ def _decode(page: Page, index: int) -> NDArray[Any]:
     """(H, W, C) samples as stored."""
     data = page.data
     if page.number(PHOTOMETRIC) == INK:
-        # libtiff would turn ink into RGB itself, blind to the profile: hide what it is
+        # libtiff would convert CMYK without the profile, so the colour model is hidden from it
         patched = bytearray(data)
         start = page.directory.entries[PHOTOMETRIC].start
         struct.pack_into(f"{page.layout.order}H", patched, start, RGB)

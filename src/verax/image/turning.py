@@ -105,7 +105,7 @@ def _turn_boundary(fields: Fields, turn: int, size: Size, whole: Size) -> None:
         x, y = values
         _set_point(fields, "rbX", "rbY", MOVES[turn](x, y, *whole))
     if "rbRx" in fields and turn >= 5 and whole == (1.0, 1.0):
-        for radius in _numbers(_get(fields["rbRx"])):  # a share of the width, which is another now
+        for radius in _numbers(_get(fields["rbRx"])):  # a share of the width, which has changed
             _set(fields["rbRx"], _text(radius * size[0] / size[1]))
 
 
@@ -140,7 +140,7 @@ def _corner(rectangle: list[float], turn: int, whole: Size) -> tuple[float, ...]
 
 
 def resized(packet: bytes, old: tuple[int, int], new: tuple[int, int]) -> bytes:
-    """The packet with the size that the picture has: (width, height), `old` where it was made."""
+    """The XMP packet of a picture of size `old` (width, height), updated to `new`."""
     document = xmp.parse(packet)
     if document is None:
         return packet
@@ -160,7 +160,7 @@ def resized(packet: bytes, old: tuple[int, int], new: tuple[int, int]) -> bytes:
             and old != new
             and element.parentNode
         ):
-            element.parentNode.removeChild(element)  # in pixels of a picture that is no more
+            element.parentNode.removeChild(element)  # in pixels of the old picture
             changed = True
     return xmp.packet_of(document) if changed else packet
 

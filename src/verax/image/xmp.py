@@ -226,7 +226,7 @@ def _properties(document: Document) -> Iterator[tuple[int, Element, minidom.Attr
 
 
 def _shell(document: Document, owner: Element) -> Element:
-    """An empty rdf:Description that knows the prefixes of the owner and what it describes."""
+    """An empty rdf:Description with the namespaces of `owner` and its rdf:about."""
     shell = document.createElementNS(RDF, "rdf:Description")
     for element in (*_ancestors(owner), owner):
         for attribute in element.attributes.values():

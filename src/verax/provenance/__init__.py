@@ -52,7 +52,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Ingredient:
-    """A picture that went into this one; `has_manifest` when it brought credentials along."""
+    """A picture that went into this one; `has_manifest`: it has credentials of its own."""
 
     title: str
     relationship: str
@@ -233,7 +233,7 @@ def _algorithm(key: Any) -> str:  # noqa: ANN401  # many kinds of private key
 def sign(
     restoration: bytes, photo: SourceFile, prior: SourceFile | None, credentials: Credentials
 ) -> bytes:
-    """The same picture file with a signed manifest inside; pixels and metadata are untouched.
+    """The picture file with a signed manifest inside; pixels and metadata are untouched.
 
     Raises MissingExtraError without the c2pa extra, InputError for a file format that cannot carry
     a manifest, OutputError when signing fails or the signed file does not validate.

@@ -122,7 +122,7 @@ def public_address(host: str) -> str:
     except OSError as exc:
         raise SettingsError(f"{host} cannot be resolved ({exc.strerror or exc})") from None
     if not all(map(_is_public, addresses)):
-        raise SettingsError(f"{host} is in a private network, and the service is not")
+        raise SettingsError(f"{host} is in a private network; a public service may not point there")
     return addresses[0]
 
 
@@ -223,7 +223,7 @@ def _azure(where: Gateway, settings: Settings, *, older: bool) -> Gateway:
     """The catalog's gateway for an Azure address; `older`: one that names a deployment."""
     if where.name not in ("custom", "azure", "azure-deployments"):
         raise SettingsError(
-            f"the address is one of Azure, and {where.name} is not; leave --gateway out"
+            f"the address belongs to Azure, the gateway is {where.name}; leave --gateway out"
         )
     return gateway("azure-deployments" if older else "azure", changes=settings.home)
 

@@ -52,7 +52,7 @@ class AnswerSink:
             self.short = f"the answer of {len(body)} bytes could be kept only in part: {exc}"
 
     def picture(self, link: str, fetch: Fetch, /) -> bytes:
-        """The picture behind a link; fetched and stored where it is not there yet."""
+        """The picture behind a link; fetched and stored if missing."""
         return linked_picture(self._room.path, link, fetch)
 
 
@@ -75,7 +75,7 @@ def picture_path(answer: Path, link: str) -> Path:
 
 
 def _not_fetched(link: str) -> bytes:
-    raise ProviderError("the picture came as a link and is not here yet; try: verax journal fetch")
+    raise ProviderError("the picture was sent as a link, not stored; try: verax journal fetch")
 
 
 class AnswerStore:
@@ -147,7 +147,7 @@ class AnswerStore:
         return self.path(call.fingerprint).with_suffix(f".{call.id}.part")
 
     def read(self, call: Call, fetch: Fetch | None = None) -> ImagesAnswer:
-        """The stored answer of a call; `fetch` gets pictures behind links that are not here yet.
+        """The stored answer of a call; `fetch` gets pictures behind links that are not stored yet.
 
         Raises as `read_answer` does; InputError where the file is gone.
         """
@@ -237,7 +237,7 @@ class AnswerStore:
         if path.is_file():
             return self.close_answered(call)
         path.with_name(path.name + ROOM).unlink(missing_ok=True)
-        self.finish(call, "uncertain", message="the process ended before an answer came")
+        self.finish(call, "uncertain", message="the process ended before an answer arrived")
         return "uncertain"
 
     def close_answered(

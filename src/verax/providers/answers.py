@@ -233,7 +233,7 @@ def _bytes(one: PictureSource, fetch: Fetch | None) -> bytes:
         return one.data
     if fetch is None:
         raise ProviderError(
-            "the picture came as a link and is not stored; try: verax journal fetch"
+            "the picture was sent as a link, not stored; try: verax journal fetch"
         )
     return fetch(one.link)
 

@@ -185,7 +185,7 @@ def status_of(response: Mapping[str, Any]) -> int:
 def unanswered(status: str, message: str) -> ProviderError:
     if status == "completed":
         return ProviderUncertain("the batch is complete but holds no answer to this call")
-    return ProviderBusy(f"the batch is {status}: {message or 'this call had no turn'}")
+    return ProviderBusy(f"the batch is {status}: {message or 'this call was not processed'}")
 
 
 def errors_of(record: Mapping[str, Any]) -> str:

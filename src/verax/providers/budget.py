@@ -249,7 +249,7 @@ class Pace:
             yield
 
     def _take(self, pictures: int) -> float:
-        """Book pictures and return 0, or the seconds until that can work."""
+        """Reserve pictures and return 0, or return the seconds until there is room for them."""
         if not self.images_per_minute:
             return 0.0
         count = min(pictures, self.images_per_minute)  # a call above the limit goes alone

@@ -67,8 +67,8 @@ def _client(url: httpx2.URL, timeout: httpx2.Timeout, *, pinned: bool = False) -
 
 
 def _faulty(url: httpx2.URL, exc: Exception) -> str:
-    """What is wrong with the environment, naming the variable; "" where this address needs none
-    of it."""
+    """What is wrong with a proxy or certificate variable of the environment, naming it; "" if this
+    address uses none."""
     if isinstance(exc, OSError):
         if url.scheme == "http":
             return ""
@@ -85,7 +85,7 @@ def _faulty(url: httpx2.URL, exc: Exception) -> str:
         if isinstance(exc, ImportError)
         else "is not a usable proxy: expected http://, https:// or socks5://"
     )
-    return f"{name} {what}, or unset it"
+    return f"{name} {what}; correct it or unset it"
 
 
 def connection_hint(url: httpx2.URL, error: str) -> str:

@@ -95,9 +95,9 @@ def data_url(image: ImageFile) -> str:
 
 
 def with_polarity(mask: ImageFile, polarity: str) -> ImageFile:
-    """A mask of alpha 0 = edit, as a service with another polarity reads it.
+    """A mask (alpha 0 = edit here) in the polarity of a service.
 
-    "alpha" leaves it; "white" and "black" give a grey PNG where that level marks the place.
+    "alpha" leaves it unchanged; "white" and "black" give a grey PNG with that level where to edit.
     """
     if polarity == "alpha":
         return mask
@@ -218,7 +218,7 @@ def _picture(width: int, height: int) -> ImageFile:
 
 
 def _mask(width: int, height: int) -> ImageFile:
-    """The upper half may be edited."""
+    """A mask that allows edits in the upper half."""
     levels = np.full((height, width, 4), 255, np.uint8)
     levels[: height // 2, :, 3] = 0
     return _png(levels)

@@ -28,7 +28,7 @@ from verax.errors import (
 # 303 is not among them: the result lies elsewhere. Nor are 408, 409 and 499: work may be under way.
 NOT_BEGUN = {300, 301, 302, 304, 305, 307, 308, *range(400, 408), *range(410, 418)}
 NOT_BEGUN |= {421, 422, 423, 425, 426, 428, 429, 431, 451}
-BUSY = {425, 429}  # not begun, and the same request may be taken later
+BUSY = {425, 429}  # not started; the same request may be accepted later
 FREE_AGAIN = {408, 409, 425, 429}  # free requests are repeated after every 5xx, too
 BY_CODE_ALONE = {401, 402, 404, 413, 429}  # words about a policy mean something else there
 _MODERATION = re.compile(
@@ -67,7 +67,7 @@ class ErrorDetails:
 
     @property
     def sure_stage(self) -> str:
-        """The stage, where only a field may say that nothing was painted yet."""
+        """The stage if certain; "input", which is never billed, only if a field states it."""
         return self.stage if self.explicit or self.stage == "output" else "unknown"
 
 
@@ -139,7 +139,7 @@ def _codes(data: object, depth: int = 5) -> Iterator[str]:
 
 
 def _is_moderated(codes: tuple[str, ...], message: str, param: str) -> bool:
-    """Whether codes, or without a telling one the words, speak of moderation."""
+    """Whether the codes, or the message if no code is informative, indicate moderation."""
     if any(_MODERATION.search(code) for code in codes):
         return True
     telling = [code for code in codes if not _says_nothing(code)]

@@ -1,6 +1,6 @@
 """The client of the Images API: a request in, an answer out, at one service.
 
-`prepare` checks a request against the catalog before anything is sent; `send` asks once. The
+`prepare` checks a request against the catalog before anything is sent; `send` sends it once. The
 journal knows earlier calls and their cost, and decides what may be sent again.
 """
 
@@ -57,7 +57,7 @@ class Client:
         stream: "auto", "always" or "never".
         probes: results of `verax probe` here, model -> feature -> verdict.
         ready: whether a key is there where one is needed.
-        preview: takes partial images while a call is under way.
+        preview: receives partial images while a call is under way.
     """
 
     gateway: Gateway
@@ -109,9 +109,9 @@ class Client:
             )
 
     def send(self, request: Request, keep: Keep, /) -> ImagesAnswer:
-        """Ask once; `keep` gets the body of a good answer first. Raises as `Send` says.
+        """Send once; `keep` gets the body of a good answer first. Raises as `Send` says.
 
-        Only a journal sends: see `verax.providers.journal`.
+        Only a journal calls this: see `verax.providers.journal`.
         """
         self.require_key()
         try:

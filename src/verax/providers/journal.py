@@ -96,7 +96,7 @@ class Journal:
         fetch: Fetch | None = None,
     ) -> ImagesAnswer:
         """The answer to a request: the stored one, or that of one call, paid once. `fetch` gets the
-        pictures behind links of a stored answer that are not here yet.
+        pictures behind links of a stored answer that are not stored yet.
 
         Raises BudgetExceeded before anything is sent when the call could pass the run's limit;
         ProviderUncertain when an earlier call of the same request may have been billed and
@@ -123,7 +123,8 @@ class Journal:
     def answer_to(
         self, fingerprint: str, request: Request, fetch: Fetch | None = None
     ) -> ImagesAnswer | None:
-        """The kept answer by the fingerprint of its request; `request` needs no pictures here."""
+        """The stored answer, by the fingerprint of its request; `request` needs no pictures
+        here."""
         last = self.claims.newest(fingerprint)
         return self._read(last, request, fetch) if is_answered(last) and last else None
 
@@ -158,7 +159,7 @@ class Journal:
         """The stored answer, with the pictures and costs that are known by now."""
         last = self.records.last(request.fingerprint())
         if last is None:
-            raise ProviderError("the record of this call was removed in the meantime; ask again")
+            raise ProviderError("the record of this call was removed meanwhile; repeat the call")
         return self._read(last, request, fetch)
 
     def _read(self, last: Call, request: Request, fetch: Fetch | None) -> ImagesAnswer:
@@ -184,7 +185,7 @@ class Desk:
     """One service with the journal in front of it; close it at the end, or use it as a context.
 
     Attributes:
-        budget: whom calls count to, and the most they may cost.
+        budget: the run that calls count towards, and its limit.
         pace: calls at once and pictures per minute.
         retry_uncertain: repeat calls that may have been billed already.
     """

@@ -117,16 +117,16 @@ _ABOUT = ("size", "quality", "background", "output_format", "model", "created_at
 
 
 class Collector:
-    """Takes the chunks of an event stream; knows what has come so far.
+    """Collects the chunks of an event stream and parses what has arrived so far.
 
-    Events: `image_generation.` or `image_edit.` with `partial_image`, then `completed`. Relays name
-    them otherwise, only in the `event:` line, or nest the picture: every event that holds a picture
+    Events: `image_generation.` or `image_edit.` with `partial_image`, then `completed`. Relays use
+    other names, only in the `event:` line, or nest the picture: every event that holds a picture
     and is no preview counts as one.
     """
 
     def __init__(self, preview: Preview | None = None) -> None:
         self._preview = preview
-        self._rest: list[bytes] = []  # what has come since the last blank line
+        self._rest: list[bytes] = []  # received since the last blank line
         self._pictures: list[dict[str, Any]] = []
         self._about: dict[str, Any] = {}
         self.error: dict[str, Any] | None = None

@@ -121,7 +121,7 @@ def _check_numbers(request: Request, limits: ModelLimits) -> None:
     if request.partial_images is not None and not request.stream:
         raise InputError("partial_images: only a streamed answer has partial images; set stream")
     if request.stream and request.n > 1:
-        raise InputError("stream: a streamed answer holds one picture; ask for n = 1")
+        raise InputError("stream: a streamed answer holds one picture; set n = 1")
 
 
 def _in_range(name: str, value: int | None, low: int, high: int) -> None:
@@ -145,7 +145,7 @@ def _check_format(request: Request) -> None:
     if request.output_compression is not None and request.output_format not in ("jpeg", "webp"):
         raise InputError("output_compression: only jpeg and webp are compressed; set output_format")
     if request.background == "transparent" and request.output_format == "jpeg":
-        raise InputError("background: jpeg has no transparency; ask for png or webp")
+        raise InputError("background: jpeg has no transparency; set output_format to png or webp")
 
 
 def _check_pictures(request: EditRequest, gateway: Gateway, limits: ModelLimits) -> None:

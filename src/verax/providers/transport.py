@@ -36,9 +36,9 @@ from verax.providers.failures import failure, may_repeat, wait_s
 from verax.settings import Secret, without, without_parts
 
 LEAST_KEY = 16  # characters of a key that is one
-LONGEST_WORDS = 4_000  # bytes between two quotes: less is no picture
+LONGEST_WORDS = 4_000  # bytes between two quotes; longer texts are pictures
 MAX_BODY_BYTES = 1 << 30  # ten 4K pictures as base64 are a third of this
-Hear = Callable[[bytes], None]  # takes the chunks of an answer as they come
+Hear = Callable[[bytes], None]  # receives the chunks of an answer
 _PAGE = re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype html|html|head|body)\b", re.I | re.S)
 
 
@@ -101,11 +101,11 @@ class Transport:
         return self._patiently(lambda: self._build_post(wire), hear=hear, paid=paid)
 
     def get(self, path: str) -> HttpReply:
-        """A free question such as GET /models."""
+        """A free request such as GET /models."""
         return self._free("GET", path)
 
     def delete(self, path: str) -> HttpReply:
-        """Have the service delete a file; free."""
+        """Delete a file at the service; free."""
         return self._free("DELETE", path)
 
     def fetch(self, link: str) -> bytes:
@@ -207,7 +207,7 @@ class Transport:
         return headers
 
     def _check_no_page(self, body: bytes) -> None:
-        """Raises ProviderRejected for a web page, which no service of pictures answers with."""
+        """Raises ProviderRejected for a web page, which no image service sends."""
         if not _PAGE.match(body[:4096].removeprefix(b"\xef\xbb\xbf")):
             return
         base = str(self.base_url)
@@ -254,7 +254,7 @@ class Transport:
             why = f"{type(exc).__name__}: {self.redacted(str(exc))}".rstrip(": ")
             if paid:
                 raise ProviderUncertain(
-                    f"{where}: no complete answer came ({why}); the call may have been billed"
+                    f"{where}: no complete answer arrived ({why}); the call may have been billed"
                 ) from None
             raise ProviderError(f"{where}: {why}") from None
 

@@ -59,8 +59,8 @@ ODDS = {
 }  # fmt: skip
 WEIGHT, USUAL = 4.0, 0.7  # of the severity of haze above the usual one, added to its log-odds
 NOT_WATER = (-3.3, -2.6)  # log-odds of a cast that is not water's
-SOME = 0.2  # severity of what the classifier is certain of, which says nothing of how much
-CLOSE = 112  # px: side of the parts it sees
+SOME = 0.2  # least severity of a fault that the classifier is certain of
+CLOSE = 112  # px: side of the parts it reads
 NEAR = (runtime.CENTRE, (0.15, 0.2), (0.15, 0.8), (0.85, 0.2), (0.85, 0.8))  # where they are
 # darkness; percentiles are of the largest channel
 DARK = (0.52, 0.66)  # severity; most dim photos are meant to be dim
@@ -82,7 +82,7 @@ BRIGHTENS = (0.97, 0.985)  # share of the layer to remove that is brighter than 
 ALIGNED = (7.6, 9.0)  # anisotropy of that layer: fur and fleece up to 8.3, streaks from 8.6
 WHITE = (0.995, 0.98)  # median luma: streaks are invisible on white
 NOISY = (1.5, 4.0)  # noise, levels of 255
-GRAINY = (0.15, 0.30)  # noise at half size, levels, for photos with JPEG blocks
+GRAINY = (0.15, 0.30)  # noise at half size, levels of 255, in photos with JPEG blocks
 BLURRED = (0.8, 8.0)  # px of blur at severities 0 and 1
 STEPS, ON_GRID = (0.45, 0.75), (2.5, 3.5)  # JPEG steps: levels, and standard deviations
 # water
@@ -127,7 +127,7 @@ class Faults:
         return (fault for fault in self.entries if fault.certainty >= SURE)
 
     def believing(self, task: str) -> "Faults":
-        """The same, with full certainty for the fault that the user's task mends."""
+        """These faults, with full certainty for the fault that the user's task mends."""
         kind = MENDS.get(task, "")
         entries = tuple(replace(f, certainty=1.0) if f.kind == kind else f for f in self.entries)
         return replace(self, entries=entries, named=kind)
@@ -159,7 +159,7 @@ def diagnose(photo: Image) -> Faults:
     votes = {kind: ramp(odds.get(kind, -inf), *limits) for kind, limits in ODDS.items()}
     hazy = odds.get("haze", inf) + WEIGHT * (severity["haze"] - USUAL)
     grey = float(measures.colour < GREY)
-    veil = (1 - grey) * _haze(small, transform, severity["haze"])  # its signs are of colours
+    veil = (1 - grey) * _haze(small, transform, severity["haze"])  # its signs are colours
     blurred = ramp(measures.blur, *BLURRED)
     severities = {
         "haze": (severity["haze"], min(veil, max(ramp(hazy, *ODDS["haze"]), votes["snow"]))),

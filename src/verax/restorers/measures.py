@@ -131,8 +131,8 @@ def texture(part: Image) -> Values:
 
 
 def _band(band: Plane, colour: Plane, around: Plane) -> list[float]:
-    """Strength, skewness, tails, spread over the part, direction of one band, and how it goes with
-    the colour and with the light around."""
+    """Statistics of one band of fine structure: strength, skewness, tails, spread over the part,
+    direction, and correlation with `colour` and with the light `around`."""
     deviation, of_colour = float(band.std()) + 1e-4, float(colour.std()) + 1e-4
     z = band / deviation
     square = z * z
@@ -157,8 +157,8 @@ def _band(band: Plane, colour: Plane, around: Plane) -> list[float]:
 
 
 def _directions(fine: Plane, coarse: Plane) -> list[float]:
-    """How steep fine slopes are beside coarse ones, by direction: least, most, their distance, that
-    of the least two, mean."""
+    """Log ratios of fine to coarse slopes, over all directions: least, most, their difference, that
+    of the two least, mean."""
     fine_x, fine_y, coarse_x, coarse_y = (*_slopes(fine), *_slopes(coarse))
     ratios = []
     for angle in np.arange(DIRECTIONS) * np.pi / DIRECTIONS:

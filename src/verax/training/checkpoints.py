@@ -121,7 +121,7 @@ def start(recipe: TrainingRecipe, folder: Path, device: torch.device) -> Trainin
         recipe.shape,
         recipe.seed,
     ):
-        raise SettingsError(f"{path} is of another recipe; choose an empty folder")
+        raise SettingsError(f"{path} belongs to another recipe; choose an empty folder")
     net.load_state_dict(content["net"])
     optimiser.load_state_dict(content["optimiser"])
     average = {k: v.to(device) for k, v in content["average"].items()}
