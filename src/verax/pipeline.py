@@ -278,7 +278,7 @@ def _base(
 def _base_of(
     photo: Image, restorer: str, look: Future[tuple[Faults, Toning]], use: PriorUse
 ) -> tuple[Image, Image | None]:
-    """The same, waiting for the diagnosis."""
+    """The base, once the diagnosis is finished; see `_base`."""
     return _base(photo, restorer, look.result()[0], fused=use == "used")
 
 

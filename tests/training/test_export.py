@@ -191,5 +191,5 @@ def test_files_are_listed_with_what_they_are(checkpoints, files, tmp_path):
 
 
 def test_a_folder_that_is_not_there_is_said(tmp_path):
-    with pytest.raises(InputError, match="it is not there"):
+    with pytest.raises(InputError, match="found none"):
         weights_files([tmp_path / "none"])

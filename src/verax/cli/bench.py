@@ -66,7 +66,8 @@ class Flags:
     ] = None
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None
     prompts: Annotated[
-        Words, typer.Option("--prompt", rich_help_panel=PANEL, help="Prompts to ask with, by name.")
+        Words,
+        typer.Option("--prompt", rich_help_panel=PANEL, help="Prompts of the requests, by name."),
     ] = None
     repeats: Annotated[
         int | None, typer.Option(rich_help_panel=PANEL, help="Calls per picture.")
@@ -228,8 +229,8 @@ def loaded(plan: "Plan", needs: str = "") -> "list[Dataset]":
         ways = "".join(f"\n  {name}: {why}" for name, why in missing.items())
         rest = " ".join(f"--dataset {name}" for name in plan.datasets if name not in missing)
         raise SettingsError(
-            f"{len(missing)} of {len(plan.datasets)} datasets are not here:{ways}"
-            + (f"\nWith those that are here: {rest}" if rest else "")
+            f"{len(missing)} of {len(plan.datasets)} datasets are missing:{ways}"
+            + (f"\nThe others are there: {rest}" if rest else "")
             + (f"\nYou bring {needs}." if needs else "")
         )
     return there

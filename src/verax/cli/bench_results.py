@@ -1,4 +1,4 @@
-"""Progress and results of a benchmark run; the verbs score, report, compare, export, release."""
+"""Progress and results of a benchmark run; the commands score, report, compare, export, release."""
 
 import json
 import math
@@ -104,7 +104,7 @@ def show(summary: "RunSummary", folder: Path, *, as_json: bool) -> None:
 
 
 def leaderboards_of(folder: Path) -> list[dict[str, Any]]:
-    """Every table of a run as JSON can hold it: one line per method and prior, best first."""
+    """Every table of a run as a JSON object: one line per method and prior, best first."""
     from verax.report.leaderboard import leaderboards
     from verax.report.results import read
 
@@ -132,7 +132,7 @@ def leaderboards_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def _number(value: float | None) -> float | None:
-    """None for what is not a number, so that JSON can hold it."""
+    """None for NaN, which JSON does not have."""
     return value if value is not None and math.isfinite(value) else None
 
 

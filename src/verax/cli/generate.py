@@ -79,12 +79,12 @@ def edit(
         candidates = ask_edits(counter, source, asking, choosing.best_of)
     if not candidates:
         return
-    as_came = turning.as_generated or picture.background == "transparent"  # alpha unchanged
+    unchanged = turning.as_generated or picture.background == "transparent"  # alpha unchanged
     origin = making.Origin(original, system=asking.request.model, credentials=credentials)
     session = session.set_aside(target)
     session.save(file)
     files, best = write_all(
-        target, candidates, edit_judges(source.pixels), origin=None if as_came else origin
+        target, candidates, edit_judges(source.pixels), origin=None if unchanged else origin
     )
     turn = Turn(
         instruction=instruction,
@@ -228,7 +228,7 @@ def write_all(
     for number, candidate in enumerate(best, 1):
         path = target if number == 1 else target.with_stem(f"{target.stem}-{number}")
         if origin is None:
-            files.append(write_as_it_came(path, candidate.image))
+            files.append(write_as_received(path, candidate.image))
         else:
             files.append(path)
             lost = write_like(path, candidate, origin)
@@ -236,7 +236,7 @@ def write_all(
     return files, best
 
 
-def write_as_it_came(path: Path, picture: "GeneratedImage") -> Path:
+def write_as_received(path: Path, picture: "GeneratedImage") -> Path:
     """Write the file's own bytes. Returns its path, with the suffix of its real format."""
     from verax import image as images
 

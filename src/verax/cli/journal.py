@@ -1,4 +1,4 @@
-"""The verb `journal`: calls to services, their cost, and the stored answers."""
+"""verax journal: calls to services, their cost, and the stored answers."""
 
 import json
 import sys
@@ -103,7 +103,7 @@ def prune(
     before: Before = None,
     yes: Annotated[bool, typer.Option("--yes", help="Confirm the removal.")] = False,
 ) -> None:
-    """Remove calls and their answers; asking the same again is paid again.
+    """Remove calls and their answers; the same request is then paid again.
 
     Uncertain calls are kept unless they are named or --state uncertain is given.
     """
@@ -126,7 +126,7 @@ def prune(
 
 @app.command("fetch")
 def fetch_pictures(calls: Calls = None, run: Run = None, local_only: LocalOnly = False) -> None:
-    """Fetch pictures that services gave as links and that did not come then. Costs nothing."""
+    """Fetch pictures that services sent as links and that are still missing. Costs nothing."""
     from verax.providers.answers import links
 
     with open_journal() as journal:
@@ -233,7 +233,7 @@ def line(call: "Call") -> str:
 
 
 def record_of(call: "Call") -> dict[str, Any]:
-    """The record as JSON can hold it."""
+    """The record as a JSON object."""
     entry = asdict(call) | {"counted_usd": call.counted_usd}
     del entry["owner"]
     for name in ("started", "ended"):

@@ -117,7 +117,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The options of a verb that asks a paid service."""
+    """The options of a command that calls a paid service."""
 
     gateway: Gateway = None
     base_url: BaseUrl = None
@@ -255,7 +255,7 @@ class Counter:
                 hint = f"; did you mean {near[0]!r}?" if near else "."
                 raise InputError(
                     f"no price is known for {request.model!r} at {client.gateway.name}{hint} "
-                    "To ask anyway, whatever it costs: --max-cost any"
+                    "To call it anyway, whatever it costs: --max-cost any"
                 )
 
 

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 MODEL = 0x0110  # EXIF
 WHY = {
     "not": "it shows another scene",
-    "undecided": "nobody can tell whether it shows the same scene",
+    "undecided": "it is not certain whether it shows the same scene",
 }
 
 
 def pictures_in(folder: Path, *, recursive: bool = False) -> list[Path]:
     """The picture files in a folder, sorted by name; hidden files are left out.
 
-    `recursive` takes those of its folders, too, hidden folders left out.
+    `recursive` includes those of its subfolders, hidden ones left out.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: expected a folder of pictures, found none; check the path")
@@ -88,7 +88,7 @@ def by_stem(*folders: Path) -> tuple[dict[str, Path], ...]:
 def partners(places: Mapping[Path, Path], folder: Path, *, deep: bool = False) -> dict[Path, Path]:
     """The picture in `folder` that belongs to each photo, by its place (a name or relative path).
 
-    `deep` looks in the folders below, too. Raises InputError where no photo has a partner at all.
+    `deep` includes subfolders. Raises InputError where no photo has a partner at all.
     """
     others = {p.relative_to(folder): p for p in pictures_in(folder, recursive=deep)}
     key = common_key([str(place) for place in places.values()], [str(place) for place in others])
@@ -122,7 +122,7 @@ def camera(photo: "Photo") -> str:
 class Job:
     """One photo of a call, its prior, and the paths of its results.
 
-    `registration` is that of the prior, if it was needed before."""
+    `registration` is that of the prior, if it was computed already."""
 
     photo: Path
     prior: Path | None

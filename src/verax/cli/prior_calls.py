@@ -105,11 +105,11 @@ class Asker:
         raise ProviderError(f"no prior for {path.name}; {why}")
 
     def photo(self, path: Path) -> "Opened | None":
-        """The photo as it was opened to ask for its prior; None where it is no longer held."""
+        """The photo as decoded for its request; None where it is no longer held."""
         return self.photos.pop(path, None)
 
     def _has_room(self, pixels: int) -> bool:
-        """Whether so many decoded pixels more may be held until the restoring."""
+        """Whether so many decoded pixels more may be held until the restoration."""
         photos = sum(one.photo.width * one.photo.height for one in self.photos.values())
         return photos + pixels + sum(a.decoded_pixels for a in self.answers.values()) <= HELD_PIXELS
 
@@ -167,7 +167,7 @@ def print_status(batch: "Batch") -> None:
 
 @dataclass(slots=True)
 class Question:
-    """One call to a service, held until its last method has its prior."""
+    """One call to a service, held until every method that shares it has the prior."""
 
     photo: "Image"
     asking: "Asking"
@@ -233,7 +233,7 @@ class BenchAsker:
         question = self.questions.get(work.question)
         if question is None:
             return self._ask(self._plan(photo, work))
-        with question.lock:  # methods that share it wait for one answer
+        with question.lock:  # methods that share a call wait for one answer
             question.uses -= 1
             if question.uses < 1:
                 self.questions.pop(work.question, None)
@@ -263,7 +263,7 @@ class BenchAsker:
         )
 
     def _seconds(self, asking: "Asking") -> float | None:
-        """How long the call took; None through a batch, whose time says nothing."""
+        """How long the call took; None for a batch, whose duration says nothing."""
         journal = self.counter.desk.journal
         call = journal.records.newest(asking.request.fingerprint())
         if call is None or call.ended is None or self.batching.on:
@@ -290,7 +290,7 @@ class BenchAsker:
 
 @contextmanager
 def bench_asker(terms: Terms, batching: Batching, folder: Path) -> Iterator[BenchAsker]:
-    """An asker whose calls count for the run folder, however often the run is begun again."""
+    """An asker whose calls count for the run folder, however often the run is restarted."""
     name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]
     run = terms.run or f"bench-{folder.name}-{name}"
     with counter_of(replace(terms, run=run)) as counter:

@@ -192,11 +192,11 @@ def restore(photos: Photos, files: Files, choices: Choices, ask: Ask, terms: Ter
     if choices.accept_prior and prior is None and not asking:
         raise InputError("--accept-prior: there is no prior; add it as a second picture or --prior")
     if files.recursive and not any(photo.is_dir() for photo in photos):
-        raise InputError("--recursive takes the folders below a folder; name a folder of photos")
+        raise InputError("--recursive includes subfolders; name a folder of photos")
     paths, several = pairing.expand(photos, recursive=files.recursive)
     if prior is not None and asking and not several:
         raise InputError(
-            "--prior gives a prior already, so no service is needed: leave one of them out"
+            "--prior gives a prior already: leave it out, or the options that call a service"
         )
     jobs = pairing.plan(
         paths, several=several, prior=prior, output=files.output, report=files.report,

@@ -266,7 +266,7 @@ def tell_next(port: int, ledger: Path) -> None:
     """The next command, for people."""
     where = "" if port == PORT else f" --base-url http://127.0.0.1:{port}/v1"
     lines = (
-        "This simulates an image service on this machine: no key, no bill, nothing leaves.",
+        "This simulates an image service on this machine: no key, no bill, nothing leaves it.",
         "In another terminal:",
         f"  verax restore photo.jpg --gateway test{where} --model gpt-image-2.6-flare",
         f'  verax edit photo.jpg "remove the haze" --gateway test{where}',

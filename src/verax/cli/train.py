@@ -218,15 +218,14 @@ def embedded() -> list[RestorerEntry]:
 
 
 def weights_files(places: list[Path]) -> list[Path]:
-    """The files named, and those of weights in the folders named; InputError for what is absent."""
+    """The weights files among `places`, and those in the folders among them. Raises InputError for
+    a place that does not exist."""
     from verax.restorers import WEIGHTS
 
     files: list[Path] = []
     for place in places:
         if not place.exists():
-            raise InputError(
-                f"{place}: expected a weights file or a folder of them, it is not there"
-            )
+            raise InputError(f"{place}: expected a weights file or a folder of them, found none")
         inside = sorted(place.iterdir()) if place.is_dir() else [place]
         files += [file for file in inside if file.suffix in WEIGHTS or file == place]
     return files

@@ -65,7 +65,7 @@ def coherence(one: Channels, other: Channels, valid: Plane, window: float) -> Pl
 
 
 def coherence_of(products: Sequence[Plane], window: float) -> Plane:
-    """The same from the products: one times other, and each with itself."""
+    """`coherence` from the products of the maps: one times other, and each with itself."""
     size = products[0].shape[1], products[0].shape[0]
     coarser = max(1.0, window / 3)  # wide windows are computed on a coarser grid
     small = resize(cv2.merge(list(products)), scaled(size, 1 / coarser, least=1))

@@ -103,7 +103,7 @@ class Frame:
 
     @property
     def p_turned(self) -> float:
-        """The same for the best of the turned photos."""
+        """`p_value` of the best of the turned photos."""
         return _chance(max(self.turned))
 
     @property

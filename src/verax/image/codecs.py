@@ -92,8 +92,7 @@ def read_avif(data: bytes, *, max_pixels: int) -> Raw:
 
 
 def _avif_depth(data: bytes) -> Depth:
-    """8, 10 or 12 bits, from the AV1 configuration: bit 5 of its third byte distinguishes 12 from
-    10."""
+    """From the AV1 configuration: bit 5 of its third byte distinguishes 12 bits from 10."""
     place = data.find(b"av1C")
     return 12 if data[place + 6] & 0x20 else 10
 

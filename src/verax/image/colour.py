@@ -5,8 +5,8 @@ Relative colorimetric intent with black point compensation, both ways. Colours o
 sRGB are clipped to its gamut when read and restored when written (`as_stored`).
 
 For colour spaces that files give by number, or by primaries and gamma, a profile is made, so that
-the same functions convert to sRGB and back. Sources: ITU-T H.273 (2021), tables 2 and 3; PNG specification, third edition,
-4.3: precedence cICP, iCCP, sRGB, then gAMA and cHRM.
+the same functions convert to sRGB and back. Sources: ITU-T H.273 (2021), tables 2 and 3; PNG
+specification, third edition, 4.3: precedence cICP, iCCP, sRGB, then gAMA and cHRM.
 """
 
 import os

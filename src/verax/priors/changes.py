@@ -163,7 +163,7 @@ def _mirror(scene: Image, thing: Mask) -> tuple[Image, InjectedChange]:
 
 
 def _shift(thing: Mask, rng: Generator, *, distance: float, width: int) -> tuple[float, float]:
-    """A random shift in whole px of about `distance` widths that keeps the thing's centre inside."""
+    """A random shift in whole px, about `distance` widths, that keeps the thing's centre inside."""
     height = thing.shape[0]
     ys, xs = np.nonzero(thing)
     middle = np.array([xs.mean(), ys.mean()])

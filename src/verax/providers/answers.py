@@ -232,9 +232,7 @@ def _bytes(one: PictureSource, fetch: Fetch | None) -> bytes:
     if one.data is not None:
         return one.data
     if fetch is None:
-        raise ProviderError(
-            "the picture was sent as a link, not stored; try: verax journal fetch"
-        )
+        raise ProviderError("the picture was sent as a link, not stored; try: verax journal fetch")
     return fetch(one.link)
 
 

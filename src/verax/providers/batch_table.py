@@ -123,7 +123,7 @@ class Uploads:
         return self.table.uploaded()
 
     def file_id(self, picture: ImageFile) -> str:
-        """The id of a picture at the service, uploaded where it is not there yet."""
+        """The id of a picture at the service, uploaded if missing."""
         if picture.sha256 not in self._known:
             self._known[picture.sha256] = self.send(picture, "vision")
             self.table.remember(picture.sha256, self._known[picture.sha256])

@@ -89,7 +89,7 @@ TYPES: dict[str, tuple[type, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Error:
-    """One breach.
+    """One violation of the schema.
 
     Attributes:
         kind: the keyword that is broken, as JSON Schema calls it.

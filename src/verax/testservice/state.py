@@ -13,8 +13,8 @@ succeed. Steps (`parse_step` is the whole list):
     html                   502 with a proxy's HTML page
     refuse:input           moderation before painting; not billed
     refuse:output          moderation after painting; billed
-    cut-early  cut         drop the line before billing; after billing, before the first byte
-    timeout:30             bill, then stay silent for that many seconds and drop the line
+    cut-early  cut         drop the connection before billing; after billing, before the first byte
+    timeout:30             bill, then stay silent for that many seconds and disconnect
     slow:0.5               bill, wait, answer (a stream sends comments meanwhile)
     half                   bill, then only half of the body
     size:640x480           another size than requested
@@ -35,13 +35,13 @@ A billed answer may go wrong in the ways of relays and gateways:
     link:endless       without a length and without an end; `private`: into a private network
     stream:url         completed event with a link; `nested`: data[]; `named`: type in the event
                        line only; `noise`: unknown events between; `unended`: no blank line
-    stream:plain       content type text/plain; `odd`: oddly cased; `none`; these also unasked
+    stream:plain       content type text/plain; `odd`: oddly cased; `none`; these also where no stream was requested
     usage:zeros        all counts 0; `prompt`: only prompt_tokens beside zeros; `no-output`,
                        `null-output`, `zero-output`; `few`: a tenth; `byok`: cost 0, and upstream
     base64:wrapped     at 76; `urlsafe`; `unpadded`
     empty-entry        the second of two entries holds nothing
     padded:9000000     so many spaces before the end of the JSON
-    ended              the whole JSON, then the line is cut although more was announced
+    ended              the whole JSON, then disconnects although more was announced
     gzip-lie           says gzip and is not
 
 Billed means: written to the ledger and synced before the first byte of the answer.
@@ -82,7 +82,7 @@ class ServiceState:
         ledger: file of the billed calls.
         delay_s: seconds before each answer.
         today: the day by which models have ended, ISO.
-        keyed: whether a key is wanted.
+        keyed: whether a key is required.
         fail_every: every so many-th call is billed and then answered with 502; 0: none.
 
     `finish` may be set: it changes the file bytes of every picture that goes out.
