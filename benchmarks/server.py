@@ -41,8 +41,8 @@ from verax import image as images
 from verax.making import Order
 from verax.priors import generated
 from verax.providers.journal import open_desk
+from verax.server.access import ClientKeys
 from verax.server.api.service import restore
-from verax.server.door import ClientKeys
 from verax.server.queue import worker_process
 from verax.settings import load as load_settings
 

@@ -9,7 +9,7 @@ from commands import verax
 from service.plugin import running_service
 from serving import serving, serving_here
 from verax import image as images
-from verax.server.door import ClientKeys
+from verax.server.access import ClientKeys
 
 
 @pytest.fixture(scope="session")

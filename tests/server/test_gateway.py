@@ -13,7 +13,7 @@ import pytest
 from service.plugin import running_service
 from serving import log_of, serving, serving_here
 from verax import image as images
-from verax.server.door import ClientKeys
+from verax.server.access import ClientKeys
 
 MODEL = "gpt-image-2.6-flare"
 KEY = {"VERAX_API_KEY": "sk-test-not-a-real-key"}

@@ -17,7 +17,7 @@ from verax.providers.budget import load_tariff
 from verax.providers.images_api import connect
 from verax.report.sheet import TRUST_COLOURS
 from verax.server import Problem
-from verax.server.door import Account
+from verax.server.access import Account
 from verax.server.page.history import (
     STOPS,
     History,

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from serving import serving_here
-from verax.server.door import ServerLimits
+from verax.server.access import ServerLimits
 
 
 @pytest.fixture(scope="module")

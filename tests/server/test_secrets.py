@@ -9,7 +9,7 @@ import pytest
 
 from service.plugin import running_service
 from serving import log_of, serving, serving_here
-from verax.server.door import ClientKeys
+from verax.server.access import ClientKeys
 
 MODEL = "gpt-image-2.6-sunburst"
 UPSTREAM = "sk-upstream-secret"

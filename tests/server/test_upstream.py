@@ -8,10 +8,10 @@ import pytest
 
 from counting import counting
 from verax import image as images
+from verax.server.access import ANYBODY, ServerLimits
 from verax.server.api.intake import Upload
 from verax.server.api.service import ImagesService
 from verax.server.api.upstream import open_upstream
-from verax.server.door import ANYBODY, ServerLimits
 from verax.server.queue import WorkQueue, worker_thread
 from verax.settings import load
 

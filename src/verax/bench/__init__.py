@@ -17,7 +17,7 @@ OUTCOMES = ("restored", "refused", "failed", "wrong_size", "prior_not_placed", "
 
 
 def _placed(column: str) -> str:
-    """SQL: JSON that said "outcome" and "accepted" in the words it has now."""
+    """SQL that renames "outcome" and "accepted" in older JSON to "placed"."""
     return f"""
         CASE WHEN json_extract({column}, '$.outcome') IS NULL THEN {column} ELSE json_remove(
             json_set({column}, '$.placed', CASE json_extract({column}, '$.outcome')

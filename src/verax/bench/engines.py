@@ -32,13 +32,13 @@ def default_workers() -> int:
 
 
 def threads(stage: Callable[[In], Out], items: Iterable[In], *, workers: int) -> Iterator[Out]:
-    """Threads of this process: right for the pipeline, whose work releases the lock."""
+    """Threads of this process: right for the pipeline, whose work releases the GIL."""
     with ThreadPool(workers) as pool:
         yield from _bounded(pool, stage, items, workers * BACKLOG)
 
 
 def processes(stage: Callable[[In], Out], items: Iterable[In], *, workers: int) -> Iterator[Out]:
-    """Processes of this machine: right for methods that hold the lock."""
+    """Processes of this machine: right for methods that hold the GIL."""
     context = get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:
         yield from _bounded(pool, stage, items, workers * BACKLOG)
@@ -96,7 +96,7 @@ def ray_data(
     waiting = [{"item": item} for item in items]
     if not waiting:
         return
-    blocks = -(-len(waiting) // PER_BLOCK)  # what a lost worker makes again
+    blocks = -(-len(waiting) // PER_BLOCK)  # what is computed again when a worker is lost
     rows = ray.data.from_items(waiting, override_num_blocks=blocks)
     for row in rows.map(run, concurrency=workers).iter_rows():
         yield row["out"]

@@ -41,7 +41,7 @@ PRIORS = {
     "input": "the photo itself (control: must not help)",
     "own": "the base of the embedded restorer (control: must not help)",
 }
-PROVIDER = "provider:"  # provider:MODEL asks a model for the prior
+PROVIDER = "provider:"  # provider:MODEL requests the prior from a model
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ class Output:
 class Method:
     """A method: `run(photo, prior, argument, fidelity)`; the argument follows a colon.
 
-    `alone`: it can also do without the prior that it takes.
+    `alone`: it also works without a prior.
     """
 
     run: Callable[[Image, Image | None, str, float], Output]
@@ -271,7 +271,7 @@ def resolve(name: str) -> tuple[Method, str]:
 
 
 def files_of(name: str, prior: str = "") -> tuple[str, ...]:
-    """The weights that a method's output depends on, so that other weights are another key."""
+    """The weights that a method's output depends on; other weights give another key."""
     head, argument = name.partition(":")[0].replace("_", "-"), resolve(name)[1]
     if argument.endswith(restorers.WEIGHTS):
         return (argument,) if Path(argument).is_file() else ()

@@ -21,7 +21,7 @@ from verax.metrics import METRICS
 SIMULATING_S, SCORE_S, DEVIATION_S = 0.8, 0.15, 4.5
 START_S = 6.0  # of a run before its first output: imports, networks
 DISK_MB = 2.0  # of a PNG of one megapixel, about
-FLUSH = 32  # rows per transaction: what a crash can lose, and then makes again
+FLUSH = 32  # rows per transaction: what a crash can lose and the next run repeats
 MOST_REASONS = 5
 FLUSH_S = 1.0  # slow items are stored and reported one by one
 T = TypeVar("T")

@@ -27,7 +27,7 @@ from verax.priors.simulated import simulate
 from verax.provenance import has_manifest
 from verax.store import writing
 
-RESAMPLER = 4  # its place in a protocol
+RESAMPLER = 4  # index in a protocol
 MOST_MARGIN = 0.05  # of the short side: margin of a reference that is taken off
 MOST_ARROWS = 400  # of a motion field that is kept for the report
 
@@ -64,7 +64,7 @@ class PriorSource(Protocol):
 def produce(work: Work, folder: Path, source: PriorSource | None = None) -> OutputRow:
     """Stage 1: run the method, write the output under its key, say what happened.
 
-    BudgetExceeded and OutputError get out: a spent budget or a full disk says nothing about the
+    BudgetExceeded and OutputError are raised: a spent budget or a full disk says nothing about the
     picture, and the run must stop.
     """
     start = time.perf_counter()
@@ -188,7 +188,7 @@ def score(row: OutputRow, path: Path, names: tuple[str, ...]) -> list[ScoreRow]:
 
 
 def without_margin(reference: Image, size: tuple[int, ...]) -> tuple[Image, int]:
-    """The reference cropped to a photo of (height, width), and the margin in px; 0 as it is.
+    """The reference cropped to a photo of (height, width), and the margin in px, 0 for none.
 
     Some sets (SOTS indoor) have references that show more on every side. Only an equal margin all
     around a picture that is not square is taken off: nothing else than a crop explains it.
@@ -224,7 +224,7 @@ def deviate(row: OutputRow, path: Path) -> tuple[str, str]:
     """(key, JSON) of what one stored output changed against its photo; failures say why.
 
     Of `raw-prior` the generated picture itself is measured, at its own size, since the resizing
-    of the output hides what became of the canvas. It also gets the motion of its blocks, and the
+    of the output hides the change of canvas. It also gets the motion of its blocks, and the
     loss ladder where there is a reference.
     """
     try:

@@ -16,7 +16,7 @@ import typer
 from verax.errors import InputError, SettingsError, missing_extra
 
 if TYPE_CHECKING:
-    from verax.server.door import ClientKeys
+    from verax.server.access import ClientKeys
     from verax.settings import Settings
     from verax.store import Presence
 
@@ -46,8 +46,8 @@ def serve(
     from verax.bench.engines import default_workers
 
     need_server()
+    from verax.server.access import ServerLimits
     from verax.server.app import ServerOptions
-    from verax.server.door import ServerLimits
     from verax.server.run import run
 
     settings = server_settings(gateway, base_url, local_only=local_only)
@@ -90,7 +90,7 @@ def server_settings(gateway: str | None, base_url: str | None, *, local_only: bo
 
 def has_clients(settings: "Settings") -> bool:
     """Whether a client has a key."""
-    from verax.server.door import ClientKeys
+    from verax.server.access import ClientKeys
 
     with closing(ClientKeys(settings.home / "serve" / "clients.sqlite")) as clients:
         return bool(clients.names())
@@ -175,7 +175,7 @@ def keys() -> None:
 
 
 def _clients() -> "ClientKeys":
-    from verax.server.door import ClientKeys
+    from verax.server.access import ClientKeys
     from verax.settings import load
 
     return ClientKeys(load().home / "serve" / "clients.sqlite")

@@ -27,7 +27,7 @@ PREVIEW_PX = 480  # long side of each picture of a preview
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What a file carried beside its pixels, as raw bytes; not in `repr`, as EXIF and XMP name places.
+    """What a file carried beside its pixels, as raw bytes; not in `repr`: EXIF names places.
 
     Attributes:
         icc: the profile the pixels came from and are written back into.

@@ -28,12 +28,12 @@ from verax.errors import (
 )
 from verax.providers.records import Spent
 from verax.server import Problem, from_error, json_response, response, unknown
+from verax.server.access import LOOPBACK, AccessControl, ClientKeys, OtherSites, ServerLimits
 from verax.server.api import description
 from verax.server.api import routes as api
 from verax.server.api.routes import AnswerCache, Context, context_of
 from verax.server.api.service import ImagesService
 from verax.server.api.upstream import open_upstream
-from verax.server.door import LOOPBACK, ClientKeys, Door, OtherSites, ServerLimits
 from verax.server.page.routes import routes as page_routes
 from verax.server.queue import WorkQueue, resident_bytes, worker_process, worker_thread
 from verax.settings import Settings
@@ -204,7 +204,7 @@ def create_app(options: ServerOptions) -> Application:
         app.state.loop.call_soon_threadsafe(app.state.context.service.stop)
 
     sites = OtherSites(app, options.origins)
-    sites.app = Door(app, limits=options.limits, hosts=options.hosts, allows=sites.allows)
+    sites.app = AccessControl(app, limits=options.limits, hosts=options.hosts, allows=sites.allows)
     return Application(UnderPath(sites, options.path), app.state.metrics, stop)
 
 

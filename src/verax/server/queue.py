@@ -256,7 +256,7 @@ def limited(function: Callable[[*Given], T], seconds: int, *arguments: *Given) -
 
 
 def one_thread() -> None:
-    """OpenCV does not read OMP_NUM_THREADS."""
+    """Limit OpenCV to one thread: it does not read OMP_NUM_THREADS."""
     import cv2
 
     cv2.setNumThreads(1)

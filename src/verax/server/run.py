@@ -26,8 +26,8 @@ from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from verax.server import Problem
+from verax.server.access import ServerLimits
 from verax.server.app import Application, ServerOptions, create_app
-from verax.server.door import ServerLimits
 
 SWITCH_S = 0.001  # thread switch interval; the default of 5 ms would delay answers
 
@@ -85,7 +85,7 @@ class GracefulServer(uvicorn.Server):
 
 class PatientProtocol(H11Protocol):
     """HTTP/1.1 with timeouts for a request's head, an idle connection, and a client that does not
-    read its answer. Timeouts of bodies are in `verax.server.door`."""
+    read its answer. Timeouts of bodies are in `verax.server.access`."""
 
     def __init__(self, *arguments: Any, limits: ServerLimits, **named: Any) -> None:  # noqa: ANN401
         super().__init__(*arguments, **named)
@@ -227,5 +227,5 @@ class RequestLog:
 
 
 def request_id(name: str) -> str:
-    """The client's own name for a request where it is one; else a new one."""
+    """The client's request id if it is valid, else a new one."""
     return name if re.fullmatch(r"[\w.:-]{1,128}", name) else f"req_{secrets.token_hex(12)}"

@@ -35,7 +35,7 @@ A billed answer may go wrong in the ways of relays and gateways:
     link:endless       without a length and without an end; `private`: into a private network
     stream:url         completed event with a link; `nested`: data[]; `named`: type in the event
                        line only; `noise`: unknown events between; `unended`: no blank line
-    stream:plain       content type text/plain; `odd`: oddly cased; `none`; these also where no stream was requested
+    stream:plain       content type text/plain; `odd`: oddly cased; `none`; also without `stream`
     usage:zeros        all counts 0; `prompt`: only prompt_tokens beside zeros; `no-output`,
                        `null-output`, `zero-output`; `few`: a tenth; `byok`: cost 0, and upstream
     base64:wrapped     at 76; `urlsafe`; `unpadded`

@@ -16,9 +16,9 @@ from typing import Any, BinaryIO
 from verax.errors import InputError
 from verax.image.header import READABLE, Header, header_of
 from verax.server import Problem
+from verax.server.access import ServerLimits
 from verax.server.api import read_fields
 from verax.server.api.intake import MAX_IMAGES, Upload, is_allowed
-from verax.server.door import ServerLimits
 from verax.server.queue import limited
 
 IGNORED = ("user", "response_format", "style")

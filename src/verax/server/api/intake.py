@@ -23,7 +23,7 @@ from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
 from verax.server import Problem
-from verax.server.door import ServerLimits
+from verax.server.access import ServerLimits
 
 MAX_IMAGES = 16
 ROLE = re.compile(r"(image|mask)(\[\d{0,2}\])?")  # image, image[] and image[0] mean the same

@@ -20,9 +20,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from verax.server import AnswerResponse, CallAnswer, Partials, Problem, json_response
+from verax.server.access import ANYBODY, Account, ClientKeys, ServerLimits
 from verax.server.api.intake import receive_body
 from verax.server.api.service import ImagesService
-from verax.server.door import ANYBODY, Account, ClientKeys, ServerLimits
 from verax.store import open_database
 
 

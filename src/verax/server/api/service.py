@@ -16,6 +16,7 @@ from verax.image.header import Header, format_of_file
 from verax.making import Order
 from verax.providers import Usage
 from verax.server import CallAnswer, Problem, unknown
+from verax.server.access import Account, ServerLimits
 from verax.server.api import calls
 from verax.server.api.calls import ImageCall, MissingPictures
 from verax.server.api.intake import Upload, fetch
@@ -27,7 +28,6 @@ from verax.server.api.upstream import (
     read_opened,
     usage_json,
 )
-from verax.server.door import Account, ServerLimits
 from verax.server.queue import LIMIT_S, WorkQueue, limited, one_thread
 
 # what the official description allows in an answer; our own `verax.size` holds every other
@@ -256,7 +256,7 @@ def unused(call: ImageCall) -> Iterator[str]:
     if size not in ("auto", own):
         yield (
             f"size: the photo is {own}; its restoration was scaled to fit {size} and padded by "
-            "reflection; ask for auto to have the photo's own grid"
+            "reflection; use size auto for the photo's own grid"
         )
     if call.fields.get("background", "auto") == "transparent":
         yield "background: a restoration keeps the photo's own; transparent is not followed"

@@ -19,8 +19,8 @@ from verax.providers.budget import Tariff
 from verax.providers.images_api import Client
 from verax.providers.journal import Desk, open_desk
 from verax.providers.records import Spent
+from verax.server.access import Account
 from verax.server.api.calls import ImageCall
-from verax.server.door import Account
 from verax.settings import Settings
 
 FAITHFUL = "verax/"

@@ -31,7 +31,7 @@ from verax.errors import VeraxError
 from verax.fusion.dial import DEFAULT
 from verax.image import replace_file
 from verax.server import Problem, from_error, json_response, unknown
-from verax.server.door import Account
+from verax.server.access import Account
 from verax.server.queue import WorkQueue
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ def attachment(name: str) -> dict[str, str]:
 
 
 MOST_PAUSE_S = 10.0
-Work = Callable[[], Awaitable[dict[str, Any]]]  # what is to be added to the entry when it is done
+Work = Callable[[], Awaitable[dict[str, Any]]]  # returns what is added to the entry at the end
 
 
 def whose(request: Request) -> "tuple[Context, Account, History]":

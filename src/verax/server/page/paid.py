@@ -21,12 +21,12 @@ from verax.priors import numbered
 from verax.priors.generated import DEFAULT_MODEL
 from verax.providers import EditRequest, GenerateRequest, ImageFile
 from verax.server import Problem, json_response
+from verax.server.access import Account
 from verax.server.api import MAX_PROMPT, is_text
 from verax.server.api.calls import ImageCall
 from verax.server.api.intake import read_small
 from verax.server.api.routes import Context
 from verax.server.api.upstream import FAITHFUL, Upstream
-from verax.server.door import Account
 from verax.server.page import history, work
 from verax.server.page.history import History, earlier_answer, start, whose
 

@@ -21,11 +21,11 @@ from starlette.routing import Route
 from verax import catalog
 from verax.image.header import Header
 from verax.server import Problem, json_response
+from verax.server.access import Account
 from verax.server.api.calls import ImageCall, look
 from verax.server.api.intake import keep
 from verax.server.api.routes import Context
 from verax.server.api.upstream import OPENED
-from verax.server.door import Account
 from verax.server.page import files, history, paid, work
 from verax.server.page.files import order_of
 from verax.server.page.history import earlier_answer, in_turn, start, under_way, whose
@@ -38,7 +38,7 @@ EXAMPLE_NOTICE = "The generated picture of this example is simulated; no image g
 
 
 async def restore(request: Request) -> Response:
-    """POST /page/restorations: a photo, and a prior or the model to ask for one.
+    """POST /page/restorations: a photo, and a prior or the model that makes one.
 
     The page chooses the `id`: a request that is repeated after a lost connection makes one entry.
     """

@@ -155,7 +155,7 @@ def _restore_stop(order: PageOrder) -> None:
     images.write(order.folder / f"restoration{stop}.png", output.restoration.pixels)
     images.write(order.folder / f"trust{stop}.png", trust_picture(output.restoration.trust))
     record = output.record()
-    # last: where the record is, the pictures are
+    # written last: where there is a record, there are the pictures
     write_json(order.folder / f"stop{stop}.json", {n: record[n] for n in ("trust", "faces")})
 
 
@@ -164,7 +164,7 @@ def _make_file(order: PageOrder) -> "Made":
     from verax.server.api.upstream import read_opened
     from verax.settings import load
 
-    source = order.folder / "answer-0"  # what a service gave; the prior is made from it
+    source = order.folder / "answer-0"  # the service's file, from which the prior is made
     file = making.Order(
         photo=order.photo,
         prior=order.prior,

@@ -58,7 +58,7 @@ class ServerLimits:
     fetch_hosts: frozenset[str] = frozenset()
 
 
-class Door:
+class AccessControl:
     """ASGI middleware that rejects foreign hosts and origins, and bodies too large or too slow."""
 
     def __init__(
@@ -123,7 +123,7 @@ class Door:
                 async with asyncio.timeout(max(0.0, min(self.limits.silence_s, left))):
                     message = await receive()
             except TimeoutError:
-                text = "the body came too slowly; send it again"
+                text = "the body arrived too slowly; send it again"
                 raise Problem(408, text, "timeout", headers=CLOSE) from None
             if message["type"] == "http.request":
                 self.count(body, len(message.get("body", b"")))
