@@ -12,7 +12,7 @@ VeraxError
 ├── ProviderError              the image service did not deliver
 │   ├── ProviderRefused        refused by moderation, with stage and categories; never retried
 │   ├── ProviderRejected       the request is wrong (400, 401, 403, 404, 422); never retried
-│   ├── ProviderBusy           429 or no connection after the last retry; nothing was begun
+│   ├── ProviderBusy           429 or no connection after the last retry; nothing was started
 │   ├── ProviderUncertain      no answer, or a 5xx; it may still have been billed
 │   └── BudgetExceeded         the call would pass the cost limit; nothing was sent
 └── RunError                   a training or benchmark run cannot continue; its work so far is kept
@@ -92,7 +92,7 @@ class ProviderRejected(ProviderError):
 
 
 class ProviderBusy(ProviderError):
-    """Too many requests, or no connection, after the last retry; nothing was begun."""
+    """Too many requests, or no connection, after the last retry; nothing was started."""
 
 
 class ProviderUncertain(ProviderError):

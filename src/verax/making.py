@@ -45,7 +45,7 @@ class Order:
         scale: "2", "3", "4" or "prior", for a larger result; "": the photo's size.
         exposure: stops by which to brighten the result, or darken it if negative.
         salvage: read what is left of a truncated photo; a prior fills the rest.
-        prior_source: the service's original file of the prior, named by provenance instead.
+        prior_source: the service's original file, which provenance names in place of the prior.
         photo_name, prior_name: names of the files in provenance and messages; "": the file name.
     """
 

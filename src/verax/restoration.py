@@ -27,7 +27,7 @@ class Request:
     """The options of `verax.pipeline.restore`, checked, its masks read.
 
     Attributes:
-        holes: (H, W) in [0, 1], 1 where the photo holds nothing; None without a mask.
+        holes: (H, W) in [0, 1], 1 where the photo is destroyed; None without a mask.
         free: (H, W), above 0 where the photo may change; None: everywhere.
     """
 

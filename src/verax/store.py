@@ -260,7 +260,7 @@ class Presence:
 
     @staticmethod
     def sweep(folder: Path) -> None:
-        """Remove the signs of processes that no longer live."""
+        """Remove the files of processes that have ended."""
         for path in folder.glob("[!.]*"):
             if not Presence.is_alive(folder, path.name):
                 path.unlink(missing_ok=True)

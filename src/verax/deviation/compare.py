@@ -83,7 +83,7 @@ class Look:
     Attributes:
         photo, generated: (H, W, 3), unchanged.
         registration: of `generated` onto `photo`.
-        canvas: how the canvas came about, see `Deviation`.
+        canvas: what the generator did to the canvas, see `Deviation`.
         pair: both on the working grid, aligned as well as possible.
         alignment: the refinement by blocks; None if the generated picture cannot be placed.
     """

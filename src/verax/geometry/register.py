@@ -46,7 +46,7 @@ class Registration:
         confidence: (H, W) float32 in [0, 1] on the photo's grid.
         p_value: how likely a foreign picture scores as well.
         coverage: share of the photo that the prior covers, in [0, 1].
-        canvas: how the prior's canvas came about: "stretch", "crop", "letterbox", "outpaint".
+        canvas: what the generator did to the canvas: "stretch", "crop", "letterbox", "outpaint".
         score: correlation of the orientation channels after registration, at most 1.
     """
 

@@ -42,7 +42,7 @@ PREVIEW_SIDE = 1600
 PREVIEW_QUALITY = 82
 WEB = ("png", "jpeg", "webp", "avif")  # what browsers show
 NOTHING = -1
-LEVEL = 0.05  # of p, below which a gain is called shown
+LEVEL = 0.05  # significance level of a gain
 MOST_FAILURES = 200  # shown by name; the export has all
 MOST_OVERLAYS = 1200  # pictures with arrows and boxes, about 12 KB each; the export has all numbers
 
@@ -193,7 +193,7 @@ class Index:
 
 @dataclass(slots=True)
 class Rows:
-    """Turns output rows into rows of places; every picture file is read once at most."""
+    """Turns output rows into rows of indices; every picture file is read once at most."""
 
     results: Results
     folder: Path  # of the run
@@ -206,7 +206,7 @@ class Rows:
     overlays: int = 0
 
     def picture(self, name: str, path: Path) -> int:
-        """Place of a picture's source; `name` identifies its content."""
+        """Index of a picture's source; `name` identifies its content."""
         if name not in self.places:
             self.places[name] = self.sources.of(self.pictures.source(path)) if name else NOTHING
         return self.places[name]

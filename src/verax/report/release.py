@@ -8,7 +8,7 @@ DIR/webdataset/*.tar        the same as WebDataset shards (KEY.png, KEY.json)
 DIR/withheld.csv            rows left out for their licence, by name
 DIR/without_output.csv      refusals, failures and abstentions: counted, never dropped
 DIR/run.json                plan and environment
-DIR/REQUEST.md              template for asking for further sets
+DIR/REQUEST.md              template for requesting further sets
 """
 
 import hashlib
@@ -224,9 +224,9 @@ def card(
         "## Columns",
         "`file_name`, `key` (hash of everything that decides the output), what was done (`task`, "
         "`dataset`, `item`, `degradation`, `method`, `prior`, `prompt`, `repeat`, `generator`), "
-        "what came of it (`outcome`, `reason`, `seconds`, `cost_usd`, `width`, `height`), the "
+        "the result (`outcome`, `reason`, `seconds`, `cost_usd`, `width`, `height`), the "
         "photo's `licence`, `scene` (resample these), `seed`, `sha256` of the picture, "
-        "`prior_sha256`, `prior_c2pa` and `prior_seconds` of the generated file as it came, "
+        "`prior_sha256`, `prior_c2pa` and `prior_seconds` of the generated file as received, "
         "`transform` (3 x 3, prior px to photo px), `canvas`, `placed`, `c2pa`, and one column "
         "per metric.",
         "## Models",
@@ -267,11 +267,13 @@ def _prompts(results: Results) -> str:
     wordings = sorted({(row.task, row.prompt) for row in results.outputs if row.prompt})
     if not wordings:
         return (
-            "No service was called in this run; how generated pictures were made, their data "
-            "sets tell."
+            "No service was called in this run; the data sets say how their generated pictures "
+            "were made."
         )
     rows = [(task, name, prompt_text(task, name)) for task, name in wordings]
-    return "The prompts that the services got:\n\n" + _table(("task", "wording", "prompt"), rows)
+    return "Prompts as the services received them:\n\n" + _table(
+        ("task", "wording", "prompt"), rows
+    )
 
 
 def _groups(results: Results) -> list[tuple[Any, ...]]:

@@ -117,12 +117,7 @@ def from_error(exc: VeraxError) -> Problem:
 
 def unknown() -> Problem:
     """Generic 500 for an unexpected error; reveals no details."""
-    return Problem(
-        500,
-        "the server failed on this request; its log has the cause",
-        "server_error",
-        kind="server_error",
-    )
+    return Problem(500, "the server failed; see its log", "server_error", kind="server_error")
 
 
 HEARTBEAT_S = 10.0
