@@ -75,7 +75,7 @@ class Order:
 class Opened:
     """A decoded picture with its file, which provenance needs.
 
-    `missing` is 1 where a truncated file holds nothing; None for a complete file.
+    `missing` is 1 where a truncated file has no pixels; None for a complete file.
     """
 
     photo: Photo

@@ -230,7 +230,7 @@ def geometry_entries(geometry: Global | str, photo: Size, confidence: float) -> 
     for index, (name, (unit, family)) in enumerate(names.items()):
         interval = float(low[index]), float(high[index])
         if interval[1] - interval[0] > 2 * widest[family]:
-            note = f"the interval {interval[0]:.3g}..{interval[1]:.3g} is too wide to tell"
+            note = f"the interval {interval[0]:.3g}..{interval[1]:.3g} is too wide to be of use"
             entries[name] = unknown(unit, note)
         else:
             entries[name] = Entry(values[index], unit, *interval, confidence=confidence)

@@ -93,7 +93,7 @@ def check_faces(
     """Compare every face of a photo with its restoration and its prior, all (H, W, 3) on one grid.
 
     `generated`: (H, W) share of the restoration that is the prior's own pixels.
-    `filled`: (H, W) holes of the photo, which tell nothing about a face.
+    `filled`: (H, W) holes of the photo, which say nothing about a face.
     """
     checks = []
     for face in faces:

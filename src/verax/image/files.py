@@ -256,7 +256,7 @@ def salvage(
 ) -> tuple[Photo, Plane]:
     """A photo from a file that may be cut short, and a mask of the missing part.
 
-    The mask is 1 where the photo holds nothing: (H, W), upright as the photo. A whole file has an
+    The mask is 1 where pixels are missing: (H, W), upright as the photo. A whole file has an
     empty mask. Raises ImageReadError where nothing can be decoded, and for other formats than JPEG
     and PNG.
     """

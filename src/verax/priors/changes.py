@@ -82,7 +82,7 @@ def _edit(scene: Image, edit: ObjectEdit, rng: Generator) -> tuple[Image, Inject
     far = edit.kind == "added"
     shift = _shift(thing, rng, distance=0.3 if far else edit.distance, width=scene.shape[1])
     pixels, there = _moved(scene, thing, shift)
-    if far:  # a foreign look: mirrored and recoloured stuff from elsewhere in the picture
+    if far:  # a foreign look: mirrored and recoloured content from elsewhere in the picture
         pixels = np.clip(pixels[..., rng.permutation(3)] * rng.uniform(0.6, 1.5), 0.0, 1.0)
     base = fill(scene, thing, rng) if edit.kind == "moved" else scene
     weight = _soft(there)

@@ -193,7 +193,7 @@ class Client:
         except ProviderUncertain as exc:
             if not holds_pictures(exc.partial):
                 raise
-            reply = HttpReply(exc.partial, {}, 0)  # they came before the line was cut
+            reply = HttpReply(exc.partial, {}, 0)  # received before the connection was lost
         self._raise_error_of_stream(reply)
         keep(reply.body)
         return read_answer(
