@@ -2,12 +2,12 @@
 
 Makes a WebDataset tar of small simulated pairs (scikit-image's pictures; shifted, scaled and
 brightened edits; some foreign, blank or broken ones) and aligns it. The run is killed with SIGKILL
-at random moments, the command alone or with its workers, and begun again until it ends by itself.
+at random moments, the command alone or with its workers, and restarted until it ends by itself.
 The first pairs are aligned without a kill as well, and by Ray on two workers. With `--folder` the
-same command goes on where it was stopped.
+same command continues where it was stopped.
 
 Checked at the end: one row for each pair and none twice, the files on disk are those of the table,
-equal pairs have equal rows, and the undisturbed run and Ray have the same rows, letter by letter.
+equal pairs have equal rows, and the undisturbed run and Ray have identical rows.
 Prints a table and, as last line, one JSON object; exit status 1 when a check fails.
 """
 

@@ -5,10 +5,11 @@
 FOLDER holds clean photos. The middle of each, at most --side px, gets holes, scratches and dust
 whose places are known; its prior is simulated from the clean photo (other light and texture, a
 drift below a fifth of a per cent). Printed per photo and as means: F of the mask that is found,
-as a print known to be damaged, with dust and without, and unasked; PSNR inside the true mask,
-filled from the prior, by OpenCV's two inpaintings and by scikit-image's, also of tape, a tear and a
-stain; whether damage is found in the clean photo, unasked, in colour and in black and white. With
---restore both damaged and clean photo are restored with the prior: PSNR outside the mask.
+as a print known to be damaged, with dust and without, and without the option; PSNR inside the true
+mask, filled from the prior, by OpenCV's two inpaintings and by scikit-image's, also of tape, a tear
+and a stain; whether damage is found in the clean photo without the option, in colour and in black
+and white. With --restore both damaged and clean photo are restored with the prior: PSNR outside the
+mask.
 """
 
 import argparse

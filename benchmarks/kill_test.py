@@ -2,7 +2,7 @@
 
 A run restores a folder of photos through the journal, against the test service in a process of
 its own. Each life of the run is killed with SIGKILL at a random moment, and resumed, until every
-photo is restored; then another run begins, until all kills are spent. Calls that became uncertain
+photo is restored; then another run starts, until all kills are used. Calls that became uncertain
 are repeated only after a life has ended by itself and has listed them (`--retry-uncertain`). The
 cost limit starts at half of what the pictures should cost, and is raised by the most that one call
 can cost whenever it stops a life. The service bills every fifth call and then answers 502.

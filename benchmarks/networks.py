@@ -4,7 +4,7 @@
 
 Reads the folder named by VERAX_PICTURES (manifest.csv). PSNR in RGB on the photo's grid, no
 border cropped; "matched" scales the result to the reference's mean brightness first. "forced" is
-the network with the data set's fault believed, as --task does: the network without the decision.
+the network with the data set's fault taken as certain, as with --task: no diagnosis.
 "worst" is the least gain over the photo as it is. The last line is JSON.
 """
 

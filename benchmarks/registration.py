@@ -1,4 +1,4 @@
-"""How well registration finds known moves, accepts real priors and refuses foreign ones.
+"""How well registration finds known moves, accepts real priors and rejects foreign ones.
 
     python benchmarks/registration.py --known [--scenes 40] [--local 0.004]
     python benchmarks/registration.py --real [--foreign 500] [--sheets FOLDER]

@@ -4,11 +4,11 @@
 
 Three parts, each against a `verax serve` of its own on loopback:
 
-overhead   1 MP edits one after another, on `verax/local` and with a paid service (played by the
-           test service), each beside the same work without a gateway, in turns
+overhead   1 MP edits one after another, on `verax/local` and with a paid service (simulated by
+           the test service), each beside the same work without a gateway, in turns
 load       many clients with 1 MP photos on `verax/local`; nine tenths of them share one key;
            answers other than 200 and 429 with Retry-After are failures
-waiting    many clients that wait for a paid service which takes its time
+waiting    many clients that wait for a slow paid service
 
 Health is read every 50 ms by a process of its own, memory is proportional set size of the server
 and all its workers. The last line is JSON.
