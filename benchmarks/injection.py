@@ -12,8 +12,9 @@ Parts
   degraded   global geometry, all of it at once, with the photo under haze, rain and darkness at
              three severities
 
-Thresholds are tuned on one half of the clean photos, figures reported on the other; a hash of the name says which photo is in which. With --save every reading is appended to FILE as
-it arrives, and readings that FILE already holds are not repeated.
+Thresholds are tuned on one half of the clean photos, figures reported on the other; a hash of the
+name says which photo is in which. With --save every reading is appended to FILE as it arrives, and
+readings that FILE already holds are not repeated.
 """
 
 import argparse

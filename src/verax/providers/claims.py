@@ -159,10 +159,10 @@ class Claims:
         if spent.billed_usd + spent.possibly_usd <= left:
             return False
         raise BudgetExceeded(
-            f"this call may cost up to ${estimate.high_usd:.4f}; ${spent.billed_usd:.4f} billed so "
-            f"far, another ${spent.possibly_usd:.4f} may have been, limit ${limit:.4f}. Nothing "
-            "was sent. Raise --max-cost (in Python: max_cost_usd) to continue; answers already "
-            "paid for are kept"
+            f"this call may cost up to ${estimate.high_usd:.4f}; ${spent.billed_usd:.4f} are "
+            f"billed so far, another ${spent.possibly_usd:.4f} may be, and the limit is "
+            f"${limit:.4f}; nothing was sent. Raise --max-cost (in Python: max_cost_usd) to go on; "
+            "answers already paid for are kept"
         )
 
 
