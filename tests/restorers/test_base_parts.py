@@ -144,3 +144,23 @@ def test_only_the_green_cast_of_water_is_taken_away_unless_somebody_asks(water, 
 
     assert bool(np.any(network.light(photo, wet))) == changed
     assert np.any(network.light(photo, wet.believing("underwater")))
+
+
+@pytest.mark.parametrize("severity", [0.2, 0.6])
+def test_what_is_grey_under_water_does_not_turn_red(severity):
+    """A ray or a diver's bottle in full colour: the blue around it is the water's."""
+    photo = beach(np.float32((0.1, 0.7, 0.6)))
+    photo[80:120, 100:160] = 0.7
+    faults = diagnose(photo)
+    entries = tuple(
+        replace(f, certainty=1.0 if f.kind == "underwater" else 0.0, severity=severity)
+        for f in faults.entries
+    )
+    result = network.restore(photo, replace(faults, entries=entries))
+    ray, water = (result[rows, columns].mean((0, 1)) for rows, columns in (RAY, WATER))
+
+    assert ray[0] < 1.1 * ray[1:].max()
+    assert severity < 0.5 or water[0] > 1.3 * photo[WATER].mean((0, 1))[0]
+
+
+RAY, WATER = (slice(85, 115), slice(110, 150)), (slice(140, 190), slice(10, 90))

@@ -160,6 +160,17 @@ def test_a_moon_in_a_dark_sky_and_a_bright_gap_between_dark_rocks_are_left():
     assert diagnose(rocks)["lowlight"].certainty < 0.5
 
 
+@pytest.mark.parametrize("grey", [0.04, 0.05])
+def test_a_dark_photo_whose_black_was_lifted_was_meant_so(grey):
+    """Films are graded like that; an underexposed photo is black somewhere."""
+    photo = images.from_uint8(np.ascontiguousarray(data.coffee()))
+    dark = np.asarray(0.3 * photo**3, np.float32)
+    graded = np.maximum(dark, np.float32(grey))
+
+    assert diagnose(dark)["lowlight"].certainty > 0.5
+    assert diagnose(graded)["lowlight"].certainty < 0.5
+
+
 def test_lights_in_a_black_night_are_left():
     night = np.zeros((240, 320, 3), np.float32)
     for row in range(20, 220, 40):

@@ -28,6 +28,7 @@ WEIGHTS = (".pth", ".pt", ".safetensors", ".ckpt", EXPORTED)  # files accepted i
 
 PRIOR_SHARE = 0.2  # weight of the dark channel prior against the network in dehazing
 DOUBTED = 0.4  # the same where the network is unsure of the haze
+GREYNESS = 0.6  # exponent of the gains of the grey world under water
 
 
 def clipped(picture: NDArray[np.floating]) -> Image:
@@ -105,6 +106,30 @@ def with_dark_channel(transform: Float, small: Image, share: float = PRIOR_SHARE
     veil = airlight[:, None, None] * (1 - gain)
     mixed[3:] = (1 - share) * transform[3:] + share * veil
     return mixed
+
+
+def with_grey_world(transform: Float, small: Image) -> Float:
+    """The tone network's transform, averaged with that of the grey-world assumption (Buchsbaum, "A
+    spatial processor model for object colour perception", 1980), which restores red."""
+    mean = np.maximum(small.mean((0, 1)), 0.02)
+    gain = np.minimum((mean.mean() / mean) ** GREYNESS, 2.5).astype(np.float32)[:, None, None]
+    mixed = 0.5 * transform
+    mixed[:3] = np.log(0.5 * np.exp(transform[:3]) + 0.5 * gain)
+    return mixed
+
+
+def up_to_grey(transform: Float, small: Image) -> Float:
+    """The transform without what would turn a place redder than grey that was not so before: that
+    blue was the colour of the thing, not of the light."""
+    before = cv2.resize(small, transform.shape[:0:-1], interpolation=cv2.INTER_AREA)
+    after = np.moveaxis(before, 2, 0) * np.exp(transform[:3]) + transform[3:]
+    most = np.maximum(after[1:].max(0), before[..., 0])
+    less = np.log(np.clip(most / np.maximum(after[0], 1e-3), 1e-3, 1))
+    less = cv2.GaussianBlur(less, (0, 0), 2.0)
+    limited = transform.copy()
+    limited[0] += less
+    limited[3] *= np.exp(less)
+    return limited
 
 
 def dark_channel(picture: Image, patch: int) -> Plane:

@@ -73,6 +73,9 @@ HARDLY = (0.03, 0.10)  # severity without which the subject is dark, not the pho
 AGREED, DIMMER, DULLER = (0.28, 0.40), (0.13, 0.10), (0.85, 0.74)  # severity, median, 95th: all dim
 NIGHT = (0.015, 0.025)  # median luma below which lights in the dark mean night
 LIGHTLESS = (0.445, 0.40)  # 95th percentile of a photo with neither light nor a bright median
+# a dark photo whose black was lifted on purpose, as films are graded: 1st percentile; the same over
+# the median luma; 5th percentile over the 1st
+FADED, DIMMED, FLAT = (0.025, 0.035), (0.42, 0.58), (1.25, 1.15)
 BLACK = 0.003  # median luma below which the scene is black
 DRY = -5.5  # rain: log-odds of rain below which the rain network is not run: half of all photos
 SUSPECT = 0.12  # severity at the centre from which other places are checked
@@ -153,12 +156,17 @@ def diagnose(photo: Image) -> Faults:
     small = runtime.thumbnail(photo, tone.multiple)
     transform, estimated, features = runtime.look(small, tone)
     severity = dict(zip(tone.tasks, map(float, estimated), strict=True))
-    odds = {}
+    odds: dict[str, float] = {}
     if features.size:
-        odds = judged(facts(photo, small, np.concatenate([features, estimated]), measures))
+        judge, answers = runtime.embedded("judge"), np.concatenate([features, estimated])
+        outputs = judge(facts(photo, small, answers, measures)[None])[0][0]
+        odds = dict(zip(judge.tasks, map(float, outputs), strict=True))
     votes = {kind: ramp(odds.get(kind, -inf), *limits) for kind, limits in ODDS.items()}
     hazy = odds.get("haze", inf) + WEIGHT * (severity["haze"] - USUAL)
     grey = float(measures.colour < GREY)
+    blocky = ramp(measures.blocking, *STEPS)
+    # noise shows in fine detail or, where JPEG removed that, at half size
+    coarse = blocky * ramp(measures.blocking, *CRUSHED) * ramp(measures.grain, *GRAINY)
     veil = (1 - grey) * _haze(small, transform, severity["haze"])  # its signs are colours
     blurred = ramp(measures.blur, *BLURRED)
     severities = {
@@ -167,10 +175,10 @@ def diagnose(photo: Image) -> Faults:
         "rain": _rain(photo, measures.light) if odds.get("rain", inf) > DRY else (0.0, 0.0),
         "snow": (max(severity["snow"], SOME * votes["snow"]), votes["snow"]),
         "raindrop": (max(severity["raindrop"], SOME * votes["raindrop"]), votes["raindrop"]),
-        "noise": (min(measures.sigma / 50, 1.0), _noise(measures)),
+        "noise": (min(measures.sigma / 50, 1.0), max(ramp(measures.sigma, *NOISY), coarse)),
         "motion_blur": (max(blurred, SOME * votes["motion_blur"]), votes["motion_blur"]),
         "defocus_blur": (max(blurred, SOME * votes["defocus_blur"]), votes["defocus_blur"]),
-        "jpeg": (ramp(measures.blocking, 0.3, 3.3), _blocks(measures)),
+        "jpeg": (ramp(measures.blocking, 0.3, 3.3), blocky * ramp(measures.on_grid, *ON_GRID)),
         "underwater": _water(severity["underwater"], odds.get("underwater", -inf), measures),
         "grey": (grey, grey),
     }
@@ -187,12 +195,6 @@ def facts(
     close = np.stack([texture(runtime.part_at(photo, CLOSE, place)) for place in NEAR])
     textures = (close.mean(0), close.max(0), close.min(0), texture(far))
     return np.concatenate([*textures, answers, measures.facts()])
-
-
-def judged(inputs: runtime.Floats) -> dict[str, float]:
-    """Log-odds of each fault that the classifier knows, from its inputs (n,)."""
-    judge = runtime.embedded("judge")
-    return dict(zip(judge.tasks, map(float, judge(inputs[None])[0][0]), strict=True))
 
 
 def estimate(photo: Image, faults: Faults | None = None) -> str:
@@ -239,7 +241,8 @@ def _dark(severity: float, measures: Measures) -> tuple[float, float]:
     """Severity and certainty of darkness.
 
     Signs: the network says so; no light anywhere; dark nearly everywhere; or a little of all three.
-    Not dark are photos exposed for their lights, and a few bright things on black.
+    Not dark are photos exposed for their lights, a few bright things on black, and photos whose
+    black was lifted on purpose.
     """
     bright, brightest = measures.lights
     if measures.light > BLACK:
@@ -251,8 +254,16 @@ def _dark(severity: float, measures: Measures) -> tuple[float, float]:
     plain = max(plain, ramp(brightest, *BRIGHTEST) * (brightest > BLACK))
     lit = ramp(brightest, *LIT)
     unlit = max(ramp(severity, *DARK), plain, agreed) * (1 - lit)
-    alone = ramp(brightest / max(bright, 0.01), *ALONE)
-    return max(severity, 0.8 * plain), max(unlit, ramp(severity, *DARKEST)) * (1 - alone)
+    meant = max(ramp(brightest / max(bright, 0.01), *ALONE), _faded(measures))
+    return max(severity, 0.8 * plain), max(unlit, ramp(severity, *DARKEST)) * (1 - meant)
+
+
+def _faded(measures: Measures) -> float:
+    """Certainty that the darkest places of a photo were lifted to one grey; underexposed photos are
+    black there."""
+    black, dark = (max(shadow, 1e-3) for shadow in measures.shadows)
+    lifted = ramp(black, *FADED) * ramp(black / max(measures.light, 1e-3), *DIMMED)
+    return lifted * ramp(dark / black, *FLAT)
 
 
 def _rain(photo: Image, light: float) -> tuple[float, float]:
@@ -271,17 +282,6 @@ def _streaks(layer: Plane) -> float:
     """Certainty that the layer to be removed (H, W) is rain: it only adds light, along lines."""
     positive = float(layer.sum()) / max(float(np.abs(layer).sum()), 1e-6)
     return ramp(positive, *BRIGHTENS) * ramp(anisotropy(layer), *ALIGNED)
-
-
-def _noise(measures: Measures) -> float:
-    """Severity and certainty of noise: in fine detail or, where JPEG removed that, at half size."""
-    left = ramp(measures.blocking, *STEPS) * ramp(measures.blocking, *CRUSHED)
-    left *= ramp(measures.grain, *GRAINY)
-    return max(ramp(measures.sigma, *NOISY), left)
-
-
-def _blocks(measures: Measures) -> float:
-    return ramp(measures.blocking, *STEPS) * ramp(measures.on_grid, *ON_GRID)
 
 
 def green_cast(measures: Measures) -> float:

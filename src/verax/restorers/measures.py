@@ -45,7 +45,8 @@ class Measures:
         blur: sigma of the Gaussian blur of the steepest edges, px; 0.5 to 1 in a sharp photo.
         anisotropy: gradient energy along the strongest direction over that across it, 1 = round.
         light: median luma, in [0, 1].
-        lights: 95th and 99th percentile of the largest channel.
+        shadows: 1st and 5th percentile of the largest channel.
+        lights: 95th and 99th percentile of the same.
         colour: mean difference between the largest and the smallest channel, as a share of the
             largest, in [0, 1].
         red: mean red over the larger of mean green and mean blue.
@@ -59,6 +60,7 @@ class Measures:
     blur: float
     anisotropy: float
     light: float
+    shadows: tuple[float, float]
     lights: tuple[float, float]
     colour: float
     red: float
@@ -90,7 +92,7 @@ def measure(photo: Image) -> Measures:
     colours = small.reshape(-1, 3)
     _, green, yellow, _ = cv2.mean(cv2.cvtColor(small, cv2.COLOR_RGB2LAB))
     luma = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-    bright, brightest = (float(v) for v in np.percentile(colours.max(1), (95, 99)))
+    black, dark, bright, brightest = map(float, np.percentile(colours.max(1), (1, 5, 95, 99)))
     return Measures(
         sigma=noise(parts),
         grain=_quiet([_fine_noise(_half(part)) for part in parts], QUIET) * UNBIASED,
@@ -99,6 +101,7 @@ def measure(photo: Image) -> Measures:
         blur=_blur(fine / max(coarse, 1e-6)),
         anisotropy=float(np.median([anisotropy(_softer(grey)) for grey in greys])),
         light=float(np.median(luma)),
+        shadows=(black, dark),
         lights=(bright, brightest),
         colour=float(1 - colours.min(1).sum() / max(float(colours.max(1).sum()), 1e-6)),
         red=_red_share(colours.mean(axis=0)),

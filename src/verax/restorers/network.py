@@ -9,7 +9,14 @@ import numpy as np
 
 from verax.image import Image, Plane
 from verax.image.pixels import largest, ramp
-from verax.restorers import DOUBTED, PRIOR_SHARE, measures, with_dark_channel
+from verax.restorers import (
+    DOUBTED,
+    PRIOR_SHARE,
+    measures,
+    up_to_grey,
+    with_dark_channel,
+    with_grey_world,
+)
 from verax.restorers.faults import HAZY, SURE, SURELY, Faults, diagnose, green_cast
 from verax.restorers.runtime import (
     Floats,
@@ -29,8 +36,9 @@ DARK = {
 }  # weights of the experts for dark photos, whose errors of exposure differ
 TONE_TASKS = ("haze", "lowlight", "underwater")  # faults of the whole photo
 
-GREYNESS = 0.6  # weight of the grey-world transform under water
-SHARES = (1.0, 0.7, 0.5, 0.35)  # strengths of a transform, tried in turn against clipping
+REDDENED = 0.02  # share of a photo with weak signs of water that may turn from bluish to reddish
+REDDER = 0.03  # red over the other channels
+SHARES = (1.0, 0.7, 0.5, 0.35, 0.2)  # strengths of a transform, tried in turn against clipping
 BRIGHT = (0.35, 0.75)  # local brightness up to which a dark photo is lifted in full, and not at all
 TRIED = (1.0, 0.5)  # strengths of a transform, tried in turn until the result is sound
 SHOWN = (1.0, 2.0)  # levels of noise after a transform at which it is removed, and fully
@@ -171,6 +179,7 @@ def light(photo: Image, faults: Faults) -> Floats:
     if certainty < SURE:
         return np.zeros_like(faults.transform)
     transform, small = faults.transform, thumbnail(photo, embedded("tone").multiple)
+    reddened = 1.0
     if worst == "lowlight":
         looks = [word * look(small, embedded(name))[0] for name, word in DARK.items()]
         transform = exposed(np.sum(looks, 0), small)
@@ -184,7 +193,9 @@ def light(photo: Image, faults: Faults) -> Floats:
         if faults.named != worst:  # blue water without a green cast only gets worse
             depth = ramp(faults[worst].severity, *SURELY)
             certainty = min(certainty, max(green_cast(faults.measures), depth))
-    return careful(transform, small, certainty)
+            reddened = REDDENED if depth < SURE else 1.0
+    part = careful(transform, small, certainty, reddened=reddened)
+    return up_to_grey(part, small) if worst == "underwater" else part
 
 
 def night(small: Image) -> float:
@@ -230,28 +241,27 @@ def lifted(transform: Floats, power: Floats) -> Floats:
     return np.concatenate([transform[:3] + power, transform[3:] * gain])
 
 
-def careful(transform: Floats, small: Image, certainty: float) -> Floats:
-    """The transform at the largest of a few strengths that does not clip shadows or lights."""
+def careful(transform: Floats, small: Image, certainty: float, *, reddened: float = 1.0) -> Floats:
+    """The transform at the largest of a few strengths that does not clip shadows or lights, and
+    turns at most the share `reddened` of the photo red."""
     for share in SHARES:
         part = scaled(transform, share * certainty)
-        if measures.extremes(toned(small, part)) - measures.extremes(small) < CLIPPED:
+        result = toned(small, part)
+        clipped = measures.extremes(result) - measures.extremes(small)
+        if clipped < CLIPPED and _reddened(small, result) <= reddened:
             return part
     return np.zeros_like(transform)
+
+
+def _reddened(before: Image, after: Image) -> float:
+    """The share of a picture that became red, and was bluish or grey before."""
+    redness = (picture[..., 0] - picture[..., 1:].max(2) for picture in (before, after))
+    return float(np.mean((next(redness) <= 0) & (next(redness) > REDDER)))
 
 
 def burnt(picture: Image) -> float:
     """The share of a picture with a channel close to 1."""
     return float(np.mean(largest(picture) > 253 / 255))
-
-
-def with_grey_world(transform: Floats, small: Image) -> Floats:
-    """The tone network's transform, averaged with that of the grey-world assumption (Buchsbaum, "A
-    spatial processor model for object colour perception", 1980), which restores red."""
-    mean = np.maximum(small.mean((0, 1)), 0.02)
-    gain = np.minimum((mean.mean() / mean) ** GREYNESS, 2.5).astype(np.float32)[:, None, None]
-    mixed = 0.5 * transform
-    mixed[:3] = np.log(0.5 * np.exp(transform[:3]) + 0.5 * gain)
-    return mixed
 
 
 def scaled(transform: Floats, strength: float) -> Floats:
