@@ -96,11 +96,12 @@ def _restored(photo: Photo, prior: Image | None, request: Request) -> Restoratio
     image, restorer, task = photo.pixels, request.restorer, request.task
     with ThreadPoolExecutor(1) as beside:
         look = beside.submit(_look, image, task, alone=prior is None)
+        search = beside.submit(find_faces if prior is not None else lambda _: (), image)
         registration, warped = _placed(photo, prior, request)
         use = _use(registration)
         base_job = beside.submit(_base_of, image, restorer, look, use)
-        search = beside.submit(find_faces if use == "used" else lambda _: (), image)
-        faces = partial(_outlines, search, image.shape)
+        face_list = search.result if use == "used" else tuple
+        faces = partial(_outlines, face_list, image.shape)
         faults, tone = look.result()
         on_grid = warped if use == "used" else None
         damage = _damage(image, on_grid, tone, faces, request)
@@ -125,7 +126,7 @@ def _restored(photo: Photo, prior: Image | None, request: Request) -> Restoratio
         fused.notes + filled.notes, 0.0, filled,
     )  # fmt: skip
     restoration = _inside(_coloured(restoration, tone), request.free)
-    restoration = _with_faces(restoration, search.result())
+    restoration = _with_faces(restoration, face_list())
     return _enlarged(restoration, prior, request)
 
 
@@ -140,9 +141,9 @@ def _look(photo: Image, task: str, *, alone: bool) -> tuple[Faults, Toning]:
     return diagnose(photo).believing(task), "colour" if alone else toning(photo)
 
 
-def _outlines(search: Future[tuple[Face, ...]], shape: tuple[int, ...]) -> Plane:
+def _outlines(faces: Callable[[], tuple[Face, ...]], shape: tuple[int, ...]) -> Plane:
     """Waits for the face detection; (H, W), 1 in faces."""
-    return outline(search.result(), shape)
+    return outline(faces(), shape)
 
 
 def _damage(

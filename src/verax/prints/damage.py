@@ -15,9 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.image import Image, Plane
-from verax.image.pixels import largest, peaks
-from verax.prints.holes import Flaws, Mask, counted, dilated, faithfulness, fill, relight
-from verax.prints.pieces import find_pieces, with_lines
+from verax.image.pixels import largest, luma, peaks
+from verax.prints.holes import (
+    WHOLE,
+    Flaws,
+    Light,
+    Mask,
+    counted,
+    dilated,
+    faithfulness,
+    fill,
+    fit_light,
+    relight,
+)
+from verax.prints.pieces import find_pieces, has_line, regions, strips, with_lines
 
 MOST = 1600  # px, long side at which damage is looked for
 FAITHFUL = 0.55  # least correlation of prior and photo; below it nothing is looked for
@@ -43,13 +54,8 @@ FREE, FREELY = 0.025, 4.0  # neighbourhood, share of the long side, in which str
 EXACT, NEARBY = 0.25, 13  # share of the largest difference in a window, px, of a worn pixel
 BACK, BACK_REACH = 0.35, 6  # largest share of a place near structure only in the prior; px
 REGION = (3.0, 0.06, 0.12)  # difference in a region: multiple of the mean, least, and sufficient
-OUTLINED = 0.5  # least share of a region's outline on an edge only in the photo
-LEAST = 60  # least area of a region, px
-FAR_OFF = 2.0  # mean difference from which structure only in the prior, beside it, is ignored
 RIM = 1  # px by which the mask is dilated
-# a print's border: largest depth, share of the side; share of its rows and pixels that differ
-BORDER, ROWS, FILLED = 0.16, 0.4, 0.5
-TINY = np.float32(1e-12)  # against division by 0
+TINY = 1e-12  # against division by 0
 FACE = 0.67  # how much the response is reduced in faces
 
 Faces = Callable[[], Plane]  # returns (H, W), 1 in faces; called only for a worn print
@@ -91,8 +97,7 @@ def find_damage(
     Args:
         valid: (H, W) share of the prior that is valid.
         known: the photo is known to be a damaged print, so a single piece counts.
-        colour: it is in colour: pieces of two kinds are needed, and more places only in the
-            photo than only in the prior.
+        colour: more is needed: pieces of two kinds, and more places only in the photo.
         faces: where the response counts less.
     """
     scale = max(photo.shape[:2]) / MOST
@@ -103,22 +108,25 @@ def find_damage(
         flaws = find_damage(*small, known=known, colour=colour, faces=less)
         if not flaws.mask.any():
             return replace(flaws, mask=np.zeros(photo.shape[:2], bool))
-        mask = cv2.resize(flaws.mask.astype(np.float32), photo.shape[1::-1]) > 0.25
-        return replace(flaws, mask=mask)
+        mask = cv2.resize(flaws.mask.astype(np.float32), photo.shape[1::-1])
+        return replace(flaws, mask=mask > 0.25)
     none = Flaws(np.zeros(photo.shape[:2], bool), 0, 0, 0)
-    if faithfulness(*(cv2.cvtColor(v, cv2.COLOR_RGB2GRAY) for v in (photo, prior))) < FAITHFUL:
+    pair = at_a_glance(photo, prior, valid)
+    if faithfulness(*map(luma, pair[:2])) < FAITHFUL:
         return none
-    first = glance(photo, prior, valid)
-    worn = is_one_sided(first, *(ASKED if known else WORN))
-    if colour and not (worn or known or is_one_sided(first, *LEANING)):
+    first, light = glance(*pair)
+    counts = numbers(first)
+    worn = is_one_sided(*counts, *(ASKED if known else WORN))
+    leans = is_one_sided(*counts, *LEANING)
+    if colour and not (worn or known or (leans and has_line(photo, prior, light, first.photo))):
         return none
-    flaws = find_pieces(photo, prior, valid, known=known or worn, colour=colour)
+    flaws = find_pieces(photo, prior, valid, light, known=known or worn, colour=colour)
     if not worn:
         return flaws
     wear, some = find_wear(photo, prior, valid, faces), known or flaws.mask.any()
     rest = fill(photo, relight(photo, prior, valid > 0.99), dilated(flaws.mask, RIM))
-    before, after = (number_of(x.photo, SIGHT) for x in (first, glance(rest, prior, valid)))
-    if not (wear.border.any() or (some and after >= max(ASKED[0], STILL * before))):
+    after, _ = numbers(glance(*at_a_glance(rest, prior, valid))[0])
+    if not (wear.border.any() or (some and after >= max(ASKED[0], STILL * counts[0]))):
         return flaws
     mask = flaws.mask | wear.mask
     torn = mask & ~wear.border
@@ -151,24 +159,31 @@ def find_wear(photo: Image, prior: Image, valid: Plane, faces: Faces | None = No
     return Wear(with_lines(mask, photo, lit, inside, less) & inside | border, border)
 
 
-def is_one_sided(answers: Answers, least: int, times: float) -> bool:
+def numbers(answers: Answers) -> tuple[int, int]:
+    """The numbers of places found only in the photo, and only in the prior."""
+    return number_of(answers.photo, SIGHT), number_of(answers.prior, SIGHT)
+
+
+def is_one_sided(mine: int, its: int, least: int, times: float) -> bool:
     """Whether far more places are found only in the photo than only in the prior."""
-    mine, its = (number_of(plane, SIGHT) for plane in (answers.photo, answers.prior))
     return mine >= least and mine > times * (its + 1)
 
 
-def glance(photo: Image, prior: Image, valid: Plane) -> Answers:
-    """What only the photo and only the prior show, at a small size and without a print's border."""
+def at_a_glance(photo: Image, prior: Image, valid: Plane) -> list[Image]:
+    """Photo, prior and what is valid at a small size."""
     scale = min(1.0, GLANCE / max(photo.shape[:2]))
     size = (max(3, round(photo.shape[1] * scale)), max(3, round(photo.shape[0] * scale)))
-    own, shown, visible = (
-        np.asarray(cv2.resize(v, size, interpolation=cv2.INTER_AREA), np.float32)
-        for v in (photo, prior, valid)
-    )
-    inside = visible > 0.99
-    lit = relight(own, shown, inside)
-    border = strips(difference(own, lit, 0) > REGION[2])
-    return compare(own, lit, inside & ~border)
+    pair = (cv2.resize(v, size, interpolation=cv2.INTER_AREA) for v in (photo, prior, valid))
+    return [np.asarray(v, np.float32) for v in pair]
+
+
+def glance(photo: Image, prior: Image, valid: Plane) -> tuple[Answers, Light]:
+    """What only the photo and only the prior show, without a print's border; the photo's light."""
+    inside = valid > 0.99
+    light = fit_light(photo, prior, inside)
+    lit = next(light.on(prior, WHOLE))
+    border = strips(difference(photo, lit, 0) > REGION[2])
+    return compare(photo, lit, inside & ~border), light
 
 
 def compare(photo: Image, prior: Image, inside: Mask) -> Answers:
@@ -181,7 +196,8 @@ def compare(photo: Image, prior: Image, inside: Mask) -> Answers:
     for _ in range(OCTAVES):
         left, right = unexplained(own, its)
         for most, one, two in ((best[0], left, right), (best[1], right, left)):
-            noise = float(np.quantile(one[visible], QUIET)) if visible.any() else 0.0
+            sample = one[visible]
+            noise = float(np.quantile(sample, QUIET)) if sample.size else 0.0
             answer = (one - noise) / (DOUBT * two + NOISY * noise + FLOOR)
             np.maximum(most, cv2.resize(answer, shape, interpolation=cv2.INTER_LINEAR), out=most)
         if min(own.shape[:2]) < 64:
@@ -197,14 +213,14 @@ def unexplained(own: Image, its: Image) -> tuple[Plane, Plane]:
     any shift of up to a pixel; summed over channels."""
     a, b = (cv2.GaussianBlur(v, (0, 0), 1) - cv2.GaussianBlur(v, (0, 0), 2) for v in (own, its))
     mine, others = (cv2.blur(v * v, WINDOW) for v in (a, b))
-    shared = np.zeros_like(mine)
-    height, width = mine.shape[:2]
+    shared, both, either = np.zeros_like(a), np.empty_like(a), np.empty_like(a)
+    height, width = a.shape[:2]
     around = [cv2.copyMakeBorder(v, 1, 1, 1, 1, cv2.BORDER_WRAP) for v in (b, others)]
     for top, left in SHIFTS:
         moved, energy = (v[top : top + height, left : left + width] for v in around)
-        both = np.maximum(cv2.blur(cv2.multiply(a, moved), WINDOW), 0)
-        either = cv2.multiply(mine, energy)
-        cv2.max(shared, cv2.divide(cv2.multiply(both, both, both), either + TINY, either), shared)
+        cv2.max(cv2.blur(cv2.multiply(a, moved, both), WINDOW), 0, both)
+        cv2.add(cv2.multiply(mine, energy, either), TINY, either)
+        cv2.max(cv2.divide(cv2.multiply(both, both, both), either, either), shared, shared)
     rest = 1 - shared
     left, right = (cv2.transform(v * rest, np.ones((1, 3), np.float32)) for v in (mine, others))
     return np.asarray(left, np.float32), np.asarray(right, np.float32)
@@ -248,9 +264,11 @@ def kept_places(answers: Answers, off: Plane, usual: Plane, back: Mask) -> Mask:
 
 def difference(photo: Image, prior: Image, shift: int) -> Plane:
     """(H, W) distance of the photo from the prior's range within `shift` px, largest channel."""
+    if shift == 0:
+        return largest(cv2.absdiff(photo, prior))
     around = np.ones((2 * shift + 1,) * 2, np.uint8)
     nearest = np.clip(photo, cv2.erode(prior, around), cv2.dilate(prior, around))
-    return largest(np.abs(photo - nearest))
+    return largest(cv2.absdiff(photo, nearest))
 
 
 def mean_outside(values: Plane, where: Mask) -> Plane:
@@ -259,41 +277,3 @@ def mean_outside(values: Plane, where: Mask) -> Plane:
     counts = where.astype(np.float32)
     total, share = (cv2.blur(v, window) for v in (values * counts, counts))
     return np.asarray(total / np.maximum(share, 0.05), np.float32)
-
-
-def strips(off: Mask) -> Mask:
-    """The border of a print and the background around it: whole rows that differ, along a side of
-    the picture."""
-    border = np.zeros_like(off)
-    for turns in range(4):
-        side, out = np.rot90(off, turns), np.rot90(border, turns)
-        height, width = side.shape
-        share = side[: round(BORDER * height), width // 8 : width - width // 8].mean(1)
-        rows = np.flatnonzero(share > FILLED)
-        if len(rows) and len(rows) > ROWS * (rows[-1] + 1):
-            out[: rows[-1] + 1 + SHIFT] = True
-    return border
-
-
-def regions(off: Plane, alone: Mask, back: Mask) -> Mask:
-    """Connected places with `off` above 1 whose outline is an edge only in the photo."""
-    count, labels, boxes, _ = cv2.connectedComponentsWithStats(
-        (off > 1).astype(np.uint8), connectivity=4
-    )
-    edges = dilated(alone, 3)
-    mask = np.zeros_like(alone)
-    for index in range(1, count):
-        left, top, width, height, area = boxes[index]
-        if area < LEAST:
-            continue
-        box = (slice(max(0, top - 2), top + height + 2), slice(max(0, left - 2), left + width + 2))
-        own = cv2.morphologyEx(
-            (labels[box] == index).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)
-        )
-        outline = (own > 0) & (cv2.erode(own, np.ones((3, 3), np.uint8)) == 0)
-        if not outline.any() or edges[box][outline].mean() < OUTLINED:
-            continue
-        plain = float(off[box][own > 0].mean()) > FAR_OFF
-        if plain or back[box][outline].mean() < BACK:
-            mask[box] |= own > 0
-    return mask

@@ -5,6 +5,7 @@ Gangnet and Blake, "Poisson image editing", 2003): the prior plus a membrane, a 
 interpolation of the difference along the edge. It is computed from coarse to fine.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -18,6 +19,8 @@ from verax.image.pixels import largest, reduced, wide_blur
 from verax.prints.colour import split, toning
 
 Mask = NDArray[np.bool_]
+Box = tuple[slice, slice]
+WHOLE: Box = (slice(None), slice(None))
 
 LEAST = 8 / 255  # values this close to black or white count as such: encoders and brushes are soft
 STEPS = 24  # relaxation steps per size
@@ -148,12 +151,30 @@ def fill_holes(
     return Filled(fill(photo, lit, void), void, damage, notes)
 
 
-def relight(photo: Image, prior: Image, known: Mask) -> Image:
-    """The prior in the photo's light, fitted on the known places.
+@dataclass(frozen=True, slots=True)
+class Light:
+    """What brings a prior into its photo's light.
 
-    One quadratic colour map, such as fading is, and a smooth difference; both are fitted robustly,
-    since damage makes outliers.
+    `colours` (10, 3): one quadratic colour map, such as fading is; `smooth` (h, w, 3): the rest.
     """
+
+    colours: NDArray[np.float32]
+    smooth: Image
+
+    def on(self, prior: Image, *boxes: Box) -> Iterator[Image]:
+        """Each box of the prior (H, W, 3), in the photo's light."""
+        wide = cv2.resize(self.smooth, prior.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+        for box in boxes:
+            yield np.asarray(recoloured(prior[box], self.colours) + wide[box], np.float32)
+
+
+def relight(photo: Image, prior: Image, known: Mask) -> Image:
+    """The prior in the photo's light, fitted on the known places."""
+    return next(fit_light(photo, prior, known).on(prior, WHOLE))
+
+
+def fit_light(photo: Image, prior: Image, known: Mask) -> Light:
+    """The photo's light; map and rest are fitted robustly, since damage makes outliers."""
     y, p = (reduced(picture, TONE) for picture in (photo, prior))
     share = (reduced(known.astype(np.float32), TONE) > KNOWN).astype(np.float32)
     share = share if share.any() else np.ones_like(share)
@@ -168,8 +189,7 @@ def relight(photo: Image, prior: Image, known: Mask) -> Image:
         stray = largest(np.abs(rest - smooth))
         usual = STRAY * (1.48 * float(np.median(stray[share > 0])) + 0.004)
         weight = share * np.clip(1 - (stray / usual) ** 2, 0, 1) ** 2
-    wide = cv2.resize(smooth, photo.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    return np.asarray(recoloured(prior, colours) + wide, np.float32)
+    return Light(colours, smooth)
 
 
 def colour_map(terms: NDArray[np.float32], photo: Image, weight: Plane) -> NDArray[np.float32]:
@@ -253,8 +273,7 @@ def relax(values: Image, weight: Plane) -> Image:
     coarse = cv2.resize(values * weight[..., None], size, interpolation=cv2.INTER_AREA)
     coarse /= np.maximum(share, 1e-4)[..., None]
     begun = relax(coarse, (share > 0).astype(np.float32))
-    out = cv2.resize(begun, (width, height), interpolation=cv2.INTER_LINEAR)
-    out = np.where(unknown, out, values)
+    out = np.where(unknown, cv2.resize(begun, (width, height)), values)
     for _ in range(STEPS):
         out = np.where(unknown, cv2.filter2D(out, -1, CROSS, borderType=cv2.BORDER_REFLECT), out)
     return np.asarray(out, np.float32)

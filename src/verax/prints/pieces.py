@@ -14,14 +14,16 @@ import numpy as np
 from verax import weights
 from verax.image import Image, Plane
 from verax.image.pixels import luma, peaks
-from verax.prints.holes import Flaws, Mask, counted, dilated, relight, ring_of
-
-Box = tuple[slice, slice]
+from verax.prints.holes import WHOLE, Box, Flaws, Light, Mask, counted, dilated, ring_of
 
 GRID = 16  # px, multiples of which the network takes
 DAMAGE, SURE = 0.5, 0.95  # least answer of each pixel of a piece, and of its largest
 MEAN, UNASKED = 0.75, 0.9  # least mean answer of a piece; the same if damage is not known
 LEAST = 4  # px of a piece
+# response and length, share of the long side, of a place that may be a scratch at a glance; what is
+# looked at beside it
+OUTLINE, LONG, MARGIN = 2.0, 0.05, 0.02
+LITTLE = 0.4  # share of the photo up to which a quick test is quick
 STEP = 0.03  # least contrast of a piece with its surroundings
 ROOM = 5  # px around a piece that are looked at
 NEARBY = (15, 15)  # px, window of the means that are compared across its edge
@@ -34,17 +36,23 @@ AROUND, CLIPPED = 0.02, 2.5  # half the window for that mean, share of the long 
 SHADING = 0.0016  # beside a crease, share of the long side
 TRACE, LINE, LENGTH = 0.85, 1.25, 0.02  # response along a line, and of its peak; share of long side
 BESIDE = 10  # least specks beside lines, in colour
+REGION = 60  # least area of a region, px
+OUTLINED, BACK = 0.5, 0.35  # share of its outline: least on edges only in the photo, and largest
+# near structure only in the prior
+FAR_OFF = 2.0  # mean difference from which structure only in the prior, beside it, is ignored
+# a print's border: largest depth, share of the side; share of its rows and pixels that differ; px
+BORDER, ROWS, FILLED, EDGE = 0.16, 0.4, 0.5, 2
 PIECES, DUSTY = 3, 30  # least patches and scratches, or specks, that are damage
 
 
 def find_pieces(
-    photo: Image, prior: Image, valid: Plane, *, known: bool, colour: bool = False
+    photo: Image, prior: Image, valid: Plane, light: Light, *, known: bool, colour: bool = False
 ) -> Flaws:
     """Damage of a photo, by pieces; `known`: it is a damaged print, and a single piece counts.
 
     In colour, lines need other damage beside them: captions are lines, reflections are patches.
     """
-    lit = relight(photo, prior, valid > 0.5)
+    lit = next(light.on(prior, WHOLE))
     answer = likelihood(photo, lit) * (valid > 0.99)
     mask = np.zeros(answer.shape, bool)
     for box, own in places(answer, MEAN if known else UNASKED):
@@ -55,6 +63,38 @@ def find_pieces(
     if not known and (few or (colour and not (lines and (patches or specks >= BESIDE)))):
         return Flaws(np.zeros_like(mask), 0, 0, 0)
     return Flaws(mask, patches, lines, specks)
+
+
+def has_line(photo: Image, prior: Image, light: Light, alone: Plane) -> bool:
+    """Whether there is a scratch: a quick test that looks at the photo near long places only.
+
+    `alone`: (h, w) response to structure only in the photo, at a small size.
+    """
+    boxes = long_places(alone, photo.shape)
+    answer = np.zeros(photo.shape[:2], np.float32)
+    if sum(answer[box].size for box in boxes) > LITTLE * answer.size:
+        return True
+    for box, lit in zip(boxes, light.on(prior, *boxes), strict=True):
+        answer[box] = np.maximum(answer[box], likelihood(photo[box], lit))
+    mask = np.zeros(answer.shape, bool)
+    for box, own in places(answer, UNASKED):
+        mask[box] |= own
+    return bool(mask.any()) and counted(mask)[1] > 0
+
+
+def long_places(answer: Plane, shape: tuple[int, ...]) -> list[Box]:
+    """Boxes, on a picture of that shape, around long places only in the photo, at a glance."""
+    *_, boxes, _ = cv2.connectedComponentsWithStats((answer > OUTLINE).astype(np.uint8))
+    size, scale = np.hypot(*boxes[1:, 2:4].T), max(shape) / max(answer.shape)
+    rim = MARGIN * max(shape)
+
+    def across(start: int, length: int) -> slice:
+        return slice(max(0, round(start * scale - rim)), round((start + length) * scale + rim))
+
+    return [
+        (across(top, height), across(left, width))
+        for left, top, width, height, _ in boxes[1:][size > LONG * max(answer.shape)]
+    ]
 
 
 def likelihood(photo: Image, prior: Image) -> Plane:
@@ -72,8 +112,9 @@ def places(answer: Plane, mean: float) -> Iterator[tuple[Box, Mask]]:
     """Connected places above the threshold, certain somewhere and likely on average; each in a box
     with a margin."""
     count, labels, boxes, _ = cv2.connectedComponentsWithStats((answer > DAMAGE).astype(np.uint8))
-    tops = peaks(labels, count, answer)
-    sums = np.bincount(labels.ravel(), answer.ravel(), count)
+    inside = labels > 0
+    tops = peaks(labels[inside], count, answer[inside])
+    sums = np.bincount(labels[inside], answer[inside], count)
     for index in range(1, count):
         left, top, width, height, area = boxes[index]
         if area >= LEAST and tops[index] > SURE and sums[index] > mean * area:
@@ -160,3 +201,41 @@ def stroke_response(plane: Plane) -> Plane:
         stroke = np.clip(1 - np.abs(off), 0, 1) * (np.abs(along) <= half)
         np.maximum(best, np.abs(cv2.filter2D(plane, -1, stroke / stroke.sum())), out=best)
     return best
+
+
+def strips(off: Mask) -> Mask:
+    """The border of a print and the background around it: whole rows that differ, along a side of
+    the picture."""
+    border = np.zeros_like(off)
+    for turns in range(4):
+        side, out = np.rot90(off, turns), np.rot90(border, turns)
+        height, width = side.shape
+        share = side[: round(BORDER * height), width // 8 : width - width // 8].mean(1)
+        rows = np.flatnonzero(share > FILLED)
+        if len(rows) and len(rows) > ROWS * (rows[-1] + 1):
+            out[: rows[-1] + 1 + EDGE] = True
+    return border
+
+
+def regions(off: Plane, alone: Mask, back: Mask) -> Mask:
+    """Connected places with `off` above 1 whose outline is an edge only in the photo."""
+    count, labels, boxes, _ = cv2.connectedComponentsWithStats(
+        (off > 1).astype(np.uint8), connectivity=4
+    )
+    edges = dilated(alone, 3)
+    mask = np.zeros_like(alone)
+    for index in range(1, count):
+        left, top, width, height, area = boxes[index]
+        if area < REGION:
+            continue
+        box = (slice(max(0, top - 2), top + height + 2), slice(max(0, left - 2), left + width + 2))
+        own = cv2.morphologyEx(
+            (labels[box] == index).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)
+        )
+        outline = (own > 0) & (cv2.erode(own, np.ones((3, 3), np.uint8)) == 0)
+        if not outline.any() or edges[box][outline].mean() < OUTLINED:
+            continue
+        plain = float(off[box][own > 0].mean()) > FAR_OFF
+        if plain or back[box][outline].mean() < BACK:
+            mask[box] |= own > 0
+    return mask
