@@ -194,7 +194,8 @@ def _masks(order: Order, photo: Opened) -> tuple[Plane | None, Plane | None]:
 
 
 def prior_of(order: Order) -> Opened | None:
-    """The prior of an order, with the file for provenance. Raises ImageReadError."""
+    """The prior of an order, with the file for provenance; None if it has none. Raises
+    ImageReadError."""
     if order.prior is None:
         return None
     prior = opened(order.prior, name=order.prior_name, max_pixels=order.max_pixels)

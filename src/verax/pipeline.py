@@ -153,7 +153,8 @@ def _damage(
     faces: Callable[[], Plane],
     request: Request,
 ) -> Flaws | None:
-    """The damage of a print; criteria are stricter in colour, unless the task is to repair it."""
+    """The damage of a print; None if it is not searched for. Criteria are stricter in colour,
+    unless the task is to repair it."""
     known = DAMAGED.get(request.task)
     if warped is None or known is None or request.fidelity == 1:
         return None

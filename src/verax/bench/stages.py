@@ -245,7 +245,7 @@ def deviate(row: OutputRow, path: Path) -> tuple[str, str]:
 
 
 def _generated(row: OutputRow) -> Photo | None:
-    """The generated picture as the service sent it, where it is stored."""
+    """The generated picture as the service sent it; None if it is not stored."""
     if row.prior == "files" and row.prior_file:
         return images.read(row.prior_file)
     if row.prior == "simulated" and row.reference:

@@ -257,7 +257,7 @@ def write_like(path: Path, candidate: Candidate, origin: "Origin") -> tuple[str,
 
 
 def tell(files: Sequence[Path], best: Sequence[Candidate], *, as_json: bool) -> None:
-    """The files, best first, for programs or for people."""
+    """Print the files, best first: JSON for programs, or lines for people."""
     rows = [
         {
             "file": str(path),

@@ -62,7 +62,7 @@ def measure(
 def write_report(
     folder: Path, look: "Look", deviation: "Deviation", record: dict[str, Any]
 ) -> None:
-    """overlay.png, objects.png, motion.png, edges.png and measure.json."""
+    """Write overlay.png, objects.png, motion.png, edges.png and measure.json into a folder."""
     from verax.deviation import pictures
     from verax.image import write
 

@@ -232,7 +232,8 @@ def recognise(
 
 
 def namesake(name: str, entries: Mapping[str, DatasetEntry]) -> DatasetEntry | None:
-    """The published dataset of this name, whatever its spelling (case, hyphens, spaces)."""
+    """The published dataset of this name, whatever its spelling (case, hyphens, spaces), or
+    None."""
     return next((e for e in entries.values() if _letters(name) == _letters(e.name)), None)
 
 

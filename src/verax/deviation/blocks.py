@@ -152,7 +152,8 @@ def _share_of_scene(centres: Floats, points: Floats, moved: Floats, photo: Size)
 
 
 def content_at(points: Floats, rest: Floats, registration: Registration, base: Matrix) -> Floats:
-    """The photo's points in the generated picture, at the photo's scale."""
+    """Where `points` of the photo lie in the generated picture, at the photo's scale; `rest` is
+    their residual displacement."""
     lookup = points + rest
     if registration.field is not None:
         x, y = lookup.T

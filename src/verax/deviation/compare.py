@@ -131,7 +131,7 @@ def compare(photo: Image, generated: Image, registration: Registration | None = 
 
 
 def align(photo: Image, generated: Image, registration: Registration, canvas: str) -> Alignment:
-    """Refine by blocks, fit the global geometry, align."""
+    """Refine a registration by blocks, fit the global geometry, and align the pictures fully."""
     size, small = size_of(photo), working_size(photo)
     base = base_matrix(photo, generated, canvas)
     reduced = resize(photo, small)

@@ -129,7 +129,7 @@ class Moved:
 
 
 def find_moved(regions: Regions, changed: Mask) -> Moved | None:
-    """The displacement that explains most of the change, if any does.
+    """The displacement that explains most of the change; None if none does.
 
     Every changed pixel of the prior is compared with every changed pixel of the photo; each pair
     votes for its displacement, weighted by what it explains. The old place must have changed, too:

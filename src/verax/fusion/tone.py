@@ -117,7 +117,7 @@ def fit_hint(base: Image, prior: Image, weight: Plane) -> ToneField:
 
 
 def fit_coarse(exposed: Image, prior: Image, weight: Plane) -> ToneField:
-    """Colour offsets in wide windows."""
+    """Fit colour offsets in wide windows, from the exposed base to the prior."""
     sigma = COARSE * max(weight.shape)
     offset = planes.means(luma(exposed), prior - exposed, weight, sigma)
     gain = np.ones((*offset.shape[1:3], 2), np.float32)
@@ -138,7 +138,8 @@ def fit_fine(exposed: Image, prior: Image, weight: Plane, coarse: ToneField) -> 
 def fit_windows(
     exposed: Image, prior: Image, weight: Plane, coarse: ToneField, agreement: Plane
 ) -> ToneField:
-    """One weighted fit of gains and offsets in small windows."""
+    """Fit gains and offsets in small windows once; the lower the `agreement` (h, w) of structure,
+    the closer they stay to the coarse correction."""
     size, guide = max(weight.shape), luma(exposed)
     gain = 1 + agreement[..., None] * (fit_gain(exposed, prior, weight, size) - 1)
     mean = blur(exposed, GAIN * size)

@@ -289,7 +289,7 @@ def read_raw(data: bytes, *, max_pixels: int) -> Raw:
 
 
 def _description(data: bytes) -> bytes | None:
-    """EXIF of raw files that are built like TIFF."""
+    """EXIF of raw files that are built like TIFF; None for other files."""
     from verax.image.tiff import DESCRIPTION
 
     try:

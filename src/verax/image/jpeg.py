@@ -175,7 +175,7 @@ def _jfif_dpi(info: dict[Any, Any]) -> tuple[float, float] | None:
 
 
 def exif_dpi(exif: bytes | None) -> tuple[float, float] | None:
-    """The resolution that an EXIF block states."""
+    """The resolution that an EXIF block states, or None."""
     block = (exif or b"").removeprefix(EXIF_MARK)
     try:
         layout = tags.layout_of(block)

@@ -204,7 +204,7 @@ def _look_up(page: Page, indices: NDArray[Any]) -> NDArray[np.uint16]:
 
 
 def _iim(page: Page) -> bytes | None:
-    """IPTC from its own tag, or from inside the Photoshop block."""
+    """IPTC from its own tag, or from inside the Photoshop block; None without any."""
     own = page.raw(IPTC) or b""
     return own if own.strip(b"\0") else tags.in_photoshop(page.raw(PHOTOSHOP) or b"")[0]
 
@@ -222,7 +222,7 @@ def _lost(page: Page, channels: int) -> tuple[str, ...]:
 
 
 def _description(page: Page) -> bytes | None:
-    """What the file says about the picture, as an EXIF block."""
+    """What the file says about the picture, as an EXIF block; None if it says nothing."""
     layout = page.layout
     try:
         tree = tags.tree(page.data, page.directory.start, layout, only=DESCRIPTION)

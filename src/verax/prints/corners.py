@@ -110,7 +110,7 @@ def area_of(ring: Corners) -> float:
 
 
 def best_outline(small: Image) -> Corners | None:
-    """The outline of a print in a reduced shot."""
+    """The outline of a print in a reduced shot, or None."""
     slopes = gradients(cv2.GaussianBlur(small, (0, 0), 1.2))
     lines = straight_lines(small)
     level = [line for line in lines if abs(line[1]) >= abs(line[0])][:LINES]
@@ -184,7 +184,7 @@ def score_of(sides: list[Side], ring: Corners, shape: tuple[int, ...]) -> float:
 def coverage(
     start: NDArray[np.float64], end: NDArray[np.float64], slopes: NDArray[np.float32]
 ) -> Side:
-    """How far a side lies on an edge; the rest is computed only if it does."""
+    """The side between two corners; its other fields are computed only if it lies on an edge."""
     inside = across(start, end, (0.02, 0.98), slopes)
     share = float((inside > EDGE).mean())
     if share < COVERED:
@@ -201,7 +201,7 @@ def across(
     part: tuple[float, float],
     slopes: NDArray[np.float32],
 ) -> NDArray[np.float64]:
-    """Gradients across a side, at places along a part of it."""
+    """Gradients across a side, at places along a `part` of it (from, to; shares of its length)."""
     length = float(np.hypot(*(end - start)))
     along = (end - start) / max(length, 1e-6)
     normal = np.array([-along[1], along[0]])
@@ -283,7 +283,7 @@ def fit(shot: Image, ring: Corners) -> Corners:
 def fit_side(
     shot: Image, start: NDArray[np.float64], end: NDArray[np.float64], reach: float
 ) -> Line:
-    """The line through the steepest changes across a side."""
+    """The line through the steepest changes across a side, within `reach` px of it."""
     along = (end - start) / np.hypot(*(end - start))
     normal = np.array([-along[1], along[0]])
     places = start + np.linspace(0.06, 0.94, SAMPLES)[:, None] * (end - start)

@@ -208,7 +208,7 @@ def _resized(picture: Image, size: tuple[int, int]) -> Image:
 
 
 def _field_on(photo: tuple[int, int], field: Field | None) -> Field | None:
-    """The field of the working grid, converted to photo px on the photo's grid."""
+    """The field of the working grid, converted to photo px on the photo's grid; None for zero."""
     if field is None or field.shape[1::-1] == photo:
         return field
     scale = np.array([photo[0] / field.shape[1], photo[1] / field.shape[0]], np.float32)

@@ -202,7 +202,7 @@ class Batches:
         return not answers.lives(batch.owner) and self.table.adopt(batch, answers.owner)
 
     def _find(self, batch: Batch) -> Mapping[str, Any] | None:
-        """The service's batch of our input file, if it was created."""
+        """The service's batch of our input file; None if it was not created."""
         after = ""
         for _ in range(MOST_PAGES):
             page = json_object(self.client.transport.get(f"/batches?limit={LISTED}{after}").body)

@@ -95,7 +95,7 @@ class Claims:
         return claimed
 
     def newest(self, fingerprint: str) -> Call | None:
-        """The newest record of a request, closed where its process has died meanwhile."""
+        """The newest record of a request, or None; closed where its process has died meanwhile."""
         last = self.records.last(fingerprint)
         if last is None or last.state != "started":
             return last

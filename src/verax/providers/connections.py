@@ -38,7 +38,7 @@ def service_client(url: httpx2.URL, *, timeout_s: float, local_only: bool) -> ht
 
 
 def link_client(url: httpx2.URL, *, private: bool, local_only: bool) -> httpx2.Client:
-    """A client for a link; `private` allows addresses in private networks."""
+    """A client for a link in an answer; `private` allows addresses in private networks."""
     timeout = httpx2.Timeout(LINK_SILENCE_S, connect=CONNECT_TIMEOUT_S)
     if local_only:
         return service_client(url, timeout_s=LINK_SILENCE_S, local_only=True)

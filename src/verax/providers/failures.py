@@ -291,7 +291,7 @@ def _date(text: str) -> datetime | None:
 
 
 def _seconds_in(message: str) -> float | None:
-    """Seconds of "Please try again in 12s", "250ms", "1m30.5s"."""
+    """Seconds of "Please try again in 12s", "250ms", "1m30.5s", or None."""
     match = re.search(r"try again in ((?:[\d.]+(?:ms|h|m|s))+)", message)
     if not match:
         return None

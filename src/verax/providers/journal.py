@@ -123,7 +123,7 @@ class Journal:
     def answer_to(
         self, fingerprint: str, request: Request, fetch: Fetch | None = None
     ) -> ImagesAnswer | None:
-        """The stored answer, by the fingerprint of its request; `request` needs no pictures
+        """The stored answer, or None, by a request's fingerprint; `request` needs no pictures
         here."""
         last = self.claims.newest(fingerprint)
         return self._read(last, request, fetch) if is_answered(last) and last else None

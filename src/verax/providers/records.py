@@ -166,14 +166,14 @@ class Records:
             self.database.execute(sql, _stored(values) | {"state": state, "id": call_id})
 
     def last(self, fingerprint: str) -> Call | None:
-        """The newest record of a request whose call has not failed."""
+        """The newest record of a request whose call has not failed, or None."""
         rows = self._select(
             "WHERE fingerprint = ? AND state != 'failed' ORDER BY id DESC LIMIT 1", (fingerprint,)
         )
         return rows[0] if rows else None
 
     def newest(self, fingerprint: str) -> Call | None:
-        """The newest record of a request."""
+        """The newest record of a request, or None."""
         rows = self._select("WHERE fingerprint = ? ORDER BY id DESC LIMIT 1", (fingerprint,))
         return rows[0] if rows else None
 

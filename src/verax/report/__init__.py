@@ -161,7 +161,7 @@ def _draw(axes: Any, mark: Mark) -> None:  # noqa: ANN401  # of matplotlib, whic
 
 
 def scale(low: float, high: float, start: float, end: float) -> Scale:
-    """Values to places, linear."""
+    """The linear function from values between low and high to positions between start and end."""
     return lambda value: start + (value - low) / ((high - low) or 1.0) * (end - start)
 
 

@@ -60,11 +60,11 @@ class PageView:
 
     @property
     def nothing(self) -> Line | None:
-        """The do-nothing row of the main table."""
+        """The do-nothing row of the main table; None if it was not run."""
         return next((one for one in self.main.lines if one.label == "identity"), None)
 
     def other(self, table: Table, line: Line) -> Line | None:
-        """The same line in another table."""
+        """The same line in another table, or None."""
         name = line.method, line.prior
         return next((one for one in table.lines if (one.method, one.prior) == name), None)
 

@@ -123,7 +123,7 @@ def resolve(uploads: dict[str, JsonObject], reference: JsonObject) -> bytes:
 
 
 def check(kind: str, fields: JsonObject, files: NamedFiles, today: str) -> None:
-    """Everything about one request beyond the schema."""
+    """Raise the Refusal for a request that the schema allows but the service does not."""
     by_name = dict(reversed(files))
     images = [data for name, data in files if name == "image"]
     models.check_request(fields, images, today)
@@ -153,7 +153,7 @@ class Painting:
 def paint(
     kind: str, fields: JsonObject, files: NamedFiles, *, size: str = "", form: str = ""
 ) -> list[Painting]:
-    """The pictures that a request asks for, or of another size or form."""
+    """The pictures of a request; `size` and `form` (file format) override what it states."""
     width, height = requested_size({"size": size} if size else fields, files)
     source = files[0][1] if kind == "edit" else fields["prompt"]
     form = form or fields.get("output_format") or "png"

@@ -165,7 +165,8 @@ class FaultyReply:
 def faulty_reply(
     step: str, detail: str, answer: dict[str, Any], links: list[str]
 ) -> FaultyReply | None:
-    """The faulty reply; `links` are addresses of the pictures of the answer. None: not a fault."""
+    """The reply for a fault of the script in place of `answer`; None if the step is no fault.
+    `links` are addresses of the answer's pictures."""
     if step == "billed":
         error = {"message": f"upstream error {detail}", "type": "server_error", "code": None}
         return FaultyReply(int(detail), _json_bytes({"error": error}))

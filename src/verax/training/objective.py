@@ -97,12 +97,12 @@ def possible(recipe: TrainingRecipe, library: Library) -> dict[str, float]:
 
 
 def source_of(recipe: TrainingRecipe, library: Library, *, seed: int) -> Source:
-    """The source of a run's samples."""
+    """The source from which a run draws its samples."""
     return Source(library, possible(recipe, library), seed)
 
 
 def sample_at(source: Source, recipe: TrainingRecipe, index: int) -> Sample:
-    """Sample `index` of a run."""
+    """Training sample number `index` of a run."""
     if recipe.network == "tone":
         return source.tone(index, recipe.batch, recipe.crop)
     return source.detail(index, recipe.crop)

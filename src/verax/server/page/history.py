@@ -251,7 +251,7 @@ def under_way(request: Request) -> dict[str, "asyncio.Task[None]"]:
 
 
 async def earlier_answer(request: Request, history: History, name: str) -> Response | None:
-    """The answer to a repeated request; Problem 429 while the first is still being received."""
+    """The answer to a repeated request, else None; Problem 429 while the first one arrives."""
     if name not in set(history.ids()):
         return None
     running = name in under_way(request)

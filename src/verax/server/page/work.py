@@ -186,7 +186,7 @@ def _make_file(order: PageOrder) -> "Made":
 
 
 def _of_photo_size(mask: Path | None, photo: Path) -> Path | None:
-    """A drawn mask scaled to the photo's size; phones draw on a smaller canvas."""
+    """A drawn mask scaled to the photo's size, or None; phones draw on a smaller canvas."""
     from PIL import Image as PillowImage
 
     if mask is None:
