@@ -27,7 +27,7 @@ PER_BLOCK = 8  # items that Ray hands to a worker at once
 
 
 def default_workers() -> int:
-    """One per core."""
+    """The default number of workers: one per core."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -182,7 +182,7 @@ def picture_usd(model: Model, quality: str, size: Size) -> float | None:
 
 
 def as_json(model: Model) -> dict[str, Any]:
-    """The record as a JSON object."""
+    """The catalog entry of a model as a JSON object."""
     entry = asdict(model)
     entry["sizes"]["fixed"] = [f"{w}x{h}" for w, h in model.sizes.fixed]
     for name in ("since", "ends"):

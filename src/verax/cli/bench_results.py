@@ -137,7 +137,7 @@ def _number(value: float | None) -> float | None:
 
 
 def print_table(table: dict[str, Any]) -> None:
-    """One table for the console."""
+    """Print one table on the console."""
     unit = f" {table['unit']}" if table["unit"] else ""
     print(f"{table['title']}, {table['metric']}{unit}, {quantity(table['pictures'], 'picture')}")
     width = max(len(line["line"]) for line in table["lines"])

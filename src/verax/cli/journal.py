@@ -233,7 +233,7 @@ def line(call: "Call") -> str:
 
 
 def record_of(call: "Call") -> dict[str, Any]:
-    """The record as a JSON object."""
+    """The record of a call as a JSON object."""
     entry = asdict(call) | {"counted_usd": call.counted_usd}
     del entry["owner"]
     for name in ("started", "ended"):

@@ -144,7 +144,7 @@ class Asker:
 
 @contextmanager
 def asker(terms: Terms, wishes: "Wishes", batching: Batching) -> Iterator[Asker]:
-    """An asker with its journal open."""
+    """A context with an Asker whose journal is open."""
     with counter_of(terms) as counter:
         if batching.on:
             counter = replace(counter, desk=counter.desk.batched())

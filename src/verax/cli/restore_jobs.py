@@ -221,7 +221,7 @@ def _in_words(removed: Sequence[str], done: Sequence[str]) -> str:
 
 
 def figures(record: dict[str, Any]) -> list[str]:
-    """The numbers behind the sentence."""
+    """Lines of numbers that -v prints after the sentence."""
     lines = [f"{record['width']}x{record['height']}, {record['seconds']:.1f} s"]
     registration, shares = record["registration"], record["trust"]
     if registration is not None:

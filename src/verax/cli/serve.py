@@ -263,7 +263,7 @@ def serve_test(
 
 
 def tell_next(port: int, ledger: Path) -> None:
-    """The next command, for people."""
+    """Print the command to run next."""
     where = "" if port == PORT else f" --base-url http://127.0.0.1:{port}/v1"
     lines = (
         "This simulates an image service on this machine: no key, no bill, nothing leaves it.",

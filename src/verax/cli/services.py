@@ -81,7 +81,7 @@ def age(day: date, today: date) -> str:
 
 
 def show_gateways(*, as_json: bool) -> None:
-    """The services of the catalog."""
+    """Print the services of the catalog."""
     from verax.catalog import gateways
 
     known = gateways()

@@ -166,7 +166,7 @@ def scratch(size: tuple[int, int], rng: Generator) -> Plane:
 
 
 def speck(size: tuple[int, int], rng: Generator) -> Plane:
-    """A grain of dust."""
+    """(H, W) cover, in [0, 1], of a grain of dust."""
     spot = np.zeros(size, np.uint8)
     at = (int(rng.integers(size[1])), int(rng.integers(size[0])))
     axes = (int(rng.integers(1, 4)), int(rng.integers(1, 3)))

@@ -135,7 +135,7 @@ def _bootstrap(
 
 
 def size_of(image: Image) -> Size:
-    """(width, height)."""
+    """The (width, height) of a picture."""
     return image.shape[1], image.shape[0]
 
 

@@ -90,7 +90,7 @@ class ObjectChange:
     shift_px: tuple[float, float] | None = None
 
     def record(self) -> dict[str, Any]:
-        """As JSON."""
+        """As a JSON object."""
         shift = list(self.shift_px) if self.shift_px else None
         known = {"kind": self.kind, "box_px": list(self.box), "area": self.area}
         return known | {"score": self.score, "shift_px": shift}
@@ -138,7 +138,7 @@ class Deviation:
         return f"**drift {self.drift:.0f} of 100**\n\n{lines}"
 
     def sentences(self) -> list[str]:
-        """What changed, in words."""
+        """What the generator changed, in sentences, the most important first."""
         return sentences(self)
 
     def save(self, path: str | Path) -> None:

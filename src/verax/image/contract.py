@@ -293,7 +293,7 @@ def check_pixels(width: int, height: int, *, most: int) -> None:
 
 
 def check_frames(count: int) -> None:
-    """One picture per file."""
+    """Raises ImageReadError for a file of several frames or pages."""
     if count > 1:
         raise ImageReadError(
             f"expected one still picture, got {count} frames or pages; save one of them as PNG"

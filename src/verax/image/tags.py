@@ -256,7 +256,7 @@ def records(iim: bytes) -> list[Record]:
 
 
 def iim_of(sets: list[Record]) -> bytes:
-    """The data sets as a block."""
+    """The IPTC data sets as a block of bytes."""
     block = b""
     for record, number, body in sets:
         size = (

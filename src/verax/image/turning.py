@@ -193,7 +193,7 @@ def _get(node: Attr | Element) -> str:
 
 
 def _set(node: Attr | Element, value: str) -> bool:
-    """Whether that changed the value."""
+    """Set the value of a node. Returns whether that changed it."""
     if _get(node) == value:
         return False
     if isinstance(node, Element):

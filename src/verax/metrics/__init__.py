@@ -84,7 +84,7 @@ class Score:
 
     @property
     def protocol(self) -> tuple[str | int | float, ...]:
-        """Everything but the value."""
+        """Everything but the value: scores with equal protocols can be compared."""
         return (
             self.metric,
             self.channel,

@@ -60,7 +60,7 @@ class Bank:
 
 @lru_cache(maxsize=4)
 def bank(height: int, width: int) -> Bank:
-    """The filters for one picture size."""
+    """The log-Gabor filters for one picture size."""
     fy, fx = np.meshgrid(_frequencies(height), _frequencies(width), indexing="ij")
     radius, theta = np.hypot(fx, fy), np.arctan2(-fy, fx)
     lowpass = 1.0 / (1.0 + (radius / 0.45) ** 30)

@@ -98,7 +98,7 @@ class Flaws:
     border: float = 0.0
 
     def record(self) -> dict[str, float]:
-        """As a JSON object."""
+        """The damage as a JSON object."""
         counts = {"patches": self.patches, "lines": self.lines, "specks": self.specks}
         return {**counts, "border": round(self.border, 4)}
 

@@ -180,7 +180,7 @@ class Session:
         return replace(self, turns=tuple(turns))
 
     def save(self, path: Path) -> None:
-        """Write the file atomically."""
+        """Write the session to a file, atomically."""
         stored = {"version": SESSION_VERSION, **asdict(self)}
         write_whole(path, (json.dumps(stored, indent=2, ensure_ascii=False) + "\n").encode())
 

@@ -215,7 +215,7 @@ class Keep(Protocol):
     """Stores a paid answer before it is parsed."""
 
     def __call__(self, body: bytes, /) -> None:
-        """Keep the body of a good answer."""
+        """Store the body of a successful answer."""
 
     def picture(self, link: str, fetch: Callable[[str], bytes], /) -> bytes:
         """The stored picture behind a link of the answer; `fetch` downloads it if missing."""

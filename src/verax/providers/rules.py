@@ -218,7 +218,7 @@ def text_size(sizes: Sizes, *, size: str = "", aspect: str = "") -> str | None:
 
 
 def parse_aspect(text: str) -> float:
-    """Width over height of "16:9"."""
+    """The ratio of an aspect such as "16:9": width over height."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)[:/](\d+(?:\.\d+)?)", text)
     if not match or not (float(match[1]) > 0 and float(match[2]) > 0):
         raise InputError(f"aspect: expected WIDTH:HEIGHT such as 16:9, got {text!r}")

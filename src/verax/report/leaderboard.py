@@ -130,7 +130,7 @@ class Table:
 
 
 def leaderboards(results: Results, *, seed: int = 0) -> list[Table]:
-    """Every table of a run."""
+    """The tables of a run, one per task, degradation, set of pictures, metric and protocol."""
     return [
         replace(
             _table(part, subset, metric, protocol, values, seed),
@@ -222,7 +222,7 @@ def _figures(
 
 
 def _without_score(place: int) -> dict[str, Any]:
-    """A line without any score."""
+    """The statistics of a line without any score: none."""
     return {
         "interval": None,
         "gain": None,

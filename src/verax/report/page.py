@@ -193,7 +193,8 @@ class Index:
 
 @dataclass(slots=True)
 class Rows:
-    """Turns output rows into rows of indices; every picture file is read once at most."""
+    """Turns output rows into rows of the page's gallery, which hold indices into lists of distinct
+    values. Every picture file is read once at most."""
 
     results: Results
     folder: Path  # of the run

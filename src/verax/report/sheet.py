@@ -69,7 +69,7 @@ def visible_part(warped: Warped) -> Image:
 
 
 def in_words(restoration: Restoration) -> list[str]:
-    """The lines of the text panel."""
+    """The lines of a sheet's text panel."""
     lines = [f"{restoration.photo.width} x {restoration.photo.height} pixels"]
     registration = restoration.registration
     if registration is not None:

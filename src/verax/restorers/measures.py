@@ -67,7 +67,7 @@ class Measures:
     cast: tuple[float, float]
 
     def record(self) -> dict[str, Any]:
-        """As JSON."""
+        """The measurements as a JSON object."""
         return {name: np.round(value, 3).tolist() for name, value in asdict(self).items()}
 
     def facts(self) -> Values:

@@ -41,7 +41,7 @@ class Problem(Exception):
         message: what was expected, what was found, what to do.
         code: a short word for programs, or None.
         param: the request field at fault, or None.
-        kind: the `type` of the official shape.
+        kind: the `type` of OpenAI's shape.
         headers: further headers, such as Retry-After.
         more: further keys of the error object, such as the moderation stage.
     """
@@ -69,7 +69,7 @@ class Problem(Exception):
         return again, (self.status, self.message, self.code, self.param)
 
     def body(self) -> dict[str, object]:
-        """The JSON body; the four official keys are always there."""
+        """The JSON body; OpenAI's four keys are always there."""
         error = {
             "message": self.message,
             "type": self.kind,
@@ -81,7 +81,7 @@ class Problem(Exception):
 
 
 def response(problem: Problem) -> Response:
-    """The HTTP answer of a problem."""
+    """The HTTP response of a problem."""
     return json_response(problem.body(), status=problem.status, headers=problem.headers)
 
 
@@ -135,7 +135,7 @@ class CallAnswer:
     Attributes:
         kind: "edit" or "generation".
         pictures: files.
-        about: the keys of the official response beside `created` and `data`, and our own `verax`.
+        about: the keys of OpenAI's response beside `created` and `data`, and our own `verax`.
     """
 
     kind: str
@@ -144,7 +144,7 @@ class CallAnswer:
     about: dict[str, Any]
 
     def plain(self) -> Iterator[bytes]:
-        """The official response, in pieces."""
+        """The response in OpenAI's shape, in chunks of bytes."""
         yield f'{{"created": {self.created}, "data": ['.encode()
         for index, picture in enumerate(self.pictures):
             yield b', {"b64_json": "' if index else b'{"b64_json": "'
@@ -153,13 +153,13 @@ class CallAnswer:
         yield b"], " + _members(self.about) + b"}"
 
     def events(self) -> Iterator[bytes]:
-        """The official events, one per picture, in pieces."""
+        """OpenAI's events, one per picture, in chunks of bytes."""
         for picture in self.pictures:
             yield from _event(f"{EVENTS[self.kind]}.completed", self.created, picture, self.about)
 
 
 def partial_event(kind: str, created: int, picture: Path, index: int) -> Iterator[bytes]:
-    """The official event of a partial picture, in pieces."""
+    """OpenAI's event of a partial picture, in chunks of bytes."""
     about = {"background": "opaque", "output_format": "png", "partial_image_index": index}
     yield from _event(f"{EVENTS[kind]}.partial_image", created, picture, about)
 
@@ -178,7 +178,7 @@ def _base64(path: Path) -> Iterator[bytes]:
 
 
 def _members(value: dict[str, Any]) -> bytes:
-    """The inside of a JSON object."""
+    """The members of a JSON object, without its braces."""
     return json.dumps(value)[1:-1].encode()
 
 

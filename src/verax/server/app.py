@@ -118,7 +118,7 @@ class Metrics:
         return observe
 
     def look(self, service: ImagesService) -> None:
-        """Update the gauges."""
+        """Update the gauges from the state of the service."""
         for line, jobs in (("local", service.local), ("upstream", service.remote)):
             self.waiting.labels(line).set(jobs.waiting)
             self.running.labels(line).set(jobs.running)
@@ -286,7 +286,7 @@ async def on_error(request: Request, exc: VeraxError) -> Response:
 
 
 async def on_http(request: Request, exc: HTTPException) -> Response:
-    """Errors of the framework, in the official shape."""
+    """Errors of the framework, in OpenAI's shape."""
     codes = {404: "not_found", 405: "method_not_allowed"}
     status = 400 if exc.status_code == 422 else exc.status_code
     headers = dict(exc.headers or {})

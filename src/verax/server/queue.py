@@ -189,7 +189,7 @@ class WorkQueue:
         self.queues.clear()
 
     async def close(self) -> None:
-        """Stop, and wait for running jobs."""
+        """Reject waiting jobs, and wait for running ones."""
         self.stop()
         while self.running:
             await asyncio.sleep(0.02)

@@ -143,7 +143,7 @@ def validator(name: str) -> Check | None:
 
 
 def official(name: str) -> Check:
-    """The check of the official schema."""
+    """The check by OpenAI's schema in the file VERAX_OPENAPI."""
     from jsonschema import Draft202012Validator
 
     document = json.loads(SCHEMA.read_text(encoding="utf-8"))

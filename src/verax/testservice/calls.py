@@ -258,7 +258,7 @@ def secret(header: str) -> bool:
 
 
 def too_many(detail: str) -> Refusal:
-    """The answer of the step 429."""
+    """The answer that the script step 429 gives."""
     if detail == "quota":
         return Refusal(429, "no quota left", None, "insufficient_user_quota")
     refusal = Refusal(429, "Rate limit reached for images per min.", None)

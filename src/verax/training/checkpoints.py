@@ -38,7 +38,7 @@ def build(recipe: TrainingRecipe) -> nn.Module:
 
 
 def save(state: TrainingState, recipe: TrainingRecipe, folder: Path, library: Library) -> Path:
-    """Write the checkpoint atomically."""
+    """Write the checkpoint of a run, atomically. Returns its path."""
     path = folder / NAME
     part = path.with_suffix(".part")
     torch.save(

@@ -203,7 +203,7 @@ def _moments(picture: Image, sigma: float) -> tuple[Floats, Floats]:
 
 
 def unit(levels: NDArray[np.uint8]) -> Floats:
-    """8 bit to [0, 1]."""
+    """8-bit levels as float32 in [0, 1]."""
     return levels.astype(np.float32) / np.float32(255)
 
 

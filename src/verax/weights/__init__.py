@@ -22,7 +22,7 @@ def path(name: str) -> Path:
 
 @lru_cache(maxsize=8)
 def session(file: Path) -> Any:  # noqa: ANN401  # an onnxruntime.InferenceSession
-    """A network file ready to run."""
+    """An ONNX Runtime session of a network file, opened once."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -130,7 +130,7 @@ def is_text(value: object) -> TypeGuard[str]:
 
 
 class ErrorFields(BaseModel):
-    """The official shape of an error."""
+    """OpenAI's shape of an error."""
 
     message: str
     type: str

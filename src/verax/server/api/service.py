@@ -30,7 +30,7 @@ from verax.server.api.upstream import (
 )
 from verax.server.queue import LIMIT_S, WorkQueue, limited, one_thread
 
-# what the official description allows in an answer; our own `verax.size` holds every other
+# what OpenAI's API description allows in an answer; our own `verax.size` holds every other
 OFFICIAL_SIZES = ("1024x1024", "1024x1536", "1536x1024")
 OFFICIAL_QUALITIES = ("low", "medium", "high")
 Show = Callable[[Path], None]
@@ -64,7 +64,7 @@ class ImagesService:
         return self.upstream
 
     def models(self) -> list[dict[str, Any]]:
-        """The models in the official shape: faithful ones first, then those passed through."""
+        """The models in OpenAI's shape: faithful ones first, then those passed through."""
         living = self.service().models(datetime.now(UTC).date())
         entries: list[tuple[str, Any]] = [(LOCAL, None)]
         entries += [(FAITHFUL + name, end) for name, end in living.items()]

@@ -187,7 +187,7 @@ def open_upstream(settings: Settings) -> Upstream:
 
 
 def usage_json(usage: Usage) -> dict[str, Any]:
-    """The official usage object."""
+    """The token counts in OpenAI's shape."""
     text_in, image_in = usage.input_text, usage.input_image
     text_out, image_out = usage.output_text, usage.output_image
     return {
