@@ -55,7 +55,8 @@ def free_gb(path: Path) -> float:
 
 
 def write_whole(path: Path, data: bytes, *, parents: bool = True) -> None:
-    """The file holds exactly these bytes afterwards, synced, or what it held before.
+    """Write a file in one step: afterwards it holds exactly these bytes, synced, or what it held
+    before.
 
     A link is followed, an existing file's permissions are kept; `parents` makes missing folders.
     Raises OSError, which `writing` turns into an OutputError.

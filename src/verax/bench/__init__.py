@@ -204,7 +204,7 @@ class Record:
             yield ScoreRow(*row)
 
     def add_deviations(self, rows: Sequence[tuple[str, str]]) -> None:
-        """(key, JSON) of what outputs changed against their photos."""
+        """Store what outputs changed against their photos, as (key, JSON)."""
         with writing(self.folder), transaction(self.connection):
             self.connection.executemany("INSERT OR REPLACE INTO deviations VALUES (?, ?)", rows)
 

@@ -93,7 +93,7 @@ def align(
 
 
 def show(summary: "Summary", *, as_json: bool) -> None:
-    """The verdicts and where the table is."""
+    """Print the verdicts and where the table is."""
     if as_json:
         tables = [str(path) for path in summary.tables]
         print(json.dumps({"verdicts": summary.verdicts, "new": summary.new, "tables": tables}))

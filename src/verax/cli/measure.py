@@ -77,7 +77,7 @@ def write_report(
 
 
 def tell(record: dict[str, Any], ladders: dict[str, "Ladder"]) -> None:
-    """The sentences, and the ladder beside its floor, for people."""
+    """Print the sentences, and the ladder beside its floor, for people."""
     print(f"drift {record['drift']:.0f} of 100")
     for line in record["sentences"]:
         print(line)
@@ -207,7 +207,7 @@ def score_two_folders(
 
 
 def tell_scores(scores: "tuple[Score, ...]") -> None:
-    """One line for each score, with its protocol."""
+    """Print one line for each score, with its protocol."""
     for one in scores:
         print(f"{one.metric:15} {one.value:10.4f} {one.unit:5} {protocol_text(one)}")
 
@@ -244,7 +244,7 @@ def folder_record(result: "FolderScores") -> dict[str, Any]:
 
 
 def tell_folder(result: "FolderScores", names: list[str]) -> None:
-    """A table with one row for each picture, then means, missing partners and protocols."""
+    """Print a table with one row for each picture, then means, missing partners and protocols."""
     width = max(len("mean"), *(len(row.name) for row in result.rows))
     print(f"{'':{width}} " + " ".join(f"{name:>12}" for name in names))
     for row in result.rows:

@@ -192,7 +192,7 @@ def add(
 
 @key_app.command("list")
 def list_names() -> None:
-    """The clients that have a key, their budgets, and what their paid calls have cost."""
+    """List the clients that have a key, their budgets, and what their paid calls have cost."""
     from verax.providers.records import Records
     from verax.server.api.upstream import RUN
     from verax.settings import load

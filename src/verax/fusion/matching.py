@@ -36,7 +36,7 @@ def brighten(values: Float, gain: float | NDArray[np.float64]) -> Float:
 
 
 def exposure_curve(gain: float) -> Float:
-    """`brighten` as a table over [0, 1]."""
+    """Values of `brighten` at evenly spaced values in [0, 1]."""
     return brighten(np.linspace(0, 1, CURVE_STEPS + 1, dtype=np.float32), gain)
 
 

@@ -170,7 +170,7 @@ def _reset_orientation(block: bytearray, main: tags.Directory, layout: tags.TagL
 
 
 def _turn(block: bytearray, layout: tags.TagLayout, turn: int, size: tuple[int, int]) -> None:
-    """Subject areas follow the turn; a quarter turn swaps width and height."""
+    """Turn the subject areas with the picture; after a quarter turn, swap width and height."""
     for directory in tags.chain(block, layout):
         for tag in SUBJECTS:
             entry = directory.entries.get(tag)

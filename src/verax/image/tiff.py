@@ -124,7 +124,8 @@ def _check_samples(page: Page) -> int:
 
 
 def _check_space(page: Page, bits: int) -> None:
-    """Whether the file can hold what it announces; libtiff would allocate it first."""
+    """Raises ImageReadError for a file too short for what it announces; libtiff would allocate that
+    first."""
     outside = [*page.directory.outside, *_outside_below(page)]
     if outside:
         tags = ", ".join(map(str, outside[:5]))

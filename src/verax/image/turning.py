@@ -82,7 +82,7 @@ def _turn_struct(element: Element, turn: int, size: Size) -> None:
 
 
 def _turn_area(fields: Fields, turn: int, size: Size) -> None:
-    """An area of MWG: its centre and sides, in shares of the sides or in pixels."""
+    """Turn an area of MWG: its centre and sides, in shares of the sides or in pixels."""
     unit = _get(fields["unit"]) if "unit" in fields else "normalized"
     whole = size if unit.startswith("pixel") else (1.0, 1.0)
     centre = _numbers(f"{_get(fields['x'])} {_get(fields['y'])}")
@@ -95,7 +95,7 @@ def _turn_area(fields: Fields, turn: int, size: Size) -> None:
 
 
 def _turn_boundary(fields: Fields, turn: int, size: Size, whole: Size) -> None:
-    """A region boundary of IPTC: the upper left of a rectangle, a centre or a vertex."""
+    """Turn a region boundary of IPTC: the upper left of a rectangle, a centre or a vertex."""
     names = ("rbX", "rbY", "rbW", "rbH")
     values = _numbers(" ".join(_get(fields[name]) for name in names if name in fields))
     if len(values) == 4:

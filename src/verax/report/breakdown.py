@@ -45,7 +45,8 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """The gain of one line in groups of equal size, from the lowest to the highest quantity."""
+    """The gain of one line over doing nothing, in groups of equal size by a quantity (registration
+    confidence or drift), from the lowest to the highest."""
 
     by: str
     metric: str

@@ -72,7 +72,7 @@ def export(results: Results, folder: Path, *, plots: bool = True) -> list[Path]:
 
 
 def write_csv(path: Path, head: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
-    """The rows as one CSV file; `head` names the columns."""
+    """Write the rows as one CSV file; `head` names the columns."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, head)
         writer.writeheader()
@@ -97,7 +97,7 @@ def wide(results: Results) -> tuple[list[str], list[dict[str, Any]]]:
 
 
 def write_parquet(path: Path, columns: list[str], rows: list[dict[str, Any]]) -> None:
-    """The rows as one Parquet file."""
+    """Write the rows as one Parquet file."""
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq

@@ -123,7 +123,7 @@ class PatientProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        """The answer to bytes that are not HTTP, in OpenAI's error shape."""
+        """Answer bytes that are not HTTP, in OpenAI's error shape."""
         problem = Problem(400, f"expected HTTP/1.1: {msg}", "invalid_http")
         body = json.dumps(problem.body()).encode()
         head = (

@@ -111,7 +111,8 @@ def check_images(images: list[bytes]) -> None:
 
 
 def check_guides(image: bytes, mask: bytes | None, markup: bytes | None) -> None:
-    """Mask and markup: PNG with transparency, of the first picture's upright size, never both."""
+    """Raise the Refusal for mask and markup together, or for one that is not a PNG with
+    transparency of the first picture's upright size."""
     if mask and markup:
         raise Refusal(400, "markup cannot be used with mask", "markup", "invalid_value")
     for name, data in (("mask", mask), ("markup", markup)):

@@ -42,7 +42,7 @@ class Conversation(BaseHTTPRequestHandler):
     ahead = False  # this answer is written by a clock that is ahead
 
     def log_message(self, *_args: object) -> None:
-        """No log: requests are in `ServiceState.requests`."""
+        """Log nothing: requests are in `ServiceState.requests`."""
 
     def do_GET(self) -> None:
         if self.path.startswith("/pictures/"):

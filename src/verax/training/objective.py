@@ -200,7 +200,7 @@ def _psnr(picture: Tensor, reference: Tensor) -> float:
 
 
 def _sheet(rows: list[Tensor], path: Path) -> None:
-    """The first samples under each other; rows of several sizes are cut to the smallest."""
+    """Write the first samples under each other; rows of several sizes are cut to the smallest."""
     width = min(row.shape[2] for row in rows)
     strips = [row[:, :, :width] for row in rows[:12]]
     picture = torch.cat(strips, 1).clamp(0, 1).permute(1, 2, 0)

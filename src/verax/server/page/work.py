@@ -81,7 +81,7 @@ def _restore(order: PageOrder) -> None:
 
 
 def write_pictures(folder: Path, result: "Restoration") -> None:
-    """The pictures that the page shows beside the restoration, as PNG."""
+    """Write the pictures that the page shows beside the restoration, as PNG."""
     import numpy as np
 
     from verax import image as images
@@ -100,7 +100,7 @@ def write_pictures(folder: Path, result: "Restoration") -> None:
 
 
 def restore_example(order: PageOrder) -> None:
-    """Like `restore`, with an example photo and a simulated prior."""
+    """Do what `restore` does, with an example photo and a simulated prior."""
     limited(_restore_example, LIMIT_S, order)
 
 
@@ -131,7 +131,7 @@ def _best(pictures: tuple[Path, ...], first: Path | None) -> int:
 
 
 def write_file(order: PageOrder) -> None:
-    """The restoration at the order's fidelity as a file like the photo's."""
+    """Write the restoration at the order's fidelity as a file like the photo's."""
     limited(_write_file, LIMIT_S, order)
 
 
@@ -141,7 +141,8 @@ def _write_file(order: PageOrder) -> None:
 
 
 def restore_stop(order: PageOrder) -> None:
-    """Like `write_file`, with what the page shows beside it: picture, trust map, shares, faces."""
+    """Do what `write_file` does, and write what the page shows beside it: picture, trust map,
+    shares, faces."""
     limited(_restore_stop, LIMIT_S, order)
 
 
@@ -241,7 +242,7 @@ def _changes(folder: Path, result: "Restoration", prior: "Photo") -> dict[str, A
 
 
 def _write_small(folder: Path) -> None:
-    """A thumbnail of the restoration for the list of entries."""
+    """Write a thumbnail of the restoration for the list of entries."""
     from PIL import Image as PillowImage
 
     with PillowImage.open(folder / "restoration.png") as picture:
@@ -250,7 +251,8 @@ def _write_small(folder: Path) -> None:
 
 
 def _write_lines(path: Path, drawing: "NDArray[np.float32]", shape: tuple[int, ...]) -> None:
-    """A drawing in colour on grey as its lines alone, on a transparent ground, no caption."""
+    """Write the lines of a drawing that is in colour on grey: on a transparent ground, without its
+    caption."""
     import numpy as np
     from PIL import Image as PillowImage
 
@@ -261,7 +263,7 @@ def _write_lines(path: Path, drawing: "NDArray[np.float32]", shape: tuple[int, .
 
 
 def _write_boxes(path: Path, objects: tuple[Any, ...], shape: tuple[int, ...]) -> None:
-    """A frame around every changed object, on a transparent ground."""
+    """Write a frame around every changed object, on a transparent ground."""
     import cv2
     import numpy as np
     from PIL import Image as PillowImage
