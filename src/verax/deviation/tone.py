@@ -110,7 +110,8 @@ def level_entries(pair: AlignedPair) -> dict[str, Entry]:
 
 
 def streak_energy(plane: Map) -> float:
-    """Share of fine gradient energy in one near-vertical direction beyond the average direction."""
+    """Share of fine gradient energy by which the strongest near-vertical direction exceeds the
+    average direction."""
     fine = blur(plane, STREAK_SIGMA_PX / 2) - blur(plane, 2 * STREAK_SIGMA_PX)
     gx, gy = (cv2.Sobel(fine, cv2.CV_32F, *axes, scale=1 / 8) for axes in ((1, 0), (0, 1)))
     energy = (gx * gx + gy * gy).astype(np.float64)

@@ -207,7 +207,7 @@ def sample_over(below: Image, above: Image, valid: Plane) -> Tiles:
 
 
 def with_contrasts(picture: Image, valid: Plane, have: Contrasts, target: Contrasts) -> Image:
-    """A picture with contrasts `have`, changed where `valid` to have those of a target."""
+    """The picture, whose contrasts are `have`, with those of `target` where `valid`."""
     changed = with_gains(picture, _gains(have, target), valid)
     if changed is picture:
         return picture
