@@ -195,9 +195,7 @@ def restore(photos: Photos, files: Files, choices: Choices, ask: Ask, terms: Ter
         raise InputError("--recursive includes subfolders; name a folder of photos")
     paths, several = pairing.expand(photos, recursive=files.recursive)
     if prior is not None and asking and not several:
-        raise InputError(
-            "--prior gives a prior already: leave it out, or the options that call a service"
-        )
+        raise InputError("--prior is a prior, and --model requests another: leave one of them out")
     jobs = pairing.plan(
         paths, several=several, prior=prior, output=files.output, report=files.report,
         recursive=files.recursive,
