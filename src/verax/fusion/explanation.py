@@ -39,6 +39,8 @@ SUPPORT = {  # least severity, seen in the photo alone, of a fault that counts a
 }  # fmt: skip
 SHARPENED = (1.02, 1.12)  # gain of contrast in an octave over the gain in the coarsest ones
 LAYERED = (0.05, 0.10)  # share of the photo under layers
+BLOCKED = (0.05, 0.15)  # JPEG: step across its grid, levels of 255
+COLOUR_ERROR = 3 / 255  # of a JPEG
 BURIED = 0.75  # severity of rain that hides most of the scene
 RAINY = (0.50, 0.65)  # severity of rain whose streaks were mistaken for noise
 # share of the photo's structure that the prior confirms: one that redraws the scene leaves things
@@ -64,6 +66,7 @@ class Explanation:
         blur: the same, as far as a blur explains it and not the light.
         front: how likely something was in front of the scene.
         buried: rain hides most of the scene; what is behind it, light included, is the prior's.
+        compression: error of the photo's colours from JPEG compression, in [0, 1].
         faithful: how closely the prior keeps to the photo where both can be compared.
         task: the task that overruled the measurement, "" if none.
     """
@@ -74,6 +77,7 @@ class Explanation:
     blur: tuple[float, ...]
     front: float
     buried: bool
+    compression: float
     faithful: float
     reasons: tuple[str, ...]
     task: str = ""
@@ -154,6 +158,7 @@ def explain(
         blur=blur,
         front=front,
         buried=front > 0 and _buried(faults),
+        compression=COLOUR_ERROR * ramp(faults.measures.blocking, *BLOCKED) if faults else 0.0,
         faithful=ramp(share, *KEEPING),
         reasons=named if light >= NAMED else (),
         task=task,

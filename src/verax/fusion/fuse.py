@@ -261,13 +261,15 @@ def _registered_prior(pictures: Pictures, recipe: Recipe, explanation: Explanati
 def _in_contrast(
     pixels: Image, photo: Image, pictures: Pictures, explanation: Explanation, dial: dials.Dial
 ) -> Image:
-    """The picture with the contrast of those fine octaves that the prior sharpens: at most the
-    prior's, and raised to it where a fault of the light, not a blur, accounts for the loss."""
+    """The picture with the prior's contrast in fine octaves. One that the prior sharpens gets at
+    most the prior's, and is raised to it where a fault of the light, not a blur, accounts for the
+    loss; one that it smooths is raised to it where something in front was removed."""
     valid = pictures.valid
     have, before, most = matching.contrasts_of((pixels, photo, pictures.prior), valid)
     lost = [*np.subtract(explanation.sharpness, explanation.blur).clip(0), 0, 0][: len(have)]
     raised = have * (1 + RAISED * dial.plausible * np.array(lost))
-    target = np.where(most > before, np.minimum(most, raised), have)
+    smoothed = np.clip(most, have, have * (1 + RAISED * dial.front * explanation.front))
+    target = np.where(most > before, np.minimum(most, raised), smoothed)
     return matching.with_contrasts(pixels, valid, have, target)
 
 

@@ -24,6 +24,7 @@ KNOWN = 0.04  # share of confirmed places nearby at which their gain is fully tr
 WIDE = 3 * WINDOW  # sigma of "nearby"
 CHOICE = (1.0, -1.2)  # least correlation of the prior's structure taken: at the default, and at 0
 CHOSEN = 0.2  # above it the prior's is taken in full
+LOST = (0.5, 1.5)  # energy of compression's error over that of a difference in colour: it is lost
 LONGEST = 1.25  # largest gain that makes up for contrast lost by turning
 LIT = 0.3  # share of the dial's angle allowed where light is wrong but nothing is blurred
 TURNED = (0.3, 0.75)  # correlation at which turning starts, and is full
@@ -86,12 +87,13 @@ def join_octave(
     gain, spread = _gains(evidence, energy, around, rules.explanation.sharpness[rules.index])
     turned, longer = _turned(evidence, gain, energy, rules)
     turned.share[:] *= 1 - around.spared * (1 - evidence.confirmed)
-    chroma = _chroma_agreement(toned, other, gain, around.contrast, evidence)
-    colour = np.maximum(chroma, max(rules.dial.beyond, rules.explanation.colour))
+    off, alike = _chroma_agreement(toned, other, gain, around.contrast, evidence)
+    colour = np.maximum(alike, max(rules.dial.beyond, rules.explanation.colour))
     share = np.maximum(_plausible(evidence, energy, around, rules), around.front)
     share *= 1 - around.spared
-    # of a photo without colour, the colour is the prior's
-    missing = rules.explanation.colour * evidence.confirmed
+    # where the photo has no colour, or lost it to compression, the colour is the prior's
+    lost = _lost_colour(off, energy, gain, evidence, rules)
+    missing = np.maximum(rules.explanation.colour, lost) * evidence.confirmed
     band = _mixed(
         (toned, lit, other, grey, spare), around, gain * evidence.signal, turned, longer,
         colour=colour, amount=share, missing=missing,
@@ -221,16 +223,30 @@ def _plausible(evidence: Evidence, energy: Plane, around: Surroundings, rules: R
 
 def _chroma_agreement(
     toned: Float, theirs: Float, gain: Plane, contrast: Plane, evidence: Evidence
-) -> Plane:
-    """How far the colours of an octave agree; equal luma does not confirm a thing of another
-    colour. Computed on every second pixel of every second row."""
+) -> tuple[Plane, Plane]:
+    """The energy of the difference in colour of an octave, and how far the colours agree: equal
+    luma does not confirm a thing of another colour. Computed on every second pixel of every second
+    row."""
     own, its = (cv2.transform(_every_second(x), CHROMA) for x in (toned, theirs))
     mine, other, both = (
         windowed(cv2.transform(one * two, SUM)) for one, two in ((own, own), (its, its), (own, its))
     )
     mine, other, both = mine * gain**2, other * contrast**2, both * gain * contrast
     off = np.maximum(mine - 2 * both + other, 0)
-    return 1 - rise(np.sqrt(off / (mine + 0.35 * evidence.prior + 2e-6)), 0.6, 1.2)
+    return off, 1 - rise(np.sqrt(off / (mine + 0.35 * evidence.prior + 2e-6)), 0.6, 1.2)
+
+
+def _lost_colour(
+    off: Plane, energy: Plane, gain: Plane, evidence: Evidence, rules: Rules
+) -> Plane | np.float32:
+    """Where the colours differ no more than by the error of compression in light that was raised.
+
+    `energy` is the toned source's: over the source's, the square of that raise."""
+    error = rules.explanation.compression
+    if error == 0:
+        return np.float32(0)
+    raised = np.maximum(energy / np.maximum(evidence.photo, 1e-9) - 1, 0) * gain**2
+    return rise(error**2 * raised / (off + 1e-8), *LOST) * np.float32(rules.dial.plausible)
 
 
 def _every_second(band: Float) -> Float:
