@@ -1,5 +1,7 @@
 """Fusion: what it takes from a prior, and what it never takes."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -122,6 +124,24 @@ def test_a_true_prior_brings_light_and_colour_back(scene, place, psnr, task, lea
 
     assert psnr(fused.pixels, scene) > psnr(photo, scene) + least
     assert fused.explanation.light == 1
+
+
+def test_colour_that_compression_lost_in_the_dark_comes_from_the_prior(place):
+    def colour(image):
+        return image - image.mean(2, keepdims=True)
+
+    truth = from_uint8(data.astronaut())[:320, :320].copy()
+    dark = (apply(truth, Degradation("lowlight", 0.5, 3)) * 255 + 0.5).astype(np.uint8)
+    coded = cv2.imencode(".jpg", dark[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 50])[1]
+    photo = from_uint8(np.ascontiguousarray(cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1]))
+    faults = diagnose(photo)
+    smooth = replace(faults, measures=replace(faults.measures, blocking=0.0))
+    errors = [
+        rms(colour(fuse(photo, photo, *place(truth), faults=record).pixels - truth))
+        for record in (faults, smooth)
+    ]
+    assert faults.measures.blocking > 0.3
+    assert errors[0] < 0.8 * errors[1]
 
 
 @pytest.mark.parametrize("task", ["motion_blur", "defocus_blur"])
