@@ -85,6 +85,18 @@ def test_what_jpeg_xl_does_not_take_over_is_named():
     assert decode(encode(photo.pixels, format="jxl", like=photo)).metadata.icc is None
 
 
+@pytest.mark.parametrize("source", [DEEP, DEEP[..., 0], DEEP[..., [0, 1, 2, 1]]])
+def test_deep_jpeg_xl_in_linear_light_gets_its_own_samples_back(source):
+    photo = decode(bytes(imagecodecs.jpegxl_encode(source, lossless=True)))
+    changed = photo.pixels.copy()
+    changed[:5] = 0.5
+    data = encode(changed, format="jxl", like=photo)
+
+    assert image.unkept(photo, "jxl") == ()
+    assert np.array_equal(imagecodecs.jpegxl_decode(data)[5:], source[5:])
+    assert np.abs(decode(data).pixels[:5] - 0.5).max() < 1e-4
+
+
 def test_bits_are_read_from_the_lowest():
     bits = Bits(bytes([0b1011_0101]))
     assert (bits.take(1), bits.take(3), bits.take(4)) == (1, 0b010, 0b1011)

@@ -27,7 +27,10 @@ def mask(scene, tmp_path):
     return plane[..., 0] > 0
 
 
-@pytest.mark.parametrize(("suffix", "depth"), [("png", 8), ("png", 16), ("tiff", 16), ("webp", 8)])
+LOSSLESS = [("png", 8), ("png", 16), ("tiff", 16), ("webp", 8), ("jxl", 8), ("jxl", 16)]
+
+
+@pytest.mark.parametrize(("suffix", "depth"), LOSSLESS)
 def test_outside_only_a_file_keeps_every_sample(scene, mask, tmp_path, suffix, depth):
     photo, out = tmp_path / f"photo.{suffix}", tmp_path / f"out.{suffix}"
     dark = np.asarray(scene * 0.3, np.float32)

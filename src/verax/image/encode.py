@@ -25,7 +25,7 @@ from verax.image.contract import (
     to_uint16,
 )
 from verax.image.jpeg import write_jpeg
-from verax.image.jxl import write_jxl
+from verax.image.jxl import LINEAR, write_jxl
 from verax.image.png import write_png
 from verax.image.segments import SEGMENT, XMP_MARK, metadata_segments
 from verax.image.tiff import write_tiff
@@ -36,12 +36,22 @@ QUALITY = 95  # of JPEG, AVIF and HEIC, 1..100; at 95 they err by about one grey
 
 @dataclass(frozen=True, slots=True)
 class Ability:
-    """The capabilities of a format."""
+    """The capabilities of a format.
+
+    `linear`: files of 16 bits hold linear light, without a profile that says so.
+    """
 
     depths: tuple[Depth, ...]
     models: tuple[Model, ...]
     alpha: bool = True
     icc: bool = True
+    linear: bool = False
+
+    def holds(self, icc: bytes | None, model: Model, depth: int) -> bool:
+        """Whether a file can have samples in that profile's colours."""
+        if self.linear and depth > 8:
+            return icc == colour.of_numbers(1, LINEAR, model)
+        return self.icc and colour.writable(icc, model)
 
 
 ABILITIES = {
@@ -51,7 +61,7 @@ ABILITIES = {
     "tiff": Ability((8, 16), ("rgb", "grey", "cmyk")),
     "avif": Ability((8, 10, 12), ("rgb",)),
     "heif": Ability((8, 10, 12), ("rgb",)),
-    "jxl": Ability((8, 16), ("rgb", "grey"), icc=False),
+    "jxl": Ability((8, 16), ("rgb", "grey"), icc=False, linear=True),
     "bmp": Ability((8,), ("rgb", "grey"), alpha=False, icc=False),
 }
 # Metadata that a format carries
@@ -129,7 +139,7 @@ def _values(
 ) -> tuple[colour.Values, bytes | None]:
     """The channels to be written, and the profile they are in."""
     icc = photo.metadata.icc
-    icc = icc if can.icc and colour.writable(icc, model) else None
+    icc = icc if can.holds(icc, model, photo.bit_depth) else None
     stored = photo.stored
     as_it_came = model == photo.color and icc == photo.metadata.icc
     if stored is None or not as_it_came or image.shape != photo.pixels.shape:
@@ -185,6 +195,8 @@ def unkept(photo: Photo, format: str) -> tuple[str, ...]:
     lost += [
         WORDS[name] for name in WORDS if getattr(metadata, name) and name not in CARRIES[format]
     ]
+    if can.linear and can.holds(metadata.icc, photo.color, photo.bit_depth):
+        lost.remove(WORDS["icc"])
     if format == "jpeg":
         written = b"".join(body for _, body in metadata_segments(metadata))
         for name in ("exif", "xmp", "iptc", "comment"):

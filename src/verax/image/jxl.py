@@ -269,12 +269,12 @@ def size_of(head: bytes) -> tuple[int, int]:
 
 
 def write_jxl(samples: NDArray[Any], metadata: Metadata) -> bytes:
-    """A lossless JPEG XL file of (H, W, C) 8- or 16-bit sRGB or grey levels."""
+    """A lossless JPEG XL file of (H, W, C) 8- or 16-bit levels; with a profile: linear light."""
     plain = samples.squeeze(2) if samples.shape[2] == 1 else samples
     codestream = bytes(imagecodecs.jpegxl_encode(plain, lossless=True, effort=3))
     if codestream.startswith(SIGNATURE):
         codestream = b"".join(b for kind, b in _boxes(codestream) if kind in (b"jxlc",))
-    codestream = _labelled_srgb(codestream)
+    codestream = codestream if metadata.icc else _labelled_srgb(codestream)
     boxes = [(b"Exif", bytes(4) + metadata.exif)] if metadata.exif else []
     boxes += [(b"xml ", metadata.xmp)] if metadata.xmp else []
     if not boxes:
