@@ -170,18 +170,18 @@ class Endpoint:
     Attributes:
         url: base URL in one spelling, for Azure with its api-version.
         deployment: the model's own name there, "" for the catalog's.
-        own: the address was given by the user.
+        custom: whether the user gave the address.
     """
 
     gateway: Gateway
     url: str
     deployment: str
-    own: bool
+    custom: bool
 
     def keys(self) -> tuple[str, ...]:
         """Names of the keys to use: a key is sent only to its own service, and to this machine."""
         names = self.gateway.keys
-        if self.own and self.gateway.name.startswith("azure"):
+        if self.custom and self.gateway.name.startswith("azure"):
             names = (*names, "VERAX_API_KEY")
         try:
             local_address(urlsplit(self.url).hostname or "")
