@@ -128,14 +128,27 @@ def test_grey_profile_there_and_back():
     assert np.abs(again.astype(int) - levels).max() <= 1
 
 
-def test_a_grey_profile_goes_when_the_result_has_colour():
-    photo = decode(file_with(GREY_22, levels16((20, 20))))
+def test_where_a_grey_photo_gets_no_colour_its_samples_stay_whatever_its_profile():
+    levels = levels16((20, 20))
+    photo = decode(file_with(GREY_22, levels))
+    tinted = photo.pixels.copy()
+    tinted[:10] *= np.array([1, 0.8, 0.6], np.float32)
+
+    data = encode(tinted, like=photo)
+
+    back = decode(data)
+    assert back.color == "rgb"
+    assert np.abs(back.pixels - tinted).max() < 1e-4
+    assert np.array_equal(stored_levels(data)[10:], np.repeat(levels[10:, :, None], 3, axis=2))
+
+
+def test_a_grey_profile_without_a_curve_goes_when_the_result_has_colour():
+    photo = decode(file_with(GREY_22.replace(b"kTRC", b"A2B9"), levels16((20, 20))))
     tinted = photo.pixels * np.array([1, 0.8, 0.6], np.float32)
 
     back = decode(encode(tinted, like=photo))
 
     assert back.metadata.icc is None
-    assert back.color == "rgb"
     assert np.abs(back.pixels - tinted).max() < 1 / 65535
 
 

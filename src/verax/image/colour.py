@@ -83,6 +83,30 @@ def writable(icc: bytes | None, model: Model) -> bool:
     return True
 
 
+def rgb_of_grey(icc: bytes | None) -> bytes | None:
+    """The RGB profile in which equal channels are the greys of a grey profile: sRGB's primaries
+    with its curve. None for one without a curve, or damaged."""
+    if icc is None or not usable(icc, "grey"):
+        return None
+    curve, tags = _tags(icc).get(b"kTRC"), _tags(_srgb())
+    if curve is None:
+        return None
+    tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve)
+    start, table, body = 132 + 12 * len(tags), b"", b""
+    for name, data in tags.items():
+        table += struct.pack(">4sII", name, start + len(body), len(data))
+        body += data + bytes(-len(data) % 4)
+    head = _srgb()[4:84] + bytes(16) + _srgb()[100:128]
+    return struct.pack(">I", start + len(body)) + head + struct.pack(">I", len(tags)) + table + body
+
+
+def _tags(icc: bytes) -> dict[bytes, bytes]:
+    """The tags of a profile, by name."""
+    count = min(int.from_bytes(icc[128:132]), 100)
+    entries = (struct.unpack_from(">4sII", icc, 132 + 12 * n) for n in range(count))
+    return {name: icc[start : start + size] for name, start, size in entries}
+
+
 def to_srgb(values: Values, model: Model, icc: bytes | None) -> Image:
     """sRGB of (H, W, C) values. Without a profile: grey and RGB are sRGB, CMYK is plain ink."""
     if icc is not None and not _is_srgb(icc, model):

@@ -50,7 +50,8 @@ class Ability:
     def holds(self, icc: bytes | None, model: Model, depth: int) -> bool:
         """Whether a file can have samples in that profile's colours."""
         if self.linear and depth > 8:
-            return icc == colour.of_numbers(1, LINEAR, model)
+            grey = colour.of_numbers(1, LINEAR, "grey")
+            return icc in (colour.of_numbers(1, LINEAR, model), colour.rgb_of_grey(grey))
         return self.icc and colour.writable(icc, model)
 
 
@@ -138,13 +139,15 @@ def _values(
     image: Image, photo: Photo, model: Model, can: Ability
 ) -> tuple[colour.Values, bytes | None]:
     """The channels to be written, and the profile they are in."""
-    icc = photo.metadata.icc
-    icc = icc if can.holds(icc, model, photo.bit_depth) else None
+    own, greys = photo.metadata.icc, model == "rgb" and photo.color == "grey"
+    own = colour.rgb_of_grey(own) if greys else own
+    icc = own if can.holds(own, model, photo.bit_depth) else None
     stored = photo.stored
-    as_it_came = model == photo.color and icc == photo.metadata.icc
+    as_it_came = (model == photo.color or greys) and icc == own
     if stored is None or not as_it_came or image.shape != photo.pixels.shape:
         return colour.from_srgb(image, model, icc), icc
     values = np.divide(stored.samples, np.float32(stored.top), dtype=np.float32)
+    values = np.repeat(values, 3, axis=2) if greys else values
     return colour.as_stored(image, model, icc, before=photo.pixels, stored=values), icc
 
 
