@@ -155,9 +155,10 @@ class Record:
         return self.outputs_folder / f"{key}.png"
 
     def done(self) -> set[str]:
-        """Keys whose stage 1 is finished, whatever its outcome.
+        """Keys of the items that have an output row, whatever its outcome.
 
-        Calls that failed at the provider are repeated; refusals are final.
+        Calls that failed at the provider are left out, so that they are repeated; refusals are
+        final.
         """
         again = "outcome = 'failed' AND prior LIKE 'provider:%'"
         rows = self.connection.execute(f"SELECT key FROM outputs WHERE NOT ({again})")
