@@ -61,7 +61,7 @@ class Location:
             file.seek(self.start)
             data = file.read(self.size)
         if len(data) < self.size:
-            raise ImageReadError(f"{self}: the tar ends before the picture does")
+            raise ImageReadError(f"{self}: the tar ends before the picture does; get it again")
         return data
 
     def _from_parquet(self) -> bytes:
@@ -74,7 +74,7 @@ class Location:
         if data is not None:
             return bytes(data)
         if not path:
-            raise ImageReadError(f"{self}: the cell is empty")
+            raise ImageReadError(f"{self}: the cell is empty; fill it or remove the row")
         return read_bytes(Path(self.path).parent / str(path))
 
 
@@ -159,7 +159,9 @@ def read(tables: Sequence[Path], columns: Columns) -> list[EditPair]:
             for name, photo, edited in reader(file, columns):
                 pairs.append(EditPair(len(pairs), name, photo, edited))
     if not pairs:
-        raise InputError(f"{', '.join(map(str, tables))}: no pairs found")
+        raise InputError(
+            f"{', '.join(map(str, tables))}: no pairs found; check --photo and --edited"
+        )
     return pairs
 
 

@@ -74,7 +74,7 @@ def glob(pattern: Path) -> list[Path]:
         if p.is_file() and (hidden or not p.name.startswith("."))
     )
     if not pictures:
-        raise InputError(f"{pattern}: no file matches this pattern")
+        raise InputError(f"{pattern}: no file matches this pattern; check the path")
     return pictures
 
 

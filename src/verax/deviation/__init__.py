@@ -250,7 +250,7 @@ def ladder(look: Look, reference: Image) -> Ladder:
             inside &= warped.valid > 0.5
     inside = cv2.erode(inside.astype(np.uint8), np.ones((WINDOW, WINDOW), np.uint8)) > 0
     if inside.mean() < 0.05:
-        raise InputError("the generated picture shows less than 5 % of the reference: no ladder")
+        raise InputError("the generated picture shows less than 5 % of the reference; leave it out")
     steps["3x3 colour"] = np.clip(
         steps["local"] @ fit_colour(steps["local"], reference, inside), 0, 1
     )

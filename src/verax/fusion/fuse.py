@@ -108,7 +108,7 @@ def fuse(
             late, because faces are searched for in parallel.
     """
     if photo.shape != base.shape:
-        raise SizeMismatchError(f"photo is {photo.shape[:2]}, base is {base.shape[:2]}")
+        raise SizeMismatchError(f"expected a base of {photo.shape}, got {base.shape}")
     if warped is None or registration is None or not registration.usable:
         return alone(base)
     if evidence.repeats(photo, warped):

@@ -92,7 +92,9 @@ def plan(width: int, height: int, rules: Sizes = FREE) -> Canvas:
         raise InputError(f"canvas: expected a photo of at least 1x1 px, got {width}x{height}")
     best = _plan_fixed(width, height, rules) if rules.fixed else _plan_free(width, height, rules)
     if best is None:
-        raise InputError(f"canvas: no legal size for a {width}x{height} photo under {rules}")
+        raise InputError(
+            f"canvas: no legal size for a {width}x{height} photo under {rules}; crop it"
+        )
     if best.share < LEAST_SHARE:
         raise InputError(
             f"canvas: a {width}x{height} photo would fill only {best.share:.1%} of the "

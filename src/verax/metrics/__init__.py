@@ -160,7 +160,7 @@ def _score(
     pictures = [restored]
     if entry.needs == "reference":
         if reference is None:
-            raise InputError(f"{name} needs a reference, and none was given")
+            raise InputError(f"{name} needs a reference, and none was given; add one")
         pictures.append(reference)
     channel: Channel = protocol.channel if entry.channel == "" else "rgb"
     ready = [select_channel(crop_border(p, protocol.border_px), channel) for p in pictures]

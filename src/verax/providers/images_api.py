@@ -85,7 +85,9 @@ class Client:
             return unknown(name)
         end = self.gateway.ends.get(model.name)
         if end is not None and self.today >= end:
-            raise InputError(f"model {name} ended at {self.gateway.name} on {end}")
+            raise InputError(
+                f"model {name} ended at {self.gateway.name} on {end}; see: verax models"
+            )
         return model
 
     def prepare(self, request: R) -> tuple[R, tuple[str, ...]]:

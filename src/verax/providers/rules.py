@@ -168,7 +168,9 @@ def _check_picture(image: ImageFile, gateway: Gateway, limits: ModelLimits) -> S
             f"{limits.image_bytes / 1e6:.0f} MB; send it smaller"
         )
     if gateway.body != "multipart" and len(image.data) * 4 / 3 > DATA_URL_CHARACTERS - 64:
-        raise InputError(f"{image.name} is too large for {gateway.name}: at most 15.7 MB in JSON")
+        raise InputError(
+            f"{image.name} is too large for {gateway.name}: at most 15.7 MB in JSON; shrink it"
+        )
     return open_picture(image).size
 
 
@@ -184,7 +186,7 @@ def _check_guide(name: str, file: ImageFile, size: Size, limits: ModelLimits) ->
     if len(file.data) >= limits.mask_bytes:
         raise InputError(f"{name} has {len(file.data) / 1e6:.1f} MB; expected less than 4 MB")
     if picture.getchannel("A").getextrema()[0] == 255:
-        raise InputError(f"{name} has no transparent pixels, so it would have no effect")
+        raise InputError(f"{name} has no transparent pixels, so it would have no effect; make some")
 
 
 def open_picture(file: ImageFile) -> PillowImage.Image:

@@ -251,7 +251,9 @@ class ClientKeys:
         if not name.replace("-", "").replace("_", "").isalnum() or len(name) > 64:
             raise InputError(f"client name {name!r}: expected letters, digits, - and _, at most 64")
         if name == ANYBODY.name:
-            raise InputError(f"client name {name!r} is reserved for clients without a key")
+            raise InputError(
+                f"client name {name!r} is reserved for clients without a key; choose another"
+            )
         if budget_usd is not None and not budget_usd >= 0:
             raise InputError(f"budget: expected US dollars, 0 or more, got {budget_usd}")
         key = PREFIX + secrets.token_urlsafe(32)

@@ -136,7 +136,7 @@ async def again(request: Request) -> Response:
     if record.get("kind") != "restoration" or not {"format", "width"} <= set(record):
         raise Problem(409, "only a restoration can be started again", "not_failed")
     if record["state"] not in (*history.FINAL, "measuring"):
-        raise Problem(409, "this restoration is still under way", "not_ready")
+        raise Problem(409, "this restoration is still under way; wait for it", "not_ready")
     if name in under_way(request):  # it is still measured, or its task ends a moment later
         await asyncio.wait([under_way(request)[name]])
     limits = context.limits
@@ -149,7 +149,7 @@ async def again(request: Request) -> Response:
     if call is not None:
         context.service.check(call)
     if name in under_way(request):  # another tab was faster; nothing is awaited from here on
-        raise Problem(409, "this restoration is still under way", "not_ready")
+        raise Problem(409, "this restoration is still under way; wait for it", "not_ready")
     history.reopen(entry)
     history.amend(entry, **changes)
     return await start(request, entry, partial(_restore, context, client, entry, call))
