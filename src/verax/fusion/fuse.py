@@ -16,6 +16,7 @@ from verax.fusion.exact import MOST, steps_of, within_cells, without_blur
 from verax.fusion.explanation import Explanation, explain, light_faults, under_water_alone
 from verax.fusion.join import Pictures, energy_removed, join, measure, trust_map
 from verax.fusion.light import Recipe, solve, toned
+from verax.fusion.matching import FINE, Contrasts
 from verax.fusion.planes import resized
 from verax.geometry.register import Registration, Warped
 from verax.image import Image, Plane
@@ -42,6 +43,10 @@ LESS = (
     "hardly anything was taken from the prior: %s. Lower --fidelity to take more of it, or state "
     "what the generator was told to do with --task"
 )
+
+
+# of each octave; and the contrasts of photo and prior
+_Statistics = tuple[list[Octave], list[Contrasts]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,19 +125,8 @@ def fuse(
     fused = _fuse_at(fidelity, pair)
     if fidelity in (0, dials.DEFAULT) or fused.explanation is None:
         return fused
-    return _on_the_dial(fidelity, fused, _fuse_at(dials.DEFAULT, pair).pixels, pair)
-
-
-def _on_the_dial(fidelity: float, fused: Fusion, default: Image, pair: _Pair) -> Fusion:
-    """The fusion with contrast that changes in one direction along the dial: above the default at
-    most the default's where the prior sharpens, below it on the way from there to the prior's."""
-    valid, prior = pair.warped.valid, pair.warped.pixels
-    before, have, first = matching.contrasts_of((pair.photo, fused.pixels, default), valid)
-    last, share = matching.sample_over(default, prior, valid).contrasts, dials.at(fidelity).beyond
-    target = np.where(last > before, np.minimum(have, first), have)
-    if share > 0:
-        target = first ** (1 - share) * last**share
-    return replace(fused, pixels=matching.with_contrasts(fused.pixels, valid, have, target))
+    default, beyond = _fuse_at(dials.DEFAULT, pair).pixels, dials.at(fidelity).beyond
+    return replace(fused, pixels=matching.on_the_dial(fused.pixels, photo, default, warped, beyond))
 
 
 def _fuse_at(fidelity: float, pair: _Pair) -> Fusion:
@@ -140,17 +134,17 @@ def _fuse_at(fidelity: float, pair: _Pair) -> Fusion:
     dial, reasons = _dial(fidelity, pair)
     base, faults = pair.base, pair.faults
     with ThreadPoolExecutor(1) as beside:
-        octaves = beside.submit(_octaves, pair)
+        statistics = beside.submit(_statistics, pair)
         recipe = solve(pair.photo, base, pair.warped, pair.registration, pair.lit, dial)
     if recipe is None:
         return alone(base, "the prior shows too little of the photo: nothing is taken from it")
     if recipe.change and fidelity >= dials.DEFAULT and faults and faults["haze"].certainty > SURE:
         return replace(alone(base, WITHOUT % recipe.change), scene_state_change=True)
     explanation = explain(
-        reasons, faults, octaves.result(),
+        reasons, faults, statistics.result()[0],
         task=pair.task, small=pair.small, changed=bool(recipe.change), contrast=dial.contrast,
     )  # fmt: skip
-    return _explained(pair, recipe, explanation, octaves.result(), dial)
+    return _explained(pair, recipe, explanation, statistics.result(), dial)
 
 
 def _dial(fidelity: float, pair: _Pair) -> tuple[dials.Dial, dict[str, float]]:
@@ -170,10 +164,11 @@ def _reduced(pair: _Pair) -> tuple[Image, Image, Plane]:
 
 
 def _explained(
-    pair: _Pair, recipe: Recipe, explanation: Explanation, octaves: list[Octave], dial: dials.Dial
+    pair: _Pair, recipe: Recipe, explanation: Explanation, statistics: _Statistics, dial: dials.Dial
 ) -> Fusion:
     """The fusion of a pair, given its light and its explanation."""
-    pictures, base = _prepared(pair, recipe, explanation), pair.base
+    (octaves, contrasts), base = statistics, pair.base
+    pictures = _prepared(pair, recipe, explanation)
     covered = float(pictures.front.mean()) * explanation.front * dial.front
     explanation = explanation.under_layers(covered)
     if dial.beyond == 1:
@@ -188,7 +183,7 @@ def _explained(
     if max(explanation.blur) > BLURRED:
         pictures, octaves = _sharpened(pictures, octaves, recipe, explanation, dial)
     joined = join(pictures, octaves, explanation, dial)
-    pixels = _in_contrast(joined.pixels, pair.photo, pictures, explanation, dial)
+    pixels = _in_contrast(joined.pixels, pictures.valid, contrasts, explanation, dial)
     if explanation.task == "jpeg" or (pair.faults and pair.faults["jpeg"].certainty > SURE):
         pixels = _in_cells(pixels, pair.photo, pictures, explanation)
     del pictures  # the toned picture is not held beside the trust map
@@ -197,12 +192,13 @@ def _explained(
     return Fusion(pixels, trust, bool(recipe.change), notes, explanation)
 
 
-def _octaves(pair: _Pair) -> list[Octave]:
-    """The statistics of each octave. If the base removed noise, that limits the photo's noise."""
+def _statistics(pair: _Pair) -> _Statistics:
+    """If the base removed noise, that limits the photo's noise."""
     photo, base, warped, faults = pair.photo, pair.base, pair.warped, pair.faults
     cleaned = bool(faults and faults["noise"].certainty > SURE and faults["noise"].severity > NOISY)
     most = energy_removed(photo, base) if cleaned else ()
-    return measure(base, warped.pixels, warped.valid, most)
+    octaves = measure(base, warped.pixels, warped.valid, most)
+    return octaves, matching.contrasts_of((photo, warped.pixels), warped.valid)
 
 
 def alone(base: Image, *notes: str) -> Fusion:
@@ -259,18 +255,18 @@ def _registered_prior(pictures: Pictures, recipe: Recipe, explanation: Explanati
 
 
 def _in_contrast(
-    pixels: Image, photo: Image, pictures: Pictures, explanation: Explanation, dial: dials.Dial
+    pixels: Image,
+    valid: Plane,
+    contrasts: list[Contrasts],
+    explanation: Explanation,
+    dial: dials.Dial,
 ) -> Image:
-    """The picture with the prior's contrast in fine octaves. One that the prior sharpens gets at
-    most the prior's, and is raised to it where a fault of the light, not a blur, accounts for the
-    loss; one that it smooths is raised to it where something in front was removed."""
-    valid = pictures.valid
-    have, before, most = matching.contrasts_of((pixels, photo, pictures.prior), valid)
-    lost = [*np.subtract(explanation.sharpness, explanation.blur).clip(0), 0, 0][: len(have)]
-    raised = have * (1 + RAISED * dial.plausible * np.array(lost))
-    smoothed = np.clip(most, have, have * (1 + RAISED * dial.front * explanation.front))
-    target = np.where(most > before, np.minimum(most, raised), smoothed)
-    return matching.with_contrasts(pixels, valid, have, target)
+    """The picture with the prior's contrast in fine octaves: raised to it where a fault of the
+    light, not a blur, accounts for the loss, or something in front was removed."""
+    lost = [*np.subtract(explanation.sharpness, explanation.blur).clip(0), 0, 0][:FINE]
+    sharpened = 1 + RAISED * dial.plausible * np.array(lost)
+    smoothed = 1 + RAISED * dial.front * explanation.front
+    return matching.with_prior_contrast(pixels, valid, contrasts, sharpened, smoothed)
 
 
 def _in_cells(pixels: Image, photo: Image, pictures: Pictures, explanation: Explanation) -> Image:

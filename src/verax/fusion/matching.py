@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from verax.fusion.evidence import sample_tiles
 from verax.fusion.planes import Float, blur, halved, luma, resized
+from verax.geometry.register import Warped
 from verax.image import Image, Plane
 from verax.image.pixels import by_stripes, largest, reduced, to_linear, to_srgb
 
@@ -42,7 +43,8 @@ def exposure_curve(gain: float) -> Float:
 
 def expose(image: Image, curve: Float) -> Image:
     """The picture with an exposure curve applied."""
-    return np.take(curve, (image * CURVE_STEPS + 0.5).astype(np.int32))
+    steps = cv2.multiply(image, (CURVE_STEPS,) * 4, dtype=cv2.CV_16U)  # rounded, saturated
+    return np.asarray(np.take(curve, steps), np.float32)
 
 
 def slope(curve: Float, steps: int) -> Float:
@@ -151,6 +153,7 @@ def _mean(values: Float, weight: Plane, sigma: float) -> Float:
 
 
 SIGMAS = (1, 2, 4, 8)  # px, between the fine octaves: 1 to 2, 2 to 4 and 4 to 8 px
+FINE = len(SIGMAS) - 1
 BAND_GAINS = (0.5, 2.0)  # least and largest gain of a fine octave
 UNCHANGED = 0.003  # largest change of a gain that is not worth applying
 MARGIN = 32  # px around a part of a picture that the widest blur needs
@@ -159,7 +162,7 @@ TILES, TILE = 25, 256  # evenly spread tiles by which a large picture is measure
 # median of 43 photos, on which it hardly depends
 OVERLAP = np.array([[0.70, 0.185, 0.05], [0.304, 0.328, 0.24], [0.097, 0.206, 0.36]])
 
-Contrasts = NDArray[np.float64]  # (3,) standard deviation of each fine octave of luma
+Contrasts = NDArray[np.float64]  # (FINE,) standard deviation of each fine octave of luma
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +174,7 @@ class Tiles:
 
     @property
     def contrasts(self) -> Contrasts:
-        sums = np.zeros(len(SIGMAS) - 1)
+        sums = np.zeros(FINE)
         for tile, weight in zip(self.tiles, self.weights, strict=True):
             for index, band in enumerate(_octaves(tile)):
                 area = resized(weight, band.shape) * np.float32(weight.size / band.size)
@@ -206,14 +209,42 @@ def sample_over(below: Image, above: Image, valid: Plane) -> Tiles:
     return Tiles(laid, one.weights)
 
 
+def with_prior_contrast(
+    picture: Image,
+    valid: Plane,
+    contrasts: Sequence[Contrasts],
+    sharpened: Contrasts,
+    smoothed: float,
+) -> Image:
+    """A picture with at most the prior's contrast in fine octaves that the prior sharpens.
+
+    `contrasts`: of photo and prior. `sharpened`, (FINE,), and `smoothed`: largest factors by which
+    octaves that the prior sharpens, and those that it smooths, are raised to its contrast.
+    """
+    (before, most), (have,) = contrasts, contrasts_of((picture,), valid)
+    raised, lifted = np.minimum(most, have * sharpened), np.clip(most, have, have * smoothed)
+    return with_contrasts(picture, valid, have, np.where(most > before, raised, lifted))
+
+
+def on_the_dial(
+    picture: Image, photo: Image, default: Image, prior: Warped, beyond: float
+) -> Image:
+    """A fusion with contrast that changes in one direction along the dial: above the default at
+    most the default's where the prior sharpens, below it on the way from there to the prior's."""
+    before, have, first = contrasts_of((photo, picture, default), prior.valid)
+    last = sample_over(default, prior.pixels, prior.valid).contrasts
+    above = np.where(last > before, np.minimum(have, first), have)
+    target = first ** (1 - beyond) * last**beyond if beyond > 0 else above
+    return with_contrasts(picture, prior.valid, have, target)
+
+
 def with_contrasts(picture: Image, valid: Plane, have: Contrasts, target: Contrasts) -> Image:
     """The picture, whose contrasts are `have`, with those of `target` where `valid`."""
     changed = with_gains(picture, _gains(have, target), valid)
     if changed is picture:
         return picture
     (now,) = contrasts_of((changed,), valid)
-    rest = _gains(now, target)
-    return with_gains(changed, rest, valid)
+    return with_gains(changed, _gains(now, target), valid)
 
 
 def _gains(have: Contrasts, target: Contrasts) -> Contrasts:
