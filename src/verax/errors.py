@@ -116,7 +116,7 @@ class RunError(VeraxError):
 
 
 def choose(registry: Mapping[str, T], name: str, *, kind: str) -> T:
-    """The entry called `name`, or an `UnknownNameError` that lists what there is."""
+    """The entry called `name`, or an `UnknownNameError` that lists the known names."""
     if name in registry:
         return registry[name]
     near = get_close_matches(name, registry, n=1)

@@ -152,7 +152,8 @@ def raindrop(image: Image, severity: float, rng: Generator, depth: Plane | None 
 def drops(
     size: tuple[int, int], rng: Generator, count: int, typical: float
 ) -> tuple[Plane, Plane, Plane]:
-    """Cover of the drops and where each pixel inside looks to: offsets (dx, dy) in px."""
+    """Cover of random drops, and the offsets (dx, dy) in px at which each pixel in a drop shows the
+    scene; `typical` is their usual radius in px."""
     cover, dx, dy = (np.zeros(size, np.float32) for _ in range(3))
     for u, v, r, a, b, c in rng.random((count, 6)):
         radius = typical * (0.35 + 1.3 * r * r)

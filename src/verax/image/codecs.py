@@ -171,7 +171,7 @@ def write_bmp(samples: NDArray[Any], metadata: Metadata) -> bytes:
 
 
 def write_webp(samples: NDArray[Any], metadata: Metadata) -> bytes:
-    """A lossless WebP file of (H, W, C) 8-bit RGB or RGBA levels, colour under alpha 0 too.
+    """A lossless WebP file of (H, W, C) 8-bit RGB or RGBA levels; keeps colour under alpha 0.
 
     The lossy mode always halves the resolution of colour: up to 100 levels off at red edges.
     """

@@ -269,7 +269,7 @@ def size_of(head: bytes) -> tuple[int, int]:
 
 
 def write_jxl(samples: NDArray[Any], metadata: Metadata) -> bytes:
-    """A lossless JPEG XL file of (H, W, C) 8- or 16-bit levels; with a profile: linear light."""
+    """A lossless JPEG XL of (H, W, C) levels: sRGB, or with a profile and 16 bits linear light."""
     plain = samples.squeeze(2) if samples.shape[2] == 1 else samples
     codestream = bytes(imagecodecs.jpegxl_encode(plain, lossless=True, effort=3))
     if codestream.startswith(SIGNATURE):
@@ -285,9 +285,9 @@ def write_jxl(samples: NDArray[Any], metadata: Metadata) -> bytes:
 
 
 def _labelled_srgb(codestream: bytes) -> bytes:
-    """The codestream with sRGB's curve in its header where the encoder wrote linear light.
+    """The codestream with sRGB's curve in its header, where the encoder wrote linear light.
 
-    It writes that for every 16-bit picture. Both codes take four bits: 8 - 2 and 13 - 2.
+    It does for every 16-bit picture. Both codes take four bits: 8 - 2 and 13 - 2.
     """
     header = header_of(codestream)
     if header.transfer != LINEAR:
