@@ -11,6 +11,7 @@ from verax.prints.colour import (
     in_one_tone,
     is_coloured,
     split,
+    spread,
     toning,
     trust_in_colour,
 )
@@ -155,6 +156,21 @@ def test_an_outline_brings_no_colour_to_the_wall_behind_it():
     assert chroma[head[..., 0] == 1].mean() > 0.02
     behind = np.abs(split(prior)[1]).max(2)
     assert chroma[beside > 0.9].mean() < 0.5 * behind[beside > 0.9].mean()
+
+
+def test_colour_spreads_up_to_the_outline_of_a_cheek_and_not_to_the_wall_behind_it():
+    place = np.mgrid[:400, :400].astype(np.float32)
+    far = np.hypot(place[0] - 200, place[1] - 200)
+    y = np.where(far < 120, 0.6 - 0.1 * (far / 120) ** 2, 0.8).astype(np.float32)
+    sure = (far < 108).astype(np.float32)
+    skin, none = np.float32([0.1, 0, -0.2]), np.zeros((400, 400, 3), np.float32)
+
+    chroma, reach = spread(y, sure[..., None] * skin, none, sure)
+
+    rim, wall = (far > 110) & (far < 117), far > 125
+    assert np.abs(chroma[rim][:, 0] / skin[0] - 1).max() < 0.2
+    assert np.abs(chroma[wall]).max() < 0.01
+    assert reach[rim].min() > 0.8 > 0.1 > reach[wall].max()
 
 
 def test_small_things_have_their_own_colour():

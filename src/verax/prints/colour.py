@@ -37,7 +37,8 @@ PLAIN = 0.4  # correlation of two flat places
 MOSTLY = (0.35, 0.6)  # share of the wider surroundings that agree
 CARRIED = 0.024  # share of the long side over which colour is carried to places without evidence
 SPREAD = 320  # px, long side at which colour spreads to places without evidence
-PULL, DOUBT = 0.002, 0.035  # weight of the photo's own tone there, and extra if little agrees
+PULL = 0.002  # weight of the photo's own tone there
+REACHED = (0.55, 0.95)  # share of spread colour from which it is used, and used in full
 STEP = 0.03  # step of luma between neighbours that separates colours
 BEYOND = 2.5  # deviations of luma beyond which a local linear map is not extrapolated
 
@@ -143,7 +144,7 @@ def colourise(photo: Image, prior: Image, valid: Plane) -> tuple[Image, Plane]:
         core = (1 - sure) * without_rim(weight, radius)
         guided += core[..., None] * from_prior(y, p, chroma, weight, radius)
         sure += core
-    beyond, reach = spread(y, guided, own, sure, PULL + DOUBT * (1 - mostly))
+    beyond, reach = spread(y, guided, own, sure)
     return within_gamut(y, guided + (1 - sure)[..., None] * beyond), reach
 
 
@@ -158,31 +159,29 @@ def from_prior(
 
 
 def spread(
-    y: Plane, chroma: NDArray[np.float32], own: NDArray[np.float32], weight: Plane, pull: Plane
+    y: Plane, chroma: NDArray[np.float32], own: NDArray[np.float32], weight: Plane
 ) -> tuple[NDArray[np.float32], Plane]:
     """Spread chroma from where it is known, but not across edges of luma. `chroma` is given times
     its `weight`.
 
     Neighbours of similar luma get similar colour (Levin, Lischinski and Weiss, "Colorization using
-    optimization", 2004), with a weak `pull` to the photo's own tone. Also returns the share (H, W)
-    of colour that is not the photo's own.
+    optimization", 2004), with a weak pull to the photo's own tone. Little of it is none: beside
+    another background the outline of a head lets some colour pass, inside it much arrives. Also
+    returns the share (H, W) of colour that is not the photo's own.
     """
     scale = min(1.0, SPREAD / max(y.shape))
     size = (max(2, round(y.shape[1] * scale)), max(2, round(y.shape[0] * scale)))
-    grey, belief, hold = (
-        cv2.resize(v, size, interpolation=cv2.INTER_AREA) for v in (y, weight, pull)
+    grey, belief, known, plain = (
+        cv2.resize(v, size, interpolation=cv2.INTER_AREA) for v in (y, weight, chroma, own)
     )
-    known = cv2.resize(chroma, size, interpolation=cv2.INTER_AREA)
-    plain = cv2.resize(own, size, interpolation=cv2.INTER_AREA)
-    target = np.dstack([known + hold[..., None] * plain, belief]).reshape(-1, 4)
-    system = likeness_of_neighbours(grey) + scipy.sparse.diags(belief.ravel() + hold.ravel())
-    solved = scipy.sparse.linalg.splu(system.tocsc().astype(np.float64)).solve(
-        target.astype(np.float64)
-    )
-    wide = cv2.resize(
-        np.asarray(solved.reshape(*grey.shape, 4), np.float32), y.shape[::-1],
-        interpolation=cv2.INTER_LINEAR,
-    )  # fmt: skip
+    target = np.dstack([known, belief]).reshape(-1, 4).astype(np.float64)
+    system = likeness_of_neighbours(grey) + scipy.sparse.diags(belief.ravel() + PULL)
+    solved = scipy.sparse.linalg.splu(system.tocsc().astype(np.float64)).solve(target)
+    there = solved.reshape(*grey.shape, 4)
+    used = np.clip((there[..., 3:] - REACHED[0]) / (REACHED[1] - REACHED[0]), 0, 1)
+    there *= used**2 * (3 - 2 * used)
+    there[..., :3] += (1 - there[..., 3:]) * plain
+    wide = cv2.resize(np.asarray(there, np.float32), y.shape[::-1], interpolation=cv2.INTER_LINEAR)
     radius = max(2, round(1.5 / scale))
     planes = [
         guided_filter(y, np.ascontiguousarray(wide[..., k]), radius, SMOOTH) for k in range(4)
