@@ -49,7 +49,7 @@ sys.addaudithook(note_open)
 
 @contextmanager
 def counting():
-    """Counts what happens in the block, in all threads that are begun in it."""
+    """Counts what happens in the block, in all threads that start in it."""
     result = Counts()
 
     def profile(frame, event, _):

@@ -129,7 +129,7 @@ def scenes_of(count, per):
     return np.repeat(np.arange(count), per), [f"s{n}" for n in np.repeat(np.arange(count), per)]
 
 
-def test_pictures_of_one_scene_make_false_alarms_unless_scenes_are_told():
+def test_pictures_of_one_scene_make_false_alarms_unless_scenes_are_given():
     """Ten pictures each of ten scenes, scene and picture differ alike: a planted null."""
     places, names = scenes_of(10, 10)
     alarms = {"pictures": 0, "scenes": 0}

@@ -128,7 +128,7 @@ def test_a_registered_pair_is_cropped_to_what_both_show(pictures, tmp_path, scen
     assert np.abs(edited - scene[top:bottom, left:right]).mean() < 0.02
 
 
-def test_a_second_run_makes_nothing_anew(pictures, tmp_path):
+def test_a_second_run_makes_nothing_again(pictures, tmp_path):
     pairs = read([as_folder(tmp_path, pictures)], Columns())
     first = run(pairs, tmp_path / "out", AlignOptions(), engine="threads")
     second = run(pairs, tmp_path / "out", AlignOptions(), engine="threads")

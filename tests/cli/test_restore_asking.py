@@ -154,7 +154,7 @@ def test_the_limit_holds_over_the_whole_folder(at_service, tmp_path):
     assert 1 <= len(at_service.ledger()) < 3
 
 
-def test_a_lost_answer_is_repeated_only_when_asked_for(at_service, tmp_path):
+def test_a_lost_answer_is_repeated_only_when_requested(at_service, tmp_path):
     photo = scene(tmp_path / "a.png")
     at_service.script(["cut"])
     with pytest.raises(ProviderUncertain, match="may have been billed"):

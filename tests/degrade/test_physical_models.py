@@ -43,7 +43,7 @@ def test_haze_of_transmission_half_halves_contrast_around_the_airlight():
     np.testing.assert_allclose(hazy, (picture + airlight) / 2, atol=1e-6)
 
 
-def test_white_noise_has_the_asked_deviation(rng):
+def test_white_noise_has_the_requested_deviation(rng):
     noisy = add_gaussian(grey(0.5, 128), 25.0, rng)
 
     assert noisy.std() * 255 == pytest.approx(25.0, rel=0.02)

@@ -217,7 +217,7 @@ def test_a_smooth_local_motion_is_read_back():
     assert abs(value(deviation, "scale_x") - 1) < 0.005
 
 
-def test_along_parallel_stripes_local_motion_is_not_told():
+def test_along_parallel_stripes_local_motion_is_not_reported():
     x = np.arange(360, dtype=np.float32)
     stripes = np.tile((0.5 + 0.4 * np.sin(x / 4))[None, :, None], (240, 1, 3)).astype(np.float32)
     entry = measure(stripes, stripes).entries.get("local_motion_median_px")

@@ -39,7 +39,7 @@ def test_a_piece_moved_in_a_drifted_and_retoned_picture_is_found(photo):
 @pytest.mark.parametrize(
     ("edit", "kind"), [("added", "appeared"), ("removed", "vanished"), ("moved", "moved")]
 )
-def test_what_happened_to_a_thing_is_told(photo, edit, kind):
+def test_what_happened_to_a_thing_is_reported(photo, edit, kind):
     objects = (ObjectEdit(edit, area=0.03, distance=0.2),)
     sim = inject(photo, Deviations(objects=objects, scale_x=1.02), seed=3)
     (truth,) = sim.objects

@@ -30,7 +30,7 @@ def parking_lot(pictures):
     return pair(pictures, "gpt4o_noxsine_fig/generated/lowlight_01")
 
 
-def test_a_parking_lot_at_night_that_came_back_by_day_is_told(parking_lot):
+def test_a_parking_lot_at_night_that_came_back_by_day_is_reported(parking_lot):
     deviation = measure(*parking_lot)
 
     assert deviation.placed == "exactly"

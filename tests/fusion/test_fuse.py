@@ -176,7 +176,7 @@ def test_at_fidelity_1_a_prior_that_burns_its_highlights_burns_fewer_of_the_phot
     assert (careful > 0.995).mean() < 0.6 * (default > 0.995).mean()
 
 
-def test_of_a_prior_that_drew_the_scene_anew_nothing_is_taken_and_the_base_stays(scene, place):
+def test_of_a_prior_that_redrew_the_scene_nothing_is_taken_and_the_base_stays(scene, place):
     moved = np.roll(scene, (12, 12), (0, 1))
     anew = moved - low(moved) + low(scene)
 
@@ -186,7 +186,7 @@ def test_of_a_prior_that_drew_the_scene_anew_nothing_is_taken_and_the_base_stays
     assert "redrawn" in fused.notes[0]
 
 
-def test_a_prior_of_another_state_that_drew_the_scene_anew_smooths_nothing(scene, place):
+def test_a_prior_of_another_state_that_redrew_the_scene_smooths_nothing(scene, place):
     rng = np.random.default_rng(2)
     flakes = (rng.random(scene.shape[:2]) > 0.9).astype(np.float32)
     snow = cv2.GaussianBlur(flakes, (0, 0), 1.0)[..., None]
@@ -212,7 +212,7 @@ def test_what_heavy_rain_hides_comes_from_the_prior(place, psnr):
     assert fused.explanation.words() == "heavy rain"
 
 
-def test_taste_in_light_is_not_taken_for_a_fault(scene, place):
+def test_style_in_light_is_not_taken_for_a_fault(scene, place):
     warmer = np.clip(scene * np.float32([1.08, 1.0, 0.94]) + 0.03, 0, 1)
     fused = fuse(scene, scene, *place(warmer))
 
@@ -312,7 +312,7 @@ def test_the_dial_goes_from_the_photo_to_the_prior(scene, place):
     assert distances == sorted(distances)
 
 
-def test_structure_that_the_prior_drew_anew_stays_the_photos(scene, place):
+def test_structure_that_the_prior_redrew_stays_the_photos(scene, place):
     dark = (0.2 * scene).astype(np.float32)
     rng = np.random.default_rng(8)
     texture = cv2.GaussianBlur(rng.standard_normal(scene.shape[:2]).astype(np.float32), (0, 0), 1.2)

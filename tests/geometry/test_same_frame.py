@@ -98,7 +98,7 @@ def test_a_turned_prior_is_said_to_be_turned_and_how(photo, way):
     assert way in registration.reason
 
 
-def test_a_nearly_symmetric_scene_is_told_from_its_mirror_image(photo):
+def test_a_nearly_symmetric_scene_is_distinguished_from_its_mirror_image(photo):
     symmetric = np.clip(0.7 * photo + 0.3 * photo[:, ::-1], 0, 1)
 
     assert register(symmetric, generated(symmetric)).placed == "exactly"

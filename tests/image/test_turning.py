@@ -140,7 +140,7 @@ def test_previews_in_iptc_go_and_its_orientation_follows():
     assert tags.records(photo.metadata.iptc) == [(2, 131, b"P"), (2, 25, b"kept")]
 
 
-def test_a_packet_that_cannot_be_parsed_is_still_told_that_it_stands_upright():
+def test_a_packet_that_cannot_be_parsed_is_still_marked_upright():
     broken = packet(SIZES)[:-20]
     photo = decode(jpeg([xmp_segment(broken)], exif=exif(6)))
 

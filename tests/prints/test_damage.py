@@ -99,7 +99,7 @@ def worn(scene):
     return np.asarray(pixels, np.float32), tape > 0, crease > 0, border > 0
 
 
-def test_tape_creases_and_border_of_a_colour_print_are_found_unasked(worn, prior):
+def test_tape_creases_and_border_of_a_colour_print_are_found_without_the_option(worn, prior):
     pixels, tape, crease, border = worn
 
     flaws = find_damage(pixels, prior, np.ones(tape.shape, np.float32), colour=True)
@@ -128,7 +128,7 @@ def test_a_prior_is_brought_into_the_light_of_a_faded_print(worn, scene, prior):
     assert np.abs(lit - faded)[tape].mean() < 0.04
 
 
-def test_dust_that_the_prior_lacks_is_found_unasked(scene, prior):
+def test_dust_that_the_prior_lacks_is_found_without_the_option(scene, prior):
     dusty = damage(scene, np.random.default_rng(5), holes=0, scratches=0, specks=120)
 
     flaws = find_damage(dusty.pixels, prior, np.ones(scene.shape[:2], np.float32))
@@ -179,7 +179,7 @@ def test_a_faint_crease_of_a_worn_print_is_found_and_the_scenes_own_lines_are_no
     assert mask.mean() < 0.03
 
 
-def test_a_worn_colour_photo_is_found_unasked_and_a_caption_alone_is_none(scene, prior):
+def test_a_worn_colour_photo_is_found_without_the_option_and_a_caption_alone_is_none(scene, prior):
     torn = damage(scene, np.random.default_rng(1), holes=2, scratches=3, specks=20)
     caption = scene.copy()
     for row in (330, 350, 370):

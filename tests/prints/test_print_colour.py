@@ -32,7 +32,7 @@ def sepia(scene):
     return np.asarray(np.clip(tone, 0, 1), np.float32)
 
 
-def test_grey_toned_and_coloured_photos_are_told_apart(scene):
+def test_grey_toned_and_coloured_photos_are_distinguished(scene):
     assert [toning(picture) for picture in (grey(scene), sepia(scene), scene)] == [
         "grey",
         "toned",

@@ -99,7 +99,7 @@ def calls(raw, tmp_path_factory):
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(reply=REPLIES)
-def test_whatever_comes_is_understood_counted_and_not_asked_again(raw, calls, reply):
+def test_whatever_comes_is_understood_counted_and_not_repeated(raw, calls, reply):
     journal, client, requests = calls
     request = next(requests)
     raw.answer, raw.requests = reply, 0

@@ -112,7 +112,7 @@ def test_every_field_of_a_generation_is_valid_under_the_official_schema(client, 
         ("truncated", ProviderError, 1),
     ],
 )
-def test_a_failure_is_told_apart_and_never_paid_twice(service, connected, step, error, billed):
+def test_a_failure_is_classified_and_never_paid_twice(service, connected, step, error, billed):
     silence_s = 0.4 if step.startswith("timeout") else 30
     client = connected(service.base_url, timeout_s=silence_s, stream="never")
     service.script([step])
@@ -245,7 +245,7 @@ def test_a_whole_stream_of_foreign_events_is_kept(connected):
     assert bodies == [events]
 
 
-def test_a_service_that_does_not_stream_is_asked_without(connected):
+def test_a_service_that_does_not_stream_is_called_without(connected):
     """The refusal names the field, as the API does; it is not billed."""
     details = {"message": "Unknown parameter: 'stream'.", "code": "unknown_parameter"}
     refusal = json.dumps({"error": details}).encode()
@@ -272,7 +272,7 @@ def test_long_calls_are_streamed_on_their_own_accord(service, connected, quality
     assert request.stream == streamed
 
 
-def test_shutdown_dates_are_asked_from_the_service(client):
+def test_shutdown_dates_are_requested_from_the_service(client):
     assert client.shutdown_dates()["gpt-image-1.5"] == "2026-12-01"
 
 

@@ -134,7 +134,7 @@ def test_the_service_may_forbid_or_allow_a_repeat():
 
 
 @pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504, 524])
-def test_what_costs_nothing_is_asked_again_after_more_failures(status):
+def test_what_costs_nothing_is_requested_again_after_more_failures(status):
     got = failure(status, {}, b"", where="service", clean=str, paid=False)
 
     assert type(got) is ProviderBusy

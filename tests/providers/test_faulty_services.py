@@ -119,7 +119,7 @@ def test_with_a_key_of_ones_own_the_price_is_the_sum(journal, client, service):
 
 
 @pytest.mark.parametrize("way", ["400", "null", "200", "500", "contentFilter"])
-def test_a_refusal_without_a_known_code_is_refused_counted_and_not_asked_again(
+def test_a_refusal_without_a_known_code_is_refused_counted_and_not_repeated(
     journal, client, service, request_of_kind, way
 ):
     service.script([f"moderation:{way}"] * 9)
@@ -208,7 +208,7 @@ def test_base64_is_read_in_every_spelling(journal, client, service, spelling):
     assert call(journal, client, client.prepare(edit())[0]).images[0].width == 1024
 
 
-def test_of_two_pictures_the_good_one_is_delivered_and_the_empty_one_told(
+def test_of_two_pictures_the_good_one_is_delivered_and_the_empty_one_reported(
     journal, client, service, request_of_kind
 ):
     request = replace(request_of_kind, n=2)
@@ -222,7 +222,7 @@ def test_of_two_pictures_the_good_one_is_delivered_and_the_empty_one_told(
 
 
 @pytest.mark.parametrize("step", ["ended", "gzip-lie"])
-def test_an_answer_that_came_whole_is_taken_whatever_the_line_says(
+def test_an_answer_that_arrived_whole_is_accepted_whatever_the_connection_says(
     journal, client, service, request_of_kind, step
 ):
     service.script([step])
@@ -231,7 +231,7 @@ def test_an_answer_that_came_whole_is_taken_whatever_the_line_says(
     assert states(journal) == ["done"]
 
 
-def test_of_a_broken_answer_what_came_is_kept(journal, client, service):
+def test_of_a_broken_answer_what_arrived_is_kept(journal, client, service):
     service.script(["half"])
     with pytest.raises(ProviderUncertain):
         call(journal, client, client.prepare(edit())[0])
@@ -242,7 +242,7 @@ def test_of_a_broken_answer_what_came_is_kept(journal, client, service):
     assert left.stat().st_size > 10_000
 
 
-def test_an_empty_purse_is_not_asked_again(journal, client, service, waits):
+def test_a_call_without_credit_is_not_repeated(journal, client, service, waits):
     service.script(["429:quota"] * 9)
     with pytest.raises(ProviderRejected, match="top up"):
         call(journal, client, client.prepare(edit())[0])

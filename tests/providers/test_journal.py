@@ -187,7 +187,7 @@ def test_every_way_to_fail_has_its_state(journal, error, state):
     assert states(journal) == [state]
 
 
-def test_an_uncertain_call_is_repeated_only_when_asked_for(journal):
+def test_an_uncertain_call_is_repeated_only_when_requested(journal):
     with pytest.raises(ProviderUncertain):
         journal.call(REQUEST, Service(before=ProviderUncertain("cut")), budget=FREE)
     service = Service()
@@ -245,7 +245,7 @@ def test_a_broken_picture_is_kept_counted_and_not_paid_again(journal):
     assert journal.spent("").billed_usd == pytest.approx(COST)
 
 
-def test_an_interrupt_after_the_body_came_loses_nothing(journal):
+def test_an_interrupt_after_the_body_arrived_loses_nothing(journal):
     with pytest.raises(KeyboardInterrupt):
         journal.call(REQUEST, Service(after=KeyboardInterrupt()), budget=FREE)
     service = Service()

@@ -37,7 +37,7 @@ def test_localhost_names_become_a_checked_address(host):
     assert local_address(host) in {"127.0.0.1", "::1"}
 
 
-def test_a_local_service_can_be_asked_under_its_name(service, connected):
+def test_a_local_service_can_be_called_by_its_name(service, connected):
     url = service.base_url.replace("127.0.0.1", "localhost")
 
     assert ask(connected(url, local_only=True, stream="never"), edit()).images

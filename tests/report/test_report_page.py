@@ -157,7 +157,7 @@ def test_motion_is_drawn_over_the_pictures(page):
     page.keyboard.press("o")
 
 
-def test_every_task_is_told_at_a_glance(page):
+def test_every_task_is_recognised_at_a_glance(page):
     line = page.locator("#glance tbody tr").inner_text()
 
     assert re.search(r"night.*psnr ↑.*raw-prior \(files\)", line.replace("	", " "))

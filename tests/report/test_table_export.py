@@ -94,7 +94,7 @@ def test_csv_and_parquet_hold_every_row(results, tmp_path):
     assert float(pair["p_adjusted"]) < 0.05
 
 
-def test_a_planted_difference_between_two_runs_is_told(results, tmp_path):
+def test_a_planted_difference_between_two_runs_is_reported(results, tmp_path):
     write_run(tmp_path / "b", 1.5, count=10).close()
     record = json.loads(verax("compare", tmp_path / "a", tmp_path / "b", "--json"))
 
@@ -165,7 +165,7 @@ def test_an_item_that_abstained_keeps_its_line_in_the_table():
     assert line.gain.difference.mean == pytest.approx(5.0)
 
 
-def test_a_gain_is_told_against_doing_nothing_on_the_same_pictures(results):
+def test_a_gain_is_measured_against_doing_nothing_on_the_same_pictures(results):
     table = leaderboards(results)[0]
     tone = next(line for line in table.lines if line.method == "tone")
 

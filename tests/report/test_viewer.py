@@ -84,7 +84,7 @@ def test_side_by_side_means_two(page):
     assert page.locator(".compare-pane figcaption").all_inner_texts() == ["photo", "restoration"]
 
 
-def test_the_page_scrolls_under_the_wheel_unless_zooming_is_asked_for(page):
+def test_the_page_scrolls_under_the_wheel_unless_zooming_is_requested(page):
     page.locator(".compare-frame").first.hover()
     page.mouse.wheel(0, 300)
     page.wait_for_function("scrollY > 0")

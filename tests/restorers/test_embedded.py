@@ -44,7 +44,7 @@ def test_they_are_small_and_say_where_they_come_from():
         assert "CC0" in facts["verax.data_licences"]
 
 
-def test_the_judge_of_faults_is_no_restorer(picture):
+def test_the_fault_classifier_is_no_restorer(picture):
     with pytest.raises(SettingsError, match="expected a tone or detail network"):
         restorers.restore(picture, str(weights.path("judge")))
 

@@ -59,7 +59,7 @@ def test_blur_is_measured_in_pixels(photo, clean):
     assert sigmas == pytest.approx([2, 4], rel=0.6)
 
 
-def test_black_and_white_is_told(photo, clean):
+def test_black_and_white_is_recognised(photo, clean):
     grey = cv2.cvtColor(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
 
     assert diagnose(grey)["grey"].certainty == 1

@@ -78,7 +78,7 @@ def guarded(guarded_home):
 
 @pytest.fixture(scope="session")
 def http(server):
-    """One client for all: each would read the list of certificates anew."""
+    """One client for all: each would read the list of certificates again."""
     with httpx2.Client(base_url=server, timeout=60) as client:
         yield client
 

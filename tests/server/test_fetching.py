@@ -125,5 +125,5 @@ def test_addresses_that_are_public(address):
         ("https://[::1]/", False),
     ],
 )
-def test_which_addresses_may_be_asked(url, allowed):
+def test_which_addresses_may_be_called(url, allowed):
     assert is_allowed(url, HOSTS) is allowed

@@ -118,7 +118,7 @@ def test_a_picture_behind_a_link_comes_through(http, service, photo):
     assert edit(http, photo, MODEL, prompt="link").json()["data"][0]["b64_json"]
 
 
-def test_what_may_have_been_billed_is_asked_once_whatever_the_client_repeats(http, service, photo):
+def test_what_may_have_been_billed_is_called_once_whatever_the_client_repeats(http, service, photo):
     service.script(["billed:502"] * 5)
     before = len(service.ledger())
     for _ in range(3):

@@ -74,7 +74,7 @@ def test_the_json_body_does_the_same(http, photo):
 
 
 @pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
-def test_the_answer_comes_in_the_format_asked_for(http, photo, format):
+def test_the_answer_has_the_requested_format(http, photo, format):
     answer = http.post(
         "/v1/images/edits",
         data={"model": "verax/local", "prompt": "", "output_format": format},

@@ -261,7 +261,7 @@ def test_what_was_deleted_leaves_the_disk(tmp_path):
     assert [path.name for path in history.folder.iterdir()] == [second.name]
 
 
-def test_the_size_of_a_photo_that_no_browser_opens_is_told(http, photo):
+def test_the_size_of_a_photo_that_no_browser_opens_is_reported(http, photo):
     buffer = io.BytesIO()
     PillowImage.open(io.BytesIO(photo)).save(buffer, "TIFF")
     facts = http.post("/page/size", files={"photo": ("x.tif", buffer.getvalue())}).json()
@@ -320,7 +320,7 @@ def test_a_file_that_is_no_picture_leaves_no_entry(http):
     assert len(http.get("/page/history").json()["entries"]) == before
 
 
-def test_a_broken_picture_is_told_without_the_servers_folders(http, photo):
+def test_a_broken_picture_is_reported_without_the_servers_folders(http, photo):
     broken = {"photo": ("a.png", photo[: len(photo) // 2])}
     sent = http.post("/page/restorations", files=broken)
     entry = sent.json() if sent.status_code == 400 else finished(http, sent.json())
@@ -430,7 +430,7 @@ def test_the_pages_own_files_let_nothing_in_from_elsewhere(http):
         assert http.get(path).status_code == 200
 
 
-def test_without_a_key_the_page_is_told_what_to_set(http):
+def test_without_a_key_the_page_says_what_to_set(http):
     offer = http.get("/page/models").json()
 
     assert offer["ready"] is False

@@ -179,7 +179,7 @@ def test_everything_can_be_reached_with_the_keyboard(browser, page_server, files
         no_fault(page)
 
 
-def test_a_model_is_asked_after_its_price_was_shown(browser, service, files, tmp_path):
+def test_a_model_is_called_after_its_price_was_shown(browser, service, files, tmp_path):
     settings = {"OPENAI_API_KEY": "sk-loopback"}
     upstream = ("--base-url", service.base_url)
     with (

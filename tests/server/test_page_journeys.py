@@ -297,7 +297,7 @@ def test_every_face_stands_beside_the_photos_own(browser, page_server, tmp_path)
         clear(page)
 
 
-def test_the_words_for_a_chat_are_those_that_a_model_is_asked_with(browser, page_server):
+def test_the_prompt_for_a_chat_is_the_one_that_a_model_gets(browser, page_server):
     from verax import catalog
 
     with opened(browser, page_server, viewport=PHONE) as page:

@@ -109,7 +109,7 @@ def test_json_that_is_too_large_is_refused_while_it_comes(strict_server):
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
 
 
-def test_many_bodies_at_once_are_told_to_come_back(strict_server):
+def test_of_many_bodies_at_once_some_are_to_be_sent_later(strict_server):
     """Bodies that are held open together may hold 3 MB here; the fourth megabyte is too much."""
     statuses = []
 
