@@ -61,7 +61,7 @@ def test_a_photo_without_its_blur_is_nearer_the_truth_than_photo_and_prior(scene
     photo = blurred(scene, line(7, 30)) + rng.normal(0, 0.004, scene.shape).astype(np.float32)
     prior = np.clip(scene + 0.05 * cv2.GaussianBlur(rng.normal(0, 3, scene.shape), (0, 0), 2), 0, 1)
     prior = prior.astype(np.float32)
-    sharp = without_blur(photo, prior, everywhere, octaves=4, mean=everywhere)
+    sharp = without_blur(photo, prior, everywhere, np.array, octaves=4, mean=everywhere)
 
     assert psnr(sharp.pixels, scene) > max(psnr(photo, scene), psnr(prior, scene)) + 1
     assert sharp.lost[0] > sharp.lost[-1]
@@ -83,6 +83,6 @@ def test_where_the_blurred_prior_is_not_the_photo_the_photo_stays(scene, everywh
     photo = blurred(scene, line(7, 30))
     prior = scene.copy()
     prior[60:120, 100:180] = scene[60:120, 10:90]
-    sharp = without_blur(photo, prior, everywhere, octaves=4, mean=everywhere)
+    sharp = without_blur(photo, prior, everywhere, np.array, octaves=4, mean=everywhere)
 
     assert np.abs(sharp.pixels - photo)[75:105, 120:160].mean() < 0.02

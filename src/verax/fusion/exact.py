@@ -14,6 +14,7 @@ Queiroz, "Identification of bitmap compression history", 2003). Only the quantis
 Independent JPEG Group's quality scale are tried.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -121,17 +122,28 @@ def sharpened(
 
 
 def without_blur(
-    photo: Image, prior: Image, valid: Plane, *, octaves: int, mean: Plane
+    photo: Image,
+    prior: Image,
+    valid: Plane,
+    relight: Callable[[Image], Image],
+    *,
+    octaves: int,
+    mean: Plane,
 ) -> Sharpened | None:
-    """Remove the blur between a photo and a prior under the same light; None if there is none.
+    """Remove the blur between a photo and a prior; None if there is none.
 
-    The blur is estimated at a small size first. In a photo of more than MOST px a side the finest
-    detail is left as it is.
+    `relight` brings a prior of any size under the photo's light. The blur is estimated at a small
+    size first. In a photo of more than MOST px a side the finest detail is left as it is.
     """
-    small = [reduced(x, WORK) for x in (luma(photo), luma(prior), valid)]
-    if find_blur(*small) is None:
+
+    def at(side: int) -> tuple[Image, Image, Plane]:
+        own, other, visible = (reduced(x, side) for x in (photo, prior, valid))
+        return own, relight(other), visible
+
+    own, other, visible = at(WORK)
+    if find_blur(luma(own), luma(other), visible) is None:
         return None
-    own, other, visible = (reduced(x, MOST) for x in (photo, prior, valid))
+    own, other, visible = at(MOST)
     blur = find_blur(luma(own), luma(other), visible)
     if blur is None:
         return None

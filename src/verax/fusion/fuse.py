@@ -12,7 +12,7 @@ from verax.fusion import dial as dials
 from verax.fusion import evidence, front, matching
 from verax.fusion.dial import CLASSES
 from verax.fusion.evidence import Octave
-from verax.fusion.exact import MOST, steps_of, within_cells, without_blur
+from verax.fusion.exact import steps_of, within_cells, without_blur
 from verax.fusion.explanation import Explanation, explain, light_faults, under_water_alone
 from verax.fusion.join import Pictures, energy_removed, join, measure, trust_map
 from verax.fusion.light import Recipe, solve, toned
@@ -71,7 +71,8 @@ class Fusion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Pair:
-    """A photo and its usable prior; the arguments of `fuse`."""
+    """A photo and its usable prior; the arguments of `fuse`. `copies` are base, prior and its valid
+    area at the size at which light is compared."""
 
     photo: Image
     base: Image
@@ -82,6 +83,7 @@ class _Pair:
     task: str
     small: bool
     spared: Callable[[], Plane] | None
+    copies: tuple[Image, Image, Plane]
 
 
 def fuse(
@@ -118,9 +120,13 @@ def fuse(
         return alone(base)
     if evidence.repeats(photo, warped):
         return alone(base, "the prior is the photo itself: nothing is taken from it")
+    own, given, visible = (
+        reduced(picture, matching.WORK) for picture in (base, warped.pixels, warped.valid)
+    )
     pair = _Pair(
         photo=photo, base=base, warped=warped, registration=registration,
         lit=lit, faults=faults, task=task, small=small, spared=spared,
+        copies=(own, given, visible),
     )  # fmt: skip
     fused = _fuse_at(fidelity, pair)
     if fidelity in (0, dials.DEFAULT) or fused.explanation is None:
@@ -150,17 +156,9 @@ def _fuse_at(fidelity: float, pair: _Pair) -> Fusion:
 def _dial(fidelity: float, pair: _Pair) -> tuple[dials.Dial, dict[str, float]]:
     """The thresholds for this pair, and the faults of the base's light."""
     dial = dials.at(fidelity)
-    own, given, visible = _reduced(pair)
+    own, given, visible = pair.copies
     reasons = light_faults(own, given, visible, pair.faults, alone=1 - dial.plausible)
     return dials.without_style(dial) if under_water_alone(reasons, pair.faults) else dial, reasons
-
-
-def _reduced(pair: _Pair) -> tuple[Image, Image, Plane]:
-    """Base, prior and its valid area at the size at which light is compared."""
-    warped = pair.warped
-    pictures = (pair.base, warped.pixels, warped.valid)
-    own, given, visible = (reduced(picture, matching.WORK) for picture in pictures)
-    return own, given, visible
 
 
 def _explained(
@@ -211,7 +209,7 @@ def alone(base: Image, *notes: str) -> Fusion:
 def _prepared(pair: _Pair, recipe: Recipe, explanation: Explanation) -> Pictures:
     """The pictures to join, under the light that the explanation allows."""
     base, warped, nowhere = pair.base, pair.warped, np.zeros((1, 1), np.float32)
-    own, given, visible = _reduced(pair)
+    own, given, visible = pair.copies
     lit = toned(base, recipe, explanation)
     return Pictures(
         source=base, toned=lit, prior=warped.pixels, valid=warped.valid,
@@ -232,9 +230,11 @@ def _sharpened(
 
     In faces, and at fidelity 1, the prior supplies no detail that the blur destroyed.
     """
-    prior = pictures.relight(reduced(pictures.prior, MOST))
     mean = np.float32(dial.plausible) * (1 - pictures.spared)
-    sharp = without_blur(pictures.source, prior, pictures.valid, octaves=len(octaves), mean=mean)
+    sharp = without_blur(
+        pictures.source, pictures.prior, pictures.valid, pictures.relight,
+        octaves=len(octaves), mean=mean,
+    )  # fmt: skip
     if sharp is None:
         return pictures, octaves
     pictures = replace(

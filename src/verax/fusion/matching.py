@@ -43,7 +43,7 @@ def exposure_curve(gain: float) -> Float:
 
 def expose(image: Image, curve: Float) -> Image:
     """The picture with an exposure curve applied."""
-    steps = cv2.multiply(image, (CURVE_STEPS,) * 4, dtype=cv2.CV_16U)  # rounded, saturated
+    steps = cv2.multiply(image, (CURVE_STEPS,) * 4, dtype=cv2.CV_16U)
     return np.asarray(np.take(curve, steps), np.float32)
 
 
@@ -116,7 +116,7 @@ class Relight:
     def __call__(self, picture: Float) -> Float:
         """A prior, or a coarser copy of one, under the photo's light; not clipped."""
         gain, offset = (resized(field, picture.shape) for field in (self.gain, self.offset))
-        return np.asarray(gain[..., None] * picture + offset, np.float32)
+        return np.asarray(cv2.add(cv2.multiply(picture, cv2.merge([gain] * 3)), offset), np.float32)
 
 
 def fit_relight(prior: Image, photo: Image, valid: Plane) -> Relight:
