@@ -40,9 +40,11 @@ MinShare = Annotated[
 Roughly = Annotated[
     bool, typer.Option("--roughly", help="Also write pairs that are placed only roughly.")
 ]
-Suffix = Annotated[str, typer.Option("--format", help="Of the written pictures: png, jpg, webp.")]
-Limit = Annotated[int, typer.Option(min=0, help="At most so many pairs; 0 is all.")]
-Engine = Annotated[str, typer.Option(help="processes, threads or ray.")]
+Suffix = Annotated[
+    str, typer.Option("--format", help="Format of the written pictures: png, jpg, webp.")
+]
+Limit = Annotated[int, typer.Option(min=0, help="Most pairs to align; 0 is all.")]
+Engine = Annotated[str, typer.Option(help="Where to run: processes, threads or ray.")]
 Address = Annotated[str | None, typer.Option(help="Ray cluster to use, with --engine ray.")]
 Workers = Annotated[int, typer.Option(min=0, help="Workers; 0 is one per core.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]

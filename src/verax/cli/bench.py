@@ -47,7 +47,7 @@ class Flags:
         Words, typer.Option("--task", help="Only this task; for a plain folder, its task.")
     ] = None
     methods: Annotated[
-        Words, typer.Option("--method", help="identity, dcp, tone, full, raw-prior, ...")
+        Words, typer.Option("--method", help="Methods: identity, dcp, tone, full, raw-prior ...")
     ] = None
     splits: Annotated[
         Words, typer.Option("--split", help="Splits to use; by default test, unpaired, unnamed.")
@@ -62,7 +62,7 @@ class Flags:
         Words, typer.Option("--metric", help="Metrics to score; see verax metrics.")
     ] = None
     limit: Annotated[
-        int | None, typer.Option(help="At most so many items per dataset and task; 0 is all.")
+        int | None, typer.Option(help="Most items per dataset and task; 0 is all.")
     ] = None
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None
     prompts: Annotated[

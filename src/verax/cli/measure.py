@@ -22,7 +22,7 @@ def measure(
     photo: Path = typer.Argument(..., help="The photo."),
     generated: Path = typer.Argument(..., help="What a generator made of it."),
     reference: Path | None = typer.Option(
-        None, help="Ground truth on the photo's grid: adds the ladder."
+        None, help="Ground truth on the photo's grid: adds the loss ladder."
     ),
     report: Path | None = typer.Option(None, help="Folder for the pictures and the JSON."),
     text: bool = typer.Option(

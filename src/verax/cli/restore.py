@@ -83,12 +83,16 @@ class Choices:
         str | None,
         typer.Option(
             rich_help_panel=RESULT,
-            help="Method for the base, see 'verax names restorers', or a weights file.",
+            help="How to restore without a prior: see 'verax names restorers', or a file.",
         ),
     ] = None
     drop_gps: Annotated[
         bool,
-        typer.Option("--drop-gps", rich_help_panel=RESULT, help="Remove the place from metadata."),
+        typer.Option(
+            "--drop-gps",
+            rich_help_panel=RESULT,
+            help="Remove from the metadata where the photo was taken.",
+        ),
     ] = False
     skip_existing: Annotated[
         bool,
@@ -127,7 +131,9 @@ class Choices:
     ] = ""
     exposure: Annotated[
         float,
-        typer.Option(rich_help_panel=RESULT, help="Brighten by so many stops, -4 to 4."),
+        typer.Option(
+            rich_help_panel=RESULT, help="Stops by which to brighten the result, -4 to 4."
+        ),
     ] = 0.0
     as_json: Annotated[
         bool,
