@@ -126,6 +126,23 @@ def test_a_true_prior_brings_light_and_colour_back(scene, place, psnr, task, lea
     assert fused.explanation.light == 1
 
 
+def test_a_large_thing_far_off_in_haze_gets_most_of_the_priors_contrast(scene, place):
+    y, x = np.mgrid[: scene.shape[0], : scene.shape[1]]
+    disc = (np.hypot(y - 80, x - 230) < 30)[..., None].astype(np.float32)
+    far = (x > 170)[..., None].astype(np.float32)
+    truth = np.where(far > 0, 0.75 + 0.1 * (scene - 0.5), scene)
+    truth = (truth * (1 - disc) + (0.2 + 0.1 * scene) * disc).astype(np.float32)
+    photo = (0.8 + (0.5 - 0.38 * far) * (truth - 0.8)).astype(np.float32)
+
+    fused = fuse(photo, photo, *place(truth))
+
+    inside, around = disc[..., 0] > 0, (far[..., 0] > 0) & (disc[..., 0] == 0)
+    contrasts = [v[around].mean() - v[inside].mean() for v in (photo, fused.pixels, truth)]
+    assert fused.explanation.reasons == ("haze",)
+    assert contrasts[0] < 0.2 * contrasts[2]
+    assert contrasts[1] > 0.75 * contrasts[2]
+
+
 def test_colour_that_compression_lost_in_the_dark_comes_from_the_prior(place):
     def colour(image):
         return image - image.mean(2, keepdims=True)

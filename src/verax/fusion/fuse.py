@@ -14,8 +14,8 @@ from verax.fusion.dial import CLASSES
 from verax.fusion.evidence import Octave
 from verax.fusion.exact import steps_of, within_cells, without_blur
 from verax.fusion.explanation import Explanation, explain, light_faults, under_water_alone
-from verax.fusion.join import Pictures, energy_removed, join, measure, trust_map
-from verax.fusion.light import Recipe, solve, toned
+from verax.fusion.join import Pictures, energy_removed, join, measure
+from verax.fusion.light import Recipe, solve, toned, trust_map
 from verax.fusion.matching import FINE, Contrasts
 from verax.fusion.planes import resized
 from verax.geometry.register import Registration, Warped

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from verax.fusion import evidence, planes
-from verax.fusion.dial import CLASSES, Dial
+from verax.fusion.dial import Dial
 from verax.fusion.evidence import Octave
 from verax.fusion.explanation import Explanation
 from verax.fusion.matching import Relight
@@ -24,9 +23,7 @@ from verax.fusion.octave import Rules, Surroundings, join_octave
 from verax.fusion.planes import (
     Float,
     Part,
-    blur,
     count,
-    doubled,
     enlarge,
     gaussians,
     halved,
@@ -36,11 +33,10 @@ from verax.fusion.planes import (
     windowed,
 )
 from verax.image import Image, Plane
-from verax.image.pixels import by_stripes, reduced
 
 SAMPLED, GROUP = 2_000_000, 64  # most pixels of an octave's statistics; rows of a group
 AGREED = (0.2, 0.6)  # correlation of coarse structure at which the prior's light counts, and fully
-LOW = 0.03  # sigma at which light is compared, share of the width
+STYLE = 0.1  # difference of local light up to which it may be the generator's style
 FEATHER = 5  # px by which the prior's valid area is eroded
 
 
@@ -165,7 +161,8 @@ def join(
 
 def _lowest(pictures: Pictures, copies: _Copies, explanation: Explanation, dial: Dial) -> Float:
     """The lowest band: the toned source's, moved towards the prior's as far as the dial's reach
-    where light is wrong and coarse structure agrees."""
+    where light is wrong and coarse structure agrees. In haze, light that differs by more than
+    STYLE goes farther."""
     toned, valid = copies.toned[-1], copies.valid[-1]
     share = max(explanation.light, float(explanation.buried), dial.beyond)
     target = share * copies.prior[-1] + (1 - share) * pictures.relight(copies.prior[-1])
@@ -173,11 +170,19 @@ def _lowest(pictures: Pictures, copies: _Copies, explanation: Explanation, dial:
     start, left = (float((np.abs(target - x).mean(2) * valid).sum()) for x in (source, toned))
     covered = 1 - left / max(start, 1e-6)
     more = explanation.light * float(np.clip((dial.reach - covered) / max(1 - covered, 1e-3), 0, 1))
+    if _hazy(explanation):
+        far = np.abs(target - toned).mean(2)
+        more = np.maximum(more, dial.plausible * np.clip(1 - STYLE / np.maximum(far, STYLE), 0, 1))
     believed = np.maximum(more * _agreement(copies, toned.shape), dial.beyond)
     front = explanation.front * dial.front * resized(pictures.front, toned.shape)
     front *= 1 - resized(pictures.spared, toned.shape)
     amount = np.maximum(believed, front) * valid
     return np.asarray(toned + amount[..., None] * (target - toned), np.float32)
+
+
+def _hazy(explanation: Explanation) -> bool:
+    """Whether haze alone makes the light wrong: what it hides differs from place to place."""
+    return "haze" in explanation.reasons and "darkness" not in explanation.reasons
 
 
 def _agreement(copies: _Copies, shape: tuple[int, ...]) -> Plane:
@@ -266,34 +271,3 @@ def _part(fine: Float, coarse: Float, room: Float | None = None) -> Float:
     """A tile of an octave: the fine copy less the enlarged coarse one."""
     below = enlarge(coarse, fine.shape, room)
     return np.asarray(cv2.subtract(fine, below, below), np.float32)
-
-
-def trust_map(pixels: Image, base: Image, amplitudes: Float | None) -> NDArray[np.float16]:
-    """Shares (H, W, 4) of CLASSES: light by how far low frequencies moved, relative to the brighter
-    of base and result; the others by the amplitudes of structure."""
-    own, new = (reduced(x, 512) for x in (base, pixels))
-    sigma = LOW * own.shape[1]
-    total = np.ones((1, 3), np.float32)
-    moved = blur(cv2.transform(np.abs(blur(new - own, sigma / 2)), total), sigma / 2)
-    brighter = blur(cv2.transform(np.maximum(own, new), total), sigma / 2)
-    light = np.clip(moved / np.maximum(brighter, 0.02), 0, 1)
-    if amplitudes is None:
-        amplitudes = np.zeros((1, 1, 3), np.float32)
-    plain = np.array([0.002, 0, 0], np.float32)  # where there is no structure: the photo's
-    shares = amplitudes + plain
-    shares /= cv2.transform(shares, total)[..., None]
-    rest = 1 - resized(np.asarray(light, np.float32), shares.shape)
-    generated = shares[..., 2]
-    classes = cv2.merge(
-        [shares[..., 0] * rest, shares[..., 1] * rest, (1 - generated) * (1 - rest), generated]
-    )
-    full = np.empty((*base.shape[:2], len(CLASSES)), np.float16)
-
-    def stripe(rows: slice) -> None:
-        full[rows] = doubled(classes, full[rows].shape, (rows.start, full.shape[0]))
-
-    if classes.size == len(CLASSES):
-        full[:] = classes
-    else:
-        by_stripes(stripe, full.shape)
-    return full

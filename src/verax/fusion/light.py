@@ -1,4 +1,4 @@
-"""The light of the result: fitted at a working size, applied at full size.
+"""The light of the result: fitted at a working size, applied at full size; and the trust map.
 
 The correction is weakened where it would create strong edges that the photo does not support. The
 photo supports an edge if it has a gradient of similar orientation (of either sign) within TOLERANCE
@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.fusion import evidence, matching, planes, tone
-from verax.fusion.dial import Dial
+from verax.fusion.dial import CLASSES, Dial
 from verax.fusion.explanation import Explanation
-from verax.fusion.planes import by_tiles
+from verax.fusion.planes import Float, blur, by_tiles, doubled, resized
 from verax.geometry.register import Registration, Warped
 from verax.image import Image, Plane
-from verax.image.pixels import by_stripes, luma, ramp
+from verax.image.pixels import by_stripes, luma, ramp, reduced
 from verax.metrics.scene import scene_state
 
 # a pair of values is a ramp: no effect at the first, full effect at the second
@@ -28,6 +28,7 @@ UNPROVED = 0.25  # weight of prior pixels whose place is uncertain: they still s
 LEAST = 0.02  # mean weight of the prior below which nothing is fitted
 ALIKE = (0.60, 0.85)  # cosine between two changes of light
 ALONE = 0.45  # by how much more even light counts where base and prior changed it differently
+LOW = 0.03  # sigma at which light is compared for the trust map, share of the width
 NEAR = (0.3, 0.6)  # ratio of their sizes, the smaller over the larger
 
 
@@ -257,3 +258,34 @@ def doubt(restoration: Image, photo: Image) -> Plane:
     invented = strong_edges(restoration) & ~support(restoration, photo)
     spread = planes.blur(invented.astype(np.float32), SPREAD * max(invented.shape))
     return np.asarray(np.clip(spread / DENSITY, 0, 1), np.float32)
+
+
+def trust_map(pixels: Image, base: Image, amplitudes: Float | None) -> NDArray[np.float16]:
+    """Shares (H, W, 4) of CLASSES: light by how far low frequencies moved, relative to the brighter
+    of base and result; the others by the amplitudes of structure."""
+    own, new = (reduced(x, 512) for x in (base, pixels))
+    sigma = LOW * own.shape[1]
+    total = np.ones((1, 3), np.float32)
+    moved = blur(cv2.transform(np.abs(blur(new - own, sigma / 2)), total), sigma / 2)
+    brighter = blur(cv2.transform(np.maximum(own, new), total), sigma / 2)
+    light = np.clip(moved / np.maximum(brighter, 0.02), 0, 1)
+    if amplitudes is None:
+        amplitudes = np.zeros((1, 1, 3), np.float32)
+    plain = np.array([0.002, 0, 0], np.float32)  # where there is no structure: the photo's
+    shares = amplitudes + plain
+    shares /= cv2.transform(shares, total)[..., None]
+    rest = 1 - resized(np.asarray(light, np.float32), shares.shape)
+    generated = shares[..., 2]
+    classes = cv2.merge(
+        [shares[..., 0] * rest, shares[..., 1] * rest, (1 - generated) * (1 - rest), generated]
+    )
+    full = np.empty((*base.shape[:2], len(CLASSES)), np.float16)
+
+    def stripe(rows: slice) -> None:
+        full[rows] = doubled(classes, full[rows].shape, (rows.start, full.shape[0]))
+
+    if classes.size == len(CLASSES):
+        full[:] = classes
+    else:
+        by_stripes(stripe, full.shape)
+    return full

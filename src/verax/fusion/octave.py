@@ -18,7 +18,7 @@ from verax.image.pixels import LUMA
 
 CHROMA = np.eye(3, dtype=np.float32) - LUMA[None]  # colour minus its luma
 SUM = np.ones((1, 3), np.float32)
-GAINS = (0.4, 4.0)  # least and largest gain of local contrast
+GAINS = (0.4, 8.0)  # least and largest gain of local contrast
 UNCONFIRMED = 2.5  # largest gain of unconfirmed structure; it is that of confirmed places nearby
 KNOWN = 0.04  # share of confirmed places nearby at which their gain is fully trusted
 WIDE = 3 * WINDOW  # sigma of "nearby"
