@@ -1,4 +1,7 @@
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -52,6 +55,29 @@ def test_a_killed_run_goes_on_to_the_same_losses(data, tmp_path):
     assert [line["loss"] for line in whole] == [
         line["loss"] for line in (*resumed[:2], *resumed[3:])
     ]
+
+
+BUSY = """
+import cv2, numpy, pathlib, toy
+from verax.training.loop import train
+
+cv2.setNumThreads(4)
+cv2.GaussianBlur(numpy.zeros((2000, 2000, 3), numpy.float32), (0, 0), 5)
+folder = pathlib.Path(r"{folder}")
+train(toy.recipe(toy.folder(folder / "data"), workers=1), folder / "run")
+print("threads", cv2.getNumThreads())
+"""
+
+
+def test_workers_start_though_opencv_has_run_on_several_threads(tmp_path):
+    """A forked worker has none of them, and would wait for them for ever."""
+    here = Path(__file__).parent
+    run = subprocess.run(
+        [sys.executable, "-c", BUSY.format(folder=tmp_path)],
+        cwd=here, capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+
+    assert run.stdout.strip() == "threads 4", run.stderr
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(data, tmp_path):

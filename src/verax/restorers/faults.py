@@ -1,9 +1,9 @@
 """The faults of a photo, diagnosed once and used by every later step.
 
 The tone and rain networks detect haze, darkness and rain; noise, JPEG blocks and missing colour are
-measured directly. A classifier (judge.onnx), a small network on statistics of all that, detects
-snow, drops, blur and water, and can veto haze. Only a thumbnail, the centre and a few parts are
-used, so that a large photo takes hardly longer than a small one.
+measured directly. A classifier (judge.onnx), on statistics of all that and on the photo, detects
+snow, drops, blur and water, and can veto haze. Only a thumbnail and a few parts are used, so that a
+large photo takes hardly longer.
 """
 
 from collections.abc import Iterator
@@ -44,8 +44,7 @@ HAZY = (0.65, 0.75)  # severity at which haze is certain without other signs
 FAINTEST = 0.25  # least severity at which a thin veil is looked for
 # A thin veil is judged by logistic regression on: the severity; how far network and dark channel
 # prior disagree (log); the chroma of the darkest places, which a veil makes grey; what dehazing
-# would clip; the median. Fitted on two crops of 350 photos, 170 references of pairs, and as many
-# with simulated haze; validated on halves (docs/log.md).
+# would clip; the median. Fitted on two crops of 520 photos, some with simulated haze (docs/log.md).
 VEIL = (-4.636, 1.628, -1.906, -7.814, -8.950, 2.145)
 THIN = (1.15, 1.55)  # log-odds of that regression
 NEARBY = 15  # window of the local minimum, px of the thumbnail
@@ -54,13 +53,13 @@ LIFTED = (0.06, 0.10)  # darkest percentile, which a veil lifts
 PLAIN = (0.002, 0.004)  # local contrast; a veil over a smooth picture hides nothing
 # log-odds of the classifier (benchmarks/fit_judge.py)
 ODDS = {
-    "haze": (0.25, 1.25), "snow": (-1.0, 0.4), "raindrop": (-0.6, 0.5), "motion_blur": (-0.6, 1.0),
-    "defocus_blur": (-0.6, 0.6), "underwater": (1.1, 1.7),
+    "haze": (0.25, 1.25), "snow": (-1.4, -0.2), "raindrop": (0.0, 0.9), "motion_blur": (-0.9, 0.3),
+    "defocus_blur": (-1.5, -0.5), "underwater": (1.1, 1.7),
 }  # fmt: skip
 WEIGHT, USUAL = 4.0, 0.7  # of the severity of haze above the usual one, added to its log-odds
 NOT_WATER = (-3.3, -2.6)  # log-odds of a cast that is not water's
 SOME = 0.2  # least severity of a fault that the classifier is certain of
-CLOSE = 112  # px: side of the parts it reads
+CLOSE, NARROW = 112, 32  # px: side of the parts it sees, least side of the thumbnail
 NEAR = (runtime.CENTRE, (0.15, 0.2), (0.15, 0.8), (0.85, 0.2), (0.85, 0.8))  # where they are
 # darkness; percentiles are of the largest channel
 DARK = (0.52, 0.66)  # severity; most dim photos are meant to be dim
@@ -74,10 +73,10 @@ AGREED, DIMMER, DULLER = (0.28, 0.40), (0.13, 0.10), (0.85, 0.74)  # severity, m
 NIGHT = (0.015, 0.025)  # median luma below which lights in the dark mean night
 LIGHTLESS = (0.445, 0.40)  # 95th percentile of a photo with neither light nor a bright median
 # a dark photo whose black was lifted on purpose, as films are graded: 1st percentile; the same over
-# the median luma; 5th percentile over the 1st
-FADED, DIMMED, FLAT = (0.025, 0.035), (0.42, 0.58), (1.25, 1.15)
+# the median luma, and over the 0.1th percentile; 95th over 1st, as a flat scene has no black
+FADED, DIMMED, FLAT, BOLD = (0.025, 0.035), (0.34, 0.44), (1.25, 1.15), (4.0, 5.5)
 BLACK = 0.003  # median luma below which the scene is black
-DRY = -5.5  # rain: log-odds of rain below which the rain network is not run: half of all photos
+DRY = -5.0  # rain: log-odds below which the rain network is not run: three in four photos
 SUSPECT = 0.12  # severity at the centre from which other places are checked
 PLACES = ((0.1, 0.1), (0.9, 0.9), (0.1, 0.9), (0.9, 0.1))  # rain is everywhere, texture is local
 WET = (0.20, 0.28)  # least severity of all places
@@ -159,7 +158,7 @@ def diagnose(photo: Image) -> Faults:
     odds: dict[str, float] = {}
     if features.size:
         judge, answers = runtime.embedded("judge"), np.concatenate([features, estimated])
-        outputs = judge(facts(photo, small, answers, measures)[None])[0][0]
+        outputs = judge(**clues(photo, small, answers, measures))[0][0]
         odds = dict(zip(judge.tasks, map(float, outputs), strict=True))
     votes = {kind: ramp(odds.get(kind, -inf), *limits) for kind, limits in ODDS.items()}
     hazy = odds.get("haze", inf) + WEIGHT * (severity["haze"] - USUAL)
@@ -168,16 +167,13 @@ def diagnose(photo: Image) -> Faults:
     # noise shows in fine detail or, where JPEG removed that, at half size
     coarse = blocky * ramp(measures.blocking, *CRUSHED) * ramp(measures.grain, *GRAINY)
     veil = (1 - grey) * _haze(small, transform, severity["haze"])  # its signs are colours
-    blurred = ramp(measures.blur, *BLURRED)
+    severity["motion_blur"] = severity["defocus_blur"] = ramp(measures.blur, *BLURRED)
     severities = {
+        **{kind: (max(severity[kind], SOME * sure), sure) for kind, sure in votes.items()},
         "haze": (severity["haze"], min(veil, max(ramp(hazy, *ODDS["haze"]), votes["snow"]))),
         "lowlight": _dark(severity["lowlight"], measures),
         "rain": _rain(photo, measures.light) if odds.get("rain", inf) > DRY else (0.0, 0.0),
-        "snow": (max(severity["snow"], SOME * votes["snow"]), votes["snow"]),
-        "raindrop": (max(severity["raindrop"], SOME * votes["raindrop"]), votes["raindrop"]),
         "noise": (min(measures.sigma / 50, 1.0), max(ramp(measures.sigma, *NOISY), coarse)),
-        "motion_blur": (max(blurred, SOME * votes["motion_blur"]), votes["motion_blur"]),
-        "defocus_blur": (max(blurred, SOME * votes["defocus_blur"]), votes["defocus_blur"]),
         "jpeg": (ramp(measures.blocking, 0.3, 3.3), blocky * ramp(measures.on_grid, *ON_GRID)),
         "underwater": _water(severity["underwater"], odds.get("underwater", -inf), measures),
         "grey": (grey, grey),
@@ -186,20 +182,25 @@ def diagnose(photo: Image) -> Faults:
     return Faults(entries=entries, measures=measures, transform=transform)
 
 
-def facts(
+def clues(
     photo: Image, small: Image, answers: runtime.Floats, measures: Measures
-) -> runtime.Floats:
-    """Inputs (n,) of the classifier: texture of five parts and of the thumbnail, features and
-    severities of the tone network, measures."""
-    far = cv2.resize(small, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    close = np.stack([texture(runtime.part_at(photo, CLOSE, place)) for place in NEAR])
+) -> dict[str, runtime.Floats]:
+    """Inputs of the classifier: `facts` (1, n), that is texture of five parts and of the thumbnail,
+    features and severities of the tone network, measures; the parts (5, 3, h, w); the thumbnail."""
+    size = [max(side // 2, NARROW) for side in small.shape[1::-1]]
+    far = cv2.resize(small, size, interpolation=cv2.INTER_AREA)
+    parts = [runtime.part_at(photo, CLOSE, place) for place in NEAR]
+    close = np.stack([texture(part) for part in parts])
     textures = (close.mean(0), close.max(0), close.min(0), texture(far))
-    return np.concatenate([*textures, answers, measures.facts()])
+    return {
+        "facts": np.concatenate([*textures, answers, measures.facts()])[None],
+        "parts": np.concatenate([runtime.padded(runtime.planes(one), CLOSE) for one in parts]),
+        "whole": runtime.planes(far)[None],
+    }
 
 
 def estimate(photo: Image, faults: Faults | None = None) -> str:
-    """The task of the prompt catalog for the photo's first certain fault; "restore", whose prompt
-    names no fault, if there is none. An estimate, and shown as one."""
+    """The task of the prompt catalog for the first certain fault, an estimate; else "restore"."""
     suffers = faults or diagnose(photo)
     return next((TASKS[fault.kind] for fault in suffers), "restore")
 
@@ -221,9 +222,8 @@ def _thin(small: Image, transform: runtime.Floats, severity: float) -> float:
     detail = grey - cv2.GaussianBlur(grey, (0, 0), 2.0)
     contrast = np.sqrt(cv2.GaussianBlur(detail * detail, (0, 0), 6.0))
     low, high = (float(v) for v in np.percentile(contrast, (10, 90)))
-    own = runtime.toned(small, transform)
     clear = runtime.toned(small, with_dark_channel(transform, small, DOUBTED))
-    apart = own - clear
+    apart = runtime.toned(small, transform) - clear
     darkest = cv2.erode(small, np.ones((NEARBY, NEARBY), np.uint8))
     signs = (
         1.0,
@@ -262,8 +262,8 @@ def _faded(measures: Measures) -> float:
     """Certainty that the darkest places of a photo were lifted to one grey; underexposed photos are
     black there."""
     black, dark = (max(shadow, 1e-3) for shadow in measures.shadows)
-    lifted = ramp(black, *FADED) * ramp(black / max(measures.light, 1e-3), *DIMMED)
-    return lifted * ramp(dark / black, *FLAT)
+    lifted = ramp(dark, *FADED) * ramp(dark / max(measures.light, 1e-3), *DIMMED)
+    return lifted * ramp(dark / black, *FLAT) * ramp(measures.lights[0] / dark, *BOLD)
 
 
 def _rain(photo: Image, light: float) -> tuple[float, float]:

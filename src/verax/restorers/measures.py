@@ -45,7 +45,7 @@ class Measures:
         blur: sigma of the Gaussian blur of the steepest edges, px; 0.5 to 1 in a sharp photo.
         anisotropy: gradient energy along the strongest direction over that across it, 1 = round.
         light: median luma, in [0, 1].
-        shadows: 1st and 5th percentile of the largest channel.
+        shadows: 0.1th and 1st percentile of the largest channel.
         lights: 95th and 99th percentile of the same.
         colour: mean difference between the largest and the smallest channel, as a share of the
             largest, in [0, 1].
@@ -92,7 +92,8 @@ def measure(photo: Image) -> Measures:
     colours = small.reshape(-1, 3)
     _, green, yellow, _ = cv2.mean(cv2.cvtColor(small, cv2.COLOR_RGB2LAB))
     luma = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-    black, dark, bright, brightest = map(float, np.percentile(colours.max(1), (1, 5, 95, 99)))
+    quantiles = np.percentile(colours.max(1), (0.1, 1, 95, 99))
+    black, dark, bright, brightest = map(float, quantiles)
     return Measures(
         sigma=noise(parts),
         grain=_quiet([_fine_noise(_half(part)) for part in parts], QUIET) * UNBIASED,

@@ -112,7 +112,7 @@ def _mirrored(length: int, multiple: int) -> NDArray[np.intp]:
 
 
 # version of each kind's inputs and outputs; raised when code that uses them must change
-CONTRACTS = {"tone": "2", "detail": "2", "judge": "1"}
+CONTRACTS = {"tone": "2", "detail": "2", "judge": "2"}
 KINDS = {"dark": "tone", "dusk": "tone", "rain": "detail"}  # architecture of the other networks
 THUMBNAIL_PIXELS = 192 * 256
 FEW_PIXELS = 200_000  # of a photo that is restored twice
@@ -132,9 +132,9 @@ class Network:
     multiple: int
     tasks: tuple[str, ...]
 
-    def __call__(self, inputs: Floats) -> list[Floats]:
-        """Outputs for inputs (1, C, H, W); of the classifier, (1, n)."""
-        return [np.asarray(output) for output in self.session.run(None, {"input": inputs})]
+    def __call__(self, **inputs: Floats) -> list[Floats]:
+        """Outputs for `input` (1, C, H, W); of the classifier, for the clues of `faults.clues`."""
+        return [np.asarray(output) for output in self.session.run(None, inputs)]
 
 
 @lru_cache(maxsize=8)
@@ -175,7 +175,7 @@ def thumbnail(photo: Image, multiple: int) -> Image:
 def look(small: Image, tone: Network) -> tuple[Floats, Floats, Floats]:
     """The colour transform (6, h, w) of a thumbnail, its severities, and the network's pooled
     features (n,), if its file has them as an output."""
-    transform, severities, *features = (output[0] for output in tone(planes(small)[None]))
+    transform, severities, *features = (output[0] for output in tone(input=planes(small)[None]))
     return transform, severities, features[0] if features else np.zeros(0, np.float32)
 
 
@@ -194,7 +194,7 @@ def look_at(
     """Severity in [0, 1] per task, and the change (h, w, 3), by a tile network for one part of
     GLANCE px at a place of `part_at`."""
     net, part = embedded(name), part_at(photo, GLANCE, place)
-    residual, _, severities = net(padded(detail_inputs(part, part), net.multiple))
+    residual, _, severities = net(input=padded(detail_inputs(part, part), net.multiple))
     change = np.moveaxis(residual[0], 0, 2)[: part.shape[0], : part.shape[1]]
     return dict(zip(net.tasks, map(float, severities[0]), strict=True)), change
 
@@ -226,7 +226,7 @@ def repair(
     for outer, inner in tiles(photo.shape[0], photo.shape[1], tile=tile):
         part = part_of(*outer)
         inputs = padded(detail_inputs(photo[outer], part), detail.multiple)
-        residual = np.moveaxis(detail(inputs)[0][0], 0, 2)
+        residual = np.moveaxis(detail(input=inputs)[0][0], 0, 2)
         restored = part + np.float32(share) * residual[: part.shape[0], : part.shape[1]]
         out[inner] = np.clip(restored[inside(outer, inner)], 0.0, 1.0)
     return out

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -174,15 +175,18 @@ class _Run:
             num_workers=workers,
             pin_memory=self.crew.device.type == "cuda",
             persistent_workers=False,
-            worker_init_fn=_one_thread if workers else None,
         )
-        device = self.crew.device
-        for inputs, target, severity in loader:
-            yield (
-                inputs.to(device, memory_format=torch.channels_last, non_blocking=True),
-                target.to(device, non_blocking=True),
-                severity.to(device, non_blocking=True),
-            )
+        device, threads = self.crew.device, cv2.getNumThreads()
+        cv2.setNumThreads(1)  # a forked worker would wait for ever for the threads of this process
+        try:
+            for inputs, target, severity in loader:
+                yield (
+                    inputs.to(device, memory_format=torch.channels_last, non_blocking=True),
+                    target.to(device, non_blocking=True),
+                    severity.to(device, non_blocking=True),
+                )
+        finally:
+            cv2.setNumThreads(threads)
 
     def _step(
         self, state: TrainingState, net: nn.Module, batch: tuple[Tensor, Tensor, Tensor]
@@ -261,10 +265,3 @@ def _average(state: TrainingState, decay: float) -> None:
     with torch.no_grad():
         for name, value in state.net.state_dict().items():
             state.average[name].lerp_(value, 1 - decay)
-
-
-def _one_thread(worker: int) -> None:
-    import cv2
-
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
