@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,12 +20,13 @@ from verax.fusion.dial import CLASSES, of_one
 from verax.fusion.fuse import Fusion, fuse
 from verax.geometry.register import Registration, Warped, apply, register
 from verax.image import Image, Photo, Plane
+from verax.image.pixels import interpolated, repeats_of
 from verax.prints.colour import Toning, in_one_tone, toning, trust_in_colour, with_colour
 from verax.prints.damage import find_damage
 from verax.prints.enlarge import FINER, finer_by, larger, larger_size
 from verax.prints.holes import Filled, Flaws, fill_holes, mask_of, only_inside
 from verax.restoration import PriorUse, Request, Restoration
-from verax.restorers import expose, network
+from verax.restorers import check_exposure, expose, network
 from verax.restorers.faults import Faults, diagnose
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
 EMBEDDED = "network"
 DEFAULT_RESTORER = "auto"  # the embedded networks
 DEFAULT_FIDELITY = dial.DEFAULT
-MOST_STOPS = 4
 TAKEN = 0.5  # share of the prior's light from which a print gets the prior's tone
+REPEATED = "the photo was enlarged by repeating its pixels: they are interpolated before fusion"
 # tasks with which damage of a print is looked for: whether there is known to be some
 DAMAGED = {"": False, "restore": False, "old_photo": True}
 
@@ -99,13 +100,15 @@ def _restored(photo: Photo, prior: Image | None, request: Request) -> Restoratio
         search = beside.submit(find_faces if prior is not None else lambda _: (), image)
         registration, warped = _placed(photo, prior, request)
         use = _use(registration)
-        base_job = beside.submit(_base_of, image, restorer, look, use)
+        base_job = beside.submit(
+            lambda: _base(image, restorer, look.result()[0], fused=use == "used")
+        )
         face_list = search.result if use == "used" else tuple
         faces = partial(_outlines, face_list, image.shape)
         faults, tone = look.result()
         on_grid = warped if use == "used" else None
         damage = _damage(image, on_grid, tone, faces, request)
-        filled = fill_holes(image, on_grid, request.holes, damage)
+        filled = _interpolated(fill_holes(image, on_grid, request.holes, damage), on_grid)
         base, lit = base_job.result()
         if filled.pixels is not image:
             faults = diagnose(filled.pixels).believing(task)
@@ -128,6 +131,15 @@ def _restored(photo: Photo, prior: Image | None, request: Request) -> Restoratio
     restoration = _inside(_coloured(restoration, tone), request.free)
     restoration = _with_faces(restoration, face_list())
     return _enlarged(restoration, prior, request)
+
+
+def _interpolated(filled: Filled, warped: Warped | None) -> Filled:
+    """The same; if the photo was enlarged by repeating its pixels, they are interpolated."""
+    repeats = None if warped is None else repeats_of(filled.pixels)
+    if repeats is None:
+        return filled
+    pixels = interpolated(filled.pixels, repeats)
+    return replace(filled, pixels=pixels, notes=(*filled.notes, REPEATED))
 
 
 def _use(registration: Registration | None) -> PriorUse:
@@ -176,14 +188,6 @@ def check_options(
         larger_size((photo.width, photo.height), scale)
     if scale == "prior" and alone:
         raise InputError("scale: expected a prior for 'prior', got none; choose 2, 3 or 4")
-
-
-def check_exposure(stops: float) -> None:
-    """Raises InputError for an exposure out of range."""
-    if not abs(stops) <= MOST_STOPS:
-        raise InputError(
-            f"exposure: expected stops from -{MOST_STOPS} to {MOST_STOPS}, got {stops}"
-        )
 
 
 def _placed(
@@ -275,13 +279,6 @@ def _base(
         return network.structure(photo, faults), network.lit(photo, faults)
     name = EMBEDDED if restorer == DEFAULT_RESTORER else restorer
     return restorers.restore(photo, name, faults=faults), None
-
-
-def _base_of(
-    photo: Image, restorer: str, look: Future[tuple[Faults, Toning]], use: PriorUse
-) -> tuple[Image, Image | None]:
-    """The base, once the diagnosis is finished; see `_base`."""
-    return _base(photo, restorer, look.result()[0], fused=use == "used")
 
 
 def _opened(photo: "Picture", prior: "Picture | None") -> tuple[Photo, Image | None]:

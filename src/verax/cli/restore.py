@@ -243,8 +243,8 @@ def checked_task(task: str) -> str:
 def options_of(choices: Choices, task: str, *, several: bool) -> Options:
     """The options of a call, checked before work starts."""
     from verax.making import credentials_of
-    from verax.pipeline import check_exposure
     from verax.prints.enlarge import larger_size
+    from verax.restorers import check_exposure
     from verax.settings import load
 
     if not 0.0 <= choices.fidelity <= 1.0:

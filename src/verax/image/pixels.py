@@ -5,6 +5,7 @@ Arrays are float32, (H, W) or (H, W, C); pictures are sRGB-encoded unless said o
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeVar
 
 import cv2
@@ -18,6 +19,8 @@ Number = TypeVar("Number", np.float32, np.float64)
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 STRIPE = 1 << 16  # pixels of a stripe, small enough for the processor's cache
+SAMPLED = 256  # most rows or columns in which repeated pixels are looked for
+PERIODS, COMB = (2.5, 24), 0.6  # px; least amplitude: JPEG blocks, quality 3, have at most 0.5
 NOISE_MASK = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
 
 
@@ -155,3 +158,65 @@ def by_stripes(work: Callable[[slice], None], shape: tuple[int, ...]) -> None:
         return
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(work, stripes))
+
+
+@dataclass(frozen=True, slots=True)
+class Repeats:
+    """How a picture repeats its pixels: every `period` px, the first border at `borders` (x, y)."""
+
+    period: float
+    borders: tuple[float, float]
+
+
+def repeats_of(picture: Array) -> Repeats | None:
+    """The period of a picture (H, W, 3) that was enlarged by repeating its pixels; else None.
+
+    Such a picture changes only at the borders of its former pixels, so its mean gradients are a
+    comb of the same period along both axes. A period of less than 2.5 px is not detected.
+    """
+    grey = luma(picture)
+    along = [grey[:: max(1, len(grey) // SAMPLED)], grey[:, :: max(1, grey.shape[1] // SAMPLED)].T]
+    if min(grey.shape) < 2 * PERIODS[1]:
+        return None
+    length = 16 << max(grey.shape).bit_length()
+    combs = [_comb(rows, length) for rows in along]
+    both = np.minimum(*(np.abs(comb) for comb in combs))
+    frequency = np.arange(len(both)) / length
+    both[(frequency < 1 / PERIODS[1]) | (frequency > 1 / PERIODS[0])] = 0
+    if both.max() < COMB:
+        return None
+    near = int(np.argmax(both > 0.9 * both.max()))  # of the fundamental, not of its multiples
+    index = near + int(both[near : near + 32].argmax())
+    period = 1 / float(frequency[index])
+    turns = [float(np.angle(comb[index])) / (2 * np.pi) for comb in combs]
+    return Repeats(period, (-turns[0] * period % period + 1, -turns[1] * period % period + 1))
+
+
+def _comb(rows: Array, length: int) -> NDArray[np.complex128]:
+    """Spectrum of the mean gradient along rows; 1 is the amplitude of a perfect comb."""
+    gradient = np.abs(np.diff(rows, axis=1)).mean(0, dtype=np.float64)
+    gradient *= np.hanning(len(gradient))
+    return np.asarray(np.fft.rfft(gradient, length) / max(float(gradient.sum()), 1e-9))
+
+
+def interpolated(picture: Array, repeats: Repeats) -> Array:
+    """A picture (H, W, 3) with its repeated pixels interpolated instead (cubic)."""
+    period, inner = repeats.period, max(1, int(0.6 * repeats.period))
+    means = cv2.blur(picture, (inner, inner))
+    sides = picture.shape[1::-1]
+    # one former pixel more at either end, for those that are cut
+    centres = [
+        border + period * (np.arange(-1, side / period + 1) - 0.5) - 0.5
+        for border, side in zip(repeats.borders, sides, strict=True)
+    ]
+    xs, ys = (np.clip(c, 0, side - 1) for c, side in zip(centres, sides, strict=True))
+    small = _sampled(means, xs, ys, cv2.INTER_LINEAR)
+    xs, ys = ((np.arange(side) - c[0]) / period for c, side in zip(centres, sides, strict=True))
+    return np.asarray(np.clip(_sampled(small, xs, ys, cv2.INTER_CUBIC), 0, 1), np.float32)
+
+
+def _sampled(picture: Array, xs: NDArray[np.float64], ys: NDArray[np.float64], how: int) -> Array:
+    """The picture at the columns xs and rows ys."""
+    columns, rows = (np.asarray(v, np.float32) for v in np.meshgrid(xs, ys))
+    border = cv2.BORDER_REPLICATE
+    return np.asarray(cv2.remap(picture, columns, rows, how, borderMode=border), np.float32)

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from verax.errors import choose
+from verax.errors import InputError, choose
 from verax.image import Image, Plane, check_image, from_uint8, to_uint8
 from verax.image.pixels import guided_filter, noise_response, to_linear, to_srgb
 
@@ -41,6 +41,9 @@ def gamma(photo: Image) -> Image:
     return np.asarray(photo**0.4, np.float32)
 
 
+MOST_STOPS = 4  # of exposure
+
+
 def expose(picture: Image, stops: float) -> Image:
     """The picture `stops` brighter, or darker where negative. White stays white: linear light x
     becomes g x / (1 + (g - 1) x), g = 2 ** stops."""
@@ -49,6 +52,14 @@ def expose(picture: Image, stops: float) -> Image:
     gain = np.float32(2.0**stops)
     linear = to_linear(picture)
     return clipped(to_srgb(gain * linear / (1 + (gain - 1) * linear)))
+
+
+def check_exposure(stops: float) -> None:
+    """Raises InputError for an exposure out of range."""
+    if not abs(stops) <= MOST_STOPS:
+        raise InputError(
+            f"exposure: expected stops from -{MOST_STOPS} to {MOST_STOPS}, got {stops}"
+        )
 
 
 def auto_levels(photo: Image) -> Image:
