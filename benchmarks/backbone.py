@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import torch
-from onnx import helper, numpy_helper
+from onnx import helper, numpy_helper, shape_inference
+from onnx.utils import Extractor
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -120,3 +122,25 @@ def with_features(model: onnx.ModelProto) -> onnx.ModelProto:
         helper.make_tensor_value_info("features", onnx.TensorProto.FLOAT, [1, None])
     )
     return model
+
+
+def padded_by_convs(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with its constant pads of zeros moved into the convolutions behind them.
+
+    The exporter computes each pad by nine nodes. Without them the file loads and runs in half the
+    time; its outputs are the same.
+    """
+    model = shape_inference.infer_shapes(model)
+    graph = model.graph
+    pads = [node for node in graph.node if node.op_type == "Pad"]
+    names = [node.input[1] for node in pads]
+    constants = Extractor(model).extract_model([], names).SerializeToString()
+    values = onnxruntime.InferenceSession(constants).run(names, {})
+    convs = {node.input[0]: node for node in graph.node if node.op_type == "Conv"}
+    for node, value in zip(pads, values, strict=True):
+        conv = convs[node.output[0]]
+        (own,) = (one for one in conv.attribute if one.name == "pads")
+        own.ints[:] = [int(a + b) for a, b in zip(own.ints, value[[2, 3, 6, 7]], strict=True)]
+        conv.input[0] = node.input[0]
+    ends = [[one.name for one in side] for side in (graph.input, graph.output)]
+    return Extractor(model).extract_model(*ends)

@@ -30,7 +30,7 @@ from onnx import helper
 from torch import Tensor, nn
 from torch.nn import functional
 
-from backbone import Front, front, with_features
+from backbone import Front, front, padded_by_convs, with_features
 from judge_samples import SHARES, VISIBLE, Photo, Sample, cut, sample
 from verax.image import read, to_uint8
 from verax.restorers import runtime
@@ -237,7 +237,7 @@ def written(judge: Judge, rows: list[Row], licences: list[str], path: Path) -> N
             judge, example, file, dynamo=False, opset_version=OPSET, input_names=names,
             output_names=["odds"], dynamic_axes={"whole": {2: "height", 3: "width"}},
         )  # fmt: skip
-        model = narrowed(onnx.load(file), "8-bit weights")
+        model = narrowed(padded_by_convs(onnx.load(file)), "8-bit weights")
     described = {
         "network": "judge", "contract": CONTRACTS["judge"], "multiple": "1",
         "tasks": json.dumps(list(TASKS)), "precision": "8-bit weights",
