@@ -207,3 +207,15 @@ def test_a_dark_scratch_that_runs_into_a_light_hole_is_found():
 
     assert flaws.mask[hole > 0].mean() > 0.9
     assert flaws.mask[scratch > 0].mean() > 0.9
+
+
+def test_few_holes_and_scratches_of_a_colour_photo_are_found_unasked_if_the_prior_is_close():
+    cat = images.from_uint8(np.ascontiguousarray(data.chelsea()[:300, :400]))
+    shown = np.clip(0.05 + 1.1 * cv2.GaussianBlur(cat, (0, 0), 0.8), 0, 1).astype(np.float32)
+    damaged = damage(cat, np.random.default_rng(2), holes=2, scratches=3, specks=8)
+    valid = np.ones(cat.shape[:2], np.float32)
+
+    flaws = find_damage(damaged.pixels, shown, valid, colour=True)
+
+    assert (flaws.mask & damaged.mask).sum() > 0.8 * damaged.mask.sum()
+    assert not find_damage(cat, shown, valid, colour=True).mask.any()

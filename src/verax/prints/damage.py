@@ -31,12 +31,14 @@ from verax.prints.holes import (
 from verax.prints.pieces import find_pieces, has_line, regions, strips, with_lines
 
 MOST = 1600  # px, long side at which damage is looked for
-FAITHFUL = 0.55  # least correlation of prior and photo; below it nothing is looked for
+# least correlation of prior and photo, below it nothing is looked for; and of a close prior
+FAITHFUL, CLOSE = 0.55, 0.85
 # one-sided, at a long side of GLANCE px; places with a response (see `compare`) of at least SIGHT:
 # least number of those only in the photo, and least ratio to those only in the prior
 GLANCE, SIGHT = 640, 8.0
 WORN = (12, 4.0)
-ASKED, LEANING = (8, 3.0), (12, 1.3)  # if the print is known to be damaged; in colour
+ASKED = (8, 3.0)  # if the print is known to be damaged
+LEANING, ALIKE = (12, 1.3), (8, 0.7)  # for pieces in colour; the same with a close prior
 ALL = 0.3  # largest share of the picture that is worn; more is rain or another scene
 STILL = 0.8  # least share of the places only in the photo that are not single pieces
 OPPONENT = np.array([[0.299, 0.587, 0.114], [0.5, -0.5, 0], [0.25, 0.25, -0.5]], np.float32)
@@ -112,12 +114,12 @@ def find_damage(
         return replace(flaws, mask=mask > 0.25)
     none = Flaws(np.zeros(photo.shape[:2], bool), 0, 0, 0)
     pair = at_a_glance(photo, prior, valid)
-    if faithfulness(*map(luma, pair[:2])) < FAITHFUL:
+    if (alike := faithfulness(*map(luma, pair[:2]))) < FAITHFUL:
         return none
     first, light = glance(*pair)
     counts = numbers(first)
     worn = is_one_sided(*counts, *(ASKED if known else WORN))
-    leans = is_one_sided(*counts, *LEANING)
+    leans = is_one_sided(*counts, *(ALIKE if alike > CLOSE else LEANING))
     if colour and not (worn or known or (leans and has_line(photo, prior, light, first.photo))):
         return none
     flaws = find_pieces(photo, prior, valid, light, known=known or worn, colour=colour)

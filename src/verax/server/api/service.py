@@ -234,7 +234,9 @@ def wanted_size(call: ImageCall, most_pixels: int) -> tuple[int, int] | None:
         raise Problem(400, str(exc), "invalid_value", "size") from None
     if min(width, height) < LEAST_SIDE or width * height > most_pixels:
         raise Problem(
-            400, f"size: expected sides of at least {LEAST_SIDE} and at most {most_pixels} pixels",
+            400,
+            f"size: expected sides of at least {LEAST_SIDE} px and at most {most_pixels} pixels, "
+            f"got {width}x{height}; ask for another size",
             "invalid_value", "size",
         )  # fmt: skip
     return None if (width, height) == call.sizes[0] else (width, height)
