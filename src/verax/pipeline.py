@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -96,20 +96,17 @@ def _restored(photo: Photo, prior: Image | None, request: Request) -> Restoratio
     """The restoration. What needs only the photo is computed in parallel to the registration."""
     image, restorer, task = photo.pixels, request.restorer, request.task
     with ThreadPoolExecutor(1) as beside:
-        look = beside.submit(_look, image, task, alone=prior is None)
-        search = beside.submit(find_faces if prior is not None else lambda _: (), image)
+        tone_job = beside.submit(_tone, image, alone=prior is None)
+        look = beside.submit(lambda: diagnose(image).believing(task))
         registration, warped = _placed(photo, prior, request)
         use = _use(registration)
-        base_job = beside.submit(
-            lambda: _base(image, restorer, look.result()[0], fused=use == "used")
-        )
-        face_list = search.result if use == "used" else tuple
-        faces = partial(_outlines, face_list, image.shape)
-        faults, tone = look.result()
-        on_grid = warped if use == "used" else None
+        base_job = beside.submit(lambda: _base(image, restorer, look.result(), fused=use == "used"))
+        search = beside.submit(find_faces if use == "used" else lambda _: (), image)
+        faces = partial(_outlines, search, image.shape)
+        on_grid, tone = warped if use == "used" else None, tone_job.result()
         damage = _damage(image, on_grid, tone, faces, request)
         filled = _interpolated(fill_holes(image, on_grid, request.holes, damage), on_grid)
-        base, lit = base_job.result()
+        faults, (base, lit) = look.result(), base_job.result()
         if filled.pixels is not image:
             faults = diagnose(filled.pixels).believing(task)
             base, lit = _base(filled.pixels, restorer, faults, fused=True)
@@ -129,7 +126,7 @@ def _restored(photo: Photo, prior: Image | None, request: Request) -> Restoratio
         fused.notes + filled.notes, 0.0, filled,
     )  # fmt: skip
     restoration = _inside(_coloured(restoration, tone), request.free)
-    restoration = _with_faces(restoration, face_list())
+    restoration = _with_faces(restoration, search.result())
     return _enlarged(restoration, prior, request)
 
 
@@ -148,14 +145,14 @@ def _use(registration: Registration | None) -> PriorUse:
     return "used" if registration.usable else "unused"
 
 
-def _look(photo: Image, task: str, *, alone: bool) -> tuple[Faults, Toning]:
-    """A photo's faults and its toning, which is needed only with a prior."""
-    return diagnose(photo).believing(task), "colour" if alone else toning(photo)
+def _tone(photo: Image, *, alone: bool) -> Toning:
+    """The toning of a photo, which is needed only with a prior."""
+    return "colour" if alone else toning(photo)
 
 
-def _outlines(faces: Callable[[], tuple[Face, ...]], shape: tuple[int, ...]) -> Plane:
-    """Waits for the face detection; (H, W), 1 in faces."""
-    return outline(faces(), shape)
+def _outlines(search: Future[tuple[Face, ...]], shape: tuple[int, ...]) -> Plane:
+    """(H, W), 1 in faces, once they are found."""
+    return outline(search.result(), shape)
 
 
 def _damage(
