@@ -131,7 +131,8 @@ def _restored(photo: Photo, prior: Image | None, request: Request) -> Restoratio
 
 
 def _interpolated(filled: Filled, warped: Warped | None) -> Filled:
-    """The same; if the photo was enlarged by repeating its pixels, they are interpolated."""
+    """The filled photo; if it was enlarged by repeating its pixels, they are interpolated
+    instead."""
     repeats = None if warped is None else repeats_of(filled.pixels)
     if repeats is None:
         return filled

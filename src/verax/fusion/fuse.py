@@ -191,7 +191,8 @@ def _explained(
 
 
 def _statistics(pair: _Pair) -> _Statistics:
-    """If the base removed noise, that limits the photo's noise."""
+    """The statistics of the octaves, and the contrasts of photo and prior. If the base removed
+    noise, that limits the photo's noise."""
     photo, base, warped, faults = pair.photo, pair.base, pair.warped, pair.faults
     cleaned = bool(faults and faults["noise"].certainty > SURE and faults["noise"].severity > NOISY)
     most = energy_removed(photo, base) if cleaned else ()

@@ -224,9 +224,8 @@ def _plausible(evidence: Evidence, energy: Plane, around: Surroundings, rules: R
 def _chroma_agreement(
     toned: Float, theirs: Float, gain: Plane, contrast: Plane, evidence: Evidence
 ) -> tuple[Plane, Plane]:
-    """The energy of the difference in colour of an octave, and how far the colours agree: equal
-    luma does not confirm a thing of another colour. Computed on every second pixel of every second
-    row."""
+    """The energy by which the colours of an octave differ, and how far they agree; equal luma does
+    not confirm a thing of another colour. Computed on every second pixel of every second row."""
     own, its = (cv2.transform(_every_second(x), CHROMA) for x in (toned, theirs))
     mine, other, both = (
         windowed(cv2.transform(one * two, SUM)) for one, two in ((own, own), (its, its), (own, its))
@@ -239,9 +238,11 @@ def _chroma_agreement(
 def _lost_colour(
     off: Plane, energy: Plane, gain: Plane, evidence: Evidence, rules: Rules
 ) -> Plane | np.float32:
-    """Where the colours differ no more than by the error of compression in light that was raised.
+    """Where raising the light also raised the error of JPEG in colour so far that it explains the
+    difference `off`: the photo's colour is lost there.
 
-    `energy` is the toned source's: over the source's, the square of that raise."""
+    `energy` is that of the toned source; over that of the source it is the square of the raise.
+    """
     error = rules.explanation.compression
     if error == 0:
         return np.float32(0)

@@ -172,7 +172,7 @@ def is_one_sided(mine: int, its: int, least: int, times: float) -> bool:
 
 
 def at_a_glance(photo: Image, prior: Image, valid: Plane) -> list[Image]:
-    """Photo, prior and what is valid at a small size."""
+    """Photo, prior and the prior's valid area, reduced to GLANCE px."""
     scale = min(1.0, GLANCE / max(photo.shape[:2]))
     size = (max(3, round(photo.shape[1] * scale)), max(3, round(photo.shape[0] * scale)))
     pair = (cv2.resize(v, size, interpolation=cv2.INTER_AREA) for v in (photo, prior, valid))

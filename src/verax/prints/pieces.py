@@ -23,7 +23,7 @@ LEAST = 4  # px of a piece
 # response and length, share of the long side, of a place that may be a scratch at a glance; what is
 # looked at beside it
 OUTLINE, LONG, MARGIN = 2.0, 0.05, 0.02
-LITTLE = 0.4  # share of the photo up to which a quick test is quick
+LITTLE = 0.4  # largest share of the photo at which the quick test saves time
 STEP = 0.03  # least contrast of a piece with its surroundings
 ROOM = 5  # px around a piece that are looked at
 NEARBY = (15, 15)  # px, window of the means that are compared across its edge

@@ -130,8 +130,8 @@ def with_grey_world(transform: Float, small: Image) -> Float:
 
 
 def up_to_grey(transform: Float, small: Image) -> Float:
-    """The transform without what would turn a place redder than grey that was not so before: that
-    blue was the colour of the thing, not of the light."""
+    """The transform, limited so that no place becomes reddish that was bluish or grey before: such
+    a place was blue itself, not lit by blue light."""
     before = cv2.resize(small, transform.shape[:0:-1], interpolation=cv2.INTER_AREA)
     after = np.moveaxis(before, 2, 0) * np.exp(transform[:3]) + transform[3:]
     most = np.maximum(after[1:].max(0), before[..., 0])
