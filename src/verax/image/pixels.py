@@ -21,6 +21,7 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 STRIPE = 1 << 16  # pixels of a stripe, small enough for the processor's cache
 SAMPLED = 256  # most rows or columns in which repeated pixels are looked for
 PERIODS, COMB = (2.5, 24), 0.6  # px; least amplitude: JPEG blocks, quality 3, have at most 0.5
+SOFT = 0.3  # sigma, in periods, by which interpolated pixels are softened
 NOISE_MASK = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
 
 
@@ -200,7 +201,8 @@ def _comb(rows: Array, length: int) -> NDArray[np.complex128]:
 
 
 def interpolated(picture: Array, repeats: Repeats) -> Array:
-    """A picture (H, W, 3) with its repeated pixels interpolated instead (cubic)."""
+    """A picture (H, W, 3) with its repeated pixels interpolated (cubic) instead, then softened:
+    small pictures often have jagged edges."""
     period, inner = repeats.period, max(1, int(0.6 * repeats.period))
     means = cv2.blur(picture, (inner, inner))
     sides = picture.shape[1::-1]
@@ -212,7 +214,8 @@ def interpolated(picture: Array, repeats: Repeats) -> Array:
     xs, ys = (np.clip(c, 0, side - 1) for c, side in zip(centres, sides, strict=True))
     small = _sampled(means, xs, ys, cv2.INTER_LINEAR)
     xs, ys = ((np.arange(side) - c[0]) / period for c, side in zip(centres, sides, strict=True))
-    return np.asarray(np.clip(_sampled(small, xs, ys, cv2.INTER_CUBIC), 0, 1), np.float32)
+    fine = _sampled(small, xs, ys, cv2.INTER_CUBIC)
+    return np.asarray(np.clip(blur(fine, SOFT * period), 0, 1), np.float32)
 
 
 def _sampled(picture: Array, xs: NDArray[np.float64], ys: NDArray[np.float64], how: int) -> Array:
