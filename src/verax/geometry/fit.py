@@ -110,7 +110,8 @@ def way_turned(photo: Plane, prior: Plane, frame: Frame) -> str:
 
 
 def without_evidence(best: Fit, photo: Plane, prior: Plane) -> Fit:
-    """The best placement that keeps the frame, unless fine structure agrees elsewhere."""
+    """The placement of a prior that lacks evidence: the best one that keeps the frame, unless fine
+    structure agrees elsewhere."""
     if best.score > BY_CHANCE:
         return best
     views = Views(photo, prior)
