@@ -21,6 +21,12 @@ def enlarged(small, size, how):
     return np.clip(cv2.resize(small, size, interpolation=how), 0, 1)
 
 
+def compressed(picture, quality):
+    flags = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    coded = cv2.imencode(".jpg", (picture[..., ::-1] * 255).astype(np.uint8), flags)[1]
+    return from_uint8(np.ascontiguousarray(cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1]))
+
+
 def psnr(a, b):
     return float(-10 * np.log10(np.mean((a - b) ** 2)))
 
@@ -42,11 +48,15 @@ def test_the_period_is_found_and_the_pixels_are_interpolated(picture, side, cut)
 
 @pytest.mark.parametrize("quality", [3, 10, 40])
 def test_blocks_of_compression_are_not_repeated_pixels(picture, quality):
-    flags = [cv2.IMWRITE_JPEG_QUALITY, quality]
-    coded = cv2.imencode(".jpg", (picture[..., ::-1] * 255).astype(np.uint8), flags)[1]
-    decoded = cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1]
+    assert repeats_of(compressed(picture, quality)) is None
 
-    assert repeats_of(from_uint8(np.ascontiguousarray(decoded))) is None
+
+@pytest.mark.parametrize("quality", [75, 95])
+def test_the_period_is_found_under_compression(picture, quality):
+    small = cv2.resize(picture, (73, 73), interpolation=cv2.INTER_AREA)
+    blocks = enlarged(small, (400, 400), cv2.INTER_NEAREST)
+
+    assert repeats_of(compressed(blocks, quality)).period == pytest.approx(400 / 73, rel=0.005)
 
 
 @pytest.mark.parametrize("how", [cv2.INTER_LINEAR, cv2.INTER_CUBIC])

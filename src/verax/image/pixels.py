@@ -20,7 +20,11 @@ Number = TypeVar("Number", np.float32, np.float64)
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 STRIPE = 1 << 16  # pixels of a stripe, small enough for the processor's cache
 SAMPLED = 256  # most rows or columns in which repeated pixels are looked for
-PERIODS, COMB = (2.5, 24), 0.6  # px; least amplitude: JPEG blocks, quality 3, have at most 0.5
+PERIODS = (2.5, 24)  # px
+# least amplitude of the comb, and that from which it is nearly certain; natural photos have at most
+# 0.4, blocks of JPEG (quality 3) 0.5
+COMB, CERTAIN = 0.35, 0.6
+MOSAIC = (0.6, 0.9)  # largest residual in either case; photos and blocks of JPEG have 0.7 to 1.2
 SOFT = 0.3  # sigma, in periods, by which interpolated pixels are softened
 NOISE_MASK = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
 
@@ -190,7 +194,19 @@ def repeats_of(picture: Array) -> Repeats | None:
     index = near + int(both[near : near + 32].argmax())
     period = 1 / float(frequency[index])
     turns = [float(np.angle(comb[index])) / (2 * np.pi) for comb in combs]
-    return Repeats(period, (-turns[0] * period % period + 1, -turns[1] * period % period + 1))
+    repeats = Repeats(period, (-turns[0] * period % period + 1, -turns[1] * period % period + 1))
+    most = MOSAIC[int(both.max() >= CERTAIN)]
+    return repeats if _residual(grey, repeats) < most else None
+
+
+def _residual(grey: Array, repeats: Repeats) -> float:
+    """What repeated pixels leave unexplained of a plane (H, W), over what interpolated ones do."""
+    small, xs, ys = _former(grey, repeats)
+    rough, fine = (
+        np.square(grey - _sampled(small, xs, ys, how)).mean()
+        for how in (cv2.INTER_NEAREST, cv2.INTER_CUBIC)
+    )
+    return float(np.sqrt(rough / max(fine, 1e-12)))
 
 
 def _comb(rows: Array, length: int) -> NDArray[np.complex128]:
@@ -203,19 +219,26 @@ def _comb(rows: Array, length: int) -> NDArray[np.complex128]:
 def interpolated(picture: Array, repeats: Repeats) -> Array:
     """A picture (H, W, 3) with its repeated pixels interpolated (cubic) instead, then softened:
     small pictures often have jagged edges."""
+    fine = _sampled(*_former(picture, repeats), cv2.INTER_CUBIC)
+    return np.asarray(np.clip(blur(fine, SOFT * repeats.period), 0, 1), np.float32)
+
+
+def _former(
+    picture: Array, repeats: Repeats
+) -> tuple[Array, NDArray[np.float64], NDArray[np.float64]]:
+    """The picture before its pixels were repeated, with one pixel more at either end for those that
+    are cut; and where in it the columns and rows of the picture lie."""
     period, inner = repeats.period, max(1, int(0.6 * repeats.period))
-    means = cv2.blur(picture, (inner, inner))
     sides = picture.shape[1::-1]
-    # one former pixel more at either end, for those that are cut
     centres = [
         border + period * (np.arange(-1, side / period + 1) - 0.5) - 0.5
         for border, side in zip(repeats.borders, sides, strict=True)
     ]
+    means = np.asarray(cv2.blur(picture, (inner, inner)), np.float32)
     xs, ys = (np.clip(c, 0, side - 1) for c, side in zip(centres, sides, strict=True))
     small = _sampled(means, xs, ys, cv2.INTER_LINEAR)
     xs, ys = ((np.arange(side) - c[0]) / period for c, side in zip(centres, sides, strict=True))
-    fine = _sampled(small, xs, ys, cv2.INTER_CUBIC)
-    return np.asarray(np.clip(blur(fine, SOFT * period), 0, 1), np.float32)
+    return small, xs, ys
 
 
 def _sampled(picture: Array, xs: NDArray[np.float64], ys: NDArray[np.float64], how: int) -> Array:
