@@ -36,17 +36,16 @@ TASKS = {
     "grey": "old_photo",
 }  # fmt: skip
 SURE = 0.5  # least certainty at which a fault is named
-
-# A pair of values is a ramp: certainty 0 at the first, 1 at the second. They are set so that at
-# most one in a hundred undegraded photos gets a fault (docs/log.md): an untreated photo is not
-# harmed. "Veil" is haze, fog or smoke.
+Ramp = tuple[float, float]
+# A pair of values is a ramp: certainty 0 at the first, 1 at the second; at most one in a hundred
+# undegraded photos gets a fault (docs/log.md). "Veil" is haze, fog or smoke.
 HAZY = (0.65, 0.75)  # severity at which haze is certain without other signs
 FAINTEST = 0.25  # least severity at which a thin veil is looked for
-# A thin veil is judged by logistic regression on: the severity; how far network and dark channel
-# prior disagree (log); the chroma of the darkest places, which a veil makes grey; what dehazing
-# would clip; the median. Fitted on two crops of 520 photos, some with simulated haze (docs/log.md).
+# A thin veil, by logistic regression on: the severity; how far network and dark channel prior
+# disagree (log); the chroma of the darkest places, which a veil makes grey; what dehazing would
+# clip; the median. Fitted on two crops of 520 photos, some with simulated haze (docs/log.md).
 VEIL = (-4.636, 1.628, -1.906, -7.814, -8.950, 2.145)
-THIN = (1.15, 1.55)  # log-odds of that regression
+THIN, SNOWY = (0.65, 1.05), (1.15, 1.55)  # log-odds of that regression; the same under snow
 NEARBY = 15  # window of the local minimum, px of the thumbnail
 DEEP, SHOWN = (2.7, 3.2), (0.020, 0.035)  # local contrast: 90th percentile over 10th; 90th
 LIFTED = (0.06, 0.10)  # darkest percentile, which a veil lifts
@@ -166,7 +165,8 @@ def diagnose(photo: Image) -> Faults:
     blocky = ramp(measures.blocking, *STEPS)
     # noise shows in fine detail or, where JPEG removed that, at half size
     coarse = blocky * ramp(measures.blocking, *CRUSHED) * ramp(measures.grain, *GRAINY)
-    veil = (1 - grey) * _haze(small, transform, severity["haze"])  # its signs are colours
+    limits = SNOWY if votes["snow"] else THIN
+    veil = (1 - grey) * _haze(small, transform, severity["haze"], limits)  # its signs are colours
     severity["motion_blur"] = severity["defocus_blur"] = ramp(measures.blur, *BLURRED)
     severities = {
         **{kind: (max(severity[kind], SOME * sure), sure) for kind, sure in votes.items()},
@@ -205,7 +205,7 @@ def estimate(photo: Image, faults: Faults | None = None) -> str:
     return next((TASKS[fault.kind] for fault in suffers), "restore")
 
 
-def _haze(small: Image, transform: runtime.Floats, severity: float) -> float:
+def _haze(small: Image, transform: runtime.Floats, severity: float, limits: Ramp) -> float:
     """Certainty of a veil: it lifts the darkest places and covers some structure."""
     if severity < FAINTEST:
         return 0.0
@@ -213,10 +213,10 @@ def _haze(small: Image, transform: runtime.Floats, severity: float) -> float:
     light = small.mean(2)
     local = np.abs(light - cv2.GaussianBlur(light, (0, 0), 4.0))
     there = ramp(darkest, *LIFTED) * ramp(float(np.percentile(local, 90)), *PLAIN)
-    return there * max(ramp(severity, *HAZY), _thin(small, transform, severity))
+    return there * max(ramp(severity, *HAZY), _thin(small, transform, severity, limits))
 
 
-def _thin(small: Image, transform: runtime.Floats, severity: float) -> float:
+def _thin(small: Image, transform: runtime.Floats, severity: float, limits: Ramp) -> float:
     """Certainty of a thin veil: it covers a scene with depth, so contrast varies."""
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
     detail = grey - cv2.GaussianBlur(grey, (0, 0), 2.0)
@@ -234,7 +234,7 @@ def _thin(small: Image, transform: runtime.Floats, severity: float) -> float:
         float(np.median(small.mean(2))),
     )
     odds = sum(weight * sign for weight, sign in zip(VEIL, signs, strict=True))
-    return ramp(odds, *THIN) * ramp(high, *SHOWN) * ramp(high / max(low, 1e-3), *DEEP)
+    return ramp(odds, *limits) * ramp(high, *SHOWN) * ramp(high / max(low, 1e-3), *DEEP)
 
 
 def _dark(severity: float, measures: Measures) -> tuple[float, float]:

@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,8 @@ def _mirrored(length: int, multiple: int) -> NDArray[np.intp]:
 CONTRACTS = {"tone": "2", "detail": "2", "judge": "2"}
 KINDS = {"dark": "tone", "dusk": "tone", "rain": "detail"}  # architecture of the other networks
 THUMBNAIL_PIXELS = 192 * 256
-FEW_PIXELS = 200_000  # of a photo that is restored twice
+FEW_PIXELS = 200_000  # of a photo that is restored as its four mirror images, too
+WAYS = ((1, 1), (1, -1), (-1, 1), (-1, -1))
 THICK, GAPS = (0.15, 0.19), (0.10, 0.05)  # mean of a layer of rain; 2nd percentile over its mean
 STREAK_PX = 15  # in windows of this size some place is between streaks
 UNCLIPPED = 0.985  # value up to which the light that was added is known
@@ -233,17 +234,18 @@ def repair(
 
 
 def apply_network(photo: Image, name: str, *, share: float = 1.0) -> Image:
-    """The photo after an embedded tile network; for small photos the mean with the result of the
-    mirrored photo, which is 0.1 dB better."""
+    """The photo after an embedded tile network; for small photos the mean of the results for its
+    mirror images, which is 0.1 to 0.2 dB better."""
+    net, results = embedded(name), []
+    for ways in WAYS if photo.shape[0] * photo.shape[1] <= FEW_PIXELS else WAYS[:1]:
+        turned = np.ascontiguousarray(photo[:: ways[0], :: ways[1]])
+        part_of = partial(_part, turned)
+        results.append(repair(turned, part_of, net, share=share)[:: ways[0], :: ways[1]])
+    return np.mean(results, axis=0, dtype=np.float32) if len(results) > 1 else results[0]
 
-    def once(picture: Image) -> Image:
-        net = embedded(name)
-        return repair(picture, lambda rows, columns: picture[rows, columns], net, share=share)
 
-    if photo.shape[0] * photo.shape[1] > FEW_PIXELS:
-        return once(photo)
-    mirrored = np.ascontiguousarray(photo[:, ::-1])
-    return np.asarray((once(photo) + once(mirrored)[:, ::-1]) / 2, np.float32)
+def _part(picture: Image, rows: slice, columns: slice) -> Image:
+    return picture[rows, columns]
 
 
 def remove_rain(photo: Image) -> Image:
