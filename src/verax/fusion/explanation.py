@@ -40,7 +40,7 @@ SUPPORT = {  # least severity, seen in the photo alone, of a fault that counts a
 SHARPENED = (1.02, 1.12)  # gain of contrast in an octave over the gain in the coarsest ones
 LAYERED = (0.05, 0.10)  # share of the photo under layers
 BLOCKED, COLOUR_ERROR = (0.05, 0.15), 3 / 255  # JPEG: levels across its grid; error of its colours
-BURIED = 0.75  # severity of rain that hides most of the scene
+BURIED = 0.85  # severity of rain that hides most of the scene
 RAINY = (0.50, 0.65)  # severity of rain whose streaks were mistaken for noise
 # share of the photo's structure that the prior confirms: one that redraws the scene leaves things
 # out, and invents them, by accident
