@@ -158,7 +158,9 @@ def test_any_size_comes_back_as_it_was(files, size):
 
 
 def test_a_file_of_the_other_kind_is_refused(files, tmp_path):
-    with pytest.raises(SettingsError, match="expected a tone network of contract 2, got 'detail'"):
+    with pytest.raises(
+        SettingsError, match="expected a tone network in file version 2, got 'detail'"
+    ):
         runtime.open_network(files / "detail.onnx", "tone")
     (tmp_path / "x.onnx").write_bytes(b"no")
     with pytest.raises(SettingsError, match=r"x\.onnx: expected a network"):

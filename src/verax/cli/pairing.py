@@ -28,7 +28,9 @@ def pictures_in(folder: Path, *, recursive: bool = False) -> list[Path]:
     `recursive` includes those of its subfolders, hidden ones left out.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: expected a folder of pictures, found none; check the path")
+        raise InputError(
+            f"{folder}: expected a folder of pictures, found no such folder; check the path"
+        )
     if not recursive:
         return sorted(p for p in folder.iterdir() if is_picture_name(p))
     pictures = []

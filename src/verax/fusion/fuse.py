@@ -59,7 +59,7 @@ class Fusion:
             the photo's structure with the prior's contrast; light of the prior; generated.
         scene_state_change: the prior shows another state of the scene (night made day ...).
         notes: what a user should know, in words.
-        explanation: the photo's faults that justify it; None where nothing was taken.
+        explanation: the photo's faults that justify what was taken; None if nothing was.
     """
 
     pixels: Image

@@ -237,11 +237,11 @@ def shares(
 
 
 def reason(correction: Image, gain: Float) -> Plane:
-    """Per place, how far a correction exceeds a generator's style, in [0, 1].
+    """Per pixel, how certainly a correction mends damage and is no style, in [0, 1].
 
-    Style changes tone a little everywhere. Damage changes it strongly, d^2 / (d^2 + STYLE^2) for a
-    local rms d, or reduces contrast, as haze does: the same with the logarithms of the luma gain
-    and of CONTRAST.
+    Style changes tone a little everywhere; damage changes it strongly or, like haze, takes
+    contrast. With f = (local rms of the correction / STYLE)^2 and g = (log of the luma gain / log
+    of CONTRAST)^2 the result is 1 - 1 / ((1 + f) (1 + g)).
     """
     sigma = FINE[0] * max(gain.shape)
     far = blur(energy(correction), sigma) / STYLE**2

@@ -218,10 +218,11 @@ def centred(photo: Size, prior: Size, canvas: str) -> Matrix:
 
 
 def canvas_of(prior: Plane, matrix: Matrix, photo: Size) -> str:
-    """ "stretch", "crop", "letterbox" (plain, blurred or mirrored borders) or "outpaint".
+    """How the prior's canvas relates to the photo's, given the matrix that places it.
 
-    A canvas of another shape is a stretch if the matrix maps its sides to the photo's; otherwise a
-    crop if it shows less of the scene than the photo, or a border if it shows more.
+    "stretch": both have the same shape, or the matrix maps side to side. Otherwise "crop" if the
+    prior shows less of the scene; if it shows more, "letterbox" (what was added is plain, blurred
+    or a reflection) or "outpaint" (it is a drawn scene).
     """
     size = prior.shape[1], prior.shape[0]
     change = float(np.log((photo[0] / size[0]) / (photo[1] / size[1])))

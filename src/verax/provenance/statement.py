@@ -132,7 +132,10 @@ def read_statement(path: Path) -> tuple[dict[str, Any] | None, bool]:
     except FileNotFoundError:
         return None, False
     except (OSError, ValueError, KeyError, TypeError) as exc:
-        raise InputError(f"{file}: not a statement of Verax: {exc!r}") from exc
+        raise InputError(
+            f"{file}: expected the statement that Verax writes beside a restoration, got {exc!r}; "
+            "restore the photo again, or delete the file"
+        ) from exc
     return record, fits
 
 

@@ -248,7 +248,11 @@ class AnswerStore:
         fetch: Fetch | None = None,
         short: str = "",
     ) -> CallState:
-        """Close a record whose answer is on disk; `short` says why it is there only in part."""
+        """Close a record whose answer is on disk.
+
+        `answer`: None if it has to be read from there; `fetch` then loads linked pictures.
+        `short`: why the body could be stored only in part; "" if it is complete.
+        """
         message = short
         if answer is None:
             try:

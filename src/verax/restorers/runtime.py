@@ -151,8 +151,9 @@ def open_network(path: Path, kind: str | None = None) -> Network:
     right = kind or (None if its == "judge" else its)  # the classifier restores nothing
     if its != right or its not in CONTRACTS or contract != CONTRACTS[its]:
         raise SettingsError(
-            f"{path}: expected a {kind or 'tone or detail'} network of contract "
-            f"{CONTRACTS.get(str(right), '2')}, got {its!r} of {contract!r}; export it again"
+            f"{path}: expected a {kind or 'tone or detail'} network in file version "
+            f"{CONTRACTS.get(str(right), '2')}, got {its!r} in version {contract!r}; "
+            "export its checkpoint again with this version of Verax"
         )
     tasks = tuple(json.loads(facts["verax.tasks"]))
     return Network(session, its, int(facts["verax.multiple"]), tasks)

@@ -139,7 +139,10 @@ RECIPES: dict[str, dict[str, TrainingRecipe]] = {
 
 
 def named(name: str, data: tuple[str, ...]) -> dict[str, TrainingRecipe]:
-    """The training runs of a named recipe on `data`, in order, by the name of their output file."""
+    """The training runs of a named recipe in the order to run them: output file -> recipe.
+
+    `data`: the folders to train on.
+    """
     runs = choose(RECIPES, name, kind="recipe")
     return {file: replace(recipe, data=data) for file, recipe in runs.items()}
 
