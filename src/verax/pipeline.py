@@ -17,6 +17,7 @@ from verax.faces import Face, find_faces
 from verax.faces.likeness import check_faces, notes_on, outline
 from verax.fusion import dial
 from verax.fusion.dial import CLASSES, of_one
+from verax.fusion.evidence import is_the_photo
 from verax.fusion.fuse import Fusion, fuse
 from verax.geometry.register import Registration, Warped, apply, register
 from verax.image import Image, Photo, Plane
@@ -105,25 +106,28 @@ def _restored(photo: Photo, prior: Image | None, request: Request) -> Restoratio
         faces = partial(_outlines, search, image.shape)
         on_grid, tone = warped if use == "used" else None, tone_job.result()
         damage = _damage(image, on_grid, tone, faces, request)
-        filled = _interpolated(fill_holes(image, on_grid, request.holes, damage), on_grid)
+        filled = fill_holes(image, on_grid, request.holes, damage)
+        source = _interpolated(filled, on_grid)
         faults, (base, lit) = look.result(), base_job.result()
-        if filled.pixels is not image:
-            faults = diagnose(filled.pixels).believing(task)
-            base, lit = _base(filled.pixels, restorer, faults, fused=True)
+        if source.pixels is not image:
+            faults = diagnose(source.pixels).believing(task)
+            base, lit = _base(source.pixels, restorer, faults, fused=True)
         fused = fuse(
-            filled.pixels, base, warped, registration, lit=lit, faults=faults, task=task,
+            source.pixels, base, warped, registration, lit=lit, faults=faults, task=task,
             fidelity=request.fidelity,
             small=bool(request.scale) and finer_by(registration) < FINER,
             spared=faces if request.fidelity >= DEFAULT_FIDELITY else None,
         )  # fmt: skip
-    if fused.explanation is None and use == "used":  # nothing was taken: the whole base is used
+    alone = fused.explanation is None or (source is not filled and fused.pixels is base)
+    if alone and use == "used":  # nothing was taken: the whole base is used
+        source = filled  # and repeated pixels stay
         base, _ = _base(filled.pixels, restorer, faults, fused=False)
         fused = replace(fused, pixels=base)
     pixels = fused.pixels if use == "used" else images.keep_grey(fused.pixels, image)
     restoration = Restoration(
         expose(pixels, request.exposure), photo, base, warped, registration,
-        _trust(fused, filled), use, faults, fused.explanation, fused.scene_state_change,
-        fused.notes + filled.notes, 0.0, filled,
+        _trust(fused, source), use, faults, fused.explanation, fused.scene_state_change,
+        fused.notes + source.notes, 0.0, source,
     )  # fmt: skip
     restoration = _inside(_coloured(restoration, tone), request.free)
     restoration = _with_faces(restoration, search.result())
@@ -134,7 +138,7 @@ def _interpolated(filled: Filled, warped: Warped | None) -> Filled:
     """The filled photo; if it was enlarged by repeating its pixels, they are interpolated
     instead."""
     repeats = None if warped is None else repeats_of(filled.pixels)
-    if repeats is None:
+    if repeats is None or warped is None or is_the_photo(filled.pixels, warped):
         return filled
     pixels = interpolated(filled.pixels, repeats)
     return replace(filled, pixels=pixels, notes=(*filled.notes, REPEATED))

@@ -77,3 +77,12 @@ def test_a_prior_supplies_the_detail_of_a_photo_of_repeated_pixels(picture):
     assert any("repeating its pixels" in note for note in result.notes)
     assert psnr(result.pixels, picture) > psnr(photo, picture) + 3
     assert np.array_equal(verax.restore(photo).pixels, photo)  # alone it stays as it is
+
+
+def test_repeated_pixels_stay_where_nothing_of_the_prior_is_taken(picture):
+    small = cv2.resize(picture, (100, 100), interpolation=cv2.INTER_AREA)
+    photo = enlarged(small, (400, 400), cv2.INTER_NEAREST)
+    result = verax.restore(photo, photo)  # the photo itself says nothing
+
+    assert np.array_equal(result.pixels, photo)
+    assert not any("repeating its pixels" in note for note in result.notes)

@@ -269,7 +269,7 @@ def faithful(octaves: Sequence[Octave]) -> float:
     return sum(octave.confirmed for octave in counted) / max(whole, 1e-9)
 
 
-def repeats(photo: Image, warped: Warped) -> bool:
+def is_the_photo(photo: Image, warped: Warped) -> bool:
     """Whether the prior is the photo itself; it then says nothing about light or structure."""
     step = max(2, max(photo.shape[:2]) // 1000)
     visible = warped.valid[::step, ::step] > 0.5

@@ -45,7 +45,7 @@ LESS = (
 )
 
 
-# of each octave; and the contrasts of photo and prior
+# the statistics of each octave; the contrasts of photo and prior
 _Statistics = tuple[list[Octave], list[Contrasts]]
 
 
@@ -118,7 +118,7 @@ def fuse(
         raise SizeMismatchError(f"expected a base of {photo.shape}, got {base.shape}")
     if warped is None or registration is None or not registration.usable:
         return alone(base)
-    if evidence.repeats(photo, warped):
+    if evidence.is_the_photo(photo, warped):
         return alone(base, "the prior is the photo itself: nothing is taken from it")
     own, given, visible = (
         reduced(picture, matching.WORK) for picture in (base, warped.pixels, warped.valid)

@@ -165,8 +165,8 @@ def spread(
     its `weight`.
 
     Neighbours of similar luma get similar colour (Levin, Lischinski and Weiss, "Colorization using
-    optimization", 2004), with a weak pull to the photo's own tone. Little of it is none: beside
-    another background the outline of a head lets some colour pass, inside it much arrives. Also
+    optimization", 2004), with a weak pull to the photo's own tone. A small share of
+    spread colour is not used (REACHED): some passes the outline of a head to the background. Also
     returns the share (H, W) of colour that is not the photo's own.
     """
     scale = min(1.0, SPREAD / max(y.shape))
