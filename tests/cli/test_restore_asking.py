@@ -105,7 +105,7 @@ def test_a_dry_run_asks_nobody_and_writes_nothing(at_service, tmp_path):
 def test_an_ended_model_is_an_error_even_on_a_dry_run(at_service, tmp_path):
     photo = scene(tmp_path / "a.png")
 
-    with pytest.raises(InputError, match="ended on 2026-10-23; use gpt"):
+    with pytest.raises(InputError, match="was shut down on 2026-10-23; use gpt"):
         verax(photo, "--model", "gpt-image-1", "--dry-run")
 
 

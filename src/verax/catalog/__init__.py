@@ -1,4 +1,4 @@
-"""Facts as data: TOML files in this folder that users can override; services and prompts."""
+"""Reads the TOML files of this folder (services, prompts ...); users can override entries."""
 
 import tomllib
 from collections.abc import Mapping
@@ -21,13 +21,16 @@ def _shipped(name: str) -> Table:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UnknownNameError(f"the catalog has no table {name!r}") from None
+        raise UnknownNameError(
+            f"the catalog has no file {name}.toml; expected models, gateways, prompts or datasets"
+        ) from None
 
 
 def table(name: str, *, changes: Path | None = None) -> Table:
-    """The table `name`.toml; a file of that name in the folder `changes` adds to it or overrides.
+    """The contents of the catalog file `name`.toml as a dict.
 
-    Raises SettingsError when the user's file is not TOML, UnknownNameError without such a table.
+    A file of the same name in the user's folder `changes` adds entries or replaces them. Raises
+    SettingsError if the user's file is not TOML, UnknownNameError if the catalog has no such file.
     """
     mine = changes / f"{name}.toml" if changes else None
     if mine is None or not mine.is_file():
@@ -35,11 +38,13 @@ def table(name: str, *, changes: Path | None = None) -> Table:
     try:
         return merge(_shipped(name), tomllib.loads(mine.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
-        raise SettingsError(f"{mine}: not a readable TOML file: {exc}") from exc
+        raise SettingsError(
+            f"{mine}: expected a TOML file in UTF-8, but it cannot be read: {exc}; correct it"
+        ) from exc
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
-    """`base` overridden by `over`, tables merged key by key; returns a new dict."""
+    """A new dict: `base` with the values of `over`; nested dicts are merged key by key."""
     merged = {k: merge(v, {}) if isinstance(v, dict) else v for k, v in base.items()}
     for key, value in over.items():
         old = merged.get(key)
@@ -50,7 +55,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """The API details of one service; each attribute is explained in gateways.toml."""
+    """How one image service is called: address, keys, form of requests (see gateways.toml)."""
 
     name: str
     base_url: str = ""
@@ -77,12 +82,14 @@ class Gateway:
 
 
 def gateways(*, changes: Path | None = None) -> dict[str, Gateway]:
-    """Every service by name."""
+    """Every image service of the catalog, by name."""
     entries = table("gateways", changes=changes)["gateways"]
     try:
         return {name: Gateway(name, **_frozen(entry)) for name, entry in entries.items()}
     except TypeError as exc:
-        raise SettingsError(f"catalog, gateways: {exc}") from exc
+        raise SettingsError(
+            f"gateways.toml: an entry has an unknown or missing field: {exc}; correct that entry"
+        ) from exc
 
 
 def gateway(name: str, *, changes: Path | None = None) -> Gateway:
@@ -97,7 +104,11 @@ def _frozen(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prompt with its task, fidelity wording, and version of the catalog."""
+    """A prompt for an image generator.
+
+    `fidelity` names the sentence in it that says how much of the photo must be kept; `version` is
+    that of prompts.toml.
+    """
 
     task: str
     fidelity: str
@@ -118,9 +129,10 @@ def wordings(*, changes: Path | None = None) -> tuple[str, ...]:
 
 
 def prompt(task: str, *, fidelity: str = "default", changes: Path | None = None) -> Prompt:
-    """The prompt of a task; `fidelity` names the wording of the constraint that follows it.
+    """The catalog's prompt for a task such as "dehaze".
 
-    A task may bring its own wording under its `variants`. Raises UnknownNameError.
+    `fidelity` names the sentence that is appended to say how much of the photo must be kept; a task
+    may have a whole text for that name under `variants`. Raises UnknownNameError for either name.
     """
     data = table("prompts", changes=changes)
     entry = choose(data["tasks"], task, kind="task")

@@ -1,4 +1,4 @@
-"""The image models as records: what each accepts, what it costs, and when it is shut down."""
+"""The image models of the catalog: what each accepts, what it costs, and when it is shut down."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -15,7 +15,11 @@ Size = tuple[int, int]  # (width, height) in pixels
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Picture sizes that a model accepts, in pixels: a fixed list, or multiples within limits."""
+    """Picture sizes that a model accepts, in pixels.
+
+    Either the list `fixed`, or all sizes whose sides are divisible by `multiple` and that keep the
+    limits; `max_ratio` is the longer side divided by the shorter one.
+    """
 
     fixed: tuple[Size, ...] = ()
     multiple: int = 1
@@ -25,7 +29,7 @@ class Sizes:
     max_ratio: float = 0.0
 
     def why_not(self, size: Size) -> str:
-        """Why this size is not accepted; "" if it is."""
+        """Why the model does not accept `size`, in words; "" if it does."""
         width, height = size
         if self.fixed:
             names = ", ".join(f"{w}x{h}" for w, h in self.fixed)
@@ -45,7 +49,7 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """US dollars per million tokens."""
+    """Prices of a model in US dollars per million tokens, by kind of token."""
 
     text_in: float
     image_in: float
@@ -60,17 +64,19 @@ class Model:
     """One image model.
 
     Attributes:
-        fields: field -> allowed values, or () for any value.
-        refused: field -> why this model refuses it.
-        open: an unknown model, of which no field is refused.
+        fields: request field -> the values that the model accepts; () for any value.
+        refused: request field -> why this model refuses it.
+        open: True for a model that the catalog does not know; no request field is refused.
+        snapshots: dated names of the model, oldest first.
         default_quality: the quality that Verax requests by default; "" leaves it to the service.
         price: None where unknown.
         batch_discount: share of the price that the Batch API takes off, 0..1.
         input_image_tokens: upper estimate of input tokens per picture sent.
-        output_grid: quality -> cells along the long side of the planning grid.
-        output_table: quality -> "WxH" -> tokens, for models with a published table.
-        output_assumed: the token counts are those of another model.
-        ends: the day on which the model is shut down; None if unknown.
+        output_grid: quality -> number of cells in the formula of `output_tokens`.
+        output_table: quality -> "WxH" -> output tokens, for models with a published table.
+        output_assumed: True if the token counts are those of another model.
+        since, ends: the days on which the model was released and is shut down; None if unknown.
+        successor: name of the model to use after `ends`.
     """
 
     name: str
@@ -103,7 +109,11 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class ModelLimits:
-    """Limits of all GPT image models; byte counts are exclusive upper bounds."""
+    """Limits of one request to any GPT image model.
+
+    `images` may be sent and `pictures` requested at most; a file must be smaller than the number
+    of bytes given.
+    """
 
     prompt_characters: int
     images: int
@@ -127,7 +137,10 @@ def checked(*, changes: Path | None = None) -> date:
 def models(
     *, changes: Path | None = None, ends: Mapping[str, str] | None = None
 ) -> dict[str, Model]:
-    """Every model by name. `ends` (model -> ISO date) overrides the catalog's dates."""
+    """Every model of the catalog by name.
+
+    `ends` (model name -> ISO date) replaces the catalog's dates of shutdown.
+    """
     data = table("models", changes=changes)
     families = {name: _family(name, data["families"]) for name in data["families"]}
     known = {name: _model(name, entry, families) for name, entry in data["models"].items()}
@@ -139,28 +152,29 @@ def models(
 
 
 def find(known: Mapping[str, Model], name: str, *, today: date) -> Model:
-    """The model of that name or snapshot, if it is still offered on `today`.
+    """The model with this name or dated snapshot name, if it is still offered on `today`.
 
     Raises UnknownNameError for an unknown name, InputError for a model that was shut down.
     """
     alive = _by_name(known, name)
     if alive.ended(today):
-        way = f"; use {alive.successor} instead" if alive.successor else ""
-        raise InputError(f"model {name} ended on {alive.ends}{way}")
+        way = f"use {alive.successor} instead" if alive.successor else "see verax models"
+        raise InputError(f"the model {name} was shut down on {alive.ends}; {way}")
     return alive
 
 
 def unknown(name: str, *, changes: Path | None = None) -> Model:
-    """A model of which only the name is known, at an address given by the user."""
+    """A model outside the catalog, at an address given by the user; only its name is known."""
     return replace(_family("unknown", table("models", changes=changes)["families"]), name=name)
 
 
 def output_tokens(model: Model, quality: str, size: Size) -> int:
-    """Output tokens of one picture.
+    """The number of output tokens that a service bills for one picture of `size`.
 
-    Models with free sizes plan on a grid: its long side has a number of cells that depends on the
-    quality, its short side is in proportion; tokens = cells x (2e6 + width x height) / 4e6,
-    rounded up. Raises InputError where the catalog knows no count.
+    For models with free sizes, the picture is covered with a grid: `output_grid[quality]` cells
+    along the long side, the short side in proportion. Then
+    tokens = number of cells x (2e6 + width x height) / 4e6, rounded up.
+    Other models have a table. Raises InputError if the catalog has neither.
     """
     width, height = size
     if quality in model.output_grid:
@@ -171,7 +185,10 @@ def output_tokens(model: Model, quality: str, size: Size) -> int:
     known = model.output_table.get(quality, {})
     if f"{width}x{height}" in known:
         return known[f"{width}x{height}"]
-    raise InputError(f"{model.name}: no token count for quality {quality} at {width}x{height}")
+    raise InputError(
+        f"{model.name}: the catalog has no token count for quality {quality} at {width}x{height}; "
+        "choose another quality or size"
+    )
 
 
 def picture_usd(model: Model, quality: str, size: Size) -> float | None:
@@ -182,7 +199,7 @@ def picture_usd(model: Model, quality: str, size: Size) -> float | None:
 
 
 def as_json(model: Model) -> dict[str, Any]:
-    """The catalog entry of a model as a JSON object."""
+    """The catalog entry of a model as a dict for JSON: sizes as "WxH", dates in ISO format."""
     entry = asdict(model)
     entry["sizes"]["fixed"] = [f"{w}x{h}" for w, h in model.sizes.fixed]
     for name in ("since", "ends"):
@@ -191,7 +208,7 @@ def as_json(model: Model) -> dict[str, Any]:
 
 
 def parse_size(text: str) -> Size:
-    """(width, height) of "WIDTHxHEIGHT"."""
+    """(width, height) in pixels from text such as "1536x1024". Raises InputError."""
     width, _, height = text.lower().partition("x")
     if not (text.isascii() and width.isdecimal() and height.isdecimal()):
         raise InputError(f"size: expected WIDTHxHEIGHT in pixels such as 1536x1024, got {text!r}")
@@ -224,11 +241,16 @@ def _family(name: str, families: Mapping[str, Any]) -> Model:
             output_assumed=entry.get("output_assumed", False),
         )
     except TypeError as exc:
-        raise SettingsError(f"catalog, family {name}: {exc}") from exc
+        raise SettingsError(
+            f"models.toml, family {name}: an unknown or missing field: {exc}; correct that entry"
+        ) from exc
 
 
 def _inherited(name: str, families: Mapping[str, Any]) -> dict[str, Any]:
-    """A family's facts, with those of the family that it is `like` as defaults (not `refused`)."""
+    """The catalog entry of a model family, filled up from the family that its `like` names.
+
+    `refused` is not merged: a family's own table replaces the other's.
+    """
     entry = choose(families, name, kind="model family")
     if "like" not in entry:
         return dict(entry)
@@ -245,4 +267,6 @@ def _model(name: str, entry: Mapping[str, Any], families: Mapping[str, Model]) -
     try:
         return replace(family, name=name, **own)
     except TypeError as exc:
-        raise SettingsError(f"catalog, model {name}: {exc}") from exc
+        raise SettingsError(
+            f"models.toml, model {name}: an unknown or missing field: {exc}; correct that entry"
+        ) from exc

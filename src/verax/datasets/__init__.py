@@ -1,10 +1,10 @@
 """Items of a dataset: photo, reference and generated picture, matched by name.
 
-`registry` knows datasets by name, `fetch` gets their files. Two forms need no name: a folder with
-`input/`, `target/` and `generated/` (any of them may be missing or have another of its usual names,
-partners share their name without suffix; photos alone may lie in the folder itself), and a
-manifest, a CSV file with the columns task, dataset, split, input, target, generated, generator,
-licence, scene (paths relative to it; all but task, input and target may be missing).
+`registry` knows datasets by name, `fetch` downloads their files. Two forms need no name. One is a
+folder with `input/`, `target/` and `generated/` (or other usual names; none is required): partners
+have the same name without suffix; photos alone may lie in the folder itself. The other is a
+manifest: a CSV file with the columns task, input, target and, if wanted, dataset, split, generated,
+generator, licence, scene. Its paths are relative to its own folder.
 """
 
 import codecs
@@ -32,15 +32,15 @@ FOLDERS = {  # the usual names of each role's folder, in order of preference
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One picture of a dataset with what belongs to it.
+    """One photo of a dataset with its reference and its generated picture, where they exist.
 
     Attributes:
         name: unique in the dataset.
-        input: the photo; None where only clean pictures exist (they get degraded).
-        target: the reference on the photo's grid, or None.
+        input: the photo; None if only the clean `target` exists, which can be degraded.
+        target: the reference (clean picture) on the photo's pixel grid, or None.
         generated: what a model returned for the photo, or None.
-        scene: name of the scene, since pictures of one scene are not independent and statistics
-            resample scenes; "" if the dataset names none.
+        scene: name of the scene, "" if unknown. Statistics resample scenes, since pictures of one
+            scene are not independent.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Items, with remarks on files that were left out and why."""
+    """Items; `remarks` say which files were left out or lack a partner."""
 
     name: str
     items: tuple[Item, ...]
@@ -65,12 +65,12 @@ class Dataset:
 
 
 def from_manifest(path: Path) -> Dataset:
-    """The items of a manifest CSV. Raises an error that lists all missing files."""
+    """The dataset of a manifest (CSV). Raises SettingsError for missing columns or files."""
     rows = list(csv.DictReader(StringIO(_text_of(path), newline="")))
     if not rows or not {"task", "input", "target"} <= set(rows[0]):
         raise SettingsError(
-            f"{path}: expected a CSV with the columns task, input, target (and split, dataset, "
-            f"generated, generator, licence, scene), got {sorted(rows[0]) if rows else 'no rows'}"
+            f"{path}: expected a CSV with the columns task, input, target (others may be missing), "
+            f"got {', '.join(sorted(rows[0])) if rows else 'no rows'}; add what is missing"
         )
     items = tuple(_manifest_item(row, path.parent) for row in rows)
     _check_rows(path, items)
@@ -78,14 +78,14 @@ def from_manifest(path: Path) -> Dataset:
 
 
 def _text_of(path: Path) -> str:
-    """The text of a manifest: UTF-8, also with a byte order mark, or UTF-16, as by spreadsheets."""
+    """The text of a CSV file in UTF-8 or UTF-16, with or without a byte order mark."""
     data = path.read_bytes()
     wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         return data.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as exc:
         raise SettingsError(
-            f"{path}: expected a CSV in UTF-8, got another encoding (byte {exc.start}); "
+            f"{path}: expected a CSV in UTF-8, but byte {exc.start} is in another encoding; "
             "save it as CSV UTF-8"
         ) from exc
 
@@ -93,14 +93,14 @@ def _text_of(path: Path) -> str:
 def _manifest_item(row: dict[str, str], root: Path) -> Item:
     first = next((row[role] for role in ROLES if row.get(role)), "")
     if not first:
-        raise SettingsError(f"{root}: a manifest row names no picture, remove it: {row}")
+        raise SettingsError(f"{root}: a row of the manifest names no picture; remove it: {row}")
     facts: dict[str, Any] = {role: root / row[role] if row.get(role) else None for role in ROLES}
     facts |= {name: row.get(name) or "" for name in ("split", "generator", "licence", "scene")}
     return Item(name=first, task=row["task"], dataset=row.get("dataset") or root.name, **facts)
 
 
 def from_folder(folder: Path, *, task: str) -> Dataset:
-    """The items of a folder with input/, target/, generated/, partners matched by name."""
+    """The dataset in a folder with input/, target/, generated/; pictures are matched by name."""
     places = {role: _place(folder, role) for role in ROLES}
     if not (places["input"].is_dir() or places["target"].is_dir()) and _pictures(folder):
         places["input"] = folder
@@ -108,14 +108,14 @@ def from_folder(folder: Path, *, task: str) -> Dataset:
     lead = roles["input"] or roles["target"]
     if not lead:
         raise SettingsError(
-            f"{folder}: expected a manifest.csv, pictures, or the folders input/ and target/ "
-            "(generated/) with pictures of the same names; found none"
+            f"{folder}: expected a manifest.csv, pictures, or the folders input/, target/ and "
+            "generated/ with pictures of the same names; found none of these; check the path"
         )
     if roles["input"] and roles["target"] and not set(roles["input"]) & set(roles["target"]):
         raise SettingsError(
             f"{folder}: no picture of {places['input'].name}/ has a partner in "
-            f"{places['target'].name}/; partners share their name without suffix, such as "
-            f"{next(iter(roles['input'].values())).name}"
+            f"{places['target'].name}/; rename the partners so that names without suffix are the "
+            f"same, as in {next(iter(roles['input'].values())).name}"
         )
     items = tuple(
         Item(
@@ -133,24 +133,24 @@ def from_folder(folder: Path, *, task: str) -> Dataset:
 
 
 def _place(folder: Path, role: str) -> Path:
-    """The folder of a role, by any of its usual names."""
+    """The subfolder for a role ("input", "target", "generated"), by any name in FOLDERS."""
     there = {p.name.lower(): p for p in sorted(folder.iterdir()) if p.is_dir()}
     return next((there[name] for name in FOLDERS[role] if name in there), folder / role)
 
 
 def by_name(*folders: Path) -> tuple[dict[str, Path], ...]:
-    """Pictures of each folder by the key that partners share: the name without suffix.
+    """For each folder, its pictures by key; partners in several folders have the same key.
 
-    Names are compared in one Unicode normal form and without case, unless names in one folder
-    differ only in case. Raises SettingsError for two files with the same key in a folder.
+    The key is the file name without suffix, made by `common_key`. Raises SettingsError if two files
+    of one folder have the same key.
     """
     names = [sorted(_pictures(folder)) for folder in folders]
     for folder, some in zip(folders, names, strict=True):
         twice = [stem for stem, n in Counter(map(_normal, some)).items() if n > 1]
         if twice:
             raise SettingsError(
-                f"{folder}: two files share one name: {', '.join(sorted(twice)[:5])}; partners are "
-                "found by name without suffix, keep one of each"
+                f"{folder}: expected one picture for each name without suffix, found several for "
+                f"{', '.join(sorted(twice)[:5])}; keep one of each"
             )
     key = common_key(*names)
     return tuple(
@@ -160,8 +160,8 @@ def by_name(*folders: Path) -> tuple[dict[str, Path], ...]:
 
 
 def common_key(*names: Sequence[str]) -> Callable[[str], str]:
-    """The key function by which names of several lists match: without suffix, in one Unicode normal
-    form, and without case unless names in one list differ only in case."""
+    """A function from file name to key: names of different lists match if their keys are equal. The
+    key has no suffix, one Unicode form, and no case unless names in a list differ only in case."""
     clear = all(len(set(map(_folded, some))) == len(set(map(_normal, some))) for some in names)
     return _folded if clear else _normal
 
@@ -187,9 +187,9 @@ def _remarks(
         alone = sorted(set(lead) - set(roles[role]))
         extra = sorted(set(roles[role]) - set(lead))
         if roles[role] and alone:
-            remarks.append(f"{places[role]}: no partner for {_some(alone)}")
+            remarks.append(f"{places[role]}: no picture has the name of {_some(alone)}")
         if extra:
-            remarks.append(f"{places[role]}: left out, no photo for {_some(extra)}")
+            remarks.append(f"{places[role]}: left out, since no photo has the name: {_some(extra)}")
     return remarks
 
 
@@ -199,11 +199,11 @@ def _some(names: Sequence[str], limit: int = 5) -> str:
 
 
 def _check_rows(path: Path, items: tuple[Item, ...]) -> None:
-    """Raises for files that are missing, and for two rows with the same first picture."""
+    """Raises SettingsError if a file is missing, or if two rows have the same first picture."""
     files = [file for i in items for file in (i.input, i.target, i.generated) if file is not None]
     absent = [str(file) for file in files if not file.is_file()]
     if absent:
-        raise SettingsError(f"{path}: files are missing, add them: {_some(absent)}")
+        raise SettingsError(f"{path}: expected these files, but they do not exist: {_some(absent)}")
     twice = [name for name, n in Counter(item.name for item in items).items() if n > 1]
     if twice:
         raise SettingsError(
@@ -214,17 +214,17 @@ def _check_rows(path: Path, items: tuple[Item, ...]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The folder layout of a dataset: glob patterns, and a key that pairs the sides.
+    """Where the files of a dataset lie in its folder, and by which key partners are found.
 
     Attributes:
-        input, target, generated: glob patterns below the folder, "" where there is no such side.
-        key: regular expression on the name without suffix; its groups together pair the sides.
-            "" takes the whole name.
-        folder: folders matched by wildcards of the pattern are part of the key.
-        test: regular expression on the key: matches are the test split, the rest is train.
-        scene: regular expression on the key: its group names the scene, since pictures of one scene
-            are not independent; "" if every picture is its own scene.
-        task: task of these pictures, "" for the dataset's own.
+        input, target, generated: glob patterns of the files, "" if the dataset has none of a kind.
+        key: regular expression on the name without suffix; its groups, joined, are the key. "": the
+            whole name is the key.
+        folder: whether folder names that match a wildcard of the pattern are part of the key.
+        test: regular expression; pictures whose key matches are the test split, the rest is train.
+        scene: regular expression on the key whose group is the name of the scene; "" if every
+            picture is its own scene.
+        task: the task of these pictures, "" for that of the dataset.
     """
 
     input: str = ""
@@ -241,7 +241,7 @@ class Layout:
         return " with ".join(sides)
 
     def key_of(self, path: Path, root: Path, pattern: str) -> str | None:
-        """The key that a file shares with its partners; None for a file of another layout."""
+        """The key that a file shares with its partners; None if its name does not match `key`."""
         name = path.stem
         if self.key:
             match = re.search(self.key, name)
@@ -256,7 +256,7 @@ class Layout:
 
 
 def find_items(folder: Path, layouts: Iterable[Layout]) -> list[Item]:
-    """The items that the layouts find below a folder; a file is the first of one item at most."""
+    """The items that the layouts find below `folder`, in order; a photo is taken only once."""
     used: set[Path] = set()
     items: list[Item] = []
     for layout in layouts:
@@ -292,7 +292,7 @@ def _items(folder: Path, layout: Layout) -> list[Item]:
 
 
 def _side(folder: Path, layout: Layout, pattern: str) -> list[tuple[Path, str]]:
-    """(file, key) of one side, sorted by name."""
+    """The pictures below `folder` that match the glob `pattern`, as (file, key), sorted by path."""
     if not pattern:
         return []
     files = sorted(p for p in folder.glob(pattern) if is_picture_name(p) and p.is_file())

@@ -1,4 +1,4 @@
-"""Fetching a dataset: resumable downloads, checksums, safe unpacking of archives."""
+"""Downloads datasets: interrupted downloads continue, checksums are checked, archives unpacked."""
 
 import hashlib
 import re
@@ -20,7 +20,10 @@ Tell = Callable[[str, int, int | None], None]  # file name, bytes so far, bytes 
 
 
 def expand(place: str) -> list[str]:
-    """The addresses that a pattern such as {01..24} expands to."""
+    """The addresses of a pattern: a{08..10}.zip gives a08.zip, a09.zip and a10.zip.
+
+    An address without a pattern is returned alone.
+    """
     match = re.search(r"\{(\d+)\.\.(\d+)\}", place)
     if match is None:
         return [place]
@@ -30,17 +33,18 @@ def expand(place: str) -> list[str]:
 
 
 def file_name(address: str) -> str:
-    """The name that a downloaded file gets."""
+    """The name for the downloaded file: the last part of the address, or "download"."""
     return PurePosixPath(httpx2.URL(address).path).name or "download"
 
 
 def download(
     address: str, target: Path, *, client: httpx2.Client, tell: Tell, sha256: str = ""
 ) -> str:
-    """Download to `target`, resuming an earlier attempt. Returns the SHA-256 of the file.
+    """Download to the file `target`, continuing an earlier attempt. Returns its SHA-256.
 
-    Data is written to `target`.part; if the remote file has changed, the download starts again.
-    Raises RunError if the connection fails (call again to resume), InputError for a wrong checksum.
+    Data is written to `target`.part; if the file on the server has changed, the download starts
+    again. `tell` is called with every block. Raises RunError if the connection fails (another call
+    continues), InputError if the checksum is not `sha256`.
     """
     if not target.is_file():
         part, tag = target.with_name(target.name + ".part"), target.with_name(target.name + ".tag")
@@ -50,8 +54,8 @@ def download(
         except httpx2.HTTPError as exc:
             there = part.stat().st_size if part.is_file() else 0
             raise RunError(
-                f"{address}: {type(exc).__name__}: {exc}; {there} bytes are kept, run the same "
-                "command again to continue"
+                f"{address}: the download stopped after {there} bytes ({type(exc).__name__}: "
+                f"{exc}); run the same command again to continue"
             ) from exc
         part.replace(target)
         tag.unlink(missing_ok=True)
@@ -75,7 +79,7 @@ def _get(address: str, part: Path, tag: Path, client: httpx2.Client, tell: Tell)
             return
         if answer.status_code == 416:  # the partial file is longer than the remote one
             part.unlink()
-            raise httpx2.RemoteProtocolError("the file at this place has changed")
+            raise httpx2.RemoteProtocolError("the file on the server has changed")
         answer.raise_for_status()
         goes_on = answer.status_code == 206 and _starts_at(answer, start)
         start = start if goes_on else 0
@@ -106,7 +110,8 @@ def _room(place: Path, needed: int) -> None:
     free = shutil.disk_usage(place.parent).free
     if needed > free:
         raise OutputError(
-            f"{place.parent}: {needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free; make space"
+            f"{place.parent}: expected {needed / 1e9:.1f} GB of free disk space, found "
+            f"{free / 1e9:.1f} GB; make space and run the command again"
         )
 
 
@@ -117,7 +122,7 @@ def digest(path: Path) -> str:
 
 
 def unpack(archive: Path, folder: Path) -> int:
-    """Unpack a zip archive below `folder`. Returns the number of files.
+    """Unpack a zip archive into `folder`. Returns the number of files.
 
     Before anything is written, the archive is checked for paths outside the folder, links,
     passwords and excessive size. Raises InputError.
@@ -131,7 +136,8 @@ def unpack(archive: Path, folder: Path) -> int:
                     content.extract(member, folder)
     except (zipfile.BadZipFile, NotImplementedError, EOFError) as exc:
         raise InputError(
-            f"{archive}: not a valid zip archive: {exc}; remove it and fetch it again"
+            f"{archive}: expected a zip archive, but it cannot be read: {exc}; remove it and fetch "
+            "it again"
         ) from exc
     return len(members)
 
@@ -141,16 +147,22 @@ def _checked(archive: Path, content: zipfile.ZipFile) -> Iterator[zipfile.ZipInf
     unpacked = sum(member.file_size for member in members)
     if len(members) > MOST_FILES or unpacked > MOST_RATIO * max(archive.stat().st_size, CHUNK):
         raise InputError(
-            f"{archive}: {len(members)} files of {unpacked / 1e9:.1f} GB in an archive of "
-            f"{archive.stat().st_size / 1e6:.1f} MB; that is not an archive of "
-            "pictures; it was not unpacked"
+            f"{archive}: expected an archive of pictures, got {len(members)} files of "
+            f"{unpacked / 1e9:.1f} GB packed into {archive.stat().st_size / 1e6:.1f} MB; it was "
+            "not unpacked, since it could fill the disk"
         )
     for member in members:
         path = PurePosixPath(member.filename.replace("\\", "/"))
         kind = stat.S_IFMT(member.external_attr >> 16)
         if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
-            raise InputError(f"{archive}: {member.filename!r} would leave the folder; not unpacked")
+            raise InputError(
+                f"{archive}: {member.filename!r} would be written outside the folder; the archive "
+                "was not unpacked, look for another copy"
+            )
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR) or member.flag_bits & 1:
-            raise InputError(f"{archive}: {member.filename!r} is a link or encrypted; not unpacked")
+            raise InputError(
+                f"{archive}: expected plain files, but {member.filename!r} is a link or encrypted; "
+                "the archive was not unpacked, look for another copy"
+            )
         if not member.is_dir():
             yield member

@@ -33,7 +33,7 @@ ROLE_WORDS = {word for words in FOLDERS.values() for word in words} | {"png", "j
 
 @dataclass(frozen=True, slots=True)
 class DatasetEntry:
-    """The facts about one dataset; the fields are those of datasets.toml."""
+    """What the catalog knows about one dataset; datasets.toml explains the fields."""
 
     name: str
     title: str
@@ -54,10 +54,13 @@ class DatasetEntry:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The user's folder of a dataset, and what `verify` found there first.
+    """Where the user has a dataset.
 
     Attributes:
-        task, licence: given by the user for an own folder; "" for a known dataset.
+        pictures, sha256: number of files, and a hash over all of them, at the first
+            `verax data verify`; 0 and "" before.
+        task, licence: stated by the user for a folder of their own; "" for a dataset of the
+            catalog.
     """
 
     folder: str
@@ -81,22 +84,27 @@ def _entry(name: str, facts: Mapping[str, Any]) -> DatasetEntry:
         }
         return DatasetEntry(name=name, **values)
     except (KeyError, TypeError) as exc:
-        raise SettingsError(f"datasets.toml, {name}: {exc}") from exc
+        raise SettingsError(
+            f"datasets.toml, {name}: an unknown or missing field: {exc}; correct that entry"
+        ) from exc
 
 
 def places(home: Path) -> dict[str, Place]:
-    """The user's folders by dataset name."""
+    """The user's dataset folders by dataset name; `home` is Verax's home folder."""
     file = home / FILE
     if not file.is_file():
         return {}
     try:
         return {name: Place(**place) for name, place in json.loads(file.read_text("utf-8")).items()}
     except (ValueError, TypeError, AttributeError) as exc:
-        raise SettingsError(f"{file}: expected the file that verax data add writes: {exc}") from exc
+        raise SettingsError(
+            f"{file}: expected the file that verax data add writes, but it cannot be read: {exc}; "
+            "remove it and add the folders again"
+        ) from exc
 
 
 def tasks(home: Path) -> list[str]:
-    """The tasks of all datasets, of the catalog and of the user, sorted."""
+    """The names of the tasks of all datasets, of the catalog and of the user, sorted."""
     entries = known(changes=home).values()
     laid_out = (layout.task for entry in entries for layout in entry.layouts)
     own = (place.task for place in places(home).values())
@@ -104,7 +112,7 @@ def tasks(home: Path) -> list[str]:
 
 
 def keep(home: Path, name: str, place: Place) -> None:
-    """Remember where a dataset is."""
+    """Store where the user has the dataset `name`, in Verax's home folder."""
     rows = {n: {f: getattr(p, f) for f in Place.__slots__} for n, p in places(home).items()}
     rows[name] = {f: getattr(place, f) for f in Place.__slots__}
     with writing(home / FILE):
@@ -112,22 +120,27 @@ def keep(home: Path, name: str, place: Place) -> None:
 
 
 def read(entry: DatasetEntry, folder: Path) -> Dataset:
-    """The items of a known dataset in a folder; if none fit, an error shows the known layouts."""
+    """The dataset `entry` of the catalog, read from a folder.
+
+    Raises SettingsError if no picture fits one of its layouts.
+    """
     items = tuple(_item(entry, item) for item in find_items(folder, entry.layouts))
     if not items:
         layouts = "; ".join(layout.in_words() for layout in entry.layouts)
-        raise SettingsError(f"{folder}: no pictures of {entry.title} here; expected {layouts}")
+        raise SettingsError(
+            f"{folder}: expected pictures of {entry.title} ({layouts}), found none; check the path"
+        )
     remarks = []
     if not complete(entry, len(items)):
         counts = ", ".join(f"{split} {n or '?'}" for split, n in entry.splits.items())
         remarks.append(
-            f"{entry.title}: {quantity(len(items), 'picture')} here, its makers state {counts}; "
-            f"results are called {entry.name}{PART}"
+            f"{entry.title}: {quantity(len(items), 'picture')} here, while the published set has "
+            f"{counts}; results are therefore named {entry.name}{PART}"
         )
         items = tuple(replace(item, dataset=f"{entry.name}{PART}") for item in items)
     alone = sum(item.input is not None and item.target is None for item in items)
     if alone and any(layout.target for layout in entry.layouts):
-        remarks.append(f"{entry.title}: {quantity(alone, 'photo')} without a reference here")
+        remarks.append(f"{entry.title}: {quantity(alone, 'photo')} here without a reference")
     return Dataset(entry.name, items, tuple(remarks))
 
 
@@ -138,20 +151,21 @@ def _item(entry: DatasetEntry, item: Item) -> Item:
 
 
 def complete(entry: DatasetEntry, count: int) -> bool:
-    """Whether `count` is the published number of pictures of a dataset."""
+    """Whether `count` is one of the published numbers of pictures of a dataset."""
     return count in expected_sizes(entry)
 
 
 def expected_sizes(entry: DatasetEntry) -> set[int]:
-    """Possible numbers of pictures of a complete copy: each split, and the first ones together."""
+    """How many pictures a complete copy can have: those of one split, or of the first splits."""
     counts = [n for n in entry.splits.values() if n]
     return set(counts) | set(accumulate(counts))
 
 
 def load(source: str, *, task: str = "", home: Path | None = None) -> Dataset:
-    """A dataset from a folder, a manifest file or a known name; plain folders take `task`.
+    """The dataset in a folder or manifest file, or of a known name.
 
-    `home`: Verax's home folder, by default that of the settings.
+    `task` is the task of a folder without manifest, by default the folder's name. `home` is Verax's
+    home folder, by default that of the settings.
     """
     path = Path(source)
     if path.exists():
@@ -163,7 +177,7 @@ def load(source: str, *, task: str = "", home: Path | None = None) -> Dataset:
     if "/" in source or path.suffix:
         raise SettingsError(
             f"{source}: expected a folder with input/ and target/ or a manifest, found none; check "
-            "the path (verax data list names what is known)"
+            "the path (verax data list shows the known names)"
         )
     try:
         return load_known(source, home or load_settings().home)
@@ -175,7 +189,7 @@ def load(source: str, *, task: str = "", home: Path | None = None) -> Dataset:
 
 
 def _from_path(path: Path, *, task: str) -> Dataset:
-    """A dataset from a manifest, from a folder with one, or from a plain folder."""
+    """The dataset of a manifest file, of a folder with a manifest, or of a folder without one."""
     manifest = path / "manifest.csv"
     if path.is_file() or manifest.is_file():
         return from_manifest(manifest if manifest.is_file() else path)
@@ -183,13 +197,13 @@ def _from_path(path: Path, *, task: str) -> Dataset:
 
 
 def load_known(name: str, home: Path) -> Dataset:
-    """A dataset by name, from the user's folder."""
+    """The dataset `name`, read from the folder that the user added under this name."""
     mine, entries = places(home), known(changes=home)
     entry = choose({**dict.fromkeys(mine), **entries}, name, kind="dataset or folder")
     title = entry.title if entry else name
     if entry is not None and name not in mine:
         way = f"verax data fetch {name}" if entry.fetch == "direct" else entry.steps
-        raise SettingsError(f"{title} is known, but not on this machine yet. {way}")
+        raise SettingsError(f"{title} is known, but not on this machine yet; to get it: {way}")
     folder = Path(mine[name].folder)
     if not folder.exists():
         raise SettingsError(
@@ -200,7 +214,7 @@ def load_known(name: str, home: Path) -> Dataset:
 
 
 def read_own(name: str, place: Place) -> Dataset:
-    """The items of the user's own folder, under the name with which it was added."""
+    """The dataset in a folder of the user's own, with the name under which it was added."""
     dataset = _from_path(Path(place.folder), task=place.task or name)
     items = tuple(replace(i, licence=i.licence or place.licence) for i in dataset.items)
     if not Path(place.folder, "manifest.csv").is_file():
@@ -211,10 +225,11 @@ def read_own(name: str, place: Place) -> Dataset:
 def recognise(
     folder: Path, entries: Mapping[str, DatasetEntry]
 ) -> tuple[DatasetEntry | None, list[str]]:
-    """The published dataset in a folder, and the names of those with the same layout.
+    """The published dataset that a folder holds (None if uncertain), and the names of all datasets
+    with the folder's layout.
 
-    A dataset is recognised only by the published number of pictures, and by its name or by file
-    names that no other folder is likely to have.
+    A dataset is recognised only if the folder has the published number of pictures, and the
+    dataset's name or file names that no other folder is likely to have.
     """
     alike: list[str] = []
     sure: list[DatasetEntry] = []
@@ -238,7 +253,7 @@ def namesake(name: str, entries: Mapping[str, DatasetEntry]) -> DatasetEntry | N
 
 
 def _distinct(layout: Layout) -> bool:
-    """Whether a layout requires more than folder names that many people use."""
+    """Whether the patterns of a layout have words other than the usual names of folders."""
     patterns = " ".join((layout.input, layout.target, layout.generated, layout.key)).lower()
     return bool(set(re.findall(r"[a-z]{3,}", patterns)) - ROLE_WORDS)
 
