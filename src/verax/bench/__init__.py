@@ -1,6 +1,6 @@
-"""The benchmark. Here: the record of a run, a folder with run.sqlite and outputs/KEY.png.
+"""The benchmark. This module stores a run: a folder with run.sqlite and outputs/KEY.png.
 
-Outputs are stored before they are scored. Reports, comparisons and releases read only the record.
+Outputs are stored before they are scored. Reports, comparisons and releases read only that folder.
 """
 
 import json
@@ -17,7 +17,8 @@ OUTCOMES = ("restored", "refused", "failed", "wrong_size", "prior_not_placed", "
 
 
 def _placed(column: str) -> str:
-    """SQL that renames "outcome" and "accepted" in older JSON to "placed"."""
+    """An SQL expression: the JSON of `column` in which "placed" replaces the "outcome" and
+    "accepted" of older versions."""
     return f"""
         CASE WHEN json_extract({column}, '$.outcome') IS NULL THEN {column} ELSE json_remove(
             json_set({column}, '$.placed', CASE json_extract({column}, '$.outcome')
@@ -59,9 +60,13 @@ MIGRATIONS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """One picture under one configuration, by name: what work and its stored output share.
+    """Names one output of a run: a picture, the method applied, and its prior and prompt.
 
-    `scene` is what the picture shows; statistics take pictures of one scene together.
+    Attributes:
+        key: identifies the output; a hash over all that decides it.
+        prior: kind of prior, as in `plan.PRIORS`, or "provider:MODEL".
+        repeat: counts repeated calls with the same prompt, from 0.
+        scene: name of what the picture shows; statistics treat pictures of one scene as dependent.
     """
 
     key: str
@@ -80,14 +85,19 @@ class Trial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputRow(Trial):
-    """The outcome of one trial.
+    """A stored output and how it came out.
 
     Attributes:
-        photo: the file, relative to the run folder, which stores degraded ones.
-        registration: JSON or empty.
-        prior_file: the generated file, where the dataset has one.
-        prior_sha256, prior_c2pa: of the original generated file, if there is one.
-        prior_seconds: how long the service took, None where it is unknown.
+        degradation: TASK:SEVERITY if the photo was degraded by simulation, else "".
+        outcome, reason: one of OUTCOMES, and in words why it is not "restored".
+        seconds, cost_usd: time of the whole item, and price of its provider call.
+        width, height: of the photo in px.
+        registration: JSON of the prior's registration; "" without one.
+        photo: its path; relative to the run folder if the photo was degraded and stored there.
+        sha256: hash of the output file; "" if there is no output.
+        prior_file: path of the generated picture, if the dataset has one, else "".
+        prior_sha256, prior_c2pa: hash of that file, and whether it has a C2PA manifest.
+        prior_seconds: how long the service took; None if unknown.
     """
 
     degradation: str
@@ -112,7 +122,7 @@ NAMES = tuple(field.name for field in fields(OutputRow))
 
 @dataclass(frozen=True, slots=True)
 class ScoreRow:
-    """One number of one output; `value` is None when it could not be computed, with the reason."""
+    """A metric's value for one output; None if it could not be computed, for the given `reason`."""
 
     key: str
     metric: str
@@ -122,7 +132,7 @@ class ScoreRow:
 
 
 class Record:
-    """An open run folder. Not for use by two threads at once."""
+    """An open run folder with its database. Only one thread may use it at a time."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -142,22 +152,22 @@ class Record:
         self.connection.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (name, text))
 
     def add_environment(self, now: dict[str, Any]) -> None:
-        """Store what the outputs depend on; a run that continues on another machine has several."""
+        """Store `now` (versions, commit, processor) unless the run already has that environment."""
         known = self.environments()
         if now not in known:
             self.set_about("environments", [*known, now])
 
     def environments(self) -> list[dict[str, Any]]:
-        """The environments in which the outputs were made, in order of time."""
+        """The environments in which the outputs were made, oldest first."""
         return self.about("environments") or [e for e in [self.about("environment")] if e]
 
     def output_path(self, key: str) -> Path:
         return self.outputs_folder / f"{key}.png"
 
     def done(self) -> set[str]:
-        """Keys of the items that have an output row, whatever its outcome.
+        """The keys of all outputs that need not be made again, whatever their outcome.
 
-        Calls that failed at the provider are left out, so that they are repeated; refusals are
+        Failed calls of a provider are left out, so that the next start repeats them; a refusal is
         final.
         """
         again = "outcome = 'failed' AND prior LIKE 'provider:%'"
@@ -165,7 +175,7 @@ class Record:
         return {row[0] for row in rows}
 
     def scored(self) -> set[tuple[str, str]]:
-        """(key, metric) of every stored score."""
+        """(key of the output, name of the metric) for every stored score."""
         return {(r[0], r[1]) for r in self.connection.execute("SELECT key, metric FROM scores")}
 
     def add_outputs(self, rows: Sequence[OutputRow]) -> None:
@@ -177,16 +187,17 @@ class Record:
             _insert(self.connection, "scores", rows)
 
     def outputs(self) -> Iterator[OutputRow]:
-        """Every output row that counts, in the order of the plan's groups."""
+        """Every output row that is not set aside, sorted by task, dataset, item and method."""
         order = "task, dataset, item, degradation, method, prior, prompt, repeat"
         sql = f"SELECT {', '.join(NAMES)} FROM outputs WHERE NOT aside ORDER BY {order}"
         for row in self.connection.execute(sql):
             yield OutputRow(**dict(zip(NAMES, row, strict=True)))
 
     def keep_only(self, keys: Iterable[str]) -> int:
-        """Set aside rows replaced after a change of input, method or version. Returns their number.
+        """Set aside all output rows except those with `keys`. Returns the number set aside.
 
-        They stay in the database but no longer count: one item has one outcome.
+        Such rows were replaced after a change of input, method or version. They stay in the
+        database but no longer count, so that each item has one outcome.
         """
         with writing(self.folder), transaction(self.connection) as connection:
             connection.execute("CREATE TEMP TABLE current (key TEXT PRIMARY KEY)")
@@ -205,7 +216,7 @@ class Record:
             yield ScoreRow(*row)
 
     def add_deviations(self, rows: Sequence[tuple[str, str]]) -> None:
-        """Store what outputs changed against their photos, as (key, JSON)."""
+        """Store how outputs deviate from their photos, as (key of the output, JSON)."""
         with writing(self.folder), transaction(self.connection):
             self.connection.executemany("INSERT OR REPLACE INTO deviations VALUES (?, ?)", rows)
 
@@ -226,7 +237,7 @@ def _insert(connection: sqlite3.Connection, table: str, rows: Iterable[Any]) -> 
 
 
 def spent(rows: Iterable[OutputRow]) -> float:
-    """US dollars for all rows: methods that share an answer paid for it once."""
+    """What all rows cost together, in US dollars; an answer that methods share is counted once."""
     return sum(
         {
             (r.task, r.dataset, r.item, r.degradation, r.prior, r.prompt, r.repeat): r.cost_usd
@@ -236,7 +247,10 @@ def spent(rows: Iterable[OutputRow]) -> float:
 
 
 def finished(folder: Path) -> tuple[set[str], dict[str, Any]]:
-    """The finished items of the run in a folder, and its stored digests; empty for a new folder."""
+    """The keys of a run's finished outputs, and the stored hashes of its input files.
+
+    Both are empty for a folder without a run.
+    """
     if not (folder / "run.sqlite").is_file():
         return set(), {}
     record = Record(folder)
@@ -247,13 +261,17 @@ def finished(folder: Path) -> tuple[set[str], dict[str, Any]]:
 
 
 def open_run(folder: Path) -> Record:
-    """An existing run; an error where there is no run."""
+    """The run stored in a folder. Raises SettingsError if there is none."""
     if not (folder / "run.sqlite").is_file():
         raise SettingsError(
-            f"{folder}: expected a run folder with run.sqlite; make one: verax bench run"
+            f"{folder}: expected a run folder with run.sqlite, found none; verax bench run makes "
+            "one"
         )
     record = Record(folder)
     if record.about("plan") is None:
         record.close()
-        raise InputError(f"{folder}: the run was stopped before its plan was stored; run it again")
+        raise InputError(
+            f"{folder}: the run was stopped before it stored its plan; start it again with "
+            "verax bench run"
+        )
     return record

@@ -1,7 +1,7 @@
-"""Where stages run: threads (default), processes, or Ray Data on many machines.
+"""Where the stages of a run are computed: threads (default), processes, or Ray Data.
 
-An engine maps a function over items and yields results as they finish, in any order. It holds a
-bounded number of items at a time, so memory does not grow with the run.
+An engine calls a function for every item and yields the results as they finish, in any order.
+Threads and processes hold a bounded number of items, so that memory does not grow with the run.
 """
 
 import os
@@ -22,30 +22,36 @@ from verax.errors import RunError, missing_extra
 Out = TypeVar("Out")
 In = TypeVar("In")
 
-BACKLOG = 4  # items waiting per worker
-PER_BLOCK = 8  # items that Ray hands to a worker at once
+BACKLOG = 4  # items that wait or are computed, per worker
+PER_BLOCK = 8  # items that Ray gives to a worker at once
 
 
 def default_workers() -> int:
-    """The default number of workers: one per core."""
+    """The default number of workers: the number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def threads(stage: Callable[[In], Out], items: Iterable[In], *, workers: int) -> Iterator[Out]:
-    """Threads of this process: right for the pipeline, whose work releases the GIL."""
+    """Yields `stage(item)` for every item, in any order, computed by threads.
+
+    Suits methods that release the GIL, such as the pipeline.
+    """
     with ThreadPool(workers) as pool:
         yield from _bounded(pool, stage, items, workers * BACKLOG)
 
 
 def processes(stage: Callable[[In], Out], items: Iterable[In], *, workers: int) -> Iterator[Out]:
-    """Processes of this machine: right for methods that hold the GIL."""
+    """Yields `stage(item)` for every item, in any order, computed by processes of this machine.
+
+    Suits methods that hold the GIL.
+    """
     context = get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:
         yield from _bounded(pool, stage, items, workers * BACKLOG)
 
 
 def end_with_parent() -> None:
-    """End this process when the one that started it is killed; it would wait forever otherwise."""
+    """Make this worker process end when its parent is killed; otherwise it would wait forever."""
     parent = parent_process()
 
     def wait_for_the_end() -> None:
@@ -75,7 +81,11 @@ def _bounded(
 def ray_data(
     stage: Callable[[In], Out], items: Iterable[In], *, workers: int, address: str | None = None
 ) -> Iterator[Out]:
-    """Ray Data: the same stage on a cluster; every machine must be able to read the pictures."""
+    """Yields `stage(item)` for every item, in any order, computed by Ray Data.
+
+    `address` is that of a running cluster, whose machines must all be able to read the pictures;
+    None starts Ray on this machine.
+    """
     try:
         import ray
     except ImportError as exc:
@@ -86,8 +96,8 @@ def ray_data(
             ray.init(address=address, num_cpus=cpus, include_dashboard=False)
         except ConnectionError as exc:
             raise RunError(
-                f"no Ray cluster answers at {address}: {exc}; check that it runs, and that this "
-                "side uses the cluster's way of authentication (RAY_AUTH_MODE)"
+                f"expected a Ray cluster at {address}, but none answers: {exc}; check that it "
+                "runs, and that RAY_AUTH_MODE is the same there and here"
             ) from exc
 
     def run(row: dict[str, Any]) -> dict[str, Any]:
@@ -96,7 +106,7 @@ def ray_data(
     waiting = [{"item": item} for item in items]
     if not waiting:
         return
-    blocks = -(-len(waiting) // PER_BLOCK)  # what is computed again when a worker is lost
+    blocks = -(-len(waiting) // PER_BLOCK)  # Ray repeats a whole block when a worker is lost
     rows = ray.data.from_items(waiting, override_num_blocks=blocks)
     for row in rows.map(run, concurrency=workers).iter_rows():
         yield row["out"]
@@ -110,7 +120,7 @@ ENGINES: dict[str, Callable[..., Iterator[Any]]] = {
 
 
 def environment() -> dict[str, Any]:
-    """The environment of a run: versions, commit and whether the tree was dirty, hardware."""
+    """What the outputs of a run depend on, as JSON: versions, system, processor, git commit."""
     packages = ("verax", "numpy", "opencv-python-headless", "pillow", "scipy", "scikit-image")
     versions = {name: _version(name) for name in (*packages, "onnxruntime", "torch")}
     return {
@@ -140,7 +150,8 @@ def _processor() -> str:
 
 
 def _git() -> dict[str, Any]:
-    """Commit and dirtiness of the tree that holds this package; empty when it is none."""
+    """The git commit of this package's source and whether it has uncommitted changes; {} if it is
+    not in a git repository."""
 
     def ask(*words: str) -> str:
         command = ["git", "-C", str(Path(__file__).parent), *words]

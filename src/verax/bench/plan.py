@@ -1,10 +1,9 @@
 """What a benchmark run does: datasets x degradations x methods x priors x prompts x repeats.
 
-A plan is one TOML table or the flags of `verax bench run`; `work.expand` turns it into work items.
-Presets are plans by name, for common questions: presets.toml.
-
-A method turns a photo (and a prior) into an output. To add one, write a function and give it a line
-in METHODS; raise its version when its results change, so that stored outputs of the old version are
+A plan is a TOML file or the options of `verax bench run`; `work.expand` turns it into work items.
+A preset is a plan with a name, for a common question; presets.toml has them.
+A method turns a photo (and a prior) into an output. To add one, write a function and list it in
+METHODS; raise its version when its results change, so that outputs stored by the old version are
 made again.
 """
 
@@ -30,23 +29,23 @@ from verax.image.pixels import resize_picture
 from verax.metrics import METRICS
 
 PLAN_VERSION = 1
-LOW_BAND_SIGMA = 0.02  # of the width
+LOW_BAND_SIGMA = 0.02  # of a Gaussian, as a share of the photo's width
 PRIORS = {
-    "auto": "the generated picture of the item, else a simulated one, else none",
+    "auto": "the generated picture of the dataset, else a simulated one, else none",
     "none": "no prior",
-    "files": "the generated picture of the item",
-    "simulated": "made from the reference by the simulator",
-    "foreign": "the prior of another item (control: must not help)",
-    "oracle": "the reference itself (control: the ceiling)",
+    "files": "the generated picture of the dataset",
+    "simulated": "made from the reference by simulation",
+    "foreign": "the prior of another picture (control: must not help)",
+    "oracle": "the reference itself (control: the best that a prior can do)",
     "input": "the photo itself (control: must not help)",
-    "own": "the base of the embedded restorer (control: must not help)",
+    "own": "the photo restored by the embedded networks (control: must not help)",
 }
 PROVIDER = "provider:"  # provider:MODEL requests the prior from a model
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One run. Names of datasets are catalog names, folders or manifest files."""
+    """What one run does. A dataset is a name of the catalog, a folder or a manifest file."""
 
     datasets: tuple[str, ...]
     methods: tuple[str, ...]
@@ -56,24 +55,25 @@ class Plan:
     degradations: tuple[str, ...] = ()  # TASK:SEVERITY, for items without a photo of their own
     metrics: tuple[str, ...] = ("psnr", "ssim")
     prompts: tuple[str, ...] = ("default",)  # wordings of the prompt catalog
-    quality: str = ""  # of the pictures a provider makes
-    repeats: int = 1
+    quality: str = ""  # of the pictures that a provider makes; "": the model's default
+    repeats: int = 1  # calls of a provider per picture and prompt
     seed: int = 0
     fidelity: float = DEFAULT_FIDELITY
     limit: int = 0  # items per dataset and task, 0: all
 
 
 def from_toml(text: str, *, name: str = "plan") -> Plan:
-    """A plan from TOML; an unknown or misspelt field is an error that lists the known ones."""
+    """The plan in a TOML text, called `name` in messages. Raises SettingsError if it is wrong."""
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
-        raise SettingsError(f"{name}: not TOML: {exc}") from exc
+        raise SettingsError(f"{name}: expected TOML, but it cannot be read: {exc}") from exc
     known = {field.name for field in fields(Plan)}
     unknown = sorted(set(table) - known)
     if unknown:
         raise SettingsError(
-            f"{name}: unknown fields {', '.join(unknown)}; known: {', '.join(sorted(known))}"
+            f"{name}: unknown fields {', '.join(unknown)}; correct them; "
+            f"known: {', '.join(sorted(known))}"
         )
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
     try:
@@ -83,7 +83,7 @@ def from_toml(text: str, *, name: str = "plan") -> Plan:
 
 
 def check(plan: Plan) -> Plan:
-    """The plan, if it is valid; else an error that names the fault."""
+    """`plan` itself, if all its names and values are valid. Raises InputError otherwise."""
     for name in plan.methods:
         resolve(name)
     for name in plan.priors:
@@ -95,29 +95,32 @@ def check(plan: Plan) -> Plan:
         parse_degradation(text, seed=0)
     if plan.repeats < 1 or not 0 <= plan.fidelity <= 1 or plan.limit < 0:
         raise SettingsError(
-            f"plan: expected repeats >= 1, fidelity 0..1 and limit >= 0, "
-            f"got {plan.repeats}, {plan.fidelity}, {plan.limit}"
+            f"plan: expected repeats >= 1, fidelity 0..1 and limit >= 0, got repeats "
+            f"{plan.repeats}, fidelity {plan.fidelity} and limit {plan.limit}"
         )
     return plan
 
 
 def parse_degradation(text: str, *, seed: int) -> Degradation:
-    """A degradation from TASK:SEVERITY, such as haze:0.5."""
+    """The degradation named by a text such as "haze:0.5"; the severity is 0..1, by default 0.5."""
     task, _, severity = text.partition(":")
     choose(TASKS, task, kind="degradation")
     try:
         return Degradation(task, float(severity or 0.5), seed)
     except ValueError as exc:
-        raise SettingsError(f"degradation {text!r}: expected TASK:SEVERITY, severity 0..1") from exc
+        raise SettingsError(
+            f"degradation: expected TASK:SEVERITY with a severity 0..1, such as haze:0.5, got "
+            f"{text!r}"
+        ) from exc
 
 
 def as_json(plan: Plan) -> dict[str, Any]:
-    """The plan as it is stored with its run."""
+    """The plan as JSON, with the version of this format, as a run stores it."""
     return {"plan_version": PLAN_VERSION, **json.loads(json.dumps(asdict(plan)))}
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Where two stored plans differ, one line each."""
+    """One line for each field in which two plans (as JSON) differ, with both values."""
     return [
         f"{field}: stored {old.get(field)!r}, requested {new.get(field)!r}"
         for field in sorted(set(old) | set(new))
@@ -127,13 +130,13 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A plan, mostly without datasets.
+    """A named plan for a common question; the user mostly adds the datasets.
 
     Attributes:
-        about: its question.
-        fields: of `Plan`.
-        needs: what the user brings, "" where any dataset will do.
-        deviation: whether deviations are measured.
+        about: the question that it answers.
+        fields: values for fields of `Plan`.
+        needs: what the user must have, in words; "" if any dataset will do.
+        deviation: whether the run also measures deviations.
     """
 
     about: str
@@ -150,7 +153,7 @@ def presets() -> dict[str, Preset]:
 
 
 def preset(name: str) -> Preset:
-    """The preset of that name; UnknownNameError lists the others."""
+    """The preset called `name`. Raises UnknownNameError, which lists all presets."""
     return choose(presets(), name, kind="preset")
 
 
@@ -162,9 +165,14 @@ def _preset(entry: dict[str, Any]) -> Preset:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """The output of a method: pixels, or None with the outcome as the reason.
+    """What a method returns.
 
-    `outcome` is "restored", "prior_not_placed" (the base is used), or "abstained".
+    Attributes:
+        pixels: (H, W, 3) on the photo's grid; None if the method made nothing.
+        outcome: "restored"; "prior_not_placed" if `pixels` were made without the prior, since it
+            could not be registered; "abstained" if the method needs a prior and there is none.
+        reason: in words, if the outcome is not "restored".
+        registration: the record of the prior's registration, as JSON.
     """
 
     pixels: Image | None
@@ -176,21 +184,24 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A method: `run(photo, prior, argument, fidelity)`; the argument follows a colon.
+    """A way to make an output from a photo and, perhaps, a prior.
 
-    `alone`: it also works without a prior.
+    Attributes:
+        run: called with photo, prior, argument (what follows the colon in "full:dcp"), fidelity.
+        what: description for the user.
+        alone: whether a method that takes a prior also works without one.
     """
 
     run: Callable[[Image, Image | None, str, float], Output]
     what: str
     needs_prior: bool
-    seconds_per_megapixel: float  # rough, for the estimate before a run
+    seconds_per_megapixel: float  # of one core; for the estimate before a run
     version: int = 1
     alone: bool = False
 
 
 def fitted(prior: Image, photo: Image) -> Image:
-    """The prior resized to the photo's grid, nothing else (area down, cubic up)."""
+    """The prior resized to the photo's size, not registered (reduced by area, enlarged cubic)."""
     return resize_picture(prior, (photo.shape[1], photo.shape[0]))
 
 
@@ -219,7 +230,7 @@ def registered_prior(photo: Image, prior: Image | None, argument: str, fidelity:
 
 
 def low_band(photo: Image, prior: Image | None, argument: str, fidelity: float) -> Output:
-    """The low band of the registered prior with the high band of the photo."""
+    """The low frequencies of the registered prior with the high frequencies of the photo."""
     output = registered_prior(photo, prior, argument, fidelity)
     if output.pixels is None or output.outcome != "restored":
         return output
@@ -229,7 +240,7 @@ def low_band(photo: Image, prior: Image | None, argument: str, fidelity: float) 
 
 
 def full(photo: Image, prior: Image | None, argument: str, fidelity: float) -> Output:
-    """The pipeline itself, over another base where the argument names one."""
+    """The output of `verax.restore`; `argument` names the restorer for the base, "" the default."""
     name = argument or pipeline.DEFAULT_RESTORER
     result = pipeline.restore(photo, prior, restorer=name, fidelity=fidelity)
     registration = result.registration
@@ -240,18 +251,18 @@ def full(photo: Image, prior: Image | None, argument: str, fidelity: float) -> O
 
 
 def _absent() -> Output:
-    return Output(None, "abstained", "this item has no prior of the requested kind")
+    return Output(None, "abstained", "this picture has no prior of the requested kind")
 
 
 METHODS: dict[str, Method] = {
-    "identity": Method(identity, "the photo as it is: the do-nothing row", False, 0.1),
-    "restorer": Method(restorer, "restorer:NAME, a restorer or a checkpoint file", False, 2.0),
-    "raw-prior": Method(raw_prior, "the prior resized, nothing else", True, 0.2),
-    "registered-prior": Method(registered_prior, "the prior on the photo's grid", True, 1.5),
-    "low-band": Method(low_band, "low band of the prior, high band of the photo", True, 1.6),
+    "identity": Method(identity, "the photo unchanged, to compare with", False, 0.1),
+    "restorer": Method(restorer, "restorer:NAME or restorer:FILE, without a prior", False, 2.0),
+    "raw-prior": Method(raw_prior, "the prior, resized but not registered", True, 0.2),
+    "registered-prior": Method(registered_prior, "the prior, registered to the photo", True, 1.5),
+    "low-band": Method(low_band, "low frequencies of the prior, high ones of the photo", True, 1.6),
     "full": Method(
         full,
-        "the pipeline of verax restore; full:RESTORER for another base",
+        "what verax restore does; full:RESTORER takes another restorer for the base",
         True,
         4.0,
         version=3,
@@ -262,7 +273,7 @@ METHODS: dict[str, Method] = {
 
 @cache
 def resolve(name: str) -> tuple[Method, str]:
-    """A method and its argument from a name: full, full:dcp, restorer:clahe or just clahe."""
+    """The method and argument of a name such as full, full:dcp, restorer:clahe or clahe alone."""
     head, _, argument = name.partition(":")
     known = METHODS | dict.fromkeys(restorers.RESTORERS, METHODS["restorer"])
     key = head.replace("_", "-")
@@ -271,7 +282,7 @@ def resolve(name: str) -> tuple[Method, str]:
 
 
 def files_of(name: str, prior: str = "") -> tuple[str, ...]:
-    """The weights that a method's output depends on; other weights give another key."""
+    """Paths of the weights that the output of method `name` with this kind of prior depends on."""
     head, argument = name.partition(":")[0].replace("_", "-"), resolve(name)[1]
     if argument.endswith(restorers.WEIGHTS):
         return (argument,) if Path(argument).is_file() else ()
@@ -282,5 +293,5 @@ def files_of(name: str, prior: str = "") -> tuple[str, ...]:
 
 
 def version_of(name: str) -> str:
-    """Method and version as they enter the key of a work item."""
+    """METHOD@VERSION, such as "full@3"; it enters the key of an output."""
     return f"{name}@{resolve(name)[0].version}"

@@ -1,4 +1,4 @@
-"""Run a plan: how much is left, then outputs, then scores, both resumed at the item."""
+"""Runs a plan: makes the outputs, then their scores. A stopped run continues where it was."""
 
 import time
 from collections import Counter
@@ -17,13 +17,13 @@ from verax.bench.work import Digests, Work
 from verax.errors import SettingsError, choose, quantity
 from verax.metrics import METRICS
 
-# seconds of one core per megapixel, measured; a rough guide before a run
+# measured seconds of one core per megapixel, for the estimate before a run
 SIMULATING_S, SCORE_S, DEVIATION_S = 0.8, 0.15, 4.5
-START_S = 6.0  # of a run before its first output: imports, networks
-DISK_MB = 2.0  # of a PNG of one megapixel, about
-FLUSH = 32  # rows per transaction: what a crash can lose and the next run repeats
+START_S = 6.0  # from the start of a run to its first output: imports, loading of networks
+DISK_MB = 2.0  # about the size of a PNG of one megapixel
+FLUSH = 32  # rows per transaction; a crash loses at most these, and the next run repeats them
 MOST_REASONS = 5
-FLUSH_S = 1.0  # slow items are stored and reported one by one
+FLUSH_S = 1.0  # rows are stored after this many seconds, even if there are fewer than FLUSH
 T = TypeVar("T")
 
 
@@ -35,43 +35,44 @@ def extent(
     deviation: bool = False,
     digests: Digests | None = None,
 ) -> str:
-    """A description of the remaining work: items, time, disk space, provider calls.
+    """A sentence on the remaining work: items, time, disk space, provider calls.
 
-    The time is for the remaining outputs, their scores by `metrics` metrics, and deviations.
+    `done` are the keys of finished items. The time is for the other outputs, their scores by
+    `metrics` metrics and, with `deviation`, their deviations.
     """
-    left, digests = [work for work in works if work.key not in done], digests or Digests()
+    todo, digests = [work for work in works if work.key not in done], digests or Digests()
     before = (
-        f" ({len(works) - len(left)} of {len(works)} are done)" if len(left) < len(works) else ""
+        f" ({len(works) - len(todo)} of {len(works)} are done)" if len(todo) < len(works) else ""
     )
-    if not left:
-        return f"{quantity(len(works), 'item')} complete; only missing scores are left"
-    pixels = {work.photo: digests.size_of(work) for work in left}
+    if not todo:
+        return f"{quantity(len(works), 'item')} complete; only scores may be missing"
+    pixels = {work.photo: digests.size_of(work) for work in todo}
     seconds = START_S + sum(
         pixels[work.photo] * (_seconds(work, deviation=deviation) + metrics * SCORE_S)
-        for work in left
+        for work in todo
     )
-    questions = len({work.question for work in left} - {None})
+    questions = len({work.question for work in todo} - {None})
     money = (
         f"{quantity(questions, 'call')} to a provider"
         if questions
         else "no provider calls, no cost"
     )
-    extent = f"{quantity(len(left), 'item')} over {quantity(len(pixels), 'picture')}{before}"
+    extent = f"{quantity(len(todo), 'item')} over {quantity(len(pixels), 'picture')}{before}"
     time_and_disk = (
-        f"{_duration(seconds)} of one core and {disk_gb(left, digests):.2f} GB of outputs"
+        f"{_duration(seconds)} of one core and {disk_gb(todo, digests):.2f} GB of outputs"
     )
     return f"{extent}; about {time_and_disk}; {money}"
 
 
 def _seconds(work: Work, *, deviation: bool) -> float:
-    """Approximate seconds of one core per megapixel, without the time of a provider."""
+    """About how many seconds of one core an item takes per megapixel, without its provider call."""
     simulating = SIMULATING_S if work.prior == "simulated" else 0.0
     measuring = DEVIATION_S if deviation and work.prior != "none" else 0.0
     return resolve(work.method)[0].seconds_per_megapixel + simulating + measuring
 
 
 def disk_gb(works: Sequence[Work], digests: Digests) -> float:
-    """Approximate disk space of the outputs, in GB."""
+    """About how much disk space the outputs of these items take, in GB."""
     return sum(digests.size_of(work) for work in works) * DISK_MB / 1000
 
 
@@ -81,10 +82,14 @@ def _duration(seconds: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """A run after it has ended: counts of every outcome, and of new outputs and scores.
+    """What a run has done when it ends.
 
-    `aside`: outputs that no longer count because their inputs or methods changed; `reasons`: the
-    most frequent reasons why items failed, were refused or did not register.
+    Attributes:
+        items: outputs of the whole run, those of earlier starts included.
+        outcomes: how many outputs have each outcome.
+        new_outputs, new_scores: how many outputs were made, and how many scored, by this start.
+        aside: outputs that no longer count, since their inputs or methods changed.
+        reasons: the most frequent reasons of failures, refusals and the like, with their counts.
     """
 
     items: int
@@ -98,7 +103,7 @@ class RunSummary:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The progress of a stage, reported after every finished item."""
+    """How far a stage of a run has come; reported whenever results are stored."""
 
     stage: str  # "outputs", "scores" or "deviations"
     finished: int
@@ -120,13 +125,16 @@ def run(
     deviation: bool = False,
     digests: Digests | None = None,
 ) -> RunSummary:
-    """Bring the run in `folder` to the end of its plan. Safe to call again after any stop.
+    """Make all outputs and scores of `works` that the run in `folder` lacks.
 
-    With `deviation`, what each output made with a prior changed against its photo is measured, too.
-    `digests` are kept with the run.
+    May be called again after any interruption. `source` makes the priors that a service must make;
+    `address` is that of a Ray cluster. With `deviation`, also measures how each output with a prior
+    deviates from its photo. `digests` (hashes of input files) are stored with the run.
     """
     if source is not None and engine != "threads":
-        raise SettingsError(f"a run with provider calls needs --engine threads, got {engine}")
+        raise SettingsError(
+            f"expected --engine threads for a run that calls an image service, got {engine}"
+        )
     go = partial(choose(ENGINES, engine, kind="engine"), workers=workers)
     if address is not None:
         go = partial(go, address=address)
@@ -154,9 +162,9 @@ def rescore(
     deviation: bool = False,
     tell: Callable[[Progress], None] = lambda progress: None,
 ) -> int:
-    """Score the stored outputs of a run by further metrics. Returns the number of outputs scored.
+    """Score the stored outputs of a run by the metrics `names`. Returns how many were scored.
 
-    No output is made again, no service is called. The plan keeps the metrics it was run with.
+    No output is made again and no service is called. The stored plan keeps its own metrics.
     """
     for name in names:
         choose(METRICS, name, kind="metric")
@@ -172,7 +180,7 @@ def rescore(
 
 
 def claim(record: Record, plan: Plan) -> None:
-    """Store the plan in a fresh folder; refuse another plan, with the difference shown."""
+    """Store the plan of a new run. Raises SettingsError if the folder has a run of another plan."""
     stored, current = record.about("plan"), as_json(plan)
     if stored is None:
         record.set_about("plan", current)
@@ -261,7 +269,7 @@ def _deviation_task(task: tuple[OutputRow, Path]) -> tuple[str, str]:
 
 
 def _batches(source: Iterable[T]) -> Iterator[list[T]]:
-    """Batches of FLUSH items, or of what has arrived after FLUSH_S seconds."""
+    """Lists of at most FLUSH items; a shorter list is yielded once FLUSH_S seconds have passed."""
     batch, last = list[T](), time.monotonic()
     for item in source:
         batch.append(item)

@@ -1,7 +1,7 @@
-"""The two stages: a work item becomes an output on disk; an output on disk becomes scores.
+"""The stages of a run: a work item becomes an output file; an output file becomes scores.
 
-Both are plain functions of their arguments, so that threads, processes and Ray run the same code.
-An error with one picture is not raised: its row has the reason.
+They are plain functions of their arguments, so that threads, processes and Ray run the same code.
+An error with one picture is not raised: the row that is stored for the picture has the reason.
 """
 
 import hashlib
@@ -27,19 +27,22 @@ from verax.priors.simulated import simulate
 from verax.provenance import has_manifest
 from verax.store import writing
 
-RESAMPLER = 4  # index in a protocol
-MOST_MARGIN = 0.05  # of the short side: margin of a reference that is taken off
-MOST_ARROWS = 400  # of a motion field that is kept for the report
+RESAMPLER = 4  # index of the resampler in a protocol
+MOST_MARGIN = 0.05  # of the short side: the widest margin of a reference that is cropped
+MOST_ARROWS = 400  # vectors of a motion field that are stored for the report
 
 
 @dataclass(frozen=True, slots=True)
 class Prior:
-    """A prior with what is known of it; `pixels` is None where the item has none.
+    """A prior and where it comes from.
 
     Attributes:
-        sha256, c2pa: of the original generated file; "" and False without one.
-        seconds: how long the service took, None where it is unknown.
-        model: what the service says it used.
+        pixels: None if the item has no prior.
+        wrong_size: whether the service returned another size than was requested.
+        sha256, c2pa: hash of the generated file, and whether it has a C2PA manifest; "" and False
+            if there is no such file.
+        seconds: how long the service took; None if unknown.
+        model: the model that the service names in its answer.
     """
 
     pixels: Image | None
@@ -55,17 +58,17 @@ class PriorSource(Protocol):
     """A service that makes the priors of a run."""
 
     def photo(self, work: Work) -> Image:
-        """The photo of a work item, degraded where the plan says so."""
+        """The pixels of a work item's photo, degraded if the item says so."""
 
     def prior(self, photo: Image, work: Work) -> Prior:
-        """The prior of that photo. Raises what the call to the service raises."""
+        """The prior that the service makes for `photo`. Raises the errors of the call."""
 
 
 def produce(work: Work, folder: Path, source: PriorSource | None = None) -> OutputRow:
-    """Stage 1: run the method, write the output under its key, say what happened.
+    """Stage 1: run the method, write the output to `folder`/KEY.png, return the row to store.
 
-    BudgetExceeded and OutputError are raised: a spent budget or a full disk says nothing about the
-    picture, and the run must stop.
+    An error becomes a row with its reason. Only BudgetExceeded and OutputError are raised: a spent
+    budget or a full disk has nothing to do with the picture, and the run must stop.
     """
     start = time.perf_counter()
     prior, size, sha256 = Prior(None), (0, 0), ""
@@ -78,7 +81,8 @@ def produce(work: Work, folder: Path, source: PriorSource | None = None) -> Outp
         method, argument = resolve(work.method)
         output = method.run(photo, prior.pixels, argument, work.fidelity)
         if prior.wrong_size and output.outcome == "restored":
-            output = Output(output.pixels, "wrong_size", "the service returned another size", None)
+            reason = "the service returned a picture of another size than was requested"
+            output = Output(output.pixels, "wrong_size", reason, None)
         if output.pixels is not None:
             data = _png(output.pixels)
             sha256 = hashlib.sha256(data).hexdigest()
@@ -119,7 +123,8 @@ def _row(
 
 
 def photo_name(work: Work) -> str:
-    """Path of a work item's photo, relative to the run folder, which stores degraded ones."""
+    """Path of a work item's photo; relative to the run folder if the photo is degraded and stored
+    there."""
     if not work.degradation:
         return work.photo
     text = f"{work.photo}|{work.degradation}"
@@ -131,7 +136,10 @@ def _png(pixels: Image) -> bytes:
 
 
 def photo_of(work: Work, data: bytes | None = None) -> Image:
-    """The photo of a work item, degraded where the plan says so; `data`: its file, once read."""
+    """The pixels of a work item's photo, degraded if the item says so.
+
+    `data` are the bytes of its file, if they have been read already.
+    """
     name = work.photo
     pixels = (images.read(name) if data is None else images.decode(data, name=name)).pixels
     return degrade.apply(pixels, work.degradation) if work.degradation else pixels
@@ -141,7 +149,10 @@ def prior_of(work: Work, photo: Image, source: PriorSource | None) -> Prior:
     """The prior of a work item: from a provider, from a file, or simulated."""
     if work.model:
         if source is None:
-            raise ProviderError("this run has no provider; give a key or another prior")
+            raise ProviderError(
+                "expected an image service that makes the prior, but none is set up; set its key "
+                "or choose another --prior"
+            )
         return source.prior(photo, work)
     if not resolve(work.method)[0].needs_prior or work.prior == "none":
         return Prior(None)
@@ -164,7 +175,7 @@ def prior_of(work: Work, photo: Image, source: PriorSource | None) -> Prior:
 
 
 def _write(path: Path, data: bytes, key: str) -> None:
-    """Whole or absent; not synced, since an output can be made again."""
+    """Write a file atomically; it is not synced to disk, since an output can be made again."""
     draft = path.with_name(f"{key}.part")
     try:
         with writing(path):
@@ -175,7 +186,10 @@ def _write(path: Path, data: bytes, key: str) -> None:
 
 
 def score(row: OutputRow, path: Path, names: tuple[str, ...]) -> list[ScoreRow]:
-    """Stage 2: the metrics of one stored output; a metric that fails gives its reason."""
+    """Stage 2: one row for each metric in `names`, computed on the output stored at `path`.
+
+    The row of a metric that fails has the reason.
+    """
     try:
         output = images.read(path).pixels
         reference = images.read(row.reference).pixels if row.reference else None
@@ -188,10 +202,11 @@ def score(row: OutputRow, path: Path, names: tuple[str, ...]) -> list[ScoreRow]:
 
 
 def without_margin(reference: Image, size: tuple[int, ...]) -> tuple[Image, int]:
-    """The reference cropped to a photo of (height, width), and the margin in px, 0 for none.
+    """The reference cropped to `size` (height, width of the photo), and the margin cropped in px.
 
-    Some sets (SOTS indoor) have references that show more on every side. Only an equal margin all
-    around a picture that is not square is taken off: nothing else than a crop explains it.
+    Some sets (SOTS indoor) have references that show more on every side. A reference is cropped
+    only if its margin is equal on all sides and the photo is not square: only then is it certain
+    that the photo was cropped and not resized. Otherwise it is returned whole, with margin 0.
     """
     over = [(has - needs) / 2 for has, needs in zip(reference.shape, size, strict=False)]
     margin = int(over[0])
@@ -206,14 +221,14 @@ def _score_one(
 ) -> ScoreRow:
     needed = metrics.METRICS[name].needs == "reference"
     if needed and reference is None:
-        return ScoreRow(key, name, "", None, "no reference")
+        return ScoreRow(key, name, "", None, "this metric needs a reference; there is none")
     try:
         number = metrics.score(output, reference if needed else None, metrics=(name,))[0]
     except Exception as exc:  # noqa: BLE001  # a metric that fails on one picture is one row
         return ScoreRow(key, name, "", None, f"{type(exc).__name__}: {exc}")
     value = float(number.value)
     if not np.isfinite(value):
-        return ScoreRow(key, name, "", None, f"not a finite number: {value}")
+        return ScoreRow(key, name, "", None, f"expected a finite number, got {value}")
     protocol = list(number.protocol)
     if needed and margin:
         protocol[RESAMPLER] = f"none, reference cropped by {margin} px on each side"
@@ -221,11 +236,11 @@ def _score_one(
 
 
 def deviate(row: OutputRow, path: Path) -> tuple[str, str]:
-    """(key, JSON) of what one stored output changed against its photo; failures say why.
+    """How one stored output deviates from its photo, as (key of the output, JSON).
 
-    Of `raw-prior` the generated picture itself is measured, at its own size, since the resizing
-    of the output hides the change of canvas. It also gets the motion of its blocks, and the
-    loss ladder where there is a reference.
+    After an error the JSON is {"failed": reason}. For the method raw-prior, the generated picture
+    itself is measured at its own size, since resizing hides a change of size. Its JSON also has the
+    motion of blocks and, with a reference, the loss ladder: scores after each step of alignment.
     """
     try:
         photo = images.read(path.parent.parent / row.photo).pixels
@@ -245,7 +260,7 @@ def deviate(row: OutputRow, path: Path) -> tuple[str, str]:
 
 
 def _generated(row: OutputRow) -> Photo | None:
-    """The generated picture as the service sent it; None if it is not stored."""
+    """The generated picture at its own size, before it was resized; None if it is not available."""
     if row.prior == "files" and row.prior_file:
         return images.read(row.prior_file)
     if row.prior == "simulated" and row.reference:
@@ -255,14 +270,17 @@ def _generated(row: OutputRow) -> Photo | None:
 
 
 def _motion(photo: Image, blocks: Blocks) -> list[tuple[float, float, float, float]]:
-    """Where blocks of the photo were and how far they went, as shares of its width and height."""
+    """(x, y, dx, dy) of blocks of the photo: position and motion, as shares of width and height."""
     size = np.array([photo.shape[1], photo.shape[0]])
     table = np.round(np.hstack([blocks.points / size, blocks.moved / size]), 4)
     return [tuple(row) for row in table[:: -(-len(table) // MOST_ARROWS) or 1].tolist()]
 
 
 def _rungs(look: Look, reference: Image) -> list[tuple[str, float, float]]:
-    """The loss ladder as (step, PSNR in dB, SSIM); empty where too little can be compared."""
+    """(step, PSNR in dB, SSIM) after each step of aligning the generated picture with `reference`.
+
+    [] if too little of the two can be compared.
+    """
     try:
         rungs = ladder(look, reference).rungs
     except InputError:

@@ -1,4 +1,4 @@
-"""The work of a plan: one item per picture, method, prior, prompt and repeat, each with its key."""
+"""Turns a plan into work items: one per picture, method, prior, prompt and repeat, with its key."""
 
 import hashlib
 import json
@@ -19,16 +19,19 @@ from verax.degrade import Degradation
 from verax.errors import InputError, SettingsError, UnknownNameError
 from verax.image import header_of, read_bytes
 
-Known = dict[str, tuple[int, int, str]]  # path: size, time of change in ns, SHA-256
-HELD_BYTES = 256_000_000  # of photos held between planning and their call
+Known = dict[str, tuple[int, int, str]]  # path: size in bytes, time of change in ns, SHA-256
+HELD_BYTES = 256_000_000  # of photos, at most, kept in memory between planning and their call
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work(Trial):
-    """One picture under one configuration: all that a stage needs, as plain values.
+    """One output that a run must make: all that a stage needs, as plain values.
 
-    `photo` is the file to read; with a degradation it is the clean picture to degrade.
-    `prior_file` is the picture the prior comes from: the prior itself, or what to simulate from.
+    Attributes:
+        photo: path of the photo; with a `degradation`, of the clean picture to degrade.
+        reference: path of the reference, or None.
+        prior_file: path of the prior, or of the picture from which it is simulated, or None.
+        quality: of the picture that a provider makes; "" for the default.
     """
 
     photo: str
@@ -45,7 +48,7 @@ class Work(Trial):
 
     @property
     def question(self) -> tuple[object, ...] | None:
-        """The key of the provider call, which methods share; None without a provider."""
+        """Identifies the provider call; items with the same value share one call. None: no call."""
         if not self.model:
             return None
         return self.photo, self.degradation, self.task, self.prior, self.prompt, self.repeat
@@ -53,10 +56,10 @@ class Work(Trial):
 
 @dataclass(slots=True)
 class Digests:
-    """SHA-256 and size of input files, stored with a run for its next start.
+    """Hashes and sizes of input files, stored with a run so that its next start is quick.
 
-    A file is read again when its size or time of change differs. Photos for a service are kept in
-    memory, up to HELD_BYTES, so that each is opened once.
+    A file is read again only if its size or time of change differs. Photos for a service are kept
+    in memory, up to HELD_BYTES, so that each is opened once.
     """
 
     known: Known = field(default_factory=dict)
@@ -65,7 +68,7 @@ class Digests:
     megapixels: dict[str, float] = field(default_factory=dict)
 
     def of(self, path: str, *, hold: bool = False) -> str:
-        """SHA-256 of the file, hexadecimal; `hold` keeps what was read."""
+        """SHA-256 of a file in hexadecimal; `hold` keeps the bytes of the file in memory."""
         if path not in self.current:
             about = Path(path).stat()
             size, changed, sha256 = self.known.get(path, (-1, -1, ""))
@@ -76,7 +79,7 @@ class Digests:
         return self.current[path]
 
     def data(self, path: str) -> bytes:
-        """The bytes of a file, kept in memory up to the limit. Raises ImageReadError."""
+        """The bytes of a file, which stay in memory up to HELD_BYTES. Raises ImageReadError."""
         if path not in self.contents:
             data = read_bytes(Path(path))
             if sum(map(len, self.contents.values())) + len(data) > HELD_BYTES:
@@ -85,7 +88,7 @@ class Digests:
         return self.contents[path]
 
     def size_of(self, work: Work) -> float:
-        """Megapixels of a photo; 0 for a file that cannot be read, which fails as an item."""
+        """Size of an item's photo in megapixels; 0 if it cannot be read, which the run reports."""
         path = work.photo
         if path not in self.megapixels:
             try:
@@ -102,14 +105,14 @@ def _sha256(path: str) -> str:
 
 
 def select(plan: Plan, dataset: Dataset) -> list[Item]:
-    """The items of a dataset that the plan selects."""
+    """The items of a dataset that the plan selects by task, split and limit."""
     if plan.tasks:
         present = {item.task for item in dataset.items}
         missing = set(plan.tasks) - present
         if missing == set(plan.tasks):
             raise UnknownNameError(
-                f"{dataset.name}: no items of task {', '.join(plan.tasks)}; "
-                f"it has {', '.join(sorted(present))}"
+                f"{dataset.name}: expected pictures of task {', '.join(plan.tasks)}, found only "
+                f"{', '.join(sorted(present))}; choose another --task"
             )
     items, counts = [], dict[str, int]()
     for item in dataset.items:
@@ -124,9 +127,9 @@ def select(plan: Plan, dataset: Dataset) -> list[Item]:
 def expand(
     plan: Plan, datasets: Sequence[Dataset], *, digests: Digests | None = None
 ) -> list[Work]:
-    """All work of a plan, in a fixed order, every key once.
+    """All work items of a plan, in a fixed order, without duplicates.
 
-    `digests` are the hashes that an earlier run left, so that unchanged files are not read again.
+    `digests` has the file hashes of an earlier start, so that unchanged files are not read again.
     """
     works: dict[str, Work] = {}
     digests = digests or Digests()
@@ -141,14 +144,16 @@ def expand(
                 works[keyed.key] = keyed
     if not works:
         raise SettingsError(
-            f"the plan selects no picture: tasks {plan.tasks or 'all'}, splits {plan.splits}; "
-            "see verax data info NAME, and --split"
+            "expected at least one picture, but none has a task and split of the plan (tasks: "
+            f"{', '.join(plan.tasks) or 'all'}; splits: "
+            f"{', '.join(split or 'none' for split in plan.splits)}); change --task or --split "
+            "(verax data info NAME shows what a dataset has)"
         )
     return list(works.values())
 
 
 def _require_distinct(selections: Sequence[Sequence[Item]]) -> None:
-    """Raises SettingsError where two datasets hold pictures of one name: they would be mixed up."""
+    """Raises SettingsError if a picture name occurs in two datasets, so that results would mix."""
     counts = Counter((item.task, item.dataset, item.name) for items in selections for item in items)
     twice = [f"{dataset}/{name}" for (_, dataset, name), n in counts.items() if n > 1]
     if twice:
@@ -159,7 +164,8 @@ def _require_distinct(selections: Sequence[Sequence[Item]]) -> None:
 
 
 def _scene(item: Item, shared: Counter[Path]) -> str:
-    """The name of a scene where the dataset gives none: one reference for several photos."""
+    """The name of an item's scene if the dataset states none: that of a reference which several
+    photos have in common, else that of the item. `shared` counts the photos per reference."""
     several = item.input and item.target and shared[item.target] > 1
     return item.target.name if several and item.target else item.name
 
@@ -214,7 +220,10 @@ def _questions(plan: Plan, work: Work) -> list[Work]:
 
 
 def _priors(plan: Plan, method: str) -> tuple[str, ...]:
-    """The priors that a method is run with; "none" is left to methods that can do without."""
+    """The kinds of prior with which the plan runs a method; without "none" if the method needs one.
+
+    If "none" is the only kind, it stays, and the method abstains.
+    """
     kind = resolve(method)[0]
     if not kind.needs_prior:
         return ("none",)
@@ -225,9 +234,10 @@ def _priors(plan: Plan, method: str) -> tuple[str, ...]:
 def _prior_of(
     prior: str, items: list[Item], index: int, pool: Sequence[Item]
 ) -> tuple[str, Path | None]:
-    """The prior source that applies to an item, and the file it starts from.
+    """The kind of prior for item `index` ("auto" resolved), and the file that it comes from.
 
-    A foreign one comes from the items of the plan, else from the `pool` of the whole dataset.
+    The file is None if none is needed or there is none. A foreign prior belongs to another item of
+    the plan, else to one of `pool`, the whole dataset.
     """
     item = items[index]
     if prior == "auto":
@@ -246,7 +256,7 @@ def _prior_of(
 
 
 def _key(work: Work, digests: Digests) -> str:
-    """SHA-256 over everything that decides the output of one work item."""
+    """32 hex digits of a SHA-256 over everything that decides the output of a work item."""
     degradation = work.degradation
     what = (
         verax.__version__,
@@ -263,14 +273,14 @@ def _key(work: Work, digests: Digests) -> str:
 
 @cache
 def snapshot_of(model: str) -> str:
-    """The dated model behind a name, as far as the catalog knows it; else the name itself."""
+    """The newest dated name that the catalog has for a model; `model` itself if it has none."""
     known = models.models().get(model)
     return known.snapshots[-1] if known and known.snapshots else model
 
 
 @cache
 def prompt_text(task: str, wording: str) -> str:
-    """The prompt that a provider gets, or the name of the wording where the photo decides."""
+    """The prompt that a provider gets; `wording` itself if the catalog has none for the task."""
     name = PROMPT_TASKS.get(task, task)
     if not wording or name not in catalog.tasks():
         return wording
