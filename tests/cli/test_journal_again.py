@@ -86,7 +86,7 @@ def test_of_a_broken_answer_the_parts_are_listed_exported_and_pruned(at_service,
     (part,) = (tmp_path / "out").glob("*.part")
     pruned = invoke("journal", "prune", "1", "--yes").stdout
 
-    assert "bytes of the answer were received" in shown["message"]
+    assert "bytes of the answer arrived" in shown["message"]
     assert part.read_bytes().startswith(b'{"created"')
     assert "removed 1 call " in pruned
     assert list(load().home.glob("journal/answers/*/*")) == []

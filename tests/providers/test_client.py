@@ -193,9 +193,9 @@ def test_a_wrong_size_and_a_wrong_format_are_recorded(client, service):
     smaller, jpeg = ask(client, edit()), ask(client, edit())
 
     assert (smaller.images[0].width, smaller.images[0].height) == (640, 480)
-    assert smaller.notices == ("requested 1024x768, picture 1 is 640x480",)
+    assert smaller.notices == ("requested 1024x768, but picture 1 is 640x480",)
     assert jpeg.images[0].media_type == "image/jpeg"
-    assert jpeg.notices == ("requested png, picture 1 is jpeg",)
+    assert jpeg.notices == ("requested png, but picture 1 is jpeg",)
 
 
 def test_the_body_is_kept_before_it_is_read_and_reads_the_same_again(client, service):
@@ -203,7 +203,7 @@ def test_the_body_is_kept_before_it_is_read_and_reads_the_same_again(client, ser
     request, _ = client.prepare(edit())
     answer = client.send(request, bodies.append)
     service.script(["truncated"])
-    with pytest.raises(ProviderError, match="is kept"):
+    with pytest.raises(ProviderError, match="is stored"):
         client.send(request, bodies.append)
 
     assert len(bodies) == 2
@@ -239,7 +239,7 @@ def test_a_whole_stream_of_foreign_events_is_kept(connected):
     with recorder((200, {"content-type": "text/event-stream"}, events)) as (url, _):
         client = connected(url, stream="always")
         request, _ = client.prepare(edit())
-        with pytest.raises(ProviderError, match="is kept"):
+        with pytest.raises(ProviderError, match="is stored"):
             client.send(request, bodies.append)
 
     assert bodies == [events]
@@ -307,11 +307,11 @@ def test_what_a_service_says_about_a_key_is_not_repeated(client):
 
 
 def test_what_leaves_and_to_whom_is_said(client, service, connected):
-    words = client.leaving(edit(), edit())
+    words = client.announcement(edit(), edit())
 
     assert service.base_url in words
     assert "UNENCRYPTED" not in words
-    assert "UNENCRYPTED" in connected("http://192.0.2.1/v1").leaving(edit())
+    assert "UNENCRYPTED" in connected("http://192.0.2.1/v1").announcement(edit())
     assert "1 picture, " in words
     assert "gpt-image-2.6-sunburst" in words
 

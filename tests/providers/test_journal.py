@@ -349,7 +349,7 @@ def test_the_limit_stops_before_anything_is_sent(journal):
     budget = Budget(TARIFF, "run", max_cost_usd=2.5 * COST)
     journal.call(REQUEST, service, budget=budget)
     journal.call(replace(REQUEST, repeat_index=1), service, budget=budget)
-    with pytest.raises(BudgetExceeded, match=r"the limit is \$0\.0148; nothing was sent"):
+    with pytest.raises(BudgetExceeded, match=r"the limit of \$0\.0148.*Nothing was sent"):
         journal.call(replace(REQUEST, repeat_index=2), service, budget=budget)
 
     assert service.calls == 2
@@ -413,7 +413,7 @@ def test_many_threads_never_pass_the_limit_together(journal):
 
 def test_a_limit_without_a_known_price_is_an_error(journal):
     request = replace(REQUEST, model="someones-model", size=None)
-    with pytest.raises(BudgetExceeded, match="no price is known for someones-model"):
+    with pytest.raises(BudgetExceeded, match="the price of someones-model is not known"):
         journal.call(request, Service(), budget=Budget(TARIFF, "", max_cost_usd=1.0))
 
     assert journal.call(request, Service(), budget=FREE).usage is not None
@@ -448,7 +448,7 @@ def test_a_journal_that_cannot_be_closed_delivers_and_is_closed_at_the_next_look
     service = Service()
     again = journal.call(REQUEST, service, budget=FREE)
 
-    assert "not up to date" in " ".join(answer.notices)
+    assert "the cost is not recorded yet" in " ".join(answer.notices)
     assert (again.images, service.calls, states(journal)) == (answer.images, 0, ["done"])
 
 
@@ -471,7 +471,7 @@ def test_a_lost_answer_is_reported_not_paid_again(journal):
     journal.call(REQUEST, service, budget=FREE)
     next(journal.folder.glob("answers/*/*.json")).unlink()
 
-    with pytest.raises(InputError, match=r"is gone.*verax journal prune"):
+    with pytest.raises(InputError, match=r"cannot be read.*verax journal prune"):
         journal.call(REQUEST, service, budget=FREE)
     assert service.calls == 1
 

@@ -106,10 +106,10 @@ def test_white_space_around_a_key_is_no_part_of_it():
 
 
 PROXIES = [
-    ({"ALL_PROXY": "socks5://127.0.0.1:1"}, "ALL_PROXY needs the package socksio"),
-    ({"all_proxy": "socks://127.0.0.1:1"}, "all_proxy is not a usable proxy"),
-    ({"HTTPS_PROXY": "foo://127.0.0.1:1"}, "HTTPS_PROXY is not a usable proxy"),
-    ({"SSL_CERT_FILE": "/nowhere/at.all"}, "SSL_CERT_FILE names no usable certificates"),
+    ({"ALL_PROXY": "socks5://127.0.0.1:1"}, "ALL_PROXY: its proxy needs the package socksio"),
+    ({"all_proxy": "socks://127.0.0.1:1"}, "all_proxy: expected the address of a proxy"),
+    ({"HTTPS_PROXY": "foo://127.0.0.1:1"}, "HTTPS_PROXY: expected the address of a proxy"),
+    ({"SSL_CERT_FILE": "/nowhere/at.all"}, "SSL_CERT_FILE: no certificates"),
 ]
 
 
@@ -142,7 +142,7 @@ def test_a_proxy_that_is_not_there_is_named(connected, monkeypatch):
 
 
 def test_a_prompt_in_latin_1_is_refused_in_one_line(connected, service):
-    with pytest.raises(InputError, match="no UTF-8 text"):
+    with pytest.raises(InputError, match="expected text in UTF-8"):
         ask(connected(service.base_url), edit(prompt="caf\udce9"))
     assert service.requests() == []
 

@@ -213,7 +213,7 @@ class Counter:
         if open_ones and not self.terms.dry_run:
             self.desk.client.require_key()
         if open_ones:
-            print(self.desk.client.leaving(*open_ones), file=sys.stderr)
+            print(self.desk.client.announcement(*open_ones), file=sys.stderr)
         if self.terms.dry_run:
             calls = quantity(len(open_ones), "call")
             print(f"dry run: {calls} would cost {price}; nothing was sent")

@@ -1,8 +1,8 @@
-"""Image services. Here: requests and answers, in the terms of the Images API.
+"""Requests to image services and their answers, in the terms of OpenAI's Images API.
 
-A request is a value: the same bytes and parameters have the same fingerprint, on which cache and
-journal are keyed. `verax.providers.dialects` writes a request for one service;
-`verax.providers.rules` says whether a model accepts it.
+Two requests with the same pictures and parameters have the same fingerprint; the journal stores
+each answer under the fingerprint of its request. `verax.providers.rules` says whether a model
+accepts a request; `verax.providers.dialects` writes a request as one service expects it.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImageFile:
-    """A picture to send: file bytes, a file name for the form, a media type such as "image/png"."""
+    """A picture to send: the bytes of its file, a file name, and the media type of the bytes."""
 
     data: bytes = field(repr=False)
     name: str = "image.png"
@@ -33,18 +33,19 @@ class ImageFile:
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateRequest:
-    """A request for a picture from text alone. Fields that are None are left to the service.
+    """A request for pictures made from text alone. The service chooses each field that is None.
 
     Attributes:
-        model: the model's full name; "" is never sent.
+        model: the model's full name, such as "gpt-image-2.5".
         size: "WIDTHxHEIGHT" in pixels, or "auto".
         n: number of pictures requested, 1..10.
-        partial_images: previews while streaming, 0..3.
-        gateway: the service, a name of the catalog or a base URL; part of the fingerprint.
-        repeat_index: 0, 1, 2 ... for a new answer to the same request; never sent.
-        extra: further fields for one backend, as (name, value), sent as they are.
-        optional: names of fields that may be dropped with a notice where a model or service
-            refuses them; a refused field that is not optional is an error.
+        partial_images: number of previews sent before the finished picture, 0..3.
+        gateway: the service: a name in the catalog, with the address and deployment that the user
+            gave, if any; part of the fingerprint.
+        repeat_index: 0; or 1, 2, ... to get a new answer to the same request. Never sent.
+        extra: further fields, as (name, value) pairs, sent unchanged.
+        optional: names of fields that may be left out, with a notice, if the model or service
+            refuses them. Any other refused field is an error.
     """
 
     model: str
@@ -67,15 +68,15 @@ class GenerateRequest:
 
     @property
     def kind(self) -> str:
-        """ "generate" or "edit"."""
+        """The kind of request: "generate" or "edit"."""
         return "generate"
 
     def files(self) -> tuple[tuple[str, ImageFile], ...]:
-        """(field name, file) of every picture that is sent."""
+        """One pair (field name, file) for every picture that is sent."""
         return ()
 
     def fields(self) -> dict[str, Scalar]:
-        """Every field that is set, under its name in the Images API, without the pictures."""
+        """The fields that are set, by their name in the Images API, without the pictures."""
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_SENT}
         if self.n == 1:
             del values["n"]
@@ -86,7 +87,7 @@ class GenerateRequest:
         )
 
     def describe(self) -> dict[str, object]:
-        """The whole request as JSON, each picture as its SHA-256; without secrets."""
+        """The request as a JSON object: gateway, fields, and each picture as its SHA-256."""
         return {
             "kind": self.kind,
             "gateway": self.gateway,
@@ -96,7 +97,7 @@ class GenerateRequest:
         }
 
     def fingerprint(self) -> str:
-        """SHA-256 over exact input bytes, gateway, model, every parameter, repeat index."""
+        """The SHA-256, in hexadecimal, of the whole request, including pictures and gateway."""
         return self._fingerprint
 
     @cached_property
@@ -107,11 +108,11 @@ class GenerateRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class EditRequest(GenerateRequest):
-    """A request for a picture from pictures and text.
+    """A request for pictures made from given pictures and text.
 
     Attributes:
         images: 1..16 pictures; mask and markup belong to the first.
-        mask: PNG of the first picture's size, alpha 0 = edit here.
+        mask: PNG of the first picture's size; the model may change pixels whose alpha is 0.
         markup: transparent PNG of the first picture's size with arrows or circles drawn on it.
     """
 
@@ -137,7 +138,7 @@ _NOT_SENT = {"gateway", "repeat_index", "extra", "optional", "images", "mask", "
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts from the service. Counts that it does not split by kind are counted as image."""
+    """Token counts from the service. Tokens not declared as text count as image tokens."""
 
     input_text: int = 0
     input_image: int = 0
@@ -147,9 +148,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class GeneratedImage:
-    """One returned picture: file bytes, media type, and the real size read from the bytes.
+    """One returned picture: the bytes of its file, its media type, and its size in pixels.
 
-    `photo` is the decoded picture, None if it is no longer held in memory.
+    Type and size are read from the bytes. `photo` is the decoded picture, None if it is not in
+    memory.
     """
 
     data: bytes = field(repr=False)
@@ -163,7 +165,7 @@ class GeneratedImage:
         return hashlib.sha256(self.data).hexdigest()
 
     def decoded(self) -> "Photo":
-        """The picture with its pixels, decoded at most once. Raises ImageReadError."""
+        """The decoded picture: `photo`, or else decoded now. Raises ImageReadError."""
         from verax import image as images
 
         return self.photo or images.decode(self.data, name="generated")
@@ -174,16 +176,17 @@ class ImagesAnswer:
     """The answer of a service.
 
     Attributes:
-        usage: None where the service gives none.
-        model, size, quality: what the service says it used, "" where it says nothing.
-        billed_usd: the price as stated by a gateway, None if it states none.
-        request_id: the service's id of the call, "" without one.
-        raw: body of the answer as JSON, pictures inside; a stream is assembled into one.
-        retries: how often the call was repeated before this answer.
-        notices: what was dropped, converted, or differs from the request, in words.
-        lost: the notices about pictures that could not be read or fetched.
-        cost_usd: the bill according to the journal, None if unknown.
-        counted_usd: what counts towards the limit: the bill, or its upper bound.
+        usage: token counts, None if the service states none.
+        model, size, quality: what the service says it used, "" if it says nothing.
+        billed_usd: the price in US dollars that the service states, None if it states none.
+        request_id: the service's id of the call, "" if it gives none.
+        raw: body of the answer, byte for byte: JSON or an event stream, pictures included.
+        retries: number of attempts that failed before this answer.
+        notices: sentences for the user about differences between request and answer.
+        lost: those of the notices that are about pictures that cannot be read or downloaded.
+        cost_usd: the bill in US dollars according to the journal, None if unknown.
+        counted_usd: US dollars that count towards the cost limit: the bill, or the most that
+            the call can cost if the bill is unknown.
     """
 
     images: tuple[GeneratedImage, ...]
@@ -202,12 +205,12 @@ class ImagesAnswer:
 
     @property
     def decoded_pixels(self) -> int:
-        """Number of pixels held decoded in memory."""
+        """Number of pixels of all pictures that are decoded in memory."""
         photos = [image.photo for image in self.images if image.photo is not None]
         return sum(photo.width * photo.height for photo in photos)
 
     def without_pixels(self) -> "ImagesAnswer":
-        """The same answer without decoded pixels; its pictures are decoded again when needed."""
+        """A copy without the decoded pixels; its pictures are decoded again when needed."""
         return replace(self, images=tuple(replace(image, photo=None) for image in self.images))
 
 
@@ -218,16 +221,16 @@ class Keep(Protocol):
         """Store the body of a successful answer."""
 
     def picture(self, link: str, fetch: Callable[[str], bytes], /) -> bytes:
-        """The stored picture behind a link of the answer; `fetch` downloads it if missing."""
+        """The bytes of the picture at `link`: stored ones, or else loaded by `fetch` and stored."""
 
 
 class Send(Protocol):
-    """Sends a request once (repeating it only if the service certainly did not start on it).
+    """Sends a request and returns the answer; repeats an attempt only if it cannot be billed.
 
-    `keep` gets the body of a successful answer before anything else is done with it.
-    Raises ProviderRejected or ProviderBusy if the service certainly did not start, ProviderRefused,
-    ProviderUncertain if the call may have been billed, ProviderError if the answer (which was
-    stored) has no usable picture.
+    `keep` stores the body of a successful answer before the body is parsed. Raises
+    ProviderRejected or ProviderBusy if nothing was started or billed, ProviderRefused if moderation
+    refused the request, ProviderUncertain if the call may have been billed, and ProviderError if
+    the stored answer has no usable picture.
     """
 
     def __call__(self, request: Request, keep: Keep, /) -> ImagesAnswer: ...

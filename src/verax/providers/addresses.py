@@ -1,4 +1,4 @@
-"""Addresses of services: normalised, checked against private networks, matched to a gateway."""
+"""Addresses of image services: parsing, finding the service's catalog entry, network checks."""
 
 import ipaddress
 import re
@@ -27,9 +27,9 @@ class ServiceAddress:
     """The parts of a service's address.
 
     Attributes:
-        url: scheme, host and path in one spelling, without a query.
-        api_version: of Azure, "" without one.
-        deployment: of Azure's older form, "" without one.
+        url: scheme, host and path, normalised, without a query.
+        api_version: value of the parameter `api-version` of Azure addresses, "" if absent.
+        deployment: the deployment that an older Azure address names, "" if it names none.
     """
 
     url: httpx2.URL
@@ -42,10 +42,10 @@ class ServiceAddress:
 
 
 def parse_address(text: str) -> ServiceAddress:
-    """The address of a service from a base URL, a full endpoint or an Azure target URI.
+    """The address of a service, from a base URL, the URL of an endpoint or an Azure target URI.
 
-    Raises SettingsError for an unexpected query or fragment; the message never contains values,
-    which may be keys.
+    Raises SettingsError for an unexpected query or fragment. The message does not repeat their
+    values, since a value may be a key.
     """
     url = parse_url(text)
     query = dict(parse_qsl(url.query.decode("ascii", "replace"), keep_blank_values=True))
@@ -53,11 +53,14 @@ def parse_address(text: str) -> ServiceAddress:
     if query or url.fragment:
         names = ", ".join(sorted(query)) or "#"
         raise SettingsError(
-            f"the address of {url.host} contains {names}; remove it, and "
-            "put keys into environment variables"
+            f"base URL: the address of {url.host} may have no parameters, but contains {names}; "
+            "remove it, and put a key into an environment variable"
         )
     if not re.fullmatch(r"[\w.-]*", version):
-        raise SettingsError(f"the api-version in the address of {url.host} is not valid")
+        raise SettingsError(
+            f"base URL: the api-version in the address of {url.host} is not valid; expected one "
+            "such as 2025-04-01-preview"
+        )
     path = _ENDPOINT.sub("", re.sub(r"/{2,}", "/", url.path).rstrip("/"))
     named = _DEPLOYMENT.match(path)
     path, deployment = (named[1], named[2]) if named else (path, "")
@@ -72,14 +75,19 @@ def _normal_url(url: httpx2.URL, path: str) -> httpx2.URL:
 
 
 def parse_url(text: str) -> httpx2.URL:
-    """An http(s) address without a user name or password in it."""
+    """The parsed http or https address. Raises InputError for any other text, and SettingsError for
+    an address that is not a URL or contains a password."""
     try:
         url = httpx2.URL(text.strip())
     except (httpx2.InvalidURL, ValueError) as exc:
-        raise SettingsError(f"base URL: not an address: {without(str(exc), None)}") from None
+        raise SettingsError(
+            "base URL: expected an address such as http://127.0.0.1:8000/v1; this is not one: "
+            f"{without(str(exc), None)}"
+        ) from None
     if url.userinfo:
         raise SettingsError(
-            f"the address of {url.host} contains a password; put the key into a variable"
+            f"base URL: the address of {url.host} contains a user name or password; remove it, "
+            "and put the key into an environment variable"
         )
     if url.scheme not in PORTS or not url.host:
         raise InputError(
@@ -87,15 +95,17 @@ def parse_url(text: str) -> httpx2.URL:
             f"{without(text[:200], None)!r}"
         )
     if not 0 < (url.port or PORTS[url.scheme]) < 65_536:
-        raise InputError(f"base URL: the port of {url.host} is not valid: {url.port}")
+        raise InputError(
+            f"base URL: expected a port from 1 to 65535 for {url.host}, got {url.port}"
+        )
     return url
 
 
 def local_address(host: str) -> str:
-    """The loopback address of a host; raises SettingsError for hosts other than this machine."""
+    """The loopback address of a host. Raises SettingsError if the host is another machine."""
     beyond = SettingsError(
-        f"local-only: {host} is beyond this machine; nothing was sent. Use an address such as "
-        "127.0.0.1, or leave local-only out"
+        f"local-only allows connections to this machine only, and {host} is another one; nothing "
+        "was sent. Use an address such as 127.0.0.1, or leave out local-only"
     )
     try:
         address = ipaddress.ip_address(host)
@@ -113,21 +123,19 @@ def local_address(host: str) -> str:
 
 
 def public_address(host: str) -> str:
-    """A public address of a host; raises SettingsError for a host in a private network.
-
-    Otherwise a service on the internet could make Verax access the network it runs in.
-    """
+    """The IP address of a host on the internet. Raises SettingsError if the host is in a private
+    network: a link sent by a service on the internet must not reach the user's own network."""
     try:
         addresses = [str(info[4][0]) for info in socket.getaddrinfo(host, None)]
     except OSError as exc:
-        raise SettingsError(f"{host} cannot be resolved ({exc.strerror or exc})") from None
+        raise SettingsError(f"no address was found for {host} ({exc.strerror or exc})") from None
     if not all(map(_is_public, addresses)):
-        raise SettingsError(f"{host} is in a private network; a public service may not point there")
+        raise SettingsError(f"{host} is in a private network; public services may not link there")
     return addresses[0]
 
 
 def is_private(host: str) -> bool:
-    """Whether a host resolves to a private address; False where it does not resolve."""
+    """Whether any IP address of the host is private; False if the host name is unknown."""
     try:
         addresses = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
     except OSError:
@@ -141,10 +149,10 @@ def _is_public(text: str) -> bool:
 
 
 class Pinned(httpx2.BaseTransport):
-    """A network backend that connects only to addresses that `resolve` allows.
+    """An HTTP transport that connects only to the IP address that `resolve` returns for a host.
 
-    A name is resolved once and checked, and exactly this address is connected to, so that neither
-    redirects nor changing DNS answers can bypass the check.
+    `resolve` raises an error for a host that is not allowed. It runs for every request, redirects
+    included, and its address is used unchanged, so a later DNS answer cannot bypass the check.
     """
 
     def __init__(self, inner: httpx2.BaseTransport, resolve: Callable[[str], str]) -> None:
@@ -168,8 +176,9 @@ class Endpoint:
     """A service and its address.
 
     Attributes:
-        url: base URL in one spelling, for Azure with its api-version.
-        deployment: the model's own name there, "" for the catalog's.
+        gateway: the service's entry in the catalog.
+        url: the normalised base URL, for Azure with its api-version.
+        deployment: the name of the model at this service, "" if it is the catalog's name.
         custom: whether the user gave the address.
     """
 
@@ -179,7 +188,8 @@ class Endpoint:
     custom: bool
 
     def keys(self) -> tuple[str, ...]:
-        """Names of the keys to use: a key is sent only to its own service, and to this machine."""
+        """Names of the variables that may hold this service's key. OPENAI_API_KEY is among them
+        for a custom service only if it runs on this machine."""
         names = self.gateway.keys
         if self.custom and self.gateway.name.startswith("azure"):
             names = (*names, "VERAX_API_KEY")
@@ -191,13 +201,14 @@ class Endpoint:
 
 
 def choose_endpoint(settings: Settings) -> Endpoint:
-    """The service given by gateway, address and environment.
+    """The service and address that the settings name: gateway, base URL and deployment.
 
-    Raises SettingsError if they contradict each other.
+    Raises SettingsError if these contradict each other or the address is missing.
     """
     if without(settings.gateway, None) != settings.gateway:
         raise SettingsError(
-            "VERAX_GATEWAY or --gateway holds what looks like a key; expected a name"
+            "VERAX_GATEWAY or --gateway: expected the name of a service, got what looks like a "
+            "key; see the names: verax models --gateways"
         )
     usual = "custom" if settings.base_url else "openai"
     where = gateway(settings.gateway or usual, changes=settings.home)
@@ -211,7 +222,7 @@ def choose_endpoint(settings: Settings) -> Endpoint:
         root = _azure_root(root, where.address_suffix)
     if address.deployment and settings.deployment not in ("", address.deployment):
         raise SettingsError(
-            f"the address names the deployment {address.deployment}, VERAX_DEPLOYMENT "
+            f"the address names the deployment {address.deployment}, but VERAX_DEPLOYMENT names "
             f"{settings.deployment}; leave one of them out"
         )
     version = f"?api-version={address.api_version}" if address.api_version else ""
@@ -220,16 +231,17 @@ def choose_endpoint(settings: Settings) -> Endpoint:
 
 
 def _azure(where: Gateway, settings: Settings, *, older: bool) -> Gateway:
-    """The catalog's gateway for an Azure address; `older`: one that names a deployment."""
+    """The catalog entry for an Azure address; `older` if the address names a deployment."""
     if where.name not in ("custom", "azure", "azure-deployments"):
         raise SettingsError(
-            f"the address belongs to Azure, the gateway is {where.name}; leave --gateway out"
+            f"the address belongs to Azure, but --gateway names {where.name}; leave out --gateway"
         )
     return gateway("azure-deployments" if older else "azure", changes=settings.home)
 
 
 def _azure_root(root: str, suffix: str) -> str:
-    """The address of a resource with the path that its API lies under."""
+    """The address of an Azure resource, with `suffix`, the path of its API, in place of the known
+    paths; an address with any other path is returned unchanged."""
     for known in AZURE_PATHS:
         if root.endswith(known):
             return root.removesuffix(known) + suffix
@@ -240,5 +252,7 @@ def _from_environment(where: Gateway, settings: Settings) -> str:
     address = settings.environ.get(where.address, "") if where.address else ""
     if not address:
         variable = f" or set {where.address}" if where.address else ""
-        raise SettingsError(f"{where.name} has no fixed address; give --base-url{variable}")
+        raise SettingsError(
+            f"the address of the service {where.name} is not known; give --base-url{variable}"
+        )
     return address

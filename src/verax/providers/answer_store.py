@@ -1,8 +1,9 @@
-"""The end of a call: its answer on disk, its record closed.
+"""Stores the answers to paid calls on disk, and closes the records of the calls in the journal.
 
-The body of an answer is one file, `<fingerprint>.json`, byte for byte. Beside it are the
-pictures behind its links (`.<hash of the link>.picture`; `.unread` for a file that is not a
-picture, which is fetched again), and the received part of interrupted answers (`.<call>.part`).
+The body of an answer is stored byte for byte as `<fingerprint>.json`. Beside that file lie the
+pictures that the answer links to (`<fingerprint>.<hash of the link>.picture`), downloads that are
+no picture and are tried again (`.unread`), and the received part of an interrupted answer
+(`<fingerprint>.<id of the call>.part`).
 """
 
 import hashlib
@@ -29,14 +30,14 @@ from verax.providers.records import Call, CallState, Records
 from verax.store import ROOM, Presence, Reserved, write_whole, writing
 
 NOT_SENT = (InputError, ProviderRejected, ProviderBusy)
-PLAUSIBLE = 0.75  # a bill below this share of the lowest possible cost is taken as unknown
+PLAUSIBLE = 0.75  # a bill below this fraction of the lowest possible cost is taken as unknown
 
 
 class AnswerSink:
-    """Stores what one call returns: the body of its answer, and the pictures behind its links.
+    """Stores the answer to one call: its body, and the pictures that it links to.
 
     Attributes:
-        short: why the body could be stored only in part; "" if it is complete.
+        short: the reason why only part of the body could be stored; "" if all of it was.
     """
 
     def __init__(self, room: Reserved) -> None:
@@ -44,27 +45,27 @@ class AnswerSink:
         self.short = ""
 
     def __call__(self, body: bytes, /) -> None:
-        """Store the body, or as much of it as fits on a full disk; the call goes on, since its
-        pictures are paid and still in memory."""
+        """Store the body. On a full disk store what fits and set `short`; raise no error, since the
+        paid pictures are still in memory."""
         try:
             self._room.fill(body)
         except OutputError as exc:
-            self.short = f"the answer of {len(body)} bytes could be kept only in part: {exc}"
+            self.short = f"only part of the answer of {len(body)} bytes could be stored: {exc}"
 
     def picture(self, link: str, fetch: Fetch, /) -> bytes:
-        """The picture behind a link; fetched and stored if missing."""
+        """The bytes of the picture at `link`: stored ones, or else loaded by `fetch` and stored."""
         return linked_picture(self._room.path, link, fetch)
 
 
 def linked_picture(answer: Path, link: str, fetch: Fetch) -> bytes:
-    """The picture behind a link of the answer at this path; fetched and stored if missing."""
+    """The bytes at a link in the answer stored at path `answer`; downloaded and stored if new."""
     path = picture_path(answer, link)
     if path.is_file():
         return path.read_bytes()
     data = fetch(link)
     if not is_picture(data):  # an error page, or a format that a later version may read
         path = path.with_suffix(".unread")
-    with suppress(OutputError), writing(path):  # delivered all the same; the link stays
+    with suppress(OutputError), writing(path):  # if it fails: the link can be loaded again
         write_whole(path, data)
     return data
 
@@ -75,15 +76,15 @@ def picture_path(answer: Path, link: str) -> Path:
 
 
 def _not_fetched(link: str) -> bytes:
-    raise ProviderError("the picture was sent as a link, not stored; try: verax journal fetch")
+    raise ProviderError("the picture behind a link is not stored yet; try: verax journal fetch")
 
 
 class AnswerStore:
-    """The answers of a journal on disk, and the closing of its records.
+    """The stored answers of a journal; closes the journal's records.
 
     Args:
-        folder: of the journal.
-        clock: seconds since 1970.
+        folder: the journal's folder.
+        clock: returns the time in seconds since 1970.
     """
 
     def __init__(self, folder: Path, records: Records, clock: Callable[[], float]) -> None:
@@ -96,15 +97,15 @@ class AnswerStore:
 
     @property
     def owner(self) -> str:
-        """The name of this process as owner of records."""
+        """The name of this process, under which it begins records."""
         return self._presence.name
 
     def lives(self, owner: str) -> bool:
-        """Whether the process of that name is still running."""
+        """Whether the process that began records under the name `owner` is still running."""
         return Presence.is_alive(self.folder / "owners", owner)
 
     def path(self, fingerprint: str) -> Path:
-        """Where the body of the answer to a request is kept."""
+        """The file for the body of the answer to the request with this fingerprint."""
         return self.folder / "answers" / fingerprint[:2] / f"{fingerprint}.json"
 
     def body(self, call: Call) -> bytes:
@@ -114,14 +115,14 @@ class AnswerStore:
             return path.read_bytes()
         except OSError as exc:
             raise InputError(
-                f"the answer to call {call.id} is gone ({path}: {exc.strerror}); to pay for it "
-                f"again, remove its record: verax journal prune {call.fingerprint[:12]}"
+                f"the stored answer to call {call.id} cannot be read ({path}: {exc.strerror}); to "
+                f"pay for a new one, first run: verax journal prune {call.fingerprint[:12]}"
             ) from exc
 
     def remove(self, calls: Sequence[Call]) -> int:
-        """Delete calls and their answers, so that the same requests are paid again.
+        """Delete the records and answers of calls; the same requests then cost money again.
 
-        Calls in progress, also in batches, are not deleted. Returns the bytes freed.
+        Calls in progress or in a batch are not deleted. Returns the number of bytes freed.
         """
         freed = 0
         for call in calls:
@@ -133,7 +134,8 @@ class AnswerStore:
         return freed
 
     def files(self, call: Call) -> list[Path]:
-        """Everything on disk that belongs to a call which has ended."""
+        """The files that belong to a call that has ended: its answer and pictures, or what was
+        received of an interrupted answer."""
         path = self.path(call.fingerprint)
         if call.state in ("done", "unusable"):
             beside = [*path.parent.glob(f"{path.stem}.*.picture")]
@@ -143,13 +145,13 @@ class AnswerStore:
         return [part] if part.is_file() else []
 
     def part(self, call: Call) -> Path:
-        """The file that holds the received part of a broken answer."""
+        """The file for the received part of an interrupted answer."""
         return self.path(call.fingerprint).with_suffix(f".{call.id}.part")
 
     def read(self, call: Call, fetch: Fetch | None = None) -> ImagesAnswer:
-        """The stored answer of a call; `fetch` gets pictures behind links that are not stored yet.
+        """The stored answer to a call; `fetch` downloads linked pictures that are not stored yet.
 
-        Raises as `read_answer` does; InputError where the file is gone.
+        Raises ProviderError or ProviderRefused if it holds no picture, InputError if it is missing.
         """
         path = self.path(call.fingerprint)
         answer = read_answer(
@@ -160,9 +162,9 @@ class AnswerStore:
         return replace(answer, request_id=call.request_id)
 
     def reread(self, call: Call, fetch: Fetch | None = None) -> CallState:
-        """Read the stored answer of a call again, with this version, and try its links again.
+        """Parse the stored answer to a call again and try its links again. Returns the new state.
 
-        From an interrupted answer, complete pictures are used. Returns the new state.
+        Of an interrupted answer, the complete pictures are used.
         """
         if call.state == "uncertain":
             return self._from_part(call, fetch)
@@ -179,26 +181,27 @@ class AnswerStore:
         return state
 
     def take(self, call: Call, body: bytes, fetch: Fetch | None = None) -> CallState:
-        """Store the answer that a batch returned for a call. Returns the call's state."""
+        """Store the answer `body` to a call and close its record. Returns the call's new state."""
         with writing(self.path(call.fingerprint)):
             write_whole(self.path(call.fingerprint), body)
         return self.close_answered(call, fetch=fetch)
 
     def close_unanswered(self, call: Call, why: ProviderError) -> None:
-        """Close a call for which a batch returned an error."""
+        """Close the record of a call that a batch ended without an answer; `why` is the reason."""
         self.path(call.fingerprint).unlink(missing_ok=True)
         self.close_failed(call, why)
 
     def settle(self) -> list[Call]:
-        """Close the records that dead processes left open. Returns those that became uncertain."""
+        """Close the records whose processes ended before closing them. Returns the calls that may
+        have been billed but have no answer: those in state "uncertain" now."""
         with self.records.change():
-            left = self.records.select(states=("started",))
-            lost = [call for call in left if self.settle_one(call) == "uncertain"]
+            opened = self.records.select(states=("started",))
+            lost = [call for call in opened if self.settle_one(call) == "uncertain"]
         Presence.sweep(self.folder / "owners")
         return lost
 
     def close_failed(self, call: Call, exc: BaseException) -> None:
-        """Close the record of a call that raised."""
+        """Close the record of a call that ended with the exception `exc`."""
         message = str(exc) or type(exc).__name__
         if isinstance(exc, ProviderRefused):
             self._close_refused(call, exc)
@@ -212,24 +215,25 @@ class AnswerStore:
             self.finish(call, "uncertain", message=message)
 
     def _keep_part(self, call: Call, partial: bytes) -> str:
-        """Store the received part of a broken answer. Returns a note that says where it is."""
+        """Store the received part of an interrupted answer. Returns a note with the file's path."""
         path = self.part(call)
         try:
             with writing(path):
                 write_whole(path, partial)
         except OutputError as exc:
-            return f"{len(partial)} bytes of the answer were received and could not be kept: {exc}"
-        return f"{len(partial)} bytes of the answer were received: {path}"
+            return f"{len(partial)} bytes of the answer arrived but could not be stored: {exc}"
+        return f"{len(partial)} bytes of the answer arrived and are stored in {path}"
 
     def _close_refused(self, call: Call, exc: ProviderRefused) -> CallState:
-        """Close the record of a refused call; some services refuse with status 200."""
-        self.path(call.fingerprint).unlink(missing_ok=True)
+        """Close the record of a call that moderation refused. Returns the new state, "refused"."""
+        self.path(call.fingerprint).unlink(missing_ok=True)  # a refusal sent with status 200
         about = {"stage": exc.stage, "categories": exc.categories}
         self.finish(call, "refused", message=str(exc), **about)
         return "refused"
 
     def settle_one(self, call: Call) -> CallState:
-        """The state of a record, after closing it where its process is dead. Inside `change`."""
+        """The state of a call; its record is closed first if its process has ended. To be called
+        within `Records.change`."""
         under_way = self.lives(call.owner) and call.id not in self._unclosed
         if call.state != "started" or under_way:
             return call.state
@@ -248,10 +252,10 @@ class AnswerStore:
         fetch: Fetch | None = None,
         short: str = "",
     ) -> CallState:
-        """Close a record whose answer is on disk.
+        """Close the record of a call whose answer is on disk. Returns the new state.
 
-        `answer`: None if it has to be read from there; `fetch` then loads linked pictures.
-        `short`: why the body could be stored only in part; "" if it is complete.
+        If `answer` is None, the file is parsed, and `fetch` downloads linked pictures. `short` says
+        why only part of the body could be stored; "" if all of it was.
         """
         message = short
         if answer is None:
@@ -272,19 +276,16 @@ class AnswerStore:
         return state
 
     def finish(self, call: Call, state: CallState, **about: Any) -> None:  # noqa: ANN401
-        """Close a record. Raises OutputError if that cannot be written; the record is then closed
-        at the next access."""
+        """Close a record with its final state and columns. Raises OutputError if it cannot be
+        written; the record is then closed when it is next read."""
         self._unclosed.add(call.id)
         self.records.finish(call.id, state, ended=self.now(), **about)
         self._unclosed.discard(call.id)
 
 
 def cost_of(call: Call, usage: Usage | None, stated_usd: float | None) -> float | None:
-    """The bill of a call in US dollars; None where it is not known.
-
-    Token counts are ignored if their price is less than PLAUSIBLE of the lowest possible cost of
-    the request.
-    """
+    """The bill of a call in US dollars: the price that the service stated, or else that of its
+    token counts. None if unknown, or if the counts give a price too low to be possible."""
     if call.reserved_usd == 0.0:
         return 0.0
     if stated_usd is not None or usage is None or call.price is None:

@@ -1,6 +1,6 @@
-"""Parsing the body of an answer: pictures, usage, and differences from the request.
+"""Parses the body of an answer: pictures, token counts, and differences from the request.
 
-Stored bodies are read by the same function, so nothing that was paid for is lost.
+Fresh and stored answers are parsed by the same functions.
 """
 
 import io
@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from PIL import Image as PillowImage
+from PIL import UnidentifiedImageError
 
 from verax.errors import ImageReadError, ProviderError, ProviderRefused, VeraxError
 from verax.providers import GeneratedImage, ImagesAnswer, Request, Usage
@@ -27,11 +28,11 @@ from verax.providers.payload import (
     stated_usd,
 )
 
-Fetch = Callable[[str], bytes]  # the bytes behind a link
+Fetch = Callable[[str], bytes]  # downloads a link
 MAX_PIXELS = 64_000_000  # far above every legal size; a larger picture is not decoded
 DECODED_PIXELS = 16_000_000  # most pixels of one answer that stay decoded: 192 MB
 _MEDIA = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
-_TURN = 0x0112  # EXIF orientation; 5 to 8 lie on their side
+_TURN = 0x0112  # EXIF tag of the orientation; 5 to 8 mean that width and height are swapped
 
 
 def read_answer(
@@ -42,11 +43,11 @@ def read_answer(
     headers: Mapping[str, str] | None = None,
     retries: int = 0,
 ) -> ImagesAnswer:
-    """The answer in a body: JSON of the Images API, or an event stream.
+    """The answer in a body, which is JSON of the Images API or an event stream.
 
-    `fetch` downloads pictures given as links; `headers` are the answer's. An unreadable picture
-    gives a notice if there are others. Raises ProviderRefused for a refusal, ProviderError if the
-    body has no readable picture.
+    `fetch` downloads linked pictures; `headers` are the HTTP headers of the answer. If some of
+    several pictures cannot be read, the answer has a notice on each. Raises ProviderRefused if
+    moderation refused the request, ProviderError if no picture can be read.
     """
     data = table_of(body)
     images, lost = _pictures(data, body, fetch)
@@ -68,19 +69,19 @@ def read_answer(
 
 
 def differences(answer: ImagesAnswer, request: Request) -> Iterator[str]:
-    """Notices on how an answer differs from its request."""
+    """One notice for each difference from the request in size, format, count or model."""
     count = 0
     for count, image in enumerate(answer.images, 1):
         size = f"{image.width}x{image.height}"
         if request.size not in (None, "auto", size):
-            yield f"requested {request.size}, picture {count} is {size}"
+            yield f"requested {request.size}, but picture {count} is {size}"
         form = image.media_type.removeprefix("image/")
         if form != (request.output_format or "png"):
-            yield f"requested {request.output_format or 'png'}, picture {count} is {form}"
+            yield f"requested {request.output_format or 'png'}, but picture {count} is {form}"
     if count != request.n:
-        yield f"requested {request.n} pictures, got {count}"
+        yield f"requested {request.n} pictures, but got {count}"
     if answer.model and request.model not in answer.model:
-        yield f"requested {request.model}, the service used {answer.model}"
+        yield f"requested {request.model}, but the service used {answer.model}"
 
 
 def holds_pictures(body: bytes) -> bool:
@@ -92,7 +93,7 @@ def holds_pictures(body: bytes) -> bool:
 
 
 def links(body: bytes) -> tuple[str, ...]:
-    """The URLs of pictures in a body; () where the body cannot be parsed."""
+    """The links to pictures in the body of an answer; () if the body cannot be parsed."""
     links: list[str] = []
     try:
         listed = entries(table_of(body))
@@ -105,7 +106,7 @@ def links(body: bytes) -> tuple[str, ...]:
 
 
 def bill(body: bytes) -> tuple[Usage | None, float | None]:
-    """Token counts and stated price of a body that holds no readable picture."""
+    """The token counts and the price in US dollars that a body states; None for each not stated."""
     try:
         data = table_of(body)
     except ProviderError:
@@ -114,7 +115,10 @@ def bill(body: bytes) -> tuple[Usage | None, float | None]:
 
 
 def table_of(body: bytes) -> dict[str, Any]:
-    """The answer as one JSON object; if truncated, its complete pictures, or ProviderError."""
+    """The answer as one JSON object; of a truncated answer, an object with its complete pictures.
+
+    Raises ProviderError if the body is neither JSON nor events and holds no complete picture.
+    """
     if is_stream(body):
         stream = parse_stream(body)
         return stream.answer() or dict(stream.error or {})
@@ -128,23 +132,21 @@ def table_of(body: bytes) -> dict[str, Any]:
 
 
 def json_object(body: bytes) -> dict[str, Any]:
-    """The JSON object in a body; ProviderError for anything else."""
+    """The JSON object in a body. Raises ProviderError if the body is anything else."""
     try:
         data = json.loads(body)
     except (ValueError, RecursionError) as exc:
-        raise ProviderError(f"the service answered with something that is not JSON: {exc}") from exc
+        raise ProviderError(f"expected JSON from the service, got something else: {exc}") from exc
     if not isinstance(data, dict):
-        raise ProviderError(
-            f"the service answered a JSON {type(data).__name__}, expected an object"
-        )
+        raise ProviderError(f"expected a JSON object from the service, got a {type(data).__name__}")
     return data
 
 
 def real_picture(data: bytes) -> GeneratedImage:
-    """Picture bytes with real format and upright size; decoded fully, so truncated files fail.
+    """The picture in the bytes of a file, with its format and its size after EXIF rotation.
 
-    The decoded pixels are kept. Pictures that Verax cannot use, such as animations, are accepted.
-    Raises ProviderError for anything else.
+    The whole file is decoded, so that a truncated one raises ProviderError. Pictures that Verax can
+    only save, such as animations, are returned without decoded pixels.
     """
     from verax import image as images
     from verax.image.header import format_of_bytes
@@ -162,15 +164,21 @@ def real_picture(data: bytes) -> GeneratedImage:
         on_its_side = picture.getexif().get(_TURN, 1) in (5, 6, 7, 8)
     except Exception as exc:  # decoders raise arbitrary exceptions
         raise ProviderError(
-            f"the service delivered a picture that cannot be read ({exc}); the answer is kept and "
-            "was probably billed"
+            f"the service sent a picture that cannot be read ({_reason(exc)}); the answer is "
+            "stored and was probably billed"
         ) from exc
     width, height = picture.size[::-1] if on_its_side else picture.size
     return GeneratedImage(data, _MEDIA[picture.format or ""], width, height)
 
 
+def _reason(exc: Exception) -> str:
+    """Why Pillow could not read a picture, without the name of a buffer in memory."""
+    unknown = isinstance(exc, UnidentifiedImageError)
+    return "not a PNG, JPEG or WebP file" if unknown else str(exc)
+
+
 def is_picture(data: bytes) -> bool:
-    """Whether these bytes are a picture that can be read to the last row."""
+    """Whether the bytes are a complete picture that can be decoded."""
     try:
         real_picture(data)
     except ProviderError:
@@ -181,11 +189,12 @@ def is_picture(data: bytes) -> bool:
 def _pictures(
     data: dict[str, Any], body: bytes, fetch: Fetch | None
 ) -> tuple[tuple[GeneratedImage, ...], tuple[str, ...]]:
-    """The readable pictures, and notices on the others. Raises where none is readable."""
+    """The pictures that can be read, and a notice for each of the others. Raises ProviderError if
+    none can be read."""
     listed = entries(data)
     if not listed:
-        _raise_what_it_says(data, body)
-        raise ProviderError("the service answered without a picture; the answer is kept")
+        _raise_stated_error(data, body)
+        raise ProviderError("the service answered without a picture; the answer is stored")
     images: list[GeneratedImage] = []
     lost: list[str] = []
     room = DECODED_PIXELS
@@ -206,33 +215,33 @@ def _pictures(
     return tuple(images), tuple(lost)
 
 
-def _raise_what_it_says(data: Mapping[str, Any], body: bytes) -> None:
-    """Raises the error in an answer, since some services send errors with status 200."""
+def _raise_stated_error(data: Mapping[str, Any], body: bytes) -> None:
+    """Raises the error that an answer holds: some services send errors with HTTP status 200."""
     details = parse_error(json.dumps(data).encode() if data else body)
     if details.moderated:
         raise ProviderRefused(
             details.message, stage=details.sure_stage, categories=details.categories
         )
     if details.code:
-        raise ProviderError(f"{details.code}: {details.message}; the answer is kept")
+        raise ProviderError(f"{details.code}: {details.message}; the answer is stored")
 
 
 def _image(entry: Mapping[str, Any], fetch: Fetch | None) -> GeneratedImage:
-    """The picture of an entry by the first way that works."""
+    """The picture of an entry, from the first of its sources that can be read."""
     first: VeraxError | None = None
     for one in sources(entry):
         try:
             return real_picture(_bytes(one, fetch))
         except VeraxError as exc:  # also SettingsError, for links that local_only forbids
             first = first or exc
-    raise first or ProviderError("an entry of the answer holds no picture; the answer is kept")
+    raise first or ProviderError("an entry of the answer holds no picture; the answer is stored")
 
 
 def _bytes(one: PictureSource, fetch: Fetch | None) -> bytes:
     if one.data is not None:
         return one.data
     if fetch is None:
-        raise ProviderError("the picture was sent as a link, not stored; try: verax journal fetch")
+        raise ProviderError("the picture behind a link is not stored yet; try: verax journal fetch")
     return fetch(one.link)
 
 

@@ -1,13 +1,15 @@
 """Many requests through the Batch API: half the price, answers within 24 hours.
 
-Requests are claimed in the journal, their pictures are uploaded as files, and they are sent as
-batches of at most 50,000 lines and 200 MB with one model and endpoint each. All state is in the
-journal's database, so that any later process can continue: a batch that was never created is
-abandoned; one that may have been created is searched for at the service before it is created again;
-answers are fetched once and matched by their custom id, the request's fingerprint.
+A batch holds the requests for one model and endpoint, one a line: at most 50,000 lines and 200 MB.
+Each request gets a record in the journal, its pictures are uploaded, and then the batch is created.
 
-A line that fails or expires is closed in the journal with its error and can be requested again. The
-uploaded pictures are deleted at the service after the last batch.
+All state is in the journal's database, so a later process can continue. It gives up a batch that
+was not uploaded completely. If the service may have created a batch, it searches the service's list
+before it creates the batch again. Answers are matched to requests by the custom id of each line,
+which is the request's fingerprint.
+
+A request that fails or expires gets its error in the journal and can be sent again. The uploaded
+pictures are deleted at the service when no batch is open.
 """
 
 import json
@@ -46,16 +48,17 @@ POLL_S = 30.0
 ENDPOINTS = {"edit": "/v1/images/edits", "generate": "/v1/images/generations"}
 ENDED = ("completed", "failed", "expired", "cancelled")
 LISTED, MOST_PAGES = 100, 20  # batches per page, and pages, when searching the service for a batch
-MARK = "verax"  # names our input file in the metadata of a batch
+MARK = "verax"  # key in a batch's metadata; the value is the file id of its input file
 
 
 @dataclass(frozen=True)
 class Batches:
-    """The batches of one service in one journal.
+    """Sends requests to one service as batches, and stores the answers in the journal.
 
     Attributes:
-        budget: with the tariff of batches (`load_tariff(batch=True)`).
-        most_lines, most_bytes: limits of one batch.
+        budget: cost limit and prices, the latter from `load_tariff(batch=True)`.
+        retry_uncertain: send requests again whose earlier call may have been billed.
+        most_lines, most_bytes: the largest batch.
     """
 
     client: Client
@@ -77,21 +80,21 @@ class Batches:
         poll_s: float = POLL_S,
         report: Callable[[Batch], None] = lambda batch: None,
     ) -> None:
-        """Send requests without a stored answer and wait until every batch has ended.
+        """Send the requests that have no stored answer, and wait until every batch has ended.
 
-        May be stopped at any time and called again. The answers are then in the journal, under
-        `plain(request)`.
+        `report` is called with each open batch every `poll_s` seconds. The call may be interrupted
+        and repeated. The answers are then in the journal, as answers to `plain(request)`.
         """
         self.submit(requests)
-        while still := self.collect():
-            for batch in still:
+        while open_batches := self.collect():
+            for batch in open_batches:
                 report(batch)
             self.sleep(poll_s)
 
     def submit(self, requests: Sequence[Request]) -> list[Batch]:
-        """Send the requests that the journal has no answer to. Returns the new batches.
+        """Send the requests that have no stored answer. Returns the new batches.
 
-        Raises BudgetExceeded before anything is uploaded when they do not all fit.
+        Raises BudgetExceeded, before anything is uploaded, if together they may pass the limit.
         """
         self.client.require_key()
         self._resume()
@@ -115,17 +118,17 @@ class Batches:
         return sent
 
     def collect(self) -> list[Batch]:
-        """Poll every open batch once and store the answers of ended ones. Returns the others."""
+        """Store the answers of the batches that have ended. Returns those that are still open."""
         self._resume()
-        still = [one for one in self.table.open() if not (one.service_id and self._look(one))]
-        if not still:
+        pending = [one for one in self.table.open() if not (one.service_id and self._look(one))]
+        if not pending:
             Uploads(self.table, self.client.transport).clear()
-        return still
+        return pending
 
     def _claim(
         self, endpoint: str, requests: Sequence[Request]
     ) -> list[tuple[Batch, list[Request]]]:
-        """A new batch with the requests that may be sent; None if there are none."""
+        """[(new batch, those of the requests that may be sent in it)]; [] if none may be sent."""
         batch = self.table.new(self.journal.answers.owner, endpoint, self.journal.answers.now())
         try:
             claimed = self.journal.claims.queue(
@@ -140,7 +143,7 @@ class Batches:
         return [(batch, claimed)]
 
     def _fill(self, batch: Batch, requests: Sequence[Request]) -> Batch:
-        """Upload pictures and lines; from here on the batch may exist at the service."""
+        """Upload pictures and the file of requests. Returns the batch with status "creating"."""
         uploads, gateway = Uploads(self.table, self.client.transport), self.client.gateway
         data = b"".join(
             batch_line(request, gateway, batch.endpoint, uploads.file_id) for request in requests
@@ -159,21 +162,21 @@ class Batches:
             record = json_object(self.client.transport.post(Wire("/batches", json=order)).body)
             return self._created(batch, record)
         except ProviderUncertain as exc:
-            return self._created_all_the_same(batch, exc)
+            return self._search_created(batch, exc)
         except ProviderError:
             self._abandon(batch)
             raise
 
     def _created(self, batch: Batch, record: Mapping[str, Any]) -> Batch:
-        """Store the service's id of the batch. Raises ProviderUncertain where it gives none."""
+        """The batch with the id from the service's answer, or ProviderUncertain if it has none."""
         name = record.get("id")
         if not isinstance(name, str) or not name:
-            raise ProviderUncertain("the service did not name the batch; it may have been created")
+            raise ProviderUncertain("the service sent no id for the batch; it may have created it")
         return self.table.change(batch, status=str(record.get("status") or ""), service_id=name)
 
-    def _created_all_the_same(self, batch: Batch, why: ProviderUncertain) -> Batch:
-        """Look for a batch whose creation ended without a clear answer. Raises `why` where none is
-        found: the batch stays "creating", and the next start looks again."""
+    def _search_created(self, batch: Batch, why: ProviderUncertain) -> Batch:
+        """Search the service's list for a batch whose creation got no clear answer. Raises `why` if
+        it is not listed; its status stays "creating", and the next start searches again."""
         try:
             record = self._find(batch)
         except ProviderError:
@@ -183,7 +186,7 @@ class Batches:
         return self._created(batch, record)
 
     def _resume(self) -> None:
-        """Continue where a dead process stopped, or this one after a lost connection."""
+        """Create, or give up, the batches whose sending was interrupted."""
         for batch in self.table.open():
             if batch.service_id or not self._is_mine(batch):
                 continue
@@ -195,14 +198,14 @@ class Batches:
                 self._create(batch)
 
     def _is_mine(self, batch: Batch) -> bool:
-        """Whether this process continues the batch: its own, or one adopted from a dead process."""
+        """Whether this process began the batch, or takes it over from a process that has ended."""
         answers = self.journal.answers
         if batch.owner == answers.owner:
             return True
         return not answers.lives(batch.owner) and self.table.adopt(batch, answers.owner)
 
     def _find(self, batch: Batch) -> Mapping[str, Any] | None:
-        """The service's batch of our input file; None if it was not created."""
+        """The service's description of the batch with our input file; None if it lists none."""
         after = ""
         for _ in range(MOST_PAGES):
             page = json_object(self.client.transport.get(f"/batches?limit={LISTED}{after}").body)
@@ -217,13 +220,13 @@ class Batches:
         return None
 
     def _abandon(self, batch: Batch) -> None:
-        """Close a batch that was never sent, and its calls."""
+        """Close a batch that was never sent, and the records of its calls."""
         for call in self._calls(batch):
-            self.journal.answers.close_unanswered(call, ProviderBusy("the batch was not sent"))
+            self.journal.answers.close_unanswered(call, ProviderBusy("its batch was not sent"))
         self.table.change(batch, status="abandoned", ended=self.journal.answers.now())
 
     def _look(self, batch: Batch) -> bool:
-        """Whether the batch has ended and its answers are stored."""
+        """Whether the batch has ended; if so, its answers are downloaded and stored."""
         record = json_object(self.client.transport.get(f"/batches/{batch.service_id}").body)
         status = str(record.get("status") or "")
         if status not in ENDED:
@@ -242,6 +245,7 @@ class Batches:
         return True
 
     def _take(self, call: Call, line: Mapping[str, Any]) -> None:
+        """Store the answer or the error that a line of a result file holds for a call."""
         response = line.get("response") or {}
         body = json.dumps(response.get("body") or {"error": line.get("error") or {}}).encode()
         status = status_of(response)
@@ -249,9 +253,9 @@ class Batches:
             self.journal.answers.take(call, body, self.client.transport.fetch)
             return
         code = (line.get("error") or {}).get("code", "")
-        if not status:  # expired or cancelled before its turn; not billed
+        if not status:  # the service did not begin the call; not billed
             self.journal.answers.close_unanswered(
-                call, ProviderBusy(f"not answered by the batch: {code}")
+                call, ProviderBusy(f"the batch ended before this call ({code}); send it again")
             )
             return
         clean = self.client.transport.redacted
@@ -261,9 +265,9 @@ class Batches:
         )
 
     def _lines(self, batch: Batch, file_id: str | None) -> Iterator[Mapping[str, Any]]:
-        """The lines of a result file, which may be far larger than memory.
+        """The lines of a result file as JSON objects, read one by one to save memory.
 
-        An unreadable line is stored as it is: it may be a picture that was paid for.
+        A line that is not JSON is stored unchanged, since it may hold a paid picture.
         """
         if not file_id:
             return
@@ -289,5 +293,5 @@ class Batches:
 
 
 def batches_of(desk: Desk) -> Batches:
-    """The batches of a desk's service in its journal."""
+    """Batches with the service, journal, budget and retry setting of a desk."""
     return Batches(desk.client, desk.journal, desk.budget, desk.retry_uncertain)

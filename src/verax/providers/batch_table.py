@@ -1,4 +1,4 @@
-"""Batches in the journal's database, their uploads, and how requests become lines."""
+"""The journal's tables of batches and uploaded files, and how requests are split into batches."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,13 +17,18 @@ from verax.providers.transport import Transport
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One batch. Times are seconds since 1970.
+    """A batch as the journal records it. Times are seconds since 1970.
 
     Attributes:
-        owner: the process that prepares it.
+        owner: name of the process that prepares the batch.
         address: base URL of the service.
-        status: "preparing" (nothing sent), "creating" (maybe created), then the service's status.
-        message: the service's reason if it failed.
+        endpoint: path of the API that all requests of the batch go to.
+        ended: None while the batch is open.
+        input_file: the service's id of the uploaded file with the requests, "" before the upload.
+        service_id: the service's id of the batch, "" before the batch was created.
+        status: "preparing" (before the upload), "creating" (the service may have created the
+            batch), "abandoned" (never sent), or else the status that the service gives.
+        message: the service's reason for a failure, "" without one.
     """
 
     id: int
@@ -39,7 +44,7 @@ class Batch:
 
     @property
     def name(self) -> str:
-        """The owner of its calls in the journal."""
+        """The name that stands as owner in the records of the batch's calls."""
         return f"batch {self.id}"
 
 
@@ -51,7 +56,7 @@ class BatchTable:
     address: str
 
     def new(self, owner: str, endpoint: str, created: float) -> Batch:
-        """A batch in status "preparing"."""
+        """Insert a batch with the status "preparing", and return it."""
         values = (owner, self.address, endpoint, created, "preparing")
         names = "owner, address, endpoint, created, status"
         with self.records.change():
@@ -62,18 +67,18 @@ class BatchTable:
             return self.open()[-1]
 
     def open(self) -> list[Batch]:
-        """Batches that have not ended, oldest first."""
+        """The batches that have not ended, oldest first."""
         rows = self._rows("SELECT * FROM batches WHERE address = ? AND ended IS NULL ORDER BY id")
         return [Batch(**row) for row in rows]
 
     def change(self, batch: Batch, **values: Any) -> Batch:  # noqa: ANN401  # columns
-        """The batch with these columns changed."""
+        """Change columns of the batch, and return the changed batch."""
         changes = ", ".join(f"{name} = :{name}" for name in values)
         self._write(f"UPDATE batches SET {changes} WHERE id = :id", values | {"id": batch.id})
         return replace(batch, **values)
 
     def adopt(self, batch: Batch, owner: str) -> bool:
-        """Make `owner` the owner of the batch; False if another process was first."""
+        """Make the process `owner` the owner of the batch. False if another process already did."""
         with self.records.change():
             done = self.records.database.execute(
                 "UPDATE batches SET owner = ? WHERE id = ? AND owner = ?",
@@ -85,7 +90,7 @@ class BatchTable:
         self._write("DELETE FROM batches WHERE id = :id", {"id": batch.id})
 
     def uploaded(self) -> dict[str, str]:
-        """SHA-256 -> file id of the pictures stored at the service."""
+        """The files that are stored at the service: a dictionary of SHA-256 -> file id."""
         rows = self._rows("SELECT sha256, file_id FROM uploads WHERE address = ?")
         return {row["sha256"]: row["file_id"] for row in rows}
 
@@ -113,7 +118,7 @@ MOST_BYTES = 200_000_000
 
 @dataclass(frozen=True)
 class Uploads:
-    """The pictures stored at the service for open batches; equal bytes are uploaded once."""
+    """Uploads the pictures of batches to the service, each once, and deletes them at the end."""
 
     table: BatchTable
     transport: Transport
@@ -123,27 +128,27 @@ class Uploads:
         return self.table.uploaded()
 
     def file_id(self, picture: ImageFile) -> str:
-        """The id of a picture at the service, uploaded if missing."""
+        """The service's id of a picture, which is uploaded first unless the service has it."""
         if picture.sha256 not in self._known:
             self._known[picture.sha256] = self.send(picture, "vision")
             self.table.remember(picture.sha256, self._known[picture.sha256])
         return self._known[picture.sha256]
 
     def send(self, file: ImageFile, purpose: str) -> str:
-        """Upload a file.
+        """Upload a file, which costs nothing. Returns the service's id of the file.
 
-        Costs nothing. Returns its id. Raises ProviderBusy where it is interrupted.
+        Raises ProviderBusy if the upload is interrupted.
         """
         upload = Wire("/files", form=(("purpose", purpose),), files=(("file", file),))
         try:
             return str(json_object(self.transport.post(upload, paid=False).body)["id"])
         except ProviderUncertain as exc:
             raise ProviderBusy(
-                f"an upload was interrupted; nothing was requested yet: {exc}"
+                f"an upload was interrupted; no paid call was sent. Try again: {exc}"
             ) from exc
 
     def clear(self) -> None:
-        """Delete the pictures at the service; ignores those that it no longer has."""
+        """Delete all uploaded pictures at the service; those already deleted are no error."""
         for sha256, file_id in self.table.uploaded().items():
             with suppress(ProviderRejected):
                 self.transport.delete(f"/files/{file_id}")
@@ -151,14 +156,14 @@ class Uploads:
 
 
 def plain(request: R) -> R:
-    """The request as a batch sends it: without streaming."""
+    """The request without streaming, as a batch sends it."""
     return replace(request, stream=False, partial_images=None)
 
 
 def split(
     requests: Sequence[Request], *, lines: int = MOST_LINES, size: int = MOST_BYTES
 ) -> Iterator[list[Request]]:
-    """The requests in parts of at most so many lines and bytes, in order."""
+    """Split requests, in order, into lists that fit into a batch of `lines` lines, `size` bytes."""
     part: list[Request] = []
     used = 0
     for request in requests:
@@ -173,21 +178,24 @@ def split(
 
 
 def _line_bytes(request: Request) -> int:
-    """Upper bound for the length of a line: 6 bytes per character of JSON, ids of 100 bytes."""
+    """Upper bound for the bytes of a request's line, with 200 bytes for the id of each picture."""
     return len(json.dumps(request.fields())) * 2 + 200 * len(request.files()) + 500
 
 
 def status_of(response: Mapping[str, Any]) -> int:
+    """The HTTP status of one response in a batch's result; 0 if there is none."""
     value = response.get("status_code")
     return value if isinstance(value, int) else 0
 
 
 def unanswered(status: str, message: str) -> ProviderError:
+    """The error for a call without an answer in a batch that ended with this status."""
     if status == "completed":
         return ProviderUncertain("the batch is complete but holds no answer to this call")
     return ProviderBusy(f"the batch is {status}: {message or 'this call was not processed'}")
 
 
 def errors_of(record: Mapping[str, Any]) -> str:
+    """The messages in the service's description of a failed batch, as one text; "" for none."""
     listed: Iterable[Mapping[str, Any]] = (record.get("errors") or {}).get("data") or []
     return "; ".join(str(one.get("message", "")) for one in listed)[:1000]

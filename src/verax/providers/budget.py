@@ -1,10 +1,13 @@
 """Cost estimates (least, expected, most), cost limits, and the rate of calls.
 
-A hard limit is checked against the upper bound of the estimate before anything is sent; `usage` in
-the answer is what was spent, input tokens included. Output tokens follow the catalog. Input
-pictures count as patches of 32 px, at most 1536, each picture being at least 1024 px long: OpenAI's
-rule for vision input. It gives four `usage` values reported for gpt-image-2.5 edits exactly, but is
-not documented for image models, so the upper bound stays the catalog's.
+Before anything is sent, the most that a call can cost is compared with the run's limit. After the
+call, the token counts in the answer give the actual cost.
+
+Counts of output tokens are in the catalog. The expected count of input tokens follows OpenAI's rule
+for vision input: a picture is enlarged until its longer side has 1024 px, and each patch of 32 x 32
+px is one token, up to 1536. The rule gives exactly the four counts that were reported for edits
+with gpt-image-2.5. OpenAI does not document it for image models, so the catalog's upper bound for
+a picture is used for the most that a call can cost.
 """
 
 import io
@@ -34,13 +37,16 @@ from verax.errors import InputError
 from verax.providers import Request, Usage
 
 PATCH_PX, MOST_PATCHES, LEAST_EDGE_PX = 32, 1536, 1024
-TEXT_OVERHEAD = 16  # upper bound of tokens beside the prompt's own
+TEXT_OVERHEAD = 16  # most text tokens that the service adds to those of the prompt
 WINDOW_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """US dollars for one or more calls, None where no price is known; `usage` as expected."""
+    """The least, expected and most cost of calls in US dollars; None if a price is unknown.
+
+    `usage` holds the expected token counts.
+    """
 
     low_usd: float | None
     expected_usd: float | None
@@ -50,12 +56,12 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Tariff:
-    """Prices of the catalog.
+    """The prices of all models.
 
     Attributes:
         known: models by name.
-        free: gateways that send no bill.
-        batch: calls go through the Batch API, at its discount.
+        free: names of the gateways that never send a bill.
+        batch: whether calls go through the Batch API, with its discount.
     """
 
     known: Mapping[str, Model]
@@ -63,11 +69,12 @@ class Tariff:
     batch: bool = False
 
     def estimate(self, request: Request) -> Estimate:
-        """What the request will cost; see `estimate`."""
+        """The estimated cost of a request at this tariff; raises as `budget.estimate` does."""
         return estimate(request, replace(self._model(request), price=self.price(request)))
 
     def price(self, request: Request) -> Price | None:
-        """Dollars per million tokens, with all discounts; None where unknown."""
+        """The price of a request's tokens in US dollars per million, less the discount; None if
+        unknown."""
         if request.gateway.partition(" ")[0] in self.free:  # an address may follow the name
             return Price(0.0, 0.0, 0.0)
         model = self._model(request)
@@ -90,17 +97,17 @@ def _scaled(price: Price, share: float) -> Price:
 
 
 def load_tariff(*, changes: Path | None = None, batch: bool = False) -> Tariff:
-    """The tariff of the catalog; `changes` is the folder with a user's own tables."""
+    """The prices in the catalog, changed by the user's own tables in the folder `changes`."""
     free = {name for name, gateway in gateways(changes=changes).items() if gateway.free}
     return Tariff(models(changes=changes), frozenset(free), batch)
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """A hard limit over everything called under one run's name.
+    """A limit on the total cost of all calls of one run.
 
-    Processes with the same journal and name share the limit, in parallel or one after another.
-    Calls without a limit are counted as well.
+    All processes that use the same journal and the same `run` name share the limit. Calls made
+    without a limit count too. `max_cost_usd` is in US dollars; None means no limit.
     """
 
     tariff: Tariff
@@ -109,7 +116,7 @@ class Budget:
 
 
 def cost_usd(usage: Usage, price: Price) -> float:
-    """The price of counted tokens in US dollars."""
+    """The cost in US dollars of the tokens in `usage` at `price`."""
     text_out = price.image_out if price.text_out is None else price.text_out
     return (
         usage.input_text * price.text_in
@@ -120,11 +127,11 @@ def cost_usd(usage: Usage, price: Price) -> float:
 
 
 def estimate(request: Request, model: Model) -> Estimate:
-    """What a request costs at the model's full price.
+    """The estimated cost of a request at the price of `model`.
 
-    If quality or size are left to the service ("auto"), the bounds are the cheapest and the most
-    expensive choice, and "high" at 1024x1024 is expected. Raises InputError for a quality or size
-    without a token count in the catalog, if the model's price is known.
+    If the service chooses the quality or size ("auto"), the least and the most cost are those of
+    its cheapest and dearest choice; expected are the quality "high" and the size 1024x1024. Raises
+    InputError if the price is known but the catalog has no token count for the quality or size.
     """
     price = model.price
     if price is None or not any((price.text_in, price.image_in, price.image_out)):
@@ -146,7 +153,7 @@ def estimate(request: Request, model: Model) -> Estimate:
 
 
 def total(estimates: list[Estimate]) -> Estimate:
-    """The sum of the estimates; None where one of them is unknown."""
+    """The sum of the estimates; each sum of costs is None if one of its parts is None."""
     used = [one.usage for one in estimates]
     return Estimate(
         _sum([one.low_usd for one in estimates]),
@@ -167,7 +174,7 @@ def _sum(prices: list[float | None]) -> float | None:
 
 
 def _output_tokens(request: Request, model: Model) -> tuple[int, int, int]:
-    """Tokens of all pictures of the answer, previews included: least, expected, most."""
+    """The least, expected and most output tokens of an answer, previews included."""
     previews = (request.partial_images or 0) * limits().partial_image_tokens
     counts = [
         output_tokens(model, quality, size)
@@ -195,7 +202,7 @@ def _sizes(request: Request, model: Model) -> tuple[tuple[int, int], ...]:
 
 
 def input_image_tokens(width: int, height: int) -> int:
-    """Number of patches into which a picture of this size is divided."""
+    """The input tokens of a picture of width x height pixels: its number of 32 x 32 patches."""
     grow = max(1.0, LEAST_EDGE_PX / max(width, height))
     width, height = round(width * grow), round(height * grow)
     patches = math.ceil(width / PATCH_PX) * math.ceil(height / PATCH_PX)
@@ -208,26 +215,28 @@ def input_image_tokens(width: int, height: int) -> int:
 
 
 def text_tokens(text: str) -> int:
-    """An approximate token count: English by words and punctuation, other scripts by bytes."""
+    """The approximate number of tokens of a text."""
     pieces = re.findall(r"[A-Za-z]+|\d{1,3}|[^\sA-Za-z\d]", text)
     return sum(-(-len(piece.encode()) // 10) for piece in pieces)
 
 
 def picture_size(data: bytes) -> tuple[int, int]:
-    """(width, height) of picture bytes, read from the head alone."""
+    """The (width, height) of a picture, read from the header of its file without decoding it."""
     try:
         with PillowImage.open(io.BytesIO(data)) as picture:
             return picture.size
     except OSError as exc:
-        raise InputError(f"a file to be sent is not a picture: {exc}") from exc
+        raise InputError(
+            f"expected every file to be sent to be a picture, but one is not: {exc}"
+        ) from exc
 
 
 @dataclass
 class Pace:
-    """Limits of parallel calls and of pictures per minute; 0 = no limit.
+    """Limits the number of parallel calls and of pictures per minute; 0 means no limit.
 
-    Threads that share one Pace share its limits. Services answer 429 above their limit of pictures
-    per minute; waiting here costs nothing.
+    Threads that share a Pace share its limits. Waiting before a call avoids an answer 429, with
+    which services reject calls above their limit.
     """
 
     images_per_minute: int = 0
@@ -242,17 +251,19 @@ class Pace:
 
     @contextmanager
     def slot(self, pictures: int = 1) -> Iterator[None]:
-        """Wait for a free slot and the minute's allowance; hold the slot for the block."""
+        """Wait until a call for so many pictures is within the limits; the call then occupies one
+        of the parallel slots until the end of the `with` block."""
         with self._places:
             while (wait := self._take(pictures)) > 0:
                 self.sleep(wait)
             yield
 
     def _take(self, pictures: int) -> float:
-        """Reserve pictures and return 0, or return the seconds until there is room for them."""
+        """Count the pictures towards the minute's limit and return 0; or, if they would pass it,
+        return the seconds to wait."""
         if not self.images_per_minute:
             return 0.0
-        count = min(pictures, self.images_per_minute)  # a call above the limit goes alone
+        count = min(pictures, self.images_per_minute)  # a larger call takes a minute of its own
         with self._lock:
             now = self.clock()
             while self._sent and now - self._sent[0] >= WINDOW_S:

@@ -1,7 +1,8 @@
-"""Claims: whether a call may be made, or was made already, was refused, or is too expensive.
+"""Decides whether a paid call may be made, from earlier calls of the same request and the limit.
 
-A claim is a record in the journal, committed before anything is sent. This file interprets earlier
-records of the same request; `verax.providers.journal` handles the claimed call.
+If it may, a record of the call is committed to the journal before anything is sent: the claim. Any
+other thread or process that wants to send the same request finds the claim. The call itself is made
+by `verax.providers.journal`.
 """
 
 import math
@@ -24,18 +25,19 @@ from verax.providers.answer_store import AnswerStore
 from verax.providers.budget import Budget, Estimate, total
 from verax.providers.records import Call, CallState, Records
 
-BYTES_PER_PIXEL = 4 * 4 / 3  # four channels that do not compress, as base64
-AUTO_PIXELS = 8_294_400  # the largest picture a service may choose
+BYTES_PER_PIXEL = 4 * 4 / 3  # four channels without compression, as base64
+AUTO_PIXELS = 8_294_400  # largest picture that a service may choose
 WAIT_S = 0.05  # between checks of a call that is in progress elsewhere
 ROUNDING_USD = 1e-9
 
 
 @dataclass(frozen=True)
 class Claims:
-    """Decides whether a call may be made, and claims it in the records before anything is sent.
+    """Claims calls in a journal: decides whether a call may be made, and records it if so.
 
     Attributes:
-        clock, sleep: seconds since 1970, and waiting for calls in progress elsewhere.
+        clock: returns the time in seconds since 1970.
+        sleep: waits so many seconds; used while another caller makes the same call.
     """
 
     records: Records
@@ -46,7 +48,12 @@ class Claims:
     def claim(
         self, request: Request, estimate: Estimate, budget: Budget, retry_uncertain: bool
     ) -> Call | None:
-        """A new record; None where the answer has been stored meanwhile."""
+        """Record a call that is about to be sent. Returns the record, or None if the answer is
+        stored already. Waits while another thread or process makes the same call.
+
+        Raises BudgetExceeded, ProviderUncertain or ProviderRefused if the call may not be made,
+        and ProviderBusy if it is part of a batch.
+        """
         while True:
             with self._transaction():
                 last, state = self._state_of(request)
@@ -54,7 +61,8 @@ class Claims:
                     return None
                 if last and state == "batched":
                     raise ProviderBusy(
-                        f"this call is part of {last.owner}; fetch its answers first"
+                        f"this call is part of {last.owner}, whose answers are not fetched yet; "
+                        "fetch them first: repeat the command that sent the batch"
                     )
                 if last and state == "uncertain" and not retry_uncertain:
                     raise_uncertain(last)
@@ -68,10 +76,10 @@ class Claims:
     def queue(
         self, requests: Sequence[Request], owner: str, *, budget: Budget, retry_uncertain: bool
     ) -> list[Request]:
-        """Claim the requests that may be sent in a batch; not those that are answered, refused,
-        uncertain or in progress.
+        """Record those of the requests that may be sent in a batch, with `owner`, the batch's name.
 
-        Raises BudgetExceeded, and claims nothing, if they do not all fit under the limit.
+        Returns these requests, without those that are answered, refused, uncertain or in progress.
+        Raises BudgetExceeded, and records none, if together they may pass the limit.
         """
         with self._transaction():
             claimed = []
@@ -88,14 +96,16 @@ class Claims:
             names = ", ".join(sorted({request.model for request in claimed}))
             if claimed and not self._affordable(total(estimates), budget, names):
                 raise ProviderBusy(
-                    "other calls of this run are in progress; try again when they end"
+                    "the cost limit leaves no room while other calls of this run are in progress; "
+                    "try again when they have ended"
                 )
             for request, estimate in zip(claimed, estimates, strict=True):
                 self._begin("batched", request, estimate, budget, owner)
         return claimed
 
     def newest(self, fingerprint: str) -> Call | None:
-        """The newest record of a request, or None; closed where its process has died meanwhile."""
+        """The newest record of a request whose call has not failed, or None. If the process that
+        made the call has ended, the record is closed first."""
         last = self.records.last(fingerprint)
         if last is None or last.state != "started":
             return last
@@ -105,7 +115,8 @@ class Claims:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """A transaction that commits changes to other calls even if the claim is refused."""
+        """A database transaction that is committed even if the block raises a VeraxError, so that
+        records closed in the block stay closed."""
         no: VeraxError | None = None
         with self.records.change():
             try:
@@ -116,7 +127,8 @@ class Claims:
             raise no
 
     def _state_of(self, request: Request) -> tuple[Call | None, CallState | Literal[""]]:
-        """The newest record of a request and its state, "" without one. Inside `change`."""
+        """The newest record of a request, and its state; (None, "") without a record. To be called
+        within a transaction."""
         last = self.records.last(request.fingerprint())
         if last and self.answers.settle_one(last) != last.state:
             last = self.records.last(request.fingerprint())
@@ -141,38 +153,39 @@ class Claims:
         )
 
     def _affordable(self, estimate: Estimate, budget: Budget, model: str) -> bool:
-        """Whether a call fits under the limit now; False: maybe after other calls have ended."""
+        """Whether the run's limit allows a call now. False if it may allow the call after calls
+        that are in progress. Raises BudgetExceeded if it does not allow the call at all."""
         limit = budget.max_cost_usd
         if limit is None or math.isinf(limit):
             return True
         if estimate.high_usd is None:
             raise BudgetExceeded(
-                f"no price is known for {model}, so a cost limit cannot be kept; nothing was "
-                "sent. Add the price to the catalog or drop the limit"
+                f"the price of {model} is not known, so the cost limit cannot be checked; nothing "
+                "was sent. Add the price to the catalog, or call without a cost limit"
             )
-        left = limit + ROUNDING_USD - estimate.high_usd
-        if self.records.spent(budget.run).most_usd <= left:
+        allowed = limit + ROUNDING_USD - estimate.high_usd
+        if self.records.spent(budget.run).most_usd <= allowed:
             return True
         for call in self.records.select(states=("started",), run=budget.run):
             self.answers.settle_one(call)  # calls of dead processes would never end
         spent = self.records.spent(budget.run)
-        if spent.billed_usd + spent.possibly_usd <= left:
+        if spent.billed_usd + spent.possibly_usd <= allowed:
             return False
         raise BudgetExceeded(
-            f"this call may cost up to ${estimate.high_usd:.4f}; ${spent.billed_usd:.4f} are "
-            f"billed so far, another ${spent.possibly_usd:.4f} may be, and the limit is "
-            f"${limit:.4f}; nothing was sent. Raise --max-cost (in Python: max_cost_usd) to go on; "
-            "answers already paid for are kept"
+            f"this call may cost up to ${estimate.high_usd:.4f}, which could pass the limit of "
+            f"${limit:.4f}: ${spent.billed_usd:.4f} are billed so far, and another "
+            f"${spent.possibly_usd:.4f} may be. Nothing was sent. To go on, raise --max-cost (in "
+            "Python: max_cost_usd); answers already paid for are kept"
         )
 
 
 def is_answered(call: Call | None) -> bool:
-    """Whether the answer to a call is stored, readable or not."""
+    """Whether the answer to a call is stored, be it readable or not; False if `call` is None."""
     return call is not None and call.state in ("done", "unusable")
 
 
 def expected_bytes(request: Request) -> int:
-    """Upper bound for the body of an answer, previews of a stream included."""
+    """Upper bound for the size of the answer's body in bytes, previews included."""
     size = request.size or "auto"
     pixels = AUTO_PIXELS if size == "auto" else math.prod(parse_size(size))
     pictures = request.n * (1 + (request.partial_images or 0))
@@ -180,23 +193,28 @@ def expected_bytes(request: Request) -> int:
 
 
 def raise_refused(call: Call, run: str, retry_uncertain: bool) -> None:
-    """Raises ProviderRefused unless a refused call may be repeated: by another run, and if it may
-    have been billed, only with `retry_uncertain`."""
+    """Raises ProviderRefused unless the run `run` may repeat a call that moderation refused.
+
+    The run that was refused may not repeat the call. Another run may, but if the refused call may
+    have been billed, only with `retry_uncertain`.
+    """
     if call.run == run:
         raise ProviderRefused(call.message, stage=call.stage, categories=call.categories)
     if call.stage != "input" and not retry_uncertain:
         raise ProviderRefused(
-            f"{call.message}; that may have been billed, so it is repeated only with "
-            "--retry-uncertain",
+            f"{call.message}; the refused call may have been billed, so it is repeated only with "
+            "--retry-uncertain (in Python: retry_uncertain=True)",
             stage=call.stage,
             categories=call.categories,
         )
 
 
 def raise_uncertain(call: Call) -> NoReturn:
+    """Raises ProviderUncertain for a call that may have been billed but has no answer."""
     when = datetime.fromtimestamp(call.started, UTC).strftime("%Y-%m-%d %H:%M")
     most = "" if call.reserved_usd is None else f" with up to ${call.reserved_usd:.4f}"
     raise ProviderUncertain(
         f"the same call was sent on {when} UTC and got no answer ({call.message}); it may have "
-        f"been billed{most}. It is repeated only with --retry-uncertain"
+        f"been billed{most}. It is repeated only with --retry-uncertain (in Python: "
+        "retry_uncertain=True)"
     )

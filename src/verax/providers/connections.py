@@ -1,9 +1,10 @@
-"""The HTTP connections that Verax opens: to a service, and to the links in its answers.
+"""Opens HTTP connections to a service, and downloads the links in its answers.
 
-Proxies and certificates named in the environment are used; one that cannot be used is an error that
-names the variable, before anything is sent. A link may be relative to the service, appear late,
-redirect, or never end. It may point into a private network only where the service is in one. A body
-that is wrongly marked as compressed, or truncated, is read as far as possible.
+Proxies and certificates named in the environment are used; if they cannot be used, an error names
+the variable before anything is sent. A link may be relative to the service's address, redirect, or
+work only after a delay; a download without end is stopped. A link may lead into a private network
+only if the service is in one. A body is read as far as possible even if it is truncated or declares
+a compression that it does not have.
 """
 
 import os
@@ -28,7 +29,10 @@ _HEADERS = {"user-agent": f"verax/{__version__}", "accept-encoding": "gzip, defl
 
 
 def service_client(url: httpx2.URL, *, timeout_s: float, local_only: bool) -> httpx2.Client:
-    """A client for a service. Raises SettingsError for proxies or certificates that cannot work."""
+    """An HTTP client for a service; with `local_only` it connects to this machine only.
+
+    Raises SettingsError if a proxy or certificates named in the environment cannot be used.
+    """
     timeout = httpx2.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s))
     if not local_only:
         return _client(url, timeout)
@@ -38,7 +42,8 @@ def service_client(url: httpx2.URL, *, timeout_s: float, local_only: bool) -> ht
 
 
 def link_client(url: httpx2.URL, *, private: bool, local_only: bool) -> httpx2.Client:
-    """A client for a link in an answer; `private` allows addresses in private networks."""
+    """An HTTP client for a link in an answer. `private` allows addresses in private networks;
+    `local_only` allows this machine only."""
     timeout = httpx2.Timeout(LINK_SILENCE_S, connect=CONNECT_TIMEOUT_S)
     if local_only:
         return service_client(url, timeout_s=LINK_SILENCE_S, local_only=True)
@@ -48,7 +53,7 @@ def link_client(url: httpx2.URL, *, private: bool, local_only: bool) -> httpx2.C
 
 
 def _client(url: httpx2.URL, timeout: httpx2.Timeout, *, pinned: bool = False) -> httpx2.Client:
-    """A client with the environment's proxies; `pinned` allows public addresses alone."""
+    """An HTTP client that uses the environment's proxies; `pinned` allows public addresses only."""
     for trust_env in (True, False):
         try:
             inner = httpx2.HTTPTransport(limits=_LIMITS, trust_env=trust_env) if pinned else None
@@ -67,37 +72,35 @@ def _client(url: httpx2.URL, timeout: httpx2.Timeout, *, pinned: bool = False) -
 
 
 def _faulty(url: httpx2.URL, exc: Exception) -> str:
-    """What is wrong with a proxy or certificate variable of the environment, naming it; "" if this
-    address uses none."""
+    """The message for `exc`: which environment variable names a proxy or certificates that cannot
+    be used, and why. "" if none of these variables applies to the address."""
     if isinstance(exc, OSError):
         if url.scheme == "http":
             return ""
         names = [name for name in CERTIFICATES if not Path(os.environ.get(name, "/")).exists()]
         named = " and ".join(names) or " or ".join(CERTIFICATES)
-        return (
-            f"{named} names no usable certificates ({exc.strerror or exc}); correct it or unset it"
-        )
+        return f"{named}: no certificates ({exc.strerror or exc}); correct or unset the variable"
     name = _proxy_of(url)
     if not name:
         return ""
     what = (
-        "needs the package socksio (pip install socksio)"
+        "its proxy needs the package socksio; install it (pip install socksio), or"
         if isinstance(exc, ImportError)
-        else "is not a usable proxy: expected http://, https:// or socks5://"
+        else "expected the address of a proxy, with http://, https:// or socks5://;"
     )
-    return f"{name} {what}; correct it or unset it"
+    return f"{name}: {what} correct or unset the variable"
 
 
 def connection_hint(url: httpx2.URL, error: str) -> str:
-    """A hint about proxy or certificates for a failed connection; "" for none."""
+    """What to check after a connection failed with the message `error`; "" if nothing is known."""
     if "CERTIFICATE" in error.upper():
-        return "; SSL_CERT_FILE names the certificates to trust, a company's own among them"
+        return "; if the service has a certificate of your company, name it in SSL_CERT_FILE"
     name = _proxy_of(url)
     return f"; the connection goes through the proxy of {name}" if name else ""
 
 
 def _proxy_of(url: httpx2.URL) -> str:
-    """The name of the variable whose proxy would be used for an address; "" for none."""
+    """The environment variable whose proxy is used for an address; "" if none is used."""
     if urllib.request.proxy_bypass(url.host):
         return ""
     names = (f"{url.scheme}_proxy", "all_proxy")
@@ -106,19 +109,21 @@ def _proxy_of(url: httpx2.URL) -> str:
 
 MOST_LINK_BYTES = 100_000_000
 LINK_DEADLINE_S = 180.0
-LINK_PAUSES_S = (0.5, 1.0, 2.0, 4.0)  # a picture may appear a little after its link
+LINK_PAUSES_S = (0.5, 1.0, 2.0, 4.0)  # a link may begin to work shortly after the answer
 MOST_REDIRECTS = 5
-EXPIRED = (403, 410)  # a link that has expired; waiting does not bring it back
-AGAIN = "the answer is kept; try again, at no cost: verax journal fetch"
+EXPIRED = (403, 410)  # the link has expired; a further attempt is useless
+AGAIN = "the answer is stored; try again, at no cost: verax journal fetch"
 
 
 @dataclass(frozen=True, slots=True)
 class LinkOrigin:
-    """The service whose answer holds the link.
+    """The service whose answer contains a link, and how its links are downloaded.
 
     Attributes:
-        keys: the header of its key; sent only to the service's own scheme, host and port.
-        retries, sleep: how often, and the waiting between attempts.
+        service: the service's base URL.
+        keys: header with the service's key; sent only to the scheme, host and port of `service`.
+        retries: most attempts after the first.
+        sleep: waits so many seconds between attempts.
     """
 
     service: httpx2.URL
@@ -129,10 +134,8 @@ class LinkOrigin:
 
 
 def fetch_link(link: str, origin: LinkOrigin) -> bytes:
-    """The bytes behind a link. Raises ProviderError where they cannot be fetched now.
-
-    Raises SettingsError where the link leads beyond what `local_only` allows.
-    """
+    """The bytes at a link. Raises ProviderError if they cannot be downloaded now, SettingsError if
+    `local_only` does not allow the link."""
     url = _joined(link, origin.service)
     private = is_private(origin.service.host)
     with link_client(url, private=private, local_only=origin.local_only) as line:
@@ -144,7 +147,7 @@ def fetch_link(link: str, origin: LinkOrigin) -> bytes:
             except SettingsError as exc:
                 if origin.local_only:
                     raise
-                raise ProviderError(f"the picture behind a link: {exc}; {AGAIN}") from None
+                raise ProviderError(f"the picture was sent as a link: {exc}; {AGAIN}") from None
             if status == 200 and data:
                 return data
             if pause is None or status in EXPIRED:
@@ -152,12 +155,12 @@ def fetch_link(link: str, origin: LinkOrigin) -> bytes:
             origin.sleep(pause)
     why = f"HTTP {status}" if status else data.decode()
     raise ProviderError(
-        f"the picture behind a link at {url.host} could not be fetched ({why}); {AGAIN}"
+        f"the picture at a link to {url.host} could not be downloaded ({why}); {AGAIN}"
     )
 
 
 def _joined(link: str, service: httpx2.URL) -> httpx2.URL:
-    """The whole address of a link; a relative one starts at the service."""
+    """The absolute address of a link, which may be relative to the address `service`."""
     try:
         url = httpx2.URL(f"{service}/").join(link)
     except (httpx2.InvalidURL, ValueError) as exc:
@@ -165,12 +168,17 @@ def _joined(link: str, service: httpx2.URL) -> httpx2.URL:
             f"the answer contains a link that is not valid ({exc}); {AGAIN}"
         ) from None
     if url.scheme not in ("http", "https") or not url.host:
-        raise ProviderError(f"the answer contains a link that is not a web address; {AGAIN}")
+        raise ProviderError(
+            f"expected a link to a web address in the answer, got one to {url.scheme}:; {AGAIN}"
+        )
     return url.copy_with(userinfo=b"") if url.userinfo else url
 
 
 def _once(line: httpx2.Client, url: httpx2.URL, origin: LinkOrigin) -> tuple[int, bytes]:
-    """Status and bytes of one attempt, its redirects followed."""
+    """The HTTP status and body of one attempt, after redirects; (310, b"") if there are too many.
+
+    The key is sent only after the service answered 401 or 403 without it.
+    """
     keyed = False
     for _ in range(MOST_REDIRECTS + 1):
         headers = dict(origin.keys) if keyed and _same(url, origin.service) else {}
@@ -190,14 +198,15 @@ def _same(url: httpx2.URL, service: httpx2.URL) -> bool:
 
 
 def _bounded(reply: httpx2.Response) -> bytes:
-    """The body; ProviderError where it is too large or does not end."""
+    """The body of a reply. Raises ProviderError if it is too large or takes too long."""
     pieces, total, end = [], 0, time.monotonic() + LINK_DEADLINE_S
     for piece in reply.iter_bytes():
         total += len(piece)
         if total > MOST_LINK_BYTES or time.monotonic() > end:
             most = MOST_LINK_BYTES // 1_000_000
             raise ProviderError(
-                f"the picture behind a link is larger than {most} MB or does not end; {AGAIN}"
+                f"the picture at a link is larger than {most} MB or took longer than "
+                f"{LINK_DEADLINE_S:.0f} s; {AGAIN}"
             )
         pieces.append(piece)
     return b"".join(pieces)
@@ -207,10 +216,11 @@ GZIP_HEAD = b"\x1f\x8b"
 
 
 class Content:
-    """Decodes the raw chunks of one body.
+    """Decompresses the body of one answer, chunk by chunk.
 
     Args:
-        coding: the Content-Encoding; what is not gzip or deflate passes through.
+        coding: value of the header Content-Encoding. If it is neither gzip nor deflate, or if a
+            body declared as gzip is not gzip, the chunks are returned unchanged.
     """
 
     def __init__(self, coding: str) -> None:
@@ -220,7 +230,7 @@ class Content:
         self._plain = self._coding not in ("gzip", "x-gzip", "deflate")
 
     def take(self, chunk: bytes) -> bytes:
-        """The decoded bytes of the next chunk."""
+        """Take the next chunk of the body; returns the bytes that it decompresses to."""
         if self._plain:
             return chunk
         if self._decoder is None:
@@ -236,7 +246,7 @@ class Content:
         return self._decoded(chunk)
 
     def rest(self) -> bytes:
-        """The decoded bytes that are left at the end."""
+        """The remaining decompressed bytes, after the last chunk."""
         return self._head or (self._decoder.flush() if self._decoder else b"")
 
     def _window_bits(self, head: bytes) -> int | None:
@@ -252,5 +262,5 @@ class Content:
         try:
             return self._decoder.decompress(chunk)
         except zlib.error:
-            self._plain = True  # nothing that follows can be decoded
+            self._plain = True  # the rest is returned as received
             return b""

@@ -1,8 +1,8 @@
-"""How services differ: how a request is written for each, and a probe of what a service honours.
+"""Writes a request as one service expects it, and probes what a service honours.
 
-What differs is data (`verax.catalog`): path, field names, body form, mask polarity; here are the
-few functions that read it. Documentation and behaviour differ, too: sizes are mapped to others,
-formats replaced, masks ignored. A probe finds out with two cheap edits of a test picture.
+The catalog says how services differ: in paths, field names, the form of the body, and the meaning
+of mask pixels. Some services do not do what they document: they change the size or the format, or
+ignore the mask. A probe finds this out with two cheap edits of a test picture.
 """
 
 import base64
@@ -23,18 +23,19 @@ from verax.catalog.models import Sizes
 from verax.errors import ProviderError, ProviderUncertain
 from verax.providers import EditRequest, ImageFile, ImagesAnswer, Request
 
-Refer = Callable[[ImageFile], Mapping[str, str]]  # a picture -> how JSON points at it
-Prepare = Callable[[EditRequest], tuple[EditRequest, tuple[str, ...]]]  # `Client.prepare`
+Refer = Callable[[ImageFile], Mapping[str, str]]  # a picture -> the JSON object that refers to it
+Prepare = Callable[[EditRequest], tuple[EditRequest, tuple[str, ...]]]  # see `Client.prepare`
 
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """The content of a request: exactly one of `json` or `form` with `files`.
+    """The path and body of an HTTP request. The body is `json`, or a form with `form` and `files`.
 
     Attributes:
-        path: below the base URL, with its query.
-        form: (field, text), in order.
-        files: (field, file), in order.
+        path: is appended to the base URL; may contain a query.
+        json: None if the body is a form.
+        form: (field name, text) pairs, in order.
+        files: (field name, file) pairs, in order.
     """
 
     path: str
@@ -44,7 +45,8 @@ class Wire:
 
 
 def wire(request: Request, gateway: Gateway, *, deployment: str = "") -> Wire:
-    """The request in the form of a gateway; `deployment` is the model's own name there, if any."""
+    """The request as the service `gateway` expects it. `deployment` replaces the model's name; ""
+    keeps the name that the catalog has for the service."""
     model = deployment or gateway.ids.get(request.model, request.model)
     path = (gateway.edit if request.kind == "edit" else gateway.generate).format(model=model)
     fields = _fields(request, gateway, model)
@@ -62,10 +64,10 @@ def wire(request: Request, gateway: Gateway, *, deployment: str = "") -> Wire:
 
 
 def json_pictures(request: EditRequest, refer: Refer | None = None) -> dict[str, Any]:
-    """The pictures of an edit in the JSON form of the API: `images` and `mask` as references.
+    """The pictures of an edit as JSON fields of the API: `images`, `mask` and `markup`.
 
-    `refer` points at a file, as {"file_id": ...} for one that was uploaded; by default the
-    picture travels inside, as a data URL.
+    `refer` returns the JSON object for a picture, such as {"file_id": ...} for an uploaded one. By
+    default that is {"image_url": ...} with the picture inside, as a data URL.
     """
     refer = refer or (lambda image: {"image_url": data_url(image)})
     pictures: dict[str, Any] = {"images": [refer(image) for image in request.images]}
@@ -78,7 +80,10 @@ def json_pictures(request: EditRequest, refer: Refer | None = None) -> dict[str,
 def batch_line(
     request: Request, gateway: Gateway, endpoint: str, upload: Callable[[ImageFile], str]
 ) -> bytes:
-    """One line of a batch; `upload` gives the file id under which the service has a picture."""
+    """One line of a batch's input file: the request as JSON, with the file ids of its pictures.
+
+    `upload` returns the service's file id of a picture, and uploads the picture if needed.
+    """
     gateway = replace(gateway, body="json")
     if isinstance(request, EditRequest):
         bare = replace(request, images=(), mask=None, markup=None)
@@ -95,9 +100,10 @@ def data_url(image: ImageFile) -> str:
 
 
 def with_polarity(mask: ImageFile, polarity: str) -> ImageFile:
-    """A mask (alpha 0 = edit here) in the polarity of a service.
+    """The mask as a service expects it; in `mask`, pixels with alpha 0 may be edited.
 
-    "alpha" leaves it unchanged; "white" and "black" give a grey PNG with that level where to edit.
+    "alpha" returns `mask` unchanged. "white" and "black" return a greyscale PNG in which the pixels
+    that may be edited have that colour.
     """
     if polarity == "alpha":
         return mask
@@ -131,15 +137,17 @@ def _form_files(request: EditRequest, gateway: Gateway) -> tuple[tuple[str, Imag
 
 PROMPT = "Paint the whole picture plain red."
 HONOURED, IGNORED = "honoured", "ignored"
-KEPT_SHARE = 0.5  # a mask is honoured where protected places change less than this share of others
+# a mask is honoured if protected pixels change by less than this fraction of the other pixels
+KEPT_SHARE = 0.5
 Findings = dict[str, str]
 
 
 def probe_requests(model: str, rules: Sizes, prepare: Prepare) -> dict[str, EditRequest | None]:
-    """The two edits of a probe: "size" (with the format), and "mask", None if masks are not sent.
+    """The two requests of a probe: "size" tests size and format, "mask" tests the mask.
 
-    The requested size is not that of the picture sent, so that a service that returns the input is
-    noticed.
+    "mask" is None if masks cannot be sent to the service. `rules` are the sizes that the model
+    accepts; `prepare` checks a request before it is sent. The requested size differs from that of
+    the picture sent, to detect a service that returns its input.
     """
     target = rules.fixed[-1] if rules.fixed else (1280, 960)
     plain = EditRequest(model=model, prompt=PROMPT, quality="low", images=(_picture(1024, 1024),))
@@ -165,7 +173,9 @@ def probe_requests(model: str, rules: Sizes, prepare: Prepare) -> dict[str, Edit
 def probe(
     requests: dict[str, EditRequest | None], call: Callable[[Request], ImagesAnswer], *, today: date
 ) -> Findings:
-    """The results of a probe: "honoured", "ignored", "refused: why", or "not sent"."""
+    """Send the requests of a probe with `call`, which may cost money. Returns the findings: for
+    each of "size", "format" and "mask" a text that begins with "honoured", "ignored", "refused" or
+    "not sent"; and the date `today` as "asked"."""
     findings = {"asked": today.isoformat(), "size": "not sent", "format": "not sent"}
     request = requests["size"]
     if request is not None:
@@ -210,7 +220,7 @@ def _levels(data: bytes, size: tuple[int, int]) -> NDArray[np.float32]:
 
 
 def _picture(width: int, height: int) -> ImageFile:
-    """Soft blue and green waves: nothing that a moderation could mind, nothing red."""
+    """A test picture of smooth blue and green waves. It has no red, so that red paint shows."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     green = 120 + 60 * np.sin(x / 70)
     blue = 150 + 60 * np.cos(y / 90)
@@ -218,7 +228,7 @@ def _picture(width: int, height: int) -> ImageFile:
 
 
 def _mask(width: int, height: int) -> ImageFile:
-    """A mask that allows edits in the upper half."""
+    """A mask that allows edits in the upper half of the picture only."""
     levels = np.full((height, width, 4), 255, np.uint8)
     levels[: height // 2, :, 3] = 0
     return _png(levels)

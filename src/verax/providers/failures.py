@@ -1,9 +1,9 @@
-"""What an error answer means for billing: not started, refused, or maybe billed; when to retry.
+"""Decides whether a failed call may have been billed, and whether and when it may be repeated.
 
-The money rule (docs/journal.md has the table): a status says either that a call certainly was
-not started, or that it may have been billed. Only the former is repeated automatically. The body of
-an error in the Images API: {"error": {"message", "type", "param", "code"}}; relays wrap it in
-other objects, or as JSON inside of a text, so all of it is searched for codes.
+An HTTP status means either that the service did not start the call, or that the call may have been
+billed. Only a call that was not started is repeated automatically (see the table in
+docs/journal.md). The body of an error in the Images API is {"error": {"message", "type", "param",
+"code"}}. Relays put it into other objects or into strings, so the whole body is searched for codes.
 """
 
 import json
@@ -24,13 +24,13 @@ from verax.errors import (
     ProviderUncertain,
 )
 
-# A service that answers so has looked at the request and turned it away before working on it.
-# 303 is not among them: the result lies elsewhere. Nor are 408, 409 and 499: work may be under way.
+# With these, a service rejects a request before it starts. Not among them are 303, since the result
+# may lie at another address, and 408, 409 and 499, since the call may be in progress.
 NOT_BEGUN = {300, 301, 302, 304, 305, 307, 308, *range(400, 408), *range(410, 418)}
 NOT_BEGUN |= {421, 422, 423, 425, 426, 428, 429, 431, 451}
 BUSY = {425, 429}  # not started; the same request may be accepted later
-FREE_AGAIN = {408, 409, 425, 429}  # free requests are repeated after every 5xx, too
-BY_CODE_ALONE = {401, 402, 404, 413, 429}  # words about a policy mean something else there
+FREE_AGAIN = {408, 409, 425, 429}  # free requests are repeated after these and after every 5xx
+BY_CODE_ALONE = {401, 402, 404, 413, 429}  # only a code means moderation here, not the message
 _MODERATION = re.compile(
     r"moderation|content_?polic|content_?filter|content_?management|safety|responsibleai"
     r"|prohibited_content|sensitive|nsfw"
@@ -39,20 +39,21 @@ _MODERATED = re.compile(
     r"safety system|content[ _]polic|content management polic|safety_violations|violat\w* .*polic"
     r"|(?:reject|flag|block|filter)\w* .*(?:safety|moderation|polic)|敏感|违规"
 )
-_NOT_ENOUGH = r"insufficient(?!.?(?:perm|scop|priv|right|acc))"  # of money, not of rights
+_NOT_ENOUGH = r"insufficient(?!.?(?:perm|scop|priv|right|acc))"  # but not insufficient permissions
 _NO_MONEY = re.compile(rf"{_NOT_ENOUGH}|billing|balance|arrear|credit|(?<!rate_)quota")
 _EMPTY_PURSE = re.compile(rf"{_NOT_ENOUGH}|balance|top.?up|recharge|out of credits|余额|额度不足")
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorDetails:
-    """The details of an error body.
+    """What the body of an error answer says.
 
     Attributes:
-        stage: of moderation: "input", "output" or "unknown".
-        explicit: the stage is given in a field, not read from the words.
-        moderated, coded: the picture or its prompt was refused; a code says so, not the text.
-        no_money: the account has run out.
+        code, param: the error's code (or else type), and the field at fault; "" if absent.
+        stage: where moderation refused the request: "input", "output" or "unknown".
+        explicit: whether a field states `stage`; otherwise it is guessed from the message.
+        moderated, coded: whether moderation refused the request; whether a code says so.
+        no_money: whether the account has no credit left.
     """
 
     message: str
@@ -67,12 +68,12 @@ class ErrorDetails:
 
     @property
     def sure_stage(self) -> str:
-        """The stage if certain; "input", which is never billed, only if a field states it."""
+        """`stage`, but "unknown" if "input", which means not billed, is only a guess."""
         return self.stage if self.explicit or self.stage == "output" else "unknown"
 
 
 def parse_error(body: bytes) -> ErrorDetails:
-    """The error in a body; never fails."""
+    """What a body says about an error. Never raises: any other text becomes the message."""
     try:
         data = json.loads(body)
     except (ValueError, RecursionError):
@@ -119,7 +120,7 @@ def _error(data: object) -> object:
 
 
 def _codes(data: object, depth: int = 5) -> Iterator[str]:
-    """Every code and type in a body, in lower case, also in JSON inside strings."""
+    """All error codes and types in a JSON value and in the JSON inside its strings, lower case."""
     if depth == 0:
         return
     if isinstance(data, str) and data.lstrip()[:1] in ("{", "["):
@@ -139,7 +140,7 @@ def _codes(data: object, depth: int = 5) -> Iterator[str]:
 
 
 def _is_moderated(codes: tuple[str, ...], message: str, param: str) -> bool:
-    """Whether the codes, or the message if no code is informative, indicate moderation."""
+    """Whether moderation refused the request, by a code or, if `param` is "", by the message."""
     if any(_MODERATION.search(code) for code in codes):
         return True
     telling = [code for code in codes if not _says_nothing(code)]
@@ -161,10 +162,8 @@ def failure(
     clean: Callable[[str], str],
     paid: bool = True,
 ) -> ProviderError:
-    """The error for an answer that is not 2xx.
-
-    `clean` removes keys from the service's text; `paid` is False for free requests.
-    """
+    """The exception for an answer whose HTTP status is not 2xx. `where` names the service, `clean`
+    removes keys from a text, and `paid` is False for requests that cost nothing."""
     details = parse_error(body)
     request_id = headers.get("x-request-id", "")
     tail = f" (request {request_id})" if request_id else ""
@@ -172,7 +171,8 @@ def failure(
     if _refuses(status, details):
         stage = details.stage if status in NOT_BEGUN else details.sure_stage
         return ProviderRefused(
-            clean(f"{where}: refused at the {stage} stage: {details.message}{tail}"),
+            clean(f"{where}: moderation refused the request at the {stage} stage: ")
+            + clean(f"{details.message}{tail}"),
             stage=stage,
             categories=tuple(map(clean, details.categories)),
         )
@@ -191,9 +191,9 @@ def failure(
 
 
 def may_repeat(status: int, headers: Mapping[str, str], body: bytes, *, paid: bool = True) -> bool:
-    """Whether the same request may be sent again, because it certainly was not started.
+    """Whether a failed request may be sent again: if not started, or if free (`paid` is False).
 
-    The service may forbid it (`x-should-retry`), never allow more.
+    The header x-should-retry can forbid a repetition but not allow one.
     """
     if headers.get("x-should-retry", "").lower() == "false":
         return False
@@ -208,7 +208,7 @@ def _refuses(status: int, details: ErrorDetails) -> bool:
 
 
 def _stage(details: Mapping[str, Any], message: str) -> tuple[str, bool]:
-    """The stage of moderation, and whether a field states it."""
+    """The stage of moderation, and whether a field states it (else guessed from the message)."""
     stage = details.get("moderation_stage")
     if stage in ("input", "output"):
         return str(stage), True
@@ -219,7 +219,7 @@ def _stage(details: Mapping[str, Any], message: str) -> tuple[str, bool]:
 
 
 def _categories(message: str, inner: Mapping[str, Any]) -> list[str]:
-    """Categories as the message lists them, or as Azure's filter results name them."""
+    """The moderation categories that the message lists, or else those in Azure's filter results."""
     match = re.search(r"(?:safety_violations|categories)\s*[=:]\s*\[([^\]]*)\]", message)
     if match:
         return [word.strip(" '\"") for word in match[1].split(",") if word.strip(" '\"")]
@@ -239,7 +239,7 @@ def _plain(body: bytes) -> str:
     return " ".join(text.split())[:300] or "no explanation"
 
 
-LONGEST_WAIT_S = 120.0  # if the service demands more, we give up, as the official SDK does
+LONGEST_WAIT_S = 120.0  # for a longer wait the call is given up, as the official SDK does
 
 
 def wait_s(
@@ -250,13 +250,13 @@ def wait_s(
     *,
     now: datetime | None = None,
 ) -> float | None:
-    """Seconds to wait before the next attempt; None where the service demands too long a wait.
+    """Seconds to wait before the next attempt; None if the service demands more than 120 s.
 
-    The service's wish: `retry-after-ms`, `x-ms-retry-after-ms`, `retry-after` in seconds or as a
-    date, or "try again in 1m2.5s" in the message. Without one: 0.5 s, doubled each time up to
-    8 s, less a random part of up to a quarter.
+    The service demands a wait by the headers retry-after-ms, x-ms-retry-after-ms or retry-after (in
+    seconds or as a date), or in the message ("try again in 1m2.5s"). Otherwise the wait is 0.5 s
+    for attempt 0, doubled for each further attempt up to 8 s, less a random 0 to 25 %.
     """
-    now = _date(headers.get("date", "")) or now or datetime.now(UTC)  # its clock may be wrong
+    now = _date(headers.get("date", "")) or now or datetime.now(UTC)  # the service's own clock
     requested = _retry_after_s(headers, parse_error(body).message, now)
     if requested is None:
         return min(8.0, 0.5 * 2.0**attempt) * (1.0 - 0.25 * random.random())
@@ -291,7 +291,7 @@ def _date(text: str) -> datetime | None:
 
 
 def _seconds_in(message: str) -> float | None:
-    """Seconds of "Please try again in 12s", "250ms", "1m30.5s", or None."""
+    """The seconds in a message such as "try again in 12s", "250ms" or "1m30.5s"; None without."""
     match = re.search(r"try again in ((?:[\d.]+(?:ms|h|m|s))+)", message)
     if not match:
         return None

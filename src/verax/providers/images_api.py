@@ -1,7 +1,7 @@
-"""The client of the Images API: a request in, an answer out, at one service.
+"""The client of the Images API: sends requests to one service and returns the answers.
 
-`prepare` checks a request against the catalog before anything is sent; `send` sends it once. The
-journal knows earlier calls and their cost, and decides what may be sent again.
+`Client.prepare` checks a request against the catalog, `Client.send` sends it. Only a journal calls
+`send`, since the journal knows earlier calls and decides whether a request may be sent again.
 """
 
 import json
@@ -42,8 +42,8 @@ from verax.settings import Settings
 from verax.store import write_whole, writing
 
 R = TypeVar("R", bound=GenerateRequest)
-LONG_CALL_TOKENS = 3_000  # output tokens from which a call may outlast an idle proxy (90 s)
-STREAMED_PARTIALS = 2  # bytes in between; each costs what the catalog's limits say
+LONG_CALL_TOKENS = 3_000  # output tokens above which a call may take longer than 90 s
+STREAMED_PARTIALS = 2  # previews of a streamed call, so that proxies keep the connection open
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,13 @@ class Client:
     """A client of one service.
 
     Attributes:
-        known: the models by name, with the service's own end dates.
-        today: the day by which models have ended.
-        deployment: the model's own name at the service, "" for the catalog's.
-        stream: "auto", "always" or "never".
-        probes: results of `verax probe` here, model -> feature -> verdict.
-        ready: whether a key is there where one is needed.
-        preview: receives partial images while a call is under way.
+        known: the models by name, with the service's own shutdown dates.
+        today: models with a shutdown date up to this day are not used.
+        deployment: the name of the model at this service, "" if it is the catalog's name.
+        stream: whether answers are streamed: "auto" (long calls only), "always" or "never".
+        probes: results of `verax probe` for this service, model -> feature -> finding.
+        ready: whether the key is present, or none is needed.
+        preview: receives previews while a call is in progress.
     """
 
     gateway: Gateway
@@ -76,7 +76,8 @@ class Client:
         return str(self.transport.base_url)
 
     def model(self, name: str) -> Model:
-        """A model that has not ended; also an unlisted one where the service may have its own."""
+        """The model of this name; a placeholder if the service may have unlisted models. Raises
+        UnknownNameError, or InputError if the model was shut down."""
         try:
             model = find(self.known, name, today=self.today)
         except UnknownNameError:
@@ -86,15 +87,16 @@ class Client:
         end = self.gateway.ends.get(model.name)
         if end is not None and self.today >= end:
             raise InputError(
-                f"model {name} ended at {self.gateway.name} on {end}; see: verax models"
+                f"{self.gateway.name} shut down the model {name} on {end}; choose another one "
+                "from: verax models"
             )
         return model
 
     def prepare(self, request: R) -> tuple[R, tuple[str, ...]]:
-        """Check a request against model and service. Returns it as it will be sent, and notices.
+        """Check a request against the rules of model and service; sends nothing.
 
-        Sends nothing. The result names this service, which is part of its fingerprint. Raises
-        InputError for whatever model or service would refuse.
+        Returns the request as it will be sent, with this service's name, and notices for the user.
+        Raises InputError for anything that the model or the service would refuse.
         """
         model = self.model(request.model)
         request = replace(request, gateway=self.name)
@@ -102,18 +104,18 @@ class Client:
         return request, (*notices, *self._warnings(request))
 
     def require_key(self) -> None:
-        """Raises SettingsError where a key is needed and there is none."""
+        """Raises SettingsError if the service needs a key and none was found."""
         if not self.ready:
             names = " or ".join(self.gateway.keys)
             raise SettingsError(
-                f"no key for {self.gateway.name}; set {names}, or with the extra keyring "
-                f"store it: keyring set verax {self.gateway.keys[0]}"
+                f"no key for {self.gateway.name} was found; set the variable {names}, or with the "
+                f"extra keyring store the key: keyring set verax {self.gateway.keys[0]}"
             )
 
     def send(self, request: Request, keep: Keep, /) -> ImagesAnswer:
-        """Send once; `keep` gets the body of a good answer first. Raises as `Send` says.
+        """Send a request and return the answer, as `verax.providers.Send` describes.
 
-        Only a journal calls this: see `verax.providers.journal`.
+        If the service rejects streaming, the request is sent again without.
         """
         self.require_key()
         try:
@@ -125,21 +127,23 @@ class Client:
         answer = self._ask(plain, keep)
         return replace(
             answer,
-            notices=(*answer.notices, "the service does not stream; repeated without streaming"),
+            notices=(*answer.notices, "the service cannot stream; sent again without streaming"),
         )
 
     def shutdown_dates(self) -> dict[str, str]:
-        """End dates from the service itself, model -> ISO date; a free call."""
+        """The models' shutdown dates that the service lists, model -> ISO date; a free call."""
         self.require_key()
         try:
             listed = json.loads(self.transport.get("/models").body)["data"]
             dates = {m["id"]: m.get("shutdown_date") for m in listed}
             return {name: date.fromisoformat(d).isoformat() for name, d in dates.items() if d}
         except (ValueError, KeyError, TypeError) as exc:
-            raise ProviderError(f"{self.gateway.name}: no list of models: {exc!r}") from exc
+            raise ProviderError(
+                f"{self.gateway.name}: expected a list of models, got something else: {exc!r}"
+            ) from exc
 
-    def leaving(self, *requests: Request) -> str:
-        """One line for the user: what will be sent, and to which service."""
+    def announcement(self, *requests: Request) -> str:
+        """One line for the user that says what will be sent, and to which service."""
         files = {f.sha256: f for request in requests for _, f in request.files()}.values()
         words = sum(len(request.prompt) for request in requests)
         pictures = f"{len(files)} picture{'s' * (len(files) != 1)}, "
@@ -155,13 +159,14 @@ class Client:
 
     @property
     def name(self) -> str:
-        """The name of the service in fingerprints, with its address where the user gave one."""
+        """The service's name in fingerprints: the catalog's name, the address if it is not the
+        catalog's, and the deployment if there is one."""
         usual = self.address.rstrip("/") == self.gateway.base_url.rstrip("/")
         where = self.gateway.name if usual else f"{self.gateway.name} {self.address}"
         return f"{where} {self.deployment}".strip()
 
     def _in_the_open(self) -> bool:
-        """Whether requests travel unencrypted beyond this machine."""
+        """Whether requests leave this machine unencrypted."""
         if self.transport.base_url.scheme == "https":
             return False
         try:
@@ -170,14 +175,15 @@ class Client:
             return True
 
     def _warnings(self, request: GenerateRequest) -> Iterator[str]:
-        """Warnings about fields that this service ignored when it was probed."""
+        """Warnings about fields of the request that the service did not honour in a probe."""
         probed = self.probes.get(request.model, {})
         for what in ("size", "mask"):
             verdict = probed.get(what, "")
             if verdict.startswith(("ignored", "refused")) and getattr(request, what, None):
-                yield f"{what} was {verdict} (probed {probed.get('asked')})"
+                yield f"a probe on {probed.get('asked')} found that {what} was {verdict}"
 
     def _streamed(self, request: R, model: Model) -> R:
+        """The request, with streaming switched on if the setting and its length call for it."""
         if request.stream or request.n > 1 or self.stream == "never":
             return request
         if self.stream == "auto" and not _is_long(request, model):
@@ -207,7 +213,8 @@ class Client:
         )
 
     def _raise_error_of_stream(self, reply: HttpReply) -> None:
-        """Raises the error that a stream holds in place of a picture: refused, or uncertain."""
+        """Raises the error in a stream that holds an error and no picture: ProviderRefused or
+        ProviderUncertain."""
         if not is_stream(reply.body):
             return
         stream = parse_stream(reply.body)
@@ -228,7 +235,10 @@ def connect(
     transport: Callable[..., Transport] = Transport,
     preview: Preview | None = None,
 ) -> Client:
-    """A client by the settings: gateway, address, key, local-only. Sends nothing yet."""
+    """A client for the service that the settings name. Opens no connection yet.
+
+    `preview` receives previews of streamed calls; `transport` makes the HTTP client.
+    """
     endpoint = choose_endpoint(settings)
     where = endpoint.gateway
     secret = settings.key(*endpoint.keys()) if where.keys else None
@@ -256,7 +266,7 @@ def connect(
 
 
 def _is_long(request: Request, model: Model) -> bool:
-    """Whether the call may outlast a proxy that cuts idle connections."""
+    """Whether the call may take so long that a proxy cuts the idle connection."""
     if not model.output_grid or request.size in (None, "auto"):
         return False
     requested = request.quality or "auto"
@@ -265,17 +275,17 @@ def _is_long(request: Request, model: Model) -> bool:
 
 
 DATES = "shutdown-dates.json"  # service -> model -> ISO date
-PROBES = "probes.json"  # service -> model -> feature -> verdict
+PROBES = "probes.json"  # service -> model -> feature -> finding
 
 
 def load_facts(home: Path, name: str, service: str) -> dict[str, Any]:
-    """The stored facts about a service in file `name`; {} where there are none."""
+    """The stored facts about a service, from the file `name` in the folder `home`; {} if none."""
     facts = _all_facts(home / name).get(service, {})
     return facts if isinstance(facts, dict) else {}
 
 
 def store_facts(home: Path, name: str, service: str, value: dict[str, Any]) -> None:
-    """Replace the stored facts about a service in file `name`. Raises OutputError."""
+    """Replace the facts about a service in the file `name` in `home`. Raises OutputError."""
     with writing(home):
         write_whole(
             home / name, json.dumps(_all_facts(home / name) | {service: value}, indent=2).encode()

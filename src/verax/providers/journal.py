@@ -1,27 +1,26 @@
-"""The journal of paid calls, and the desk: one service with the journal in front of it.
+"""The journal of paid calls, and the desk, through which all paid calls are made.
 
-A desk is the only way to make a paid call, from the command line, the server, benchmarks and
-Python. No call is paid twice, and no paid answer is lost.
+The journal records every paid call and stores its answer, so that nothing is paid twice and no paid
+answer is lost. A desk joins one service with a journal; the command line, the server, benchmarks
+and Python programs all make their paid calls through a desk.
 
-Around every call: (1) a record with the most it can cost is committed and disk space for the answer
-set aside; (2) the request goes out; (3) the body of the answer is synced to disk before it is
-read; (4) the record is closed with the bill. A record left open by a dead process is closed on
-the next start: with the answer where its body is on disk, else as "uncertain".
+A paid call has four steps: (1) a record with the most that the call can cost is committed, and
+disk space for the answer is reserved; (2) the request is sent; (3) the body of the answer is
+written to disk before it is parsed; (4) the record is closed with the bill. If a process ends in
+between, the next start closes its record: with the answer if the body is on disk, otherwise as
+"uncertain". If two threads or processes make the same call, the second waits for the answer.
 
-The answers are the cache: one body per request fingerprint. Two callers of the same request, in
-threads or processes, make one call: the second waits for the first.
+The states of a call:
 
-States of a call:
-
-    started     in progress, or left by a dead process until the next start
+    started     in progress, or its process has ended and the record is not closed yet
     batched     part of a batch whose answers are not fetched yet
-    done        answered and kept
-    unusable    answered and kept, but without a picture that can be read; probably billed; read
-                again, and its links tried again, at every further call, at no cost
-    uncertain   no complete answer; possibly billed, repeated only with `retry_uncertain`
-    refused     by moderation; repeated in another run, or only with `retry_uncertain` where it
-                may have been billed
-    failed      certainly not started: rejected, busy, stopped before sending
+    done        the answer is stored
+    unusable    the answer is stored, but no picture in it can be read; probably billed. The same
+                call parses the answer again and tries its links again, at no cost
+    uncertain   no complete answer; possibly billed; repeated only with `retry_uncertain`
+    refused     by moderation; repeated only in another run, and if the refused call may have been
+                billed, only with `retry_uncertain`
+    failed      the service certainly did not start the call
 """
 
 import math
@@ -45,15 +44,16 @@ from verax.providers.records import Call, Records, Spent
 from verax.settings import Settings
 from verax.store import Reserved, writing
 
-DECODED_PIXELS = 32_000_000  # of several answers at a time: 384 MB
+DECODED_PIXELS = 32_000_000  # most pixels of several answers that stay decoded: 384 MB
 
 
 class Journal:
-    """The journal in one folder; safe for many threads and processes at once.
+    """The journal in one folder, which many threads and processes may use at the same time.
 
     Args:
-        folder: holds journal.sqlite, answers/ and owners/; OutputError where it is not writable.
-        clock, sleep: seconds since 1970, and waiting; arguments for tests.
+        folder: is created if missing. Raises OutputError if it cannot be written.
+        clock: returns the time in seconds since 1970.
+        sleep: waits so many seconds.
     """
 
     def __init__(
@@ -95,13 +95,13 @@ class Journal:
         pace: Pace | None = None,
         fetch: Fetch | None = None,
     ) -> ImagesAnswer:
-        """The answer to a request: the stored one, or that of one call, paid once. `fetch` gets the
-        pictures behind links of a stored answer that are not stored yet.
+        """The stored answer to a request; without one, the request is sent with `send`. `fetch`
+        downloads linked pictures of a stored answer that are not stored yet.
 
-        Raises BudgetExceeded before anything is sent when the call could pass the run's limit;
-        ProviderUncertain when an earlier call of the same request may have been billed and
-        `retry_uncertain` is not set; ProviderRefused when this run was refused already;
-        OutputError when the answer could not be stored; and what `send` raises.
+        Raises BudgetExceeded, before anything is sent, if the call could pass the run's limit;
+        ProviderUncertain if an earlier call of the request may have been billed and
+        `retry_uncertain` is False; ProviderRefused if moderation refused the request before;
+        OutputError if there is no space for the answer; and the errors of `send`.
         """
         stored = self.stored(request, fetch)
         if stored is not None:
@@ -112,30 +112,30 @@ class Journal:
             return self._send(call, request, send) if call else self._answer(request, fetch)
 
     def has(self, request: Request) -> bool:
-        """Whether an answer to exactly this request is stored, readable or not; then it is free."""
+        """Whether an answer to exactly this request is stored, be it readable or not."""
         return is_answered(self.claims.newest(request.fingerprint()))
 
     def stored(self, request: Request, fetch: Fetch | None = None) -> ImagesAnswer | None:
-        """The stored answer to exactly this request, or None. Raises ProviderError if it has no
-        readable picture."""
+        """The stored answer to exactly this request, or None. Raises ProviderError if no picture in
+        the answer can be read."""
         return self._answer(request, fetch) if self.has(request) else None
 
     def answer_to(
         self, fingerprint: str, request: Request, fetch: Fetch | None = None
     ) -> ImagesAnswer | None:
-        """The stored answer, or None, by a request's fingerprint; `request` needs no pictures
-        here."""
+        """The stored answer to the request with this fingerprint, or None. `request` may lack its
+        pictures; only its other fields are compared with the answer."""
         last = self.claims.newest(fingerprint)
         return self._read(last, request, fetch) if is_answered(last) and last else None
 
     def spent(self, run: str) -> Spent:
-        """What the calls of a run have cost."""
+        """The cost of all calls of a run."""
         return self.records.spent(run)
 
     def _send(self, call: Call, request: Request, send: Send) -> ImagesAnswer:
         path = self.answers.path(call.fingerprint)
         try:
-            path.unlink(missing_ok=True)  # of a record that was removed
+            path.unlink(missing_ok=True)  # an answer without a record
             room = Reserved(path, expected_bytes(request))
         except BaseException as exc:
             self.answers.finish(call, "failed", message=str(exc))
@@ -150,16 +150,16 @@ class Journal:
             room.drop()
         try:
             self.answers.close_answered(call, answer, short=keep.short)
-        except OutputError as exc:  # paid and in memory: delivered, and closed at the next look
-            late = f"the journal is not up to date: {exc}"
+        except OutputError as exc:  # return the paid answer; the record is closed later
+            late = f"the journal could not be written, so the cost is not recorded yet: {exc}"
             return replace(answer, notices=(*answer.notices, late))
         return self._with_bill(answer, call.fingerprint, keep.short)
 
     def _answer(self, request: Request, fetch: Fetch | None) -> ImagesAnswer:
-        """The stored answer, with the pictures and costs that are known by now."""
+        """The stored answer to a request that has a record."""
         last = self.records.last(request.fingerprint())
         if last is None:
-            raise ProviderError("the record of this call was removed meanwhile; repeat the call")
+            raise ProviderError("another process removed the record of this call; try again")
         return self._read(last, request, fetch)
 
     def _read(self, last: Call, request: Request, fetch: Fetch | None) -> ImagesAnswer:
@@ -174,20 +174,23 @@ class Journal:
         call = self.records.last(fingerprint)
         notices = list(answer.notices) + ([short] if short else [])
         if call and call.cost_usd is None and call.reserved_usd:
-            most = f"the most that the call can cost, ${call.reserved_usd:.4f}, is counted"
-            notices.append(f"the service gave no plausible token counts; {most}")
+            most = f"the most that the call can cost, ${call.reserved_usd:.4f}"
+            notices.append(
+                "the service gave no plausible token counts, so the cost is unknown; "
+                f"{most}, counts towards the limit"
+            )
         cost, counted = (call.cost_usd, call.counted_usd) if call else (None, 0.0)
         return replace(answer, cost_usd=cost, counted_usd=counted, notices=tuple(notices))
 
 
 @dataclass(frozen=True)
 class Desk:
-    """One service with the journal in front of it; close it at the end, or use it as a context.
+    """Makes paid calls to one service, through a journal. To be closed, or used in a `with` block.
 
     Attributes:
-        budget: the run that calls count towards, and its limit.
-        pace: calls at once and pictures per minute.
-        retry_uncertain: repeat calls that may have been billed already.
+        budget: the run that the calls belong to, and its cost limit.
+        pace: the limits of parallel calls and of pictures per minute.
+        retry_uncertain: whether to repeat calls that may have been billed already.
     """
 
     settings: Settings
@@ -208,7 +211,8 @@ class Desk:
         self.journal.close()
 
     def call(self, request: Request) -> ImagesAnswer:
-        """The answer to a prepared request, stored or paid once. Raises as `Journal.call` does."""
+        """The answer to a request that `client.prepare` returned, stored or paid for now. Raises as
+        `Journal.call` does."""
         return self.journal.call(
             request,
             self.client.send,
@@ -219,9 +223,9 @@ class Desk:
         )
 
     def call_all(self, requests: Sequence[Request]) -> list[ImagesAnswer | VeraxError]:
-        """Every answer or its error, in order; several calls run at once.
+        """Make several calls in parallel. Returns for each request, in order, the answer or error.
 
-        Pictures stay decoded up to DECODED_PIXELS together, so that memory has a bound.
+        At most DECODED_PIXELS pixels stay decoded in memory.
         """
         count, lock = [0], threading.Lock()
 
@@ -238,19 +242,19 @@ class Desk:
             return list(threads.map(one, requests))
 
     def missing(self, requests: Sequence[Request]) -> list[Request]:
-        """The requests whose answers are not stored."""
+        """Those of the requests that have no stored answer."""
         return [request for request in requests if not self.journal.has(request)]
 
     def estimate(self, requests: Sequence[Request]) -> Estimate:
-        """What the requests cost, however many of them are stored."""
+        """The estimated cost of all requests, as if none had a stored answer."""
         return total([self.budget.tariff.estimate(request) for request in requests])
 
     def counted_to(self, run: str, max_cost_usd: float | None) -> "Desk":
-        """This desk for another run, with its own limit."""
+        """A copy of this desk for another run, with a cost limit in US dollars (None: no limit)."""
         return replace(self, budget=replace(self.budget, run=run, max_cost_usd=max_cost_usd))
 
     def batched(self) -> "Desk":
-        """The same desk at the prices of the Batch API."""
+        """A copy of this desk with the prices of the Batch API."""
         tariff = load_tariff(changes=self.settings.home, batch=True)
         return replace(self, budget=replace(self.budget, tariff=tariff))
 
@@ -268,13 +272,14 @@ def open_desk(
     today: date | None = None,
     folder: Path | None = None,
 ) -> Desk:
-    """The service that the settings name, with its journal. Sends nothing yet.
+    """A desk for the service that the settings name. Opens no connection yet.
 
     Args:
-        run: runs of one name share their limit; "" is a run without a name.
-        max_cost_usd: the most that the run may cost; None is the limit of the settings.
-        today: by which models have ended.
-        folder: of the journal, if not that of the settings.
+        run: name of the run; all calls under one name share the limit. "" makes a new name.
+        max_cost_usd: most US dollars that the run may cost; None takes the limit of the settings.
+        retry_uncertain: whether to repeat calls that may have been billed already.
+        today: models with a shutdown date up to this day are not used; None is the current date.
+        folder: the journal's folder; None is that of the settings.
     """
     now = datetime.now(UTC)
     client = connect(settings, today=today or now.date())

@@ -1,8 +1,8 @@
-"""The payload of an answer: where its JSON or event stream holds pictures, tokens and price.
+"""Finds pictures, token counts and price in the JSON or the event stream of an answer.
 
-Pictures come as base64 or behind a link, nested in many ways. Services leave token counts out, send
-zeros, or counts under other names. What cannot be the count of a painted picture is unknown, never
-zero: the journal then counts the most the call can cost.
+Pictures arrive as base64 or as links, and services nest them in different ways. Some services leave
+out token counts, send zeros, or use other names. Counts that no generated picture can have are
+taken as unknown, never as zero; the journal then counts the most that the call can cost.
 """
 
 import base64
@@ -19,20 +19,21 @@ from verax.providers import Usage
 LISTS = ("data", "images", "output", "result", "results", "response", "image", "item")
 INSIDE = ("b64_json", "url", "image_url", "image_base64", "base64", "b64", "image", "result")
 DEPTH = 4
-LONGEST_LINK = 4096  # characters of a link without a scheme; longer texts are base64
+LONGEST_LINK = 4096  # characters; a longer text without http:// or https:// is base64
 _CLOSED = re.compile(rb'"(b64_json|url)"\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)"')
 
 
 @dataclass(frozen=True, slots=True)
 class PictureSource:
-    """One picture: its bytes, or the link that leads to them."""
+    """Where the bytes of a picture are: in `data`, or if that is None, behind `link`."""
 
     data: bytes | None = None
     link: str = ""
 
 
 def entries(value: object, depth: int = DEPTH) -> list[dict[str, Any]]:
-    """The objects of an answer that hold a picture or a link, also where they are nested."""
+    """The JSON objects in an answer that hold a picture or a link to one, at most `depth` levels
+    below `value`."""
     if depth == 0:
         return []
     if isinstance(value, list):
@@ -44,16 +45,14 @@ def entries(value: object, depth: int = DEPTH) -> list[dict[str, Any]]:
 
 
 def entry_count(data: Mapping[str, Any]) -> int:
-    """How many entries the answer has, empty ones included."""
+    """The number of entries in an answer's list `data`, also of those without a picture."""
     listed = data.get("data")
     return len(listed) if isinstance(listed, list) else 0
 
 
 def sources(entry: Mapping[str, Any]) -> list[PictureSource]:
-    """The sources of an entry's picture, best first.
-
-    Raises ProviderError where it has no picture.
-    """
+    """The sources of the picture in an entry; the best is first. Raises ProviderError if the entry
+    has no picture."""
     sources, wrong = [], ""
     for text in texts(entry):
         try:
@@ -62,29 +61,32 @@ def sources(entry: Mapping[str, Any]) -> list[PictureSource]:
             wrong = str(exc)
     if not sources:
         raise ProviderError(
-            wrong or "an entry of the answer contains no picture; the answer is kept"
+            wrong or "an entry of the answer contains no picture; the answer is stored"
         )
     return sources
 
 
 def texts(entry: Mapping[str, Any]) -> list[str]:
-    """The texts of an entry that may be a picture or a link to one."""
+    """The texts in an entry that may be a picture in base64 or a link to one."""
     values = [entry.get(name) for name in INSIDE]
     plain = [value.get("url") if isinstance(value, dict) else value for value in values]
     return [value.strip() for value in plain if isinstance(value, str) and value.strip()]
 
 
 def decode_base64(text: str) -> bytes:
-    """The bytes of base64: also wrapped, url-safe, or without padding."""
+    """Decode base64, which may have line breaks, the URL-safe alphabet, or no padding."""
     bare = "".join(text.split()).rstrip("=").replace("-", "+").replace("_", "/")
     try:
         return base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
     except (ValueError, binascii.Error) as exc:
-        raise ProviderError(f"the picture is not valid base64 ({exc}); the answer is kept") from exc
+        raise ProviderError(
+            f"expected a picture as base64, got invalid base64 ({exc}); the answer is stored"
+        ) from exc
 
 
 def salvage(body: bytes) -> dict[str, Any] | None:
-    """The whole pictures of an answer that was cut; None where it holds none."""
+    """The complete pictures of a truncated answer, as an answer of the Images API; None if there
+    are none."""
     pictures = []
     for name, text in _CLOSED.findall(body):
         try:
@@ -95,7 +97,7 @@ def salvage(body: bytes) -> dict[str, Any] | None:
 
 
 def _entry(item: object) -> object:
-    """An entry as an object; some services list bare texts."""
+    """The entry as an object; some services send a mere text in its place."""
     return {"url": item} if isinstance(item, str) else item
 
 
@@ -111,17 +113,17 @@ def is_address(text: str) -> bool:
     return text[:8].lower().startswith(("http://", "https://"))
 
 
-Preview = Callable[[int, bytes], None]  # index of the partial image, its base64
+Preview = Callable[[int, bytes], None]  # receives the index of a partial image and its base64
 _HEADS = (b"event:", b"data:", b"id:", b"retry:", b":")
 _ABOUT = ("size", "quality", "background", "output_format", "model", "created_at", "metadata")
 
 
 class Collector:
-    """Collects the chunks of an event stream and parses what has arrived so far.
+    """Parses an event stream while its chunks arrive.
 
-    Events: `image_generation.` or `image_edit.` with `partial_image`, then `completed`. Relays use
-    other names, only in the `event:` line, or nest the picture: every event that holds a picture
-    and is no preview counts as one.
+    OpenAI's events are `image_generation.partial_image` and `image_generation.completed`, or the
+    same with `image_edit`. Relays use other names or nest the picture, so every event that is not a
+    preview and holds a picture counts as a finished picture. `preview` receives the previews.
     """
 
     def __init__(self, preview: Preview | None = None) -> None:
@@ -132,7 +134,7 @@ class Collector:
         self.error: dict[str, Any] | None = None
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next bytes. Lines end with LF, CRLF or CR as the standard allows."""
+        """Parse the next bytes of the stream. Lines may end with LF, CRLF or CR."""
         self._rest.append(chunk)
         if b"\n" not in chunk and b"\r" not in chunk:
             return  # inside a picture: joining now would copy megabytes again and again
@@ -145,7 +147,7 @@ class Collector:
             self._take(block)
 
     def answer(self) -> dict[str, Any] | None:
-        """The stream as one answer of the Images API; None before a picture is complete."""
+        """What has arrived, as one answer of the Images API; None before a picture is complete."""
         return {**self._about, "data": self._pictures} if self._pictures else None
 
     def _take(self, block: bytes) -> None:
@@ -170,19 +172,19 @@ class Collector:
             self.error = event
 
     def _show(self, event: dict[str, Any]) -> None:
-        """Pass a partial image to the preview; a malformed one is skipped."""
+        """Pass a partial image to `preview`; ignore a malformed one."""
         index, text = event.get("partial_image_index", 0), event.get("b64_json")
         if self._preview is not None and isinstance(index, int) and isinstance(text, str):
             self._preview(index, text.encode())
 
 
 def is_stream(body: bytes) -> bool:
-    """Whether a body is events, whatever its headers say."""
+    """Whether a body is an event stream, judged by its first bytes."""
     return body[:64].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(_HEADS)
 
 
 def parse_stream(body: bytes) -> Collector:
-    """Everything that a stream holds, also where its last blank line is missing."""
+    """Parse a whole event stream, even if the blank line at its end is missing."""
     collector = Collector()
     collector.feed(body)
     collector.feed(b"\n\n")
@@ -190,10 +192,10 @@ def parse_stream(body: bytes) -> Collector:
 
 
 def _events(data: list[bytes]) -> list[dict[str, Any]]:
-    """The JSON objects of one block; heartbeats, comments and [DONE] are none.
+    """The JSON objects in the data lines of one event; other lines, such as [DONE], are skipped.
 
-    Several lines are one object by the standard, an object each where a relay forgets the blank
-    line between two events.
+    By the standard the lines together are one object. If they are not, each line is parsed alone,
+    since some relays leave out the blank line between events.
     """
     joined = _object(b"\n".join(data))
     if joined is not None:
@@ -211,10 +213,10 @@ def _object(text: bytes) -> dict[str, Any] | None:
 
 
 def read_usage(usage: object) -> Usage | None:
-    """The token counts under the keys of the Images API; None where they are unknown.
+    """The token counts in the field `usage` of an answer; None if they are unknown.
 
-    A picture has input and output tokens, so an absent or zero count makes all of it unknown.
-    What is not split by kind, and whatever a total holds beyond its parts, counts as image.
+    Every picture costs input and output tokens, so all counts are unknown if the count of either is
+    absent or zero. Tokens not declared as text, and a total above the sum, count as image tokens.
     """
     table = _table(usage)
     total_in, total_out = _count(table, "input_tokens"), _count(table, "output_tokens")
@@ -233,20 +235,20 @@ def read_usage(usage: object) -> Usage | None:
 
 
 def stated_usd(data: Mapping[str, Any]) -> float | None:
-    """The price in US dollars as a gateway states it; None where it states none, or nothing.
+    """The price in US dollars that a gateway states in an answer; None if it states none, or zero.
 
-    With a key of one's own a gateway bills its share and the provider behind it the rest
-    (`upstream_inference_cost`): the sum is what the call costs.
+    A gateway that uses the customer's own key of another provider bills only its fee; that provider
+    bills the rest (`upstream_inference_cost`). The price is then the sum of both.
     """
     usage, meta = _table(data.get("usage")), _table(data.get("metadata"))
     own = meta.get("cost") if _in_dollars(meta) else None
     own = usage.get("cost") if own is None else own
     details = _table(usage.get("cost_details"))
     behind = details.get("upstream_inference_cost", usage.get("upstream_inference_cost"))
-    if usage.get("is_byok") is False:  # then it is the same money counted twice
+    if usage.get("is_byok") is False:  # the gateway's own key: its price includes that amount
         behind = None
     if own is None and behind is None:
-        own = _table(data.get("verax")).get("cost_usd")  # our own gateway
+        own = _table(data.get("verax")).get("cost_usd")  # the answer comes from `verax serve`
     known = [usd for usd in (_dollars(own), _dollars(behind)) if usd is not None]
     return sum(known) or None
 

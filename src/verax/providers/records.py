@@ -1,4 +1,4 @@
-"""The table behind the journal: one record per call for pictures."""
+"""The journal's database table, with one record for every paid call."""
 
 import json
 import sqlite3
@@ -74,20 +74,23 @@ MIGRATIONS = [
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One record. Times are seconds since 1970, money US dollars.
+    """The record of one call. Times are seconds since 1970, amounts are US dollars.
 
     Attributes:
+        fingerprint: of the request.
         state: see `verax.providers.journal`.
-        owner: the process that made the call (see `verax.store.Presence`), or its batch.
-        request: the request from its `describe()`; pictures are hashes.
-        price: per million tokens when the call was made, None where unknown.
-        reserved_usd, least_usd: the most and the least the call could cost, None where unknown.
-        cost_usd: the bill, None where unknown.
-        stage, categories: of a refusal.
+        owner: name of the process that made the call (see `verax.store.Presence`), or of its batch.
+        kind: "generate" or "edit".
+        request: what `describe()` of the request returned, with hashes in place of pictures.
+        ended: None while the call is in progress.
+        price: prices of a million tokens when the call was made, None if unknown.
+        reserved_usd, least_usd: the most and the least that the call can cost, None if unknown.
+        cost_usd: the bill, None if unknown.
+        usage: token counts of the answer, None if unknown.
+        stage, categories: where moderation refused the request, and why; "" and () otherwise.
         message: why the state is not "done".
-        counted_usd: what the call counts towards its run's limit: the bill where it is known; the
-            most it can be where it is not (under way, uncertain, refused after painting, answered
-            without usage); nothing where certainly nothing was billed.
+        counted_usd: the amount that counts towards the run's limit: the bill; `reserved_usd` if
+            the bill is unknown; 0 if certainly nothing was billed.
     """
 
     id: int
@@ -116,12 +119,12 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """Money of a run in US dollars.
+    """The cost of a run in US dollars.
 
     Attributes:
-        billed_usd: known bills.
-        possibly_usd: the most that calls with an unknown bill may have cost, batches included.
-        under_way_usd: the most that calls under way at this moment may cost.
+        billed_usd: sum of the known bills.
+        possibly_usd: the most that ended or batched calls whose bill is unknown may have cost.
+        under_way_usd: the most that calls in progress may cost.
     """
 
     billed_usd: float
@@ -134,7 +137,7 @@ class Spent:
 
 
 class Records:
-    """The table in one database file, for many threads and processes."""
+    """The records in one database file, which many threads and processes may use."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -146,12 +149,12 @@ class Records:
 
     @contextmanager
     def change(self) -> Iterator[None]:
-        """A block in one transaction: all or nothing, without other writers."""
+        """Run a `with` block as one transaction, during which no other process or thread writes."""
         with self.lock, writing(self.path), transaction(self.database):
             yield
 
     def begin(self, state: CallState, **values: Any) -> Call:  # noqa: ANN401  # columns of the table
-        """A new record. Only inside `change`."""
+        """Insert a record with these columns, and return it. To be called within `change`."""
         names = ", ".join(values)
         marks = ", ".join(f":{name}" for name in values)
         sql = f"INSERT INTO calls (state, {names}) VALUES (:state, {marks})"
@@ -159,21 +162,21 @@ class Records:
         return self._select("WHERE id = ?", (new,))[0]
 
     def finish(self, call_id: int, state: CallState, **values: Any) -> None:  # noqa: ANN401
-        """Close a record."""
+        """Set the final state of a record, and further columns."""
         changes = "".join(f", {name} = :{name}" for name in values)
         sql = f"UPDATE calls SET state = :state{changes} WHERE id = :id"
         with self.lock, writing(self.path):
             self.database.execute(sql, _stored(values) | {"state": state, "id": call_id})
 
     def last(self, fingerprint: str) -> Call | None:
-        """The newest record of a request whose call has not failed, or None."""
+        """The newest record of the request, except those in state "failed"; None if none."""
         rows = self._select(
             "WHERE fingerprint = ? AND state != 'failed' ORDER BY id DESC LIMIT 1", (fingerprint,)
         )
         return rows[0] if rows else None
 
     def newest(self, fingerprint: str) -> Call | None:
-        """The newest record of a request, or None."""
+        """The newest record of the request with this fingerprint; None if there is none."""
         rows = self._select("WHERE fingerprint = ? ORDER BY id DESC LIMIT 1", (fingerprint,))
         return rows[0] if rows else None
 
@@ -185,7 +188,8 @@ class Records:
         owner: str | None = None,
         before: float = float("inf"),
     ) -> list[Call]:
-        """Records, oldest first, by state, run, owner, and start."""
+        """The records, oldest first, in one of these states; None allows any run or owner. `before`
+        is the time by which a call must have started."""
         marks = ", ".join("?" * len(states))
         return self._select(
             f"WHERE state IN ({marks}) AND (? IS NULL OR run = ?)"
@@ -194,11 +198,11 @@ class Records:
         )
 
     def spent(self, run: str) -> Spent:
-        """What the calls of a run have cost."""
+        """The cost of all calls of a run."""
         return self._spent("run = ?", run)
 
     def spent_by(self, prefix: str) -> Spent:
-        """What the calls of all runs have cost whose names start with `prefix`."""
+        """The cost of all calls of the runs whose names start with `prefix`."""
         return self._spent("substr(run, 1, length(?1)) = ?1", prefix)
 
     def _spent(self, which: str, value: str) -> Spent:
@@ -211,7 +215,8 @@ class Records:
         return Spent(*(value or 0.0 for value in row))
 
     def delete(self, call: Call) -> bool:
-        """Delete a record in this state. Returns whether it existed."""
+        """Delete a record unless its state has changed since it was read. Returns whether it was
+        deleted."""
         done = self.database.execute(
             "DELETE FROM calls WHERE id = ? AND state = ?", (call.id, call.state)
         )
@@ -227,7 +232,7 @@ _COLUMNS = ", ".join(f.name for f in fields(Call))
 
 
 def _stored(values: dict[str, Any]) -> dict[str, Any]:
-    """Values as SQLite holds them: records and lists as JSON."""
+    """The values as SQLite can store them, with objects and lists as JSON."""
 
     def one(value: Any) -> Any:  # noqa: ANN401
         if isinstance(value, (Usage, Price)):

@@ -1,7 +1,7 @@
-"""What a model and a service accept, checked before anything is sent or paid; legal sizes.
+"""Checks, before anything is sent, whether model and service accept a request; finds legal sizes.
 
-A field that is refused is dropped with a notice where the request calls it optional; if it
-was set explicitly, it is an error.
+A refused field that the request lists as optional is left out, with a notice. Any other refused
+field is an error.
 """
 
 import io
@@ -31,10 +31,9 @@ _EMPTY: dict[str, Any] = {"n": 1, "stream": False}
 def check(
     request: R, model: Model, gateway: Gateway, limits: ModelLimits
 ) -> tuple[R, tuple[str, ...]]:
-    """The request as it may be sent, and notices on what was dropped from it.
+    """The request as it may be sent, and a notice for each optional field that was left out.
 
-    Raises InputError (or a subclass) for everything that this model, this service or the API
-    itself would refuse.
+    Raises InputError for anything that the model, the service or the API would refuse.
     """
     _check_text(request)
     _check_prompt(request.prompt, limits)
@@ -49,12 +48,12 @@ def check(
 
 
 def _check_text(request: Request) -> None:
-    """Raises InputError for text with lone surrogates: the command line was not UTF-8."""
+    """Raises InputError for text from a command line that is not UTF-8 (it has surrogates)."""
     for name, value in request.fields().items():
         if isinstance(value, str) and any("\ud800" <= sign <= "\udfff" for sign in value):
             raise InputError(
-                f"{name}: holds bytes that are no UTF-8 text, Latin-1 perhaps; write it in UTF-8 "
-                "(see the variable LANG)"
+                f"{name}: expected text in UTF-8, got another encoding, perhaps Latin-1; use a "
+                "terminal with UTF-8 (see the variable LANG)"
             )
 
 
@@ -70,16 +69,18 @@ def _check_prompt(prompt: str, limits: ModelLimits) -> None:
 
 def _check_route(request: Request, gateway: Gateway) -> None:
     if request.kind == "edit" and not gateway.edit:
-        raise InputError(f"{gateway.name} does not offer edits; use another --gateway for them")
+        raise InputError(f"{gateway.name} cannot edit pictures; choose another --gateway")
     for ending in gateway.refused_models:
         if request.model.endswith(ending):
             raise InputError(
-                f"{gateway.name} routes {request.model} through a chat session, where "
-                "size, mask and n have no effect; choose the model's plain name"
+                f"{gateway.name} runs {request.model} as a chat, in which size, mask and n have no "
+                f"effect; choose the model {request.model.removesuffix(ending)}"
             )
 
 
 def _without_refused(request: R, model: Model, gateway: Gateway) -> tuple[R, tuple[str, ...]]:
+    """The request without its refused optional fields, and a notice for each of these. Raises
+    InputError for a refused field that is not optional."""
     notices: list[str] = []
     dropped: dict[str, Any] = {}
     for name in _CHOOSABLE:
@@ -90,7 +91,9 @@ def _without_refused(request: R, model: Model, gateway: Gateway) -> tuple[R, tup
         if not reason:
             continue
         if name not in request.optional:
-            raise InputError(f"{name}: {reason}; leave it out or choose another model or gateway")
+            raise InputError(
+                f"{name}: {reason}; leave out {name}, or choose another model or gateway"
+            )
         dropped[name] = _EMPTY.get(name)
         notices.append(f"{name} not sent: {reason}")
     if "stream" in dropped:
@@ -99,11 +102,11 @@ def _without_refused(request: R, model: Model, gateway: Gateway) -> tuple[R, tup
 
 
 def _refusal(name: str, value: object, model: Model, gateway: Gateway) -> str:
-    """Why this field is refused; "" if it is accepted."""
+    """Why the model or service refuses a field with this value; "" if they accept it."""
     if name in gateway.dropped:
         return f"{gateway.name}: {gateway.dropped[name]}"
     if name == "mask" and not gateway.mask:
-        return f"{gateway.name} has no masks"
+        return f"{gateway.name} does not accept masks"
     if gateway.fields is not None and name not in gateway.fields:
         return f"{gateway.name} does not know this field"
     if name in model.refused:
@@ -119,9 +122,9 @@ def _check_numbers(request: Request, limits: ModelLimits) -> None:
     _in_range("partial_images", request.partial_images, 0, limits.partial_images)
     _in_range("output_compression", request.output_compression, 0, 100)
     if request.partial_images is not None and not request.stream:
-        raise InputError("partial_images: only a streamed answer has partial images; set stream")
+        raise InputError("partial_images: only streamed answers have them; set stream as well")
     if request.stream and request.n > 1:
-        raise InputError("stream: a streamed answer holds one picture; set n = 1")
+        raise InputError(f"stream: a streamed answer has one picture, not {request.n}; set n = 1")
 
 
 def _in_range(name: str, value: int | None, low: int, high: int) -> None:
@@ -134,14 +137,12 @@ def _check_size(request: Request, model: Model) -> None:
         return
     why = model.sizes.why_not(parse_size(request.size or ""))
     if why:
-        raise InputError(f"size {request.size} is not legal for {model.name}: {why}")
+        raise InputError(f"size: {model.name} does not accept {request.size}: {why}")
 
 
 def _check_format(request: Request) -> None:
     if request.output_format in ("gif", "svg"):
-        raise InputError(
-            f"output_format: Verax reads png, jpeg and webp, not {request.output_format}"
-        )
+        raise InputError(f"output_format: expected png, jpeg or webp, got {request.output_format}")
     if request.output_compression is not None and request.output_format not in ("jpeg", "webp"):
         raise InputError("output_compression: only jpeg and webp are compressed; set output_format")
     if request.background == "transparent" and request.output_format == "jpeg":
@@ -153,7 +154,7 @@ def _check_pictures(request: EditRequest, gateway: Gateway, limits: ModelLimits)
         raise InputError(f"images: expected 1..{limits.images} pictures, got {len(request.images)}")
     sizes = [_check_picture(image, gateway, limits) for image in request.images]
     if request.mask and request.markup:
-        raise InputError("mask and markup exclude each other; send one of them")
+        raise InputError("expected a mask or a markup, got both; leave out one of them")
     for name, file in request.files():
         if name != "image":
             _check_guide(name, file, sizes[0], limits)
@@ -164,12 +165,13 @@ def _check_picture(image: ImageFile, gateway: Gateway, limits: ModelLimits) -> S
         raise InputError(f"{image.name}: expected {', '.join(MEDIA_TYPES)}, got {image.media_type}")
     if len(image.data) >= limits.image_bytes:
         raise InputError(
-            f"{image.name} has {len(image.data) / 1e6:.1f} MB; the service takes less than "
-            f"{limits.image_bytes / 1e6:.0f} MB; send it smaller"
+            f"{image.name} has {len(image.data) / 1e6:.1f} MB; the service accepts less than "
+            f"{limits.image_bytes / 1e6:.0f} MB; make the picture smaller"
         )
     if gateway.body != "multipart" and len(image.data) * 4 / 3 > DATA_URL_CHARACTERS - 64:
         raise InputError(
-            f"{image.name} is too large for {gateway.name}: at most 15.7 MB in JSON; shrink it"
+            f"{image.name} ({len(image.data) / 1e6:.1f} MB) is too large for {gateway.name}, which "
+            "accepts at most 15.7 MB; make the picture smaller"
         )
     return open_picture(image).size
 
@@ -180,33 +182,39 @@ def _check_guide(name: str, file: ImageFile, size: Size, limits: ModelLimits) ->
         raise InputError(f"{name}: expected a PNG with an alpha channel, got {picture.format}")
     if picture.size != size:
         raise SizeMismatchError(
-            f"{name} is {picture.width}x{picture.height}, the first picture {size[0]}x{size[1]}; "
-            "both must have the same size"
+            f"{name} has {picture.width}x{picture.height} pixels, but the first picture has "
+            f"{size[0]}x{size[1]}; both must have the same size"
         )
     if len(file.data) >= limits.mask_bytes:
-        raise InputError(f"{name} has {len(file.data) / 1e6:.1f} MB; expected less than 4 MB")
+        raise InputError(
+            f"{name}: expected less than 4 MB, got {len(file.data) / 1e6:.1f} MB; make it smaller"
+        )
     if picture.getchannel("A").getextrema()[0] == 255:
-        raise InputError(f"{name} has no transparent pixels, so it would have no effect; make some")
+        raise InputError(
+            f"{name}: expected some transparent pixels, got none; make the pixels transparent that "
+            "the model may change"
+        )
 
 
 def open_picture(file: ImageFile) -> PillowImage.Image:
-    """The picture of a file, its pixels not yet read; raises ImageReadError."""
+    """Open a PNG, JPEG or WebP file without decoding its pixels. Raises ImageReadError."""
     try:
         return PillowImage.open(io.BytesIO(file.data), formats=list(MEDIA_TYPES.values()))
     except (OSError, ValueError, PillowImage.DecompressionBombError) as exc:
         raise ImageReadError(f"{file.name}: expected a PNG, JPEG or WebP picture: {exc}") from exc
 
 
-USUAL_PIXELS = 1_572_864  # of 1536x1024, the size that every model knows
+USUAL_PIXELS = 1_572_864  # 1536x1024, a size that every model accepts
 
 
 def text_size(sizes: Sizes, *, size: str = "", aspect: str = "") -> str | None:
-    """The size field of a request; None leaves it to the service.
+    """The size for a request, "WIDTHxHEIGHT" or "auto", from a size or an aspect ratio; None, if
+    both are "", leaves the choice to the service.
 
-    Raises InputError for an illegal size, both at once, or an aspect ratio no legal size has.
+    Raises InputError if both are set, if the size is not legal, or if no legal size has the ratio.
     """
     if size and aspect:
-        raise InputError("--size and --aspect exclude each other; give one of them")
+        raise InputError("expected --size or --aspect, got both; leave out one of them")
     if aspect:
         width, height = aspect_size(sizes, parse_aspect(aspect))
         return f"{width}x{height}"
@@ -215,12 +223,12 @@ def text_size(sizes: Sizes, *, size: str = "", aspect: str = "") -> str | None:
     why = sizes.why_not(parse_size(size))
     if why:
         near = nearest(sizes, parse_size(size))
-        raise InputError(f"size {size}: {why}; the nearest legal one is {near[0]}x{near[1]}")
+        raise InputError(f"size {size}: {why}; the nearest legal size is {near[0]}x{near[1]}")
     return size
 
 
 def parse_aspect(text: str) -> float:
-    """The ratio of an aspect such as "16:9": width over height."""
+    """Width divided by height of an aspect ratio such as "16:9"."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)[:/](\d+(?:\.\d+)?)", text)
     if not match or not (float(match[1]) > 0 and float(match[2]) > 0):
         raise InputError(f"aspect: expected WIDTH:HEIGHT such as 16:9, got {text!r}")
@@ -228,21 +236,21 @@ def parse_aspect(text: str) -> float:
 
 
 def aspect_size(sizes: Sizes, ratio: float, *, pixels: int = USUAL_PIXELS) -> Size:
-    """The legal size nearest to width / height = `ratio`, and among those nearest to `pixels`.
+    """The legal size whose width / height is near `ratio` and whose width x height near `pixels`.
 
-    Half a per cent off in ratio weighs as much as a factor e in pixels. Raises InputError where no
-    legal size comes within 5 % of the ratio.
+    An error of 0.5 % in the ratio weighs as much as a factor of e in the pixels. Raises InputError
+    if every legal size is more than 5 % from the ratio.
     """
     best = min(_legal(sizes), key=lambda s: _off(s, ratio, pixels))
     if abs(math.log(best[0] / best[1] / ratio)) > 0.05:
         choices = ", ".join(f"{w}x{h}" for w, h in sizes.fixed)
         limit = f"only {choices} are possible" if choices else f"at most {sizes.max_ratio:g}:1"
-        raise InputError(f"aspect ratio {ratio:.3g} is not possible with this model: {limit}")
+        raise InputError(f"no size of this model has the aspect ratio {ratio:.3g}: {limit}")
     return best
 
 
 def nearest(sizes: Sizes, size: Size) -> Size:
-    """The legal size nearest to an illegal one, by ratio and pixels alike."""
+    """The legal size nearest to `size`, with equal weight on aspect ratio and pixel count."""
     ratio, pixels = max(size[0], 1) / max(size[1], 1), max(size[0] * size[1], 1)
     return min(_legal(sizes), key=lambda s: _off(s, ratio, pixels, tolerance=1.0))
 
@@ -255,6 +263,7 @@ def _legal(sizes: Sizes) -> list[Size]:
 
 
 def _off(size: Size, ratio: float, pixels: int, tolerance: float = 0.005) -> float:
-    """How far a size is from ratio and pixels, both on a logarithmic scale."""
+    """The distance of a size from a ratio and a pixel count: the absolute logarithms of both
+    quotients, that of the ratio divided by `tolerance`, are added."""
     off = abs(math.log(size[0] / size[1] / ratio)) / tolerance
     return off + abs(math.log(size[0] * size[1] / pixels))

@@ -1,10 +1,10 @@
-"""HTTP to one service: retries only where nothing can be paid twice.
+"""Sends HTTP requests to one service, and repeats them only if nothing can be paid twice.
 
-A paid request is repeated only if the service certainly did not start it: no connection, 429 or
-425; a free one also after 5xx. Once a paid request was sent, a timeout, a lost connection or a 5xx
-raises `ProviderUncertain`, with the bytes received so far. Every answer travels as a stream of
-bytes, so that event streams keep idle proxies awake. Connections are not kept alive: a stale one
-would make an unsent request look uncertain.
+A paid request is repeated only if the service certainly did not start it: after a failed connection
+and after 429 or 425. A free request is repeated after 5xx too. If a paid request was sent, then a
+timeout, a lost connection or a 5xx raises `ProviderUncertain`, with the bytes received so far.
+Connections are not reused: on one that the service has closed meanwhile, a request would seem to be
+sent although it was not.
 """
 
 import re
@@ -35,16 +35,21 @@ from verax.providers.dialects import Wire
 from verax.providers.failures import failure, may_repeat, wait_s
 from verax.settings import Secret, without, without_parts
 
-LEAST_KEY = 16  # characters of a key that is one
-LONGEST_WORDS = 4_000  # bytes between two quotes; longer texts are pictures
-MAX_BODY_BYTES = 1 << 30  # ten 4K pictures as base64 are a third of this
+LEAST_KEY = 16  # characters; a shorter key is a placeholder such as "any"
+LONGEST_WORDS = 4_000  # bytes between two quotation marks; longer texts are pictures
+MAX_BODY_BYTES = 1 << 30  # ten 4K pictures as base64 need a third of this
 Hear = Callable[[bytes], None]  # receives the chunks of an answer
 _PAGE = re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype html|html|head|body)\b", re.I | re.S)
 
 
 @dataclass(frozen=True, slots=True)
 class HttpReply:
-    """A good answer: body, headers in lower case, and how often the call was repeated before."""
+    """The HTTP answer to a successful request.
+
+    Attributes:
+        headers: with names in lower case.
+        retries: number of attempts that failed before.
+    """
 
     body: bytes = field(repr=False)
     headers: Mapping[str, str]
@@ -52,15 +57,17 @@ class HttpReply:
 
 
 class Transport:
-    """One service address with its key.
+    """An HTTP client for one service.
 
     Args:
         base_url: http(s) address to which paths are appended; see `addresses.parse_address`.
         secret: the key, None if the service needs none.
-        auth: "bearer" or "api-key".
-        timeout_s: longest silence before a call counts as lost.
-        retries: how often a call is repeated that the service certainly did not start.
-        sleep, random: for waiting between repeats; arguments so that tests need not wait.
+        auth: how the key is sent: "bearer" (as authorization) or "api-key" (in that header).
+        local_only: whether to connect to this machine only.
+        timeout_s: most seconds without a byte from the service.
+        retries: most attempts after the first.
+        sleep: waits so many seconds between attempts.
+        random: varies these waits.
     """
 
     def __init__(
@@ -94,30 +101,30 @@ class Transport:
         self._http.close()
 
     def post(self, wire: Wire, *, hear: Hear | None = None, paid: bool = True) -> HttpReply:
-        """Send once; repeat only what certainly was not started, or is free.
+        """Send a POST request; `hear` receives the chunks of a successful answer.
 
-        Raises as `verax.providers.Send` says.
+        Raises the errors that `verax.providers.Send` lists. `paid` is False for free requests.
         """
         return self._patiently(lambda: self._build_post(wire), hear=hear, paid=paid)
 
     def get(self, path: str) -> HttpReply:
-        """A free request such as GET /models."""
+        """Send a GET request that costs nothing, such as GET /models."""
         return self._free("GET", path)
 
     def delete(self, path: str) -> HttpReply:
-        """Delete a file at the service; free."""
+        """Send a DELETE request, which costs nothing."""
         return self._free("DELETE", path)
 
     def fetch(self, link: str) -> bytes:
-        """The bytes behind a link of an answer; tried again while that may help.
+        """The bytes at a link in an answer, after several attempts if needed.
 
-        The key travels only to the service's own address, and only where that asks for it.
+        The key is sent only if the link leads to the service's own address and needs a key.
         """
         origin = LinkOrigin(self.base_url, self.local_only, self.keys(), self._retries, self.sleep)
         return fetch_link(link, origin)
 
     def download(self, path: str, target: Path) -> None:
-        """GET into a file, however large; free."""
+        """Download a file of any size from the service into the file `target`; costs nothing."""
         with (
             self._translated(f"downloading {path}", paid=False),
             self._http.stream("GET", self._url(path), headers=self.keys()) as reply,
@@ -131,13 +138,13 @@ class Transport:
                 file.write(chunk)
 
     def redacted(self, text: str) -> str:
-        """The text without the key, any part of it, and anything that looks like one."""
+        """The text without the key, parts of the key, and anything that looks like a key."""
         return without(text, self._secret)
 
     def scrubbed(self, body: bytes) -> bytes:
-        """The body with the key cut out, in case the service echoes it; otherwise unchanged."""
+        """The body of an answer without the key, in case the service sends the key back."""
         key = self._secret.reveal().encode() if self._secret is not None else b""
-        if len(key) < LEAST_KEY:  # a word such as "any", which base64 may hold by chance
+        if len(key) < LEAST_KEY:  # base64 may contain so short a text by chance
             return body
         pieces = body.replace(key, b"[key]").split(b'"')
         return b'"'.join(one if len(one) > LONGEST_WORDS else _without(one, key) for one in pieces)
@@ -183,7 +190,8 @@ class Transport:
     def _once(
         self, request: httpx2.Request, hear: Hear | None, pieces: list[bytes]
     ) -> tuple[int, Mapping[str, str]]:
-        """Send; the body is appended to `pieces`, so that a lost connection loses none of it."""
+        """Send the request once. Returns status and headers; appends the chunks of the body to
+        `pieces`, which holds those received even if the connection is lost."""
         response = self._http.send(request, stream=True)
         content, total = Content(response.headers.get("content-encoding", "")), 0
         try:
@@ -191,7 +199,9 @@ class Transport:
                 piece = content.take(chunk)
                 total += len(piece)
                 if total > MAX_BODY_BYTES:
-                    raise ProviderError(f"{request.url.host}: the answer is larger than 1 GiB")
+                    raise ProviderError(
+                        f"{request.url.host}: expected at most 1 GiB in the answer, got more"
+                    )
                 pieces.append(piece)
                 if hear is not None and response.is_success:
                     hear(piece)
@@ -201,19 +211,19 @@ class Transport:
         return response.status_code, self._headers(response)
 
     def _headers(self, response: httpx2.Response) -> Mapping[str, str]:
-        """The headers without secrets, for display and storage."""
+        """The headers of an answer, with the key removed from the request id."""
         headers = dict(response.headers)
         headers["x-request-id"] = self.redacted(headers.get("x-request-id", ""))[:200]
         return headers
 
     def _check_no_page(self, body: bytes) -> None:
-        """Raises ProviderRejected for a web page, which no image service sends."""
+        """Raises ProviderRejected if the body is a web page, which image services do not send."""
         if not _PAGE.match(body[:4096].removeprefix(b"\xef\xbb\xbf")):
             return
         base = str(self.base_url)
         hint = f"try {base}/v1" if not base.endswith("/v1") else "check the address"
         raise ProviderRejected(
-            f"{base} answers with a web page, so it is not an image service; nothing was sent. "
+            f"expected an image service at {base}, got a web page; nothing was billed. "
             f"The base URL is wrong: {hint}"
         )
 
@@ -231,7 +241,7 @@ class Transport:
         return url.copy_merge_params(version) if version else url
 
     def keys(self) -> dict[str, str]:
-        """The header that holds the key."""
+        """The HTTP header with the key; {} without a key."""
         if self._secret is None:
             return {}
         key = self._secret.reveal()
@@ -239,8 +249,8 @@ class Transport:
 
     @contextmanager
     def _translated(self, where: str, *, paid: bool) -> Iterator[None]:
-        """Translates all errors of the HTTP library into Verax's. Causes are not chained, since
-        their requests contain the key."""
+        """Raise the errors of the HTTP library as errors of Verax, without the original as their
+        cause, since that holds the key. `where` names the service in messages."""
         try:
             yield
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as exc:
@@ -260,6 +270,6 @@ class Transport:
 
 
 def _without(words: bytes, key: bytes) -> bytes:
-    """The text without any eight characters of a key."""
+    """The text without any eight consecutive characters of the key."""
     text = words.decode("utf-8", "surrogateescape")
     return without_parts(text, key.decode()).encode("utf-8", "surrogateescape")
