@@ -1,11 +1,11 @@
-"""Reports. Here: the building blocks of pages: plots, the compare viewer, templates.
+"""Reports. This module has the building blocks of pages: plots, the compare viewer, templates.
 
-A plot is a list of marks, drawn in two ways: as SVG for the page, with matplotlib for files. In the
-page, colours are CSS classes that follow its theme; files get fixed colours.
+A plot is a list of marks, drawn as SVG for the page and by matplotlib for files. In the page,
+colours are CSS classes that follow the theme; in files they are fixed.
 
-The compare viewer is one script (in two files) and one style sheet, for the report and for the web
-page; how to use it is written at the top of viewer/compare.js. Panels and overlays are
-`{"name": ..., "src": ...}`; `src` is a path beside the page or a data address.
+The compare viewer is a script (in two files) and a style sheet, used by the report and by the web
+page; viewer/compare.js explains how to call it. Its panels and overlays are
+`{"name": ..., "src": ...}`, where `src` is a path relative to the page or a data address.
 """
 
 import json
@@ -28,7 +28,7 @@ FONT, SMALL = 13.0, 11.5
 TITLE = 26  # height of the title line of a file
 DOT = 5
 DOTS_PER_INCH = 100  # one unit of a plot is a pixel at this resolution
-PRINT = {
+PRINT = {  # colour and line width in files, by CSS class
     "grid": ("#dddddd", 1.0),
     "nothing": ("#777777", 1.0),
     "bar": ("#8fb9d6", 6.0),
@@ -43,13 +43,14 @@ BLUE, INK = ("#00558c", 1.0), ("#1c1c1a", 1.0)
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One mark of a plot; y grows downwards.
+    """One element of a plot.
 
     Attributes:
-        points: one of a dot or text, two of a line or a bar (corners), all of a curve.
-        look: its classes in the page's style.
-        words: what a text says; the tip of other marks.
-        opacity: of a filled mark.
+        points: (x, y) in px from the top left: one for a dot or text, two for a line (ends) or a
+            bar (opposite corners), any number for a curve.
+        look: its CSS classes, separated by spaces.
+        words: the text of a "text"; the tooltip of other marks.
+        opacity: of the fill, 0..1; None for that of its class.
     """
 
     kind: Literal["line", "dot", "bar", "text", "curve"]
@@ -61,7 +62,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """A plot with its title and caption; `about` says what it is a plot of."""
+    """A plot with its title and caption; `about` names what it shows, `size` is in px."""
 
     title: str
     caption: str
@@ -75,7 +76,7 @@ class Figure:
 
     @property
     def svg(self) -> str:
-        """The plot as an element that can be put into a page unchanged."""
+        """The plot as the text of an SVG element for an HTML page."""
         width, height = self.size
         return (
             f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(self.label)}">'
@@ -84,7 +85,7 @@ class Figure:
         )
 
     def save(self, paths: Sequence[Path]) -> None:
-        """Write the plot as files, in the formats of their suffixes. Needs matplotlib."""
+        """Write the plot to each path, in the format of its suffix. Needs matplotlib."""
         from matplotlib.figure import Figure as Sheet
 
         width, height = self.size
@@ -140,7 +141,7 @@ def _element(mark: Mark) -> str:
 def _draw(axes: Any, mark: Mark) -> None:  # noqa: ANN401  # of matplotlib, which has no types
     looks = mark.look.split()
     colour, stroke = next((PRINT[look] for look in reversed(looks) if look in PRINT), BLUE)
-    points = 72 / DOTS_PER_INCH  # of type, to a unit of the plot
+    points = 72 / DOTS_PER_INCH  # typographic points per unit of the plot
     x, y = zip(*mark.points, strict=True)
     if mark.kind == "text":
         side = "right" if "end" in looks else "center" if "middle" in looks else "left"
@@ -161,12 +162,12 @@ def _draw(axes: Any, mark: Mark) -> None:  # noqa: ANN401  # of matplotlib, whic
 
 
 def scale(low: float, high: float, start: float, end: float) -> Scale:
-    """The linear function from values between low and high to positions between start and end."""
+    """A linear function that maps the value `low` to the position `start` and `high` to `end`."""
     return lambda value: start + (value - low) / ((high - low) or 1.0) * (end - start)
 
 
 def span(values: Sequence[float], margin: float = 0.06) -> tuple[float, float]:
-    """Lowest and highest finite value with a margin."""
+    """(lowest, highest) finite value, both moved outwards by `margin` times their difference."""
     known = [value for value in values if math.isfinite(value)]
     low, high = min(known), max(known)
     extra = margin * (high - low) or max(abs(high), 1.0) * 0.05
@@ -174,7 +175,7 @@ def span(values: Sequence[float], margin: float = 0.06) -> tuple[float, float]:
 
 
 def ticks(low: float, high: float, most: int = 8) -> list[float]:
-    """Round values between low and high, about half of `most` to `most` of them."""
+    """Round numbers at equal steps between low and high: about `most` / 2 to `most` of them."""
     power = 10 ** math.floor(math.log10((high - low) / (most / 2)))
     step = next(power * m for m in (1, 2, 5, 10) if (high - low) / (power * m) <= most)
     first = math.ceil(low / step)
@@ -182,7 +183,7 @@ def ticks(low: float, high: float, most: int = 8) -> list[float]:
 
 
 def x_axis(low: float, high: float, x: Scale, top: float, bottom: float) -> list[Mark]:
-    """Grid lines from top to bottom with their values below."""
+    """Vertical grid lines at round values between low and high, each with its value below."""
     marks = []
     for value in ticks(low, high):
         marks.append(line(x(value), top, x(value), bottom, "grid"))
@@ -191,7 +192,7 @@ def x_axis(low: float, high: float, x: Scale, top: float, bottom: float) -> list
 
 
 def y_axis(low: float, high: float, y: Scale, left: float, right: float) -> list[Mark]:
-    """Grid lines from left to right with their values before them."""
+    """Horizontal grid lines at round values between low and high, with the values on the left."""
     marks = []
     for value in ticks(low, high, most=6):
         marks.append(line(left, y(value), right, y(value), "grid"))
@@ -200,7 +201,7 @@ def y_axis(low: float, high: float, y: Scale, left: float, right: float) -> list
 
 
 def apart(places: Sequence[float], distance: float) -> list[float]:
-    """The positions, in their order, moved apart to a distance as little as possible."""
+    """The positions, some of them increased so that neighbours are at least `distance` apart."""
     order = sorted(range(len(places)), key=lambda i: places[i])
     moved = list(places)
     for before, after in pairwise(order):
@@ -209,18 +210,18 @@ def apart(places: Sequence[float], distance: float) -> list[float]:
 
 
 def viewer_script() -> str:
-    """The viewer's JavaScript; it defines `veraxCompare(element, options)`."""
+    """The JavaScript of the compare viewer; it defines `veraxCompare(element, options)`."""
     parts = (files(__package__) / "viewer" / name for name in ("hands.js", "compare.js"))
     return "\n".join(part.read_text(encoding="utf-8") for part in parts)
 
 
 def viewer_style() -> str:
-    """The viewer's style sheet."""
+    """The style sheet (CSS) of the compare viewer."""
     return (files(__package__) / "viewer" / "compare.css").read_text(encoding="utf-8")
 
 
 def template(name: str, **filters: Callable[..., str]) -> "jinja2.Template":
-    """A template of this package, whose expressions may use `filters`."""
+    """The Jinja template `name` of this package; its expressions may use `filters`."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -235,6 +236,6 @@ def template(name: str, **filters: Callable[..., str]) -> "jinja2.Template":
 
 
 def script_json(value: Any) -> str:  # noqa: ANN401  # anything JSON can hold
-    """JSON that is safe inside a script element."""
+    """`value` as JSON text that is safe inside a script element of an HTML page."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

@@ -1,7 +1,7 @@
-"""The breakdown by generator: where a prior helps, what each model changed, how good it is alone.
+"""The breakdown of a run: where a prior helps, what each generator changed, how good it is alone.
 
-Changes (medians of the deviation vector), the loss ladder and the score out of ten need a run with
---deviation. The score is 10 - drift / 10; 10 means no unwanted change.
+Changes (medians of the deviations), the loss ladder and the score need a run with --deviation. The
+score is 10 - drift / 10, where drift (0..100) sums up all deviations; 10 means no unwanted change.
 """
 
 import json
@@ -17,8 +17,8 @@ from verax.metrics import METRICS
 from verax.report.results import Results, gains_of, label_of, task_of, values_of
 
 GROUPS = 4
-FOREIGN = ("not", "undecided")  # placed so: the output shows another scene
-FEWEST = 8  # items for which groups are worth showing
+FOREIGN = ("not", "undecided")  # values of "placed" for an output that shows another scene
+FEWEST = 8  # least number of outputs that are split into groups
 COLUMNS = {
     "drift": "drift (0–100)",
     "aspect_change": "aspect change",
@@ -35,7 +35,7 @@ COLUMNS = {
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Items whose quantity lies in [low, high]: how many, and their mean gain."""
+    """`n` outputs of which the quantity `Split.by` lies in [low, high], and their mean gain."""
 
     low: float
     high: float
@@ -45,8 +45,13 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """The gain of one line over doing nothing, in groups of equal size by a quantity (registration
-    confidence or drift), from the lowest to the highest."""
+    """How much a method gains over the unchanged photo, in groups of outputs.
+
+    Attributes:
+        by: the quantity that sorts outputs into groups: registration confidence or drift.
+        label: the method with its kind of prior.
+        groups: equally large, from the lowest values of the quantity to the highest.
+    """
 
     by: str
     metric: str
@@ -56,9 +61,14 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """The changes by one line on one task: medians, None where it could not be measured.
+    """What the outputs of one method changed against their photos, on one task.
 
-    `foreign` counts outputs that show another scene, of which nothing can be measured.
+    Attributes:
+        label: the method with its kind of prior.
+        n: number of outputs.
+        medians: of the quantities in COLUMNS; None for one that could not be measured.
+        scene_changed: number of outputs with another scene state, such as night made day.
+        foreign: number of outputs that show another scene, of which nothing can be measured.
     """
 
     generator: str
@@ -72,7 +82,10 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Rungs:
-    """The loss ladder of one task and prior source: (step, mean PSNR in dB over n items)."""
+    """The loss ladder of one task and kind of prior: what correcting each deviation gains.
+
+    `steps` are (kind of deviation corrected, mean PSNR in dB over `n` outputs), cumulative.
+    """
 
     task: str
     source: str
@@ -81,7 +94,10 @@ class Rungs:
 
 
 def splits(results: Results, *, metric: str = "psnr") -> list[Split]:
-    """Gain over the do-nothing row by registration confidence, and by drift."""
+    """For each method, its gain over the unchanged photo by registration confidence and by drift.
+
+    Methods with fewer than FEWEST outputs are left out.
+    """
     gains = gains_of(results, metric)
     points: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
     for o in results.outputs:
@@ -108,7 +124,7 @@ def _groups(pairs: list[tuple[float, float]]) -> tuple[Group, ...]:
 
 
 def changes(results: Results) -> list[Changes]:
-    """Medians of the deviation vector per task, model and line."""
+    """What outputs changed, one entry per generator, task and method."""
     rows: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for o in results.outputs:
         if o.key in results.deviations:
@@ -131,7 +147,7 @@ def _changes(generator: str, task: str, label: str, entries: list[dict[str, Any]
 
 
 def ladders(results: Results) -> list[Rungs]:
-    """The mean loss ladder per task and prior source: real and simulated ones are apart."""
+    """The mean loss ladder per task and kind of prior; real and simulated priors stay apart."""
     ladders: dict[tuple[str, str], list[list[tuple[str, float]]]] = defaultdict(list)
     for o in results.outputs:
         steps = results.deviations.get(o.key, {}).get("ladder")
@@ -154,7 +170,10 @@ def ladders(results: Results) -> list[Rungs]:
 
 @dataclass(frozen=True, slots=True)
 class ByDataset:
-    """Means of one metric by line and dataset of one task: (mean, pictures) or None."""
+    """Means of one metric on one task: a row per method, a column per dataset.
+
+    `lines` are (method, cells); a cell is (mean, number of pictures), or None without a score.
+    """
 
     task: str
     metric: str
@@ -163,7 +182,7 @@ class ByDataset:
 
 
 def by_dataset(results: Results, *, metric: str = "psnr") -> list[ByDataset]:
-    """The means per dataset, for tasks with several datasets."""
+    """One table of means per dataset for each task that has several datasets."""
     values = values_of(results, metric)
     lines_by_task: dict[str, dict[str, dict[str, list[float]]]] = defaultdict(
         lambda: defaultdict(lambda: defaultdict(list))
@@ -189,14 +208,16 @@ def _mean(values: list[float]) -> tuple[float, int] | None:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """One model (and prior source) on one task.
+    """How good the pictures of one generator are alone, on one task.
 
     Attributes:
-        score: mean score out of ten; None where no deviation was measured.
-        success: share of all items, refused and failed ones included.
+        source: the generator, or the kind of prior if the generator is unknown.
+        score: mean of 10 - drift / 10, 0..10; None where no deviation was measured.
+        success: share of all items with an answer of the right size that shows the scene and is no
+            worse than the unchanged photo; refused and failed items count as no success.
         best_of: expected best value of the metric among K repeats, for K = 1, 2, ...
-        seconds: (width x height of the photo, mean seconds of the service, how many calls) from
-            small to large; () where unknown, as for pictures from files.
+        seconds: (size of the photo as "WxH", mean seconds of the service, number of calls), small
+            sizes first; () where unknown, as for pictures from files.
     """
 
     task: str
@@ -210,7 +231,7 @@ class Quality:
 
 
 def qualities(results: Results, *, metric: str = "psnr") -> list[Quality]:
-    """Every model and task of the raw prior in a run."""
+    """One entry per generator and task, from the outputs of the method raw-prior."""
     values, gains = values_of(results, metric), gains_of(results, metric)
     groups: dict[tuple[str, str], list[OutputRow]] = defaultdict(list)
     for o in results.outputs:
@@ -240,13 +261,13 @@ def qualities(results: Results, *, metric: str = "psnr") -> list[Quality]:
 
 
 def _succeeded(row: OutputRow, results: Results, gains: dict[str, float]) -> bool:
-    """Whether an answer has the right size, shows the scene, and is no worse than doing nothing."""
+    """Whether an answer has the right size, shows the scene, and is no worse than the photo."""
     foreign = results.deviations.get(row.key, {}).get("placed") in FOREIGN
     return row.outcome == "restored" and not foreign and gains.get(row.key, 0.0) >= 0
 
 
 def _seconds(rows: list[OutputRow]) -> tuple[tuple[str, float, int], ...]:
-    """Mean seconds of the service by size of the photo, small ones first."""
+    """(photo size "WxH", mean seconds of the service, number of calls), small sizes first."""
     by_size: dict[tuple[int, int], list[float]] = defaultdict(list)
     for row in rows:
         if row.prior_seconds is not None:
@@ -256,10 +277,11 @@ def _seconds(rows: list[OutputRow]) -> tuple[tuple[str, float, int], ...]:
 
 
 def best_of(groups: list[list[float]], *, higher_is_better: bool = True) -> tuple[float, ...]:
-    """Expected best of K drawn without replacement, mean over groups, K = 1 ... fewest repeats.
+    """Expected best of K answers to one photo, for K = 1, 2, ... up to the fewest answers.
 
-    Of n sorted values the i-th (from 0) is the best of K with probability
-    C(i, K - 1) / C(n, K).
+    A group has the values of all answers to one photo; K of them are drawn without replacement, and
+    the mean over groups is returned. If n values are sorted from worst to best, the i-th (from 0)
+    is the best of K with probability C(i, K - 1) / C(n, K).
     """
     if not groups:
         return ()

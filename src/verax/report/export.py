@@ -1,8 +1,8 @@
-"""Everything of a run as files for other programs: CSV, Parquet, LaTeX, Markdown, plots.
+"""Writes a run as files for other programs: CSV, Parquet, LaTeX, Markdown, plots.
 
-results.* has one row per output, scores.* one per number with its protocol, comparisons.csv every
-pair of lines of every table, paired by picture. In tables the best is marked, and the second best;
-the protocol is in the caption.
+results.* has one row per output, scores.* one per value of a metric with its protocol,
+comparisons.csv one per pair of methods in a table, compared picture by picture. The tables mark the
+best and the second best method; their captions state the protocol.
 """
 
 import csv
@@ -43,7 +43,7 @@ _LATEX = str.maketrans(
 def export(results: Results, folder: Path, *, plots: bool = True) -> list[Path]:
     """Write CSV, Parquet, tables.tex, tables.md and plots/. Returns the files written.
 
-    Parquet and plots need the extra `bench`; without it the other files are whole.
+    Parquet and plots need the extra `bench`; without it, only they are missing.
     """
     folder.mkdir(parents=True, exist_ok=True)
     columns, rows = wide(results)
@@ -80,7 +80,7 @@ def write_csv(path: Path, head: Sequence[str], rows: Iterable[dict[str, Any]]) -
 
 
 def wide(results: Results) -> tuple[list[str], list[dict[str, Any]]]:
-    """One row per output, its scores, their protocols and its drift beside it."""
+    """(columns, rows): one row per output, with its scores, their protocols and its drift."""
     metrics = sorted({s.metric for several in results.scores.values() for s in several})
     columns = [field.name for field in fields(OutputRow)]
     columns += [name for metric in metrics for name in (metric, f"{metric}_protocol")]
@@ -97,7 +97,7 @@ def wide(results: Results) -> tuple[list[str], list[dict[str, Any]]]:
 
 
 def write_parquet(path: Path, columns: list[str], rows: list[dict[str, Any]]) -> None:
-    """Write the rows as one Parquet file."""
+    """Write the rows as one Parquet file. Raises MissingExtraError without pyarrow."""
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -107,7 +107,7 @@ def write_parquet(path: Path, columns: list[str], rows: list[dict[str, Any]]) ->
 
 
 def _save_figures(figures: Sequence[Figure], folder: Path) -> list[Path]:
-    """Every plot in every format of PLOT_FORMATS."""
+    """Write every plot in every format of PLOT_FORMATS; returns the files written."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for figure in figures:
@@ -120,7 +120,14 @@ def _save_figures(figures: Sequence[Figure], folder: Path) -> list[Path]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinePair:
-    """Line A minus line B: mean, interval over scenes, p alone and Holm-adjusted over the table."""
+    """Two methods compared: values of A minus values of B, on the pictures both have.
+
+    Attributes:
+        line_a, line_b: method and kind of prior.
+        difference, low, high: mean difference and its 95 % interval over scenes.
+        wins: share of pictures on which A has the higher value; ties count half.
+        p_value, p_adjusted: of the difference, alone and Holm-adjusted over the table.
+    """
 
     task: str
     degradation: str
@@ -140,7 +147,7 @@ class LinePair:
 
 
 def line_pairs(results: Results, *, seed: int = 0) -> list[LinePair]:
-    """Every pair of lines that share pictures of two scenes or more, adjusted over their table."""
+    """Every pair of methods in every table, if they share pictures of at least two scenes."""
     pairs = []
     for subset, outputs, metric, protocol, values in grouped(results):
         rows: dict[str, list[OutputRow]] = defaultdict(list)
@@ -176,21 +183,21 @@ def line_pairs(results: Results, *, seed: int = 0) -> list[LinePair]:
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """A number for people; a missing one is a dash, never a zero."""
+    """A number as text with `digits` decimals; a dash for None and NaN."""
     if value is None or value != value:
         return "–"
     return f"{value:.{digits}f}"
 
 
 def signed(value: float | None, digits: int = 2) -> str:
-    """A difference for people, always with its sign."""
+    """A difference as text with its sign and `digits` decimals; a dash for None and NaN."""
     if value is None or value != value:
         return "–"
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def protocol_words(text: str) -> str:
-    """A stored protocol as words."""
+    """A stored protocol (a JSON list) in words."""
     try:
         metric, channel, border, data_range, resampler, kernel, library, version = json.loads(text)
     except ValueError:
@@ -256,9 +263,10 @@ def _words(outcomes: tuple[str, ...]) -> list[str]:
 def _caption(table: Table) -> str:
     way = "Higher" if table.higher_is_better else "Lower"
     return (
-        f"{way} is better; {quantity(table.pictures, 'picture')}, mean over the scored ones with "
-        f"bootstrap interval over {table.scenes} scenes, every outcome counted; the "
-        f"difference from doing nothing; p of that and against the best, paired, Holm-adjusted. "
+        f"{way} is better. {quantity(table.pictures, 'picture')}; mean over the scored ones, with "
+        f"its bootstrap interval over {quantity(table.scenes, 'scene')}; every outcome is counted. "
+        "vs nothing: difference from the unchanged photo, and its p; last column: p of the "
+        "difference from the best method. Both p are paired by picture and Holm-adjusted. "
         f"{protocol_words(table.protocol)}."
     )
 

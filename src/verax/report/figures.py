@@ -28,7 +28,7 @@ MOST_LETTERS = 30
 
 
 def same_pictures(tables: Sequence[Table]) -> list[list[Table]]:
-    """The tables by the sets of pictures that they are over; the first of each is the main one."""
+    """The tables in groups over the same pictures; the first of a group has the main metric."""
     groups = groupby(tables, key=lambda t: (t.task, t.degradation, t.subset))
     return [list(several) for _, several in groups]
 
@@ -47,7 +47,10 @@ def run_figures(
 
 @dataclass(frozen=True, slots=True)
 class PageView:
-    """One task and set of pictures: the table of its main metric, the others, its plots."""
+    """The section of the page on one task and set of pictures.
+
+    `tables` has that of the main metric first; `anchor` is the section's id in the page.
+    """
 
     anchor: str
     title: str
@@ -60,17 +63,17 @@ class PageView:
 
     @property
     def nothing(self) -> Line | None:
-        """The do-nothing row of the main table; None if it was not run."""
+        """The row of the unchanged photo in the main table; None if it was not run."""
         return next((one for one in self.main.lines if one.label == "identity"), None)
 
     def other(self, table: Table, line: Line) -> Line | None:
-        """The same line in another table, or None."""
+        """The row of `table` with the method and prior of `line`; None if it has none."""
         name = line.method, line.prior
         return next((one for one in table.lines if (one.method, one.prior) == name), None)
 
 
 def views(tables: list[Table]) -> list[PageView]:
-    """Tables of the same pictures together."""
+    """One section of the page for each set of pictures."""
     return [
         PageView(f"view-{place}", several[0].title, tuple(several), tuple(table_figures(several)))
         for place, several in enumerate(same_pictures(tables))
@@ -78,7 +81,7 @@ def views(tables: list[Table]) -> list[PageView]:
 
 
 def table_figures(tables: Sequence[Table]) -> list[Figure]:
-    """The plots of the tables of one set of pictures, the first of which is the main one."""
+    """The plots for tables over the same pictures; the first table has the main metric."""
     main = tables[0]
     figures = [means_figure(main)] if _scored(main) else []
     if len([one for one in main.lines if one.rank_shares]) > 1 and main.scenes > 1:
@@ -107,7 +110,10 @@ def _figure(about: str, title: str, caption: str, height: float, marks: Sequence
 
 
 def means_figure(table: Table) -> Figure:
-    """One row per line: the mean as a dot, the interval as a bar, doing nothing as a rule."""
+    """For each row of the table, its mean as a dot and its interval as a bar.
+
+    A dashed line marks the mean of the unchanged photo.
+    """
     rows = [(one, one.interval) for one in _scored(table) if one.interval is not None]
     low, high = span([v for _, i in rows for v in (i.low, i.high, i.mean)])
     x, bottom = scale(low, high, LABEL, WIDTH - RIGHT), ROW * len(rows) + 8
@@ -124,13 +130,13 @@ def means_figure(table: Table) -> Figure:
         marks.append(text(WIDTH - RIGHT + 8, y + 5, f"{interval.mean:.2f}"))
     arrow = "right is better" if table.higher_is_better else "left is better"
     unit = f" ({table.unit})" if table.unit else ""
-    caption = f"Mean with 95 % interval, {arrow}; the dashed rule is doing nothing."
+    caption = f"Mean with 95 % interval, {arrow}; the dashed line is the unchanged photo."
     title = f"{table.metric}{unit}"
     return _figure(table.title, title, caption, bottom + 24, marks)
 
 
 def ranks_figure(table: Table) -> Figure:
-    """How often each line takes each rank when the scenes are resampled."""
+    """How often each row of the table takes each rank when the scenes are resampled."""
     rows = [one for one in table.lines if one.rank_shares]
     cell = min(60.0, (WIDTH - LABEL - 10) / len(rows))
     marks: list[Mark] = []
@@ -147,13 +153,13 @@ def ranks_figure(table: Table) -> Figure:
                 marks.append(text(x + cell / 2 - 1, y + 16, f"{share:.0%}", kind))
     for rank in range(len(rows)):
         marks.append(text(LABEL + cell * (rank + 0.5) - 1, 14, f"{rank + 1}", "middle small"))
-    caption = f"Share of resamples of the {table.scenes} scenes in which a line takes each rank."
+    caption = f"Share of resamples of the {table.scenes} scenes in which a method has each rank."
     title = f"rank stability, {table.metric}"
     return _figure(table.title, title, caption, ROW * len(rows) + 28, marks)
 
 
 def plane_figure(distortion: Table, perception: Table) -> Figure:
-    """PSNR against a no-reference score; better is right and up."""
+    """PSNR against a metric that needs no reference, one dot per method; better is right and up."""
     other = {(one.method, one.prior): one.interval for one in perception.lines}
     points = [
         (one.label, one.interval.mean, mate.mean)
@@ -176,13 +182,13 @@ def plane_figure(distortion: Table, perception: Table) -> Figure:
     arrow = "higher" if perception.higher_is_better else "lower"
     marks.append(text(left, 14, f"{perception.metric}, {arrow} is better, better is up", "small"))
     marks.append(text(right, bottom + 32, "psnr (dB), better is right", "end small"))
-    caption = "Closeness to the reference against naturalness by itself; neither is enough."
+    caption = "Closeness to the reference against naturalness; a good method has both."
     title = "perception and distortion"
     return _figure(distortion.title, title, caption, bottom + 40, marks)
 
 
 def expense_figure(table: Table) -> Figure:
-    """Mean seconds per picture of every line, and dollars where some were paid."""
+    """Mean seconds per picture of every method, with US dollars if any calls were paid."""
     rows = sorted(_scored(table), key=lambda one: one.seconds)
     top = max(one.seconds for one in rows) or 1.0
     x = scale(0, top, LABEL, WIDTH - RIGHT - 70)
@@ -194,12 +200,12 @@ def expense_figure(table: Table) -> Figure:
         marks.append(bar(LABEL, y, x(one.seconds) - LABEL, ROW - 8, "rung"))
         marks.append(text(x(one.seconds) + 6, y + 14, f"{one.seconds:.2f} s{cost}", "small"))
     title = "cost and time per picture" if table.paid else "time per picture"
-    caption = "Mean of all items, failed ones included; on this machine, several at once."
+    caption = "Mean of all items, failed ones included; several were processed at once."
     return _figure(table.title, title, caption, ROW * len(rows) + 6, marks)
 
 
 def ladder_figure(ladder: Rungs) -> Figure:
-    """The loss ladder as bars: PSNR after each class of deviation is undone."""
+    """The loss ladder as bars: PSNR after one kind of deviation after the other is corrected."""
     top = max(psnr for _, psnr in ladder.steps) or 1.0
     marks: list[Mark] = []
     for index, (name, psnr) in enumerate(ladder.steps):
@@ -215,14 +221,14 @@ def ladder_figure(ladder: Rungs) -> Figure:
     title = f"{ladder.task}: loss ladder"
     pictures = f"{ladder.n} pictures" if ladder.n > 1 else "one picture"
     caption = (
-        f"PSNR of the raw prior ({ladder.source}) after each class of deviation is undone, mean "
-        f"over {pictures}, over the pixels that every step shows."
+        f"PSNR of the raw prior ({ladder.source}) after one kind of deviation after the other is "
+        f"corrected, mean over {pictures}, on the pixels that every step covers."
     )
     return _figure(ladder.source, title, caption, ROW * len(ladder.steps) + 10, marks)
 
 
 def best_of_figure(qualities: Sequence[Quality]) -> Figure | None:
-    """Expected best of K answers; None if every prior was requested only once."""
+    """Curves of the expected best of K answers; None if every prior was requested only once."""
     curves = [one for one in qualities if len(one.best_of) > 1]
     if not curves:
         return None

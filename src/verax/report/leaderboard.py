@@ -1,9 +1,9 @@
-"""Leaderboards from a stored run: a table per task, degradation, pictures, metric and protocol.
+"""Leaderboards of a stored run: a table per task, degradation, pictures, metric and protocol.
 
-Numbers of different protocol never share a table, nor do means over different pictures: lines
-that were tried on part of the pictures (real outputs exist for some, simulated ones for the others)
-get a table of that part, in which every other line is averaged over the same part. Every outcome is
-counted beside the mean, and the do-nothing row (identity) is in each table when it was run.
+Numbers of different protocols never share a table, nor do means over different pictures: methods
+that were run on part of the pictures (real priors exist for some, simulated ones for the others)
+get a table of that part, in which every other method is averaged over the same part. Every outcome
+is counted beside the mean. If the unchanged photo (method identity) was run, each table has it.
 """
 
 from collections import Counter, defaultdict
@@ -38,18 +38,19 @@ MOST_REASONS = 3
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One method with one prior source in one table.
+    """One row of a table: a method with one kind of prior.
 
     Attributes:
-        interval: mean over the scored pictures; None when none could be scored.
+        interval: mean over the scored pictures with its 95 % interval; None without scores.
         outcomes: how many items ended in each outcome, in the order of OUTCOMES.
+        seconds, cost_usd: mean time of an item, and cost of all items.
         spread: typical standard deviation over repeats of one picture; NaN without repeats.
-        gain: this line minus doing nothing on the pictures both have; None for that row itself.
-        p_gain: of the gain, Holm-adjusted over the table.
-        against_best: the best line minus this one on the pictures both have; None for the best.
-        p_adjusted: of that, Holm-adjusted over the table; NaN for the best.
-        rank_shares: share of resamples in which this line is first, second, ...; () where the
-            lines share no picture.
+        gain: this row minus the unchanged photo, on the pictures both have; None for that row.
+        p_gain: p value of `gain`, Holm-adjusted over the table.
+        against_best: the best row minus this one, on the pictures both have; None for the best.
+        p_adjusted: p value of `against_best`, Holm-adjusted over the table; NaN for the best.
+        rank_shares: share of bootstrap resamples in which this row is first, second, ...; () if
+            the rows have no picture in common.
         place: 1 for the best mean, 2 for the second, ...
     """
 
@@ -77,7 +78,7 @@ class Line:
 
     @property
     def rank_share(self) -> float:
-        """Share of resamples in which this line leads; NaN where the lines share no picture."""
+        """Share of resamples in which this row is the best; NaN without a common picture."""
         return self.rank_shares[0] if self.rank_shares else NAN
 
     def count(self, outcome: str) -> int:
@@ -86,10 +87,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The lines of one task, degradation, set of pictures, metric and protocol, best first.
+    """The rows for one task, degradation, set of pictures, metric and protocol, best first.
 
-    `subset` says which pictures these are; "" for all of the task. `unscored` counts why
-    outputs have no number: (reason, how many).
+    `subset` says in words which pictures these are; "" for all of the task. `unscored` are the
+    most frequent reasons why outputs have no value, as (reason, number of outputs).
     """
 
     task: str
@@ -110,7 +111,7 @@ class Table:
 
     @property
     def outcomes(self) -> tuple[str, ...]:
-        """The outcomes that occurred in any line."""
+        """The outcomes that occurred in any row."""
         return tuple(
             o for i, o in enumerate(OUTCOMES) if any(line.outcomes[i] for line in self.lines)
         )
@@ -125,7 +126,7 @@ class Table:
 
     @property
     def scenes(self) -> int:
-        """The largest number of scenes on which a line was scored."""
+        """The largest number of scenes on which a row was scored."""
         return max((line.interval.scenes for line in self.lines if line.interval), default=0)
 
 
@@ -143,7 +144,7 @@ def leaderboards(results: Results, *, seed: int = 0) -> list[Table]:
 def _unscored(
     results: Results, outputs: Sequence[OutputRow], metric: str
 ) -> tuple[tuple[str, int], ...]:
-    """Why outputs have no number of this metric, the most frequent reasons first."""
+    """(reason, number of outputs) for outputs without a value of this metric, by frequency."""
     scores = (s for o in outputs for s in results.scores.get(o.key, ()) if s.metric == metric)
     return tuple(Counter(s.reason for s in scores if s.value is None).most_common(MOST_REASONS))
 
@@ -186,9 +187,9 @@ def _figures(
     higher: bool,
     seed: int,
 ) -> list[tuple[Name, dict[str, Any]]]:
-    """What the statistics say of the lines that have scores, best first.
+    """The statistics of the methods in `order`, each as (method, fields of its `Line`).
 
-    Every figure uses the same seed, so that equal lines get equal intervals.
+    Every interval uses the same seed, so that methods with equal values get equal intervals.
     """
     shares = _rank_shares([per_item[name] for name in order], scenes, higher, seed)
     best = per_item[order[0]] if order else {}
@@ -222,7 +223,7 @@ def _figures(
 
 
 def _without_score(place: int) -> dict[str, Any]:
-    """The statistics of a line without any score: none."""
+    """The statistical fields of a `Line` that has no scores; it comes last, at `place`."""
     return {
         "interval": None,
         "gain": None,
@@ -237,7 +238,10 @@ def _without_score(place: int) -> dict[str, Any]:
 def _rank_shares(
     tables: list[Values], scenes: dict[Picture, str], higher: bool, seed: int
 ) -> list[tuple[float, ...]]:
-    """Shares of every rank by line, over the pictures that all lines share."""
+    """For each table the share of bootstrap resamples in which it has rank 1, 2, ...
+
+    Only the pictures that all tables have count; without any, every entry is ().
+    """
     items = shared_pictures(tables)
     if not items:
         return [()] * len(tables)
@@ -249,7 +253,7 @@ def _rank_shares(
 
 
 def _counted(outputs: list[OutputRow], values: dict[str, float]) -> dict[str, Any]:
-    """The counts of a line over all its items, scored or not."""
+    """The fields of a `Line` that count all its items, scored or not."""
     counts = Counter(output.outcome for output in outputs)
     return {
         "outcomes": tuple(counts[outcome] for outcome in OUTCOMES),
@@ -260,7 +264,7 @@ def _counted(outputs: list[OutputRow], values: dict[str, float]) -> dict[str, An
 
 
 def _spread(outputs: list[OutputRow], values: dict[str, float]) -> float:
-    """Root mean square of the standard deviation over the repeats of each picture; else NaN."""
+    """Standard deviation over the repeats of a picture (RMS over pictures); NaN without repeats."""
     repeats: dict[tuple[str, ...], list[float]] = defaultdict(list)
     for output in outputs:
         if output.key in values:

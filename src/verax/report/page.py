@@ -1,10 +1,10 @@
 """One HTML file that shows a run: leaderboards, plots, every picture in the compare viewer.
 
-It opens without a network. Names, reasons and picture sources are stored once in lists and rows
-refer to them, so that a report over 100,000 outputs stays a file that a browser opens. A few
-pictures are embedded unchanged. More are embedded as WebP previews, which are for looking at:
-scores come from the files. Beyond that the page links the files of the run folder and the dataset.
-With pictures copied beside it, the page and its pictures are one folder that opens anywhere.
+It opens without a network. Names, reasons and addresses of pictures are stored once in lists, and
+rows refer to them by index, so that a browser can open a report over 100,000 outputs. A few
+pictures are embedded unchanged, more as WebP previews (scores always come from the files). If they
+are too many for that, the page links the files of the run folder and the dataset. With pictures
+copied beside it, the page is a folder that opens anywhere.
 """
 
 import base64
@@ -36,19 +36,19 @@ Way = Literal["inside", "previews", "beside", "linked"]
 WAYS: tuple[Way, ...] = get_args(Way)
 BESIDE = "pictures"  # folder of copies beside a page
 
-INSIDE_BYTES = 20_000_000  # of all pictures, to go in as they are
-PREVIEW_PIXELS = 400_000_000  # of all pictures, to go in as previews: a page of 30 to 60 MB
+INSIDE_BYTES = 20_000_000  # up to this sum of all files, pictures are embedded unchanged
+PREVIEW_PIXELS = 400_000_000  # up to this sum, as previews: a page of 30 to 60 MB
 PREVIEW_SIDE = 1600
 PREVIEW_QUALITY = 82
-WEB = ("png", "jpeg", "webp", "avif")  # what browsers show
-NOTHING = -1
+WEB = ("png", "jpeg", "webp", "avif")  # formats that browsers show
+NOTHING = -1  # index of an empty value
 LEVEL = 0.05  # significance level of a gain
 MOST_FAILURES = 200  # shown by name; the export has all
-MOST_OVERLAYS = 1200  # pictures with arrows and boxes, about 12 KB each; the export has all numbers
+MOST_OVERLAYS = 1200  # outputs with arrows and boxes, about 12 KB each
 
 
 def write_page(record: Record, target: Path, *, way: Way | None = None) -> Path:
-    """Write the report of a run; the same record gives the same page."""
+    """Write the HTML report of a run; returns `target`. `way` None: as `choose_way` decides."""
     results = read(record)
     paths = files_of(results, record.folder)
     pictures = PageImages(target.resolve().parent, way or choose_way(paths))
@@ -63,7 +63,7 @@ def write_page(record: Record, target: Path, *, way: Way | None = None) -> Path:
 
 
 def verdict(line: Line, table: Table) -> str:
-    """ "good" or "bad" where the gain over doing nothing is shown to be so, else ""."""
+    """ "good" or "bad" if a row differs significantly from the unchanged photo, else ""."""
     if line.gain is None or not line.p_gain < LEVEL:
         return ""
     return "good" if (line.gain.difference.mean > 0) == table.higher_is_better else "bad"
@@ -99,7 +99,8 @@ def _content(record: Record, results: Results, pictures: "PageImages") -> dict[s
 
 
 def choose_way(paths: Iterable[Path]) -> Way:
-    """The best way that keeps the page small enough for a browser."""
+    """How to include these pictures so that a browser can open the page: "inside" (unchanged),
+    "previews" or "linked", the first that keeps the page small enough."""
     paths = [path for path in paths if path.is_file()]
     if sum(path.stat().st_size for path in paths) <= INSIDE_BYTES:
         return "inside"
@@ -121,21 +122,21 @@ def _pixels(path: Path) -> int:
 
 @dataclass(slots=True)
 class PageImages:
-    """Addresses of picture files for the img elements of one page."""
+    """Makes the addresses (`src`) of picture files for one page."""
 
     folder: Path  # of the page
     way: Way
     ready: dict[Path, str] = field(default_factory=dict)
 
     def prepare(self, paths: Iterable[Path]) -> None:
-        """Make previews side by side; without it they are made one by one."""
+        """Make all previews in parallel, which is faster than one by one in `source`."""
         if self.way == "previews":
             several = list(dict.fromkeys(paths))
             with ThreadPoolExecutor(default_workers()) as pool:
                 self.ready |= zip(several, pool.map(self.source, several), strict=True)
 
     def source(self, path: Path) -> str:
-        """An address for an img element; "" for a file that browsers cannot show as it is."""
+        """The address of a picture file for an img element; "" if it cannot be shown."""
         if path in self.ready:
             return self.ready[path]
         suffix = images.SUFFIXES.get(path.suffix.lower())
@@ -151,16 +152,16 @@ class PageImages:
                 kind, data = "png", images.encode(images.read(path).pixels, format="png")
             else:
                 data = path.read_bytes()
-                if left_in(data):  # pages are shared
+                if left_in(data):  # has a GPS position; a page may be shared
                     kind, data = "png", images.encode(images.read(path).pixels, format="png")
-        except InputError:  # a broken photo is a failed item and not shown
+        except InputError:  # the run counts a broken photo as failed
             return ""
         if self.way == "beside":
             return self._copied(data, kind)
         return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
     def _copied(self, data: bytes, kind: str) -> str:
-        """The address of a copy beside the page, named by what it holds."""
+        """Write a picture beside the page, named by its hash; returns its relative address."""
         name = f"{hashlib.sha256(data).hexdigest()[:16]}.{kind}"
         write_whole(self.folder / BESIDE / name, data)
         return f"{BESIDE}/{name}"
@@ -177,7 +178,7 @@ def _preview(path: Path) -> bytes:
 
 @dataclass(slots=True)
 class Index:
-    """Distinct values in a list; `of` gives the index of a value and adds a new one."""
+    """A list of distinct values; `of` returns the index of a value and appends a new one."""
 
     values: list[str] = field(default_factory=list)
     places: dict[str, int] = field(default_factory=dict)
@@ -193,8 +194,10 @@ class Index:
 
 @dataclass(slots=True)
 class Rows:
-    """Turns output rows into rows of the page's gallery, which hold indices into lists of distinct
-    values. Every picture file is read once at most."""
+    """Turns outputs into rows of the page's gallery, with indices into lists of distinct values.
+
+    Every picture file is read at most once.
+    """
 
     results: Results
     folder: Path  # of the run
@@ -207,7 +210,7 @@ class Rows:
     overlays: int = 0
 
     def picture(self, name: str, path: Path) -> int:
-        """Index of a picture's source; `name` identifies its content."""
+        """Index of a picture's address in `sources`; `name` identifies its content."""
         if name not in self.places:
             self.places[name] = self.sources.of(self.pictures.source(path)) if name else NOTHING
         return self.places[name]
@@ -227,8 +230,11 @@ class Rows:
         return [*fields, overlay] if overlay else fields
 
     def overlay(self, row: OutputRow) -> list[Any]:
-        """[motion, objects, width, height]: (x, y, dx, dy), and (kind, left, top, right,
-        bottom), as shares of the photo's width and height; [] where nothing was measured."""
+        """[motion, objects, width, height] of an output, the last two in px; [] if not measured.
+
+        Motion is a list of (x, y, dx, dy), objects of (kind, left, top, right, bottom), as shares
+        of the photo's width and height.
+        """
         entry = self.results.deviations.get(row.key, {})
         if "motion" not in entry or self.overlays >= MOST_OVERLAYS:
             return []
@@ -246,7 +252,7 @@ def output_path(folder: Path, row: OutputRow) -> Path:
 
 
 def files_of(results: Results, folder: Path) -> list[Path]:
-    """Every picture file that a page over these results shows, each once."""
+    """The paths of all picture files that a page over these results shows, each once."""
     paths: dict[str, Path] = {}
     for row in results.outputs:
         if row.sha256 and row.sha256 not in paths:
@@ -258,11 +264,12 @@ def files_of(results: Results, folder: Path) -> list[Path]:
 
 
 def gallery(results: Results, folder: Path, pictures: PageImages) -> dict[str, Any]:
-    """Every picture with its outputs and scores.
+    """Every picture with its outputs and scores, as JSON for the page's script.
 
     An entry is [task, name, photo, reference, rows]; a row is [label, outcome, reason, source,
-    scores, overlay], each a place in the list of that name; the overlay may be missing. Linked
-    outputs are named by their key alone.
+    scores, overlay], where scores follow the order of "metrics" and the overlay may be missing.
+    Except for these and the name, all are indices into the lists "tasks", "sources", "labels" ...;
+    the source of a linked output is its key.
     """
     known = {s.metric for several in results.scores.values() for s in several}
     metrics = [name for name in METRICS if name in known]

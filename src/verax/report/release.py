@@ -60,7 +60,8 @@ Copy this, fill it in, and open an issue.
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """A release: published rows, withheld rows with the reason, rows without output."""
+    """The rows of a release: published ones, those withheld for their licence, those that have no
+    output."""
 
     published: list[dict[str, Any]]
     withheld: list[dict[str, Any]]
@@ -70,12 +71,12 @@ class Released:
 def release(record: Record, folder: Path, *, licence: str = "") -> Released:
     """Write the release of a run into an empty folder.
 
-    `licence` is of the photos for which none is stated. Raises SettingsError for a folder that is
-    not empty, InputError for a stored picture that was changed.
+    `licence` is assumed for photos without a stated licence. Raises SettingsError if the folder is
+    not empty, InputError if a stored output was changed.
     """
     if folder.exists() and any(folder.iterdir()):
         raise SettingsError(
-            f"{folder}: expected an empty folder for the release, this one has files"
+            f"{folder}: expected an empty folder for the release, found files in it; choose another"
         )
     results = read(record)
     licensed = [replace(row, licence=row.licence.strip() or licence) for row in results.outputs]
@@ -108,7 +109,7 @@ def release(record: Record, folder: Path, *, licence: str = "") -> Released:
     write_csv(folder / "withheld.csv", [*NAMES, "licence", "reason"], withheld)
     write_csv(folder / "without_output.csv", [*NAMES, "outcome", "reason"], without)
     plan = record.about("plan")
-    plan["datasets"] = [Path(name).name for name in plan["datasets"]]  # not where they lie here
+    plan["datasets"] = [Path(name).name for name in plan["datasets"]]  # no paths of this machine
     about = {"plan": plan, "environments": record.environments()}
     (folder / "run.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
     (folder / "REQUEST.md").write_text(REQUEST, encoding="utf-8")
@@ -118,13 +119,18 @@ def release(record: Record, folder: Path, *, licence: str = "") -> Released:
 
 
 def _bytes(record: Record, row: OutputRow) -> bytes:
-    """The stored output; an error where it was changed since it was stored."""
+    """The bytes of a stored output. Raises InputError if it was changed or has a GPS position."""
     path = record.output_path(row.key)
     data = path.read_bytes() if path.is_file() else b""
     if hashlib.sha256(data).hexdigest() != row.sha256:
-        raise InputError(f"{path} is missing or was changed since the run; run the plan again")
+        raise InputError(
+            f"{path} is missing or was changed since the run; run the plan again in a new folder"
+        )
     if left_in(data):
-        raise InputError(f"{path} says where a photo was taken and is not published; remove it")
+        raise InputError(
+            f"{path} contains the position where the photo was taken, which must not be published; "
+            "run the plan again in a new folder"
+        )
     return data
 
 
@@ -136,7 +142,7 @@ def _name(row: OutputRow) -> dict[str, Any]:
 
 
 def _without_folder(row: OutputRow) -> str:
-    """The reason without the folders of this machine."""
+    """The reason of an outcome, without the paths of this machine's folders."""
     reason = row.reason
     for file in (row.photo, row.reference, row.prior_file):
         reason = reason.replace(f"{Path(file).parent}/", "") if file else reason
@@ -144,7 +150,7 @@ def _without_folder(row: OutputRow) -> str:
 
 
 def _index_row(row: OutputRow, results: Results, data: bytes) -> dict[str, Any]:
-    """What the index says of one picture; no path of this machine is in it."""
+    """The index row of one published picture, without paths of this machine."""
     facts = asdict(row)
     for name in ("photo", "reference", "registration", "prior_file"):
         del facts[name]
@@ -165,7 +171,7 @@ def _index_row(row: OutputRow, results: Results, data: bytes) -> dict[str, Any]:
 
 
 def _write_shards(folder: Path, pictures: Path, rows: list[dict[str, Any]]) -> None:
-    """Tar files of PER_SHARD pictures with their facts, the same bytes on every machine."""
+    """Write tar files of PER_SHARD pictures and their rows; the same input gives the same bytes."""
     folder.mkdir()
     for number, start in enumerate(range(0, len(rows), PER_SHARD)):
         with tarfile.open(folder / f"test-{number:06d}.tar", "w") as shard:
@@ -182,9 +188,9 @@ def _add(shard: tarfile.TarFile, name: str, data: bytes) -> None:
 
 
 def may_publish(licence: str) -> str:
-    """Whether outputs made from a picture may be published: "", or why not.
+    """ "" if outputs made from a photo with this licence may be published, else the reason.
 
-    Judged cautiously by the licence's words: what is not clearly allowed is not published.
+    Decided by words in the licence, with caution: what is not clearly allowed is not published.
     """
     if not licence.strip():
         return "no licence is stated"
@@ -192,7 +198,7 @@ def may_publish(licence: str) -> str:
     if reason:
         return f"its licence says: {reason.group()}"
     if not ALLOWS.search(licence):
-        return f"its licence does not plainly allow it: {licence}"
+        return f"its licence does not clearly allow publication: {licence}"
     return ""
 
 
@@ -204,7 +210,10 @@ def card(
     *,
     title: str,
 ) -> str:
-    """The card as Markdown with the YAML head that dataset hubs read."""
+    """The dataset card: Markdown with the YAML head that dataset hubs read.
+
+    `about` has the plan and the environments of the run.
+    """
     rows = results.outputs
     plan = about["plan"] or {}
     parts = [
@@ -213,9 +222,9 @@ def card(
         f"{len(rows)} items: {_counts(row.outcome for row in rows)}. Published here: "
         f"{len(published)} pictures; withheld for their licence: {len(withheld)} (withheld.csv); "
         f"without a picture: {sum(not row.sha256 for row in rows)} (without_output.csv). "
-        f"Cost: ${spent(rows):.2f}. Made from a generated file with Content Credentials (C2PA): "
-        f"{sum(row['prior_c2pa'] for row in published)} pictures; the pictures here are derived "
-        f"ones, {sum(row['c2pa'] for row in published)} carry credentials themselves.",
+        f"Cost: ${spent(rows):.2f}. {sum(row['prior_c2pa'] for row in published)} pictures were "
+        "made from a generated file with Content Credentials (C2PA); of the pictures here, which "
+        f"are derived from such files, {sum(row['c2pa'] for row in published)} have their own.",
         "## What there is",
         _table(
             ("task", "dataset", "method", "prior", "model", "items", *OUTCOMES),
@@ -263,7 +272,7 @@ def _models(results: Results) -> list[tuple[str, int]]:
 
 
 def _prompts(results: Results) -> str:
-    """The prompts that providers received, by task and wording."""
+    """The prompts that services received, by task and wording, as Markdown."""
     wordings = sorted({(row.task, row.prompt) for row in results.outputs if row.prompt})
     if not wordings:
         return (

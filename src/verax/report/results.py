@@ -1,7 +1,7 @@
 """The data of a report: the rows of a run, read once, and which of them may be compared.
 
-Numbers of different protocol are never compared, nor are means over different pictures. Tests are
-paired by picture and adjusted for their number (Holm); scenes are what is resampled.
+Numbers of different protocols are never compared, nor are means over different pictures. Tests are
+paired by picture and adjusted for their number (Holm); bootstrap intervals resample scenes.
 """
 
 import json
@@ -22,12 +22,12 @@ Picture = tuple[str, str]  # dataset, item
 Values = dict[Picture, float]
 Group = tuple[str, list[OutputRow], str, str, dict[str, float]]
 WORDS = {"files": "generated pictures", "simulated": "simulated priors"}
-NOTHING = ("identity", "none")  # the do-nothing row
+NOTHING = ("identity", "none")  # the method that returns the photo unchanged
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """The rows of a run: outputs, scores by key, deviations by key (where they were measured)."""
+    """The rows of a run: all outputs, and by key of the output its scores and its deviation."""
 
     outputs: list[OutputRow]
     scores: dict[str, list[ScoreRow]]
@@ -45,22 +45,22 @@ def read(record: Record) -> Results:
 
 
 def label_of(method: str, prior: str) -> str:
-    """The label of a line of a table."""
+    """How a method with a kind of prior is called in tables, such as "full (files)"."""
     return method if prior == "none" else f"{method} ({prior})"
 
 
 def task_of(row: OutputRow) -> str:
-    """The task with its degradation, where the plan made one."""
+    """The task, followed by the simulated degradation if there is one."""
     return f"{row.task}, {row.degradation}" if row.degradation else row.task
 
 
 def scene_of(row: OutputRow) -> str:
-    """The unit that statistics resample: the scene, or the picture if no scene is known."""
+    """The name of the scene of an output, or of its picture if no scene is known."""
     return f"{row.dataset}/{row.scene or row.item}"
 
 
 def values_of(results: Results, metric: str) -> dict[str, float]:
-    """The values of a metric by item key; items without a value are left out."""
+    """The values of a metric by key of the output; outputs without a value are left out."""
     return {
         s.key: s.value
         for several in results.scores.values()
@@ -70,7 +70,10 @@ def values_of(results: Results, metric: str) -> dict[str, float]:
 
 
 def gains_of(results: Results, metric: str) -> dict[str, float]:
-    """Gain over doing nothing, by key, for items where both were scored."""
+    """By key of the output, its metric minus that of the unchanged photo, positive for better.
+
+    Outputs are left out if they or the unchanged photo have no value.
+    """
     values = values_of(results, metric)
     nothing = {
         (o.dataset, o.item, o.degradation): values[o.key]
@@ -87,10 +90,11 @@ def gains_of(results: Results, metric: str) -> dict[str, float]:
 
 
 def parts(outputs: Sequence[OutputRow]) -> list[tuple[str, list[OutputRow]]]:
-    """The outputs of a task by the sets of pictures that lines were tried on: (name, outputs).
+    """The outputs of a task, split so that each part compares methods over the same pictures.
 
-    A part holds every line that was tried on all of its pictures. The whole comes first, unless
-    only the do-nothing row was tried on it.
+    Returns (name, outputs) for every set of pictures on which some method was run; a part has the
+    methods that were run on all of its pictures. The set of all pictures comes first, named "",
+    unless only the unchanged photo was run on it.
     """
     tried: dict[Name, set[Picture]] = defaultdict(set)
     for o in outputs:
@@ -112,7 +116,7 @@ def parts(outputs: Sequence[OutputRow]) -> list[tuple[str, list[OutputRow]]]:
 
 
 def grouped(results: Results) -> Iterator[Group]:
-    """The groups that may share one table: (subset, outputs, metric, protocol, value by key)."""
+    """One (subset, outputs, metric, protocol, value by key of the output) for each table."""
     groups: dict[tuple[str, str], list[OutputRow]] = defaultdict(list)
     for output in results.outputs:
         groups[output.task, output.degradation].append(output)
@@ -128,13 +132,13 @@ def grouped(results: Results) -> Iterator[Group]:
 
 
 def _in_order(entry: tuple[tuple[str, str], dict[str, float]]) -> tuple[int, str]:
-    """Metrics in the order of their registry: fidelity to the reference comes first."""
+    """Sort key: metrics in the order of METRICS, which begins with closeness to the reference."""
     (metric, protocol), _ = entry
     return list(METRICS).index(metric), protocol
 
 
 def mean_per_picture(outputs: Iterable[OutputRow], values: dict[str, float]) -> Values:
-    """One value per picture: the mean over repeats and prompts."""
+    """The mean of each picture over repeats and prompts; `values` are by key of the output."""
     several: dict[Picture, list[float]] = defaultdict(list)
     for output in outputs:
         if output.key in values:
@@ -143,14 +147,14 @@ def mean_per_picture(outputs: Iterable[OutputRow], values: dict[str, float]) -> 
 
 
 def shared_pictures(tables: Sequence[Values]) -> list[Picture]:
-    """Pictures that every one of the tables has."""
+    """The pictures that occur in all tables, sorted."""
     return sorted(set.intersection(*(set(t) for t in tables))) if tables else []
 
 
 def compare_lines(
     first: Values, second: Values, scenes: dict[Picture, str], rng: np.random.Generator
 ) -> Comparison | None:
-    """First minus second on the pictures both have; None for fewer than two scenes."""
+    """First minus second on the pictures both have; None if these show fewer than two scenes."""
     pictures = shared_pictures([first, second])
     names = [scenes[picture] for picture in pictures]
     if len(set(names)) < 2:
@@ -160,7 +164,7 @@ def compare_lines(
 
 
 def holm_adjusted(comparisons: Sequence[Comparison | None]) -> list[float]:
-    """Their p values, Holm-adjusted over all of them; NaN where nothing was compared."""
+    """The p value of each comparison, Holm-adjusted over all; NaN where there is no comparison."""
     p_values = [c.p_value for c in comparisons if c is not None]
     adjusted = iter(holm(p_values) if p_values else [])
     return [math.nan if c is None else next(adjusted) for c in comparisons]
@@ -168,11 +172,13 @@ def holm_adjusted(comparisons: Sequence[Comparison | None]) -> list[float]:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One line of one task and metric under equal protocol: run B minus run A.
+    """One method in runs A and B, compared by one metric on one task, under the same protocol.
 
     Attributes:
+        label: the method with its kind of prior.
+        mean_a, mean_b: over the n outputs that both runs have.
         comparison: of B against A; None for a single scene.
-        p_adjusted: its p, Holm-adjusted over all lines; NaN without one.
+        p_adjusted: its p value, Holm-adjusted over all methods; NaN without a comparison.
     """
 
     task: str
@@ -195,11 +201,13 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class RunComparison:
-    """Two runs: what changed on the items that both have, and what only one has.
+    """The differences between two runs, A and B.
 
     Attributes:
-        other_protocols: scores that both runs have, but under different protocols: not compared.
-        outcome_changes: "restored -> failed": how often.
+        differences: on the outputs that both runs have.
+        only_a, only_b: number of outputs that only one of the runs has.
+        other_protocols: number of scores not compared, since their protocols differ.
+        outcome_changes: how often an outcome changed, by text such as "restored -> failed".
     """
 
     differences: tuple[Difference, ...]
@@ -210,7 +218,10 @@ class RunComparison:
 
 
 def compare_runs(a: Results, b: Results, *, seed: int = 0) -> RunComparison:
-    """Pair the items of two runs by what they are, not by key, so that versions may differ."""
+    """Compare two runs on the outputs that both have; their versions of Verax may differ.
+
+    Outputs are paired by picture, method, prior and prompt, not by key.
+    """
     rows_a, rows_b = _by_name(a), _by_name(b)
     both = [(rows_a[name], rows_b[name]) for name in rows_a if name in rows_b]
     pairs: dict[tuple[str, str, str, str], list[tuple[float, float, str]]] = defaultdict(list)

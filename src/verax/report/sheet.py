@@ -1,4 +1,4 @@
-"""The report of restorations: a sheet of pictures and one of faces each, the index of a folder."""
+"""Reports of restorations: for each a sheet of pictures and one of faces; an index for a folder."""
 
 import html
 import json
@@ -31,11 +31,11 @@ PAPER, INK = (250, 250, 248), (30, 30, 30)
 # Colour-blind safe (Okabe and Ito, 2008), in the order of `verax.fusion.dial.CLASSES`.
 TRUST_COLOURS = ((0, 114, 178), (0, 158, 115), (240, 228, 66), (213, 94, 0))
 TRUST_LEGEND = "blue photo, green confirmed by both, yellow light of the prior, red generated"
-FACE_SIDE = 240  # px of a panel
-FACE_ROOM = 0.35  # face widths around a face
-MOST_FACES = 12  # faces of one picture, the largest
+FACE_SIDE = 240  # px, of a panel
+FACE_ROOM = 0.35  # margin around a face, in face widths
+MOST_FACES = 12  # the largest faces of one picture
 FACE_COLUMNS = ("photo", "prior", "restoration", "generated in red")
-FACE_WORDS = {"same": "the photo's", "another": "another", "cannot be told": "cannot be told"}
+FACE_WORDS = {"same": "the same", "another": "another", "cannot be told": "cannot be judged"}
 INDEX_STYLE = (
     "body{font:16px/1.4 sans-serif;margin:2em;max-width:75em}"
     "img{max-width:100%}h2{font-size:1em;overflow-wrap:anywhere}.failed{color:#a00}"
@@ -49,7 +49,7 @@ def trust_picture(trust: NDArray[np.float16]) -> Image:
 
 
 def restoration_sheet(restoration: Restoration, prior: Image | None) -> Image:
-    """All the pictures of one restoration with captions and the result in words."""
+    """One picture that shows photo, prior, restoration and trust map, with the result in words."""
     panels: list[tuple[str, Image]] = [("photo", restoration.photo.pixels)]
     if prior is not None and restoration.warped is not None:
         panels += [
@@ -63,20 +63,21 @@ def restoration_sheet(restoration: Restoration, prior: Image | None) -> Image:
 
 
 def visible_part(warped: Warped) -> Image:
-    """The registered prior with grey where it shows nothing of the photo."""
+    """The registered prior on the photo's grid; grey where it does not cover the photo."""
     share = warped.valid[..., None]
     return np.asarray(warped.pixels * share + np.float32(0.5) * (1 - share), np.float32)
 
 
 def in_words(restoration: Restoration) -> list[str]:
-    """The lines of a sheet's text panel."""
+    """The lines of text for a sheet: size, registration, shares of the trust map, notes."""
     lines = [f"{restoration.photo.width} x {restoration.photo.height} pixels"]
     registration = restoration.registration
     if registration is not None:
         shares = restoration.trust.reshape(-1, len(CLASSES)).mean(0, dtype=np.float64)
         lines += [
             f"prior {restoration.prior}: {registration.reason}",
-            f"p = {registration.p_value:.2g}, coverage {registration.coverage:.0%}",
+            f"chance that another scene fits as well {registration.p_value:.2g}, "
+            f"covers {registration.coverage:.0%} of the photo",
             ", ".join(f"{name} {share:.0%}" for name, share in zip(CLASSES, shares, strict=True)),
             f"trust map: {TRUST_LEGEND}",
         ]
@@ -84,7 +85,7 @@ def in_words(restoration: Restoration) -> list[str]:
 
 
 def sheet(panels: Sequence[tuple[str, Image]], *, words: Sequence[str], columns: int = 3) -> Image:
-    """Captioned panels of equal width in rows, then a panel of text."""
+    """One picture with captioned panels of equal width in rows, then a panel with `words`."""
     heights = [round(PANEL_WIDTH * p.shape[0] / p.shape[1]) for _, p in panels]
     row_height = max(heights) + CAPTION + MARGIN
     columns = min(columns, len(panels) + 1)
@@ -126,7 +127,10 @@ def _wrapped(lines: Sequence[str], font: ImageFont.FreeTypeFont | ImageFont.Imag
 
 
 def faces_sheet(restoration: Restoration) -> Image | None:
-    """A row per face, the largest first, with what is generated marked; None without faces."""
+    """One picture with a row per face, largest first; what is generated is marked in red.
+
+    None if the photo has no face or the prior was not registered.
+    """
     if not restoration.faces or restoration.warped is None:
         return None
     marked = restoration.pixels.copy()
@@ -153,7 +157,7 @@ def faces_sheet(restoration: Restoration) -> Image | None:
 
 
 def cut_out(picture: Image, check: FaceCheck) -> Image:
-    """The square around a face, FACE_SIDE px wide; beyond the picture its border is repeated."""
+    """The square around a face, resized to FACE_SIDE px; outside the picture, its edge repeats."""
     left, top, right, bottom = check.face.box
     side = max(right - left, bottom - top) + 2 * FACE_ROOM * check.face.width
     scale = FACE_SIDE / side
@@ -172,10 +176,10 @@ def cut_out(picture: Image, check: FaceCheck) -> Image:
 
 
 def _face_words(check: FaceCheck) -> str:
-    """A face in one line."""
+    """One line on whether a face is still the photo's, in the restoration and in the prior."""
     return (
-        f"in the restoration {_verdict(check.restoration)}, {check.generated:.0%} generated; "
-        f"in the prior {_verdict(check.prior)}"
+        f"face in the restoration: {_verdict(check.restoration)}, {check.generated:.0%} generated; "
+        f"in the prior: {_verdict(check.prior)}"
     )
 
 
@@ -185,7 +189,10 @@ def _verdict(likeness: Likeness) -> str:
 
 
 def write_report(folder: Path, result: "Made", record: dict[str, Any]) -> None:
-    """Write the sheet, the trust map and the faces as PNG, the record as JSON."""
+    """Write the sheet, the trust map and the faces as PNG, and `record` as JSON, into a folder.
+
+    If there is a trust map, its path is added to `record`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     prior = None if result.prior is None else result.prior.photo.pixels
     write(folder / "sheet.png", restoration_sheet(result.restoration, prior))
@@ -200,7 +207,10 @@ def write_report(folder: Path, result: "Made", record: dict[str, Any]) -> None:
 
 
 def write_index(folder: Path, rows: Sequence[tuple[Path, Mapping[str, Any]]]) -> Path:
-    """Write folder/index.html; `rows` are each photo's report folder and its JSON record."""
+    """Write folder/index.html, whose path is returned.
+
+    `rows` has for each photo its report folder and its JSON record.
+    """
     parts = "".join(_index_row(folder, place, record) for place, record in rows)
     failed = sum("error" in record for _, record in rows)
     page = (
