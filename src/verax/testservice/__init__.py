@@ -1,9 +1,9 @@
-"""An image service on loopback for tests. Here: the fields that it accepts.
+"""A simulated image service for tests, on this machine only. This module checks request fields.
 
-With the official schema in a file (VERAX_OPENAPI) requests and answers are checked against it.
-That of August 2026 has neither the 2.5 and 2.6 models nor their fields; NEWER lists what was added
-since, each with its source. Without the file our own table FIELDS decides alone; its check knows
-the small part of JSON Schema that the table uses.
+If the environment variable VERAX_OPENAPI names a file with OpenAI's schema, requests and answers
+are checked against that schema. The schema of August 2026 lacks the models 2.5 and 2.6 and their
+fields; the table NEWER adds these, each with its source. Without the file, requests are checked
+against the table FIELDS, with a small part of JSON Schema.
 """
 
 import copy
@@ -20,7 +20,7 @@ SCHEMA = Path(os.environ.get("VERAX_OPENAPI", "absent"))
 SDK = "openai-python 3.52.0, openai/types/image_edit_params.py and image_generate_params.py"
 NEWER: dict[
     str, tuple[dict[str, Any], str]
-] = {  # field: (schema of the field, source); wins over the schema file
+] = {  # field: (schema of the field, source); replaces the field's entry in the schema file
     "quality": ({"enum": ["standard", "low", "medium", "high", "xhigh", "max", "auto"]}, SDK),
     "complexity": ({"enum": ["low", "medium", "high"]}, SDK),
     "markup": ({"type": "string"}, SDK),
@@ -37,9 +37,7 @@ ANSWER_NEWER: dict[str, tuple[dict[str, Any], str]] = {
     "output_format": ({"enum": ["png", "webp", "jpeg", "gif", "svg"]}, "same"),
 }
 
-FIELDS: dict[
-    str, dict[str, Any]
-] = {  # our own table, for when the schema file is absent; quality and others: NEWER
+FIELDS: dict[str, dict[str, Any]] = {  # used with NEWER if there is no schema file
     "model": {"type": "string"},
     "prompt": {"type": "string"},
     "n": {"type": "integer", "minimum": 1, "maximum": 10},
@@ -92,9 +90,9 @@ class Error:
     """One violation of the schema.
 
     Attributes:
-        kind: the keyword that is broken, as JSON Schema calls it.
-        path: the field, "" for the whole.
-        names: the fields that the keyword knows.
+        kind: the violated keyword of JSON Schema, such as "enum".
+        path: name of the field at fault, "" for the whole object.
+        names: for "additionalProperties" the allowed fields, for "required" the required ones.
     """
 
     kind: str
@@ -107,7 +105,7 @@ Check = Callable[[object], Iterator[Error]]
 
 
 class Refusal(Exception):
-    """An error answer: HTTP status and the body's `error` object."""
+    """Raised to send an error answer, with an HTTP status and the `error` object of the body."""
 
     def __init__(
         self,
@@ -133,7 +131,8 @@ def have_schema() -> bool:
 
 @functools.cache
 def validator(name: str) -> Check | None:
-    """The function that finds the errors of a request or answer; None where there is no schema."""
+    """A function that yields the schema violations of a request or answer; `name` is a key of
+    OFFICIAL. None for an answer if there is no schema file."""
     if name in OWN and not have_schema():
         extra, required = OWN[name]
         newer = {field: schema for field, (schema, _) in NEWER.items()}
@@ -143,7 +142,7 @@ def validator(name: str) -> Check | None:
 
 
 def official(name: str) -> Check:
-    """The check by OpenAI's schema in the file VERAX_OPENAPI."""
+    """A function that yields the violations of OpenAI's schema, from the file VERAX_OPENAPI."""
     from jsonschema import Draft202012Validator
 
     document = json.loads(SCHEMA.read_text(encoding="utf-8"))
@@ -166,15 +165,15 @@ def official(name: str) -> Check:
 
 
 def check_answer(name: str, body: dict[str, Any]) -> dict[str, Any]:
-    """The body itself; raises ValueError when the official schema does not know it."""
+    """Return `body` unchanged. Raises ValueError if it violates OpenAI's schema."""
     check = validator(name)
     for error in check(body) if check else ():
-        raise ValueError(f"{name}: {error}")
+        raise ValueError(f"the test service built an answer {name!r} outside the schema: {error}")
     return body
 
 
 def check_fields(name: str, body: dict[str, Any]) -> None:
-    """Raise the Refusal that the service would send for fields that the schema does not accept."""
+    """Raises the Refusal that OpenAI sends for fields that its schema does not accept."""
     fields = {key: value for key, value in body.items() if value is not None}
     check = validator(name)
     for error in check(fields) if check else ():
@@ -182,6 +181,7 @@ def check_fields(name: str, body: dict[str, Any]) -> None:
 
 
 def _refusal(error: Error, fields: dict[str, Any]) -> Refusal:
+    """The error answer for a schema violation, in OpenAI's words."""
     if error.kind == "additionalProperties":
         unknown = sorted(set(fields) - set(error.names))[0]
         text = f"Unknown parameter: '{unknown}'."
@@ -196,7 +196,7 @@ def _refusal(error: Error, fields: dict[str, Any]) -> Refusal:
 
 
 def own_check(schema: dict[str, Any]) -> Check:
-    """The errors of an object with these `properties` and no others, `required` among them."""
+    """A function that yields the violations of `schema`, which has `properties` and `required`."""
     known, required = schema["properties"], schema["required"]
 
     def errors(value: object) -> Iterator[Error]:
@@ -238,7 +238,8 @@ def _number(name: str, value: int, schema: dict[str, Any]) -> Iterator[Error]:
 
 def _items(name: str, value: list[Any], schema: dict[str, Any]) -> Iterator[Error]:
     if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value)):
-        yield Error("maxItems", name, f"{len(value)} entries")
+        expected = f"{schema.get('minItems', 0)} to {schema.get('maxItems', 'any number')}"
+        yield Error("maxItems", name, f"expected {expected} entries, got {len(value)}")
     for one in value if "items" in schema else ():
         yield from _field(name, one, schema["items"])
 
@@ -250,7 +251,7 @@ def _reference(name: str, value: dict[str, Any], schema: dict[str, Any]) -> Iter
     for key, one in value.items():
         longest = known.get(key, {}).get("maxLength", len(str(one)))
         if not isinstance(one, str) or len(one) > longest:
-            yield Error("type", name, f"{key} is no text, or too long")
+            yield Error("type", name, f"{key}: expected a text of at most {longest} characters")
 
 
 def _is(value: object, name: str) -> bool:

@@ -1,10 +1,15 @@
-"""Files and batches of the test service. A batch advances by one state whenever it is queried.
+"""Files and batches of the test service. A batch moves on by one status whenever it is queried.
 
-`State.batch_plan` sets failures: {"expire_after": 2} answers two lines and expires,
-{"fail_lines": {1: "refuse"}} refuses line 1, {"invalid": True} fails validation,
-{"create": [502, 0, 200]} creates the batch and answers with that status, disconnects for 0,
-and answers with an empty object for 200; {"bodies": f} changes each good body by f, and
-{"garble": True} puts a line that is no JSON into the results.
+The dictionary `ServiceState.batch_plan` makes batches fail:
+
+    "expire_after": 2               answer two lines, then expire
+    "fail_lines": {1: "refuse"}     refuse line 1 (of 0, 1, ...) by moderation
+    "invalid": True                 fail the validation of the batch
+    "create": [502, 0, 200]         create the batches, but answer the first request with status
+                                    502, the second with a closed connection (0), the third with
+                                    an empty object (200)
+    "bodies": f                     replace the body of each successful answer by f(body)
+    "garble": True                  put a line that is not JSON into the result file
 """
 
 import base64
@@ -20,6 +25,8 @@ MOVES = {"validating": "in_progress", "in_progress": "finalizing", "finalizing":
 
 
 def files(service: ServiceState, verb: str, tail: str, form: Form | None) -> JsonObject | bytes:
+    """Answer a request below /files: JSON, or the content of a file. `verb` is the HTTP method,
+    `tail` the path from "files" on, `form` that of an upload."""
     parts = tail.split("/")
     if form is not None:
         fields = {name: data for name, file, data in form if not file}
@@ -38,6 +45,7 @@ def files(service: ServiceState, verb: str, tail: str, form: Form | None) -> Jso
 
 
 def add_file(service: ServiceState, name: str, data: bytes, purpose: str) -> str:
+    """Store a file; returns its id."""
     with service.lock:
         service.files_ever += 1
         key = f"file-{service.files_ever:06d}"
@@ -46,6 +54,7 @@ def add_file(service: ServiceState, name: str, data: bytes, purpose: str) -> str
 
 
 def file_record(service: ServiceState, key: str) -> JsonObject:
+    """OpenAI's description of the file with the id `key`."""
     file = service.files[key]
     record = {"id": key, "object": "file", "bytes": len(file["data"]), "created_at": 1_760_000_000}
     return record | {
@@ -56,6 +65,8 @@ def file_record(service: ServiceState, key: str) -> JsonObject:
 
 
 def batches(service: ServiceState, verb: str, tail: str, body: bytes) -> JsonObject:
+    """Answer a request below /batches. `verb` is the HTTP method, `tail` the path from "batches"
+    on, `body` that of the request."""
     parts = tail.split("/")
     if verb == "POST" and len(parts) == 1:
         return create(service, json.loads(body))
@@ -72,6 +83,7 @@ def batches(service: ServiceState, verb: str, tail: str, body: bytes) -> JsonObj
 
 
 def create(service: ServiceState, order: JsonObject) -> JsonObject:
+    """Create a batch from the body of the request; returns OpenAI's description of the batch."""
     file = service.files.get(order["input_file_id"])
     if file is None or file["purpose"] != "batch":
         raise Refusal(400, "input_file_id: expected a file with purpose batch", "input_file_id")
@@ -105,7 +117,7 @@ def create(service: ServiceState, order: JsonObject) -> JsonObject:
 
 
 def ill_answered(status: int) -> JsonObject:
-    """The answer to a batch that was created all the same."""
+    """Answer with a failure (see "create" above), although the batch was created."""
     if status == 200:
         return {}
     if status == 0:
@@ -114,6 +126,7 @@ def ill_answered(status: int) -> JsonObject:
 
 
 def advance(service: ServiceState, batch: JsonObject) -> None:
+    """Move a batch to its next status; if that is "completed", answer its lines."""
     batch["status"] = MOVES[batch["status"]]
     if batch["status"] != "completed":
         return
@@ -134,6 +147,7 @@ def advance(service: ServiceState, batch: JsonObject) -> None:
 
 
 def write_lines(service: ServiceState, name: str, lines: list[JsonObject]) -> str:
+    """Store lines as a result file; returns its id."""
     data = "".join(json.dumps(line) + "\n" for line in lines).encode()
     if service.batch_plan.get("garble"):
         data = b'{"custom_id": "half a li\n' + data
@@ -141,11 +155,13 @@ def write_lines(service: ServiceState, name: str, lines: list[JsonObject]) -> st
 
 
 def expired(line: JsonObject) -> JsonObject:
+    """The result for a line that was not answered before the batch expired."""
     error = {"code": "batch_expired", "message": "This request could not be executed in time."}
     return {"id": "x", "custom_id": line["custom_id"], "response": None, "error": error}
 
 
 def answer_line(service: ServiceState, line: JsonObject, index: int) -> JsonObject:
+    """The result for line number `index` of a batch, with an answer or an error."""
     try:
         if service.batch_plan.get("fail_lines", {}).get(index) == "refuse":
             raise calls.moderation("input")
@@ -158,6 +174,7 @@ def answer_line(service: ServiceState, line: JsonObject, index: int) -> JsonObje
 
 
 def run_line(service: ServiceState, line: JsonObject) -> JsonObject:
+    """Check and bill the request in a line, at half the price; returns the body of the answer."""
     kind = "edit" if line["url"] == "/v1/images/edits" else "generate"
     fields = line["body"]
     check_fields("edit-json" if kind == "edit" else "generate", fields)

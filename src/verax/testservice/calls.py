@@ -1,6 +1,7 @@
-"""One call for pictures, apart from HTTP: read, check, paint, charge, and what an answer holds.
+"""One call for pictures, without HTTP: reads and checks the request, makes pictures, charges.
 
-`files` are (field name, bytes) of the pictures of a call; `uploads` are the service's files by id.
+In all functions `kind` is "edit" or "generate", `fields` are the request's fields as JSON types,
+`files` are pairs (field name, bytes) of its pictures, and `uploads` are uploaded files by id.
 """
 
 import base64
@@ -31,6 +32,7 @@ def request_id() -> str:
 
 
 def moderation(stage: str) -> Refusal:
+    """The error answer of a call that moderation refused at the stage "input" or "output"."""
     return Refusal(
         400,
         "Your request was rejected by the safety system. If you believe this is an error, contact "
@@ -53,7 +55,7 @@ def read_json(body: bytes) -> JsonObject:
 
 
 def parse_form(content_type: str, body: bytes) -> Form:
-    """(name, file name, bytes) of every part of a multipart form."""
+    """The parts of a multipart form as (field name, file name or "", bytes)."""
     match = re.search(r'boundary="?([^";]+)', content_type or "")
     if not match:
         raise Refusal(400, "Missing boundary", None, "invalid_multipart")
@@ -70,7 +72,7 @@ def parse_form(content_type: str, body: bytes) -> Form:
 def read_request(
     kind: str, content_type: str, body: bytes, uploads: dict[str, JsonObject]
 ) -> tuple[JsonObject, NamedFiles]:
-    """Fields and pictures of a request, checked against the schema."""
+    """The fields and the pictures of a request. Raises the Refusal if they violate the schema."""
     if content_type.startswith("multipart/form-data") and kind == "edit":
         fields, files = typed_form(parse_form(content_type, body))
         check_fields("edit-form", fields)
@@ -84,7 +86,7 @@ def read_request(
 
 
 def typed_form(parts: Form) -> tuple[JsonObject, NamedFiles]:
-    """Form fields as JSON types, with placeholders for the files, and the files."""
+    """The fields of a form as JSON types, with "<bytes>" in place of each file; and the files."""
     fields: JsonObject = {}
     files = [(name.removesuffix("[]"), data) for name, file, data in parts if file]
     for name, file, data in parts:
@@ -104,7 +106,7 @@ def typed_form(parts: Form) -> tuple[JsonObject, NamedFiles]:
 
 
 def referenced_pictures(uploads: dict[str, JsonObject], fields: JsonObject) -> NamedFiles:
-    """The pictures that a JSON edit refers to, by file id or data: URL."""
+    """The pictures that the body of a JSON edit refers to, by file id or data URL."""
     named = [("image", one) for one in fields["images"]]
     named += [("mask", fields["mask"])] if fields.get("mask") else []
     return [(name, resolve(uploads, reference)) for name, reference in named]
@@ -123,7 +125,7 @@ def resolve(uploads: dict[str, JsonObject], reference: JsonObject) -> bytes:
 
 
 def check(kind: str, fields: JsonObject, files: NamedFiles, today: str) -> None:
-    """Raise the Refusal for a request that the schema allows but the service does not."""
+    """Raises the Refusal for a request that the schema allows but the model does not accept."""
     by_name = dict(reversed(files))
     images = [data for name, data in files if name == "image"]
     models.check_request(fields, images, today)
@@ -132,6 +134,7 @@ def check(kind: str, fields: JsonObject, files: NamedFiles, today: str) -> None:
 
 
 def requested_size(fields: JsonObject, files: NamedFiles) -> tuple[int, int]:
+    """The (width, height) for the answer; for "auto", chosen by the shape of the first picture."""
     size = fields.get("size") or "auto"
     if size != "auto":
         width, height = size.split("x")
@@ -144,7 +147,7 @@ def requested_size(fields: JsonObject, files: NamedFiles) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Painting:
-    """A picture of an answer: (width, height), and its file."""
+    """A picture for an answer: its (width, height), and the bytes of its file."""
 
     size: tuple[int, int]
     data: bytes
@@ -153,16 +156,16 @@ class Painting:
 def paint(
     kind: str, fields: JsonObject, files: NamedFiles, *, size: str = "", form: str = ""
 ) -> list[Painting]:
-    """The pictures of a request; `size` and `form` (file format) override what it states."""
+    """The pictures for an answer; `size` and `form` replace the requested size and format."""
     width, height = requested_size({"size": size} if size else fields, files)
     source = files[0][1] if kind == "edit" else fields["prompt"]
     form = form or fields.get("output_format") or "png"
     return [painting(source, width, height, index, form) for index in range(fields.get("n") or 1)]
 
 
-@lru_cache(maxsize=16)  # to paint takes longer than all else in an answer
+@lru_cache(maxsize=16)  # making a picture takes most of the time of a call
 def painting(source: bytes | str, width: int, height: int, index: int, form: str) -> Painting:
-    """A photo drawn again, or a picture made from a prompt, as a file."""
+    """Picture number `index` of an answer, made from a photo's file or a prompt (`source`)."""
     if isinstance(source, bytes):
         image = redraw(source, width, height, index)
     else:
@@ -183,7 +186,7 @@ def charge(fields: JsonObject, files: NamedFiles, painted: list[Painting]) -> Js
 
 
 def entry(kind: str, fields: JsonObject, files: NamedFiles) -> JsonObject:
-    """The ledger entry of a request; different pictures give different entries."""
+    """The ledger entry of a call; "request" is a hash of all its fields and pictures."""
     hashes = [hashlib.sha256(data).hexdigest() for _, data in files]
     details = {k: fields.get(k) for k in ("model", "size", "quality", "n", "prompt")}
     whole = json.dumps([kind, fields, hashes], sort_keys=True, default=str)
@@ -215,7 +218,7 @@ SAVE: dict[str, dict[str, int]] = {
 
 
 def redraw(data: bytes, width: int, height: int, index: int = 0) -> Image.Image:
-    """The picture in another size, moved by a few tenths of a percent and a little warmer."""
+    """The picture in another size, shifted by up to 0.5 % and in slightly warmer colours."""
     with Image.open(io.BytesIO(data)) as image:
         source = image.convert("RGB")
     w, h = source.size
@@ -225,7 +228,7 @@ def redraw(data: bytes, width: int, height: int, index: int = 0) -> Image.Image:
 
 
 def invent(prompt: str, width: int, height: int, index: int = 0) -> Image.Image:
-    """Soft coloured shapes, another picture for every prompt and index."""
+    """A picture of smooth random colours, which depend on prompt and index."""
     seed = hashlib.sha256(f"{prompt}/{index}".encode()).digest()
     coarse = np.random.default_rng(list(seed)).integers(0, 256, (6, 8, 3), np.uint8)
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
@@ -238,7 +241,7 @@ def encode(image: Image.Image, form: str) -> bytes:
 
 
 def events(kind: str, fields: JsonObject, answer: JsonObject) -> list[JsonObject]:
-    """An answer as the events of a stream: previews, then the pictures, the last with usage."""
+    """The events that stream an answer: previews, then pictures; the last has the token counts."""
     name = "image_edit" if kind == "edit" else "image_generation"
     common = {key: value for key, value in answer.items() if key not in ("data", "usage")}
     common["created_at"] = common.pop("created")
@@ -258,7 +261,7 @@ def secret(header: str) -> bool:
 
 
 def too_many(detail: str) -> Refusal:
-    """The answer that the script step 429 gives."""
+    """The error answer for the script step "429"; `detail` is the text after its colon."""
     if detail == "quota":
         return Refusal(429, "no quota left", None, "insufficient_user_quota")
     refusal = Refusal(429, "Rate limit reached for images per min.", None)
@@ -268,6 +271,7 @@ def too_many(detail: str) -> Refusal:
 
 
 def retry_after(form: str) -> dict[str, str]:
+    """The header for a step such as "429:2"; `form` is the text after the colon (see `state`)."""
     name, _, value = form.partition("=")
     if name == "ms":
         return {"retry-after-ms": value}
@@ -275,15 +279,13 @@ def retry_after(form: str) -> dict[str, str]:
         value = str(float(value) + AHEAD_S)
     if name in ("date", "ahead"):
         return {"Retry-After": email.utils.formatdate(time.time() + float(value), usegmt=True)}
-    special: dict[str, dict[str, str]] = {
-        "": {},
-        "absurd": {"Retry-After": "99999"},
-        "text": {"Retry-After": "soon"},
-    }
-    return special.get(name, {"Retry-After": name})
+    special = {"absurd": "99999", "text": "soon"}
+    return {"Retry-After": special.get(name, name)} if name else {}
 
 
 def models_entry(tail: str) -> JsonObject:
+    """Answer a request below /models: the list, or the one model that the path `tail` names."""
+
     def one(name: str) -> JsonObject:
         ends = models.MODELS[name]
         about = {"id": name, "object": "model", "created": 1_760_000_000, "owned_by": "system"}

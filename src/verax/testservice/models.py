@@ -1,7 +1,7 @@
-"""The models of the test service: what each takes beyond the schema, what it charges; the ledger.
+"""The models of the test service: the requests they accept, their prices, and a ledger of bills.
 
-Prices per million tokens and the table of output tokens are the published ones, typed in by hand:
-this module shares no arithmetic with the code it tests.
+Prices and token counts are those that OpenAI publishes. They are typed in here a second time, so
+that the test service shares no numbers and no arithmetic with the code that it tests.
 """
 
 import io
@@ -38,14 +38,17 @@ FIXED_SIZES = {"auto", "1024x1024", "1536x1024", "1024x1536"}
 
 
 def size_of(data: bytes) -> tuple[int, int]:
-    """(width, height) after the EXIF turn."""
+    """The (width, height) of a picture after EXIF rotation."""
     with Image.open(io.BytesIO(data)) as image:
         turned = image.getexif().get(0x0112, 1) >= 5
         return image.size[::-1] if turned else image.size
 
 
 def check_request(body: dict[str, Any], images: list[bytes], today: str) -> None:
-    """Raise the Refusal for what the schema allows but the models do not. `body` is typed."""
+    """Raises the Refusal for a request that the schema allows but the model does not accept.
+
+    `body` holds the fields as JSON types, `images` the files, `today` an ISO date.
+    """
     model = body.get("model", "")
     if model not in MODELS:
         raise Refusal(400, f"Invalid value: '{model}'.", "model", "invalid_value")
@@ -61,6 +64,7 @@ def check_request(body: dict[str, Any], images: list[bytes], today: str) -> None
 
 
 def check_model_fields(model: str, body: dict[str, Any]) -> None:
+    """Raises the Refusal for a field or a value that the model does not accept."""
     first = model.startswith(("gpt-image-1", "chatgpt"))
     second = model.startswith("gpt-image-2") and "." not in model
     refused = {"response_format", "style"}
@@ -82,10 +86,12 @@ def check_model_fields(model: str, body: dict[str, Any]) -> None:
         "partial_images": bool(body.get("partial_images")) and not body.get("stream"),
     }
     for field in (name for name, is_wrong in wrong.items() if is_wrong):
-        raise Refusal(400, f"{field}: not supported here", field, "invalid_value")
+        text = f"{field}: {model} does not accept {body.get(field)!r} with the other fields"
+        raise Refusal(400, text, field, "invalid_value")
 
 
 def check_size(model: str, size: str) -> None:
+    """Raises the Refusal for a size that the model does not accept."""
     if size == "auto":
         return
     match = re.fullmatch(r"(\d+)x(\d+)", size)
@@ -99,6 +105,7 @@ def check_size(model: str, size: str) -> None:
 
 
 def check_images(images: list[bytes]) -> None:
+    """Raises the Refusal for a file that is too large or not a picture."""
     for index, data in enumerate(images):
         if len(data) >= 50 * 1024 * 1024:
             raise Refusal(413, "Image is too large.", f"image[{index}]", "image_file_too_large")
@@ -111,8 +118,8 @@ def check_images(images: list[bytes]) -> None:
 
 
 def check_guides(image: bytes, mask: bytes | None, markup: bytes | None) -> None:
-    """Raise the Refusal for mask and markup together, or for one that is not a PNG with
-    transparency of the first picture's upright size."""
+    """Raises the Refusal if both mask and markup are there, or if one of them is not a PNG with
+    transparent pixels and the size of `image` after EXIF rotation."""
     if mask and markup:
         raise Refusal(400, "markup cannot be used with mask", "markup", "invalid_value")
     for name, data in (("mask", mask), ("markup", markup)):
@@ -124,14 +131,14 @@ def check_guides(image: bytes, mask: bytes | None, markup: bytes | None) -> None
             if guide.mode not in ("RGBA", "LA") or _darkest(guide.getchannel("A")) > 0:
                 raise Refusal(400, f"{name} has no transparent pixel", name, "invalid_image_file")
             if guide.size != size_of(image):
-                raise Refusal(
-                    400, f"{name}: another size than the image", name, "invalid_image_file"
-                )
+                text = f"{name} must have the size of the image"
+                raise Refusal(400, text, name, "invalid_image_file")
         if name == "mask" and len(data) > 4 * 1024 * 1024:
             raise Refusal(400, "mask is larger than 4 MB", name, "invalid_image_file")
 
 
 def _darkest(channel: Image.Image) -> float:
+    """The lowest level of a channel."""
     low = channel.getextrema()[0]
     return low if isinstance(low, (int, float)) else low[0]
 
@@ -146,7 +153,8 @@ PRICES = {
 }
 NEWEST = (5.0, 8.0, 30.0)  # 2.5 and 2.6, flare and sunburst
 
-# Output tokens of one picture by area of the long edge's grid; the official calculator's table.
+# Output tokens of one picture by size and level, from OpenAI's calculator; the next two tables give
+# the level of each quality. For other sizes, LONG_GRID has the cells along the longer side.
 NAMES_2 = {"low": "A", "medium": "C", "high": "E"}
 NAMES_25 = {"low": "A", "medium": "B", "high": "C", "xhigh": "D", "max": "E"}
 TABLE = {
@@ -159,13 +167,13 @@ TABLE = {
 }
 LONG_GRID = {"A": 16, "B": 24, "C": 48, "D": 64, "E": 96}
 
-# gpt-image-1 family: square, portrait, landscape.
+# Output tokens of the gpt-image-1 family by quality: square, portrait, landscape.
 FIRST = {"low": (272, 408, 400), "medium": (1056, 1584, 1568), "high": (4160, 6240, 6208)}
 PARTIAL = 100  # each streamed preview
 
 
 def output_tokens(model: str, quality: str, width: int, height: int) -> int:
-    """Tokens of one finished picture; quality is never "auto" here."""
+    """The output tokens of one picture, previews excluded; `quality` must not be "auto"."""
     if model.startswith(("gpt-image-1", "chatgpt")):
         return FIRST[quality][0 if width == height else 1 if height > width else 2]
     level = (NAMES_2 if model.startswith("gpt-image-2") and "." not in model else NAMES_25)[quality]
@@ -178,7 +186,8 @@ def output_tokens(model: str, quality: str, width: int, height: int) -> int:
 
 
 def input_image_tokens(width: int, height: int) -> int:
-    """Tokens of an input picture: patches of 32 px, at most 1536; a small one counts as 1024 px."""
+    """The tokens of an input picture: its number of 32 x 32 px patches, at most 1536. A smaller
+    picture is first enlarged to 1024 px on its longer side."""
     grow = max(1.0, 1024 / max(width, height))
     width, height = round(width * grow), round(height * grow)
     patches = math.ceil(width / 32) * math.ceil(height / 32)
@@ -191,7 +200,7 @@ def input_image_tokens(width: int, height: int) -> int:
 
 
 def text_tokens(prompt: str) -> int:
-    """About what a tokenizer makes of English: short words are one token, long ones two or more."""
+    """The approximate tokens of an English text: one per 9 bytes of each word, rounded up."""
     pieces = re.findall(r"\w+|[^\w\s]", prompt)
     return sum(1 + (len(piece.encode()) - 1) // 9 for piece in pieces)
 
@@ -204,9 +213,10 @@ def charge(
     *,
     previews: int,
 ) -> dict[str, Any]:
-    """The usage object and the price of one call.
+    """The bill of one call: {"usage": token counts as in OpenAI's answers, "usd": US dollars}.
 
-    `inputs` are (width, height) of the pictures sent, `outputs` (quality, width, height).
+    `inputs` holds (width, height) of each picture sent, `outputs` (quality, width, height) of each
+    picture returned; `previews` is the number of previews.
     """
     text, image = text_tokens(prompt), sum(input_image_tokens(*size) for size in inputs)
     out = sum(output_tokens(model, *picture) for picture in outputs) + PARTIAL * previews
@@ -222,14 +232,15 @@ def charge(
 
 
 class Ledger:
-    """Billed calls, appended to a file and synced one by one."""
+    """The list of billed calls, in a file with one JSON object a line."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.path.touch()
         self._lock = threading.Lock()
 
-    def bill(self, **entry: Any) -> None:  # noqa: ANN401  # one line of JSON
+    def bill(self, **entry: Any) -> None:  # noqa: ANN401  # values of JSON
+        """Append a call and sync the file to disk."""
         with self._lock, self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
             file.flush()

@@ -1,4 +1,4 @@
-"""The test service: a real HTTP server that simulates the Images API; see `state`."""
+"""The HTTP server of the test service, which simulates the Images API."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from verax.testservice.state import ServiceState
 
 
 class Server(ThreadingHTTPServer):
-    """Serves many connections at once; a client that disconnects is not reported."""
+    """Serves many connections in threads; does not report clients that disconnect."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -25,7 +25,7 @@ class Server(ThreadingHTTPServer):
 
 
 def serve(service_state: ServiceState, port: int = 0) -> Server:
-    """A server bound to loopback, not yet running."""
+    """A server on loopback, not yet running; port 0 takes a free port."""
 
     class Handler(Conversation):
         service = service_state
@@ -34,15 +34,15 @@ def serve(service_state: ServiceState, port: int = 0) -> Server:
 
 
 class Conversation(BaseHTTPRequestHandler):
-    """One connection."""
+    """Answers the requests of one connection."""
 
     service: ServiceState
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    ahead = False  # this answer is written by a clock that is ahead
+    ahead = False  # whether the Date header is AHEAD_S seconds ahead
 
     def log_message(self, *_args: object) -> None:
-        """Log nothing: requests are in `ServiceState.requests`."""
+        """Log nothing; `ServiceState.requests` has the requests."""
 
     def do_GET(self) -> None:
         if self.path.startswith("/pictures/"):
@@ -57,9 +57,10 @@ class Conversation(BaseHTTPRequestHandler):
         self.answer("DELETE")
 
     def answer(self, verb: str) -> None:
+        """Read the body of a request with this HTTP method, and answer the request."""
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length)
-        if len(body) < length:  # the client died while sending
+        if len(body) < length:  # the client disconnected while sending
             self.close_connection = True
             return None
         path = self.path.partition("?")[0]
@@ -96,9 +97,8 @@ class Conversation(BaseHTTPRequestHandler):
     def ok(self, body: JsonObject) -> None:
         self.send_json(200, body)
 
-    # pictures
-
     def pictures(self, endpoint: str, body: bytes) -> None:
+        """Answer a request for pictures, as the next step of the script demands."""
         kind = "edit" if endpoint.endswith("edits") else "generate"
         fields, files = calls.read_request(
             kind, self.headers.get("Content-Type", ""), body, self.service.files
@@ -127,6 +127,7 @@ class Conversation(BaseHTTPRequestHandler):
                 self.service.under_way -= 1
 
     def fail_before_billing(self, step: str, detail: str) -> bool:
+        """Send the failure for a step that bills nothing. Returns whether an answer was sent."""
         if step == "429":
             self.ahead = detail.startswith("ahead")
             raise calls.too_many(detail)
@@ -145,6 +146,7 @@ class Conversation(BaseHTTPRequestHandler):
     def paint_and_send(
         self, kind: str, fields: JsonObject, files: NamedFiles, step: str, detail: str
     ) -> None:
+        """Make the pictures, bill the call, and answer as the step demands."""
         other = {"size": {"size": detail}, "jpeg": {"form": "jpeg"}}.get(step, {})
         painted = calls.paint(kind, fields, files, **other)
         bill = calls.charge(fields, files, painted)
@@ -175,6 +177,7 @@ class Conversation(BaseHTTPRequestHandler):
     def answer_of(
         self, fields: JsonObject, painted: list[Painting], data: list[bytes]
     ) -> JsonObject:
+        """The body of the answer with the files `data`, without token counts."""
         answer = {"created": int(time.time()), **calls.describe(fields, painted[0].size)}
         return answer | {"data": [{"b64_json": state.encode_base64(picture)} for picture in data]}
 
@@ -201,8 +204,6 @@ class Conversation(BaseHTTPRequestHandler):
             self.chunk(text)
         self.wfile.write(b"0\r\n\r\n")
 
-    # faults
-
     def send_fault(
         self, fields: JsonObject, painted: list[Painting], usage: JsonObject, step: str, detail: str
     ) -> None:
@@ -214,6 +215,7 @@ class Conversation(BaseHTTPRequestHandler):
         self.send_reply(reply)
 
     def link(self, data: bytes, way: str) -> str:
+        """A link to a picture that will be sent in the way of the step "link:<way>"."""
         with self.service.lock:
             self.service.linked.append(state.LinkedPicture(data, way))
             number = len(self.service.linked) - 1
@@ -230,6 +232,7 @@ class Conversation(BaseHTTPRequestHandler):
         )
 
     def send_without_end(self, linked: state.LinkedPicture) -> None:
+        """Send zeros until the client disconnects."""
         linked.attempts += 1
         self.send_response(200)
         self.send_header("Content-Type", "image/png")
@@ -254,8 +257,6 @@ class Conversation(BaseHTTPRequestHandler):
         if reply.cut:
             self.wfile.flush()
             self.drop()
-
-    # bytes
 
     def date_time_string(self, timestamp: float | None = None) -> str:
         ahead = state.AHEAD_S if self.ahead else 0.0
@@ -292,6 +293,6 @@ class Conversation(BaseHTTPRequestHandler):
             self.drop()
 
     def drop(self) -> None:
-        """End the connection without another byte."""
+        """Close the connection at once."""
         self.close_connection = True
         self.connection.close()

@@ -1,50 +1,51 @@
 """The state of the test service, and the scripts that control its answers.
 
-A script is a list of steps, one taken by each request for pictures; when it is used up, requests
-succeed. Steps (`parse_step` is the whole list):
+A script is a list of steps. Each request for pictures takes the next step; without one it succeeds.
+A call is billed when it is written to the ledger, which happens before the first byte of an answer.
 
-    ok                     answer as requested
-    429  429:2  429:ms=50  429:date=2  429:absurd  429:text  429:ahead=2  429:quota
-                           too many requests: without Retry-After, in seconds, retry-after-ms,
-                           as an HTTP date, 99999 seconds, not a number, as a date by a clock
-                           that is five minutes ahead; an account without money
+    ok                 answer as requested
+    429                too many requests, without Retry-After. 429:2 demands 2 s by Retry-After,
+                       429:ms=50 by retry-after-ms, 429:date=2 by a date, 429:ahead=2 by a date of
+                       a clock that is five minutes ahead; 429:absurd demands 99999 s, 429:text is
+                       not a number; 429:quota says that the account has no credit
     500  502  503  409  408  401  400
-                           that status; nothing billed
-    html                   502 with a proxy's HTML page
-    refuse:input           moderation before painting; not billed
-    refuse:output          moderation after painting; billed
-    cut-early  cut         drop the connection before billing; after billing, before the first byte
-    timeout:30             bill, then stay silent for that many seconds and disconnect
-    slow:0.5               bill, wait, answer (a stream sends comments meanwhile)
-    half                   bill, then only half of the body
-    size:640x480           another size than requested
-    jpeg                   JPEG bytes although PNG was requested
-    truncated              a picture file that ends too early, in a whole answer
-    no-usage               an answer without usage
-    billed:502, link ...   a billed answer that goes wrong, see below
+                       answer with this status; not billed
+    html               502 with a proxy's HTML page; not billed
+    page               200 with a web page; not billed
+    refuse:input       moderation refuses the prompt; not billed
+    refuse:output      moderation refuses the generated picture; billed
+    cut-early          close the connection; not billed
+    cut                bill, then close the connection before the first byte
+    timeout:30         bill, send nothing for 30 s, then close the connection
+    slow:0.5           bill, wait for 0.5 s (a stream sends comments meanwhile), answer
+    half               bill, then send only half of the body
+    size:640x480       a picture of this size instead of the requested one
+    jpeg               a JPEG picture instead of the requested PNG
+    truncated          a complete answer with half a picture file in it
+    no-usage           an answer without token counts
 
-A billed answer may go wrong in the ways of relays and gateways:
+The other steps are billed and imitate faults of relays and gateways:
 
-    billed:502         that status after billing: 500, 502, 503, 408, 409, 499 ...
-    moderation:400     a refusal after painting, its code "400"; `null`: none; `200`: status
-    page               nothing billed, a web page with status 200
-    link  link:null    the picture as a link; b64_json absent, null; `empty`: ""
-    link:relative      from the service's root; `redirect`: by way of another; `data`: a data: URL
-    link:late          404 twice; `cut`: half of it once; `gone`: 404 always; `keyed`: needs the key
-    link:sorry         a web page with status 200 in its place
-    link:endless       without a length and without an end; `private`: into a private network
-    stream:url         completed event with a link; `nested`: data[]; `named`: type in the event
-                       line only; `noise`: unknown events between; `unended`: no blank line
-    stream:plain       content type text/plain; `odd`: oddly cased; `none`; also without `stream`
-    usage:zeros        all counts 0; `prompt`: only prompt_tokens beside zeros; `no-output`,
-                       `null-output`, `zero-output`; `few`: a tenth; `byok`: cost 0, and upstream
-    base64:wrapped     at 76; `urlsafe`; `unpadded`
-    empty-entry        the second of two entries holds nothing
-    padded:9000000     so many spaces before the end of the JSON
-    ended              the whole JSON, then disconnects although more was announced
-    gzip-lie           says gzip and is not
-
-Billed means: written to the ledger and synced before the first byte of the answer.
+    billed:502         answer with status 502 (or any other) after billing
+    moderation:400     a refusal with the code "400"; :null without a code; :200 with status 200
+    link               a link in place of the picture; b64_json is absent, or with :null null, with
+                       :empty "". :relative is a relative link, :data a data URL; :redirect
+                       redirects, :late gives 404 twice, :cut half of the file once, :gone always
+                       404, :keyed 401 without the key, :sorry a web page with status 200, :endless
+                       bytes without end; :private leads into a private network
+    stream:url         a stream whose last event has a link; :nested has the picture in a list,
+                       :named the type in the line `event:` only, :noise other events before,
+                       :unended no blank line at the end
+    stream:plain       a stream declared as text/plain; :odd spells its type unusually, :none
+                       declares no type
+    usage:zeros        token counts of zero; :prompt gives prompt_tokens as well; :no-output,
+                       :null-output and :zero-output lack the count of output tokens; :few gives
+                       1 % of the sum; :byok gives a price of 0 and one of an upstream provider
+    base64:wrapped     base64 in lines of 76 characters; :urlsafe and :unpadded are other variants
+    empty-entry        a second entry without a picture
+    padded:9000000     9,000,000 spaces before the closing brace of the JSON
+    ended              the whole JSON, but half of the announced length
+    gzip-lie           declares gzip compression without using it
 """
 
 import base64
@@ -60,32 +61,35 @@ from verax.testservice import models
 FAULTS = {"billed", "moderation", "link", "stream", "usage", "base64", "empty-entry", "padded"}
 FAULTS |= {"page", "ended", "gzip-lie"}
 Change = Callable[[str, dict[str, Any], list[str]], dict[str, Any]]
-LATE, CUT = 2, 1  # attempts that fail
+LATE, CUT = 2, 1  # number of attempts that fail for link:late and link:cut
 STATUSES = {"400", "401", "408", "409", "500", "502", "503"}
 STEPS = {"ok", "html", "refuse", "cut", "cut-early", "timeout", "slow", "half", "size", "jpeg"}
 STEPS |= {"truncated", "no-usage", "429"} | FAULTS
-AHEAD_S = 300.0  # of the clock of 429:ahead
+AHEAD_S = 300.0  # how far the clock of 429:ahead is ahead
 
 
 def parse_step(step: str) -> tuple[str, str]:
-    """("429", "ms=50") from "429:ms=50"."""
+    """The name and the detail of a step: ("429", "ms=50") for "429:ms=50". Raises ValueError."""
     name, _, detail = step.partition(":")
     if name not in STEPS and name not in STATUSES:
-        raise ValueError(f"unknown step {step!r}. Known: {', '.join(sorted(STEPS | STATUSES))}")
+        known = ", ".join(sorted(STEPS | STATUSES))
+        raise ValueError(f"expected the name of a step, got {step!r}; the steps are {known}")
     return name, detail
 
 
 class ServiceState:
-    """Everything the service knows, shared by its threads.
+    """The state of the test service, shared by its threads.
 
     Args:
-        ledger: file of the billed calls.
+        ledger: file for the billed calls.
         delay_s: seconds before each answer.
-        today: the day by which models have ended, ISO.
+        today: ISO date; models that were shut down by then are refused.
         keyed: whether a key is required.
-        fail_every: every so many-th call is billed and then answered with 502; 0: none.
+        fail_every: n, to bill every n-th call and then answer with 502; 0 for none.
 
-    `finish` may be set: it changes the file bytes of every picture that goes out.
+    Attributes:
+        finish: changes the bytes of each picture file before they are sent; may be replaced.
+        most_under_way: the most calls that were in progress at the same time.
     """
 
     def __init__(
@@ -135,11 +139,11 @@ class ServiceState:
 
 @dataclass
 class LinkedPicture:
-    """A picture behind a link.
+    """A picture that is sent when its link is requested.
 
     Attributes:
-        way: how it is handed out, the detail of the step.
-        attempts: how often it was requested.
+        way: the detail of the step, such as "late" for "link:late".
+        attempts: how often the link was requested.
     """
 
     data: bytes
@@ -149,10 +153,11 @@ class LinkedPicture:
 
 @dataclass
 class FaultyReply:
-    """A reply in place of the usual answer.
+    """An HTTP reply in place of the usual answer.
 
     Attributes:
-        cut: close the connection after the body although more was announced.
+        kind: content type, "" for none.
+        cut: announce twice the length of the body, and close the connection after the body.
     """
 
     status: int
@@ -165,8 +170,8 @@ class FaultyReply:
 def faulty_reply(
     step: str, detail: str, answer: dict[str, Any], links: list[str]
 ) -> FaultyReply | None:
-    """The reply for a fault of the script in place of `answer`; None if the step is no fault.
-    `links` are addresses of the answer's pictures."""
+    """The reply for a step that imitates a fault, made from the correct `answer` and the `links`
+    to its pictures; None for any other step."""
     if step == "billed":
         error = {"message": f"upstream error {detail}", "type": "server_error", "code": None}
         return FaultyReply(int(detail), _json_bytes({"error": error}))
@@ -258,7 +263,7 @@ def _stream(detail: str, answer: dict[str, Any], links: list[str]) -> FaultyRepl
 
 
 def linked_reply(linked: LinkedPicture, host: str, *, keyed: bool, number: int) -> FaultyReply:
-    """The reply to one request for a linked picture; `keyed`: the request has the key."""
+    """The reply to a request for linked picture number `number`; `keyed`: the request has a key."""
     linked.attempts += 1
     way, count = linked.way, linked.attempts
     if way == "gone" or (way == "late" and count <= LATE):
