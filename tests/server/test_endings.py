@@ -131,7 +131,7 @@ def test_killed_during_paid_work_nothing_is_lost_and_nothing_paid_twice(
         assert http.get(f"{place}/file").status_code == 200
         entries = {e["id"]: e for e in http.get("/page/history").json()["entries"]}
         assert entries[done["id"]]["state"] == "done"
-        assert "start it again" in entries[cut["id"]]["error"]
+        assert "Try again" in entries[cut["id"]]["error"]
         again = edit(address, photo, "finished", **{"idempotency-key": "one"})
         assert again.json() == first.json()
         # what was under way may have been billed, and is not asked again by itself

@@ -65,7 +65,7 @@ def test_a_size_that_a_client_always_sends_is_answered_with_a_warning(http, phot
     result = picture(answer)
 
     assert f"{result.width}x{result.height}" == answer["verax"]["size"] == size
-    assert [w for w in answer["verax"]["warnings"] if w.startswith("size: the photo is 150x100")]
+    assert [w for w in answer["verax"]["warnings"] if w.startswith("size: the photo has 150x100")]
 
 
 @pytest.mark.parametrize("size", ["auto", "150x100"])
@@ -89,7 +89,7 @@ def test_fields_that_cannot_be_followed_are_warned_about(http, photo):
     warnings = " ".join(answer["verax"]["warnings"])
 
     assert len(answer["data"]) == 1
-    for name in ("n: one photo", "background: ", "quality is not used"):
+    for name in ("n has no effect", "background: ", "quality has no effect"):
         assert name in warnings
 
 

@@ -402,7 +402,7 @@ def test_an_entry_whose_server_was_killed_says_so(tmp_path):
     state = record(entry, running=False)
 
     assert state["state"] == "failed"
-    assert "start it again" in state["error"]
+    assert "Try again" in state["error"]
 
 
 def test_an_entry_waits_while_the_line_is_full():

@@ -1,8 +1,8 @@
-"""The server: Images API (`api`), web page (`page`, `pages`). Here: its answers, JSON and pictures.
+"""The server, with the Images API (`api`) and a web page (`page`, `pages`). This module: answers.
 
-Pictures stay files until their bytes are sent. A slow answer keeps its connection busy: a stream
-gets comments, a plain answer leading white space, which JSON allows. A plain answer that has
-started that way has status 200; an error is then in the body, in the usual shape.
+Pictures are sent straight from their files. Until an answer is ready, the server sends comments in
+an event stream, or spaces before JSON, so that no proxy closes the connection. A JSON answer that
+began with spaces has status 200; if the call fails later, its body holds the error.
 """
 
 import asyncio
@@ -34,15 +34,15 @@ NO_STORE = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
 class Problem(Exception):
-    """An answer that is an error.
+    """Raised to answer a request with an error, in OpenAI's form.
 
     Args:
         status: HTTP status.
         message: what was expected, what was found, what to do.
-        code: a short word for programs, or None.
-        param: the request field at fault, or None.
-        kind: the `type` of OpenAI's shape.
-        headers: further headers, such as Retry-After.
+        code: short name of the error for programs, or None.
+        param: name of the request field at fault, or None.
+        kind: the key `type` of the error object.
+        headers: further HTTP headers, such as Retry-After.
         more: further keys of the error object, such as the moderation stage.
     """
 
@@ -64,12 +64,12 @@ class Problem(Exception):
         self.more = dict(more or {})
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle support with keyword arguments, for errors from worker processes."""
+        """Lets worker processes return the error: pickle alone would lose keyword arguments."""
         again = partial(Problem, kind=self.kind, headers=self.headers, more=self.more)
         return again, (self.status, self.message, self.code, self.param)
 
     def body(self) -> dict[str, object]:
-        """The JSON body; OpenAI's four keys are always there."""
+        """The JSON body of the answer."""
         error = {
             "message": self.message,
             "type": self.kind,
@@ -81,20 +81,20 @@ class Problem(Exception):
 
 
 def response(problem: Problem) -> Response:
-    """The HTTP response of a problem."""
+    """The HTTP response for an error."""
     return json_response(problem.body(), status=problem.status, headers=problem.headers)
 
 
 def json_response(
     value: object, *, status: int = 200, headers: dict[str, str] | None = None
 ) -> Response:
-    """A JSON response with headers against caching and content sniffing."""
+    """A JSON response that browsers do not cache."""
     data = json.dumps(value).encode()
     return Response(data, status, {**NO_STORE, **(headers or {})}, "application/json")
 
 
 def from_error(exc: VeraxError) -> Problem:
-    """Verax's errors as answers; refusals keep their stage and categories."""
+    """The answer for an error of Verax; for a moderation refusal with stage and categories."""
     text = str(exc)
     if isinstance(exc, ProviderRefused):
         details = {"moderation_stage": exc.stage, "categories": list(exc.categories)}
@@ -116,16 +116,16 @@ def from_error(exc: VeraxError) -> Problem:
 
 
 def unknown() -> Problem:
-    """Generic 500 for an unexpected error; reveals no details."""
-    return Problem(500, "the server failed; see its log", "server_error", kind="server_error")
+    """The answer for an unexpected error, without details, which must not leave the server."""
+    return Problem(500, "the server failed; its log says why", "server_error", kind="server_error")
 
 
 HEARTBEAT_S = 10.0
-PATIENCE_S = 15.0  # a plain answer starts with white space when it takes longer
-EARLY_S = 0.25  # a stream starts after so long; what is refused at once has a status of its own
-CHUNK = 3 << 16  # bytes of a picture sent at a time; a multiple of three needs no padding
+PATIENCE_S = 15.0  # a JSON answer that takes longer begins with spaces
+EARLY_S = 0.25  # an event stream begins after this time; an earlier error gets its own HTTP status
+CHUNK = 3 << 16  # bytes of a picture sent at a time; base64 of a multiple of 3 has no padding
 EVENTS = {"edit": "image_edit", "generation": "image_generation"}
-UNKNOWN = {"size": "auto", "quality": "auto"}  # events must have both; see `verax.size`
+UNKNOWN = {"size": "auto", "quality": "auto"}  # both keys are required in events
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +134,8 @@ class CallAnswer:
 
     Attributes:
         kind: "edit" or "generation".
-        pictures: files.
-        about: the keys of OpenAI's response beside `created` and `data`, and our own `verax`.
+        created: time in seconds since 1970.
+        about: the keys of OpenAI's answer except "created" and "data", and our own key "verax".
     """
 
     kind: str
@@ -144,7 +144,7 @@ class CallAnswer:
     about: dict[str, Any]
 
     def plain(self) -> Iterator[bytes]:
-        """The response in OpenAI's shape, in chunks of bytes."""
+        """The JSON body of OpenAI's answer, in chunks."""
         yield f'{{"created": {self.created}, "data": ['.encode()
         for index, picture in enumerate(self.pictures):
             yield b', {"b64_json": "' if index else b'{"b64_json": "'
@@ -153,13 +153,13 @@ class CallAnswer:
         yield b"], " + _members(self.about) + b"}"
 
     def events(self) -> Iterator[bytes]:
-        """OpenAI's events, one per picture, in chunks of bytes."""
+        """OpenAI's stream events, one for each picture, in chunks."""
         for picture in self.pictures:
             yield from _event(f"{EVENTS[self.kind]}.completed", self.created, picture, self.about)
 
 
 def partial_event(kind: str, created: int, picture: Path, index: int) -> Iterator[bytes]:
-    """OpenAI's event of a partial picture, in chunks of bytes."""
+    """OpenAI's stream event for the preview number `index`, in chunks."""
     about = {"background": "opaque", "output_format": "png", "partial_image_index": index}
     yield from _event(f"{EVENTS[kind]}.partial_image", created, picture, about)
 
@@ -178,12 +178,12 @@ def _base64(path: Path) -> Iterator[bytes]:
 
 
 def _members(value: dict[str, Any]) -> bytes:
-    """The members of a JSON object, without its braces."""
+    """The keys and values of a JSON object as bytes, without the braces."""
     return json.dumps(value)[1:-1].encode()
 
 
 class Partials:
-    """Partial images: sent in a stream before the answer is complete."""
+    """The previews of one call, which are sent in its event stream before the finished pictures."""
 
     def __init__(self, kind: str) -> None:
         self.kind, self.count = kind, 0
@@ -195,7 +195,7 @@ class Partials:
         self.arrival.set()
 
     def events(self) -> Iterator[bytes]:
-        """The events of the pictures that are new since the last call."""
+        """The events of the previews that were added since the last call, in chunks."""
         self.arrival.clear()
         while self.waiting:
             picture = self.waiting.pop(0)
@@ -204,8 +204,8 @@ class Partials:
 
 
 class AnswerResponse(Response):
-    """The result of a task as JSON or as events. The task is cancelled when the client disconnects;
-    `folder` is removed at the end in any case; `partials` are sent in a stream."""
+    """Sends the result of a task as JSON, or with `stream` as events, previews included. Cancels
+    the task if the client disconnects; deletes `folder` at the end."""
 
     def __init__(
         self,
@@ -267,7 +267,7 @@ class AnswerResponse(Response):
             yield json.dumps(problem.body()).encode()
 
     async def _pause(self, departure: "asyncio.Task[None]", seconds: float) -> bool:
-        """Wait at most so many seconds. Returns whether the answer is ready."""
+        """Wait up to `seconds` for the answer or a preview; returns whether the answer is ready."""
         arrival = asyncio.create_task(self.partials.arrival.wait())
         tasks = {self.task, departure, arrival}
         await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -287,14 +287,14 @@ async def _disconnect(receive: Receive) -> None:
 
 
 def _problem(task: "asyncio.Task[CallAnswer]") -> Problem | None:
-    """The problem of a failed task; None if it succeeded."""
+    """The error of a task that has ended; None if the task succeeded."""
     if task.cancelled():
-        return Problem(499, "the client left", "client_left")
+        return Problem(499, "the client has disconnected", "client_left")
     exc = task.exception()
     if exc is None or isinstance(exc, Problem):
         return exc
     if isinstance(exc, VeraxError):
         return from_error(exc)
     context = {"message": "a call failed", "exception": exc}
-    asyncio.get_running_loop().call_exception_handler(context)  # a bug: goes to the log
+    asyncio.get_running_loop().call_exception_handler(context)  # a bug: log it
     return unknown()

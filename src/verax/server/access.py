@@ -1,8 +1,8 @@
-"""Access control by client key, host and origin; limits of size and time.
+"""Access control by host, origin and client key; limits on the size and duration of requests.
 
-Limits, hosts and origins are plain ASGI, so that nothing is read before it is counted. Keys of
-clients are made here, shown once, and stored as hashes: they are 256 random bits, so a plain
-SHA-256 is enough.
+Hosts, origins and limits are checked in ASGI middleware, before any other code reads the request.
+The keys of clients are generated here, shown once, and stored as hashes. A plain SHA-256 is safe
+for that, since a key has 256 random bits.
 """
 
 import asyncio
@@ -23,26 +23,27 @@ from verax.server import Problem, response
 from verax.store import open_database
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-CLOSE = {"connection": "close"}  # nothing more is read from this connection
+CLOSE = {"connection": "close"}  # the server reads nothing more from this connection
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
-    """Limits of one request.
+    """The limits that the server sets for requests.
 
     Attributes:
-        body_bytes: the whole body, whether or not its length was announced.
-        parts: form fields and files together.
-        field_bytes: one text field.
-        pixels: one picture, by its header.
-        json_bytes: a body of JSON, which has to be read as a whole.
-        together_bytes: the bodies of all requests under way.
-        head_s: longest time for the head of a request, and for an idle connection.
-        silence_s: longest pause within a body.
-        body_s: longest time for a whole body.
-        taking_s: longest time in which a client reads nothing of its answer.
-        fetch_hosts: hosts (or host:port) from which pictures may be fetched by their address.
+        body_bytes: most bytes in the body of a request.
+        json_bytes: most bytes in a body of JSON.
+        together_bytes: most bytes in the bodies of all requests in progress.
+        parts: most fields in a form.
+        field_bytes: most bytes in a text field.
+        pixels: most pixels of a picture.
+        head_s: most seconds for the head of a request, and for an idle connection.
+        silence_s: most seconds between two parts of a body.
+        body_s: most seconds for a body.
+        taking_s: most seconds in which a client reads nothing of its answer.
+        fetch_hosts: hosts, as "host" or "host:port", from which the server may download pictures
+            that a request names by their URLs.
     """
 
     body_bytes: int = 128_000_000
@@ -59,7 +60,13 @@ class ServerLimits:
 
 
 class AccessControl:
-    """ASGI middleware that rejects foreign hosts and origins, and bodies too large or too slow."""
+    """ASGI middleware that rejects unknown hosts, pages of other sites, and too large or too slow
+    bodies.
+
+    Args:
+        hosts: accepted names in the Host header.
+        allows: says whether the pages of an origin may send requests.
+    """
 
     def __init__(
         self,
@@ -72,7 +79,7 @@ class AccessControl:
         self.app, self.allows = app, allows
         self.limits = limits
         self.hosts = hosts
-        self.together = 0  # bytes of bodies under way
+        self.together = 0  # bytes in the bodies of all requests in progress
         self.turn = asyncio.Semaphore(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -90,17 +97,17 @@ class AccessControl:
             self.together -= body.total
 
     def refusal(self, scope: Scope) -> Problem | None:
-        """The refusal of a request, judged by its head alone; None if it is accepted."""
+        """The error answer if the head of a request is not acceptable, otherwise None."""
         headers = Headers(scope=scope)
         host = hostname(headers.get("host", ""))
         if host not in self.hosts:
-            return Problem(
-                421, f"this server does not answer for the host {host[:100]!r}", "unknown_host"
-            )
+            text = f"this server has no name {host[:100]!r}; its operator can add it with --name"
+            return Problem(421, text, "unknown_host")
         origin = headers.get("origin")
         foreign = origin and not same_origin(origin, headers) and not self.allows(origin)
         if foreign and scope["method"] not in SAFE_METHODS:
-            return Problem(403, "requests from other sites are not accepted", "cross_origin")
+            text = "pages of other sites may not send requests; the operator can allow some: --cors"
+            return Problem(403, text, "cross_origin")
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > self.limits.body_bytes:
             return self.too_large()
@@ -108,22 +115,22 @@ class AccessControl:
 
     def too_large(self) -> Problem:
         most = self.limits.body_bytes // 1_000_000
-        text = f"expected a body of at most {most} MB; send less"
+        text = f"expected a body of at most {most} MB, got more; send smaller pictures"
         return Problem(413, text, "body_too_large", headers=CLOSE)
 
     def counted(self, receive: Receive, body: "Body") -> Receive:
-        """`receive` that stops a body which is too large or too slow."""
+        """`receive`, changed to raise Problem if a body is too large or too slow."""
         started = asyncio.get_running_loop().time()
 
         async def bounded() -> Message:
             if body.complete:
                 return await receive()
-            left = started + self.limits.body_s - asyncio.get_running_loop().time()
+            rest_s = started + self.limits.body_s - asyncio.get_running_loop().time()
             try:
-                async with asyncio.timeout(max(0.0, min(self.limits.silence_s, left))):
+                async with asyncio.timeout(max(0.0, min(self.limits.silence_s, rest_s))):
                     message = await receive()
             except TimeoutError:
-                text = "the body arrived too slowly; send it again"
+                text = "the body of the request arrived too slowly; send the request again"
                 raise Problem(408, text, "timeout", headers=CLOSE) from None
             if message["type"] == "http.request":
                 self.count(body, len(message.get("body", b"")))
@@ -134,12 +141,12 @@ class AccessControl:
         return bounded
 
     async def one_at_a_time(self) -> None:
-        """Yield after each chunk, so that uploads cannot starve quick requests."""
+        """Let other tasks run after each chunk, so that uploads do not delay short requests."""
         await self.turn.acquire()
         asyncio.get_running_loop().call_soon(self.turn.release)
 
     def count(self, body: "Body", size: int) -> None:
-        """Add received bytes to the totals. Raises Problem 413 or 429 above a limit."""
+        """Count `size` received bytes. Raises Problem 413 or 429 if a limit is passed."""
         body.total += size
         self.together += size
         if body.total > self.limits.body_bytes:
@@ -147,7 +154,7 @@ class AccessControl:
         if self.together > self.limits.together_bytes:
             raise Problem(
                 429,
-                "other clients are sending large pictures; try again soon",
+                "the server is receiving many large pictures; try again in 10 s",
                 "rate_limit_exceeded",
                 kind="rate_limit_error",
                 headers={"retry-after": "10", **CLOSE},
@@ -156,14 +163,14 @@ class AccessControl:
 
 @dataclass(slots=True)
 class Body:
-    """The progress of a request's body: bytes received, and whether it is complete."""
+    """The number of bytes received of a request's body, and whether the body is complete."""
 
     total: int = 0
     complete: bool = False
 
 
 def hostname(host: str) -> str:
-    """The name in a Host header, without port and brackets, in lower case."""
+    """The host name in a Host header, in lower case, without port and brackets; "" if invalid."""
     try:
         return (urlsplit(f"//{host}").hostname or "").lower()
     except ValueError:
@@ -171,7 +178,7 @@ def hostname(host: str) -> str:
 
 
 def same_origin(origin: str, headers: Headers) -> bool:
-    """Whether the origin of a request is this server itself."""
+    """Whether the origin of a request is this server, according to the Host header."""
     try:
         return urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
     except ValueError:
@@ -187,7 +194,7 @@ PREFLIGHT = {
 
 
 class OtherSites:
-    """ASGI middleware for CORS: allows requests from these origins, "*" from any."""
+    """ASGI middleware for CORS: lets the pages of these origins send requests; "*" allows all."""
 
     def __init__(self, app: ASGIApp, origins: Iterable[str]) -> None:
         self.app, self.origins = app, frozenset(one.rstrip("/").lower() for one in origins)
@@ -228,7 +235,8 @@ MIGRATIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A client. `budget_usd` is the most that all its paid calls may cost; None: no limit."""
+    """A client. `budget_usd` is the most US dollars that all its paid calls may cost together; None
+    means no limit."""
 
     name: str
     budget_usd: float | None = None
@@ -238,7 +246,7 @@ ANYBODY = Account("local")
 
 
 class ClientKeys:
-    """The clients of one server."""
+    """The clients of one server and the hashes of their keys, in an SQLite file."""
 
     def __init__(self, path: Path) -> None:
         self.connection = open_database(path, MIGRATIONS)
@@ -247,23 +255,29 @@ class ClientKeys:
         self.connection.close()
 
     def add(self, name: str, *, budget_usd: float | None = None) -> str:
-        """A new client's key; it cannot be shown again."""
+        """Add a client. Returns its key, which is stored as a hash only. Raises InputError for a
+        name or budget that is not valid."""
         if not name.replace("-", "").replace("_", "").isalnum() or len(name) > 64:
-            raise InputError(f"client name {name!r}: expected letters, digits, - and _, at most 64")
+            raise InputError(
+                f"client name: expected at most 64 letters, digits, - and _, got {name!r}"
+            )
         if name == ANYBODY.name:
             raise InputError(
-                f"client name {name!r} is reserved for clients without a key; choose another"
+                f"client name {name!r} stands for clients without a key; choose another name"
             )
         if budget_usd is not None and not budget_usd >= 0:
-            raise InputError(f"budget: expected US dollars, 0 or more, got {budget_usd}")
+            raise InputError(f"budget: expected 0 or more US dollars, got {budget_usd}")
         key = PREFIX + secrets.token_urlsafe(32)
         row = (name, digest(key), budget_usd, time.time())
         if name in self.names():
-            raise InputError(f"client {name!r} has a key already; remove it first")
+            raise InputError(
+                f"client {name!r} has a key already; remove that first, or choose another name"
+            )
         self.connection.execute("INSERT INTO clients VALUES (?, ?, ?, ?)", row)
         return key
 
     def remove(self, name: str) -> bool:
+        """Delete a client and its key. Returns whether the client existed."""
         done = self.connection.execute("DELETE FROM clients WHERE name = ?", (name,))
         return done.rowcount > 0
 
@@ -271,12 +285,12 @@ class ClientKeys:
         return [r[0] for r in self.connection.execute("SELECT name FROM clients ORDER BY name")]
 
     def all(self) -> list[Account]:
-        """Every client with its budget, by name."""
+        """All clients, sorted by name."""
         rows = self.connection.execute("SELECT name, budget_usd FROM clients ORDER BY name")
         return [Account(name, budget) for name, budget in rows]
 
     def client(self, key: str) -> Account | None:
-        """The client of a key; None for an unknown key."""
+        """The client with this key; None if no client has it."""
         query = "SELECT name, budget_usd FROM clients WHERE sha256 = ?"
         row = self.connection.execute(query, (digest(key),)).fetchone()
         return None if row is None else Account(row[0], row[1])

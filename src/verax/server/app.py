@@ -48,7 +48,7 @@ OUTCOMES: tuple[tuple[type[BaseException], str], ...] = (
     (InputError, "rejected"),
     (Problem, "rejected"),
 )
-ASIDE = 4  # pictures fetched by address and archives packed at the same time
+ASIDE = 4  # downloads of pictures and archives in progress at the same time
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +56,12 @@ class ServerOptions:
     """The options of one server.
 
     Attributes:
-        hosts: names in the Host header that the server answers to.
-        guarded: reached from beyond this machine, so that every client needs a key.
-        workers: restorations at a time, each in its own process.
-        waiting: jobs that may wait; further ones get 429.
-        waiting_upstream: the same for calls of a paid service, which take long.
-        path: the path under which the server is reached, such as "/verax"; "" for none.
+        hosts: accepted names in the Host header.
+        guarded: whether every client needs a key, since other machines can reach the server.
+        workers: most restorations at the same time, each in a process of its own.
+        waiting: most restorations that may wait; a request for another gets status 429.
+        waiting_upstream: the same for calls to a paid service, which take longer.
+        path: URL path of the server, such as "/verax"; "" for none.
         origins: other sites whose pages may send requests.
     """
 
@@ -77,7 +77,8 @@ class ServerOptions:
 
 
 class Metrics:
-    """One registry per server."""
+    """The metrics of one server, for Prometheus. The label `line` names a queue: "local" for
+    restorations, "upstream" for calls to a paid service."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -89,7 +90,7 @@ class Metrics:
             "verax_request_seconds", "Seconds per request.", ["route"], buckets=SECONDS, **named
         )
         self.waiting = Gauge("verax_waiting_jobs", "Jobs waiting.", ["line"], **named)
-        self.running = Gauge("verax_running_jobs", "Jobs under way.", ["line"], **named)
+        self.running = Gauge("verax_running_jobs", "Jobs in progress.", ["line"], **named)
         self.outcomes = Counter(
             "verax_jobs", "Ended jobs: restorations (local) and paid calls (upstream).",
             ["line", "outcome"], **named,
@@ -99,17 +100,18 @@ class Metrics:
             **named,
         )  # fmt: skip
         self.money = Gauge(
-            "verax_upstream_usd", "US dollars of all calls for clients, as journaled.",
+            "verax_upstream_usd", "US dollars that paid calls cost, according to the journal.",
             ["kind"], **named,
         )  # fmt: skip
         self.memory = Gauge("verax_memory_bytes", "Resident memory.", ["process"], **named)
         self.restarts = Gauge(
-            "verax_worker_restarts", "Workers that died or were ended with their job.", ["line"],
+            "verax_worker_restarts", "Workers that crashed or were stopped.", ["line"],
             **named,
         )  # fmt: skip
 
     def observer(self, line: str) -> Callable[[BaseException | None, float], None]:
-        """A function that records the outcome and duration of each job of a queue."""
+        """The function that a queue calls after each job, with the error (None if there was none)
+        and the duration in seconds; records both."""
 
         def observe(exc: BaseException | None, seconds: float) -> None:
             self.outcomes.labels(line, outcome(exc)).inc()
@@ -118,7 +120,7 @@ class Metrics:
         return observe
 
     def look(self, service: ImagesService) -> None:
-        """Update the gauges from the state of the service."""
+        """Update the metrics of queues, workers and memory."""
         for line, jobs in (("local", service.local), ("upstream", service.remote)):
             self.waiting.labels(line).set(jobs.waiting)
             self.running.labels(line).set(jobs.running)
@@ -129,6 +131,7 @@ class Metrics:
         self.memory.labels("workers").set(resident_bytes(workers))
 
     def count_money(self, spent: Spent) -> None:
+        """Update the metrics of costs."""
         self.money.labels("billed").set(spent.billed_usd)
         self.money.labels("possibly billed").set(spent.possibly_usd)
         self.money.labels("under way").set(spent.under_way_usd)
@@ -145,7 +148,7 @@ class Metrics:
 
 
 def outcome(exc: BaseException | None) -> str:
-    """The outcome of a job, in one word."""
+    """The outcome of a job in one word: "done" if `exc` is None, otherwise the kind of error."""
     if exc is None:
         return "done"
     known = (word for kind, word in OUTCOMES if isinstance(exc, kind))
@@ -154,10 +157,8 @@ def outcome(exc: BaseException | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """A server's application, what it counts, and `stop`, after which it starts no new work.
-
-    `stop` is safe to call from any thread.
-    """
+    """A server's ASGI application and its metrics. `stop`, which any thread may call, makes the
+    application reject new work."""
 
     asgi: ASGIApp
     metrics: Metrics
@@ -165,7 +166,7 @@ class Application:
 
 
 def create_app(options: ServerOptions) -> Application:
-    """The application; nothing is opened before it starts."""
+    """The application of a server. Opens files and databases only when the server starts."""
 
     @asynccontextmanager
     async def life(app: Starlette) -> AsyncIterator[None]:
@@ -173,7 +174,7 @@ def create_app(options: ServerOptions) -> Application:
         context.service.local.observe = app.state.metrics.observer("local")
         context.service.remote.observe = app.state.metrics.observer("upstream")
         app.state.page_running, app.state.loop = {}, asyncio.get_running_loop()
-        with suppress(VeraxError):  # raised again when a paid model is requested
+        with suppress(VeraxError):  # a request for a paid model raises the error again
             await run_in_threadpool(context.service.service)
         try:
             yield
@@ -209,7 +210,8 @@ def create_app(options: ServerOptions) -> Application:
 
 
 def open_context(options: ServerOptions) -> Context:
-    """Folders, queues and stores of a starting server; files of a dead one's calls are removed."""
+    """Open the folders, queues and databases of a server; delete files of an earlier server's
+    unfinished calls."""
     home = options.settings.home / "serve"
     incoming = home / "incoming"
     shutil.rmtree(incoming, ignore_errors=True)
@@ -235,7 +237,7 @@ def open_context(options: ServerOptions) -> Context:
 
 
 async def close(context: Context, entries: "list[asyncio.Task[None]]") -> None:
-    """Finish running work, so that paid answers are journaled; then close the stores."""
+    """Wait for running work, so that paid answers are stored; then close the databases."""
     context.service.stop()
     await asyncio.gather(*entries, return_exceptions=True)
     await context.service.close()
@@ -244,7 +246,8 @@ async def close(context: Context, entries: "list[asyncio.Task[None]]") -> None:
 
 
 class UnderPath:
-    """Serves the application under a path such as "/verax", whether or not a proxy strips it."""
+    """ASGI middleware that removes `path`, such as "/verax", from the path of each request; a proxy
+    may have removed it already."""
 
     def __init__(self, app: ASGIApp, path: str) -> None:
         self.app, self.path = app, path
@@ -260,7 +263,7 @@ class UnderPath:
 
 
 async def health(request: Request) -> Response:
-    """GET /healthz: the server is alive; how many jobs run and wait."""
+    """GET /healthz: that the server runs, and how many jobs run and wait."""
     service = context_of(request).service
     lines = {"local": service.local, "upstream": service.remote}
     counts = {n: {"running": j.running, "waiting": j.waiting} for n, j in lines.items()}
@@ -268,7 +271,7 @@ async def health(request: Request) -> Response:
 
 
 async def openapi(request: Request) -> Response:
-    """GET /openapi.json."""
+    """GET /openapi.json: the description of the API."""
     return json_response(description())
 
 
@@ -277,7 +280,7 @@ async def on_problem(request: Request, exc: Problem) -> Response:
 
 
 async def on_gone(request: Request, exc: ClientDisconnect) -> Response:
-    """The client has disconnected; this answer is only for the log."""
+    """A status for the log; the client has disconnected."""
     return Response(status_code=499)
 
 
@@ -286,7 +289,7 @@ async def on_error(request: Request, exc: VeraxError) -> Response:
 
 
 async def on_http(request: Request, exc: HTTPException) -> Response:
-    """Errors of the framework, in OpenAI's shape."""
+    """The answer to an error of the web framework, in OpenAI's form."""
     codes = {404: "not_found", 405: "method_not_allowed"}
     status = 400 if exc.status_code == 422 else exc.status_code
     headers = dict(exc.headers or {})

@@ -1,9 +1,9 @@
-"""A bounded queue, fair between clients, and the processes and threads that work it off.
+"""A bounded queue of jobs that is fair between clients, and its worker processes and threads.
 
-Each client has its own queue; a free worker takes the first job of the next client in turn, so
-that one client's hundred jobs do not delay another's single one. Nor can one client fill the queue:
-it may only hold a multiple of the places that are still free (Choudhury and Hahne, "Dynamic queue
-length thresholds", IEEE/ACM Transactions on Networking 6, 1998).
+Each client has its own queue, and free workers serve the clients in turn, so that a hundred jobs of
+one client do not delay a single job of another. To keep one client from filling all places, the
+number of its waiting jobs must stay below a multiple of the free places (Choudhury and Hahne,
+"Dynamic queue length thresholds", IEEE/ACM Transactions on Networking 6, 1998).
 """
 
 import asyncio
@@ -23,17 +23,22 @@ from typing import Any, TypeVar, TypeVarTuple
 from verax.bench.engines import end_with_parent
 from verax.server import Problem
 
-FREE_PLACES = 4  # a client may hold so many times the places that are free: at most 4 in 5
+FREE_PLACES = 4  # most waiting jobs of a client for each free place: at most 4 in 5 of all places
 RECENT = 0.2  # weight of the last job in the moving average of durations
-NICE = 3  # below the process that answers; far lower would starve on a busy machine
-LIMIT_S = 900  # far longer than any picture within the limits takes
+NICE = 3  # lowers the priority of workers a little; much lower would stop them on a busy machine
+LIMIT_S = 900  # far longer than the work on any picture within the limits
 T = TypeVar("T")
-Given = TypeVarTuple("Given")
+Arguments = TypeVarTuple("Arguments")
 
 
 @dataclass(eq=False, slots=True)
 class QueuedJob:
-    """A job that waits or runs; `done` gets its result."""
+    """A job that waits or runs.
+
+    Attributes:
+        done: receives the result of `function(*arguments)`, or its exception.
+        worker: None while the job waits.
+    """
 
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
@@ -43,14 +48,15 @@ class QueuedJob:
 
 @dataclass(slots=True)
 class WorkQueue:
-    """Runs functions, `workers` at a time, at most `waiting_limit` waiting.
+    """Runs functions for clients.
 
     Args:
-        make_worker: makes one worker, an executor that runs one job at a time. Each job has one
-            to itself, so that a picture that kills its process affects no other job.
-        typical_s: estimated duration of a job, until some have been measured.
-        stoppable: a running job is ended, with its worker process, when nobody waits for it.
-        observe: called with the error of a job (None if it succeeded) and its duration.
+        make_worker: makes an executor that runs one job at a time. A crash affects one job only.
+        workers: most jobs that run at the same time.
+        waiting_limit: most jobs that may wait.
+        typical_s: estimate of a job's duration in seconds; adapts to the measured durations.
+        stoppable: whether to kill the worker of a running job when its caller is cancelled.
+        observe: is called after each job, with its error (None if none) and its duration in s.
     """
 
     make_worker: Callable[[], Executor]
@@ -70,11 +76,13 @@ class WorkQueue:
     def waiting(self) -> int:
         return sum(len(queue) for queue in self.queues.values())
 
-    async def run(self, client: str, function: Callable[[*Given], T], *arguments: *Given) -> T:
-        """The function's result, in turn. Raises Problem 429 when the queue is full.
+    async def run(
+        self, client: str, function: Callable[[*Arguments], T], *arguments: *Arguments
+    ) -> T:
+        """Run `function(*arguments)` when it is the client's turn, and return the result.
 
-        Cancelling a waiting job removes it from the queue; a running one goes on, or is ended with
-        its worker where the queue is `stoppable`.
+        Raises Problem 429 if the queue is full. If the caller is cancelled, a waiting job is
+        removed; a running job goes on, unless the queue is `stoppable`.
         """
         if self.stopping:
             raise _stopping()
@@ -83,8 +91,10 @@ class WorkQueue:
             raise self._full(mine)
         return await self.finish(client, function, *arguments)
 
-    async def finish(self, client: str, function: Callable[[*Given], T], *arguments: *Given) -> T:
-        """Like `run`, but never rejected: use it for the final step of paid work."""
+    async def finish(
+        self, client: str, function: Callable[[*Arguments], T], *arguments: *Arguments
+    ) -> T:
+        """Like `run`, but even if the queue is full; for the last step of work already paid for."""
         job = QueuedJob(function, arguments, asyncio.get_running_loop().create_future())
         self.queues.setdefault(client, deque()).append(job)
         self._start_next()
@@ -98,14 +108,15 @@ class WorkQueue:
             raise
 
     def process_ids(self) -> list[int]:
-        """The processes of all workers, where they are processes."""
+        """The process ids of all workers; [] if the workers are threads."""
         return [one.pid for worker in self.workers_now for one in processes_of(worker) if one.pid]
 
     def _full(self, mine: int) -> Problem:
         wait_s = max(1, round(self.waiting * self.typical_s / self.workers))
         return Problem(
             429,
-            f"{self.waiting} jobs are waiting, {mine} of them yours; try again in {wait_s} s",
+            f"the queue is full: {self.waiting} jobs wait, {mine} of them yours; try again in "
+            f"{wait_s} s",
             "rate_limit_exceeded",
             kind="rate_limit_error",
             headers={"retry-after": str(wait_s)},
@@ -124,7 +135,7 @@ class WorkQueue:
             job = queue.popleft()
             del self.queues[client]
             if queue:
-                self.queues[client] = queue  # back to the end: the next client is in turn
+                self.queues[client] = queue  # to the end, so that the next client has its turn
             if not job.done.done():
                 self.running += 1
                 task = asyncio.get_running_loop().create_task(self._run(job))
@@ -142,9 +153,9 @@ class WorkQueue:
             self.workers_now.discard(worker)
             worker.shutdown(wait=False)
             self.observe(exc, loop.time() - started)
-            self._fail(job, Problem(500, "a worker died on this picture", "server_error",
+            self._fail(job, Problem(500, "the work on this picture crashed", "server_error",
                                     kind="server_error"))  # fmt: skip
-        except BaseException as exc:  # noqa: BLE001  # handed to whoever waits for the job
+        except BaseException as exc:  # noqa: BLE001  # raised where the job is awaited
             self.observe(exc, loop.time() - started)
             self._fail(job, exc)
         else:
@@ -163,7 +174,7 @@ class WorkQueue:
         return worker
 
     async def _done_by(self, worker: Executor, job: QueuedJob) -> Any:  # noqa: ANN401  # any function's
-        """The job's result; the worker is idle again afterwards, unless it died."""
+        """Run a job and return its result; the worker is then idle, unless its process crashed."""
         loop = asyncio.get_running_loop()
         try:
             result = await loop.run_in_executor(worker, job.function, *job.arguments)
@@ -181,7 +192,7 @@ class WorkQueue:
             job.done.set_exception(exc)
 
     def stop(self) -> None:
-        """Reject new jobs and those that wait; running jobs go on."""
+        """Reject new and waiting jobs with Problem 503; running jobs go on."""
         self.stopping = True
         for queue in self.queues.values():
             for job in queue:
@@ -189,7 +200,7 @@ class WorkQueue:
         self.queues.clear()
 
     async def close(self) -> None:
-        """Reject waiting jobs, and wait for running ones."""
+        """Reject waiting jobs, wait for running ones, and end the workers."""
         self.stop()
         while self.running:
             await asyncio.sleep(0.02)
@@ -199,12 +210,13 @@ class WorkQueue:
 
 
 def processes_of(worker: Executor) -> "list[Process]":
-    """The processes of an executor; the library names them only privately before Python 3.14."""
+    """The processes of an executor, which only a private attribute names before Python 3.14."""
     processes = getattr(worker, "_processes", None) or {}
     return list(processes.values())
 
 
 def end_processes(worker: Executor) -> None:
+    """Kill the processes of an executor."""
     for process in processes_of(worker):
         process.kill()
 
@@ -212,7 +224,7 @@ def end_processes(worker: Executor) -> None:
 def _stopping() -> Problem:
     return Problem(
         503,
-        "the server is being stopped; nothing was paid for this, try again soon",
+        "the server is stopping; this request cost nothing; try again in 30 s",
         "server_stopping",
         kind="server_error",
         headers={"retry-after": "30"},
@@ -220,15 +232,13 @@ def _stopping() -> Problem:
 
 
 def worker_process() -> Executor:
-    """A fresh process for one job at a time; spawned, since the server has threads."""
+    """An executor with one new process, started by "spawn" since the server has threads."""
     return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=quiet_process)
 
 
 def quiet_process() -> None:
-    """Set up a worker process: low priority, ignores Ctrl-C, ends with its server.
-
-    Workers share the cores between pictures, not within one.
-    """
+    """Set up a worker process: with low priority and one thread per library, so that several
+    workers share the cores; it ignores Ctrl-C and ends with its server."""
     end_with_parent()
     os.nice(NICE)
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
@@ -236,19 +246,20 @@ def quiet_process() -> None:
 
 
 def worker_thread() -> Executor:
-    """A thread for one call of a paid service at a time."""
+    """An executor with one thread."""
     return ThreadPoolExecutor(1, initializer=quiet_thread)
 
 
 def quiet_thread() -> None:
-    """Lower this thread's priority, so that the one that answers goes first; on Linux alone."""
+    """Lower the priority of this thread below that of the server's main thread; on Linux only."""
     if hasattr(os, "setpriority") and os.uname().sysname == "Linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
 
 
-def limited(function: Callable[[*Given], T], seconds: int, *arguments: *Given) -> T:
-    """The function's result in a worker process, which is killed when it takes too long."""
-    signal.alarm(seconds)  # its default action ends the process, whatever it is busy with
+def limited(function: Callable[[*Arguments], T], seconds: int, *arguments: *Arguments) -> T:
+    """Run `function(*arguments)` in a worker process and return the result; the process is killed
+    if that takes longer than `seconds`."""
+    signal.alarm(seconds)  # the signal ends the process, even within a library
     try:
         return function(*arguments)
     finally:
@@ -256,14 +267,14 @@ def limited(function: Callable[[*Given], T], seconds: int, *arguments: *Given) -
 
 
 def one_thread() -> None:
-    """Limit OpenCV to one thread: it does not read OMP_NUM_THREADS."""
+    """Limit OpenCV, which does not read OMP_NUM_THREADS, to one thread."""
     import cv2
 
     cv2.setNumThreads(1)
 
 
 def resident_bytes(processes: Iterable[int]) -> int:
-    """Resident memory of processes together; 0 where the system does not say."""
+    """The resident memory of all these processes together; 0 if the system has no /proc."""
     total = 0
     for process in processes:
         try:

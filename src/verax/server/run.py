@@ -1,7 +1,7 @@
-"""The server as a running process: connection timeouts, log, shutdown.
+"""Runs the server: timeouts of connections, the log, and shutdown.
 
-The log is one JSON object per line, written by its own thread, so that a stalled reader does not
-stall the server.
+The log has one JSON object per line. A separate thread writes it, so that the server never waits
+for the program that reads the log.
 """
 
 import asyncio
@@ -29,11 +29,11 @@ from verax.server import Problem
 from verax.server.access import ServerLimits
 from verax.server.app import Application, ServerOptions, create_app
 
-SWITCH_S = 0.001  # thread switch interval; the default of 5 ms would delay answers
+SWITCH_S = 0.001  # Python's thread switch interval; the default of 5 ms would delay answers
 
 
 def run(options: ServerOptions, listener: socket.socket) -> None:
-    """Serve on a listening socket until a signal ends it."""
+    """Serve on a listening socket until a signal stops the server."""
     lines = LogLines(sys.stderr)
     logging.basicConfig(handlers=[LogHandler(lines)], level=logging.WARNING)
     allow_many_connections()
@@ -45,7 +45,8 @@ def run(options: ServerOptions, listener: socket.socket) -> None:
 
 
 def server(options: ServerOptions, log: Callable[..., object]) -> "GracefulServer":
-    """A server, not yet running; setting `should_exit` ends it."""
+    """A server that is not running yet; set its attribute `should_exit` to stop it. `log` is called
+    for each request, with the values of the log line."""
     application = create_app(options)
     config = uvicorn.Config(
         RequestLog(application, log),
@@ -62,7 +63,7 @@ def server(options: ServerOptions, log: Callable[..., object]) -> "GracefulServe
 
 
 def allow_many_connections() -> None:
-    """Raise the limit of open files to the most that the system allows: each connection is one."""
+    """Raise the limit of open files, and so of connections, to the most that the system allows."""
     if sys.platform != "win32":
         import resource
 
@@ -71,7 +72,7 @@ def allow_many_connections() -> None:
 
 
 class GracefulServer(uvicorn.Server):
-    """Starts no new work once it has received a signal to stop."""
+    """A server that calls `stop` when it receives a signal to stop, to start no new work."""
 
     def __init__(self, config: uvicorn.Config, stop: Callable[[], None]) -> None:
         super().__init__(config)
@@ -84,8 +85,8 @@ class GracefulServer(uvicorn.Server):
 
 
 class PatientProtocol(H11Protocol):
-    """HTTP/1.1 with timeouts for a request's head, an idle connection, and a client that does not
-    read its answer. Timeouts of bodies are in `verax.server.access`."""
+    """HTTP/1.1 that closes a connection if the head of a request is too slow, if the connection is
+    idle too long, or if the client does not read its answer; the limits say after how long."""
 
     def __init__(self, *arguments: Any, limits: ServerLimits, **named: Any) -> None:  # noqa: ANN401
         super().__init__(*arguments, **named)
@@ -98,6 +99,7 @@ class PatientProtocol(H11Protocol):
         self.expect_head()
 
     def expect_head(self) -> None:
+        """Start the timeout for the head of the next request."""
         if self.patience is None:
             self.patience = self.loop.call_later(self.limits.head_s, self.transport.abort)
 
@@ -123,8 +125,8 @@ class PatientProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        """Answer bytes that are not HTTP, in OpenAI's error shape."""
-        problem = Problem(400, f"expected HTTP/1.1: {msg}", "invalid_http")
+        """Answer bytes that are not HTTP with an error in OpenAI's form."""
+        problem = Problem(400, f"expected a request of HTTP/1.1: {msg}", "invalid_http")
         body = json.dumps(problem.body()).encode()
         head = (
             "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
@@ -135,18 +137,19 @@ class PatientProtocol(H11Protocol):
 
 
 def cancel(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
-    """Cancel a timer, if there is one. Returns None, to replace it."""
+    """Cancel a timer, if there is one. Returns None, for the variable that held the timer."""
     if timer is not None:
         timer.cancel()
     return None
 
 
 MOST_WAITING = 10_000
-PATIENCE_S = 2.0  # to write the last lines when the server ends
+PATIENCE_S = 2.0  # most seconds for writing the last lines when the server ends
 
 
 class LogLines:
-    """Writes JSON lines to a stream; never waits for it."""
+    """Writes lines of JSON to a stream in a thread; drops lines, and counts them, if more than
+    `most_waiting` wait."""
 
     def __init__(self, stream: TextIO, *, most_waiting: int = MOST_WAITING) -> None:
         self.stream = stream
@@ -164,20 +167,20 @@ class LogLines:
     def _write(self) -> None:
         while (line := self.waiting.get()) is not None:
             dropped, self.dropped = self.dropped, 0
-            with contextlib.suppress(OSError, ValueError):  # the reader is gone
+            with contextlib.suppress(OSError, ValueError):  # the stream is closed
                 entry = {**line, "lines_dropped": dropped} if dropped else line
                 self.stream.write(json.dumps(entry) + "\n")
                 self.stream.flush()
 
     def close(self) -> None:
-        """Write the waiting lines, unless the reader has stopped reading."""
+        """Write the waiting lines, unless that takes longer than PATIENCE_S."""
         with contextlib.suppress(queue.Full):
             self.waiting.put(None, timeout=PATIENCE_S)
         self.writer.join(PATIENCE_S)
 
 
 class LogHandler(logging.Handler):
-    """Warnings and errors of libraries, like every other line."""
+    """Writes the warnings and errors of libraries into the log."""
 
     def __init__(self, lines: LogLines) -> None:
         super().__init__(logging.WARNING)
@@ -191,7 +194,7 @@ class LogHandler(logging.Handler):
 
 
 class RequestLog:
-    """Counts and logs every request: route, status, seconds; never a picture, key or prompt."""
+    """ASGI middleware that counts and logs each request, without its pictures, key and prompt."""
 
     def __init__(self, application: Application, log: Callable[..., object]) -> None:
         self.app, self.metrics, self.log = application.asgi, application.metrics, log
@@ -227,5 +230,5 @@ class RequestLog:
 
 
 def request_id(name: str) -> str:
-    """The client's request id if it is valid, else a new one."""
+    """The request id that the client sent, if it is valid; otherwise a new one."""
     return name if re.fullmatch(r"[\w.:-]{1,128}", name) else f"req_{secrets.token_hex(12)}"

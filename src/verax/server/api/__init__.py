@@ -1,7 +1,7 @@
-"""The OpenAI-compatible API: what it takes and gives, as pydantic models, and its description.
+"""The requests and answers of the OpenAI-compatible API, as pydantic models; its description.
 
-The models are the checks, their messages, and the schemas of /openapi.json (OpenAPI 3.1). A form
-sends numbers and flags as text; JSON null means that a field is not given.
+Requests are checked against the models, and /openapi.json (OpenAPI 3.1) is generated from them. In
+forms, numbers and flags are texts. A field that is null in JSON counts as absent.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ SCHEMAS = "#/components/schemas/"
 
 
 def whole_number(value: object) -> int:
-    """A whole number, also as text. Raises PydanticCustomError for anything else."""
+    """The whole number in a JSON value or a text. Raises PydanticCustomError for anything else."""
     with suppress(ValueError):
         number = int(value) if isinstance(value, str) else value
         if isinstance(number, int) and not isinstance(number, bool):
@@ -40,7 +40,7 @@ def whole_number(value: object) -> int:
 
 
 def flag(value: object) -> bool:
-    """True or false, also as text; an empty text is false."""
+    """The flag in a JSON value or a text; "" and null are false. Raises PydanticCustomError."""
     if not isinstance(value, bool | str | type(None)) or value not in FLAGS:
         raise PydanticCustomError("flag", "expected true or false")
     return FLAGS[value]
@@ -57,7 +57,7 @@ Share = Annotated[
 
 
 class ImageFields(BaseModel):
-    """Every field of an edit or a generation but its pictures; `fidelity` is Verax's own."""
+    """The fields of an edit or a generation, without pictures. Only `fidelity` is not OpenAI's."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
@@ -83,12 +83,12 @@ class ImageFields(BaseModel):
     fidelity: Share = DEFAULT_FIDELITY
 
     def options(self) -> dict[str, Any]:
-        """The fields that are not None, without model, prompt, stream and fidelity."""
+        """The fields that are set, except model, prompt, stream and fidelity."""
         return self.model_dump(exclude_none=True, exclude={"model", "prompt", "stream", "fidelity"})
 
 
 def read_fields(values: Mapping[str, Any]) -> ImageFields:
-    """The fields of a request, checked. Raises Problem 400 that names the first wrong one."""
+    """The fields of a request. Raises Problem 400, which names one wrong field, if any is wrong."""
     name = next((name for name in values if not is_text(name)), None)
     if name is not None:
         label = name.encode("utf-8", "replace").decode()[:60]
@@ -102,7 +102,7 @@ def read_fields(values: Mapping[str, Any]) -> ImageFields:
 
 
 def field_problem(error: FieldError) -> Problem:
-    """The answer to one wrong field."""
+    """The error answer for one wrong field."""
     name, kind, value = str(error["loc"][0])[:60], error["type"], error["input"]
     if kind == "extra_forbidden":
         return Problem(400, f"unknown parameter {name!r}", "unknown_parameter", name)
@@ -123,14 +123,14 @@ def field_problem(error: FieldError) -> Problem:
 
 
 def is_text(value: object) -> TypeGuard[str]:
-    """Whether a value is text that can be sent on, without NUL and lone surrogates."""
+    """Whether a value is a text without NUL characters and lone surrogates."""
     if not isinstance(value, str) or "\x00" in value:
         return False
     return not any("\ud800" <= sign <= "\udfff" for sign in value)
 
 
 class ErrorFields(BaseModel):
-    """OpenAI's shape of an error."""
+    """The error object, in OpenAI's form."""
 
     message: str
     type: str
@@ -139,13 +139,13 @@ class ErrorFields(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """Any answer that is not 2xx."""
+    """The body of every error answer."""
 
     error: ErrorFields
 
 
 class ModelEntry(BaseModel):
-    """One model that may be requested."""
+    """A model that requests may name."""
 
     id: str
     object: Literal["model"]
@@ -168,7 +168,7 @@ class PictureEntry(BaseModel):
 
 
 class ImagesBody(BaseModel):
-    """The answer to an edit or a generation; `verax` says how each restoration was made."""
+    """The answer to an edit or generation; `verax` holds cost, warnings and restoration records."""
 
     created: int
     data: list[PictureEntry]
@@ -187,13 +187,13 @@ class Health(BaseModel):
 
 
 def field_schemas() -> dict[str, Any]:
-    """The JSON schema of every field of a request for pictures."""
+    """The JSON schemas of all fields of a request for pictures, by field name."""
     properties: dict[str, Any] = ImageFields.model_json_schema()["properties"]
     return properties
 
 
 def answer_schemas() -> dict[str, Any]:
-    """The JSON schemas of all answers, by name."""
+    """The JSON schemas of all answers, by the name of their class."""
     kinds = (ErrorBody, ModelList, ImagesBody, Health)
     _, schemas = models_json_schema(
         [(kind, "serialization") for kind in kinds], ref_template=SCHEMAS + "{model}"
@@ -204,7 +204,7 @@ def answer_schemas() -> dict[str, Any]:
 
 @cache
 def description() -> dict[str, Any]:
-    """The document of /openapi.json; generated once."""
+    """The OpenAPI document that /openapi.json returns."""
     return {
         "openapi": "3.1.0",
         "info": {"title": "Verax", "version": verax.__version__},
@@ -271,7 +271,7 @@ def _body(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _object(properties: dict[str, Any], *required: str, closed: bool = True) -> dict[str, Any]:
-    """The schema of a JSON object; a closed one has no other fields."""
+    """The schema of a JSON object with these properties and, if `closed`, no others."""
     shape = {"type": "object", "properties": properties, "required": list(required)}
     return {**shape, "additionalProperties": False} if closed else shape
 

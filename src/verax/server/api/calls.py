@@ -1,7 +1,7 @@
-"""Client input turned into calls: multipart and JSON edits, JSON generations.
+"""Turns the requests of clients into calls: edits as forms or JSON, generations as JSON.
 
-Client input is parsed in a separate process, so the event loop never blocks on it, and a file that
-stalls or crashes a parser takes down that process alone. Of pictures only the headers are read.
+Requests are parsed in a separate process (the intake process). A file that stalls or crashes a
+parser therefore affects only that process. Only the headers of pictures are read.
 """
 
 import base64
@@ -22,27 +22,28 @@ from verax.server.api.intake import MAX_IMAGES, Upload, is_allowed
 from verax.server.queue import limited
 
 IGNORED = ("user", "response_format", "style")
-LIMIT_S = 20  # longest time for a header; more is an attack
+LIMIT_S = 20  # most seconds for parsing a request
 
 
 @dataclass(frozen=True, slots=True)
 class MissingPictures:
-    """Pictures that must be fetched first: their fields and addresses."""
+    """The pictures of a request that must be downloaded first, as (target file, URL)."""
 
     pictures: tuple[tuple[Path, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ImageCall:
-    """One request for pictures.
+    """One request for pictures, after its checks.
 
     Attributes:
-        images: files of the pictures sent; the first is the photo.
-        sizes: (width, height) of each of them, upright.
-        fields: every other official field that is set, checked.
-        fidelity: 0..1, Verax's own field.
-        warnings: fields that were accepted and are not used.
-        sha256: over everything that decides the answer.
+        images: files of the pictures; the first is the photo.
+        sizes: (width, height) of each picture after EXIF rotation.
+        mask: file of the mask, None without one.
+        fields: the other fields of OpenAI's API that are set.
+        fidelity: 0..1; Verax's own field.
+        warnings: sentences about accepted fields that have no effect.
+        sha256: hash of everything that the answer depends on.
     """
 
     kind: str  # "edit" or "generation"
@@ -59,9 +60,9 @@ class ImageCall:
 
 
 def read_call(sent: Upload, limits: ServerLimits) -> ImageCall | MissingPictures:
-    """The call of a request; runs in the intake process.
+    """The call that a request asks for, or its pictures that must be downloaded before.
 
-    Raises Problem 400 for what cannot be used.
+    Runs in the intake process. Raises Problem 400 for a request that cannot be used.
     """
     return limited(_call, LIMIT_S, sent, limits)
 
@@ -77,22 +78,28 @@ def _call(sent: Upload, limits: ServerLimits) -> ImageCall | MissingPictures:
 
 
 def look(path: Path, param: str, limits: ServerLimits) -> Header:
-    """The header of a file that must be a picture; runs in the intake process."""
+    """The header of a picture file; runs in the intake process. Raises Problem 400, which names the
+    request field `param`, if the file is not a picture or too large."""
     return limited(header, LIMIT_S, path, param, limits)
 
 
 def header(file: Path | BinaryIO, param: str, limits: ServerLimits) -> Header:
-    """A picture's header. Raises Problem 400 for a file that is not a picture or too large."""
+    """The header of a picture file. Raises Problem 400, which names the request field `param`, if
+    the file is not a picture or too large."""
     try:
         head = header_of(file)
     except InputError as exc:
         raise Problem(
-            400, f"{param}: expected a picture ({READABLE})", "invalid_image", param
+            400,
+            f"{param}: expected a picture ({READABLE}), got something else",
+            "invalid_image",
+            param,
         ) from exc
     if head.width * head.height > limits.pixels:
         most = limits.pixels / 1e6
         raise Problem(
-            400, f"{param}: expected at most {most:g} megapixels, got {head.width}x{head.height}",
+            400, f"{param}: expected at most {most:g} megapixels, got {head.width}x{head.height} "
+            "pixels; send a smaller picture",
             "image_too_large", param,
         )  # fmt: skip
     return head
@@ -101,17 +108,20 @@ def header(file: Path | BinaryIO, param: str, limits: ServerLimits) -> Header:
 def _from_json(
     body: Path, limits: ServerLimits
 ) -> tuple[dict[str, Any], dict[str, list[Path]], list[tuple[Path, str]]]:
-    """Fields, files by role, and the pictures that must be fetched first."""
+    """The fields of a JSON request, its picture files by role ("image" or "mask"), and (target
+    file, URL) of the pictures that must be downloaded first. Raises Problem 400."""
     try:
         values = json.loads(body.read_bytes())
     except (ValueError, RecursionError) as exc:
-        raise Problem(400, f"the body is not JSON: {exc}"[:300], "invalid_json") from exc
+        text = f"expected JSON as the body, got something else: {exc}"[:300]
+        raise Problem(400, text, "invalid_json") from exc
     if not isinstance(values, dict):
         raise Problem(400, "expected a JSON object as the body", "invalid_type")
     pictures = values.pop("images", [])
     mask = values.pop("mask", None)
     if not isinstance(pictures, list):
-        raise Problem(400, "images: expected a list", "invalid_type", "images")
+        text = f"images: expected a list of objects with image_url, got {type(pictures).__name__}"
+        raise Problem(400, text, "invalid_type", "images")
     if len(pictures) > MAX_IMAGES:
         raise _too_many(len(pictures))
     files: dict[str, list[Path]] = {}
@@ -129,7 +139,7 @@ def _from_json(
 
 
 def _address(reference: object, param: str) -> str:
-    """The address of a reference; file ids are not supported."""
+    """The URL in a reference to a picture. Raises Problem 400, also for a file id."""
     url = reference.get("image_url") if isinstance(reference, dict) else None
     if not isinstance(url, str) or (isinstance(reference, dict) and "file_id" in reference):
         raise Problem(
@@ -141,11 +151,11 @@ def _address(reference: object, param: str) -> str:
 
 
 def _data(url: str, param: str) -> bytes:
-    """The bytes of a data: URL. Raises Problem 400 for any other URL."""
+    """The bytes in a data URL. Raises Problem 400 for any other URL."""
     if not url.startswith("data:image/"):
         raise Problem(
             400,
-            f"{param}: this server does not fetch from that address; "
+            f"{param}: this server does not download pictures from that address; "
             "send the picture itself as a data: URL",
             "invalid_image_url",
             param,
@@ -153,12 +163,14 @@ def _data(url: str, param: str) -> bytes:
     try:
         return base64.b64decode(url.partition(",")[2], validate=True)
     except (binascii.Error, ValueError) as exc:
-        raise Problem(400, f"{param}: not base64", "invalid_base64_image", param) from exc
+        text = f"{param}: expected base64 after the comma of the data: URL, got invalid base64"
+        raise Problem(400, text, "invalid_base64_image", param) from exc
 
 
 def _checked(
     kind: str, values: dict[str, Any], files: dict[str, list[Path]], limits: ServerLimits
 ) -> ImageCall:
+    """The call with these fields and files. Raises Problem 400 if they cannot be used."""
     parsed = read_fields(values)
     fields = parsed.options()
     images = tuple(files.get("image", ()))
@@ -168,13 +180,14 @@ def _checked(
         raise Problem(400, "image: expected at least one picture, got none", "missing", "image")
     prompt = parsed.prompt or ""
     if kind == "generation" and not prompt.strip():
-        raise Problem(400, "prompt: expected what the picture should show", "missing", "prompt")
+        text = "prompt: expected a text that says what the picture should show, got none"
+        raise Problem(400, text, "missing", "prompt")
     looks = [_look(path, "image", limits) for path in images]
     sizes = tuple((head.width, head.height) for head, _ in looks)
     mask = next(iter(files.get("mask", ())), None)
     if mask is not None:
         looks.append(_look(mask, "mask", limits))
-    warnings = tuple(f"{name} is not used here" for name in IGNORED if fields.pop(name, None))
+    warnings = tuple(f"{name} has no effect" for name in IGNORED if fields.pop(name, None))
     model = "verax/local" if parsed.model is None else parsed.model
     digest = hashlib.sha256()
     about = [kind, model, prompt, fields, parsed.stream, parsed.fidelity]
@@ -188,7 +201,7 @@ def _checked(
 
 
 def _look(path: Path, param: str, limits: ServerLimits) -> tuple[Header, bytes]:
-    """Header and SHA-256 of a picture file, which is opened once."""
+    """The header and the SHA-256 of a picture file. Raises Problem 400 as `header` does."""
     with path.open("rb") as file:
         head = header(file, param, limits)
         file.seek(0)

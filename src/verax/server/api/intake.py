@@ -1,10 +1,8 @@
-"""Receiving request bodies to disk, and fetching pictures by URL.
+"""Writes the bodies of requests to disk, and downloads the pictures that requests name by URL.
 
-Bodies are counted here, not parsed. Pictures are fetched only from hosts that the operator has
-allowed. An allowed name that resolves to a private address is refused all the same: all its
-addresses must be public, and the connection goes to the checked address, which prevents DNS
-rebinding. Redirects are not followed; no cookie, key or proxy is used. Raises Problem 400 if
-nothing could be fetched.
+Pictures are downloaded only from hosts that the operator of the server has allowed. All addresses
+of such a host must be public, and the connection goes to the checked address, which prevents DNS
+rebinding. Redirects are not followed; no cookie, key or proxy is used.
 """
 
 import ipaddress
@@ -31,11 +29,12 @@ ROLE = re.compile(r"(image|mask)(\[\d{0,2}\])?")  # image, image[] and image[0] 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A request's body on disk: the parts of a form, or JSON unchanged.
+    """The body of a request, written to disk.
 
     Attributes:
-        files: by role, "image" or "mask".
-        body: the JSON; pictures in it are written beside it.
+        values: the text fields of a form; {} for JSON.
+        files: the files of a form by role, "image" or "mask"; {} for JSON.
+        body: the file with the JSON body; None for a form.
     """
 
     kind: str  # "edit" or "generation"
@@ -45,9 +44,9 @@ class Upload:
 
 
 async def receive_body(request: Request, kind: str, folder: Path, limits: ServerLimits) -> Upload:
-    """The body of a request for pictures, in files of `folder`.
+    """Write the body of a request to files in `folder`. `kind` is "edit" or "generation".
 
-    Raises Problem 400, 413 or 415 for what cannot be used.
+    Raises Problem 400, 413 or 415 for a body that cannot be used.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type == "application/json":
@@ -61,27 +60,29 @@ async def receive_body(request: Request, kind: str, folder: Path, limits: Server
 
 
 async def spool(request: Request, path: Path, most: int) -> None:
-    """Write the body to a file as it arrives; it is never in memory as a whole."""
+    """Write the body to a file while it arrives. Raises Problem 413 if it has more than `most`
+    bytes."""
     total = 0
     with path.open("wb") as file:
         async for chunk in request.stream():
             total += len(chunk)
             if total > most:
                 raise Problem(
-                    413, f"expected at most {most // 1_000_000} MB of JSON; "
-                    "send pictures as multipart form data",
+                    413, f"expected at most {most // 1_000_000} MB of JSON, got more; "
+                    "send the pictures as multipart form data",
                     "body_too_large",
                 )  # fmt: skip
             file.write(chunk)
 
 
 async def read_small(request: Request, most: int) -> bytes:
-    """A body of at most so many bytes. Raises Problem 413 for a larger one."""
+    """The body of a request. Raises Problem 413 if it has more than `most` bytes."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > most:
-            raise Problem(413, f"expected at most {most} bytes, got more", "body_too_large")
+            text = f"expected a body of at most {most} bytes, got more; send a smaller one"
+            raise Problem(413, text, "body_too_large")
     return bytes(body)
 
 
@@ -105,12 +106,13 @@ async def _from_form(request: Request, kind: str, folder: Path, limits: ServerLi
                 places.append(folder / f"{known[1]}-{len(places)}")
                 await keep(part, places[-1])
             else:
-                raise Problem(400, f"file field {name[:60]!r} is not known", "unknown_parameter")
+                text = f"expected files in the fields image and mask, got one in {name[:60]!r}"
+                raise Problem(400, text, "unknown_parameter")
     return Upload(kind, values, {role: tuple(paths) for role, paths in files.items()})
 
 
 async def keep(part: UploadFile, path: Path) -> None:
-    """Copy an uploaded file of a form to a path."""
+    """Copy an uploaded file to `path`."""
     await run_in_threadpool(_copy, part.file, path)
 
 
@@ -129,7 +131,8 @@ Resolve = Callable[[str, int], list[str]]
 
 
 def is_allowed(url: str, hosts: Collection[str]) -> bool:
-    """Whether this address may be fetched: http or https, on a host (or host:port) of the list."""
+    """Whether a URL may be downloaded: it is http or https, has no password, and its host, as
+    "host" or "host:port", is one of `hosts`."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -143,7 +146,7 @@ def is_allowed(url: str, hosts: Collection[str]) -> bool:
 
 
 def is_public(address: IpAddress) -> bool:
-    """Whether an address is public: not private, loopback, link-local or reserved."""
+    """Whether an IP address is on the internet: not private, loopback, link-local or reserved."""
     mapped = getattr(address, "ipv4_mapped", None)
     if mapped is not None:
         return is_public(mapped)
@@ -152,7 +155,7 @@ def is_public(address: IpAddress) -> bool:
 
 
 def resolve_host(name: str, port: int) -> list[str]:
-    """The addresses of a name."""
+    """The IP addresses of a host name."""
     places = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
     return [str(place[4][0]) for place in places]
 
@@ -165,13 +168,17 @@ def fetch(
     resolve: Resolve = resolve_host,
     permitted: Callable[[IpAddress], bool] = is_public,
 ) -> None:
-    """Download a URL to a file; at most MOST_BYTES, within DEADLINE_S."""
+    """Download a URL to the file `path`: at most MOST_BYTES, within DEADLINE_S seconds.
+
+    Raises Problem 400 if the URL is not allowed or cannot be downloaded. `resolve` and `permitted`
+    look up and check IP addresses.
+    """
     import httpx2
 
     from verax.providers.addresses import Pinned
 
     if not is_allowed(url, hosts):
-        raise _refused("only pictures on hosts that this server allows are fetched")
+        raise _refused("this server does not download pictures from that host")
 
     def checked_address(host: str) -> str:
         port = urlsplit(url).port or PORTS[urlsplit(url).scheme]
@@ -191,17 +198,18 @@ def fetch(
             client.stream("GET", url) as reply,
         ):
             if reply.status_code != 200:
-                what = "a redirect, which is not followed" if reply.is_redirect else "no picture"
-                raise _refused(f"the address answered {reply.status_code}: {what}")
+                what = ", a redirect, which is not followed" if reply.is_redirect else ""
+                raise _refused(f"the address answered with status {reply.status_code}{what}")
             _write_bounded(reply.iter_raw(), path, end)
     except (OSError, httpx2.HTTPError) as exc:
         raise _refused(
-            f"no picture could be fetched from the address ({type(exc).__name__})"
+            f"the picture could not be downloaded from the address ({type(exc).__name__})"
         ) from exc
 
 
 def _write_bounded(pieces: Iterator[bytes], path: Path, end: float) -> None:
-    """Write a body to a file; raises Problem 400 if it is too large or not complete by `end`."""
+    """Write a body to a file. Raises Problem 400 if it is too large or incomplete at the time `end`
+    of the monotonic clock."""
     total = 0
     with path.open("wb") as file:
         for piece in pieces:

@@ -1,6 +1,6 @@
-"""The OpenAI-compatible routes: edits, generations, models; and what all routes share.
+"""The HTTP routes of the OpenAI-compatible API: edits, generations, models; and shared objects.
 
-A request repeated with the same idempotency key gets the same answer and is paid once.
+A request repeated with the same idempotency key gets the same answer and is paid for once.
 """
 
 import asyncio
@@ -27,30 +27,31 @@ from verax.store import open_database
 
 
 async def models(request: Request) -> Response:
-    """GET /v1/models."""
+    """GET /v1/models: the models that requests may name."""
     context = context_of(request)
     context.client(request)
     return json_response({"object": "list", "data": context.service.models()})
 
 
 async def model(request: Request) -> Response:
-    """GET /v1/models/{name}."""
+    """GET /v1/models/{name}: one model."""
     context = context_of(request)
     context.client(request)
     return json_response(context.service.model(request.path_params["name"]))
 
 
 async def edits(request: Request) -> Response:
-    """POST /v1/images/edits."""
+    """POST /v1/images/edits: edit or restore pictures."""
     return await _pictures(request, "edit")
 
 
 async def generations(request: Request) -> Response:
-    """POST /v1/images/generations."""
+    """POST /v1/images/generations: generate pictures from a prompt."""
     return await _pictures(request, "generation")
 
 
 async def _pictures(request: Request, kind: str) -> Response:
+    """Answer a request for pictures; `kind` is "edit" or "generation"."""
     context = context_of(request)
     client, service = context.client(request), context.service
     folder = Path(tempfile.mkdtemp(dir=context.incoming))
@@ -72,7 +73,7 @@ async def _pictures(request: Request, kind: str) -> Response:
 
 
 LIFETIME_S = 24 * 3600.0
-MOST = 1000  # answers of one client; the oldest go first
+MOST = 1000  # most stored answers of a client; the oldest are deleted first
 MAX_KEY = 255
 MIGRATIONS = (
     """
@@ -83,7 +84,7 @@ MIGRATIONS = (
     """,
 )
 T = TypeVar("T")
-Given = TypeVarTuple("Given")
+Arguments = TypeVarTuple("Arguments")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +92,10 @@ class KeyedCall:
     """A call with an idempotency key.
 
     Attributes:
-        request: SHA-256 of everything that decides the answer.
-        folder: working folder of `make`; removed when no request needs it any more.
+        client: name of the client.
+        request: SHA-256 of everything that the answer depends on.
+        folder: the call's folder for files; deleted when the call has ended.
+        make: makes the call.
     """
 
     client: str
@@ -103,13 +106,18 @@ class KeyedCall:
 
     @property
     def place(self) -> tuple[str, str]:
-        """The storage key of the answer, which includes the client."""
+        """The key under which the answer is stored: (client, idempotency key)."""
         return self.client, self.key
 
 
 @dataclass(slots=True)
 class SharedRun:
-    """The task that answers an idempotency key, and how many requests wait for it."""
+    """A call in progress, which several requests with the same idempotency key share.
+
+    Attributes:
+        request: SHA-256 of everything that the answer depends on.
+        waiting: number of requests that wait for the task.
+    """
 
     request: str
     task: "asyncio.Task[CallAnswer]"
@@ -117,9 +125,9 @@ class SharedRun:
 
 
 class AnswerCache:
-    """The answers of the last 24 hours by idempotency key; equal requests at a time share one task.
+    """The answers of the last 24 hours, by client and idempotency key, in an SQLite file.
 
-    The database is written, and synced, in a thread of its own.
+    Requests with the same key at the same time share one call. A separate thread uses the file.
     """
 
     def __init__(self, folder: Path, *, clock: Callable[[], float] = time.time) -> None:
@@ -133,17 +141,18 @@ class AnswerCache:
         self.connection.close()
 
     async def once(self, call: KeyedCall) -> CallAnswer:
-        """The stored answer of a call, or one made now, which is stored; errors are not.
+        """The stored answer to a call; without one, make the call and store its answer.
 
-        The task is cancelled when no client waits for it any more. Raises Problem 409 if the key
-        was used for another request before.
+        If all waiting clients disconnect, the call is cancelled. Errors are not stored. Raises
+        Problem 409 if the key was used for another request before.
         """
-        mine = True  # whether the folder is this request's to remove
+        mine = True  # whether to delete the folder here
         try:
             if len(call.key) > MAX_KEY:
-                raise Problem(
-                    400, f"idempotency-key: expected at most {MAX_KEY} characters", "invalid_value"
+                text = (
+                    f"idempotency-key: expected at most {MAX_KEY} characters, got {len(call.key)}"
                 )
+                raise Problem(400, text, "invalid_value")
             stored = await self._apart(self._read, call)
             if stored is not None:
                 return stored
@@ -167,24 +176,25 @@ class AnswerCache:
             shared.waiting -= 1
             if shared.waiting == 0:
                 self._forget(call, shared)
-                shared.task.cancel()  # of no effect on what is done
+                shared.task.cancel()  # has no effect if the task has ended
 
     def _forget(self, call: KeyedCall, shared: SharedRun) -> None:
         if self.under_way.get(call.place) is shared:
             del self.under_way[call.place]
 
     async def _make(self, call: KeyedCall) -> CallAnswer:
+        """Make a call and store its answer; delete the call's folder at the end."""
         try:
             answer = await call.make()
             storing = asyncio.ensure_future(self._apart(self._store, call, answer))
             try:
                 return await asyncio.shield(storing)
             finally:
-                await asyncio.wait({storing})  # it needs the folder
+                await asyncio.wait({storing})  # before the folder is deleted
         finally:
             shutil.rmtree(call.folder, ignore_errors=True)
 
-    async def _apart(self, function: Callable[[*Given], T], *arguments: *Given) -> T:
+    async def _apart(self, function: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
         return await asyncio.get_running_loop().run_in_executor(self.thread, function, *arguments)
 
     def _read(self, call: KeyedCall) -> CallAnswer | None:
@@ -213,7 +223,8 @@ class AnswerCache:
         return answer if stored is None else stored
 
     def _prune(self, client: str) -> None:
-        """Delete answers that are older than a day, and the oldest beyond the limit of a client."""
+        """Delete all answers older than a day, and the oldest of a client that has more than
+        MOST."""
         query = """
             SELECT client, key, folder FROM answers WHERE created <= ? UNION
             SELECT * FROM (SELECT client, key, folder FROM answers WHERE client = ?
@@ -229,19 +240,20 @@ class AnswerCache:
 def _same(stored: str, request: str) -> None:
     if stored != request:
         raise Problem(
-            409, "this idempotency key was used for another request; use a new one",
+            409, "this idempotency key was used for another request; use a new key",
             "idempotency_key_reused",
         )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One running server.
+    """The parts of a running server.
 
     Attributes:
-        incoming: folder for the files of calls under way.
-        results: folder of the page's history, one folder per client in it.
-        guarded: a key is needed even when none is configured any more.
+        replies: stored answers by idempotency key.
+        incoming: folder for the files of calls in progress.
+        results: folder of the page's history, with a folder for each client.
+        guarded: whether every request needs a key, even if no client has one any more.
     """
 
     service: ImagesService
@@ -253,9 +265,9 @@ class Context:
     guarded: bool = False
 
     def client(self, request: Request) -> Account:
-        """The account of a request. Without configured keys everybody on this machine is served.
+        """The client that sent a request; ANYBODY if the server needs no keys.
 
-        Raises Problem 401 where a key is needed and there is no valid one.
+        Raises Problem 401 if the server needs a key and the request has no valid one.
         """
         if not self.guarded and not self.clients.names():
             return ANYBODY
@@ -264,7 +276,8 @@ class Context:
         if account is None:
             raise Problem(
                 401,
-                "expected a key of this server: Authorization: Bearer KEY; see verax serve-key",
+                "expected a valid key of this server in the header Authorization: Bearer KEY; the "
+                "operator makes keys with: verax serve-key add NAME",
                 "invalid_api_key",
                 kind="authentication_error",
                 headers={"www-authenticate": "Bearer"},
@@ -273,5 +286,6 @@ class Context:
 
 
 def context_of(request: Request) -> Context:
+    """The server that received a request."""
     context: Context = request.app.state.context
     return context

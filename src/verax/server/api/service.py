@@ -1,6 +1,6 @@
-"""One call from its files to its answer: choose the model, request, restore, encode.
+"""Answers a call: sends it to the paid service if needed, restores the photo, builds the answer.
 
-Restoration itself is in the pipeline; this file only moves files between queues.
+The photo is restored in worker processes by `verax.making`; files connect the steps.
 """
 
 import time
@@ -30,22 +30,27 @@ from verax.server.api.upstream import (
 )
 from verax.server.queue import LIMIT_S, WorkQueue, limited, one_thread
 
-# what OpenAI's API description allows in an answer; our own `verax.size` holds every other
+# the values that OpenAI's API allows in an answer; our own key `verax.size` has every size
 OFFICIAL_SIZES = ("1024x1024", "1024x1536", "1536x1024")
 OFFICIAL_QUALITIES = ("low", "medium", "high")
 Show = Callable[[Path], None]
-NOTHING = usage_json(Usage())  # what a restoration on this machine is billed
-LEAST_SIDE = 16  # pixels of an answer
+NOTHING = usage_json(Usage())  # the token counts of a restoration without a paid call
+LEAST_SIDE = 16  # least width and height of an answer in pixels
 NOT_LOCAL = {"quality", "complexity", "moderation", "input_fidelity", "safety_identifier"}
 SUFFIX = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 
 
 @dataclass(slots=True)
 class ImagesService:
-    """Answers calls.
+    """Answers calls, with a queue for each kind of work.
 
-    `intake` parses client input, `aside` fetches pictures by address and packs archives in threads,
-    `local` runs restorations, `remote` waits for paid services.
+    Attributes:
+        intake: parses requests, in a process.
+        aside: downloads pictures and packs archives, in threads.
+        local: restores photos, in processes.
+        remote: makes paid calls, in threads.
+        open_upstream: connects to the paid service.
+        upstream: the paid service, None until it is first needed.
     """
 
     limits: ServerLimits
@@ -64,7 +69,9 @@ class ImagesService:
         return self.upstream
 
     def models(self) -> list[dict[str, Any]]:
-        """The models in OpenAI's shape: faithful ones first, then those passed through."""
+        """The models that requests may name, in OpenAI's form: first "verax/local" and the models
+        whose edits are restored by Verax ("verax/NAME"), then those answered by the service alone.
+        """
         living = self.service().models(datetime.now(UTC).date())
         entries: list[tuple[str, Any]] = [(LOCAL, None)]
         entries += [(FAITHFUL + name, end) for name, end in living.items()]
@@ -81,7 +88,7 @@ class ImagesService:
         ]
 
     def model(self, name: str) -> dict[str, Any]:
-        """One entry of that list. Raises Problem 404 for an unknown name."""
+        """The entry of one model in the list of models. Raises Problem 404 for an unknown name."""
         matches = [entry for entry in self.models() if entry["id"] == name]
         if not matches:
             text = f"unknown model {name[:80]!r}; see GET /v1/models"
@@ -89,7 +96,7 @@ class ImagesService:
         return matches[0]
 
     async def read(self, client: Account, sent: Upload) -> ImageCall:
-        """The call of a request, checked. Raises Problem for one that cannot work."""
+        """The call that a request asks for. Raises Problem if the call cannot be answered."""
         call = await self.intake.run(client.name, calls.read_call, sent, self.limits)
         if isinstance(call, MissingPictures):
             for path, url in call.pictures:
@@ -101,20 +108,23 @@ class ImagesService:
         return call
 
     async def look(self, client: Account, path: Path, param: str) -> Header:
-        """The header of a file that must be a picture. Raises Problem 400 where it is none."""
+        """The header of a picture file. Raises Problem 400, which names the request field `param`,
+        if the file is not a picture."""
         return await self.intake.run(client.name, calls.look, path, param, self.limits)
 
     def check(self, call: ImageCall) -> None:
-        """Raises Problem for a call that cannot work, before it waits for anything."""
+        """Raises Problem 400 for a call that cannot be answered."""
         if call.model == LOCAL:
             if call.kind == "generation":
                 raise Problem(
-                    400, f"{LOCAL} restores photos and cannot generate one; use /v1/images/edits",
+                    400, f"{LOCAL} restores photos and cannot generate pictures; send a photo to "
+                    "/v1/images/edits, or name another model",
                     "invalid_value", "model",
                 )  # fmt: skip
             if call.mask is not None or len(call.images) > 2:
                 raise Problem(
-                    400, f"{LOCAL} takes a photo and at most one prior, and no mask",
+                    400, f"{LOCAL} expects a photo, at most one prior and no mask; leave out the "
+                    "others, or name another model",
                     "invalid_value", "image",
                 )  # fmt: skip
         elif call.model.removeprefix(FAITHFUL) not in self.service().service.known:
@@ -128,10 +138,10 @@ class ImagesService:
     async def answer(
         self, client: Account, call: ImageCall, folder: Path, show: Show = lambda path: None
     ) -> CallAnswer:
-        """The answer to a checked call; waits its turn.
+        """Make a call when it is the client's turn, and return the answer.
 
-        `show` receives the generated pictures of a faithful edit before they are restored, as many
-        as the call's `partial_images`.
+        If the generated pictures are only priors for restorations, `show` receives the first
+        `partial_images` of them as previews, before the photo is restored.
         """
         if call.model == LOCAL:
             priors = call.images[1:] or (None,)
@@ -150,7 +160,8 @@ class ImagesService:
     async def _faithful(
         self, client: Account, call: ImageCall, folder: Path, answer: UpstreamAnswer
     ) -> CallAnswer:
-        """One restoration for every prior; the photo alone without one."""
+        """The answer with one restoration for each prior in `answer`; without a prior, with the
+        restoration from the photo alone."""
         format = call.fields.get("output_format", "png")
         files, records = [], []
         last_step = self.local.run if call.model == LOCAL else self.local.finish
@@ -180,6 +191,8 @@ class ImagesService:
         answer: UpstreamAnswer,
         output_format: str,
     ) -> CallAnswer:
+        """The answer with these pictures; `records` are those of restorations, () if the pictures
+        are the service's own."""
         target = wanted_size(call, self.limits.pixels) if records else None
         own = (records[0]["width"], records[0]["height"]) if records else (0, 0)
         size = "{}x{}".format(*(target or own)) if records else answer.size
@@ -203,12 +216,12 @@ class ImagesService:
         return CallAnswer(call.kind, int(self.clock()), pictures, about)
 
     def stop(self) -> None:
-        """Reject new and waiting jobs; running ones go on."""
+        """Reject new and waiting jobs; running jobs go on."""
         for jobs in (self.intake, self.aside, self.local, self.remote):
             jobs.stop()
 
     async def close(self) -> None:
-        """Wait for running jobs, so that paid answers are journaled."""
+        """Wait for running jobs, so that paid answers are stored; then close the service."""
         for jobs in (self.intake, self.aside, self.local, self.remote):
             await jobs.close()
         if self.upstream is not None:
@@ -216,14 +229,14 @@ class ImagesService:
 
 
 def is_faithful(call: ImageCall) -> bool:
-    """Whether the answer is a restoration of the photo sent."""
+    """Whether the answer is a restoration of the photo, not the service's own picture."""
     return call.kind == "edit" and call.model.startswith(FAITHFUL)
 
 
 def wanted_size(call: ImageCall, most_pixels: int) -> tuple[int, int] | None:
-    """The requested size of a restoration, None for the photo's own.
+    """The requested (width, height) of a restoration; None for the photo's own size.
 
-    Raises Problem 400 for what is not a size.
+    Raises Problem 400 for a size that is not valid or has more than `most_pixels` pixels.
     """
     text = call.fields.get("size", "auto")
     if text == "auto":
@@ -235,42 +248,42 @@ def wanted_size(call: ImageCall, most_pixels: int) -> tuple[int, int] | None:
     if min(width, height) < LEAST_SIDE or width * height > most_pixels:
         raise Problem(
             400,
-            f"size: expected sides of at least {LEAST_SIDE} px and at most {most_pixels} pixels, "
-            f"got {width}x{height}; ask for another size",
+            f"size: expected sides of at least {LEAST_SIDE} px and at most {most_pixels} pixels in "
+            f"all, got {width}x{height}; choose another size",
             "invalid_value", "size",
         )  # fmt: skip
     return None if (width, height) == call.sizes[0] else (width, height)
 
 
 def _shows(call: ImageCall) -> bool:
-    """Whether generated pictures can be shown before their restorations are ready."""
+    """Whether the generated pictures are priors, to be sent as previews before restorations."""
     return is_faithful(call) and call.model != LOCAL
 
 
 def unused(call: ImageCall) -> Iterator[str]:
-    """Warnings about fields that have no effect."""
+    """Warnings about fields of a call that have no effect."""
     if call.fields.get("partial_images", 0) > 0 and not (call.stream and _shows(call)):
-        yield "partial_images is not used here"
+        yield "partial_images has no effect"
     if not is_faithful(call):
         return
     size = call.fields.get("size", "auto")
     own = "{}x{}".format(*call.sizes[0])
     if size not in ("auto", own):
         yield (
-            f"size: the photo is {own}; its restoration was scaled to fit {size} and padded by "
-            "reflection; use size auto for the photo's own grid"
+            f"size: the photo has {own} pixels; its restoration was scaled to fit {size}, and the "
+            "rest filled by mirroring; size auto gives the photo's own size"
         )
     if call.fields.get("background", "auto") == "transparent":
-        yield "background: a restoration keeps the photo's own; transparent is not followed"
+        yield "background: transparent has no effect, since a restoration keeps the photo's own"
     if call.model == LOCAL:
         if call.fields.get("n", 1) > 1:
-            yield "n: one photo has one restoration here"
+            yield f"n has no effect: {LOCAL} makes one restoration of a photo"
         for name in NOT_LOCAL & set(call.fields):
-            yield f"{name} is not used here"
+            yield f"{name} has no effect with {LOCAL}"
 
 
 def restore(order: Order) -> dict[str, Any]:
-    """Make one restoration file. Returns its JSON record."""
+    """Restore a photo and write the file. Returns the JSON record of the restoration."""
     return limited(_restore, LIMIT_S, order)
 
 

@@ -1,7 +1,8 @@
-"""Paid models behind the server: journaled calls, budgets per client, faithful or passed through.
+"""Makes the server's paid calls, through the journal and with a budget for each client.
 
-Runs in threads. One thread at a time decodes photos, and no photo is held decoded while a call
-waits for the service: memory does not grow with the number of calls.
+A model named "verax/NAME" makes a prior for a restoration; the answer of a model named "NAME" is
+passed on unchanged. Calls run in threads. To save memory, only one thread at a time decodes a
+photo, and no decoded photo stays in memory while a call waits for the service.
 """
 
 import pickle
@@ -24,9 +25,9 @@ from verax.server.api.calls import ImageCall
 from verax.settings import Settings
 
 FAITHFUL = "verax/"
-RUN = "serve:"  # before the name of a client: the run that its calls count to
+RUN = "serve:"  # with the client's name: the run in the journal that the client's calls belong to
 LOCAL = "verax/local"
-OPENED = "photo.opened"  # in the folder of a call
+OPENED = "photo.opened"  # file with the decoded photo in the folder of a call
 EDIT_FIELDS = ("quality", "complexity", "background", "moderation", "input_fidelity",
                "safety_identifier")  # fmt: skip
 TEXT_FIELDS = (*EDIT_FIELDS[:4], "safety_identifier", "output_format", "output_compression", "size")
@@ -34,11 +35,17 @@ TEXT_FIELDS = (*EDIT_FIELDS[:4], "safety_identifier", "output_format", "output_c
 
 @dataclass(frozen=True, slots=True)
 class UpstreamAnswer:
-    """The pictures of a service, with everything known about the call.
+    """The pictures that a service returned, and what is known about the call.
 
     Attributes:
-        files: the returned pictures; of a faithful edit, on the photo's grid.
-        sources: the original files of the pictures, with their Content Credentials.
+        files: the pictures; those for a restoration are resized to the photo's grid.
+        sources: the files as the service sent them, with their Content Credentials.
+        usage: token counts in OpenAI's form, None if unknown.
+        cost_usd: the bill in US dollars, None if unknown.
+        model: the model that the service used.
+        size: "WIDTHxHEIGHT" of the first picture as the service sent it.
+        notices: sentences for the user.
+        request_id: the service's id of the call, "" without one.
     """
 
     files: tuple[Path, ...]
@@ -53,7 +60,7 @@ class UpstreamAnswer:
 
 @dataclass(frozen=True)
 class Upstream:
-    """One paid service with the journal in front of it."""
+    """One paid service, used through the journal. `decoding` is held while decoding a photo."""
 
     desk: Desk
     decoding: threading.Lock = field(default_factory=threading.Lock)
@@ -74,16 +81,16 @@ class Upstream:
         self.desk.close()
 
     def spent(self) -> Spent:
-        """What the calls for all clients have cost."""
+        """The cost of all calls for all clients."""
         return self.desk.journal.records.spent_by(RUN)
 
     def models(self, today: date) -> dict[str, date | None]:
-        """The models that have not ended, with their end dates."""
+        """The models that were not shut down by `today`, with their shutdown dates or None."""
         known = self.service.known.items()
         return {name: model.ends for name, model in known if not model.ended(today)}
 
     def edit(self, client: Account, call: ImageCall, folder: Path) -> UpstreamAnswer:
-        """Request an edit of the first picture; faithful calls use the exact canvas."""
+        """Make the paid call for an edit; writes the pictures to files in `folder`."""
         with self.decoding:
             asking = self._plan(call, folder)
         answer = self._pay(client, asking.request)
@@ -97,6 +104,7 @@ class Upstream:
         return self._describe(asking.request, answer, files, sources, asking.notices)
 
     def _plan(self, call: ImageCall, folder: Path) -> generated.Asking:
+        """The request to send for an edit; stores the decoded photo if it will be restored."""
         photo = opened(call.images[0], name="the photo")
         others = tuple(images.read(path) for path in call.images[1:])
         if call.model.startswith(FAITHFUL):
@@ -116,7 +124,7 @@ class Upstream:
         return asking
 
     def generate(self, client: Account, call: ImageCall, folder: Path) -> UpstreamAnswer:
-        """Generate pictures from a prompt."""
+        """Make the paid call for a generation; writes the pictures to files in `folder`."""
         request = GenerateRequest(
             model=call.model.removeprefix(FAITHFUL),
             prompt=call.prompt,
@@ -129,8 +137,8 @@ class Upstream:
         return self._describe(prepared, answer, files, files, notices)
 
     def _pay(self, client: Account, request: Request) -> ImagesAnswer:
-        """Send the request, or take the stored answer. Only a single picture stays decoded, so that
-        many threads need little memory."""
+        """The answer to a request, stored or paid for now, on the client's budget. To save memory,
+        an answer with several pictures is returned without decoded pixels."""
         answer = self.desk.counted_to(f"{RUN}{client.name}", client.budget_usd).call(request)
         return answer if len(answer.images) == 1 else answer.without_pixels()
 
@@ -157,7 +165,7 @@ class Upstream:
 
 
 def write_pictures(answer: ImagesAnswer, folder: Path) -> tuple[Path, ...]:
-    """The pictures of an answer as files, byte for byte."""
+    """Write the pictures of an answer to files, byte for byte; returns the files."""
     files = tuple(folder / f"answer-{index}" for index in range(len(answer.images)))
     for path, picture in zip(files, answer.images, strict=True):
         path.write_bytes(picture.data)
@@ -165,29 +173,29 @@ def write_pictures(answer: ImagesAnswer, folder: Path) -> tuple[Path, ...]:
 
 
 def write_opened(folder: Path, photo: Opened) -> None:
-    """Write a decoded photo to disk for the worker that restores it: reading it is far faster than
-    decoding again, and no memory is held while the call waits."""
+    """Write a decoded photo to disk for the worker that will restore it, since reading it is far
+    faster than decoding the photo again."""
     with (folder / OPENED).open("wb") as file:
         pickle.dump(photo, file, protocol=5)
 
 
 def read_opened(folder: Path) -> Opened | None:
-    """The decoded photo of a call, None where it was not decoded before."""
+    """The decoded photo that `write_opened` stored; None if none was stored."""
     try:
         with (folder / OPENED).open("rb") as file:
-            photo: Opened = pickle.load(file)  # our own, in a private folder
+            photo: Opened = pickle.load(file)  # safe: written by this server, in a private folder
     except FileNotFoundError:
         return None
     return photo
 
 
 def open_upstream(settings: Settings) -> Upstream:
-    """Connect to the service that the settings name, with its journal. Sends nothing yet."""
+    """The service that the settings name, with its journal. Opens no connection yet."""
     return Upstream(open_desk(settings))
 
 
 def usage_json(usage: Usage) -> dict[str, Any]:
-    """The token counts in OpenAI's shape."""
+    """The token counts in OpenAI's form."""
     text_in, image_in = usage.input_text, usage.input_image
     text_out, image_out = usage.output_text, usage.output_image
     return {

@@ -1,1 +1,1 @@
-"""The web page: its routes, its history of entries, what its workers do."""
+"""The web page: its HTTP routes, its history, and the jobs of its worker processes."""

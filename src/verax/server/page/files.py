@@ -1,4 +1,4 @@
-"""Downloads: the page's own files, pictures and files of entries, and all of them as a zip."""
+"""HTTP routes of the web page for its own files, the results of entries, and photos of prints."""
 
 import json
 import secrets
@@ -27,13 +27,13 @@ from verax.server.page import history, work
 from verax.server.page.history import History, in_turn, whose
 from verax.server.queue import LIMIT_S, limited, one_thread
 
-PRINT_AREA = 0.2  # share of a shot that a print fills at least
-PRINT_RATIO = 1.8  # longest side of a print over its shortest
+PRINT_AREA = 0.2  # least fraction of a photo that a print in it covers
+PRINT_RATIO = 1.8  # largest ratio of the sides of a print
 SCALES = ("", "2", "3", "4", "prior")
 PRIVATE = {**NO_STORE, "content-security-policy": "default-src 'none'; sandbox"}
 
 
-# ---- the page's own files, with a policy that lets nothing in from elsewhere ---------------------
+# ---- the page's own files, which load nothing from other sites -----------------------------------
 
 POLICY = (
     "default-src 'none'; img-src 'self' blob: data:; script-src 'self'; style-src 'self'; "
@@ -55,6 +55,7 @@ NAMES = {
 
 
 def _page(name: str) -> Callable[[], bytes]:
+    """A function that reads the page's own file of this name; "" is index.html."""
     return lambda: (files("verax.server") / "pages" / (name or "index.html")).read_bytes()
 
 
@@ -71,18 +72,19 @@ async def static(request: Request) -> Response:
     return Response(read(), media_type=media_type, headers=OWN_HEADERS)
 
 
-# ---- a shot of a print ---------------------------------------------------------------------------
+# ---- photos of prints ----------------------------------------------------------------------------
 
 
 async def straighten(request: Request) -> Response:
-    """POST /page/straighten: the corners of a print in a shot of it; with `corners`, the print."""
+    """POST /page/straighten: find the corners of a print in a photo of it; or, if the form holds
+    `corners`, cut out and straighten the print."""
     context, client, _ = whose(request)
     shot = context.incoming / secrets.token_hex(8)
     target, most = shot.with_suffix(".png"), context.limits.pixels
     async with request.form(max_files=1, max_fields=1) as form:
         photo, corners = form.get("photo"), form.get("corners")
         if not isinstance(photo, UploadFile):
-            raise Problem(400, "photo: expected a shot of a print, got none", "missing", "photo")
+            raise Problem(400, "photo: expected a photo of a print, got none", "missing", "photo")
         await keep(photo, shot)
     try:
         await in_turn(context.service.intake, client, look, shot, "photo", context.limits)
@@ -99,9 +101,9 @@ async def straighten(request: Request) -> Response:
 
 
 def find_print(shot: Path, max_pixels: int) -> list[list[float]] | None:
-    """The corners of a print in a shot of it, x and y in px; None where none is in view.
+    """The four corners of a print in a photo of it, as [x, y] in px; None if no print is found.
 
-    Doors, windows and signs are outlines, too: few of them are as large and of a print's shape.
+    A door or window has four corners too, so the area and the ratio of the sides must fit a print.
     """
     one_thread()
     from verax import image as images
@@ -119,7 +121,8 @@ def find_print(shot: Path, max_pixels: int) -> list[list[float]] | None:
 
 
 def straighten_file(shot: Path, corners: str, target: Path, max_pixels: int) -> None:
-    """Write the print between the corners. Raises Problem 400 for corners that span none."""
+    """Write the straightened print between the corners to `target`. Raises Problem 400 if the text
+    `corners` does not name the corners of a print."""
     one_thread()
     from verax import image as images
     from verax import prints
@@ -132,11 +135,11 @@ def straighten_file(shot: Path, corners: str, target: Path, max_pixels: int) -> 
     images.write(target, flat.pixels, like=flat)
 
 
-# ---- of an entry ---------------------------------------------------------------------------------
+# ---- the results of an entry ---------------------------------------------------------------------
 
 
 async def picture(request: Request) -> Response:
-    """GET /page/history/{id}/{picture}.png; ?save=1 gives it a name to be saved under."""
+    """GET /page/history/{id}/{picture}.png: a picture; with ?save=1 the browser saves the file."""
     _, _, entries = whose(request)
     path = entries.picture(request.path_params["id"], request.path_params["picture"])
     media_type, headers = MEDIA_TYPES.get(format_of_file(path), "image/png"), PRIVATE
@@ -148,14 +151,13 @@ async def picture(request: Request) -> Response:
 
 
 async def stop(request: Request) -> Response:
-    """GET /page/history/{id}/stop?fidelity=: trust shares, faces and picture names at a fidelity.
-
-    The pictures are made at the first request.
-    """
+    """GET /page/history/{id}/stop?fidelity=: the restoration at another fidelity: the shares of its
+    trust map, its faces and the names of its pictures, which are made at the first request."""
     fidelity = _fidelity(request.query_params.get("fidelity", str(DEFAULT_FIDELITY)))
     if round(100 * fidelity) not in history.STOPS:
+        known = ", ".join(f"{stop / 100:g}" for stop in history.STOPS)
         raise Problem(
-            400, f"fidelity: expected one of {history.STOPS} percent", "invalid_value", "fidelity"
+            400, f"fidelity: expected one of {known}, got {fidelity:g}", "invalid_value", "fidelity"
         )
     context, client, entries = whose(request)
     entry = _finished(entries, request)
@@ -184,7 +186,11 @@ def _finished(entries: History, request: Request) -> Path:
 
 
 async def file(request: Request) -> Response:
-    """GET /page/history/{id}/file?fidelity=&place=no&scale=: the restored file."""
+    """GET /page/history/{id}/file?fidelity=&place=no&scale=: the file of a restoration.
+
+    It is made at the first request: at a fidelity, with place=no without the GPS position, and
+    with `scale` enlarged.
+    """
     context, client, entries = whose(request)
     entry = _finished(entries, request)
     record = await run_in_threadpool(partial(history.record, entry, running=False))
@@ -192,7 +198,8 @@ async def file(request: Request) -> Response:
     no_place = request.query_params.get("place") == "no"
     scale = request.query_params.get("scale", "")
     if scale not in SCALES:
-        raise Problem(400, f"scale: expected one of {SCALES[1:]}", "invalid_value", "scale")
+        text = f"scale: expected one of {', '.join(SCALES[1:])}, got {scale[:60]!r}"
+        raise Problem(400, text, "invalid_value", "scale")
     order = await run_in_threadpool(
         partial(order_of, context, entry, fidelity=fidelity, drop_gps=no_place, scale=scale)
     )
@@ -205,6 +212,7 @@ async def file(request: Request) -> Response:
 
 
 def _fidelity(text: str) -> float:
+    """The fidelity in a query, rounded to 0.01. Raises Problem 400."""
     try:
         value = float(text)
     except ValueError:
@@ -215,6 +223,8 @@ def _fidelity(text: str) -> float:
 
 
 def _download_name(record: dict[str, Any], path: Path) -> str:
+    """The name to save the file of a restoration under, such as "beach_restored_fidelity050.png";
+    `record` is that of its entry."""
     stem = Path(record.get("name") or "photo").stem
     _, fidelity, *more = path.stem.split("-")
     share = "" if fidelity == f"{history.SHOWN:03d}" else f"_fidelity{fidelity}"
@@ -223,7 +233,7 @@ def _download_name(record: dict[str, Any], path: Path) -> str:
 
 
 async def archive(request: Request) -> Response:
-    """GET /page/restorations.zip: every finished restoration with its record."""
+    """GET /page/restorations.zip: the files and records of all finished restorations."""
     context, client, entries = whose(request)
     target = context.incoming / f"{secrets.token_hex(8)}.zip"
     await context.service.aside.run(client.name, _zip, entries, target)
@@ -233,12 +243,13 @@ async def archive(request: Request) -> Response:
 
 
 def _zip(entries: History, target: Path) -> None:
+    """Write the files and records of all finished restorations to the zip file `target`."""
     names: set[str] = set()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as bundle:
         for entry in map(entries.entry, sorted(entries.ids())):
             record = history.record(entry, running=False)
             for path in entry.glob(f"file-{history.SHOWN:03d}.*"):
-                if path.suffix == ".json":  # a statement beside the file
+                if path.suffix == ".json":  # the statement on how the file was made
                     continue
                 name = _download_name(record, path)
                 stem, suffix = Path(name).stem, path.suffix
@@ -258,7 +269,7 @@ def order_of(
     drop_gps: bool = False,
     scale: str = "",
 ) -> work.PageOrder:
-    """The order that a worker needs to restore an entry."""
+    """What a worker process needs to know to make the file of an entry with these choices."""
     prior, request = entry / "prior", history.read_json(entry / "request.json")
     return work.PageOrder(
         entry,

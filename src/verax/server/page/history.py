@@ -1,9 +1,9 @@
-"""The entries of the page's history: how they are stored, and their life cycle.
+"""The history of the web page: how its entries are stored, and their life cycle.
 
-One folder per client, in it one folder per entry. Every file of an entry has one writer.
-`request.json`, written by the server, has the request and its state. `result.json` and
-`changes.json`, written by the worker, have the result and what the generator changed. Names from
-outside never become paths: ids follow one pattern, and the files of an entry are a fixed set.
+Each client has a folder, with a folder for each entry. Of an entry's files, the server writes
+`request.json` (the request and its state); a worker process writes `result.json` (the result) and
+`changes.json` (what the generator changed). Names that clients send never become paths unchecked:
+ids must match a pattern, and the names of an entry's files are fixed.
 """
 
 import asyncio
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
     from verax.server.api.routes import Context
 
 ID = re.compile(r"[A-Za-z0-9_-]{22}")
-STOPS = (100, 75, 50, 25, 0)  # of the page's dial, fidelity in percent
-SHOWN = round(100 * DEFAULT)  # the stop that is shown first
+STOPS = (100, 75, 50, 25, 0)  # the values of fidelity that the page offers, in percent
+SHOWN = round(100 * DEFAULT)  # the fidelity that the page shows first, in percent
 
 
 def of_stop(fidelity: float) -> str:
-    """The suffix of picture names at this fidelity, such as "-050"; "" at the default."""
+    """The suffix of picture names for a fidelity, such as "-050" for 0.5; "" for the default."""
     percent = round(100 * fidelity)
     return "" if percent == SHOWN else f"-{percent:03d}"
 
@@ -55,42 +55,36 @@ PICTURES = (
     *(f"{kind}{of_stop(stop / 100)}" for kind in ("restoration", "trust") for stop in STOPS
       if stop != SHOWN),
 )  # fmt: skip
-MOST = 500  # entries of one client
+MOST = 500  # most entries of a client
 MOST_NAME = 120
 UNDO_S = 600.0
-CLOCK_NS = 100_000_000  # file systems round times: two changes within this may look like one
-SENT = (
-    "photo",
-    "prior",
-    "answer-0",
-    "mask",
-    "only",
-    "request.json",
-)  # files of an entry that are not made here
+CLOCK_NS = 100_000_000  # two changes within this time may get the same time stamp
+# the files of an entry that are not results
+SENT = ("photo", "prior", "answer-0", "mask", "only", "request.json")
 FINAL = ("done", "failed")
-INTERRUPTED = "the server stopped before this was finished; start it again"
+INTERRUPTED = "the server stopped before this entry was finished; choose Try again"
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The entries of one client, in a folder of its own."""
+    """The entries of one client, in the client's folder."""
 
     folder: Path
 
     def create(self, request: dict[str, Any], *, name: str = "") -> Path:
-        """A new entry's folder; `name` is an id that the client has chosen.
+        """Create an entry with the id `name`, or a new id if that is "". Returns its folder.
 
-        Raises Problem 400 for what is no id, 409 when it is taken or there are too many entries.
+        Raises Problem 400 for an invalid id, and 409 if the id exists or the history is full.
         """
         if name and not ID.fullmatch(name):
             raise Problem(400, "id: expected 22 letters, digits, - and _", "invalid_value", "id")
         if sum(1 for _ in self.ids()) >= MOST:
-            raise Problem(409, f"the history holds {MOST} entries; delete some", "history_full")
+            raise Problem(409, f"the history is full ({MOST} entries); delete some", "history_full")
         entry = self.folder / (name or secrets.token_urlsafe(16))
         try:
             entry.mkdir(parents=True, mode=0o700)
         except FileExistsError as exc:
-            raise Problem(409, "id: this entry is there already", "taken", "id") from exc
+            raise Problem(409, "id: an entry with this id exists", "taken", "id") from exc
         write_json(
             entry / "request.json",
             {"id": entry.name, "created": round(time.time(), 3), "state": "waiting", **request},
@@ -98,38 +92,35 @@ class History:
         return entry
 
     def ids(self) -> Iterator[str]:
-        """Every entry's id, in no order."""
+        """The ids of all entries, in no particular order."""
         if self.folder.is_dir():
             yield from (path.name for path in self.folder.iterdir() if ID.fullmatch(path.name))
 
     def entry(self, name: str) -> Path:
-        """The folder of an entry of this client; Problem 404 for every other name."""
+        """The folder of the entry with this id. Raises Problem 404 if the client has none."""
         path = self.folder / name
         if not ID.fullmatch(name) or not path.is_dir():
-            raise Problem(404, "there is no such entry in your history", "not_found")
+            raise Problem(404, "your history has no entry with this id", "not_found")
         return path
 
     def picture(self, name: str, picture: str) -> Path:
-        """A picture of an entry; Problem 404 where there is none of that name."""
+        """The file of an entry's picture, such as "trust.png". Raises Problem 404 without one."""
         stem = picture.removesuffix(".png")
         path = self.entry(name) / f"{stem}.png"
         if stem not in PICTURES or not path.is_file():
-            raise Problem(404, "this entry has no such picture", "not_found")
+            raise Problem(404, "this entry has no picture of that name", "not_found")
         return path
 
     def remove(self, name: str) -> None:
-        """Move an entry aside, so that workers no longer find it.
-
-        For UNDO_S seconds `bring_back` restores it, then `forget` deletes it from the disk.
-        """
+        """Hide an entry until `forget` deletes it; until then, `bring_back` can undo that."""
         hidden = self._hidden_path(name)
         self.entry(name).rename(hidden)
         os.utime(hidden)
 
     def bring_back(self, name: str) -> Path:
-        """The folder of an entry that was removed a short while ago; Problem 404 for any other."""
+        """Undo `remove`. Returns the entry's folder; raises Problem 404 if it is too late."""
         if not ID.fullmatch(name) or not self._hidden_path(name).is_dir():
-            raise Problem(404, "this entry cannot be brought back any more", "not_found")
+            raise Problem(404, "this entry is deleted and cannot be restored", "not_found")
         return self._hidden_path(name).rename(self.folder / name)
 
     def _hidden_path(self, name: str) -> Path:
@@ -137,20 +128,20 @@ class History:
 
 
 def forget(results: Path, *, seconds: float = UNDO_S) -> None:
-    """Delete from the disk the entries that any client removed longer ago than this."""
+    """Delete from the disk the entries that any client removed more than `seconds` ago."""
     for hidden in results.glob("*/.*.gone"):
-        with suppress(OSError):  # brought back meanwhile
+        with suppress(OSError):  # restored in the same moment
             if time.time() - hidden.stat().st_mtime >= seconds:
                 shutil.rmtree(hidden)
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write atomically; fails if the entry was deleted meanwhile."""
+    """Write a JSON file atomically. Raises OutputError, for instance if the entry is deleted."""
     replace_file(path, json.dumps(value).encode())
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; {} where there is no such file, or it cannot be read."""
+    """The JSON object in a file; {} if the file is missing or cannot be read."""
     try:
         value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -159,13 +150,13 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def amend(entry: Path, **changes: Any) -> None:  # noqa: ANN401  # any JSON
-    """Change the server's part of an entry."""
+    """Set these keys in the entry's request.json."""
     path = entry / "request.json"
     write_json(path, {**read_json(path), **changes})
 
 
 def reopen(entry: Path) -> None:
-    """Delete the results of an entry, and its error, so that it can be made again."""
+    """Delete the results of an entry, or its error, and set its state to "waiting"."""
     for path in entry.iterdir():
         if path.name not in SENT:
             path.unlink(missing_ok=True)
@@ -175,9 +166,10 @@ def reopen(entry: Path) -> None:
 
 
 def record(entry: Path, *, running: bool) -> dict[str, Any]:
-    """An entry as the page sees it.
+    """The JSON object that describes an entry to the page; `running`: whether its task runs.
 
-    Its state is "waiting", "asking" (a service), "restoring", "measuring", "done" or "failed".
+    The state is "waiting", "asking" (for the prior), "restoring", "measuring" (what the generator
+    changed), "done" or "failed".
     """
     request = read_json(entry / "request.json")
     result, changes = read_json(entry / "result.json"), read_json(entry / "changes.json")
@@ -194,22 +186,21 @@ def record(entry: Path, *, running: bool) -> dict[str, Any]:
 
 
 def records(history: History, running: Collection[str]) -> list[dict[str, Any]]:
-    """Every entry of a client, newest first."""
+    """The JSON objects of all entries of a client, newest first; `running`: ids with a task."""
     entries = [record(history.folder / name, running=name in running) for name in history.ids()]
-    there = [entry for entry in entries if "id" in entry]  # not deleted meanwhile
+    there = [entry for entry in entries if "id" in entry]  # without those deleted just now
     return sorted(there, key=lambda entry: float(entry["created"]), reverse=True)
 
 
 def version(history: History, running: Collection[str]) -> str | None:
-    """A tag that changes with any entry of a client; None while a change could be missed.
-
-    Every file of an entry is renamed into place, so the time of its folder covers all of them.
-    """
+    """The ETag of a client's history, which changes with every entry; None if an entry changed so
+    recently that a second change may go unnoticed."""
     folders = []
-    with suppress(OSError):  # deleted meanwhile: the next look sees it
+    with suppress(OSError):  # an entry deleted just now
         folders = [
             (n, (history.folder / n).stat().st_mtime_ns, n in running) for n in history.ids()
         ]
+    # every file is replaced by renaming, which changes the time of its folder
     newest = max((changed for _, changed, _ in folders), default=0)
     if time.time_ns() - newest < CLOCK_NS or len(folders) != len(set(history.ids())):
         return None
@@ -217,14 +208,14 @@ def version(history: History, running: Collection[str]) -> str | None:
 
 
 def plain_name(name: str | None, default: str = "photo") -> str:
-    """A file name from outside, without folders and special characters."""
+    """A client's file name without folders and special characters; `default` if nothing is left."""
     last = re.split(r"[\\/]", name or "")[-1]
     plain = "".join(c for c in last if unicodedata.category(c)[0] != "C" and c not in '<>:"|?*;')
     return plain.strip(" .")[:MOST_NAME] or default
 
 
 def attachment(name: str) -> dict[str, str]:
-    """The header that saves an answer under this name (RFC 6266)."""
+    """The HTTP header that makes a browser save the answer under this name (RFC 6266)."""
     plain = name.encode("ascii", "replace").decode().replace("?", "_").replace('"', "_")
     return {
         "content-disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}"
@@ -232,12 +223,12 @@ def attachment(name: str) -> dict[str, str]:
 
 
 MOST_PAUSE_S = 10.0
-Work = Callable[[], Awaitable[dict[str, Any]]]  # returns what is added to the entry at the end
+Work = Callable[[], Awaitable[dict[str, Any]]]  # returns keys to set in request.json at the end
 
 
 def whose(request: Request) -> "tuple[Context, Account, History]":
-    """The client account of a request, and its history. Raises Problem 401 without a valid key."""
-    from verax.server.api.routes import context_of  # a worker needs no routes
+    """The server, client and history of a request. Raises Problem 401 if its key is not valid."""
+    from verax.server.api.routes import context_of  # here, since workers need no routes
 
     context = context_of(request)
     client = context.client(request)
@@ -245,24 +236,32 @@ def whose(request: Request) -> "tuple[Context, Account, History]":
 
 
 def under_way(request: Request) -> dict[str, "asyncio.Task[None]"]:
-    """The running tasks by entry; kept for the lifetime of the application."""
+    """The tasks in progress, by the id of their entry."""
     running: dict[str, asyncio.Task[None]] = request.app.state.page_running
     return running
 
 
 async def earlier_answer(request: Request, history: History, name: str) -> Response | None:
-    """The answer to a repeated request, else None; Problem 429 while the first one arrives."""
+    """The answer to a request for which the entry `name` exists already; None if it does not.
+
+    Raises Problem 429 while the files of the earlier request still arrive.
+    """
     if name not in set(history.ids()):
         return None
     running = name in under_way(request)
     payload = await run_in_threadpool(partial(record, history.entry(name), running=running))
     if "format" not in payload and payload.get("kind") == "restoration":
-        raise Problem(429, "this is still being received", "arriving", headers={"retry-after": "2"})
+        raise Problem(
+            429,
+            "the photo is still arriving; try again in 2 s",
+            "arriving",
+            headers={"retry-after": "2"},
+        )
     return json_response(payload, status=202)
 
 
 async def start(request: Request, entry: Path, work: Work) -> Response:
-    """Start the work of an entry as a task. Returns the entry as a response."""
+    """Start the work of an entry as a task. Returns a response with the entry."""
     running = under_way(request)
     task = asyncio.create_task(_carry_out(entry, work))
     running[entry.name] = task
@@ -272,7 +271,7 @@ async def start(request: Request, entry: Path, work: Work) -> Response:
 
 
 async def _carry_out(entry: Path, work: Work) -> None:
-    """Run the work of an entry and store its outcome."""
+    """Run the work of an entry and store the state or error that it ends with."""
     try:
         outcome: dict[str, Any] = {"state": "done", **await work()}
     except Problem as problem:
@@ -280,8 +279,8 @@ async def _carry_out(entry: Path, work: Work) -> None:
     except VeraxError as exc:
         words = from_error(exc).message.replace(f"{entry}/", "")
         outcome = {"state": "failed", "error": words.removeprefix("--")}
-    except Exception as exc:  # noqa: BLE001  # whatever it was, the entry must not wait for ever
-        if entry.is_dir():  # a bug; where the entry was deleted meanwhile, it is none
+    except Exception as exc:  # noqa: BLE001  # the entry must not stay "waiting" for ever
+        if entry.is_dir():  # a bug, unless the entry was deleted in the meantime
             context = {"message": "an entry failed", "exception": exc}
             asyncio.get_running_loop().call_exception_handler(context)
         outcome = {"state": "failed", "error": unknown().message}
@@ -290,7 +289,7 @@ async def _carry_out(entry: Path, work: Work) -> None:
 
 
 async def in_turn(jobs: WorkQueue, client: Account, work: Any, *arguments: Any) -> Any:  # noqa: ANN401
-    """The result of work in a queue; where the queue is full, waits until there is room."""
+    """Run `work(*arguments)` in a queue and return the result; wait if the queue is full."""
     while True:
         try:
             return await jobs.run(client.name, work, *arguments)

@@ -1,4 +1,4 @@
-"""Paid services on the page: models on offer, prices, calls, and their routes."""
+"""HTTP routes of the web page for paid services: models, prices and requests for pictures."""
 
 import io
 import json
@@ -38,10 +38,11 @@ MOST_TURNS = 50
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """A request to be priced: an edit of a photo of this size, or a picture from a prompt.
+    """A request whose price is asked for.
 
     Attributes:
-        prompt: "" for the catalog's prompt, which depends on the photo.
+        width, height: size in pixels of the photo to edit; not used for a generation.
+        prompt: "" for one of the catalog's prompts, which is chosen later.
     """
 
     kind: str  # "edit" or "generation"
@@ -55,7 +56,8 @@ class Wish:
 
 
 def offer(upstream: Upstream) -> dict[str, Any]:
-    """The models still offered, default first, then the newest; and whether a key is set."""
+    """The page's offer as JSON: the models that were not shut down, the default first and then the
+    newest; and whether ("ready") a key is set, or else why not ("message")."""
     today = datetime.now(UTC).date()
     ready, message = True, ""
     try:
@@ -78,6 +80,7 @@ def offer(upstream: Upstream) -> dict[str, Any]:
 
 
 def _entry(model: Model) -> dict[str, Any]:
+    """What the page needs to know about a model, as JSON."""
     sizes = asdict(model.sizes)
     sizes["fixed"] = [f"{width}x{height}" for width, height in model.sizes.fixed]
     return {
@@ -91,10 +94,8 @@ def _entry(model: Model) -> dict[str, Any]:
 
 
 def price_of(upstream: Upstream, wish: Wish) -> dict[str, Any]:
-    """The expected and the highest price of a request in US dollars; null where unknown.
-
-    Raises InputError for what the model refuses.
-    """
+    """The size, and the expected and the highest price in US dollars, of a request, as JSON; the
+    prices are null if unknown. Raises InputError if the model would refuse the request."""
     service, name = upstream.service, wish.model.removeprefix(FAITHFUL)
     request: GenerateRequest
     if wish.kind == "generation":
@@ -127,13 +128,13 @@ def price_of(upstream: Upstream, wish: Wish) -> dict[str, Any]:
 
 @cache
 def _longest_prompt() -> str:
-    """The longest prompt of the catalog: an upper bound whatever the task of the photo will be."""
+    """The longest prompt of the catalog, for an upper bound of the price before one is chosen."""
     return max((catalog.prompt(task).text for task in catalog.tasks()), key=len)
 
 
 @lru_cache(maxsize=32)
 def _blank(size: tuple[int, int]) -> bytes:
-    """A white picture, since prices depend on the size alone."""
+    """A white PNG of this (width, height); only the size matters for the price."""
     buffer = io.BytesIO()
     PillowImage.new("1", size, 1).save(buffer, "PNG")
     return buffer.getvalue()
@@ -143,32 +144,37 @@ def _blank(size: tuple[int, int]) -> bytes:
 
 
 def prior_call(model: str, prompt: str, photo: Path, size: tuple[int, int]) -> ImageCall:
-    """A faithful edit of one photo; without a prompt the catalog's own is sent."""
+    """The call that requests a prior for a photo of (width, height) `size`; an empty prompt stands
+    for one of the catalog's."""
     name = FAITHFUL + model.removeprefix(FAITHFUL)
     return _call("edit", name, prompt, (photo,), {}, (size,))
 
 
 def generation_call(payload: Any, entries: History) -> tuple[ImageCall, dict[str, Any]]:  # noqa: ANN401
-    """The call for pictures from a prompt; with `first`, for an edit of that earlier picture.
+    """The call for generated pictures, and the fields of its entry in the history.
 
-    `payload` is any JSON: {"model", "prompt", "n", "size", "quality", "moderation",
-    "first": {"id", "picture"}, "turns": [earlier instructions]}. Also what the history keeps.
+    `payload` is JSON from the page: {"model", "prompt", "n", "size", "quality", "moderation"}; to
+    edit an earlier picture also {"first": {"id", "picture"}, "turns": [earlier instructions]}.
+    Raises Problem 400.
     """
     if not isinstance(payload, dict):
         raise Problem(400, "expected a JSON object as the body", "invalid_type")
     prompt, model = _text(payload, "prompt").strip(), _text(payload, "model")
     if not prompt:
-        raise Problem(400, "prompt: expected what the picture should show", "missing", "prompt")
+        text = "prompt: expected a text that says what the picture should show, got none"
+        raise Problem(400, text, "missing", "prompt")
     fields: dict[str, Any] = {name: _text(payload, name) for name in TEXTS if payload.get(name)}
     n = payload.get("n", 1)
     if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= 10:
-        raise Problem(400, "n: expected a whole number from 1 to 10", "invalid_value", "n")
+        text = f"n: expected a whole number from 1 to 10, got {str(n)[:60]!r}"
+        raise Problem(400, text, "invalid_value", "n")
     first, turns = payload.get("first"), payload.get("turns", [])
     about = {"kind": "generation", "name": prompt[:80], "prompt": prompt, "model": model, "n": n}
     if first is None:
         return _call("generation", model, prompt, (), {**fields, "n": n}), about
     if not isinstance(first, dict) or not _texts(turns):
-        raise Problem(400, "first: expected an entry and a picture of it", "invalid_type", "first")
+        text = "first: expected id and picture of an entry, and turns as a list of texts"
+        raise Problem(400, text, "invalid_type", "first")
     source = entries.picture(_text(first, "id"), _text(first, "picture"))
     words = numbered([*turns, prompt])
     about |= {"first": {"id": first["id"], "picture": first["picture"]}, "turns": turns}
@@ -183,6 +189,7 @@ def _call(
     fields: dict[str, Any],
     sizes: tuple[tuple[int, int], ...] = (),
 ) -> ImageCall:
+    """The call with these values. Raises Problem 400 for a prompt that is too long."""
     if len(prompt) > MAX_PROMPT:
         raise Problem(
             400, f"prompt: expected at most {MAX_PROMPT} characters, got {len(prompt)}",
@@ -192,6 +199,7 @@ def _call(
 
 
 def _text(values: dict[str, Any], name: str) -> str:
+    """The text `values[name]`. Raises Problem 400 if it is missing or no text."""
     value = values.get(name)
     if not is_text(value):
         raise Problem(400, f"{name}: expected text", "invalid_type", name)
@@ -206,7 +214,7 @@ def _texts(turns: object) -> bool:
 
 
 async def models(request: Request) -> Response:
-    """GET /page/models: the models on offer, with the rules of each."""
+    """GET /page/models: the models of the paid service, the client's budget, and the prompts."""
     context, client, _ = whose(request)
     try:
         offers = offer(context.service.service())
@@ -217,7 +225,7 @@ async def models(request: Request) -> Response:
 
 
 async def price(request: Request) -> Response:
-    """GET /page/price: what a request will cost; nothing is sent."""
+    """GET /page/price: the expected and the highest price of a request, without sending it."""
     context, _, _ = whose(request)
     query = request.query_params
     kind = "generation" if query.get("kind") == "generation" else "edit"
@@ -236,18 +244,19 @@ async def price(request: Request) -> Response:
 
 
 def _whole(text: str | None, default: int) -> int:
-    """A side in pixels or a count; 1 to 100 000."""
+    """The whole number in a query, limited to 1..100,000; `default` for any other text."""
     number = int(text) if text and text.isascii() and text.isdigit() and len(text) < 7 else default
     return min(100_000, max(1, number))
 
 
 async def generate(request: Request) -> Response:
-    """POST /page/generations: pictures from a prompt, or the next turn of an edit."""
+    """POST /page/generations: generate pictures from a prompt, or edit an earlier picture."""
     context, client, entries = whose(request)
     try:
         payload = json.loads(await read_small(request, context.limits.field_bytes))
     except (ValueError, RecursionError) as exc:
-        raise Problem(400, f"the body is not JSON: {exc}", "invalid_json") from exc
+        text = f"expected JSON as the body, got something else: {exc}"
+        raise Problem(400, text, "invalid_json") from exc
     call, about = generation_call(payload, entries)
     name = payload.get("id") or ""
     earlier = await earlier_answer(request, entries, name)
@@ -261,6 +270,8 @@ async def generate(request: Request) -> Response:
 async def _generated(
     context: Context, client: Account, entry: Path, call: ImageCall
 ) -> dict[str, Any]:
+    """Make the call of an entry and store its pictures. Returns the changes to request.json: cost,
+    size, notices, and of several pictures the index of the best."""
     await run_in_threadpool(partial(history.amend, entry, state="asking"))
     answer = await context.service.answer(client, call, entry)
     files = tuple(entry / f"picture-{index}.png" for index in range(len(answer.pictures)))

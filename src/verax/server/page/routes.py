@@ -1,6 +1,7 @@
-"""The routes of the page.
+"""The HTTP routes of the web page.
 
-Under /page/ clients see only their own entries; those of others give a 404.
+The work on one photo, or one request for pictures, is an entry of the client's history. A client
+sees its own entries only; the ids of others give status 404.
 """
 
 import asyncio
@@ -38,9 +39,10 @@ EXAMPLE_NOTICE = "The generated picture of this example is simulated; no image g
 
 
 async def restore(request: Request) -> Response:
-    """POST /page/restorations: a photo, and a prior or the model that makes one.
+    """POST /page/restorations: restore a photo, with a prior or with the model to request one from.
 
-    The page chooses the `id`: a request that is repeated after a lost connection makes one entry.
+    The page chooses the entry's id, so a request repeated after a lost connection makes no second
+    entry.
     """
     context, client, entries = whose(request)
     async with request.form(
@@ -75,7 +77,7 @@ async def restore(request: Request) -> Response:
 
 
 async def example(request: Request) -> Response:
-    """POST /page/example: restore the built-in example."""
+    """POST /page/example: restore the example photo with a simulated prior."""
     context, client, entries = whose(request)
     about = {"kind": "restoration", "name": EXAMPLE, "notices": [EXAMPLE_NOTICE], "format": "png"}
     entry = await run_in_threadpool(entries.create, about)
@@ -91,6 +93,8 @@ async def example(request: Request) -> Response:
 async def _keep(
     upload: UploadFile, path: Path, context: Context, client: Account, *, param: str = ""
 ) -> Header:
+    """Store an uploaded picture at `path`; returns its header. Raises Problem 400, which names the
+    field `param` (by default the file's name), if the file is not a picture."""
     await keep(upload, path)
     head: Header = await in_turn(
         context.service.intake, client, look, path, param or path.name, context.limits
@@ -99,7 +103,7 @@ async def _keep(
 
 
 async def size(request: Request) -> Response:
-    """POST /page/size: format and size of a photo that the browser cannot open itself."""
+    """POST /page/size: the format and size of a photo that the browser cannot decode."""
     context, client, _ = whose(request)
     async with request.form(max_files=1, max_fields=1) as form:
         photo = form.get("photo")
@@ -114,7 +118,7 @@ async def size(request: Request) -> Response:
 
 
 def _prior_call(about: Mapping[str, Any], entry: Path, head: Header) -> ImageCall | None:
-    """The call that gets the prior; None without a model."""
+    """The call that requests the prior of an entry; None if the entry has a prior or no model."""
     if not about.get("model") or (entry / "prior").is_file():
         return None
     size = (head.width, head.height)
@@ -122,10 +126,10 @@ def _prior_call(about: Mapping[str, Any], entry: Path, head: Header) -> ImageCal
 
 
 async def again(request: Request) -> Response:
-    """POST /page/history/{id}/again: restore an entry once more, after a failure or with changes.
+    """POST /page/history/{id}/again: restore an entry again, after a failure or with changes.
 
-    A form may hold another `prior`, a drawn `mask` or `only`, and the `task`; empty text removes
-    one. An answer that was paid for is in the journal and is not paid again.
+    The form may hold a new `prior`, a drawn `mask` or `only`, and a `task`; an empty text removes
+    the old one. A paid answer is taken from the journal and not paid for again.
     """
     context, client, entries = whose(request)
     name = request.path_params["id"]
@@ -136,20 +140,21 @@ async def again(request: Request) -> Response:
     if record.get("kind") != "restoration" or not {"format", "width"} <= set(record):
         raise Problem(409, "only a restoration can be started again", "not_failed")
     if record["state"] not in (*history.FINAL, "measuring"):
-        raise Problem(409, "this restoration is still under way; wait for it", "not_ready")
-    if name in under_way(request):  # it is still measured, or its task ends a moment later
+        raise Problem(409, "this restoration is not finished yet; wait for it", "not_ready")
+    if name in under_way(request):  # the file is made, but the task has not ended
         await asyncio.wait([under_way(request)[name]])
     limits = context.limits
     async with request.form(max_files=3, max_fields=8, max_part_size=limits.field_bytes) as form:
         if record["state"] != "failed" and not form:
-            raise Problem(409, "only a restoration that failed can be started again", "not_failed")
+            text = "this restoration has not failed; to repeat it, change its prior, mask or task"
+            raise Problem(409, text, "not_failed")
         changes = await _changes(form, entry, context, client)
     head = Header(record["width"], record["height"], record["format"])
     call = _prior_call({**record, **changes}, entry, head)
     if call is not None:
         context.service.check(call)
-    if name in under_way(request):  # another tab was faster; nothing is awaited from here on
-        raise Problem(409, "this restoration is still under way; wait for it", "not_ready")
+    if name in under_way(request):  # started from another tab; no await from here on
+        raise Problem(409, "this restoration is not finished yet; wait for it", "not_ready")
     history.reopen(entry)
     history.amend(entry, **changes)
     return await start(request, entry, partial(_restore, context, client, entry, call))
@@ -158,15 +163,14 @@ async def again(request: Request) -> Response:
 async def _changes(
     form: FormData, entry: Path, context: Context, client: Account
 ) -> dict[str, Any]:
-    """Apply a form's changes to an entry's files; returns the changes to its request.json.
-
-    Every file is checked before the first one is replaced.
-    """
+    """Replace the files of an entry by those in a form, after all of them were checked. Returns the
+    changes to the entry's request.json."""
     task = form.get("task")
     if task and task not in catalog.tasks():
         raise Problem(
-            400, f"task: expected one of {', '.join(catalog.tasks())}", "invalid_value", "task"
-        )
+            400, f"task: expected one of {', '.join(catalog.tasks())}, got {str(task)[:60]!r}",
+            "invalid_value", "task",
+        )  # fmt: skip
     fresh: dict[str, Path | None] = {}
     try:
         for name in ("prior", "mask", "only"):
@@ -187,7 +191,7 @@ async def _changes(
             if path is not None:
                 path.unlink(missing_ok=True)
     changes: dict[str, Any] = {} if task is None else {"task": task}
-    if "prior" in fresh:  # a paid prior is not requested again
+    if "prior" in fresh:  # the new prior replaces a paid one
         (entry / "answer-0").unlink(missing_ok=True)
         changes |= {"model": None, "upstream_model": None, "cost_usd": None, "notices": []}
     return changes
@@ -196,6 +200,8 @@ async def _changes(
 async def _restore(
     context: Context, client: Account, entry: Path, call: ImageCall | None
 ) -> dict[str, Any]:
+    """Restore an entry, after `call` has requested the prior. Returns the changes to request.json,
+    such as the cost."""
     local = context.service.local
     if call is None:
         order = await run_in_threadpool(order_of, context, entry)
@@ -213,7 +219,7 @@ async def _restore(
 async def _ask_for_prior(
     context: Context, client: Account, entry: Path, call: ImageCall
 ) -> dict[str, Any]:
-    """Request an entry's prior from a paid service; returns what to add to its request.json."""
+    """Request the prior of an entry from a paid service. Returns the changes to request.json."""
     await run_in_threadpool(partial(history.amend, entry, state="asking"))
     ask = context.service.service().edit
     answer = await in_turn(context.service.remote, client, ask, client, call, entry)
@@ -228,7 +234,7 @@ async def _ask_for_prior(
 
 
 async def listing(request: Request) -> Response:
-    """GET /page/history: every entry of this client, newest first; 304 where none has changed."""
+    """GET /page/history: the client's entries, newest first; status 304 if none has changed."""
     context, _, entries = whose(request)
     running = frozenset(under_way(request))
     tag = await run_in_threadpool(history.version, entries, running)
@@ -241,7 +247,7 @@ async def listing(request: Request) -> Response:
 
 
 async def one(request: Request) -> Response:
-    """GET /page/history/{id}."""
+    """GET /page/history/{id}: one entry."""
     _, _, entries = whose(request)
     name = request.path_params["id"]
     running = name in under_way(request)
@@ -250,7 +256,8 @@ async def one(request: Request) -> Response:
 
 
 async def remove(request: Request) -> Response:
-    """DELETE /page/history/{id}: stop its work and delete it; ten minutes for undoing that."""
+    """DELETE /page/history/{id}: stop the work on an entry and delete the entry. The deletion can
+    be undone for ten minutes."""
     context, _, entries = whose(request)
     name = request.path_params["id"]
     entries.entry(name)
@@ -265,7 +272,7 @@ async def remove(request: Request) -> Response:
 
 
 async def bring_back(request: Request) -> Response:
-    """POST /page/history/{id}/back: undo the deletion of an entry, within ten minutes."""
+    """POST /page/history/{id}/back: undo the deletion of an entry within ten minutes."""
     _, _, entries = whose(request)
     entry = await run_in_threadpool(entries.bring_back, request.path_params["id"])
     return json_response(await run_in_threadpool(partial(history.record, entry, running=False)))

@@ -1,4 +1,4 @@
-"""The jobs that worker processes run for an entry: restore, draw, measure."""
+"""The jobs that worker processes run for the web page: restore photos, draw pictures of them."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,17 +25,21 @@ SMALL_PX = 240
 
 @dataclass(frozen=True, slots=True)
 class PageOrder:
-    """A job for a worker: what to compute for one entry.
+    """What a worker process needs to know to restore the photo of an entry.
 
     Attributes:
-        folder: the entry's; the results go there.
-        format: of the photo, by Pillow's name.
-        fidelity: of the file; the page shows the picture at the default.
-        system: name of the model that made the prior, "" where it is not known.
-        drop_gps: leave out of the file where the photo was taken.
-        scale: of the file: "2", "3", "4" or "prior"; "" is the photo's own size.
-        task: what to mend, chosen by the user; "" is judged from the pictures.
-        mask, only: painted by the user, of any size: holes of the photo, and where it may change.
+        folder: the entry's folder, for the results.
+        photo, prior: files; `prior` is None without a prior.
+        format: file format of the photo, by Pillow's name.
+        max_pixels: most pixels of a picture that is decoded.
+        fidelity: fidelity of the restored file, 0..1.
+        system: name of the model that made the prior, "" if unknown.
+        drop_gps: whether to remove the GPS position from the file.
+        scale: enlargement of the file: "2", "3", "4", or "prior" for the prior's resolution; "" is
+            the photo's own size.
+        task: the fault to mend, by the catalog's name; "" lets Verax judge from the pictures.
+        mask: drawn by the user, of any size: white where the photo has a hole.
+        only: drawn by the user, of any size: white where the photo may change.
     """
 
     folder: Path
@@ -53,7 +57,7 @@ class PageOrder:
 
 
 def restore(order: PageOrder) -> None:
-    """Make all results of an entry: result.json, changes.json, pictures, the restored file."""
+    """Make all results of an entry: the restored file, pictures, result.json and changes.json."""
     limited(_restore, LIMIT_S, order)
 
 
@@ -81,7 +85,8 @@ def _restore(order: PageOrder) -> None:
 
 
 def write_pictures(folder: Path, result: "Restoration") -> None:
-    """Write the pictures that the page shows beside the restoration, as PNG."""
+    """Write the pictures that the page shows, as PNG: photo, restoration, trust map, and if there
+    are any, faces and the registered prior."""
     import numpy as np
 
     from verax import image as images
@@ -100,7 +105,7 @@ def write_pictures(folder: Path, result: "Restoration") -> None:
 
 
 def restore_example(order: PageOrder) -> None:
-    """Do what `restore` does, with an example photo and a simulated prior."""
+    """Make all results of an entry, with the example photo and a simulated prior."""
     limited(_restore_example, LIMIT_S, order)
 
 
@@ -116,8 +121,8 @@ def _restore_example(order: PageOrder) -> None:
 
 
 def best(pictures: tuple[Path, ...], first: Path | None) -> int:
-    """Index of the picture that `verax generate --best-of` would rank first; with `first`, how much
-    of that picture is preserved counts, too."""
+    """The index of the best picture, as `verax generate --best-of` ranks them. If they are edits of
+    the picture `first`, the preserved part of that picture counts too."""
     return limited(_best, LIMIT_S, pictures, first)
 
 
@@ -131,7 +136,7 @@ def _best(pictures: tuple[Path, ...], first: Path | None) -> int:
 
 
 def write_file(order: PageOrder) -> None:
-    """Write the restoration at the order's fidelity as a file like the photo's."""
+    """Write only the restored file, in the photo's format."""
     limited(_write_file, LIMIT_S, order)
 
 
@@ -141,8 +146,8 @@ def _write_file(order: PageOrder) -> None:
 
 
 def restore_stop(order: PageOrder) -> None:
-    """Do what `write_file` does, and write what the page shows beside it: picture, trust map,
-    shares, faces."""
+    """Write the restored file at the order's fidelity, and what the page shows about that: picture,
+    trust map, and a JSON file with trust shares and faces."""
     limited(_restore_stop, LIMIT_S, order)
 
 
@@ -156,16 +161,17 @@ def _restore_stop(order: PageOrder) -> None:
     images.write(order.folder / f"restoration{stop}.png", output.restoration.pixels)
     images.write(order.folder / f"trust{stop}.png", trust_picture(output.restoration.trust))
     record = output.record()
-    # written last: where there is a record, there are the pictures
+    # written last, so that the pictures exist if this file does
     write_json(order.folder / f"stop{stop}.json", {n: record[n] for n in ("trust", "faces")})
 
 
 def _make_file(order: PageOrder) -> "Made":
+    """Restore the photo and write the restored file. Returns the restoration and its record."""
     from verax import making
     from verax.server.api.upstream import read_opened
     from verax.settings import load
 
-    source = order.folder / "answer-0"  # the service's file, from which the prior is made
+    source = order.folder / "answer-0"  # the file that the service returned, with its metadata
     file = making.Order(
         photo=order.photo,
         prior=order.prior,
@@ -187,7 +193,8 @@ def _make_file(order: PageOrder) -> "Made":
 
 
 def _of_photo_size(mask: Path | None, photo: Path) -> Path | None:
-    """A drawn mask scaled to the photo's size, or None; phones draw on a smaller canvas."""
+    """A copy of a drawn mask, scaled to the photo's size, since the page draws on a smaller canvas;
+    None without a mask."""
     from PIL import Image as PillowImage
 
     if mask is None:
@@ -200,7 +207,7 @@ def _of_photo_size(mask: Path | None, photo: Path) -> Path | None:
 
 
 def file_name(order: PageOrder) -> str:
-    """Name of the file at the order's fidelity, in the format of the photo."""
+    """The name of the restored file, which depends on fidelity, scale, GPS position and format."""
     suffix = usual_suffix(order.format)
     place = "-placeless" if order.drop_gps else ""
     scale = f"-x{order.scale}" if order.scale else ""
@@ -208,7 +215,8 @@ def file_name(order: PageOrder) -> str:
 
 
 def about(path: Path) -> dict[str, Any]:
-    """Format and EXIF of a photo (camera, date, description), as text of bounded length."""
+    """What the page says about a photo: its format, camera, date and description as short texts,
+    and under "place" whether the file holds a GPS position."""
     format, tags = described(path)
     fields = {
         name: str(tags[tag]).strip("\0 ")[:MOST_TEXT] for name, tag in ABOUT.items() if tag in tags
@@ -217,7 +225,7 @@ def about(path: Path) -> dict[str, Any]:
 
 
 def _changes(folder: Path, result: "Restoration", prior: "Photo") -> dict[str, Any]:
-    """What the generator changed, in sentences and in pictures over the photo."""
+    """What the prior changed, as JSON with sentences; writes pictures of the changes, too."""
     from verax import image as images
     from verax.deviation import compare, deviation, pictures
     from verax.deviation.record import sentences
@@ -251,8 +259,8 @@ def _write_small(folder: Path) -> None:
 
 
 def _write_lines(path: Path, drawing: "NDArray[np.float32]", shape: tuple[int, ...]) -> None:
-    """Write the lines of a drawing that is in colour on grey: on a transparent ground, without its
-    caption."""
+    """Write the coloured lines of a drawing as a transparent PNG, without the drawing's grey ground
+    and its caption. `shape` is (height, width) of the photo."""
     import numpy as np
     from PIL import Image as PillowImage
 
@@ -263,7 +271,7 @@ def _write_lines(path: Path, drawing: "NDArray[np.float32]", shape: tuple[int, .
 
 
 def _write_boxes(path: Path, objects: tuple[Any, ...], shape: tuple[int, ...]) -> None:
-    """Write a frame around every changed object, on a transparent ground."""
+    """Write a transparent PNG with a frame around each changed object; `shape` is the photo's."""
     import cv2
     import numpy as np
     from PIL import Image as PillowImage
