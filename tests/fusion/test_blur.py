@@ -64,7 +64,7 @@ def test_a_photo_without_its_blur_is_nearer_the_truth_than_photo_and_prior(scene
     sharp = without_blur(photo, prior, everywhere, np.array, octaves=4, mean=everywhere)
 
     assert psnr(sharp.pixels, scene) > max(psnr(photo, scene), psnr(prior, scene)) + 1
-    assert sharp.lost[0] > sharp.lost[-1]
+    assert sharp.destroyed[0] > sharp.destroyed[-1]
 
 
 def test_what_no_one_kernel_explains_is_refused(scene, everywhere):

@@ -1,8 +1,8 @@
-"""Fusion: joins photo, base and registered prior into the restoration, as formulas, no network.
+"""Fusion: joins photo, base and registered prior into the restoration by formulas, not a network.
 
-`fuse` is the entry. Light is fitted first (`light`, `tone`, `matching`), then `explanation` decides
-which changes of the prior a fault of the photo explains, then structure is joined octave by octave,
-that is, pyramid level by pyramid level (`planes`, `evidence`, `octave`, `join`). `front` finds what
-the prior removed from in front of the scene, `exact` undoes a known blur and keeps to JPEG cells.
-`dial` holds the thresholds of a fidelity and the classes of the trust map.
+`fuse.fuse` is the entry. It fits the light (`light`, `tone`, `matching`), decides which changes of
+the prior a fault of the photo explains (`explanation`), and joins the structure, one level of a
+pyramid after the other (`planes`, `evidence`, `octave`, `join`). `front` finds what stood in front
+of the scene and is missing in the prior. `exact` undoes a known blur and keeps the result within
+the rounding of a JPEG photo. `dial` holds the thresholds of a fidelity and the trust map's classes.
 """

@@ -1,7 +1,7 @@
 """The fidelity dial and the classes of the trust map.
 
-A fidelity from 1 to 0 sets thresholds; pictures are never cross-faded. The trust map gives each
-pixel of a restoration its share of every class.
+The dial turns a fidelity from 1 to 0 into thresholds; two pictures are never blended by it. The
+trust map states, for each pixel of a restoration, how much of it belongs to each class.
 """
 
 from dataclasses import dataclass, replace
@@ -20,17 +20,18 @@ TONED = (0.95, 0.62)  # share of the low-frequency difference from that target t
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dial:
-    """Thresholds of one fidelity.
+    """The thresholds that belong to one fidelity.
 
     Attributes:
         angle: how far (rad) confirmed structure may turn from the photo's towards the prior's. The
             result's correlation with the photo is at least its cosine.
-        plausible: share taken of detail that the photo could not have shown.
-        front: share taken of what the prior shows behind removed obstructions.
+        plausible: share that is taken of the prior's detail that the photo could not have shown.
+        front: share that is taken of the prior where it removed something in front of the scene.
         reach: how far light moves from the photo's towards the prior's, in [0, 1].
         own: weight of the base's light where base and prior changed the light in the same way.
-        even: weight of one gain and offset for the whole photo against the prior's local light.
-        contrast: how far faults of light account for changes of contrast.
+        even: weight of even light (one gain and offset for the whole photo) against the prior's
+            local light.
+        contrast: how far a fault of the light justifies a change of contrast, in [0, 1].
         toned: share of the low-frequency difference from the target light that is removed.
         beyond: how far structure that contradicts the photo, and unexplained light, are admitted: 0
             from fidelity 1 to the default, then rising to 1 at fidelity 0.
@@ -66,8 +67,8 @@ def at(fidelity: float) -> Dial:
 
 
 def without_style(dial: Dial) -> Dial:
-    """The dial for a photo whose light is wrong in the same way everywhere: as at fidelity 1, the
-    prior's local light is then the generator's style."""
+    """The dial with fidelity 1's settings of light, for a photo whose light is wrong in the same
+    way everywhere: what the prior changes locally is then the generator's style."""
     even, contrast = EVEN[0] * (1 - dial.beyond), dial.beyond
     return replace(dial, even=even, toned=TONED[0], contrast=contrast, reach=dial.beyond)
 
@@ -76,5 +77,5 @@ CLASSES = ("photo", "confirmed", "light", "generated")
 
 
 def of_one(name: str) -> NDArray[np.float16]:
-    """The shares (4,) of a pixel that belongs entirely to the class `name`, one of CLASSES."""
+    """The trust map's value, shares (4,), for a pixel that belongs only to the class `name`."""
     return np.asarray([name == each for each in CLASSES], np.float16)

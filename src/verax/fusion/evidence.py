@@ -1,11 +1,11 @@
 """Local evidence: how well the prior explains the photo at each place of each octave.
 
 At each place the photo's structure, without its noise, is correlated with the prior's. Structure is
-then called confirmed (both show it), plausible (only the prior shows it, and the photo could not
-have shown it), added (only the prior shows it, although the photo could have), lost (only the photo
-shows it) or removed (lost, and known to have been in front of the scene).
+confirmed if both pictures show it. If only the prior shows it, it is plausible where the photo
+could not have shown it, else added. If only the photo shows it, it is lost, or removed where it is
+known to have stood in front of the scene.
 
-The photo's noise is measured here, too, and removed where a gain would make it visible.
+This module also measures the photo's noise, and removes it where a gain would make it visible.
 """
 
 from collections.abc import Sequence
@@ -40,12 +40,12 @@ Table = NDArray[np.float32]
 
 
 def noise_table(image: Image, *, tiles: int = 64, tile: int = 64) -> Table:
-    """(LEVELS,) noise deviation per channel at every luma.
+    """The standard deviation of the noise of one channel, (LEVELS,), for evenly spaced lumas.
 
-    The difference-of-Laplacians mask of Immerkaer, "Fast noise variance estimation" (1996), in
-    blocks. Per luma bin the lowest tenth of the blocks counts, so that texture does not. Large
-    pictures are sampled in evenly spread tiles. In an 8-bit photo the deviation is at least one
-    level, for compression and rounding.
+    Method: the difference-of-Laplacians mask of Immerkaer, "Fast noise variance estimation" (1996),
+    in blocks. For each range of luma only the lowest tenth of the blocks is used, since the others
+    may hold texture. A large picture is sampled in at most `tiles` squares of `tile` px. In an
+    8-bit photo the deviation is at least one level, for compression and rounding.
     """
     deviations, means = [], []
     parts = sample_tiles(image, tiles, tile)
@@ -68,13 +68,13 @@ def noise_table(image: Image, *, tiles: int = 64, tile: int = 64) -> Table:
 
 
 def has_8_bits(image: Image) -> bool:
-    """Whether all values are multiples of 1/255."""
+    """Whether all values of a picture in [0, 1] are multiples of 1/255."""
     levels = image * 255
     return bool(np.abs(levels - np.rint(levels)).max() < 1e-3)
 
 
 def sample_tiles(image: Image, tiles: int, tile: int) -> list[Image]:
-    """The picture itself when small, else evenly spread square tiles of it."""
+    """At most `tiles` evenly spread squares of `tile` px; a small picture is returned whole."""
     height, width = image.shape[:2]
     if height * width <= tiles * tile * tile or min(height, width) < 3 * tile:
         return [image]
@@ -90,20 +90,20 @@ def look_up(table: Table, grey: Plane) -> Plane:
 
 
 def excess(sigma: Plane, gain: Plane) -> Plane:
-    """Share of the noise to remove so that a gain does not make it visible.
+    """The share of the noise, in [0, 1], to remove so that a gain does not make it visible.
 
-    What remains is no stronger than in the photo, or invisible: 1 - max(1 / gain, VISIBLE / (gain
-    sigma)), at least 0.
+    `sigma` (H, W) is the deviation of the noise before the gain (H, W). The noise that remains is,
+    after the gain, no stronger than before it, or weaker than VISIBLE.
     """
     remaining = np.maximum(sigma, VISIBLE) / np.maximum(gain * sigma, 1e-9)
     return np.asarray(np.maximum(1 - remaining, 0), np.float32)
 
 
 def denoise(image: Image, sigma: float) -> Image:
-    """Edge-preserving smoothing against noise of deviation sigma per channel.
+    """The picture (H, W, 3), smoothed against noise of deviation `sigma`, edges kept.
 
-    First every pixel is clipped to the range of its neighbours, against outliers; then a bilateral
-    filter (Tomasi, Manduchi, 1998) whose range depends on sigma; then the same on coarse chroma.
+    Outliers are clipped to the range of their neighbours. A bilateral filter (Tomasi, Manduchi,
+    1998) whose range depends on `sigma` follows, then the same filter on coarse chroma.
     """
     low = cv2.erode(image, NEIGHBOURS, borderType=cv2.BORDER_REFLECT)
     high = cv2.dilate(image, NEIGHBOURS, borderType=cv2.BORDER_REFLECT)
@@ -114,7 +114,7 @@ def denoise(image: Image, sigma: float) -> Image:
 
 
 def chroma_blotches(image: Image, sigma: float) -> Image:
-    """The difference (H, W, 3) that smooths coarse chroma noise and leaves luma as it is."""
+    """What to add to a picture (H, W, 3) to smooth its coarse chroma noise and keep its luma."""
     height, width = image.shape[:2]
     bottom, right = -height % COARSE, -width % COARSE
     padded = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
@@ -142,8 +142,9 @@ class Evidence:
     """Local comparison of photo and prior in one octave, on its half grid (h, w).
 
     Attributes:
-        photo, prior: energy of the photo's structure without its noise, and of the prior's.
-        correlation: between the two, in [-1, 1].
+        photo: energy of the photo's structure, its noise subtracted.
+        prior: energy of the prior's structure.
+        correlation: of the two structures, in [-1, 1].
         signal: share of the photo's energy that is not noise.
         confirmed: how far both show the same structure, in [0, 1].
     """
@@ -161,10 +162,11 @@ class Octave:
 
     Attributes:
         noise: energy of the photo's noise.
-        noisy: how certain it is that coloured noise fills the octave, in [0, 1].
-        most: largest energy of such noise; more is texture.
-        gain: contrast of the prior over the photo's, where they agree.
-        confirmed, structure: sum of amplitudes of the photo's confirmed structure, and of all.
+        noisy: certainty, in [0, 1], that correlated noise, such as JPEG's, fills the octave.
+        most: largest energy that such noise can have; more is texture.
+        gain: the prior's contrast divided by the photo's, where their structures agree.
+        confirmed: sum of the amplitudes of the photo's structure that the prior confirms.
+        structure: sum of the amplitudes of all structure of the photo.
     """
 
     noise: float
@@ -176,15 +178,16 @@ class Octave:
 
 
 def band(copies: Sequence[Float], octave: int) -> Float:
-    """One octave of a picture, from its Gaussian pyramid (`planes.gaussians`)."""
+    """The octave of number `octave`, 0 for the finest, of a picture's `planes.gaussians` copies."""
     fine = copies[octave]
     return np.asarray(fine - enlarge(copies[octave + 1], fine.shape), np.float32)
 
 
 def weigh(photo: Plane, prior: Plane, noise: float, contrast: Plane | None = None) -> Evidence:
-    """Compare one octave of luma (H, W) of photo and prior; `noise` is the photo's noise energy.
+    """Compare one octave of luma (H, W) of photo and prior.
 
-    `contrast`: smooth plane on the half grid by which the prior is multiplied.
+    `noise` is the mean square of the photo's noise in this octave. `contrast` is a smooth plane on
+    the half grid; the prior is multiplied by it before the comparison.
     """
     energy, other, shared = (
         windowed(halved(np.asarray(cv2.multiply(one, two), np.float32)))
@@ -207,15 +210,16 @@ def weigh(photo: Plane, prior: Plane, noise: float, contrast: Plane | None = Non
 def summarise(
     photo: Plane, prior: Plane, valid: Plane, white: float, octave: int, *, most: float = np.inf
 ) -> Octave:
-    """Statistics of one octave as a whole.
+    """The statistics of one octave as a whole.
 
-    Its noise is at least that of white noise of deviation `white`. It is more where the photo has
-    energy throughout the places that the prior shows smooth: coloured or compressed noise.
+    The noise is at least what white noise of deviation `white` has in this octave. It is more if
+    the photo has energy everywhere where the prior is smooth: correlated or compressed noise.
 
     Args:
         photo, prior: (H, W) one octave of luma, or rows of it.
-        valid: (H, W) where the prior covers the photo.
-        most: largest energy of coloured noise.
+        valid: (H, W) 1 where the prior covers the photo, else 0.
+        octave: the number of the octave, 0 for the finest.
+        most: largest energy that correlated noise can have.
     """
     rounding = ROUNDING**2 * 0.25**octave
     noise = (white * WHITE[min(octave, len(WHITE) - 1)]) ** 2
@@ -244,7 +248,7 @@ def summarise(
 
 
 def _coloured(raw: Evidence, visible: NDArray[np.bool_]) -> tuple[float, float]:
-    """Energy of noise of any colour in an octave, and how certain it is, in [0, 1]."""
+    """The energy of noise of any spectrum in an octave, and the certainty of it, in [0, 1]."""
     plain = visible & (raw.prior <= np.quantile(raw.prior[visible], 0.25))
     low, middle, high = (float(q) for q in np.quantile(raw.photo[plain], (0.25, 0.5, 0.75)))
     energy = float(np.median(raw.prior[plain]))
@@ -263,14 +267,15 @@ def white_noise(photo: Image) -> float:
 
 
 def faithful(octaves: Sequence[Octave]) -> float:
-    """Share of the photo's structure that the prior confirms; the finest octave is left out."""
+    """The share of the photo's structure, in [0, 1], that the prior confirms. The finest octave,
+    which is mostly noise, does not count."""
     counted = octaves[1:] or octaves
     whole = sum(octave.structure for octave in counted)
     return sum(octave.confirmed for octave in counted) / max(whole, 1e-9)
 
 
 def is_the_photo(photo: Image, warped: Warped) -> bool:
-    """Whether the prior is the photo itself; it then says nothing about light or structure."""
+    """Whether the prior is the photo itself, unchanged. Such a prior adds no information."""
     step = max(2, max(photo.shape[:2]) // 1000)
     visible = warped.valid[::step, ::step] > 0.5
     if not visible.any():

@@ -1,13 +1,13 @@
 """Degradations that are known exactly: a blur between photo and prior, and JPEG quantisation.
 
-If the photo is a blurred copy of the prior, the kernel k follows from both by least squares, and
-the sharp photo is X = (conj(K) Y + m P) / (|K|^2 + m): a Wiener filter with the prior as its mean.
-Blurred by k, X is the photo again; only what the blur destroyed is the prior's. Photos that no
-single kernel explains are left as they are.
+If the photo is a blurred copy of the prior, least squares give the kernel. The sharp photo is then
+X = (conj(K) Y + m P) / (|K|^2 + m), a Wiener filter whose mean is the prior; K, Y and P are spectra
+of kernel, photo and prior. X, blurred again, is the photo: only what the blur destroyed comes from
+the prior. A photo that no single kernel explains is left as it is.
 
 A JPEG file stores each DCT coefficient of an 8 x 8 block to within half a quantisation step: the
 block lies in a cell. A restoration outside the cell contradicts the photo. Moving it to the nearest
-point of the cell mends that and never takes it farther from the truth (projection onto convex sets:
+point of the cell mends that, and never increases its error (projection onto convex sets:
 Zakhor, "Iterative procedures for reduction of blocking effects in transform image coding", 1992).
 The steps are estimated from the pixels, so this works for a screenshot of a JPEG, too (Fan, de
 Queiroz, "Identification of bitmap compression history", 2003). Only the quantisation tables of the
@@ -30,7 +30,7 @@ from verax.image.pixels import reduced
 WORK, MOST = 640, 1600  # px: long sides at which a blur is estimated, and removed
 KERNEL = 0.048  # side of the kernel, share of the long side
 TAPER = 0.025  # share of the long side over which borders are faded out
-NOISE = 0.02  # share of the prior's mean energy added to its spectrum, against division by 0
+NOISE = 0.02  # share of its mean that is added to the prior's power spectrum before division
 TAIL = 0.04  # share of the kernel's peak below which values are noise
 WIDE = 4.0  # sigma in working px: no blur changes what is coarser
 # largest unexplained energy: as a share of the photo's, and of that without the blur
@@ -42,20 +42,20 @@ LOCAL = (0.4, 0.9)  # unexplained share at which a place starts to be, and is, l
 
 @dataclass(frozen=True, slots=True)
 class Blur:
-    """A kernel (k, k) of sum 1, and the share of the photo's energy that it leaves unexplained."""
+    """A blur: its kernel (k, k) of sum 1, and the share of the photo's energy that remains."""
 
     kernel: Plane
     unexplained: float
 
     @property
     def weight(self) -> float:
-        """m, the ratio of the photo's noise to the prior's error."""
+        """The m of the Wiener filter: the photo's noise divided by the prior's error, as powers."""
         return max(LEAST, PER_RESIDUAL * self.unexplained)
 
-    def lost(self, octaves: int, finer: float = 1.0) -> tuple[float, ...]:
-        """Share of each octave, the finest first, that the blur destroyed and the prior supplies.
+    def destroyed(self, octaves: int, finer: float = 1.0) -> tuple[float, ...]:
+        """The share of each octave, the finest first, that this blur destroys.
 
-        `finer`: size of the photo over the size at which the blur was estimated."""
+        `finer`: the photo's size divided by the size at which the blur was estimated."""
         side = 256
         response = np.abs(np.fft.fft2(_centred(self.kernel, (side, side)))) ** 2
         frequency = np.abs(np.fft.fftfreq(side))
@@ -69,7 +69,8 @@ class Blur:
 
 
 def find_blur(photo: Plane, prior: Plane, valid: Plane) -> Blur | None:
-    """The blur between two lumas (H, W) under the same light; None if none explains the photo."""
+    """The blur that turns the prior into the photo, or None if no blur does; lumas (H, W) under the
+    same light, `valid` 1 where the prior covers the photo."""
     long = max(photo.shape)
     visible = cv2.erode(valid, np.ones((9, 9), np.uint8)) > 0.99
     weight = _taper(photo.shape, max(2, round(TAPER * long))) * visible
@@ -85,22 +86,22 @@ def find_blur(photo: Plane, prior: Plane, valid: Plane) -> Blur | None:
 
 @dataclass(frozen=True, slots=True)
 class Sharpened:
-    """A deblurred photo (H, W, 3); where (h, w), in [0, 1], the prior supplied detail; and that
-    detail's share of each octave, the finest first."""
+    """A deblurred photo (H, W, 3); `supplied` (h, w) in [0, 1], where detail is the prior's; and
+    `destroyed`, that detail's share of each octave, the finest first."""
 
     pixels: Image
     supplied: Plane
-    lost: tuple[float, ...]
+    destroyed: tuple[float, ...]
 
 
 def sharpened(
     photo: Image, prior: Image, valid: Plane, blur: Blur, mean: Plane
 ) -> tuple[Image, Plane]:
-    """The deblurred photo (H, W, 3), and where (H, W) it was deblurred: where the blurred prior
-    explains it.
+    """The deblurred photo (H, W, 3), and how far each pixel was deblurred, (H, W) in [0, 1]: as far
+    as the blurred prior explains it.
 
-    `prior` is under the photo's light. `mean`, (h, w) of any size in [0, 1], is its weight in the
-    filter's mean; the rest is the photo.
+    `prior` is under the photo's light. `mean`, (h, w) of any size in [0, 1], is the weight of the
+    prior against the photo in the mean of the Wiener filter.
     """
     pad = blur.kernel.shape[0]
     share_of_prior = (valid * resized(mean, valid.shape))[..., None]
@@ -130,10 +131,10 @@ def without_blur(
     octaves: int,
     mean: Plane,
 ) -> Sharpened | None:
-    """Remove the blur between a photo and a prior; None if there is none.
+    """The photo without the blur that the prior shows, or None if there is no such blur.
 
-    `relight` brings a prior of any size under the photo's light. The blur is estimated at a small
-    size first. In a photo of more than MOST px a side the finest detail is left as it is.
+    `relight` brings a prior of any size under the photo's light. `mean` is that of `sharpened`. The
+    blur is estimated at a small size first. Above MOST px a side the finest detail does not change.
     """
 
     def at(side: int) -> tuple[Image, Image, Plane]:
@@ -152,12 +153,12 @@ def without_blur(
         sharp = np.asarray(np.clip(photo + resized(sharp - own, photo.shape), 0, 1), np.float32)
     finer = max(photo.shape) / max(own.shape)
     supplied = share * resized(mean, share.shape)
-    return Sharpened(sharp, supplied, blur.lost(octaves, finer))
+    return Sharpened(sharp, supplied, blur.destroyed(octaves, finer))
 
 
 def _kernel(photo: Plane, prior: Plane, weight: Plane, side: int) -> Plane:
-    """The kernel by least squares on the gradients, in the frequency domain; then made positive,
-    connected and of sum 1."""
+    """The kernel (side, side) by least squares on the gradients, in the frequency domain; made
+    positive, connected and of sum 1."""
     shared, power = np.zeros((), np.complex64), np.zeros((), np.float32)
     for step in ([[-1.0, 1.0]], [[-1.0], [1.0]]):
         gradient = np.array(step, np.float32)
@@ -186,7 +187,7 @@ def _energy(plane: Plane, weight: Plane, wide: float) -> float:
 
 
 def _explained(photo: Plane, prior: Plane, blur: Blur) -> Plane:
-    """(H, W) in [0, 1]: how well the blurred prior explains the photo, in windows."""
+    """How well the blurred prior explains the photo around each pixel, (H, W) in [0, 1]."""
     scale = max(photo.shape) / WORK
     off = photo - cv2.filter2D(prior, -1, blur.kernel[::-1, ::-1])
     mine, left = (

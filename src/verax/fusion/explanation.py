@@ -1,8 +1,8 @@
 """The explanation: which faults of the photo account for the prior's changes.
 
-What is wrong with a photo is hard to see in the photo alone, and easier in the pair: what did
-the generator brighten, colour, sharpen or remove? A change that no fault of the photo explains is
-the generator's style and is not used.
+What is wrong with a photo is hard to tell from the photo alone. It is easier from the pair: what
+did the generator brighten, colour, sharpen or remove? A change that no fault of the photo explains
+is the generator's style, and is not used.
 """
 
 from collections.abc import Sequence
@@ -24,14 +24,14 @@ WORK = 160  # px: long side at which light is compared
 NAMED = 0.5  # from which a fault is named
 DOUBTED = 0.3  # below which a fault of the light changes nothing
 VEILED = (1.36, 1.56)  # haze: contrast of the prior over the photo's
-VIVID = (1.8, 2.6)  # haze: saturation of the prior over the photo's,
-FAR = (0.08, 0.15)  # where photo and prior differ by as much (rms)
+VIVID = (1.8, 2.6)  # haze: saturation of the prior over the photo's
+FAR = (0.08, 0.15)  # haze: difference of photo and prior (rms) at which VIVID counts
 DARK = (0.40, 0.25)  # darkness: median luma of the photo
 BRIGHTENED = (1.35, 1.75)  # darkness: median luma of the prior over the photo's
 COLOURLESS = (0.03, 0.012)  # missing colour: spread of the photo's colours
 COLOURED = (0.03, 0.06)  # missing colour: spread of the prior's colours
 CAST_NAME = "a colour cast"
-CAST = (0.03, 0.07)  # cast: distance of the mean from grey, the photo's less the prior's
+CAST = (0.03, 0.07)  # cast: by how much farther from grey the photo's mean is than the prior's
 SHIFTED = (0.05, 0.10)  # cast: distance between the mean tints
 WHITER = (0.03, 0.06)  # cast: as CAST, of the brightest pixels
 SUPPORT = {  # least severity, seen in the photo alone, of a fault that counts at fidelity 1
@@ -42,11 +42,10 @@ LAYERED = (0.05, 0.10)  # share of the photo under layers
 BLOCKED, COLOUR_ERROR = (0.05, 0.15), 3 / 255  # JPEG: levels across its grid; error of its colours
 BURIED = 0.85  # severity of rain that hides most of the scene
 RAINY = (0.50, 0.65)  # severity of rain whose streaks were mistaken for noise
-# share of the photo's structure that the prior confirms: one that redraws the scene leaves things
-# out, and invents them, by accident
-FAITHFUL = (0.45, 0.60)  # before its omissions count
-KEEPING = (0.30, 0.50)  # before its additions count
-AGREEING = (0.25, 0.35)  # before its contrast where both agree counts: less agrees by chance
+# share of the photo's structure that the prior confirms, from which it is trusted to have
+FAITHFUL = (0.45, 0.60)  # left out only what was in front of the scene,
+KEEPING = (0.30, 0.50)  # added only what belongs to the scene,
+AGREEING = (0.25, 0.35)  # the right contrast where both agree: less agrees by chance
 
 # tasks of the prompt catalog that say what was wrong
 LIGHT_TASKS = ("dehaze", "lowlight", "underwater", "colorize")
@@ -56,18 +55,19 @@ FRONT_TASKS = ("derain", "desnow", "raindrop", "flare", "shadow", "reflection", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """The faults of a photo that account for changes of its prior; numbers are in [0, 1].
+    """The faults of a photo that justify changes of its prior; numbers are in [0, 1].
 
     Attributes:
-        light: how wrong the photo's light is; `reasons` are the names of its faults.
+        light: how wrong the photo's light is.
         colour: how far colour is missing.
-        sharpness: per octave, the finest first: how wrong its contrast is.
-        blur: the same, as far as a blur explains it and not the light.
-        front: how likely something was in front of the scene.
+        sharpness: for each octave, the finest first, how wrong its contrast is.
+        blur: the part of `sharpness` that a blur explains rather than the light.
+        front: the likelihood that something stood in front of the scene.
         buried: rain hides most of the scene; what is behind it, light included, is the prior's.
-        compression: error of the photo's colours from JPEG compression, in [0, 1].
-        faithful: how closely the prior keeps to the photo where both can be compared.
-        task: the task that overruled the measurement, "" if none.
+        compression: error that JPEG compression left in the photo's colours.
+        faithful: how closely the prior keeps to the photo's structure.
+        reasons: names of the faults of the light.
+        task: the user's task, which overrules what was measured; "" if none was given.
     """
 
     light: float
@@ -88,9 +88,9 @@ class Explanation:
         return max(self.light, *self.sharpness, self.front, self.faithful) == 0
 
     def under_layers(self, share: float) -> "Explanation":
-        """This explanation for a photo of which layers cover a share: they reduce its contrast."""
-        lost = ramp(share, *LAYERED)
-        return replace(self, sharpness=tuple(max(x, lost) for x in self.sharpness))
+        """This explanation for a photo whose contrast is reduced by layers over a `share` of it."""
+        faded = ramp(share, *LAYERED)
+        return replace(self, sharpness=tuple(max(x, faded) for x in self.sharpness))
 
     def record(self) -> dict[str, Any]:
         """As a JSON object."""
@@ -123,12 +123,12 @@ def explain(
     changed: bool = False,
     contrast: float = 1.0,
 ) -> Explanation:
-    """The explanation from the `light_faults` of the pair, the faults of the photo alone, and the
-    octaves.
+    """The explanation of a pair. `reasons`: from `light_faults`. `octaves`: the finest first.
 
+    `faults`: of the photo alone. `task`: a task of the prompt catalog that overrules the rest.
     `small`: the photo is known to hold less detail than its grid could.
     `changed`: the prior shows another state of the scene, which no fault of the photo explains.
-    `contrast`: how far faults of light account for changes of contrast, in [0, 1].
+    `contrast`: how far a fault of the light justifies a change of contrast, in [0, 1].
     """
     if changed:
         reasons = {}
@@ -167,23 +167,23 @@ def explain(
 def light_faults(
     photo: Image, prior: Image, valid: Plane, faults: Faults | None, alone: float = 0.0
 ) -> dict[str, float]:
-    """The faults of the photo's light by name, each in [0, 1], from photo and registered prior.
+    """The faults of the photo's light, name -> certainty in [0, 1], from photo and placed prior.
 
-    `alone`: how far a fault must be visible in the photo alone, in [0, 1].
+    `alone`: 0 believes the pair; 1 believes only faults that are visible in the photo alone.
     """
     reasons = _light(photo, prior, valid, faults)
     return _supported(reasons, _severities(faults), alone) if faults else reasons
 
 
 def under_water_alone(reasons: dict[str, float], faults: Faults | None) -> bool:
-    """Whether only a cast of water is wrong with the light. It is even, so that local changes of
-    the prior are style. A faded print or a lamp has a cast, too, but an uneven one."""
+    """Whether the colour of water is the only fault of the light. It is even, so that local changes
+    of the prior are style; the cast of a faded print or of a lamp is uneven."""
     named = [name for name, share in reasons.items() if share >= NAMED]
     return named == [CAST_NAME] and bool(faults and faults["underwater"].certainty > NAMED)
 
 
 def _light(photo: Image, prior: Image, valid: Plane, faults: Faults | None) -> dict[str, float]:
-    """The faults of the photo's light, whether the photo alone shows them or not."""
+    """The faults of the photo's light, name -> certainty, from the pair alone."""
     own, other, visible = (reduced(x, WORK) for x in (photo, prior, valid))
     inside = visible > 0.9
     if not inside.any():
@@ -221,7 +221,7 @@ def _light(photo: Image, prior: Image, valid: Plane, faults: Faults | None) -> d
 def _supported(
     reasons: dict[str, float], severities: dict[str, float], alone: float
 ) -> dict[str, float]:
-    """The faults `reasons`, reduced where the photo alone does not show them."""
+    """The certainties `reasons`, reduced by up to `alone` where the photo shows no such fault."""
     shown = {kind: ramp(severities[kind], *limits) for kind, limits in SUPPORT.items()}
     support = {
         "haze": max(shown.values()),  # dark photos and those with a cast lack contrast, too
@@ -238,7 +238,7 @@ def _white(pixels: Float) -> Float:
 
 
 def _vivid(own: Float, other: Float) -> float:
-    """How far haze has weakened the colours of pixels (n, 3), compared with the prior's."""
+    """The certainty that haze weakened the colours `own` (n, 3); `other` are the prior's."""
     before, after = (float(np.ptp(x, axis=1).mean()) + 0.03 for x in (own, other))
     moved = float(np.sqrt(((own - other) ** 2).mean()))
     some = ramp(before - 0.03, 0.02, 0.04)  # a photo without colour has none to lose
@@ -251,8 +251,8 @@ def _severities(faults: Faults | None) -> dict[str, float]:
 
 
 def _not_spoilt(faults: Faults | None) -> float:
-    """1 minus the certainty of noise or JPEG blocks: in such a photo, something in front of the
-    scene is less likely."""
+    """1 minus the certainty of noise, JPEG blocks or wrong light: differences that they cause are
+    not due to things in front of the scene."""
     severities = _severities(faults)
     spoilt = 0.0
     if faults:
@@ -272,7 +272,7 @@ def _buried(faults: Faults | None) -> bool:
 
 
 def _contrast(plane: Plane, inside: NDArray[np.bool_]) -> float:
-    """Standard deviation of a small plane's structure of 2 to 6 px."""
+    """Standard deviation of a plane's structure of 2 to 6 px where `inside`."""
     fine, coarse = (cv2.GaussianBlur(plane, (0, 0), sigma) for sigma in (2.0, 6.0))
     return float(np.sqrt(((fine - coarse)[inside] ** 2).mean())) + 1e-4
 
@@ -284,10 +284,9 @@ def _colour(pixels: Float) -> float:
 
 
 def _blur(octaves: Sequence[evidence.Octave], *, changed: bool, target: bool) -> tuple[float, ...]:
-    """Per octave, how far a blur explains the contrast that it gained over the two coarsest.
-
-    Never less in a finer octave, as a blur weakens finer octaves more.
-    """
+    """For each octave, the certainty that a blur explains why the prior has more contrast there,
+    compared with the two coarsest octaves. A blur weakens finer octaves more, so a finer octave
+    never has less. `target`: removing a blur was the task."""
     shares = [1.0 if target and not changed else 0.0] * len(octaves)
     if changed or target:
         return tuple(shares)

@@ -1,10 +1,10 @@
-"""What was in front of the scene and is gone in the prior: streaks, drops, dust, scratches,
-shadows, flares, reflections.
+"""Finds what stood in front of the scene and is missing in the prior: streaks, drops, dust,
+scratches, shadows, flares, reflections.
 
-Places where photo and relit prior differ are judged by their shape. Thin ones, and many small ones
-spread over the picture, do not belong to the scene. In a larger one the photo may show what the
-prior shows plus a smooth difference: a layer, such as a shadow or a flare. Other large places stay
-as they are in the photo: their content may be a thing that the generator lost.
+Places where the photo differs from the prior, under the same light, are judged by their shape. Thin
+places, and many small ones all over the picture, do not belong to the scene. In a larger place the
+photo may show the prior's structure plus a smooth difference: a layer, such as a shadow or a flare.
+Other large places stay as in the photo: they may hold a thing that the generator left out.
 """
 
 from collections.abc import Callable
@@ -34,46 +34,47 @@ PLAIN = 6e-5  # least energy of the prior's fine structure for that test
 SMOOTH = 0.6  # share of a layer's difference that a blur of sigma SOFT leaves
 SOFT = 3.0
 BORDER, COARSE = 4, 6.0  # width of a place's border, and scale of its edge, working px
-LOST = 0.85  # least energy at the border found only in the photo, over that only in the prior
+EDGE = 0.85  # least energy at the border that only the photo has, over what only the prior has
 INSIDE = 2.5  # working px from its border at which the inside of a place begins
 # glare: light added to the scene
 ADDED = 0.8  # least share of the difference that is brighter in the photo
-HELD, ALIKE = (0.5, 1.5), 0.25  # strength range and least correlation of the prior's fine structure
+HELD, ALIKE = (0.5, 1.5), 0.25  # strength, least correlation of the prior's fine structure
 LONG, FAINT = 6.0, 0.2  # a beam: length over width, and its least strength in place of HELD's
 BRIGHT = 0.09  # least mean luma added; less is a difference of light
 NEAR_BORDER = 1.5  # working px from its border at which the inside begins
-AWAY, SHOWN = 8, 0.75  # a moved thing: largest distance in working px, least correlation
+AWAY, SHOWN = 8, 0.75  # a thing that moved: largest distance in working px, least correlation
 OUTSTANDING, AROUND = 3.0, 8.0  # least multiple of the prior's texture, sigma of its window
 
-OfPlaces = Callable[[Plane], Float]  # values (h, w) -> one number per label
+OfPlaces = Callable[[Plane], Float]  # values (h, w) -> one number for each label
 
 
 def mask(toned: Image, warped: Warped, explanation: Explanation) -> Plane:
-    """(h, w) in [0, 1], the long side at most WORK: where something in front of the scene was
-    removed; `toned` is the photo under the prior's light."""
-    own, given, visible = (reduced(x, WORK) for x in (toned, warped.pixels, warped.valid))
+    """Where the prior removed something in front of the scene: (h, w) in [0, 1], the long side at
+    most WORK. `toned` is the photo under the prior's light."""
+    own, other, visible = (reduced(x, WORK) for x in (toned, warped.pixels, warped.valid))
     if explanation.buried:
-        return differing(own, given, visible)
-    matched = fit_relight(given, own, visible)(given)
+        return differing(own, other, visible)
+    matched = fit_relight(other, own, visible)(other)
     return removed(own, matched, visible, everything=explanation.task in FRONT_TASKS)
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Connected places where photo and prior differ (labels from 1; 0 is the rest)."""
+    """The connected places where photo and prior differ. Arrays have one entry for each label;
+    label 0 is the rest of the picture. Lengths are in working px."""
 
     labels: NDArray[np.int32]
     width: Float
     area: Float
-    peak: Float
-    more: NDArray[np.bool_]  # the photo shows more structure there than the prior
+    peak: Float  # largest difference
+    more: NDArray[np.bool_]  # the photo shows more structure in it than the prior
     layer: NDArray[np.bool_]  # both show the same structure, with a smooth difference
-    centre: Float  # (n, 2) shares of width and height
+    centre: Float  # (n, 2) x and y as shares of width and height
     box: NDArray[np.int32]  # (n, 4) left, top, width, height
 
 
 def removed(photo: Image, prior: Image, valid: Plane, *, everything: bool = False) -> Plane:
-    """(h, w), 0 or 1 at the working size: where the prior has removed something.
+    """Where the prior removed something: (h, w), 0 or 1, the long side at most WORK.
 
     Args:
         photo: (H, W, 3), under the light that the result will have.
@@ -90,9 +91,9 @@ def removed(photo: Image, prior: Image, valid: Plane, *, everything: bool = Fals
     if not everything:
         side = max(visible.shape)
         layers = places.layer & (places.width > THIN[0] * side + THIN[1])
-        lost = is_removed & places.more & ~layers
-        lost[lost] = ~_displaced(places, np.flatnonzero(lost), own, other)
-        is_removed &= layers | (lost & _no_part_of_the_scene(places, lost, side))
+        extra = is_removed & places.more & ~layers
+        extra[extra] = ~_displaced(places, np.flatnonzero(extra), own, other)
+        is_removed &= layers | (extra & _no_part_of_the_scene(places, extra, side))
     is_removed[0] = False
     mask = is_removed[places.labels]
     if not everything:
@@ -102,14 +103,14 @@ def removed(photo: Image, prior: Image, valid: Plane, *, everything: bool = Fals
 
 
 def differing(photo: Image, prior: Image, valid: Plane) -> Plane:
-    """(h, w), 0 or 1 at the working size of `removed`: all that differs, light included."""
+    """Where photo and prior differ in structure or light: (h, w), 0 or 1, sized as `removed`."""
     own, other, visible = (reduced(x, WORK) for x in (photo, prior, valid))
     mask = _differing(_difference(own, other), visible, LEAST)
     return np.asarray(cv2.dilate(mask, np.ones((3, 3), np.uint8)), np.float32)
 
 
 def _difference(own: Image, other: Image) -> Plane:
-    """(h, w) difference of luma, or of colour with less weight."""
+    """(h, w) absolute difference of luma, or 0.7 of that of colour, whichever is larger."""
     off = np.abs(cv2.GaussianBlur(own - other, (0, 0), 0.8))
     return np.asarray(np.maximum(np.abs(luma(own - other)), 0.7 * largest(off)), np.float32)
 
@@ -117,10 +118,11 @@ def _difference(own: Image, other: Image) -> Plane:
 def _glare(
     brighter: Plane, visible: Plane, least: float, own: Image, other: Image
 ) -> NDArray[np.bool_]:
-    """(h, w) True where light was added to what the prior shows: flares and reflections.
+    """(h, w) True where the photo shows the prior's scene plus light: flares and reflections.
 
-    `brighter`: the difference where the photo is brighter, 0 elsewhere. Such light often touches
-    places that differ for other reasons; looking at brighter pixels only separates it from them.
+    `brighter`: the difference where the photo is brighter, 0 elsewhere. A flare often touches
+    places that differ for other reasons; to look only at brighter pixels separates it from them.
+    `least`: least difference that counts.
     """
     differs = _differing(brighter, visible, least)
     number, labels = cv2.connectedComponents(differs, connectivity=8)
@@ -141,14 +143,14 @@ def _glare(
         wide
         & (total(off) > BRIGHT * area)
         & (most(brighter) > SURE * least)
-        & _lost(labels, own, other)
+        & _edge_in_photo(labels, own, other)
     )
     is_layer[0] = False
     return np.asarray(is_layer[labels])
 
 
 def beams(labels: NDArray[np.int32], number: int) -> NDArray[np.bool_]:
-    """Which labels are long and straight: their second moments are those of a long rectangle."""
+    """(number,) True for labels that are long and straight: second moments of a long rectangle."""
     total, _ = _by_label(labels, number)
     area = np.maximum(total(np.ones(labels.shape, np.float32)), 1)
     grid = np.indices(labels.shape, np.float32)
@@ -162,7 +164,7 @@ def beams(labels: NDArray[np.int32], number: int) -> NDArray[np.bool_]:
 
 
 def _differing(difference: Plane, visible: Plane, least: float) -> NDArray[np.uint8]:
-    """(h, w) 1 where something differs, with small gaps closed."""
+    """(h, w) 1 where a visible difference exceeds `least`, else 0; small gaps are closed."""
     differs = ((difference > least) & (visible > 0.9)).astype(np.uint8)
     return np.asarray(cv2.morphologyEx(differs, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)))
 
@@ -182,7 +184,7 @@ def _places(difference: Plane, visible: Plane, least: float, own: Image, other: 
     off = luma(own - other)
     smooth = total(np.abs(cv2.GaussianBlur(off, (0, 0), SOFT))) > SMOOTH * total(np.abs(off))
     alike = shared_inside > LAYER * np.sqrt(mine_inside * its_inside)
-    layer = smooth & (its / area > PLAIN) & alike & _lost(labels, own, other)
+    layer = smooth & (its / area > PLAIN) & alike & _edge_in_photo(labels, own, other)
     width = 2 * most(depth)
     size = np.array([labels.shape[1], labels.shape[0]])
     centre = (centres / size).astype(np.float32)
@@ -193,7 +195,7 @@ def _places(difference: Plane, visible: Plane, least: float, own: Image, other: 
 
 
 def _by_label(labels: NDArray[np.int32], number: int) -> tuple[OfPlaces, OfPlaces]:
-    """Functions that give the sum and the largest of values (h, w) under each label; 0 under 0."""
+    """Two functions: the sum, and the maximum, of values (h, w) under each label; 0 for label 0."""
     where = np.flatnonzero(labels)
     marked = labels.ravel()[where]
 
@@ -206,10 +208,10 @@ def _by_label(labels: NDArray[np.int32], number: int) -> tuple[OfPlaces, OfPlace
     return total, most
 
 
-def _lost(labels: NDArray[np.int32], own: Image, other: Image) -> NDArray[np.bool_]:
-    """Which places have an edge in the photo rather than in the prior, at their border.
+def _edge_in_photo(labels: NDArray[np.int32], own: Image, other: Image) -> NDArray[np.bool_]:
+    """For each label, whether its border is an edge in the photo rather than in the prior.
 
-    A layer has its edge in the photo; a place that the generator redrew has one in the prior.
+    The border of a layer is an edge in the photo. That of a redrawn place is one in the prior.
     """
     outside = (labels == 0).astype(np.uint8)
     distance, nearest = cv2.distanceTransformWithLabels(
@@ -234,13 +236,13 @@ def _lost(labels: NDArray[np.int32], own: Image, other: Image) -> NDArray[np.boo
     )
     places = owner[nearest][border]
     photo, prior = (np.bincount(places, x[border], int(labels.max()) + 1) for x in only)
-    return np.asarray(photo > LOST * prior + 1e-9)
+    return np.asarray(photo > EDGE * prior + 1e-9)
 
 
 def _displaced(
     places: Places, numbers: NDArray[np.intp], own: Image, other: Image
 ) -> NDArray[np.bool_]:
-    """Which of the numbered places the prior shows as well, moved by a few pixels."""
+    """For each of the labels `numbers`, whether the prior shows its content a few pixels away."""
     one, two = (luma(x) - cv2.GaussianBlur(luma(x), (0, 0), 2.0) for x in (own, other))
     displaced = np.zeros(len(numbers), bool)
     for index, number in enumerate(numbers):
@@ -258,7 +260,8 @@ def _displaced(
 def _no_part_of_the_scene(
     places: Places, is_removed: NDArray[np.bool_], side: int
 ) -> NDArray[np.bool_]:
-    """Thin places, and small ones if there are many all over the picture."""
+    """For each label, whether its shape is not that of a part of the scene: it is thin; or it is
+    small, and many small places lie all over the picture. `side`: the long side, working px."""
     thin = places.width <= THIN[0] * side + THIN[1]
     small = thin | ((places.width <= SMALL * side) & (places.area < AREA * side * side))
     counted = np.flatnonzero(small & is_removed)[1 if small[0] and is_removed[0] else 0 :]

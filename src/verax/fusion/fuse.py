@@ -1,4 +1,4 @@
-"""Fusing photo, base and registered prior: the prior is used wherever it explains the photo."""
+"""Fuses photo, base and registered prior: uses the prior wherever it explains the photo."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,22 +23,22 @@ from verax.image import Image, Plane
 from verax.image.pixels import reduced
 from verax.restorers.faults import Faults
 
-SURE = 0.5  # least certainty of a fault that is acted on
-NOISY = 0.15  # severity of noise at which what the base removed is a measure of the noise
+SURE = 0.5  # least certainty of a fault that has an effect
+NOISY = 0.15  # severity of noise from which what the base removed is a measure of the noise
 BLURRED = 0.5  # least certainty of a blur whose kernel is estimated
-RAISED = 0.15  # most by which the contrast of a fine octave is raised to the prior's
-LITTLE = 0.1  # share taken from the prior below which a note says so
+RAISED = 0.15  # largest part by which a fine octave's contrast is raised to the prior's
+LITTLE = 0.1  # share taken from the prior below which a note says that little was taken
 
-ROUGH = "the prior could not be placed exactly: only its light is taken, and roughly"
+ROUGH = "the prior could not be placed exactly: only its light is used, no detail"
 CHANGED = (
     "the prior shows another state of the scene (%s): "
-    "light stays the photo's, and no detail is added; lower --fidelity to use more of it"
+    "the photo keeps its light, and no detail is added; lower --fidelity to use more of the prior"
 )
 WITHOUT = (  # the base removes haze without the prior, too
-    "the prior shows another state of the scene (%s): the photo is restored without it; lower "
-    "--fidelity to use some of it"
+    "the prior shows another state of the scene (%s): the photo is restored without the prior; "
+    "lower --fidelity to use some of it"
 )
-REDRAWN = "its structure is not the photo's, most of it was redrawn"
+REDRAWN = "most of the prior was redrawn and does not show the photo's structure"
 LESS = (
     "hardly anything was taken from the prior: %s. Lower --fidelity to take more of it, or state "
     "what the generator was told to do with --task"
@@ -55,11 +55,11 @@ class Fusion:
 
     Attributes:
         pixels: (H, W, 3) float32.
-        trust: (H, W, 4) float16, per pixel the shares of CLASSES, which sum to 1: from the photo;
-            the photo's structure with the prior's contrast; light of the prior; generated.
-        scene_state_change: the prior shows another state of the scene (night made day ...).
+        trust: (H, W, 4) float16, for each pixel the shares of CLASSES, which sum to 1: the photo;
+            the photo's structure with the prior's contrast; the prior's light; generated.
+        scene_state_change: the prior shows another state of the scene, such as day for night.
         notes: what a user should know, in words.
-        explanation: the photo's faults that justify what was taken; None if nothing was.
+        explanation: the photo's faults that justify what was taken; None if nothing was taken.
     """
 
     pixels: Image
@@ -71,8 +71,8 @@ class Fusion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Pair:
-    """A photo and its usable prior; the arguments of `fuse`. `copies` are base, prior and its valid
-    area at the size at which light is compared."""
+    """A photo and its usable prior: the arguments of `fuse`. `copies`: base, prior and valid area,
+    reduced to the size at which light is compared."""
 
     photo: Image
     base: Image
@@ -99,20 +99,20 @@ def fuse(
     small: bool = False,
     spared: Callable[[], Plane] | None = None,
 ) -> Fusion:
-    """Use the registered prior wherever it explains the photo; without one, return the base.
+    """The fusion, which uses the prior wherever it explains the photo; without a prior, the base.
 
     Args:
         photo: (H, W, 3).
         base: (H, W, 3), the photo restored without the prior; its structure counts as the photo's.
-        warped: the prior on the photo's grid.
-        registration: a prior placed "roughly" gives only light, one placed "not" gives nothing.
-        lit: (h, w, 3) of any size, the base's own estimate of the light, or None.
-        faults: what the photo suffers from.
+        warped: the prior on the photo's grid, or None.
+        registration: a prior that is placed "roughly" gives only light; "not" gives nothing.
+        lit: (h, w, 3) of any size, the photo in the light that the base gave it, or None.
+        faults: the faults of the photo, or None if they are not known.
         fidelity: 1 takes only what the photo confirms, and light; 0 is the registered prior.
         task: what the generator was told to do, a key of the prompt catalog; "" if unknown.
         small: the photo is known to hold less detail than its grid could.
-        spared: returns (H, W), 1 where only what the photo confirms is taken: faces. It is called
-            late, because faces are searched for in parallel.
+        spared: returns (H, W), 1 in faces, where only what the photo confirms is taken, else 0.
+            It is called late, because faces are searched for in parallel.
     """
     if photo.shape != base.shape:
         raise SizeMismatchError(f"expected a base of {photo.shape}, got {base.shape}")
@@ -120,13 +120,13 @@ def fuse(
         return alone(base)
     if evidence.is_the_photo(photo, warped):
         return alone(base, "the prior is the photo itself: nothing is taken from it")
-    own, given, visible = (
+    own, other, visible = (
         reduced(picture, matching.WORK) for picture in (base, warped.pixels, warped.valid)
     )
     pair = _Pair(
         photo=photo, base=base, warped=warped, registration=registration,
         lit=lit, faults=faults, task=task, small=small, spared=spared,
-        copies=(own, given, visible),
+        copies=(own, other, visible),
     )  # fmt: skip
     fused = _fuse_at(fidelity, pair)
     if fidelity in (0, dials.DEFAULT) or fused.explanation is None:
@@ -154,10 +154,10 @@ def _fuse_at(fidelity: float, pair: _Pair) -> Fusion:
 
 
 def _dial(fidelity: float, pair: _Pair) -> tuple[dials.Dial, dict[str, float]]:
-    """The thresholds for this pair, and the faults of the base's light."""
+    """The thresholds for this pair; and the faults of the base's light, name -> certainty."""
     dial = dials.at(fidelity)
-    own, given, visible = pair.copies
-    reasons = light_faults(own, given, visible, pair.faults, alone=1 - dial.plausible)
+    own, other, visible = pair.copies
+    reasons = light_faults(own, other, visible, pair.faults, alone=1 - dial.plausible)
     return dials.without_style(dial) if under_water_alone(reasons, pair.faults) else dial, reasons
 
 
@@ -191,8 +191,8 @@ def _explained(
 
 
 def _statistics(pair: _Pair) -> _Statistics:
-    """The statistics of the octaves, and the contrasts of photo and prior. If the base removed
-    noise, that limits the photo's noise."""
+    """The statistics of the octaves, and the contrasts of photo and prior. Noise that the base
+    removed is the largest that the photo can have."""
     photo, base, warped, faults = pair.photo, pair.base, pair.warped, pair.faults
     cleaned = bool(faults and faults["noise"].certainty > SURE and faults["noise"].severity > NOISY)
     most = energy_removed(photo, base) if cleaned else ()
@@ -201,7 +201,7 @@ def _statistics(pair: _Pair) -> _Statistics:
 
 
 def alone(base: Image, *notes: str) -> Fusion:
-    """The base, with a trust map that says "photo" everywhere."""
+    """The base as a fusion, with `notes` and a trust map that says "photo" everywhere."""
     trust = np.zeros((*base.shape[:2], len(CLASSES)), np.float16)
     trust[..., 0] = 1
     return Fusion(base, trust, False, notes)
@@ -210,13 +210,13 @@ def alone(base: Image, *notes: str) -> Fusion:
 def _prepared(pair: _Pair, recipe: Recipe, explanation: Explanation) -> Pictures:
     """The pictures to join, under the light that the explanation allows."""
     base, warped, nowhere = pair.base, pair.warped, np.zeros((1, 1), np.float32)
-    own, given, visible = pair.copies
+    own, other, visible = pair.copies
     lit = toned(base, recipe, explanation)
     return Pictures(
         source=base, toned=lit, prior=warped.pixels, valid=warped.valid,
-        relight=matching.fit_relight(given, own, visible),
+        relight=matching.fit_relight(other, own, visible),
         front=nowhere if explanation.front == 0 else front.mask(lit, warped, explanation),
-        spared=nowhere if pair.spared is None else pair.spared(), supplied=nowhere, lost=(),
+        spared=nowhere if pair.spared is None else pair.spared(), supplied=nowhere, destroyed=(),
     )  # fmt: skip
 
 
@@ -227,9 +227,9 @@ def _sharpened(
     explanation: Explanation,
     dial: dials.Dial,
 ) -> tuple[Pictures, list[Octave]]:
-    """Pictures and octaves after deblurring, if one blur explains the photo.
+    """Pictures and octaves after deblurring; unchanged if no single blur explains the photo.
 
-    In faces, and at fidelity 1, the prior supplies no detail that the blur destroyed.
+    In faces, and at fidelity 1, no detail that the blur destroyed is taken from the prior.
     """
     mean = np.float32(dial.plausible) * (1 - pictures.spared)
     sharp = without_blur(
@@ -240,7 +240,7 @@ def _sharpened(
         return pictures, octaves
     pictures = replace(
         pictures, source=sharp.pixels, toned=toned(sharp.pixels, recipe, explanation),
-        supplied=sharp.supplied, lost=sharp.lost,
+        supplied=sharp.supplied, destroyed=sharp.destroyed,
     )  # fmt: skip
     most = [octave.most for octave in octaves]
     return pictures, measure(pictures.source, pictures.prior, pictures.valid, most)
@@ -262,16 +262,16 @@ def _in_contrast(
     explanation: Explanation,
     dial: dials.Dial,
 ) -> Image:
-    """The picture with the prior's contrast in fine octaves: raised to it where a fault of the
-    light, not a blur, accounts for the loss, or something in front was removed."""
-    lost = [*np.subtract(explanation.sharpness, explanation.blur).clip(0), 0, 0][:FINE]
-    sharpened = 1 + RAISED * dial.plausible * np.array(lost)
+    """The picture whose contrast in fine octaves is raised to the prior's, where a fault of the
+    light (not a blur) reduced it, or where something in front of the scene was removed."""
+    reduction = [*np.subtract(explanation.sharpness, explanation.blur).clip(0), 0, 0][:FINE]
+    sharpened = 1 + RAISED * dial.plausible * np.array(reduction)
     smoothed = 1 + RAISED * dial.front * explanation.front
     return matching.with_prior_contrast(pixels, valid, contrasts, sharpened, smoothed)
 
 
 def _in_cells(pixels: Image, photo: Image, pictures: Pictures, explanation: Explanation) -> Image:
-    """The picture, moved into the photo's JPEG cells if compression is its only fault."""
+    """The picture, moved into the photo's JPEG cells (`exact`) if compression is its only fault."""
     other = explanation.light > 0 or max(explanation.blur) > BLURRED
     steps = None if other else steps_of(photo)
     if steps is None:

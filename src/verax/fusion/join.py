@@ -1,9 +1,9 @@
-"""The join: photo and prior become one picture, octave by octave, from coarse to fine.
+"""Joins photo and prior into one picture, octave by octave, from coarse to fine.
 
-In each octave the photo's structure is relit: it gets the prior's contrast where both agree.
-Confirmed structure is then turned towards the prior's by at most the dial's angle, which keeps a
-known correlation with the photo. The prior's own pixels are taken only for what the photo could not
-have shown (plausible) and for what was behind something in front of the scene.
+In each octave the photo's structure gets the prior's contrast where both agree. Structure that the
+prior confirms is then turned towards the prior's by at most the dial's angle, which keeps a known
+correlation with the photo. The prior's own pixels are used only for plausible structure, which the
+photo could not have shown, and for what was hidden by something in front of the scene.
 """
 
 import math
@@ -34,8 +34,8 @@ from verax.fusion.planes import (
 )
 from verax.image import Image, Plane
 
-SAMPLED, GROUP = 2_000_000, 64  # most pixels of an octave's statistics; rows of a group
-AGREED = (0.2, 0.6)  # correlation of coarse structure at which the prior's light counts, and fully
+SAMPLED, GROUP = 2_000_000, 64  # most pixels used for the statistics of an octave; rows of a group
+AGREED = (0.2, 0.6)  # correlation of coarse structure: the prior's light has weight 0; and 1
 STYLE = 0.1  # difference of local light up to which it may be the generator's style
 FEATHER = 5  # px by which the prior's valid area is eroded
 
@@ -49,11 +49,11 @@ class Pictures:
         toned: (H, W, 3) the source under the light of the result.
         prior: (H, W, 3) registered.
         valid: (H, W) where the prior covers the photo.
-        relight: brings the prior under the source's light.
+        relight: changes the prior's light into the source's.
         front: (h, w) of any size, where something in front of the scene was removed.
         spared: (h, w) of any size, where only confirmed structure is taken: faces.
         supplied: (h, w) of any size, where deblurring took detail from the prior.
-        lost: share of that detail in each octave, the finest first.
+        destroyed: share of that detail in each octave, the finest first; () without deblurring.
     """
 
     source: Image
@@ -64,13 +64,13 @@ class Pictures:
     front: Plane
     spared: Plane
     supplied: Plane
-    lost: tuple[float, ...]
+    destroyed: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """The picture (H, W, 3), and on the half grid the amplitudes (h, w, 3) of its structure: from
-    the photo, from the photo with the prior's contrast, from the prior."""
+    """The joined picture (H, W, 3). `amplitudes` (h, w, 3), on the half grid: how much structure is
+    the photo's, the photo's with the prior's contrast, and the prior's."""
 
     pixels: Image
     amplitudes: Float
@@ -78,8 +78,8 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """The result so far, from which the next finer octave starts: the picture, and on its half grid
-    the gain of confirmed places, how far photo and prior agreed, and amplitudes."""
+    """The result after some octaves, the input of the next finer one. On the half grid of the
+    picture: the gain of confirmed places, how far photo and prior agreed, the amplitudes."""
 
     picture: Float
     gain: Plane
@@ -89,7 +89,7 @@ class _State:
 
 @dataclass(frozen=True, slots=True)
 class _Copies:
-    """Gaussian pyramids; of the source only the luma."""
+    """The Gaussian pyramids of the pictures; that of the source holds only luma."""
 
     source: list[Float]
     toned: list[Float]
@@ -98,9 +98,9 @@ class _Copies:
 
 
 def measure(source: Image, prior: Image, valid: Plane, most: Sequence[float] = ()) -> list[Octave]:
-    """The statistics of each octave, the finest first.
+    """The statistics of each octave of source and prior, the finest first.
 
-    `most`: largest energy of coloured noise per octave.
+    `most`: for each octave, the largest energy that correlated noise can have; () for no limit.
     """
     octaves, white = count(source.shape), evidence.white_noise(source)
     own, other, visible = _pyramids((luma(source), luma(prior), valid), octaves)
@@ -118,7 +118,8 @@ def measure(source: Image, prior: Image, valid: Plane, most: Sequence[float] = (
 
 
 def energy_removed(photo: Image, source: Image) -> tuple[float, ...]:
-    """Energy per octave, the finest first, of what was removed from a photo (H, W, 3)."""
+    """Mean square of the luma difference of photo and source (H, W, 3) in each octave, the finest
+    first: what the base removed from the photo."""
     octaves = count(photo.shape)
     copies = gaussians(np.asarray(luma(photo) - luma(source), np.float32), octaves)
     bands = (evidence.band(copies, index) for index in range(octaves))
@@ -126,7 +127,7 @@ def energy_removed(photo: Image, source: Image) -> tuple[float, ...]:
 
 
 def _spread(shape: tuple[int, ...]) -> list[Part]:
-    """One part, the whole plane, or evenly spread groups of rows of a large one."""
+    """The parts of a plane to take statistics from: all of it or, if large, groups of its rows."""
     columns, groups = slice(0, shape[1]), SAMPLED // (GROUP * shape[1])
     if shape[0] * shape[1] <= SAMPLED or groups < 2:
         return [(slice(0, shape[0]), columns)]
@@ -137,8 +138,10 @@ def _spread(shape: tuple[int, ...]) -> list[Part]:
 def join(
     pictures: Pictures, octaves: Sequence[Octave], explanation: Explanation, dial: Dial
 ) -> Joined:
-    """Join the pictures, from the lowest band to the finest octave. The result is written over
-    `pictures.toned`, unless that is the source."""
+    """Join the pictures, from the lowest frequencies to the finest octave.
+
+    To save memory the result is written over `pictures.toned`, unless that is the source.
+    """
     both = (pictures.toned, pictures.prior)
     finest = (luma(pictures.source), *both, _feathered(pictures.valid))
     copies = _Copies(*_pyramids(finest, len(octaves)))
@@ -160,9 +163,9 @@ def join(
 
 
 def _lowest(pictures: Pictures, copies: _Copies, explanation: Explanation, dial: Dial) -> Float:
-    """The lowest band: the toned source's, moved towards the prior's as far as the dial's reach
-    where light is wrong and coarse structure agrees. In haze, light that differs by more than
-    STYLE goes farther."""
+    """The lowest frequencies of the result: those of the toned source, moved towards the prior's by
+    up to the dial's reach where the light is wrong and coarse structure agrees; in haze farther,
+    where the light differs by more than STYLE."""
     toned, valid = copies.toned[-1], copies.valid[-1]
     share = max(explanation.light, float(explanation.buried), dial.beyond)
     target = share * copies.prior[-1] + (1 - share) * pictures.relight(copies.prior[-1])
@@ -186,7 +189,8 @@ def _hazy(explanation: Explanation) -> bool:
 
 
 def _agreement(copies: _Copies, shape: tuple[int, ...]) -> Plane:
-    """How far the coarsest octaves of photo and prior agree; two flat places agree."""
+    """How far the coarsest octaves of photo and prior agree at each place, (h, w) in [0, 1]. Two
+    flat places agree."""
     agreement = np.zeros(shape[:2], np.float32)
     for index in range(max(0, len(copies.source) - 3), len(copies.source) - 1):
         own, other = evidence.band(copies.source, index), luma(evidence.band(copies.prior, index))
@@ -197,7 +201,7 @@ def _agreement(copies: _Copies, shape: tuple[int, ...]) -> Plane:
 
 
 def _finer(state: _State, copies: _Copies, rules: Rules, pictures: Pictures) -> _State:
-    """Add the next finer octave, tile by tile."""
+    """The state after the next finer octave, which is computed tile by tile."""
     fine = copies.toned[rules.index]
     height, width = fine.shape[:2]
     half = (-(-height // 2), -(-width // 2))
@@ -205,7 +209,8 @@ def _finer(state: _State, copies: _Copies, rules: Rules, pictures: Pictures) -> 
     amplitudes = resized(state.amplitudes, half)
     front = _spread_out(pictures.front, half, rules.explanation.front * rules.dial.front)
     spared = _spread_out(pictures.spared, half)
-    lost = _spread_out(pictures.supplied, half, pictures.lost[rules.index] if pictures.lost else 0)
+    destroyed = pictures.destroyed[rules.index] if pictures.destroyed else 0
+    supplied = _spread_out(pictures.supplied, half, destroyed)
     contrast = np.float32(rules.sharpness) + np.float32(1 - rules.sharpness) * resized(
         pictures.relight.gain, half
     )
@@ -224,7 +229,7 @@ def _finer(state: _State, copies: _Copies, rules: Rules, pictures: Pictures) -> 
             own, valid = luma(own), _feathered(valid)
         surroundings = Surroundings(
             before_gain[low], before_agreed[low], front[low], halved(valid), contrast[low],
-            spared[low], lost[low],
+            spared[low], supplied[low],
         )  # fmt: skip
         own = _part(own, copies.source[rules.index + 1][low])
         result = join_octave(own, (toned, other, spare), surroundings, rules)
@@ -244,7 +249,8 @@ def _finer(state: _State, copies: _Copies, rules: Rules, pictures: Pictures) -> 
 
 
 def _spread_out(plane: Plane, half: tuple[int, int], share: float = 1.0) -> Plane:
-    """A smooth plane times `share`, at another size; a constant one is broadcast, not copied."""
+    """A smooth plane times `share` at the size `half`; a constant plane is broadcast, not
+    copied."""
     scaled = plane * np.float32(share)
     if plane.size == 1 or share == 0:
         return np.broadcast_to(scaled.ravel()[:1], half)
@@ -257,7 +263,7 @@ def _feathered(valid: Plane) -> Plane:
 
 
 def _low(part: Part) -> Part:
-    """The slices on the half grid of a tile with even starts."""
+    """The slices of a tile on the half grid; the tile starts at even rows and columns."""
     rows, columns = (slice(x.start // 2, -(-x.stop // 2)) for x in part)
     return rows, columns
 
@@ -268,6 +274,6 @@ def _pyramids(pictures: Sequence[Float], octaves: int) -> list[list[Float]]:
 
 
 def _part(fine: Float, coarse: Float, room: Float | None = None) -> Float:
-    """A tile of an octave: the fine copy less the enlarged coarse one."""
+    """A tile of an octave: the fine copy minus the enlarged coarse one. It may use `room`."""
     below = enlarge(coarse, fine.shape, room)
     return np.asarray(cv2.subtract(fine, below, below), np.float32)

@@ -1,9 +1,9 @@
 """The light of the result: fitted at a working size, applied at full size; and the trust map.
 
 The correction is weakened where it would create strong edges that the photo does not support. The
-photo supports an edge if it has a gradient of similar orientation (of either sign) within TOLERANCE
-px that is clearly above its noise. Amplitudes are not compared: in a dark or hazy photo edges are
-faint, but present.
+photo supports an edge if it has, within TOLERANCE px, a gradient of a similar orientation that is
+clearly above its noise. Amplitudes are not compared: in a dark or hazy photo edges are faint, but
+present.
 """
 
 from dataclasses import dataclass
@@ -24,12 +24,12 @@ from verax.image.pixels import by_stripes, luma, ramp, reduced
 from verax.metrics.scene import scene_state
 
 # a pair of values is a ramp: no effect at the first, full effect at the second
-UNPROVED = 0.25  # weight of prior pixels whose place is uncertain: they still say something on tone
+UNPROVED = 0.25  # weight, for tone, of prior pixels whose place is uncertain
 LEAST = 0.02  # mean weight of the prior below which nothing is fitted
 ALIKE = (0.60, 0.85)  # cosine between two changes of light
-ALONE = 0.45  # by how much more even light counts where base and prior changed it differently
+NEAR = (0.3, 0.6)  # ratio of the sizes of two changes of light, the smaller over the larger
+ALONE = 0.45  # additional weight of even light where base and prior changed the light differently
 LOW = 0.03  # sigma at which light is compared for the trust map, share of the width
-NEAR = (0.3, 0.6)  # ratio of their sizes, the smaller over the larger
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,10 @@ class Recipe:
 
     Attributes:
         field: exposure and local tone.
-        sigma: noise deviation over luma.
-        slope: slope of the exposure curve over luma.
+        sigma: the base's noise deviation, one value for each luma of `evidence.look_up`.
+        slope: slope of the exposure curve, indexed in the same way.
         noise_level: deviation of the noise to be removed, 0 for none.
-        change: how the prior changed the state of the scene, such as day to night; "" if not.
+        change: how the prior changed the state of the scene, such as "day to night"; "" for none.
     """
 
     field: tone.ToneField
@@ -59,7 +59,10 @@ def solve(
     lit: Image | None,
     dial: Dial,
 ) -> Recipe | None:
-    """Fit the light at the working size; None where the prior shows too little of the photo."""
+    """The light, fitted at the working size; None if the prior shows too little of the photo.
+
+    `lit`: the photo in the light that the base gave it, (h, w, 3) of any size, or None.
+    """
     scale = min(1.0, tone.WORK / max(base.shape[:2]))
     size = (max(1, round(base.shape[1] * scale)), max(1, round(base.shape[0] * scale)))
     valid = planes.shrink(warped.valid, size)
@@ -89,8 +92,8 @@ def solve(
 def _target(
     photo: Image, prior: Image, base_light: Image | None, weight: Plane, dial: Dial
 ) -> Image:
-    """The target light: a mean of the prior's light, the base's, and even light, that is, the light
-    of base or photo with one gain and offset fitted to the prior. The last two contain less of the
+    """The picture (h, w, 3) whose light is the target: a mean of prior, base and even light, which
+    is base or photo with one gain and offset fitted to the prior. The last two hold less of the
     generator's style."""
     if base_light is None:
         exposure = matching.fit_exposure(photo, prior, weight)
@@ -107,10 +110,8 @@ def _target(
 
 
 def _agreeing(photo: Image, prior: Image, lit: Image, valid: Plane) -> float:
-    """How similarly base and prior change the light, in [0, 1].
-
-    Where two independent estimates agree, their mean is better than either.
-    """
+    """How similarly base and prior change the photo's light, in [0, 1]. Where these two independent
+    estimates agree, their mean is better than either."""
     side = (32, 32)
     weight = planes.shrink(valid, side)[..., None]
     one, two = (
@@ -124,7 +125,7 @@ def _agreeing(photo: Image, prior: Image, lit: Image, valid: Plane) -> float:
 def noise_level(
     base: Image, field: tone.ToneField, sigma: evidence.Table, slope: evidence.Table
 ) -> float:
-    """Mean deviation of the noise to be removed; 0 where none has to be."""
+    """Mean deviation of the noise to be removed from the base; 0 if there is none to remove."""
     need, deviation = noise_need(base, tone.gain_at(field, base.shape), sigma, slope)
     return float((need * deviation).sum() / max(need.sum(), 1e-9))
 
@@ -132,7 +133,7 @@ def noise_level(
 def noise_need(
     base: Image, gain: planes.Float, sigma: evidence.Table, slope: evidence.Table
 ) -> tuple[Plane, Plane]:
-    """Per pixel: the share of the noise to be removed, and the noise's deviation."""
+    """The share of the noise to be removed from each pixel, (H, W), and its deviation, (H, W)."""
     grey = luma(base)
     deviation = evidence.look_up(sigma, grey)
     return evidence.excess(
@@ -141,13 +142,13 @@ def noise_need(
 
 
 def toned(source: Image, recipe: Recipe, explanation: Explanation) -> Image:
-    """The source under the light that the explanation allows."""
+    """The source (H, W, 3) under the new light, as far as the explanation allows it."""
     share = explanation.light if not recipe.change else 1.0  # that recipe holds colour only
     return toned_by(recipe, source, share) if share > 0 else source
 
 
 def toned_by(recipe: Recipe, base: Image, share: float = 1.0) -> Image:
-    """The base under the prior's light; with `share` < 1, partly."""
+    """The base under the recipe's light; `share` in [0, 1] is the part of the change applied."""
     pixels, height = np.empty_like(base), base.shape[0]
     if recipe.noise_level > 0:
         by_tiles(partial(_denoise, base, recipe.noise_level), base.shape, pixels)
@@ -182,7 +183,8 @@ def _denoise(base: Image, level: float, part: planes.Part, _: object) -> Image:
 
 
 def _quiet(recipe: Recipe, base: Image, quiet: Image, rows: planes.Rows) -> Image:
-    """A stripe of the base without the noise that its new light would make visible."""
+    """A stripe of the base without the noise that its new light would make visible. `quiet` is the
+    same stripe fully denoised, and is overwritten."""
     gain = tone.gain_at(recipe.field, base.shape, rows)
     need, _ = noise_need(base, gain, recipe.sigma, recipe.slope)
     part = cv2.subtract(quiet, base)
@@ -203,7 +205,7 @@ ORIENTATION = 0.7  # least cosine between the normals of two edges
 
 
 def gradient(image: Image) -> tuple[Plane, Plane, Plane]:
-    """Luma gradient per px of a picture smoothed by SCALE: along x, along y, and its length."""
+    """The gradient of a picture's luma, smoothed by SCALE, per px: along x, along y, its length."""
     y = planes.blur(luma(image), SCALE)
     dx, dy = (
         np.asarray(cv2.Sobel(y, cv2.CV_32F, *d, ksize=3, scale=1 / 8), np.float32)
@@ -213,13 +215,14 @@ def gradient(image: Image) -> tuple[Plane, Plane, Plane]:
 
 
 def strong_edges(image: Image) -> NDArray[np.bool_]:
-    """(H, W) True at the strongest gradients of a picture."""
+    """(H, W) True at the strongest gradients of a picture, a share of at most STRONG."""
     length = gradient(image)[2]
     return np.asarray(length >= max(FAINT, float(np.quantile(length, 1 - STRONG))))
 
 
 def support(restoration: Image, photo: Image) -> NDArray[np.bool_]:
-    """(H, W) True where the photo has an edge of the restoration's orientation nearby."""
+    """(H, W) True where the photo has an edge within TOLERANCE px that is oriented like that of the
+    restoration."""
     nx, ny, length = gradient(restoration)
     dx, dy, faint = gradient(photo)
     shown = faint >= OUTSTANDING * gradient_noise(photo)
@@ -240,7 +243,7 @@ def shift(plane: NDArray[Kind], dy: int, dx: int) -> NDArray[Kind]:
 
 
 def gradient_noise(photo: Image) -> Plane:
-    """(H, W) deviation of the photo's gradient due to noise, at least a third of an 8-bit level."""
+    """(H, W) deviation of the photo's gradient that its noise causes."""
     sigma = evidence.look_up(evidence.noise_table(photo), luma(photo))
     return np.asarray(np.maximum(0.13 * sigma, 0.33 / 255 / OUTSTANDING), np.float32)
 
@@ -254,15 +257,17 @@ def unsupported_edges(restoration: Image, photo: Image) -> float:
 
 
 def doubt(restoration: Image, photo: Image) -> Plane:
-    """(H, W) in [0, 1]: how far to weaken the correction around edges the photo does not have."""
+    """How far to weaken the correction around edges that the photo does not have, (H, W) in [0,
+    1]."""
     invented = strong_edges(restoration) & ~support(restoration, photo)
     spread = planes.blur(invented.astype(np.float32), SPREAD * max(invented.shape))
     return np.asarray(np.clip(spread / DENSITY, 0, 1), np.float32)
 
 
 def trust_map(pixels: Image, base: Image, amplitudes: Float | None) -> NDArray[np.float16]:
-    """Shares (H, W, 4) of CLASSES: light by how far low frequencies moved, relative to the brighter
-    of base and result; the others by the amplitudes of structure."""
+    """The shares (H, W, 4) of CLASSES. Light: how far low frequencies moved, relative to the
+    brighter of base and result. The others: by the amplitudes (h, w, 3) of structure, from
+    `join`."""
     own, new = (reduced(x, 512) for x in (base, pixels))
     sigma = LOW * own.shape[1]
     total = np.ones((1, 3), np.float32)

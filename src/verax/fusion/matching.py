@@ -1,8 +1,8 @@
-"""Matching the light of one picture to another's without importing structure.
+"""Matches the light of one picture to another's without importing structure.
 
-Four matches: exposure (one gain in linear light with a soft shoulder), balance (a gain and an
-offset per channel), relighting (smooth fields that bring the prior under the photo's light), and
-contrast (one gain per fine octave).
+There are four matches: exposure (one gain in linear light with a soft shoulder), balance (a gain
+and an offset for each channel), relighting (smooth fields that change the prior's light into the
+photo's), and contrast (one gain for each fine octave).
 """
 
 from collections.abc import Sequence
@@ -23,8 +23,8 @@ from verax.image.pixels import by_stripes, largest, reduced, to_linear, to_srgb
 KNEE = 0.6  # linear light above which brightening rolls off, so that highlights keep detail
 CURVE_STEPS = 1 << 14
 BALANCE = (0.5, 2.5)  # least and largest gain of a channel
-MATCHED = (0.3, 0.7)  # correlation of two channels at which matching their contrast starts, is full
-CLIPPED = 0.03  # share of a channel's values at either end
+MATCHED = (0.3, 0.7)  # correlation of two channels: contrast is not matched; is matched in full
+CLIPPED = 0.03  # share of a channel's values at either end that may be clipped
 TYPICAL = 0.02  # least residual that counts as typical
 
 
@@ -37,18 +37,18 @@ def brighten(values: Float, gain: float | NDArray[np.float64]) -> Float:
 
 
 def exposure_curve(gain: float) -> Float:
-    """Values of `brighten` at evenly spaced values in [0, 1]."""
+    """The results of `brighten`, (CURVE_STEPS + 1,), for evenly spaced values from 0 to 1."""
     return brighten(np.linspace(0, 1, CURVE_STEPS + 1, dtype=np.float32), gain)
 
 
 def expose(image: Image, curve: Float) -> Image:
-    """The picture with an exposure curve applied."""
+    """The picture with a curve of `exposure_curve` applied."""
     steps = cv2.multiply(image, (CURVE_STEPS,) * 4, dtype=cv2.CV_16U)
     return np.asarray(np.take(curve, steps), np.float32)
 
 
 def slope(curve: Float, steps: int) -> Float:
-    """(steps,) derivative of an exposure curve at evenly spaced values."""
+    """The derivative of an exposure curve, (steps,), at evenly spaced values from 0 to 1."""
     values = curve[np.linspace(0, CURVE_STEPS, steps).astype(int)]
     return np.asarray(np.gradient(values) * (steps - 1), np.float32)
 
@@ -68,20 +68,19 @@ def fit_exposure(base: Image, prior: Image, weight: Plane) -> float:
 
 
 def fit_balance(exposed: Image, prior: Image, weight: Plane) -> Float:
-    """(2, 3) gain and offset of each channel that bring the exposed base closest to the prior.
-
-    Matches means and standard deviations by iterative reweighting: pixels with a residual r far
-    above the median m get the weight 1 / (1 + (r / 2m)^4).
+    """The gain (first row) and offset of each channel, (2, 3), that bring the exposed base closest
+    to the prior. Means and standard deviations are matched three times; after each, a pixel with a
+    residual r above the median m gets less `weight` (h, w): a factor of 1 / (1 + (r / 2m)^4).
     """
     trusted, balance = weight, np.stack([np.ones(3, np.float32), np.zeros(3, np.float32)])
     for _ in range(3):
         share = (trusted / max(float(trusted.sum()), 1e-6))[..., None]
         mine, its = ((share * x).sum((0, 1)) for x in (exposed, prior))
         one, two = exposed - mine, prior - its
-        energy, given, shared = ((share * x).sum((0, 1)) for x in (one * one, two * two, one * two))
-        alike = np.clip(shared / np.sqrt(energy * given + 1e-12), 0, 1)
+        power, target, shared = ((share * x).sum((0, 1)) for x in (one * one, two * two, one * two))
+        alike = np.clip(shared / np.sqrt(power * target + 1e-12), 0, 1)
         sure = np.clip((alike - MATCHED[0]) / (MATCHED[1] - MATCHED[0]), 0, 1)
-        gain = 1 + sure * (np.clip(np.sqrt((given + 1e-5) / (energy + 1e-5)), *BALANCE) - 1)
+        gain = 1 + sure * (np.clip(np.sqrt((target + 1e-5) / (power + 1e-5)), *BALANCE) - 1)
         balance = np.stack([gain, its - gain * mine])
         off = largest(np.abs(np.asarray(exposed * balance[0] + balance[1] - prior, np.float32)))
         typical = max(float(np.median(off[weight > 0.5 * weight.max()])), TYPICAL)
@@ -90,8 +89,8 @@ def fit_balance(exposed: Image, prior: Image, weight: Plane) -> Float:
 
 
 def even_light(picture: Image, prior: Image, weight: Plane) -> Image:
-    """The picture (h, w, 3) with one gain and one offset per channel, so that its light comes as
-    close as possible to the prior's. Hardly any value is clipped, even where the prior is."""
+    """The picture (h, w, 3) with the gain and offset of each channel from `fit_balance`, so that
+    its light is close to the prior's; rescaled so that hardly any value is clipped."""
     gain, offset = fit_balance(picture, prior, weight)
     moved = picture * gain + offset
     low, high = np.quantile(moved[weight > 0.5 * weight.max()], (CLIPPED, 1 - CLIPPED), axis=0)
@@ -114,20 +113,19 @@ class Relight:
     offset: Float
 
     def __call__(self, picture: Float) -> Float:
-        """A prior, or a coarser copy of one, under the photo's light; not clipped."""
+        """The prior, or a coarser copy of it, under the photo's light; not clipped to [0, 1]."""
         gain, offset = (resized(field, picture.shape) for field in (self.gain, self.offset))
         return np.asarray(cv2.add(cv2.multiply(picture, cv2.merge([gain] * 3)), offset), np.float32)
 
 
 def fit_relight(prior: Image, photo: Image, valid: Plane) -> Relight:
-    """Match mean colour and luma contrast in wide windows, by iterative reweighting.
-
-    Places that differ, such as a shadow that the prior removed, lose weight: 1 / (1 + (r / 2m)^4)
-    for a residual r and its median m.
+    """Fit the fields that match the prior's mean colour and luma contrast to the photo's in wide
+    windows. The fit is repeated; places that differ, such as a shadow that the prior removed, get
+    less weight each time, as in `fit_balance`. `valid`: (H, W), where the prior covers the photo.
     """
-    given, own, visible = (reduced(x, WORK) for x in (prior, photo, valid))
+    other, own, visible = (reduced(x, WORK) for x in (prior, photo, valid))
     sigma, weight = WIDE * max(visible.shape), visible + np.float32(1e-4)
-    trusted, grey, target = weight, luma(given), luma(own)
+    trusted, grey, target = weight, luma(other), luma(own)
     gain, offset = np.ones_like(visible), np.zeros_like(own)
     for _ in range(ROUNDS):
         spread = [
@@ -135,8 +133,8 @@ def fit_relight(prior: Image, photo: Image, valid: Plane) -> Relight:
             for x in (grey, target)
         ]
         gain = np.clip(np.sqrt(spread[1] / spread[0]), *GAINS)
-        offset = _mean(own - gain[..., None] * given, trusted, sigma)
-        off = luma(gain[..., None] * given + offset) - target
+        offset = _mean(own - gain[..., None] * other, trusted, sigma)
+        off = luma(gain[..., None] * other + offset) - target
         residual = cv2.GaussianBlur(np.abs(off), (0, 0), 1)
         inside = residual[visible > 0.5]
         typical = max(float(np.median(inside)) if inside.size else 0.0, LEAST)
@@ -155,11 +153,11 @@ def _mean(values: Float, weight: Plane, sigma: float) -> Float:
 SIGMAS = (1, 2, 4, 8)  # px, between the fine octaves: 1 to 2, 2 to 4 and 4 to 8 px
 FINE = len(SIGMAS) - 1
 BAND_GAINS = (0.5, 2.0)  # least and largest gain of a fine octave
-UNCHANGED = 0.003  # largest change of a gain that is not worth applying
-MARGIN = 32  # px around a part of a picture that the widest blur needs
+UNCHANGED = 0.003  # largest difference of a gain from 1 that is ignored
+MARGIN = 32  # px around a part of a picture that the widest blur reads
 TILES, TILE = 25, 256  # evenly spread tiles by which a large picture is measured
-# relative change of each octave's contrast (rows) per change of a gain (columns): they overlap. The
-# median of 43 photos, on which it hardly depends
+# the octaves overlap: relative change of each octave's contrast (rows) per change of an octave's
+# gain (columns); the median of 43 photos, which hardly differ
 OVERLAP = np.array([[0.70, 0.185, 0.05], [0.304, 0.328, 0.24], [0.097, 0.206, 0.36]])
 
 Contrasts = NDArray[np.float64]  # (FINE,) standard deviation of each fine octave of luma
@@ -167,7 +165,7 @@ Contrasts = NDArray[np.float64]  # (FINE,) standard deviation of each fine octav
 
 @dataclass(frozen=True, slots=True)
 class Tiles:
-    """Tiles (h, w) of a picture's luma, and the weights of their pixels."""
+    """Tiles (h, w) of a picture's luma, and for each the weights (h, w) of its pixels."""
 
     tiles: list[Plane]
     weights: list[Plane]
@@ -184,13 +182,13 @@ class Tiles:
 
 
 def contrasts_of(pictures: Sequence[Image], valid: Plane) -> list[Contrasts]:
-    """Contrasts of pictures (H, W, 3) where the prior is valid; large ones are sampled."""
+    """The contrasts of each picture (H, W, 3) where the prior is valid; measured on tiles."""
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(lambda picture: sample(picture, valid).contrasts, pictures))
 
 
 def sample(picture: Image, valid: Plane) -> Tiles:
-    """Tiles of a picture (H, W, 3) where the prior is valid, without their margins."""
+    """Tiles of a picture (H, W, 3); weight 0 on their margins and where the prior is not valid."""
     tiles = [luma(np.clip(tile, 0, 1)) for tile in sample_tiles(picture, TILES, TILE)]
     weights = [np.asarray(tile > 0.99, np.float32) for tile in sample_tiles(valid, TILES, TILE)]
     if len(weights) > 1:
@@ -201,7 +199,7 @@ def sample(picture: Image, valid: Plane) -> Tiles:
 
 
 def sample_over(below: Image, above: Image, valid: Plane) -> Tiles:
-    """Tiles of one picture laid over another where the upper one is valid."""
+    """The tiles of `sample` for the picture `above` laid over `below` where `above` is valid."""
     one, two = sample(below, valid), sample(above, valid)
     shares = sample_tiles(valid, TILES, TILE)
     tiles = zip(one.tiles, two.tiles, shares, strict=True)
@@ -216,10 +214,10 @@ def with_prior_contrast(
     sharpened: Contrasts,
     smoothed: float,
 ) -> Image:
-    """A picture with at most the prior's contrast in fine octaves that the prior sharpens.
+    """A picture whose fine octaves have at most the prior's contrast where the prior sharpens.
 
-    `contrasts`: of photo and prior. `sharpened`, (FINE,), and `smoothed`: largest factors by which
-    octaves that the prior sharpens, and those that it smooths, are raised to its contrast.
+    `contrasts`: of photo and prior. An octave with less contrast than the prior is raised towards
+    it, by at most a factor: `sharpened` (FINE,) where the prior sharpens, else `smoothed`.
     """
     (before, most), (have,) = contrasts, contrasts_of((picture,), valid)
     raised, lifted = np.minimum(most, have * sharpened), np.clip(most, have, have * smoothed)
@@ -229,8 +227,10 @@ def with_prior_contrast(
 def on_the_dial(
     picture: Image, photo: Image, default: Image, prior: Warped, beyond: float
 ) -> Image:
-    """A fusion with contrast that changes in one direction along the dial: above the default at
-    most the default's where the prior sharpens, below it on the way from there to the prior's."""
+    """The fusion `picture`, its contrast changed so that it moves in one direction along the dial.
+
+    Above the default fidelity, an octave that the prior sharpens has at most the contrast of
+    `default`. Below it, contrasts lie between those of `default` and the prior's, by `beyond`."""
     before, have, first = contrasts_of((photo, picture, default), prior.valid)
     last = sample_over(default, prior.pixels, prior.valid).contrasts
     above = np.where(last > before, np.minimum(have, first), have)
@@ -239,7 +239,7 @@ def on_the_dial(
 
 
 def with_contrasts(picture: Image, valid: Plane, have: Contrasts, target: Contrasts) -> Image:
-    """The picture, whose contrasts are `have`, with those of `target` where `valid`."""
+    """The picture with its contrasts changed from `have` to `target` where the prior is valid."""
     changed = with_gains(picture, _gains(have, target), valid)
     if changed is picture:
         return picture
@@ -253,9 +253,9 @@ def _gains(have: Contrasts, target: Contrasts) -> Contrasts:
 
 
 def with_gains(picture: Image, gains: Contrasts, where: Plane) -> Image:
-    """A picture (H, W, 3) with a gain on each fine octave of its luma, in [0, 1].
+    """A picture (H, W, 3) with a gain (FINE,) on each fine octave of its luma, clipped to [0, 1].
 
-    What is finer than the first octave gets the same gain as it. `where` (H, W) in [0, 1] weights
+    Detail that is finer than the first octave gets the first gain. `where` (H, W) in [0, 1] weights
     the change.
     """
     if np.abs(gains - 1).max() < UNCHANGED:
@@ -276,19 +276,19 @@ def with_gains(picture: Image, gains: Contrasts, where: Plane) -> Image:
 
 
 def _bands(grey: Plane) -> list[Plane]:
-    """The fine octaves of a plane, the first with all that is finer, at full size."""
+    """The fine octaves of a plane at full size; the first holds all finer detail, too."""
     middle = _gaussian(grey, SIGMAS[1])
     return [grey - middle, *(resized(band, grey.shape) for band in _coarse(middle))]
 
 
 def _octaves(grey: Plane) -> list[Plane]:
-    """The fine octaves of a plane, the coarser two at half the size."""
+    """The fine octaves of a plane: the first at full size, the other two at half of it."""
     fine, middle = (_gaussian(grey, sigma) for sigma in SIGMAS[:2])
     return [fine - middle, *_coarse(middle)]
 
 
 def _coarse(middle: Plane) -> list[Plane]:
-    """The coarser two octaves at half the size, from a plane after a blur of 2 px."""
+    """The second and third octave at half the size. `middle`: the plane after a blur of 2 px."""
     low = halved(middle)
     # a blur of 2 px and one of sqrt(s^2 - 4) px make one of s px
     copies = [low, *(_gaussian(low, (sigma**2 - 4) ** 0.5 / 2) for sigma in SIGMAS[2:])]

@@ -1,7 +1,7 @@
-"""One octave of the join.
+"""Joins one octave of photo and prior.
 
-The photo's structure is relit (its contrast is matched to the prior's) and turned towards the
-prior's structure; what the photo could not have shown is taken from the prior.
+The contrast of the photo's structure is matched to the prior's, and the structure is turned towards
+the prior's. Structure that the photo could not have shown is taken from the prior.
 """
 
 from dataclasses import dataclass
@@ -19,20 +19,21 @@ from verax.image.pixels import LUMA
 CHROMA = np.eye(3, dtype=np.float32) - LUMA[None]  # colour minus its luma
 SUM = np.ones((1, 3), np.float32)
 GAINS = (0.4, 8.0)  # least and largest gain of local contrast
-UNCONFIRMED = 2.5  # largest gain of unconfirmed structure; it is that of confirmed places nearby
-KNOWN = 0.04  # share of confirmed places nearby at which their gain is fully trusted
+UNCONFIRMED = 2.5  # largest gain of unconfirmed structure, which gets that of its surroundings
+KNOWN = 0.04  # share of confirmed structure nearby from which that gain is fully trusted
 WIDE = 3 * WINDOW  # sigma of "nearby"
-CHOICE = (1.0, -1.2)  # least correlation of the prior's structure taken: at the default, and at 0
-CHOSEN = 0.2  # above it the prior's is taken in full
-LOST = (0.5, 1.5)  # energy of compression's error over that of a difference in colour: it is lost
+CHOICE = (1.0, -1.2)  # correlation from which the prior replaces: default fidelity, fidelity 0
+CHOSEN = 0.2  # so much above it the prior replaces the photo's structure in full
+COLOUR_LOST = (0.5, 1.5)  # energy of the error of compressed colour over that of a difference
 LONGEST = 1.25  # largest gain that makes up for contrast lost by turning
 LIT = 0.3  # share of the dial's angle allowed where light is wrong but nothing is blurred
-TURNED = (0.3, 0.75)  # correlation at which turning starts, and is full
+TURNED = (0.3, 0.75)  # correlation: structure is not turned; is turned as far as allowed
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The settings for one octave."""
+    """The settings for one octave: its number (0 for the finest), its statistics, the explanation,
+    and the thresholds of the fidelity."""
 
     index: int
     octave: Octave
@@ -41,11 +42,12 @@ class Rules:
 
     @property
     def sharpness(self) -> float:
+        """How far the octave gets the prior's contrast, in [0, 1]."""
         return max(self.explanation.sharpness[self.index], self.dial.beyond)
 
     @property
     def angle(self) -> float:
-        """How far (rad) structure may turn; less where only the light is wrong."""
+        """The largest angle (rad) by which structure turns; smaller if only the light is wrong."""
         explanation = self.explanation
         blur = max(explanation.blur[self.index], LIT * explanation.sharpness[self.index])
         return self.dial.angle * blur
@@ -53,7 +55,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """Properties of each place before an octave is joined; planes (h, w) on the half grid."""
+    """What is known of each place before an octave is joined: planes (h, w) on the half grid."""
 
     gain: Plane  # of confirmed places nearby, from the coarser octave
     agreed: Plane  # how far photo and prior agreed in coarser octaves
@@ -61,11 +63,14 @@ class Surroundings:
     valid: Plane  # where the prior covers the photo
     contrast: Plane  # factor on the prior's contrast
     spared: Plane  # where only confirmed structure may be taken: faces
-    lost: Plane  # share of the source that deblurring took from the prior already
+    supplied: Plane  # share of the source that deblurring took from the prior already
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
+    """A joined octave (H, W, 3), and on the half grid what the next one needs: see `Surroundings`.
+    `amplitudes` (h, w, 3) are those of `_amplitudes`."""
+
     band: Float
     gain: Plane
     agreed: Plane
@@ -77,8 +82,9 @@ def join_octave(
 ) -> Result:
     """Join one octave, or a tile of it.
 
-    `own` is the source's luma (H, W). `room` holds three buffers (H, W, 3): the toned source's
-    octave, the prior's, and a spare one. All three are overwritten, the first with the result.
+    `own` is this octave of the source's luma, (H, W). `room` holds three buffers (H, W, 3): the
+    octave of the toned source, that of the prior, and a spare one. All three are overwritten, the
+    first with the result.
     """
     toned, other, spare = room
     grey, lit = luma(other), luma(toned)
@@ -92,8 +98,8 @@ def join_octave(
     share = np.maximum(_plausible(evidence, energy, around, rules), around.front)
     share *= 1 - around.spared
     # where the photo has no colour, or lost it to compression, the colour is the prior's
-    lost = _lost_colour(off, energy, gain, evidence, rules)
-    missing = np.maximum(rules.explanation.colour, lost) * evidence.confirmed
+    without = _lost_colour(off, energy, gain, evidence, rules)
+    missing = np.maximum(rules.explanation.colour, without) * evidence.confirmed
     band = _mixed(
         (toned, lit, other, grey, spare), around, gain * evidence.signal, turned, longer,
         colour=colour, amount=share, missing=missing,
@@ -102,7 +108,7 @@ def join_octave(
     # structure that was turned without being confirmed counts as the prior's
     rotated = turned.share * (1 - evidence.confirmed)
     rotated *= np.float32(rules.angle > 0 or rules.dial.beyond > 0)
-    rotated = np.maximum(rotated, around.lost)
+    rotated = np.maximum(rotated, around.supplied)
     generated = np.asarray(share + (1 - share) * rotated, np.float32)
     amplitudes = _amplitudes(evidence, generated, gain, turned.share)
     return Result(band, spread, np.clip(agreed, 0, 1), amplitudes)
@@ -119,10 +125,12 @@ def _mixed(
     amount: Plane,
     missing: Plane,
 ) -> Float:
-    """The octave of the result: relit, turned, rescaled, with the prior's parts put in.
+    """The octave of the result, (H, W, 3).
 
-    All of that is linear in four bands (toned source, its luma, prior, its luma), so their four
-    weights are computed on the half grid.
+    It is linear in four `bands` (toned source, its luma, prior, its luma; the fifth is a buffer),
+    so only their weights are computed, on the half grid. `relit`: gain of the source. `longer`:
+    gain that makes up for turning. In [0, 1]: `colour`, how far colour turns with luma; `amount`,
+    what is taken from the prior; `missing`, where colour is the prior's.
     """
     toned, lit, other, grey, spare = bands
     rest = (1 - amount) * longer
@@ -150,7 +158,8 @@ def _mixed(
 def _gains(
     evidence: Evidence, energy: Plane, around: Surroundings, sharpness: float
 ) -> tuple[Plane, Plane]:
-    """Gain of the toned source's contrast, and that of confirmed places nearby."""
+    """The gain of the toned source's contrast at each place, and the mean gain of the confirmed
+    structure around it. `energy`: of the toned source."""
     local = np.sqrt(evidence.prior / np.maximum(energy, 1e-8))
     local = np.clip(local, *GAINS) ** np.float32(sharpness)
     weight = evidence.confirmed * np.minimum(evidence.photo, 1e-2)
@@ -164,17 +173,19 @@ def _gains(
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
+    """How far structure is turned, planes (h, w)."""
+
     share: Plane  # weight of the prior's octave against the relit one
     scale: Plane  # of the prior's octave, so that both have the same length
 
 
 def _turned(evidence: Evidence, gain: Plane, energy: Plane, rules: Rules) -> tuple[_Turn, Plane]:
-    """How far structure is turned towards the prior's, and the gain that makes up for it.
+    """How far structure is turned towards the prior's, and the gain that restores its contrast.
 
-    In a window, relit photo and prior are vectors of equal length; the cosine of the angle between
-    them is their correlation. On the chord between them, the point at angle a from the photo lies
-    at the share sin a / (sin a + sin(angle - a)); its length is cos(angle / 2) /
-    cos(angle / 2 - a) of theirs.
+    In a window, photo and prior are vectors of equal length; the cosine of the angle between them
+    is their correlation. A weighted mean of both, with the weight sin a / (sin a + sin(angle - a))
+    for the prior, has the angle a to the photo. It is shorter by cos(angle / 2) / cos(angle / 2 -
+    a).
     """
     angle = np.arccos(evidence.correlation)
     most = np.minimum(rules.angle, angle)
@@ -196,18 +207,16 @@ def _turned(evidence: Evidence, gain: Plane, energy: Plane, rules: Rules) -> tup
 
 
 def _chosen(correlation: Plane, beyond: float) -> Plane:
-    """Where the prior's structure replaces the photo's below the default fidelity: first where they
-    agree, last where they contradict each other. A mean of the two would be a ghost."""
+    """Where the prior's structure replaces the photo's below the default fidelity, in [0, 1]: first
+    where they agree, last where they contradict each other. A mean of both would be a ghost."""
     least = CHOICE[0] + (CHOICE[1] - CHOICE[0]) * beyond
     return rise(correlation, least, least + CHOSEN)
 
 
 def _plausible(evidence: Evidence, energy: Plane, around: Surroundings, rules: Rules) -> Plane:
-    """Share of the prior's octave that is taken because the photo could not have shown it.
-
-    The photo shows nothing there, or too little to be relit; coarser octaves agree; and what the
-    prior shows would not have been visible through the photo's noise or blur.
-    """
+    """The share of the prior's octave, (h, w) in [0, 1], that is plausible and taken: the photo
+    shows nothing there, or too little to be amplified; coarser octaves agree; and what the prior
+    shows would not have been visible through the photo's noise or blur."""
     expected = evidence.prior / max(rules.octave.gain, 1.0) ** 2
     noise, beyond = rules.octave.noise, rules.dial.beyond
     visibility = rise(expected / (4 * noise), 0.5, 3.0) * rise(
@@ -224,8 +233,8 @@ def _plausible(evidence: Evidence, energy: Plane, around: Surroundings, rules: R
 def _chroma_agreement(
     toned: Float, theirs: Float, gain: Plane, contrast: Plane, evidence: Evidence
 ) -> tuple[Plane, Plane]:
-    """The energy by which the colours of an octave differ, and how far they agree; equal luma does
-    not confirm a thing of another colour. Computed on every second pixel of every second row."""
+    """The energy of the difference in colour, (h, w), and how far colours agree, in [0, 1]: equal
+    luma does not confirm a thing of another colour. Uses every second pixel and row."""
     own, its = (cv2.transform(_every_second(x), CHROMA) for x in (toned, theirs))
     mine, other, both = (
         windowed(cv2.transform(one * two, SUM)) for one, two in ((own, own), (its, its), (own, its))
@@ -238,16 +247,16 @@ def _chroma_agreement(
 def _lost_colour(
     off: Plane, energy: Plane, gain: Plane, evidence: Evidence, rules: Rules
 ) -> Plane | np.float32:
-    """Where raising the light also raised the error of JPEG in colour so far that it explains the
-    difference `off`: the photo's colour is lost there.
+    """How far the photo's colour is lost to compression, in [0, 1]: brightening also amplified the
+    error of JPEG's colours, until it explains the difference in colour `off`.
 
-    `energy` is that of the toned source; over that of the source it is the square of the raise.
+    `energy`: of the toned source. Divided by that of the source it is the square of the gain.
     """
     error = rules.explanation.compression
     if error == 0:
         return np.float32(0)
     raised = np.maximum(energy / np.maximum(evidence.photo, 1e-9) - 1, 0) * gain**2
-    return rise(error**2 * raised / (off + 1e-8), *LOST) * np.float32(rules.dial.plausible)
+    return rise(error**2 * raised / (off + 1e-8), *COLOUR_LOST) * np.float32(rules.dial.plausible)
 
 
 def _every_second(band: Float) -> Float:
@@ -260,7 +269,8 @@ def _every_second(band: Float) -> Float:
 
 
 def _amplitudes(evidence: Evidence, amount: Plane, gain: Plane, turned: Plane) -> Float:
-    """(h, w, 3) amplitudes: from the photo, confirmed by the prior, generated."""
+    """(h, w, 3): amplitude of the structure that is the photo's, that is the photo's with the
+    prior's contrast, and that is the prior's. `amount`, `turned`: shares in [0, 1]."""
     amplitude = np.sqrt(evidence.prior) + 0.5 * np.sqrt(evidence.photo)
     moved = np.minimum(1, np.abs(np.log(gain)) / np.float32(np.log(1.3)))
     confirmed = (1 - amount) * evidence.confirmed * np.maximum(moved, turned)

@@ -1,8 +1,8 @@
 """Planes at several sizes: bilateral grids of smooth fields, and octaves of detail.
 
-A bilateral grid is (LEVELS, gh, gw, channels) over luma, y and x: a field that can differ across
-an edge of the guide but cannot create an edge. After Chen, Paris, Durand, "Real-time edge-aware
-image processing with the bilateral grid" (2007).
+A bilateral grid, (LEVELS, gh, gw, channels) over luma, y and x, is a smooth field that can differ
+on the two sides of an edge of its guide picture but cannot create an edge. After Chen, Paris,
+Durand, "Real-time edge-aware image processing with the bilateral grid" (2007).
 
 Octaves are the levels of a Laplacian pyramid (Burt, Adelson, "The Laplacian pyramid as a compact
 image code", 1983), each twice as coarse as the one before. Octave 0 holds detail of 1 to 2 px.
@@ -23,14 +23,14 @@ from verax.image import Plane, pixels
 
 LEVELS = 9  # of luma
 CELL = 4  # working px per cell
-EVIDENCE = 0.02  # total weight at which the mean of a window is shrunk to half
+EVIDENCE = 0.02  # total weight of a window at which its mean is reduced to half
 
 Float = NDArray[np.float32]
 Rows = tuple[int, int]  # first row of a stripe and the height of its whole picture
 Part = tuple[slice, slice]  # rows and columns of a tile
 
 TILE = 768  # px: side of a tile, small enough for the processor's cache
-MARGIN = 32  # px around a tile that its windows need; both are multiples of 4
+MARGIN = 32  # px around a tile that its windows read; both are multiples of 4
 
 
 def shrink(x: Float, size: tuple[int, int]) -> Float:
@@ -39,7 +39,7 @@ def shrink(x: Float, size: tuple[int, int]) -> Float:
 
 
 def cells(plane: Plane) -> tuple[int, int]:
-    """(gw, gh) of the grid over a plane."""
+    """(gw, gh), the cells of a bilateral grid over a plane."""
     return -(-plane.shape[1] // CELL), -(-plane.shape[0] // CELL)
 
 
@@ -56,9 +56,10 @@ def blur(x: Float, sigma: float) -> Float:
 
 
 def means(guide: Plane, values: Float, weight: Plane, sigma: float) -> Float:
-    """(LEVELS, gh, gw, channels) weighted means in Gaussian windows of sigma working px.
+    """A bilateral grid (LEVELS, gh, gw, channels) of weighted means of `values` (h, w, channels) in
+    Gaussian windows of `sigma` working px.
 
-    They shrink to 0 where there is little weight.
+    `guide`: luma (h, w). `weight`: (h, w); the means tend to 0 where there is little of it.
     """
     position = guide * (LEVELS - 1)
     sums = []
@@ -72,7 +73,7 @@ def means(guide: Plane, values: Float, weight: Plane, sigma: float) -> Float:
 
 
 def look_up(grid: Float, guide: Plane, rows: Rows | None = None) -> Float:
-    """(H, W, channels): the grid sampled at every pixel of a guide in [0, 1], trilinear."""
+    """The grid sampled, trilinear, at every pixel of a guide (H, W) in [0, 1]: (H, W, channels)."""
     levels, gh, gw, _ = grid.shape
     x, y = places((gw, gh), guide.shape, rows)
     position = np.clip(guide, 0, 1) * (levels - 1)
@@ -107,13 +108,13 @@ WINDOW = 1.25  # sigma of the windows in half-grid px: 2.5 px of the octave
 
 
 def count(shape: tuple[int, ...]) -> int:
-    """How many octaves of detail a picture (H, W, ...) has; what remains below them is light."""
+    """The number of octaves of detail in a picture (H, W, ...); coarser structure is light."""
     fit = int(math.log2(max(1.0, min(shape[:2]) / 4)))
     return max(1, min(int(math.log2(max(shape[:2]) * COARSEST)) + 1, fit))
 
 
 def gaussians(picture: Float, octaves: int) -> list[Float]:
-    """The picture and `octaves` copies of it, each half as large."""
+    """The picture, and `octaves` smaller copies, each half the size of the one before."""
     copies = [picture]
     for _ in range(octaves):
         copies.append(np.asarray(cv2.pyrDown(copies[-1]), np.float32))
@@ -121,7 +122,7 @@ def gaussians(picture: Float, octaves: int) -> list[Float]:
 
 
 def enlarge(coarse: Float, shape: tuple[int, ...], room: Float | None = None) -> Float:
-    """A copy of half the size, enlarged to (H, W); written into `room` if given."""
+    """A copy of half the size, enlarged to `shape` (H, W, ...); written into `room` if given."""
     fine = cv2.pyrUp(coarse, room, dstsize=(shape[1], shape[0]))
     return np.asarray(fine, np.float32)
 
@@ -138,7 +139,8 @@ def halved(plane: Plane) -> Plane:
 
 
 def doubled(halves: Float, shape: tuple[int, ...], rows: Rows) -> Float:
-    """A stripe (H, W) of half-grid planes at full size, interpolated across its borders."""
+    """The stripe `rows` of half-grid planes, enlarged to `shape` (H, W, ...). Rows outside the
+    stripe are used for interpolation, so that stripes join without a seam."""
     first, last = rows[0] // 2, -(-(rows[0] + shape[0]) // 2)
     top, bottom = max(0, first - 1), min(halves.shape[0], last + 1)
     size = (shape[1], 2 * (bottom - top))

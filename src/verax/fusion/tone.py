@@ -1,17 +1,17 @@
-"""Tone: the prior's light and colour as an affine field on a bilateral grid, R = a E + c.
+"""Tone: the prior's light and colour as an affine field on a bilateral grid.
 
-There are three steps, none of which can import structure:
-1. An exposure: one gain in linear light with a soft shoulder, E = exposure(base). A camera could
-   have done it, so it is applied in full.
+The result is a E + c, with the fields a and c. There are three steps, none of which can import
+structure:
+1. An exposure E of the base: one gain in linear light with a soft shoulder. A camera could have
+   done it, so it is applied in full.
 2. A coarse correction over (x, y, luma of E), in windows of a quarter of the picture.
 3. A fine correction: gains of luma and chroma from the ratios of local standard deviations, and
    colour offsets from local weighted means. Moments are matched (Reinhard et al., "Color transfer
    between images", 2001, here locally) rather than fitted by least squares, which would lose
-   contrast where alignment is not exact. With little evidence, or where the structure of the two
-   disagrees, the fine correction shrinks to the coarse one.
+   contrast where alignment is not exact. Where there is little evidence, or the two structures
+   disagree, the fine correction is replaced by the coarse one.
 
-The corrections are applied as far as the photo gives reason for them, and at least so far that the
-low frequencies come close to the prior's (see `shares`).
+How far each correction is applied follows from the photo (see `reason` and `shares`).
 """
 
 from dataclasses import dataclass, replace
@@ -30,15 +30,15 @@ WORK = 256  # px: long side at which the field is fitted
 # sigmas of Gaussian windows, shares of the long side
 COARSE = 0.25  # of the coarse offsets
 FINE = (0.08, 0.025)  # of the fine offsets
-LOW = 0.018  # the distance to the prior is measured above this scale
-GAIN = 0.05  # of the deviations
-PRECISE = 0.008  # deviations are compared above this scale, where registration is exact enough
+LOW = 0.018  # of low frequencies, in which the distance to the prior is measured
+GAIN = 0.05  # of the windows in which standard deviations are compared
+PRECISE = 0.008  # finer structure does not count: registration is not exact enough for it
 FLOOR = 0.02  # least deviation that is evidence for a gain
 GAINS = (0.5, 3.0)  # least and largest gain
-STYLE = 0.10  # typical unmotivated change of tone by a generator (rms)
-CONTRAST = 1.5  # typical unmotivated gain of local contrast
-PLAIN = 0.05  # by how much less that is covered where no structure supports the correction
-TINY = 0.008  # distance (rms) below which nothing is covered; from twice this, all of the share
+STYLE = 0.10  # change of tone (rms) that is typical of a generator's style
+CONTRAST = 1.5  # gain of local contrast that is typical of it
+PLAIN = 0.05  # reduction of the reach for a correction that no structure supports
+TINY = 0.008  # distance (rms) to the prior that is left; from twice this, the reach is full
 OUTLIER = 0.05  # residual (rms) at which a place gets half its weight in the second fit
 NEUTRAL = np.array([[1, 1, 1], [0, 0, 0]], np.float32)  # a balance that changes nothing
 LARGE = 3_000_000  # pixels above which colour offsets are computed at half resolution
@@ -51,7 +51,7 @@ class ToneField:
 
     Attributes:
         curve: (CURVE_STEPS + 1,) float32, the exposure as a curve on sRGB values.
-        balance: (2, 3) float32, gain and offset of each channel after it.
+        balance: (2, 3) float32, gain and offset of each channel after the exposure.
         gain: (gh, gw, 2) float32, gain of luma and of chroma.
         offset: (LEVELS, gh, gw, 3) float32, colour offset (RGB).
     """
@@ -84,6 +84,7 @@ def fit(
         prior: (h, w, 3) registered onto it.
         weight: (h, w) in [0, 1], weight of each pixel of the prior.
         exposure: from `fit_exposure`.
+        reach: see `shares`.
         local: False fits only the coarse correction.
     """
     curve = exposure_curve(exposure)
@@ -106,10 +107,8 @@ def fit(
 
 
 def fit_hint(base: Image, prior: Image, weight: Plane) -> ToneField:
-    """A field for a prior that shows another state of the scene: a share of its chroma, no light.
-
-    Exposure and luma stay the base's; luma is removed from the coarse colour offset.
-    """
+    """The field for a prior that shows another state of the scene: a share of its coarse chroma.
+    The luma of the base does not change."""
     offset = fit_coarse(base, prior, weight).offset
     offset = offset - (offset @ LUMA)[..., None]
     gain = np.ones((*offset.shape[1:3], 2), np.float32)
@@ -125,9 +124,9 @@ def fit_coarse(exposed: Image, prior: Image, weight: Plane) -> ToneField:
 
 
 def fit_fine(exposed: Image, prior: Image, weight: Plane, coarse: ToneField) -> ToneField:
-    """Gains and offsets in small windows; the coarse correction where structure disagrees.
+    """Fit gains and offsets in small windows; where structure disagrees, they are the coarse ones.
 
-    Fitted twice: places with a large residual get less weight the second time.
+    The fit is done twice: places with a large residual get less weight the second time.
     """
     agreement = structure_agreement(exposed, prior, max(weight.shape))
     once = fit_windows(exposed, prior, weight, coarse, agreement)
@@ -164,7 +163,7 @@ def fit_plain(exposed: Image, prior: Image, weight: Plane, fine: ToneField) -> T
 
 
 def stretch(image: Image, grey: Plane, gain: Float) -> Image:
-    """The picture with luma (given as `grey`) and chroma multiplied by their gains (..., 2)."""
+    """The picture with luma and chroma multiplied by `gain` (H, W, 2); `grey` is its luma."""
     own = cv2.extractChannel(gain, 1)
     more = cv2.multiply(cv2.extractChannel(gain, 0) - own, grey)
     moved = cv2.multiply(image, cv2.merge([own] * 3))
@@ -172,7 +171,8 @@ def stretch(image: Image, grey: Plane, gain: Float) -> Image:
 
 
 def structure_agreement(exposed: Image, prior: Image, size: int) -> Plane:
-    """(h, w) in [0, 1]: local correlation of the band-passed lumas; two flat places agree."""
+    """Local correlation of the fine structure of two pictures, (h, w) in [0, 1]; 1 where both are
+    flat. `size`: the long side, to which scales are relative."""
     one, two = (
         blur(y, PRECISE * size) - blur(y, GAIN * size) for y in (luma(exposed), luma(prior))
     )
@@ -183,7 +183,7 @@ def structure_agreement(exposed: Image, prior: Image, size: int) -> Plane:
 
 
 def fit_gain(exposed: Image, prior: Image, weight: Plane, size: int) -> Float:
-    """(h, w, 2) ratios of local luma and chroma deviations, prior to exposed base."""
+    """(h, w, 2): the prior's local deviation of luma, and of chroma, over the exposed base's."""
     deviations = []
     for picture in (exposed, prior):
         smooth = blur(picture, PRECISE * size)
@@ -205,11 +205,11 @@ def shares(
     steps: list[ToneField],
     reach: float,
 ) -> list[Plane]:
-    """Per place, the share taken of each step's correction beyond that of the step before.
+    """How far each step's correction is applied at each place, planes (h, w) in [0, 1].
 
-    At first what the photo gives reason for (`reason`). The shares are then raised, the coarse one
-    first, until the low-frequency distance to the prior is at most 1 - reach of the base's. The
-    plain one, which no structure supports, is raised a little less far. A tiny distance is left.
+    The shares begin with `reason`. They are then raised, first the coarse one, until `reach` of the
+    low-frequency distance between base and prior is covered (for the plain step, which no structure
+    supports, PLAIN less). A distance below TINY is left.
     """
     size = max(weight.shape)
     low = LOW * size
@@ -237,11 +237,11 @@ def shares(
 
 
 def reason(correction: Image, gain: Float) -> Plane:
-    """Per pixel, how certainly a correction mends damage and is no style, in [0, 1].
+    """The certainty, (h, w) in [0, 1], that a correction mends damage rather than adds style.
 
-    Style changes tone a little everywhere; damage changes it strongly or, like haze, takes
-    contrast. With f = (local rms of the correction / STYLE)^2 and g = (log of the luma gain / log
-    of CONTRAST)^2 the result is 1 - 1 / ((1 + f) (1 + g)).
+    Style changes tone a little everywhere. Damage changes it strongly or, like haze, reduces
+    contrast. The result is 1 - 1 / ((1 + f) (1 + g)), where f = (local rms of the correction /
+    STYLE)^2 and g = (log of the luma gain / log of CONTRAST)^2.
     """
     sigma = FINE[0] * max(gain.shape)
     far = blur(energy(correction), sigma) / STYLE**2
@@ -258,7 +258,7 @@ def apply(
 ) -> Image:
     """The exposed base with the corrections applied, not clipped.
 
-    `rows`: of a stripe of a picture; `offsets`: from `offset_at_half`, for large pictures.
+    `rows`: if `exposed` is a stripe. `offsets`: from `offset_at_half`, for large pictures.
     """
     grey = luma(exposed)
     moved = stretch(exposed, grey, gain_at(field, exposed.shape, rows))
@@ -270,7 +270,7 @@ def apply(
 
 
 def halves(shape: tuple[int, ...]) -> tuple[int, int] | None:
-    """(h, w) of the half-resolution offsets of a large picture; None for others."""
+    """(h, w) of the offsets of a large picture, at half resolution; None for a small picture."""
     large = shape[0] * shape[1] >= LARGE
     return (-(-shape[0] // 2), -(-shape[1] // 2)) if large else None
 
