@@ -164,7 +164,7 @@ def truth(sim: SimulatedPrior, size: tuple[int, int]) -> dict[str, float]:
         "rotation_deg": words.rotation,
         "perspective_x": words.perspective[0],
         "perspective_y": words.perspective[1],
-        "local_motion_median_px": float(np.median(np.linalg.norm(geometry.left_over, axis=1))),
+        "local_motion_median_px": float(np.median(np.linalg.norm(geometry.residual, axis=1))),
     }
 
 

@@ -75,7 +75,7 @@ def test_every_step_is_scored_on_the_same_share_of_pixels(photo):
 def test_a_reference_on_another_grid_is_refused(photo):
     part = photo[:96, :128]
 
-    with pytest.raises(SizeMismatchError, match="expected both on one grid"):
+    with pytest.raises(SizeMismatchError, match="expected equal sizes"):
         ladder(compare(part, part), photo)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from verax.deviation.blocks import Blocks, Leftover, find_blocks
+from verax.deviation.blocks import Blocks, ResidualFlow, find_blocks
 from verax.deviation.framing import fit_global, geometry_entries
 from verax.deviation.whole_frame import over_the_frame
 from verax.geometry import map_points
@@ -47,7 +47,7 @@ def test_blocks_that_the_others_do_not_expect_have_no_say():
 
     assert geometry.motion.shift == pytest.approx((2 / 400, -1 / 300), abs=2e-4)
     assert geometry.motion.perspective == pytest.approx((0, 0), abs=1e-3)
-    assert np.linalg.norm(geometry.left_over, axis=1).max() < 1
+    assert np.linalg.norm(geometry.residual, axis=1).max() < 1
 
 
 def test_what_nothing_was_seen_of_widens_the_interval():
@@ -75,10 +75,10 @@ def test_places_that_agree_less_than_usual_are_left_out_when_asked():
     usual = np.ones(shape, bool)
     usual[:, :100] = False
     nothing, sure = np.zeros((*shape, 2), np.float32), np.ones(shape, np.float32)
-    leftover = Leftover(nothing, sure, sure, sure, usual)
+    residual = ResidualFlow(nothing, sure, sure, sure, usual)
     same = Registration("exactly", "", np.eye(3), None, sure, 0.0, 1.0, "stretch", 1.0)
     every, some = (
-        find_blocks((400, 300), leftover, same, np.eye(3), usual_only=precise)
+        find_blocks((400, 300), residual, same, np.eye(3), usual_only=precise)
         for precise in (False, True)
     )
 

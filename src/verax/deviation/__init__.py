@@ -1,9 +1,9 @@
-"""What a generated picture changed against its photo, as one record: measure().
+"""Measure what an image generator changed in a photo: framing, geometry, objects, edges, light.
 
-With ground truth, the loss ladder says how much of the loss is due to geometry, colour and content.
-Each rung corrects one more class of deviation, with more freedom than the last, and is scored on
-the same pixels, those that the registered prior covers. The ladder of an unrelated picture is the
-floor: what that much freedom alone gains.
+`measure` returns all numbers as one `Deviation`. If the ground truth is known, `ladder` also tells
+how much of the generated picture's error is due to geometry, colour and content. Each rung of the
+ladder corrects one more class of deviation before the picture is scored. All rungs are scored on
+the same pixels: those that the registered picture covers.
 """
 
 from collections.abc import Callable, Mapping
@@ -32,15 +32,16 @@ __all__ = [
     "measure",
 ]  # fmt: skip
 
-# Finds changed objects on photo and registered prior, both on one grid, in its pixels.
+# Finds changed objects. Takes the photo and the registered generated picture on one pixel grid, and
+# returns the changes in pixels of that grid.
 Finder = Callable[[Image, Image], tuple[ObjectChange, ...]]
 
-MOVED_BLOCK = 0.01  # of the photo's width
-LEAST_COVERAGE = 0.5  # least share of blocks for a median
+MOVED_BLOCK = 0.01  # displacement from which a block counts as moved, share of the photo's width
+LEAST_COVERAGE = 0.5  # least share of the photo's blocks found, for statistics of local motion
 KINDS: tuple[ObjectKind, ...] = ("appeared", "vanished", "moved", "replaced")
 FOREIGN = "the generated picture cannot be placed on the photo"
 
-# class of deviation: value that counts in full, weight in the summary (docs/deviation.md)
+# class of deviation: (value from which it counts in full, weight in the drift); docs/deviation.md
 DRIFT = {
     "framing": (0.5, 0.5),
     "geometry": (0.1, 0.5),
@@ -60,10 +61,10 @@ def measure(
     finder: Finder | None = None,
     extra: Mapping[str, Entry] | None = None,
 ) -> Deviation:
-    """What `generated` changed against `photo`, both (H, W, 3), of any two sizes.
+    """Measure what a generator changed in a photo; both (H, W, 3), of any two sizes.
 
-    `registration` is of `generated` onto `photo`; if not given, it is computed. For `finder` and
-    `extra` see `deviation`.
+    `registration` places `generated` on `photo`; None: it is computed. For `finder` and `extra`
+    see `deviation`.
     """
     return deviation(compare(photo, generated, registration), finder=finder, extra=extra)
 
@@ -71,11 +72,11 @@ def measure(
 def deviation(
     look: Look, *, finder: Finder | None = None, extra: Mapping[str, Entry] | None = None
 ) -> Deviation:
-    """The deviation, from an existing comparison.
+    """Measure the deviation, given the result of `compare`.
 
     Args:
-        finder: another way to find changed objects, for instance `objects.by_detector`.
-        extra: further entries for the record, for instance of `objects.text_entry`.
+        finder: finds changed objects, for instance `objects.by_detector`; None: built-in method.
+        extra: further entries for the record, such as {"words_lost": objects.text_entry(...)}.
     """
     photo, generated, size = look.photo, look.generated, size_of(look.photo)
     alignment = look.alignment
@@ -108,7 +109,7 @@ def deviation(
 
 
 def _rescaled(changes: tuple[ObjectChange, ...], scale: float) -> tuple[ObjectChange, ...]:
-    """Boxes and shifts on a grid `scale` times as fine."""
+    """Convert the boxes and shifts of changes to another pixel grid: multiply them by `scale`."""
     result = []
     for change in changes:
         left, top, right, bottom = (round(side * scale) for side in change.box)
@@ -119,7 +120,10 @@ def _rescaled(changes: tuple[ObjectChange, ...], scale: float) -> tuple[ObjectCh
 
 
 def _foreign(registration: Registration, canvas: str, entries: dict[str, Entry]) -> Deviation:
-    """The record of another scene, of which only the canvas can be compared."""
+    """The record for a generated picture that could not be placed on the photo: drift 100.
+
+    `entries`: what can be measured without a placement; other main entries get no value.
+    """
     units = {"shift_x_px": "px", "shift_y_px": "px", "scale_x": "ratio", "scale_y": "ratio"}
     units |= {"rotation_deg": "deg", "invented_edges": "share", "lost_edges": "share"}
     entries = {**{name: unknown(unit, FOREIGN) for name, unit in units.items()}, **entries}
@@ -127,11 +131,14 @@ def _foreign(registration: Registration, canvas: str, entries: dict[str, Entry])
 
 
 def motion_entries(blocks: Blocks, geometry: Global | str, size: Size) -> dict[str, Entry]:
-    """Entries on the motion of blocks beyond the global geometry."""
+    """Entries on local motion: displacement of the photo's blocks beyond the global geometry.
+
+    `geometry` is the fitted geometry, or the reason (str) why none could be fitted.
+    """
     coverage = len(blocks.points) / blocks.total
-    lost = 1 - len(blocks.points) / max(blocks.able, 1)
-    entries = {"blocks_lost": Entry(lost, "share", confidence=blocks.able / blocks.total)}
-    hidden = f"only {coverage:.0%} of the photo's blocks were found again"
+    lost = 1 - len(blocks.points) / max(blocks.measurable, 1)
+    entries = {"blocks_lost": Entry(lost, "share", confidence=blocks.measurable / blocks.total)}
+    hidden = f"only {coverage:.0%} of the photo's blocks were found in the generated picture"
     objection = (
         geometry if isinstance(geometry, str) else hidden if coverage < LEAST_COVERAGE else ""
     )
@@ -140,7 +147,7 @@ def motion_entries(blocks: Blocks, geometry: Global | str, size: Size) -> dict[s
             entries[name] = unknown("px", objection)
         entries["moved_blocks"] = unknown("share", objection)
         return entries
-    length = np.linalg.norm(geometry.left_over, axis=1)
+    length = np.linalg.norm(geometry.residual, axis=1)
     share = blocks.share
     moved = float(share[length > MOVED_BLOCK * size[0]].sum())
     median, p95 = weighted_quantiles(length, share, (0.5, 0.95))
@@ -153,14 +160,14 @@ def motion_entries(blocks: Blocks, geometry: Global | str, size: Size) -> dict[s
 def weighted_quantiles(
     values: NDArray[np.float64], share: NDArray[np.float64], levels: tuple[float, ...]
 ) -> list[float]:
-    """Weighted quantiles of values at these levels."""
+    """Quantiles of `values` weighted by `share` (sums to 1), one for each level in [0, 1]."""
     order = np.argsort(values)
     reached = np.cumsum(share[order]) - share[order] / 2
     return [float(v) for v in np.interp(levels, reached, values[order])]
 
 
 def _object_entries(changed: tuple[ObjectChange, ...]) -> dict[str, Entry]:
-    """Entries on changed objects: counts and area."""
+    """Entries on changed objects: the number of each kind, and their total area."""
     kinds = [change.kind for change in changed]
     entries = {f"objects_{k}": Entry(kinds.count(k), "count") for k in KINDS}
     entries["object_count_change"] = Entry(
@@ -173,7 +180,11 @@ def _object_entries(changed: tuple[ObjectChange, ...]) -> dict[str, Entry]:
 def _drift(
     entries: Mapping[str, Entry], geometry: Global | str, size: Size, scene_state: str
 ) -> float:
-    """The summary: 100 (1 - product of 1 - weight * share) over the classes that are known."""
+    """The drift, 0 (nothing changed) to 100: the weighted classes of deviation, combined.
+
+    With share = min(1, value / full) of each class that could be measured (see `DRIFT`), this is
+    100 * (1 - product of (1 - weight * share)).
+    """
     rest = 1.0
     for name, value in drift_classes(entries, geometry, size, scene_state).items():
         full, weight = DRIFT[name]
@@ -184,7 +195,7 @@ def _drift(
 def drift_classes(
     entries: Mapping[str, Entry], geometry: Global | str, size: Size, scene_state: str
 ) -> dict[str, float]:
-    """The value of each class of deviation that can be measured."""
+    """The value of each class of deviation in `DRIFT`, without those that cannot be measured."""
     diagonal = float(np.hypot(*size))
     values = {name: entry.value for name, entry in entries.items() if entry.value is not None}
     classes = {"objects": values["objects_area"], "scene": float(scene_state != "same")}
@@ -208,7 +219,7 @@ RUNGS = {"none": "raw resize", "canvas": "canvas", "global": "global", "local": 
 AFFINE_WINDOW = 0.06  # sigma of the local colour fit, share of the long side
 AFFINE_RIDGE = 1e-3  # variance added to each channel: regularises the local fit to a plain offset
 REGULARISATION = (
-    "local motion: registration field plus block leftovers, Gaussian, 1/48 of the long side; "
+    "local motion: registration field plus residual flow, Gaussian, 1/48 of the long side; "
     f"3x3 colour: least squares; local affine colour: Gaussian {AFFINE_WINDOW:g} of the long side, "
     f"ridge {AFFINE_RIDGE:g}"
 )
@@ -216,7 +227,7 @@ REGULARISATION = (
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """One step of the ladder: its name, and PSNR in dB and SSIM over the compared pixels."""
+    """One rung of the ladder: its name, with PSNR in dB and mean SSIM over the compared pixels."""
 
     name: str
     psnr_db: float
@@ -225,7 +236,7 @@ class Rung:
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """All steps, the share of the reference that is compared, and the floor of each step."""
+    """The rungs in order, and the share of the reference's pixels on which they were scored."""
 
     rungs: tuple[Rung, ...]
     compared_share: float
@@ -233,13 +244,16 @@ class Ladder:
 
 
 def ladder(look: Look, reference: Image) -> Ladder:
-    """The ladder of a generated picture against `reference`, which is on the photo's grid."""
+    """Score the generated picture against the ground truth, with more and more corrected.
+
+    `reference` is the ground truth, (H, W, 3), of the photo's size.
+    """
     check_image(reference, name="reference")
     photo, generated = look.photo, look.generated
     if photo.shape != reference.shape:
         raise SizeMismatchError(
             f"the reference is {reference.shape[1]}x{reference.shape[0]}, the photo "
-            f"{photo.shape[1]}x{photo.shape[0]}; expected both on one grid"
+            f"{photo.shape[1]}x{photo.shape[0]}; expected equal sizes: resize or crop the reference"
         )
     inside = np.ones(photo.shape[:2], bool)
     steps = {}
@@ -250,7 +264,10 @@ def ladder(look: Look, reference: Image) -> Ladder:
             inside &= warped.valid > 0.5
     inside = cv2.erode(inside.astype(np.uint8), np.ones((WINDOW, WINDOW), np.uint8)) > 0
     if inside.mean() < 0.05:
-        raise InputError("the generated picture shows less than 5 % of the reference; leave it out")
+        raise InputError(
+            "expected a generated picture that shows at least 5 % of the reference, "
+            f"got {inside.mean():.1%}; compare without the reference"
+        )
     steps["3x3 colour"] = np.clip(
         steps["local"] @ fit_colour(steps["local"], reference, inside), 0, 1
     )
@@ -260,7 +277,7 @@ def ladder(look: Look, reference: Image) -> Ladder:
 
 
 def _local_affine(picture: Image, reference: Image, inside: NDArray[np.bool_]) -> Image:
-    """The picture after the best smooth field of per-channel gain and offset."""
+    """`picture` after the smooth gain and offset per channel that fit it best to `reference`."""
     window = AFFINE_WINDOW * max(inside.shape)
     mask = inside.astype(np.float32)[..., None]
     around = np.maximum(wide_blur(mask[..., 0], window), 1e-3)[..., None]

@@ -1,9 +1,10 @@
-"""The places of the photo's blocks in the generated picture.
+"""Find the blocks of the photo in the generated picture, and measure how far each one moved.
 
-A registration gives the rough place of each photo pixel; a dense Lucas-Kanade step on orientation
-channels then measures the residual displacement per block.
+The registration gives the approximate place of each photo pixel. Dense Lucas-Kanade steps on
+channels of gradient orientation then measure the residual displacement of each block.
 
-All displacements are of content in the generated picture, in photo px.
+Displacements are in photo px and point from the place in the photo to that in the generated
+picture.
 """
 
 from dataclasses import dataclass
@@ -23,20 +24,20 @@ Floats = NDArray[np.float64]
 Map = NDArray[np.float32]
 
 BLOCKS_ALONG = 20  # blocks on the long side
-SMOOTH = 0.8  # px: less is noisier, more lets replaced texture affect the blocks
+SMOOTH = 0.8  # px, sigma before orientation is computed: less is noisier, more blurs across blocks
 ROUNDS = 3
-LARGEST_LEFTOVER = 0.01  # largest residual displacement, share of the long side
+LARGEST_RESIDUAL = 0.01  # largest residual displacement, share of the long side
 MIN_COHERENCE = 0.5
-WORSE = 3.0  # largest lack of coherence, as a multiple of the median block's; more is a false match
-LEAST_LACK = 0.1  # lack of coherence that is always accepted
-LEAST_ALIKE, WELL_ALIKE = 0.3, 0.6  # ramp: coherence at which the pictures can be aligned
-LEAST_SHOWN = 0.5  # least share of a window that is covered
-CELL = (
-    3  # blocks per side of a bootstrap cell: neighbours share windows, so they are drawn together
-)
-REST_PX = 0.02  # photo px: least measurable displacement
+WORSE = 3.0  # 1 - coherence, as a multiple of the median block's; a larger value is a false match
+LEAST_LACK = 0.1  # 1 - coherence that is always accepted
+LEAST_ALIKE, WELL_ALIKE = 0.3, 0.6  # coherence from which the flow counts for aligning, and fully
+LEAST_SHOWN = 0.5  # least share of a window that the generated picture covers
+CELL = 3  # blocks per side of a bootstrap cell; neighbouring blocks share windows, so they are
+# resampled together
+REST_PX = 0.02  # photo px: smaller displacements are set to zero
 STANDS_FOR = 3.0  # distance, in blocks, up to which a found block represents others
-LEAST_HELD, WELL_HELD = 0.05, 0.3  # ramp: smaller eigenvalue over the picture's mean trace
+LEAST_HELD, WELL_HELD = 0.05, 0.3  # smaller eigenvalue of the structure tensor over the mean trace,
+# from which a block can be measured, and with full weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +46,12 @@ class Blocks:
 
     Attributes:
         points: (N, 2) centres in photo px.
-        moved: (N, 2) displacement (dx, dy) of their content in the generated picture.
-        weight: (N,) confidence, 0..1.
-        cell: (N,) number of the bootstrap cell.
-        total: number of blocks in the photo.
-        able: number of them with enough structure to measure motion.
-        share: (N,) share of the scene that is closest to each block, sums to 1.
+        moved: (N, 2) displacement (dx, dy) of each block in the generated picture, photo px.
+        weight: (N,) confidence in [0, 1].
+        cell: (N,) index of the group of neighbouring blocks that the bootstrap resamples together.
+        total: number of blocks in the photo, found or not.
+        measurable: number of the photo's blocks with enough structure to measure motion.
+        share: (N,) share of the scene that is nearer to this block than to any other; sums to 1.
     """
 
     points: Floats
@@ -58,37 +59,39 @@ class Blocks:
     weight: Floats
     cell: NDArray[np.intp]
     total: int
-    able: int
+    measurable: int
     share: Floats
 
 
 @dataclass(frozen=True, slots=True)
-class Leftover:
-    """The residual displacement after registration, on the working grid, in working px.
+class ResidualFlow:
+    """Displacement that remains between the photo and the registered generated picture.
+
+    Both pictures are reduced to the working grid; lengths are px of that grid.
 
     Attributes:
-        flow: (h, w, 2) from a photo pixel to its place in the registered prior.
+        flow: (h, w, 2) displacement (dx, dy) from the photo to the registered generated picture.
         weight: (h, w) confidence in [0, 1] that content moved by the flow.
-        alike: (h, w) how well both agree along the flow, in [0, 1]. That is enough for aligning,
-            but not for motion, which is ambiguous along edges.
-        held: (h, w) how well the photo's structure determines motion, in [0, 1].
-        usual: (h, w) whether both agree as well as in most of the picture.
+        alike: (h, w) agreement of the two pictures along the flow, in [0, 1]. Enough for aligning
+            them, but not for measuring motion, which is ambiguous along edges.
+        determined: (h, w) how well the photo's structure determines motion, in [0, 1].
+        usual: (h, w) bool, whether the pictures agree here about as well as in most places.
     """
 
     flow: Map
     weight: Map
     alike: Map
-    held: Map
+    determined: Map
     usual: NDArray[np.bool_]
 
     @property
     def sure_flow(self) -> Map:
-        """The flow where motion is certain, faded to zero elsewhere."""
+        """(h, w, 2) the flow where motion is certain, fading smoothly to zero elsewhere."""
         return _faded(self.flow, self.weight)
 
     @property
     def aligning_flow(self) -> Map:
-        """The flow wherever it aligns the pictures, faded to zero elsewhere."""
+        """(h, w, 2) the flow where following it aligns the pictures, fading to zero elsewhere."""
         return _faded(self.flow, self.alike)
 
 
@@ -100,19 +103,24 @@ def _faded(flow: Map, weight: Map) -> Map:
 
 def find_blocks(
     photo: Size,
-    leftover: Leftover,
+    residual: ResidualFlow,
     registration: Registration,
     base: Matrix,
     *,
     usual_only: bool = False,
 ) -> Blocks:
-    """The photo's blocks in the generated picture, where both agree well enough.
+    """Find the photo's blocks in the generated picture, where the two agree well enough.
 
-    `usual_only` excludes places that agree less well than most; not for refining the registration,
-    when true matches may still be among them.
+    Args:
+        photo: (width, height).
+        residual: displacement that remains after `registration`.
+        base: matrix from generated to photo px if nothing but the canvas had changed; displacements
+            are measured relative to it.
+        usual_only: drop blocks that agree clearly less than most. Right for the final measurement;
+            while the registration is still being refined, such blocks may be true matches.
     """
     width, height = photo
-    size = leftover.weight.shape[1], leftover.weight.shape[0]
+    size = residual.weight.shape[1], residual.weight.shape[0]
     step = max(size) / BLOCKS_ALONG
     xs = np.arange(step / 2, size[0], step)
     ys = np.arange(step / 2, size[1], step)
@@ -120,25 +128,26 @@ def find_blocks(
     column, row = gx.astype(np.intp), gy.astype(np.intp)
     across = 1 + int(len(xs) // CELL)
     cell = (np.arange(len(ys))[:, None] // CELL * across + np.arange(len(xs)) // CELL).ravel()
-    sure = leftover.weight[row, column] > 0
+    sure = residual.weight[row, column] > 0
     if usual_only:
-        sure &= leftover.usual[row, column]
+        sure &= residual.usual[row, column]
     ratio = np.array([width / size[0], height / size[1]])
     points = (np.stack([column, row], 1)[sure] + 0.5) * ratio - 0.5
-    rest = leftover.flow[row, column][sure] * ratio
+    rest = residual.flow[row, column][sure] * ratio
     moved = content_at(points, rest, registration, base) - points
     moved[np.linalg.norm(moved, axis=1) < REST_PX] = 0
-    weight = leftover.weight[row, column][sure].astype(np.float64)
+    weight = residual.weight[row, column][sure].astype(np.float64)
     centres = (np.stack([column, row], 1) + 0.5) * ratio - 0.5
     share = _share_of_scene(centres, points, moved, photo)
-    able = int((leftover.held[row, column] > 0).sum())
-    return Blocks(points, moved, weight, cell[sure], len(gx), able, share)
+    measurable = int((residual.determined[row, column] > 0).sum())
+    return Blocks(points, moved, weight, cell[sure], len(gx), measurable, share)
 
 
 def _share_of_scene(centres: Floats, points: Floats, moved: Floats, photo: Size) -> Floats:
-    """Share of all blocks, found or not, that each found block represents as the nearest one.
+    """(N,) share of the scene that each found block represents; sums to 1.
 
-    Blocks far from any found one, and those whose content left the picture, are not represented.
+    Each of the photo's blocks (`centres`) is represented by the nearest found one (`points`).
+    Blocks far from any found one, and those whose content left the picture, are left out.
     """
     if len(points) == 0:
         return np.zeros(0)
@@ -152,8 +161,10 @@ def _share_of_scene(centres: Floats, points: Floats, moved: Floats, photo: Size)
 
 
 def content_at(points: Floats, rest: Floats, registration: Registration, base: Matrix) -> Floats:
-    """Where `points` of the photo lie in the generated picture, at the photo's scale; `rest` is
-    their residual displacement."""
+    """(N, 2) place of the photo's `points` in the generated picture, in photo px by `base`.
+
+    `rest`: (N, 2) residual displacement of the points after `registration`, photo px.
+    """
     lookup = points + rest
     if registration.field is not None:
         x, y = lookup.T
@@ -167,40 +178,41 @@ def content_at(points: Floats, rest: Floats, registration: Registration, base: M
     return map_points(base, map_points(invert(registration.matrix), lookup))
 
 
-def find_leftover(photo: Image, warped: Warped, chance: float) -> Leftover:
-    """Displacement from photo to registered prior, both on the working grid.
+def find_residual_flow(photo: Image, warped: Warped, chance: float) -> ResidualFlow:
+    """Measure the displacement that remains between photo and registered generated picture.
 
-    `chance` is the coherence that pictures of other scenes reach (`chance_coherence`).
+    `photo` and `warped` are on the working grid. `chance` is the coherence that unrelated pictures
+    reach (see `chance_coherence`).
     """
     channels = _channels(photo)
     flow, agreed, overlap = _settle(channels, _channels(warped.pixels), warped.valid)
-    inside = (np.abs(flow) < LARGEST_LEFTOVER * max(agreed.shape)).all(axis=2)
-    held = _held_both_ways(channels)
+    inside = (np.abs(flow) < LARGEST_RESIDUAL * max(agreed.shape)).all(axis=2)
+    determined = _determined_motion(channels)
     coverage = blur(overlap, _window(agreed))
     floor = max(MIN_COHERENCE, chance)
     sure = np.clip((agreed - floor) / max(1 - floor, 0.05), 0, 1)
-    weight = np.asarray(sure * (coverage > 0.9) * inside * held, np.float32)
+    weight = np.asarray(sure * (coverage > 0.9) * inside * determined, np.float32)
     alike = np.clip((agreed - LEAST_ALIKE) / (WELL_ALIKE - LEAST_ALIKE), 0, 1)
     alike = np.asarray(alike * (coverage > LEAST_SHOWN), np.float32)
     usual = np.asarray(agreed >= _usual(agreed[weight > 0]))
-    return Leftover(flow, weight, alike, held, usual)
+    return ResidualFlow(flow, weight, alike, determined, usual)
 
 
 def _usual(agreed: Map) -> float:
-    """The least coherence of a block that is not an outlier in its picture.
+    """The coherence below which a block is an outlier, given the coherence of all blocks.
 
-    Grass or pebbles agree fairly well at many wrong places. If most blocks agree fully, one that
-    agrees only fairly well is at a wrong place.
+    Repetitive texture such as grass agrees fairly well at many wrong places. If most blocks agree
+    fully, a block that agrees only fairly well is therefore a false match.
     """
     lack = 1 - float(np.median(agreed)) if agreed.size else 1.0
     return 1 - max(LEAST_LACK, WORSE * lack)
 
 
-def _held_both_ways(channels: Map) -> Map:
-    """How well each block's structure determines motion in both directions, in [0, 1].
+def _determined_motion(channels: Map) -> Map:
+    """(h, w) in [0, 1], how well the structure around a pixel determines motion in both directions.
 
-    Along straight edges, and beside the only edge of a window, motion is ambiguous: the smaller
-    eigenvalue of the structure tensor (Shi and Tomasi, CVPR 1994) is near zero there.
+    Motion along a straight edge cannot be measured (aperture problem): the smaller eigenvalue of
+    the structure tensor (Shi and Tomasi, CVPR 1994) is near zero there.
     """
     window = _window(channels)
     gx, gy = (cv2.Sobel(channels, cv2.CV_32F, *axes, scale=1 / 8) for axes in ((1, 0), (0, 1)))
@@ -213,14 +225,17 @@ def _held_both_ways(channels: Map) -> Map:
 
 
 def chance_coherence(photo: Image, warped: Warped) -> float:
-    """Coherence that one in twenty blocks reaches by chance, with the mirrored prior."""
+    """The coherence that unrelated pictures reach by chance in one of twenty places.
+
+    Measured between the photo and the mirrored generated picture.
+    """
     mirrored = np.ascontiguousarray(warped.pixels[:, ::-1])
     _, agreed, _ = _settle(_channels(photo), _channels(mirrored), np.ones_like(warped.valid))
     return float(np.quantile(agreed, 0.95))
 
 
 def _window(plane: Map) -> float:
-    """Sigma of the Gaussian window of a block, in px of the working grid."""
+    """Sigma in px of the Gaussian window of a block, for a plane or picture of this size."""
     return float(max(plane.shape[:2])) / BLOCKS_ALONG / 2
 
 
@@ -230,8 +245,12 @@ def _channels(image: Image) -> Map:
 
 
 def _settle(first: Map, second: Map, valid: Map) -> tuple[Map, Map, Map]:
-    """Flow from `first` to `second`, (h, w, 2), by iteration; coherence along it, and coverage."""
-    window, limit = _window(first), LARGEST_LEFTOVER * max(first.shape)
+    """Iterated Lucas-Kanade flow from `first` to `second`, both (h, w, channels).
+
+    Returns the flow (h, w, 2) in px, the coherence of the pictures along the flow (h, w), and the
+    share of `second` that is valid there (h, w).
+    """
+    window, limit = _window(first), LARGEST_RESIDUAL * max(first.shape)
     y, x = (g.astype(np.float32) for g in np.mgrid[: first.shape[0], : first.shape[1]])
     flow = np.zeros((*first.shape[:2], 2), np.float32)
     for _ in range(ROUNDS):
@@ -243,7 +262,7 @@ def _settle(first: Map, second: Map, valid: Map) -> tuple[Map, Map, Map]:
 
 
 def _step(first: Map, moved: Map, weight: Map, window: float) -> Map:
-    """One Lucas-Kanade step in Gaussian windows, (h, w, 2)."""
+    """One Lucas-Kanade step in Gaussian windows: (h, w, 2) px to add to the flow."""
     gx, gy = (
         cv2.Sobel(first, cv2.CV_32F, *axes, scale=1 / 16)
         + cv2.Sobel(moved, cv2.CV_32F, *axes, scale=1 / 16)
@@ -265,7 +284,7 @@ def _step(first: Map, moved: Map, weight: Map, window: float) -> Map:
     )
     damping = 1e-3 * float((xx + yy).mean()) + 1e-9
     xx, yy = xx + damping, yy + damping
-    # uncorrelated structure only shortens the step: make up for it
+    # structure that only one picture has shortens the step: divide by the correlation
     agreed = np.clip(both / np.sqrt(one * two + 1e-12), 0.25, 1)
     below = (xx * yy - xy * xy) * agreed
     step = np.dstack([(yy * rx - xy * ry) / below, (xx * ry - xy * rx) / below])

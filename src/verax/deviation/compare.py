@@ -1,7 +1,8 @@
-"""compare(): photo and generated picture, registered and aligned.
+"""Register a generated picture to its photo and align the two as well as possible: `compare`.
 
-The registration is refined and split into global and local motion. `measure`, the ladder and the
-pictures all use this one record.
+The registration is refined, and motion is separated into a global part (one homography) and a local
+part. The measured numbers, the ladder and the pictures of the report are all computed from the
+resulting `Look`.
 """
 
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from verax.deviation.blocks import (
     chance_coherence,
     content_at,
     find_blocks,
-    find_leftover,
+    find_residual_flow,
 )
 from verax.deviation.framing import Global, base_matrix, canvas_kind, fit_global, size_of
 from verax.deviation.whole_frame import over_the_frame
@@ -31,19 +32,22 @@ Map = NDArray[np.float32]
 WORKING_SIDE_PX = 640
 CLIPPED_LOW, CLIPPED_HIGH = 1.5 / 255, 253.5 / 255
 SEED = 0  # of the bootstrap: the same pictures give the same intervals
-PASSES = 3  # of refinement; each measures what remains after the last one's warp
-SURE = 0.01  # largest spread of a corner between bootstrap fits, share of the long side
+PASSES = 3  # rounds of refinement; each measures what the warp of the round before left
+SURE = 0.01  # largest spread of a corner over bootstrap fits that is trusted, share of long side
 DOUBT_PX = 0.25  # working px: smaller local motion is mostly measurement noise
 
 
 @dataclass(frozen=True, slots=True)
 class AlignedPair:
-    """Photo and registered prior, long side at most WORKING_SIDE_PX.
+    """The photo and the registered generated picture on the working grid.
+
+    The working grid is the photo's, reduced to a long side of at most WORKING_SIDE_PX.
 
     Attributes:
-        photo, prior: (h, w, 3).
-        overlap: (h, w) bool, pixels that the prior covers.
-        scale: working px per photo px.
+        photo: (h, w, 3).
+        prior: (h, w, 3), the generated picture warped onto the photo.
+        overlap: (h, w) bool, pixels that the generated picture covers.
+        scale: px of the working grid per px of the photo, at most about 1.
     """
 
     photo: Image
@@ -57,35 +61,38 @@ class AlignedPair:
 
 
 def working_size(photo: Image) -> tuple[int, int]:
-    """(width, height) of the working grid."""
+    """(width, height) of the photo reduced to a long side of at most WORKING_SIDE_PX."""
     height, width = photo.shape[:2]
     scale = min(1.0, WORKING_SIDE_PX / max(height, width))
     return max(16, round(width * scale)), max(16, round(height * scale))
 
 
 def pair(photo: Image, aligned: Warped, scale: float) -> AlignedPair:
-    """The pair of a photo and a prior that are both on the working grid."""
+    """Combine a photo and a warped generated picture, both on the working grid, to a pair.
+
+    `scale`: px of the working grid per px of the full-size photo.
+    """
     overlap = cv2.erode((aligned.valid > 0.99).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     first, second = (np.asarray(np.clip(p, 0, 1), np.float32) for p in (photo, aligned.pixels))
     return AlignedPair(first, second, overlap, scale)
 
 
 def clipped(image: Image) -> NDArray[np.bool_]:
-    """(H, W) bool, pixels clipped to black or white."""
+    """(H, W) bool: pixels whose brightest channel is clipped to black or to white."""
     brightest = image.max(axis=2)
     return np.asarray((brightest >= CLIPPED_HIGH) | (brightest <= CLIPPED_LOW))
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The comparison from which the entries, the ladder and the pictures are made.
+    """A photo and a generated picture, compared: result of `compare`.
 
     Attributes:
-        photo, generated: (H, W, 3), unchanged.
-        registration: of `generated` onto `photo`.
-        canvas: what the generator did to the canvas, see `Deviation`.
-        pair: both on the working grid, aligned as well as possible.
-        alignment: the refinement by blocks; None if the generated picture cannot be placed.
+        photo, generated: (H, W, 3), as passed in; their sizes may differ.
+        registration: places `generated` on `photo`, before refinement.
+        canvas: what the generator did to the canvas, see `Deviation.canvas`.
+        pair: the two pictures on the working grid, aligned as well as possible.
+        alignment: the refined registration; None if the generated picture cannot be placed.
     """
 
     photo: Image
@@ -98,12 +105,12 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """A refined registration.
+    """A registration that was refined by the displacements of blocks.
 
     Attributes:
-        blocks: the photo's blocks in the generated picture.
-        geometry: the global geometry, or the reason why there is none.
-        registration: the original matrix, with a field that aligns the generated picture fully.
+        blocks: the photo's blocks that were found in the generated picture.
+        geometry: the global geometry, or the reason (str) why it cannot be determined.
+        registration: the refined registration, with a local field that also follows moved content.
     """
 
     blocks: Blocks
@@ -112,9 +119,13 @@ class Alignment:
 
 
 def compare(photo: Image, generated: Image, registration: Registration | None = None) -> Look:
-    """Compare two pictures (H, W, 3) of any sizes; registers them if no registration is given.
+    """Register a generated picture to its photo and align the two as well as possible.
 
-    A picture that cannot be placed is put where the registration found it, without refinement.
+    Args:
+        photo, generated: (H, W, 3) float32 sRGB in [0, 1], of any two sizes.
+        registration: places `generated` on `photo`; None: it is computed.
+
+    If the registration is not reliable, the pictures are aligned by it without refinement.
     """
     check_image(photo, name="photo")
     check_image(generated, name="generated")
@@ -131,31 +142,34 @@ def compare(photo: Image, generated: Image, registration: Registration | None = 
 
 
 def align(photo: Image, generated: Image, registration: Registration, canvas: str) -> Alignment:
-    """Refine a registration by blocks, fit the global geometry, and align the pictures fully."""
+    """Refine a usable registration by the displacements of blocks, and fit the global geometry.
+
+    `canvas`: what the generator did to the canvas, see `Deviation.canvas`.
+    """
     size, small = size_of(photo), working_size(photo)
     base = base_matrix(photo, generated, canvas)
     reduced = resize(photo, small)
     refined, warped = registration, on_grid(registration, generated, size, small)
     chance = chance_coherence(reduced, warped)
     for _ in range(PASSES):
-        leftover, before = find_leftover(reduced, warped, chance), refined
-        geometry = fit_global(find_blocks(size, leftover, refined, base), size, _rng())
+        residual, before = find_residual_flow(reduced, warped, chance), refined
+        geometry = fit_global(find_blocks(size, residual, refined, base), size, _rng())
         doubtful = isinstance(geometry, str) or geometry.corner_spread_px > SURE * max(size)
         matrix = registration.matrix
         if not isinstance(geometry, str) and not doubtful:
             matrix = compose(invert(geometry.matrix), base)
-        field = _local_field(size, leftover.sure_flow, before, matrix)
+        field = _local_field(size, residual.sure_flow, before, matrix)
         refined = replace(registration, matrix=matrix, field=field)
         warped = on_grid(refined, generated, size, small)
-        if doubtful:  # another pass after a doubtful warp would only confirm it
+        if doubtful:  # measuring again after a doubtful warp would only confirm the warp
             break
-    blocks = find_blocks(size, leftover, before, base, usual_only=True)
+    blocks = find_blocks(size, residual, before, base, usual_only=True)
     geometry = fit_global(blocks, size, _rng())
     if not isinstance(geometry, str):
         geometry = over_the_frame(blocks, geometry, size, _rng())
         if not doubtful:
             matrix = compose(invert(geometry.matrix), base)
-            field = _local_field(size, leftover.sure_flow, before, matrix)
+            field = _local_field(size, residual.sure_flow, before, matrix)
             refined = replace(registration, matrix=matrix, field=field)
     return Alignment(blocks, geometry, _bent(reduced, generated, refined, size))
 
@@ -165,14 +179,13 @@ def _rng() -> np.random.Generator:
 
 
 def _bent(reduced: Image, generated: Image, registration: Registration, size: Size) -> Registration:
-    """The registration with a local field that aligns moved content.
+    """The registration with a local field that aligns all content, however uncertain its motion is.
 
-    Otherwise displaced structure would count as changed structure, also along edges, where motion
-    is ambiguous, and where its estimate is uncertain.
+    Without this alignment, displaced structure would count as changed structure.
     """
     for _ in range(PASSES):
         warped = on_grid(registration, generated, size, size_of(reduced))
-        flow = find_leftover(reduced, warped, 0.0).aligning_flow
+        flow = find_residual_flow(reduced, warped, 0.0).aligning_flow
         field = _local_field(size, flow, registration, registration.matrix)
         registration = replace(registration, field=field)
     return registration
@@ -181,17 +194,18 @@ def _bent(reduced: Image, generated: Image, registration: Registration, size: Si
 def aligned(
     photo: Image, generated: Image, how: str, registration: Registration | None = None
 ) -> tuple[Image, NDArray[np.bool_]]:
-    """The generated picture on the photo's grid, and which pixels it covers.
+    """The generated picture on the photo's grid (H, W, 3), and the mask (H, W) of covered pixels.
 
-    `how`: "none" resizes the whole picture, "canvas" undoes the change of canvas, "global" also one
-    homography, "local" also local motion. Uncovered pixels repeat the border. Raises InputError for
-    "global" and "local" if the picture shows another scene.
+    `how`: "none" resizes the whole picture, "canvas" undoes the change of canvas, "global" also
+    undoes one homography, "local" also undoes local motion. Pixels that the generated picture does
+    not cover repeat its border. Raises InputError for "global" and "local" if the two pictures
+    cannot be registered.
     """
     look = compare(photo, generated, registration)
     if how in ("global", "local") and look.alignment is None:
         raise InputError(
-            f"the pictures do not show the same scene ({look.registration.reason}); "
-            f"align by canvas, or not at all"
+            f"alignment {how!r} needs two pictures of the same scene, but these do not show the "
+            f'same scene ({look.registration.reason}); choose "canvas" or "none"'
         )
     placed = choose(placements(look), how, kind="alignment")
     warped = apply(placed, generated, size=size_of(photo))
@@ -199,7 +213,7 @@ def aligned(
 
 
 def placements(look: Look) -> dict[str, Registration]:
-    """The placements of the generated picture, with more and more of its deviation undone."""
+    """Registrations that undo more and more of the deviation, by the names used in `aligned`."""
     photo, generated = look.photo, look.generated
     matrix = base_matrix(photo, generated, look.canvas)
     base = replace(look.registration, matrix=matrix, field=None)
@@ -213,7 +227,10 @@ def placements(look: Look) -> dict[str, Registration]:
 
 
 def on_grid(registration: Registration, generated: Image, photo: Size, size: Size) -> Warped:
-    """The registered picture on a smaller or larger copy of the photo's grid."""
+    """Warp the generated picture onto the photo's grid, rescaled to `size` (width, height).
+
+    `photo` is the photo's (width, height), for which `registration` was computed.
+    """
     field = registration.field
     there = replace(
         registration,
@@ -226,16 +243,21 @@ def on_grid(registration: Registration, generated: Image, photo: Size, size: Siz
 def _local_field(
     photo: Size, flow: NDArray[np.float32], registration: Registration, matrix: Matrix
 ) -> NDArray[np.float32]:
-    """Motion beyond the matrix, (H, W, 2) in photo px; small motion is shrunk to zero.
+    """(H, W, 2) the local displacement, in photo px, that `matrix` does not explain.
 
-    `flow` (h, w, 2), in its own px, is the residual displacement after registration.
+    Small displacements, which are mostly noise, are shrunk towards zero.
+
+    Args:
+        photo: (width, height).
+        flow: (h, w, 2), px of its own grid: displacement that remains after `registration`.
+        matrix: (3, 3), generated to photo px.
     """
     height, width = flow.shape[:2]
     ratio = np.array([photo[0] / width, photo[1] / height])
     y, x = (g.ravel().astype(np.float64) for g in np.mgrid[:height, :width])
     points = (np.stack([x, y], 1) + 0.5) * ratio - 0.5
     rest = flow.reshape(-1, 2) * ratio
-    # find f with inverse(matrix) @ (p + f) = the place of p in the generated picture
+    # solve for the field f: inverse(matrix) @ (p + f[p]) is where p lies in the generated picture
     sources = content_at(points, rest, registration, np.eye(3))
     field = (map_points(matrix, sources) - points).reshape(height, width, 2)
     square = (field**2).sum(axis=2, keepdims=True)

@@ -1,7 +1,8 @@
-"""The canvas, and the global geometry: one homography fitted to the blocks.
+"""Measure the change of canvas and the global geometry of a generated picture.
 
-What the homography does not explain is local motion. Its uncertainty comes from a bootstrap over
-cells of neighbouring blocks.
+The global geometry is one homography, fitted to the displacements of the photo's blocks. Motion
+that the homography does not explain is local motion. The uncertainty of the homography is estimated
+by a bootstrap that resamples groups of neighbouring blocks.
 """
 
 from dataclasses import dataclass
@@ -25,47 +26,56 @@ from verax.geometry.canvas import SAME_ASPECT, centred
 from verax.geometry.register import Registration
 from verax.image import Image
 
-BAR_RANGE = 3 / 255  # rows that vary less than this are plain
+BAR_RANGE = 3 / 255  # a row or column that varies less than this is part of a plain bar
 
+# largest half width of a 95 % interval with which a value is reported; the shift's is a share of
+# the long side, angles are in degrees
 WIDEST = {"shift": 0.02, "scale": 0.02, "rotation": 1.0, "shear": 1.5, "perspective": 0.02}
 Floats = NDArray[np.float64]
 
 MIN_BLOCKS = 12
-MIN_SPREAD = 0.1  # least standard deviation of the blocks' places, share of each side
+MIN_SPREAD = 0.1  # least standard deviation of the blocks' positions, share of each side
 BOOTSTRAPS = 200
 HUBER = 1.345
 
 
 @dataclass(frozen=True, slots=True)
 class Global:
-    """One homography fitted to the blocks.
+    """The global geometry: one homography fitted to the displacements of the blocks.
 
     Attributes:
-        matrix: (3, 3) photo px to the place of that content in the generated picture, photo px.
-        motion: its decomposition at the photo's centre.
-        samples: of the matrix, (B, 3, 3) per source of error.
-        left_over: (N, 2) displacement of each block beyond it, photo px.
-        corner_spread_px: standard deviation of the worst corner over bootstrap fits.
+        matrix: (3, 3) homography from a point of the photo to the place of the same content in the
+            generated picture, both in photo px.
+        motion: the homography as shift, scale, rotation, shear, perspective at the photo's centre.
+        samples: per source of error, (B, 3, 3) homographies drawn from the distribution of errors.
+        residual: (N, 2) displacement of each block that the homography does not explain, photo px.
+        corner_spread_px: standard deviation of the photo's worst corner over the bootstrap fits.
     """
 
     matrix: Matrix
     motion: Motion
     samples: tuple[Floats, ...]
-    left_over: Floats
+    residual: Floats
     corner_spread_px: float
 
 
 def fit_global(blocks: Blocks, size: Size, rng: np.random.Generator) -> Global | str:
-    """Fit the homography to the blocks; or the reason why there is none."""
+    """Fit the homography to the blocks. Returns the reason (str) if too few blocks were found.
+
+    `size` is the photo's (width, height); `rng` draws the bootstrap samples.
+    """
     if len(blocks.points) < MIN_BLOCKS:
-        return f"only {len(blocks.points)} of {blocks.total} blocks were found again"
+        return (
+            f"only {len(blocks.points)} of the photo's {blocks.total} blocks were found in the "
+            "generated picture"
+        )
     if (np.std(blocks.points, axis=0) / np.array(size)).min() < MIN_SPREAD:
-        return "the blocks that were found again lie too close together"
+        return "the photo's blocks that were found in the generated picture lie too close together"
     unit, normals, sides = _equations(blocks, size)
     weight = blocks.weight.copy()
     for _ in range(10):
         matrix = _solve(normals, sides, weight[None])[0]
-        rest = left_over(blocks, _denormalise(matrix, unit))
+        rest = residual_of(blocks, _denormalise(matrix, unit))
         length = np.linalg.norm(rest, axis=1)
         scale = max(1.4826 * float(np.median(length)), 1e-3)
         weight = blocks.weight * np.minimum(1, HUBER * scale / np.maximum(length, 1e-9))
@@ -74,20 +84,21 @@ def fit_global(blocks: Blocks, size: Size, rng: np.random.Generator) -> Global |
     there = np.array([map_points(m, corners(size)) for m in samples])
     spread = float(np.linalg.norm(there.std(axis=0), axis=1).max())
     words = motion(full, size, size)
-    return Global(full, words, (np.array(samples),), left_over(blocks, full), spread)
+    return Global(full, words, (np.array(samples),), residual_of(blocks, full), spread)
 
 
 def at_rest(matrix: Matrix, size: Size) -> Matrix:
-    """The matrix, or the identity where no corner moves by a measurable amount."""
+    """The matrix, or the identity if the matrix moves no corner of the photo measurably."""
     apart = np.linalg.norm(map_points(matrix, corners(size)) - corners(size), axis=1).max()
     return np.eye(3) if apart < REST_PX else matrix
 
 
 def _equations(blocks: Blocks, size: Size) -> tuple[Matrix, Floats, Floats]:
-    """Scaling to unit coordinates, and per block the normal matrix (N, 8, 8) and right side (N, 8).
+    """Linear least-squares equations for the homography, per block.
 
-    The equations are multiplied by the denominator, which makes them linear; with perspective terms
-    of a few per cent this hardly changes the weights.
+    Returns the (3, 3) scaling of photo px to unit coordinates, the normal matrices (N, 8, 8) and
+    the right sides (N, 8). To be linear, the equations are multiplied by the homography's
+    denominator; with perspective terms of a few per cent this hardly changes the weights.
     """
     half = max(size) / 2
     unit = np.array(
@@ -107,15 +118,18 @@ def _equations(blocks: Blocks, size: Size) -> tuple[Matrix, Floats, Floats]:
 
 
 def _solve(normals: Floats, sides: Floats, weights: Floats) -> Floats:
-    """Homographies (B, 3, 3) in unit coordinates for weights (B, N)."""
+    """Fit one homography, in unit coordinates, for each of B sets of block weights (B, N).
+
+    Returns (B, 3, 3). `normals` (N, 8, 8) and `sides` (N, 8) come from `_equations`.
+    """
     left = np.einsum("bn,nij->bij", weights, normals) + 1e-9 * np.eye(8)
     right = weights @ sides
     entries = np.linalg.solve(left, right[..., None])[..., 0]
     return np.concatenate([entries, np.ones((len(weights), 1))], 1).reshape(-1, 3, 3)
 
 
-def left_over(blocks: Blocks, matrix: Matrix) -> Floats:
-    """Displacement of each block beyond the matrix, photo px."""
+def residual_of(blocks: Blocks, matrix: Matrix) -> Floats:
+    """(N, 2) displacement of each block that `matrix` does not explain, photo px."""
     there = map_points(matrix, blocks.points)
     return np.asarray(blocks.points + blocks.moved - there, np.float64)
 
@@ -128,7 +142,7 @@ def _denormalise(matrix: Matrix, unit: Matrix) -> Matrix:
 def _bootstrap(
     blocks: Blocks, normals: Floats, sides: Floats, weight: Floats, rng: np.random.Generator
 ) -> Floats:
-    """Fits to cells sampled with replacement, (BOOTSTRAPS, 3, 3)."""
+    """(BOOTSTRAPS, 3, 3) homographies, each fitted to cells of blocks sampled with replacement."""
     names, member = np.unique(blocks.cell, return_inverse=True)
     counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=BOOTSTRAPS)
     return _solve(normals, sides, counts[:, member] * weight)
@@ -140,7 +154,10 @@ def size_of(image: Image) -> Size:
 
 
 def canvas_kind(photo: Image, generated: Image, registration: Registration) -> str:
-    """What became of the canvas: "same" or "resized" for equal shapes, else as registered."""
+    """What the generator did to the canvas, one of the words of `Deviation.canvas`.
+
+    "same" for equal sizes, "resized" for equal proportions; otherwise what `registration` found.
+    """
     ours, theirs = size_of(photo), size_of(generated)
     if abs(np.log(ours[0] / ours[1] * theirs[1] / theirs[0])) < SAME_ASPECT:
         return "same" if ours == theirs else "resized"
@@ -148,13 +165,16 @@ def canvas_kind(photo: Image, generated: Image, registration: Registration) -> s
 
 
 def base_matrix(photo: Image, generated: Image, kind: str) -> Matrix:
-    """Matrix from prior to photo px if only the canvas had changed."""
+    """(3, 3) matrix from generated to photo px if the generator had changed nothing but the canvas.
+
+    `kind`: what it did to the canvas, from `canvas_kind` (or "stretch").
+    """
     plain = "stretch" if kind in ("same", "resized") else kind
     return centred(size_of(photo), size_of(generated), plain)
 
 
 def bars_share(image: Image) -> float:
-    """Share of the picture in plain bars along its borders."""
+    """Share of the picture's area that is plain bars along its borders; 0 for a plain picture."""
     spread = image.max(axis=2) - image.min(axis=2)
     levels = image.mean(axis=2)
     shares = []
@@ -171,7 +191,10 @@ def bars_share(image: Image) -> float:
 def framing_entries(
     photo: Image, generated: Image, registration: Registration, kind: str
 ) -> dict[str, Entry]:
-    """Entries on framing: sizes, change of shape, shares covered, invented outside, and in bars."""
+    """Entries on framing: sizes, aspect ratio, and the shares hidden, outpainted, and in bars.
+
+    `kind`: what the generator did to the canvas, from `canvas_kind`.
+    """
     ours, theirs = size_of(photo), size_of(generated)
     entries = {
         "photo_width_px": Entry(ours[0], "px"),
@@ -194,7 +217,8 @@ def framing_entries(
 
 
 def _overlap(photo: Size, prior: Size, matrix: Matrix) -> tuple[float, float]:
-    """Share of the photo that the prior covers, and share of the prior that is on the photo."""
+    """The share of the photo that the generated picture covers, and the share of the generated
+    picture that lies on the photo. `matrix` maps generated to photo px."""
     frame = _outline(photo)
     quad = map_points(matrix, _outline(prior))
     common, _ = cv2.intersectConvexConvex(quad.astype(np.float32), frame.astype(np.float32))
@@ -203,13 +227,16 @@ def _overlap(photo: Size, prior: Size, matrix: Matrix) -> tuple[float, float]:
 
 
 def _outline(size: Size) -> NDArray[np.float64]:
-    """Outer corners of a pixel grid (not the centres of its corner pixels)."""
+    """(4, 2) outer corners of a pixel grid: half a pixel beyond the centres of corner pixels."""
     outwards = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
     return np.asarray(corners(size) + outwards, np.float64)
 
 
 def geometry_entries(geometry: Global | str, photo: Size, confidence: float) -> dict[str, Entry]:
-    """Entries on the global geometry at the photo's centre with intervals, or why it is unknown."""
+    """Entries on the global geometry at the photo's centre, with 95 % intervals.
+
+    If `geometry` is a reason (str), or an interval is too wide, entries have that note, no value.
+    """
     names = {
         "shift_x_px": ("px", "shift"),
         "shift_y_px": ("px", "shift"),
@@ -230,7 +257,7 @@ def geometry_entries(geometry: Global | str, photo: Size, confidence: float) -> 
     for index, (name, (unit, family)) in enumerate(names.items()):
         interval = float(low[index]), float(high[index])
         if interval[1] - interval[0] > 2 * widest[family]:
-            note = f"the interval {interval[0]:.3g}..{interval[1]:.3g} is too wide to be of use"
+            note = f"too uncertain: the 95 % interval is {interval[0]:.3g} to {interval[1]:.3g}"
             entries[name] = unknown(unit, note)
         else:
             entries[name] = Entry(values[index], unit, *interval, confidence=confidence)
@@ -238,7 +265,7 @@ def geometry_entries(geometry: Global | str, photo: Size, confidence: float) -> 
 
 
 def _bounds(samples: NDArray[np.float64], photo: Size) -> NDArray[np.float64]:
-    """(2, entries): the 2.5 % and 97.5 % quantiles over the matrices."""
+    """(2, 8) the 2.5 % and 97.5 % quantiles, over `samples` (B, 3, 3), of the numbers reported."""
     values = np.array([_numbers(motion(matrix, photo, photo), photo) for matrix in samples])
     return np.asarray(np.quantile(values, (0.025, 0.975), axis=0), np.float64)
 

@@ -1,13 +1,12 @@
-"""Objects that appeared, vanished, moved or were replaced.
+"""Find objects that a generated picture (the prior) added, removed, moved or replaced.
 
-The photo's colours are matched to the prior's by one polynomial and a smooth correction, both
-fitted robustly, so that light and colour do not count. A connected region that then differs by more
-than a misplacement of a few px explains has changed. A thing that moved leaves two such regions
-related by one displacement. For the others, the picture whose outline they follow shows whether
-something appeared or vanished.
+The photo's colours are first matched to those of the registered prior, so that changes of light and
+colour do not count. A connected region counts as changed if it then still differs by more than a
+misplacement of a few px can explain. An object that moved leaves two changed regions, related by
+one displacement. Any other region is decided by the picture in which it stands out more: the prior
+(something appeared) or the photo (something vanished).
 
-Other programs may find changes, too: an object detector passed by the caller, and `tesseract` for
-words, if installed.
+`by_detector` uses an object detector instead; `text_entry` compares words that `tesseract` reads.
 """
 
 import shutil
@@ -38,25 +37,26 @@ from verax.image import Image, to_uint8
 from verax.image.pixels import resize
 
 MOST_MOVED = 5
-PART_OF = 0.5  # share of a region that has to be explained by a moved thing
-MARGIN = 0.02  # around changed regions, excluded from other entries, share of the long side
-COARSE = 3  # px of the regions per px at which displacements are searched
-MOST_PIXELS = 1500  # most pixels that are compared with each other
-NEAREST = 0.035  # least displacement of a moved thing, share of the long side
+PART_OF = 0.5  # share of a region that a moved object must explain for the region to be part of it
+MARGIN = 0.02  # around changed regions, left out of other entries, share of the long side
+COARSE = 3  # px of the regions' grid per px of the coarse grid, where displacements are searched
+MOST_PIXELS = 1500  # most changed pixels of that grid for which displacements are searched
+NEAREST = 0.035  # least displacement of a moved object, share of the long side
 EXPLAINED = 0.63  # least share of the change at the new place that the old content explains
-WORTH = 0.12  # least share of all change; less may be chance
-LEAST_CONFIDENCE, LEAST_LETTERS = 60.0, 3  # of a word read by tesseract
+WORTH = 0.12  # least share of all change that a displacement explains; less may be chance
+LEAST_CONFIDENCE, LEAST_LETTERS = 60.0, 3  # for a word read by tesseract to count
 TIMEOUT_S = 60.0
 WANTED_SIDE_PX = 1600  # small print is enlarged first
 Box = tuple[int, int, int, int]  # left, top, right, bottom; right and bottom exclusive
-SAME_PLACE = 0.5  # overlap (intersection over union) of one thing in both pictures
-NEAR = 0.25  # largest distance of detections of the same thing, share of the diagonal
+SAME_PLACE = 0.5  # intersection over union from which an object has not moved
+NEAR = 0.25  # largest distance of two detections of one object, share of the diagonal
 
 
 def find_objects(
     pair: AlignedPair, photo_size: tuple[int, int]
 ) -> tuple[tuple[ObjectChange, ...], Mask]:
-    """Changed regions, largest first, and their mask on the pair's grid."""
+    """The changed objects in photo px, largest first, and the mask (h, w) of the changed area with
+    a margin, on the pair's grid. `photo_size` is (width, height)."""
     regions = changed_regions(pair)
     height, width = regions.labels.shape
     ratio = photo_size[0] / width, photo_size[1] / height
@@ -79,7 +79,7 @@ def find_objects(
 def _moved(
     regions: Regions, masks: list[Mask], ratio: tuple[float, float]
 ) -> tuple[list[ObjectChange], list[Mask]]:
-    """Moved things, the best explained first, and the regions that remain unexplained."""
+    """The moved objects, and the regions that none explains; `ratio`: photo px per px of masks."""
     changes = []
     for _ in range(MOST_MOVED):
         moved = find_moved(regions, np.any(masks, axis=0)) if masks else None
@@ -106,7 +106,7 @@ def _describe(
     shift: tuple[int, int] | None,
     ratio: tuple[float, float],
 ) -> ObjectChange:
-    """An ObjectChange in photo px: the box of `mask`, area and strength of `whole`."""
+    """An ObjectChange in photo px, with the box around `mask` and the area and score of `whole`."""
     ys, xs = np.nonzero(mask)
     box = (
         round(int(xs.min()) * ratio[0]),
@@ -121,7 +121,7 @@ def _describe(
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """A moved thing: masks of its old and new place, and (dx, dy) in px of the regions."""
+    """A moved object: masks of its old and its new place; its displacement in px of the masks."""
 
     before: Mask
     after: Mask
@@ -129,11 +129,11 @@ class Moved:
 
 
 def find_moved(regions: Regions, changed: Mask) -> Moved | None:
-    """The displacement that explains most of the change; None if none does.
+    """The object whose displacement explains most of the change; None if none explains enough.
 
-    Every changed pixel of the prior is compared with every changed pixel of the photo; each pair
-    votes for its displacement, weighted by what it explains. The old place must have changed, too:
-    otherwise the thing was copied, or a hole was filled with its surroundings.
+    Every changed pixel of the prior is compared with every changed pixel of the photo. Each pair
+    votes for the displacement between them, weighted by the colour difference that it explains.
+    The old place must have changed, too; otherwise the object was copied, not moved.
     """
     places, old, new = _coarse(regions, changed)
     if len(places) < 2 or len(places) > MOST_PIXELS:
@@ -157,7 +157,7 @@ def find_moved(regions: Regions, changed: Mask) -> Moved | None:
 
 
 def _whole_thing(regions: Regions, changed: Mask, shift: tuple[int, int]) -> Moved:
-    """All that a displacement (coarse px) explains, at the old place and at the new one."""
+    """The old and the new place of what `shift`, a displacement in coarse px, explains."""
     size = changed.shape[1] // COARSE, changed.shape[0] // COARSE
     old, new = (resize(lab, size) for lab in (regions.expected, regions.prior))
     there = resize(changed.astype(np.float32), size) > 0.5
@@ -177,7 +177,7 @@ def _displaced(array: Map, shift: tuple[int, int]) -> Map:
 
 
 def _coarse(regions: Regions, changed: Mask) -> tuple[NDArray[np.intp], Map, Map]:
-    """Places (N, 2) of changed pixels at the coarse size, and both pictures' colours there."""
+    """(N, 2) coarse x and y of changed pixels; Lab colours (N, 3) there in photo and in prior."""
     size = changed.shape[1] // COARSE, changed.shape[0] // COARSE
     there = resize(changed.astype(np.float32), size) > 0.5
     y, x = np.nonzero(there)
@@ -186,7 +186,7 @@ def _coarse(regions: Regions, changed: Mask) -> tuple[NDArray[np.intp], Map, Map
 
 
 def _fine(coarse: Mask, changed: Mask) -> Mask:
-    """A coarse mask enlarged to the grid of the regions, with small gaps closed."""
+    """A coarse mask, small gaps closed and specks removed, enlarged to the size of `changed`."""
     closed = cv2.morphologyEx(coarse.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
     closed = cv2.morphologyEx(closed, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
     large = cv2.resize(closed, changed.shape[::-1], interpolation=cv2.INTER_NEAREST)
@@ -195,7 +195,7 @@ def _fine(coarse: Mask, changed: Mask) -> Mask:
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """A detected thing in one picture."""
+    """An object that a detector found in a picture: box in px of it, score in [0, 1]."""
 
     label: str
     box: Box
@@ -206,7 +206,7 @@ Detect = Callable[[Image], Sequence[Detection]]
 
 
 def by_detector(detect: Detect) -> Callable[[Image, Image], tuple[ObjectChange, ...]]:
-    """A finder for `measure` from an object detector; equal labels are matched, nearest first."""
+    """Turn an object detector into a `finder` for `measure`, which matches detections by label."""
 
     def find(photo: Image, prior: Image) -> tuple[ObjectChange, ...]:
         area = photo.shape[0] * photo.shape[1]
@@ -228,7 +228,7 @@ def by_detector(detect: Detect) -> Callable[[Image, Image], tuple[ObjectChange, 
 def _matched(
     before: Sequence[Detection], after: Sequence[Detection], reach: float
 ) -> list[tuple[Detection, Detection]]:
-    """Pairs of detections with the same label, nearest first, each used once."""
+    """Pairs of detections with the same label at most `reach` px apart, each in one pair only."""
     apart = sorted(
         (float(np.hypot(*_step(one.box, other.box))), i, j)
         for i, one in enumerate(before)
@@ -265,18 +265,18 @@ def _change(
 
 
 def text_entry(photo: Image, generated: Image) -> Entry:
-    """Share of the photo's words that the generated picture lost or rewrote."""
+    """The share of the photo's words that `tesseract` cannot read in the generated picture."""
     if shutil.which("tesseract") is None:
-        return unknown("share", "the tesseract program is not installed")
+        return unknown("share", "the program tesseract, which reads the words, is not installed")
     before, after = words(photo), words(generated)
     if not before:
-        return unknown("share", "no words can be read in the photo")
+        return unknown("share", "tesseract can read no words in the photo")
     common, total = (before & after).total(), before.total()
     return Entry(1 - common / total, "share", confidence=min(1.0, total / 10))
 
 
 def words(image: Image) -> Counter[str]:
-    """Words that tesseract reads with confidence, in lower case, with their counts."""
+    """The words, in lower case, that tesseract reads with confidence, and how often each occurs."""
     scale = max(1.0, WANTED_SIDE_PX / max(image.shape[:2]))
     large = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
     png = cv2.imencode(".png", to_uint8(large)[..., ::-1])[1]
@@ -289,7 +289,7 @@ def words(image: Image) -> Counter[str]:
             check=True,
         )
     except (OSError, subprocess.SubprocessError) as exc:
-        raise InputError(f"tesseract could not read the picture ({exc}); leave out --text") from exc
+        raise InputError(f"tesseract could not read the words ({exc}); leave out --text") from exc
     counts: Counter[str] = Counter()
     for line in done.stdout.decode("utf-8", "replace").splitlines()[1:]:
         columns = line.split("\t")

@@ -1,4 +1,7 @@
-"""Pictures for the report: overlay, motion field, edges, object boxes. All (H, W, 3) in [0, 1]."""
+"""Pictures for the report on a deviation: overlay, motion field, edges and boxes of objects.
+
+All are (H, W, 3) float32 in [0, 1], enlarged so that lines and letters can be read.
+"""
 
 import cv2
 import numpy as np
@@ -22,7 +25,7 @@ COLOURS: dict[ObjectKind, Colour] = {
     "replaced": (190, 30, 215),
 }
 NOT_SHOWN = 0.85  # grey of places that the generated picture does not cover
-ARROW_SHARE = 0.06  # of the long side: length of the arrow of the 95th percentile
+ARROW_SHARE = 0.06  # length of the arrow at the 95th percentile of motion, share of the long side
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 LETTERS = 0.45  # size of the font
 LINE_PX, CAPTION_MARGIN_PX = 18, 6
@@ -30,14 +33,17 @@ LEGIBLE_PX = 560  # smaller pictures are enlarged, so that lines and letters can
 
 
 def overlay(pair: AlignedPair) -> Image:
-    """Photo in red, registered prior in green and blue: grey where both agree."""
+    """The photo in the red channel, the registered prior in green and blue; grey where they agree.
+
+    Contrast is stretched in both.
+    """
     photo, prior = (_spread(plane, pair.overlap) for plane in pair.luma)
     visible = np.where(pair.overlap, prior, 0)
     return from_uint8(_enlarged(to_uint8(np.dstack([photo, visible, visible])))[0])
 
 
 def motion_field(pair: AlignedPair, blocks: Blocks) -> Image:
-    """The photo with arrows for the motion of its blocks, enlarged."""
+    """The photo in faint grey, with an arrow for the displacement of each block, drawn longer."""
     picture, scale = _faint(pair)
     points, moved = (places * pair.scale * scale for places in (blocks.points, blocks.moved))
     length = np.linalg.norm(moved, axis=1)
@@ -46,24 +52,27 @@ def motion_field(pair: AlignedPair, blocks: Blocks) -> Image:
     for start, step in zip(points, moved, strict=True):
         end = start + factor * step
         cv2.arrowedLine(picture, _px(start), _px(end), RED, 1, cv2.LINE_AA, tipLength=0.3)
-    text = f"arrows enlarged {factor:.1f} times; {len(points)} of {blocks.total} blocks"
+    text = (
+        f"{len(points)} of {blocks.total} blocks of the photo found; "
+        f"arrows are {factor:.1f} times as long as the motion"
+    )
     return _captioned(picture, text)
 
 
 def edge_picture(pair: AlignedPair) -> Image:
-    """Edges the prior invented in red, edges of the photo it lost in blue."""
+    """The photo in faint grey; edges only in the prior in red, edges only in the photo in blue."""
     picture, scale = _faint(pair)
     for edges, colour in zip(reversed(unsupported_edges(pair)), (BLUE, RED), strict=True):
         thick = cv2.dilate(edges.astype(np.uint8), np.ones((2, 2), np.uint8))
         large = cv2.resize(thick, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
         picture[large > 0] = colour
-    return _captioned(picture, "red: invented by the generator, blue: lost from the photo")
+    return _captioned(picture, "red: edges that the generator added, blue: edges that it lost")
 
 
 def object_picture(pair: AlignedPair, objects: tuple[ObjectChange, ...]) -> Image:
-    """Photo and registered prior side by side with a box around every changed object.
+    """Photo and registered prior side by side, with a box around every changed object.
 
-    A moved object has its box at the old place in the photo and at the new one in the prior.
+    The box of a moved object is at its old place in the photo and at its new place in the prior.
     """
     sides = []
     visible = np.where(pair.overlap[..., None], pair.prior, NOT_SHOWN).astype(np.float32)
@@ -78,12 +87,12 @@ def object_picture(pair: AlignedPair, objects: tuple[ObjectChange, ...]) -> Imag
         sides.append(side)
     gap = np.full((sides[0].shape[0], 6, 3), 255, np.uint8)
     return _captioned(
-        np.hstack([sides[0], gap, sides[1]]), "left: photo, right: generated, registered"
+        np.hstack([sides[0], gap, sides[1]]), "left: photo, right: generated picture, registered"
     )
 
 
 def _spread(plane: Map, overlap: NDArray[np.bool_]) -> Map:
-    """The plane stretched so that its darkest and lightest parts become black and white."""
+    """The plane with contrast stretched: its 2 % and 98 % quantiles in `overlap` become 0 and 1."""
     low, high = np.quantile(plane[overlap], (0.02, 0.98)) if overlap.any() else (0.0, 1.0)
     return np.asarray(np.clip((plane - low) / max(float(high - low), 1e-3), 0, 1), np.float32)
 
@@ -95,7 +104,7 @@ def _enlarged(levels: Levels) -> tuple[Levels, int]:
 
 
 def _faint(pair: AlignedPair) -> tuple[Levels, int]:
-    """The photo in light grey as background, and the factor by which it was enlarged."""
+    """The photo in light grey, as background, and the whole factor by which it was enlarged."""
     grey = 0.35 + 0.6 * _spread(luma(pair.photo), pair.overlap)
     return _enlarged(to_uint8(np.dstack([grey] * 3)))
 
@@ -105,7 +114,7 @@ def _px(point: NDArray[np.float64]) -> tuple[int, int]:
 
 
 def _captioned(picture: Levels, text: str) -> Image:
-    """The picture with a caption below, wrapped to its width."""
+    """The picture with the text as a caption below, in lines that fit its width."""
     lines = _wrapped(text, picture.shape[1] - 2 * CAPTION_MARGIN_PX)
     strip = np.full((LINE_PX * len(lines) + 6, picture.shape[1], 3), 255, np.uint8)
     for row, line in enumerate(lines):
@@ -115,7 +124,7 @@ def _captioned(picture: Levels, text: str) -> Image:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """Lines that fit into a width in px."""
+    """The text split into lines of at most `width` px, at spaces."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
@@ -131,7 +140,7 @@ def _text_width(text: str) -> int:
 
 
 def _labelled(picture: Levels, text: str, box: tuple[int, int, int, int], colour: Colour) -> None:
-    """Draw a box with a label in its colour; the label is kept inside the picture."""
+    """Draw a box (left, top, right, bottom) with a label of the same colour, inside the picture."""
     left, top, right, bottom = box
     cv2.rectangle(picture, (left, top), (right, bottom), colour, 2)
     width, height = _text_width(text) + 6, LINE_PX

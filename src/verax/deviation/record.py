@@ -1,4 +1,4 @@
-"""The result of a measurement: entries with intervals, objects, a summary, sentences."""
+"""The record of a measured deviation, and its description in plain sentences."""
 
 import json
 from collections.abc import Mapping
@@ -17,8 +17,9 @@ CANVAS = {
     "outpaint": "extended beyond the photo",
     "letterbox": "set between bars",
 }
+# smallest changes that are put into words
 LEAST_SCALE = 0.004
-LEAST_SHIFT = 0.004  # of the side
+LEAST_SHIFT = 0.004  # share of the side
 LEAST_TURN_DEG = 0.15
 LEAST_SHARE = 0.03
 LEAST_COLOUR = 3.0  # ΔE00: less is hardly seen
@@ -44,14 +45,14 @@ NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight",
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One number of the deviation vector.
+    """One measured number of a deviation.
 
     Attributes:
-        value: None if it cannot be measured on these pictures.
-        unit: "px", "deg", "share", "ratio", "dB" ...
-        low, high: 95 % bootstrap interval, or None.
-        confidence: share of the picture that was used, in [0, 1].
-        note: why it cannot be measured; empty if it can.
+        value: None if the number cannot be measured on these pictures.
+        unit: "px", "deg", "share" (0 to 1), "ratio", "count" ...
+        low, high: ends of the 95 % interval; None if no interval is known.
+        confidence: in [0, 1], in most entries the share of the photo that could be used.
+        note: why the number cannot be measured; empty if it can.
     """
 
     value: float | None
@@ -67,20 +68,21 @@ class Entry:
 
 
 def unknown(unit: str, note: str) -> Entry:
-    """An entry that cannot be measured on these pictures."""
+    """An entry without a value; `note` says why it cannot be measured on these pictures."""
     return Entry(None, unit, confidence=0.0, note=note)
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectChange:
-    """A region whose content changed.
+    """A region of the photo whose content the generated picture changed.
 
     Attributes:
         kind: "appeared", "vanished", "moved", or "replaced" by something else.
-        box: (left, top, right, bottom) in photo px, right and bottom exclusive.
-        area: share of the photo.
+        box: (left, top, right, bottom) in photo px, right and bottom exclusive; of a moved object,
+            its place in the photo.
+        area: share of the photo's area.
         score: confidence in [0, 1].
-        shift_px: for "moved", (dx, dy) in photo px from the photo to the generated picture.
+        shift_px: displacement (dx, dy) of a moved object in photo px; None for other kinds.
     """
 
     kind: ObjectKind
@@ -90,7 +92,7 @@ class ObjectChange:
     shift_px: tuple[float, float] | None = None
 
     def record(self) -> dict[str, Any]:
-        """As a JSON object."""
+        """The change as a JSON object."""
         shift = list(self.shift_px) if self.shift_px else None
         known = {"kind": self.kind, "box_px": list(self.box), "area": self.area}
         return known | {"score": self.score, "shift_px": shift}
@@ -98,15 +100,16 @@ class ObjectChange:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Deviation:
-    """What a generated picture changed against the photo.
+    """What a generated picture changed, compared with the photo.
 
     Attributes:
-        placed: by the registration: "exactly", "roughly", "undecided" or "not".
-        reason: that verdict in words.
-        canvas: what became of the canvas: "same", "resized", "stretch", "crop", "outpaint",
-            "letterbox".
+        placed: how well the registration placed the generated picture on the photo: "exactly",
+            "roughly", "undecided" or "not".
+        reason: why, in words.
+        canvas: what the generator did to the canvas: "same", "resized" (same proportions),
+            "stretch", "crop", "outpaint" (extended beyond the photo) or "letterbox" (with bars).
         scene_state: change of the time of day or light, see `verax.metrics.scene.scene_state`.
-        entries: the numbers, by the names in docs/deviation.md.
+        entries: the measured numbers by name; docs/deviation.md explains each.
         objects: regions whose content changed, largest first.
         drift: summary from 0 (nothing changed) to 100 (another scene).
     """
@@ -121,24 +124,24 @@ class Deviation:
 
     @property
     def reframed(self) -> bool:
-        """Whether the picture shows another part of the scene, or other proportions."""
+        """Whether the generator changed the proportions of the picture or what part it shows."""
         return self.canvas not in ("same", "resized")
 
     @property
     def comparable(self) -> bool:
-        """Whether the picture could be placed; if not, only its canvas is compared."""
+        """Whether the generated picture could be placed; otherwise only its canvas is compared."""
         return self.placed in ("exactly", "roughly")
 
     def __repr__(self) -> str:
         return f"<Deviation placed {self.placed}, drift {self.drift:.0f} of 100>"
 
     def _repr_markdown_(self) -> str:
-        """The sentences, as notebooks show them."""
+        """Drift and sentences as Markdown, which notebooks display."""
         lines = "\n".join(f"- {line}" for line in self.sentences())
         return f"**drift {self.drift:.0f} of 100**\n\n{lines}"
 
     def sentences(self) -> list[str]:
-        """What the generator changed, in sentences, the most important first."""
+        """What the generator changed, in plain sentences, the most important first."""
         return sentences(self)
 
     def save(self, path: str | Path) -> None:
@@ -147,7 +150,10 @@ class Deviation:
         replace_file(path, json.dumps(record, indent=2, ensure_ascii=False).encode())
 
     def record(self) -> dict[str, Any]:
-        """As JSON: every entry's value by name (null where unknown), the rest in `entries`."""
+        """The deviation as a JSON object.
+
+        Values of entries are at the top level (None if unknown), their other fields in "entries".
+        """
         return {
             "placed": self.placed,
             "reason": self.reason,
@@ -165,9 +171,9 @@ class Deviation:
 
 
 def sentences(deviation: Deviation) -> list[str]:
-    """What changed, most important first; what cannot be measured comes last."""
+    """What the generator changed, most important first; the last names what cannot be measured."""
     if deviation.placed == "undecided":
-        return [f"It is not certain that both show the same scene: {deviation.reason}."]
+        return [f"It is not certain that both pictures show the same scene: {deviation.reason}."]
     if not deviation.comparable:
         return [f"The generated picture shows another scene: {deviation.reason}."]
     topics = (_scene, _canvas, _geometry, _motion, _objects, _edges, _tone, _unknown)
@@ -231,7 +237,8 @@ def _motion(d: Deviation) -> str:
     if p95 < 0.005 * _whole(d, "photo_width_px"):
         return ""
     return (
-        f"Beyond that, places moved by {median:.1f} px (one in twenty by more than {p95:.1f} px)."
+        f"In addition, single places moved by {median:.1f} px (median; "
+        f"one in twenty by more than {p95:.1f} px)."
     )
 
 
@@ -242,16 +249,16 @@ def _objects(d: Deviation) -> str:
         count = sum(change.kind == kind for change in d.objects)
         if count:
             phrases.append(f"{verb} {_number(count)} object{'s' if count > 1 else ''}")
-    return f"It {_joined(phrases)}." if phrases else ""
+    return f"The generator {_joined(phrases)}." if phrases else ""
 
 
 def _edges(d: Deviation) -> str:
     invented, lost = _value(d, "invented_edges"), _value(d, "lost_edges")
     phrases = []
     if invented > LEAST_SHARE:
-        phrases.append(f"{invented:.0%} of its edges have no support in the photo")
+        phrases.append(f"{invented:.0%} of the generated picture's edges are not in the photo")
     if lost > LEAST_SHARE:
-        phrases.append(f"{lost:.0%} of the photo's edges are gone")
+        phrases.append(f"{lost:.0%} of the photo's edges are not in the generated picture")
     text = " and ".join(phrases)
     return f"{text[0].upper()}{text[1:]}." if text else ""
 
@@ -264,15 +271,16 @@ def _tone(d: Deviation) -> str:
     light = light if abs(stops) > LEAST_EV else ""
     after = _value(d, "colour_difference_fitted")
     return (
-        f"Colours differ by ΔE {colour:.1f}{light}; one colour matrix explains all but {after:.1f}."
+        f"Colours differ by ΔE {colour:.1f}{light}; after correction by one 3x3 colour matrix "
+        f"they differ by ΔE {after:.1f}."
     )
 
 
 def _unknown(d: Deviation) -> str:
-    """A sentence that lists what could not be measured; "" for nothing."""
+    """A sentence that lists what could not be measured; "" if everything could."""
     names = [name for name, entry in d.entries.items() if not entry.identifiable]
     phrases = [word for word, keys in WORDS.items() if any(name.startswith(keys) for name in names)]
-    return f"Not identifiable here: {_joined(phrases)}." if phrases else ""
+    return f"Could not be measured: {_joined(phrases)}." if phrases else ""
 
 
 def _value(d: Deviation, name: str, default: float = 0.0) -> float:

@@ -1,4 +1,7 @@
-"""Regions whose content changed: differences beyond light, colour and small misplacement."""
+"""Find regions whose content changed between a photo and its registered prior (generated picture).
+
+Differences that a change of light or colour, or a misplacement of a few px, explains do not count.
+"""
 
 from dataclasses import dataclass
 
@@ -13,42 +16,45 @@ from verax.image import Image
 from verax.image.pixels import blur, resize
 
 SIDE_PX = 288  # long side at which regions are searched
-SOFT_PX = 1.2
+SOFT_PX = 1.2  # sigma by which both pictures are smoothed first
 TOLERANCE_PX = 2  # largest misplacement that is no change of content
-LEAST_DELTA_E = 5.0
-SIGMAS = 5.0
+LEAST_DELTA_E = 5.0  # least colour difference of a change
+SIGMAS = 5.0  # the same in robust standard deviations of the difference over the picture
 FAINT = 0.6  # hysteresis: share of the threshold for pixels connected to a clear change
-SEED = 0.0015  # least area of a region above the threshold
-MIN_AREA = 0.003
+SEED = 0.0015  # least area above the full threshold, share of the picture
+MIN_AREA = 0.003  # least area of a region, share of the picture
 JOIN = 0.012  # gaps closed between parts of one region, share of the long side
 ONE_THING = 0.02  # largest gap between regions of one kind that are joined, share of the long side
-CLEAR = 0.35  # share of a region's largest strength
-ASIDE_PX = 3
-FAINT_GRADIENT = 0.7  # Lab units per px
+CLEAR = 0.35  # weaker pixels, as share of a region's largest strength, are not part of the region
+ASIDE_PX = 3  # largest displacement at which gradients are compared
+FAINT_GRADIENT = 0.7  # Lab units per px: weaker gradients agree
 SAME_EDGES = 0.75  # least agreement of gradients for the same structure
 SAME_REVEALED = 0.36  # the same if the prior shows the whole neighbourhood more clearly
-REVEALED, CLEARER = 1.5, 1.2  # its gradient energy over the photo's, in a region and around it
-UNSEEN_GRADIENT = 0.3  # Lab units per px
-THICK_PX, THICK = 5, 0.8  # least share of a thing that discs of this width inside it cover
-CALMER = 0.8  # gradient energy around a region, prior over photo: streaks or noise were removed
-DECIDED = 0.1  # least log ratio of the regions' prominence in both pictures
-LEAST_STRENGTH = 1.0  # least mean of a region; objects inserted into photos have 1.5 and more
-STRONG = 3.0  # the same where streaks or noise were removed
+REVEALED, CLEARER = 1.5, 1.2  # least ratio of gradient energy, prior over photo, for that: in the
+# region, and around it
+UNSEEN_GRADIENT = 0.3  # Lab units per px: gradients this weak are not visible
+THICK_PX, THICK = 5, 0.8  # least share of an object that discs of this width inside it cover
+CALMER = 0.8  # gradient energy around a region, prior over photo; less: streaks, noise were removed
+DECIDED = 0.1  # least log ratio of a region's prominence, prior over photo, to name a kind
+LEAST_STRENGTH = 1.0  # least mean strength of an object; inserted objects have 1.5 and more
+STRONG = 3.0  # the same where streaks or noise were removed all around
 
 Mask = NDArray[np.bool_]
-SMOOTH = 0.12  # sigma of the smooth tone correction, share of the long side
-ROUNDS = 5
-LEVELS = 9  # of lightness in the tone correction
+SMOOTH = 0.12  # sigma of the smooth colour correction, share of the long side
+ROUNDS = 5  # of the robust fit of colours
+LEVELS = 9  # levels of lightness in the colour correction
 
 
 @dataclass(frozen=True, slots=True)
 class Regions:
-    """Changed regions at the working size.
+    """The changed regions of a pair, on a grid with a long side of at most SIDE_PX.
 
     Attributes:
-        labels: (h, w), 0 where nothing changed.
-        strength: (h, w) unexplained colour difference over its threshold.
-        expected, prior: (h, w, 3) Lab: the photo in the prior's light, and the prior.
+        labels: (h, w) number of the region from 1, 0 where nothing changed.
+        strength: (h, w) colour difference that light and misplacement do not explain, divided by
+            its threshold.
+        expected: (h, w, 3) Lab, the photo with its colours matched to the prior's.
+        prior: (h, w, 3) Lab, the registered prior.
     """
 
     labels: NDArray[np.int32]
@@ -58,7 +64,7 @@ class Regions:
 
 
 def changed_regions(pair: AlignedPair) -> Regions:
-    """Connected regions that tone and small misplacement do not explain."""
+    """Find the regions that differ more than light, colour and a small misplacement explain."""
     scale = min(1.0, SIDE_PX / max(pair.overlap.shape))
     size = (round(pair.overlap.shape[1] * scale), round(pair.overlap.shape[0] * scale))
     photo, prior = (_lab(resize(p, size)) for p in (pair.photo, pair.prior))
@@ -79,13 +85,13 @@ def _lab(image: Image) -> Map:
 
 
 def _apart(one: Map, other: Map) -> Map:
-    """Colour difference beyond a small misplacement of either picture."""
+    """(h, w) colour difference that no misplacement by TOLERANCE_PX of either picture explains."""
     lengths = (np.linalg.norm(_beyond(*both), axis=2) for both in ((one, other), (other, one)))
     return np.asarray(np.maximum(*lengths), np.float32)
 
 
 def _beyond(one: Map, other: Map) -> Map:
-    """How far each channel of `one` lies outside the range of `other` nearby."""
+    """(h, w, 3) distance of each value in `one` from the range of `other` within TOLERANCE_PX."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * TOLERANCE_PX + 1,) * 2)
     above = one - cv2.dilate(other, kernel)
     below = cv2.erode(other, kernel) - one
@@ -93,12 +99,15 @@ def _beyond(one: Map, other: Map) -> Map:
 
 
 def _regions(strength: Map, size: tuple[int, int]) -> NDArray[np.int32]:
-    """Labels of regions above the threshold, with gaps closed and without specks."""
+    """Labels (h, w) of regions above the threshold, gaps closed and small ones removed; 0 outside.
+
+    `size`: (width, height).
+    """
     gap = max(3, 2 * round(JOIN * max(size)) + 1)
     coarse = _components(strength > FAINT, gap)
     sharp = np.zeros(strength.shape, bool)
     for label in range(1, int(coarse.max()) + 1):
-        # a small error of the colour match beside a clear change is not part of it
+        # beside a clear change, a small error of the colour match is not part of the region
         mask = coarse == label
         if (strength[mask] > 1).sum() >= SEED * strength.size:
             strong = float(np.quantile(strength[mask], 0.95))
@@ -118,11 +127,11 @@ def _components(mask: Mask, gap: int) -> NDArray[np.int32]:
 
 
 def same_structure(regions: Regions, mask: Mask) -> bool:
-    """Whether both pictures show the same structure in and around a region.
+    """Whether photo and prior show the same structure in and around a region.
 
-    A region that only changed colour keeps its edges; a misplaced one has them slightly moved.
-    Gradients too weak to be visible agree. Less agreement is required if the prior shows the
-    surroundings more clearly, too: haze or darkness hid structure there.
+    A region that only changed colour keeps its edges, and slightly displaced edges count as equal.
+    Gradients too weak to be visible count as agreement. Less agreement is required if the prior
+    shows region and surroundings more clearly, because haze or darkness hid structure in the photo.
     """
     around = _wider(mask, 3)
     faint = float(around.sum()) * FAINT_GRADIENT**2
@@ -137,11 +146,10 @@ def same_structure(regions: Regions, mask: Mask) -> bool:
 
 
 def is_a_thing(regions: Regions, mask: Mask) -> bool:
-    """Whether a region is thick and strong enough to be a thing.
+    """Whether a changed region is thick and strong enough to be an object.
 
-    Lines and streaks are no things; they are measured as edges. A mean below the threshold is the
-    remainder of removed glow or haze. Where rain or noise was removed all around, a faint region is
-    part of that.
+    Lines and streaks are measured as edges instead. A weak region is usually a remainder of removed
+    glow or haze. A weak region among removed rain or noise is part of the rain or noise.
     """
     if float(regions.strength[mask].mean()) < LEAST_STRENGTH:
         return False
@@ -157,7 +165,7 @@ def is_a_thing(regions: Regions, mask: Mask) -> bool:
 
 
 def _surroundings(regions: Regions, mask: Mask) -> Mask:
-    """The surroundings of a region, a few px away from it and outside all regions."""
+    """Mask of a ring around a region, a few px away from it and outside all changed regions."""
     outside = _wider(mask, 4 + round(0.25 * float(np.sqrt(mask.sum()))))
     return np.asarray(outside & ~_wider(mask, 3) & (regions.labels == 0))
 
@@ -168,25 +176,26 @@ def _wider(mask: Mask, reach: int) -> Mask:
 
 
 def side_by_side(together: Mask) -> list[Mask]:
-    """Regions of one kind, with neighbours joined."""
+    """Split a mask into its regions; regions at most ONE_THING apart count as one."""
     count, labels = cv2.connectedComponents(grown(together, ONE_THING / 2), connectivity=8)
     return [(labels == label) & together for label in range(1, count)]
 
 
 def grown(mask: Mask, share: float) -> cv2.typing.MatLike:
-    """The mask dilated by a share of its long side, as 0 and 1."""
+    """The mask dilated by `share` of the long side, as uint8 with 0 and 1."""
     reach = 2 * round(share * max(mask.shape)) + 1
     return cv2.dilate(mask.astype(np.uint8), np.ones((reach, reach), np.uint8))
 
 
 def _clearer(photo: Map, prior: Map, where: Mask) -> float:
-    """Ratio of the gradient energy of the prior to the photo's."""
+    """Gradient energy of the prior over that of the photo, in the pixels of `where`."""
     unseen = float(where.sum()) * UNSEEN_GRADIENT**2 + 1e-9
     return (float((prior[where] ** 2).sum()) + unseen) / (float((photo[where] ** 2).sum()) + unseen)
 
 
 def _agreement(one: Map, other: Map, around: Mask, faint: float) -> float:
-    """Best correlation over small displacements, -1..1."""
+    """Correlation in [-1, 1] of two gradient planes in `around`, at the best small displacement;
+    `faint` is the energy added to each, so that places without gradients agree."""
     here, best = one[around], -1.0
     size = float((here**2).sum()) + faint
     reach = range(-ASIDE_PX, ASIDE_PX + 1)
@@ -199,9 +208,9 @@ def _agreement(one: Map, other: Map, around: Mask, faint: float) -> float:
 
 
 def came_or_went(regions: Regions, mask: Mask) -> ObjectKind:
-    """Whether a thing appeared or vanished: it is where the region is more distinct.
+    """Whether the object in a region appeared, vanished or was replaced.
 
-    Distinctness is the contrast of its outline and its difference from its surroundings.
+    The object is in the picture in which the region stands out more; "replaced" if about equally.
     """
     photo, prior = (_stands_out(lab, mask) for lab in (regions.expected, regions.prior))
     balance = float(np.log(prior / photo))
@@ -211,7 +220,7 @@ def came_or_went(regions: Regions, mask: Mask) -> ObjectKind:
 
 
 def _stands_out(lab: Map, mask: Mask) -> float:
-    """Contrast along a region's outline times its difference from its surroundings."""
+    """How much a region stands out: contrast of its outline times difference from surroundings."""
     contrast = float(np.linalg.norm(gradients(lab), axis=2)[_outline(mask)].mean())
     outside = (cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) == 0).astype(np.float32)
     reach = max(2.0, 0.4 * float(np.sqrt(mask.sum())))
@@ -227,16 +236,16 @@ def _outline(mask: Mask) -> Mask:
 
 
 def gradients(lab: Map) -> Map:
-    """(h, w, 6) gradients of the three Lab channels, units per px."""
+    """(h, w, 6) gradients of the three Lab channels along x, then along y, in units per px."""
     parts = [cv2.Sobel(lab, cv2.CV_32F, *axes, scale=1 / 8) for axes in ((1, 0), (0, 1))]
     return np.dstack(parts)
 
 
 def in_the_light_of(photo: Map, prior: Map, overlap: NDArray[np.bool_]) -> Map:
-    """The photo's Lab colours in the prior's light, (h, w, 3).
+    """(h, w, 3) the photo's Lab colours, matched to the colours of the prior.
 
-    One polynomial for the picture, then corrections that vary with place and lightness, in rounds
-    that exclude outliers.
+    One polynomial is fitted for the whole picture, then a correction that varies with place and
+    lightness. Both are fitted repeatedly, with less weight for outliers such as changed objects.
     """
     lightness = photo[..., :1] / 50 - 1
     chroma = photo[..., 1:] / 50
@@ -264,13 +273,13 @@ def in_the_light_of(photo: Map, prior: Map, overlap: NDArray[np.bool_]) -> Map:
 
 
 def as_shown(lab: Map) -> Map:
-    """The colours clipped to the gamut of sRGB."""
+    """The Lab colours clipped to the gamut of sRGB, as a screen would show them."""
     colours = np.clip(cv2.cvtColor(lab, cv2.COLOR_Lab2RGB), 0, 1)
     return np.asarray(cv2.cvtColor(colours, cv2.COLOR_RGB2Lab), np.float32)
 
 
 def _by_place_and_lightness(rest: Map, lightness: Map, weight: Map) -> Map:
-    """Weighted mean of `rest` over nearby pixels of similar lightness, by a bilateral grid."""
+    """(h, w, 3) weighted mean of `rest` over nearby pixels of similar lightness."""
     height, width = weight.shape
     cell = max(1, round(SMOOTH * max(height, width) / 4))
     size = (-(-width // cell), -(-height // cell))

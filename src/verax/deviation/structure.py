@@ -1,13 +1,12 @@
-"""Structure: correlation per octave; edges and corners that were invented or lost.
+"""Measure structure: correlation per octave; edges and corners that the generator added or lost.
 
-Octaves (frequency bands): correlation and local linear fits in small windows ignore changes of
-tone; only structure that is no local linear function of the photo counts. Residual misalignment has
-little effect.
+Octaves are frequency bands one factor of two wide. Photo and registered prior are correlated in
+small windows of each octave, so changes of tone have no effect.
 
-Edges: an edge of one picture is supported if the other has a gradient in its direction nearby,
-above noise and not weak compared with its neighbourhood. Both thresholds adapt to the pictures, so
-that haze and darkness do not remove support. In dense texture everything is supported by chance;
-the same test against displaced pictures measures that chance, which is subtracted.
+An edge of one picture is supported if the other picture has a gradient of that direction nearby,
+above its noise and not weak compared with its neighbourhood. These thresholds adapt to the picture,
+so an edge faded by haze or darkness still counts as support. In dense texture, edges are supported
+by chance; the same test with displaced pictures estimates that chance, which is subtracted.
 """
 
 from dataclasses import dataclass
@@ -22,32 +21,31 @@ from verax.deviation.record import Entry, unknown
 from verax.image.pixels import blur, noise_level, wide_blur
 
 OCTAVES_PX = (2, 4, 8, 16)  # sigma of the finer blur of each band, working px
-DESCRIBED = 0.5  # least correlation at which an octave still agrees
+DESCRIBED = 0.5  # least correlation at which the prior still shows the photo's octave
 LINEAR_WINDOW_PX = 3.0
-FAINT_BAND = 0.01  # deviation of luma in a band below which structure is hardly visible
-MIN_SEEN = 0.05
-LEFT_OVER_PX = 0.7  # residual misalignment that is allowed for
+FAINT_BAND = 0.01  # standard deviation of luma in a band below which structure is hardly visible
+MIN_SEEN = 0.05  # least share of pixels that can be compared
+MISALIGNMENT_PX = 0.7  # in the finest octave: displacement at which correlation is searched
 AROUND_CLIPPED_PX = 2  # how far a clipped pixel affects the finest band
 FLAT = 1e-9  # variance due to rounding
-
-SIGMA_PX = 1.2
+SIGMA_PX = 1.2  # of the Gaussian gradient
 TOLERANCE_PX = 2
 NOISE_SIGMAS = 3.0
-STRONG, FAINT = 1.0, 0.35  # gradient over its local root mean square: of an edge, of its support
-LEAST_CHANGE = 0.004  # least luma gradient per px of 8-bit pictures
-NEIGHBOURHOOD = 0.03  # sigma as a share of the long side
-REGION = 0.2
-CHANCE_RADIUS_PX = 9
-MIN_EDGES = 200
-KEYPOINTS = 400
-KEYPOINT_APART_PX = 7
+STRONG, FAINT = 1.0, 0.35  # least gradient over its local root mean square: of an edge, of support
+LEAST_CHANGE = 0.004  # least luma gradient per px of an edge, as 8-bit pictures are rounded
+NEIGHBOURHOOD = 0.03  # sigma of the window of local means, share of the long side
+REGION = 0.2  # sigma of large regions, share of the long side
+CHANCE_RADIUS_PX = 9  # displacement at which support is due to chance
+MIN_EDGES = 200  # least number of edge pixels for a share
+KEYPOINTS = 400  # most corners of the photo
+KEYPOINT_APART_PX = 7  # least distance between corners of the photo
 
 
 def band_entries(pair: AlignedPair, exclude: NDArray[np.bool_]) -> dict[str, Entry]:
-    """Entries on octaves: loss of correlation, and the finest scale that still agrees.
+    """Entries on octaves: loss of correlation in each, and the finest octave that still agrees.
 
-    Pixels in `exclude` and clipped ones are not counted. Nothing finer than 2 px is compared, since
-    every generator's resampling changes it.
+    Pixels in `exclude` (h, w) and clipped pixels are not counted. Structure finer than 2 px is not
+    compared, since resampling by the generator changes it in any case.
     """
     names = {octave: f"coherence_loss_{octave}px" for octave in OCTAVES_PX}
     side = 2 * AROUND_CLIPPED_PX + 1
@@ -55,7 +53,7 @@ def band_entries(pair: AlignedPair, exclude: NDArray[np.bool_]) -> dict[str, Ent
     hidden = cv2.dilate(hidden, np.ones((side, side), np.uint8))
     overlap = (pair.overlap & ~exclude & (hidden == 0)).astype(np.float32)
     if overlap.mean() < MIN_SEEN:
-        note = "too little of the photo is shown by the prior and not clipped"
+        note = "the generated picture covers too little of the photo that is not clipped"
         lost = {name: unknown("share", note) for name in names.values()}
         return {
             **lost,
@@ -72,35 +70,36 @@ def band_entries(pair: AlignedPair, exclude: NDArray[np.bool_]) -> dict[str, Ent
     entries["finest_scale_px"] = (
         Entry(min(described) / pair.scale, "px")
         if described
-        else unknown("px", "the prior describes the photo at no scale")
+        else unknown("px", "the generated picture agrees with the photo in no octave")
     )
     entries["structure_residual"] = _linear_residual(photo, prior, overlap)
     return entries
 
 
 def _coherence(photo: Map, prior: Map, overlap: Map, octave: int, noise: float) -> Entry:
-    """1 - correlation in one band over the area with structure; its confidence depends on noise."""
+    """Entry: 1 - correlation of photo and prior in the band of `octave` px, where it has structure.
+    `noise`, the standard deviation of the photo's noise, lowers the confidence."""
     first, second = (blur(p, octave / 2) - blur(p, octave) for p in (photo, prior))
     agreed, var_a, var_b = local_correlation(first, second, overlap, 4.0 * octave)
     if octave == OCTAVES_PX[0]:
-        for dx, dy in product((-LEFT_OVER_PX, 0, LEFT_OVER_PX), repeat=2):
+        for dx, dy in product((-MISALIGNMENT_PX, 0, MISALIGNMENT_PX), repeat=2):
             agreed = np.maximum(agreed, _displaced(first, second, overlap, (dx, dy), 4.0 * octave))
     expected = noise * 0.28 / max(octave / 2, 0.5)  # noise left in this band
     power = np.sqrt(var_a * var_b)
     weight = overlap * power / (power + FAINT_BAND**2 + 9 * expected**2)
     total = float(weight.sum())
     if total <= 0:
-        return unknown("share", "no structure at this scale")
+        return unknown("share", "the pictures have no structure in this octave")
     value = 1 - float((agreed * weight).sum()) / total
     signal = float((np.sqrt(var_a) * overlap).sum() / overlap.sum())
     confidence = signal**2 / (signal**2 + expected**2 + 1e-12)
     if confidence < 0.2:
-        return unknown("share", "the photo's noise hides this scale")
+        return unknown("share", "the photo's noise hides the structure in this octave")
     return Entry(max(0.0, value), "share", confidence=confidence)
 
 
 def _displaced(one: Map, other: Map, overlap: Map, step: tuple[float, float], window: float) -> Map:
-    """Local correlation of two bands, the second displaced by (dx, dy)."""
+    """(h, w) correlation of two bands in Gaussian windows, `other` displaced by `step` (dx, dy)."""
     matrix = np.array([[1, 0, step[0]], [0, 1, step[1]]], np.float32)
     size = other.shape[1], other.shape[0]
     moved = cv2.warpAffine(
@@ -113,21 +112,19 @@ def _displaced(one: Map, other: Map, overlap: Map, step: tuple[float, float], wi
 
 
 def _linear_residual(photo: Map, prior: Map, overlap: Map) -> Entry:
-    """Share of the prior's local variance that is no linear function of the photo."""
+    """Entry: share of the prior's local variance that no local linear fit of the photo explains."""
     first, second = blur(photo, 1.0), blur(prior, 1.0)
     agreed, _, var_b = local_correlation(first, second, overlap, LINEAR_WINDOW_PX)
     weight = var_b * overlap
     total = float(weight.sum())
     if total <= 0:
-        return unknown("share", "the prior is flat")
+        return unknown("share", "the generated picture has no structure")
     return Entry(max(0.0, 1 - float((agreed**2 * weight).sum()) / total), "share")
 
 
 def local_correlation(one: Map, other: Map, overlap: Map, window: float) -> tuple[Map, Map, Map]:
-    """In Gaussian windows: signed correlation, variance of `one`, variance of `other`.
-
-    The correlation is 1 where one of them is flat.
-    """
+    """In Gaussian windows of sigma `window` px: correlation in [-1, 1], which is 1 where a plane is
+    flat, variance of `one`, and variance of `other`. `overlap` (h, w) weights the pixels."""
     weight = np.maximum(wide_blur(overlap, window), 1e-6)
     mean_a, mean_b = (
         wide_blur(one * overlap, window) / weight,
@@ -143,7 +140,8 @@ def local_correlation(one: Map, other: Map, overlap: Map, window: float) -> tupl
 
 @dataclass(frozen=True, slots=True)
 class Gradient:
-    """Gaussian gradient of a luma plane: components, length, local rms, deviation due to noise."""
+    """Gaussian gradient of a luma plane: components and length, (h, w); `around`: local root mean
+    square of the length; `noise`: standard deviation that the picture's noise causes."""
 
     x: Map
     y: Map
@@ -153,7 +151,7 @@ class Gradient:
 
 
 def gradient(plane: Map) -> Gradient:
-    """The gradient of a plane, with its local rms and noise."""
+    """Compute the Gaussian gradient of a luma plane (h, w)."""
     smooth = blur(plane, SIGMA_PX)
     x = cv2.Sobel(smooth, cv2.CV_32F, 1, 0, scale=1 / 8)
     y = cv2.Sobel(smooth, cv2.CV_32F, 0, 1, scale=1 / 8)
@@ -166,7 +164,7 @@ def gradient(plane: Map) -> Gradient:
 
 
 def edge_entries(pair: AlignedPair, exclude: NDArray[np.bool_]) -> dict[str, Entry]:
-    """Entries on edges: shares invented and lost; pixels in `exclude` are not counted."""
+    """Entries on edges: the shares invented and lost. Pixels in `exclude` (h, w) do not count."""
     photo, prior = (gradient(plane) for plane in pair.luma)
     places = pair.overlap & ~exclude
     gain = _regional_gain(photo, prior)
@@ -180,7 +178,7 @@ def edge_entries(pair: AlignedPair, exclude: NDArray[np.bool_]) -> dict[str, Ent
 
 
 def unsupported_edges(pair: AlignedPair) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Maps of invented and of lost edge pixels, for pictures."""
+    """Masks (h, w) of the edge pixels that only the prior has, and that only the photo has."""
     photo, prior = (gradient(plane) for plane in pair.luma)
     visible = _regional_gain(photo, prior) * prior.length > NOISE_SIGMAS * photo.noise
     invented = edge_pixels(prior) & pair.overlap & visible & ~_support(prior, photo)
@@ -188,21 +186,21 @@ def unsupported_edges(pair: AlignedPair) -> tuple[NDArray[np.bool_], NDArray[np.
 
 
 def _regional_gain(photo: Gradient, prior: Gradient) -> Map:
-    """Strength of the photo's edges over the prior's, in large regions."""
+    """(h, w) ratio of gradient strength, photo over prior, in large regions, without noise."""
     window = REGION * max(photo.length.shape)
     visible = np.maximum(wide_blur(photo.length**2, window) - 2 * photo.noise**2, 0)
     return np.asarray(np.sqrt(visible / (wide_blur(prior.length**2, window) + 1e-12)), np.float32)
 
 
 def edge_pixels(g: Gradient) -> NDArray[np.bool_]:
-    """Ridges of the gradient that are above noise and above their neighbourhood."""
+    """(h, w) bool: ridges of the gradient that exceed the noise and their neighbourhood."""
     strongest = np.maximum(NOISE_SIGMAS * g.noise, LEAST_CHANGE)
     ridge = g.length >= np.maximum(*_beside(g))
     return np.asarray(ridge & (g.length > strongest) & (g.length > STRONG * g.around))
 
 
 def _beside(g: Gradient) -> tuple[Map, Map]:
-    """Gradient length one pixel to either side, across the edge."""
+    """Gradient length one pixel away on either side of each pixel, along the gradient."""
     length = np.maximum(g.length, 1e-9)
     y, x = (c.astype(np.float32) for c in np.mgrid[: g.x.shape[0], : g.x.shape[1]])
     dx, dy = g.x / length, g.y / length
@@ -216,7 +214,8 @@ def _beside(g: Gradient) -> tuple[Map, Map]:
 def _support(
     edges: Gradient, other: Gradient, shift: tuple[int, int] = (0, 0)
 ) -> NDArray[np.bool_]:
-    """Where `other`, displaced by `shift`, has a gradient across the edges' direction nearby."""
+    """(h, w) bool: where `other`, displaced by `shift` px, has a gradient of the same direction as
+    `edges` within TOLERANCE_PX."""
     length = np.maximum(edges.length, 1e-9)
     nx, ny = edges.x / length, edges.y / length
     faint = np.maximum(NOISE_SIGMAS * other.noise, FAINT * other.around)
@@ -235,7 +234,8 @@ def _support(
 def _unsupported(
     edges: Gradient, other: Gradient, places: NDArray[np.bool_]
 ) -> tuple[float, float, int]:
-    """Numbers of unsupported edges, testable edges and all edges."""
+    """Numbers of edge pixels within `places`: without support in `other`; not supported by chance;
+    all. With fewer than MIN_EDGES, the first two are 0."""
     here = edge_pixels(edges) & places
     count = int(here.sum())
     if count < MIN_EDGES:
@@ -250,25 +250,26 @@ def _unsupported(
 
 
 def _entry(counts: tuple[float, float, int], note: str) -> Entry:
+    """The share of unsupported edges from the counts of `_unsupported`; `note` if undecidable."""
     missing, decidable, count = counts
     if count < MIN_EDGES or decidable < 0.1 * count:
         return unknown("share", note)
     value = min(1.0, missing / decidable)
-    deviation = float(
-        np.sqrt(max(value * (1 - value), 1e-6) / (decidable / 10))
-    )  # edges come in runs
+    # neighbouring edge pixels are not independent: ten count as one
+    deviation = float(np.sqrt(max(value * (1 - value), 1e-6) / (decidable / 10)))
     low, high = max(0.0, value - 1.96 * deviation), min(1.0, value + 1.96 * deviation)
     return Entry(value, "share", low, high, confidence=decidable / count)
 
 
 def keypoint_entries(pair: AlignedPair, exclude: NDArray[np.bool_]) -> dict[str, Entry]:
-    """Entries on corners: share of the photo's with none in the prior within 1, 2 and 4 px."""
+    """Entries on corners: shares of the photo's, without those in `exclude` (h, w), that have no
+    corner of the prior within 1, 2 and 4 px."""
     photo = _corners(pair.luma[0], pair.overlap & ~exclude, KEYPOINTS, 0.02, KEYPOINT_APART_PX)
-    # many more are taken from the prior, since its ranking of corners may differ
+    # many more corners are taken from the prior, since it may rank corners differently
     prior = _corners(pair.luma[1], pair.overlap, 6 * KEYPOINTS, 0.002, 2)
     names = {t: f"keypoints_lost_{t}px" for t in (1, 2, 4)}
     if len(photo) < 20 or len(prior) < 20:
-        note = "one of the pictures has too few corners"
+        note = "photo or generated picture has fewer than 20 corners"
         return {name: unknown("share", note) for name in names.values()}
     apart = np.linalg.norm(photo[:, None] - prior[None], axis=2).min(axis=1)
     reach = {t: t * max(1.0, pair.scale) for t in names}
@@ -281,7 +282,10 @@ def keypoint_entries(pair: AlignedPair, exclude: NDArray[np.bool_]) -> dict[str,
 def _corners(
     plane: Map, overlap: NDArray[np.bool_], count: int, quality: float, apart_px: int
 ) -> NDArray[np.float32]:
-    """(N, 2) corners of the picture after contrast normalisation, strongest first."""
+    """(N, 2) x, y of at most `count` corners, strongest first, at least `apart_px` apart.
+
+    `quality`: least strength, share of the strongest. Local contrast is normalised before.
+    """
     window = NEIGHBOURHOOD * max(plane.shape)
     centred = blur(plane, 1.0) - wide_blur(plane, window)
     around = np.sqrt(wide_blur(centred * centred, window))

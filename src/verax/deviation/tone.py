@@ -1,8 +1,8 @@
-"""Light, colour, and remaining damage.
+"""Measure light, colour and remaining damage of a photo and its registered prior.
 
-Tone: difference before and after a 3x3 fit, exposure, clipping, scene state. Damage: haze, noise
-and streaks in both pictures, as absolute levels, so that one sees damage that the generator did not
-remove.
+Light and colour: colour difference before and after a fitted colour matrix, exposure, clipping, and
+the change of the time of day (scene state). Damage: haze, noise and streaks, measured in each
+picture separately, so that damage which the generator did not remove is visible.
 """
 
 from dataclasses import replace
@@ -20,7 +20,7 @@ from verax.image.pixels import blur, noise_level, to_linear
 from verax.metrics.scene import SceneState, haze_density, scene_state
 
 SMALL_SIDE_PX = 160
-THIN_PX = 5  # px at SMALL_SIDE_PX: thinner lines are ignored, as they are no change of light
+THIN_PX = 5  # px at SMALL_SIDE_PX: a median filter removes thinner lines, such as rain
 BLUR = 0.03  # sigma as a share of the side: colour is compared on blurred pictures
 DARKEST = 0.002  # least linear light for which a ratio of 8-bit levels is meaningful
 STREAK_SIGMA_PX = 1.0
@@ -31,10 +31,10 @@ UPRIGHT_DEG = 35.0  # streaks of rain fall within this angle of the vertical
 def tone_entries(
     pair: AlignedPair, exclude: NDArray[np.bool_]
 ) -> tuple[dict[str, Entry], SceneState]:
-    """Tone entries and the scene state in words; pixels in `exclude` are not counted."""
+    """Entries on light and colour, and the scene state. Pixels in `exclude` (h, w) do not count."""
     pair = replace(pair, overlap=pair.overlap & ~exclude)
     if pair.overlap.mean() < 0.05:
-        note = "the prior shows too little of the photo"
+        note = "the generated picture covers less than 5 % of the photo's unchanged area"
         names = (
             "colour_difference",
             "colour_difference_fitted",
@@ -58,7 +58,7 @@ def tone_entries(
 
 
 def _small(pair: AlignedPair) -> tuple[Image, Image, NDArray[np.bool_]]:
-    """Both pictures reduced, without thin lines and blurred; and the pixels that are covered."""
+    """Photo and prior, reduced, without thin lines and blurred, and the mask of covered pixels."""
     scale = min(1.0, SMALL_SIDE_PX / max(pair.overlap.shape))
     size = (
         max(8, round(pair.overlap.shape[1] * scale)),
@@ -74,7 +74,7 @@ def _small(pair: AlignedPair) -> tuple[Image, Image, NDArray[np.bool_]]:
 
 
 def fit_colour(photo: Image, prior: Image, overlap: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """(3, 3) least-squares colour matrix: photo @ matrix is about prior."""
+    """(3, 3) least-squares colour matrix, so that photo @ matrix is close to prior in `overlap`."""
     x, y = photo[overlap].astype(np.float64), prior[overlap].astype(np.float64)
     ridge = 1e-4 * len(x)
     left = x.T @ x + ridge * np.eye(3)
@@ -87,18 +87,18 @@ def _delta_e(one: Image, other: Image, overlap: NDArray[np.bool_]) -> float:
 
 
 def _light(image: Image) -> Map:
-    """Linear luminance of an sRGB picture."""
+    """(H, W) luminance in linear light of an sRGB picture."""
     return np.asarray(to_linear(image) @ LUMA_709, np.float32)
 
 
 def _exposure(photo: Image, prior: Image, overlap: NDArray[np.bool_]) -> float:
-    """Median change of light, in stops."""
+    """Median change of luminance from photo to prior in `overlap`, in stops (factors of two)."""
     first, second = (np.maximum(_light(p), DARKEST) for p in (photo, prior))
     return float(np.median(np.log2(second / first)[overlap]))
 
 
 def level_entries(pair: AlignedPair) -> dict[str, Entry]:
-    """Entries on damage: haze, noise and streaks in both pictures."""
+    """Entries on damage: haze, noise and streaks, in the photo and in the prior each."""
     entries = {}
     for name, image, plane in zip(
         ("photo", "generated"), (pair.photo, pair.prior), pair.luma, strict=True
@@ -110,8 +110,11 @@ def level_entries(pair: AlignedPair) -> dict[str, Entry]:
 
 
 def streak_energy(plane: Map) -> float:
-    """Share of fine gradient energy by which the strongest near-vertical direction exceeds the
-    average direction."""
+    """How much the luma plane shows near-vertical streaks such as rain; 0 for none.
+
+    The share of fine gradient energy across the strongest near-vertical direction, minus the share
+    across a typical direction.
+    """
     fine = blur(plane, STREAK_SIGMA_PX / 2) - blur(plane, 2 * STREAK_SIGMA_PX)
     gx, gy = (cv2.Sobel(fine, cv2.CV_32F, *axes, scale=1 / 8) for axes in ((1, 0), (0, 1)))
     energy = (gx * gx + gy * gy).astype(np.float64)

@@ -1,10 +1,10 @@
-"""The global geometry of the whole frame, from blocks that cover part of it.
+"""Estimate the global geometry of the whole frame from blocks that cover only part of the frame.
 
 A homography fitted to the blocks alone describes only the part of the frame in which blocks were
-found; smooth local motion there would be taken for perspective and rotation. Therefore the
-displacements are first extrapolated over the frame by universal kriging, as a homography plus a
-smooth random field, and the homography is fitted to that. The field's uncertainty where no block
-was found widens the interval. Blocks that contradict the others get low weights.
+found; smooth local motion there would be taken for perspective and rotation. The displacements are
+therefore first extrapolated over the frame by universal kriging (a homography plus a smooth random
+field), and the final homography is fitted to the extrapolated displacements. Uncertainty where no
+block was found widens the interval. Blocks that contradict the others get low weights.
 
 Method: Cressie, Statistics for Spatial Data (1993), chapter 3; variances by restricted maximum
 likelihood; Matern covariance with smoothness 5/2.
@@ -21,29 +21,31 @@ from verax.geometry import Matrix, Size, compose, invert, map_points, motion
 
 Floats = NDArray[np.float64]
 
-ACROSS, DOWN = 24, 18  # places of the frame at which the field is evaluated
+ACROSS, DOWN = 24, 18  # number of grid points of the frame at which the field is evaluated
 BORDER_PX = 8  # content closer to the frame's border does not count as visible
 LENGTHS = (0.2, 0.4, 0.8)  # candidate correlation lengths, in half long sides
-RATIOS = 10.0 ** np.arange(-3.5, 1.6, 0.5)  # candidate ratios of noise variance to the field's
-UNEXPECTED = 3.0  # standard deviations from the other blocks' prediction: an outlier
-ROUNDS = 3
-LEAST_SAY = 1e-4
-FREEDOMS = 8
-DRAWS = 200
-STILL = 1e-6  # px: below it the homography explains every block
+RATIOS = 10.0 ** np.arange(-3.5, 1.6, 0.5)  # candidate ratios of noise variance to field variance
+UNEXPECTED = 3.0  # an outlier is this many standard deviations from the other blocks' prediction
+ROUNDS = 3  # of reweighting outliers
+LEAST_SAY = 1e-4  # least weight of a block
+FREEDOMS = 8  # parameters of a homography
+DRAWS = 200  # samples of the homography's uncertainty
+STILL = 1e-6  # px: below this residual the homography explains every block
 
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """Displacements as homography plus smooth field; all places in half long sides.
+    """A kriging model of displacements: a homography (the trend) plus a smooth random field.
+
+    Coordinates are in half long sides, from the frame's centre; displacements are in px.
 
     Attributes:
-        places: (N, 2) of the blocks.
-        inverse: (N, N) of the covariance of one component at the blocks.
-        spread: (8, 8) covariance of the homography's part.
-        trend: (8,) the homography's part.
-        pull: (2, N) contribution of each block to the field, by component.
-        length, variance: of the field.
+        places: (N, 2) coordinates of the blocks.
+        inverse: (N, N) inverse covariance of the blocks' displacements, for x and y alike.
+        spread: (8, 8) covariance of the trend's coefficients.
+        trend: (8,) coefficients of the trend, for the functions of `_basis`.
+        pull: (2, N) weight of each block in predictions of the field, for x and for y.
+        length, variance: correlation length and variance of the random field.
     """
 
     places: Floats
@@ -58,16 +60,17 @@ class _Field:
 def over_the_frame(
     blocks: Blocks, geometry: Global, size: Size, rng: np.random.Generator
 ) -> Global:
-    """The homography of the whole frame, its uncertainty from uncovered places, smoothed blocks.
+    """Refit `geometry`, so far fitted to the blocks alone, to the whole frame of `size`.
 
-    The residual of each block becomes the field's value there: without measurement noise, and for
-    outliers close to the prediction of the others.
+    Returns the new homography with its uncertainty. The residual of each block becomes the kriging
+    prediction at the block: without measurement noise, and for outliers close to the prediction of
+    the other blocks. Unchanged where the residuals are zero or nothing is visible.
     """
-    if np.abs(geometry.left_over).max() < STILL:
+    if np.abs(geometry.residual).max() < STILL:
         return geometry
     half, centre = max(size) / 2, (np.array(size) - 1) / 2
     there = map_points(geometry.matrix, blocks.points)
-    field = _fit((there - centre) / half, geometry.left_over, blocks.weight)
+    field = _fit((there - centre) / half, geometry.residual, blocks.weight)
     places = (map_points(geometry.matrix, _grid(size)) - centre) / half
     moved = _predict(field, places)
     ends = places * half + centre + moved
@@ -87,7 +90,7 @@ def over_the_frame(
         matrix=matrix,
         motion=motion(matrix, size, size),
         samples=(*resampled, unseen),
-        left_over=there + _predict(field, field.places) - map_points(matrix, blocks.points),
+        residual=there + _predict(field, field.places) - map_points(matrix, blocks.points),
     )
 
 
@@ -100,7 +103,10 @@ def _grid(size: Size) -> Floats:
 
 
 def _basis(places: Floats) -> Floats:
-    """(2 N, 8): how each of the eight parameters moves each place, x components, then y."""
+    """(2 N, 8) displacement of each place per unit of each coefficient: all x first, then all y.
+
+    The eight coefficients are those of a homography, linearised about the identity.
+    """
     x, y = places.T
     one, none = np.ones_like(x), np.zeros_like(x)
     return np.concatenate(
@@ -112,7 +118,7 @@ def _basis(places: Floats) -> Floats:
 
 
 def _matrix(amounts: Floats, size: Size) -> Matrix:
-    """The change of matrix for these coefficients (px) of the basis."""
+    """(3, 3) homography in px for the eight coefficients (px) of `_basis`."""
     half = max(size) / 2
     x, y = (np.array(size) - 1) / 2
     unit = np.array([[1 / half, 0, -x / half], [0, 1 / half, -y / half], [0, 0, 1]])
@@ -122,13 +128,16 @@ def _matrix(amounts: Floats, size: Size) -> Matrix:
 
 
 def _correlation(one: Floats, other: Floats, length: float) -> Floats:
-    """Matern 5/2 correlation between two sets of places."""
+    """(N, M) Matern 5/2 correlation between two sets of places (N, 2) and (M, 2)."""
     apart = np.linalg.norm(one[:, None] - other[None], axis=2) * np.sqrt(5) / length
     return np.asarray((1 + apart + apart * apart / 3) * np.exp(-apart), np.float64)
 
 
 def _fit(places: Floats, moved: Floats, weight: Floats) -> _Field:
-    """Fit the field to the blocks; blocks that contradict the others get low weights."""
+    """Fit the kriging model to displacements `moved` (N, 2) px at `places` (N, 2).
+
+    Blocks that contradict the others get lower weights than `weight` (N,) gives them.
+    """
     basis, value = _basis(places), moved.T.ravel()
     say = np.maximum(weight, LEAST_SAY)
     for _ in range(ROUNDS):
@@ -150,7 +159,7 @@ def _inverse(matrix: Floats) -> Floats:
 
 
 def _both(matrix: Floats, values: Floats) -> Floats:
-    """The matrix applied to the x components and to the y components."""
+    """Apply the (N, N) matrix to the x components, the first N rows, and to the y components."""
     count = len(matrix)
     return np.concatenate([matrix @ values[:count], matrix @ values[count:]])
 
@@ -158,7 +167,10 @@ def _both(matrix: Floats, values: Floats) -> Floats:
 def _likeliest(
     places: Floats, basis: Floats, value: Floats, say: Floats
 ) -> tuple[float, float, float]:
-    """The most likely correlation length, noise-to-field ratio, and variance of the field."""
+    """The most likely correlation length, ratio of noise to field variance, and field variance.
+
+    `say` (N,) is the weight of each block. Restricted maximum likelihood over LENGTHS and RATIOS.
+    """
     count, best, top = len(places), (LENGTHS[0], float(RATIOS[-1]), 1.0), -np.inf
     columns = np.concatenate(
         [basis[:count], basis[count:], value[:count, None], value[count:, None]], 1
@@ -182,14 +194,17 @@ def _likeliest(
 
 
 def _predict(field: _Field, places: Floats) -> Floats:
-    """Displacements at other places, (G, 2) px."""
+    """(G, 2) px: displacements that the model predicts at `places` (G, 2)."""
     near = field.variance * _correlation(places, field.places, field.length)
     trend = (_basis(places) @ field.trend).reshape(2, -1)
     return np.asarray(trend.T + near @ field.pull.T, np.float64)
 
 
 def _projection(places: Floats, moved: Floats) -> Floats:
-    """(8, 2 G): from displacements to the fitted homography; far places have less weight."""
+    """(8, 2 G) matrix from displacements at `places` to the coefficients of the robust fit.
+
+    Places whose displacement `moved` is far from the homography get lower weights (Huber).
+    """
     basis, weight = _basis(places), np.ones(len(places))
     for _ in range(10):
         weighted = basis * np.tile(weight, 2)[:, None]
@@ -202,7 +217,10 @@ def _projection(places: Floats, moved: Floats) -> Floats:
 
 
 def _covariance(field: _Field, places: Floats, project: Floats) -> Floats:
-    """(8, 8) covariance of the homography's coefficients: from the field and from the trend."""
+    """(8, 8) covariance of the coefficients that `project` (`_projection`) fits at `places`.
+
+    The sum of the uncertainty of the random field and that of the trend.
+    """
     count = len(places)
     near = field.variance * _correlation(places, field.places, field.length)
     within = field.variance * _correlation(places, places, field.length)

@@ -216,7 +216,7 @@ function verdict(entry) {
 }
 
 /** A sentence of the report without the names of its columns. */
-const plainly = (sentence) => (sentence.startsWith("Not identifiable here")
+const plainly = (sentence) => (sentence.startsWith("Could not be measured")
   ? "Some further changes cannot be measured in this photo." : sentence);
 
 function tellChanges(entry) {
