@@ -66,7 +66,7 @@ def test_the_study_says_all_that_is_missing_and_how_to_get_it(tmp_path):
     assert "verax data fetch o-haze" in str(raised.value)
     assert "--prior provider:MODEL --max-cost USD" in str(raised.value)
     output = invoke("bench", "presets").stdout
-    assert "You bring the eight sets" in output
+    assert "You need the eight sets" in output
     assert "--max-cost" in output
 
 
@@ -94,8 +94,8 @@ def test_simulated_priors_are_named_before_the_run_and_in_its_table(dataset, tmp
     [
         (["--max-cost", "1", "--batch"], "--max-cost and --batch: no service is called"),
         (["--gateway", "test"], "add --prior provider:MODEL"),
-        (["--batch-poll", "5"], "goes with --batch"),
-        (["--address", "ray://x"], "goes with --engine ray"),
+        (["--batch-poll", "5"], "no effect without --batch"),
+        (["--address", "ray://x"], "only for --engine ray"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -106,9 +106,9 @@ def test_options_that_say_nothing_without_another_are_refused(dataset, tmp_path,
 
 
 def test_a_flag_overrides_the_field_of_a_preset_also_with_nothing(tmp_path):
-    from verax.cli.bench import Flags, read_plan
+    from verax.cli.bench import PlanOptions, read_plan
 
-    flags = Flags(datasets=["x"], limit=0)
+    flags = PlanOptions(datasets=["x"], limit=0)
 
     assert read_plan(None, flags, preset("study")).limit == 0
-    assert read_plan(None, Flags(datasets=["x"]), preset("study")).limit == 100
+    assert read_plan(None, PlanOptions(datasets=["x"]), preset("study")).limit == 100

@@ -61,7 +61,7 @@ def test_a_second_picture_that_a_camera_took_is_a_photo(pair, tmp_path):
     done = verax("restore", photo, tmp_path / "burst.jpg", "-o", tmp_path / "out", "--json")
 
     assert len(done.stdout.splitlines()) == 2
-    assert "a EOS 5D took it" in done.stderr
+    assert "taken by a camera (EOS 5D)" in done.stderr
 
 
 def test_the_result_is_a_sentence_and_the_figures_wait_for_v(pair, tmp_path):
@@ -210,8 +210,8 @@ def record_of(believed, *, faults=(), task="", front=0.0, **more):
         (record_of("nothing", front=0.9), "What lay in front of the scene removed with"),
         (record_of("nothing"), "hardly anything was taken"),
         (record_of("", prior="none", faults=["lowlight"]), "Brightened by the embedded networks;"),
-        (record_of("", prior="none"), "No fault found that the embedded networks mend;"),
-        (record_of("", prior="none", faults=["lowlight"], unchanged=True), "Left as it is:"),
+        (record_of("", prior="none"), "No fault found that the embedded networks correct;"),
+        (record_of("", prior="none", faults=["lowlight"], unchanged=True), "Left unchanged:"),
         (record_of("", prior="none", restorer="dcp"), "Restored by dcp, without a prior;"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -149,7 +149,7 @@ def test_a_folder_is_a_published_set_only_on_its_owners_word_or_with_all_its_fil
     assert item.dataset == "lowleveleval-part"
 
     put(tmp_path / "O-HAZE", "hazy/01.png", "GT/01.png")
-    with pytest.raises(SettingsError, match="not those of O-HAZE"):
+    with pytest.raises(SettingsError, match="not those of the published set O-HAZE"):
         verax("add", tmp_path / "O-HAZE")
     output = verax("add", tmp_path / "O-HAZE", "--name", "o-haze")
     assert "part of O-HAZE" in output
@@ -223,11 +223,11 @@ def test_a_known_set_that_is_not_here_says_how_to_get_it():
 
 def test_verify_finds_a_changed_picture(o_haze):
     verax("add", o_haze)
-    assert "kept" in verax("verify", "o-haze")
+    assert "stored for the next verify" in verax("verify", "o-haze")
     assert "as at the first" in verax("verify", "o-haze")
     images.write(o_haze / "set/GT/03_outdoor_GT.png", DOT * 0.5)
 
-    with pytest.raises(InputError, match="not those of the first"):
+    with pytest.raises(InputError, match="expected the files that the first verify found"):
         verax("verify", "o-haze")
 
 

@@ -357,5 +357,5 @@ def test_the_verb_finds_the_statement_beside(tmp_path, generated):
     path = written(tmp_path, generated)
     seal(path, SourceFile(generated, "photo.png"), None)
 
-    assert "a statement beside it, unsigned, says: Verax" in verax(str(path))
+    assert "a statement beside it, unsigned, says: made by Verax" in verax(str(path))
     assert json.loads(verax(str(path), "--json"))["statement_fits"] is True

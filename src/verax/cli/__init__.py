@@ -1,7 +1,7 @@
-"""The `verax` command: its commands by group, and the commands `demo` and `names`.
+"""The program `verax`: its commands in groups, and the commands `demo` and `names` themselves.
 
-`verax demo` runs an example restoration, `verax names` lists the values that options take. A
-VeraxError becomes one line and an exit status. Heavy imports are inside the functions, so that
+`verax demo` restores an example, `verax names` lists the values that options take. A VeraxError
+becomes one line on stderr and an exit status. Heavy imports are inside the functions, so that
 `verax --help` is fast.
 """
 
@@ -102,14 +102,14 @@ def demo(
 
 
 def psnr_db(picture: "Image", reference: "Image") -> float:
-    """PSNR in dB by the package's own metric."""
+    """PSNR of `picture` against `reference` in dB, rounded to 0.01."""
     from verax.metrics import score
 
     return round(score(picture, reference, metrics=("psnr",))[0].value, 2)
 
 
 def tell_result(record: dict[str, Any], out: Path) -> None:
-    """Print the result and where the files are."""
+    """Print the figures of the demo and where its files are."""
     decibel = record["psnr_db"]
     print("photo        a CC0 photo from scikit-image, darkened on purpose")
     print("prior        simulated (no image generator was used), with some drift")
@@ -127,7 +127,7 @@ def tell_result(record: dict[str, Any], out: Path) -> None:
 
 
 def program() -> str:
-    """The name of this command for messages: "verax", or its path if that is another program."""
+    """How to call this program in a message: "verax", or its path if "verax" is another program."""
     here = Path(sys.argv[0])
     if here.name != "verax":  # python -m verax
         return f"{sys.executable} -m verax"
@@ -135,11 +135,11 @@ def program() -> str:
     return "verax" if installed and Path(installed).samefile(here) else os.path.relpath(here)
 
 
-Names = Mapping[str, str]
+Names = Mapping[str, str]  # a value of an option -> its meaning, both printed by `verax names`
 
 
 def tasks() -> Names:
-    """Tasks (--task of restore)."""
+    """Values of --task of verax restore, with their meaning."""
     from verax import catalog
 
     return {"auto": "detected from the photo"} | {
@@ -148,7 +148,7 @@ def tasks() -> Names:
 
 
 def degradations() -> Names:
-    """Simulated degradations (--degrade TASK:SEVERITY, severity 0 to 1)."""
+    """Tasks for --degrade TASK:SEVERITY of verax bench run (severity 0 to 1)."""
     from verax.degrade import TASKS
 
     return {
@@ -158,28 +158,28 @@ def degradations() -> Names:
 
 
 def methods() -> Names:
-    """Benchmark methods (--method)."""
+    """Values of --method of verax bench run, with their meaning."""
     from verax.bench.plan import METHODS
 
     return {name: method.what for name, method in METHODS.items()}
 
 
 def priors() -> Names:
-    """Sources of priors (--prior of bench run)."""
+    """Values of --prior of verax bench run, with their meaning."""
     from verax.bench.plan import PRIORS
 
     return PRIORS | {"provider:MODEL": "from a service, see --base-url"}
 
 
 def presets() -> Names:
-    """Named plans (--preset)."""
+    """Values of --preset of verax bench run, with the question that each plan answers."""
     from verax.bench.plan import presets as known
 
     return {name: preset.about for name, preset in known().items()}
 
 
 def wordings() -> Names:
-    """Prompts (--prompt of bench run, as TASK/WORDING)."""
+    """Values of --prompt of verax bench run, with the sentence that each adds to the prompt."""
     from verax import catalog
 
     return {
@@ -190,7 +190,7 @@ def wordings() -> Names:
 
 
 def others() -> Names:
-    """Lists that have a command of their own."""
+    """Commands that list the values of other options, with the names of these options."""
     return {
         "verax models": "models: --model, --quality",
         "verax models --gateways": "services: --gateway",
@@ -270,7 +270,8 @@ for panel, verbs in PANELS.items():
 
 
 def escape(exc: UnicodeError) -> tuple[str, int]:
-    """The text with JSON escapes for what a terminal cannot show, such as Δ in ASCII."""
+    """Encoding error handler: JSON escapes for characters that the terminal cannot show, such as Δ
+    in ASCII, and the index of the next character."""
     if not isinstance(exc, UnicodeEncodeError):
         raise exc
     text = exc.object[exc.start : exc.end].encode("utf-16-be", "surrogatepass")
@@ -279,7 +280,7 @@ def escape(exc: UnicodeError) -> tuple[str, int]:
 
 
 def run() -> None:
-    """Entry point: exit status 2 for bad input or an unwritable result, 1 for other failures."""
+    """Entry point. Exits with 2 for bad input or a result that cannot be written, 1 otherwise."""
     codecs.register_error("escape", escape)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):

@@ -1,6 +1,7 @@
-"""verax register, align, straighten: pictures warped to another grid.
+"""The commands `verax register`, `align` and `straighten`, which warp pictures to another grid.
 
-A prior to its photo, tables of edits to their photos, a shot of a print to the straight print.
+register warps a prior to its photo, align the edits of whole tables to their photos, and
+straighten a shot of a paper print to the straight print.
 """
 
 import json
@@ -29,24 +30,24 @@ Output = Annotated[
     Path,
     typer.Option("-o", "--output", help="Folder of the run; an earlier run in it is continued."),
 ]
-Photo = Annotated[str, typer.Option("--photo", help="Column or folder of the photos.")]
-Edited = Annotated[str, typer.Option("--edited", help="Column or folder of the edits.")]
+Photo = Annotated[str, typer.Option("--photo", help="Name of the column or folder of photos.")]
+Edited = Annotated[str, typer.Option("--edited", help="Name of the column or folder of edits.")]
 Size = Annotated[
-    int, typer.Option(min=0, help="Reduce larger pictures to this long side; 0 keeps them.")
+    int, typer.Option(min=0, help="Reduce larger pictures to this long side (px); 0: never.")
 ]
 MinShare = Annotated[
     float, typer.Option(min=0.0, max=1.0, help="Share of the photo that the crop must contain.")
 ]
 Roughly = Annotated[
-    bool, typer.Option("--roughly", help="Also write pairs that are placed only roughly.")
+    bool, typer.Option("--roughly", help="Also write pairs that are registered only roughly.")
 ]
 Suffix = Annotated[
     str, typer.Option("--format", help="Format of the written pictures: png, jpg, webp.")
 ]
-Limit = Annotated[int, typer.Option(min=0, help="Most pairs to align; 0 is all.")]
+Limit = Annotated[int, typer.Option(min=0, help="Align at most this many pairs; 0: all.")]
 Engine = Annotated[str, typer.Option(help="Where to run: processes, threads or ray.")]
-Address = Annotated[str | None, typer.Option(help="Ray cluster to use, with --engine ray.")]
-Workers = Annotated[int, typer.Option(min=0, help="Workers; 0 is one per core.")]
+Address = Annotated[str | None, typer.Option(help="Address of a Ray cluster, for --engine ray.")]
+Workers = Annotated[int, typer.Option(min=0, help="Number of workers; 0: one per core.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 
 
@@ -65,10 +66,10 @@ def align(
     workers: Workers = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Register edits onto their photos and crop both: tables in, aligned pairs with reasons out.
+    """Register edited pictures to their photos, and crop both to what they have in common.
 
     OUTPUT/pairs.csv has a row for every pair: verdict (exactly, roughly, undecided, not, too_small
-    or unreadable), reason, figures, files. After a stop, the same command continues.
+    or unreadable), reason, figures, files. If the command is stopped, start it again to continue.
     """
     from verax.align import AlignOptions, run
     from verax.align.tables import Columns, read
@@ -77,7 +78,7 @@ def align(
 
     format_of(f"picture.{suffix}")
     if address and engine != "ray":
-        raise InputError(f"--address goes with --engine ray, not with {engine}")
+        raise InputError(f"--address is only for --engine ray, got --engine {engine}")
     pairs = read(tables, Columns(photo, edited))
     pairs = pairs[:limit] if limit else pairs
     print(quantity(len(pairs), "pair"), file=sys.stderr)
@@ -95,19 +96,22 @@ def align(
 
 
 def show(summary: "Summary", *, as_json: bool) -> None:
-    """Print the verdicts and where the table is."""
+    """Print how many pairs have each verdict, how many are new, and where the table is."""
     if as_json:
         tables = [str(path) for path in summary.tables]
         print(json.dumps({"verdicts": summary.verdicts, "new": summary.new, "tables": tables}))
         return
     words = ", ".join(f"{verdict} {count}" for verdict, count in summary.verdicts.items())
-    print(f"{words}; {summary.new} new")
+    print(f"{words}; {quantity(summary.new, 'pair')} new")
     print(f"table: {summary.tables[0]}")
 
 
 @contextmanager
 def progress(total: int) -> "Iterator[Tell]":
-    """A bar with the verdicts so far and the time left; silent without a terminal."""
+    """Show a progress bar on a terminal; yields the function to call with the progress.
+
+    The bar has the number of exactly registered pairs and the time left.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
@@ -124,13 +128,13 @@ def progress(total: int) -> "Iterator[Tell]":
 
 def register(
     photo: Path = typer.Argument(..., help="The photo."),
-    prior: Path = typer.Argument(..., help="What a generator made of it."),
+    prior: Path = typer.Argument(..., help="The picture that a generator made of it."),
     output: Path | None = typer.Option(
         None, "-o", "--output", help="Write the prior on the photo's grid to this file."
     ),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
-    """Place a prior on a photo, and find whether it shows the same scene."""
+    """Find where a prior lies on a photo, and whether it shows the same scene."""
     from verax import image as images
     from verax.geometry import register as geometry
 
@@ -156,9 +160,10 @@ def register(
     else:
         print(f"placed {registration.placed}: {registration.reason}")
         print(
-            f"p = {registration.p_value:.3g}, coverage {registration.coverage:.0%}, "
-            f"canvas {registration.canvas}"
+            f"p = {registration.p_value:.3g} (chance that another scene fits as well), "
+            f"covers {registration.coverage:.0%} of the photo, canvas: {registration.canvas}"
         )
+        print("matrix, prior px to photo px:")
         for row in record["matrix"]:
             print("  " + "  ".join(f"{value:12.6f}" for value in row))
 
@@ -168,7 +173,7 @@ def straighten(
     output: Path | None = typer.Option(None, "-o", "--output", help="Result file."),
     corners: str | None = typer.Option(
         None,
-        help="The print's corners in pixels, where they are not found: 'x,y x,y x,y x,y'.",
+        help="The print's corners in pixels, if Verax does not find them: 'x,y x,y x,y x,y'.",
     ),
     border: bool = typer.Option(False, "--border", help="Keep the paper's plain border."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),

@@ -1,4 +1,4 @@
-"""verax bench run: a plan from flags, a preset or a file; announced, run, summarised."""
+"""The command `verax bench run`: makes a plan from options, a preset or a file, and runs it."""
 
 import sys
 from dataclasses import asdict, dataclass
@@ -11,7 +11,7 @@ import typer
 from verax.cli import bench_results
 from verax.cli.bench_results import progress_bar, show
 from verax.cli.paid import PANEL, Terms, grouped
-from verax.cli.prior_calls import Batching, bench_asker
+from verax.cli.prior_calls import Batching, open_bench_calls
 from verax.errors import SettingsError, choose, quantity
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ app.command()(bench_results.export)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Flags:
-    """The fields of a plan as options; None is not given."""
+class PlanOptions:
+    """The options of `verax bench run` for the fields of a plan; None if an option is not used."""
 
     datasets: Annotated[
         Words,
@@ -44,10 +44,10 @@ class Flags:
         ),
     ] = None
     tasks: Annotated[
-        Words, typer.Option("--task", help="Only this task; for a plain folder, its task.")
+        Words, typer.Option("--task", help="Use only this task; names the task of a plain folder.")
     ] = None
     methods: Annotated[
-        Words, typer.Option("--method", help="Methods: identity, dcp, tone, full, raw-prior ...")
+        Words, typer.Option("--method", help="Methods: identity, dcp, full, raw-prior ...")
     ] = None
     splits: Annotated[
         Words, typer.Option("--split", help="Splits to use; by default test, unpaired, unnamed.")
@@ -56,18 +56,18 @@ class Flags:
         Words, typer.Option("--prior", help="auto, files, simulated, foreign, oracle, none ...")
     ] = None
     degradations: Annotated[
-        Words, typer.Option("--degrade", help="TASK:SEVERITY, for items without a photo.")
+        Words, typer.Option("--degrade", help="TASK:SEVERITY, simulated on clean pictures.")
     ] = None
     metrics: Annotated[
         Words, typer.Option("--metric", help="Metrics to score; see verax metrics.")
     ] = None
     limit: Annotated[
-        int | None, typer.Option(help="Most items per dataset and task; 0 is all.")
+        int | None, typer.Option(help="Use at most so many pictures per dataset and task; 0: all.")
     ] = None
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None
     prompts: Annotated[
         Words,
-        typer.Option("--prompt", rich_help_panel=PANEL, help="Prompts of the requests, by name."),
+        typer.Option("--prompt", rich_help_panel=PANEL, help="See 'verax names wordings'."),
     ] = None
     repeats: Annotated[
         int | None, typer.Option(rich_help_panel=PANEL, help="Calls per picture.")
@@ -79,17 +79,17 @@ class Flags:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
-    """Output folder and engine of a run."""
+class RunOptions:
+    """The options of `verax bench run` for its output folder and how it is computed."""
 
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Run folder; an earlier run in it is resumed.")
     ]
     engine: Annotated[str, typer.Option(help="threads, processes or ray.")] = "threads"
-    address: Annotated[str | None, typer.Option(help="Ray cluster to use, with --engine ray.")] = (
-        None
-    )
-    workers: Annotated[int, typer.Option(help="Workers; 0 is one per core.")] = 0
+    address: Annotated[
+        str | None, typer.Option(help="Address of a Ray cluster, for --engine ray.")
+    ] = None
+    workers: Annotated[int, typer.Option(help="Number of workers; 0: one per core.")] = 0
     deviation: Annotated[
         bool,
         typer.Option(
@@ -114,8 +114,8 @@ def run(
         Path | None, typer.Argument(metavar="PLAN.toml", help="A plan as TOML.")
     ] = None,
     preset: Annotated[str, typer.Option(help="A plan by name; see verax bench presets.")] = "",
-    flags: Flags,
-    running: Running,
+    flags: PlanOptions,
+    running: RunOptions,
     terms: Terms,
 ) -> None:
     """Run a plan, or continue a run that was stopped."""
@@ -128,8 +128,8 @@ def run(
     deviation = running.deviation or bool(choice and choice.deviation)
     needs = choice.needs if choice else ""
     works, digests = announced_works(plan, running.output, deviation=deviation, needs=needs)
-    asking = any(work.question for work in works)
-    check_options(running, terms, asking=asking)
+    calling = any(work.question for work in works)
+    check_options(running, terms, calling=calling)
     go = partial(
         run_plan,
         plan,
@@ -141,13 +141,13 @@ def run(
         deviation=deviation,
         digests=digests,
     )
-    if asking:
+    if calling:
         batching = Batching(running.batch, running.batch_poll)
-        with bench_asker(terms, batching, running.output) as asker:
-            if not asker.announce(works, digests):
+        with open_bench_calls(terms, batching, running.output) as prior_calls:
+            if not prior_calls.announce(works, digests):
                 return
             with progress_bar() as tell:
-                summary = go(source=asker, tell=tell)
+                summary = go(source=prior_calls, tell=tell)
     elif terms.dry_run:
         return
     else:
@@ -156,12 +156,12 @@ def run(
     show(summary, running.output, as_json=running.as_json)
 
 
-def check_options(running: Running, terms: Terms, *, asking: bool) -> None:
-    """Raises SettingsError for options that have no effect without another."""
+def check_options(running: RunOptions, terms: Terms, *, calling: bool) -> None:
+    """Raises SettingsError for options without effect; `calling`: a service makes the priors."""
     if running.address and running.engine != "ray":
-        raise SettingsError(f"--address goes with --engine ray, not with {running.engine}")
+        raise SettingsError(f"--address is only for --engine ray, got --engine {running.engine}")
     if running.batch_poll != POLL_S and not running.batch:
-        raise SettingsError("--batch-poll goes with --batch")
+        raise SettingsError("--batch-poll has no effect without --batch; add it")
     paid = {
         "--gateway": terms.gateway,
         "--base-url": terms.base_url,
@@ -171,16 +171,16 @@ def check_options(running: Running, terms: Terms, *, asking: bool) -> None:
         "--batch": running.batch,
     }
     present = [name for name, value in paid.items() if value]
-    if present and not asking:
+    if present and not calling:
         raise SettingsError(
-            f"{' and '.join(present)}: no service is called for priors; add --prior provider:MODEL"
+            f"{' and '.join(present)}: no service is called, so add --prior provider:MODEL"
         )
 
 
 def announced_works(
     plan: "Plan", output: Path, *, deviation: bool, needs: str = ""
 ) -> "tuple[list[Work], Digests]":
-    """The work of a plan, with remarks on its datasets; prints what is left to do."""
+    """The work items of a plan, and the hashes of its input files; prints what is to be done."""
     from verax.bench import finished
     from verax.bench.runner import disk_gb, extent
     from verax.bench.work import Digests, expand
@@ -195,13 +195,13 @@ def announced_works(
     if simulated:
         notes.append(
             f"the priors of {quantity(simulated, 'picture')} are simulated from their "
-            "references, no image generator was used: an upper bound; real ones come with "
-            "--prior files or --prior provider:MODEL"
+            "references; no image generator is used, so results are an upper bound. For real "
+            "priors: --prior files or --prior provider:MODEL"
         )
     needed = disk_gb([work for work in works if work.key not in done], digests)
     free = free_gb(output)
     if needed > free:
-        notes.append(f"{output} has {free:.1f} GB free, about {needed:.1f} are needed")
+        notes.append(f"{output}: about {needed:.1f} GB of disk are needed, {free:.1f} GB are free")
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     left = extent(works, done, metrics=len(plan.metrics), deviation=deviation, digests=digests)
@@ -210,10 +210,8 @@ def announced_works(
 
 
 def loaded(plan: "Plan", needs: str = "") -> "list[Dataset]":
-    """The datasets of a plan. Raises SettingsError that says how to get all missing ones.
-
-    `needs` says in words what the user of a preset has to provide.
-    """
+    """The datasets of a plan. Raises SettingsError that says how to get each missing one, and
+    `needs`: what a preset needs from the user."""
     from verax.datasets.registry import load
 
     check_tasks(plan)
@@ -230,8 +228,8 @@ def loaded(plan: "Plan", needs: str = "") -> "list[Dataset]":
         rest = " ".join(f"--dataset {name}" for name in plan.datasets if name not in missing)
         raise SettingsError(
             f"{len(missing)} of {len(plan.datasets)} datasets are missing:{ways}"
-            + (f"\nThe others are there: {rest}" if rest else "")
-            + (f"\nYou bring {needs}." if needs else "")
+            + (f"\nTo run on those that you have: {rest}" if rest else "")
+            + (f"\nYou need {needs}." if needs else "")
         )
     return there
 
@@ -252,8 +250,8 @@ def check_tasks(plan: "Plan") -> None:
             choose(dict.fromkeys([*known, *own]), task, kind="task")
 
 
-def read_plan(file: Path | None, flags: Flags, preset: "Preset | None" = None) -> "Plan":
-    """The plan of the file alone, or of the flags over those of the preset."""
+def read_plan(file: Path | None, flags: PlanOptions, preset: "Preset | None" = None) -> "Plan":
+    """The plan in `file`, or else that of the options, which override those of the preset."""
     from verax.bench import plan as plans
 
     settings: dict[str, Any] = {
@@ -264,13 +262,15 @@ def read_plan(file: Path | None, flags: Flags, preset: "Preset | None" = None) -
     if file is not None:
         if settings or preset:
             both = ", ".join([*settings, *(["preset"] if preset else [])])
-            raise SettingsError(f"{file} and the flags {both}: give one or the other")
+            raise SettingsError(
+                f"expected a plan file or options, got {file} and the flags {both}; leave out one"
+            )
         if not file.is_file():
-            raise SettingsError(f"{file}: expected a plan file (TOML), found none")
+            raise SettingsError(f"{file}: expected a plan file (TOML), found none; check the path")
         return plans.from_toml(file.read_text(encoding="utf-8"), name=str(file))
     settings = (preset.fields if preset else {}) | settings
     if not (settings.get("datasets") and settings.get("methods")):
-        raise SettingsError("expected a plan file, or --dataset with --method or --preset")
+        raise SettingsError("expected a plan file, or --dataset and --method or --preset; add them")
     return plans.check(plans.Plan(**settings))
 
 
@@ -286,7 +286,7 @@ def list_presets() -> None:
         )
         print(f"{name:14}{preset.about}\n{'':14}{fields}")
         if preset.needs:
-            print(f"{'':14}You bring {preset.needs}.")
+            print(f"{'':14}You need {preset.needs}.")
 
 
 @app.command()

@@ -1,4 +1,7 @@
-"""Progress and results of a benchmark run; the commands score, report, compare, export, release."""
+"""Shows progress and results of benchmark runs.
+
+Has the commands `verax bench score`, `report`, `compare` and `export`, and `verax release`.
+"""
 
 import json
 import math
@@ -20,13 +23,16 @@ if TYPE_CHECKING:
     from verax.report.page import Way
 
 Run = typer.Argument(..., metavar="RUN", help="A run folder.")
-LINE_S = 30.0  # between two lines in a log
+LINE_S = 30.0  # seconds between two lines of progress in a log
 STAGES = ("outputs", "scores", "deviations")
 
 
 @contextmanager
 def progress_bar() -> Iterator["Callable[[Progress], None]"]:
-    """Done, failed, cost and time left: a bar on a terminal, a line now and then in a log."""
+    """Yields a function that shows the progress of a run: finished, failed, cost, time left.
+
+    On a terminal it moves a bar; elsewhere it prints a line every LINE_S seconds.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
@@ -64,7 +70,7 @@ def progress_bar() -> Iterator["Callable[[Progress], None]"]:
 def log_lines(
     clock: Callable[[], float] = time.monotonic, every_s: float = LINE_S
 ) -> "Callable[[Progress], None]":
-    """A callback that prints progress: one line per stage every `every_s` seconds."""
+    """A function that prints the progress of a run, at most one line per stage and `every_s`."""
     starts: dict[str, tuple[float, int]] = {}
     last = {name: clock() for name in STAGES}
 
@@ -98,13 +104,13 @@ def show(summary: "RunSummary", folder: Path, *, as_json: bool) -> None:
     for reason, n in summary.reasons.items():
         print(f"  {n} times: {reason}")
     if summary.aside:
-        print(f"{summary.aside} outputs of other inputs or versions are set aside, not counted")
+        print(f"{summary.aside} outputs from other inputs or versions of methods are not counted")
     print(f"{summary.new_outputs} outputs and {summary.new_scores} scores are new; run: {folder}")
     print(f"next: verax bench report {folder} -o report.html")
 
 
 def leaderboards_of(folder: Path) -> list[dict[str, Any]]:
-    """Every table of a run as a JSON object: one line per method and prior, best first."""
+    """Every table of a run as a dict for JSON; "lines" are its methods, best first."""
     from verax.report.leaderboard import leaderboards
     from verax.report.results import read
 
@@ -132,12 +138,12 @@ def leaderboards_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def _number(value: float | None) -> float | None:
-    """None for NaN, which JSON does not have."""
+    """`value`, or None for NaN and infinity, which JSON does not have."""
     return value if value is not None and math.isfinite(value) else None
 
 
 def print_table(table: dict[str, Any]) -> None:
-    """Print one table on the console."""
+    """Print one table of `leaderboards_of` on the console."""
     unit = f" {table['unit']}" if table["unit"] else ""
     print(f"{table['title']}, {table['metric']}{unit}, {quantity(table['pictures'], 'picture')}")
     width = max(len(line["line"]) for line in table["lines"])
@@ -150,8 +156,10 @@ def print_table(table: dict[str, Any]) -> None:
 def score(
     folder: Path = Run,
     metric: list[str] = typer.Option(..., help="Metrics to add; see verax metrics."),
-    deviation: bool = typer.Option(False, "--deviation", help="Also what each output changed."),
-    workers: int = typer.Option(0, help="Workers; 0 is one per core."),
+    deviation: bool = typer.Option(
+        False, "--deviation", help="Also measure what each output changed against its photo."
+    ),
+    workers: int = typer.Option(0, help="Number of workers; 0: one per core."),
 ) -> None:
     """Score the stored outputs of a run by further metrics.
 
@@ -173,19 +181,20 @@ def report(
         Path("report.html"), "-o", "--output", help="The page, or a folder for it and its pictures."
     ),
     pictures: str = typer.Option(
-        "auto", help="inside, previews (WebP, inside), beside (copies) or linked; auto is small."
+        "auto",
+        help="inside, previews (inside, small), beside (copies), linked, or auto (by their size).",
     ),
 ) -> None:
     """Write one HTML page that shows a run; it opens without a network.
 
-    A folder for it (-o shared/) gets the page as index.html and its pictures, and opens anywhere.
+    If the output is a folder (-o shared/), it gets index.html and the pictures, and opens anywhere.
     """
     from verax.errors import choose
     from verax.report.page import WAYS, write_page
 
     ways: dict[str, Way | None] = {"auto": None}
     ways |= {name: name for name in WAYS}
-    way = choose(ways, pictures, kind="way of keeping pictures")
+    way = choose(ways, pictures, kind="value of --pictures")
     if output.is_dir() or not output.suffix:
         output, way = output / "index.html", way or "beside"
     with open_record(folder) as record:
@@ -221,7 +230,7 @@ def compare(
         print(json.dumps(asdict(comparison)))
         return
     print(
-        f"{'task':16}{'line':28}{'metric':14}{'A':>9}{'B':>9}{'B - A':>9}{'p':>8}{'pictures':>10}"
+        f"{'task':16}{'method':28}{'metric':14}{'A':>9}{'B':>9}{'B - A':>9}{'p':>8}{'pictures':>10}"
     )
     for d in comparison.differences:
         p_value = f"{d.p_adjusted:8.3f}" if d.comparison else f"{'–':>8}"
@@ -232,12 +241,12 @@ def compare(
     print(f"only in A: {comparison.only_a} items; only in B: {comparison.only_b}")
     if comparison.other_protocols:
         print(f"not compared, since their protocols differ: {comparison.other_protocols} scores")
-    print("p: paired over scenes, Holm-adjusted over all lines")
+    print("p: of the difference B - A, paired over scenes, Holm-adjusted over all rows")
 
 
 @contextmanager
 def open_record(folder: Path) -> "Iterator[Record]":
-    """The record of a run folder."""
+    """Open the run stored in a folder, and close it at the end."""
     from verax.bench import open_run
 
     record = open_run(folder)
@@ -256,8 +265,8 @@ def release(
 ) -> None:
     """Write a run as a dataset: pictures, Parquet index, WebDataset shards, dataset card.
 
-    What a licence does not allow to be published is left out and named. Pictures made from photos
-    without a licence are left out, unless --licence states it.
+    Pictures whose licence does not allow publication are left out and listed. So are pictures made
+    from photos without a stated licence, unless --licence states it.
     """
     from verax.report.release import release as write
 
@@ -270,4 +279,4 @@ def release(
         f"{without} without a picture; {output}/README.md"
     )
     for why in sorted({row["licence"] or "none stated, see --licence" for row in release.withheld}):
-        print(f"withheld: {why}")
+        print(f"withheld, licence: {why}")

@@ -1,4 +1,4 @@
-"""verax data: known datasets, and how to get them onto this machine."""
+"""The command `verax data`: lists, downloads, registers and checks datasets."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ app = typer.Typer(
 
 @app.command("list")
 def list_datasets(
-    task: str = typer.Option("", help="Only of this task."),
+    task: str = typer.Option("", help="Only datasets of this task."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
     """List the known datasets, and where they are on this machine."""
@@ -66,10 +66,10 @@ def info(name: str = typer.Argument(..., help="A name of verax data list.")) -> 
         "citation": entry.citation,
         "home": entry.home,
         "layout": "; or ".join(layout.in_words() for layout in entry.layouts),
-        "traps": entry.leaks,
+        "pitfalls": entry.leaks,
         "places": ", ".join(entry.places),
         "checksums": ", ".join(entry.sha256) or "none stated by its makers",
-        "here": place.folder if place else "no",
+        "on this machine": place.folder if place else "no",
         "to get it": f"verax data fetch {name}" if entry.fetch == "direct" else entry.steps,
     }
     print(entry.title)
@@ -91,9 +91,14 @@ def fetch(
     print(f"{entry.title}: licence: {entry.licence}. Please cite: {entry.citation}")
     if entry.fetch != "direct":
         print(f"{entry.home}\n{entry.steps}")
-        raise SettingsError(f"{name} cannot be downloaded by a program; see the steps above")
+        raise SettingsError(
+            f"{name} cannot be downloaded by a program; follow the steps printed above"
+        )
     if not yes and not (sys.stdin.isatty() and typer.confirm("Download under this licence?")):
-        raise SettingsError(f"nothing downloaded; accept with: verax data fetch {name} --yes")
+        raise SettingsError(
+            "the licence was not accepted, so nothing was downloaded; to accept it: "
+            f"verax data fetch {name} --yes"
+        )
     folder = output or _home() / "datasets" / name
     with _bar() as tell:
         for address in [a for place in entry.places for a in fetching.expand(place)]:
@@ -113,7 +118,7 @@ def _fetch_one(
         sha256 = fetching.download(
             address, folder / file, client=client, tell=tell, sha256=entry.sha256.get(file, "")
         )
-    checked = "as stated" if entry.sha256.get(file) else "the makers state none"
+    checked = "as published" if entry.sha256.get(file) else "none is published to compare with"
     print(f"{file}: SHA-256 {sha256} ({checked})", file=sys.stderr)
     if file.lower().endswith(".zip"):
         print(
@@ -137,19 +142,22 @@ def add(
     from verax.datasets import registry
 
     if not folder.is_dir():
-        raise InputError(f"{folder}: expected a folder, found none")
+        raise InputError(f"{folder}: expected a folder, found none; check the path")
     known = registry.known(changes=_home())
     entry, alike = registry.recognise(folder, known) if not name else (known.get(name), [])
     if entry is not None:
         if task or licence:
-            raise InputError(f"{entry.title} has its own task and licence; see verax data info")
+            raise InputError(
+                f"--task and --licence are for folders of your own, but {folder} is the published "
+                f"set {entry.title}; leave them out"
+            )
         return _register(entry, folder)
     own = name or folder.resolve().name
     hint = f"; if it is {' or '.join(alike)}, add it with --name" if alike else ""
     if published := registry.namesake(own, known):
         raise SettingsError(
-            f"{folder}: the files are not those of {published.title}{hint}; give it a name of its "
-            "own with --name"
+            f"{folder}: the files are not those of the published set {published.title}{hint}; give "
+            "the folder another name with --name"
         )
     place = registry.Place(str(folder.resolve()), task=task, licence=licence)
     _show(registry.read_own(own, place))
@@ -173,15 +181,16 @@ def verify(source: str = typer.Argument(..., metavar="NAME|DIR|MANIFEST")) -> No
         return
     if place.sha256 and place.sha256 != sha256:
         raise InputError(
-            f"{source}: the files at {place.folder} are not those of the first verify "
-            f"({quantity(place.pictures, 'file')}, {place.sha256})"
+            f"{source}: expected the files that the first verify found in {place.folder} "
+            f"({quantity(place.pictures, 'file')}, {place.sha256}), but they have changed; if that "
+            f"is intended, add the folder again: verax data add {place.folder}"
         )
     registry.keep(_home(), dataset.name, replace(place, pictures=files, sha256=sha256))
-    print("same as at the first verify" if place.sha256 else "kept, to compare with next time")
+    print("same as at the first verify" if place.sha256 else "stored for the next verify")
 
 
 def _fingerprint(dataset: "Dataset") -> tuple[int, str]:
-    """Count of files, and a hash over the hashes of every file in order of the items."""
+    """Number of files of a dataset, and the SHA-256 over the SHA-256 of each, in order."""
     from verax.datasets.fetch import digest
 
     paths = [p for i in dataset.items for p in (i.input, i.target, i.generated) if p is not None]
@@ -222,7 +231,10 @@ def _home() -> Path:
 
 @contextmanager
 def _bar() -> Iterator[Callable[[str, int, int | None], None]]:
-    """A progress bar per file; silent without a terminal."""
+    """Show a progress bar per file on a terminal.
+
+    Yields the function to call with (file name, bytes so far, bytes in total or None).
+    """
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TimeRemainingColumn
 

@@ -1,4 +1,4 @@
-"""verax edit, verax generate: request pictures from a generator; all are kept, best first."""
+"""The commands `verax edit` and `generate`: request pictures; all are written, best first."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from verax.cli.paid import Choosing, Counter, Guides, Picture, Terms, counter_of, grouped
+from verax.cli.paid import CallOptions, Guides, PaidCalls, Picture, Terms, grouped, paid_calls
 
 if TYPE_CHECKING:
     from verax.image import Image, Photo
@@ -29,17 +29,18 @@ MEANINGS = {  # meaning of each score; the best candidate has the best mean rank
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Turning:
-    """Options for the turns of an edit and for its files."""
+class TurnOptions:
+    """The options of `verax edit` for repeated edits (turns) of one photo."""
 
     session: Annotated[
-        Path | None, typer.Option(help="File of the turns; default: beside the result.")
+        Path | None,
+        typer.Option(help="File that stores the edits so far; default: beside the result."),
     ] = None
     from_last: Annotated[
         bool, typer.Option("--from-last", help="Edit the last output, not the original.")
     ] = False
     reject_last: Annotated[
-        bool, typer.Option("--reject-last", help="First undo the last accepted turn.")
+        bool, typer.Option("--reject-last", help="First undo the last edit.")
     ] = False
     as_generated: Annotated[
         bool, typer.Option("--as-generated", help="Write the files exactly as received.")
@@ -54,11 +55,11 @@ def edit(
     output: Output = None,
     picture: Picture,
     guides: Guides,
-    turning: Turning,
-    choosing: Choosing,
+    turning: TurnOptions,
+    choosing: CallOptions,
     terms: Terms,
 ) -> None:
-    """Edit a photo by instructions. Further turns build on the original and the accepted turns."""
+    """Edit a photo by an instruction. A further edit repeats the earlier instructions, too."""
     from verax import image as images
     from verax import making
     from verax.priors import Turn, edit_judges, load_session
@@ -73,10 +74,10 @@ def edit(
     session = session.reopen(instruction)
     source, prompt = turn_source(session, original.photo, instruction, from_last=turning.from_last)
     wishes = Wishes(**picture.fields(), prompt=prompt, input_fidelity=guides.input_fidelity)
-    with counter_of(terms) as counter:
-        credentials = making.credentials_of(counter.desk.settings)
-        asking = plan_edit(counter, source, wishes, guides)
-        candidates = ask_edits(counter, source, asking, choosing.best_of)
+    with paid_calls(terms) as calls:
+        credentials = making.credentials_of(calls.desk.settings)
+        asking = plan_edit(calls, source, wishes, guides)
+        candidates = ask_edits(calls, source, asking, choosing.best_of)
     if not candidates:
         return
     unchanged = turning.as_generated or picture.background == "transparent"  # alpha unchanged
@@ -101,7 +102,8 @@ def edit(
 def turn_source(
     session: "Session", original: "Photo", instruction: str, *, from_last: bool
 ) -> "tuple[Photo, str]":
-    """The picture to send, and the prompt."""
+    """(picture to send, prompt): the original with all instructions of the session, or with
+    `from_last` the last output with `instruction` alone."""
     from verax import image as images
 
     if not from_last:
@@ -109,15 +111,15 @@ def turn_source(
     return images.read(session.last_output()), instruction
 
 
-def plan_edit(counter: Counter, source: "Photo", wishes: "Wishes", guides: Guides) -> "Asking":
-    """The request of an edit, with its guides read from their files."""
+def plan_edit(calls: PaidCalls, source: "Photo", wishes: "Wishes", guides: Guides) -> "Asking":
+    """The planned request of an edit, for which mask, markup and further pictures are read."""
     from verax import image as images
     from verax.priors import generated
 
-    model = wishes.model or counter.desk.settings.model or generated.DEFAULT_MODEL
+    model = wishes.model or calls.desk.settings.model or generated.DEFAULT_MODEL
     return generated.plan(
         source,
-        counter.desk.client,
+        calls.desk.client,
         replace(wishes, model=model),
         mask=None if guides.mask is None else generated.mask_plane(images.read(guides.mask)),
         markup=None if guides.markup is None else images.read(guides.markup),
@@ -125,12 +127,12 @@ def plan_edit(counter: Counter, source: "Photo", wishes: "Wishes", guides: Guide
     )
 
 
-def ask_edits(counter: Counter, source: "Photo", asking: "Asking", count: int) -> "list[Candidate]":
-    """Every candidate of `count` calls; none on a dry run."""
+def ask_edits(calls: PaidCalls, source: "Photo", asking: "Asking", count: int) -> "list[Candidate]":
+    """The pictures that `count` calls return, on the grid of `source`; [] on a dry run."""
     from verax.priors.generated import on_grid, receive
 
     candidates = []
-    for request, answer in counter.ask(asking.request, count, asking.notices):
+    for request, answer in calls.ask(asking.request, count, asking.notices):
         again = replace(asking, request=request)
         for index, image in enumerate(answer.images):
             prior = on_grid(receive(again, answer, index=index), source)
@@ -149,10 +151,10 @@ def generate(
         Path | None, typer.Option(help="Rank by agreement with this picture as well.")
     ] = None,
     picture: Picture,
-    choosing: Choosing,
+    choosing: CallOptions,
     terms: Terms,
 ) -> None:
-    """Generate a picture from text, at any legal size or aspect ratio."""
+    """Generate a picture from text, at any size or aspect ratio that the model accepts."""
     from verax import image as images
     from verax.priors import text_judges
     from verax.providers import GenerateRequest
@@ -160,20 +162,20 @@ def generate(
     like = images.read(agree_with).pixels if agree_with is not None else None
     target = output or Path(f"generated.{picture.output_format or 'png'}")
     images.check_target(target)
-    with counter_of(terms) as counter:
+    with paid_calls(terms) as calls:
         draft = GenerateRequest(**picture.fields(), prompt=prompt)
-        request, notices = plan_generation(counter, draft, (size, aspect))
+        request, notices = plan_generation(calls, draft, (size, aspect))
         candidates = [
             Candidate(image, image.decoded().pixels, answer.notices, one.fingerprint())
-            for one, answer in counter.ask(request, choosing.best_of, notices)
+            for one, answer in calls.ask(request, choosing.best_of, notices)
             for image in answer.images
         ]
     if not candidates:
         return
     if output is None and target.exists():
         print(
-            f"note: {target} was there and is replaced; -o names another, and "
-            "`verax journal` has the pictures that were paid",
+            f"note: the existing file {target} is replaced; -o writes to another; paid pictures "
+            "stay in `verax journal`",
             file=sys.stderr,
         )
     files, best = write_all(target, candidates, text_judges(like), origin=None)
@@ -181,25 +183,32 @@ def generate(
 
 
 def plan_generation(
-    counter: Counter, draft: "GenerateRequest", shape: tuple[str, str]
+    calls: PaidCalls, draft: "GenerateRequest", shape: tuple[str, str]
 ) -> "tuple[GenerateRequest, tuple[str, ...]]":
-    """The request with model, legal size and the model's usual quality."""
+    """The request with model, size and quality filled in, and notices for the user.
+
+    `shape` is (size, aspect) as in the options; either may be "".
+    """
     from verax.priors.generated import DEFAULT_MODEL
     from verax.providers.rules import text_size
 
-    name = draft.model or counter.desk.settings.model or DEFAULT_MODEL
-    model = counter.desk.client.model(name)
+    name = draft.model or calls.desk.settings.model or DEFAULT_MODEL
+    model = calls.desk.client.model(name)
     size, aspect = shape
     request = replace(draft, model=name, size=text_size(model.sizes, size=size, aspect=aspect))
     if request.quality is None and model.default_quality:
         usual = frozenset({"quality"})
         request = replace(request, quality=model.default_quality, optional=usual)
-    return counter.desk.client.prepare(request)
+    return calls.desk.client.prepare(request)
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One returned picture: the original file, the pixels on the photo's grid, its scores."""
+    """One returned picture.
+
+    `image` is the file as received, `pixels` are on the photo's grid if there is a photo,
+    `fingerprint` identifies its request in the journal, `scores` are those of MEANINGS.
+    """
 
     image: "GeneratedImage"
     pixels: "Image"
@@ -215,10 +224,10 @@ def write_all(
     *,
     origin: "Origin | None",
 ) -> tuple[list[Path], list[Candidate]]:
-    """Write every candidate, best first: the best to `target`, the others beside it, numbered.
+    """Write the best candidate to `target` and the others beside it, numbered.
 
-    With `origin`, the pixels are written in that photo's format and signed; otherwise the files are
-    written exactly as received, with the suffix of their real format.
+    Returns (files, candidates), both best first. With `origin`, pixels are written in that photo's
+    format and signed; otherwise files are written as received, with the suffix of their format.
     """
     from verax.priors import rank
 
@@ -237,7 +246,7 @@ def write_all(
 
 
 def write_as_received(path: Path, picture: "GeneratedImage") -> Path:
-    """Write the file's own bytes. Returns its path, with the suffix of its real format."""
+    """Write the bytes of a picture unchanged. Returns its path, with the suffix of its format."""
     from verax import image as images
 
     suffix = picture.media_type.removeprefix("image/")
@@ -247,17 +256,20 @@ def write_as_received(path: Path, picture: "GeneratedImage") -> Path:
 
 
 def write_like(path: Path, candidate: Candidate, origin: "Origin") -> tuple[str, ...]:
-    """Write the pixels in the photo's format, marked and signed. Returns what is lost, in words."""
+    """Write the pixels in the photo's format, marked as generated and signed.
+
+    Returns notes for the user, such as on what the format cannot store.
+    """
     from verax import making
     from verax.provenance import SourceFile
 
     prior = SourceFile(candidate.image.data, "the generated picture")
     lost, statement = making.write(path, candidate.pixels, replace(origin, prior=prior))
-    return (*lost, f"what it was is described in {statement}") if statement else lost
+    return (*lost, f"how it was made is stated in {statement}") if statement else lost
 
 
 def tell(files: Sequence[Path], best: Sequence[Candidate], *, as_json: bool) -> None:
-    """Print the files, best first: JSON for programs, or lines for people."""
+    """Print the files with sizes, scores and notes, best first, as JSON or as text."""
     rows = [
         {
             "file": str(path),
@@ -284,5 +296,5 @@ def tell(files: Sequence[Path], best: Sequence[Candidate], *, as_json: bool) -> 
 
 
 def _plain(scores: Mapping[str, float]) -> dict[str, float | None]:
-    """Rounded, and None for NaN, so that JSON can store it."""
+    """The scores rounded to 4 decimals, with None for NaN, which JSON does not have."""
     return {name: round(v, 4) if v == v else None for name, v in scores.items()}

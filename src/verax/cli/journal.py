@@ -1,4 +1,4 @@
-"""verax journal: calls to services, their cost, and the stored answers."""
+"""The command `verax journal`: calls to image services, their cost, and the stored answers."""
 
 import json
 import sys
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="journal",
-    help="Calls to services, their cost, and the stored answers.",
+    help="Calls to image services, their cost, and the stored answers.",
     no_args_is_help=True,
 )
 
@@ -39,7 +39,8 @@ Before = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable answer on stdout.")]
 Calls = Annotated[
-    list[str] | None, typer.Argument(help="Numbers, or at least 8 letters of a fingerprint.")
+    list[str] | None,
+    typer.Argument(help="Numbers of calls, or the first 8 or more letters of their fingerprints."),
 ]
 
 
@@ -47,7 +48,7 @@ Calls = Annotated[
 def list_calls(
     states: States = None, run: Run = None, before: Before = None, as_json: Json = False
 ) -> None:
-    """List calls: when, state, request, cost. Refusals come with their reason."""
+    """List calls: number, time, state, request, cost; for refusals the reason."""
     with open_journal() as journal:
         matches = select(journal, None, states, run, before)
     if as_json:
@@ -80,7 +81,7 @@ def export(
     run: Run = None,
     before: Before = None,
 ) -> None:
-    """Write records as JSON lines, and every kept picture with its exact bytes."""
+    """Write the records of calls as JSON lines, and every stored picture byte for byte."""
     from verax.store import write_whole, writing
 
     with open_journal() as journal, writing(folder):
@@ -108,7 +109,10 @@ def prune(
     Uncertain calls are kept unless they are named or --state uncertain is given.
     """
     if not (calls or states or run or before):
-        raise InputError("say what to remove: numbers, --state, --run or --before")
+        raise InputError(
+            "expected a selection of calls, got none; say what to remove: numbers, --state, --run "
+            "or --before"
+        )
     with open_journal() as journal:
         matches = select(journal, calls, states, run, before)
         if not (calls or states):
@@ -150,12 +154,15 @@ def reread(calls: Calls = None, run: Run = None) -> None:
 def read_again(
     journal: "Journal", calls: "list[Call]", fetcher: "Callable[[Call], Fetch | None]"
 ) -> Counter[str]:
-    """Read stored answers again. Returns the calls' new states; errors are printed to stderr."""
+    """Read stored answers again; errors are printed to stderr.
+
+    Returns how many calls have each state now, such as "done".
+    """
     counts: Counter[str] = Counter()
     for call in calls:
         try:
             state = journal.answers.reread(call, fetcher(call))
-        except VeraxError as exc:  # one that is gone does not stop the others
+        except VeraxError as exc:  # the others are still read
             print(f"call {call.id}: {exc}", file=sys.stderr)
             continue
         counts[state] += 1
@@ -167,7 +174,10 @@ def read_again(
 
 @contextmanager
 def fetchers(local_only: bool) -> "Iterator[Callable[[Call], Fetch]]":
-    """Functions that fetch the links of a call from its service."""
+    """Yields a function that returns, for a call, the function that fetches links of its service.
+
+    There is one connection per service; all are closed at the end.
+    """
     from verax.providers.images_api import connect
 
     with ExitStack() as stack:
@@ -197,7 +207,10 @@ def select(
     run: str | None,
     before: datetime | None,
 ) -> "list[Call]":
-    """The calls that the options select; InputError for a name that fits none."""
+    """The calls that match all arguments that are not None or empty.
+
+    `names` are numbers or beginnings of fingerprints. Raises InputError for one without a call.
+    """
     from verax.providers.records import STATES
 
     for state in states or ():
@@ -212,7 +225,7 @@ def select(
     picked = [call for call in matches if any(fits(call, name) for name in names)]
     missing = [name for name in names if not any(fits(call, name) for call in matches)]
     if missing:
-        raise InputError(f"no call {missing[0]}; verax journal list shows all")
+        raise InputError(f"there is no call {missing[0]}; verax journal list shows all calls")
     return picked
 
 
@@ -233,7 +246,7 @@ def line(call: "Call") -> str:
 
 
 def record_of(call: "Call") -> dict[str, Any]:
-    """The record of a call as a JSON object."""
+    """The record of a call as a dict for JSON, with times in ISO format (UTC)."""
     entry = asdict(call) | {"counted_usd": call.counted_usd}
     del entry["owner"]
     for name in ("started", "ended"):
@@ -247,7 +260,8 @@ def answer_bytes(journal: "Journal", call: "Call") -> int:
 
 
 def files_of(journal: "Journal", call: "Call") -> dict[str, bytes]:
-    """File name -> bytes: the pictures of an answer, or its body where they cannot be read."""
+    """File name -> bytes for export: the pictures of an answer, its body if no picture can be read
+    from it, or the received part of an incomplete answer."""
     if call.state not in ("done", "unusable"):
         return {f"{call.id:05}.part": path.read_bytes() for path in journal.answers.files(call)}
     body = journal.answers.body(call)

@@ -1,4 +1,4 @@
-"""verax measure, score, metrics: what a generator changed, and how good a restoration is."""
+"""The commands `verax measure` (what a generator changed), and `score` and `metrics` (quality)."""
 
 import json
 from dataclasses import asdict, replace
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 def measure(
     photo: Path = typer.Argument(..., help="The photo."),
-    generated: Path = typer.Argument(..., help="What a generator made of it."),
+    generated: Path = typer.Argument(..., help="The picture that a generator made of it."),
     reference: Path | None = typer.Option(
-        None, help="Ground truth on the photo's grid: adds the loss ladder."
+        None, help="Ground truth on the photo's grid: adds PSNR after each step of alignment."
     ),
     report: Path | None = typer.Option(None, help="Folder for the pictures and the JSON."),
     text: bool = typer.Option(
@@ -38,7 +38,7 @@ def measure(
     from verax.image import read
 
     if report is not None and report.exists() and not report.is_dir():
-        raise InputError(f"--report: expected a folder, {report} is a file; name another place")
+        raise InputError(f"--report: expected a folder, got the file {report}; name another")
     ours, theirs = read(photo).pixels, read(generated).pixels
     look = compare(ours, theirs)
     extra = {"words_lost": text_entry(ours, theirs)} if text else {}
@@ -77,7 +77,7 @@ def write_report(
 
 
 def tell(record: dict[str, Any], ladders: dict[str, "Ladder"]) -> None:
-    """Print the sentences, and the ladder beside its floor, for people."""
+    """Print the deviation in sentences, and with a reference the loss ladder as a table."""
     print(f"drift {record['drift']:.0f} of 100")
     for line in record["sentences"]:
         print(line)
@@ -91,12 +91,12 @@ def tell(record: dict[str, Any], ladders: dict[str, "Ladder"]) -> None:
         step = "" if last is None else f"{rung.psnr_db - last:+.2f}"
         print(f"{rung.name:22}{rung.psnr_db:9.2f}{step:>8}{rung.ssim:8.4f}{below.psnr_db:10.2f}")
         last = rung.psnr_db
-    print("floor: the same steps for the generated picture mirrored")
+    print("floor: the same steps with the mirrored generated picture: what alignment alone gains")
     print(steps.regularisation)
 
 
 class Align(StrEnum):
-    """Ways to align a restoration of another size to the reference's grid."""
+    """How to bring a restoration onto the reference's grid before it is scored."""
 
     none = "none"
     canvas = "canvas"
@@ -187,7 +187,7 @@ def score_one(
 
 
 def aligned(restored: "Image", reference: "Image", how: Align) -> "Image":
-    """The restoration on the reference's grid; an error where it shows another scene."""
+    """The restoration warped to the reference's grid. Raises InputError for another scene."""
     from verax.deviation.compare import aligned as on_grid
 
     return on_grid(reference, restored, how.value)[0]
@@ -200,7 +200,10 @@ def score_two_folders(
     from verax.metrics import score_folders
 
     if reference is None or not reference.is_dir():
-        raise InputError(f"{restored} is a folder, so the reference must be one too")
+        raise InputError(
+            f"expected a folder of references for the folder {restored}, got "
+            f"{reference or 'none'}; name the folder"
+        )
     ours, theirs = pairing.by_stem(restored, reference)
     bring = None if align is Align.none else partial(aligned, how=align)
     return score_folders(ours, theirs, names, rules, bring)
@@ -221,7 +224,7 @@ def protocol_text(one: "Score") -> str:
 
 
 def folder_record(result: "FolderScores") -> dict[str, Any]:
-    """Scores, failures, missing partners and means as JSON."""
+    """The scores of two folders, their means, failures and missing partners, as JSON."""
     scored = [row for row in result.rows if not row.failure]
     protocols = {
         s.metric: {k: v for k, v in asdict(s).items() if k not in ("metric", "value")}

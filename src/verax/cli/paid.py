@@ -1,4 +1,4 @@
-"""Shared by commands that call a paid service: options, estimate, announcement, calls."""
+"""What all commands that call a paid service share: options, estimate of the cost, calls."""
 
 import inspect
 import math
@@ -46,7 +46,7 @@ LocalOnly = Annotated[
 
 
 def dollars(text: str) -> float:
-    """US dollars; "any" states that there is no limit."""
+    """The number of US dollars in a text; infinity for "any", which means no limit."""
     return math.inf if text == "any" else float(text)
 
 
@@ -57,7 +57,7 @@ MaxCost = Annotated[
         parser=dollars,
         metavar="USD",
         rich_help_panel=PANEL,
-        help="US dollars that this run may cost at most; 'any' where no price is known.",
+        help="US dollars that this run may cost at most, or 'any' for no limit.",
     ),
 ]
 Run = Annotated[
@@ -83,9 +83,9 @@ RetryUncertain = Annotated[
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
-    """Decorator for typer: a parameter that is a dataclass becomes one option per field.
+    """Decorator for typer commands: a parameter of a dataclass type becomes one option per field.
 
-    Fields are `Annotated[type, typer.Option(...)]` with a default.
+    The fields are annotated as options: `Annotated[type, typer.Option(...)]`.
     """
     flat: list[inspect.Parameter] = []
     records: dict[str, tuple[Any, list[str]]] = {}
@@ -130,7 +130,7 @@ class Terms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """Options for the requested pictures: kind and number."""
+    """The options of a command for the pictures that it requests: model, kind and number."""
 
     model: Model = None
     quality: Annotated[
@@ -149,17 +149,17 @@ class Picture:
     ] = None
     n: Annotated[int, typer.Option("--n", help="Pictures per call.", min=1, max=10)] = 1
     repeat_index: Annotated[
-        int, typer.Option("--again", help="Repeat the same request: 1, 2, 3 ...", min=0)
+        int, typer.Option("--again", help="1, 2, 3 ...: request a further, new answer.", min=0)
     ] = 0
 
     def fields(self) -> dict[str, Any]:
-        """The options under the names that a request uses."""
+        """The options as fields of a `GenerateRequest`, by name."""
         return asdict(self) | {"model": self.model or ""}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choosing:
-    """Options for the number of calls and the output."""
+class CallOptions:
+    """The options of a command for the number of calls and for what it prints."""
 
     best_of: Annotated[
         int,
@@ -170,7 +170,7 @@ class Choosing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guides:
-    """Files that are sent with an edit, beside the photo."""
+    """The options of `verax edit` for what is sent beside the photo."""
 
     mask: Annotated[
         Path | None, typer.Option(help="Where to edit: transparent places, or white ones.")
@@ -187,20 +187,20 @@ class Guides:
 
 
 @dataclass(frozen=True)
-class Counter:
-    """An open desk and the paid options of the command."""
+class PaidCalls:
+    """Makes the paid calls of one command, within its limits, through the open journal (`desk`)."""
 
     desk: "Desk"
     terms: Terms
 
     def batches(self) -> "Batches":
-        """The batches of the desk's service."""
+        """The batches (Batch API) of the service that the command calls."""
         from verax.providers.batch import batches_of
 
         return batches_of(self.desk)
 
     def announce(self, requests: Sequence["Request"], notices: Sequence[str] = ()) -> bool:
-        """Print what is sent, to which service, at what cost. Returns whether to continue."""
+        """Print what is sent, to which service, at what cost. Returns False on a dry run."""
         for notice in dict.fromkeys(notices):
             print(f"note: {notice}", file=sys.stderr)
         open_ones = self.desk.missing(requests)
@@ -226,9 +226,9 @@ class Counter:
     def ask(
         self, request: R, count: int, notices: Sequence[str] = ()
     ) -> "list[tuple[R, ImagesAnswer]]":
-        """The answers of `count` calls, each request with its answer; none on a dry run.
+        """Make `count` calls. Returns (request, answer) for each; [] on a dry run.
 
-        Prints the errors of calls that failed; raises the first one if all failed.
+        Failed calls are left out and their errors printed; raises the first if all failed.
         """
         requests = [
             replace(request, repeat_index=request.repeat_index + index) for index in range(count)
@@ -244,7 +244,7 @@ class Counter:
         return [(one, answer) for one, answer in answers if not isinstance(answer, VeraxError)]
 
     def _require_price(self, requests: Sequence["Request"]) -> None:
-        """Raises InputError where no price is known and no limit was stated."""
+        """Raises InputError if the price of a request is unknown and the user set no limit."""
         settings, client = self.desk.settings, self.desk.client
         limit = self.terms.max_cost if self.terms.max_cost is not None else settings.max_cost
         if limit is not None or client.gateway.name == "custom":
@@ -255,19 +255,19 @@ class Counter:
                 hint = f"; did you mean {near[0]!r}?" if near else "."
                 raise InputError(
                     f"no price is known for {request.model!r} at {client.gateway.name}{hint} "
-                    "To call it anyway, whatever it costs: --max-cost any"
+                    "To call this model anyway, whatever it costs: --max-cost any"
                 )
 
 
 @contextmanager
-def counter_of(terms: Terms) -> "Iterator[Counter]":
-    """The service given by options, environment and config file, with its journal open."""
+def paid_calls(terms: Terms) -> "Iterator[PaidCalls]":
+    """Open the journal for the service that options, environment and config file name."""
     from verax.providers.journal import journal_folder, open_desk
 
     settings = settings_of(terms)
     with ExitStack() as stack:
         folder = None
-        if terms.dry_run and not journal_folder(settings).exists():  # then it makes none
+        if terms.dry_run and not journal_folder(settings).exists():  # a dry run makes no folder
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="verax-dry-run-")))
         desk = open_desk(
             settings,
@@ -276,7 +276,7 @@ def counter_of(terms: Terms) -> "Iterator[Counter]":
             retry_uncertain=terms.retry_uncertain,
             folder=folder,
         )
-        yield Counter(stack.enter_context(desk), terms)
+        yield PaidCalls(stack.enter_context(desk), terms)
 
 
 def settings_of(terms: Terms) -> "Settings":
@@ -292,7 +292,7 @@ def settings_of(terms: Terms) -> "Settings":
 
 
 def price_text(estimate: "Estimate") -> str:
-    """The estimate in words."""
+    """The estimated price in words."""
     if estimate.expected_usd is None or estimate.high_usd is None:
-        return "an unknown amount: the catalog has no price for this model here"
+        return "an unknown amount (no price of this model at this service is known)"
     return f"${estimate.expected_usd:.4f}, at most ${estimate.high_usd:.4f}"

@@ -1,4 +1,4 @@
-"""Matching files: photos from folders and patterns, with their priors and results."""
+"""Finds the photos that folders and patterns name, and matches them with priors and results."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from verax.geometry.register import Registration
     from verax.image import Photo
 
-MODEL = 0x0110  # EXIF
+MODEL = 0x0110  # EXIF tag of the camera's model
 WHY = {
     "not": "it shows another scene",
     "undecided": "it is not certain whether it shows the same scene",
@@ -41,7 +41,10 @@ def pictures_in(folder: Path, *, recursive: bool = False) -> list[Path]:
 
 
 def expand(arguments: Sequence[Path], *, recursive: bool = False) -> tuple[list[Path], bool]:
-    """The pictures given by paths, folders and quoted globs; and whether that means several."""
+    """The pictures that paths, folders and glob patterns name, and whether they may be several.
+
+    The second value is False only for a single path of a file.
+    """
     photos: list[Path] = []
     several = len(arguments) > 1
     absent = [a for a in arguments if not a.exists() and not any(sign in a.name for sign in "*?[")]
@@ -54,7 +57,7 @@ def expand(arguments: Sequence[Path], *, recursive: bool = False) -> tuple[list[
             several = True
             pictures = pictures_in(argument, recursive=recursive)
             if not pictures:
-                raise InputError(f"{argument}: expected a folder with pictures, found none in it")
+                raise InputError(f"{argument}: expected pictures in this folder, found none")
             photos += pictures
         elif not argument.exists() and any(sign in argument.name for sign in "*?["):
             several = True
@@ -67,7 +70,7 @@ def expand(arguments: Sequence[Path], *, recursive: bool = False) -> tuple[list[
 def glob(pattern: Path) -> list[Path]:
     """The files whose name fits the last part of a pattern such as photos/*.jpg.
 
-    Hidden files, such as macOS puts beside others, are left out unless the pattern asks for them.
+    Hidden files, such as macOS writes, are left out unless the pattern begins with a dot.
     """
     hidden = pattern.name.startswith(".")
     pictures = sorted(
@@ -81,16 +84,20 @@ def glob(pattern: Path) -> list[Path]:
 
 
 def by_stem(*folders: Path) -> tuple[dict[str, Path], ...]:
-    """Pictures of folders by the name that partners share; two files of one name are an error."""
+    """For each folder, its pictures by name without suffix, as `datasets.by_name` gives them.
+
+    Raises InputError if a folder is missing or has two pictures of one name.
+    """
     for folder in folders:
         pictures_in(folder)
     return by_name(*folders)
 
 
 def partners(places: Mapping[Path, Path], folder: Path, *, deep: bool = False) -> dict[Path, Path]:
-    """The picture in `folder` that belongs to each photo, by its place (a name or relative path).
+    """For each photo that has a partner in `folder`, the path of that partner.
 
-    `deep` includes subfolders. Raises InputError where no photo has a partner at all.
+    `places` gives the name or relative path of each photo, which its partner has except for the
+    suffix. `deep` includes subfolders. Raises InputError if no photo has a partner.
     """
     others = {p.relative_to(folder): p for p in pictures_in(folder, recursive=deep)}
     key = common_key([str(place) for place in places.values()], [str(place) for place in others])
@@ -107,12 +114,12 @@ def partners(places: Mapping[Path, Path], folder: Path, *, deep: bool = False) -
 
 
 def common_folder(photos: Iterable[Path]) -> Path:
-    """The deepest folder that holds all photos."""
+    """The deepest folder that contains all photos."""
     return Path(os.path.commonpath([photo.parent for photo in photos]))
 
 
 def camera(photo: "Photo") -> str:
-    """The camera that a file names, "" for none."""
+    """The camera model in a photo's EXIF; "" if there is none."""
     from PIL.Image import Exif
 
     tags = Exif()
@@ -122,9 +129,9 @@ def camera(photo: "Photo") -> str:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One photo of a call, its prior, and the paths of its results.
+    """One photo to restore, its prior, and the paths of its results.
 
-    `registration` is that of the prior, if it was computed already."""
+    `report` is the folder of its report; `registration` that of the prior, if known already."""
 
     photo: Path
     prior: Path | None
@@ -136,10 +143,11 @@ class Job:
 def second_as_prior(
     pictures: list[Path], *, accept: bool = False
 ) -> "tuple[list[Path], Path | None, Registration | None]":
-    """Take two pictures of the same scene as a photo and its prior; anything else as photos.
+    """(photos, prior, registration) for pictures that the user named without --prior.
 
-    Generators write no camera into EXIF: a second picture with one is a photo, unless the user says
-    otherwise (`accept`).
+    Two pictures of the same scene are a photo and its prior; otherwise all are photos, without
+    prior. Generators write no camera into EXIF, so a second picture with a camera is a photo,
+    unless `accept` is set.
     """
     from verax import image as images
     from verax.geometry.register import register
@@ -148,14 +156,18 @@ def second_as_prior(
         return pictures, None, None
     try:
         photo, other = (images.read(path) for path in pictures)
-    except VeraxError:  # said when its turn comes; the other one is restored
+    except VeraxError:  # reported when that file is restored
         return pictures, None, None
     taken_by = "" if accept else camera(other)
     names = [path.name for path in pictures]
     first, second = names if len(set(names)) == 2 else map(str, pictures)
     registration = register(photo.pixels, other.pixels, accept=accept) if not taken_by else None
     if registration is None or not registration.usable:
-        why = f"a {taken_by} took it" if registration is None else WHY[registration.placed]
+        why = (
+            f"it was taken by a camera ({taken_by})"
+            if registration is None
+            else WHY[registration.placed]
+        )
         print(
             f"note: {second} is restored as a photo of its own, since {why}; "
             "if it is a prior, use --prior",
@@ -163,8 +175,8 @@ def second_as_prior(
         )
         return pictures, None, None
     print(
-        f"{second} is taken as the prior of {first}: both show one scene "
-        "(two photos of yours? name their folder)",
+        f"{second} is taken as the prior of {first}, since both show one scene "
+        "(if both are photos of yours, name their folder instead)",
         file=sys.stderr,
     )
     return pictures[:1], pictures[1], registration
@@ -179,7 +191,7 @@ def plan(
     report: Path | None,
     recursive: bool = False,
 ) -> list[Job]:
-    """One job per photo: its prior and the paths of its results."""
+    """One job per photo, with its prior and the paths of its results; `several`: in a folder."""
     if report is not None and report.exists() and not report.is_dir():
         raise InputError(f"--report: expected a folder, got the file {report}; name another")
     if not several:
@@ -192,12 +204,13 @@ def plan(
         return [Job(photo, prior, target, report)]
     if prior is not None and not prior.is_dir():
         raise InputError(
-            f"--prior: expected a folder for {quantity(len(photos), 'photo')}, got the file {prior}"
+            f"--prior: expected a folder for {quantity(len(photos), 'photo')}, got the file "
+            f"{prior}; name a folder of priors"
         )
     if output is not None and not output.is_dir() and (output.exists() or is_picture_name(output)):
         raise InputError(
             f"--output: expected a folder for {quantity(len(photos), 'photo')}, "
-            f"got the file {output}"
+            f"got the file {output}; name a folder"
         )
     root = common_folder(photos) if recursive else photos[0].parent
     folder = output if output is not None else root / "restored"
@@ -215,12 +228,12 @@ def plan(
     targets = [job.output for job in jobs]
     twice = sorted({t.name for t in targets if targets.count(t) > 1})
     if twice:
-        raise InputError(f"several photos are called {', '.join(twice)}; restore them one by one")
+        raise InputError(f"several results would be {', '.join(twice)}; restore them one by one")
     return jobs
 
 
 def writable(name: str) -> str:
-    """The name, with the suffix .png for formats that are read but not written."""
+    """The file name of a result, with the suffix .png for formats that cannot be written."""
     path = Path(name)
     return str(path.with_suffix(".png")) if path.suffix.lower() in READ_ONLY else name
 
@@ -242,19 +255,22 @@ def check_targets(jobs: Sequence[Job], *, several: bool, make: bool) -> None:
 
 
 def still_to_do(jobs: list[Job]) -> list[Job]:
-    """The jobs whose result is not there yet; a note on how many are."""
-    left = [job for job in jobs if not job.output.is_file()]
-    if len(left) < len(jobs):
-        print(f"note: existing results that are kept: {len(jobs) - len(left)}", file=sys.stderr)
-    return left
+    """The jobs whose result does not exist yet; prints how many results exist."""
+    todo = [job for job in jobs if not job.output.is_file()]
+    if len(todo) < len(jobs):
+        existing = quantity(len(jobs) - len(todo), "photo")
+        print(f"note: {existing} skipped, since a result exists", file=sys.stderr)
+    return todo
 
 
 def make_folders(jobs: Sequence[Job]) -> list[Path]:
-    """Make the folders that several results go to; those that were not there."""
+    """Make the folders for several results. Returns those that did not exist before."""
     new = [f for f in dict.fromkeys(job.output.parent for job in jobs) if not f.is_dir()]
     for folder in new:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
-            raise OutputError(f"{folder}: cannot make this folder: {exc.strerror}") from exc
+            raise OutputError(
+                f"{folder}: cannot make this folder: {exc.strerror}; choose another -o"
+            ) from exc
     return new

@@ -1,8 +1,8 @@
-"""Priors from a service.
+"""Requests priors from an image service.
 
-`verax restore` requests all of them before it restores, `verax bench run` one with each item; both
-announce the cost first. Answers are stored in the journal: a stopped run continues without paying
-again, and a folder needs no more memory than a few photos.
+`verax restore` requests all priors before it restores the first photo, `verax bench run` requests
+each when its item is processed; both print the cost first. Answers are stored in the journal: a
+stopped command continues without paying again, and only a few photos are in memory at a time.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from verax.cli.paid import Counter, Terms, counter_of
+from verax.cli.paid import PaidCalls, Terms, paid_calls
 from verax.errors import ProviderError, VeraxError
 
 if TYPE_CHECKING:
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from verax.providers.batch_table import Batch
 
 AT_ONCE = 100  # photos that are planned, announced and requested together
-HELD_PIXELS = 64_000_000  # of photos and answers held from request to restoration: 768 MB
+HELD_PIXELS = 64_000_000  # of photos and answers, kept from request to restoration: 768 MB
 
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """Whether to use the Batch API, and how often to check whether it has ended."""
+    """Whether to use the Batch API, and the seconds between two checks whether a batch is ready."""
 
     on: bool = False
     poll_s: float = 30.0
@@ -42,17 +42,17 @@ class Batching:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A planned request for one photo: the key of its answer, and the request without pictures."""
+    """A planned request: the key of its answer in the journal, and the request without pictures."""
 
     fingerprint: str
     asking: "Asking"
 
 
 @dataclass(frozen=True)
-class Asker:
-    """A service that makes priors, with the journal in front of it."""
+class PriorCalls:
+    """Requests the priors of many photos from a service; `failed` has the errors, by photo."""
 
-    counter: Counter
+    calls: PaidCalls
     wishes: "Wishes"
     batching: Batching
     failed: dict[Path, VeraxError] = field(default_factory=dict)
@@ -61,23 +61,23 @@ class Asker:
     planned: "dict[Path, Planned]" = field(default_factory=dict)
 
     def fetch(self, photos: Sequence[Path]) -> bool:
-        """Request every prior; the answers go into the journal. Returns False on a dry run.
+        """Request the priors of all photos into the journal. Returns False on a dry run.
 
-        Errors with single photos are kept in `failed` until their turn.
+        The error of a single photo is raised later, by `prior`.
         """
-        batches = self.counter.batches() if self.batching.on else None
+        batches = self.calls.batches() if self.batching.on else None
         go_on = True
         for start in range(0, len(photos), AT_ONCE):
             batch = list(self._requests_of(photos[start : start + AT_ONCE]))
             requests = [asking.request for _, asking in batch]
             notices = [notice for _, asking in batch for notice in asking.notices]
-            go_on = not batch or self.counter.announce(requests, notices)
+            go_on = not batch or self.calls.announce(requests, notices)
             if not go_on or not batch:
                 continue
             if batches is not None:
                 batches.submit(requests)
                 continue
-            answers = self.counter.desk.call_all(requests)
+            answers = self.calls.desk.call_all(requests)
             for (path, _), answer in zip(batch, answers, strict=True):
                 if isinstance(answer, VeraxError):
                     self.failed[path] = answer
@@ -88,12 +88,12 @@ class Asker:
         return go_on
 
     def prior(self, path: Path) -> "GeneratedPrior":
-        """The stored answer to this photo's request. Raises what its call raised."""
+        """The prior in the stored answer for a photo. Raises the error of its call."""
         from verax.priors.generated import receive
 
         if path in self.failed:
             raise self.failed[path]
-        plan, desk = self.planned[path], self.counter.desk
+        plan, desk = self.planned[path], self.calls.desk
         answer = self.answers.pop(path, None)
         if answer is None:
             fetch = desk.client.transport.fetch
@@ -102,19 +102,19 @@ class Asker:
             return receive(plan.asking, answer)
         last = desk.journal.records.newest(plan.fingerprint)
         why = f"{last.state}: {last.message}" if last else "it was not requested"
-        raise ProviderError(f"no prior for {path.name}; {why}")
+        raise ProviderError(f"no prior for {path.name} ({why}); see verax journal list")
 
     def photo(self, path: Path) -> "Opened | None":
-        """The photo as decoded for its request; None where it is no longer held."""
+        """The photo as decoded for its request; None if it is no longer in memory."""
         return self.photos.pop(path, None)
 
     def _has_room(self, pixels: int) -> bool:
-        """Whether so many decoded pixels more may be held until the restoration."""
+        """Whether so many more decoded pixels fit into HELD_PIXELS."""
         photos = sum(one.photo.width * one.photo.height for one in self.photos.values())
         return photos + pixels + sum(a.decoded_pixels for a in self.answers.values()) <= HELD_PIXELS
 
     def _requests_of(self, photos: Sequence[Path]) -> "Iterator[tuple[Path, Asking]]":
-        """The request for each photo; each photo is diagnosed, encoded and hashed once."""
+        """(photo, its request), made when needed; the errors of single photos go to `failed`."""
         for path in photos:
             try:
                 asking = self._plan(path)
@@ -132,7 +132,7 @@ class Asker:
         from verax.priors import generated
         from verax.providers.batch_table import plain
 
-        desk = self.counter.desk
+        desk = self.calls.desk
         model = self.wishes.model or desk.settings.model or generated.DEFAULT_MODEL
         wishes = replace(self.wishes, model=model)
         photo = making.opened(path)
@@ -143,16 +143,16 @@ class Asker:
 
 
 @contextmanager
-def asker(terms: Terms, wishes: "Wishes", batching: Batching) -> Iterator[Asker]:
-    """A context with an Asker whose journal is open."""
-    with counter_of(terms) as counter:
+def open_prior_calls(terms: Terms, wishes: "Wishes", batching: Batching) -> Iterator[PriorCalls]:
+    """Open the journal for the requests of a `verax restore`."""
+    with paid_calls(terms) as calls:
         if batching.on:
-            counter = replace(counter, desk=counter.desk.batched())
-        yield Asker(counter, wishes, batching)
+            calls = replace(calls, desk=calls.desk.batched())
+        yield PriorCalls(calls, wishes, batching)
 
 
 def opened_answer(prior: "GeneratedPrior") -> "Opened":
-    """The prior that a service made, with its file unchanged."""
+    """A prior from a service in the form of an opened file, with its bytes unchanged."""
     from verax import image as images
     from verax.making import Opened
     from verax.provenance import SourceFile
@@ -166,8 +166,8 @@ def print_status(batch: "Batch") -> None:
 
 
 @dataclass(slots=True)
-class Question:
-    """One call to a service, held until every method that shares it has the prior."""
+class SharedCall:
+    """A call whose prior several methods of a run need; `uses` counts those that still wait."""
 
     photo: "Image"
     asking: "Asking"
@@ -182,19 +182,18 @@ class Question:
 
 
 @dataclass(frozen=True)
-class BenchAsker:
-    """A service for the priors of a benchmark run.
+class BenchPriorCalls:
+    """Requests the priors of a benchmark run from a service.
 
-    To announce the cost, photos are read, encoded and hashed. Within HELD_PIXELS, the result is
-    kept for the call, and the answer for other methods that share it.
+    Photos, read to state the cost, and answers that several methods need stay in memory.
     """
 
-    counter: Counter
+    calls: PaidCalls
     batching: Batching
-    questions: dict[object, Question] = field(default_factory=dict)
+    questions: dict[object, SharedCall] = field(default_factory=dict)
 
     def announce(self, works: "Sequence[Work]", files: "Digests") -> bool:
-        """Print what is sent and its cost, and submit batches. Returns False on a dry run."""
+        """Print what is sent and what it costs, submit batches. Returns False on a dry run."""
         uses: Tally[object] = Tally(work.question for work in works if work.question)
         distinct = iter({work.question: work for work in works if work.question}.values())
         go_on = True
@@ -202,9 +201,9 @@ class BenchAsker:
             planned = [self._planned(work, files, uses[work.question]) for work in several]
             requests = [asking.request for asking in planned]
             notices = [notice for asking in planned for notice in asking.notices]
-            go_on = self.counter.announce(requests, notices)
+            go_on = self.calls.announce(requests, notices)
             if go_on and self.batching.on:
-                batches = self.counter.batches()
+                batches = self.calls.batches()
                 batches.run(requests, poll_s=self.batching.poll_s, report=print_status)
         files.contents.clear()
         return go_on
@@ -213,7 +212,7 @@ class BenchAsker:
         from verax.bench.stages import photo_of
 
         photo = photo_of(work, files.data(work.photo))
-        question = Question(photo, self._plan(photo, work), uses)
+        question = SharedCall(photo, self._plan(photo, work), uses)
         if self._has_room(question.pixels):
             self.questions[work.question] = question
         return question.asking
@@ -222,14 +221,14 @@ class BenchAsker:
         return sum(one.pixels for one in [*self.questions.values()]) + pixels <= HELD_PIXELS
 
     def photo(self, work: "Work") -> "Image":
-        """The photo of a work item, degraded where the plan says so."""
+        """The pixels of a work item's photo, degraded if the item says so."""
         from verax.bench.stages import photo_of
 
         question = self.questions.get(work.question)
         return photo_of(work) if question is None else question.photo
 
     def prior(self, photo: "Image", work: "Work") -> "Prior":
-        """The prior of one item, stored or requested. Raises what the call raises."""
+        """The prior of one work item, stored or requested now. Raises the error of the call."""
         question = self.questions.get(work.question)
         if question is None:
             return self._ask(self._plan(photo, work))
@@ -249,7 +248,7 @@ class BenchAsker:
         from verax.priors.generated import receive
         from verax.provenance import has_manifest
 
-        answer = self.counter.desk.call(asking.request)
+        answer = self.calls.desk.call(asking.request)
         came = (answer.images[0].width, answer.images[0].height)
         prior = receive(asking, answer)
         return Prior(
@@ -263,8 +262,8 @@ class BenchAsker:
         )
 
     def _seconds(self, asking: "Asking") -> float | None:
-        """How long the call took; None for a batch, whose duration says nothing."""
-        journal = self.counter.desk.journal
+        """Seconds that the call took; None if unknown, or for a batch, which waits in a queue."""
+        journal = self.calls.desk.journal
         call = journal.records.newest(asking.request.fingerprint())
         if call is None or call.ended is None or self.batching.on:
             return None
@@ -284,16 +283,16 @@ class BenchAsker:
             quality=work.quality or None,
             repeat_index=work.repeat,
         )
-        asking = generated.plan(Photo(photo), self.counter.desk.client, wishes)
+        asking = generated.plan(Photo(photo), self.calls.desk.client, wishes)
         return replace(asking, request=plain(asking.request)) if self.batching.on else asking
 
 
 @contextmanager
-def bench_asker(terms: Terms, batching: Batching, folder: Path) -> Iterator[BenchAsker]:
-    """An asker whose calls count for the run folder, however often the run is restarted."""
+def open_bench_calls(terms: Terms, batching: Batching, folder: Path) -> Iterator[BenchPriorCalls]:
+    """Open the journal for the priors of the run in `folder`; all its starts share one limit."""
     name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]
     run = terms.run or f"bench-{folder.name}-{name}"
-    with counter_of(replace(terms, run=run)) as counter:
+    with paid_calls(replace(terms, run=run)) as calls:
         if batching.on:
-            counter = replace(counter, desk=counter.desk.batched())
-        yield BenchAsker(counter, batching)
+            calls = replace(calls, desk=calls.desk.batched())
+        yield BenchPriorCalls(calls, batching)

@@ -29,13 +29,13 @@ Photos = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Files:
-    """Input and output files."""
+    """The options of `verax restore` for input and output files."""
 
     prior: Annotated[
         Path | None,
         typer.Option(
             "--prior",
-            help="What a generator made of the photo; for several photos, a folder of priors.",
+            help="The picture that a generator made of the photo; for several, a folder of them.",
         ),
     ] = None
     output: Annotated[
@@ -54,7 +54,7 @@ class Files:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choices:
-    """Options for every photo of a call."""
+    """The options of `verax restore` that hold for every photo."""
 
     fidelity: Annotated[
         float,
@@ -83,7 +83,7 @@ class Choices:
         str | None,
         typer.Option(
             rich_help_panel=RESULT,
-            help="How to restore without a prior: see 'verax names restorers', or a file.",
+            help="How to restore without a prior: a name of 'verax names restorers', or a file.",
         ),
     ] = None
     drop_gps: Annotated[
@@ -91,7 +91,7 @@ class Choices:
         typer.Option(
             "--drop-gps",
             rich_help_panel=RESULT,
-            help="Remove from the metadata where the photo was taken.",
+            help="Remove the place where the photo was taken from the metadata.",
         ),
     ] = False
     skip_existing: Annotated[
@@ -147,7 +147,7 @@ class Choices:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """Options for a request to an image service."""
+    """The options of `verax restore` for the request to an image service."""
 
     model: Model = None
     task: Annotated[
@@ -175,7 +175,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """The checked options for every photo of a call."""
+    """The checked options for all photos of one command; `credentials` sign the results."""
 
     choices: Choices
     task: str = ""
@@ -198,10 +198,13 @@ def restore(photos: Photos, files: Files, choices: Choices, ask: Ask, terms: Ter
     if choices.accept_prior and prior is None and not asking:
         raise InputError("--accept-prior: there is no prior; add it as a second picture or --prior")
     if files.recursive and not any(photo.is_dir() for photo in photos):
-        raise InputError("--recursive includes subfolders; name a folder of photos")
+        raise InputError("--recursive: expected a folder of photos, got none; name a folder")
     paths, several = pairing.expand(photos, recursive=files.recursive)
     if prior is not None and asking and not several:
-        raise InputError("--prior is a prior, and --model requests another: leave one of them out")
+        raise InputError(
+            "expected one prior, got --prior and a request for another (such as by --model); leave "
+            "one of them out"
+        )
     jobs = pairing.plan(
         paths, several=several, prior=prior, output=files.output, report=files.report,
         recursive=files.recursive,
@@ -218,7 +221,7 @@ def restore(photos: Photos, files: Files, choices: Choices, ask: Ask, terms: Ter
 
 
 def check_options(ask: Ask, terms: Terms, *, asking: bool) -> None:
-    """Raises InputError for options that have no effect without another."""
+    """Raises InputError for options without effect; `asking`: a service is called."""
     paid = {
         "--quality": ask.quality,
         "--moderation": ask.moderation,
@@ -228,20 +231,22 @@ def check_options(ask: Ask, terms: Terms, *, asking: bool) -> None:
     }
     options = [name for name, value in paid.items() if value]
     if options and not asking:
-        raise InputError(f"{' and '.join(options)}: no service is called; add --model")
+        raise InputError(
+            f"{' and '.join(options)}: no service is called, so this has no effect; add --model"
+        )
     if ask.batch_poll != POLL_S and not ask.batch:
-        raise InputError("--batch-poll goes with --batch")
+        raise InputError("--batch-poll has no effect without --batch; add it")
 
 
 def checked_task(task: str) -> str:
-    """The task, or "" for "auto": found out from the pair. Raises UnknownNameError."""
+    """`task` if it is known, "" for "auto" (the pair shows the task). Raises UnknownNameError."""
     from verax import catalog
 
     return "" if task == "auto" else choose({n: n for n in catalog.tasks()}, task, kind="task")
 
 
 def options_of(choices: Choices, task: str, *, several: bool) -> Options:
-    """The options of a call, checked before work starts."""
+    """The options of the command, checked before any work. Raises InputError for a wrong one."""
     from verax.making import credentials_of
     from verax.prints.enlarge import larger_size
     from verax.restorers import check_exposure
@@ -258,7 +263,7 @@ def options_of(choices: Choices, task: str, *, several: bool) -> Options:
 
 def ask_and_run(jobs: list[pairing.Job], options: Options, ask: Ask, terms: Terms) -> None:
     """Request every missing prior from a service, then restore; a dry run does neither."""
-    from verax.cli.prior_calls import Batching, asker
+    from verax.cli.prior_calls import Batching, open_prior_calls
     from verax.priors.generated import Wishes
 
     wishes = Wishes(
@@ -270,6 +275,6 @@ def ask_and_run(jobs: list[pairing.Job], options: Options, ask: Ask, terms: Term
     )
     batching = Batching(ask.batch, ask.batch_poll)
     pairing.check_targets(jobs, several=options.several, make=not terms.dry_run)
-    with asker(terms, wishes, batching) as service:
+    with open_prior_calls(terms, wishes, batching) as service:
         if service.fetch([job.photo for job in jobs if job.prior is None]):
             run_jobs(jobs, options, service)

@@ -1,6 +1,6 @@
-"""Runs the photos of a `verax restore` one after the other and prints the results.
+"""Restores the photos of one `verax restore`, one after the other, and prints the results.
 
-One photo gets a sentence, many get a summary; -v adds figures.
+For one photo a sentence is printed, for many a summary; -v adds figures.
 """
 
 import json
@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from verax.cli import pairing
-from verax.errors import VeraxError
+from verax.errors import VeraxError, quantity
 
 if TYPE_CHECKING:
     from verax.cli.pairing import Job
-    from verax.cli.prior_calls import Asker
+    from verax.cli.prior_calls import PriorCalls
     from verax.cli.restore import Options
 
 NOT_USED = 3  # exit status of --strict
-VISIBLE = 0.005  # smaller shares are not mentioned
+VISIBLE = 0.005  # smaller shares of a picture are not mentioned
 SURE = 0.5  # least certainty of a fault, or of something in front of the scene, to be mentioned
-STRUCTURE = ("rain", "noise", "jpeg")  # faults that the base mends, also with a prior
+STRUCTURE = ("rain", "noise", "jpeg")  # faults that the base corrects, also with a prior
 GIVEN = {
     "light": "light",
     "contrast": "confirmed",
-}  # phrase for what a prior gave: its share in the trust map
-# phrases for a fault, an explanation or a task: what was removed, or what was done
+}  # what a prior gave, in words -> its class in the trust map
+# a fault, an explanation or a task -> what was removed, or what was done, in words
 REMOVED = {
     "haze": "haze", "dehaze": "haze", "a colour cast": "the colour cast", "rain": "rain",
     "derain": "rain", "desnow": "snow", "noise": "noise", "denoise": "noise",
@@ -41,8 +41,11 @@ DONE = {
 }  # fmt: skip
 
 
-def run_jobs(jobs: "list[Job]", options: "Options", service: "Asker | None" = None) -> None:
-    """Restore one photo and describe it, or many with a summary; --strict sets the exit status."""
+def run_jobs(jobs: "list[Job]", options: "Options", service: "PriorCalls | None" = None) -> None:
+    """Restore one photo and describe it, or many with a summary.
+
+    Raises typer.Exit with status 1 after an error, 3 if --strict is set and a prior was not used.
+    """
     if not jobs:
         return
     if options.several:
@@ -54,12 +57,18 @@ def run_jobs(jobs: "list[Job]", options: "Options", service: "Asker | None" = No
         raise typer.Exit(1)
     without = sum(record["prior"] != "used" for record in records)
     if options.choices.strict and without:
-        print(f"strict: no prior was used for {without} of {len(records)}", file=sys.stderr)
+        photos = quantity(len(records), "photo")
+        print(f"--strict: no prior was used for {without} of {photos}", file=sys.stderr)
         raise typer.Exit(NOT_USED)
 
 
-def run_all(jobs: "list[Job]", options: "Options", service: "Asker | None") -> list[dict[str, Any]]:
-    """Run every job with a progress bar; an error with one file does not stop the others."""
+def run_all(
+    jobs: "list[Job]", options: "Options", service: "PriorCalls | None"
+) -> list[dict[str, Any]]:
+    """Restore every photo and print a summary. Returns their JSON records.
+
+    An error with one photo does not stop the others; its record has "error".
+    """
     from rich.console import Console
     from rich.progress import track
 
@@ -86,7 +95,7 @@ def run_all(jobs: "list[Job]", options: "Options", service: "Asker | None") -> l
     return records
 
 
-def run_job(job: "Job", options: "Options", service: "Asker | None" = None) -> dict[str, Any]:
+def run_job(job: "Job", options: "Options", service: "PriorCalls | None" = None) -> dict[str, Any]:
     """Restore one photo and write its files. Returns its JSON record."""
     from verax import making
     from verax.cli.prior_calls import opened_answer
@@ -125,14 +134,14 @@ def run_job(job: "Job", options: "Options", service: "Asker | None" = None) -> d
         record["fingerprint"] = service.planned[job.photo].fingerprint
         record["notes"] += answer.notices
     if result.statement is not None:
-        record["notes"].append(f"what it was is described in {result.statement}")
+        record["notes"].append(f"how it was made is stated in {result.statement}")
     if job.report is not None:
         write_report(job.report, result, record)
     return record
 
 
 def tell(record: dict[str, Any], *, as_json: bool, verbose: bool) -> None:
-    """Print one photo's result, as JSON or for people."""
+    """Print the result of one photo, as JSON or as text."""
     if as_json:
         print(json.dumps(record, ensure_ascii=False))
         return
@@ -146,12 +155,12 @@ def tell(record: dict[str, Any], *, as_json: bool, verbose: bool) -> None:
 
 
 def sentence(record: dict[str, Any]) -> str:
-    """A sentence that says what was done."""
+    """A sentence that says what was done to a photo."""
     if record["prior"] == "none":
         return _alone(record)
     if record["prior"] == "unused":
         registration = record["registration"]
-        known = " If you know that it shows this scene, add --accept-prior."
+        known = " If you know that the prior shows the photo's scene, add --accept-prior."
         return (
             f"The prior was left out: {registration['reason']}. The photo is restored without it."
             f"{known if registration['placed'] == 'undecided' else ''}"
@@ -177,12 +186,13 @@ def _alone(record: dict[str, Any]) -> str:
     restorer = record.get("restorer", "auto")
     if restorer not in ("auto", "network"):
         return f"Restored by {restorer}, without a prior; {clean}."
-    done = _in_words([REMOVED[kind] for kind in _mended(record) if kind in REMOVED],
-                     [DONE[kind] for kind in _mended(record) if kind in DONE])  # fmt: skip
+    done = _in_words([REMOVED[kind] for kind in _corrected(record) if kind in REMOVED],
+                     [DONE[kind] for kind in _corrected(record) if kind in DONE])  # fmt: skip
     if not done:
-        return f"No fault found that the embedded networks mend; {clean}."
+        return f"No fault found that the embedded networks correct; {clean}."
     if record["unchanged"]:
-        return f"Left as it is: no treatment passed the check of its own result; {clean}."
+        why = "what the networks made of it failed the check for noise and changed structure"
+        return f"Left unchanged: {why}; {clean}."
     return f"{done} by the embedded networks; {clean}."
 
 
@@ -190,11 +200,10 @@ def _done(record: dict[str, Any]) -> str:
     """What was done with a prior, such as "Haze and noise removed, sharpened"; "" for nothing."""
     explanation = record["explanation"]
     task, believed = explanation["task"], explanation["believed"].split(", ")
-    if "darkness" in believed and "haze" not in _mended(
-        record
-    ):  # what is brightened gains contrast
+    hazy = "haze" in _corrected(record)
+    if "darkness" in believed and not hazy:  # brightening also raises contrast, as for haze
         believed = [cause for cause in believed if cause != "haze"]
-    causes = [*believed, *([task] if task else []), *_mended(record, STRUCTURE)]
+    causes = [*believed, *([task] if task else []), *_corrected(record, STRUCTURE)]
     if explanation["front"] >= SURE and record["trust"]["generated"] >= VISIBLE and not task:
         causes.append("front")
     if (record.get("coloured") or 0) >= VISIBLE:
@@ -203,8 +212,8 @@ def _done(record: dict[str, Any]) -> str:
     return _in_words(removed, [DONE[cause] for cause in causes if cause in DONE])
 
 
-def _mended(record: dict[str, Any], kinds: Sequence[str] = ()) -> list[str]:
-    """The faults certain enough to have been mended, optionally only of `kinds`."""
+def _corrected(record: dict[str, Any], kinds: Sequence[str] = ()) -> list[str]:
+    """The kinds of faults (among `kinds`, if there are any) certain enough to be corrected."""
     by_kind = record["faults"]["kinds"]
     return [
         k for k, one in by_kind.items() if one["certainty"] >= SURE and (not kinds or k in kinds)
@@ -212,7 +221,7 @@ def _mended(record: dict[str, Any], kinds: Sequence[str] = ()) -> list[str]:
 
 
 def _in_words(removed: Sequence[str], done: Sequence[str]) -> str:
-    """One capitalised phrase without repetitions."""
+    """A phrase such as "Haze and noise removed, sharpened"; "" if both lists are empty."""
     things = list(dict.fromkeys(removed))
     parts = [", ".join(things[:-1]) + (" and " if things[1:] else "") + things[-1] + " removed"] \
         if things else []  # fmt: skip
@@ -227,8 +236,8 @@ def figures(record: dict[str, Any]) -> list[str]:
     if registration is not None:
         lines.append(f"registration: {registration['reason']}")
         lines.append(
-            f"p = {registration['p_value']:.3g}, coverage {registration['coverage']:.0%}, "
-            f"canvas {registration['canvas']}"
+            f"p = {registration['p_value']:.3g} (chance that another scene fits as well), covers "
+            f"{registration['coverage']:.0%} of the photo, canvas: {registration['canvas']}"
         )
         lines.append(
             f"from the photo {shares['photo']:.0%}, confirmed by both {shares['confirmed']:.0%}, "
@@ -242,7 +251,7 @@ def figures(record: dict[str, Any]) -> list[str]:
 
 
 def _face(face: dict[str, Any]) -> str:
-    """One line about a face of the photo."""
+    """One line on a face of the photo: its place in px, whether it is still the same face."""
     left, top, right, bottom = (round(value) for value in face["box"])
     verdict = face["restoration"]["verdict"]
     still = verdict if verdict == "cannot be told" else f"{verdict} face as in the photo"
@@ -251,7 +260,10 @@ def _face(face: dict[str, Any]) -> str:
 
 
 def tell_one_of_many(record: dict[str, Any], *, as_json: bool, verbose: bool) -> None:
-    """Print one of many results: JSON; or a line if its prior was not used, and figures with -v."""
+    """Print one of many results, as JSON or as text.
+
+    The text is a line if the prior was not used, and figures with -v.
+    """
     if as_json:
         print(json.dumps(record, ensure_ascii=False))
     if "error" in record:
@@ -265,7 +277,7 @@ def tell_one_of_many(record: dict[str, Any], *, as_json: bool, verbose: bool) ->
 
 
 def tell_all(records: list[dict[str, Any]], folder: str) -> None:
-    """Print the summary of a folder and its failures."""
+    """Print a summary of many results, whose common folder is `folder`, and the failures."""
     done = [record for record in records if "error" not in record]
     uses = [record["prior"] for record in done]
     print(

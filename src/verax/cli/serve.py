@@ -1,4 +1,4 @@
-"""verax serve: the Images API and the page; serve-key: its clients; serve-test: a test service."""
+"""The commands `verax serve` (Images API and page), `serve-key` (client keys) and `serve-test`."""
 
 import re
 import socket
@@ -32,7 +32,7 @@ def serve(
     fetch: list[str] = typer.Option(
         [], help="Host from which pictures may be fetched by address; repeatable, none by default."
     ),
-    gateway: str | None = typer.Option(None, help="Paid service behind it; see verax models."),
+    gateway: str | None = typer.Option(None, help="Image service that it may call."),
     base_url: str | None = typer.Option(None, "--base-url", help="Another address of it."),
     local_only: bool = typer.Option(
         False, "--local-only", help="Refuse every address beyond this machine."
@@ -74,7 +74,7 @@ def serve(
 
 
 def server_settings(gateway: str | None, base_url: str | None, *, local_only: bool) -> "Settings":
-    """The settings with the options on top; a wrong certificate is named here, at the start."""
+    """The settings, overridden by the options. Raises SettingsError for a wrong certificate."""
     from verax.making import credentials_of
     from verax.settings import load
 
@@ -89,7 +89,7 @@ def server_settings(gateway: str | None, base_url: str | None, *, local_only: bo
 
 
 def has_clients(settings: "Settings") -> bool:
-    """Whether a client has a key."""
+    """Whether any client of the server has a key."""
     from verax.server.access import ClientKeys
 
     with closing(ClientKeys(settings.home / "serve" / "clients.sqlite")) as clients:
@@ -100,7 +100,7 @@ def check_host(host: str, *, guarded: bool) -> None:
     """Raises SettingsError for a public address while no client keys are configured."""
     if host not in LOOPBACK and not guarded:
         raise SettingsError(
-            f"--host {host}: other machines can reach it, so every client needs a key; "
+            f"--host {host}: other machines can reach this address, so every client needs a key; "
             "make one first: verax serve-key add NAME"
         )
 
@@ -113,7 +113,7 @@ def address_of(host: str, listener: socket.socket, root_path: str) -> str:
 
 
 def check_front(cors: list[str], root_path: str, *, guarded: bool) -> None:
-    """Raises InputError for origins and a path that cannot work."""
+    """Raises InputError for a malformed --cors or --root-path; `guarded`: clients need keys."""
     wrong = [one for one in cors if one != "*" and not re.fullmatch(r"https?://[^/\s]+/?", one)]
     if wrong:
         raise InputError(
@@ -121,14 +121,15 @@ def check_front(cors: list[str], root_path: str, *, guarded: bool) -> None:
         )
     if "*" in cors and not guarded:
         raise SettingsError(
-            "--cors '*' lets every page spend your money; make keys first: verax serve-key add NAME"
+            "--cors '*' lets every web page make paid calls; make keys first: verax serve-key add "
+            "NAME"
         )
     if root_path and not re.fullmatch(r"(/[\w.~-]+)+/?", root_path):
         raise InputError(f"--root-path: expected a path such as /verax, got {root_path!r}")
 
 
 def only_server(folder: Path) -> "Presence":
-    """A lock on the folder; SettingsError where another server holds it."""
+    """A lock on the server's folder, held until closed. Raises SettingsError if it is locked."""
     from verax.store import Presence
 
     mine = Presence(folder / "running")
@@ -136,15 +137,15 @@ def only_server(folder: Path) -> "Presence":
     if any(Presence.is_alive(folder / "running", name) for name in others):
         mine.close()
         raise SettingsError(
-            f"another verax serve uses {folder.parent}; give each server its own home: "
-            "VERAX_HOME=... verax serve"
+            f"another verax serve uses the home folder {folder.parent}; stop it, or give this "
+            "server another one: VERAX_HOME=FOLDER verax serve"
         )
     Presence.sweep(folder / "running")
     return mine
 
 
 def need_server() -> None:
-    """Raises MissingExtraError where the packages of the server are not installed."""
+    """Raises MissingExtraError if the packages of the server are not installed."""
     if any(
         find_spec(name) is None
         for name in ("starlette", "uvicorn", "prometheus_client", "pydantic")
@@ -153,7 +154,7 @@ def need_server() -> None:
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """A listening socket; raises an error that says what else uses the port."""
+    """A listening socket. Raises SettingsError if the port cannot be used."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=512)
@@ -184,7 +185,9 @@ def _clients() -> "ClientKeys":
 @key_app.command()
 def add(
     name: str = typer.Argument(..., help="Name of the client."),
-    budget: float | None = typer.Option(None, help="US dollars that its paid calls may cost."),
+    budget: float | None = typer.Option(
+        None, help="US dollars that its paid calls may cost in all; default: no limit."
+    ),
 ) -> None:
     """Make a key and print it; it is stored as a hash and cannot be shown again."""
     print(_clients().add(name, budget_usd=budget))
@@ -215,21 +218,23 @@ def list_names() -> None:
 def remove(name: str = typer.Argument(..., help="Name of the client.")) -> None:
     """Remove a client's key."""
     if not _clients().remove(name):
-        raise SettingsError(f"no client {name!r}; see verax serve-key list")
+        raise SettingsError(
+            f"no client {name!r} has a key; verax serve-key list shows those that do"
+        )
 
 
-PORT = 8900  # where `--gateway test` looks for it
+PORT = 8900  # to which `--gateway test` connects
 
 
 def serve_test(
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = PORT,
     script: Annotated[
         str,
-        typer.Option(help="Behaviour of the next calls, comma-separated: 429:2,billed:502,link"),
+        typer.Option(help="Behaviour of the next calls, such as 429:2,billed:502; see --steps."),
     ] = "",
-    ledger: Annotated[Path | None, typer.Option(help="File for the list of its bills.")] = None,
+    ledger: Annotated[Path | None, typer.Option(help="File for the bill of every call.")] = None,
     fail_every: Annotated[
-        int, typer.Option(help="Bill every N-th call and answer it with 502.", min=0)
+        int, typer.Option(help="Bill every N-th call, but answer it with 502; 0: never.", min=0)
     ] = 0,
     delay: Annotated[float, typer.Option(help="Seconds before each answer.", min=0)] = 0.0,
     steps: Annotated[
@@ -250,7 +255,7 @@ def serve_test(
     try:
         service.set_script([step for step in script.split(",") if step])
     except ValueError as exc:
-        raise InputError(f"--script: {exc}; verax serve-test --steps explains them") from None
+        raise InputError(f"--script: {exc}; verax serve-test --steps explains all steps") from None
     try:
         server = serve(service, port)
     except OSError as exc:
@@ -263,13 +268,13 @@ def serve_test(
 
 
 def tell_next(port: int, ledger: Path) -> None:
-    """Print the command to run next."""
+    """Print commands that use the simulated service, and where its bills are."""
     where = "" if port == PORT else f" --base-url http://127.0.0.1:{port}/v1"
     lines = (
         "This simulates an image service on this machine: no key, no bill, nothing leaves it.",
         "In another terminal:",
         f"  verax restore photo.jpg --gateway test{where} --model gpt-image-2.6-flare",
         f'  verax edit photo.jpg "remove the haze" --gateway test{where}',
-        f"What it would have billed is in {ledger}. Ctrl-C ends it.",
+        f"What the calls would have cost is written to {ledger}. Ctrl-C stops the service.",
     )
     print("\n".join(lines), file=sys.stderr, flush=True)

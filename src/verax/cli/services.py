@@ -1,4 +1,4 @@
-"""verax models, probe, provenance: what services offer and cost, and what files say of them."""
+"""The commands `verax models` and `probe` (what services offer) and `provenance` (of a file)."""
 
 import json
 from dataclasses import asdict
@@ -15,7 +15,7 @@ from verax.cli.paid import (
     LocalOnly,
     MaxCost,
     Terms,
-    counter_of,
+    paid_calls,
     settings_of,
 )
 from verax.errors import ImageReadError
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 SHOWN_SIZE = (1024, 1024)
-OLD_DAYS = 60  # after which prices are worth a second look
+OLD_DAYS = 60  # prices that were checked longer ago get a warning
 
 
 def models(
@@ -74,9 +74,9 @@ def models(
 
 
 def age(day: date, today: date) -> str:
-    """When the prices were checked, and what to do where that is long ago."""
+    """A sentence on when the prices were checked, with advice if that is long ago."""
     days = (today - day).days
-    old = f", {days} days ago: look at the service's own list, or update Verax"
+    old = f", {days} days ago; compare them with the service's own list, or update Verax"
     return f"Prices and dates were checked on {day}{old if days > OLD_DAYS else ''}."
 
 
@@ -109,9 +109,9 @@ def sizes(model: "Model") -> str:
 
 
 def prices(model: "Model") -> str:
-    """Quality with its price at SHOWN_SIZE, cheapest first."""
+    """US dollars for a picture of SHOWN_SIZE by quality, as text, cheapest first."""
     usd_by_quality = picture_prices(model)
-    marked = " (counts of another model)" if model.output_assumed else ""
+    marked = " (estimated from another model)" if model.output_assumed else ""
     return " ".join(f"{quality} {usd:.4f}" for quality, usd in usd_by_quality.items()) + marked
 
 
@@ -124,7 +124,7 @@ def picture_prices(model: "Model") -> dict[str, float]:
 
 
 def extras(model: "Model", today: date) -> dict[str, Any]:
-    """Fields of --json beyond the catalog entry."""
+    """The fields of --json that are computed: whether the model was shut down, and its prices."""
     size = f"{SHOWN_SIZE[0]}x{SHOWN_SIZE[1]}"
     return {"ended": model.ended(today), "picture_usd": {size: picture_prices(model)}}
 
@@ -138,17 +138,17 @@ def probe(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Test whether a service honours size, format and mask; store the result."""
+    """Test whether a service honours size, format and mask, and store the result."""
     from verax.providers import dialects, images_api
 
     terms = Terms(gateway, base_url, local_only, max_cost, dry_run=dry_run)
-    with counter_of(terms) as counter:
-        client = counter.desk.client
+    with paid_calls(terms) as calls:
+        client = calls.desk.client
         requests = dialects.probe_requests(model, client.model(model).sizes, client.prepare)
-        if not counter.announce([request for request in requests.values() if request]):
+        if not calls.announce([request for request in requests.values() if request]):
             return
-        verdicts = dialects.probe(requests, counter.desk.call, today=client.today)
-        home, service = counter.desk.settings.home, client.name
+        verdicts = dialects.probe(requests, calls.desk.call, today=client.today)
+        home, service = calls.desk.settings.home, client.name
         known = images_api.load_facts(home, images_api.PROBES, service)
         images_api.store_facts(home, images_api.PROBES, service, known | {model: verdicts})
     if as_json:
@@ -164,9 +164,9 @@ MEANING = {
     "valid": "Content Credentials, valid: the file is as it was signed; the signer is not checked "
     "against a list of trusted ones",
     "trusted": "Content Credentials, valid, by a trusted signer",
-    "invalid": "Content Credentials that do not fit: the file or its manifest was changed since",
+    "invalid": "Content Credentials that do not match: the file was changed after it was signed",
     "unreadable": "Content Credentials that cannot be read",
-    "unread": "Content Credentials, not read",
+    "unread": "Content Credentials, not read since a package for reading them is missing",
 }
 PROVES_NOTHING = (
     "Missing credentials prove nothing: saving a file loses them, and invisible watermarks are not "
@@ -182,7 +182,7 @@ def provenance(file: File, as_json: AsJson = False) -> None:
     try:
         data = file.read_bytes()
     except OSError as exc:
-        raise ImageReadError(f"{file}: cannot be read: {exc.strerror}") from exc
+        raise ImageReadError(f"{file}: cannot be read: {exc.strerror}; check the path") from exc
     manifest = credentials.read(data)
     claim, fits = statement.read_statement(file)
     if as_json:
@@ -197,18 +197,18 @@ def provenance(file: File, as_json: AsJson = False) -> None:
     for line in manifest_lines(manifest):
         print(f"  {line}")
     if source := credentials.source_in_xmp(data):
-        print(f"  its XMP, unsigned, says: {source}")
+        print(f"  its XMP metadata, unsigned, says: {source}")
     if credentials.names_remote_manifest(data):
-        print("  names a manifest that is kept elsewhere; it was not fetched")
+        print("  names a manifest at another address, which was not fetched")
     if claim is not None:
-        changed = "" if fits else ", but the file was changed since"
-        print(f"  a statement beside it, unsigned, says: {claim['made_by']}{changed}")
+        changed = "" if fits else ", but the file was changed afterwards"
+        print(f"  a statement beside it, unsigned, says: made by {claim['made_by']}{changed}")
     if manifest.state == "absent":
         print(PROVES_NOTHING)
 
 
 def manifest_lines(manifest: "Provenance") -> list[str]:
-    """The manifest as lines of text."""
+    """The C2PA manifest as lines of text."""
     lines = []
     if manifest.generator:
         lines.append(f"made by    {manifest.generator}")

@@ -1,4 +1,4 @@
-"""verax train, export and restorers: train networks, write them as ONNX, list restorers."""
+"""The commands `verax train`, `export` (a network as ONNX) and `restorers` (a list of them)."""
 
 import json
 import re
@@ -26,7 +26,7 @@ PAGE = "docs/restorers.md"
 
 @dataclass(frozen=True, slots=True)
 class RestorerEntry:
-    """One restorer: its value for --restorer, what it is for, its file and size in bytes."""
+    """One restorer: its value for --restorer, what it is good for, its file and size in bytes."""
 
     name: str
     good_for: str
@@ -88,9 +88,10 @@ def _recipes(
     from verax import training
 
     if (config is None) == (recipe is None):
-        raise InputError("verax train: expected a CONFIG file or --recipe, and not both")
+        got = "neither" if config is None else "both"
+        raise InputError(f"expected either a CONFIG file or --recipe, got {got}")
     if network and recipe is None:
-        raise InputError("--network goes with --recipe: a CONFIG file has one network")
+        raise InputError("--network has no effect with a CONFIG file, which has only one network")
     if recipe is not None:
         runs = training.named(recipe, data)
         return [(network, choose(runs, network, kind="network"))] if network else [*runs.items()]
@@ -121,7 +122,7 @@ def _with_bar(recipe: "TrainingRecipe", folder: Path) -> Any:  # noqa: ANN401  #
 
 
 def meanings() -> dict[str, str]:
-    """The meaning of each setting, by name, from the docstring of `TrainingRecipe`."""
+    """The meaning of each training setting, by name, read from the docstring of TrainingRecipe."""
     from verax.training import TrainingRecipe
 
     entries = re.findall(
@@ -131,7 +132,7 @@ def meanings() -> dict[str, str]:
 
 
 def _toml(settings: dict[str, Any], words: Mapping[str, str]) -> str:
-    """Plain settings as TOML, each with what it means: tables last."""
+    """Settings as TOML text, each with its meaning (`words`) as a comment; tables come last."""
     lines = []
     for key, value in sorted(settings.items(), key=lambda one: isinstance(one[1], dict)):
         comment = f"  # {words[key]}" if key in words else ""
@@ -156,7 +157,7 @@ def restorers(
     ),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
-    """List what --restorer takes: the embedded networks, the classical baselines, your files."""
+    """List the values of --restorer: embedded networks, classical methods, your own files."""
     lists = {
         "by name": named(),
         "embedded networks of `network`": embedded(),
@@ -172,11 +173,11 @@ def restorers(
 
 
 def restorer_names() -> dict[str, str]:
-    """Methods without a prior (--restorer)."""
+    """Values of --restorer, methods without a prior, with their meaning."""
     from verax.restorers import RESTORERS, WEIGHTS
 
     words = {
-        "none": "the photo itself",
+        "none": "the photo unchanged",
         "auto_levels": "stretched levels",
         "clahe": "local contrast",
         "dcp": "dark channel prior, against haze",
@@ -195,7 +196,7 @@ def restorer_names() -> dict[str, str]:
 
 
 def recipe_names() -> dict[str, str]:
-    """Training recipes (--recipe)."""
+    """Values of --recipe of verax train, with their meaning."""
     return {
         "cpu": "small networks, trained on a processor",
         "gpu": "larger networks, trained on graphics cards",
@@ -218,21 +219,25 @@ def embedded() -> list[RestorerEntry]:
 
 
 def weights_files(places: list[Path]) -> list[Path]:
-    """The weights files among `places`, and those in the folders among them. Raises InputError for
-    a place that does not exist."""
+    """The weights files among `places`, and those in the folders among them.
+
+    Raises InputError for a place that does not exist.
+    """
     from verax.restorers import WEIGHTS
 
     files: list[Path] = []
     for place in places:
         if not place.exists():
-            raise InputError(f"{place}: expected a weights file or a folder of them, found none")
+            raise InputError(
+                f"{place}: expected a weights file or a folder of them, found none; check the path"
+            )
         inside = sorted(place.iterdir()) if place.is_dir() else [place]
         files += [file for file in inside if file.suffix in WEIGHTS or file == place]
     return files
 
 
 def described(path: Path) -> RestorerEntry:
-    """The content of a file, or in one line why it is not a restorer."""
+    """The entry of a weights file: which network it has, or why it is no restorer."""
     from verax.restorers import checkpoint
 
     try:
