@@ -24,7 +24,8 @@ A call is billed when it is written to the ledger, which happens before the firs
     truncated          a complete answer with half a picture file in it
     no-usage           an answer without token counts
 
-The other steps are billed and imitate faults of relays and gateways:
+The other steps are billed and imitate faults of relays and gateways. Where a variant such as :late
+is described, the step is written with it: link:late.
 
     billed:502         answer with status 502 (or any other) after billing
     moderation:400     a refusal with the code "400"; :null without a code; :200 with status 200
