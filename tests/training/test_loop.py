@@ -86,7 +86,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(data, tmp_path
     content["net"]["head.bias"][:] = float("nan")
     torch.save(content, tmp_path / "checkpoint.pt")
 
-    with pytest.raises(RunError, match=r"the loss is nan at step 2.*checkpoint is kept"):
+    with pytest.raises(RunError, match=r"the loss is nan at step 2.*last checkpoint is in"):
         train(toy.recipe(data, steps=4), tmp_path)
 
     assert load_checkpoint(tmp_path / "checkpoint.pt")[1]["step"] == 2
@@ -149,7 +149,7 @@ def test_a_recipe_comes_back_from_toml(tmp_path):
     ("text", "message"),
     [
         ("steps = ", "expected a TOML recipe"),
-        ("stepz = 3", "no setting 'stepz'; known: batch"),
+        ("stepz = 3", "unknown setting 'stepz'; use one of batch"),
         ('data = ["x"]', "expected steps or minutes"),
         ("steps = 3", "name at least one folder"),
         ('data = ["x"]\nsteps = 3\ncrop = 100', "crop: expected a multiple of 8, got 100"),

@@ -1,4 +1,5 @@
-"""Restorers: from a photo to its base, without a prior; chosen by name or by a weights file.
+"""Restorers: they make the base from a photo, without a prior. A name or a weights file selects
+one.
 
 This file holds the classical baselines of the field, one function each, which need no weights.
 """
@@ -37,7 +38,7 @@ def clipped(picture: NDArray[np.floating]) -> Image:
 
 
 def gamma(photo: Image) -> Image:
-    """The photo to the power of 0.4, the simplest brightening."""
+    """The photo, each value raised to the power of 0.4: the simplest brightening."""
     return np.asarray(photo**0.4, np.float32)
 
 
@@ -45,8 +46,9 @@ MOST_STOPS = 4  # of exposure
 
 
 def expose(picture: Image, stops: float) -> Image:
-    """The picture `stops` brighter, or darker where negative. White stays white: linear light x
-    becomes g x / (1 + (g - 1) x), g = 2 ** stops."""
+    """The picture made brighter by a number of photographic stops, or darker by a negative one.
+
+    White stays white: linear light x becomes g x / (1 + (g - 1) x) with g = 2 ** stops."""
     if stops == 0:
         return picture
     gain = np.float32(2.0**stops)
@@ -55,10 +57,10 @@ def expose(picture: Image, stops: float) -> Image:
 
 
 def check_exposure(stops: float) -> None:
-    """Raises InputError for an exposure out of range."""
+    """Raises InputError for an exposure beyond MOST_STOPS."""
     if not abs(stops) <= MOST_STOPS:
         raise InputError(
-            f"exposure: expected stops from -{MOST_STOPS} to {MOST_STOPS}, got {stops}"
+            f"exposure: expected a number of stops from -{MOST_STOPS} to {MOST_STOPS}, got {stops}"
         )
 
 
@@ -92,7 +94,7 @@ def dcp(photo: Image) -> Image:
 
 
 def dark_channel_veil(photo: Image) -> tuple[Float, Plane]:
-    """The airlight (3,) and transmission (H, W), at least 0.1, as estimated by `dcp`."""
+    """The airlight (3,) and the transmission (H, W), at least 0.1, that `dcp` estimates."""
     scale = max(photo.shape[:2]) / 600
     patch = max(3, round(15 * scale))
     dark = dark_channel(photo, patch)
@@ -105,10 +107,11 @@ def dark_channel_veil(photo: Image) -> tuple[Float, Plane]:
 
 
 def with_dark_channel(transform: Float, small: Image, share: float = PRIOR_SHARE) -> Float:
-    """The tone network's transform, averaged with that of the dark channel prior.
+    """The tone network's colour transform (6, h, w), averaged with that of the dark channel prior.
 
-    Where the network is unsure it removes too little haze, the dark channel prior too much: their
-    errors have opposite signs. Where it is sure, more of the prior makes the result worse.
+    `small` is the thumbnail, `share` the weight of the dark channel prior. Of uncertain haze the
+    network removes too little and the dark channel prior too much, so that their errors cancel. Of
+    certain haze the network alone is better.
     """
     airlight, transmission = dark_channel_veil(small)
     gain = 1 / cv2.resize(transmission, transform.shape[:0:-1], interpolation=cv2.INTER_AREA)
@@ -120,8 +123,10 @@ def with_dark_channel(transform: Float, small: Image, share: float = PRIOR_SHARE
 
 
 def with_grey_world(transform: Float, small: Image) -> Float:
-    """The tone network's transform, averaged with that of the grey-world assumption (Buchsbaum, "A
-    spatial processor model for object colour perception", 1980), which restores red."""
+    """The tone network's colour transform (6, h, w), averaged with that of the grey-world
+    assumption, which restores red; `small` is the thumbnail.
+
+    Buchsbaum, "A spatial processor model for object colour perception" (1980)."""
     mean = np.maximum(small.mean((0, 1)), 0.02)
     gain = np.minimum((mean.mean() / mean) ** GREYNESS, 2.5).astype(np.float32)[:, None, None]
     mixed = 0.5 * transform
@@ -130,8 +135,8 @@ def with_grey_world(transform: Float, small: Image) -> Float:
 
 
 def up_to_grey(transform: Float, small: Image) -> Float:
-    """The transform, limited so that no place becomes reddish that was bluish or grey before: such
-    a place was blue itself, not lit by blue light."""
+    """The colour transform (6, h, w), limited so that no bluish or grey place of the thumbnail
+    turns reddish: such a place is blue itself, not lit by blue light."""
     before = cv2.resize(small, transform.shape[:0:-1], interpolation=cv2.INTER_AREA)
     after = np.moveaxis(before, 2, 0) * np.exp(transform[:3]) + transform[3:]
     most = np.maximum(after[1:].max(0), before[..., 0])
@@ -144,7 +149,7 @@ def up_to_grey(transform: Float, small: Image) -> Float:
 
 
 def dark_channel(picture: Image, patch: int) -> Plane:
-    """(H, W) minimum over the channels and a square patch."""
+    """The dark channel (H, W): the minimum over the channels and a square of `patch` px."""
     return np.asarray(cv2.erode(picture.min(2), np.ones((patch, patch), np.uint8)), np.float32)
 
 
@@ -177,11 +182,11 @@ def nlm(photo: Image) -> Image:
 
 
 def guided_derain(photo: Image) -> Image:
-    """Rain streaks detected by shape and removed; then a guided filter.
+    """The photo without rain streaks, which are detected by their shape; then a guided filter.
 
-    Streaks are bright, colourless, thin and long. What a horizontal opening removes from the
-    darkest channel is thin; what of it an opening along one of five near-vertical lines keeps is
-    long. The guided filter follows Xu et al., "Removing rain and snow in a single image using
+    Streaks are bright, colourless, thin and long. A horizontal opening of the darkest channel
+    removes what is thin. Of that, openings along five near-vertical lines keep what is long. The
+    guided filter follows Xu et al., "Removing rain and snow in a single image using
     guided filter" (2012). Horizontal and dense streaks stay.
     """
     width = max(9, 2 * round(max(photo.shape[:2]) / 130) + 1)
@@ -197,7 +202,7 @@ def guided_derain(photo: Image) -> Image:
 
 
 def line(length: int, degrees: float) -> NDArray[np.uint8]:
-    """A straight structuring element through its centre; 90 degrees is upright."""
+    """A structuring element (length, length): a line through its centre; 90 degrees is upright."""
     centre = length // 2
     dx = round(centre * np.cos(np.deg2rad(degrees)))
     dy = round(centre * np.sin(np.deg2rad(degrees)))
@@ -212,7 +217,7 @@ def none(photo: Image) -> Image:
 
 
 def embedded(photo: Image, faults: "Faults | None" = None) -> Image:
-    """The embedded networks, as far as the photo's faults require them."""
+    """The base by the embedded networks; `faults` decide which of them run."""
     from verax.restorers import network
 
     return network.restore(photo, faults)
@@ -232,11 +237,11 @@ RESTORERS: dict[str, Restorer] = {
 
 
 def restore(photo: Image, name: str = "none", *, faults: "Faults | None" = None) -> Image:
-    """The base: the photo restored without a prior.
+    """The base (H, W, 3): the photo restored without a prior.
 
-    `name` is a key of RESTORERS, or the path of a weights file: from `verax train`, from
-    `verax export`, or one that spandrel knows. `faults` comes from
-    `verax.restorers.faults.diagnose`, if it was called already.
+    `name` is a key of RESTORERS, or the path of a weights file that `verax train` or `verax export`
+    wrote or that spandrel can read. `faults`: what `verax.restorers.faults.diagnose` returned for
+    the photo; None if it was not called yet.
     """
     check_image(photo, name="photo")
     if name == EMBEDDED:

@@ -1,8 +1,8 @@
-"""Networks from files: checkpoints of `verax train`, and any checkpoint that spandrel knows.
+"""Loads networks from files: checkpoints of `verax train`, and those that spandrel can read.
 
-spandrel (MIT) recognises about fifty restoration architectures by their weights. Loading a file
-runs no code from it. Networks that change the size (super-resolution) are refused, since a base has
-the photo's size.
+spandrel (MIT) recognises about fifty restoration architectures by their weights. No code in a file
+is run. A network that changes the size (super-resolution) raises an error, since a base has the
+photo's size.
 """
 
 import sys
@@ -23,7 +23,7 @@ from verax.restorers import EXPORTED, network, runtime
 from verax.restorers.runtime import tiles
 
 TILE = 512
-# what torch raises for a file that is no checkpoint
+# what torch raises for a file that is not a checkpoint
 NO_CHECKPOINT = (
     OSError, EOFError, KeyError, IndexError, TypeError, AttributeError, ValueError, RuntimeError,
     UnpicklingError,
@@ -33,7 +33,7 @@ OVERLAP = 32
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A loaded network: spandrel's descriptor, which pads to the size rule and crops."""
+    """A loaded network. `descriptor` is spandrel's, which pads its input and crops its output."""
 
     descriptor: Any
     architecture: str
@@ -60,11 +60,11 @@ class Checkpoint:
 
 @lru_cache(maxsize=2)
 def load(path: Path) -> Checkpoint:
-    """The network in a weights file.
+    """The network in a weights file that spandrel can read.
 
     Raises:
         MissingExtraError: spandrel or torch is not installed.
-        SettingsError: not a known checkpoint, or one that changes the size or the channels.
+        SettingsError: the file is no such checkpoint, or changes the size or the channels.
     """
     try:
         import torch
@@ -85,17 +85,17 @@ def load(path: Path) -> Checkpoint:
     if not (restores and colour):
         raise SettingsError(
             f"{path}: {name} enlarges {descriptor.scale} times from {descriptor.input_channels} "
-            f"to {descriptor.output_channels} channels; "
-            "expected a network from RGB to RGB of one size"
+            f"to {descriptor.output_channels} channels; expected a network that turns RGB into RGB "
+            "of the same size: choose another file"
         )
     return Checkpoint(descriptor.eval(), name, device)
 
 
 def spandrel() -> Any:  # noqa: ANN401  # a module
-    """The library spandrel, with or without torchvision; raises ImportError if not installed.
+    """The library spandrel; raises ImportError if it is not installed.
 
-    Two of its fifty architectures (LaMa, RestoreFormer) import three names of torchvision, whose
-    build must match torch. Without torchvision only these two cannot run.
+    Two of its fifty architectures (LaMa, RestoreFormer) import torchvision, whose build must match
+    torch. Without torchvision, empty modules stand in for it, and only these two cannot run.
     """
     absent = find_spec("torchvision") is None
     names = ("torchvision", "torchvision.transforms", "torchvision.transforms.functional")
@@ -125,7 +125,8 @@ class TorchSession:
 
 @lru_cache(maxsize=2)
 def trained(path: Path) -> runtime.Network | None:
-    """The averaged network of a checkpoint of `verax train`; None for any other file."""
+    """The network with the averaged weights of a checkpoint of `verax train`; None for another
+    file."""
     try:
         import torch
     except ImportError as exc:
@@ -145,7 +146,8 @@ def trained(path: Path) -> runtime.Network | None:
 
 
 def describe(path: Path) -> str:
-    """A short description of a weights file; raises SettingsError if it is no restorer."""
+    """A short description of a weights file for people; raises SettingsError if no restorer is in
+    it."""
     if path.suffix == EXPORTED:
         return f"{runtime.open_network(path).kind} network of `verax export`"
     own = None if path.suffix == ".safetensors" else trained(path)
@@ -155,6 +157,6 @@ def describe(path: Path) -> str:
 
 
 def restore(photo: Image, path: Path) -> Image:
-    """The base from the network in a weights file."""
+    """The base (H, W, 3) of a photo by the network in a checkpoint."""
     own = None if path.suffix == ".safetensors" else trained(path)
     return load(path)(photo) if own is None else network.by_network(photo, own)

@@ -1,10 +1,10 @@
-"""The small networks of Verax: tone (on the whole photo) and detail (tile by tile).
+"""The small networks of Verax in torch: tone (on the whole photo) and detail (tile by tile).
 
 Both are gated U-Nets on pixel-unshuffled input. They follow NAFNet (Chen et al., ECCV 2022: gates
-as the only non-linearity, additive skips, residual output) but with dense 3x3 convolutions in
+as the only non-linearity, additive skips, residual output) but have dense 3x3 convolutions in
 place of normalisation, depthwise convolution and pooled attention. On CPUs, dense convolutions
-reach several times the arithmetic rate of depthwise ones; without pooling, a tile and the full
-photo give the same pixels. Exposure, veil and colour cast need the whole photo; the tone network
+reach several times the arithmetic rate of depthwise ones. Without pooling, a tile and the whole
+photo give the same pixels. Exposure, haze and colour casts need the whole photo; the tone network
 corrects them on a thumbnail.
 """
 
@@ -19,12 +19,12 @@ from verax.restorers.runtime import DETAIL, TASKS, TONE, Shape
 TONE_TASKS = ("haze", "lowlight", "underwater")
 DETAIL_INPUTS = 12  # photo 3, toned 3, prior 3, geometric and photometric confidence, validity
 TONE_INPUTS = 8  # thumbnail 3, its logarithm 3, local minimum and maximum
-HARDLY, SURELY = 0.02, 0.07  # estimated severity at which the tone starts to change, and fully does
-VEIL_PLANES = 9  # log gain, offset and veil per channel
+HARDLY, SURELY = 0.02, 0.07  # estimated severity: the tone starts to change; changes in full
+VEIL_PLANES = 9  # log gain, offset and colour of the veil, for each channel
 
 
 class PixelNorm(nn.Module):  # type: ignore[misc]  # torch has no types here
-    """Normalises each pixel over its channels, so it does not depend on the rest of the picture."""
+    """Normalises each pixel over its channels, so that other pixels have no influence."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -52,7 +52,8 @@ class GatedBlock(nn.Module):  # type: ignore[misc]  # torch has no types here
 
 
 class GatedUNet(nn.Module):  # type: ignore[misc]  # torch has no types here
-    """Features at 1/unshuffle of the input, and those of the coarsest scale."""
+    """A U-Net: `encode` gives the features of the coarsest scale and the skips of the others,
+    `decode` the features (B, widths[0], H / unshuffle, W / unshuffle)."""
 
     def __init__(self, inputs: int, shape: Shape) -> None:
         super().__init__()
@@ -86,13 +87,13 @@ class GatedUNet(nn.Module):  # type: ignore[misc]  # torch has no types here
 class ToneNet(nn.Module):  # type: ignore[misc]  # torch has no types here
     """From a thumbnail of the whole photo (B, 3, h, w), its colour transform and degradation.
 
-    Internally the transform is that of a veil: out = A + (photo - A) * exp(g) + o. With zero g and
-    o it is the identity for any veil colour A, so undegraded photos add no loss.
+    The network estimates the gain exp(g), the offset o and the colour A of a veil of haze:
+    out = A + (photo - A) * exp(g) + o. With zero g and o this is the identity for every A.
 
     Returns:
-        transform (B, 6, h/2, w/2): natural log of a gain and an offset per channel; both scaled
-            by an estimated severity, so that undegraded photos keep their tone.
-        severity (B, 10): estimated severity per task of TASKS, 0 for absent.
+        transform (B, 6, h/2, w/2): natural log of a gain, and an offset, for each channel. Both are
+            scaled by the estimated severity, so that undegraded photos keep their tone.
+        severity (B, 10): estimated severity of each of TASKS, 0 if absent.
     """
 
     def __init__(self, shape: Shape = TONE) -> None:
@@ -140,15 +141,14 @@ def _extremes(thumbnail: Tensor) -> Tensor:
 
 
 class DetailNet(nn.Module):  # type: ignore[misc]  # torch has no types here
-    """Removes what hides structure: rain, snow, noise, blocks, blur.
+    """Removes what hides structure: rain, snow, noise, JPEG blocks, blur.
 
-    Input (B, 12, H, W): photo, toned photo, registered prior, geometric confidence, photometric
-    confidence, validity. The last six planes are always zero, as no prior is given.
+    Input (B, 12, H, W): photo, toned photo, and six planes for a prior, which are always zero.
 
     Returns:
-        residual (B, 3, H, W) on the toned photo.
-        gates (B, 2, H, W): in [0, 1], near 0 at start; unused.
-        severity (B, 10): estimated severity per task of TASKS, the mean of local estimates.
+        residual (B, 3, H, W): to be added to the toned photo.
+        gates (B, 2, H, W): in [0, 1]; not used.
+        severity (B, 10): estimated severity of each of TASKS, the mean of local estimates.
     """
 
     def __init__(self, shape: Shape = DETAIL) -> None:
@@ -168,7 +168,7 @@ class DetailNet(nn.Module):  # type: ignore[misc]  # torch has no types here
 
 
 def toned(photo: Tensor, transform: Tensor) -> Tensor:
-    """Photo (B, 3, H, W) after a transform (B, 6, h, w), not clipped."""
+    """The photos (B, 3, H, W) after their colour transforms (B, 6, h, w), not clipped to [0, 1]."""
     full = F.interpolate(transform, photo.shape[2:], mode="bilinear", align_corners=False)
     return photo * torch.exp(full[:, :3]) + full[:, 3:]
 
@@ -178,5 +178,6 @@ def _blocks(width: int, count: int, shape: Shape) -> nn.Sequential:
 
 
 def start_small(layer: nn.Conv2d | nn.Linear) -> None:
+    """Set weights close to 0, so that a new network hardly changes its input."""
     nn.init.normal_(layer.weight, std=1e-3)
     nn.init.zeros_(layer.bias)

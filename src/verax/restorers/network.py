@@ -1,4 +1,4 @@
-"""The base by the embedded networks: removes rain, then corrects light and colour, then detail.
+"""The base by the embedded networks: they remove rain, then correct light and colour, then detail.
 
 `restore` does all of it. For fusion, `structure` and `lit` give structure and light separately.
 Only faults that were diagnosed are treated.
@@ -36,37 +36,37 @@ DARK = {
 }  # weights of the experts for dark photos, whose errors of exposure differ
 TONE_TASKS = ("haze", "lowlight", "underwater")  # faults of the whole photo
 
-REDDENED = 0.02  # share of a photo with weak signs of water that may turn from bluish to reddish
-REDDER = 0.03  # red over the other channels
+REDDENED = 0.02  # largest share of a photo that may turn red if signs of water are weak
+REDDER = 0.03  # red minus the larger of the other channels in what counts as red
 SHARES = (1.0, 0.7, 0.5, 0.35, 0.2)  # strengths of a transform, tried in turn against clipping
 BRIGHT = (0.35, 0.75)  # local brightness up to which a dark photo is lifted in full, and not at all
 TRIED = (1.0, 0.5)  # strengths of a transform, tried in turn until the result is sound
 SHOWN = (1.0, 2.0)  # levels of noise after a transform at which it is removed, and fully
-TAKEN = 0.75  # share of such noise that is removed; more would also remove texture
+MOST = 0.75  # largest share of such noise that is removed; more would also remove texture
 UNEVEN = 5.0  # `unevenness` of what was removed: camera noise 1 to 2, a facade 9
-MUCH, PEAKED = 2.5, 5.5  # levels removed; kurtosis of that: noise 3 to 4.5, leaves and grass 6 to 9
+MUCH, PEAKED = 2.5, 5.5  # levels removed, and their kurtosis: noise 3 to 4.5, leaves, grass 6 to 9
 NOISIER = 3.0  # levels of noise that a result may have more than the photo
 LIKE = 0.6  # least correlation of its fine structure with the photo's
 BURNT = 0.08  # largest share of the photo that brightening may clip in a channel
 CLIPPED = 0.04  # largest share of the photo that a transform may turn black or white
 EXPOSED = 0.48  # median over undegraded training photos of their mean brightness
-OWN = 0.5  # weight, in logarithms, of the experts' own mean brightness against EXPOSED
-GAINS = (0.6, 2.5)  # least and largest change of their exposure
+OWN = 0.5  # weight, in logarithms, of the brightness that the experts chose against EXPOSED
+GAINS = (0.6, 2.5)  # least and largest factor on the brightness that the experts chose
 LAMP, LAMPS = (
     0.5,
     (0.0045, 0.008),
 )  # value of a light, and share of the photo; dark rooms have 0.004
 SPECKS = (0.0005, 0.002)  # share of lights in a black photo; with none it is just too dark
 BLACK, BLACKISH, ALL_BLACK = 0.04, (0.25, 0.55), (0.75, 0.85)  # value of black, and shares of it
-LEFT = 0.45  # share of its darkness that a night scene keeps
+KEPT = 0.45  # share of its darkness that a night scene keeps
 HEAVY = 32.0  # levels of noise that need a second pass
-WET = 0.6  # least severity of a tone fault that is treated in a rainy photo
+WET = 0.6  # least severity of a fault of light or colour that is treated in a rainy photo
 
 
 def restore(photo: Image, faults: Faults | None = None) -> Image:
     """The base (H, W, 3): the photo restored by the embedded networks, without a prior.
 
-    `faults` comes from `diagnose`, possibly changed by the user's task.
+    `faults` comes from `diagnose`, possibly changed by the user's task; None: it is called here.
     """
     suffers = faults or diagnose(photo)
     if suffers["rain"].certainty < SURE:
@@ -80,8 +80,8 @@ def restore(photo: Image, faults: Faults | None = None) -> Image:
 
 
 def treated(photo: Image, transform: Floats, faults: Faults) -> Image:
-    """The photo after its transform and repair; with a weaker transform, or none, if the result is
-    not sound."""
+    """The photo after its colour transform (6, h, w) and repair. If the result is not `sound`, the
+    transform is halved, then left out."""
     for share in TRIED if np.any(transform) else ():
         base = repaired(photo, scaled(transform, share), faults)
         if sound(photo, base):
@@ -91,8 +91,8 @@ def treated(photo: Image, transform: Floats, faults: Faults) -> Image:
 
 
 def textured(photo: Image, base: Image) -> bool:
-    """Whether texture was removed rather than noise, which is spread evenly over the photo and has
-    few extremes."""
+    """Whether the base removed texture from the photo rather than noise. Noise is spread evenly
+    over a photo and has few extremes."""
     if base is photo:
         return False
     parts = measures.parts_of(photo), measures.parts_of(base)
@@ -101,7 +101,7 @@ def textured(photo: Image, base: Image) -> bool:
 
 
 def sound(photo: Image, base: Image) -> bool:
-    """Whether a base keeps the photo's structure and adds no noise."""
+    """Whether the base keeps the photo's structure and has hardly more noise."""
     before, after = measures.parts_of(photo), measures.parts_of(base)
     if measures.noise(after) - measures.noise(before) > NOISIER:
         return False
@@ -109,8 +109,8 @@ def sound(photo: Image, base: Image) -> bool:
 
 
 def likeness(before: list[Image], after: list[Image]) -> float:
-    """Correlation, in [-1, 1], of the structure of 1 to 4 px before and after: the mean over all
-    tiles, weighted by their energy before; 1 if there was none."""
+    """Correlation, in [-1, 1], of the structure of 1 to 4 px in the same tiles `before` and
+    `after`: the mean over all places, weighted by amplitude; 1 without structure."""
     agreement = weight = 0.0
     for photo, base in zip(before, after, strict=True):
         own, other = _structure(photo), _structure(base)
@@ -122,8 +122,8 @@ def likeness(before: list[Image], after: list[Image]) -> float:
 
 
 def unevenness(before: list[Image], after: list[Image]) -> float:
-    """How unevenly a change of structure is spread over the photo: the mean square of its local
-    energy over the squared mean, 1 for even noise."""
+    """How unevenly the change between two lists of tiles is spread: the mean square of its local
+    energy divided by the squared mean, 1 for even noise."""
     energies = [
         cv2.GaussianBlur(np.square((photo - base).mean(2)), (0, 0), 5.0).ravel()
         for photo, base in zip(before, after, strict=True)
@@ -133,7 +133,8 @@ def unevenness(before: list[Image], after: list[Image]) -> float:
 
 
 def peakedness(before: list[Image], after: list[Image]) -> tuple[float, float]:
-    """The rms of a change of grey in levels of 255, and its kurtosis, 3 for Gaussian noise."""
+    """The rms of the change of grey between two lists of tiles, in levels of 255, and its kurtosis,
+    3 for Gaussian noise."""
     changes = [(photo - base).mean(2).ravel() for photo, base in zip(before, after, strict=True)]
     square = np.square(np.concatenate(changes))
     mean = float(square.mean())
@@ -147,20 +148,20 @@ def _structure(part: Image) -> Plane:
 
 
 def by_network(photo: Image, net: Network) -> Image:
-    """The base by a single network of Verax, whatever the photo's faults."""
+    """The base by one network of Verax, applied whatever the photo's faults are."""
     if net.kind == "tone":
         return toned(photo, look(thumbnail(photo, net.multiple), net)[0])
     return repair(photo, lambda rows, columns: photo[rows, columns], net)
 
 
 def repaired(photo: Image, transform: Floats, faults: Faults) -> Image:
-    """The photo after its transform, denoised as far as noise is certain: brightening makes noise
-    visible. The photo itself if there is neither transform nor noise."""
+    """The photo after its colour transform (6, h, w) and denoising, also of noise that brightening
+    made visible. Without transform and noise, the photo itself."""
     share = max(faults[kind].certainty for kind in ("noise", "jpeg"))
     share, bright = share if share >= SURE else 0.0, photo
     if np.any(transform):
         bright = toned(photo, transform)
-        share = max(share, TAKEN * ramp(measures.noise(measures.parts_of(bright)), *SHOWN))
+        share = max(share, MOST * ramp(measures.noise(measures.parts_of(bright)), *SHOWN))
     if share == 0:
         return bright
     if bright is photo:
@@ -172,8 +173,8 @@ def repaired(photo: Image, transform: Floats, faults: Faults) -> Image:
 
 
 def light(photo: Image, faults: Faults) -> Floats:
-    """The photo's colour transform (6, h, w): for a dark photo the mean of the experts', else the
-    tone network's; scaled by the fault's certainty, and weaker where it would clip."""
+    """The colour transform (6, h, w) that corrects light and colour, all 0 for none: the tone
+    network's or, if dark, the mean of two experts'; weaker if unsure or if it would clip."""
     worst = max(TONE_TASKS, key=lambda task: (faults[task].certainty, faults[task].severity))
     certainty = faults[worst].certainty
     if certainty < SURE:
@@ -183,7 +184,7 @@ def light(photo: Image, faults: Faults) -> Floats:
     if worst == "lowlight":
         looks = [word * look(small, embedded(name))[0] for name, word in DARK.items()]
         transform = exposed(np.sum(looks, 0), small)
-        certainty *= 1 - LEFT * night(small)
+        certainty *= 1 - KEPT * night(small)
     elif worst == "haze":
         uncertain = faults.named == worst and faults[worst].severity < HAZY[0]
         uncertain |= faults["snow"].certainty >= SURE  # flakes pass for clear air
@@ -199,8 +200,8 @@ def light(photo: Image, faults: Faults) -> Floats:
 
 
 def night(small: Image) -> float:
-    """Certainty that a dark photo shows a night scene: lights before black, unlike in a dim room,
-    or all black but for a few lights."""
+    """The certainty, in [0, 1], that a dark photo shows a night scene: it has lights and much
+    black, unlike a dim room, or is black but for a few lights."""
     value = largest(small)
     lamps, black = float(np.mean(value > LAMP)), float(np.mean(value < BLACK))
     street = ramp(lamps, *LAMPS) * ramp(black, *BLACKISH)
@@ -208,15 +209,15 @@ def night(small: Image) -> float:
 
 
 def exposed(transform: Floats, small: Image) -> Floats:
-    """The transform with its exposure adjusted towards the mean brightness of photos, since a dark
-    photo does not show how bright its scene was. Bright parts are hardly lifted."""
+    """The transform (6, h, w) with an exposure nearer to that of most photos: a dark photo does not
+    show how bright its scene was. Bright parts are hardly lifted."""
     lit = toned(small, transform)
     mean = max(float(lit.mean()), 0.02)
     wish = float(np.clip((EXPOSED / mean) ** (1 - OWN), *GAINS))
     power = np.full(transform.shape[1:], np.log(wish), np.float32)
     if wish > 1:
         power *= room(lit, transform.shape[:0:-1])
-        for _ in range(3):  # other parts make up for those that are not lifted
+        for _ in range(3):  # parts that are not lifted are made up for by the others
             left = wish * mean / float(toned(small, lifted(transform, power)).mean())
             power *= np.float32(np.clip(1 + np.log(left) / np.log(wish), 0.7, 1.5))
     for share in SHARES:
@@ -227,8 +228,8 @@ def exposed(transform: Floats, small: Image) -> Floats:
 
 
 def room(picture: Image, size: tuple[int, ...]) -> Floats:
-    """How far each node of a transform of (width, height) may be brightened: 1 in dark parts, 0 in
-    bright ones."""
+    """How far each node of a transform may be brightened: 1 in dark parts of the picture, 0 in
+    bright ones. `size`: (width, height) of the transform."""
     near = cv2.GaussianBlur(
         cv2.resize(largest(picture), size, interpolation=cv2.INTER_AREA), (0, 0), 4
     )
@@ -236,14 +237,14 @@ def room(picture: Image, size: tuple[int, ...]) -> Floats:
 
 
 def lifted(transform: Floats, power: Floats) -> Floats:
-    """The transform followed by a gain of exp(power)."""
+    """The transform (6, h, w) followed by a gain of exp(power); `power` is (h, w) or a number."""
     gain = np.exp(power)
     return np.concatenate([transform[:3] + power, transform[3:] * gain])
 
 
 def careful(transform: Floats, small: Image, certainty: float, *, reddened: float = 1.0) -> Floats:
-    """The transform at the largest of a few strengths that does not clip shadows or lights, and
-    turns at most the share `reddened` of the photo red."""
+    """The transform at the largest of SHARES times `certainty` that clips few shadows and lights of
+    the thumbnail, and turns at most the share `reddened` of it red; all 0 if none does."""
     for share in SHARES:
         part = scaled(transform, share * certainty)
         result = toned(small, part)
@@ -254,18 +255,18 @@ def careful(transform: Floats, small: Image, certainty: float, *, reddened: floa
 
 
 def _reddened(before: Image, after: Image) -> float:
-    """The share of a picture that became red, and was bluish or grey before."""
+    """The share of a picture that is red after a change, and was bluish or grey before it."""
     redness = (picture[..., 0] - picture[..., 1:].max(2) for picture in (before, after))
     return float(np.mean((next(redness) <= 0) & (next(redness) > REDDER)))
 
 
 def burnt(picture: Image) -> float:
-    """The share of a picture with a channel close to 1."""
+    """The share of a picture's pixels with a channel close to 1."""
     return float(np.mean(largest(picture) > 253 / 255))
 
 
 def scaled(transform: Floats, strength: float) -> Floats:
-    """The transform at a strength from 0, the identity, to 1."""
+    """The transform at a strength in [0, 1]; 0 gives the identity."""
     part = np.float32(strength) * transform
     part[:3] = np.log1p(np.float32(strength) * np.expm1(transform[:3]))
     return part

@@ -1,4 +1,4 @@
-"""The embedded networks through ONNX Runtime: tone once per photo, the others tile by tile.
+"""Runs the embedded networks with ONNX Runtime.
 
 The tone network, and its experts for dark photos, take the whole photo as a thumbnail and return a
 smooth colour transform. The rain and detail networks take overlapping tiles of one size, so memory
@@ -26,7 +26,7 @@ Floats = NDArray[np.float32]
 
 TILE = 576  # px, largest side of a tile
 OVERLAP = 32  # px cut from each inner side of a tile
-GRID = 16  # px: a network reads its input in blocks, tiles must not shift them
+GRID = 16  # px: the networks read their input in blocks, which tiles must not shift
 # order of the estimated severities
 TASKS = (
     "haze", "rain", "snow", "lowlight", "noise", "jpeg", "motion_blur", "defocus_blur",
@@ -63,7 +63,8 @@ TONE = Shape(unshuffle=4, widths=(32, 64, 96), blocks=2, middle=3, normed=False)
 def tiles(
     height: int, width: int, *, tile: int = TILE, overlap: int = OVERLAP
 ) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
-    """Per tile (part read, part kept); the kept parts cover the picture exactly once."""
+    """For each tile the slices (rows, columns) to read, and those to keep. The kept parts cover the
+    picture (height, width) exactly once; `tile` and `overlap` are in px."""
     for top in _spans(height, tile, overlap):
         for left in _spans(width, tile, overlap):
             yield (top[0], left[0]), (top[1], left[1])
@@ -90,13 +91,13 @@ def _on_grid(length: int) -> int:
 
 
 def inside(outer: tuple[slice, slice], inner: tuple[slice, slice]) -> tuple[slice, ...]:
-    """The slices of the kept part within the part read."""
+    """The slices of the kept part `inner` relative to the part read, `outer`."""
     pairs = zip(inner, outer, strict=True)
     return tuple(slice(i.start - o.start, i.stop - o.start) for i, o in pairs)
 
 
 def padded(inputs: Floats, multiple: int) -> Floats:
-    """(1, C, H, W), mirrored at the right and bottom up to the size rule."""
+    """Planes (C, H, W) as a batch of one, mirrored at two sides up to multiples of `multiple`."""
     height, width = inputs.shape[1:]
     if height % multiple == width % multiple == 0:
         return np.ascontiguousarray(inputs[None])
@@ -105,7 +106,7 @@ def padded(inputs: Floats, multiple: int) -> Floats:
 
 
 def _mirrored(length: int, multiple: int) -> NDArray[np.intp]:
-    """Indices 0..length-1, then mirrored back up to a multiple."""
+    """Indices from 0 to length - 1 and back again, cut at the next multiple."""
     there = np.arange(length)
     there_and_back = np.concatenate([there, there[::-1]])
     return np.resize(there_and_back, length + -length % multiple).astype(np.intp)
@@ -140,7 +141,7 @@ class Network:
 
 @lru_cache(maxsize=8)
 def open_network(path: Path, kind: str | None = None) -> Network:
-    """Load a network file from `verax export`, of one kind of CONTRACTS or of any; raises
+    """Load a network file of `verax export`, of one kind of CONTRACTS or, with None, of any. Raises
     SettingsError for any other file."""
     try:
         session = weights.session(path)
@@ -165,7 +166,7 @@ def embedded(name: str) -> Network:
 
 
 def thumbnail(photo: Image, multiple: int) -> Image:
-    """The photo reduced to about THUMBNAIL_PIXELS, its sides multiples of `multiple`."""
+    """The photo resized to about THUMBNAIL_PIXELS, its sides multiples of `multiple`."""
     height, width = photo.shape[:2]
     scale = math.sqrt(THUMBNAIL_PIXELS / (height * width))
     size = (max(multiple, round(s * scale / multiple) * multiple) for s in (width, height))
@@ -175,14 +176,15 @@ def thumbnail(photo: Image, multiple: int) -> Image:
 
 
 def look(small: Image, tone: Network) -> tuple[Floats, Floats, Floats]:
-    """The colour transform (6, h, w) of a thumbnail, its severities, and the network's pooled
-    features (n,), if its file has them as an output."""
+    """What a tone network returns for a thumbnail: the colour transform (6, h, w), the severity of
+    each of its tasks, and its pooled features (n,), n = 0 if the file does not output them."""
     transform, severities, *features = (output[0] for output in tone(input=planes(small)[None]))
     return transform, severities, features[0] if features else np.zeros(0, np.float32)
 
 
 def part_at(photo: Image, px: int, place: tuple[float, float]) -> Image:
-    """A part of at most `px` a side. `place`: (0, 0) is the top left part, CENTRE the photo's."""
+    """A part of the photo of at most `px` a side. `place` (y, x) in [0, 1]: (0, 0) is the part in
+    the top left corner, (1, 1) that in the bottom right one."""
     top, left = (
         round((length - min(px, length)) * share)
         for length, share in zip(photo.shape[:2], place, strict=True)
@@ -193,8 +195,8 @@ def part_at(photo: Image, px: int, place: tuple[float, float]) -> Image:
 def look_at(
     photo: Image, name: str, place: tuple[float, float] = CENTRE
 ) -> tuple[dict[str, float], Image]:
-    """Severity in [0, 1] per task, and the change (h, w, 3), by a tile network for one part of
-    GLANCE px at a place of `part_at`."""
+    """What a tile network says of one part of GLANCE px a side: the severity in [0, 1] of each
+    task, and the change (h, w, 3) that it would make. `place` is that of `part_at`."""
     net, part = embedded(name), part_at(photo, GLANCE, place)
     residual, _, severities = net(input=padded(detail_inputs(part, part), net.multiple))
     change = np.moveaxis(residual[0], 0, 2)[: part.shape[0], : part.shape[1]]
@@ -204,7 +206,7 @@ def look_at(
 def toned(
     photo: Image, transform: Floats, rows: slice = slice(None), columns: slice = slice(None)
 ) -> Image:
-    """A part of the photo after its transform: gain and offset, bilinear between nodes."""
+    """A part of the photo after its colour transform (6, h, w), bilinear between its nodes."""
     part = photo[rows, columns]
     nodes = _sampled(transform, photo.shape[0], rows, axis=1)
     nodes = _sampled(nodes, photo.shape[1], columns, axis=2)
@@ -221,9 +223,9 @@ def repair(
     tile: int = TILE,
     share: float = 1.0,
 ) -> Image:
-    """The toned photo after the detail network, tile by tile.
+    """The toned photo after the network `detail`, tile by tile.
 
-    `part_of` gives rows and columns of the toned photo; `share` scales the network's change."""
+    `part_of` returns rows and columns of the toned photo. `share` scales the network's change."""
     out = np.empty_like(photo)
     for outer, inner in tiles(photo.shape[0], photo.shape[1], tile=tile):
         part = part_of(*outer)
@@ -235,8 +237,8 @@ def repair(
 
 
 def apply_network(photo: Image, name: str, *, share: float = 1.0) -> Image:
-    """The photo after an embedded tile network; for small photos the mean of the results for its
-    mirror images, which is 0.1 to 0.2 dB better."""
+    """The photo after the embedded tile network `name`, whose change is scaled by `share`. For
+    small photos it is the mean over the four mirror images, which is 0.1 to 0.2 dB better."""
     net, results = embedded(name), []
     for ways in WAYS if photo.shape[0] * photo.shape[1] <= FEW_PIXELS else WAYS[:1]:
         turned = np.ascontiguousarray(photo[:: ways[0], :: ways[1]])
@@ -250,9 +252,9 @@ def _part(picture: Image, rows: slice, columns: slice) -> Image:
 
 
 def remove_rain(photo: Image) -> Image:
-    """The photo without rain streaks, by the network with two corrections. Streaks add no colour,
-    so half of the removed colour is added again, where nothing is clipped. What was removed
-    between streaks is added again, too."""
+    """The photo without rain streaks, by the rain network with two corrections: streaks have no
+    colour, so half of the colour that it removed is added again where nothing is clipped; what it
+    removed between streaks is added again, too."""
     dry = apply_network(photo, "rain")
     layer, known = photo - dry, (photo < UNCLIPPED).astype(np.float32)
     grey = (layer * known).sum(2, keepdims=True) / np.maximum(known.sum(2, keepdims=True), 1)
@@ -261,8 +263,8 @@ def remove_rain(photo: Image) -> Image:
 
 
 def _between(layer: Image) -> Plane:
-    """The part of a removed layer (H, W, 3) between streaks: its local minimum, if the layer is
-    strong and has gaps, unlike fine rain."""
+    """The part of a removed layer (H, W, 3) that lies between streaks, (H, W): the local minimum of
+    a strong layer with gaps; 0 for fine rain, which has none."""
     luma = np.ascontiguousarray(layer.mean(2))
     mean = max(float(luma.mean()), 1e-4)
     thick = ramp(mean, *THICK) * ramp(float(np.quantile(luma, 0.02)) / mean, *GAPS)
@@ -272,7 +274,7 @@ def _between(layer: Image) -> Plane:
 
 
 def detail_inputs(photo: Image, part: Image) -> Floats:
-    """(12, H, W) for the detail network: photo, toned photo, and no prior."""
+    """The inputs (12, H, W) of a tile network: photo, toned photo, six planes of 0 for no prior."""
     inputs = np.zeros((12, *photo.shape[:2]), np.float32)
     inputs[:3] = planes(photo)
     inputs[3:6] = planes(part)
@@ -280,7 +282,7 @@ def detail_inputs(photo: Image, part: Image) -> Floats:
 
 
 def _sampled(planes: Floats, length: int, span: slice, *, axis: int) -> Floats:
-    """A span of planes that are enlarged linearly to `length` along an axis."""
+    """A span of the planes (n, h, w), enlarged linearly to `length` along an axis."""
     nodes = planes.shape[axis]
     places = np.arange(*span.indices(length), dtype=np.float64)
     position = np.clip((places + 0.5) * nodes / length - 0.5, 0, nodes - 1)
@@ -294,4 +296,5 @@ def _sampled(planes: Floats, length: int, span: slice, *, axis: int) -> Floats:
 
 
 def planes(picture: Image) -> Floats:
+    """The picture (H, W, 3) as planes (3, H, W)."""
     return np.ascontiguousarray(np.moveaxis(picture, 2, 0))

@@ -157,11 +157,13 @@ def read(path: Path, data: tuple[str, ...] = ()) -> TrainingRecipe:
 
 
 def from_dict(table: Mapping[str, Any], *, name: str = "recipe") -> TrainingRecipe:
-    """A checked recipe from plain values."""
+    """The recipe from a table of its settings, checked. `name` is that of its file, for errors."""
     known = {f.name for f in fields(TrainingRecipe)}
     for key in table:
         if key not in known:
-            raise SettingsError(f"{name}: no setting {key!r}; known: {', '.join(sorted(known))}")
+            raise SettingsError(
+                f"{name}: unknown setting {key!r}; use one of {', '.join(sorted(known))}"
+            )
     start = _TONE if table.get("network") == "tone" else TrainingRecipe()
     values = dict(table)
     try:

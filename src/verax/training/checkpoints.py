@@ -1,4 +1,4 @@
-"""Checkpoints: everything a run needs to continue, written atomically."""
+"""Checkpoints of training: files that hold everything a run needs to continue."""
 
 import subprocess
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from verax.training import TrainingRecipe, from_dict
 from verax.training.library import Library
 
 NAME = "checkpoint.pt"
-FORMS = (".levels", ".half", "")  # endings of a weight's name in a file of `verax export`
+FORMS = (".levels", ".half", "")  # what `verax export` appends to a weight's name
 
 
 @dataclass(slots=True)
 class TrainingState:
-    """The state that changes while training."""
+    """What changes during training. `average` holds the averaged weights, the result of a run."""
 
     net: nn.Module
     average: dict[str, Tensor]
@@ -31,14 +31,14 @@ class TrainingState:
 
 
 def build(recipe: TrainingRecipe) -> nn.Module:
-    """The untrained network of a recipe; the same for the same seed."""
+    """The untrained network of a recipe. Its random weights depend only on the recipe's seed."""
     torch.manual_seed(recipe.seed)
     make = {"tone": ToneNet, "detail": DetailNet}[recipe.network]
     return make(recipe.shape)
 
 
 def save(state: TrainingState, recipe: TrainingRecipe, folder: Path, library: Library) -> Path:
-    """Write the checkpoint of a run, atomically. Returns its path."""
+    """Write the checkpoint of a run atomically, and return its path."""
     path = folder / NAME
     part = path.with_suffix(".part")
     torch.save(
@@ -60,7 +60,7 @@ def save(state: TrainingState, recipe: TrainingRecipe, folder: Path, library: Li
 
 
 def commit() -> str:
-    """The source commit of this installation, "" where it is unknown."""
+    """The git commit of the code that runs, "" if it is not known."""
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
@@ -70,7 +70,7 @@ def commit() -> str:
 
 
 def load_checkpoint(path: Path) -> tuple[TrainingRecipe, dict[str, Any]]:
-    """The recipe and content of a checkpoint written by `save`."""
+    """The recipe and the whole content of a checkpoint that `save` wrote."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         return from_dict(content["recipe"], name=str(path)), content
@@ -79,7 +79,8 @@ def load_checkpoint(path: Path) -> tuple[TrainingRecipe, dict[str, Any]]:
 
 
 def _averaged(path: Path, net: nn.Module) -> dict[str, Tensor]:
-    """The averaged weights of a checkpoint, or those of a network file of `verax export`."""
+    """The averaged weights in a checkpoint, or the weights in a file of `verax export`, for
+    `net`."""
     if path.suffix != ".onnx":
         return dict(load_checkpoint(path)[1]["average"])
     import onnx
@@ -95,7 +96,8 @@ def _averaged(path: Path, net: nn.Module) -> dict[str, Tensor]:
         tensor = next((stored[n] for n in (f"{name}{form}" for form in FORMS) if n in stored), None)
         if tensor is None or tuple(tensor.dims) != tuple(value.shape):
             raise SettingsError(
-                f"{path}: expected the weights of this recipe's network, not {name}"
+                f"{path}: {name} is missing or has another shape; expected a network of "
+                "this recipe's shape"
             )
         wide = numpy_helper.to_array(tensor).astype(np.float32)
         if f"{name}.step" in stored:
@@ -105,6 +107,8 @@ def _averaged(path: Path, net: nn.Module) -> dict[str, Tensor]:
 
 
 def start(recipe: TrainingRecipe, folder: Path, device: torch.device) -> TrainingState:
+    """The state of the run in `folder`, or that of a new run if it has no checkpoint; raises
+    SettingsError if its checkpoint belongs to another recipe."""
     net = build(recipe).to(device, memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(
         net.parameters(), lr=recipe.rate, betas=(0.9, 0.99), weight_decay=recipe.weight_decay

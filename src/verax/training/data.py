@@ -1,6 +1,7 @@
-"""Training samples: a pure function of the library, the recipe's mix, the seed and an index.
+"""Makes training samples. A sample depends only on the library, the recipe's mix, the seed and its
+number.
 
-A run that was stopped therefore continues with exactly the same samples, whatever the number of
+Therefore a run that was stopped continues with exactly the same samples, whatever the number of
 loading processes. A tone sample is a whole photo as a thumbnail; a detail sample is a crop.
 """
 
@@ -20,22 +21,22 @@ from verax.training.library import Library, Pair, Scene
 
 Floats = NDArray[np.float32]
 
-THUMBNAILS = ((6, 8), (8, 6), (7, 7), (9, 12))  # height and width over short / 6, cycled by batch
+THUMBNAILS = ((6, 8), (8, 6), (7, 7), (9, 12))  # sizes of batches in turn, sixths of the crop side
 DEPTH_SHARE = 0.3  # share of hazy samples made from photos with known depth
-# size at which a photo is degraded, over its thumbnail's: noise and the like must be added before
-# the photo is reduced, which averages it away
+# size at which a photo is degraded, over that of its thumbnail: noise and the like are added before
+# the photo is reduced, which averages it
 FINER = {
     "lowlight": 2, "noise": 2, "rain": 2, "snow": 2, "jpeg": 2, "raindrop": 2, "motion_blur": 2,
     "defocus_blur": 2,
 }  # fmt: skip
-# a slightly dim photo is mostly meant to be so: brightening it does more harm than good
+# least severity: a slightly dim photo is mostly meant to be dim, and brightening does harm
 MILDEST = {"lowlight": 0.4, "haze": 0.15}
 CLEAN, REAL = "clean", "real:"  # mix entries beside the tasks; "real:haze" draws real pairs
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Network input (C, H, W), target (3, H, W) and severity per task (10,)."""
+    """The network's input (C, H, W), the target (3, H, W) and the severity of each task (10,)."""
 
     inputs: Floats
     target: Floats
@@ -44,7 +45,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """Degraded photo and reference of one crop, with its degradations."""
+    """A degraded photo and its reference, the task, and the severity of each task (10,)."""
 
     photo: Image
     reference: Image
@@ -54,14 +55,16 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The source of samples; `mix` maps "clean", a task or "real:task" to its weight."""
+    """A source of samples. `mix` maps "clean", a task or "real:task" to how often it is drawn."""
 
     library: Library
     mix: Mapping[str, float]
     seed: int
 
     def tone(self, index: int, batch: int, short: int) -> Sample:
-        """Sample `index` for the tone network: a whole, degraded photo as a thumbnail."""
+        """Sample number `index` for the tone network: a whole, degraded photo as a thumbnail.
+
+        `batch`: the batch size. `short`: the short side of the smallest thumbnail, px."""
         rng = np.random.default_rng((self.seed, index))
         height, width = THUMBNAILS[(index // batch) % len(THUMBNAILS)]
         size = (height * short // 6, width * short // 6)
@@ -69,7 +72,8 @@ class Source:
         return Sample(_planes(sample.photo), _planes(sample.reference), sample.severity)
 
     def detail(self, index: int, crop: int) -> Sample:
-        """Sample `index` for the detail network: a crop with its toned version, no prior."""
+        """Sample number `index` for a tile network: a crop of `crop` px a side, and its toned
+        copy."""
         rng = np.random.default_rng((self.seed, index))
         sample = self._draw(rng, (crop, crop), whole=False)
         tone, target = _toned(sample, rng)
@@ -124,7 +128,7 @@ def _real(pair: Pair, size: tuple[int, int], rng: Generator, *, whole: bool) -> 
     )
     severity = np.zeros(len(TASKS), np.float32)
     error = float(np.sqrt(np.mean((photo - reference) ** 2)))
-    severity[TASKS.index(pair.task)] = min(1.0, 4.0 * error)  # its deviation, 0.25 being the worst
+    severity[TASKS.index(pair.task)] = min(1.0, 4.0 * error)  # 1 from an rms error of 0.25
     return Drawn(photo, reference, pair.task, severity)
 
 
@@ -136,7 +140,8 @@ def _window(
     whole: bool,
     scales: tuple[float, float] = (1.0, 2.4),
 ) -> tuple[slice, slice]:
-    """A random window with the aspect ratio of `size`: most of the photo, or a scaled crop."""
+    """A random window (rows, columns) of the aspect ratio of `size`: most of the photo if `whole`,
+    else a crop so many times larger than `size` as a random number of `scales` says."""
     most = min(full[0] / size[0], full[1] / size[1])
     scale = most * rng.uniform(0.75, 1.0) if whole else min(most, rng.uniform(*scales))
     height, width = (min(f, round(s * scale)) for f, s in zip(full, size, strict=False))
@@ -145,7 +150,7 @@ def _window(
 
 
 def _cut(crop: Image, size: tuple[int, int], rng: Generator) -> tuple[Image, bool]:
-    """The crop at `size`, randomly mirrored."""
+    """The crop resized to `size` and, at random, mirrored; and whether it was mirrored."""
     resized, mirrored = _resize(crop, size), bool(rng.random() < 0.5)
     return (np.ascontiguousarray(resized[:, ::-1]) if mirrored else resized), mirrored
 
@@ -160,10 +165,8 @@ def _resize(plane: Floats, size: tuple[int, int]) -> Floats:
 
 
 def _toned(sample: Drawn, rng: Generator) -> tuple[Image, Image]:
-    """The photo after an imperfect tone correction, and the target with the same error.
-
-    So the detail network learns to leave tone alone.
-    """
+    """The photo after an imperfect correction of tone, and the target with the same error, so that
+    the detail network learns to leave tone alone."""
     photo, reference = sample.photo, sample.reference
     if sample.task == "lowlight":
         photo = _match_light(photo, reference, rng)
@@ -177,8 +180,8 @@ def _toned(sample: Drawn, rng: Generator) -> tuple[Image, Image]:
 
 
 def _match_light(photo: Image, reference: Image, rng: Generator) -> Image:
-    """The dark photo at the reference's local brightness, as a tone network would give it: its
-    contrast varies around that of the best affine fit, up to half way to a plain gain."""
+    """The dark photo at the reference's local brightness, as a tone network would return it. Its
+    contrast varies at random around that of the best affine fit."""
     sigma = rng.uniform(6.0, 24.0)
     quiet = cv2.GaussianBlur(photo, (0, 0), 1.5)  # noise would lower the fitted slope
     (low, spread), (target, _) = _moments(quiet, sigma), _moments(reference, sigma)

@@ -1,9 +1,9 @@
-"""A trained network as an ONNX file: dynamic size, compact weights, metadata.
+"""Writes a trained network as an ONNX file: dynamic size, compact weights, metadata.
 
-Before it is kept, the file is compared with torch on unusual sizes. Weights are stored in 8 bits
-with a step per output channel, or as float16, and converted when the file is loaded, so speed does
-not change. The most compact form is used whose outputs differ by less than -60 dB; at a PSNR of 40
-dB that costs 0.05 dB at most.
+Before the file is written, its outputs are compared with torch's on unusual sizes. Weights are
+stored in 8 bits with a step for each output channel, or as float16, and are converted when the file
+is loaded, so speed does not change. The most compact form is used whose outputs differ by less than
+-60 dB; at a PSNR of 40 dB that costs 0.05 dB at most.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ from verax.training import TrainingRecipe
 from verax.training.checkpoints import build, load_checkpoint
 
 OPSET = 20
-PARITY = 1e-4  # largest allowed difference to torch, of 1
+PARITY = 1e-4  # largest allowed difference to torch; pictures are in [0, 1]
 SMALL, LARGE = 256, 2048  # number of weights: below SMALL they stay float32, from LARGE 8 bits
 NOISE_FLOOR = -60.0  # dB: largest change of the outputs by compact weights
 SIZES = ((5, 7), (3, 4), (9, 2))  # sizes to check, in multiples of the size rule
@@ -46,7 +46,8 @@ PRECISIONS: tuple[Precision, ...] = ("8-bit weights", "float16 weights", "float3
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """The written file, and its difference to torch."""
+    """The file that was written: its size in bytes, the form of its weights, its largest difference
+    to torch, and the picture sizes (height, width) at which they were compared."""
 
     path: Path
     bytes: int
@@ -59,8 +60,8 @@ def export(checkpoint: Path, path: Path) -> Exported:
     """Write the averaged weights of a checkpoint as an ONNX file.
 
     Raises:
-        SettingsError: not a checkpoint.
-        RunError: ONNX Runtime and torch disagree.
+        SettingsError: the first file is not a checkpoint.
+        RunError: ONNX Runtime and torch disagree; nothing is written.
         OutputError: the file cannot be written.
     """
     recipe, content = load_checkpoint(checkpoint)
@@ -135,7 +136,8 @@ def narrowed(model: onnx.ModelProto, precision: Precision) -> onnx.ModelProto:
 
 
 def _stored(name: str, values: NDArray[np.float32], precision: Precision) -> list[onnx.TensorProto]:
-    """How a weight is stored: as levels and their step, in half precision, or unchanged (empty)."""
+    """The tensors that replace a weight: its levels and their step, or its values in half
+    precision; none if it stays as it is."""
     if precision == "float32" or values.size < SMALL:
         return []
     if precision == "8-bit weights" and values.size >= LARGE and values.ndim > 1:
@@ -148,14 +150,15 @@ def _stored(name: str, values: NDArray[np.float32], precision: Precision) -> lis
 
 
 def _levels(values: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Levels from -127 to 127 and the step between them, one per output channel (first axis)."""
+    """A weight as integers from -127 to 127, and the step by which to multiply them, one for each
+    output channel (first axis)."""
     most = np.abs(values).max(tuple(range(1, values.ndim)), keepdims=True)
     step = np.maximum(most / 127, 1e-12).astype(np.float32)
     return np.rint(values / step).astype(np.int8), step
 
 
 def _round_weights(net: nn.Module, precision: Precision) -> None:
-    """Round torch's weights to those stored in the file, so that the outputs can be compared."""
+    """Round the network's weights to those in the file, so that the outputs can be compared."""
     with torch.no_grad():
         for name, weight in net.named_parameters():
             stored = [numpy_helper.to_array(t) for t in _stored(name, weight.numpy(), precision)]
@@ -165,7 +168,7 @@ def _round_weights(net: nn.Module, precision: Precision) -> None:
 
 
 def run(data: bytes, inputs: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """Every output of an ONNX file for one input."""
+    """All outputs of an ONNX file, given as bytes, for one input."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
@@ -173,7 +176,8 @@ def run(data: bytes, inputs: NDArray[np.float32]) -> list[NDArray[np.float32]]:
 
 
 def _parity(data: bytes, net: nn.Module, recipe: TrainingRecipe) -> float:
-    """Largest difference between ONNX Runtime and torch over `SIZES`."""
+    """The largest difference between the outputs of ONNX Runtime and torch for all SIZES; raises
+    RunError if it exceeds PARITY."""
     worst = 0.0
     for multiples in SIZES:
         inputs = _example(recipe, multiples)
@@ -184,7 +188,10 @@ def _parity(data: bytes, net: nn.Module, recipe: TrainingRecipe) -> float:
             worst, *(float(np.abs(a - b).max()) for a, b in zip(result, expected, strict=True))
         )
     if not worst < PARITY:
-        raise RunError(f"export: ONNX Runtime differs from torch by {worst:.2g}; nothing written")
+        raise RunError(
+            f"export: outputs of ONNX Runtime and torch differ by {worst:.2g}, expected less than "
+            f"{PARITY:.0e}; nothing was written. Try the versions in constraints.txt"
+        )
     return worst
 
 
@@ -217,7 +224,7 @@ def _sizes(recipe: TrainingRecipe) -> tuple[tuple[int, int], ...]:
 
 
 def _example(recipe: TrainingRecipe, multiples: tuple[int, int]) -> NDArray[np.float32]:
-    """A smooth picture with some noise, always the same."""
+    """The network's input (1, C, H, W) for a smooth picture with some noise, always the same."""
     height, width = (m * recipe.shape.multiple for m in multiples)
     planes = {"tone": 3, "detail": DETAIL_INPUTS}[recipe.network]
     rng = np.random.default_rng(0)

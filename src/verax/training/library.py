@@ -1,13 +1,13 @@
-"""The training data in memory: photos, pairs and depth; test pictures are refused.
+"""Loads the training data into memory: photos, pairs and depth.
 
-A folder with a `manifest.csv` (task, dataset, split, input, target) is read by its rows; any other
-folder is taken as photos without degradation. Rows of the split "train" are for training, "val"
-rows for validation, all others for testing. A training photo that equals a test picture, by its
-bytes or by perceptual hash, is refused.
+A folder with a `manifest.csv` (task, dataset, split, input, target) is read by its rows. In any
+other folder, all pictures are photos without degradation. Rows of the split "train" are for
+training, "val" rows for validation, all others for testing. A training photo that equals a test
+picture, by its bytes or by perceptual hash, is an error.
 
-A hazy photo with its clear reference gives depth: I = J t + A (1 - t), t = exp(-beta d)
-(Koschmieder). t follows from a local least-squares fit, A from the residual; -log t is depth up to
-a factor. So a few real pairs become scenes on which haze of any density can be simulated.
+A hazy photo I with its clear reference J gives depth d: I = J t + A (1 - t), t = exp(-beta d)
+(Koschmieder). A local least-squares fit gives t, its residual gives A, and -log t is depth up to a
+factor. So haze of any density can be simulated on the clear photo.
 """
 
 import csv
@@ -33,7 +33,8 @@ EXACT = 0.03  # largest rms residual of a pair that follows the model
 
 @dataclass(frozen=True, slots=True)
 class Veil:
-    """Transmission (H, W) in (0, 1], grey airlight, and the rms residual of the model."""
+    """The haze of a photo: transmission (H, W) in (0, 1], grey airlight, rms residual of the
+    model."""
 
     transmission: Plane
     airlight: float
@@ -41,12 +42,12 @@ class Veil:
 
     @property
     def depth(self) -> Plane:
-        """Optical depth (H, W), at least 0: depth up to a factor."""
+        """The optical depth (H, W), at least 0: depth up to a factor."""
         return np.asarray(-np.log(self.transmission), np.float32)
 
 
 def lift(photo: Image, reference: Image) -> Veil:
-    """Estimate the haze between `reference` and `photo`, both (H, W, 3) on one grid."""
+    """Estimate the haze that turns `reference` into `photo`, both (H, W, 3) on one grid."""
     small = photo[::COARSE, ::COARSE], reference[::COARSE, ::COARSE]
     airlight = min(AIRLIGHTS, key=lambda a: _fit(*small, float(a)).residual)
     return _fit(photo, reference, float(airlight))
@@ -61,7 +62,7 @@ def _fit(photo: Image, reference: Image, airlight: float) -> Veil:
 
 
 def _local(products: NDArray[np.float32]) -> Plane:
-    """Mean over channels and a local window."""
+    """The mean (H, W) over the channels and a local window."""
     return np.asarray(cv2.blur(products.mean(2), (WINDOW, WINDOW)), np.float32)
 
 
@@ -88,7 +89,7 @@ LOOKALIKE_BITS = 36
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A photo without degradation, 8 bit; depth in metres where it was measured."""
+    """A photo without degradation, and its depth (H, W) in metres, or up to a factor, if known."""
 
     photo: Levels
     depth: Plane | None = None
@@ -97,7 +98,7 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A degraded photo and its ground truth on the same grid, 8 bit."""
+    """A degraded photo and its ground truth on the same grid; `task` is one of runtime.TASKS."""
 
     photo: Levels
     reference: Levels
@@ -111,7 +112,7 @@ class Library:
 
     scenes: list[Scene]
     pairs: list[Pair] = field(default_factory=list)
-    sha256: str = ""  # of the sorted file hashes: which data this was
+    sha256: str = ""  # of the sorted file hashes; it identifies the data
     licences: tuple[str, ...] = ()
 
     def with_depth(self) -> list[Scene]:
@@ -138,7 +139,8 @@ def load(folders: Iterable[Path | str], *, split: str = "train", shortest: int =
     selection = [row for row in rows if row.split == split]
     if not selection:
         raise SettingsError(
-            f"data: expected photos of the split {split!r}, found none in {folders}"
+            f"data: expected photos of the split {split!r}, found none in {folders}; "
+            "name other folders, or add rows of that split to manifest.csv"
         )
     if split == "train":
         _refuse_leaks(selection, [row for row in rows if row.split not in ("train", "val")])
@@ -152,7 +154,7 @@ def load(folders: Iterable[Path | str], *, split: str = "train", shortest: int =
 
 def _rows(folder: Path) -> Iterator[_Row]:
     if not folder.is_dir():
-        raise SettingsError(f"data: {folder} is not a folder; name folders of photos")
+        raise SettingsError(f"data: expected folders of photos, but {folder} is no folder")
     manifest = folder / "manifest.csv"
     if not manifest.is_file():
         for path in sorted(p for p in folder.rglob("*") if images.is_picture_name(p)):
@@ -185,7 +187,8 @@ def _pair(row: _Row) -> Pair:
 
 
 def _unveiled(pair: Pair) -> Iterator[Scene]:
-    """The clear photo of a hazy pair with its depth, if the pair follows the model."""
+    """The clear photo of a hazy pair as a scene with depth, if the pair follows the model of
+    haze."""
     veil = lift(images.from_uint8(pair.photo), images.from_uint8(pair.reference))
     if veil.residual < EXACT:
         yield Scene(pair.reference, veil.depth, pair.name)
@@ -236,13 +239,14 @@ def _refuse_leaks(training: list[_Row], test: list[_Row]) -> None:
         bits = np.count_nonzero(looks != look(path), axis=1)
         if _file_hash(path) in hashes or bits.min() <= LOOKALIKE_BITS:
             raise SettingsError(
-                f"data: {path.name} may not be trained on, it is the test picture "
+                f"data: the training picture {path.name} equals the test picture "
                 f"{names[int(bits.argmin())].name}; remove its row or file"
             )
 
 
 def look(path: Path) -> NDArray[np.bool_]:
-    """Perceptual hash of 256 bits: signs of horizontal differences of a 17x16 thumbnail."""
+    """The perceptual hash (256,) of a picture: signs of the horizontal differences of a thumbnail
+    of 17x16 px."""
     with PillowImage.open(path) as picture:
         grey = np.asarray(picture.convert("L"), np.float32)
     small = cv2.resize(grey, (17, 16), interpolation=cv2.INTER_AREA)

@@ -1,7 +1,7 @@
-"""The training loop: AdamW, warm-up and cosine, averaged weights, checkpoints that can be resumed.
+"""The training loop: AdamW, a rate that warms up and falls as a cosine, averaged weights.
 
-A run lives in a folder: `checkpoint.pt` (everything needed to go on), `log.jsonl` (one line per
-report), `sheet.png` (photo, restoration, reference of validation samples) and, at the end,
+A run has a folder with `checkpoint.pt` (all that is needed to continue), `log.jsonl` (one line for
+each report), `sheet.png` (photo, restoration, reference of validation samples) and, at the end,
 `plots.png`. Samples depend only on the step, so a resumed run has the same losses.
 """
 
@@ -31,7 +31,7 @@ from verax.training.objective import draw, held_out, objective, sample_at, sourc
 
 @dataclass(frozen=True, slots=True)
 class Team:
-    """The processes of a run: this one is `rank` of `size`, on its `device`."""
+    """The processes that train together: this one has the number `rank` of `size` and a device."""
 
     rank: int
     size: int
@@ -39,22 +39,23 @@ class Team:
     fabric: Any = None  # lightning_fabric.Fabric, or None for a single process
 
     def wrapped(self, net: nn.Module) -> nn.Module:
-        """The network with gradients averaged over the team."""
+        """The network whose gradients are averaged over all processes."""
         return net if self.fabric is None else self.fabric.setup_module(net)
 
     def backward(self, loss: Tensor) -> None:
+        """Compute the gradients of a loss."""
         if self.fabric is None:
             loss.backward()
         else:
             self.fabric.backward(loss)
 
     def agreed(self, value: Tensor) -> Tensor:
-        """The mean of a value over the team, so that all take the same decisions."""
+        """The mean of a value over all processes, so that all take the same decisions."""
         return value if self.fabric is None else self.fabric.all_reduce(value)
 
 
 def team(devices: int) -> Team:
-    """A team of `devices` GPUs, or CPU processes without a GPU; 0: all GPUs."""
+    """The team of a run: `devices` GPUs, 0 for all of them; without a GPU so many CPU processes."""
     cuda = torch.cuda.is_available()
     count = devices or (torch.cuda.device_count() if cuda else 1)
     if count == 1:
@@ -76,7 +77,7 @@ CLIP = 1.0  # gradient norm
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """The result of a run."""
+    """The result of a run: its checkpoint, the number of steps, and the lines of its log."""
 
     checkpoint: Path
     step: int
@@ -87,7 +88,8 @@ def train(recipe: TrainingRecipe, folder: Path, *, report: Report = lambda line:
     """Run a recipe in `folder`, or continue the run that is there.
 
     Raises:
-        SettingsError: the recipe, its data or the folder's checkpoint do not fit.
+        SettingsError: the recipe or its data are not valid, or the folder's checkpoint belongs to
+            another recipe.
         RunError: the loss is not finite; the last checkpoint is kept.
     """
     check(recipe)
@@ -103,7 +105,7 @@ def train(recipe: TrainingRecipe, folder: Path, *, report: Report = lambda line:
 
 
 class _Samples(Dataset):  # type: ignore[misc]  # torch has no types here
-    """One process's samples from step `first` on; item i is always the same."""
+    """The samples of one process, from step `first` up to `last`; item i is always the same."""
 
     def __init__(
         self, source: Source, recipe: TrainingRecipe, crew: Team, first: int, last: int
@@ -122,7 +124,7 @@ class _Samples(Dataset):  # type: ignore[misc]  # torch has no types here
 
 
 class _Run:
-    """What does not change during a run: recipe, data, network, folder."""
+    """A run: what does not change during it (recipe, data, folder), and its loop."""
 
     def __init__(
         self, recipe: TrainingRecipe, library: Library, folder: Path, crew: Team, report: Report
@@ -147,7 +149,7 @@ class _Run:
             if not math.isfinite(loss):
                 raise RunError(
                     f"training: the loss is {loss} at step {state.step}; "
-                    f"the last checkpoint is kept in {self.folder}; try a lower rate"
+                    f"the last checkpoint is in {self.folder}; try a lower rate"
                 )
             state.step += 1
             recent.append(loss)
@@ -205,7 +207,7 @@ class _Run:
         return value
 
     def _agreed(self, seconds: float) -> float:
-        """The elapsed time agreed in the team, so that all stop at the same step."""
+        """The mean of the elapsed seconds over all processes, so that all stop at the same step."""
         if self.crew.size == 1:
             return seconds
         return float(self.crew.agreed(torch.tensor(seconds, device=self.crew.device)))

@@ -1,8 +1,8 @@
 """The objective of training and its monitoring: losses, validation samples, plots.
 
-The losses take (B, 3, H, W) tensors and return a scalar: distance in space and frequency, invented
-structure, severities. A run is monitored by PSNR per task on held-out samples and by a sheet of
-pictures.
+The losses take tensors (B, 3, H, W) and return a number: the distance in space or frequency,
+invented structure, the error of severities. A run is monitored by the PSNR for each task on
+held-out samples, and by a sheet of pictures.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from verax.training.data import Sample, Source
 from verax.training.library import Library, load
 
 WINDOW = 9  # px: window of the local linear fit
-SEED = 1_000_003  # of the held-out samples, so that all runs have the same
+SEED = 1_000_003  # of the held-out samples, which are the same for all runs
 
 
 def charbonnier(restored: Tensor, reference: Tensor, *, epsilon: float = 1e-3) -> Tensor:
@@ -32,19 +32,19 @@ def charbonnier(restored: Tensor, reference: Tensor, *, epsilon: float = 1e-3) -
 
 
 def decibels(restored: Tensor, reference: Tensor, *, enough: float = 40.0) -> Tensor:
-    """Mean over the pictures of log10 of the squared error: the negative PSNR up to scale.
+    """The mean over the pictures of log10 of the mean squared error: a tenth of the negative PSNR.
 
     Unlike a mean of distances, it penalises a good photo that gets worse as much as a bad one that
-    stays bad. Above `enough` dB it hardly decreases.
+    stays bad. Above a PSNR of `enough` dB it hardly decreases.
     """
     error = ((restored - reference) ** 2).mean((1, 2, 3))
     return torch.log10(error + 10 ** (-enough / 10)).mean()
 
 
 def severity(estimated: Tensor, known: Tensor) -> Tensor:
-    """Mean cross-entropy of severities (B, tasks) in [0, 1], 0 for a perfect estimate.
+    """The mean cross-entropy of severities (B, tasks) in [0, 1], 0 for a perfect estimate.
 
-    With a distance, every estimate would become 0, since most severities are.
+    A distance would let every estimate become 0, since most severities are 0.
     """
     p = estimated.clamp(1e-4, 1 - 1e-4)
     q = known.clamp(1e-4, 1 - 1e-4)
@@ -52,16 +52,17 @@ def severity(estimated: Tensor, known: Tensor) -> Tensor:
 
 
 def frequency(restored: Tensor, reference: Tensor) -> Tensor:
-    """Mean distance of the spectra, which weighs all scales equally (Cho et al., ICCV 2021)."""
+    """The mean absolute difference of the spectra, in which all scales have the same weight (Cho et
+    al., ICCV 2021)."""
     return torch.fft.rfft2((restored - reference).float(), norm="ortho").abs().mean()
 
 
 def structure(restored: Tensor, photo: Tensor, reference: Tensor) -> Tensor:
-    """Structure that neither the photo nor the reference has.
+    """The mean amplitude of structure that neither the photo nor the reference has.
 
-    In each window the restoration is fitted as a linear function of the photo's grey value; the
-    residual is structure that the photo does not show (local linear model: He, Sun and Tang, TPAMI
-    2013). More of it than in the reference is invented.
+    In each window the restoration is fitted as a linear function of the photo's grey value (He, Sun
+    and Tang, TPAMI 2013). The residual is structure that the photo does not show. Only what exceeds
+    the residual of the reference counts.
     """
     guide = photo.mean(1, keepdim=True)
     left = _unexplained(restored.mean(1, keepdim=True), guide)
@@ -70,7 +71,7 @@ def structure(restored: Tensor, photo: Tensor, reference: Tensor) -> Tensor:
 
 
 def _unexplained(plane: Tensor, guide: Tensor) -> Tensor:
-    """Variance of `plane` per window that no linear function of `guide` explains."""
+    """The variance of `plane` in each window that no linear function of `guide` explains."""
     mean_g, mean_p = _box(guide), _box(plane)
     variance = _box(guide * guide) - mean_g * mean_g
     covariance = _box(guide * plane) - mean_g * mean_p
@@ -91,7 +92,8 @@ def possible(recipe: TrainingRecipe, library: Library) -> dict[str, float]:
     mix = {k: w for k, w in recipe.mix.items() if not k.startswith("real:") or k in have}
     if not mix or (not library.scenes and any(not k.startswith("real:") for k in mix)):
         raise SettingsError(
-            "data: expected photos without degradation (or a mix of real pairs only)"
+            "data: found no photos without degradation, which the mix needs; add some, "
+            "or use a mix of real pairs only"
         )
     return mix
 
@@ -111,7 +113,7 @@ def sample_at(source: Source, recipe: TrainingRecipe, index: int) -> Sample:
 def objective(
     recipe: TrainingRecipe, net: nn.Module, batch: tuple[Tensor, Tensor, Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Loss of a batch and its restorations (B, 3, H, W)."""
+    """The loss of a batch (inputs, targets, severities), and its restorations (B, 3, H, W)."""
     inputs, target, known = batch
     outputs = net(inputs)
     if recipe.network == "tone":
@@ -162,7 +164,8 @@ def draw(log: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def held_out(recipe: TrainingRecipe, device: torch.device) -> list[tuple[str, Any]]:
-    """Held-out samples, one batch of one each; empty where the data has no "val" rows."""
+    """The held-out samples, pairs of task and batch of one sample; none if the data has no rows of
+    the split "val"."""
     try:
         library = load(recipe.data, split="val", shortest=recipe.crop)
     except SettingsError:
@@ -180,7 +183,8 @@ def held_out(recipe: TrainingRecipe, device: torch.device) -> list[tuple[str, An
 def validate(
     recipe: TrainingRecipe, net: nn.Module, batches: list[tuple[str, Any]], sheet: Path
 ) -> dict[str, Any]:
-    """Mean PSNR, and PSNR before and after by task; the pictures go into `sheet`."""
+    """The mean PSNR, and for each task the PSNR of photo and restoration, as an entry of the log.
+    The pictures are written to `sheet`."""
     rows: list[Tensor] = []
     gains: dict[str, list[tuple[float, float]]] = {}
     with torch.no_grad():
@@ -200,7 +204,7 @@ def _psnr(picture: Tensor, reference: Tensor) -> float:
 
 
 def _sheet(rows: list[Tensor], path: Path) -> None:
-    """Write the first samples under each other; rows of several sizes are cut to the smallest."""
+    """Write a picture of the first rows, one below the other, all cut to the smallest width."""
     width = min(row.shape[2] for row in rows)
     strips = [row[:, :, :width] for row in rows[:12]]
     picture = torch.cat(strips, 1).clamp(0, 1).permute(1, 2, 0)

@@ -1,4 +1,4 @@
-"""The embedded networks: one .onnx file and one model card each."""
+"""The files of the embedded networks; README.md is their model card."""
 
 import os
 from functools import lru_cache
@@ -10,7 +10,7 @@ from verax.errors import choose
 EMBEDDED = Path(__file__).parent
 FACES = EMBEDDED / "faces.onnx"  # the detector of verax.faces, not trained by us
 DAMAGE = EMBEDDED / "damage.onnx"  # holes, scratches and dust of a print, for verax.prints
-FOLDER = EMBEDDED  # where networks are looked for first; another folder may hold some of them
+FOLDER = EMBEDDED  # folder that is searched first; it may hold only some of the networks
 FILES = {name: f"{name}.onnx" for name in ("judge", "tone", "dark", "dusk", "detail", "rain")}
 
 
