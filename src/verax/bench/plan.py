@@ -79,7 +79,9 @@ def from_toml(text: str, *, name: str = "plan") -> Plan:
     try:
         return check(Plan(**values))
     except TypeError as exc:
-        raise SettingsError(f"{name}: expected at least datasets and methods; {exc}") from exc
+        raise SettingsError(
+            f"{name}: expected datasets, methods and values of the right types; {exc}"
+        ) from exc
 
 
 def check(plan: Plan) -> Plan:
@@ -130,7 +132,7 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A named plan for a common question; the user mostly adds the datasets.
+    """A named plan for a common question; for most presets, the user names the datasets.
 
     Attributes:
         about: the question that it answers.

@@ -133,7 +133,8 @@ def run(
     """
     if source is not None and engine != "threads":
         raise SettingsError(
-            f"expected --engine threads for a run that calls an image service, got {engine}"
+            f"expected --engine threads for a run that calls an image service, got {engine}; leave "
+            "out --engine"
         )
     go = partial(choose(ENGINES, engine, kind="engine"), workers=workers)
     if address is not None:

@@ -158,8 +158,8 @@ def _require_distinct(selections: Sequence[Sequence[Item]]) -> None:
     twice = [f"{dataset}/{name}" for (_, dataset, name), n in counts.items() if n > 1]
     if twice:
         raise SettingsError(
-            f"{len(twice)} pictures come from two datasets under one name, such as {twice[0]}; "
-            "rename one of the folders, or name its dataset in a manifest"
+            f"{len(twice)} pictures have the same name in two datasets, such as {twice[0]}; rename "
+            "one of the folders, or write a manifest that names its dataset"
         )
 
 

@@ -280,7 +280,7 @@ def escape(exc: UnicodeError) -> tuple[str, int]:
 
 
 def run() -> None:
-    """Entry point. Exits with 2 for bad input or a result that cannot be written, 1 otherwise."""
+    """Entry point. Exit status: 2 for bad input or an unwritable result, 1 for other errors."""
     codecs.register_error("escape", escape)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):

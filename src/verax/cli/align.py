@@ -78,7 +78,9 @@ def align(
 
     format_of(f"picture.{suffix}")
     if address and engine != "ray":
-        raise InputError(f"--address is only for --engine ray, got --engine {engine}")
+        raise InputError(
+            f"--address is only for --engine ray, got --engine {engine}; leave one of them out"
+        )
     pairs = read(tables, Columns(photo, edited))
     pairs = pairs[:limit] if limit else pairs
     print(quantity(len(pairs), "pair"), file=sys.stderr)

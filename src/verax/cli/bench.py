@@ -157,11 +157,11 @@ def run(
 
 
 def check_options(running: RunOptions, terms: Terms, *, calling: bool) -> None:
-    """Raises SettingsError for options without effect; `calling`: a service makes the priors."""
+    """Raises SettingsError if an option needs a missing one; `calling`: a service makes priors."""
     if running.address and running.engine != "ray":
         raise SettingsError(f"--address is only for --engine ray, got --engine {running.engine}")
     if running.batch_poll != POLL_S and not running.batch:
-        raise SettingsError("--batch-poll has no effect without --batch; add it")
+        raise SettingsError("--batch-poll has no effect without --batch; add --batch")
     paid = {
         "--gateway": terms.gateway,
         "--base-url": terms.base_url,
@@ -173,7 +173,7 @@ def check_options(running: RunOptions, terms: Terms, *, calling: bool) -> None:
     present = [name for name, value in paid.items() if value]
     if present and not calling:
         raise SettingsError(
-            f"{' and '.join(present)}: no service is called, so add --prior provider:MODEL"
+            f"{' and '.join(present)}: no service is called; for one, add --prior provider:MODEL"
         )
 
 
@@ -210,8 +210,8 @@ def announced_works(
 
 
 def loaded(plan: "Plan", needs: str = "") -> "list[Dataset]":
-    """The datasets of a plan. Raises SettingsError that says how to get each missing one, and
-    `needs`: what a preset needs from the user."""
+    """The datasets of a plan. If some are missing, raises SettingsError that says how to get each,
+    and `needs`: in words, what a preset needs from the user."""
     from verax.datasets.registry import load
 
     check_tasks(plan)
@@ -251,7 +251,7 @@ def check_tasks(plan: "Plan") -> None:
 
 
 def read_plan(file: Path | None, flags: PlanOptions, preset: "Preset | None" = None) -> "Plan":
-    """The plan in `file`, or else that of the options, which override those of the preset."""
+    """The plan in `file`; without a file, that of the preset with the fields that options set."""
     from verax.bench import plan as plans
 
     settings: dict[str, Any] = {
@@ -263,20 +263,20 @@ def read_plan(file: Path | None, flags: PlanOptions, preset: "Preset | None" = N
         if settings or preset:
             both = ", ".join([*settings, *(["preset"] if preset else [])])
             raise SettingsError(
-                f"expected a plan file or options, got {file} and the flags {both}; leave out one"
+                f"expected a plan file or options, got {file} and the flags {both}; drop either"
             )
         if not file.is_file():
             raise SettingsError(f"{file}: expected a plan file (TOML), found none; check the path")
         return plans.from_toml(file.read_text(encoding="utf-8"), name=str(file))
     settings = (preset.fields if preset else {}) | settings
     if not (settings.get("datasets") and settings.get("methods")):
-        raise SettingsError("expected a plan file, or --dataset and --method or --preset; add them")
+        raise SettingsError("expected a plan file, or --dataset with either --method or --preset")
     return plans.check(plans.Plan(**settings))
 
 
 @app.command("presets")
 def list_presets() -> None:
-    """List the named plans."""
+    """List the presets: plans for common questions."""
     from verax.bench.plan import presets
 
     for name, preset in presets().items():

@@ -84,7 +84,7 @@ def fetch(
     output: Path | None = typer.Option(None, "-o", "--output", help="Folder to download into."),
     yes: bool = typer.Option(False, "--yes", help="Accept the licence without a question."),
 ) -> None:
-    """Show the licence, download (resuming if interrupted), check, unpack, register."""
+    """Show the licence of a dataset, then download (or continue to), check, unpack, register it."""
     from verax.datasets import fetch as fetching
 
     entry = _entry(name)

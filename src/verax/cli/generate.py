@@ -112,7 +112,7 @@ def turn_source(
 
 
 def plan_edit(calls: PaidCalls, source: "Photo", wishes: "Wishes", guides: Guides) -> "Asking":
-    """The planned request of an edit, for which mask, markup and further pictures are read."""
+    """The planned request of an edit; mask, markup and further pictures are read from files."""
     from verax import image as images
     from verax.priors import generated
 

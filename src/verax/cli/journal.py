@@ -174,7 +174,7 @@ def read_again(
 
 @contextmanager
 def fetchers(local_only: bool) -> "Iterator[Callable[[Call], Fetch]]":
-    """Yields a function that returns, for a call, the function that fetches links of its service.
+    """Yields a function that takes a call and returns a function that fetches its linked pictures.
 
     There is one connection per service; all are closed at the end.
     """

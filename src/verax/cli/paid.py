@@ -261,7 +261,7 @@ class PaidCalls:
 
 @contextmanager
 def paid_calls(terms: Terms) -> "Iterator[PaidCalls]":
-    """Open the journal for the service that options, environment and config file name."""
+    """Yields the paid calls of a command, to the service that options or settings name."""
     from verax.providers.journal import journal_folder, open_desk
 
     settings = settings_of(terms)

@@ -57,7 +57,10 @@ def expand(arguments: Sequence[Path], *, recursive: bool = False) -> tuple[list[
             several = True
             pictures = pictures_in(argument, recursive=recursive)
             if not pictures:
-                raise InputError(f"{argument}: expected pictures in this folder, found none")
+                raise InputError(
+                    f"{argument}: expected pictures in this folder, found none; check the path "
+                    "(--recursive includes its subfolders)"
+                )
             photos += pictures
         elif not argument.exists() and any(sign in argument.name for sign in "*?["):
             several = True
@@ -191,7 +194,7 @@ def plan(
     report: Path | None,
     recursive: bool = False,
 ) -> list[Job]:
-    """One job per photo, with its prior and the paths of its results; `several`: in a folder."""
+    """One job per photo, with its prior and the paths of its results (`several`: in a folder)."""
     if report is not None and report.exists() and not report.is_dir():
         raise InputError(f"--report: expected a folder, got the file {report}; name another")
     if not several:
@@ -228,7 +231,7 @@ def plan(
     targets = [job.output for job in jobs]
     twice = sorted({t.name for t in targets if targets.count(t) > 1})
     if twice:
-        raise InputError(f"several results would be {', '.join(twice)}; restore them one by one")
+        raise InputError(f"several photos have one result {', '.join(twice)}; rename the photos")
     return jobs
 
 

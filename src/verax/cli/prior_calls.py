@@ -61,7 +61,7 @@ class PriorCalls:
     planned: "dict[Path, Planned]" = field(default_factory=dict)
 
     def fetch(self, photos: Sequence[Path]) -> bool:
-        """Request the priors of all photos into the journal. Returns False on a dry run.
+        """Request the priors of all photos; the journal stores them. Returns False on a dry run.
 
         The error of a single photo is raised later, by `prior`.
         """
@@ -114,7 +114,7 @@ class PriorCalls:
         return photos + pixels + sum(a.decoded_pixels for a in self.answers.values()) <= HELD_PIXELS
 
     def _requests_of(self, photos: Sequence[Path]) -> "Iterator[tuple[Path, Asking]]":
-        """(photo, its request), made when needed; the errors of single photos go to `failed`."""
+        """(photo, its planned request) one by one; the errors of single photos go to `failed`."""
         for path in photos:
             try:
                 asking = self._plan(path)
@@ -144,7 +144,7 @@ class PriorCalls:
 
 @contextmanager
 def open_prior_calls(terms: Terms, wishes: "Wishes", batching: Batching) -> Iterator[PriorCalls]:
-    """Open the journal for the requests of a `verax restore`."""
+    """Yields what requests the priors of a `verax restore`, with the journal open."""
     with paid_calls(terms) as calls:
         if batching.on:
             calls = replace(calls, desk=calls.desk.batched())
@@ -152,7 +152,7 @@ def open_prior_calls(terms: Terms, wishes: "Wishes", batching: Batching) -> Iter
 
 
 def opened_answer(prior: "GeneratedPrior") -> "Opened":
-    """A prior from a service in the form of an opened file, with its bytes unchanged."""
+    """A prior from a service as an opened picture: its pixels, and its file's bytes unchanged."""
     from verax import image as images
     from verax.making import Opened
     from verax.provenance import SourceFile
@@ -289,7 +289,7 @@ class BenchPriorCalls:
 
 @contextmanager
 def open_bench_calls(terms: Terms, batching: Batching, folder: Path) -> Iterator[BenchPriorCalls]:
-    """Open the journal for the priors of the run in `folder`; all its starts share one limit."""
+    """Yields what requests the priors of the run in `folder`; its starts share one cost limit."""
     name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]
     run = terms.run or f"bench-{folder.name}-{name}"
     with paid_calls(replace(terms, run=run)) as calls:

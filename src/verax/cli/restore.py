@@ -196,7 +196,7 @@ def restore(photos: Photos, files: Files, choices: Choices, ask: Ask, terms: Ter
     asking = paying or (ask.task != "auto" and prior is None)
     check_options(ask, terms, asking=asking)
     if choices.accept_prior and prior is None and not asking:
-        raise InputError("--accept-prior: there is no prior; add it as a second picture or --prior")
+        raise InputError("--accept-prior: there is no prior; add one as second picture or --prior")
     if files.recursive and not any(photo.is_dir() for photo in photos):
         raise InputError("--recursive: expected a folder of photos, got none; name a folder")
     paths, several = pairing.expand(photos, recursive=files.recursive)
@@ -221,7 +221,7 @@ def restore(photos: Photos, files: Files, choices: Choices, ask: Ask, terms: Ter
 
 
 def check_options(ask: Ask, terms: Terms, *, asking: bool) -> None:
-    """Raises InputError for options without effect; `asking`: a service is called."""
+    """Raises InputError if an option needs another one; `asking`: a service is called."""
     paid = {
         "--quality": ask.quality,
         "--moderation": ask.moderation,
@@ -235,11 +235,11 @@ def check_options(ask: Ask, terms: Terms, *, asking: bool) -> None:
             f"{' and '.join(options)}: no service is called, so this has no effect; add --model"
         )
     if ask.batch_poll != POLL_S and not ask.batch:
-        raise InputError("--batch-poll has no effect without --batch; add it")
+        raise InputError("--batch-poll has no effect without --batch; add --batch")
 
 
 def checked_task(task: str) -> str:
-    """`task` if it is known, "" for "auto" (the pair shows the task). Raises UnknownNameError."""
+    """`task` if it is known, "" for "auto" (photo and prior show it). Raises UnknownNameError."""
     from verax import catalog
 
     return "" if task == "auto" else choose({n: n for n in catalog.tasks()}, task, kind="task")

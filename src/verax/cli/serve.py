@@ -74,7 +74,8 @@ def serve(
 
 
 def server_settings(gateway: str | None, base_url: str | None, *, local_only: bool) -> "Settings":
-    """The settings, overridden by the options. Raises SettingsError for a wrong certificate."""
+    """The settings, overridden by the options. Raises SettingsError if no certificate can be read
+    where one is set."""
     from verax.making import credentials_of
     from verax.settings import load
 
@@ -113,7 +114,8 @@ def address_of(host: str, listener: socket.socket, root_path: str) -> str:
 
 
 def check_front(cors: list[str], root_path: str, *, guarded: bool) -> None:
-    """Raises InputError for a malformed --cors or --root-path; `guarded`: clients need keys."""
+    """Raises InputError for a malformed --cors or --root-path, SettingsError for --cors '*' unless
+    clients need keys (`guarded`)."""
     wrong = [one for one in cors if one != "*" and not re.fullmatch(r"https?://[^/\s]+/?", one)]
     if wrong:
         raise InputError(

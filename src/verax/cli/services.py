@@ -43,7 +43,7 @@ def models(
     local_only: LocalOnly = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the image models: what they accept, what a picture costs, when they end."""
+    """List the image models: what they accept, what a picture costs, when they are shut down."""
     from verax.catalog import models as catalog
     from verax.providers import images_api
     from verax.providers.images_api import connect

@@ -89,9 +89,9 @@ def _recipes(
 
     if (config is None) == (recipe is None):
         got = "neither" if config is None else "both"
-        raise InputError(f"expected either a CONFIG file or --recipe, got {got}")
+        raise InputError(f"expected either a CONFIG file or --recipe, got {got}; give one of them")
     if network and recipe is None:
-        raise InputError("--network has no effect with a CONFIG file, which has only one network")
+        raise InputError("--network is only for --recipe: a CONFIG file has one network; drop it")
     if recipe is not None:
         runs = training.named(recipe, data)
         return [(network, choose(runs, network, kind="network"))] if network else [*runs.items()]

@@ -57,7 +57,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Items; `remarks` say which files were left out or lack a partner."""
+    """The items of a dataset; `remarks` say which files were left out or lack a partner."""
 
     name: str
     items: tuple[Item, ...]
@@ -113,9 +113,9 @@ def from_folder(folder: Path, *, task: str) -> Dataset:
         )
     if roles["input"] and roles["target"] and not set(roles["input"]) & set(roles["target"]):
         raise SettingsError(
-            f"{folder}: no picture of {places['input'].name}/ has a partner in "
-            f"{places['target'].name}/; rename the partners so that names without suffix are the "
-            f"same, as in {next(iter(roles['input'].values())).name}"
+            f"{folder}: expected pictures of the same names (apart from the suffix) in "
+            f"{places['input'].name}/ and {places['target'].name}/, found no partner, such as of "
+            f"{next(iter(roles['input'].values())).name}; rename the partners"
         )
     items = tuple(
         Item(
@@ -160,8 +160,8 @@ def by_name(*folders: Path) -> tuple[dict[str, Path], ...]:
 
 
 def common_key(*names: Sequence[str]) -> Callable[[str], str]:
-    """A function from file name to key: names of different lists match if their keys are equal. The
-    key has no suffix, one Unicode form, and no case unless names in a list differ only in case."""
+    """A function from file names to keys, which are equal for names that match: without suffix, in
+    one Unicode form, and in lower case unless names in one list differ only in case."""
     clear = all(len(set(map(_folded, some))) == len(set(map(_normal, some))) for some in names)
     return _folded if clear else _normal
 
@@ -203,12 +203,12 @@ def _check_rows(path: Path, items: tuple[Item, ...]) -> None:
     files = [file for i in items for file in (i.input, i.target, i.generated) if file is not None]
     absent = [str(file) for file in files if not file.is_file()]
     if absent:
-        raise SettingsError(f"{path}: expected these files, but they do not exist: {_some(absent)}")
+        raise SettingsError(f"{path}: files of its rows do not exist, add them: {_some(absent)}")
     twice = [name for name, n in Counter(item.name for item in items).items() if n > 1]
     if twice:
         raise SettingsError(
-            f"{path}: several rows for {_some(twice)}; one row per picture, or write the rows of "
-            "each generator into a manifest of its own"
+            f"{path}: expected one row per picture, found several rows for {_some(twice)}; write "
+            "the rows of each generator into a manifest of its own"
         )
 
 

@@ -149,7 +149,7 @@ def _checked(archive: Path, content: zipfile.ZipFile) -> Iterator[zipfile.ZipInf
         raise InputError(
             f"{archive}: expected an archive of pictures, got {len(members)} files of "
             f"{unpacked / 1e9:.1f} GB packed into {archive.stat().st_size / 1e6:.1f} MB; it was "
-            "not unpacked, since it could fill the disk"
+            "not unpacked, since it could fill the disk; look for another copy"
         )
     for member in members:
         path = PurePosixPath(member.filename.replace("\\", "/"))

@@ -156,7 +156,7 @@ def complete(entry: DatasetEntry, count: int) -> bool:
 
 
 def expected_sizes(entry: DatasetEntry) -> set[int]:
-    """How many pictures a complete copy can have: those of one split, or of the first splits."""
+    """The numbers of pictures of complete copies: of any one split, or of the first ones together."""
     counts = [n for n in entry.splits.values() if n]
     return set(counts) | set(accumulate(counts))
 

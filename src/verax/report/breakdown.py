@@ -48,9 +48,10 @@ class Split:
     """How much a method gains over the unchanged photo, in groups of outputs.
 
     Attributes:
-        by: the quantity that sorts outputs into groups: registration confidence or drift.
-        label: the method with its kind of prior.
-        groups: equally large, from the lowest values of the quantity to the highest.
+        by: what sorts outputs into groups: "registration confidence", or "drift" (the size of all
+            deviations, 0..100).
+        label: the method with its kind of prior, such as "full (files)".
+        groups: equally large, from the lowest values to the highest.
     """
 
     by: str
@@ -82,10 +83,8 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Rungs:
-    """The loss ladder of one task and kind of prior: what correcting each deviation gains.
-
-    `steps` are (kind of deviation corrected, mean PSNR in dB over `n` outputs), cumulative.
-    """
+    """The loss ladder: mean PSNR over `n` outputs, after one kind of deviation after the other is
+    corrected; `steps` are (kind of deviation, PSNR in dB)."""
 
     task: str
     source: str
@@ -147,7 +146,7 @@ def _changes(generator: str, task: str, label: str, entries: list[dict[str, Any]
 
 
 def ladders(results: Results) -> list[Rungs]:
-    """The mean loss ladder per task and kind of prior; real and simulated priors stay apart."""
+    """Mean PSNR after each step of correction, per task; real and simulated priors stay apart."""
     ladders: dict[tuple[str, str], list[list[tuple[str, float]]]] = defaultdict(list)
     for o in results.outputs:
         steps = results.deviations.get(o.key, {}).get("ladder")
@@ -212,9 +211,9 @@ class Quality:
 
     Attributes:
         source: the generator, or the kind of prior if the generator is unknown.
-        score: mean of 10 - drift / 10, 0..10; None where no deviation was measured.
-        success: share of all items with an answer of the right size that shows the scene and is no
-            worse than the unchanged photo; refused and failed items count as no success.
+        score: 10 minus a tenth of the mean drift (size of all deviations, 0..100); None without.
+        success: share of all items with an answer that has the right size, shows the scene and is
+            no worse than the unchanged photo.
         best_of: expected best value of the metric among K repeats, for K = 1, 2, ...
         seconds: (size of the photo as "WxH", mean seconds of the service, number of calls), small
             sizes first; () where unknown, as for pictures from files.

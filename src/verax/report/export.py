@@ -80,7 +80,7 @@ def write_csv(path: Path, head: Sequence[str], rows: Iterable[dict[str, Any]]) -
 
 
 def wide(results: Results) -> tuple[list[str], list[dict[str, Any]]]:
-    """(columns, rows): one row per output, with its scores, their protocols and its drift."""
+    """(columns, rows): one row per output, with scores, protocols and drift (size of deviation)."""
     metrics = sorted({s.metric for several in results.scores.values() for s in several})
     columns = [field.name for field in fields(OutputRow)]
     columns += [name for metric in metrics for name in (metric, f"{metric}_protocol")]

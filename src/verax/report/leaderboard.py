@@ -238,9 +238,10 @@ def _without_score(place: int) -> dict[str, Any]:
 def _rank_shares(
     tables: list[Values], scenes: dict[Picture, str], higher: bool, seed: int
 ) -> list[tuple[float, ...]]:
-    """For each table the share of bootstrap resamples in which it has rank 1, 2, ...
+    """For each method, the shares of bootstrap resamples in which it has rank 1, 2, ...
 
-    Only the pictures that all tables have count; without any, every entry is ().
+    `tables` has the values of each method. Only pictures that all methods have count; without any,
+    every entry is ().
     """
     items = shared_pictures(tables)
     if not items:

@@ -63,7 +63,7 @@ def write_page(record: Record, target: Path, *, way: Way | None = None) -> Path:
 
 
 def verdict(line: Line, table: Table) -> str:
-    """ "good" or "bad" if a row differs significantly from the unchanged photo, else ""."""
+    """ "good" or "bad" if a row is significantly better or worse than the photo, else ""."""
     if line.gain is None or not line.p_gain < LEVEL:
         return ""
     return "good" if (line.gain.difference.mean > 0) == table.higher_is_better else "bad"

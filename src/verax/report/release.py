@@ -150,7 +150,7 @@ def _without_folder(row: OutputRow) -> str:
 
 
 def _index_row(row: OutputRow, results: Results, data: bytes) -> dict[str, Any]:
-    """The index row of one published picture, without paths of this machine."""
+    """The row of one published picture in the release's table, without paths of this machine."""
     facts = asdict(row)
     for name in ("photo", "reference", "registration", "prior_file"):
         del facts[name]

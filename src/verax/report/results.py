@@ -147,7 +147,7 @@ def mean_per_picture(outputs: Iterable[OutputRow], values: dict[str, float]) -> 
 
 
 def shared_pictures(tables: Sequence[Values]) -> list[Picture]:
-    """The pictures that occur in all tables, sorted."""
+    """The pictures that have a value in every one of `tables`, sorted."""
     return sorted(set.intersection(*(set(t) for t in tables))) if tables else []
 
 
