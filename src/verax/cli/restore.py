@@ -126,7 +126,7 @@ class Choices:
         str,
         typer.Option(
             rich_help_panel=RESULT,
-            help="A larger result: 2, 3, 4 or 'prior' (the prior's size). A prior adds detail.",
+            help="Enlarge 2, 3 or 4 times, or to the prior's size ('prior'). A prior adds detail.",
         ),
     ] = ""
     exposure: Annotated[

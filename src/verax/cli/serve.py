@@ -98,7 +98,7 @@ def has_clients(settings: "Settings") -> bool:
 
 
 def check_host(host: str, *, guarded: bool) -> None:
-    """Raises SettingsError for a public address while no client keys are configured."""
+    """Raises SettingsError if other machines can reach `host` and clients need no key."""
     if host not in LOOPBACK and not guarded:
         raise SettingsError(
             f"--host {host}: other machines can reach this address, so every client needs a key; "

@@ -156,7 +156,7 @@ def complete(entry: DatasetEntry, count: int) -> bool:
 
 
 def expected_sizes(entry: DatasetEntry) -> set[int]:
-    """The numbers of pictures of complete copies: of any one split, or of the first ones together."""
+    """The sizes of complete copies in pictures: of any one split, or of the first ones together."""
     counts = [n for n in entry.splits.values() if n]
     return set(counts) | set(accumulate(counts))
 
