@@ -276,7 +276,7 @@ def release(
     without = quantity(len(release.without_output), "item")
     print(
         f"{published} published, {len(release.withheld)} withheld for their licence, "
-        f"{without} without a picture; {output}/README.md"
+        f"{without} without a picture; the dataset card is {output}/README.md"
     )
     for why in sorted({row["licence"] or "none stated, see --licence" for row in release.withheld}):
         print(f"withheld, licence: {why}")

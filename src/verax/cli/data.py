@@ -52,7 +52,7 @@ def list_datasets(
 
 
 @app.command()
-def info(name: str = typer.Argument(..., help="A name of verax data list.")) -> None:
+def info(name: str = typer.Argument(..., help="Name of a dataset, see verax data list.")) -> None:
     """Show the facts about a dataset: licence, citation, layout, pitfalls."""
     from verax.datasets import registry
 
@@ -80,7 +80,7 @@ def info(name: str = typer.Argument(..., help="A name of verax data list.")) -> 
 
 @app.command()
 def fetch(
-    name: str = typer.Argument(..., help="A name of verax data list."),
+    name: str = typer.Argument(..., help="Name of a dataset; verax data list shows them."),
     output: Path | None = typer.Option(None, "-o", "--output", help="Folder to download into."),
     yes: bool = typer.Option(False, "--yes", help="Accept the licence without a question."),
 ) -> None:
@@ -131,7 +131,7 @@ def _fetch_one(
 def add(
     folder: Path = typer.Argument(..., help="Folder of the pictures."),
     name: str = typer.Option(
-        "", help="Its name. Default: that of the published dataset, or of the folder."
+        "", help="Name for the dataset. Default: that of the published set, or of the folder."
     ),
     task: str = typer.Option("", help="Task of your own folder: what is wrong with its photos."),
     licence: str = typer.Option(

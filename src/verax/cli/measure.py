@@ -137,7 +137,7 @@ def score(
         "psnr,ssim", "--metrics", help="Comma-separated names; see: verax metrics."
     ),
     protocol: str = typer.Option(
-        "rgb", help="Channel rgb or y, and a border in pixels: rgb, y, y:4 ..."
+        "rgb", help="Channel, rgb or y, and pixels of the border to leave out, such as y:4."
     ),
     align: Align = typer.Option(
         Align.none, help="Bring the restoration onto the reference's grid first."

@@ -182,7 +182,7 @@ class Guides:
         list[Path] | None, typer.Option(help="A further picture to send along; repeatable.")
     ] = None
     input_fidelity: Annotated[
-        str | None, typer.Option(help="high or low; only for models that accept it.")
+        str | None, typer.Option(help="How closely to keep the photo: high or low (some models).")
     ] = None
 
 

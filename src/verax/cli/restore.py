@@ -141,7 +141,9 @@ class Choices:
     ] = False
     verbose: Annotated[
         bool,
-        typer.Option("-v", "--verbose", rich_help_panel=RESULT, help="Also print the figures."),
+        typer.Option(
+            "-v", "--verbose", rich_help_panel=RESULT, help="Also print figures, such as shares."
+        ),
     ] = False
 
 

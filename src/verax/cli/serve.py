@@ -238,7 +238,7 @@ def serve_test(
     fail_every: Annotated[
         int, typer.Option(help="Bill every N-th call, but answer it with 502; 0: never.", min=0)
     ] = 0,
-    delay: Annotated[float, typer.Option(help="Seconds before each answer.", min=0)] = 0.0,
+    delay: Annotated[float, typer.Option(help="Seconds to wait before an answer.", min=0)] = 0.0,
     steps: Annotated[
         bool, typer.Option("--steps", help="Explain the steps of --script and exit.")
     ] = False,
