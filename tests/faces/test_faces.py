@@ -117,7 +117,7 @@ def test_of_a_redrawn_face_nothing_unconfirmed_is_taken_at_the_default(scene, fa
     (check,) = result.faces
     assert (check.prior.verdict, check.restoration.verdict) == ("another", "same")
     assert check.generated < 0.02
-    assert any("another face in 1 of 1" in note for note in result.notes)
+    assert any("1 of 1 faces look different in the prior" in note for note in result.notes)
     strip = faces_sheet(result)
     assert strip.shape[1] > 4 * FACE_SIDE
     assert strip.shape[0] > FACE_SIDE

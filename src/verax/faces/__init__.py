@@ -1,10 +1,9 @@
-"""Faces: detection here, and whether a face is still the same in `likeness`.
+"""Detect faces with CenterFace (Xu et al., "CenterFace: joint face detection and alignment using
+face as point", 2019).
 
-Detected with CenterFace (Xu et al., "CenterFace: joint face detection and alignment using face as
-point", 2019).
-
-The network is part of the package: nothing is downloaded. Its origin and licence are in
-`verax/weights/README.md`.
+The network is part of the package; nothing is downloaded. Its origin and licence are in
+`verax/weights/README.md`. `likeness` decides whether a face of the photo is still the same in its
+restoration.
 """
 
 from dataclasses import dataclass
@@ -19,20 +18,20 @@ from verax.image import Image
 Floats = NDArray[np.float32]
 
 SIDE = 1152  # px, longest side of the network's input
-GRID = 32  # px: sides of its input are multiples of this
-STRIDE = 4  # px of its input per px of its output
+GRID = 32  # px: sides of the network's input are multiples of this
+STRIDE = 4  # px of the network's input per cell of its output
 SURE = 0.6  # least score of a face
 OVERLAP = 0.3  # intersection over union from which two boxes are the same face
 
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """A face in a picture.
+    """A detected face.
 
     Attributes:
-        box: left, top, right, bottom in px, without hair and ears.
-        points: eyes, nose and corners of the mouth, (x, y) in px.
-        score: confidence, up to 1.
+        box: (left, top, right, bottom) in px of the picture, without hair and ears.
+        points: (x, y) in px of both eyes, the nose and both corners of the mouth.
+        score: confidence of the detector, 0.6 to 1.
     """
 
     box: tuple[float, float, float, float]
@@ -45,7 +44,7 @@ class Face:
 
 
 def find_faces(picture: Image) -> tuple[Face, ...]:
-    """The faces of a picture (H, W, 3), the highest score first."""
+    """Detect the faces in a picture (H, W, 3); highest score first, overlapping ones removed."""
     height, width = picture.shape[:2]
     scale = min(1.0, SIDE / max(height, width))
     size = tuple(-(-round(side * scale) // GRID) * GRID for side in (width, height))
@@ -70,7 +69,12 @@ def find_faces(picture: Image) -> tuple[Face, ...]:
 def face_at(
     row: int, column: int, score: float, answers: tuple[Floats, ...], step: NDArray[np.float64]
 ) -> Face:
-    """The face centred at (row, column) of the network's outputs; `step`: picture px per cell."""
+    """The face whose centre is in cell (row, column) of the network's outputs.
+
+    Args:
+        answers: outputs for size (log), offset of the centre, and points, each (channels, h, w).
+        step: px of the picture per cell, along x and y.
+    """
     log_size, offset, points = (answer[:, row, column] for answer in answers)
     size = np.exp(log_size[::-1]) * step
     middle = (np.array([column, row]) + offset[::-1] + 0.5) * step
@@ -81,7 +85,7 @@ def face_at(
 
 
 def overlap(face: Face, other: Face) -> float:
-    """Intersection over union of two boxes."""
+    """Intersection over union of the boxes of two faces, 0 to 1."""
     (a, b, c, d), (e, f, g, h) = face.box, other.box
     shared = max(0.0, min(c, g) - max(a, e)) * max(0.0, min(d, h) - max(b, f))
     return shared / ((c - a) * (d - b) + (g - e) * (h - f) - shared)

@@ -1,9 +1,9 @@
-"""Whether a face in a restoration is still the photo's, by comparing structure.
+"""Decide whether a face in a restoration, or in a prior, is still the photo's face.
 
-People are recognised by features of about a thirtieth to an eighth of the face's width. In those
-octaves (spatial frequency bands) the two faces are correlated at the best small shift, corrected
-for the photo's noise. A degraded photo correlates with its restoration; the face of another person,
-or a redrawn one, does not. The limits were calibrated on degraded copies of photos.
+People are recognised by features of about 1/30 to 1/8 of the face's width. In those octaves
+(spatial frequency bands) the two faces are correlated at the best small shift, and the correlation
+is corrected for the photo's noise. A degraded face correlates with its restoration, but not with
+another person's face or a redrawn one. The threshold was calibrated on degraded copies of photos.
 """
 
 from collections.abc import Sequence
@@ -22,49 +22,53 @@ Verdict = Literal["same", "another", "cannot be told"]
 
 SIDE = 96  # px: largest width at which faces are compared
 LEAST = 32  # px: least width of a face in the photo that can be judged
-OCTAVES = ((2 / 96, 0.3), (4 / 96, 0.7))  # per octave: finer sigma in face widths, weight
+OCTAVES = ((2 / 96, 0.3), (4 / 96, 0.7))  # sigma of the finer blur in face widths, and weight
 SAME = 0.91  # least correlation of the same face
 REACH = 0.03  # largest shift between the faces, face widths
 ROOM = 0.15  # margin around the face, face widths
 SOFT = 0.15  # width of the soft edge of a face's outline, face widths
-WHITE = 1.4826  # standard deviation over median absolute deviation
-NOISY = 0.5  # largest share of noise in a usable octave of the photo
+WHITE = 1.4826  # standard deviation over median absolute deviation, for white noise
+NOISY = 0.5  # largest share of noise in the energy of a usable octave of the photo
 SHOWN = 0.5  # least share of a face outside the photo's holes
-FAINT = 1.0 / 255  # least deviation of a usable octave of the photo
+FAINT = 1.0 / 255  # least standard deviation of luma in a usable octave of the photo
 
-ANOTHER = "%d of %d faces may no longer be the photo's: check them, or raise --fidelity"
+ANOTHER = (
+    "%d of %d faces in the restoration no longer look like the photo's: check them, or raise "
+    "--fidelity"
+)
 REDRAWN = (
-    "the prior has another face in %d of %d places; only what the photo confirms is taken there"
+    "%d of %d faces look different in the prior; in them the restoration keeps to what the photo "
+    "confirms"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
-    """How similar two faces are.
+    """Whether a picture shows the photo's face.
 
     Attributes:
-        verdict: "same", "another" or "cannot be told".
-        value: correlation, about 1 for the same face; None where it cannot be told.
+        verdict: "same", "another" (face), or "cannot be told" (too small, noisy or damaged).
+        value: correlation of structure, about 1 for the same face; None if it cannot be told.
     """
 
     verdict: Verdict
     value: float | None = None
 
     def record(self) -> dict[str, Any]:
-        """As a JSON object."""
+        """The verdict and the correlation as a JSON object."""
         value = None if self.value is None else round(self.value, 3)
         return {"verdict": self.verdict, "likeness": value}
 
 
 @dataclass(frozen=True, slots=True)
 class FaceCheck:
-    """A face of the photo in its restoration.
+    """A face of the photo, compared with the restoration and with the prior.
 
     Attributes:
-        face: where it is.
-        restoration: whether the restoration kept it.
-        prior: whether the generator kept it.
-        generated: share of the face that is the prior's own pixels.
+        face: the face, in px of the photo.
+        restoration: whether the restoration shows the same face.
+        prior: whether the prior shows the same face.
+        generated: share of the face's pixels in the restoration that were taken from the prior.
     """
 
     face: Face
@@ -73,7 +77,7 @@ class FaceCheck:
     generated: float
 
     def record(self) -> dict[str, Any]:
-        """As a JSON object; the box is left, top, right, bottom in px of the photo."""
+        """The check as a JSON object; "box" is (left, top, right, bottom) in px of the photo."""
         return {
             "box": [round(value, 1) for value in self.face.box],
             "restoration": self.restoration.record(),
@@ -90,10 +94,12 @@ def check_faces(
     generated: Plane,
     filled: NDArray[np.bool_],
 ) -> tuple[FaceCheck, ...]:
-    """Compare every face of a photo with its restoration and its prior, all (H, W, 3) on one grid.
+    """Compare every face of the photo with the restoration and with the registered prior.
 
-    `generated`: (H, W) share of the restoration that is the prior's own pixels.
-    `filled`: (H, W) holes of the photo, which say nothing about a face.
+    Args:
+        photo, restored, prior: (H, W, 3) on the photo's grid.
+        generated: (H, W) share of each restored pixel that was taken from the prior.
+        filled: (H, W) bool, holes of the photo, which are not compared.
     """
     checks = []
     for face in faces:
@@ -106,7 +112,7 @@ def check_faces(
 
 
 def notes_on(checks: Sequence[FaceCheck]) -> tuple[str, ...]:
-    """Notes on the faces for the user."""
+    """At most one note for the user, if faces in the restoration or in the prior look different."""
     notes = []
     other = sum(check.restoration.verdict == "another" for check in checks)
     redrawn = sum(check.prior.verdict == "another" for check in checks)
@@ -118,7 +124,10 @@ def notes_on(checks: Sequence[FaceCheck]) -> tuple[str, ...]:
 
 
 def outline(faces: Sequence[Face], shape: tuple[int, ...]) -> Plane:
-    """(H, W) 1 inside faces, with a soft edge around them; (1, 1) of 0 without faces."""
+    """(H, W) mask: 1 inside faces, soft at their edges, 0 elsewhere; (1, 1) if there are no faces.
+
+    `shape`: that of the picture, height first.
+    """
     if not faces:
         return np.zeros((1, 1), np.float32)
     inside = np.zeros(shape[:2], np.float32)
@@ -131,7 +140,7 @@ def outline(faces: Sequence[Face], shape: tuple[int, ...]) -> Plane:
 
 
 def around(face: Face, room: float) -> tuple[slice, slice]:
-    """Rows and columns of a face with a margin in face widths."""
+    """The rows and columns of a face's box with a margin of `room` face widths."""
     left, top, right, bottom = face.box
     room *= face.width
     return (
@@ -141,7 +150,12 @@ def around(face: Face, room: float) -> tuple[slice, slice]:
 
 
 def from_middle(face: Face, shape: tuple[int, ...], start: tuple[int, int], scale: float) -> Plane:
-    """Distance from the face's centre in face widths and heights; `scale`: px per photo px."""
+    """(h, w) distance of each pixel from the face's centre; 0.5 on the ellipse inside its box.
+
+    Args:
+        shape: (h, w) of a region of the photo, resized by `scale`.
+        start: (x, y) of the region's corner in the photo, px.
+    """
     left, top, right, bottom = face.box
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32) / np.float32(scale)
     across = (x + start[0] - (left + right) / 2) / (right - left)
@@ -152,9 +166,9 @@ def from_middle(face: Face, shape: tuple[int, ...], start: tuple[int, int], scal
 def likeness(
     photo: Image, picture: Image, face: Face, filled: NDArray[np.bool_] | None = None
 ) -> Likeness:
-    """Whether a picture on the photo's grid, both (H, W, 3), shows the same face.
+    """Whether a picture on the photo's grid shows the same face as the photo; both (H, W, 3).
 
-    `filled`: (H, W) holes of the photo, left out; a face that is mostly holes cannot be judged.
+    `filled` (H, W) bool marks holes of the photo, which are not compared.
     """
     if face.width < LEAST:
         return Likeness("cannot be told")
@@ -179,7 +193,10 @@ def likeness(
 
 
 def same_size(photo: Image, picture: Image, face: Face) -> tuple[Plane, Plane, Plane, float]:
-    """Luma of the face in both pictures at the same size, its outline, and its width there."""
+    """The face cut out of both pictures and reduced to at most SIDE px of width.
+
+    Returns its luma in the photo and in the picture, its mask (1 inside), and its width in px.
+    """
     rows, columns = around(face, ROOM)
     scale = min(1.0, SIDE / face.width)
     planes = []
@@ -196,9 +213,15 @@ def same_size(photo: Image, picture: Image, face: Face) -> tuple[Plane, Plane, P
 def alike(
     own: Plane, its: Plane, inside: Plane, scales: tuple[float, float], noise: float
 ) -> float | None:
-    """Correlation of an octave at the best small shift; None if the photo shows nothing.
+    """Correlation of two faces in one octave, at the best small shift, corrected for noise.
 
-    `scales`: the octave's finer sigma and the largest shift, px.
+    None if the photo's octave is too faint or too noisy.
+
+    Args:
+        own, its: (h, w) luma of the face in the photo and in the other picture.
+        inside: (h, w) 1 inside the face.
+        scales: sigma of the octave's finer blur, and the largest shift, in px.
+        noise: standard deviation of the photo's noise.
     """
     sigma, reach = scales
     mine, theirs = (octave(plane, sigma) for plane in (own, its))
@@ -223,12 +246,12 @@ def octave(plane: Plane, sigma: float) -> Plane:
 
 
 def through(sigma: float) -> float:
-    """Share of the variance of white noise that remains in an octave."""
-    # a Gaussian of sigma s leaves 1 / (4 pi s^2); for the difference of two, the product has
-    # sqrt(s^2 + 4 s^2)
+    """Share of the variance of white noise that remains in the octave with this finer `sigma`."""
+    # blurring by sigma s leaves 1 / (4 pi s^2); the product of blurs by s and 2 s counts as a blur
+    # by sqrt((s^2 + 4 s^2) / 2)
     return (1 + 1 / 4 - 2 * 2 / 5) / (4 * np.pi * sigma**2)
 
 
 def noise_of(plane: Plane) -> float:
-    """Deviation of white noise (Immerkaer's mask, 1996), by the median."""
+    """Standard deviation of white noise in a plane, by the median of Immerkaer's mask (1996)."""
     return WHITE * float(np.median(noise_response(plane)[1:-1, 1:-1]))

@@ -1,7 +1,8 @@
-"""Metrics of restorations; every number carries its protocol.
+"""Quality metrics for restorations, such as PSNR and SSIM.
 
-`score` compares two pictures, `score_folders` all pictures of two folders. A `Protocol` says how a
-number was computed; only numbers with equal protocols can be compared.
+`score` compares a restoration with its reference (ground truth); `score_folders` does so for all
+pictures of two folders. Every score carries its protocol, which says how it was computed: channel,
+border, resampler, library. Only scores with equal protocols can be compared.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +34,7 @@ __all__ = [
 
 Channel = Literal["rgb", "y"]
 
-# ITU-R BT.601 luma in the studio range 16..235, as MATLAB's rgb2ycbcr gives it, over 255.
+# ITU-R BT.601 luma in the studio range 16..235, as in MATLAB's rgb2ycbcr, divided by 255.
 LUMA_601 = np.array([65.481, 128.553, 24.966], np.float32) / np.float32(255.0)
 LUMA_601_OFFSET = np.float32(16.0 / 255.0)
 DEFAULT_METRICS = ("psnr", "ssim")
@@ -46,10 +47,9 @@ class Protocol:
     """How two pictures are compared.
 
     Attributes:
-        channel: "rgb": every channel, then the mean; "y": BT.601 luma in the range 16..235 / 255.
+        channel: "rgb": all three channels, averaged; "y": BT.601 luma in the studio range 16..235.
         border_px: pixels left out on every side.
-        resampler: how the restoration was resampled to the reference's grid; "none" if they have
-            the same.
+        resampler: how the restoration was resampled to the reference's grid; "none" if it was not.
     """
 
     channel: Channel = "rgb"
@@ -59,15 +59,17 @@ class Protocol:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One number with its protocol; scores are comparable when `protocol` is equal.
+    """The value of one metric, with all that it depends on.
 
     Attributes:
-        metric, value, unit: the number, such as psnr, 23.2, dB.
-        direction: "higher" or "lower" is better.
-        channel, border_px, data_range: what was compared, and pixels left out on each side.
-        resampler: how the restoration was resampled to the reference's grid, or "none".
-        kernel: window, scales and constants.
-        library, version: what computed it.
+        metric, value, unit: such as "psnr", 23.2, "dB".
+        direction: whether "higher" or "lower" values are better.
+        channel: what was compared: "rgb", "y", or the channel that the metric is defined on.
+        border_px: pixels left out on every side.
+        data_range: range of pixel values that the metric's constants belong to, 1 or 255.
+        resampler: how the restoration was resampled to the reference's grid; "none" if it was not.
+        kernel: the metric's window, scales and constants, in words.
+        library, version: the software that computed the value.
     """
 
     metric: str
@@ -84,7 +86,7 @@ class Score:
 
     @property
     def protocol(self) -> tuple[str | int | float, ...]:
-        """Everything but the value: scores with equal protocols can be compared."""
+        """All that the value depends on: scores with equal protocols can be compared."""
         return (
             self.metric,
             self.channel,
@@ -98,27 +100,31 @@ class Score:
 
 
 def parse_protocol(text: str) -> Protocol:
-    """A protocol from "rgb", "y", "rgb:4" or "y:4" (channel, then border in pixels)."""
+    """Parse a protocol such as "rgb", "y" or "y:4": the channel, then the border in pixels.
+
+    Raises InputError for any other text.
+    """
     channel, _, border = text.partition(":")
     if channel not in ("rgb", "y") or not (border == "" or border.isdecimal()):
         raise InputError(
-            f"protocol {text!r}: expected a channel, rgb or y, and a border in pixels, such as y:4"
+            f"--protocol: expected rgb or y, or one of them with a border in pixels such as y:4, "
+            f"got {text!r}"
         )
     return Protocol("y" if channel == "y" else "rgb", int(border or 0))
 
 
 def crop_border(image: Image, border_px: int) -> Image:
-    """The picture without `border_px` pixels on every side."""
+    """The picture without `border_px` pixels on every side; InputError if nothing would remain."""
     if border_px < 0 or 2 * border_px >= min(image.shape[:2]):
         raise InputError(
-            f"border of {border_px} px: expected 0 or more and less than half of the picture, "
-            f"which is {image.shape[1]}x{image.shape[0]}"
+            f"border: expected 0 px or more, and less than half of the shorter side of the picture "
+            f"({image.shape[1]}x{image.shape[0]}), got {border_px} px"
         )
     return image[border_px : image.shape[0] - border_px, border_px : image.shape[1] - border_px]
 
 
 def select_channel(image: Image, channel: Channel) -> Image:
-    """(H, W, 3) for "rgb", (H, W, 1) for "y"."""
+    """The picture itself for "rgb", or its luma (H, W, 1) for "y"."""
     if channel == "rgb":
         return image
     return np.asarray(image @ LUMA_601 + LUMA_601_OFFSET, np.float32)[..., None]
@@ -130,11 +136,12 @@ def score(
     metrics: Sequence[str] = DEFAULT_METRICS,
     protocol: Protocol = Protocol(),
 ) -> tuple[Score, ...]:
-    """Each metric of `restored` against `reference`, in the order of `metrics`.
+    """Compute metrics of a restoration (H, W, 3); one score per name in `metrics`, in that order.
 
-    `reference` may be None when no metric needs one. Nothing is resized: raises
-    SizeMismatchError when the sizes differ, UnknownNameError for an unknown metric, InputError
-    for a picture too small for a metric, MissingExtraError when a learned metric is not installed.
+    `reference` is the ground truth, (H, W, 3); it may be None if no metric needs it. Pictures are
+    never resized: SizeMismatchError is raised if the sizes differ. Also raises UnknownNameError for
+    an unknown metric, InputError for a picture too small for a metric or a missing reference, and
+    MissingExtraError if a learned metric is not installed.
     """
     entries = [(name, metric(name)) for name in metrics]
     check_image(restored, name="restored")
@@ -145,12 +152,12 @@ def score(
 
 
 def check_same_size(restored: Image, reference: Image) -> None:
-    """Raises SizeMismatchError unless both share one grid."""
+    """Raise SizeMismatchError unless the two pictures have the same size."""
     if restored.shape != reference.shape:
         raise SizeMismatchError(
-            f"the restoration is {restored.shape[1]}x{restored.shape[0]}, the reference "
-            f"{reference.shape[1]}x{reference.shape[0]}; nothing is resized silently: "
-            f"choose --align canvas, global or local"
+            f"expected a restoration of the reference's size "
+            f"{reference.shape[1]}x{reference.shape[0]}, got {restored.shape[1]}x"
+            f"{restored.shape[0]}; to bring it to that size, add --align canvas, global or local"
         )
 
 
@@ -160,7 +167,10 @@ def _score(
     pictures = [restored]
     if entry.needs == "reference":
         if reference is None:
-            raise InputError(f"{name} needs a reference, and none was given; add one")
+            raise InputError(
+                f"{name} needs a reference, the ground truth to compare with; name one, or choose "
+                "a metric that needs none (verax metrics lists them)"
+            )
         pictures.append(reference)
     channel: Channel = protocol.channel if entry.channel == "" else "rgb"
     ready = [select_channel(crop_border(p, protocol.border_px), channel) for p in pictures]
@@ -185,7 +195,7 @@ def _version(library: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One picture of a folder: its scores, or the reason why they are missing."""
+    """One picture of a folder: its scores, or in `failure` the reason why there are none."""
 
     name: str
     scores: tuple[Score, ...] = ()
@@ -194,12 +204,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class FolderScores:
-    """All pictures of two folders.
+    """The scores of all pictures of two folders, matched by name.
 
     Attributes:
-        rows: every matched name, scored or failed.
-        without_reference: names only in the restored folder.
-        without_restored: names only in the reference folder.
+        rows: one for each name in both folders, scored or failed.
+        without_reference: names that only the folder of restorations has.
+        without_restored: names that only the folder of references has.
     """
 
     rows: tuple[Row, ...]
@@ -216,7 +226,7 @@ class FolderScores:
         return not (self.failures or self.without_reference or self.without_restored)
 
     def means(self) -> dict[str, float]:
-        """Mean over the scored pictures, by metric; always state their number, too."""
+        """The mean of each metric, by its name, over the pictures that could be scored."""
         scored = [row.scores for row in self.rows if not row.failure]
         return {
             column[0].metric: float(np.mean([s.value for s in column]))
@@ -231,15 +241,20 @@ def score_folders(
     protocol: Protocol = Protocol(),
     align: Align | None = None,
 ) -> FolderScores:
-    """Score every picture that both folders have; a failure becomes a row with its reason.
+    """Score every picture that both folders have. One that cannot be scored becomes a failed row.
 
-    The folders are mappings from name to file. Raises InputError when they share no name.
+    Args:
+        restored, reference: file by name, for each folder.
+        align: aligns a restoration to its reference, (restored, reference) -> restored; None: the
+            two must have the same size.
+
+    Raises InputError if the folders have no name in common.
     """
     common = sorted(restored.keys() & reference.keys())
     if not common:
         raise InputError(
-            f"the two folders ({len(restored)} and {len(reference)} pictures) share no name; "
-            f"pictures are matched by name without its ending, such as 01.png and 01.jpg"
+            f"expected two folders with pictures of the same names, such as 01.png and 01.jpg, but "
+            f"the two ({len(restored)} and {len(reference)} pictures) have no name in common"
         )
     rows = [_row(n, restored[n], reference[n], metrics, protocol, align) for n in common]
     return FolderScores(

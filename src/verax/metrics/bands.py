@@ -1,6 +1,6 @@
 """Similarity in frequency bands: FSIM and CW-SSIM on complex log-Gabor filters, VIF on octaves.
 
-Pictures are (H, W, 3) float32 in [0, 1] of equal shape; FSIM and CW-SSIM fix their own channels.
+Pictures are (H, W, C) float32 in [0, 1] of equal shape; FSIM and CW-SSIM need RGB (C = 3).
 Sources: Kovesi, Videre 1, 3 (1999) for the filters, phase congruency and its noise threshold;
 Zhang et al., IEEE TIP 20, 2378 (2011) for FSIMc; Sampat et al., IEEE TIP 18, 2385 (2009) for
 CW-SSIM, here on the same log-Gabor filters instead of a steerable pyramid; Sheikh, Bovik, IEEE TIP
@@ -46,11 +46,12 @@ Complex = NDArray[np.complex64]
 
 @dataclass(frozen=True, slots=True)
 class Bank:
-    """Filters in the frequency domain, (ORIENTATIONS, SCALES, H, W), with their noise power.
+    """A bank of log-Gabor filters for one picture size.
 
     Attributes:
-        finest_power: (ORIENTATIONS,) sum of squares of the finest filter.
-        joint_power: (ORIENTATIONS,) sum of squares of the real part of all scales together.
+        filters: (ORIENTATIONS, SCALES, H, W) in the frequency domain.
+        finest_power: (ORIENTATIONS,) sum of squares of the filter of the finest scale.
+        joint_power: (ORIENTATIONS,) sum of squares of the even part of the sum over scales.
     """
 
     filters: Map
@@ -60,7 +61,7 @@ class Bank:
 
 @lru_cache(maxsize=4)
 def bank(height: int, width: int) -> Bank:
-    """The log-Gabor filters for one picture size."""
+    """The log-Gabor filters for pictures of this size; cached."""
     fy, fx = np.meshgrid(_frequencies(height), _frequencies(width), indexing="ij")
     radius, theta = np.hypot(fx, fy), np.arctan2(-fy, fx)
     lowpass = 1.0 / (1.0 + (radius / 0.45) ** 30)
@@ -85,22 +86,25 @@ def bank(height: int, width: int) -> Bank:
 
 
 def _frequencies(size: int) -> NDArray[np.float64]:
-    # Kovesi's grid: odd sizes reach exactly half a cycle per pixel
+    # as in Kovesi's code: for odd sizes, too, the highest frequency is half a cycle per pixel
     steps = np.arange(size) - size // 2
     return np.asarray(scipy.fft.ifftshift(steps / (size - size % 2)), np.float64)
 
 
 def responses(plane: Map | Complex, filters: Map) -> Complex:
-    """(SCALES, H, W) complex responses of one orientation, to a plane's spectrum or plane."""
+    """(SCALES, H, W) complex responses to the filters (SCALES, H, W) of one orientation.
+
+    `plane`: (H, W) real values, or their complex spectrum.
+    """
     spectrum = plane if np.iscomplexobj(plane) else scipy.fft.fft2(plane)
     return np.asarray(scipy.fft.ifft2(spectrum * filters, overwrite_x=True), np.complex64)
 
 
 def phase_congruency(plane: Map) -> Map:
-    """Phase congruency per pixel of a plane (H, W) in 0..255, about 0..1."""
+    """(H, W) phase congruency, about 0 to 1, of a plane (H, W) with values in 0..255."""
     filters, spectrum = bank(*plane.shape), scipy.fft.fft2(plane)
     turn = partial(_one_orientation, spectrum, filters)
-    threads = max(1, cv2.getNumThreads())  # the limit that OpenCV has
+    threads = max(1, cv2.getNumThreads())  # use no more threads than OpenCV may
     if threads == 1:
         parts = [turn(index) for index in range(ORIENTATIONS)]
     else:
@@ -112,7 +116,7 @@ def phase_congruency(plane: Map) -> Map:
 
 
 def _one_orientation(spectrum: Complex, filters: Bank, index: int) -> tuple[Map, Map]:
-    """Energy above the noise, and amplitude, summed over the scales of one orientation."""
+    """Local energy above the noise, and amplitude, each (H, W), of one orientation."""
     waves = responses(spectrum, filters.filters[index])
     total = waves.sum(axis=0)
     strength = np.abs(total) + EPS
@@ -131,7 +135,10 @@ def _noise_threshold(noise_power: float) -> np.float32:
 
 
 def fsim(restored: Image, reference: Image) -> float:
-    """Feature similarity with chroma (FSIMc) at about 256 px, 1 for equal pictures."""
+    """FSIMc: feature similarity with chroma, at a short side of about 256 px; 1 for equal pictures.
+
+    The mean of local similarity in phase congruency, gradient and chroma.
+    """
     first, second = _yiq255(restored), _yiq255(reference)
     phase_a, phase_b = phase_congruency(first[0]), phase_congruency(second[0])
     weight = np.maximum(phase_a, phase_b)
@@ -164,9 +171,10 @@ def _similar(a: Map, b: Map, constant: float) -> Map:
 
 
 def cw_ssim(restored: Image, reference: Image) -> float:
-    """Complex-wavelet similarity of the luma at about 256 px, insensitive to small shifts.
+    """Complex-wavelet SSIM of the luma at a short side of about 256 px; 1 for equal pictures.
 
-    |sum of a b*| / sum of |a||b| in 7x7 windows, averaged over pixels, then over all filters.
+    Small shifts hardly change the value. With filter responses a and b, each 7x7 window gives
+    |sum(a b*)| / sum((|a|^2 + |b|^2) / 2); the result is the mean over pixels and filters.
     """
     check_structure(restored, reference, "cw_ssim")
     first, second = _yiq255(restored)[0], _yiq255(reference)[0]
@@ -189,9 +197,9 @@ def _box(plane: Map) -> Map:
 
 
 def vif(restored: Image, reference: Image) -> float:
-    """Visual information fidelity, averaged over the channels of (H, W, C); 1 for equal pictures.
+    """Visual information fidelity, averaged over the channels; 1 for equal pictures.
 
-    More than 1 is possible: more contrast than the reference counts as more information.
+    Values above 1 are possible: more contrast than the reference counts as more information.
     """
     check_size("vif", restored, VIF_MIN_PX)
     check_structure(restored, reference, "vif")
@@ -200,14 +208,15 @@ def vif(restored: Image, reference: Image) -> float:
 
 
 def check_structure(restored: Image, reference: Image, name: str) -> None:
-    """Raises InputError for a flat reference, unless the other picture is equal to it.
+    """Raise InputError for a reference of one colour, unless the restoration equals it.
 
-    Measures of structure are undefined there: black against white would score as equal.
+    Without structure in the reference, measures of structure would score white against black as
+    equal.
     """
     flat = float(np.ptp(reference.reshape(-1, reference.shape[-1]), axis=0).max()) < FLAT
     if flat and np.abs(restored - reference).max() >= FLAT:
         raise InputError(
-            f"{name}: undefined for a reference of one colour, which has no structure to compare; "
+            f"{name}: expected a reference with structure, got a picture of one colour; "
             "choose psnr or ciede2000"
         )
 

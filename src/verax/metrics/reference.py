@@ -1,4 +1,4 @@
-"""Metrics against a reference, by pixels and windows: PSNR, CIEDE2000, SSIM, GMSD, edges.
+"""Metrics against a reference (ground truth): PSNR, CIEDE2000, SSIM, MS-SSIM, GMSD, edges.
 
 Pictures are (H, W, C) float32 in [0, 1] of equal shape; GMSD and edges compare the luma.
 SSIM's window is Wang's: Gaussian, 11 taps, standard deviation 1.5, population covariance; channels
@@ -30,13 +30,13 @@ EDGE_TOLERANCE_PX = 2
 
 
 def psnr(restored: Image, reference: Image) -> float:
-    """Peak signal-to-noise ratio in dB, over all channels; equal pictures give PSNR_CAP_DB."""
+    """Peak signal-to-noise ratio in dB over all channels, at most PSNR_CAP_DB (equal pictures)."""
     error = float(cv2.norm(restored, reference, cv2.NORM_L2SQR)) / restored.size
     return PSNR_CAP_DB if error <= 0 else min(PSNR_CAP_DB, -10.0 * float(np.log10(error)))
 
 
 def ciede2000(restored: Image, reference: Image) -> float:
-    """Mean CIEDE2000 colour difference of two sRGB pictures under D65.
+    """Mean CIEDE2000 colour difference of two sRGB pictures under D65; 0 for equal pictures.
 
     Source: Sharma, Wu, Dalal, Color Research and Application 30, 21 (2005); scikit-image.
     """
@@ -45,23 +45,23 @@ def ciede2000(restored: Image, reference: Image) -> float:
 
 
 def ssim(restored: Image, reference: Image) -> float:
-    """Mean structural similarity over the pixels whose window lies inside the picture."""
+    """Structural similarity, 1 for equal pictures; mean over all windows inside the picture."""
     check_size("ssim", restored, WINDOW)
     sums = [_mean(_valid(_maps(a, b)[0])) for a, b in _planes(restored, reference)]
     return float(np.mean(sums))
 
 
 def ssim_map(restored: Image, reference: Image) -> Map:
-    """Structural similarity per pixel, (H, W), mean of channels; mirrored at the border."""
+    """(H, W) structural similarity per pixel, averaged over channels; the border is mirrored."""
     maps = [_maps(a, b)[0] for a, b in _planes(restored, reference)]
     return np.asarray(np.mean(maps, axis=0), np.float32)
 
 
 def ms_ssim(restored: Image, reference: Image) -> float:
-    """Multi-scale structural similarity over five octaves.
+    """Multi-scale structural similarity over five octaves; 1 for equal pictures.
 
-    Contrast and structure are averaged where the window lies inside; the full index of the
-    coarsest octave is averaged over the mirrored picture, as torchmetrics does. Negative
+    As in torchmetrics: contrast and structure are averaged over the windows inside the picture; in
+    the coarsest octave, the full SSIM is averaged over all pixels of the mirrored picture. Negative
     averages count as zero.
     """
     check_size("ms_ssim", restored, MS_SSIM_MIN_PX)
@@ -81,10 +81,10 @@ def _planes(restored: Image, reference: Image) -> list[tuple[Map, Map]]:
 
 
 def _maps(restored: Map, reference: Map) -> tuple[Map, Map]:
-    """SSIM and its contrast-structure factor per pixel, from four blurs instead of five.
+    """SSIM and its contrast-structure factor, each (H, W), for one channel.
 
-    With s = a + b and d = a - b: a² + b² = (s² + d²) / 2 and ab = (s² - d²) / 4, for the means
-    as for the second moments.
+    The sum s = a + b and the difference d = a - b need four blurs instead of five: a² + b² =
+    (s² + d²) / 2 and ab = (s² - d²) / 4 hold for means and for second moments.
     """
     s, d = cv2.add(restored, reference), cv2.subtract(restored, reference)
     mean_s, mean_d = _blur(s), _blur(d)
@@ -96,7 +96,7 @@ def _maps(restored: Map, reference: Map) -> tuple[Map, Map]:
 
 
 def _similarity(s2: Map, d2: Map, constant: float) -> Map:
-    """(2ab + constant) / (a² + b² + constant), given s² and d² of s = a + b, d = a - b."""
+    """(2ab + constant) / (a² + b² + constant), computed from s² = (a + b)² and d² = (a - b)²."""
     above = cv2.addWeighted(s2, 0.5, d2, -0.5, constant)
     below = cv2.addWeighted(s2, 0.5, d2, 0.5, constant)
     ratio: Map = cv2.divide(above, below)
@@ -126,7 +126,7 @@ def _halve(image: Image) -> Image:
 
 
 def check_size(metric: str, image: Image, minimum: int) -> None:
-    """Raises InputError for a picture with a side shorter than `minimum` px."""
+    """Raise InputError for a picture with a side shorter than `minimum` px."""
     if min(image.shape[:2]) < minimum:
         raise InputError(
             f"{metric}: expected at least {minimum} px on each side, "
@@ -135,7 +135,7 @@ def check_size(metric: str, image: Image, minimum: int) -> None:
 
 
 def gmsd(restored: Image, reference: Image) -> float:
-    """Gradient magnitude similarity deviation, 0 for equal pictures, lower is better.
+    """Gradient magnitude similarity deviation of the luma; 0 for equal pictures, lower is better.
 
     Source: Xue et al., IEEE TIP 23, 684 (2014).
     """
@@ -185,7 +185,7 @@ def _edges(image: Image) -> NDArray[np.uint8]:
 
 
 def _share_near(edges: NDArray[np.uint8], others: NDArray[np.uint8]) -> float:
-    """Share of edge pixels with one of the other's nearby; 1 without any edge."""
+    """Share of the pixels in `edges` with one of `others` within 2 px; 1 if `edges` is empty."""
     if not edges.any():
         return 1.0
     distance = cv2.distanceTransform(255 - others, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)

@@ -1,7 +1,7 @@
-"""All metrics by name: meaning, direction, what they need, licence.
+"""All metrics by name, with meaning, direction, needs and licence.
 
-Learned metrics need packages and weights that the user installs; they are never a dependency, since
-pyiqa is licensed for non-commercial use only. Their scores carry pyiqa's version.
+Learned metrics run through pyiqa, which the user installs: its licence allows non-commercial use
+only, so Verax does not depend on it.
 """
 
 from collections.abc import Callable
@@ -35,12 +35,15 @@ class Metric:
     """One metric.
 
     Attributes:
-        what: its meaning in a few words.
-        function: of (restored, reference) or (restored), by `needs`.
-        channel: the channel it is defined on; empty when the protocol decides.
-        kernel: window, scales and whatever else the number depends on.
+        what: what it measures, in a few words.
+        function: takes (restored, reference), or (restored) if no reference is needed.
+        direction: whether "higher" or "lower" values are better.
+        needs: "reference" or "nothing" beside the restoration.
+        channel: the channel that it is defined on; "" if the protocol decides.
+        data_range: range of pixel values that its constants belong to, 1 or 255.
+        kernel: window, scales and constants, in words.
         library: the package that computes it.
-        install: what the user must install, empty for none.
+        install: command that installs what it needs; "" for nothing.
     """
 
     what: str
@@ -57,7 +60,7 @@ class Metric:
 
 
 def library_version() -> str:
-    """pyiqa's version, empty when it is not installed."""
+    """The version of pyiqa; "" if it is not installed."""
     try:
         return version("pyiqa")
     except PackageNotFoundError:
@@ -65,7 +68,10 @@ def library_version() -> str:
 
 
 def learned(name: str) -> Callable[..., float]:
-    """The metric as a function of one or two pictures; calling it reports what is not installed."""
+    """A function that computes a learned metric of one or two pictures by pyiqa.
+
+    The function raises MissingExtraError if torch or pyiqa is not installed.
+    """
 
     def measure(*pictures: Image) -> float:
         model = _model(name)
@@ -82,9 +88,9 @@ def _model(name: str) -> Callable[..., float]:
         pyiqa = import_module("pyiqa")
     except ImportError as exc:
         raise MissingExtraError(
-            f"{name} needs a learned model, which Verax does not ship: pip install pyiqa "
-            f"(licensed for non-commercial use only), then run it once with network access so "
-            f"that it can fetch its weights"
+            f"{name} is a learned metric of the package pyiqa, which is not installed: run "
+            f"pip install pyiqa (its licence allows non-commercial use only), and run the metric "
+            f"once with network access, so that pyiqa can download its weights"
         ) from exc
     try:
         model: Callable[..., float] = pyiqa.create_metric(
@@ -92,8 +98,9 @@ def _model(name: str) -> Callable[..., float]:
         )
     except (OSError, RuntimeError, ValueError, KeyError) as exc:
         raise InputError(
-            f"{name}: pyiqa {library_version()} could not load {PYIQA_NAMES[name]!r} ({exc}); "
-            f"its weights file is missing or the name is unknown to this version"
+            f"{name}: pyiqa {library_version()} could not load its model {PYIQA_NAMES[name]!r} "
+            f"({exc}); run the metric once with network access, so that pyiqa can download the "
+            f"weights, or install a newer pyiqa"
         ) from exc
     return model
 
@@ -248,5 +255,5 @@ METRICS: dict[str, Metric] = {
 
 
 def metric(name: str) -> Metric:
-    """The metric called `name`; UnknownNameError lists all names."""
+    """The metric called `name`. Raises UnknownNameError, which lists the known names."""
     return choose(METRICS, name, kind="metric")

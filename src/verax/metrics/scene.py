@@ -1,6 +1,6 @@
-"""Metrics of the scene: water (UIQM, UCIQE), haze, and changes of day, weather or light.
+"""Metrics of the scene: underwater quality (UIQM, UCIQE), haze, change of time of day or of light.
 
-A picture is (H, W, 3) float32 in [0, 1].
+A picture is (H, W, 3) float32 sRGB in [0, 1].
 Sources: Panetta, Gao, Agaian, IEEE JOE 41, 541 (2016); Yang, Sowmya, IEEE TIP 24, 6062 (2015);
 haze after the idea of Choi, You, Bovik, IEEE TIP 24, 3888 (2015), with features and weights of
 our own.
@@ -53,7 +53,7 @@ FAINT = 0.02  # deviation of luma below which there is no structure to compare
 
 
 def uiqm(image: Image) -> float:
-    """Underwater quality from colour, sharpness and contrast; higher is better."""
+    """UIQM: underwater quality from colour, sharpness and contrast; higher is better."""
     levels = image * np.float32(255)
     terms = (_uicm(levels), _uism(levels), _uiconm(levels))
     return float(sum(w * t for w, t in zip(UIQM_WEIGHTS, terms, strict=True)))
@@ -83,7 +83,7 @@ def _edges(plane: Map) -> Map:
 
 
 def _eme(plane: Map) -> float:
-    """Mean of 2 ln(max / min) over blocks; a level below 1 counts as 1."""
+    """Mean of 2 ln(max / min) over blocks; levels below 1 (of 255) count as 1."""
     low, high = _extremes(np.maximum(plane, 1))
     return float(2 * np.log(high / low).mean())
 
@@ -96,7 +96,7 @@ def _extremes(plane: Map) -> tuple[Map, Map]:
 
 
 def _uiconm(levels: Map) -> float:
-    """Mean of -r ln r over blocks, r = Michelson contrast in logarithmic arithmetic."""
+    """Mean of -r ln r over blocks, where r is the Michelson contrast in PLIP arithmetic."""
     low, high = _extremes(levels.mean(axis=2))
     above = PLIP_RANGE * (high - low) / (PLIP_RANGE - low)
     below = high + low - high * low / PLIP_RANGE
@@ -106,9 +106,10 @@ def _uiconm(levels: Map) -> float:
 
 
 def uciqe(image: Image) -> float:
-    """Underwater colour quality: spread of chroma, contrast of lightness, mean saturation.
+    """UCIQE: underwater quality from chroma, contrast and saturation; higher is better.
 
-    CIELAB with lightness and chroma over 100; saturation is chroma over the length of (L, C).
+    Weighted sum of the standard deviation of chroma, the contrast of lightness and the mean
+    saturation, in CIELAB divided by 100; saturation is C / sqrt(C^2 + L^2).
     """
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2Lab) / np.float32(100)
     lightness, chroma = lab[..., 0], np.hypot(lab[..., 1], lab[..., 2])
@@ -136,16 +137,16 @@ HAZE_WEIGHTS = (-0.130, -1.059, 0.037, -1.930, -4.712, 0.052, 0.749)
 
 
 def haze_density(image: Image) -> float:
-    """Estimated mean share of light that is haze, in [0, 1]; lower is clearer.
+    """Estimated mean share of the light that haze adds, in [0, 1]; lower is clearer.
 
-    In the haze model I = J t + A (1 - t) it estimates the mean of 1 - t.
+    In the haze model I = J t + A (1 - t) with transmission t, this is the mean of 1 - t.
     """
     logit = HAZE_OFFSET + float(np.dot(HAZE_WEIGHTS, haze_features(image)))
     return float(1 / (1 + np.exp(-logit)))
 
 
 def haze_features(image: Image) -> NDArray[np.float64]:
-    """The statistics named by HAZE_FEATURES, at a short side of about 256 px."""
+    """(7,) the statistics named in HAZE_FEATURES, at a short side of at most 256 px."""
     small = _shrink(image)
     low, high = small.min(axis=2), small.max(axis=2)
     dark = cv2.erode(low, np.ones((9, 9), np.uint8))
@@ -174,14 +175,15 @@ def _shrink(image: Image) -> Image:
 
 
 def scene_state(before: Image, after: Image, overlap: NDArray[np.bool_]) -> SceneState:
-    """The change of the time of day or light between two registered pictures; "same" if none.
+    """Whether the time of day or the light changed between two registered pictures, and how.
 
-    A restoration may add light, but removes little; it may remove a cast, but adds none; and it
-    keeps the order of bright and dark places, unless it removes haze, which keeps the structure.
+    "same" if a restoration explains the change: a restoration may brighten, but hardly darkens; may
+    remove a colour cast, but adds none; and keeps the order of bright and dark places. Only removed
+    haze may change that order, but then the structure agrees.
 
     Args:
-        before, after: (H, W, 3) on one grid.
-        overlap: (H, W), pixels that both cover.
+        before, after: (H, W, 3) on the same pixel grid.
+        overlap: (H, W) bool, pixels that both pictures cover.
     """
     before, after, overlap = _small(before, after, overlap)
     if not overlap.any():
@@ -211,20 +213,20 @@ def _small(
 
 
 def _stops(before: Image, after: Image, overlap: NDArray[np.bool_]) -> float:
-    """Median change of light in stops."""
+    """Median change of luminance in `overlap`, in stops (factors of two); above 0 is brighter."""
     first, second = (np.maximum(to_linear(p) @ LUMA_709, DARKEST)[overlap] for p in (before, after))
     return float(np.median(np.log2(second / first)))
 
 
 def cast(pixels: Map) -> float:
-    """Distance of the mean colour from grey, of pixels (n, 3)."""
+    """Colour cast: distance of the mean colour of pixels (n, 3) from grey, in units of sRGB."""
     red, green, blue = pixels.mean(0)
     grey = LUMA @ np.array([red, green, blue])
     return float(np.hypot(red - grey, blue - grey))
 
 
 def _order(before: Image, after: Image, overlap: NDArray[np.bool_]) -> float:
-    """Rank correlation of coarse brightness; 1 for flat pictures."""
+    """Rank correlation of strongly blurred luma in `overlap`, in [-1, 1]; 1 for flat pictures."""
     sigma = BROAD * max(overlap.shape)
     planes = [wide_blur(luma(picture), sigma)[overlap] for picture in (before, after)]
     if min(float(plane.std()) for plane in planes) < FLAT:
@@ -234,7 +236,7 @@ def _order(before: Image, after: Image, overlap: NDArray[np.bool_]) -> float:
 
 
 def _agreement(exposed: Image, after: Image, overlap: NDArray[np.bool_]) -> float:
-    """Mean local correlation of structure; two flat places agree."""
+    """Mean local correlation of fine structure in `overlap`, 0 to 1; two flat places give 1."""
     side = max(overlap.shape)
     one, two = (
         wide_blur(y, FINE * side) - wide_blur(y, NEARBY * side) for y in map(luma, (exposed, after))
