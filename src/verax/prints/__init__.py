@@ -1,5 +1,5 @@
-"""Old paper prints. Here a shot of a print is straightened: perspective, background and paper
-border are removed."""
+"""Old paper prints. This module straightens a photograph (shot) of a print: it removes perspective,
+background and paper border."""
 
 from dataclasses import replace
 
@@ -12,18 +12,22 @@ from verax.prints.corners import Corners, check_corners, find_corners
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom in px, right and bottom exclusive
 
-LENSES = (0.5, 4.0)  # plausible focal lengths over the shot's diagonal
-STRETCH = 1.4  # largest ratio between the estimated shape and that of the outline's sides
+LENSES = (0.5, 4.0)  # plausible focal lengths, in diagonals of the shot
+STRETCH = 1.4  # largest ratio between the aspect ratio by perspective and that by lengths of sides
 PAPER = 0.09  # largest difference of a border pixel from the paper colour beside it
 UNEVEN = 0.25  # largest difference in paper colour between sides, under uneven light
 FILLED = 0.85  # least share of paper in a row of the border
 BORDER = 0.16  # widest border, share of the side
-SKIPPED = 0.006  # rows at the very edge, mixed with the background, share of the side
+SKIPPED = 0.006  # rows at the very edge that may show background, share of the side
 LEAST = 16  # least side of the straightened print, px
 
 
 def flatten(shot: Image, corners: Corners) -> Image:
-    """The print between the corners, seen from straight above, at the shot's own scale."""
+    """Cut out the print between the corners (px of the shot) and remove its perspective.
+
+    The result has about the resolution of the shot. Raises InputError for a print of less than
+    LEAST px.
+    """
     size = (shot.shape[1], shot.shape[0])
     top, right, bottom, left = np.hypot(*(np.roll(corners, -1, axis=0) - corners).T)
     ratio = shape_of(corners, size)
@@ -31,7 +35,8 @@ def flatten(shot: Image, corners: Corners) -> Image:
     target = (round(float(width)), round(float(width / ratio)))
     if min(target) < LEAST:
         raise InputError(
-            f"straighten: expected a print of at least {LEAST} px, got {target[0]}x{target[1]}"
+            f"straighten: expected a print of at least {LEAST} px on each side, got "
+            f"{target[0]}x{target[1]}; name its corners: --corners x,y x,y x,y x,y"
         )
     edges = np.array([[0, 0], [target[0], 0], target, [0, target[1]]], np.float32) - 0.5
     matrix = cv2.getPerspectiveTransform(corners.astype(np.float32), edges)
@@ -42,10 +47,11 @@ def flatten(shot: Image, corners: Corners) -> Image:
 
 
 def shape_of(corners: Corners, size: tuple[int, int]) -> float:
-    """Width over height of the print behind an outline.
+    """The real aspect ratio (width over height) of the print, from its corners in the shot.
 
-    From its perspective, with the optical axis at the shot's centre (Zhang and He, "Whiteboard
-    scanning", 2007); from the lengths of its sides if there is too little perspective.
+    Computed from the perspective, assuming that the optical axis is at the centre of the shot
+    (Zhang and He, "Whiteboard scanning", 2007). If there is too little perspective for that, the
+    ratio of the mean lengths of opposite sides. `size`: (width, height) of the shot.
     """
     top, right, bottom, left = np.hypot(*(np.roll(corners, -1, axis=0) - corners).T)
     plain = float((top + bottom) / (left + right))
@@ -68,9 +74,9 @@ def shape_of(corners: Corners, size: tuple[int, int]) -> float:
 
 
 def inside_border(flat: Image) -> Box:
-    """The picture inside a print's plain paper border; the whole print if it has none.
+    """The box of the picture inside a print's plain paper border; without one, the whole print.
 
-    A border is paper of about one colour along at least three sides, with a clear edge to the
+    A border is paper of about one colour along at least three sides, with a clear edge towards the
     picture.
     """
     height, width = flat.shape[:2]
@@ -85,14 +91,14 @@ def inside_border(flat: Image) -> Box:
 
 
 def paper_along(side: Image) -> Plane:
-    """(W, 3) the paper's colour along the upper edge; it varies with the light."""
+    """(W, 3) the colour of the paper along the upper edge, smoothed; it may vary with the light."""
     skip = max(2, round(SKIPPED * side.shape[0]))
     edge = np.median(side[skip : 3 * skip], axis=0)[None]
     return np.asarray(cv2.blur(edge, (max(3, side.shape[1] // 12), 1))[0], np.float32)
 
 
 def border_depth(side: Image) -> int:
-    """Rows from the upper edge to the picture; 0 if there is no border."""
+    """Number of rows of paper border at the upper edge; 0 if there is no border."""
     height, width = side.shape[:2]
     middle = slice(width // 8, width - width // 8)
     stray = np.abs(side[:, middle] - paper_along(side)[middle]).max(2)
@@ -107,10 +113,13 @@ def border_depth(side: Image) -> int:
 
 
 def straighten(shot: Photo, corners: Corners | None = None, *, border: bool = False) -> Photo:
-    """Straighten a shot of a print; `border` keeps the plain paper border.
+    """Straighten a shot of a print: the print alone, without perspective.
 
-    `corners`: in px, in any order; None: they are detected. Raises InputError if they span no
-    print, or none is detected.
+    Args:
+        corners: (4, 2) corners of the print in px of the shot, in any order; None: detect them.
+        border: keep the print's plain paper border.
+
+    Raises InputError if the corners are not those of a print, or cannot be detected.
     """
     if corners is None:
         corners = find_corners(shot.pixels)
@@ -125,7 +134,7 @@ def straighten(shot: Photo, corners: Corners | None = None, *, border: bool = Fa
 
 
 def corners_of(text: str) -> Corners:
-    """Four points from 'x,y x,y x,y x,y'. Raises InputError for another text."""
+    """Parse four points from 'x,y x,y x,y x,y'. Raises InputError for any other text."""
     try:
         points = [[float(value) for value in point.split(",")] for point in text.split()]
         return np.array(points, np.float64).reshape(4, 2)

@@ -1,8 +1,8 @@
-"""The four corners of a print in a shot of it, from straight edges.
+"""Find the four corners of a print in a photograph (shot) of the print, from its straight edges.
 
-Line segments (LSD, Grompone von Gioi et al., IPOL 2012) are merged into straight lines. Every pair
-of lines across with every pair along forms an outline; the best one has sides that lie on edges
-over most of their length. Its sides are then fitted to the edges at full size.
+Line segments (LSD, Grompone von Gioi et al., IPOL 2012) are merged into straight lines. Any two
+horizontal lines and two vertical ones form an outline; in the best outline, edges run along most of
+each side. The sides of the best outline are then fitted to the edges at full size.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from verax.errors import InputError
 from verax.image import Image, to_uint8
 
-Corners = NDArray[np.float64]  # (4, 2) x, y: top left, top right, bottom right, bottom left
+Corners = NDArray[np.float64]  # (4, 2) x, y in px: top left, top right, bottom right, bottom left
 Line = NDArray[np.float64]  # a, b, c with a x + b y + c = 0 and a^2 + b^2 = 1
 
 WORK = 640  # px, long side at which lines are looked for
@@ -27,12 +27,12 @@ COVERED = 0.86  # least share of each side that lies on an edge
 WHOLE = 0.97  # least share of all sides together if one side extends past its corner
 TAPER = 2.5  # largest ratio of two opposite sides
 AREA = (0.1, 0.985)  # least and largest area of the outline, shares of the shot
-ON = 0.8  # share of the stretch past a corner on an edge, from which a side extends past it
-SHARP = 0.06  # step per px of a sharp edge; a shadow's is softer
+ON = 0.8  # share of a short stretch beyond a corner that lies on an edge, if the side goes on there
+SHARP = 0.06  # step per px of a sharp edge; that of a shadow is softer
 KEEN = 0.3  # weight of sharp edges in the score of an outline
-LARGE = 0.35  # weight of its area
-REACH = 0.012  # distance from a side within which its edge is fitted, share of the long side
-SAMPLES = 160  # points along a side at which that is done
+LARGE = 0.35  # weight of the outline's area in its score
+REACH = 0.012  # distance from a side within which its edge is searched, share of the long side
+SAMPLES = 160  # points along a side at which the edge is searched
 NEXT = [1, 2, 3, 0]  # index of the next corner
 HOW = "name them: --corners x,y x,y x,y x,y"
 
@@ -42,9 +42,9 @@ class Side:
     """One side of an outline.
 
     Attributes:
-        share: share of its length that lies on an edge.
-        sharp: 1 for a step, less for a soft edge such as a shadow's.
-        before, after: whether the edge extends past its start or end; a print's does not.
+        share: share of the side's length that lies on an edge.
+        sharp: sharpness of the edge, 0 to 1; low for the edge of a shadow.
+        before, after: whether the edge goes on beyond the side's start or end, unlike a print's.
     """
 
     share: float
@@ -54,28 +54,25 @@ class Side:
 
 
 def find_corners(shot: Image) -> Corners:
-    """The print's corners in px of the shot. Raises InputError if no whole outline is in view."""
+    """Find the print's corners in a shot. Raises InputError if no complete outline is found."""
     scale = min(1.0, WORK / max(shot.shape[:2]))
     size = (round(shot.shape[1] * scale), round(shot.shape[0] * scale))
     small = cv2.resize(shot, size, interpolation=cv2.INTER_AREA)
     outline = best_outline(small)
     if outline is None:
         raise InputError(
-            "straighten: expected a shot with all four corners of a print in view, found none; "
-            f"take it from farther away on a plain ground, or {HOW}"
+            "straighten: expected a shot with all four corners of a print in view, found no print; "
+            f"photograph the print from farther away on a plain background, or {HOW}"
         )
     full = (outline + 0.5) / scale - 0.5
     return fit(shot, full)
 
 
 def check_corners(corners: Corners, size: tuple[int, int]) -> Corners:
-    """The four corners in the order of `Corners`.
-
-    Raises InputError for corners outside a shot of `size` = (width, height), or that form no
-    convex outline.
-    """
+    """Check corners of a print in a shot of `size` (width, height); returns them in the order of
+    `Corners`. Raises InputError if they lie outside the shot or form no convex outline."""
     if corners.shape != (4, 2) or not np.isfinite(corners).all():
-        raise InputError(f"--corners: expected four x,y in pixels, got {corners.tolist()}")
+        raise InputError(f"--corners: expected four points x,y in pixels, got {corners.tolist()}")
     width, height = size
     if (corners < -0.5).any() or (corners > np.array([width, height]) - 0.5).any():
         raise InputError(
@@ -84,12 +81,14 @@ def check_corners(corners: Corners, size: tuple[int, int]) -> Corners:
         )
     ring = in_order(corners)
     if not is_outline(ring, least=0.001 * width * height):
-        raise InputError("--corners: expected a four-sided print, got no convex outline")
+        raise InputError(
+            f"--corners: expected four points with a convex outline, got {corners.tolist()}"
+        )
     return ring
 
 
 def in_order(points: Corners) -> Corners:
-    """Four points from the top left, clockwise on screen."""
+    """Sort four points clockwise on screen, starting at the top left."""
     middle = points - points.mean(0)
     ring = points[np.argsort(np.arctan2(middle[:, 1], middle[:, 0]))]
     first = int(np.argmin(ring.sum(1)))
@@ -97,7 +96,7 @@ def in_order(points: Corners) -> Corners:
 
 
 def is_outline(ring: Corners, *, least: float) -> bool:
-    """Whether a ring of corners is convex and has at least the least area."""
+    """Whether corners in order form a convex outline with an area of at least `least` px."""
     sides = ring[NEXT] - ring
     after = sides[NEXT]
     turns = sides[:, 0] * after[:, 1] - sides[:, 1] * after[:, 0]
@@ -105,12 +104,12 @@ def is_outline(ring: Corners, *, least: float) -> bool:
 
 
 def area_of(ring: Corners) -> float:
-    """The area of an outline in px."""
+    """The area of an outline, in square px."""
     return abs(float(cv2.contourArea(ring.astype(np.float32))))
 
 
 def best_outline(small: Image) -> Corners | None:
-    """The outline of a print in a reduced shot, or None."""
+    """The corners of the most likely print in a reduced shot; None if there is none."""
     slopes = gradients(cv2.GaussianBlur(small, (0, 0), 1.2))
     lines = straight_lines(small)
     level = [line for line in lines if abs(line[1]) >= abs(line[0])][:LINES]
@@ -152,7 +151,7 @@ def best_outline(small: Image) -> Corners | None:
 
 
 def ring_of(around: Corners, shape: tuple[int, ...]) -> Corners | None:
-    """The four crossings of lines, from the top left; None if they can be no print."""
+    """The four crossings in the order of `Corners`; None if no print has such a shape or size."""
     ring = in_order(around)
     least, most = (share * shape[0] * shape[1] for share in AREA)
     if not is_outline(ring, least=least) or area_of(ring) > most:
@@ -163,13 +162,13 @@ def ring_of(around: Corners, shape: tuple[int, ...]) -> Corners | None:
 
 
 def crossing(first: Line, second: Line) -> NDArray[np.float64] | None:
-    """The intersection of two lines, None for parallel ones."""
+    """The point (x, y) where two lines intersect; None if they are parallel."""
     x, y, w = np.cross(first, second)
     return None if abs(w) < 1e-6 else np.array([x / w, y / w])
 
 
 def score_of(sides: list[Side], ring: Corners, shape: tuple[int, ...]) -> float:
-    """Mean share of the sides that lies on edges, plus a bonus for area; 0 for no outline."""
+    """Score of an outline by its area and its edges; 0 if edges go on beyond its corners."""
     shares = [side.share for side in sides]
     mean = float(np.mean(shares))
     through = sum(
@@ -184,7 +183,7 @@ def score_of(sides: list[Side], ring: Corners, shape: tuple[int, ...]) -> float:
 def coverage(
     start: NDArray[np.float64], end: NDArray[np.float64], slopes: NDArray[np.float32]
 ) -> Side:
-    """The side between two corners; its other fields are computed only if it lies on an edge."""
+    """Measure how far the side between two corners lies on an edge; `slopes`: from `gradients`."""
     inside = across(start, end, (0.02, 0.98), slopes)
     share = float((inside > EDGE).mean())
     if share < COVERED:
@@ -201,7 +200,8 @@ def across(
     part: tuple[float, float],
     slopes: NDArray[np.float32],
 ) -> NDArray[np.float64]:
-    """Gradients across a side, at places along a `part` of it (from, to; shares of its length)."""
+    """(N,) strength of the gradient across a side, at points along a `part` of the side, which is
+    given by its two ends as shares of the side's length."""
     length = float(np.hypot(*(end - start)))
     along = (end - start) / max(length, 1e-6)
     normal = np.array([-along[1], along[0]])
@@ -219,12 +219,12 @@ def across(
 
 
 def gradients(image: Image) -> NDArray[np.float32]:
-    """(2, H, W, 3) change per px along x and y."""
+    """(2, H, W, 3) change of the picture per px, along x and along y."""
     return np.stack([cv2.Sobel(image, cv2.CV_32F, dx, 1 - dx, scale=1 / 8) for dx in (1, 0)])
 
 
 def straight_lines(small: Image) -> list[Line]:
-    """Straight lines, sorted by the total length of their segments, the longest first."""
+    """The straight lines in a picture, by the total length of their segments, longest first."""
     detector = cv2.createLineSegmentDetector()
     least = SHORT * max(small.shape[:2])
     pieces: list[tuple[float, NDArray[np.float64]]] = []
@@ -240,7 +240,7 @@ def straight_lines(small: Image) -> list[Line]:
 
 
 def merge(segments: list[tuple[float, NDArray[np.float64]]]) -> list[Line]:
-    """Merge segments that lie on one line into that of the longest; sorted by total length."""
+    """Merge segments (length, ends) on a common line; lines by total length, longest first."""
     groups: list[tuple[float, Line]] = []
     for length, segment in sorted(segments, key=lambda item: -item[0]):
         ends = segment.reshape(2, 2)
@@ -265,7 +265,7 @@ def line_through(first: NDArray[np.float64], second: NDArray[np.float64]) -> Lin
 
 
 def fit(shot: Image, ring: Corners) -> Corners:
-    """The outline with each side fitted to the strongest edge near it, at full size."""
+    """Move each side of an outline to the strongest edge nearby; unchanged if too far away."""
     reach = max(3.0, REACH * max(shot.shape[:2]))
     lines = [
         fit_side(shot, start, end, reach)
@@ -283,7 +283,7 @@ def fit(shot: Image, ring: Corners) -> Corners:
 def fit_side(
     shot: Image, start: NDArray[np.float64], end: NDArray[np.float64], reach: float
 ) -> Line:
-    """The line through the steepest changes across a side, within `reach` px of it."""
+    """The line along the strongest edge within `reach` px of the side from `start` to `end`."""
     along = (end - start) / np.hypot(*(end - start))
     normal = np.array([-along[1], along[0]])
     places = start + np.linspace(0.06, 0.94, SAMPLES)[:, None] * (end - start)

@@ -1,9 +1,10 @@
-"""A larger result: the photo on a finer grid, with detail of the prior beyond the photo's grid.
+"""Enlarge a photo or restoration, with detail of the prior that is finer than the photo's pixels.
 
-With D the reduction to the photo's grid and U its pseudo-inverse, x = U y + p - U D p reduces to
-the photo y exactly (D x = y) and has the detail of the prior p that D removes (range-null space
-decomposition: Wang, Yu and Zhang, "Zero-shot image restoration using denoising diffusion
-null-space model", ICLR 2023). D is the antialiased cubic reduction of Keys (1981).
+Let D be the reduction to the photo's grid, and U the pseudo-inverse of D. For a photo y and a prior
+p, the result x = U y + (p - U D p) reduces exactly to the photo (D x = y), and has the detail of
+the prior that D removes (range-null space decomposition: Wang, Yu and Zhang, "Zero-shot image
+restoration using denoising diffusion null-space model", ICLR 2023). D is bicubic reduction with
+antialiasing (Keys, 1981).
 """
 
 from dataclasses import dataclass, replace
@@ -21,21 +22,21 @@ from verax.image import Image, Photo, Plane
 FACTORS = ("2", "3", "4", "prior")
 MOST = 4.0  # largest scale
 MAX_PIXELS = 64_000_000  # of a larger result; more does not fit into a common machine's memory
-ROUNDS = 60  # most iterations that make up for clipped values
-PUSH = 1.9  # their over-relaxation
+ROUNDS = 60  # most iterations in which neighbours make up for clipped values
+PUSH = 1.9  # over-relaxation of these iterations
 NEAR = 0.3 / 255  # tolerance: how far the reduced result may differ from the photo
 WINDOW = 2.5  # sigma in px of the photo, of the windows in which structure is compared
-DOUBT, TRUST = 0.35, 0.75  # local correlation at which detail starts to be taken, and is in full
+DOUBT, TRUST = 0.35, 0.75  # local correlation from which detail is used, and used in full
 CONTRAST = (0.5, 1.6)  # bounds of the gain that matches detail to the photo's contrast
 STEPS, LOCAL, FAR = 4, 4.0, 1.0  # of alignment: steps, window sigma, largest shift, px of the photo
 CALM, FLAT = 1e-5, 2e-5  # least variance, and energy of gradients, for a shift
-TINY = 1.5 / 255  # least deviation of structure that can be compared
+TINY = 1.5 / 255  # least standard deviation of structure that can be compared
 
-NO_PRIOR = "enlarged by resampling alone, without new detail: no prior is placed exactly"
-NO_FINER = "enlarged by resampling alone, without new detail: the prior is no finer than the photo"
-NONE_ASKED = "enlarged by resampling alone, without new detail: at fidelity 1 the prior adds none"
-WHOLE = 0.02  # a scale this close to a whole number is rounded to it
-FINER = 1.05  # least px of the prior per px of the photo for "prior"
+NO_PRIOR = "enlarged by resampling only, without new detail, since no prior is placed exactly"
+NO_FINER = "enlarged by resampling only, without new detail: the prior is no finer than the photo"
+NONE_ASKED = "enlarged by resampling only: at fidelity 1 no detail is taken from the prior"
+WHOLE = 0.02  # a scale this close to a whole number is rounded
+FINER = 1.05  # px of the prior per px of the photo from which the prior is finer
 
 Size = tuple[int, int]  # width, height
 Matrix = NDArray[np.float64]
@@ -43,12 +44,12 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Larger:
-    """A restoration on a finer grid.
+    """An enlarged restoration.
 
     Attributes:
-        pixels: (H, W, 3); reduced to the photo's grid they are the restoration.
-        generated: (H, W) share of each pixel's structure that is the prior's.
-        notes: what a user should know, in words.
+        pixels: (H, W, 3); reduced to the photo's grid, they equal the restoration.
+        generated: (H, W) share of each pixel's structure that comes from the prior.
+        notes: what the user should know, in words.
     """
 
     pixels: Image
@@ -56,15 +57,14 @@ class Larger:
     notes: tuple[str, ...] = ()
 
     def record(self) -> dict[str, float]:
-        """As a JSON object."""
         return {"generated": float(self.generated.mean())}
 
 
 def larger_size(photo: Size, scale: str, finer: float = 1.0) -> Size:
-    """(width, height) of the result for `scale`: "2", "3", "4" or "prior".
+    """(width, height) of the result for a scale of "2", "3", "4" or "prior" (as fine as the prior).
 
-    `finer`: px of the prior per px of the photo. Raises InputError for another scale and for a
-    result that is too large.
+    `finer`: px of the prior per px of the photo. Raises InputError for any other scale, and for a
+    result of more than MAX_PIXELS.
     """
     if scale not in FACTORS:
         raise InputError(f"scale: expected one of {', '.join(FACTORS)}, got {scale!r}")
@@ -75,7 +75,7 @@ def larger_size(photo: Size, scale: str, finer: float = 1.0) -> Size:
     if size[0] * size[1] > MAX_PIXELS:
         raise InputError(
             f"scale: expected a result of at most {MAX_PIXELS / 1e6:.0f} megapixels, got "
-            f"{size[0]}x{size[1]}; choose a smaller scale or a part of the photo"
+            f"{size[0]}x{size[1]}; choose a smaller scale, or crop the photo first"
         )
     return size
 
@@ -89,14 +89,12 @@ def larger(
     spared: Plane | None = None,
     strict: bool = False,
 ) -> Larger:
-    """The photo (h, w, 3) at a scale of FACTORS, with the detail that its prior adds.
+    """Enlarge the photo (h, w, 3) by `scale` ("2", "3", "4" or "prior"), with detail of the prior.
 
     Args:
-        prior: (H, W, 3) as generated.
-        spared: (h, w) above 0 where no detail of the prior is taken.
-        strict: take no detail of the prior anywhere.
-
-    Raises InputError for an unknown or too large scale.
+        prior: (H, W, 3) as generated, before it is warped onto the photo.
+        spared: (h, w) share in [0, 1] by which less detail of the prior is used in each pixel.
+        strict: use no detail of the prior anywhere.
     """
     own = (photo.shape[1], photo.shape[0])
     finer = finer_by(registration)
@@ -116,7 +114,7 @@ def larger(
 
 
 def with_alpha_of(photo: Photo, size: Size) -> Photo:
-    """The photo with its alpha resized to (width, height), as pattern for writing that size."""
+    """The photo with its alpha channel, if it has one, resized to `size` (width, height)."""
     if photo.alpha is None or photo.alpha.shape == (size[1], size[0]):
         return photo
     alpha = cv2.resize(photo.alpha, size, interpolation=cv2.INTER_LINEAR)
@@ -124,7 +122,7 @@ def with_alpha_of(photo: Photo, size: Size) -> Photo:
 
 
 def finer_by(registration: Registration | None) -> float:
-    """px of a prior per px of its photo; 1 if it is not placed exactly."""
+    """How many px of the prior there are per px of the photo; 1 if it is not placed exactly."""
     if registration is None or registration.placed != "exactly":
         return 1.0
     return 1 / float(np.sqrt(abs(np.linalg.det(registration.matrix[:2, :2]))))
@@ -133,11 +131,10 @@ def finer_by(registration: Registration | None) -> float:
 def enlarge(
     photo: Image, size: Size, detail: Image | None = None, valid: Plane | None = None
 ) -> Image:
-    """The photo (h, w, 3) at `size`; reduced again it is the photo, but for rounding and clipping.
+    """Enlarge the photo (h, w, 3) to `size` (W, H); the result, reduced again, equals the photo.
 
-    Args:
-        detail: (H, W, 3) the registered prior at `size`; None: the photo is only resampled.
-        valid: (H, W) share of each pixel that the prior covers.
+    `detail` (H, W, 3) is the registered prior at that size, `valid` (H, W) the share of each pixel
+    that the prior covers; None: the photo is only resampled, the prior covers all.
     """
     finer = expand(photo, size)
     if detail is not None:
@@ -146,7 +143,7 @@ def enlarge(
 
 
 def new_detail(photo: Image, prior: Image, valid: Plane | np.float32) -> Image:
-    """Detail of a prior (H, W, 3) beyond the photo's grid, where both show the same structure."""
+    """(H, W, 3) the prior's detail finer than the photo's pixels, where their structure agrees."""
     size = (prior.shape[1], prior.shape[0])
     small = reduce(prior, (photo.shape[1], photo.shape[0]))
     share, gain = agreement(photo, small)
@@ -155,7 +152,7 @@ def new_detail(photo: Image, prior: Image, valid: Plane | np.float32) -> Image:
 
 
 def bring_back(finer: Image, photo: Image) -> Image:
-    """Clip to [0, 1] so that the result still reduces to the photo: neighbours make up for it."""
+    """Clip to [0, 1]; neighbours are changed so that the result still reduces to the photo."""
     for _ in range(ROUNDS):
         np.clip(finer, 0, 1, out=finer)
         missing = photo - reduce(finer, (photo.shape[1], photo.shape[0]))
@@ -166,8 +163,8 @@ def bring_back(finer: Image, photo: Image) -> Image:
 
 
 def settled(prior: Image, photo: Image) -> Image:
-    """A prior (H, W, 3) aligned to the photo to a tenth of a px. Gauss-Newton in windows (Lucas and
-    Kanade, 1981), with local contrast normalised."""
+    """A registered prior (H, W, 3), aligned more precisely to the photo, to about 0.1 px of it, by
+    Gauss-Newton steps in windows (Lucas and Kanade, 1981), with local contrast normalised."""
     height, width = photo.shape[:2]
     own, its = (grey(v) for v in (photo, reduce(prior, (width, height))))
     off = np.zeros((height, width, 2), np.float32)
@@ -181,7 +178,7 @@ def settled(prior: Image, photo: Image) -> Image:
 
 
 def shifted(picture: Image | Plane, off: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The picture moved by `off` (H, W, 2) px; `off` is overwritten with the lookup map."""
+    """Sample the picture at each pixel plus `off` (H, W, 2) px. Overwrites `off`."""
     off[..., 0] += np.arange(off.shape[1], dtype=np.float32)
     off[..., 1] += np.arange(off.shape[0], dtype=np.float32)[:, None]
     moved = cv2.remap(picture, off, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
@@ -189,7 +186,7 @@ def shifted(picture: Image | Plane, off: NDArray[np.float32]) -> NDArray[np.floa
 
 
 def step_towards(own: Plane, its: Plane) -> NDArray[np.float32]:
-    """(H, W, 2) shift in px, across and down, that brings the second plane closer to the first."""
+    """(H, W, 2) px by which the sampling points in `its` should move to match `own` better."""
     own, its = (v - local_mean(v) for v in (own, its))
     its = its * np.sqrt((local_mean(own * own) + CALM) / (local_mean(its * its) + CALM))
     x, y = (cv2.Sobel(its, -1, *order, scale=1 / 8) for order in ((1, 0), (0, 1)))
@@ -205,7 +202,7 @@ def local_mean(plane: Plane) -> Plane:
 
 
 def share_of(detail: Image, plain: Image, window: float) -> Plane:
-    """(H, W) amplitude of the detail over that of all structure, in windows of `window` px."""
+    """(H, W) amplitude of `detail` over that of all structure, in windows of sigma `window` px."""
     flat = cv2.GaussianBlur(grey(plain), (0, 0), window)
     added, there = (
         np.sqrt(cv2.GaussianBlur(v * v, (0, 0), window)) for v in (grey(detail), grey(plain) - flat)
@@ -214,7 +211,8 @@ def share_of(detail: Image, plain: Image, window: float) -> Plane:
 
 
 def agreement(photo: Image, prior: Image) -> tuple[Plane, Plane]:
-    """Per pixel: how far the prior shows the photo's structure, and the gain to its contrast."""
+    """How far the prior shows the photo's structure, 0 to 1, and the gain to the photo's contrast,
+    each (h, w)."""
     y, p = (plane - cv2.GaussianBlur(plane, (0, 0), WINDOW) for plane in map(grey, (photo, prior)))
     vy, vp, c = (cv2.GaussianBlur(v, (0, 0), WINDOW) for v in (y * y, p * p, y * p))
     correlation = c / np.sqrt((vy + TINY**2) * (vp + TINY**2))
@@ -232,14 +230,14 @@ def resize(plane: Plane, size: Size) -> Plane:
 
 
 def reduce(image: Image, size: Size) -> Image:
-    """D: the picture reduced to (width, height)."""
+    """D: the picture reduced to `size` (width, height)."""
     rows = reduction(size[1], image.shape[0])
     columns = reduction(size[0], image.shape[1])
     return both_ways(image, rows, columns)
 
 
 def expand(image: Image, size: Size) -> Image:
-    """U: the picture of (width, height) with the least norm that D reduces to this one."""
+    """U: of all pictures of `size` (width, height) that D reduces to `image`, the least norm."""
     rows, columns = reduction(image.shape[0], size[1]), reduction(image.shape[1], size[0])
     height, width = image.shape[:2]
     factors = scipy.sparse.linalg.splu
@@ -255,7 +253,7 @@ def expand(image: Image, size: Size) -> Image:
 def both_ways(
     image: Image, rows: "scipy.sparse.csr_matrix", columns: "scipy.sparse.csr_matrix"
 ) -> Image:
-    """The picture after a matrix over its rows and one over its columns."""
+    """Apply the matrix `rows` along the picture's height and `columns` along its width."""
     tall = (rows @ image.reshape(image.shape[0], -1)).reshape(-1, image.shape[1], 3)
     turned = np.ascontiguousarray(tall.transpose(1, 0, 2)).reshape(image.shape[1], -1)
     wide = (columns @ turned).reshape(-1, tall.shape[0], 3)
@@ -264,7 +262,8 @@ def both_ways(
 
 @lru_cache(maxsize=8)
 def reduction(small: int, large: int) -> "scipy.sparse.csr_matrix":
-    """(small, large) matrix: Keys' cubic kernel, widened by the factor, mirrored at the ends."""
+    """(small, large) matrix that reduces a line of `large` values to `small`, mirrored at its ends,
+    by Keys' cubic kernel, widened by the factor."""
     factor = large / small
     reach = int(np.ceil(2 * factor)) + 1
     centres = (np.arange(small) + 0.5) * factor - 0.5
@@ -280,7 +279,7 @@ def reduction(small: int, large: int) -> "scipy.sparse.csr_matrix":
 
 
 def cubic(x: Matrix) -> Matrix:
-    """Keys' kernel with a = -0.5."""
+    """Keys' cubic convolution kernel with a = -0.5, at the distances `x`."""
     near, far = np.abs(x) <= 1, (np.abs(x) > 1) & (np.abs(x) < 2)
     t = np.abs(x)
     inner = 1.5 * t**3 - 2.5 * t**2 + 1
@@ -291,7 +290,7 @@ def cubic(x: Matrix) -> Matrix:
 def on_finer_grid(
     matrix: Matrix, field: NDArray[np.float32] | None, photo: Size, size: Size
 ) -> tuple[Matrix, NDArray[np.float32] | None]:
-    """A registration's matrix and field, rescaled to a finer grid of the photo."""
+    """Rescale a registration's matrix and field from the photo's grid to one of `size`."""
     across, down = size[0] / photo[0], size[1] / photo[1]
     finer = np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2], [0, 0, 1.0]])
     if field is None:
