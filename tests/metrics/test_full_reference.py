@@ -172,5 +172,5 @@ def test_protocols_are_written_as_channel_and_border(text, protocol):
 
 @pytest.mark.parametrize("text", ["", "lab", "y:-1", "y:four"])
 def test_other_protocol_texts_are_refused(text):
-    with pytest.raises(InputError, match="expected a channel"):
+    with pytest.raises(InputError, match="expected rgb or y"):
         parse_protocol(text)

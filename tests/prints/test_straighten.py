@@ -93,8 +93,8 @@ def test_corners_count_in_any_order():
     ("points", "line"),
     [
         ([[10, 5], [120, 8], [88, 60], [12, 64]], "corners inside the picture of 100x70"),
-        ([[10, 5], [11, 5], [12, 5], [13, 5]], "four-sided print"),
-        ([[10, 5], [90, 8], [50, 10], [12, 64]], "four-sided print"),
+        ([[10, 5], [11, 5], [12, 5], [13, 5]], "convex outline"),
+        ([[10, 5], [90, 8], [50, 10], [12, 64]], "convex outline"),
     ],
     ids=["outside", "on one line", "dented"],
 )

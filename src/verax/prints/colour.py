@@ -1,9 +1,9 @@
-"""Colour for a photo without colour: the photo's luma with the prior's chroma.
+"""Colour a black and white or toned photo with the chroma of its prior; the photo's luma is kept.
 
-A local linear map from the prior's luma to its chroma (the guided filter of He, Sun and Tang, TPAMI
-35(6), 2013) is applied to the photo's luma, so that colour changes where the photo does. Where the
-prior shows another thing, its colour is not used; colour spreads there from places around it that
-both show.
+A local linear map from the prior's luma to the prior's chroma (guided filter: He, Sun and Tang,
+TPAMI 35(6), 2013) is applied to the photo's luma, so that colours change at the photo's edges.
+Where the prior shows something else than the photo, its colour is not used; colour spreads into
+such places from their surroundings.
 """
 
 from typing import Literal
@@ -21,32 +21,32 @@ Toning = Literal["grey", "toned", "colour"]
 
 # a pair of values is a ramp: no effect at the first, full effect at the second
 GREYISH = 3.0 / 255  # largest chroma of a grey photo
-# a toned print has one chroma for each luma, its tone
-STRAY = 10.0 / 255  # largest distance of a pixel's chroma from the print's tone
-OFF = 0.07  # largest share of pixels beyond that: stains, stamps, pencil
-VIVID, FEW = 28.0 / 255, 0.005  # a distance that fewer than this share of a print's pixels has
-COLOURED = 8.0 / 255  # least distance of a prior's chroma from its own tone to be in colour
-DARKEST, LIT = 0.06, 0.5  # least brightness of a dark photo's brightest pixels, and their target
+# a toned print has one chroma for each luma: its tone
+STRAY = 10.0 / 255  # largest distance of a toned print's pixel from the tone
+OFF = 0.07  # largest share of pixels with a larger distance: stains, stamps, pencil
+VIVID, FEW = 28.0 / 255, 0.005  # of a toned print, less than this share of pixels is so far off
+COLOURED = 8.0 / 255  # least distance of chroma from the tone in a prior that is in colour
+DARKEST, LIT = 0.06, 0.5  # least luma taken for a dark photo's brightest pixels, and their target
 BINS = 24  # of luma, for the tone of a print
 SIDE = 512  # px, long side at which a photo's toning is judged
 RADII = (0.0025, 0.012)  # of the windows, shares of the long side: small things, and flat places
 SMOOTH = 4e-4  # regularisation: variance of luma below which chroma does not follow it
 SAME = (0.25, 0.6)  # local correlation of luma at which the prior's colour counts
-STRUCTURE = 0.02  # least deviation of luma that can be compared
-PLAIN = 0.4  # correlation of two flat places
-MOSTLY = (0.35, 0.6)  # share of the wider surroundings that agree
+STRUCTURE = 0.02  # least standard deviation of luma that can be compared
+PLAIN = 0.4  # correlation that two flat places count as having
+MOSTLY = (0.35, 0.6)  # share of the wider surroundings that must agree
 CARRIED = 0.024  # share of the long side over which colour is carried to places without evidence
 SPREAD = 320  # px, long side at which colour spreads to places without evidence
-PULL = 0.002  # weight of the photo's own tone there
+PULL = 0.002  # weight of the photo's own tone in spreading
 REACHED = (0.55, 0.95)  # share of spread colour from which it is used, and used in full
 STEP = 0.03  # step of luma between neighbours that separates colours
-BEYOND = 2.5  # deviations of luma beyond which a local linear map is not extrapolated
+BEYOND = 2.5  # standard deviations of luma beyond which a local map is not extrapolated
 
 
 def toning(photo: Image) -> Toning:
-    """Whether a photo is grey, toned (one tint, such as sepia) or in colour.
+    """Whether a photo is "grey", "toned" (in one tint, such as sepia) or in "colour".
 
-    A dark photo is brightened first: its colours are faint, but present.
+    A dark photo is brightened before, so that faint colours are recognised.
     """
     small = reduced(photo, SIDE)[::2, ::2]  # a sample suffices for shares
     small = small * np.float32(LIT / np.clip(np.quantile(luma(small), 0.98), DARKEST, LIT))
@@ -59,17 +59,18 @@ def toning(photo: Image) -> Toning:
 
 
 def is_coloured(prior: Image) -> bool:
-    """Whether a prior shows colours and not only one tone."""
+    """Whether a prior is in colour, not grey or in one tone."""
     y, chroma = split(reduced(prior, SIDE))
     stray = largest(np.abs(chroma - tone_of(y, chroma, y)))
     return float(np.quantile(stray, 0.8)) > COLOURED
 
 
 def with_colour(photo: Image, restored: Image, warped: Warped) -> tuple[Image, Plane] | None:
-    """The restoration in the prior's colours, and the share (H, W) of colour that is the prior's.
+    """Colour the restoration of a grey or toned photo with the chroma of the registered prior.
 
-    None if the photo has colours or the prior has none. The luma of `restored` is kept. Where the
-    prior shows another thing, the photo keeps its own tone.
+    Returns the coloured restoration (H, W, 3), with the luma of `restored`, and the share (H, W) of
+    each pixel's colour that comes from the prior; None if the photo is in colour or the prior is
+    not. Where the prior shows something else, the photo keeps its tone.
     """
     if toning(photo) == "colour" or not is_coloured(warped.pixels):
         return None
@@ -80,10 +81,8 @@ def with_colour(photo: Image, restored: Image, warped: Warped) -> tuple[Image, P
 
 
 def trust_in_colour(trust: NDArray[np.float16], share: Plane) -> NDArray[np.float16]:
-    """The trust map (H, W, 4) after a share (H, W) of each pixel's colour became the prior's.
-
-    That share moves from "photo" to "light"; what was confirmed remains so.
-    """
+    """The trust map (H, W, 4) after colouring: a share (H, W) of what was "from the photo" becomes
+    "light of the prior"."""
     shares = trust.astype(np.float32)
     more = shares[..., 0] * share
     shares[..., 0] -= more
@@ -92,10 +91,10 @@ def trust_in_colour(trust: NDArray[np.float16], share: Plane) -> NDArray[np.floa
 
 
 def in_one_tone(photo: Image, restored: Image, prior: Image) -> Image | None:
-    """A toned print's restoration in the single tone of its prior; None if either is in colour.
+    """The restoration of a toned print in the tone of its prior, which may be plain grey.
 
-    If the prior has no sepia, it is removed everywhere, border and stains included, also where
-    the prior shows nothing that colours could be fitted to.
+    None if the photo is not toned, or the prior is in colour. All pixels get the prior's tone,
+    border and stains included. The luma of `restored` is kept.
     """
     if toning(photo) != "toned" or toning(prior) == "colour":
         return None
@@ -104,13 +103,14 @@ def in_one_tone(photo: Image, restored: Image, prior: Image) -> Image | None:
 
 
 def split(image: Image) -> tuple[Plane, NDArray[np.float32]]:
-    """Luma (H, W) and chroma (H, W, 3): each channel minus luma."""
+    """The luma (H, W) and the chroma (H, W, 3), which is each channel minus the luma."""
     y = luma(image)
     return y, image - y[..., None]
 
 
 def tone_of(levels: Plane, chroma: NDArray[np.float32], y: Plane) -> NDArray[np.float32]:
-    """The tone of a print: its chroma at each of `levels` of luma, from medians per bin of `y`."""
+    """(H, W, 3) the chroma that a print's tone has at lumas `levels` (H, W): the median `chroma`
+    of the print in each bin of the print's luma `y`."""
     level = np.clip((y * BINS).astype(np.int16), 0, BINS - 1)
     counts = np.bincount(level.ravel(), minlength=BINS)
     known = np.flatnonzero(counts >= 20)
@@ -126,12 +126,15 @@ def tone_of(levels: Plane, chroma: NDArray[np.float32], y: Plane) -> NDArray[np.
 
 
 def colourise(photo: Image, prior: Image, valid: Plane) -> tuple[Image, Plane]:
-    """The photo's luma with the prior's chroma, and the share (H, W) of colour that is the prior's.
+    """Give the photo the prior's chroma; the photo's luma is kept.
+
+    Returns the coloured picture (H, W, 3), and the share (H, W) of each pixel's colour that comes
+    from the prior; the rest of its colour is the photo's own.
 
     Args:
-        photo: (H, W, 3) restored; the prior's chroma replaces its own.
+        photo: (H, W, 3) the restored photo.
         prior: (H, W, 3) on the photo's grid.
-        valid: (H, W) share of the prior that is valid.
+        valid: (H, W) share of each pixel that the prior covers.
     """
     y, own = split(photo)
     p, chroma = split(prior)
@@ -151,7 +154,11 @@ def colourise(photo: Image, prior: Image, valid: Plane) -> tuple[Image, Plane]:
 def from_prior(
     y: Plane, p: Plane, chroma: NDArray[np.float32], weight: Plane, radius: int
 ) -> NDArray[np.float32]:
-    """The prior's chroma for the photo's luma, carried to places around those with weight."""
+    """(H, W, 3) the chroma that the prior's local maps give to the photo's luma `y`.
+
+    Places without `weight` get the chroma of the weighted places around them. `p` and `chroma` are
+    the prior's luma and chroma; `radius` of the windows is in px.
+    """
     matched = matched_luma(p, y, weight)
     guided, known = carry(y, matched, chroma, weight, radius)
     wider, _ = carry(y, matched, chroma, weight, max(2, round(CARRIED * max(y.shape))))
@@ -161,13 +168,12 @@ def from_prior(
 def spread(
     y: Plane, chroma: NDArray[np.float32], own: NDArray[np.float32], weight: Plane
 ) -> tuple[NDArray[np.float32], Plane]:
-    """Spread chroma from where it is known, but not across edges of luma. `chroma` is given times
-    its `weight`.
+    """Spread chroma from places with `weight` to the others, but not across edges of the luma `y`.
 
-    Neighbours of similar luma get similar colour (Levin, Lischinski and Weiss, "Colorization using
-    optimization", 2004), with a weak pull to the photo's own tone. A small share of
-    spread colour is not used (REACHED): some passes the outline of a head to the background. Also
-    returns the share (H, W) of colour that is not the photo's own.
+    `chroma` is already multiplied by `weight`; `own` is the photo's chroma. Neighbours of similar
+    luma get similar colour (Levin, Lischinski and Weiss, "Colorization using optimization", 2004).
+    Where little colour arrives, it is not used, since some leaks across outlines. Returns the
+    chroma (H, W, 3), and the share (H, W) of it that is not the photo's own.
     """
     scale = min(1.0, SPREAD / max(y.shape))
     size = (max(2, round(y.shape[1] * scale)), max(2, round(y.shape[0] * scale)))
@@ -190,7 +196,7 @@ def spread(
 
 
 def likeness_of_neighbours(grey: Plane) -> "scipy.sparse.csr_matrix":
-    """Laplacian (N, N) of the pixel grid; weights decrease with steps of luma."""
+    """(N, N) graph Laplacian of the pixels; weights decrease with differences of luma."""
     place = np.arange(grey.size).reshape(grey.shape)
     parts = []
     for one, two in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])):
@@ -206,7 +212,7 @@ def likeness_of_neighbours(grey: Plane) -> "scipy.sparse.csr_matrix":
 
 
 def without_rim(weight: Plane, radius: int) -> Plane:
-    """Weights with small gaps closed, eroded by the distance that windows reach past an outline."""
+    """Weights with small gaps closed, then eroded by `radius`, the reach of a window, in px."""
     disc, wide = (
         cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size,) * 2)
         for size in (radius + 1, 2 * radius + 1)
@@ -216,11 +222,10 @@ def without_rim(weight: Plane, radius: int) -> Plane:
 
 
 def evidence(y: Plane, p: Plane, radius: int) -> tuple[Plane, Plane]:
-    """How far the prior shows the photo's structure, in [0, 1], and how far it does in the wider
-    surroundings. Flat places get a small value.
+    """How far the prior (luma `p`) shows the photo's structure (luma `y`), in [0, 1], each (H, W).
 
-    A flat place beside an outline is judged in a smaller window without it: the outline of hair
-    says nothing about the wall behind it.
+    First near each pixel, then in the wider surroundings. Flat places get a small value; beside an
+    outline, they are judged in a smaller window without it.
     """
     alike, _ = likeness(y, p, radius)
     near, inside = likeness(y, p, max(2, radius // 2))
@@ -233,8 +238,8 @@ def evidence(y: Plane, p: Plane, radius: int) -> tuple[Plane, Plane]:
 
 
 def likeness(y: Plane, p: Plane, radius: int, plain: float = PLAIN) -> tuple[Plane, Plane]:
-    """Correlation of photo and prior in windows, `plain` where both are flat, mapped to [0, 1] by
-    SAME, and the photo's variance in them."""
+    """Correlation of two lumas in windows, mapped to [0, 1] by the ramp SAME; flat places count as
+    correlated by `plain`. Also returns the variance of `y`; both are (H, W)."""
     side = (2 * radius + 1, 2 * radius + 1)
     my, mp = cv2.blur(y, side), cv2.blur(p, side)
     vy, vp = (np.maximum(cv2.blur(a * a, side) - m * m, 0) for a, m in ((y, my), (p, mp)))
@@ -245,7 +250,7 @@ def likeness(y: Plane, p: Plane, radius: int, plain: float = PLAIN) -> tuple[Pla
 
 
 def matched_luma(p: Plane, y: Plane, weight: Plane) -> Plane:
-    """The prior's luma with the photo's histogram, matched by ranks over places with weight."""
+    """The prior's luma `p`, matched to the histogram of the photo's luma `y` where both agree."""
     use = weight > 0.5
     if use.sum() < 100:
         return p
@@ -257,7 +262,11 @@ def matched_luma(p: Plane, y: Plane, weight: Plane) -> Plane:
 def carry(
     y: Plane, p: Plane, chroma: NDArray[np.float32], weight: Plane, radius: int
 ) -> tuple[NDArray[np.float32], Plane]:
-    """Chroma for the photo's luma by the prior's local linear maps, and their certainty."""
+    """Apply the prior's local linear maps from luma to chroma to the photo's luma `y`.
+
+    Returns the chroma (H, W, 3), and the certainty (H, W) of the map in [0, 1]. `p` and `chroma`
+    are the prior's; the windows have a `radius` in px.
+    """
     side = (2 * radius + 1, 2 * radius + 1)
 
     def mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -282,7 +291,7 @@ def carry(
 
 
 def within_gamut(y: Plane, chroma: NDArray[np.float32]) -> Image:
-    """Luma plus chroma, in [0, 1]; colours outside the gamut lose chroma, never luma."""
+    """(H, W, 3) luma plus chroma, in [0, 1]; colours outside the gamut lose chroma, never luma."""
     chroma = chroma - cv2.transform(chroma, LUMA[None])[..., None]
     room = np.where(chroma > 0, 1 - y[..., None], y[..., None])
     most = np.min(room / np.maximum(np.abs(chroma), 1e-6), axis=2)

@@ -1,10 +1,11 @@
-"""Damage of a print, found by comparing photo and registered prior.
+"""Find the damage of a print by comparing the photo with its registered prior.
 
-In each octave (pyramid level) we measure the structure of the photo that no local linear map of the
-prior explains, and the reverse. A generator that redraws leaves as much on both sides. One that
-repaired a print leaves much that only the photo has and hardly anything that only the prior has:
-such a pair is called one-sided. Then all structure only in the photo is wear: creases, stains,
-tape, tears and a border, however faint or large, unless single pieces (`pieces`) account for it.
+In each octave (pyramid level) two things are measured: structure of the photo that no local linear
+map of the prior explains, and structure of the prior that none of the photo explains. If the
+generator redrew the scene, there is about as much of both. If it repaired a print, much structure
+is only in the photo, and hardly any only in the prior; such a pair is called one-sided. In a
+one-sided pair, all structure only in the photo is wear (creases, stains, tape, tears, border),
+unless single damaged pieces (module `pieces`) account for it.
 """
 
 from collections.abc import Callable
@@ -30,35 +31,36 @@ from verax.prints.holes import (
 )
 from verax.prints.pieces import find_pieces, has_line, regions, strips, with_lines
 
-MOST = 1600  # px, long side at which damage is looked for
-# least correlation of prior and photo, below it nothing is looked for; and of a close prior
+MOST = 1600  # px, long side at which damage is searched for
+# least correlation of prior and photo for a search, and that of a close prior
 FAITHFUL, CLOSE = 0.55, 0.85
-# one-sided, at a long side of GLANCE px; places with a response (see `compare`) of at least SIGHT:
-# least number of those only in the photo, and least ratio to those only in the prior
+# whether a pair is one-sided is decided at a long side of GLANCE px, from places with a response
+# (see `compare`) above SIGHT: (least number only in the photo, least ratio to those in the prior)
 GLANCE, SIGHT = 640, 8.0
 WORN = (12, 4.0)
 ASKED = (8, 3.0)  # if the print is known to be damaged
-LEANING, ALIKE = (12, 1.3), (8, 0.7)  # for pieces in colour; the same with a close prior
+LEANING, ALIKE = (12, 1.3), (8, 0.7)  # to search a colour photo for pieces; ALIKE: close prior
 ALL = 0.3  # largest share of the picture that is worn; more is rain or another scene
-STILL = 0.8  # least share of the places only in the photo that are not single pieces
+STILL = 0.8  # least share of the places only in the photo that remain once pieces are filled
 OPPONENT = np.array([[0.299, 0.587, 0.114], [0.5, -0.5, 0], [0.25, 0.25, -0.5]], np.float32)
 OCTAVES = 3
 WINDOW = (5, 5)  # in which two octaves are compared, px of their grid
-QUIET = 0.3  # quantile of the photo's unexplained energy that is taken as noise
-DOUBT, NOISY, FLOOR = 3.0, 3.0, 2e-5  # weights of the prior's own energy and of noise; least energy
-FAINT, CLEAR = 0.7, 1.2  # hysteresis: response of a pixel in a place, and of its peak
+QUIET = 0.3  # quantile of unexplained energy that is taken as noise
+DOUBT, NOISY, FLOOR = 3.0, 3.0, 2e-5  # weights of the other picture's energy and of noise; floor
+FAINT, CLEAR = 0.7, 1.2  # hysteresis: least response of a pixel of a place, and of its peak
 SHIFT = 2  # px, largest misplacement of the prior
-STEP, USUAL = 0.05, 5.0  # least difference in a place, and multiple of the mean around it
-PLAINLY = 18.0  # multiple of that mean from which it is wear in any case
+STEP, USUAL = 0.05, 5.0  # least difference in a place, and as a multiple of the mean around it
+PLAINLY = 18.0  # multiple of that mean from which a place is wear in any case
 AROUND = 0.12  # side of the window for that mean, share of the long side
 FREE, FREELY = 0.025, 4.0  # neighbourhood, share of the long side, in which structure only in the
-# prior weakens the response, and by how much at most
-EXACT, NEARBY = 0.25, 13  # share of the largest difference in a window, px, of a worn pixel
-BACK, BACK_REACH = 0.35, 6  # largest share of a place near structure only in the prior; px
-REGION = (3.0, 0.06, 0.12)  # difference in a region: multiple of the mean, least, and sufficient
+# prior weakens the response, and by what factor at most
+EXACT, NEARBY = 0.25, 13  # a worn pixel has this share of the largest difference in a window of px
+BACK, BACK_REACH = 0.35, 6  # largest share of a place that is within these px of structure only in
+# the prior
+REGION = (3.0, 0.06, 0.12)  # difference in a region: multiple of the mean, its lower, upper bound
 RIM = 1  # px by which the mask is dilated
 TINY = 1e-12  # against division by 0
-FACE = 0.67  # how much the response is reduced in faces
+FACE = 0.67  # share by which the response is reduced in faces
 
 Faces = Callable[[], Plane]  # returns (H, W), 1 in faces; called only for a worn print
 SHIFTS = [(top, left) for top in range(3) for left in range(3)]  # (1, 1) is no shift
@@ -66,7 +68,7 @@ SHIFTS = [(top, left) for top in range(3) for left in range(3)]  # (1, 1) is no 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Responses (H, W) to structure only in the photo and only in the prior; certain above 1."""
+    """Response (H, W) to structure only in the photo, and only in the prior; certain above 1."""
 
     photo: Plane
     prior: Plane
@@ -74,10 +76,8 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class Wear:
-    """The wear of a print.
-
-    `mask` (H, W): all of it; `border`: the part that is the print's border and what lies around it.
-    """
+    """The wear of a print: `mask` (H, W) of all wear; `border` (H, W), the part of the mask that is
+    the print's border and the background around the print."""
 
     mask: Mask
     border: Mask
@@ -92,15 +92,15 @@ def find_damage(
     colour: bool = False,
     faces: Faces | None = None,
 ) -> Flaws:
-    """Damage of a photo (H, W, 3) that its registered prior (H, W, 3) shows repaired.
+    """Find the damage of a photo (H, W, 3) that its registered prior (H, W, 3) shows repaired.
 
-    Larger photos are reduced to MOST px a side; finer damage is hardly visible.
+    Photos with a long side above MOST px are reduced first.
 
     Args:
-        valid: (H, W) share of the prior that is valid.
-        known: the photo is known to be a damaged print, so a single piece counts.
-        colour: more is needed: pieces of two kinds, and more places only in the photo.
-        faces: where the response counts less.
+        valid: (H, W) share of each pixel that the prior covers.
+        known: the photo is known to be a damaged print, so a single damaged piece is enough.
+        colour: the photo is in colour, so more evidence is required.
+        faces: finds the faces, in which wear is reported with more caution.
     """
     scale = max(photo.shape[:2]) / MOST
     if scale > 1:
@@ -136,7 +136,7 @@ def find_damage(
 
 
 def find_wear(photo: Image, prior: Image, valid: Plane, faces: Faces | None = None) -> Wear:
-    """The wear of the photo of a one-sided pair; pictures (H, W, 3), `valid` (H, W)."""
+    """Find the wear in a one-sided pair; for `valid` and `faces` see `find_damage`."""
     inside = valid > 0.99
     lit = relight(photo, prior, inside)
     answers = compare(photo, lit, inside)
@@ -162,17 +162,18 @@ def find_wear(photo: Image, prior: Image, valid: Plane, faces: Faces | None = No
 
 
 def numbers(answers: Answers) -> tuple[int, int]:
-    """The numbers of places found only in the photo, and only in the prior."""
+    """The number of clear places that only the photo has, and that of those only the prior has."""
     return number_of(answers.photo, SIGHT), number_of(answers.prior, SIGHT)
 
 
 def is_one_sided(mine: int, its: int, least: int, times: float) -> bool:
-    """Whether far more places are found only in the photo than only in the prior."""
+    """Whether the number of places only in the photo, `mine`, is at least `least`, and more than
+    `times` the number of places only in the prior, `its`."""
     return mine >= least and mine > times * (its + 1)
 
 
 def at_a_glance(photo: Image, prior: Image, valid: Plane) -> list[Image]:
-    """Photo, prior and the prior's valid area, reduced to GLANCE px."""
+    """Photo, prior and `valid`, reduced to a long side of at most GLANCE px."""
     scale = min(1.0, GLANCE / max(photo.shape[:2]))
     size = (max(3, round(photo.shape[1] * scale)), max(3, round(photo.shape[0] * scale)))
     pair = (cv2.resize(v, size, interpolation=cv2.INTER_AREA) for v in (photo, prior, valid))
@@ -180,7 +181,10 @@ def at_a_glance(photo: Image, prior: Image, valid: Plane) -> list[Image]:
 
 
 def glance(photo: Image, prior: Image, valid: Plane) -> tuple[Answers, Light]:
-    """What only the photo and only the prior show, without a print's border; the photo's light."""
+    """Compare a reduced pair under the same light, without the print's border.
+
+    Returns the responses, and the correction from the prior's light to the photo's.
+    """
     inside = valid > 0.99
     light = fit_light(photo, prior, inside)
     lit = next(light.on(prior, WHOLE))
@@ -189,7 +193,8 @@ def glance(photo: Image, prior: Image, valid: Plane) -> tuple[Answers, Light]:
 
 
 def compare(photo: Image, prior: Image, inside: Mask) -> Answers:
-    """What only each of two pictures under the same light shows: the maximum over octaves."""
+    """The responses to structure that only one of two pictures under the same light has; largest
+    over octaves, 0 outside the mask `inside` (H, W)."""
     own, its = (
         cv2.transform(np.clip(v, 0, 1).astype(np.float32), OPPONENT) for v in (photo, prior)
     )
@@ -211,8 +216,11 @@ def compare(photo: Image, prior: Image, inside: Mask) -> Answers:
 
 
 def unexplained(own: Image, its: Image) -> tuple[Plane, Plane]:
-    """Local energy of each picture's finest octave that no linear map of the other's explains, at
-    any shift of up to a pixel; summed over channels."""
+    """Local energy (h, w) in the finest octave of each picture that the other does not explain.
+
+    The other picture explains by a local linear map, at any shift of up to a pixel. The energy is
+    summed over channels.
+    """
     a, b = (cv2.GaussianBlur(v, (0, 0), 1) - cv2.GaussianBlur(v, (0, 0), 2) for v in (own, its))
     mine, others = (cv2.blur(v * v, WINDOW) for v in (a, b))
     shared, both, either = np.zeros_like(a), np.empty_like(a), np.empty_like(a)
@@ -229,7 +237,7 @@ def unexplained(own: Image, its: Image) -> tuple[Plane, Plane]:
 
 
 def labelled(answer: Plane) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Labels (H, W) of connected places, 0 outside them, and the peak of each label."""
+    """Labels (H, W) of connected places with a response above FAINT, and each place's peak."""
     count, labels = cv2.connectedComponents((answer > FAINT).astype(np.uint8))
     labels = np.asarray(labels, np.int32)
     tops = peaks(labels, count, answer)
@@ -247,8 +255,13 @@ def number_of(answer: Plane, peak: float) -> int:
 
 
 def kept_places(answers: Answers, off: Plane, usual: Plane, back: Mask) -> Mask:
-    """Places with a clear response where the photo also differs from all that the prior shows
-    nearby. More is required where the prior has structure of its own around."""
+    """Mask (H, W) of the places that are wear: a clear response and a clear difference.
+
+    Args:
+        off: (H, W) distance of the photo from all that the prior shows nearby.
+        usual: (H, W) local mean of `off` outside wear.
+        back: (H, W) near structure that only the prior has; such places need more evidence.
+    """
     labels, _ = labelled(answers.photo)
     count = int(labels.max()) + 1
     around = np.ones((2 * round(FREE * max(off.shape)) + 1,) * 2, np.uint8)
@@ -265,7 +278,7 @@ def kept_places(answers: Answers, off: Plane, usual: Plane, back: Mask) -> Mask:
 
 
 def difference(photo: Image, prior: Image, shift: int) -> Plane:
-    """(H, W) distance of the photo from the prior's range within `shift` px, largest channel."""
+    """(H, W) largest distance, over channels, of the photo from the prior's range in `shift` px."""
     if shift == 0:
         return largest(cv2.absdiff(photo, prior))
     around = np.ones((2 * shift + 1,) * 2, np.uint8)
@@ -274,7 +287,7 @@ def difference(photo: Image, prior: Image, shift: int) -> Plane:
 
 
 def mean_outside(values: Plane, where: Mask) -> Plane:
-    """Local means of values over the places in `where`."""
+    """(H, W) local means of `values` over the pixels in the mask `where`."""
     window = (max(3, round(AROUND * max(values.shape))),) * 2
     counts = where.astype(np.float32)
     total, share = (cv2.blur(v, window) for v in (values * counts, counts))

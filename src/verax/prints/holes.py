@@ -1,8 +1,8 @@
-"""Holes of a photo, masked by hand or found as damage, and filled from the prior.
+"""Fill holes of a photo from the registered prior; holes are masked by hand or found as damage.
 
-Inside the mask the result has the prior's gradients, at its edge the photo's values (Perez,
-Gangnet and Blake, "Poisson image editing", 2003): the prior plus a membrane, a harmonic
-interpolation of the difference along the edge. It is computed from coarse to fine.
+Inside the mask the result has the prior's gradients, and at the mask's edge the photo's values
+(Perez, Gangnet and Blake, "Poisson image editing", 2003). To this end, the difference between photo
+and prior along the edge is interpolated across the mask and added to the prior.
 """
 
 from collections.abc import Iterator
@@ -22,40 +22,41 @@ Mask = NDArray[np.bool_]
 Box = tuple[slice, slice]
 WHOLE: Box = (slice(None), slice(None))
 
-LEAST = 8 / 255  # values this close to black or white count as such: encoders and brushes are soft
+LEAST = 8 / 255  # mask values this close to black or white count as black or white
 STEPS = 24  # relaxation steps per size
 CROSS = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], np.float32) / 4
 TONE = 192  # px, long side at which the light of photo and prior is compared
-KNOWN = 0.7  # least known share of a pixel at that size
-STRAY = 4.0  # deviations at which a place gets no weight
+KNOWN = 0.7  # least share of a pixel at that size that is outside the holes
+STRAY = 4.0  # standard deviations of the residual at which a place gets no weight
 # sigmas of the smooth difference, one per round, shares of the long side: wide at first, so that a
 # strip of tape is recognised as an outlier
 LOCAL = (0.3, 0.3, 0.2, 0.15, 0.1, 0.08)
 BAND = 256  # px, rows whose colours are mapped at once
 HELD = 3e-3  # regularisation of the colour map
-STRUCTURE = 0.004  # least deviation of coarse structure that can be compared
-EDGE = 1.0  # sigma in px by which the photo is smoothed along the edge, against noise
+STRUCTURE = 0.004  # least standard deviation of coarse structure that can be compared
+EDGE = 1.0  # sigma in px by which the photo is smoothed along the mask's edge, against noise
 MARGIN = 8  # px around the mask that are used
-# area of a patch, share of the picture; length of a line, share of the long side, and in widths
+# least area of a patch, share of the picture; least length of a line, share of the long side, and
+# least ratio of length to width
 PATCH, SCRATCH, SLENDER = 0.0006, 0.05, 6.0
-NO_PRIOR = "masked places are not filled: there is no prior placed on the photo"
+NO_PRIOR = "masked places were not filled: no prior could be placed on the photo"
 BORDER = (
     "the print's border and the background around it, %.0f %% of the picture, are filled from the "
-    "prior; to crop them instead, straighten the shot first"
+    "prior; to crop them instead, run verax straighten first"
 )
-BEYOND = "%.1f %% of the damaged area lies outside the prior and is not filled"
+BEYOND = "%.1f %% of the masked area was not filled, since the prior does not cover it"
 
 
 def mask_of(photo: Photo, mask: Photo, *, name: str) -> Plane:
-    """(H, W) in [0, 1] from a mask picture of the photo's size: white is 1, transparent is 0.
+    """(H, W) in [0, 1] from a mask picture: white is 1, black or transparent is 0.
 
-    `name` is used in messages. Raises SizeMismatchError for another size, InputError if the mask
-    has no white or nothing but white.
+    Raises SizeMismatchError for another size than the photo's, InputError without white or black;
+    `name` of the mask is used in the messages.
     """
     if (mask.width, mask.height) != (photo.width, photo.height):
         raise SizeMismatchError(
             f"{name}: expected a mask of the photo's size {photo.width}x{photo.height}, "
-            f"got {mask.width}x{mask.height}; draw it on the photo itself"
+            f"got {mask.width}x{mask.height}; paint the mask on a copy of the photo"
         )
     plane = mask.pixels.mean(2, dtype=np.float32)
     if mask.alpha is not None:
@@ -64,7 +65,7 @@ def mask_of(photo: Photo, mask: Photo, *, name: str) -> Plane:
     plane = np.clip(plane, 0, 1, out=plane)
     if not plane.any():
         raise InputError(
-            f"{name}: expected some white in the mask, got none; paint the place white"
+            f"{name}: expected some white in the mask, got none; paint the places white"
         )
     if plane.min() == 1:
         raise InputError(f"{name}: expected some black in the mask, got all white; leave it out")
@@ -72,10 +73,7 @@ def mask_of(photo: Photo, mask: Photo, *, name: str) -> Plane:
 
 
 def only_inside(photo: Image, result: Image, mask: Plane) -> Image:
-    """The result inside the mask, the photo outside it; bit for bit where the mask is 0.
-
-    Values between 0 and 1 blend the two.
-    """
+    """`result` where `mask` (H, W) is 1, exactly `photo` where it is 0, a blend in between."""
     share = mask[..., None]
     blend = np.asarray(photo + share * (result - photo), np.float32)
     return np.where(share == 0, photo, np.where(share == 1, result, np.clip(blend, 0, 1)))
@@ -86,9 +84,10 @@ class Flaws:
     """The damage of a print.
 
     Attributes:
-        mask: (H, W) where the photo is destroyed.
-        patches, lines, specks: number of each.
-        border: share of the picture that is a print's border and the background around it.
+        mask: (H, W) where the photo is damaged.
+        patches, lines, specks: number of large places such as holes, of scratches and creases, and
+            of small places such as dust.
+        border: share of the picture that is the print's border and the background around it.
     """
 
     mask: Mask
@@ -98,7 +97,7 @@ class Flaws:
     border: float = 0.0
 
     def record(self) -> dict[str, float]:
-        """The damage as a JSON object."""
+        """The numbers and the share of border as a JSON object."""
         counts = {"patches": self.patches, "lines": self.lines, "specks": self.specks}
         return {**counts, "border": round(self.border, 4)}
 
@@ -109,9 +108,9 @@ class Filled:
 
     Attributes:
         pixels: (H, W, 3).
-        mask: (H, W) what was filled.
-        damage: found in the pair; None if it was not looked for.
-        notes: what a user should know, in words.
+        mask: (H, W) which pixels were filled.
+        damage: the damage that was found; None if no damage was searched for.
+        notes: what the user should know, in words.
     """
 
     pixels: Image
@@ -123,13 +122,13 @@ class Filled:
 def fill_holes(
     photo: Image, warped: Warped | None, hand: Plane | None, damage: Flaws | None
 ) -> Filled:
-    """Fill a photo's holes, masked by hand or found as damage, from the prior.
+    """Fill a photo's holes from the prior.
 
     Args:
         photo: (H, W, 3).
-        warped: the prior on the photo's grid; None without a usable one.
-        hand: (H, W) above 0 where the user masked a hole.
-        damage: found in the pair; None if it was not looked for.
+        warped: the prior on the photo's grid; None: there is no usable prior.
+        hand: (H, W) above 0 where the user masked a hole; None: no mask.
+        damage: damage to be filled as well; None if no damage was searched for.
     """
     void = np.zeros(photo.shape[:2], bool)
     if warped is None:
@@ -153,28 +152,26 @@ def fill_holes(
 
 @dataclass(frozen=True, slots=True)
 class Light:
-    """What brings a prior into its photo's light.
-
-    `colours` (10, 3): one quadratic colour map, such as fading is; `smooth` (h, w, 3): the rest.
-    """
+    """A correction of the prior's light and colours to the photo's: `colours` (10, 3), a quadratic
+    colour map, and `smooth` (h, w, 3), which is resized to the prior and added afterwards."""
 
     colours: NDArray[np.float32]
     smooth: Image
 
     def on(self, prior: Image, *boxes: Box) -> Iterator[Image]:
-        """Each box of the prior (H, W, 3), in the photo's light."""
+        """Yield each box of the prior (H, W, 3), corrected to the photo's light."""
         wide = cv2.resize(self.smooth, prior.shape[1::-1], interpolation=cv2.INTER_LINEAR)
         for box in boxes:
             yield np.asarray(recoloured(prior[box], self.colours) + wide[box], np.float32)
 
 
 def relight(photo: Image, prior: Image, known: Mask) -> Image:
-    """The prior in the photo's light, fitted on the known places."""
+    """The prior with its light and colours matched to the photo's, fitted on `known` (H, W)."""
     return next(fit_light(photo, prior, known).on(prior, WHOLE))
 
 
 def fit_light(photo: Image, prior: Image, known: Mask) -> Light:
-    """The photo's light; map and rest are fitted robustly, since damage makes outliers."""
+    """Fit the correction from the prior's light to the photo's on the mask `known`, robustly."""
     y, p = (reduced(picture, TONE) for picture in (photo, prior))
     share = (reduced(known.astype(np.float32), TONE) > KNOWN).astype(np.float32)
     share = share if share.any() else np.ones_like(share)
@@ -193,8 +190,8 @@ def fit_light(photo: Image, prior: Image, known: Mask) -> Light:
 
 
 def colour_map(terms: NDArray[np.float32], photo: Image, weight: Plane) -> NDArray[np.float32]:
-    """(10, 3) coefficients of the quadratic colour map, by weighted least squares, regularised
-    towards the identity; `terms` (10, N) are the prior's."""
+    """(10, 3) quadratic map from the prior's colours to the photo's, by weighted least squares,
+    regularised towards the identity; `terms` are the prior's (see `quadratic`)."""
     weighted = terms * weight.ravel()
     ridge = np.diag([1e-3, *[0.1] * 3, *[1.0] * 6]) * HELD * float(weight.sum())
     right = weighted @ (photo.reshape(-1, 3) - terms[1:4].T)
@@ -203,13 +200,13 @@ def colour_map(terms: NDArray[np.float32], photo: Image, weight: Plane) -> NDArr
 
 
 def recoloured(picture: Image, colours: NDArray[np.float32]) -> Image:
-    """The picture after a colour map; in bands, which take less memory."""
+    """The picture after the quadratic colour map `colours` (10, 3), computed in bands of rows."""
     bands = np.split(picture, range(BAND, picture.shape[0], BAND))
     return np.concatenate([mapped(band, colours) for band in bands])
 
 
 def mapped(picture: Image, colours: NDArray[np.float32]) -> Image:
-    """The picture after a colour map: the terms of `quadratic`, summed plane by plane."""
+    """The picture after the quadratic colour map `colours` (10, 3), computed at once."""
     r, g, b = cv2.split(picture)
     planes = [
         one + r * (x + xx * r + xy * g + xz * b) + g * (y + yy * g + yz * b) + b * (z + zz * b)
@@ -219,13 +216,13 @@ def mapped(picture: Image, colours: NDArray[np.float32]) -> Image:
 
 
 def quadratic(picture: Image) -> NDArray[np.float32]:
-    """(10, H * W): one, the channels and their products."""
+    """(10, H * W) terms of a quadratic colour map: 1, the channels, and their products."""
     r, g, b = (picture[..., channel].ravel() for channel in range(3))
     return np.stack((np.ones_like(r), r, g, b, r * r, g * g, b * b, r * g, r * b, g * b))
 
 
 def faithfulness(y: Plane, p: Plane) -> float:
-    """Median local correlation of coarse structure; low for a prior that redraws the scene."""
+    """Median local correlation of two lumas' coarse structure; low if the prior was redrawn."""
     small = (reduced(plane, TONE) for plane in (y, p))
     a, b = (cv2.GaussianBlur(v, (0, 0), 2) - cv2.GaussianBlur(v, (0, 0), 4) for v in small)
     both, own, theirs = (cv2.blur(v, (25, 25)) for v in (a * b, a * a, b * b))
@@ -234,7 +231,7 @@ def faithfulness(y: Plane, p: Plane) -> float:
 
 
 def fill(photo: Image, prior: Image, mask: Mask) -> Image:
-    """The photo with masked pixels from the prior, both (H, W, 3); unchanged outside the mask."""
+    """The photo with masked pixels filled from the prior (H, W, 3), without visible seams."""
     result = photo.copy()
     count, _, boxes, _ = cv2.connectedComponentsWithStats(
         cv2.dilate(mask.astype(np.uint8), np.ones((2 * MARGIN + 1,) * 2, np.uint8))
@@ -252,7 +249,7 @@ def fill(photo: Image, prior: Image, mask: Mask) -> Image:
 
 
 def membrane(values: Image, known: Mask) -> Image:
-    """The known values, interpolated harmonically across the rest."""
+    """Interpolate `values` (h, w, 3) harmonically from `known` pixels to all others."""
     weight = known.astype(np.float32)
     steady = cv2.GaussianBlur(values * weight[..., None], (0, 0), EDGE)
     steady /= np.maximum(cv2.GaussianBlur(weight, (0, 0), EDGE), 1e-4)[..., None]
@@ -260,7 +257,8 @@ def membrane(values: Image, known: Mask) -> Image:
 
 
 def relax(values: Image, weight: Plane) -> Image:
-    """Relax one size of the membrane, starting from the next coarser one."""
+    """Interpolate `values` harmonically to pixels of zero `weight`: at half size first; then
+    the result is enlarged and relaxed."""
     height, width = weight.shape
     unknown = (weight == 0)[..., None]
     if not unknown.any():
@@ -280,7 +278,7 @@ def relax(values: Image, weight: Plane) -> Image:
 
 
 def counted(mask: Mask) -> tuple[int, int, int]:
-    """The number of patches, lines and specks in a mask."""
+    """The numbers of patches, lines and specks in a mask, see `Flaws`."""
     count, _, boxes, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
     length = np.hypot(boxes[1:count, cv2.CC_STAT_WIDTH], boxes[1:count, cv2.CC_STAT_HEIGHT])
     area = boxes[1:count, cv2.CC_STAT_AREA]
@@ -290,7 +288,7 @@ def counted(mask: Mask) -> tuple[int, int, int]:
 
 
 def ring_of(own: Mask) -> Mask:
-    """The surroundings of a spot, at 2 to 4 px from it."""
+    """Mask of the pixels 3 to 4 px away from a spot."""
     near, far = (cv2.dilate(own.astype(np.uint8), np.ones((k, k), np.uint8)) for k in (5, 9))
     return np.asarray((far > 0) & (near == 0), bool)
 

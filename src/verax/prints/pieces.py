@@ -1,9 +1,9 @@
-"""Damage of a print piece by piece: holes, scratches and dust that only the photo has.
+"""Find single damaged pieces of a print: holes, scratches and dust that only the photo has.
 
-A small network sees photo and prior under one light, and answers how likely each pixel is damage:
-plain and sharp-edged in the photo where the prior continues smoothly. It was trained by
-`benchmarks/fit_damage.py` on photos with simulated damage and freely redrawn priors, so that things
-which a prior merely omits or moves are not taken for damage.
+A small network gets photo and prior under the same light, and estimates how likely each pixel is
+damaged. Damage is plain and sharp-edged in the photo, where the prior continues smoothly. The
+network was trained by `benchmarks/fit_damage.py` on photos with simulated damage and freely redrawn
+priors, so that objects which a prior merely omits or moves are not taken for damage.
 """
 
 from collections.abc import Iterator
@@ -16,41 +16,48 @@ from verax.image import Image, Plane
 from verax.image.pixels import luma, peaks
 from verax.prints.holes import WHOLE, Box, Flaws, Light, Mask, counted, dilated, ring_of
 
-GRID = 16  # px, multiples of which the network takes
-DAMAGE, SURE = 0.5, 0.95  # least answer of each pixel of a piece, and of its largest
-MEAN, UNASKED = 0.75, 0.9  # least mean answer of a piece; the same if damage is not known
-LEAST = 4  # px of a piece
-# response and length, share of the long side, of a place that may be a scratch at a glance; what is
-# looked at beside it
+GRID = 16  # px: sides of the network's input are multiples of this
+DAMAGE, SURE = 0.5, 0.95  # least likelihood of every pixel of a piece, and of its most likely one
+MEAN, UNASKED = 0.75, 0.9  # least mean likelihood of a piece; UNASKED: damage is not known
+LEAST = 4  # px, least area of a piece
+# a place that may be a scratch, in the reduced pair: least response, least length, and the margin
+# around it that is examined; both shares of the long side
 OUTLINE, LONG, MARGIN = 2.0, 0.05, 0.02
 LITTLE = 0.4  # largest share of the photo at which the quick test saves time
 STEP = 0.03  # least contrast of a piece with its surroundings
-ROOM = 5  # px around a piece that are looked at
-NEARBY = (15, 15)  # px, window of the means that are compared across its edge
-RIM, STRIP, THIN = 0.01, 2.5, 0.03  # a strip: off the side, length over depth, depth if thin
-ALONG = (0.1, 0.4)  # length of a thin strip and of another, shares of its side
-# faint lines, in units of the photo's mean structure around
-STROKE, TURNS = 31, 16  # px of a stroke, and its directions
-NARROW, WIDE = 1.0, 3.0  # sigmas in px of the band that lines lie in
-AROUND, CLIPPED = 0.02, 2.5  # half the window for that mean, share of the long side; largest value
-SHADING = 0.0016  # beside a crease, share of the long side
-TRACE, LINE, LENGTH = 0.85, 1.25, 0.02  # response along a line, and of its peak; share of long side
-BESIDE = 10  # least specks beside lines, in colour
-REGION = 60  # least area of a region, px
-OUTLINED, BACK = 0.5, 0.35  # share of its outline: least on edges only in the photo, and largest
-# near structure only in the prior
-FAR_OFF = 2.0  # mean difference from which structure only in the prior, beside it, is ignored
-# a print's border: largest depth, share of the side; share of its rows and pixels that differ; px
+ROOM = 5  # px around a piece that are examined
+NEARBY = (15, 15)  # px, window of the means that are compared across the edge of a piece
+RIM, STRIP, THIN = 0.01, 2.5, 0.03  # a strip along a side of the picture: largest distance from the
+# side, least ratio of length to depth, and largest depth of a thin strip (shares of the long side)
+ALONG = (0.1, 0.4)  # least length of a strip, thin or not, as a share of the side
+# faint lines; responses are in units of the mean structure around
+STROKE, TURNS = 31, 16  # px, length of a stroke; number of its directions
+NARROW, WIDE = 1.0, 3.0  # sigmas in px of the frequency band of lines
+AROUND, CLIPPED = 0.02, 2.5  # half the window of that mean, share of the long side; largest value
+SHADING = 0.0016  # width of the shading beside a crease, share of the long side
+TRACE, LINE, LENGTH = 0.85, 1.25, 0.02  # least response along a line, least peak, and least length
+BESIDE = 10  # least specks beside lines in a colour photo
+REGION = 60  # px, least area of a region
+OUTLINED, BACK = 0.5, 0.35  # shares of a region's outline: least on edges that only the photo has,
+# largest near structure that only the prior has
+FAR_OFF = 2.0  # mean difference of a region from which structure only in the prior is ignored
+# a print's border: largest depth, share of the side; least share of rows that differ; least share
+# of differing pixels in such a row; px added
 BORDER, ROWS, FILLED, EDGE = 0.16, 0.4, 0.5, 2
-PIECES, DUSTY = 3, 30  # least patches and scratches, or specks, that are damage
+PIECES, DUSTY = 3, 30  # least number of patches and lines together, or of specks, that are damage
 
 
 def find_pieces(
     photo: Image, prior: Image, valid: Plane, light: Light, *, known: bool, colour: bool = False
 ) -> Flaws:
-    """Damage of a photo, by pieces; `known`: it is a damaged print, and a single piece counts.
+    """Find single damaged pieces of a photo (H, W, 3) by its registered prior (H, W, 3).
 
-    In colour, lines need other damage beside them: captions are lines, reflections are patches.
+    Args:
+        valid: (H, W) share of each pixel that the prior covers.
+        light: correction from the prior's light to the photo's.
+        known: the photo is known to be a damaged print, so a single piece is enough.
+        colour: the photo is in colour; lines alone, or patches alone, are then not enough, since
+            captions look like lines and reflections like patches.
     """
     lit = next(light.on(prior, WHOLE))
     answer = likelihood(photo, lit) * (valid > 0.99)
@@ -66,9 +73,10 @@ def find_pieces(
 
 
 def has_line(photo: Image, prior: Image, light: Light, alone: Plane) -> bool:
-    """Whether there is a scratch: a quick test that looks at the photo near long places only.
+    """Whether a scratch is likely: a quick test that examines only parts of the photo.
 
-    `alone`: (h, w) response to structure only in the photo, at a small size.
+    `alone` (h, w), of the reduced pair, is the response to structure that only the photo has; where
+    it has long places, they are examined. If they make up much of the photo, the answer is True.
     """
     boxes = long_places(alone, photo.shape)
     answer = np.zeros(photo.shape[:2], np.float32)
@@ -83,7 +91,7 @@ def has_line(photo: Image, prior: Image, light: Light, alone: Plane) -> bool:
 
 
 def long_places(answer: Plane, shape: tuple[int, ...]) -> list[Box]:
-    """Boxes, on a picture of that shape, around long places only in the photo, at a glance."""
+    """Boxes, in px of a picture of `shape`, around long connected places in `answer` (h, w)."""
     *_, boxes, _ = cv2.connectedComponentsWithStats((answer > OUTLINE).astype(np.uint8))
     size, scale = np.hypot(*boxes[1:, 2:4].T), max(shape) / max(answer.shape)
     rim = MARGIN * max(shape)
@@ -98,8 +106,10 @@ def long_places(answer: Plane, shape: tuple[int, ...]) -> list[Box]:
 
 
 def likelihood(photo: Image, prior: Image) -> Plane:
-    """(H, W) how likely each pixel of a photo is damaged; `prior` is in its light, both (H, W,
-    3)."""
+    """(H, W) how likely each pixel of a photo is damaged, 0 to 1, by the network.
+
+    `prior`: (H, W, 3) registered, with its light matched to the photo's.
+    """
     both = np.concatenate([np.clip(v, 0, 1) for v in (photo, prior)], axis=2)
     height, width = both.shape[:2]
     whole = np.pad(both, ((0, -height % GRID), (0, -width % GRID), (0, 0)), mode="symmetric")
@@ -109,8 +119,10 @@ def likelihood(photo: Image, prior: Image) -> Plane:
 
 
 def places(answer: Plane, mean: float) -> Iterator[tuple[Box, Mask]]:
-    """Connected places above the threshold, certain somewhere and likely on average; each in a box
-    with a margin."""
+    """Yield the damaged places in `answer` (H, W), each as a box with a margin and its mask there.
+
+    A place is connected, certainly damaged somewhere, and has a likelihood of `mean` on average.
+    """
     count, labels, boxes, _ = cv2.connectedComponentsWithStats((answer > DAMAGE).astype(np.uint8))
     inside = labels > 0
     tops = peaks(labels[inside], count, answer[inside])
@@ -124,10 +136,10 @@ def places(answer: Plane, mean: float) -> Iterator[tuple[Box, Mask]]:
 
 
 def stands_out(photo: Image, prior: Image, own: Mask) -> bool:
-    """Whether a place contrasts with its surroundings more in the photo than in the prior. Where
-    the prior added something, it is the other way round.
+    """Whether a place contrasts with its surroundings more in the photo than in the prior.
 
-    Means nearby are compared: a dark scratch may run into a light hole.
+    Otherwise the prior added something there. Local means on both sides of the edge of `own` are
+    compared, since a dark scratch may run into a light hole.
     """
     ring = ring_of(own)
     inside, around = (cv2.blur(where.astype(np.float32), NEARBY) for where in (own, ring))
@@ -143,14 +155,19 @@ def stands_out(photo: Image, prior: Image, own: Mask) -> bool:
 
 
 def mean_near(picture: Image, where: Mask, share: Plane) -> Image:
-    """Local means of a picture over the pixels in `where`, which are a `share` of each window."""
+    """(h, w, 3) local means of a picture over the pixels in the mask `where`.
+
+    `share`: (h, w) share of each window that is in the mask.
+    """
     total = cv2.blur(picture * where[..., None].astype(np.float32), NEARBY)
     return np.asarray(total / np.maximum(share, 1e-4)[..., None], np.float32)
 
 
 def is_ground(box: Box, own: Mask, size: tuple[int, ...]) -> bool:
-    """Whether a place is a strip along a side of the picture: the table under the print, or its
-    border."""
+    """Whether a place is a strip along a side of the picture, such as the table under the print.
+
+    `own` is the mask of the place in `box`; `size` is (height, width) of the picture.
+    """
     left, top, width, height = cv2.boundingRect(own.astype(np.uint8))
     top, left, rim = top + box[0].start, left + box[1].start, RIM * max(size)
     for at, depth, length, side in ((top, height, width, 0), (left, width, height, 1)):
@@ -163,10 +180,14 @@ def is_ground(box: Box, own: Mask, size: tuple[int, ...]) -> bool:
 def with_lines(
     mask: Mask, photo: Image, lit: Image, inside: Mask, less: Plane | np.float32
 ) -> Mask:
-    """Add faint creases and scratches to the mask (H, W) of a worn print: lines only in the photo.
+    """Add faint creases and scratches, lines that only the photo has, to the mask (H, W) of wear.
 
-    Gaps are closed, and the edge is moved out past the shading beside a crease. `lit` is the prior
-    in the photo's light; `less`, at most (H, W), reduces the response.
+    Gaps in the mask are closed, and it is dilated to cover the shading beside creases.
+
+    Args:
+        lit: (H, W, 3) the registered prior, with its light matched to the photo's.
+        inside: (H, W) where the prior is valid.
+        less: share by which the response to lines is reduced, for all or for each pixel.
     """
     own, shown = (
         cv2.GaussianBlur(plane, (0, 0), NARROW) - cv2.GaussianBlur(plane, (0, 0), WIDE)
@@ -192,7 +213,7 @@ def with_lines(
 
 
 def stroke_response(plane: Plane) -> Plane:
-    """(H, W) largest mean, light or dark, along a straight stroke through each pixel."""
+    """(H, W) largest absolute mean of the plane along a straight stroke through each pixel."""
     half = STROKE // 2
     y, x = np.mgrid[-half : half + 1, -half : half + 1].astype(np.float32)
     best = np.zeros(plane.shape, np.float32)
@@ -204,8 +225,11 @@ def stroke_response(plane: Plane) -> Plane:
 
 
 def strips(off: Mask) -> Mask:
-    """The border of a print and the background around it: whole rows that differ, along a side of
-    the picture."""
+    """Mask (H, W) of the print's border and the background around the print.
+
+    These are rows along a side of the picture in which most pixels are in `off`, where photo and
+    prior differ.
+    """
     border = np.zeros_like(off)
     for turns in range(4):
         side, out = np.rot90(off, turns), np.rot90(border, turns)
@@ -218,7 +242,13 @@ def strips(off: Mask) -> Mask:
 
 
 def regions(off: Plane, alone: Mask, back: Mask) -> Mask:
-    """Connected places with `off` above 1 whose outline is an edge only in the photo."""
+    """Mask (H, W) of damaged regions: connected, and outlined by edges that only the photo has.
+
+    Args:
+        off: (H, W) difference of photo and prior over its threshold.
+        alone: (H, W) mask of edges that only the photo has.
+        back: (H, W) mask of places near structure that only the prior has.
+    """
     count, labels, boxes, _ = cv2.connectedComponentsWithStats(
         (off > 1).astype(np.uint8), connectivity=4
     )
