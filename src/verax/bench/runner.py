@@ -127,9 +127,10 @@ def run(
 ) -> RunSummary:
     """Make all outputs and scores of `works` that the run in `folder` lacks.
 
-    May be called again after any interruption. `source` makes the priors that a service must make;
-    `address` is that of a Ray cluster. With `deviation`, also measures how each output with a prior
-    deviates from its photo. `digests` (hashes of input files) are stored with the run.
+    May be called again after any interruption. `source` requests priors from a service, `tell` is
+    called with the progress, `address` is that of a Ray cluster. With `deviation`, also measures
+    how outputs with a prior deviate from their photos. `digests` (hashes of input files) are stored
+    with the run.
     """
     if source is not None and engine != "threads":
         raise SettingsError(

@@ -175,7 +175,7 @@ def prior_of(work: Work, photo: Image, source: PriorSource | None) -> Prior:
 
 
 def _write(path: Path, data: bytes, key: str) -> None:
-    """Write a file atomically; it is not synced to disk, since an output can be made again."""
+    """Write a file atomically (`key` names the draft), not synced: it can be made again."""
     draft = path.with_name(f"{key}.part")
     try:
         with writing(path):

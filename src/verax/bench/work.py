@@ -164,8 +164,8 @@ def _require_distinct(selections: Sequence[Sequence[Item]]) -> None:
 
 
 def _scene(item: Item, shared: Counter[Path]) -> str:
-    """The name of an item's scene if the dataset states none: that of a reference which several
-    photos have in common, else that of the item. `shared` counts the photos per reference."""
+    """A scene name for an item without one: its reference, if several photos have the same one,
+    else the item itself. `shared` counts the photos of each reference."""
     several = item.input and item.target and shared[item.target] > 1
     return item.target.name if several and item.target else item.name
 

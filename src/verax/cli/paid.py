@@ -134,18 +134,18 @@ class Picture:
 
     model: Model = None
     quality: Annotated[
-        str | None, typer.Option(help="low, medium, high ...; see: verax models.")
+        str | None, typer.Option(help="Quality: low, medium, high ...; see: verax models.")
     ] = None
     complexity: Annotated[
-        str | None, typer.Option(help="Planning effort: low, medium or high.")
+        str | None, typer.Option(help="How much the model plans first: low, medium or high.")
     ] = None
-    background: Annotated[str | None, typer.Option(help="transparent, opaque or auto.")] = None
+    background: Annotated[str | None, typer.Option(help="auto, opaque or transparent.")] = None
     moderation: Annotated[
-        str | None, typer.Option(help="auto, or low for less strict filtering.")
+        str | None, typer.Option(help="The service's moderation: auto, or low (less strict).")
     ] = None
     output_format: Annotated[str | None, typer.Option("--format", help="png, jpeg or webp.")] = None
     output_compression: Annotated[
-        int | None, typer.Option("--compression", help="0..100 for jpeg and webp.")
+        int | None, typer.Option("--compression", help="Of jpeg and webp files, 0 to 100.")
     ] = None
     n: Annotated[int, typer.Option("--n", help="Pictures per call.", min=1, max=10)] = 1
     repeat_index: Annotated[

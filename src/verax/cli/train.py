@@ -40,7 +40,7 @@ def train(
     network: str = typer.Option("", help="Only this network of the recipe: tone, detail ..."),
     data: list[Path] = typer.Option([], help="Folder of photos; may be given several times."),
     output: Path = typer.Option(Path("runs/train"), "-o", "--output", help="Folder of the run."),
-    seed: int | None = typer.Option(None, help="Seed in place of the recipe's."),
+    seed: int | None = typer.Option(None, help="Seed to use instead of the recipe's."),
     as_json: bool = typer.Option(False, "--json", help="Print the log lines instead of a bar."),
     show: bool = typer.Option(False, "--show", help="Print the recipe as TOML and train nothing."),
 ) -> None:

@@ -123,7 +123,7 @@ def _groups(pairs: list[tuple[float, float]]) -> tuple[Group, ...]:
 
 
 def changes(results: Results) -> list[Changes]:
-    """What outputs changed, one entry per generator, task and method."""
+    """What outputs changed against their photos, one entry per generator, task and method."""
     rows: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for o in results.outputs:
         if o.key in results.deviations:

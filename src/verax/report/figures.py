@@ -110,7 +110,7 @@ def _figure(about: str, title: str, caption: str, height: float, marks: Sequence
 
 
 def means_figure(table: Table) -> Figure:
-    """For each row of the table, its mean as a dot and its interval as a bar.
+    """For each row of the table, its mean as a dot and its 95 % interval as a bar.
 
     A dashed line marks the mean of the unchanged photo.
     """
