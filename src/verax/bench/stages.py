@@ -146,7 +146,10 @@ def photo_of(work: Work, data: bytes | None = None) -> Image:
 
 
 def prior_of(work: Work, photo: Image, source: PriorSource | None) -> Prior:
-    """The prior of a work item: from a provider, from a file, or simulated."""
+    """The prior of a work item, requested from `source`, read from a file, or simulated.
+
+    Its `pixels` are None if the item has no prior. Raises ProviderError without a needed `source`.
+    """
     if work.model:
         if source is None:
             raise ProviderError(

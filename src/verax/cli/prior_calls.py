@@ -34,7 +34,7 @@ HELD_PIXELS = 64_000_000  # of photos and answers, kept from request to restorat
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """Whether to use the Batch API, and the seconds between two checks whether a batch is ready."""
+    """Whether the Batch API is used (`on`), and seconds between checks whether a batch is ready."""
 
     on: bool = False
     poll_s: float = 30.0

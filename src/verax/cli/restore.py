@@ -223,7 +223,7 @@ def restore(photos: Photos, files: Files, choices: Choices, ask: Ask, terms: Ter
 
 
 def check_options(ask: Ask, terms: Terms, *, asking: bool) -> None:
-    """Raises InputError if an option needs another one; `asking`: a service is called."""
+    """Raises InputError if an option needs a missing one; `asking`: a service is called."""
     paid = {
         "--quality": ask.quality,
         "--moderation": ask.moderation,

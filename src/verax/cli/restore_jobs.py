@@ -213,7 +213,8 @@ def _done(record: dict[str, Any]) -> str:
 
 
 def _corrected(record: dict[str, Any], kinds: Sequence[str] = ()) -> list[str]:
-    """The kinds of faults (among `kinds`, if there are any) certain enough to be corrected."""
+    """The faults of a photo that were certain enough to be corrected, such as "haze"; with `kinds`,
+    only those among them."""
     by_kind = record["faults"]["kinds"]
     return [
         k for k, one in by_kind.items() if one["certainty"] >= SURE and (not kinds or k in kinds)
