@@ -171,7 +171,7 @@ def _index_row(row: OutputRow, results: Results, data: bytes) -> dict[str, Any]:
 
 
 def _write_shards(folder: Path, pictures: Path, rows: list[dict[str, Any]]) -> None:
-    """Write tar files of PER_SHARD pictures with their metadata (`rows`); same input, same bytes."""
+    """Write tar files of PER_SHARD pictures with metadata (`rows`), the same bytes every time."""
     folder.mkdir()
     for number, start in enumerate(range(0, len(rows), PER_SHARD)):
         with tarfile.open(folder / f"test-{number:06d}.tar", "w") as shard:
