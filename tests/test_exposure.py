@@ -19,5 +19,7 @@ def test_stops_make_the_result_brighter_or_darker():
 
 
 def test_more_stops_than_anybody_wants_are_refused():
-    with pytest.raises(InputError, match="exposure: expected stops from -4 to 4, got 9"):
+    with pytest.raises(
+        InputError, match="exposure: expected a number of stops from -4 to 4, got 9"
+    ):
         verax.restore(PHOTO, exposure=9)

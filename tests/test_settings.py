@@ -70,7 +70,7 @@ def test_a_config_file_that_cannot_be_used_is_an_error(tmp_path, text):
 
 
 def test_a_named_config_file_must_exist(tmp_path):
-    with pytest.raises(SettingsError, match="no config file"):
+    with pytest.raises(SettingsError, match="there is no file"):
         load({"VERAX_CONFIG": str(tmp_path / "none.toml")})
 
 

@@ -1,4 +1,5 @@
-"""The public functions: they accept pictures in every form and call the other packages."""
+"""The public functions of `verax`. They accept pictures in every form and call the other
+packages."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -36,11 +37,11 @@ def open(picture: "Picture") -> Photo:
     Raises
     ------
     ImageReadError
-        A path or bytes that are not one still picture.
+        The path or the bytes are not one still picture.
     ImageContractError
-        An array of another shape, type or range.
+        The array has another shape, type or range.
     MissingExtraError
-        HEIC without the extra `heic`.
+        The picture is HEIC, and the extra `heic` is not installed.
     """
     return images.as_photo(picture)
 
@@ -53,7 +54,7 @@ def save(
     drop_gps: bool = False,
     quality: int = QUALITY,
 ) -> None:
-    """Save a picture in the format of the path's suffix. The file is whole or not there.
+    """Save a picture in the format of the path's suffix. If that fails, no partial file is left.
 
     Parameters
     ----------
@@ -62,11 +63,11 @@ def save(
     path
         Its suffix names the format: .png .jpg .webp .tif .avif .heic .bmp.
     like
-        A photo whose depth, alpha, profile and metadata the file gets.
+        A photo whose bit depth, alpha, colour profile and metadata the file gets.
     drop_gps
-        Leave out where the photo was taken.
+        Do not write the place where the photo was taken.
     quality
-        Of JPEG, AVIF and HEIC, 1 to 100.
+        Of JPEG, AVIF and HEIC files, 1 to 100.
 
     Raises
     ------
@@ -81,9 +82,9 @@ def save(
 
 
 def register(photo: "Picture", prior: "Picture") -> Registration:
-    """Place a prior on a photo, and find whether it shows the same scene.
+    """Place a prior on a photo, and decide whether it shows the same scene.
 
-    If it cannot be placed, that is a result, not an error: see `placed` and `reason`.
+    A prior that cannot be placed is no error: the result says so in `placed` and `reason`.
 
     Parameters
     ----------
@@ -113,12 +114,12 @@ def warp(prior: "Picture", registration: Registration) -> Image:
     prior : path, bytes, PIL picture, array or Photo
         The prior that was registered.
     registration
-        What `register` found for it.
+        What `register` returned for this prior.
 
     Returns
     -------
     (H, W, 3) float32 array
-        The prior's pixels on the photo's grid; where it shows nothing of the photo, its border.
+        The prior's pixels on the photo's grid. Beyond the prior, its border is repeated.
 
     Raises
     ------
@@ -132,20 +133,20 @@ def warp(prior: "Picture", registration: Registration) -> Image:
 def measure(
     photo: "Picture", generated: "Picture", registration: Registration | None = None
 ) -> Deviation:
-    """Measure what a generated picture changed against its photo.
+    """Measure what an image generator changed in a photo.
 
     Parameters
     ----------
     photo, generated : path, bytes, PIL picture, array or Photo
         At least 16 px on each side, of any two sizes.
     registration
-        Of `generated` onto `photo`; found where it is not given.
+        Of `generated` on `photo`; computed if it is not given.
 
     Returns
     -------
     Deviation
-        `drift` from 0 (nothing changed) to 100 (another scene), `sentences()` in words, every
-        number with unit and interval in `entries`.
+        `drift` is from 0 (nothing changed) to 100 (another scene); `sentences()` says it in words;
+        `entries` holds every number with its unit and interval.
 
     Raises
     ------
@@ -167,23 +168,23 @@ def score(
     Parameters
     ----------
     restored, reference : path, bytes, PIL picture, array or Photo
-        Of one size. `reference` may be left out where no metric needs one.
+        Two pictures of one size. Metrics without a reference need only the first.
     metrics
-        Names of `verax metrics`.
+        Names that `verax names metrics` lists.
     protocol
-        Channel and border.
+        The channel that is compared, and the border that is left out.
 
     Returns
     -------
     tuple of Score
-        In the order of `metrics`; each carries its value and its protocol.
+        In the order of `metrics`; each holds its value and its protocol.
 
     Raises
     ------
     SizeMismatchError
-        The two differ in size.
+        The two pictures differ in size.
     UnknownNameError
-        No such metric.
+        There is no metric of that name.
     MissingExtraError
         A learned metric is not installed.
     InputError

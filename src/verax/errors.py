@@ -14,7 +14,7 @@ VeraxError
 │   ├── ProviderRejected       the request is wrong (400, 401, 403, 404, 422); never retried
 │   ├── ProviderBusy           429 or no connection after the last retry; nothing was started
 │   ├── ProviderUncertain      no answer, or a 5xx; it may still have been billed
-│   └── BudgetExceeded         the call would pass the cost limit; nothing was sent
+│   └── BudgetExceeded         the call would exceed the cost limit; nothing was sent
 └── RunError                   a training or benchmark run cannot continue; its work so far is kept
 
 A message has three parts: what was expected, what was found, what to do. Anything else that escapes
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 class VeraxError(Exception):
-    """Root of the tree; catch this to catch everything that Verax raises on purpose."""
+    """The base class of all errors that Verax raises on purpose."""
 
 
 class InputError(VeraxError, ValueError):
@@ -52,7 +52,7 @@ class SizeMismatchError(InputError):
 
 
 class UnknownNameError(InputError):
-    """A name that no registry knows; the message lists the known ones."""
+    """There is no metric, restorer, model ... of that name; the message lists the known names."""
 
 
 class SettingsError(InputError):
@@ -60,11 +60,11 @@ class SettingsError(InputError):
 
 
 class MissingExtraError(InputError):
-    """A part that needs an optional install; the message names the command."""
+    """A part of Verax needs packages that are not installed; the message names the command."""
 
 
 class OutputError(VeraxError):
-    """The result cannot be written; nothing half-written is left behind."""
+    """The result cannot be written; no partial file is left."""
 
 
 class ProviderError(VeraxError):
@@ -108,15 +108,16 @@ class ProviderUncertain(ProviderError):
 
 
 class BudgetExceeded(ProviderError):
-    """The call would pass the cost limit; nothing was sent."""
+    """The call would exceed the cost limit; nothing was sent."""
 
 
 class RunError(VeraxError):
-    """A training or benchmark run cannot continue; what was done is kept."""
+    """A training or benchmark run cannot continue; its work so far is kept."""
 
 
 def choose(registry: Mapping[str, T], name: str, *, kind: str) -> T:
-    """The entry called `name`, or an `UnknownNameError` that lists the known names."""
+    """The registry's value for `name`. Otherwise raises UnknownNameError, which lists the known
+    names; `kind` says what they name, such as "metric"."""
     if name in registry:
         return registry[name]
     near = get_close_matches(name, registry, n=1)
@@ -130,7 +131,8 @@ def quantity(count: int, noun: str) -> str:
 
 
 def missing_extra(what: str, extra: str) -> MissingExtraError:
-    """The error for a part whose optional packages are absent; names a command that works here."""
+    """The error for a part whose optional packages are missing. `what`: the part, in words;
+    `extra`: the name of the extra. The message has a command that installs them."""
     return MissingExtraError(f"{what} needs more packages: {install_command(extra)}")
 
 
@@ -149,7 +151,8 @@ def install_command(extra: str, *, prefix: str = sys.prefix) -> str:
 
 
 def extra_packages(extra: str, requirements: Iterable[str] | None = None) -> list[str]:
-    """The requirements behind an extra, those of extras that it names among them."""
+    """The packages of an extra, with those of the extras that it includes. `requirements`: lines of
+    the package's metadata, None for those of the installed Verax."""
     if requirements is None:
         from importlib.metadata import PackageNotFoundError, requires
 

@@ -1,7 +1,7 @@
-"""Making a restoration file: read, restore, write, mark, sign, record.
+"""Makes a restoration file: reads, restores, writes, marks, signs.
 
-The command line, the API's worker and the page's worker all call `make`. The networks are imported
-there, so that creating an `Order` stays fast.
+The command line, the worker of the API and that of the page all call `make`. It imports the
+networks itself, so that an `Order` is created fast.
 """
 
 from collections.abc import Iterator
@@ -32,21 +32,23 @@ class Order:
 
     Attributes:
         output: file to write; its suffix sets the format.
-        task: what the generator was told to do, a key of the prompt catalog; "": from the pair.
+        task: what the generator was told to do, a key of the prompt catalog; "": concluded from the
+            pair.
         quality: of JPEG and WebP, 1 to 100.
         max_pixels: limit for the photo and the prior.
         system: name of the model that made the prior, "" if unknown.
-        size: (width, height) of the file: the restoration is scaled to fit, with the prior's detail
-            if that is larger, and padded by reflection. None: the photo's size.
+        size: (width, height) of the file, None for the photo's. The restoration is scaled to fit
+        in,
+            with the prior's detail if it is enlarged, and padded by reflection.
         accept_prior: use the prior even if it cannot be verified that it shows the photo's scene.
         drop_gps: remove the place where the photo was taken.
-        only: mask picture, white where the photo may change; elsewhere it stays bit for bit.
-        mask: mask picture, white where the photo is damaged; filled from the prior.
+        only: mask picture, white where the photo may change; other pixels stay exactly as they are.
+        mask: mask picture, white where the photo is damaged; it is filled from the prior there.
         scale: "2", "3", "4" or "prior", for a larger result; "": the photo's size.
         exposure: stops by which to brighten the result, or darken it if negative.
-        salvage: read what is left of a truncated photo; a prior fills the rest.
-        prior_source: the service's original file, which provenance names in place of the prior.
-        photo_name, prior_name: names of the files in provenance and messages; "": the file name.
+        salvage: accept a truncated photo; a prior fills the missing rest.
+        prior_source: the file that the service returned, which provenance names instead of `prior`.
+        photo_name, prior_name: names for provenance and messages; "": the names of the files.
     """
 
     photo: Path
@@ -73,9 +75,9 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A decoded picture with its file, which provenance needs.
+    """A decoded picture, and its file, which provenance needs.
 
-    `missing` is 1 where a truncated file has no pixels; None for a complete file.
+    `missing` (H, W) is 1 where a truncated file has no pixels; None for a complete file.
     """
 
     photo: Photo
@@ -88,8 +90,8 @@ class Made:
     """A restoration that was written.
 
     Attributes:
-        lost: what photo or prior carried and the written file does not, in words.
-        statement: the file beside it that says so; None if nothing is lost or it is signed.
+        lost: what the files of photo and prior held and the written file does not, in words.
+        statement: a file beside the result that lists `lost`; None if there was no need for it.
     """
 
     restoration: "Restoration"
@@ -98,7 +100,7 @@ class Made:
     statement: Path | None = None
 
     def record(self) -> dict[str, Any]:
-        """The restoration as JSON, with what was lost among its notes."""
+        """The restoration as a JSON object, with `lost` among its notes and as "not_kept"."""
         record = self.restoration.record()
         record["not_kept"] = [line.removeprefix(not_kept("")) for line in self.lost]
         return {**record, "notes": [*record["notes"], *self.lost]}
@@ -133,11 +135,11 @@ def make(
     registration: "Registration | None" = None,
     credentials: Credentials | None = None,
 ) -> Made:
-    """Read, restore, write, mark and sign one restoration.
+    """Read the files of an order, restore the photo, and write the marked and signed result.
 
-    `photo` and `prior` are used instead of the order's files if they are open already, and
-    `registration` if it is known already. Raises ImageReadError for files that are not pictures,
-    InputError if the result would replace a source, OutputError if it cannot be written or signed.
+    `photo`, `prior`, `registration`: used instead of the order's files if they are known already.
+    Raises ImageReadError if a file is not a picture, InputError if the result would replace a
+    source, OutputError if it cannot be written or signed.
     """
     from verax import pipeline
 
@@ -181,7 +183,8 @@ def enough_memory(photo: Photo) -> Iterator[None]:
 
 
 def _masks(order: Order, photo: Opened) -> tuple[Plane | None, Plane | None]:
-    """Where the photo may change, and where it is damaged: masked, or missing in its file."""
+    """Two masks (H, W): where the photo may change, and where it is damaged, that is, masked or
+    missing in its file. None stands for everywhere, and for nowhere."""
     from verax.prints.holes import mask_of
 
     only, mask = (
@@ -194,8 +197,8 @@ def _masks(order: Order, photo: Opened) -> tuple[Plane | None, Plane | None]:
 
 
 def prior_of(order: Order) -> Opened | None:
-    """The prior of an order, with the file for provenance; None if it has none. Raises
-    ImageReadError."""
+    """The prior of an order, with the file for provenance; None if the order has no prior. Raises
+    ImageReadError if it is not a picture."""
     if order.prior is None:
         return None
     prior = opened(order.prior, name=order.prior_name, max_pixels=order.max_pixels)
@@ -230,7 +233,7 @@ def fit_into(pixels: Image, size: tuple[int, int]) -> Image:
 def opened(
     path: Path, *, name: str = "", max_pixels: int = MAX_PIXELS, salvage: bool = False
 ) -> Opened:
-    """Open a picture file, reading it once. Raises ImageReadError."""
+    """The picture in a file, which is read once. Raises ImageReadError if it is not a picture."""
     data = images.read_bytes(path)
     if salvage:
         photo, missing = images.salvage(data, name=str(path), max_pixels=max_pixels)
@@ -249,10 +252,10 @@ def write(
     quality: int = QUALITY,
     framed: bool = False,
 ) -> tuple[tuple[str, ...], Path | None]:
-    """Write pixels in the photo's format with provenance, signed if there are credentials.
+    """Write pixels with the photo's metadata and their provenance, signed if there are credentials.
 
-    Returns what was lost, in words, and the statement file beside it that says so. Pixels of
-    another shape than the photo's get none of its metadata, unless they are `framed` as it is.
+    Returns `lost` and `statement` as in `Made`. Pixels of another size than the photo's get its
+    metadata only if `framed` says that they show the same frame.
     """
     from verax.prints.enlarge import with_alpha_of
 
@@ -273,7 +276,7 @@ def write(
 
 
 def not_kept(what: str) -> str:
-    """The note on a part of the photo's file that the result does not carry."""
+    """The note that says that the result does not hold a part of the photo's file."""
     return f"not kept: {what}"
 
 
@@ -286,5 +289,7 @@ def credentials_of(settings: Settings) -> Credentials | None:
     if not certificate and not key:
         return None
     if not (certificate and key):
-        raise SettingsError("signing needs both VERAX_C2PA_CERTIFICATE and VERAX_C2PA_KEY")
+        raise SettingsError(
+            "signing: expected VERAX_C2PA_CERTIFICATE and VERAX_C2PA_KEY, found only one; set both"
+        )
     return load_credentials(Path(certificate).expanduser(), Path(key).expanduser())

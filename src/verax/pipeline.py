@@ -1,4 +1,4 @@
-"""restore(): the one place that joins registration, base, fusion and everything around them."""
+"""Restores a photo: `restore` calls registration, base, fusion and all that belongs to them."""
 
 import time
 from collections.abc import Callable
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 EMBEDDED = "network"
 DEFAULT_RESTORER = "auto"  # the embedded networks
 DEFAULT_FIDELITY = dial.DEFAULT
-TAKEN = 0.5  # share of the prior's light from which a print gets the prior's tone
+TONED = 0.5  # certainty of wrong light from which a grey print gets the prior's tone
 REPEATED = "the photo was enlarged by repeating its pixels: they are interpolated before fusion"
-# tasks with which damage of a print is looked for: whether there is known to be some
+# tasks for which damage of a print is searched: True if there is certainly some
 DAMAGED = {"": False, "restore": False, "old_photo": True}
 
 
@@ -94,7 +94,7 @@ def restore(
 
 
 def _restored(photo: Photo, prior: Image | None, request: Request) -> Restoration:
-    """The restoration. What needs only the photo is computed in parallel to the registration."""
+    """The restoration. What depends only on the photo is computed while the prior is registered."""
     image, restorer, task = photo.pixels, request.restorer, request.task
     with ThreadPoolExecutor(1) as beside:
         tone_job = beside.submit(_tone, image, alone=prior is None)
@@ -135,8 +135,7 @@ def _restored(photo: Photo, prior: Image | None, request: Request) -> Restoratio
 
 
 def _interpolated(filled: Filled, warped: Warped | None) -> Filled:
-    """The filled photo; if it was enlarged by repeating its pixels, they are interpolated
-    instead."""
+    """The filled photo. If it was enlarged by repeating its pixels, they are interpolated here."""
     repeats = None if warped is None else repeats_of(filled.pixels)
     if repeats is None or warped is None or is_the_photo(filled.pixels, warped):
         return filled
@@ -151,12 +150,12 @@ def _use(registration: Registration | None) -> PriorUse:
 
 
 def _tone(photo: Image, *, alone: bool) -> Toning:
-    """The toning of a photo, which is needed only with a prior."""
+    """The toning of a photo; "colour" if the photo is `alone`, without a prior."""
     return "colour" if alone else toning(photo)
 
 
 def _outlines(search: Future[tuple[Face, ...]], shape: tuple[int, ...]) -> Plane:
-    """(H, W), 1 in faces, once they are found."""
+    """(H, W), 1 in faces, else 0; waits for the search."""
     return outline(search.result(), shape)
 
 
@@ -167,8 +166,8 @@ def _damage(
     faces: Callable[[], Plane],
     request: Request,
 ) -> Flaws | None:
-    """The damage of a print; None if it is not searched for. Criteria are stricter in colour,
-    unless the task is to repair it."""
+    """The damage of a print; None if it is not searched. Criteria are stricter in a colour photo,
+    unless the task is to repair damage."""
     known = DAMAGED.get(request.task)
     if warped is None or known is None or request.fidelity == 1:
         return None
@@ -203,7 +202,7 @@ def _placed(
 
 
 def _trust(fused: Fusion, filled: Filled) -> NDArray[np.float16]:
-    """The trust map; filled holes are generated."""
+    """The trust map, in which filled holes belong to the class "generated"."""
     if not filled.mask.any():
         return fused.trust
     return np.where(filled.mask[..., None], of_one("generated"), fused.trust)
@@ -222,7 +221,7 @@ def _coloured(restoration: Restoration, tone: Toning) -> Restoration:
         pixels, share = coloured
         trust = trust_in_colour(restoration.trust, share)
         return replace(restoration, pixels=pixels, coloured=share, trust=trust)
-    if restoration.explanation is None or restoration.explanation.light < TAKEN:
+    if restoration.explanation is None or restoration.explanation.light < TONED:
         return restoration
     toned = in_one_tone(photo, restoration.pixels, prior.pixels)
     return restoration if toned is None else replace(restoration, pixels=toned)
@@ -241,7 +240,7 @@ def _with_faces(restoration: Restoration, faces: tuple[Face, ...]) -> Restoratio
 
 
 def _inside(restoration: Restoration, free: Plane | None) -> Restoration:
-    """The restoration where the photo may change, elsewhere the photo bit for bit."""
+    """The restoration where the photo may change; elsewhere exactly the photo's pixels."""
     if free is None:
         return restoration
     pixels = only_inside(restoration.photo.pixels, restoration.pixels, free)
@@ -273,9 +272,10 @@ def _mask(photo: Photo, picture: "Picture | None", name: str) -> Plane | None:
 def _base(
     photo: Image, restorer: str, faults: Faults, *, fused: bool
 ) -> tuple[Image, Image | None]:
-    """The base and, for fusion by the embedded networks, its estimate of the light.
+    """The base, and the photo in the light of the base as a small copy, None if it did not change.
 
-    The networks then mend only structure, since fusion weighs their light against the prior's.
+    If the result will be `fused`, the embedded networks mend only structure, since fusion weighs
+    their light against the prior's. Other restorers give no copy.
     """
     if fused and restorer in (DEFAULT_RESTORER, EMBEDDED):
         return network.structure(photo, faults), network.lit(photo, faults)

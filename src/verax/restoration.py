@@ -28,7 +28,7 @@ class Request:
 
     Attributes:
         holes: (H, W) in [0, 1], 1 where the photo is destroyed; None without a mask.
-        free: (H, W), above 0 where the photo may change; None: everywhere.
+        free: (H, W), above 0 where the photo may change; None: it may change everywhere.
     """
 
     restorer: str
@@ -54,16 +54,16 @@ class Restoration:
         registration: None without a prior.
         trust: (H, W, 4) shares: photo, confirmed, light, generated (`verax.fusion.dial.CLASSES`).
         prior: "used", "unused" (the base is returned) or "none".
-        faults: what the photo suffers from.
-        explanation: faults that justify changes of the prior; None where nothing was taken from it.
-        scene_state_change: whether the prior changed day to night, or the like; its light is then
-            not used.
+        faults: the faults of the photo.
+        explanation: faults that justify changes of the prior; None if nothing was taken from it.
+        scene_state_change: whether the prior changed the state of the scene, such as day to night;
+            its light is then not used.
         notes: what else a person should know, in sentences.
-        seconds: how long it took.
-        filled: the photo's holes, filled from the prior before everything else.
-        coloured: (H, W) share of a colourless photo's colour that is the prior's, else None.
-        larger: the restoration on a finer grid, if a scale was given.
-        faces: whether each of the photo's faces is still the same; only with a prior that is used.
+        seconds: the time that it took.
+        filled: the photo after its holes were filled from the prior.
+        coloured: (H, W) share of the colour that is the prior's; None if the photo has colour.
+        larger: the restoration on a finer grid; None if no scale was given.
+        faces: for each of the photo's faces, whether it is still the same; () without a prior.
     """
 
     pixels: Image
@@ -85,7 +85,8 @@ class Restoration:
 
     @property
     def result(self) -> Image:
-        """What is saved: (H, W, 3) on the photo's grid or a finer one."""
+        """The pixels that are saved: (H, W, 3) on the photo's grid or, with a scale, on a finer
+        one."""
         return self.pixels if self.larger is None else self.larger.pixels
 
     def __repr__(self) -> str:
@@ -98,7 +99,7 @@ class Restoration:
         return preview_png(self.photo.pixels, self.pixels)
 
     def record(self) -> dict[str, Any]:
-        """As JSON: what was used, how far it is trusted, how long it took."""
+        """The restoration as a JSON object, without its pictures."""
         shares = self.trust.reshape(-1, len(CLASSES)).mean(0, dtype=np.float64)
         explanation, registration, damage = self.explanation, self.registration, self.filled.damage
         coloured = self.coloured

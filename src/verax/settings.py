@@ -1,8 +1,8 @@
-"""Settings from the environment and one TOML file, read once at the edge; secrets stay masked.
+"""Reads the settings from the environment and one TOML file, and keeps secrets out of sight.
 
-Precedence: environment, then the file (VERAX_CONFIG, else config.toml in the user's configuration
-folder), then the defaults here. Keys come from the environment or the system keyring, never
-from arguments, which every process list shows.
+The environment takes precedence over the file (VERAX_CONFIG, or config.toml in the user's
+configuration folder), and the file over the defaults here. Keys come from the environment or the
+system keyring, never from arguments, which every process list shows.
 """
 
 import os
@@ -24,9 +24,9 @@ _KEY_SHAPES = re.compile(r"\b(?:sk|lmnfl|sess)[-_][\w*-]{4,}|(?i:bearer)\s+[\w.~
 
 
 class Secret:
-    """A text that no print, log, traceback or pickle shows; `reveal()` is the only way out.
+    """A text that no print, log, traceback or pickle shows; only `reveal()` returns it.
 
-    `name` is that of the variable it came from.
+    `name`: the environment variable that held the text.
     """
 
     __slots__ = ("_text", "name")
@@ -54,23 +54,23 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All settings. Names are those of VERAX_<NAME> and of the file.
+    """All settings. Each has the same name in the file, and VERAX_<NAME> in the environment.
 
     Attributes:
-        home: folder of journal, cache and probe answers.
-        gateway: the service: a name of the catalog; "" is OpenAI, or with `base_url` any service.
-        base_url: another address of it, "" for the gateway's own.
-        model: the model to use, "" for the caller's default.
-        deployment: the model's own name at the service (Azure), "" for the model's name.
+        home: folder of the journal, the cache, and what was learnt about services.
+        gateway: the service, a name of the catalog; "" is OpenAI or, with `base_url`, any service.
+        base_url: another address of that service; "" for the one in the catalog.
+        model: the model to use; "" for the caller's default.
+        deployment: the name that the service (Azure) has for the model; "" if it is the same.
         local_only: refuse every address beyond this machine.
-        timeout_s: longest silence of a service before a call counts as lost.
-        retries: how often a call that certainly was not started is repeated.
-        concurrency: calls under way at the same time.
-        images_per_minute: 0 for no limit.
-        max_cost: USD for one run, None for no limit.
-        stream: "auto" streams calls that are expected to be long; "always"; "never".
-        c2pa_certificate, c2pa_key: PEM files that restorations are signed with, "" for unsigned.
-        environ: what the keys are looked up in; never shown.
+        timeout_s: seconds without a byte from a service after which a call has failed.
+        retries: how often a call that the service did not start is repeated.
+        concurrency: largest number of calls at the same time.
+        images_per_minute: largest number of calls in a minute; 0 for no limit.
+        max_cost: US dollars that one run may cost; None for no limit.
+        stream: whether answers are streamed: "auto" (if expected to take long), "always", "never".
+        c2pa_certificate, c2pa_key: PEM files to sign restorations with; "" to leave them unsigned.
+        environ: the environment in which keys are looked up; never shown.
     """
 
     home: Path
@@ -90,7 +90,8 @@ class Settings:
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def key(self, *names: str) -> Secret | None:
-        """The first key of these environment names; then the system keyring; None without one."""
+        """The first key found under these names, in the environment and then in the system keyring;
+        None if there is no key."""
         for name in names:
             if self.environ.get(name, "").strip():
                 return _sendable(Secret(self.environ[name].strip(), name))
@@ -99,13 +100,14 @@ class Settings:
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
-    """Settings from an environment (this process's own by default) and its config file."""
+    """The settings from an environment, by default that of this process, and from its config
+    file."""
     environ = os.environ if environ is None else environ
     values = _read_file(environ.get("VERAX_CONFIG"))
     known = [f.name for f in fields(Settings) if f.name != "environ"]
     unknown = sorted(set(values) - set(known))
     if unknown:
-        raise SettingsError(f"unknown settings {', '.join(unknown)}. Known: {', '.join(known)}")
+        raise SettingsError(f"unknown settings {', '.join(unknown)}; use {', '.join(known)}")
     values |= {n: environ[f"VERAX_{n.upper()}"] for n in known if f"VERAX_{n.upper()}" in environ}
     values.setdefault("home", platformdirs.user_data_dir("verax", appauthor=False))
     typed = {name: _typed(name, value) for name, value in values.items()}
@@ -118,10 +120,12 @@ def _read_file(path: str | None) -> dict[str, Any]:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         if path:
-            raise SettingsError(f"no config file {path}; unset VERAX_CONFIG or write it") from None
+            raise SettingsError(
+                f"VERAX_CONFIG: there is no file {path}; create it or unset VERAX_CONFIG"
+            ) from None
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
-        raise SettingsError(f"{file}: not a readable TOML file: {exc}") from exc
+        raise SettingsError(f"{file}: expected a TOML file; correct or remove it: {exc}") from exc
 
 
 def _typed(name: str, value: object) -> Any:  # noqa: ANN401  # as different as the settings

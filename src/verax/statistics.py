@@ -1,9 +1,8 @@
 """Statistics of paired results: bootstrap intervals, paired tests, ranks, spread over repeats.
 
-All of it is pure and deterministic: the random generator is an argument. Pictures of one scene are
-not independent (ten haze levels of one view, frames of one video), so `scenes` names the scene of
-each value, and scenes are what is resampled and what signs are flipped for; without it every
-picture is a scene of its own.
+All functions are pure: the random generator is an argument. Pictures of one scene are not
+independent (ten haze levels of one view, frames of one video). Therefore `scenes` names the scene
+of each picture, and whole scenes are resampled; without it every picture is a scene of its own.
 """
 
 import math
@@ -17,14 +16,15 @@ from verax.errors import InputError
 
 CONFIDENCE = 0.95
 DRAWS = 4000
-LARGE = 1000  # scenes from which on resampled means are taken as normal (central limit)
+LARGE = 1000  # scenes from which resampled means are drawn from a normal distribution
 Values = NDArray[np.float64]
 Scenes = Sequence[str] | None
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean with its bootstrap interval; low and high are NaN for a single scene."""
+    """A mean of `n` values from a number of `scenes`, and its bootstrap interval from `low` to
+    `high`, which are NaN for a single scene."""
 
     mean: float
     low: float
@@ -50,7 +50,8 @@ class Comparison:
 
 
 def finite(values: Sequence[float] | Values, *, name: str = "values") -> Values:
-    """The values as an array of float64, none missing."""
+    """The values as an array of float64; raises InputError if one is NaN or infinite. `name` is for
+    that message."""
     array = np.asarray(values, np.float64)
     if array.ndim != 1 or array.size == 0 or not np.isfinite(array).all():
         raise InputError(
@@ -60,7 +61,8 @@ def finite(values: Sequence[float] | Values, *, name: str = "values") -> Values:
 
 
 def by_scene(table: Values, scenes: Scenes) -> tuple[Values, Values]:
-    """Sums (scenes, methods) and counts (scenes,) of a (pictures, methods) table."""
+    """For each scene the sums of its pictures' values, (scenes, methods), and their number,
+    (scenes,). `table` is (pictures, methods)."""
     if scenes is None or len(set(scenes)) == len(table):
         return table, np.ones(len(table))
     names, place = np.unique(np.asarray(scenes), return_inverse=True)
@@ -76,7 +78,7 @@ def mean_interval(
     scenes: Scenes = None,
     confidence: float = CONFIDENCE,
 ) -> Interval:
-    """Mean with the percentile bootstrap interval over scenes (Efron, 1979)."""
+    """The mean, with its percentile bootstrap interval over scenes (Efron, 1979)."""
     data = finite(values)
     count = len(set(scenes)) if scenes is not None else data.size
     if count == 1:
@@ -90,9 +92,9 @@ def mean_interval(
 def resampled_means(
     table: Values, *, rng: np.random.Generator, scenes: Scenes = None, draws: int = DRAWS
 ) -> NDArray[np.float64]:
-    """Means (draws, methods) of a (pictures, methods) table under resampling of the scenes.
-
-    From LARGE scenes on they are drawn from the normal distribution that they converge to.
+    """The means, (draws, methods), of a table (pictures, methods) whose scenes are resampled
+    `draws` times. From LARGE scenes on, they are drawn from the normal distribution that they
+    converge to.
     """
     sums, counts = by_scene(table, scenes)
     if len(sums) >= LARGE:
@@ -111,11 +113,12 @@ def compare(
     rng: np.random.Generator,
     scenes: Scenes = None,
 ) -> Comparison:
-    """Method A against method B, one value each per picture, in the same order."""
+    """The comparison of two methods that have one value for each picture, in the same order."""
     first, second = finite(a, name="a"), finite(b, name="b")
     if first.size != second.size:
         raise InputError(
-            f"expected paired values, got {first.size} and {second.size}; pair by item"
+            f"expected two methods with values for the same pictures, got {first.size} and "
+            f"{second.size} values; leave out pictures that one of them lacks"
         )
     differences = first - second
     wins = float(np.mean(differences > 0) + 0.5 * np.mean(differences == 0))
@@ -128,7 +131,8 @@ def compare(
 
 
 def sign_flip_p(differences: Values, *, rng: np.random.Generator, draws: int = DRAWS) -> float:
-    """Two-sided p of the sum under random signs (Fisher's randomisation test), never zero."""
+    """The two-sided p value of the sum of differences under `draws` random signs (Fisher's
+    randomisation test); never 0."""
     if not np.any(differences):
         return 1.0
     if differences.size >= LARGE:  # the sum under random signs is normal with this spread
@@ -141,9 +145,8 @@ def sign_flip_p(differences: Values, *, rng: np.random.Generator, draws: int = D
 
 
 def wilcoxon_p(differences: Values) -> float:
-    """Two-sided p of Wilcoxon's signed-rank test, normal approximation, zeros after Pratt (1959).
-
-    The value of scipy.stats.wilcoxon, which takes half a second to load.
+    """The two-sided p value of Wilcoxon's signed-rank test, by the normal approximation; zeros are
+    treated as by Pratt (1959). It equals that of scipy.stats, which takes half a second to load.
     """
     sizes, places, ties = np.unique(np.abs(differences), return_inverse=True, return_counts=True)
     if sizes[-1] == 0:
@@ -159,7 +162,7 @@ def wilcoxon_p(differences: Values) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p values adjusted for many comparisons (Holm, 1979), in the order given."""
+    """The p values adjusted for their number (Holm, 1979), in the same order."""
     order = np.argsort(p_values)
     adjusted = np.empty(len(p_values))
     highest = 0.0
@@ -176,10 +179,10 @@ def rank_shares(
     scenes: Scenes = None,
     higher_is_better: bool = True,
 ) -> NDArray[np.float64]:
-    """The stability of a leaderboard: share of resamples in which method i has rank j (0 is best).
+    """The stability of a leaderboard: (methods, methods), the share of resamples in which the
+    method of a row has the rank of a column; 0 is the best rank. Rows sum to 1.
 
-    `table` is (pictures, methods); the answer is (methods, methods), rows sum to 1. Methods that
-    are equal share the better rank.
+    `table` is (pictures, methods). Equal methods share the better rank.
     """
     means = resampled_means(np.asarray(table, np.float64), rng=rng, scenes=scenes)
     worth = np.round(means if higher_is_better else -means, 9)  # sums of equal values may differ
@@ -191,10 +194,10 @@ def rank_shares(
 
 
 def repeat_spread(groups: Iterable[Sequence[float] | Values]) -> float:
-    """Typical spread over repeats: root mean square of each picture's standard deviation.
+    """The typical spread over repeats: the root mean square of each picture's standard deviation.
 
-    `groups` holds the repeats of each picture; pictures with one value say nothing. NaN where none
-    has two.
+    `groups` holds the repeated values of each picture. Pictures with a single value do not count;
+    the result is NaN if all have only one.
     """
     variances = [np.var(finite(group), ddof=1) for group in groups if len(group) > 1]
     return float(np.sqrt(np.mean(variances))) if variances else float("nan")

@@ -1,8 +1,8 @@
 """Storage: a SQLite database in WAL mode, and files beside it.
 
-Both survive `kill -9` at any moment and two processes at once. A write is whole or absent: files
-appear under their name only after their bytes are synced, database changes commit in one step.
-Every failure to write is an OutputError; a file that belongs to a newer Verax is refused.
+Both survive `kill -9` at any moment, and two processes at once. A write is complete or absent: a
+file gets its name only after its bytes are synced, and changes of the database commit in one step.
+Every failure to write is an OutputError; a file of a newer Verax is an InputError.
 """
 
 import io
@@ -20,7 +20,7 @@ from pathlib import Path
 from verax.errors import InputError, OutputError
 
 BUSY_S = 60.0  # how long one process waits for another's transaction
-_SURROUNDINGS = {  # errors of disk and rights, not of our SQL
+_SURROUNDINGS = {  # errors of disk and permissions, not of our SQL
     sqlite3.SQLITE_PERM,
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_READONLY,
@@ -28,12 +28,13 @@ _SURROUNDINGS = {  # errors of disk and rights, not of our SQL
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_CANTOPEN,
 }
-ROOM = ".room"  # ending of a file that only holds space
+ROOM = ".room"  # ending of a file that only reserves space
 
 
 @contextmanager
 def writing(where: Path | str) -> Iterator[None]:
-    """Turn what the system says about a failed write into an OutputError."""
+    """Turn the system's errors of writing, inside the `with` block, into an OutputError that names
+    `where`."""
     try:
         yield
     except OSError as exc:
@@ -49,7 +50,7 @@ def _no_write(where: Path | str, reason: str) -> OutputError:
 
 
 def free_gb(path: Path) -> float:
-    """Free space where a file or folder is, or will be."""
+    """The free space, in GB, on the disk of a file or folder, which need not exist yet."""
     there = next(one for one in (path.absolute(), *path.absolute().parents) if one.exists())
     return shutil.disk_usage(there).free / 1e9
 
@@ -79,7 +80,7 @@ def write_whole(path: Path, data: bytes, *, parents: bool = True) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut; some systems cannot open a folder, and need not."""
+    """Make a rename survive a power failure. Systems that cannot open a folder do not need this."""
     with suppress(PermissionError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -89,9 +90,9 @@ def _sync_folder(folder: Path) -> None:
 
 
 class Reserved:
-    """Disk space reserved for a file that will be written later, so that its bytes will fit.
+    """Disk space that is reserved for a file, so that its bytes will fit when it is written.
 
-    The space is held by `path`.room until `fill` turns that into the file, or `drop` gives it up.
+    A file `path`.room holds the space until `fill` turns it into the file, or `drop` removes it.
     """
 
     def __init__(self, path: Path, size: int) -> None:
@@ -108,7 +109,7 @@ class Reserved:
     def fill(self, data: bytes) -> None:
         """Write the bytes and sync them to disk.
 
-        Raises OutputError where they do not fit; the file then holds as many as did.
+        Raises OutputError if they do not fit; the file then holds the first ones.
         """
         with writing(self.path):
             with self._room.open("r+b", buffering=0) as file:
@@ -121,11 +122,12 @@ class Reserved:
                 raise why
 
     def drop(self) -> None:
+        """Give the space back."""
         self._room.unlink(missing_ok=True)
 
 
 def _allocate(handle: int, size: int) -> None:
-    """Really take the blocks; a mere truncate would leave a hole that can fail later."""
+    """Reserve `size` bytes on the disk for an open file. Truncating it would not reserve them."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(handle, 0, size)
     else:
@@ -133,7 +135,8 @@ def _allocate(handle: int, size: int) -> None:
 
 
 def _as_much_as_fits(file: io.FileIO, data: bytes) -> tuple[int, OSError | None]:
-    """How many bytes could be written from the start, and what stopped the others."""
+    """Write as many bytes as fit. Returns their number, and the error that stopped the others, if
+    any."""
     view, written = memoryview(data), 0
     try:
         while written < len(data):
@@ -146,10 +149,10 @@ def _as_much_as_fits(file: io.FileIO, data: bytes) -> tuple[int, OSError | None]
 def open_database(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
     """The database at `path`, created or brought up to date.
 
-    `migrations` are SQL scripts; number k brings version k to k + 1. Rows have names. Without
-    `transaction` every statement commits by itself, and is synced. The connection may be handed
-    from thread to thread, not used by two at once. Raises OutputError when it cannot be opened or
-    written, InputError when it was written by a newer Verax.
+    `migrations` are SQL scripts; number k turns version k into k + 1. Columns of a row have names.
+    Outside `transaction` every statement is committed and synced at once. Threads may share the
+    connection, but not use it at the same time. Raises OutputError if the database cannot be opened
+    or written, InputError if the file is no database or of a newer Verax.
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -163,7 +166,10 @@ def open_database(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
             connection.close()
             if isinstance(exc, sqlite3.OperationalError):
                 raise
-            raise InputError(f"{path} is not a database of Verax: {exc}") from exc
+            raise InputError(
+                f"{path}: expected a database of Verax ({exc}); choose another folder "
+                "or move the file"
+            ) from exc
         except InputError:
             connection.close()
             raise
@@ -171,10 +177,10 @@ def open_database(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> None:
-    """WAL mode and the newest version.
+    """Set WAL mode and bring the database to the newest version.
 
-    SQLite does not wait by itself while another process opens the first or closes the last
-    connection, so this does.
+    SQLite does not wait while another process opens the first connection or closes the last one;
+    this function does, for BUSY_S.
     """
     until = time.monotonic() + BUSY_S
     while True:
@@ -212,7 +218,8 @@ def _version(connection: sqlite3.Connection) -> int:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """All or nothing; other writers wait."""
+    """A transaction: commits at the end of the `with` block, rolls back on an error. Other writers
+    wait."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield connection
@@ -224,11 +231,11 @@ def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 
 
 class Presence:
-    """A sign of life: a lock on a file, which the system releases when the process ends in any way.
+    """Shows other processes that this one runs, by a lock on a file in `folder`. The system
+    releases the lock when the process ends, however it ends.
 
-    `name` is written into records; `Presence.is_alive(folder, name)` tells other processes whether
-    the writer of a record is still running. Works between containers that share a disk, where
-    process ids do not.
+    A process writes its `name` into its records, and others call `is_alive` with it. Unlike process
+    ids, this works between containers that share a disk.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -247,6 +254,7 @@ class Presence:
 
     @staticmethod
     def is_alive(folder: Path, name: str) -> bool:
+        """Whether the process with the Presence `name` still runs."""
         try:
             handle = os.open(folder / name, os.O_RDWR)
         except FileNotFoundError:

@@ -120,4 +120,4 @@ def test_the_credentials_of_a_paid_answer_stay_inside_the_restoration(signing, p
 def test_half_a_signature_stops_the_server_at_its_start(tmp_path, verax_home, keys, monkeypatch):
     monkeypatch.setenv("VERAX_C2PA_KEY", keys["VERAX_C2PA_KEY"])
 
-    assert "signing needs both" in verax_home(tmp_path, "serve", "--port", "0", expect=2)
+    assert "found only one; set both" in verax_home(tmp_path, "serve", "--port", "0", expect=2)
