@@ -142,7 +142,7 @@ def test_the_matrix_of_a_canvas_maps_its_corners_to_the_photos():
 
 
 def test_a_photo_of_another_size_than_planned_is_refused():
-    with pytest.raises(SizeMismatchError, match="planned for 64x64 px, got a 32x64 photo"):
+    with pytest.raises(SizeMismatchError, match=r"photo of 64x64 px, .* got 32x64"):
         place(noise(32, 64), plan(64, 64))
 
 

@@ -54,7 +54,7 @@ def ordinary_user(open_folder):
 
 @pytest.mark.parametrize("name", SEEDS)
 def test_a_picture_beyond_the_limit_is_refused_from_its_header(name):
-    with pytest.raises(ImageReadError, match=r"megapixels, the header says (48x32|32x48)"):
+    with pytest.raises(ImageReadError, match=r"megapixels, the file's header says (48x32|32x48)"):
         image.decode(SEEDS[name], max_pixels=1000)
 
 
@@ -108,8 +108,11 @@ def tiff(levels, **options):
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (tiff(np.zeros((8, 8), np.float32)), "floating point; convert it to 16-bit"),
-        (tiff(np.zeros((8, 8), np.int16)), "signed; convert it to 16-bit"),
+        (
+            tiff(np.zeros((8, 8), np.float32)),
+            "got floating point samples of 32 bits; convert",
+        ),
+        (tiff(np.zeros((8, 8), np.int16)), "got signed samples of 16 bits; convert the picture"),
         (tiff(np.zeros((8, 8), np.uint16), photometric=32803), "camera raw"),
         (tiff(np.zeros((8, 8), np.uint8), subfiletype=1), "previews only"),
     ],
@@ -131,7 +134,7 @@ def test_jpeg_with_hundreds_of_scans_is_refused():
     data = SEEDS["jpeg-progressive"]
     start = data.index(b"\xff\xc2") + 5  # height and width of the frame
     large = data[:start] + (14000).to_bytes(2) * 2 + data[start + 4 :]
-    with pytest.raises(ImageReadError, match="expected a plausible JPEG"):
+    with pytest.raises(ImageReadError, match="expected a JPEG file of a plausible size"):
         image.decode(large + b"\xff\xda" * 200 + bytes(100_000))
 
 
@@ -143,7 +146,7 @@ def test_high_dynamic_range_is_refused():
 
 def test_missing_file_folder_and_pipe_are_named(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    for name, says in {"none.png": "found none", ".": "a folder", "pipe": "pipe"}.items():
+    for name, says in {"none.png": "found no file", ".": "a folder", "pipe": "pipe"}.items():
         with pytest.raises(ImageReadError, match=says) as error:
             image.read(tmp_path / name)
         assert str(error.value).count("expected a") == 1  # one message, not one within another
@@ -163,14 +166,14 @@ def test_a_file_without_permission_is_named(open_folder, request):
     (open_folder / "a.png").chmod(0)
     request.getfixturevalue("ordinary_user")
 
-    with pytest.raises(ImageReadError, match="not permitted"):
+    with pytest.raises(ImageReadError, match="may not be read"):
         image.read(open_folder / "a.png")
 
 
 def test_unknown_suffix_lists_the_known_ones(tmp_path):
-    with pytest.raises(OutputError, match=r"\.png \.jpg \.jpeg .* got '\.gif'"):
+    with pytest.raises(OutputError, match=r"\.png, \.jpg, \.jpeg, .* got the suffix '\.gif'"):
         image.write(tmp_path / "a.gif", GREY)
-    with pytest.raises(OutputError, match="got ''"):
+    with pytest.raises(OutputError, match="got a name without suffix"):
         image.write(tmp_path / "a", GREY)
 
 
@@ -188,7 +191,11 @@ def test_a_write_protected_file_stays(tmp_path):
 def test_folder_missing_folder_and_device_are_no_targets(tmp_path):
     (tmp_path / "folder.png").mkdir()
     os.mkfifo(tmp_path / "pipe.png")
-    messages = {"folder.png": "got a folder", "no/a.png": "found none", "pipe.png": "pipe"}
+    messages = {
+        "folder.png": "got an existing folder",
+        "no/a.png": "found none",
+        "pipe.png": "pipe",
+    }
     for name, says in messages.items():
         with pytest.raises(OutputError, match=says):
             image.write(tmp_path / name, GREY)
@@ -198,7 +205,7 @@ def test_a_folder_without_permission_is_no_target(open_folder, request):
     request.getfixturevalue("ordinary_user")
     if os.geteuid() != NOBODY:
         open_folder.chmod(0o555)
-    with pytest.raises(OutputError, match="expected a folder to write in"):
+    with pytest.raises(OutputError, match="the folder is write-protected"):
         image.write(open_folder / "a.png", GREY)
 
     assert list(open_folder.iterdir()) == []
@@ -212,7 +219,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
-        with pytest.raises(OutputError, match="nothing was left behind"):
+        with pytest.raises(OutputError, match="nothing was left there"):
             image.write(target, noise)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -39,7 +39,7 @@ def test_a_jpeg_cut_anywhere_is_refused(kind, ended):
     first = start_of_pixels(data) + 20
     for cut in np.linspace(first, len(data) - 40, 12).astype(int):
         broken = data[:cut].rstrip(b"\xff") + (b"\xff\xd9" if ended else b"")
-        with pytest.raises(ImageReadError, match=r"cut short|end early"):
+        with pytest.raises(ImageReadError, match="cut short"):
             decode(broken)
 
 
@@ -60,7 +60,7 @@ def test_a_progressive_file_without_its_last_scans_is_refused():
     data = file_of("progressive")
     scans = [at for at in range(len(data)) if data[at : at + 2] == b"\xff\xda"]
     assert len(layout_of(data).of(SOS)) == len(scans) > 3
-    with pytest.raises(ImageReadError, match="end early"):
+    with pytest.raises(ImageReadError, match="data are cut short"):
         decode(data[: scans[-1]] + b"\xff\xd9")
 
 

@@ -158,7 +158,7 @@ def test_camera_raw_is_developed():
 
     assert (photo.format, photo.bit_depth, photo.width, photo.height) == ("raw", 16, 96, 64)
     assert photo.pixels[:, 60:].mean() > photo.pixels[:, :36].mean() + 0.1
-    assert photo.lost[0].startswith("the sensor data")
+    assert photo.lost[0].startswith("the raw sensor data")
 
 
 def test_camera_raw_without_its_packages_is_a_clear_line(monkeypatch):

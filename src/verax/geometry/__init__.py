@@ -1,8 +1,7 @@
-"""Geometry: matrices between pixel grids, and warping a picture by one.
+"""Geometry: transforms between pixel grids as matrices, and warping a picture by a matrix.
 
-Matrices are (3, 3) float64 on points (x, y, 1). The centre of the top-left pixel is (0, 0), so a
-picture of width w spans -0.5 .. w - 0.5. On top of this: canvas, features, search, global_fit,
-fit, local_fit, register.
+Matrices are (3, 3) float64 and map points (x, y, 1). The centre of the top-left pixel is (0, 0), so
+a picture of width w spans -0.5 to w - 0.5.
 """
 
 from dataclasses import dataclass
@@ -17,21 +16,21 @@ from verax.image.pixels import by_stripes, resize
 Matrix = NDArray[np.float64]
 Size = tuple[int, int]  # (width, height)
 
-FINER = 1.5  # a prior with this many px per photo px is averaged down first, against aliasing
+FINER = 1.5  # source px per target px from which `warp` reduces the source first, against aliasing
 
 
 def scaled(size: Size, factor: float, least: int = 8) -> Size:
-    """A size times a factor, rounded, no side below `least`."""
+    """A size (width, height) times a factor, rounded, with no side below `least` px."""
     return max(least, round(size[0] * factor)), max(least, round(size[1] * factor))
 
 
 def scaling(x: float, y: float) -> Matrix:
-    """The matrix of a resize by factors x and y; it maps edges to edges, not centres to centres."""
+    """The matrix of a resize by factors x and y, which maps picture borders to picture borders."""
     return np.array([[x, 0, 0.5 * x - 0.5], [0, y, 0.5 * y - 0.5], [0, 0, 1]], np.float64)
 
 
 def stretch(source: Size, target: Size) -> Matrix:
-    """The matrix from source to target px for a plain resize."""
+    """The matrix of a plain resize from size `source` to size `target` (width, height)."""
     return scaling(target[0] / source[0], target[1] / source[1])
 
 
@@ -53,38 +52,38 @@ def compose(*matrices: Matrix) -> Matrix:
 
 
 def map_points(matrix: Matrix, points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Points (N, 2) moved by the matrix."""
+    """Map points (x, y), an array (N, 2), by the matrix; returns (N, 2)."""
     mapped = np.column_stack([points, np.ones(len(points))]) @ matrix.T
     return np.asarray(mapped[:, :2] / mapped[:, 2:], np.float64)
 
 
 def corners(size: Size) -> NDArray[np.float64]:
-    """Centres of the corner pixels, (4, 2), clockwise from the top left."""
+    """The centres (x, y) of the four corner pixels, (4, 2), clockwise from the top left."""
     right, bottom = size[0] - 1, size[1] - 1
     return np.array([[0, 0], [right, 0], [right, bottom], [0, bottom]], np.float64)
 
 
 def corner_errors(estimate: Matrix, truth: Matrix, size: Size) -> NDArray[np.float64]:
-    """Error of an estimated matrix at each corner of the target grid, (4,) in target px.
+    """The error in target px of an estimated matrix at the four corners of the target grid, (4,).
 
-    Both matrices map source px to target px; the corners are mapped back by the true one and
-    forward by the estimate.
+    Both matrices map source px to target px; `size` is (width, height) of the target. Each corner
+    is mapped to the source by the inverse of `truth`, then back by `estimate`.
     """
-    there = corners(size)
-    landed = map_points(compose(estimate, invert(truth)), there)
-    return np.asarray(np.linalg.norm(landed - there, axis=1), np.float64)
+    true_corners = corners(size)
+    mapped = map_points(compose(estimate, invert(truth)), true_corners)
+    return np.asarray(np.linalg.norm(mapped - true_corners, axis=1), np.float64)
 
 
 @dataclass(frozen=True, slots=True)
 class Motion:
-    """A matrix decomposed into shift, scale, rotation and so on, at the target's centre.
+    """The parts of a transform, relative to a plain resize, at the centre of the target grid.
 
     Attributes:
-        shift: (x, y) as shares of the target's width and height.
-        scale: (x, y), 1 = as a plain resize.
-        rotation: degrees, positive from x towards y.
-        shear: degrees by which the axes are off the right angle.
-        perspective: (x, y), change of scale from the centre to the right and lower edge.
+        shift: (x, y) as fractions of the target's width and height.
+        scale: (x, y), 1.0 for a plain resize.
+        rotation: degrees, positive clockwise (from the x axis towards the y axis, which is down).
+        shear: degrees by which the angle between the axes differs from 90.
+        perspective: (x, y), relative change of scale from the centre to the right and lower border.
     """
 
     shift: tuple[float, float]
@@ -95,7 +94,7 @@ class Motion:
 
 
 def motion(matrix: Matrix, source: Size, target: Size) -> Motion:
-    """The motion of a matrix relative to a plain resize from source to target."""
+    """Decompose a matrix from source px to target px, relative to a plain resize between them."""
     width, height = target
     centre = np.array([(width - 1) / 2, (height - 1) / 2])
     beyond = compose(
@@ -117,10 +116,12 @@ def motion(matrix: Matrix, source: Size, target: Size) -> Motion:
 def warp(
     picture: NDArray[np.float32], matrix: Matrix, field: NDArray[np.float32] | None, size: Size
 ) -> tuple[NDArray[np.float32], Plane]:
-    """Warp `picture`, (H, W, 3) or (H, W), to a grid of `size`; also the share of each px covered.
+    """Warp `picture`, (H, W, 3) or (H, W) in [0, 1], to a target grid of `size` (width, height).
 
-    Grid pixel p is sampled (cubic) at inverse(matrix) @ (p + field[p]). Outside, the picture is
-    continued by reflection.
+    `matrix` maps picture px to target px. Target pixel p is sampled (cubic) from the picture at
+    inverse(matrix) @ (p + field[p]), with reflection outside. `field` (H, W, 2) is in target px.
+
+    Returns the target pixels, and for each the fraction in [0, 1] that the picture covers.
     """
     picture, matrix = _averaged(picture, matrix)
     pixels = np.empty((size[1], size[0], *picture.shape[2:]), np.float32)
@@ -139,7 +140,10 @@ def warp(
 
 
 def share_seen(matrix: Matrix, source: Size, target: Size) -> float:
-    """Share of the target that the source covers, in [0, 1]."""
+    """The fraction in [0, 1] of the target that the source, mapped by the matrix, covers.
+
+    `source` and `target` are (width, height).
+    """
     outline = map_points(matrix, corners(source)).astype(np.float32)
     area, _ = cv2.intersectConvexConvex(outline, corners(target).astype(np.float32))
     return float(min(1.0, area / max(1, (target[0] - 1) * (target[1] - 1))))
@@ -157,15 +161,15 @@ def _averaged(picture: NDArray[np.float32], matrix: Matrix) -> tuple[NDArray[np.
 def _lookups(
     inverse: Matrix, field: NDArray[np.float32] | None, rows: slice, width: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Sampling coordinates x and y of rows of the grid."""
+    """The sampling coordinates x and y in the source for these rows of a `width` px wide target."""
     x, y = np.arange(width, dtype=np.float64)[None], np.arange(rows.start, rows.stop)[:, None]
     if field is not None:
         x, y = x + field[..., 0], y + field[..., 1]
     u, v, w = (row[0] * x + row[1] * y + row[2] for row in inverse)
-    w = np.where(w > 1e-9, w, np.inf)  # behind the camera: looked up at the origin
+    w = np.where(w > 1e-9, w, np.inf)  # points behind the camera are sampled at (0, 0)
     return (u / w).astype(np.float32), (v / w).astype(np.float32)
 
 
 def _depth(position: NDArray[np.float32], length: int) -> NDArray[np.float32]:
-    """How far inside a side of `length` px a position lies; 0 at the outermost pixel centres."""
+    """Distance in px of each position to the nearer end pixel of `length` px, negative outside."""
     return np.asarray(np.minimum(position, length - 1 - position), np.float32)

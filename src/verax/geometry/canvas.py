@@ -1,9 +1,9 @@
-"""The canvas: the size at which a picture is sent to a service, and the exact way back.
+"""The canvas: the size at which a photo is sent to a service, and the mapping back to the photo.
 
-A canvas is planned from sizes alone. `place` puts the photo on it, `retrieve` brings a generated
-picture of that canvas back to the photo's grid. On an unchanged picture the two cancel: bit for bit
-at scale 1, to float precision at integer scales (block averages are kept). `canvas_of` recognises
-what a generator did to the canvas.
+`plan` chooses the canvas from the photo's size. `place` puts the photo on the canvas, and
+`retrieve` maps a generated picture of the canvas to the photo's grid. An unchanged picture comes
+back exactly at scale 1 and to float precision at integer scales. `canvas_of` recognises how a
+generator changed the canvas.
 """
 
 from collections.abc import Iterator
@@ -32,26 +32,26 @@ from verax.image.pixels import resize, resize_picture
 
 FREE = Sizes(
     multiple=16, min_pixels=655_360, max_pixels=8_294_400, max_edge=3840, max_ratio=3.0
-)  # of the models that answer in almost any size
-LEAST_SHARE = 1 / 32  # least share of the canvas that shows the photo; the rest is padding
-NEARLY_FULL = 0.9  # an integer scale is used if it is at least this share of the largest scale
-NEARLY_LARGEST = 0.97  # a reduction may be this much below the largest, for less padding
-LONG_SIDE = 192  # px of the photo at which borders are analysed
-SAME_ASPECT = 0.03  # log ratio below which two aspect ratios are equal
-BARS = 0.03  # least share of the prior outside the photo to be a border
-QUIET = 0.25  # gradient in a border, over that inside, below which it is plain or blurred
-MIRROR = 0.9  # least correlation of a mirrored border with the reflected picture
+)  # size rules of the models that accept almost any size
+LEAST_SHARE = 1 / 32  # least fraction of the canvas that shows the photo; the rest is padding
+NEARLY_FULL = 0.9  # an integer scale is preferred if at least this fraction of the largest scale
+NEARLY_LARGEST = 0.97  # to save padding, a scale may be this fraction of the largest scale
+LONG_SIDE = 192  # long side in px of the reduced photo in `_is_padding`
+SAME_ASPECT = 0.03  # aspect ratios whose logarithms differ by less count as equal
+BARS = 0.03  # least fraction of the prior outside the photo for a letterbox or an outpainting
+QUIET = 0.25  # mean gradient in a border, relative to the photo, below which the border is padding
+MIRROR = 0.9  # least correlation of a border with the reflected photo for padding by reflection
 
 
 @dataclass(frozen=True, slots=True)
 class Canvas:
-    """Where a photo lies on a canvas, in pixels.
+    """The placement of a photo on a canvas, in px.
 
     Attributes:
         photo: (width, height) of the photo.
-        size: (width, height) of the canvas, legal under the rules it was planned with.
-        inner: (width, height) of the photo on the canvas.
-        offset: (left, top) of the photo on the canvas; the rest is reflect padding.
+        size: (width, height) of the canvas, which the model's size rules allow.
+        inner: (width, height) to which the photo is resized on the canvas.
+        offset: (left, top) of the resized photo on the canvas; reflection fills the rest.
     """
 
     photo: tuple[int, int]
@@ -67,12 +67,12 @@ class Canvas:
 
     @property
     def share(self) -> float:
-        """The share of the canvas that shows the photo, in [0, 1]."""
+        """The fraction of the canvas that shows the photo, in [0, 1]."""
         return self.inner[0] * self.inner[1] / (self.size[0] * self.size[1])
 
     @property
     def matrix(self) -> NDArray[np.float64]:
-        """(3, 3) float64, canvas px to photo px."""
+        """The matrix (3, 3) from canvas px to photo px."""
         matrix = np.eye(3)
         for axis in (0, 1):
             step = self.photo[axis] / self.inner[axis]
@@ -82,18 +82,19 @@ class Canvas:
 
 
 def plan(width: int, height: int, rules: Sizes = FREE) -> Canvas:
-    """The canvas for a photo that the model's size rules allow: an integer scale if one fits, then
-    the least padding.
+    """Choose the canvas for a photo of this size in px, within the size rules of a model.
 
-    Small photos are enlarged by the smallest allowed integer; photos above the maximum are reduced.
-    Raises InputError if no allowed canvas shows enough of the photo.
+    The photo is placed at the smallest integer scale that the rules allow; if there is none, at
+    nearly the largest scale with the least padding. Raises InputError if no allowed canvas fits, or
+    if the photo would fill less than 1/32 of it.
     """
     if width < 1 or height < 1:
         raise InputError(f"canvas: expected a photo of at least 1x1 px, got {width}x{height}")
     best = _plan_fixed(width, height, rules) if rules.fixed else _plan_free(width, height, rules)
     if best is None:
         raise InputError(
-            f"canvas: no legal size for a {width}x{height} photo under {rules}; crop it"
+            f"canvas: a {width}x{height} photo fits none of the sizes that the model accepts "
+            f"({rules}); crop the photo"
         )
     if best.share < LEAST_SHARE:
         raise InputError(
@@ -129,7 +130,7 @@ def _plan_free(width: int, height: int, rules: Sizes) -> Canvas | None:
 
 
 def _fractional(width: int, height: int, rules: Sizes) -> Iterator[Canvas]:
-    """Canvases that the photo fills along one side, if no integer scale fits."""
+    """Allowed canvases that the photo fills along one side, at any scale."""
     for side in range(rules.multiple, rules.max_edge + 1, rules.multiple):
         for scale in (side / width, side / height):
             inner = _scaled((width, height), scale)
@@ -139,12 +140,12 @@ def _fractional(width: int, height: int, rules: Sizes) -> Iterator[Canvas]:
 
 
 def _lattice(inner: tuple[int, int], rules: Sizes) -> tuple[int, int]:
-    """The smallest canvas on the lattice, within the ratio, that holds `inner`."""
+    """The smallest canvas that contains `inner`, with sides in multiples and an allowed ratio."""
     narrowest = max(inner) / rules.max_ratio
     width, height = (
         int(-(-max(side, narrowest) // rules.multiple) * rules.multiple) for side in inner
     )
-    # rounding the longer side up can make a canvas at the limit exceed it
+    # rounding the longer side up can exceed the largest ratio
     if width > rules.max_ratio * height:
         height += rules.multiple
     if height > rules.max_ratio * width:
@@ -161,12 +162,15 @@ def _centred(photo: tuple[int, int], size: tuple[int, int], inner: tuple[int, in
 
 
 def place(photo: Image, canvas: Canvas) -> Image:
-    """The photo on its canvas: scaled, centred, padded by reflection. (H, W, 3) in [0, 1]."""
+    """Scale the photo, centre it on its canvas and pad by reflection; returns the canvas pixels.
+
+    Raises SizeMismatchError for a photo of another size than the canvas was planned for.
+    """
     check_image(photo, name="photo")
     if (photo.shape[1], photo.shape[0]) != canvas.photo:
         raise SizeMismatchError(
-            f"canvas: planned for {canvas.photo[0]}x{canvas.photo[1]} px, "
-            f"got a {photo.shape[1]}x{photo.shape[0]} photo"
+            f"canvas: expected a photo of {canvas.photo[0]}x{canvas.photo[1]} px, for which the "
+            f"canvas was planned, got {photo.shape[1]}x{photo.shape[0]}; plan a new canvas"
         )
     inner = _enlarge(photo, canvas) if canvas.scale > 1 else resize_picture(photo, canvas.inner)
     left, top = canvas.offset
@@ -175,8 +179,10 @@ def place(photo: Image, canvas: Canvas) -> Image:
 
 
 def retrieve(generated: Image, canvas: Canvas) -> Image:
-    """A generated picture of the canvas, on the photo's grid. A picture of another size is resized
-    to the canvas first."""
+    """Map a generated picture of the canvas to the photo's grid: (H, W, 3) of the photo's size.
+
+    If the picture does not have the size of the canvas, it is resized to the canvas first.
+    """
     check_image(generated, name="generated")
     on_canvas = resize_picture(generated, canvas.size)
     left, top = canvas.offset
@@ -185,10 +191,10 @@ def retrieve(generated: Image, canvas: Canvas) -> Image:
 
 
 def _enlarge(photo: Image, canvas: Canvas) -> Image:
-    """Cubic enlargement by an integer scale whose block averages equal the photo's pixels.
+    """Enlarge the photo (cubic) so that each block of canvas px averages to its photo pixel.
 
-    Blocks are corrected in proportion to each pixel's distance to white or to black, which is exact
-    and stays in range.
+    Block averages are corrected by moving pixels towards black or white in proportion to their
+    distance from it, which stays in [0, 1]. At a non-integer scale nothing is corrected.
     """
     scale = canvas.inner[0] // canvas.photo[0]
     enlarged = resize_picture(photo, canvas.inner)
@@ -207,8 +213,11 @@ def _enlarge(photo: Image, canvas: Canvas) -> Image:
 
 
 def centred(photo: Size, prior: Size, canvas: str) -> Matrix:
-    """Matrix from prior to photo px for a prior that only changed the canvas: "stretch", "crop", or
-    else an extension."""
+    """The matrix from prior px to photo px if the generator changed nothing but the canvas.
+
+    `canvas` is "stretch", "crop" (both sides of one scale, the prior inside the photo), or any
+    other word for a prior that extends the photo. `photo` and `prior` are (width, height).
+    """
     sx, sy = photo[0] / prior[0], photo[1] / prior[1]
     if canvas != "stretch":
         sx = sy = min(sx, sy) if canvas == "crop" else max(sx, sy)
@@ -218,11 +227,11 @@ def centred(photo: Size, prior: Size, canvas: str) -> Matrix:
 
 
 def canvas_of(prior: Plane, matrix: Matrix, photo: Size) -> str:
-    """How the prior's canvas relates to the photo's, given the matrix that places it.
+    """How the generator changed the canvas; `matrix` maps prior px to photo px.
 
-    "stretch": both have the same shape, or the matrix maps side to side. Otherwise "crop" if the
-    prior shows less of the scene; if it shows more, "letterbox" (what was added is plain, blurred
-    or a reflection) or "outpaint" (it is a drawn scene).
+    "stretch": both have the same aspect ratio, or the prior was stretched to another ratio. "crop":
+    the prior shows less of the scene. "letterbox" or "outpaint": the prior shows more; the added
+    part is padding (plain, blurred or reflected) or newly drawn. `photo` is (width, height).
     """
     size = prior.shape[1], prior.shape[0]
     change = float(np.log((photo[0] / size[0]) / (photo[1] / size[1])))
@@ -238,7 +247,10 @@ def canvas_of(prior: Plane, matrix: Matrix, photo: Size) -> str:
 
 
 def _is_padding(prior: Plane, matrix: Matrix, photo: Size) -> bool:
-    """Whether the part outside the photo is plain, blurred or a reflection of the picture."""
+    """Whether the prior outside the photo is plain, blurred or a reflection of the photo.
+
+    `matrix` maps prior px to photo px; `photo` is (width, height).
+    """
     small = scaled(photo, LONG_SIDE / max(photo))
     room = small[0], small[1]
     wide = 3 * room[0], 3 * room[1]

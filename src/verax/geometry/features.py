@@ -1,9 +1,10 @@
-"""Orientation channels: features that do not depend on light, colour and texture.
+"""Orientation channels: image features that hardly depend on light and colour.
 
-Per pixel, the direction of the log-luminance gradient, unsigned (the polarity of an edge may flip
-between night and day), weighted by its strength relative to the neighbourhood. A direction t is
-stored as cos 2t, sin 2t, cos 4t, sin 4t: the first terms of its Fourier series, which correlate as
-well as eight soft bins in half the time.
+They describe for each pixel the direction t of the log-luminance gradient, weighted by the strength
+of the gradient relative to the neighbourhood. Opposite directions count as equal, because an edge
+may change its polarity between night and day. The four channels are cos 2t, sin 2t, cos 4t and
+sin 4t, the first terms of a Fourier series over directions. They correlate as well as a histogram
+of eight directions, in half the time.
 """
 
 from collections.abc import Sequence
@@ -19,23 +20,23 @@ from verax.image.pixels import blur, resize
 
 Channels = NDArray[np.float32]  # (H, W, C), zero mean; C = 4 for directions
 
-BLACK = 0.03  # added before the logarithm: below it, 8-bit photos have more noise than structure
-FLOOR = 0.25  # share of the mean strength added before normalising, so flat regions stay flat
-MARGIN = 16  # px of a level by which the prior's view is wider than the photo
-EDGE = 3  # px at the prior's border where channels are affected by padding
+BLACK = 0.03  # luminance added before the logarithm; below, 8-bit photos have more noise than edges
+FLOOR = 0.25  # fraction of the mean strength added before normalising, so that flat areas stay flat
+MARGIN = 16  # px by which `View.prior` is larger than the photo on each side
+EDGE = 3  # px: window of the erosion that removes channels affected by the prior's border
 
 
 def log_luminance(plane: Plane, size: Size) -> Plane:
-    """Log of a luminance plane at another size, (h, w)."""
+    """The logarithm of a luminance plane resized to `size` (width, height)."""
     return np.asarray(np.log(np.clip(resize(plane, size), 0, 1) + BLACK), np.float32)
 
 
 def orientation(plane: Plane, *, window: float = 6.0, smooth: float = 1.0) -> Channels:
-    """Orientation channels of a log-luminance plane.
+    """The four orientation channels (H, W, 4) of a log-luminance plane (H, W), each of zero mean.
 
     Args:
-        window: sigma in px of the neighbourhood by which strength is normalised.
-        smooth: sigma in px of the final blur; wider gives a wider basin of attraction.
+        window: sigma in px of the neighbourhood to which gradient strength is relative.
+        smooth: sigma in px of the final blur; a fit to blurrier channels converges from farther.
     """
     plane = blur(plane, 1.0)
     gx = cv2.Scharr(plane, cv2.CV_32F, 1, 0, scale=1 / 32)
@@ -54,20 +55,27 @@ def orientation(plane: Plane, *, window: float = 6.0, smooth: float = 1.0) -> Ch
 
 
 def dot(one: Channels, other: Channels) -> Plane:
-    """Sum of products over the four channels, (H, W)."""
+    """The scalar product of the channels at each pixel: (H, W)."""
     return np.asarray((one * other) @ np.ones(one.shape[2], np.float32))
 
 
 def coherence(one: Channels, other: Channels, valid: Plane, window: float) -> Plane:
-    """Local correlation of two channel maps in Gaussian windows of sigma `window`, -1..1."""
+    """Local correlation (H, W), in [-1, 1], of two channel maps, weighted by `valid`.
+
+    `window` is the sigma in px of the Gaussian window around each pixel.
+    """
     pairs = ((one, other), (one, one), (other, other))
     return coherence_of([dot(a, b) * valid for a, b in pairs], window)
 
 
 def coherence_of(products: Sequence[Plane], window: float) -> Plane:
-    """`coherence` from the products of the maps: one times other, and each with itself."""
+    """Local correlation as in `coherence`, from scalar products of the two maps.
+
+    `products` are (H, W): the first map with the second, the first with itself, the second with
+    itself.
+    """
     size = products[0].shape[1], products[0].shape[0]
-    coarser = max(1.0, window / 3)  # wide windows are computed on a coarser grid
+    coarser = max(1.0, window / 3)  # for wide windows a coarser grid is precise enough
     small = resize(cv2.merge(list(products)), scaled(size, 1 / coarser, least=1))
     cross, first, second = np.moveaxis(blur(small, window / coarser), -1, 0)
     thin = 1e-4 * first.mean() * second.mean() + 1e-9
@@ -76,7 +84,7 @@ def coherence_of(products: Sequence[Plane], window: float) -> Plane:
 
 
 def correlation(one: Channels, other: Channels, valid: Plane) -> float:
-    """Correlation of two channel maps, weighted by `valid`, in [-1, 1]."""
+    """Correlation over the whole of two channel maps, weighted by `valid` (H, W): in [-1, 1]."""
     weight = valid[..., None]
     weighted = one * weight
     norm = float((weighted * one).sum()) * float((other * weight * other).sum())
@@ -85,17 +93,17 @@ def correlation(one: Channels, other: Channels, valid: Plane) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One size of the coarse-to-fine fit.
+    """The settings of one resolution in the coarse-to-fine fit.
 
     Attributes:
-        long_side: of the photo, px.
-        freedoms: parameters of the motions tried in turn: 4 shift and scales, 6 affine, 8
-            projective.
-        window: sigma in px of the neighbourhood by which edge strength is normalised.
-        smooth: sigma in px of the blur of the channels.
-        rounds: most Gauss-Newton steps.
-        small_step: px: a smaller step means that the fit has converged.
-        sampling: px between the samples that are compared; the blur removes finer structure.
+        long_side: px to which the photo's long side is reduced.
+        freedoms: numbers of parameters of the transforms to fit, in order: 4 (shift and two
+            scales), 6 (affine) or 8 (projective).
+        window, smooth: arguments of `orientation`, px.
+        rounds: maximum number of Gauss-Newton steps.
+        small_step: px; the fit stops after a smaller step.
+        sampling: px between the pixels that are compared; the channels are blurred, so that every
+            second pixel is enough.
     """
 
     long_side: int
@@ -109,15 +117,15 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Photo and prior as channels on the photo's grid at one level.
+    """Orientation channels of the photo and of the warped prior at the resolution of one level.
 
     Attributes:
-        photo: channels (h, w, 4).
-        prior: channels of the prior warped by `matrix`, so that directions agree; MARGIN px wider
-            than the photo on every side, zero outside the prior.
-        valid: share of each pixel that the prior covers, of the same size.
-        matrix: prior px to photo px, as assumed for this view.
-        to_photo: level px to photo px.
+        photo: channels (h, w, 4) of the reduced photo.
+        prior: channels of the prior after warping by `matrix`; MARGIN px larger than `photo` on
+            each side, zero outside the prior.
+        valid: fraction of each pixel of `prior` that the prior covers.
+        matrix: prior px to photo px at full size, as assumed for the warp.
+        to_photo: px of the reduced photo to px of the full photo.
     """
 
     photo: Channels
@@ -127,14 +135,17 @@ class View:
     to_photo: Matrix
 
     def in_place(self) -> tuple[Channels, Plane]:
-        """Prior and valid on the photo's grid, without the margin."""
+        """`prior` and `valid` without the margin, of the same size as `photo`."""
         inner = np.s_[MARGIN:-MARGIN, MARGIN:-MARGIN]
         return self.prior[inner], self.valid[inner]
 
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """Photo and prior for comparison at any level; the photo's channels are computed once."""
+    """Luminance planes of photo and prior, from which views are made.
+
+    `channels` caches the channels of the photo by level.
+    """
 
     photo: Plane
     prior: Plane
@@ -151,11 +162,11 @@ class Views:
 
     @property
     def plain(self) -> Matrix:
-        """The prior resized to the photo, prior px to photo px."""
+        """The matrix from prior px to photo px of a plain resize of the prior to the photo."""
         return stretch(self.prior_size, self.size)
 
     def at(self, level: Level, matrix: Matrix) -> View:
-        """Both pictures as channels on the photo's grid at one level."""
+        """The view at one level, with the prior warped by `matrix` (prior px to photo px)."""
         size = self.size
         small = scaled(size, min(1.0, level.long_side / max(size)))
         if level not in self.channels:

@@ -1,4 +1,4 @@
-"""The image contract: what a picture is inside Verax, and its way in from and out to files.
+"""What a picture is inside Verax, and the functions that read, check, encode and write pictures.
 
 A picture is an array of shape (H, W, 3), float32, sRGB-encoded, in [0, 1]. Row 0 is the top.
 """

@@ -1,7 +1,7 @@
-"""WebP, AVIF, HEIC, BMP, GIF and camera raw, through Pillow, libavif, libheif and LibRaw.
+"""Readers and writers of WebP, AVIF, HEIC and BMP, and readers of GIF and camera raw.
 
-Pillow's format classes are called directly: `PIL.Image.open` would try every other format
-and warn about large pictures by a limit of its own.
+They use Pillow, libavif, libheif and LibRaw. Pillow's format classes are called directly, because
+`PIL.Image.open` would try every other format, too, and has a limit on pixels of its own.
 """
 
 import struct
@@ -22,21 +22,21 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from verax.errors import ImageReadError, missing_extra
 from verax.image import tags
-from verax.image.contract import Depth, Metadata, Raw, check_frames, check_pixels, planes
+from verax.image.contract import Depth, Metadata, Raw, check_frames, check_pixels, one_line, planes
 from verax.image.jpeg import quiet
 from verax.image.places import EXIF_MARK
 from verax.image.segments import brands_of
 from verax.image.tags import TagLayout
 
-SEQUENCES = (b"msf1", b"hevc", b"hevs")  # HEIF brands of moving pictures
+SEQUENCES = (b"msf1", b"hevc", b"hevs")  # HEIF brands of image sequences
 PHOTOMETRIC, SUB_DIRECTORIES, DNG_VERSION = 262, 330, 50706
-SENSOR = (32803, 34892)  # colour filter array, linear raw
+SENSOR = (32803, 34892)  # values of PHOTOMETRIC: colour filter array, linear raw
 STARTS = (b"FUJIFILMCCD-RAW", b"IIU\0", b"IIRO", b"IIRS", b"MMOR")
-GAMMA = (2.4, 12.92)  # of sRGB, as LibRaw takes it
+GAMMA = (2.4, 12.92)  # power and slope of the sRGB curve, as LibRaw takes them
 
 
 def read_bmp(data: bytes, *, max_pixels: int) -> Raw:
-    """The samples of a BMP file; old data sets use it."""
+    """Decode a BMP file to its 8-bit grey, RGB or RGBA samples."""
     picture = BmpImageFile(BytesIO(data))
     check_pixels(*picture.size, most=max_pixels)
     mode = {"1": "L", "L": "L", "RGBA": "RGBA"}.get(picture.mode, "RGB")
@@ -50,7 +50,7 @@ def read_bmp(data: bytes, *, max_pixels: int) -> Raw:
 
 
 def read_gif(data: bytes, *, max_pixels: int) -> Raw:
-    """The samples of the first frame of a GIF file."""
+    """Decode the first frame of a GIF file to 8-bit samples; `Raw.lost` counts further frames."""
     with quiet():
         picture = GifImageFile(BytesIO(data))
     check_pixels(*picture.size, most=max_pixels)
@@ -70,7 +70,7 @@ def read_gif(data: bytes, *, max_pixels: int) -> Raw:
 
 
 def read_webp(data: bytes, *, max_pixels: int) -> Raw:
-    """The samples of a still WebP file."""
+    """Decode a still WebP file to 8-bit samples; raises ImageReadError for an animation."""
     picture = WebPImageFile(BytesIO(data))
     check_pixels(*picture.size, most=max_pixels)
     check_frames(getattr(picture, "n_frames", 1))
@@ -78,7 +78,7 @@ def read_webp(data: bytes, *, max_pixels: int) -> Raw:
 
 
 def read_avif(data: bytes, *, max_pixels: int) -> Raw:
-    """The samples of a still AVIF file, at its own depth."""
+    """Decode a still AVIF file to samples of its own depth: 8, 10 or 12 bits."""
     with quiet():
         picture = AvifImageFile(BytesIO(data))
     check_pixels(*picture.size, most=max_pixels)
@@ -92,13 +92,13 @@ def read_avif(data: bytes, *, max_pixels: int) -> Raw:
 
 
 def _avif_depth(data: bytes) -> Depth:
-    """From the AV1 configuration: bit 5 of its third byte distinguishes 12 bits from 10."""
+    """Bits per sample of a deep AVIF file: bit 5 of the third `av1C` byte is 1 for 12, 0 for 10."""
     place = data.find(b"av1C")
     return 12 if data[place + 6] & 0x20 else 10
 
 
 def _coded_colour(data: bytes) -> tuple[int, int]:
-    """Primaries and transfer from the nclx colour box, zeros without one."""
+    """The H.273 numbers of primaries and transfer in the nclx box; (0, 0) without an nclx box."""
     place = data.find(b"colrnclx")
     if place < 0 or place + 12 > len(data):
         return 0, 0
@@ -119,11 +119,11 @@ def _coded(picture: ImageFile, samples: NDArray[Any], depth: Depth) -> Raw:
 
 
 def read_heif(data: bytes, *, max_pixels: int) -> Raw:
-    """The samples of a HEIC file's main picture; libheif turns it upright itself."""
+    """Decode the main picture of a HEIC file, upright as libheif returns it."""
     heif = _of_extra("pillow_heif", "heic", "Reading HEIC")
     container = heif.open_heif(BytesIO(data), convert_hdr_to_8bit=False, hdr_to_16bit=False)
     if data[8:12] in SEQUENCES:
-        raise ImageReadError("expected one still picture, got a HEIC sequence; save a frame as PNG")
+        raise ImageReadError("expected a still picture, got a HEIC sequence; save a frame as PNG")
     picture = container[container.primary_index]
     check_pixels(*picture.size, most=max_pixels)
     coded = picture.info.get("nclx_profile", {})
@@ -136,7 +136,7 @@ def read_heif(data: bytes, *, max_pixels: int) -> Raw:
         model="grey" if samples.shape[2] < 3 else "rgb",
         bit_depth=8 if bits <= 8 else 10 if bits <= 10 else 12,
         premultiplied=picture.premultiplied_alpha,
-        orientation=1,  # libheif has applied the container's own; the EXIF one does not count
+        orientation=1,  # libheif has applied the container's rotation; EXIF orientation is ignored
         primaries=coded.get("color_primaries", 0),
         transfer=coded.get("transfer_characteristics", 0),
         lost=_companions(picture, data),
@@ -147,7 +147,7 @@ def read_heif(data: bytes, *, max_pixels: int) -> Raw:
 
 
 def _companions(picture: Any, data: bytes) -> tuple[str, ...]:  # noqa: ANN401  # untyped
-    """Gain map, depth and further pictures beside the main one."""
+    """Names of the gain map and the depth map that a HEIC file holds beside its main picture."""
     kinds = " ".join(str(kind) for kind in picture.info.get("aux", {})).lower()
     parts = []
     if "gainmap" in kinds or b"tmap" in brands_of(data) or b"hdrgainmap" in data[:65536]:
@@ -165,26 +165,27 @@ def _of_extra(module: str, extra: str, task: str) -> Any:  # noqa: ANN401  # unt
 
 
 def write_bmp(samples: NDArray[Any], metadata: Metadata) -> bytes:
-    """A BMP file of (H, W, C) 8-bit grey or RGB levels; of the metadata it holds resolution."""
+    """The bytes of a BMP file of (H, W, C) 8-bit grey or RGB levels, with the resolution only."""
     options = {"dpi": metadata.dpi} if metadata.dpi else {}
     return _saved(samples, "BMP", **options)
 
 
 def write_webp(samples: NDArray[Any], metadata: Metadata) -> bytes:
-    """A lossless WebP file of (H, W, C) 8-bit RGB or RGBA levels; keeps colour under alpha 0.
+    """The bytes of a lossless WebP file of (H, W, C) 8-bit RGB or RGBA levels.
 
-    The lossy mode always halves the resolution of colour: up to 100 levels off at red edges.
+    Colour under alpha 0 is kept. Lossy WebP would halve the resolution of colour: up to 100 levels
+    of error at red edges.
     """
-    speed = {"quality": 0, "method": 0}  # of the search for a smaller file
+    speed = {"quality": 0, "method": 0}  # a quick search: larger files, the same pixels
     return _saved(samples, "WEBP", lossless=True, exact=True, **speed, **_options(metadata))
 
 
 def write_avif(samples: NDArray[Any], depth: Depth, metadata: Metadata, *, quality: int) -> bytes:
-    """An AVIF file of (H, W, C) RGB or RGBA levels of 8, 10 or 12 bits."""
+    """The bytes of an AVIF file of (H, W, C) RGB or RGBA levels of 8, 10 or 12 bits."""
     if depth == 8:
         options = _options(metadata)
         return _saved(samples, "AVIF", quality=quality, subsampling="4:4:4", **options)
-    import cv2  # the only available encoder for deep pixels with metadata
+    import cv2  # Pillow writes only 8 bits, imagecodecs no metadata
 
     kinds = {"exif": cv2.IMAGE_METADATA_EXIF, "xmp": cv2.IMAGE_METADATA_XMP}
     kinds["icc"] = cv2.IMAGE_METADATA_ICCP
@@ -198,14 +199,14 @@ def write_avif(samples: NDArray[Any], depth: Depth, metadata: Metadata, *, quali
         [cv2.IMWRITE_AVIF_DEPTH, depth, cv2.IMWRITE_AVIF_QUALITY, quality],
     )
     if not done:
-        raise ValueError("the AVIF encoder failed")
+        raise ValueError("OpenCV could not encode AVIF")
     return bytes(coded)
 
 
 def write_heif(samples: NDArray[Any], depth: Depth, metadata: Metadata, *, quality: int) -> bytes:
-    """A HEIC file of (H, W, C) RGB or RGBA levels of 8, 10 or 12 bits.
+    """The bytes of a HEIC file of (H, W, C) RGB or RGBA levels of 8, 10 or 12 bits, in 4:2:0.
 
-    Colour at half resolution, as phones write it: many viewers show nothing else.
+    Many viewers show only 4:2:0, which phones write.
     """
     heif = _of_extra("pillow_heif", "heic", "Writing HEIC")
     mode = "RGB" if samples.shape[2] == 3 else "RGBA"
@@ -240,7 +241,7 @@ def _saved(samples: NDArray[Any], format: str, **options: Any) -> bytes:  # noqa
 
 
 def is_raw(data: bytes) -> bool:
-    """Whether a file holds sensor data, by its structure."""
+    """Whether the bytes of a file are camera raw: sensor data that has to be developed."""
     if data.startswith(STARTS) or b"crx " in brands_of(data) or data[8:10] == b"CR":
         return True
     try:
@@ -260,7 +261,7 @@ def _has_sensor_data(data: bytes, layout: TagLayout, offset: int, depth: int) ->
 
 
 def read_raw(data: bytes, *, max_pixels: int) -> Raw:
-    """A developed picture of 16 bits in sRGB, upright, with the camera's white balance."""
+    """Develop camera raw to a 16-bit sRGB picture, upright, with the camera's white balance."""
     rawpy = _of_extra("rawpy", "raw", "Developing camera raw")
     with rawpy.imread(BytesIO(data)) as opened:
         check_pixels(opened.sizes.width, opened.sizes.height, most=max_pixels)
@@ -273,23 +274,22 @@ def read_raw(data: bytes, *, max_pixels: int) -> Raw:
             )
         except rawpy.LibRawError as exc:
             raise ImageReadError(
-                f"expected camera raw that can be developed, LibRaw gave up ({exc}); "
-                "develop it to TIFF"
+                f"expected camera raw that LibRaw can develop, got an error ({one_line(exc)}); "
+                "develop the file to TIFF with another program"
             ) from exc
-    exif = _description(data)
     return Raw(
         samples,
         top=65535,
         model="rgb",
         bit_depth=16,
         orientation=1,
-        exif=exif,
-        lost=("the sensor data: it was developed with the camera's white balance",),
+        exif=_description(data),
+        lost=("the raw sensor data (it was developed with the camera's white balance)",),
     )
 
 
 def _description(data: bytes) -> bytes | None:
-    """EXIF of raw files that are built like TIFF; None for other files."""
+    """The EXIF block of a raw file that is built like TIFF; None for other files."""
     from verax.image.tiff import DESCRIPTION
 
     try:

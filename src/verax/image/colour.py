@@ -1,12 +1,12 @@
-"""Between a file's colours and sRGB: ICC profiles at full precision, grey, CMYK, named spaces.
+"""Conversion between the colours of a file (ICC profile, grey, CMYK, named space) and sRGB.
 
-LittleCMS works in 32-bit float here: its 16-bit path errs by up to 1200 of 65535 levels.
-Relative colorimetric intent with black point compensation, both ways. Colours outside
-sRGB are clipped to its gamut when read and restored when written (`as_stored`).
+LittleCMS converts in 32-bit float, because its 16-bit path errs by up to 1200 of 65535 levels. The
+intent is relative colorimetric with black point compensation in both directions. Colours outside
+sRGB are clipped to its gamut when a file is read, and restored when it is written (`as_stored`).
 
-For colour spaces that files give by number, or by primaries and gamma, a profile is made, so that
+If a file names its colour space by number, or by primaries and gamma, a profile is made, so that
 the same functions convert to sRGB and back. Sources: ITU-T H.273 (2021), tables 2 and 3; PNG
-specification, third edition, 4.3: precedence cICP, iCCP, sRGB, then gAMA and cHRM.
+specification, third edition, 4.3, for the precedence cICP, iCCP, sRGB, then gAMA and cHRM.
 """
 
 import os
@@ -23,15 +23,15 @@ from numpy.typing import NDArray
 from verax.errors import ImageReadError
 from verax.image.contract import CHANNELS, Image, Model
 
-Values = NDArray[np.float32]  # (H, W, C) in [0, 1]; C by colour model; CMYK counts ink
+Values = NDArray[np.float32]  # (H, W, C) in [0, 1]; C = 1 (grey), 3 (RGB), 4 (CMYK, 1 = full ink)
 
 SIGNATURE: dict[Model, bytes] = {"rgb": b"RGB ", "grey": b"GRAY", "cmyk": b"CMYK"}
 SPACE: dict[Model, str] = {"rgb": "rgb", "grey": "gray", "cmyk": "cmyk"}
 RELATIVE_COLORIMETRIC = 1
 BLACK_POINT_COMPENSATION = 0x2000
-BAND_PIXELS = 1 << 20  # one transform call; bands run side by side
-SAME_COLOUR = 0.5 / 255.0  # a profile this close to sRGB counts as sRGB, so nothing is rounded
-INK_PERCENT = np.float32(100.0)  # LittleCMS counts float ink in percent
+BAND_PIXELS = 1 << 20  # pixels of one call of LittleCMS; bands are converted in parallel
+SAME_COLOUR = 0.5 / 255.0  # a profile this close to sRGB counts as sRGB: nothing is converted
+INK_PERCENT = np.float32(100.0)  # LittleCMS takes float ink in per cent
 Points = tuple[float, ...]  # x, y of red, green, blue
 
 D65, C, DCI = (0.3127, 0.3290), (0.310, 0.316), (0.314, 0.351)
@@ -47,12 +47,12 @@ PRIMARIES: dict[int, tuple[Points, tuple[float, float]]] = {
     12: ((0.680, 0.320, 0.265, 0.690, 0.150, 0.060), D65),  # Display P3
     22: ((0.630, 0.340, 0.295, 0.605, 0.155, 0.077), D65),
 }
-UNSAID = 2
+UNSAID = 2  # "unspecified" in H.273
 PQ, HLG = 16, 18  # transfer characteristics (ITU-T H.273)
-SRGB_LIKE = {0, 1, UNSAID, 6, 13, 14, 15}  # video curves are shown like sRGB's, as viewers do
-GAMMAS = {4: 2.2, 5: 2.8, 8: 1.0}
+SRGB_LIKE = {0, 1, UNSAID, 6, 13, 14, 15}  # viewers show video curves as if they were sRGB's
+GAMMAS = {4: 2.2, 5: 2.8, 8: 1.0}  # exponent by transfer number
 NEAR = 0.01  # a gamma this close to 1/2.2 means sRGB
-STEPS = 4096
+STEPS = 4096  # entries of the sRGB curve in a generated profile
 
 
 @lru_cache(maxsize=1)
@@ -61,7 +61,7 @@ def _srgb() -> bytes:
 
 
 def usable(icc: bytes | None, model: Model) -> bool:
-    """Whether the profile can be read and describes colours of this model."""
+    """Whether LittleCMS can convert colours of this model from the profile; False for None."""
     if icc is None or len(icc) < 132 or icc[16:20] != SIGNATURE[model]:
         return False
     probe = np.zeros((1, 1, CHANNELS[model]), np.float32)
@@ -73,7 +73,7 @@ def usable(icc: bytes | None, model: Model) -> bool:
 
 
 def writable(icc: bytes | None, model: Model) -> bool:
-    """Whether sRGB can be converted into the profile (scanner profiles know only one way)."""
+    """Whether LittleCMS can convert from and to the profile; scanner profiles only convert from."""
     if not usable(icc, model) or icc is None:
         return False
     try:
@@ -84,8 +84,10 @@ def writable(icc: bytes | None, model: Model) -> bool:
 
 
 def rgb_of_grey(icc: bytes | None) -> bytes | None:
-    """The RGB profile in which equal channels are the greys of a grey profile: sRGB's primaries
-    with its curve. None for one without a curve, or damaged."""
+    """An RGB profile with the curve of a grey profile and the primaries of sRGB.
+
+    None if the grey profile has no curve or cannot be used.
+    """
     if icc is None or not usable(icc, "grey"):
         return None
     curve, tags = _tags(icc).get(b"kTRC"), _tags(_srgb())
@@ -101,14 +103,17 @@ def rgb_of_grey(icc: bytes | None) -> bytes | None:
 
 
 def _tags(icc: bytes) -> dict[bytes, bytes]:
-    """The tags of a profile, by name."""
+    """The data of each tag of a profile, by the tag's four-byte name."""
     count = min(int.from_bytes(icc[128:132]), 100)
     entries = (struct.unpack_from(">4sII", icc, 132 + 12 * n) for n in range(count))
     return {name: icc[start : start + size] for name, start, size in entries}
 
 
 def to_srgb(values: Values, model: Model, icc: bytes | None) -> Image:
-    """sRGB of (H, W, C) values. Without a profile: grey and RGB are sRGB, CMYK is plain ink."""
+    """Convert (H, W, C) values of a colour model to an sRGB picture (H, W, 3).
+
+    Without a profile, grey and RGB values count as sRGB, and CMYK as (1 - ink) (1 - black).
+    """
     if icc is not None and not _is_srgb(icc, model):
         return _transform(values, icc, model, _srgb(), "rgb")
     if model == "grey":
@@ -120,7 +125,7 @@ def to_srgb(values: Values, model: Model, icc: bytes | None) -> Image:
 
 
 def from_srgb(image: Image, model: Model, icc: bytes | None) -> Values:
-    """The way back: (H, W, C) values of the model, in the profile where there is one."""
+    """Convert an sRGB picture to (H, W, C) values of a colour model: the inverse of `to_srgb`."""
     if icc is not None and not _is_srgb(icc, model):
         return _transform(image, _srgb(), "rgb", icc, model)
     if model == "grey":
@@ -132,19 +137,23 @@ def from_srgb(image: Image, model: Model, icc: bytes | None) -> Values:
 
 
 def converts(icc: bytes | None, model: Model) -> bool:
-    """Whether samples of this model and profile differ from sRGB values."""
+    """Whether the model is CMYK or the profile is not sRGB, so that `to_srgb` changes values."""
     return model == "cmyk" or (icc is not None and not _is_srgb(icc, model))
 
 
 def as_stored(
     image: Image, model: Model, icc: bytes | None, *, before: Image, stored: Values
 ) -> Values:
-    """Convert an edited sRGB picture back to the model of its file, whose own values are known.
+    """Convert an edited sRGB picture to the colour model and profile of its file.
 
-    `before` is sRGB of `stored`. Where `image` is still `before`, the stored values stay, to the
-    last bit. Elsewhere the part of them that sRGB could not hold is added again, so that nothing is
-    clipped to sRGB's gamut: scaled by the change of light, and reduced the more the colour has
-    changed.
+    Args:
+        image: the edited picture.
+        before: the picture as read, converted from `stored` to sRGB and clipped to its gamut.
+        stored: the file's own (H, W, C) values.
+
+    Returns (H, W, C) values: exactly `stored` where `image` equals `before`. Elsewhere the edited
+    colour is converted, and what clipping removed from `stored` is added again, scaled by the
+    change of brightness and reduced as the colour changes.
     """
     same = (image == before).all(axis=2, keepdims=True)
     if same.all():
@@ -168,7 +177,7 @@ def _plain_ink(image: Image) -> Values:
 
 @lru_cache(maxsize=8)
 def _is_srgb(icc: bytes, model: Model) -> bool:
-    """Whether the profile equals sRGB within SAME_COLOUR, on a grid of colours."""
+    """Whether the profile converts a grid of colours to sRGB with errors below SAME_COLOUR."""
     if model == "cmyk":
         return False
     steps = np.linspace(0.0, 1.0, 65 if model == "grey" else 9, dtype=np.float32)
@@ -178,7 +187,7 @@ def _is_srgb(icc: bytes, model: Model) -> bool:
 
 
 def _transform(values: Values, source: bytes, model: Model, target: bytes, into: Model) -> Values:
-    """LittleCMS over bands of rows, on as many threads as there are bands and cores."""
+    """Convert values from profile `source` to profile `target`, by bands of rows in parallel."""
     rows = max(1, BAND_PIXELS // values.shape[1])
     bands = [values[top : top + rows] for top in range(0, values.shape[0], rows)]
     threads = min(len(bands), os.cpu_count() or 1, 8)
@@ -211,20 +220,22 @@ def _convert(band: Values, source: bytes, model: Model, target: bytes, into: Mod
 
 
 def of_numbers(primaries: int, transfer: int, model: Model) -> bytes | None:
-    """A profile for numbers of H.273; None where they mean sRGB or say nothing.
+    """An ICC profile for primaries and transfer given as numbers of ITU-T H.273.
 
-    Raises ImageReadError for a colour space that is not followed.
+    None if the numbers mean sRGB or are unspecified. Raises ImageReadError for high dynamic range
+    and for numbers without a definition here.
     """
     if transfer in (PQ, HLG):  # high dynamic range has no meaning in [0, 1] sRGB
         raise ImageReadError(
-            "expected a standard-range picture, got high dynamic range (PQ or HLG); "
+            "expected a picture of standard dynamic range, got high dynamic range (PQ or HLG); "
             "export it as SDR first"
         )
     unknown = primaries not in (0, UNSAID, *PRIMARIES)
     if unknown or not (transfer in SRGB_LIKE or transfer in GAMMAS):
         what = f"primaries {primaries}" if unknown else f"transfer {transfer}"
         raise ImageReadError(
-            f"expected a known colour space, got {what} (ITU-T H.273); convert the picture to sRGB"
+            f"expected a colour space that Verax knows, got {what} (a code of ITU-T H.273); "
+            "convert the picture to sRGB"
         )
     points, white = PRIMARIES.get(primaries, PRIMARIES[1])
     gamma = GAMMAS.get(transfer)
@@ -234,7 +245,10 @@ def of_numbers(primaries: int, transfer: int, model: Model) -> bytes | None:
 
 
 def of_chunks(chunks: Sequence[tuple[bytes, bytes]], model: Model) -> bytes | None:
-    """A profile for the colour chunks of a PNG file other than iCCP; None where they mean sRGB."""
+    """An ICC profile for the gAMA and cHRM chunks of a PNG; `chunks` are (name, body).
+
+    None if the chunks mean sRGB, are missing, or hold impossible values.
+    """
     bodies = dict(chunks)
     if b"sRGB" in bodies or not {b"gAMA", b"cHRM"} & set(bodies):
         return None
@@ -252,12 +266,12 @@ def of_chunks(chunks: Sequence[tuple[bytes, bytes]], model: Model) -> bytes | No
         return None
     try:
         return _profile(points, white, gamma, model)
-    except (imagecodecs.CmsError, ValueError):  # numbers of no colour space
+    except (imagecodecs.CmsError, ValueError):  # no colour space has these values
         return None
 
 
 def narrow_or_coded(cicp: bytes) -> None:
-    """Raises ImageReadError for samples of a PNG that are not plain full-range RGB."""
+    """Raise ImageReadError if the cICP chunk of a PNG says narrow-range or YCbCr samples."""
     if len(cicp) == 4 and (cicp[2] != 0 or cicp[3] != 1):
         raise ImageReadError(
             "expected full-range RGB samples, got a cICP chunk that says narrow range or YCbCr; "

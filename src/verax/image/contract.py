@@ -1,4 +1,4 @@
-"""What a picture is inside Verax, what readers return, and the checks that guarantee it.
+"""The types of a picture inside Verax, and the checks of its shape, type and range.
 
 A picture is an array of shape (H, W, 3), float32, sRGB-encoded, in [0, 1]. Row 0 is the top.
 `docs/contract.md` is the long form: pixels, coordinates, colour, alpha, metadata.
@@ -27,16 +27,16 @@ PREVIEW_PX = 480  # long side of each picture of a preview
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What a file carried beside its pixels, as raw bytes; not in `repr`: EXIF names places.
+    """The metadata of a file as raw bytes, hidden from `repr` because they may name places.
 
     Attributes:
-        icc: the profile the pixels came from and are written back into.
-        exif: TIFF-structured; orientation applied and reset to 1, no thumbnail.
+        icc: the profile from which the pixels were converted, and into which they are written.
+        exif: a block structured like TIFF, without thumbnail, its orientation reset to 1.
         iptc: IIM data sets, the older form of captions and credits.
-        comment: of a JPEG file.
-        texts: (kind, body) of PNG text chunks.
-        colour: (kind, body) of PNG colour chunks, from which `icc` was made where there was none.
-        dpi: horizontal, vertical.
+        comment: the comment of a JPEG file.
+        texts: (chunk type, body) of PNG text chunks.
+        colour: (chunk type, body) of PNG colour chunks; `icc` is made from them if needed.
+        dpi: horizontal and vertical dots per inch.
     """
 
     icc: bytes | None = field(default=None, repr=False)
@@ -51,7 +51,7 @@ class Metadata:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Samples as a file in another colour space held them, upright: (H, W, C) levels 0..top."""
+    """The samples of a file that is not in sRGB, turned upright: (H, W, C) levels 0..top."""
 
     samples: NDArray[np.unsignedinteger] = field(repr=False)
     top: int
@@ -63,15 +63,15 @@ class Photo:
 
     Attributes:
         pixels: (H, W, 3) float32 sRGB in [0, 1], upright.
-        alpha: (H, W) float32 in [0, 1], straight, or None when the file had none.
+        alpha: (H, W) float32 in [0, 1], not multiplied into the colour; None if the file had none.
         bit_depth: bits per channel in the file: 8 or 16, in AVIF and HEIC also 10 or 12.
-        color: "rgb", "grey" or "cmyk": how the file stored it.
-        format: "png", "jpeg", "webp", "tiff", "avif", "heif" or "bmp"; "" for an array.
+        color: the file's colour model: "rgb", "grey" or "cmyk".
+        format: a format of `verax.image.MEDIA_TYPES`, such as "jpeg", or "raw"; "" for an array.
         metadata: ICC profile, EXIF, XMP, IPTC, texts and resolution.
         name: file name for messages, "" for an array.
-        lost: what the file held and nothing here carries, such as "a gain map (HDR)".
-        stored: the file's own samples where they are in another colour space than the pixels.
-        sha256: of the file's bytes, or of the array's shape and bytes when there was no file.
+        lost: parts of the file that are not kept, such as "a gain map (HDR)".
+        stored: the file's own samples if they were converted to make `pixels`, else None.
+        sha256: hash of the file's bytes; without a file, of the array's shape and bytes.
     """
 
     pixels: Image
@@ -99,12 +99,12 @@ class Photo:
         return f"<Photo {', '.join(filter(None, about))}>"
 
     def _repr_png_(self) -> bytes:
-        """The picture as notebooks show it."""
+        """PNG bytes of a preview, which notebooks display."""
         return preview_png(self.pixels)
 
 
 def preview_png(*pictures: Image) -> bytes:
-    """PNG of pictures of one size side by side, each at most PREVIEW_PX on its long side."""
+    """PNG bytes of equally large pictures side by side, each reduced to at most PREVIEW_PX px."""
     import cv2  # loaded only where a picture is shown
     import imagecodecs
 
@@ -116,28 +116,28 @@ def preview_png(*pictures: Image) -> bytes:
 
 
 def from_array(pixels: Image, *, name: str = "image") -> Photo:
-    """A photo that never was a file; its hash is that of shape and bytes."""
+    """A photo made from an array (H, W, 3); `name` is used only in error messages."""
     check_image(pixels, name=name)
     return Photo(pixels, sha256=array_sha256(pixels))
 
 
 def without_metadata(photo: Photo) -> Photo:
-    """The photo with nothing but pixels and alpha, for sending out. Written as plain sRGB."""
+    """The photo without its metadata and ICC profile, so that it is written as plain sRGB."""
     return replace(photo, metadata=Metadata())
 
 
 def array_sha256(array: NDArray[np.float32]) -> str:
-    """Hash of an array's shape and little-endian bytes, the same on every machine."""
+    """Hexadecimal SHA-256 of an array's shape and little-endian bytes, equal on every machine."""
     digest = hashlib.sha256(repr(array.shape).encode())
     digest.update(np.ascontiguousarray(array, "<f4").data)
     return digest.hexdigest()
 
 
 def check_image(array: Image, *, name: str = "image") -> Image:
-    """The array itself if it follows the contract; raises ImageContractError otherwise."""
+    """Return the array if it is (H, W, 3) float32 in [0, 1]; raise ImageContractError otherwise."""
     if not isinstance(array, np.ndarray):
         raise ImageContractError(
-            f"{name}: expected a numpy array, got {type(array).__name__}; see verax.image.read"
+            f"{name}: expected a numpy array, got {type(array).__name__}; see verax.open"
         )
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.float32:
         raise ImageContractError(
@@ -151,7 +151,7 @@ def check_image(array: Image, *, name: str = "image") -> Image:
 
 
 def check_plane(plane: Plane, *, size: tuple[int, int], name: str = "plane") -> Plane:
-    """The plane itself if it is (H, W) float32 in [0, 1] of `size` = (width, height)."""
+    """Return the plane if it is (H, W) float32 in [0, 1] of `size` (width, height), else raise."""
     if not isinstance(plane, np.ndarray) or plane.dtype != np.float32:
         kind = plane.dtype if isinstance(plane, np.ndarray) else type(plane).__name__
         raise ImageContractError(f"{name}: expected a (H, W) float32 array, got {kind}")
@@ -175,28 +175,28 @@ def _check_range(array: NDArray[np.float32], name: str) -> None:
 
 
 def check_size(image: Image, *, name: str = "photo", minimum: int = MIN_SIDE) -> Image:
-    """The image itself if both sides have `minimum` px; raises ImageContractError otherwise.
+    """Return the image if no side is below `minimum` px; raise ImageContractError otherwise.
 
-    Reading and writing work at any size; restoring and registering do not.
+    Pictures of any size can be read and written, but smaller ones not restored or registered.
     """
     height, width = image.shape[:2]
     if min(height, width) < minimum:
         raise ImageContractError(
             f"{name}: expected at least {minimum} px on each side, got {width}x{height}; "
-            "enlarge it or use a larger original"
+            "use a larger original"
         )
     return image
 
 
 def is_grey(image: Image) -> bool:
-    """Channels equal within one 8-bit level."""
+    """Whether the three channels differ by at most one 8-bit level in every pixel."""
     red, green, blue = (image[..., channel] for channel in range(3))
     most = max(float(np.abs(red - green).max()), float(np.abs(blue - green).max()))
     return most <= 1.0 / 255.0
 
 
 def keep_grey(image: Image, photo: Image) -> Image:
-    """The image in grey if the photo is grey: only a prior can add colour."""
+    """The image converted to grey if the photo is grey; otherwise the image unchanged."""
     if not is_grey(photo) or (image == photo).all():
         return image
     grey = np.asarray(image @ LUMA_709, np.float32)[..., None]
@@ -204,17 +204,17 @@ def keep_grey(image: Image, photo: Image) -> Image:
 
 
 def to_uint8(image: Image) -> NDArray[np.uint8]:
-    """Nearest 8-bit levels of a picture or plane in [0, 1]; values beyond are clipped."""
+    """Round a picture or plane in [0, 1] to 8-bit levels; values out of range are clipped."""
     return _levels(image, np.empty(np.shape(image), np.uint8), 8)
 
 
 def to_uint16(image: Image, *, bits: int = 16) -> NDArray[np.uint16]:
-    """Nearest levels 0..2**bits - 1 of a picture or plane in [0, 1]."""
+    """Round a picture or plane in [0, 1] to levels 0..2**bits - 1; values beyond are clipped."""
     return _levels(image, np.empty(np.shape(image), np.uint16), bits)
 
 
 def _levels(image: Image, whole: NDArray[Level], bits: int, band: int = 16) -> NDArray[Level]:
-    """Nearest levels, into `whole`; by bands of rows that stay in the processor's cache."""
+    """Write the nearest levels into `whole` and return it; `band` rows fit into the CPU cache."""
     for top in range(0, len(image), band):
         levels = np.clip(np.asarray(image[top : top + band], np.float32), 0.0, 1.0)
         levels *= np.float32(2**bits - 1)
@@ -223,26 +223,26 @@ def _levels(image: Image, whole: NDArray[Level], bits: int, band: int = 16) -> N
 
 
 def from_uint8(levels: NDArray[np.uint8]) -> Image:
-    """A picture or plane from 8-bit levels."""
+    """Convert 8-bit levels to float32 in [0, 1]."""
     return np.asarray(levels, np.float32) / np.float32(255.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """One decoded picture.
+    """A decoded picture as its file stores it; `Photo` is made from it.
 
     Attributes:
-        samples: (H, W, C) unsigned levels 0..top; C colour channels of `model`, then at most
-            one alpha channel. CMYK levels count ink.
-        top: the level that means 1.
-        model: what the colour channels are.
+        samples: (H, W, C) unsigned levels 0..top: the colour channels of `model`, then at most
+            one alpha channel. CMYK levels are amounts of ink.
+        top: the level that stands for 1.0.
+        model: the colour model of the channels.
         bit_depth: 8, 10, 12 or 16.
-        premultiplied: colour was stored times alpha.
-        orientation: EXIF orientation, 1..8, still to be applied; None: as the EXIF block says.
-        primaries, transfer: colour space and curve by their numbers in ITU-T H.273, 0 where the
-            file does not say; ignored if there is an ICC profile.
-        colour: PNG colour chunks to be carried as they are.
-        lost: what the file holds and nothing here carries, in words.
+        premultiplied: whether the stored colour is multiplied by alpha.
+        orientation: EXIF orientation, 1..8, still to be applied; None if only EXIF states it.
+        primaries, transfer: numbers of ITU-T H.273 for colour space and curve, 0 if the file
+            states none; ignored if there is an ICC profile.
+        colour: (chunk type, body) of PNG colour chunks, which are written back unchanged.
+        lost: descriptions of the parts of the file that are not kept.
     """
 
     samples: NDArray[Any]
@@ -265,35 +265,35 @@ class Raw:
 
 
 def plausible_dpi(dpi: tuple[float, float] | None) -> tuple[float, float] | None:
-    """The resolution, or None for one that no picture has and some formats cannot state."""
+    """The resolution if both values lie between 0.01 and a million dpi, otherwise None."""
     return dpi if dpi and all(0.01 < value < 1e6 for value in dpi) else None
 
 
 def one_line(text: object) -> str:
-    """A text for a message: on one line, at most 200 characters."""
+    """The text of an object on one line, cut to 200 characters, for messages."""
     return " ".join(str(text).split())[:200]
 
 
 def planes(samples: NDArray[Any]) -> NDArray[Any]:
-    """(H, W) or (H, W, C) levels as (H, W, C)."""
+    """Samples (H, W) or (H, W, C) as an array (H, W, C)."""
     return np.atleast_3d(samples)
 
 
 def check_pixels(width: int, height: int, *, most: int) -> None:
-    """Raises ImageReadError for a size, stated by a header, that is empty or too large."""
+    """Raise ImageReadError if a header states no pixels or more than `most` pixels."""
     if width < 1 or height < 1:
         raise ImageReadError(
-            f"expected at least one pixel, the header says {width}x{height}; the file is damaged"
+            f"expected at least one pixel, the file's header says {width}x{height}; get it again"
         )
     if width * height > most:
         raise ImageReadError(
-            f"expected at most {most / 1e6:g} megapixels, the header says {width}x{height} = "
-            f"{width * height / 1e6:.0f}; scale it down, or raise max_pixels if you trust it"
+            f"expected at most {most / 1e6:g} megapixels, the file's header says {width}x{height} "
+            f"= {width * height / 1e6:.4g}; scale it down, or raise max_pixels if you trust it"
         )
 
 
 def check_frames(count: int) -> None:
-    """Raises ImageReadError for a file of several frames or pages."""
+    """Raise ImageReadError if a file has more than one frame or page."""
     if count > 1:
         raise ImageReadError(
             f"expected one still picture, got {count} frames or pages; save one of them as PNG"

@@ -1,7 +1,8 @@
-"""From a file's bytes to a photo: which format, decoded within limits, upright, in sRGB.
+"""Decoding of a file's bytes to a photo: upright, in sRGB, within a limit of pixels.
 
-EXIF is edited in place, never rebuilt: maker notes point at absolute offsets and would break. A
-block that cannot be parsed is dropped, because it cannot be searched or corrected.
+EXIF is edited in place and never rebuilt, because maker notes hold absolute offsets that would
+become wrong. An EXIF block that cannot be parsed is dropped, because its orientation cannot be
+corrected.
 """
 
 import hashlib
@@ -36,9 +37,10 @@ from verax.image.tiff import read_tiff
 MAX_PIXELS = 200_000_000  # 2.4 GB as float32; the largest cameras make 150 megapixels
 
 ORIENTATION = 0x0112
-SUBJECTS = (0x9214, 0xA214)  # area and location
+SUBJECTS = (0x9214, 0xA214)  # SubjectArea and SubjectLocation
 RESOLUTIONS = (tags.X_DPI, tags.Y_DPI), (0xA20E, 0xA20F)
-EXCHANGED = (*zip(tags.WIDTHS, tags.HEIGHTS, strict=True), *RESOLUTIONS)  # by a quarter turn
+# pairs of tags whose values are swapped when the picture is turned by a quarter
+EXCHANGED = (*zip(tags.WIDTHS, tags.HEIGHTS, strict=True), *RESOLUTIONS)
 THUMBNAIL_START, THUMBNAIL_SIZE = 0x0201, 0x0202
 
 READERS: dict[str, Callable[..., Raw]] = {
@@ -56,11 +58,11 @@ READERS: dict[str, Callable[..., Raw]] = {
 
 
 def decode(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) -> Photo:
-    """A photo from the bytes of a PNG, JPEG, WebP, TIFF, AVIF, HEIC or BMP file.
+    """Decode the bytes of a picture file, in any format of `verax.image.READABLE`, to a photo.
 
-    `name` is used in messages. A file whose header states more than `max_pixels` is refused
-    before anything is decoded. Raises ImageReadError when the bytes are not one still
-    picture, MissingExtraError for HEIC without the extra `heic`.
+    `name` is used in messages. A file whose header states more than `max_pixels` is refused before
+    it is decoded. Raises ImageReadError if the bytes are not one complete still picture, and
+    MissingExtraError for HEIC without the extra `heic` or camera raw without the extra `raw`.
     """
     name = one_line(name)
     format = format_of_bytes(data)
@@ -77,14 +79,14 @@ def decode(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) ->
         raise
     except Exception as exc:  # decoders raise anything on damaged data
         raise ImageReadError(
-            f"{name}: expected a whole {TITLES[format]} file, got one that does not decode "
-            f"({one_line(exc) or type(exc).__name__}); it is damaged or cut short: "
-            f"get it again{' or read what is left with --salvage' if format == 'jpeg' else ''}"
+            f"{name}: expected a complete {TITLES[format]} file, got one that cannot be decoded "
+            f"({one_line(exc) or type(exc).__name__}); it is damaged or cut short: get it again"
+            f"{', or read its intact part with --salvage' if format in ('jpeg', 'png') else ''}"
         ) from exc
 
 
 def photo_of(raw: Raw, format: str, name: str, sha256: str) -> tuple[Photo, int]:
-    """A photo from the result of a reader, and the EXIF orientation (1..8) that was applied."""
+    """Make a photo from decoded samples; returns it and the EXIF orientation (1..8) applied."""
     size = (raw.samples.shape[1], raw.samples.shape[0])
     orientation = raw.orientation if raw.orientation in (None, *TURNS) else 1
     exif, turn = upright_exif(raw.exif, size, orientation) if raw.exif else (None, 1)
@@ -106,7 +108,7 @@ def photo_of(raw: Raw, format: str, name: str, sha256: str) -> tuple[Photo, int]
     iim = tags.upright(raw.iptc, turn) if raw.iptc else None
     lost = [*raw.lost, *companions]
     if "a gain map (HDR)" in companions and "further pictures" in lost:
-        lost.remove("further pictures")  # the map is one
+        lost.remove("further pictures")  # the gain map is stored as a further picture
     lost += ["IPTC, which is damaged"] if raw.iptc and iim is None else []
     lost += ["EXIF, which is damaged"] if raw.exif and exif is None else []
     lost += ["a colour profile that cannot be used"] if raw.icc and icc is None else []
@@ -137,10 +139,10 @@ def photo_of(raw: Raw, format: str, name: str, sha256: str) -> tuple[Photo, int]
 def upright_exif(
     exif: bytes, size: tuple[int, int], turn: int | None = None
 ) -> tuple[bytes | None, int]:
-    """The block with orientation 1 and no thumbnail, and the orientation (1..8) it had.
+    """An EXIF block for the upright picture, without thumbnail, and the orientation (1..8) before.
 
-    `size` is the (width, height) as stored; `turn` is what the container says, which counts more.
-    (None, 1) for a block that cannot be parsed.
+    `size` is (width, height) as stored. `turn` is the orientation that the file states outside of
+    EXIF, which takes precedence. Returns (None, 1) if the block cannot be parsed.
     """
     exif = exif.removeprefix(EXIF_MARK)
     try:
@@ -170,7 +172,10 @@ def _reset_orientation(block: bytearray, main: tags.Directory, layout: tags.TagL
 
 
 def _turn(block: bytearray, layout: tags.TagLayout, turn: int, size: tuple[int, int]) -> None:
-    """Turn the subject areas with the picture; after a quarter turn, swap width and height."""
+    """Turn EXIF subject areas with the picture, in place; swap width and height where needed.
+
+    `turn` is the EXIF orientation, 1..8; `size` is (width, height) before turning.
+    """
     for directory in tags.chain(block, layout):
         for tag in SUBJECTS:
             entry = directory.entries.get(tag)
@@ -189,13 +194,16 @@ def _turn(block: bytearray, layout: tags.TagLayout, turn: int, size: tuple[int, 
 
 
 def _drop_thumbnail(block: bytearray, main: tags.Directory, layout: tags.TagLayout) -> int:
-    """Blank the second directory and its picture; returns where the block may be cut."""
+    """Zero the thumbnail and its EXIF directory; returns the length to which the block can be cut.
+
+    `main` is the first directory; its pointer to the thumbnail's directory is removed.
+    """
     end = len(block)
     block[main.end - 4 : main.end] = bytes(4)
     try:
         second = tags.directory(block, main.following, layout)
     except ValueError:
-        return end  # an invalid pointer, now removed
+        return end  # the pointer was invalid, so there is nothing to zero
     start = tags.numbers(block, second.entries.get(THUMBNAIL_START), layout)
     size = tags.numbers(block, second.entries.get(THUMBNAIL_SIZE), layout)
     spans = []
@@ -210,7 +218,10 @@ def _drop_thumbnail(block: bytearray, main: tags.Directory, layout: tags.TagLayo
 def _blank(
     block: bytearray, discarded: tags.Directory, retained: tags.Directory, *more: tuple[int, int]
 ) -> None:
-    """Overwrite a directory and what it points at; the header and one directory stay."""
+    """Zero a directory, its values and the byte ranges `more`, but keep the header and `retained`.
+
+    A damaged directory may point at bytes of the header or of the directory that is kept.
+    """
     head, body = block[:8], block[retained.start : retained.end]
     values = [(entry.start, entry.start + entry.size) for entry in discarded.entries.values()]
     for start, end in [*values, *more, (discarded.start, discarded.end)]:
@@ -219,9 +230,10 @@ def _blank(
 
 
 def _profile(raw: Raw) -> tuple[bytes | None, tuple[tuple[bytes, bytes], ...]]:
-    """The profile of the samples, and the PNG chunks that say the same.
+    """The ICC profile of the samples (None: sRGB), and the PNG colour chunks to be written back.
 
-    PNG: cICP, then iCCP, then sRGB, then gAMA and cHRM. Elsewhere a profile precedes numbers.
+    Precedence in PNG: cICP, iCCP, sRGB, then gAMA and cHRM; in other formats a profile, then H.273
+    numbers.
     """
     numbered = any(kind == b"cICP" for kind, _ in raw.colour)
     icc = raw.icc if raw.icc and not numbered and colour.usable(raw.icc, raw.model) else None
@@ -245,12 +257,12 @@ def _packet(
 
 
 def _straight(values: NDArray[np.float32], alpha: Plane) -> NDArray[np.float32]:
-    """Colour divided by alpha; black where alpha is 0 and nothing can be known."""
+    """Divide premultiplied colour by alpha; where alpha is 0 the colour is unknown and stays 0."""
     opacity = np.maximum(alpha, np.float32(1e-6))[..., None]
     return np.minimum(values / opacity, np.float32(1.0))
 
 
-# EXIF orientation: how the stored rows and columns become upright ones
+# by EXIF orientation: the function that turns a stored array upright
 TURNS: dict[int, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
     1: lambda a: a,
     2: lambda a: a[:, ::-1],

@@ -1,4 +1,4 @@
-"""From a picture to a file's bytes, with the properties of a photo that the format can hold."""
+"""Encoding of a picture to a file's bytes, with the properties of a photo as the format allows."""
 
 import struct
 from dataclasses import dataclass, replace
@@ -31,14 +31,18 @@ from verax.image.segments import SEGMENT, XMP_MARK, metadata_segments
 from verax.image.tiff import write_tiff
 from verax.image.turning import resized
 
-QUALITY = 95  # of JPEG, AVIF and HEIC, 1..100; at 95 they err by about one grey level
+QUALITY = 95  # of JPEG, AVIF and HEIC, 1..100; at 95 the mean error is about one 8-bit level
 
 
 @dataclass(frozen=True, slots=True)
 class Ability:
-    """The capabilities of a format.
+    """What a file format can store.
 
-    `linear`: files of 16 bits hold linear light, without a profile that says so.
+    Attributes:
+        depths: bits per channel, in rising order.
+        models: colour models.
+        alpha, icc: whether it stores alpha, an ICC profile.
+        linear: whether its 16-bit files may hold linear light, stated without an ICC profile.
     """
 
     depths: tuple[Depth, ...]
@@ -48,7 +52,7 @@ class Ability:
     linear: bool = False
 
     def holds(self, icc: bytes | None, model: Model, depth: int) -> bool:
-        """Whether a file can have samples in that profile's colours."""
+        """Whether the format can store samples in the colours of the profile `icc`."""
         if self.linear and depth > 8:
             grey = colour.of_numbers(1, LINEAR, "grey")
             return icc in (colour.of_numbers(1, LINEAR, model), colour.rgb_of_grey(grey))
@@ -65,7 +69,7 @@ ABILITIES = {
     "jxl": Ability((8, 16), ("rgb", "grey"), icc=False, linear=True),
     "bmp": Ability((8,), ("rgb", "grey"), alpha=False, icc=False),
 }
-# Metadata that a format carries
+# fields of Metadata that each format stores
 COMMON = {"icc", "exif", "xmp"}
 CARRIES = {
     "png": {*COMMON, "iptc", "texts"},
@@ -90,19 +94,22 @@ def encode(
     drop_gps: bool = False,
     quality: int = QUALITY,
 ) -> bytes:
-    """File bytes of a picture; with `like`, with that photo's properties.
+    """Encode a picture to the bytes of a file.
 
-    Taken over from `like`, as far as the format holds it: depth, alpha, ICC profile (the
-    pixels are converted into it), EXIF, XMP, resolution, CMYK, and grey while the picture is
-    still grey. Without `like`: 8-bit sRGB and no metadata. `quality` 1..100 is for JPEG,
-    AVIF and HEIC; the other formats are lossless. Raises InputError for what cannot be
-    written, OutputError when an encoder fails.
+    Args:
+        like: a photo whose properties the file gets as far as the format stores them: depth,
+            alpha, ICC profile, metadata, CMYK, and grey if the picture is grey. Without `like`
+            the file is 8-bit sRGB without metadata.
+        drop_gps: leave out positions and names of places.
+        quality: 1..100 for JPEG, AVIF and HEIC; the other formats are lossless.
+
+    Raises InputError for wrong arguments, OutputError if an encoder fails.
     """
     image = np.ascontiguousarray(check_image(image))  # encoders refuse a view with strides
     format = ALIASES.get(format, format)
     if format not in ABILITIES:
         raise UnknownNameError(
-            f"unknown picture format {format!r}; known: {', '.join(sorted(ABILITIES))}"
+            f"unknown picture format {format!r}; choose one of {', '.join(sorted(ABILITIES))}"
         )
     if not 1 <= quality <= 100:
         raise InputError(f"quality: expected 1 to 100, got {quality}")
@@ -110,7 +117,7 @@ def encode(
     if drop_gps:
         photo = places.without_places(photo)
     data = _encoded(image, photo, format, quality)
-    if drop_gps and places.left_in(data, like):  # nothing but the picture, rather than a position
+    if drop_gps and places.left_in(data, like):  # a place is still there: drop all metadata
         bare = Metadata(icc=photo.metadata.icc, dpi=photo.metadata.dpi)
         data = _encoded(image, replace(photo, metadata=bare), format, quality)
     return data
@@ -130,7 +137,7 @@ def _encoded(image: Image, photo: Photo, format: str, quality: int) -> bytes:
         raise
     except Exception as exc:  # encoders raise anything: one error for all
         raise OutputError(
-            f"expected a {format} file of {image.shape[1]}x{image.shape[0]} px, the encoder failed "
+            f"a picture of {image.shape[1]}x{image.shape[0]} px could not be encoded as {format} "
             f"({one_line(exc)}); write PNG or TIFF instead"
         ) from exc
 
@@ -138,7 +145,7 @@ def _encoded(image: Image, photo: Photo, format: str, quality: int) -> bytes:
 def _values(
     image: Image, photo: Photo, model: Model, can: Ability
 ) -> tuple[colour.Values, bytes | None]:
-    """The channels to be written, and the profile they are in."""
+    """The (H, W, C) values to be written, in [0, 1], and their ICC profile (None: sRGB)."""
     own, greys = photo.metadata.icc, model == "rgb" and photo.color == "grey"
     own = colour.rgb_of_grey(own) if greys else own
     icc = own if can.holds(own, model, photo.bit_depth) else None
@@ -152,7 +159,7 @@ def _values(
 
 
 def _true_of(photo: Photo, size: tuple[int, int], icc: bytes | None) -> Metadata:
-    """The photo's metadata with the size and profile of the picture that is written."""
+    """The photo's metadata with `size` (width, height) and profile of the picture to be written."""
     metadata = photo.metadata
     was = (photo.width, photo.height)
     return replace(
@@ -166,7 +173,7 @@ def _true_of(photo: Photo, size: tuple[int, int], icc: bytes | None) -> Metadata
 
 
 def resized_exif(exif: bytes, size: tuple[int, int]) -> bytes:
-    """The EXIF block with its entries on size, if any, set to `size` (width, height)."""
+    """The EXIF block with its width and height tags, if any, set to `size` (width, height)."""
     block = bytearray(exif)
     try:
         layout = tags.layout_of(exif)
@@ -191,7 +198,7 @@ def _set_number(
 
 
 def unkept(photo: Photo, format: str) -> tuple[str, ...]:
-    """Descriptions of the parts of a photo that a file of this format cannot hold."""
+    """Descriptions of the parts of a photo that a file of this format does not keep."""
     format = ALIASES.get(format, format)
     can, metadata = ABILITIES[format], photo.metadata
     lost = list(photo.lost)
@@ -216,7 +223,7 @@ def unkept(photo: Photo, format: str) -> tuple[str, ...]:
 
 
 def _plan(image: Image, like: Photo, can: Ability) -> tuple[Model, Depth, Plane | None]:
-    """Colour model, depth and alpha that the file will have."""
+    """Colour model, bits per channel and alpha (None: no alpha) of the file to be written."""
     model = like.color if like.color in can.models else "rgb"
     if model == "grey" and not is_grey(image):
         model = "rgb"
@@ -226,8 +233,9 @@ def _plan(image: Image, like: Photo, can: Ability) -> tuple[Model, Depth, Plane 
     size = (image.shape[1], image.shape[0])
     if like.alpha.shape != image.shape[:2]:
         raise SizeMismatchError(
-            f"expected a picture of the photo's size {like.width}x{like.height}, because its "
-            f"alpha is written with it; got {size[0]}x{size[1]}: resize it, or leave out `like`"
+            f"expected a picture of the photo's size {like.width}x{like.height}, because the "
+            f"photo's alpha is written with it; got {size[0]}x{size[1]}: resize the picture, or "
+            "leave out `like`"
         )
     return model, depth, check_plane(like.alpha, size=size, name="alpha")
 

@@ -1,13 +1,13 @@
-"""The ways in and out: files, complete or truncated, bytes, and Python objects.
+"""Reading pictures from files, bytes and Python objects, and writing them to files.
 
-Paths and file bytes are decoded; PIL pictures keep profile, EXIF and turn; arrays follow one rule:
+PIL pictures keep their ICC profile, EXIF and orientation. Arrays mean:
 
 | array | meaning |
 |---|---|
-| uint8, uint16 | levels 0..255, 0..65535; a restoration is saved at that depth |
-| float16, float32, float64 | sRGB in [0, 1]; values beyond are refused, not guessed |
-| (H, W), (H, W, 1) | grey; saved as grey while it is still grey |
-| (H, W, 2), (H, W, 4) | grey or RGB with straight alpha, which is kept and not restored |
+| uint8, uint16 | levels 0..255 or 0..65535; a restoration is saved at that depth |
+| float16, float32, float64 | sRGB in [0, 1]; other values are an error |
+| (H, W), (H, W, 1) | grey; a restoration that is still grey is saved as grey |
+| (H, W, 2), (H, W, 4) | grey or RGB, then straight alpha, which is saved unchanged |
 """
 
 import hashlib
@@ -41,7 +41,7 @@ from verax.image.jpeg import salvage_jpeg
 from verax.image.png import salvage_png
 from verax.store import write_whole
 
-EFFECTIVE = os.access in os.supports_effective_ids  # check for the effective user
+EFFECTIVE = os.access in os.supports_effective_ids  # can os.access check the effective user?
 MAX_BYTES = 4 << 30  # no picture within MAX_PIXELS is larger
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -55,41 +55,41 @@ SALVAGERS: dict[str, Callable[..., tuple[Raw, int]]] = {"jpeg": salvage_jpeg, "p
 
 
 def read(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Photo:
-    """A photo from a file. Raises ImageReadError with one line that says what to do."""
+    """Read a picture file. Raises ImageReadError if it is not one complete still picture."""
     photo = decode(read_bytes(path), name=str(path), max_pixels=max_pixels)
     return replace(photo, name=Path(path).name)
 
 
 def read_bytes(path: Path | str) -> bytes:
-    """The bytes of a file that may be a picture. Raises ImageReadError as `read` does."""
+    """The bytes of a file. Raises ImageReadError if they cannot be read or exceed MAX_BYTES."""
     path = Path(path)
     problem = f"{one_line(path)}: expected a {READABLE} file"
     try:
         kind = path.stat()
         if stat.S_ISDIR(kind.st_mode):
-            raise ImageReadError(f"{problem}, got a folder; name a picture in it")
+            raise ImageReadError(f"{problem}, got a folder; give the path of a picture in it")
         if not stat.S_ISREG(kind.st_mode):
-            raise ImageReadError(f"{problem}, got a device or pipe; save it to a file first")
+            raise ImageReadError(f"{problem}, got a device or pipe; save its data to a file first")
         if kind.st_size > MAX_BYTES:
             raise ImageReadError(f"{problem}, got {kind.st_size / 1e9:.1f} GB; check the path")
         return path.read_bytes()
-    except ImageReadError:  # said above; it is a ValueError, too
+    except ImageReadError:  # raised above; it is a ValueError, too
         raise
     except FileNotFoundError as exc:
-        raise ImageReadError(f"{problem}, found none; check the path") from exc
+        raise ImageReadError(f"{problem}, found no file; check the path") from exc
     except PermissionError as exc:
-        raise ImageReadError(f"{problem}, reading it is not permitted; check its owner") from exc
+        raise ImageReadError(f"{problem}, got one that may not be read; check its owner") from exc
     except (OSError, ValueError) as exc:  # ValueError: a path with a null byte
-        raise ImageReadError(f"{problem}, reading it failed ({_reason(exc)}); try again") from exc
+        raise ImageReadError(f"{problem}, reading failed ({_reason(exc)}); try again") from exc
 
 
 def format_of(path: Path | str) -> str:
-    """The format that a path's suffix names; OutputError lists the known suffixes."""
+    """The format for a path's suffix, such as "jpeg" for ".jpg"; OutputError for an unknown one."""
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
         raise OutputError(
-            f"{one_line(path)}: expected a suffix that names a picture format "
-            f"({' '.join(SUFFIXES)}), got {suffix!r}"
+            f"{one_line(path)}: expected a file name that ends in {', '.join(SUFFIXES)}, got "
+            f"{f'the suffix {suffix!r}' if suffix else 'a name without suffix'}; rename the output"
         )
     return SUFFIXES[suffix]
 
@@ -102,43 +102,43 @@ def write(
     drop_gps: bool = False,
     quality: int = QUALITY,
 ) -> None:
-    """Write a picture in the format of the path's suffix; `like` gives the other properties.
+    """Write a picture in the format of the path's suffix; see `encode` for the options.
 
-    See `encode` for what is taken over. The file is whole or not there, and an older one
-    stays until the new one is complete. Raises OutputError when it cannot be written.
+    An existing file is replaced only when the new one is complete, so that no failure leaves a
+    partial file. Raises OutputError if the file cannot be written.
     """
     format = check_target(path)
     replace_file(path, encode(image, format=format, like=like, drop_gps=drop_gps, quality=quality))
 
 
 def check_target(path: Path | str) -> str:
-    """The format that `path` names, if it can be written there; OutputError if not.
+    """Check that a file can be written at `path`; returns the format for its suffix.
 
-    `write` calls it first; callers with long work ahead call it before they start.
+    Raises OutputError otherwise. Callers with long work ahead check before they start.
     """
     format = format_of(path)
     target, name = Path(path), one_line(path)
     try:
         mode = target.stat().st_mode if target.exists() else None
         if not target.parent.is_dir():
-            raise OutputError(f"{name}: expected an existing folder, found none; make it first")
+            raise OutputError(f"{name}: expected an existing folder, found none; create it first")
         if not os.access(target.parent, os.W_OK, effective_ids=EFFECTIVE):
-            raise OutputError(f"{name}: expected a folder to write in, this one is write-protected")
+            raise OutputError(f"{name}: the folder is write-protected; choose another folder")
     except (OSError, ValueError) as exc:
         raise _unwritable(path, exc) from exc
     if mode is not None and stat.S_ISDIR(mode):
-        raise OutputError(f"{name}: expected a file to write, got a folder; add a file name")
+        raise OutputError(f"{name}: expected a file name, got an existing folder; add a file name")
     if mode is not None and not stat.S_ISREG(mode):
         raise OutputError(
-            f"{name}: expected an ordinary file, got a device or pipe; choose another"
+            f"{name}: expected an ordinary file, got a device or pipe; choose another name"
         )
     if mode is not None and not mode & 0o222:
-        raise OutputError(f"{name}: the file there is write-protected; choose another name")
+        raise OutputError(f"{name}: the existing file is write-protected; choose another name")
     return format
 
 
 def replace_file(path: Path | str, data: bytes) -> None:
-    """Put `data` at `path` in one step, in a folder that is there. Raises OutputError."""
+    """Write a file atomically in an existing folder. Raises OutputError if that fails."""
     try:
         write_whole(Path(path), data, parents=False)
     except (OSError, ValueError) as exc:
@@ -147,8 +147,8 @@ def replace_file(path: Path | str, data: bytes) -> None:
 
 def _unwritable(path: Path | str, exc: Exception) -> OutputError:
     return OutputError(
-        f"{one_line(path)}: could not be written ({_reason(exc)}); "
-        "nothing was left behind, choose another place"
+        f"{one_line(path)}: the file could not be written ({_reason(exc)}) and nothing was left "
+        "there; check the disk or choose another folder"
     )
 
 
@@ -157,19 +157,20 @@ def _reason(exc: Exception) -> str:
 
 
 def as_photo(picture: "Picture", *, name: str = "picture") -> Photo:
-    """A photo from a path, file bytes, a PIL picture, an array or a photo.
+    """Make a photo from a path, the bytes of a file, a PIL picture or an array.
 
     Parameters
     ----------
     picture
-        See the table above. Anything with `__array__`, such as a CPU tensor, is an array.
+        A photo is returned unchanged. The table above says what arrays mean. Anything with
+        `__array__`, such as a CPU tensor, is an array.
     name
-        What messages call it.
+        The name of the picture in error messages.
 
     Raises
     ------
     ImageReadError
-        The path or the bytes are not one still picture.
+        The path or the bytes are not one complete still picture.
     ImageContractError
         The array has another shape, type or range.
     """
@@ -185,16 +186,15 @@ def as_photo(picture: "Picture", *, name: str = "picture") -> Photo:
 
 
 def _as_array(picture: object, name: str) -> NDArray[Any]:
-    """The numbers of an array or of what can become one; ImageContractError for anything else."""
+    """Convert an object to a numeric array; raises ImageContractError if it cannot become one."""
     try:
         array = np.asarray(picture)
     except (TypeError, ValueError, RuntimeError):  # rows of unequal length, a tensor on a GPU
         array = np.asarray(None)
     if array.ndim == 0 or array.dtype.kind not in "biufc":
         raise ImageContractError(
-            f"{name}: expected a path, the bytes of a file, a PIL picture, "
-            "an array or a verax.Photo, "
-            f"got {type(picture).__name__} {reprlib.repr(picture)}"
+            f"{name}: expected a path, the bytes of a file, a PIL picture, an array or a "
+            f"verax.Photo, got {type(picture).__name__} {reprlib.repr(picture)}"
         )
     return array
 
@@ -204,12 +204,14 @@ def _from_array(array: NDArray[Any], name: str) -> Photo:
     if channels not in (1, 2, 3, 4):
         hint = "; move the channels last" if array.ndim == 3 and array.shape[0] in (1, 3, 4) else ""
         raise ImageContractError(
-            f"{name}: expected (H, W), (H, W, 3) or (H, W, 4), got {array.shape}{hint}"
+            f"{name}: expected an array (H, W) or (H, W, C) with 1 to 4 channels, got shape "
+            f"{array.shape}{hint}"
         )
     kind = array.dtype.name
     if kind not in (*DEPTHS, *FLOATS):
         raise ImageContractError(
-            f"{name}: expected uint8, uint16 or float in [0, 1], got {kind}; convert it first"
+            f"{name}: expected an array of uint8, uint16 or float in [0, 1], got {kind}; "
+            "convert it first"
         )
     depth, white = DEPTHS.get(kind, (8, 1.0))
     values = np.atleast_3d(np.asarray(array, np.float32)) / np.float32(white)
@@ -230,11 +232,12 @@ def _from_array(array: NDArray[Any], name: str) -> Photo:
 
 
 def _from_pillow(picture: Any, name: str) -> Photo:  # noqa: ANN401  # PIL has no light type
-    """By way of a file in memory, so that profile, turn and depth are read as from a file."""
+    """Convert a PIL picture through a file in memory, to apply its ICC profile and orientation."""
     mode = picture.mode
     if mode in ("F", "I"):
         raise ImageContractError(
-            f"{name}: PIL mode {mode} has no defined white; pass it as an array in [0, 1]"
+            f"{name}: expected a PIL picture whose white is defined, got mode {mode}; pass an "
+            "array in [0, 1]"
         )
     buffer = io.BytesIO()
     options = {k: v for k in ("icc_profile",) if (v := picture.info.get(k))}
@@ -254,11 +257,11 @@ def _from_pillow(picture: Any, name: str) -> Photo:  # noqa: ANN401  # PIL has n
 def salvage(
     file: Path | str | bytes, *, name: str = "", max_pixels: int = MAX_PIXELS
 ) -> tuple[Photo, Plane]:
-    """A photo from a file that may be cut short, and a mask of the missing part.
+    """Read a file that may be truncated: the photo, and a mask of its missing pixels.
 
-    The mask is 1 where pixels are missing: (H, W), upright as the photo. A whole file has an
-    empty mask. Raises ImageReadError where nothing can be decoded, and for other formats than JPEG
-    and PNG.
+    The mask is (H, W) on the grid of the upright photo: 1 where pixels are missing, 0 elsewhere.
+    Raises ImageReadError if no pixel can be decoded, and for a damaged file that is not JPEG or
+    PNG.
     """
     data = file if isinstance(file, bytes) else read_bytes(file)
     name = one_line(name or (file if not isinstance(file, bytes) else "image"))
@@ -275,8 +278,8 @@ def salvage(
         raise ImageReadError(f"{name}: {exc}") from exc
     except Exception as exc:  # decoders raise anything on damaged data
         raise ImageReadError(
-            f"{name}: expected a picture of which a part can be decoded, got none of it "
-            f"({one_line(exc) or type(exc).__name__}); get another copy"
+            f"{name}: expected a picture of which a part can be decoded, got one without any such "
+            f"part ({one_line(exc) or type(exc).__name__}); get another copy"
         ) from exc
     height, width = raw.samples.shape[:2]
     lost = np.zeros((height, width), np.float32)

@@ -1,4 +1,4 @@
-"""What a picture file is and how large, from its first bytes: the only sniffer and suffix table."""
+"""Format and size of a picture file without decoding it; the tables of suffixes and signatures."""
 
 import struct
 from collections.abc import Callable
@@ -20,14 +20,14 @@ from verax.errors import ImageReadError, InputError, missing_extra
 from verax.image.contract import one_line
 from verax.image.segments import brands_of
 
-HEAD = 4096  # bytes that `format_of_bytes` reads
+HEAD = 4096  # bytes at the start of a file from which its format is recognised
 
 TITLES = {"png": "PNG", "jpeg": "JPEG", "webp": "WebP", "tiff": "TIFF", "avif": "AVIF"}
 TITLES |= {"heif": "HEIC", "bmp": "BMP", "jxl": "JPEG XL", "gif": "GIF", "raw": "camera raw"}
 READABLE = "PNG, JPEG, WebP, TIFF, AVIF, HEIC, JPEG XL, BMP, GIF or camera raw"
 MEDIA_TYPES = {name: f"image/{name}" for name in TITLES if name != "raw"}
 
-SUFFIXES = {  # the first of a format is the usual one; all of them can be written
+SUFFIXES = {  # of the formats that can be written; the first suffix of a format is the usual one
     ".png": "png",
     ".jpg": "jpeg",
     ".jpeg": "jpeg",
@@ -67,7 +67,7 @@ STARTS = {
 HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 HEIF_BRANDS |= {b"mif1", b"msf1"}
 AVIF_BRANDS = {b"avif", b"avis"}
-OTHERS = {  # named in the message, so that it can say what to do
+OTHERS = {  # formats that are not read, by their first bytes, to be named in the error message
     b"%PDF": "a PDF",
     b"8BPS": "a Photoshop document",
     b"\x00\x00\x00\x0cjP  ": "a JPEG 2000",
@@ -76,12 +76,12 @@ OTHERS = {  # named in the message, so that it can say what to do
     b"PK\x03\x04": "a ZIP",
     b"\x1f\x8b": "a gzip",
 }
-ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # EXIF: the turns that swap width and height
+ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # EXIF tag; its values that swap width and height
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Format of a picture, a key of TITLES, and its upright size."""
+    """Format of a picture file (a key of TITLES), and width and height in px when upright."""
 
     format: str
     width: int
@@ -89,18 +89,18 @@ class Header:
 
 
 def is_picture_name(path: Path | str) -> bool:
-    """Whether a name ends like a picture's; hidden files, such as those of macOS, are not."""
+    """Whether a file name has a picture's suffix and does not begin with a dot (a hidden file)."""
     path = Path(path)
     return path.suffix.lower() in {**SUFFIXES, **READ_ONLY} and not path.name.startswith(".")
 
 
 def usual_suffix(format: str) -> str:
-    """The suffix that a file of this format usually has; ".png" for a format unknown here."""
+    """The usual suffix of a format, such as ".jpg"; ".png" for a format that cannot be written."""
     return next((suffix for suffix, one in SUFFIXES.items() if one == format), ".png")
 
 
 def format_of_bytes(head: bytes) -> str:
-    """The format by the first bytes of a file, "" for one that is not read."""
+    """The format (a key of TITLES) recognised from a file's first bytes; "" if none is."""
     for start, format in STARTS.items():
         if head.startswith(start):
             return format
@@ -113,7 +113,7 @@ def format_of_bytes(head: bytes) -> str:
 
 
 def format_of_file(path: Path) -> str:
-    """The format by the first bytes of the file, "" for one that is not read or not there."""
+    """The format (a key of TITLES) of a file, by its first bytes; "" if unknown or unreadable."""
     try:
         with path.open("rb") as file:
             return format_of_bytes(file.read(HEAD))
@@ -122,7 +122,7 @@ def format_of_file(path: Path) -> str:
 
 
 def kind_of(head: bytes) -> str:
-    """What unreadable bytes are, with advice, for an error message: "an empty file; get ..."."""
+    """A phrase for error messages: what a file's first bytes are, and what the user should do."""
     if not head:
         return "an empty file; get another copy"
     for start, kind in OTHERS.items():
@@ -134,8 +134,10 @@ def kind_of(head: bytes) -> str:
 
 
 def header_of(file: Path | bytes | BinaryIO) -> Header:
-    """Format and upright size, from the head alone; the rest may be damaged. ImageReadError if
-    the file is not a picture."""
+    """Read the format and upright size of a picture file without decoding its pixels.
+
+    Raises ImageReadError if the file is not a picture or its header is damaged.
+    """
     name = one_line(file) if isinstance(file, Path) else "the picture"
     try:
         if isinstance(file, Path):
@@ -146,13 +148,16 @@ def header_of(file: Path | bytes | BinaryIO) -> Header:
         raise
     except Exception as exc:  # header readers raise anything for what is no picture
         raise ImageReadError(
-            f"{name}: expected a {READABLE} picture, got a file without a readable header "
+            f"{name}: expected a {READABLE} picture, got a file whose header cannot be read "
             f"({one_line(exc) or type(exc).__name__}); get another copy"
         ) from exc
 
 
 def described(path: Path) -> tuple[str, PillowImage.Exif]:
-    """Format and EXIF of a picture file, without decoding it. Raises ImageReadError."""
+    """Read the format and the EXIF tags of a picture file, without decoding its pixels.
+
+    Raises ImageReadError as `header_of` does.
+    """
     format = header_of(path).format
     with path.open("rb") as file:
         return format, EXIF.get(format, _exif_by_pillow)(file, format)
@@ -173,8 +178,8 @@ def _header(file: BinaryIO, name: str) -> Header:
     width, height = SIZES.get(format, _size_by_pillow)(file, format)
     if width < 1 or height < 1:
         raise ImageReadError(
-            f"{name}: expected a {READABLE} picture, got a header of {width}x{height} px; "
-            "get another copy"
+            f"{name}: expected a picture of at least 1x1 px, got a header that says "
+            f"{width}x{height} px; get another copy"
         )
     return Header(format, width, height)
 
@@ -189,7 +194,7 @@ def _upright(width: int, height: int, exif: PillowImage.Exif) -> tuple[int, int]
 
 
 def _png_exif(file: BinaryIO, _: str) -> PillowImage.Exif:
-    """The eXIf chunk, also after the pixels, which Pillow would decode to find it there."""
+    """The EXIF of a PNG. Pillow would decode the pixels to find an eXIf chunk behind them."""
     exif, position = PillowImage.Exif(), 8
     while len(head := _at(file, position, 8)) == 8:
         size, kind = struct.unpack(">I4s", head)
@@ -206,7 +211,7 @@ def _at(file: BinaryIO, position: int, size: int) -> bytes:
 
 
 def _tiff_size(file: BinaryIO, _: str) -> tuple[int, int]:
-    """Of the one full-size page; Pillow knows neither pages nor every BigTIFF."""
+    """Upright size of a TIFF's full-size page; Pillow reads only the first page, and no BigTIFF."""
     from verax.image.tiff import HEIGHT, WIDTH, main_page
 
     page = main_page(file.read())[1]
@@ -226,7 +231,7 @@ def _exif_by_pillow(file: BinaryIO, format: str) -> PillowImage.Exif:
 
 
 def _opened(file: BinaryIO, format: str) -> ImageFile:
-    """The file opened by Pillow's class for the format: `PIL.Image.open` has its own size limit."""
+    """Open a file with Pillow's class of the format; `PIL.Image.open` has its own pixel limit."""
     return CLASSES[format](file)
 
 

@@ -1,7 +1,8 @@
-"""JPEG: segments here, pixels in libjpeg through Pillow; truncated files are detected.
+"""JPEG: pixels are coded by libjpeg through Pillow; metadata and truncation are handled here.
 
-libjpeg fills the missing part of a truncated file without a warning. A complete scan ignores what
-is between its last block and the next marker; a truncated one reads it as pixels.
+libjpeg silently fills the missing part of a truncated file. Truncation is found by decoding the
+file again with filler bytes behind the last scan: a complete scan ignores them, a truncated one
+decodes them to other pixels.
 """
 
 import struct
@@ -34,8 +35,8 @@ from verax.image.segments import (
     unknown_blocks,
 )
 
-PIXELS_PER_BYTE = 2048  # no JPEG packs more; a header that claims it is damaged
-SCAN_PIXELS = 2e10  # progressive JPEG: scans times pixels, some minutes of decoding
+PIXELS_PER_BYTE = 2048  # most pixels that a byte of JPEG can code
+SCAN_PIXELS = 2e10  # most scans times pixels in a progressive JPEG: minutes of decoding
 MODES: dict[str, Model] = {"L": "grey", "RGB": "rgb", "CMYK": "cmyk"}
 HUFFMAN, PROGRESSIVE = (0xC0, 0xC1, 0xC2), 0xC2
 FILLER = bytes(range(1, 255)) * 4
@@ -46,14 +47,17 @@ _one_at_a_time = threading.Lock()
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No warnings from parsing headers. Filters are global, hence the lock; headers are quick."""
+    """Suppress warnings while a header is parsed. Warning filters are global, hence the lock."""
     with _one_at_a_time, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def read_jpeg(data: bytes, *, max_pixels: int) -> Raw:
-    """The samples of a JPEG file; of a multi-picture file, its first and main picture."""
+    """Decode a JPEG file to 8-bit samples; of a multi-picture file, the first picture.
+
+    Raises ImageReadError if the file is truncated.
+    """
     picture = _opened(data)
     _check(picture, data, max_pixels)
     layout = layout_of(data)
@@ -62,8 +66,8 @@ def read_jpeg(data: bytes, *, max_pixels: int) -> Raw:
         samples = planes(np.asarray(picture))
     if not (_is_complete(layout) if again is None else np.array_equal(again.result(), samples)):
         raise ImageReadError(
-            "expected a whole JPEG file, got one whose pixels end early; get another copy, or read "
-            "what is left with --salvage"
+            "expected a complete JPEG file, got one whose pixel data are cut short; get another "
+            "copy, or read the intact part with --salvage"
         )
     return _raw(picture, samples, layout, data)
 
@@ -79,28 +83,29 @@ def _check(picture: JpegImageFile, data: bytes, max_pixels: int) -> None:
     scans = data.count(b"\xff\xda") if picture.info.get("progressive") else 1
     if width * height > PIXELS_PER_BYTE * len(data) or scans * width * height > SCAN_PIXELS:
         raise ImageReadError(
-            f"expected a plausible JPEG, got {width}x{height} pixels in {len(data)} bytes and "
-            f"{scans} scans; the file is damaged: get another copy"
+            f"expected a JPEG file of a plausible size, got {width}x{height} pixels in {len(data)} "
+            f"bytes and {scans} scans; the file is damaged: get another copy"
         )
     if picture.mode not in MODES:
-        raise ImageReadError(f"expected grey, RGB or CMYK, got {picture.mode}; convert it to RGB")
+        raise ImageReadError(
+            f"expected a grey, RGB or CMYK picture, got {picture.mode}; convert it to RGB"
+        )
 
 
 def _is_complete(layout: Segments) -> bool:
-    """Whether all scans are there, as far as the headers show it."""
+    """Whether the scan headers send every coefficient; True for rare codings, not checked here."""
     kind, complete = _coverage(layout)
     return complete or kind not in HUFFMAN
 
 
 def _may_end_early(layout: Segments) -> bool:
-    """Whether all scans are there, but the last may be cut. The pixels decide: those of a cut scan
-    depend on the bytes behind it."""
+    """Whether every scan has begun, so that only the pixels can show if the last one is cut."""
     kind, complete = _coverage(layout)
     return complete and kind in HUFFMAN
 
 
 def _coverage(layout: Segments) -> tuple[int, bool]:
-    """The kind of frame, and whether its scans send every coefficient to its last bit."""
+    """The frame's marker (0: none found), and whether its scans send every bit of coefficients."""
     frame = next(((m, b) for m, b in layout.segments if m in (*HUFFMAN, 0xC9, 0xCA)), None)
     if frame is None or len(frame[1]) < 6:
         return 0, False
@@ -121,16 +126,17 @@ def _coverage(layout: Segments) -> tuple[int, bool]:
 
 
 def _filled(data: bytes, layout: Segments) -> NDArray[Any]:
-    """The samples with filler bytes behind the last scan; a complete scan ignores them."""
+    """Decode the file with filler bytes behind the last scan, which a complete scan ignores."""
     more = RESTARTS if layout.of(0xDD) else FILLER
     end = data[layout.scan_end : layout.end] if layout.ended else b"\xff\xd9"
     return planes(np.asarray(_opened(data[: layout.scan_end] + more + end)))
 
 
 def salvage_jpeg(data: bytes, *, max_pixels: int) -> tuple[Raw, int]:
-    """What is left of a truncated file, and the first missing row.
+    """Decode the intact part of a truncated JPEG file: the samples, and the first missing row.
 
-    Rows that a progressive file holds in a coarse form count as present.
+    Rows of a progressive file that are there only in coarse form count as present. If no row is
+    missing, the row returned is the height.
     """
     layout = layout_of(data)
     ended = data[: layout.scan_end] + b"\xff\xd9"
@@ -175,7 +181,7 @@ def _jfif_dpi(info: dict[Any, Any]) -> tuple[float, float] | None:
 
 
 def exif_dpi(exif: bytes | None) -> tuple[float, float] | None:
-    """The resolution that an EXIF block states, or None."""
+    """The resolution in dpi, (horizontal, vertical), in an EXIF block; None if there is none."""
     block = (exif or b"").removeprefix(EXIF_MARK)
     try:
         layout = tags.layout_of(block)
@@ -185,9 +191,9 @@ def exif_dpi(exif: bytes | None) -> tuple[float, float] | None:
 
 
 def write_jpeg(samples: NDArray[Any], metadata: Metadata, *, quality: int) -> bytes:
-    """A JPEG file of (H, W, C) 8-bit grey, RGB or CMYK levels, without chroma subsampling.
+    """The bytes of a JPEG file of (H, W, C) 8-bit grey, RGB or CMYK levels, in 4:4:4.
 
-    XMP that does not fit into a segment is split; EXIF and IPTC that do not fit are left out.
+    XMP too long for one segment (64 kB) is split; EXIF, IPTC or a comment too long is left out.
     """
     options: dict[str, Any] = {"icc_profile": metadata.icc} if metadata.icc else {}
     if metadata.dpi:

@@ -1,6 +1,6 @@
-"""JPEG XL: container and header read here, pixels in libjxl through imagecodecs.
+"""JPEG XL: container and header are read here, pixels are coded by libjxl through imagecodecs.
 
-libjxl returns samples in the file's own colour space and does not say which one; the header does.
+imagecodecs returns samples in the file's own colour space but not which one, so the header is read.
 Source: ISO/IEC 18181-1:2024, annexes A, D and E; part 2 for the container.
 """
 
@@ -20,10 +20,10 @@ CODESTREAM = b"\xff\x0a"
 SIGNATURE = b"\0\0\0\x0cJXL \r\n\x87\n"
 FILE_TYPE = b"\0\0\0\x14ftypjxl \0\0\0\0jxl "
 RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
-MOST_BOX = 1 << 24  # most bytes of inflated metadata
+MOST_BOX = 1 << 24  # most bytes of decompressed metadata
 LINEAR, SRGB = 8, 13
 P3, P3_D65, D65, ALPHA, SPOT, CFA = 11, 12, 1, 0, 2, 5
-Choice = tuple[tuple[int, int], ...]  # (bits, offset) of the four ways of a number
+Choice = tuple[tuple[int, int], ...]  # (bits, offset) of the four codings of a number ("U32")
 SIDE: Choice = ((9, 1), (13, 1), (18, 1), (30, 1))
 ENUM: Choice = ((0, 0), (0, 1), (4, 2), (6, 18))
 DEPTH: Choice = ((0, 8), (0, 10), (0, 12), (6, 1))
@@ -35,9 +35,10 @@ NAME: Choice = ((0, 0), (4, 0), (5, 16), (10, 48))
 
 @dataclass(frozen=True, slots=True)
 class JxlHeader:
-    """What the codestream says: upright size, bits, colour numbers of H.273, further channels.
+    """The fields of a codestream header: size in px when upright, depth, colour (H.273 numbers).
 
-    `transfer_end` is the bit behind the number of the transfer, counted from the signature's end.
+    `extra` are the types of the further channels; `transfer_end` is the position of the first bit
+    behind the transfer number, counted from the end of the signature.
     """
 
     width: int
@@ -54,7 +55,7 @@ class JxlHeader:
 
 
 class Bits:
-    """Numbers from bytes, lowest bit first."""
+    """A reader of numbers from a bit stream, lowest bit first."""
 
     def __init__(self, data: bytes) -> None:
         self.value, self.left = int.from_bytes(data, "little"), 8 * len(data)
@@ -62,7 +63,7 @@ class Bits:
 
     def take(self, count: int) -> int:
         if count > self.left:
-            raise ValueError("the header is cut short")
+            raise ValueError("the JPEG XL header is cut short")
         bits = self.value & ((1 << count) - 1)
         self.value >>= count
         self.left -= count
@@ -77,7 +78,7 @@ class Bits:
 
 
 def header_of(codestream: bytes) -> JxlHeader:
-    """The header at the start of a codestream; ValueError for what is not JPEG XL."""
+    """Read the header of a codestream, which begins with its signature; ValueError if it ends."""
     bits = Bits(codestream[2:2048])
     width, height = _size(bits)
     if bits.flag():
@@ -116,7 +117,7 @@ def _size(bits: Bits) -> tuple[int, int]:
 
 
 def _extra_fields(bits: Bits) -> tuple[bool, bool]:
-    """Whether the picture is turned by a quarter, and whether it is an animation."""
+    """Whether the picture is rotated by 90 or 270 degrees, and whether it is an animation."""
     turned = bits.take(3) >= 4
     if bits.flag():
         _size(bits)
@@ -148,7 +149,7 @@ def _depth(bits: Bits) -> tuple[int, bool]:
 
 
 def _channel(bits: Bits) -> tuple[int, bool]:
-    """Kind of a further channel, and whether colour is multiplied by it."""
+    """The type of a further channel, and whether it is alpha that is multiplied into the colour."""
     if bits.flag():
         return ALPHA, False
     kind = bits.choose(ENUM)
@@ -164,8 +165,8 @@ def _channel(bits: Bits) -> tuple[int, bool]:
 
 
 def _colour(bits: Bits) -> tuple[int, int, bool, int]:
-    """Primaries, transfer, whether a profile or chromaticities replace them, and the bit after
-    it."""
+    """H.273 primaries and transfer, whether a profile or chromaticities replace both (then 2, 2),
+    and `transfer_end`."""
     if bits.flag():
         return 1, 13, False, 0
     by_profile, space = bits.flag(), bits.choose(ENUM)
@@ -183,7 +184,7 @@ def _colour(bits: Bits) -> tuple[int, int, bool, int]:
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and body of each box, those of compressed ones inflated."""
+    """Type and body of each box of a container; compressed boxes are decompressed."""
     position = 0
     while position + 8 <= len(data):
         size, kind = struct.unpack_from(">I4s", data, position)
@@ -194,8 +195,8 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         end = position + size if size else len(data)
         if end < start or end > len(data):
             raise ImageReadError(
-                f"expected a whole JPEG XL file, got one cut short after {len(data)} bytes; "
-                "get the file again"
+                f"expected a complete JPEG XL file, got one cut short after {len(data)} bytes; "
+                "get another copy"
             )
         body = data[start:end]
         if kind == b"brob":
@@ -205,20 +206,19 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _inflated(body: bytes) -> bytes:
-    """A Brotli stream, inflated. Raises ImageReadError for more than MOST_BOX bytes."""
+    """Decompress a Brotli stream. Raises ImageReadError above MOST_BOX bytes or if damaged."""
     try:
         return bytes(imagecodecs.brotli_decode(body, out=MOST_BOX))
     except imagecodecs.BrotliError as exc:
         most = MOST_BOX >> 20
         raise ImageReadError(
-            f"expected compressed metadata of at most {most} MB in a JPEG XL file, "
-            "got more, or damaged"
-            " data; save it without metadata"
+            f"expected at most {most} MB of metadata in a JPEG XL file, got more or damaged data; "
+            "save the picture without metadata"
         ) from exc
 
 
 def read_jxl(data: bytes, *, max_pixels: int) -> Raw:
-    """The samples of a still JPEG XL file; libjxl turns it upright."""
+    """Decode a still JPEG XL file to 8- or 16-bit samples, upright as libjxl returns it."""
     boxes: dict[bytes, bytes] = {}
     codestream = data
     if data.startswith(SIGNATURE):
@@ -231,9 +231,10 @@ def read_jxl(data: bytes, *, max_pixels: int) -> Raw:
     check_pixels(header.width, header.height, most=max_pixels)
     check_frames(2 if header.animated else 1)
     if header.floating or header.bits > 16 or header.profile:
-        what = "its colours only in a profile" if header.profile else "floating-point samples"
+        numbers = "float" if header.floating else "integer"
+        what = "a custom profile" if header.profile else f"{header.bits}-bit {numbers} samples"
         raise ImageReadError(
-            f"expected JPEG XL of up to 16 bits in a named colour space, got one with {what}; "
+            f"expected JPEG XL with integers of up to 16 bits in a named colour space, got {what}; "
             "save it as PNG or TIFF first"
         )
     samples = planes(imagecodecs.jpegxl_decode(codestream))
@@ -256,20 +257,20 @@ def read_jxl(data: bytes, *, max_pixels: int) -> Raw:
 
 
 def size_of(head: bytes) -> tuple[int, int]:
-    """Upright (width, height) from the first bytes of a file."""
+    """(width, height) of the upright picture, from the first bytes of a file or a codestream."""
     if not head.startswith(SIGNATURE):
         header = header_of(head)
     else:
         start = min((at for at in (head.find(b"jxlc"), head.find(b"jxlp")) if at >= 0), default=-1)
         begin = head.find(CODESTREAM, start) if start >= 0 else -1
         if begin < 0:
-            raise ValueError("no codestream in the head of the file")
+            raise ValueError("no JPEG XL codestream near the start of the file")
         header = header_of(head[begin:])
     return header.width, header.height
 
 
 def write_jxl(samples: NDArray[Any], metadata: Metadata) -> bytes:
-    """A lossless JPEG XL of (H, W, C) levels: sRGB, or with a profile and 16 bits linear light."""
+    """The bytes of a lossless JPEG XL file of sRGB levels (H, W, C); linear if `metadata.icc`."""
     plain = samples.squeeze(2) if samples.shape[2] == 1 else samples
     codestream = bytes(imagecodecs.jpegxl_encode(plain, lossless=True, effort=3))
     if codestream.startswith(SIGNATURE):
@@ -285,9 +286,9 @@ def write_jxl(samples: NDArray[Any], metadata: Metadata) -> bytes:
 
 
 def _labelled_srgb(codestream: bytes) -> bytes:
-    """The codestream with sRGB's curve in its header, where the encoder wrote linear light.
+    """The codestream with the sRGB curve in its header if it says linear light.
 
-    It does for every 16-bit picture. Both codes take four bits: 8 - 2 and 13 - 2.
+    The encoder writes "linear" for every 16-bit picture. Both codes take four bits: 8 - 2, 13 - 2.
     """
     header = header_of(codestream)
     if header.transfer != LINEAR:

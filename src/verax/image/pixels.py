@@ -1,4 +1,4 @@
-"""Small operations on pixels, shared by all packages.
+"""Basic operations on pixels, shared by all packages.
 
 Arrays are float32, (H, W) or (H, W, C); pictures are sRGB-encoded unless said otherwise.
 """
@@ -19,56 +19,59 @@ Number = TypeVar("Number", np.float32, np.float64)
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 STRIPE = 1 << 16  # pixels of a stripe, small enough for the processor's cache
-SAMPLED = 256  # most rows or columns in which repeated pixels are looked for
-PERIODS = (2.5, 24)  # px
-# least amplitude of the comb, and that from which it is nearly certain; natural photos have at most
-# 0.4, blocks of JPEG (quality 3) 0.5
+SAMPLED = 256  # most rows or columns in which repeated pixels are searched
+PERIODS = (2.5, 24)  # px: shortest and longest period of repeated pixels
+# amplitudes of `_comb` from which pixels may be repeated, and are nearly certainly repeated; photos
+# have at most 0.4, JPEG blocks (quality 3) 0.5
 COMB, CERTAIN = 0.35, 0.6
-MOSAIC = (0.6, 0.9)  # largest residual in either case; photos and blocks of JPEG have 0.7 to 1.2
-SOFT = 0.3  # sigma, in periods, by which interpolated pixels are softened
+MOSAIC = (0.6, 0.9)  # largest `_residual` in these two cases; photos and JPEG blocks: 0.7 to 1.2
+SOFT = 0.3  # sigma of the blur after interpolation, in periods
 NOISE_MASK = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
 
 
 def luma(image: Array) -> Array:
-    """(H, W) luma of an sRGB picture (H, W, 3) by the weights of BT.601."""
+    """Luma (H, W) of an sRGB picture (H, W, 3), with the weights of BT.601."""
     return np.asarray(cv2.transform(image, LUMA[None]), np.float32)
 
 
 def luma_709(image: Array) -> Array:
-    """(H, W) luminance of a picture (H, W, 3) by the weights of BT.709, which are for linear
-    light."""
+    """Luminance (H, W) of a picture (H, W, 3) in linear light, with the weights of BT.709."""
     return np.asarray(cv2.transform(image, LUMA_709[None]), np.float32)
 
 
 def largest(values: Array) -> Array:
-    """(H, W) the largest of three channels (H, W, 3)."""
+    """The maximum (H, W) over the channels of `values` (H, W, 3)."""
     one, two, three = cv2.split(values)
     return np.asarray(cv2.max(cv2.max(one, two), three), np.float32)
 
 
 def peaks(labels: NDArray[np.int32], count: int, values: Array) -> Array:
-    """(count,) the largest of `values` (H, W) under each label (H, W) from 0, at least 0."""
+    """The maximum of `values` (H, W) in each labelled region, but at least 0: (count,).
+
+    `labels` (H, W) gives the region, 0..count - 1, of each pixel.
+    """
     tops = np.zeros(count, np.float32)
     np.maximum.at(tops, labels.ravel(), values.ravel())
     return tops
 
 
 def to_linear(values: NDArray[Number]) -> NDArray[Number]:
-    """sRGB-encoded values to linear light (IEC 61966-2-1)."""
+    """Convert sRGB-encoded values to linear light (IEC 61966-2-1)."""
     curve = ((np.maximum(values, 0) + 0.055) / 1.055) ** 2.4
     return np.asarray(np.where(values <= 0.04045, values / 12.92, curve), values.dtype)
 
 
 def to_srgb(linear: NDArray[Number]) -> NDArray[Number]:
-    """Linear light to sRGB-encoded values (IEC 61966-2-1)."""
+    """Convert linear light to sRGB-encoded values (IEC 61966-2-1)."""
     curve = 1.055 * np.maximum(linear, 0) ** (1 / 2.4) - 0.055
     return np.asarray(np.where(linear <= 0.0031308, linear * 12.92, curve), linear.dtype)
 
 
 def resize(array: Array, size: tuple[int, int]) -> Array:
-    """(H, W) or (H, W, C) resized to (width, height): area average if smaller, cubic if larger.
+    """Resize an array (H, W) or (H, W, C) to `size` (width, height).
 
-    Cubic values may overshoot the range. The array itself is returned at its own size.
+    Area averaging if neither side grows, otherwise cubic interpolation, which may overshoot the
+    range of the values. If the size is already right, the array itself is returned.
     """
     if (array.shape[1], array.shape[0]) == size:
         return array
@@ -79,31 +82,31 @@ def resize(array: Array, size: tuple[int, int]) -> Array:
 
 
 def resize_picture(picture: Array, size: tuple[int, int]) -> Array:
-    """`resize` for a picture or plane in [0, 1]: clipped to that range."""
+    """Resize a picture or plane in [0, 1] to `size` (width, height), clipped to [0, 1]."""
     resized = resize(picture, size)
     return picture if resized is picture else np.clip(resized, 0.0, 1.0)
 
 
 def reduced(array: Array, side: int) -> Array:
-    """The picture or plane with its long side at most `side` px, by area averaging."""
+    """Reduce a picture or plane to a long side of at most `side` px by area averaging."""
     scale = min(1.0, side / max(array.shape[:2]))
     size = (max(3, round(array.shape[1] * scale)), max(3, round(array.shape[0] * scale)))
     return np.asarray(cv2.resize(array, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
 def ramp(value: float, none: float, full: float) -> float:
-    """Linear step: 0 up to `none`, 1 from `full`; decreasing where full < none."""
+    """Map `value` linearly to [0, 1]: 0 at `none`, 1 at `full`, clipped outside."""
     return float(np.clip((value - none) / (full - none), 0.0, 1.0))
 
 
 def blur(array: Array, sigma: float) -> Array:
-    """Gaussian blur of `sigma` px, mirrored at the border."""
+    """Gaussian blur of `sigma` px, with reflection at the border."""
     blurred = cv2.GaussianBlur(array, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
     return np.asarray(blurred, np.float32)
 
 
 def wide_blur(array: Array, sigma: float) -> Array:
-    """Gaussian blur with a wide window, computed on a reduced copy."""
+    """Gaussian blur of `sigma` px; if sigma is at least 8, approximated on a reduced copy."""
     factor = int(sigma / 4)
     if factor < 2:
         return blur(array, sigma)
@@ -114,18 +117,19 @@ def wide_blur(array: Array, sigma: float) -> Array:
 
 
 def noise_response(array: Array) -> Array:
-    """Absolute response to the mask of Immerkaer, "Fast noise variance estimation" (1996).
+    """Absolute response of each pixel to Immerkaer's noise mask: "Fast noise variance estimation".
 
-    Second differences in both directions cancel structure. White noise of deviation s gives half
-    normal values of that deviation: their mean is s * sqrt(2 / pi), their median 0.6745 s.
+    The mask (1996) takes second differences along both axes, which cancel smooth structure. White
+    noise of standard deviation s gives responses with mean s * sqrt(2 / pi) and median 0.6745 s.
     """
     return np.asarray(np.abs(cv2.filter2D(array, -1, NOISE_MASK)), np.float32)
 
 
 def noise_level(plane: Array) -> float:
-    """Standard deviation of the noise of a luma plane, from its flattest quarter.
+    """Estimate the standard deviation of the noise in a luma plane, in the plane's own unit.
 
-    By `noise_response`; the lower quartile over blocks excludes texture.
+    The median `noise_response` is taken per block, then the lower quartile of the blocks, which
+    excludes textured blocks.
     """
     response = noise_response(plane)[2:-2, 2:-2]
     block = max(8, min(response.shape) // 16)
@@ -138,9 +142,10 @@ def noise_level(plane: Array) -> float:
 def guided_filter(
     guide: Array, plane: Array, radius: int, epsilon: float, border: int = cv2.BORDER_REFLECT
 ) -> Array:
-    """`plane` smoothed without crossing the edges of a grey `guide`, both (H, W).
+    """Smooth a plane (H, W) but keep edges that the grey `guide` (H, W) has: a guided filter.
 
-    He, Sun, Tang, "Guided image filtering" (TPAMI 2013), in windows of 2 radius + 1 px.
+    He, Sun, Tang, "Guided image filtering" (TPAMI 2013). Windows are 2 radius + 1 px wide; edges of
+    the guide with a local variance well above `epsilon` are kept.
     """
 
     def mean(x: Array) -> Array:
@@ -155,7 +160,10 @@ def guided_filter(
 
 
 def by_stripes(work: Callable[[slice], None], shape: tuple[int, ...]) -> None:
-    """Process an array (H, W, ...) in stripes of an even number of rows, two at a time."""
+    """Call `work` with the slice of rows of each stripe of an array (H, W, ...), on two threads.
+
+    Every stripe but the last has an even number of rows.
+    """
     rows = 2 * max(1, STRIPE // (2 * shape[1]))
     stripes = [slice(top, min(top + rows, shape[0])) for top in range(0, shape[0], rows)]
     if len(stripes) == 1:
@@ -167,17 +175,22 @@ def by_stripes(work: Callable[[slice], None], shape: tuple[int, ...]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Repeats:
-    """How a picture repeats its pixels: every `period` px, the first border at `borders` (x, y)."""
+    """The grid of a picture that was enlarged by repeating its pixels.
+
+    Attributes:
+        period: px per original pixel, along both axes.
+        borders: (x, y) of the first border between original pixels.
+    """
 
     period: float
     borders: tuple[float, float]
 
 
 def repeats_of(picture: Array) -> Repeats | None:
-    """The period of a picture (H, W, 3) that was enlarged by repeating its pixels; else None.
+    """Detect whether a picture (H, W, 3) was enlarged by repeating its pixels; None if not.
 
-    Such a picture changes only at the borders of its former pixels, so its mean gradients are a
-    comb of the same period along both axes. A period of less than 2.5 px is not detected.
+    Such a picture changes only at the borders of its original pixels, so its mean gradients along
+    both axes are periodic peaks. Periods below 2.5 px or above 24 px are not detected.
     """
     grey = luma(picture)
     along = [grey[:: max(1, len(grey) // SAMPLED)], grey[:, :: max(1, grey.shape[1] // SAMPLED)].T]
@@ -190,7 +203,7 @@ def repeats_of(picture: Array) -> Repeats | None:
     both[(frequency < 1 / PERIODS[1]) | (frequency > 1 / PERIODS[0])] = 0
     if both.max() < COMB:
         return None
-    near = int(np.argmax(both > 0.9 * both.max()))  # of the fundamental, not of its multiples
+    near = int(np.argmax(both > 0.9 * both.max()))  # near the fundamental, not its harmonics
     index = near + int(both[near : near + 32].argmax())
     period = 1 / float(frequency[index])
     turns = [float(np.angle(comb[index])) / (2 * np.pi) for comb in combs]
@@ -200,7 +213,10 @@ def repeats_of(picture: Array) -> Repeats | None:
 
 
 def _residual(grey: Array, repeats: Repeats) -> float:
-    """What repeated pixels leave unexplained of a plane (H, W), over what interpolated ones do."""
+    """Error of rebuilding a plane (H, W) by repeating pixels, relative to interpolating them.
+
+    Well below 1 if the plane was enlarged by repeating pixels.
+    """
     small, xs, ys = _former(grey, repeats)
     rough, fine = (
         np.square(grey - _sampled(small, xs, ys, how)).mean()
@@ -210,15 +226,20 @@ def _residual(grey: Array, repeats: Repeats) -> float:
 
 
 def _comb(rows: Array, length: int) -> NDArray[np.complex128]:
-    """Spectrum of the mean gradient along rows; 1 is the amplitude of a perfect comb."""
+    """Fourier spectrum (`length` samples) of the mean absolute gradient along the rows.
+
+    At the frequency of perfectly repeated pixels the amplitude is 1.
+    """
     gradient = np.abs(np.diff(rows, axis=1)).mean(0, dtype=np.float64)
     gradient *= np.hanning(len(gradient))
     return np.asarray(np.fft.rfft(gradient, length) / max(float(gradient.sum()), 1e-9))
 
 
 def interpolated(picture: Array, repeats: Repeats) -> Array:
-    """A picture (H, W, 3) with its repeated pixels interpolated (cubic) instead, then softened:
-    small pictures often have jagged edges."""
+    """Replace repeated pixels of a picture (H, W, 3) by cubic interpolation, then blur slightly.
+
+    The blur softens the jagged edges that small pictures often have.
+    """
     fine = _sampled(*_former(picture, repeats), cv2.INTER_CUBIC)
     return np.asarray(np.clip(blur(fine, SOFT * repeats.period), 0, 1), np.float32)
 
@@ -226,8 +247,10 @@ def interpolated(picture: Array, repeats: Repeats) -> Array:
 def _former(
     picture: Array, repeats: Repeats
 ) -> tuple[Array, NDArray[np.float64], NDArray[np.float64]]:
-    """The picture before its pixels were repeated, with one pixel more at either end for those that
-    are cut; and where in it the columns and rows of the picture lie."""
+    """The picture before its pixels were repeated, with a margin of one pixel on each side.
+
+    Also the x of each column and the y of each row of `picture` on the grid of that small picture.
+    """
     period, inner = repeats.period, max(1, int(0.6 * repeats.period))
     sides = picture.shape[1::-1]
     centres = [
@@ -242,7 +265,7 @@ def _former(
 
 
 def _sampled(picture: Array, xs: NDArray[np.float64], ys: NDArray[np.float64], how: int) -> Array:
-    """The picture at the columns xs and rows ys."""
+    """Sample a picture at columns `xs` and rows `ys` with the OpenCV interpolation `how`."""
     columns, rows = (np.asarray(v, np.float32) for v in np.meshgrid(xs, ys))
     border = cv2.BORDER_REPLICATE
     return np.asarray(cv2.remap(picture, columns, rows, how, borderMode=border), np.float32)

@@ -1,7 +1,7 @@
-"""Finds and removes where a photo was taken: by name and by value, in any schema.
+"""Removal of positions and names of places from a photo's metadata, in any schema.
 
-Every part of a file is searched: EXIF, XMP, IPTC, texts. The written bytes are searched once more,
-independently of how they were made.
+Properties of EXIF, XMP and IPTC are recognised by name and by value. The bytes of the written file
+are then searched once more (`left_in`).
 """
 
 import io
@@ -19,7 +19,7 @@ EXIF_MARK = b"Exif\0\0"
 MAKER_NOTE = 0x927C  # private layout; some cameras write the place there
 WIDE_TEXTS = range(0x9C9B, 0x9CA0)  # Windows writes these as UTF-16
 
-# Parts of property names, in any case and schema ("GpsLongtitude" is how some drones spell it)
+# parts of property names that name a place ("GpsLongtitude" is how some drones spell it)
 PARTS = re.compile(
     r"gps|latit|longit|longtit|altit|elevation|location|locality|geotag|geohash|geodetic|geograph"
     r"|georef|geoname|geopos|geoloc|geopoint|city|country|province|county|municip|continent|island"
@@ -56,7 +56,7 @@ NAMES_LEFT = re.compile(
 
 
 def names_a_place(name: str) -> bool:
-    """Whether a property of this local name says where something is on earth."""
+    """Whether the local name of a metadata property, such as "GPSLatitude", means a place."""
     if PARTS.search(name):
         return True
     words = [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
@@ -64,14 +64,15 @@ def names_a_place(name: str) -> bool:
 
 
 def is_a_place(text: str) -> bool:
-    """Whether a text holds coordinates or a link to a map."""
+    """Whether a text holds geographic coordinates or a link to a map."""
     return bool(VALUES.search(text))
 
 
 def without_places(photo: Photo) -> Photo:
-    """The photo without places in its metadata; maker notes, texts and comments are removed, too.
+    """The photo without positions and names of places in its metadata.
 
-    What cannot be searched reliably is dropped.
+    Maker notes, texts and comments are removed completely, and so is every block that cannot be
+    parsed, because none of these can be searched reliably.
     """
     old = photo.metadata
     exif, removals = _exif(old.exif) if old.exif else (None, [])
@@ -87,7 +88,10 @@ def without_places(photo: Photo) -> Photo:
 
 
 def _exif(exif: bytes) -> tuple[bytes | None, list[str]]:
-    """The block rebuilt without GPS and maker notes: nothing lies between its values."""
+    """An EXIF block rebuilt without GPS, places and maker notes (None if it cannot be parsed).
+
+    Also the removed values as texts. Rebuilding leaves no old bytes between the values.
+    """
     block = exif.removeprefix(EXIF_MARK)
     removals: list[str] = []
     try:
@@ -119,7 +123,7 @@ def _as_text(tag: int, raw: bytes) -> str:
 
 
 def _decimals(gps: "tuple[int, int, bytes] | tags.Tree", order: str) -> list[str]:
-    """Latitude and longitude of a GPS directory in decimal degrees, as other blocks write them."""
+    """Latitudes and longitudes of a GPS directory as texts in decimal degrees, without signs."""
     degrees = []
     for tag in (2, 4, 20, 22):
         value = None if isinstance(gps, tuple) else gps.get(tag)
@@ -151,15 +155,15 @@ def _iim(block: bytes) -> tuple[bytes | None, list[str]]:
 
 
 def _digits(texts: list[str]) -> set[bytes]:
-    """The numbers of a position, cut to four decimals so that rounded copies are found, too."""
+    """The decimal numbers in texts, cut to four decimals, to find copies with other precision."""
     numbers = re.findall(r"\d{1,3}\.\d{4,}", " ".join(texts))
     return {number[: number.index(".") + 5].encode() for number in numbers}
 
 
 def left_in(data: bytes, photo: Photo | None = None) -> bool:
-    """Whether the bytes of a picture file still say where it was taken: the final check.
+    """Whether the bytes of a written picture file still say where the photo was taken.
 
-    `photo` is what was known before: its position's digits are searched for, too.
+    `photo` is the photo before removal: the digits of its coordinates are searched for, too.
     """
     known = photo.metadata if photo is not None else Metadata()
     removals = [
@@ -174,7 +178,7 @@ def left_in(data: bytes, photo: Photo | None = None) -> bool:
 
 
 def _parts(data: bytes) -> list[bytes]:
-    """The bytes of a file that can hold words; of a PNG or JPEG without those of the pixels."""
+    """The parts of a file's bytes that can hold metadata: everything except PNG or JPEG pixels."""
     if data[:8] == b"\x89PNG\r\n\x1a\n":
         parts, position = [], 8
         while position + 12 <= len(data):
@@ -190,7 +194,10 @@ def _parts(data: bytes) -> list[bytes]:
 
 
 def _inflated(body: bytes) -> bytes:
-    """The text of a compressed chunk; hexadecimal profiles as the bytes they mean."""
+    """The decompressed text of a PNG chunk, decoded to bytes if it is a hexadecimal profile.
+
+    Empty if nothing in the chunk is compressed.
+    """
     start = body.find(b"\x78", body.find(b"\0"))
     try:
         text = zlib.decompressobj().decompress(body[start:], 1 << 24) if start > 0 else b""
@@ -204,7 +211,10 @@ def _inflated(body: bytes) -> bytes:
 
 
 def _has_gps(data: bytes) -> bool:
-    """By Pillow, which reads EXIF in its own way; where it cannot, by every block that is one."""
+    """Whether a file has GPS data in EXIF, read independently by Pillow.
+
+    If Pillow cannot read the file, every byte sequence that looks like an EXIF block is checked.
+    """
     try:
         with PillowImage.open(io.BytesIO(data)) as picture:
             exif = picture.getexif()

@@ -1,8 +1,9 @@
-"""PNG: chunks and zlib here, filters and pixel layouts in libpng.
+"""PNG: chunks are read and pixels decompressed here; libpng undoes filters and pixel layouts.
 
-libpng gets only what it needs, with a pixel stream of exactly the right length and never
-interlaced: it prints warnings about anything else. The stream is inflated up to that length, so a
-decompression bomb does no harm. Source: PNG specification, third edition (W3C, 2025).
+libpng prints warnings about irregular files, so it gets a new file with the necessary chunks and a
+pixel stream of exactly the right length, never interlaced. The stream is decompressed only up to
+that length, so a decompression bomb does no harm. Source: PNG specification, third edition (W3C,
+2025).
 """
 
 import struct
@@ -24,7 +25,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, RGB, PALETTE, GREY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6
 CHANNELS = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGB_ALPHA: 4}
 DEPTHS = {GREY: (1, 2, 4, 8, 16), PALETTE: (1, 2, 4, 8)}
-# Adam7: first column, first row, column step, row step of each pass
+# (first column, first row, column step, row step) of each pass of Adam7 interlacing
 WHOLE = ((0, 0, 1, 1),)
 PASSES = (
     (0, 0, 8, 8),
@@ -46,7 +47,7 @@ class PngHeader:
     interlaced: int
 
     def passes(self) -> Iterator[tuple[tuple[int, int, int, int], int, int, int]]:
-        """Of each pass with pixels: its steps, its columns and rows, its bytes in the stream."""
+        """For each pass that has pixels: its entry of PASSES, columns, rows, bytes of pixels."""
         for steps in PASSES if self.interlaced else WHOLE:
             left, top, across, down = steps
             columns, rows = -(-(self.width - left) // across), -(-(self.height - top) // down)
@@ -56,7 +57,7 @@ class PngHeader:
 
 
 def read_png(data: bytes, *, max_pixels: int) -> Raw:
-    """The samples of a PNG file: 8-bit for depths up to 8, else 16-bit."""
+    """Decode a PNG file to 8-bit samples, or to 16-bit samples if its depth is 16."""
     parts: dict[bytes, list[bytes]] = {}
     for kind, body in _chunks(data):
         parts.setdefault(kind, []).append(body)
@@ -81,9 +82,9 @@ def read_png(data: bytes, *, max_pixels: int) -> Raw:
 
 
 def salvage_png(data: bytes, *, max_pixels: int) -> tuple[Raw, int]:
-    """What is left of a truncated file, the rest black, and the first missing row.
+    """Decode the intact rows of a truncated PNG, the others black; also the first missing row.
 
-    Interlaced pictures are refused: they are lost everywhere at once.
+    Raises ImageReadError if it is interlaced, because then every row misses pixels.
     """
     parts: dict[bytes, list[bytes]] = {}
     for kind, body in _chunks(data, cut=True):
@@ -92,7 +93,8 @@ def salvage_png(data: bytes, *, max_pixels: int) -> tuple[Raw, int]:
     check_pixels(header.width, header.height, most=max_pixels)
     if header.interlaced:
         raise ImageReadError(
-            "expected rows in order, got an interlaced PNG cut short; get another copy"
+            "expected a PNG that is not interlaced, to read its intact rows, got an interlaced one "
+            "that is cut short; get another copy"
         )
     ((_, _, rows, size),) = header.passes()
     stream = _inflated(parts, size)
@@ -105,7 +107,7 @@ def salvage_png(data: bytes, *, max_pixels: int) -> tuple[Raw, int]:
 
 
 def _inflated(parts: dict[bytes, list[bytes]], most: int) -> bytes:
-    """What can be inflated of the pixels; a stream may end anywhere."""
+    """The pixel stream, decompressed as far as it is intact, at most `most` bytes."""
     inflate, stream = zlib.decompressobj(), b""
     for body in parts.get(b"IDAT", []):
         try:
@@ -116,7 +118,7 @@ def _inflated(parts: dict[bytes, list[bytes]], most: int) -> bytes:
 
 
 def _chunks(data: bytes, *, cut: bool = False) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and body of each chunk; with `cut`, the last one may end with the file."""
+    """Type and body of each chunk; `cut` accepts a file that ends within a chunk or before IEND."""
     position = len(SIGNATURE)
     while position + 12 <= len(data):
         size, kind = struct.unpack_from(">I4s", data, position)
@@ -129,8 +131,8 @@ def _chunks(data: bytes, *, cut: bool = False) -> Iterator[tuple[bytes, bytes]]:
             return
     if not cut:
         raise ImageReadError(
-            f"expected a whole PNG file, got one cut short after {len(data)} bytes; "
-            "get the file again or read what is left with --salvage"
+            f"expected a complete PNG file, got one cut short after {len(data)} bytes; "
+            "get another copy, or read the intact part with --salvage"
         )
     if position > len(data):
         yield kind, body
@@ -142,11 +144,11 @@ def _header(body: bytes) -> PngHeader:
         known = depth in DEPTHS.get(kind, (8, 16)) and kind in CHANNELS
         if known and methods[:2] == [0, 0] and methods[2] in (0, 1):
             return PngHeader(width, height, depth, kind, methods[2])
-    raise ImageReadError("expected a PNG file, got one with a broken header; get another copy")
+    raise ImageReadError("expected a valid PNG header, got a damaged one; get another copy")
 
 
 def _samples(header: PngHeader, parts: dict[bytes, list[bytes]]) -> NDArray[Any]:
-    """(H, W, C) levels. Each pass of an interlaced picture is decoded as a picture of its own."""
+    """The levels (H, W, C); each pass of an interlaced PNG is decoded as a separate picture."""
     stream, around = _stream(header, parts), _around(header, parts)
     decoded, start = [], 0
     for steps, columns, rows, size in header.passes():
@@ -166,20 +168,19 @@ def _samples(header: PngHeader, parts: dict[bytes, list[bytes]]) -> NDArray[Any]
 
 
 def _stream(header: PngHeader, parts: dict[bytes, list[bytes]]) -> bytes:
-    """The inflated pixel stream, exactly as long as the header says."""
+    """The decompressed pixel stream. Raises ImageReadError if it is shorter than expected."""
     length = sum(size for *_, size in header.passes())
     stream = zlib.decompressobj().decompress(b"".join(parts.get(b"IDAT", [])), length)
     if len(stream) < length:
         raise ImageReadError(
-            f"expected {length} bytes of pixels, got {len(stream)}; "
-            "the file is damaged or cut short: "
-            "get it again"
+            f"expected {length} bytes of pixels, got {len(stream)}; the file is damaged or cut "
+            "short: get another copy, or read the intact part with --salvage"
         )
     return stream
 
 
 def _around(header: PngHeader, parts: dict[bytes, list[bytes]]) -> list[tuple[bytes, bytes]]:
-    """Palette and transparency, as chunks that libpng accepts without a warning."""
+    """The palette and transparency chunks (type, body), repaired so that libpng does not warn."""
     chunks = []
     if header.kind == PALETTE:
         chunks.append((b"PLTE", _palette(header, parts)))
@@ -189,11 +190,11 @@ def _around(header: PngHeader, parts: dict[bytes, list[bytes]]) -> list[tuple[by
 
 
 def _palette(header: PngHeader, parts: dict[bytes, list[bytes]]) -> bytes:
-    """All entries the depth can name: indices beyond a short palette are black."""
+    """The palette as RGB bytes, filled up with black to the number of indices of the depth."""
     palette = first(parts, b"PLTE") or b""
     if not palette or len(palette) % 3:
         raise ImageReadError(
-            "expected a valid palette, got a broken one; the file is damaged: get another copy"
+            "expected a PNG with a valid palette, got a damaged palette; get another copy"
         )
     size = 3 * 2**header.depth
     return palette[:size].ljust(size, b"\0")
@@ -212,7 +213,7 @@ def _transparency(header: PngHeader, parts: dict[bytes, list[bytes]]) -> bytes |
 def write_png(
     samples: "np.ndarray[tuple[int, ...], np.dtype[np.unsignedinteger]]", metadata: Metadata
 ) -> bytes:
-    """A PNG file of (H, W, C) 8- or 16-bit levels, C = 1..4, with its metadata."""
+    """The bytes of a PNG file of (H, W, C) 8- or 16-bit levels, C = 1..4, with metadata."""
     # level, strategy and filter of OpenCV: ten times the speed of zlib's default on photos
     plain = imagecodecs.png_encode(
         samples.squeeze(2) if samples.shape[2] == 1 else samples, 1, strategy=3, filter=16

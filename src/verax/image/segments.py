@@ -1,9 +1,8 @@
-"""What the segments of a JPEG file and the chunks of a PNG file hold beside the pixels.
+"""Metadata in the segments of a JPEG file and the chunks of a PNG file, and data behind a JPEG.
 
-EXIF, XMP and its extension, IPTC, profile, texts, resolution, and data after the end of the
-picture. Sources: ITU-T T.81; XMP specification, part 3; CIPA DC-007 (multi-picture format); PNG
-specification, third edition (W3C, 2025); for IPTC and older EXIF in PNG the text chunks that
-ImageMagick and ExifTool write ("Raw profile type").
+Sources: ITU-T T.81; XMP specification, part 3; CIPA DC-007 (multi-picture format); PNG
+specification, third edition (W3C, 2025). IPTC, and EXIF in older files, are stored in PNG in the
+text chunks that ImageMagick and ExifTool write ("Raw profile type").
 """
 
 import re
@@ -28,24 +27,31 @@ KNOWN: tuple[bytes, ...] = (b"JFIF\0", b"JFXX\0", EXIF_MARK, XMP_MARK, EXTENSION
 KNOWN += (b"ICC_PROFILE\0", b"MPF\0", tags.PHOTOSHOP, b"JP", b"http://ns.adobe.com/xap/")
 KNOWN += (b"urn:iso:std:iso:ts:21496",)
 MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-Parts = dict[bytes, list[bytes]]  # bodies by kind of chunk
+Parts = dict[bytes, list[bytes]]  # bodies of PNG chunks, by type of chunk
 
 XMP_KEYWORD = b"XML:com.adobe.xmp"
 RAW_PROFILE = b"Raw profile type "
 PROFILES = {b"exif": b"exif", b"app1": b"xmp", b"xmp": b"xmp", b"iptc": b"iptc", b"8bim": b"iptc"}
 COLOUR = (b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM")
 TEXTS = (b"tEXt", b"zTXt", b"iTXt")
-# Read above, about the old file's coding (tIME, bKGD, hIST ...), or named elsewhere (caBX: C2PA)
+# chunks that are not reported as lost: read above, about the old file only (tIME, bKGD, hIST), or
+# reported elsewhere (caBX: C2PA)
 NAMED = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"pHYs", b"eXIf", *COLOUR, *TEXTS}
 NAMED |= {b"tIME", b"bKGD", b"hIST", b"sBIT", b"sPLT", b"caBX", b"acTL", b"fcTL", b"fdAT"}
-MOST_METADATA = 1 << 24  # bytes of one inflated profile or packet
+MOST_METADATA = 1 << 24  # most bytes of a decompressed profile or packet
 INCH = 0.0254  # metres
 
 
 @dataclass(frozen=True, slots=True)
 class Segments:
-    """The layout of a JPEG file: (marker, body) segments, the end of the last scan's bytes,
-    the end of the picture, and whether an end marker was there."""
+    """The layout of the first picture in a JPEG file.
+
+    Attributes:
+        segments: (marker, body) of each segment.
+        scan_end: offset in the file behind the data of the last scan.
+        end: offset behind the picture.
+        ended: whether the picture ends with an end marker (EOI).
+    """
 
     segments: tuple[tuple[int, bytes], ...]
     scan_end: int
@@ -53,12 +59,12 @@ class Segments:
     ended: bool
 
     def of(self, marker: int, mark: bytes = b"") -> list[bytes]:
-        """The bodies of these segments, without their mark."""
+        """The bodies of segments with this marker that begin with `mark`, which is cut off."""
         return [b[len(mark) :] for m, b in self.segments if m == marker and b.startswith(mark)]
 
 
 def layout_of(data: bytes) -> Segments:
-    """The segments of the first picture in a file."""
+    """Find the segments of the first picture in a JPEG file."""
     segments: list[tuple[int, bytes]] = []
     position, scan_end = 2, 0
     while match := MARKER.search(data, position):
@@ -76,7 +82,7 @@ def layout_of(data: bytes) -> Segments:
 
 
 def packet_of(layout: Segments) -> tuple[bytes | None, list[str]]:
-    """The packet with its extension, and what was lost of it."""
+    """The XMP packet, merged with its extension (None: no packet), and descriptions of losses."""
     packet = next(iter(layout.of(APP1, XMP_MARK)), None)
     pieces: dict[bytes, dict[int, bytes]] = {}
     for body in layout.of(APP1, EXTENSION_MARK):
@@ -95,7 +101,7 @@ def packet_of(layout: Segments) -> tuple[bytes | None, list[str]]:
 
 
 def unknown_blocks(layout: Segments) -> list[str]:
-    """Application segments that are no part of any standard met here, by name."""
+    """Descriptions of the application segments of a JPEG file that Verax does not know."""
     names = []
     for marker, body in layout.segments:
         if APP0 <= marker < APP0 + 16 and not body.startswith(KNOWN):
@@ -105,7 +111,7 @@ def unknown_blocks(layout: Segments) -> list[str]:
 
 
 def behind(data: bytes, layout: Segments) -> list[str]:
-    """Data behind the picture, and the pictures and gain maps that segments announce."""
+    """Descriptions of what a JPEG file holds beside its first picture, such as "a video"."""
     rest = data[layout.end :].strip(b"\0\r\n")
     iso_map = bool(layout.of(0xE2, b"urn:iso:std:iso:ts:21496"))
     parts = []
@@ -121,7 +127,7 @@ def behind(data: bytes, layout: Segments) -> list[str]:
 
 
 def metadata_segments(metadata: Metadata) -> list[tuple[int, bytes]]:
-    """EXIF, XMP, IPTC and comment as segments; what does not fit is missing."""
+    """(marker, body) segments of EXIF, XMP, IPTC and comment; those over 64 kB are left out."""
     segments: list[tuple[int, bytes]] = []
     if metadata.exif:
         segments.append((APP1, EXIF_MARK + metadata.exif))
@@ -165,7 +171,7 @@ def _inflate(body: bytes) -> bytes | None:
 
 
 def described(parts: Parts) -> dict[str, Any]:
-    """The metadata in the chunks, as fields of `verax.image.contract.Raw`."""
+    """The metadata in the chunks of a PNG, as keyword arguments of `verax.image.contract.Raw`."""
     texts, profiles = _texts(parts)
     return {
         "icc": _profile(parts),
@@ -201,7 +207,10 @@ def _is_packet(kind: bytes, body: bytes) -> bool:
 def _texts(
     parts: Parts,
 ) -> tuple[list[tuple[bytes, bytes]], dict[bytes, bytes]]:
-    """Text chunks, and the EXIF, XMP and IPTC that ImageMagick and ExifTool write as texts."""
+    """(type, body) of text chunks; and EXIF, XMP and IPTC that other programs store as texts.
+
+    The second part is the bytes by name: b"exif", b"xmp", b"iptc".
+    """
     texts, profiles = [], {}
     for kind in TEXTS:
         for body in parts.get(kind, []):
@@ -222,7 +231,7 @@ def _texts(
 
 
 def _raw_profile(text: bytes) -> bytes:
-    """A profile in hexadecimal: a line with its name, one with its length, then digits."""
+    """Decode a hexadecimal profile: its name, its length, then digits; b"" if malformed."""
     lines = text.strip().split(b"\n", 2)
     try:
         return bytes.fromhex(lines[2].decode("ascii")) if len(lines) == 3 else b""
@@ -239,7 +248,7 @@ def _dpi(parts: Parts) -> tuple[float, float] | None:
 
 
 def metadata_chunks(metadata: Metadata) -> Iterator[bytes]:
-    """The chunks that go before the pixels."""
+    """The complete PNG chunks of all metadata, to be written before the pixels."""
     for kind, body in metadata.colour:
         yield chunk(kind, body)
     if metadata.icc and not metadata.colour:
@@ -260,12 +269,12 @@ def metadata_chunks(metadata: Metadata) -> Iterator[bytes]:
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:
-    """A PNG chunk: length, kind, body, checksum."""
+    """The bytes of a PNG chunk of type `kind`: length, type, body, checksum."""
     return struct.pack(">I4s", len(body), kind) + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
 def brands_of(head: bytes) -> set[bytes]:
-    """The brands that an ISO media file (AVIF, HEIC, MP4) claims; none for other files."""
+    """The brands in the header of an ISO media file (AVIF, HEIC, MP4); empty for other files."""
     if head[4:8] != b"ftyp":
         return set()
     size = int.from_bytes(head[:4])

@@ -1,7 +1,7 @@
-"""Tagged values: the directories of TIFF and EXIF, and IPTC with the Photoshop block around it.
+"""Parsing and writing of TIFF and EXIF tags, and of IPTC with the Photoshop block around it.
 
-A block has a header, then directories of entries; an entry holds its value or points at it.
-Everything here is bounded by the block: a pointer that leads outside raises ValueError.
+A block (a TIFF file or an EXIF block) has a header, then directories of entries. An entry holds its
+value or the value's offset. Offsets outside the block are never followed.
 Source: TIFF 6.0 (1992), section 2; BigTIFF; EXIF 2.3 (CIPA DC-008).
 
 IPTC IIM is the older form of captions, keywords and credits. Sources: IIM 4.2 (IPTC-NAA, 2014);
@@ -16,12 +16,12 @@ from dataclasses import dataclass
 WIDTH = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 WIDTH |= {16: 8, 17: 8, 18: 8}
 SHORT, LONG = 3, 4
-CODE = {1: "B", 3: "H", 4: "I", 5: "I", 13: "I", 16: "Q", 18: "Q"}  # unsigned types, read as ints
+CODE = {1: "B", 3: "H", 4: "I", 5: "I", 13: "I", 16: "Q", 18: "Q"}  # struct code of unsigned types
 
 EXIF_IFD, GPS_IFD, INTEROP_IFD = 0x8769, 0x8825, 0xA005
 CHILDREN = (EXIF_IFD, GPS_IFD, INTEROP_IFD)
 X_DPI, Y_DPI, RESOLUTION_UNIT = 282, 283, 296
-# width and height of: the picture, EXIF's and interoperability's word on it
+# tags for the picture's width and height in the main, EXIF and interoperability directories
 WIDTHS, HEIGHTS = (0x0100, 0xA002, 0x1001), (0x0101, 0xA003, 0x1002)
 MOST_ENTRIES = 4096
 MOST_VALUES = 1 << 20
@@ -40,7 +40,7 @@ Record = tuple[int, int, bytes]  # record number, data set number, value
 
 @dataclass(frozen=True, slots=True)
 class TagLayout:
-    """Byte order ("<" or ">"), BigTIFF or not, offset of the first directory."""
+    """The header of a block: byte order ("<" or ">"), whether BigTIFF, first directory's offset."""
 
     order: str
     big: bool
@@ -49,7 +49,7 @@ class TagLayout:
 
 @dataclass(frozen=True, slots=True)
 class TagEntry:
-    """One tag: its field type, number of values, where it and its value lie in the block."""
+    """A directory entry: field type, number of values, its offset, and its value's offset, size."""
 
     kind: int
     count: int
@@ -60,9 +60,9 @@ class TagEntry:
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """The entries by tag, the offset of the next directory (0: none), and its own extent.
+    """A directory: its entries by tag, the offset of the next directory (0: none), its own offsets.
 
-    `outside` are tags whose value would lie behind the end of the block; they are no entries.
+    `outside` are tags without entry, because their value would lie behind the end of the block.
     """
 
     entries: Mapping[int, TagEntry]
@@ -74,34 +74,34 @@ class Directory:
 
 Block = bytes | bytearray
 
-# What `serialise` writes: field type, count and raw value; or a directory of the same.
+# by tag: (field type, count, raw value), or a tree for a child directory
 Tree = Mapping[int, "tuple[int, int, bytes] | Tree"]
 
 
 def layout_of(block: Block) -> TagLayout:
-    """Byte order and first directory; ValueError when the header is not one of TIFF."""
+    """Read the header of a block. Raises ValueError if it is not a TIFF header."""
     order = {b"II": "<", b"MM": ">"}.get(bytes(block[:2]))
     if order is None or len(block) < 8:
-        raise ValueError("no tag header")
+        raise ValueError("expected a TIFF header")
     (version,) = struct.unpack_from(f"{order}H", block, 2)
     if version == 42:
         return TagLayout(order, False, struct.unpack_from(f"{order}I", block, 4)[0])
     if version == 43 and len(block) >= 16:
         return TagLayout(order, True, struct.unpack_from(f"{order}Q", block, 8)[0])
-    raise ValueError(f"tag header of version {version}")
+    raise ValueError(f"expected version 42 or 43 in the TIFF header, got {version}")
 
 
 def directory(block: Block, offset: int, layout: TagLayout) -> Directory:
-    """The directory at `offset`; entries whose value lies outside the block are left out."""
+    """Read the directory at `offset`; ValueError if it lies outside the block or is too large."""
     head, body, tail = ("Q", "HHQQ", "Q") if layout.big else ("H", "HHII", "I")
     order, inline = layout.order, 8 if layout.big else 4
     if offset <= 0 or offset + struct.calcsize(order + head) > len(block):
-        raise ValueError(f"tag directory at byte {offset} of {len(block)}")
+        raise ValueError(f"expected a tag directory within {len(block)} bytes, got offset {offset}")
     (count,) = struct.unpack_from(order + head, block, offset)
     first, step = offset + struct.calcsize(order + head), struct.calcsize(order + body)
     end = first + count * step
     if count > MOST_ENTRIES or end > len(block):
-        raise ValueError(f"tag directory of {count} entries in {len(block)} bytes")
+        raise ValueError(f"a tag directory claims {count} entries in {len(block)} bytes")
     entries, outside = {}, list[int]()
     for position in range(first, end, step):
         tag, kind, number, start = struct.unpack_from(order + body, block, position)
@@ -113,14 +113,14 @@ def directory(block: Block, offset: int, layout: TagLayout) -> Directory:
         else:
             outside.append(tag)
     if sum(entry.size for entry in entries.values()) > len(block):
-        raise ValueError(f"tag directory at byte {offset} claims more than the whole block")
+        raise ValueError(f"the tag directory at byte {offset} claims more bytes than there are")
     has_next = end + inline <= len(block)
     following = struct.unpack_from(order + tail, block, end)[0] if has_next else 0
     return Directory(entries, following, offset, end + inline if has_next else end, tuple(outside))
 
 
 def numbers(block: Block, entry: TagEntry | None, layout: TagLayout) -> tuple[int, ...]:
-    """An entry's unsigned whole numbers (a rational gives two each); () when it has none."""
+    """The unsigned integers of an entry (two for each rational); () for None and other types."""
     if entry is None or entry.kind not in CODE or entry.count > MOST_VALUES:
         return ()
     code = CODE[entry.kind]
@@ -129,7 +129,7 @@ def numbers(block: Block, entry: TagEntry | None, layout: TagLayout) -> tuple[in
 
 
 def chain(block: bytearray, layout: TagLayout) -> list[Directory]:
-    """The main directory, EXIF and interoperability, as far as they are there."""
+    """The main, EXIF and interoperability directories of an EXIF block, as far as they exist."""
     directories = [directory(block, layout.first, layout)]
     for pointer in (EXIF_IFD, INTEROP_IFD):
         child = numbers(block, directories[-1].entries.get(pointer), layout)
@@ -142,9 +142,9 @@ def chain(block: bytearray, layout: TagLayout) -> list[Directory]:
 def tree(
     block: Block, offset: int, layout: TagLayout, *, only: Collection[int] | None = None
 ) -> Tree:
-    """The tags at `offset` as values, their EXIF, GPS and interoperability children as trees.
+    """Read the directory at `offset` with its EXIF, GPS and interoperability directories as a tree.
 
-    `only` names the tags wanted at the top. Types that only BigTIFF knows are left out.
+    `only` limits the tags of the directory at `offset`. Field types of BigTIFF are left out.
     """
     return _tree(block, offset, layout, only, depth=0)
 
@@ -167,7 +167,7 @@ def _tree(
 
 
 def serialise(tags: Tree, *, order: str, base: int, following: int = 0) -> bytes:
-    """A classic directory with all it points at, to be placed at offset `base` (even)."""
+    """The bytes of a TIFF directory with its values and children, to be placed at offset `base`."""
     end = base + 2 + 12 * len(tags) + 4
     entries, values = b"", b""
     for tag, value in sorted(tags.items()):
@@ -189,13 +189,13 @@ def serialise(tags: Tree, *, order: str, base: int, following: int = 0) -> bytes
 
 
 def block_of(tags: Tree, *, order: str) -> bytes:
-    """A whole block (header and directory) of these tags."""
+    """The bytes of a complete block (header and directory) with these tags."""
     mark = b"II" if order == "<" else b"MM"
     return mark + struct.pack(f"{order}HI", 42, 8) + serialise(tags, order=order, base=8)
 
 
 def dpi(block: Block, directory: Directory, layout: TagLayout) -> tuple[float, float] | None:
-    """Dots per inch, horizontal and vertical, that a directory states; None without."""
+    """The resolution (horizontal, vertical) in dots per inch of a directory; None if not stated."""
     entries = directory.entries
     (unit, *_) = numbers(block, entries.get(RESOLUTION_UNIT), layout) or (2,)
     across, down = (numbers(block, entries.get(tag), layout) for tag in (X_DPI, Y_DPI))
@@ -206,7 +206,7 @@ def dpi(block: Block, directory: Directory, layout: TagLayout) -> tuple[float, f
 
 
 def in_photoshop(block: bytes) -> tuple[bytes | None, bool]:
-    """The IIM inside Photoshop resources; and whether there are others to report."""
+    """The IPTC IIM in a Photoshop block (None: none), and whether other resources get lost."""
     iim, others = None, False
     for number, body in _resources(block):
         if number == IIM:
@@ -229,17 +229,17 @@ def _resources(block: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def photoshop(iim: bytes) -> bytes:
-    """IIM as the one resource of a Photoshop block, without the name of the block."""
+    """The bytes of a Photoshop block, without its name, whose only resource is this IIM."""
     head = RESOURCE + struct.pack(">HHI", IIM, 0, len(iim))
     return head + iim + b"\0" * (len(iim) % 2)
 
 
 def records(iim: bytes) -> list[Record]:
-    """The data sets in order; ValueError for a block that is not IIM to its end."""
+    """Parse IPTC IIM into its data sets, in order. Raises ValueError if the block is damaged."""
     sets, position = [], 0
     while position < len(iim) and iim[position : position + 1] == b"\x1c":
         if position + 5 > len(iim):
-            raise ValueError("a data set of IPTC is cut short")
+            raise ValueError("an IPTC data set is cut short")
         record, number, size = struct.unpack_from(">BBH", iim, position + 1)
         position += 5
         if size & 0x8000:  # the length of the length
@@ -247,16 +247,16 @@ def records(iim: bytes) -> list[Record]:
             size = int.from_bytes(iim[position : position + extended])
             position += extended
         if position + size > len(iim):
-            raise ValueError("a data set of IPTC is longer than its block")
+            raise ValueError("an IPTC data set is longer than its block")
         sets.append((record, number, iim[position : position + size]))
         position += size
     if iim[position:].strip(b"\0"):
-        raise ValueError("a block that is not IPTC")
+        raise ValueError("expected IPTC data sets to the end of the block, got other data")
     return sets
 
 
 def iim_of(sets: list[Record]) -> bytes:
-    """The IPTC data sets as a block of bytes."""
+    """The bytes of an IPTC IIM block with these data sets."""
     block = b""
     for record, number, body in sets:
         size = (
@@ -269,7 +269,7 @@ def iim_of(sets: list[Record]) -> bytes:
 
 
 def upright(iim: bytes, turn: int) -> bytes | None:
-    """The block without previews, its orientation updated; None for what is not IIM."""
+    """IPTC IIM for a picture turned by EXIF orientation `turn`, no previews; None if damaged."""
     try:
         sets = records(iim)
     except (ValueError, struct.error):
@@ -284,7 +284,7 @@ def upright(iim: bytes, turn: int) -> bytes | None:
 
 
 def without_places(iim: bytes, is_a_place: Callable[[str], bool]) -> tuple[bytes | None, list[str]]:
-    """The block without places, and their texts; `is_a_place` recognises one."""
+    """IPTC IIM without places (None if nothing is left), and the texts of the removed data sets."""
     sets: list[Record] = []
     removals: list[str] = []
     for record, number, body in records(iim):

@@ -1,7 +1,7 @@
-"""TIFF: tags read and written here, strips and tiles in libtiff through imagecodecs.
+"""TIFF: tags are read and written here, pixels are coded by libtiff through imagecodecs.
 
-The tags are checked before libtiff reads the file: size, pages, sample layout, and whether the file
-is long enough to hold what it announces.
+Size, number of pages, sample layout and the length of the file are checked before libtiff decodes
+the file.
 """
 
 import struct
@@ -22,7 +22,8 @@ SUBFILE, OLD_SUBFILE, WIDTH, HEIGHT, BITS = 254, 255, 256, 257, 258
 COMPRESSION, PHOTOMETRIC, ORIENTATION, SAMPLES, PLANAR = 259, 262, 274, 277, 284
 COLORMAP, TILE_WIDTH, TILE_HEIGHT, INK_SET, EXTRA, FORMAT = 320, 322, 323, 332, 338, 339
 XMP, ICC, IPTC, PHOTOSHOP, LAYERS = 700, 34675, 33723, 34377, 37724
-# Private tags that say nothing of the picture: alias layer settings, GDAL's missing value, print
+# private tags that are not reported as lost: read here, or not about the picture (layer settings of
+# Alias, missing value of GDAL, print settings)
 LAYOUT = {IPTC, PHOTOSHOP, LAYERS, ICC, 34665, 34853, 40965, 59932, 50341, 42113}
 
 WHITE_IS_ZERO, RGB, PALETTE, INK, YCBCR = 0, 2, 3, 5, 6
@@ -33,7 +34,7 @@ JPEG = 7
 # Most bytes that one stored byte can expand to: uncompressed, LZW, deflate (two codes), PackBits
 EXPANSION = {1: 1, 5: 3000, 8: 1100, 32946: 1100, 32773: 64}
 ASSOCIATED, UNASSOCIATED = 1, 2
-# What a picture says about itself; the rest of a TIFF directory describes the file's layout
+# tags that describe the picture; all others describe the file's layout
 DESCRIPTION = {269, 270, 271, 272, 305, 306, 315, 316, 18246, 18249, 33432}
 DESCRIPTION |= {40091, 40092, 40093, 40094, 40095, tags.EXIF_IFD, tags.GPS_IFD}
 MOST_PAGES, MOST_SAMPLES, LARGEST_TILE = 1000, 8, 1 << 24
@@ -41,7 +42,7 @@ MOST_PAGES, MOST_SAMPLES, LARGEST_TILE = 1000, 8, 1 << 24
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One directory of a file, with its values by tag."""
+    """A page of a TIFF file: its directory, with access to the values by tag."""
 
     data: bytes
     layout: TagLayout
@@ -86,7 +87,10 @@ def read_tiff(data: bytes, *, max_pixels: int) -> Raw:
 
 
 def main_page(data: bytes) -> tuple[int, Page]:
-    """Index and tags of the one page that is no thumbnail, pyramid level or mask."""
+    """Index and tags of the only full-size page: not a thumbnail, pyramid level or mask.
+
+    Raises ImageReadError if there is none or more than one.
+    """
     layout = tags.layout_of(data)
     full: list[tuple[int, Page]] = []
     offset, offsets = layout.first, set[int]()
@@ -99,39 +103,43 @@ def main_page(data: bytes) -> tuple[int, Page]:
     check_frames(len(full))
     if not full:
         raise ImageReadError(
-            "expected a TIFF picture, got a file with previews only (camera raw?); "
-            "develop it to TIFF or PNG first"
+            "expected a TIFF file with a full-size picture, got one with previews only; "
+            "if it is camera raw, develop it to TIFF or PNG"
         )
     return full[0]
 
 
 def _check_samples(page: Page) -> int:
-    """Bits per sample, after a check for 1 to 16 bits in a known colour model."""
+    """Bits per sample of a page. Raises ImageReadError for unsupported samples or colour models."""
     photometric, method = page.number(PHOTOMETRIC, -1), page.number(COMPRESSION, 1)
     plain_ycbcr = photometric == YCBCR and method != JPEG
     if photometric not in MODELS or plain_ycbcr or page.number(INK_SET, 1) != 1:
         kind = FOREIGN.get(photometric, f"another colour model ({photometric})")
-        raise ImageReadError(f"expected grey, RGB, palette or CMYK, got {kind}; convert it to RGB")
+        raise ImageReadError(
+            f"expected a TIFF in grey, RGB, palette or CMYK, got {kind}; convert it to RGB"
+        )
     depths = set(page.numbers(BITS)) or {1}
     formats = set(page.numbers(FORMAT)) or {1}
     if len(depths) > 1 or not depths <= {1, 2, 4, 8, 16} or not formats <= {1, 4}:
         kind = "floating point" if 3 in formats else "signed" if 2 in formats else "unsigned"
         raise ImageReadError(
-            f"expected 8 or 16 bits per sample, unsigned, got {sorted(depths)} bits, {kind}; "
-            "convert it to 16-bit"
+            f"expected unsigned samples of 1, 2, 4, 8 or 16 bits, got {kind} samples of "
+            f"{', '.join(map(str, sorted(depths)))} bits; convert the picture to 16 bits"
         )
     return depths.pop()
 
 
 def _check_space(page: Page, bits: int) -> None:
-    """Raises ImageReadError for a file too short for what it announces; libtiff would allocate that
-    first."""
+    """Raise ImageReadError if the file is too short for the picture that its tags describe.
+
+    libtiff would allocate memory for the whole picture before it notices.
+    """
     outside = [*page.directory.outside, *_outside_below(page)]
     if outside:
         tags = ", ".join(map(str, outside[:5]))
         raise ImageReadError(
-            f"expected a whole TIFF file, got one whose tags {tags} lie behind its "
-            f"{len(page.data)} bytes; it is damaged or cut short: get another copy"
+            f"expected a complete TIFF file, got one of {len(page.data)} bytes in which the values "
+            f"of tags {tags} lie behind its end; it is damaged or cut short: get another copy"
         )
     width, height, samples = page.number(WIDTH), page.number(HEIGHT), page.number(SAMPLES, 1)
     size = width * height * samples * bits // 8
@@ -139,9 +147,9 @@ def _check_space(page: Page, bits: int) -> None:
     tile = page.number(TILE_WIDTH) * page.number(TILE_HEIGHT)
     if size > most or tile > max(4 * width * height, LARGEST_TILE) or samples > MOST_SAMPLES:
         raise ImageReadError(
-            f"expected {width}x{height} px of {samples} samples, "
-            f"which {len(page.data)} bytes cannot "
-            "hold; the file is damaged or cut short: get another copy"
+            f"expected {width}x{height} px of {samples} samples, as the tags say, got a file of "
+            f"{len(page.data)} bytes, which cannot hold them; it is damaged or cut short: get "
+            "another copy"
         )
 
 
@@ -158,7 +166,7 @@ def _outside_below(page: Page) -> list[int]:
 
 
 def _decode(page: Page, index: int) -> NDArray[Any]:
-    """(H, W, C) samples as stored."""
+    """Decode a page (`index` counts from 0) to its samples (H, W, C), without colour conversion."""
     data = page.data
     if page.number(PHOTOMETRIC) == INK:
         # libtiff would convert CMYK without the profile, so the colour model is hidden from it
@@ -171,20 +179,25 @@ def _decode(page: Page, index: int) -> NDArray[Any]:
         samples = np.moveaxis(samples, 0, 2)
     if samples.shape[:2] != (page.number(HEIGHT), page.number(WIDTH)):
         raise ImageReadError(
-            f"expected {page.number(WIDTH)}x{page.number(HEIGHT)} pixels as the tags say, got an "
-            f"array {samples.shape}; save the picture as an ordinary TIFF or PNG"
+            f"expected {page.number(WIDTH)}x{page.number(HEIGHT)} px, as the tags say, decoded "
+            f"{samples.shape[1]}x{samples.shape[0]} px; save the picture as an ordinary TIFF or PNG"
         )
     return samples.astype(np.uint8) if samples.dtype == np.bool_ else samples
 
 
 def _channels(page: Page, samples: NDArray[Any]) -> tuple[NDArray[Any], int]:
-    """Colour channels and at most one alpha channel; and the kind of that alpha (0: none)."""
+    """Select the colour channels and one alpha channel, if any.
+
+    Returns (H, W, C) samples, and UNASSOCIATED or ASSOCIATED for straight or premultiplied alpha,
+    0 for none.
+    """
     if page.number(PHOTOMETRIC) == PALETTE:
         return _look_up(page, samples[..., 0]), 0
     count = CHANNELS[MODELS[page.number(PHOTOMETRIC)]]
     if samples.shape[2] < count:
         raise ImageReadError(
-            f"expected {count} samples per pixel, got {samples.shape[2]}; the file is damaged"
+            f"expected {count} samples per pixel, got {samples.shape[2]}; the file is damaged: get "
+            "another copy"
         )
     if samples.shape[2] == count:
         return samples, 0
@@ -195,23 +208,29 @@ def _channels(page: Page, samples: NDArray[Any]) -> tuple[NDArray[Any], int]:
 
 
 def _look_up(page: Page, indices: NDArray[Any]) -> NDArray[np.uint16]:
-    """8-bit colours of palette indices. Writers store a level times 256, times 257, or plain."""
+    """Look up palette indices (H, W): 8-bit RGB levels (H, W, 3).
+
+    Some writers store levels in 16 bits, others in 8 bits.
+    """
     table = np.array(page.numbers(COLORMAP), np.uint16)
     if table.size % 3 or table.size // 3 <= int(indices.max()):
-        raise ImageReadError("expected a palette entry for every colour, got fewer; save it as RGB")
+        raise ImageReadError(
+            f"expected a palette with an entry for index {int(indices.max())}, got "
+            f"{table.size // 3} entries; the file is damaged: get another copy"
+        )
     if table.max() > 255:
         table >>= 8
     return np.take(table.reshape(3, -1).T, indices, axis=0)
 
 
 def _iim(page: Page) -> bytes | None:
-    """IPTC from its own tag, or from inside the Photoshop block; None without any."""
+    """IPTC IIM from its own tag, or else from the Photoshop block; None if there is none."""
     own = page.raw(IPTC) or b""
     return own if own.strip(b"\0") else tags.in_photoshop(page.raw(PHOTOSHOP) or b"")[0]
 
 
 def _lost(page: Page, channels: int) -> tuple[str, ...]:
-    """What the page holds and nothing here carries, in words."""
+    """Descriptions of the parts of a page that are not kept; `channels` of its channels are."""
     parts = ["Photoshop layers"] if page.raw(LAYERS) else []
     if tags.in_photoshop(page.raw(PHOTOSHOP) or b"")[1]:
         parts.append("Photoshop resources such as paths")
@@ -223,7 +242,7 @@ def _lost(page: Page, channels: int) -> tuple[str, ...]:
 
 
 def _description(page: Page) -> bytes | None:
-    """What the file says about the picture, as an EXIF block; None if it says nothing."""
+    """The tags that describe the picture, as an EXIF block; None if there are none."""
     layout = page.layout
     try:
         tree = tags.tree(page.data, page.directory.start, layout, only=DESCRIPTION)
@@ -233,7 +252,7 @@ def _description(page: Page) -> bytes | None:
 
 
 def write_tiff(samples: NDArray[Any], model: Model, metadata: Metadata) -> bytes:
-    """A deflate-compressed TIFF of (H, W, C) 8- or 16-bit levels with its metadata."""
+    """The bytes of a deflate-compressed TIFF of (H, W, C) 8- or 16-bit levels, with metadata."""
     layout, described = _described(metadata.exif)
     alpha = samples.shape[2] > CHANNELS[model]
     plain = imagecodecs.tiff_encode(
@@ -256,7 +275,10 @@ def write_tiff(samples: NDArray[Any], model: Model, metadata: Metadata) -> bytes
 
 
 def _described(exif: bytes | None) -> tuple[TagLayout, dict[int, Any]]:
-    """Byte order and describing tags of an EXIF block; its values keep that order."""
+    """The header of an EXIF block, and its tags that describe the picture; default and {} if None.
+
+    The values are in the byte order of the header.
+    """
     try:
         layout = tags.layout_of(exif or b"")
         return layout, dict(tags.tree(exif or b"", layout.first, layout, only=DESCRIPTION))
@@ -265,7 +287,7 @@ def _described(exif: bytes | None) -> tuple[TagLayout, dict[int, Any]]:
 
 
 def _with_tags(plain: bytes, described: Mapping[int, Any]) -> bytes:
-    """The file with a new directory at its end that adds these tags."""
+    """The TIFF file `plain` with a new directory at its end: the old tags and `described`."""
     layout = tags.layout_of(plain)
     merged = {**tags.tree(plain, layout.first, layout), **described}
     base = len(plain) + len(plain) % 2

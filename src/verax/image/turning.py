@@ -1,8 +1,8 @@
-"""What metadata say about places in the picture and its sides, when it is turned or resized.
+"""Updates metadata that hold positions or sizes in px when a picture is turned or resized.
 
-EXIF orientation 1..8 maps stored points to upright ones; regions, subject areas, sizes and
-resolutions follow. Sources: EXIF 2.32 (CIPA DC-008), MWG guidelines 2.0 (regions), IPTC photo
-metadata 2023.2 (image regions).
+These are regions, subject areas, sizes and resolutions. `turn` is an EXIF orientation, 1..8: the
+turn from the stored to the upright picture. Sources: EXIF 2.32 (CIPA DC-008), MWG guidelines 2.0
+(regions), IPTC photo metadata 2023.2 (image regions).
 """
 
 import re
@@ -16,7 +16,7 @@ Point = tuple[float, float]
 Size = tuple[float, float]
 Fields = dict[str, Attr | Element]
 
-# From a stored point to the upright one, in a picture of the stored size (width, height)
+# by EXIF orientation: stored point (x, y) and stored size (w, h) to the upright point
 MOVES: dict[int, Callable[[float, float, float, float], Point]] = {
     1: lambda x, y, w, h: (x, y),
     2: lambda x, y, w, h: (w - x, y),
@@ -27,7 +27,7 @@ MOVES: dict[int, Callable[[float, float, float, float], Point]] = {
     7: lambda x, y, w, h: (h - y, w - x),
     8: lambda x, y, w, h: (y, w - x),
 }
-PAIRS = [  # properties that a quarter turn exchanges
+PAIRS = [  # properties whose values are swapped by a quarter turn
     ("ImageWidth", "ImageLength"),
     ("PixelXDimension", "PixelYDimension"),
     ("XResolution", "YResolution"),
@@ -38,17 +38,20 @@ TIFF, EXIF = "http://ns.adobe.com/tiff/1.0/", "http://ns.adobe.com/exif/1.0/"
 
 
 def subject(numbers: tuple[int, ...], turn: int, size: Size) -> tuple[int, ...]:
-    """A subject location, circle or rectangle of EXIF (centre, then sides), turned upright."""
+    """Turn an EXIF subject area: centre x, y, then nothing, a diameter, or width and height.
+
+    All in px; `size` is (width, height) before turning. Returns the same kind of numbers.
+    """
     if len(numbers) < 2:
         return numbers
-    # whole numbers are pixels: the last one is a side's length less one
+    # the numbers are pixel indices, so the largest is the side's length less one
     x, y = MOVES[turn](numbers[0], numbers[1], size[0] - 1, size[1] - 1)
     sides = numbers[2:][::-1] if turn >= 5 else numbers[2:]
     return max(int(x), 0), max(int(y), 0), *sides
 
 
 def turned(packet: bytes, turn: int, size: Size) -> bytes:
-    """The XMP packet rewritten for the upright picture; `size` is the one before turning."""
+    """The XMP packet for the upright picture; `size` is (width, height) before turning."""
     document = xmp.parse(packet)
     if document is None:
         return re.sub(rb"(tiff:Orientation(?:\s*=\s*[\"']|>\s*))[2-8]", rb"\g<1>1", packet)
@@ -82,7 +85,7 @@ def _turn_struct(element: Element, turn: int, size: Size) -> None:
 
 
 def _turn_area(fields: Fields, turn: int, size: Size) -> None:
-    """Turn an area of MWG: its centre and sides, in shares of the sides or in pixels."""
+    """Turn an MWG area in place; its centre and sides are fractions of the sides, or pixels."""
     unit = _get(fields["unit"]) if "unit" in fields else "normalized"
     whole = size if unit.startswith("pixel") else (1.0, 1.0)
     centre = _numbers(f"{_get(fields['x'])} {_get(fields['y'])}")
@@ -95,7 +98,10 @@ def _turn_area(fields: Fields, turn: int, size: Size) -> None:
 
 
 def _turn_boundary(fields: Fields, turn: int, size: Size, whole: Size) -> None:
-    """Turn a region boundary of IPTC: the upper left of a rectangle, a centre or a vertex."""
+    """Turn an IPTC region boundary in place: a rectangle, the centre of a circle, or a vertex.
+
+    `size` is (width, height) of the picture in px; `whole` in the unit of the boundary.
+    """
     names = ("rbX", "rbY", "rbW", "rbH")
     values = _numbers(" ".join(_get(fields[name]) for name in names if name in fields))
     if len(values) == 4:
@@ -105,12 +111,12 @@ def _turn_boundary(fields: Fields, turn: int, size: Size, whole: Size) -> None:
         x, y = values
         _set_point(fields, "rbX", "rbY", MOVES[turn](x, y, *whole))
     if "rbRx" in fields and turn >= 5 and whole == (1.0, 1.0):
-        for radius in _numbers(_get(fields["rbRx"])):  # a share of the width, which has changed
+        for radius in _numbers(_get(fields["rbRx"])):  # a fraction of the width, now another side
             _set(fields["rbRx"], _text(radius * size[0] / size[1]))
 
 
 def _unit(element: Element) -> str:
-    """The unit of a region boundary; its vertices have that of the boundary around them."""
+    """The unit of an IPTC region boundary, or of the boundary that contains this vertex."""
     node: object = element
     while isinstance(node, Element):
         fields = _own_fields(node)
@@ -132,7 +138,7 @@ def _turn_subject(element: Element, turn: int, size: Size) -> None:
 
 
 def _corner(rectangle: list[float], turn: int, whole: Size) -> tuple[float, ...]:
-    """A rectangle by its upper left corner and sides, turned."""
+    """Turn a rectangle [left, top, width, height] in a picture of size `whole`, in any unit."""
     x, y, w, h = rectangle
     cx, cy = MOVES[turn](x + w / 2, y + h / 2, *whole)
     w, h = (h, w) if turn >= 5 else (w, h)
@@ -140,7 +146,7 @@ def _corner(rectangle: list[float], turn: int, whole: Size) -> tuple[float, ...]
 
 
 def resized(packet: bytes, old: tuple[int, int], new: tuple[int, int]) -> bytes:
-    """The XMP packet of a picture of size `old` (width, height), updated to `new`."""
+    """The XMP packet of a picture resized from `old` to `new` (width, height)."""
     document = xmp.parse(packet)
     if document is None:
         return packet
@@ -166,7 +172,7 @@ def resized(packet: bytes, old: tuple[int, int], new: tuple[int, int]) -> bytes:
 
 
 def _nested_fields(element: Element) -> Fields:
-    """The fields of a structure that is written as a description of its own."""
+    """Fields by local name of a structure that is written inside an rdf:Description."""
     fields: Fields = {}
     if element.namespaceURI != RDF:
         for child in element.childNodes:
@@ -176,7 +182,7 @@ def _nested_fields(element: Element) -> Fields:
 
 
 def _own_fields(element: Element) -> Fields:
-    """Fields by local name: attributes and children."""
+    """The attributes and child elements of an element, by local name."""
     fields: Fields = {
         a.localName or a.name: a
         for a in element.attributes.values()
@@ -193,7 +199,7 @@ def _get(node: Attr | Element) -> str:
 
 
 def _set(node: Attr | Element, value: str) -> bool:
-    """Set the value of a node. Returns whether that changed it."""
+    """Set the value of a node; returns False if the node had this value already."""
     if _get(node) == value:
         return False
     if isinstance(node, Element):

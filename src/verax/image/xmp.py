@@ -1,4 +1,4 @@
-"""XMP packets: parsed within limits, updated for the new picture, written back.
+"""Parsing, editing and writing of XMP packets.
 
 Source: XMP specification (ISO 16684-1), parts 1 and 3; extended XMP in JPEG is in part 3, 1.1.3.1.
 """
@@ -16,7 +16,7 @@ MOST_XMP = 1 << 20  # bytes; larger packets hold embedded pictures
 _HEAD = '<?xml version="1.0" ?>'
 _EMPTY = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{RDF}"/></x:xmpmeta>'
 
-# Names that say that the file holds more than the picture, which a new file does not
+# names of properties that describe further parts of the file, which a new file does not have
 ANNOUNCING = re.compile(
     r"motionphoto|microvideo|livephoto|gainmap|hdrgm|depthmap|videolength|videooffset",
     re.IGNORECASE,
@@ -34,16 +34,16 @@ ANNOUNCING_SPACES = (
 )
 THUMBNAILS = re.compile(r"^Thumbnails?$|^thumbnail", re.IGNORECASE)
 
-Selector = Callable[[str, str, str], bool]  # (namespace, local name, text): remove it
+Selector = Callable[[str, str, str], bool]  # (namespace, local name, text) -> whether to remove it
 
 
 def parse(packet: bytes) -> Document | None:
-    """The packet as a document; None if it cannot be parsed safely (no DTD, no entities)."""
+    """Parse an XMP packet; None if it is malformed, too large, or has a DTD or entities."""
     if len(packet) > MOST_XMP:
         return None
     packet = packet.strip(b"\0 \r\n\t")
     try:
-        if b"\0" in packet[:4]:  # UTF-16 or UTF-32, which could hide what is searched for
+        if b"\0" in packet[:4]:  # UTF-16 or UTF-32, in which searches for ASCII text would fail
             packet = packet.decode("utf-16").encode()
         if b"<!" in packet.replace(b"<!--", b""):
             return None
@@ -53,7 +53,7 @@ def parse(packet: bytes) -> Document | None:
 
 
 def packet_of(document: Document) -> bytes:
-    """The document as a packet in UTF-8."""
+    """The XMP packet, in UTF-8, of a document."""
     return document.toxml().removeprefix(_HEAD).encode()
 
 
@@ -72,7 +72,7 @@ def descriptions(document: Document) -> list[Element]:
 
 
 def text_of(element: Element) -> str:
-    """All text inside an element."""
+    """The text of an element and its descendants, joined by spaces."""
     parts = []
     for child in element.childNodes:
         if isinstance(child, Element):
@@ -83,7 +83,7 @@ def text_of(element: Element) -> str:
 
 
 def remove(document: Document, selects: Selector) -> list[str]:
-    """Remove every property that `selects` picks, element or attribute; returns their texts."""
+    """Remove the elements and attributes for which `selects` is True; returns their texts."""
     removed = []
     for element in list(elements(document)):
         space, name = element.namespaceURI or "", element.localName or ""
@@ -106,7 +106,7 @@ def remove(document: Document, selects: Selector) -> list[str]:
 
 
 def attribute_values(element: Element) -> list[str]:
-    """The values of all attributes in an element and below."""
+    """The values of all attributes of an element and its descendants."""
     values = [attribute.value for attribute in element.attributes.values()]
     for child in element.getElementsByTagName("*"):
         values += [attribute.value for attribute in child.attributes.values()]
@@ -114,7 +114,7 @@ def attribute_values(element: Element) -> list[str]:
 
 
 def announces(space: str, name: str, _: str) -> bool:
-    """Whether a property belongs to a gain map, a video or another part that is not kept."""
+    """Whether a property describes a gain map, a video or another part of the file not kept."""
     return bool(ANNOUNCING.search(name)) or space.startswith(ANNOUNCING_SPACES)
 
 
@@ -124,9 +124,10 @@ def shows_the_old_picture(_: str, name: str, __: str) -> bool:
 
 
 def without_companions(packet: bytes) -> tuple[bytes, tuple[str, ...]]:
-    """The packet without thumbnails and without what announces other parts of the file.
+    """The packet without thumbnails and properties of a gain map, video or depth map.
 
-    And the names of these parts. A packet that cannot be parsed is unchanged.
+    Also the names of those that the packet mentions. A packet that cannot be parsed is returned
+    unchanged, with no names.
     """
     document = parse(packet)
     if document is None:
@@ -166,7 +167,7 @@ def merged(packet: bytes | None, extension: bytes) -> bytes | None:
 
 
 def without_pointer(packet: bytes) -> bytes:
-    """The packet without the pointer at an extension that is not there."""
+    """The packet without its pointer to an extension, for an extension that is missing."""
     document = parse(packet)
     if document is None:
         return re.sub(rb"\s*xmpNote:HasExtendedXMP\s*=\s*(\"[^\"]*\"|'[^']*')", b"", packet)
@@ -185,9 +186,10 @@ def _ancestors(element: Element) -> Iterator[Element]:
 
 
 def split(packet: bytes, most: int) -> tuple[bytes, bytes, str] | None:
-    """A packet of at most `most` bytes, the rest as an extension, and the name of the extension.
+    """Split an XMP packet into a main packet of at most `most` bytes and an extension.
 
-    The largest properties move. None where that cannot be done.
+    Returns both and the extension's name (its MD5 hash). The largest properties go into the
+    extension. None if the packet cannot be parsed or split.
     """
     document, rest = parse(packet), parse(_EMPTY.encode())
     if document is None or rest is None or not descriptions(document):
@@ -215,7 +217,7 @@ def split(packet: bytes, most: int) -> tuple[bytes, bytes, str] | None:
 
 
 def _properties(document: Document) -> Iterator[tuple[int, Element, minidom.Attr | Element]]:
-    """Size in bytes, owner and node of every top-level property."""
+    """Size in bytes, owning rdf:Description and node of every top-level property."""
     for owner in descriptions(document):
         for child in owner.childNodes:
             if isinstance(child, Element):
@@ -226,7 +228,7 @@ def _properties(document: Document) -> Iterator[tuple[int, Element, minidom.Attr
 
 
 def _shell(document: Document, owner: Element) -> Element:
-    """An empty rdf:Description with the namespaces of `owner` and its rdf:about."""
+    """An empty rdf:Description with the namespace declarations and rdf:about of `owner`."""
     shell = document.createElementNS(RDF, "rdf:Description")
     for element in (*_ancestors(owner), owner):
         for attribute in element.attributes.values():
