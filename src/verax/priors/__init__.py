@@ -1,13 +1,13 @@
-"""Priors: from a service (`generated`) or simulated (`simulated`, from `changes` and `inject`).
+"""Rank candidate pictures, and keep the session of an edit that takes several instructions.
 
-Here: ranking of candidates, and sessions of edits.
+Candidates, several answers to one request, are ranked by judges (functions that score a picture),
+best first; none is discarded.
 
-Candidates are ranked by any number of judges, best first; none is discarded. Edits are judged by
-fidelity and quality, generations by quality and agreement.
+A session stores the turns of an edit in a JSON file: each instruction, its answer, and whether the
+answer was accepted. A new instruction is sent with the original photo and all accepted instructions
+before, so that errors do not accumulate from answer to answer.
 
-A session stores the turns of one edit in a JSON file: instruction, answer, whether it was accepted.
-Each new instruction is sent with the original photo and the accepted instructions before it, so
-that errors do not accumulate from picture to picture.
+Priors come from the modules `generated` (by a service) and `simulated` (`changes`, `inject`).
 """
 
 import json
@@ -27,17 +27,17 @@ Judge = Callable[[Image], float]  # a picture -> a score, higher is better
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Indices of the candidates, best first, and each judge's score per candidate."""
+    """`order`: indices of the candidates, best first; `scores`: per candidate, by name of judge."""
 
     order: tuple[int, ...]
     scores: tuple[Mapping[str, float], ...]
 
 
 def rank(candidates: Sequence[Image], judges: Mapping[str, Judge]) -> Ranking:
-    """Order candidates by the mean of their ranks over judges; ties keep their order.
+    """Order candidates by the mean of their ranks over all judges; ties keep their order.
 
-    Ranks are averaged and not scores, because scores of different judges have different units. NaN
-    is the last rank. Equal scores share a rank.
+    Ranks are averaged instead of scores, since scores of different judges have different units.
+    Equal scores share a rank; NaN ranks last.
     """
     scores = tuple(
         {name: float(judge(picture)) for name, judge in judges.items()} for picture in candidates
@@ -54,7 +54,8 @@ COMPARED_PX = 256  # side at which two pictures of any size are compared
 
 
 def edit_judges(photo: Image) -> dict[str, Judge]:
-    """Judges for an edit: naturalness, and the share of a candidate's edges that the photo has."""
+    """The judges for edits of a photo: "quality", by naturalness, and "fidelity", by the share of a
+    candidate's edges that the photo has, too."""
 
     def fidelity(candidate: Image) -> float:
         return _score("edge_precision", resized(candidate, (photo.shape[1], photo.shape[0])), photo)
@@ -63,7 +64,8 @@ def edit_judges(photo: Image) -> dict[str, Judge]:
 
 
 def text_judges(like: Image | None) -> dict[str, Judge]:
-    """Judges for a generation: naturalness, and agreement with a picture if one is given."""
+    """The judges for pictures generated from text: "quality", by naturalness, and, if the picture
+    `like` is given, "agreement" with it by MS-SSIM."""
     if like is None:
         return {"quality": quality}
     small = resized(like, (COMPARED_PX, COMPARED_PX))
@@ -75,19 +77,19 @@ def text_judges(like: Image | None) -> dict[str, Judge]:
 
 
 def quality(candidate: Image) -> float:
-    """Naturalness: minus NIQE, so that higher is better."""
+    """Naturalness of a picture, minus NIQE; higher is better, NaN if the picture is too small."""
     return -_score("niqe", candidate)
 
 
 def resized(picture: Image, size: tuple[int, int]) -> Image:
-    """The picture resized to (width, height)."""
+    """The picture resized to `size` (width, height)."""
     from verax.image.pixels import resize_picture  # loads OpenCV
 
     return resize_picture(picture, size)
 
 
 def _score(name: str, picture: Image, reference: Image | None = None) -> float:
-    """A metric's value; NaN if the picture is too small for it."""
+    """The value of a metric; NaN if it cannot be computed, for instance on a small picture."""
     from verax.metrics import score
 
     try:
@@ -97,18 +99,22 @@ def _score(name: str, picture: Image, reference: Image | None = None) -> float:
 
 
 SESSION_VERSION = 1
+NO_SESSION = "expected a session file, which verax edit --session writes"
+RENAME = "name another file: --session FILE"
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One instruction and its result.
+    """One instruction of a session, and its result.
 
     Attributes:
-        source: the picture that the instruction was sent with.
-        prompt: what was sent.
-        fingerprint: of the request, the key of the journal.
-        output: file of the (best) result.
-        accepted: whether further turns build on it.
+        instruction: the user's words.
+        source: whether the "original" photo or the "last" result was sent with them.
+        prompt: the whole text that was sent, with earlier instructions.
+        model: name of the model that was asked.
+        fingerprint: hash of the request, under which the journal keeps the answer.
+        output: path of the result; of several, the best.
+        accepted: whether further turns build on this one.
     """
 
     instruction: str
@@ -122,53 +128,58 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """The photo, by path and hash, and the turns so far."""
+    """The session of one photo, known by its path and SHA-256: its turns so far, oldest first."""
 
     photo: str
     sha256: str
     turns: tuple[Turn, ...] = ()
 
     def accepted(self) -> tuple[Turn, ...]:
-        """The accepted turns, oldest first; one sent with the last output implies its history."""
+        """The accepted turns, oldest first."""
         return tuple(turn for turn in self.turns if turn.accepted)
 
     def add(self, turn: Turn) -> "Session":
         return replace(self, turns=(*self.turns, turn))
 
     def reject_last(self) -> "Session":
-        """The session with its last accepted turn undone; raises InputError if there is none."""
+        """The session with its last accepted turn rejected. Raises InputError if there is none."""
         accepted = [index for index, turn in enumerate(self.turns) if turn.accepted]
         if not accepted:
-            raise InputError("there is no accepted turn to take back")
+            raise InputError(
+                "--reject-last: expected a session with an accepted turn, but there is "
+                "no accepted turn to reject; leave out the option"
+            )
         turns = [*self.turns]
         turns[accepted[-1]] = replace(turns[accepted[-1]], accepted=False)
         return replace(self, turns=tuple(turns))
 
     def reopen(self, instruction: str) -> "Session":
-        """The session without its last turn if that had the same instruction.
+        """The session without its last turn, if that turn has this instruction.
 
-        The same command run twice is then one turn, answered from the journal.
+        Thus a command that is run twice makes one turn, which is answered from the journal.
         """
         last = self.turns[-1] if self.turns else None
         same = last is not None and last.accepted and last.instruction == instruction
         return replace(self, turns=self.turns[:-1]) if same else self
 
     def prompt(self, instruction: str) -> str:
-        """The prompt for the original: the accepted instructions and the new one, in order."""
+        """The prompt to send with the original photo: accepted instructions and the new one."""
         return numbered([*(turn.instruction for turn in self.accepted()), instruction])
 
     def last_output(self) -> Path:
-        """The file of the last accepted turn; raises InputError if there is none."""
+        """The file of the last accepted result. Raises InputError if there is none."""
         if not self.accepted():
             raise InputError(
-                "--from-last: there is no accepted turn to continue from; edit once without it"
+                "--from-last: expected a session with an accepted turn, but there is no accepted "
+                "turn to continue from; leave out the option for the first instruction"
             )
         return Path(self.accepted()[-1].output)
 
     def set_aside(self, target: Path) -> "Session":
-        """Copy earlier results with the target's name to other names, to make room for a new one.
+        """Copy earlier results to other names if a new result is going to have their name.
 
-        A service may have answered in another format, so the suffix is not compared.
+        `target` is the file of the new result. Suffixes are not compared, since a service may
+        answer in another format. Returns the session with the new names.
         """
         turns = list(self.turns)
         for index, turn in enumerate(turns):
@@ -180,27 +191,27 @@ class Session:
         return replace(self, turns=tuple(turns))
 
     def save(self, path: Path) -> None:
-        """Write the session to a file, atomically."""
+        """Write the session to a JSON file, atomically."""
         stored = {"version": SESSION_VERSION, **asdict(self)}
         write_whole(path, (json.dumps(stored, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def load_session(path: Path, *, photo: Path, sha256: str) -> Session:
-    """The session of this photo; a new one if there is no file yet.
+    """Read the session of a photo from a file; an empty session if the file does not exist.
 
-    Raises SettingsError for a file that is no session, InputError for one of another photo.
+    Raises SettingsError for a file that is no session, InputError for the session of another photo.
     """
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return Session(str(photo), sha256)
     except (OSError, ValueError) as exc:
-        raise SettingsError(f"{path}: not a session file: {exc}") from exc
+        raise SettingsError(f"{path}: {NO_SESSION}, got {exc}; {RENAME}") from exc
     session = _session(stored, path)
     if session.sha256 != sha256:
         raise InputError(
-            f"{path} is the session of {session.photo}, whose content differs from {photo}; "
-            "name another --session"
+            f"{path}: expected the session of {photo}, got that of {session.photo}, a photo with "
+            "other content; name another file: --session FILE"
         )
     return session
 
@@ -209,16 +220,17 @@ def _session(stored: Any, path: Path) -> Session:  # noqa: ANN401  # any JSON at
     try:
         if stored["version"] != SESSION_VERSION:
             raise SettingsError(
-                f"{path}: session version {stored['version']}, expected {SESSION_VERSION}"
+                f"{path}: expected a session file of version {SESSION_VERSION}, got version "
+                f"{stored['version']}; {RENAME}"
             )
         turns = tuple(Turn(**turn) for turn in stored["turns"])
         return Session(str(stored["photo"]), str(stored["sha256"]), turns)
     except (KeyError, TypeError) as exc:
-        raise SettingsError(f"{path}: not a session file: {exc!r}") from exc
+        raise SettingsError(f"{path}: {NO_SESSION}, got another ({exc!r}); {RENAME}") from exc
 
 
 def numbered(instructions: Sequence[str]) -> str:
-    """One instruction as it is; several as a numbered list."""
+    """The prompt for several instructions: a numbered list; a single one is returned unchanged."""
     if len(instructions) == 1:
         return instructions[0]
     lines = [f"{number}. {text}" for number, text in enumerate(instructions, 1)]

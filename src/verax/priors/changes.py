@@ -1,8 +1,8 @@
-"""What a simulated generator does to a photo, with its ground truth: things and their places,
-and, everywhere, light, colour, fine detail and sharpening.
+"""Changes that a simulated image generator makes to a photo, with their ground truth.
 
-A thing is a piece of the photo: the pixels near a point and close to its colour, up to the
-requested area. Nothing is known about its content.
+Objects are added, removed, moved, duplicated or mirrored; light, colour and fine detail change
+everywhere. An "object" is any piece of the photo: the pixels near a random point and close to the
+colour there, up to the requested area.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 @dataclass(frozen=True, slots=True)
 class ObjectEdit:
-    """One change: its kind, the thing's area (share of the photo), its shift (in widths)."""
+    """A change of an object: its kind, and the object's area and shift (shares of area, width)."""
 
     kind: Kind
     area: float = 0.02
@@ -34,19 +34,19 @@ class ObjectEdit:
     def __post_init__(self) -> None:
         if self.kind not in KINDS or not 0 < self.area <= 0.25 or self.distance < 0:
             raise SettingsError(
-                f"expected kind in {KINDS}, area in (0, 0.25], distance >= 0; got {self}"
+                f"expected kind in {KINDS}, area above 0 and up to 0.25, distance >= 0; got {self}"
             )
 
 
 @dataclass(frozen=True, slots=True)
 class InjectedChange:
-    """An applied change, on the photo's grid.
+    """A change of an object that was applied, on the photo's grid.
 
     Attributes:
-        kind: that of the edit.
-        lost: (H, W) bool, where the photo shows a thing that the prior does not.
-        gained: (H, W) bool, where the prior shows a thing that the photo does not.
-        shift: (dx, dy) in photo px from where it was to where it is.
+        kind: the kind of the edit.
+        lost: (H, W) bool, where the photo shows an object that the prior does not show.
+        gained: (H, W) bool, where the prior shows an object that the photo does not show.
+        shift: (dx, dy) in photo px from the object's old place to the new one.
     """
 
     kind: Kind
@@ -56,7 +56,7 @@ class InjectedChange:
 
     @property
     def box(self) -> tuple[int, int, int, int]:
-        """(left, top, right, bottom) around everything changed; right and bottom exclusive."""
+        """(left, top, right, bottom) around all changed pixels; right and bottom exclusive."""
         ys, xs = np.nonzero(self.lost | self.gained)
         return int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1
 
@@ -64,7 +64,7 @@ class InjectedChange:
 def edit(
     clean: Image, edits: tuple[ObjectEdit, ...], rng: Generator
 ) -> tuple[Image, tuple[InjectedChange, ...]]:
-    """Apply the edits one after another; the photo after them, and the changes."""
+    """Apply the edits one after another. Returns the edited photo, and the changes with masks."""
     scene, changes = clean, []
     for edit in edits:
         scene, change = _edit(scene, edit, rng)
@@ -82,7 +82,7 @@ def _edit(scene: Image, edit: ObjectEdit, rng: Generator) -> tuple[Image, Inject
     far = edit.kind == "added"
     shift = _shift(thing, rng, distance=0.3 if far else edit.distance, width=scene.shape[1])
     pixels, there = _moved(scene, thing, shift)
-    if far:  # a foreign look: mirrored and recoloured content from elsewhere in the picture
+    if far:  # to look foreign, the copied piece gets other colours
         pixels = np.clip(pixels[..., rng.permutation(3)] * rng.uniform(0.6, 1.5), 0.0, 1.0)
     base = fill(scene, thing, rng) if edit.kind == "moved" else scene
     weight = _soft(there)
@@ -92,7 +92,7 @@ def _edit(scene: Image, edit: ObjectEdit, rng: Generator) -> tuple[Image, Inject
 
 
 def enlarged(change: InjectedChange, size: tuple[int, int]) -> InjectedChange:
-    """The same change on a grid of (width, height)."""
+    """The same change, its masks and shift resized to a grid of `size` (width, height)."""
     height, width = change.lost.shape
     if (width, height) == size:
         return change
@@ -105,7 +105,7 @@ def enlarged(change: InjectedChange, size: tuple[int, int]) -> InjectedChange:
 
 
 def pick(scene: Image, area: float, rng: Generator) -> Mask:
-    """A random piece of the photo with a share `area` of its pixels, bounded by its edges."""
+    """Mask (H, W) of a random piece of the photo, with a share `area` of all its pixels."""
     height, width = scene.shape[:2]
     radius = np.sqrt(area * height * width / np.pi)
     cx = rng.uniform(min(radius, width / 2), max(width - radius, width / 2))
@@ -124,7 +124,7 @@ def pick(scene: Image, area: float, rng: Generator) -> Mask:
 
 
 def fill(scene: Image, hole: Mask, rng: Generator) -> Image:
-    """Fill the hole from its rim, coarse to fine, with detail from beside it."""
+    """Fill the hole (H, W) smoothly from its surroundings, with fine detail from beside it."""
     weight = (~cv2.dilate(hole.view(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)).astype(
         np.float32
     )
@@ -138,7 +138,7 @@ def fill(scene: Image, hole: Mask, rng: Generator) -> Image:
 
 
 def _push_pull(scene: Image, weight: Plane) -> Image:
-    """Fill places of zero weight with the finest coarser average that has any (push-pull)."""
+    """Fill pixels of zero `weight` (H, W) with averages of their surroundings (push-pull)."""
     known = scene * weight[..., None]
     if min(weight.shape) <= 2:
         return np.asarray(known.sum((0, 1)) / max(float(weight.sum()), 1e-6) + 0 * scene)
@@ -152,7 +152,7 @@ def _push_pull(scene: Image, weight: Plane) -> Image:
 
 
 def _mirror(scene: Image, thing: Mask) -> tuple[Image, InjectedChange]:
-    """The thing mirrored left to right in place."""
+    """Mirror the object left to right in its place."""
     xs = np.nonzero(thing.any(0))[0]
     left, right = int(xs.min()), int(xs.max()) + 1
     pixels, there = scene.copy(), np.zeros_like(thing)
@@ -163,7 +163,7 @@ def _mirror(scene: Image, thing: Mask) -> tuple[Image, InjectedChange]:
 
 
 def _shift(thing: Mask, rng: Generator, *, distance: float, width: int) -> tuple[float, float]:
-    """A random shift in whole px, about `distance` widths, that keeps the thing's centre inside."""
+    """A random shift (dx, dy) in whole px of length `distance` * `width`, inside if possible."""
     height = thing.shape[0]
     ys, xs = np.nonzero(thing)
     middle = np.array([xs.mean(), ys.mean()])
@@ -184,7 +184,7 @@ def _moved(scene: Image, thing: Mask, shift: tuple[float, float]) -> tuple[Image
 def _translate(
     array: NDArray[np.float32], shift: tuple[float, float], *, border: int = cv2.BORDER_REFLECT
 ) -> NDArray[np.float32]:
-    """Content moved by (dx, dy) px."""
+    """The content of an array moved by `shift` (dx, dy) px."""
     matrix = np.array([[1, 0, shift[0]], [0, 1, shift[1]]], np.float64)
     return np.asarray(
         cv2.warpAffine(array, matrix, array.shape[1::-1], flags=cv2.INTER_LINEAR, borderMode=border)
@@ -192,22 +192,22 @@ def _translate(
 
 
 def _soft(mask: Mask) -> NDArray[np.float32]:
-    """(H, W, 1) weight with a rim of one pixel."""
+    """(H, W, 1) the mask as weight, with an edge softened by about one pixel."""
     return np.asarray(cv2.GaussianBlur(mask.astype(np.float32), (3, 3), 0.7))[..., None]
 
 
 @dataclass(frozen=True, slots=True)
 class Tone:
-    """Exact amounts of a change of tone; the defaults change nothing.
+    """Exact amounts of a change of light and colour; the defaults change nothing.
 
     Attributes:
-        exposure_ev: stops of exposure, in linear light.
-        contrast: slope of an S-shaped curve at mid-grey, 1 for none.
-        saturation: factor on the distance from grey.
-        warmth_ev: stops between red and blue, positive is warmer.
-        colour: deviation of a random 3x3 mix from identity.
-        uneven_ev: deviation of a smooth illumination field, in stops.
-        night: share of a day-for-night change, 0..1.
+        exposure_ev: change of exposure in stops, in linear light.
+        contrast: slope of an S-shaped tone curve at mid-grey; 1 for no change.
+        saturation: factor by which colours move away from grey.
+        warmth_ev: change of red minus that of blue, in stops; above 0 is warmer.
+        colour: standard deviation of a random 3x3 colour matrix from the identity.
+        uneven_ev: standard deviation of a smooth illumination field, in stops.
+        night: strength of a change from day to night, 0 to 1.
     """
 
     exposure_ev: float = 0.0
@@ -220,7 +220,7 @@ class Tone:
 
 
 def retone(image: Image, tone: Tone, rng: Generator) -> Image:
-    """The picture after a change of tone; the same array if there is none."""
+    """The picture after a change of light and colour; the same array if `tone` changes nothing."""
     if tone == Tone():
         return image
     stops = np.array([tone.warmth_ev / 2, 0.0, -tone.warmth_ev / 2]) + tone.exposure_ev
@@ -242,17 +242,17 @@ def retone(image: Image, tone: Tone, rng: Generator) -> Image:
 
 
 def s_curve(image: Image, slope: float) -> Image:
-    """An S-shaped tone curve: monotone, keeps 0, 1/2 and 1, with this slope (above 0) at 1/2."""
+    """Apply an S-shaped tone curve that keeps 0, 1/2 and 1; `slope` (above 0) is that at 1/2."""
     up = np.clip(image, 0.0, 1.0) ** np.float32(slope)
     down = (1 - np.clip(image, 0.0, 1.0)) ** np.float32(slope)
     return np.asarray(up / (up + down), np.float32)
 
 
 def resynthesise(scene: Image, rng: Generator, *, share: float, sigma_px: float) -> Image:
-    """Replace a `share` of the detail finer than `sigma_px`, except on the strongest edges.
+    """Replace a `share` (0 to 1) of the detail finer than `sigma_px`, except on strong edges.
 
-    The new detail is partly detail from nearby places, partly filtered noise, each scaled to the
-    local strength of what it replaces.
+    The new detail is a mixture of detail from nearby places and of filtered noise, scaled to the
+    local strength of the old detail.
     """
     low = cv2.GaussianBlur(scene, (0, 0), sigma_px)
     high = scene - low
@@ -273,13 +273,13 @@ def resynthesise(scene: Image, rng: Generator, *, share: float, sigma_px: float)
 
 
 def sharpen(image: Image, strength: float) -> Image:
-    """Unsharp mask of radius 1 px."""
+    """Sharpen by an unsharp mask with a sigma of 1 px; a `strength` of 0 changes nothing."""
     soft = cv2.GaussianBlur(image, (0, 0), 1.0)
     return np.asarray(np.clip(image + np.float32(strength) * (image - soft), 0.0, 1.0), np.float32)
 
 
 def _strength(detail: NDArray[np.float32], sigma_px: float) -> Plane:
-    """Local deviation of the detail over all channels, (H, W, 1)."""
+    """(H, W, 1) local root mean square of the detail, over all channels."""
     energy = (detail * detail).mean(2)
     return np.asarray(np.sqrt(cv2.GaussianBlur(energy, (0, 0), 1.5 * sigma_px)))[..., None]
 
@@ -287,7 +287,7 @@ def _strength(detail: NDArray[np.float32], sigma_px: float) -> Plane:
 def _displaced(
     high: NDArray[np.float32], rng: Generator, *, reach_px: float
 ) -> NDArray[np.float32]:
-    """The detail of other places nearby, in patches."""
+    """The detail `high` displaced by a smooth random field with a length of about `reach_px`."""
     height, width = high.shape[:2]
     cells = max(2.0, min(height, width) / (4 * reach_px))
     x = np.arange(width, dtype=np.float32)[None, :]

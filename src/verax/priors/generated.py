@@ -1,8 +1,9 @@
-"""A prior from a provider: photo -> canvas -> request -> answer -> prior.
+"""Get a prior, a generated picture of the photo's scene, from an image service (provider).
 
-The photo is sent as a PNG made from its pixels alone, so no metadata and no GPS position leaves the
-machine; transparent parts are painted white. `plan` creates the request without sending anything,
-`receive` reads the answer, `ask` does both with one call in between.
+`plan` puts the photo on the canvas, a size that the model accepts, and makes the request, without
+sending anything. `receive` makes the prior from the service's answer. `ask` does both, with one
+paid call in between. The photo is sent as a PNG made from its pixels alone, so no metadata and no
+GPS position leaves the machine; transparent parts become white.
 """
 
 import io
@@ -29,19 +30,22 @@ from verax.providers.journal import Desk
 from verax.restorers.faults import estimate
 
 DEFAULT_MODEL = "gpt-image-2.6-sunburst"
-SAME_RATIO = 0.01  # an answer with about the canvas's aspect ratio is the canvas at another scale
+SAME_RATIO = 0.01  # largest relative difference of aspect ratio between an answer and its canvas
 JudgeTask = Callable[[Image], str]  # a picture -> the task it needs
 
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """The user's choices for a request; None and "" leave a choice to Verax or the service.
+    """The user's choices for a request; None and "" leave a choice to Verax or to the service.
+
+    Other fields than these are parameters of the image service, see docs/providers.md.
 
     Attributes:
-        prompt: the user's own words; they replace the task's prompt.
-        task: a task of the prompt catalog, or "auto".
-        wording: name of the fidelity sentence that follows the task's prompt.
-        repeat_index: 0, 1, 2 ... to get a new answer to the same request.
+        prompt: the user's own words, sent instead of the task's prompt.
+        task: a task of the prompt catalog, or "auto" to estimate it from the photo.
+        wording: name of the sentence on fidelity that follows the task's prompt.
+        n: number of pictures to request.
+        repeat_index: 0; a higher number asks for a new answer to a request made before.
     """
 
     model: str = DEFAULT_MODEL
@@ -60,18 +64,18 @@ class Wishes:
     repeat_index: int = 0
 
     def fields(self) -> dict[str, Any]:
-        """The fields that go into a request unchanged."""
+        """The fields, by name, that go into a request unchanged; without those left to others."""
         own = {"model", "prompt", "task", "wording"}
         return {k: v for k, v in asdict(self).items() if k not in own and v is not None}
 
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """A request ready to send, with what is needed to read its answer.
+    """A request that is ready to be sent, and the canvas that is needed to read its answer.
 
     Attributes:
-        prompt_name: task, wording and version of the prompt, or "own".
-        notices: choices that were dropped, in words.
+        prompt_name: task, wording and version of the prompt; "own" for the user's own words.
+        notices: in words, which of the choices the model does not support, and were dropped.
     """
 
     request: EditRequest
@@ -82,12 +86,15 @@ class Asking:
 
 @dataclass(frozen=True, slots=True)
 class GeneratedPrior:
-    """A prior and its origin.
+    """A prior that a service generated, and its origin.
 
     Attributes:
-        pixels: (H, W, 3) on the photo's grid; at its own size if its shape is not the canvas's, to
-            be placed by registration.
-        data: the picture's file as received, with its provenance if it has any.
+        pixels: (H, W, 3) on the photo's grid. If the answer has other proportions than the canvas,
+            as received; registration must then place it.
+        data: the file as received, with its Content Credentials if it has any.
+        asking: the request.
+        answer: the whole answer of the service.
+        notices: in words, what the user should know.
     """
 
     pixels: Image
@@ -107,15 +114,15 @@ def plan(
     references: tuple[Photo, ...] = (),
     judge: JudgeTask = estimate,
 ) -> Asking:
-    """Plan the request for a prior of this photo. Sends nothing, costs nothing.
+    """Make the request for a prior of this photo. Sends nothing and costs nothing.
 
     Args:
-        mask: (H, W), 1 = edit here, on the photo's grid.
-        markup: arrows or circles on a transparent ground, on the photo's grid.
-        references: further pictures that are sent unchanged.
-        judge: estimates the task for "auto".
+        mask: (H, W) on the photo's grid, 1 where the service is to edit.
+        markup: picture of the photo's size with arrows or circles on a transparent background.
+        references: further pictures, sent in their own size.
+        judge: estimates the task of the photo if the task is "auto".
 
-    Raises InputError for anything that the model or service would refuse.
+    Raises InputError for anything that the model or the service would refuse.
     """
     wishes = wishes or Wishes()
     model = client.model(wishes.model)
@@ -138,7 +145,10 @@ def plan(
 
 
 def receive(asking: Asking, answer: ImagesAnswer, *, index: int = 0) -> GeneratedPrior:
-    """The prior in an answer, moved from the canvas to the photo's grid."""
+    """Take picture `index` of a service's answer, and map it from the canvas to the photo's grid.
+
+    A picture with other proportions than the canvas is left as it is, with a notice.
+    """
     generated = answer.images[index]
     picture = generated.decoded()
     pixels = flat(picture)
@@ -147,14 +157,18 @@ def receive(asking: Asking, answer: ImagesAnswer, *, index: int = 0) -> Generate
     if abs(generated.width * height / (generated.height * width) - 1) <= SAME_RATIO:
         pixels = canvases.retrieve(pixels, asking.canvas)
     else:
-        notices.append("the answer has another shape than the canvas; registration must find it")
+        notices.append(
+            f"the service answered with {generated.width}x{generated.height} instead of "
+            f"{width}x{height}, other proportions than requested; registration will place it"
+        )
     return GeneratedPrior(pixels, generated.data, asking, answer, tuple(notices))
 
 
 def on_grid(prior: GeneratedPrior, photo: Photo) -> GeneratedPrior:
-    """The prior on the photo's grid, also if the answer has another shape.
+    """The prior on the photo's grid, even if the answer has other proportions than the canvas.
 
-    It is registered to the photo if possible; otherwise scaled to cover it and cropped.
+    Such an answer is registered to the photo; if that is not possible, it is scaled to cover the
+    photo, and cropped.
     """
     if prior.pixels.shape == photo.pixels.shape:
         return prior
@@ -166,12 +180,14 @@ def on_grid(prior: GeneratedPrior, photo: Photo) -> GeneratedPrior:
         warped = apply(registration, prior.pixels, size=size)
         share = warped.valid[:, :, None]
         covered = np.asarray(warped.pixels * share + covered * (1 - share), np.float32)
-    how = "registered to the photo" if exact else "scaled to cover the photo, rest cut off"
-    return replace(prior, pixels=covered, notices=(*prior.notices, f"the answer was {how}"))
+    how = "registered to the photo" if exact else "scaled to cover the photo, and cropped"
+    note = f"the generated picture was {how}"
+    return replace(prior, pixels=covered, notices=(*prior.notices, note))
 
 
 def _covering(pixels: Image, size: tuple[int, int]) -> Image:
-    """The picture cropped to the shape of `size` around its centre, at that size."""
+    """The picture cropped around its centre to the proportions of `size` (width, height), and
+    resized to that size."""
     height, width = pixels.shape[:2]
     scale = min(width / size[0], height / size[1])
     w, h = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
@@ -182,13 +198,17 @@ def _covering(pixels: Image, size: tuple[int, int]) -> Image:
 def ask(
     photo: Photo, desk: Desk, wishes: Wishes | None = None, *, mask: Plane | None = None
 ) -> GeneratedPrior:
-    """Plan, call through the desk, receive: paid once, journaled, within the desk's cost limit."""
+    """Get a prior of this photo from a service, through the desk.
+
+    The desk makes the paid call within its cost limit and keeps the answer in the journal, so that
+    the same request is never paid twice. For `mask` see `plan`.
+    """
     asking = plan(photo, desk.client, wishes, mask=mask)
     return receive(asking, desk.call(asking.request))
 
 
 def flat(photo: Photo) -> Image:
-    """The pixels over white where they are transparent, so that hidden colours are not sent."""
+    """The photo's pixels (H, W, 3) over white: colours of transparent pixels are not sent."""
     if photo.alpha is None:
         return photo.pixels
     alpha = photo.alpha[:, :, None]
@@ -196,14 +216,14 @@ def flat(photo: Photo) -> Image:
 
 
 def picture_file(pixels: Image, canvas: Canvas) -> ImageFile:
-    """The photo on its canvas as PNG, made from pixels alone."""
+    """The photo's pixels, placed on the canvas, as a PNG file without metadata."""
     return ImageFile(images.encode(canvases.place(pixels, canvas), format="png"), "photo.png")
 
 
 def mask_file(mask: Plane, canvas: Canvas) -> ImageFile:
-    """A mask (1 = edit) on the canvas, as PNG with alpha 0 where to edit.
+    """A mask (H, W), 1 = edit, placed on the canvas, as a PNG file with alpha 0 where to edit.
 
-    Raises SizeMismatchError where the mask is not on the photo's grid.
+    Raises SizeMismatchError if the mask is not of the photo's size.
     """
     _on_grid("mask", mask.shape[1], mask.shape[0], canvas)
     placed = canvases.place(np.repeat(mask[:, :, None], 3, axis=2), canvas)[:, :, 0]
@@ -212,10 +232,15 @@ def mask_file(mask: Plane, canvas: Canvas) -> ImageFile:
 
 
 def markup_file(markup: Photo, canvas: Canvas) -> ImageFile:
-    """Markup (arrows, circles) placed on the canvas, as PNG, transparent elsewhere."""
+    """A picture of arrows or circles, placed on the canvas, as a PNG file with transparency.
+
+    Raises InputError for a picture without alpha, SizeMismatchError for another size than the
+    photo's.
+    """
     if markup.alpha is None:
         raise InputError(
-            "markup: expected a PNG with a transparent background, got one without alpha"
+            "--markup: expected a PNG with a transparent background, got a picture without "
+            "transparency; draw arrows or circles on an empty layer of the photo's size"
         )
     _on_grid("markup", markup.width, markup.height, canvas)
     colour = canvases.place(markup.pixels, canvas)
@@ -227,7 +252,7 @@ def markup_file(markup: Photo, canvas: Canvas) -> ImageFile:
 
 
 def mask_plane(picture: Photo) -> Plane:
-    """A mask picture as a plane, 1 = edit: where transparent, or white if it has no alpha."""
+    """(H, W) mask from a picture, 1 = edit: where transparent; without alpha, where white."""
     if picture.alpha is not None:
         return np.asarray(1 - picture.alpha, np.float32)
     return np.asarray(picture.pixels.mean(axis=2), np.float32)
@@ -242,7 +267,7 @@ def _prompt(photo: Photo, wishes: Wishes, judge: JudgeTask) -> tuple[str, str]:
 
 
 def _defaults(model: Model) -> dict[str, Any]:
-    """Verax's defaults for a request; dropped with a notice if the model refuses them."""
+    """Parameters of a request that Verax sets unless the user does, if the model supports them."""
     quality = {"quality": model.default_quality} if model.default_quality else {}
     return {"output_format": "png", "background": "opaque"} | quality
 
@@ -254,8 +279,8 @@ def _reference(photo: Photo) -> ImageFile:
 def _on_grid(what: str, width: int, height: int, canvas: Canvas) -> None:
     if (width, height) != canvas.photo:
         raise SizeMismatchError(
-            f"{what} is {width}x{height}, the photo {canvas.photo[0]}x{canvas.photo[1]}; "
-            "both must have the same size"
+            f"--{what}: expected a picture of the photo's size {canvas.photo[0]}x"
+            f"{canvas.photo[1]}, got {width}x{height}; draw it on a copy of the photo"
         )
 
 

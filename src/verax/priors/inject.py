@@ -1,8 +1,9 @@
-"""Known deviations injected into a clean photo, to simulate an image generator.
+"""Simulate an image generator: inject known deviations into a clean photo.
 
-`Deviations` holds exact amounts, all zero by default, so that single ones can be injected to test a
-measurement. `inject` returns the changed picture with its ground truth. Order:
-objects, texture, residual degradation, warp onto the canvas, tone, sharpening, JPEG.
+`Deviations` holds the exact amounts, all zero by default, so that single deviations can be injected
+to test a measurement. `inject` returns the changed picture with its ground truth. Deviations are
+applied in this order: objects, texture, remaining degradation, warp onto the canvas, tone,
+sharpening, JPEG.
 
 Points are (x, y); the centre of the top-left pixel is (0, 0). The matrix maps prior px to photo
 px; photo pixel p is sampled from the prior at inverse(matrix) @ (p + field[p]).
@@ -39,26 +40,27 @@ Field = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Deviations:
-    """Exact amounts of change; the defaults change nothing.
+    """Exact amounts of the deviations to inject; the defaults change nothing.
 
     Attributes:
-        size: (width, height) of the prior, None for the photo's.
-        canvas: how the photo was brought to that size: "stretch" each axis, "crop" to the
-            shape, "outpaint" beyond the photo, or "letterbox" with plain bars.
+        size: (width, height) of the prior; None: that of the photo.
+        canvas: how the photo is brought to that size: "stretch" each axis, "crop" to the
+            proportions, "outpaint" beyond the photo, or "letterbox" with plain bars.
         shift_x, shift_y: how far right and down the prior must be moved to lie on the photo,
             shares of the photo's width and height.
-        scale_x, scale_y: factor by which it must be enlarged for that, about the photo's centre.
-        rotation_deg: angle by which it must be rotated for that, clockwise on screen.
-        perspective_x, perspective_y: how far the corners move, shares of width and height.
+        scale_x, scale_y: factors by which the prior must be enlarged about the photo's centre to
+            lie on the photo.
+        rotation_deg: angle, clockwise on screen, by which the prior must be rotated for that.
+        perspective_x, perspective_y: how far perspective moves corners, shares of width, height.
         local: median length of a smooth local displacement, share of the photo's width.
-        local_cells: bumps of that displacement along the short side.
-        objects: things added, removed, moved, duplicated or mirrored.
-        texture: share of the fine detail replaced by invented detail, 0..1.
+        local_cells: number of bumps of the local displacement along the short side.
+        objects: objects to add, remove, move, duplicate or mirror.
+        texture: share of the fine detail that is replaced by invented detail, 0 to 1.
         texture_px: sigma in photo px below which detail counts as fine.
         sharpening: strength of the final unsharp mask, 0 for none.
         tone: change of light and colour.
-        residual: share of the given degraded photo that is left in part of the picture, 0..1.
-        jpeg_quality: 1..100, None for no compression.
+        residual: mean share of the photo's degradation that remains in the prior, 0 to 1.
+        jpeg_quality: 1 to 100; None: no compression.
     """
 
     size: tuple[int, int] | None = None
@@ -82,9 +84,12 @@ class Deviations:
 
     def __post_init__(self) -> None:
         if min(self.scale_x, self.scale_y, self.texture_px, self.local_cells) <= 0:
-            raise SettingsError("deviations: expected scales, texture_px and local_cells above 0")
+            raise SettingsError(
+                "Deviations: expected scale_x, scale_y, texture_px and local_cells above 0, got "
+                f"{self.scale_x}, {self.scale_y}, {self.texture_px} and {self.local_cells}"
+            )
         if self.size is not None and min(self.size) < 1:
-            raise SettingsError(f"deviations: expected a size of at least 1x1, got {self.size}")
+            raise SettingsError(f"Deviations: expected a size of at least 1x1, got {self.size}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +97,12 @@ class SimulatedPrior:
     """A simulated prior with its ground truth.
 
     Attributes:
-        prior: (H', W', 3) the picture.
-        matrix: (3, 3) float64, prior px to photo px.
-        field: (H, W, 2) float32 local displacement (dx, dy) in photo px, None for zero.
-        objects: the changes, with masks on the photo's grid.
-        kind: "same" scene as the photo, "foreign", or "photo": the degraded photo itself.
+        prior: (H', W', 3) the picture, of any size.
+        matrix: (3, 3) float64, maps prior px to photo px.
+        field: (H, W, 2) float32 local displacement (dx, dy) in photo px; None if it is zero.
+        objects: the changed objects, with masks on the photo's grid.
+        kind: whether the prior shows the "same" scene as the photo, a "foreign" scene, or is the
+            degraded "photo" itself.
         deviations: the amounts that were injected.
     """
 
@@ -111,13 +117,16 @@ class SimulatedPrior:
 def inject(
     clean: Image, deviations: Deviations, *, seed: int, degraded: Image | None = None
 ) -> SimulatedPrior:
-    """The clean photo with exactly these deviations; a pure function of its arguments.
+    """Simulate a prior: the clean photo with exactly these deviations, and the ground truth.
 
-    `degraded`, on the grid of `clean`: the photo of which `residual` leaves traces.
+    The same arguments give the same result. `degraded` is the degraded photo, of the same size; a
+    share `deviations.residual` of its degradation remains in the prior.
     """
     check_image(clean, name="clean")
     if degraded is not None and degraded.shape != clean.shape:
-        raise SizeMismatchError(f"degraded: expected shape {clean.shape}, got {degraded.shape}")
+        raise SizeMismatchError(
+            f"degraded: expected the shape {clean.shape} of the clean photo, got {degraded.shape}"
+        )
     height, width = clean.shape[:2]
     size = deviations.size or (width, height)
     matrix = drift_matrix(deviations, (width, height)) @ centred(
@@ -148,7 +157,10 @@ def inject(
 
 
 def drift_matrix(d: Deviations, photo: tuple[int, int]) -> Matrix:
-    """The matrix of the global drift, about the photo's centre: photo px to photo px."""
+    """(3, 3) matrix of the global drift in photo px: prior, resized to the photo, to photo.
+
+    `photo`: (width, height).
+    """
     width, height = photo
     angle = np.deg2rad(d.rotation_deg)
     cos, sin = np.cos(angle), np.sin(angle)
@@ -161,7 +173,8 @@ def drift_matrix(d: Deviations, photo: tuple[int, int]) -> Matrix:
 
 
 def local_field(photo: tuple[int, int], d: Deviations, rng: Generator) -> Field | None:
-    """Smooth displacement (H, W, 2) with median length `local` * width, or None for zero."""
+    """A random smooth displacement (H, W, 2) for a photo of (width, height), with a median length
+    of `d.local` times the width; None if that is zero."""
     if d.local <= 0:
         return None
     width, height = photo
@@ -178,7 +191,10 @@ def local_field(photo: tuple[int, int], d: Deviations, rng: Generator) -> Field 
 def _warp(
     scene: Image, matrix: Matrix, field: Field | None, size: tuple[int, int], *, letterbox: bool
 ) -> Image:
-    """The scene warped by the inverse of the sampling rule, on a grid of (width, height)."""
+    """Warp the scene to the prior's grid of `size` (width, height).
+
+    `matrix` and `field` are those of the ground truth, so that the sampling rule undoes the warp.
+    """
     height, width = scene.shape[:2]
     if field is None and (width, height) == size and np.allclose(matrix, np.eye(3), atol=1e-9):
         return scene
@@ -191,9 +207,9 @@ def _warp(
 
 
 def working_grid(photo: tuple[int, int], matrix: Matrix) -> tuple[int, int]:
-    """(width, height) to work on: the photo's, or about the prior's scale if that is smaller.
+    """(width, height) at which deviations are applied: the photo's, or smaller for a small prior.
 
-    This avoids aliasing, and unnecessary work, for photos larger than their prior.
+    A photo that is larger than its prior is first reduced to the prior's scale, against aliasing.
     """
     step = float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))  # photo px per prior px
     if step < 1.25:
@@ -208,7 +224,10 @@ def _resized(picture: Image, size: tuple[int, int]) -> Image:
 
 
 def _field_on(photo: tuple[int, int], field: Field | None) -> Field | None:
-    """The field of the working grid, converted to photo px on the photo's grid; None for zero."""
+    """Convert a field (h, w, 2) in its own px to a field (H, W, 2) in photo px; None stays None.
+
+    `photo`: (width, height).
+    """
     if field is None or field.shape[1::-1] == photo:
         return field
     scale = np.array([photo[0] / field.shape[1], photo[1] / field.shape[0]], np.float32)
@@ -216,7 +235,7 @@ def _field_on(photo: tuple[int, int], field: Field | None) -> Field | None:
 
 
 def _photo_points(matrix: Matrix, size: tuple[int, int]) -> tuple[Field, Field]:
-    """matrix @ q for every prior pixel q of a (width, height) grid: x and y."""
+    """The x and y (height, width) of matrix @ q for each prior pixel q of a grid of `size`."""
     qx = np.arange(size[0], dtype=np.float64)[None, :]
     qy = np.arange(size[1], dtype=np.float64)[:, None]
     u, v, w = (row[0] * qx + row[1] * qy + row[2] for row in matrix)
@@ -224,7 +243,7 @@ def _photo_points(matrix: Matrix, size: tuple[int, int]) -> tuple[Field, Field]:
 
 
 def _undo_field(x: Field, y: Field, field: Field) -> tuple[Field, Field]:
-    """Solve p + field[p] = (x, y) for p; the field is smooth, so iteration settles."""
+    """The x and y of the points p with p + field[p] = (x, y), by fixed-point iteration."""
     px, py = x, y
     for _ in range(6):
         moved = cv2.remap(field, px, py, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -233,7 +252,7 @@ def _undo_field(x: Field, y: Field, field: Field) -> tuple[Field, Field]:
 
 
 def _leave_traces(scene: Image, degraded: Image, share: float, rng: Generator) -> Image:
-    """Leave part of the degradation, unevenly, with a mean share of about `share`."""
+    """Blend the degraded photo into the scene, unevenly, with a mean weight of about `share`."""
     place = smooth_noise(scene.shape[:2], rng, cells=2.0)
     weight = np.clip(np.float32(share) * (1 + place), 0.0, 1.0)[..., None]
     return np.asarray(scene + weight * (degraded - scene), np.float32)

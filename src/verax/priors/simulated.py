@@ -1,9 +1,10 @@
-"""Simulated priors: a clean photo changed the way image generators change one.
+"""Simulate priors: change a clean photo in the way in which image generators change photos.
 
-No generator is involved; the result is called simulated everywhere. It is made from the clean
-photo, so results of training or scoring with it are an upper bound. The ranges follow measurements
-of real generated pictures: drift like that of GPT-Image (shifts of 1-7 %, per-axis scale
-0.86-1.14, things moved by 0.4-2.5 %), or a mild drift well below 1 % as of Nano Banana Pro."""
+No generator is involved. Simulated priors are made from the clean photo, which a generator does not
+see, so results obtained with them are an upper bound. The ranges follow measurements of real
+generated pictures: drift like that of GPT-Image (shifts of 1-7 %, scale 0.86-1.14 per axis, objects
+moved by 0.4-2.5 %), or mild drift well below 1 % like that of Nano Banana Pro.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -43,25 +44,27 @@ FREE_SIZES: tuple[tuple[int, int], ...] = ()  # the photo's own size, rounded to
 
 @dataclass(frozen=True, slots=True)
 class SimulatorSettings:
-    """Ranges from which `draw` samples the amounts; a range with equal ends fixes one.
+    """The distribution from which `draw` samples deviations. A range is (lowest, highest).
 
     Attributes:
-        sizes: the (width, height) that a generator offers, of which the one with the closest shape
-            is used; empty: the photo's size, rounded to multiples of 16; None: exactly its size.
-        canvases: ways of bringing the photo to that size, with their probabilities.
-        mild: probability of the geometry and texture of `MILD` instead; what is switched off here
+        sizes: (width, height) that the generator offers; the one with proportions closest to the
+            photo's is used. Empty: the photo's size rounded to multiples of 16; None: the photo's.
+        canvases: ways of bringing the photo to that size (see `Deviations`), with probabilities.
+        mild: probability that geometry and texture follow `MILD`; what is switched off here
             (zero, or a scale of one) stays off.
-        shift: standard deviation and bound of the shift, shares of the sides.
-        scale: per axis. rotation_deg, perspective: largest, either way.
-        local: median local displacement, share of the width.
-        objects: number of edits (from, to); areas and distances are shares.
-        texture, texture_px, sharpening: see `Deviations`.
-        tone: common strength of the following changes of light and colour.
-        exposure_ev: deviation of exposure; contrast, saturation: ranges; warmth_ev, colour,
-            uneven_ev: deviations or upper ends.
-        night: chance of a day-for-night change.
-        residual: largest share of the degradation that is left, if a degraded photo is given.
-        jpeg: probability of compression, quality 80-97.
+        shift: standard deviation and largest value of the shift, shares of the sides.
+        scale: range of the scale of each axis.
+        rotation_deg, perspective: largest value, in either direction.
+        local: range of the median local displacement, share of the width.
+        objects: range of the number of changed objects.
+        object_area, object_distance: ranges of their area and shift, see `ObjectEdit`.
+        texture, texture_px, sharpening: ranges, see `Deviations`.
+        tone: range of a common strength of the following changes of light and colour.
+        contrast, saturation: ranges, see `Tone`.
+        exposure_ev, warmth_ev: standard deviations; colour, uneven_ev: largest values, see `Tone`.
+        night: probability of a change from day to night.
+        residual: largest share of the degradation that remains in the prior.
+        jpeg: probability of compression, at a quality of 80 to 97.
     """
 
     sizes: tuple[tuple[int, int], ...] | None = FIXED_SIZES
@@ -107,7 +110,7 @@ MILD = SimulatorSettings(
     texture_px=(0.6, 3.0),
 )
 
-# for training crops: the prior on the photo's grid, with typical errors of registration
+# for training on crops: the prior on the photo's grid, with typical errors of registration
 ON_GRID = replace(MILD, sizes=None, shift=(0.002, 0.006), local=(0.0005, 0.004))
 
 
@@ -118,9 +121,10 @@ def simulate(
     settings: SimulatorSettings = SimulatorSettings(),
     degraded: Image | None = None,
 ) -> SimulatedPrior:
-    """A simulated prior of a clean photo; a pure function of its arguments.
+    """Simulate a prior of a clean photo (H, W, 3). The same arguments give the same result.
 
-    `degraded` is the degraded photo on the same grid; traces of it may be left in the prior.
+    `degraded` is the degraded photo, of the same size; traces of its degradation may remain in the
+    prior.
     """
     rng = np.random.default_rng([seed, 0])
     height, width = clean.shape[:2]
@@ -131,7 +135,7 @@ def simulate(
 def draw(
     rng: Generator, photo: tuple[int, int], settings: SimulatorSettings = SimulatorSettings()
 ) -> Deviations:
-    """Amounts for a photo of (width, height), from the ranges of the settings."""
+    """Sample random deviations for a photo of size `photo` (width, height) from the settings."""
     kind = _mildly(settings) if rng.random() < settings.mild else settings
     shifts = np.clip(rng.normal(0, kind.shift[0], 2), -kind.shift[1], kind.shift[1])
     middle, half = (np.sum(kind.scale) / 2, np.ptp(kind.scale) / 2)
@@ -162,7 +166,10 @@ def draw(
 
 
 def foreign(other: Image, *, seed: int, size: tuple[int, int]) -> SimulatedPrior:
-    """A prior of another scene; its matrix and field have no meaning."""
+    """A prior that shows another scene than the photo, whose (width, height) is `size`.
+
+    `other` is a clean photo of that scene. The result's matrix has no meaning.
+    """
     changed = simulate(other, seed=seed, settings=replace(ON_GRID, objects=(0, 0)))
     height, width = changed.prior.shape[:2]
     matrix = centred(size, (width, height), "stretch")
@@ -171,7 +178,8 @@ def foreign(other: Image, *, seed: int, size: tuple[int, int]) -> SimulatedPrior
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """Probabilities that a training sample's prior is foreign, absent, or the degraded photo."""
+    """Probabilities that the prior of a training sample shows another scene (`foreign`), is missing
+    (`none`), or is the degraded photo itself (`photo`)."""
 
     foreign: float = 0.10
     none: float = 0.10
@@ -187,9 +195,10 @@ def mix(
     settings: SimulatorSettings = ON_GRID,
     shares: Shares = Shares(),
 ) -> SimulatedPrior | None:
-    """The prior for a training step: mostly simulated, else foreign, none, or the photo itself.
+    """The prior of a training sample; None for a sample without a prior.
 
-    `other` is another clean photo. None means that there is no prior.
+    It is simulated from the photo `clean`, or, with the probabilities in `shares`, simulated from
+    another clean photo (`other`), or the degraded photo itself. `seed` decides.
     """
     height, width = clean.shape[:2]
     pick = float(np.random.default_rng([seed, 1]).random())
@@ -203,7 +212,7 @@ def mix(
 
 
 def _mildly(settings: SimulatorSettings) -> SimulatorSettings:
-    """The settings with the ranges of `MILD`, except for what they switch off."""
+    """The settings with geometry and texture of `MILD`, except for what they switch off."""
     off = SimulatorSettings(
         shift=(0, 0), scale=(1, 1), rotation_deg=0, perspective=0, local=(0, 0), texture=(0, 0)
     )
@@ -236,7 +245,7 @@ def _objects(rng: Generator, settings: SimulatorSettings) -> tuple[ObjectEdit, .
 
 
 def _log_uniform(rng: Generator, ends: Range) -> float:
-    """A log-uniform sample; 0 if the range ends at 0."""
+    """A random sample, log-uniform between the two ends; 0 if the upper end is 0."""
     return float(np.exp(rng.uniform(*np.log(ends)))) if ends[1] > 0 else 0.0
 
 
@@ -259,7 +268,7 @@ EXAMPLE_SEVERITY = 0.7
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A clean picture, (400, 600, 3), a darkened copy of it, and a simulated prior."""
+    """A clean picture (400, 600, 3), a darkened copy as the photo, and a simulated prior."""
 
     clean: Image
     photo: Image
@@ -267,7 +276,7 @@ class Example:
 
 
 def example() -> Example:
-    """scikit-image's coffee.png (CC0, Rachel Michetti, Pikolo Espresso Bar), darkened."""
+    """Make the example of scikit-image's coffee.png (CC0, Rachel Michetti, Pikolo Espresso Bar)."""
     from skimage import data
 
     clean = images.from_uint8(data.coffee())

@@ -1,13 +1,13 @@
-"""Provenance. Here: Content Credentials (C2PA), read from a picture and signed into a restoration.
+"""Content Credentials (C2PA): read them from a picture, and sign a restoration with them.
 
-Reading: nothing is fetched; manifests that live elsewhere are reported, not followed. A valid
-signature says that the bytes are those that were signed; the signer is not checked against a trust
-list.
+Reading uses no network: a manifest that is stored elsewhere is reported, not fetched. A valid
+signature proves that the file was not changed after signing; who signed it is not checked against a
+trust list.
 
-Signing, by the user's own certificate, follows C2PA 2.2 and 2.4: `c2pa.opened` names the photo as
-parent, `c2pa.placed` the prior as component, `c2pa.edited` says that a trained model was used. What
-photo and prior carried themselves stays inside as their own manifests. No thumbnails, no time stamp
-service, no network. `statement` says in words what an unsigned restoration lacks.
+Signing uses the user's own certificate and follows C2PA 2.2 and 2.4: the manifest names the photo
+as parent (`c2pa.opened`) and the prior as component (`c2pa.placed`), and says whether a trained
+model was used (`c2pa.edited`). Manifests of photo and prior are kept inside. No thumbnails, time
+stamp service or network. The module `statement` is for restorations that are not signed.
 """
 
 import io
@@ -25,10 +25,10 @@ from verax.image.header import MEDIA_TYPES, format_of_bytes
 
 SignatureState = Literal["absent", "valid", "trusted", "invalid", "unreadable", "unread"]
 
-# Description box of a C2PA manifest store: the same bytes in every container (C2PA 2.2, A.3).
+# start of a C2PA manifest store, the same bytes in every file format (C2PA 2.2, A.3)
 MARK = b"jumdc2pa\x00\x11\x00\x10\x80\x00\x00\xaa\x00\x38\x9b\x71"
 CARRIERS = {name: MEDIA_TYPES[name] for name in ("png", "jpeg", "webp", "tiff", "avif", "heif")}
-_REMOTE = (b"dcterms:provenance",)  # XMP property that names a manifest elsewhere
+_REMOTE = (b"dcterms:provenance",)  # XMP property with the address of a manifest stored elsewhere
 SETTINGS = {
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
     "builder": {"thumbnail": {"enabled": False}},
@@ -37,12 +37,12 @@ SETTINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One step that a manifest claims.
+    """One step in the making of a picture, as its manifest states it.
 
     Attributes:
-        name: such as "c2pa.created" or "c2pa.edited".
-        source: last part of the digital source type, such as "trainedAlgorithmicMedia".
-        agent: the software that did it, where stated.
+        name: name of the action, such as "c2pa.created" or "c2pa.edited".
+        source: last part of its digital source type, such as "trainedAlgorithmicMedia"; "" if none.
+        agent: the software that performed the action; "" if not stated.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Ingredient:
-    """A picture that went into this one; `has_manifest`: it has credentials of its own."""
+    """A picture from which another was made; `has_manifest`: whether it has credentials itself."""
 
     title: str
     relationship: str
@@ -61,15 +61,15 @@ class Ingredient:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """The content of a file's manifest.
+    """What the C2PA manifest of a file says.
 
     Attributes:
-        state: "absent"; "valid" (bytes as signed, signer unknown to us) or "trusted";
-            "invalid" (bytes or signature changed); "unreadable"; "unread" (a manifest is there,
-            but the packages to read it are not).
-        generator: the software that made the claim, with its version.
-        issuer, signer, signed_at: from the certificate and the time stamp, "" where not stated.
-        problems: codes of what failed in validation, or why it could not be read.
+        state: "absent" (no manifest); "valid" (unchanged since signing); "trusted" (signer known,
+            too); "invalid" (changed after signing); "unreadable"; or "unread" (there is a manifest,
+            but the package that reads it is not installed).
+        generator: the software that wrote the manifest, with its version.
+        issuer, signer, signed_at: from certificate and time stamp; "" if not stated.
+        problems: codes of failed checks, or why the manifest could not be read.
     """
 
     state: SignatureState
@@ -83,26 +83,24 @@ class Provenance:
 
 
 def has_manifest(data: bytes) -> bool:
-    """Whether a C2PA manifest is embedded; needs no extra packages."""
+    """Whether a C2PA manifest is embedded in the bytes of a file; needs no extra package."""
     return MARK in data
 
 
 def names_remote_manifest(data: bytes) -> bool:
-    """Whether the file says that its manifest is stored elsewhere."""
+    """Whether the XMP in the bytes of a file names a C2PA manifest that is stored elsewhere."""
     return any(mark in data for mark in _REMOTE)
 
 
 def source_in_xmp(data: bytes) -> str:
-    """The IPTC digital source type that the XMP names, such as "digitalCapture"; "" without one.
-
-    Anybody can write it; it proves nothing.
-    """
+    """The IPTC digital source type in a file's XMP, such as "digitalCapture"; "" if there is none.
+    XMP is not signed, so it proves nothing."""
     match = re.search(rb"DigitalSourceType(?:\s*=\s*[\"']|>\s*)([^\"'<>\s]{1,200})", data)
     return match[1].decode("ascii", "replace").rpartition("/")[2] if match else ""
 
 
 def read(data: bytes) -> Provenance:
-    """The manifest in these file bytes; never raises because of their content."""
+    """Read the manifest in the bytes of a file. Broken files raise nothing, see `state`."""
     if not has_manifest(data):
         return Provenance("absent")
     try:
@@ -120,7 +118,7 @@ def read(data: bytes) -> Provenance:
 
 
 def media_type(data: bytes) -> str:
-    """The media type of picture bytes that can carry a manifest; "" for others."""
+    """The media type of a picture file's bytes; "" for formats that cannot carry a manifest."""
     return CARRIERS.get(format_of_bytes(data), "")
 
 
@@ -170,7 +168,7 @@ DESCRIPTION = "restored with tone or texture of a generated picture, registered 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A certificate chain, leaf first, and its private key, as PEM; `algorithm`: its C2PA name."""
+    """Certificate chain (signer's first) and private key, both PEM; C2PA name of the algorithm."""
 
     certificates: bytes
     key: bytes = field(repr=False)
@@ -179,17 +177,17 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A picture that went into a restoration: its file bytes and its name."""
+    """A picture file from which a restoration was made, photo or prior: its bytes and its name."""
 
     data: bytes = field(repr=False)
     name: str
 
 
 def load_credentials(certificate: Path, key: Path, *, now: datetime | None = None) -> Credentials:
-    """The user's credentials, checked before any work is done.
+    """Read and check the user's certificate and private key (PEM files). `now`: for tests.
 
-    Raises SettingsError for files that are missing, do not belong together, have expired, or hold
-    a key that needs a passphrase; MissingExtraError without the c2pa extra.
+    Raises SettingsError if they cannot be read, do not belong together, are not valid at this time,
+    or if the key needs a passphrase; MissingExtraError if the extra "c2pa" is not installed.
     """
     try:
         from cryptography import x509
@@ -201,19 +199,18 @@ def load_credentials(certificate: Path, key: Path, *, now: datetime | None = Non
         leaf = x509.load_pem_x509_certificates(chain)[0]
         private = serialization.load_pem_private_key(secret, password=None)
     except OSError as exc:
-        raise SettingsError(f"cannot read {exc.filename}: {exc.strerror}") from exc
+        raise SettingsError(f"{exc.filename}: the file cannot be read: {exc.strerror}") from exc
     except (ValueError, TypeError) as exc:
         raise SettingsError(
-            f"expected a PEM certificate chain in {certificate} and a PEM key without a "
-            "passphrase in "
-            f"{key}: {type(exc).__name__}"
+            f"expected a certificate chain (PEM) in {certificate} and a private key (PEM, without "
+            f"passphrase) in {key}, got other content in one of them ({type(exc).__name__})"
         ) from None
     if private.public_key() != leaf.public_key():
-        raise SettingsError(f"the key {key} does not belong to the certificate {certificate}")
+        raise SettingsError(f"{key}: expected the private key of {certificate}, got another key")
     moment = now or datetime.now(UTC)
     if not leaf.not_valid_before_utc <= moment <= leaf.not_valid_after_utc:
-        first, last = leaf.not_valid_before_utc, leaf.not_valid_after_utc
-        raise SettingsError(f"{certificate} is valid from {first:%Y-%m-%d} to {last:%Y-%m-%d} only")
+        first, last = leaf.not_valid_before_utc.date(), leaf.not_valid_after_utc.date()
+        raise SettingsError(f"{certificate} is valid from {first} to {last} only, and not today")
     return Credentials(chain, secret, _algorithm(private))
 
 
@@ -227,16 +224,16 @@ def _algorithm(key: Any) -> str:  # noqa: ANN401  # many kinds of private key
     sizes = {256: "es256", 384: "es384", 521: "es512"}
     if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.key_size in sizes:
         return sizes[key.curve.key_size]
-    raise SettingsError(f"C2PA cannot sign with a {type(key).__name__}; use P-256, RSA or Ed25519")
+    raise SettingsError(f"signing: expected a P-256, RSA or Ed25519 key, got {type(key).__name__}")
 
 
 def sign(
     restoration: bytes, photo: SourceFile, prior: SourceFile | None, credentials: Credentials
 ) -> bytes:
-    """The picture file with a signed manifest inside; pixels and metadata are untouched.
+    """The bytes of a restoration's file with a signed manifest added; pixels, metadata unchanged.
 
-    Raises MissingExtraError without the c2pa extra, InputError for a file format that cannot carry
-    a manifest, OutputError when signing fails or the signed file does not validate.
+    Raises MissingExtraError without the extra "c2pa", InputError for a format that cannot carry a
+    manifest, OutputError if signing fails.
     """
     try:
         import c2pa
@@ -245,7 +242,7 @@ def sign(
     kind = media_type(restoration)
     if not kind:
         raise InputError(
-            "signing: expected a PNG, JPEG, WebP, TIFF, AVIF or HEIF file, got another"
+            "signing: expected a PNG, JPEG, WebP, TIFF, AVIF or HEIF file, got another format"
         )
     info = c2pa.C2paSignerInfo(
         alg=credentials.algorithm.encode(),
@@ -265,10 +262,12 @@ def sign(
                 _add(builder, prior, "componentOf", "prior")
             builder.sign(signer, kind, io.BytesIO(restoration), signed)
     except c2pa.C2paError as exc:
-        raise OutputError(f"signing failed: {exc}; the unsigned file is unchanged") from exc
+        raise OutputError(
+            f"signing failed ({exc}); the file stays unsigned; check the certificate and key"
+        ) from exc
     check = read(signed.getvalue())
     if check.state not in ("valid", "trusted"):
-        raise OutputError(f"the signed file is {check.state}: {', '.join(check.problems)}")
+        raise OutputError(f"signing failed, {check.state} signature: {', '.join(check.problems)}")
     return signed.getvalue()
 
 
@@ -278,7 +277,7 @@ def _add(builder: Any, source: SourceFile, relationship: str, label: str) -> Non
 
 
 def manifest(prior: SourceFile | None) -> dict[str, Any]:
-    """The C2PA manifest of a restoration."""
+    """The C2PA manifest of a restoration, as the JSON object that the package c2pa expects."""
     agent = {"name": "Verax", "version": __version__}
     actions: list[dict[str, Any]] = [
         {"action": "c2pa.opened", "parameters": {"ingredientIds": ["photo"]}}

@@ -1,7 +1,7 @@
-"""The provenance of an unsigned restoration: in its XMP, and in a file beside it.
+"""State how an unsigned restoration was made: in its XMP, and in a JSON file beside it.
 
-A statement proves nothing and says so. It keeps what would otherwise be lost silently: that photo
-or prior carried credentials, whose they were, and where the originals can be recognised.
+A statement is not signed, so it proves nothing, and says so. It keeps what would otherwise be lost:
+that photo or prior carried Content Credentials, who issued them, and hashes of the original files.
 """
 
 import hashlib
@@ -42,24 +42,31 @@ _EMPTY = (
 
 
 def would_drop(data: bytes, *, name: str = "the photo") -> str | None:
-    """A warning about what is lost when this file is saved again; None when nothing is."""
+    """A warning if saving a copy of this file loses Content Credentials; None if it has none.
+
+    `data`: the file's bytes; `name`: the file's name in the warning.
+    """
     if has_manifest(data):
         manifest = read(data)
         who = f" by {manifest.generator}" if manifest.generator else ""
         return (
-            f"{name} carries Content Credentials{who} ({manifest.state}); a saved copy does not. "
-            "Keep the original file, or sign the result: VERAX_C2PA_CERTIFICATE and VERAX_C2PA_KEY"
+            f"{name} carries Content Credentials{who} ({manifest.state}), which the result does "
+            "not have: keep the original file, or sign the result with your own certificate (set "
+            "VERAX_C2PA_CERTIFICATE and VERAX_C2PA_KEY)"
         )
     if names_remote_manifest(data):
-        return f"{name} names Content Credentials that are kept elsewhere; a saved copy breaks them"
+        return (
+            f"{name} refers to Content Credentials stored elsewhere, which do not fit the result: "
+            "keep the original file"
+        )
     return None
 
 
 def mark_xmp(photo: Photo, *, prior: bool, system: str = "") -> Photo:
-    """The photo with XMP that says how a restoration written like it was made.
+    """The photo with XMP that states how the restoration, written with this metadata, was made.
 
-    Sets the IPTC digital source type and, with a prior, the AI system that made it. A packet
-    that cannot be parsed is left as it is.
+    Sets the IPTC digital source type and, with a prior, the AI system that made the prior
+    (`system`). XMP that cannot be parsed is left as it is.
     """
     properties = {
         "Iptc4xmpExt:DigitalSourceType": WITH_PRIOR if prior else WITHOUT_PRIOR,
@@ -79,12 +86,12 @@ def seal(
     *,
     credentials: Credentials | None = None,
 ) -> tuple[str, ...]:
-    """Finish a written restoration: sign it, or say beside it what it does not carry.
+    """Sign the restoration in file `path`, or write a statement beside it.
 
-    Returns notes on what the restoration lost. Without credentials a file beside the restoration
-    is written only if photo or prior carried credentials, which the restoration then lacks;
-    otherwise its XMP (see `mark_xmp`) is enough. Raises as `sign`, OutputError
-    when a file cannot be written; the restoration itself stays whole.
+    Without `credentials`, a statement is written only if photo or prior carried Content
+    Credentials, which the restoration lacks; otherwise its XMP (see `mark_xmp`) is enough. Returns
+    warnings about credentials that were lost. Raises what `sign` raises, and OutputError if a file
+    cannot be written; the restoration's file stays intact.
     """
     beside = beside_path(path)
     if credentials is not None:
@@ -102,7 +109,7 @@ def seal(
 
 
 def beside_path(path: Path) -> Path:
-    """The file beside a restoration; for a name too long to add to, under the name's hash."""
+    """The path of the statement beside a restoration; a too long name is replaced by its hash."""
     name = path.name + BESIDE
     if len(os.fsencode(name)) > MOST_NAME:
         name = hashlib.sha256(os.fsencode(path.name)).hexdigest() + BESIDE
@@ -110,7 +117,7 @@ def beside_path(path: Path) -> Path:
 
 
 def statement(restoration: bytes, photo: SourceFile, prior: SourceFile | None) -> dict[str, Any]:
-    """The statement as a JSON object."""
+    """The statement on a restoration, given its file's bytes, as a JSON object."""
     return {
         "version": 1,
         "made_by": f"Verax {__version__}",
@@ -124,7 +131,10 @@ def statement(restoration: bytes, photo: SourceFile, prior: SourceFile | None) -
 
 
 def read_statement(path: Path) -> tuple[dict[str, Any] | None, bool]:
-    """The statement beside a file, None without one; and whether its hash is that of the file."""
+    """The statement beside a restoration's file, and whether the file is unchanged since.
+
+    (None, False) without a statement. Raises InputError if the statement cannot be read.
+    """
     file = beside_path(path)
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
@@ -148,11 +158,13 @@ def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as exc:
-        raise OutputError(f"{path}: cannot be read back: {exc.strerror}") from exc
+        raise OutputError(
+            f"{path}: the restoration cannot be read again ({exc.strerror}); it is not signed"
+        ) from exc
 
 
 def _with_properties(xmp: bytes, properties: dict[str, str]) -> bytes | None:
-    """The packet with these properties set; None where it cannot be parsed."""
+    """The XMP with these properties set; None if the XMP cannot be parsed."""
     if b"<!" in xmp.replace(b"<!--", b""):  # no DTD, no entities
         return None
     try:
@@ -176,7 +188,7 @@ def _with_properties(xmp: bytes, properties: dict[str, str]) -> bytes | None:
 
 
 def _remove(document: minidom.Document, prefix: str, name: str) -> None:
-    """Take a property out of a packet, written as attribute or as element."""
+    """Remove a property from XMP, whether it is written as an attribute or as an element."""
     namespace = {"Iptc4xmpExt": IPTC, "verax": OWN}[prefix]
     for element in document.getElementsByTagNameNS(RDF, "Description"):
         if element.hasAttributeNS(namespace, name):
