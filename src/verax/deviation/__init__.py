@@ -109,7 +109,7 @@ def deviation(
 
 
 def _rescaled(changes: tuple[ObjectChange, ...], scale: float) -> tuple[ObjectChange, ...]:
-    """Convert the boxes and shifts of changes to another pixel grid: multiply them by `scale`."""
+    """Convert object changes to another pixel grid: multiply their boxes and shifts by `scale`."""
     result = []
     for change in changes:
         left, top, right, bottom = (round(side * scale) for side in change.box)

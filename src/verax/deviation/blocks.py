@@ -91,7 +91,7 @@ class ResidualFlow:
 
     @property
     def aligning_flow(self) -> Map:
-        """(h, w, 2) the flow where following it aligns the pictures, fading to zero elsewhere."""
+        """(h, w, 2) the flow where the pictures agree along it, fading to zero elsewhere."""
         return _faded(self.flow, self.alike)
 
 
@@ -161,9 +161,10 @@ def _share_of_scene(centres: Floats, points: Floats, moved: Floats, photo: Size)
 
 
 def content_at(points: Floats, rest: Floats, registration: Registration, base: Matrix) -> Floats:
-    """(N, 2) place of the photo's `points` in the generated picture, in photo px by `base`.
+    """(N, 2) the places in the generated picture of the photo's `points`, in photo px.
 
-    `rest`: (N, 2) residual displacement of the points after `registration`, photo px.
+    `rest`: (N, 2) residual displacement of the points after `registration`, photo px. `base`:
+    matrix that converts places in the generated picture to photo px.
     """
     lookup = points + rest
     if registration.field is not None:
@@ -225,7 +226,7 @@ def _determined_motion(channels: Map) -> Map:
 
 
 def chance_coherence(photo: Image, warped: Warped) -> float:
-    """The coherence that unrelated pictures reach by chance in one of twenty places.
+    """The coherence (0 to 1) that unrelated pictures exceed by chance in 5 % of places.
 
     Measured between the photo and the mirrored generated picture.
     """

@@ -213,7 +213,10 @@ def aligned(
 
 
 def placements(look: Look) -> dict[str, Registration]:
-    """Registrations that undo more and more of the deviation, by the names used in `aligned`."""
+    """Registrations that undo more and more of the deviation, by name.
+
+    The names are "none", "canvas", "global" and "local", see `aligned`.
+    """
     photo, generated = look.photo, look.generated
     matrix = base_matrix(photo, generated, look.canvas)
     base = replace(look.registration, matrix=matrix, field=None)

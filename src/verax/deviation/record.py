@@ -194,7 +194,7 @@ def _canvas(d: Deviation) -> str:
     if d.canvas == "same":
         return ""
     if d.canvas == "resized":
-        return f"{size[0].upper()}{size[1:]}, the same shape."
+        return f"{size[0].upper()}{size[1:]}, with the same proportions."
     hidden, outside = _value(d, "hidden_share"), _value(d, "outpainted_share")
     shares = []
     if hidden > LEAST_SHARE:
@@ -237,7 +237,7 @@ def _motion(d: Deviation) -> str:
     if p95 < 0.005 * _whole(d, "photo_width_px"):
         return ""
     return (
-        f"In addition, single places moved by {median:.1f} px (median; "
+        f"In addition, parts of the scene moved by {median:.1f} px (median; "
         f"one in twenty by more than {p95:.1f} px)."
     )
 

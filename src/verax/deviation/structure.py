@@ -53,7 +53,7 @@ def band_entries(pair: AlignedPair, exclude: NDArray[np.bool_]) -> dict[str, Ent
     hidden = cv2.dilate(hidden, np.ones((side, side), np.uint8))
     overlap = (pair.overlap & ~exclude & (hidden == 0)).astype(np.float32)
     if overlap.mean() < MIN_SEEN:
-        note = "the generated picture covers too little of the photo that is not clipped"
+        note = "the generated picture covers too few pixels that are not clipped to black or white"
         lost = {name: unknown("share", note) for name in names.values()}
         return {
             **lost,
@@ -99,7 +99,7 @@ def _coherence(photo: Map, prior: Map, overlap: Map, octave: int, noise: float) 
 
 
 def _displaced(one: Map, other: Map, overlap: Map, step: tuple[float, float], window: float) -> Map:
-    """(h, w) correlation of two bands in Gaussian windows, `other` displaced by `step` (dx, dy)."""
+    """(h, w) correlation in windows of sigma `window` px, with `other` displaced by (dx, dy)."""
     matrix = np.array([[1, 0, step[0]], [0, 1, step[1]]], np.float32)
     size = other.shape[1], other.shape[0]
     moved = cv2.warpAffine(
@@ -250,7 +250,7 @@ def _unsupported(
 
 
 def _entry(counts: tuple[float, float, int], note: str) -> Entry:
-    """The share of unsupported edges from the counts of `_unsupported`; `note` if undecidable."""
+    """Entry: share of unsupported edges, from the counts of `_unsupported`; `note` if too few."""
     missing, decidable, count = counts
     if count < MIN_EDGES or decidable < 0.1 * count:
         return unknown("share", note)

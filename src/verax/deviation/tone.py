@@ -58,7 +58,8 @@ def tone_entries(
 
 
 def _small(pair: AlignedPair) -> tuple[Image, Image, NDArray[np.bool_]]:
-    """Photo and prior, reduced, without thin lines and blurred, and the mask of covered pixels."""
+    """Photo and prior, reduced, blurred and without thin lines, and the mask of pixels that the
+    prior covers."""
     scale = min(1.0, SMALL_SIDE_PX / max(pair.overlap.shape))
     size = (
         max(8, round(pair.overlap.shape[1] * scale)),

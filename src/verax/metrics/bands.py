@@ -116,7 +116,7 @@ def phase_congruency(plane: Map) -> Map:
 
 
 def _one_orientation(spectrum: Complex, filters: Bank, index: int) -> tuple[Map, Map]:
-    """Local energy above the noise, and amplitude, each (H, W), of one orientation."""
+    """Local energy above the noise, and summed amplitude, each (H, W), of one orientation."""
     waves = responses(spectrum, filters.filters[index])
     total = waves.sum(axis=0)
     strength = np.abs(total) + EPS

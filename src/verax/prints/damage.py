@@ -255,9 +255,10 @@ def number_of(answer: Plane, peak: float) -> int:
 
 
 def kept_places(answers: Answers, off: Plane, usual: Plane, back: Mask) -> Mask:
-    """Mask (H, W) of the places that are wear: a clear response and a clear difference.
+    """Mask (H, W) of the places that are wear, by their response and by the difference of colour.
 
     Args:
+        answers: responses to structure that only the photo, or only the prior, has.
         off: (H, W) distance of the photo from all that the prior shows nearby.
         usual: (H, W) local mean of `off` outside wear.
         back: (H, W) near structure that only the prior has; such places need more evidence.
@@ -278,7 +279,10 @@ def kept_places(answers: Answers, off: Plane, usual: Plane, back: Mask) -> Mask:
 
 
 def difference(photo: Image, prior: Image, shift: int) -> Plane:
-    """(H, W) largest distance, over channels, of the photo from the prior's range in `shift` px."""
+    """(H, W) distance of the photo's values from the range of the prior's within `shift` px.
+
+    The largest of the three channels.
+    """
     if shift == 0:
         return largest(cv2.absdiff(photo, prior))
     around = np.ones((2 * shift + 1,) * 2, np.uint8)

@@ -133,8 +133,8 @@ def enlarge(
 ) -> Image:
     """Enlarge the photo (h, w, 3) to `size` (W, H); the result, reduced again, equals the photo.
 
-    `detail` (H, W, 3) is the registered prior at that size, `valid` (H, W) the share of each pixel
-    that the prior covers; None: the photo is only resampled, the prior covers all.
+    `detail`: (H, W, 3) the registered prior at that size; None: only resample. `valid`: (H, W)
+    share of each pixel that the prior covers; None: it covers all.
     """
     finer = expand(photo, size)
     if detail is not None:
@@ -237,7 +237,7 @@ def reduce(image: Image, size: Size) -> Image:
 
 
 def expand(image: Image, size: Size) -> Image:
-    """U: of all pictures of `size` (width, height) that D reduces to `image`, the least norm."""
+    """U: the picture of `size` (width, height), with the least norm, that D reduces to `image`."""
     rows, columns = reduction(image.shape[0], size[1]), reduction(image.shape[1], size[0])
     height, width = image.shape[:2]
     factors = scipy.sparse.linalg.splu

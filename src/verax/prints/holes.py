@@ -171,7 +171,8 @@ def relight(photo: Image, prior: Image, known: Mask) -> Image:
 
 
 def fit_light(photo: Image, prior: Image, known: Mask) -> Light:
-    """Fit the correction from the prior's light to the photo's on the mask `known`, robustly."""
+    """Fit the correction of the prior's light to the photo's, on the pixels of the mask `known`;
+    outliers such as damage get little weight."""
     y, p = (reduced(picture, TONE) for picture in (photo, prior))
     share = (reduced(known.astype(np.float32), TONE) > KNOWN).astype(np.float32)
     share = share if share.any() else np.ones_like(share)

@@ -138,8 +138,8 @@ def places(answer: Plane, mean: float) -> Iterator[tuple[Box, Mask]]:
 def stands_out(photo: Image, prior: Image, own: Mask) -> bool:
     """Whether a place contrasts with its surroundings more in the photo than in the prior.
 
-    Otherwise the prior added something there. Local means on both sides of the edge of `own` are
-    compared, since a dark scratch may run into a light hole.
+    Otherwise the prior added something there. Local means on both sides of the edge of the mask
+    `own` are compared, since a dark scratch may run into a light hole.
     """
     ring = ring_of(own)
     inside, around = (cv2.blur(where.astype(np.float32), NEARBY) for where in (own, ring))
@@ -227,8 +227,8 @@ def stroke_response(plane: Plane) -> Plane:
 def strips(off: Mask) -> Mask:
     """Mask (H, W) of the print's border and the background around the print.
 
-    These are rows along a side of the picture in which most pixels are in `off`, where photo and
-    prior differ.
+    `off` (H, W) marks where photo and prior differ. The border consists of rows along a side of the
+    picture in which they differ in most pixels.
     """
     border = np.zeros_like(off)
     for turns in range(4):

@@ -163,7 +163,7 @@ def _mirror(scene: Image, thing: Mask) -> tuple[Image, InjectedChange]:
 
 
 def _shift(thing: Mask, rng: Generator, *, distance: float, width: int) -> tuple[float, float]:
-    """A random shift (dx, dy) in whole px of length `distance` * `width`, inside if possible."""
+    """A random shift (dx, dy) of `distance` * `width` px, if possible to a place in the picture."""
     height = thing.shape[0]
     ys, xs = np.nonzero(thing)
     middle = np.array([xs.mean(), ys.mean()])

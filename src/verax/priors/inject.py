@@ -157,9 +157,9 @@ def inject(
 
 
 def drift_matrix(d: Deviations, photo: tuple[int, int]) -> Matrix:
-    """(3, 3) matrix of the global drift in photo px: prior, resized to the photo, to photo.
+    """(3, 3) matrix of shift, scale, rotation and perspective in `d`, in photo px.
 
-    `photo`: (width, height).
+    It maps the prior, resized to the size of `photo` (width, height), to the photo.
     """
     width, height = photo
     angle = np.deg2rad(d.rotation_deg)
@@ -193,7 +193,7 @@ def _warp(
 ) -> Image:
     """Warp the scene to the prior's grid of `size` (width, height).
 
-    `matrix` and `field` are those of the ground truth, so that the sampling rule undoes the warp.
+    Sampling the result by `matrix` and `field`, as the module's docstring says, undoes the warp.
     """
     height, width = scene.shape[:2]
     if field is None and (width, height) == size and np.allclose(matrix, np.eye(3), atol=1e-9):
@@ -235,7 +235,7 @@ def _field_on(photo: tuple[int, int], field: Field | None) -> Field | None:
 
 
 def _photo_points(matrix: Matrix, size: tuple[int, int]) -> tuple[Field, Field]:
-    """The x and y (height, width) of matrix @ q for each prior pixel q of a grid of `size`."""
+    """Where `matrix` maps the pixels of a grid of `size` (width, height): x and y, each (H, W)."""
     qx = np.arange(size[0], dtype=np.float64)[None, :]
     qy = np.arange(size[1], dtype=np.float64)[:, None]
     u, v, w = (row[0] * qx + row[1] * qy + row[2] for row in matrix)

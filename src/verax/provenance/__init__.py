@@ -52,7 +52,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Ingredient:
-    """A picture from which another was made; `has_manifest`: whether it has credentials itself."""
+    """A picture used to make another: its relationship is such as "parentOf" or "componentOf"."""
 
     title: str
     relationship: str

@@ -56,8 +56,8 @@ def would_drop(data: bytes, *, name: str = "the photo") -> str | None:
         )
     if names_remote_manifest(data):
         return (
-            f"{name} refers to Content Credentials stored elsewhere, which do not fit the result: "
-            "keep the original file"
+            f"{name} refers to Content Credentials stored elsewhere, which are not valid for the "
+            "result: keep the original file"
         )
     return None
 
