@@ -75,7 +75,7 @@ def test_an_answer_in_another_shape_is_brought_to_the_photos_grid(at_service, ph
     done = edit(photo, "brighten")
 
     assert images.read(photo.with_name("out.png")).pixels.shape == images.read(photo).pixels.shape
-    assert "the answer was" in done.stderr
+    assert "the generated picture was" in done.stderr
 
 
 def test_scores_are_explained(at_service, tmp_path):
@@ -296,7 +296,7 @@ def test_a_session_of_another_photo_is_refused(at_service, photo):
     edit(photo, "remove the haze")
     images.write(photo, np.zeros((134, 200, 3), np.float32))
 
-    with pytest.raises(InputError, match="another --session"):
+    with pytest.raises(InputError, match="--session FILE"):
         edit(photo, "remove the haze")
 
 

@@ -88,7 +88,7 @@ def test_an_answer_of_another_shape_is_left_to_registration_and_said(desk, servi
     got = ask(photo(), desk, Wishes(task="dehaze", quality="low"))
 
     assert got.pixels.shape == (640, 640, 3)
-    assert any("another shape" in notice for notice in got.notices)
+    assert any("other proportions" in notice for notice in got.notices)
 
 
 def test_a_mask_lies_on_the_canvas_with_alpha_zero_where_to_edit(client):

@@ -210,10 +210,13 @@ def test_the_algorithm_follows_from_the_key(tmp_path, curve):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda f: (certificates.write(f / "a")[0], certificates.write(f / "b")[1]), "not belong"),
+        (
+            lambda f: (certificates.write(f / "a")[0], certificates.write(f / "b")[1]),
+            "got another key",
+        ),
         (lambda f: certificates.write(f, days=-1), "is valid from"),
-        (lambda f: certificates.write(f, password=b"x"), "without a passphrase"),
-        (lambda f: (f / "none.pem", f / "none.pem"), "cannot read"),
+        (lambda f: certificates.write(f, password=b"x"), "without passphrase"),
+        (lambda f: (f / "none.pem", f / "none.pem"), "cannot be read"),
     ],
     ids=["foreign key", "expired", "passphrase", "missing"],
 )

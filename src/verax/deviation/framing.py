@@ -265,7 +265,7 @@ def geometry_entries(geometry: Global | str, photo: Size, confidence: float) -> 
 
 
 def _bounds(samples: NDArray[np.float64], photo: Size) -> NDArray[np.float64]:
-    """(2, 8) the 2.5 % and 97.5 % quantiles, over `samples` (B, 3, 3), of the numbers reported."""
+    """(2, 8) the 2.5 % and 97.5 % quantiles of the eight geometry numbers over `samples`."""
     values = np.array([_numbers(motion(matrix, photo, photo), photo) for matrix in samples])
     return np.asarray(np.quantile(values, (0.025, 0.975), axis=0), np.float64)
 

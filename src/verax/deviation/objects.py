@@ -157,7 +157,7 @@ def find_moved(regions: Regions, changed: Mask) -> Moved | None:
 
 
 def _whole_thing(regions: Regions, changed: Mask, shift: tuple[int, int]) -> Moved:
-    """The old and the new place of what `shift`, a displacement in coarse px, explains."""
+    """The object that moved by `shift` (coarse px): all changed pixels that this explains."""
     size = changed.shape[1] // COARSE, changed.shape[0] // COARSE
     old, new = (resize(lab, size) for lab in (regions.expected, regions.prior))
     there = resize(changed.astype(np.float32), size) > 0.5

@@ -43,7 +43,7 @@ def overlay(pair: AlignedPair) -> Image:
 
 
 def motion_field(pair: AlignedPair, blocks: Blocks) -> Image:
-    """The photo in faint grey, with an arrow for the displacement of each block, drawn longer."""
+    """The photo in faint grey, with an enlarged arrow for the displacement of each block."""
     picture, scale = _faint(pair)
     points, moved = (places * pair.scale * scale for places in (blocks.points, blocks.moved))
     length = np.linalg.norm(moved, axis=1)
@@ -104,7 +104,7 @@ def _enlarged(levels: Levels) -> tuple[Levels, int]:
 
 
 def _faint(pair: AlignedPair) -> tuple[Levels, int]:
-    """The photo in light grey, as background, and the whole factor by which it was enlarged."""
+    """The photo in light grey, as background, and the integer factor by which it was enlarged."""
     grey = 0.35 + 0.6 * _spread(luma(pair.photo), pair.overlap)
     return _enlarged(to_uint8(np.dstack([grey] * 3)))
 

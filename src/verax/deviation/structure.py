@@ -250,7 +250,7 @@ def _unsupported(
 
 
 def _entry(counts: tuple[float, float, int], note: str) -> Entry:
-    """Entry: share of unsupported edges, from the counts of `_unsupported`; `note` if too few."""
+    """Entry: share of unsupported edges, from the result of `_unsupported`, or only the note."""
     missing, decidable, count = counts
     if count < MIN_EDGES or decidable < 0.1 * count:
         return unknown("share", note)

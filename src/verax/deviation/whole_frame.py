@@ -159,7 +159,7 @@ def _inverse(matrix: Floats) -> Floats:
 
 
 def _both(matrix: Floats, values: Floats) -> Floats:
-    """Apply the (N, N) matrix to the x components, the first N rows, and to the y components."""
+    """Apply the (N, N) matrix to the first N rows of `values` (x), and to the last N rows (y)."""
     count = len(matrix)
     return np.concatenate([matrix @ values[:count], matrix @ values[count:]])
 

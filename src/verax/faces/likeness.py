@@ -253,5 +253,5 @@ def through(sigma: float) -> float:
 
 
 def noise_of(plane: Plane) -> float:
-    """Standard deviation of white noise in a plane by Immerkaer's mask (1996)."""
+    """Standard deviation of the white noise in a plane, estimated by Immerkaer's mask (1996)."""
     return WHITE * float(np.median(noise_response(plane)[1:-1, 1:-1]))

@@ -250,7 +250,7 @@ def likeness(y: Plane, p: Plane, radius: int, plain: float = PLAIN) -> tuple[Pla
 
 
 def matched_luma(p: Plane, y: Plane, weight: Plane) -> Plane:
-    """The prior's luma `p`, matched to the histogram of the photo's luma `y` where both agree."""
+    """The prior's luma `p`, its histogram matched to that of the photo's luma `y` by ranks."""
     use = weight > 0.5
     if use.sum() < 100:
         return p

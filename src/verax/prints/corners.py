@@ -96,7 +96,7 @@ def in_order(points: Corners) -> Corners:
 
 
 def is_outline(ring: Corners, *, least: float) -> bool:
-    """Whether corners in order form a convex outline with an area of at least `least` px."""
+    """Whether corners in order form a convex outline of at least `least` square px."""
     sides = ring[NEXT] - ring
     after = sides[NEXT]
     turns = sides[:, 0] * after[:, 1] - sides[:, 1] * after[:, 0]
@@ -151,7 +151,7 @@ def best_outline(small: Image) -> Corners | None:
 
 
 def ring_of(around: Corners, shape: tuple[int, ...]) -> Corners | None:
-    """The four crossings in the order of `Corners`; None if no print has such a shape or size."""
+    """Four corners, sorted in the order of `Corners`; None if no print has such a shape or size."""
     ring = in_order(around)
     least, most = (share * shape[0] * shape[1] for share in AREA)
     if not is_outline(ring, least=least) or area_of(ring) > most:
@@ -240,7 +240,7 @@ def straight_lines(small: Image) -> list[Line]:
 
 
 def merge(segments: list[tuple[float, NDArray[np.float64]]]) -> list[Line]:
-    """Merge segments (length, ends) on a common line; lines by total length, longest first."""
+    """Merge segments (length, ends) that lie on one line; returns the lines, longest first."""
     groups: list[tuple[float, Line]] = []
     for length, segment in sorted(segments, key=lambda item: -item[0]):
         ends = segment.reshape(2, 2)
@@ -265,7 +265,7 @@ def line_through(first: NDArray[np.float64], second: NDArray[np.float64]) -> Lin
 
 
 def fit(shot: Image, ring: Corners) -> Corners:
-    """Move each side of an outline to the strongest edge nearby; unchanged if too far away."""
+    """Move each side of an outline to the strongest edge nearby, unless a corner moves too far."""
     reach = max(3.0, REACH * max(shot.shape[:2]))
     lines = [
         fit_side(shot, start, end, reach)

@@ -136,7 +136,7 @@ def find_damage(
 
 
 def find_wear(photo: Image, prior: Image, valid: Plane, faces: Faces | None = None) -> Wear:
-    """Find the wear in a one-sided pair; for `valid` and `faces` see `find_damage`."""
+    """Find the wear of a photo whose registered prior shows it repaired; see `find_damage`."""
     inside = valid > 0.99
     lit = relight(photo, prior, inside)
     answers = compare(photo, lit, inside)
@@ -162,7 +162,7 @@ def find_wear(photo: Image, prior: Image, valid: Plane, faces: Faces | None = No
 
 
 def numbers(answers: Answers) -> tuple[int, int]:
-    """The number of clear places that only the photo has, and that of those only the prior has."""
+    """The number of places with a clear response: only in the photo, and only in the prior."""
     return number_of(answers.photo, SIGHT), number_of(answers.prior, SIGHT)
 
 
@@ -183,7 +183,8 @@ def at_a_glance(photo: Image, prior: Image, valid: Plane) -> list[Image]:
 def glance(photo: Image, prior: Image, valid: Plane) -> tuple[Answers, Light]:
     """Compare a reduced pair under the same light, without the print's border.
 
-    Returns the responses, and the correction from the prior's light to the photo's.
+    Returns the responses to structure that only one picture has, and the correction of the prior's
+    light to the photo's.
     """
     inside = valid > 0.99
     light = fit_light(photo, prior, inside)
@@ -237,7 +238,7 @@ def unexplained(own: Image, its: Image) -> tuple[Plane, Plane]:
 
 
 def labelled(answer: Plane) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Labels (H, W) of connected places with a response above FAINT, and each place's peak."""
+    """Labels (H, W) of connected places with a response above FAINT; largest response by label."""
     count, labels = cv2.connectedComponents((answer > FAINT).astype(np.uint8))
     labels = np.asarray(labels, np.int32)
     tops = peaks(labels, count, answer)

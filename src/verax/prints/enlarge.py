@@ -152,7 +152,7 @@ def new_detail(photo: Image, prior: Image, valid: Plane | np.float32) -> Image:
 
 
 def bring_back(finer: Image, photo: Image) -> Image:
-    """Clip to [0, 1]; neighbours are changed so that the result still reduces to the photo."""
+    """Clip to [0, 1]; neighbours of clipped pixels change, so it still reduces to the photo."""
     for _ in range(ROUNDS):
         np.clip(finer, 0, 1, out=finer)
         missing = photo - reduce(finer, (photo.shape[1], photo.shape[0]))
@@ -230,14 +230,14 @@ def resize(plane: Plane, size: Size) -> Plane:
 
 
 def reduce(image: Image, size: Size) -> Image:
-    """D: the picture reduced to `size` (width, height)."""
+    """The picture reduced to `size` (width, height); D in the module's formula."""
     rows = reduction(size[1], image.shape[0])
     columns = reduction(size[0], image.shape[1])
     return both_ways(image, rows, columns)
 
 
 def expand(image: Image, size: Size) -> Image:
-    """U: the picture of `size` (width, height), with the least norm, that D reduces to `image`."""
+    """The picture of `size` (width, height) of least norm that `reduce` turns into `image`."""
     rows, columns = reduction(image.shape[0], size[1]), reduction(image.shape[1], size[0])
     height, width = image.shape[:2]
     factors = scipy.sparse.linalg.splu

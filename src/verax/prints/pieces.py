@@ -75,8 +75,8 @@ def find_pieces(
 def has_line(photo: Image, prior: Image, light: Light, alone: Plane) -> bool:
     """Whether a scratch is likely: a quick test that examines only parts of the photo.
 
-    `alone` (h, w), of the reduced pair, is the response to structure that only the photo has; where
-    it has long places, they are examined. If they make up much of the photo, the answer is True.
+    `alone` (h, w): response, at a small size, to structure that only the photo has. Only its long
+    places are examined. If long places make up much of the photo, the answer is True.
     """
     boxes = long_places(alone, photo.shape)
     answer = np.zeros(photo.shape[:2], np.float32)

@@ -135,7 +135,7 @@ class Session:
     turns: tuple[Turn, ...] = ()
 
     def accepted(self) -> tuple[Turn, ...]:
-        """The accepted turns, oldest first."""
+        """The accepted turns (instructions with their results), oldest first."""
         return tuple(turn for turn in self.turns if turn.accepted)
 
     def add(self, turn: Turn) -> "Session":
@@ -210,8 +210,8 @@ def load_session(path: Path, *, photo: Path, sha256: str) -> Session:
     session = _session(stored, path)
     if session.sha256 != sha256:
         raise InputError(
-            f"{path}: expected the session of {photo}, got that of {session.photo}, a photo with "
-            "other content; name another file: --session FILE"
+            f"{path}: this session belongs to {session.photo}, and {photo} has other content than "
+            "that photo had; name another file: --session FILE"
         )
     return session
 

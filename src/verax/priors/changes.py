@@ -152,7 +152,7 @@ def _push_pull(scene: Image, weight: Plane) -> Image:
 
 
 def _mirror(scene: Image, thing: Mask) -> tuple[Image, InjectedChange]:
-    """Mirror the object left to right in its place."""
+    """Mirror the object `thing` in its place, left to right. Returns the picture and the change."""
     xs = np.nonzero(thing.any(0))[0]
     left, right = int(xs.min()), int(xs.max()) + 1
     pixels, there = scene.copy(), np.zeros_like(thing)
@@ -163,7 +163,7 @@ def _mirror(scene: Image, thing: Mask) -> tuple[Image, InjectedChange]:
 
 
 def _shift(thing: Mask, rng: Generator, *, distance: float, width: int) -> tuple[float, float]:
-    """A random shift (dx, dy) of `distance` * `width` px, if possible to a place in the picture."""
+    """A shift (dx, dy) by `distance` * `width` px in a random direction, inside if possible."""
     height = thing.shape[0]
     ys, xs = np.nonzero(thing)
     middle = np.array([xs.mean(), ys.mean()])
@@ -242,7 +242,7 @@ def retone(image: Image, tone: Tone, rng: Generator) -> Image:
 
 
 def s_curve(image: Image, slope: float) -> Image:
-    """Apply an S-shaped tone curve that keeps 0, 1/2 and 1; `slope` (above 0) is that at 1/2."""
+    """Apply an S-shaped tone curve that keeps 0, 1/2 and 1, with this slope (above 0) at 1/2."""
     up = np.clip(image, 0.0, 1.0) ** np.float32(slope)
     down = (1 - np.clip(image, 0.0, 1.0)) ** np.float32(slope)
     return np.asarray(up / (up + down), np.float32)
@@ -287,7 +287,7 @@ def _strength(detail: NDArray[np.float32], sigma_px: float) -> Plane:
 def _displaced(
     high: NDArray[np.float32], rng: Generator, *, reach_px: float
 ) -> NDArray[np.float32]:
-    """The detail `high` displaced by a smooth random field with a length of about `reach_px`."""
+    """The detail `high`, displaced smoothly and at random, by about `reach_px`."""
     height, width = high.shape[:2]
     cells = max(2.0, min(height, width) / (4 * reach_px))
     x = np.arange(width, dtype=np.float32)[None, :]

@@ -64,7 +64,7 @@ class Wishes:
     repeat_index: int = 0
 
     def fields(self) -> dict[str, Any]:
-        """The fields, by name, that go into a request unchanged; without those left to others."""
+        """The service's parameters among these fields, by name, without those that are None."""
         own = {"model", "prompt", "task", "wording"}
         return {k: v for k, v in asdict(self).items() if k not in own and v is not None}
 
@@ -145,9 +145,10 @@ def plan(
 
 
 def receive(asking: Asking, answer: ImagesAnswer, *, index: int = 0) -> GeneratedPrior:
-    """Take picture `index` of a service's answer, and map it from the canvas to the photo's grid.
+    """Take picture `index` of a service's answer, and map it to the photo's pixel grid.
 
-    A picture with other proportions than the canvas is left as it is, with a notice.
+    The picture shows the canvas, the size at which the photo was sent. One with other proportions
+    is not mapped; a notice says so.
     """
     generated = answer.images[index]
     picture = generated.decoded()
@@ -165,10 +166,10 @@ def receive(asking: Asking, answer: ImagesAnswer, *, index: int = 0) -> Generate
 
 
 def on_grid(prior: GeneratedPrior, photo: Photo) -> GeneratedPrior:
-    """The prior on the photo's grid, even if the answer has other proportions than the canvas.
+    """The prior on the photo's grid, even if the service answered with other proportions.
 
-    Such an answer is registered to the photo; if that is not possible, it is scaled to cover the
-    photo, and cropped.
+    An answer with other proportions is registered to the photo; if that is not possible, it is
+    scaled to cover the photo, and cropped.
     """
     if prior.pixels.shape == photo.pixels.shape:
         return prior
@@ -198,10 +199,10 @@ def _covering(pixels: Image, size: tuple[int, int]) -> Image:
 def ask(
     photo: Photo, desk: Desk, wishes: Wishes | None = None, *, mask: Plane | None = None
 ) -> GeneratedPrior:
-    """Get a prior of this photo from a service, through the desk.
+    """Get a prior of this photo from a service.
 
-    The desk makes the paid call within its cost limit and keeps the answer in the journal, so that
-    the same request is never paid twice. For `mask` see `plan`.
+    `desk` makes the paid call within its cost limit, and stores the answer, so that the same
+    request is never paid twice. For `mask` see `plan`.
     """
     asking = plan(photo, desk.client, wishes, mask=mask)
     return receive(asking, desk.call(asking.request))
@@ -216,12 +217,12 @@ def flat(photo: Photo) -> Image:
 
 
 def picture_file(pixels: Image, canvas: Canvas) -> ImageFile:
-    """The photo's pixels, placed on the canvas, as a PNG file without metadata."""
+    """A PNG file, without metadata, of the pixels placed on the canvas (the size that is sent)."""
     return ImageFile(images.encode(canvases.place(pixels, canvas), format="png"), "photo.png")
 
 
 def mask_file(mask: Plane, canvas: Canvas) -> ImageFile:
-    """A mask (H, W), 1 = edit, placed on the canvas, as a PNG file with alpha 0 where to edit.
+    """A PNG file of a mask (H, W), 1 = edit, on the canvas (the size that is sent), as alpha 0.
 
     Raises SizeMismatchError if the mask is not of the photo's size.
     """
@@ -232,7 +233,7 @@ def mask_file(mask: Plane, canvas: Canvas) -> ImageFile:
 
 
 def markup_file(markup: Photo, canvas: Canvas) -> ImageFile:
-    """A picture of arrows or circles, placed on the canvas, as a PNG file with transparency.
+    """A PNG file of transparent markup (arrows, circles), on the canvas (the size that is sent).
 
     Raises InputError for a picture without alpha, SizeMismatchError for another size than the
     photo's.

@@ -224,9 +224,9 @@ def _resized(picture: Image, size: tuple[int, int]) -> Image:
 
 
 def _field_on(photo: tuple[int, int], field: Field | None) -> Field | None:
-    """Convert a field (h, w, 2) in its own px to a field (H, W, 2) in photo px; None stays None.
+    """Resize a displacement field (h, w, 2) to the size of `photo` (width, height).
 
-    `photo`: (width, height).
+    Displacements are converted from px of the small grid to photo px. None stays None.
     """
     if field is None or field.shape[1::-1] == photo:
         return field

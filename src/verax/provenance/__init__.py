@@ -100,7 +100,7 @@ def source_in_xmp(data: bytes) -> str:
 
 
 def read(data: bytes) -> Provenance:
-    """Read the manifest in the bytes of a file. Broken files raise nothing, see `state`."""
+    """Read the C2PA manifest in a file's bytes; a broken one raises nothing, see `state`."""
     if not has_manifest(data):
         return Provenance("absent")
     try:
