@@ -53,8 +53,8 @@ def parse_address(text: str) -> ServiceAddress:
     if query or url.fragment:
         names = ", ".join(sorted(query)) or "#"
         raise SettingsError(
-            f"base URL: the address of {url.host} may have no parameters, but contains {names}; "
-            "remove it, and put a key into an environment variable"
+            f"base URL: expected no query but api-version in the address of {url.host}, got "
+            f"{names}; remove it, and put a key into an environment variable"
         )
     if not re.fullmatch(r"[\w.-]*", version):
         raise SettingsError(
@@ -102,7 +102,7 @@ def parse_url(text: str) -> httpx2.URL:
 
 
 def local_address(host: str) -> str:
-    """The loopback address of a host. Raises SettingsError if the host is another machine."""
+    """The loopback IP address of a host. Raises SettingsError if the host is another machine."""
     beyond = SettingsError(
         f"local-only allows connections to this machine only, and {host} is another one; nothing "
         "was sent. Use an address such as 127.0.0.1, or leave out local-only"
@@ -130,7 +130,9 @@ def public_address(host: str) -> str:
     except OSError as exc:
         raise SettingsError(f"no address was found for {host} ({exc.strerror or exc})") from None
     if not all(map(_is_public, addresses)):
-        raise SettingsError(f"{host} is in a private network; public services may not link there")
+        raise SettingsError(
+            f"{host} is in a private network; links from public services must not lead there"
+        )
     return addresses[0]
 
 
@@ -189,7 +191,7 @@ class Endpoint:
 
     def keys(self) -> tuple[str, ...]:
         """Names of the variables that may hold this service's key. OPENAI_API_KEY is among them
-        for a custom service only if it runs on this machine."""
+        for a custom service only if that service runs on this machine."""
         names = self.gateway.keys
         if self.custom and self.gateway.name.startswith("azure"):
             names = (*names, "VERAX_API_KEY")
@@ -231,7 +233,7 @@ def choose_endpoint(settings: Settings) -> Endpoint:
 
 
 def _azure(where: Gateway, settings: Settings, *, older: bool) -> Gateway:
-    """The catalog entry for an Azure address; `older` if the address names a deployment."""
+    """The catalog entry for an Azure address; `older`: whether the address names a deployment."""
     if where.name not in ("custom", "azure", "azure-deployments"):
         raise SettingsError(
             f"the address belongs to Azure, but --gateway names {where.name}; leave out --gateway"

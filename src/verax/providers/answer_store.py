@@ -36,6 +36,9 @@ PLAUSIBLE = 0.75  # a bill below this fraction of the lowest possible cost is ta
 class AnswerSink:
     """Stores the answer to one call: its body, and the pictures that it links to.
 
+    Args:
+        room: the disk space that is reserved for the body.
+
     Attributes:
         short: the reason why only part of the body could be stored; "" if all of it was.
     """
@@ -84,6 +87,7 @@ class AnswerStore:
 
     Args:
         folder: the journal's folder.
+        records: the journal's table of calls.
         clock: returns the time in seconds since 1970.
     """
 
@@ -97,7 +101,7 @@ class AnswerStore:
 
     @property
     def owner(self) -> str:
-        """The name of this process, under which it begins records."""
+        """The name of this process, which stands as owner in the records of its calls."""
         return self._presence.name
 
     def lives(self, owner: str) -> bool:
@@ -109,7 +113,7 @@ class AnswerStore:
         return self.folder / "answers" / fingerprint[:2] / f"{fingerprint}.json"
 
     def body(self, call: Call) -> bytes:
-        """The stored body of an answered call. Raises InputError if it is missing."""
+        """The stored body of an answered call. Raises InputError if the file is missing."""
         path = self.path(call.fingerprint)
         try:
             return path.read_bytes()
@@ -151,7 +155,8 @@ class AnswerStore:
     def read(self, call: Call, fetch: Fetch | None = None) -> ImagesAnswer:
         """The stored answer to a call; `fetch` downloads linked pictures that are not stored yet.
 
-        Raises ProviderError or ProviderRefused if it holds no picture, InputError if it is missing.
+        Raises ProviderError or ProviderRefused if it has no picture, InputError if the file is
+        gone.
         """
         path = self.path(call.fingerprint)
         answer = read_answer(
@@ -276,8 +281,8 @@ class AnswerStore:
         return state
 
     def finish(self, call: Call, state: CallState, **about: Any) -> None:  # noqa: ANN401
-        """Close a record with its final state and columns. Raises OutputError if it cannot be
-        written; the record is then closed when it is next read."""
+        """Close the record of a call with a state and other columns (`about`). Raises OutputError
+        if the record cannot be written; it is then closed when it is next read."""
         self._unclosed.add(call.id)
         self.records.finish(call.id, state, ended=self.now(), **about)
         self._unclosed.discard(call.id)

@@ -69,7 +69,7 @@ def read_answer(
 
 
 def differences(answer: ImagesAnswer, request: Request) -> Iterator[str]:
-    """One notice for each difference from the request in size, format, count or model."""
+    """Notices: one for each difference of answer and request in size, format, count or model."""
     count = 0
     for count, image in enumerate(answer.images, 1):
         size = f"{image.width}x{image.height}"
@@ -194,7 +194,9 @@ def _pictures(
     listed = entries(data)
     if not listed:
         _raise_stated_error(data, body)
-        raise ProviderError("the service answered without a picture; the answer is stored")
+        raise ProviderError(
+            "no picture in the answer, which may be billed; see: verax journal list"
+        )
     images: list[GeneratedImage] = []
     lost: list[str] = []
     room = DECODED_PIXELS

@@ -128,7 +128,7 @@ class Batches:
     def _claim(
         self, endpoint: str, requests: Sequence[Request]
     ) -> list[tuple[Batch, list[Request]]]:
-        """[(new batch, those of the requests that may be sent in it)]; [] if none may be sent."""
+        """A list of one pair: a new batch, and the requests it may send; [] if none may be sent."""
         batch = self.table.new(self.journal.answers.owner, endpoint, self.journal.answers.now())
         try:
             claimed = self.journal.claims.queue(
@@ -168,10 +168,12 @@ class Batches:
             raise
 
     def _created(self, batch: Batch, record: Mapping[str, Any]) -> Batch:
-        """The batch with the id from the service's answer, or ProviderUncertain if it has none."""
+        """The batch with the id that `record` states. Raises ProviderUncertain if it has none."""
         name = record.get("id")
         if not isinstance(name, str) or not name:
-            raise ProviderUncertain("the service sent no id for the batch; it may have created it")
+            raise ProviderUncertain(
+                "the service sent no id of a batch that it may have created; try again"
+            )
         return self.table.change(batch, status=str(record.get("status") or ""), service_id=name)
 
     def _search_created(self, batch: Batch, why: ProviderUncertain) -> Batch:
@@ -205,7 +207,7 @@ class Batches:
         return not answers.lives(batch.owner) and self.table.adopt(batch, answers.owner)
 
     def _find(self, batch: Batch) -> Mapping[str, Any] | None:
-        """The service's description of the batch with our input file; None if it lists none."""
+        """The service's description of the batch with our input file; None if not listed."""
         after = ""
         for _ in range(MOST_PAGES):
             page = json_object(self.client.transport.get(f"/batches?limit={LISTED}{after}").body)
@@ -255,7 +257,8 @@ class Batches:
         code = (line.get("error") or {}).get("code", "")
         if not status:  # the service did not begin the call; not billed
             self.journal.answers.close_unanswered(
-                call, ProviderBusy(f"the batch ended before this call ({code}); send it again")
+                call,
+                ProviderBusy(f"the batch ended before this call ({code}); send the call again"),
             )
             return
         clean = self.client.transport.redacted

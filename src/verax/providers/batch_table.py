@@ -118,7 +118,8 @@ MOST_BYTES = 200_000_000
 
 @dataclass(frozen=True)
 class Uploads:
-    """Uploads the pictures of batches to the service, each once, and deletes them at the end."""
+    """Uploads the pictures of batches to the service, each once, and deletes them when no batch is
+    open."""
 
     table: BatchTable
     transport: Transport
@@ -144,7 +145,7 @@ class Uploads:
             return str(json_object(self.transport.post(upload, paid=False).body)["id"])
         except ProviderUncertain as exc:
             raise ProviderBusy(
-                f"an upload was interrupted; no paid call was sent. Try again: {exc}"
+                f"an upload was interrupted ({exc}); no paid call was sent; try again"
             ) from exc
 
     def clear(self) -> None:
@@ -191,8 +192,12 @@ def status_of(response: Mapping[str, Any]) -> int:
 def unanswered(status: str, message: str) -> ProviderError:
     """The error for a call without an answer in a batch that ended with this status."""
     if status == "completed":
-        return ProviderUncertain("the batch is complete but holds no answer to this call")
-    return ProviderBusy(f"the batch is {status}: {message or 'this call was not processed'}")
+        return ProviderUncertain(
+            "the batch is complete but holds no answer to this call, which may have been billed"
+        )
+    return ProviderBusy(
+        f"the batch is {status}: {message or 'this call was not processed'}; try again"
+    )
 
 
 def errors_of(record: Mapping[str, Any]) -> str:

@@ -97,7 +97,8 @@ def _scaled(price: Price, share: float) -> Price:
 
 
 def load_tariff(*, changes: Path | None = None, batch: bool = False) -> Tariff:
-    """The prices in the catalog, changed by the user's own tables in the folder `changes`."""
+    """The prices in the catalog, changed by the user's tables in the folder `changes`; with
+    `batch`, less the discount of the Batch API."""
     free = {name for name, gateway in gateways(changes=changes).items() if gateway.free}
     return Tariff(models(changes=changes), frozenset(free), batch)
 
@@ -202,7 +203,8 @@ def _sizes(request: Request, model: Model) -> tuple[tuple[int, int], ...]:
 
 
 def input_image_tokens(width: int, height: int) -> int:
-    """The input tokens of a picture of width x height pixels: its number of 32 x 32 patches."""
+    """The input tokens of a picture of this size: its number of 32 x 32 px patches, at most 1536; a
+    smaller picture is first enlarged to 1024 px on its longer side."""
     grow = max(1.0, LEAST_EDGE_PX / max(width, height))
     width, height = round(width * grow), round(height * grow)
     patches = math.ceil(width / PATCH_PX) * math.ceil(height / PATCH_PX)
@@ -227,7 +229,7 @@ def picture_size(data: bytes) -> tuple[int, int]:
             return picture.size
     except OSError as exc:
         raise InputError(
-            f"expected every file to be sent to be a picture, but one is not: {exc}"
+            "expected only pictures among the files to be sent, got another file"
         ) from exc
 
 

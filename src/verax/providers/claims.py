@@ -76,7 +76,7 @@ class Claims:
     def queue(
         self, requests: Sequence[Request], owner: str, *, budget: Budget, retry_uncertain: bool
     ) -> list[Request]:
-        """Record those of the requests that may be sent in a batch, with `owner`, the batch's name.
+        """Record those of the requests that may be sent in a batch; `owner` is the batch's name.
 
         Returns these requests, without those that are answered, refused, uncertain or in progress.
         Raises BudgetExceeded, and records none, if together they may pass the limit.
@@ -104,8 +104,8 @@ class Claims:
         return claimed
 
     def newest(self, fingerprint: str) -> Call | None:
-        """The newest record of a request whose call has not failed, or None. If the process that
-        made the call has ended, the record is closed first."""
+        """The newest record of the request with this fingerprint that is not in state "failed", or
+        None. If the process that made the call has ended, the record is closed first."""
         last = self.records.last(fingerprint)
         if last is None or last.state != "started":
             return last
@@ -153,8 +153,8 @@ class Claims:
         )
 
     def _affordable(self, estimate: Estimate, budget: Budget, model: str) -> bool:
-        """Whether the run's limit allows a call now. False if it may allow the call after calls
-        that are in progress. Raises BudgetExceeded if it does not allow the call at all."""
+        """Whether the run's limit allows a call now. False if the limit may allow the call when the
+        calls in progress have ended. Raises BudgetExceeded if it cannot allow the call."""
         limit = budget.max_cost_usd
         if limit is None or math.isinf(limit):
             return True

@@ -121,6 +121,7 @@ class LinkOrigin:
 
     Attributes:
         service: the service's base URL.
+        local_only: whether links may lead to this machine only.
         keys: header with the service's key; sent only to the scheme, host and port of `service`.
         retries: most attempts after the first.
         sleep: waits so many seconds between attempts.
@@ -175,7 +176,8 @@ def _joined(link: str, service: httpx2.URL) -> httpx2.URL:
 
 
 def _once(line: httpx2.Client, url: httpx2.URL, origin: LinkOrigin) -> tuple[int, bytes]:
-    """The HTTP status and body of one attempt, after redirects; (310, b"") if there are too many.
+    """The HTTP status and body of one attempt, after redirects; (310, b"") after too many
+    redirects.
 
     The key is sent only after the service answered 401 or 403 without it.
     """

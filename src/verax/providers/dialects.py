@@ -211,7 +211,8 @@ def _mask_verdict(request: EditRequest, call: Callable[[Request], ImagesAnswer])
     change = np.abs(_levels(answer.data, (1024, 1024)) - before).mean(axis=2)
     inside, elsewhere = float(change[:512].mean()), float(change[512:].mean())
     verdict = HONOURED if elsewhere < KEPT_SHARE * inside else IGNORED
-    return f"{verdict}: mean change {inside:.1f} levels where to edit, {elsewhere:.1f} elsewhere"
+    change_of = f"{inside:.1f} levels where edits are allowed, {elsewhere:.1f} elsewhere"
+    return f"{verdict}: mean change {change_of}"
 
 
 def _levels(data: bytes, size: tuple[int, int]) -> NDArray[np.float32]:

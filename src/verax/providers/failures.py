@@ -73,7 +73,7 @@ class ErrorDetails:
 
 
 def parse_error(body: bytes) -> ErrorDetails:
-    """What a body says about an error. Never raises: any other text becomes the message."""
+    """What a body says about an error. A body that is not JSON becomes the message."""
     try:
         data = json.loads(body)
     except (ValueError, RecursionError):
@@ -107,7 +107,7 @@ def _details(message: str, error: Mapping[str, Any], codes: tuple[str, ...]) -> 
 
 
 def _error(data: object) -> object:
-    """The innermost object that describes the error."""
+    """The innermost of the nested JSON objects that describe the error."""
     for _ in range(4):
         if not isinstance(data, dict):
             break
@@ -208,7 +208,7 @@ def _refuses(status: int, details: ErrorDetails) -> bool:
 
 
 def _stage(details: Mapping[str, Any], message: str) -> tuple[str, bool]:
-    """The stage of moderation, and whether a field states it (else guessed from the message)."""
+    """The stage at which moderation refused the request, and whether a field states the stage."""
     stage = details.get("moderation_stage")
     if stage in ("input", "output"):
         return str(stage), True
@@ -291,7 +291,7 @@ def _date(text: str) -> datetime | None:
 
 
 def _seconds_in(message: str) -> float | None:
-    """The seconds in a message such as "try again in 12s", "250ms" or "1m30.5s"; None without."""
+    """The seconds in a message such as "try again in 12s", "250ms" or "1m30.5s"; None if none."""
     match = re.search(r"try again in ((?:[\d.]+(?:ms|h|m|s))+)", message)
     if not match:
         return None

@@ -150,7 +150,7 @@ class Client:
         size = (
             f"{sum(len(f.data) for f in files) / 1e6:.1f} MB, without metadata; " if files else ""
         )
-        plain = ", UNENCRYPTED," if self._in_the_open() else ""
+        plain = ", UNENCRYPTED," if self._unencrypted() else ""
         return (
             f"To{plain} {self.address} ({self.gateway.name}): "
             f"{pictures if files else ''}{size}prompts of {words} characters; "
@@ -165,7 +165,7 @@ class Client:
         where = self.gateway.name if usual else f"{self.gateway.name} {self.address}"
         return f"{where} {self.deployment}".strip()
 
-    def _in_the_open(self) -> bool:
+    def _unencrypted(self) -> bool:
         """Whether requests leave this machine unencrypted."""
         if self.transport.base_url.scheme == "https":
             return False
@@ -183,7 +183,7 @@ class Client:
                 yield f"a probe on {probed.get('asked')} found that {what} was {verdict}"
 
     def _streamed(self, request: R, model: Model) -> R:
-        """The request, with streaming switched on if the setting and its length call for it."""
+        """The request; with streaming if `stream` is "always", or "auto" and the call is long."""
         if request.stream or request.n > 1 or self.stream == "never":
             return request
         if self.stream == "auto" and not _is_long(request, model):
@@ -279,13 +279,13 @@ PROBES = "probes.json"  # service -> model -> feature -> finding
 
 
 def load_facts(home: Path, name: str, service: str) -> dict[str, Any]:
-    """The stored facts about a service, from the file `name` in the folder `home`; {} if none."""
+    """The shutdown dates or findings stored for a service in the file `name` in `home`, or {}."""
     facts = _all_facts(home / name).get(service, {})
     return facts if isinstance(facts, dict) else {}
 
 
 def store_facts(home: Path, name: str, service: str, value: dict[str, Any]) -> None:
-    """Replace the facts about a service in the file `name` in `home`. Raises OutputError."""
+    """Store shutdown dates or findings for a service in the file `name` in `home`."""
     with writing(home):
         write_whole(
             home / name, json.dumps(_all_facts(home / name) | {service: value}, indent=2).encode()

@@ -170,7 +170,8 @@ class Journal:
         return self._with_bill(answer, last.fingerprint)
 
     def _with_bill(self, answer: ImagesAnswer, fingerprint: str, short: str = "") -> ImagesAnswer:
-        """The answer with its cost, and a notice where the cost is unknown."""
+        """The answer with its cost, and a notice if the cost is unknown; `short` is another
+        notice."""
         call = self.records.last(fingerprint)
         notices = list(answer.notices) + ([short] if short else [])
         if call and call.cost_usd is None and call.reserved_usd:

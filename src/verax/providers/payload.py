@@ -45,7 +45,7 @@ def entries(value: object, depth: int = DEPTH) -> list[dict[str, Any]]:
 
 
 def entry_count(data: Mapping[str, Any]) -> int:
-    """The number of entries in an answer's list `data`, also of those without a picture."""
+    """The number of entries in an answer's list `data`, including those without a picture."""
     listed = data.get("data")
     return len(listed) if isinstance(listed, list) else 0
 
@@ -74,7 +74,8 @@ def texts(entry: Mapping[str, Any]) -> list[str]:
 
 
 def decode_base64(text: str) -> bytes:
-    """Decode base64, which may have line breaks, the URL-safe alphabet, or no padding."""
+    """Decode base64, which may have line breaks, the URL-safe alphabet, or no padding. Raises
+    ProviderError."""
     bare = "".join(text.split()).rstrip("=").replace("-", "+").replace("_", "/")
     try:
         return base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
@@ -97,7 +98,7 @@ def salvage(body: bytes) -> dict[str, Any] | None:
 
 
 def _entry(item: object) -> object:
-    """The entry as an object; some services send a mere text in its place."""
+    """The entry as a JSON object: a mere text, as some services send, becomes {"url": text}."""
     return {"url": item} if isinstance(item, str) else item
 
 
@@ -216,7 +217,8 @@ def read_usage(usage: object) -> Usage | None:
     """The token counts in the field `usage` of an answer; None if they are unknown.
 
     Every picture costs input and output tokens, so all counts are unknown if the count of either is
-    absent or zero. Tokens not declared as text, and a total above the sum, count as image tokens.
+    absent or zero. Tokens that are not declared as text, or only in the total, count as image
+    tokens.
     """
     table = _table(usage)
     total_in, total_out = _count(table, "input_tokens"), _count(table, "output_tokens")
@@ -235,7 +237,8 @@ def read_usage(usage: object) -> Usage | None:
 
 
 def stated_usd(data: Mapping[str, Any]) -> float | None:
-    """The price in US dollars that a gateway states in an answer; None if it states none, or zero.
+    """The price in US dollars that a gateway states in an answer; None if it states no price, or
+    zero.
 
     A gateway that uses the customer's own key of another provider bills only its fee; that provider
     bills the rest (`upstream_inference_cost`). The price is then the sum of both.

@@ -169,7 +169,7 @@ class Records:
             self.database.execute(sql, _stored(values) | {"state": state, "id": call_id})
 
     def last(self, fingerprint: str) -> Call | None:
-        """The newest record of the request, except those in state "failed"; None if none."""
+        """The newest record of the request that is not in state "failed"; None if there is none."""
         rows = self._select(
             "WHERE fingerprint = ? AND state != 'failed' ORDER BY id DESC LIMIT 1", (fingerprint,)
         )
@@ -188,8 +188,8 @@ class Records:
         owner: str | None = None,
         before: float = float("inf"),
     ) -> list[Call]:
-        """The records, oldest first, in one of these states; None allows any run or owner. `before`
-        is the time by which a call must have started."""
+        """The records, oldest first, in one of these states; None allows any run or owner. Calls
+        must have started `before` that time, in seconds since 1970."""
         marks = ", ".join("?" * len(states))
         return self._select(
             f"WHERE state IN ({marks}) AND (? IS NULL OR run = ?)"

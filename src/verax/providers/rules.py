@@ -48,7 +48,7 @@ def check(
 
 
 def _check_text(request: Request) -> None:
-    """Raises InputError for text from a command line that is not UTF-8 (it has surrogates)."""
+    """Raises InputError for text with surrogates, which comes from a terminal without UTF-8."""
     for name, value in request.fields().items():
         if isinstance(value, str) and any("\ud800" <= sign <= "\udfff" for sign in value):
             raise InputError(
@@ -62,7 +62,7 @@ def _check_prompt(prompt: str, limits: ModelLimits) -> None:
         raise InputError("the prompt is empty; say what the picture should show or become")
     if len(prompt) > limits.prompt_characters:
         raise InputError(
-            f"the prompt has {len(prompt):,} characters; the service takes at most "
+            f"the prompt has {len(prompt):,} characters; the service accepts at most "
             f"{limits.prompt_characters:,}; shorten it"
         )
 
@@ -113,7 +113,7 @@ def _refusal(name: str, value: object, model: Model, gateway: Gateway) -> str:
         return f"{model.name} refuses it: {model.refused[name]}"
     allowed = model.fields.get(name, ())
     if allowed and value not in allowed:
-        return f"{model.name} takes {', '.join(allowed)}, not {value!r}"
+        return f"{model.name} accepts {', '.join(allowed)}, not {value!r}"
     return ""
 
 
@@ -187,7 +187,8 @@ def _check_guide(name: str, file: ImageFile, size: Size, limits: ModelLimits) ->
         )
     if len(file.data) >= limits.mask_bytes:
         raise InputError(
-            f"{name}: expected less than 4 MB, got {len(file.data) / 1e6:.1f} MB; make it smaller"
+            f"{name}: expected less than 4 MB, got {len(file.data) / 1e6:.1f} MB; "
+            "make the file smaller"
         )
     if picture.getchannel("A").getextrema()[0] == 255:
         raise InputError(
@@ -201,7 +202,9 @@ def open_picture(file: ImageFile) -> PillowImage.Image:
     try:
         return PillowImage.open(io.BytesIO(file.data), formats=list(MEDIA_TYPES.values()))
     except (OSError, ValueError, PillowImage.DecompressionBombError) as exc:
-        raise ImageReadError(f"{file.name}: expected a PNG, JPEG or WebP picture: {exc}") from exc
+        raise ImageReadError(
+            f"{file.name}: expected a PNG, JPEG or WebP picture, got something else"
+        ) from exc
 
 
 USUAL_PIXELS = 1_572_864  # 1536x1024, a size that every model accepts
@@ -228,7 +231,7 @@ def text_size(sizes: Sizes, *, size: str = "", aspect: str = "") -> str | None:
 
 
 def parse_aspect(text: str) -> float:
-    """Width divided by height of an aspect ratio such as "16:9"."""
+    """Width divided by height of an aspect ratio such as "16:9". Raises InputError."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)[:/](\d+(?:\.\d+)?)", text)
     if not match or not (float(match[1]) > 0 and float(match[2]) > 0):
         raise InputError(f"aspect: expected WIDTH:HEIGHT such as 16:9, got {text!r}")
@@ -263,7 +266,7 @@ def _legal(sizes: Sizes) -> list[Size]:
 
 
 def _off(size: Size, ratio: float, pixels: int, tolerance: float = 0.005) -> float:
-    """The distance of a size from a ratio and a pixel count: the absolute logarithms of both
-    quotients, that of the ratio divided by `tolerance`, are added."""
+    """How far a size is from an aspect ratio and a pixel count: |ln(size's ratio / ratio)| /
+    `tolerance` + |ln(size's pixels / pixels)|."""
     off = abs(math.log(size[0] / size[1] / ratio)) / tolerance
     return off + abs(math.log(size[0] * size[1] / pixels))

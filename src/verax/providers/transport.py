@@ -250,7 +250,8 @@ class Transport:
     @contextmanager
     def _translated(self, where: str, *, paid: bool) -> Iterator[None]:
         """Raise the errors of the HTTP library as errors of Verax, without the original as their
-        cause, since that holds the key. `where` names the service in messages."""
+        cause, since that holds the key. `where` names the service in messages; `paid`: whether the
+        request may be billed."""
         try:
             yield
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as exc:

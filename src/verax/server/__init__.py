@@ -94,7 +94,7 @@ def json_response(
 
 
 def from_error(exc: VeraxError) -> Problem:
-    """The answer for an error of Verax; for a moderation refusal with stage and categories."""
+    """The answer for an error of Verax; if moderation refused a request, with its stage."""
     text = str(exc)
     if isinstance(exc, ProviderRefused):
         details = {"moderation_stage": exc.stage, "categories": list(exc.categories)}
@@ -144,7 +144,7 @@ class CallAnswer:
     about: dict[str, Any]
 
     def plain(self) -> Iterator[bytes]:
-        """The JSON body of OpenAI's answer, in chunks."""
+        """This answer as JSON in OpenAI's form, in chunks."""
         yield f'{{"created": {self.created}, "data": ['.encode()
         for index, picture in enumerate(self.pictures):
             yield b', {"b64_json": "' if index else b'{"b64_json": "'
@@ -153,7 +153,7 @@ class CallAnswer:
         yield b"], " + _members(self.about) + b"}"
 
     def events(self) -> Iterator[bytes]:
-        """OpenAI's stream events, one for each picture, in chunks."""
+        """This answer as OpenAI's stream events, one for each picture, in chunks."""
         for picture in self.pictures:
             yield from _event(f"{EVENTS[self.kind]}.completed", self.created, picture, self.about)
 

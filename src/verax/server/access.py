@@ -101,7 +101,7 @@ class AccessControl:
         headers = Headers(scope=scope)
         host = hostname(headers.get("host", ""))
         if host not in self.hosts:
-            text = f"this server has no name {host[:100]!r}; its operator can add it with --name"
+            text = f"this server has no name {host[:100]!r}; its operator can add names: --name"
             return Problem(421, text, "unknown_host")
         origin = headers.get("origin")
         foreign = origin and not same_origin(origin, headers) and not self.allows(origin)
@@ -271,7 +271,7 @@ class ClientKeys:
         row = (name, digest(key), budget_usd, time.time())
         if name in self.names():
             raise InputError(
-                f"client {name!r} has a key already; remove that first, or choose another name"
+                f"client {name!r} has a key already; remove the client, or choose another name"
             )
         self.connection.execute("INSERT INTO clients VALUES (?, ?, ?, ?)", row)
         return key

@@ -246,8 +246,8 @@ async def close(context: Context, entries: "list[asyncio.Task[None]]") -> None:
 
 
 class UnderPath:
-    """ASGI middleware that removes `path`, such as "/verax", from the path of each request; a proxy
-    may have removed it already."""
+    """ASGI middleware that removes the prefix `path`, such as "/verax", from the paths of requests;
+    paths without the prefix are not changed."""
 
     def __init__(self, app: ASGIApp, path: str) -> None:
         self.app, self.path = app, path
@@ -280,7 +280,7 @@ async def on_problem(request: Request, exc: Problem) -> Response:
 
 
 async def on_gone(request: Request, exc: ClientDisconnect) -> Response:
-    """A status for the log; the client has disconnected."""
+    """A response with status 499 for the log only: the client has disconnected."""
     return Response(status_code=499)
 
 

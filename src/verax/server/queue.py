@@ -94,7 +94,7 @@ class WorkQueue:
     async def finish(
         self, client: str, function: Callable[[*Arguments], T], *arguments: *Arguments
     ) -> T:
-        """Like `run`, but even if the queue is full; for the last step of work already paid for."""
+        """Like `run`, but also runs if the queue is full; for the last step of a paid call."""
         job = QueuedJob(function, arguments, asyncio.get_running_loop().create_future())
         self.queues.setdefault(client, deque()).append(job)
         self._start_next()
@@ -153,7 +153,7 @@ class WorkQueue:
             self.workers_now.discard(worker)
             worker.shutdown(wait=False)
             self.observe(exc, loop.time() - started)
-            self._fail(job, Problem(500, "the work on this picture crashed", "server_error",
+            self._fail(job, Problem(500, "a worker crashed on this picture", "server_error",
                                     kind="server_error"))  # fmt: skip
         except BaseException as exc:  # noqa: BLE001  # raised where the job is awaited
             self.observe(exc, loop.time() - started)
@@ -210,7 +210,7 @@ class WorkQueue:
 
 
 def processes_of(worker: Executor) -> "list[Process]":
-    """The processes of an executor, which only a private attribute names before Python 3.14."""
+    """The processes of an executor. Before Python 3.14 only a private attribute names them."""
     processes = getattr(worker, "_processes", None) or {}
     return list(processes.values())
 
@@ -257,8 +257,8 @@ def quiet_thread() -> None:
 
 
 def limited(function: Callable[[*Arguments], T], seconds: int, *arguments: *Arguments) -> T:
-    """Run `function(*arguments)` in a worker process and return the result; the process is killed
-    if that takes longer than `seconds`."""
+    """Run `function(*arguments)` and return the result. If that takes longer than `seconds`, this
+    process, which must be a worker, is killed."""
     signal.alarm(seconds)  # the signal ends the process, even within a library
     try:
         return function(*arguments)

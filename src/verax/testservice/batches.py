@@ -117,7 +117,8 @@ def create(service: ServiceState, order: JsonObject) -> JsonObject:
 
 
 def ill_answered(status: int) -> JsonObject:
-    """Answer with a failure (see "create" above), although the batch was created."""
+    """Answer as if the batch was not created: with {} for 200, a closed connection for 0, or else
+    an error with this status."""
     if status == 200:
         return {}
     if status == 0:

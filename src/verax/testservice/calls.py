@@ -134,7 +134,7 @@ def check(kind: str, fields: JsonObject, files: NamedFiles, today: str) -> None:
 
 
 def requested_size(fields: JsonObject, files: NamedFiles) -> tuple[int, int]:
-    """The (width, height) for the answer; for "auto", chosen by the shape of the first picture."""
+    """The (width, height) of the answer; if "auto", chosen by the shape of the first picture."""
     size = fields.get("size") or "auto"
     if size != "auto":
         width, height = size.split("x")
@@ -271,7 +271,7 @@ def too_many(detail: str) -> Refusal:
 
 
 def retry_after(form: str) -> dict[str, str]:
-    """The header for a step such as "429:2"; `form` is the text after the colon (see `state`)."""
+    """The header that demands a wait; `form` is the text after the colon in a step "429:2"."""
     name, _, value = form.partition("=")
     if name == "ms":
         return {"retry-after-ms": value}

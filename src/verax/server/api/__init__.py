@@ -1,4 +1,4 @@
-"""The requests and answers of the OpenAI-compatible API, as pydantic models; its description.
+"""The requests and answers of the OpenAI-compatible API, as pydantic models, and its description.
 
 Requests are checked against the models, and /openapi.json (OpenAPI 3.1) is generated from them. In
 forms, numbers and flags are texts. A field that is null in JSON counts as absent.
@@ -155,7 +155,7 @@ class ModelEntry(BaseModel):
 
 
 class ModelList(BaseModel):
-    """GET /v1/models."""
+    """The answer to GET /v1/models."""
 
     object: Literal["list"]
     data: list[ModelEntry]
@@ -181,7 +181,7 @@ class ImagesBody(BaseModel):
 
 
 class Health(BaseModel):
-    """GET /healthz."""
+    """The answer to GET /healthz."""
 
     status: Literal["ok"]
 

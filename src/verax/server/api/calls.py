@@ -60,7 +60,7 @@ class ImageCall:
 
 
 def read_call(sent: Upload, limits: ServerLimits) -> ImageCall | MissingPictures:
-    """The call that a request asks for, or its pictures that must be downloaded before.
+    """The call that a request asks for; or, if pictures must be downloaded first, these pictures.
 
     Runs in the intake process. Raises Problem 400 for a request that cannot be used.
     """

@@ -208,8 +208,8 @@ def fetch(
 
 
 def _write_bounded(pieces: Iterator[bytes], path: Path, end: float) -> None:
-    """Write a body to a file. Raises Problem 400 if it is too large or incomplete at the time `end`
-    of the monotonic clock."""
+    """Write a body to a file. Raises Problem 400 if the body is too large or incomplete at time
+    `end` of the monotonic clock."""
     total = 0
     with path.open("wb") as file:
         for piece in pieces:

@@ -1,6 +1,6 @@
 """Answers a call: sends it to the paid service if needed, restores the photo, builds the answer.
 
-The photo is restored in worker processes by `verax.making`; files connect the steps.
+The photo is restored in worker processes by `verax.making`. The steps pass pictures on as files.
 """
 
 import time
@@ -91,7 +91,7 @@ class ImagesService:
         """The entry of one model in the list of models. Raises Problem 404 for an unknown name."""
         matches = [entry for entry in self.models() if entry["id"] == name]
         if not matches:
-            text = f"unknown model {name[:80]!r}; see GET /v1/models"
+            text = f"expected a model that GET /v1/models lists, got {name[:80]!r}"
             raise Problem(404, text, "model_not_found", "model")
         return matches[0]
 
@@ -129,8 +129,8 @@ class ImagesService:
                 )  # fmt: skip
         elif call.model.removeprefix(FAITHFUL) not in self.service().service.known:
             raise Problem(
-                400, f"unknown model {call.model[:80]!r}; see GET /v1/models", "invalid_value",
-                "model",
+                400, f"expected a model that GET /v1/models lists, got {call.model[:80]!r}",
+                "invalid_value", "model",
             )  # fmt: skip
         if is_faithful(call):
             wanted_size(call, self.limits.pixels)
@@ -221,7 +221,8 @@ class ImagesService:
             jobs.stop()
 
     async def close(self) -> None:
-        """Wait for running jobs, so that paid answers are stored; then close the service."""
+        """Wait for running jobs, so that paid answers are stored; then close the connection to the
+        paid service."""
         for jobs in (self.intake, self.aside, self.local, self.remote):
             await jobs.close()
         if self.upstream is not None:
@@ -256,7 +257,7 @@ def wanted_size(call: ImageCall, most_pixels: int) -> tuple[int, int] | None:
 
 
 def _shows(call: ImageCall) -> bool:
-    """Whether the generated pictures are priors, to be sent as previews before restorations."""
+    """Whether a call makes priors, which can be sent as previews before the restorations."""
     return is_faithful(call) and call.model != LOCAL
 
 

@@ -188,8 +188,8 @@ def _finished(entries: History, request: Request) -> Path:
 async def file(request: Request) -> Response:
     """GET /page/history/{id}/file?fidelity=&place=no&scale=: the file of a restoration.
 
-    It is made at the first request: at a fidelity, with place=no without the GPS position, and
-    with `scale` enlarged.
+    The file is made at the first request, with the given fidelity; place=no leaves out the GPS
+    position, and `scale` enlarges the picture.
     """
     context, client, entries = whose(request)
     entry = _finished(entries, request)
@@ -212,13 +212,15 @@ async def file(request: Request) -> Response:
 
 
 def _fidelity(text: str) -> float:
-    """The fidelity in a query, rounded to 0.01. Raises Problem 400."""
+    """The fidelity in a query, rounded to 0.01. Raises Problem 400 unless the text is a number from
+    0 to 1."""
     try:
         value = float(text)
     except ValueError:
         value = -1.0
     if not 0.0 <= value <= 1.0:
-        raise Problem(400, "fidelity: expected a number from 0 to 1", "invalid_value", "fidelity")
+        why = f"fidelity: expected a number from 0 to 1, got {text[:60]!r}"
+        raise Problem(400, why, "invalid_value", "fidelity")
     return round(value, 2)
 
 

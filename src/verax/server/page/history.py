@@ -77,7 +77,8 @@ class History:
         Raises Problem 400 for an invalid id, and 409 if the id exists or the history is full.
         """
         if name and not ID.fullmatch(name):
-            raise Problem(400, "id: expected 22 letters, digits, - and _", "invalid_value", "id")
+            text = f"id: expected 22 letters, digits, - and _, got {name[:60]!r}"
+            raise Problem(400, text, "invalid_value", "id")
         if sum(1 for _ in self.ids()) >= MOST:
             raise Problem(409, f"the history is full ({MOST} entries); delete some", "history_full")
         entry = self.folder / (name or secrets.token_urlsafe(16))
@@ -242,7 +243,7 @@ def under_way(request: Request) -> dict[str, "asyncio.Task[None]"]:
 
 
 async def earlier_answer(request: Request, history: History, name: str) -> Response | None:
-    """The answer to a request for which the entry `name` exists already; None if it does not.
+    """The answer to a request for which the entry `name` exists already, or None.
 
     Raises Problem 429 while the files of the earlier request still arrive.
     """

@@ -41,11 +41,12 @@ class Wish:
     """A request whose price is asked for.
 
     Attributes:
+        kind: "edit" or "generation".
         width, height: size in pixels of the photo to edit; not used for a generation.
         prompt: "" for one of the catalog's prompts, which is chosen later.
     """
 
-    kind: str  # "edit" or "generation"
+    kind: str
     model: str
     width: int = 0
     height: int = 0

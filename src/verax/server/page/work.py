@@ -225,7 +225,8 @@ def about(path: Path) -> dict[str, Any]:
 
 
 def _changes(folder: Path, result: "Restoration", prior: "Photo") -> dict[str, Any]:
-    """What the prior changed, as JSON with sentences; writes pictures of the changes, too."""
+    """What the prior changed, as JSON with sentences. Writes pictures of the changes to
+    `folder`."""
     from verax import image as images
     from verax.deviation import compare, deviation, pictures
     from verax.deviation.record import sentences
