@@ -86,7 +86,7 @@ def test_a_prior_left_out_is_named_with_its_reason_and_used_for_who_knows_better
 
     done = verax("restore", photo, "--prior", foreign, "-o", tmp_path / "out.png")
 
-    assert "The prior was left out: the prior fits the photo turned by 180 degrees" in done.stdout
+    assert "The prior was left out: the prior is rotated by 180 degrees" in done.stdout
     assert done.returncode == 0
 
     hint = verax(

@@ -94,9 +94,9 @@ def test_sampling_is_decided_by_the_generator_alone():
 def test_what_is_no_degradation_is_refused(photo):
     with pytest.raises(UnknownNameError, match="rain"):
         Degradation("rian", 0.5)
-    with pytest.raises(SettingsError, match=r"0\.\.1"):
+    with pytest.raises(SettingsError, match="from 0 to 1"):
         Degradation("rain", 1.5)
-    with pytest.raises(SettingsError, match=r"0\.\.1"):
+    with pytest.raises(SettingsError, match="from 0 to 1"):
         Degradation("rain", float("nan"))
     with pytest.raises(SizeMismatchError):
         apply(photo, Degradation("haze", 0.5), depth=np.ones((3, 3), np.float32))

@@ -84,9 +84,9 @@ def test_whoever_knows_the_scene_has_the_prior_placed_on_its_frame(photo, other)
 TURNS = {
     "mirrored": lambda prior: prior[:, ::-1],
     "upside down": lambda prior: prior[::-1],
-    "turned by 180 degrees": lambda prior: prior[::-1, ::-1],
-    "turned to the right by 90 degrees": lambda prior: np.rot90(prior, -1),
-    "turned to the left by 90 degrees": lambda prior: np.rot90(prior),
+    "rotated by 180 degrees": lambda prior: prior[::-1, ::-1],
+    "rotated by 90 degrees to the right": lambda prior: np.rot90(prior, -1),
+    "rotated by 90 degrees to the left": lambda prior: np.rot90(prior),
 }
 
 

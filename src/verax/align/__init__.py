@@ -1,7 +1,7 @@
-"""Alignment of many pairs of photo and edit: register, crop to the common area, give reasons.
+"""Alignment of many pairs of a photo and an edit of it: register, crop to the common area, report.
 
-`tables` reads pairs from folders and tables of every kind. A stopped run resumes at the next pair:
-rows are stored in SQLite and then written as one table, always in the same order.
+`tables` reads the pairs. The result of each pair is a row in SQLite, so that a stopped run can be
+continued; at the end all rows are written as one table, in the order of the pairs.
 """
 
 import csv
@@ -34,22 +34,22 @@ COLUMNS = (
     "index", "name", "verdict", "reason", "photo_file", "edited_file", "width", "height", "box",
     "score", "p_value", "coverage", "confidence", "canvas", "matrix", "photo", "edited",
 )  # fmt: skip
-Tell = Callable[[int, int, "Counter[str]"], None]
-SHOWN = 0.999  # share of a pixel that the edit must show
-MASK_PX = 256  # long side of the mask in which the rectangle is sought
-PER_FOLDER = 1000
+Tell = Callable[[int, int, "Counter[str]"], None]  # (pairs done, all pairs, pairs by verdict)
+SHOWN = 0.999  # fraction from which a photo pixel counts as covered by the edit
+MASK_PX = 256  # long side of the mask in which the largest rectangle is searched
+PER_FOLDER = 1000  # pairs per folder of written pictures
 Box = tuple[int, int, int, int]  # left, top, right, bottom in px, right and bottom exclusive
 
 
 @dataclass(frozen=True, slots=True)
 class AlignOptions:
-    """Options for every pair.
+    """Options for the alignment of every pair.
 
     Attributes:
-        size: long side in px to which larger pictures are reduced first; 0 keeps them.
-        min_share: of the photo that the crop must hold, else the pair is not written.
-        roughly: write pairs that lie only roughly on each other, too.
-        suffix: of the written files.
+        size: long side in px to which larger pictures are reduced first; 0: no reduction.
+        min_share: least fraction of the photo, in [0, 1], that the common area must cover.
+        roughly: whether to write pairs that are placed only roughly, too.
+        suffix: suffix of the written files, which sets their format.
     """
 
     size: int = 0
@@ -59,7 +59,10 @@ class AlignOptions:
 
 
 def align(pair: EditPair, *, folder: Path, options: AlignOptions) -> dict[str, Any]:
-    """The pair's row, its pictures written. An error with one pair is reported in its row."""
+    """Align one pair and write its cropped pictures below `folder`; returns the row of the table.
+
+    An error in reading the pair is reported in the row, with the verdict "unreadable".
+    """
     cv2.setNumThreads(1)  # workers share the cores between pairs
     row: dict[str, Any] = {
         "index": pair.index,
@@ -103,8 +106,9 @@ def _aligned(
     if share < options.min_share or min(right - left, bottom - top) < images.MIN_SIDE:
         return facts | {
             "verdict": "too_small",
-            "reason": f"photo and edit share a rectangle of {share:.0%} of the photo, "
-            f"expected {options.min_share:.0%}",
+            "reason": f"expected a common area of at least {options.min_share:.0%} of the photo "
+            f"and {images.MIN_SIDE} px on each side, got {share:.0%} "
+            f"({right - left}x{bottom - top} px)",
         }
     place = f"{pair.index // PER_FOLDER:05d}"
     (folder / place).mkdir(parents=True, exist_ok=True)
@@ -118,7 +122,7 @@ def _aligned(
 
 
 def figures(registration: Registration) -> dict[str, Any]:
-    """The figures of a registration, rounded so that every machine writes the same row."""
+    """The columns of a row that describe the registration, rounded to be equal on every machine."""
     return {
         "score": round(registration.score, 4),
         "p_value": float(f"{registration.p_value:.3g}"),
@@ -130,9 +134,10 @@ def figures(registration: Registration) -> dict[str, Any]:
 
 
 def seen_box(valid: Plane) -> Box:
-    """The largest upright rectangle that the edit shows whole.
+    """The largest axis-parallel rectangle that the edit covers completely.
 
-    Searched in a reduced mask, in which a cell counts only if all of its pixels are covered.
+    `valid` (H, W) is the fraction of each photo pixel that the edit covers. The rectangle is
+    searched in a reduced mask, whose cells count only if all their pixels are covered.
     """
     height, width = valid.shape
     step = -(-max(height, width) // MASK_PX)
@@ -145,7 +150,7 @@ def seen_box(valid: Plane) -> Box:
 
 
 def _largest_rectangle(mask: NDArray[np.bool_]) -> Box:
-    """By the histogram of heights above every row, with a stack: two visits per cell."""
+    """The largest rectangle of True cells, found in linear time by histograms of heights."""
     best: Box = (0, 0, 0, 0)
     area = 0
     heights = [0] * mask.shape[1]
@@ -167,7 +172,13 @@ def _largest_rectangle(mask: NDArray[np.bool_]) -> Box:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The result of a run: number of pairs by verdict, number of new ones, path of the table."""
+    """The result of a run.
+
+    Attributes:
+        verdicts: number of pairs by verdict, including those of earlier runs.
+        new: number of pairs aligned by this run.
+        tables: paths of the written tables.
+    """
 
     verdicts: dict[str, int]
     new: int
@@ -184,11 +195,16 @@ def run(
     address: str | None = None,
     tell: Tell = lambda done, total, verdicts: None,
 ) -> Summary:
-    """Align every pair that is not done; safe to call again after any stop.
+    """Align every pair that has no row in `folder` yet, and write the tables there.
 
-    A pair's row is stored once its pictures are written, so after a kill only the pairs in progress
-    are computed again. Raises SettingsError where `folder` holds another run, RunError where
-    another process works on it.
+    A stopped run is continued by the same call; only pairs that were in progress are repeated.
+
+    Args:
+        engine, workers, address: a key of `ENGINES`, number of processes, address of a Ray cluster.
+        tell: called after each pair to show the progress.
+
+    Raises SettingsError if `folder` holds a run with other pairs or options, RunError if another
+    process works in `folder`.
     """
     go = partial(choose(ENGINES, engine, kind="engine"), workers=workers)
     if address is not None:
@@ -219,12 +235,15 @@ def run(
 def _alone(folder: Path) -> Presence:
     Presence.sweep(folder)
     if folder.is_dir() and any(folder.glob("[!.]*")):
-        raise RunError(f"{folder.parent}: another process is aligning here; wait until it ends")
+        raise RunError(
+            f"{folder.parent}: another process is aligning pairs in this folder; wait until it "
+            "ends, or choose another folder with -o"
+        )
     return Presence(folder)
 
 
 def _claim(database: Any, options: AlignOptions, count: int, folder: Path) -> None:  # noqa: ANN401
-    """Store the options in a fresh folder; refuse others, with the difference named."""
+    """Store the options of a new run; SettingsError if the run in `folder` has other options."""
     current = {**asdict(options), "pairs": count}
     stored = database.execute("SELECT value FROM about WHERE name = 'options'").fetchone()
     if stored is None:
@@ -235,18 +254,20 @@ def _claim(database: Any, options: AlignOptions, count: int, folder: Path) -> No
     other = [f"{k}: {earlier.get(k)}, now {v}" for k, v in current.items() if earlier.get(k) != v]
     if other:
         raise SettingsError(
-            f"{folder} holds a run with other options ({'; '.join(other)}); choose another folder"
+            f"{folder}: expected a run with the same options, found other ones "
+            f"({'; '.join(other)}); use the earlier options or choose another folder with -o"
         )
 
 
 def _check_same(pairs: Sequence[EditPair], known: dict[int, dict[str, Any]], folder: Path) -> None:
-    """Raises SettingsError if stored rows are of other pairs."""
+    """Raise SettingsError if a row stored in `folder` belongs to another pair than `pairs` says."""
     for pair in pairs:
         row = known.get(pair.index)
         if row and (row["photo"], row["edited"]) != (str(pair.photo), str(pair.edited)):
             raise SettingsError(
-                f"{folder}: pair {pair.index} was {row['photo']}, now {pair.photo}; the table has "
-                "changed, choose another folder"
+                f"{folder}: expected the same pairs as before, but pair {pair.index} was "
+                f"{row['photo']} with {row['edited']} and is now {pair.photo} with {pair.edited}; "
+                "choose another folder with -o"
             )
 
 
@@ -256,7 +277,7 @@ def _rows(database: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401  # sqlite3
 
 
 def write_tables(rows: Iterator[dict[str, Any]], folder: Path) -> tuple[Path, ...]:
-    """pairs.csv, and pairs.parquet where pyarrow is installed; in the order of the input."""
+    """Write pairs.csv, and pairs.parquet if pyarrow is installed; returns the paths written."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()

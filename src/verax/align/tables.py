@@ -1,6 +1,6 @@
-"""Tables of pairs: a folder, CSV, JSONL, Parquet or WebDataset, read as one list of pairs.
+"""Reading pairs of photo and edit from folders, CSV, JSONL, Parquet and WebDataset tars.
 
-A picture's bytes are in a file, in a member of a tar, or in a cell of a Parquet file.
+The bytes of a picture are in a file, in a member of a tar, or in a cell of a Parquet file.
 """
 
 import csv
@@ -15,7 +15,7 @@ from typing import Any, Literal
 from verax.errors import ImageReadError, InputError, missing_extra
 from verax.image import SUFFIXES, read_bytes
 
-# names that people give to the two sides, in the order in which they are believed
+# usual names of the columns or folders of photo and edit; the first one that exists is used
 PHOTO = (
     "photo", "photos", "input", "input_image", "source", "source_image", "src", "original",
     "original_image", "before", "lq", "image",
@@ -30,11 +30,13 @@ GROUPS_HELD = 2  # row groups of Parquet files that a worker keeps decoded
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """The location of a picture's bytes; small, so that it can be sent to any worker.
+    """The location of a picture's bytes, small enough to be sent to a worker.
 
     Attributes:
-        start, size: byte range in a tar; row of a Parquet file.
-        column: of the Parquet file.
+        path: of the picture file, the tar or the Parquet file.
+        start: first byte in a tar, or row of a Parquet file.
+        size: number of bytes in a tar.
+        column: column of a Parquet file.
     """
 
     path: str
@@ -48,20 +50,25 @@ class Location:
         return self.path + places[self.kind]
 
     def read(self) -> bytes:
-        """The picture file's bytes. Raises ImageReadError."""
+        """The bytes of the picture file. Raises ImageReadError if they cannot be read."""
         if self.kind == "file":
             return read_bytes(self.path)
         try:
             return self._from_tar() if self.kind == "tar" else self._from_parquet()
         except (OSError, ValueError) as exc:
-            raise ImageReadError(f"{self}: cannot be read: {exc}") from exc
+            raise ImageReadError(
+                f"{self}: expected a picture, but reading failed ({exc}); check the table"
+            ) from exc
 
     def _from_tar(self) -> bytes:
         with Path(self.path).open("rb") as file:
             file.seek(self.start)
             data = file.read(self.size)
         if len(data) < self.size:
-            raise ImageReadError(f"{self}: the tar ends before the picture does; get it again")
+            raise ImageReadError(
+                f"{self}: expected {self.size} bytes, but the tar ends after {len(data)} of them; "
+                "get the tar again"
+            )
         return data
 
     def _from_parquet(self) -> bytes:
@@ -74,12 +81,15 @@ class Location:
         if data is not None:
             return bytes(data)
         if not path:
-            raise ImageReadError(f"{self}: the cell is empty; fill it or remove the row")
+            raise ImageReadError(
+                f"{self}: expected a picture in this cell (file:column:row), found it empty; fill "
+                "the cell or remove the row"
+            )
         return read_bytes(Path(self.path).parent / str(path))
 
 
 def parquet() -> Any:  # noqa: ANN401  # pyarrow has no types
-    """pyarrow.parquet. Raises MissingExtraError without it."""
+    """The module pyarrow.parquet. Raises MissingExtraError if pyarrow is not installed."""
     try:
         import pyarrow.parquet
     except ImportError as exc:
@@ -89,7 +99,7 @@ def parquet() -> Any:  # noqa: ANN401  # pyarrow has no types
 
 @lru_cache(8)
 def _starts(path: str) -> list[int]:
-    """The first row of every row group, and the number of rows."""
+    """The first row of each row group of a Parquet file, then the number of rows."""
     about = parquet().ParquetFile(path).metadata
     starts = [0]
     for group in range(about.num_row_groups):
@@ -111,7 +121,7 @@ def _column(path: str, group: int, column: str) -> Any:  # noqa: ANN401  # pyarr
 
 @dataclass(frozen=True, slots=True)
 class EditPair:
-    """A photo and what an editor made of it; `index` is its place in the tables."""
+    """A photo and an edit of it; `index` counts the pairs of all tables from 0."""
 
     index: int
     name: str
@@ -121,13 +131,16 @@ class EditPair:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The two sides' names; "" finds them among PHOTO and EDITED."""
+    """Names of the columns or folders of photo and edit; "": any name in PHOTO or EDITED."""
 
     photo: str = ""
     edited: str = ""
 
     def choose(self, there: Iterable[str], where: Path) -> tuple[str, str]:
-        """Both names as they are in a table. Raises InputError where one is not there."""
+        """Choose the names for photo and edit among the columns or folders `there` of `where`.
+
+        Upper and lower case count as equal. Raises InputError if one of the two is missing.
+        """
         names = {name.lower(): name for name in there}
         columns = []
         for option, own, known in (
@@ -139,8 +152,8 @@ class Columns:
             if name is None:
                 present = ", ".join(sorted(names.values())) or "none"
                 raise InputError(
-                    f"{where}: expected a column or folder for {option}, got {present}; "
-                    f"name it with {option}"
+                    f"{where}: expected a column or folder {' or '.join(candidates[:3])} for "
+                    f"{option}, found {present}; give its name with {option}"
                 )
             columns.append(name)
         return columns[0], columns[1]
@@ -150,17 +163,20 @@ Rows = Iterator[tuple[str, Location, Location]]
 
 
 def read(tables: Sequence[Path], columns: Columns) -> list[EditPair]:
-    """Every pair of the tables, in their order. Raises InputError for what is not a table."""
+    """Read all pairs of folders and tables, in order. Raises InputError for an unknown table."""
     pairs: list[EditPair] = []
     for table in tables:
         if not table.exists():
-            raise InputError(f"{table}: expected a folder or a table of pairs, found none")
+            raise InputError(
+                f"{table}: expected a folder or a table of pairs, found nothing; check the path"
+            )
         for file, reader in _readers(table):
             for name, photo, edited in reader(file, columns):
                 pairs.append(EditPair(len(pairs), name, photo, edited))
     if not pairs:
         raise InputError(
-            f"{', '.join(map(str, tables))}: no pairs found; check --photo and --edited"
+            f"{', '.join(map(str, tables))}: expected pairs of pictures, found none; in a folder "
+            "both files of a pair need the same name, in a table check --photo and --edited"
         )
     return pairs
 
@@ -171,13 +187,14 @@ def _readers(table: Path) -> list[tuple[Path, Callable[[Path, Columns], Rows]]]:
         return [(p, READERS[p.suffix.lower()]) for p in inside] or [(table, from_folder)]
     if table.suffix.lower() not in READERS:
         raise InputError(
-            f"{table}: expected a folder, {', '.join(READERS)}, got {table.suffix or 'no suffix'}"
+            f"{table}: expected a folder or a file that ends in {', '.join(READERS)}, got "
+            f"{table.suffix or 'a name without suffix'}; convert the table"
         )
     return [(table, READERS[table.suffix.lower()])]
 
 
 def from_folder(folder: Path, columns: Columns) -> Rows:
-    """Two folders inside; partners share their path without the suffix."""
+    """Pairs from two folders inside `folder`: files with equal paths apart from the suffix."""
     photo, edited = columns.choose([p.name for p in folder.iterdir() if p.is_dir()], folder)
     partners = dict(_pictures(folder / edited))
     for stem, path in _pictures(folder / photo):
@@ -192,7 +209,7 @@ def _pictures(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def from_csv(table: Path, columns: Columns) -> Rows:
-    """Paths in two columns, relative to the table's folder."""
+    """Pairs from a CSV or TSV with paths in two columns, relative to the table's folder."""
     with table.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file, delimiter="\t" if table.suffix.lower() == ".tsv" else ",")
         photo, edited = columns.choose(rows.fieldnames or (), table)
@@ -201,7 +218,7 @@ def from_csv(table: Path, columns: Columns) -> Rows:
 
 
 def from_jsonl(table: Path, columns: Columns) -> Rows:
-    """One JSON object per line with paths in two fields."""
+    """Pairs from a file with one JSON object per line, with relative paths in two fields."""
     names: tuple[str, str] | None = None
     with table.open(encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
@@ -211,14 +228,14 @@ def from_jsonl(table: Path, columns: Columns) -> Rows:
                 row = json.loads(line)
             except ValueError as exc:
                 raise InputError(
-                    f"{table}, line {number}: expected one JSON object: {exc}"
+                    f"{table}, line {number}: expected one JSON object, got something else ({exc})"
                 ) from exc
             names = names or columns.choose(row, table)
             yield _of_paths(table, row.get(names[0]), row.get(names[1]))
 
 
 def from_parquet(table: Path, columns: Columns) -> Rows:
-    """Pictures as bytes, as Hugging Face stores them, or as paths."""
+    """Pairs from Parquet, whose cells hold bytes, a Hugging Face picture or a path."""
     file = parquet().ParquetFile(table)
     photo, edited = columns.choose(file.schema_arrow.names, table)
     for row in range(file.metadata.num_rows):
@@ -227,7 +244,10 @@ def from_parquet(table: Path, columns: Columns) -> Rows:
 
 
 def from_webdataset(table: Path, columns: Columns) -> Rows:
-    """Members KEY.photo.png and KEY.edited.png, one after the other; other members are skipped."""
+    """Pairs from a tar with adjacent members KEY.photo.png and KEY.edited.png for each pair.
+
+    The side names and picture suffixes may differ; members that are not pictures are skipped.
+    """
     key = ""
     sides: dict[str, Location] = {}
     try:
@@ -245,7 +265,9 @@ def from_webdataset(table: Path, columns: Columns) -> Rows:
                 sides[side.lower()] = place
             yield from _of_sides(key, sides, columns, table)
     except tarfile.TarError as exc:
-        raise InputError(f"{table}: expected an uncompressed tar: {exc}") from exc
+        raise InputError(
+            f"{table}: expected an uncompressed tar, got a file that is none ({exc}); unpack it"
+        ) from exc
 
 
 def _of_sides(key: str, sides: dict[str, Location], columns: Columns, table: Path) -> Rows:
@@ -255,7 +277,10 @@ def _of_sides(key: str, sides: dict[str, Location], columns: Columns, table: Pat
 
 
 def _of_paths(table: Path, photo: object, edited: object) -> tuple[str, Location, Location]:
-    """Paths relative to the table's folder; an empty cell is a file that is not there."""
+    """The name and both locations of a pair, from cells with paths relative to the table's folder.
+
+    An empty cell becomes the path of a missing file, which is reported when the pair is aligned.
+    """
     first, second = (table.parent / str(cell or "missing") for cell in (photo, edited))
     return first.stem, Location(str(first)), Location(str(second))
 

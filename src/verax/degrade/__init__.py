@@ -1,7 +1,7 @@
-"""Simulated degradation of photos, and damage of prints.
+"""Simulated degradation of photos, and simulated damage of paper prints.
 
-A degradation is a value: its kind, its severity, and a seed for everything else. Damage of a print
-(holes, tears, scratches, dust) comes with a mask of each kind.
+A degradation is a value with a task, a severity, and a seed for everything else that is random.
+Damage of a print (holes, scratches, dust) comes with a mask of each kind.
 """
 
 import zlib
@@ -43,11 +43,11 @@ class Degradation:
     """One degradation of a photo.
 
     Attributes:
-        task: a key of TASKS.
-        severity: from 0, no change, to 1, the strongest of the task.
-        seed: sets everything that severity does not: kind, direction, colour, grain.
+        task: a key of TASKS, such as "haze".
+        severity: from 0 (no change) to 1 (the strongest degradation of the task).
+        seed: random seed, 0 or more, for all that severity does not set, such as colour and grain.
 
-    Raises UnknownNameError or SettingsError for other values.
+    Raises UnknownNameError for an unknown task, SettingsError for other wrong values.
     """
 
     task: str
@@ -57,20 +57,22 @@ class Degradation:
     def __post_init__(self) -> None:
         choose(TASKS, self.task, kind="degradation")
         if not 0.0 <= self.severity <= 1.0:
-            raise SettingsError(f"severity: expected 0..1, got {self.severity}")
+            raise SettingsError(f"severity: expected a number from 0 to 1, got {self.severity}")
         if self.seed < 0:
-            raise SettingsError(f"seed: expected 0 or more, got {self.seed}")
+            raise SettingsError(f"seed: expected a whole number from 0 on, got {self.seed}")
 
 
 def apply(image: Image, *degradations: Degradation, depth: Plane | None = None) -> Image:
-    """The picture after the degradations, in the order given; a function of its arguments.
+    """Apply degradations to a picture, one after the other; equal arguments give equal results.
 
-    `depth` is measured depth in metres, (H, W). Without it a random substitute is used that is
-    plausible but not physical (see `verax.degrade.fields.pseudo_depth`).
+    `depth` (H, W) is the measured depth in metres, which haze and similar tasks need. Without it a
+    plausible random depth is used (`verax.degrade.fields.pseudo_depth`).
     """
     out = check_image(image)
     if depth is not None and depth.shape != image.shape[:2]:
-        raise SizeMismatchError(f"depth: expected shape {image.shape[:2]}, got {depth.shape}")
+        raise SizeMismatchError(
+            f"depth: expected the picture's shape {image.shape[:2]}, got {depth.shape}; resize it"
+        )
     for degradation in degradations:
         if degradation.severity > 0:
             rng = np.random.default_rng([degradation.seed, zlib.crc32(degradation.task.encode())])
@@ -81,23 +83,26 @@ def apply(image: Image, *degradations: Degradation, depth: Plane | None = None) 
 def sample(
     rng: Generator, task: str | None = None, *, severity: tuple[float, float] = (0.05, 1.0)
 ) -> Degradation:
-    """A random degradation for training: of `task` or any, its severity uniformly distributed."""
+    """Draw a random degradation for training: its seed, its severity and, if None, its task.
+
+    Severity is uniformly distributed in the range `severity`.
+    """
     name = task or str(rng.choice(list(TASKS)))
     return Degradation(name, float(rng.uniform(*severity)), int(rng.integers(2**31)))
 
 
 Mask = NDArray[np.bool_]
 
-BRIGHT, DARK = (0.86, 0.98), (0.02, 0.12)  # bare paper, and the background behind a hole
+BRIGHT, DARK = (0.86, 0.98), (0.02, 0.12)  # sRGB ranges of bare paper and of a dark background
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A damaged picture and where it was damaged.
+    """A picture of a damaged print, and masks of its damage.
 
     Attributes:
-        pixels: (H, W, 3).
-        holes, scratches, dust: (H, W), tears among the scratches.
+        pixels: (H, W, 3) in [0, 1].
+        holes, scratches, dust: (H, W), True where damaged.
     """
 
     pixels: Image
@@ -113,7 +118,7 @@ class Damage:
 def damage(
     image: Image, rng: Generator, *, holes: int = 3, scratches: int = 4, specks: int = 20
 ) -> Damage:
-    """The picture with holes, scratches and dust; the same for the same state of `rng`."""
+    """Draw random holes, scratches and specks of dust, in the given numbers, on a picture."""
     size = image.shape[:2]
     cover = [
         spread([hole(size, rng) for _ in range(holes)], size),
@@ -132,11 +137,15 @@ def damage(
 
 
 def spread(parts: list[Plane], size: tuple[int, int]) -> Plane:
+    """The maximum (H, W) of planes of shape `size`; zeros if there are none."""
     return np.asarray(np.max([np.zeros(size, np.float32), *parts], axis=0), np.float32)
 
 
 def hole(size: tuple[int, int], rng: Generator) -> Plane:
-    """A ragged patch, a twentieth to an eighth of the short side across."""
+    """The opacity (H, W), in [0, 1], of a ragged hole.
+
+    Its diameter is about a twentieth to an eighth of the short side; `size` is (height, width).
+    """
     height, width = size
     radius = min(size) * rng.uniform(0.025, 0.06)
     x, y = rng.uniform(0, width), rng.uniform(0, height)
@@ -149,7 +158,10 @@ def hole(size: tuple[int, int], rng: Generator) -> Plane:
 
 
 def scratch(size: tuple[int, int], rng: Generator) -> Plane:
-    """A thin line that wanders a little, broken in places."""
+    """The opacity (H, W), in [0, 1], of a thin scratch that bends slightly and has gaps.
+
+    `size` is (height, width).
+    """
     height, width = size
     long = rng.uniform(0.25, 0.8) * min(size)
     count = max(8, int(long / 4))
@@ -166,7 +178,7 @@ def scratch(size: tuple[int, int], rng: Generator) -> Plane:
 
 
 def speck(size: tuple[int, int], rng: Generator) -> Plane:
-    """(H, W) cover, in [0, 1], of a grain of dust."""
+    """The opacity (H, W), in [0, 1], of a grain of dust; `size` is (height, width)."""
     spot = np.zeros(size, np.uint8)
     at = (int(rng.integers(size[1])), int(rng.integers(size[0])))
     axes = (int(rng.integers(1, 4)), int(rng.integers(1, 3)))

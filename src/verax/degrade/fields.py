@@ -1,10 +1,11 @@
-"""Smooth random planes, a substitute for unknown depth, and linear light.
+"""Smooth random planes, a substitute for unknown depth, and conversion to and from linear light.
 
-`pseudo_depth` is NOT physical depth. It is a plausible plane for scattering: distant things tend to
-be high in the picture and to have a bright dark channel, and depth changes at edges.
+`pseudo_depth` is not physical depth. It makes plausible scattering, since it follows three rules of
+thumb: distant things are high in the picture, their dark channel is bright, and depth changes at
+edges.
 
-Optics (blur, scattering, exposure) work on linear light; the standard synthetic test sets add rain
-and haze in sRGB, so both are needed. The curve is IEC 61966-2-1.
+Optical effects (blur, water, exposure) are computed in linear light. Rain, snow and haze are added
+in sRGB, as in the standard synthetic test sets. The sRGB curve is IEC 61966-2-1.
 """
 
 import cv2
@@ -21,7 +22,7 @@ _WORK_PX = 128  # depth is smooth: a small working grid is enough
 
 
 def smooth_noise(size: Size, rng: Generator, *, cells: float) -> Plane:
-    """Smooth noise (H, W) with about `cells` bumps along the short side, mean 0, deviation 1."""
+    """Smooth noise with mean 0, standard deviation 1, and about `cells` bumps on the short side."""
     height, width = size
     step = min(height, width) / cells
     grid = (max(2, round(height / step) + 2), max(2, round(width / step) + 2))
@@ -32,7 +33,11 @@ def smooth_noise(size: Size, rng: Generator, *, cells: float) -> Plane:
 
 
 def fractal_noise(size: Size, rng: Generator, *, cells: float, octaves: int = 4) -> Plane:
-    """Clouds: octaves of smooth noise, each half as strong; mean about 0, deviation 1."""
+    """Cloud-like noise with mean 0 and standard deviation 1: a sum of octaves of smooth noise.
+
+    The coarsest octave has about `cells` bumps on the short side; each finer one has 0.55 times its
+    amplitude.
+    """
     total = np.zeros(size, np.float32)
     norm = 0.0
     for octave in range(octaves):
@@ -43,7 +48,7 @@ def fractal_noise(size: Size, rng: Generator, *, cells: float, octaves: int = 4)
 
 
 def rescale(plane: NDArray[np.float32]) -> Plane:
-    """The plane stretched to [0, 1]; a constant plane gives 0.5."""
+    """Stretch the values of a plane linearly to [0, 1]; a constant plane becomes 0.5."""
     low, high = float(plane.min()), float(plane.max())
     if high - low < 1e-6:
         return np.full(plane.shape, 0.5, np.float32)
@@ -52,21 +57,24 @@ def rescale(plane: NDArray[np.float32]) -> Plane:
 
 
 def enlargement(image: Image, reference_px: int) -> float:
-    """The picture's short side over `reference_px`, the size for which ranges in px were set."""
+    """The factor by which sizes in px that hold for a short side of `reference_px` must grow.
+
+    1 for smaller pictures.
+    """
     return max(1.0, float(min(image.shape[:2])) / reference_px)
 
 
 def working_size(image: Image, reference_px: int) -> Size:
-    """The picture's (height, width), shrunk so that the short side is at most `reference_px`."""
+    """(height, width) of the picture, reduced to a short side of at most `reference_px`."""
     scale = 1 / enlargement(image, reference_px)
     return (max(1, round(image.shape[0] * scale)), max(1, round(image.shape[1] * scale)))
 
 
 def pseudo_depth(image: Image, rng: Generator) -> Plane:
-    """A random plane (H, W) in [0, 1], 1 is far; the same for the same state of `rng`.
+    """A plausible random depth (H, W) in [0, 1] for a picture, where 1 is far.
 
-    A tilted ramp, the picture's dark channel, a few flat segments and clouds, smoothed without
-    crossing the picture's edges. Not physical depth.
+    A random mixture of a tilted ramp, the picture's dark channel, flat patches and clouds, smoothed
+    except at the picture's edges. It is not physical depth.
     """
     height, width = image.shape[:2]
     scale = min(1.0, _WORK_PX / max(height, width))
@@ -83,9 +91,10 @@ def pseudo_depth(image: Image, rng: Generator) -> Plane:
 
 
 def as_depth(image: Image, rng: Generator, depth: Plane | None) -> Plane:
-    """Relative depth (H, W) in [0, 1]: measured depth over its 95th percentile, or a substitute.
+    """Relative depth (H, W) in [0, 1], where 1 is far.
 
-    Measured depth is in metres; pixels at 0 or NaN (no measurement) are taken as far.
+    Measured depth in metres is divided by its 95th percentile; pixels without measurement (0 or
+    NaN) count as far. If `depth` is None, `pseudo_depth` is used.
     """
     if depth is None:
         return pseudo_depth(image, rng)
@@ -96,7 +105,7 @@ def as_depth(image: Image, rng: Generator, depth: Plane | None) -> Plane:
 
 
 def _ramp(size: Size, rng: Generator) -> Plane:
-    """A tilted ramp, far at the top, like a ground plane seen from standing height."""
+    """A tilted ramp in [0, 1], far at the top, like a ground plane seen by a standing person."""
     tilt, bend = rng.uniform(-0.6, 0.6), rng.uniform(0.6, 2.0)
     y = np.linspace(1.0, 0.0, size[0], dtype=np.float32)[:, None]
     x = np.linspace(-0.5, 0.5, size[1], dtype=np.float32)[None, :]
@@ -109,7 +118,7 @@ def _dark_channel(guide: Image) -> Plane:
 
 
 def _steps(size: Size, rng: Generator) -> Plane:
-    """Flat patches, like walls and objects at different distances."""
+    """Flat patches in [0, 1], like walls and objects at different distances."""
     return rescale(np.floor(smooth_noise(size, rng, cells=3.0) * 1.5))
 
 
@@ -125,12 +134,12 @@ _TO_LINEAR = pixels.to_linear(_CODE).astype(np.float32)
 
 
 def to_linear(image: Image) -> Array:
-    """Linear light of sRGB values in [0, 1]; table of 4096 steps, error below 1e-4."""
+    """Convert sRGB values in [0, 1] to linear light by a table, with errors below 1e-4."""
     return _TO_LINEAR[(image * np.float32(_STEPS) + np.float32(0.5)).astype(np.int32)]
 
 
 def to_srgb(linear: Array) -> Image:
-    """sRGB values in [0, 1] of linear light; values out of range are clipped."""
+    """Convert linear light to sRGB values in [0, 1]; values out of range are clipped."""
     clipped = np.clip(linear, 0.0, 1.0)
     curve: Array = np.float32(1.055) * cv2.pow(clipped, 1 / 2.4) - np.float32(0.055)
     return np.where(clipped <= 0.0031308, clipped * np.float32(12.92), curve)

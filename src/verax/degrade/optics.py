@@ -1,10 +1,16 @@
-"""Optical degradations: camera shake, defocus, drops on a window, water.
+"""Optical degradations: camera shake, defocus, drops on a window, and water.
 
-Camera shake follows random trajectories, defocus has the shape of the aperture; both are computed
-in linear light, so that highlights smear as in a camera. A drop shows the scene upside down and
-blurred. Under water each colour is attenuated at its own rate and replaced by scattered light, I_c
-= J_c exp(-w a_c) t_c + B_c (1 - t_c), t_c = exp(-d b_c), with the light's path down (w) and to the
-camera (d), as in Akkaynak and Treibitz, CVPR 2018. Red is attenuated most.
+Blur by camera shake follows random trajectories, and defocus blur has the shape of the aperture.
+Both are computed in linear light, so that highlights smear as in a camera. A drop shows the scene
+upside down and blurred.
+
+Water attenuates each colour at another rate (red most) and adds scattered light:
+
+    I = J exp(-a w) t + B (1 - t),  t = exp(-a d)
+
+for each channel, with scene J, scattered light B, attenuation a, and the length w of the light's
+path down through the water and d from the scene to the camera. After Akkaynak and Treibitz, CVPR
+2018.
 """
 
 import cv2
@@ -18,15 +24,17 @@ from verax.image import Image, Plane
 
 Kernel = NDArray[np.float32]
 
-LONGEST_PX = 28.0  # trajectory extent at severity 1, on pictures up to REFERENCE_PX
-WIDEST_PX = 7.5  # disc radius at severity 1
-REFERENCE_PX = 700
-_STEPS = 96
+LONGEST_PX = 28.0  # longest extent of the trajectory at severity 1, up to REFERENCE_PX
+WIDEST_PX = 7.5  # largest radius of the blur disc at severity 1, up to REFERENCE_PX
+REFERENCE_PX = 700  # short side of a picture above which sizes in px grow with the picture
+_STEPS = 96  # points of a trajectory
 
 
 def motion_blur(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
-    """Camera shake. Severity scales its path; in a third of the cases it varies over the
-    picture."""
+    """Simulate camera shake; severity scales the length of the blur.
+
+    In a third of the cases the blur varies over the picture. `depth` is not used.
+    """
     extent = severity * LONGEST_PX * rng.uniform(0.5, 1.0) * enlargement(image, REFERENCE_PX)
     path = trajectory(rng)
     linear = to_linear(image)
@@ -42,7 +50,10 @@ def motion_blur(image: Image, severity: float, rng: Generator, depth: Plane | No
 def defocus_blur(
     image: Image, severity: float, rng: Generator, depth: Plane | None = None
 ) -> Image:
-    """Defocus. Severity scales the blur disc; in half of the cases one depth stays sharp."""
+    """Simulate defocus; severity scales the radius of the blur disc.
+
+    In half of the cases the blur grows with the distance from a random depth, which stays sharp.
+    """
     radius = severity * WIDEST_PX * rng.uniform(0.4, 1.0) * enlargement(image, REFERENCE_PX)
     soft, blades = rng.uniform(0.3, 1.0), int(rng.choice([0, 0, 5, 6, 7, 8]))
     gaussian = rng.random() < 0.25
@@ -64,9 +75,9 @@ def defocus_blur(
 
 
 def trajectory(rng: Generator) -> NDArray[np.float64]:
-    """A random path (N, 2), longest extent 1, centred: inertia, tremor and rare jerks.
+    """A random path of camera shake: points (x, y), (N, 2), centred, the larger extent 1.
 
-    After Boracchi and Foi, IEEE TIP 21(8), 2012.
+    Inertia, tremor and rare jerks after Boracchi and Foi, IEEE TIP 21(8), 2012.
     """
     inertia, tremor = rng.uniform(0.6, 0.98), 10 ** rng.uniform(-1.6, -0.3)
     jerk = rng.random(_STEPS) < 0.02
@@ -85,7 +96,10 @@ def trajectory(rng: Generator) -> NDArray[np.float64]:
 
 
 def rasterise(path_px: NDArray[np.float64]) -> Kernel:
-    """A kernel (odd, odd) that sums to 1: the time spent at each pixel along the path (x, y)."""
+    """The blur kernel of a path of points (x, y) in px, (N, 2): the time spent at each pixel.
+
+    The sides are odd and the sum is 1.
+    """
     reach = int(np.ceil(np.abs(path_px).max())) + 1
     side = 2 * reach + 1
     base = np.floor(path_px).astype(int)
@@ -102,7 +116,7 @@ def rasterise(path_px: NDArray[np.float64]) -> Kernel:
 
 
 def disc(radius_px: float, *, softness_px: float = 0.5, blades: int = 0) -> Kernel:
-    """A kernel of sum 1: a disc, or polygon with `blades` sides, with a soft rim."""
+    """A blur kernel of sum 1: a disc with a soft rim, or a polygon if `blades` (its sides) > 0."""
     reach = int(np.ceil(radius_px + softness_px)) + 1
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1].astype(np.float64)
     distance = np.hypot(x, y)
@@ -124,12 +138,15 @@ def _filter(linear: NDArray[np.float32], kernel: Kernel) -> NDArray[np.float32]:
     return np.asarray(cv2.filter2D(linear, -1, kernel, borderType=cv2.BORDER_REFLECT))
 
 
-DROPS_REFERENCE_PX = 500  # drop sizes in px hold for pictures up to this short side
+DROPS_REFERENCE_PX = 500  # short side of a picture above which drops grow with the picture
 MOST_PER_MEGAPIXEL = 4200.0  # drops at severity 1, at DROPS_REFERENCE_PX
 
 
 def raindrop(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
-    """Drops on a window. Severity scales their number; their size, focus and light are random."""
+    """Simulate drops on a window; severity scales their number, the rest is random.
+
+    `depth` is not used.
+    """
     height, width = image.shape[:2]
     enlarge = enlargement(image, DROPS_REFERENCE_PX)
     typical, focus = rng.uniform(3.0, 11.0) * enlarge, rng.uniform(0.8, 3.0) * enlarge
@@ -152,8 +169,11 @@ def raindrop(image: Image, severity: float, rng: Generator, depth: Plane | None 
 def drops(
     size: tuple[int, int], rng: Generator, count: int, typical: float
 ) -> tuple[Plane, Plane, Plane]:
-    """Cover of random drops, and the offsets (dx, dy) in px at which each pixel in a drop shows the
-    scene; `typical` is their usual radius in px."""
+    """Draw `count` random drops of about `typical` px radius on planes of `size` (height, width).
+
+    Returns three planes: the cover (1 inside a drop, else 0), and the offsets dx and dy in px from
+    each pixel in a drop to the point of the scene that it shows.
+    """
     cover, dx, dy = (np.zeros(size, np.float32) for _ in range(3))
     for u, v, r, a, b, c in rng.random((count, 6)):
         radius = typical * (0.35 + 1.3 * r * r)
@@ -174,7 +194,7 @@ def drops(
     return cover, dx, dy
 
 
-# attenuation of R, G, B per unit way, and colour of the scattered light (linear)
+# attenuation of R, G, B per unit of length, and colour of the scattered light (linear)
 WATERS = {
     "blue": ((1.6, 0.45, 0.22), (0.004, 0.18, 0.42)),
     "turquoise": ((1.7, 0.28, 0.30), (0.006, 0.32, 0.34)),
@@ -184,7 +204,10 @@ WATERS = {
 
 
 def underwater(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
-    """Water. Severity scales both light paths through it; its colour and clarity are random."""
+    """Simulate a photo under water; severity scales the light's paths through the water.
+
+    The colour and clarity of the water are random.
+    """
     fade, veil = WATERS[str(rng.choice(list(WATERS)))]
     fade_c = np.array(fade, np.float32) * rng.uniform(0.75, 1.25, 3).astype(np.float32)
     veil_c = np.array(veil, np.float32) * np.float32(rng.uniform(0.3, 1.2))

@@ -1,10 +1,10 @@
-"""Degradations in the camera: noise, too little light, JPEG.
+"""Degradations in the camera: noise, too little light, and JPEG compression.
 
-Noise: "awgn" is the standard test noise, up to sigma 50 of 255. "raw" is Poisson-Gaussian in
-linear light, so shadows are noisier after the sRGB curve, with colour blotches from demosaicking.
-"leftover" is weak, signal dependent, grainy in brightness and blotchy in colour: measured on
-flat parts of real camera JPEGs, neighbours correlate by 0.6-0.8, pixels 4 apart by 0.1-0.3,
-channels by 0.5-0.9, deviation 1-4 of 255.
+There are three kinds of noise. "awgn" is white Gaussian noise, the standard test noise, up to a
+sigma of 50 (of 255). "raw" is Poisson-Gaussian noise in linear light, therefore stronger in the
+shadows after the sRGB curve, with colour blotches as from demosaicking. "leftover" is the weak
+noise of camera JPEGs. In flat parts of real ones its standard deviation is 1-4 (of 255), and the
+correlation is 0.6-0.8 between neighbouring pixels, 0.1-0.3 at 4 px, 0.5-0.9 between channels.
 """
 
 import cv2
@@ -16,11 +16,15 @@ from verax.degrade.fields import smooth_noise, to_linear, to_srgb
 from verax.image import Image, Plane, from_uint8, to_uint8
 from verax.image.pixels import luma_709
 
-BEST, WORST = 95, 6
+BEST, WORST = 95, 6  # JPEG quality at severity 0 and 1
 
 
 def jpeg(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
-    """JPEG compression. Severity sets the quality; subsampling and a second pass are random."""
+    """Simulate JPEG compression; severity sets the quality, from 95 down to 6.
+
+    Chroma subsampling, the position of the blocks and a second compression are random. `depth` is
+    not used.
+    """
     quality = round(BEST + (WORST - BEST) * severity**0.75)
     full_chroma = bool(rng.random() < 0.25)
     shift = rng.integers(0, 8, 2) if rng.random() < 0.3 else np.zeros(2, np.int64)
@@ -33,7 +37,10 @@ def jpeg(image: Image, severity: float, rng: Generator, depth: Plane | None = No
 def compress(
     image: Image, quality: int, *, full_chroma: bool = False, shift: tuple[int, int] = (0, 0)
 ) -> Image:
-    """The picture after baseline JPEG compression; `shift` moves the 8 px grid up and left."""
+    """The picture after JPEG compression of `quality` 0..100, in 4:2:0, or 4:4:4 if `full_chroma`.
+
+    `shift` (rows, columns) moves the 8 px grid of blocks up and left.
+    """
     height, width = image.shape[:2]
     top, left = shift
     levels = cv2.copyMakeBorder(to_uint8(image), top, 0, left, 0, cv2.BORDER_REFLECT)
@@ -48,12 +55,12 @@ def compress(
     return from_uint8(back[top : top + height, left : left + width])
 
 
-MAX_SIGMA = 50.0  # of 255, at severity 1
-LEFTOVER_SIGMA = 7.5
+MAX_SIGMA = 50.0  # of 255: standard deviation of "awgn" at severity 1
+LEFTOVER_SIGMA = 7.5  # of 255: largest standard deviation of "leftover" at severity 1
 
 
 def noise(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
-    """Sensor noise. Severity scales its deviation; its kind is random."""
+    """Simulate sensor noise of a random kind; severity scales its standard deviation."""
     kind = rng.choice(["awgn", "raw", "leftover"], p=[0.5, 0.2, 0.3])
     if kind == "awgn":
         return add_gaussian(image, severity * MAX_SIGMA, rng)
@@ -63,7 +70,7 @@ def noise(image: Image, severity: float, rng: Generator, depth: Plane | None = N
 
 
 def add_gaussian(image: Image, sigma: float, rng: Generator) -> Image:
-    """White Gaussian noise of deviation `sigma` (of 255) in sRGB, clipped to [0, 1]."""
+    """Add white Gaussian noise of standard deviation `sigma` (of 255) in sRGB; clip to [0, 1]."""
     noisy = image + np.float32(sigma / 255.0) * rng.standard_normal(image.shape, np.float32)
     return np.clip(noisy, 0.0, 1.0)
 
@@ -71,13 +78,13 @@ def add_gaussian(image: Image, sigma: float, rng: Generator) -> Image:
 def add_shot_and_read(
     linear: NDArray[np.float32], *, shot: float, read: float, rng: Generator
 ) -> NDArray[np.float32]:
-    """Linear light with noise of variance shot * light + read**2, not clipped."""
+    """Add noise of variance shot * light + read**2 to linear light, without clipping."""
     deviation = np.sqrt(np.maximum(linear, 0) * np.float32(shot) + np.float32(read * read))
     return np.asarray(linear + deviation * rng.standard_normal(linear.shape, np.float32))
 
 
 def white_balance_gains(rng: Generator) -> NDArray[np.float32]:
-    """(3,) gains of a camera's white balance, which also amplify noise."""
+    """Random white balance gains (3,) of a camera for R, G, B; the gain for G is 1."""
     return np.array([rng.uniform(1.3, 2.4), 1.0, rng.uniform(1.1, 2.0)], np.float32)
 
 
@@ -97,7 +104,7 @@ def _leftover(image: Image, severity: float, rng: Generator) -> Image:
     size = image.shape[:2]
     grey = _blurred(rng.standard_normal((*size, 1), np.float32), rng.uniform(0.4, 0.8))
     colour = _blurred(rng.standard_normal((*size, 3), np.float32), rng.uniform(0.8, 4.0))
-    shared = rng.uniform(0.4, 0.85)  # share of the noise that is brightness, not colour
+    shared = rng.uniform(0.4, 0.85)  # fraction of the variance that all channels have in common
     grain = np.float32(np.sqrt(shared)) * grey + np.float32(np.sqrt(1 - shared)) * colour
     grain *= np.array([rng.uniform(1.0, 1.2), 1.0, rng.uniform(1.0, 1.3)], np.float32)
     level = luma_709(image)
@@ -111,25 +118,28 @@ def _leftover(image: Image, severity: float, rng: Generator) -> Image:
 
 
 def _blurred(grain: NDArray[np.float32], sigma_px: float) -> NDArray[np.float32]:
-    """Smoothed noise of deviation 1, (H, W, C)."""
+    """Noise (H, W, C) after a Gaussian blur, scaled to standard deviation 1."""
     soft = cv2.GaussianBlur(grain, (0, 0), sigma_px).reshape(grain.shape)
     return np.asarray(soft / max(float(soft.std()), 1e-6))
 
 
 def _blotch(grain: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:
-    """The noise smoothed at two scales, its deviation kept."""
+    """Noise (H, W, C) blurred at two random scales, with its standard deviation unchanged."""
     fine = cv2.GaussianBlur(grain, (0, 0), rng.uniform(0.45, 0.9))
     coarse = cv2.GaussianBlur(grain, (0, 0), rng.uniform(1.5, 3.5))
     mixed = fine + np.float32(rng.uniform(0.0, 1.5)) * coarse
     return np.asarray(mixed * np.float32(grain.std() / max(float(mixed.std()), 1e-9)))
 
 
-STOPS = (4.0, 7.5)  # exposure lost at severity 1
-CURVE = (1.0, 2.3)  # exponent at severity 1
+STOPS = (4.0, 7.5)  # range of the stops of exposure lost at severity 1
+CURVE = (1.0, 2.3)  # range of the exponent of the tone curve at severity 1
 
 
 def lowlight(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
-    """Too little light. Severity scales the stops lost and the curve; the rest is random."""
+    """Simulate too little light; severity scales the stops lost, the tone curve and the noise.
+
+    `depth` is not used.
+    """
     stops, curve, uneven = rng.uniform(*STOPS), rng.uniform(*CURVE), rng.uniform(0.0, 0.5)
     field = smooth_noise(image.shape[:2], rng, cells=rng.uniform(1.0, 3.0))
     light = np.exp2(np.float32(uneven * severity) * field - np.float32(stops * severity))
@@ -151,7 +161,11 @@ def lowlight(image: Image, severity: float, rng: Generator, depth: Plane | None 
 def _steepen(
     linear: NDArray[np.float32], extra: float, *, by_channel: float
 ) -> NDArray[np.float32]:
-    """linear ** (1 + extra); the less by channel, the better the colours stay as they are."""
+    """Darken linear light (H, W, 3) by the exponent 1 + extra.
+
+    `by_channel` in [0, 1] says how the exponent is applied: 1 to each channel, which saturates
+    colours, 0 to luminance only, which keeps the ratios of the channels.
+    """
     own = cv2.pow(linear, 1 + extra * by_channel)
     shared = cv2.pow(np.maximum(luma_709(linear), 1e-6), extra * (1 - by_channel))
     return np.asarray(own * shared[..., None], np.float32)

@@ -1,17 +1,17 @@
 """Weather: haze, rain and snow.
 
-Haze: I = J t + A (1 - t), t = exp(-beta d) (Koschmieder). "even" haze covers the standard synthetic
-sets (RESIDE: A 0.7-1, beta 0.6-1.8), where the optical depth measured on pairs has medians of
-0.25-0.9 and the nearest parts already have half of it. "patchy" haze is that of real smoke:
-medians of 1-2.3, clouds, an airlight of 0.5-0.9 in the colour of the scene's light, a dimmed
-scene, a glow where it is thick, and sensor noise.
+Haze follows Koschmieder: I = J t + A (1 - t) with t = exp(-beta d), for scene J, airlight A, depth
+d and transmission t; beta d is the optical depth. Even haze covers the standard synthetic sets
+(RESIDE: A 0.7-1, beta 0.6-1.8); in their pairs the median optical depth is 0.25-0.9, and half of
+that in the nearest parts. Patchy haze is like real smoke: a median optical depth of 1-2.3, clouds,
+an airlight of 0.5-0.9 in the colour of the scene's light, a dimmed scene, glow, and sensor noise.
 
-Rain: "bars" are drawn lines, 1-3 px wide and 10-180 px long, in one to five families of direction,
-hard-edged or soft, added to the picture; measured on heavy synthetic rain the added light averages
-0.11-0.34. "blurred" is noise smeared along the fall and laid over by screening; measured means
-are 0.03, 0.10 and 0.18 for light, medium and heavy. A third of the draws add a veil of mist.
+Rain of the kind "bars" are drawn lines, 1-3 px wide and 10-180 px long, in one to five directions,
+with hard or soft edges; in heavy synthetic test sets the mean of the added light is 0.11-0.34. The
+kind "blurred" is noise, blurred along the direction of fall; in test sets its mean is 0.03, 0.10
+and 0.18 for light, medium and heavy rain. A third of the pictures get mist, too.
 
-Snow: flakes of several sizes, smeared by wind, over a veil that thickens with distance.
+Snow consists of flakes of several sizes, elongated by wind, and a veil that grows with distance.
 """
 
 import cv2
@@ -23,15 +23,15 @@ from verax.degrade.fields import Size, as_depth, fractal_noise, rescale, smooth_
 from verax.degrade.sensor import add_gaussian
 from verax.image import Image, Plane
 
-BETA_EVEN = (0.5, 2.0)  # optical depth of the farthest at severity 1
-BETA_PATCHY = (1.0, 3.6)
+BETA_EVEN = (0.5, 2.0)  # range of the optical depth of the farthest point at severity 1
+BETA_PATCHY = (1.0, 3.6)  # likewise
 
 
 def haze(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
-    """Haze. Severity scales the optical depth; kind, airlight and clouds are random."""
+    """Simulate haze, even or patchy; severity scales the optical depth."""
     patchy = rng.random() < 0.4
     relative = as_depth(image, rng, depth)
-    near = np.float32(0.7 * rng.random() ** 1.6)  # indoors it may begin at the camera
+    near = np.float32(0.7 * rng.random() ** 1.6)  # relative optical depth of the nearest point
     optical = near + (1 - near) * relative
     if patchy:
         return _patchy(image, severity, rng, optical)
@@ -42,14 +42,17 @@ def haze(image: Image, severity: float, rng: Generator, depth: Plane | None = No
 
 
 def scatter(image: Image, transmission: Plane, airlight: NDArray[np.float32]) -> Image:
-    """J t + A (1 - t) with t (H, W) and A (3,), all in [0, 1]."""
+    """Haze over a picture: image * transmission + airlight * (1 - transmission), all in [0, 1].
+
+    `transmission` is (H, W), `airlight` a colour (3,).
+    """
     t = transmission[..., None]
     return np.clip(image * t + airlight * (1 - t), 0.0, 1.0).astype(np.float32)
 
 
 def _patchy(image: Image, severity: float, rng: Generator, optical: Plane) -> Image:
     clouds = rescale(fractal_noise(image.shape[:2], rng, cells=rng.uniform(1.0, 4.0)))
-    thick = np.float32(rng.uniform(0.2, 1.0))  # 0 would be even
+    thick = np.float32(rng.uniform(0.2, 1.0))  # contrast of the clouds; 0 would be even haze
     optical = optical * (1 - thick + 2 * thick * clouds)
     beta = np.float32(severity * rng.uniform(*BETA_PATCHY))
     transmission = np.exp(-beta * optical)
@@ -63,7 +66,7 @@ def _patchy(image: Image, severity: float, rng: Generator, optical: Plane) -> Im
 
 
 def _light_of(image: Image, rng: Generator) -> NDArray[np.float32]:
-    """Airlight in about the colour of the scene, yellowish or bluish, (3,)."""
+    """A random airlight (3,) in about the mean colour of the scene, tinted yellow or blue."""
     mean = image.mean(axis=(0, 1)) + 0.05
     cast = (mean / mean.mean()) ** rng.uniform(0.0, 0.6)
     tint = np.exp(rng.normal(0.0, 0.5) * np.array([0.12, 0.0, -0.16]) + rng.normal(0, 0.02, 3))
@@ -71,12 +74,12 @@ def _light_of(image: Image, rng: Generator) -> NDArray[np.float32]:
     return np.asarray(np.clip(airlight, 0.1, 1.0), np.float32)
 
 
-REFERENCE_PX = 600  # sizes of streaks and flakes in px hold for pictures up to this short side
-_LEVELS = 4  # brightness groups per family of streaks
+REFERENCE_PX = 600  # short side of a picture above which streaks and flakes grow with the picture
+_LEVELS = 4  # different brightnesses of the streaks of one direction
 
 
 def rain(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
-    """Rain. Severity scales the number and the brightness of streaks; their kind is random."""
+    """Simulate rain streaks of a random kind; severity scales their number and brightness."""
     kind = rng.choice(["bars", "blurred", "both"], p=[0.5, 0.35, 0.15])
     veil, mist = rng.random() < 0.3, rng.uniform(0.1, 0.5)
     size = working_size(image, REFERENCE_PX)
@@ -99,7 +102,10 @@ def rain(image: Image, severity: float, rng: Generator, depth: Plane | None = No
 
 
 def bars(size: Size, severity: float, rng: Generator, *, angle: float) -> Plane:
-    """Light added by drawn streaks, (H, W) >= 0, in one to five directions around `angle`."""
+    """The light (H, W), 0 or more, of streaks drawn in one to five directions around `angle`.
+
+    `size` is (height, width), `angle` in degrees from the vertical.
+    """
     families = int(rng.choice([1, 2, 3, 4, 5], p=[0.35, 0.25, 0.2, 0.1, 0.1]))
     cover, bright = rng.uniform(0.4, 1.4), rng.uniform(0.2, 0.4)
     smooth, softness = rng.random() < 0.5, rng.uniform(0.3, 0.7)
@@ -113,15 +119,17 @@ def bars(size: Size, severity: float, rng: Generator, *, angle: float) -> Plane:
 
 
 def blurred(size: Size, severity: float, rng: Generator, *, angle: float) -> Plane:
-    """Light added by noise blurred along the direction of fall, (H, W) >= 0.
+    """The light (H, W), 0 or more, of streaks made by blurring noise along the direction `angle`.
 
-    Mean and relative deviation are random; in real rain layers the latter is between 0.5 and 1.
+    `size` is (height, width), `angle` in degrees from the vertical. The mean and the coefficient of
+    variation are random; for real rain this coefficient is between 0.5 and 1.
     """
     length, width = rng.uniform(8.0, 32.0), int(rng.choice([1, 2], p=[0.85, 0.15]))
     mean, variation = rng.uniform(0.08, 0.26), rng.uniform(0.4, 1.15)
     coarse = max(1.0, rng.uniform(0.5, 1.6))
     kernel = _line(length / coarse, angle, width)
-    # drops of even strength at random places: variation**2 = 4/3 sum(kernel**2) / density
+    # for drops of uniformly distributed strength at random places,
+    # variation**2 = 4/3 sum(kernel**2) / density
     density = min(1.0, 4 / 3 * float((kernel * kernel).sum()) / variation**2)
     drops = rng.random((round(size[0] / coarse) + 1, round(size[1] / coarse) + 1), np.float32)
     drops = np.maximum(drops - np.float32(1 - density), 0)
@@ -132,7 +140,10 @@ def blurred(size: Size, severity: float, rng: Generator, *, angle: float) -> Pla
 
 
 def _family(size: Size, rng: Generator, *, angle: float, cover: float, bright: float) -> Plane:
-    """Streaks of one direction covering about the share `cover` of the picture."""
+    """The light (H, W) of streaks in about one direction, with brightness up to 1.6 * `bright`.
+
+    `angle` is in degrees from the vertical; `cover` is about the fraction of pixels covered.
+    """
     height, width = size
     thickness = int(rng.choice([1, 2, 3], p=[0.5, 0.44, 0.06]))
     typical = rng.uniform(20.0, 60.0) * thickness**0.6
@@ -140,7 +151,7 @@ def _family(size: Size, rng: Generator, *, angle: float, cover: float, bright: f
     area = (height + 2 * reach) * (width + 2 * reach)
     most = int(1.1 * area / (typical * thickness)) + 1
     count = int(cover * area / (typical * thickness)) + 1
-    place = rng.random((most, 4), np.float32)[:count]  # the same first ones at any severity
+    place = rng.random((most, 4), np.float32)[:count]  # severity adds streaks, but moves none
     spread = rng.normal(0.0, rng.uniform(0.0, 2.5), most)[:count]
     start = place[:, :2] * [width + 2 * reach, height + 2 * reach] - reach
     tilt = np.deg2rad(angle + spread)
@@ -157,7 +168,7 @@ def _family(size: Size, rng: Generator, *, angle: float, cover: float, bright: f
 
 
 def _line(length: float, angle: float, width: int) -> Plane:
-    """A line kernel with tapering ends that sums to 1."""
+    """A blur kernel of sum 1: a line of `length` and `width` px at `angle` from the vertical."""
     reach = int(np.ceil(length / 2)) + 1
     side = 2 * reach + 1
     tilt = np.deg2rad(angle)
@@ -170,7 +181,7 @@ def _line(length: float, angle: float, width: int) -> Plane:
 
 
 _CORNERS = 7
-# radius px (from, to), flakes per 1000 px at severity 1 (from, to), blur px, opacity (from, to)
+# ranges of radius in px, of flakes per 1000 px at severity 1; sigma of blur in px; range of opacity
 _LAYERS = {
     "fine": ((0.5, 1.1), (2.0, 30.0), 0.4, (0.25, 0.8)),
     "small": ((1.0, 2.2), (0.8, 6.0), 0.6, (0.5, 1.0)),
@@ -180,7 +191,7 @@ _LAYERS = {
 
 
 def snow(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
-    """Snow. Severity scales the number of flakes and the veil; sizes and wind are random."""
+    """Simulate falling snow; severity scales the number of flakes and the veil behind them."""
     white = np.float32(rng.uniform(0.85, 1.0)) * np.array([0.98, 0.99, 1.0], np.float32)
     veil = rng.uniform(0.0, 0.8) if rng.random() < 0.8 else 0.0
     cover = flakes(working_size(image, REFERENCE_PX), severity, rng)
@@ -192,13 +203,13 @@ def snow(image: Image, severity: float, rng: Generator, depth: Plane | None = No
 
 
 def flakes(size: Size, severity: float, rng: Generator) -> Plane:
-    """Opacity of the flakes, (H, W) in [0, 1]."""
+    """The opacity (H, W), in [0, 1], of random snowflakes; `size` is (height, width)."""
     wind, streak = np.deg2rad(rng.normal(0.0, 25.0)), rng.uniform(0.0, 4.0)
     clear = np.ones(size, np.float32)
     for name, (radius, density, soft, opacity) in _LAYERS.items():
         rate = rng.uniform(*density) * (rng.random() < 0.85)
         strength, rounding = rng.uniform(*opacity), rng.random()
-        layer_rng = rng.spawn(1)[0]  # a layer's count must not change the next layer
+        layer_rng = rng.spawn(1)[0]  # the number of flakes in a layer must not change the next one
         count = int(severity * rate * size[0] * size[1] / 1000 + rounding)
         layer = _draw(size, layer_rng, count, radius=radius, wind=float(wind), streak=streak)
         layer = cv2.GaussianBlur(layer, (0, 0), soft)
@@ -217,13 +228,16 @@ def _draw(
     wind: float,
     streak: float,
 ) -> Plane:
-    """Irregular blobs elongated along the wind, each with its own brightness."""
+    """The opacity (H, W) of `count` irregular flakes, elongated along the wind.
+
+    `radius` is the range of radii in px, `wind` an angle in radians, `streak` the elongation.
+    """
     canvas = np.zeros(size, np.uint8)
     if count == 0:
         return canvas.astype(np.float32)
-    draws = rng.random((count, 5 + _CORNERS), np.float32)  # the same first ones at any count
+    draws = rng.random((count, 5 + _CORNERS), np.float32)  # a larger count only adds flakes
     centre = draws[:, :2] * [size[1], size[0]]
-    # many small, few big; each corner at its own distance
+    # most flakes are small; each corner has its own distance to the centre
     mean = radius[0] + (radius[1] - radius[0]) * draws[:, 2] ** 2
     reach = mean[:, None] * (0.7 + 0.6 * draws[:, 5:])
     angle = np.linspace(0, 2 * np.pi, _CORNERS, endpoint=False)

@@ -1,9 +1,8 @@
-"""The global fit of two reduced pictures, and its p-value: how likely a foreign picture, one of
-another scene, fits as well.
+"""The global fit of a prior to a photo, both reduced, and its significance.
 
-First placements that keep the photo's frame are tested (`same_frame`); if one is clearly better
-than chance, that is all. Otherwise shifts and scales are searched, and the lower of both p-values
-counts.
+The p-value is the probability that a picture of another scene fits as well. First, placements that
+keep the photo's framing are tested (`same_frame`); if one is significant, it is refined. Otherwise
+shifts and scales are searched (`search`), and twice the smaller of the two p-values counts.
 """
 
 from collections.abc import Iterable
@@ -35,38 +34,38 @@ from verax.geometry.search import (
 )
 from verax.image import Plane
 
-LEAST = 0.3  # ratios are not counted below this
-SHIFTS = 0.3  # share of each side by which the controls are shifted
+LEAST = 0.3  # smaller ratios count as this value in `evidence`
+SHIFTS = 0.3  # fraction of each side by which the controls are shifted
 
-# Evidence of 245 foreign pairings (real photos with other photos' priors, simulated ones too)
-# follows a logistic law with this centre and width: 10 % lie above 4.4, 2 % above 5.4. Of 38 true
-# pairs the weakest, a photo all but hidden by rain, has 6.9; half of them more than 12.
+# The evidence of 245 pairs of different scenes (real and simulated) has a logistic distribution
+# with this centre and width: 10 % lie above 4.4, 2 % above 5.4. Of 38 pairs of one scene the
+# weakest, a photo almost hidden by rain, has 6.9; half of them have more than 12.
 CENTRE = 2.85
 WIDTH = 0.66
 SCORE_WEIGHT = 5.0
 ALPHA = 0.005  # largest p-value of an accepted placement
-DOUBT = 0.05  # p-value from which the prior shows another scene; in between it is undecided
+DOUBT = 0.05  # p-value above which the prior shows another scene; from ALPHA to here: undecided
 
-PRECISE = 0.3  # score at the fine size from which the finest fit is done
-WEAK = 0.5  # score at the fine size below which other starting points are tried
-BY_CHANCE = 0.25  # score that fitted foreign pairs reach by chance
-OVERFIT = 0.1  # the part of it that is due to the fit's own freedom
-TURNED = ("mirrored", "upside down", "turned by 180 degrees")
-QUARTERS = {1: "turned to the right by 90 degrees", 3: "turned to the left by 90 degrees"}
-CERTAIN = ALPHA / 10  # stricter, since five ways of turning are tried
+PRECISE = 0.3  # score at the level FINE from which the level LAST is fitted, too
+WEAK = 0.5  # score at the level FINE below which other starting points are tried
+BY_CHANCE = 0.25  # score that pairs of different scenes reach by chance after a fit
+OVERFIT = 0.1  # gain of the score by chance alone when a fit is free to move
+TURNED = ("mirrored", "upside down", "rotated by 180 degrees")
+QUARTERS = {1: "rotated by 90 degrees to the right", 3: "rotated by 90 degrees to the left"}
+CERTAIN = ALPHA / 10  # largest p-value of a turned prior; stricter, since five turns are tried
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """The global fit between the reduced pictures, and how significant it is.
+    """The global fit of a reduced prior to a reduced photo, and its significance.
 
     Attributes:
-        matrix: prior px to photo px.
-        score: correlation of the orientation channels at the fine size, at most 1.
-        view: the pictures through the matrix, at the middle level.
-        p_value: how likely a foreign picture fits as well.
-        upright: whether it fits better than to the mirrored or turned photo.
-        frame: the test of placements that keep the frame.
+        matrix: px of the reduced prior to px of the reduced photo.
+        score: correlation of the orientation channels at the level FINE, at most 1.
+        view: photo and prior warped by `matrix`, at the level MIDDLE.
+        p_value: probability that a picture of another scene fits as well.
+        upright: whether the prior fits the photo better than the mirrored or rotated photo.
+        frame: result of the test of placements that keep the framing.
     """
 
     matrix: Matrix
@@ -78,7 +77,7 @@ class Fit:
 
 
 def fit(photo: Plane, prior: Plane) -> Fit:
-    """The best single matrix from prior to photo."""
+    """Fit one matrix that maps the prior to the photo; both are reduced luminance planes."""
     frame, views = same_frame(photo, prior), Views(photo, prior)
     if 2 * frame.p_value <= ALPHA and frame.upright:
         return _on_frame(views, frame)
@@ -99,7 +98,10 @@ def fit(photo: Plane, prior: Plane) -> Fit:
 
 
 def way_turned(photo: Plane, prior: Plane, frame: Frame) -> str:
-    """How the prior is turned ("mirrored" and the like); empty if it is not, or not certainly."""
+    """How the prior is turned against the photo, such as "mirrored"; "" if upright or uncertain.
+
+    `frame` is the result of `same_frame` for these two planes.
+    """
     ways = [(frame.p_turned, TURNED[int(np.argmax(frame.turned))])]
     for quarters, name in QUARTERS.items():
         other = same_frame(photo, np.ascontiguousarray(np.rot90(prior, quarters)))
@@ -110,8 +112,10 @@ def way_turned(photo: Plane, prior: Plane, frame: Frame) -> str:
 
 
 def without_evidence(best: Fit, photo: Plane, prior: Plane) -> Fit:
-    """The placement of a prior that lacks evidence: the best one that keeps the frame, unless fine
-    structure agrees elsewhere."""
+    """The fit to use for a prior that the user says shows the scene, although `best` is too weak.
+
+    That is `best` if its score is above chance, otherwise a plain resize of the prior to the photo.
+    """
     if best.score > BY_CHANCE:
         return best
     views = Views(photo, prior)
@@ -120,10 +124,10 @@ def without_evidence(best: Fit, photo: Plane, prior: Plane) -> Fit:
 
 
 def _on_frame(views: Views, frame: Frame) -> Fit:
-    """The fit of a prior that keeps the frame.
+    """Refine a significant placement that keeps the framing.
 
-    With hardly any fine structure, a free fit would follow noise; the frame's placement is used
-    instead.
+    If fine structure hardly agrees, refining would follow noise, and the placement of `frame` is
+    kept.
     """
     start, score = refine(views.at(COARSE, frame.matrix), COARSE)
     start = start if bounded(start, frame.matrix, views.size) else frame.matrix
@@ -142,7 +146,11 @@ def _on_frame(views: Views, frame: Frame) -> Fit:
 def _refined(
     views: Views, start: Matrix, levels: tuple[Level, ...] = (MIDDLE, FINE, LAST)
 ) -> Matrix:
-    """The fit from a starting matrix, level by level as long as the finer structure agrees."""
+    """The matrix refined from `start` at one level after another.
+
+    Implausible results of a level are ignored. The last level is fitted only if the score at the
+    level FINE is at least PRECISE.
+    """
     matrix = start
     for level in levels:
         better, score = refine(views.at(level, matrix), level)
@@ -153,17 +161,17 @@ def _refined(
 
 
 def _scored(views: Views, matrix: Matrix) -> tuple[float, View, View]:
-    """Correlation at the fine level, and the views at the middle and the fine level."""
+    """The correlation at the level FINE, and the views at the levels MIDDLE and FINE."""
     view, fine = (views.at(level, matrix) for level in (MIDDLE, FINE))
     warped, valid = fine.in_place()
     return correlation(fine.photo, warped, valid), view, fine
 
 
 def _from_other_starts(first: Fit, views: Views, starts: Iterable[Matrix]) -> Fit:
-    """The better of a weak fit and fits that start without the coarsest level.
+    """The best of a weak fit and of fits from other starting matrices without the level COARSE.
 
-    In such pairs little agrees, and the coarsest level may go wrong. The p-value is not changed: it
-    was calibrated on the first fit.
+    If little agrees, the level COARSE may lead to a wrong place. The p-value remains that of
+    `first`, for which it was calibrated.
     """
     best = first
     for start in starts:
@@ -175,9 +183,9 @@ def _from_other_starts(first: Fit, views: Views, starts: Iterable[Matrix]) -> Fi
 
 
 def _start(views: Views, placement: Placement) -> Matrix:
-    """The better fit at the coarsest level, from the search result or from a plain resize.
+    """The better of two matrices fitted at the level COARSE: from the search and a plain resize.
 
-    Most generators keep the frame, so with weak scores the resize is the more likely start.
+    A plain resize is tried because most generators keep the framing.
     """
     fits = []
     for start in (placement.matrix, views.plain):
@@ -202,9 +210,10 @@ def _search(views: Views) -> Placement:
 
 
 def distinctness(photo: Channels, warped: Channels) -> float:
-    """Score of a registered pair over the root mean square of its controls' scores.
+    """The score of a fitted pair, relative to the root mean square of its controls' scores.
 
-    About 3 for fitted foreign pairs, above 6 for true ones.
+    The controls are the mirrored and flipped photo at many shifts. The ratio is about 3 for
+    pictures of different scenes and above 6 for pictures of one scene.
     """
     height, width = photo.shape[:2]
     far = (int(SHIFTS * height), int(SHIFTS * width))
@@ -222,13 +231,13 @@ def distinctness(photo: Channels, warped: Channels) -> float:
 def evidence(
     placement: Placement, distinct: Iterable[float], score: float, overlap: float
 ) -> float:
-    """Joint evidence for the same scene.
+    """The evidence that photo and prior show the same scene: a sum of logarithms, see CENTRE.
 
     Args:
-        placement: of the search, with the scores of its controls.
-        distinct: `distinctness` at the finer sizes.
-        score: correlation at the fine size; below 0.25 for foreign pairs.
-        overlap: share of the photo that the prior covers; most of it for true pairs.
+        placement: result of the search, with the scores of its controls.
+        distinct: `distinctness` at the levels MIDDLE and FINE.
+        score: correlation at the level FINE; below 0.25 for pictures of different scenes.
+        overlap: fraction of the photo that the prior covers; near 1 for most pairs of one scene.
     """
     chances = placement.spread, max(placement.controls)
     ratios = [placement.score / (chance + 1e-9) for chance in chances]
@@ -237,5 +246,5 @@ def evidence(
 
 
 def p_value(value: float) -> float:
-    """Share of foreign pairings with at least this evidence."""
+    """The probability that a pair of different scenes has at least this evidence."""
     return float(1 / (1 + np.exp((value - CENTRE) / WIDTH)))

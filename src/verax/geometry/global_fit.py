@@ -1,7 +1,7 @@
-"""One matrix for the whole picture: Gauss-Newton on orientation channels, coarse to fine.
+"""Fit of one matrix for the whole picture by Gauss-Newton steps on orientation channels.
 
-Places are weighted by how well photo and prior already agree, so that invented objects, streaks and
-noise do not disturb the fit. A step is kept only if the score rises.
+Pixels are weighted by how well photo and prior already agree there, so that invented objects,
+streaks and noise do not disturb the fit.
 """
 
 from dataclasses import dataclass
@@ -17,17 +17,20 @@ from verax.image import Plane
 COARSE = Level(96, (4, 6), 6, 2.0, 10, sampling=1)
 MIDDLE = Level(192, (4, 6, 8), 6, 2.0, 8)
 FINE = Level(384, (4, 6, 8), 8, 2.0, 6)
-LAST = Level(480, (8,), 8, 1.5, 6, 0.01)  # for pairs whose fine structure agrees
-WORTH = 0.04  # see refine
-SLACK = 0.002  # by which the score may fall, as the overlap varies
-LARGEST_MOVE = 0.2  # largest move of a corner from the start, share of the long side
-LARGEST_STEP = 8.0  # px of a level: beyond it the linear model does not hold
-DOUBT = 0.02  # least weight of any place, so that a wrong start can be corrected
-DAMPING = 1e-3
+LAST = Level(480, (8,), 8, 1.5, 6, 0.01)  # only for pairs whose fine structure agrees
+WORTH = 0.04  # least gain of a transform with more parameters, as a fraction of 1 - score
+SLACK = 0.002  # a step may lower the score by this much, because the overlap varies
+LARGEST_MOVE = 0.2  # largest move of a corner from the start, as a fraction of the long side
+LARGEST_STEP = 8.0  # px of a level; longer steps are shortened, the linear model does not hold
+DOUBT = 0.02  # least weight of a pixel, so that a wrong start can be corrected
+DAMPING = 1e-3  # of Levenberg-Marquardt, relative to the diagonal of the normal matrix
 
 
 def bounded(matrix: Matrix, start: Matrix, size: Size) -> bool:
-    """Whether a fit is plausible: corners close to those of the start, and nothing folded."""
+    """Whether a fitted matrix is plausible: no corner far from where `start` puts it, no folding.
+
+    Both matrices map prior px to photo px; `size` is (width, height) of the photo.
+    """
     moved = map_points(compose(matrix, invert(start)), corners(size))
     if np.linalg.norm(moved - corners(size), axis=1).max() > LARGEST_MOVE * max(size):
         return False
@@ -38,11 +41,11 @@ def bounded(matrix: Matrix, start: Matrix, size: Size) -> bool:
 
 
 def refine(view: View, level: Level) -> tuple[Matrix, float]:
-    """A better matrix (prior px to photo px) than the view's, and its score.
+    """Refine the matrix of a view at one level: the matrix (prior px to photo px) and its score.
 
-    The score is the correlation over the overlap times the square root of the overlap's share, so
-    that it cannot rise by losing overlap. A motion with more parameters is used only if it explains
-    a share WORTH of what the simpler one left unexplained; otherwise it would fit noise.
+    The score is the correlation in the overlap times the square root of the overlapping fraction,
+    so that a smaller overlap does not raise the score. To avoid fitting noise, a transform with
+    more parameters is used only if it reduces 1 - score by at least the fraction WORTH.
     """
     samples = _SampledView.of(view, level.sampling)
     best, best_score = np.eye(3), -np.inf
@@ -57,7 +60,11 @@ def refine(view: View, level: Level) -> tuple[Matrix, float]:
 def _climb(
     samples: "_SampledView", lookup: Matrix, freedoms: int, level: Level
 ) -> tuple[Matrix, float]:
-    """The last step of Gauss-Newton that did not lower the score, and the best score."""
+    """Take Gauss-Newton steps from `lookup`; returns the best matrix and the best score.
+
+    `lookup` maps px of the reduced photo to px of the view's warped prior, where the prior is
+    sampled. `freedoms` is the number of parameters that are fitted.
+    """
     best, best_score, step = lookup, -np.inf, np.inf
     for _ in range(level.rounds + 1):
         warped, valid = samples.prior_at(lookup), samples.at(lookup, samples.valid)
@@ -74,15 +81,16 @@ def _climb(
 
 @dataclass(frozen=True, slots=True)
 class _SampledView:
-    """A view sampled at every n-th pixel of the photo's grid, with what Gauss-Newton steps need.
+    """A view at every n-th pixel of the reduced photo, with gradients for Gauss-Newton steps.
 
     Attributes:
         photo: channels (h, w, 4) at the samples.
-        slopes: half the photo's gradient along x and y there.
-        energy: (h, w), the photo's channels with themselves.
-        prior, prior_slopes, valid: on the view's own, wider grid.
+        slopes: half the gradient of `photo` along x and along y.
+        energy: (h, w) scalar product of the photo's channels with themselves.
+        prior, prior_slopes, valid: the view's prior, half its gradient, and its coverage, at full
+            sampling and with the view's margin.
         apart: px between samples.
-        moments: sums over the samples.
+        moments: computes weighted sums over the samples.
     """
 
     photo: Channels
@@ -112,7 +120,10 @@ class _SampledView:
         )
 
     def at(self, lookup: Matrix, array: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Values of the wider grid at the samples moved by `lookup` (level px)."""
+        """Sample an array of the prior's grid, which has a margin, at points moved by `lookup`.
+
+        The points are the samples; `lookup` is in px of the reduced photo.
+        """
         size = self.photo.shape[1], self.photo.shape[0]
         place = shift(MARGIN, MARGIN) @ lookup @ np.diag([self.apart, self.apart, 1.0])
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -122,14 +133,17 @@ class _SampledView:
         return self.at(lookup, self.prior)
 
     def slopes_at(self, lookup: Matrix) -> tuple[Channels, Channels]:
-        """Half the gradient of the prior at the moved samples; rotation and scale are ignored."""
+        """Half the prior's gradient at the samples moved by `lookup`, which does not rotate it."""
         across, down = (self.at(lookup, slope) for slope in self.prior_slopes)
         return across, down
 
 
 @dataclass(frozen=True, slots=True)
 class _Products:
-    """Per sample, over the valid share: photo times prior, and each with itself."""
+    """Scalar products of channels at each sample (h, w), weighted by the coverage `valid`.
+
+    `both` is photo with prior, `one` photo with photo, `other` prior with prior.
+    """
 
     both: Plane
     one: Plane
@@ -142,31 +156,37 @@ class _Products:
         return cls(both, samples.energy * valid, other, valid)
 
     def correlation(self) -> float:
-        """Correlation of the two pictures, in [-1, 1]."""
+        """Correlation of photo and prior over all samples, in [-1, 1]."""
         norm = float(self.one.sum()) * float(self.other.sum())
         return float(self.both.sum()) / float(np.sqrt(norm + 1e-9))
 
     def weight(self) -> Plane:
-        """Weight of each sample: how well the pictures agree there already."""
+        """The weight in [0, 1] of each sample: `valid` times the squared local correlation."""
         window = max(self.valid.shape) / 16
         agreed = coherence_of((self.both, self.one, self.other), window)
         return np.asarray(self.valid * np.clip(agreed, DOUBT, 1) ** 2, np.float32)
 
 
-# The eight parameters move a pixel by sums of x^i y^j, in coordinates -1..1 of the longer side:
-# shift, scales, shears, perspective. (i, j) of each along x and along y; None where it does not.
+# Each of the eight parameters (2 of shift, 2 of scale, 2 of shear, 2 of perspective) moves a pixel
+# along x and along y by x^i y^j, with x and y in -1..1 along the longer side. These are their
+# (i, j); None: no move along this axis.
 ALONG_X = ((0, 0), None, (1, 0), None, (0, 1), None, (2, 0), (1, 1))
 ALONG_Y = (None, (0, 0), None, (0, 1), None, (1, 0), (1, 1), (0, 2))
-HIGHEST = 4  # power of x or y in a product of two of them
+HIGHEST = 4  # highest power of x or y in a product of two such terms
 
 
 @dataclass(frozen=True, slots=True)
 class _Moments:
-    """Sums of a plane times x^i y^j over samples, for the normal equations."""
+    """Computes sums over samples of a plane times x^i y^j, for the normal equations of a fit.
 
-    x: NDArray[np.float32]  # (W, HIGHEST + 1) powers
-    y: NDArray[np.float32]
-    unit: Matrix  # px to normalised coordinates
+    Attributes:
+        x, y: powers 0..HIGHEST of the columns' x and of the rows' y.
+        unit: matrix from px to the coordinates of x and y, which span -1..1 of the longer side.
+    """
+
+    x: NDArray[np.float32]  # (W, HIGHEST + 1)
+    y: NDArray[np.float32]  # (H, HIGHEST + 1)
+    unit: Matrix
 
     @classmethod
     def of(cls, size: Size, apart: int) -> "_Moments":
@@ -180,11 +200,14 @@ class _Moments:
         return cls(x.astype(np.float32), y.astype(np.float32), unit)
 
     def __call__(self, plane: Plane) -> NDArray[np.float64]:
-        """Element [j, i] is the sum of plane * x^i * y^j."""
+        """An array whose element [j, i] is the sum of plane * x^i * y^j over all samples."""
         return np.asarray(self.y.T @ (plane @ self.x), np.float64)
 
     def normal(self, xx: Plane, xy: Plane, yy: Plane) -> NDArray[np.float64]:
-        """(8, 8): products of the moves of every two parameters, weighted by gradients."""
+        """The normal matrix (8, 8) of the fit, from weighted products of gradients, each (h, w).
+
+        `xx`, `xy` and `yy` are the products of the gradients along x and x, x and y, y and y.
+        """
         along = (ALONG_X, ALONG_Y)
         matrix = np.zeros((8, 8))
         for plane, pairs in ((xx, ((0, 0),)), (xy, ((0, 1), (1, 0))), (yy, ((1, 1),))):
@@ -194,7 +217,10 @@ class _Moments:
         return matrix
 
     def right(self, dx: Plane, dy: Plane) -> NDArray[np.float64]:
-        """(8,): products of the moves of each parameter with the residual."""
+        """The right-hand side (8,) of the normal equations.
+
+        `dx` and `dy` (h, w) are weighted products of the residual with the gradient along x and y.
+        """
         sums = self(dx), self(dy)
         return np.array(
             [
@@ -208,7 +234,7 @@ Powers = tuple[tuple[int, int] | None, ...]
 
 
 def _spread(sums: NDArray[np.float64], one: Powers, other: Powers) -> NDArray[np.float64]:
-    """(8, 8) of moments at the summed powers of every two parameters."""
+    """An (8, 8) array: for each pair of parameters the element of `sums` at their summed powers."""
     return np.array(
         [
             [0.0 if a is None or b is None else sums[a[1] + b[1], a[0] + b[0]] for b in other]
@@ -218,7 +244,10 @@ def _spread(sums: NDArray[np.float64], one: Powers, other: Powers) -> NDArray[np
 
 
 def _slope(channels: Channels) -> tuple[Channels, Channels]:
-    """Half the gradient along x and y: a step uses the sum of both pictures', for second order."""
+    """Half the gradient along x and along y.
+
+    A step adds the halves of photo and prior: their mean gradient converges faster.
+    """
     across, down = (
         cv2.Sobel(channels, cv2.CV_32F, *axes, scale=1 / 16) for axes in ((1, 0), (0, 1))
     )
@@ -232,7 +261,11 @@ def _step(
     products: _Products,
     freedoms: int,
 ) -> tuple[Matrix, float]:
-    """One weighted Gauss-Newton step: the change of lookup, and the largest move in px."""
+    """One weighted Gauss-Newton step of `freedoms` parameters.
+
+    Returns the matrix to append to the lookup, and the length of the step before it is limited
+    to LARGEST_STEP: the sum of the absolute parameters, in px.
+    """
     weight, moments = products.weight(), samples.moments
     gx, gy = (one + other for one, other in zip(samples.slopes, slopes, strict=True))
     difference = samples.photo - warped
@@ -240,7 +273,7 @@ def _step(
     xx, xy, yy, dx, dy = (weight * dot(a, b) for a, b in pairs)
     normal = moments.normal(xx, xy, yy)[:freedoms, :freedoms]
     normal += DAMPING * np.diag(np.diag(normal)) + 1e-12 * np.eye(freedoms)
-    # uncorrelated structure only shortens the step: make up for it
+    # structure that photo and prior do not share shortens the step, so it is lengthened
     trust = weight / np.maximum(products.valid, 1e-6)
     both, one, other = ((trust * p).sum() for p in (products.both, products.one, products.other))
     agreement = float(both / np.sqrt(one * other + 1e-12))

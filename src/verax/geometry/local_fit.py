@@ -1,8 +1,9 @@
-"""Local fit: a smooth field of small displacements beyond the global matrix.
+"""Local fit: a smooth field of small displacements that the global matrix does not explain.
 
-Block matching on orientation channels, coarse to fine: each place of the photo is compared with the
-prior at all displacements within reach. A displacement counts if its peak is clearly above the
-second best and matching back returns to the start; an elastic sheet interpolates in between.
+Blocks of orientation channels are matched, coarse to fine: the window around each photo pixel is
+compared with the prior at all displacements up to a limit. A displacement has weight if its
+correlation is clearly above the second-best peak and matching back from the prior returns to the
+pixel. A smooth field is then fitted to the weighted displacements.
 """
 
 from dataclasses import dataclass
@@ -19,25 +20,25 @@ from verax.image.pixels import blur, resize
 
 Field = NDArray[np.float32]  # (H, W, 2), displacement (dx, dy) in px of its own grid
 
-CLEAR = 0.06  # difference to the second-best peak at which a peak has full weight
-HOME = 1.5  # px, tolerance of matching back
-WEAK = 0.15  # block correlation that has no weight
-STIFFNESS = 0.05  # weight of bending, against one fully trusted displacement per pixel
-PULL = 0.02  # weight of a pull towards no displacement, likewise
-OFF_SHEET = 1.0  # px from the sheet at which a displacement is an outlier
-SAMPLING = 3  # px between the displacements that the sheet is fitted to
-GAIN = 0.02  # mean coherence by which a field must improve on the matrix alone
+CLEAR = 0.06  # lead over the second-best peak from which a peak has full weight
+HOME = 1.5  # px: largest error of matching back
+WEAK = 0.15  # block correlation up to which a displacement has no weight
+STIFFNESS = 0.05  # weight of the field's bending, if every pixel has one displacement of weight 1
+PULL = 0.02  # weight of the squared displacement itself, likewise
+OFF_SHEET = 1.0  # px from the smooth field from which a displacement is an outlier
+SAMPLING = 3  # px between the displacements to which the smooth field is fitted
+GAIN = 0.02  # least gain of mean local correlation for a field to be used
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One block search, in px of its own size.
+    """The settings of one block matching, all in px at its resolution.
 
     Attributes:
-        long_side: of the channels compared.
+        long_side: long side to which photo and prior are reduced.
         reach: largest displacement tried along each axis.
-        block: sigma of the window compared.
-        spacing: between the nodes of the field.
+        block: sigma of the Gaussian window that is compared.
+        spacing: distance of the nodes of the smooth field.
     """
 
     long_side: int
@@ -47,9 +48,9 @@ class Round:
 
 
 def displacement(photo: Channels, warped: Channels, valid: Plane, turn: Round) -> Field:
-    """Smooth field that brings `warped` onto `photo`.
+    """The smooth field (H, W, 2) by which `warped` at p + field[p] shows what `photo` shows at p.
 
-    `warped` at p + field[p] shows what `photo` shows at p.
+    `photo` and `warped` are channels of equal size; `valid` (H, W) is where `warped` has data.
     """
     steps = np.array(list(product(range(-turn.reach, turn.reach + 1), repeat=2)))  # (dy, dx)
     scores = _volume(photo, warped, valid, steps, turn.block)
@@ -62,7 +63,7 @@ def displacement(photo: Channels, warped: Channels, valid: Plane, turn: Round) -
 def _volume(
     photo: Channels, warped: Channels, valid: Plane, steps: NDArray[np.intp], block: float
 ) -> NDArray[np.float32]:
-    """Block correlation for each displacement: (len(steps), H, W)."""
+    """Block correlation at each pixel for each displacement (dy, dx): (len(steps), H, W)."""
     height, width = valid.shape
     reach = int(steps.max())
     border = (reach, reach, reach, reach)
@@ -81,7 +82,11 @@ def _volume(
 def _subpixel(
     scores: NDArray[np.float32], best: NDArray[np.intp], steps: NDArray[np.intp], reach: int
 ) -> Field:
-    """Displacement (dx, dy) of the peak, by a parabola through its neighbours along each axis."""
+    """The displacement (dx, dy) of the best peak at each pixel, refined by parabolas.
+
+    `scores` are (len(steps), H, W); `best` is the index of the best step at each pixel. Along each
+    axis a parabola goes through the peak and both neighbours.
+    """
     side = 2 * reach + 1
     row, column = best // side, best % side
     offsets = []
@@ -100,7 +105,11 @@ def _subpixel(
 def _weight(
     scores: NDArray[np.float32], best: NDArray[np.intp], steps: NDArray[np.intp], reach: int
 ) -> Plane:
-    """Weight of each peak: its height, its distance to the second best, and matching back."""
+    """The weight (H, W) in [0, 1] of the best peak at each pixel.
+
+    The product of three factors: the peak's height, its lead over the second-best peak, and whether
+    matching back returns to the pixel.
+    """
     side = 2 * reach + 1
     peak = np.take_along_axis(scores, best[None], 0)[0]
     row, column = best // side, best % side
@@ -114,7 +123,7 @@ def _weight(
 
 
 def _returns(scores: NDArray[np.float32], best: NDArray[np.intp], steps: NDArray[np.intp]) -> Plane:
-    """1 where matching back from the best match returns to the place within HOME px."""
+    """1 where matching back from the best match returns to the pixel within HOME px, else 0."""
     height, width = best.shape
     back_best = np.full((height, width), -np.inf, np.float32)
     back = np.zeros((height, width), np.intp)
@@ -132,10 +141,10 @@ def _returns(scores: NDArray[np.float32], best: NDArray[np.intp], steps: NDArray
 
 
 def _sheet(field: Field, weight: Plane, spacing: float) -> Field:
-    """The elastic sheet closest to the displacements, stored on a grid of nodes.
+    """Fit a smooth field (H, W, 2), linear between nodes, to weighted displacements.
 
-    Bending and, a little, distance from zero are penalised. Outliers lose their weight (graduated
-    Geman-McClure), so one moved object does not pull the sheet.
+    Bending and, slightly, the displacement itself are penalised. Outliers lose their weight
+    (graduated Geman-McClure), so that one moved object does not distort the field.
     """
     height, width = weight.shape
     down, across = _hats(height, spacing), _hats(width, spacing)
@@ -156,7 +165,10 @@ def _sheet(field: Field, weight: Plane, spacing: float) -> Field:
 def _normal(
     down: NDArray[np.float64], across: NDArray[np.float64], say: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Normal matrix: weighted products of every two nodes' hat functions, which are separable."""
+    """The normal matrix (nodes, nodes) of the fit: weighted products of all pairs of hat functions.
+
+    `down` and `across` are the hat functions along the rows and columns, `say` the weights.
+    """
     rows, columns = down.shape[1], across.shape[1]
     pairs = [(hats[:, :, None] * hats[:, None]).reshape(len(hats), -1) for hats in (down, across)]
     sums = (pairs[0].T @ say @ pairs[1]).reshape(rows, rows, columns, columns)
@@ -164,14 +176,14 @@ def _normal(
 
 
 def _hats(length: int, spacing: float) -> NDArray[np.float64]:
-    """(length, nodes): linear interpolation to pixels from nodes about `spacing` px apart."""
+    """Weights (length, nodes) that interpolate linearly from nodes about `spacing` px apart."""
     nodes = max(3, round((length - 1) / spacing) + 1)
     at = np.linspace(0, nodes - 1, length)
     return np.asarray(np.clip(1 - np.abs(at[:, None] - np.arange(nodes)), 0, 1), np.float64)
 
 
 def _elasticity(rows: int, columns: int) -> NDArray[np.float64]:
-    """Bending energy of a sheet of nodes plus its pull to zero, (nodes, nodes)."""
+    """The penalty of bending and of displacement as a quadratic form, (nodes, nodes)."""
 
     def difference(nodes: int, order: int) -> NDArray[np.float64]:
         return np.asarray(np.diff(np.eye(nodes), order, axis=0), np.float64)
@@ -186,7 +198,7 @@ def _elasticity(rows: int, columns: int) -> NDArray[np.float64]:
 
 
 def resize_field(field: Field, size: Size) -> Field:
-    """The field on another grid of the same picture, its lengths in that grid's px."""
+    """Resize a field to another grid of the same picture, with displacements in px of that grid."""
     factor = np.array([size[0] / field.shape[1], size[1] / field.shape[0]], np.float32)
     resized = np.asarray(cv2.resize(field, size, interpolation=cv2.INTER_LINEAR), np.float32)
     resized *= factor
@@ -194,7 +206,7 @@ def resize_field(field: Field, size: Size) -> Field:
 
 
 def through(channels: NDArray[np.float32], field: Field) -> NDArray[np.float32]:
-    """`channels` sampled at p + field[p]; zero outside."""
+    """Sample a plane or channels at p + field[p] for each pixel p of the field; zero outside."""
     y, x = np.mgrid[: field.shape[0], : field.shape[1]].astype(np.float32)
     return np.asarray(
         cv2.remap(channels, x + field[..., 0], y + field[..., 1], cv2.INTER_LINEAR), np.float32
@@ -207,14 +219,18 @@ ROUNDS = (Round(96, 4, 3.0, 8.0), Round(192, 2, 4.0, 14.0))
 def fit_field(
     photo: Channels, warped: Channels, valid: Plane, rounds: tuple[Round, ...] = ROUNDS
 ) -> Field | None:
-    """The local field, or None if it explains the photo no better than the matrix alone."""
+    """Fit the local field (H, W, 2) to channels of the photo and of the warped prior.
+
+    `warped` at p + field[p] shows what `photo` shows at p. None if the field raises the mean local
+    correlation by less than GAIN.
+    """
     field: Field = np.zeros((*valid.shape, 2), np.float32)
     for turn in rounds:
         size = scaled((valid.shape[1], valid.shape[0]), turn.long_side / max(valid.shape))
         field = resize_field(field, size)
-        fixed, moving, left = (resize(array, size) for array in (photo, warped, valid))
-        left = np.clip(left, 0, 1)  # cubic enlargement of tiny pictures overshoots
-        change = displacement(fixed, through(moving, field), through(left, field), turn)
+        fixed, moving, cover = (resize(array, size) for array in (photo, warped, valid))
+        cover = np.clip(cover, 0, 1)  # cubic enlargement of tiny pictures overshoots
+        change = displacement(fixed, through(moving, field), through(cover, field), turn)
         field = through(field, change) + change
     field = resize_field(field, (valid.shape[1], valid.shape[0]))
     window = max(valid.shape) / 24

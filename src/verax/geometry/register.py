@@ -1,4 +1,4 @@
-"""Registration of a prior onto a photo: global transform, local field, confidence, and a verdict.
+"""Registration of a prior onto a photo: matrix, local field, confidence, and a verdict.
 
 Points are (x, y) in pixels; the centre of the top-left pixel is (0, 0). The matrix maps prior
 pixels to photo pixels. Photo pixel p is sampled from the prior at inverse(matrix) @ (p + field[p]).
@@ -23,12 +23,12 @@ from verax.image.pixels import luma, resize
 
 Placed = Literal["exactly", "roughly", "undecided", "not"]
 
-PHOTO_SIDE = 768  # px: long side of the copy that is registered
-PRIOR_SIDE = 1024
-FLAT = 0.004  # least deviation of log-luminance for a registration
-NOWHERE = 0.015  # mean confidence below which only coarse tone may be used
-CHANCE = 0.3  # local correlation that unrelated structure reaches after a local fit
-PROVED = 0.65  # local correlation of full confidence
+PHOTO_SIDE = 768  # px: long side of the reduced photo that is registered
+PRIOR_SIDE = 1024  # px: long side of the reduced prior
+FLAT = 0.004  # least standard deviation of log-luminance of a picture that can be registered
+NOWHERE = 0.015  # mean confidence below which a prior counts as placed "roughly"
+CHANCE = 0.3  # local correlation of confidence 0; unrelated structure reaches it after a local fit
+PROVED = 0.65  # local correlation of confidence 1
 ACCEPTED = "placed because you say that it shows the scene"
 
 
@@ -37,17 +37,17 @@ class Registration:
     """The placement of a prior on a photo.
 
     Attributes:
-        placed: "exactly"; "roughly": same scene, but only coarse tone may be used; "undecided": too
-            little evidence for the same scene; "not": another scene, or not upright. In the last
-            two cases the prior is not used (see `usable`).
-        reason: the verdict in words.
+        placed: the verdict. "exactly"; "roughly": same scene, but only the light of the prior may
+            be used; "undecided": too little evidence for the same scene; "not": another scene, or
+            mirrored or rotated. In the last two cases the prior is not used.
+        reason: the reason for the verdict, in words.
         matrix: (3, 3) float64, prior px to photo px.
-        field: (H, W, 2) float32 local displacement in photo px (dx, dy), or None for zero.
-        confidence: (H, W) float32 in [0, 1] on the photo's grid.
-        p_value: how likely a foreign picture scores as well.
-        coverage: share of the photo that the prior covers, in [0, 1].
-        canvas: what the generator did to the canvas: "stretch", "crop", "letterbox", "outpaint".
-        score: correlation of the orientation channels after registration, at most 1.
+        field: (H, W, 2) float32, local displacements (dx, dy) in photo px; None if zero.
+        confidence: (H, W) float32 in [0, 1], how well prior and photo agree at each photo pixel.
+        p_value: probability that a picture of another scene fits the photo as well.
+        coverage: fraction of the photo that the prior covers, in [0, 1].
+        canvas: change of the canvas: "stretch", "crop", "letterbox" or "outpaint" (`canvas_of`).
+        score: correlation of the orientation channels with the matrix alone, at most 1.
     """
 
     placed: Placed
@@ -62,14 +62,14 @@ class Registration:
 
     @property
     def usable(self) -> bool:
-        """Whether the prior may be used."""
+        """Whether a restoration may use the prior: placed "exactly" or "roughly"."""
         return self.placed in ("exactly", "roughly")
 
     def __repr__(self) -> str:
         return f"<Registration placed {self.placed}: {self.reason}>"
 
     def record(self) -> dict[str, Any]:
-        """As a JSON object; the matrix maps prior pixels to photo pixels."""
+        """The registration as a JSON object, without the field, with the mean confidence."""
         return {
             "placed": self.placed,
             "reason": self.reason,
@@ -81,26 +81,31 @@ class Registration:
         }
 
     def save(self, path: str | Path) -> None:
-        """Write the record as JSON. Raises OutputError when the file cannot be written."""
+        """Write `record()` as JSON to a file. Raises OutputError if it cannot be written."""
         replace_file(path, json.dumps(self.record(), indent=2).encode())
 
 
 @dataclass(frozen=True, slots=True)
 class Warped:
-    """The prior on the photo's grid: pixels (H, W, 3), and the share of each covered, (H, W)."""
+    """The prior warped to the photo's grid.
+
+    Attributes:
+        pixels: (H, W, 3) in [0, 1].
+        valid: (H, W), the fraction of each photo pixel that the prior covers.
+    """
 
     pixels: Image
     valid: Plane
 
 
 def register(photo: Image, prior: Image, *, accept: bool = False) -> Registration:
-    """Place the prior on the photo. If it cannot be placed, that is a result, not an error.
+    """Register the prior onto the photo; `Registration.placed` says whether this succeeded.
 
-    Works on reduced copies (long sides at most PHOTO_SIDE and PRIOR_SIDE), so that the time hardly
-    grows with the pictures.
+    The pictures are first reduced to long sides of at most 768 and 1024 px.
 
     Args:
-        accept: the prior is known to show the same scene: place it as well as possible.
+        accept: the user says that the prior shows the photo's scene: place it as well as
+            possible even without enough evidence.
     """
     check_image(photo, name="photo")
     check_image(prior, name="prior")
@@ -110,7 +115,7 @@ def register(photo: Image, prior: Image, *, accept: bool = False) -> Registratio
     size, plain = _size(photo), stretch(_size(prior), _size(photo))
     flat = [name for name, image in (("photo", small), ("prior", small_prior)) if _is_flat(image)]
     if flat:
-        reason = f"there is no structure to register in the {' and the '.join(flat)}"
+        reason = f"the {' and the '.join(flat)} has no visible structure that could be registered"
         nowhere = _unplaced("not", reason, plain, size)
         return _accepted(nowhere, share_seen(plain, _size(prior), size)) if accept else nowhere
     best = fit(small, small_prior)
@@ -138,36 +143,39 @@ def register(photo: Image, prior: Image, *, accept: bool = False) -> Registratio
 
 
 def _accepted(nowhere: Registration, coverage: float) -> Registration:
-    """A rough placement by the frame alone, for a prior known to show the scene."""
+    """Mark a registration as placed "roughly" because the user says that the scene is the same."""
     reason = f"{ACCEPTED}, although {nowhere.reason}"
     return replace(nowhere, placed="roughly", reason=reason, coverage=coverage)
 
 
 def _objection(best: Fit, photo: Plane, prior: Plane) -> tuple[Placed, str]:
-    """The verdict on whether the prior shows the photo's scene, and why not; "" if it does."""
+    """The verdict on a fit, and the reason if the prior does not show the scene upright (or "")."""
     if best.upright and best.p_value <= ALPHA:
         return "exactly", ""
     turned = way_turned(photo, prior, best.frame)
     if turned:
-        return "not", f"the prior fits the photo {turned}, not upright"
+        return "not", f"the prior is {turned} compared with the photo; turn it upright"
     if not best.upright and best.p_value <= ALPHA:
-        return "undecided", "the prior fits no better upright than mirrored or upside down"
+        return "undecided", "the prior fits the mirrored or rotated photo as well as the photo"
     share = f"pictures of other scenes fit as well in {best.p_value:.1%} of cases"
     if best.p_value <= DOUBT:
-        return "undecided", f"too little shows whether this is the same scene: {share}"
-    return "not", f"{share}; at most {ALPHA:.1%} is allowed"
+        return "undecided", f"it is not certain that the prior shows the same scene: {share}"
+    return "not", f"the prior shows another scene: {share}, and at most {ALPHA:.1%} is allowed"
 
 
 def _judge(best: Fit, confidence: float) -> tuple[Placed, str]:
-    """The verdict, "exactly" or "roughly", for a prior of the same scene, with the reason."""
+    """The verdict ("exactly" or "roughly") and its reason, for a prior of the same scene.
+
+    `confidence` is the mean confidence over the photo.
+    """
     same = f"pictures of other scenes fit as well in {best.p_value:.2g} of cases"
     if confidence < NOWHERE:
-        return "roughly", f"same scene ({same}), but hardly any edge lies where the photo has it"
+        return "roughly", f"same scene ({same}), but hardly any edge is where the photo has it"
     return "exactly", same
 
 
 def _detail(best: Fit, size: Size) -> tuple[Field | None, Plane]:
-    """Local field and confidence on the photo's grid."""
+    """The local field (None: zero) and the confidence, on the photo's grid of `size`."""
     warped, valid = best.view.in_place()
     field = fit_field(best.view.photo, warped, valid)
     if field is not None:
@@ -196,7 +204,7 @@ def _is_flat(plane: Plane) -> bool:
 
 
 def apply(registration: Registration, prior: Image, *, size: tuple[int, int]) -> Warped:
-    """The prior warped onto a photo grid of (width, height)."""
+    """Warp the prior to the photo's grid, whose `size` is (width, height)."""
     check_image(prior, name="prior")
     return Warped(*warp(prior, registration.matrix, registration.field, size))
 

@@ -1,16 +1,15 @@
-"""Finding the prior: first in the photo's own frame, then by a free search.
+"""Search for the rough placement of a prior on a photo, with evidence that it is not by chance.
 
-Most generators keep the frame: the prior is the photo's canvas stretched, cropped or extended, and
-little else moves. Each such placement is tested directly (`same_frame`), which needs far less
-evidence than a free search. Photo and prior are compared in several octaves (frequency bands) with
-local contrast normalised, since this structure survives haze, rain and darkness. Agreement within
-one small shift is evidence that pictures of other scenes do not give.
+Most generators keep the framing: the prior shows the photo's canvas stretched, cropped or extended,
+and little else moves. `same_frame` tests these few placements, which needs less evidence than a
+free search. It compares photo and prior in several frequency bands with normalised local contrast,
+because this structure survives haze, rain and darkness.
 
-The free search (`search`) is exhaustive over scales and shifts at a small size. For each pair of
-per-axis scales, one FFT correlation of orientation channels gives the score of every shift at once.
+`search` is a free search over all scales and shifts within limits, on small copies. For each pair
+of scales along x and y, one FFT correlation of orientation channels scores all shifts at once.
 
-As controls, the mirrored and flipped photo goes through the same test: their scores are what a
-picture of another scene reaches by chance.
+Controls: the mirrored and flipped photo go through the same tests. Their scores are what a picture
+of another scene reaches by chance.
 """
 
 from collections.abc import Iterator
@@ -29,32 +28,32 @@ from verax.image.pixels import blur, resize
 
 MIRRORED = np.array([1, -1, 1, -1], np.float32)  # factors on the channels of a mirrored picture
 
-FRAME_SIDE = 160  # px of the photo during the test
-OCTAVES = (1.25, 2.5, 5.0)  # px: inner sigma of each band, the outer one is twice as wide
-WEIGHTS = np.array([0.5, 1, 1, 1, 1]) / np.sqrt(4.25)  # of the bands and of the edges
-NEIGHBOURHOOD = 2.0  # sigma of contrast normalisation, in outer sigmas
-FAINT = 0.05  # share of the mean energy added before normalising, so flat regions stay flat
-NEAR = 0.02  # largest distance of the peak from the placement, share of the long side
-FAR = 0.3  # share of each side by which the controls are shifted
-MOST = 10.0  # limit of each measure, so that none decides alone
-BETTER = 1.1  # strength over the upright photo's at which a turned one fits clearly better
+FRAME_SIDE = 160  # px: long side of the photo in `same_frame`
+OCTAVES = (1.25, 2.5, 5.0)  # px: sigma of the finer blur of each band; the coarser is twice as wide
+WEIGHTS = np.array([0.5, 1, 1, 1, 1]) / np.sqrt(4.25)  # of the results of `measures`
+NEIGHBOURHOOD = 2.0  # sigma of contrast normalisation, in units of the band's coarser sigma
+FAINT = 0.05  # fraction of the mean energy added before normalising, so that flat areas stay flat
+NEAR = 0.02  # largest shift from a tested placement, as a fraction of the long side
+FAR = 0.3  # fraction of each side by which the controls are shifted
+MOST = 10.0  # limit of each measure, so that no single measure decides
+BETTER = 1.1  # strength of a turned photo, relative to the upright one, that is clearly better
 
-# Evidence of 400 foreign pairings (real photos and simulated ones) follows a logistic law with
-# this centre and width, or falls off faster: 2 % lie above 4.7, one above 5.7. The weakest of 42
-# real pairs has 10.5, of 380 simulated ones in heavy haze, rain, snow and noise 8.8.
+# The evidence of 400 pairs of different scenes (real and simulated) has a logistic distribution
+# with this centre and width, or falls off faster: 2 % lie above 4.7, one above 5.7. The weakest of
+# 42 real pairs of one scene has 10.5, of 380 simulated in heavy haze, rain, snow and noise 8.8.
 CENTRE = 1.5
 WIDTH = 0.95
 
-LONG_SIDE = 96  # px of the photo during the free search
-STEPS = 1.0 + np.linspace(-0.24, 0.24, 9)  # per-axis scales around a hypothesis
-REACH = 0.16  # largest distance between the centres, share of the photo's side
-FAR_ASPECT = 1.4  # log ratio of aspects above which a crop shows too little to be found
+LONG_SIDE = 96  # px: long side of the photo in the free search
+STEPS = 1.0 + np.linspace(-0.24, 0.24, 9)  # scales along each axis, relative to a hypothesis
+REACH = 0.16  # largest distance between the centres, as a fraction of the photo's side
+FAR_ASPECT = 1.4  # log ratio of aspect ratios above which a crop shows too little to be found
 
 
 def control_views(channels: Channels) -> NDArray[np.float32]:
-    """Channels of the picture as it is, mirrored, flipped and both: (4, C, H, W).
+    """The channels (H, W, C) as they are, mirrored, upside down, and rotated by 180 degrees.
 
-    One channel is a plane of levels; four are directions, which change when mirrored.
+    Returns (4, C, H, W). C is 4 for orientation channels, of which mirroring negates two, else 1.
     """
     turns = MIRRORED if channels.shape[2] == len(MIRRORED) else np.ones(1, np.float32)
     views = np.stack(
@@ -64,7 +63,7 @@ def control_views(channels: Channels) -> NDArray[np.float32]:
 
 
 def spectra(planes: NDArray[np.float32], room: tuple[int, int]) -> NDArray[np.complex64]:
-    """Fourier transforms, padded to `room`, of planes (..., H, W) scaled to unit energy."""
+    """Fourier transforms of channels (..., C, H, W), scaled to unit energy, padded to `room`."""
     energy = np.sqrt((planes * planes).sum((-3, -2, -1), keepdims=True)) + 1e-9
     return np.asarray(np.fft.rfft2(planes / energy, room), np.complex64)
 
@@ -72,9 +71,10 @@ def spectra(planes: NDArray[np.float32], room: tuple[int, int]) -> NDArray[np.co
 def correlate(
     views: NDArray[np.complex64], other: Channels, room: tuple[int, int]
 ) -> NDArray[np.float32]:
-    """Correlation of each view (V, C, ...) with `other` at all cyclic shifts: (V, *room).
+    """Correlate `other` (H, W, C) with each of V views, given as `spectra`, at all cyclic shifts.
 
-    Element [v, y, x] is the score with the first pixel of `other` at (x, y) of the view.
+    Element [v, y, x] of the result is the correlation, in [-1, 1], of view v with `other` shifted
+    by (x, y) px.
     """
     conjugate = spectra(np.moveaxis(other, -1, 0), room).conj()
     return np.asarray(np.fft.irfft2((views * conjugate).sum(1), room), np.float32)
@@ -82,13 +82,13 @@ def correlate(
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """How well the prior fits the photo's frame.
+    """How well the prior fits the photo at the best placement that keeps the framing.
 
     Attributes:
-        evidence: agreement at the best placement, in standard deviations of the controls'.
+        evidence: agreement, relative to the root mean square agreement of the controls.
         turned: the same for the photo mirrored, upside down, and rotated by 180 degrees.
-        strengths: of all four, without the limit MOST.
-        matrix: prior px to photo px at the best placement.
+        strengths: the agreement of all four, upright first, without the limit MOST.
+        matrix: prior px to photo px.
     """
 
     evidence: float
@@ -98,17 +98,17 @@ class Frame:
 
     @property
     def p_value(self) -> float:
-        """Share of foreign pairings with at least this evidence."""
+        """The probability that a pair of different scenes has at least this evidence."""
         return _chance(self.evidence)
 
     @property
     def p_turned(self) -> float:
-        """`p_value` of the best of the turned photos."""
+        """The p-value of the prior's fit to the mirrored or rotated photo that fits best."""
         return _chance(max(self.turned))
 
     @property
     def upright(self) -> bool:
-        """Whether no turned photo fits clearly better; a symmetric scene fits in both."""
+        """Whether no mirrored or rotated photo fits clearly better than the upright photo."""
         return max(self.strengths[1:]) <= BETTER * max(self.strengths[0], MOST)
 
 
@@ -117,7 +117,7 @@ def _chance(evidence: float) -> float:
 
 
 def same_frame(photo: Plane, prior: Plane) -> Frame:
-    """The best of the placements that keep the frame."""
+    """Test the placements that keep the framing; returns the one with the most evidence."""
     size = photo.shape[1], photo.shape[0]
     small = scaled(size, min(1.0, FRAME_SIDE / max(size)))
     rows, columns = (cv2.getOptimalDFTSize(side + int(FAR * side)) for side in small[::-1])
@@ -133,7 +133,8 @@ def same_frame(photo: Plane, prior: Plane) -> Frame:
 
 
 def placements(photo: Size, prior: Size) -> Iterator[Matrix]:
-    """Matrices from prior to photo px: stretched and, for other shapes, cropped and extended."""
+    """Matrices from prior px to photo px: a stretch, and for other aspect ratios centred crop and
+    extension."""
     yield stretch(prior, photo)
     across, down = photo[0] / prior[0], photo[1] / prior[1]
     if abs(np.log(across / down)) > SAME_ASPECT:
@@ -143,7 +144,7 @@ def placements(photo: Size, prior: Size) -> Iterator[Matrix]:
 
 
 def measures(plane: Plane) -> list[Channels]:
-    """Bands of log-luminance with local contrast normalised, then edges at two scales."""
+    """Channels of log-luminance: three bands of normalised contrast, then edges at two scales."""
     blurred = [blur(plane, sigma) for sigma in (*OCTAVES, 2 * OCTAVES[-1])]
     bands = [
         _relative(inner - outer, 2 * NEIGHBOURHOOD * sigma)
@@ -154,7 +155,7 @@ def measures(plane: Plane) -> list[Channels]:
 
 
 def _relative(band: Plane, window: float) -> Channels:
-    """A band over its local strength, zero mean, (H, W, 1)."""
+    """A band divided by its local strength (sigma `window` px), zero mean: (H, W, 1)."""
     energy = blur(band * band, window)
     relative = band / np.sqrt(energy + FAINT * energy.mean() + 1e-10)
     return np.asarray(relative - relative.mean(), np.float32)[..., None]
@@ -167,7 +168,11 @@ def _placed(
     sizes: tuple[Size, Size],
     room: tuple[int, int],
 ) -> Frame:
-    """The test near one placement; `sizes`: of the photo and of its small copy."""
+    """Test the placement `matrix` (prior px to photo px) and small shifts around it.
+
+    `views` are the spectra of the four photo views for each measure, padded to `room`; `sizes` are
+    (width, height) of the photo and of its small copy.
+    """
     small = sizes[1]
     warped, valid = warp(prior, compose(stretch(*sizes), matrix), None, small)
     border = cv2.BORDER_REPLICATE
@@ -194,11 +199,11 @@ def _placed(
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """A possible relation of the prior's canvas to the photo, from the two sizes.
+    """A possible change of the canvas, around which the free search tries scales and shifts.
 
     Attributes:
         scale: (x, y), photo px per prior px.
-        reach: (x, y), largest distance between the centres, as shares of the photo's sides.
+        reach: (x, y), largest distance between the centres, as fractions of the photo's sides.
     """
 
     scale: tuple[float, float]
@@ -207,13 +212,13 @@ class Hypothesis:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """The best placement of a search.
+    """The best placement of a free search.
 
     Attributes:
-        score: correlation there, 1 for identical pictures.
+        score: correlation at this placement, 1 for identical pictures.
         matrix: prior px to photo px.
-        controls: best scores of the photo mirrored, flipped, and both, over the same placements.
-        spread: root mean square of the controls' scores over all placements.
+        controls: best scores of the photo mirrored, upside down, and rotated by 180 degrees.
+        spread: root mean square of the controls' scores over all placements tried.
     """
 
     score: float
@@ -223,7 +228,7 @@ class Placement:
 
 
 def hypotheses(photo: Size, prior: Size) -> list[Hypothesis]:
-    """The relations that are possible between a photo and a prior of these sizes."""
+    """A stretch, and if the aspect ratios differ, but not extremely, a crop and an extension."""
     x, y = photo[0] / prior[0], photo[1] / prior[1]
     ways = [Hypothesis((x, y), (REACH, REACH))]
     if SAME_ASPECT < abs(np.log(x / y)) < FAR_ASPECT:
@@ -236,11 +241,12 @@ def hypotheses(photo: Size, prior: Size) -> list[Hypothesis]:
 def search(
     photo: Plane, prior: Plane, hypothesis: Hypothesis, sizes: tuple[Size, Size]
 ) -> Placement:
-    """The best placement of the prior on the photo under one hypothesis.
+    """Find the best placement of the prior on the photo around one hypothesis.
 
     Args:
-        photo, prior: log-luminance; the photo's long side is LONG_SIDE, the prior is no smaller.
-        sizes: full (width, height) of photo and prior, to which hypothesis and result refer.
+        photo, prior: log-luminance planes; the photo's long side is LONG_SIDE px, the prior's
+            twice as long.
+        sizes: (width, height) of the full photo and prior, for hypothesis and result.
     """
     height, width = photo.shape
     plain = (
@@ -272,7 +278,7 @@ def search(
 
 
 def _room(photo: Size, prior: tuple[float, float], reach: tuple[float, float]) -> tuple[int, int]:
-    """(rows, columns) of the padded transform, so that no shift wraps around."""
+    """(rows, columns) of the padded Fourier transform, large enough that no shift wraps around."""
     rows, columns = (
         cv2.getOptimalDFTSize(int(max(photo[i], prior[i] * STEPS[-1]) + reach[i]) + 2)
         for i in (1, 0)
@@ -281,6 +287,9 @@ def _room(photo: Size, prior: tuple[float, float], reach: tuple[float, float]) -
 
 
 def _shifts(prior: int, photo: int, reach: float) -> NDArray[np.intp]:
-    """Positions of the prior's first pixel for which the centres are at most `reach` apart."""
+    """Shifts in px along one axis by which the two centres are at most `reach` px apart.
+
+    `prior` and `photo` are the lengths of the pictures along this axis.
+    """
     centre = (photo - prior) / 2
     return np.arange(np.ceil(centre - reach), np.floor(centre + reach) + 1).astype(np.intp)
