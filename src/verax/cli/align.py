@@ -132,7 +132,7 @@ def register(
     photo: Path = typer.Argument(..., help="The photo."),
     prior: Path = typer.Argument(..., help="The picture that a generator made of it."),
     output: Path | None = typer.Option(
-        None, "-o", "--output", help="Write the prior on the photo's grid to this file."
+        None, "-o", "--output", help="File for the prior, warped to the photo's grid."
     ),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:

@@ -112,7 +112,7 @@ def tasks(home: Path) -> list[str]:
 
 
 def keep(home: Path, name: str, place: Place) -> None:
-    """Store where the user has the dataset `name`, in Verax's home folder."""
+    """Record, in a file in Verax's home folder, that the dataset `name` is at `place`."""
     rows = {n: {f: getattr(p, f) for f in Place.__slots__} for n, p in places(home).items()}
     rows[name] = {f: getattr(place, f) for f in Place.__slots__}
     with writing(home / FILE):
