@@ -137,7 +137,7 @@ class Record:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.outputs_folder = folder / "outputs"
-        self.photos_folder = folder / "photos"  # degraded ones
+        self.photos_folder = folder / "photos"  # of degraded photos
         self.connection: sqlite3.Connection = open_database(folder / "run.sqlite", MIGRATIONS)
 
     def close(self) -> None:

@@ -54,7 +54,7 @@ class Plan:
     priors: tuple[str, ...] = ("auto",)
     degradations: tuple[str, ...] = ()  # TASK:SEVERITY, for items without a photo of their own
     metrics: tuple[str, ...] = ("psnr", "ssim")
-    prompts: tuple[str, ...] = ("default",)  # wordings of the prompt catalog
+    prompts: tuple[str, ...] = ("default",)  # names of wordings in the prompt catalog
     quality: str = ""  # of the pictures that a provider makes; "": the model's default
     repeats: int = 1  # calls of a provider per picture and prompt
     seed: int = 0

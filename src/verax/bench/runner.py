@@ -51,12 +51,8 @@ def extent(
         pixels[work.photo] * (_seconds(work, deviation=deviation) + metrics * SCORE_S)
         for work in todo
     )
-    questions = len({work.question for work in todo} - {None})
-    money = (
-        f"{quantity(questions, 'call')} to a provider"
-        if questions
-        else "no provider calls, no cost"
-    )
+    calls = len({work.call_key for work in todo} - {None})
+    money = f"{quantity(calls, 'call')} to a provider" if calls else "no provider calls, no cost"
     extent = f"{quantity(len(todo), 'item')} over {quantity(len(pixels), 'picture')}{before}"
     time_and_disk = (
         f"{_duration(seconds)} of one core and {disk_gb(todo, digests):.2f} GB of outputs"
@@ -257,7 +253,7 @@ def _measure_deviations(
         for row in record.outputs()
         if row.key in left and row.sha256 and row.prior != "none"
     ]
-    todo.sort(key=lambda one: one[0].method != "raw-prior")  # the generator itself comes first
+    todo.sort(key=lambda one: one[0].method != "raw-prior")  # generated pictures come first
     finished = failed = 0
     for rows in _batches(go(_deviation_task, todo)):
         record.add_deviations(rows)

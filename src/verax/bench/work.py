@@ -47,7 +47,7 @@ class Work(Trial):
         return self.prior.removeprefix(PROVIDER) if self.prior.startswith(PROVIDER) else ""
 
     @property
-    def question(self) -> tuple[object, ...] | None:
+    def call_key(self) -> tuple[object, ...] | None:
         """Identifies the provider call; items with the same value share one call. None: no call."""
         if not self.model:
             return None
@@ -63,7 +63,7 @@ class Digests:
     """
 
     known: Known = field(default_factory=dict)
-    current: dict[str, str] = field(default_factory=dict)  # checked in this process
+    current: dict[str, str] = field(default_factory=dict)  # hashes checked in this process
     contents: dict[str, bytes] = field(default_factory=dict)
     megapixels: dict[str, float] = field(default_factory=dict)
 
@@ -205,11 +205,11 @@ def _item_work(
                     licence=item.licence,
                     scene=scene,
                 )
-                works += _questions(plan, work) if work.model else [work]
+                works += _repeated(plan, work) if work.model else [work]
     return works
 
 
-def _questions(plan: Plan, work: Work) -> list[Work]:
+def _repeated(plan: Plan, work: Work) -> list[Work]:
     """The work once for each prompt and repeat of the provider call."""
     asking = replace(work, generator=work.model, quality=plan.quality)
     return [
@@ -287,7 +287,7 @@ def prompt_text(task: str, wording: str) -> str:
     return catalog.prompt(name, fidelity=wording).text
 
 
-# names of benchmark tasks in the catalog of prompts
+# task of a benchmark -> its name in the catalog of prompts
 PROMPT_TASKS = {
     "dehazing": "dehaze",
     "deraining": "derain",

@@ -130,7 +130,7 @@ def run(
     deviation = running.deviation or bool(choice and choice.deviation)
     needs = choice.needs if choice else ""
     works, digests = announced_works(plan, running.output, deviation=deviation, needs=needs)
-    calling = any(work.question for work in works)
+    calling = any(work.call_key for work in works)
     check_options(running, terms, calling=calling)
     go = partial(
         run_plan,

@@ -211,7 +211,7 @@ def _register(entry: "DatasetEntry", folder: Path) -> None:
 
 def _show(dataset: "Dataset") -> None:
     for (task, split), n in sorted(Counter((i.task, i.split) for i in dataset.items).items()):
-        what = "" if task == dataset.name else f"{task} "  # a folder's own name is no task
+        what = "" if task == dataset.name else f"{task} "  # the name stands in for a missing task
         print(f"{dataset.name}: {n} {what}pictures{f' ({split})' if split else ''}")
     for remark in dataset.remarks:
         print(f"note: {remark}", file=sys.stderr)

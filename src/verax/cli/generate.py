@@ -80,7 +80,7 @@ def edit(
         candidates = ask_edits(calls, source, asking, choosing.best_of)
     if not candidates:
         return
-    unchanged = turning.as_generated or picture.background == "transparent"  # alpha unchanged
+    unchanged = turning.as_generated or picture.background == "transparent"  # keeps its alpha
     origin = making.Origin(original, system=asking.request.model, credentials=credentials)
     session = session.set_aside(target)
     session.save(file)

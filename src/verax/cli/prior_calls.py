@@ -190,15 +190,15 @@ class BenchPriorCalls:
 
     calls: PaidCalls
     batching: Batching
-    questions: dict[object, SharedCall] = field(default_factory=dict)
+    shared: dict[object, SharedCall] = field(default_factory=dict)
 
     def announce(self, works: "Sequence[Work]", files: "Digests") -> bool:
         """Print what is sent and what it costs, submit batches. Returns False on a dry run."""
-        uses: Tally[object] = Tally(work.question for work in works if work.question)
-        distinct = iter({work.question: work for work in works if work.question}.values())
+        uses: Tally[object] = Tally(work.call_key for work in works if work.call_key)
+        distinct = iter({work.call_key: work for work in works if work.call_key}.values())
         go_on = True
         while several := list(islice(distinct, AT_ONCE)):
-            planned = [self._planned(work, files, uses[work.question]) for work in several]
+            planned = [self._planned(work, files, uses[work.call_key]) for work in several]
             requests = [asking.request for asking in planned]
             notices = [notice for asking in planned for notice in asking.notices]
             go_on = self.calls.announce(requests, notices)
@@ -212,35 +212,35 @@ class BenchPriorCalls:
         from verax.bench.stages import photo_of
 
         photo = photo_of(work, files.data(work.photo))
-        question = SharedCall(photo, self._plan(photo, work), uses)
-        if self._has_room(question.pixels):
-            self.questions[work.question] = question
-        return question.asking
+        shared = SharedCall(photo, self._plan(photo, work), uses)
+        if self._has_room(shared.pixels):
+            self.shared[work.call_key] = shared
+        return shared.asking
 
     def _has_room(self, pixels: int) -> bool:
-        return sum(one.pixels for one in [*self.questions.values()]) + pixels <= HELD_PIXELS
+        return sum(one.pixels for one in [*self.shared.values()]) + pixels <= HELD_PIXELS
 
     def photo(self, work: "Work") -> "Image":
         """The pixels of a work item's photo, degraded if the item says so."""
         from verax.bench.stages import photo_of
 
-        question = self.questions.get(work.question)
-        return photo_of(work) if question is None else question.photo
+        shared = self.shared.get(work.call_key)
+        return photo_of(work) if shared is None else shared.photo
 
     def prior(self, photo: "Image", work: "Work") -> "Prior":
         """The prior of one work item, stored or requested now. Raises the error of the call."""
-        question = self.questions.get(work.question)
-        if question is None:
+        shared = self.shared.get(work.call_key)
+        if shared is None:
             return self._ask(self._plan(photo, work))
-        with question.lock:  # methods that share a call wait for one answer
-            question.uses -= 1
-            if question.uses < 1:
-                self.questions.pop(work.question, None)
-            if question.prior is not None:
-                return replace(question.prior, cost_usd=0.0)  # paid by the first method
-            prior = self._ask(question.asking)
+        with shared.lock:  # methods that share a call wait for one answer
+            shared.uses -= 1
+            if shared.uses < 1:
+                self.shared.pop(work.call_key, None)
+            if shared.prior is not None:
+                return replace(shared.prior, cost_usd=0.0)  # paid by the first method
+            prior = self._ask(shared.asking)
             if prior.pixels is not None and self._has_room(prior.pixels[..., 0].size):
-                question.prior = prior
+                shared.prior = prior
             return prior
 
     def _ask(self, asking: "Asking") -> "Prior":

@@ -27,7 +27,7 @@ from verax.settings import load as load_settings
 from verax.store import write_whole, writing
 
 FILE = "datasets.json"
-PART = "-part"  # suffix of a dataset's name if the number of pictures is not the published one
+PART = "-part"  # appended to a dataset's name if the number of pictures is not the published one
 ROLE_WORDS = {word for words in FOLDERS.values() for word in words} | {"png", "jpg"}
 
 
@@ -170,7 +170,7 @@ def load(source: str, *, task: str = "", home: Path | None = None) -> Dataset:
     path = Path(source)
     if path.exists():
         home = home or load_settings().home
-        for name, place in places(home).items():  # added by name: with its task and licence
+        for name, place in places(home).items():  # an added folder has a task and a licence
             if not task and Path(place.folder).resolve() == path.resolve():
                 return load_known(name, home)
         return _from_path(path, task=task or path.resolve().name)

@@ -100,7 +100,7 @@ def release(record: Record, folder: Path, *, licence: str = "") -> Released:
         if not row.sha256
     ]
     if published:
-        index = folder / "test" / "metadata"  # either is read as an image folder's index
+        index = folder / "test" / "metadata"  # .csv or .parquet, the names of an image folder
         if find_spec("pyarrow") is None:
             write_csv(index.with_suffix(".csv"), list(published[0]), published)
         else:
