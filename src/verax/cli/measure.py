@@ -77,8 +77,8 @@ def write_report(
 
 
 def tell(record: dict[str, Any], ladders: dict[str, "Ladder"]) -> None:
-    """Print the deviation in sentences, and with a reference a table of scores after each step of
-    correcting it (`ladders`)."""
+    """Print the deviation in sentences, and with a reference a table of the scores after each
+    correction (`ladders`)."""
     print(f"drift {record['drift']:.0f} of 100")
     for line in record["sentences"]:
         print(line)

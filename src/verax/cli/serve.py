@@ -74,8 +74,8 @@ def serve(
 
 
 def server_settings(gateway: str | None, base_url: str | None, *, local_only: bool) -> "Settings":
-    """The settings, overridden by the options. Raises SettingsError if no certificate can be read
-    where one is set."""
+    """The settings, overridden by the options. Raises SettingsError if the certificate that they
+    name cannot be read."""
     from verax.making import credentials_of
     from verax.settings import load
 

@@ -133,7 +133,7 @@ def from_folder(folder: Path, *, task: str) -> Dataset:
 
 
 def _place(folder: Path, role: str) -> Path:
-    """The subfolder for a role ("input", "target", "generated"), by any name in FOLDERS."""
+    """The subfolder for a role (a key of FOLDERS), by any usual name; `folder`/`role` if absent."""
     there = {p.name.lower(): p for p in sorted(folder.iterdir()) if p.is_dir()}
     return next((there[name] for name in FOLDERS[role] if name in there), folder / role)
 

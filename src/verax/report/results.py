@@ -138,7 +138,7 @@ def _in_order(entry: tuple[tuple[str, str], dict[str, float]]) -> tuple[int, str
 
 
 def mean_per_picture(outputs: Iterable[OutputRow], values: dict[str, float]) -> Values:
-    """The mean of each picture over repeats and prompts; `values` are by key of the output."""
+    """For each picture, the mean of `values` (by key of the output) over repeats and prompts."""
     several: dict[Picture, list[float]] = defaultdict(list)
     for output in outputs:
         if output.key in values:
