@@ -149,7 +149,7 @@ class Preset:
 
 @cache
 def presets() -> dict[str, Preset]:
-    """Every preset by name."""
+    """Every preset (named plan), by name."""
     table = tomllib.loads((files("verax.bench") / "presets.toml").read_text(encoding="utf-8"))
     return {name: _preset(dict(entry)) for name, entry in table.items()}
 

@@ -181,7 +181,7 @@ def sentence(record: dict[str, Any]) -> str:
 
 
 def _alone(record: dict[str, Any]) -> str:
-    """The sentence for a restoration without a prior."""
+    """A sentence that says what was done to a photo without a prior."""
     clean = "nothing in it comes from an image generator"
     restorer = record.get("restorer", "auto")
     if restorer not in ("auto", "network"):

@@ -41,7 +41,7 @@ _LATEX = str.maketrans(
 
 
 def export(results: Results, folder: Path, *, plots: bool = True) -> list[Path]:
-    """Write CSV, Parquet, tables.tex, tables.md and plots/. Returns the files written.
+    """Write a run as CSV, Parquet, tables.tex, tables.md and plots/. Returns the files written.
 
     Parquet and plots need the extra `bench`; without it, only they are missing.
     """

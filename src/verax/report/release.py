@@ -69,7 +69,7 @@ class Released:
 
 
 def release(record: Record, folder: Path, *, licence: str = "") -> Released:
-    """Write the release of a run into an empty folder.
+    """Write the outputs of a run as a dataset (pictures, index, card) into an empty folder.
 
     `licence` is assumed for photos without a stated licence. Raises SettingsError if the folder is
     not empty, InputError if a stored output was changed.
