@@ -67,9 +67,7 @@ class PlanOptions:
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None
     prompts: Annotated[
         Words,
-        typer.Option(
-            "--prompt", rich_help_panel=PANEL, help="Prompts: see 'verax names wordings'."
-        ),
+        typer.Option("--prompt", rich_help_panel=PANEL, help="Prompts; see verax names wordings."),
     ] = None
     repeats: Annotated[
         int | None, typer.Option(rich_help_panel=PANEL, help="Calls per picture.")
