@@ -216,7 +216,7 @@ def test_the_algorithm_follows_from_the_key(tmp_path, curve):
         ),
         (lambda f: certificates.write(f, days=-1), "is valid from"),
         (lambda f: certificates.write(f, password=b"x"), "without passphrase"),
-        (lambda f: (f / "none.pem", f / "none.pem"), "cannot be read"),
+        (lambda f: (f / "none.pem", f / "none.pem"), "cannot read"),
     ],
     ids=["foreign key", "expired", "passphrase", "missing"],
 )

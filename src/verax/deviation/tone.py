@@ -34,7 +34,7 @@ def tone_entries(
     """Entries on light and colour, and the scene state. Pixels in `exclude` (h, w) do not count."""
     pair = replace(pair, overlap=pair.overlap & ~exclude)
     if pair.overlap.mean() < 0.05:
-        note = "the generated picture covers less than 5 % of the photo's unchanged area"
+        note = "the generated picture covers too little of the photo"
         names = (
             "colour_difference",
             "colour_difference_fitted",

@@ -37,7 +37,7 @@ ANOTHER = (
     "--fidelity"
 )
 REDRAWN = (
-    "%d of %d faces look different in the prior; in them the restoration keeps to what the photo "
+    "%d of %d faces look different in the prior; there, the restoration uses only what the photo "
     "confirms"
 )
 

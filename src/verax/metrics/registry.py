@@ -129,7 +129,7 @@ def _learned(name: str, what: str, *, direction: Direction, needs: Needs = "refe
 
 METRICS: dict[str, Metric] = {
     "psnr": Metric(
-        "pixel error",
+        "mean pixel error",
         reference.psnr,
         unit="dB",
         kernel="mean over pixels and channels, cap 100 dB",
@@ -160,14 +160,14 @@ METRICS: dict[str, Metric] = {
         library="scipy",
     ),
     "gmsd": Metric(
-        "unevenness of gradient errors",
+        "how unevenly gradients differ",
         reference.gmsd,
         direction="lower",
         channel="luma",
         kernel="2x2 mean, Prewitt, constant 170/255²",
     ),
     "vif": Metric(
-        "information kept",
+        "share of the reference's information",
         bands.vif,
         data_range=255.0,
         kernel="pixel domain, 4 scales, noise variance 2, inside windows, mean of channels",
@@ -183,19 +183,19 @@ METRICS: dict[str, Metric] = {
         licence="BSD-3-Clause",
     ),
     "edge_precision": Metric(
-        "edges that the reference has too",
+        "edges that the reference has, too",
         reference.edge_precision,
         channel="luma",
         kernel="Gaussian sigma 1.4, Canny 0.01/0.03 per px, within 2 px",
     ),
     "edge_recall": Metric(
-        "edges of the reference that were kept",
+        "kept edges of the reference",
         reference.edge_recall,
         channel="luma",
         kernel="Gaussian sigma 1.4, Canny 0.01/0.03 per px, within 2 px",
     ),
     "niqe": Metric(
-        "naturalness",
+        "distance from statistics of clean photos",
         naturalness.niqe,
         direction="lower",
         needs="nothing",
@@ -205,7 +205,7 @@ METRICS: dict[str, Metric] = {
         licence="Apache-2.0, parameters BSD-3-Clause",
     ),
     "brisque": Metric(
-        "distortion, trained on opinions",
+        "estimated distortion, trained on opinions",
         naturalness.brisque,
         direction="lower",
         needs="nothing",
@@ -249,7 +249,7 @@ METRICS: dict[str, Metric] = {
     "dists": _learned("dists", "learned structure and texture distance", direction="lower"),
     "st_lpips": _learned("st_lpips", "learned distance, shift-tolerant", direction="lower"),
     "musiq": _learned("musiq", "learned opinion score", direction="higher", needs="nothing"),
-    "clip_iqa": _learned("clip_iqa", "good against bad photo", direction="higher", needs="nothing"),
+    "clip_iqa": _learned("clip_iqa", "resembles a good photo", direction="higher", needs="nothing"),
     "a_fine": _learned("a_fine", "learned, tolerant of a poor reference", direction="lower"),
 }  # fmt: skip
 

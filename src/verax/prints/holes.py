@@ -65,10 +65,10 @@ def mask_of(photo: Photo, mask: Photo, *, name: str) -> Plane:
     plane = np.clip(plane, 0, 1, out=plane)
     if not plane.any():
         raise InputError(
-            f"{name}: expected some white in the mask, got none; paint the places white"
+            f"{name}: expected some white in the mask, got none; paint the chosen places white"
         )
     if plane.min() == 1:
-        raise InputError(f"{name}: expected some black in the mask, got all white; leave it out")
+        raise InputError(f"{name}: expected some black in the mask, got all white; omit the mask")
     return plane
 
 

@@ -146,8 +146,8 @@ class Session:
         accepted = [index for index, turn in enumerate(self.turns) if turn.accepted]
         if not accepted:
             raise InputError(
-                "--reject-last: expected a session with an accepted turn, but there is "
-                "no accepted turn to reject; leave out the option"
+                "--reject-last: this session has no accepted turn (an instruction whose result was "
+                "kept), so nothing can be rejected; leave out the option"
             )
         turns = [*self.turns]
         turns[accepted[-1]] = replace(turns[accepted[-1]], accepted=False)
@@ -170,8 +170,8 @@ class Session:
         """The file of the last accepted result. Raises InputError if there is none."""
         if not self.accepted():
             raise InputError(
-                "--from-last: expected a session with an accepted turn, but there is no accepted "
-                "turn to continue from; leave out the option for the first instruction"
+                "--from-last: this session has no accepted turn (an instruction whose result was "
+                "kept) to continue from; leave out the option for the first instruction"
             )
         return Path(self.accepted()[-1].output)
 
@@ -226,7 +226,7 @@ def _session(stored: Any, path: Path) -> Session:  # noqa: ANN401  # any JSON at
         turns = tuple(Turn(**turn) for turn in stored["turns"])
         return Session(str(stored["photo"]), str(stored["sha256"]), turns)
     except (KeyError, TypeError) as exc:
-        raise SettingsError(f"{path}: {NO_SESSION}, got another ({exc!r}); {RENAME}") from exc
+        raise SettingsError(f"{path}: {NO_SESSION}, got another file ({exc!r}); {RENAME}") from exc
 
 
 def numbered(instructions: Sequence[str]) -> str:

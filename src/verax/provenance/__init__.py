@@ -199,7 +199,7 @@ def load_credentials(certificate: Path, key: Path, *, now: datetime | None = Non
         leaf = x509.load_pem_x509_certificates(chain)[0]
         private = serialization.load_pem_private_key(secret, password=None)
     except OSError as exc:
-        raise SettingsError(f"{exc.filename}: the file cannot be read: {exc.strerror}") from exc
+        raise SettingsError(f"cannot read {exc.filename}: {exc.strerror}; name another") from exc
     except (ValueError, TypeError) as exc:
         raise SettingsError(
             f"expected a certificate chain (PEM) in {certificate} and a private key (PEM, without "
@@ -210,7 +210,7 @@ def load_credentials(certificate: Path, key: Path, *, now: datetime | None = Non
     moment = now or datetime.now(UTC)
     if not leaf.not_valid_before_utc <= moment <= leaf.not_valid_after_utc:
         first, last = leaf.not_valid_before_utc.date(), leaf.not_valid_after_utc.date()
-        raise SettingsError(f"{certificate} is valid from {first} to {last} only, and not today")
+        raise SettingsError(f"{certificate} is valid from {first} to {last} only; use another")
     return Credentials(chain, secret, _algorithm(private))
 
 
@@ -224,7 +224,7 @@ def _algorithm(key: Any) -> str:  # noqa: ANN401  # many kinds of private key
     sizes = {256: "es256", 384: "es384", 521: "es512"}
     if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.key_size in sizes:
         return sizes[key.curve.key_size]
-    raise SettingsError(f"signing: expected a P-256, RSA or Ed25519 key, got {type(key).__name__}")
+    raise SettingsError(f"expected a P-256/384/521, RSA or Ed25519 key, got {type(key).__name__}")
 
 
 def sign(
