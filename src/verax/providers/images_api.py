@@ -127,7 +127,7 @@ class Client:
         answer = self._ask(plain, keep)
         return replace(
             answer,
-            notices=(*answer.notices, "the service cannot stream; sent again without streaming"),
+            notices=(*answer.notices, "the service cannot stream; the request was sent without"),
         )
 
     def shutdown_dates(self) -> dict[str, str]:
@@ -279,13 +279,13 @@ PROBES = "probes.json"  # service -> model -> feature -> finding
 
 
 def load_facts(home: Path, name: str, service: str) -> dict[str, Any]:
-    """The shutdown dates or findings stored for a service in the file `name` in `home`, or {}."""
+    """A service's shutdown dates or probe findings, from file `name` in `home`; {} if none."""
     facts = _all_facts(home / name).get(service, {})
     return facts if isinstance(facts, dict) else {}
 
 
 def store_facts(home: Path, name: str, service: str, value: dict[str, Any]) -> None:
-    """Store shutdown dates or findings for a service in the file `name` in `home`."""
+    """Store a service's shutdown dates or probe findings in file `name` in `home`."""
     with writing(home):
         write_whole(
             home / name, json.dumps(_all_facts(home / name) | {service: value}, indent=2).encode()

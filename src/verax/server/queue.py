@@ -147,7 +147,7 @@ class WorkQueue:
         try:
             worker = self.idle.pop() if self.idle else self._new_worker()
             job.worker = worker
-            result = await self._done_by(worker, job)
+            result = await self._result_of(worker, job)
         except BrokenProcessPool as exc:
             self.restarts += 1
             self.workers_now.discard(worker)
@@ -173,7 +173,7 @@ class WorkQueue:
         self.workers_now.add(worker)
         return worker
 
-    async def _done_by(self, worker: Executor, job: QueuedJob) -> Any:  # noqa: ANN401  # any function's
+    async def _result_of(self, worker: Executor, job: QueuedJob) -> Any:  # noqa: ANN401  # any function's
         """Run a job and return its result; the worker is then idle, unless its process crashed."""
         loop = asyncio.get_running_loop()
         try:

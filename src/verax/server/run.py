@@ -173,7 +173,7 @@ class LogLines:
                 self.stream.flush()
 
     def close(self) -> None:
-        """Write the waiting lines, unless that takes longer than PATIENCE_S."""
+        """Write the waiting lines and end the thread; give up after PATIENCE_S seconds."""
         with contextlib.suppress(queue.Full):
             self.waiting.put(None, timeout=PATIENCE_S)
         self.writer.join(PATIENCE_S)

@@ -173,7 +173,7 @@ def check_answer(name: str, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_fields(name: str, body: dict[str, Any]) -> None:
-    """Raises the Refusal that OpenAI sends for fields that its schema does not accept."""
+    """Raises Refusal, as OpenAI does, for fields that its schema does not accept."""
     fields = {key: value for key, value in body.items() if value is not None}
     check = validator(name)
     for error in check(fields) if check else ():

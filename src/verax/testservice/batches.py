@@ -112,11 +112,11 @@ def create(service: ServiceState, order: JsonObject) -> JsonObject:
     service.batches[batch["id"]] = batch
     faults = service.batch_plan.get("create", [])
     if faults:
-        return ill_answered(faults.pop(0))
+        return failing_answer(faults.pop(0))
     return batch
 
 
-def ill_answered(status: int) -> JsonObject:
+def failing_answer(status: int) -> JsonObject:
     """Answer as if the batch was not created: with {} for 200, a closed connection for 0, or else
     an error with this status."""
     if status == 200:

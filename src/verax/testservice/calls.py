@@ -72,7 +72,7 @@ def parse_form(content_type: str, body: bytes) -> Form:
 def read_request(
     kind: str, content_type: str, body: bytes, uploads: dict[str, JsonObject]
 ) -> tuple[JsonObject, NamedFiles]:
-    """The fields and the pictures of a request. Raises the Refusal if they violate the schema."""
+    """The fields and the pictures of a request. Raises Refusal if they violate the schema."""
     if content_type.startswith("multipart/form-data") and kind == "edit":
         fields, files = typed_form(parse_form(content_type, body))
         check_fields("edit-form", fields)
@@ -125,7 +125,7 @@ def resolve(uploads: dict[str, JsonObject], reference: JsonObject) -> bytes:
 
 
 def check(kind: str, fields: JsonObject, files: NamedFiles, today: str) -> None:
-    """Raises the Refusal for a request that the schema allows but the model does not accept."""
+    """Raises Refusal for a request that the schema allows but the model does not accept."""
     by_name = dict(reversed(files))
     images = [data for name, data in files if name == "image"]
     models.check_request(fields, images, today)

@@ -45,7 +45,7 @@ def size_of(data: bytes) -> tuple[int, int]:
 
 
 def check_request(body: dict[str, Any], images: list[bytes], today: str) -> None:
-    """Raises the Refusal for a request that the schema allows but the model does not accept.
+    """Raises Refusal for a request that the schema allows but the model does not accept.
 
     `body` holds the fields as JSON types, `images` the files, `today` an ISO date.
     """
@@ -64,7 +64,7 @@ def check_request(body: dict[str, Any], images: list[bytes], today: str) -> None
 
 
 def check_model_fields(model: str, body: dict[str, Any]) -> None:
-    """Raises the Refusal for a field or a value that the model does not accept."""
+    """Raises Refusal for a field or a value that the model does not accept."""
     first = model.startswith(("gpt-image-1", "chatgpt"))
     second = model.startswith("gpt-image-2") and "." not in model
     refused = {"response_format", "style"}
@@ -91,7 +91,7 @@ def check_model_fields(model: str, body: dict[str, Any]) -> None:
 
 
 def check_size(model: str, size: str) -> None:
-    """Raises the Refusal for a size that the model does not accept."""
+    """Raises Refusal for a size that the model does not accept."""
     if size == "auto":
         return
     match = re.fullmatch(r"(\d+)x(\d+)", size)
@@ -105,7 +105,7 @@ def check_size(model: str, size: str) -> None:
 
 
 def check_images(images: list[bytes]) -> None:
-    """Raises the Refusal for a file that is too large or not a picture."""
+    """Raises Refusal for a file that is too large or not a picture."""
     for index, data in enumerate(images):
         if len(data) >= 50 * 1024 * 1024:
             raise Refusal(413, "Image is too large.", f"image[{index}]", "image_file_too_large")
@@ -118,7 +118,7 @@ def check_images(images: list[bytes]) -> None:
 
 
 def check_guides(image: bytes, mask: bytes | None, markup: bytes | None) -> None:
-    """Raises the Refusal if both mask and markup are there, or if one of them is not a PNG with
+    """Raises Refusal if both mask and markup are there, or if one of them is not a PNG with
     transparent pixels and the size of `image` after EXIF rotation."""
     if mask and markup:
         raise Refusal(400, "markup cannot be used with mask", "markup", "invalid_value")

@@ -275,7 +275,7 @@ def unused(call: ImageCall) -> Iterator[str]:
             "rest filled by mirroring; size auto gives the photo's own size"
         )
     if call.fields.get("background", "auto") == "transparent":
-        yield "background: transparent has no effect, since a restoration keeps the photo's own"
+        yield "background: transparent has no effect; a restoration keeps the photo's background"
     if call.model == LOCAL:
         if call.fields.get("n", 1) > 1:
             yield f"n has no effect: {LOCAL} makes one restoration of a photo"

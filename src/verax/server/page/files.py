@@ -161,7 +161,7 @@ async def stop(request: Request) -> Response:
         )
     context, client, entries = whose(request)
     entry = _finished(entries, request)
-    end = history.of_stop(fidelity)
+    end = history.stop_suffix(fidelity)
     source = entry / (f"stop{end}.json" if end else "result.json")
     if not source.is_file():
         order = await run_in_threadpool(partial(order_of, context, entry, fidelity=fidelity))

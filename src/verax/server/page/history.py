@@ -42,7 +42,7 @@ STOPS = (100, 75, 50, 25, 0)  # the values of fidelity that the page offers, in 
 SHOWN = round(100 * DEFAULT)  # the fidelity that the page shows first, in percent
 
 
-def of_stop(fidelity: float) -> str:
+def stop_suffix(fidelity: float) -> str:
     """The suffix of picture names for a fidelity, such as "-050" for 0.5; "" for the default."""
     percent = round(100 * fidelity)
     return "" if percent == SHOWN else f"-{percent:03d}"
@@ -52,7 +52,7 @@ PICTURES = (
     "photo", "prior", "registered", "restoration", "trust", "overlay", "motion", "edges", "objects",
     "faces", "small",
     *(f"picture-{index}" for index in range(10)),
-    *(f"{kind}{of_stop(stop / 100)}" for kind in ("restoration", "trust") for stop in STOPS
+    *(f"{kind}{stop_suffix(stop / 100)}" for kind in ("restoration", "trust") for stop in STOPS
       if stop != SHOWN),
 )  # fmt: skip
 MOST = 500  # most entries of a client

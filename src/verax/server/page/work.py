@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from verax.fusion.dial import DEFAULT as DEFAULT_FIDELITY
 from verax.image.header import TITLES, described, header_of, usual_suffix
-from verax.server.page.history import of_stop, write_json
+from verax.server.page.history import stop_suffix, write_json
 from verax.server.queue import LIMIT_S, limited, one_thread
 
 if TYPE_CHECKING:
@@ -146,8 +146,8 @@ def _write_file(order: PageOrder) -> None:
 
 
 def restore_stop(order: PageOrder) -> None:
-    """Write the restored file at the order's fidelity, and what the page shows about that: picture,
-    trust map, and a JSON file with trust shares and faces."""
+    """Write the restored file at the order's fidelity, and what the page shows at that fidelity:
+    picture, trust map, and a JSON file with trust shares and faces."""
     limited(_restore_stop, LIMIT_S, order)
 
 
@@ -157,7 +157,7 @@ def _restore_stop(order: PageOrder) -> None:
     from verax.report.sheet import trust_picture
 
     output = _make_file(order)
-    stop = of_stop(order.fidelity)
+    stop = stop_suffix(order.fidelity)
     images.write(order.folder / f"restoration{stop}.png", output.restoration.pixels)
     images.write(order.folder / f"trust{stop}.png", trust_picture(output.restoration.trust))
     record = output.record()

@@ -57,7 +57,7 @@ function takeShape() {
 
 const quality = () => byId("g-quality").value || model().default_quality;
 
-/** Width and height of the picture that is edited: it is sent along, and part of the price. */
+/** Width and height of the picture that is edited: the picture is sent too, which is part of the price. */
 async function firstSize() {
   const probe = new Image();
   probe.src = await pictureAddress(first.id, first.picture);

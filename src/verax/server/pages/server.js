@@ -51,7 +51,7 @@ function askForKey(wrong) {
 
 let back = null; // a promise while the server does not answer
 
-/** Resolves when the server answers again; until then shows a message. */
+/** Show a message until the server answers again; the promise then resolves. */
 function answering() {
   back ??= (async () => {
     byId("lost").hidden = false;
@@ -70,14 +70,14 @@ function answering() {
 const once = (target, name) =>
   new Promise((resolve) => { target.addEventListener(name, resolve, { once: true }); });
 
-/** Whether a proxy answered without a server behind it; the server's own errors are JSON. */
+/** Whether a proxy answered because the server is down: an error of the server itself is JSON. */
 const nobody = (response) => [502, 503, 504].includes(response.status)
   && !(response.headers.get("content-type") || "").includes("json");
 
 const TRIES = 4; // attempts of a request that fails although the server answers others
 
-/** A response of the server; asks for a key where one is needed, and waits for a lost server.
- * Throws Error with its message. */
+/** Send a request and return the response. Asks the user for a key if the server needs one, and waits while the
+ * server does not answer. Throws Error with the message of an error answer. */
 export async function ask(path, options = {}) {
   for (let tries = 1; ; tries += 1) {
     const key = sessionStorage.getItem(KEY);
@@ -116,7 +116,7 @@ export async function historyEntries() {
   return entries;
 }
 
-/** The server's answer, or null on any error: for requests that the user did not start. */
+/** The JSON of an answer, or null after any error; for requests that the user did not start. */
 export async function tryJson(path, options) {
   const key = sessionStorage.getItem(KEY);
   const headers = key ? { authorization: "Bearer " + key } : {};
