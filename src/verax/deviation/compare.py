@@ -68,7 +68,7 @@ def working_size(photo: Image) -> tuple[int, int]:
 
 
 def pair(photo: Image, aligned: Warped, scale: float) -> AlignedPair:
-    """Combine a photo and a warped generated picture, both on the working grid, to a pair.
+    """Combine a photo and a warped generated picture, both on the working grid, into a pair.
 
     `scale`: px of the working grid per px of the full-size photo.
     """
@@ -196,10 +196,10 @@ def aligned(
 ) -> tuple[Image, NDArray[np.bool_]]:
     """The generated picture on the photo's grid (H, W, 3), and the mask (H, W) of covered pixels.
 
-    `how`: "none" resizes the whole picture, "canvas" undoes the change of canvas, "global" also
-    undoes one homography, "local" also undoes local motion. Pixels that the generated picture does
-    not cover repeat its border. Raises InputError for "global" and "local" if the two pictures
-    cannot be registered.
+    `how`: "none" resizes the whole picture, "canvas" undoes a change of size and proportions,
+    "global" also undoes one homography, "local" also undoes local motion. Pixels that the generated
+    picture does not cover repeat its border. Raises InputError for "global" and "local" if the two
+    pictures cannot be registered.
     """
     look = compare(photo, generated, registration)
     if how in ("global", "local") and look.alignment is None:

@@ -165,9 +165,9 @@ def canvas_kind(photo: Image, generated: Image, registration: Registration) -> s
 
 
 def base_matrix(photo: Image, generated: Image, kind: str) -> Matrix:
-    """(3, 3) matrix from generated to photo px if the generator had changed nothing but the canvas.
+    """(3, 3) matrix from generated to photo px if only the canvas (size, proportions) had changed.
 
-    `kind`: what it did to the canvas, from `canvas_kind` (or "stretch").
+    `kind`: what the generator did to the canvas, from `canvas_kind` (or "stretch").
     """
     plain = "stretch" if kind in ("same", "resized") else kind
     return centred(size_of(photo), size_of(generated), plain)

@@ -195,7 +195,7 @@ def _fine(coarse: Mask, changed: Mask) -> Mask:
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """An object that a detector found in a picture: box in px of it, score in [0, 1]."""
+    """An object that a detector found: its label, its box in px, and its score in [0, 1]."""
 
     label: str
     box: Box

@@ -106,7 +106,7 @@ class Deviation:
         placed: how well the registration placed the generated picture on the photo: "exactly",
             "roughly", "undecided" or "not".
         reason: why, in words.
-        canvas: what the generator did to the canvas: "same", "resized" (same proportions),
+        canvas: change of size and proportions: "same", "resized" (same proportions),
             "stretch", "crop", "outpaint" (extended beyond the photo) or "letterbox" (with bars).
         scene_state: change of the time of day or light, see `verax.metrics.scene.scene_state`.
         entries: the measured numbers by name; docs/deviation.md explains each.

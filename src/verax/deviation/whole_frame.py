@@ -118,7 +118,7 @@ def _basis(places: Floats) -> Floats:
 
 
 def _matrix(amounts: Floats, size: Size) -> Matrix:
-    """(3, 3) homography in px for the eight coefficients (px) of `_basis`."""
+    """(3, 3) homography in px that eight coefficients `amounts` (px, see `_basis`) describe."""
     half = max(size) / 2
     x, y = (np.array(size) - 1) / 2
     unit = np.array([[1 / half, 0, -x / half], [0, 1 / half, -y / half], [0, 0, 1]])

@@ -154,7 +154,7 @@ def colourise(photo: Image, prior: Image, valid: Plane) -> tuple[Image, Plane]:
 def from_prior(
     y: Plane, p: Plane, chroma: NDArray[np.float32], weight: Plane, radius: int
 ) -> NDArray[np.float32]:
-    """(H, W, 3) the chroma that the prior's local maps give to the photo's luma `y`.
+    """(H, W, 3) chroma for the photo's luma `y`, by local linear maps of the prior's luma.
 
     Places without `weight` get the chroma of the weighted places around them. `p` and `chroma` are
     the prior's luma and chroma; `radius` of the windows is in px.
@@ -212,7 +212,7 @@ def likeness_of_neighbours(grey: Plane) -> "scipy.sparse.csr_matrix":
 
 
 def without_rim(weight: Plane, radius: int) -> Plane:
-    """Weights with small gaps closed, then eroded by `radius`, the reach of a window, in px."""
+    """(H, W) weights with small gaps closed, then eroded by `radius` px, the reach of a window."""
     disc, wide = (
         cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size,) * 2)
         for size in (radius + 1, 2 * radius + 1)

@@ -91,7 +91,7 @@ def has_line(photo: Image, prior: Image, light: Light, alone: Plane) -> bool:
 
 
 def long_places(answer: Plane, shape: tuple[int, ...]) -> list[Box]:
-    """Boxes, in px of a picture of `shape`, around long connected places in `answer` (h, w)."""
+    """Boxes, in px of a picture of `shape`, around long places with a large response (h, w)."""
     *_, boxes, _ = cv2.connectedComponentsWithStats((answer > OUTLINE).astype(np.uint8))
     size, scale = np.hypot(*boxes[1:, 2:4].T), max(shape) / max(answer.shape)
     rim = MARGIN * max(shape)

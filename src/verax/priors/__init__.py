@@ -128,7 +128,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """The session of one photo, known by its path and SHA-256: its turns so far, oldest first."""
+    """A session: the photo's path and SHA-256, and the turns so far, oldest first."""
 
     photo: str
     sha256: str

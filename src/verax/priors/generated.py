@@ -209,7 +209,7 @@ def ask(
 
 
 def flat(photo: Photo) -> Image:
-    """The photo's pixels (H, W, 3) over white: colours of transparent pixels are not sent."""
+    """The photo's pixels (H, W, 3) over white, which hides the colours of transparent pixels."""
     if photo.alpha is None:
         return photo.pixels
     alpha = photo.alpha[:, :, None]

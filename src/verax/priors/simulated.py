@@ -212,7 +212,7 @@ def mix(
 
 
 def _mildly(settings: SimulatorSettings) -> SimulatorSettings:
-    """The settings with geometry and texture of `MILD`, except for what they switch off."""
+    """The settings with geometry and texture of `MILD`; what is switched off stays off."""
     off = SimulatorSettings(
         shift=(0, 0), scale=(1, 1), rotation_deg=0, perspective=0, local=(0, 0), texture=(0, 0)
     )

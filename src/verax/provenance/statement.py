@@ -42,7 +42,7 @@ _EMPTY = (
 
 
 def would_drop(data: bytes, *, name: str = "the photo") -> str | None:
-    """A warning if saving a copy of this file loses Content Credentials; None if it has none.
+    """A warning if saving a copy of a file loses Content Credentials; None if there are none.
 
     `data`: the file's bytes; `name`: the file's name in the warning.
     """
