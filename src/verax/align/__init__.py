@@ -254,7 +254,7 @@ def _claim(database: Any, options: AlignOptions, count: int, folder: Path) -> No
     other = [f"{k}: {earlier.get(k)}, now {v}" for k, v in current.items() if earlier.get(k) != v]
     if other:
         raise SettingsError(
-            f"{folder}: expected a run with the same options, found other ones "
+            f"{folder}: expected the options of the run in this folder, but they differ "
             f"({'; '.join(other)}); use the earlier options or choose another folder with -o"
         )
 

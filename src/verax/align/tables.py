@@ -163,7 +163,10 @@ Rows = Iterator[tuple[str, Location, Location]]
 
 
 def read(tables: Sequence[Path], columns: Columns) -> list[EditPair]:
-    """Read all pairs of folders and tables, in order. Raises InputError for an unknown table."""
+    """Read all pairs of some folders and tables, in order.
+
+    Raises InputError for a missing path, an unknown format, or if there are no pairs.
+    """
     pairs: list[EditPair] = []
     for table in tables:
         if not table.exists():
@@ -228,7 +231,8 @@ def from_jsonl(table: Path, columns: Columns) -> Rows:
                 row = json.loads(line)
             except ValueError as exc:
                 raise InputError(
-                    f"{table}, line {number}: expected one JSON object, got something else ({exc})"
+                    f"{table}, line {number}: expected one JSON object, got other text ({exc}); "
+                    "correct or remove this line"
                 ) from exc
             names = names or columns.choose(row, table)
             yield _of_paths(table, row.get(names[0]), row.get(names[1]))
@@ -266,7 +270,8 @@ def from_webdataset(table: Path, columns: Columns) -> Rows:
             yield from _of_sides(key, sides, columns, table)
     except tarfile.TarError as exc:
         raise InputError(
-            f"{table}: expected an uncompressed tar, got a file that is none ({exc}); unpack it"
+            f"{table}: expected an uncompressed tar, got another file ({exc}); pack the pictures "
+            "without compression"
         ) from exc
 
 

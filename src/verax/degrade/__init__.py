@@ -59,7 +59,7 @@ class Degradation:
         if not 0.0 <= self.severity <= 1.0:
             raise SettingsError(f"severity: expected a number from 0 to 1, got {self.severity}")
         if self.seed < 0:
-            raise SettingsError(f"seed: expected a whole number from 0 on, got {self.seed}")
+            raise SettingsError(f"seed: expected a whole number of at least 0, got {self.seed}")
 
 
 def apply(image: Image, *degradations: Degradation, depth: Plane | None = None) -> Image:

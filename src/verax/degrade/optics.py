@@ -53,6 +53,7 @@ def defocus_blur(
     """Simulate defocus; severity scales the radius of the blur disc.
 
     In half of the cases the blur grows with the distance from a random depth, which stays sharp.
+    `depth` is in metres; None: a random plausible depth.
     """
     radius = severity * WIDEST_PX * rng.uniform(0.4, 1.0) * enlargement(image, REFERENCE_PX)
     soft, blades = rng.uniform(0.3, 1.0), int(rng.choice([0, 0, 5, 6, 7, 8]))
@@ -206,7 +207,8 @@ WATERS = {
 def underwater(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
     """Simulate a photo under water; severity scales the light's paths through the water.
 
-    The colour and clarity of the water are random.
+    The colour and clarity of the water are random. `depth` is in metres; None: a random plausible
+    depth.
     """
     fade, veil = WATERS[str(rng.choice(list(WATERS)))]
     fade_c = np.array(fade, np.float32) * rng.uniform(0.75, 1.25, 3).astype(np.float32)

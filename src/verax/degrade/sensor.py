@@ -60,7 +60,10 @@ LEFTOVER_SIGMA = 7.5  # of 255: largest standard deviation of "leftover" at seve
 
 
 def noise(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
-    """Simulate sensor noise of a random kind; severity scales its standard deviation."""
+    """Simulate sensor noise of a random kind; severity scales its standard deviation.
+
+    `depth` is not used.
+    """
     kind = rng.choice(["awgn", "raw", "leftover"], p=[0.5, 0.2, 0.3])
     if kind == "awgn":
         return add_gaussian(image, severity * MAX_SIGMA, rng)

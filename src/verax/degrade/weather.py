@@ -28,7 +28,10 @@ BETA_PATCHY = (1.0, 3.6)  # likewise
 
 
 def haze(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
-    """Simulate haze, even or patchy; severity scales the optical depth."""
+    """Simulate haze, even or patchy; severity scales the optical depth.
+
+    `depth` is in metres; None: a random plausible depth.
+    """
     patchy = rng.random() < 0.4
     relative = as_depth(image, rng, depth)
     near = np.float32(0.7 * rng.random() ** 1.6)  # relative optical depth of the nearest point
@@ -79,7 +82,10 @@ _LEVELS = 4  # different brightnesses of the streaks of one direction
 
 
 def rain(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
-    """Simulate rain streaks of a random kind; severity scales their number and brightness."""
+    """Simulate rain streaks of a random kind; severity scales their number and brightness.
+
+    `depth`, in metres, is used for mist; None: a random plausible depth.
+    """
     kind = rng.choice(["bars", "blurred", "both"], p=[0.5, 0.35, 0.15])
     veil, mist = rng.random() < 0.3, rng.uniform(0.1, 0.5)
     size = working_size(image, REFERENCE_PX)
@@ -191,7 +197,10 @@ _LAYERS = {
 
 
 def snow(image: Image, severity: float, rng: Generator, depth: Plane | None = None) -> Image:
-    """Simulate falling snow; severity scales the number of flakes and the veil behind them."""
+    """Simulate falling snow; severity scales the number of flakes and the veil behind them.
+
+    `depth`, in metres, is used for the veil; None: a random plausible depth.
+    """
     white = np.float32(rng.uniform(0.85, 1.0)) * np.array([0.98, 0.99, 1.0], np.float32)
     veil = rng.uniform(0.0, 0.8) if rng.random() < 0.8 else 0.0
     cover = flakes(working_size(image, REFERENCE_PX), severity, rng)
@@ -230,7 +239,8 @@ def _draw(
 ) -> Plane:
     """The opacity (H, W) of `count` irregular flakes, elongated along the wind.
 
-    `radius` is the range of radii in px, `wind` an angle in radians, `streak` the elongation.
+    `radius` is the range of radii in px, `wind` an angle in radians, `streak` the largest relative
+    elongation.
     """
     canvas = np.zeros(size, np.uint8)
     if count == 0:

@@ -119,7 +119,8 @@ def warp(
     """Warp `picture`, (H, W, 3) or (H, W) in [0, 1], to a target grid of `size` (width, height).
 
     `matrix` maps picture px to target px. Target pixel p is sampled (cubic) from the picture at
-    inverse(matrix) @ (p + field[p]), with reflection outside. `field` (H, W, 2) is in target px.
+    inverse(matrix) @ (p + field[p]), with reflection outside. `field` (H, W, 2) is in target px;
+    None means zero.
 
     Returns the target pixels, and for each the fraction in [0, 1] that the picture covers.
     """
@@ -161,7 +162,10 @@ def _averaged(picture: NDArray[np.float32], matrix: Matrix) -> tuple[NDArray[np.
 def _lookups(
     inverse: Matrix, field: NDArray[np.float32] | None, rows: slice, width: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The sampling coordinates x and y in the source for these rows of a `width` px wide target."""
+    """The coordinates x and y in the source at which each pixel of some target rows is sampled.
+
+    `inverse` maps target px to source px; `width` is that of the target.
+    """
     x, y = np.arange(width, dtype=np.float64)[None], np.arange(rows.start, rows.stop)[:, None]
     if field is not None:
         x, y = x + field[..., 0], y + field[..., 1]
@@ -171,5 +175,8 @@ def _lookups(
 
 
 def _depth(position: NDArray[np.float32], length: int) -> NDArray[np.float32]:
-    """Distance in px of each position to the nearer end pixel of `length` px, negative outside."""
+    """Distance in px of each position from the nearer end of a side of `length` px.
+
+    0 at the centres of the two border pixels, negative outside of them.
+    """
     return np.asarray(np.minimum(position, length - 1 - position), np.float32)

@@ -89,12 +89,14 @@ def plan(width: int, height: int, rules: Sizes = FREE) -> Canvas:
     if the photo would fill less than 1/32 of it.
     """
     if width < 1 or height < 1:
-        raise InputError(f"canvas: expected a photo of at least 1x1 px, got {width}x{height}")
+        raise InputError(
+            f"canvas: expected a photo of at least 1x1 px, got {width}x{height}; use another photo"
+        )
     best = _plan_fixed(width, height, rules) if rules.fixed else _plan_free(width, height, rules)
     if best is None:
         raise InputError(
             f"canvas: a {width}x{height} photo fits none of the sizes that the model accepts "
-            f"({rules}); crop the photo"
+            f"({rules.why_not((width, height))}); crop the photo"
         )
     if best.share < LEAST_SHARE:
         raise InputError(
@@ -179,9 +181,9 @@ def place(photo: Image, canvas: Canvas) -> Image:
 
 
 def retrieve(generated: Image, canvas: Canvas) -> Image:
-    """Map a generated picture of the canvas to the photo's grid: (H, W, 3) of the photo's size.
+    """Crop a generated picture to the photo's place on the canvas, and resize it to the photo.
 
-    If the picture does not have the size of the canvas, it is resized to the canvas first.
+    A picture of another size than the canvas is resized to the canvas first. Returns (H, W, 3).
     """
     check_image(generated, name="generated")
     on_canvas = resize_picture(generated, canvas.size)
@@ -215,8 +217,8 @@ def _enlarge(photo: Image, canvas: Canvas) -> Image:
 def centred(photo: Size, prior: Size, canvas: str) -> Matrix:
     """The matrix from prior px to photo px if the generator changed nothing but the canvas.
 
-    `canvas` is "stretch", "crop" (both sides of one scale, the prior inside the photo), or any
-    other word for a prior that extends the photo. `photo` and `prior` are (width, height).
+    `canvas` is "stretch", "crop" (equal scales, the prior inside the photo), or any other word
+    (equal scales, the photo inside the prior). `photo` and `prior` are (width, height).
     """
     sx, sy = photo[0] / prior[0], photo[1] / prior[1]
     if canvas != "stretch":

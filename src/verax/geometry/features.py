@@ -69,10 +69,10 @@ def coherence(one: Channels, other: Channels, valid: Plane, window: float) -> Pl
 
 
 def coherence_of(products: Sequence[Plane], window: float) -> Plane:
-    """Local correlation as in `coherence`, from scalar products of the two maps.
+    """Local correlation (H, W), in [-1, 1], of two channel maps, from their scalar products.
 
     `products` are (H, W): the first map with the second, the first with itself, the second with
-    itself.
+    itself. `window` is the sigma in px of the Gaussian window around each pixel.
     """
     size = products[0].shape[1], products[0].shape[0]
     coarser = max(1.0, window / 3)  # for wide windows a coarser grid is precise enough

@@ -231,7 +231,9 @@ def distinctness(photo: Channels, warped: Channels) -> float:
 def evidence(
     placement: Placement, distinct: Iterable[float], score: float, overlap: float
 ) -> float:
-    """The evidence that photo and prior show the same scene: a sum of logarithms, see CENTRE.
+    """The evidence, a sum of logarithms, that photo and prior show the same scene.
+
+    It is about 3 for pictures of different scenes and above 7 for most pictures of one scene.
 
     Args:
         placement: result of the search, with the scores of its controls.

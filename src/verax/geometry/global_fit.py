@@ -120,9 +120,9 @@ class _SampledView:
         )
 
     def at(self, lookup: Matrix, array: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Sample an array of the prior's grid, which has a margin, at points moved by `lookup`.
+        """Sample an array on the prior's grid at the photo's samples after mapping by `lookup`.
 
-        The points are the samples; `lookup` is in px of the reduced photo.
+        `lookup` is in px of the reduced photo; the array includes the margin of the view.
         """
         size = self.photo.shape[1], self.photo.shape[0]
         place = shift(MARGIN, MARGIN) @ lookup @ np.diag([self.apart, self.apart, 1.0])
@@ -133,7 +133,10 @@ class _SampledView:
         return self.at(lookup, self.prior)
 
     def slopes_at(self, lookup: Matrix) -> tuple[Channels, Channels]:
-        """Half the prior's gradient at the samples moved by `lookup`, which does not rotate it."""
+        """Half the prior's gradient along x and y at the samples after mapping by `lookup`.
+
+        The gradient itself is not rotated or scaled by `lookup`.
+        """
         across, down = (self.at(lookup, slope) for slope in self.prior_slopes)
         return across, down
 
@@ -234,7 +237,7 @@ Powers = tuple[tuple[int, int] | None, ...]
 
 
 def _spread(sums: NDArray[np.float64], one: Powers, other: Powers) -> NDArray[np.float64]:
-    """An (8, 8) array: for each pair of parameters the element of `sums` at their summed powers."""
+    """An (8, 8) array for parameters a and b: `sums` at the powers of one[a] plus other[b]."""
     return np.array(
         [
             [0.0 if a is None or b is None else sums[a[1] + b[1], a[0] + b[0]] for b in other]

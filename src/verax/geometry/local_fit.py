@@ -47,23 +47,28 @@ class Round:
     spacing: float
 
 
-def displacement(photo: Channels, warped: Channels, valid: Plane, turn: Round) -> Field:
-    """The smooth field (H, W, 2) by which `warped` at p + field[p] shows what `photo` shows at p.
+def displacement(photo: Channels, warped: Channels, valid: Plane, settings: Round) -> Field:
+    """Estimate the displacement of each pixel by block matching: a smooth field (H, W, 2) in px.
 
-    `photo` and `warped` are channels of equal size; `valid` (H, W) is where `warped` has data.
+    `warped` at p + field[p] shows what `photo` shows at p. Both are channels of equal size;
+    `valid` (H, W) is the fraction of each pixel for which `warped` has data.
     """
-    steps = np.array(list(product(range(-turn.reach, turn.reach + 1), repeat=2)))  # (dy, dx)
-    scores = _volume(photo, warped, valid, steps, turn.block)
+    reach = settings.reach
+    steps = np.array(list(product(range(-reach, reach + 1), repeat=2)))  # (dy, dx)
+    scores = _volume(photo, warped, valid, steps, settings.block)
     best = scores.argmax(0)
-    field = _subpixel(scores, best, steps, turn.reach)
-    weight = _weight(scores, best, steps, turn.reach) * valid
-    return _sheet(field, weight, turn.spacing)
+    field = _subpixel(scores, best, steps, reach)
+    weight = _weight(scores, best, steps, reach) * valid
+    return _sheet(field, weight, settings.spacing)
 
 
 def _volume(
     photo: Channels, warped: Channels, valid: Plane, steps: NDArray[np.intp], block: float
 ) -> NDArray[np.float32]:
-    """Block correlation at each pixel for each displacement (dy, dx): (len(steps), H, W)."""
+    """Correlation around each pixel for each displacement (dy, dx) in `steps`: (steps, H, W).
+
+    `block` is the sigma in px of the Gaussian window around each pixel.
+    """
     height, width = valid.shape
     reach = int(steps.max())
     border = (reach, reach, reach, reach)
@@ -155,23 +160,24 @@ def _sheet(field: Field, weight: Plane, spacing: float) -> Field:
     nodes, reach = np.zeros((2, down.shape[1], across.shape[1])), 4 * OFF_SHEET
     for _ in range(5):
         miss = ((targets - few[0] @ nodes @ few[1].T) ** 2).sum(0)
-        say = trust * (reach**2 / (reach**2 + miss)) ** 2
-        right = (few[0].T @ (say * targets) @ few[1]).reshape(2, -1).T
-        nodes = np.linalg.solve(_normal(*few, say) + cost, right).T.reshape(nodes.shape)
+        weights = trust * (reach**2 / (reach**2 + miss)) ** 2
+        right = (few[0].T @ (weights * targets) @ few[1]).reshape(2, -1).T
+        nodes = np.linalg.solve(_normal(*few, weights) + cost, right).T.reshape(nodes.shape)
         reach = max(OFF_SHEET, reach / 1.6)
     return np.asarray(np.moveaxis(down @ nodes @ across.T, 0, -1), np.float32)
 
 
 def _normal(
-    down: NDArray[np.float64], across: NDArray[np.float64], say: NDArray[np.float64]
+    down: NDArray[np.float64], across: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """The normal matrix (nodes, nodes) of the fit: weighted products of all pairs of hat functions.
 
-    `down` and `across` are the hat functions along the rows and columns, `say` the weights.
+    `down` and `across` are the hat functions (pixels, nodes) along the two axes; `weights` are
+    those of the pixels.
     """
     rows, columns = down.shape[1], across.shape[1]
     pairs = [(hats[:, :, None] * hats[:, None]).reshape(len(hats), -1) for hats in (down, across)]
-    sums = (pairs[0].T @ say @ pairs[1]).reshape(rows, rows, columns, columns)
+    sums = (pairs[0].T @ weights @ pairs[1]).reshape(rows, rows, columns, columns)
     return np.ascontiguousarray(sums.swapaxes(1, 2)).reshape(rows * columns, rows * columns)
 
 

@@ -228,7 +228,7 @@ class Placement:
 
 
 def hypotheses(photo: Size, prior: Size) -> list[Hypothesis]:
-    """A stretch, and if the aspect ratios differ, but not extremely, a crop and an extension."""
+    """Hypotheses for these sizes: a stretch; for moderately different ratios crop and extension."""
     x, y = photo[0] / prior[0], photo[1] / prior[1]
     ways = [Hypothesis((x, y), (REACH, REACH))]
     if SAME_ASPECT < abs(np.log(x / y)) < FAR_ASPECT:

@@ -125,7 +125,7 @@ def to_srgb(values: Values, model: Model, icc: bytes | None) -> Image:
 
 
 def from_srgb(image: Image, model: Model, icc: bytes | None) -> Values:
-    """Convert an sRGB picture to (H, W, C) values of a colour model: the inverse of `to_srgb`."""
+    """Convert an sRGB picture to (H, W, C) values of a colour model, in the profile if any."""
     if icc is not None and not _is_srgb(icc, model):
         return _transform(image, _srgb(), "rgb", icc, model)
     if model == "grey":

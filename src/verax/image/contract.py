@@ -104,7 +104,7 @@ class Photo:
 
 
 def preview_png(*pictures: Image) -> bytes:
-    """PNG bytes of equally large pictures side by side, each reduced to at most PREVIEW_PX px."""
+    """PNG bytes of pictures of one size side by side, each with sides of at most PREVIEW_PX px."""
     import cv2  # loaded only where a picture is shown
     import imagecodecs
 
@@ -145,7 +145,7 @@ def check_image(array: Image, *, name: str = "image") -> Image:
             "verax.image.from_uint8 converts 8-bit levels"
         )
     if array.size == 0:
-        raise ImageContractError(f"{name}: expected at least one pixel, got {array.shape}")
+        raise ImageContractError(f"{name}: expected at least one pixel, got shape {array.shape}")
     _check_range(array, name)
     return array
 
@@ -214,7 +214,7 @@ def to_uint16(image: Image, *, bits: int = 16) -> NDArray[np.uint16]:
 
 
 def _levels(image: Image, whole: NDArray[Level], bits: int, band: int = 16) -> NDArray[Level]:
-    """Write the nearest levels into `whole` and return it; `band` rows fit into the CPU cache."""
+    """Write the nearest levels into `whole` and return it; `band` rows at once fit the cache."""
     for top in range(0, len(image), band):
         levels = np.clip(np.asarray(image[top : top + band], np.float32), 0.0, 1.0)
         levels *= np.float32(2**bits - 1)
@@ -280,7 +280,7 @@ def planes(samples: NDArray[Any]) -> NDArray[Any]:
 
 
 def check_pixels(width: int, height: int, *, most: int) -> None:
-    """Raise ImageReadError if a header states no pixels or more than `most` pixels."""
+    """Raise ImageReadError if a picture of this size has no pixels or more than `most` pixels."""
     if width < 1 or height < 1:
         raise ImageReadError(
             f"expected at least one pixel, the file's header says {width}x{height}; get it again"

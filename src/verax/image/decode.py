@@ -139,7 +139,7 @@ def photo_of(raw: Raw, format: str, name: str, sha256: str) -> tuple[Photo, int]
 def upright_exif(
     exif: bytes, size: tuple[int, int], turn: int | None = None
 ) -> tuple[bytes | None, int]:
-    """An EXIF block for the upright picture, without thumbnail, and the orientation (1..8) before.
+    """An EXIF block for the upright picture, without thumbnail, and the old orientation (1..8).
 
     `size` is (width, height) as stored. `turn` is the orientation that the file states outside of
     EXIF, which takes precedence. Returns (None, 1) if the block cannot be parsed.

@@ -52,7 +52,7 @@ class Ability:
     linear: bool = False
 
     def holds(self, icc: bytes | None, model: Model, depth: int) -> bool:
-        """Whether the format can store samples in the colours of the profile `icc`."""
+        """Whether the format can store samples of this model and depth in the profile `icc`."""
         if self.linear and depth > 8:
             grey = colour.of_numbers(1, LINEAR, "grey")
             return icc in (colour.of_numbers(1, LINEAR, model), colour.rgb_of_grey(grey))
@@ -97,6 +97,7 @@ def encode(
     """Encode a picture to the bytes of a file.
 
     Args:
+        format: "png", "jpeg", "tiff", "webp", "avif", "heif", "jxl" or "bmp".
         like: a photo whose properties the file gets as far as the format stores them: depth,
             alpha, ICC profile, metadata, CMYK, and grey if the picture is grey. Without `like`
             the file is 8-bit sRGB without metadata.
@@ -112,7 +113,7 @@ def encode(
             f"unknown picture format {format!r}; choose one of {', '.join(sorted(ABILITIES))}"
         )
     if not 1 <= quality <= 100:
-        raise InputError(f"quality: expected 1 to 100, got {quality}")
+        raise InputError(f"quality: expected a number from 1 to 100, got {quality}")
     photo = like or Photo(image)
     if drop_gps:
         photo = places.without_places(photo)

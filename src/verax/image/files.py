@@ -61,7 +61,7 @@ def read(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Photo:
 
 
 def read_bytes(path: Path | str) -> bytes:
-    """The bytes of a file. Raises ImageReadError if they cannot be read or exceed MAX_BYTES."""
+    """The bytes of a file. Raises ImageReadError if it cannot be read or is larger than 4 GiB."""
     path = Path(path)
     problem = f"{one_line(path)}: expected a {READABLE} file"
     try:
@@ -162,8 +162,8 @@ def as_photo(picture: "Picture", *, name: str = "picture") -> Photo:
     Parameters
     ----------
     picture
-        A photo is returned unchanged. The table above says what arrays mean. Anything with
-        `__array__`, such as a CPU tensor, is an array.
+        A photo is returned unchanged. Integer arrays are levels, float arrays sRGB in [0, 1] (see
+        the table in `verax.image.files`). Anything with `__array__` counts as an array.
     name
         The name of the picture in error messages.
 
@@ -236,8 +236,8 @@ def _from_pillow(picture: Any, name: str) -> Photo:  # noqa: ANN401  # PIL has n
     mode = picture.mode
     if mode in ("F", "I"):
         raise ImageContractError(
-            f"{name}: expected a PIL picture whose white is defined, got mode {mode}; pass an "
-            "array in [0, 1]"
+            f"{name}: expected a PIL picture of a mode with a defined white, such as RGB, got mode "
+            f"{mode}; pass an array in [0, 1]"
         )
     buffer = io.BytesIO()
     options = {k: v for k in ("icc_profile",) if (v := picture.info.get(k))}
@@ -278,8 +278,8 @@ def salvage(
         raise ImageReadError(f"{name}: {exc}") from exc
     except Exception as exc:  # decoders raise anything on damaged data
         raise ImageReadError(
-            f"{name}: expected a picture of which a part can be decoded, got one without any such "
-            f"part ({one_line(exc) or type(exc).__name__}); get another copy"
+            f"{name}: expected a picture of which a part can be decoded, but nothing of it can "
+            f"({one_line(exc) or type(exc).__name__}); get another copy"
         ) from exc
     height, width = raw.samples.shape[:2]
     lost = np.zeros((height, width), np.float32)

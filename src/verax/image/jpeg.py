@@ -93,7 +93,7 @@ def _check(picture: JpegImageFile, data: bytes, max_pixels: int) -> None:
 
 
 def _is_complete(layout: Segments) -> bool:
-    """Whether the scan headers send every coefficient; True for rare codings, not checked here."""
+    """Whether the scans cover all coefficients; True for codings for which this is not checked."""
     kind, complete = _coverage(layout)
     return complete or kind not in HUFFMAN
 
@@ -105,7 +105,7 @@ def _may_end_early(layout: Segments) -> bool:
 
 
 def _coverage(layout: Segments) -> tuple[int, bool]:
-    """The frame's marker (0: none found), and whether its scans send every bit of coefficients."""
+    """The marker of the frame (0: none), and whether the scans cover all bits of coefficients."""
     frame = next(((m, b) for m, b in layout.segments if m in (*HUFFMAN, 0xC9, 0xCA)), None)
     if frame is None or len(frame[1]) < 6:
         return 0, False

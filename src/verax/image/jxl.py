@@ -78,7 +78,7 @@ class Bits:
 
 
 def header_of(codestream: bytes) -> JxlHeader:
-    """Read the header of a codestream, which begins with its signature; ValueError if it ends."""
+    """Read the header at the start of a codestream; raises ValueError if it is cut short."""
     bits = Bits(codestream[2:2048])
     width, height = _size(bits)
     if bits.flag():
@@ -270,7 +270,7 @@ def size_of(head: bytes) -> tuple[int, int]:
 
 
 def write_jxl(samples: NDArray[Any], metadata: Metadata) -> bytes:
-    """The bytes of a lossless JPEG XL file of sRGB levels (H, W, C); linear if `metadata.icc`."""
+    """A lossless JPEG XL file of levels (H, W, C): linear light if `metadata.icc`, else sRGB."""
     plain = samples.squeeze(2) if samples.shape[2] == 1 else samples
     codestream = bytes(imagecodecs.jpegxl_encode(plain, lossless=True, effort=3))
     if codestream.startswith(SIGNATURE):
@@ -288,7 +288,7 @@ def write_jxl(samples: NDArray[Any], metadata: Metadata) -> bytes:
 def _labelled_srgb(codestream: bytes) -> bytes:
     """The codestream with the sRGB curve in its header if it says linear light.
 
-    The encoder writes "linear" for every 16-bit picture. Both codes take four bits: 8 - 2, 13 - 2.
+    The encoder says "linear" for every 16-bit picture. Both codes take four bits, the number - 2.
     """
     header = header_of(codestream)
     if header.transfer != LINEAR:

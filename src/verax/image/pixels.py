@@ -226,7 +226,7 @@ def _residual(grey: Array, repeats: Repeats) -> float:
 
 
 def _comb(rows: Array, length: int) -> NDArray[np.complex128]:
-    """Fourier spectrum (`length` samples) of the mean absolute gradient along the rows.
+    """Fourier spectrum (length // 2 + 1,) of the mean absolute gradient along the rows.
 
     At the frequency of perfectly repeated pixels the amplitude is 1.
     """

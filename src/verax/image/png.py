@@ -47,7 +47,8 @@ class PngHeader:
     interlaced: int
 
     def passes(self) -> Iterator[tuple[tuple[int, int, int, int], int, int, int]]:
-        """For each pass that has pixels: its entry of PASSES, columns, rows, bytes of pixels."""
+        """For each pass with pixels: (first column, first row, column step, row step), number of
+        columns, of rows, and of bytes in the pixel stream."""
         for steps in PASSES if self.interlaced else WHOLE:
             left, top, across, down = steps
             columns, rows = -(-(self.width - left) // across), -(-(self.height - top) // down)

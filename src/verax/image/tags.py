@@ -40,7 +40,7 @@ Record = tuple[int, int, bytes]  # record number, data set number, value
 
 @dataclass(frozen=True, slots=True)
 class TagLayout:
-    """The header of a block: byte order ("<" or ">"), whether BigTIFF, first directory's offset."""
+    """The TIFF header: byte order ("<" or ">"), whether BigTIFF, offset of the first directory."""
 
     order: str
     big: bool
@@ -79,7 +79,7 @@ Tree = Mapping[int, "tuple[int, int, bytes] | Tree"]
 
 
 def layout_of(block: Block) -> TagLayout:
-    """Read the header of a block. Raises ValueError if it is not a TIFF header."""
+    """Read the header of a TIFF file or EXIF block. Raises ValueError if it has none."""
     order = {b"II": "<", b"MM": ">"}.get(bytes(block[:2]))
     if order is None or len(block) < 8:
         raise ValueError("expected a TIFF header")
@@ -92,7 +92,10 @@ def layout_of(block: Block) -> TagLayout:
 
 
 def directory(block: Block, offset: int, layout: TagLayout) -> Directory:
-    """Read the directory at `offset`; ValueError if it lies outside the block or is too large."""
+    """Read the directory of tags at `offset` of a TIFF file or EXIF block.
+
+    Raises ValueError if it lies outside the block or is too large.
+    """
     head, body, tail = ("Q", "HHQQ", "Q") if layout.big else ("H", "HHII", "I")
     order, inline = layout.order, 8 if layout.big else 4
     if offset <= 0 or offset + struct.calcsize(order + head) > len(block):
@@ -189,7 +192,7 @@ def serialise(tags: Tree, *, order: str, base: int, following: int = 0) -> bytes
 
 
 def block_of(tags: Tree, *, order: str) -> bytes:
-    """The bytes of a complete block (header and directory) with these tags."""
+    """The bytes of an EXIF block (TIFF header, then one directory) with these tags."""
     mark = b"II" if order == "<" else b"MM"
     return mark + struct.pack(f"{order}HI", 42, 8) + serialise(tags, order=order, base=8)
 
@@ -206,7 +209,7 @@ def dpi(block: Block, directory: Directory, layout: TagLayout) -> tuple[float, f
 
 
 def in_photoshop(block: bytes) -> tuple[bytes | None, bool]:
-    """The IPTC IIM in a Photoshop block (None: none), and whether other resources get lost."""
+    """The IPTC IIM in a Photoshop block (None: none), and whether it has resources not kept."""
     iim, others = None, False
     for number, body in _resources(block):
         if number == IIM:
@@ -229,7 +232,7 @@ def _resources(block: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def photoshop(iim: bytes) -> bytes:
-    """The bytes of a Photoshop block, without its name, whose only resource is this IIM."""
+    """A Photoshop block, without its prefix "Photoshop 3.0", whose only resource is this IPTC."""
     head = RESOURCE + struct.pack(">HHI", IIM, 0, len(iim))
     return head + iim + b"\0" * (len(iim) % 2)
 

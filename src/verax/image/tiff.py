@@ -60,7 +60,7 @@ class Page:
 
 
 def read_tiff(data: bytes, *, max_pixels: int) -> Raw:
-    """The samples of a TIFF or BigTIFF file with one full-size page."""
+    """Decode a TIFF or BigTIFF file; raises ImageReadError unless it has one full-size page."""
     index, page = main_page(data)
     check_pixels(page.number(WIDTH), page.number(HEIGHT), most=max_pixels)
     bits = _check_samples(page)
@@ -230,7 +230,7 @@ def _iim(page: Page) -> bytes | None:
 
 
 def _lost(page: Page, channels: int) -> tuple[str, ...]:
-    """Descriptions of the parts of a page that are not kept; `channels` of its channels are."""
+    """Descriptions of the parts of a page that are not kept; `channels` is the number kept."""
     parts = ["Photoshop layers"] if page.raw(LAYERS) else []
     if tags.in_photoshop(page.raw(PHOTOSHOP) or b"")[1]:
         parts.append("Photoshop resources such as paths")
@@ -275,9 +275,10 @@ def write_tiff(samples: NDArray[Any], model: Model, metadata: Metadata) -> bytes
 
 
 def _described(exif: bytes | None) -> tuple[TagLayout, dict[int, Any]]:
-    """The header of an EXIF block, and its tags that describe the picture; default and {} if None.
+    """The header of an EXIF block, and the tags in it that describe the picture.
 
-    The values are in the byte order of the header.
+    The values are in the byte order of the header. Without a usable block, the header says little
+    endian and there are no tags.
     """
     try:
         layout = tags.layout_of(exif or b"")
