@@ -85,7 +85,7 @@ def check(exif, body, sets):
         if format != "tiff":
             size = (photo.width, photo.height)
             assert once.metadata.exif == resized_exif(photo.metadata.exif, size)
-        assert not places.left_in(encode(photo.pixels, format=format, like=photo, drop_gps=True))
+        assert not places.has_place(encode(photo.pixels, format=format, like=photo, drop_gps=True))
 
 
 @COUNT

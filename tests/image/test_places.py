@@ -167,17 +167,17 @@ def test_the_last_look_finds_what_a_writer_left(format):
     )
     named = image.Photo(photo.pixels, metadata=image.Metadata(xmp=packet({"geo:latitude": "1"})))
 
-    assert places.left_in(encode(photo.pixels, format=format, like=photo))
-    assert places.left_in(encode(photo.pixels, format=format, like=named))
-    assert not places.left_in(encode(photo.pixels, format=format))
+    assert places.has_place(encode(photo.pixels, format=format, like=photo))
+    assert places.has_place(encode(photo.pixels, format=format, like=named))
+    assert not places.has_place(encode(photo.pixels, format=format))
 
 
 def test_the_last_look_reads_hidden_profiles_of_png():
     block = iim((120, f"Latitude {LATITUDE}".encode()))[1].removeprefix(b"Photoshop 3.0\0")
     photo = decode(jpeg([(0xED, b"Photoshop 3.0\0" + block)]))
 
-    assert places.left_in(encode(photo.pixels, like=photo))
-    assert not places.left_in(encode(photo.pixels, like=photo, drop_gps=True))
+    assert places.has_place(encode(photo.pixels, like=photo))
+    assert not places.has_place(encode(photo.pixels, like=photo, drop_gps=True))
 
 
 def test_nothing_of_a_position_is_in_what_goes_to_a_service():
@@ -186,7 +186,7 @@ def test_nothing_of_a_position_is_in_what_goes_to_a_service():
     photo = decode(jpeg([xmp_segment(packet({"geo:lat": LATITUDE}))], exif=tags))
 
     for data in (encode(photo.pixels), encode(photo.pixels, like=image.without_metadata(photo))):
-        assert not places.left_in(data, photo)
+        assert not places.has_place(data, photo)
         with PillowImage.open(io.BytesIO(data)) as picture:
             assert dict(picture.getexif()) == {}
             assert set(picture.info) <= {"srgb", "gamma"}

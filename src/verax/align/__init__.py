@@ -219,14 +219,14 @@ def run(
         _check_same(pairs, known, folder)
         verdicts = Counter(row["verdict"] for row in known.values())
         stage = partial(align, folder=folder.resolve() / "pairs", options=options)
-        left = [pair for pair in pairs if pair.index not in known]
-        for row in go(stage, left):
+        remaining = [pair for pair in pairs if pair.index not in known]
+        for row in go(stage, remaining):
             with transaction(database):
                 database.execute("INSERT INTO rows VALUES (?, ?)", (row["index"], json.dumps(row)))
             verdicts[row["verdict"]] += 1
             tell(verdicts.total(), len(pairs), verdicts)
         tables = write_tables(_rows(database), folder)
-        return Summary(dict(sorted(verdicts.items())), len(left), tables)
+        return Summary(dict(sorted(verdicts.items())), len(remaining), tables)
     finally:
         database.close()
         presence.close()

@@ -136,12 +136,12 @@ class Columns:
     photo: str = ""
     edited: str = ""
 
-    def choose(self, there: Iterable[str], where: Path) -> tuple[str, str]:
-        """Choose the names for photo and edit among the columns or folders `there` of `where`.
+    def choose(self, available: Iterable[str], where: Path) -> tuple[str, str]:
+        """Choose the names for photo and edit among the columns or folders `available` in `where`.
 
         Upper and lower case count as equal. Raises InputError if one of the two is missing.
         """
-        names = {name.lower(): name for name in there}
+        names = {name.lower(): name for name in available}
         columns = []
         for option, own, known in (
             ("--photo", self.photo, PHOTO),

@@ -219,7 +219,7 @@ def _convert(band: Values, source: bytes, model: Model, target: bytes, into: Mod
     return np.clip(converted, 0.0, 1.0, out=converted)
 
 
-def of_numbers(primaries: int, transfer: int, model: Model) -> bytes | None:
+def profile_of_numbers(primaries: int, transfer: int, model: Model) -> bytes | None:
     """An ICC profile for primaries and transfer given as numbers of ITU-T H.273.
 
     None if the numbers mean sRGB or are unspecified. Raises ImageReadError for high dynamic range
@@ -244,7 +244,7 @@ def of_numbers(primaries: int, transfer: int, model: Model) -> bytes | None:
     return _profile(points, white, gamma, model)
 
 
-def of_chunks(chunks: Sequence[tuple[bytes, bytes]], model: Model) -> bytes | None:
+def profile_of_chunks(chunks: Sequence[tuple[bytes, bytes]], model: Model) -> bytes | None:
     """An ICC profile for the gAMA and cHRM chunks of a PNG; `chunks` are (name, body).
 
     None if the chunks mean sRGB, are missing, or hold impossible values.
@@ -270,7 +270,7 @@ def of_chunks(chunks: Sequence[tuple[bytes, bytes]], model: Model) -> bytes | No
         return None
 
 
-def narrow_or_coded(cicp: bytes) -> None:
+def check_full_range(cicp: bytes) -> None:
     """Raise ImageReadError if the cICP chunk of a PNG says narrow-range or YCbCr samples."""
     if len(cicp) == 4 and (cicp[2] != 0 or cicp[3] != 1):
         raise ImageReadError(

@@ -238,9 +238,9 @@ def _profile(raw: Raw) -> tuple[bytes | None, tuple[tuple[bytes, bytes], ...]]:
     numbered = any(kind == b"cICP" for kind, _ in raw.colour)
     icc = raw.icc if raw.icc and not numbered and colour.usable(raw.icc, raw.model) else None
     if icc is None:
-        icc = colour.of_numbers(raw.primaries, raw.transfer, raw.model)
+        icc = colour.profile_of_numbers(raw.primaries, raw.transfer, raw.model)
         if icc is None and not numbered:
-            icc = colour.of_chunks(raw.colour, raw.model)
+            icc = colour.profile_of_chunks(raw.colour, raw.model)
         icc = icc if colour.usable(icc, raw.model) else None
     used = numbered or colour.usable(raw.icc, raw.model)
     chunks = tuple((kind, body) for kind, body in raw.colour if used or kind != b"iCCP")

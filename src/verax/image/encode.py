@@ -54,8 +54,8 @@ class Ability:
     def holds(self, icc: bytes | None, model: Model, depth: int) -> bool:
         """Whether the format can store samples of this model and depth in the profile `icc`."""
         if self.linear and depth > 8:
-            grey = colour.of_numbers(1, LINEAR, "grey")
-            return icc in (colour.of_numbers(1, LINEAR, model), colour.rgb_of_grey(grey))
+            grey = colour.profile_of_numbers(1, LINEAR, "grey")
+            return icc in (colour.profile_of_numbers(1, LINEAR, model), colour.rgb_of_grey(grey))
         return self.icc and colour.writable(icc, model)
 
 
@@ -118,7 +118,7 @@ def encode(
     if drop_gps:
         photo = places.without_places(photo)
     data = _encoded(image, photo, format, quality)
-    if drop_gps and places.left_in(data, like):  # a place is still there: drop all metadata
+    if drop_gps and places.has_place(data, like):  # a place is still there: drop all metadata
         bare = Metadata(icc=photo.metadata.icc, dpi=photo.metadata.dpi)
         data = _encoded(image, replace(photo, metadata=bare), format, quality)
     return data
@@ -131,7 +131,7 @@ def _encoded(image: Image, photo: Photo, format: str, quality: int) -> bytes:
     if alpha is not None:
         values = np.concatenate([values, alpha[..., None]], axis=2)
     samples = to_uint8(values) if depth == 8 else to_uint16(values, bits=depth)
-    metadata = _true_of(photo, (image.shape[1], image.shape[0]), icc)
+    metadata = _metadata_of(photo, (image.shape[1], image.shape[0]), icc)
     try:
         return _write(samples, format, model, depth, metadata, quality)
     except InputError:
@@ -159,7 +159,7 @@ def _values(
     return colour.as_stored(image, model, icc, before=photo.pixels, stored=values), icc
 
 
-def _true_of(photo: Photo, size: tuple[int, int], icc: bytes | None) -> Metadata:
+def _metadata_of(photo: Photo, size: tuple[int, int], icc: bytes | None) -> Metadata:
     """The photo's metadata with `size` (width, height) and profile of the picture to be written."""
     metadata = photo.metadata
     was = (photo.width, photo.height)

@@ -153,7 +153,7 @@ def header_of(file: Path | bytes | BinaryIO) -> Header:
         ) from exc
 
 
-def described(path: Path) -> tuple[str, PillowImage.Exif]:
+def format_and_exif(path: Path) -> tuple[str, PillowImage.Exif]:
     """Read the format and the EXIF tags of a picture file, without decoding its pixels.
 
     Raises ImageReadError as `header_of` does.

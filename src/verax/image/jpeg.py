@@ -111,18 +111,18 @@ def _coverage(layout: Segments) -> tuple[int, bool]:
         return 0, False
     kind, body = frame
     components = [body[6 + 3 * index] for index in range(body[5]) if 6 + 3 * index < len(body)]
-    left = {component: np.full(64, 99) for component in components}
+    missing = {component: np.full(64, 99) for component in components}
     for scan in layout.of(SOS):
         count = scan[0] if scan else 0
         if len(scan) < 4 + 2 * count:
             continue
         first, last, bits = scan[1 + 2 * count : 4 + 2 * count]
         for index in range(count):
-            if scan[1 + 2 * index] in left:
+            if scan[1 + 2 * index] in missing:
                 whole = kind != PROGRESSIVE
                 coefficients = slice(0, 64) if whole else slice(first, last + 1)
-                left[scan[1 + 2 * index]][coefficients] = 0 if whole else bits & 15
-    return kind, all(not some.any() for some in left.values())
+                missing[scan[1 + 2 * index]][coefficients] = 0 if whole else bits & 15
+    return kind, all(not bits.any() for bits in missing.values())
 
 
 def _filled(data: bytes, layout: Segments) -> NDArray[Any]:

@@ -58,15 +58,15 @@ class Bits:
     """A reader of numbers from a bit stream, lowest bit first."""
 
     def __init__(self, data: bytes) -> None:
-        self.value, self.left = int.from_bytes(data, "little"), 8 * len(data)
-        self.whole = self.left
+        self.value, self.remaining = int.from_bytes(data, "little"), 8 * len(data)
+        self.total = self.remaining
 
     def take(self, count: int) -> int:
-        if count > self.left:
+        if count > self.remaining:
             raise ValueError("the JPEG XL header is cut short")
         bits = self.value & ((1 << count) - 1)
         self.value >>= count
-        self.left -= count
+        self.remaining -= count
         return bits
 
     def flag(self) -> bool:
@@ -180,7 +180,7 @@ def _colour(bits: Bits) -> tuple[int, int, bool, int]:
         return 2, 2, True, 0
     transfer = bits.choose(ENUM)
     primaries = P3_D65 if primaries == P3 and white == D65 else primaries
-    return primaries, transfer, False, bits.whole - bits.left
+    return primaries, transfer, False, bits.total - bits.remaining
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -1,7 +1,7 @@
 """Removal of positions and names of places from a photo's metadata, in any schema.
 
 Properties of EXIF, XMP and IPTC are recognised by name and by value. The bytes of the written file
-are then searched once more (`left_in`).
+are then searched once more (`has_place`).
 """
 
 import io
@@ -160,7 +160,7 @@ def _digits(texts: list[str]) -> set[bytes]:
     return {number[: number.index(".") + 5].encode() for number in numbers}
 
 
-def left_in(data: bytes, photo: Photo | None = None) -> bool:
+def has_place(data: bytes, photo: Photo | None = None) -> bool:
     """Whether the bytes of a written picture file still say where the photo was taken.
 
     `photo` is the photo before removal: the digits of its coordinates are searched for, too.

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verax.errors import ImageReadError
-from verax.image.colour import narrow_or_coded
+from verax.image.colour import check_full_range
 from verax.image.contract import Metadata, Raw, check_frames, check_pixels, planes
-from verax.image.segments import chunk, described, first, metadata_chunks
+from verax.image.segments import chunk, first, metadata_chunks, metadata_fields
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, RGB, PALETTE, GREY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6
@@ -68,7 +68,7 @@ def read_png(data: bytes, *, max_pixels: int) -> Raw:
         check_frames(struct.unpack(">I", parts[b"acTL"][0][:4])[0])
     coded = first(parts, b"cICP") or b""
     coded = coded if len(coded) == 4 else b""
-    narrow_or_coded(coded)
+    check_full_range(coded)
     samples = _samples(header, parts)
     grey = header.kind in (GREY, GREY_ALPHA)
     return Raw(
@@ -78,7 +78,7 @@ def read_png(data: bytes, *, max_pixels: int) -> Raw:
         bit_depth=16 if header.depth == 16 else 8,
         primaries=coded[0] if coded else 0,
         transfer=coded[1] if coded else 0,
-        **described(parts),
+        **metadata_fields(parts),
     )
 
 
@@ -99,12 +99,12 @@ def salvage_png(data: bytes, *, max_pixels: int) -> tuple[Raw, int]:
         )
     ((_, _, rows, size),) = header.passes()
     stream = _inflated(parts, size)
-    left = len(stream) * rows // size
+    complete_rows = len(stream) * rows // size
     whole = zlib.compress(stream.ljust(size, b"\0"))
     chunks = [(kind, some[0]) for kind, some in parts.items() if kind not in (b"IDAT", b"IEND")]
     body = b"".join(chunk(kind, one) for kind, one in chunks)
     complete = SIGNATURE + body + chunk(b"IDAT", whole) + chunk(b"IEND", b"")
-    return read_png(complete, max_pixels=max_pixels), left
+    return read_png(complete, max_pixels=max_pixels), complete_rows
 
 
 def _inflated(parts: dict[bytes, list[bytes]], most: int) -> bytes:

@@ -170,7 +170,7 @@ def _inflate(body: bytes) -> bytes | None:
     return inflated if inflate.eof else None
 
 
-def described(parts: Parts) -> dict[str, Any]:
+def metadata_fields(parts: Parts) -> dict[str, Any]:
     """The metadata in the chunks of a PNG, as keyword arguments of `verax.image.contract.Raw`."""
     texts, profiles = _texts(parts)
     return {

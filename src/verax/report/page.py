@@ -23,7 +23,7 @@ from verax import image as images
 from verax.bench import OUTCOMES, OutputRow, Record, spent
 from verax.bench.engines import default_workers
 from verax.errors import InputError
-from verax.image.places import left_in
+from verax.image.places import has_place
 from verax.metrics import METRICS
 from verax.report import breakdown, script_json, template, viewer_script, viewer_style
 from verax.report.export import number, protocol_words, signed
@@ -152,7 +152,7 @@ class PageImages:
                 kind, data = "png", images.encode(images.read(path).pixels, format="png")
             else:
                 data = path.read_bytes()
-                if left_in(data):  # has a GPS position; a page may be shared
+                if has_place(data):  # has a GPS position; a page may be shared
                     kind, data = "png", images.encode(images.read(path).pixels, format="png")
         except InputError:  # the run counts a broken photo as failed
             return ""

@@ -26,7 +26,7 @@ from typing import Any
 from verax.bench import OUTCOMES, OutputRow, Record, spent
 from verax.bench.work import prompt_text
 from verax.errors import InputError, SettingsError
-from verax.image.places import left_in
+from verax.image.places import has_place
 from verax.provenance import has_manifest
 from verax.report.export import markdown, write_csv, write_parquet
 from verax.report.leaderboard import leaderboards
@@ -126,7 +126,7 @@ def _bytes(record: Record, row: OutputRow) -> bytes:
         raise InputError(
             f"{path} is missing or was changed since the run; run the plan again in a new folder"
         )
-    if left_in(data):
+    if has_place(data):
         raise InputError(
             f"{path} contains the position where the photo was taken, which must not be published; "
             "run the plan again in a new folder"

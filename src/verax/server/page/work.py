@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from verax.fusion.dial import DEFAULT as DEFAULT_FIDELITY
-from verax.image.header import TITLES, described, header_of, usual_suffix
+from verax.image.header import TITLES, format_and_exif, header_of, usual_suffix
 from verax.server.page.history import stop_suffix, write_json
 from verax.server.queue import LIMIT_S, limited, one_thread
 
@@ -217,7 +217,7 @@ def file_name(order: PageOrder) -> str:
 def about(path: Path) -> dict[str, Any]:
     """What the page says about a photo: its format, camera, date and description as short texts,
     and under "place" whether the file holds a GPS position."""
-    format, tags = described(path)
+    format, tags = format_and_exif(path)
     fields = {
         name: str(tags[tag]).strip("\0 ")[:MOST_TEXT] for name, tag in ABOUT.items() if tag in tags
     }
