@@ -182,7 +182,10 @@ def _normal(
 
 
 def _hats(length: int, spacing: float) -> NDArray[np.float64]:
-    """Weights (length, nodes) that interpolate linearly from nodes about `spacing` px apart."""
+    """The weight of each node at each pixel of a side, (length, nodes), for linear interpolation.
+
+    The nodes are about `spacing` px apart.
+    """
     nodes = max(3, round((length - 1) / spacing) + 1)
     at = np.linspace(0, nodes - 1, length)
     return np.asarray(np.clip(1 - np.abs(at[:, None] - np.arange(nodes)), 0, 1), np.float64)

@@ -187,7 +187,10 @@ def _is_srgb(icc: bytes, model: Model) -> bool:
 
 
 def _transform(values: Values, source: bytes, model: Model, target: bytes, into: Model) -> Values:
-    """Convert values from profile `source` to profile `target`, by bands of rows in parallel."""
+    """Convert values from profile `source`, of `model`, to profile `target`, of model `into`.
+
+    Bands of rows are converted in parallel.
+    """
     rows = max(1, BAND_PIXELS // values.shape[1])
     bands = [values[top : top + rows] for top in range(0, values.shape[0], rows)]
     threads = min(len(bands), os.cpu_count() or 1, 8)

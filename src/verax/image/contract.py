@@ -137,7 +137,7 @@ def check_image(array: Image, *, name: str = "image") -> Image:
     """Return the array if it is (H, W, 3) float32 in [0, 1]; raise ImageContractError otherwise."""
     if not isinstance(array, np.ndarray):
         raise ImageContractError(
-            f"{name}: expected a numpy array, got {type(array).__name__}; see verax.open"
+            f"{name}: expected a numpy array, got {type(array).__name__}; verax.open reads a file"
         )
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.float32:
         raise ImageContractError(
@@ -154,9 +154,9 @@ def check_plane(plane: Plane, *, size: tuple[int, int], name: str = "plane") -> 
     """Return the plane if it is (H, W) float32 in [0, 1] of `size` (width, height), else raise."""
     if not isinstance(plane, np.ndarray) or plane.dtype != np.float32:
         kind = plane.dtype if isinstance(plane, np.ndarray) else type(plane).__name__
-        raise ImageContractError(f"{name}: expected a (H, W) float32 array, got {kind}")
-    if plane.shape != (size[1], size[0]):
-        raise ImageContractError(f"{name}: expected shape {(size[1], size[0])}, got {plane.shape}")
+        raise ImageContractError(f"{name}: expected a (H, W) float32 array, got {kind}; convert it")
+    if plane.shape != (shape := size[::-1]):
+        raise ImageContractError(f"{name}: expected shape {shape}, got {plane.shape}; resize it")
     _check_range(plane, name)
     return plane
 
@@ -283,7 +283,7 @@ def check_pixels(width: int, height: int, *, most: int) -> None:
     """Raise ImageReadError if a picture of this size has no pixels or more than `most` pixels."""
     if width < 1 or height < 1:
         raise ImageReadError(
-            f"expected at least one pixel, the file's header says {width}x{height}; get it again"
+            f"expected at least one pixel, the file's header says {width}x{height}; get another copy"
         )
     if width * height > most:
         raise ImageReadError(

@@ -138,7 +138,10 @@ def _turn_subject(element: Element, turn: int, size: Size) -> None:
 
 
 def _corner(rectangle: list[float], turn: int, whole: Size) -> tuple[float, ...]:
-    """Turn a rectangle [left, top, width, height] in a picture of size `whole`, in any unit."""
+    """Turn a rectangle [left, top, width, height]; returns it in the same form.
+
+    `turn` is an EXIF orientation; `whole` is the size of the picture in the rectangle's unit.
+    """
     x, y, w, h = rectangle
     cx, cy = MOVES[turn](x + w / 2, y + h / 2, *whole)
     w, h = (h, w) if turn >= 5 else (w, h)
