@@ -108,7 +108,7 @@ def rain(image: Image, severity: float, rng: Generator, depth: Plane | None = No
 
 
 def bars(size: Size, severity: float, rng: Generator, *, angle: float) -> Plane:
-    """The light (H, W), 0 or more, of streaks drawn in one to five directions around `angle`.
+    """The added light (H, W), 0 or more, of streaks, drawn in 1 to 5 directions around `angle`.
 
     `size` is (height, width), `angle` in degrees from the vertical.
     """
@@ -125,7 +125,7 @@ def bars(size: Size, severity: float, rng: Generator, *, angle: float) -> Plane:
 
 
 def blurred(size: Size, severity: float, rng: Generator, *, angle: float) -> Plane:
-    """The light (H, W), 0 or more, of streaks made by blurring noise along the direction `angle`.
+    """The added light (H, W), 0 or more, of streaks: noise blurred along the direction `angle`.
 
     `size` is (height, width), `angle` in degrees from the vertical. The mean and the coefficient of
     variation are random; for real rain this coefficient is between 0.5 and 1.
@@ -146,7 +146,7 @@ def blurred(size: Size, severity: float, rng: Generator, *, angle: float) -> Pla
 
 
 def _family(size: Size, rng: Generator, *, angle: float, cover: float, bright: float) -> Plane:
-    """The light (H, W) of streaks in about one direction, with brightness up to 1.6 * `bright`.
+    """The added light (H, W) of streaks in about one direction, each at most 1.6 * `bright`.
 
     `angle` is in degrees from the vertical; `cover` is about the fraction of pixels covered.
     """

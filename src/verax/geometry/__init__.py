@@ -94,7 +94,7 @@ class Motion:
 
 
 def motion(matrix: Matrix, source: Size, target: Size) -> Motion:
-    """Decompose a matrix from source px to target px, relative to a plain resize between them."""
+    """Decompose a matrix from source px to target px, relative to a plain resize."""
     width, height = target
     centre = np.array([(width - 1) / 2, (height - 1) / 2])
     beyond = compose(

@@ -185,7 +185,7 @@ def write_avif(samples: NDArray[Any], depth: Depth, metadata: Metadata, *, quali
     if depth == 8:
         options = _options(metadata)
         return _saved(samples, "AVIF", quality=quality, subsampling="4:4:4", **options)
-    import cv2  # Pillow writes only 8 bits, imagecodecs no metadata
+    import cv2  # the only encoder here that writes more than 8 bits and metadata
 
     kinds = {"exif": cv2.IMAGE_METADATA_EXIF, "xmp": cv2.IMAGE_METADATA_XMP}
     kinds["icc"] = cv2.IMAGE_METADATA_ICCP

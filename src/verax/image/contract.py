@@ -283,7 +283,7 @@ def check_pixels(width: int, height: int, *, most: int) -> None:
     """Raise ImageReadError if a picture of this size has no pixels or more than `most` pixels."""
     if width < 1 or height < 1:
         raise ImageReadError(
-            f"expected at least one pixel, the file's header says {width}x{height}; get another copy"
+            f"expected at least one pixel, the file's header says {width}x{height}; get a new copy"
         )
     if width * height > most:
         raise ImageReadError(

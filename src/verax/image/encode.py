@@ -31,7 +31,7 @@ from verax.image.segments import SEGMENT, XMP_MARK, metadata_segments
 from verax.image.tiff import write_tiff
 from verax.image.turning import resized
 
-QUALITY = 95  # of JPEG, AVIF and HEIC, 1..100; at 95 the mean error is about one 8-bit level
+QUALITY = 95  # of JPEG, AVIF and HEIC, 1..100; at 95 the error is about one 8-bit level
 
 
 @dataclass(frozen=True, slots=True)

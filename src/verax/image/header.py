@@ -211,7 +211,7 @@ def _at(file: BinaryIO, position: int, size: int) -> bytes:
 
 
 def _tiff_size(file: BinaryIO, _: str) -> tuple[int, int]:
-    """Upright size of a TIFF's full-size page; Pillow reads only the first page, and no BigTIFF."""
+    """Upright size of a TIFF's full-size page; Pillow cannot select pages or read every BigTIFF."""
     from verax.image.tiff import HEIGHT, WIDTH, main_page
 
     page = main_page(file.read())[1]
