@@ -390,7 +390,7 @@ def test_unknown_format_lists_the_known_ones():
 
 
 def test_quality_outside_its_range_is_refused():
-    with pytest.raises(InputError, match="expected 1 to 100, got 0"):
+    with pytest.raises(InputError, match="expected a number from 1 to 100, got 0"):
         encode(np.zeros((4, 4, 3), np.float32), format="jpeg", quality=0)
 
 
