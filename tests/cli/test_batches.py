@@ -204,5 +204,5 @@ def test_structure_is_undefined_against_one_colour(folder, metric):
     for path, value in ((black, 0), (white, 1)):
         image.write(path, np.full((64, 64, 3), value, np.float32))
 
-    assert "undefined" in verax("score", black, white, "--metrics", metric).stderr
+    assert "a reference with structure" in verax("score", black, white, "--metrics", metric).stderr
     assert verax("score", white, white, "--metrics", metric).returncode == 0
