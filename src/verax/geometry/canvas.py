@@ -249,7 +249,7 @@ def canvas_of(prior: Plane, matrix: Matrix, photo: Size) -> str:
 
 
 def _is_padding(prior: Plane, matrix: Matrix, photo: Size) -> bool:
-    """Whether the prior outside the photo is plain, blurred or a reflection of the photo.
+    """Whether the part of the prior outside the photo is plain, blurred or a reflection.
 
     `matrix` maps prior px to photo px; `photo` is (width, height).
     """

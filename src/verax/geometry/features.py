@@ -135,7 +135,7 @@ class View:
     to_photo: Matrix
 
     def in_place(self) -> tuple[Channels, Plane]:
-        """`prior` and `valid` without the margin, of the same size as `photo`."""
+        """The view's `prior` and `valid` without the margin, of the same size as `photo`."""
         inner = np.s_[MARGIN:-MARGIN, MARGIN:-MARGIN]
         return self.prior[inner], self.valid[inner]
 

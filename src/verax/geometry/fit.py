@@ -183,9 +183,10 @@ def _from_other_starts(first: Fit, views: Views, starts: Iterable[Matrix]) -> Fi
 
 
 def _start(views: Views, placement: Placement) -> Matrix:
-    """The better of two matrices fitted at the level COARSE: from the search and a plain resize.
+    """A starting matrix (prior px to photo px) for the fit at the finer levels.
 
-    A plain resize is tried because most generators keep the framing.
+    The result of the search and a plain resize are refined at the level COARSE, and the better one
+    is returned. The resize is tried because most generators keep the framing.
     """
     fits = []
     for start in (placement.matrix, views.plain):

@@ -228,7 +228,10 @@ class Placement:
 
 
 def hypotheses(photo: Size, prior: Size) -> list[Hypothesis]:
-    """Hypotheses for these sizes: a stretch; for moderately different ratios crop and extension."""
+    """The hypotheses for a photo and a prior of these sizes (width, height).
+
+    A stretch; if the aspect ratios differ moderately, also a crop and an extension.
+    """
     x, y = photo[0] / prior[0], photo[1] / prior[1]
     ways = [Hypothesis((x, y), (REACH, REACH))]
     if SAME_ASPECT < abs(np.log(x / y)) < FAR_ASPECT:

@@ -226,7 +226,7 @@ def profile_of_numbers(primaries: int, transfer: int, model: Model) -> bytes | N
     """An ICC profile for primaries and transfer given as numbers of ITU-T H.273.
 
     None if the numbers mean sRGB or are unspecified. Raises ImageReadError for high dynamic range
-    and for numbers without a definition here.
+    and for unknown numbers.
     """
     if transfer in (PQ, HLG):  # high dynamic range has no meaning in [0, 1] sRGB
         raise ImageReadError(

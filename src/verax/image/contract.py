@@ -204,12 +204,12 @@ def keep_grey(image: Image, photo: Image) -> Image:
 
 
 def to_uint8(image: Image) -> NDArray[np.uint8]:
-    """Round a picture or plane in [0, 1] to 8-bit levels; values out of range are clipped."""
+    """Convert a picture or plane in [0, 1] to the nearest 8-bit levels; values are clipped."""
     return _levels(image, np.empty(np.shape(image), np.uint8), 8)
 
 
 def to_uint16(image: Image, *, bits: int = 16) -> NDArray[np.uint16]:
-    """Round a picture or plane in [0, 1] to levels 0..2**bits - 1; values beyond are clipped."""
+    """Convert a picture or plane in [0, 1] to the nearest levels 0..2**bits - 1, clipped."""
     return _levels(image, np.empty(np.shape(image), np.uint16), bits)
 
 

@@ -126,7 +126,10 @@ def _coverage(layout: Segments) -> tuple[int, bool]:
 
 
 def _filled(data: bytes, layout: Segments) -> NDArray[Any]:
-    """Decode the file with filler bytes behind the last scan, which a complete scan ignores."""
+    """Decode the file with filler bytes inserted behind its last scan: samples (H, W, C).
+
+    If the last scan is complete, the decoder ignores them.
+    """
     more = RESTARTS if layout.of(0xDD) else FILLER
     end = data[layout.scan_end : layout.end] if layout.ended else b"\xff\xd9"
     return planes(np.asarray(_opened(data[: layout.scan_end] + more + end)))

@@ -209,7 +209,7 @@ def dpi(block: Block, directory: Directory, layout: TagLayout) -> tuple[float, f
 
 
 def in_photoshop(block: bytes) -> tuple[bytes | None, bool]:
-    """The IPTC IIM in a Photoshop block (None: none), and whether it has resources not kept."""
+    """The IPTC IIM in a Photoshop block (None: none), and whether other resources will be lost."""
     iim, others = None, False
     for number, body in _resources(block):
         if number == IIM:

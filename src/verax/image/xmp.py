@@ -119,7 +119,7 @@ def announces(space: str, name: str, _: str) -> bool:
 
 
 def shows_the_old_picture(_: str, name: str, __: str) -> bool:
-    """Whether a property is a thumbnail."""
+    """Whether a property holds a thumbnail, by its local name."""
     return bool(THUMBNAILS.match(name))
 
 
