@@ -72,7 +72,7 @@ class Model:
         price: None where unknown.
         batch_discount: share of the price that the Batch API takes off, 0..1.
         input_image_tokens: upper estimate of input tokens per picture sent.
-        output_grid: quality -> number of cells in the formula of `output_tokens`.
+        output_grid: quality -> cells along the long side, in the formula of `output_tokens`.
         output_table: quality -> "WxH" -> output tokens, for models with a published table.
         output_assumed: True if the token counts are those of another model.
         since, ends: the days on which the model was released and is shut down; None if unknown.

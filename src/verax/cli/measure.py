@@ -197,7 +197,7 @@ def aligned(restored: "Image", reference: "Image", how: Align) -> "Image":
 def score_two_folders(
     restored: Path, reference: Path | None, names: list[str], rules: "Protocol", align: Align
 ) -> "FolderScores":
-    """The scores of all pictures that both folders have under one name."""
+    """The scores of all pictures that have the same name in both folders."""
     from verax.metrics import score_folders
 
     if reference is None or not reference.is_dir():

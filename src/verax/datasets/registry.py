@@ -156,7 +156,8 @@ def complete(entry: DatasetEntry, count: int) -> bool:
 
 
 def expected_sizes(entry: DatasetEntry) -> set[int]:
-    """The sizes of complete copies in pictures: of any one split, or of the first ones together."""
+    """The numbers of pictures that make a copy complete: those of any one split, or of the first
+    two, three ... splits together."""
     counts = [n for n in entry.splits.values() if n]
     return set(counts) | set(accumulate(counts))
 
