@@ -1,14 +1,14 @@
-"""What a prior is worth, part by part: one row per way of using it, with its controls.
+"""Measure what a prior gains: one row per way of using it, and rows without it as controls.
 
     python benchmarks/ablation.py [--set simulated|real] [--count 8] [--tasks haze,rain] [--save F]
 
 "simulated": held-out clean photos (the "val" rows of VERAX_PICTURES), degraded in any of the ten
-ways of `verax.degrade`, with a simulated prior made from the clean photo: an upper bound, for the
-prior's light is the truth's. "real": photos with what an image model really returned; PSNR where
-ground truth exists on the photo's grid, unsupported edges and NIQE everywhere.
+ways of `verax.degrade`, with a prior simulated from the clean photo: an upper bound, because the
+prior has the true light. "real": photos with pictures from a real image model; PSNR where a
+reference exists on the photo's grid, unsupported edges and NIQE for all.
 Rows differ only in how the prior is used. "matched" is PSNR after the best gain and offset per
-channel: structure without light. Differences are paired, to the network without a prior; intervals
-resample photos.
+channel, which compares structure without light. Differences are paired, to the network without
+a prior; intervals resample photos.
 """
 
 import argparse
@@ -51,7 +51,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Case:
-    """One photo with everything the rows need; dear parts are computed once."""
+    """One photo with all that the rows need; slow parts are computed once."""
 
     name: str
     task: str
@@ -105,7 +105,7 @@ Row = Callable[[Case], Image | None]
 def fused(
     case: Case, prior: Image, registration: Registration, fidelity: float = dial.DEFAULT
 ) -> Fusion:
-    """As `verax.restore` does it, under any registration."""
+    """Base and prior fused as `verax.restore` does it, with the given registration."""
     warped = case.on_grid(registration, prior)
     base = case.structure if registration.usable else case.alone
     result = fuse(
@@ -134,7 +134,7 @@ def low_band(case: Case) -> Image:
 
 
 def oracle(case: Case) -> Image | None:
-    """Under the true registration, where it is known."""
+    """The fusion with the true registration; None where the truth is unknown."""
     if case.truth is None:
         return None
     registration = replace(
@@ -165,7 +165,7 @@ ROWS: dict[str, Row] = {
 
 
 def simulated(folder: Path, count: int, skip: int, tasks: list[str]) -> Iterator[Case]:
-    """Held-out photos, degraded, each with a simulated prior and one of another scene."""
+    """Held-out photos, degraded, each with a simulated prior and a prior of another scene."""
     with (folder / "manifest.csv").open(newline="", encoding="utf-8") as lines:
         rows = [r for r in csv.DictReader(lines) if r["task"] == "clean" and r["split"] == "val"]
     rows = (rows * 2)[skip : skip + count + 1]  # the last one's stranger is the next photo
@@ -182,7 +182,7 @@ def simulated(folder: Path, count: int, skip: int, tasks: list[str]) -> Iterator
 
 
 def real(folder: Path, count: int, tasks: list[str]) -> Iterator[Case]:
-    """Photos with what an image model really returned, and ground truth where it fits."""
+    """Photos with a real generated prior, and the reference if it is on the photo's grid."""
     with (folder / "manifest.csv").open(newline="", encoding="utf-8") as lines:
         rows = [r for r in csv.DictReader(lines) if r["generated"]]
     chosen = [r for r in rows if KINDS.get(r["task"]) in tasks][:count]
@@ -206,7 +206,7 @@ def small(picture: Image) -> Image:
 
 
 def matched_psnr(picture: Image, reference: Image) -> float:
-    """PSNR after the least-squares gain and offset per channel."""
+    """PSNR in dB after the least-squares gain and offset per channel."""
     fit = np.empty_like(picture)
     for channel in range(3):
         own, truth = picture[..., channel].ravel(), reference[..., channel].ravel()
@@ -231,7 +231,7 @@ Values = dict[str, dict[str, float]]  # by row, by measure
 
 
 def rows_of(case: Case) -> Values:
-    """The values of every row of a case; a row that fails is named and left out."""
+    """The values of every row for a case; a row that fails is printed and left out."""
     values: Values = {}
     for name, row in ROWS.items():
         try:
@@ -245,7 +245,7 @@ def rows_of(case: Case) -> Values:
 
 
 def gain(cases: list[Values], name: str, measure: str) -> str:
-    """The paired difference to the network without a prior, with its interval."""
+    """Mean paired difference to the network without a prior, with its 95 % interval, as text."""
     both = [
         (c[name][measure], c[ALONE][measure])
         for c in cases
@@ -261,9 +261,9 @@ def gain(cases: list[Values], name: str, measure: str) -> str:
 
 
 def show(results: dict[str, list[Values]]) -> None:
-    """One table a task: means over photos, and paired differences."""
+    """Print one table per task: means over photos, and paired differences."""
     for task, cases in results.items():
-        print(f"\n## {task}, {len(cases)} photos (in brackets: against the {ALONE}, 95 %)")
+        print(f"\n## {task}, {len(cases)} photos (in brackets: difference to the {ALONE} [95 %])")
         for name in ROWS:
             cells = []
             for measure in ("psnr", "matched", "unsupported", "niqe"):
@@ -282,8 +282,12 @@ def main() -> None:
     )
     parser.add_argument("--set", default="simulated", choices=("simulated", "real"))
     parser.add_argument("--count", type=int, default=8, help="photos per task, or pairs")
-    parser.add_argument("--skip", type=int, default=0, help="photos left out before those")
-    parser.add_argument("--tasks", default=",".join(degrade.TASKS), help="of verax.degrade")
+    parser.add_argument("--skip", type=int, default=0, help="number of photos to leave out first")
+    parser.add_argument(
+        "--tasks",
+        default=",".join(degrade.TASKS),
+        help="degradations of verax.degrade, separated by commas",
+    )
     parser.add_argument("--save", type=Path, help="keep all values as JSON")
     words = parser.parse_args()
     folder, tasks = Path(os.environ["VERAX_PICTURES"]), words.tasks.split(",")

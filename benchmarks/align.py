@@ -1,13 +1,13 @@
 """Kill `verax align` again and again: python benchmarks/align.py --pairs 10000 --kills 100
 
 Makes a WebDataset tar of small simulated pairs (scikit-image's pictures; shifted, scaled and
-brightened edits; some foreign, blank or broken ones) and aligns it. The run is killed with SIGKILL
-at random moments, the command alone or with its workers, and restarted until it ends by itself.
-The first pairs are aligned without a kill as well, and by Ray on two workers. With `--folder` the
-same command continues where it was stopped.
+brightened edits; some of another scene, blank or unreadable) and aligns it. The run is killed with
+SIGKILL at random moments, the command alone or with its workers, and restarted until it ends by
+itself. The first pairs are also aligned without a kill, and by Ray on two workers. With
+`--folder` the same command continues where it was stopped.
 
 Checked at the end: one row for each pair and none twice, the files on disk are those of the table,
-equal pairs have equal rows, and the undisturbed run and Ray have identical rows.
+equal pairs have equal rows, and the rows of the run without kills and of Ray are identical.
 Prints a table and, as last line, one JSON object; exit status 1 when a check fails.
 """
 
@@ -43,7 +43,7 @@ def png(pixels: np.ndarray) -> bytes:
 
 
 def one_pair(rng: np.random.Generator) -> tuple[bytes, bytes]:
-    """A photo and what an editor made of it, as PNG."""
+    """A photo and a simulated edit of it, each as the bytes of a PNG file."""
     pictures = (data.coffee, data.astronaut, data.chelsea, data.rocket)
     width, height = SIDE
 
@@ -70,7 +70,7 @@ def one_pair(rng: np.random.Generator) -> tuple[bytes, bytes]:
 
 
 def make_pairs(path: Path, count: int, seed: int) -> None:
-    """A tar of KEY.photo.png and KEY.edited.png."""
+    """Write a tar with `count` pairs, KEY.photo.png and KEY.edited.png."""
     rng = np.random.default_rng(seed)
     distinct = [one_pair(rng) for _ in range(min(DISTINCT, count))]
     with tarfile.open(path, "w") as tar:
@@ -86,9 +86,9 @@ def command(tar: Path, output: Path, *words: object) -> list[str]:
 
 
 def aligned_with_kills(words: list[str], folder: Path, kills: int, pairs: int) -> int:
-    """Run until it ends by itself, killed at most so often; how often it was killed.
+    """Restart a command until it ends by itself; return how often it was killed, at most `kills`.
 
-    A life lasts a random number of pairs, and a moment: most kills hit work, not the start.
+    Each kill comes a moment after a random number of pairs, so that most kills interrupt work.
     """
     count = folder.parent / "kills.txt"
     killed = int(count.read_text()) if count.is_file() else 0
@@ -116,7 +116,7 @@ def aligned_with_kills(words: list[str], folder: Path, kills: int, pairs: int) -
 
 
 def rows_there(folder: Path) -> int:
-    """How many pairs a run has done so far."""
+    """Number of pairs that a run has stored so far."""
     file = folder / "align.sqlite"
     if not file.is_file():
         return 0
@@ -133,7 +133,7 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
 
 
 def problems(rows: list[dict[str, str]], folder: Path, count: int) -> list[str]:
-    """What is wrong with the table of a run that was killed."""
+    """What is wrong with the table of a run that was killed, as sentences; empty if nothing."""
     failures = []
     if [int(row["index"]) for row in rows] != list(range(count)):
         failures.append(f"{len(rows)} rows, expected {count}, each index once and in order")
@@ -151,10 +151,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=10_000)
     parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--compared", type=int, default=200, help="pairs of the undisturbed runs")
+    parser.add_argument("--compared", type=int, default=200, help="pairs of the runs without kills")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--no-ray", action="store_true")
-    parser.add_argument("--folder", type=Path, help="work here, and go on there")
+    parser.add_argument(
+        "--folder", type=Path, help="folder of the run; a stopped run in it is continued"
+    )
     options = parser.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="verax-align-"))
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What the fault classifier sees: the front of EfficientNet-Lite0, and planes of the tone network.
+"""Inputs of the fault classifier: first stages of EfficientNet-Lite0; features of the tone network.
 
 Tan and Le, "EfficientNet: rethinking model scaling for convolutional neural networks" (2019), in
 its Lite variant: ReLU6, no squeeze and excitation. The weights, trained on ImageNet, are those of
@@ -56,7 +56,7 @@ class Block(nn.Module):
 
 
 class Front(nn.Module):
-    """Mean and largest value of the planes of each stage, (n, SEEN), for pictures (n, 3, h, w)."""
+    """Mean and maximum of the planes of each stage, (n, SEEN), for pictures (n, 3, h, w)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class Front(nn.Module):
 
 
 def front(checkpoint: Path) -> Front:
-    """The front with the weights of a checkpoint of EfficientNet-Lite0, which stay as they are."""
+    """The front with frozen weights, read from a checkpoint of EfficientNet-Lite0."""
     theirs = torch.load(checkpoint, map_location="cpu", weights_only=True)
     net = Front().eval().requires_grad_(requires_grad=False)
     convs = [module for module in net.modules() if isinstance(module, Conv)]
@@ -96,7 +96,7 @@ def front(checkpoint: Path) -> Front:
 
 
 def with_features(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A tone network that also answers mean, deviation, most and least of its coarsest planes."""
+    """The tone network with a second output: mean, deviation, max, min of its coarsest planes."""
     graph = model.graph
     norm = next(node for node in graph.node if node.op_type == "LayerNormalization")
     mean = next(node for node in graph.node if node.output[0] == norm.input[0])
@@ -125,10 +125,10 @@ def with_features(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def padded_by_convs(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with its constant pads of zeros moved into the convolutions behind them.
+    """The model with its constant zero padding moved into the convolutions that follow.
 
-    The exporter computes each pad by nine nodes. Without them the file loads and runs in half the
-    time; its outputs are the same.
+    The exporter computes each padding by nine nodes. Without them the file loads and runs in half
+    the time; its outputs are the same.
     """
     model = shape_inference.infer_shapes(model)
     graph = model.graph

@@ -1,10 +1,10 @@
-"""Whether anything got slower: the same commands by two versions, in turns.
+"""Compare the speed of two versions of Verax: the same commands, run by both in turn.
 
 python benchmarks/before_after.py BEFORE AFTER --rounds 5
 
 BEFORE and AFTER are checkouts. Every command runs once per round under each of them, one after the
-other, so that what else the machine does falls on both. Printed is processor time (user and
-system, all processes of the command), the least of the rounds: it hardly depends on the load.
+other, so that other load on the machine affects both. Prints the least processor time of all
+rounds (user and system, all processes of the command), which hardly depends on the load.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def make_pictures(folder: Path) -> None:
-    """A hazy photo with its truth and a prior, and a set of four."""
+    """Write a hazy photo with its reference and a prior, and a dataset of four pairs."""
     truth = images.from_uint8(data.astronaut())
     for side in ("input", "target", "generated"):
         (folder / "set" / side).mkdir(parents=True)
@@ -72,7 +72,7 @@ def make_pictures(folder: Path) -> None:
 
 
 def processor_time(words: list[str], checkout: Path, folder: Path) -> float:
-    """Seconds of all processes of one command. Raises CalledProcessError where it fails."""
+    """Processor seconds of all processes of one command; exits with its errors if it fails."""
     environment = {**os.environ, "PYTHONPATH": str(checkout / "src"), "VERAX_HOME": str(folder)}
     before = os.times()
     command = [sys.executable, "-m", "verax", *words]

@@ -1,8 +1,8 @@
-"""What the harness itself costs: time per item, resume of a finished run, memory, page size.
+"""Cost of `verax bench` itself: time per item, resume of a finished run, memory, size of the page.
 
 python benchmarks/bench.py [ITEMS]          10,000 items of 64x64 by default
 python benchmarks/bench.py --kill [TIMES]   kill a run at random moments, compare the records
-python benchmarks/bench.py --rows [ROWS]    size and time of a report over so many outputs
+python benchmarks/bench.py --rows [ROWS]    size and time of a report over ROWS outputs
 """
 
 import json
@@ -30,7 +30,7 @@ from verax.report.page import write_page
 
 
 def make_dataset(folder: Path, count: int, size: int = 64) -> Path:
-    """Noise on a gradient and its clean side, `count` pairs."""
+    """Write a dataset of `count` pairs, gradients with and without noise; return its folder."""
     rng = np.random.default_rng(1)
     ramp = np.linspace(0.2, 0.8, size, dtype=np.float32)
     clean = np.repeat(np.tile(ramp, (size, 1))[..., None], 3, axis=2)
@@ -48,7 +48,7 @@ def memory_mb() -> float:
 
 
 def bare_s(works: list[Work], count: int = 200) -> float:
-    """CPU seconds per item that any harness pays: read, encode, write, read again, score."""
+    """CPU seconds per item for the necessary work: read, encode, write, read again, score."""
     start = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         for work in works[:count]:
@@ -96,17 +96,17 @@ def cost(count: int) -> None:
     print(f"items of 64x64                     {count:10d}   ({workers} workers)")
     print(f"run                                {wall:10.1f} s on the clock")
     print(f"run and plan, per item             {per_item:10.2f} ms of CPU")
-    print(f"bare work, per item                {1000 * bare:10.2f} ms of CPU")
-    print(f"harness overhead, per item         {per_item - 1000 * bare:10.2f} ms (target: 5)")
+    print(f"necessary work, per item           {1000 * bare:10.2f} ms of CPU")
+    print(f"overhead of the bench, per item    {per_item - 1000 * bare:10.2f} ms (target: 5)")
     print(f"resume of the finished run         {resumed:10.2f} s, {cpu:.2f} s of CPU (target: 3)")
-    print(f"the same from the command line     {from_shell:10.2f} s, start of Python included")
+    print(f"resume by the command line         {from_shell:10.2f} s, start of Python included")
     print(f"memory after a tenth of the run    {memory[len(memory) // 10]:10.0f} MB")
     print(f"memory at its end                  {memory[-1]:10.0f} MB")
     print(f"page, linked pictures              {page / 1e6:10.2f} MB in {reported:.1f} s")
 
 
 def kill(times: int, seed: int = 7) -> None:
-    """The same records after kills at random moments as after none, no row twice."""
+    """Check that a run killed `times` times has the records of a run without kills, none twice."""
     chance = random.Random(seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -140,14 +140,20 @@ def kill(times: int, seed: int = 7) -> None:
             [*command, str(folder / "killed"), "--seed", "1"], capture_output=True, text=True
         )
         alive = sum(one is not None for one in done)
-        print(f"kills {times}, {alive} of them in the middle; (outputs, scores) after each: {done}")
-        print(f"same record as an undisturbed run, no row twice: {same}; same files: {whole}")
-        print(f"another plan on the folder: exit {other.returncode}, {other.stderr.strip()[-200:]}")
+        print(
+            f"killed {times} times, {alive} of them during the run; "
+            f"(outputs, scores) after each kill: {done}"
+        )
+        print(f"same records as a run without kills, none twice: {same}; same files: {whole}")
+        print(
+            f"another configuration in the same folder is refused: exit {other.returncode}, "
+            f"{other.stderr.strip()[-200:]}"
+        )
         sys.exit(not (same and whole and other.returncode))
 
 
 def report(count: int) -> None:
-    """A page over `count` outputs of four methods, three metrics each, with linked pictures."""
+    """Time a report on `count` outputs by four methods, with three metrics and linked pictures."""
     row = OutputRow(
         key="", dataset="set", task="dehazing", item="", method="", prior="files", degradation="",
         prompt="", repeat=0, generator="model", licence="CC0", outcome="restored", reason="",
@@ -181,7 +187,7 @@ def report(count: int) -> None:
 
 
 def progressed(folder: Path) -> int:
-    """Outputs and scores that are stored so far."""
+    """Number of outputs and scores that a run has stored so far."""
     records = rows(folder)
     return sum(map(len, records)) if records else 0
 

@@ -1,15 +1,15 @@
-"""Simulated damage with truth: how well it is found, and how well it is filled.
+"""How well simulated damage, whose places are known, is found and filled.
 
     python benchmarks/damage.py FOLDER [--most N] [--seed N] [--side PX] [--restore]
 
 FOLDER holds clean photos. The middle of each, at most --side px, gets holes, scratches and dust
-whose places are known; its prior is simulated from the clean photo (other light and texture, a
-drift below a fifth of a per cent). Printed per photo and as means: F of the mask that is found,
-as a print known to be damaged, with dust and without, and without the option; PSNR inside the true
-mask, filled from the prior, by OpenCV's two inpaintings and by scikit-image's, also of tape, a tear
-and a stain; whether damage is found in the clean photo without the option, in colour and in black
-and white. With --restore both damaged and clean photo are restored with the prior: PSNR outside the
-mask.
+at known places; its prior is simulated from the clean photo (other light and texture, a drift
+below 0.2 %). Prints for each photo, and as means: F of the mask that is found with `--task
+old_photo`, with dust and without, and F without the option; PSNR inside the true mask when it is
+filled from the prior, by the two inpainting methods of OpenCV and by that of scikit-image, also for
+tape, a tear and a stain; whether damage is found in the clean photo without the option, in colour
+and in black and white. With --restore, damaged and clean photo are restored with the prior, and
+PSNR outside the mask is printed.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def psnr(picture: Image, truth: Image, where: Mask) -> float:
 
 
 def fills(photo: Image, prior: Image, mask: Mask, truth: Image, *, small: bool) -> Row:
-    """PSNR inside the mask of every way to fill it; the slowest only where the mask is small."""
+    """PSNR inside the mask for every way to fill it; the slowest way only if `small`."""
     levels, hole = images.to_uint8(photo), mask.astype(np.uint8)
     pictures: dict[str, NDArray[np.float32]] = {
         "prior": fill(photo, relight(photo, prior, ~mask), mask),
@@ -129,7 +129,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--most", type=int, default=30)
-    parser.add_argument("--seed", type=int, default=0, help="of the first photo")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the first photo")
     parser.add_argument("--side", type=int, default=448)
     parser.add_argument("--restore", action="store_true")
     options = parser.parse_args()

@@ -1,12 +1,12 @@
-"""Our degradations beside real damaged photos: how bad the input is, how it looks, how fast.
+"""Compare our degradations with real degraded photos: strength, look and speed.
 
     python benchmarks/degradations.py [--sheet sheet.png] [--photos 40]
 
 Needs the folder of real pictures (VERAX_PICTURES). Prints, per task, the
-PSNR in dB of the degraded to the clean photo (10th percentile, median, 90th): ours by severity
-on training photos, and that of the real or published test pairs; then the same for simulated
-priors beside generated pictures with known ground truth; one JSON line last. The sheet shows
-real inputs and ours side by side. Test pairs are only looked at here, never trained on.
+PSNR in dB between degraded and clean photo (10th percentile, median, 90th): for our degradations
+by severity, on training photos, and for the real or published test pairs; then the same for
+simulated priors and for generated pictures with a reference. The last line is JSON. The sheet
+shows real and simulated inputs side by side. Test pairs are only measured, never trained on.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def manifest() -> list[dict[str, str]]:
 
 
 def real_pairs(rows: list[dict[str, str]]) -> dict[str, dict[str, list[tuple[Image, float]]]]:
-    """Per task and dataset: real inputs with their PSNR, generated figures left out."""
+    """Real inputs, each with its PSNR, by task and dataset; generated pictures are left out."""
     samples: dict[str, dict[str, list[tuple[Image, float]]]] = defaultdict(
         lambda: defaultdict(list)
     )
@@ -91,7 +91,7 @@ def clean_photos(rows: list[dict[str, str]], count: int) -> list[Image]:
 
 
 def milliseconds(task: str, photo: Image) -> float:
-    """CPU time for one 128 px crop."""
+    """CPU time in ms to degrade one crop of 128 px."""
     crop = np.ascontiguousarray(photo[:128, :128])
     start = time.process_time()
     for seed in range(20):
@@ -144,7 +144,7 @@ def print_priors(photos: list[Image], rows: list[dict[str, str]]) -> dict[str, f
 
 
 def tile(image: Image, label: str) -> np.ndarray:
-    """The middle of a picture at its own scale, or shrunk where much larger than the tile."""
+    """The middle of a picture, first reduced if it is much larger than the tile, with a label."""
     scale = max(TILE[0] / image.shape[0], TILE[1] / image.shape[1])
     if scale > 1 or scale < 0.4:
         image = resized(image, round(image.shape[1] * scale), round(image.shape[0] * scale))
@@ -161,7 +161,7 @@ def tile(image: Image, label: str) -> np.ndarray:
 def write_sheet(
     path: Path, photos: list[Image], real: dict[str, dict[str, list[tuple[Image, float]]]]
 ) -> None:
-    """Per task a row: up to three real inputs, then ours from mild to worst."""
+    """Write a sheet with a row per task: up to three real inputs, then ours by severity."""
     rows = []
     for index, task in enumerate(TASKS):
         pairs = [(name, p[0]) for name, group in real.get(task, {}).items() for p in group[:1]][:3]

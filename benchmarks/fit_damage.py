@@ -1,11 +1,11 @@
-"""Train the network that distinguishes damage of a print from things that a prior left out.
+"""Train the network that tells damage of a print from things that the prior left out.
 
     python benchmarks/fit_damage.py FOLDER [FOLDER ...] --cache DIR -o DAMAGE.onnx [--minutes N]
 
-Clean photos of the folders, every fourth left out for tests, get two simulated priors each, kept in
-the cache; `wear.py` damages them. The network answers per pixel how likely it is damage.
-Cross-entropy and Dice; the rate falls as a cosine over the minutes; the file gets the running
-average of the weights, in 8 bits.
+Every fourth clean photo is left out for tests. The others get two simulated priors each, kept in
+the cache, and `wear.py` damages them. The output of the network is the likelihood of damage per
+pixel. The loss is cross-entropy plus Dice; the learning rate follows a cosine over the minutes. The
+file holds the running average of the weights, in 8 bits.
 """
 
 import argparse
@@ -33,7 +33,7 @@ WIDTHS = (32, 32, 64, 64)  # channels at a half of the photo's size, a quarter a
 
 @dataclass(slots=True)
 class Sample:
-    """Photo and prior (6, CROP, CROP), where damage is (CROP, CROP), and how often it was used."""
+    """Photo and prior (6, CROP, CROP), the mask of damage (CROP, CROP), and the number of uses."""
 
     planes: NDArray[np.float32]
     truth: NDArray[np.float32]
@@ -79,7 +79,7 @@ class Net(nn.Module):
 
 
 def samples(file: Path, rng: Generator) -> list[Sample]:
-    """Crops of a damaged photo, most of them where it is damaged."""
+    """Crops of a simulated damaged photo, most of them around damage."""
     photo, prior, mask = draw(file, rng)
     planes = np.concatenate([photo, prior], 2).transpose(2, 0, 1)
     places = np.argwhere(mask)
@@ -95,7 +95,7 @@ def samples(file: Path, rng: Generator) -> list[Sample]:
 
 
 def batch(pool: list[Sample], rng: Generator) -> tuple[Tensor, Tensor]:
-    """Samples turned and mirrored; each leaves the pool after USES."""
+    """A batch of rotated and mirrored samples; a sample leaves the pool after USES uses."""
     inputs, truths = [], []
     for _ in range(BATCH):
         at, turns, side = int(rng.integers(len(pool))), int(rng.integers(4)), rng.choice([1, -1])
@@ -117,7 +117,7 @@ def loss_of(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 def fit(files: list[Path], seconds: float, rng: Generator) -> Net:
-    """The network after training for a time."""
+    """The network after training for `seconds`."""
     net = Net().to(memory_format=torch.channels_last)
     average = {name: value.clone() for name, value in net.state_dict().items()}
     optimiser = torch.optim.AdamW(net.parameters(), RATE, weight_decay=1e-4)
@@ -149,7 +149,7 @@ def fit(files: list[Path], seconds: float, rng: Generator) -> Net:
 
 
 def export(net: Net, path: Path) -> None:
-    """The network as ONNX, answering likelihoods, its weights in 8 bits."""
+    """Write the network as ONNX, with likelihoods as output and weights in 8 bits."""
     names = {"height": 2, "width": 3}
     axes = {name: {at: side for side, at in names.items()} for name in ("input", "damage")}
     whole = nn.Sequential(net.eval(), nn.Sigmoid())

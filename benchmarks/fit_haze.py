@@ -3,7 +3,7 @@
     python benchmarks/fit_haze.py FOLDER_WITH_MANIFEST
 
 Haze: I = J t + A (1 - t), t = exp(-beta d), d a vertical ramp plus smooth noise, A 0.7..1 with a
-slight tint. Photos: the training rows of Budgie_CC0 and CLIC2025; every fifth photo is held out.
+slight tint. The photos are the training rows of Budgie_CC0 and CLIC2025; every fifth is held out.
 """
 
 import csv
@@ -23,7 +23,7 @@ RIDGE = 0.03
 
 
 def hazy(clean: Image, rng: np.random.Generator) -> tuple[Image, float]:
-    """The picture with haze, and the mean of 1 - t."""
+    """The picture with simulated haze, and its density (the mean of 1 - t)."""
     height, width = clean.shape[:2]
     noise = cv2.resize(rng.normal(size=(5, 5)).astype(np.float32), (width, height), interpolation=2)
     depth = np.linspace(1.4, 0.4, height, dtype=np.float32)[:, None] + 0.25 * noise

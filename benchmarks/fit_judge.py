@@ -2,13 +2,13 @@
 
     python benchmarks/fit_judge.py PHOTOS REAL --front CHECKPOINT [--samples 6000] -o judge.onnx
 
-PHOTOS holds photos without degradation (NAME.depth.png beside NAME.jpg: millimetres); REAL has a
-folder of real photos per fault (haze, underwater, raindrop, ..., "clean" for their references).
-Each sample is drawn once (judge_samples.py). Two groups of small networks are trained: one on
-textures and measurements, one on what the front of a network of ImageNet sees (backbone.py,
-CHECKPOINT is its file); the mean of each is written, and both are averaged by kind. Three in ten
-photos, by the hash of their names, are held out for the table. The tone network must have its
-pooled features as an output: `--features TONE` gives a tone file of `verax export` that output.
+PHOTOS holds photos without degradation (with NAME.depth.png, in millimetres, beside NAME.jpg if
+measured). REAL has a folder of real photos per fault (haze, underwater, raindrop, ...), and "clean"
+for their references. Each sample is drawn once (judge_samples.py). Two groups of small networks are
+trained: one on textures and measurements, one on features of the first stages of EfficientNet-Lite0
+(backbone.py; CHECKPOINT has its weights). The file averages each group, and weighs both groups by
+fault. Three in ten photos, by the hash of their names, are held out for the printed table. The tone
+network must output its pooled features: `--features TONE` adds that output to an exported file.
 """
 
 import argparse
@@ -43,7 +43,7 @@ LONGEST = 900  # px of a photo that is drawn from
 VIEWS, REAL = 6, 0.7  # views of a real photo, and their weight
 NETS, EPOCHS, BATCH, RATE, DECAY = 3, 30, 64, 2e-3, 0.05
 WIDTHS = (96, 48)
-FARTHEST = 4.0  # standard deviations at which an input is clipped
+FARTHEST = 4.0  # inputs are clipped at this number of standard deviations
 SIGHT = {  # weight of what the front sees; the rest is the other group's
     "raindrop": 1.0, "rain": 1.0, "noise": 1.0, "lowlight": 1.0, "snow": 0.5, "defocus_blur": 0.5,
     "motion_blur": 0.25,
@@ -61,7 +61,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Facts and sights of a sample, the right answers, how much each weighs."""
+    """The inputs of both groups for a sample, the true label of each fault, and its weight."""
 
     facts: Floats
     sights: Floats
@@ -91,7 +91,7 @@ def row(eye: Front, sample: Sample, name: str, weight: float = 1.0) -> Row:
 
 
 def sights(eye: Front, parts: Tensor, whole: Tensor) -> Tensor:
-    """What the front sees, (1, 3 SEEN): mean and most over the parts, and the whole."""
+    """Features by the front, (1, 3 SEEN): mean and maximum over the parts, and of the whole."""
     pooled = eye(parts)
     return torch.cat([pooled.mean(0, keepdim=True), pooled.amax(0, keepdim=True), eye(whole)], 1)
 
@@ -213,7 +213,7 @@ def trained(inputs: Tensor, answers: Tensor, weights: Tensor, *, dropout: float)
 
 
 def report(judge: Judge, rows: list[Row]) -> None:
-    """Of held-out samples: the share of each fault found where one in a hundred without it is."""
+    """Print the share of held-out samples found per fault, at 1 % false alarms."""
     with torch.no_grad():
         facts, sight = (torch.from_numpy(np.stack(v)) for v in zip(*columns(rows), strict=True))
         odds = judge.voted(facts, sight).numpy()
@@ -253,9 +253,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photos", type=Path, nargs="?")
     parser.add_argument("real", type=Path, nargs="?")
-    parser.add_argument("--front", type=Path, metavar="CHECKPOINT", help="of EfficientNet-Lite0")
+    parser.add_argument(
+        "--front",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="file with the weights of EfficientNet-Lite0",
+    )
     parser.add_argument("--features", type=Path, metavar="TONE")
-    parser.add_argument("--licence", action="append", default=[], help="of the photos; repeat it")
+    parser.add_argument(
+        "--licence",
+        action="append",
+        default=[],
+        help="licence of the photos; may be given several times",
+    )
     parser.add_argument("--samples", type=int, default=6000)
     parser.add_argument("-o", "--output", type=Path, required=True)
     args = parser.parse_args()

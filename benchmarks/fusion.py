@@ -1,21 +1,22 @@
-"""The real pairs: how near the prior's light, how true to the photo's edges, how fast.
+"""Fusion on real pairs: how near to the prior's light, how faithful to the photo's edges, how fast.
 
     python benchmarks/fusion.py [--sheets FOLDER] [--only TEXT] [--edits] [--fidelity 0.75]
 
 Needs the folder of real pictures (VERAX_PICTURES, default ../shared/data). Prints one row per
 pair of photo and generated restoration and one JSON line last.
 
-The restoration is that of `verax restore`: embedded networks, no task named.
+The restoration is that of `verax restore` without `--task`. The columns are:
 
-initial    low-frequency distance photo-prior, rms (Gaussian, 3 % of the width)
-2% 3% 4%   restoration-prior over photo-prior at three widths of the Gaussian
-own        share of strong edges without support, verax.fusion.light
+initial    low-frequency distance between photo and prior, rms (Gaussian, 3 % of the width)
+2% 3% 4%   distance restoration to prior, divided by photo to prior, for three Gaussians
+own        share of strong edges without support in the photo (verax.fusion.light)
 prior      the same for the registered prior itself
-sobel      top 5 % Sobel edges with none of the photo's upper 30 % of gradients within 2 px
-canny      Canny edges (thresholds from quantiles) with no low-threshold Canny edge of the
-           contrast-equalised photo within 2 px; self is the photo's own value, not 0 under noise
-taken      share of the restoration that is not the photo's, by the trust map
-seconds    of the whole restoration
+sobel      share of the strongest 5 % of Sobel edges that are not within 2 px of one of the
+           strongest 30 % of the photo's gradients
+canny      share of Canny edges (thresholds from quantiles) not within 2 px of a low-threshold
+           Canny edge of the contrast-equalised photo; self: the same for the photo itself
+taken      share of the restoration that does not come from the photo, by the trust map
+seconds    time of the whole restoration
 """
 
 import argparse
@@ -133,7 +134,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sheets", type=Path)
     parser.add_argument("--only", default="")
-    parser.add_argument("--edits", action="store_true", help="the free edits in place of the rest")
+    parser.add_argument(
+        "--edits", action="store_true", help="edits of weather and light instead of restorations"
+    )
     parser.add_argument("--fidelity", type=float, default=pipeline.DEFAULT_FIDELITY)
     options = parser.parse_args()
     rows = pairs(options.only, options.edits)

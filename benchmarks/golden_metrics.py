@@ -4,8 +4,8 @@
     pip install 'numpy<2.4'    # brisque 0.2.0 does not run on newer ones
     python -W ignore benchmarks/golden_metrics.py
 
-None of them is a dependency of Verax. Pictures: astronaut (NASA, public domain), chelsea and
-coffee (CC0), all shipped with scikit-image.
+None of these packages is a dependency of Verax. Pictures: astronaut (NASA, public domain), chelsea
+and coffee (CC0), all shipped with scikit-image.
 """
 
 import sys
@@ -35,7 +35,7 @@ def pairs() -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def make_importable() -> torch.library.Library:
-    """Supply names that the packages expect from their dependencies; keep what is returned."""
+    """Supply names that the packages expect from their dependencies; keep the result alive."""
     library = torch.library.Library("torchvision", "DEF")
     for operator in ("nms", "qnms"):
         library.define(operator + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

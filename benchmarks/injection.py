@@ -1,4 +1,4 @@
-"""Inject known deviations into clean photos and read them back: slope, correlation, cross-talk.
+"""Inject known deviations into clean photos and measure them: slope, correlation, cross-talk.
 
     python benchmarks/injection.py FOLDER_WITH_MANIFEST [--part geometry|objects|crosstalk|degraded]
                                    [--case NAME ...]
@@ -7,9 +7,10 @@
 
 Parts
   geometry   amounts drawn at random per photo; slope and r of reading against truth
-  objects    one object of 1-4 % of the area added, removed or moved; precision and recall
-  crosstalk  one reference amount of each class; every reading, in units of its own class's
-  degraded   global geometry, all of it at once, with the photo under haze, rain and darkness at
+  objects    an object of 1-4 % of the area is added, removed or moved; precision and recall
+  crosstalk  one reference amount of each class is injected; every reading is printed in units of
+             the reading of its own class
+  degraded   all global geometry at once, with the photo under haze, rain and darkness at
              three severities
 
 Thresholds are tuned on one half of the clean photos, figures reported on the other; a hash of the
@@ -56,7 +57,7 @@ class Job:
 
 
 def geometry_row(photo: Image, sim: SimulatedPrior, names: Iterable[str]) -> Row:
-    """The geometry entries as `measure` makes them; the others are left out, to save time."""
+    """The entries of geometry as `measure` gives them, without the other entries, to save time."""
     size = photo.shape[1], photo.shape[0]
     truths, look = injections.truth(sim, size), compare(photo, sim.prior)
     read: dict[str, float | None] = {}
@@ -112,7 +113,7 @@ def objects(job: Job) -> Row:
 
 
 def lies_on(mask: np.ndarray, box: Box) -> bool:
-    """A fifth of the box is changed, or the box holds half of the change."""
+    """Whether a fifth of the box is changed, or the box holds half of the changed pixels."""
     left, top, right, bottom = box
     inside = mask[top:bottom, left:right]
     return bool(inside.mean() > 0.2 or inside.sum() > 0.5 * mask.sum())
@@ -133,7 +134,7 @@ def overlap(one: Box, other: Box) -> float:
 
 
 def crosstalk(job: Job) -> Row:
-    """Size of every column as read, and beyond what was really injected."""
+    """Size of every column as measured, and the size that was not injected."""
     clean = job.photo.pixels(job.side)
     sim = injections.reference_prior(clean, job.case, job.photo.seed)
     deviation = measure(clean, sim.prior)
@@ -144,7 +145,7 @@ def crosstalk(job: Job) -> Row:
 
 
 def columns(deviation: Deviation, truths: dict[str, float], size: tuple[int, int]) -> Row:
-    """A smooth local field has a global part of its own, which is no cross-talk: the truth has it.
+    """Columns of a deviation. The global part of a local field, in `truths`, is no cross-talk.
 
     An entry that cannot be measured is null, and left out of the means.
     """
@@ -164,7 +165,7 @@ def columns(deviation: Deviation, truths: dict[str, float], size: tuple[int, int
 def sizes(
     readings: dict[str, float], minus: dict[str, float], width: int
 ) -> dict[str, float | None]:
-    """Length of each class of geometry, less what is subtracted; None if a part is unknown."""
+    """Length of each class of geometry after subtracting `minus`; None if a part is unknown."""
 
     def part(name: str, rest: float, unit: float = 1.0) -> float:
         value, less = readings.get(name, np.nan), minus.get(name, rest)
@@ -200,7 +201,7 @@ def run(job: Job) -> Row:
 
 
 def take(jobs: list[Job], save: Path | None, workers: int) -> list[Row]:
-    """Every job's row, from the file where it is there already."""
+    """The row of every job; rows that the file `save` already holds are read, not computed."""
     lines = save.read_text().splitlines() if save and save.exists() else []
     known = {row["key"]: row for row in map(json.loads, lines)}
     missing = [job for job in jobs if job.key not in known]

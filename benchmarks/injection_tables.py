@@ -1,4 +1,4 @@
-"""Tables of benchmarks/injection.py: what was read beside what was injected."""
+"""Tables of benchmarks/injection.py: what was measured beside what was injected."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ def print_points(rows: list[Row]) -> None:
             print(f"{case:15}{entry:24}{line(pairs)}")
         foreign = sum(row["placed"] == "not" for row in mine)
         if foreign:
-            print(f"{case:15}called foreign: {foreign} of {len(mine)}")
+            print(f"{case:15}taken for another scene: {foreign} of {len(mine)}")
 
 
 def line(pairs: list[tuple[float, float | None]]) -> str:
@@ -52,8 +52,8 @@ def line(pairs: list[tuple[float, float | None]]) -> str:
 
 
 def print_objects(rows: list[Row]) -> None:
-    print("right: a fifth of the box is changed, or it holds half of the change; and beside it the")
-    print(f"stricter rule that the boxes overlap by {SAME_PLACE} (intersection over union)")
+    print("A box is right if a fifth of it is changed, or if it holds half of the change. The last")
+    print(f"two columns need an intersection over union of {SAME_PLACE} with the true box instead.")
     print(
         f"{'injected':10}{'photos':>7}{'visible':>8}{'boxes':>7}{'recall':>8}{'precision':>10}"
         f"{'recall':>9}{'precision':>10}  kinds of the right boxes"
@@ -91,7 +91,8 @@ def print_matrix(rows: list[Row]) -> None:
     unplaced = sum(row["placed"] == "not" for row in rows)
     silent = sum(v is None for row in rows if "beyond" in row for v in row["beyond"].values())
     print(
-        f"largest off the diagonal: {worst:.3f}; called foreign: {unplaced}; not measured: {silent}"
+        f"largest off the diagonal: {worst:.3f}; taken for another scene: {unplaced}; "
+        f"not measured: {silent}"
     )
 
 

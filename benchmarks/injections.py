@@ -1,4 +1,4 @@
-"""What benchmarks/injection.py injects, into which photos, and what a perfect meter would read."""
+"""What benchmarks/injection.py injects, into which photos, and what a perfect meter measures."""
 
 import csv
 import hashlib
@@ -27,7 +27,7 @@ DRIFT = Deviations(scale_x=1.02, scale_y=0.99, shift_x=0.02, tone=Tone(exposure_
 
 @dataclass(frozen=True, slots=True)
 class Clean:
-    """A clean photo: where it lies, and a number from its name that seeds all that is drawn."""
+    """A clean photo: its path, and a number from its name that seeds every random choice."""
 
     path: Path
     seed: int
@@ -127,7 +127,7 @@ def with_lines(picture: Image, rng: np.random.Generator) -> Image:
 
 
 def reference_prior(clean: Image, name: str, seed: int) -> SimulatedPrior:
-    """The photo with the reference amount of one class."""
+    """A simulated prior with the reference amount of one class of deviation."""
     sim = inject(clean, REFERENCE[name], seed=seed)
     if name == "lines":
         sim = replace(sim, prior=with_lines(sim.prior, np.random.default_rng([13, seed])))
@@ -135,19 +135,19 @@ def reference_prior(clean: Image, name: str, seed: int) -> SimulatedPrior:
 
 
 def object_change(kind: str, seed: int) -> Deviations:
-    """One thing of 1-4 % of the area added, removed or moved."""
+    """Deviations that add, remove or move one object of 1-4 % of the area."""
     rng = np.random.default_rng([11, seed])
     edit = ObjectEdit(kind, area=rng.uniform(0.01, 0.04), distance=rng.uniform(0.06, 0.2))
     return Deviations(objects=(edit,))
 
 
 def truth(sim: SimulatedPrior, size: tuple[int, int]) -> dict[str, float]:
-    """What a perfect meter reads: the injected map, split as the meter splits."""
+    """What a perfect measurement gives: the injected map, split as Verax splits it."""
     width, height = size
     grid = np.stack(np.meshgrid(np.linspace(8, width - 9, 36), np.linspace(8, height - 9, 27)), -1)
     points = grid.reshape(-1, 2)
     moved = displacement(sim, points)
-    there = points + moved  # a meter sees only what is still in the picture
+    there = points + moved  # only what is still in the picture can be measured
     inside = ((there > 8) & (there < np.array(size) - 9)).all(axis=1)
     points, moved = points[inside], moved[inside]
     count = len(points)

@@ -36,7 +36,7 @@ class Photo:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A picture, the fault it was given ("" for none), what is there besides, how visible."""
+    """A picture, its simulated fault ("" for none), other faults present, how visible it is."""
 
     pixels: Image
     fault: str
@@ -62,7 +62,7 @@ def sample(photo: Photo, fault: str, rng: Generator) -> Sample:
 
 
 def cut(photo: Photo, rng: Generator, *, most: float) -> tuple[Image, Plane | None]:
-    """A part of the photo 4 to 3, at most so large a share of its own size, and its depth."""
+    """A 4:3 crop of the photo, at most `most` of its size, and its depth if measured."""
     ratio = 4 / 3 * np.exp(rng.normal(0, 0.06))
     height, width = photo.pixels.shape[:2]
     tall = min(height, width / ratio) * rng.uniform(0.55, 1)
@@ -127,7 +127,7 @@ def simulated(photo: Image, task: str, severity: float, rng: Generator) -> Image
 
 
 def faulty(photo: Image, fault: str, depth: Plane | None, rng: Generator) -> Image:
-    """The photo with a fault, in one of several makes."""
+    """The photo with a fault, simulated in one of several ways."""
     severity = rng.uniform(0.12, 1)
     if fault == "haze":
         return add_veil(photo, rng) if depth is None else room_add_veil(photo, depth, rng)
@@ -141,7 +141,7 @@ def faulty(photo: Image, fault: str, depth: Plane | None, rng: Generator) -> Ima
 
 
 def room_add_veil(clear: Image, depth: Plane, rng: Generator) -> Image:
-    """Haze by measured depth, as RESIDE draws it."""
+    """Haze computed from measured depth, as in RESIDE."""
     far = depth / np.float32(max(np.percentile(depth, 99.5), 1))
     optical = rng.uniform(0.4, 2) * (0.35 * rng.random() + far)
     air = rng.uniform(0.65, 1) + rng.normal(0, 0.01, 3)
@@ -149,7 +149,7 @@ def room_add_veil(clear: Image, depth: Plane, rng: Generator) -> Image:
 
 
 def add_veil(clear: Image, rng: Generator) -> Image:
-    """Haze as `degrade` draws it, an even veil, or a clear foreground before a lost distance."""
+    """Haze as `degrade` draws it, an even veil, or haze that hides only the distance."""
     make = rng.random()
     if make < 0.55:
         return simulated(clear, "haze", rng.uniform(0.1, 0.9), rng)

@@ -1,11 +1,12 @@
 """Kill a run of paid edits again and again: python benchmarks/kill_test.py --kills 100
 
-A run restores a folder of photos through the journal, against the test service in a process of
-its own. Each life of the run is killed with SIGKILL at a random moment, and resumed, until every
-photo is restored; then another run starts, until all kills are used. Calls that became uncertain
-are repeated only after a life has ended by itself and has listed them (`--retry-uncertain`). The
-cost limit starts at half of what the pictures should cost, and is raised by the most that one call
-can cost whenever it stops a life. The service bills every fifth call and then answers 502.
+A run restores a folder of photos with paid calls to the test service, which has its own process.
+Each process of the run ("life") is killed with SIGKILL at a random moment, and the run is resumed
+until every photo is restored; then another run starts, until all kills are used. Calls that became
+uncertain are repeated only after a life has ended by itself and has listed them, with
+`--retry-uncertain`. The cost limit starts at half of what the pictures should cost, and is raised
+by the most that one call can cost whenever it stops a life. The service bills every fifth call
+and then answers 502.
 
 Checked after every life against the ledger of the service: the limit was never passed. At the end:
 every photo is restored, and none was paid more often than its uncertain calls explain. Prints a
@@ -50,7 +51,7 @@ STUCK_S = 300.0
 
 @dataclass(frozen=True)
 class Place:
-    """Where one run lives."""
+    """The folders and the service of one run."""
 
     photos: Path
     restored: Path
@@ -60,7 +61,7 @@ class Place:
 
 @dataclass
 class Tally:
-    """What the lives of all runs came to. Money in US dollars."""
+    """Results of all runs, summed over their lives. Money in US dollars."""
 
     runs: int = 0
     lives: int = 0
@@ -85,7 +86,7 @@ class Tally:
 
 
 def live(place: Place, limit_usd: float, retry: bool) -> int:
-    """One life of a run: restore what is missing, and say what stopped it."""
+    """One life of a run: restore the missing photos; the exit status says what stopped it."""
     with open_desk(
         place.settings, run=RUN, max_cost_usd=limit_usd, retry_uncertain=retry, today=TODAY
     ) as desk:
@@ -111,7 +112,7 @@ def live(place: Place, limit_usd: float, retry: bool) -> int:
 
 
 def fork(place: Place, limit_usd: float, retry: bool) -> int:
-    """A life in a process of its own; its id."""
+    """Start a life in a process of its own; return the id of the process."""
     process = os.fork()
     if process:
         return process
@@ -119,13 +120,13 @@ def fork(place: Place, limit_usd: float, retry: bool) -> int:
     try:
         status = live(place, limit_usd, retry)
     except BaseException as exc:  # noqa: BLE001  # a child must not return into the parent's code
-        print(f"a life ended with {exc!r}", file=sys.stderr)
+        print(f"a process of the run failed: {exc!r}", file=sys.stderr)
     finally:
         os._exit(status)
 
 
 def end(process: int, after_s: float | None) -> int | None:
-    """Wait for a life and kill it after some seconds; its exit status, None when killed."""
+    """Wait for a life; kill it after `after_s` seconds. Its exit status, or None if killed."""
     until = time.monotonic() + (STUCK_S if after_s is None else after_s)
     while time.monotonic() < until:
         done, status = os.waitpid(process, os.WNOHANG)
@@ -170,7 +171,7 @@ def play(place: Place, ledger: Path, tally: Tally, kills: int, rng: np.random.Ge
 
 
 def price_of_one(place: Place) -> tuple[float, float]:
-    """What one call should cost, and the most it can."""
+    """The expected and the largest cost of one call in US dollars."""
     photo = images.read(next(place.photos.iterdir()))
     asking = generated.plan(photo, connect(place.settings, today=TODAY), WISHES)
     estimate = load_tariff().estimate(asking.request)
@@ -202,7 +203,7 @@ def readable(path: Path) -> bool:
 
 
 def photos(folder: Path, pictures: int, edge: int) -> Path:
-    """Small photos, each another one."""
+    """Write `pictures` different small photos; return their folder."""
     folder.mkdir(parents=True)
     for index in range(pictures):
         rng = np.random.default_rng(index)
@@ -221,7 +222,10 @@ def main() -> None:
     parser.add_argument("--edge", type=int, default=64, help="height of the photos in pixels")
     parser.add_argument("--delay", type=float, default=0.05, help="seconds the service takes")
     parser.add_argument(
-        "--fail-every", type=int, default=5, help="calls that are billed and denied; 0: none"
+        "--fail-every",
+        type=int,
+        default=5,
+        help="every N-th call is billed, but answered with 502; 0: none",
     )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

@@ -1,10 +1,10 @@
-"""Time and value of every full-reference metric beside piq, torchmetrics and scikit-image, CPU.
+"""Compare every full-reference metric with piq, torchmetrics and scikit-image: value, CPU time.
 
     python benchmarks/metrics.py [--picture FILE] [--sizes 1024x1024,1028x1052] [--metrics ssim]
 
 Crops of a picture, scikit-image's retina photo if none is given. Sizes with large prime factors
-are where Fourier transforms are slow. piq needs torchvision, which
-does not import beside a CPU-only torch; its two operators are declared here so that it does.
+make Fourier transforms slow. piq needs torchvision, which cannot be
+imported with a CPU-only torch unless its two operators are declared, as this script does.
 Packages that are absent are left out of the table.
 """
 
@@ -29,7 +29,7 @@ WANG = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
 
 
 def pair(picture: Path | None, width: int, height: int) -> tuple[Image, Image]:
-    """A crop from the middle of a photo and what blur and noise make of it."""
+    """The middle of a photo with blur and noise, and the same crop without."""
     if picture is None:
         whole = skimage.data.retina().astype(np.float32) / np.float32(255)
     else:
@@ -42,7 +42,7 @@ def pair(picture: Path | None, width: int, height: int) -> tuple[Image, Image]:
 
 
 def peers(degraded: Image, clean: Image) -> dict[str, dict[str, Call]]:
-    """For each metric, the same number from other packages."""
+    """For each metric, the functions of other packages that compute it, by package."""
     calls: dict[str, dict[str, Call]] = {name: {} for name in METRICS}
     options = {"data_range": 1, "channel_axis": 2}
     calls["ssim"]["scikit-image"] = partial(
@@ -86,7 +86,7 @@ def add_piq(calls: dict[str, dict[str, Call]], ours: torch.Tensor, theirs: torch
 
 
 def clock(call: Call) -> tuple[float, float]:
-    """Value and best time in ms."""
+    """Value of a metric, and the best time of a call in ms."""
     value, best = float(call()), np.inf
     for _ in range(ROUNDS):
         start = time.perf_counter()

@@ -2,9 +2,9 @@
 
     python benchmarks/network_speed.py [--threads 2] [--sides 512,1024] [--large]
 
-Each measurement runs in a process of its own, so that peak memory is its own. The NAFNet row needs
-torch and spandrel (its definition of the architecture; random weights: speed does not depend on
-them); --large adds 24 MP. The last line is JSON.
+Each measurement runs in a process of its own, because peak memory is that of a process. The NAFNet
+row needs torch and spandrel, which defines the architecture; its weights are random, because speed
+does not depend on them. --large adds 24 MP. The last line is JSON.
 """
 
 import argparse
@@ -55,7 +55,7 @@ METHODS = {"embedded": embedded, "nafnet-width32": nafnet}
 
 
 def measure(method: str, height: int, width: int) -> dict[str, float]:
-    """Best of a few runs after one to warm up, and the process's peak memory."""
+    """Shortest time of a few runs after a warm-up, and the peak memory of this process."""
     photo = cv2.resize(data.astronaut().astype(np.float32) / 255, (width, height))
     run = METHODS[method](photo)
     seconds = []

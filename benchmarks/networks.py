@@ -5,7 +5,7 @@
 Reads the folder named by VERAX_PICTURES (manifest.csv). PSNR in RGB on the photo's grid, no
 border cropped; "matched" scales the result to the reference's mean brightness first. "forced" is
 the network with the data set's fault taken as certain, as with --task: no diagnosis.
-"worst" is the least gain over the photo as it is. The last line is JSON.
+"worst" is the smallest gain over the unchanged photo. The last line is JSON.
 """
 
 import argparse
@@ -40,7 +40,7 @@ MARGIN = 20  # px: a reference that is larger than that is of another scale
 
 
 def pairs(folder: Path, split: str, datasets: list[str]) -> Iterator[tuple[str, Image, Image]]:
-    """Dataset, photo and reference of every readable pair, clean photos against themselves."""
+    """Dataset, photo and reference of every readable pair; a clean photo is its own reference."""
     with (folder / "manifest.csv").open(newline="", encoding="utf-8") as lines:
         rows = list(csv.DictReader(lines))
     for row in rows:
@@ -60,8 +60,8 @@ def pairs(folder: Path, split: str, datasets: list[str]) -> Iterator[tuple[str, 
 
 
 def on_grid(target: Image, size: tuple[int, ...]) -> Image:
-    """A larger reference on the photo's grid: the clear photos of RESIDE have a margin of 10 px,
-    the references of UFO-120 are of twice the scale."""
+    """The reference on the photo's grid. Those of RESIDE are 10 px larger on each side, and are
+    cropped; those of UFO-120 have twice the scale, and are reduced."""
     extra = [t - s for t, s in zip(target.shape, size, strict=False)]
     if min(extra) < 0 or max(extra) == 0:
         return target
@@ -93,7 +93,9 @@ def main() -> None:
     parser.add_argument("--restorers", default="none,network")
     parser.add_argument("--weights", type=Path, help="folder of other .onnx files")
     parser.add_argument("--datasets", default=",".join((*DATASETS, CLEAN)))
-    parser.add_argument("--train", action="store_true", help="the training rows instead")
+    parser.add_argument(
+        "--train", action="store_true", help="use the training rows instead of the test rows"
+    )
     words = parser.parse_args()
     names = words.restorers.split(",")
     weights.FOLDER = words.weights or weights.FOLDER

@@ -1,9 +1,9 @@
-"""Any folder of checkpoints beside the embedded networks, on the same photos.
+"""Compare a folder of checkpoints with the embedded networks, on the same photos.
 
     python benchmarks/peers.py FOLDER [FOLDER ...] [--datasets LOL_eval15,...] [--save peers.jsonl]
 
 Reads the folder named by VERAX_PICTURES (manifest.csv). A file is one that `--restorer` takes;
-one that cannot be used is named with its reason and left out. PSNR in RGB on the photo's grid;
+a file that cannot be used is left out, and the reason printed. PSNR in RGB on the photo's grid;
 "matched" scales the result to the reference's mean brightness first. "harmed" counts photos that
 lose more than 0.5 dB. Lines of --save are one per photo and restorer.
 """
@@ -27,7 +27,7 @@ REASON = "no restorer"
 
 
 def usable(places: list[Path]) -> list[str]:
-    """The files that are restorers; the others are said."""
+    """Paths of the files that are restorers; the others are printed with the reason."""
     names = []
     for path in weights_files(places):
         entry = described(path)
@@ -41,7 +41,7 @@ def usable(places: list[Path]) -> list[str]:
 def measured(
     names: list[str], photos: Iterator[tuple[str, Image, Image]]
 ) -> Iterator[dict[str, object]]:
-    """One record per photo and restorer; a restorer that fails on a photo says why."""
+    """One record per photo and restorer; it holds the error if the restorer failed."""
     for dataset, photo, reference in photos:
         before = psnr(photo, reference)
         for name in names:

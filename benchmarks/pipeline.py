@@ -2,11 +2,11 @@
 
     python benchmarks/pipeline.py [--sizes 1,24] [--runs 3] [--pictures DIR]
 
-The job is the default path, from two files to one, in a process whose models are loaded: "restore"
-is the whole of it, and "first" the same for the first picture of that size in a process, which
-takes longer because the system has to provide memory. The stages before them are timed one by one
-afterwards, and do not add up to it: it runs faces and faults beside registration. Each size has a
-process of its own, so that the peak memory is that size's own. The photo is scikit-image's coffee
+"restore" is the time from reading two files to writing one, with default settings, in a process
+that has loaded the models. "first" is that time for the first picture of a size in a process, which
+is longer because the system has to provide memory. The stages are timed one by one afterwards.
+Their sum is larger than "restore", which runs faces and faults beside registration. Each size has a
+process of its own, because peak memory is that of a process. The photo is scikit-image's coffee
 (CC0) enlarged and darkened, the prior is simulated. With a folder of real pictures (one that holds
 a manifest.csv), registration is also set beside SIFT+MAGSAC and ECC on the same real pairs. The
 last line is JSON.
@@ -108,7 +108,7 @@ def stages(photo: str, prior: str) -> dict[str, float]:
 
 
 def run_size(megapixels: int, runs: int) -> dict[str, float]:
-    """The median run of one size, each in a fresh process."""
+    """Seconds and memory of one size: medians of `runs` runs, each in a fresh process."""
     with tempfile.TemporaryDirectory() as folder:
         files = make_files(Path(folder), *SIZES[megapixels])
         command = [sys.executable, __file__, "--measure", *map(str, files)]

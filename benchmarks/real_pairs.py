@@ -3,7 +3,7 @@
     python benchmarks/real_pairs.py FOLDER_WITH_MANIFEST [--words] [--save FILE.jsonl]
 
 Every row of the manifest with an input and a generated picture is measured: one line each, then
-medians by generator over the pictures where an entry could be measured, and their number.
+medians by generator, each over the pictures in which the entry could be measured, and their number.
 """
 
 import argparse
@@ -69,8 +69,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--words", action="store_true", help="the sentences too")
-    parser.add_argument("--save", type=Path, help="JSON lines; pairs already in it are not redone")
+    parser.add_argument(
+        "--words", action="store_true", help="also print the deviations as sentences"
+    )
+    parser.add_argument(
+        "--save",
+        type=Path,
+        help="JSON lines; pairs that the file already holds are not measured again",
+    )
     options = parser.parse_args()
     lines = options.save.read_text().splitlines() if options.save and options.save.exists() else []
     known = {record["generated"]: record for record in map(json.loads, lines)}

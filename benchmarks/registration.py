@@ -1,4 +1,4 @@
-"""How well registration finds known moves, accepts real priors and rejects foreign ones.
+"""How well registration finds known moves, accepts real priors, and rejects those of other scenes.
 
     python benchmarks/registration.py --known [--scenes 40] [--local 0.004]
     python benchmarks/registration.py --real [--foreign 500] [--sheets FOLDER]
@@ -8,7 +8,7 @@
           shift, 12 % scale per axis, 3 degrees and 3 % perspective. Errors are those of the
           photo's corners through the true and the estimated matrix, in per cent of the width;
           with a local field beside it, the error of the whole mapping over the photo.
---real    photos with what a generator made of them, and photos with another photo's prior
+--real    photos with their generated priors, and photos with the prior of another photo
 --peers   the same known and real pairs by SIFT + MAGSAC and by ECC; success = mean corner error
           at most 1 % on known pairs, a plausible homography on real ones
 
@@ -54,7 +54,7 @@ PLACED = ("exactly", "roughly", "undecided", "not")
 
 @dataclass(frozen=True)
 class Pair:
-    """A photo and a prior; for simulated priors with the truth."""
+    """A photo and a prior; if the prior is simulated, with the true mapping."""
 
     name: str
     photo: Image
@@ -124,7 +124,7 @@ def real_pairs(pictures: Path, edits: bool = False) -> list[Pair]:
 
 
 def foreign_pairs(pairs: list[Pair], count: int) -> Iterator[Pair]:
-    """Photos with other photos' priors, brought to the size their own prior has."""
+    """Photos with the prior of another photo, resized to the size of their own prior."""
     rng = np.random.default_rng(0)
     every = [(i, j) for i in range(len(pairs)) for j in range(len(pairs)) if i != j]
     for index in rng.permutation(len(every))[:count]:
@@ -134,7 +134,7 @@ def foreign_pairs(pairs: list[Pair], count: int) -> Iterator[Pair]:
 
 
 def mapping_error(pair: Pair, registration: Registration) -> float:
-    """Median error of the whole mapping, matrix and field, over the photo, px of the photo."""
+    """Median error over the photo of the mapping (matrix and field), in px of the photo."""
     width, height = size(pair.photo)
     x, y = np.meshgrid(np.arange(4, width, 8), np.arange(4, height, 8))
     points = np.column_stack([x.ravel(), y.ravel()]).astype(float)
@@ -191,7 +191,9 @@ def real(pictures: Path, foreign: int, sheets: Path | None) -> dict[str, Any]:
         verdicts.append(registration.placed)
         values.append(registration.p_value)
         if registration.usable:
-            print(f"foreign but placed {verdicts[-1]}: {pair.name} p {values[-1]:.1e}")
+            print(
+                f"prior of another scene accepted ({verdicts[-1]}): {pair.name} p {values[-1]:.1e}"
+            )
     counts["foreign"] = {word: verdicts.count(word) for word in PLACED}
     counts["foreign_p"] = {str(q): float(np.quantile(values, q)) for q in (0.01, 0.05, 0.5)}
     print("targets: at least 37 of 38 restorations exactly, at most 1 % of foreign pairs")
@@ -266,7 +268,7 @@ def by_sift(photo: Image, prior: Image) -> Matrix | None:
 
 
 def by_ecc(photo: Image, prior: Image) -> Matrix | None:
-    """ECC on gradient magnitude, affine at 256 px, then projective at 512 px, from a resize."""
+    """ECC on gradient magnitude: affine at 256 px, then projective at 512 px; None if it fails."""
     matrix = stretch(size(prior), size(photo))
     for side, mode in ((256, cv2.MOTION_AFFINE), (512, cv2.MOTION_HOMOGRAPHY)):
         small = [gradient(i, side / max(size(i))) for i in (photo, prior)]

@@ -1,17 +1,17 @@
-"""The gateway under load: failures, fairness, memory, health, and what it adds to an edit.
+"""The server under load: failures, fairness, memory, health, and the time it adds to an edit.
 
     python benchmarks/server.py [--only load] [--seconds 120] [--clients 50] [--waiting 200]
 
 Three parts, each against a `verax serve` of its own on loopback:
 
 overhead   1 MP edits one after another, on `verax/local` and with a paid service (simulated by
-           the test service), each beside the same work without a gateway, in turns
+           the test service), each in turn with the same work without the server
 load       many clients with 1 MP photos on `verax/local`; nine tenths of them share one key;
            answers other than 200 and 429 with Retry-After are failures
 waiting    many clients that wait for a slow paid service
 
-Health is read every 50 ms by a process of its own, memory is proportional set size of the server
-and all its workers. The last line is JSON.
+Another process reads the health every 50 ms. Memory is the proportional set size of the server and
+all its workers. The last line is JSON.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def photo_file() -> bytes:
 
 
 def request_bytes(address: str, photo: bytes, key: str, model: str, prompt: str) -> bytes:
-    """One edit as it goes over the line; made once, so that asking costs next to nothing."""
+    """The bytes of one HTTP request for an edit, made once, so that clients need little time."""
     fields = {"model": model, "prompt": prompt, "output_format": "jpeg"}
     parts = [
         f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
@@ -111,7 +111,7 @@ async def request_once(address: str, request: bytes) -> tuple[int, float]:
 def probe(
     address: str, over: "multiprocessing.synchronize.Event", delays: "multiprocessing.Queue"
 ) -> None:
-    """Ask for the server's health again and again; seconds of every answer."""
+    """Ask for the server's health until `over` is set; put the seconds per answer in `delays`."""
     place = urlsplit(address)
     request = f"GET /healthz HTTP/1.1\r\nHost: {place.netloc}\r\nConnection: close\r\n\r\n".encode()
 
@@ -131,7 +131,7 @@ def probe(
 
 
 def memory_mb(pid: int) -> float:
-    """Proportional memory of a process and its children (Linux)."""
+    """Proportional set size of a process and its children in MB (Linux)."""
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
@@ -143,7 +143,7 @@ def memory_mb(pid: int) -> float:
 
 @dataclass
 class Load:
-    """The load of a server while it was busy."""
+    """Peak memory and times of health answers of a server under load."""
 
     peak_mb: float = 0.0
     health_ms: list[float] = field(default_factory=list)
@@ -156,7 +156,7 @@ class Load:
 
 @contextmanager
 def watched(address: str, pid: int) -> Iterator[Load]:
-    """Peak memory and health of a server while the block runs."""
+    """Measure peak memory and health of a server while the block of `with` runs."""
     load, over = Load(), threading.Event()
     processes = multiprocessing.get_context("spawn")
     end, delays = processes.Event(), processes.Queue()
@@ -222,7 +222,7 @@ def load(photo: bytes, clients: int, seconds: float) -> dict:
 
 
 def waiting(photo: bytes, clients: int, upstream_s: float) -> dict:
-    """Many clients that wait for a slow paid service, as long as one of its calls takes."""
+    """Many clients that wait for a paid service whose calls take `upstream_s` seconds."""
     with (
         tempfile.TemporaryDirectory() as folder,
         running_service(Path(folder)) as service,
@@ -253,7 +253,7 @@ def waiting(photo: bytes, clients: int, upstream_s: float) -> dict:
 
 
 def overhead(photo: bytes, runs: int) -> dict:
-    """Seconds of a 1 MP edit through the gateway, and of the same work without one, in turns."""
+    """Seconds of a 1 MP edit through the server, and of the same work without it, in turn."""
     with tempfile.TemporaryDirectory() as folder, running_service(Path(folder)) as service:
         home, key = Path(folder) / "home", {"VERAX_API_KEY": "sk-test"}
         with serving(home, "--base-url", service.base_url, **key) as (address, _):
@@ -281,7 +281,7 @@ def overhead(photo: bytes, runs: int) -> dict:
 
 
 class Bare:
-    """The work of an edit without a gateway: in a worker process like the server's own."""
+    """The work of an edit without the server, in a worker process like those of the server."""
 
     def __init__(self, folder: Path, photo: bytes, base_url: str, worker) -> None:  # noqa: ANN001
         self.photo, self.worker, self.folder = photo, worker, folder

@@ -1,7 +1,7 @@
-"""Samples of damaged photos beside their priors, for `fit_damage.py`.
+"""Simulated damaged photos with their priors: samples for `fit_damage.py`.
 
 A photo is faded, toned, made grey, noisy, soft or encoded, and given holes, scratches, dust, tape,
-stains or torn corners whose places are known; its simulated prior is brought into its light.
+stains or torn corners at known places; the light of its simulated prior is matched to it.
 """
 
 from itertools import pairwise
@@ -24,7 +24,7 @@ Size = tuple[int, int]
 
 
 def prepare(folders: list[Path], cache: Path) -> list[Path]:
-    """Files with a clean photo and a simulated prior each."""
+    """Files in the cache, each with a clean photo and a simulated prior."""
     cache.mkdir(parents=True, exist_ok=True)
     photos = sorted(p for f in folders for p in f.rglob("*") if p.suffix in (".jpg", ".png"))
     files = []
@@ -48,7 +48,7 @@ def smoothed(layer: Plane, low: float, high: float, rng: Generator) -> Plane:
 
 
 def patch(size: Size, rng: Generator, radius: float) -> Plane:
-    """A polygon, its corners rounded or not."""
+    """A random polygon as a mask, with or without rounded corners."""
     count = int(rng.integers(5, 14))
     angles = np.sort(rng.uniform(0, 2 * np.pi, count))
     reach = radius * rng.uniform(0.55, 1.3, count)
@@ -72,7 +72,7 @@ def filled(
 
 
 def scratch(size: Size, rng: Generator, scale: float) -> Plane:
-    """A straight, bent or trembling line, whole or broken."""
+    """A straight, bent or wavy line as a mask, with or without gaps."""
     start, turn = rng.uniform(0, 1, 2) * size[::-1], rng.uniform(0, 2 * np.pi)
     length = rng.uniform(0.1, 0.9) * 400 * scale
     share = np.linspace(0, 1, 40)[:, None]
@@ -93,7 +93,7 @@ def scratch(size: Size, rng: Generator, scale: float) -> Plane:
 
 
 def dust(size: Size, rng: Generator, scale: float) -> Plane:
-    """Grains, and a hair or two."""
+    """A mask of dust: grains, and one or two hairs."""
     layer = np.zeros(size, np.uint8)
     for _ in range(rng.integers(1, 30)):
         at = int(rng.integers(size[1])), int(rng.integers(size[0]))
@@ -109,7 +109,7 @@ def dust(size: Size, rng: Generator, scale: float) -> Plane:
 
 
 def tone(rng: Generator) -> NDArray[np.float32]:
-    """Paper or ground, seldom something between."""
+    """A random colour of damage: white paper or dark ground, rarely between."""
     value = rng.uniform(0.8, 1) if rng.random() < 0.65 else rng.uniform(0, 0.15)
     if rng.random() < 0.1:
         value = rng.uniform(0.15, 0.8)
@@ -118,7 +118,7 @@ def tone(rng: Generator) -> NDArray[np.float32]:
 
 
 def torn(picture: Image, rng: Generator, scale: float) -> tuple[Image, Mask]:
-    """Holes, scratches and dust."""
+    """The picture with holes, scratches and dust, and the mask of this damage."""
     size = picture.shape[:2]
     layers = [(patch(size, rng, 400 * scale * rng.uniform(0.015, 0.08)), 1.0, 0.2)
               for _ in range(rng.integers(0, 4))]  # fmt: skip
@@ -139,7 +139,7 @@ def torn(picture: Image, rng: Generator, scale: float) -> tuple[Image, Mask]:
 
 
 def worn(picture: Image, rng: Generator, scale: float) -> tuple[Image, Mask]:
-    """Tape, a stain, a torn corner."""
+    """The picture with tape, a stain or a torn corner, and the mask of this damage."""
     height, width = size = picture.shape[:2]
     mask = np.zeros(size, bool)
     layers = []
@@ -171,7 +171,7 @@ def worn(picture: Image, rng: Generator, scale: float) -> tuple[Image, Mask]:
 
 
 def aged(picture: Image, rng: Generator) -> Image:
-    """Grey, faded and toned, grainy; each now and then."""
+    """The picture made grey, faded and toned, or grainy, each with some probability."""
     if rng.random() < 0.25:
         picture = np.repeat((picture @ GREY)[..., None], 3, 2)
     if rng.random() < 0.3:
@@ -185,7 +185,7 @@ def aged(picture: Image, rng: Generator) -> Image:
 
 
 def scanned(picture: Image, rng: Generator) -> Image:
-    """Soft, encoded; now and then."""
+    """The picture softened or JPEG-compressed, each with some probability."""
     if rng.random() < 0.25:
         picture = smoothed(picture, 0.3, 1.0, rng)
     levels = to_uint8(np.clip(picture, 0, 1).astype(np.float32))
@@ -196,7 +196,7 @@ def scanned(picture: Image, rng: Generator) -> Image:
 
 
 def draw(file: Path, rng: Generator) -> tuple[Image, Image, Mask]:
-    """A damaged photo, its prior in its light, and where the damage is."""
+    """A damaged photo, its prior with the light matched to it, and the mask of damage."""
     with np.load(file) as stored:
         both = [stored[name] / np.float32(255) for name in ("clean", "prior")]
     turns, scale = int(rng.integers(4)), 1.0
