@@ -17,7 +17,7 @@ import numpy as np
 from verax.errors import choose
 from verax.image import Image, Plane, check_image
 from verax.image.pixels import ramp
-from verax.restorers import DOUBTED, runtime, with_dark_channel
+from verax.restorers import DOUBTED, nowhere_black, runtime, with_dark_channel
 from verax.restorers.measures import Measures, anisotropy, extremes, measure, texture
 
 # what hides the scene most comes first
@@ -160,9 +160,10 @@ def diagnose(photo: Image) -> Faults:
         outputs = judge(**clues(photo, small, answers, measures))[0][0]
         odds = dict(zip(judge.tasks, map(float, outputs), strict=True))
     votes = {kind: ramp(odds.get(kind, -inf), *limits) for kind, limits in ODDS.items()}
-    hazy = odds.get("haze", inf) + WEIGHT * (severity["haze"] - USUAL)
+    seen = ramp(odds.get("haze", inf) + WEIGHT * (severity["haze"] - USUAL), *ODDS["haze"])
     grey = float(measures.colour < GREY)
     blocky = ramp(measures.blocking, *STEPS)
+    room = (1 - grey) * (1 - blocky) * nowhere_black(photo, small, severity["haze"])
     # noise shows in fine detail or, where JPEG removed that, at half size
     coarse = blocky * ramp(measures.blocking, *CRUSHED) * ramp(measures.grain, *GRAINY)
     limits = SNOWY if votes["snow"] else THIN
@@ -170,7 +171,7 @@ def diagnose(photo: Image) -> Faults:
     severity["motion_blur"] = severity["defocus_blur"] = ramp(measures.blur, *BLURRED)
     severities = {
         **{kind: (max(severity[kind], SOME * sure), sure) for kind, sure in votes.items()},
-        "haze": (severity["haze"], min(veil, max(ramp(hazy, *ODDS["haze"]), votes["snow"]))),
+        "haze": (severity["haze"], max(room, min(veil, max(seen, votes["snow"])))),
         "lowlight": _dark(severity["lowlight"], measures),
         "rain": _rain(photo, measures.light) if odds.get("rain", inf) > DRY else (0.0, 0.0),
         "noise": (min(measures.sigma / 50, 1.0), max(ramp(measures.sigma, *NOISY), coarse)),
@@ -267,8 +268,7 @@ def _faded(measures: Measures) -> float:
 
 
 def _rain(photo: Image, light: float) -> tuple[float, float]:
-    """Severity and certainty of rain: at the centre and, if suspected there, near the corners; in
-    streaks, and not on white."""
+    """Severity and certainty of rain: streaks at the centre and near the corners, not on white."""
     centre, change = runtime.look_at(photo, "rain")
     severity = centre["rain"]
     if severity < SUSPECT:

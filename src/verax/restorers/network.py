@@ -30,10 +30,8 @@ from verax.restorers.runtime import (
     toned,
 )
 
-DARK = {
-    "dark": 0.6,
-    "dusk": 0.4,
-}  # weights of the experts for dark photos, whose errors of exposure differ
+# weights of the experts for dark photos, whose errors of exposure differ
+DARK = {"dark": 0.8, "dusk": 0.2}
 TONE_TASKS = ("haze", "lowlight", "underwater")  # faults of the whole photo
 
 REDDENED = 0.02  # largest share of a photo that may turn red if signs of water are weak
@@ -45,7 +43,7 @@ SHOWN = (1.0, 2.0)  # levels of noise after a transform at which it is removed, 
 MOST = 0.75  # largest share of such noise that is removed; more would also remove texture
 UNEVEN = 5.0  # `unevenness` of what was removed: camera noise 1 to 2, a facade 9
 MUCH, PEAKED = 2.5, 5.5  # levels removed, and their kurtosis: noise 3 to 4.5, leaves, grass 6 to 9
-NOISIER = 3.0  # levels of noise that a result may have more than the photo
+NOISIER = 3.5  # levels of noise that a result may have more than the photo
 LIKE = 0.6  # least correlation of its fine structure with the photo's
 BURNT = 0.08  # largest share of the photo that brightening may clip in a channel
 CLIPPED = 0.04  # largest share of the photo that a transform may turn black or white
@@ -60,6 +58,7 @@ SPECKS = (0.0005, 0.002)  # share of lights in a black photo; with none it is ju
 BLACK, BLACKISH, ALL_BLACK = 0.04, (0.25, 0.55), (0.75, 0.85)  # value of black, and shares of it
 KEPT = 0.45  # share of its darkness that a night scene keeps
 HEAVY = 32.0  # levels of noise that need a second pass
+UNSURE = 0.42  # severity of haze below which the network removes too little of it
 WET = 0.6  # least severity of a fault of light or colour that is treated in a rainy photo
 
 
@@ -186,7 +185,7 @@ def light(photo: Image, faults: Faults) -> Floats:
         transform = exposed(np.sum(looks, 0), small)
         certainty *= 1 - KEPT * night(small)
     elif worst == "haze":
-        uncertain = faults.named == worst and faults[worst].severity < HAZY[0]
+        uncertain = faults[worst].severity < (HAZY[0] if faults.named == worst else UNSURE)
         uncertain |= faults["snow"].certainty >= SURE  # flakes pass for clear air
         transform = with_dark_channel(transform, small, DOUBTED if uncertain else PRIOR_SHARE)
     else:
