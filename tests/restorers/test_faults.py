@@ -14,7 +14,7 @@ from verax import degrade
 from verax import image as images
 from verax.degrade.sensor import add_gaussian, compress
 from verax.errors import UnknownNameError
-from verax.restorers import runtime
+from verax.restorers import least_value, nowhere_black, runtime
 from verax.restorers.faults import KINDS, diagnose
 
 
@@ -112,6 +112,38 @@ def veiled(photo, near, far):
 def test_a_veil_over_a_scene_is_sure_and_clear_photos_have_none(photo, clean):
     assert clean["haze"].certainty == 0
     assert diagnose(veiled(photo, 0.7, 0.25))["haze"].certainty > 0.5
+
+
+def room(height=240, width=320):
+    """Blocks of all colours, black and white among them, as in a room full of things."""
+    values = np.random.default_rng(3).choice([0.0, 0.3, 0.6, 1.0], (12, 16, 3))
+    blocks = np.asarray(values, np.float32)
+    blocks[:6, :4] = (0.5, 0.7, 0.6)  # a wall, pale in every channel
+    blocks[9, 3], blocks[2, 12] = 0.0, 1.0
+    return cv2.resize(blocks, (width, height), interpolation=cv2.INTER_NEAREST)
+
+
+def test_thin_haze_leaves_nothing_black_and_grows_with_distance():
+    scene = room()
+    hazy = veiled(scene, 0.93, 0.45)
+
+    assert least_value(hazy) == pytest.approx(0.9 * 0.07, abs=0.03)
+    assert nowhere_black(hazy, hazy, 0.35) > 0.5
+    assert nowhere_black(scene, scene, 0.35) == 0
+    assert nowhere_black(hazy, hazy, 0.2) == 0  # the network sees no haze
+
+
+def test_a_faded_photo_is_lifted_by_as_much_everywhere_and_is_no_room_in_haze():
+    faded = np.asarray(0.3 + 0.7 * room(), np.float32)
+
+    assert nowhere_black(faded, faded, 0.35) == 0
+
+
+def test_one_black_pixel_in_a_hundred_thousand_does_not_count_for_the_least_value():
+    grey = np.full((500, 400, 3), 0.2, np.float32)
+    grey[7, 7] = 0
+
+    assert least_value(grey) == pytest.approx(0.2)
 
 
 def test_a_pale_black_and_white_photo_is_no_haze(photo):

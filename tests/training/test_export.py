@@ -119,7 +119,7 @@ def test_a_run_may_start_from_an_exported_file(files, tmp_path):
         if f"{name}.levels" in narrow:
             array = narrow[f"{name}.levels"] * narrow[f"{name}.step"]
         assert np.array_equal(value.numpy(), array)
-    with pytest.raises(SettingsError, match="is missing or has another shape"):
+    with pytest.raises(SettingsError, match="is missing or has another size"):
         start(toy.recipe("photos", start=str(files / "tone.onnx")), tmp_path, torch.device("cpu"))
 
 

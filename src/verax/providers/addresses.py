@@ -53,8 +53,8 @@ def parse_address(text: str) -> ServiceAddress:
     if query or url.fragment:
         names = ", ".join(sorted(query)) or "#"
         raise SettingsError(
-            f"base URL: expected no query but api-version in the address of {url.host}, got "
-            f"{names}; remove it, and put a key into an environment variable"
+            f"base URL: the address of {url.host} may hold no parameter except api-version; remove "
+            f"{names}. If that is an API key, set it as an environment variable"
         )
     if not re.fullmatch(r"[\w.-]*", version):
         raise SettingsError(

@@ -160,7 +160,7 @@ def diagnose(photo: Image) -> Faults:
         outputs = judge(**clues(photo, small, answers, measures))[0][0]
         odds = dict(zip(judge.tasks, map(float, outputs), strict=True))
     votes = {kind: ramp(odds.get(kind, -inf), *limits) for kind, limits in ODDS.items()}
-    seen = ramp(odds.get("haze", inf) + WEIGHT * (severity["haze"] - USUAL), *ODDS["haze"])
+    vote = ramp(odds.get("haze", inf) + WEIGHT * (severity["haze"] - USUAL), *ODDS["haze"])
     grey = float(measures.colour < GREY)
     blocky = ramp(measures.blocking, *STEPS)
     room = (1 - grey) * (1 - blocky) * nowhere_black(photo, small, severity["haze"])
@@ -171,7 +171,7 @@ def diagnose(photo: Image) -> Faults:
     severity["motion_blur"] = severity["defocus_blur"] = ramp(measures.blur, *BLURRED)
     severities = {
         **{kind: (max(severity[kind], SOME * sure), sure) for kind, sure in votes.items()},
-        "haze": (severity["haze"], max(room, min(veil, max(seen, votes["snow"])))),
+        "haze": (severity["haze"], max(room, min(veil, max(vote, votes["snow"])))),
         "lowlight": _dark(severity["lowlight"], measures),
         "rain": _rain(photo, measures.light) if odds.get("rain", inf) > DRY else (0.0, 0.0),
         "noise": (min(measures.sigma / 50, 1.0), max(ramp(measures.sigma, *NOISY), coarse)),

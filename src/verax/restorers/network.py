@@ -242,8 +242,8 @@ def lifted(transform: Floats, power: Floats) -> Floats:
 
 
 def careful(transform: Floats, small: Image, certainty: float, *, reddened: float = 1.0) -> Floats:
-    """The transform at the largest of SHARES times `certainty` that clips few shadows and lights of
-    the thumbnail, and turns at most the share `reddened` of it red; all 0 if none does."""
+    """The transform, scaled by `certainty` and by the largest of SHARES at which it clips less than
+    CLIPPED of the thumbnail and turns at most the share `reddened` of its pixels red; else 0."""
     for share in SHARES:
         part = scaled(transform, share * certainty)
         result = toned(small, part)

@@ -96,8 +96,8 @@ def _averaged(path: Path, net: nn.Module) -> dict[str, Tensor]:
         tensor = next((stored[n] for n in (f"{name}{form}" for form in FORMS) if n in stored), None)
         if tensor is None or tuple(tensor.dims) != tuple(value.shape):
             raise SettingsError(
-                f"{path}: {name} is missing or has another shape; expected a network of "
-                "this recipe's shape"
+                f"{path}: the weight {name} is missing or has another size than in the network to "
+                "train; choose a file of the same network, or change `shape` in the recipe"
             )
         wide = numpy_helper.to_array(tensor).astype(np.float32)
         if f"{name}.step" in stored:
