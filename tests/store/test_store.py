@@ -61,7 +61,7 @@ def test_a_file_that_is_no_database_is_refused(tmp_path):
     path = tmp_path / "a.sqlite"
     path.write_bytes(b"certainly not a database " * 100)
 
-    with pytest.raises(InputError, match="not a database of Verax"):
+    with pytest.raises(InputError, match="expected a database of Verax"):
         open_database(path, FIRST)
 
 
