@@ -150,7 +150,8 @@ def _use(registration: Registration | None) -> PriorUse:
 
 
 def _tone(photo: Image, *, alone: bool) -> Toning:
-    """The toning of a photo; "colour" if the photo is `alone`, without a prior."""
+    """Whether a photo is in colour, in one tone, or grey: see `Toning`. It matters only for the use
+    of a prior, so a photo without one (`alone`) is not examined and "colour" is returned."""
     return "colour" if alone else toning(photo)
 
 

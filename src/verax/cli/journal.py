@@ -143,7 +143,7 @@ def fetch_pictures(calls: Calls = None, run: Run = None, local_only: LocalOnly =
 
 @app.command()
 def reread(calls: Calls = None, run: Run = None) -> None:
-    """Read stored answers again that an older version could not read. Sends nothing."""
+    """Read the stored answers that an older version could not read. Sends nothing."""
     with open_journal() as journal:
         states: list[str] = ["unusable", "uncertain"]
         matches = select(journal, calls, states, run, None)

@@ -177,8 +177,8 @@ class Batches:
         return self.table.change(batch, status=str(record.get("status") or ""), service_id=name)
 
     def _search_created(self, batch: Batch, why: ProviderUncertain) -> Batch:
-        """Search the service's list for a batch whose creation got no clear answer. Raises `why` if
-        it is not listed; its status stays "creating", and the next start searches again."""
+        """The batch as the service lists it, for a batch whose creation got no clear answer. If the
+        service does not list it, raises `why`; the next start then searches again."""
         try:
             record = self._find(batch)
         except ProviderError:

@@ -40,7 +40,7 @@ def whole_number(value: object) -> int:
 
 
 def flag(value: object) -> bool:
-    """The flag in a JSON value or a text; "" and null are false. Raises PydanticCustomError."""
+    """The boolean in a JSON value or text; "" and null: false. Others raise PydanticCustomError."""
     if not isinstance(value, bool | str | type(None)) or value not in FLAGS:
         raise PydanticCustomError("flag", "expected true or false")
     return FLAGS[value]

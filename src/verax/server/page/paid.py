@@ -271,8 +271,8 @@ async def generate(request: Request) -> Response:
 async def _generated(
     context: Context, client: Account, entry: Path, call: ImageCall
 ) -> dict[str, Any]:
-    """Make the call of an entry and store its pictures. Returns the changes to request.json: cost,
-    size, notices, and of several pictures the index of the best."""
+    """Make the paid call for an entry and store the pictures that it returns. Returns the fields to
+    change in request.json: cost, size, notices and, for several pictures, the index of the best."""
     await run_in_threadpool(partial(history.amend, entry, state="asking"))
     answer = await context.service.answer(client, call, entry)
     files = tuple(entry / f"picture-{index}.png" for index in range(len(answer.pictures)))
