@@ -57,7 +57,7 @@ class Location:
             return self._from_tar() if self.kind == "tar" else self._from_parquet()
         except (OSError, ValueError) as exc:
             raise ImageReadError(
-                f"{self}: expected a picture, but reading failed ({exc}); check the table"
+                f"{self}: no picture can be read here ({exc}); repair this file or remove it"
             ) from exc
 
     def _from_tar(self) -> bytes:

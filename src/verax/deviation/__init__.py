@@ -195,7 +195,8 @@ def _drift(
 def drift_classes(
     entries: Mapping[str, Entry], geometry: Global | str, size: Size, scene_state: str
 ) -> dict[str, float]:
-    """The value of each class of deviation in `DRIFT`, without those that cannot be measured."""
+    """What the drift is computed from: for each key of `DRIFT`, such as "objects", how much the
+    prior changed, in the units of `DRIFT`. What cannot be measured is left out."""
     diagonal = float(np.hypot(*size))
     values = {name: entry.value for name, entry in entries.items() if entry.value is not None}
     classes = {"objects": values["objects_area"], "scene": float(scene_state != "same")}

@@ -195,7 +195,8 @@ def _places(difference: Plane, visible: Plane, least: float, own: Image, other: 
 
 
 def _by_label(labels: NDArray[np.int32], number: int) -> tuple[OfPlaces, OfPlaces]:
-    """Two functions: the sum, and the maximum, of values (h, w) under each label; 0 for label 0."""
+    """Two functions that turn values (h, w) into one number for each of `number` labels: their sum,
+    and their maximum. Label 0 gets 0."""
     where = np.flatnonzero(labels)
     marked = labels.ravel()[where]
 

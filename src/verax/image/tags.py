@@ -209,7 +209,7 @@ def dpi(block: Block, directory: Directory, layout: TagLayout) -> tuple[float, f
 
 
 def in_photoshop(block: bytes) -> tuple[bytes | None, bool]:
-    """The IPTC IIM in a Photoshop block (None: none), and whether other resources will be lost."""
+    """The IPTC IIM in a Photoshop block (None: none); whether it has more, which is not kept."""
     iim, others = None, False
     for number, body in _resources(block):
         if number == IIM:

@@ -131,7 +131,8 @@ def public_address(host: str) -> str:
         raise SettingsError(f"no address was found for {host} ({exc.strerror or exc})") from None
     if not all(map(_is_public, addresses)):
         raise SettingsError(
-            f"{host} is in a private network; links from public services must not lead there"
+            f"the service sent a link to {host}, which is in a private network; it was not opened. "
+            "If the service is your own, give the base URL of its machine"
         )
     return addresses[0]
 

@@ -225,7 +225,10 @@ def _raise_stated_error(data: Mapping[str, Any], body: bytes) -> None:
             details.message, stage=details.sure_stage, categories=details.categories
         )
     if details.code:
-        raise ProviderError(f"{details.code}: {details.message}; the answer is stored")
+        raise ProviderError(
+            f"{details.code}: {details.message}; the journal keeps the answer, see verax journal "
+            "show"
+        )
 
 
 def _image(entry: Mapping[str, Any], fetch: Fetch | None) -> GeneratedImage:
@@ -236,7 +239,9 @@ def _image(entry: Mapping[str, Any], fetch: Fetch | None) -> GeneratedImage:
             return real_picture(_bytes(one, fetch))
         except VeraxError as exc:  # also SettingsError, for links that local_only forbids
             first = first or exc
-    raise first or ProviderError("an entry of the answer holds no picture; the answer is stored")
+    raise first or ProviderError(
+        "the answer holds an entry without a picture; the journal keeps it, see verax journal show"
+    )
 
 
 def _bytes(one: PictureSource, fetch: Fetch | None) -> bytes:

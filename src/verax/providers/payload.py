@@ -61,7 +61,9 @@ def sources(entry: Mapping[str, Any]) -> list[PictureSource]:
             wrong = str(exc)
     if not sources:
         raise ProviderError(
-            wrong or "an entry of the answer contains no picture; the answer is stored"
+            wrong
+            or "the answer holds an entry without a picture; the journal keeps it, see verax "
+            "journal show"
         )
     return sources
 
@@ -81,7 +83,8 @@ def decode_base64(text: str) -> bytes:
         return base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
     except (ValueError, binascii.Error) as exc:
         raise ProviderError(
-            f"expected a picture as base64, got invalid base64 ({exc}); the answer is stored"
+            f"expected a picture as base64, got invalid base64 ({exc}); the journal keeps the "
+            "answer, see verax journal show"
         ) from exc
 
 
