@@ -171,7 +171,7 @@ def nowhere_black(photo: Image, small: Image, severity: float) -> float:
     """The certainty of a thin veil in a room: white is white, but nothing is black.
 
     `small` is the thumbnail, `severity` that of haze by the tone network. Of 1,508 clean photos it
-    finds seven, five of them faded (docs/log.md).
+    names four where no JPEG blocks are visible (docs/log.md).
     """
     certainty = ramp(severity, *SLIGHT)
     if certainty == 0:
