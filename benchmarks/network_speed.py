@@ -33,9 +33,9 @@ def embedded(photo: np.ndarray) -> Callable[[], object]:
 def nafnet(photo: np.ndarray) -> Callable[[], object]:
     import torch
 
-    from verax.restorers import checkpoint
+    from verax import restorers
 
-    checkpoint.spandrel()
+    restorers.spandrel()
     from spandrel.architectures.NAFNet import NAFNet
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))

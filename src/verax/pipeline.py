@@ -27,13 +27,13 @@ from verax.prints.damage import find_damage
 from verax.prints.enlarge import FINER, finer_by, larger, larger_size
 from verax.prints.holes import Filled, Flaws, fill_holes, mask_of, only_inside
 from verax.restoration import PriorUse, Request, Restoration
-from verax.restorers import check_exposure, expose, network
+from verax.restorers import network
+from verax.restorers.classical import check_exposure, expose
 from verax.restorers.faults import Faults, diagnose
 
 if TYPE_CHECKING:
     from verax.image.files import Picture
 
-EMBEDDED = "network"
 DEFAULT_RESTORER = "auto"  # the embedded networks
 DEFAULT_FIDELITY = dial.DEFAULT
 TONED = 0.5  # certainty of wrong light from which a grey print gets the prior's tone
@@ -278,9 +278,9 @@ def _base(
     If the result will be `fused`, the embedded networks mend only structure, since fusion weighs
     their light against the prior's. Other restorers give no copy.
     """
-    if fused and restorer in (DEFAULT_RESTORER, EMBEDDED):
+    if fused and restorer in (DEFAULT_RESTORER, restorers.EMBEDDED):
         return network.structure(photo, faults), network.lit(photo, faults)
-    name = EMBEDDED if restorer == DEFAULT_RESTORER else restorer
+    name = restorers.EMBEDDED if restorer == DEFAULT_RESTORER else restorer
     return restorers.restore(photo, name, faults=faults), None
 
 

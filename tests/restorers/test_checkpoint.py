@@ -9,7 +9,6 @@ import pytest
 import verax
 from verax import restorers
 from verax.errors import MissingExtraError, SettingsError
-from verax.restorers import checkpoint
 
 # of the architectures that spandrel carries, not of ours
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -21,7 +20,7 @@ def spandrel():
     torch.set_num_threads(1)
     if find_spec("spandrel") is None:
         pytest.skip("spandrel is not installed: pip install 'verax[checkpoint]'")
-    return checkpoint.spandrel()
+    return restorers.spandrel()
 
 
 def scene(seed, size=64):

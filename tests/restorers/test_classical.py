@@ -10,7 +10,8 @@ from verax.degrade import Degradation, apply
 from verax.errors import ImageContractError, UnknownNameError
 from verax.image import check_image
 from verax.image.pixels import to_linear, to_srgb
-from verax.restorers import RESTORERS, expose, restore
+from verax.restorers import RESTORERS, restore
+from verax.restorers.classical import expose
 
 
 @pytest.fixture(scope="module")

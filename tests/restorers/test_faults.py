@@ -14,7 +14,8 @@ from verax import degrade
 from verax import image as images
 from verax.degrade.sensor import add_gaussian, compress
 from verax.errors import UnknownNameError
-from verax.restorers import least_value, nowhere_black, runtime
+from verax.restorers import runtime
+from verax.restorers.classical import least_value, nowhere_black
 from verax.restorers.faults import KINDS, diagnose
 
 

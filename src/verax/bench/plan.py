@@ -288,7 +288,7 @@ def files_of(name: str, prior: str = "") -> tuple[str, ...]:
     head, argument = name.partition(":")[0].replace("_", "-"), resolve(name)[1]
     if argument.endswith(restorers.WEIGHTS):
         return (argument,) if Path(argument).is_file() else ()
-    network = argument == pipeline.EMBEDDED or (head == "full" and not argument)
+    network = argument == restorers.EMBEDDED or (head == "full" and not argument)
     if not network and prior != "own":
         return ()
     return tuple(str(weights.path(name)) for name in weights.FILES)

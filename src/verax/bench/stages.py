@@ -22,7 +22,6 @@ from verax.deviation import Look, compare, deviation, ladder
 from verax.deviation.blocks import Blocks
 from verax.errors import BudgetExceeded, InputError, OutputError, ProviderError, ProviderRefused
 from verax.image import Image, Photo
-from verax.pipeline import EMBEDDED
 from verax.priors.simulated import simulate
 from verax.provenance import has_manifest
 from verax.store import writing
@@ -162,7 +161,7 @@ def prior_of(work: Work, photo: Image, source: PriorSource | None) -> Prior:
     if work.prior == "input":
         return Prior(photo)
     if work.prior == "own":
-        return Prior(restorers.restore(photo, EMBEDDED))
+        return Prior(restorers.restore(photo, restorers.EMBEDDED))
     if work.prior_file is None:
         return Prior(None)
     data = Path(work.prior_file).read_bytes()

@@ -1,19 +1,16 @@
 """The command `verax restore` and its options."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from verax.cli import pairing
 from verax.cli.paid import PANEL, Model, Terms, grouped
-from verax.cli.restore_jobs import run_jobs
+from verax.cli.restore_jobs import Options, run_jobs
 from verax.errors import InputError, choose
 from verax.fusion.dial import DEFAULT as DEFAULT_FIDELITY
-
-if TYPE_CHECKING:
-    from verax.provenance import Credentials
 
 PRIOR, RESULT = "Prior", "Result"
 POLL_S = 30.0
@@ -175,16 +172,6 @@ class Ask:
     ] = POLL_S
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """The checked options for all photos of one command; `credentials` sign the results."""
-
-    choices: Choices
-    task: str = ""
-    several: bool = False
-    credentials: "Credentials | None" = field(default=None, repr=False)
-
-
 @grouped
 def restore(photos: Photos, files: Files, choices: Choices, ask: Ask, terms: Terms) -> None:
     """Restore photos, with a prior if there is one.
@@ -249,9 +236,9 @@ def checked_task(task: str) -> str:
 
 def options_of(choices: Choices, task: str, *, several: bool) -> Options:
     """The options of the command, checked before any work. Raises InputError for a wrong one."""
-    from verax.making import credentials_of
+    from verax.making import Order, credentials_of
     from verax.prints.enlarge import larger_size
-    from verax.restorers import check_exposure
+    from verax.restorers.classical import check_exposure
     from verax.settings import load
 
     if not 0.0 <= choices.fidelity <= 1.0:
@@ -259,8 +246,16 @@ def options_of(choices: Choices, task: str, *, several: bool) -> Options:
     check_exposure(choices.exposure)
     if choices.scale:
         larger_size((1, 1), choices.scale)
-    task, credentials = checked_task(task), credentials_of(load())
-    return Options(choices=choices, task=task, several=several, credentials=credentials)
+    order = Order(
+        photo=Path(), output=Path(), restorer=choices.restorer or "auto",
+        fidelity=choices.fidelity, task=checked_task(task), accept_prior=choices.accept_prior,
+        drop_gps=choices.drop_gps, salvage=choices.salvage, only=choices.only, mask=choices.mask,
+        scale=choices.scale, exposure=choices.exposure,
+    )  # fmt: skip
+    return Options(
+        order=order, credentials=credentials_of(load()), several=several,
+        strict=choices.strict, as_json=choices.as_json, verbose=choices.verbose,
+    )  # fmt: skip
 
 
 def ask_and_run(jobs: list[pairing.Job], options: Options, ask: Ask, terms: Terms) -> None:

@@ -6,6 +6,7 @@ For one photo a sentence is printed, for many a summary; -v adds figures.
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -16,7 +17,8 @@ from verax.errors import VeraxError, quantity
 if TYPE_CHECKING:
     from verax.cli.pairing import Job
     from verax.cli.prior_calls import PriorCalls
-    from verax.cli.restore import Options
+    from verax.making import Order
+    from verax.provenance import Credentials
 
 NOT_USED = 3  # exit status of --strict
 VISIBLE = 0.005  # smaller shares of a picture are not mentioned
@@ -41,6 +43,24 @@ DONE = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The options of one command, checked. They hold for all its photos.
+
+    Attributes:
+        order: the order for every photo, without the files of the photo.
+        credentials: they sign the results; None: the results stay unsigned.
+        several: the command names a folder, a pattern or several photos.
+    """
+
+    order: "Order"
+    credentials: "Credentials | None" = field(default=None, repr=False)
+    several: bool = False
+    strict: bool = False
+    as_json: bool = False
+    verbose: bool = False
+
+
 def run_jobs(jobs: "list[Job]", options: "Options", service: "PriorCalls | None" = None) -> None:
     """Restore one photo and describe it, or many with a summary.
 
@@ -52,11 +72,11 @@ def run_jobs(jobs: "list[Job]", options: "Options", service: "PriorCalls | None"
         records = run_all(jobs, options, service)
     else:
         records = [run_job(jobs[0], options, service)]
-        tell(records[0], as_json=options.choices.as_json, verbose=options.choices.verbose)
+        tell(records[0], as_json=options.as_json, verbose=options.verbose)
     if any("error" in record for record in records):
         raise typer.Exit(1)
     without = sum(record["prior"] != "used" for record in records)
-    if options.choices.strict and without:
+    if options.strict and without:
         photos = quantity(len(records), "photo")
         print(f"--strict: no prior was used for {without} of {photos}", file=sys.stderr)
         raise typer.Exit(NOT_USED)
@@ -84,7 +104,7 @@ def run_all(
             why = str(exc) if isinstance(exc, VeraxError) else f"{job.photo}: {exc!r}"
             record = {"photo": str(job.photo), "output": None, "error": why}
         records.append(record)
-        tell_one_of_many(record, as_json=options.choices.as_json, verbose=options.choices.verbose)
+        tell_one_of_many(record, as_json=options.as_json, verbose=options.verbose)
     for folder in new:
         if not any(folder.iterdir()):
             folder.rmdir()
@@ -101,26 +121,13 @@ def run_job(job: "Job", options: "Options", service: "PriorCalls | None" = None)
     from verax.cli.prior_calls import opened_answer
     from verax.report.sheet import write_report
 
-    choices = options.choices
     answer = service.prior(job.photo) if service is not None and job.prior is None else None
-    order = making.Order(
-        photo=job.photo,
-        prior=job.prior,
-        output=job.output,
-        restorer=choices.restorer or "auto",
-        fidelity=choices.fidelity,
-        task=options.task,
-        accept_prior=choices.accept_prior,
-        system=answer.asking.request.model if answer is not None else "",
-        drop_gps=choices.drop_gps,
-        salvage=choices.salvage,
-        only=choices.only,
-        mask=choices.mask,
-        scale=choices.scale,
-        exposure=choices.exposure,
+    system = answer.asking.request.model if answer is not None else ""
+    order = replace(
+        options.order, photo=job.photo, prior=job.prior, output=job.output, system=system
     )
     prior = None if answer is None else opened_answer(answer)
-    photo = None if service is None or choices.salvage else service.photo(job.photo)
+    photo = None if service is None or order.salvage else service.photo(job.photo)
     result = making.make(
         order, photo=photo, prior=prior,
         registration=job.registration, credentials=options.credentials,

@@ -238,10 +238,10 @@ def weights_files(places: list[Path]) -> list[Path]:
 
 def described(path: Path) -> RestorerEntry:
     """The entry of a weights file: which network it has, or why it is no restorer."""
-    from verax.restorers import checkpoint
+    from verax.restorers import describe
 
     try:
-        what = checkpoint.describe(path)
+        what = describe(path)
     except VeraxError as exc:
         what = f"no restorer: {exc}"
     return RestorerEntry(str(path), what, str(path), path.stat().st_size)

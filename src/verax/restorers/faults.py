@@ -1,9 +1,8 @@
 """The faults of a photo, diagnosed once and used by every later step.
 
 The tone and rain networks detect haze, darkness and rain; noise, JPEG blocks and missing colour are
-measured directly. A classifier (judge.onnx), on statistics of all that and on the photo, detects
-snow, drops, blur and water, and can veto haze. Only a thumbnail and a few parts are used, so that a
-large photo takes hardly longer.
+measured directly. A classifier (judge.onnx) detects snow, drops, blur and water from these results
+and the photo, and can reject haze. A large photo is judged by a thumbnail and a few parts.
 """
 
 from collections.abc import Iterator
@@ -17,7 +16,8 @@ import numpy as np
 from verax.errors import choose
 from verax.image import Image, Plane, check_image
 from verax.image.pixels import ramp
-from verax.restorers import DOUBTED, nowhere_black, runtime, with_dark_channel
+from verax.restorers import runtime
+from verax.restorers.classical import DOUBTED, nowhere_black, with_dark_channel
 from verax.restorers.measures import Measures, anisotropy, extremes, measure, texture
 
 # what hides the scene most comes first

@@ -9,10 +9,10 @@ import numpy as np
 
 from verax.image import Image, Plane
 from verax.image.pixels import largest, ramp
-from verax.restorers import (
+from verax.restorers import measures
+from verax.restorers.classical import (
     DOUBTED,
     PRIOR_SHARE,
-    measures,
     up_to_grey,
     with_dark_channel,
     with_grey_world,
